@@ -1,0 +1,45 @@
+/*
+ * What the native runtime needs of the heap beside esp_heap_caps.h: giving it the system of heaps, the
+ * functions behind malloc() and friends, and its panics.
+ */
+#pragma once
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "esp_heap_model.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/*
+ * Every function of esp_heap_caps.h works on this system (backing HEAP_BACKING_TARGET, regions added) from
+ * now on. Resets the failed-allocation callback, the malloc limit and the minimum monitoring, as a reset of
+ * the chip does.
+ */
+void heap_caps_native_init(heap_system_t *system);
+heap_system_t *heap_caps_native_system(void);
+
+/* Called, and must not return, when the chip would panic: free of a wrong pointer, a damaged heap. Default:
+ * abort(). */
+typedef void (*heap_caps_panic_t)(const char *message);
+void heap_caps_native_set_panic(heap_caps_panic_t panic);
+
+/* Where heap_caps_dump, _print_heap_info and reported heap damage are printed. Default: vprintf(). */
+typedef int (*heap_caps_vprintf_t)(const char *format, va_list arguments);
+void heap_caps_native_set_vprintf(heap_caps_vprintf_t output);
+
+/* True inside heap_caps_walk's callback: on the chip, interrupts are off and printing panics. */
+bool heap_caps_native_locked(void);
+
+/* malloc(), calloc(), realloc(), aligned_alloc() of the firmware; free() is heap_caps_free(). */
+void *heap_caps_malloc_default(size_t size);
+void *heap_caps_calloc_default(size_t n, size_t size);
+void *heap_caps_realloc_default(void *ptr, size_t size);
+void *heap_caps_aligned_alloc_default(size_t alignment, size_t size);
+
+#ifdef __cplusplus
+}
+#endif

@@ -1,0 +1,16 @@
+"""Where things lie in a checkout; the one place that knows the layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+FIRMWARE_DIR = PROJECT_ROOT / "firmware"
+IDF_BUILD_DIR = FIRMWARE_DIR / "build"
+QEMU_BUILD_DIR = FIRMWARE_DIR / "build-qemu"
+NATIVE_BUILD_DIR = FIRMWARE_DIR / "build-native"
+BUILD_DIR = PROJECT_ROOT / "build"
+QUALIFICATION_DIR = BUILD_DIR / "qualification"
+REQUIREMENTS_FILE = PROJECT_ROOT / "hil_tests" / "requirements.toml"
+NATIVE_ELFS_FILE = BUILD_DIR / "native-elfs.txt"
+"""SHA-256 (hex, one per line) of the host-built firmware ELFs of this checkout; a virtual board runs no others."""

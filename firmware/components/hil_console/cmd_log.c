@@ -1,0 +1,103 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * log.load: tasks that log, to show that a statistics box stays whole among them.
+ */
+#include <inttypes.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "console.h"
+#include "esp_log.h"
+#include "freertos/FreeRTOS.h"
+#include "freertos/task.h"
+
+#define TASKS_MAX 4
+#define STACK_SIZE 3072
+
+/* Above the memory monitor: a box that is not held together is cut into pieces. */
+#define PRIORITY 6
+
+#define PERIOD_MS_DEFAULT 20
+#define STOP_WAIT_MS 20
+#define STOP_WAITS_MAX 100
+
+static const char *const TAGS[TASKS_MAX] = {"LOAD0", "LOAD1", "LOAD2", "LOAD3"};
+
+static atomic_bool s_stop;
+static atomic_uint s_running;
+static atomic_uint s_lines;
+static uint32_t s_lines_each; /* 0: without end */
+static uint32_t s_period_ms;
+
+static void load_task(void *arg)
+{
+    const char *tag = arg;
+    for (uint32_t line = 1; !s_stop && (s_lines_each == 0 || line <= s_lines_each); line++) {
+        ESP_LOGI(tag, "line %" PRIu32 " of a task that logs", line);
+        s_lines++;
+        vTaskDelay(pdMS_TO_TICKS(s_period_ms));
+    }
+    s_running--;
+    vTaskDelete(NULL);
+}
+
+static void stop(void)
+{
+    s_stop = true;
+    for (int i = 0; i < STOP_WAITS_MAX && s_running > 0; i++) {
+        vTaskDelay(pdMS_TO_TICKS(STOP_WAIT_MS));
+    }
+    /* The idle task gives the ended tasks' memory back. */
+    vTaskDelay(pdMS_TO_TICKS(STOP_WAIT_MS));
+}
+
+static void add_state(console_reply_t *reply)
+{
+    console_u32(reply, "running", s_running);
+    console_u32(reply, "lines", s_lines);
+}
+
+static esp_err_t log_load(const console_request_t *request, console_reply_t *reply)
+{
+    if (console_arg(request, "stop") != NULL) {
+        stop();
+        add_state(reply);
+        return s_running == 0 ? ESP_OK
+                              : console_fail(reply, ESP_ERR_TIMEOUT, "%u tasks still log", s_running);
+    }
+    uint32_t tasks = console_arg_u32(request, "tasks", 0);
+    uint32_t period_ms = console_arg_u32(request, "every", PERIOD_MS_DEFAULT);
+    if (tasks == 0 || tasks > TASKS_MAX) {
+        const char *given = console_arg(request, "tasks");
+        return console_bad_argument(reply, "tasks", given != NULL ? given : "", "can be 1 to 4");
+    }
+    if (period_ms == 0) {
+        return console_bad_argument(reply, "every", "0", "is at least 1 ms");
+    }
+    if (s_running > 0) {
+        return console_fail(reply, ESP_ERR_INVALID_STATE, "%u tasks log already: log.load stop=1", s_running);
+    }
+    s_stop = false;
+    s_lines = 0;
+    s_lines_each = console_arg_u32(request, "lines", 0);
+    s_period_ms = period_ms;
+    for (uint32_t i = 0; i < tasks; i++) {
+        s_running++;
+        if (xTaskCreate(load_task, TAGS[i], STACK_SIZE, (void *)TAGS[i], PRIORITY, NULL) != pdPASS) {
+            s_running--;
+            stop();
+            return console_fail(reply, ESP_ERR_NO_MEM, "no room for task %u of %u", (unsigned)i + 1,
+                                (unsigned)tasks);
+        }
+    }
+    add_state(reply);
+    return ESP_OK;
+}
+
+static const console_command_t COMMANDS[] = {
+    {"log.load", "[tasks=N] [lines=N] [every=N] [stop=1]", log_load,
+     "let 1-4 tasks log a line every so many ms (20), so many times (without end)"},
+};
+
+const console_group_t CMD_LOG = CONSOLE_GROUP(COMMANDS);

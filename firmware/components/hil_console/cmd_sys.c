@@ -1,0 +1,75 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * sys.*: identity, resets, what survived the last one.
+ */
+#include "console.h"
+#include "console_snapshots.h"
+#include "esp_system.h"
+#include "freertos/FreeRTOS.h"
+#include "freertos/task.h"
+#include "memory_manager.h"
+#include "number_format.h"
+#include "panic_kinds.h"
+
+static esp_err_t sys_info(const console_request_t *request, console_reply_t *reply)
+{
+    (void)request;
+    telemetry_add_identity(&reply->record);
+    return ESP_OK;
+}
+
+static esp_err_t sys_tasks(const console_request_t *request, console_reply_t *reply)
+{
+    (void)request;
+    console_u32(reply, "tasks", (uint32_t)uxTaskGetNumberOfTasks());
+    console_u32(reply, "console_stack_unused", (uint32_t)uxTaskGetStackHighWaterMark(NULL));
+    return ESP_OK;
+}
+
+static esp_err_t sys_reboot(const console_request_t *request, console_reply_t *reply)
+{
+    (void)request;
+    reply->after = esp_restart;
+    return ESP_OK;
+}
+
+static esp_err_t sys_panic(const console_request_t *request, console_reply_t *reply)
+{
+    esp_err_t err = panic_prepare(console_arg(request, "kind"), &reply->after);
+    if (err == ESP_ERR_NOT_SUPPORTED) {
+        return console_fail(reply, err, "no IRAM is free to write to");
+    }
+    return err;
+}
+
+static esp_err_t sys_last(const console_request_t *request, console_reply_t *reply)
+{
+    (void)request;
+    memory_last_boot_t boot;
+    size_t count = 0;
+    esp_err_t err = memory_manager_get_last_boot(&boot, g_console_snapshots, MEMORY_HISTORY_SIZE, &count);
+    telemetry_str(console_room(reply, 40), "reset_reason", telemetry_reset_reason());
+    if (err == ESP_ERR_NOT_FOUND) {
+        count = 0;
+    } else if (err != ESP_OK) {
+        return err;
+    } else {
+        console_u32(reply, "boot_count", boot.boot_count);
+        char boot_id[NUMBER_TEXT_SIZE];
+        number_hex(boot_id, boot.boot_id, 8, false);
+        telemetry_str(console_room(reply, 40), "boot_id", boot_id);
+    }
+    console_add_snapshots(reply, count);
+    return ESP_OK;
+}
+
+static const console_command_t COMMANDS[] = {
+    {"sys.info", "", sys_info, "what this board and this build are"},
+    {"sys.tasks", "", sys_tasks, "how many tasks there are"},
+    {"sys.reboot", "", sys_reboot, "restart"},
+    {"sys.panic", "kind=abort|null|store|stack|wdt|heap|iram", sys_panic, "crash"},
+    {"sys.last", "", sys_last, "the memory snapshots that survived the last reset"},
+};
+
+const console_group_t CMD_SYS = CONSOLE_GROUP(COMMANDS);

@@ -1,0 +1,317 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * From a parsed line to its reply: the table of commands, replies over several records, repeats.
+ */
+#include "console.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "console_caps.h"
+#include "console_dispatch.h"
+#include "console_text.h"
+#include "reply_cache.h"
+
+#define MORE_MEMBER sizeof(",\"more\":true")
+#define BRACKETS 2 /* what closes an open container */
+
+static const console_group_t *const GROUPS[] = {
+    &CMD_SYS, &CMD_MEM, &CMD_HEAP, &CMD_TTS, &CMD_BENCH, &CMD_LOG, &CMD_API,
+};
+
+#define GROUP_COUNT (sizeof(GROUPS) / sizeof(GROUPS[0]))
+
+static console_reply_t s_reply;
+
+/* Replies */
+
+static void begin_record(console_reply_t *reply, bool ok)
+{
+    telemetry_reply_begin(&reply->record, reply->buffer, sizeof(reply->buffer), reply->id);
+    telemetry_bool(&reply->record, "ok", ok);
+}
+
+static void write_text(const char *text, size_t length)
+{
+    telemetry_lock();
+    telemetry_write(text, length);
+    telemetry_unlock();
+}
+
+/** A person's reply: the members behind "ok", line by line. */
+static void send_as_text(console_reply_t *reply)
+{
+    static const char OK_MEMBER[] = "{\"ok\":true";
+    char *members = strstr(reply->buffer, OK_MEMBER);
+    size_t length = 0;
+    if (members != NULL && !reply->record.overflow) {
+        members += sizeof(OK_MEMBER) - 1;
+        size_t left = reply->record.len - (size_t)(members - reply->buffer);
+        if (left > 1) {
+            members++; /* the comma */
+            length = console_text_from_members(members, left - 1,
+                                               sizeof(reply->buffer) - (size_t)(members - reply->buffer));
+        }
+    }
+    if (length > 0) {
+        write_text(members, length);
+    } else {
+        write_text("ok\r\n", 4);
+    }
+}
+
+static void send_record(console_reply_t *reply)
+{
+    if (reply->id == 0) {
+        send_as_text(reply);
+        return;
+    }
+    if (telemetry_send(&reply->record) == ESP_OK && reply->keep) {
+        reply_cache_add(reply->buffer, reply->record.len);
+    }
+}
+
+static void open_container(console_reply_t *reply)
+{
+    if (reply->is_array) {
+        telemetry_array_begin(&reply->record, reply->container);
+    } else {
+        telemetry_object_begin(&reply->record, reply->container);
+    }
+}
+
+static void close_container(console_reply_t *reply)
+{
+    if (reply->is_array) {
+        telemetry_array_end(&reply->record);
+    } else {
+        telemetry_object_end(&reply->record);
+    }
+}
+
+telemetry_record_t *console_room(console_reply_t *reply, size_t need)
+{
+    if (telemetry_record_room(&reply->record) < need + MORE_MEMBER + BRACKETS) {
+        if (reply->container != NULL) {
+            close_container(reply);
+        }
+        if (reply->id != 0) {
+            telemetry_bool(&reply->record, "more", true);
+        }
+        send_record(reply);
+        begin_record(reply, true);
+        if (reply->container != NULL) {
+            open_container(reply);
+        }
+    }
+    return &reply->record;
+}
+
+void console_u32(console_reply_t *reply, const char *key, uint32_t value)
+{
+    telemetry_u32(console_room(reply, strlen(key) + sizeof(",\"\":4294967295")), key, value);
+}
+
+static void container_begin(console_reply_t *reply, const char *name, bool is_array)
+{
+    console_room(reply, strlen(name) + sizeof(",\"\":[]"));
+    reply->container = name;
+    reply->is_array = is_array;
+    open_container(reply);
+}
+
+void console_array_begin(console_reply_t *reply, const char *name)
+{
+    container_begin(reply, name, true);
+}
+
+void console_object_begin(console_reply_t *reply, const char *name)
+{
+    container_begin(reply, name, false);
+}
+
+void console_container_end(console_reply_t *reply)
+{
+    close_container(reply);
+    reply->container = NULL;
+}
+
+esp_err_t console_fail(console_reply_t *reply, esp_err_t err, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(reply->message, sizeof(reply->message), format, args);
+    va_end(args);
+    return err;
+}
+
+esp_err_t console_bad_argument(console_reply_t *reply, const char *key, const char *value, const char *reason)
+{
+    reply->err = "BAD_ARGUMENT";
+    snprintf(reply->key, sizeof(reply->key), "%s", key);
+    snprintf(reply->value, sizeof(reply->value), "%s", value);
+    return console_fail(reply, ESP_ERR_INVALID_ARG, "%s=%.40s: %s", key, value, reason);
+}
+
+static void send_error(console_reply_t *reply, esp_err_t err)
+{
+    const char *name = reply->err != NULL ? reply->err : esp_err_to_name(err);
+    if (reply->id == 0) {
+        char line[CONSOLE_MESSAGE_SIZE + 48];
+        int length = snprintf(line, sizeof(line), "%s%s%s\r\n", name, reply->message[0] != '\0' ? ": " : "",
+                              reply->message);
+        write_text(line, (size_t)length < sizeof(line) ? (size_t)length : sizeof(line) - 1);
+        return;
+    }
+    begin_record(reply, false);
+    telemetry_str(&reply->record, "err", name);
+    if (reply->message[0] != '\0') {
+        telemetry_str(&reply->record, "msg", reply->message);
+    }
+    if (reply->key[0] != '\0') {
+        telemetry_str(&reply->record, "key", reply->key);
+        telemetry_str(&reply->record, "value", reply->value);
+    }
+    send_record(reply);
+}
+
+static void begin_reply(console_reply_t *reply, uint16_t id)
+{
+    reply->id = id;
+    reply->container = NULL;
+    reply->keep = false;
+    reply->err = NULL;
+    reply->message[0] = '\0';
+    reply->key[0] = '\0';
+    reply->after = NULL;
+    begin_record(reply, true);
+}
+
+/* Commands */
+
+uint32_t console_caps(const console_request_t *request)
+{
+    uint32_t caps = 0;
+    const char *list = console_arg(request, "caps");
+    if (list != NULL) {
+        console_caps_parse(list, &caps);
+    }
+    return caps;
+}
+
+static const console_command_t *find_command(const char *name)
+{
+    for (size_t g = 0; g < GROUP_COUNT; g++) {
+        for (size_t i = 0; i < GROUPS[g]->count; i++) {
+            if (strcmp(GROUPS[g]->commands[i].name, name) == 0) {
+                return &GROUPS[g]->commands[i];
+            }
+        }
+    }
+    return NULL;
+}
+
+static void print_help(void)
+{
+    for (size_t g = 0; g < GROUP_COUNT; g++) {
+        for (size_t i = 0; i < GROUPS[g]->count; i++) {
+            const console_command_t *command = &GROUPS[g]->commands[i];
+            const char *const parts[] = {command->name, " ",           command->usage,
+                                         "\r\n    ",    command->help, "\r\n"};
+            telemetry_lock();
+            for (size_t part = 0; part < sizeof(parts) / sizeof(parts[0]); part++) {
+                telemetry_write(parts[part], strlen(parts[part]));
+            }
+            telemetry_unlock();
+        }
+    }
+}
+
+static void execute(const console_request_t *request, console_reply_t *reply)
+{
+    const console_command_t *command = find_command(request->command);
+    esp_err_t err;
+    console_problem_t problem;
+    if (command == NULL) {
+        reply->err = "UNKNOWN_COMMAND";
+        err = console_fail(reply, ESP_ERR_NOT_FOUND, "%.40s; 'help' typed without @ lists the commands",
+                           request->command);
+    } else if (!console_check_args(command->usage, request, &problem)) {
+        err = console_bad_argument(reply, problem.key, problem.value, problem.reason);
+    } else {
+        err = command->handler(request, reply);
+        if (err == ESP_OK && reply->record.overflow) {
+            err = console_fail(reply, ESP_ERR_INVALID_SIZE, "the reply of %s does not fit into a record",
+                               command->name);
+        }
+    }
+    if (err == ESP_OK) {
+        send_record(reply);
+    } else {
+        reply->after = NULL;
+        send_error(reply, err);
+    }
+}
+
+/** @return true if this request was answered before and the answer is still there: it has been sent again. */
+static bool send_again(const console_request_t *request, console_reply_t *reply)
+{
+    size_t offset = 0;
+    size_t length;
+    while ((length = reply_cache_read(request->id, request->hash, offset, reply->buffer,
+                                      sizeof(reply->buffer))) > 0) {
+        telemetry_resend(reply->buffer, length);
+        offset += length;
+    }
+    return offset > 0;
+}
+
+static void answer_bad_line(console_line_result_t result, const console_request_t *request,
+                            console_reply_t *reply)
+{
+    switch (result) {
+    case CONSOLE_LINE_CRC: reply->err = "CRC"; break;
+    case CONSOLE_LINE_TOO_LONG:
+        reply->err = "TOO_LONG";
+        console_fail(reply, ESP_ERR_INVALID_SIZE, "a request has at most %d bytes", CONSOLE_LINE_MAX);
+        break;
+    case CONSOLE_LINE_ARGUMENT:
+        console_bad_argument(reply, request->problem.key, request->problem.value, request->problem.reason);
+        break;
+    default:
+        reply->err = "SYNTAX";
+        console_fail(reply, ESP_ERR_INVALID_ARG, "%s", request->problem.reason);
+        break;
+    }
+    send_error(reply, ESP_ERR_INVALID_ARG);
+}
+
+void (*console_dispatch(console_line_t *line))(void)
+{
+    static console_request_t s_request;
+    console_line_result_t result = console_parse(line, &s_request);
+    if (result == CONSOLE_LINE_EMPTY || result == CONSOLE_LINE_NO_ID) {
+        return NULL;
+    }
+    if (result == CONSOLE_LINE_OK && s_request.id != 0 && send_again(&s_request, &s_reply)) {
+        return NULL;
+    }
+    begin_reply(&s_reply, s_request.id);
+    if (result != CONSOLE_LINE_OK) {
+        answer_bad_line(result, &s_request, &s_reply);
+        return NULL;
+    }
+    if (s_request.id == 0 && strcmp(s_request.command, "help") == 0) {
+        print_help();
+        return NULL;
+    }
+    if (s_request.id != 0) {
+        reply_cache_begin(s_request.id, s_request.hash);
+        s_reply.keep = true;
+    }
+    execute(&s_request, &s_reply);
+    return s_reply.after;
+}

@@ -1,0 +1,95 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * What the command files share: the table's rows and the reply. Console task only.
+ *
+ * A handler adds members to the reply and returns ESP_OK, or returns an error, and what it added is replaced
+ * by
+ * {"ok":false,"err":…,"msg":…}. A reply that outgrows one record goes on in the next, with "more":true in all
+ * but the last. To the reader, records of one id are one object: members add up, arrays of the same name are
+ * joined end to end, objects of the same name member by member.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "console_parser.h"
+#include "esp_err.h"
+#include "telemetry.h"
+
+#define CONSOLE_MESSAGE_SIZE 160
+
+typedef struct {
+    telemetry_record_t record;
+    char buffer[TELEMETRY_BUFFER_SIZE];
+    uint16_t id;           /*!< 0: to a person, as text */
+    const char *container; /*!< name of the open array or object, NULL outside */
+    bool is_array;
+    bool keep;       /*!< for a repeat of the request */
+    const char *err; /*!< replaces the error's name, e.g. BAD_ARGUMENT; NULL: esp_err_to_name() */
+    char message[CONSOLE_MESSAGE_SIZE];
+    char key[32];
+    char value[48];
+    void (*after)(void); /*!< called once the reply has left the UART; for what ends in a reset */
+} console_reply_t;
+
+/** One command: a row of a table. `usage` is checked before the handler runs, so required arguments are
+ * there. */
+typedef struct {
+    const char *name;
+    const char *usage; /*!< see console_check_args() */
+    esp_err_t (*handler)(const console_request_t *request, console_reply_t *reply);
+    const char *help;
+} console_command_t;
+
+typedef struct {
+    const console_command_t *commands;
+    size_t count;
+} console_group_t;
+
+#define CONSOLE_GROUP(table)                        \
+    {                                               \
+        (table), sizeof(table) / sizeof((table)[0]) \
+    }
+
+extern const console_group_t CMD_SYS;
+extern const console_group_t CMD_MEM;
+extern const console_group_t CMD_HEAP;
+extern const console_group_t CMD_TTS;
+extern const console_group_t CMD_BENCH;
+extern const console_group_t CMD_LOG;
+extern const console_group_t CMD_API;
+
+/* Replies */
+
+/** The reply's record, with room for `need` more bytes: where the next members go. May send what is there so
+ * far. */
+telemetry_record_t *console_room(console_reply_t *reply, size_t need);
+
+/** A member whose value has at most 10 digits. */
+void console_u32(console_reply_t *reply, const char *key, uint32_t value);
+
+/** Opens an array or object that may go on over several records; console_room() inside it closes and opens it
+ * again. */
+void console_array_begin(console_reply_t *reply, const char *name);
+void console_object_begin(console_reply_t *reply, const char *name);
+void console_container_end(console_reply_t *reply);
+
+/** Sets the error's text. @return err */
+esp_err_t console_fail(console_reply_t *reply, esp_err_t err, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/** BAD_ARGUMENT, naming key and value. @return an error for the handler to return. */
+esp_err_t console_bad_argument(console_reply_t *reply, const char *key, const char *value,
+                               const char *reason);
+
+/** @return the capability set of a checked `caps` argument; 0 without one. */
+uint32_t console_caps(const console_request_t *request);
+
+/**
+ * @brief What commands have left to be done between two requests (heap.leak).
+ * @return false if nothing is: the console need not wake for it.
+ */
+bool cmd_heap_background(void);

@@ -1,0 +1,27 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Capability sets by name: the names of MALLOC_CAP_* without the prefix, comma-separated ("DMA,8BIT").
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** @return true if every word of `list` names a capability; their union is written to `caps`. */
+bool console_caps_parse(const char *list, uint32_t *caps);
+
+/** Writes the names of the known bits of `caps`, cut to fit; always NUL-terminated. @return `text`. */
+const char *console_caps_format(uint32_t caps, char *text, size_t size);
+
+/** The `index`-th known capability bit; 0 behind the last. */
+uint32_t console_caps_bit(size_t index);
+
+#ifdef __cplusplus
+}
+#endif

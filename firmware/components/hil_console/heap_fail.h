@@ -1,0 +1,34 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Allocations that fail on purpose. The linker's --wrap (wrap.cmake) puts these functions in front of the
+ * heap_caps_* ones in HIL builds: no component under test carries a hook. Calls inside the heap component
+ * itself (plain malloc, heap_caps_malloc_prefer) do not pass through the wrap and never fail on purpose.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct {
+    bool armed;
+    uint32_t seen;   /*!< matching allocations since it was armed */
+    uint32_t failed; /*!< of these, made to fail */
+} heap_fail_state_t;
+
+/**
+ * @brief From now on, of the allocations that ask for all of `caps` (0: any), the `nth` (from 1) and the
+ * `count - 1` after it return NULL. The failed-allocation callback is called as the real allocator does.
+ */
+void heap_fail_arm(uint32_t caps, uint32_t nth, uint32_t count);
+
+void heap_fail_disarm(void);
+
+heap_fail_state_t heap_fail_get_state(void);
+
+/**
+ * heap_caps_malloc() for the console's own purposes: not counted, never made to fail, and when it does fail,
+ * the failed-allocation callback does not hear of it.
+ */
+void *heap_fail_quiet_malloc(size_t size, uint32_t caps);

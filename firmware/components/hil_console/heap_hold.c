@@ -1,0 +1,306 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "heap_hold.h"
+
+#include "esp_heap_caps.h"
+#include "heap_fail.h"
+
+/* The allocator's grain, ESP-IDF v5.4 and v5.5 (TLSF, 32 bit): sizes are multiples of 4 from 12 on, a block
+ * has a header of 4, and sizes are rounded up to one of 8, 16 or 32 steps per power of two, by the heap's
+ * length. A size that is a multiple of the coarsest of these steps is never rounded up, in whichever heap it
+ * lands. */
+#define BLOCK_HEADER 4
+#define BLOCK_MIN 12
+#define BLOCK_COST_MIN (BLOCK_MIN + BLOCK_HEADER)
+#define STEPS_PER_POWER 8
+
+/* The last bytes are taken in pieces of up to this many: larger than what lies about in small holes. */
+#define PIECE_MAX 256
+
+/* Bounds of a command's time when the end will not come out even. */
+#define EXACT_TRIES 400
+#define ROUNDS 16
+#define RESERVE_MAX 1024 /* bytes kept back from large blocks for the end */
+
+/* The allocator aligns to 4, which is less than a pointer wants on the host. */
+typedef struct held_block {
+    struct held_block *next;
+} __attribute__((packed, aligned(4))) held_block_t;
+
+typedef struct {
+    bool used;
+    heap_hold_info_t info;
+    held_block_t *last;
+} hold_t;
+
+static hold_t s_holds[HEAP_HOLD_MAX];
+
+static hold_t *hold_of(unsigned id)
+{
+    return id >= 1 && id <= HEAP_HOLD_MAX && s_holds[id - 1].used ? &s_holds[id - 1] : NULL;
+}
+
+static hold_t *new_hold(uint32_t caps, unsigned *id)
+{
+    for (unsigned i = 0; i < HEAP_HOLD_MAX; i++) {
+        if (!s_holds[i].used) {
+            s_holds[i] = (hold_t){.used = true, .info = {.caps = caps}};
+            *id = i + 1;
+            return &s_holds[i];
+        }
+    }
+    return NULL;
+}
+
+static bool keep(hold_t *hold, held_block_t *block)
+{
+    if (block == NULL) {
+        return false;
+    }
+    block->next = hold->last;
+    hold->last = block;
+    hold->info.blocks++;
+    hold->info.bytes += (uint32_t)heap_caps_get_allocated_size(block);
+    return true;
+}
+
+static bool push(hold_t *hold, uint32_t size)
+{
+    return keep(hold, heap_fail_quiet_malloc(size, hold->info.caps));
+}
+
+/** Gives back the block taken `younger` blocks before the last one, or the oldest. */
+static void pop_after(hold_t *hold, unsigned younger)
+{
+    held_block_t *before = NULL;
+    held_block_t *block = hold->last;
+    if (block == NULL) {
+        return;
+    }
+    while (younger-- > 0 && block->next != NULL) {
+        before = block;
+        block = block->next;
+    }
+    if (before != NULL) {
+        before->next = block->next;
+    } else {
+        hold->last = block->next;
+    }
+    hold->info.blocks--;
+    hold->info.bytes -= (uint32_t)heap_caps_get_allocated_size(block);
+    heap_caps_free(block);
+}
+
+static void pop(hold_t *hold)
+{
+    pop_after(hold, 0);
+}
+
+static void drop(hold_t *hold)
+{
+    while (hold->last != NULL) {
+        pop(hold);
+    }
+    hold->used = false;
+}
+
+/** The largest size up to `size` that no heap rounds up. `size` ≥ BLOCK_MIN. */
+static uint32_t round_down(uint32_t size)
+{
+    uint32_t step = BLOCK_HEADER;
+    while (size >= step * STEPS_PER_POWER * 2) {
+        step *= 2;
+    }
+    return size / step * step;
+}
+
+static uint32_t free_bytes(const hold_t *hold)
+{
+    return (uint32_t)heap_caps_get_free_size(hold->info.caps);
+}
+
+/** Takes blocks, biggest first, while more than PIECE_MAX + `reserve` bytes are to go and there is room for
+ * one. */
+static void take_large(hold_t *hold, uint32_t leave, uint32_t limit, uint32_t reserve)
+{
+    while (true) {
+        uint32_t now = free_bytes(hold);
+        if (now <= leave || now - leave <= PIECE_MAX + reserve) {
+            return;
+        }
+        uint32_t size = round_down(now - leave - BLOCK_HEADER - reserve);
+        size = size < limit ? size : limit;
+        if (push(hold, size)) {
+            continue;
+        }
+        uint32_t largest = (uint32_t)heap_caps_get_largest_free_block(hold->info.caps);
+        size = size < largest ? size : largest;
+        if (size < BLOCK_MIN || !push(hold, size)) {
+            return;
+        }
+    }
+}
+
+/**
+ * Takes the last bytes with small blocks. Two things are in the way: a rest of 4, 8 or 12 bytes is less than
+ * any block costs, and a free block that would be left with so little is handed out whole, so that a request
+ * may cost more than asked. So sizes are tried until a combination comes out even. Not more than about ten
+ * deep.
+ * @return false if none did within *tries allocations; nothing is taken then
+ */
+static bool take_exactly(hold_t *hold, uint32_t leave, unsigned *tries)
+{
+    uint32_t now = free_bytes(hold);
+    if (now < leave) {
+        return false;
+    }
+    uint32_t missing = (now - leave) & ~3u;
+    if (missing < BLOCK_COST_MIN) {
+        return missing == 0;
+    }
+    uint32_t size = missing - BLOCK_HEADER < PIECE_MAX ? missing - BLOCK_HEADER : PIECE_MAX;
+    for (; size >= BLOCK_MIN && *tries > 0; size -= BLOCK_HEADER) {
+        size = round_down(size);
+        --*tries;
+        if (!push(hold, size)) {
+            continue;
+        }
+        if (take_exactly(hold, leave, tries)) {
+            return true;
+        }
+        pop(hold);
+    }
+    return false;
+}
+
+/** Takes small blocks as long as that stays above `leave`. */
+static void take_roughly(hold_t *hold, uint32_t leave)
+{
+    for (uint32_t size = PIECE_MAX; size >= BLOCK_MIN; size = round_down(size - BLOCK_HEADER)) {
+        while (free_bytes(hold) >= leave + size + BLOCK_HEADER && push(hold, size)) {
+            if (free_bytes(hold) < leave) {
+                pop(hold);
+                break;
+            }
+        }
+    }
+}
+
+static void take_down_to(hold_t *hold, uint32_t leave, uint32_t limit)
+{
+    uint32_t reserve = BLOCK_COST_MIN;
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        unsigned tries = EXACT_TRIES;
+        take_large(hold, leave, limit, reserve);
+        if (take_exactly(hold, leave, &tries)) {
+            return;
+        }
+        if (round % 2 == 0) {
+            /* Less in large blocks leaves more combinations. */
+            pop(hold);
+            reserve = reserve < RESERVE_MAX ? reserve * 2 : BLOCK_COST_MIN;
+        } else {
+            /* All small blocks come from one hole a few bytes too large. Fill it, and go on from another
+             * place. */
+            uint32_t now = free_bytes(hold);
+            push(hold, now >= leave + BLOCK_COST_MIN ? now - leave - BLOCK_HEADER : BLOCK_MIN);
+            pop_after(hold, 1 + round / 2);
+        }
+    }
+    while (free_bytes(hold) < leave && hold->last != NULL) {
+        pop(hold);
+    }
+    take_large(hold, leave, limit, BLOCK_COST_MIN);
+    take_roughly(hold, leave);
+}
+
+esp_err_t heap_hold_size(uint32_t caps, uint32_t size, unsigned *id)
+{
+    hold_t *hold = new_hold(caps, id);
+    if (hold == NULL) {
+        return ESP_ERR_INVALID_STATE;
+    }
+    if (!keep(hold, heap_caps_malloc(size < BLOCK_MIN ? BLOCK_MIN : size, caps))) {
+        hold->used = false;
+        return ESP_ERR_NO_MEM;
+    }
+    return ESP_OK;
+}
+
+esp_err_t heap_hold_add(uint32_t caps, uint32_t size, unsigned *id)
+{
+    hold_t *hold = *id != 0 ? hold_of(*id) : new_hold(caps, id);
+    if (hold == NULL) {
+        return ESP_ERR_INVALID_STATE;
+    }
+    if (push(hold, size < BLOCK_MIN ? BLOCK_MIN : size)) {
+        return ESP_OK;
+    }
+    if (hold->last == NULL) {
+        hold->used = false;
+        *id = 0;
+    }
+    return ESP_ERR_NO_MEM;
+}
+
+esp_err_t heap_hold_leave(uint32_t caps, uint32_t leave, uint32_t block, unsigned *id)
+{
+    if (heap_caps_get_free_size(caps) < leave) {
+        return ESP_ERR_INVALID_SIZE;
+    }
+    hold_t *hold = new_hold(caps, id);
+    if (hold == NULL) {
+        return ESP_ERR_INVALID_STATE;
+    }
+    uint32_t limit = block == 0 ? UINT32_MAX : block < BLOCK_MIN ? BLOCK_MIN : block & ~3u;
+    take_down_to(hold, leave, limit);
+    return ESP_OK;
+}
+
+esp_err_t heap_hold_split(uint32_t caps, uint32_t block, uint32_t count, unsigned *id, uint32_t *had)
+{
+    hold_t *hold = new_hold(caps, id);
+    *had = 0;
+    if (hold == NULL) {
+        return ESP_ERR_INVALID_STATE;
+    }
+    uint32_t size = block < BLOCK_MIN ? BLOCK_MIN : block;
+    while ((count == 0 || *had < count) && push(hold, size)) {
+        ++*had;
+    }
+    if (*had < count || *had < 2) {
+        drop(hold);
+        return ESP_ERR_NO_MEM;
+    }
+    /* Blocks come off the front of a free block one after the other: every second one taken is every second
+     * in place. */
+    for (held_block_t *kept = hold->last; kept != NULL && kept->next != NULL; kept = kept->next) {
+        held_block_t *given = kept->next;
+        kept->next = given->next;
+        hold->info.blocks--;
+        hold->info.bytes -= (uint32_t)heap_caps_get_allocated_size(given);
+        heap_caps_free(given);
+    }
+    return ESP_OK;
+}
+
+bool heap_hold_info(unsigned id, heap_hold_info_t *info)
+{
+    const hold_t *hold = hold_of(id);
+    if (hold != NULL) {
+        *info = hold->info;
+    }
+    return hold != NULL;
+}
+
+bool heap_hold_release(unsigned id, heap_hold_info_t *released)
+{
+    hold_t *hold = hold_of(id);
+    if (hold == NULL) {
+        return false;
+    }
+    *released = hold->info;
+    drop(hold);
+    return true;
+}

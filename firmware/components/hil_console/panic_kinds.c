@@ -1,0 +1,115 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "panic_kinds.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "esp_heap_caps.h"
+#include "esp_log.h"
+#include "esp_memory_utils.h"
+#include "freertos/FreeRTOS.h"
+#include "freertos/task.h"
+
+static const char *TAG = "HIL";
+
+#define BLOCK_SIZE 64
+
+/* Through volatile, so that the compiler neither sees nor removes what it would call undefined. */
+static void *volatile s_address;
+
+static void crash_abort(void)
+{
+    abort();
+}
+
+static void crash_null(void)
+{
+    s_address = NULL;
+    uint32_t value = *(volatile uint32_t *)s_address;
+    (void)value;
+}
+
+static void crash_store(void)
+{
+    s_address = NULL;
+    *(volatile uint32_t *)s_address = 1;
+}
+
+/** One frame after the other until the stack is used up; the return values keep it from becoming a loop. */
+static __attribute__((noinline)) uint32_t use_stack(uint32_t depth)
+{
+    volatile uint8_t frame[128];
+    memset((void *)frame, (int)depth, sizeof(frame));
+    bool below = (uintptr_t)frame < (uintptr_t)pxTaskGetStackStart(NULL);
+    return (below ? 0 : use_stack(depth + 1)) + frame[depth % sizeof(frame)];
+}
+
+static void crash_stack(void)
+{
+    use_stack(0);
+    /* The overwritten end is found when the task is switched out, if the watchpoint there has not seen it. */
+    vTaskDelay(1);
+}
+
+static void crash_wdt(void)
+{
+    portDISABLE_INTERRUPTS();
+    while (true) {
+    }
+}
+
+/** The second free finds the block marked free already. */
+static void crash_heap(void)
+{
+    heap_caps_free(s_address);
+    heap_caps_free(s_address);
+}
+
+/** IRAM takes 32-bit accesses only: what a byte buffer asked without MALLOC_CAP_8BIT ran into. */
+static void crash_iram(void)
+{
+    *((volatile uint8_t *)s_address + 1) = 1;
+    heap_caps_free(s_address);
+    ESP_LOGE(TAG, "a byte store to IRAM went through: this chip is emulated");
+}
+
+static const struct {
+    const char *kind;
+    void (*crash)(void);
+    uint32_t caps; /* of the block at s_address; 0: none */
+} KINDS[] = {
+    {"abort", crash_abort, 0},
+    {"null", crash_null, 0},
+    {"store", crash_store, 0},
+    {"stack", crash_stack, 0},
+    {"wdt", crash_wdt, 0},
+    {"heap", crash_heap, MALLOC_CAP_INTERNAL | MALLOC_CAP_8BIT},
+    {"iram", crash_iram, MALLOC_CAP_INTERNAL},
+};
+
+esp_err_t panic_prepare(const char *kind, void (**crash)(void))
+{
+    for (size_t i = 0; i < sizeof(KINDS) / sizeof(KINDS[0]); i++) {
+        if (strcmp(KINDS[i].kind, kind) != 0) {
+            continue;
+        }
+        *crash = KINDS[i].crash;
+        if (KINDS[i].caps == 0) {
+            return ESP_OK;
+        }
+        void *block = heap_caps_malloc(BLOCK_SIZE, KINDS[i].caps);
+        if (block == NULL) {
+            return ESP_ERR_NO_MEM;
+        }
+        if (KINDS[i].crash == crash_iram && esp_ptr_byte_accessible(block)) {
+            heap_caps_free(block);
+            return ESP_ERR_NOT_SUPPORTED;
+        }
+        s_address = block;
+        return ESP_OK;
+    }
+    return ESP_ERR_NOT_FOUND;
+}

@@ -1,0 +1,119 @@
+#include "mem_layout.h"
+
+/* The allocator (TLSF), as heap_caps has it since ESP-IDF v5.0. */
+#define BLOCK_HEADER 4 /* before each block */
+#define BLOCK_SIZE_MIN 12
+#define BLOCK_SPLIT_MIN 16 /* a remainder from this size on becomes a free block */
+#define HEAP_HEADER 20
+#define HEAP_8_CLASSES_MAX                                                          \
+    16384 /* bytes of heap with 8, and with 16, classes per power of two; above: 32 \
+           */
+#define HEAP_16_CLASSES_MAX 262144
+
+static uint32_t max_u32(uint32_t a, uint32_t b)
+{
+    return a > b ? a : b;
+}
+
+void mem_census_add(mem_census_t *census, uintptr_t heap, size_t free_block)
+{
+    if (heap != census->heap) {
+        census->largest_sum += census->heap_largest;
+        census->heap_largest = 0;
+        census->heap = heap;
+    }
+    census->free_sum += (uint32_t)free_block;
+    census->heap_largest = max_u32(census->heap_largest, (uint32_t)free_block);
+}
+
+uint32_t mem_census_fragmentation(const mem_census_t *census)
+{
+    uint64_t outside = census->free_sum - (census->largest_sum + census->heap_largest);
+    return census->free_sum == 0 ? 0 : (uint32_t)((100 * outside + census->free_sum / 2) / census->free_sum);
+}
+
+/* Size classes are this far apart at `size`: below 4 << sl_log2 one class a word. */
+static uint32_t class_step(uint32_t size, unsigned sl_log2)
+{
+    return size < (4U << sl_log2) ? 4 : 1U << (31 - __builtin_clz(size) - sl_log2);
+}
+
+uint32_t mem_place_fit(uint32_t block_size, unsigned sl_log2)
+{
+    return block_size & ~(class_step(block_size, sl_log2) - 1);
+}
+
+/* What a request takes out of a free block. */
+static uint32_t taken(uint32_t request, unsigned sl_log2)
+{
+    uint32_t size = max_u32((request + 3) & ~3U, BLOCK_SIZE_MIN);
+    uint32_t step = class_step(size, sl_log2);
+    return (size + step - 1) & ~(step - 1);
+}
+
+static uint8_t classes_log2(uintptr_t heap_size)
+{
+    uintptr_t bytes = heap_size - HEAP_HEADER;
+    return bytes <= HEAP_8_CLASSES_MAX ? 3 : bytes <= HEAP_16_CLASSES_MAX ? 4 : 5;
+}
+
+void mem_place_add(mem_place_t *place, uintptr_t heap_start, uintptr_t heap_end, size_t free_block)
+{
+    if (place->heaps == 0 || heap_start != place->heap_start) {
+        place->heap_start = heap_start;
+        place->heaps++;
+    }
+    size_t slot = place->count;
+    if (slot < MEM_PLACE_BLOCKS) {
+        place->count++;
+    } else {
+        slot = 0;
+        for (size_t i = 1; i < MEM_PLACE_BLOCKS; i++) {
+            if (place->block[i].size < place->block[slot].size) {
+                slot = i;
+            }
+        }
+        if (place->block[slot].size >= free_block) {
+            return;
+        }
+    }
+    place->block[slot].size = (uint32_t)free_block;
+    place->block[slot].heap = (uint8_t)(place->heaps - 1);
+    place->block[slot].sl_log2 = classes_log2(heap_end - heap_start);
+}
+
+/* The entry that the request goes to, or -1. */
+static int choose(const mem_place_t *place, uint32_t request)
+{
+    int best = -1;
+    for (int i = 0; i < place->count; i++) {
+        uint32_t size = place->block[i].size;
+        if (request == 0 || request > mem_place_fit(size, place->block[i].sl_log2)) {
+            continue;
+        }
+        if (best < 0 || place->block[i].heap < place->block[best].heap ||
+            (place->block[i].heap == place->block[best].heap && size < place->block[best].size)) {
+            best = i;
+        }
+    }
+    return best;
+}
+
+void mem_place_run(mem_place_t *place, const size_t sizes[], size_t count, memory_placement_t *out)
+{
+    *out = (memory_placement_t){.placeable = true};
+    for (size_t i = 0; i < count; i++) {
+        int chosen = sizes[i] > UINT32_MAX ? -1 : choose(place, (uint32_t)sizes[i]);
+        if (chosen < 0) {
+            out->placeable = false;
+            out->missing = (uint32_t)sizes[i];
+            break;
+        }
+        out->placed++;
+        uint32_t rest = place->block[chosen].size - taken((uint32_t)sizes[i], place->block[chosen].sl_log2);
+        place->block[chosen].size = rest >= BLOCK_SPLIT_MIN ? rest - BLOCK_HEADER : 0;
+    }
+    for (int i = 0; i < place->count; i++) {
+        out->largest = max_u32(out->largest, mem_place_fit(place->block[i].size, place->block[i].sl_log2));
+    }
+}

@@ -1,0 +1,50 @@
+/* Thresholds and hysteresis, deltas, advice. Pure: no IDF header but esp_err.h. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "memory_manager.h"
+
+#define MEM_HYSTERESIS_MIN 1024  //!< Bytes; otherwise a tenth of the threshold
+#define MEM_HYSTERESIS_PERCENT 5 //!< Points of fragmentation
+#define MEM_AUDIO_RESTART 40     //!< Percent of DMA fragmentation from which restarting the audio driver pays
+
+/** ESP_ERR_INVALID_ARG: a critical level that is easier to reach than its warning level, or over 100 %. */
+esp_err_t mem_thresholds_check(const memory_thresholds_t *thresholds);
+
+/** One memory's state. Start with {0}. */
+typedef struct {
+    bool low; //!< Within the warning level, hysteresis included
+    bool critical;
+    bool low_raised; //!< The warning was announced (a critical one supersedes it)
+} mem_level_t;
+
+enum { MEM_INTERNAL, MEM_DMA, MEM_PSRAM, MEM_FRAGMENTATION, MEM_LEVELS };
+
+typedef struct {
+    mem_level_t level[MEM_LEVELS];
+} mem_levels_t;
+
+typedef struct {
+    bool recovered; //!< Left, otherwise entered
+    memory_warning_t warning;
+} mem_change_t;
+
+#define MEM_CHANGES_MAX (2 * MEM_LEVELS)
+
+/**
+ * One check of a sample: the levels entered and left, in the order internal, DMA, PSRAM, fragmentation, and
+ * for each the critical one first. Returns how many were written to out.
+ */
+size_t mem_levels_update(mem_levels_t *levels, const memory_thresholds_t *thresholds,
+                         const memory_stats_t *stats, mem_change_t out[MEM_CHANGES_MAX]);
+
+/** The worst of the three memories. */
+uint32_t mem_worst_fragmentation(const memory_stats_t *stats);
+
+memory_baseline_t mem_baseline(const memory_stats_t *stats);
+memory_delta_t mem_delta(const memory_stats_t *stats, const memory_baseline_t *baseline);
+
+/** Bit n: memory_advice_t n. */
+uint32_t mem_advice(const memory_thresholds_t *thresholds, const memory_stats_t *stats);

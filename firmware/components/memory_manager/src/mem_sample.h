@@ -1,0 +1,27 @@
+/* Readings of the heap. The only file that asks heap_caps for figures. */
+#pragma once
+
+#include "memory_manager.h"
+
+#define MEM_CAPS_INTERNAL \
+    (MALLOC_CAP_INTERNAL | MALLOC_CAP_8BIT) /* alone it would count IRAM, which takes no bytes */
+#define MEM_CAPS_DMA MALLOC_CAP_DMA
+#define MEM_CAPS_PSRAM MALLOC_CAP_SPIRAM
+#define MEM_CAPS_TOTAL MALLOC_CAP_DEFAULT
+
+/**
+ * Notes the minimum so far, then starts the low-water marks (which allocates once, and resets the IDF's
+ * minimum).
+ */
+esp_err_t mem_sample_init(void);
+
+/**
+ * A fresh sample. Each heap is locked, with interrupts off on this core, while its blocks are walked: some
+ * 0.1 us a block in internal RAM, 0.5 us in PSRAM when the cache misses.
+ */
+void mem_sample_take(memory_stats_t *out);
+
+/** Begins a new window of the low-water marks. */
+void mem_sample_new_window(void);
+
+size_t mem_sample_static_size(void);

@@ -1,0 +1,27 @@
+/* Integers to text without printf, whose stack a 2 KB task cannot afford. Pure: no IDF header. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define NUMBER_TEXT_SIZE 12 //!< "-2147483648" and the terminator
+
+/*
+ * Each writes the digits and a terminator to out (NUMBER_TEXT_SIZE bytes) and returns the number of
+ * characters.
+ */
+
+size_t number_u32(char *out, uint32_t value);
+/** plus: with a sign even if the value is not negative. */
+size_t number_i32(char *out, int32_t value, bool plus);
+/** Exactly `digits` hex digits (1 to 8): the lowest ones. */
+size_t number_hex(char *out, uint32_t value, unsigned digits, bool upper_case);
+
+#ifdef __cplusplus
+}
+#endif

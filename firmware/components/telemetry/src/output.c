@@ -1,0 +1,108 @@
+/*
+ * stdout through the UART driver, in whole pieces.
+ *
+ * The IDF's VFS gives the driver stdout's characters one by one. The driver's ring keeps two items for each
+ * write (a description of 12 bytes and the data, 8 bytes of header each), so a character takes 32 bytes of it
+ * and a 4 KB ring is full after 128 characters: a statistics box would hold up every other task's line for
+ * 230 ms. Written in pieces of up to 512 bytes the box takes some 3 KB of the ring, and log lines fit beside
+ * it.
+ */
+#include "output.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include "driver/uart.h"
+#include "driver/uart_vfs.h"
+#include "esp_check.h"
+#include "esp_log.h"
+#include "sdkconfig.h"
+#include "telemetry.h"
+
+#define CONSOLE_UART CONFIG_ESP_CONSOLE_UART_NUM
+#define RX_RING_SIZE 256 /* one request: 240 bytes */
+#define RING_COST_OF_WRITE \
+    (8 + 12 + 8 + 3) /* item headers, description, rounding: esp_driver_uart, uart_tx_all() */
+#define LOG_LINE_SIZE 256
+
+static const char *TAG = "telemetry";
+
+/* All guarded by the stdout lock. */
+static char s_scratch[TELEMETRY_SCRATCH_SIZE];
+static char s_log_line[LOG_LINE_SIZE];
+static size_t s_ring_capacity; /* the most that the driver ever reports free; 0: no driver */
+static vprintf_like_t s_default_vprintf;
+
+void telemetry_lock(void)
+{
+    flockfile(stdout);
+}
+
+void telemetry_unlock(void)
+{
+    funlockfile(stdout);
+}
+
+char *telemetry_scratch(void)
+{
+    return s_scratch;
+}
+
+void telemetry_write(const char *text, size_t len)
+{
+    if (s_ring_capacity == 0) {
+        fwrite(text, 1, len, stdout);
+        fflush(stdout);
+        return;
+    }
+    fflush(stdout); /* what a task printed before, without a line end, goes first */
+    uart_write_bytes(CONSOLE_UART, text, len);
+}
+
+bool telemetry_has_room(size_t len)
+{
+    size_t free_size = 0;
+    if (s_ring_capacity == 0 || uart_get_tx_buffer_free_size(CONSOLE_UART, &free_size) != ESP_OK) {
+        return true; /* there is no ring to wait for */
+    }
+    size_t needed = len + (len / TELEMETRY_SCRATCH_SIZE + 1) * RING_COST_OF_WRITE;
+    return free_size >= (needed < s_ring_capacity ? needed : s_ring_capacity);
+}
+
+/*
+ * ESP_LOGx: formats the line under the lock, then writes it at once. Formatting and writing do not add up on
+ * the caller's stack, as they do in vprintf.
+ */
+static int log_vprintf(const char *format, va_list args)
+{
+    va_list again;
+    va_copy(again, args);
+    flockfile(stdout);
+    int len = vsnprintf(s_log_line, sizeof(s_log_line) - 1, format, args); /* one byte left for '\r' */
+    if (len > 0 && (size_t)len < sizeof(s_log_line) - 1) {
+        if (s_log_line[len - 1] == '\n') {
+            s_log_line[len - 1] = '\r';
+            s_log_line[len++] = '\n';
+        }
+        telemetry_write(s_log_line, (size_t)len);
+    } else {
+        len = s_default_vprintf(format, again);
+    }
+    funlockfile(stdout);
+    va_end(again);
+    return len;
+}
+
+esp_err_t telemetry_output_init(void)
+{
+    /* What is still in the hardware FIFO would be cut off when the driver takes over. */
+    fflush(stdout);
+    uart_wait_tx_idle_polling(CONSOLE_UART);
+    ESP_RETURN_ON_ERROR(
+        uart_driver_install(CONSOLE_UART, RX_RING_SIZE, CONFIG_HOTPIN_UART_TX_RING, 0, NULL, 0), TAG,
+        "no driver for UART %d", CONSOLE_UART);
+    uart_vfs_dev_use_driver(CONSOLE_UART);
+    ESP_RETURN_ON_ERROR(uart_get_tx_buffer_free_size(CONSOLE_UART, &s_ring_capacity), TAG,
+                        "UART %d has no ring", CONSOLE_UART);
+    s_default_vprintf = esp_log_set_vprintf(log_vprintf);
+    return ESP_OK;
+}

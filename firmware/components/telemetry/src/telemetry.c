@@ -1,0 +1,102 @@
+#include "telemetry.h"
+
+#include <stdatomic.h>
+#include "esp_check.h"
+#include "esp_log.h"
+#include "esp_random.h"
+#include "number_format.h"
+#include "nvs.h"
+#include "output.h"
+#include "record.h"
+
+static const char *TAG = "telemetry";
+
+static atomic_flag s_started = ATOMIC_FLAG_INIT;
+static uint32_t s_boot_id_bits;
+static char s_boot_id[NUMBER_TEXT_SIZE] = "00000000";
+static uint32_t s_boot_count;
+static uint32_t s_sequence; /* of the last record; guarded by the stdout lock */
+
+static esp_err_t count_boot(void)
+{
+    nvs_handle_t nvs;
+    uint32_t count = 0;
+    esp_err_t ret = nvs_open("hotpin", NVS_READWRITE, &nvs);
+    if (ret != ESP_OK) {
+        return ret;
+    }
+    ret = nvs_get_u32(nvs, "boots", &count);
+    if (ret == ESP_OK || ret == ESP_ERR_NVS_NOT_FOUND) {
+        count++;
+        ret = nvs_set_u32(nvs, "boots", count);
+    }
+    if (ret == ESP_OK) {
+        ret = nvs_commit(nvs);
+    }
+    nvs_close(nvs);
+    if (ret == ESP_OK) {
+        s_boot_count = count;
+    }
+    return ret;
+}
+
+esp_err_t telemetry_init(void)
+{
+    if (atomic_flag_test_and_set(&s_started)) {
+        return ESP_ERR_INVALID_STATE;
+    }
+    s_boot_id_bits = esp_random();
+    number_hex(s_boot_id, s_boot_id_bits, 8, false);
+    ESP_RETURN_ON_ERROR(telemetry_output_init(), TAG, "console");
+    esp_err_t ret = count_boot();
+    if (ret != ESP_OK) {
+        ESP_LOGW(TAG, "boots are not counted: NVS says %s", esp_err_to_name(ret));
+    }
+    return ESP_OK;
+}
+
+const char *telemetry_boot_id(void)
+{
+    return s_boot_id;
+}
+
+uint32_t telemetry_boot_id_bits(void)
+{
+    return s_boot_id_bits;
+}
+
+uint32_t telemetry_boot_count(void)
+{
+    return s_boot_count;
+}
+
+esp_err_t telemetry_send(telemetry_record_t *r)
+{
+    telemetry_lock();
+    /* The number is drawn under the lock, so that records leave in the order of their numbers. */
+    esp_err_t ret = telemetry_record_finish(r, esp_log_timestamp(), s_boot_id, s_sequence + 1);
+    if (ret == ESP_OK) {
+        s_sequence++;
+        telemetry_write(r->buf, r->len);
+    }
+    telemetry_unlock();
+    return ret;
+}
+
+void telemetry_resend(const char *line, size_t len)
+{
+    telemetry_lock();
+    telemetry_write(line, len);
+    telemetry_unlock();
+}
+
+esp_err_t telemetry_send_boot(void)
+{
+    telemetry_record_t record;
+    telemetry_lock();
+    telemetry_event_begin(&record, telemetry_scratch(), TELEMETRY_SCRATCH_SIZE, "boot");
+    telemetry_add_identity(&record);
+    esp_err_t ret = telemetry_send(&record);
+    telemetry_unlock();
+    return ret;
+}

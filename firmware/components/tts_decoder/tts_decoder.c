@@ -1,0 +1,116 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "tts_decoder.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "esp_check.h"
+#include "esp_heap_caps.h"
+#include "esp_log.h"
+#include "memory_manager.h"
+#include "tts_logic.h"
+
+static const char *TAG = "TTS";
+
+/* Bytes are written into it one by one: without 8BIT the allocator may answer with memory that takes words
+ * only. */
+#define STREAM_CAPS (MALLOC_CAP_SPIRAM | MALLOC_CAP_8BIT)
+
+static struct {
+    uint8_t *buffer;
+    uint32_t written;
+    uint32_t stream_bytes;
+} s_stream;
+
+static uint32_t psram_free_bytes(void)
+{
+    return (uint32_t)heap_caps_get_free_size(MALLOC_CAP_SPIRAM);
+}
+
+static uint32_t psram_largest_bytes(void)
+{
+    return (uint32_t)heap_caps_get_largest_free_block(STREAM_CAPS);
+}
+
+static esp_err_t check_psram(uint32_t psram_free)
+{
+    switch (tts_admit(psram_free, memory_manager_check_psram_available(TTS_STREAM_BUFFER_SIZE))) {
+    case TTS_TOO_LITTLE:
+        ESP_LOGE(TAG, "Insufficient PSRAM: need %u bytes, have %" PRIu32 " bytes", TTS_REQUIRED_PSRAM,
+                 psram_free);
+        return ESP_ERR_NO_MEM;
+    case TTS_NO_BLOCK:
+        ESP_LOGE(TAG,
+                 "No contiguous PSRAM: need one block of %u bytes, largest is %" PRIu32 " of %" PRIu32
+                 " bytes free",
+                 TTS_STREAM_BUFFER_SIZE, psram_largest_bytes(), psram_free);
+        return ESP_ERR_NO_MEM;
+    case TTS_ADMITTED: break;
+    }
+    return ESP_OK;
+}
+
+esp_err_t tts_decoder_open(uint32_t stream_bytes)
+{
+    ESP_RETURN_ON_FALSE(s_stream.buffer == NULL, ESP_ERR_INVALID_STATE, TAG, "a stream is open already");
+    memory_manager_log_stats("Before TTS Allocation");
+
+    uint32_t free_before = psram_free_bytes();
+    esp_err_t err = check_psram(free_before);
+    if (err != ESP_OK) {
+        return err;
+    }
+    uint8_t *buffer = heap_caps_malloc(TTS_STREAM_BUFFER_SIZE, STREAM_CAPS);
+    if (buffer == NULL) {
+        ESP_LOGE(TAG, "Stream buffer of %u bytes failed despite %" PRIu32 " bytes free",
+                 TTS_STREAM_BUFFER_SIZE, free_before);
+        return ESP_ERR_NO_MEM;
+    }
+    s_stream.buffer = buffer;
+    s_stream.written = 0;
+    s_stream.stream_bytes = stream_bytes;
+    ESP_LOGI(TAG,
+             "Stream buffer: %u bytes at %p, PSRAM free %" PRIu32 " -> %" PRIu32 ", largest block %" PRIu32,
+             TTS_STREAM_BUFFER_SIZE, buffer, free_before, psram_free_bytes(), psram_largest_bytes());
+    memory_manager_log_stats("After TTS Allocation");
+    return ESP_OK;
+}
+
+esp_err_t tts_decoder_write(const void *data, size_t size)
+{
+    ESP_RETURN_ON_FALSE(data != NULL && size > 0, ESP_ERR_INVALID_ARG, TAG, "nothing to write");
+    ESP_RETURN_ON_FALSE(s_stream.buffer != NULL, ESP_ERR_INVALID_STATE, TAG, "no stream is open");
+    ESP_RETURN_ON_FALSE(tts_write_fits(s_stream.written, s_stream.stream_bytes, size), ESP_ERR_INVALID_SIZE,
+                        TAG, "no room for %u bytes behind %" PRIu32, (unsigned)size, s_stream.written);
+    memcpy(s_stream.buffer + s_stream.written, data, size);
+    s_stream.written += (uint32_t)size;
+    return ESP_OK;
+}
+
+esp_err_t tts_decoder_close(void)
+{
+    ESP_RETURN_ON_FALSE(s_stream.buffer != NULL, ESP_ERR_INVALID_STATE, TAG, "no stream is open");
+    uint8_t *buffer = s_stream.buffer;
+    s_stream.buffer = NULL;
+    heap_caps_free(buffer);
+    ESP_LOGI(TAG, "Stream closed after %" PRIu32 " bytes, PSRAM free %" PRIu32, s_stream.written,
+             psram_free_bytes());
+    return ESP_OK;
+}
+
+void tts_decoder_get_info(tts_decoder_info_t *info)
+{
+    *info = (tts_decoder_info_t){
+        .state = s_stream.buffer != NULL ? TTS_DECODER_OPEN : TTS_DECODER_CLOSED,
+        .stream_bytes = s_stream.stream_bytes,
+        .written = s_stream.written,
+        .buffer = s_stream.buffer,
+    };
+}
+
+const char *tts_decoder_state_name(tts_decoder_state_t state)
+{
+    return state == TTS_DECODER_OPEN ? "open" : "closed";
+}

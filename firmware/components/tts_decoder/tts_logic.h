@@ -1,0 +1,23 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The decoder's decisions, without the IDF: compiled for the host's tests too.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum {
+    TTS_ADMITTED,
+    TTS_TOO_LITTLE, /*!< free PSRAM is below TTS_REQUIRED_PSRAM */
+    TTS_NO_BLOCK,   /*!< enough in sum, but no free block holds the buffer */
+} tts_admission_t;
+
+/** @param block_available whether one block of TTS_STREAM_BUFFER_SIZE can be had now */
+tts_admission_t tts_admit(uint32_t psram_free, bool block_available);
+
+/** True if `size` more bytes fit behind `written` ones: into the buffer, and into the announced length (0:
+ * none). */
+bool tts_write_fits(uint32_t written, uint32_t stream_bytes, size_t size);

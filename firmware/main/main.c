@@ -1,0 +1,61 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The order of starting, and nothing else.
+ */
+#include "esp_err.h"
+#include "esp_log.h"
+#include "hil_console.h"
+#include "memory_manager.h"
+#include "nvs_flash.h"
+#include "sdkconfig.h"
+#include "telemetry.h"
+
+static const char *TAG = "MAIN";
+
+/** NVS holds the boot count and settings; a partition that was cut short or is of another version starts
+ * empty. */
+static esp_err_t init_nvs(void)
+{
+    esp_err_t err = nvs_flash_init();
+    if (err == ESP_ERR_NVS_NO_FREE_PAGES || err == ESP_ERR_NVS_NEW_VERSION_FOUND) {
+        ESP_LOGW(TAG, "NVS cannot be used as it is (%s): erasing it", esp_err_to_name(err));
+        err = nvs_flash_erase();
+        if (err == ESP_OK) {
+            err = nvs_flash_init();
+        }
+    }
+    return err;
+}
+
+void app_main(void)
+{
+    telemetry_mark_start();
+
+    /* Without NVS the boot count is unknown; that is no reason not to start. */
+    esp_err_t err = init_nvs();
+    if (err != ESP_OK) {
+        ESP_LOGE(TAG, "NVS: %s", esp_err_to_name(err));
+    }
+    err = telemetry_init();
+    if (err != ESP_OK) {
+        ESP_LOGE(TAG, "Telemetry: %s", esp_err_to_name(err));
+    }
+
+#if CONFIG_HOTPIN_HIL_CONSOLE
+    hil_console_before_init();
+#endif
+    ESP_LOGI(TAG, "Initializing memory manager...");
+    ESP_ERROR_CHECK(memory_manager_init(NULL));
+    ESP_ERROR_CHECK(memory_manager_start_monitoring(CONFIG_HOTPIN_MEM_INTERVAL_MS));
+    memory_manager_log_stats("System Boot");
+
+#if CONFIG_HOTPIN_HIL_CONSOLE
+    err = hil_console_start();
+    if (err != ESP_OK) {
+        ESP_LOGE(TAG, "Test console: %s", esp_err_to_name(err));
+    }
+#endif
+    telemetry_send_boot();
+    ESP_LOGI(TAG, "HotPin ready");
+}

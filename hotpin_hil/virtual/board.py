@@ -1,0 +1,314 @@
+"""One virtual ESP32-CAM: reset circuit, flash, ROM, and the firmware process behind one serial port."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from hotpin_hil.errors import BenchError
+from hotpin_hil.paths import NATIVE_ELFS_FILE
+from hotpin_hil.virtual import bootlog, image
+from hotpin_hil.virtual.bootlog import BOARD_PREFIX, Boot, RunApp
+from hotpin_hil.virtual.chip import Registers, format_mac, parse_mac
+from hotpin_hil.virtual.flash import Flash
+from hotpin_hil.virtual.package import is_registered
+from hotpin_hil.virtual.process import (
+    RESET_STATUS,
+    FirmwareProcess,
+    Program,
+    StartParameters,
+    describe_exit,
+    report,
+)
+from hotpin_hil.virtual.profile import BoardProfile
+from hotpin_hil.virtual.reset import ResetCircuit
+from hotpin_hil.virtual.rfc2217 import Server
+from hotpin_hil.virtual.rom import Loader
+
+RTC_BYTES = 8192
+CONSOLE_BAUD = 115200
+_BAUD_TOLERANCE = 0.03  # a UART samples wrong bits beyond about 3 %
+_GRAIN_S = 0.002  # boot log lines this close together are sent in one go
+_RESTART_PAUSE_S = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+_LONG_RUN_S = 0.2  # a firmware that ran this long on the host is no boot loop
+# What a receiver at the wrong rate makes of a byte: any fixed, unreadable mapping will do.
+_GARBLED = bytes((byte * 167 + 0x9B) & 0xFF | 0x80 for byte in range(256))
+
+
+@dataclass(frozen=True)
+class BoardOptions:
+    """How a board runs.
+
+    `time_scale`: virtual seconds per host second, 0 for as fast as possible; `paced`: the UART takes its time
+    at its baud rate. The same `seed` gives the same random numbers.
+    """
+
+    seed: int
+    time_scale: float = 1.0
+    paced: bool = False
+    registry: Path = NATIVE_ELFS_FILE
+
+
+class Board:
+    """A powered board on a port of its own. Needs a running event loop; `close` it.
+
+    `directory` holds its flash and outlives it.
+    """
+
+    def __init__(self, profile: BoardProfile, index: int, directory: Path, options: BoardOptions) -> None:
+        self.profile = profile
+        mac = parse_mac(profile.mac)
+        self._mac = mac[:3] + ((int.from_bytes(mac[3:], "big") + index) & 0xFFFFFF).to_bytes(3, "big")
+        self._options = options
+        self._directory = directory
+        self._random = random.Random(f"{options.seed}/{index}")
+        self._loop = asyncio.get_running_loop()
+        self._flash = Flash(directory / "flash.bin", profile.flash_mb * 0x100000)
+        self._registers = Registers(self._mac, profile.revision, self._flash.size, self._rate)
+        self._circuit = ResetCircuit(self._hold, self._release, self._loop.call_later)
+        self._timer: asyncio.TimerHandle | None = None
+        self._boot_lines: deque[bootlog.Line] = deque()
+        self._loader: Loader | None = None
+        self._process: FirmwareProcess | None = None
+        self._started_at = 0.0
+        self._restarts = 0
+        self._host_baud: int | None = None
+        self._uart_baud: int | None = CONSOLE_BAUD
+        self._output_paused = False
+        self._server = Server(self, f"HotPin virtual ESP32-CAM {self.mac}")
+        self.power_on()
+
+    @property
+    def mac(self) -> str:
+        """Its MAC address, `aa:bb:cc:dd:ee:ff`."""
+        return format_mac(self._mac)
+
+    @property
+    def url(self) -> str:
+        """The serial port's URL for pyserial, esptool and pytest-embedded."""
+        return f"rfc2217://127.0.0.1:{self._server.number}"
+
+    @property
+    def process_id(self) -> int | None:
+        """The firmware process, or None if none runs."""
+        return self._process.pid if self._process is not None else None
+
+    def power_on(self) -> None:
+        """Power (again): everything volatile is lost."""
+        self._stop()
+        self._restarts = 0
+        self._release(False)
+
+    def power_off(self) -> None:
+        """Silence until `power_on` or a reset over EN."""
+        self._stop()
+
+    def close(self) -> None:
+        """Power off and release port and files."""
+        self._stop()
+        self._circuit.close()
+        self._server.close()
+        self._flash.close()
+
+    # The serial port's side (called by the server)
+
+    def opened(self) -> None:
+        """A client is there; its lines are not asserted yet."""
+
+    def closed(self) -> None:
+        """The client is gone, and with it both lines."""
+        self._host_baud = None
+        self.resume_output()
+        self._circuit.set_lines(False, False)
+
+    def received(self, data: bytes) -> None:
+        """Bytes from the host on the wire."""
+        if self._mismatched():
+            data = data.translate(_GARBLED)
+        if self._loader is not None:
+            self._loader.feed(data)
+        elif self._process is not None:
+            self._process.write(data)
+
+    def set_lines(self, dtr: bool, rts: bool) -> None:
+        """Control lines changed; true means asserted."""
+        self._circuit.set_lines(dtr, rts)
+
+    def set_baud(self, baud: int) -> None:
+        """The host's rate changed."""
+        self._host_baud = baud
+
+    def pause_output(self) -> None:
+        """The client does not keep up."""
+        self._output_paused = True
+        if self._process is not None:
+            self._process.pause()
+
+    def resume_output(self) -> None:
+        """The client keeps up again."""
+        self._output_paused = False
+        if self._process is not None:
+            self._process.resume()
+
+    def _transmit(self, data: bytes) -> None:
+        self._server.send(data.translate(_GARBLED) if self._mismatched() else data)
+
+    def _mismatched(self) -> bool:
+        """Whether host and chip use different rates. A rate that nobody has set fits any."""
+        host, chip = self._host_baud, self._uart_baud
+        return host is not None and chip is not None and abs(host - chip) > _BAUD_TOLERANCE * chip
+
+    def _rate(self) -> int:
+        return self._uart_baud or self._host_baud or CONSOLE_BAUD
+
+    def _set_uart_baud(self, baud: int | None) -> None:
+        self._uart_baud = self._host_baud if baud is None else baud
+
+    def _say(self, text: str) -> None:
+        """The board's own words, on a line of their own on the UART, and where it was started."""
+        self._transmit(bootlog.encode_lines(["", BOARD_PREFIX + text]))
+        report(f"{self.mac}: {text}")
+
+    # Reset and boot
+
+    def _hold(self) -> None:
+        """EN is low."""
+        self._stop()
+
+    def _release(self, download: bool) -> None:
+        """EN rises: to the chip this is a power-on."""
+        self._stop()
+        self._restarts = 0
+        if download:
+            self._start_loader(bootlog.POWERON_RESET)
+        else:
+            self._boot(bootlog.POWERON_RESET)
+
+    def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._boot_lines.clear()
+        self._loader = None
+        if self._process is not None:
+            process, self._process = self._process, None
+            process.kill()
+
+    def _after(self, seconds: float, action: Callable[[], None]) -> None:
+        def run() -> None:
+            self._timer = None
+            action()
+
+        self._timer = self._loop.call_later(seconds, run)
+
+    def _start_loader(self, cause: int) -> None:
+        self._uart_baud = CONSOLE_BAUD
+        self._transmit(bootlog.download_banner(cause))
+        self._uart_baud = None  # until it has measured the host's rate
+        self._loader = Loader(
+            self._registers, self._flash, self._transmit, self._set_uart_baud, self._leave_loader
+        )
+
+    def _leave_loader(self, boot: bool) -> None:
+        self._stop()
+        if boot:
+            self._boot(bootlog.SW_RESET)
+        else:
+            self._start_loader(bootlog.SW_RESET)
+
+    def _boot(self, cause: int) -> None:
+        self._uart_baud = CONSOLE_BAUD
+        if cause == bootlog.POWERON_RESET:
+            (self._directory / "rtc.bin").write_bytes(self._random.randbytes(RTC_BYTES))
+        boot = bootlog.boot(self._flash, cause, self.profile.revision)
+        self._boot_lines.extend(boot.lines)
+        self._play(boot, cause, self._loop.time())
+
+    def _play(self, boot: Boot, cause: int, started: float) -> None:
+        """Print the lines that are due, and come back for the others."""
+        due_s = self._loop.time() - started + _GRAIN_S
+        texts = []
+        while self._boot_lines and self._host_seconds(self._boot_lines[0].at_ms) <= due_s:
+            texts.append(self._boot_lines.popleft().text)
+        if texts:
+            self._transmit(bootlog.encode_lines(texts))
+        next_ms = self._boot_lines[0].at_ms if self._boot_lines else boot.end_ms
+        wait_s = self._host_seconds(next_ms) - (self._loop.time() - started)
+        if self._boot_lines:
+            self._after(max(wait_s, 0.0), lambda: self._play(boot, cause, started))
+        else:
+            self._after(max(wait_s, 0.0), lambda: self._booted(boot, cause))
+
+    def _host_seconds(self, virtual_ms: float) -> float:
+        scale = self._options.time_scale
+        return virtual_ms / 1000.0 / scale if scale > 0 else 0.0
+
+    def _booted(self, boot: Boot, cause: int) -> None:
+        outcome = boot.outcome
+        if isinstance(outcome, RunApp):
+            self._run(outcome, cause, int(boot.end_ms * 1000))
+        elif isinstance(outcome, bootlog.Restart):
+            self._restart(outcome.cause, self._host_seconds(outcome.after_ms))
+
+    def _restart(self, cause: int, at_least_s: float = 0.0) -> None:
+        """The chip resets itself; one that does nothing else gets slower, to leave the host its CPU."""
+        pause_s = _RESTART_PAUSE_S[min(self._restarts, len(_RESTART_PAUSE_S) - 1)]
+        self._restarts += 1
+        self._after(max(pause_s, at_least_s), lambda: self._boot(cause))
+
+    # The firmware
+
+    def _run(self, app: RunApp, cause: int, start_us: int) -> None:
+        elf = image.unpack_elf(app.segment0)
+        if elf is None:
+            self._say(
+                f"the app at {app.offset:#x} is no host build and can't run here; flash firmware/build-native"
+            )
+            return
+        program = Program.load(elf)
+        if not is_registered(program.sha256, self._options.registry):
+            self._say(
+                f"the app's ELF {program.sha256} was not built by this checkout and is not run; "
+                "build firmware/native here and flash it"
+            )
+            return
+        parameters = StartParameters(
+            profile=self.profile,
+            mac=self.mac,
+            flash_file=self._flash.path,
+            rtc_file=self._directory / "rtc.bin",
+            rom_cause=cause,
+            start_us=start_us,
+            seed=self._random.getrandbits(32),
+            time_scale=self._options.time_scale,
+            paced=self._options.paced,
+            elf_sha256=program.sha256,
+            app_offset=app.offset,
+        )
+        params_file = self._directory / "params.txt"
+        try:
+            params_file.write_text(parameters.text(), encoding="utf-8")
+            self._process = FirmwareProcess(program, params_file, self.mac, self._transmit, self._exited)
+        except (BenchError, OSError) as error:
+            self._say(str(error))
+            return
+        self._started_at = self._loop.time()
+        if self._output_paused:
+            self._process.pause()
+
+    def _exited(self, status: int, diagnostic: str) -> None:
+        self._process = None
+        if self._loop.time() - self._started_at >= _LONG_RUN_S:
+            self._restarts = 0
+        cause = status - RESET_STATUS
+        if cause in bootlog.RESET_NAMES:
+            self._restart(cause)
+            return
+        hint = f": {diagnostic}" if diagnostic else ""
+        self._say(
+            f"the host runtime of the firmware failed with {describe_exit(status)}{hint}; reset to go on"
+        )

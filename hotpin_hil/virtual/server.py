@@ -1,0 +1,155 @@
+"""The board server: any number of virtual boards in one process (`hotpin-hil board start`)."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import re
+import secrets
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, TextIO
+
+from hotpin_hil.errors import UsageError
+from hotpin_hil.paths import BUILD_DIR, NATIVE_ELFS_FILE
+from hotpin_hil.virtual import profile as profiles
+from hotpin_hil.virtual.board import Board, BoardOptions
+
+DEFAULT_STATE_DIR = BUILD_DIR / "virtual-boards"
+MAX_BOARDS = 256
+
+
+def main_start(args: argparse.Namespace) -> int:
+    """`hotpin-hil board start`: serve until SIGTERM, SIGINT or, on request, the end of stdin. Exit status.
+
+    Raises HilError when the boards can't be started.
+    """
+    with contextlib.suppress(KeyboardInterrupt):  # before the handlers are in place
+        asyncio.run(
+            serve(
+                count=args.count,
+                profile=args.profile or profiles.DEFAULT_PROFILE,
+                state_dir=Path(args.state_dir) if args.state_dir else DEFAULT_STATE_DIR,
+                seed=args.seed,
+                time_scale=1.0 if args.time_scale is None else args.time_scale,
+                paced=bool(args.paced),
+                json_out=bool(args.json),
+                until_eof=bool(args.until_eof),
+            )
+        )
+    return 0
+
+
+async def serve(
+    count: int,
+    profile: str,
+    state_dir: Path,
+    *,
+    seed: int | None = None,
+    time_scale: float = 1.0,
+    paced: bool = False,
+    json_out: bool = False,
+    until_eof: bool = False,
+    registry: Path = NATIVE_ELFS_FILE,
+    out: TextIO | None = None,
+) -> None:
+    """Run `count` boards until told to stop; one line per board goes to `out` (stdout) when all are ready.
+
+    Each board takes the first free place in `state_dir`: its flash is kept there for the next one that takes
+    it.
+    """
+    if not 1 <= count <= MAX_BOARDS:
+        raise UsageError(f"can't start {count} boards", f"ask for 1 to {MAX_BOARDS}")
+    if not 0 <= time_scale <= 1e6:
+        raise UsageError(f"time scale {time_scale:g} is not valid", "give 0 (no waiting) up to 1000000")
+    board_profile = profiles.load(profile)
+    options = BoardOptions(secrets.randbits(32) if seed is None else seed, time_scale, paced, registry)
+    with contextlib.ExitStack() as stack:
+        # Before the first child exists: nothing may end this process and leave it behind.
+        stopped = _stop_event(until_eof, stack)
+        boards = []
+        for index, directory in _take_places(state_dir, board_profile.name, count, stack):
+            board = Board(board_profile, index, directory, options)
+            stack.callback(board.close)
+            boards.append(board)
+        output = out if out is not None else sys.stdout
+        for board in boards:
+            if json_out:
+                print(json.dumps({"port": board.url, "mac": board.mac}), file=output)
+            else:
+                print(f"virtual ESP32-CAM {board.mac} at {board.url}", file=output)
+        output.flush()
+        await stopped.wait()
+
+
+def _take_places(
+    state_dir: Path, profile_name: str, count: int, stack: contextlib.ExitStack
+) -> list[tuple[int, Path]]:
+    """Directories for `count` boards with their numbers, locked until the stack ends.
+
+    The kernel drops a lock with its process, however it ends, so a place is never blocked by a dead one.
+    """
+    places: list[tuple[int, Path]] = []
+    stem = re.sub(r"[^\w.-]", "_", profile_name)
+    for index in range(MAX_BOARDS):
+        directory = state_dir.resolve() / f"{stem}-{index}"
+        lock = _lock(directory)
+        if lock is not None:
+            stack.enter_context(lock)
+            places.append((index, directory))
+        if len(places) == count:
+            return places
+    raise UsageError(f"only {len(places)} places are free in {state_dir}", "stop other boards")
+
+
+def _lock(directory: Path) -> IO[bytes] | None:
+    """Make and lock a board's directory; None if another process has it."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        file = open(directory / "lock", "ab")  # noqa: SIM115 - stays open as long as the board
+    except OSError as error:
+        raise UsageError(
+            f"can't write the board state in {directory}: {error.strerror}", "give a writable --state-dir"
+        ) from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        return None
+    return file
+
+
+def _stop_event(until_eof: bool, stack: contextlib.ExitStack) -> asyncio.Event:
+    """An event that SIGTERM, SIGINT and, with `until_eof`, the end of stdin set."""
+    loop = asyncio.get_running_loop()
+    stopped = asyncio.Event()
+    with contextlib.suppress(ValueError, RuntimeError):  # only a main thread can have handlers
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopped.set)
+            stack.callback(loop.remove_signal_handler, number)
+    if until_eof:
+        stack.callback(_watch_stdin(loop, stopped))
+    return stopped
+
+
+def _watch_stdin(loop: asyncio.AbstractEventLoop, stopped: asyncio.Event) -> Callable[[], object]:
+    def readable() -> None:
+        try:
+            ended = not os.read(0, 4096)
+        except OSError:
+            ended = True
+        if ended:
+            loop.remove_reader(0)
+            stopped.set()
+
+    try:
+        loop.add_reader(0, readable)
+    except OSError:  # a file or /dev/null can't be waited for: it has ended
+        stopped.set()
+    return lambda: loop.remove_reader(0)

@@ -1,0 +1,209 @@
+"""A board server of its own for tests, with a small stand-in for the firmware."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import serial
+
+from hotpin_hil.link.port import register_handlers
+from hotpin_hil.paths import PROJECT_ROOT
+from hotpin_hil.virtual import package
+
+PATIENCE_S = 20.0
+"""Longest wait for anything, in host seconds; on an idle machine everything here takes milliseconds."""
+
+CSV = """nvs, data, nvs, 0x9000, 0x6000
+factory, app, factory, 0x10000, 1M
+"""
+
+# Prints its parameters and the first bytes of RTC memory, then echoes; words at the start of what it is sent
+# make it do something else.
+FIRMWARE = r"""
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+int main(int argc, char **argv)
+{
+    char line[4096], rtc_file[4096] = "", rtc[9] = "";
+    setvbuf(stdout, NULL, _IONBF, 0);
+    FILE *params = fopen(argv[1], "r");
+    while (fgets(line, sizeof line, params) != NULL) {
+        printf("param %s", line);
+        sscanf(line, "rtc_file=%4095[^\n]", rtc_file);
+    }
+    int fd = open(rtc_file, O_RDWR);
+    if (read(fd, rtc, 8) == 8) {
+        for (int i = 0; i < 8; i++) printf("%s%02x", i ? "" : "rtc ", (unsigned char)rtc[i]);
+    }
+    printf("\nready\n");
+    for (;;) {
+        ssize_t n = read(0, line, sizeof line - 1);
+        if (n <= 0) return 0;
+        line[n] = 0;
+        if (strncmp(line, "reset ", 6) == 0) return 100 + atoi(line + 6);
+        if (strcmp(line, "quit") == 0) return 0;
+        if (strcmp(line, "crash") == 0) { fprintf(stderr, "lost my marbles\n"); abort(); }
+        if (strcmp(line, "hang") == 0) { printf("hanging\n"); for (;;) pause(); }
+        if (strcmp(line, "flood") == 0) for (int i = 0;; i++) printf("%0999d\n", i);
+        fwrite(line, 1, (size_t)n, stdout);
+    }
+}
+"""
+
+SERVER = """
+import asyncio, json, sys
+from pathlib import Path
+from hotpin_hil.virtual.server import serve
+options = json.loads(sys.argv[1])
+paths = {name: Path(options.pop(name)) for name in ("state_dir", "registry")}
+asyncio.run(serve(**paths, **options))
+"""
+
+
+class Build:
+    """A packaged build of the stand-in firmware; `registry` says that boards may run it."""
+
+    def __init__(self, folder: Path) -> None:
+        compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+        if compiler is None:
+            pytest.skip("no C compiler for the stand-in firmware")
+        self.folder = folder
+        self.registry = folder / "native-elfs.txt"
+        (folder / "fw.c").write_text(FIRMWARE)
+        (folder / "sdkconfig.json").write_text('{"IDF_TARGET": "esp32"}')
+        (folder / "partitions.csv").write_text(CSV)
+        subprocess.run([compiler, "-w", "-o", folder / "fw.elf", folder / "fw.c"], check=True)
+        package.package(
+            folder / "fw.elf",
+            folder / "sdkconfig.json",
+            folder / "partitions.csv",
+            project="fw",
+            version="1",
+            out=folder,
+            registry=self.registry,
+        )
+        self.files = {
+            0x1000: folder / "bootloader/bootloader.bin",
+            0x8000: folder / "partition_table/partition-table.bin",
+            0x10000: folder / "fw.bin",
+        }
+
+    def flash_image(self) -> bytes:
+        """4 MB of flash with the build in it."""
+        content = bytearray(b"\xff" * (4 << 20))
+        for offset, file in self.files.items():
+            data = file.read_bytes()
+            content[offset : offset + len(data)] = data
+        return bytes(content)
+
+    def esptool_files(self) -> list[str]:
+        """Offsets and files as esptool takes them."""
+        return [text for offset, file in self.files.items() for text in (hex(offset), str(file))]
+
+
+class Boards:
+    """A board server in a process of its own."""
+
+    def __init__(self, state_dir: Path, registry: Path, **options: Any) -> None:
+        options = {
+            "count": 1,
+            "profile": "ai-thinker",
+            "time_scale": 50.0,
+            "seed": 1,
+            "json_out": True,
+        } | options
+        options |= {"state_dir": str(state_dir), "registry": str(registry)}
+        self.state_dir = state_dir
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", SERVER, json.dumps(options)],
+            cwd=PROJECT_ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert self.process.stdout is not None
+        lines = [self.process.stdout.readline() for _ in range(options["count"])]
+        assert all(lines), self.stop()
+        self.found: list[dict[str, str]] = [json.loads(line) for line in lines]
+
+    @property
+    def url(self) -> str:
+        return self.found[0]["port"]
+
+    def stop(self) -> str:
+        """End it as a user would; its last words."""
+        if self.process.poll() is None:
+            self.process.terminate()
+        return self.process.communicate(timeout=PATIENCE_S)[1].decode()
+
+    def children(self) -> list[int]:
+        """Firmware processes that it runs."""
+        path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return [int(pid) for pid in path.read_text().split()]
+
+
+class Console:
+    """A client of the serial port; the lines are not asserted."""
+
+    def __init__(self, url: str, baud: int = 115200) -> None:
+        register_handlers()
+        self.port = serial.serial_for_url(url, do_not_open=True, baudrate=baud, timeout=0.05)
+        self.port.dtr = self.port.rts = False
+        self.port.open()
+        self.text = ""
+
+    def __enter__(self) -> Console:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.port.close()
+
+    def send(self, text: str) -> None:
+        self.port.write(text.encode())
+
+    def expect(self, pattern: str) -> re.Match[str]:
+        """Wait for a pattern; what lies before it is forgotten."""
+        deadline = time.monotonic() + PATIENCE_S
+        while (found := re.search(pattern, self.text, re.DOTALL)) is None:
+            assert time.monotonic() < deadline, f"no {pattern!r} in {self.text[-2000:]!r}"
+            self.text += self.port.read(max(1, self.port.in_waiting)).decode("latin1").replace("\r", "")
+        self.text = self.text[found.end() :]
+        return found
+
+    def reset(self) -> None:
+        """Pulse EN; what the chip said before is dropped."""
+        self.port.rts = True
+        self.port.reset_input_buffer()
+        self.text = ""
+        self.port.rts = False
+
+    def restart(self) -> None:
+        """Reset and wait for the stand-in firmware."""
+        self.reset()
+        self.expect("ready\n")
+
+
+def process_gone(pid: int) -> bool:
+    """Wait until a process is no more; false if it stays."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        if state in "ZX":
+            return True
+        time.sleep(0.01)
+    return False

@@ -1,0 +1,57 @@
+"""Typed client of the firmware's console."""
+
+from hotpin_hil.device.answers import (
+    Bench,
+    BoardInfo,
+    Event,
+    Hold,
+    LastBoot,
+    MemoryEvent,
+    Monitor,
+    Optimization,
+    Placement,
+    Probe,
+    Region,
+    Sandwich,
+    SelfCost,
+    Snapshot,
+    Thresholds,
+    TtsState,
+)
+from hotpin_hil.device.client import Device
+from hotpin_hil.device.errors import (
+    BoardReset,
+    DeviceError,
+    LostRecord,
+    MissingEvent,
+    NoReply,
+    ProtocolError,
+    UnexpectedEvent,
+)
+
+__all__ = [
+    "Bench",
+    "BoardInfo",
+    "BoardReset",
+    "Device",
+    "DeviceError",
+    "Event",
+    "Hold",
+    "LastBoot",
+    "LostRecord",
+    "MemoryEvent",
+    "MissingEvent",
+    "Monitor",
+    "NoReply",
+    "Optimization",
+    "Placement",
+    "Probe",
+    "ProtocolError",
+    "Region",
+    "Sandwich",
+    "SelfCost",
+    "Snapshot",
+    "Thresholds",
+    "TtsState",
+    "UnexpectedEvent",
+]

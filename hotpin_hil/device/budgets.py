@@ -1,0 +1,25 @@
+"""How long the host waits for what, in seconds of the host's clock: the only place with such numbers.
+
+They are budgets for giving up, not delays: every wait ends as soon as what it waits for is there. Limits of
+the firmware are measured with the board's own clock and have nothing to do with these.
+"""
+
+from __future__ import annotations
+
+REPLY_S = 1.0
+"""One reply. At 115200 baud the longest record takes 42 ms; a box that is being printed holds it up to
+250 ms."""
+REPEATS = 2
+"""A request is sent this many times more before the board counts as silent."""
+SENDS_MAX = 8
+"""Including the extra ones after damaged replies, which are repeated without waiting."""
+SLOW_REPLY_S = 5.0
+"""A reply to a command that fills or walks the whole heap."""
+BENCH_REPLY_S = 30.0
+"""A benchmark's reply."""
+BOOT_S = 10.0
+"""From reset to the `boot` event: 1.5 s on a board with 4 MB PSRAM, more after flash was erased (NVS)."""
+EVENT_S = 3.0
+"""An event that follows at once from what the test has just done."""
+BOX_S = 3.0
+"""From a request for a statistics box to its last line: 0.25 s at 115200 baud, behind up to 8 queued ones."""

@@ -1,0 +1,200 @@
+"""The firmware's commands as methods; what they mean is in the protocol's table of commands."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from typing import Any
+
+from hotpin_hil.device import budgets
+from hotpin_hil.device.answers import (
+    Bench,
+    BoardInfo,
+    Hold,
+    LastBoot,
+    MemoryEvent,
+    Monitor,
+    Optimization,
+    Placement,
+    Probe,
+    Region,
+    Sandwich,
+    SelfCost,
+    Snapshot,
+    Thresholds,
+    TtsState,
+    parse_answer,
+    parse_snapshots,
+)
+from hotpin_hil.device.console import Console
+from hotpin_hil.device.errors import BoardReset
+from hotpin_hil.telemetry.fields import MemoryStats
+
+Caps = str | Sequence[str]
+"""Capability set: "DMA,8BIT" or ["DMA", "8BIT"]."""
+
+
+class Device(Console):
+    """One board. Every method raises what `Console.command` raises."""
+
+    # --- system ---
+
+    def info(self) -> BoardInfo:
+        return parse_answer(BoardInfo, self.command("sys.info"), "sys.info")
+
+    def last(self) -> LastBoot:
+        """The snapshots that survived the last reset, newest first, with the reset reason."""
+        reply = self.command("sys.last")
+        return parse_answer(LastBoot, {**reply, "snapshots": parse_snapshots(reply, "sys.last")}, "sys.last")
+
+    def reboot(self) -> BoardInfo:
+        """Restart the firmware and wait until it is ready."""
+        return self._restart("sys.reboot")
+
+    def panic(self, kind: str) -> BoardInfo:
+        """Crash the firmware (abort, null, store, stack, wdt, heap, iram) and wait until it is back."""
+        return self._restart("sys.panic", kind=kind)
+
+    def _restart(self, command: str, **args: Any) -> BoardInfo:
+        with suppress(BoardReset):  # the reset may overtake the reply
+            self.command(command, **args)
+        return self.wait_ready()
+
+    # --- memory manager ---
+
+    def stats(self) -> MemoryStats:
+        return parse_answer(MemoryStats, self.command("mem.stats"), "mem.stats")
+
+    def log(self, context: str) -> int:
+        """Have the statistics logged; returns how long the caller on the board was held, µs."""
+        return int(self.command("mem.log", context=context)["held_us"])
+
+    def monitor(self, *, start: int | None = None, stop: bool = False) -> Monitor:
+        """Start with an interval in ms, stop, or only ask."""
+        reply = self.command("mem.monitor", start=start, stop=stop or None)
+        return parse_answer(Monitor, reply, "mem.monitor")
+
+    def thresholds(self, *, default: bool = False, **levels: int) -> Thresholds:
+        """Set some of the eight levels, or all to their defaults, or only ask; returns those in force."""
+        reply = self.command("mem.thresholds", default=default or None, **levels)
+        return parse_answer(Thresholds, reply, "mem.thresholds")
+
+    def check(self, *, dma: int | None = None, psram: int | None = None) -> bool:
+        """What memory_manager_check_dma_available or _psram_available says of one block of so many bytes."""
+        return bool(self.command("mem.check", dma=dma, psram=psram)["available"])
+
+    def place(self, caps: Caps, sizes: Iterable[int]) -> Placement:
+        """Can these blocks be had together?"""
+        reply = self.command("mem.place", timeout_s=budgets.SLOW_REPLY_S, caps=caps, sizes=list(sizes))
+        return parse_answer(Placement, reply, "mem.place")
+
+    def baseline(self, *, set: bool = False, state: str | None = None) -> dict[str, Any]:
+        """Take the baseline anew, or only ask for it; `state` for one of a mode. Free bytes by memory."""
+        return self.command("mem.baseline", set=set or None, state=state)
+
+    def optimize(self) -> Optimization:
+        """Have the manager give its advice and run the reclaimers."""
+        reply = self.command("mem.optimize", timeout_s=budgets.SLOW_REPLY_S)
+        return parse_answer(Optimization, {**reply, "advice": tuple(reply.get("advice", ()))}, "mem.optimize")
+
+    def history(self, last: int | None = None) -> tuple[Snapshot, ...]:
+        """The newest snapshots (None: all that are kept), newest first."""
+        return parse_snapshots(self.command("mem.history", last=last), "mem.history")
+
+    def mem_events(self, since: int | None = None) -> list[MemoryEvent]:
+        """Warnings, recoveries and failed allocations with a sequence number above `since`, oldest first."""
+        events = self.command("mem.events", since=since)["events"]
+        return [parse_answer(MemoryEvent, event, "mem.events") for event in events]
+
+    def self_cost(self) -> SelfCost:
+        return parse_answer(SelfCost, self.command("mem.self"), "mem.self")
+
+    def api(self, case: str) -> str:
+        """Run an edge case of the API on the board; returns the error's name, "ESP_OK" if there was none."""
+        return str(self.command("mem.api", case=case)["err"])
+
+    def callbacks(self, *, add: int | None = None, reset: bool = False, log: bool = False) -> dict[str, Any]:
+        """Register callbacks that note their calls; `registered`, `count`, and `calls` so far: a list of
+        {callback, kind, type, value, threshold, timestamp_ms}. With `log` the first also logs and queries."""
+        return self.command("mem.callbacks", add=add, reset=reset or None, log=log or None)
+
+    # --- heap ---
+
+    def probe(self, caps: Caps) -> Probe:
+        """Direct reading of one capability set, past the memory manager."""
+        return parse_answer(Probe, self.command("heap.probe", caps=caps), "heap.probe")
+
+    def sandwich(self, caps_list: Sequence[str], claim: str = "mem.stats") -> Sandwich:
+        """Direct readings of up to 4 capability sets, a claim, the readings again: one go, nothing in
+        between."""
+        reply = self.command("heap.probe", caps=";".join(caps_list), around=claim)
+        readings = [
+            {caps: parse_answer(Probe, reply[when][caps], f"heap.probe {when}") for caps in caps_list}
+            for when in ("before", "after")
+        ]
+        return Sandwich(readings[0], reply["claim"], readings[1])
+
+    def regions(self) -> list[Region]:
+        """Every heap of the board, by address."""
+        reply = self.command("heap.regions", timeout_s=budgets.SLOW_REPLY_S)
+        regions = [parse_answer(Region, item, "heap.regions") for item in reply["regions"]]
+        return sorted(regions, key=lambda region: region.start)
+
+    def hold(
+        self, caps: Caps, *, size: int | None = None, leave: int | None = None, block: int | None = None
+    ) -> Hold:
+        """Take one block of `size`, or blocks (of at most `block`) until `leave` bytes are free."""
+        reply = self.command(
+            "heap.hold", timeout_s=budgets.SLOW_REPLY_S, caps=caps, size=size, leave=leave, block=block
+        )
+        return parse_answer(Hold, reply, "heap.hold")
+
+    def split(self, caps: Caps, block: int, count: int | None = None) -> Hold:
+        """Take `count` blocks (None or 0: as many as there are) and give every second one back."""
+        budget = budgets.SLOW_REPLY_S
+        reply = self.command("heap.split", timeout_s=budget, caps=caps, block=block, count=count)
+        return parse_answer(Hold, reply, "heap.split")
+
+    def release(self, id: int | None = None) -> int:
+        """Give one hold back, or all; returns the bytes that were held."""
+        reply = self.command(
+            "heap.release", timeout_s=budgets.SLOW_REPLY_S, id=id, all=True if id is None else None
+        )
+        return int(reply["released"])
+
+    def fail(
+        self, caps: Caps | None = None, *, nth: int | None = None, count: int | None = None, off: bool = False
+    ) -> dict[str, Any]:
+        """Make the nth matching allocation from now, and count - 1 more, fail; `armed`, `seen`, `failed`."""
+        return self.command("heap.fail", caps=caps, nth=nth, count=count, off=off or None)
+
+    # --- TTS ---
+
+    def tts_open(self, bytes: int | None = None) -> TtsState:
+        return parse_answer(TtsState, self.command("tts.open", bytes=bytes), "tts.open")
+
+    def tts_write(self, data: bytes) -> TtsState:
+        reply = self.command("tts.write", data=base64.b64encode(data).decode())
+        return parse_answer(TtsState, reply, "tts.write")
+
+    def tts_close(self) -> TtsState:
+        return parse_answer(TtsState, self.command("tts.close"), "tts.close")
+
+    # --- load and benchmarks ---
+
+    def log_load(
+        self,
+        tasks: int | None = None,
+        lines: int | None = None,
+        *,
+        every_ms: int | None = None,
+        stop: bool = False,
+    ) -> dict[str, Any]:
+        """Start tasks that log a line each `every_ms`, `lines` times (None: until stopped), or stop them."""
+        return self.command("log.load", tasks=tasks, lines=lines, every=every_ms, stop=stop or None)
+
+    def bench(self, what: str, n: int) -> Bench:
+        """Time `n` runs of get_stats, threshold or log on the board."""
+        reply = self.command("bench.run", timeout_s=budgets.BENCH_REPLY_S, what=what, n=n)
+        return parse_answer(Bench, reply, "bench.run")

@@ -1,0 +1,357 @@
+"""Requests and replies, events, log lines and boxes of one board, over one channel.
+
+A request is repeated with the same id and text until its reply came through undamaged; the firmware
+executes it once. Every record carries the boot id and a sequence number, so a reset or a lost record never
+goes unnoticed: whoever asks for something that it makes void gets BoardReset or LostRecord.
+
+For one test thread; the channel's reader is another.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections.abc import Callable
+from typing import Any
+
+from hotpin_hil.device import budgets
+from hotpin_hil.device.answers import BoardInfo, Event, merge_parts, parse_answer
+from hotpin_hil.device.errors import (
+    BoardReset,
+    DeviceError,
+    LostRecord,
+    MissingEvent,
+    NoReply,
+    ProtocolError,
+    UnexpectedEvent,
+)
+from hotpin_hil.device.request import encode_request
+from hotpin_hil.link.channel import Channel, Cursor
+from hotpin_hil.link.records import Record
+from hotpin_hil.telemetry.box import Box, BoxFinder, BrokenBox
+from hotpin_hil.telemetry.log import LineSplitter, LogLine, parse_log_line
+
+_ID_MAX = 65535
+_PANIC = re.compile(
+    rb"Guru Meditation Error[^\r\n]*|abort\(\) was called[^\r\n]*|assert failed[^\r\n]*"
+    rb"|Task watchdog got triggered[^\r\n]*|Brownout detector was triggered|\*\*\*ERROR\*\*\*[^\r\n]*"
+)
+_CONFIRMATIONS = 2
+"""So often must a reply come again unchanged until a record missing beside it counts as somebody else's."""
+_CABLE = "check the cable and the baud rate"
+_NO_CONSOLE_REMEDY = "is this a build with the HIL console, and is the baud rate right?"
+
+_DAMAGED_REQUEST = {"CRC", "SYNTAX", "TOO_LONG", "UNKNOWN_COMMAND", "BAD_ARGUMENT"}
+"""Errors that a request damaged on its way can cause (with its '*' damaged, it passes for one without
+checksum)."""
+
+Where = Callable[[Event], bool]
+
+
+class Console:
+    """One board's console."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self.boot: str | None = None
+        """Id of the boot the test knows about: set by `wait_ready`, or by the first reply."""
+        self._accepted = Cursor()
+        """Resets before this moment are known."""
+        # At random, so that no stored reply to an earlier session's request is taken for an answer.
+        self._id = secrets.randbelow(_ID_MAX)
+        self._events: list[Event] = []
+        self._parts: dict[str, list[Record]] = {}
+        self._assembled = 0
+        self._boxes: list[Box | BrokenBox] = []
+        self._box_finder = BoxFinder()
+        self._box_text_end = 0
+
+    # --- commands ---
+
+    def command(self, name: str, *, timeout_s: float = budgets.REPLY_S, **args: Any) -> dict[str, Any]:
+        """The reply's fields, all its records joined.
+
+        Raises DeviceError when the firmware refuses, NoReply, BoardReset, PortError when the line is lost.
+        """
+        request_id = self._id = self._id % _ID_MAX + 1
+        request = encode_request(request_id, name, args)
+        self._check_reset(self._accepted, f"before '{name}'")
+        start = last_send = self.channel.mark()
+        self.channel.send(request)
+        give_up = time.monotonic() + timeout_s * (1 + budgets.REPEATS)
+        for sends in range(1, budgets.SENDS_MAX + 1):
+            patience = give_up - time.monotonic()
+            if sends < budgets.SENDS_MAX:
+                patience = min(patience, timeout_s)
+            parts = self.channel.wait(
+                lambda since=last_send: self._reply(name, request_id, start, since),  # type: ignore[misc]
+                patience,
+            )
+            if parts:
+                self._adopt(parts[-1])
+                reply = merge_parts([part.data for part in parts])
+                if reply.get("ok") is not True:
+                    raise DeviceError(name, reply)
+                return reply
+            if time.monotonic() >= give_up or sends == budgets.SENDS_MAX:
+                break
+            last_send = self.channel.mark()
+            # No newline first: what is left of a damaged request would then be executed as one without
+            # checksum, while behind that rest the firmware finds this one by its checksum.
+            self.channel.send(request)
+        heard = len(self.channel.text(start))
+        raise NoReply(
+            f"no reply to '{name}', sent {sends} times in {timeout_s * (1 + budgets.REPEATS):.1f} s; "
+            f"{heard} bytes came meanwhile{self._panic(start)}",
+            heard,
+            "" if heard else _NO_CONSOLE_REMEDY,
+        )
+
+    def _reply(self, name: str, request_id: int, start: Cursor, last_send: Cursor) -> list[Record] | None:
+        """The complete reply, [] when it is to be asked for again, None while it may still come."""
+        answers = [r for r in self.channel.records(start) if r.kind == "reply" and r.id == request_id]
+        again = [r for r in self.channel.repeated(start) if r.kind == "reply" and r.id == request_id]
+        parts = sorted((r for r in answers if not _refused(r)), key=lambda r: r.n)
+        if parts and not parts[-1].more and all(part.boot == (self.boot or part.boot) for part in parts):
+            if sum(not part.more for part in parts) > 1:
+                raise LostRecord(f"'{name}' was executed twice, because it was damaged on its way", _CABLE)
+            # A record lost before the last one may have been part of this answer; the stored reply will tell.
+            suspect = any(gap.n < parts[-1].n for gap in self.channel.gaps(start))
+            arrivals = [parts[-1], *(r for r in again if not r.more)]
+            if not suspect or len(arrivals) > _CONFIRMATIONS:
+                return parts
+            if arrivals[-1].offset >= last_send.offset:
+                return []
+        refused = [r for r in (*answers, *again) if _refused(r) and r.data["err"] != "CRC"]
+        if len(refused) > 1:
+            return refused[-1:]  # twice the same: it is not the line
+        self._check_reset(start, f"during '{name}'")
+        damaged = any(r.offset >= last_send.offset for r in answers if r not in parts)
+        if damaged or self.channel.corrupt(last_send):
+            return []
+        return None
+
+    def _adopt(self, record: Record) -> None:
+        if self.boot is None:
+            self.boot = record.boot
+            self._accepted = Cursor(record.offset, self.channel.mark().index)
+
+    def _check_reset(self, since: Cursor, when: str) -> None:
+        if self.boot is None:
+            return
+        resets = self.channel.resets(max(since, self._accepted))
+        if not resets and self.channel.boot in (None, self.boot):
+            return
+        how = f" ({resets[-1].name})" if resets else ""
+        raise BoardReset(
+            f"the board was reset{how} {when}{self._panic(self._accepted)}",
+            "if the test asked for it, wait_ready() must follow",
+        )
+
+    def _panic(self, since: Cursor) -> str:
+        found = _PANIC.findall(self.channel.text(since))
+        return f"; it said: {found[-1].decode(errors='replace')}" if found else ""
+
+    # --- starting ---
+
+    def wait_ready(self, timeout_s: float = budgets.BOOT_S) -> BoardInfo:
+        """Wait until the firmware has started since the last boot this object knew; from then on that one
+        counts.
+
+        NoReply says what the chip printed instead.
+        """
+        found = self.channel.wait(self._new_boot, timeout_s)
+        if found is not None and found is not _DAMAGED:
+            self.boot = found.boot
+            self._accepted = Cursor(self.channel.records()[found.index].offset, found.index)
+            return parse_answer(BoardInfo, found.data, "event 'boot'")
+        began = self._began()
+        if found is None and not any(record.offset > began for record in self.channel.records()):
+            last = [line for line in self.text(self._accepted).splitlines() if line.strip()][-1:]
+            said = f"the last it said was {last[0].strip()!r}" if last else "it said nothing"
+            raise NoReply(
+                f"the firmware did not start within {timeout_s:g} s; {said}{self._panic(self._accepted)}",
+                len(self.channel.text(self._accepted)),
+                "flash it again; if it says nothing, check power and baud rate",
+            )
+        # The boot event was lost or damaged; the console can tell the same.
+        self.boot = None
+        reply = self.command("sys.info")
+        self._accepted = self.channel.mark()
+        return parse_answer(BoardInfo, reply, "reply to 'sys.info'")
+
+    def _began(self) -> int:
+        """Offset of the last reset banner since the boot that this object knows."""
+        resets = self.channel.resets(self._accepted)
+        return resets[-1].offset if resets else self._accepted.offset
+
+    def _new_boot(self) -> Event | None:
+        self._take_events()
+        began = self._began()
+        records = self.channel.records()
+        for event in reversed(self._events):
+            if event.name == "boot" and event.boot != self.boot and records[event.index].offset >= began:
+                return event
+        return _DAMAGED if self.channel.corrupt(Cursor(began)) else None
+
+    def barrier(self) -> None:
+        """When this returns, everything the board had sent before has arrived, and gaps are known."""
+        self.command("heap.probe", caps="DMA")
+
+    # --- events ---
+
+    def mark(self) -> Cursor:
+        """Now, for the `since` of what follows."""
+        return self.channel.mark()
+
+    def _take_events(self) -> None:
+        for index, record in enumerate(self.channel.records(Cursor(0, self._assembled)), self._assembled):
+            self._assembled = index + 1
+            if record.event is None:
+                continue
+            parts = self._parts.setdefault(record.event, [])
+            if parts and (parts[-1].boot, parts[-1].n + 1) != (record.boot, record.n):
+                parts.clear()  # its other records were lost, which the sequence tells
+            parts.append(record)
+            if not record.more:
+                data = merge_parts([part.data for part in parts])
+                parts.clear()
+                self._events.append(Event(record.event, data, record.t_ms, record.boot, record.n, index))
+
+    def _matching(self, name: str | None, since: Cursor, where: Where | None) -> list[Event]:
+        self._take_events()
+        return [
+            event
+            for event in self._events
+            if event.index >= since.index and name in (None, event.name) and (where is None or where(event))
+        ]
+
+    def _check_gaps(self, since: Cursor, what: str, until: int | None = None) -> None:
+        gaps = [gap for gap in self.channel.gaps(since) if until is None or gap.seen_at <= until]
+        if gaps:
+            numbers = ", ".join(str(gap.n) for gap in gaps[:5])
+            raise LostRecord(
+                f"{len(gaps)} record(s) were lost (n = {numbers}{', …' if len(gaps) > 5 else ''}), "
+                f"so {what} is unknown",
+                _CABLE,
+            )
+
+    def events(self, name: str | None = None, *, since: Cursor, where: Where | None = None) -> list[Event]:
+        """All such events that have arrived since `since`. LostRecord when a record is missing among them."""
+        found = self._matching(name, since, where)
+        self._check_gaps(since, f"whether there was another '{name or 'event'}'")
+        return found
+
+    def wait_event(
+        self, name: str, timeout_s: float = budgets.EVENT_S, *, since: Cursor, where: Where | None = None
+    ) -> Event:
+        """The first such event since `since`, whether it has come already or not.
+
+        Raises MissingEvent (the board lives, the event does not come), LostRecord, NoReply, BoardReset.
+        """
+
+        def found() -> Event | None:
+            events = self._matching(name, since, where)
+            if not events and name != "boot":
+                self._check_reset(since, f"while waiting for event '{name}'")
+            return events[0] if events else None
+
+        event = self.channel.wait(found, timeout_s)
+        if event is None:
+            self.barrier()
+            self._check_gaps(since, f"whether event '{name}' came")
+            others = ", ".join(other.name for other in self._matching(None, since, None)) or "none at all"
+            raise MissingEvent(
+                f"event '{name}' did not come within {timeout_s:g} s; since then came: {others}"
+            )
+        self._check_gaps(since, f"whether there was an earlier '{name}'", until=event.index)
+        return event
+
+    def no_event(self, name: str, *, since: Cursor, where: Where | None = None) -> None:
+        """Make sure that no such event was sent since `since`. UnexpectedEvent, LostRecord."""
+        self.barrier()
+        found = self._matching(name, since, where)
+        if found:
+            fields = {key: value for key, value in found[0].data.items() if key not in ("event", "b", "n")}
+            raise UnexpectedEvent(
+                f"{len(found)} event(s) '{name}' where there must be none; the first: {fields}"
+            )
+        self._check_gaps(since, f"whether event '{name}' came")
+
+    # --- console text ---
+
+    def text(self, since: Cursor) -> str:
+        """Everything received since `since`, as text; bytes that are no UTF-8 become U+FFFD."""
+        return self.channel.text(since).decode("utf-8", errors="replace")
+
+    def log_lines(self, since: Cursor) -> list[LogLine]:
+        """The whole lines in ESP_LOG's shape since `since`."""
+        lines = LineSplitter(since.offset).feed(self.channel.text(since))
+        return [parsed for parsed in map(parse_log_line, lines) if parsed is not None]
+
+    def wait_line(self, pattern: str, timeout_s: float = budgets.EVENT_S, *, since: Cursor) -> LogLine:
+        """The first log line since `since` whose text matches `pattern` (re.search). MissingEvent,
+        BoardReset."""
+        regex = re.compile(pattern)
+
+        def found() -> LogLine | None:
+            line = next((line for line in self.log_lines(since) if regex.search(line.text)), None)
+            if line is None:
+                self._check_reset(since, f"while waiting for the line {pattern!r}")
+            return line
+
+        line = self.channel.wait(found, timeout_s)
+        if line is None:
+            self.barrier()
+            raise MissingEvent(f"no log line matched {pattern!r} within {timeout_s:g} s")
+        return line
+
+    # --- boxes ---
+
+    def _take_boxes(self) -> list[Box | BrokenBox]:
+        text = self.channel.text(Cursor(self._box_text_end))
+        self._box_text_end += len(text)
+        self._boxes += self._box_finder.feed(text)
+        return self._boxes
+
+    def boxes(self, since: Cursor, context: str | None = None) -> list[Box]:
+        """The whole statistics boxes that began since `since`; a box may still have others' lines in it."""
+        return [
+            box
+            for box in self._take_boxes()
+            if isinstance(box, Box) and box.offset >= since.offset and context in (None, box.context)
+        ]
+
+    def broken_boxes(self, since: Cursor) -> list[BrokenBox]:
+        """Boxes that were cut off or whose lines are not the guide's."""
+        return [
+            box for box in self._take_boxes() if isinstance(box, BrokenBox) and box.offset >= since.offset
+        ]
+
+    def wait_box(self, context: str, timeout_s: float = budgets.BOX_S, *, since: Cursor) -> Box:
+        """The first box of that context since `since`. ProtocolError when it is broken, MissingEvent,
+        BoardReset."""
+
+        def found() -> Box | None:
+            boxes = self.boxes(since, context)
+            if not boxes:
+                for broken in self.broken_boxes(since):
+                    raise ProtocolError(f"a statistics box is not as the guide has it: {broken.reason}")
+                self._check_reset(since, f"while waiting for the box '{context}'")
+            return boxes[0] if boxes else None
+
+        box = self.channel.wait(found, timeout_s)
+        if box is None:
+            self.barrier()
+            raise MissingEvent(f"no statistics box '{context}' came within {timeout_s:g} s")
+        return box
+
+
+def _refused(reply: Record) -> bool:
+    """Did the firmware refuse to execute this, as it would a damaged request?"""
+    return reply.data.get("ok") is False and reply.data.get("err") in _DAMAGED_REQUEST
+
+
+_DAMAGED = Event("damaged", {}, 0, "", 0, -1)
+"""Stands for a boot event that could not be read."""

@@ -1,0 +1,264 @@
+"""pytest-embedded's serial service for ESP-IDF boards, without its waits.
+
+`HilIdfSerial` takes the place of pytest-embedded's `IdfSerial` and keeps its methods. What differs:
+
+- one blocking reader thread instead of a 50 ms poll; bytes reach `channel` before pytest-embedded's queue;
+- the boot loader is entered only to flash or erase; a set-up with nothing to flash is one reset;
+- what the chip holds already is not written again, in this run or the next;
+- after flashing the board is reset once, with the console's baud rate set;
+- a lost line ends the channel with a PortError; nothing reconnects behind the test's back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Any, ClassVar
+
+import esptool
+import pytest_embedded_idf
+from esptool.targets import CHIP_DEFS
+from pytest_embedded_idf.serial import IdfSerial
+from pytest_embedded_serial.serial import Serial
+
+from hotpin_hil.errors import BuildError, FlashError, PortError, UsageError
+from hotpin_hil.link.channel import Channel
+from hotpin_hil.link.port import is_network, open_port, port_error, register_handlers
+from hotpin_hil.link.reader import PortReader
+
+CONNECT_ATTEMPTS = 3
+EN_LOW_S = 0.1
+"""Reset pulse, esptool's: EN itself needs about 5 ms, the rest outlasts what a USB bridge still holds."""
+EN_LOW_NETWORK_S = 0.02
+"""Reset pulse on a network port, whose server acknowledges each edge."""
+
+_FLASH_REMEDY = (
+    "check cable, power and that nothing pulls GPIO2 or GPIO12 high while flashing, then run again"
+)
+
+
+class HilIdfSerial(IdfSerial):  # type: ignore[misc]  # pytest-embedded is not typed
+    """One board's port for one test; `channel` is the line's content and the way to write to it."""
+
+    _flashed: ClassVar[dict[str, str]] = {}
+    """Port -> fingerprint of the image that this process knows to be on the chip there."""
+
+    channel: Channel
+
+    @classmethod
+    def install(cls) -> None:
+        """Make pytest-embedded use this class, and pyserial the fast `rfc2217://` client. Idempotent."""
+        register_handlers()
+        pytest_embedded_idf.IdfSerial = cls
+
+    def __init__(
+        self,
+        *,
+        app: Any,
+        msg_queue: Any,
+        port: str | None = None,
+        target: str | None = None,
+        beta_target: str | None = None,
+        baud: int = IdfSerial.DEFAULT_BAUDRATE,
+        esptool_baud: int = IdfSerial.ESPTOOL_DEFAULT_BAUDRATE,
+        esp_flash_force: bool = False,
+        skip_autoflash: bool = False,
+        erase_all: bool = False,
+        erase_nvs: bool = False,
+        confirm_target_elf_sha256: bool = False,
+        meta: Any = None,
+        port_mac: str | None = None,
+        pexpect_proc: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        if port_mac is not None:
+            raise UsageError(
+                "--port-mac does not work with this esptool", "choose the board with --board-mac"
+            )
+        if port is None:
+            raise PortError("no serial port given", "name it with --port, or choose a board with --board")
+        self.app = app
+        self.target = beta_target or target or app.target
+        if app.target != self.target:
+            raise BuildError(
+                f"{app.binary_path} is built for {app.target}, not {self.target}",
+                f"build it for {self.target} (idf.py set-target {self.target})",
+            )
+        self.esptool_baud = esptool_baud
+        self.esp_flash_force = esp_flash_force
+        self.skip_autoflash = skip_autoflash
+        self.erase_all = erase_all
+        self.erase_nvs = erase_nvs
+        self.confirm_target_elf_sha256 = confirm_target_elf_sha256
+        connection = open_port(port, baud)
+        self.channel = Channel(connection.write, name=port)
+        try:
+            self.esp = CHIP_DEFS[self.target](connection, baud)
+            # Past IdfSerial and EspSerial, whose constructors would enter the boot loader for every test.
+            Serial.__init__(self, msg_queue, port=connection, baud=baud, meta=meta, **kwargs)
+        except BaseException:
+            connection.close()
+            raise
+
+    # --- set-up ---
+
+    def _post_init(self) -> None:
+        if self._meta:
+            self._meta.set_port_target_cache(self.port, self.target)
+        if self.erase_all:
+            self.erase_flash()
+
+    def _start(self) -> None:
+        on_chip = self._flashed.get(self.port) == fingerprint(self.app) and not self.confirm_target_elf_sha256
+        if on_chip or (self.skip_autoflash and not self.erase_all):
+            self.hard_reset()
+        else:
+            self.flash()
+
+    def hard_reset(self) -> None:
+        """Reset the chip over EN. While nobody reads, as in the set-up, what it sent before is dropped."""
+        try:
+            self.proc.dtr = False
+            self.proc.rts = True
+            time.sleep(EN_LOW_NETWORK_S if is_network(self.port) else EN_LOW_S)
+            if not self._reading():
+                self.proc.reset_input_buffer()
+            self.proc.rts = False
+        except OSError as error:
+            raise port_error(self.port, error) from error
+
+    # --- flashing ---
+
+    def flash(self, app: Any = None) -> None:
+        """Write what differs of the app's flash files, then reset. Raises FlashError, BuildError or
+        PortError."""
+        app = app or self.app
+        files = flash_files(app)
+        self._flashed.pop(self.port, None)
+        with self.disable_redirect_thread():
+            with self._boot_loader():
+                if self.erase_nvs:
+                    nvs = app.partition_table["nvs"]
+                    self._esptool("erase-region", str(nvs["offset"]), str(nvs["size"]))
+                    self.esp.connect(attempts=CONNECT_ATTEMPTS)
+                # IDF still writes --flash_mode, which esptool 5 takes with a warning each time.
+                settings = [
+                    text.replace("_", "-") if text.startswith("--") else text
+                    for text in (*app.flash_args["write_flash_args"], *self._force_flag(app))
+                ]
+                self._esptool("write-flash", *files, *settings, "--skip-flashed")
+            self.hard_reset()
+        self._flashed[self.port] = fingerprint(app)
+        if self._meta:
+            self._meta.set_port_app_cache(self.port, app)
+
+    def _esptool(self, command: str, *arguments: str) -> None:
+        # Staying in the stub saves a boot at the wrong baud rate; the caller resets.
+        options = ["--baud", str(self.esptool_baud), "--after", "no-reset-stub"]
+        esptool.main([*options, command, *arguments], esp=self.esp)
+
+    def erase_flash(self, force: bool = False) -> None:
+        """Erase the whole chip, and reset it (it then reports an invalid header for ever)."""
+        self._flashed.pop(self.port, None)
+        if self._meta and self.port in self._meta.port_app_cache:
+            self._meta.drop_port_app_cache(self.port)
+        forced = ["--force"] if force or self._force_flag() else []
+        with self.disable_redirect_thread():
+            with self._boot_loader():
+                self._esptool("erase-flash", *forced)
+            self.hard_reset()
+
+    @contextmanager
+    def _boot_loader(self) -> Iterator[None]:
+        """In the ROM's boot loader, with the port's settings put back at the end; esptool's errors made
+        ours."""
+        settings = self.proc.get_settings()
+        try:
+            with redirect_stdout(self._q):
+                self.esp.connect(attempts=CONNECT_ATTEMPTS)
+                yield
+        except SystemExit as error:  # how click reports a bad argument
+            raise FlashError(f"esptool refused its arguments: {error}", "see the log above") from error
+        except esptool.FatalError as error:
+            # esptool's further lines point to a web page about ports.
+            raise FlashError(f"{self.port}: {str(error).splitlines()[0]}", _FLASH_REMEDY) from error
+        except OSError as error:
+            raise port_error(self.port, error) from error
+        finally:
+            if self.proc.is_open:
+                self.proc.apply_settings(settings)
+
+    # --- reading ---
+
+    def _reading(self) -> bool:
+        return self._redirect_thread is not None and self._redirect_thread.is_alive()
+
+    def start_redirect_thread(self) -> None:
+        if not self._reading():
+            self._redirect_thread = PortReader(self.proc, self._deliver, self._line_lost)
+            self._redirect_thread.start()
+
+    def _deliver(self, data: bytes) -> None:
+        self.channel.feed(data)
+        try:
+            self._q.put(data)
+        except (OSError, EOFError) as error:  # the queue's process ends before the port at the session's end
+            logging.debug("console log of %s is closed: %s", self.port, error)
+
+    def _line_lost(self, error: BaseException) -> None:
+        self.channel.lost(port_error(self.port, error))
+
+    @contextmanager
+    def disable_redirect_thread(self, kill_port: bool = False) -> Iterator[bool]:
+        """Nobody reads within the block (with `kill_port` the port is closed); yields whether somebody
+        did before."""
+        was_reading = self.stop_redirect_thread()
+        if kill_port:
+            self.proc.close()
+        try:
+            yield was_reading
+        finally:
+            if kill_port:
+                try:
+                    self.proc.open()
+                except OSError as error:
+                    raise port_error(self.port, error) from error
+            if was_reading:
+                self.start_redirect_thread()
+
+    def close(self) -> None:
+        """Leaves no thread and no socket; whoever waits on the channel gets a PortError."""
+        super().close()
+        self.channel.lost(
+            PortError(f"{self.channel.name} was closed", "the test's port is closed at its end")
+        )
+
+
+def flash_files(app: Any) -> list[str]:
+    """The address and file arguments of `esptool write-flash`; BuildError when there is nothing, or a
+    file lacks."""
+    if not app.flash_files or not app.flash_settings:
+        raise BuildError(f"{app.binary_path} holds nothing to flash", "build the firmware first")
+    missing = [file.file_path for file in app.flash_files if not Path(file.file_path).is_file()]
+    if missing:
+        raise BuildError(f"{missing[0]} is missing from the build", "build the firmware again")
+    plain = [file for file in app.flash_files if not file.encrypted]
+    secret = [file for file in app.flash_files if file.encrypted]
+    arguments = [text for file in plain for text in (hex(file.offset), str(file.file_path))]
+    if secret:
+        arguments.append("--encrypt-files" if plain else "--encrypt")
+        arguments += [text for file in secret for text in (hex(file.offset), str(file.file_path))]
+    return arguments
+
+
+def fingerprint(app: Any) -> str:
+    """SHA-256 over what flashing the app writes, and where: equal when the chip would hold the same."""
+    digest = hashlib.sha256(repr(app.flash_args.get("write_flash_args")).encode())
+    for file in sorted(app.flash_files):
+        digest.update(f"{file.offset:#x} {file.encrypted} ".encode())
+        digest.update(Path(file.file_path).read_bytes() if Path(file.file_path).is_file() else b"missing")
+    return digest.hexdigest()

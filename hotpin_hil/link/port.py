@@ -1,0 +1,61 @@
+"""Opening a serial port so that the board on it is left alone, with errors that say what to do."""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+import serial
+
+from hotpin_hil.errors import PortError
+
+HANDLER_PACKAGE = "hotpin_hil.link.serial_handlers"
+READ_TIMEOUT_S = 0.05
+"""For whoever reads the port directly; the reader thread waits without one."""
+
+_REMEDIES = {
+    errno.ENOENT: "plug the board in, or name its port with --port",
+    errno.EACCES: "add yourself to the group that owns the port, often 'dialout', and log in again",
+    errno.EBUSY: "close the program that uses it: a monitor, another test run",
+    errno.EAGAIN: "close the program that uses it: a monitor, another test run",
+}
+
+
+def register_handlers() -> None:
+    """Put this package's `rfc2217://` client in front of pyserial's own, which is some hundred times
+    slower."""
+    if HANDLER_PACKAGE not in serial.protocol_handler_packages:
+        serial.protocol_handler_packages.insert(0, HANDLER_PACKAGE)
+
+
+def is_network(port: str) -> bool:
+    return "://" in port
+
+
+def open_port(port: str, baud: int) -> Any:
+    """Open `port` (device name or pyserial URL) exclusively with both control lines released.
+
+    Released, because a base board may wire DTR to IO0 and RTS to EN directly: with both asserted, pyserial's
+    default, the chip is held in reset. Raises PortError.
+    """
+    register_handlers()
+    try:
+        connection = serial.serial_for_url(
+            port, do_not_open=True, baudrate=baud, timeout=READ_TIMEOUT_S, exclusive=True
+        )
+        connection.dtr = False
+        connection.rts = False
+        connection.open()
+    except (OSError, ValueError) as error:
+        raise port_error(port, error) from error
+    return connection
+
+
+def port_error(port: str, error: BaseException) -> PortError:
+    """What went wrong with `port`, with the remedy where one is known."""
+    text = str(error)
+    number = getattr(error, "errno", None)
+    if number is None and "exclusively lock" in text:
+        number = errno.EBUSY
+    message = text if port in text else f"{port}: {text}"
+    return PortError(message, _REMEDIES.get(number, "") if number is not None else "")

@@ -1,0 +1,1 @@
+"""pyserial protocol handlers; registered by `hotpin_hil.link.port.register_handlers`."""

@@ -1,0 +1,1 @@
+"""Pure functions over what a board reported: no board, no pytest, no clock."""

@@ -1,0 +1,145 @@
+"""Reads what a firmware build left behind and checks, before a board is touched, that it can be flashed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hotpin_hil.boards.kind import BoardKind
+from hotpin_hil.errors import BuildError
+
+CHIP = "esp32"
+ESP32_CHIP_ID = 0
+"""`chip_id` in the header of an app image: esp_chip_id_t in ESP-IDF's esp_app_format.h."""
+NATIVE_IDF_VERSION = "native"
+"""`idf_ver` in the app descriptor of a build for the virtual board."""
+
+_APP_DESCRIPTOR_OFFSET = 0x20
+_APP_DESCRIPTOR_MAGIC = (0xABCD5432).to_bytes(4, "little")
+# Offset and length in esp_app_desc_t: ESP-IDF, esp_app_desc.h.
+_APP_DESCRIPTOR_TEXTS = {"version": (16, 32), "project": (48, 32), "idf": (112, 32)}
+_APP_DESCRIPTOR_SHA256 = (144, 32)
+_PARTITION_TABLE_MAGIC = b"\xaa\x50"
+
+
+@dataclass(frozen=True)
+class FirmwareBuild:
+    """A build that can be flashed, and what its app descriptor says of it."""
+
+    folder: Path
+    project: str
+    version: str
+    idf: str
+    elf_sha256: str
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "project": self.project,
+            "version": self.version,
+            "idf": self.idf,
+            "elf_sha256": self.elf_sha256,
+        }
+
+
+def how_to_build(kind: BoardKind) -> str:
+    """The remedy for a build that is missing or wrong."""
+    if kind is BoardKind.VIRTUAL:
+        return "build it: hotpin-hil build --board virtual"
+    return f"build it: hotpin-hil build --board {kind}, with ESP-IDF's export.sh sourced"
+
+
+def read_build(folder: Path, kind: BoardKind, target: str | None = None) -> FirmwareBuild:
+    """Checks the build in `folder` for a board of `kind`; BuildError says in one line what is wrong with it.
+
+    target: the chip the user asked for (--target), if any.
+    """
+    remedy = how_to_build(kind)
+    arguments = _flasher_args(folder, remedy)
+    chip = arguments.get("extra_esptool_args", {}).get("chip", CHIP)
+    if chip != CHIP:
+        raise BuildError(f"the firmware build in {folder} is for {chip}, this harness is for {CHIP}", remedy)
+    if target is not None and target != chip:
+        raise BuildError(
+            f"the firmware build in {folder} is for {chip}, not for --target {target}", "use --target esp32"
+        )
+    try:
+        files = {int(offset, 0): folder / name for offset, name in arguments["flash_files"].items()}
+        app = folder / arguments["app"]["file"]
+        boot_loader = folder / arguments["bootloader"]["file"]
+        table = folder / arguments["partition-table"]["file"]
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise BuildError(
+            f"{folder / 'flasher_args.json'} lacks what is to be flashed: {error}", remedy
+        ) from error
+    for file in files.values():
+        if not file.is_file():
+            raise BuildError(f"the firmware build lacks {file}", remedy)
+    _check_image(boot_loader, remedy)
+    _check_image(app, remedy)
+    if not table.read_bytes().startswith(_PARTITION_TABLE_MAGIC):
+        raise BuildError(f"{table} is not a partition table: it is damaged", remedy)
+    build = _describe(folder, app, remedy)
+    _check_kind(build, kind)
+    return build
+
+
+def _flasher_args(folder: Path, remedy: str) -> dict[str, Any]:
+    path = folder / "flasher_args.json"
+    if not path.is_file():
+        raise BuildError(f"there is no firmware build in {folder}", remedy)
+    try:
+        arguments = json.loads(path.read_text())
+    except ValueError as error:
+        raise BuildError(f"{path} is damaged: {error}", remedy) from error
+    if not isinstance(arguments, dict):
+        raise BuildError(f"{path} is damaged: it is not an object", remedy)
+    return arguments
+
+
+def _check_image(path: Path, remedy: str) -> None:
+    """Raises BuildError unless `path` is a whole image for this chip, with the right checksum and SHA-256."""
+    from esptool.bin_image import LoadFirmwareImage
+
+    try:
+        image = LoadFirmwareImage(CHIP, path.read_bytes())
+    except Exception as error:  # esptool raises anything from FatalError to struct.error on a damaged image
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BuildError(f"{path} is not a firmware image: {reason}", remedy) from error
+    if image.chip_id != ESP32_CHIP_ID:
+        raise BuildError(
+            f"{path} is for another chip (chip id {image.chip_id}, {CHIP} is {ESP32_CHIP_ID})", remedy
+        )
+    if image.checksum != image.calculate_checksum():
+        raise BuildError(f"{path} is damaged: its checksum does not match", remedy)
+    if image.append_digest and image.stored_digest != image.calc_digest:
+        raise BuildError(f"{path} is damaged: its SHA-256 does not match", remedy)
+
+
+def _describe(folder: Path, app: Path, remedy: str) -> FirmwareBuild:
+    descriptor = app.read_bytes()[_APP_DESCRIPTOR_OFFSET:]
+    if not descriptor.startswith(_APP_DESCRIPTOR_MAGIC):
+        raise BuildError(f"{app} is a firmware image but no ESP-IDF application", remedy)
+
+    def field(offset: int, length: int) -> bytes:
+        return descriptor[offset : offset + length]
+
+    texts = {
+        name: field(*place).split(b"\0")[0].decode("ascii", "replace")
+        for name, place in _APP_DESCRIPTOR_TEXTS.items()
+    }
+    return FirmwareBuild(folder=folder, elf_sha256=field(*_APP_DESCRIPTOR_SHA256).hex(), **texts)
+
+
+def _check_kind(build: FirmwareBuild, kind: BoardKind) -> None:
+    native = build.idf == NATIVE_IDF_VERSION
+    if native and kind is not BoardKind.VIRTUAL:
+        raise BuildError(
+            f"{build.folder} is a build for the virtual board, not for {kind}", how_to_build(kind)
+        )
+    if not native and kind is BoardKind.VIRTUAL:
+        raise BuildError(
+            f"{build.folder} is a build for the ESP32 (ESP-IDF {build.idf}), not for the virtual board",
+            how_to_build(kind),
+        )

@@ -1,0 +1,145 @@
+"""`hotpin-hil`: virtual boards, the heap model, builds and reports from the command line."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from hotpin_hil import __version__
+from hotpin_hil.errors import HilError
+
+EXIT_ERROR = 2
+EXIT_DIFFERENT = 1
+EXIT_INTERRUPTED = 130
+
+
+class _Parser(argparse.ArgumentParser):
+    """An unknown option is one line and exit status 2, without the usage text before it."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        self.exit(EXIT_ERROR, f"error: {message} (try: {self.prog} --help)\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit status: 0 done, 1 a difference was found, 2 an error, 130
+    interrupted."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(arguments)
+    except HilError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_ERROR
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader (head, less) has gone; Python must not complain about it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _run(arguments: list[str]) -> int:
+    options = _parser().parse_args(arguments)
+    command = options.run
+    status: int = command(options)
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="hotpin-hil", description="Hardware-in-the-loop testing of the HotPin ESP32-CAM.")
+    parser.add_argument("--version", action="version", version=f"hotpin-hil {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    board = commands.add_parser("board", help="virtual boards").add_subparsers(
+        metavar="COMMAND", required=True
+    )
+    start = board.add_parser("start", help="start virtual boards and serve them until stopped (Ctrl-C)")
+    start.add_argument("--count", type=int, default=1, metavar="N", help="number of boards (default: 1)")
+    start.add_argument("--json", action="store_true", help="print a JSON line per board: port and mac")
+    start.add_argument("--profile", metavar="NAME", help="board profile or path of one (default: ai-thinker)")
+    start.add_argument("--state-dir", metavar="DIR", help="where the boards' flash is kept between starts")
+    start.add_argument("--seed", type=int, metavar="N", help="makes all that is random the same in every run")
+    start.add_argument(
+        "--time-scale", type=float, metavar="X", help="how much faster than the host's clock (default: 1)"
+    )
+    start.add_argument("--paced", action="store_true", help="send at the speed of the UART's baud rate")
+    start.add_argument("--until-eof", action="store_true", help="stop when standard input ends, too")
+    start.set_defaults(run=_board_start)
+
+    boards = commands.add_parser("boards", help="list the ports that a board may be on")
+    boards.set_defaults(run=_boards)
+
+    build = commands.add_parser("build", help="build the firmware for a kind of board")
+    build.add_argument(
+        "--board", choices=_board_choices(), help="kind of board (default: as pytest would choose)"
+    )
+    build.add_argument("--port", help="the port that pytest will be given")
+    build.set_defaults(run=_build)
+
+    report = commands.add_parser(
+        "report", help="make qualification.json and report.html from a run's results.jsonl"
+    )
+    report.add_argument("folder", metavar="DIR", type=Path, help="folder with results.jsonl")
+    report.set_defaults(run=_report)
+
+    heap = commands.add_parser("heap", help="the heap model").add_subparsers(metavar="COMMAND", required=True)
+    replay = heap.add_parser("replay", help="play a file of recorded heap operations through the model")
+    replay.add_argument("file", metavar="FILE", type=Path)
+    replay.set_defaults(run=_heap_replay)
+    return parser
+
+
+def _board_choices() -> tuple[str, ...]:
+    from hotpin_hil.boards.kind import CHOICES
+
+    return CHOICES
+
+
+def _board_start(options: argparse.Namespace) -> int:
+    from hotpin_hil.virtual.server import main_start
+
+    return main_start(options)
+
+
+def _boards(_options: argparse.Namespace) -> int:
+    from hotpin_hil.boards.ports import find_ports
+
+    ports = find_ports()
+    for port in ports:
+        print(f"{port.device}  {port.bridge}  at {port.location or '?'}  {port.serial_number}".rstrip())
+    if not ports:
+        print(
+            "no board found: none of the USB serial bridges of ESP32-CAM boards is attached", file=sys.stderr
+        )
+    return 0
+
+
+def _build(options: argparse.Namespace) -> int:
+    from hotpin_hil.boards.build import build_firmware
+    from hotpin_hil.boards.kind import choose_board
+    from hotpin_hil.boards.ports import find_ports
+
+    choice = choose_board(
+        options.board, options.port, os.environ, lambda: [port.device for port in find_ports()]
+    )
+    print(build_firmware(choice.kind.value))
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from hotpin_hil.evidence.qualification import headline
+    from hotpin_hil.report.write import QUALIFICATION_FILE, REPORT_FILE, write_reports
+
+    qualification = write_reports(options.folder)
+    for name in (QUALIFICATION_FILE, REPORT_FILE):
+        print(options.folder / name)
+    print(headline(qualification))
+    return 0
+
+
+def _heap_replay(options: argparse.Namespace) -> int:
+    from hotpin_hil.virtual.heap_replay import replay
+
+    return 0 if replay(options.file).ok else EXIT_DIFFERENT

@@ -1,0 +1,138 @@
+"""Whom an exception blames: the firmware (FAIL) or the bench (BLOCKED). The one place that decides it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import TracebackType
+
+from hotpin_hil.device.errors import NoReply
+from hotpin_hil.errors import (
+    BenchError,
+    BuildError,
+    FirmwareError,
+    FlashError,
+    HilError,
+    PortError,
+    WrongBoardError,
+)
+from hotpin_hil.evidence.model import Verdict
+
+SETUP = "setup"
+CALL = "call"
+TEARDOWN = "teardown"
+
+_TOOLS = ("esptool", "serial", "pytest_embedded", "pytest_embedded_idf", "pytest_embedded_serial")
+"""Packages between the test and the chip: what they raise by themselves while a test is set up is the
+bench's."""
+
+_LOST_BOARD = (PortError, FlashError, WrongBoardError, BuildError)
+"""After one of these in a set-up, trying the next test would only fail again, and slowly."""
+
+_REMEDIES = {
+    "esptool": "check cable, port and power, and that the board is in reach: hotpin-hil boards",
+    "serial": "check that the port is there, yours to use, and not open elsewhere: hotpin-hil boards",
+    "": "see the traceback: python -m pytest --tb=long",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What an exception comes to. `board_is_dead`: no later test can succeed on this board."""
+
+    verdict: Verdict
+    reason: str
+    remedy: str = ""
+    board_is_dead: bool = False
+
+    def __str__(self) -> str:
+        remedy = f" (remedy: {self.remedy})" if self.remedy else ""
+        return f"{self.verdict}: {self.reason}{remedy}"
+
+
+def blame(error: BaseException, phase: str, chip_answers: Callable[[], bool] = lambda: False) -> Finding:
+    """FAIL for a wrong firmware, BLOCKED for a bench that kept the test from showing anything.
+
+    chip_answers: resets the chip and says whether its boot loader is heard; asked only after silence.
+
+    A `BenchError` counts wherever it was raised, also as the stated cause of, or in a group with, another
+    one. In a set-up the tools' own errors are the bench's too, and so is an unexpected exception of a
+    fixture; in the test itself an unexpected exception fails it, since it most likely did not understand
+    the answer.
+    """
+    for one in _causes(error):
+        if isinstance(one, BenchError):
+            dead = phase == SETUP and isinstance(one, _LOST_BOARD)
+            return Finding(Verdict.BLOCKED, _first_line(one.message), one.remedy, dead)
+        if isinstance(one, NoReply):
+            return _silence(one, chip_answers())
+    for one in _causes(error):
+        package = _package(type(one))
+        if package == "esptool" or (package == "serial" and isinstance(one, OSError)):
+            return Finding(Verdict.BLOCKED, _first_line(one), _REMEDIES[package], phase == SETUP)
+    if isinstance(error, (AssertionError, FirmwareError)) or _is_verdict_of_a_test(error):
+        return Finding(Verdict.FAIL, _first_line(error))
+    if phase == SETUP and _raised_by_a_tool(error):
+        return Finding(Verdict.BLOCKED, _named(error), _REMEDIES["esptool"], True)
+    if isinstance(error, HilError):
+        return Finding(Verdict.BLOCKED, _first_line(error.message), error.remedy)
+    if phase == CALL:
+        return Finding(Verdict.FAIL, _named(error))
+    return Finding(Verdict.BLOCKED, f"the test's {phase} raised {_named(error)}", _REMEDIES[""])
+
+
+def _silence(error: NoReply, chip_answers: bool) -> Finding:
+    """A line that carries the chip's boot log after a reset carried the firmware's answers before, had it
+    sent any."""
+    reason = _first_line(error.message)
+    if chip_answers:
+        return Finding(Verdict.FAIL, f"{reason}; the chip is alive: it answers a reset")
+    remedy = error.remedy or "check cable, power and baud rate"
+    return Finding(
+        Verdict.BLOCKED, f"{reason}; the chip does not answer a reset either", remedy, board_is_dead=True
+    )
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The exception, its stated causes (`raise … from …`), and the members of groups."""
+    queue: list[BaseException] = [error]
+    seen: set[int] = set()
+    while queue:
+        one = queue.pop(0)
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        queue.extend(getattr(one, "exceptions", ()))  # ExceptionGroup, which Python 3.10 doesn't have
+        if one.__cause__ is not None:
+            queue.append(one.__cause__)
+
+
+def _package(kind: type) -> str:
+    """Top-level package that defines the exception or the nearest of its bases that is not a builtin."""
+    return next((base.__module__.split(".")[0] for base in kind.__mro__ if base.__module__ != "builtins"), "")
+
+
+def _is_verdict_of_a_test(error: BaseException) -> bool:
+    """pytest.fail, and pexpect's TIMEOUT and EOF: the awaited line didn't come."""
+    return _package(type(error)) in ("pexpect", "_pytest")
+
+
+def _raised_by_a_tool(error: BaseException) -> bool:
+    trace: TracebackType | None = error.__traceback__
+    while trace is not None:
+        module = str(trace.tb_frame.f_globals.get("__name__", "")).split(".")[0]
+        if module in _TOOLS or module.startswith("pytest_embedded_"):
+            return True
+        trace = trace.tb_next
+    return False
+
+
+def _first_line(error: object) -> str:
+    """The first line that says something; pexpect's and assert's further lines stay in the traceback."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    return next((line for line in lines if line), type(error).__name__)
+
+
+def _named(error: BaseException) -> str:
+    return f"{type(error).__name__}: {_first_line(error)}"

@@ -1,0 +1,221 @@
+"""Measurements, limits and verdicts: frozen records and the arithmetic between them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+Value = int | float | bool | str
+"""What can be measured. Booleans and texts can only be compared exactly."""
+
+MARGINAL_SHARE = 0.10
+"""A max or min limit is met only MARGINALly when less than this share of the limit is left."""
+
+
+class Verdict(str, Enum):
+    """What a test or a requirement came to, for one board and one build (PROTOCOL.md §4)."""
+
+    FAIL = "FAIL"
+    UNSET = "UNSET"
+    BLOCKED = "BLOCKED"
+    MARGINAL = "MARGINAL"
+    PASS = "PASS"
+    NOT_APPLICABLE = "NOT APPLICABLE"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+_WORST_FIRST = list(Verdict)
+"""The order of the definition above: a FAIL outweighs whatever else was seen, NOT APPLICABLE nothing."""
+
+
+def worst(verdicts: Iterable[Verdict]) -> Verdict | None:
+    """The verdict that decides; None if there is none."""
+    return min(verdicts, key=_WORST_FIRST.index, default=None)
+
+
+class LimitKind(str, Enum):
+    MAX = "max"
+    MIN = "min"
+    RANGE = "range"
+    EXACT = "exact"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+class MeasurementClass(str, Enum):
+    """MODELLED values echo a constant of a board profile: they never carry a requirement to PASS."""
+
+    MEASURED = "measured"
+    MODELLED = "modelled"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What a value must keep to. `value` is for max, min and exact; `low` and `high` for range; all
+    inclusive."""
+
+    kind: LimitKind
+    value: Value | None = None
+    low: float | None = None
+    high: float | None = None
+    source: str = ""
+
+    def margin(self, measured: Value) -> float | None:
+        """How far `measured` is inside the limit, in its unit (negative: outside); None where that has no
+        meaning."""
+        if self.kind is LimitKind.EXACT or not _is_finite(measured):
+            return None
+        number = float(measured)
+        if self.kind is LimitKind.MAX:
+            return _whole(float(_number(self.value)) - number)
+        if self.kind is LimitKind.MIN:
+            return _whole(number - float(_number(self.value)))
+        return _whole(min(number - float(_number(self.low)), float(_number(self.high)) - number))
+
+    def judge(self, measured: Value) -> Verdict:
+        """PASS, MARGINAL or FAIL."""
+        if self.kind is LimitKind.EXACT:
+            # True == 1 in Python, but a firmware that says 1 where it should say true is wrong.
+            same = isinstance(measured, bool) == isinstance(self.value, bool) and measured == self.value
+            return Verdict.PASS if same else Verdict.FAIL
+        margin = self.margin(measured)
+        if margin is None or margin < 0:
+            return Verdict.FAIL
+        if self.kind is not LimitKind.RANGE and margin < MARGINAL_SHARE * abs(float(_number(self.value))):
+            return Verdict.MARGINAL
+        return Verdict.PASS
+
+    def as_json(self) -> dict[str, Any]:
+        fields = {"value": self.value, "low": self.low, "high": self.high}
+        given = {name: json_value(value) for name, value in fields.items() if value is not None}
+        return {"kind": self.kind.value, **given, "source": self.source}
+
+
+def make_limit(
+    *,
+    max: float | None = None,
+    min: float | None = None,
+    low: float | None = None,
+    high: float | None = None,
+    exact: Value | None = None,
+    source: str = "",
+) -> Limit:
+    """The one limit these arguments describe; TypeError unless it is exactly one of max, min, low+high,
+    exact."""
+    if (low is None) != (high is None):
+        raise TypeError("a range limit needs both low= and high=")
+    given = [
+        name
+        for name, value in (("max", max), ("min", min), ("low", low), ("exact", exact))
+        if value is not None
+    ]
+    if len(given) != 1:
+        raise TypeError(
+            f"a measurement needs exactly one limit of max=, min=, low=+high=, exact=; got {given or 'none'}"
+        )
+    if max is not None:
+        return Limit(LimitKind.MAX, value=max, source=source)
+    if min is not None:
+        return Limit(LimitKind.MIN, value=min, source=source)
+    if low is not None:
+        return Limit(LimitKind.RANGE, low=low, high=high, source=source)
+    return Limit(LimitKind.EXACT, value=exact, source=source)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One value against one limit. `boot` and `t` (ms since boot) say when on the board it was taken, if
+    known."""
+
+    test: str
+    requirement: tuple[str, ...]
+    name: str
+    value: Value
+    unit: str
+    limit: Limit
+    klass: MeasurementClass = MeasurementClass.MEASURED
+    board: str | None = None
+    boot: str | None = None
+    t: int | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        return self.limit.judge(self.value)
+
+    def as_json(self) -> dict[str, Any]:
+        """The line of results.jsonl."""
+        return {
+            "kind": "measurement",
+            "test": self.test,
+            "requirement": list(self.requirement),
+            "name": self.name,
+            "value": json_value(self.value),
+            "unit": self.unit,
+            "limit": self.limit.as_json(),
+            "margin": self.limit.margin(self.value),
+            "verdict": self.verdict.value,
+            "class": self.klass.value,
+            "board": self.board,
+            "boot": self.boot,
+            "t": self.t,
+        }
+
+    def __str__(self) -> str:
+        limit = limit_text(self.limit.as_json(), self.unit)
+        return f"{self.name} = {with_unit(self.value, self.unit)}, limit {limit}"
+
+
+def with_unit(value: object, unit: str) -> str:
+    """`12 B`, `true`, `"text"`: a value as people read it."""
+    if isinstance(value, bool):
+        text = "true" if value else "false"
+    elif isinstance(value, float):
+        text = f"{value:.6g}"
+    else:
+        text = str(value)
+    return f"{text} {unit}".strip()
+
+
+def limit_text(limit: dict[str, Any], unit: str) -> str:
+    """The limit of a results line as people read it: `<= 1000 us`, `3..5 B`, `= true`."""
+    if limit["kind"] == LimitKind.RANGE.value:
+        return f"{with_unit(limit['low'], '')}..{with_unit(limit['high'], unit)}"
+    sign = {"max": "<=", "min": ">=", "exact": "="}[limit["kind"]]
+    return f"{sign} {with_unit(limit['value'], unit)}"
+
+
+def json_value(value: Value) -> Value:
+    """The value as a plain JSON type. JSON has no NaN and no infinity: they are written as text."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else str(value)
+    if isinstance(value, str):
+        return str(value)
+    raise TypeError(f"a measured value must be a number, a boolean or a text, not {value!r}")
+
+
+def _is_finite(value: Value) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _number(value: Value | None) -> float:
+    if value is None or isinstance(value, (bool, str)):
+        raise TypeError(f"a limit must be a number, not {value!r}")
+    return value
+
+
+def _whole(number: float) -> float:
+    """51200.0 is written as 51200: bytes stay bytes."""
+    return int(number) if number.is_integer() else number

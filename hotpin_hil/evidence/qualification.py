@@ -1,0 +1,173 @@
+"""From the lines of a run to its verdict per requirement and over all: a pure function of results.jsonl."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from hotpin_hil.evidence.model import Verdict, worst
+from hotpin_hil.evidence.requirements import Requirement
+from hotpin_hil.evidence.results import SCHEMA_VERSION, Line, Results
+
+QUALIFIED = "QUALIFIED"
+NOT_QUALIFIED = "NOT QUALIFIED"
+REHEARSED = "REHEARSED"
+BLOCKED = "BLOCKED"
+INCOMPLETE = "INCOMPLETE"
+
+EVIDENCE = {"hardware": "hardware", "qemu": "emulated", "virtual": "virtual"}
+"""What each kind of board can give."""
+
+BEST = {"hardware": QUALIFIED, "emulated": REHEARSED, "virtual": REHEARSED}
+"""The most a run on that evidence can come to."""
+
+EXIT_FAILED = 1
+EXIT_BLOCKED = 7
+
+NATIVE_BUILD = "native"
+"""`build` in the sys.info of firmware that runs on the host: never hardware."""
+
+_SHOWN = (Verdict.PASS, Verdict.MARGINAL)
+_FAILED = (Verdict.FAIL, Verdict.UNSET)
+
+
+def qualify(results: Results) -> dict[str, Any]:
+    """qualification.json (PROTOCOL.md §4) as data."""
+    evidence = results.run["evidence"]
+    kind = next(kind for kind, gives in EVIDENCE.items() if gives == evidence)
+    rows = [Requirement.from_json(row) for row in results.run.get("requirements", [])]
+    judged = {row.id: _judge(row, kind, results) for row in rows}
+    not_tested = [_not_tested(row) for row in rows if judged[row.id]["verdict"] is None]
+    overall, reason = _overall(rows, judged, results)
+    return {
+        "schema": SCHEMA_VERSION,
+        "run": results.run["run"],
+        "started": results.run["started"],
+        "finished": results.end["finished"] if results.end else None,
+        "overall": overall,
+        "reason": reason,
+        "evidence": evidence,
+        "board": _board(results),
+        "firmware": results.run["firmware"],
+        "harness": results.run["harness"],
+        "requirements": {key: row for key, row in judged.items() if row["verdict"] is not None},
+        "not_tested": not_tested,
+        "other_tests": [_test(line) for line in results.verdicts if not line["requirement"]],
+        "notes": [note["text"] for note in results.notes if "text" in note],
+        "counts": _counts(rows, judged),
+    }
+
+
+def headline(qualification: Mapping[str, Any]) -> str:
+    """The verdict in one line: `REHEARSED (virtual): 34 of 34 shown must requirements pass; 30 not built yet
+    (listed)`."""
+    counts = qualification["counts"]
+    parts = [qualification["reason"]] if qualification["reason"] else []
+    parts += [f"{counts['must_passed']} of {counts['must_shown']} shown must requirements pass"]
+    for key, text in (
+        ("must_not_applicable", "not applicable to this kind of board"),
+        ("must_not_run", "not run"),
+        ("must_pending", "not built yet (listed)"),
+    ):
+        if counts[key]:
+            parts.append(f"{counts[key]} {text}")
+    return f"{qualification['overall']} ({qualification['evidence']}): {'; '.join(parts)}"
+
+
+def exit_status(verdicts: Mapping[Verdict, int], pytest_status: int) -> int:
+    """Exit status from how often each verdict was given; `pytest_status` where verdicts don't decide.
+
+    Pytest's own 2 (interrupted), 3 (internal error), 4 (usage) and 5 (no tests) stand.
+    """
+    if pytest_status not in (0, 1):
+        return pytest_status
+    if any(verdicts.get(one) for one in _FAILED):
+        return EXIT_FAILED
+    return EXIT_BLOCKED if verdicts.get(Verdict.BLOCKED) else pytest_status
+
+
+def _judge(row: Requirement, kind: str, results: Results) -> dict[str, Any]:
+    """The entry of one requirement; its verdict is None if no test of it came to an end."""
+    lines = [line for line in results.verdicts if row.id in line["requirement"]]
+    verdict = worst(Verdict(line["verdict"]) for line in lines)
+    if kind not in row.kinds and verdict is not Verdict.FAIL:
+        verdict = Verdict.NOT_APPLICABLE
+    return {
+        "verdict": verdict.value if verdict else None,
+        "text": row.text,
+        "source": row.source,
+        "priority": row.priority,
+        "tests": [_test(line) for line in lines],
+        "measurements": [line for line in results.measurements if row.id in line["requirement"]],
+    }
+
+
+def _test(line: Line) -> dict[str, Any]:
+    return {key: line[key] for key in ("test", "verdict", "reason", "remedy", "reproduce")}
+
+
+def _not_tested(row: Requirement) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "text": row.text,
+        "priority": row.priority,
+        "pending": bool(row.pending),
+        "reason": row.pending or "no test of it ran to its end",
+    }
+
+
+def _overall(rows: list[Requirement], judged: Mapping[str, Any], results: Results) -> tuple[str, str]:
+    """The overall verdict, and in a few words why it is not the best one; the worst reason comes first."""
+    every = Counter(Verdict(line["verdict"]) for line in results.verdicts)
+    musts = [row for row in rows if row.is_must]
+    not_run = [row.id for row in musts if judged[row.id]["verdict"] is None and not row.pending]
+    on_hardware = results.run["evidence"] == "hardware"
+    if results.end is None:
+        return INCOMPLETE, "the run was cut off before its end"
+    if any(every[one] for one in _FAILED):
+        return NOT_QUALIFIED, ""
+    if every[Verdict.BLOCKED]:
+        return BLOCKED, "the bench, not the firmware, kept it from being shown"
+    if results.end["exit"] != 0:
+        return INCOMPLETE, f"pytest ended with {results.end['exit']}"
+    if not any(judged[row.id]["verdict"] in _SHOWN for row in musts):
+        return INCOMPLETE, "nothing was shown"
+    if not_run:
+        return INCOMPLETE, "not all tests were run"
+    unmeasured = [row for row in musts if "hardware" in row.kinds and judged[row.id]["verdict"] not in _SHOWN]
+    if on_hardware and unmeasured:
+        return INCOMPLETE, "a release needs every must requirement"
+    if on_hardware and not all(_is_real(board) for board in results.boards() or [{}]):
+        return INCOMPLETE, "the board never said that it is real hardware"
+    return BEST[results.run["evidence"]], ""
+
+
+def _is_real(board: Mapping[str, Any]) -> bool:
+    return board.get("build", NATIVE_BUILD) not in (NATIVE_BUILD, "qemu")
+
+
+def _board(results: Results) -> dict[str, Any]:
+    """The boards of the run: what was known before, then what they said. Several with several workers."""
+    said = results.boards()
+    if len(said) > 1:
+        return {**results.run["board"], "boards": said}
+    return {**results.run["board"], **(said[0] if said else {})}
+
+
+def _counts(rows: list[Requirement], judged: Mapping[str, Any]) -> dict[str, int]:
+    """How many requirements per verdict, and of the must ones how many were shown, passed and not."""
+    verdicts = Counter(row["verdict"] for row in judged.values() if row["verdict"])
+    must = [row for row in rows if row.is_must]
+    untested = [row for row in must if judged[row.id]["verdict"] is None]
+    inapplicable = [row for row in must if judged[row.id]["verdict"] == Verdict.NOT_APPLICABLE.value]
+    return {
+        **{one.value: verdicts[one.value] for one in Verdict},
+        "not_tested": sum(row["verdict"] is None for row in judged.values()),
+        "must": len(must),
+        "must_shown": len(must) - len(untested) - len(inapplicable),
+        "must_passed": sum(judged[row.id]["verdict"] in _SHOWN for row in must),
+        "must_not_applicable": len(inapplicable),
+        "must_not_run": sum(not row.pending for row in untested),
+        "must_pending": sum(bool(row.pending) for row in untested),
+    }

@@ -1,0 +1,101 @@
+"""Takes the measurements of one test and knows what they come to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from hotpin_hil.evidence.model import Measurement, MeasurementClass, Value, Verdict, make_limit, worst
+
+Sink = Callable[[dict[str, Any]], None]
+"""Takes a line of results.jsonl at once, so that a killed run keeps what it had measured."""
+
+
+class Recorder:
+    """The measurements of one test. A value out of its limit does not stop the test; it fails at its end.
+
+    `where` may be set to a function that returns (boot id, ms since boot) of the newest record from the
+    board: it is asked at each measurement.
+    """
+
+    def __init__(self, test: str, requirements: Iterable[str], sink: Sink) -> None:
+        self.test = test
+        self.requirements = tuple(requirements)
+        self.measurements: list[Measurement] = []
+        self.board: str | None = None
+        """MAC of the board under test, once known."""
+        self.where: Callable[[], tuple[str | None, int | None]] = lambda: (None, None)
+        self._sink = sink
+
+    def measure(
+        self,
+        name: str,
+        value: Value,
+        unit: str = "",
+        *,
+        max: float | None = None,
+        min: float | None = None,
+        low: float | None = None,
+        high: float | None = None,
+        exact: Value | None = None,
+        source: str = "",
+        requirement: str | Iterable[str] | None = None,
+        klass: str = "measured",
+    ) -> Measurement:
+        """Records `value` against the one limit given and returns the record.
+
+        name: what was measured, the same in every run. unit: of value and limit ("B", "ms", "" for none).
+        source: where the limit comes from (a requirement, a datasheet, a recording). requirement: the id
+        or ids it shows; without it all ids of the test. klass: "modelled" for a value that only echoes the
+        board profile. Raises TypeError for anything but exactly one limit, ValueError for an id the test
+        does not name.
+        """
+        boot, t = self.where()
+        measurement = Measurement(
+            test=self.test,
+            requirement=self._ids(requirement),
+            name=name,
+            value=value,
+            unit=unit,
+            limit=make_limit(max=max, min=min, low=low, high=high, exact=exact, source=source),
+            klass=MeasurementClass(klass),
+            board=self.board,
+            boot=boot,
+            t=t,
+        )
+        line = measurement.as_json()
+        self.measurements.append(measurement)
+        self._sink(line)
+        return measurement
+
+    def _ids(self, requirement: str | Iterable[str] | None) -> tuple[str, ...]:
+        if requirement is None:
+            return self.requirements
+        ids = (requirement,) if isinstance(requirement, str) else tuple(requirement)
+        foreign = [one for one in ids if one not in self.requirements]
+        if foreign:
+            raise ValueError(
+                f"{self.test} measures for {', '.join(foreign)} but is marked "
+                f"@pytest.mark.requirement({', '.join(map(repr, self.requirements))})"
+            )
+        return ids
+
+    @property
+    def failures(self) -> list[Measurement]:
+        """The measurements out of their limit."""
+        return [one for one in self.measurements if one.verdict is Verdict.FAIL]
+
+    def verdicts(self) -> dict[str, Verdict]:
+        """Per requirement of the test, what its measurements alone come to. UNSET: nothing was measured for
+        it."""
+        return {one: self._verdict(one) for one in self.requirements}
+
+    def _verdict(self, requirement: str) -> Verdict:
+        own = [one for one in self.measurements if requirement in one.requirement]
+        failed = any(one.verdict is Verdict.FAIL for one in own)
+        measured = [one.verdict for one in own if one.klass is MeasurementClass.MEASURED]
+        if failed:
+            return Verdict.FAIL
+        if own and not measured:
+            return Verdict.NOT_APPLICABLE
+        return worst(measured) or Verdict.UNSET

@@ -1,0 +1,105 @@
+"""Reads requirements.toml: what the firmware must do, as data."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hotpin_hil.errors import UsageError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+PRIORITIES = ("must", "later")
+KINDS = ("hardware", "qemu", "virtual")
+_KEYS = {"id", "text", "source", "priority", "kinds", "pending"}
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """One row. `kinds`: boards that can show it. `pending`: why nothing shows it yet, empty once something
+    does."""
+
+    id: str
+    text: str
+    source: str
+    priority: str
+    kinds: tuple[str, ...]
+    pending: str = ""
+
+    @property
+    def is_must(self) -> bool:
+        return self.priority == "must"
+
+    def as_json(self) -> dict[str, Any]:
+        row = {"id": self.id, "text": self.text, "source": self.source, "priority": self.priority}
+        return {**row, "kinds": list(self.kinds), "pending": self.pending}
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Requirement:
+        return cls(**{**row, "kinds": tuple(row["kinds"])})
+
+
+class Requirements(Mapping[str, Requirement]):
+    """The rows by id, in the order of the file."""
+
+    def __init__(self, rows: list[Requirement]) -> None:
+        self._rows = {row.id: row for row in rows}
+
+    def __getitem__(self, key: str) -> Requirement:
+        return self._rows[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def as_json(self) -> list[dict[str, Any]]:
+        return [row.as_json() for row in self._rows.values()]
+
+
+def load_requirements(path: Path) -> Requirements:
+    """Reads and checks the file; UsageError says which row of which file is wrong, and how."""
+    try:
+        with path.open("rb") as file:
+            data = tomllib.load(file)
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path} is not valid TOML: {error}") from error
+    tables = data.get("requirement", [])
+    if not isinstance(tables, list) or set(data) - {"requirement"}:
+        raise UsageError(f"{path} may only hold [[requirement]] tables")
+    rows = [_row(table, f"{path}, requirement {number}") for number, table in enumerate(tables, start=1)]
+    seen: set[str] = set()
+    for row in rows:
+        if row.id in seen:
+            raise UsageError(f"{path}: requirement {row.id} is there twice")
+        seen.add(row.id)
+    return Requirements(rows)
+
+
+def _row(table: dict[str, Any], where: str) -> Requirement:
+    where = f"{where} ({table['id']})" if isinstance(table.get("id"), str) else where
+    unknown = sorted(set(table) - _KEYS)
+    if unknown:
+        raise UsageError(f"{where}: unknown key {', '.join(unknown)}", f"known: {', '.join(sorted(_KEYS))}")
+    for key in sorted(_KEYS - {"kinds", "pending"}):
+        if not isinstance(table.get(key), str) or not table[key]:
+            raise UsageError(f"{where}: {key} must be a text, not {table.get(key)!r}")
+    if table["priority"] not in PRIORITIES:
+        raise UsageError(f"{where}: priority {table['priority']!r} is not one of {', '.join(PRIORITIES)}")
+    kinds = table.get("kinds")
+    if not isinstance(kinds, list) or not kinds or not set(kinds) <= set(KINDS):
+        raise UsageError(f"{where}: kinds must be a list of {', '.join(KINDS)}, not {kinds!r}")
+    pending = table.get("pending", "")
+    if not isinstance(pending, str) or ("pending" in table and not pending):
+        raise UsageError(f"{where}: pending must be a text (why nothing shows it yet), not {pending!r}")
+    fields = {key: table[key] for key in _KEYS - {"kinds", "pending"}}
+    return Requirement(**fields, kinds=tuple(kinds), pending=pending)

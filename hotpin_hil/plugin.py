@@ -1,0 +1,87 @@
+"""The pytest plugin: options, and what the suite's fixtures ask of the run. Nothing else here knows pytest,
+except the two plugins it registers: one brings the board, the other takes the evidence."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from hotpin_hil import plugin_board, plugin_evidence
+from hotpin_hil.boards.kind import CHOICES, ENV_BOARD
+from hotpin_hil.evidence.recorder import Recorder
+from hotpin_hil.paths import REQUIREMENTS_FILE
+from hotpin_hil.plugin_arguments import join_values
+from hotpin_hil.plugin_board import BoardInUse
+
+__all__ = ["BoardInUse", "board_of", "recorder_of"]
+
+DEFAULT_TIME_SCALE = 20.0
+"""How much faster than the host's clock a virtual board's may run when all its tasks wait."""
+
+SUITE_DIR = REQUIREMENTS_FILE.parent.name
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("hotpin", "HotPin hardware-in-the-loop")
+    group.addoption(
+        "--board",
+        choices=CHOICES,
+        help=f"what to test on (env: {ENV_BOARD}; default: auto, attached, else virtual)",
+    )
+    group.addoption("--board-mac", metavar="MAC", help="test on the board with this MAC and on no other")
+    group.addoption(
+        "--qualification-dir",
+        metavar="DIR",
+        help="where the evidence goes (default: build/qualification)",
+    )
+    group.addoption(
+        "--time-scale",
+        type=float,
+        metavar="X",
+        help=f"virtual board: clock limit, a multiple of the host's (default: {DEFAULT_TIME_SCALE:g})",
+    )
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, None, None]:
+    """Starts over, before anything else has begun, if pytest took an option's value for a path of tests."""
+    given = early_config.invocation_params
+    arguments = [str(one) for one in given.args]
+    joined = join_values(arguments, early_config.known_args_namespace.file_or_dir)
+    if joined != arguments:
+        raise SystemExit(pytest.main(joined, given.plugins))
+    yield
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "requirement(*ids): the requirement ids that this test shows")
+    # pytest-embedded uses it in every test, whether or not there is a JUnit report.
+    config.addinivalue_line("filterwarnings", "ignore:record_xml_attribute is an experimental feature")
+    option = config.option
+    if option.time_scale is not None and not option.time_scale > 0:
+        raise pytest.UsageError(f"--time-scale must be greater than 0, not {option.time_scale:g}")
+    folder = Path(option.qualification_dir or config.rootpath / "build" / "qualification")
+    folder = folder if folder.is_absolute() else config.invocation_params.dir / folder
+    board = BoardInUse(
+        config, folder, time_scale=option.time_scale or DEFAULT_TIME_SCALE, environment=os.environ
+    )
+    config.stash[plugin_board.BOARD_KEY] = board
+    config.add_cleanup(board.stop)
+    board_plugin = plugin_board.BoardPlugin(config, board)
+    config.pluginmanager.register(board_plugin, "hotpin-board")
+    requirements = config.rootpath / SUITE_DIR / REQUIREMENTS_FILE.name
+    evidence = plugin_evidence.EvidencePlugin(config, board_plugin, requirements, folder)
+    config.pluginmanager.register(evidence, "hotpin-evidence")
+
+
+def board_of(config: pytest.Config) -> BoardInUse:
+    """The board of this run: kind, port, MAC, firmware build; `confirm` takes what it says of itself."""
+    return config.stash[plugin_board.BOARD_KEY]
+
+
+def recorder_of(item: pytest.Item) -> Recorder:
+    """The recorder of a running test of the suite (`request.node` of its fixtures)."""
+    return item.stash[plugin_evidence.RECORDER_KEY]

@@ -1,0 +1,411 @@
+"""Pytest side of the evidence: what each test measured and came to is written as it happens, then summed up.
+
+The process that reports to the user (with pytest-xdist: the controller) writes results.jsonl; a worker
+hands its lines over with the report of the test.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+import uuid
+from collections import Counter
+from collections.abc import Generator
+from contextlib import suppress
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hotpin_hil import __version__
+from hotpin_hil.errors import BenchError, HilError
+from hotpin_hil.evidence.blame import TEARDOWN, Finding, blame
+from hotpin_hil.evidence.model import Measurement, Verdict, worst
+from hotpin_hil.evidence.qualification import BEST, EVIDENCE, exit_status, headline
+from hotpin_hil.evidence.recorder import Recorder
+from hotpin_hil.evidence.requirements import Requirements, load_requirements
+from hotpin_hil.evidence.results import BOARD_NOTE, FILE_NAME, SCHEMA_VERSION, Line, ResultsWriter
+from hotpin_hil.plugin_board import BoardPlugin, wants_board, worker_id
+from hotpin_hil.report.table import blocked_lines, failed_lines, table_lines
+from hotpin_hil.report.text import printable, shorten_log
+from hotpin_hil.report.write import QUALIFICATION_FILE, REPORT_FILE, write_reports
+
+RECORDER_KEY = pytest.StashKey[Recorder]()
+_FINDINGS_KEY = pytest.StashKey[list[Finding]]()
+
+_REPORT_LINES = "hotpin_lines"
+"""Attribute of a test report: results lines that a worker hands to the controller."""
+_REPORT_VERDICT = "hotpin_verdict"
+"""Attribute of a test report of the suite: the verdict of that phase."""
+
+_PACKAGES = ("pytest", "pytest-embedded", "pytest-embedded-idf", "esptool", "pyserial")
+_COLOURS = {Verdict.PASS: "green", Verdict.FAIL: "red", Verdict.UNSET: "red"}
+
+
+class _NotMet(AssertionError):
+    """Raised at the end of a test for what it measured, or didn't; `Recorder.verdicts` says it per
+    requirement."""
+
+
+class EvidencePlugin:
+    """Takes the evidence of a session that runs the suite (the folder that has the requirements file)."""
+
+    def __init__(self, config: pytest.Config, board: BoardPlugin, requirements: Path, folder: Path) -> None:
+        self._config = config
+        self._board_plugin = board
+        self._board = board.board
+        self._requirements_file = requirements
+        self._folder = folder
+        self._requirements: Requirements | None = None
+        self._is_suite = False
+        self._outbox: list[Line] = []
+        self._writer: ResultsWriter | None = None
+        self._verdicts: Counter[Verdict] = Counter()
+        self._dead: Finding | None = None
+        self._qualification: dict[str, Any] | None = None
+        self._board.on_identity = self._note_identity
+
+    # Session
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionstart(self) -> None:
+        config = self._config
+        self._is_suite = _runs_suite(config, self._requirements_file)
+        if not self._is_suite:
+            return
+        if config.option.collectonly:
+            return
+        if worker_id(config):
+            # What is wrong has been said by the controller; if it came up since, the first test will say it.
+            with suppress(HilError):
+                self._board.choose()
+            return
+        self._board_plugin.choose()
+        _forget(self._folder)
+        self._writer = ResultsWriter(self._folder, self._header())
+        self._write_line(self._first_line(), bold=True)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> Generator[None, None, None]:
+        if self._writer is not None:
+            self._finish(session, int(exitstatus))
+        yield
+        if self._qualification is not None:
+            # The terminal reporter is through: nothing follows this line.
+            self._write_line(headline(self._qualification), bold=True)
+
+    def _finish(self, session: pytest.Session, status: int) -> None:
+        assert self._writer is not None
+        status = exit_status(self._verdicts, status)
+        session.exitstatus = status
+        self._writer.append({"kind": "end", "exit": status, "finished": _now()})
+        self._writer.close()
+        self._qualification = write_reports(self._folder)
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        if self._qualification is None or not self._verdicts:
+            return  # nothing came to its end: pytest has said why, and a table of nothing would hide it
+        terminalreporter.section("requirements")
+        for text, verdict in table_lines(self._qualification):
+            terminalreporter.write_line(text, **_markup(verdict))
+        for title, lines in (
+            ("failed", failed_lines(self._qualification)),
+            ("blocked", blocked_lines(self._qualification)),
+        ):
+            if lines:
+                terminalreporter.section(title)
+                for line in lines:
+                    terminalreporter.write_line(line)
+        terminalreporter.section("evidence")
+        for name in (FILE_NAME, QUALIFICATION_FILE, REPORT_FILE):
+            terminalreporter.write_line(_shown_path(self._folder / name))
+
+    def _first_line(self) -> str:
+        kind = self._board.kind
+        evidence = EVIDENCE[kind.value]
+        why = f" ({self._board.why})" if self._board.why else ""
+        return f"evidence: {kind} board{why}, at best {BEST[evidence]} ({evidence})"
+
+    def _write_line(self, text: str, **markup: bool) -> None:
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None:
+            reporter.ensure_newline()
+            reporter.write_line(text, **markup)
+
+    def _header(self) -> Line:
+        return {
+            "schema": SCHEMA_VERSION,
+            "kind": "run",
+            "run": str(uuid.uuid4()),
+            "evidence": EVIDENCE[self._board.kind.value],
+            "started": _now(),
+            "board": self._board.as_json(),
+            "firmware": self._board.build.as_json(),
+            "harness": _harness(),
+            "requirements": self._known_requirements().as_json(),
+        }
+
+    # Collection
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_pycollect_makeitem(self, collector: pytest.Collector) -> Generator[None, Any, Any]:
+        """A test that names an unknown requirement is an error of collection: it would show nothing."""
+        made = yield
+        for item in made if isinstance(made, list) else [made]:
+            if isinstance(item, pytest.Item):
+                self._check_ids(collector, item)
+        return made
+
+    def _check_ids(self, collector: pytest.Collector, item: pytest.Item) -> None:
+        ids = _requirement_ids(item)
+        if not ids:
+            return
+        try:
+            known = self._known_requirements()
+        except HilError as error:
+            raise collector.CollectError(str(error)) from error
+        unknown = [str(one) for one in ids if one not in known]
+        if unknown:
+            raise collector.CollectError(
+                f"{item.nodeid} is marked with the unknown requirement {', '.join(unknown)} "
+                f"(add it to {self._requirements_file.name} or mend the mark)"
+            )
+
+    def _known_requirements(self) -> Requirements:
+        if self._requirements is None:
+            self._requirements = load_requirements(self._requirements_file)
+        return self._requirements
+
+    # One test
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        if self._is_suite and (wants_board(item) or _requirement_ids(item)):
+            item.stash[RECORDER_KEY] = Recorder(item.nodeid, _requirement_ids(item), self._record)
+            item.stash[_FINDINGS_KEY] = []
+        return (yield)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        if RECORDER_KEY not in item.stash:
+            return
+        self._skip_if_not_applicable(item)
+        if self._dead is not None and wants_board(item):
+            raise BenchError(f"not tried again: {self._dead.reason}", self._dead.remedy)
+
+    def _skip_if_not_applicable(self, item: pytest.Item) -> None:
+        ids = _requirement_ids(item)
+        if not ids or not self._board.is_chosen:
+            return
+        kinds = {kind for one in ids for kind in self._known_requirements()[one].kinds}
+        if self._board.kind.value not in kinds:
+            reason = f"{', '.join(ids)} cannot be shown on a {self._board.kind} board"
+            item.stash[_FINDINGS_KEY].append(Finding(Verdict.NOT_APPLICABLE, reason))
+            pytest.skip(reason)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
+        __tracebackhide__ = True
+        result = yield
+        recorder = item.stash.get(RECORDER_KEY, None)
+        if recorder is not None:
+            unset = [one for one, verdict in recorder.verdicts().items() if verdict is Verdict.UNSET]
+            problems = [f"out of limit: {one}{_source(one)}" for one in recorder.failures]
+            problems += [f"UNSET: nothing was measured for {one}" for one in unset]
+            if problems:
+                raise _NotMet(printable("\n".join(problems)))
+        return result
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        report = yield
+        if RECORDER_KEY not in item.stash:
+            return report
+        finding = self._finding(report, call)
+        if finding is not None:
+            item.stash[_FINDINGS_KEY].append(finding)
+            setattr(report, _REPORT_VERDICT, finding.verdict.value)
+            if report.failed and finding.verdict is Verdict.BLOCKED:
+                report.longrepr = printable(str(finding))  # the bench's traceback helps nobody
+            if finding.board_is_dead:
+                self._dead = finding
+        elif call.excinfo is not None:
+            setattr(report, _REPORT_VERDICT, Verdict.FAIL.value)
+            report.longrepr = str(call.excinfo.value)
+        if report.failed:
+            report.sections = [(name, shorten_log(text)) for name, text in report.sections]
+            report.sections.append(("the board's console", shorten_log(self._board_plugin.console_log())))
+        if call.when == TEARDOWN:
+            for line in self._verdict_lines(item):
+                self._take(line)
+        if self._writer is None:
+            setattr(report, _REPORT_LINES, self._outbox)
+            self._outbox = []
+        return report
+
+    def _finding(self, report: pytest.TestReport, call: pytest.CallInfo[None]) -> Finding | None:
+        """What ended this phase, if it was not what the test measured."""
+        if call.excinfo is None or isinstance(call.excinfo.value, _NotMet):
+            return None
+        error = call.excinfo.value
+        if hasattr(report, "wasxfail"):
+            return Finding(Verdict.FAIL, f"known to fail: {report.wasxfail}")
+        if report.skipped:
+            return Finding(
+                Verdict.BLOCKED, f"skipped: {error}", "a requirement is not shown by a skipped test"
+            )
+        return blame(error, call.when, self._board_plugin.chip_answers)
+
+    def _verdict_lines(self, item: pytest.Item) -> list[Line]:
+        """One line for each verdict that requirements of the test came to."""
+        recorder = item.stash[RECORDER_KEY]
+        findings = item.stash[_FINDINGS_KEY]
+        if any(finding.verdict is Verdict.NOT_APPLICABLE for finding in findings):
+            findings = [finding for finding in findings if finding.verdict is Verdict.NOT_APPLICABLE]
+        ended = worst(finding.verdict for finding in findings)
+        groups: dict[Verdict, list[str]] = {}
+        for one, measured in recorder.verdicts().items():
+            groups.setdefault(_combine(measured, ended), []).append(one)
+        if not recorder.requirements:
+            groups[_combine(Verdict.FAIL if recorder.failures else Verdict.PASS, ended)] = []
+        return [self._verdict_line(item, verdict, ids, findings) for verdict, ids in groups.items()]
+
+    def _verdict_line(
+        self, item: pytest.Item, verdict: Verdict, ids: list[str], findings: list[Finding]
+    ) -> Line:
+        recorder = item.stash[RECORDER_KEY]
+        own = [finding for finding in findings if finding.verdict is verdict]
+        reasons = [finding.reason for finding in own]
+        if verdict in (Verdict.FAIL, Verdict.MARGINAL):
+            concerned = [one for one in recorder.measurements if not ids or set(ids) & set(one.requirement)]
+            reasons += [str(one) for one in concerned if one.verdict is verdict]
+        if verdict is Verdict.UNSET:
+            reasons.append("nothing was measured for it")
+        if verdict is Verdict.NOT_APPLICABLE and not own:
+            reasons.append("all its values are modelled, not measured")
+        return {
+            "kind": "verdict",
+            "test": item.nodeid,
+            "requirement": ids,
+            "verdict": verdict.value,
+            "reason": "; ".join(reasons),
+            "remedy": next((finding.remedy for finding in own if finding.remedy), ""),
+            "reproduce": self._board.reproduce(item.nodeid)
+            if self._board.is_chosen
+            else f"pytest {item.nodeid}",
+        }
+
+    # Lines and reports
+
+    def _record(self, line: Line) -> None:
+        self._take(line)
+        if getattr(self._config.option, "allure_report_dir", None):
+            _attach_to_allure(line)
+
+    def _note_identity(self, said: dict[str, Any]) -> None:
+        if self._is_suite:
+            self._take({"kind": "note", "about": BOARD_NOTE, "board": said})
+
+    def _take(self, line: Line) -> None:
+        """A line of this process: written at once, or kept for the controller."""
+        if self._writer is None:
+            self._outbox.append(line)
+        else:
+            self._write(line)
+
+    def _write(self, line: Line) -> None:
+        assert self._writer is not None
+        self._writer.append(line)
+        if line["kind"] == "verdict":
+            self._verdicts[Verdict(line["verdict"])] += 1
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if self._writer is None:
+            return
+        for line in getattr(report, _REPORT_LINES, ()):
+            self._write(line)
+        if report.failed and not hasattr(report, _REPORT_VERDICT):
+            self._verdicts[Verdict.FAIL] += 1  # a test that is none of the suite's
+
+    def pytest_report_teststatus(self, report: Any) -> tuple[str, str, Any] | None:
+        if report.failed and getattr(report, _REPORT_VERDICT, "") == Verdict.BLOCKED.value:
+            return "blocked", "B", ("BLOCKED", {"yellow": True})
+        return None
+
+
+def _combine(measured: Verdict, ended: Verdict | None) -> Verdict:
+    """A requirement's verdict from its measurements and from what ended the test, if something did.
+
+    What was not measured because the test ended early is not UNSET.
+    """
+    if ended is None:
+        return measured
+    return Verdict.FAIL if measured is Verdict.FAIL else ended
+
+
+def _runs_suite(config: pytest.Config, requirements: Path) -> bool:
+    """Whether the paths on the command line reach into the suite's folder."""
+    if not requirements.is_file():
+        return False
+    suite = requirements.parent.resolve()
+    for argument in config.args:
+        path = (config.invocation_params.dir / str(argument).split("::")[0]).resolve()
+        if path == suite or suite in path.parents or path in suite.parents:
+            return True
+    return False
+
+
+def _requirement_ids(item: pytest.Item) -> tuple[str, ...]:
+    """The ids of all `requirement` marks of a test, each once, outermost mark first."""
+    marks = reversed(list(item.iter_markers("requirement")))
+    return tuple(dict.fromkeys(one for mark in marks for one in mark.args))
+
+
+def _forget(folder: Path) -> None:
+    """Removes what an older run left, so that it can't be taken for this run's."""
+    for name in (FILE_NAME, QUALIFICATION_FILE, REPORT_FILE):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _source(measurement: Measurement) -> str:
+    return f" ({measurement.limit.source})" if measurement.limit.source else ""
+
+
+def _attach_to_allure(line: Line) -> None:
+    import json
+
+    import allure
+
+    allure.attach(json.dumps(line, indent=1), name=line["name"], attachment_type=allure.attachment_type.JSON)
+
+
+def _harness() -> dict[str, Any]:
+    packages = {}
+    for name in _PACKAGES:
+        with suppress(PackageNotFoundError):
+            packages[name] = version(name)
+    return {
+        "version": __version__,
+        "python": platform.python_version(),
+        "system": sys.platform,
+        "packages": packages,
+    }
+
+
+def _shown_path(path: Path) -> str:
+    with suppress(ValueError):
+        return str(path.relative_to(Path.cwd()))
+    return str(path)
+
+
+def _markup(verdict: str | None) -> dict[str, bool]:
+    return {_COLOURS.get(Verdict(verdict), "yellow"): True} if verdict else {}
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

@@ -1,0 +1,121 @@
+"""The requirement table of the terminal: plain lines of at most 100 columns, made from qualification.json."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+from hotpin_hil.evidence.model import Verdict, limit_text, with_unit
+from hotpin_hil.report.text import printable, shorten
+
+WIDTH = 100
+_ID, _VERDICT, _VALUE, _LIMIT, _TESTS = 8, 14, 44, 22, 5
+_GAP = "  "
+
+Qualification = Mapping[str, Any]
+
+
+def table_lines(qualification: Qualification) -> list[tuple[str, str | None]]:
+    """(line, verdict that it is about or None for none) per requirement, then what was not tested."""
+    lines: list[tuple[str, str | None]] = [
+        (_row("id", "verdict", "value nearest to its limit", "limit", "tests"), None)
+    ]
+    for one, entry in qualification["requirements"].items():
+        value, limit = _nearest(entry["measurements"])
+        lines.append((_row(one, entry["verdict"], value, limit, str(len(entry["tests"]))), entry["verdict"]))
+    for title, pending in (("not run:", False), ("not built yet:", True)):
+        rows = [row for row in qualification["not_tested"] if row["pending"] is pending]
+        if rows:
+            lines.append((title, None))
+            lines += [(line, None) for line in _grouped(rows)]
+    return lines
+
+
+def failed_lines(qualification: Qualification) -> list[str]:
+    """Each test that failed: the ids, why, and the command that reproduces it."""
+    wrong = (Verdict.FAIL.value, Verdict.UNSET.value)
+    lines = []
+    for ids, test in _tests(qualification):
+        if test["verdict"] in wrong:
+            lines += textwrap.wrap(
+                printable(f"{', '.join(ids) or 'no requirement'}: {test['verdict']}: {test['reason']}"),
+                WIDTH,
+                subsequent_indent="  ",
+            )
+            lines.append(f"  reproduce: {test['reproduce']}")
+    return lines
+
+
+def blocked_lines(qualification: Qualification) -> list[str]:
+    """What kept tests from showing anything, each reason once, with its remedy and the ids it concerns."""
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for ids, test in _tests(qualification):
+        if test["verdict"] == Verdict.BLOCKED.value:
+            key = (test["reason"], test["remedy"])
+            reasons.setdefault(key, []).extend(ids or [test["test"]])
+    lines = []
+    for (reason, remedy), ids in reasons.items():
+        lines += textwrap.wrap(printable(reason), WIDTH)
+        if remedy:
+            lines += textwrap.wrap(
+                printable(f"remedy: {remedy}"), WIDTH, initial_indent="  ", subsequent_indent="    "
+            )
+        concerned = ", ".join(dict.fromkeys(ids))
+        lines += textwrap.wrap(f"concerns: {concerned}", WIDTH, initial_indent="  ", subsequent_indent="    ")
+    return lines
+
+
+def _tests(qualification: Qualification) -> list[tuple[list[str], Mapping[str, Any]]]:
+    """Every test that came to an end with the ids that had the same verdict from it, in order of
+    requirements."""
+    found: dict[tuple[str, str], tuple[list[str], Mapping[str, Any]]] = {}
+    for one, entry in qualification["requirements"].items():
+        for test in entry["tests"]:
+            found.setdefault((test["test"], test["verdict"]), ([], test))[0].append(one)
+    for test in qualification["other_tests"]:
+        found.setdefault((test["test"], test["verdict"]), ([], test))
+    return list(found.values())
+
+
+def _nearest(measurements: list[Mapping[str, Any]]) -> tuple[str, str]:
+    """Value and limit to show of many: the worst verdict, and of those the least margin; then `+n`."""
+    if not measurements:
+        return "", ""
+    order = list(Verdict)
+    shown = min(measurements, key=lambda one: (order.index(Verdict(one["verdict"])), _relative_margin(one)))
+    more = f" (+{len(measurements) - 1})" if len(measurements) > 1 else ""
+    value = with_unit(shown["value"], shown["unit"])
+    name = shorten(shown["name"], max(8, _VALUE - len(f" {value}{more}")))
+    return f"{name} {value}{more}", limit_text(shown["limit"], shown["unit"])
+
+
+def _relative_margin(measurement: Mapping[str, Any]) -> float:
+    limit = measurement["limit"]
+    scale = abs(limit["value"]) if limit["kind"] in ("max", "min") else 1
+    margin = measurement["margin"]
+    return float("inf") if margin is None else float(margin) / (scale or 1)
+
+
+def _row(one: str, verdict: str, value: str, limit: str, tests: str) -> str:
+    cells = (
+        f"{shorten(one, _ID):{_ID}}",
+        f"{verdict:{_VERDICT}}",
+        f"{shorten(value, _VALUE):{_VALUE}}",
+        f"{shorten(limit, _LIMIT):{_LIMIT}}",
+    )
+    return (_GAP.join(cells) + f"{tests:>{_TESTS}}").rstrip()
+
+
+def _grouped(rows: list[Mapping[str, Any]]) -> list[str]:
+    """Ids with the same reason on one entry."""
+    reasons: dict[str, list[str]] = {}
+    for row in rows:
+        reasons.setdefault(row["reason"], []).append(
+            row["id"] if row["priority"] == "must" else f"{row['id']} (later)"
+        )
+    lines = []
+    for reason, ids in reasons.items():
+        text = printable(f"{', '.join(ids)}: {reason}")
+        lines += textwrap.wrap(text, WIDTH, initial_indent="  ", subsequent_indent="    ")
+    return lines

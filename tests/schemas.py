@@ -1,0 +1,25 @@
+"""Validators of the files that a run leaves, made of the schemas in the package."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from jsonschema import Draft202012Validator
+
+from hotpin_hil.paths import PROJECT_ROOT
+
+_FOLDER = PROJECT_ROOT / "hotpin_hil" / "evidence" / "schemas"
+
+
+def _schema(name: str) -> dict[str, Any]:
+    schema: dict[str, Any] = json.loads((_FOLDER / name).read_text())
+    Draft202012Validator.check_schema(schema)
+    return schema
+
+
+_LINE_SCHEMA = _schema("results.schema.json")
+
+RESULTS_LINE = Draft202012Validator(_LINE_SCHEMA)
+REQUIREMENT = Draft202012Validator({**_LINE_SCHEMA, "oneOf": [{"$ref": "#/$defs/requirement"}]})
+QUALIFICATION = Draft202012Validator(_schema("qualification.schema.json"))

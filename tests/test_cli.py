@@ -1,0 +1,98 @@
+"""`hotpin-hil`: one clear line and the right exit status, whatever it is given."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hotpin_hil import cli
+from hotpin_hil.errors import BuildError
+
+from .test_evidence import END, RUN, row, verdict
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "the following arguments are required"),
+        (["frobnicate"], "invalid choice: 'frobnicate'"),
+        (["boards", "--loud"], "unrecognized arguments: --loud"),
+        (["board", "start", "--count", "many"], "argument --count: invalid int value: 'many'"),
+        (["report"], "the following arguments are required: DIR"),
+        (["report", "not-there"], "cannot read not-there/results.jsonl: No such file or directory (give"),
+        (["heap", "replay", "not-there"], "not-there"),
+        (["build", "--board", "paper"], "argument --board: invalid choice: 'paper'"),
+    ],
+)
+def test_bad_input_is_one_line(
+    arguments: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    try:
+        status = cli.main(arguments)
+    except SystemExit as exit_:  # argparse's way
+        status = int(exit_.code or 0)
+    output = capsys.readouterr()
+    assert status == cli.EXIT_ERROR
+    assert output.err.startswith("error: ")
+    assert output.err.count("\n") == 1
+    assert message in output.err
+    assert not output.out
+
+
+def test_report_is_made_from_the_results_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [{**RUN, "requirements": [row("A")]}, verdict("A", "PASS"), END]
+    (tmp_path / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert cli.main(["report", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("REHEARSED (virtual): 1 of 1 shown")
+    assert json.loads((tmp_path / "qualification.json").read_text())["overall"] == "REHEARSED"
+    assert "REHEARSED" in (tmp_path / "report.html").read_text()
+
+
+def test_build_that_fails_shows_what_the_build_said(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(kind: str) -> Path:
+        assert kind == "virtual"
+        raise BuildError("building failed:\nmain.c:1: no", "whole log: build.log")
+
+    monkeypatch.setattr("hotpin_hil.boards.build.build_firmware", fails)
+    assert cli.main(["build", "--board", "virtual"]) == cli.EXIT_ERROR
+    assert capsys.readouterr().err == "error: building failed:\nmain.c:1: no (whole log: build.log)\n"
+
+
+def test_ctrl_c_is_quiet(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted() -> list[object]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("hotpin_hil.boards.ports.find_ports", interrupted)
+    assert cli.main(["boards"]) == cli.EXIT_INTERRUPTED
+    output = capsys.readouterr()
+    assert (output.out, output.err) == ("", "")
+
+
+def test_no_board_is_said(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hotpin_hil.boards.ports.find_ports", list)
+    assert cli.main(["boards"]) == 0
+    assert "no board found" in capsys.readouterr().err
+
+
+def test_module_and_closed_pipe() -> None:
+    """`python -m hotpin_hil … | head` ends without a complaint when the reader goes first."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hotpin_hil", "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    process.wait(30)

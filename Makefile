@@ -1,0 +1,73 @@
+# Every target sets up what it needs in .venv; only Python, cmake and a C compiler are asked of the machine.
+PYTHON ?= python3
+BOARD  ?= $(or $(HOTPIN_BOARD),auto)
+VENV   := .venv
+BIN    := $(VENV)/bin
+NATIVE := firmware/build-native
+
+# What a user may pass to `make qualify`: PORT=/dev/ttyUSB0, ARGS="-k tts"
+PYTEST_ARGS := --board $(BOARD) $(if $(PORT),--port $(PORT)) $(ARGS)
+
+.DEFAULT_GOAL := help
+announce:
+	@echo "qualify: on a board this run can end QUALIFIED; without one it is a rehearsal, REHEARSED (virtual) at best"
+
+.PHONY: help announce prerequisites setup firmware native qualify test test-harness test-suite bench lint clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
+
+# Said before anything is downloaded: each missing thing by name, with its remedy.
+prerequisites:
+	@ok=1; \
+	if ! command -v $(PYTHON) >/dev/null; then \
+	  echo "error: $(PYTHON) not found. Install Python 3.10 or newer, or name one: make PYTHON=python3.12 …"; ok=0; \
+	elif ! $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))'; then \
+	  echo "error: $(PYTHON) is $$($(PYTHON) -V 2>&1); Python 3.10 or newer is needed. Name one: make PYTHON=python3.12 …"; ok=0; \
+	elif ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then \
+	  echo "error: $(PYTHON) has no venv module. On Debian and Ubuntu: apt install python3-venv"; ok=0; \
+	fi; \
+	if ! command -v cmake >/dev/null; then \
+	  echo "error: cmake not found. Install it, for example: apt install cmake (brew install cmake)"; ok=0; \
+	fi; \
+	if ! command -v cc >/dev/null && ! command -v gcc >/dev/null && ! command -v clang >/dev/null; then \
+	  echo "error: no C compiler found. Install one, for example: apt install build-essential (xcode-select --install)"; ok=0; \
+	fi; \
+	[ $$ok = 1 ]
+
+$(VENV)/.ready: pyproject.toml constraints.txt | prerequisites
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
+
+setup: prerequisites $(VENV)/.ready ## make .venv with everything the other targets need
+
+native: setup ## build the firmware for the virtual board (firmware/build-native)
+	@$(BIN)/hotpin-hil build --board virtual
+
+firmware: setup ## build the firmware for the board at hand (BOARD=auto|hardware|qemu|virtual)
+	@$(BIN)/hotpin-hil build --board $(BOARD) $(if $(PORT),--port $(PORT))
+
+qualify: announce setup firmware ## run the suite on the board at hand and write build/qualification/ (BOARD=, PORT=, ARGS=)
+	@$(BIN)/pytest --target esp32 $(PYTEST_ARGS)
+
+test: test-harness test-suite ## the harness's own tests, the C logic's tests, and the suite on the virtual board
+
+test-harness: native
+	$(BIN)/pytest tests -n 2 -q
+
+test-suite: native
+	$(BIN)/pytest --target esp32 --board virtual
+
+bench: native ## measure the link and the tools, beside stock pytest-embedded in the same run
+	$(BIN)/python -m tests.benchmarks.bench_link
+
+lint: setup ## ruff, mypy and clang-format
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	@if command -v clang-format >/dev/null; then \
+	  git ls-files '*.c' '*.h' | xargs clang-format --dry-run --Werror; \
+	else echo "clang-format not found: C layout not checked"; fi
+
+clean: ## remove every build output (keeps .venv)
+	rm -rf build $(NATIVE)

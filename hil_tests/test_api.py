@@ -1,0 +1,350 @@
+"""The memory manager's API keeps its promises on the board, at its edges too."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+
+from fixtures.measure import Measure
+from fixtures.memory import (
+    DEFAULT_THRESHOLDS,
+    DMA,
+    FAST_INTERVAL_MS,
+    INTERNAL,
+    KB,
+    MEMORIES,
+    PSRAM,
+    SMALLEST_STEP,
+    Heaps,
+    Memory,
+    Monitor,
+    only,
+)
+from hotpin_hil.analysis.heap_layout import fits_one, largest_request
+from hotpin_hil.device import Device, DeviceError
+
+INVALID_ARG = "ESP_ERR_INVALID_ARG"
+INVALID_STATE = "ESP_ERR_INVALID_STATE"
+NO_MEM = "ESP_ERR_NO_MEM"
+OK = "ESP_OK"
+
+CALLBACKS_MAX = 8
+"""PROTOCOL.md §1."""
+
+
+def error_of(device: Device, command: str, **arguments: Any) -> str:
+    """Runs a command; the name of its error, ESP_OK if it has none."""
+    try:
+        device.command(command, **arguments)
+    except DeviceError as error:
+        return error.err
+    return OK
+
+
+# --- Thresholds ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("API-01")
+def test_init_sets_the_guides_defaults(device: Device, measure: Measure) -> None:
+    for name, value in asdict(device.thresholds()).items():
+        measure(name, value, exact=DEFAULT_THRESHOLDS[name], source="guide, Default Thresholds")
+
+
+@pytest.mark.requirement("API-02")
+def test_custom_thresholds_take_effect_and_defaults_come_back(
+    device: Device, monitor: Monitor, measure: Measure
+) -> None:
+    """Nothing is allocated: only the threshold moves, from below to above the free memory there is."""
+    monitor.start()
+    start = device.mark()
+    monitor.complete_checks(1)
+    assert not monitor.warnings(start)
+
+    custom = only(internal_ram_warning=400 * KB, internal_ram_critical=1 * KB, psram_warning=3)
+    device.thresholds(**custom)
+    warning = monitor.warning(start)
+    measure("type", warning.data["type"], exact="INTERNAL_LOW", source="set by the test")
+    measure("threshold", warning.data["threshold"], "B", exact=400 * KB, source="set by the test")
+    for name, value in asdict(device.thresholds()).items():
+        measure(f"{name} as set", value, exact=custom[name], source="set by the test")
+
+    device.thresholds(default=True)
+    monitor.recovery(start, "INTERNAL_LOW")
+    for name, value in asdict(device.thresholds()).items():
+        measure(f"{name} put back", value, exact=DEFAULT_THRESHOLDS[name], source="guide, Default Thresholds")
+
+
+NONSENSE = {
+    "internal critical above warning": {
+        "internal_ram_warning": 10 * KB,
+        "internal_ram_critical": 10 * KB + 1,
+    },
+    "DMA critical above warning": {"dma_capable_critical": 35 * KB + 1},
+    "PSRAM critical above warning": {"psram_critical": 500 * KB + 1},
+    "fragmentation critical below warning": {"fragmentation_warning": 51},
+    "fragmentation critical over 100 %": {"fragmentation_critical": 101},
+    "both fragmentation levels over 100 %": {"fragmentation_warning": 101, "fragmentation_critical": 101},
+}
+
+
+@pytest.mark.requirement("API-03")
+def test_nonsense_thresholds_are_refused_and_change_nothing(device: Device, measure: Measure) -> None:
+    for what, levels in NONSENSE.items():
+        measure(what, error_of(device, "mem.thresholds", **levels), exact=INVALID_ARG, source="API-03")
+        unchanged = asdict(device.thresholds()) == DEFAULT_THRESHOLDS
+        measure(f"{what}: nothing changed", unchanged, exact=True, source="API-03")
+
+
+@pytest.mark.requirement("API-03")
+def test_thresholds_at_their_limits_are_taken(device: Device, measure: Measure) -> None:
+    """The other side of the boundary: equal levels and 100 % are no nonsense."""
+    edge = {"internal_ram_critical": 50 * KB, "fragmentation_critical": 100, "fragmentation_warning": 100}
+    measure("error", error_of(device, "mem.thresholds", **edge), exact=OK, source="critical = warning, 100 %")
+    for name, value in edge.items():
+        measure(name, getattr(device.thresholds(), name), exact=value, source="set by the test")
+
+
+NULL_CASES = [
+    "get_stats_null",
+    "get_thresholds_null",
+    "get_monitoring_null",
+    "get_baseline_null",
+    "get_history_null",
+    "get_events_null",
+    "get_self_null",
+    "place_null",
+    "log_stats_null",
+    "callback_null",
+    "recovery_callback_null",
+]
+
+
+@pytest.mark.requirement("API-03")
+def test_null_is_refused(device: Device, measure: Measure) -> None:
+    for case in NULL_CASES:
+        measure(case, device.api(case), exact=INVALID_ARG, source="REQUIREMENTS.md API-03")
+    unchanged = asdict(device.thresholds()) == DEFAULT_THRESHOLDS
+    measure("nothing changed", unchanged, exact=True, source="API-03")
+
+
+BEFORE_INIT = "before_init."
+
+
+def before_init_cases(device: Device) -> list[str]:
+    """The calls that the console made before app_main called memory_manager_init, and whose answers it
+    kept."""
+    cases = [str(case) for case in device.command("mem.api")["cases"]]
+    return [case.removeprefix(BEFORE_INIT) for case in cases if case.startswith(BEFORE_INIT)]
+
+
+@pytest.mark.requirement("API-03")
+def test_init_refuses_nonsense(device: Device, measure: Measure) -> None:
+    """Asked of the first init, so that its order of checks can't hide it; the init with defaults came
+    after."""
+    cases = [case for case in before_init_cases(device) if case.startswith("init_")]
+    assert len(cases) >= 5, f"only {cases} were tried"
+    for case in cases:
+        answer = device.api(BEFORE_INIT + case)
+        measure(case, answer, exact=INVALID_ARG, source="REQUIREMENTS.md API-03")
+
+
+@pytest.mark.requirement("API-04")
+def test_calls_before_init_are_refused(device: Device, measure: Measure) -> None:
+    cases = [case for case in before_init_cases(device) if not case.startswith("init_")]
+    assert {"get_stats", "start_monitoring", "stop_monitoring", "log_stats", "optimize"} <= set(cases)
+    for case in cases:
+        answer = device.api(BEFORE_INIT + case)
+        measure(f"{case} before init", answer, exact=INVALID_STATE, source="REQUIREMENTS.md API-04")
+
+
+@pytest.mark.requirement("API-04")
+def test_second_init_is_refused_and_changes_nothing(device: Device, measure: Measure) -> None:
+    custom = only(psram_warning=64)
+    device.thresholds(**custom)
+    measure("second init", device.api("init_again"), exact=INVALID_STATE, source="PROTOCOL.md §1")
+    measure("thresholds kept", asdict(device.thresholds()) == custom, exact=True, source="nothing changed")
+
+
+# --- Queries ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("API-06")
+@pytest.mark.parametrize("memory", MEMORIES, ids=lambda memory: memory.name)
+def test_get_stats_shows_an_allocation_made_just_before(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, memory: Memory
+) -> None:
+    """With the monitor stopped nothing else takes a sample, so an answer from a cache could only be an old
+    one."""
+    monitor.stop()
+    for size in (5 * KB, 40, 12 * KB):
+        before = heaps.free(memory.caps)
+        heaps.hold(memory, size)
+        stats = device.stats()
+        direct = heaps.free(memory.caps)
+        assert before - direct >= size, "the block was really taken"
+        measure(
+            f"{memory.name} free - direct read after taking {size} B",
+            getattr(stats, memory.free_field) - direct,
+            "B",
+            exact=0,
+            source="direct read (heap.probe)",
+        )
+    first, second = device.stats(), device.stats()
+    measure(
+        "time stamps of two samples in order",
+        first.timestamp_ms <= second.timestamp_ms,
+        exact=True,
+        source="fresh",
+    )
+
+
+@pytest.mark.requirement("API-07")
+@pytest.mark.parametrize("loaded", [False, True], ids=["as_booted", "with_memory_held"])
+def test_quick_queries_agree_with_get_stats(
+    device: Device, heaps: Heaps, measure: Measure, loaded: bool
+) -> None:
+    if loaded:
+        heaps.leave(DMA, 30_003)
+        heaps.hold(PSRAM, 123_456)
+    answers = device.command("mem.free")
+    stats = device.stats()
+    for memory in MEMORIES:
+        answer = answers[memory.name]
+        measure(
+            f"get_free_{memory.name}() - get_stats",
+            answer - getattr(stats, memory.free_field),
+            "B",
+            exact=0,
+            source="API-07",
+        )
+        measure(
+            f"get_free_{memory.name}() - direct read",
+            answer - heaps.free(memory.caps),
+            "B",
+            exact=0,
+            source="heap.probe",
+        )
+
+
+@pytest.mark.requirement("API-08")
+@pytest.mark.parametrize("layout", ["as_booted", "nearly_full", "fragmented"])
+@pytest.mark.parametrize("memory", [DMA, PSRAM], ids=lambda memory: memory.name)
+def test_check_is_true_exactly_when_the_block_can_be_had(
+    device: Device, heaps: Heaps, measure: Measure, memory: Memory, layout: str
+) -> None:
+    """Each answer is put to the proof at once: the block is asked of the allocator, and given back."""
+    if layout == "nearly_full":
+        heaps.leave(memory, memory.reachable(9_000))
+    if layout == "fragmented":
+        heaps.leave(memory, memory.reachable(120 * KB))
+        heaps.split(memory, block=4 * KB)
+
+    regions = heaps.regions(memory)
+    largest = largest_request(regions)
+    free = heaps.free(memory.caps)
+    sizes = {
+        "1 byte": 1,
+        "largest block": largest,
+        "one byte above the largest block": largest + 1,
+        "one step above the largest block": largest + SMALLEST_STEP,
+        "the sum of free memory": free,
+        "half the largest block": largest // 2,
+    }
+    for what, size in sizes.items():
+        claimed = device.check(**{memory.name: size})
+        had = heaps.can_hold(memory, size)
+        measure(
+            f"check({what}: {size} B)", claimed, exact=had, source="heap_caps_malloc of that size, just then"
+        )
+        assert had == fits_one(regions, size), "the harness's own rules disagree with the board's allocator"
+    assert heaps.can_hold(memory, largest)
+    assert not heaps.can_hold(memory, largest + 1)
+    if layout == "fragmented":
+        wanted = 2 * largest
+        assert free > 2 * wanted, "the sum would do several times over"
+        measure(
+            "check in fragmented memory", device.check(**{memory.name: wanted}), exact=False, source="API-08"
+        )
+
+
+# --- Callbacks ----------------------------------------------------------------------------------------------
+
+
+def calls_of(device: Device, kind: str) -> list[dict[str, Any]]:
+    """The calls that the recording callbacks have noted: `warning` or `recovered`."""
+    return [call for call in device.callbacks()["calls"] if call["kind"] == kind]
+
+
+@pytest.mark.requirement("API-09")
+def test_each_callback_is_called_once_on_entering_and_never_on_leaving(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
+) -> None:
+    """Three callbacks; into the level, a while in it, and out again."""
+    callbacks = 3
+    threshold = 51_203
+    device.callbacks(add=callbacks)
+    device.thresholds(**only(internal_ram_warning=threshold))
+    monitor.start()
+    start = device.mark()
+    held = heaps.leave(INTERNAL, threshold - SMALLEST_STEP)
+    monitor.warning(start)
+    (sample, *_) = monitor.complete_checks(3)
+
+    calls = calls_of(device, "warning")
+    once_each = sorted(call["callback"] for call in calls) == list(range(callbacks))
+    measure("every callback was called once, while the level lasted", once_each, exact=True, source="API-09")
+    for call in calls:
+        measure("type", call["type"], exact="INTERNAL_LOW", source="set by the test")
+        measure(
+            "value", call["value"], "B", exact=heaps.free(INTERNAL.caps), source="direct read (heap.probe)"
+        )
+        measure("threshold", call["threshold"], "B", exact=threshold, source="set by the test")
+        measure(
+            "time of the warning before a later sample's",
+            sample.data["timestamp_ms"] - call["timestamp_ms"],
+            "ms",
+            low=1,
+            high=4 * FAST_INTERVAL_MS,
+            source="the board's clock",
+        )
+    measure("recovery calls in the level", len(calls_of(device, "recovered")), exact=0, source="not left yet")
+
+    heaps.release(held)
+    monitor.recovery(start)
+    monitor.complete_checks(2)
+    measure("warning calls after leaving", len(calls_of(device, "warning")), exact=callbacks, source="API-09")
+    measure("recovery calls", len(calls_of(device, "recovered")), exact=callbacks, source="PROTOCOL.md §1")
+
+
+@pytest.mark.requirement("API-09")
+def test_callback_that_logs_and_queries_does_not_deadlock(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
+) -> None:
+    """The statistics that the callback logs come out, with the figures of that moment, and the monitor goes
+    on."""
+    device.callbacks(add=1, log=True)
+    device.thresholds(**only(internal_ram_warning=51_203))
+    monitor.start()
+    start = device.mark()
+    heaps.leave(INTERNAL, 51_199)
+    box = device.wait_box("Warning Callback", since=start)
+    measure(
+        "internal free in the callback's box", box.stats.internal_free, "B", exact=51_199, source="heap.probe"
+    )
+    samples = monitor.complete_checks(3)
+    measure("samples after the callback", len(samples), exact=3, source="the monitor goes on")
+
+
+@pytest.mark.requirement("API-09")
+def test_callback_list_has_an_end(device: Device, measure: Measure) -> None:
+    """8 callbacks; one more is refused, NULL always."""
+    registered = device.callbacks(add=CALLBACKS_MAX)["registered"]
+    measure("callbacks that fit", registered, exact=CALLBACKS_MAX, source="PROTOCOL.md §1")
+    measure(
+        "one more", error_of(device, "mem.callbacks", add=1), exact=NO_MEM, source="REQUIREMENTS.md API-09"
+    )
+    measure("one more for recovery", device.api("recovery_callbacks_full"), exact=NO_MEM, source="API-09")
+    measure("NULL", device.api("callback_null"), exact=INVALID_ARG, source="REQUIREMENTS.md API-09")
+    measure("NULL for recovery", device.api("recovery_callback_null"), exact=INVALID_ARG, source="API-09")

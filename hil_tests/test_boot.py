@@ -1,0 +1,137 @@
+"""The board boots in the guide's order, says truly who it is, and has nothing to complain about."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from fixtures.board import AppDescriptor, read_chip
+from fixtures.device import boot_start, start_over
+from fixtures.measure import Measure
+from fixtures.memory import DEFAULT_THRESHOLDS, PSRAM, Heaps, Monitor
+from hotpin_hil.device import Device
+
+MB = 1024 * 1024
+INTERVAL_MS = 15_000
+LOG_BUDGET_S = 10
+
+HEALTHY_SAMPLES = 5
+
+TEXT_MAX = 24
+"""Characters of project and version in a record, so that one record holds the whole identity."""
+
+
+@pytest.mark.requirement("BOOT-01")
+def test_boots_in_the_guides_order(dut: Any, measure: Measure) -> None:
+    """Each line is looked for behind the one before, in the log as the board wrote it."""
+    order = ["Initializing memory manager", "Memory Statistics - System Boot"]
+    for text in order:
+        dut.expect(re.compile(re.escape(text).encode()), timeout=LOG_BUDGET_S)
+    measure(
+        "log lines in the guide's order", len(order), exact=len(order), source="guide, Integration Points"
+    )
+
+
+@pytest.mark.requirement("BOOT-01")
+def test_memory_manager_is_up_before_the_board_is_ready(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
+) -> None:
+    """Init with the defaults, monitoring at 15 s, "System Boot", ready, 4 MB PSRAM: by what the board is, not
+    logs."""
+    start = boot_start(device)
+    (logged,) = device.events(
+        "mem.sample", since=start, where=lambda event: event.data["context"] == "System Boot"
+    )
+    (ready,) = device.events("boot", since=start)
+    measure(
+        "'System Boot' comes before the boot event", logged.n < ready.n, exact=True, source="guide, main.c"
+    )
+    device.wait_line("HotPin ready", since=start)
+    texts = [line.text for line in device.log_lines(start)]
+    initialising = next(number for number, text in enumerate(texts) if "Initializing memory manager" in text)
+    is_ready = next(number for number, text in enumerate(texts) if "HotPin ready" in text)
+    measure("init is logged before ready", initialising < is_ready, exact=True, source="guide, main.c")
+
+    box = device.wait_box("System Boot", since=start)
+    measure(
+        "internal free in the box 'System Boot'",
+        box.stats.internal_free,
+        "B",
+        exact=logged.data["internal_free"],
+        source="the record of the same statistics",
+    )
+    state = device.monitor()
+    measure("monitoring is on", state.running, exact=True, source="guide, main.c")
+    measure("monitoring interval", state.interval_ms, "ms", exact=INTERVAL_MS, source="guide, main.c")
+    thresholds = device.thresholds()
+    for name, value in DEFAULT_THRESHOLDS.items():
+        measure(name, getattr(thresholds, name), exact=value, source="guide: memory_manager_init(NULL)")
+    mapped = sum(region.length for region in heaps.regions(PSRAM))
+    measure("PSRAM in the heap", mapped, "B", exact=4 * MB, source="REQUIREMENTS.md BOOT-01, heap.regions")
+
+
+@pytest.mark.requirement("BOOT-02")
+def test_identity_is_that_of_chip_and_build(
+    dut: Any, device: Device, app_descriptor: AppDescriptor, elf_sha256: str, measure: Measure
+) -> None:
+    """What the firmware says against what esptool reads from the chip and what lies in the build."""
+    chip = read_chip(dut)
+    info = start_over(dut, device)
+    measure("project", info.project, exact=app_descriptor.project[:TEXT_MAX], source="app image of the build")
+    measure("version", info.version, exact=app_descriptor.version[:TEXT_MAX], source="app image of the build")
+    measure("IDF version", info.idf, exact=app_descriptor.idf, source="app image of the build")
+    measure("ELF SHA-256", info.elf_sha256, exact=elf_sha256, source="ELF file of the build")
+    measure(
+        "ELF SHA-256 in flash", chip.elf_sha256, exact=elf_sha256, source="ELF file of the build; read-flash"
+    )
+    measure("MAC", info.mac.lower(), exact=chip.mac, source="esptool, from the chip's fuses")
+    measure("chip revision", info.rev, exact=chip.revision, source="esptool, from the chip's fuses")
+    measure("PSRAM", info.psram, "B", exact=4 * MB, source="REQUIREMENTS.md BOOT-01")
+    measure("flash", info.flash, "B", exact=chip.flash_bytes, source="esptool, flash id")
+
+
+@pytest.mark.requirement("BOOT-02")
+def test_every_start_is_told_apart(dut: Any, device: Device, measure: Measure) -> None:
+    """Boot id, boot count and reset reason over two resets, one by EN and one by software."""
+    first = device.info()
+    second = start_over(dut, device)
+    third = device.reboot()
+    measure("boot id after EN differs", second.b != first.b, exact=True, source="PROTOCOL.md §3")
+    measure(
+        "boot id after a software reset differs", third.b != second.b, exact=True, source="PROTOCOL.md §3"
+    )
+    measure(
+        "boots counted by EN", second.boot_count - first.boot_count, exact=1, source="REQUIREMENTS.md BOOT-02"
+    )
+    measure(
+        "boots counted by software",
+        third.boot_count - second.boot_count,
+        exact=1,
+        source="REQUIREMENTS.md BOOT-02",
+    )
+    measure(
+        "reset reason after EN", second.reset_reason, exact="POWERON", source="a reset over EN is a power-on"
+    )
+    measure("reset reason after a software reset", third.reset_reason, exact="SW", source="esp_restart()")
+
+
+@pytest.mark.requirement("BOOT-03")
+def test_healthy_boot_raises_no_warning(device: Device, monitor: Monitor, measure: Measure) -> None:
+    """The first firmware warned of fragmentation at all 15 recorded boots."""
+    monitor.start()
+    monitor.complete_checks(HEALTHY_SAMPLES)
+    start = boot_start(device)
+    measure(
+        "warning events since reset", len(monitor.warnings(start)), exact=0, source="REQUIREMENTS.md BOOT-03"
+    )
+    measure(
+        "warning boxes since reset", len(device.boxes(start, "Memory Warning")), exact=0, source="BOOT-03"
+    )
+    complaints = [
+        line.text for line in device.log_lines(start) if line.tag == "MEM_MGR" and line.level in "EW"
+    ]
+    measure(
+        "complaints of the memory manager", "; ".join(complaints), exact="", source="REQUIREMENTS.md BOOT-03"
+    )

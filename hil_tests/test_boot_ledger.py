@@ -1,0 +1,57 @@
+"""Where the memory has gone that is missing at "System Boot": a ledger of the firmware's own allocations.
+
+`boot_ledger.toml` lists every block that stays allocated from app_main's start until then. On the virtual
+board the figures before it are known to the byte (they are recorded from real boards), so the firmware's
+figures must be those minus the ledger, to the byte. On other boards the firmware's own reading at the start
+of app_main takes their place.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fixtures.board import erase_nvs
+from fixtures.device import boot_start, start_over
+from fixtures.measure import Measure
+from fixtures.memory import MEMORIES, TOTAL_CAPS
+from hotpin_hil.boards.kind import BoardKind
+from hotpin_hil.device import Device
+from hotpin_hil.paths import PROJECT_ROOT
+from hotpin_hil.plugin import BoardInUse
+from hotpin_hil.virtual import profile
+
+LEDGER_FILE = PROJECT_ROOT / "hil_tests" / "boot_ledger.toml"
+SOURCE = "recorded state before app_main, minus boot_ledger.toml"
+
+UNLISTED_MAX_B = 512
+"""What an IDF of another version may take more or less: the ledger has the sizes of v5.4."""
+
+
+@pytest.mark.requirement("BOOT-01")
+def test_system_boot_figures_are_explained_by_the_ledger(
+    dut: Any, device: Device, board: BoardInUse, measure: Measure
+) -> None:
+    erase_nvs(dut)  # its index grows with what the partition holds
+    start_over(dut, device)
+    stats = device.wait_box("System Boot", since=boot_start(device)).stats
+    start = profile.load()
+    explained = profile.explain(start, profile.load_ledger(LEDGER_FILE))
+    if board.kind is BoardKind.VIRTUAL:
+        for memory in MEMORIES:
+            free, largest, _ = stats.memory(memory.name)
+            expected = explained.figures[memory.name]
+            measure(f"{memory.name} free", free, "B", exact=expected.free, source=SOURCE)
+            measure(f"{memory.name} largest", largest, "B", exact=expected.largest, source=SOURCE)
+        measure("total free", stats.total_free, "B", exact=explained.figures["total"].free, source=SOURCE)
+        return
+    listed = start.boot_heap().stats(TOTAL_CAPS).free - explained.figures["total"].free
+    measure(
+        "taken since app_main beyond the ledger",
+        device.info().free_at_main - stats.total_free - listed,
+        "B",
+        low=-UNLISTED_MAX_B,
+        high=UNLISTED_MAX_B,
+        source="sys.info's free_at_main - 'System Boot' - boot_ledger.toml",
+    )

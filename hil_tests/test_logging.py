@@ -1,0 +1,268 @@
+"""The box is the guide's, whole, of its moment, and the record beside it carries the same numbers."""
+
+from __future__ import annotations
+
+import pytest
+
+from fixtures.device import boot_start
+from fixtures.measure import Measure
+from fixtures.memory import INTERNAL, KB, MEMORIES, PSRAM, TOTAL_CAPS, Heaps, Memory, Monitor
+from hotpin_hil.device import Device, Event
+from hotpin_hil.errors import FirmwareError
+from hotpin_hil.link.channel import Cursor
+from hotpin_hil.telemetry.box import Box
+from hotpin_hil.telemetry.fields import BOX_FIELDS, DELTA_LABELS
+
+BOX_LINES = 28
+"""The guide's Log Format, borders included."""
+
+LOAD_TASKS = 3
+LOAD_PERIOD_MS = 20
+"""Each task logs 47 bytes that often: 60 % of the line at 115200 baud, so that records still come through."""
+PAUSE_MAX_MS = 100
+"""A task that logs every 20 ms, held up by a box or by the others' lines, is not silent longer than this."""
+ROUNDS = 5
+BOXES_IN_A_ROW = 3
+
+EVERYTHING = {**{memory.name: memory.caps for memory in MEMORIES}, "total": TOTAL_CAPS}
+"""What the box's deltas are given for, and the capabilities to read it with."""
+
+
+def sample_of(device: Device, context: str, since: Cursor) -> Event:
+    """The record of the statistics logged under this context."""
+    return device.wait_event("mem.sample", since=since, where=lambda event: event.data["context"] == context)
+
+
+def deviations(device: Device, since: Cursor) -> str:
+    """What is unlike the guide's layout in the boxes since the mark, as text; empty if nothing is."""
+    return "; ".join(box.reason for box in device.broken_boxes(since))
+
+
+# --- Layout -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("LOG-02")
+def test_box_is_the_guides_line_by_line(device: Device, heaps: Heaps, measure: Measure) -> None:
+    """Figures of different widths and signs: as booted, little memory left, more free than at the baseline.
+
+    Each box is compared, line by line, with the guide's layout rendered by the harness from the same figures.
+    """
+    start = boot_start(device)
+    logged = device.mark()
+    contexts = ["As booted", "Little left", "More than at the baseline", "31 characters are the longest"]
+    device.log(contexts[0])
+    internal = heaps.leave(INTERNAL, 9_999)
+    psram = heaps.leave(PSRAM, 99_996)
+    device.log(contexts[1])
+    device.baseline(set=True)
+    heaps.release(psram)
+    heaps.release(internal)
+    device.log(contexts[2])
+    device.log(contexts[3])
+    sample_of(device, contexts[3], logged)
+
+    for context in ["System Boot", *contexts]:
+        box = first_box(device, context, start)
+        measure(
+            f"lines of {context!r}", len(box.lines) if box else 0, exact=BOX_LINES, source="guide, Log Format"
+        )
+        levels = {f"{line.level} {line.tag}" for line in box.lines} if box else set()
+        measure(
+            f"level and tag of {context!r}", ", ".join(levels), exact="I MEM_MGR", source="PROTOCOL.md §2"
+        )
+    measure("lines unlike the guide's", deviations(device, start), exact="", source="guide, Log Format")
+
+
+# --- Wholeness ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("LOG-03")
+def test_box_is_whole_while_three_tasks_log(device: Device, measure: Measure) -> None:
+    """Three tasks of a higher priority log all the time while boxes are written, several in a row.
+
+    That the load was there is measured too: around each box every task must have gone on logging.
+    """
+    device.command("log.load", tasks=LOAD_TASKS, every=LOAD_PERIOD_MS)
+    start = device.mark()
+    contexts = [f"Under load {number}" for number in range(ROUNDS * BOXES_IN_A_ROW)]
+    boxes: list[Box | None] = []
+    for first in range(0, len(contexts), BOXES_IN_A_ROW):
+        for context in contexts[first : first + BOXES_IN_A_ROW]:
+            device.log(context)
+        boxes += [first_box(device, context, start) for context in contexts[first : first + BOXES_IN_A_ROW]]
+    device.log_load(stop=True)
+    device.barrier()
+
+    measure(
+        "whole boxes",
+        len([box for box in boxes if box]),
+        exact=len(contexts),
+        source="REQUIREMENTS.md LOG-03",
+    )
+    measure("broken boxes", deviations(device, start), exact="", source="REQUIREMENTS.md LOG-03")
+    for context, box in zip(contexts, boxes, strict=True):
+        foreign = " | ".join(box.foreign) if box else "no box"
+        measure(f"foreign lines in {context!r}", foreign, exact="", source="REQUIREMENTS.md LOG-03")
+    stamps: dict[str, list[int]] = {}
+    for line in device.log_lines(start):
+        if line.tag.startswith("LOAD"):
+            stamps.setdefault(line.tag, []).append(line.t_ms)
+    measure("tasks that logged", len(stamps), exact=LOAD_TASKS, source="REQUIREMENTS.md LOG-03")
+    for tag, times in stamps.items():
+        pauses = [longest_pause(times, box.lines[0].t_ms) for box in boxes if box]
+        measure(
+            f"longest pause of {tag} around a box",
+            max(pauses),
+            "ms",
+            low=0,
+            high=PAUSE_MAX_MS,
+            source="the load",
+        )
+
+
+def longest_pause(times: list[int], moment: int) -> int:
+    """ms between the last of the times before a moment and the first after it."""
+    return min(time for time in times if time >= moment) - max(time for time in times if time <= moment)
+
+
+def first_box(device: Device, context: str, since: Cursor) -> Box | None:
+    """Waits until a box with this context has come, whole or not; None if it is broken."""
+    try:
+        return device.wait_box(context, since=since)
+    except FirmwareError:
+        return None
+
+
+# --- The moment ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("LOG-04")
+@pytest.mark.parametrize("memory", MEMORIES, ids=lambda memory: memory.name)
+def test_logged_figures_are_of_the_moment_they_name(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, memory: Memory
+) -> None:
+    """Log, allocate, log: the first firmware printed the monitor's last sample both times (103 of 116
+    pairs)."""
+    start = device.mark()
+    steps = {"Before": 0, "After": 12 * KB, "After more": 40 * KB}
+    for context, size in steps.items():
+        if size:
+            heaps.hold(memory, size)
+        before = device.probe(memory.caps)
+        device.log(context)
+        after = device.probe(memory.caps)
+        assert before == after, "memory moved around the log, so its figures can't be judged"
+        box = device.wait_box(context, since=start)
+        free, largest, _ = box.stats.memory(memory.name)
+        record = sample_of(device, context, start)
+        source = "direct reads just before and after (heap.probe)"
+        measure(
+            f"{context}: {memory.name} free - direct read", free - before.free, "B", exact=0, source=source
+        )
+        measure(
+            f"{context}: {memory.name} largest - direct read",
+            largest - before.largest,
+            "B",
+            exact=0,
+            source=source,
+        )
+        measure(
+            f"{context}: {memory.name} free in the record - direct read",
+            record.data[f"{memory.name}_free"] - before.free,
+            "B",
+            exact=0,
+            source=source,
+        )
+
+
+# --- Deltas -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("LOG-05")
+def test_deltas_are_current_minus_baseline_with_sign(device: Device, heaps: Heaps, measure: Measure) -> None:
+    start = device.mark()
+    internal = heaps.hold(INTERNAL, 20 * KB)
+    psram = heaps.hold(PSRAM, 300 * KB)
+    device.baseline(set=True)
+    baseline = {name: heaps.free(caps) for name, caps in EVERYTHING.items()}
+
+    def check(context: str, sign: int) -> None:
+        reads = {name: heaps.free(caps) for name, caps in EVERYTHING.items()}
+        device.log(context)
+        box = device.wait_box(context, since=start)
+        for name, read in reads.items():
+            expected = read - baseline[name]
+            assert expected * sign > 0 or expected == sign == 0, f"the test's own steps: {name} {expected:+d}"
+            measure(
+                f"{context}: delta of {name}",
+                box.delta[name],
+                "B",
+                exact=expected,
+                source="current - baseline, both by direct reads (heap.probe)",
+            )
+
+    check("At the baseline", 0)
+    heaps.hold(INTERNAL, 3 * KB)
+    heaps.hold(PSRAM, 2_000)
+    check("Below the baseline", -1)
+    heaps.release(internal)
+    heaps.release(psram)
+    check("Above the baseline", +1)
+
+
+@pytest.mark.requirement("LOG-05")
+def test_first_baseline_is_that_of_init(device: Device, measure: Measure) -> None:
+    """'System Boot' is logged after monitoring has begun, so its deltas are what came after init's
+    baseline."""
+    box = device.wait_box("System Boot", since=boot_start(device))
+    baseline = device.baseline()
+    for name in DELTA_LABELS:
+        measure(
+            f"delta of {name} at 'System Boot'",
+            box.delta[name],
+            "B",
+            exact=getattr(box.stats, f"{name}_free") - baseline[name],
+            source="the box's own figure - mem.baseline",
+        )
+    measure(
+        "the monitor task shows in the delta",
+        box.delta["internal"],
+        "B",
+        low=-8 * KB,
+        high=-2 * KB,
+        source="2 KB stack",
+    )
+
+
+# --- Records ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("LOG-06")
+def test_record_has_the_boxs_numbers_and_a_checksum(device: Device, heaps: Heaps, measure: Measure) -> None:
+    start = device.mark()
+    contexts = ["First", "Second"]
+    device.log(contexts[0])
+    heaps.hold(INTERNAL, 5 * KB)
+    heaps.split(PSRAM, block=KB, count=16)
+    device.log(contexts[1])
+    for context in contexts:
+        box = device.wait_box(context, since=start)
+        record = sample_of(device, context, start).data
+        for field in BOX_FIELDS:
+            measure(
+                f"{context}: {field.name} in the record",
+                record[field.name],
+                field.unit,
+                exact=getattr(box.stats, field.name),
+                source="the box",
+            )
+        for name, delta in box.delta.items():
+            measure(
+                f"{context}: delta of {name} in the record",
+                record[f"delta_{name}"],
+                "B",
+                exact=delta,
+                source="the box",
+            )
+    damaged = [item.reason for item in device.channel.corrupt(start)]
+    measure("records without a right checksum", "; ".join(damaged), exact="", source="PROTOCOL.md §3, CRC-16")

@@ -1,0 +1,464 @@
+"""Warnings come exactly where the thresholds are, once, with their own value, and go again with hysteresis.
+
+Memory is really taken on the board. A threshold that has the same residue modulo 4 as free memory can be met
+exactly, and the next reachable value is 4 bytes below it; the guide's round numbers lie between two values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from fixtures.measure import Measure
+from fixtures.memory import (
+    DEFAULT_THRESHOLDS,
+    DMA,
+    INTERNAL,
+    KB,
+    PSRAM,
+    SMALLEST_STEP,
+    Heaps,
+    Memory,
+    Monitor,
+    only,
+)
+from hotpin_hil.analysis.heap_layout import BLOCK_OVERHEAD, class_floor
+from hotpin_hil.device import Device
+
+CHECKS = 3
+"""Complete checks to watch for what must not happen (twice is the least that shows a repetition)."""
+
+RULE = "PROTOCOL.md §1: raised when value < threshold"
+HYSTERESIS_RULE = "PROTOCOL.md §1: left at threshold + max(threshold/10, 1,024 B)"
+FRAGMENTATION_RULE = "PROTOCOL.md §1: raised when value >= threshold"
+FRAGMENTATION_HYSTERESIS = "PROTOCOL.md §1: left at threshold - 5 points"
+
+
+@dataclass(frozen=True)
+class Level:
+    """One of the guide's six levels of free memory."""
+
+    memory: Memory
+    severity: str
+
+    @property
+    def type(self) -> str:
+        suffix = {"warning": "LOW", "critical": "CRITICAL"}[self.severity]
+        return f"{self.memory.warning}_{suffix}"
+
+    @property
+    def key(self) -> str:
+        return f"{self.memory.thresholds}_{self.severity}"
+
+    def alone_at(self, threshold: int) -> dict[str, Any]:
+        """Thresholds where nothing but this level can be reached.
+
+        A critical threshold may not lie above the warning's, so both are the same: critical supersedes low.
+        """
+        if self.severity == "critical":
+            return only(**{self.key: threshold, f"{self.memory.thresholds}_warning": threshold})
+        return only(**{self.key: threshold})
+
+
+LEVELS = [
+    pytest.param(Level(INTERNAL, "warning"), marks=pytest.mark.requirement("THR-01"), id="internal_low"),
+    pytest.param(
+        Level(INTERNAL, "critical"), marks=pytest.mark.requirement("THR-02"), id="internal_critical"
+    ),
+    pytest.param(Level(DMA, "warning"), marks=pytest.mark.requirement("THR-03"), id="dma_low"),
+    pytest.param(Level(DMA, "critical"), marks=pytest.mark.requirement("THR-04"), id="dma_critical"),
+    pytest.param(Level(PSRAM, "warning"), marks=pytest.mark.requirement("THR-05"), id="psram_low"),
+    pytest.param(Level(PSRAM, "critical"), marks=pytest.mark.requirement("THR-06"), id="psram_critical"),
+]
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_warns_below_its_threshold_and_not_at_it(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, level: Level
+) -> None:
+    """At the threshold itself nothing is raised; 4 bytes below, exactly one warning says so."""
+    memory = level.memory
+    threshold = memory.reachable(DEFAULT_THRESHOLDS[level.key])
+    device.thresholds(**level.alone_at(threshold))
+    monitor.start()
+    start = device.mark()
+
+    held = heaps.leave(memory, threshold)
+    samples = monitor.complete_checks(CHECKS)
+    seen = {event.data[memory.free_field] for event in samples}
+    assert seen == {threshold}, f"the monitor saw {seen}, a direct read {threshold}"
+    measure(f"{level.type} warnings at the threshold", len(monitor.warnings(start)), exact=0, source=RULE)
+
+    heaps.release(held)
+    below = threshold - SMALLEST_STEP
+    start = device.mark()
+    heaps.leave(memory, below)
+    warning = monitor.warning(start)
+    monitor.complete_checks(CHECKS)
+    measure(f"{level.type} warnings 4 B below", len(monitor.warnings(start)), exact=1, source=RULE)
+    measure("type", warning.data["type"], exact=level.type, source="guide, Warning Types")
+    measure(
+        "value", warning.data["value"], "B", exact=heaps.free(memory.caps), source="direct read (heap.probe)"
+    )
+    measure("threshold", warning.data["threshold"], "B", exact=threshold, source="set by the test")
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_warns_around_the_guides_threshold(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, level: Level
+) -> None:
+    """With the thresholds as memory_manager_init(NULL) set them: the reachable values on either side."""
+    memory = level.memory
+    threshold = DEFAULT_THRESHOLDS[level.key]
+    above = memory.reachable(threshold)
+    below = above - SMALLEST_STEP if above > threshold else threshold - SMALLEST_STEP
+    monitor.start()
+    start = device.mark()
+
+    held = heaps.leave(memory, above)
+    monitor.complete_checks(CHECKS)
+    measure(
+        f"{level.type} warnings at {above} B",
+        len(monitor.warnings(start, level.type)),
+        exact=0,
+        source=f"guide, Default Thresholds: {threshold} B",
+    )
+
+    heaps.release(held)
+    start = device.mark()
+    heaps.leave(memory, below)
+    warning = monitor.warning(start, level.type)
+    measure("value", warning.data["value"], "B", exact=below, source="direct read (heap.probe)")
+    measure("threshold", warning.data["threshold"], "B", exact=threshold, source="guide, Default Thresholds")
+
+
+# --- Fragmentation ------------------------------------------------------------------------------------------
+
+HOLE = 2 * KB
+HOLES = 64
+
+
+def punch_holes(heaps: Heaps) -> None:
+    """Makes 64 holes of 2 KB in PSRAM, in front of its large free block."""
+    heaps.split(PSRAM, block=HOLE, count=2 * HOLES)
+
+
+def fragment_to(heaps: Heaps, percent: int) -> list[int]:
+    """Raises PSRAM's fragmentation to `percent` by taking its large block away; returns what to release.
+
+    Every piece is larger than a hole, so that it comes from the large block and the holes stay.
+    """
+    (region,) = heaps.regions(PSRAM)
+    in_holes = region.free - region.largest
+    surplus = region.free - 100 * in_holes // percent
+    held = []
+    while surplus > HOLE + KB:
+        want = surplus if surplus < 8 * HOLE else surplus - 4 * HOLE
+        size = class_floor(want - BLOCK_OVERHEAD, region.length)
+        held.append(heaps.hold(PSRAM, size))
+        surplus -= size + BLOCK_OVERHEAD
+    reached = heaps.fragmentation(PSRAM)
+    assert reached == percent, f"the test's own steps led to {reached} % instead of {percent} %"
+    return held
+
+
+@pytest.mark.requirement("THR-07")
+@pytest.mark.parametrize(
+    "levels",
+    [
+        pytest.param({"fragmentation_warning": 30}, id="warning_level"),
+        pytest.param({"fragmentation_warning": 50, "fragmentation_critical": 50}, id="critical_level"),
+    ],
+)
+def test_fragmentation_warns_at_its_threshold_and_not_under_it(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, levels: dict[str, int]
+) -> None:
+    """PSRAM is split, then its large block is taken away piece by piece, to one percent under and up to the
+    level."""
+    at = levels["fragmentation_warning"]
+    device.thresholds(**only(**levels))
+    monitor.start()
+    punch_holes(heaps)
+
+    start = device.mark()
+    fragment_to(heaps, at - 1)
+    samples = monitor.complete_checks(CHECKS)
+    assert {event.data["psram_fragmentation"] for event in samples} == {at - 1}
+    measure(f"warnings at {at - 1} %", len(monitor.warnings(start)), exact=0, source=FRAGMENTATION_RULE)
+
+    start = device.mark()
+    fragment_to(heaps, at)
+    raised = monitor.warning(start)
+    monitor.complete_checks(CHECKS)
+    measure(f"warnings at {at} %", len(monitor.warnings(start)), exact=1, source=FRAGMENTATION_RULE)
+    measure("type", raised.data["type"], exact="FRAGMENTATION_HIGH", source="guide, Warning Types")
+    measure("value", raised.data["value"], "%", exact=at, source="harness's arithmetic on heap.regions")
+    measure("threshold", raised.data["threshold"], "%", exact=at, source="set by the test")
+
+
+@pytest.mark.requirement("THR-07")
+@pytest.mark.parametrize("memory", [INTERNAL, DMA, PSRAM], ids=lambda memory: memory.name)
+def test_fragmentation_of_each_memory_can_warn(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, memory: Memory
+) -> None:
+    """The worst of the three memories counts, whichever it is."""
+    heaps.leave(PSRAM, 400 * KB)
+    heaps.split(memory, block=2 * KB, count=40)
+    percent = heaps.fragmentation(memory)
+    assert percent >= 5, f"{memory.name} could only be fragmented to {percent} %"
+
+    device.thresholds(**only(fragmentation_warning=percent + 1))
+    monitor.start()
+    start = device.mark()
+    monitor.complete_checks(CHECKS)
+    measure("warnings one percent under", len(monitor.warnings(start)), exact=0, source=FRAGMENTATION_RULE)
+
+    start = device.mark()
+    device.thresholds(**only(fragmentation_warning=percent))
+    raised = monitor.warning(start)
+    measure("value", raised.data["value"], "%", exact=percent, source="harness's arithmetic on heap.regions")
+
+
+# --- Hysteresis and order -----------------------------------------------------------------------------------
+
+
+def leave_level(threshold: int) -> int:
+    """Free bytes at which a level is left."""
+    return threshold + max(threshold // 10, 1024)
+
+
+@pytest.mark.requirement("THR-08")
+@pytest.mark.parametrize(
+    "entry",
+    [
+        pytest.param((INTERNAL, 51_203), id="internal_a_tenth"),
+        pytest.param((DMA, 35_843), id="dma_a_tenth"),
+        pytest.param((PSRAM, 512_000), id="psram_a_tenth"),
+        pytest.param((INTERNAL, 8_191), id="internal_at_least_1_KB"),
+    ],
+)
+def test_level_is_left_at_the_hysteresis_limit_and_not_below(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, entry: tuple[Memory, int]
+) -> None:
+    """One event on entering, none 4 bytes short of the limit, one on reaching it."""
+    memory, threshold = entry
+    kind = Level(memory, "warning")
+    limit = leave_level(threshold)
+    assert memory.reachable(limit) == limit, "the threshold is chosen so that the limit can be met exactly"
+    device.thresholds(**kind.alone_at(threshold))
+    monitor.start()
+    start = device.mark()
+
+    # First to the level through a value 4 bytes short of leaving it, and back up to that value.
+    outer = heaps.leave(memory, limit - SMALLEST_STEP)
+    inner = heaps.leave(memory, threshold - SMALLEST_STEP)
+    monitor.warning(start, kind.type)
+    heaps.release(inner)
+    monitor.complete_checks(CHECKS)
+    measure(
+        "recoveries 4 B short of the limit", len(monitor.recoveries(start)), exact=0, source=HYSTERESIS_RULE
+    )
+    measure("warnings on entering", len(monitor.warnings(start)), exact=1, source=HYSTERESIS_RULE)
+
+    # Out of the level with room to spare, then in again, and up to the limit itself.
+    heaps.release(outer)
+    monitor.recovery(start, kind.type)
+    again = device.mark()
+    heaps.leave(memory, limit)
+    inner = heaps.leave(memory, threshold - SMALLEST_STEP)
+    monitor.warning(again, kind.type)
+    heaps.release(inner)
+    recovered = monitor.recovery(again, kind.type)
+    monitor.complete_checks(CHECKS)
+    measure("recoveries at the limit", len(monitor.recoveries(again)), exact=1, source=HYSTERESIS_RULE)
+    measure("value on leaving", recovered.data["value"], "B", exact=limit, source="direct read (heap.probe)")
+    measure(
+        "threshold on leaving", recovered.data["threshold"], "B", exact=threshold, source="set by the test"
+    )
+    measure("warnings on entering again", len(monitor.warnings(again)), exact=1, source=HYSTERESIS_RULE)
+
+
+@pytest.mark.requirement("THR-08")
+def test_fragmentation_is_left_five_points_under_its_threshold(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
+) -> None:
+    threshold = 40
+    device.thresholds(**only(fragmentation_warning=threshold))
+    monitor.start()
+    start = device.mark()
+    punch_holes(heaps)
+    fragment_to(heaps, threshold - 5)
+    from_left = fragment_to(heaps, threshold - 4)
+    from_inside = fragment_to(heaps, threshold)
+    monitor.warning(start, "FRAGMENTATION_HIGH")
+
+    for identifier in reversed(from_inside):
+        heaps.release(identifier)
+    assert heaps.fragmentation(PSRAM) == threshold - 4
+    monitor.complete_checks(CHECKS)
+    measure(
+        "recoveries 4 points under", len(monitor.recoveries(start)), exact=0, source=FRAGMENTATION_HYSTERESIS
+    )
+
+    for identifier in reversed(from_left):
+        heaps.release(identifier)
+    assert heaps.fragmentation(PSRAM) == threshold - 5
+    recovered = monitor.recovery(start, "FRAGMENTATION_HIGH")
+    monitor.complete_checks(CHECKS)
+    measure(
+        "recoveries 5 points under", len(monitor.recoveries(start)), exact=1, source=FRAGMENTATION_HYSTERESIS
+    )
+    measure("value on leaving", recovered.data["value"], "%", exact=threshold - 5, source="heap.regions")
+    measure("warnings", len(monitor.warnings(start)), exact=1, source=FRAGMENTATION_HYSTERESIS)
+
+
+@pytest.mark.requirement("THR-08")
+def test_staying_and_hovering_raise_one_warning(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
+) -> None:
+    """The first firmware repeated the same CRITICAL every 15 s for ever; free memory also dances on the
+    threshold."""
+    threshold = 51_203
+    crossings = 6
+    device.thresholds(**only(internal_ram_warning=threshold))
+    monitor.start()
+    start = device.mark()
+    heaps.leave(INTERNAL, threshold + 64)
+    for _ in range(crossings):
+        below = heaps.leave(INTERNAL, threshold - SMALLEST_STEP)
+        monitor.complete_checks(1)
+        heaps.release(below)
+        monitor.complete_checks(1)
+    heaps.leave(INTERNAL, threshold - SMALLEST_STEP)
+    monitor.complete_checks(5)
+    measure("warnings", len(monitor.warnings(start)), exact=1, source=HYSTERESIS_RULE)
+    measure("recoveries", len(monitor.recoveries(start)), exact=0, source=HYSTERESIS_RULE)
+
+
+@pytest.mark.requirement("THR-09")
+def test_warning_logs_the_statistics(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
+) -> None:
+    """Box and record of the moment of the warning; once, not again while the level lasts."""
+    threshold = 51_203
+    device.thresholds(**only(internal_ram_warning=threshold))
+    monitor.start()
+    start = device.mark()
+    heaps.leave(INTERNAL, threshold - SMALLEST_STEP)
+    value = monitor.warning(start).data["value"]
+    box = device.wait_box("Memory Warning", since=start)
+    measure("internal free in the box", box.stats.internal_free, "B", exact=value, source="mem.warning")
+    monitor.complete_checks(CHECKS)
+    measure("boxes for one warning", len(device.boxes(start, "Memory Warning")), exact=1, source="THR-08")
+    records = device.events(
+        "mem.sample", since=start, where=lambda event: event.data["context"] == "Memory Warning"
+    )
+    measure("records for one warning", len(records), exact=1, source="THR-08")
+    measure(
+        "internal free in the record",
+        records[0].data["internal_free"],
+        "B",
+        exact=value,
+        source="mem.warning",
+    )
+
+
+@pytest.mark.requirement("THR-10")
+@pytest.mark.parametrize("memory", [INTERNAL, DMA, PSRAM], ids=lambda memory: memory.name)
+def test_warning_critical_and_recovery_in_order(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, memory: Memory
+) -> None:
+    """Down through both levels and up again: four events, in this order, each with its own threshold."""
+    low, critical = Level(memory, "warning"), Level(memory, "critical")
+    thresholds = {
+        low.key: memory.reachable(DEFAULT_THRESHOLDS[low.key]),
+        critical.key: memory.reachable(DEFAULT_THRESHOLDS[critical.key]),
+    }
+    device.thresholds(**only(**thresholds))
+    monitor.start()
+    start = device.mark()
+
+    first = heaps.leave(memory, thresholds[low.key] - SMALLEST_STEP)
+    monitor.warning(start, low.type)
+    second = heaps.leave(memory, thresholds[critical.key] - SMALLEST_STEP)
+    monitor.warning(start, critical.type)
+    heaps.release(second)
+    monitor.recovery(start, critical.type)
+    heaps.release(first)
+    monitor.recovery(start, low.type)
+    monitor.complete_checks(1)
+
+    events = sorted([*monitor.warnings(start), *monitor.recoveries(start)], key=lambda event: event.n)
+    told = ", ".join(f"{event.name} {event.data['type']} {event.data['threshold']}" for event in events)
+    expected = ", ".join(
+        f"{name} {kind.type} {thresholds[kind.key]}"
+        for name, kind in [
+            ("mem.warning", low),
+            ("mem.warning", critical),
+            ("mem.recovered", critical),
+            ("mem.recovered", low),
+        ]
+    )
+    measure("events", told, exact=expected, source="REQUIREMENTS.md THR-10")
+
+
+@pytest.mark.requirement("THR-11")
+def test_internal_and_dma_are_told_apart(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
+) -> None:
+    """On the ESP32 both hold the same heaps; only their thresholds tell them apart."""
+    thresholds = {"internal_ram_warning": 80_003, "dma_capable_warning": 60_003}
+    device.thresholds(**only(**thresholds))
+    monitor.start()
+    for memory, other in ((INTERNAL, DMA), (DMA, INTERNAL)):
+        start = device.mark()
+        threshold = thresholds[f"{memory.thresholds}_warning"]
+        heaps.leave(memory, threshold - SMALLEST_STEP)
+        warning = monitor.warning(start, f"{memory.warning}_LOW")
+        monitor.complete_checks(CHECKS)
+        measure(
+            f"{memory.name} value",
+            warning.data["value"],
+            "B",
+            exact=heaps.free(memory.caps),
+            source="heap.probe",
+        )
+        measure(
+            f"{memory.name} threshold",
+            warning.data["threshold"],
+            "B",
+            exact=threshold,
+            source="set by the test",
+        )
+        measure(
+            f"{other.name} warnings meanwhile",
+            len(monitor.warnings(start, other.warning)),
+            exact=0,
+            source="its threshold was not crossed in this step",
+        )
+
+
+@pytest.mark.requirement("THR-11")
+def test_both_fragmentation_levels_are_told_apart(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
+) -> None:
+    device.thresholds(**only(fragmentation_warning=20, fragmentation_critical=40))
+    monitor.start()
+    punch_holes(heaps)
+    for level_percent in (20, 40):
+        start = device.mark()
+        fragment_to(heaps, level_percent)
+        warning = monitor.warning(start, "FRAGMENTATION_HIGH")
+        monitor.complete_checks(CHECKS)
+        name = f"at level {level_percent}"
+        measure(f"value {name}", warning.data["value"], "%", exact=level_percent, source="heap.regions")
+        measure(
+            f"threshold {name}",
+            warning.data["threshold"],
+            "%",
+            exact=level_percent,
+            source="PROTOCOL.md §1: threshold_value tells which",
+        )
+        measure(f"warnings {name}", len(monitor.warnings(start)), exact=1, source=FRAGMENTATION_RULE)

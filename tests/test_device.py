@@ -33,7 +33,7 @@ from hotpin_hil.link.reader import PortReader
 
 from .fake_firmware import FakeFirmware, checksum
 
-SHORT_S = 0.02
+SHORT_S = 0.05
 """Budget where the test makes the fake silent on purpose."""
 
 

@@ -189,7 +189,7 @@ void telemetry_strn(telemetry_record_t *r, const char *key, const char *value, s
 
 void telemetry_str(telemetry_record_t *r, const char *key, const char *value)
 {
-    telemetry_strn(r, key, value, SIZE_MAX);
+    telemetry_strn(r, key, value, TELEMETRY_BUFFER_SIZE); /* what is longer does not fit anyway */
 }
 
 static void open_bracket(telemetry_record_t *r, const char *key, char bracket)

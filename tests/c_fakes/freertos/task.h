@@ -1,0 +1,17 @@
+#pragma once
+
+#include "freertos/FreeRTOS.h"
+
+typedef struct fake_task *TaskHandle_t;
+typedef void (*TaskFunction_t)(void *arg);
+
+/* Fails now and then, as it does when memory is short. */
+BaseType_t xTaskCreate(TaskFunction_t code, const char *name, uint32_t stack, void *arg, UBaseType_t priority,
+                       TaskHandle_t *out);
+/* Frees the handle: whoever notifies it later is caught by the sanitizer. */
+void vTaskDelete(TaskHandle_t task);
+void vTaskDelay(TickType_t ticks);
+TaskHandle_t xTaskGetCurrentTaskHandle(void);
+BaseType_t xTaskNotifyGive(TaskHandle_t task);
+uint32_t ulTaskNotifyTake(BaseType_t clear, TickType_t ticks);
+UBaseType_t uxTaskGetStackHighWaterMark(TaskHandle_t task);

@@ -1,0 +1,88 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * heap_hold.c on the heap model, by lines on stdin; one line of numbers answers each.
+ *
+ *   boot KEY VALUE          a line of the chip's start          -> 1 or 0
+ *   take CAPS SIZE          allocate, as other tasks do         -> address or 0
+ *   give ADDRESS            free                                -> 0
+ *   leave CAPS LEAVE BLOCK  heap_hold_leave                     -> error, id, free, blocks
+ *   size CAPS SIZE          heap_hold_size                      -> error, id, free, blocks
+ *   split CAPS BLOCK COUNT  heap_hold_split                     -> error, id, free, blocks
+ *   release ID              heap_hold_release                   -> 1 or 0, bytes, blocks
+ *   free CAPS               ask the allocator                   -> free, largest
+ *
+ * CAPS are names (console_caps.c).
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "console_caps.h"
+#include "esp_heap_caps.h"
+#include "heap_caps_native.h"
+#include "heap_fail.h"
+#include "heap_hold.h"
+
+void *heap_fail_quiet_malloc(size_t size, uint32_t caps)
+{
+    return heap_caps_malloc(size, caps);
+}
+
+static void answer_hold(esp_err_t err, unsigned id, uint32_t caps)
+{
+    heap_hold_info_t info = {0};
+    heap_hold_info(id, &info);
+    printf("%d %u %zu %u\n", err, id, heap_caps_get_free_size(caps), (unsigned)info.blocks);
+}
+
+int main(void)
+{
+    heap_system_t *system = heap_system_create(HEAP_BACKING_TARGET);
+    char line[256];
+    char word[16];
+    char text[200];
+    unsigned long first = 0;
+    unsigned long second = 0;
+    bool booted = false;
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    while (fgets(line, sizeof(line), stdin) != NULL) {
+        if (sscanf(line, "boot %15s %199[^\n]", word, text) == 2) {
+            printf("%d\n", heap_system_boot_line(system, word, text));
+            continue;
+        }
+        if (!booted) {
+            heap_caps_native_init(system);
+            booted = true;
+        }
+        text[0] = '\0';
+        second = 0;
+        uint32_t caps = 0;
+        unsigned id = 0;
+        uint32_t had;
+        heap_hold_info_t info = {0};
+        if (sscanf(line, "give %lu", &first) == 1) {
+            heap_caps_free((void *)first);
+            printf("0\n");
+        } else if (sscanf(line, "release %lu", &first) == 1) {
+            int there = heap_hold_release((unsigned)first, &info);
+            printf("%d %u %u\n", there, (unsigned)info.bytes, (unsigned)info.blocks);
+        } else if (sscanf(line, "%15s %199s %lu %lu", word, text, &first, &second) < 2 ||
+                   !console_caps_parse(text, &caps)) {
+            printf("? %s", line);
+        } else if (strcmp(word, "take") == 0) {
+            printf("%lu\n", (unsigned long)heap_caps_malloc(first, caps));
+        } else if (strcmp(word, "free") == 0) {
+            printf("%zu %zu\n", heap_caps_get_free_size(caps), heap_caps_get_largest_free_block(caps));
+        } else if (strcmp(word, "leave") == 0) {
+            esp_err_t err = heap_hold_leave(caps, (uint32_t)first, (uint32_t)second, &id);
+            answer_hold(err, id, caps);
+        } else if (strcmp(word, "size") == 0) {
+            esp_err_t err = heap_hold_size(caps, (uint32_t)first, &id);
+            answer_hold(err, id, caps);
+        } else {
+            esp_err_t err = heap_hold_split(caps, (uint32_t)first, (uint32_t)second, &id, &had);
+            answer_hold(err, id, caps);
+        }
+    }
+    return 0;
+}

@@ -1,0 +1,2 @@
+#pragma once
+#define CONFIG_HOTPIN_MEM_TASK_PRIORITY 1

@@ -1,0 +1,2 @@
+/* cmake wants a source; the program is in the libraries. */
+typedef int nothing_t;

@@ -1,0 +1,91 @@
+/* Host stand-in for ESP-IDF's driver/uart.h. Only UART 0 exists; its line is the board's serial port. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "esp_err.h"
+#include "esp_intr_alloc.h"
+#include "freertos/FreeRTOS.h"
+#include "freertos/queue.h"
+#include "hal/uart_types.h"
+#include "soc/soc_caps.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define UART_PIN_NO_CHANGE (-1)
+#define UART_HW_FIFO_LEN(uart_num) SOC_UART_FIFO_LEN
+#define UART_BITRATE_MAX SOC_UART_BITRATE_MAX
+
+typedef struct {
+    int baud_rate;
+    uart_word_length_t data_bits;
+    uart_parity_t parity;
+    uart_stop_bits_t stop_bits;
+    uart_hw_flowcontrol_t flow_ctrl;
+    uint8_t rx_flow_ctrl_thresh;
+    union {
+        uart_sclk_t source_clk;
+    };
+    struct {
+        uint32_t allow_pd : 1;
+        uint32_t backup_before_sleep : 1;
+    } flags;
+} uart_config_t;
+
+typedef struct {
+    uint32_t intr_enable_mask;
+    uint8_t rx_timeout_thresh;
+    uint8_t txfifo_empty_intr_thresh;
+    uint8_t rxfifo_full_thresh;
+} uart_intr_config_t;
+
+typedef enum {
+    UART_DATA,
+    UART_BREAK,
+    UART_BUFFER_FULL,
+    UART_FIFO_OVF,
+    UART_FRAME_ERR,
+    UART_PARITY_ERR,
+    UART_DATA_BREAK,
+    UART_PATTERN_DET,
+    UART_EVENT_MAX,
+} uart_event_type_t;
+
+typedef struct {
+    uart_event_type_t type;
+    size_t size;
+    bool timeout_flag;
+} uart_event_t;
+
+/* ESP_FAIL on any bad argument, a second install, or missing memory, as ESP-IDF has it. rx_buffer_size must
+ * exceed 128; tx_buffer_size is 0 (writers wait for the FIFO) or exceeds 128. */
+esp_err_t uart_driver_install(uart_port_t uart_num, int rx_buffer_size, int tx_buffer_size, int queue_size,
+                              QueueHandle_t *uart_queue, int intr_alloc_flags);
+esp_err_t uart_driver_delete(uart_port_t uart_num);
+bool uart_is_driver_installed(uart_port_t uart_num);
+esp_err_t uart_param_config(uart_port_t uart_num, const uart_config_t *uart_config);
+esp_err_t uart_set_pin(uart_port_t uart_num, int tx_io_num, int rx_io_num, int rts_io_num, int cts_io_num);
+esp_err_t uart_set_baudrate(uart_port_t uart_num, uint32_t baudrate);
+esp_err_t uart_get_baudrate(uart_port_t uart_num, uint32_t *baudrate);
+esp_err_t uart_set_rx_full_threshold(uart_port_t uart_num, int threshold);
+esp_err_t uart_set_tx_empty_threshold(uart_port_t uart_num, int threshold);
+esp_err_t uart_set_rx_timeout(uart_port_t uart_num, const uint8_t tout_thresh);
+esp_err_t uart_intr_config(uart_port_t uart_num, const uart_intr_config_t *intr_conf);
+esp_err_t uart_wait_tx_done(uart_port_t uart_num, TickType_t ticks_to_wait);
+esp_err_t uart_wait_tx_idle_polling(uart_port_t uart_num);
+int uart_tx_chars(uart_port_t uart_num, const char *buffer, uint32_t len);
+/* Bytes taken (always all of them: waits for room), or -1. */
+int uart_write_bytes(uart_port_t uart_num, const void *src, size_t size);
+/* Bytes read before the timeout (0 if none), or -1. */
+int uart_read_bytes(uart_port_t uart_num, void *buf, uint32_t length, TickType_t ticks_to_wait);
+esp_err_t uart_flush(uart_port_t uart_num);
+esp_err_t uart_flush_input(uart_port_t uart_num);
+esp_err_t uart_get_buffered_data_len(uart_port_t uart_num, size_t *size);
+esp_err_t uart_get_tx_buffer_free_size(uart_port_t uart_num, size_t *size);
+
+#ifdef __cplusplus
+}
+#endif

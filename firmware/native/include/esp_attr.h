@@ -1,0 +1,41 @@
+/*
+ * Host stand-in for ESP-IDF's esp_attr.h.
+ *
+ * Where code and constants lie means nothing on the host, so most attributes are empty. RTC_NOINIT_ATTR is
+ * real: its section is backed by a file, so that it survives every reset that is not a power-on.
+ */
+#pragma once
+
+#include "sdkconfig.h"
+
+#define ROMFN_ATTR
+#define IRAM_ATTR
+#define DRAM_ATTR
+#define IRAM_DATA_ATTR
+#define IRAM_BSS_ATTR
+#define WORD_ALIGNED_ATTR __attribute__((aligned(4)))
+#define DMA_ATTR WORD_ALIGNED_ATTR DRAM_ATTR
+#define DRAM_DMA_ALIGNED_ATTR WORD_ALIGNED_ATTR DRAM_ATTR
+#define PACKED_ATTR __attribute__((packed))
+#define FORCE_INLINE_ATTR static inline __attribute__((always_inline))
+#define NOINLINE_ATTR __attribute__((noinline))
+#define DRAM_STR(str) (str)
+
+/* The name is a C identifier so that the linker provides __start_rtc_noinit and __stop_rtc_noinit. */
+#define RTC_NOINIT_ATTR __attribute__((section("rtc_noinit")))
+#define RTC_DATA_ATTR
+#define RTC_RODATA_ATTR
+#define RTC_SLOW_ATTR
+#define RTC_IRAM_ATTR
+#define RTC_FAST_ATTR
+#define COREDUMP_RTC_DATA_ATTR
+#define COREDUMP_RTC_FAST_ATTR
+#define COREDUMP_DRAM_ATTR
+#define COREDUMP_IRAM_DATA_ATTR
+
+#define EXT_RAM_BSS_ATTR
+#define EXT_RAM_NOINIT_ATTR
+#define __NOINIT_ATTR
+
+#define IDF_DEPRECATED(REASON)
+#define FLAG_ATTR(TYPE)

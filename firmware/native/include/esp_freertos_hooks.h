@@ -1,0 +1,22 @@
+/* Host stand-in for ESP-IDF's esp_freertos_hooks.h. */
+#pragma once
+
+#include <stdbool.h>
+#include "freertos/FreeRTOS.h"
+#include "esp_err.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef bool (*esp_freertos_idle_cb_t)(void);
+
+/* The callback runs each time the idle task gets the CPU. ESP_ERR_NO_MEM when all eight places are taken. */
+esp_err_t esp_register_freertos_idle_hook_for_cpu(esp_freertos_idle_cb_t new_idle_cb, UBaseType_t cpuid);
+esp_err_t esp_register_freertos_idle_hook(esp_freertos_idle_cb_t new_idle_cb);
+void esp_deregister_freertos_idle_hook_for_cpu(esp_freertos_idle_cb_t old_idle_cb, UBaseType_t cpuid);
+void esp_deregister_freertos_idle_hook(esp_freertos_idle_cb_t old_idle_cb);
+
+#ifdef __cplusplus
+}
+#endif

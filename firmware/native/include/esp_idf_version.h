@@ -1,0 +1,21 @@
+/* Host stand-in for ESP-IDF's esp_idf_version.h: the API level this runtime stands in for (v5.4). */
+#pragma once
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define ESP_IDF_VERSION_MAJOR 5
+#define ESP_IDF_VERSION_MINOR 4
+#define ESP_IDF_VERSION_PATCH 2
+
+#define ESP_IDF_VERSION_VAL(major, minor, patch) ((major << 16) | (minor << 8) | (patch))
+#define ESP_IDF_VERSION \
+    ESP_IDF_VERSION_VAL(ESP_IDF_VERSION_MAJOR, ESP_IDF_VERSION_MINOR, ESP_IDF_VERSION_PATCH)
+
+/* "native": what runs is not ESP-IDF, and nothing it prints may look as if it were. */
+const char *esp_get_idf_version(void);
+
+#ifdef __cplusplus
+}
+#endif

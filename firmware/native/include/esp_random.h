@@ -1,0 +1,17 @@
+/* Host stand-in for ESP-IDF's esp_random.h. Seeded by the board (seed and reset entropy), so a run can be
+ * repeated. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+uint32_t esp_random(void);
+void esp_fill_random(void *buf, size_t len);
+
+#ifdef __cplusplus
+}
+#endif

@@ -1,0 +1,18 @@
+/* Host stand-in for ESP-IDF's esp_rom_crc.h: the ROM's CRCs. Start with crc 0; the ROM inverts before and
+ * after. */
+#pragma once
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+uint32_t esp_rom_crc32_le(uint32_t crc, uint8_t const *buf, uint32_t len);
+uint16_t esp_rom_crc16_le(uint16_t crc, uint8_t const *buf, uint32_t len);
+uint16_t esp_rom_crc16_be(uint16_t crc, uint8_t const *buf, uint32_t len);
+uint8_t esp_rom_crc8_le(uint8_t crc, uint8_t const *buf, uint32_t len);
+
+#ifdef __cplusplus
+}
+#endif

@@ -1,0 +1,35 @@
+/* Host stand-in for ESP-IDF's esp_task_wdt.h. Time is virtual time. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "freertos/FreeRTOS.h"
+#include "freertos/task.h"
+#include "esp_err.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct {
+    uint32_t timeout_ms;
+    uint32_t idle_core_mask;
+    bool trigger_panic;
+} esp_task_wdt_config_t;
+
+typedef struct esp_task_wdt_user_handle_s *esp_task_wdt_user_handle_t;
+
+esp_err_t esp_task_wdt_init(const esp_task_wdt_config_t *config);
+esp_err_t esp_task_wdt_reconfigure(const esp_task_wdt_config_t *config);
+esp_err_t esp_task_wdt_deinit(void);
+esp_err_t esp_task_wdt_add(TaskHandle_t task_handle);
+esp_err_t esp_task_wdt_reset(void);
+esp_err_t esp_task_wdt_delete(TaskHandle_t task_handle);
+esp_err_t esp_task_wdt_status(TaskHandle_t task_handle);
+esp_err_t esp_task_wdt_add_user(const char *user_name, esp_task_wdt_user_handle_t *user_handle_ret);
+esp_err_t esp_task_wdt_reset_user(esp_task_wdt_user_handle_t user_handle);
+esp_err_t esp_task_wdt_delete_user(esp_task_wdt_user_handle_t user_handle);
+
+#ifdef __cplusplus
+}
+#endif

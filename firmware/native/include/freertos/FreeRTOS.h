@@ -1,0 +1,47 @@
+/*
+ * Host stand-in for FreeRTOS.h.
+ *
+ * The Static*_t objects only have to be large enough for this runtime's own objects: nothing may depend on
+ * their size. What a kernel object takes of the modelled heap is the ESP32's figure, wherever the object
+ * really lies.
+ */
+#pragma once
+
+#define INC_FREERTOS_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include "freertos/FreeRTOSConfig.h"
+#include "freertos/portmacro.h"
+#include "freertos/projdefs.h"
+
+#define PRIVILEGED_FUNCTION
+#define PRIVILEGED_DATA
+
+typedef struct {
+    uint64_t opaque[2];
+} StaticTask_t;
+
+typedef struct {
+    uint64_t opaque[2];
+} StaticQueue_t;
+
+typedef StaticQueue_t StaticSemaphore_t;
+
+typedef struct {
+    uint64_t opaque[2];
+} StaticEventGroup_t;
+
+typedef struct {
+    uint64_t opaque[2];
+} StaticTimer_t;
+
+typedef struct {
+    uint64_t opaque[2];
+} StaticStreamBuffer_t;
+
+typedef StaticStreamBuffer_t StaticMessageBuffer_t;
+
+/* ESP-IDF's FreeRTOS.h brings its additions along. */
+#include "freertos/task.h"
+#include "freertos/idf_additions.h"

@@ -1,0 +1,36 @@
+/* Host stand-in for FreeRTOS' event_groups.h (V10.5.1). */
+#pragma once
+
+#ifndef INC_FREERTOS_H
+#error "include FreeRTOS.h must appear in source files before include event_groups.h"
+#endif
+
+#include "freertos/timers.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct EventGroupDef_t;
+typedef struct EventGroupDef_t *EventGroupHandle_t;
+typedef TickType_t EventBits_t; /* 24 usable bits */
+
+EventGroupHandle_t xEventGroupCreate(void);
+EventGroupHandle_t xEventGroupCreateStatic(StaticEventGroup_t *pxEventGroupBuffer);
+/* The bits when the condition was met or the time ran out, before any clearing on exit. */
+EventBits_t xEventGroupWaitBits(EventGroupHandle_t xEventGroup, const EventBits_t uxBitsToWaitFor,
+                                const BaseType_t xClearOnExit, const BaseType_t xWaitForAllBits,
+                                TickType_t xTicksToWait);
+/* The bits before clearing. */
+EventBits_t xEventGroupClearBits(EventGroupHandle_t xEventGroup, const EventBits_t uxBitsToClear);
+/* The bits after setting and after the tasks that waited for them cleared theirs. */
+EventBits_t xEventGroupSetBits(EventGroupHandle_t xEventGroup, const EventBits_t uxBitsToSet);
+EventBits_t xEventGroupSync(EventGroupHandle_t xEventGroup, const EventBits_t uxBitsToSet,
+                            const EventBits_t uxBitsToWaitFor, TickType_t xTicksToWait);
+void vEventGroupDelete(EventGroupHandle_t xEventGroup);
+
+#define xEventGroupGetBits(xEventGroup) xEventGroupClearBits((xEventGroup), 0)
+
+#ifdef __cplusplus
+}
+#endif

@@ -1,0 +1,52 @@
+/* Host stand-in for ESP-IDF's freertos/ringbuf.h. */
+#pragma once
+
+#include "freertos/FreeRTOS.h"
+#include "freertos/queue.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef void *RingbufHandle_t;
+
+typedef enum {
+    RINGBUF_TYPE_NOSPLIT = 0, /* items in one piece, 8 bytes of header each, 4-byte aligned */
+    RINGBUF_TYPE_ALLOWSPLIT,  /* not provided by this runtime: create returns NULL */
+    RINGBUF_TYPE_BYTEBUF,     /* plain bytes */
+    RINGBUF_TYPE_MAX,
+} RingbufferType_t;
+
+typedef struct {
+    uint64_t opaque[2];
+} StaticRingbuffer_t;
+
+RingbufHandle_t xRingbufferCreate(size_t xBufferSize, RingbufferType_t xBufferType);
+RingbufHandle_t xRingbufferCreateNoSplit(size_t xItemSize, size_t xItemNum);
+RingbufHandle_t xRingbufferCreateStatic(size_t xBufferSize, RingbufferType_t xBufferType,
+                                        uint8_t *pucRingbufferStorage,
+                                        StaticRingbuffer_t *pxStaticRingbuffer);
+RingbufHandle_t xRingbufferCreateWithCaps(size_t xBufferSize, RingbufferType_t xBufferType,
+                                          UBaseType_t uxMemoryCaps);
+void vRingbufferDelete(RingbufHandle_t xRingbuffer);
+void vRingbufferDeleteWithCaps(RingbufHandle_t xRingbuffer);
+BaseType_t xRingbufferSend(RingbufHandle_t xRingbuffer, const void *pvItem, size_t xItemSize,
+                           TickType_t xTicksToWait);
+BaseType_t xRingbufferSendFromISR(RingbufHandle_t xRingbuffer, const void *pvItem, size_t xItemSize,
+                                  BaseType_t *pxHigherPriorityTaskWoken);
+/* The item stays in the buffer until it is returned. */
+void *xRingbufferReceive(RingbufHandle_t xRingbuffer, size_t *pxItemSize, TickType_t xTicksToWait);
+void *xRingbufferReceiveFromISR(RingbufHandle_t xRingbuffer, size_t *pxItemSize);
+void *xRingbufferReceiveUpTo(RingbufHandle_t xRingbuffer, size_t *pxItemSize, TickType_t xTicksToWait,
+                             size_t xMaxSize);
+void vRingbufferReturnItem(RingbufHandle_t xRingbuffer, void *pvItem);
+void vRingbufferReturnItemFromISR(RingbufHandle_t xRingbuffer, void *pvItem,
+                                  BaseType_t *pxHigherPriorityTaskWoken);
+size_t xRingbufferGetMaxItemSize(RingbufHandle_t xRingbuffer);
+size_t xRingbufferGetCurFreeSize(RingbufHandle_t xRingbuffer);
+void vRingbufferGetInfo(RingbufHandle_t xRingbuffer, UBaseType_t *uxFree, UBaseType_t *uxRead,
+                        UBaseType_t *uxWrite, UBaseType_t *uxAcquire, UBaseType_t *uxItemsWaiting);
+
+#ifdef __cplusplus
+}
+#endif

@@ -1,0 +1,39 @@
+/*
+ * The console and the heap as components reach them through the C library's names: see native_stdio.h, which
+ * maps the names. stdout and stderr are the modelled console; other files are the host's.
+ */
+#pragma once
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+void *native_malloc(size_t size);
+void *native_calloc(size_t n, size_t size);
+void *native_realloc(void *ptr, size_t size);
+void native_free(void *ptr);
+char *native_strdup(const char *s);
+
+int native_printf(const char *format, ...) __attribute__((format(printf, 1, 2)));
+int native_vprintf(const char *format, va_list args) __attribute__((format(printf, 1, 0)));
+int native_fprintf(FILE *stream, const char *format, ...) __attribute__((format(printf, 2, 3)));
+int native_vfprintf(FILE *stream, const char *format, va_list args) __attribute__((format(printf, 2, 0)));
+int native_puts(const char *s);
+int native_fputs(const char *s, FILE *stream);
+int native_fputc(int c, FILE *stream);
+size_t native_fwrite(const void *ptr, size_t size, size_t n, FILE *stream);
+int native_fflush(FILE *stream);
+int native_setvbuf(FILE *stream, char *buf, int mode, size_t size);
+void native_flockfile(FILE *stream);
+int native_ftrylockfile(FILE *stream);
+void native_funlockfile(FILE *stream);
+int native_fileno(FILE *stream);
+int native_fsync(int fd);
+void native_abort(void) __attribute__((__noreturn__));
+
+#ifdef __cplusplus
+}
+#endif

@@ -1,0 +1,102 @@
+/* esp_err: names of error codes, and ESP_ERROR_CHECK's end. */
+#include "native.h"
+
+#include <stdio.h>
+#include "esp_err.h"
+#include "esp_flash.h"
+#include "esp_rom_sys.h"
+#include "nvs.h"
+
+#define NAMED(code) \
+    {               \
+        code, #code \
+    }
+
+static const struct {
+    esp_err_t code;
+    const char *name;
+} s_names[] = {
+    NAMED(ESP_FAIL),
+    NAMED(ESP_OK),
+    NAMED(ESP_ERR_NO_MEM),
+    NAMED(ESP_ERR_INVALID_ARG),
+    NAMED(ESP_ERR_INVALID_STATE),
+    NAMED(ESP_ERR_INVALID_SIZE),
+    NAMED(ESP_ERR_NOT_FOUND),
+    NAMED(ESP_ERR_NOT_SUPPORTED),
+    NAMED(ESP_ERR_TIMEOUT),
+    NAMED(ESP_ERR_INVALID_RESPONSE),
+    NAMED(ESP_ERR_INVALID_CRC),
+    NAMED(ESP_ERR_INVALID_VERSION),
+    NAMED(ESP_ERR_INVALID_MAC),
+    NAMED(ESP_ERR_NOT_FINISHED),
+    NAMED(ESP_ERR_NOT_ALLOWED),
+    NAMED(ESP_ERR_NVS_BASE),
+    NAMED(ESP_ERR_NVS_NOT_INITIALIZED),
+    NAMED(ESP_ERR_NVS_NOT_FOUND),
+    NAMED(ESP_ERR_NVS_TYPE_MISMATCH),
+    NAMED(ESP_ERR_NVS_READ_ONLY),
+    NAMED(ESP_ERR_NVS_NOT_ENOUGH_SPACE),
+    NAMED(ESP_ERR_NVS_INVALID_NAME),
+    NAMED(ESP_ERR_NVS_INVALID_HANDLE),
+    NAMED(ESP_ERR_NVS_REMOVE_FAILED),
+    NAMED(ESP_ERR_NVS_KEY_TOO_LONG),
+    NAMED(ESP_ERR_NVS_PAGE_FULL),
+    NAMED(ESP_ERR_NVS_INVALID_STATE),
+    NAMED(ESP_ERR_NVS_INVALID_LENGTH),
+    NAMED(ESP_ERR_NVS_NO_FREE_PAGES),
+    NAMED(ESP_ERR_NVS_VALUE_TOO_LONG),
+    NAMED(ESP_ERR_NVS_PART_NOT_FOUND),
+    NAMED(ESP_ERR_NVS_NEW_VERSION_FOUND),
+    NAMED(ESP_ERR_WIFI_BASE),
+    NAMED(ESP_ERR_MESH_BASE),
+    NAMED(ESP_ERR_FLASH_BASE),
+    NAMED(ESP_ERR_FLASH_OP_FAIL),
+    NAMED(ESP_ERR_FLASH_OP_TIMEOUT),
+    NAMED(ESP_ERR_HW_CRYPTO_BASE),
+    NAMED(ESP_ERR_MEMPROT_BASE),
+};
+
+const char *esp_err_to_name(esp_err_t code)
+{
+    for (size_t i = 0; i < sizeof s_names / sizeof s_names[0]; i++) {
+        if (s_names[i].code == code) {
+            return s_names[i].name;
+        }
+    }
+    return "UNKNOWN ERROR";
+}
+
+const char *esp_err_to_name_r(esp_err_t code, char *buf, size_t buflen)
+{
+    for (size_t i = 0; i < sizeof s_names / sizeof s_names[0]; i++) {
+        if (s_names[i].code == code) {
+            snprintf(buf, buflen, "%s", s_names[i].name);
+            return buf;
+        }
+    }
+    snprintf(buf, buflen, "UNKNOWN ERROR 0x%x(%d)", (unsigned)code, code);
+    return buf;
+}
+
+static void report(const char *message, esp_err_t rc, const char *file, int line, const char *function,
+                   const char *expression)
+{
+    esp_rom_printf("%s failed: esp_err_t 0x%x", message, (unsigned)rc);
+    esp_rom_printf(" (%s)", esp_err_to_name(rc));
+    esp_rom_printf(" at %p\n", __builtin_return_address(0));
+    esp_rom_printf("file: \"%s\" line %d\nfunc: %s\nexpression: %s\n", file, line, function, expression);
+}
+
+void _esp_error_check_failed(esp_err_t rc, const char *file, int line, const char *function,
+                             const char *expression)
+{
+    report("ESP_ERROR_CHECK", rc, file, line, function, expression);
+    native_panic("abort() was called at PC 0x00000000 on core 0", ESP_RST_PANIC);
+}
+
+void _esp_error_check_failed_without_abort(esp_err_t rc, const char *file, int line, const char *function,
+                                           const char *expression)
+{
+    report("ESP_ERROR_CHECK_WITHOUT_ABORT", rc, file, line, function, expression);
+}

@@ -1,0 +1,54 @@
+/* Newlib's locks: a FreeRTOS mutex each, allocated at its first use. */
+#include "native.h"
+
+#include "freertos/semphr.h"
+
+void native_lock_ensure(native_lock_t *lock)
+{
+    if (lock->mutex != NULL || !native_scheduler_running()) {
+        return;
+    }
+    if (lock->precharged) {
+        lock->mutex = native_mutex_uncharged(lock->recursive);
+    } else {
+        lock->mutex = lock->recursive ? xSemaphoreCreateRecursiveMutex() : xSemaphoreCreateMutex();
+        if (lock->mutex == NULL) {
+            native_panic("abort() was called: no memory for a lock", ESP_RST_PANIC);
+        }
+    }
+}
+
+void native_lock_acquire(native_lock_t *lock)
+{
+    native_lock_ensure(lock);
+    if (lock->mutex == NULL || native_in_isr()) {
+        return; // before the scheduler runs nothing competes
+    }
+    if (lock->recursive) {
+        xSemaphoreTakeRecursive(lock->mutex, portMAX_DELAY);
+    } else {
+        xSemaphoreTake(lock->mutex, portMAX_DELAY);
+    }
+}
+
+bool native_lock_try_acquire(native_lock_t *lock)
+{
+    native_lock_ensure(lock);
+    if (lock->mutex == NULL || native_in_isr()) {
+        return true;
+    }
+    return (lock->recursive ? xSemaphoreTakeRecursive(lock->mutex, 0) : xSemaphoreTake(lock->mutex, 0)) ==
+           pdTRUE;
+}
+
+void native_lock_release(native_lock_t *lock)
+{
+    if (lock->mutex == NULL || native_in_isr()) {
+        return;
+    }
+    if (lock->recursive) {
+        xSemaphoreGiveRecursive(lock->mutex);
+    } else {
+        xSemaphoreGive(lock->mutex);
+    }
+}

@@ -1,0 +1,172 @@
+/*
+ * From the process's start to app_main(): the heap as ESP-IDF leaves it, the app's start log in its shape,
+ * the tasks. ROM and second-stage bootloader are the board's.
+ */
+#include "native.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include "esp_app_desc.h"
+#include "esp_log.h"
+#include "esp_rom_sys.h"
+#include "esp_task.h"
+#include "heap_caps_native.h"
+
+#define MAIN_TASK_STARTUP                                                                                \
+    "main task"                     /* name of the startup line that holds the main task's stack and TCB \
+                                     */
+#define PSRAM_TEST_US_PER_MB 197000 /* recorded start logs: 0.79 s for 4 MB */
+
+extern void app_main(void);
+
+/* A line of the start log; the steps in between take the time they take on the chip. */
+static void step(uint64_t us)
+{
+    native_consume_us(us);
+}
+
+static const char *type_name(heap_type_t type)
+{
+    switch (type) {
+    case HEAP_TYPE_DRAM: return "DRAM";
+    case HEAP_TYPE_DIRAM: return "D/IRAM";
+    case HEAP_TYPE_IRAM: return "IRAM";
+    default: return NULL;
+    }
+}
+
+typedef struct {
+    uint32_t start;
+    uint32_t length;
+    const char *type;
+} region_t;
+
+static void log_heaps(void)
+{
+    ESP_EARLY_LOGI("heap_init", "Initializing. RAM available for dynamic allocation:");
+    region_t regions[HEAP_MAX_HEAPS];
+    size_t count = 0;
+    for (uint32_t i = 0; i < heap_system_count(g_native_params.heap); i++) {
+        heap_description_t heap;
+        heap_figures_t figures;
+        if (!heap_system_describe(g_native_params.heap, i, &heap, &figures) || type_name(heap.type) == NULL) {
+            continue;
+        }
+        size_t at = count++;
+        for (; at > 0 && regions[at - 1].start > heap.start; at--) { // by address
+            regions[at] = regions[at - 1];
+        }
+        regions[at] = (region_t){heap.start, heap.length, type_name(heap.type)};
+    }
+    for (size_t i = 0; i < count; i++) {
+        ESP_EARLY_LOGI("heap_init", "At %08" PRIX32 " len %08" PRIX32 " (%" PRIu32 " KiB): %s",
+                       regions[i].start, regions[i].length, regions[i].length / 1024, regions[i].type);
+    }
+}
+
+static void log_psram_found(void)
+{
+    uint32_t megabytes = g_native_params.psram_bytes / (1024 * 1024);
+#if CONFIG_SPIRAM
+    ESP_EARLY_LOGI("quad_psram", "This chip is ESP32-D0WD");
+    step(8000);
+    if (megabytes == 0) {
+        ESP_EARLY_LOGE("quad_psram",
+                       "PSRAM ID read error: 0x00000000, PSRAM chip not found or not supported");
+#if CONFIG_SPIRAM_IGNORE_NOTFOUND
+        ESP_EARLY_LOGI("cpu_start", "Failed to init external RAM; continuing without it.");
+#else
+        ESP_DRAM_LOGE("cpu_start", "Failed to init external RAM!");
+        native_panic("abort() was called at PC 0x00000000 on core 0", ESP_RST_PANIC);
+#endif
+        return;
+    }
+    ESP_EARLY_LOGI("esp_psram", "Found %" PRIu32 "MB PSRAM device", megabytes);
+    ESP_EARLY_LOGI("esp_psram", "Speed: 40MHz");
+    ESP_EARLY_LOGI("esp_psram", "PSRAM initialized, cache is in low/high (2-core) mode.");
+#else
+    (void)megabytes;
+#endif
+}
+
+static void log_start(void)
+{
+    const esp_app_desc_t *app = esp_app_get_description();
+    uint32_t psram_mb = g_native_params.psram_bytes / (1024 * 1024);
+    uint32_t revision = g_native_params.chip_revision;
+    log_psram_found();
+    step(8000);
+    ESP_EARLY_LOGI("cpu_start", "Multicore app");
+    step(psram_mb * PSRAM_TEST_US_PER_MB);
+    ESP_EARLY_LOGI("cpu_start", "GPIO 3 and 1 are used as console UART I/O pins");
+    ESP_EARLY_LOGI("cpu_start", "Pro cpu start user code");
+    ESP_EARLY_LOGI("cpu_start", "cpu freq: %d Hz", CONFIG_ESP_DEFAULT_CPU_FREQ_MHZ * 1000000);
+    ESP_EARLY_LOGI("app_init", "Application information:");
+    ESP_EARLY_LOGI("app_init", "Project name:     %s", app->project_name);
+    ESP_EARLY_LOGI("app_init", "App version:      %s", app->version);
+    ESP_EARLY_LOGI("app_init", "Compile time:     %s %s", app->date, app->time);
+    ESP_EARLY_LOGI("app_init", "ELF file SHA256:  %s...", esp_app_get_elf_sha256_str());
+    ESP_EARLY_LOGI("app_init", "ESP-IDF:          %s", app->idf_ver);
+    ESP_EARLY_LOGI("efuse_init", "Min chip rev:     v0.0");
+    ESP_EARLY_LOGI("efuse_init", "Max chip rev:     v3.99 ");
+    ESP_EARLY_LOGI("efuse_init", "Chip rev:         v%" PRIu32 ".%" PRIu32, revision / 100, revision % 100);
+    log_heaps();
+    if (psram_mb > 0) {
+        step(13000);
+        ESP_EARLY_LOGI("esp_psram", "Adding pool of %" PRIu32 "K of PSRAM memory to heap allocator",
+                       psram_mb * 1024);
+    }
+    step(60000);
+    ESP_EARLY_LOGI("spi_flash", "detected chip: gd");
+    ESP_EARLY_LOGI("spi_flash", "flash io: dio");
+    step(20000);
+}
+
+static bool has_pool(void)
+{
+    for (uint32_t i = 0; i < heap_system_count(g_native_params.heap); i++) {
+        heap_description_t heap;
+        heap_figures_t figures;
+        if (heap_system_describe(g_native_params.heap, i, &heap, &figures) &&
+            (heap.type == HEAP_TYPE_POOL || heap.type == HEAP_TYPE_POOL_V542)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void main_task(void *argument)
+{
+    (void)argument;
+    ESP_LOGI("main_task", "Started on CPU%d", 0);
+    step(10000);
+    if (has_pool()) {
+        ESP_LOGI("esp_psram", "Reserving pool of 32K of internal memory for DMA/internal allocations");
+    }
+    ESP_LOGI("main_task", "Calling app_main()");
+    app_main();
+    ESP_LOGI("main_task", "Returned from app_main()");
+    vTaskDelete(NULL);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc != 2) {
+        fprintf(stderr, "usage: %s PARAMS-FILE  (started by the virtual board; fd 0 and 1 are its UART 0)\n",
+                argv[0]);
+        return 2;
+    }
+    native_params_load(argv[1]);
+    native_flash_init();
+    native_rtc_init();
+    native_random_init();
+    heap_caps_native_init(g_native_params.heap);
+    native_panic_init();
+    native_clock_init(g_native_params.start_us);
+    native_uart_init();
+    native_system_init();
+    log_start();
+    native_scheduler_start(main_task, heap_system_boot_block(g_native_params.heap, MAIN_TASK_STARTUP, 0),
+                           heap_system_boot_block(g_native_params.heap, MAIN_TASK_STARTUP, 1));
+}

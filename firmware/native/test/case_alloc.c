@@ -1,0 +1,198 @@
+/* What kernel objects take of the heap: each step prints the blocks that are new and those that are gone, as
+ * recorded. */
+#include <string.h>
+#include "driver/uart.h"
+#include "driver/uart_vfs.h"
+#include "esp_heap_caps.h"
+#include "esp_timer.h"
+#include "freertos/FreeRTOS.h"
+#include "freertos/event_groups.h"
+#include "freertos/queue.h"
+#include "freertos/ringbuf.h"
+#include "freertos/semphr.h"
+#include "freertos/stream_buffer.h"
+#include "freertos/task.h"
+#include "freertos/timers.h"
+#include "nvs_flash.h"
+#include "runtime_test.h"
+
+#define BLOCKS_MAX 512
+
+typedef struct {
+    void *ptr;
+    size_t size;
+} block_t;
+
+typedef struct {
+    block_t block[BLOCKS_MAX];
+    int count;
+} picture_t;
+
+static picture_t s_before;
+static picture_t s_after;
+
+static bool collect(walker_heap_into_t heap, walker_block_info_t block, void *context)
+{
+    (void)heap;
+    picture_t *picture = context;
+    if (block.used && picture->count < BLOCKS_MAX) {
+        picture->block[picture->count++] = (block_t){block.ptr, block.size};
+    }
+    return true;
+}
+
+static void begin(void)
+{
+    s_before.count = 0;
+    heap_caps_walk_all(collect, &s_before);
+}
+
+static void print_missing(const picture_t *from, const picture_t *in)
+{
+    const char *separator = "";
+    for (int i = 0; i < from->count; i++) {
+        bool there = false;
+        for (int j = 0; j < in->count; j++) {
+            there |= from->block[i].ptr == in->block[j].ptr && from->block[i].size == in->block[j].size;
+        }
+        if (!there) {
+            bool psram =
+                (uintptr_t)from->block[i].ptr >= 0x3F800000 && (uintptr_t)from->block[i].ptr < 0x3FC00000;
+            printf("%s[%u,\"%s\"]", separator, (unsigned)from->block[i].size, psram ? "PSRAM" : "internal");
+            separator = ",";
+        }
+    }
+}
+
+static void end(const char *what)
+{
+    s_after.count = 0;
+    heap_caps_walk_all(collect, &s_after);
+    printf("{\"what\":\"%s\",\"new\":[", what);
+    print_missing(&s_after, &s_before);
+    printf("],\"gone\":[");
+    print_missing(&s_before, &s_after);
+    printf("]}\n");
+}
+
+#define STEP(what, ...) \
+    do {                \
+        begin();        \
+        __VA_ARGS__;    \
+        end(what);      \
+    } while (0)
+
+static void sleeper(void *unused)
+{
+    (void)unused;
+    while (true) {
+        vTaskDelay(portMAX_DELAY);
+    }
+}
+
+static void nothing(void *unused)
+{
+    (void)unused;
+}
+
+static void no_timer(TimerHandle_t timer)
+{
+    (void)timer;
+}
+
+static void case_allocations(void)
+{
+    TaskHandle_t task;
+    esp_timer_handle_t timer;
+    const esp_timer_create_args_t args = {.callback = nothing};
+    void *block;
+    STEP("nothing", (void)0);
+    STEP("xTaskCreate(2048)", xTaskCreate(sleeper, "t", 2048, NULL, 1, &task));
+    STEP("vTaskDelete", vTaskDelete(task));
+    STEP("xTaskCreatePinnedToCore(8192)", xTaskCreatePinnedToCore(sleeper, "t", 8192, NULL, 1, &task, 1));
+    STEP("vTaskDelete", vTaskDelete(task));
+    STEP("xQueueCreate(16,24)", xQueueCreate(16, 24));
+    STEP("xQueueCreate(8,4)", xQueueCreate(8, 4));
+    STEP("xSemaphoreCreateMutex", xSemaphoreCreateMutex());
+    STEP("xSemaphoreCreateBinary", xSemaphoreCreateBinary());
+    STEP("xSemaphoreCreateRecursiveMutex", xSemaphoreCreateRecursiveMutex());
+    STEP("xEventGroupCreate", xEventGroupCreate());
+    STEP("xStreamBufferCreate(1024,1)", xStreamBufferCreate(1024, 1));
+    STEP("xRingbufferCreate(1024,BYTEBUF)", xRingbufferCreate(1024, RINGBUF_TYPE_BYTEBUF));
+    STEP("xRingbufferCreateWithCaps(65536,BYTEBUF,SPIRAM)",
+         xRingbufferCreateWithCaps(65536, RINGBUF_TYPE_BYTEBUF, MALLOC_CAP_SPIRAM));
+    STEP("esp_timer_create", esp_timer_create(&args, &timer));
+    STEP("esp_timer_start_periodic", esp_timer_start_periodic(timer, 1000000));
+    STEP("xTimerCreate", xTimerCreate("t", 100, pdTRUE, NULL, no_timer));
+    STEP("nvs_flash_init (first, empty partition)", nvs_flash_init());
+    STEP("heap_caps_malloc(4096,DMA)", heap_caps_malloc(4096, MALLOC_CAP_DMA));
+    STEP("malloc+free 32768 DMA", block = heap_caps_malloc(32768, MALLOC_CAP_DMA); heap_caps_free(block));
+    STEP("uart_driver_install(0,256,4096,0)", uart_driver_install(UART_NUM_0, 256, 4096, 0, NULL, 0));
+    STEP("uart delete + install(0,1024,4096,16)", uart_driver_delete(UART_NUM_0);
+         uart_driver_install(UART_NUM_0, 1024, 4096, 16, NULL, 0));
+    STEP("uart_vfs_dev_use_driver", uart_vfs_dev_use_driver(UART_NUM_0));
+}
+
+/* Every object made and unmade gives back what it took, whatever way it was made. */
+static void case_give_back(void)
+{
+    nvs_flash_init();
+    printf("free %u\n", (unsigned)heap_caps_get_free_size(MALLOC_CAP_DEFAULT));
+    for (int i = 0; i < 50; i++) {
+        vQueueDelete(xQueueCreate(3, 5));
+        vQueueDeleteWithCaps(xQueueCreateWithCaps(3, 5, MALLOC_CAP_SPIRAM));
+        vSemaphoreDelete(xSemaphoreCreateMutex());
+        vSemaphoreDeleteWithCaps(xSemaphoreCreateRecursiveMutexWithCaps(MALLOC_CAP_SPIRAM));
+        vEventGroupDelete(xEventGroupCreate());
+        vStreamBufferDelete(xStreamBufferCreate(100, 1));
+        vStreamBufferDeleteWithCaps(xStreamBufferCreateWithCaps(65536, 1, MALLOC_CAP_SPIRAM));
+        vRingbufferDelete(xRingbufferCreate(100, RINGBUF_TYPE_NOSPLIT));
+        vRingbufferDeleteWithCaps(xRingbufferCreateWithCaps(100, RINGBUF_TYPE_BYTEBUF, MALLOC_CAP_SPIRAM));
+        xTimerDelete(xTimerCreate("t", 1, pdFALSE, NULL, no_timer), 0);
+        nvs_handle_t handle;
+        nvs_open("n", NVS_READWRITE, &handle);
+        nvs_close(handle);
+        vTaskDelay(1);
+        if (i == 0 || i == 49) {
+            printf("free %u\n", (unsigned)heap_caps_get_free_size(MALLOC_CAP_DEFAULT));
+        }
+    }
+}
+
+static void case_no_memory(void)
+{
+    while (heap_caps_malloc(1024, MALLOC_CAP_INTERNAL | MALLOC_CAP_8BIT) != NULL) {
+    }
+    while (heap_caps_malloc(16, MALLOC_CAP_INTERNAL | MALLOC_CAP_8BIT) != NULL) {
+    }
+    TaskHandle_t task = NULL;
+    CHECK_EQUAL(xTaskCreate(sleeper, "t", 2048, NULL, 1, &task), errCOULD_NOT_ALLOCATE_REQUIRED_MEMORY);
+    CHECK(task == NULL);
+    CHECK(xQueueCreate(1, 4) == NULL);
+    CHECK(xSemaphoreCreateMutex() == NULL);
+    CHECK(xEventGroupCreate() == NULL);
+    CHECK(xStreamBufferCreate(100, 1) == NULL);
+    esp_timer_handle_t timer;
+    const esp_timer_create_args_t args = {.callback = nothing};
+    CHECK_EQUAL(esp_timer_create(&args, &timer), ESP_ERR_NO_MEM);
+}
+
+static void case_boot_figures(void)
+{
+    printf("dma %u\n", (unsigned)heap_caps_get_free_size(MALLOC_CAP_DMA));
+    printf("internal %u\n", (unsigned)heap_caps_get_free_size(MALLOC_CAP_INTERNAL));
+    printf("psram %u\n", (unsigned)heap_caps_get_free_size(MALLOC_CAP_SPIRAM));
+    printf("largest %u\n", (unsigned)heap_caps_get_largest_free_block(MALLOC_CAP_DMA));
+    char *block = malloc(100);
+    printf("malloc %d\n", (uintptr_t)block >= 0x3FFAE000 && (uintptr_t)block < 0x40000000);
+    memset(block, 1, 100);
+    free(block);
+}
+
+const test_case_t g_alloc_cases[] = {
+    {"allocations", case_allocations},
+    {"give_back", case_give_back},
+    {"no_memory", case_no_memory},
+    {"boot_figures", case_boot_figures},
+    {NULL, NULL},
+};

@@ -1,0 +1,205 @@
+/* The console and UART 0 in virtual time. */
+#include <inttypes.h>
+#include <string.h>
+#include "driver/uart.h"
+#include "driver/uart_vfs.h"
+#include "esp_log.h"
+#include "esp_rom_sys.h"
+#include "esp_timer.h"
+#include "freertos/FreeRTOS.h"
+#include "freertos/queue.h"
+#include "freertos/task.h"
+#include "runtime_test.h"
+
+#define TAG "uart_case"
+
+static void print_line_of(int length)
+{
+    char line[600];
+    memset(line, '.', sizeof line);
+    line[length - 1] = '\n';
+    line[length] = '\0';
+    fputs(line, stdout);
+}
+
+static int64_t time_of(void (*write)(int), int length)
+{
+    vTaskDelay(pdMS_TO_TICKS(200)); // the line is empty
+    int64_t begin = esp_timer_get_time();
+    write(length);
+    return esp_timer_get_time() - begin;
+}
+
+static void write_bytes_of(int length)
+{
+    char data[600];
+    memset(data, '+', sizeof data);
+    data[length - 1] = '\n';
+    uart_write_bytes(UART_NUM_0, data, (size_t)length);
+}
+
+static void install(int queue_size, QueueHandle_t *queue)
+{
+    CHECK_EQUAL(uart_driver_install(UART_NUM_0, 256, 4096, queue_size, queue, 0), ESP_OK);
+    CHECK_EQUAL(uart_driver_install(UART_NUM_0, 256, 4096, queue_size, queue, 0), ESP_FAIL);
+    uart_vfs_dev_use_driver(UART_NUM_0);
+}
+
+/* How long a writer is held, by length; the test knows what a 115200 baud line needs. */
+static void case_blocking(void)
+{
+    int64_t polling_short = time_of(print_line_of, 100);
+    int64_t polling_long = time_of(print_line_of, 500);
+    CHECK_EQUAL(uart_driver_install(UART_NUM_0, 128, 4096, 0, NULL, 0), ESP_FAIL);
+    install(0, NULL);
+    int64_t stdio_short = time_of(print_line_of, 100);
+    int64_t stdio_long = time_of(print_line_of, 500);
+    int64_t bytes_long = time_of(write_bytes_of, 500);
+    vTaskDelay(pdMS_TO_TICKS(200));
+    write_bytes_of(500);
+    int64_t begin = esp_timer_get_time();
+    CHECK_EQUAL(uart_wait_tx_done(UART_NUM_0, pdMS_TO_TICKS(10)), ESP_ERR_TIMEOUT);
+    CHECK_EQUAL(uart_wait_tx_done(UART_NUM_0, portMAX_DELAY), ESP_OK);
+    int64_t drained = esp_timer_get_time() - begin;
+    uint32_t baud = 0;
+    uart_get_baudrate(UART_NUM_0, &baud);
+    printf("baud %" PRIu32 "\n", baud);
+    printf("polling_short %" PRId64 "\n", polling_short);
+    printf("polling_long %" PRId64 "\n", polling_long);
+    printf("stdio_short %" PRId64 "\n", stdio_short);
+    printf("stdio_long %" PRId64 "\n", stdio_long);
+    printf("bytes_long %" PRId64 "\n", bytes_long);
+    printf("drained %" PRId64 "\n", drained);
+}
+
+/* A box of lines from a low task, lines from three tasks above it. */
+static volatile bool s_stop;
+
+static void logger(void *name)
+{
+    while (!s_stop) {
+        ESP_LOGI((const char *)name, "a line of another task, of some length, so that it takes its time");
+        vTaskDelay(40); // about half of what the line carries
+    }
+    vTaskDelete(NULL);
+}
+
+static void box(bool locked)
+{
+    install(0, NULL);
+    static const char *const s_names[] = {"log0", "log1", "log2"};
+    for (int i = 0; i < 3; i++) {
+        xTaskCreate(logger, s_names[i], 3072, (void *)s_names[i], 3, NULL);
+    }
+    vTaskDelay(10);
+    if (locked) {
+        flockfile(stdout);
+    }
+    for (int i = 0; i < 25; i++) {
+        printf(
+            "box line %02d of 25, with a border that is as long as the real one is .....................\n",
+            i);
+    }
+    if (locked) {
+        funlockfile(stdout);
+    }
+    s_stop = true;
+    vTaskDelay(pdMS_TO_TICKS(500));
+}
+
+static void case_box_unlocked(void)
+{
+    box(false);
+}
+
+static void case_box_locked(void)
+{
+    box(true);
+}
+
+/* Answers each line with its length and the board's time. */
+static void case_echo(void)
+{
+    QueueHandle_t queue;
+    install(16, &queue);
+    printf("ready\n");
+    char line[128];
+    size_t length = 0;
+    while (true) {
+        char c;
+        if (uart_read_bytes(UART_NUM_0, &c, 1, portMAX_DELAY) != 1) {
+            continue;
+        }
+        if (c != '\n') {
+            line[length++ % sizeof line] = c;
+            continue;
+        }
+        printf("got %u '%.*s' random %08" PRIx32 "\n", (unsigned)length, (int)length, line,
+               esp_log_timestamp());
+        if (length == 4 && memcmp(line, "quit", 4) == 0) {
+            return;
+        }
+        length = 0;
+    }
+}
+
+static void case_read_timeout(void)
+{
+    install(0, NULL);
+    char data[8];
+    TickType_t before = xTaskGetTickCount();
+    CHECK_EQUAL(uart_read_bytes(UART_NUM_0, data, sizeof data, 20), 0);
+    CHECK_EQUAL(xTaskGetTickCount() - before, 20);
+    size_t length = 1;
+    CHECK_EQUAL(uart_get_buffered_data_len(UART_NUM_0, &length), ESP_OK);
+    CHECK_EQUAL(length, 0);
+    CHECK_EQUAL(uart_flush_input(UART_NUM_0), ESP_OK);
+    CHECK_EQUAL(uart_write_bytes(UART_NUM_1, data, 1), -1);
+}
+
+/* A run with everything that could depend on the host: tasks, timers, output that blocks. */
+static void talker(void *name)
+{
+    for (int i = 0; i < 40; i++) {
+        printf("%s %d at %" PRId64 "\n", (const char *)name, i, esp_timer_get_time());
+        vTaskDelay(1 + (TickType_t)(i * 7 + (int)((const char *)name)[0]) % 5);
+    }
+    vTaskDelete(NULL);
+}
+
+static void case_busy_run(void)
+{
+    install(0, NULL);
+    static const char *const s_names[] = {"a", "b", "c", "d"};
+    for (int i = 0; i < 4; i++) {
+        xTaskCreate(talker, s_names[i], 3072, (void *)s_names[i], 2 + (UBaseType_t)i % 2, NULL);
+    }
+    vTaskDelay(pdMS_TO_TICKS(2000));
+}
+
+static void case_log(void)
+{
+    ESP_LOGE(TAG, "error %d", 1);
+    ESP_LOGI(TAG, "info");
+    ESP_LOGD(TAG, "debug");
+    esp_log_level_set(TAG, ESP_LOG_ERROR);
+    ESP_LOGW(TAG, "hidden");
+    CHECK_EQUAL(esp_log_level_get(TAG), ESP_LOG_ERROR);
+    esp_log_level_set("*", ESP_LOG_INFO);
+    ESP_LOGW(TAG, "shown");
+    ESP_EARLY_LOGI(TAG, "early");
+    printf("no newline");
+    fflush(stdout);
+    puts("");
+}
+
+const test_case_t g_uart_cases[] = {
+    {"blocking", case_blocking},
+    {"box_unlocked", case_box_unlocked},
+    {"box_locked", case_box_locked},
+    {"echo", case_echo},
+    {"read_timeout", case_read_timeout},
+    {"busy_run", case_busy_run},
+    {"log", case_log},
+    {NULL, NULL},
+};

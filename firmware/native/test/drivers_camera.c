@@ -1,0 +1,137 @@
+/* The camera controller on the modelled sensor and driver. */
+#include "camera_controller.h"
+#include "drivers_test.h"
+#include "driver/gpio.h"
+#include "esp_camera.h"
+#include "esp_heap_caps.h"
+#include "esp_timer.h"
+#include "freertos/FreeRTOS.h"
+#include "freertos/task.h"
+
+static void case_camera_memory(void)
+{
+    heaps_t first = heaps_now();
+    CHECK_EQUAL(camera_controller_init(), ESP_OK);
+    test_note("CAMERA first %d\n", (int)(first.internal_free - heaps_now().internal_free));
+    CHECK_EQUAL(camera_controller_deinit(), ESP_OK);
+    heaps_t before = heaps_now();
+    test_note("CAMERA kept %d\n", (int)(first.internal_free - before.internal_free));
+    CHECK_EQUAL(camera_controller_init(), ESP_OK);
+    heaps_t held = heaps_now();
+    test_note("CAMERA internal %d\n", (int)(before.internal_free - held.internal_free));
+    test_note("CAMERA psram %d\n", (int)(before.psram_free - held.psram_free));
+    CHECK_EQUAL(camera_controller_deinit(), ESP_OK);
+    check_heaps("camera given back", before, heaps_now());
+    for (int i = 0; i < 5; i++) {
+        CHECK_EQUAL(camera_controller_init(), ESP_OK);
+        CHECK_EQUAL(camera_controller_deinit(), ESP_OK);
+        check_heaps("camera cycle", before, heaps_now());
+    }
+}
+
+static void case_camera_capture(void)
+{
+    camera_frame_info_t frame = {.bytes = 77};
+    CHECK_EQUAL(camera_controller_capture(&frame), ESP_ERR_INVALID_STATE);
+    CHECK_EQUAL(camera_controller_deinit(), ESP_ERR_INVALID_STATE);
+    CHECK_EQUAL(camera_controller_init(), ESP_OK);
+    CHECK_EQUAL(camera_controller_init(), ESP_ERR_INVALID_STATE);
+    CHECK(camera_controller_is_initialized());
+    CHECK_EQUAL(camera_controller_capture(NULL), ESP_ERR_INVALID_ARG);
+    heaps_t before = heaps_now();
+    for (int i = 0; i < 5; i++) {
+        vTaskDelay(pdMS_TO_TICKS(i == 2 ? 3000 : 10)); // a frame waits that is 3 s old: it must not be taken
+        int64_t start = esp_timer_get_time();
+        CHECK_EQUAL(camera_controller_capture(&frame), ESP_OK);
+        CHECK_EQUAL(frame.width, 640);
+        CHECK_EQUAL(frame.height, 480);
+        CHECK(frame.bytes > 10000 && frame.bytes < 61440);
+        CHECK(frame.soi && frame.eoi);
+        CHECK(frame.duration_ms >= 66 && frame.duration_ms <= 210);
+        CHECK(elapsed_ms(start) >= frame.duration_ms);
+    }
+    check_heaps("captures", before, heaps_now());
+    size_t count = 0;
+    const size_t *blocks = camera_controller_blocks(&count);
+    CHECK_EQUAL(count, 2);
+    CHECK_EQUAL(blocks[0], 32768);
+    CHECK_EQUAL(blocks[1], 4096);
+    CHECK_EQUAL(camera_controller_psram_blocks(&count)[0], 61440);
+    CHECK_EQUAL(count, 1);
+    CHECK_EQUAL(camera_controller_deinit(), ESP_OK);
+    CHECK(!camera_controller_is_initialized());
+}
+
+static void case_camera_failures(void)
+{
+    CHECK_EQUAL(camera_controller_init(), ESP_OK);
+    CHECK_EQUAL(camera_controller_deinit(), ESP_OK);
+    uint32_t nth = 0;
+    bool failed;
+    do {
+        heaps_t before = heaps_now();
+        fail_allocation(++nth);
+        esp_err_t err = camera_controller_init();
+        failed = allocation_failed();
+        if (failed) {
+            CHECK_EQUAL(err, ESP_ERR_NO_MEM);
+            CHECK(!camera_controller_is_initialized());
+        } else {
+            CHECK_EQUAL(err, ESP_OK);
+            CHECK_EQUAL(camera_controller_deinit(), ESP_OK);
+        }
+        check_heaps("after the failure", before, heaps_now());
+    } while (failed && nth < 200);
+    test_note("CAMERA allocations %u\n", (unsigned)nth - 1);
+}
+
+/* Free memory in plenty, but no block of 32,768 bytes. */
+static void case_camera_no_block(void)
+{
+    CHECK_EQUAL(camera_controller_init(), ESP_OK);
+    CHECK_EQUAL(camera_controller_deinit(), ESP_OK);
+    take_blocks(MALLOC_CAP_DMA, 32768);
+    CHECK(heap_caps_get_free_size(MALLOC_CAP_DMA) > 50000);
+    heaps_t before = heaps_now();
+    CHECK_EQUAL(camera_controller_init(), ESP_ERR_NO_MEM);
+    check_heaps("refused", before, heaps_now());
+    give_blocks();
+    CHECK_EQUAL(camera_controller_init(), ESP_OK);
+    CHECK_EQUAL(camera_controller_deinit(), ESP_OK);
+}
+
+/* A used sensor is found again only after its power-down line was pulsed for long enough. */
+static void case_camera_pwdn(void)
+{
+    static const camera_config_t CONFIG = {
+        .pin_pwdn = -1,
+        .pixel_format = PIXFORMAT_JPEG,
+        .frame_size = FRAMESIZE_VGA,
+        .fb_count = 1,
+    };
+    CHECK_EQUAL(esp_camera_init(&CONFIG), ESP_OK);
+    CHECK_EQUAL(esp_camera_sensor_get()->id.PID, OV2640_PID);
+    CHECK_EQUAL(esp_camera_deinit(), ESP_OK);
+    heaps_t before = heaps_now();
+    CHECK_EQUAL(esp_camera_init(&CONFIG), ESP_ERR_NOT_SUPPORTED);
+    check_heaps("not detected", before, heaps_now());
+    const gpio_config_t line = {.pin_bit_mask = 1ULL << 32, .mode = GPIO_MODE_OUTPUT};
+    gpio_config(&line);
+    gpio_set_level(32, 1);
+    vTaskDelay(pdMS_TO_TICKS(10));
+    gpio_set_level(32, 0);
+    vTaskDelay(pdMS_TO_TICKS(10));
+    CHECK_EQUAL(esp_camera_init(&CONFIG), ESP_ERR_NOT_SUPPORTED);
+    CHECK_EQUAL(camera_controller_init(), ESP_OK);
+    CHECK_EQUAL(gpio_get_level(32), 0);
+    CHECK_EQUAL(camera_controller_deinit(), ESP_OK);
+    CHECK_EQUAL(gpio_get_level(32), 1);
+    CHECK_EQUAL(gpio_config(&(gpio_config_t){.pin_bit_mask = 1ULL << 34, .mode = GPIO_MODE_OUTPUT}),
+                ESP_ERR_INVALID_ARG);
+}
+
+const test_case_t g_camera_cases[] = {
+    {"camera_memory", case_camera_memory},     {"camera_capture", case_camera_capture},
+    {"camera_failures", case_camera_failures}, {"camera_no_block", case_camera_no_block},
+    {"camera_pwdn", case_camera_pwdn},         {NULL, NULL},
+};

@@ -1,0 +1,82 @@
+/* The drivers together: cycles, a board without PSRAM, the modelled network. */
+#include "audio_driver.h"
+#include "camera_controller.h"
+#include "drivers_test.h"
+#include "network_model.h"
+#include "stt_pipeline.h"
+#include "tts_decoder.h"
+
+#define CYCLES 50
+
+static void voice(void)
+{
+    CHECK_EQUAL(audio_driver_init(), ESP_OK);
+    CHECK_EQUAL(stt_pipeline_start(), ESP_OK);
+    CHECK_EQUAL(stt_pipeline_stop(), ESP_OK);
+    CHECK_EQUAL(audio_driver_deinit(), ESP_OK);
+}
+
+static void camera(void)
+{
+    camera_frame_info_t frame;
+    CHECK_EQUAL(camera_controller_init(), ESP_OK);
+    CHECK_EQUAL(camera_controller_capture(&frame), ESP_OK);
+    CHECK_EQUAL(camera_controller_deinit(), ESP_OK);
+}
+
+static void case_cycles(void)
+{
+    CHECK_EQUAL(network_model_start(), ESP_OK);
+    CHECK_EQUAL(stt_pipeline_prepare(), ESP_OK);
+    voice();
+    camera();
+    heaps_t before = heaps_now();
+    for (int i = 0; i < CYCLES; i++) {
+        voice();
+        camera();
+    }
+    check_heaps("cycles", before, heaps_now());
+}
+
+static void case_network(void)
+{
+    network_model_t taken;
+    network_model_get(&taken);
+    CHECK_EQUAL(taken.blocks, 0);
+    heaps_t before = heaps_now();
+    CHECK_EQUAL(network_model_start(), ESP_OK);
+    heaps_t after = heaps_now();
+    CHECK_EQUAL(network_model_start(), ESP_ERR_INVALID_STATE);
+    check_heaps("second start", after, heaps_now());
+    network_model_get(&taken);
+    test_note("NETWORK internal %d\n", (int)(before.internal_free - after.internal_free));
+    test_note("NETWORK psram %d\n", (int)(before.psram_free - after.psram_free));
+    test_note("NETWORK largest_buffers %u\n", (unsigned)taken.blocks);
+    CHECK_EQUAL(taken.internal_bytes, before.internal_free - after.internal_free);
+    CHECK_EQUAL(taken.psram_bytes, before.psram_free - after.psram_free);
+    CHECK_EQUAL(taken.blocks, after.blocks - before.blocks);
+}
+
+/* Each refuses, says so, and keeps nothing. */
+static void case_no_psram(void)
+{
+    CHECK_EQUAL(camera_controller_init(), ESP_ERR_NO_MEM);
+    CHECK_EQUAL(stt_pipeline_prepare(), ESP_ERR_NO_MEM);
+    CHECK_EQUAL(tts_decoder_open(0), ESP_ERR_NO_MEM);
+    CHECK_EQUAL(network_model_start(), ESP_ERR_NO_MEM);
+    CHECK_EQUAL(audio_driver_init(), ESP_OK);
+    CHECK_EQUAL(stt_pipeline_start(), ESP_ERR_INVALID_STATE);
+    CHECK_EQUAL(audio_driver_deinit(), ESP_OK);
+    heaps_t before = heaps_now();
+    CHECK_EQUAL(camera_controller_init(), ESP_ERR_NO_MEM);
+    CHECK_EQUAL(stt_pipeline_prepare(), ESP_ERR_NO_MEM);
+    CHECK_EQUAL(tts_decoder_open(0), ESP_ERR_NO_MEM);
+    check_heaps("refused", before, heaps_now());
+}
+
+const test_case_t g_memory_cases[] = {
+    {"cycles", case_cycles},
+    {"network", case_network},
+    {"no_psram", case_no_psram},
+    {NULL, NULL},
+};

@@ -1,0 +1,35 @@
+/* The drivers' test program: one case per start, named in the flash's last sector by the test that runs it.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "runtime_test.h"
+
+extern const test_case_t g_audio_cases[];
+extern const test_case_t g_camera_cases[];
+extern const test_case_t g_memory_cases[];
+extern const test_case_t g_tts_cases[];
+
+/* What the heaps hold: to be compared before and after. */
+typedef struct {
+    uint32_t internal_free;
+    uint32_t psram_free;
+    uint32_t blocks;
+} heaps_t;
+
+heaps_t heaps_now(void);
+/* Notes each difference. */
+void check_heaps(const char *what, heaps_t before, heaps_t after);
+
+/* The n-th allocation from now on fails, once; 0: none. The ones of all components and drivers count. */
+void fail_allocation(uint32_t nth);
+/* True if it has failed; disarms it. */
+bool allocation_failed(void);
+
+/* Takes all blocks of that memory that are as large as limit, so that none is left. */
+void take_blocks(uint32_t caps, uint32_t limit);
+void give_blocks(void);
+
+uint32_t elapsed_ms(int64_t since_us);

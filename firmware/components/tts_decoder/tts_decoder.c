@@ -4,13 +4,15 @@
 #include "tts_decoder.h"
 
 #include <inttypes.h>
-#include <string.h>
 
+#include "audio_driver.h"
+#include "audio_ring.h"
 #include "esp_check.h"
 #include "esp_heap_caps.h"
 #include "esp_log.h"
 #include "memory_manager.h"
 #include "tts_logic.h"
+#include "tts_playback.h"
 
 static const char *TAG = "TTS";
 
@@ -20,6 +22,7 @@ static const char *TAG = "TTS";
 
 static struct {
     uint8_t *buffer;
+    audio_ring_t ring; /* in buffer: write() fills it, playback empties it */
     uint32_t written;
     uint32_t stream_bytes;
 } s_stream;
@@ -69,6 +72,7 @@ esp_err_t tts_decoder_open(uint32_t stream_bytes)
         return ESP_ERR_NO_MEM;
     }
     s_stream.buffer = buffer;
+    audio_ring_init(&s_stream.ring, buffer, TTS_STREAM_BUFFER_SIZE);
     s_stream.written = 0;
     s_stream.stream_bytes = stream_bytes;
     ESP_LOGI(TAG,
@@ -82,16 +86,39 @@ esp_err_t tts_decoder_write(const void *data, size_t size)
 {
     ESP_RETURN_ON_FALSE(data != NULL && size > 0, ESP_ERR_INVALID_ARG, TAG, "nothing to write");
     ESP_RETURN_ON_FALSE(s_stream.buffer != NULL, ESP_ERR_INVALID_STATE, TAG, "no stream is open");
-    ESP_RETURN_ON_FALSE(tts_write_fits(s_stream.written, s_stream.stream_bytes, size), ESP_ERR_INVALID_SIZE,
-                        TAG, "no room for %u bytes behind %" PRIu32, (unsigned)size, s_stream.written);
-    memcpy(s_stream.buffer + s_stream.written, data, size);
+    uint32_t room = audio_ring_room(&s_stream.ring);
+    ESP_RETURN_ON_FALSE(tts_write_fits(s_stream.written, s_stream.stream_bytes, room, size),
+                        ESP_ERR_INVALID_SIZE, TAG, "no room for %u bytes behind %" PRIu32, (unsigned)size,
+                        s_stream.written);
+    audio_ring_write(&s_stream.ring, data, size);
     s_stream.written += (uint32_t)size;
+    return ESP_OK;
+}
+
+esp_err_t tts_decoder_play(tts_decoder_done_t done, void *context)
+{
+    ESP_RETURN_ON_FALSE(s_stream.buffer != NULL, ESP_ERR_INVALID_STATE, TAG, "no stream is open");
+    ESP_RETURN_ON_FALSE(!tts_playback_exists(), ESP_ERR_INVALID_STATE, TAG, "the stream is or was played");
+    ESP_RETURN_ON_FALSE(audio_driver_is_initialized(), ESP_ERR_INVALID_STATE, TAG,
+                        "the audio driver is not initialised");
+    return tts_playback_start(&s_stream.ring, s_stream.stream_bytes, done, context);
+}
+
+esp_err_t tts_decoder_get_playback(tts_playback_t *out)
+{
+    ESP_RETURN_ON_FALSE(out != NULL, ESP_ERR_INVALID_ARG, TAG, "no place for the result");
+    ESP_RETURN_ON_FALSE(tts_playback_exists() && tts_playback_has_ended(), ESP_ERR_INVALID_STATE, TAG,
+                        "no playback has ended");
+    *out = tts_playback_result();
     return ESP_OK;
 }
 
 esp_err_t tts_decoder_close(void)
 {
     ESP_RETURN_ON_FALSE(s_stream.buffer != NULL, ESP_ERR_INVALID_STATE, TAG, "no stream is open");
+    if (tts_playback_exists()) {
+        ESP_RETURN_ON_ERROR(tts_playback_stop(), TAG, "playback does not end");
+    }
     uint8_t *buffer = s_stream.buffer;
     s_stream.buffer = NULL;
     heap_caps_free(buffer);
@@ -100,17 +127,35 @@ esp_err_t tts_decoder_close(void)
     return ESP_OK;
 }
 
+static tts_decoder_state_t state(void)
+{
+    if (s_stream.buffer == NULL) {
+        return TTS_DECODER_CLOSED;
+    }
+    if (!tts_playback_exists()) {
+        return TTS_DECODER_OPEN;
+    }
+    return tts_playback_has_ended() ? TTS_DECODER_ENDED : TTS_DECODER_PLAYING;
+}
+
 void tts_decoder_get_info(tts_decoder_info_t *info)
 {
     *info = (tts_decoder_info_t){
-        .state = s_stream.buffer != NULL ? TTS_DECODER_OPEN : TTS_DECODER_CLOSED,
+        .state = state(),
         .stream_bytes = s_stream.stream_bytes,
         .written = s_stream.written,
+        .room = s_stream.buffer != NULL ? audio_ring_room(&s_stream.ring) : 0,
         .buffer = s_stream.buffer,
     };
 }
 
 const char *tts_decoder_state_name(tts_decoder_state_t state)
 {
-    return state == TTS_DECODER_OPEN ? "open" : "closed";
+    static const char *const NAMES[] = {
+        [TTS_DECODER_CLOSED] = "closed",
+        [TTS_DECODER_OPEN] = "open",
+        [TTS_DECODER_PLAYING] = "playing",
+        [TTS_DECODER_ENDED] = "ended",
+    };
+    return (unsigned)state < sizeof(NAMES) / sizeof(NAMES[0]) ? NAMES[state] : "?";
 }

@@ -13,11 +13,11 @@ tts_admission_t tts_admit(uint32_t psram_free, bool block_available)
     return block_available ? TTS_ADMITTED : TTS_NO_BLOCK;
 }
 
-bool tts_write_fits(uint32_t written, uint32_t stream_bytes, size_t size)
+bool tts_write_fits(uint32_t written, uint32_t stream_bytes, uint32_t room, size_t size)
 {
-    uint32_t end = TTS_STREAM_BUFFER_SIZE;
-    if (stream_bytes != 0 && stream_bytes < end) {
-        end = stream_bytes;
+    uint32_t left = UINT32_MAX;
+    if (stream_bytes != 0) {
+        left = written < stream_bytes ? stream_bytes - written : 0;
     }
-    return written <= end && size <= end - written;
+    return size <= room && size <= left;
 }

@@ -18,6 +18,8 @@ typedef enum {
 /** @param block_available whether one block of TTS_STREAM_BUFFER_SIZE can be had now */
 tts_admission_t tts_admit(uint32_t psram_free, bool block_available);
 
-/** True if `size` more bytes fit behind `written` ones: into the buffer, and into the announced length (0:
- * none). */
-bool tts_write_fits(uint32_t written, uint32_t stream_bytes, size_t size);
+/**
+ * True if `size` more bytes fit behind `written` ones: into what is free of the buffer, and into the
+ * announced length (0: none).
+ */
+bool tts_write_fits(uint32_t written, uint32_t stream_bytes, uint32_t room, size_t size);

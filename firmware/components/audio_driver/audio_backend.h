@@ -1,0 +1,29 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * What stands behind the audio driver: the I2S port, or a simulation with the same memory. Arguments and
+ * state are checked by the driver.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "audio_driver.h"
+#include "esp_err.h"
+
+/* Frames (one sample of each channel) in a DMA buffer. 1,020 stereo frames are 4,080 bytes: a DMA descriptor
+ * reaches 4,092. */
+#define AUDIO_DMA_FRAMES 1020u
+#define AUDIO_DMA_BUFFERS 4u
+#define AUDIO_PLAYBACK_FRAME_BYTES (AUDIO_PLAYBACK_CHANNELS * AUDIO_SAMPLE_BYTES)
+#define AUDIO_CAPTURE_FRAME_BYTES (AUDIO_CAPTURE_CHANNELS * AUDIO_SAMPLE_BYTES)
+#define AUDIO_PLAYBACK_BUFFER_BYTES (AUDIO_DMA_FRAMES * AUDIO_PLAYBACK_FRAME_BYTES)
+#define AUDIO_CAPTURE_BUFFER_BYTES (AUDIO_DMA_FRAMES * AUDIO_CAPTURE_FRAME_BYTES)
+
+/** Takes everything and starts both directions; after an error nothing is kept. */
+esp_err_t audio_backend_open(void);
+/** Stops and gives everything back. */
+void audio_backend_close(void);
+esp_err_t audio_backend_write(const void *data, size_t len, size_t *written, uint32_t timeout_ms);
+esp_err_t audio_backend_read(void *data, size_t len, size_t *got, uint32_t timeout_ms);

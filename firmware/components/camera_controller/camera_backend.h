@@ -1,0 +1,38 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * What stands behind the camera controller: esp32-camera, or a simulation with the same memory. State is
+ * checked by the controller.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "esp_err.h"
+
+/* esp32-camera in JPEG mode on the ESP32: one DMA buffer of eight halves of 4,096 bytes, and width * height /
+ * 5 bytes for a frame. */
+#define CAMERA_DMA_BUFFER_BYTES 32768u
+#define CAMERA_WIDTH 640u
+#define CAMERA_HEIGHT 480u
+#define CAMERA_FRAME_BYTES (CAMERA_WIDTH * CAMERA_HEIGHT / 5)
+
+typedef struct {
+    const uint8_t *data;
+    size_t len;
+    uint32_t width;
+    uint32_t height;
+    int64_t taken_us; /*!< esp_timer time of its first line */
+    void *handle;     /*!< the backend's */
+} camera_backend_frame_t;
+
+/** Powers the sensor up and resets it over its power-down line. */
+esp_err_t camera_backend_power_up(void);
+void camera_backend_power_down(void);
+/** Takes everything and starts; after an error nothing is kept. */
+esp_err_t camera_backend_open(void);
+void camera_backend_close(void);
+/** ESP_ERR_TIMEOUT: no frame. A frame must be given back. */
+esp_err_t camera_backend_take(camera_backend_frame_t *frame);
+void camera_backend_give(camera_backend_frame_t *frame);

@@ -1,0 +1,19 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * What a frame says about itself. Pure: no IDF header.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct {
+    bool soi;       /*!< begins with FF D8 FF */
+    bool eoi;       /*!< ends with FF D9; zeros behind it do not count */
+    uint32_t width; /*!< of its frame header; 0: none found */
+    uint32_t height;
+} jpeg_markers_t;
+
+jpeg_markers_t jpeg_find_markers(const uint8_t *data, size_t len);

@@ -1,0 +1,123 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "stt_pipeline.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "audio_driver.h"
+#include "audio_ring.h"
+#include "audio_worker.h"
+#include "esp_check.h"
+#include "esp_heap_caps.h"
+#include "esp_log.h"
+#include "freertos/FreeRTOS.h"
+#include "freertos/task.h"
+#include "sdkconfig.h"
+
+static const char *TAG = "STT";
+
+/* Bytes are written into it one by one: without 8BIT the allocator may answer with memory that takes words
+ * only. */
+#define RING_CAPS (MALLOC_CAP_SPIRAM | MALLOC_CAP_8BIT)
+#define CHUNK_SAMPLES 512 /* 32 ms */
+#define READ_TIMEOUT_MS 200
+#define STOP_TIMEOUT_MS 2000
+
+static void *s_memory; /* the ring's; kept for the whole run */
+static audio_ring_t s_ring;
+static audio_worker_t s_worker;
+static stt_pipeline_stats_t s_stats; /* written by the capture task while there is one */
+
+static const size_t BLOCKS[] = {CONFIG_HOTPIN_STT_TASK_STACK, AUDIO_WORKER_TCB_SIZE};
+
+const size_t *stt_pipeline_blocks(size_t *count)
+{
+    *count = sizeof(BLOCKS) / sizeof(BLOCKS[0]);
+    return BLOCKS;
+}
+
+esp_err_t stt_pipeline_prepare(void)
+{
+    if (s_memory != NULL) {
+        return ESP_OK;
+    }
+    s_memory = heap_caps_malloc(STT_RING_SIZE, RING_CAPS);
+    ESP_RETURN_ON_FALSE(s_memory != NULL, ESP_ERR_NO_MEM, TAG,
+                        "Ring: no PSRAM block of %u bytes, largest is %" PRIu32, STT_RING_SIZE,
+                        (uint32_t)heap_caps_get_largest_free_block(RING_CAPS));
+    audio_ring_init(&s_ring, s_memory, STT_RING_SIZE);
+    return ESP_OK;
+}
+
+static void take_in(const int16_t *samples, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        uint32_t magnitude = (uint32_t)(samples[i] < 0 ? -(int32_t)samples[i] : samples[i]);
+        if (magnitude > s_stats.peak) {
+            s_stats.peak = magnitude;
+        }
+    }
+    size_t bytes = count * sizeof(samples[0]);
+    size_t kept = 0;
+    if (audio_ring_room(&s_ring) >= bytes) { /* whole chunks: half a sample would shift all that follow */
+        kept = audio_ring_write(&s_ring, samples, bytes);
+    }
+    s_stats.samples += (uint32_t)count;
+    s_stats.dropped += (uint32_t)((bytes - kept) / sizeof(samples[0]));
+}
+
+static void capture(audio_worker_t *worker)
+{
+    int16_t chunk[CHUNK_SAMPLES];
+    while (!audio_worker_must_stop(worker)) {
+        size_t got = 0;
+        esp_err_t err = audio_driver_read(chunk, sizeof(chunk), &got, READ_TIMEOUT_MS);
+        take_in(chunk, got / sizeof(chunk[0]));
+        if (err != ESP_OK) {
+            s_stats.read_errors++;
+            vTaskDelay(pdMS_TO_TICKS(10)); /* an error may come at once */
+        }
+    }
+}
+
+esp_err_t stt_pipeline_start(void)
+{
+    ESP_RETURN_ON_FALSE(s_memory != NULL, ESP_ERR_INVALID_STATE, TAG, "no ring: prepare first");
+    ESP_RETURN_ON_FALSE(!audio_worker_exists(&s_worker), ESP_ERR_INVALID_STATE, TAG, "runs already");
+    ESP_RETURN_ON_FALSE(audio_driver_is_initialized(), ESP_ERR_INVALID_STATE, TAG,
+                        "the audio driver is not initialised");
+    audio_ring_init(&s_ring, s_memory, STT_RING_SIZE);
+    s_stats = (stt_pipeline_stats_t){0};
+    ESP_RETURN_ON_ERROR(audio_worker_start(&s_worker, "stt_capture", capture, CONFIG_HOTPIN_STT_TASK_STACK,
+                                           CONFIG_HOTPIN_STT_TASK_PRIORITY, 1),
+                        TAG, "no room for a task with %d bytes of stack", CONFIG_HOTPIN_STT_TASK_STACK);
+    ESP_LOGI(TAG, "Capture started");
+    return ESP_OK;
+}
+
+esp_err_t stt_pipeline_stop(void)
+{
+    ESP_RETURN_ON_FALSE(audio_worker_exists(&s_worker), ESP_ERR_INVALID_STATE, TAG, "does not run");
+    ESP_RETURN_ON_ERROR(audio_worker_join(&s_worker, STOP_TIMEOUT_MS), TAG, "the capture task does not end");
+    ESP_LOGI(TAG, "Capture stopped after %" PRIu32 " samples, %" PRIu32 " dropped", s_stats.samples,
+             s_stats.dropped);
+    return ESP_OK;
+}
+
+esp_err_t stt_pipeline_read(void *data, size_t len, size_t *got)
+{
+    ESP_RETURN_ON_FALSE(data != NULL && got != NULL, ESP_ERR_INVALID_ARG, TAG, "no place for the samples");
+    *got = 0;
+    ESP_RETURN_ON_FALSE(s_memory != NULL, ESP_ERR_INVALID_STATE, TAG, "no ring: prepare first");
+    *got = audio_ring_read(&s_ring, data, len);
+    return ESP_OK;
+}
+
+void stt_pipeline_get_stats(stt_pipeline_stats_t *out)
+{
+    *out = s_stats;
+    out->running = audio_worker_exists(&s_worker);
+    out->ring_bytes = s_memory != NULL ? audio_ring_used(&s_ring) : 0;
+}

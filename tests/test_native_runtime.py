@@ -1,0 +1,618 @@
+"""The native runtime: scheduling, time, UART, storage and panics of the firmware's host build.
+
+Each test starts the runtime's own test program (`firmware/native/test`) as the virtual board would, with one case of
+it named in the flash's last sector, and reads what it prints.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from hotpin_hil.paths import PROJECT_ROOT
+from hotpin_hil.virtual import profile
+from tests.conftest import shared_data
+
+NATIVE = PROJECT_ROOT / "firmware" / "native"
+BUILD = PROJECT_ROOT / "build"
+HOST_BUDGET_S = 30.0
+"""What a case may take of the host's time before the test gives up; no limit of the board's."""
+
+CASE_NAME_OFFSET = 0x3FF000
+NVS_OFFSET = 0x9000
+NVS_SIZE = 0x6000
+BYTE_US = 10 / 115200 * 1e6
+STATUS_SW_CPU_RESET = 112
+REASON_POWERON, REASON_SW, REASON_PANIC, REASON_INT_WDT, REASON_TASK_WDT = 1, 3, 4, 5, 6
+
+
+# --- building and running ---
+
+
+def build(directory: Path, *options: str) -> Path:
+    """The test program, built in `directory` (again only as far as something changed)."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        configure = ["cmake", "-S", str(NATIVE), "-B", str(directory), "-DHOTPIN_FIRMWARE=OFF"]
+        make = ["cmake", "--build", str(directory), "--target", "runtime_test.elf", "-j", "2"]
+        for command in ([*configure, f"-DPython3_EXECUTABLE={sys.executable}", *options], make):
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
+    return directory / "runtime_test.elf"
+
+
+@pytest.fixture(scope="session")
+def program() -> Path:
+    return build(BUILD / "native-test")
+
+
+def partition_table() -> bytes:
+    def entry(kind: int, subtype: int, offset: int, size: int, label: str) -> bytes:
+        return struct.pack("<HBBII16sI", 0x50AA, kind, subtype, offset, size, label.encode(), 0)
+
+    return (
+        entry(1, 2, NVS_OFFSET, NVS_SIZE, "nvs")
+        + entry(0, 0, 0x10000, 0x200000, "factory")
+        + entry(1, 3, 0x210000, 0x20000, "coredump")
+    )
+
+
+@dataclass(frozen=True)
+class Result:
+    text: str
+    status: int
+
+    @property
+    def app(self) -> str:
+        """What came after the start log."""
+        return self.text.split("Calling app_main()\n", 1)[-1]
+
+    def value(self, name: str) -> int:
+        found = re.search(rf"^{name} (-?\d+)$", self.text, re.MULTILINE)
+        assert found, f"no line '{name} N' in:\n{self.text}"
+        return int(found[1])
+
+
+class Run:
+    """One start of the program; fd 0 and 1 are one end of a socket pair."""
+
+    def __init__(self, elf: Path, params: Path, early_input: bytes = b"") -> None:
+        self.line, theirs = socket.socketpair()
+        self.line.sendall(early_input)
+        self.process = subprocess.Popen(
+            [str(elf), str(params)], stdin=theirs, stdout=theirs, stderr=subprocess.PIPE
+        )
+        theirs.close()
+        self.received = b""
+
+    def read_until(self, marker: bytes) -> bool:
+        """Reads until the marker is there (True) or the line is closed (False)."""
+        deadline = time.monotonic() + HOST_BUDGET_S
+        looked_at = 0
+        while self.received.find(marker, looked_at) < 0:
+            looked_at = max(0, len(self.received) - len(marker))
+            left = deadline - time.monotonic()
+            ready, _, _ = select.select([self.line], [], [], max(0, left))
+            if not ready or left <= 0:
+                pytest.fail(f"no {marker!r} in {self.received[-4000:].decode('utf-8', 'replace')}")
+            try:
+                data = self.line.recv(65536)
+            except ConnectionResetError:
+                data = b""
+            if not data:
+                return False
+            self.received += data
+        return True
+
+    @property
+    def to_end(self) -> bytes:
+        """What came up to the case's end: what follows may or may not have come in time."""
+        assert b"END\r\n" in self.received
+        return self.received.split(b"END\r\n")[0]
+
+    def finish(self) -> Result:
+        """To the case's end, then power off."""
+        self.read_until(b"END\r\n")
+        self.line.close()
+        return self.wait()
+
+    def wait(self) -> Result:
+        _, errors = self.process.communicate(timeout=HOST_BUDGET_S)
+        text = self.received.decode("utf-8", "replace").replace("\r\n", "\n")
+        return Result(text + errors.decode(), self.process.returncode)
+
+
+class Board:
+    """Flash and RTC memory, and the parameters of a start."""
+
+    def __init__(self, directory: Path, elf: Path) -> None:
+        self.elf = elf
+        self.flash = directory / "flash.bin"
+        self.rtc = directory / "rtc.bin"
+        self.params = directory / "params"
+        with self.flash.open("wb") as file:
+            file.write(b"\xff" * 0x400000)
+            file.seek(0x8000)
+            file.write(partition_table())
+        self.rtc.write_bytes(os.urandom(8192))
+
+    def start(self, case: str, early_input: bytes = b"", **changes: object) -> Run:
+        with self.flash.open("r+b") as file:
+            file.seek(CASE_NAME_OFFSET)
+            file.write(case.encode() + b"\0")
+        values: dict[str, object] = {
+            "mac": "24:0a:c4:01:02:03",
+            "chip_revision": 301,
+            "psram_bytes": 4 << 20,
+            "flash_file": self.flash,
+            "rtc_file": self.rtc,
+            "rom_cause": 1,
+            "start_us": 900000,
+            "seed": 7,
+            "time_scale": 0,
+            "uart_paced": 0,
+            "elf_sha256": "5a" * 32,
+        }
+        values.update(changes)
+        lines = [f"{key}={value}" for key, value in values.items()]
+        lines += profile.load("ai-thinker").boot_lines()
+        self.params.write_text("# a comment\n" + "\n".join(lines) + "\n", encoding="utf-8")
+        return Run(self.elf, self.params, early_input)
+
+    def run(self, case: str, early_input: bytes = b"", **changes: object) -> Result:
+        return self.start(case, early_input, **changes).finish()
+
+
+@pytest.fixture
+def board(tmp_path: Path, program: Path) -> Board:
+    return Board(tmp_path, program)
+
+
+@contextlib.contextmanager
+def running(run: Run) -> Iterator[Run]:
+    try:
+        yield run
+    finally:
+        run.line.close()
+        with contextlib.suppress(ProcessLookupError):
+            run.process.kill()
+        run.process.communicate()
+
+
+def assert_checks_hold(result: Result) -> None:
+    wrong = [line for line in result.text.splitlines() if line.startswith("WRONG")]
+    assert not wrong, "\n".join(wrong)
+    assert re.search(r"^ok ", result.text, re.MULTILINE), result.text
+
+
+SELF_CHECKING = [
+    "delay",
+    "queue",
+    "mutex",
+    "notify",
+    "event_group",
+    "buffers",
+    "timers",
+    "tasks",
+    "no_memory",
+    "read_timeout",
+    "identity",
+    "partitions",
+    "nvs_churn",
+]
+
+
+@pytest.mark.parametrize("case", SELF_CHECKING)
+def test_semantics_are_those_of_freertos_and_idf(board: Board, case: str) -> None:
+    result = board.run(case)
+    assert_checks_hold(result)
+    assert result.status == 0
+
+
+# --- scheduling and time ---
+
+
+def test_a_higher_task_runs_at_once_and_equals_in_turn(board: Board) -> None:
+    text = board.run("priority").app
+    assert "order mHmmeL\n" in text
+    assert "yield abcabcabc\n" in text
+
+
+def test_busy_equals_share_by_ticks_and_a_waking_task_preempts_them(board: Board) -> None:
+    slices = re.search(r"^slices (\w+)$", board.run("time_slice").app, re.MULTILINE)
+    assert slices
+    assert 0 < slices[1].index("H") <= 2
+    assert slices[1].count("a") == slices[1].count("b") == 4
+    assert not re.search(r"aaa|bbb", slices[1])
+
+
+def test_the_low_holder_of_a_mutex_inherits_the_waiting_tasks_priority(board: Board) -> None:
+    assert "inheritance lhlHml\n" in board.run("mutex").app
+
+
+def test_nothing_happens_while_interrupts_are_masked_or_the_scheduler_is_suspended(board: Board) -> None:
+    assert "critical cHxsSr\n" in board.run("critical").app
+
+
+def test_an_hour_of_waiting_passes_in_a_step(board: Board) -> None:
+    result = board.run("long_wait")
+    assert 3600e6 - 1000 <= result.value("waited") <= 3600e6
+
+
+def cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_virtual_time_keeps_to_the_scale_and_waiting_costs_no_cpu(board: Board) -> None:
+    scale = 5000
+    with running(board.start("long_wait", time_scale=scale)) as run:
+        run.read_until(b"Calling app_main()")
+        begin = time.monotonic()
+        assert run.read_until(b"END\r\n")
+        passed = time.monotonic() - begin
+        busy = cpu_seconds(run.process.pid)
+    assert passed >= 0.95 * 3600 / scale
+    assert busy < 0.25 * passed
+
+
+def test_same_seed_and_input_give_the_same_bytes(board: Board, tmp_path: Path, program: Path) -> None:
+    for case, given in (("busy_run", b""), ("echo", b"one\ntwo\n" + 50 * b"and some more\n" + b"quit\n")):
+        outputs = set()
+        for _ in range(3):
+            run = board.start(case, given)
+            run.finish()
+            outputs.add(run.to_end)
+        assert len(outputs) == 1
+    other = Board(tmp_path, program)
+    randoms = {re.search(r"random (\w+)", board_.run("identity", seed=seed).text)[1]  # type: ignore[index]
+               for board_, seed in ((board, 1), (other, 1), (other, 2))}  # fmt: skip
+    assert len(randoms) == 2
+
+
+# --- memory ---
+
+
+def test_the_heap_before_app_main_is_the_recorded_one(board: Board) -> None:
+    result = board.run("boot_figures")
+    mutex = 96  # the first allocation of the recorded firmware, already gone from its figures
+    assert result.value("dma") == 204_763 + mutex
+    assert result.value("internal") == 225_179 + mutex
+    assert result.value("psram") == 4_192_016
+    assert result.value("largest") == 110_592
+    assert result.value("malloc") == 1
+
+
+NOT_IN_THE_RUNTIME = re.compile(r"i2s|esp_event_loop|esp_console|^again: ")
+"""Steps of the recording whose API the native runtime does not offer (yet)."""
+
+REUSED_HOLE_BYTES = 12
+"""A block in a hole that is too small to be split keeps the hole's size: up to this much more than asked."""
+
+
+def test_objects_take_the_recorded_blocks(board: Board) -> None:
+    recorded = [
+        json.loads(line) for line in shared_data("facts/idf_allocations.jsonl").read_text().splitlines()
+    ]
+    recorded = [step for step in recorded if not NOT_IN_THE_RUNTIME.search(step["what"])]
+    # the recording's partition table has as many entries (three) and its nvs partition as many pages (six)
+    played = [json.loads(line) for line in board.run("allocations").text.splitlines() if line.startswith("{")]
+    assert [step["what"] for step in played] == [step["what"] for step in recorded]
+    surplus = 0
+    for ours, theirs in zip(played, recorded, strict=True):
+        for key in ("new", "gone"):
+            assert len(ours[key]) == len(theirs[key]), ours["what"]
+            for (size, memory), (wanted, wanted_memory) in zip(
+                sorted(ours[key]), sorted(theirs[key]), strict=True
+            ):
+                assert memory == wanted_memory, ours["what"]
+                assert 0 <= size - wanted <= REUSED_HOLE_BYTES, f"{ours['what']}: {size} for {wanted}"
+                surplus += size - wanted
+    assert surplus <= REUSED_HOLE_BYTES  # one hole in all
+
+
+def test_what_is_made_and_deleted_costs_nothing(board: Board) -> None:
+    after = re.findall(r"^free (\d+)$", board.run("give_back").text, re.MULTILINE)
+    assert len(after) == 3
+    assert after[1] == after[2]
+
+
+def test_the_main_tasks_memory_comes_back(board: Board) -> None:
+    run = board.start("main_returns")
+    assert run.read_until(b"tasks 7\r\n")  # seven at start, without main, with the one that counts
+    run.line.close()
+    assert run.wait().value("main gave back") == 4096 + 352 + 2 * 4
+
+
+# --- UART and console ---
+
+
+def test_writers_wait_for_the_line_in_virtual_time(board: Board) -> None:
+    result = board.run("blocking")
+    assert_checks_hold(result)
+    assert result.value("baud") == 115200
+    fifo = 128
+    assert result.value("polling_short") < 500
+    assert result.value("polling_long") == pytest.approx((501 - fifo) * BYTE_US, rel=0.02)
+    ring_characters = 4096 // 32  # each character of stdout is two items of the driver's ring
+    assert result.value("stdio_short") < 500
+    assert result.value("stdio_long") == pytest.approx((501 - ring_characters - 10) * BYTE_US, rel=0.05)
+    assert result.value("bytes_long") < 500
+    assert result.value("drained") == pytest.approx(500 * BYTE_US, rel=0.02)
+
+
+def box_lines(result: Result) -> list[str]:
+    lines = result.app.split("\nEND\n")[0].splitlines()
+    box = [i for i, line in enumerate(lines) if "box line" in line]
+    assert len(box) == 25
+    own = r"box line \d\d of 25, with a border that is as long as the real one is \.{21}"
+    foreign = r"I \(\d+\) log\d: a line of another task, of some length, so that it takes its time"
+    whole = re.compile(f"{own}|{foreign}")
+    inside = lines[box[0] : box[-1] + 1]
+    for line in inside:
+        assert whole.fullmatch(line), f"torn line: {line!r}"
+    return inside
+
+
+def test_higher_tasks_get_between_lines_that_are_not_locked(board: Board) -> None:
+    assert len(box_lines(board.run("box_unlocked"))) > 25
+
+
+def test_the_stdout_lock_keeps_lines_together(board: Board) -> None:
+    assert len(box_lines(board.run("box_locked"))) == 25
+
+
+def test_a_paced_line_carries_the_same_bytes(board: Board) -> None:
+    streams = []
+    for paced in (0, 1):
+        run = board.start("busy_run", uart_paced=paced)
+        run.finish()
+        streams.append(run.to_end)
+    assert streams[0] == streams[1]
+
+
+def test_a_paced_line_is_as_slow_as_its_baud_rate(board: Board) -> None:
+    with running(board.start("busy_run", uart_paced=1, time_scale=1)) as run:
+        run.read_until(b"Calling app_main()")
+        begin = time.monotonic()
+        before = len(run.received)
+        run.read_until(b"a 20 at")
+        passed = time.monotonic() - begin
+        assert passed >= 0.9 * (len(run.received) - before - 256) * BYTE_US / 1e6
+
+
+def test_input_wakes_a_board_that_waits(board: Board) -> None:
+    with running(board.start("echo", time_scale=1)) as run:
+        assert run.read_until(b"ready\r\n")
+        for number in range(20):
+            run.line.sendall(f"line {number}\n".encode())
+            assert run.read_until(f"'line {number}'".encode())
+        run.line.sendall(
+            b"x" * 3000 + b"\nquit\n"
+        )  # far more than the ring holds: the host waits, nothing is lost
+        assert run.read_until(b"got 3000 ")
+        assert run.read_until(b"END\r\n")
+
+
+@pytest.mark.parametrize("end", ["eof", "SIGTERM"])
+def test_the_board_ends_the_process(board: Board, end: str) -> None:
+    with running(board.start("echo")) as run:
+        assert run.read_until(b"ready\r\n")
+        if end == "eof":
+            run.line.close()
+        else:
+            run.process.send_signal(signal.SIGTERM)
+        assert run.process.wait(timeout=HOST_BUDGET_S) == 0
+
+
+def test_log_lines_have_idfs_shape(board: Board) -> None:
+    text = board.run("log").app
+    assert re.match(r"E \(\d+\) uart_case: error 1\nI \(\d+\) uart_case: info\nW \(\d+\) uart_case: shown\n"
+                    r"I \(\d+\) uart_case: early\nno newline\n", text)  # fmt: skip
+    assert "debug" not in text
+    assert "hidden" not in text
+
+
+def test_the_start_log_has_the_recorded_lines(board: Board) -> None:
+    def tags(text: str) -> list[str]:
+        start = text[text.index("quad_psram: ") :]
+        return re.findall(r"^[EIW] \(\d+\) (\w+): ", "I (1) " + start, re.MULTILINE)
+
+    recorded = tags(shared_data("boot_logs/normal.txt").read_text())
+    ours = tags(board.run("log").text.split("Calling app_main()")[0] + "Calling app_main()")
+    assert ours == recorded[: len(ours)]
+    assert recorded[len(ours) - 1] == "main_task"
+
+
+# --- what outlives the process ---
+
+
+def test_rtc_memory_survives_all_but_power(board: Board) -> None:
+    assert "rtc count 1 reason 1\n" in board.run("rtc").text
+    aborted = board.run("rtc_abort")
+    assert "rtc count 2 " in aborted.text
+    assert aborted.status == STATUS_SW_CPU_RESET
+    killed = board.start("rtc", rom_cause=12)
+    assert killed.read_until(b"rtc count 3 reason 4")
+    killed.process.kill()
+    killed.wait()
+    assert "rtc count 4 reason 3\n" in board.run("rtc", rom_cause=12).text  # the panic was told once
+    board.rtc.write_bytes(os.urandom(8192))
+    assert "rtc count 1 reason 1\n" in board.run("rtc").text
+
+
+def nvs_items(partition: bytes) -> dict[tuple[int, str], tuple[int, bytes]]:
+    """Values in an NVS partition: a reader of its own, after the documented format."""
+    items: dict[tuple[int, str], tuple[int, bytes]] = {}
+    for base in range(0, len(partition), 4096):
+        page = partition[base : base + 4096]
+        if page == b"\xff" * 4096:
+            continue
+        state, _, version = struct.unpack_from("<IIB", page)
+        assert state in (0xFFFFFFFE, 0xFFFFFFFC)
+        assert version == 0xFE
+        assert struct.unpack_from("<I", page, 28)[0] == zlib.crc32(page[4:28], 0xFFFFFFFF)
+        entry = 0
+        while entry < 126:
+            bits = page[32 + entry // 4] >> entry % 4 * 2 & 3
+            raw = page[64 + 32 * entry : 96 + 32 * entry]
+            if bits != 2:
+                entry += 1
+                continue
+            namespace, kind, span, chunk, crc = struct.unpack_from("<BBBBI", raw)
+            assert crc == zlib.crc32(raw[:4] + raw[8:], 0xFFFFFFFF)
+            key = raw[8:24].split(b"\0")[0].decode()
+            value = raw[24:32]
+            if kind in (0x21, 0x42):
+                size, _, data_crc = struct.unpack("<HHI", value)
+                value = page[96 + 32 * entry :][:size]
+                assert data_crc == zlib.crc32(value, 0xFFFFFFFF)
+            name = f"{key}/{chunk}" if kind == 0x42 else key
+            assert (namespace, name) not in items, "an old value was not erased"
+            items[namespace, name] = (kind, value)
+            entry += span
+    return items
+
+
+def test_nvs_is_written_in_idfs_format_and_read_back(board: Board) -> None:
+    assert_checks_hold(board.run("nvs_write"))
+    with board.flash.open("rb") as file:
+        file.seek(NVS_OFFSET)
+        items = nvs_items(file.read(NVS_SIZE))
+    index = items[0, "hotpin"][1][0]
+    assert items[index, "boots"] == (0x04, struct.pack("<I", 2) + b"\xff" * 4)
+    assert items[index, "u8"] == (0x01, b"\xab" + b"\xff" * 7)
+    assert items[index, "i64"] == (0x18, struct.pack("<q", -5_000_000_000))
+    assert items[index, "name"] == (0x21, b"a string that takes more than one entry\0")
+    assert items[index, "blob/0"] == (0x42, b"\x5a" * 100)
+    assert items[index, "blob"] == (0x48, struct.pack("<IBBH", 100, 1, 0, 0xFFFF))
+    assert_checks_hold(board.run("nvs_read"))
+
+
+def test_a_full_nvs_partition_stays_readable(board: Board) -> None:
+    assert_checks_hold(board.run("nvs_churn"))
+    with board.flash.open("rb") as file:
+        file.seek(NVS_OFFSET)
+        items = nvs_items(file.read(NVS_SIZE))
+    assert items[items[0, "churn"][1][0], "kept"][1][:4] == struct.pack("<I", 4711)
+
+
+# --- panics ---
+
+GURU = r"Guru Meditation Error: Core  0 panic'ed \({}\)\. Exception was unhandled\.\n"
+PANICS = {
+    "null_load": (GURU.format("LoadProhibited"), REASON_PANIC),
+    "null_store": (GURU.format("StoreProhibited"), REASON_PANIC),
+    "abort": (r"\nabort\(\) was called at PC 0x[0-9a-f]{8} on core 0\n", REASON_PANIC),
+    "assert": (r"\nassert failed: case_assert case_panic\.c:\d+ \(s_sink == 77\)\n", REASON_PANIC),
+    "error_check": (r"ESP_ERROR_CHECK failed: esp_err_t 0x101 \(ESP_ERR_NO_MEM\) at 0x", REASON_PANIC),
+    "stack": (r"Stack canary watchpoint triggered \(deep\)", REASON_PANIC),
+    "stale_handle": (r"\nassert failed: xQueueSemaphoreTake \(handle 0x", REASON_PANIC),
+    "heap_damage": (r"CORRUPT HEAP: ", REASON_PANIC),
+    "task_returns": (r"FreeRTOS Task \"returner\" should not return, Aborting now!", REASON_PANIC),
+    "busy": (r"task_wdt: Task watchdog got triggered\.[^\n]*\n[^\n]* - IDLE0 \(CPU 0\)\n", REASON_TASK_WDT),
+    "unfed_task": (
+        r"task_wdt: Task watchdog got triggered\.[^\n]*\n[^\n]* - main \(CPU 0\)\n",
+        REASON_TASK_WDT,
+    ),
+    "endless": (r"task_wdt: Task watchdog got triggered\.", REASON_TASK_WDT),
+    "busy_masked": (r"panic'ed \(Interrupt wdt timeout on CPU0\)", REASON_INT_WDT),
+    "endless_masked": (r"panic'ed \(Interrupt wdt timeout on CPU0\)", REASON_INT_WDT),
+}
+
+
+@pytest.mark.parametrize("case", PANICS)
+def test_a_panic_has_idfs_shape_and_the_next_start_knows(board: Board, case: str) -> None:
+    headline, reason = PANICS[case]
+    result = board.run(case)
+    assert re.search(headline, result.app), result.app
+    assert re.search(r"\n\nBacktrace:( 0x[0-9a-f]{8}:0x[0-9a-f]{8})+\n\n\n\n\nELF file SHA256: 5a5a5a5a5\n\n"
+                     r"Rebooting\.\.\.\n$", result.app), result.app  # fmt: skip
+    assert result.status == STATUS_SW_CPU_RESET
+    assert f"rtc count 1 reason {reason}\n" in board.run("rtc", rom_cause=12).text
+
+
+def test_an_exception_shows_the_register_dump(board: Board) -> None:
+    text = board.run("null_load").app
+    dump = re.search(r"\nCore  0 register dump:\n(.*?)\n\(host process", text, re.DOTALL)
+    assert dump
+    values = dict(re.findall(r"(\w+) *: 0x([0-9a-f]{8})  ", dump[1]))
+    assert len(values) == 24
+    assert int(values["EXCCAUSE"], 16) == 28
+    assert int(values["EXCVADDR"], 16) == 4
+    assert f"Backtrace: 0x{values['PC']}:" in text
+
+
+def test_restart_runs_the_shutdown_handlers(board: Board) -> None:
+    result = board.run("restart")
+    assert result.app.endswith("shutdown handler\n")
+    assert result.status == STATUS_SW_CPU_RESET
+    assert f"rtc count 1 reason {REASON_SW}\n" in board.run("rtc", rom_cause=12).text
+
+
+@pytest.mark.parametrize(("rom_cause", "reason"), [(1, 1), (3, 3), (7, 6), (8, 5), (9, 7), (12, 3), (15, 9)])
+def test_reset_reasons_follow_the_roms_cause(board: Board, rom_cause: int, reason: int) -> None:
+    assert f"reason {reason}\n" in board.run("rtc", rom_cause=rom_cause).text
+
+
+# --- bad input, and sanitizers ---
+
+
+@pytest.mark.parametrize(
+    ("line", "names"),
+    [
+        ("mac=1:2", "mac"),
+        ("time_scale=fast", "time_scale"),
+        ("nonsense=1", "nonsense"),
+        ("heap=1,2", "heap"),
+        ("just a word", "just a word"),
+        ("flash_file=/nonexistent/flash", "/nonexistent/flash"),
+    ],
+)
+def test_a_bad_params_line_is_named(board: Board, line: str, names: str) -> None:
+    board.run("log")
+    with board.params.open("a") as file:
+        file.write(line + "\n")
+    result = Run(board.elf, board.params).finish()
+    assert result.status == 2
+    assert names in result.text
+
+
+def test_an_unknown_option_in_a_defaults_file_is_refused(tmp_path: Path) -> None:
+    defaults = tmp_path / "sdkconfig.wrong"
+    defaults.write_text("CONFIG_FREERTOS_HZ=1000\nCONFIG_FREERTOS_HERTZ=1000\n")
+    tool = [sys.executable, str(NATIVE / "tools" / "genconfig.py"), "--kconfig", str(NATIVE / "Kconfig")]
+    done = subprocess.run([*tool, "--defaults", str(defaults), "--out", str(tmp_path / "out")],
+                          capture_output=True, text=True, check=False)  # fmt: skip
+    assert done.returncode == 2
+    assert "CONFIG_FREERTOS_HERTZ" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_runtime_is_clean_under_sanitizers(tmp_path: Path) -> None:
+    elf = build(BUILD / "native-test-sanitized", "-DHOTPIN_SANITIZE=address,undefined")
+    board = Board(tmp_path, elf)
+    others = ["priority", "critical", "give_back", "blocking", "box_locked", "busy_run", "nvs_write"]
+    for case in [*SELF_CHECKING, *others]:
+        result = board.run(case)
+        assert "Sanitizer" not in result.text, result.text
+        assert "runtime error" not in result.text, result.text
+        assert "\nWRONG" not in result.text, result.text
+        assert result.status == 0

@@ -22,6 +22,8 @@ prerequisites:
 	@ok=1; \
 	if ! command -v $(PYTHON) >/dev/null; then \
 	  echo "error: $(PYTHON) not found. Install Python 3.10 or newer, or name one: make PYTHON=python3.12 …"; ok=0; \
+	elif ! $(PYTHON) -c pass 2>/dev/null; then \
+	  echo "error: $(PYTHON) does not run. Install Python 3.10 or newer, or name one: make PYTHON=python3.12 …"; ok=0; \
 	elif ! $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))'; then \
 	  echo "error: $(PYTHON) is $$($(PYTHON) -V 2>&1); Python 3.10 or newer is needed. Name one: make PYTHON=python3.12 …"; ok=0; \
 	elif ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then \

@@ -28,7 +28,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _run(arguments)
+        try:
+            return _run(arguments)
+        finally:
+            sys.stdout.flush()  # here, where a reader that has gone is handled, and not at exit
     except HilError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_ERROR

@@ -238,7 +238,7 @@ def test_check_is_true_exactly_when_the_block_can_be_had(
     if layout == "nearly_full":
         heaps.leave(memory, memory.reachable(9_000))
     if layout == "fragmented":
-        heaps.leave(memory, memory.reachable(120 * KB))
+        heaps.leave(memory, memory.reachable(60 * KB))
         heaps.split(memory, block=4 * KB)
 
     regions = heaps.regions(memory)

@@ -177,11 +177,11 @@ def test_fragmentation_follows_the_layout(
 
     if memory is PSRAM:
         heaps.leave(memory, 400 * KB)
-    first = heaps.split(memory, block=2 * KB, count=20)
+    first = heaps.split(memory, block=2 * KB, count=16)
     little = claimed()
     measure("split once", little, "%", exact=heaps.fragmentation(memory), source="arithmetic on heap.regions")
     measure("rise when split", little - untouched, "%", low=3, high=100, source="REQUIREMENTS.md MON-05")
-    second = heaps.split(memory, block=3 * KB, count=20)
+    second = heaps.split(memory, block=3 * KB, count=14)
     more = claimed()
     measure("split twice", more, "%", exact=heaps.fragmentation(memory), source="arithmetic on heap.regions")
     measure(

@@ -55,9 +55,7 @@ def test_write_is_refused_one_byte_beyond_the_room(
     assert TTS.lib.tts_write_fits(written, stream, room, size) == fits
 
 
-@given(
-    st.integers(0, 0xFFFFFFFF), st.integers(0, 0xFFFFFFFF), st.integers(0, BUFFER), st.integers(0, 2**32)
-)
+@given(st.integers(0, 0xFFFFFFFF), st.integers(0, 0xFFFFFFFF), st.integers(0, BUFFER), st.integers(0, 2**32))
 def test_write_fits_into_the_room_and_the_announced_length(
     stream: int, written: int, room: int, size: int
 ) -> None:

@@ -7,8 +7,10 @@
 #include "esp_log.h"
 #include "hil_console.h"
 #include "memory_manager.h"
+#include "network_model.h"
 #include "nvs_flash.h"
 #include "sdkconfig.h"
+#include "state_manager.h"
 #include "telemetry.h"
 
 static const char *TAG = "MAIN";
@@ -26,6 +28,19 @@ static esp_err_t init_nvs(void)
         }
     }
     return err;
+}
+
+/** The board starts in camera mode. If it cannot, it is of use all the same: the reason is logged, and may be
+ * gone when a mode is next asked for. */
+static void enter_first_mode(void)
+{
+    esp_err_t err = state_manager_start();
+    if (err == ESP_OK) {
+        err = state_manager_request(SYSTEM_STATE_CAMERA_STANDBY, CONFIG_HOTPIN_STATE_START_TIMEOUT_MS);
+    }
+    if (err != ESP_OK) {
+        ESP_LOGE(TAG, "Camera mode: %s", esp_err_to_name(err));
+    }
 }
 
 void app_main(void)
@@ -49,6 +64,7 @@ void app_main(void)
     ESP_ERROR_CHECK(memory_manager_init(NULL));
     ESP_ERROR_CHECK(memory_manager_start_monitoring(CONFIG_HOTPIN_MEM_INTERVAL_MS));
     memory_manager_log_stats("System Boot");
+    network_model_start();
 
 #if CONFIG_HOTPIN_HIL_CONSOLE
     err = hil_console_start();
@@ -56,6 +72,7 @@ void app_main(void)
         ESP_LOGE(TAG, "Test console: %s", esp_err_to_name(err));
     }
 #endif
+    enter_first_mode();
     telemetry_send_boot();
     ESP_LOGI(TAG, "HotPin ready");
 }

@@ -11,6 +11,8 @@
 #include "heap_fail.h"
 #include "heap_hold.h"
 #include "memory_manager.h"
+#include "state_manager.h"
+#include "step_hook.h"
 
 #define FIELD_SIZE 48
 
@@ -308,8 +310,14 @@ static esp_err_t heap_release(const console_request_t *request, console_reply_t 
 
 static esp_err_t heap_fail(const console_request_t *request, console_reply_t *reply)
 {
+    const char *step = console_arg(request, "step");
     if (console_arg(request, "off") != NULL) {
         heap_fail_disarm();
+        step_hook_disarm();
+    } else if (step != NULL) {
+        if (!step_hook_fail(step, console_arg_u32(request, "count", 1))) {
+            return console_bad_argument(reply, "step", step, "not up to 4 steps; mode.steps lists them");
+        }
     } else if (console_arg(request, "nth") != NULL) {
         uint32_t nth = console_arg_u32(request, "nth", 0);
         if (nth == 0) {
@@ -323,6 +331,9 @@ static esp_err_t heap_fail(const console_request_t *request, console_reply_t *re
     telemetry_bool(console_room(reply, FIELD_SIZE), "armed", state.armed);
     console_u32(reply, "seen", state.seen);
     console_u32(reply, "failed", state.failed);
+    step_hook_state_t steps = step_hook_get_state();
+    console_u32(reply, "steps_armed", steps.armed);
+    console_u32(reply, "steps_failed", steps.failed);
     return ESP_OK;
 }
 
@@ -331,7 +342,8 @@ static struct {
     unsigned id;
     uint32_t caps;
     uint32_t bytes;
-    uint32_t samples; /* of the monitor, up to which was leaked */
+    uint32_t (*count)(void); /* of what it leaks at, */
+    uint32_t upto;           /* and how many were leaked at */
     uint32_t leaked;
 } s_leak;
 
@@ -341,12 +353,18 @@ static uint32_t monitor_samples(void)
     return memory_manager_get_monitoring(&monitoring) == ESP_OK ? monitoring.samples : 0;
 }
 
+static uint32_t mode_cycles(void)
+{
+    state_manager_info_t info;
+    return state_manager_get(&info) == ESP_OK ? info.cycles : 0;
+}
+
 bool cmd_heap_background(void)
 {
     if (!s_leak.on) {
         return false;
     }
-    for (uint32_t now = monitor_samples(); s_leak.samples < now; s_leak.samples++) {
+    for (uint32_t now = s_leak.count(); s_leak.upto < now; s_leak.upto++) {
         if (heap_hold_add(s_leak.caps, s_leak.bytes, &s_leak.id) == ESP_OK) {
             s_leak.leaked++;
         }
@@ -369,7 +387,9 @@ static esp_err_t heap_leak(const console_request_t *request, console_reply_t *re
         s_leak.id = 0;
         s_leak.caps = console_caps(request);
         s_leak.bytes = console_arg_u32(request, "bytes", 0);
-        s_leak.samples = monitor_samples();
+        const char *every = console_arg(request, "every");
+        s_leak.count = every != NULL && strcmp(every, "cycle") == 0 ? mode_cycles : monitor_samples;
+        s_leak.upto = s_leak.count();
         s_leak.leaked = 0;
     }
     telemetry_bool(console_room(reply, FIELD_SIZE), "leaking", s_leak.on);
@@ -387,9 +407,10 @@ static const console_command_t COMMANDS[] = {
     {"heap.release", "[id=N] [all=1]", heap_release, "give what is held back"},
     {"heap.split", "caps=CAPS block=N [count=N]", heap_split,
      "take blocks (all there are), free every second one"},
-    {"heap.leak", "[caps=CAPS] [bytes=N] [every=sample] [off=1]", heap_leak, "leak a block at each sample"},
-    {"heap.fail", "[caps=CAPS] [nth=N] [count=N] [off=1]", heap_fail,
-     "the n-th allocation asking for caps, and count - 1 more, fail"},
+    {"heap.leak", "[caps=CAPS] [bytes=N] [every=cycle|sample] [off=1]", heap_leak,
+     "leak a block at each return from voice to camera mode, or at each sample (default)"},
+    {"heap.fail", "[caps=CAPS] [nth=N] [count=N] [step=TEXT] [off=1]", heap_fail,
+     "the n-th allocation asking for caps, and count - 1 more, fail; or these steps of a change of mode"},
 };
 
 const console_group_t CMD_HEAP = CONSOLE_GROUP(COMMANDS);

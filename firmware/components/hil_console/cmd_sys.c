@@ -11,6 +11,11 @@
 #include "memory_manager.h"
 #include "number_format.h"
 #include "panic_kinds.h"
+#include "state_manager.h"
+#include "step_hook.h"
+
+/* A change of mode that is under way is waited for. */
+#define SHUTDOWN_MS 5000
 
 static esp_err_t sys_info(const console_request_t *request, console_reply_t *reply)
 {
@@ -27,10 +32,17 @@ static esp_err_t sys_tasks(const console_request_t *request, console_reply_t *re
     return ESP_OK;
 }
 
+/* A reset leaves the camera sensor powered as it is: it should find it shut down. */
+static void shut_down_and_restart(void)
+{
+    state_manager_request(SYSTEM_STATE_SHUTDOWN, SHUTDOWN_MS);
+    esp_restart();
+}
+
 static esp_err_t sys_reboot(const console_request_t *request, console_reply_t *reply)
 {
     (void)request;
-    reply->after = esp_restart;
+    reply->after = shut_down_and_restart;
     return ESP_OK;
 }
 
@@ -39,6 +51,15 @@ static esp_err_t sys_panic(const console_request_t *request, console_reply_t *re
     esp_err_t err = panic_prepare(console_arg(request, "kind"), &reply->after);
     if (err == ESP_ERR_NOT_SUPPORTED) {
         return console_fail(reply, err, "no IRAM is free to write to");
+    }
+    const char *step = console_arg(request, "step");
+    if (err == ESP_OK && step != NULL) {
+        void (*crash)(void) = reply->after;
+        reply->after = NULL;
+        if (!step_hook_crash(step, crash)) {
+            return console_bad_argument(reply, "step", step,
+                                        "no change of mode has it; mode.steps lists them");
+        }
     }
     return err;
 }
@@ -68,7 +89,8 @@ static const console_command_t COMMANDS[] = {
     {"sys.info", "", sys_info, "what this board and this build are"},
     {"sys.tasks", "", sys_tasks, "how many tasks there are"},
     {"sys.reboot", "", sys_reboot, "restart"},
-    {"sys.panic", "kind=abort|null|store|stack|wdt|heap|iram", sys_panic, "crash"},
+    {"sys.panic", "kind=abort|null|store|stack|wdt|heap|iram [step=TEXT]", sys_panic,
+     "crash, at once or when this step of a change of mode is next entered"},
     {"sys.last", "", sys_last, "the memory snapshots that survived the last reset"},
 };
 

@@ -19,7 +19,7 @@
 #define BRACKETS 2 /* what closes an open container */
 
 static const console_group_t *const GROUPS[] = {
-    &CMD_SYS, &CMD_MEM, &CMD_HEAP, &CMD_TTS, &CMD_BENCH, &CMD_LOG, &CMD_API,
+    &CMD_SYS, &CMD_MODE, &CMD_MEM, &CMD_HEAP, &CMD_TTS, &CMD_BENCH, &CMD_LOG, &CMD_API,
 };
 
 #define GROUP_COUNT (sizeof(GROUPS) / sizeof(GROUPS[0]))

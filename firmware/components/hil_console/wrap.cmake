@@ -1,4 +1,5 @@
-# The functions that heap_fail.c stands in front of. Read by this component's CMakeLists.txt and by the host build.
+# The functions that heap_fail.c and step_hook.c stand in front of. Read by this component's CMakeLists.txt and by
+# the host build.
 set(HIL_CONSOLE_WRAPPED
     heap_caps_malloc
     heap_caps_calloc
@@ -6,4 +7,5 @@ set(HIL_CONSOLE_WRAPPED
     heap_caps_aligned_alloc
     heap_caps_aligned_calloc
     heap_caps_register_failed_alloc_callback
+    state_manager_enter_step
 )

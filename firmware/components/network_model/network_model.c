@@ -20,26 +20,19 @@ static const char *TAG = "NETWORK";
 #define PSRAM_BLOCK 32768u
 #define HEADER 4u /* of a heap block */
 
-typedef struct block {
-    struct block *next;
-} block_t;
-
 static bool s_started;
-static block_t *s_blocks; /* so that each is reached from here, and a leak search does not find them */
 static network_model_t s_taken;
 
 #if CONFIG_HOTPIN_NETWORK_MODEL
 
+/** The block is never freed, so nothing remembers it. */
 static bool take(uint32_t size, uint32_t caps)
 {
-    block_t *block = heap_caps_malloc(size, caps);
-    if (block == NULL) {
+    if (heap_caps_malloc(size, caps) == NULL) {
         ESP_LOGW(TAG, "no block of %" PRIu32 " bytes (capabilities 0x%" PRIx32 "), largest is %" PRIu32, size,
                  caps, (uint32_t)heap_caps_get_largest_free_block(caps));
         return false;
     }
-    block->next = s_blocks;
-    s_blocks = block;
     s_taken.blocks++;
     uint32_t *sum = (caps & MALLOC_CAP_SPIRAM) != 0 ? &s_taken.psram_bytes : &s_taken.internal_bytes;
     *sum += size + HEADER;

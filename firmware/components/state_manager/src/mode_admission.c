@@ -1,0 +1,82 @@
+#include "mode_admission.h"
+
+#include "audio_driver.h"
+#include "camera_controller.h"
+#include "esp_heap_caps.h"
+#include "memory_manager.h"
+#include "stt_pipeline.h"
+
+typedef struct {
+    const char *block;
+    const size_t *(*sizes)(size_t *count);
+} need_t;
+
+/* On the ESP32 INTERNAL | 8BIT, which task stacks ask for, holds the same heaps as DMA. */
+#define DMA_CAPS (MALLOC_CAP_INTERNAL | MALLOC_CAP_DMA | MALLOC_CAP_8BIT)
+#define PSRAM_CAPS (MALLOC_CAP_SPIRAM | MALLOC_CAP_8BIT)
+
+static const need_t CAMERA_DMA[] = {{"camera DMA", camera_controller_blocks}};
+static const need_t CAMERA_PSRAM[] = {{"camera frame", camera_controller_psram_blocks}};
+static const need_t VOICE_DMA[] = {{"I2S DMA", audio_driver_blocks}, {"STT task", stt_pipeline_blocks}};
+
+/** The blocks of all `needs` at once: they are to be had together. */
+static esp_err_t admit(const need_t *needs, size_t need_count, uint32_t caps, mode_shortage_t *shortage)
+{
+    size_t sizes[MEMORY_PLACE_MAX];
+    const char *names[MEMORY_PLACE_MAX];
+    size_t numbers[MEMORY_PLACE_MAX];
+    size_t count = 0;
+    for (size_t n = 0; n < need_count; n++) {
+        size_t blocks = 0;
+        const size_t *block = needs[n].sizes(&blocks);
+        for (size_t i = 0; i < blocks; i++) {
+            if (count == MEMORY_PLACE_MAX) {
+                return ESP_ERR_INVALID_SIZE;
+            }
+            sizes[count] = block[i];
+            names[count] = needs[n].block;
+            numbers[count++] = i + 1;
+        }
+    }
+    if (count == 0) {
+        return ESP_OK;
+    }
+    memory_placement_t placement;
+    esp_err_t err = memory_manager_place(caps, sizes, count, &placement);
+    if (err != ESP_OK || placement.placeable) {
+        return err;
+    }
+    *shortage = (mode_shortage_t){
+        .block = names[placement.placed],
+        .number = numbers[placement.placed],
+        .missing = placement.missing,
+        .largest = placement.largest,
+        .free = (uint32_t)heap_caps_get_free_size(caps),
+    };
+    return ESP_ERR_NO_MEM;
+}
+
+#define NEEDS(table) (table), sizeof(table) / sizeof((table)[0])
+
+esp_err_t mode_admit(system_state_t mode, mode_shortage_t *shortage)
+{
+    if (mode == SYSTEM_STATE_CAMERA_STANDBY) {
+        esp_err_t err = admit(NEEDS(CAMERA_DMA), DMA_CAPS, shortage);
+        return err == ESP_OK ? admit(NEEDS(CAMERA_PSRAM), PSRAM_CAPS, shortage) : err;
+    }
+    if (mode == SYSTEM_STATE_VOICE_ACTIVE) {
+        /* Held for the whole run from boot; here only when it could not be had then. */
+        if (stt_pipeline_prepare() != ESP_OK) {
+            *shortage = (mode_shortage_t){
+                .block = "STT ring",
+                .number = 1,
+                .missing = STT_RING_SIZE,
+                .largest = (uint32_t)heap_caps_get_largest_free_block(PSRAM_CAPS),
+                .free = (uint32_t)heap_caps_get_free_size(PSRAM_CAPS),
+            };
+            return ESP_ERR_NO_MEM;
+        }
+        return admit(NEEDS(VOICE_DMA), DMA_CAPS, shortage);
+    }
+    return ESP_OK;
+}

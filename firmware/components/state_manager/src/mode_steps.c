@@ -1,0 +1,137 @@
+#include "mode_steps.h"
+
+#include "audio_driver.h"
+#include "camera_controller.h"
+#include "sdkconfig.h"
+#include "stt_pipeline.h"
+#include "tts_decoder.h"
+#include "watch.h"
+
+/* Two words, written by whoever tunes them, read by the state task at its next pause. */
+static volatile state_manager_settle_t s_settle = STATE_MANAGER_SETTLE_DEFAULT();
+
+void mode_settle_set(const state_manager_settle_t *settle)
+{
+    s_settle.down_ms = settle->down_ms;
+    s_settle.up_ms = settle->up_ms;
+}
+
+void state_manager_get_settle(state_manager_settle_t *out)
+{
+    out->down_ms = s_settle.down_ms;
+    out->up_ms = s_settle.up_ms;
+}
+
+static esp_err_t settle_down(void)
+{
+    watch_pause(s_settle.down_ms);
+    return ESP_OK;
+}
+
+static esp_err_t settle_up(void)
+{
+    watch_pause(s_settle.up_ms);
+    return ESP_OK;
+}
+
+static bool stt_runs(void)
+{
+    stt_pipeline_stats_t stats;
+    stt_pipeline_get_stats(&stats);
+    return stats.running;
+}
+
+/* Nothing takes this back: what was playing is over. The stream's owner sees it closed. */
+static esp_err_t stop_tts(void)
+{
+    tts_decoder_info_t info;
+    tts_decoder_get_info(&info);
+    return info.state == TTS_DECODER_CLOSED ? ESP_OK : tts_decoder_close();
+}
+
+/* In the order they come up; down is the other way round. */
+static const transition_step_t CAMERA_UP[] = {
+    {"camera.start", camera_controller_init, camera_controller_deinit},
+};
+static const transition_step_t CAMERA_DOWN[] = {
+    {"camera.stop", camera_controller_deinit, camera_controller_init},
+};
+static const transition_step_t VOICE_UP[] = {
+    {"audio.start", audio_driver_init, audio_driver_deinit},
+    {"stt.start", stt_pipeline_start, stt_pipeline_stop},
+};
+static const transition_step_t VOICE_DOWN[] = {
+    {"tts.stop", stop_tts, NULL},
+    {"stt.stop", stt_pipeline_stop, stt_pipeline_start},
+    {"audio.stop", audio_driver_deinit, audio_driver_init},
+};
+/* On the way back the pause lies between the same two modes. */
+static const transition_step_t SETTLE_DOWN = {"settle.down", settle_down, settle_down};
+static const transition_step_t SETTLE_UP = {"settle.up", settle_up, NULL};
+
+#define STEPS_OF(table) (table), sizeof(table) / sizeof((table)[0])
+#define COUNT_OF(table) (sizeof(table) / sizeof((table)[0]))
+
+_Static_assert(COUNT_OF(VOICE_DOWN) + COUNT_OF(CAMERA_UP) + 2 <= TRANSITION_STEPS_MAX, "voice to camera");
+_Static_assert(COUNT_OF(CAMERA_DOWN) + COUNT_OF(VOICE_UP) + 2 <= TRANSITION_STEPS_MAX, "camera to voice");
+
+static size_t append(transition_step_t *steps, size_t count, const transition_step_t *more, size_t more_count)
+{
+    for (size_t i = 0; i < more_count; i++) {
+        steps[count++] = more[i];
+    }
+    return count;
+}
+
+size_t mode_step_list(system_state_t from, system_state_t to, transition_step_t steps[TRANSITION_STEPS_MAX])
+{
+    size_t count = 0;
+    if (from == SYSTEM_STATE_CAMERA_STANDBY) {
+        count = append(steps, count, STEPS_OF(CAMERA_DOWN));
+    } else if (from == SYSTEM_STATE_VOICE_ACTIVE) {
+        count = append(steps, count, STEPS_OF(VOICE_DOWN));
+    }
+    if (count > 0) {
+        count = append(steps, count, &SETTLE_DOWN, 1);
+    }
+    size_t down = count;
+    if (to == SYSTEM_STATE_CAMERA_STANDBY) {
+        count = append(steps, count, STEPS_OF(CAMERA_UP));
+    } else if (to == SYSTEM_STATE_VOICE_ACTIVE) {
+        count = append(steps, count, STEPS_OF(VOICE_UP));
+    }
+    if (count > down) {
+        count = append(steps, count, &SETTLE_UP, 1);
+    }
+    return count;
+}
+
+bool mode_holds(system_state_t state)
+{
+    bool camera = state == SYSTEM_STATE_CAMERA_STANDBY;
+    bool voice = state == SYSTEM_STATE_VOICE_ACTIVE;
+    return camera_controller_is_initialized() == camera && audio_driver_is_initialized() == voice &&
+           stt_runs() == voice;
+}
+
+static void note(esp_err_t err, esp_err_t *first)
+{
+    if (*first == ESP_OK) {
+        *first = err;
+    }
+}
+
+esp_err_t mode_take_down(void)
+{
+    esp_err_t first = stop_tts();
+    if (stt_runs()) {
+        note(stt_pipeline_stop(), &first);
+    }
+    if (audio_driver_is_initialized()) {
+        note(audio_driver_deinit(), &first);
+    }
+    if (camera_controller_is_initialized()) {
+        note(camera_controller_deinit(), &first);
+    }
+    return first;
+}

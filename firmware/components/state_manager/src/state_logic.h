@@ -1,0 +1,17 @@
+/*
+ * What a request means in a state. Pure.
+ */
+#pragma once
+
+#include "state_manager.h"
+
+typedef enum {
+    STATE_STAY, //!< It is there already
+    STATE_CHANGE,
+    STATE_REFUSE,
+} state_decision_t;
+
+state_decision_t state_decide(system_state_t now, system_state_t wanted);
+
+/** True for the states that state_manager_request() takes. */
+bool state_can_be_asked(system_state_t state);

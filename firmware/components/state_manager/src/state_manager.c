@@ -1,0 +1,567 @@
+#include "state_manager.h"
+
+#include <inttypes.h>
+#include "enter_step.h"
+#include "esp_log.h"
+#include "esp_timer.h"
+#include "freertos/FreeRTOS.h"
+#include "freertos/event_groups.h"
+#include "freertos/queue.h"
+#include "freertos/semphr.h"
+#include "freertos/task.h"
+#include "memory_manager.h"
+#include "mode_admission.h"
+#include "mode_steps.h"
+#include "sdkconfig.h"
+#include "state_logic.h"
+#include "stt_pipeline.h"
+#include "telemetry.h"
+#include "tts_decoder.h"
+#include "watch.h"
+
+static const char *TAG = "STATE";
+
+#define SETTLED (1 << 0)
+
+/* What comes before the steps of the modes. */
+#define STEP_LOCK "lock"
+#define STEP_RECOVERY "recovery" /* from ERROR only: taking everything down */
+#define STEP_ADMISSION "admission"
+
+typedef struct {
+    uint32_t ticket;
+    system_state_t to;
+} request_t;
+
+static struct {
+    SemaphoreHandle_t drivers; /* held by the state task during a change, and by users of the drivers */
+    SemaphoreHandle_t board;   /* guards what follows; never held while something is waited for */
+    QueueHandle_t mailbox;     /* of one request: a later one takes the place of one not yet begun */
+    EventGroupHandle_t events;
+    uint32_t asked;            /* ticket of the last request */
+    uint32_t settled;          /* ticket of the last request that is dealt with, */
+    system_state_t settled_to; /* what it asked for, */
+    esp_err_t settled_err;     /* and what became of it */
+    state_manager_info_t info;
+    transition_ledger_t ledger;
+} s_sm;
+
+/* The change that is being made. State task only. */
+static struct {
+    state_change_t change;
+    transition_end_t end;
+} s_now;
+
+static void guard(void)
+{
+    xSemaphoreTake(s_sm.board, portMAX_DELAY);
+}
+
+static void unguard(void)
+{
+    xSemaphoreGive(s_sm.board);
+}
+
+static uint32_t now_ms(void)
+{
+    return (uint32_t)(esp_timer_get_time() / 1000);
+}
+
+static system_state_t present_state(void)
+{
+    return s_sm.info.state; /* the state task alone writes it */
+}
+
+/* What a change has come to */
+
+static void set_state(system_state_t state)
+{
+    guard();
+    if (s_sm.info.state != state) {
+        s_sm.info.previous = s_sm.info.state;
+        s_sm.info.state = state;
+    }
+    unguard();
+}
+
+static void send_event(void)
+{
+    static char s_buffer[TELEMETRY_BUFFER_SIZE];
+    const state_change_t *change = &s_now.change;
+    telemetry_record_t record;
+    telemetry_event_begin(&record, s_buffer, sizeof(s_buffer), "mode");
+    telemetry_str(&record, "from", state_manager_name(change->from));
+    telemetry_str(&record, "to", state_manager_name(change->to));
+    telemetry_bool(&record, "ok", change->err == ESP_OK);
+    telemetry_u32(&record, "duration_ms", change->duration_ms);
+    telemetry_str(&record, "step", change->step);
+    if (change->err != ESP_OK) {
+        telemetry_str(&record, "err", esp_err_to_name(change->err));
+        telemetry_str(&record, "mode", state_manager_name(present_state()));
+        telemetry_str(&record, "block", change->block);
+        telemetry_u32(&record, "missing", change->missing);
+        telemetry_u32(&record, "largest", change->largest);
+    }
+    telemetry_send(&record);
+}
+
+static uint32_t begin_change(system_state_t to)
+{
+    s_now.change = (state_change_t){.from = present_state(), .to = to};
+    s_now.end = TRANSITION_UNDONE;
+    return now_ms();
+}
+
+/** The state is set already: whoever hears of the change finds the board in it. */
+static esp_err_t end_change(uint32_t start_ms)
+{
+    state_change_t *change = &s_now.change;
+    change->duration_ms = now_ms() - start_ms;
+    guard();
+    if (change->err != ESP_OK) {
+        s_sm.info.failures++;
+        s_sm.info.failed = *change;
+    } else {
+        s_sm.info.transitions++;
+        s_sm.info.cycles +=
+            change->from == SYSTEM_STATE_VOICE_ACTIVE && change->to == SYSTEM_STATE_CAMERA_STANDBY;
+    }
+    s_sm.info.last = *change;
+    unguard();
+    send_event();
+    if (change->err == ESP_OK) {
+        ESP_LOGI(TAG, "%s -> %s in %" PRIu32 " ms", state_manager_name(change->from),
+                 state_manager_name(change->to), change->duration_ms);
+    }
+    return change->err;
+}
+
+static esp_err_t fail_at(const char *step, esp_err_t err)
+{
+    s_now.change.err = err;
+    s_now.change.step = step;
+    return err;
+}
+
+/* Why memory was missing */
+
+static uint32_t last_memory_event(uint32_t *failed_bytes, uint32_t since)
+{
+    static memory_event_t s_events[MEMORY_EVENTS_SIZE];
+    size_t count = 0;
+    uint32_t last = since;
+    memory_manager_get_events(since, s_events, MEMORY_EVENTS_SIZE, &count);
+    for (size_t i = 0; i < count; i++) {
+        last = s_events[i].sequence;
+        if (s_events[i].kind == MEMORY_EVENT_ALLOC_FAILED && failed_bytes != NULL) {
+            *failed_bytes = s_events[i].size;
+        }
+    }
+    return last;
+}
+
+/* Steps */
+
+static esp_err_t enter_step(const char *step, bool undo)
+{
+    watch_feed();
+    ESP_LOGD(TAG, "%s%s", undo ? "undo " : "", step);
+    return state_manager_enter_step(step, undo);
+}
+
+static transition_memory_t measure(void)
+{
+    return (transition_memory_t){
+        .internal = memory_manager_get_free_internal(),
+        .psram = memory_manager_get_free_psram(),
+    };
+}
+
+/** Sets s_now: how it ended, and what failed. */
+static void run_steps(system_state_t from, system_state_t to)
+{
+    static const transition_env_t ENV = {enter_step, measure};
+    static transition_ledger_t s_ledger;
+    transition_step_t steps[TRANSITION_STEPS_MAX];
+    size_t count = mode_step_list(from, to, steps);
+    uint32_t event = last_memory_event(NULL, 0);
+
+    s_now.end = transition_run(steps, count, &ENV, &s_ledger);
+    const transition_entry_t *failure = transition_failure(&s_ledger);
+    if (failure != NULL) {
+        fail_at(failure->step, failure->err);
+        last_memory_event(&s_now.change.missing, event); /* drivers do not always say NO_MEM */
+        ESP_LOGE(TAG, "Step %s: %s; %s", failure->step, esp_err_to_name(failure->err),
+                 s_now.end == TRANSITION_STUCK ? "and those before it cannot be undone" : "undone");
+    }
+    guard();
+    s_sm.ledger = s_ledger;
+    unguard();
+}
+
+static esp_err_t lock_drivers(void)
+{
+    uint32_t left_ms = CONFIG_HOTPIN_STATE_LOCK_TIMEOUT_MS;
+    esp_err_t err = enter_step(STEP_LOCK, false);
+    while (err == ESP_OK) {
+        uint32_t slice_ms = left_ms < WATCH_SLICE_MS ? left_ms : WATCH_SLICE_MS;
+        if (xSemaphoreTake(s_sm.drivers, pdMS_TO_TICKS(slice_ms)) == pdTRUE) {
+            return ESP_OK;
+        }
+        watch_feed();
+        left_ms -= slice_ms;
+        err = left_ms > 0 ? ESP_OK : ESP_ERR_TIMEOUT;
+    }
+    ESP_LOGE(TAG, "Still in %s mode: its drivers are in use (%s)", state_manager_name(present_state()),
+             esp_err_to_name(err));
+    return fail_at(STEP_LOCK, err);
+}
+
+static esp_err_t check_admission(system_state_t to)
+{
+    mode_shortage_t shortage = {0};
+    esp_err_t err = enter_step(STEP_ADMISSION, false);
+    if (err == ESP_OK) {
+        err = mode_admit(to, &shortage);
+    }
+    if (err == ESP_OK) {
+        return ESP_OK;
+    }
+    s_now.change.block = shortage.block;
+    s_now.change.missing = shortage.missing;
+    s_now.change.largest = shortage.largest;
+    if (shortage.block != NULL) {
+        ESP_LOGE(TAG,
+                 "No room for %s mode: %s block %u, %" PRIu32
+                 " bytes, is missing; the largest free block is %" PRIu32 " of %" PRIu32 " bytes free",
+                 state_manager_name(to), shortage.block, (unsigned)shortage.number, shortage.missing,
+                 shortage.largest, shortage.free);
+    } else {
+        ESP_LOGE(TAG, "No admission to %s mode: %s", state_manager_name(to), esp_err_to_name(err));
+    }
+    return fail_at(STEP_ADMISSION, err);
+}
+
+/** From known ground: to where it was asked for, or back. STUCK leaves the state ERROR. */
+static esp_err_t change_state(system_state_t to)
+{
+    system_state_t from = present_state();
+    if (check_admission(to) != ESP_OK) {
+        return s_now.change.err;
+    }
+    run_steps(from, to);
+    system_state_t state = s_now.end == TRANSITION_DONE ? to : from;
+    if (s_now.end != TRANSITION_STUCK && !mode_holds(state)) {
+        ESP_LOGE(TAG, "The drivers that are up are not those of %s mode", state_manager_name(state));
+        s_now.change.err = s_now.change.err == ESP_OK ? ESP_ERR_INVALID_STATE : s_now.change.err;
+        s_now.end = TRANSITION_STUCK;
+    }
+    set_state(s_now.end == TRANSITION_STUCK ? SYSTEM_STATE_ERROR : state);
+    if (s_now.end == TRANSITION_UNDONE) {
+        memory_manager_log_stats("After Error Recovery");
+    }
+    return s_now.change.err;
+}
+
+/* The same mode should take the same memory each time: what the first time left is the measure. */
+static void compare_with_first_time(system_state_t state)
+{
+    const char *name = state_manager_name(state);
+    memory_delta_t delta;
+    esp_err_t err = memory_manager_get_delta(name, &delta);
+    if (err == ESP_ERR_NOT_FOUND) {
+        memory_manager_set_baseline(name);
+    } else if (err == ESP_OK) {
+        ESP_LOGI(TAG, "%s mode against its baseline: internal %+" PRId32 ", PSRAM %+" PRId32 " bytes", name,
+                 delta.internal, delta.psram);
+    }
+}
+
+/* With the drivers locked. */
+
+static esp_err_t transition_to_camera_mode(void)
+{
+    memory_manager_log_stats("Before Camera Transition");
+    esp_err_t err = change_state(SYSTEM_STATE_CAMERA_STANDBY);
+    if (err == ESP_OK) {
+        memory_manager_log_stats("After Camera Transition");
+        compare_with_first_time(SYSTEM_STATE_CAMERA_STANDBY);
+    }
+    return err;
+}
+
+static esp_err_t transition_to_voice_mode(void)
+{
+    memory_manager_log_stats("Before Voice Transition");
+    esp_err_t err = change_state(SYSTEM_STATE_VOICE_ACTIVE);
+    if (err == ESP_OK) {
+        memory_manager_log_stats("After Voice Transition");
+        compare_with_first_time(SYSTEM_STATE_VOICE_ACTIVE);
+    }
+    return err;
+}
+
+/** Everything down, then up to where it was asked for. */
+static esp_err_t recover_to(system_state_t to)
+{
+    esp_err_t err = enter_step(STEP_RECOVERY, false);
+    if (err == ESP_OK) {
+        err = mode_take_down();
+    }
+    if (err != ESP_OK) {
+        ESP_LOGE(TAG, "Drivers cannot be taken down: %s", esp_err_to_name(err));
+        return fail_at(STEP_RECOVERY, err);
+    }
+    state_manager_settle_t settle;
+    state_manager_get_settle(&settle);
+    watch_pause(settle.down_ms);
+    if (check_admission(to) != ESP_OK) {
+        return s_now.change.err;
+    }
+    run_steps(SYSTEM_STATE_INIT, to);
+    if (s_now.end == TRANSITION_DONE) {
+        set_state(to);
+        memory_manager_log_stats("After Error Recovery");
+    }
+    return s_now.change.err;
+}
+
+static void recover_by_itself(system_state_t to)
+{
+    for (int attempt = 1; attempt <= CONFIG_HOTPIN_STATE_RECOVERY_ATTEMPTS; attempt++) {
+        watch_pause(CONFIG_HOTPIN_STATE_RECOVERY_DELAY_MS);
+        if (uxQueueMessagesWaiting(s_sm.mailbox) > 0) {
+            return; /* somebody knows better where to */
+        }
+        ESP_LOGW(TAG, "Recovery to %s mode, attempt %d", state_manager_name(to), attempt);
+        uint32_t start_ms = begin_change(to);
+        recover_to(to);
+        if (end_change(start_ms) == ESP_OK) {
+            return;
+        }
+    }
+    ESP_LOGE(TAG, "Staying in the error state until a mode is asked for");
+}
+
+static esp_err_t change_locked(system_state_t to)
+{
+    if (present_state() == SYSTEM_STATE_ERROR) {
+        return recover_to(to);
+    }
+    switch (to) {
+    case SYSTEM_STATE_CAMERA_STANDBY: return transition_to_camera_mode();
+    case SYSTEM_STATE_VOICE_ACTIVE: return transition_to_voice_mode();
+    default: return change_state(to);
+    }
+}
+
+static esp_err_t change_or_recover(system_state_t to)
+{
+    system_state_t from = present_state();
+    uint32_t start_ms = begin_change(to);
+    if (lock_drivers() != ESP_OK) {
+        return end_change(start_ms);
+    }
+    change_locked(to);
+    esp_err_t err = end_change(start_ms);
+    if (from != SYSTEM_STATE_ERROR && present_state() == SYSTEM_STATE_ERROR) {
+        recover_by_itself(from);
+    }
+    xSemaphoreGive(s_sm.drivers);
+    return err;
+}
+
+/* Requests */
+
+static esp_err_t deal_with(system_state_t to)
+{
+    switch (state_decide(present_state(), to)) {
+    case STATE_STAY: return ESP_OK;
+    case STATE_CHANGE: return change_or_recover(to);
+    default: return ESP_ERR_INVALID_STATE;
+    }
+}
+
+static void settle(const request_t *request, esp_err_t err)
+{
+    guard();
+    s_sm.settled = request->ticket;
+    s_sm.settled_to = request->to;
+    s_sm.settled_err = err;
+    if (s_sm.settled == s_sm.asked) {
+        s_sm.info.busy = false;
+        xEventGroupSetBits(s_sm.events, SETTLED);
+    }
+    unguard();
+}
+
+static void state_task(void *arg)
+{
+    (void)arg;
+    watch_begin();
+    while (true) {
+        request_t request;
+        if (xQueueReceive(s_sm.mailbox, &request, pdMS_TO_TICKS(WATCH_SLICE_MS)) == pdTRUE) {
+            settle(&request, deal_with(request.to));
+        }
+        watch_feed();
+    }
+}
+
+/* A stream that was played to its end is held for whoever wants to know how it went: 76 KB of PSRAM and a
+ * task. */
+static void reclaim_played_stream(void)
+{
+    tts_decoder_info_t info;
+    if (state_manager_lock(SYSTEM_STATE_ANY, 0) != ESP_OK) {
+        return;
+    }
+    tts_decoder_get_info(&info);
+    if (info.state == TTS_DECODER_ENDED) {
+        tts_decoder_close();
+    }
+    state_manager_unlock();
+}
+
+esp_err_t state_manager_start(void)
+{
+    static StaticSemaphore_t s_drivers, s_board;
+    static StaticQueue_t s_mailbox;
+    static StaticEventGroup_t s_events;
+    static uint8_t s_mail[sizeof(request_t)];
+    static TaskHandle_t s_task;
+    if (s_task != NULL) {
+        return ESP_ERR_INVALID_STATE;
+    }
+    esp_err_t err = stt_pipeline_prepare();
+    if (err != ESP_OK) {
+        ESP_LOGE(TAG, "No STT ring of %u bytes: %s", STT_RING_SIZE, esp_err_to_name(err));
+    }
+    s_sm.drivers = xSemaphoreCreateMutexStatic(&s_drivers);
+    s_sm.mailbox = xQueueCreateStatic(1, sizeof(request_t), s_mail, &s_mailbox);
+    s_sm.events = xEventGroupCreateStatic(&s_events);
+    s_sm.board = xSemaphoreCreateMutexStatic(&s_board);
+    BaseType_t made = xTaskCreate(state_task, "state", CONFIG_HOTPIN_STATE_TASK_STACK, NULL,
+                                  CONFIG_HOTPIN_STATE_TASK_PRIORITY, &s_task);
+    if (made != pdPASS) {
+        s_sm.board = NULL;
+        return ESP_ERR_NO_MEM;
+    }
+    if (memory_manager_register_reclaimer(reclaim_played_stream) != ESP_OK) {
+        ESP_LOGW(TAG, "No place for the reclaimer of played streams");
+    }
+    return ESP_OK;
+}
+
+/* With the guard. What a requester whose request is dealt with, or was passed over, is told. */
+static esp_err_t verdict(system_state_t to)
+{
+    if (s_sm.info.state == to) {
+        return ESP_OK;
+    }
+    return s_sm.settled_to == to && s_sm.settled_err != ESP_OK ? s_sm.settled_err : ESP_ERR_INVALID_STATE;
+}
+
+esp_err_t state_manager_request(system_state_t to, uint32_t wait_ms)
+{
+    if (!state_can_be_asked(to)) {
+        return ESP_ERR_INVALID_ARG;
+    }
+    if (s_sm.board == NULL) {
+        return ESP_ERR_INVALID_STATE;
+    }
+    guard();
+    request_t request = {.ticket = ++s_sm.asked, .to = to};
+    s_sm.info.busy = true;
+    xEventGroupClearBits(s_sm.events, SETTLED);
+    xQueueOverwrite(s_sm.mailbox, &request);
+    unguard();
+    if (wait_ms == 0) {
+        return ESP_OK;
+    }
+    if (!(xEventGroupWaitBits(s_sm.events, SETTLED, pdFALSE, pdTRUE, pdMS_TO_TICKS(wait_ms)) & SETTLED)) {
+        return ESP_ERR_TIMEOUT;
+    }
+    guard();
+    esp_err_t err = verdict(to);
+    unguard();
+    return err;
+}
+
+/* Queries */
+
+esp_err_t state_manager_get(state_manager_info_t *out)
+{
+    if (out == NULL) {
+        return ESP_ERR_INVALID_ARG;
+    }
+    if (s_sm.board == NULL) {
+        return ESP_ERR_INVALID_STATE;
+    }
+    guard();
+    *out = s_sm.info;
+    unguard();
+    return ESP_OK;
+}
+
+esp_err_t state_manager_get_ledger(transition_ledger_t *out)
+{
+    if (out == NULL) {
+        return ESP_ERR_INVALID_ARG;
+    }
+    if (s_sm.board == NULL) {
+        return ESP_ERR_INVALID_STATE;
+    }
+    guard();
+    *out = s_sm.ledger;
+    unguard();
+    return ESP_OK;
+}
+
+const char *state_manager_step_name(system_state_t from, system_state_t to, size_t index)
+{
+    const char *const first[] = {STEP_LOCK, STEP_RECOVERY, STEP_ADMISSION};
+    const size_t first_count = sizeof(first) / sizeof(first[0]);
+    transition_step_t steps[TRANSITION_STEPS_MAX];
+    if (state_decide(from, to) != STATE_CHANGE) {
+        return NULL;
+    }
+    if (from != SYSTEM_STATE_ERROR && index > 0) {
+        index++; /* no recovery */
+    }
+    if (index < first_count) {
+        return first[index];
+    }
+    return index - first_count < mode_step_list(from, to, steps) ? steps[index - first_count].name : NULL;
+}
+
+esp_err_t state_manager_lock(system_state_t state, uint32_t timeout_ms)
+{
+    if (s_sm.board == NULL) {
+        return ESP_ERR_INVALID_STATE;
+    }
+    if (xSemaphoreTake(s_sm.drivers, pdMS_TO_TICKS(timeout_ms)) != pdTRUE) {
+        return ESP_ERR_TIMEOUT;
+    }
+    if (state != SYSTEM_STATE_ANY && present_state() != state) {
+        xSemaphoreGive(s_sm.drivers);
+        return ESP_ERR_INVALID_STATE;
+    }
+    return ESP_OK;
+}
+
+void state_manager_unlock(void)
+{
+    xSemaphoreGive(s_sm.drivers);
+}
+
+esp_err_t state_manager_set_settle(const state_manager_settle_t *settle)
+{
+    const state_manager_settle_t defaults = STATE_MANAGER_SETTLE_DEFAULT();
+    const state_manager_settle_t *wanted = settle != NULL ? settle : &defaults;
+    if (wanted->down_ms > STATE_MANAGER_SETTLE_MAX_MS || wanted->up_ms > STATE_MANAGER_SETTLE_MAX_MS) {
+        return ESP_ERR_INVALID_ARG;
+    }
+    mode_settle_set(wanted);
+    return ESP_OK;
+}

@@ -213,6 +213,7 @@ SELF_CHECKING = [
     "tasks",
     "no_memory",
     "read_timeout",
+    "ring_room",
     "identity",
     "partitions",
     "nvs_churn",
@@ -527,6 +528,9 @@ PANICS = {
     "stale_handle": (r"\nassert failed: xQueueSemaphoreTake \(handle 0x", REASON_PANIC),
     "heap_damage": (r"CORRUPT HEAP: ", REASON_PANIC),
     "task_returns": (r"FreeRTOS Task \"returner\" should not return, Aborting now!", REASON_PANIC),
+    "print_masked": (r"out of it\n\nabort\(\) was called: a lock of newlib in", REASON_PANIC),
+    "print_in_walk": (r"\nabort\(\) was called: a lock of newlib in", REASON_PANIC),
+    "delete_holder": (r"\nassert failed: vTaskDelete \(the task holds a mutex", REASON_PANIC),
     "busy": (r"task_wdt: Task watchdog got triggered\.[^\n]*\n[^\n]* - IDLE0 \(CPU 0\)\n", REASON_TASK_WDT),
     "unfed_task": (
         r"task_wdt: Task watchdog got triggered\.[^\n]*\n[^\n]* - main \(CPU 0\)\n",

@@ -18,12 +18,22 @@ void native_lock_ensure(native_lock_t *lock)
     }
 }
 
+/* With interrupts masked newlib aborts, free or not: that is what becomes of printf in a critical section. */
+static void require_task_context(void)
+{
+    if (native_in_isr() || native_in_critical()) {
+        native_panic("abort() was called: a lock of newlib in an interrupt or a critical section",
+                     ESP_RST_PANIC);
+    }
+}
+
 void native_lock_acquire(native_lock_t *lock)
 {
     native_lock_ensure(lock);
-    if (lock->mutex == NULL || native_in_isr()) {
+    if (lock->mutex == NULL) {
         return; // before the scheduler runs nothing competes
     }
+    require_task_context();
     if (lock->recursive) {
         xSemaphoreTakeRecursive(lock->mutex, portMAX_DELAY);
     } else {
@@ -34,16 +44,17 @@ void native_lock_acquire(native_lock_t *lock)
 bool native_lock_try_acquire(native_lock_t *lock)
 {
     native_lock_ensure(lock);
-    if (lock->mutex == NULL || native_in_isr()) {
+    if (lock->mutex == NULL) {
         return true;
     }
+    require_task_context();
     return (lock->recursive ? xSemaphoreTakeRecursive(lock->mutex, 0) : xSemaphoreTake(lock->mutex, 0)) ==
            pdTRUE;
 }
 
 void native_lock_release(native_lock_t *lock)
 {
-    if (lock->mutex == NULL || native_in_isr()) {
+    if (lock->mutex == NULL) {
         return;
     }
     if (lock->recursive) {

@@ -11,6 +11,7 @@
 #include <string.h>
 #include "esp_task.h"
 #include "freertos/task.h"
+#include "heap_caps_native.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #define HOST_STACK_BYTES (1024 * 1024)
@@ -172,7 +173,7 @@ static void reschedule(void)
 
 static bool may_switch(void)
 {
-    return s_running && s_isr_depth == 0 && s_critical_depth == 0 && s_suspend_depth == 0 &&
+    return s_running && s_isr_depth == 0 && !native_in_critical() && s_suspend_depth == 0 &&
            s_current != s_idle;
 }
 
@@ -215,9 +216,10 @@ bool native_in_isr(void)
     return s_isr_depth > 0;
 }
 
+/* heap_caps_walk calls back with the heap's spinlock held. */
 bool native_in_critical(void)
 {
-    return s_critical_depth > 0;
+    return s_critical_depth > 0 || heap_caps_native_locked();
 }
 
 bool native_scheduler_running(void)
@@ -322,7 +324,7 @@ static void timed_out(native_event_t *event)
 
 bool native_wait(native_wait_list_t *list, uint64_t deadline_us)
 {
-    if (s_isr_depth > 0 || s_critical_depth > 0 || s_current == s_idle) {
+    if (s_isr_depth > 0 || native_in_critical() || s_current == s_idle) {
         native_panic("assert failed: a wait in an interrupt, a critical section or an idle hook",
                      ESP_RST_PANIC);
     }
@@ -629,6 +631,11 @@ void vTaskDelete(TaskHandle_t xTaskToDelete)
     native_task_t *task = task_of(xTaskToDelete, __func__);
     if (task == s_idle) {
         native_panic("assert failed: vTaskDelete (the idle task cannot be deleted)", ESP_RST_PANIC);
+    }
+    if (task->mutexes_held > 0) {
+        // Worse on the chip: it goes on, and whoever wants that mutex next waits for ever.
+        native_panic("assert failed: vTaskDelete (the task holds a mutex, which nobody can give back now)",
+                     ESP_RST_PANIC);
     }
     if (task->state == STATE_READY) {
         ready_remove(task);

@@ -16,6 +16,7 @@
 #include "freertos/semphr.h"
 
 #define FIFO_BYTES SOC_UART_FIFO_LEN
+#define RING_ITEM_HEADER 8
 #define TX_EMPTY_DEFAULT 10 /* fewer bytes left: interrupt */
 #define RX_CHUNK 120        /* RX FIFO full threshold of ESP-IDF */
 #define RX_LINE_BYTES 4096  /* paced: bytes on their way */
@@ -592,14 +593,42 @@ esp_err_t uart_get_buffered_data_len(uart_port_t uart_num, size_t *size)
     return ESP_OK;
 }
 
+/* The largest item that goes into a free stretch of the ring. */
+static size_t item_in(size_t stretch, size_t max_item)
+{
+    size_t item = stretch > RING_ITEM_HEADER ? (stretch - RING_ITEM_HEADER) & ~(size_t)3 : 0;
+    return item < max_item ? item : max_item;
+}
+
+/*
+ * As the heads of ESP-IDF's releases v5.4 and v5.5 count: all of an empty ring, else one item in each of the
+ * (at most two) free stretches. The ring's end is worked out from its largest item, up to 8 bytes short.
+ */
+static size_t ring_room(const driver_t *driver)
+{
+    UBaseType_t oldest, next, unread;
+    if (xRingbufferGetCurFreeSize(driver->tx_ring) == 0) {
+        return 0;
+    }
+    vRingbufferGetInfo(driver->tx_ring, &oldest, NULL, NULL, &next, &unread);
+    size_t max_item = xRingbufferGetMaxItemSize(driver->tx_ring);
+    size_t end = 2 * (max_item + RING_ITEM_HEADER - 3) & ~(size_t)3;
+    if (next == oldest && unread == 0) {
+        return driver->tx_size - RING_ITEM_HEADER;
+    }
+    if (next <= oldest) {
+        return item_in(oldest - next, max_item);
+    }
+    return item_in(end > next ? end - next : 0, max_item) + item_in(oldest, max_item);
+}
+
 esp_err_t uart_get_tx_buffer_free_size(uart_port_t uart_num, size_t *size)
 {
     ESP_RETURN_ON_FALSE(uart_num < UART_NUM_MAX, ESP_ERR_INVALID_ARG, UART_TAG, "uart_num error");
     RETURN_UNLESS_INSTALLED(ESP_ERR_INVALID_ARG);
     ESP_RETURN_ON_FALSE(size != NULL, ESP_ERR_INVALID_ARG, UART_TAG, "arg pointer is NULL");
-    // What one write in one piece may have; ESP-IDF may count a second piece at the ring's start as well.
-    size_t room = s_uart.driver->tx_size == 0 ? 0 : xRingbufferGetCurFreeSize(s_uart.driver->tx_ring);
-    size_t description = sizeof(tx_description_t) + 8;
+    size_t room = s_uart.driver->tx_size == 0 ? 0 : ring_room(s_uart.driver);
+    size_t description = RING_ITEM_HEADER + sizeof(tx_description_t);
     *size = room > description ? room - description : 0;
     return ESP_OK;
 }

@@ -1,5 +1,6 @@
 /* Ways to end. */
 #include <stdlib.h>
+#include "esp_heap_caps.h"
 #include "esp_log.h"
 #include "esp_rom_sys.h"
 #include "esp_system.h"
@@ -141,6 +142,41 @@ static void case_task_returns(void)
     xTaskCreate(return_at_once, "returner", 2048, NULL, 5, NULL);
 }
 
+/* Nobody else prints: the lock is free, and newlib refuses it all the same. */
+static void case_print_masked(void)
+{
+    printf("out of it\n");
+    portENTER_CRITICAL(&s_mux);
+    printf("in it\n");
+    portEXIT_CRITICAL(&s_mux);
+}
+
+static bool print_block(walker_heap_into_t heap, walker_block_info_t block, void *unused)
+{
+    (void)heap;
+    (void)unused;
+    printf("%u\n", (unsigned)block.size);
+    return true;
+}
+
+static void case_print_in_walk(void)
+{
+    heap_caps_walk(MALLOC_CAP_SPIRAM, print_block, NULL);
+}
+
+static void take_and_wait(void *mutex)
+{
+    xSemaphoreTake(mutex, portMAX_DELAY);
+    vTaskDelay(portMAX_DELAY);
+}
+
+static void case_delete_holder(void)
+{
+    TaskHandle_t holder;
+    xTaskCreate(take_and_wait, "holder", 2048, xSemaphoreCreateMutex(), 5, &holder);
+    vTaskDelete(holder);
+}
+
 const test_case_t g_panic_cases[] = {
     {"null_load", case_null_load},
     {"null_store", case_null_store},
@@ -157,5 +193,8 @@ const test_case_t g_panic_cases[] = {
     {"stale_handle", case_stale_handle},
     {"heap_damage", case_heap_damage},
     {"task_returns", case_task_returns},
+    {"print_masked", case_print_masked},
+    {"print_in_walk", case_print_in_walk},
+    {"delete_holder", case_delete_holder},
     {NULL, NULL},
 };

@@ -193,10 +193,30 @@ static void case_log(void)
     puts("");
 }
 
+static void case_ring_room(void)
+{
+    static char s_bytes[1000];
+    size_t room = 0;
+    memset(s_bytes, '.', sizeof s_bytes);
+    fflush(stdout);
+    uart_wait_tx_idle_polling(UART_NUM_0); // so that the first write is taken up at once
+    uart_driver_install(UART_NUM_0, 256, 4096, 0, NULL, 0);
+    uart_get_tx_buffer_free_size(UART_NUM_0, &room);
+    CHECK_EQUAL(room, 4096 - 8 - 20); // more than its largest item
+    uart_write_bytes(UART_NUM_0, s_bytes, sizeof s_bytes);
+    uart_get_tx_buffer_free_size(UART_NUM_0, &room);
+    CHECK_EQUAL(room, 2040 + 12 - 20); // behind the write, and where its description was
+    uart_wait_tx_done(UART_NUM_0, portMAX_DELAY);
+    uart_get_tx_buffer_free_size(UART_NUM_0, &room);
+    CHECK_EQUAL(room, 4096 - 8 - 20);
+    uart_driver_delete(UART_NUM_0);
+}
+
 const test_case_t g_uart_cases[] = {
     {"blocking", case_blocking},
     {"box_unlocked", case_box_unlocked},
     {"box_locked", case_box_locked},
+    {"ring_room", case_ring_room},
     {"echo", case_echo},
     {"read_timeout", case_read_timeout},
     {"busy_run", case_busy_run},

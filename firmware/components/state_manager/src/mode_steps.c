@@ -125,8 +125,10 @@ esp_err_t mode_take_down(void)
 {
     esp_err_t first = stop_tts();
     if (stt_runs()) {
+        watch_feed(); /* each of these may wait for its task for seconds */
         note(stt_pipeline_stop(), &first);
     }
+    watch_feed();
     if (audio_driver_is_initialized()) {
         note(audio_driver_deinit(), &first);
     }

@@ -12,7 +12,8 @@ PYTEST_ARGS := --board $(BOARD) $(if $(PORT),--port $(PORT)) $(ARGS)
 announce:
 	@echo "qualify: on a board this run can end QUALIFIED; without one it is a rehearsal, REHEARSED (virtual) at best"
 
-.PHONY: help announce prerequisites setup firmware native qualify test test-harness test-suite bench lint clean
+.PHONY: help announce prerequisites setup firmware native qualify test test-harness test-suite bench lint check-idf \
+  check-headers clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -71,5 +72,11 @@ lint: setup ## ruff, mypy and clang-format
 	  git ls-files '*.c' '*.h' | xargs clang-format --dry-run --Werror; \
 	else echo "clang-format not found: C layout not checked"; fi
 
-clean: ## remove every build output (keeps .venv)
-	rm -rf build $(NATIVE)
+check-idf: ## build all configurations of the firmware with ESP-IDF (needs IDF_PATH)
+	@firmware/tools/check_idf.sh
+
+check-headers: setup ## check the firmware against an ESP-IDF without its toolchain (IDF=checkout COMPONENTS="dir …")
+	@$(BIN)/python firmware/tools/check_headers.py $(if $(IDF),--idf $(IDF)) $(COMPONENTS:%=--component %)
+
+clean: ## remove the virtual board's builds and all of build/, evidence included (keeps .venv)
+	rm -rf build $(NATIVE) $(NATIVE)-release

@@ -97,6 +97,7 @@ static void put_in_order(int16_t *samples, size_t count)
 
 esp_err_t audio_backend_read(void *data, size_t len, size_t *got, uint32_t timeout_ms)
 {
+    *got = 0; /* the driver sets it unless it refuses the call at once */
     esp_err_t ret = i2s_channel_read(s_rx, data, len, got, timeout_ms);
     put_in_order(data, *got / sizeof(int16_t));
     return ret;

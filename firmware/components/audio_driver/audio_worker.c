@@ -5,6 +5,7 @@
 
 #include "esp_check.h"
 #include "freertos/idf_additions.h"
+#include "sdkconfig.h"
 
 static const char *TAG = "AUDIO_WORKER";
 

@@ -214,6 +214,12 @@ esp_err_t esp_task_wdt_add(void *task)
     return ESP_OK;
 }
 
+esp_err_t esp_task_wdt_delete(void *task)
+{
+    (void)task;
+    return ESP_OK;
+}
+
 esp_err_t esp_task_wdt_reset(void)
 {
     return ESP_OK;

@@ -49,12 +49,21 @@ static esp_err_t stop_tts(void)
     return info.state == TTS_DECODER_CLOSED ? ESP_OK : tts_decoder_close();
 }
 
+/* With a stuck sensor bus esp32-camera probes 17 addresses for up to a second each. */
+static esp_err_t start_camera(void)
+{
+    watch_suspend();
+    esp_err_t ret = camera_controller_init();
+    watch_resume();
+    return ret;
+}
+
 /* In the order they come up; down is the other way round. */
 static const transition_step_t CAMERA_UP[] = {
-    {"camera.start", camera_controller_init, camera_controller_deinit},
+    {"camera.start", start_camera, camera_controller_deinit},
 };
 static const transition_step_t CAMERA_DOWN[] = {
-    {"camera.stop", camera_controller_deinit, camera_controller_init},
+    {"camera.stop", camera_controller_deinit, start_camera},
 };
 static const transition_step_t VOICE_UP[] = {
     {"audio.start", audio_driver_init, audio_driver_deinit},

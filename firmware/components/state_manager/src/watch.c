@@ -24,6 +24,20 @@ void watch_feed(void)
     }
 }
 
+void watch_suspend(void)
+{
+    if (s_watched) {
+        esp_task_wdt_delete(NULL);
+    }
+}
+
+void watch_resume(void)
+{
+    if (s_watched) {
+        watch_begin();
+    }
+}
+
 void watch_pause(uint32_t ms)
 {
     watch_feed();

@@ -13,5 +13,9 @@
 void watch_begin(void);
 void watch_feed(void);
 
+/** Around a call of another's code that may rightly take longer than the watchdog allows. */
+void watch_suspend(void);
+void watch_resume(void);
+
 /** Waits, and feeds meanwhile. */
 void watch_pause(uint32_t ms);

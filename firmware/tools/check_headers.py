@@ -1,0 +1,273 @@
+#!/usr/bin/env python3
+"""Checks the firmware against a checkout of ESP-IDF, without its toolchain.
+
+    check_headers.py --idf PATH
+
+For each configuration it evaluates ESP-IDF's own Kconfig tree with the project's defaults files,
+works out each component's include path from the REQUIRES lists as ESP-IDF's build system does, and compiles each source
+of the project against ESP-IDF's headers with what compilers there are, as far as those go. Reported, by file and line:
+names, types, arguments and formats that ESP-IDF does not have that way; headers of components that are missing in
+REQUIRES; public headers that need a component which is only in PRIV_REQUIRES; options that ESP-IDF does not know, or
+that have no effect. No code of ESP-IDF is run but its CMake files up to `idf_component_register`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from idfcheck import compilers, components, kconfig
+
+FIRMWARE = Path(__file__).resolve().parents[1]
+
+BLIND = """Not seen by this check: what only the linker finds (functions that the configuration leaves out, linker
+fragments, --wrap, sizes of memory and flash), inline assembly, the registry's answer to idf_component.yml, headers of
+the toolchain's own newlib where they differ from {newlib}, and anything at run time."""
+
+
+def configurations() -> dict[str, list[str]]:
+    """The builds that CMakeLists.txt knows (HOTPIN_BUILD), each with its defaults files in their order."""
+    text = (FIRMWARE / "CMakeLists.txt").read_text(encoding="utf-8")
+    found = re.findall(r'HOTPIN_BUILD STREQUAL "([\w-]+)"\)\s+set\(hotpin_defaults ([^)]+)\)', text)
+    return {name: files.split() for name, files in found}
+
+
+class CannotCheck(Exception):
+    """Something that the check needs is not there; the text says what to do."""
+
+
+@dataclass
+class Report:
+    """What was found: where, what, and in which configurations."""
+
+    found: dict[tuple[str, int, str], list[str]] = field(default_factory=dict)
+    unseen: dict[str, str] = field(default_factory=dict)
+    compiled: set[Path] = field(default_factory=set)
+
+    def add(self, file: Path, line: int, text: str, where: str) -> None:
+        places = self.found.setdefault((relative(file), line, text), [])
+        if where not in places:
+            places.append(where)
+
+
+@dataclass(frozen=True)
+class Project:
+    """The project in one configuration, with the components it is built with."""
+
+    configuration: str
+    directories: list[Path]
+    """Of all components there are."""
+    tree: dict[str, components.Component]
+    """Those that take part, by name."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file to compile, with its include path."""
+
+    file: Path
+    source: Path
+    """`file` itself, or what includes it if it is a header."""
+    component: components.Component
+    own: list[Path]
+    system: list[Path]
+    public_header: bool = False
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0],
+        epilog="Exit status: 0 nothing found, 1 problems found, 2 cannot check.",
+    )
+    parser.add_argument(
+        "--idf",
+        type=Path,
+        default=os.environ.get("IDF_PATH"),
+        help="checkout of ESP-IDF (default: $IDF_PATH)",
+    )
+    parser.add_argument(
+        "--component",
+        type=Path,
+        action="append",
+        default=[],
+        help="sources of a component from the registry (repeat); default: those in managed_components/",
+    )
+    parser.add_argument("--config", choices=configurations(), help="one build only (default: all)")
+    parser.add_argument("--newlib", type=Path, default=Path("/usr/include/newlib"), help="headers of newlib")
+    parser.add_argument(
+        "--work", type=Path, default=FIRMWARE / "build-check", help="directory for what is generated"
+    )
+    args = parser.parse_args()
+    try:
+        return check(args)
+    except (CannotCheck, components.ComponentError) as error:
+        print(f"check-headers: {error}", file=sys.stderr)
+        return 2
+
+
+def check(args: argparse.Namespace) -> int:
+    idf = prerequisites(args)
+    version = kconfig.idf_version(idf)
+    tools = compilers.available()
+    report = Report()
+    for name in [args.config] if args.config else configurations():
+        check_configuration(idf, name, tools, args, report)
+
+    for (file, line, text), places in sorted(report.found.items()):
+        print(f"{file}{f':{line}' if line else ''}: {text} [{', '.join(places)}]")
+    for file, reason in sorted(report.unseen.items()):
+        print(f"not checked: {file}: {reason}")
+    names = ", ".join(f"{tool.name} ({tool.sees})" for tool in tools)
+    print(
+        f"ESP-IDF {version}: {len(report.compiled)} files, {len(report.found)} problems, "
+        f"{len(report.unseen)} files not checked. Compiled with {names}."
+    )
+    print(BLIND.format(newlib=args.newlib))
+    return 1 if report.found else 0
+
+
+def prerequisites(args: argparse.Namespace) -> Path:
+    """The checkout of ESP-IDF, with everything there that the check needs."""
+    if args.idf is None:
+        raise CannotCheck("which ESP-IDF? Name its checkout: make check-headers IDF=~/esp/esp-idf")
+    idf: Path = args.idf.expanduser().resolve()
+    if not (idf / "tools" / "cmake" / "version.cmake").is_file():
+        raise CannotCheck(f"{idf} is no checkout of ESP-IDF (no tools/cmake/version.cmake)")
+    if not compilers.available():
+        raise CannotCheck(
+            "no compiler found that can read it: apt install gcc-xtensa-lx106 (better), or clang"
+        )
+    if not (args.newlib / "sys" / "reent.h").is_file():
+        raise CannotCheck(
+            f"no headers of newlib in {args.newlib}: apt install libnewlib-dev, or name them: --newlib"
+        )
+    try:
+        import esp_kconfiglib  # type: ignore[import-untyped]  # noqa: F401
+    except ImportError as error:
+        raise CannotCheck(
+            f"{sys.executable} has no esp-idf-kconfig: {sys.executable} -m pip install esp-idf-kconfig"
+        ) from error
+    return idf
+
+
+def check_configuration(
+    idf: Path, name: str, tools: list[compilers.Compiler], args: argparse.Namespace, report: Report
+) -> None:
+    work = args.work.resolve() / kconfig.idf_version(idf) / name
+    own = [*component_directories(FIRMWARE / "components"), FIRMWARE / "main"]
+    managed = [path.resolve() for path in args.component]
+    managed = managed or component_directories(FIRMWARE / "managed_components")
+    directories = [*component_directories(idf / "components"), *managed, *own]
+
+    resolved = kconfig.resolve(idf, directories, [FIRMWARE / file for file in configurations()[name]], work)
+    absent = components.absent(own, directories)
+    for file, line, text in resolved.problems:
+        if absent:
+            report.unseen[f"{relative(file)}:{line}"] = f"{text}; {without(absent)}"
+        else:
+            report.add(file, line, text, name)
+    (work / "sdkconfig.h").write_text(kconfig.header(resolved.values), encoding="utf-8")
+
+    tree = components.read(idf, directories, own + managed, resolved.values, work)
+    project = Project(name, directories, tree)
+    include_last = [work, *compilers.newlib_headers(args.newlib, work)]
+    for path in own:
+        for file, text in component_problems(tree[path.name]):
+            report.add(file, 0, text, name)
+    work_list = [job for path in own for job in jobs(tree, tree[path.name], include_last)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        results = pool.map(lambda job: complaints(job, tools), work_list)
+        for job, found in zip(work_list, results, strict=True):
+            record(job, found, project, report)
+
+
+def component_directories(folder: Path) -> list[Path]:
+    return [path.parent for path in sorted(folder.glob("*/CMakeLists.txt"))]
+
+
+def component_problems(component: components.Component) -> Iterator[tuple[Path, str]]:
+    """What is wrong with a component's CMakeLists.txt itself."""
+    script = component.directory / "CMakeLists.txt"
+    if not component.fixed_requires:
+        yield script, "REQUIRES depends on the configuration, which is not known yet when ESP-IDF reads it"
+    for source in component.sources:
+        if not source.is_file():
+            yield script, f"SRCS names {source.name}, which is not there"
+
+
+def jobs(
+    tree: dict[str, components.Component], component: components.Component, base: list[Path]
+) -> Iterator[Job]:
+    """A component's sources with its include path, its public headers with that of a component that requires it."""
+
+    def job(file: Path, source: Path, paths: list[Path], public: bool) -> Job:
+        own = [
+            path
+            for path in paths
+            if path.is_relative_to(FIRMWARE / "components") or path == FIRMWARE / "main"
+        ]
+        return Job(file, source, component, own, [path for path in paths if path not in own] + base, public)
+
+    private = components.includes_of(tree, component)
+    yield from (job(source, source, private, False) for source in component.sources if source.is_file())
+    public = components.public_includes(tree, [component.name, *components.COMMON])
+    for directory in component.include_dirs:
+        for header in sorted(directory.glob("*.h")):
+            alone = base[0] / f"include_{component.name}_{header.stem}.c"
+            alone.write_text(f'#include "{header.name}"\n', encoding="utf-8")
+            yield job(header, alone, public, True)
+
+
+def complaints(job: Job, tools: list[compilers.Compiler]) -> list[compilers.Diagnostic]:
+    found: dict[tuple[Path, int], compilers.Diagnostic] = {}
+    for tool in tools:
+        for item in tool.check(job.source, job.own, job.system):
+            found.setdefault((item.file, item.line), item)
+    return list(found.values())
+
+
+def record(job: Job, found: list[compilers.Diagnostic], project: Project, report: Report) -> None:
+    """Enters what the compilers said about one file, with the remedy where it is known."""
+    absent = sorted({name for name in job.component.needs if name not in project.tree})
+    if found and absent:
+        report.unseen[relative(job.file)] = without(absent)
+        return
+    report.compiled.add(job.file)
+    for item in found:
+        text = item.text
+        if item.missing_header:
+            if not job.public_header and is_public(item.file, project.tree):
+                continue  # reported where that header is compiled by itself
+            text = f"{item.missing_header} not found"
+            offered = components.owners(project.directories, item.missing_header)
+            if offered:
+                kind = "REQUIRES" if job.public_header else "PRIV_REQUIRES"
+                script = relative(job.component.directory / "CMakeLists.txt")
+                text += f": it is of {' or '.join(offered)}; add that to {kind} in {script}"
+        report.add(item.file, item.line, text, project.configuration)
+
+
+def without(absent: list[str]) -> str:
+    return (
+        f"{', '.join(absent)} is not there: run idf.py reconfigure once, or name its sources with --component"
+    )
+
+
+def is_public(file: Path, tree: dict[str, components.Component]) -> bool:
+    """Whether a file is a public header of one of this project's components."""
+    return file.is_relative_to(FIRMWARE) and any(file.parent in item.include_dirs for item in tree.values())
+
+
+def relative(path: Path) -> str:
+    """A path as one would type it at the project's root."""
+    return os.path.relpath(path, FIRMWARE.parent) if path.is_relative_to(FIRMWARE) else str(path)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

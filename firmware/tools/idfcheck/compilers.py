@@ -1,0 +1,131 @@
+"""Compilers that read C for the ESP32 as its own toolchain would, without being that toolchain."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+# IDF's own warning flags (tools/cmake/build.cmake), and definitions.
+FLAGS = (
+    "-std=gnu17",
+    "-Os",
+    "-Wall",
+    "-Wextra",
+    "-Wno-unused-parameter",
+    "-Wno-sign-compare",
+    "-Wno-enum-conversion",
+    "-D_GNU_SOURCE",
+    "-DESP_PLATFORM",
+    '-DIDF_VER="check"',
+)
+
+# On Xtensa's toolchain int32_t is long: this is what makes %u for a uint32_t wrong.
+TYPES = (
+    "-U__INT32_TYPE__",
+    "-D__INT32_TYPE__=long int",
+    "-U__UINT32_TYPE__",
+    "-D__UINT32_TYPE__=long unsigned int",
+)
+
+# What clang cannot know of Xtensa: register names in the inline assembly of IDF's headers.
+FOREIGN_ASSEMBLY = re.compile(r"invalid (input|output) constraint '[^']*' in asm")
+
+DIAGNOSTIC = re.compile(
+    r"^(?P<file>[^:\n]+):(?P<line>\d+):(?:\d+:)? (?:fatal )?(?P<kind>error|warning): (?P<text>.*)$"
+)
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """One complaint of a compiler."""
+
+    file: Path
+    line: int
+    text: str
+
+    @property
+    def missing_header(self) -> str | None:
+        """The header that was not found, if that is the complaint."""
+        match = re.match(r"'?([^':]+\.h)'?(?: file not found|: No such file or directory)", self.text)
+        return match[1] if match else None
+
+
+@dataclass(frozen=True)
+class Compiler:
+    """A compiler, with the flags that make it read IDF's headers as for the ESP32."""
+
+    name: str
+    command: tuple[str, ...]
+    sees: str
+
+    def check(self, source: Path, includes: Iterable[Path], system: Iterable[Path]) -> list[Diagnostic]:
+        """Complaints about one source. `includes` are ours, `system` are others': warnings in those are theirs."""
+        command = [*self.command, *FLAGS, *TYPES]
+        command += [f"-I{path}" for path in includes]
+        command += [part for path in system for part in ("-isystem", str(path))]
+        done = subprocess.run([*command, str(source)], capture_output=True, text=True, check=False)
+        found = [
+            Diagnostic(Path(match["file"]), int(match["line"]), match["text"])
+            for match in map(DIAGNOSTIC.match, done.stderr.splitlines())
+            if match and not FOREIGN_ASSEMBLY.match(match["text"])
+        ]
+        if done.returncode and "error:" not in done.stderr:
+            found.append(Diagnostic(source, 0, f"{self.name} failed: {done.stderr.strip()[:400]}"))
+        return found
+
+
+def gcc() -> Compiler | None:
+    """Debian's GCC for another Xtensa core (ESP8266's): same front end, same builtins, no assembler for the ESP32."""
+    name = "xtensa-lx106-elf-gcc"
+    if shutil.which(name) is None:
+        return None
+    include = [said(name, f"-print-file-name={item}") for item in ("include", "include-fixed")]
+    command = (name, "-S", "-o", "/dev/null", "-nostdinc", *(f"-isystem{path}" for path in include))
+    abi = ("-U__XTENSA_CALL0_ABI__", "-D__XTENSA_WINDOWED_ABI__=1")
+    return Compiler(name, (*command, *abi), "code, up to the assembler")
+
+
+def clang() -> Compiler | None:
+    if shutil.which("clang") is None:
+        return None
+    include = said("clang", "-print-resource-dir") + "/include"
+    command = (
+        "clang",
+        "--target=riscv32-unknown-elf",
+        "-fsyntax-only",
+        "-ferror-limit=0",
+        "-nostdinc",
+        "-isystem",
+        include,
+    )
+    machine = (
+        "-U__riscv",
+        "-U__riscv_xlen",
+        "-D__XTENSA__",
+        "-D__xtensa__",
+        "-D__IEEE_LITTLE_ENDIAN",
+        "-Wno-builtin-macro-redefined",
+    )
+    return Compiler("clang", (*command, *machine), "names, types and formats")
+
+
+def available() -> list[Compiler]:
+    """Whatever this machine has; each sees what the other does not."""
+    return [compiler for compiler in (gcc(), clang()) if compiler]
+
+
+def newlib_headers(found: Path, work: Path) -> list[Path]:
+    """Directories of the C library's headers. ESP-IDF declares one pointer of its own newlib without const."""
+    overlay = work / "newlib" / "sys" / "reent.h"
+    overlay.parent.mkdir(parents=True, exist_ok=True)
+    text = (found / "sys" / "reent.h").read_text(encoding="utf-8")
+    overlay.write_text(text.replace("*const _global_impure_ptr", "*_global_impure_ptr"), encoding="utf-8")
+    return [overlay.parent.parent, found]
+
+
+def said(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -8,6 +8,9 @@ NATIVE := firmware/build-native
 # What a user may pass to `make qualify`: PORT=/dev/ttyUSB0, ARGS="-k tts"
 PYTEST_ARGS := --board $(BOARD) $(if $(PORT),--port $(PORT)) $(ARGS)
 
+# There is one board on a desk, but as many virtual ones as one likes.
+VIRTUAL_BOARDS := -n 2
+
 .DEFAULT_GOAL := help
 announce:
 	@echo "qualify: on a board this run can end QUALIFIED; without one it is a rehearsal, REHEARSED (virtual) at best"
@@ -52,7 +55,9 @@ firmware: setup ## build the firmware for the board at hand (BOARD=auto|hardware
 	@$(BIN)/hotpin-hil build --board $(BOARD) $(if $(PORT),--port $(PORT))
 
 qualify: announce setup firmware ## run the suite on the board at hand and write build/qualification/ (BOARD=, PORT=, ARGS=)
-	@$(BIN)/pytest --target esp32 $(PYTEST_ARGS)
+	@kind=$$($(BIN)/hotpin-hil kind --board $(BOARD) $(if $(PORT),--port $(PORT))) || exit; \
+	[ "$$kind" = virtual ] && boards="$(VIRTUAL_BOARDS)"; \
+	$(BIN)/pytest --target esp32 $$boards $(PYTEST_ARGS)
 
 test: test-harness test-suite ## the harness's own tests, the C logic's tests, and the suite on the virtual board
 
@@ -60,13 +65,14 @@ test-harness: native
 	$(BIN)/pytest tests -n 2 -q
 
 test-suite: native
-	$(BIN)/pytest --target esp32 --board virtual
+	$(BIN)/pytest --target esp32 --board virtual $(VIRTUAL_BOARDS)
 
 bench: native ## measure the link and the tools, beside stock pytest-embedded in the same run
 	$(BIN)/python -m tests.benchmarks.bench_link
 
 lint: setup ## ruff, mypy and clang-format
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
 	@if command -v clang-format >/dev/null; then \
 	  git ls-files '*.c' '*.h' | xargs clang-format --dry-run --Werror; \

@@ -7,4 +7,5 @@ pytest_plugins = [
     "fixtures.board",
     "fixtures.device",
     "fixtures.memory",
+    "fixtures.modes",
 ]

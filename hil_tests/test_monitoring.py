@@ -8,9 +8,9 @@ import pytest
 
 from fixtures.device import boot_start
 from fixtures.measure import Measure
-from fixtures.memory import INTERNAL, KB, MEMORIES, PSRAM, TOTAL_CAPS, Heaps, Memory, Monitor
+from fixtures.memory import DMA, INTERNAL, KB, MEMORIES, PSRAM, TOTAL_CAPS, Heaps, Memory, Monitor
 from hotpin_hil.analysis.heap_layout import fragmentation_percent, largest_request
-from hotpin_hil.device import Device
+from hotpin_hil.device import Device, DeviceError, MemoryEvent
 
 INTERVAL_MS = 15_000
 INTERVAL_TOLERANCE = 0.01
@@ -191,3 +191,165 @@ def test_fragmentation_follows_the_layout(
     heaps.release(second)
     heaps.release(first)
     measure("merged again", claimed(), "%", low=0, high=UNTOUCHED_PERCENT, source=UNTOUCHED)
+
+
+# --- Between samples ----------------------------------------------------------------------------------------
+
+WINDOW_MS = 5_000
+"""So long that a block can be taken and given back between two samples."""
+DIP = 20 * KB
+OTHERS_MAX = 1 * KB
+"""What other tasks may take for a moment while the test holds its block."""
+
+
+@pytest.mark.requirement("MON-03")
+@pytest.mark.parametrize("memory", MEMORIES, ids=lambda memory: memory.name)
+def test_dip_between_two_samples_is_seen_in_the_windows_watermark(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, memory: Memory
+) -> None:
+    """The first firmware missed every short minimum: a direct print saw 4,831 B of DMA memory, no sample
+    did."""
+    field = f"{memory.name}_watermark"
+    monitor.start(WINDOW_MS)
+    (quiet,) = monitor.samples(1, budget_s=INTERVAL_BUDGET_S)
+    start = device.mark()
+    held = heaps.hold(memory, DIP)
+    low = heaps.free(memory.caps)
+    heaps.release(held)
+    (dip,) = monitor.samples(1, budget_s=INTERVAL_BUDGET_S)
+    (after,) = monitor.samples(1, budget_s=INTERVAL_BUDGET_S)
+    between = device.events("mem.sample", since=start, where=lambda event: event.n < dip.n)
+    assert not between, "a sample fell between taking and giving back"
+
+    free = dip.data[memory.free_field]
+    measure(
+        "free in the sample after the dip - before",
+        free - quiet.data[memory.free_field],
+        "B",
+        exact=0,
+        source="samples alone do not see it",
+    )
+    measure(
+        "lowest direct read - watermark of the window",
+        low - dip.data[field],
+        "B",
+        low=0,
+        high=OTHERS_MAX,
+        source="the dip is seen, and no other",
+    )
+    measure(
+        "free - watermark in the next window",
+        after.data[memory.free_field] - after.data[field],
+        "B",
+        low=0,
+        high=OTHERS_MAX,
+        source="each window has its own watermark",
+    )
+
+
+@pytest.mark.requirement("MON-03")
+def test_minimum_ever_never_rises(device: Device, heaps: Heaps, monitor: Monitor, measure: Measure) -> None:
+    """Over lows of every memory, samples and new windows; and it is never above what is free."""
+    monitor.start()
+    seen = []
+    for memory in (*MEMORIES, *MEMORIES):
+        for size in (30 * KB, 10 * KB):
+            held = heaps.hold(memory, size)
+            seen.append(device.stats())
+            heaps.release(held)
+            seen.append(device.stats())
+        monitor.samples(1)
+    minima = [stats.total_minimum_free for stats in seen]
+    rises = [later - earlier for earlier, later in pairwise(minima) if later > earlier]
+    measure("rises of the minimum ever", len(rises), exact=0, source="REQUIREMENTS.md MON-03")
+    measure("falls of the minimum ever", minima[0] - minima[-1], "B", min=1, source="the test's own blocks")
+    above = max(stats.total_minimum_free - stats.total_free for stats in seen)
+    measure(
+        "minimum ever - free, at most", above, "B", max=0, source="a minimum is no more than what is free"
+    )
+
+
+# --- Failed allocations -------------------------------------------------------------------------------------
+
+CAP_DMA, CAP_8BIT, CAP_SPIRAM, CAP_INTERNAL = 1 << 3, 1 << 2, 1 << 10, 1 << 11
+"""MALLOC_CAP_… (esp_heap_caps.h of ESP-IDF)."""
+TASK_STACK = 3_072
+"""Of the tasks that `log.load` starts."""
+
+
+def failures(device: Device, since: int) -> list[MemoryEvent]:
+    return [event for event in device.mem_events(since) if event.kind == "alloc_failed"]
+
+
+@pytest.mark.requirement("MON-04")
+def test_healthy_boot_has_no_failed_allocation(device: Device, measure: Measure) -> None:
+    measure("failed allocations since boot", len(failures(device, 0)), exact=0, source="a healthy boot")
+    seen = device.events("mem.alloc_failed", since=boot_start(device))
+    measure("events of failed allocations since boot", len(seen), exact=0, source="a healthy boot")
+
+
+@pytest.mark.requirement("MON-04")
+@pytest.mark.parametrize(
+    ("memory", "caps"),
+    [(DMA, CAP_DMA), (INTERNAL, CAP_INTERNAL | CAP_8BIT), (PSRAM, CAP_SPIRAM)],
+    ids=["dma", "internal", "psram"],
+)
+def test_failed_allocation_is_recorded_with_size_capabilities_and_function(
+    device: Device, heaps: Heaps, measure: Measure, memory: Memory, caps: int
+) -> None:
+    """A block larger than any that is free is really asked of the allocator."""
+    size = heaps.free(memory.caps) + 4
+    start = device.mark()
+    assert not heaps.can_hold(memory, size)
+    (failed,) = failures(device, 0)
+    measure("size", failed.size, "B", exact=size, source="asked for by the test")
+    measure("capabilities", failed.caps, exact=caps, source="asked for by the test")
+    measure("function", failed.function, exact="heap_caps_malloc", source="called by heap.hold")
+    event = device.wait_event("mem.alloc_failed", since=start)
+    for name in ("size", "caps", "function"):
+        measure(f"{name} in the event", event.data[name], exact=getattr(failed, name), source="mem.events")
+
+
+@pytest.mark.requirement("MON-04")
+def test_failure_is_reported_wherever_it_happens(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
+) -> None:
+    """A task's stack, inside the operating system, by lack of memory; a stream buffer, by injection.
+
+    Nobody asks: the monitor reports them at its next sample.
+    """
+    monitor.start()
+    heaps.leave(INTERNAL, INTERNAL.reachable(TASK_STACK))
+    device.callbacks(reset=True)
+    start = device.mark()
+    with pytest.raises(DeviceError) as refused:
+        device.log_load(tasks=1)
+    assert refused.value.err == "ESP_ERR_NO_MEM"
+    event = device.wait_event("mem.alloc_failed", since=start)
+    measure("size of a task's stack", event.data["size"], "B", exact=TASK_STACK, source="log.load")
+    measure("it was internal memory", bool(event.data["caps"] & CAP_INTERNAL), exact=True, source="a stack")
+
+    device.fail("SPIRAM", nth=1)
+    start = device.mark()
+    with pytest.raises(DeviceError):
+        device.tts_open()
+    device.fail(off=True)
+    event = device.wait_event("mem.alloc_failed", since=start)
+    measure("size of the stream buffer", event.data["size"], "B", exact=64 * KB, source="guide: 64 KB")
+    measure("it was PSRAM", bool(event.data["caps"] & CAP_SPIRAM), exact=True, source="guide: in PSRAM")
+
+
+@pytest.mark.requirement("MON-04")
+def test_failures_in_quick_succession_are_counted_when_not_kept(
+    device: Device, heaps: Heaps, measure: Measure
+) -> None:
+    """More than there are slots for, before anybody asks: those that are gone are told as `lost`."""
+    attempts = 30
+    size = heaps.free(DMA.caps) + 4
+    start = device.mark()
+    for _ in range(attempts):
+        assert not heaps.can_hold(DMA, size)
+    failures(device, 0)
+    events = device.events("mem.alloc_failed", since=start)
+    told = sum(1 + event.data["lost"] for event in events)
+    measure("failures told, kept or lost", told, exact=attempts, source="REQUIREMENTS.md MON-04: anywhere")

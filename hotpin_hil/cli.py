@@ -7,9 +7,13 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hotpin_hil import __version__
 from hotpin_hil.errors import HilError
+
+if TYPE_CHECKING:
+    from hotpin_hil.boards.kind import BoardKind
 
 EXIT_ERROR = 2
 EXIT_DIFFERENT = 1
@@ -74,12 +78,16 @@ def _parser() -> argparse.ArgumentParser:
     boards = commands.add_parser("boards", help="list the ports that a board may be on")
     boards.set_defaults(run=_boards)
 
-    build = commands.add_parser("build", help="build the firmware for a kind of board")
-    build.add_argument(
-        "--board", choices=_board_choices(), help="kind of board (default: as pytest would choose)"
-    )
-    build.add_argument("--port", help="the port that pytest will be given")
-    build.set_defaults(run=_build)
+    for name, run, what in (
+        ("build", _build, "build the firmware for a kind of board"),
+        ("kind", _kind, "say which kind of board pytest would choose"),
+    ):
+        command = commands.add_parser(name, help=what)
+        command.add_argument(
+            "--board", choices=_board_choices(), help="kind of board (default: as pytest would choose)"
+        )
+        command.add_argument("--port", help="the port that pytest will be given")
+        command.set_defaults(run=run)
 
     report = commands.add_parser(
         "report", help="make qualification.json and report.html from a run's results.jsonl"
@@ -120,15 +128,30 @@ def _boards(_options: argparse.Namespace) -> int:
 
 
 def _build(options: argparse.Namespace) -> int:
+    from hotpin_hil.boards.artifacts import read_build
     from hotpin_hil.boards.build import build_firmware
+
+    kind = _chosen_kind(options)
+    print(f"building the firmware for the {kind} board, which can take a while ...", flush=True)
+    build = read_build(build_firmware(kind.value), kind)
+    print(
+        f"built {build.project} {build.version} (IDF {build.idf}, ELF {build.elf_sha256[:9]}) in {build.folder}"
+    )
+    return 0
+
+
+def _kind(options: argparse.Namespace) -> int:
+    print(_chosen_kind(options))
+    return 0
+
+
+def _chosen_kind(options: argparse.Namespace) -> BoardKind:
     from hotpin_hil.boards.kind import choose_board
     from hotpin_hil.boards.ports import find_ports
 
-    choice = choose_board(
+    return choose_board(
         options.board, options.port, os.environ, lambda: [port.device for port in find_ports()]
-    )
-    print(build_firmware(choice.kind.value))
-    return 0
+    ).kind
 
 
 def _report(options: argparse.Namespace) -> int:

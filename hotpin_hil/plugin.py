@@ -47,7 +47,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, None, None]:
-    """Starts over, before anything else has begun, if pytest took an option's value for a path of tests."""
+    """Starts over, before anything else has begun, if pytest took an option's value for a path of tests.
+
+    A worker has its options and paths from the controller, sorted out already.
+    """
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        yield
+        return
     given = early_config.invocation_params
     arguments = [str(one) for one in given.args]
     joined = join_values(arguments, early_config.known_args_namespace.file_or_dir)

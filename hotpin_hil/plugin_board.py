@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from hotpin_hil.boards.artifacts import FirmwareBuild, read_build
+from hotpin_hil.boards.artifacts import FirmwareBuild, how_to_build, read_build
 from hotpin_hil.boards.build import build_dir
 from hotpin_hil.boards.identity import check_identity
 from hotpin_hil.boards.kind import ENV_BOARD, BoardKind, Choice, choose_board
 from hotpin_hil.boards.ports import find_ports, read_mac
 from hotpin_hil.boards.virtual import VirtualBoard
 from hotpin_hil.device.budgets import BOOT_S
-from hotpin_hil.errors import HilError, PortError, UsageError
+from hotpin_hil.errors import BuildError, HilError, PortError, UsageError
 from hotpin_hil.link.channel import Channel
 from hotpin_hil.paths import FIRMWARE_DIR
 
@@ -98,6 +98,8 @@ class BoardInUse:
             raise UsageError(f"--time-scale is for the virtual board, not for {choice.kind}", "leave it out")
         self._check_port(choice)
         self._build = read_build(self._build_folder(choice.kind), choice.kind, _target(option))
+        if choice.kind is BoardKind.VIRTUAL and not choice.ports:
+            _check_registered(self._build)
         self._choice = choice
 
     def ports_for(self, workers: int) -> tuple[str, ...]:
@@ -301,6 +303,17 @@ def _workers(config: pytest.Config) -> int:
 def _target(option: Any) -> str | None:
     target: str | None = getattr(option, "target", None)
     return target
+
+
+def _check_registered(build: FirmwareBuild) -> None:
+    """BuildError for a build that the virtual board would flash, but refuse to run."""
+    from hotpin_hil.virtual.package import is_registered  # for the virtual board's systems only
+
+    if not is_registered(build.elf_sha256):
+        raise BuildError(
+            f"the firmware in {build.folder} was not built by this checkout, so the virtual board will not run it",
+            how_to_build(BoardKind.VIRTUAL),
+        )
 
 
 def _attached_ports() -> list[str]:

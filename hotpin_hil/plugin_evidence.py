@@ -10,7 +10,7 @@ import platform
 import sys
 import uuid
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
@@ -26,7 +26,14 @@ from hotpin_hil.evidence.model import Measurement, Verdict, worst
 from hotpin_hil.evidence.qualification import BEST, EVIDENCE, exit_status, headline
 from hotpin_hil.evidence.recorder import Recorder
 from hotpin_hil.evidence.requirements import Requirements, load_requirements
-from hotpin_hil.evidence.results import BOARD_NOTE, FILE_NAME, SCHEMA_VERSION, Line, ResultsWriter
+from hotpin_hil.evidence.results import (
+    BOARD_NOTE,
+    FILE_NAME,
+    SCHEMA_VERSION,
+    SELECTION_NOTE,
+    Line,
+    ResultsWriter,
+)
 from hotpin_hil.plugin_board import BoardPlugin, wants_board, worker_id
 from hotpin_hil.report.table import blocked_lines, failed_lines, table_lines
 from hotpin_hil.report.text import printable, shorten_log
@@ -83,8 +90,14 @@ class EvidencePlugin:
                 self._board.choose()
             return
         self._board_plugin.choose()
-        _forget(self._folder)
-        self._writer = ResultsWriter(self._folder, self._header())
+        try:
+            self._writer = ResultsWriter(self._folder, self._header())
+        except HilError as error:
+            raise pytest.UsageError(str(error)) from error
+        _forget_reports(self._folder)
+        left_out = _what_is_left_out(config, self._requirements_file)
+        if left_out:
+            self._note_selection(left_out)
         self._write_line(self._first_line(), bold=True)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -101,8 +114,8 @@ class EvidencePlugin:
         status = exit_status(self._verdicts, status)
         session.exitstatus = status
         self._writer.append({"kind": "end", "exit": status, "finished": _now()})
-        self._writer.close()
         self._qualification = write_reports(self._folder)
+        self._writer.close()  # only now: no other run may begin its results before these are read
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         if self._qualification is None or not self._verdicts:
@@ -158,7 +171,17 @@ class EvidencePlugin:
                 self._check_ids(collector, item)
         return made
 
+    def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
+        """A requirement must not pass because the test that fails it was left out."""
+        left_out = [item.nodeid for item in items if _requirement_ids(item)]
+        if self._is_suite and left_out:
+            self._note_selection(f"{len(left_out)} tests of the suite were deselected")
+
     def _check_ids(self, collector: pytest.Collector, item: pytest.Item) -> None:
+        if any(not mark.args or mark.kwargs for mark in item.iter_markers("requirement")):
+            raise collector.CollectError(
+                f"{item.nodeid} has a requirement mark without an id (write @pytest.mark.requirement('ID'))"
+            )
         ids = _requirement_ids(item)
         if not ids:
             return
@@ -310,6 +333,9 @@ class EvidencePlugin:
         if self._is_suite:
             self._take({"kind": "note", "about": BOARD_NOTE, "board": said})
 
+    def _note_selection(self, text: str) -> None:
+        self._take({"kind": "note", "about": SELECTION_NOTE, "text": text})
+
     def _take(self, line: Line) -> None:
         """A line of this process: written at once, or kept for the controller."""
         if self._writer is None:
@@ -353,11 +379,24 @@ def _runs_suite(config: pytest.Config, requirements: Path) -> bool:
     if not requirements.is_file():
         return False
     suite = requirements.parent.resolve()
-    for argument in config.args:
-        path = (config.invocation_params.dir / str(argument).split("::")[0]).resolve()
-        if path == suite or suite in path.parents or path in suite.parents:
-            return True
-    return False
+    return any(suite in path.parents or _covers(path, suite) for path in _paths(config))
+
+
+def _what_is_left_out(config: pytest.Config, requirements: Path) -> str:
+    """Why the command line leaves tests of the suite uncollected; empty if it collects them all."""
+    if not any(_covers(path, requirements.parent.resolve()) for path in _paths(config)):
+        return f"only a part of the suite was asked for: {' '.join(map(str, config.args))}"
+    ignored = [*(config.option.ignore or ()), *(config.option.ignore_glob or ())]
+    return f"not collected: {' '.join(map(str, ignored))}" if ignored else ""
+
+
+def _paths(config: pytest.Config) -> list[Path]:
+    """What the command line asks for; a single test is a path below its file."""
+    return [(config.invocation_params.dir / str(one).replace("::", "/")).resolve() for one in config.args]
+
+
+def _covers(path: Path, folder: Path) -> bool:
+    return path == folder or path in folder.parents
 
 
 def _requirement_ids(item: pytest.Item) -> tuple[str, ...]:
@@ -366,9 +405,9 @@ def _requirement_ids(item: pytest.Item) -> tuple[str, ...]:
     return tuple(dict.fromkeys(one for mark in marks for one in mark.args))
 
 
-def _forget(folder: Path) -> None:
-    """Removes what an older run left, so that it can't be taken for this run's."""
-    for name in (FILE_NAME, QUALIFICATION_FILE, REPORT_FILE):
+def _forget_reports(folder: Path) -> None:
+    """Removes what was made of an older run, so that it can't be taken for this run's."""
+    for name in (QUALIFICATION_FILE, REPORT_FILE):
         (folder / name).unlink(missing_ok=True)
 
 

@@ -12,6 +12,7 @@ import pytest
 from hotpin_hil import cli
 from hotpin_hil.errors import BuildError
 
+from .fake_build import ELF_SHA256, write_build
 from .test_evidence import END, RUN, row, verdict
 
 
@@ -57,6 +58,22 @@ def test_report_is_made_from_the_results_alone(tmp_path: Path, capsys: pytest.Ca
     assert "REHEARSED" in (tmp_path / "report.html").read_text()
 
 
+def test_build_says_what_it_builds_and_what_it_built(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said_before = []
+
+    def builds(kind: str) -> Path:
+        said_before.append(capsys.readouterr().out)
+        return write_build(tmp_path)
+
+    monkeypatch.setattr("hotpin_hil.boards.build.build_firmware", builds)
+    assert cli.main(["build", "--board", "virtual"]) == 0
+    assert said_before == ["building the firmware for the virtual board, which can take a while ...\n"]
+    out = capsys.readouterr().out
+    assert out == f"built hotpin 1.2.3 (IDF native, ELF {ELF_SHA256[:9]}) in {tmp_path}\n"
+
+
 def test_build_that_fails_shows_what_the_build_said(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -96,3 +113,16 @@ def test_module_and_closed_pipe() -> None:
     assert process.stderr.read() == b""
     process.stderr.close()
     process.wait(30)
+
+
+def test_kind_says_what_pytest_would_choose(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.delenv("HOTPIN_BOARD", raising=False)
+    assert cli.main(["kind", "--board", "qemu"]) == 0
+    assert cli.main(["kind", "--port", "rfc2217://127.0.0.1:1"]) == 0
+    assert capsys.readouterr().out == "qemu\nvirtual\n"
+    monkeypatch.setenv("CI", "true")
+    assert cli.main(["kind"]) == 2
+    assert "--board" in capsys.readouterr().err

@@ -353,9 +353,7 @@ def read_kept(request_id: int, value: int) -> bytes:
 
 
 reply_lines = st.binary(min_size=1, max_size=470).map(lambda raw: raw.replace(b"\n", b"") + b"\r\n")
-replies = st.lists(
-    st.tuples(ids, st.lists(reply_lines, min_size=1, max_size=6)), min_size=1, max_size=12
-)
+replies = st.lists(st.tuples(ids, st.lists(reply_lines, min_size=1, max_size=6)), min_size=1, max_size=12)
 
 
 request_numbers = itertools.count()

@@ -122,7 +122,7 @@ def test_recorder_refuses_what_the_test_does_not_show() -> None:
     [
         (PortError("gone"), Verdict.BLOCKED, True),
         (FlashError("no sync"), Verdict.BLOCKED, True),
-        (BuildError("no build"), Verdict.BLOCKED, True),
+        (BuildError("no release build"), Verdict.BLOCKED, False),
         (WrongBoardError("virtual"), Verdict.BLOCKED, True),
         (BenchError("noise"), Verdict.BLOCKED, False),
         (esptool.FatalError("no sync"), Verdict.BLOCKED, True),

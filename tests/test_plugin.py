@@ -19,9 +19,11 @@ import serial
 import hotpin_hil.report.html
 from hotpin_hil import plugin_board
 from hotpin_hil.errors import PortError
+from hotpin_hil.evidence.results import ResultsWriter
 from hotpin_hil.plugin_arguments import join_values
+from hotpin_hil.virtual import package
 
-from .fake_build import write_build
+from .fake_build import ELF_SHA256, write_build
 from .schemas import QUALIFICATION, RESULTS_LINE
 
 pytest_plugins = ["pytester"]
@@ -79,6 +81,12 @@ def dut(request):
 @pytest.fixture
 def measure(request, dut):
     return recorder_of(request.node).measure
+"""
+
+# For sessions of which a part runs in other processes: the stand-in for a build counts as built here.
+REGISTERED = f"""
+from hotpin_hil.virtual import package
+package.is_registered = [{ELF_SHA256!r}].__contains__
 """
 
 IMPORTS = """
@@ -162,6 +170,7 @@ def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Suite:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(plugin_board, "VirtualBoard", FakeVirtualBoard)
     monkeypatch.setattr(plugin_board, "_attached_ports", list)
+    monkeypatch.setattr(package, "is_registered", [ELF_SHA256].__contains__)
     monkeypatch.setattr(FakeVirtualBoard, "started", [])
     monkeypatch.setattr(FakeVirtualBoard, "refuses", False)
     return Suite(pytester)
@@ -393,6 +402,15 @@ def test_board_that_does_not_start_blocks_everything(suite: Suite, monkeypatch: 
     result.stdout.fnmatch_lines(["the virtual board did not start: no room", "*remedy: make room*"])
 
 
+def test_build_of_another_checkout_is_not_flashed(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The virtual board would refuse to run it, and every test would blame a firmware that never started."""
+    monkeypatch.setattr(package, "is_registered", [].__contains__)
+    result = suite.run(ALL_PASS)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: * was not built by this checkout, * (build it: hotpin-hil build *)"])
+    assert not FakeVirtualBoard.started
+
+
 def test_board_is_stopped_at_the_end(suite: Suite) -> None:
     suite.run(ALL_PASS)
     (board,) = FakeVirtualBoard.started
@@ -405,6 +423,61 @@ def test_part_of_the_suite_is_incomplete(suite: Suite) -> None:
     told = "INCOMPLETE (virtual): not all tests were run; 1 of 1 shown must requirements pass;"
     assert result.outlines[-1].startswith(told)
     assert "1 not run" in result.outlines[-1]
+
+
+TWO_OF_ONE = """
+@requirement('AAA-01', 'AAA-02')
+def test_good(measure): measure('x', 1, exact=1)
+@requirement('AAA-01')
+def test_bad(measure): measure('x', 2, exact=1)
+"""
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("-k", "good", "hil_tests"),
+        ("--deselect", "hil_tests/test_it.py::test_bad"),
+        ("hil_tests/test_it.py::test_good",),
+        ("--ignore=hil_tests/test_other.py", "hil_tests"),
+    ],
+)
+def test_leaving_out_the_test_that_fails_is_no_way_to_pass(suite: Suite, options: tuple[str, ...]) -> None:
+    good, bad = TWO_OF_ONE.split("@requirement('AAA-01')\n")
+    ignored = "--ignore" in options[0]
+    if ignored:
+        suite.write("hil_tests/test_other.py", f"{IMPORTS}@requirement('AAA-01')\n{bad}")
+    result = suite.run(good if ignored else TWO_OF_ONE, *options)
+    result.assert_outcomes(passed=1, deselected=int("deselect" in str(options) or "-k" in options))
+    assert suite.qualification["overall"] == "INCOMPLETE"
+    assert result.outlines[-1].startswith("INCOMPLETE (virtual): not all tests were run")
+    (note,) = suite.qualification["notes"]
+    assert note
+    suite.validate()
+
+
+def test_second_run_into_the_same_folder_is_refused(suite: Suite) -> None:
+    suite.run(ALL_PASS)
+    other = ResultsWriter(suite.folder, suite.lines[0])
+    result = suite.run(ALL_PASS)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: another run writes its evidence to * (wait * --qualification-dir)"])
+    assert [line["kind"] for line in suite.lines] == ["run"]
+    other.close()
+    assert suite.run(ALL_PASS).ret == 0
+
+
+def test_fixture_that_does_not_exist_is_not_the_firmwares_fault(suite: Suite) -> None:
+    result = suite.run("@requirement('AAA-01')\ndef test_it(measure, no_such_fixture): pass\n")
+    assert suite.verdict("AAA-01") == "BLOCKED"
+    assert result.ret == 7
+
+
+@pytest.mark.parametrize("mark", ["requirement", "requirement()", "requirement(id='AAA-01')"])
+def test_requirement_mark_without_an_id_is_an_error(suite: Suite, mark: str) -> None:
+    result = suite.run(f"@{mark}\ndef test_it(measure): measure('x', 1, exact=1)\n")
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.stdout.fnmatch_lines(["*test_it has a requirement mark without an id (write *"])
 
 
 def test_interrupted_run_is_incomplete(suite: Suite) -> None:
@@ -503,6 +576,7 @@ def test_existing_path_as_a_value_is_not_taken_for_tests(
 ) -> None:
     """Pytest alone would make the root folder one above both, and find neither pytest.ini nor the suite."""
     elsewhere = tmp_path_factory.mktemp("elsewhere")
+    suite.write("conftest.py", CONFTEST + REGISTERED)
     suite.write("hil_tests/test_it.py", IMPORTS + WITHOUT_BOARD)
     options = ("--board", "virtual", "--qualification-dir", str(elsewhere))
     result = pytester.runpytest_subprocess(*WITHOUT, *options)
@@ -567,6 +641,7 @@ def test_workers_hand_their_evidence_over(suite: Suite) -> None:
 
 
 def test_worker_whose_board_does_not_start_is_blocked(suite: Suite, pytester: pytest.Pytester) -> None:
+    suite.write("conftest.py", CONFTEST + REGISTERED)
     pytester.makepyfile(hotpin_hil="raise SystemExit('error: no room')")  # what `python -m hotpin_hil` finds
     result = suite.run(ALL_PASS, "-n", "2", "hil_tests")
     assert result.ret == 7

@@ -1,4 +1,7 @@
-"""Builds the firmware for a kind of board: `idf.py` for hardware and QEMU, cmake for the virtual board."""
+"""Builds the firmware for a kind of board: `idf.py` for hardware and QEMU, cmake for the virtual board.
+
+Each kind has two builds: the one that the suite talks to, with the test console, and the release that ships.
+"""
 
 from __future__ import annotations
 
@@ -8,29 +11,58 @@ import sys
 from pathlib import Path
 
 from hotpin_hil.errors import BuildError
-from hotpin_hil.paths import FIRMWARE_DIR, IDF_BUILD_DIR, NATIVE_BUILD_DIR, QEMU_BUILD_DIR
+from hotpin_hil.paths import (
+    FIRMWARE_DIR,
+    IDF_BUILD_DIR,
+    IDF_RELEASE_BUILD_DIR,
+    NATIVE_BUILD_DIR,
+    NATIVE_RELEASE_BUILD_DIR,
+    QEMU_BUILD_DIR,
+    QEMU_RELEASE_BUILD_DIR,
+)
 
-HOTPIN_BUILD = {"hardware": "hil", "qemu": "qemu"}
-"""The configuration for a kind of board: HOTPIN_BUILD in firmware/CMakeLists.txt."""
+_HIL_DIRS = {"hardware": IDF_BUILD_DIR, "qemu": QEMU_BUILD_DIR, "virtual": NATIVE_BUILD_DIR}
+_RELEASE_DIRS = {
+    "hardware": IDF_RELEASE_BUILD_DIR,
+    "qemu": QEMU_RELEASE_BUILD_DIR,
+    "virtual": NATIVE_RELEASE_BUILD_DIR,
+}
+# HOTPIN_BUILD in firmware/CMakeLists.txt.
+_HIL_CONFIGURATIONS = {"hardware": "hil", "qemu": "qemu"}
+_RELEASE_CONFIGURATIONS = {"hardware": "release", "qemu": "qemu-release"}
 
 
 def build_dir(kind: str) -> Path:
     """The folder in which the build for boards of `kind` ("hardware", "qemu", "virtual") lies."""
-    return {"hardware": IDF_BUILD_DIR, "qemu": QEMU_BUILD_DIR, "virtual": NATIVE_BUILD_DIR}[kind]
+    return _HIL_DIRS[kind]
+
+
+def release_build_dir(kind: str) -> Path:
+    """The folder in which the release build for boards of `kind` lies."""
+    return _RELEASE_DIRS[kind]
 
 
 def build_firmware(kind: str) -> Path:
-    """Builds for boards of `kind` and returns the build folder; BuildError says what the build said."""
-    folder = build_dir(kind)
+    """Makes both builds for boards of `kind`; returns the one with the console. BuildError says what the
+    build said."""
     if kind == "virtual":
-        _run(_native_configure(folder), folder)
-        _run(["cmake", "--build", str(folder)], folder)
+        _build_native(build_dir(kind), "hil")
+        _build_native(release_build_dir(kind), "release")
+    elif shutil.which("idf.py"):
+        _build_with_idf(build_dir(kind), _HIL_CONFIGURATIONS[kind])
+        _build_with_idf(release_build_dir(kind), _RELEASE_CONFIGURATIONS[kind])
     else:
-        _build_with_idf(kind, folder)
-    return folder
+        _use_what_is_there(build_dir(kind))
+    return build_dir(kind)
 
 
-def _native_configure(folder: Path) -> list[str]:
+def _build_native(folder: Path, configuration: str) -> None:
+    _run(_native_configure(folder, configuration), folder)
+    _run(["cmake", "--build", str(folder)], folder)
+
+
+def _native_configure(folder: Path, configuration: str) -> list[str]:
+    defaults = [FIRMWARE_DIR / name for name in ("sdkconfig.defaults", f"sdkconfig.{configuration}")]
     command = [
         "cmake",
         "-S",
@@ -38,23 +70,26 @@ def _native_configure(folder: Path) -> list[str]:
         "-B",
         str(folder),
         f"-DPython3_EXECUTABLE={sys.executable}",
+        f"-DSDKCONFIG_DEFAULTS={';'.join(map(str, defaults))}",
     ]
     if shutil.which("ninja") and not (folder / "Makefile").exists():
         command += ["-G", "Ninja"]
     return command
 
 
-def _build_with_idf(kind: str, folder: Path) -> None:
-    if shutil.which("idf.py") is None:
-        if (folder / "flasher_args.json").exists():
-            print(f"idf.py is not on the path: using the build that is in {folder}")
-            return
+def _build_with_idf(folder: Path, configuration: str) -> None:
+    choice = f"-DHOTPIN_BUILD={configuration}"
+    _run(["idf.py", "-C", str(FIRMWARE_DIR), "-B", str(folder), choice, "build"], folder)
+
+
+def _use_what_is_there(folder: Path) -> None:
+    """Without ESP-IDF. A release build that lacks is told by the tests that want it."""
+    if not (folder / "flasher_args.json").exists():
         raise BuildError(
             f"no firmware build in {folder}, and idf.py is not on the path",
             "run '. $IDF_PATH/export.sh' of ESP-IDF v5.4 or v5.5 first, or use --board virtual",
         )
-    configuration = f"-DHOTPIN_BUILD={HOTPIN_BUILD[kind]}"
-    _run(["idf.py", "-C", str(FIRMWARE_DIR), "-B", str(folder), configuration, "build"], folder)
+    print(f"idf.py is not on the path: using the build that is in {folder}")
 
 
 def _run(command: list[str], folder: Path) -> None:

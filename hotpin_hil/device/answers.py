@@ -158,6 +158,83 @@ class TtsState:
     required: int | None = None
     largest: int | None = None
     written: int | None = None
+    room: int | None = None
+    samples: int | None = None
+    """Played frames and their time; after `tts.play wait=1`."""
+    duration_ms: int | None = None
+
+
+@dataclass(frozen=True)
+class ModeFailure:
+    """The last change of mode that failed: where, and which block of memory was missing, if one was."""
+
+    to: str
+    err: str
+    step: str | None = None
+    block: str | None = None
+    missing: int | None = None
+    largest: int | None = None
+
+
+@dataclass(frozen=True)
+class Mode:
+    """The mode, what changed since boot, and how long the last change took."""
+
+    mode: str
+    previous: str
+    transitions: int
+    cycles: int
+    failures: int
+    duration_ms: int
+    busy: bool
+    failed: ModeFailure | None = None
+
+
+@dataclass(frozen=True)
+class LedgerEntry:
+    """One step of a change of mode, or its undoing, with the free memory around it."""
+
+    step: str
+    undo: bool
+    err: str
+    internal_before: int
+    internal_after: int
+    psram_before: int
+    psram_after: int
+
+
+@dataclass(frozen=True)
+class Settle:
+    """Pauses in a change of mode: after the old mode's drivers are down, after the new one's are up."""
+
+    down_ms: int
+    up_ms: int
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A captured picture; `soi` and `eoi` tell whether it begins and ends as a JPEG does."""
+
+    width: int
+    height: int
+    bytes: int
+    soi: bool
+    eoi: bool
+    duration_ms: int
+
+
+@dataclass(frozen=True)
+class Capture:
+    """What the microphone's samples came to since the capture began."""
+
+    running: bool
+    samples: int
+    dropped: int
+    read_errors: int
+    ring_bytes: int
+    peak: int
+    t: int
+    """ms since boot, when this was said."""
 
 
 @dataclass(frozen=True)

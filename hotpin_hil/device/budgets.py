@@ -19,6 +19,10 @@ BENCH_REPLY_S = 30.0
 """A benchmark's reply."""
 BOOT_S = 10.0
 """From reset to the `boot` event: 1.5 s on a board with 4 MB PSRAM, more after flash was erased (NVS)."""
+MODE_S = 10.0
+"""A change of mode: 2.2 s with boxes on the recorded boards, and as long again when it is undone."""
+PLAY_S = 5.0
+"""From the start of a short playback to its end."""
 EVENT_S = 3.0
 """An event that follows at once from what the test has just done."""
 BOX_S = 3.0

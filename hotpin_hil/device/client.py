@@ -11,9 +11,14 @@ from hotpin_hil.device import budgets
 from hotpin_hil.device.answers import (
     Bench,
     BoardInfo,
+    Capture,
+    Frame,
     Hold,
     LastBoot,
+    LedgerEntry,
     MemoryEvent,
+    Mode,
+    ModeFailure,
     Monitor,
     Optimization,
     Placement,
@@ -21,6 +26,7 @@ from hotpin_hil.device.answers import (
     Region,
     Sandwich,
     SelfCost,
+    Settle,
     Snapshot,
     Thresholds,
     TtsState,
@@ -56,10 +62,54 @@ class Device(Console):
         """Crash the firmware (abort, null, store, stack, wdt, heap, iram) and wait until it is back."""
         return self._restart("sys.panic", kind=kind)
 
+    def panic_at(self, kind: str, step: str) -> None:
+        """Crash the firmware when this step of a change of mode is next entered ("undo:NAME" for its undoing)."""
+        self.command("sys.panic", kind=kind, step=step)
+
+    def tasks(self) -> int:
+        """How many tasks there are."""
+        return int(self.command("sys.tasks")["tasks"])
+
     def _restart(self, command: str, **args: Any) -> BoardInfo:
         with suppress(BoardReset):  # the reset may overtake the reply
             self.command(command, **args)
         return self.wait_ready()
+
+    # --- modes ---
+
+    def mode(self) -> Mode:
+        return _mode(self.command("mode.get"), "mode.get")
+
+    def set_mode(self, to: str, *, wait: bool = True) -> Mode:
+        """Ask for "camera" or "voice", and wait until the board has settled; DeviceError names the step that
+        failed."""
+        reply = self.command("mode.set", timeout_s=budgets.MODE_S, to=to, wait=wait or None)
+        return _mode(reply, "mode.set")
+
+    def mode_steps(self, to: str, start: str | None = None) -> list[str]:
+        """The names of the steps from the mode `start` (None: the present one) to another, in their order."""
+        arguments: dict[str, Any] = {"to": to, "from": start}  # "from" is no name in Python
+        return [str(step) for step in self.command("mode.steps", **arguments)["steps"]]
+
+    def ledger(self) -> list[LedgerEntry]:
+        """The steps of the last change of mode that was begun, with the free memory around each."""
+        entries = self.command("mode.ledger")["ledger"]
+        return [parse_answer(LedgerEntry, entry, "mode.ledger") for entry in entries]
+
+    def settle(self, *, down: int | None = None, up: int | None = None, default: bool = False) -> Settle:
+        """Set the pauses in a change of mode (ms), or only ask."""
+        reply = self.command("mode.settle", down=down, up=up, default=default or None)
+        return parse_answer(Settle, reply, "mode.settle")
+
+    def capture(self) -> Frame:
+        """Take a picture, in camera mode."""
+        return parse_answer(
+            Frame, self.command("camera.capture", timeout_s=budgets.SLOW_REPLY_S), "camera.capture"
+        )
+
+    def recording(self) -> Capture:
+        """How far the microphone's capture has come, in voice mode."""
+        return parse_answer(Capture, self.command("stt.get"), "stt.get")
 
     # --- memory manager ---
 
@@ -164,10 +214,26 @@ class Device(Console):
         return int(reply["released"])
 
     def fail(
-        self, caps: Caps | None = None, *, nth: int | None = None, count: int | None = None, off: bool = False
+        self,
+        caps: Caps | None = None,
+        *,
+        nth: int | None = None,
+        count: int | None = None,
+        step: Caps | None = None,
+        off: bool = False,
     ) -> dict[str, Any]:
-        """Make the nth matching allocation from now, and count - 1 more, fail; `armed`, `seen`, `failed`."""
-        return self.command("heap.fail", caps=caps, nth=nth, count=count, off=off or None)
+        """Make the nth matching allocation from now, and count - 1 more, fail; or the next `count` entries of
+        these steps of a change of mode ("undo:NAME" for an undoing). `armed`, `seen`, `failed`, `steps_armed`,
+        `steps_failed`."""
+        return self.command("heap.fail", caps=caps, nth=nth, count=count, step=step, off=off or None)
+
+    def leak(
+        self, caps: Caps | None = None, *, bytes: int | None = None, every: str = "cycle", off: bool = False
+    ) -> dict[str, Any]:
+        """Leak a block at each return to camera mode ("cycle") or each sample, or stop; `id`, `leaked`."""
+        if off:
+            return self.command("heap.leak", off=True)
+        return self.command("heap.leak", caps=caps, bytes=bytes, every=every)
 
     # --- TTS ---
 
@@ -177,6 +243,11 @@ class Device(Console):
     def tts_write(self, data: bytes) -> TtsState:
         reply = self.command("tts.write", data=base64.b64encode(data).decode())
         return parse_answer(TtsState, reply, "tts.write")
+
+    def tts_play(self, *, wait: bool = False) -> TtsState:
+        """Start playing what was written, in voice mode; with `wait`, to its end."""
+        reply = self.command("tts.play", timeout_s=budgets.PLAY_S, wait=wait or None)
+        return parse_answer(TtsState, reply, "tts.play")
 
     def tts_close(self) -> TtsState:
         return parse_answer(TtsState, self.command("tts.close"), "tts.close")
@@ -198,3 +269,8 @@ class Device(Console):
         """Time `n` runs of get_stats, threshold or log on the board."""
         reply = self.command("bench.run", timeout_s=budgets.BENCH_REPLY_S, what=what, n=n)
         return parse_answer(Bench, reply, "bench.run")
+
+
+def _mode(reply: dict[str, Any], what: str) -> Mode:
+    failed = parse_answer(ModeFailure, reply["failed"], what) if "failed" in reply else None
+    return parse_answer(Mode, {**reply, "failed": failed}, what)

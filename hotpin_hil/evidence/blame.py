@@ -9,7 +9,6 @@ from types import TracebackType
 from hotpin_hil.device.errors import NoReply
 from hotpin_hil.errors import (
     BenchError,
-    BuildError,
     FirmwareError,
     FlashError,
     HilError,
@@ -26,8 +25,9 @@ _TOOLS = ("esptool", "serial", "pytest_embedded", "pytest_embedded_idf", "pytest
 """Packages between the test and the chip: what they raise by themselves while a test is set up is the
 bench's."""
 
-_LOST_BOARD = (PortError, FlashError, WrongBoardError, BuildError)
-"""After one of these in a set-up, trying the next test would only fail again, and slowly."""
+_LOST_BOARD = (PortError, FlashError, WrongBoardError)
+"""After one of these in a set-up, trying the next test would only fail again, and slowly. (A build that lacks
+is found at once, and may be one that only this test flashes.)"""
 
 _REMEDIES = {
     "esptool": "check cable, port and power, and that the board is in reach: hotpin-hil boards",
@@ -114,8 +114,10 @@ def _package(kind: type) -> str:
 
 
 def _is_verdict_of_a_test(error: BaseException) -> bool:
-    """pytest.fail, and pexpect's TIMEOUT and EOF: the awaited line didn't come."""
-    return _package(type(error)) in ("pexpect", "_pytest")
+    """pytest.fail, and pexpect's TIMEOUT and EOF: the awaited line didn't come. (Not pytest's own errors, such
+    as a fixture that does not exist.)"""
+    modules = {base.__module__ for base in type(error).__mro__}
+    return "_pytest.outcomes" in modules or _package(type(error)) == "pexpect"
 
 
 def _raised_by_a_tool(error: BaseException) -> bool:

@@ -175,13 +175,13 @@ class Measurement:
 
 
 def with_unit(value: object, unit: str) -> str:
-    """`12 B`, `true`, `"text"`: a value as people read it."""
+    """`12 B`, `true`, `text`: a value as people read it; an empty text is `""`."""
     if isinstance(value, bool):
         text = "true" if value else "false"
     elif isinstance(value, float):
         text = f"{value:.6g}"
     else:
-        text = str(value)
+        text = str(value) if value != "" else '""'
     return f"{text} {unit}".strip()
 
 

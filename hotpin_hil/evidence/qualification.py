@@ -54,7 +54,7 @@ def qualify(results: Results) -> dict[str, Any]:
         "requirements": {key: row for key, row in judged.items() if row["verdict"] is not None},
         "not_tested": not_tested,
         "other_tests": [_test(line) for line in results.verdicts if not line["requirement"]],
-        "notes": [note["text"] for note in results.notes if "text" in note],
+        "notes": list(dict.fromkeys(note["text"] for note in results.notes if "text" in note)),
         "counts": _counts(rows, judged),
     }
 
@@ -133,7 +133,7 @@ def _overall(rows: list[Requirement], judged: Mapping[str, Any], results: Result
         return INCOMPLETE, f"pytest ended with {results.end['exit']}"
     if not any(judged[row.id]["verdict"] in _SHOWN for row in musts):
         return INCOMPLETE, "nothing was shown"
-    if not_run:
+    if not_run or results.is_selection:
         return INCOMPLETE, "not all tests were run"
     unmeasured = [row for row in musts if "hardware" in row.kinds and judged[row.id]["verdict"] not in _SHOWN]
     if on_hardware and unmeasured:

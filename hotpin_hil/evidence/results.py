@@ -10,21 +10,34 @@ from typing import IO, Any
 
 from hotpin_hil.errors import UsageError
 
+try:
+    import fcntl
+except ImportError:  # not on Windows, where a second run in the same folder goes unnoticed
+    fcntl = None  # type: ignore[assignment]
+
 FILE_NAME = "results.jsonl"
 SCHEMA_VERSION = 1
 
 BOARD_NOTE = "board"
 """`about` of a note that carries what a board said of itself (PROTOCOL.md §3, `sys.info`)."""
 
+SELECTION_NOTE = "selection"
+"""`about` of a note that says which tests of the suite the run left out."""
+
 Line = dict[str, Any]
 
 
 class ResultsWriter:
-    """Begins a new file with the run line, then appends; a line has left the process when that returns."""
+    """Begins a new file with the run line, then appends; a line has left the process when that returns.
+
+    The file is locked until `close`: UsageError if another run writes it, whose lines would mix with these.
+    """
 
     def __init__(self, folder: Path, run: Line) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._file: IO[str] = (folder / FILE_NAME).open("w", encoding="ascii")
+        self._file: IO[str] = (folder / FILE_NAME).open("a", encoding="ascii")
+        _lock(self._file, folder)
+        self._file.truncate(0)
         self.append(run)
 
     def append(self, line: Line) -> None:
@@ -33,6 +46,19 @@ class ResultsWriter:
 
     def close(self) -> None:
         self._file.close()
+
+
+def _lock(file: IO[str], folder: Path) -> None:
+    """The kernel drops the lock with the process, however that ends."""
+    if fcntl is None:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise UsageError(
+            f"another run writes its evidence to {folder}", "wait for its end, or give --qualification-dir"
+        ) from None
 
 
 @dataclass
@@ -57,6 +83,11 @@ class Results:
         """What the boards said of themselves, each once, in order of appearance."""
         said = [note["board"] for note in self.notes if note.get("about") == BOARD_NOTE]
         return [board for number, board in enumerate(said) if board not in said[:number]]
+
+    @property
+    def is_selection(self) -> bool:
+        """Whether tests of the suite were left out on purpose."""
+        return any(note.get("about") == SELECTION_NOTE for note in self.notes)
 
     def _lists(self) -> dict[str, list[Line]]:
         return {

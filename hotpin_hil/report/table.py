@@ -19,7 +19,7 @@ Qualification = Mapping[str, Any]
 def table_lines(qualification: Qualification) -> list[tuple[str, str | None]]:
     """(line, verdict that it is about or None for none) per requirement, then what was not tested."""
     lines: list[tuple[str, str | None]] = [
-        (_row("id", "verdict", "value nearest to its limit", "limit", "tests"), None)
+        (_row("id", "verdict", "nearest to its limit (+ further values)", "limit", "tests"), None)
     ]
     for one, entry in qualification["requirements"].items():
         value, limit = _nearest(entry["measurements"])
@@ -79,7 +79,8 @@ def _tests(qualification: Qualification) -> list[tuple[list[str], Mapping[str, A
 
 
 def _nearest(measurements: list[Mapping[str, Any]]) -> tuple[str, str]:
-    """Value and limit to show of many: the worst verdict, and of those the least margin; then `+n`."""
+    """Value and limit to show of many: the worst verdict, and of those the least margin; then `(+n)`, how
+    many further values there are."""
     if not measurements:
         return "", ""
     order = list(Verdict)

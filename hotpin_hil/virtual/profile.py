@@ -3,6 +3,7 @@
 A profile is a TOML file: `name, chip, revision, mac, flash_mb, psram_mb`, `[[heap]] start, length, type`,
 `[pool] size, default_caps`, `[[startup_internal]]` and `[[startup_psram]]` (`what, sizes`, and `caps` if not
 the usual), `[[reserved]]` (`caps, sizes`: held besides) and `[costs]` (name to value). Sizes are bytes.
+`like` names a shipped profile from which everything comes that this one leaves out.
 """
 
 from __future__ import annotations
@@ -227,6 +228,15 @@ def _costs(root: _Table) -> dict[str, float]:
     return {name: float(cost) for name, cost in costs.items()}
 
 
+def _like(root: _Table) -> _Table:
+    """The profile with what it leaves out taken from the shipped one that it names."""
+    other = root.text("like")
+    if other not in names():
+        raise root.error("like", f"one of {', '.join(names())}")
+    own = {key: value for key, value in root.data.items() if key != "like"}
+    return _Table(root.path, "", {**_read(PROFILES_DIR / f"{other}.toml").data, **own})
+
+
 def names() -> list[str]:
     """Names of the profiles that ship with the package."""
     return sorted(path.stem for path in PROFILES_DIR.glob("*.toml"))
@@ -243,6 +253,8 @@ def load(name_or_path: str | Path = DEFAULT_PROFILE) -> BoardProfile:
                 f"one of {', '.join(names())}, or the path of a .toml file",
             )
     root = _read(path)
+    if "like" in root.data:
+        root = _like(root)
     root.only("name", "chip", "revision", "mac", "flash_mb", "psram_mb", "heap", "pool", "startup_internal",
               "startup_psram", "reserved", "costs")  # fmt: skip
     mac = root.text("mac").lower()

@@ -30,6 +30,10 @@ def main_start(args: argparse.Namespace) -> int:
 
     Raises HilError when the boards can't be started.
     """
+    if sys.platform != "linux":
+        raise UsageError(
+            f"the virtual board needs Linux, this is {sys.platform}", "use a board or a container"
+        )
     with contextlib.suppress(KeyboardInterrupt):  # before the handlers are in place
         asyncio.run(
             serve(

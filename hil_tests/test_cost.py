@@ -1,0 +1,145 @@
+"""What the memory manager itself costs: time of its calls, share of the processor, bytes.
+
+Times are the chip's own, so a virtual board cannot show them (its processor is the host's).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
+
+from fixtures.measure import Measure
+from fixtures.memory import INTERNAL, KB, Heaps, Monitor
+from hotpin_hil.boards.kind import BoardKind
+from hotpin_hil.device import Device
+
+RUNS = 100
+LOGS = 20
+CALL_MAX_US = 1_000
+LOG_MAX_US = 15_000
+INTERVAL_US = 15_000_000
+CPU_MAX_PERCENT = 0.1
+TOTAL_MAX = 3 * KB
+STACK_SIZE = 2 * KB
+STACK_SPARE = STACK_SIZE // 4
+
+BUSY_SAMPLES = 10
+
+COMPONENT_SOURCES = ("memory_manager.c", "mem_")
+"""How the names of the component's source files begin."""
+
+
+@pytest.mark.requirement("PERF-01")
+def test_get_stats_takes_less_than_a_millisecond(device: Device, measure: Measure) -> None:
+    bench = device.bench("get_stats", RUNS)
+    measure("get_stats, median", bench.median_us, "us", max=CALL_MAX_US - 1, source="guide, Timing: < 1 ms")
+    measure("get_stats, longest", bench.max_us, "us", max=CALL_MAX_US - 1, source="guide, Timing: < 1 ms")
+
+
+@pytest.mark.requirement("PERF-02")
+def test_log_stats_holds_its_caller_15_ms_at_most(device: Device, measure: Measure) -> None:
+    """Alone, and while the line is busy with the boxes of earlier calls. The first firmware took 252 ms."""
+    bench = device.bench("log", LOGS)
+    measure("log_stats, longest", bench.max_us, "us", max=LOG_MAX_US, source="guide, Timing; PROTOCOL.md §2")
+    busy = max(device.log(f"Busy {number}") for number in range(LOGS))
+    measure("log_stats on a busy line, longest", busy, "us", max=LOG_MAX_US, source="guide, Timing")
+
+
+@pytest.mark.requirement("PERF-03")
+def test_threshold_check_takes_less_than_a_millisecond(device: Device, measure: Measure) -> None:
+    bench = device.bench("threshold", RUNS)
+    measure("check, median", bench.median_us, "us", max=CALL_MAX_US - 1, source="guide, Timing: < 1 ms")
+    measure("check, longest", bench.max_us, "us", max=CALL_MAX_US - 1, source="guide, Timing: < 1 ms")
+
+
+@pytest.mark.requirement("PERF-04")
+def test_monitor_takes_a_thousandth_of_the_processor_at_most(
+    device: Device, monitor: Monitor, measure: Measure
+) -> None:
+    """By the time of a sample with its threshold check, as the manager counts it."""
+    monitor.start()
+    monitor.samples(BUSY_SAMPLES)
+    cost = device.self_cost()
+    assert cost.samples >= BUSY_SAMPLES
+    measure(
+        "share of the processor at 15 s",
+        100 * cost.cpu_us_per_sample / INTERVAL_US,
+        "%",
+        max=CPU_MAX_PERCENT,
+        source="guide, CPU Usage: < 0.1 %",
+    )
+
+
+@pytest.mark.requirement("PERF-05")
+def test_manager_takes_less_than_3_kb_in_all(
+    dut: Any, device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
+) -> None:
+    """What it says of itself, beside its variables in the ELF file and what starting its task takes of the
+    heap."""
+    cost = device.self_cost()
+    monitor.stop()
+    before = heaps.free(INTERNAL.caps)
+    monitor.start()
+    task = before - heaps.free(INTERNAL.caps)
+    variables = static_bytes(Path(dut.app.elf_file), *COMPONENT_SOURCES)
+    measure("bytes in all, as it says", cost.bytes_internal, "B", max=TOTAL_MAX - 1, source="guide: < 3 KB")
+    measure("task and variables, measured", task + variables, "B", max=TOTAL_MAX - 1, source="guide: < 3 KB")
+    measure("bytes of its task, as it says", cost.bytes_task, "B", exact=task, source="heap.probe")
+    measure(
+        "bytes of its variables, as it says",
+        cost.bytes_static,
+        "B",
+        exact=variables,
+        source="symbols of its objects in the ELF file",
+    )
+    measure("stack", cost.stack_size, "B", exact=STACK_SIZE, source="guide: 2 KB stack")
+
+
+@pytest.mark.requirement("PERF-05")
+def test_quarter_of_the_monitors_stack_is_never_used(
+    device: Device, monitor: Monitor, board_kind: BoardKind, measure: Measure
+) -> None:
+    """After samples, boxes, warnings and callbacks. The host's stack says nothing of the chip's."""
+    device.callbacks(add=1, log=True)
+    device.thresholds(internal_ram_warning=400 * KB)
+    monitor.start()
+    monitor.samples(BUSY_SAMPLES)
+    measure(
+        "stack never used",
+        device.self_cost().stack_unused,
+        "B",
+        min=STACK_SPARE,
+        source="REQUIREMENTS.md PERF-05: 25 % of 2 KB",
+        klass="modelled" if board_kind is BoardKind.VIRTUAL else "measured",
+    )
+
+
+def static_bytes(elf: Path, *sources: str) -> int:
+    """Bytes of internal RAM that the variables of these source files take, by the ELF file's symbols.
+
+    Each object's local symbols follow the name of its file. RTC memory is not counted.
+    """
+    found = 0
+    with elf.open("rb") as file:
+        image = ELFFile(file)
+        table = image.get_section_by_name(".symtab")
+        assert isinstance(table, SymbolTableSection), f"{elf} has no symbols"
+        ours = False
+        for symbol in table.iter_symbols():
+            kind, section = symbol["st_info"]["type"], symbol["st_shndx"]
+            if kind == "STT_FILE":
+                ours = symbol.name.startswith(sources)
+            elif ours and kind == "STT_OBJECT" and isinstance(section, int):
+                name = image.get_section(section).name
+                found += symbol["st_size"] if is_internal_ram(name) else 0
+    assert found, f"{elf} has no variable of {', '.join(sources)}"
+    return found
+
+
+def is_internal_ram(section: str) -> bool:
+    """Initialised or zeroed variables: .dram0.data and .dram0.bss on the chip, .data and .bss on the host."""
+    return section.endswith((".data", ".bss")) and "rtc" not in section

@@ -1,0 +1,324 @@
+"""The guide's troubleshooting section as checks: the board's own reports lead from the symptom to its cause.
+
+Causes are planted by the test, and found again from what the board says without looking at them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import pytest
+
+from fixtures.measure import Measure
+from fixtures.memory import DMA, INTERNAL, KB, PSRAM, Heaps, Memory, Monitor
+from fixtures.modes import CAMERA, VOICE, Modes
+from hotpin_hil.analysis.heap_layout import BLOCK_OVERHEAD, Region, fits_one, largest_request
+from hotpin_hil.analysis.leak import BUDGET_PER_CYCLE, Leak, LeakVerdict, find_leak
+from hotpin_hil.device import Device, Event
+from hotpin_hil.link.channel import Cursor
+
+# --- ESP_ERR_NO_MEM -----------------------------------------------------------------------------------------
+
+I2S_BLOCK = 4_080
+"""One TX buffer: 1,020 stereo frames of 16 bits (facts/real_boards.md)."""
+PIECE = 3 * KB
+"""Free blocks of this size hold no I2S buffer."""
+
+
+def sample_before(device: Device, moment_ms: int) -> Event:
+    """The last statistics taken before a moment of the board's clock; what it logged has to be written by now."""
+    samples = device.events("mem.sample", since=Cursor())
+    earlier = [event for event in samples if event.data["timestamp_ms"] <= moment_ms]
+    assert earlier, "nothing was recorded before it"
+    return max(earlier, key=lambda event: int(event.data["snapshot"]))
+
+
+@pytest.mark.requirement("DIAG-01")
+def test_no_mem_names_the_missing_block_the_memory_before_it_and_who_holds_it(
+    device: Device, heaps: Heaps, monitor: Monitor, modes: Modes, measure: Measure
+) -> None:
+    """I2S fails as on the recorded boards: 27,267 B were free for 25,980, and no block was large enough.
+
+    The culprit is found by comparison: the mode holds what it held before, so the rest is somebody else's.
+    """
+    modes.warm_up()
+    monitor.stop()
+    device.baseline(set=True, state="healthy")
+    healthy = heaps.free(DMA.caps)
+    heaps.leave(DMA, DMA.reachable(60 * KB))
+    heaps.split(DMA, block=PIECE)
+    taken = healthy - heaps.free(DMA.caps)
+    regions = heaps.regions(DMA)
+    assert heaps.free(DMA.caps) > 27_267
+    assert not fits_one(regions, I2S_BLOCK)
+
+    start = device.mark()
+    error = modes.refused(VOICE)
+    failed = device.mode().failed
+    assert failed is not None
+    (change,) = device.events("mode", since=start)
+    largest = largest_request(regions)
+    measure("error", error.err, exact="ESP_ERR_NO_MEM", source="guide: ESP_ERR_NO_MEM errors")
+    measure("who wanted it", failed.block, exact="I2S DMA", source="the first driver of voice mode")
+    measure("missing block", failed.missing, "B", exact=I2S_BLOCK, source="facts: TX buffers of 4,080 B")
+    measure("largest block there is", failed.largest, "B", exact=largest, source="arithmetic on heap.regions")
+    measure("missing block in the event", change.data["missing"], "B", exact=I2S_BLOCK, source="mode.get")
+
+    monitor.stop()  # the records of what was logged are written
+    before = sample_before(device, change.t_ms)
+    context = before.data["context"]
+    measure(
+        "last statistics before it",
+        context,
+        exact="Before Voice Transition",
+        source="guide: review memory logs",
+    )
+    measure(
+        "DMA free before it", before.data["dma_free"], "B", exact=heaps.free(DMA.caps), source="heap.probe"
+    )
+    history = device.history(1)[0]
+    measure(
+        "newest snapshot kept", history.context, exact="Before Voice Transition", source="it survives a reset"
+    )
+
+    baseline = device.baseline(state="healthy")
+    holder = baseline["dma"] - before.data["dma_free"]
+    measure("held by none of the mode's drivers", holder, "B", exact=taken, source="what the test took")
+
+
+@pytest.mark.requirement("DIAG-01")
+def test_no_mem_of_a_driver_shows_in_ledger_and_failed_allocation(
+    device: Device, heaps: Heaps, modes: Modes, measure: Measure
+) -> None:
+    """An allocation that fails inside a driver, past every check: its size, the step, and memory around it."""
+    modes.warm_up()
+    before = heaps.free(INTERNAL.caps)
+    device.fail("DMA", nth=3)
+    modes.refused(VOICE)
+    device.fail(off=True)
+    (failure,) = [event for event in device.mem_events() if event.kind == "alloc_failed"]
+    failed = device.mode().failed
+    assert failed is not None
+    entries = device.ledger()
+    step = next(entry for entry in entries if entry.err != "ESP_OK")
+    measure("step that failed", failed.step, exact=step.step, source="the ledger's entry with an error")
+    measure(
+        "it is the audio driver's", step.step, exact="audio.start", source="the first to ask for DMA memory"
+    )
+    measure("bytes that were missing", failed.missing, "B", exact=failure.size, source="mem.events")
+    measure(
+        "function", str(failure.function).startswith("heap_caps_"), exact=True, source=str(failure.function)
+    )
+    given_back = next(entry for entry in entries if entry.step == "camera.stop" and not entry.undo)
+    measure("free before the first step", given_back.internal_before, "B", exact=before, source="heap.probe")
+    measure(
+        "kept by the step that failed",
+        step.internal_before - step.internal_after,
+        "B",
+        exact=0,
+        source="no leak",
+    )
+    undone = [entry.step for entry in entries if entry.undo]
+    measure("undone", ", ".join(undone), exact="settle.down, camera.stop", source="reverse order")
+
+
+# --- High fragmentation -------------------------------------------------------------------------------------
+
+
+def scattered(regions: list[Region]) -> dict[int, int]:
+    """Free bytes outside the largest block of a heap, by the heap's start; heaps without any left out."""
+    return {region.start: region.free - region.largest for region in regions if region.free > region.largest}
+
+
+def total(regions: list[Region]) -> int:
+    """Scattered bytes of all these heaps."""
+    return sum(scattered(regions).values())
+
+
+def most_scattered(before: list[Region], after: list[Region]) -> int:
+    """Start of the heap in which most has become scattered."""
+    known = scattered(before)
+    grown = {start: lost - known.get(start, 0) for start, lost in scattered(after).items()}
+    return max(grown, key=lambda start: grown[start])
+
+
+@dataclass(frozen=True)
+class Split:
+    """How a test splits memory in one mode: what it leaves free before, so that it shows, and the blocks."""
+
+    mode: str
+    memory: Memory
+    leave: int | None
+    block: int
+    count: int
+
+
+SPLITS = [
+    pytest.param(Split(mode, *how), id=f"{how[0].name}_in_{mode}")
+    for mode in (CAMERA, VOICE)
+    for how in ((DMA, None, KB, 40), (PSRAM, 600 * KB, 4 * KB, 60))
+]
+
+
+@pytest.mark.requirement("DIAG-02")
+@pytest.mark.parametrize("split", SPLITS)
+def test_fragmentation_is_traced_to_its_region_and_its_mode(
+    device: Device, heaps: Heaps, modes: Modes, measure: Measure, split: Split
+) -> None:
+    """Memory is split in one of the modes of a cycle. The statistics logged on entering and on leaving each mode, and
+    the heaps' maps at the same moments, tell which mode it was, and which heap."""
+    modes.warm_up()
+    modes.to(VOICE)
+    if split.leave is not None:
+        heaps.leave(split.memory, split.leave)
+    start = device.mark()
+    maps: dict[str, list[list[Region]]] = {}
+    for mode in (VOICE, CAMERA):
+        if device.mode().mode != mode:
+            modes.to(mode)
+        device.log(f"Entering {mode}")
+        maps[mode] = [heaps.regions(split.memory)]
+        if mode == split.mode:
+            heaps.split(split.memory, block=split.block, count=split.count)
+        maps[mode].append(heaps.regions(split.memory))
+        device.log(f"Leaving {mode}")
+
+    grown = {mode: total(later) - total(first) for mode, (first, later) in maps.items()}
+    found = max(grown, key=lambda mode: grown[mode])
+    measure(
+        "mode in which memory was split, by the maps", found, exact=split.mode, source="planted by the test"
+    )
+    percent = {context: logged_percent(device, split.memory, context, start) for context in contexts(maps)}
+    rises = {mode: percent[f"Leaving {mode}"] - percent[f"Entering {mode}"] for mode in maps}
+    found = max(rises, key=lambda mode: rises[mode])
+    measure(
+        "mode in which memory was split, by the log", found, exact=split.mode, source="planted by the test"
+    )
+    measure(
+        "rise of fragmentation in that mode",
+        rises[split.mode],
+        "%",
+        min=5,
+        source="it shows in the statistics",
+    )
+    before, after = maps[split.mode]
+    region = most_scattered(before, after)
+    (heap,) = (one for one in after if one.start == region)
+    measure(
+        f"bytes that lie scattered in the heap at 0x{region:08x}",
+        heap.free - heap.largest,
+        "B",
+        min=split.block * split.count // 8,
+        source="the heap that most of the split blocks lie in",
+    )
+
+
+def contexts(maps: dict[str, list[list[Region]]]) -> list[str]:
+    return [f"{moment} {mode}" for mode in maps for moment in ("Entering", "Leaving")]
+
+
+def logged_percent(device: Device, memory: Memory, context: str, since: Cursor) -> int:
+    """Fragmentation in the statistics logged under this context."""
+    event = device.wait_event("mem.sample", since=since, where=lambda one: one.data["context"] == context)
+    return int(event.data[f"{memory.name}_fragmentation"])
+
+
+BLOCKS = 4
+BLOCK = 12 * KB
+"""Larger than what is free in the small heaps, so that all blocks come from the large one."""
+
+
+@pytest.mark.requirement("DIAG-02")
+@pytest.mark.parametrize("memory", [DMA, PSRAM], ids=["dma", "psram"])
+def test_reverse_order_release_leaves_less_fragmentation(
+    device: Device, heaps: Heaps, measure: Measure, memory: Memory
+) -> None:
+    """Of a row of blocks half are given back: the last ones first, or the first ones first."""
+    left = {}
+    for order in ("reverse", "same"):
+        before = total(heaps.regions(memory))
+        held = [heaps.hold(memory, BLOCK) for _ in range(BLOCKS)]
+        given_back = (held[::-1] if order == "reverse" else held)[: BLOCKS // 2]
+        for one in given_back:
+            heaps.release(one)
+        left[order] = total(heaps.regions(memory)) - before
+        percent = device.stats().memory(memory.name)[2]
+        measure(
+            f"fragmentation after {order} order",
+            percent,
+            "%",
+            exact=heaps.fragmentation(memory),
+            source="arithmetic on heap.regions",
+        )
+        for one in set(held) - set(given_back):
+            heaps.release(one)
+    measure(
+        "scattered by reverse order", left["reverse"], "B", exact=0, source="guide: release in reverse order"
+    )
+    measure(
+        "scattered by the same order",
+        left["same"],
+        "B",
+        low=BLOCKS // 2 * BLOCK,
+        high=BLOCKS // 2 * (BLOCK + 4 * BLOCK_OVERHEAD),
+        source="guide, High Fragmentation: the blocks in front",
+    )
+
+
+# --- Memory slowly decreasing -------------------------------------------------------------------------------
+
+CYCLES = 30
+QUIET_MS = 600_000
+"""Monitoring interval: its task is always there, so that none is made for a moment to write what was logged."""
+PLANTED = 16
+
+
+def run_cycles(modes: Modes, heaps: Heaps, memory: Memory) -> Leak:
+    """The verdict on free memory in camera mode over so many cycles."""
+    free = []
+    for _ in range(CYCLES):
+        modes.cycle()
+        free.append(heaps.free(memory.caps))
+    return find_leak(free)
+
+
+@pytest.mark.requirement("DIAG-03")
+@pytest.mark.parametrize("memory", [INTERNAL, PSRAM], ids=["internal", "psram"])
+def test_planted_leak_of_16_bytes_per_cycle_is_found_and_its_size_estimated(
+    device: Device, heaps: Heaps, modes: Modes, measure: Measure, memory: Memory
+) -> None:
+    device.monitor(start=QUIET_MS)
+    device.leak(memory.caps, bytes=PLANTED, every="cycle")
+    leak = run_cycles(modes, heaps, memory)
+    leaked = device.leak(off=True)["leaked"]
+    assert leaked == CYCLES, f"{leaked} leaks were planted"
+    measure("verdict", str(leak.verdict), exact=str(LeakVerdict.LEAK), source=str(leak))
+    measure(
+        "estimated leak",
+        leak.slope,
+        "B/cycle",
+        low=PLANTED,
+        high=PLANTED + 2 * BLOCK_OVERHEAD,
+        source="16 B planted, and the header of each block",
+    )
+    measure(
+        "lower bound of the estimate", leak.low, "B/cycle", min=BUDGET_PER_CYCLE, source="beyond the budget"
+    )
+    measure(
+        "smallest leak that this run finds", leak.detectable, "B/cycle", max=PLANTED, source="it finds 16 B"
+    )
+
+
+@pytest.mark.requirement("DIAG-03")
+def test_clean_run_raises_no_false_alarm(device: Device, modes: Modes, measure: Measure) -> None:
+    """As many cycles, nothing planted, both memories judged."""
+    device.monitor(start=QUIET_MS)
+    series: dict[str, list[int]] = {"internal": [], "psram": []}
+    for _ in range(CYCLES):
+        modes.cycle()
+        reading = asdict(modes.read())
+        for name, values in series.items():
+            values.append(reading[name])
+    for name, values in series.items():
+        leak = find_leak(values)
+        measure(f"{name}: verdict", str(leak.verdict), exact=str(LeakVerdict.WITHIN_BUDGET), source=str(leak))

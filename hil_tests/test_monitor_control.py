@@ -1,0 +1,92 @@
+"""Monitoring is started, changed and stopped as often as one likes, and leaves nothing behind."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from fixtures.measure import Measure
+from fixtures.memory import MEMORIES, Heaps, Monitor
+from hotpin_hil.device import Device, DeviceError
+
+ROUNDS = 100
+SLOW_MS, FAST_MS = 60_000, 400
+MINIMUM_MS = 100
+"""CONFIG_HOTPIN_MEM_MIN_INTERVAL_MS of builds with the console (PROTOCOL.md §1)."""
+TICK_MS = 1
+
+SOURCE = "REQUIREMENTS.md API-05"
+
+
+@pytest.mark.requirement("API-05")
+def test_hundred_starts_changes_and_stops_leave_nothing_behind(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
+) -> None:
+    """Memory, heap blocks and tasks are read directly, with monitoring off, before and after."""
+
+    def look() -> dict[str, int]:
+        monitor.stop()
+        found = {f"{memory.name} free": heaps.free(memory.caps) for memory in MEMORIES}
+        return {**found, "blocks": sum(one.blocks for one in device.regions()), "tasks": device.tasks()}
+
+    before = look()
+    wrong = 0
+    for _ in range(ROUNDS):
+        wrong += device.monitor(start=SLOW_MS).interval_ms != SLOW_MS
+        wrong += device.monitor(start=FAST_MS).interval_ms != FAST_MS
+        wrong += device.monitor(stop=True).running
+        wrong += not device.monitor(start=SLOW_MS).running
+    with_monitor = device.tasks()
+    after = look()
+    measure("answers that were not what was asked for", wrong, exact=0, source=SOURCE)
+    for what, value in before.items():
+        measure(f"{what} after {ROUNDS} rounds - before", after[what] - value, exact=0, source=SOURCE)
+    measure("tasks that monitoring takes", with_monitor - before["tasks"], exact=1, source="one monitor task")
+
+
+@pytest.mark.requirement("API-05")
+def test_interval_is_the_one_started_last(device: Device, monitor: Monitor, measure: Measure) -> None:
+    """And none is sampled once it is stopped."""
+    for interval in (FAST_MS, 2 * FAST_MS):
+        monitor.start(interval)
+        stamps = [event.data["timestamp_ms"] for event in monitor.samples(4)]
+        for earlier, later in pairwise(stamps):
+            measure(
+                f"interval of {interval} ms",
+                later - earlier,
+                "ms",
+                low=interval - TICK_MS,
+                high=interval + TICK_MS,
+                source="the board's clock, to a tick",
+            )
+    monitor.stop()
+    start = device.mark()
+    samples = device.monitor().samples
+    began = device.info().t
+    while device.info().t - began < 3 * FAST_MS:
+        pass
+    measure("samples after stop", device.monitor().samples - samples, exact=0, source=SOURCE)
+    measure("records after stop", len(device.events("mem.sample", since=start)), exact=0, source=SOURCE)
+
+
+@pytest.mark.requirement("API-05")
+def test_interval_below_the_minimum_is_an_error_and_changes_nothing(device: Device, measure: Measure) -> None:
+    device.monitor(start=SLOW_MS)
+    for interval in (0, 1, MINIMUM_MS - 1):
+        with pytest.raises(DeviceError) as refused:
+            device.monitor(start=interval)
+        measure(f"start({interval})", refused.value.err, exact="ESP_ERR_INVALID_ARG", source=SOURCE)
+    measure("start(0) by the API", device.api("start_zero"), exact="ESP_ERR_INVALID_ARG", source=SOURCE)
+    measure(
+        "start(minimum - 1) by the API",
+        device.api("start_below_minimum"),
+        exact="ESP_ERR_INVALID_ARG",
+        source=SOURCE,
+    )
+    state = device.monitor()
+    measure("interval kept", state.interval_ms, "ms", exact=SLOW_MS, source="nothing changed")
+    measure("still running", state.running, exact=True, source="nothing changed")
+    measure(
+        "start(minimum)", device.monitor(start=MINIMUM_MS).interval_ms, "ms", exact=MINIMUM_MS, source=SOURCE
+    )

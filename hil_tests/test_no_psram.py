@@ -1,0 +1,91 @@
+"""A board whose PSRAM is missing starts, says so, refuses what needs it, and goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from fixtures.device import boot_start
+from fixtures.measure import Measure
+from fixtures.memory import INTERNAL, KB, Heaps, Monitor
+from fixtures.modes import CAMERA, VOICE
+from hotpin_hil.boards.kind import BoardKind
+from hotpin_hil.boards.virtual import VirtualBoard
+from hotpin_hil.device import Device, DeviceError
+from hotpin_hil.errors import BenchError
+from hotpin_hil.plugin import BoardInUse
+
+SAMPLES = 3
+SOURCE = "REQUIREMENTS.md BOOT-04"
+
+
+@pytest.fixture
+def port(board: BoardInUse, tmp_path: Path) -> Generator[str, None, None]:
+    """The port of a board of its own, without PSRAM, in the place of the run's."""
+    if board.kind is not BoardKind.VIRTUAL:
+        raise BenchError("this bench has no board without PSRAM", "run with --board virtual")
+    arguments = [
+        "--profile",
+        "no-psram",
+        "--state-dir",
+        str(tmp_path),
+        "--time-scale",
+        f"{board.time_scale:g}",
+    ]
+    without_psram = VirtualBoard.start(tmp_path / "board.log", arguments)
+    yield without_psram.port
+    without_psram.stop()
+
+
+def refusal(device: Device, command: str, **arguments: str | bool) -> DeviceError:
+    with pytest.raises(DeviceError) as refused:
+        device.command(command, **arguments)
+    return refused.value
+
+
+@pytest.mark.requirement("BOOT-04")
+def test_board_without_psram_starts_refuses_what_needs_it_and_goes_on(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
+) -> None:
+    start = boot_start(device)
+    info = device.info()
+    measure("PSRAM it reports", info.psram, "B", exact=0, source=SOURCE)
+    errors = [f"{line.tag}: {line.text}" for line in device.log_lines(start) if line.level == "E"]
+    said = " | ".join(errors)
+    measure("the chip's driver says it", "PSRAM chip not found" in said, exact=True, source=said)
+    measure("it says what camera mode lacks", "camera frame block" in said, exact=True, source=said)
+    measure("mode", device.mode().mode, exact="init", source="camera mode cannot be had")
+    device.wait_line("HotPin ready", since=start)
+
+    monitor.stop()
+    before = heaps.free(INTERNAL.caps)
+    opened = refusal(device, "tts.open")
+    measure("opening a TTS stream", opened.err, exact="ESP_ERR_NO_MEM", source=SOURCE)
+    device.wait_line(r"Insufficient PSRAM: need 98304 bytes, have 0 bytes", since=start)
+    for mode, block in ((CAMERA, "camera frame"), (VOICE, "STT ring")):
+        error = refusal(device, "mode.set", to=mode, wait=True)
+        measure(f"{mode} mode", error.err, exact="ESP_ERR_NO_MEM", source=SOURCE)
+        measure(f"{mode} mode: it names the block", block in error.msg, exact=True, source=error.msg)
+    frame = refusal(device, "camera.capture")
+    measure("taking a picture", frame.err, exact="ESP_ERR_INVALID_STATE", source="there is no camera mode")
+    monitor.stop()  # and what the refusals logged has been written
+    measure(
+        "internal memory kept by the refusals",
+        before - heaps.free(INTERNAL.caps),
+        "B",
+        exact=0,
+        source="no leak",
+    )
+
+    monitor.start()
+    samples = monitor.complete_checks(SAMPLES)
+    for sample in samples:
+        free = {name: sample.data[name] for name in ("psram_free", "psram_largest", "psram_fragmentation")}
+        measure("PSRAM in the statistics", str(sorted(free.values())), exact="[0, 0, 0]", source=SOURCE)
+    warnings = {event.data["type"] for event in monitor.warnings(start)}
+    measure("warnings", ", ".join(warnings), exact="PSRAM_CRITICAL", source="0 B are below 200 KB")
+    measure("internal free", heaps.free(INTERNAL.caps), "B", min=50 * KB, source="no other pressure")
+    measure("starts", device.info().boot_count - info.boot_count, exact=0, source="no crash loop")
+    measure("resets since", len(device.channel.resets(start)), exact=1, source="that of the start alone")

@@ -1,0 +1,117 @@
+"""memory_manager_optimize() says what to do about what it finds, and tells truly what the reclaimers won."""
+
+from __future__ import annotations
+
+import pytest
+
+from fixtures.audio import tone
+from fixtures.measure import Measure
+from fixtures.memory import DMA, INTERNAL, KB, PSRAM, TOTAL_CAPS, Heaps, Monitor
+from fixtures.modes import VOICE, Modes
+from hotpin_hil.analysis.heap_layout import BLOCK_OVERHEAD
+from hotpin_hil.device import Device
+
+RESTART_AUDIO = "restart the audio driver"
+ADVICE = {
+    "internal pressure": "internal RAM is low",
+    "DMA pressure": "DMA-capable RAM is low",
+    "PSRAM pressure": "PSRAM is low",
+    "internal fragmentation": "internal RAM is fragmented",
+    "audio": RESTART_AUDIO,
+    "PSRAM fragmentation": "PSRAM is fragmented",
+}
+"""What each piece of advice says."""
+
+RESTART_PERCENT = 40
+WARNING_PERCENT = 30
+HOLE = 512
+HOLES = 48
+SOURCE = "REQUIREMENTS.md API-10"
+
+
+def check_advice(device: Device, measure: Measure, when: str, expected: set[str]) -> None:
+    """What it replies is what is due, and is logged as warnings."""
+    start = device.mark()
+    advice = device.optimize().advice
+    given = {name for name, text in ADVICE.items() if any(text in one for one in advice)}
+    measure(f"{when}: advice", ", ".join(sorted(given)), exact=", ".join(sorted(expected)), source=SOURCE)
+    measure(f"{when}: pieces of advice", len(advice), exact=len(expected), source="no other")
+    device.wait_line(r"optimisation reclaimed -?\d+ bytes", since=start)
+    logged = [line.text for line in device.log_lines(start) if line.tag == "MEM_MGR" and line.level == "W"]
+    measure(f"{when}: in the log", "; ".join(logged), exact="; ".join(advice), source="it logs what it says")
+
+
+@pytest.mark.requirement("API-10")
+def test_advice_is_for_the_pressure_there_is(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
+) -> None:
+    """Memory is taken to just above and just below the default warning levels."""
+    monitor.stop()
+    check_advice(device, measure, "as booted", set())
+    for memory, free, expected in (
+        (INTERNAL, INTERNAL.reachable(50 * KB), set()),
+        (INTERNAL, INTERNAL.reachable(50 * KB) - 4, {"internal pressure"}),
+        (DMA, DMA.reachable(35 * KB) - 4, {"internal pressure", "DMA pressure"}),
+        (PSRAM, 500 * KB, set()),
+        (PSRAM, 500 * KB - 4, {"PSRAM pressure"}),
+    ):
+        held = heaps.leave(memory, free)
+        percent = max(heaps.fragmentation(one) for one in (DMA, PSRAM))
+        assert percent < WARNING_PERCENT, f"filling fragmented memory to {percent} %"
+        check_advice(device, measure, f"{free} B of {memory.name} free", expected)
+        heaps.release(held)
+    check_advice(device, measure, "all given back", set())
+
+
+@pytest.mark.requirement("API-10")
+def test_audio_restart_is_advised_from_40_percent_of_dma_fragmentation(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
+) -> None:
+    """Many small holes, then the large blocks are taken away in steps of a percent or less, past both levels.
+
+    On the ESP32 DMA-capable and byte-wise internal memory are the same heaps, so both are fragmented alike.
+    """
+    monitor.stop()
+    device.thresholds(internal_ram_warning=0, internal_ram_critical=0)
+    device.thresholds(dma_capable_warning=0, dma_capable_critical=0)
+    heaps.split(DMA, block=HOLE, count=2 * HOLES)
+    seen: set[int] = set()
+    while (percent := heaps.fragmentation(DMA)) <= RESTART_PERCENT + 2:
+        seen.add(percent)
+        if percent >= WARNING_PERCENT - 2:
+            expected = {"internal fragmentation"} if percent >= WARNING_PERCENT else set()
+            expected |= {"audio"} if percent >= RESTART_PERCENT else set()
+            check_advice(device, measure, f"DMA fragmented by {percent} %", expected)
+        heaps.hold(DMA, HOLE + 64)  # does not fit into a hole
+    assert {RESTART_PERCENT - 1, RESTART_PERCENT} <= seen, f"the test's own steps met {sorted(seen)} % only"
+
+
+@pytest.mark.requirement("API-10")
+def test_psram_fragmentation_has_its_own_advice(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
+) -> None:
+    monitor.stop()
+    heaps.leave(PSRAM, 1_200 * KB)
+    heaps.split(PSRAM, block=8 * KB)
+    assert heaps.fragmentation(PSRAM) >= WARNING_PERCENT
+    check_advice(device, measure, "PSRAM fragmented", {"PSRAM fragmentation"})
+
+
+@pytest.mark.requirement("API-10")
+def test_bytes_won_by_reclaimers_are_those_that_direct_reads_find(
+    device: Device, heaps: Heaps, modes: Modes, measure: Measure
+) -> None:
+    """A TTS stream that was played to its end is held until somebody closes it: the state manager's reclaimer
+    does. Monitoring stays on: without it each log has a short-lived task, whose stack the direct reads would see."""
+    nothing = device.optimize().reclaimed
+    measure("reclaimed when there is nothing to", nothing, "B", exact=0, source=SOURCE)
+    modes.to(VOICE)
+    idle = heaps.free(TOTAL_CAPS)
+    modes.play(tone(1_600))
+    before = heaps.free(TOTAL_CAPS)
+    assert idle - before > 64 * KB, "the stream's buffer is held"
+    reclaimed = device.optimize().reclaimed
+    after = heaps.free(TOTAL_CAPS)
+    measure("reclaimed", reclaimed, "B", exact=after - before, source="direct reads before and after")
+    measure("reclaimed of a played stream", reclaimed, "B", min=64 * KB + BLOCK_OVERHEAD, source="its buffer")
+    measure("free afterwards", after, "B", exact=idle, source="as before the stream")

@@ -1,0 +1,201 @@
+"""The TTS decoder plays a WAV stream to its end, refuses what is none, and gives back all it took."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+
+from fixtures.audio import MALFORMED, RATE_HZ, UNSUPPORTED, tone
+from fixtures.measure import Measure
+from fixtures.modes import CAMERA, VOICE, WRITE_BYTES, Modes, Reading
+from hotpin_hil.device import Device, DeviceError, budgets
+
+LATENCY_MS = 256
+"""What the DMA buffers hold: four of 4,080 B at 64 B/ms, rounded up to ms and a tick."""
+BUFFER_MS = 64
+"""One of these buffers: the clock starts while the first is played."""
+ALLOWANCE_MS = 100
+"""Ticks, and lines of the log between the first sample and the last."""
+
+STREAM_BYTES = 64 * 1024
+"""Of the decoder's buffer (guide: TTS_STREAM_BUFFER_SIZE)."""
+PLAYBACK_BYTES = 4_096 + 8_192 + 3 * 64
+"""Of playback, with what blocks cost beside their size."""
+
+
+@pytest.fixture
+def voice(device: Device, modes: Modes) -> Modes:
+    """The board in voice mode, after a first playback: drivers have made what they keep."""
+    modes.to(VOICE)
+    modes.play(tone(RATE_HZ // 50))
+    device.tts_close()
+    return modes
+
+
+def measure_same(measure: Measure, what: str, now: Reading, then: Reading) -> None:
+    """Every byte, block and task is back: between two moments of one mode, so without any drift."""
+    for name, value in vars(now).items():
+        unit = "" if name in ("blocks", "tasks") else "B"
+        measure(f"{what}: {name}", value - getattr(then, name), unit, exact=0, source="TTS-06: every byte")
+
+
+# --- Playing ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("TTS-05")
+@pytest.mark.parametrize("channels", [1, 2], ids=["mono", "stereo"])
+def test_stream_is_played_to_its_end(device: Device, voice: Modes, measure: Measure, channels: int) -> None:
+    """The event reports the end; how long it took is also read from the board's clock at play and at end."""
+    frames = RATE_HZ // 2 // channels + 3  # no multiple of anything
+    start = device.mark()
+    voice.write(tone(frames, channels=channels))
+    begun_ms = int(device.command("tts.play")["t"])
+    end = device.wait_event("tts", budgets.PLAY_S, since=start)
+    measure("state", end.data["state"], exact="ended", source="PROTOCOL.md §3")
+    measure("result", end.data["err"], exact="ESP_OK", source="TTS-05")
+    measure("played", end.data["samples"], "frames", exact=frames, source="the stream has so many")
+    length_ms = frames * 1000 // RATE_HZ
+    for what, duration_ms in (("reported", end.data["duration_ms"]), ("by the clock", end.t_ms - begun_ms)):
+        measure(
+            f"duration, {what}",
+            duration_ms,
+            "ms",
+            low=length_ms - BUFFER_MS,
+            high=length_ms + LATENCY_MS + ALLOWANCE_MS,
+            source="frames / 16 kHz; what is in the DMA buffers is played out",
+        )
+    device.barrier()
+    measure("ends reported", len(device.events("tts", since=start)), exact=1, source="PROTOCOL.md §3")
+    measure("microphone's reads failed", device.recording().read_errors, exact=0, source="full duplex")
+
+
+@pytest.mark.requirement("TTS-05")
+def test_stream_may_come_while_it_is_played(device: Device, voice: Modes, measure: Measure) -> None:
+    """Playback begins with the head and a little sound; the rest is written while it runs."""
+    frames = RATE_HZ // 4
+    stream = tone(frames)
+    start = device.mark()
+    device.tts_open(len(stream))
+    device.tts_write(stream[:WRITE_BYTES])
+    device.tts_play()
+    for at in range(WRITE_BYTES, len(stream), WRITE_BYTES):
+        device.tts_write(stream[at : at + WRITE_BYTES])
+    end = device.wait_event("tts", budgets.PLAY_S, since=start)
+    measure("result", end.data["err"], exact="ESP_OK", source="TTS-05")
+    measure("played", end.data["samples"], "frames", exact=frames, source="the stream has so many")
+    device.tts_close()
+
+
+@pytest.mark.requirement("TTS-05")
+def test_malformed_stream_is_refused(device: Device, voice: Modes, measure: Measure) -> None:
+    """Each by an error of its own kind, with nothing played, and the next sound stream plays."""
+    then = voice.read()
+    expected = dict.fromkeys(MALFORMED, "ESP_ERR_INVALID_RESPONSE") | dict.fromkeys(
+        UNSUPPORTED, "ESP_ERR_NOT_SUPPORTED"
+    )
+    for what, error in expected.items():
+        end = voice.play((MALFORMED | UNSUPPORTED)[what])
+        measure(f"{what}: error", end.data["err"], exact=error, source="TTS-05: refused with an error")
+        measure(f"{what}: played", end.data["samples"], "frames", exact=0, source="TTS-05")
+        device.tts_close()
+    measure_same(measure, "after all of them", voice.read(), then)
+    frames = 500
+    end = voice.play(tone(frames))
+    measure("a sound one afterwards", end.data["samples"], "frames", exact=frames, source="TTS-05")
+
+
+@pytest.mark.requirement("TTS-05")
+def test_stream_that_stops_coming_is_given_up(device: Device, voice: Modes, measure: Measure) -> None:
+    """More was announced than comes: nothing, part of the head, the head alone, half of the samples."""
+    stream = tone(1_000)
+    for kept in (0, 20, 44, 1_044):
+        start = device.mark()
+        device.tts_open(len(stream))
+        for at in range(0, kept, WRITE_BYTES):
+            device.tts_write(stream[at : min(at + WRITE_BYTES, kept)])
+        device.tts_play()
+        end = device.wait_event("tts", budgets.PLAY_S, since=start)
+        came = f"{kept} B came"
+        measure(f"{came}: error", end.data["err"], exact="ESP_ERR_TIMEOUT", source="TTS-05: an error")
+        played = max(0, kept - 44) // 2
+        measure(f"{came}: played", end.data["samples"], "frames", exact=played, source="what had come")
+        device.tts_close()
+
+
+@pytest.mark.requirement("TTS-05")
+def test_playing_needs_voice_mode_and_a_stream(device: Device, modes: Modes, measure: Measure) -> None:
+    def error_of(action: Callable[[], object]) -> str:
+        try:
+            action()
+        except DeviceError as error:
+            return error.err
+        return "none"
+
+    modes.write(tone(100))
+    measure("in camera mode", error_of(device.tts_play), exact="ESP_ERR_INVALID_STATE", source="no I2S there")
+    device.tts_close()
+    modes.to(VOICE)
+    measure("without a stream", error_of(device.tts_play), exact="ESP_ERR_INVALID_STATE", source="TTS-05")
+    device.tts_open(100)
+    too_much = b"\0" * 101
+    measure(
+        "more than announced",
+        error_of(lambda: device.tts_write(too_much)),
+        exact="ESP_ERR_INVALID_SIZE",
+        source="TTS-05",
+    )
+
+
+# --- Stopping -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("TTS-06")
+def test_stop_returns_every_byte(device: Device, voice: Modes, measure: Measure) -> None:
+    """Whenever the stream is closed, and again after another stream: twice each."""
+    stream = tone(RATE_HZ // 4)
+
+    def play_on() -> None:
+        voice.write(stream)
+        state = device.tts_play().state
+        measure("closed while", state, exact="playing", source="the test's own order")
+
+    begin: dict[str, Callable[[], object]] = {
+        "opened": device.tts_open,
+        "written": partial(voice.write, stream[: 4 * WRITE_BYTES]),
+        "playing": play_on,
+        "ended": partial(voice.play, tone(100)),
+        "refused": partial(voice.play, MALFORMED["another kind of file"]),
+    }
+    then = voice.read()
+    for when in [*begin, *begin]:
+        begin[when]()
+        taken = then.psram - voice.read().psram
+        measure(
+            f"{when}: PSRAM taken",
+            taken,
+            "B",
+            low=STREAM_BYTES,
+            high=STREAM_BYTES + PLAYBACK_BYTES,
+            source="guide: 64 KB; real_boards.md: 4,096 B of copy and 8,192 B of scratch to play",
+        )
+        measure(f"{when}: state", device.tts_close().state, exact="closed", source="TTS-06")
+        measure_same(measure, when, voice.read(), then)
+
+
+@pytest.mark.requirement("TTS-06")
+def test_leaving_voice_mode_returns_every_byte(device: Device, voice: Modes, measure: Measure) -> None:
+    """The stream is closed by the change of mode, while it plays."""
+    voice.to(CAMERA)
+    in_camera = voice.read()
+    voice.to(VOICE)
+    in_voice = voice.read()
+    voice.write(tone(RATE_HZ // 2))
+    device.tts_play()
+    voice.to(CAMERA)
+    measure_same(measure, "in camera mode", voice.read(), in_camera)
+    voice.to(VOICE)
+    measure_same(measure, "in voice mode", voice.read(), in_voice)
+    frames = 500
+    measure("plays again", voice.play(tone(frames)).data["samples"], "frames", exact=frames, source="TTS-06")

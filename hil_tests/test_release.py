@@ -1,0 +1,236 @@
+"""The release image, which is what ships: it boots, logs and ticks, without the console that the suite talks to.
+
+It is flashed for these tests alone; the next test flashes the image with the console again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pytest_embedded_idf.app import IdfApp
+
+from fixtures.device import boot_start
+from fixtures.measure import Measure
+from fixtures.memory import KB, MEMORIES
+from hotpin_hil.boards.artifacts import read_build
+from hotpin_hil.boards.build import release_build_dir
+from hotpin_hil.boards.kind import BoardKind
+from hotpin_hil.device import BoardInfo, Device, Event, NoReply, budgets
+from hotpin_hil.errors import BenchError, BuildError
+from hotpin_hil.paths import PROJECT_ROOT
+from hotpin_hil.plugin import BoardInUse, recorder_of
+
+INTERVAL_MS = 15_000
+INTERVAL_TOLERANCE_MS = 150
+SAMPLE_BUDGET_S = 20.0
+SAMPLES = 1
+
+CONSOLE_SOURCES = PROJECT_ROOT / "firmware" / "components" / "hil_console"
+CONSOLE_COMMANDS = ("sys.info", "sys.panic", "mem.stats", "heap.hold", "heap.fail", "mode.set", "bench.run")
+CONSOLE_MAX = 32 * KB
+"""More memory than that the console cannot need."""
+SILENCE_S = 0.3
+"""A console would answer within 0.1 s."""
+
+
+@pytest.fixture
+def build_dir(board: BoardInUse) -> str:
+    """The build that pytest-embedded flashes for the tests of this file."""
+    folder = release_build_dir(board.kind.value)
+    try:
+        read_build(folder, board.kind, "esp32")
+    except BuildError as error:
+        # Only these tests want it: the others go on.
+        raise BenchError(f"no release build: {error.message}", error.remedy) from error
+    return str(folder)
+
+
+@pytest.fixture
+def release(request: pytest.FixtureRequest, dut: Any, board: BoardInUse) -> Device:
+    """A freshly started board with the release image. It sends records, and answers nothing."""
+    device = Device(dut.serial.channel)
+    info = device.wait_ready()
+    board.confirm(asdict(info))
+    recorder_of(request.node).board = board.mac
+    return device
+
+
+def ready(device: Device) -> BoardInfo:
+    """What the board said of itself when it was ready."""
+    (boot,) = device.events("boot", since=boot_start(device))
+    return BoardInfo(**{name: boot.data[name] for name in BoardInfo.__dataclass_fields__})
+
+
+@pytest.mark.requirement("REL-01")
+def test_release_image_boots_logs_and_ticks_without_a_warning(
+    dut: Any, release: Device, measure: Measure
+) -> None:
+    """By what it sends; there is nobody to ask."""
+    info = ready(release)
+    digest = hashlib.sha256(Path(dut.app.elf_file).read_bytes()).hexdigest()
+    measure("ELF SHA-256", info.elf_sha256, exact=digest, source="ELF file of the release build")
+    box = release.wait_box("System Boot", since=boot_start(release))
+    (logged,) = release.events("mem.sample", since=boot_start(release), where=context_is("System Boot"))
+    measure(
+        "internal free at 'System Boot', box - record",
+        box.stats.internal_free - logged.data["internal_free"],
+        "B",
+        exact=0,
+        source="LOG-06",
+    )
+    release.wait_line("HotPin ready", since=boot_start(release))
+
+    first = release.wait_event(
+        "mem.sample", SAMPLE_BUDGET_S, since=boot_start(release), where=context_is("Periodic")
+    )
+    for _ in range(SAMPLES):
+        later = release.wait_event(
+            "mem.sample",
+            SAMPLE_BUDGET_S,
+            since=boot_start(release),
+            where=context_is("Periodic", after=first.n),
+        )
+        measure(
+            "interval between periodic samples",
+            later.data["timestamp_ms"] - first.data["timestamp_ms"],
+            "ms",
+            low=INTERVAL_MS - INTERVAL_TOLERANCE_MS,
+            high=INTERVAL_MS + INTERVAL_TOLERANCE_MS,
+            source="REQUIREMENTS.md MON-01",
+        )
+        first = later
+    release.wait_box("Periodic", since=boot_start(release))
+    for name in ("mem.warning", "mem.alloc_failed"):
+        measure(
+            f"events {name}",
+            len(release.events(name, since=boot_start(release))),
+            exact=0,
+            source="a healthy boot",
+        )
+    complaints = [
+        line.text
+        for line in release.log_lines(boot_start(release))
+        if line.tag == "MEM_MGR" and line.level in "EW"
+    ]
+    measure("complaints of the memory manager", "; ".join(complaints), exact="", source="a healthy boot")
+    measure("boots", len(release.channel.resets(boot_start(release))), exact=1, source="no reset since")
+
+
+@pytest.mark.requirement("REL-01", "ROB-03")
+def test_release_image_has_no_console(release: Device, measure: Measure) -> None:
+    """Nothing answers, neither a person nor the harness, and nothing that is sent makes a difference."""
+    release.wait_box("System Boot", since=boot_start(release))
+    start = release.mark()
+    for line in ("help", "sys.info", "@1 sys.info", "@2 sys.reboot", "sys.panic kind=abort"):
+        release.channel.send(line.encode() + b"\n")
+    with pytest.raises(NoReply):
+        release.command("sys.info", timeout_s=SILENCE_S)
+    sample = release.wait_event("mem.sample", SAMPLE_BUDGET_S, since=start, where=context_is("Periodic"))
+    replies = [record for record in release.channel.records(start) if record.kind == "reply"]
+    measure("replies", len(replies), exact=0, source="REQUIREMENTS.md ROB-03")
+    measure("resets by what was sent", len(release.channel.resets(start)), exact=0, source="ROB-03")
+    said = {line.tag for line in release.log_lines(start)} - {"MEM_MGR"}
+    measure(
+        "log lines of others than the memory manager", ", ".join(said), exact="", source="no echo, no help"
+    )
+    measure("it still samples", bool(sample.data["internal_free"]), exact=True, source="REL-01")
+
+
+@pytest.mark.requirement("ROB-03")
+def test_release_image_has_none_of_the_consoles_strings(
+    dut: Any, release: Device, board: BoardInUse, measure: Measure
+) -> None:
+    """Every text of the console's sources that is long enough to be told from chance, and its names of commands.
+
+    That these are found where the console is shows that they would be.
+    """
+    texts = console_texts()
+    with_console = Path(board.build.folder / "hotpin.bin").read_bytes()
+    for name, image in (("bin", Path(dut.app.bin_file)), ("elf", Path(dut.app.elf_file))):
+        content = image.read_bytes()
+        found = [text.decode() for text in texts if text in content]
+        measure(
+            f"texts of the console in {name}", "; ".join(found), exact="", source="REQUIREMENTS.md ROB-03"
+        )
+    known = sum(text in with_console for text in texts)
+    measure(
+        "of them, found in the image with the console", known, min=len(texts) // 2, source="they are its own"
+    )
+    config = json.loads((Path(dut.app.binary_path) / "config" / "sdkconfig.json").read_text())
+    measure(
+        "CONFIG_HOTPIN_HIL_CONSOLE", bool(config.get("HOTPIN_HIL_CONSOLE")), exact=False, source="sdkconfig"
+    )
+
+
+def console_texts() -> list[bytes]:
+    """String literals of the console's sources, without those that others have too."""
+    others = b"".join(
+        path.read_bytes()
+        for path in (PROJECT_ROOT / "firmware").rglob("*.[ch]")
+        if CONSOLE_SOURCES not in path.parents
+        and "build" not in str(path.relative_to(PROJECT_ROOT / "firmware"))
+    )
+    found = set(CONSOLE_COMMANDS)
+    for path in CONSOLE_SOURCES.glob("*.c"):
+        code = "\n".join(line for line in path.read_text().splitlines() if not line.startswith("#include"))
+        found |= set(re.findall(r'"([A-Za-z][A-Za-z0-9 ,.:;\'_-]{11,})"', code))
+    return sorted(text.encode() for text in found if text.encode() not in others)
+
+
+AT_MAIN = "free at app_main"
+COMPARED_AT = ("System Boot", "After Camera Transition")
+"""Moments of the start that both images log: before the console's task is there, and with it."""
+
+
+@pytest.mark.requirement("REL-01")
+def test_memory_difference_to_the_image_with_the_console_is_reported(
+    dut: Any, release: Device, board: BoardInUse, measure: Measure
+) -> None:
+    """Both images on the same board, at the same moments of their start."""
+    without = free_in_start(release)
+    with_console = free_in_start(flash_and_start(dut, board.build.folder))
+    virtual = board.kind is BoardKind.VIRTUAL  # whose memory map does not depend on the image
+    for what, free in without.items():
+        measure(
+            f"{what}, release - with console",
+            free - with_console[what],
+            "B",
+            low=0,
+            high=CONSOLE_MAX,
+            source="the release has at least as much free",
+            klass="modelled" if virtual and what == AT_MAIN else "measured",
+        )
+    saved = Path(board.build.folder / "hotpin.bin").stat().st_size - Path(dut.app.bin_file).stat().st_size
+    measure("image, with console - release", saved, "B", min=1, source="the console is not in it")
+
+
+def free_in_start(device: Device) -> dict[str, int]:
+    """Free bytes at app_main and in the statistics of the start."""
+    found = {AT_MAIN: ready(device).free_at_main}
+    for context in COMPARED_AT:
+        sample = device.wait_event("mem.sample", since=boot_start(device), where=context_is(context))
+        for memory in MEMORIES:
+            found[f"{memory.name} free at {context!r}"] = sample.data[memory.free_field]
+    return found
+
+
+def flash_and_start(dut: Any, folder: Path) -> Device:
+    """Flashes another build, and waits until it is ready."""
+    device = Device(dut.serial.channel)
+    since = device.mark()
+    dut.serial.flash(IdfApp(app_path=str(folder.parent), build_dir=str(folder)))
+    device.channel.wait(lambda: device.channel.resets(since) or None, budgets.BOOT_S)
+    device.wait_ready()
+    return device
+
+
+def context_is(context: str, after: int = -1) -> Callable[[Event], bool]:
+    """Samples of this context with a later sequence number."""
+    return lambda event: event.data.get("context") == context and event.n > after

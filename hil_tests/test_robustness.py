@@ -1,0 +1,172 @@
+"""Whatever comes in over the console, the board answers with a clear error or not at all, and lives on."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from fixtures.measure import Measure
+from fixtures.modes import Modes
+from hotpin_hil.device import Device, DeviceError
+from hotpin_hil.link.crc import crc16
+from hotpin_hil.link.records import Record
+
+SEED = 20_240_601
+NOISE_BYTES = 6_000
+CHUNK = 200
+"""Bytes at a time: less than the receive buffer of the board holds."""
+
+SOURCE = "REQUIREMENTS.md ROB-01"
+
+HOSTILE_LINES = [
+    b"@",
+    b"@@@@@@@@",
+    b"@0 sys.info",
+    b"@-1 sys.info",
+    b"@65536 sys.info",
+    b"@99999999999999999999 sys.info",
+    b"@1",
+    b"@1 ",
+    b"@1 sys",
+    b"@1 sys.",
+    b"@1 sys.infosys.info",
+    b"@1 sys.info extra",
+    b"@1 sys.info =",
+    b"@1 sys.info a=b",
+    b"@1 sys.info *",
+    b"@1 sys.info*0000",
+    b"@1 sys.info*XYZW",
+    b"@1 sys.info*12345",
+    b"@1 mem.log context=",
+    b'@1 mem.log context="',
+    b'@1 mem.log context="\\',
+    b"@1 mem.log context=\x1b[2J\x07",
+    b"@1 mem.log context=\xff\xfe\x80",
+    b"@1 mem.log context=\xe2\x95",
+    b"@1 mem.monitor start=4294967296",
+    b"@1 mem.monitor start=-1",
+    b"@1 mem.monitor start=0x10",
+    b"@1 mem.monitor start=1 start=2",
+    b"@1 mem.monitor start=1000 stop=1",
+    b"@1 mem.check dma=18446744073709551616",
+    b"@1 mem.place caps=DMA sizes=" + b"1," * 100,
+    b"@1 mem.place caps=DMA sizes=,,,",
+    b"@1 mem.place caps=SPIRAM,DMA sizes=4",
+    b"@1 heap.hold caps=DMA size=4294967295",
+    b"@1 heap.hold caps=NOSUCH size=4",
+    b"@1 heap.release id=0",
+    b"@1 heap.release id=4294967295",
+    b"@1 heap.split caps=DMA block=4294967295 count=4294967295",
+    b"@1 heap.probe caps=" + b";" * 20,
+    b"@1 heap.fail caps=DMA nth=0",
+    b"@1 heap.fail step=nosuch",
+    b"@1 heap.fail step=" + b"a," * 60,
+    b"@1 sys.panic kind=nosuch",
+    b"@1 sys.panic kind=abort step=nosuch",
+    b"@1 mode.set to=nosuch",
+    b"@1 mode.settle down=4294967295",
+    b"@1 tts.write data=====",
+    b"@1 tts.write data=AAA",
+    b"@1 tts.write data=" + b"A" * 200,
+    b"@1 bench.run what=nosuch n=1",
+    b"@1 bench.run what=log n=4294967295",
+    b'@1 {"ok":true}*0000',
+    b'@! {"event":"boot"}*0000',
+    b"sys.info" + b" " * 200,
+    b"\x00" * 100,
+    b"\x7f" * 300,
+    b"\x08" * 300,
+    b"A" * 5_000,
+    b"@1 " + b"A" * 5_000,
+    b"AT+RST\r\n+++\r\nroot\r\nrm -rf /",
+]
+"""Lines near to what the console understands, each wrong in its own way."""
+
+
+ODD_LINES = [
+    b"@1 heap.hold caps=DMA size=0",
+    b"@1 heap.split caps=DMA block=0",
+    b"@1 mem.place caps=" + b"DMA," * 40 + b"DMA sizes=4",
+    b"@1 mem.log context=%s%s%s%n%n",
+    b"@1 mem.log context=" + b"A" * 200,
+]
+"""Lines that may be obeyed, if that does no harm."""
+
+
+def answers(device: Device, line: bytes) -> list[Record]:
+    """Sends a line; what came back as replies to its id 1 before the board answered to the harness again."""
+    start = device.mark()
+    for at in range(0, len(line), CHUNK):
+        device.channel.send(line[at : at + CHUNK])
+    device.channel.send(b"\n")
+    device.info()
+    return [record for record in device.channel.records(start) if record.kind == "reply" and record.id == 1]
+
+
+@pytest.mark.requirement("ROB-01")
+def test_hostile_lines_get_a_clear_error_or_nothing(device: Device, modes: Modes, measure: Measure) -> None:
+    """Each also with the checksum that makes it a request of the harness, so that it comes as far as it can."""
+    device.monitor(stop=True)
+    before = modes.read()
+    first = device.info()
+    accepted = []
+    unclear = []
+    for line in [*HOSTILE_LINES, *ODD_LINES]:
+        body = line[1:]
+        with_checksum = b"@%s*%04X" % (body, crc16(body)) if line.startswith(b"@") else line
+        for sent in (line, with_checksum):
+            for record in answers(device, sent):
+                reply = record.data
+                if reply.get("ok") is True and line not in ODD_LINES:
+                    accepted.append(f"{line[:40]!r} -> {record.raw[:80]!r}")
+                if reply.get("ok") is False and not reply.get("err"):
+                    unclear.append(f"{line[:40]!r} -> {record.raw[:80]!r}")
+    device.release()
+    device.monitor(stop=True)  # and the short-lived writer of statistics has ended
+    measure("hostile lines that were obeyed", "; ".join(accepted), exact="", source=SOURCE)
+    measure("errors without a name", "; ".join(unclear), exact="", source=SOURCE)
+    check_unharmed(device, measure, first.boot_count)
+    measure("changes of memory and tasks", str(modes.read() - before), exact="{}", source="nothing is kept")
+
+
+@pytest.mark.requirement("ROB-01")
+@pytest.mark.parametrize("kind", ["any_bytes", "printable", "like_requests"])
+def test_noise_does_no_harm(device: Device, modes: Modes, measure: Measure, kind: str) -> None:
+    """The same noise in every run. In between the board has to answer each time."""
+    rng = random.Random(SEED)
+    device.monitor(stop=True)
+    before = modes.read()
+    first = device.info()
+    sent = 0
+    while sent < NOISE_BYTES:
+        noise = make_noise(rng, kind)
+        device.channel.send(noise)
+        device.channel.send(b"\n")
+        device.info()
+        sent += len(noise)
+    check_unharmed(device, measure, first.boot_count)
+    measure("changes of memory and tasks", str(modes.read() - before), exact="{}", source="nothing is kept")
+
+
+WORDS = [b"@", b"1 ", b"mem.stats", b"heap.probe", b"caps=", b"DMA", b",", b";", b"size=", b"4294967295", b"-", b"*",
+         b"0000", b"=", b'"', b"\\", b"\xff", b"\r", b"\n", b"\x00", b" "]  # fmt: skip
+
+
+def make_noise(rng: random.Random, kind: str) -> bytes:
+    """Up to CHUNK bytes. None of it can spell a command that resets the board or changes it."""
+    size = rng.randrange(1, CHUNK)
+    if kind == "any_bytes":
+        return rng.randbytes(size)
+    if kind == "printable":
+        return bytes(rng.randrange(0x20, 0x7F) for _ in range(size))
+    return b"".join(rng.choice(WORDS) for _ in range(40))[:CHUNK]
+
+
+def check_unharmed(device: Device, measure: Measure, boot_count: int) -> None:
+    """The board is in the same boot (which every command checks too) and does what it is told."""
+    measure("boots since", device.info().boot_count - boot_count, exact=0, source=SOURCE)
+    with pytest.raises(DeviceError) as refused:
+        device.command("no.such.command")
+    measure("an unknown command", refused.value.err, exact="UNKNOWN_COMMAND", source="PROTOCOL.md §3")
+    measure("a known one works", device.command("mem.stats")["ok"], exact=True, source=SOURCE)

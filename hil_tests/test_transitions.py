@@ -1,0 +1,797 @@
+"""Camera and voice mode: what changes between them, what it is logged with, and what is left when it fails.
+
+Memory is read from the allocator, by its own walk of all heaps (`fixtures.modes`) or its figure for what is free,
+which is what statistics have too; time from the board's clock.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import pytest
+
+from fixtures.audio import RATE_HZ, tone
+from fixtures.device import boot_start
+from fixtures.measure import Measure
+from fixtures.memory import DMA, KB, MEMORIES, PSRAM, Heaps, Monitor, only
+from fixtures.modes import CAMERA, MODES, VOICE, WARM_UP_CYCLES, Modes, Reading, other
+from hotpin_hil.analysis.leak import GRANULE, find_leak
+from hotpin_hil.boards.kind import BoardKind
+from hotpin_hil.device import BoardReset, Device, DeviceError, Event, Snapshot
+from hotpin_hil.link.channel import Cursor
+from hotpin_hil.telemetry.box import Box
+from hotpin_hil.telemetry.fields import MemoryStats
+
+BEFORE = {CAMERA: "Before Camera Transition", VOICE: "Before Voice Transition"}
+AFTER = {CAMERA: "After Camera Transition", VOICE: "After Voice Transition"}
+RECOVERY = "After Error Recovery"
+
+STEPS = {
+    VOICE: ["lock", "admission", "camera.stop", "settle.down", "audio.start", "stt.start", "settle.up"],
+    CAMERA: [
+        "lock",
+        "admission",
+        "tts.stop",
+        "stt.stop",
+        "audio.stop",
+        "settle.down",
+        "camera.start",
+        "settle.up",
+    ],
+}
+"""The steps of a change to each mode. That the firmware has these and no others is a test of its own."""
+
+UNTOUCHED = ["lock", "admission"]
+"""Steps that come before anything is touched."""
+NOT_UNDONE = {"tts.stop"}
+"""A stream that was playing is over."""
+
+FLAT_B = 8
+"""Recorded boards: matched states lie within 8 B of each other after warm-up (facts: Warm-up)."""
+FLAT_BLOCKS = 2
+
+
+@dataclass(frozen=True)
+class Flat:
+    """How far two readings of the same state may lie apart. The virtual board's heap is exact."""
+
+    free: int
+    blocks: int
+    source: str
+    warm_up: int
+    """Cycles after which it is so: the first ones leave what drivers make once and keep."""
+
+    def measure(self, measure: Measure, what: str, now: Reading, then: Reading) -> None:
+        """Measures the difference of two readings of the same state."""
+        for name, value in vars(now).items():
+            limit = {"blocks": self.blocks, "tasks": 0}.get(name, self.free)
+            unit = "" if name in ("blocks", "tasks") else "B"
+            change = value - getattr(then, name)
+            measure(f"{what}: {name}", change, unit, low=-limit, high=limit, source=self.source)
+
+
+@pytest.fixture
+def flat(board_kind: BoardKind) -> Flat:
+    if board_kind is BoardKind.VIRTUAL:
+        return Flat(0, 0, "the same state; the virtual board's heap is exact", 1)
+    return Flat(
+        FLAT_B, FLAT_BLOCKS, "the same state; real_boards.md: flat within 8 B after warm-up", WARM_UP_CYCLES
+    )
+
+
+def measure_mode_works(device: Device, modes: Modes, measure: Measure, when: str) -> None:
+    """In camera mode a whole picture can be taken, in voice mode sound comes in."""
+    if device.mode().mode == CAMERA:
+        frame = device.capture()
+        measure(f"{when}: picture begins", frame.soi, exact=True, source="JPEG: SOI")
+        measure(f"{when}: picture ends", frame.eoi, exact=True, source="JPEG: EOI")
+    else:
+        samples = modes.record(0.1)
+        measure(f"{when}: samples", samples, min=RATE_HZ // 10, source="0.1 s at 16 kHz")
+
+
+def direct(device: Device) -> dict[str, int]:
+    """What is free in each memory, asked of the allocator; by the names that statistics have for it."""
+    return {memory.free_field: device.probe(memory.caps).free for memory in MEMORIES}
+
+
+def free_of(stats: MemoryStats) -> dict[str, int]:
+    """What is free in each memory, as some statistics have it."""
+    return {memory.free_field: getattr(stats, memory.free_field) for memory in MEMORIES}
+
+
+def sample(device: Device, context: str, since: Cursor) -> Event:
+    """The record of the statistics logged under this context."""
+    return device.wait_event("mem.sample", since=since, where=lambda event: event.data["context"] == context)
+
+
+LAST = "Nothing older is left"
+
+
+def log_out(device: Device) -> None:
+    """Waits until everything that was logged so far is on the line: statistics are written in their order."""
+    start = device.mark()
+    device.log(LAST)
+    device.wait_box(LAST, since=start)
+
+
+def measure_free(measure: Measure, what: str, said: dict[str, int], read: dict[str, int]) -> None:
+    """Free memory in some statistics against a direct read of the same moment."""
+    for name, value in read.items():
+        difference = said[name] - value
+        measure(
+            f"{what}: {name} - direct read", difference, "B", exact=0, source="heap.probe; nothing between"
+        )
+
+
+def measure_written(measure: Measure, samples: list[Event], boxes: list[Box], contexts: list[str]) -> None:
+    """Records and boxes are those of these contexts, each once and in this order, with the same figures."""
+    written = {
+        "records": [event.data["context"] for event in samples],
+        "boxes": [box.context for box in boxes],
+    }
+    for what, found in written.items():
+        own = ", ".join(context for context in found if context not in ("Periodic", LAST))
+        measure(f"{what} of {contexts[0]} …", own, exact=", ".join(contexts), source="PROTOCOL.md §2")
+    figures = {event.data["context"]: event.data for event in samples}
+    for box in boxes:
+        for name, value in free_of(box.stats).items():
+            said = figures.get(box.context, {}).get(name, "no record")
+            measure(f"{box.context}: {name} in the box", value, "B", exact=said, source="its record")
+
+
+def measure_logged(
+    device: Device, measure: Measure, contexts: list[str], action: Callable[[], object]
+) -> None:
+    """Does something that is to be logged under these contexts.
+
+    Figures of "Before …" are held against a direct read just before, the others against one just after.
+    """
+    log_out(device)
+    before = direct(device)
+    start = device.mark()
+    action()
+    after = direct(device)
+    log_out(device)
+    samples = device.events("mem.sample", since=start)
+    measure_written(measure, samples, device.boxes(start), contexts)
+    for event in samples:
+        context = str(event.data["context"])
+        if context in contexts:
+            measure_free(measure, context, event.data, before if context.startswith("Before") else after)
+
+
+# --- What is logged -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("LOG-01")
+def test_statistics_are_logged_at_boot(device: Device, measure: Measure) -> None:
+    start = boot_start(device)
+    log_out(device)
+    contexts = ["System Boot", BEFORE[CAMERA], AFTER[CAMERA]]
+    measure_written(measure, device.events("mem.sample", since=start), device.boxes(start), contexts)
+
+
+@pytest.mark.requirement("LOG-01")
+def test_statistics_are_logged_at_every_station(
+    device: Device, modes: Modes, monitor: Monitor, measure: Measure
+) -> None:
+    """Both modes, TTS allocation, a failed change of mode, a warning, and a component's own context."""
+
+    def fail() -> None:
+        device.fail(step="audio.start")
+        modes.refused(VOICE)
+
+    def warn() -> None:
+        start = device.mark()
+        device.thresholds(**only(psram_warning=4 * KB * KB))
+        monitor.start()
+        monitor.warning(start, "PSRAM_LOW")
+
+    tts = ["Before TTS Allocation", "After TTS Allocation"]
+    measure_logged(device, measure, [BEFORE[VOICE], AFTER[VOICE]], lambda: modes.to(VOICE))
+    measure_logged(device, measure, tts, device.tts_open)
+    device.tts_close()
+    measure_logged(device, measure, [BEFORE[CAMERA], AFTER[CAMERA]], lambda: modes.to(CAMERA))
+    measure_logged(device, measure, [BEFORE[VOICE], RECOVERY], fail)
+    measure_logged(device, measure, ["Memory Warning"], warn)
+    device.thresholds(default=True)
+    measure_logged(device, measure, ["Motor started"], lambda: device.log("Motor started"))
+
+
+@pytest.mark.requirement("TRN-02")
+def test_each_change_is_logged_before_and_after_with_fresh_figures(
+    device: Device, modes: Modes, heaps: Heaps, measure: Measure
+) -> None:
+    """Memory is taken between the changes, so that no figure of an earlier log can be right.
+
+    In the first firmware 103 of 116 pairs were one and the same old sample.
+    """
+    for round_number in range(2):
+        for mode in (VOICE, CAMERA):
+            heaps.hold(DMA, 1 * KB)
+            heaps.hold(PSRAM, (1 + round_number) * KB)
+            measure_logged(device, measure, [BEFORE[mode], AFTER[mode]], partial(modes.to, mode))
+
+
+# --- There and back -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("TRN-01")
+def test_camera_to_voice_to_camera(device: Device, modes: Modes, measure: Measure) -> None:
+    """In each mode the board does what the mode is for."""
+
+    def measure_picture(when: str) -> None:
+        frame = device.capture()
+        measure(f"{when}: width", frame.width, "px", exact=640, source="VGA")
+        measure(f"{when}: height", frame.height, "px", exact=480, source="VGA")
+        measure(f"{when}: begins with SOI", frame.soi, exact=True, source="JPEG")
+        measure(f"{when}: ends with EOI", frame.eoi, exact=True, source="JPEG")
+        measure(
+            f"{when}: size", frame.bytes, "B", low=1_000, high=61_440, source="real_boards.md: frame buffer"
+        )
+
+    measure("mode at boot", device.mode().mode, exact=CAMERA, source="guide, main.c")
+    measure_picture("first picture")
+
+    voice = modes.to(VOICE)
+    measure("mode", voice.mode, exact=VOICE, source="TRN-01")
+    measure("mode before", voice.previous, exact=CAMERA, source="TRN-01")
+    modes.record(0.2)
+    first = device.recording()
+    modes.record(1.2)
+    second = device.recording()
+    rate = (second.samples - first.samples) * 1000 / (second.t - first.t)
+    measure(
+        "samples of the microphone",
+        round(rate),
+        "Hz",
+        low=RATE_HZ * 0.9,
+        high=RATE_HZ * 1.1,
+        source="16 kHz; they come in pieces of 32 ms, 1 s is looked at",
+    )
+    measure("reads that failed", second.read_errors, exact=0, source="TRN-01")
+    frames = RATE_HZ // 10
+    end = modes.play(tone(frames))
+    measure("played", end.data["samples"], "frames", exact=frames, source="the stream has so many")
+    measure("playback ended with", end.data["err"], exact="ESP_OK", source="TRN-01")
+    device.tts_close()
+
+    camera = modes.to(CAMERA)
+    measure("mode at last", camera.mode, exact=CAMERA, source="TRN-01")
+    measure("changes", camera.transitions, exact=3, source="from init, and two")
+    measure_picture("second picture")
+
+
+# --- Memory over cycles -------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("TRN-03")
+def test_memory_in_a_mode_is_what_it_was_one_cycle_before(
+    device: Device, modes: Modes, flat: Flat, measure: Measure
+) -> None:
+    modes.warm_up()
+    last: dict[str, Reading] = {}
+    for cycle in range(4):
+        for mode in (VOICE, CAMERA):
+            modes.to(mode)
+            now = modes.read()
+            if mode in last:
+                flat.measure(measure, f"{mode}, cycle {cycle}", now, last[mode])
+            last[mode] = now
+
+
+def measure_cycles(device: Device, modes: Modes, measure: Measure, cycles: int) -> None:
+    """Goes through so many cycles, reads memory in camera mode after each, and judges what is lost.
+
+    Without pauses: that nothing leaks must not hang on them.
+    """
+    device.settle(down=0, up=0)
+    readings = []
+    for _ in range(cycles):
+        modes.cycle()
+        readings.append(modes.read())
+    for name in ("internal", "psram"):
+        leak = find_leak([getattr(reading, name) for reading in readings])
+        per_1000 = 1_000
+        measure(
+            f"{name}: lost per 1,000 cycles at most",
+            round(leak.high * per_1000, 1),
+            "B",
+            max=1_024,
+            source="TRN-04; upper bound of the slope's confidence interval",
+        )
+        measure(
+            f"{name}: minimum detectable leak per 1,000 cycles",
+            round(leak.detectable * per_1000, 1),
+            "B",
+            max=GRANULE * per_1000,
+            source="the smallest block, lost once a cycle",
+        )
+        measure(
+            f"{name}: lost in one step",
+            leak.step.lost if leak.step else 0,
+            "B",
+            max=1_024,
+            source="TRN-04: what is lost once counts against the same budget",
+        )
+    blocks = find_leak([-reading.blocks for reading in readings])
+    measure("blocks per cycle", blocks.slope, exact=0, source="TRN-04: block count slope 0")
+    tasks = readings[-1].tasks - readings[0].tasks
+    measure("tasks more after all cycles", tasks, exact=0, source="real_boards.md: a task leaked per cycle")
+
+
+@pytest.mark.requirement("TRN-04")
+def test_nothing_leaks_over_100_cycles(device: Device, modes: Modes, measure: Measure) -> None:
+    measure_cycles(device, modes, measure, 100)
+
+
+@pytest.mark.soak
+@pytest.mark.requirement("TRN-04")
+def test_nothing_leaks_over_1000_cycles(device: Device, modes: Modes, measure: Measure) -> None:
+    measure_cycles(device, modes, measure, 1_000)
+
+
+# --- Failures -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("TRN-05")
+def test_steps_that_are_made_to_fail_are_all_there_are(device: Device, measure: Measure) -> None:
+    for mode in MODES:
+        steps = device.mode_steps(mode, other(mode))
+        measure(f"steps to {mode}", " ".join(steps), exact=" ".join(STEPS[mode]), source="the tests below")
+
+
+def measure_undone(device: Device, measure: Measure, to: str, step: str, flat: Flat) -> None:
+    """The steps before the failed one were undone in reverse order, and each gave back what it had taken."""
+    steps = [name for name in STEPS[to] if name not in UNTOUCHED]
+    done = steps[: steps.index(step)]
+    undone = [name for name in reversed(done) if name not in NOT_UNDONE]
+    ledger = device.ledger()
+    measure(
+        "steps done and undone",
+        " ".join(f"undo:{entry.step}" if entry.undo else entry.step for entry in ledger),
+        exact=" ".join([*done, step, *(f"undo:{name}" for name in undone)]),
+        source="TRN-05: the steps before it, in reverse order",
+    )
+    forth = {entry.step: entry for entry in ledger if not entry.undo}
+    for entry in (entry for entry in ledger if entry.undo):
+        for memory in ("internal", "psram"):
+            measure(
+                f"after undoing {entry.step}: {memory}",
+                getattr(entry, f"{memory}_after") - getattr(forth[entry.step], f"{memory}_before"),
+                "B",
+                low=-flat.free,
+                high=flat.free,
+                source=f"as before {entry.step} was done",
+            )
+
+
+@pytest.mark.requirement("TRN-05")
+@pytest.mark.parametrize("change", [f"{to}-{step}" for to in (VOICE, CAMERA) for step in STEPS[to]])
+def test_failed_step_leads_back_to_the_former_mode(
+    device: Device, modes: Modes, flat: Flat, measure: Measure, change: str
+) -> None:
+    to, step = change.split("-")
+    origin = other(to)
+    for _ in range(flat.warm_up):
+        modes.cycle()
+    if origin == VOICE:
+        modes.to(VOICE)
+    then, read_then = device.mode(), modes.read()
+    start = device.mark()
+
+    device.fail(step=step)
+    error = modes.refused(to)
+    measure("steps that failed", device.fail()["steps_failed"], exact=1, source="heap.fail step=…")
+    measure("step that the answer names", str(error.reply.get("value")), exact=step, source="PROTOCOL.md §3")
+    now = device.mode()
+    measure("mode", now.mode, exact=origin, source="TRN-05: back to the former mode")
+    measure("settled", now.busy, exact=False, source="TRN-05")
+    measure("changes made", now.transitions - then.transitions, exact=0, source="TRN-05")
+    measure("failures counted", now.failures - then.failures, exact=1, source="one step was made to fail")
+    flat.measure(measure, "after the failure", modes.read(), read_then)
+    device.barrier()
+    events = [f"{event.data['to']} {event.data['ok']} {event.data['step']}" for event in modes.changes(start)]
+    measure("events", "; ".join(events), exact=f"{to} False {step}", source="PROTOCOL.md §3: one event")
+    if step not in UNTOUCHED:
+        measure_undone(device, measure, to, step, flat)
+
+    measure_mode_works(device, modes, measure, "afterwards")
+    measure("mode when asked again", modes.to(to).mode, exact=to, source="TRN-05: works afterwards")
+    measure_mode_works(device, modes, measure, "in the other mode")
+    modes.to(origin)
+    flat.measure(measure, "back again", modes.read(), read_then)
+
+
+@pytest.mark.requirement("TRN-05", "LOG-01")
+def test_failed_undoing_is_recovered_from(device: Device, modes: Modes, flat: Flat, measure: Measure) -> None:
+    """Neither forth nor back: everything is taken down, and the former mode is brought up anew."""
+    modes.warm_up()
+    then = modes.read()
+    start = device.mark()
+
+    def fail() -> None:
+        device.fail(step=["stt.start", "undo:audio.start"])
+        modes.refused(VOICE)
+        modes.settled()
+
+    measure_logged(device, measure, [BEFORE[VOICE], RECOVERY], fail)
+    measure("steps that failed", device.fail()["steps_failed"], exact=2, source="heap.fail step=…")
+    path = [f"{event.data['from']} {event.data['to']} {event.data['ok']}" for event in modes.changes(start)]
+    source = "TRN-05: an error, then back by itself"
+    measure("events", "; ".join(path), exact="camera voice False; error camera True", source=source)
+    measure("mode", device.mode().mode, exact=CAMERA, source="TRN-05: the former mode")
+    flat.measure(measure, "after recovery", modes.read(), then)
+    measure_mode_works(device, modes, measure, "afterwards")
+    measure("mode when asked again", modes.to(VOICE).mode, exact=VOICE, source="TRN-05: works afterwards")
+
+
+# --- Requests -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("TRN-06")
+@pytest.mark.parametrize(
+    ("asked", "changes"),
+    [
+        ([VOICE] * 5, 1),
+        ([VOICE, CAMERA], 2),
+        ([VOICE, CAMERA] * 4, 8),
+        ([CAMERA] * 3, 0),
+    ],
+    ids=["duplicate", "reversed", "rapid", "where_it_is"],
+)
+def test_requests_end_in_the_last_mode_asked(
+    device: Device, modes: Modes, measure: Measure, asked: list[str], changes: int
+) -> None:
+    """Requests follow one another without a wait: each but the first arrives while a change is under way."""
+    then = device.mode()
+    start = device.mark()
+    for mode in asked:
+        device.set_mode(mode, wait=False)
+    now = modes.settled()
+    measure("mode", now.mode, exact=asked[-1], source="TRN-06: the last that was asked for")
+    measure("failures", now.failures - then.failures, exact=0, source="TRN-06")
+    made = now.transitions - then.transitions
+    measure("changes", made, low=int(changes > 0), high=changes, source="each passed over or made once")
+    device.barrier()
+    events = modes.changes(start)
+    measure("events", len(events), exact=made, source="one for each change")
+    path = [CAMERA, *(str(event.data["to"]) for event in events)]
+    measure(
+        "each begins where the last one ended",
+        " ".join(str(event.data["from"]) for event in events),
+        exact=" ".join(path[:-1]),
+        source="TRN-06",
+    )
+    measure("the last one's end", path[-1], exact=asked[-1], source="TRN-06")
+    measure_mode_works(device, modes, measure, "afterwards")
+
+
+# --- Duration -----------------------------------------------------------------------------------------------
+
+SETTLE_MS = 50 + 50
+POWER_DOWN_MS = 100 + 100
+"""PWDN high and low before each start of the camera, which the first firmware did not have."""
+TICK_MS = 10
+LINES = 10
+LINE_WAIT_MS = 30
+"""Lines that drivers log in a change, each of which may wait for a piece of a box (PROTOCOL.md §2)."""
+DURATION_MAX_MS = {
+    VOICE: 890 + SETTLE_MS + LINES * LINE_WAIT_MS,
+    CAMERA: 379 + SETTLE_MS + POWER_DOWN_MS + LINES * LINE_WAIT_MS,
+}
+DURATION_SOURCE = "real_boards.md: median without boxes (890, 379 ms) + pauses + waits for the line"
+
+
+@pytest.mark.requirement("TRN-07")
+@pytest.mark.parametrize("mode", [VOICE, CAMERA])
+def test_duration_is_within_its_limit(device: Device, modes: Modes, measure: Measure, mode: str) -> None:
+    """As the board says, and as its clock says at the two samples around the change."""
+    if mode == CAMERA:
+        modes.to(VOICE)
+    for round_number in range(3):
+        if round_number:
+            modes.to(other(mode))
+        start = device.mark()
+        claimed = modes.to(mode).duration_ms
+        stamps = [sample(device, one[mode], start).data["timestamp_ms"] for one in (BEFORE, AFTER)]
+        between = stamps[1] - stamps[0]
+        limit = DURATION_MAX_MS[mode]
+        measure(f"to {mode}, claimed", claimed, "ms", max=limit, source=DURATION_SOURCE)
+        measure(f"to {mode}, between the samples", between, "ms", max=limit, source=DURATION_SOURCE)
+        measure(
+            f"to {mode}, claimed - between the samples",
+            claimed - between,
+            "ms",
+            low=-TICK_MS - 1,
+            high=2 * 15 + LINE_WAIT_MS + TICK_MS,
+            source="two logs of 15 ms at most, a line; the samples' clock ticks",
+        )
+
+
+# --- Admission ----------------------------------------------------------------------------------------------
+
+REFUSED_MAX_MS = 150
+"""A camera's start alone holds PWDN for 200 ms; two logs of 15 ms and three lines of 30 ms fit."""
+
+
+@dataclass(frozen=True)
+class Shortage:
+    """Memory as it is made for a change of mode that must be refused."""
+
+    to: str
+    block: str
+    missing: int
+    leave: int
+    """Free bytes that are left in the memory that lacks."""
+    split: int = 0
+    """And cut into pieces of this size."""
+
+
+SHORTAGES = {
+    "voice_sum": Shortage(VOICE, "I2S DMA", 4_080, leave=15_000),
+    "voice_buffers": Shortage(VOICE, "I2S DMA", 4_080, leave=90_000, split=3_000),
+    "voice_task": Shortage(VOICE, "STT task", 8_192, leave=90_000, split=6_000),
+    "camera_sum": Shortage(CAMERA, "camera DMA", 32_768, leave=30_000),
+    "camera_block": Shortage(CAMERA, "camera DMA", 32_768, leave=90_000, split=20_000),
+    "camera_frame": Shortage(CAMERA, "camera frame", 61_440, leave=60_000),
+}
+
+
+@pytest.mark.requirement("TRN-08")
+@pytest.mark.parametrize("shortage", SHORTAGES.values(), ids=SHORTAGES)
+def test_too_little_memory_is_found_before_anything_is_torn_down(
+    device: Device, modes: Modes, heaps: Heaps, measure: Measure, shortage: Shortage
+) -> None:
+    """Too little in sum, or enough in sum and no block that is large enough."""
+    origin = other(shortage.to)
+    modes.cycle()
+    if origin == VOICE:
+        modes.to(VOICE)
+        modes.record(0.1)
+    memory = PSRAM if shortage.block == "camera frame" else DMA
+    held = [heaps.leave(memory, memory.reachable(shortage.leave))]
+    if shortage.split:
+        held.append(heaps.split(memory, block=shortage.split))
+    then, regions_then, ledger_then = device.mode(), device.regions(), device.ledger()
+    samples_then = device.recording().samples
+
+    error = modes.refused(shortage.to)
+    measure("error", error.err, exact="ESP_ERR_NO_MEM", source="guide, ESP_ERR_NO_MEM")
+    measure(
+        "step", str(error.reply.get("value")), exact="admission", source="TRN-08: before anything is touched"
+    )
+    measure("message names the block", shortage.block in error.msg, exact=True, source=error.msg)
+    measure("message names its size", str(shortage.missing) in error.msg, exact=True, source=error.msg)
+    now = device.mode()
+    assert now.failed is not None
+    measure(
+        "block that is missing", now.failed.block or "", exact=shortage.block, source="TRN-08: which block"
+    )
+    measure(
+        "its size", now.failed.missing or 0, "B", exact=shortage.missing, source="real_boards.md: its costs"
+    )
+    largest = device.probe(memory.caps).largest
+    measure(
+        "largest free block it names",
+        now.failed.largest or 0,
+        "B",
+        low=0,
+        high=min(largest, shortage.missing - 1),
+        source="heap.probe; it is too small",
+    )
+    if shortage.split:
+        free = heaps.free(memory.caps)
+        measure("free in sum", free, "B", min=shortage.missing, source="the sum would do for the block")
+
+    measure("mode", now.mode, exact=origin, source="TRN-08: the former mode")
+    took = now.duration_ms
+    measure("time it took", took, "ms", max=REFUSED_MAX_MS, source="no driver is restarted")
+    measure("heaps are as before", device.regions() == regions_then, exact=True, source="heap.regions, twice")
+    measure("no step was begun", device.ledger() == ledger_then, exact=True, source="mode.ledger, twice")
+    measure("changes", now.transitions - then.transitions, exact=0, source="TRN-08")
+    if origin == VOICE:
+        more = modes.record(0.5) - samples_then
+        measure("samples went on", more, min=1, source="they count from the capture's start")
+    measure_mode_works(device, modes, measure, "still")
+
+    for identifier in reversed(held):
+        heaps.release(identifier)
+    measure("mode once memory is back", modes.to(shortage.to).mode, exact=shortage.to, source="TRN-08")
+
+
+# --- Crash --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Crash:
+    """How a change of mode is brought to an end, and how the board says so."""
+
+    to: str
+    step: str
+    kind: str
+    says: str
+    """What the panic handler prints."""
+
+
+CRASHES = {
+    "first_step": Crash(VOICE, "camera.stop", "abort", r"abort\(\) was called"),
+    "between_the_modes": Crash(VOICE, "audio.start", "null", r"panic'ed \(LoadProhibited\)"),
+    "last_step": Crash(VOICE, "settle.up", "store", r"panic'ed \(StoreProhibited\)"),
+    "last_step_back": Crash(CAMERA, "settle.up", "abort", r"abort\(\) was called"),
+}
+
+
+def crash(device: Device, modes: Modes, plan: Crash) -> dict[str, int]:
+    """Lets the board crash in a change of mode; the memory just before. Nothing older is left to be written."""
+    if plan.to == CAMERA:
+        modes.to(VOICE)
+    log_out(device)
+    before = direct(device)
+    device.panic_at(plan.kind, plan.step)
+    with pytest.raises(BoardReset):
+        modes.to(plan.to)
+    return before
+
+
+@pytest.mark.requirement("TRN-09")
+@pytest.mark.parametrize("name", ["first_step", "between_the_modes", "last_step_back"])
+def test_statistics_before_a_crash_are_there_after_it(
+    device: Device, modes: Modes, measure: Measure, name: str
+) -> None:
+    plan = CRASHES[name]
+    first = device.info()
+    before = crash(device, modes, plan)
+    second = device.wait_ready()
+    last = device.last()
+    measure("reset reason", second.reset_reason, exact="PANIC", source="esp_reset_reason()")
+    measure("reset reason in the record", last.reset_reason, exact="PANIC", source="esp_reset_reason()")
+    measure("boots counted", second.boot_count - first.boot_count, exact=1, source="TRN-09")
+    measure(
+        "boot that the record is of", last.boot_count or 0, exact=first.boot_count, source="the one before"
+    )
+    measure("id of that boot", last.boot_id or "", exact=first.b, source="sys.info before")
+    assert last.snapshots, "no statistics survived the reset"
+    newest = last.snapshots[0]
+    measure("last statistics before the crash", newest.context, exact=BEFORE[plan.to], source="TRN-09")
+    measure_free(measure, "before the crash", free_of(newest.stats), before)
+    measure("mode after it", device.mode().mode, exact=CAMERA, source="the board starts in camera mode")
+
+
+@dataclass(frozen=True)
+class Chain:
+    """What a board told of a crash, in the order in which it happened."""
+
+    box: Box
+    """The last statistics box before it."""
+    panic: str
+    """What the panic handler printed."""
+    reset: str
+    """The ROM's banner."""
+    cause: str
+    """What the next start says why it started."""
+    survived: Snapshot
+    """The newest statistics that survived in RTC memory."""
+    in_order: bool
+
+
+def put_together(device: Device, since: Cursor, says: str) -> Chain:
+    """Finds the links of the chain in what came since a mark. The board must have started again."""
+    boot = device.wait_event("boot", since=since)
+    panic = re.search(rf"[^\r\n]*{says}[^\r\n]*".encode(), device.channel.text(since))
+    resets = device.channel.resets(since)
+    assert panic, f"the board did not say {says!r}"
+    assert len(resets) == 1, f"the board was reset {len(resets)} times"
+    boxes = [box for box in device.boxes(since) if box.offset < resets[0].offset]
+    assert boxes, "no statistics box was written before the crash"
+    links = [
+        boxes[-1].offset,
+        since.offset + panic.start(),
+        resets[0].offset,
+        device.channel.records()[boot.index].offset,
+    ]
+    return Chain(
+        box=boxes[-1],
+        panic=panic[0].decode("ascii", errors="replace"),
+        reset=resets[0].name,
+        cause=str(boot.data["reset_reason"]),
+        survived=device.last().snapshots[0],
+        in_order=links == sorted(links),
+    )
+
+
+@pytest.mark.requirement("DIAG-04")
+@pytest.mark.parametrize("name", ["last_step", "last_step_back"])
+def test_crash_in_a_change_is_told_from_box_to_cause(
+    device: Device, modes: Modes, measure: Measure, name: str
+) -> None:
+    """The box before, the panic, the reset and its cause: each from another source on the line.
+
+    The crash comes late enough for the box, which takes 250 ms, to be out.
+    """
+    plan = CRASHES[name]
+    start = device.mark()
+    before = crash(device, modes, plan)
+    device.wait_ready()
+    chain = put_together(device, start, plan.says)
+    measure(
+        "last box", chain.box.context, exact=BEFORE[plan.to], source="guide, Crash During Mode Transition"
+    )
+    measure_free(measure, "last box", free_of(chain.box.stats), before)
+    measure("panic", bool(re.search(plan.says, chain.panic)), exact=True, source=chain.panic)
+    measure("reset", chain.reset, exact="SW_CPU_RESET", source="ROM banner of a reset after a panic")
+    measure("cause", chain.cause, exact="PANIC", source="esp_reset_reason() of the next start")
+    measure("in this order on the line", chain.in_order, exact=True, source="DIAG-04")
+    measure("what survived is the same log", chain.survived.context, exact=BEFORE[plan.to], source="sys.last")
+    measure_free(measure, "what survived", free_of(chain.survived.stats), free_of(chain.box.stats))
+
+
+# --- Pauses -------------------------------------------------------------------------------------------------
+
+PAUSES_MS = (0, 50, 500)
+PAUSE_TOLERANCE_MS = 150
+"""Two pauses end at a tick of 10 ms, the capture after a piece of 32 ms, and three lines wait for 30 ms."""
+
+
+@pytest.mark.requirement("TRN-10")
+def test_pauses_add_to_duration_and_cost_no_memory(
+    device: Device, modes: Modes, flat: Flat, measure: Measure
+) -> None:
+    """The same changes with three lengths of the pauses, each begun when the line is quiet."""
+    modes.warm_up()
+    measure("pauses as built", device.settle().down_ms, "ms", exact=50, source="Kconfig's default")
+    shortest: dict[str, tuple[int, Reading]] = {}
+    for pause in PAUSES_MS:
+        set_to = device.settle(down=pause, up=pause)
+        measure("pauses as set", set_to.down_ms + set_to.up_ms, "ms", exact=2 * pause, source="mode.settle")
+        for mode in (VOICE, CAMERA):
+            log_out(device)
+            duration = modes.to(mode).duration_ms
+            now = modes.read()
+            if mode not in shortest:
+                shortest[mode] = (duration, now)
+            measure(
+                f"to {mode} with {pause} ms: longer than without pauses",
+                duration - shortest[mode][0] - 2 * pause,
+                "ms",
+                low=-PAUSE_TOLERANCE_MS,
+                high=PAUSE_TOLERANCE_MS,
+                source="two pauses longer; ticks and lines of the log",
+            )
+            flat.measure(measure, f"{mode} with {pause} ms, against none", now, shortest[mode][1])
+            settled = {entry.step: entry for entry in device.ledger()}
+            for step in ("settle.down", "settle.up"):
+                won = settled[step].internal_after - settled[step].internal_before
+                measure(
+                    f"{step} of {pause} ms to {mode}: memory won",
+                    won,
+                    "B",
+                    low=0,
+                    high=8_552,
+                    source="at most an ended task's stack, which the idle task frees",
+                )
+
+
+TOO_LONG_MS = 10_001
+
+
+@pytest.mark.requirement("TRN-10")
+def test_pauses_that_are_too_long_are_refused(device: Device, measure: Measure) -> None:
+    before = device.settle()
+    for name, ask in (
+        ("down", partial(device.settle, down=TOO_LONG_MS)),
+        ("up", partial(device.settle, up=TOO_LONG_MS)),
+    ):
+        try:
+            ask()
+            error = "none"
+        except DeviceError as refused:
+            error = refused.err
+        measure(f"{name}: too long", error, exact="ESP_ERR_INVALID_ARG", source="Kconfig's range")
+    measure("pauses unchanged", device.settle() == before, exact=True, source="TRN-10")
+    device.settle(down=1, up=2)
+    measure("back to the default", device.settle(default=True) == before, exact=True, source="mode.settle")

@@ -1,0 +1,278 @@
+"""Does memory in the same state become less from cycle to cycle?
+
+One reading of free memory per cycle, always taken in the same state, goes in. The first cycles are warm-up
+(caches, driver objects made at first use) and dropped. Over the others the loss per cycle is estimated by the
+Theil-Sen slope, the median of the slopes between all pairs of readings, with Sen's confidence interval from
+Kendall's variance: a few outliers don't move it, and equal readings are allowed for. Readings that depend on
+each other (a sawtooth) carry less information than their number says; the interval is widened for that.
+
+A single step that never comes again is no leak. It is reported, and taken out before the slope is estimated.
+
+Sources: P. K. Sen, Estimates of the regression coefficient based on Kendall's tau, JASA 63 (1968) 1379;
+K. H. Hamed and A. R. Rao, A modified Mann-Kendall trend test for autocorrelated data, J. Hydrology 204 (1998)
+182.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from itertools import pairwise
+from statistics import NormalDist, median
+
+BUDGET_PER_CYCLE = 1_024 / 1_000
+"""Bytes: 1,024 in 1,000 cycles (REQUIREMENTS.md TRN-04)."""
+
+WARM_UP_MIN = 4
+"""Recorded boards settle over the first 3 to 4 cycles."""
+WARM_UP_SHARE_MAX = 4
+"""At most a quarter of the readings can be warm-up; what goes on longer is no start."""
+
+READINGS_MIN = 8
+"""After warm-up. With fewer, no interval of this confidence is finite."""
+
+CONFIDENCE = 0.999
+"""Of the two-sided interval: a clean series is called a leak less than once in 1,000 times."""
+POWER = 0.998
+"""Chance that a leak of the stated minimum size is found, by the interval's own arithmetic. The interval is an
+estimate too: 99 in 100 are really found."""
+
+NOISE_SPREADS = 6
+"""A reading further off than this many typical deviations belongs to something else than the noise."""
+GRANULE = 16
+"""Bytes: the smallest block there is costs this much, so a smaller difference between readings is no event."""
+
+READINGS_MAX = 600
+"""The number of pairs grows with the square: longer series are reduced to this many group medians."""
+
+
+class LeakVerdict(str, Enum):
+    WITHIN_BUDGET = "within budget"
+    LEAK = "leak"
+    UNDECIDED = "undecided"
+    """The readings scatter too much, or are too few, to exclude a leak beyond the budget."""
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True)
+class Trend:
+    """Change per cycle, with the bounds of its confidence interval."""
+
+    slope: float
+    low: float
+    high: float
+    inflation: float = 1.0
+    """How many times larger the variance is than that of as many independent readings."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """Memory lost once (negative: won) between the readings `cycle - 1` and `cycle`."""
+
+    cycle: int
+    lost: float
+
+
+@dataclass(frozen=True)
+class Leak:
+    """What a series of readings says. Bytes per cycle; a loss is positive."""
+
+    cycles: int
+    """Readings that count: those after warm-up."""
+    warm_up: int
+    """Readings that were dropped at the start."""
+    slope: float
+    low: float
+    high: float
+    detectable: float
+    """A steady loss of this much per cycle, in a series like this one, is called a leak in 99 of 100 cases."""
+    step: Step | None
+    budget: float
+    """Allowed loss per cycle."""
+
+    @property
+    def lost_at_most(self) -> float:
+        """Bytes that may have leaked over the cycles that count: the upper bound of the slope, times these."""
+        return self.high * self.cycles
+
+    @property
+    def verdict(self) -> LeakVerdict:
+        if self.lost_at_most <= self.budget * self.cycles:
+            return LeakVerdict.WITHIN_BUDGET
+        return LeakVerdict.LEAK if self.low > 0 else LeakVerdict.UNDECIDED
+
+    def __str__(self) -> str:
+        once = f", {self.step.lost:+.0f} B lost once at cycle {self.step.cycle}" if self.step else ""
+        return (
+            f"{self.verdict}: {self.slope:+.3f} B/cycle [{self.low:+.3f}, {self.high:+.3f}] over {self.cycles} "
+            f"cycles ({self.warm_up} of warm-up dropped), {self.detectable:.3f} B/cycle detectable{once}"
+        )
+
+
+def find_leak(free: Sequence[float], budget_per_cycle: float = BUDGET_PER_CYCLE) -> Leak:
+    """Judges free memory (bytes, one reading per cycle in the same state).
+
+    budget_per_cycle: how much may be lost per cycle, bytes. Any other count that should stay the same, such as
+    that of allocated blocks, is judged as well: negate it, so that growth is a loss.
+    """
+    lost = [-value for value in free]
+    warm_up = find_warm_up(lost)
+    settled = lost[warm_up:]
+    if len(settled) < READINGS_MIN:
+        return Leak(len(settled), warm_up, 0.0, -math.inf, math.inf, math.inf, None, budget_per_cycle)
+    step = find_step(settled)
+    if step is not None:
+        settled = [
+            value - step.lost if number >= step.cycle else value for number, value in enumerate(settled)
+        ]
+        step = Step(step.cycle + warm_up, step.lost)
+    trend = theil_sen(settled)
+    return Leak(
+        cycles=len(settled),
+        warm_up=warm_up,
+        slope=trend.slope,
+        low=trend.low,
+        high=trend.high,
+        detectable=_detectable(trend, len(settled), budget_per_cycle),
+        step=step,
+        budget=budget_per_cycle,
+    )
+
+
+# --- Warm-up and single steps -------------------------------------------------------------------------------
+
+
+def find_warm_up(values: Sequence[float]) -> int:
+    """How many readings at the start are not yet like the rest; at least WARM_UP_MIN, if there are as many.
+
+    The second half of the series tells where the first should lie (a steady slope is no warm-up).
+    """
+    count = len(values)
+    if count < WARM_UP_MIN + READINGS_MIN:
+        return min(WARM_UP_MIN, count)
+    half = count // 2
+    slope = theil_sen(values[half:]).slope
+    level = median(value - slope * number for number, value in enumerate(values[half:], half))
+    off = [value - slope * number - level for number, value in enumerate(values)]
+    allowed = _noise(off[half:])
+    warm_up = next((number for number, value in enumerate(off) if abs(value) <= allowed), count)
+    return max(warm_up, WARM_UP_MIN) if warm_up <= count // WARM_UP_SHARE_MAX else WARM_UP_MIN
+
+
+def find_step(values: Sequence[float]) -> Step | None:
+    """The one step of a series that has exactly one; None when it has none, or several.
+
+    A step is there to stay: the levels before and after it differ by what it lost. Several steps are a leak in
+    large portions.
+    """
+    changes = [later - earlier for earlier, later in pairwise(values)]
+    centre = median(changes)
+    allowed = _noise([change - centre for change in changes])
+    large = [number for number, change in enumerate(changes, 1) if abs(change - centre) > allowed]
+    if len(large) != 1:
+        return None
+    cycle = large[0]
+    return Step(cycle, changes[cycle - 1] - centre)
+
+
+def _noise(deviations: Sequence[float]) -> float:
+    """The deviation up to which readings count as noise."""
+    return max(GRANULE, NOISE_SPREADS * 1.4826 * median(abs(value) for value in deviations))
+
+
+# --- Slope --------------------------------------------------------------------------------------------------
+
+
+def theil_sen(values: Sequence[float], confidence: float = CONFIDENCE) -> Trend:
+    """Median slope between all pairs of values, and its confidence interval; per position in the series."""
+    points = _thinned(values)
+    slopes = sorted(
+        (later - earlier) / (at_later - at_earlier)
+        for number, (at_earlier, earlier) in enumerate(points)
+        for at_later, later in points[number + 1 :]
+    )
+    if not slopes:
+        return Trend(0.0, -math.inf, math.inf)
+    slope = median(slopes)
+    residuals = [value - slope * at for at, value in points]
+    inflation = _inflation(residuals)
+    variance = _kendall_variance([value for _, value in points]) * inflation
+    reach = NormalDist().inv_cdf((1 + confidence) / 2) * math.sqrt(variance)
+    low = math.floor((len(slopes) - reach) / 2)
+    high = math.ceil((len(slopes) + reach) / 2)
+    return Trend(
+        slope,
+        slopes[low] if low >= 0 else -math.inf,
+        slopes[high] if high < len(slopes) else math.inf,
+        inflation,
+    )
+
+
+def _thinned(values: Sequence[float]) -> list[tuple[float, float]]:
+    """Position and value; of a long series, those of group medians."""
+    size = math.ceil(len(values) / READINGS_MAX) or 1
+    return [
+        (start + (len(values[start : start + size]) - 1) / 2, median(values[start : start + size]))
+        for start in range(0, len(values), size)
+    ]
+
+
+def _kendall_variance(values: Sequence[float]) -> float:
+    """Variance of Kendall's S for values without trend, ties allowed for."""
+
+    def term(count: int) -> int:
+        return count * (count - 1) * (2 * count + 5)
+
+    return (term(len(values)) - sum(term(count) for count in Counter(values).values())) / 18
+
+
+def _inflation(residuals: Sequence[float]) -> float:
+    """By how much the variance is larger because neighbours are alike (Hamed and Rao); at least 1.
+
+    Only likeness up to the first distance at which there is none counts: it is never narrowed.
+    """
+    count = len(residuals)
+    ranks = _ranks(residuals)
+    mean = sum(ranks) / count
+    centred = [rank - mean for rank in ranks]
+    energy = sum(value * value for value in centred)
+    if energy == 0 or count < READINGS_MIN:
+        return 1.0
+    total = 0.0
+    for lag in range(1, count // 4):
+        pairs = count - lag
+        alike = sum(centred[i] * centred[i + lag] for i in range(pairs)) / energy
+        alike += (1 + alike) / pairs  # the estimate is too low by about this much: the mean is estimated too
+        if alike <= 0:
+            break
+        total += pairs * (pairs - 1) * (pairs - 2) * alike
+    return 1 + 2 * total / (count * (count - 1) * (count - 2))
+
+
+def _ranks(values: Sequence[float]) -> list[float]:
+    """Rank of each value, equal values sharing the mean of theirs."""
+    counts = Counter(values)
+    rank: dict[float, float] = {}
+    below = 0
+    for value in sorted(counts):
+        rank[value] = below + (counts[value] + 1) / 2
+        below += counts[value]
+    return [rank[value] for value in values]
+
+
+def _detectable(trend: Trend, count: int, budget: float) -> float:
+    """The steady loss per cycle that would be called a leak with probability POWER.
+
+    The estimate must lie so high that both bounds are passed: the lower one above nothing, the upper one above
+    the budget. Even without noise a leak shows only in whole blocks, and one of these is no more than a step.
+    The more the readings depend on each other, the less is known of the interval's own width.
+    """
+    half_width = max(trend.high - trend.slope, trend.slope - trend.low)
+    normal = NormalDist()
+    luck = half_width * normal.inv_cdf(POWER) / normal.inv_cdf((1 + CONFIDENCE) / 2)
+    return max(half_width, budget - half_width, 2 * GRANULE / count) + luck * math.sqrt(trend.inflation)

@@ -1,0 +1,83 @@
+"""Which builds are made for a kind of board, with stand-ins for the build tools."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hotpin_hil.boards import build
+from hotpin_hil.errors import BuildError
+
+LOG_ARGUMENTS = '#!/bin/sh\necho "$@" >> "$(dirname "$0")/log"\n'
+
+
+@pytest.fixture
+def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that is all of PATH, but for the shell's own; builds lie in it too."""
+    folder = tmp_path / "tools"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    for dirs in ("_HIL_DIRS", "_RELEASE_DIRS"):
+        monkeypatch.setattr(
+            build, dirs, {kind: tmp_path / f"{dirs}-{kind}" for kind in ("hardware", "qemu", "virtual")}
+        )
+    return folder
+
+
+def add_tool(tools: Path, name: str) -> None:
+    (tools / name).write_text(LOG_ARGUMENTS)
+    (tools / name).chmod(0o755)
+
+
+def log(tools: Path) -> list[str]:
+    return (tools / "log").read_text().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("kind", "configurations"), [("hardware", ("hil", "release")), ("qemu", ("qemu", "qemu-release"))]
+)
+def test_idf_makes_the_tested_build_and_the_release(
+    tools: Path, kind: str, configurations: tuple[str, str]
+) -> None:
+    add_tool(tools, "idf.py")
+    folder = build.build_firmware(kind)
+    assert folder == build.build_dir(kind)
+    tested, release = log(tools)
+    assert f"-B {build.build_dir(kind)} -DHOTPIN_BUILD={configurations[0]} build" in tested
+    assert f"-B {build.release_build_dir(kind)} -DHOTPIN_BUILD={configurations[1]} build" in release
+
+
+def test_host_build_makes_both_configurations(tools: Path) -> None:
+    add_tool(tools, "cmake")
+    build.build_firmware("virtual")
+    configured = [line for line in log(tools) if "SDKCONFIG_DEFAULTS" in line]
+    assert [line.split("sdkconfig.")[-1].split()[0] for line in configured] == ["hil", "release"]
+    built = [line for line in log(tools) if line.startswith("--build")]
+    assert built == [f"--build {build.build_dir('virtual')}", f"--build {build.release_build_dir('virtual')}"]
+
+
+def test_without_idf_the_build_that_is_there_is_used_and_no_release_asked_for(
+    tools: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = build.build_dir("hardware")
+    with pytest.raises(BuildError, match=r"no firmware build .* idf\.py is not on the path.*export\.sh"):
+        build.build_firmware("hardware")
+    folder.mkdir()
+    (folder / "flasher_args.json").touch()
+    assert build.build_firmware("hardware") == folder
+    assert str(folder) in capsys.readouterr().out
+
+
+def test_failed_build_tells_its_end_and_where_all_of_it_is(tools: Path) -> None:
+    (tools / "idf.py").write_text("#!/bin/sh\necho first; echo undefined reference; exit 3\n")
+    (tools / "idf.py").chmod(0o755)
+    with pytest.raises(BuildError, match=r"undefined reference\n'idf.py' ended with 3"):
+        build.build_firmware("hardware")
+    assert (build.build_dir("hardware") / "build.log").read_text().startswith("first\n")
+
+
+def test_configurations_are_those_of_the_idf_project() -> None:
+    known = (build.FIRMWARE_DIR / "CMakeLists.txt").read_text()
+    for configuration in ("hil", "release", "qemu", "qemu-release"):
+        assert f'HOTPIN_BUILD STREQUAL "{configuration}"' in known

@@ -1,0 +1,33 @@
+"""Board profiles that say what they have in common with another one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hotpin_hil.virtual import profile as profiles
+
+
+def test_profile_without_psram_is_the_default_one_but_for_that() -> None:
+    default, without = profiles.load(), profiles.load("no-psram")
+    assert (without.psram_mb, without.name) == (0, "no-psram")
+    assert without.mac != default.mac
+    assert (without.heaps, without.startup_internal) == (default.heaps, default.startup_internal)
+    assert without.boot_heap().stats("SPIRAM").free == 0
+    assert not any("pool" in line or "SPIRAM" in line for line in without.boot_lines())
+
+
+def test_own_values_are_on_top_and_the_rest_comes_from_the_other(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text('like = "ai-thinker"\nname = "mine"\nrevision = 300\n')
+    mine = profiles.load(file)
+    assert (mine.name, mine.revision) == ("mine", 300)
+    assert mine.heaps == profiles.load().heaps
+
+
+def test_unknown_other_profile_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text('like = "nosuch"\nname = "mine"\n')
+    with pytest.raises(profiles.ProfileError, match=r"like is 'nosuch'.*ai-thinker"):
+        profiles.load(file)

@@ -1,0 +1,28 @@
+"""What a session of the suite leaves running: nothing, however it ends."""
+
+from __future__ import annotations
+
+import pytest
+
+from hotpin_hil.paths import PROJECT_ROOT
+
+pytest_plugins = ["pytester"]
+
+
+def test_suite_starts_no_manager_process(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pytest-embedded's would outlive a session that was killed."""
+    monkeypatch.setenv("PYTHONPATH", str(PROJECT_ROOT))
+    pytester.makeini("[pytest]\n")
+    pytester.makeconftest("pytest_plugins = ['fixtures.console']")  # as the suite loads it
+    pytester.makepyfile(
+        """
+        import multiprocessing
+        import pytest_embedded.plugin
+
+        def test_it():
+            assert pytest_embedded.plugin._MP_MANAGER is None
+            assert multiprocessing.active_children() == []
+        """
+    )
+    result = pytester.runpytest_subprocess("--embedded-services", "esp,idf")
+    result.assert_outcomes(passed=1)

@@ -126,6 +126,14 @@ def test_long_series_is_judged_in_bounded_time_and_alike() -> None:
 # --- Verdicts -----------------------------------------------------------------------------------------------
 
 
+def test_leak_is_found_though_a_block_fell_into_another_hole_for_a_while() -> None:
+    """A block that fits a hole with less than the smallest block to spare takes all of it, up to 12 bytes more."""
+    free = [FREE - 20 * cycle - (12 if cycle >= 17 else 0) for cycle in range(30)]
+    leak = find_leak(free)
+    assert leak.verdict is LeakVerdict.LEAK
+    assert 19 <= leak.low <= 20 <= leak.high <= 22
+
+
 @pytest.mark.parametrize("noise", CLEAN, ids=lambda noise: noise.__name__)
 @pytest.mark.parametrize("per_cycle", [3.0, 16.0, 44.0])
 def test_planted_leak_is_found_and_its_size_estimated(noise: Noise, per_cycle: float) -> None:

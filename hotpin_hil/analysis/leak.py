@@ -237,6 +237,8 @@ def _inflation(residuals: Sequence[float]) -> float:
     Only likeness up to the first distance at which there is none counts: it is never narrowed.
     """
     count = len(residuals)
+    if max(residuals) - min(residuals) < GRANULE:
+        return 1.0  # which hole a block fell into, and nothing that happened
     ranks = _ranks(residuals)
     mean = sum(ranks) / count
     centred = [rank - mean for rank in ranks]

@@ -267,7 +267,7 @@ def test_reverse_order_release_leaves_less_fragmentation(
 
 # --- Memory slowly decreasing -------------------------------------------------------------------------------
 
-CYCLES = 30
+CYCLES = 36
 QUIET_MS = 600_000
 """Monitoring interval: its task is always there, so that none is made for a moment to write what was logged."""
 PLANTED = 16

@@ -82,8 +82,8 @@ def test_box_is_whole_while_three_tasks_log(device: Device, measure: Measure) ->
 
     That the load was there is measured too: around each box every task must have gone on logging.
     """
+    start = device.mark()  # before the load: the first lines count for the first box
     device.command("log.load", tasks=LOAD_TASKS, every=LOAD_PERIOD_MS)
-    start = device.mark()
     contexts = [f"Under load {number}" for number in range(ROUNDS * BOXES_IN_A_ROW)]
     boxes: list[Box | None] = []
     for first in range(0, len(contexts), BOXES_IN_A_ROW):

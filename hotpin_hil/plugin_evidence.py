@@ -56,6 +56,10 @@ class _NotMet(AssertionError):
     requirement."""
 
 
+SOAK = "soak"
+"""Marks tests that run only when they are asked for (pytest.ini)."""
+
+
 class EvidencePlugin:
     """Takes the evidence of a session that runs the suite (the folder that has the requirements file)."""
 
@@ -172,8 +176,11 @@ class EvidencePlugin:
         return made
 
     def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
-        """A requirement must not pass because the test that fails it was left out."""
-        left_out = [item.nodeid for item in items if _requirement_ids(item)]
+        """A requirement must not pass because the test that fails it was left out.
+
+        Long tests that a normal run leaves out (`soak`) repeat at length what another test shows.
+        """
+        left_out = [item for item in items if _requirement_ids(item) and not item.get_closest_marker(SOAK)]
         if self._is_suite and left_out:
             self._note_selection(f"{len(left_out)} tests of the suite were deselected")
 

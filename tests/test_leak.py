@@ -173,6 +173,16 @@ def test_leak_of_the_stated_minimum_is_found_in_99_of_100(noise: Noise) -> None:
     assert found >= 198, f"{found} of 200 leaks of {planted:.3f} B/cycle"
 
 
+def test_leak_whose_blocks_cost_a_little_more_or_less_is_found_in_a_short_series() -> None:
+    """Seen on the virtual board: 20 bytes per cycle, and now and then 24, 28 or 32, as holes are filled up."""
+    changes = [24, 32, 24, *[20] * 6, 32, *[20] * 11, 28, *[20] * 7]
+    free = [FREE - sum(changes[:number]) for number in range(len(changes) + 1)]
+    leak = find_leak(free)
+    assert leak.verdict is LeakVerdict.LEAK, leak
+    assert 20 <= leak.slope <= 22
+    assert leak.low > 16
+
+
 def test_leak_within_the_budget_is_within_the_budget() -> None:
     """1,024 bytes in 1,000 cycles are allowed: 16 bytes every 20 cycles are 800."""
     leak = find_leak(whole_words(leaking(0.8, 1_000)))

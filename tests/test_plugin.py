@@ -456,6 +456,16 @@ def test_leaving_out_the_test_that_fails_is_no_way_to_pass(suite: Suite, options
     suite.validate()
 
 
+@pytest.mark.parametrize(("marker", "overall"), [("soak", "REHEARSED"), ("other", "INCOMPLETE")])
+def test_only_a_soak_test_may_be_left_out(suite: Suite, marker: str, overall: str) -> None:
+    long = (
+        f"@pytest.mark.{marker}\n@requirement('AAA-01')\ndef test_long(measure): measure('x', 1, exact=1)\n"
+    )
+    result = suite.run(ALL_PASS + long, "-m", f"not {marker}", "hil_tests")
+    assert "1 deselected" in result.stdout.str()
+    assert suite.qualification["overall"] == overall
+
+
 def test_second_run_into_the_same_folder_is_refused(suite: Suite) -> None:
     suite.run(ALL_PASS)
     other = ResultsWriter(suite.folder, suite.lines[0])

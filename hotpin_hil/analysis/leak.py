@@ -205,12 +205,22 @@ def theil_sen(values: Sequence[float], confidence: float = CONFIDENCE) -> Trend:
     reach = NormalDist().inv_cdf((1 + confidence) / 2) * math.sqrt(variance)
     low = math.floor((len(slopes) - reach) / 2)
     high = math.ceil((len(slopes) + reach) / 2)
-    return Trend(
-        slope,
-        slopes[low] if low >= 0 else -math.inf,
-        slopes[high] if high < len(slopes) else math.inf,
-        inflation,
-    )
+    bounds = slopes[low] if low >= 0 else -math.inf, slopes[high] if high < len(slopes) else math.inf
+    widest = _widest(residuals, values)
+    if max(slope - bounds[0], bounds[1] - slope) <= widest:
+        return Trend(slope, *bounds, inflation)
+    return Trend(slope, max(bounds[0], slope - widest), min(bounds[1], slope + widest))
+
+
+def _widest(residuals: Sequence[float], values: Sequence[float]) -> float:
+    """How far off the slope can be at all when every reading lies so near to the line.
+
+    Sen's interval can be endless for a short series whose few bytes of scatter depend on each other, as when each
+    leaked block costs a word more or less than the last. The most unfavourable of such series, a random walk, has a
+    slope whose standard error is a seventh of this.
+    """
+    middle = median(residuals)
+    return 16 * max(abs(value - middle) for value in residuals) / len(values)
 
 
 def _thinned(values: Sequence[float]) -> list[tuple[float, float]]:

@@ -21,6 +21,9 @@ __all__ = ["BoardInUse", "board_of", "recorder_of"]
 DEFAULT_TIME_SCALE = 20.0
 """How much faster than the host's clock a virtual board's may run when all its tasks wait."""
 
+MADE_BY_THE_RUN = ("--qualification-dir",)
+"""Options whose value is a path that is there later, when a worker reads the same command line."""
+
 SUITE_DIR = REQUIREMENTS_FILE.parent.name
 
 
@@ -47,16 +50,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, None, None]:
-    """Starts over, before anything else has begun, if pytest took an option's value for a path of tests.
-
-    A worker has its options and paths from the controller, sorted out already.
-    """
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        yield
-        return
+    """Starts over, before anything else has begun, if pytest took an option's value for a path of tests."""
     given = early_config.invocation_params
     arguments = [str(one) for one in given.args]
-    joined = join_values(arguments, early_config.known_args_namespace.file_or_dir)
+    joined = join_values(arguments, early_config.known_args_namespace.file_or_dir, MADE_BY_THE_RUN)
     if joined != arguments:
         raise SystemExit(pytest.main(joined, given.plugins))
     yield

@@ -11,10 +11,13 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 
-def join_values(arguments: Sequence[str], tests: Collection[str]) -> list[str]:
+def join_values(
+    arguments: Sequence[str], tests: Collection[str], made_by_the_run: Collection[str] = ()
+) -> list[str]:
     """The same command line, with `--option=value` for `--option value` where the value is an existing path.
 
     tests: the paths that remain once all options are known; they are no option's value.
+    made_by_the_run: options whose path the run makes, so that it need not exist yet.
     """
     joined: list[str] = []
     for argument in arguments:
@@ -25,7 +28,7 @@ def join_values(arguments: Sequence[str], tests: Collection[str]) -> list[str]:
             and "=" not in before
             and not argument.startswith("-")
             and argument not in tests
-            and Path(argument).exists()
+            and (before in made_by_the_run or Path(argument).exists())
         )
         if is_value:
             joined[-1] = f"{before}={argument}"

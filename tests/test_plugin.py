@@ -581,15 +581,20 @@ def test_missing_build_ends_the_run_before_a_board_is_touched(
     assert not FakeVirtualBoard.started
 
 
-def test_existing_path_as_a_value_is_not_taken_for_tests(
-    suite: Suite, pytester: pytest.Pytester, tmp_path_factory: pytest.TempPathFactory
+@pytest.mark.parametrize(("exists", "workers"), [(True, ()), (False, ("-n", "2"))])
+def test_path_as_a_value_is_not_taken_for_tests(
+    suite: Suite,
+    pytester: pytest.Pytester,
+    tmp_path_factory: pytest.TempPathFactory,
+    exists: bool,
+    workers: tuple[str, ...],
 ) -> None:
     """Pytest alone would make the root folder one above both, and find neither pytest.ini nor the suite."""
-    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / ("" if exists else "made_by_the_run")
     suite.write("conftest.py", CONFTEST + REGISTERED)
     suite.write("hil_tests/test_it.py", IMPORTS + WITHOUT_BOARD)
     options = ("--board", "virtual", "--qualification-dir", str(elsewhere))
-    result = pytester.runpytest_subprocess(*WITHOUT, *options)
+    result = pytester.runpytest_subprocess(*WITHOUT, *options, *workers)
     assert result.ret == 0
     assert result.outlines[0] == "evidence: virtual board, at best REHEARSED (virtual)"
     assert (elsewhere / "qualification.json").exists()

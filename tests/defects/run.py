@@ -95,7 +95,20 @@ def run_suite(root: Path, tests: str) -> tuple[str, ...]:
     """Builds and tests the checkout at `root` on a virtual board; returns the ids that failed."""
     _run(root, "-m", "hotpin_hil", "build", "--board", "virtual", good=(0,))
     selection = ["-k", tests] if tests else []
-    _run(root, "-m", "pytest", "--target", "esp32", "--board", "virtual", "-q", *selection, good=(0, 1))
+    _run(
+        root,
+        "-m",
+        "pytest",
+        "--target",
+        "esp32",
+        "--board",
+        "virtual",
+        "-n",
+        "3",
+        "-q",
+        *selection,
+        good=(0, 1),
+    )
     verdicts = json.loads((root / "build/qualification/qualification.json").read_text())["requirements"]
     return tuple(sorted(i for i, row in verdicts.items() if row["verdict"] in ("FAIL", "UNSET")))
 

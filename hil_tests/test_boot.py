@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from fixtures.board import AppDescriptor, read_chip
+from fixtures.board import read_chip
 from fixtures.device import boot_start, start_over
 from fixtures.measure import Measure
 from fixtures.memory import DEFAULT_THRESHOLDS, PSRAM, Heaps, Monitor
 from hotpin_hil.device import Device
+from hotpin_hil.plugin import BoardInUse
 
 MB = 1024 * 1024
 INTERVAL_MS = 15_000
@@ -74,14 +75,14 @@ def test_memory_manager_is_up_before_the_board_is_ready(
 
 @pytest.mark.requirement("BOOT-02")
 def test_identity_is_that_of_chip_and_build(
-    dut: Any, device: Device, app_descriptor: AppDescriptor, elf_sha256: str, measure: Measure
+    dut: Any, device: Device, board: BoardInUse, elf_sha256: str, measure: Measure
 ) -> None:
     """What the firmware says against what esptool reads from the chip and what lies in the build."""
     chip = read_chip(dut)
     info = start_over(dut, device)
-    measure("project", info.project, exact=app_descriptor.project[:TEXT_MAX], source="app image of the build")
-    measure("version", info.version, exact=app_descriptor.version[:TEXT_MAX], source="app image of the build")
-    measure("IDF version", info.idf, exact=app_descriptor.idf, source="app image of the build")
+    measure("project", info.project, exact=board.build.project[:TEXT_MAX], source="app image of the build")
+    measure("version", info.version, exact=board.build.version[:TEXT_MAX], source="app image of the build")
+    measure("IDF version", info.idf, exact=board.build.idf, source="app image of the build")
     measure("ELF SHA-256", info.elf_sha256, exact=elf_sha256, source="ELF file of the build")
     measure(
         "ELF SHA-256 in flash", chip.elf_sha256, exact=elf_sha256, source="ELF file of the build; read-flash"

@@ -76,6 +76,10 @@ class Board:
         self._process: FirmwareProcess | None = None
         self._started_at = 0.0
         self._restarts = 0
+        self._powered = False
+        self._app: image.AppDescriptor | None = None
+        self._crashed = False
+        self._said = ""
         self._host_baud: int | None = None
         self._uart_baud: int | None = CONSOLE_BAUD
         self._output_paused = False
@@ -97,15 +101,58 @@ class Board:
         """The firmware process, or None if none runs."""
         return self._process.pid if self._process is not None else None
 
+    @property
+    def directory(self) -> Path:
+        """Where its flash is kept."""
+        return self._directory
+
+    def state(self) -> dict[str, object]:
+        """What it is and does now, as JSON takes it.
+
+        `runs`: "off", "in reset", "rom loader", "booting", "firmware", "crashed" (the host runtime of the
+        firmware failed) or "halted" (nothing runs until a reset). `firmware`: project and version of the app
+        that was started last since the last reset; `said`: what the board itself said since then.
+        """
+        return {
+            "mac": self.mac,
+            "port": self.url,
+            "profile": self.profile.name,
+            "power": "on" if self._powered else "off",
+            "runs": self._runs(),
+            "firmware_pid": self.process_id,
+            "firmware": f"{self._app.project} {self._app.version}" if self._app is not None else None,
+            "said": self._said,
+            "client": self._server.connected,
+        }
+
+    def _runs(self) -> str:
+        if not self._powered:
+            return "off"
+        if self._circuit.held:
+            return "in reset"
+        if self._loader is not None:
+            return "rom loader"
+        if self._process is not None:
+            return "firmware"
+        if self._timer is not None:
+            return "booting"
+        return "crashed" if self._crashed else "halted"
+
     def power_on(self) -> None:
         """Power (again): everything volatile is lost."""
-        self._stop()
-        self._restarts = 0
-        self._release(False)
+        self._powered = True
+        self.reset()
 
     def power_off(self) -> None:
-        """Silence until `power_on` or a reset over EN."""
+        """Silence until `power_on`; the port stays, as the USB bridge has its own supply."""
+        self._powered = False
         self._stop()
+
+    def reset(self) -> None:
+        """The reset button: EN goes low and, unless the port's lines hold it there, rises again."""
+        self._hold()
+        if not self._circuit.held:
+            self._release(self._circuit.dtr and not self._circuit.rts)
 
     def close(self) -> None:
         """Power off and release port and files."""
@@ -170,6 +217,7 @@ class Board:
 
     def _say(self, text: str) -> None:
         """The board's own words, on a line of their own on the UART, and where it was started."""
+        self._said = text
         self._transmit(bootlog.encode_lines(["", BOARD_PREFIX + text]))
         report(f"{self.mac}: {text}")
 
@@ -180,8 +228,10 @@ class Board:
         self._stop()
 
     def _release(self, download: bool) -> None:
-        """EN rises: to the chip this is a power-on."""
+        """EN rises: to the chip this is a power-on. Without power it does nothing."""
         self._stop()
+        if not self._powered:
+            return
         self._restarts = 0
         if download:
             self._start_loader(bootlog.POWERON_RESET)
@@ -194,6 +244,9 @@ class Board:
             self._timer = None
         self._boot_lines.clear()
         self._loader = None
+        self._app = None
+        self._crashed = False
+        self._said = ""
         if self._process is not None:
             process, self._process = self._process, None
             process.kill()
@@ -222,6 +275,7 @@ class Board:
 
     def _boot(self, cause: int) -> None:
         self._uart_baud = CONSOLE_BAUD
+        self._app = None
         if cause == bootlog.POWERON_RESET:
             (self._directory / "rtc.bin").write_bytes(self._random.randbytes(RTC_BYTES))
         boot = bootlog.boot(self._flash, cause, self.profile.revision)
@@ -263,6 +317,7 @@ class Board:
     # The firmware
 
     def _run(self, app: RunApp, cause: int, start_us: int) -> None:
+        self._app = app.descriptor
         elf = image.unpack_elf(app.segment0)
         if elf is None:
             self._say(
@@ -308,6 +363,7 @@ class Board:
         if cause in bootlog.RESET_NAMES:
             self._restart(cause)
             return
+        self._crashed = True
         hint = f": {diagnostic}" if diagnostic else ""
         self._say(
             f"the host runtime of the firmware failed with {describe_exit(status)}{hint}; reset to go on"

@@ -15,7 +15,7 @@ VIRTUAL_BOARDS := -n 3
 announce:
 	@echo "qualify: on a board this run can end QUALIFIED; without one it is a rehearsal, REHEARSED (virtual) at best"
 
-.PHONY: help announce prerequisites setup firmware native qualify test test-harness test-suite bench lint check-idf \
+.PHONY: help announce prerequisites setup firmware native qualify test test-harness test-suite selftest bench lint check-idf \
   check-headers clean
 
 help: ## list the targets
@@ -66,6 +66,9 @@ test-harness: native
 
 test-suite: native
 	$(BIN)/pytest --target esp32 --board virtual $(VIRTUAL_BOARDS)
+
+selftest: setup ## plant every defect of tests/defects in the firmware, one at a time: the suite must catch each
+	$(BIN)/python -m tests.defects.run $(ARGS)
 
 bench: native ## measure the link and the tools, beside stock pytest-embedded in the same run
 	$(BIN)/python -m tests.benchmarks.bench_link

@@ -15,6 +15,7 @@ from hotpin_hil.evidence.recorder import Recorder
 from hotpin_hil.paths import REQUIREMENTS_FILE
 from hotpin_hil.plugin_arguments import join_values
 from hotpin_hil.plugin_board import BoardInUse
+from hotpin_hil.plugin_selection import SelectionPlugin
 
 __all__ = ["BoardInUse", "board_of", "recorder_of"]
 
@@ -35,6 +36,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help=f"what to test on (env: {ENV_BOARD}; default: auto, attached, else virtual)",
     )
     group.addoption("--board-mac", metavar="MAC", help="test on the board with this MAC and on no other")
+    group.addoption(
+        "--requirement",
+        action="append",
+        default=[],
+        metavar="ID",
+        help="run only the tests that show this requirement (may be repeated)",
+    )
     group.addoption(
         "--qualification-dir",
         metavar="DIR",
@@ -76,6 +84,8 @@ def pytest_configure(config: pytest.Config) -> None:
     board_plugin = plugin_board.BoardPlugin(config, board)
     config.pluginmanager.register(board_plugin, "hotpin-board")
     requirements = config.rootpath / SUITE_DIR / REQUIREMENTS_FILE.name
+    if option.requirement:
+        config.pluginmanager.register(SelectionPlugin(option.requirement, requirements), "hotpin-selection")
     evidence = plugin_evidence.EvidencePlugin(config, board_plugin, requirements, folder)
     config.pluginmanager.register(evidence, "hotpin-evidence")
 

@@ -35,6 +35,7 @@ from hotpin_hil.evidence.results import (
     ResultsWriter,
 )
 from hotpin_hil.plugin_board import BoardPlugin, wants_board, worker_id
+from hotpin_hil.plugin_selection import requirement_ids
 from hotpin_hil.report.table import blocked_lines, failed_lines, table_lines
 from hotpin_hil.report.text import printable, shorten_log
 from hotpin_hil.report.write import QUALIFICATION_FILE, REPORT_FILE, write_reports
@@ -180,7 +181,7 @@ class EvidencePlugin:
 
         Long tests that a normal run leaves out (`soak`) repeat at length what another test shows.
         """
-        left_out = [item for item in items if _requirement_ids(item) and not item.get_closest_marker(SOAK)]
+        left_out = [item for item in items if requirement_ids(item) and not item.get_closest_marker(SOAK)]
         if self._is_suite and left_out:
             self._note_selection(f"{len(left_out)} tests of the suite were deselected")
 
@@ -189,7 +190,7 @@ class EvidencePlugin:
             raise collector.CollectError(
                 f"{item.nodeid} has a requirement mark without an id (write @pytest.mark.requirement('ID'))"
             )
-        ids = _requirement_ids(item)
+        ids = requirement_ids(item)
         if not ids:
             return
         try:
@@ -212,8 +213,8 @@ class EvidencePlugin:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
-        if self._is_suite and (wants_board(item) or _requirement_ids(item)):
-            item.stash[RECORDER_KEY] = Recorder(item.nodeid, _requirement_ids(item), self._record)
+        if self._is_suite and (wants_board(item) or requirement_ids(item)):
+            item.stash[RECORDER_KEY] = Recorder(item.nodeid, requirement_ids(item), self._record)
             item.stash[_FINDINGS_KEY] = []
         return (yield)
 
@@ -226,7 +227,7 @@ class EvidencePlugin:
             raise BenchError(f"not tried again: {self._dead.reason}", self._dead.remedy)
 
     def _skip_if_not_applicable(self, item: pytest.Item) -> None:
-        ids = _requirement_ids(item)
+        ids = requirement_ids(item)
         if not ids or not self._board.is_chosen:
             return
         kinds = {kind for one in ids for kind in self._known_requirements()[one].kinds}
@@ -404,12 +405,6 @@ def _paths(config: pytest.Config) -> list[Path]:
 
 def _covers(path: Path, folder: Path) -> bool:
     return path == folder or path in folder.parents
-
-
-def _requirement_ids(item: pytest.Item) -> tuple[str, ...]:
-    """The ids of all `requirement` marks of a test, each once, outermost mark first."""
-    marks = reversed(list(item.iter_markers("requirement")))
-    return tuple(dict.fromkeys(one for mark in marks for one in mark.args))
 
 
 def _forget_reports(folder: Path) -> None:

@@ -456,6 +456,24 @@ def test_leaving_out_the_test_that_fails_is_no_way_to_pass(suite: Suite, options
     suite.validate()
 
 
+def test_tests_of_one_requirement_can_be_run_alone(suite: Suite) -> None:
+    result = suite.run(
+        "@requirement('AAA-01')\ndef test_first(measure): measure('x', 1, exact=1)\n"
+        "@requirement('AAA-02')\ndef test_second(measure): measure('x', 1, exact=1)\n"
+        "def test_none(measure): measure('x', 1, exact=1)\n",
+        *("--requirement", "AAA-02", "hil_tests"),
+    )
+    result.assert_outcomes(passed=1, deselected=2)
+    assert suite.verdict("AAA-02") == "PASS"
+    assert suite.qualification["overall"] == "INCOMPLETE"
+
+
+def test_unknown_requirement_to_run_is_refused_by_name(suite: Suite) -> None:
+    result = suite.run(ALL_PASS, "--requirement", "AAA-1", "hil_tests")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*--requirement: requirements.toml has no AAA-1*"])
+
+
 @pytest.mark.parametrize(("marker", "overall"), [("soak", "REHEARSED"), ("other", "INCOMPLETE")])
 def test_only_a_soak_test_may_be_left_out(suite: Suite, marker: str, overall: str) -> None:
     long = (

@@ -1,4 +1,5 @@
-"""heap.hold and heap.split on the exact heap model: levels are met to the byte, and everything comes back."""
+"""heap.hold, heap.split and heap.blocks on the exact heap model: levels are met to the byte, everything comes back,
+and the map shows every block."""
 
 from __future__ import annotations
 
@@ -58,7 +59,8 @@ class Driver:
 @pytest.fixture(scope="session")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("heap_hold") / "driver"
-    sources = [DRIVER, CONSOLE / "heap_hold.c", CONSOLE / "console_caps.c", *sorted(HEAP_MODEL.glob("*.c"))]
+    modules = [CONSOLE / name for name in ("heap_hold.c", "heap_blocks.c", "console_caps.c")]
+    sources = [DRIVER, *modules, *sorted(HEAP_MODEL.glob("*.c"))]
     includes = [f"-I{directory}" for directory in (CONSOLE, HEAP_MODEL, FIRMWARE_DIR / "native" / "include")]
     flags = ["-std=gnu17", "-O1", "-g", "-Wall", "-Wextra", "-Werror"]
     sanitize = ["-fsanitize=undefined", "-fno-sanitize-recover=all"]
@@ -204,3 +206,58 @@ def test_split_that_cannot_be_had_takes_nothing(board: Driver) -> None:
     start = board.free("DMA")
     assert board.ask("split DMA 20000 100")[0] == ESP_ERR_NO_MEM
     assert board.free("DMA") == start
+
+
+HEADER = 4
+"""Of each block, in front of its user address."""
+
+
+def blocks(board: Driver, caps: str, room: int = 4096) -> dict[int, tuple[int, bool, list[int]]]:
+    """Of each heap: the first block's address, whether there are more than are shown, signed sizes."""
+    words = board.ask(f"blocks {caps} {room}")
+    heaps = {}
+    while words:
+        heap, at, truncated, count = words[:4]
+        heaps[heap] = (at, bool(truncated), words[4 : 4 + count])
+        del words[: 4 + count]
+    return heaps
+
+
+@pytest.mark.parametrize("caps", SETS)
+def test_map_shows_every_block_where_it_lies(board: Driver, caps: str) -> None:
+    rng = random.Random(4)
+    taken = {
+        board.ask(f"take {caps} {size}")[0]: size for size in (rng.randrange(12, 2000) for _ in range(200))
+    }
+    for address in rng.sample(sorted(taken), 100):
+        board.ask(f"give {address}")
+        del taken[address]
+    used = {}
+    free = 0
+    for first, truncated, sizes in blocks(board, caps).values():
+        assert not truncated
+        at = first
+        for size in sizes:
+            if size > 0:
+                used[at] = size
+            else:
+                free += HEADER - size
+            at += abs(size) + HEADER
+    assert set(taken) <= set(used)
+    assert all(taken[address] <= used[address] for address in taken)
+    ends = board.free(caps) - free
+    heaps = len(blocks(board, caps))
+    assert HEADER * heaps <= ends < 2 * HEADER * heaps, "the allocator also counts each heap's end as free"
+
+
+def test_map_stops_where_its_room_does_and_says_so(board: Driver) -> None:
+    for _ in range(20):
+        board.ask("take SPIRAM 100")
+    ((at, _, everything),) = blocks(board, "SPIRAM").values()
+    count = len(everything)
+    assert blocks(board, "SPIRAM", count).popitem()[1] == (at, False, everything)
+    assert blocks(board, "SPIRAM", count - 1).popitem()[1] == (at, True, everything[:-1])
+
+
+def test_map_of_a_set_that_no_heap_has_is_empty(board: Driver) -> None:
+    assert blocks(board, "SPIRAM,DMA") == {}

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * heap_hold.c on the heap model, by lines on stdin; one line of numbers answers each.
+ * heap_hold.c and heap_blocks.c on the heap model, by lines on stdin; one line of numbers answers each.
  *
  *   boot KEY VALUE          a line of the chip's start          -> 1 or 0
  *   take CAPS SIZE          allocate, as other tasks do         -> address or 0
@@ -11,6 +11,8 @@
  *   split CAPS BLOCK COUNT  heap_hold_split                     -> error, id, free, blocks
  *   release ID              heap_hold_release                   -> 1 or 0, bytes, blocks
  *   free CAPS               ask the allocator                   -> free, largest
+ *   blocks CAPS MAX         heap_blocks_read, room for MAX      -> for each heap: heap, at, truncated, count,
+ * sizes
  *
  * CAPS are names (console_caps.c).
  */
@@ -19,6 +21,7 @@
 
 #include "console_caps.h"
 #include "esp_heap_caps.h"
+#include "heap_blocks.h"
 #include "heap_caps_native.h"
 #include "heap_fail.h"
 #include "heap_hold.h"
@@ -33,6 +36,25 @@ static void answer_hold(esp_err_t err, unsigned id, uint32_t caps)
     heap_hold_info_t info = {0};
     heap_hold_info(id, &info);
     printf("%d %u %zu %u\n", err, id, heap_caps_get_free_size(caps), (unsigned)info.blocks);
+}
+
+#define SIZES_MAX 4096
+
+static void answer_blocks(uint32_t caps, size_t sizes_max)
+{
+    static int32_t s_sizes[SIZES_MAX];
+    uint32_t heaps[HEAP_BLOCKS_HEAPS_MAX];
+    size_t count;
+    heap_blocks_heaps(caps, heaps, &count);
+    for (size_t i = 0; i < count; i++) {
+        heap_blocks_t blocks = {.heap = heaps[i], .sizes = s_sizes, .sizes_max = sizes_max};
+        heap_blocks_read(caps, &blocks);
+        printf("%u %u %d %zu ", (unsigned)blocks.heap, (unsigned)blocks.at, blocks.truncated, blocks.count);
+        for (size_t b = 0; b < blocks.count; b++) {
+            printf("%d ", (int)blocks.sizes[b]);
+        }
+    }
+    printf("\n");
 }
 
 int main(void)
@@ -73,6 +95,8 @@ int main(void)
             printf("%lu\n", (unsigned long)heap_caps_malloc(first, caps));
         } else if (strcmp(word, "free") == 0) {
             printf("%zu %zu\n", heap_caps_get_free_size(caps), heap_caps_get_largest_free_block(caps));
+        } else if (strcmp(word, "blocks") == 0) {
+            answer_blocks(caps, first < SIZES_MAX ? first : SIZES_MAX);
         } else if (strcmp(word, "leave") == 0) {
             esp_err_t err = heap_hold_leave(caps, (uint32_t)first, (uint32_t)second, &id);
             answer_hold(err, id, caps);

@@ -17,7 +17,8 @@
 #define ADD_STATS_FIELD(field, section, row) console_u32(reply, #field, stats->field);
 #define ADD_BASELINE_FIELD(field, label, stats_field) console_u32(reply, #field, baseline.field);
 #define NAME_FIELD(field, section, row) telemetry_str(console_room(reply, FIELD_SIZE), NULL, #field);
-#define VALUE_FIELD(field, section, row) telemetry_u32(record, NULL, g_console_snapshots[i].stats.field);
+#define VALUE_FIELD(field, section, row) \
+    telemetry_u32(record, NULL, g_console_table.snapshots[i].stats.field);
 #define COUNT_FIELD(field, section, row) +1
 
 #define STATS_FIELD_COUNT (0 MEMORY_STATS_FIELDS(COUNT_FIELD))
@@ -43,7 +44,7 @@ static esp_err_t fail_with(console_reply_t *reply, esp_err_t err)
 static void add_stats(console_reply_t *reply,
                       const memory_stats_t *stats){MEMORY_STATS_FIELDS(ADD_STATS_FIELD)}
 
-memory_snapshot_t g_console_snapshots[MEMORY_HISTORY_SIZE];
+console_table_t g_console_table;
 
 void console_add_snapshots(console_reply_t *reply, size_t count)
 {
@@ -58,8 +59,8 @@ void console_add_snapshots(console_reply_t *reply, size_t count)
     for (size_t i = 0; i < count; i++) {
         telemetry_record_t *record = console_room(reply, SNAPSHOT_ROW_SIZE);
         telemetry_array_begin(record, NULL);
-        telemetry_u32(record, NULL, g_console_snapshots[i].sequence);
-        telemetry_str(record, NULL, g_console_snapshots[i].context);
+        telemetry_u32(record, NULL, g_console_table.snapshots[i].sequence);
+        telemetry_str(record, NULL, g_console_table.snapshots[i].context);
         MEMORY_STATS_FIELDS(VALUE_FIELD)
         telemetry_array_end(record);
     }
@@ -231,7 +232,7 @@ static esp_err_t mem_history(const console_request_t *request, console_reply_t *
 {
     uint32_t max = console_arg_u32(request, "last", MEMORY_HISTORY_SIZE);
     size_t count = 0;
-    esp_err_t err = memory_manager_get_history(g_console_snapshots,
+    esp_err_t err = memory_manager_get_history(g_console_table.snapshots,
                                                max < MEMORY_HISTORY_SIZE ? max : MEMORY_HISTORY_SIZE, &count);
     if (err != ESP_OK) {
         return fail_with(reply, err);

@@ -69,7 +69,8 @@ static esp_err_t sys_last(const console_request_t *request, console_reply_t *rep
     (void)request;
     memory_last_boot_t boot;
     size_t count = 0;
-    esp_err_t err = memory_manager_get_last_boot(&boot, g_console_snapshots, MEMORY_HISTORY_SIZE, &count);
+    esp_err_t err =
+        memory_manager_get_last_boot(&boot, g_console_table.snapshots, MEMORY_HISTORY_SIZE, &count);
     telemetry_str(console_room(reply, 40), "reset_reason", telemetry_reset_reason());
     if (err == ESP_ERR_NOT_FOUND) {
         count = 0;

@@ -19,7 +19,7 @@
 #define BRACKETS 2 /* what closes an open container */
 
 static const console_group_t *const GROUPS[] = {
-    &CMD_SYS, &CMD_MODE, &CMD_MEM, &CMD_HEAP, &CMD_TTS, &CMD_BENCH, &CMD_LOG, &CMD_API,
+    &CMD_SYS, &CMD_MODE, &CMD_MEM, &CMD_HEAP, &CMD_BLOCKS, &CMD_TTS, &CMD_BENCH, &CMD_LOG, &CMD_API,
 };
 
 #define GROUP_COUNT (sizeof(GROUPS) / sizeof(GROUPS[0]))
@@ -92,20 +92,30 @@ static void close_container(console_reply_t *reply)
     }
 }
 
+bool console_has_room(const console_reply_t *reply, size_t need)
+{
+    return telemetry_record_room(&reply->record) >= need + MORE_MEMBER + BRACKETS;
+}
+
+void console_next_record(console_reply_t *reply)
+{
+    if (reply->container != NULL) {
+        close_container(reply);
+    }
+    if (reply->id != 0) {
+        telemetry_bool(&reply->record, "more", true);
+    }
+    send_record(reply);
+    begin_record(reply, true);
+    if (reply->container != NULL) {
+        open_container(reply);
+    }
+}
+
 telemetry_record_t *console_room(console_reply_t *reply, size_t need)
 {
-    if (telemetry_record_room(&reply->record) < need + MORE_MEMBER + BRACKETS) {
-        if (reply->container != NULL) {
-            close_container(reply);
-        }
-        if (reply->id != 0) {
-            telemetry_bool(&reply->record, "more", true);
-        }
-        send_record(reply);
-        begin_record(reply, true);
-        if (reply->container != NULL) {
-            open_container(reply);
-        }
+    if (!console_has_room(reply, need)) {
+        console_next_record(reply);
     }
     return &reply->record;
 }

@@ -57,6 +57,7 @@ typedef struct {
 extern const console_group_t CMD_SYS;
 extern const console_group_t CMD_MEM;
 extern const console_group_t CMD_HEAP;
+extern const console_group_t CMD_BLOCKS;
 extern const console_group_t CMD_TTS;
 extern const console_group_t CMD_BENCH;
 extern const console_group_t CMD_LOG;
@@ -68,6 +69,12 @@ extern const console_group_t CMD_MODE;
 /** The reply's record, with room for `need` more bytes: where the next members go. May send what is there so
  * far. */
 telemetry_record_t *console_room(console_reply_t *reply, size_t need);
+
+/** Would console_room() find the room in the present record? */
+bool console_has_room(const console_reply_t *reply, size_t need);
+
+/** Sends what is there so far; what follows goes into another record. */
+void console_next_record(console_reply_t *reply);
 
 /** A member whose value has at most 10 digits. */
 void console_u32(console_reply_t *reply, const char *key, uint32_t value);

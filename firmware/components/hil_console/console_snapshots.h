@@ -6,8 +6,13 @@
 #include "console.h"
 #include "memory_manager.h"
 
-/** Where a command reads snapshots into. */
-extern memory_snapshot_t g_console_snapshots[MEMORY_HISTORY_SIZE];
+/** Where a command reads into what is too much for its stack: one of these at a time. */
+typedef union {
+    memory_snapshot_t snapshots[MEMORY_HISTORY_SIZE];
+    int32_t sizes[600];
+} console_table_t;
+
+extern console_table_t g_console_table;
 
 /**
  * Adds the first `count` of them: "fields" has the names of a snapshot's columns, "snapshots" one array of

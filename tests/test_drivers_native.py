@@ -6,19 +6,17 @@ flash, as the native runtime's tests do. The cases check themselves; recorded fi
 
 from __future__ import annotations
 
-import fcntl
 import json
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from hotpin_hil.paths import BUILD_DIR, FIRMWARE_DIR
+from hotpin_hil.paths import FIRMWARE_DIR
 from hotpin_hil.virtual import profile
 from tests.conftest import shared_data
+from tests.native_build import build_native
 from tests.test_native_runtime import Board, Result, assert_checks_hold
 
 I2S_FIRST_BYTES = 25_968
@@ -34,37 +32,17 @@ HOLE_BYTES = 12
 """A block in a hole too small to be split keeps the hole's size."""
 
 
-def build_program(directory: Path, *options: str) -> Path:
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        configure = [
-            "cmake",
-            "-S",
-            str(FIRMWARE_DIR / "native"),
-            "-B",
-            str(directory),
-            "-DHOTPIN_PACKAGE=OFF",
-        ]
-        make = ["cmake", "--build", str(directory), "--target", "drivers_test.elf", "-j", "2"]
-        for command in ([*configure, f"-DPython3_EXECUTABLE={sys.executable}", *options], make):
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
-    return directory / "drivers_test.elf"
-
-
 @pytest.fixture(scope="session")
 def drivers_program() -> Path:
-    return build_program(BUILD_DIR / "native-drivers-test")
+    return build_native("native-drivers-test", "drivers_test.elf", "-DHOTPIN_PACKAGE=OFF")
 
 
 @pytest.fixture(scope="session")
 def simulated_program() -> Path:
     """The same with the simulated camera and audio hardware that the build for QEMU has."""
     files = [FIRMWARE_DIR / f"sdkconfig.{name}" for name in ("defaults", "hil", "qemu")]
-    return build_program(
-        BUILD_DIR / "native-drivers-sim", f"-DSDKCONFIG_DEFAULTS={';'.join(map(str, files))}"
-    )
+    defaults = f"-DSDKCONFIG_DEFAULTS={';'.join(map(str, files))}"
+    return build_native("native-drivers-sim", "drivers_test.elf", "-DHOTPIN_PACKAGE=OFF", defaults)
 
 
 @pytest.fixture

@@ -6,12 +6,12 @@ starts and stops by two tasks while three others log, with the UART full and tas
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.c_build import COMPONENTS, ESP_ERR_STUB, compiler
+from tests.c_build import COMPONENTS, ESP_ERR_STUB
+from tests.c_program import build_threads, run_threads
 
 FAKES = Path(__file__).parent / "c_fakes"
 SOURCES = [
@@ -23,25 +23,8 @@ SOURCES = [
     *(COMPONENTS / "telemetry/src" / f"{name}.c" for name in ("record", "number_format", "telemetry_crc")),
 ]
 INCLUDES = [FAKES, *(COMPONENTS / c / d for c in ("memory_manager", "telemetry") for d in ("include", "src"))]
-RUN_BUDGET_S = 120
-"""A run takes 2 s on an idle machine; a deadlock takes for ever."""
 
 
 @pytest.mark.parametrize("sanitizer", ["thread", "address,undefined"])
 def test_tasks_that_log_start_and_stop_at_once(sanitizer: str, tmp_path: Path) -> None:
-    (tmp_path / "esp_err.h").write_text(ESP_ERR_STUB)
-    program = tmp_path / "monitor_races"
-    flags = ["-std=gnu17", "-g", "-O1", "-Wall", "-Wextra", "-Werror", "-pthread", f"-fsanitize={sanitizer}"]
-    includes = [f"-I{directory}" for directory in (*INCLUDES, tmp_path)]
-    built = subprocess.run(
-        [compiler(), *flags, *includes, *map(str, SOURCES), "-o", str(program)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if "cannot find" in built.stderr and "san" in built.stderr:
-        pytest.skip(f"this compiler has no -fsanitize={sanitizer}")
-    assert built.returncode == 0, built.stderr
-    done = subprocess.run([str(program)], capture_output=True, text=True, check=False, timeout=RUN_BUDGET_S)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.startswith("ok: ")
+    run_threads(build_threads(tmp_path, sanitizer, SOURCES, INCLUDES, ESP_ERR_STUB))

@@ -7,7 +7,6 @@ it named in the flash's last sector, and reads what it prints.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import re
@@ -25,12 +24,10 @@ from pathlib import Path
 
 import pytest
 
-from hotpin_hil.paths import PROJECT_ROOT
 from hotpin_hil.virtual import profile
 from tests.conftest import shared_data
+from tests.native_build import NATIVE, build_native
 
-NATIVE = PROJECT_ROOT / "firmware" / "native"
-BUILD = PROJECT_ROOT / "build"
 HOST_BUDGET_S = 30.0
 """What a case may take of the host's time before the test gives up; no limit of the board's."""
 
@@ -45,22 +42,9 @@ REASON_POWERON, REASON_SW, REASON_PANIC, REASON_INT_WDT, REASON_TASK_WDT = 1, 3,
 # --- building and running ---
 
 
-def build(directory: Path, *options: str) -> Path:
-    """The test program, built in `directory` (again only as far as something changed)."""
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        configure = ["cmake", "-S", str(NATIVE), "-B", str(directory), "-DHOTPIN_FIRMWARE=OFF"]
-        make = ["cmake", "--build", str(directory), "--target", "runtime_test.elf", "-j", "2"]
-        for command in ([*configure, f"-DPython3_EXECUTABLE={sys.executable}", *options], make):
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
-    return directory / "runtime_test.elf"
-
-
 @pytest.fixture(scope="session")
 def program() -> Path:
-    return build(BUILD / "native-test")
+    return build_native("native-test", "runtime_test.elf", "-DHOTPIN_FIRMWARE=OFF")
 
 
 def partition_table() -> bytes:
@@ -611,7 +595,12 @@ def test_an_unknown_option_in_a_defaults_file_is_refused(tmp_path: Path) -> None
 
 
 def test_the_runtime_is_clean_under_sanitizers(tmp_path: Path) -> None:
-    elf = build(BUILD / "native-test-sanitized", "-DHOTPIN_SANITIZE=address,undefined")
+    elf = build_native(
+        "native-test-sanitized",
+        "runtime_test.elf",
+        "-DHOTPIN_FIRMWARE=OFF",
+        "-DHOTPIN_SANITIZE=address,undefined",
+    )
     board = Board(tmp_path, elf)
     others = ["priority", "critical", "give_back", "blocking", "box_locked", "busy_run", "nvs_write"]
     for case in [*SELF_CHECKING, *others]:

@@ -6,12 +6,12 @@ drivers that check who calls them, and fail now and then.
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.c_build import COMPONENTS, ESP_ERR_STUB, compiler
+from tests.c_build import COMPONENTS, ESP_ERR_STUB
+from tests.c_program import build_threads, run_threads
 
 FAKES = Path(__file__).parent / "c_fakes/state"
 ESP_ERR = f"""{ESP_ERR_STUB}
@@ -33,28 +33,10 @@ SOURCES = [
         for name in ("mode_admission", "mode_steps", "state_logic", "state_manager", "transition", "watch")
     ),
 ]
-RUN_BUDGET_S = 120
-"""A run takes 3 s on an idle machine; a deadlock takes for ever."""
 
 
 @pytest.mark.parametrize("sanitizer", ["thread", "address,undefined"])
 def test_requests_from_many_tasks_with_failing_drivers(sanitizer: str, tmp_path: Path) -> None:
-    (tmp_path / "esp_err.h").write_text(ESP_ERR)
-    program = tmp_path / "state_races"
-    flags = ["-std=gnu17", "-g", "-O1", "-Wall", "-Wextra", "-Werror", "-pthread", f"-fsanitize={sanitizer}"]
-    includes = [f"-I{directory}" for directory in (*INCLUDES, tmp_path)]
-    built = subprocess.run(
-        [compiler(), *flags, *includes, *map(str, SOURCES), "-o", str(program)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if "cannot find" in built.stderr and "san" in built.stderr:
-        pytest.skip(f"this compiler has no -fsanitize={sanitizer}")
-    assert built.returncode == 0, built.stderr
+    program = build_threads(tmp_path, sanitizer, SOURCES, INCLUDES, ESP_ERR)
     for seed in (1, 2, 3):
-        done = subprocess.run(
-            [str(program), str(seed)], capture_output=True, text=True, check=False, timeout=RUN_BUDGET_S
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert done.stdout.startswith("ok: ")
+        run_threads(program, str(seed))

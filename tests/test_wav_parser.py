@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
 import struct
-import subprocess
 import wave
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +13,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hotpin_hil.paths import FIRMWARE_DIR, PROJECT_ROOT
-from tests.c_build import build
+from hotpin_hil.paths import PROJECT_ROOT
+from tests.c_build import COMPONENTS, build
+from tests.c_program import fuzz
 
 WAV = build("wav_parser", ["tts_decoder/wav_parser.c"], ["wav_parser.h"])
 ERRORS = {
@@ -261,35 +260,10 @@ def test_every_error_has_its_text() -> None:
     assert WAV.ffi.string(WAV.lib.wav_error_text(WAV.lib.WAV_ERRORS_)) == b"?"
 
 
-RUNS = os.environ.get("HOTPIN_FUZZ_RUNS", "20000")
-RUN_BUDGET_S = 600
-
-
 def test_parser_survives_any_bytes(tmp_path: Path) -> None:
     if os.environ.get("HOTPIN_C_SANITIZE"):
         pytest.skip("this is the run of the other tests under a sanitizer")
-    clang = shutil.which("clang")
-    if clang is None:
-        pytest.skip("clang is not installed: libFuzzer is part of it")
-    decoder = FIRMWARE_DIR / "components" / "tts_decoder"
-    program = tmp_path / "fuzz"
+    decoder = COMPONENTS / "tts_decoder"
     sources = [PROJECT_ROOT / "tests" / "fuzz" / "wav_parser_fuzz.c", decoder / "wav_parser.c"]
-    flags = ["-g", "-O1", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all", f"-I{decoder}"]
-    built = subprocess.run(
-        [clang, *flags, *map(str, sources), "-o", str(program)], capture_output=True, text=True, check=False
-    )
-    if "libclang_rt.fuzzer" in built.stderr:
-        pytest.skip("this clang has no libFuzzer")
-    assert built.returncode == 0, built.stderr
-    corpus = tmp_path / "corpus"
-    corpus.mkdir()
-    for number, seed in enumerate([GOOD, *ACCEPTED.values(), *(data for data, _, _ in REFUSED.values())]):
-        (corpus / str(number)).write_bytes(struct.pack("<I", len(seed)) + seed)
-    done = subprocess.run(
-        [program, f"-runs={RUNS}", "-max_len=600", "-seed=1", "-verbosity=0", corpus],
-        cwd=tmp_path,
-        capture_output=True,
-        timeout=RUN_BUDGET_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr.decode(errors="replace")[-4000:]
+    files = [GOOD, *ACCEPTED.values(), *(data for data, _, _ in REFUSED.values())]
+    fuzz(tmp_path, sources, [decoder], [struct.pack("<I", len(file)) + file for file in files])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -107,11 +108,45 @@ def test_second_write_flashes_nothing_on_request(esptool: Esptool, build: Build)
     assert "Writing at" not in again
 
 
+@pytest.mark.parametrize("baud", ["74880", "230400", "460800", "921600", "2000000"])
+def test_any_baud_rate(esptool: Esptool, build: Build, boards: Boards, baud: str) -> None:
+    esptool("--baud", baud, "write-flash", *build.esptool_files())
+    assert esptool.holds(build)
+    with Console(boards.url) as console:  # back at the console's rate
+        console.restart()
+
+
 def test_uncompressed_at_another_baud_rate(esptool: Esptool, build: Build, boards: Boards) -> None:
     esptool("--baud", "921600", "write-flash", "--no-compress", *build.esptool_files())
     assert esptool.holds(build)
-    with Console(boards.url) as console:
-        console.restart()
+
+
+def test_size_is_detected_and_written_into_the_bootloaders_header(esptool: Esptool, build: Build) -> None:
+    bootloader = build.files[0x1000]
+    other = bytearray(bootloader.read_bytes())
+    other[3] = 0x10 | other[3] & 0xF  # says 2 MB
+    (bootloader.parent / "2mb.bin").write_bytes(other)
+    esptool("write-flash", "--flash-size", "detect", "0x1000", str(bootloader.parent / "2mb.bin"))
+    assert esptool.flash(0x1000, bootloader.stat().st_size) == bootloader.read_bytes()
+
+
+def test_only_what_differs_is_written_with_diff_with(esptool: Esptool, tmp_path: Path) -> None:
+    old = bytes(range(256)) * 0x100
+    new = old[:0x5000] + b"changed" + old[0x5007:]
+    for name, data in (("old", old), ("new", new)):
+        (tmp_path / name).write_bytes(data)
+    esptool("write-flash", "0x200000", str(tmp_path / "old"))
+    said = esptool("write-flash", "0x200000", str(tmp_path / "new"), "--diff-with", str(tmp_path / "old"))
+    assert esptool.flash(0x200000, len(new)) == new
+    assert "Hash of data verified." in said
+
+
+def test_erase_all_takes_the_rest_too(esptool: Esptool, build: Build, tmp_path: Path) -> None:
+    (tmp_path / "rest").write_bytes(b"left over")
+    esptool("write-flash", "0x300000", str(tmp_path / "rest"))
+    esptool("write-flash", "--erase-all", *build.esptool_files())
+    assert esptool.holds(build)
+    assert esptool.flash(0x300000, 9) == b"\xff" * 9
 
 
 @pytest.mark.parametrize("compress", ["--compress", "--no-compress"])
@@ -136,18 +171,92 @@ def test_read_flash_and_erase_region(esptool: Esptool, tmp_path: Path) -> None:
     assert esptool.flash(0x202000, 0x1000) == content[0x2000:0x3000]
 
 
-def test_what_runs_after_no_reset(esptool: Esptool) -> None:
-    esptool("--after", "no-reset", "flash-id")
-    # esptool has the stub load the ROM's loader again, so it is uploaded once more.
+def test_stub_keeps_running_without_a_reset(esptool: Esptool, boards: Boards, build: Build) -> None:
+    esptool("--after", "no-reset", "write-flash", *build.esptool_files())
     again = esptool("--before", "no-reset", "--after", "no-reset-stub", "flash-id")
-    assert "Uploading stub flasher" in again
-    assert "Stub flasher is already running" in esptool("--before", "no-reset", "flash-id")
+    assert "Stub flasher is already running" in again
+    with Console(boards.url) as console:
+        console.restart()
+
+
+@pytest.mark.parametrize("after", ["hard-reset", "watchdog-reset"])
+def test_app_runs_after_a_reset(esptool: Esptool, boards: Boards, build: Build, after: str) -> None:
+    esptool("--after", after, "write-flash", *build.esptool_files())
+    with Console(boards.url) as console:
+        console.send("anyone?")
+        console.expect("anyone\\?")
+
+
+def test_soft_reset_from_the_rom_loader_runs_the_app(esptool: Esptool, boards: Boards, build: Build) -> None:
+    esptool("write-flash", *build.esptool_files())
+    esptool("--no-stub", "--after", "soft-reset", "read-mac")
+    with Console(boards.url) as console:
+        console.send("anyone?")
+        console.expect("anyone\\?")
+
+
+def test_run_leaves_the_rom_loader_for_the_app(esptool: Esptool, boards: Boards, build: Build) -> None:
+    esptool("write-flash", *build.esptool_files())
+    esptool("--no-stub", "--after", "no-reset", "run")
+    with Console(boards.url) as console:
+        console.send("anyone?")
+        console.expect("anyone\\?")
+
+
+def test_before_no_reset_finds_no_loader_where_the_app_runs(
+    esptool: Esptool, boards: Boards, build: Build
+) -> None:
+    esptool("write-flash", *build.esptool_files())
+    said = esptool("--before", "no-reset", "--connect-attempts", "1", "read-mac", status=2)
+    assert "Failed to connect to" in said
+
+
+def test_registers_and_memory(esptool: Esptool, boards: Boards, tmp_path: Path) -> None:
+    for options in ([], ["--no-stub"]):
+        assert "= 0x00f01d83" in esptool(*options, "read-mem", "0x40001000")
+    mac = int(boards.found[0]["mac"].replace(":", ""), 16)
+    esptool("dump-mem", "0x3ff5a004", "8", str(tmp_path / "efuse.bin"))
+    low, high = struct.unpack("<II", (tmp_path / "efuse.bin").read_bytes())
+    assert (high & 0xFFFF) << 32 | low == mac
+    esptool("--after", "no-reset", "write-mem", "0x3ffb0000", "0x12345678", "0xffff0000")
+    assert "= 0x12340000" in esptool("--before", "no-reset", "read-mem", "0x3ffb0000")
+
+
+def test_discoverable_parameters_give_the_density(esptool: Esptool) -> None:
+    said = esptool("read-flash-sfdp", "0", "4")
+    assert "SFDP[0..3]: 0x53 0x46 0x44 0x50" in said
+
+
+def test_image_info_needs_no_board(esptool: Esptool, build: Build) -> None:
+    said = esptool("image-info", str(build.files[0x10000]))
+    assert re.search(r"Checksum: 0x[0-9a-f]+ \(valid\)", said)
+    assert re.search(r"Validation hash: [0-9a-f]{64} \(valid\)", said)
+    assert "Project name: fw" in said
+
+
+@pytest.mark.parametrize("options", [[], ["--no-stub"]])
+def test_program_for_the_chips_ram_is_not_run_and_a_reset_ends_it(
+    esptool: Esptool, boards: Boards, tmp_path: Path, options: list[str]
+) -> None:
+    from esptool.bin_image import ELFSection, ESP32FirmwareImage
+
+    program = ESP32FirmwareImage()
+    program.entrypoint = 0x40080000
+    program.segments = [ELFSection(b"code", 0x40080000, b"code of the chip", flags=0)]
+    program.save(str(tmp_path / "ram.bin"))
+    esptool(*options, "--after", "no-reset-stub", "load-ram", str(tmp_path / "ram.bin"))
+    said = esptool("--before", "no-reset", "--connect-attempts", "1", "read-mac", status=2)
+    assert "Failed to connect to" in said
+    assert boards.found[0]["mac"] in esptool("--no-stub", "read-mac")
 
 
 def test_flash_status_and_unknown_command(esptool: Esptool) -> None:
     esptool("write-flash-status", "--bytes", "2", "--non-volatile", "0x0202")
-    assert "0x0202" in esptool("read-flash-status")
-    assert "Failed to get security info" in esptool("get-security-info", status=2)
+    for options in ([], ["--no-stub"]):
+        assert "0x0202" in esptool(*options, "read-flash-status")
+        assert "Failed to get security info" in esptool(*options, "get-security-info", status=2)
+    said = esptool("--no-stub", "erase-flash", status=2)
+    assert "ESP32 ROM does not support function erase_flash" in said
 
 
 def test_port_in_use_is_said_to_be_busy(esptool: Esptool, boards: Boards) -> None:

@@ -15,6 +15,7 @@ from hotpin_hil.virtual import bootlog, image
 from hotpin_hil.virtual.bootlog import BOARD_PREFIX, Boot, RunApp
 from hotpin_hil.virtual.chip import Registers, format_mac, parse_mac
 from hotpin_hil.virtual.flash import Flash
+from hotpin_hil.virtual.loader_protocol import Chip
 from hotpin_hil.virtual.package import is_registered
 from hotpin_hil.virtual.process import (
     RESET_STATUS,
@@ -263,15 +264,19 @@ class Board:
         self._transmit(bootlog.download_banner(cause))
         self._uart_baud = None  # until it has measured the host's rate
         self._loader = Loader(
-            self._registers, self._flash, self._transmit, self._set_uart_baud, self._leave_loader
+            Chip(
+                self._registers,
+                self._flash,
+                self._transmit,
+                self._set_uart_baud,
+                self._leave_loader,
+                self._say,
+            )
         )
 
-    def _leave_loader(self, boot: bool) -> None:
+    def _leave_loader(self) -> None:
         self._stop()
-        if boot:
-            self._boot(bootlog.SW_RESET)
-        else:
-            self._start_loader(bootlog.SW_RESET)
+        self._boot(bootlog.SW_RESET)
 
     def _boot(self, cause: int) -> None:
         self._uart_baud = CONSOLE_BAUD

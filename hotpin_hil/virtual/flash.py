@@ -10,6 +10,7 @@ from pathlib import Path
 from hotpin_hil.errors import UsageError
 
 SECTOR = 0x1000
+BLOCK = 0x10000  # the chip erases these in one go too
 ERASED_BYTE = 0xFF
 _ERASED_MEGABYTE = bytes([ERASED_BYTE]) * 0x100000
 

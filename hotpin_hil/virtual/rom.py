@@ -1,8 +1,7 @@
-"""The serial loader: the ROM's, and the stub that esptool uploads over it.
+"""The serial loader of the ROM, from the reset with IO0 low to the next reset.
 
-Both speak the same packets in SLIP frames: direction, command, length, checksum, data. They differ in the
-number of status bytes, the form of an MD5, and in the commands they know. The uploaded stub is not executed;
-once it is started, its commands are served here.
+Error codes: esptool's description of the serial protocol. A program uploaded into RAM is not executed: if it is
+esptool's stub, the stub's commands are served from then on; any other can't run here, and the board says so.
 """
 
 from __future__ import annotations
@@ -11,337 +10,234 @@ import struct
 import zlib
 from collections.abc import Callable
 
+from hotpin_hil.virtual import loader_protocol as protocol
 from hotpin_hil.virtual import slip
-from hotpin_hil.virtual.chip import CRYSTAL_HZ, Registers
-from hotpin_hil.virtual.flash import Flash, FlashRangeError
-from hotpin_hil.virtual.image import CHECKSUM_SEED, xor_bytes
+from hotpin_hil.virtual.chip import CRYSTAL_HZ
+from hotpin_hil.virtual.flash import FlashRangeError
+from hotpin_hil.virtual.loader_protocol import Chip, Commands, Refused, Reply, Request
+from hotpin_hil.virtual.stub import GREETING, Stub
 
-REQUEST = struct.Struct("<BBHI")
-
-FLASH_BEGIN, FLASH_DATA, FLASH_END = 0x02, 0x03, 0x04
-MEM_BEGIN, MEM_END, MEM_DATA = 0x05, 0x06, 0x07
-SYNC, WRITE_REG, READ_REG = 0x08, 0x09, 0x0A
-SPI_SET_PARAMS, SPI_ATTACH, READ_FLASH_SLOW, CHANGE_BAUDRATE = 0x0B, 0x0D, 0x0E, 0x0F
-FLASH_DEFL_BEGIN, FLASH_DEFL_DATA, FLASH_DEFL_END = 0x10, 0x11, 0x12
-SPI_FLASH_MD5 = 0x13
-ERASE_FLASH, ERASE_REGION, READ_FLASH, RUN_USER_CODE = 0xD0, 0xD1, 0xD2, 0xD3
+_INVALID_MESSAGE = 0x05
+_FAILED = 0x06
+_CHECKSUM = 0x07
+_READ_LENGTH = 0x0A
+_DEFLATE = 0x0B
 
 _SYNC_DATA = b"\x07\x07\x12\x20" + 32 * b"\x55"
-_SYNC_REPLIES = 8
-_ROM_SYNC_VALUE = 0x20120707  # any but 0: 0 tells the host that a stub is running
+_SYNC_VALUE = 0x20120707  # any but 0: 0 tells the host that a stub is running
 _SLOW_READ_MAX = 64
-
-
-class _Refused(Exception):
-    """A command that fails, with the status bytes the ROM (`rom`) and the stub (`stub`) send."""
-
-    def __init__(self, rom: int, stub: int) -> None:
-        self.status = {False: bytes([1, rom]), True: bytes([stub, 0])}
-
-
-def _bad_message() -> _Refused:
-    return _Refused(0x05, 0xC0)
+_MAX_UPLOADS = 16  # ranges in RAM that are remembered
 
 
 class Loader:
-    """Serves one download session, from the reset with IO0 low to the next reset.
+    """Serves one download session; bytes go in through `feed`."""
 
-    `send` takes raw bytes for the wire; `set_baud` changes the UART's rate (None: to the host's); `restart`
-    is called when the loader leaves by itself, with true if the chip is to boot from flash and false if it is
-    to load the ROM loader again.
-    """
-
-    def __init__(
-        self,
-        registers: Registers,
-        flash: Flash,
-        send: Callable[[bytes], None],
-        set_baud: Callable[[int | None], None],
-        restart: Callable[[bool], None],
-    ) -> None:
-        self._registers = registers
-        self._flash = flash
-        self._send = send
-        self._set_baud = set_baud
-        self._restart = restart
+    def __init__(self, chip: Chip) -> None:
+        self._chip = chip
         self._decoder = slip.Decoder()
-        self.is_stub = False
-        self._ram: list[tuple[int, int]] = []  # uploaded ranges
-        self._ram_left = 0
-        self._write: _FlashWrite | None = None
-        self._read: _FlashRead | None = None
-        self._after_reply: Callable[[], None] | None = None
+        self._commands: Commands = Rom(chip, self._run_upload)
+
+    @property
+    def is_stub(self) -> bool:
+        """Whether esptool's stub has taken over."""
+        return isinstance(self._commands, Stub)
 
     def feed(self, data: bytes) -> None:
         """Bytes from the host."""
         for frame in self._decoder.feed(data):
-            if self._read is not None:
-                self._acknowledge(frame)
-            else:
-                self._packet(frame)
+            self._commands.frame(frame)
 
-    def _packet(self, frame: bytes) -> None:
-        if len(frame) < REQUEST.size or frame[0] != 0:
+    def _run_upload(self, is_stub: bool) -> None:
+        if is_stub:
+            self._commands = Stub(self._chip, lambda: self._run_upload(False))
             return
-        _, command, length, checksum = REQUEST.unpack_from(frame)
-        data = frame[REQUEST.size :]
-        value, reply = 0, b""
-        status = b"\0\0"
-        try:
-            if length != len(data):
-                raise _bad_message()
-            handler = self._handler(command)
-            try:
-                value, reply = handler(data, checksum)
-            except (struct.error, FlashRangeError):
-                raise _Refused(0x06, 0xC4) from None
-        except _Refused as refused:
-            status = refused.status[self.is_stub]
-        # The ROM sends two more status bytes than the stub.
-        status += b"" if self.is_stub else b"\0\0"
-        packet = REQUEST.pack(1, command, len(reply) + len(status), value) + reply + status
-        self._send(slip.encode(packet) * (_SYNC_REPLIES if command == SYNC and status[0] == 0 else 1))
-        then, self._after_reply = self._after_reply, None
-        if then is not None:
-            then()
+        self._commands = _Lost()
+        self._chip.say("the program loaded into RAM is for the chip's CPU and can't run here; reset to go on")
 
-    def _handler(self, command: int) -> Callable[[bytes, int], tuple[int, bytes]]:
-        both = {
-            FLASH_BEGIN: self._flash_begin,
-            FLASH_DATA: self._flash_data,
-            FLASH_END: self._flash_end,
-            MEM_BEGIN: self._mem_begin,
-            MEM_DATA: self._mem_data,
-            MEM_END: self._mem_end,
-            SYNC: self._sync,
-            WRITE_REG: self._write_reg,
-            READ_REG: self._read_reg,
-            SPI_SET_PARAMS: self._accept,
-            SPI_ATTACH: self._accept,
-            CHANGE_BAUDRATE: self._change_baudrate,
-            FLASH_DEFL_BEGIN: self._deflate_begin,
-            FLASH_DEFL_DATA: self._deflate_data,
-            FLASH_DEFL_END: self._flash_end,
-            SPI_FLASH_MD5: self._md5,
+
+class _Lost:
+    """The loader has given up control: nobody answers until a reset."""
+
+    def frame(self, frame: bytes) -> None:
+        """Nothing."""
+
+
+class Rom:
+    """The ROM's commands. `run_upload(is_stub)` is called when the host starts what it has uploaded."""
+
+    def __init__(self, chip: Chip, run_upload: Callable[[bool], None]) -> None:
+        self._chip = chip
+        self._run_upload = run_upload
+        self._uploads: list[tuple[int, int]] = []
+        self._upload_left = 0
+        self._upload_tail = b""
+        self._greeting_seen = False
+        self._write: _Write | None = None
+        self._handlers: dict[int, Callable[[Request], Reply]] = {
+            protocol.FLASH_BEGIN: self._flash_begin,
+            protocol.FLASH_DATA: self._flash_data,
+            protocol.FLASH_END: self._flash_end,
+            protocol.MEM_BEGIN: self._mem_begin,
+            protocol.MEM_DATA: self._mem_data,
+            protocol.MEM_END: self._mem_end,
+            protocol.SYNC: self._sync,
+            protocol.WRITE_REG: self._write_reg,
+            protocol.READ_REG: lambda request: Reply(chip.registers.read(*request.words(1))),
+            protocol.SPI_SET_PARAMS: lambda _: Reply(),
+            protocol.SPI_ATTACH: lambda _: Reply(),
+            protocol.READ_FLASH_SLOW: self._read_flash,
+            protocol.CHANGE_BAUDRATE: self._change_baudrate,
+            protocol.FLASH_DEFL_BEGIN: self._deflate_begin,
+            protocol.FLASH_DEFL_DATA: self._deflate_data,
+            protocol.FLASH_DEFL_END: self._flash_end,
+            protocol.SPI_FLASH_MD5: self._md5,
         }
-        stub_only = {
-            ERASE_FLASH: self._erase_flash,
-            ERASE_REGION: self._erase_region,
-            READ_FLASH: self._read_flash,
-            RUN_USER_CODE: self._run_user_code,
-        }
-        rom_only = {READ_FLASH_SLOW: self._read_flash_slow}
-        known = both | (stub_only if self.is_stub else rom_only)
-        if command not in known:
-            raise _Refused(0x05, 0xFF)
-        return known[command]
+
+    def frame(self, frame: bytes) -> None:
+        """Serve one frame; what is no request is dropped."""
+        if len(frame) < protocol.HEADER.size or frame[0] != 0:
+            return
+        _, command, length, checksum = protocol.HEADER.unpack_from(frame)
+        request = Request(command, frame[protocol.HEADER.size :], checksum)
+        reply, status = Reply(), bytes(4)
+        try:
+            handler = self._handlers.get(command)
+            if handler is None or length != len(request.data):
+                raise Refused(_INVALID_MESSAGE)
+            reply = handler(request)
+        except Refused as refused:
+            status = bytes([1, refused.code, 0, 0])
+        except (struct.error, FlashRangeError):
+            status = bytes([1, _FAILED, 0, 0])
+        data = reply.data + status
+        packet = protocol.HEADER.pack(1, command, len(data), reply.value) + data
+        self._chip.send(slip.encode(packet) * reply.copies)
+        if reply.then is not None:
+            reply.then()
 
     # Session
 
-    def _sync(self, data: bytes, _checksum: int) -> tuple[int, bytes]:
-        if data != _SYNC_DATA:
-            raise _bad_message()
-        if self.is_stub:
-            return 0, b""
-        self._set_baud(None)  # the ROM measures the host's rate
-        return _ROM_SYNC_VALUE, b""
+    def _sync(self, request: Request) -> Reply:
+        if request.data != _SYNC_DATA:
+            raise Refused(_INVALID_MESSAGE)
+        self._chip.set_baud(None)  # the ROM measures the host's rate
+        return Reply(_SYNC_VALUE, copies=protocol.SYNC_REPLIES)
 
-    def _accept(self, _data: bytes, _checksum: int) -> tuple[int, bytes]:
-        return 0, b""
-
-    def _change_baudrate(self, data: bytes, _checksum: int) -> tuple[int, bytes]:
-        baud, _old = struct.unpack("<II", data)
+    def _change_baudrate(self, request: Request) -> Reply:
+        baud, _old = request.words(2)
         if not 0 < baud <= CRYSTAL_HZ:
-            raise _Refused(0x06, 0xC0)
-        self._after_reply = lambda: self._set_baud(baud)
-        return 0, b""
+            raise Refused(_FAILED)
+        return Reply(then=lambda: self._chip.set_baud(baud))
 
     # Registers and memory
 
-    def _read_reg(self, data: bytes, _checksum: int) -> tuple[int, bytes]:
-        (address,) = struct.unpack("<I", data)
-        return self._registers.read(address), b""
+    def _write_reg(self, request: Request) -> Reply:
+        if not request.data or len(request.data) % protocol.REGISTER_WRITE.size:
+            raise Refused(_INVALID_MESSAGE)
+        protocol.write_registers(self._chip.registers, request.data)
+        return Reply()
 
-    def _write_reg(self, data: bytes, _checksum: int) -> tuple[int, bytes]:
-        if not data or len(data) % 16:
-            raise _bad_message()
-        for address, value, mask, _delay_us in struct.iter_unpack("<IIII", data):
-            self._registers.write(address, value, mask)
-        return 0, b""
+    def _mem_begin(self, request: Request) -> Reply:
+        size, _blocks, _block_size, address = request.words(4)
+        self._uploads.append((address, address + size))
+        del self._uploads[:-_MAX_UPLOADS]
+        self._upload_left = size
+        self._upload_tail = b""
+        return Reply()
 
-    def _mem_begin(self, data: bytes, _checksum: int) -> tuple[int, bytes]:
-        size, _blocks, _block_size, address = struct.unpack("<IIII", data)
-        self._ram.append((address, address + size))
-        del self._ram[:-16]
-        self._ram_left = size
-        return 0, b""
+    def _mem_data(self, request: Request) -> Reply:
+        _, block = self._block(request)
+        if len(block) > self._upload_left:
+            raise Refused(_FAILED)
+        self._upload_left -= len(block)
+        self._greeting_seen |= GREETING in self._upload_tail + block
+        self._upload_tail = block[1 - len(GREETING) :]
+        return Reply()
 
-    def _mem_data(self, data: bytes, checksum: int) -> tuple[int, bytes]:
-        block = _block(data, checksum)[1]
-        if len(block) > self._ram_left:
-            raise _Refused(0x06, 0xC9)
-        self._ram_left -= len(block)
-        return 0, b""
+    def _mem_end(self, request: Request) -> Reply:
+        stay, entry = request.words(2)
+        if stay:
+            return Reply()
+        if not any(start <= entry < end for start, end in self._uploads):
+            raise Refused(_FAILED)
+        return Reply(then=lambda: self._run_upload(self._greeting_seen))
 
-    def _mem_end(self, data: bytes, _checksum: int) -> tuple[int, bytes]:
-        stay, entry = struct.unpack("<II", data)
-        if not stay:
-            if not any(start <= entry < end for start, end in self._ram):
-                raise _Refused(0x06, 0xC4)
-            self._after_reply = self._start_stub
-        return 0, b""
-
-    def _start_stub(self) -> None:
-        self.is_stub = True
-        self._send(slip.encode(b"OHAI"))
+    def _block(self, request: Request) -> tuple[int, bytes]:
+        """Sequence number and content of a data packet."""
+        length, sequence, block = request.block()
+        if length != len(block):
+            raise Refused(_INVALID_MESSAGE)
+        if not request.checksum_fits(block):
+            raise Refused(_CHECKSUM)
+        return sequence, block
 
     # Flash
 
-    def _flash_begin(self, data: bytes, _checksum: int) -> tuple[int, bytes]:
-        size, _blocks, block_size, offset = struct.unpack_from("<IIII", data)
-        self._flash.erase(offset, size)
-        self._write = _FlashWrite(offset, size, block_size)
-        return 0, b""
+    def _flash_begin(self, request: Request) -> Reply:
+        size, _blocks, block_size, offset = request.words(4)
+        self._chip.flash.erase(offset, size)
+        self._write = _Write(offset, size, block_size)
+        return Reply()
 
-    def _flash_data(self, data: bytes, checksum: int) -> tuple[int, bytes]:
-        sequence, block = _block(data, checksum)
+    def _deflate_begin(self, request: Request) -> Reply:
+        reply = self._flash_begin(request)
+        assert self._write is not None
+        self._write.inflate = zlib.decompressobj()
+        return reply
+
+    def _flash_data(self, request: Request) -> Reply:
+        sequence, block = self._block(request)
         write = self._write
-        if write is None or write.inflate is not None:
-            raise _Refused(0x06, 0xC6)
-        if len(block) > write.block_size:
-            raise _Refused(0x06, 0xC2)
+        if write is None or write.inflate is not None or len(block) > write.block_size:
+            raise Refused(_FAILED)
         at = sequence * write.block_size
         if at >= write.size:
-            raise _Refused(0x06, 0xC9)
+            raise Refused(_FAILED)
         # The last block is padded with 0xFF, which clears no bit.
-        self._flash.program(write.offset + at, block[: self._flash.size - write.offset - at])
-        return 0, b""
+        flash = self._chip.flash
+        flash.program(write.offset + at, block[: flash.size - write.offset - at])
+        return Reply()
 
-    def _deflate_begin(self, data: bytes, _checksum: int) -> tuple[int, bytes]:
-        size, _blocks, block_size, offset = struct.unpack_from("<IIII", data)
-        self._flash.erase(offset, size)
-        self._write = _FlashWrite(offset, size, block_size, zlib.decompressobj())
-        return 0, b""
-
-    def _deflate_data(self, data: bytes, checksum: int) -> tuple[int, bytes]:
-        _sequence, block = _block(data, checksum)
+    def _deflate_data(self, request: Request) -> Reply:
+        _, block = self._block(request)
         write = self._write
-        if write is None or write.inflate is None:
-            raise _Refused(0x06, 0xC6)
-        if len(block) > write.block_size:
-            raise _Refused(0x06, 0xC2)
+        if write is None or write.inflate is None or len(block) > write.block_size:
+            raise Refused(_FAILED)
+        room = write.size - write.written
         try:
-            out = write.inflate.decompress(block, write.size - write.written + 1)
+            out = write.inflate.decompress(block, room + 1)
         except zlib.error:
-            raise _Refused(0x0B, 0xC7) from None
-        if len(out) > write.size - write.written:
-            raise _Refused(0x06, 0xC9)
-        self._flash.program(write.offset + write.written, out)
+            raise Refused(_DEFLATE) from None
+        if len(out) > room:
+            raise Refused(_FAILED)
+        self._chip.flash.program(write.offset + write.written, out)
         write.written += len(out)
-        return 0, b""
+        return Reply()
 
-    def _flash_end(self, data: bytes, _checksum: int) -> tuple[int, bytes]:
-        (stay,) = struct.unpack("<I", data)
-        write, self._write = self._write, None
-        if write is None:
-            raise _Refused(0x06, 0xC6)
-        if self.is_stub:
-            if write.inflate is not None and write.written < write.size:
-                raise _Refused(0x06, 0xC8)
-            if not stay:
-                self._after_reply = lambda: self._restart(False)
-        else:  # the ROM leaves the loader either way
-            self._after_reply = lambda: self._restart(True)
-        return 0, b""
+    def _flash_end(self, request: Request) -> Reply:
+        request.words(1)
+        if self._write is None:
+            raise Refused(_FAILED)
+        self._write = None
+        return Reply(then=self._chip.run_app)  # the ROM leaves the loader whatever is asked
 
-    def _md5(self, data: bytes, _checksum: int) -> tuple[int, bytes]:
-        offset, size, _, _ = struct.unpack("<IIII", data)
-        digest = self._flash.md5(offset, size)
-        return 0, digest if self.is_stub else digest.hex().encode()
+    def _md5(self, request: Request) -> Reply:
+        offset, size, _, _ = request.words(4)
+        return Reply(data=self._chip.flash.md5(offset, size).hex().encode())
 
-    def _erase_flash(self, _data: bytes, _checksum: int) -> tuple[int, bytes]:
-        self._flash.erase(0, self._flash.size)
-        return 0, b""
-
-    def _erase_region(self, data: bytes, _checksum: int) -> tuple[int, bytes]:
-        offset, size = struct.unpack("<II", data)
-        self._flash.erase(offset, size)
-        return 0, b""
-
-    def _read_flash_slow(self, data: bytes, _checksum: int) -> tuple[int, bytes]:
-        offset, size = struct.unpack("<II", data)
+    def _read_flash(self, request: Request) -> Reply:
+        offset, size = request.words(2)
         if size > _SLOW_READ_MAX:
-            raise _Refused(0x0A, 0xC0)
-        return 0, self._flash.read(offset, size).ljust(_SLOW_READ_MAX, b"\0")
-
-    def _read_flash(self, data: bytes, _checksum: int) -> tuple[int, bytes]:
-        offset, size, block_size, in_flight = struct.unpack("<IIII", data)
-        if not 0 < block_size <= slip.MAX_FRAME or not 0 < in_flight <= 1024:
-            raise _Refused(0x06, 0xC2)
-        if offset + size > self._flash.size:
-            raise FlashRangeError(f"{size} bytes at {offset:#x}")
-        self._read = _FlashRead(offset, size, block_size, in_flight * block_size)
-        self._after_reply = self._send_blocks
-        return 0, b""
-
-    def _acknowledge(self, frame: bytes) -> None:
-        """The host answers each block with the number of bytes it has; anything else ends the reading."""
-        read = self._read
-        assert read is not None
-        if len(frame) != 4 or not read.acknowledged <= int.from_bytes(frame, "little") <= read.sent:
-            self._read = None
-            self._packet(frame)
-            return
-        read.acknowledged = int.from_bytes(frame, "little")
-        self._send_blocks()
-
-    def _send_blocks(self) -> None:
-        read = self._read
-        assert read is not None
-        while read.sent < read.size and read.sent - read.acknowledged < read.window:
-            length = min(read.block_size, read.size - read.sent)
-            self._send(slip.encode(self._flash.read(read.offset + read.sent, length)))
-            read.sent += length
-        if read.acknowledged == read.size:
-            self._read = None
-            self._send(slip.encode(self._flash.md5(read.offset, read.size)))
-
-    def _run_user_code(self, _data: bytes, _checksum: int) -> tuple[int, bytes]:
-        self._after_reply = lambda: self._restart(True)
-        return 0, b""
+            raise Refused(_READ_LENGTH)
+        return Reply(data=self._chip.flash.read(offset, size).ljust(_SLOW_READ_MAX, b"\0"))
 
 
-class _FlashWrite:
+class _Write:
     """A download into flash; `inflate` for compressed ones, `written` bytes so far."""
 
-    def __init__(
-        self, offset: int, size: int, block_size: int, inflate: zlib._Decompress | None = None
-    ) -> None:
+    def __init__(self, offset: int, size: int, block_size: int) -> None:
         self.offset = offset
         self.size = size
         self.block_size = block_size
-        self.inflate = inflate
+        self.inflate: zlib._Decompress | None = None
         self.written = 0
-
-
-class _FlashRead:
-    """An upload from flash; at most `window` bytes are sent ahead of the host's answers."""
-
-    def __init__(self, offset: int, size: int, block_size: int, window: int) -> None:
-        self.offset = offset
-        self.size = size
-        self.block_size = block_size
-        self.window = window
-        self.sent = 0
-        self.acknowledged = 0
-
-
-def _block(data: bytes, checksum: int) -> tuple[int, bytes]:
-    """Sequence number and content of a data packet."""
-    size, sequence, _, _ = struct.unpack_from("<IIII", data)
-    block = data[16:]
-    if size != len(block):
-        raise _bad_message()
-    if CHECKSUM_SEED ^ xor_bytes(block) != checksum & 0xFF:
-        raise _Refused(0x07, 0xC1)
-    return sequence, block

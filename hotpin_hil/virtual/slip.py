@@ -7,8 +7,8 @@ ESC = 0xDB
 ESC_END = 0xDC
 ESC_ESC = 0xDD
 
-MAX_FRAME = 0x10000
-"""Longest frame a decoder keeps, in bytes. The largest real one is a 16 KB flash block with its header."""
+MAX_FRAME = 8 + 0x4000 + 0xFF
+"""Longest frame a decoder keeps, in bytes: the stub's buffer for a header and a flash block of 16 KB."""
 
 
 def encode(packet: bytes) -> bytes:

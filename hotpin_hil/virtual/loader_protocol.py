@@ -1,0 +1,101 @@
+"""What the ROM's serial loader and esptool's stub have in common: packets, commands, and what they act on.
+
+Both speak the same packets in SLIP frames: direction, command, length, checksum, data. They differ in the
+number of status bytes, in the error codes, and in the commands they know.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from hotpin_hil.virtual.chip import Registers
+from hotpin_hil.virtual.flash import Flash
+from hotpin_hil.virtual.image import CHECKSUM_SEED, xor_bytes
+
+HEADER = struct.Struct("<BBHI")
+"""Direction (0: request, 1: reply), command, length of the data, checksum or, in a reply, a value."""
+
+FLASH_BEGIN, FLASH_DATA, FLASH_END = 0x02, 0x03, 0x04
+MEM_BEGIN, MEM_END, MEM_DATA = 0x05, 0x06, 0x07
+SYNC, WRITE_REG, READ_REG = 0x08, 0x09, 0x0A
+SPI_SET_PARAMS, SPI_ATTACH, READ_FLASH_SLOW, CHANGE_BAUDRATE = 0x0B, 0x0D, 0x0E, 0x0F
+FLASH_DEFL_BEGIN, FLASH_DEFL_DATA, FLASH_DEFL_END = 0x10, 0x11, 0x12
+SPI_FLASH_MD5, GET_SECURITY_INFO = 0x13, 0x14
+ERASE_FLASH, ERASE_REGION, READ_FLASH, RUN_USER_CODE = 0xD0, 0xD1, 0xD2, 0xD3
+
+SYNC_REPLIES = 8
+REGISTER_WRITE = struct.Struct("<IIII")
+"""Address, value, mask, delay in microseconds."""
+BLOCK_HEADER = struct.Struct("<IIII")
+"""Length of the block, sequence number, two words of nothing."""
+
+
+class Refused(Exception):
+    """A command fails with this error code."""
+
+    def __init__(self, code: int) -> None:
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Request:
+    """One command as it came."""
+
+    command: int
+    data: bytes
+    checksum: int
+
+    def words(self, count: int) -> tuple[int, ...]:
+        """The first `count` 32-bit words of the data; struct.error if there are fewer."""
+        return struct.unpack_from(f"<{count}I", self.data)
+
+    def block(self) -> tuple[int, int, bytes]:
+        """Announced length, sequence number and content of a data packet; struct.error if it has no header."""
+        length, sequence, _, _ = BLOCK_HEADER.unpack_from(self.data)
+        return length, sequence, self.data[BLOCK_HEADER.size :]
+
+    def checksum_fits(self, block: bytes) -> bool:
+        """Whether the packet's checksum is that of `block`."""
+        return CHECKSUM_SEED ^ xor_bytes(block) == self.checksum
+
+
+@dataclass(frozen=True)
+class Reply:
+    """The answer to a command that succeeded; `then` runs after it has been sent."""
+
+    value: int = 0
+    data: bytes = b""
+    copies: int = 1
+    then: Callable[[], None] | None = None
+
+
+@dataclass(frozen=True)
+class Chip:
+    """What a loader acts on.
+
+    `send` takes raw bytes for the wire; `set_baud` changes the UART's rate (None: to the host's); `run_app`
+    leaves the loader and boots from flash; `say` is for the board's own words.
+    """
+
+    registers: Registers
+    flash: Flash
+    send: Callable[[bytes], None]
+    set_baud: Callable[[int | None], None]
+    run_app: Callable[[], None]
+    say: Callable[[str], None]
+
+
+class Commands(Protocol):
+    """One of the two loaders' commands."""
+
+    def frame(self, frame: bytes) -> None:
+        """Serve what came in one SLIP frame."""
+
+
+def write_registers(registers: Registers, data: bytes) -> None:
+    """Carry out a WRITE_REG, whose data may hold several writes."""
+    for address, value, mask, _delay_us in REGISTER_WRITE.iter_unpack(data):
+        registers.write(address, value, mask)

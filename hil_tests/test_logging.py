@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from fixtures.device import boot_start
 from fixtures.measure import Measure
 from fixtures.memory import INTERNAL, KB, MEMORIES, PSRAM, TOTAL_CAPS, Heaps, Memory, Monitor
-from hotpin_hil.device import Device, Event
+from hotpin_hil.device import Device, Event, budgets
 from hotpin_hil.errors import FirmwareError
 from hotpin_hil.link.channel import Cursor
 from hotpin_hil.telemetry.box import Box
@@ -90,6 +92,8 @@ def test_box_is_whole_while_three_tasks_log(device: Device, measure: Measure) ->
         for context in contexts[first : first + BOXES_IN_A_ROW]:
             device.log(context)
         boxes += [first_box(device, context, start) for context in contexts[first : first + BOXES_IN_A_ROW]]
+    last = max((box.lines[0].t_ms for box in boxes if box), default=0)
+    device.channel.wait(lambda: len(loaders(device, start, last)) >= LOAD_TASKS or None, budgets.EVENT_S)
     device.log_load(stop=True)
     device.barrier()
 
@@ -103,10 +107,7 @@ def test_box_is_whole_while_three_tasks_log(device: Device, measure: Measure) ->
     for context, box in zip(contexts, boxes, strict=True):
         foreign = " | ".join(box.foreign) if box else "no box"
         measure(f"foreign lines in {context!r}", foreign, exact="", source="REQUIREMENTS.md LOG-03")
-    stamps: dict[str, list[int]] = {}
-    for line in device.log_lines(start):
-        if line.tag.startswith("LOAD"):
-            stamps.setdefault(line.tag, []).append(line.t_ms)
+    stamps = loaders(device, start)
     measure("tasks that logged", len(stamps), exact=LOAD_TASKS, source="REQUIREMENTS.md LOG-03")
     for tag, times in stamps.items():
         pauses = [longest_pause(times, box.lines[0].t_ms) for box in boxes if box]
@@ -120,9 +121,19 @@ def test_box_is_whole_while_three_tasks_log(device: Device, measure: Measure) ->
         )
 
 
-def longest_pause(times: list[int], moment: int) -> int:
-    """ms between the last of the times before a moment and the first after it."""
-    return min(time for time in times if time >= moment) - max(time for time in times if time <= moment)
+def loaders(device: Device, since: Cursor, from_ms: int = 0) -> dict[str, list[int]]:
+    """By task of the load: when it logged, from this time of the board on."""
+    stamps: dict[str, list[int]] = {}
+    for line in device.log_lines(since):
+        if line.tag.startswith("LOAD") and line.t_ms >= from_ms:
+            stamps.setdefault(line.tag, []).append(line.t_ms)
+    return stamps
+
+
+def longest_pause(times: list[int], moment: int) -> float:
+    """ms between the last of the times before a moment and the first after it; infinite if there is none."""
+    before = max((time for time in times if time <= moment), default=-math.inf)
+    return min((time for time in times if time >= moment), default=math.inf) - before
 
 
 def first_box(device: Device, context: str, since: Cursor) -> Box | None:

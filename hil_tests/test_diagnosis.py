@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 
 import pytest
 
-from fixtures.measure import Measure
+from fixtures.measure import Measure, Series
 from fixtures.memory import DMA, INTERNAL, KB, PSRAM, Heaps, Memory, Monitor
 from fixtures.modes import CAMERA, VOICE, Modes
 from hotpin_hil.analysis.heap_layout import BLOCK_OVERHEAD, Region, fits_one, largest_request
@@ -273,23 +273,24 @@ QUIET_MS = 600_000
 PLANTED = 16
 
 
-def run_cycles(modes: Modes, heaps: Heaps, memory: Memory) -> Leak:
+def run_cycles(device: Device, modes: Modes, memory: Memory, series: Series) -> Leak:
     """The verdict on free memory in camera mode over so many cycles."""
     free = []
     for _ in range(CYCLES):
         modes.cycle()
-        free.append(heaps.free(memory.caps))
+        free.append(device.probe(memory.caps).free)
+    series(f"{memory.name} free in camera mode", free, "B", BUDGET_PER_CYCLE)
     return find_leak(free)
 
 
 @pytest.mark.requirement("DIAG-03")
 @pytest.mark.parametrize("memory", [INTERNAL, PSRAM], ids=["internal", "psram"])
 def test_planted_leak_of_16_bytes_per_cycle_is_found_and_its_size_estimated(
-    device: Device, heaps: Heaps, modes: Modes, measure: Measure, memory: Memory
+    device: Device, modes: Modes, measure: Measure, series: Series, memory: Memory
 ) -> None:
     device.monitor(start=QUIET_MS)
     device.leak(memory.caps, bytes=PLANTED, every="cycle")
-    leak = run_cycles(modes, heaps, memory)
+    leak = run_cycles(device, modes, memory, series)
     leaked = device.leak(off=True)["leaked"]
     assert leaked == CYCLES, f"{leaked} leaks were planted"
     measure("verdict", str(leak.verdict), exact=str(LeakVerdict.LEAK), source=str(leak))
@@ -310,15 +311,18 @@ def test_planted_leak_of_16_bytes_per_cycle_is_found_and_its_size_estimated(
 
 
 @pytest.mark.requirement("DIAG-03")
-def test_clean_run_raises_no_false_alarm(device: Device, modes: Modes, measure: Measure) -> None:
+def test_clean_run_raises_no_false_alarm(
+    device: Device, modes: Modes, measure: Measure, series: Series
+) -> None:
     """As many cycles, nothing planted, both memories judged."""
     device.monitor(start=QUIET_MS)
-    series: dict[str, list[int]] = {"internal": [], "psram": []}
+    readings: dict[str, list[int]] = {"internal": [], "psram": []}
     for _ in range(CYCLES):
         modes.cycle()
         reading = asdict(modes.read())
-        for name, values in series.items():
+        for name, values in readings.items():
             values.append(reading[name])
-    for name, values in series.items():
+    for name, values in readings.items():
+        series(f"{name} free in camera mode", values, "B", BUDGET_PER_CYCLE)
         leak = find_leak(values)
         measure(f"{name}: verdict", str(leak.verdict), exact=str(LeakVerdict.WITHIN_BUDGET), source=str(leak))

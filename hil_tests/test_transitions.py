@@ -15,10 +15,10 @@ import pytest
 
 from fixtures.audio import RATE_HZ, tone
 from fixtures.device import boot_start
-from fixtures.measure import Measure
+from fixtures.measure import Measure, Series
 from fixtures.memory import DMA, KB, MEMORIES, PSRAM, Heaps, Monitor, only
 from fixtures.modes import CAMERA, MODES, VOICE, WARM_UP_CYCLES, Modes, Reading, other
-from hotpin_hil.analysis.leak import GRANULE, find_leak
+from hotpin_hil.analysis.leak import BUDGET_PER_CYCLE, GRANULE, find_leak
 from hotpin_hil.boards.kind import BoardKind
 from hotpin_hil.device import BoardReset, Device, DeviceError, Event, Snapshot
 from hotpin_hil.link.channel import Cursor
@@ -284,7 +284,7 @@ def test_memory_in_a_mode_is_what_it_was_one_cycle_before(
             last[mode] = now
 
 
-def measure_cycles(device: Device, modes: Modes, measure: Measure, cycles: int) -> None:
+def measure_cycles(device: Device, modes: Modes, measure: Measure, series: Series, cycles: int) -> None:
     """Goes through so many cycles, reads memory in camera mode after each, and judges what is lost.
 
     Without pauses: that nothing leaks must not hang on them.
@@ -295,7 +295,9 @@ def measure_cycles(device: Device, modes: Modes, measure: Measure, cycles: int) 
         modes.cycle()
         readings.append(modes.read())
     for name in ("internal", "psram"):
-        leak = find_leak([getattr(reading, name) for reading in readings])
+        free = [getattr(reading, name) for reading in readings]
+        series(f"{name} free in camera mode", free, "B", BUDGET_PER_CYCLE)
+        leak = find_leak(free)
         per_1000 = 1_000
         measure(
             f"{name}: lost per 1,000 cycles at most",
@@ -325,14 +327,18 @@ def measure_cycles(device: Device, modes: Modes, measure: Measure, cycles: int) 
 
 
 @pytest.mark.requirement("TRN-04")
-def test_nothing_leaks_over_100_cycles(device: Device, modes: Modes, measure: Measure) -> None:
-    measure_cycles(device, modes, measure, 100)
+def test_nothing_leaks_over_100_cycles(
+    device: Device, modes: Modes, measure: Measure, series: Series
+) -> None:
+    measure_cycles(device, modes, measure, series, 100)
 
 
 @pytest.mark.soak
 @pytest.mark.requirement("TRN-04")
-def test_nothing_leaks_over_1000_cycles(device: Device, modes: Modes, measure: Measure) -> None:
-    measure_cycles(device, modes, measure, 1_000)
+def test_nothing_leaks_over_1000_cycles(
+    device: Device, modes: Modes, measure: Measure, series: Series
+) -> None:
+    measure_cycles(device, modes, measure, series, 1_000)
 
 
 # --- Failures -----------------------------------------------------------------------------------------------
@@ -511,6 +517,7 @@ def test_duration_is_within_its_limit(device: Device, modes: Modes, measure: Mea
             high=2 * 15 + LINE_WAIT_MS + TICK_MS,
             source="two logs of 15 ms at most, a line; the samples' clock ticks",
         )
+    device.ledger()  # for the report's picture of the change
 
 
 # --- Admission ----------------------------------------------------------------------------------------------

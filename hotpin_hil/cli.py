@@ -155,13 +155,15 @@ def _chosen_kind(options: argparse.Namespace) -> BoardKind:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from hotpin_hil.evidence.qualification import headline
+    from hotpin_hil.evidence.qualification import headline, missing_lines
     from hotpin_hil.report.write import QUALIFICATION_FILE, REPORT_FILE, write_reports
 
     qualification = write_reports(options.folder)
     for name in (QUALIFICATION_FILE, REPORT_FILE):
         print(options.folder / name)
     print(headline(qualification))
+    for line in missing_lines(qualification):
+        print(f"  {line}")
     return 0
 
 

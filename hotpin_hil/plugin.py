@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from hotpin_hil import plugin_board, plugin_evidence
+from hotpin_hil import plugin_board, plugin_evidence, plugin_story
 from hotpin_hil.boards.kind import CHOICES, ENV_BOARD
 from hotpin_hil.evidence.recorder import Recorder
+from hotpin_hil.evidence.story import Story
 from hotpin_hil.paths import REQUIREMENTS_FILE
 from hotpin_hil.plugin_arguments import join_values
 from hotpin_hil.plugin_board import BoardInUse
 from hotpin_hil.plugin_selection import SelectionPlugin
 
-__all__ = ["BoardInUse", "board_of", "recorder_of"]
+__all__ = ["BoardInUse", "board_of", "recorder_of", "story_of"]
 
 DEFAULT_TIME_SCALE = 20.0
 """How much faster than the host's clock a virtual board's may run when all its tasks wait."""
@@ -98,3 +99,8 @@ def board_of(config: pytest.Config) -> BoardInUse:
 def recorder_of(item: pytest.Item) -> Recorder:
     """The recorder of a running test of the suite (`request.node` of its fixtures)."""
     return item.stash[plugin_evidence.RECORDER_KEY]
+
+
+def story_of(item: pytest.Item) -> Story:
+    """What is noted of the board in a running test of the suite."""
+    return item.stash[plugin_story.STORY_KEY]

@@ -35,6 +35,12 @@ def wants_board(item: pytest.Item) -> bool:
     return "dut" in getattr(item, "fixturenames", ())
 
 
+def channel_of(dut: Any) -> Channel | None:
+    """The line of pytest-embedded's `dut`, if it has one of ours."""
+    channel = getattr(getattr(dut, "serial", None), "channel", None)
+    return channel if isinstance(channel, Channel) else None
+
+
 class BoardInUse:
     """The board of this process. Fixtures may read it once a test that uses `dut` is being set up."""
 
@@ -159,17 +165,20 @@ class BoardInUse:
         if self._virtual is not None:
             self._virtual.check_alive()
 
-    def confirm(self, said: Mapping[str, Any]) -> None:
+    def confirm(self, said: Mapping[str, Any]) -> bool:
         """Takes what the board says of itself (fields of sys.info); WrongBoardError if it is another.
 
         The suite calls it before it believes anything else: evidence is never called more than the board is.
+        Returns whether this process had not known it yet.
         """
         check_identity(self.kind, said, self._option.board_mac)
         self.mac = said.get("mac", self.mac)
         identity = {name: said[name] for name in _IDENTITY if name in said}
-        if identity not in self._said:
-            self._said.append(identity)
-            self.on_identity(identity)
+        if identity in self._said:
+            return False
+        self._said.append(identity)
+        self.on_identity(identity)
+        return True
 
     def reproduce(self, nodeid: str) -> str:
         """The command that runs one test again on the same kind of board."""
@@ -258,7 +267,7 @@ class BoardPlugin:
 
     @property
     def _channel(self) -> Channel | None:
-        return getattr(getattr(self._dut, "serial", None), "channel", None)
+        return channel_of(self._dut)
 
     def console_log(self) -> str:
         """What the board has said in the running test."""

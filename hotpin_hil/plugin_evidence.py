@@ -1,7 +1,7 @@
 """Pytest side of the evidence: what each test measured and came to is written as it happens, then summed up.
 
-The process that reports to the user (with pytest-xdist: the controller) writes results.jsonl; a worker
-hands its lines over with the report of the test.
+The process that reports to the user (with pytest-xdist: the controller) begins and ends results.jsonl; workers
+append to it too, so that what they have seen is there even if they are killed.
 """
 
 from __future__ import annotations
@@ -21,21 +21,23 @@ import pytest
 
 from hotpin_hil import __version__
 from hotpin_hil.errors import BenchError, HilError
+from hotpin_hil.evidence import lines
 from hotpin_hil.evidence.blame import TEARDOWN, Finding, blame
+from hotpin_hil.evidence.lines import Line
 from hotpin_hil.evidence.model import Measurement, Verdict, worst
 from hotpin_hil.evidence.qualification import BEST, EVIDENCE, exit_status, headline
 from hotpin_hil.evidence.recorder import Recorder
 from hotpin_hil.evidence.requirements import Requirements, load_requirements
 from hotpin_hil.evidence.results import (
-    BOARD_NOTE,
     FILE_NAME,
     SCHEMA_VERSION,
-    SELECTION_NOTE,
-    Line,
+    ResultsFile,
     ResultsWriter,
+    read_results,
 )
-from hotpin_hil.plugin_board import BoardPlugin, wants_board, worker_id
+from hotpin_hil.plugin_board import BoardPlugin, channel_of, wants_board, worker_id
 from hotpin_hil.plugin_selection import requirement_ids
+from hotpin_hil.plugin_story import StoryKeeper
 from hotpin_hil.report.table import blocked_lines, failed_lines, table_lines
 from hotpin_hil.report.text import printable, shorten_log
 from hotpin_hil.report.write import QUALIFICATION_FILE, REPORT_FILE, write_reports
@@ -43,12 +45,15 @@ from hotpin_hil.report.write import QUALIFICATION_FILE, REPORT_FILE, write_repor
 RECORDER_KEY = pytest.StashKey[Recorder]()
 _FINDINGS_KEY = pytest.StashKey[list[Finding]]()
 
-_REPORT_LINES = "hotpin_lines"
-"""Attribute of a test report: results lines that a worker hands to the controller."""
+_RESULTS_FILE = "hotpin_results"
+"""What a worker is told: the path of the results file it appends to."""
 _REPORT_VERDICT = "hotpin_verdict"
 """Attribute of a test report of the suite: the verdict of that phase."""
+_REPORT_VERDICTS = "hotpin_verdicts"
+"""Attribute of the last report of a test of the suite: the verdicts that its requirements came to."""
 
 _PACKAGES = ("pytest", "pytest-embedded", "pytest-embedded-idf", "esptool", "pyserial")
+_CRASH_REMEDY = "run it again; if it happens again, run it alone and without -n to see the crash"
 _COLOURS = {Verdict.PASS: "green", Verdict.FAIL: "red", Verdict.UNSET: "red"}
 
 
@@ -72,8 +77,10 @@ class EvidencePlugin:
         self._folder = folder
         self._requirements: Requirements | None = None
         self._is_suite = False
-        self._outbox: list[Line] = []
         self._writer: ResultsWriter | None = None
+        self._results: ResultsFile | None = None
+        """Where the lines of this process go: the writer's file, or in a worker the controller's."""
+        self._story = StoryKeeper(self._board, folder, self._take)
         self._verdicts: Counter[Verdict] = Counter()
         self._dead: Finding | None = None
         self._qualification: dict[str, Any] | None = None
@@ -90,20 +97,35 @@ class EvidencePlugin:
         if config.option.collectonly:
             return
         if worker_id(config):
+            path = getattr(config, "workerinput", {}).get(_RESULTS_FILE)
+            if path:
+                self._results = ResultsFile(Path(path))
+                config.add_cleanup(self._results.close)
             # What is wrong has been said by the controller; if it came up since, the first test will say it.
             with suppress(HilError):
                 self._board.choose()
             return
         self._board_plugin.choose()
         try:
-            self._writer = ResultsWriter(self._folder, self._header())
+            self._results = self._writer = ResultsWriter(self._folder, self._header())
         except HilError as error:
             raise pytest.UsageError(str(error)) from error
         _forget_reports(self._folder)
         left_out = _what_is_left_out(config, self._requirements_file)
         if left_out:
-            self._note_selection(left_out)
+            self._take(lines.selection(left_out))
         self._write_line(self._first_line(), bold=True)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Of pytest-xdist, in the controller: a worker is about to start."""
+        if self._writer is not None:
+            node.workerinput[_RESULTS_FILE] = str(self._writer.path.resolve())
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        tests = {item.nodeid: requirement_ids(item) for item in session.items if self._is_of_suite(item)}
+        if tests:
+            self._take(lines.plan(tests))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> Generator[None, None, None]:
@@ -120,6 +142,7 @@ class EvidencePlugin:
         session.exitstatus = status
         self._writer.append({"kind": "end", "exit": status, "finished": _now()})
         self._qualification = write_reports(self._folder)
+        self._results = None
         self._writer.close()  # only now: no other run may begin its results before these are read
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
@@ -128,14 +151,14 @@ class EvidencePlugin:
         terminalreporter.section("requirements")
         for text, verdict in table_lines(self._qualification):
             terminalreporter.write_line(text, **_markup(verdict))
-        for title, lines in (
+        for title, texts in (
             ("failed", failed_lines(self._qualification)),
             ("blocked", blocked_lines(self._qualification)),
         ):
-            if lines:
+            if texts:
                 terminalreporter.section(title)
-                for line in lines:
-                    terminalreporter.write_line(line)
+                for text in texts:
+                    terminalreporter.write_line(text)
         terminalreporter.section("evidence")
         for name in (FILE_NAME, QUALIFICATION_FILE, REPORT_FILE):
             terminalreporter.write_line(_shown_path(self._folder / name))
@@ -183,7 +206,7 @@ class EvidencePlugin:
         """
         left_out = [item for item in items if requirement_ids(item) and not item.get_closest_marker(SOAK)]
         if self._is_suite and left_out:
-            self._note_selection(f"{len(left_out)} tests of the suite were deselected")
+            self._take(lines.selection(f"{len(left_out)} tests of the suite were deselected"))
 
     def _check_ids(self, collector: pytest.Collector, item: pytest.Item) -> None:
         if any(not mark.args or mark.kwargs for mark in item.iter_markers("requirement")):
@@ -211,9 +234,12 @@ class EvidencePlugin:
 
     # One test
 
+    def _is_of_suite(self, item: pytest.Item) -> bool:
+        return self._is_suite and (wants_board(item) or bool(requirement_ids(item)))
+
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
-        if self._is_suite and (wants_board(item) or requirement_ids(item)):
+        if self._is_of_suite(item):
             item.stash[RECORDER_KEY] = Recorder(item.nodeid, requirement_ids(item), self._record)
             item.stash[_FINDINGS_KEY] = []
         return (yield)
@@ -222,6 +248,8 @@ class EvidencePlugin:
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         if RECORDER_KEY not in item.stash:
             return
+        self._take(lines.started(item.nodeid, requirement_ids(item), worker_id(self._config)))
+        self._story.begin(item)
         self._skip_if_not_applicable(item)
         if self._dead is not None and wants_board(item):
             raise BenchError(f"not tried again: {self._dead.reason}", self._dead.remedy)
@@ -235,6 +263,18 @@ class EvidencePlugin:
             reason = f"{', '.join(ids)} cannot be shown on a {self._board.kind} board"
             item.stash[_FINDINGS_KEY].append(Finding(Verdict.NOT_APPLICABLE, reason))
             pytest.skip(reason)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(
+        self, fixturedef: Any, request: pytest.FixtureRequest
+    ) -> Generator[None, Any, Any]:
+        __tracebackhide__ = True
+        result = yield
+        if fixturedef.argname == "dut":
+            channel = channel_of(result)
+            if channel is not None:
+                self._story.listen(request.node, channel)
+        return result
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -267,15 +307,17 @@ class EvidencePlugin:
         elif call.excinfo is not None:
             setattr(report, _REPORT_VERDICT, Verdict.FAIL.value)
             report.longrepr = str(call.excinfo.value)
+        if report.failed and call.excinfo is not None:
+            self._story.failed(item, call.excinfo.value)
         if report.failed:
             report.sections = [(name, shorten_log(text)) for name, text in report.sections]
             report.sections.append(("the board's console", shorten_log(self._board_plugin.console_log())))
         if call.when == TEARDOWN:
-            for line in self._verdict_lines(item):
+            self._story.end(item)
+            verdicts = self._verdict_lines(item)
+            for line in verdicts:
                 self._take(line)
-        if self._writer is None:
-            setattr(report, _REPORT_LINES, self._outbox)
-            self._outbox = []
+            setattr(report, _REPORT_VERDICTS, [line["verdict"] for line in verdicts])
         return report
 
     def _finding(self, report: pytest.TestReport, call: pytest.CallInfo[None]) -> Finding | None:
@@ -339,32 +381,44 @@ class EvidencePlugin:
 
     def _note_identity(self, said: dict[str, Any]) -> None:
         if self._is_suite:
-            self._take({"kind": "note", "about": BOARD_NOTE, "board": said})
-
-    def _note_selection(self, text: str) -> None:
-        self._take({"kind": "note", "about": SELECTION_NOTE, "text": text})
+            self._take(lines.board(said))
 
     def _take(self, line: Line) -> None:
-        """A line of this process: written at once, or kept for the controller."""
-        if self._writer is None:
-            self._outbox.append(line)
-        else:
-            self._write(line)
-
-    def _write(self, line: Line) -> None:
-        assert self._writer is not None
-        self._writer.append(line)
-        if line["kind"] == "verdict":
-            self._verdicts[Verdict(line["verdict"])] += 1
+        """Writes a line; from any thread."""
+        if self._results is not None:
+            self._results.append(line)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Counts verdicts, in the process that reports to the user."""
         if self._writer is None:
             return
-        for line in getattr(report, _REPORT_LINES, ()):
-            self._write(line)
+        for verdict in getattr(report, _REPORT_VERDICTS, ()):
+            self._verdicts[Verdict(verdict)] += 1
         if report.failed and not hasattr(report, _REPORT_VERDICT):
-            self._verdicts[Verdict.FAIL] += 1  # a test that is none of the suite's
+            self._count_failure(report)
+
+    def _count_failure(self, report: pytest.TestReport) -> None:
+        """Of a test that is none of the suite's, or of one whose worker has crashed."""
+        ids = read_results(self._folder).unfinished().get(report.nodeid)
+        if ids is None:
+            self._verdicts[Verdict.FAIL] += 1
+            return
+        finding = Finding(Verdict.BLOCKED, f"not finished: {report.longrepr}", _CRASH_REMEDY)
+        setattr(report, _REPORT_VERDICT, finding.verdict.value)
+        report.longrepr = printable(str(finding))
+        self._verdicts[finding.verdict] += 1
+        self._take(
+            {
+                "kind": "verdict",
+                "test": report.nodeid,
+                "requirement": ids,
+                "verdict": finding.verdict.value,
+                "reason": finding.reason,
+                "remedy": finding.remedy,
+                "reproduce": self._board.reproduce(report.nodeid),
+            }
+        )
 
     def pytest_report_teststatus(self, report: Any) -> tuple[str, str, Any] | None:
         if report.failed and getattr(report, _REPORT_VERDICT, "") == Verdict.BLOCKED.value:

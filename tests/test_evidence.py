@@ -253,6 +253,22 @@ def test_killed_run_keeps_what_it_had(tmp_path: Path) -> None:
     assert "cut off" in qualification["notes"][0]
 
 
+def test_line_cut_by_a_killed_worker_does_not_take_the_next_with_it(tmp_path: Path) -> None:
+    cut = '{"kind":"measurement","te'
+    lines = [{**RUN, "requirements": [row("A")]}, verdict("A", "PASS"), END]
+    first, second, last = map(json.dumps, lines)
+    second = second.replace('"kind": "verdict"', '"kind":"verdict"')  # as it is written
+    (tmp_path / "results.jsonl").write_text(f"{first}\n{cut}{second}\n{last}\n")
+    results = read_results(tmp_path)
+    assert results.cut == 1
+    qualification = qualify(results)
+    assert qualification["requirements"]["A"]["verdict"] == "PASS"
+    assert (qualification["overall"], qualification["reason"]) == (
+        "INCOMPLETE",
+        "lines of the results were cut off",
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -93,6 +93,20 @@ class Region:
 
 
 @dataclass(frozen=True)
+class HeapMap:
+    """Every block of one heap, or of a part of it, in the order of their addresses."""
+
+    heap: int
+    """Where the heap starts."""
+    at: int
+    """Address of the first block; the next one's is its size + 4 further."""
+    blocks: tuple[int, ...]
+    """Sizes in bytes, free ones negative."""
+    truncated: bool = False
+    """The heap has more blocks than there was room for."""
+
+
+@dataclass(frozen=True)
 class Hold:
     """Memory taken on purpose; `free` and `largest` are read after it."""
 
@@ -315,6 +329,18 @@ def parse_snapshots(reply: dict[str, Any], what: str) -> tuple[Snapshot, ...]:
         stats = parse_answer(MemoryStats, values, what)
         found.append(parse_answer(Snapshot, {**values, "stats": stats}, what))
     return tuple(found)
+
+
+def parse_heap_maps(records: list[dict[str, Any]]) -> list[HeapMap]:
+    """The heaps of `heap.blocks`, whose records each hold a run of blocks of one heap."""
+    maps: dict[int, HeapMap] = {}
+    for record in records:
+        run = parse_answer(HeapMap, {**record, "blocks": tuple(record.get("blocks", ()))}, "heap.blocks")
+        before = maps.get(run.heap)
+        if before is not None:
+            run = dataclasses.replace(run, at=before.at, blocks=before.blocks + run.blocks)
+        maps[run.heap] = run
+    return list(maps.values())
 
 
 def _fits(value: Any, hint: Any) -> bool:

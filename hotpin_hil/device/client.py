@@ -13,6 +13,7 @@ from hotpin_hil.device.answers import (
     BoardInfo,
     Capture,
     Frame,
+    HeapMap,
     Hold,
     LastBoot,
     LedgerEntry,
@@ -31,6 +32,7 @@ from hotpin_hil.device.answers import (
     Thresholds,
     TtsState,
     parse_answer,
+    parse_heap_maps,
     parse_snapshots,
 )
 from hotpin_hil.device.console import Console
@@ -190,6 +192,10 @@ class Device(Console):
         reply = self.command("heap.regions", timeout_s=budgets.SLOW_REPLY_S)
         regions = [parse_answer(Region, item, "heap.regions") for item in reply["regions"]]
         return sorted(regions, key=lambda region: region.start)
+
+    def blocks(self, caps: Caps) -> list[HeapMap]:
+        """Every block of the heaps with these capabilities."""
+        return parse_heap_maps(self.command_parts("heap.blocks", timeout_s=budgets.SLOW_REPLY_S, caps=caps))
 
     def hold(
         self, caps: Caps, *, size: int | None = None, leave: int | None = None, block: int | None = None

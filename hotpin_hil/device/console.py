@@ -26,6 +26,7 @@ from hotpin_hil.device.errors import (
     ProtocolError,
     UnexpectedEvent,
 )
+from hotpin_hil.device.events import EventAssembler
 from hotpin_hil.device.request import encode_request
 from hotpin_hil.link.channel import Channel, Cursor
 from hotpin_hil.link.records import Record
@@ -58,10 +59,12 @@ class Console:
         """Id of the boot the test knows about: set by `wait_ready`, or by the first reply."""
         self._accepted = Cursor()
         """Resets before this moment are known."""
+        self.on_reply: Callable[[str, dict[str, Any]], None] = lambda command, reply: None
+        """Told of each answer, with the command that it is to."""
         # At random, so that no stored reply to an earlier session's request is taken for an answer.
         self._id = secrets.randbelow(_ID_MAX)
         self._events: list[Event] = []
-        self._parts: dict[str, list[Record]] = {}
+        self._assembler = EventAssembler()
         self._assembled = 0
         self._boxes: list[Box | BrokenBox] = []
         self._box_finder = BoxFinder()
@@ -74,6 +77,12 @@ class Console:
 
         Raises DeviceError when the firmware refuses, NoReply, BoardReset, PortError when the line is lost.
         """
+        return merge_parts(self.command_parts(name, timeout_s=timeout_s, **args))
+
+    def command_parts(
+        self, name: str, *, timeout_s: float = budgets.REPLY_S, **args: Any
+    ) -> list[dict[str, Any]]:
+        """The fields of each of the reply's records, for the command whose records stand for themselves."""
         request_id = self._id = self._id % _ID_MAX + 1
         request = encode_request(request_id, name, args)
         self._check_reset(self._accepted, f"before '{name}'")
@@ -93,7 +102,8 @@ class Console:
                 reply = merge_parts([part.data for part in parts])
                 if reply.get("ok") is not True:
                     raise DeviceError(name, reply)
-                return reply
+                self.on_reply(name, reply)
+                return [part.data for part in parts]
             if time.monotonic() >= give_up or sends == budgets.SENDS_MAX:
                 break
             last_send = self.channel.mark()
@@ -208,16 +218,9 @@ class Console:
     def _take_events(self) -> None:
         for index, record in enumerate(self.channel.records(Cursor(0, self._assembled)), self._assembled):
             self._assembled = index + 1
-            if record.event is None:
-                continue
-            parts = self._parts.setdefault(record.event, [])
-            if parts and (parts[-1].boot, parts[-1].n + 1) != (record.boot, record.n):
-                parts.clear()  # its other records were lost, which the sequence tells
-            parts.append(record)
-            if not record.more:
-                data = merge_parts([part.data for part in parts])
-                parts.clear()
-                self._events.append(Event(record.event, data, record.t_ms, record.boot, record.n, index))
+            event = self._assembler.feed(record, index)
+            if event is not None:
+                self._events.append(event)
 
     def _matching(self, name: str | None, since: Cursor, where: Where | None) -> list[Event]:
         self._take_events()

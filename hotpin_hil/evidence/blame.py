@@ -60,13 +60,13 @@ def blame(error: BaseException, phase: str, chip_answers: Callable[[], bool] = l
     fixture; in the test itself an unexpected exception fails it, since it most likely did not understand
     the answer.
     """
-    for one in _causes(error):
+    for one in causes(error):
         if isinstance(one, BenchError):
             dead = phase == SETUP and isinstance(one, _LOST_BOARD)
             return Finding(Verdict.BLOCKED, _first_line(one.message), one.remedy, dead)
         if isinstance(one, NoReply):
             return _silence(one, chip_answers())
-    for one in _causes(error):
+    for one in causes(error):
         package = _package(type(one))
         if package == "esptool" or (package == "serial" and isinstance(one, OSError)):
             return Finding(Verdict.BLOCKED, _first_line(one), _REMEDIES[package], phase == SETUP)
@@ -93,7 +93,7 @@ def _silence(error: NoReply, chip_answers: bool) -> Finding:
     )
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
+def causes(error: BaseException) -> Iterator[BaseException]:
     """The exception, its stated causes (`raise … from …`), and the members of groups."""
     queue: list[BaseException] = [error]
     seen: set[int] = set()

@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from hotpin_hil.evidence.lines import Line
 from hotpin_hil.evidence.model import Verdict, worst
 from hotpin_hil.evidence.requirements import Requirement
-from hotpin_hil.evidence.results import SCHEMA_VERSION, Line, Results
+from hotpin_hil.evidence.results import SCHEMA_VERSION, Results
 
 QUALIFIED = "QUALIFIED"
 NOT_QUALIFIED = "NOT QUALIFIED"
@@ -54,7 +55,9 @@ def qualify(results: Results) -> dict[str, Any]:
         "requirements": {key: row for key, row in judged.items() if row["verdict"] is not None},
         "not_tested": not_tested,
         "other_tests": [_test(line) for line in results.verdicts if not line["requirement"]],
-        "notes": list(dict.fromkeys(note["text"] for note in results.notes if "text" in note)),
+        "unfinished": _unfinished(results),
+        "reruns": results.reruns(),
+        "notes": _notes(results),
         "counts": _counts(rows, judged),
     }
 
@@ -117,6 +120,42 @@ def _not_tested(row: Requirement) -> dict[str, Any]:
     }
 
 
+def _unfinished(results: Results) -> list[dict[str, Any]]:
+    """Every test without a verdict, of a run that was cut off: those that were running first."""
+    running = results.unfinished()
+    ended = {line["test"] for line in results.verdicts}
+    waiting = {test: ids for test, ids in results.planned().items() if test not in ended | running.keys()}
+    return [
+        {"test": test, "requirement": ids, "running": tests is running}
+        for tests in (running, waiting)
+        for test, ids in tests.items()
+    ]
+
+
+def _notes(results: Results) -> list[str]:
+    texts = [note["text"] for note in results.notes if "text" in note]
+    if results.cut:
+        texts.append(f"{results.cut} line(s) of the results were cut off and are left out")
+    return list(dict.fromkeys(texts))
+
+
+def missing_lines(qualification: Mapping[str, Any]) -> list[str]:
+    """What a run that was cut off leaves open, for the terminal: the tests that were running, and the must
+    requirements of which not all tests came to an end."""
+    unfinished = qualification["unfinished"]
+    lines = [f"was running: {one['test']}" for one in unfinished if one["running"]]
+    pending = {
+        row["id"] for row in qualification["not_tested"] if row["pending"] or row["priority"] != "must"
+    }
+    open_ids = {one for test in unfinished for one in test["requirement"]} - pending
+    open_ids |= {row["id"] for row in qualification["not_tested"]} - pending
+    untouched = open_ids - set(qualification["requirements"])
+    for title, ids in (("no test ended", untouched), ("not all tests ended", open_ids - untouched)):
+        if ids:
+            lines.append(f"{title}: {', '.join(sorted(ids))}")
+    return lines
+
+
 def _overall(rows: list[Requirement], judged: Mapping[str, Any], results: Results) -> tuple[str, str]:
     """The overall verdict, and in a few words why it is not the best one; the worst reason comes first."""
     every = Counter(Verdict(line["verdict"]) for line in results.verdicts)
@@ -124,11 +163,17 @@ def _overall(rows: list[Requirement], judged: Mapping[str, Any], results: Result
     not_run = [row.id for row in musts if judged[row.id]["verdict"] is None and not row.pending]
     on_hardware = results.run["evidence"] == "hardware"
     if results.end is None:
-        return INCOMPLETE, "the run was cut off before its end"
+        running = ", ".join(results.unfinished())
+        return (
+            INCOMPLETE,
+            f"the run was cut off {f'while {running} was running' if running else 'before its end'}",
+        )
     if any(every[one] for one in _FAILED):
         return NOT_QUALIFIED, ""
     if every[Verdict.BLOCKED]:
         return BLOCKED, "the bench, not the firmware, kept it from being shown"
+    if results.cut:
+        return INCOMPLETE, "lines of the results were cut off"
     if results.end["exit"] != 0:
         return INCOMPLETE, f"pytest ended with {results.end['exit']}"
     if not any(judged[row.id]["verdict"] in _SHOWN for row in musts):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from hotpin_hil.evidence import lines
 from hotpin_hil.evidence.model import Measurement, MeasurementClass, Value, Verdict, make_limit, worst
 
 Sink = Callable[[dict[str, Any]], None]
@@ -67,6 +68,13 @@ class Recorder:
         self.measurements.append(measurement)
         self._sink(line)
         return measurement
+
+    def series(self, name: str, values: Sequence[float], unit: str = "", budget: float | None = None) -> None:
+        """Keeps what a leak verdict was made of: one value per cycle, in the same state.
+
+        budget: how much may be lost per cycle, in `unit`; None where it is not a loss that was judged.
+        """
+        self._sink(lines.series(self.test, self.board, name=name, unit=unit, values=values, budget=budget))
 
     def _ids(self, requirement: str | Iterable[str] | None) -> tuple[str, ...]:
         if requirement is None:

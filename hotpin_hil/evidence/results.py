@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
 
 from hotpin_hil.errors import UsageError
+from hotpin_hil.evidence import lines
+from hotpin_hil.evidence.lines import Line
 
 try:
     import fcntl
@@ -18,47 +21,72 @@ except ImportError:  # not on Windows, where a second run in the same folder goe
 FILE_NAME = "results.jsonl"
 SCHEMA_VERSION = 1
 
-BOARD_NOTE = "board"
-"""`about` of a note that carries what a board said of itself (PROTOCOL.md §3, `sys.info`)."""
 
-SELECTION_NOTE = "selection"
-"""`about` of a note that says which tests of the suite the run left out."""
+class ResultsFile:
+    """Appends lines to a results file; a line has left the process when that returns.
 
-Line = dict[str, Any]
+    Any number of processes and threads may append: each line is one write at the end of the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND)
+
+    def append(self, line: Line) -> None:
+        text = json.dumps(line, allow_nan=False, separators=(",", ":")) + "\n"
+        rest = text.encode("ascii")
+        while rest:  # at once, unless the disk is full
+            rest = rest[os.write(self._fd, rest) :]
+
+    def close(self) -> None:
+        os.close(self._fd)
 
 
-class ResultsWriter:
-    """Begins a new file with the run line, then appends; a line has left the process when that returns.
+class ResultsWriter(ResultsFile):
+    """Begins a new file with the run line, for this process and those that append to its `path`.
 
     The file is locked until `close`: UsageError if another run writes it, whose lines would mix with these.
     """
 
     def __init__(self, folder: Path, run: Line) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._file: IO[str] = (folder / FILE_NAME).open("a", encoding="ascii")
-        _lock(self._file, folder)
-        self._file.truncate(0)
+        self.path = folder / FILE_NAME
+        _make_way(self.path)
+        try:
+            self.path.touch(exist_ok=False)
+        except FileExistsError:
+            raise _in_use(folder) from None  # another run began at the same moment
+        super().__init__(self.path)
+        _lock(self._fd, folder)
         self.append(run)
 
-    def append(self, line: Line) -> None:
-        self._file.write(json.dumps(line, allow_nan=False, separators=(",", ":")) + "\n")
-        self._file.flush()
 
-    def close(self) -> None:
-        self._file.close()
+def _make_way(path: Path) -> None:
+    """Removes an older run's file. (Truncated instead, it could still get lines from that run's workers.)"""
+    try:
+        fd = os.open(path, os.O_WRONLY)
+    except FileNotFoundError:
+        return
+    try:
+        _lock(fd, path.parent)
+        path.unlink(missing_ok=True)
+    finally:
+        os.close(fd)
 
 
-def _lock(file: IO[str], folder: Path) -> None:
+def _lock(fd: int, folder: Path) -> None:
     """The kernel drops the lock with the process, however that ends."""
     if fcntl is None:
         return
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        file.close()
-        raise UsageError(
-            f"another run writes its evidence to {folder}", "wait for its end, or give --qualification-dir"
-        ) from None
+        raise _in_use(folder) from None
+
+
+def _in_use(folder: Path) -> UsageError:
+    return UsageError(
+        f"another run writes its evidence to {folder}", "wait for its end, or give --qualification-dir"
+    )
 
 
 @dataclass
@@ -71,23 +99,50 @@ class Results:
     notes: list[Line] = field(default_factory=list)
     logs: list[Line] = field(default_factory=list)
     end: Line | None = None
+    cut: int = 0
+    """Lines that were lost because who wrote them was killed in the middle."""
 
     def add(self, line: Line) -> None:
         kind = line["kind"]
-        if kind == "end":
+        if line is _CUT:
+            self.cut += 1
+        elif kind == "end":
             self.end = line
         else:
             self._lists()[kind].append(line)
 
     def boards(self) -> list[Line]:
         """What the boards said of themselves, each once, in order of appearance."""
-        said = [note["board"] for note in self.notes if note.get("about") == BOARD_NOTE]
+        said = [note["board"] for note in self.about(lines.BOARD)]
         return [board for number, board in enumerate(said) if board not in said[:number]]
 
     @property
     def is_selection(self) -> bool:
         """Whether tests of the suite were left out on purpose."""
-        return any(note.get("about") == SELECTION_NOTE for note in self.notes)
+        return bool(self.about(lines.SELECTION))
+
+    def about(self, what: str) -> list[Line]:
+        """The notes and logs about this (hotpin_hil.evidence.lines), in the order of the file."""
+        return [line for line in (*self.notes, *self.logs) if line.get("about") == what]
+
+    def planned(self) -> dict[str, list[str]]:
+        """Node id -> requirement ids of every test that the run was to run; empty if it never came to that."""
+        # Each worker tells the plan, since any of them may be lost before it can.
+        return {test: ids for plan in self.about(lines.PLAN) for test, ids in plan["tests"].items()}
+
+    def unfinished(self) -> dict[str, list[str]]:
+        """Node id -> requirement ids of the tests that were running when the run, or their worker, ended."""
+        ended = {verdict["test"] for verdict in self.verdicts}
+        return {
+            note["test"]: note["requirement"]
+            for note in self.about(lines.STARTED)
+            if note["test"] not in ended
+        }
+
+    def reruns(self) -> dict[str, int]:
+        """Node id -> how often it was run, of the tests that were run more than once."""
+        times = Counter(note["test"] for note in self.about(lines.STARTED))
+        return {test: count for test, count in times.items() if count > 1}
 
     def _lists(self) -> dict[str, list[Line]]:
         return {
@@ -98,17 +153,23 @@ class Results:
         }
 
 
+_CUT: Line = {"kind": "cut"}
+"""Stands for a line of which only the beginning is there."""
+_NEXT = '{"kind":'
+"""How every line begins that can follow the beginning of another."""
+
+
 def read_results(folder: Path) -> Results:
-    """Reads `folder`/results.jsonl. A last line cut by a kill is dropped; anything odd is a UsageError."""
+    """Reads `folder`/results.jsonl. Lines cut by a kill are counted and dropped; anything odd is a UsageError."""
     path = folder / FILE_NAME
-    lines = _lines(path)
-    run = next(lines, None)
-    if run is None:
+    found = _lines(path)
+    run = next(found, None)
+    if run is None or run is _CUT:
         raise UsageError(f"{path} is empty", "the run was killed before it began: run pytest again")
     if run.get("kind") != "run" or run.get("schema") != SCHEMA_VERSION:
         raise UsageError(f"{path} does not begin with a run line of schema {SCHEMA_VERSION}")
     results = Results(run)
-    for number, line in enumerate(lines, start=2):
+    for number, line in enumerate(found, start=2):
         try:
             results.add(line)
         except KeyError as error:
@@ -130,12 +191,25 @@ def _lines(path: Path) -> Iterator[Line]:
     rows = text.split("\n")
     rest = rows.pop()  # empty, unless the run was killed while it wrote
     for number, row in enumerate(rows, start=1):
+        following = row.find(_NEXT, 1)
+        if following > 0 and not _is_json(row):  # a worker was killed while it wrote, the others went on
+            yield _CUT
+        else:
+            following = 0
         try:
-            line = json.loads(row)
+            line = json.loads(row[following:])
         except ValueError as error:
             raise UsageError(f"{path}, line {number} is not JSON: {error}") from error
         if not isinstance(line, dict):
             raise UsageError(f"{path}, line {number} is not an object")
         yield line
     if rest:
-        yield {"kind": "note", "text": f"the last line of {path.name} was cut off and is left out"}
+        yield _CUT
+
+
+def _is_json(row: str) -> bool:
+    try:
+        json.loads(row)
+    except ValueError:
+        return False
+    return True

@@ -14,12 +14,16 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from hotpin_hil.errors import PortError
-from hotpin_hil.link.records import Corrupt, Record, RecordScanner
+from hotpin_hil.link.records import CHECKSUM_WRONG, Corrupt, Record, RecordScanner
 from hotpin_hil.link.sequence import Gap, SequenceCheck
 
 T = TypeVar("T")
 
 _RESET_BANNER = re.compile(rb"rst:0x([0-9a-f]+) \(([A-Z0-9_]+)\),boot:0x[0-9a-f]+ \(([^)\r\n]*)\)")
+_NO_TEXT = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f\xc0\xc1\xf5-\xff]")
+"""Bytes that no text has, in UTF-8. (One with the others only in a wrong order may be a line inside another's.)"""
+_ROM = (b"ets ", b"rst:0x")
+"""In the first lines after a reset. Before them the line may carry what its levels did during the reset."""
 _BANNER_MAX = 120
 """Longer than any banner, bytes: how far a search goes back when a chunk ends within one."""
 
@@ -43,6 +47,34 @@ class Reset:
     boot_mode: str
 
 
+@dataclass(frozen=True)
+class Noise:
+    """What came over the line that no firmware sends, or did not come: signs of a bad cable or baud rate."""
+
+    damaged: int
+    """Records that are none: their checksum is wrong, or they were cut off or overwritten."""
+    mismatched: int
+    """Of the damaged ones, those that are whole but for their checksum. (A second writer on the board, or a crash,
+    cuts or overwrites a record; neither changes single bytes in it.)"""
+    lost: int
+    """Records that never arrived, by their sequence numbers."""
+    repeated: int
+    """Records that came again, because the request for them was repeated."""
+    garbled: int
+    """Lines with bytes that no text has."""
+
+    def __bool__(self) -> bool:
+        return any((self.damaged, self.lost, self.repeated, self.garbled))
+
+    @property
+    def is_the_lines(self) -> bool:
+        """Whether bytes were changed on their way, which the firmware can't be blamed for."""
+        return bool(self.mismatched or self.garbled)
+
+    def __str__(self) -> str:
+        return f"{self.mismatched} wrong checksums, {self.garbled} garbled lines, {self.lost} lost records"
+
+
 class Channel:
     """Thread-safe. `write` sends bytes to the board; without it the line is read-only."""
 
@@ -59,12 +91,14 @@ class Channel:
         self._resets: list[Reset] = []
         self._banner_from = 0
         self._error: PortError | None = None
+        self._observer: Callable[[Record], None] | None = None
 
     # --- the reader's side ---
 
     def feed(self, data: bytes) -> None:
         """Take in bytes from the board."""
         with self._cond:
+            known = len(self._records)
             self._text += data
             for item in self._scanner.feed(data):
                 if isinstance(item, Corrupt):
@@ -75,6 +109,19 @@ class Channel:
                     self._repeated.append(item)
             self._find_resets()
             self._cond.notify_all()
+            new = self._records[known:] if self._observer is not None else []
+        # Outside the lock: the test need not wait for whoever takes notes.
+        for record in new:
+            if self._observer is not None:
+                self._observer(record)
+
+    def observe(self, observer: Callable[[Record], None]) -> None:
+        """Tell `observer` of every undamaged record: those that have come at once, the others from the reader's
+        thread as they come."""
+        with self._cond:
+            for record in self._records:
+                observer(record)
+            self._observer = observer
 
     def _find_resets(self) -> None:
         for banner in _RESET_BANNER.finditer(self._text, self._banner_from):
@@ -163,6 +210,17 @@ class Channel:
         with self._cond:
             return self._sequence.gaps(since.index if since else 0)
 
+    def noise(self, since: Cursor | None = None) -> Noise:
+        """The line's errors. Looks through all of the text: for the end of a test, not for a loop."""
+        corrupt = self.corrupt(since)
+        return Noise(
+            damaged=len(corrupt),
+            mismatched=sum(CHECKSUM_WRONG in item.reason for item in corrupt),
+            lost=len(self.gaps(since)),
+            repeated=len(self.repeated(since)),
+            garbled=sum(map(_is_garbled, self.text(since).split(b"\n"))),
+        )
+
     @property
     def boot(self) -> str | None:
         """Boot id of the newest boot seen, None before the first record."""
@@ -172,3 +230,7 @@ class Channel:
     def error(self) -> PortError | None:
         """Why the line was lost, None while it works."""
         return self._error
+
+
+def _is_garbled(line: bytes) -> bool:
+    return _NO_TEXT.search(line) is not None and not any(text in line for text in _ROM)

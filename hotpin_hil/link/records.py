@@ -23,6 +23,9 @@ _BREAK = re.compile(rb"[^\x20-\x7e]")
 """A record is printable ASCII on one line: any other byte ends it."""
 _HEAD_MAX = len(b"@65535 {")
 
+CHECKSUM_WRONG = "does not match"
+"""In the reason of a Corrupt that is whole but for its checksum."""
+
 Kind = Literal["reply", "event"]
 
 
@@ -123,7 +126,7 @@ class RecordScanner:
             body = text[1 : end.start() + 1]
             if crc16(body) == int(end[1], 16):
                 return _decode(head[1], body, text[: end.end()], offset), end.end()
-            reason = f"checksum {end[1].decode()} does not match"
+            reason = f"checksum {end[1].decode()} {CHECKSUM_WRONG}"
         # A sound record further on shows that this one will never be completed.
         following = _HEAD.search(text, 1)
         while following is not None:

@@ -1,0 +1,174 @@
+"""What results.jsonl says beside measurements and verdicts: the one place that knows the shapes of these lines.
+
+All have `kind` ("note" or "log") and `about`. Those of a test have `test` (its node id). Those of a moment on a
+board have `board` (MAC, null until the board has said it), `boot` (boot id) and `t` (ms since boot).
+
+    note board      board: what a board said of itself (sys.info, PROTOCOL.md §3)
+    note selection  text: which tests of the suite the run leaves out
+    note plan       tests: {node id: [requirement ids]}, every test that the run was to run
+    note started    test, requirement: [ids], worker: "gw0" | "main". A test that has no verdict line was
+                    running when the run, or its worker, ended. A second one of the same test is a rerun.
+    note event      test, board, boot, t, mode: "camera" | "voice" | … | null (not known yet), event: its name,
+                    data: its fields. Names and fields as in PROTOCOL.md §3: "mem.sample" has context, timestamp_ms
+                    (when it was measured) and all of MemoryStats; "mode" has from, to, ok, duration_ms, step;
+                    "mem.warning", "mem.recovered", "mem.alloc_failed", "tts", "boot", "log.dropped".
+    note reply      test, board, boot, t, mode, command: "mode.ledger" | "mem.thresholds", data: the answer's
+                    fields. A ledger is that of the newest transition: {"ledger": [{step, undo, err,
+                    internal_before, internal_after, psram_before, psram_after}]}. Thresholds are those in force
+                    from then on: the eight of `memory_thresholds_t`.
+    note heap       test, board, boot, t, why: text, caps: "INTERNAL,8BIT", wanted: bytes of the block that was
+                    not to be had | null, heaps: [{heap: its start, at: address of the first block, blocks:
+                    [sizes in address order, free ones negative; the next block's address is size + 4 further],
+                    truncated}]. Taken when a test failed for lack of memory or for fragmentation.
+    note series     test, board, name, unit, values: one per cycle, in the same state, budget: allowed loss per
+                    cycle | null. `analysis.leak.find_leak(values, budget)` is what the test judged.
+    note noise      test, board, damaged, lost, repeated: records; garbled: lines with bytes that no firmware
+                    sends. Only of tests in which there was any.
+    log  panic      test, board, file, headline, cause, core, details: [text], backtrace: ["0x400d1234:0x3ffb…"],
+                    calls: [decoded text, innermost first; empty without addr2line], is_host, text: all of it,
+                    core_dump: null | {file, size, sha256, sound: bool | null (not checked), text}
+    log  slice      test, board, file, text: the console's last lines at the failure, left_out: lines before them
+    log  raw        test, board, file, size, sha256: all that came from the board in this test
+
+`file` is relative to the folder of results.jsonl where it lies below it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Line = dict[str, Any]
+
+NOTE = "note"
+LOG = "log"
+
+BOARD = "board"
+SELECTION = "selection"
+PLAN = "plan"
+STARTED = "started"
+EVENT = "event"
+REPLY = "reply"
+HEAP = "heap"
+SERIES = "series"
+NOISE = "noise"
+PANIC = "panic"
+SLICE = "slice"
+RAW = "raw"
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When and where on a board something was said."""
+
+    test: str
+    board: str | None
+    boot: str | None
+    t: int | None
+
+    def as_json(self) -> Line:
+        return {"test": self.test, "board": self.board, "boot": self.boot, "t": self.t}
+
+
+def board(said: Mapping[str, Any]) -> Line:
+    return {"kind": NOTE, "about": BOARD, "board": dict(said)}
+
+
+def selection(text: str) -> Line:
+    return {"kind": NOTE, "about": SELECTION, "text": text}
+
+
+def plan(tests: Mapping[str, Sequence[str]]) -> Line:
+    return {"kind": NOTE, "about": PLAN, "tests": {test: list(ids) for test, ids in tests.items()}}
+
+
+def started(test: str, requirement: Sequence[str], worker: str) -> Line:
+    return {
+        "kind": NOTE,
+        "about": STARTED,
+        "test": test,
+        "requirement": list(requirement),
+        "worker": worker or "main",
+    }
+
+
+def event(moment: Moment, mode: str | None, name: str, data: Mapping[str, Any]) -> Line:
+    return {
+        "kind": NOTE,
+        "about": EVENT,
+        **moment.as_json(),
+        "mode": mode,
+        "event": name,
+        "data": dict(data),
+    }
+
+
+def reply(moment: Moment, mode: str | None, command: str, data: Mapping[str, Any]) -> Line:
+    return {
+        "kind": NOTE,
+        "about": REPLY,
+        **moment.as_json(),
+        "mode": mode,
+        "command": command,
+        "data": dict(data),
+    }
+
+
+def heap(moment: Moment, why: str, caps: str, heaps: Sequence[Mapping[str, Any]], wanted: int | None) -> Line:
+    return {
+        "kind": NOTE,
+        "about": HEAP,
+        **moment.as_json(),
+        "why": why,
+        "caps": caps,
+        "wanted": wanted,
+        "heaps": [dict(one) for one in heaps],
+    }
+
+
+def series(
+    test: str, board: str | None, *, name: str, unit: str, values: Sequence[float], budget: float | None
+) -> Line:
+    return {
+        "kind": NOTE,
+        "about": SERIES,
+        "test": test,
+        "board": board,
+        "name": name,
+        "unit": unit,
+        "values": list(values),
+        "budget": budget,
+    }
+
+
+def noise(test: str, board: str | None, counts: Mapping[str, int]) -> Line:
+    return {"kind": NOTE, "about": NOISE, "test": test, "board": board, **counts}
+
+
+def panic(test: str, board: str | None, **found: Any) -> Line:
+    return {"kind": LOG, "about": PANIC, "test": test, "board": board, **found}
+
+
+def log_slice(test: str, board: str | None, file: str | None, text: str, left_out: int) -> Line:
+    return {
+        "kind": LOG,
+        "about": SLICE,
+        "test": test,
+        "board": board,
+        "file": file,
+        "text": text,
+        "left_out": left_out,
+    }
+
+
+def raw_log(test: str, board: str | None, file: str, size: int, sha256: str) -> Line:
+    return {
+        "kind": LOG,
+        "about": RAW,
+        "test": test,
+        "board": board,
+        "file": file,
+        "size": size,
+        "sha256": sha256,
+    }

@@ -95,6 +95,11 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("folder", metavar="DIR", type=Path, help="folder with results.jsonl")
     report.set_defaults(run=_report)
 
+    analyze = commands.add_parser("analyze", help="say what recorded console logs show")
+    analyze.add_argument("logs", metavar="LOG", nargs="+", help="file, or - for standard input")
+    analyze.add_argument("--json", action="store_true", help="print a JSON line per log")
+    analyze.set_defaults(run=_analyze)
+
     heap = commands.add_parser("heap", help="the heap model").add_subparsers(metavar="COMMAND", required=True)
     replay = heap.add_parser("replay", help="play a file of recorded heap operations through the model")
     replay.add_argument("file", metavar="FILE", type=Path)
@@ -165,6 +170,12 @@ def _report(options: argparse.Namespace) -> int:
     for line in missing_lines(qualification):
         print(f"  {line}")
     return 0
+
+
+def _analyze(options: argparse.Namespace) -> int:
+    from hotpin_hil.analyze import analyze_logs
+
+    return 0 if analyze_logs(options.logs, options.json) else EXIT_ERROR
 
 
 def _heap_replay(options: argparse.Namespace) -> int:

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from hotpin_hil.telemetry.fields import BOX_FIELDS, DELTA_LABELS, MemoryStats
-from hotpin_hil.telemetry.log import LineSplitter, LogLine, parse_log_line
+from hotpin_hil.telemetry.log import Line, LineSplitter, LogLine, parse_log_line
 
 _RULE = "═" * 59
 TOP, RULE, BOTTOM = f"╔{_RULE}", f"╠{_RULE}", f"╚{_RULE}"
+BORDERS = ("╔", "║", "╠", "╚")
+"""What a line of a box begins with."""
 _TITLE = "║ Memory Statistics - "
 _DELTA_HEADING = "║ Memory Delta from Baseline:"
 _LABEL_WIDTH = 18
@@ -51,6 +53,11 @@ class Box:
     def interleaved(self) -> bool:
         return bool(self.foreign)
 
+    @property
+    def is_joined(self) -> bool:
+        """Whether one of its lines had been cut by another task's."""
+        return any(line.is_joined for line in self.lines)
+
 
 @dataclass(frozen=True)
 class BrokenBox:
@@ -60,22 +67,28 @@ class BrokenBox:
     lines: tuple[str, ...]
     foreign: tuple[str, ...]
     offset: int
+    own: tuple[LogLine, ...] = ()
+    """What `lines` are the texts of."""
+
+    @property
+    def context(self) -> str:
+        return self.lines[1][len(_TITLE) :]
 
 
 def render(context: str, stats: MemoryStats, delta: dict[str, int]) -> list[str]:
     """The box's lines, without the log prefix."""
     lines = [TOP, _TITLE + context]
     section = ""
-    for field in BOX_FIELDS:
-        if field.section != section:
-            section = field.section
+    for one in BOX_FIELDS:
+        if one.section != section:
+            section = one.section
             lines += [RULE, f"║ {section}:"]
-        value = getattr(stats, field.name)
-        label = f"║   {field.label + ':':<{_LABEL_WIDTH}}"
-        if field.unit == "%":
+        value = getattr(stats, one.name)
+        label = f"║   {one.label + ':':<{_LABEL_WIDTH}}"
+        if one.unit == "%":
             lines.append(f"{label}{value:3d}%")
         else:
-            places = 4 if field.name.startswith(_WIDE) else 3
+            places = 4 if one.name.startswith(_WIDE) else 3
             lines.append(f"{label}{value:6d} bytes ({value // _KB:{places}d} KB)")
     lines += [RULE, _DELTA_HEADING]
     for name, label in DELTA_LABELS.items():
@@ -126,58 +139,88 @@ def parse_text(text: str) -> Box:
     return parse(lines)
 
 
+@dataclass
+class _Open:
+    """A box that is being printed."""
+
+    own: list[LogLine]
+    foreign: list[str] = field(default_factory=list)
+
+
 class BoxFinder:
-    """Finds boxes in a stream of bytes, fed in any chunks; other tasks' lines in a box are kept apart,
-    and told."""
+    """Finds boxes in a stream of bytes, fed in any chunks, or line by line; other tasks' lines in a box are kept
+    apart, and told."""
 
     def __init__(self, offset: int = 0) -> None:
         self._splitter = LineSplitter(offset)
-        self._own: list[LogLine] = []
-        self._foreign: list[str] = []
+        self._open: dict[str, _Open] = {}
+        """By tag: while one task prints its box, another may print one of its own."""
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a box is being printed, so that every line matters."""
+        return bool(self._open)
 
     def feed(self, data: bytes) -> list[Box | BrokenBox]:
         """The boxes that `data` completes, and those it shows to be broken."""
         found: list[Box | BrokenBox] = []
         for line in self._splitter.feed(data):
-            parsed = parse_log_line(line)
-            if parsed is not None and parsed.text == TOP:
-                found += self._give_up("cut off by the next box")
-                self._own = [parsed]
-            elif not self._own:
-                continue
-            elif parsed is not None and parsed.tag == self._own[0].tag and parsed.text[:1] in "║╠╚":
-                found += self._add(parsed)
-            else:
-                self._foreign.append(line.text)
-                if len(self._foreign) > FOREIGN_MAX:
-                    found += self._give_up(f"not finished {FOREIGN_MAX} lines later")
+            found += self.add(parse_log_line(line) or line)
         return found
 
-    def _add(self, line: LogLine) -> list[Box | BrokenBox]:
-        self._own.append(line)
-        if len(self._own) == 2 and not line.text.startswith(_TITLE):
-            self._own, self._foreign = [], []  # a box of another kind
+    def add(self, line: LogLine | Line) -> list[Box | BrokenBox]:
+        """The boxes that this line completes, and those it shows to be broken."""
+        if not self._open and line.text != TOP:
             return []
-        if line.text[:1] != "╚":
-            return []
-        try:
-            box = parse(self._own)
-        except BoxError as error:
-            return self._give_up(str(error))
-        found = Box(box.context, box.stats, box.delta, box.lines, tuple(self._foreign), box.offset)
-        self._own, self._foreign = [], []
-        return [found]
+        found: list[Box | BrokenBox] = []
+        own_tag = line.tag if isinstance(line, LogLine) and line.text[:1] in BORDERS else None
+        for tag in [tag for tag in self._open if tag != own_tag]:
+            found += self._add_foreign(tag, line)
+        if own_tag is not None and isinstance(line, LogLine):
+            found += self._add_own(own_tag, line)
+        return found
 
-    def _give_up(self, reason: str) -> list[Box | BrokenBox]:
-        if not self._own:
-            return []
-        broken = BrokenBox(
-            reason, tuple(line.text for line in self._own), tuple(self._foreign), self._own[0].offset
-        )
-        own, self._own, self._foreign = self._own, [], []
+    def _add_foreign(self, tag: str, line: LogLine | Line) -> list[Box | BrokenBox]:
+        box = self._open[tag]
+        box.foreign.append(line.whole)
+        if len(box.foreign) > FOREIGN_MAX:
+            return self._give_up(tag, f"not finished {FOREIGN_MAX} lines later")
+        return []
+
+    def _add_own(self, tag: str, line: LogLine) -> list[Box | BrokenBox]:
+        found: list[Box | BrokenBox] = []
+        if line.text == TOP:
+            found = self._give_up(tag, "cut off by the next box")
+            self._open[tag] = _Open([line])
+        elif tag in self._open:
+            box = self._open[tag]
+            box.own.append(line)
+            if len(box.own) == 2 and not line.text.startswith(_TITLE):
+                del self._open[tag]  # a box of another kind
+            elif line.text[:1] == BOTTOM[0]:
+                found = self._finish(tag)
+        return found
+
+    def _finish(self, tag: str) -> list[Box | BrokenBox]:
+        box = self._open[tag]
+        try:
+            parsed = parse(box.own)
+        except BoxError as error:
+            return self._give_up(tag, str(error))
+        del self._open[tag]
+        return [replace(parsed, foreign=tuple(box.foreign))]
+
+    def _give_up(self, tag: str, reason: str) -> list[Box | BrokenBox]:
+        box = self._open.pop(tag, None)
         # A lone top rule belongs to a box of some other kind.
-        return [broken] if len(own) > 1 else []
+        if box is None or len(box.own) < 2:
+            return []
+        own = tuple(box.own)
+        return [BrokenBox(reason, tuple(line.text for line in own), tuple(box.foreign), own[0].offset, own)]
 
     def flush(self) -> list[Box | BrokenBox]:
-        """At the end of a recording: the box that was being printed."""
-        return [*self.feed(b"\n"), *self._give_up("the log ends within it")]
+        """At the end of a recording: the boxes that were being printed."""
+        found = self.feed(b"\n")
+        for tag in list(self._open):
+            found += self._give_up(tag, "the log ends within it")
+        return found

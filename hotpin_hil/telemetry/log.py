@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 LINE_MAX = 4096
 """A longer run without a newline, bytes, is cut there: it is noise, not a log line."""
 
-_COLOUR = re.compile(rb"\x1b\[[0-9;]*m")
+COLOUR = re.compile(rb"\x1b\[[0-9;]*m")
 _LINE = re.compile(r"([EWIDV]) \((\d+)\) ([^\s:][^:]*): (.*)", re.DOTALL)
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """One line of the stream: text without colours and line end, and where its first byte stands."""
 
     text: str
     offset: int
+    number: int = 0
+    """Counted from 1, where lines are counted."""
+
+    @property
+    def whole(self) -> str:
+        """The line as it was printed."""
+        return self.text
 
 
-@dataclass(frozen=True)
-class LogLine:
+class LogLine(NamedTuple):
     """A line in ESP_LOG's shape."""
 
     level: str
@@ -30,6 +35,17 @@ class LogLine:
     tag: str
     text: str
     offset: int = 0
+    number: int = 0
+    """As of Line."""
+    is_joined: bool = False
+    """Another line had cut it, and it was put together again."""
+    is_fall: bool = False
+    """Its time lies so far below those before it that the clock must have started again."""
+
+    @property
+    def whole(self) -> str:
+        """The line as it was printed."""
+        return f"{self.level} ({self.t_ms}) {self.tag}: {self.text}"
 
 
 class LineSplitter:
@@ -60,7 +76,7 @@ class LineSplitter:
         return [self._line(rest)] if rest else []
 
     def _line(self, raw: bytes) -> Line:
-        return Line(_COLOUR.sub(b"", raw).rstrip(b"\r").decode("utf-8", errors="replace"), self._base)
+        return Line(COLOUR.sub(b"", raw).rstrip(b"\r").decode("utf-8", errors="replace"), self._base)
 
 
 def parse_log_line(line: Line | str) -> LogLine | None:

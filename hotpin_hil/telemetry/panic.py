@@ -45,6 +45,18 @@ _END = re.compile(r"Rebooting\.\.\.|Rebooting in\s+\d+ seconds|CPU halted\.|Ente
 _RESET = re.compile(r"rst:0x[0-9a-f]+ \(|ets \w{3} +\d+ \d{4} |Calling app_main\(\)")
 _MONITOR = re.compile(r"--- ")
 
+TRACES = (
+    b"Guru Meditation Error",
+    b"abort() was called",
+    b"assert failed: ",
+    b"***ERROR*** A stack",
+    b"task_wdt: Aborting.",
+    b"Panic handler entered",
+    b"CORRUPT HEAP: ",
+    b"ESP_ERROR_CHECK failed",
+)
+"""A line without any of these neither starts a panic nor tells of one to come."""
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -102,6 +114,8 @@ class Panic:
     """Of the first byte of the line it starts in, in the stream."""
     end: int = 0
     """Offset behind the text of its last line."""
+    number: int = 0
+    """Of the line with the headline, where lines are counted."""
 
     @property
     def registers(self) -> Mapping[str, int]:
@@ -141,6 +155,11 @@ class PanicFinder:
         self._lines: list[Line] = []
         """Of the panic at hand, its precursors included; empty when there is none."""
         self._end = 0
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the next line matters whatever it says."""
+        return bool(self._lines or self._before)
 
     def feed(self, line: Line) -> list[Panic]:
         """The panics that this line shows to be over: none, one, or two (its end and a panic in one line)."""
@@ -192,6 +211,7 @@ def _headline(text: str) -> tuple[str, int | None, str] | None:
 
 def _parse(lines: Iterable[Line]) -> Panic:
     cause = headline = sha = ""
+    number = 0
     core: int | None = None
     details: list[str] = []
     states: list[_State] = []
@@ -203,6 +223,7 @@ def _parse(lines: Iterable[Line]) -> Panic:
         if head is not None:
             if not headline:
                 cause, core, headline = head[0], head[1], head[2].rstrip()
+                number = line.number
             else:  # the task watchdog says why, then aborts
                 core = head[1] if core is None else core
                 details.append(head[2].rstrip())
@@ -243,6 +264,7 @@ def _parse(lines: Iterable[Line]) -> Panic:
         is_complete=complete,
         offset=lines[0].offset,
         end=lines[-1].offset + len(lines[-1].text.encode()),
+        number=number,
     )
 
 

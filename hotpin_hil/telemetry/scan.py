@@ -1,0 +1,321 @@
+"""The lines of a log that matter, found fast in a stream of bytes of any length.
+
+A log of a gigabyte has some 15 million lines, and nearly all of them say nothing about memory. Those are counted
+(levels, times) and dropped by one regular expression and a few comparisons each; the others are handed on, one by
+one, put together again where another task's line had cut them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from hotpin_hil.telemetry.log import COLOUR, Line, LogLine
+from hotpin_hil.telemetry.panic import TRACES
+
+LINE_MAX = 64 * 1024
+"""What a longer line has beyond this many bytes is dropped, and counted."""
+FALL_MS = 1_000
+"""Tasks take the time of a line before they wait for their turn to write it: recorded boards show times up to 566 ms
+behind. What falls back further has started again."""
+JOIN_MS = 2_000
+"""A line within a line is taken for another task's when their times are this near: so a text that only quotes a
+line is left alone."""
+LOOK_AHEAD = 8
+"""Lines after a fall of the time that tell whether the clock started again or one stamp is damaged."""
+KEPT = 1_000
+"""Line numbers and tags kept of each kind; what comes after is counted."""
+OTHER_TAGS = "(other tags)"
+
+_Row = tuple[bytes, bytes, bytes, bytes]
+"""Level, time, tag and text; the first three are empty for a line without a header."""
+
+_HEADER = rb"([EWIDV]) \((\d{1,10})\) ([^\s:][^:\n]{0,40}): ?"
+_ROWS = re.compile(rb"(?:%s)?([^\n]*)\n" % _HEADER)
+_INSERTED = re.compile(rb"%s|@(?:!|\d{1,5}) \{" % _HEADER)
+"""What begins another task's line within a line: a header, or a record."""
+_RECORD_END = re.compile(rb"\}\*[0-9A-F]{4}\r?$")
+_LEVEL_LOST = re.compile(rb" ?\(\d+\) [^\s:][^:]{0,40}: ")
+_COLOURED = re.compile(rb"\x1b\[[0-9;]*m[^\n]*\n")
+_BROKEN_COLOUR = re.compile(rb"\x1b[^\n]*\n|\[0(?:;3\d)?m[^\n]*\n")
+_REPLACED = re.compile("�[^\n]*\n")
+_PROMPT = re.compile(rb"PS [A-Z]:\\[^>]*>")
+_DECODED = re.compile(rb"--- (?:0x[0-9a-fA-F]+: |\(inlined by\) )")
+
+
+@dataclass
+class LogFormat:
+    """What the file is like; the names are those of `facts/log_analysis.md`."""
+
+    ansi_lines: int = 0
+    broken_ansi_lines: int = 0
+    replacement_chars: int = 0
+    lines_with_replacement: int = 0
+    powershell_prompt_lines: int = 0
+    monitor_note_lines: int = 0
+    decoded_address_lines: int = 0
+    lines_with_second_header: list[int] = field(default_factory=list)
+    level_letter_lost_lines: list[int] = field(default_factory=list)
+    timestamp_reversals: int = 0
+    worst_reversal_ms: int = 0
+
+
+class LineScanner:
+    """Feed it the stream in any chunks; the result does not depend on them.
+
+    While `attentive`, every line is handed on. It can be set between two lines, as what is handed on is made as it is
+    asked for.
+    """
+
+    def __init__(self, tags: frozenset[str]) -> None:
+        """tags: whose lines are always handed on. Errors, warnings, lines without a header and those that speak of
+        free memory are, too."""
+        self.attentive = False
+        self.format = LogFormat()
+        self.levels = {level: 0 for level in "EWIDV"}
+        self.errors_by_tag: Counter[str] = Counter()
+        self.bytes = 0
+        self.lines = 0
+        self.ends_with_newline = True
+        self.overlong_lines = 0
+        self.odd_stamps: list[int] = []
+        """Lines whose time fits neither the lines before nor those behind."""
+        self.not_kept: Counter[str] = Counter()
+        """How many line numbers were left out, by what they are of."""
+        self._tags = frozenset(tag.encode() for tag in tags)
+        self._carry = b""
+        self._is_skipping = False
+        self._special = (True, True)
+        """Whether records, and traces of a panic, were in the last block."""
+        self._rows: list[_Row] = []
+        """Lines that wait for those behind them."""
+        self._cut: list[tuple[int, bytes]] = []
+        """Number and text of lines that another one has cut, outermost first; the next line goes on with the last."""
+        self._high = -1
+        self._high_before = -1
+        self._high_line = 0
+
+    @property
+    def high_ms(self) -> int | None:
+        """The latest time of this boot so far; None before the first."""
+        return self._high if self._high >= 0 else None
+
+    def restart_clock(self) -> None:
+        """The board has started again: times begin anew."""
+        self._high = self._high_before = -1
+
+    def feed(self, data: bytes) -> Iterator[LogLine | Line]:
+        """The lines that matter among those which `data` completes. To be used up before the next call."""
+        block = self._whole_lines(data)
+        if block:
+            self._rows += _ROWS.findall(self._plain(block))
+            special = (b"@" in block, _has_trace(block))
+            before, self._special = self._special, special
+            yield from self._scan(
+                len(self._rows) - LOOK_AHEAD, before[0] or special[0], before[1] or special[1]
+            )
+
+    def close(self) -> Iterator[LogLine | Line]:
+        """What is left at the end of the log."""
+        self.ends_with_newline = not self._carry and not self._is_skipping
+        if not self.ends_with_newline:
+            self._rows += _ROWS.findall(self._plain(self._carry + b"\n"))
+            self._carry = b""
+        yield from self._scan(len(self._rows), True, True)
+        yield from self._leave_cut()
+
+    # --- Blocks ---
+
+    def _whole_lines(self, data: bytes) -> bytes:
+        """The lines that `data` completes, none of them longer than LINE_MAX."""
+        self.bytes += len(data)
+        if self._is_skipping:
+            end = data.find(b"\n")
+            if end < 0:
+                return b""
+            data, self._is_skipping = data[end:], False
+        end = data.rfind(b"\n") + 1
+        block = self._carry + data[:end] if end else b""
+        self._carry = data[end:] if end else self._carry + data
+        if len(self._carry) > LINE_MAX:
+            self._carry, self._is_skipping = self._carry[:LINE_MAX], True
+            self.overlong_lines += 1
+        return self._shortened(block)
+
+    def _shortened(self, block: bytes) -> bytes:
+        start = 0
+        while len(block) - start > LINE_MAX + 1:
+            end = block.rfind(b"\n", start, start + LINE_MAX + 1)
+            if end < 0:
+                end = start + LINE_MAX
+                block = block[:end] + block[block.index(b"\n", end) :]
+                self.overlong_lines += 1
+            start = end + 1
+        return block
+
+    def _plain(self, block: bytes) -> bytes:
+        """Without colours and carriage returns; what they were like is counted."""
+        form = self.format
+        if b"\x1b" in block:
+            form.ansi_lines += len(_COLOURED.findall(block))
+            block = COLOUR.sub(b"", block)
+        if b"\x1b" in block or b"[0" in block:
+            form.broken_ansi_lines += len(_BROKEN_COLOUR.findall(block))
+        if b"\r\n" in block:
+            block = block.replace(b"\r\n", b"\n")
+        if not block.isascii():
+            text = block.decode("utf-8", errors="replace")
+            if "�" in text:
+                form.replacement_chars += text.count("�")
+                form.lines_with_replacement += len(_REPLACED.findall(text))
+        return block
+
+    # --- Lines ---
+
+    def _scan(self, count: int, has_records: bool, has_traces: bool) -> Iterator[LogLine | Line]:
+        """Goes through the first `count` lines that wait."""
+        rows, tags, levels = self._rows, self._tags, self.levels
+        informational = 0
+        for index in range(count):
+            level, stamp, tag, text = row = rows[index]
+            self.lines += 1
+            if (
+                level == b"I"
+                and not self.attentive
+                and not self._cut
+                and tag not in tags
+                and b"ree " not in text
+                and not (b") " in text and _INSERTED.search(text))
+                and not (has_records and b"@" in text)
+                and not (has_traces and _has_trace(text))
+            ):
+                t_ms = int(stamp)
+                if t_ms >= self._high:
+                    self._high_before, self._high, self._high_line = self._high, t_ms, self.lines
+                    informational += 1
+                    continue
+                if self._high - t_ms <= FALL_MS:
+                    self._count_reversal(t_ms)
+                    informational += 1
+                    continue
+            yield from self._take(self.lines, row, rows[index + 1 : index + 1 + LOOK_AHEAD])
+        levels["I"] += informational
+        del rows[: max(count, 0)]
+
+    def _take(self, number: int, row: _Row, ahead: list[_Row]) -> Iterator[LogLine | Line]:
+        """Everything that one line of the log brings to its end."""
+        level, _, _, text = row
+        if not level:
+            self._count_headless(number, text)
+            if not text:
+                yield from self._leave_cut()
+                if self.attentive:
+                    yield Line("", 0, number)
+                return
+        elif self._cut:
+            yield from self._leave_cut()
+        pieces = self._pieces(row)
+        if len(pieces) > 1 and level and not pieces[1].startswith(b"@"):
+            self._keep("lines_with_second_header", self.format.lines_with_second_header, number)
+        if self._cut:  # then this line has no header: it goes on with what was cut last
+            cut_number, cut_text = self._cut.pop()
+            whole = cut_text + pieces.pop(0)
+            if pieces:
+                self._cut.append((cut_number, whole))
+            else:
+                yield from self._emit(cut_number, whole, ahead, is_joined=True)
+        for piece in pieces[:-1]:
+            if _RECORD_END.search(piece) and piece.startswith(b"@"):
+                yield from self._emit(number, piece, ahead)
+            else:
+                self._cut.append((number, piece))
+        if pieces:
+            yield from self._emit(number, pieces[-1], ahead)
+
+    def _pieces(self, row: _Row) -> list[bytes]:
+        """The line cut up where another one begins in it."""
+        level, stamp, tag, text = row
+        if text.startswith(b"@") and not level and _RECORD_END.search(text):
+            return [text]
+        whole = b"%s (%s) %s: %s" % (level, stamp, tag, text) if level else text
+        start = whole.find(b": ") + 2 if level else 0
+        near = int(stamp) if level else self._high
+        cuts = [0]
+        for found in _INSERTED.finditer(whole, start):
+            is_near = not found[2] or near < 0 or abs(int(found[2]) - near) <= JOIN_MS
+            if found.start() > cuts[-1] and is_near:
+                cuts.append(found.start())
+        return [whole[a:b] for a, b in zip(cuts, [*cuts[1:], len(whole)], strict=True)]
+
+    def _leave_cut(self) -> Iterator[LogLine | Line]:
+        """What was cut and did not go on."""
+        cut, self._cut = self._cut, []
+        for number, text in reversed(cut):
+            yield from self._emit(number, text, [])
+
+    def _emit(
+        self, number: int, text: bytes, ahead: list[_Row], is_joined: bool = False
+    ) -> Iterator[LogLine | Line]:
+        row = _ROWS.match(text + b"\n")
+        assert row is not None
+        level, stamp, tag, rest = row.groups()
+        if level is None:
+            yield Line(rest.decode("utf-8", errors="replace"), 0, number)
+            return
+        name, letter = tag.decode("utf-8", errors="replace"), level.decode()
+        t_ms = int(stamp)
+        self.levels[letter] += 1
+        if letter == "E":
+            is_known = name in self.errors_by_tag or len(self.errors_by_tag) < KEPT
+            self.errors_by_tag[name if is_known else OTHER_TAGS] += 1
+        is_fall = self._take_time(number, t_ms, ahead)
+        yield LogLine(
+            letter, t_ms, name, rest.decode("utf-8", errors="replace"), 0, number, is_joined, is_fall
+        )
+
+    def _count_headless(self, number: int, text: bytes) -> None:
+        form = self.format
+        if text.startswith(b"--- "):
+            form.monitor_note_lines += 1
+            form.decoded_address_lines += bool(_DECODED.match(text))
+        elif text.startswith(b"PS ") and _PROMPT.match(text):
+            form.powershell_prompt_lines += 1
+        elif _LEVEL_LOST.match(text):
+            self._keep("level_letter_lost_lines", form.level_letter_lost_lines, number)
+
+    def _keep(self, name: str, kept: list[int], number: int) -> None:
+        if len(kept) < KEPT:
+            kept.append(number)
+        else:
+            self.not_kept[name] += 1
+
+    # --- Times ---
+
+    def _take_time(self, number: int, t_ms: int, ahead: list[_Row]) -> bool:
+        """Whether the clock has started again."""
+        if t_ms >= self._high:
+            self._high_before, self._high, self._high_line = self._high, t_ms, number
+            return False
+        if self._high - t_ms <= FALL_MS:
+            self._count_reversal(t_ms)
+            return False
+        later = [int(stamp) for level, stamp, _, _ in ahead if level][:2]
+        if later and min(later) >= self._high - FALL_MS:
+            self._keep("odd_stamps", self.odd_stamps, number)
+            return False
+        if 0 <= self._high_before < self._high - FALL_MS and self._high_before - FALL_MS <= t_ms:
+            self._keep("odd_stamps", self.odd_stamps, self._high_line)
+            self._high = max(self._high_before, t_ms)
+            return False
+        self._high_before, self._high, self._high_line = -1, t_ms, number
+        return True
+
+    def _count_reversal(self, t_ms: int) -> None:
+        self.format.timestamp_reversals += 1
+        self.format.worst_reversal_ms = max(self.format.worst_reversal_ms, self._high - t_ms)
+
+
+def _has_trace(data: bytes) -> bool:
+    return any(trace in data for trace in TRACES)

@@ -21,6 +21,7 @@ from hotpin_hil.link.channel import Cursor
 
 I2S_BLOCK = 4_080
 """One TX buffer: 1,020 stereo frames of 16 bits (facts/real_boards.md)."""
+CAMERA_BLOCK = 32_768
 PIECE = 3 * KB
 """Free blocks of this size hold no I2S buffer."""
 
@@ -111,6 +112,13 @@ def test_no_mem_of_a_driver_shows_in_ledger_and_failed_allocation(
     )
     given_back = next(entry for entry in entries if entry.step == "camera.stop" and not entry.undo)
     measure("free before the first step", given_back.internal_before, "B", exact=before, source="heap.probe")
+    measure(
+        "given back by the first step",
+        given_back.internal_after - given_back.internal_before,
+        "B",
+        min=CAMERA_BLOCK,
+        source="real_boards.md: the camera holds one DMA block of this size, and more",
+    )
     measure(
         "kept by the step that failed",
         step.internal_before - step.internal_after,

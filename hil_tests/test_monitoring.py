@@ -340,6 +340,18 @@ def test_failure_is_reported_wherever_it_happens(
 
 
 @pytest.mark.requirement("MON-04")
+def test_failure_inside_a_critical_section_is_only_noted(device: Device, measure: Measure) -> None:
+    """The hook runs in whatever asked for too much: if it printed, allocated or took a lock, the board would abort
+    here."""
+    boot = device.info().b
+    error = device.api("fail_in_critical_section")
+    measure("error", error, exact="ESP_ERR_NO_MEM", source="no chip has such a block")
+    (failed,) = failures(device, 0)
+    measure("capabilities", failed.caps, exact=CAP_DMA, source="asked for in the critical section")
+    measure("boot id", device.info().b, exact=boot, source="no reset")
+
+
+@pytest.mark.requirement("MON-04")
 def test_failures_in_quick_succession_are_counted_when_not_kept(
     device: Device, heaps: Heaps, measure: Measure
 ) -> None:

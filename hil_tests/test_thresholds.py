@@ -404,6 +404,38 @@ def test_warning_critical_and_recovery_in_order(
     measure("events", told, exact=expected, source="REQUIREMENTS.md THR-10")
 
 
+@pytest.mark.requirement("THR-10")
+@pytest.mark.parametrize("memory", [INTERNAL, DMA, PSRAM], ids=lambda memory: memory.name)
+def test_critical_supersedes_low_when_both_are_reached_at_once(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, memory: Memory
+) -> None:
+    """From healthy to critical between two checks: one warning. The lower level follows once critical is left."""
+    low, critical = Level(memory, "warning"), Level(memory, "critical")
+    thresholds = {
+        low.key: memory.reachable(DEFAULT_THRESHOLDS[low.key]),
+        critical.key: memory.reachable(DEFAULT_THRESHOLDS[critical.key]),
+    }
+    monitor.stop()
+    device.thresholds(**only(**thresholds))
+    heaps.leave(memory, thresholds[low.key] - SMALLEST_STEP)
+    deep = heaps.leave(memory, thresholds[critical.key] - SMALLEST_STEP)
+    start = device.mark()
+    monitor.start()
+    monitor.warning(start, critical.type)
+    monitor.complete_checks(CHECKS)
+    told = ", ".join(str(event.data["type"]) for event in monitor.warnings(start))
+    measure("warnings", told, exact=critical.type, source="PROTOCOL.md §1: critical supersedes low")
+
+    start = device.mark()
+    heaps.release(deep)
+    monitor.recovery(start, critical.type)
+    monitor.complete_checks(CHECKS)
+    told = ", ".join(str(event.data["type"]) for event in monitor.warnings(start))
+    measure("warnings once critical is left", told, exact=low.type, source="the lower level still holds")
+    told = ", ".join(str(event.data["type"]) for event in monitor.recoveries(start))
+    measure("recoveries", told, exact=critical.type, source="the lower level still holds")
+
+
 @pytest.mark.requirement("THR-11")
 def test_internal_and_dma_are_told_apart(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure

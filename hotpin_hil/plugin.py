@@ -15,13 +15,16 @@ from hotpin_hil.evidence.recorder import Recorder
 from hotpin_hil.evidence.story import Story
 from hotpin_hil.paths import REQUIREMENTS_FILE
 from hotpin_hil.plugin_arguments import join_values
-from hotpin_hil.plugin_board import BoardInUse
+from hotpin_hil.plugin_board import SOAK, BoardInUse
 from hotpin_hil.plugin_selection import SelectionPlugin
 
 __all__ = ["BoardInUse", "board_of", "recorder_of", "story_of"]
 
 DEFAULT_TIME_SCALE = 20.0
 """How much faster than the host's clock a virtual board's may run when all its tasks wait."""
+SOAK_TIME_SCALE = 100.0
+"""The same for a run of the long tests alone: they wait for nothing but the board's own pauses, 0.9 s in each
+cycle."""
 
 MADE_BY_THE_RUN = ("--qualification-dir",)
 """Options whose value is a path that is there later, when a worker reads the same command line."""
@@ -53,7 +56,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--time-scale",
         type=float,
         metavar="X",
-        help=f"virtual board: clock limit, a multiple of the host's (default: {DEFAULT_TIME_SCALE:g})",
+        help=f"virtual board: clock limit, a multiple of the host's (default: {DEFAULT_TIME_SCALE:g}, "
+        f"with -m {SOAK} {SOAK_TIME_SCALE:g})",
     )
 
 
@@ -77,9 +81,8 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"--time-scale must be greater than 0, not {option.time_scale:g}")
     folder = Path(option.qualification_dir or config.rootpath / "build" / "qualification")
     folder = folder if folder.is_absolute() else config.invocation_params.dir / folder
-    board = BoardInUse(
-        config, folder, time_scale=option.time_scale or DEFAULT_TIME_SCALE, environment=os.environ
-    )
+    usual_scale = SOAK_TIME_SCALE if option.markexpr == SOAK else DEFAULT_TIME_SCALE
+    board = BoardInUse(config, folder, time_scale=option.time_scale or usual_scale, environment=os.environ)
     config.stash[plugin_board.BOARD_KEY] = board
     config.add_cleanup(board.stop)
     board_plugin = plugin_board.BoardPlugin(config, board)

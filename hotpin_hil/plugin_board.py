@@ -29,6 +29,9 @@ BOARD_KEY = pytest.StashKey["BoardInUse"]()
 _IDENTITY = ("mac", "chip", "rev", "psram", "flash", "build", "idf", "project", "version", "elf_sha256")
 """The fields of sys.info that stay the same from boot to boot."""
 
+SOAK = "soak"
+"""Marks tests that run only when they are asked for (pytest.ini)."""
+
 
 def wants_board(item: pytest.Item) -> bool:
     """Whether the test uses pytest-embedded's `dut`, itself or through a fixture."""
@@ -185,6 +188,8 @@ class BoardInUse:
         words = ["pytest", "--target", "esp32", "--board", self.kind.value]
         if self._virtual is None and self.port:
             words += ["--port", self.port]
+        if self._option.markexpr == SOAK:
+            words += ["-m", SOAK]  # else it is left out, also when it is named
         if self._option.time_scale is not None:
             words += ["--time-scale", f"{self.time_scale:g}"]
         return shlex.join([*words, nodeid])

@@ -35,7 +35,7 @@ from hotpin_hil.evidence.results import (
     ResultsWriter,
     read_results,
 )
-from hotpin_hil.plugin_board import BoardPlugin, channel_of, wants_board, worker_id
+from hotpin_hil.plugin_board import SOAK, BoardPlugin, channel_of, wants_board, worker_id
 from hotpin_hil.plugin_selection import requirement_ids
 from hotpin_hil.plugin_story import StoryKeeper
 from hotpin_hil.report.table import blocked_lines, failed_lines, table_lines
@@ -60,10 +60,6 @@ _COLOURS = {Verdict.PASS: "green", Verdict.FAIL: "red", Verdict.UNSET: "red"}
 class _NotMet(AssertionError):
     """Raised at the end of a test for what it measured, or didn't; `Recorder.verdicts` says it per
     requirement."""
-
-
-SOAK = "soak"
-"""Marks tests that run only when they are asked for (pytest.ini)."""
 
 
 class EvidencePlugin:

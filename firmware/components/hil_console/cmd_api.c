@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "console.h"
+#include "esp_heap_caps.h"
 #include "freertos/FreeRTOS.h"
 #include "hil_console.h"
 #include "memory_manager.h"
@@ -143,6 +144,8 @@ static esp_err_t mem_callbacks(const console_request_t *request, console_reply_t
 }
 
 /* Edge cases */
+
+#define NO_SUCH_BLOCK (1024 * 1024) /* more than the chip has internal memory */
 
 static esp_err_t get_stats(void)
 {
@@ -352,6 +355,17 @@ static esp_err_t start_below_minimum(void)
     return memory_manager_start_monitoring(CONFIG_HOTPIN_MEM_MIN_INTERVAL_MS - 1);
 }
 
+/** The failed-allocation hook must do without locks, memory and output: here it has none of them. */
+static esp_err_t fail_in_critical_section(void)
+{
+    static portMUX_TYPE s_critical = portMUX_INITIALIZER_UNLOCKED;
+    portENTER_CRITICAL(&s_critical);
+    void *block = heap_caps_malloc(NO_SUCH_BLOCK, MALLOC_CAP_DMA);
+    portEXIT_CRITICAL(&s_critical);
+    heap_caps_free(block);
+    return block == NULL ? ESP_ERR_NO_MEM : ESP_OK;
+}
+
 typedef struct {
     const char *name;
     esp_err_t (*run)(void);
@@ -403,6 +417,7 @@ static const api_case_t CASES[] = {
     CASE(unregister_unknown),
     CASE(start_zero),
     CASE(start_below_minimum),
+    CASE(fail_in_critical_section),
     {"thresholds_critical_above_warning", thresholds_internal_critical_above_warning},
     NONSENSE_CASES(THRESHOLDS_CASE)};
 

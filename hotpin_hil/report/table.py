@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hotpin_hil.evidence.model import Verdict, limit_text, with_unit
+from hotpin_hil.report.margin import nearest
 from hotpin_hil.report.text import printable, shorten
 
 WIDTH = 100
@@ -83,19 +84,11 @@ def _nearest(measurements: list[Mapping[str, Any]]) -> tuple[str, str]:
     many further values there are."""
     if not measurements:
         return "", ""
-    order = list(Verdict)
-    shown = min(measurements, key=lambda one: (order.index(Verdict(one["verdict"])), _relative_margin(one)))
+    shown = nearest(measurements)
     more = f" (+{len(measurements) - 1})" if len(measurements) > 1 else ""
     value = with_unit(shown["value"], shown["unit"])
     name = shorten(shown["name"], max(8, _VALUE - len(f" {value}{more}")))
     return f"{name} {value}{more}", limit_text(shown["limit"], shown["unit"])
-
-
-def _relative_margin(measurement: Mapping[str, Any]) -> float:
-    limit = measurement["limit"]
-    scale = abs(limit["value"]) if limit["kind"] in ("max", "min") else 1
-    margin = measurement["margin"]
-    return float("inf") if margin is None else float(margin) / (scale or 1)
 
 
 def _row(one: str, verdict: str, value: str, limit: str, tests: str) -> str:

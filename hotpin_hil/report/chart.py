@@ -1,0 +1,204 @@
+"""Static SVG for the reports, drawn with matplotlib, which is imported when the first chart is drawn and not before.
+
+A chart takes its colours from the page (CSS variables of templates/page.css), so that it is dark on a dark screen and
+black on paper. Whatever text is drawn is text in the SVG too, escaped, and never read as mathematics or markup.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup, escape
+
+from hotpin_hil.report.text import printable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+POINTS_PER_INCH = 72
+WIDTH_PT = 760
+"""What a laptop shows beside the margins; on A4 it is scaled down to about two thirds."""
+
+# Colours as the drawing code names them: placeholders that no other colour of a chart has, by CSS variable.
+INK = "#010101"
+FAINT = "#020202"
+LINE = "#030303"
+PAPER = "#040404"
+BLUE = "#050505"
+ORANGE = "#060606"
+GREEN = "#070707"
+RED = "#080808"
+BAND = "#090909"
+_VARIABLES = {
+    INK: "--ink",
+    FAINT: "--faint",
+    LINE: "--line",
+    PAPER: "--paper",
+    BLUE: "--blue",
+    ORANGE: "--orange",
+    GREEN: "--good",
+    RED: "--bad",
+    BAND: "--band",
+}
+
+_STYLE = {
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "font.family": "DejaVu Sans",  # measured with, and comes with matplotlib; the page's own font is shown
+    "font.size": 9,
+    "axes.edgecolor": LINE,
+    "axes.facecolor": "none",
+    "axes.labelcolor": FAINT,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "figure.facecolor": "none",
+    "grid.color": LINE,
+    "grid.linewidth": 0.5,
+    "hatch.linewidth": 0.7,
+    "legend.frameon": False,
+    "lines.linewidth": 1.4,
+    "patch.edgecolor": LINE,
+    "text.color": INK,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """The figures of a chart for those who cannot see it."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A drawing with what it shows in words. `name` is its place on the page: letters, digits and hyphens."""
+
+    name: str
+    svg: Markup
+    title: str
+    description: str
+    table: Table | None = None
+
+
+@contextmanager
+def drawing(
+    height_pt: float, rows: Sequence[float] = (1,), columns: Sequence[float] = (1,)
+) -> Iterator[tuple[Figure, list[Axes]]]:
+    """An empty figure with axes for each row and column (relative heights and widths), row by row.
+
+    The axes of a column share their x axis. The style holds within the context, where `finish` is called too.
+    """
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(_STYLE):
+        figure = Figure(
+            figsize=(WIDTH_PT / POINTS_PER_INCH, height_pt / POINTS_PER_INCH), layout="constrained"
+        )
+        axes = figure.subplots(
+            len(rows),
+            len(columns),
+            sharex="col",
+            squeeze=False,
+            gridspec_kw={"height_ratios": list(rows), "width_ratios": list(columns)},
+        )
+        yield figure, list(axes.flat)
+
+
+def finish(figure: Figure, name: str, title: str, description: str, table: Table | None = None) -> Chart:
+    """The figure as SVG that can stand in a page beside others: no style of its own, no id that another has."""
+    import matplotlib as mpl
+
+    title, description = printable(title), printable(description)
+    drawn = io.StringIO()
+    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    with mpl.rc_context({"svg.hashsalt": name}), warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", "Glyph .* missing from font"
+        )  # which only measures: the page has others
+        figure.savefig(drawn, format="svg", metadata=nothing)
+    return Chart(name, _for_page(drawn.getvalue(), title, description), title, description, table)
+
+
+def stand_alone(chart: Chart, colours: dict[str, str] | None = None) -> str:
+    """The chart as a file of its own, on white, which other viewers show too."""
+    shown = {**_ON_WHITE, **(colours or {})}
+    svg = re.sub(r"var\((--[a-z]+)\)", lambda match: shown[match[1]], str(chart.svg))
+    return svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
+
+
+_ON_WHITE = {
+    "--ink": "#1a1a1a",
+    "--faint": "#5a5a5a",
+    "--line": "#c9c9c9",
+    "--paper": "#ffffff",
+    "--blue": "#0b5cad",
+    "--orange": "#b34700",
+    "--good": "#14612a",
+    "--bad": "#a3161c",
+    "--band": "#eef1f4",
+}
+
+
+def _for_page(svg: str, title: str, description: str) -> Markup:
+    body = svg[svg.index(">", svg.index("<svg")) + 1 : svg.rindex("</svg>")]
+    box = re.search(r'viewBox="([^"]*)"', svg)
+    assert box is not None  # matplotlib writes one
+    body = printable(body)
+    body = re.sub(r"<style.*?</style>", "", body, flags=re.DOTALL)
+    body = re.sub(r"<[^>]*>", _tag_for_page, body)
+    body = re.sub(r">\s*\n\s*<", "><", body)
+    head = (
+        f'<svg role="img" viewBox="{box[1]}" font-family="system-ui, sans-serif" stroke-linejoin="round">'
+        f"<title>{escape(title)}</title><desc>{escape(description)}</desc>"
+    )
+    return Markup(head + body + "</svg>")  # matplotlib has escaped what is drawn
+
+
+def _tag_for_page(match: re.Match[str]) -> str:
+    """A tag in the page's terms; the text between tags is left alone."""
+    tag = re.sub(r"\s*\n\s*", " ", match[0])
+    if tag.startswith("<g "):
+        tag = re.sub(r' id="[^"]*"', "", tag)  # only what is in <defs> is referred to
+    tag = tag.replace("xlink:href", "href")
+    tag = re.sub(r"font(-family)?: [^;\"]*;? ?", _size_and_weight, tag)
+    tag = re.sub(r"-?\d+\.\d{2,}", lambda number: f"{float(number[0]):.1f}".removesuffix(".0"), tag)
+    return re.sub(r"#0[0-9]0[0-9]0[0-9]", lambda colour: f"var({_VARIABLES[colour[0]]})", tag)
+
+
+def _size_and_weight(match: re.Match[str]) -> str:
+    """`font: 700 9px 'DejaVu Sans', …;` without its family."""
+    size = re.search(r"[\d.]+px", match[0])
+    weight = "; font-weight: 700" if re.search(r"\b(bold|700)\b", match[0]) else ""
+    return f"font-size: {size[0]}{weight}; " if size else ""
+
+
+def plain(axes: Any, *, grid: str = "y") -> None:
+    """Takes off what does not carry a figure: ticks' marks, and the frame but for its base line."""
+    axes.tick_params(length=0)
+    axes.grid(axis=grid)
+    axes.set_axisbelow(True)
+    axes.spines["left"].set_visible(False)
+
+
+def thinned(values: Sequence[float], buckets: int) -> list[int]:
+    """Indices of a series as short as a drawing can show: of each of `buckets` equal parts the first, the
+    last, the least and the greatest, so that no extreme is hidden; all of a series no longer than that."""
+    count = len(values)
+    if count <= 4 * buckets:
+        return list(range(count))
+    kept: set[int] = set()
+    for bucket in range(buckets):
+        part = range(bucket * count // buckets, (bucket + 1) * count // buckets)
+        kept |= {part[0], part[-1], min(part, key=values.__getitem__), max(part, key=values.__getitem__)}
+    return sorted(kept)

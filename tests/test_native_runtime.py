@@ -1,4 +1,4 @@
-"""The native runtime: scheduling, time, UART, storage and panics of the firmware's host build.
+"""The native runtime: scheduling, time, UART, storage and resets of the firmware's host build.
 
 Each test starts the runtime's own test program (`firmware/native/test`) as the virtual board would, with one case of
 it named in the flash's last sector, and reads what it prints.
@@ -10,158 +10,38 @@ import contextlib
 import json
 import os
 import re
-import select
 import signal
-import socket
 import struct
 import subprocess
 import sys
 import time
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from hotpin_hil.virtual import profile
 from tests.conftest import shared_data
+from tests.native_board import (
+    BYTE_US,
+    HOST_BUDGET_S,
+    NVS_OFFSET,
+    NVS_SIZE,
+    REASON_SW,
+    STATUS_SW_CPU_RESET,
+    Board,
+    Result,
+    Run,
+    build_runtime_test,
+)
 from tests.native_build import NATIVE, build_native
-
-HOST_BUDGET_S = 30.0
-"""What a case may take of the host's time before the test gives up; no limit of the board's."""
-
-CASE_NAME_OFFSET = 0x3FF000
-NVS_OFFSET = 0x9000
-NVS_SIZE = 0x6000
-BYTE_US = 10 / 115200 * 1e6
-STATUS_SW_CPU_RESET = 112
-REASON_POWERON, REASON_SW, REASON_PANIC, REASON_INT_WDT, REASON_TASK_WDT = 1, 3, 4, 5, 6
-
 
 # --- building and running ---
 
 
 @pytest.fixture(scope="session")
 def program() -> Path:
-    return build_native("native-test", "runtime_test.elf", "-DHOTPIN_FIRMWARE=OFF")
-
-
-def partition_table() -> bytes:
-    def entry(kind: int, subtype: int, offset: int, size: int, label: str) -> bytes:
-        return struct.pack("<HBBII16sI", 0x50AA, kind, subtype, offset, size, label.encode(), 0)
-
-    return (
-        entry(1, 2, NVS_OFFSET, NVS_SIZE, "nvs")
-        + entry(0, 0, 0x10000, 0x200000, "factory")
-        + entry(1, 3, 0x210000, 0x20000, "coredump")
-    )
-
-
-@dataclass(frozen=True)
-class Result:
-    text: str
-    status: int
-
-    @property
-    def app(self) -> str:
-        """What came after the start log."""
-        return self.text.split("Calling app_main()\n", 1)[-1]
-
-    def value(self, name: str) -> int:
-        found = re.search(rf"^{name} (-?\d+)$", self.text, re.MULTILINE)
-        assert found, f"no line '{name} N' in:\n{self.text}"
-        return int(found[1])
-
-
-class Run:
-    """One start of the program; fd 0 and 1 are one end of a socket pair."""
-
-    def __init__(self, elf: Path, params: Path, early_input: bytes = b"") -> None:
-        self.line, theirs = socket.socketpair()
-        self.line.sendall(early_input)
-        self.process = subprocess.Popen(
-            [str(elf), str(params)], stdin=theirs, stdout=theirs, stderr=subprocess.PIPE
-        )
-        theirs.close()
-        self.received = b""
-
-    def read_until(self, marker: bytes) -> bool:
-        """Reads until the marker is there (True) or the line is closed (False)."""
-        deadline = time.monotonic() + HOST_BUDGET_S
-        looked_at = 0
-        while self.received.find(marker, looked_at) < 0:
-            looked_at = max(0, len(self.received) - len(marker))
-            left = deadline - time.monotonic()
-            ready, _, _ = select.select([self.line], [], [], max(0, left))
-            if not ready or left <= 0:
-                pytest.fail(f"no {marker!r} in {self.received[-4000:].decode('utf-8', 'replace')}")
-            try:
-                data = self.line.recv(65536)
-            except ConnectionResetError:
-                data = b""
-            if not data:
-                return False
-            self.received += data
-        return True
-
-    @property
-    def to_end(self) -> bytes:
-        """What came up to the case's end: what follows may or may not have come in time."""
-        assert b"END\r\n" in self.received
-        return self.received.split(b"END\r\n")[0]
-
-    def finish(self) -> Result:
-        """To the case's end, then power off."""
-        self.read_until(b"END\r\n")
-        self.line.close()
-        return self.wait()
-
-    def wait(self) -> Result:
-        _, errors = self.process.communicate(timeout=HOST_BUDGET_S)
-        text = self.received.decode("utf-8", "replace").replace("\r\n", "\n")
-        return Result(text + errors.decode(), self.process.returncode)
-
-
-class Board:
-    """Flash and RTC memory, and the parameters of a start."""
-
-    def __init__(self, directory: Path, elf: Path) -> None:
-        self.elf = elf
-        self.flash = directory / "flash.bin"
-        self.rtc = directory / "rtc.bin"
-        self.params = directory / "params"
-        with self.flash.open("wb") as file:
-            file.write(b"\xff" * 0x400000)
-            file.seek(0x8000)
-            file.write(partition_table())
-        self.rtc.write_bytes(os.urandom(8192))
-
-    def start(self, case: str, early_input: bytes = b"", **changes: object) -> Run:
-        with self.flash.open("r+b") as file:
-            file.seek(CASE_NAME_OFFSET)
-            file.write(case.encode() + b"\0")
-        values: dict[str, object] = {
-            "mac": "24:0a:c4:01:02:03",
-            "chip_revision": 301,
-            "psram_bytes": 4 << 20,
-            "flash_file": self.flash,
-            "rtc_file": self.rtc,
-            "rom_cause": 1,
-            "start_us": 900000,
-            "seed": 7,
-            "time_scale": 0,
-            "uart_paced": 0,
-            "elf_sha256": "5a" * 32,
-        }
-        values.update(changes)
-        lines = [f"{key}={value}" for key, value in values.items()]
-        lines += profile.load("ai-thinker").boot_lines()
-        self.params.write_text("# a comment\n" + "\n".join(lines) + "\n", encoding="utf-8")
-        return Run(self.elf, self.params, early_input)
-
-    def run(self, case: str, early_input: bytes = b"", **changes: object) -> Result:
-        return self.start(case, early_input, **changes).finish()
+    return build_runtime_test()
 
 
 @pytest.fixture
@@ -420,7 +300,7 @@ def test_the_start_log_has_the_recorded_lines(board: Board) -> None:
         start = text[text.index("quad_psram: ") :]
         return re.findall(r"^[EIW] \(\d+\) (\w+): ", "I (1) " + start, re.MULTILINE)
 
-    recorded = tags(shared_data("boot_logs/normal.txt").read_text())
+    recorded = tags(shared_data("panic_logs/panics.txt").read_text())
     ours = tags(board.run("log").text.split("Calling app_main()")[0] + "Calling app_main()")
     assert ours == recorded[: len(ours)]
     assert recorded[len(ours) - 1] == "main_task"
@@ -499,53 +379,7 @@ def test_a_full_nvs_partition_stays_readable(board: Board) -> None:
     assert items[items[0, "churn"][1][0], "kept"][1][:4] == struct.pack("<I", 4711)
 
 
-# --- panics ---
-
-GURU = r"Guru Meditation Error: Core  0 panic'ed \({}\)\. Exception was unhandled\.\n"
-PANICS = {
-    "null_load": (GURU.format("LoadProhibited"), REASON_PANIC),
-    "null_store": (GURU.format("StoreProhibited"), REASON_PANIC),
-    "abort": (r"\nabort\(\) was called at PC 0x[0-9a-f]{8} on core 0\n", REASON_PANIC),
-    "assert": (r"\nassert failed: case_assert case_panic\.c:\d+ \(s_sink == 77\)\n", REASON_PANIC),
-    "error_check": (r"ESP_ERROR_CHECK failed: esp_err_t 0x101 \(ESP_ERR_NO_MEM\) at 0x", REASON_PANIC),
-    "stack": (r"Stack canary watchpoint triggered \(deep\)", REASON_PANIC),
-    "stale_handle": (r"\nassert failed: xQueueSemaphoreTake \(handle 0x", REASON_PANIC),
-    "heap_damage": (r"CORRUPT HEAP: ", REASON_PANIC),
-    "task_returns": (r"FreeRTOS Task \"returner\" should not return, Aborting now!", REASON_PANIC),
-    "print_masked": (r"out of it\n\nabort\(\) was called: a lock of newlib in", REASON_PANIC),
-    "print_in_walk": (r"\nabort\(\) was called: a lock of newlib in", REASON_PANIC),
-    "delete_holder": (r"\nassert failed: vTaskDelete \(the task holds a mutex", REASON_PANIC),
-    "busy": (r"task_wdt: Task watchdog got triggered\.[^\n]*\n[^\n]* - IDLE0 \(CPU 0\)\n", REASON_TASK_WDT),
-    "unfed_task": (
-        r"task_wdt: Task watchdog got triggered\.[^\n]*\n[^\n]* - main \(CPU 0\)\n",
-        REASON_TASK_WDT,
-    ),
-    "endless": (r"task_wdt: Task watchdog got triggered\.", REASON_TASK_WDT),
-    "busy_masked": (r"panic'ed \(Interrupt wdt timeout on CPU0\)", REASON_INT_WDT),
-    "endless_masked": (r"panic'ed \(Interrupt wdt timeout on CPU0\)", REASON_INT_WDT),
-}
-
-
-@pytest.mark.parametrize("case", PANICS)
-def test_a_panic_has_idfs_shape_and_the_next_start_knows(board: Board, case: str) -> None:
-    headline, reason = PANICS[case]
-    result = board.run(case)
-    assert re.search(headline, result.app), result.app
-    assert re.search(r"\n\nBacktrace:( 0x[0-9a-f]{8}:0x[0-9a-f]{8})+\n\n\n\n\nELF file SHA256: 5a5a5a5a5\n\n"
-                     r"Rebooting\.\.\.\n$", result.app), result.app  # fmt: skip
-    assert result.status == STATUS_SW_CPU_RESET
-    assert f"rtc count 1 reason {reason}\n" in board.run("rtc", rom_cause=12).text
-
-
-def test_an_exception_shows_the_register_dump(board: Board) -> None:
-    text = board.run("null_load").app
-    dump = re.search(r"\nCore  0 register dump:\n(.*?)\n\(host process", text, re.DOTALL)
-    assert dump
-    values = dict(re.findall(r"(\w+) *: 0x([0-9a-f]{8})  ", dump[1]))
-    assert len(values) == 24
-    assert int(values["EXCCAUSE"], 16) == 28
-    assert int(values["EXCVADDR"], 16) == 4
-    assert f"Backtrace: 0x{values['PC']}:" in text
+# --- resets ---
 
 
 def test_restart_runs_the_shutdown_handlers(board: Board) -> None:

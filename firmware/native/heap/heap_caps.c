@@ -56,24 +56,34 @@ bool heap_caps_native_locked(void)
     return s_locked;
 }
 
-static void __attribute__((noreturn)) panic(const char *message)
+static void __attribute__((noreturn)) panic(const char *found, const char *assertion, const char *note)
 {
     s_locked = false;
     if (s_panic != NULL) {
-        s_panic(message);
+        s_panic(found, assertion, note);
     }
-    fprintf(stderr, "%s\n", message);
+    fprintf(stderr, "%s\nassert failed: %s\n%s\n", found != NULL ? found : "", assertion,
+            note != NULL ? note : "");
     abort();
 }
 
-static void __attribute__((noreturn, format(printf, 1, 2))) panicf(const char *format, ...)
+/* The line and the assert that light poisoning gives; the model notices damage as it would. */
+static void __attribute__((noreturn, format(printf, 1, 2))) panic_corrupt(const char *format, ...)
 {
-    char message[192];
+    char found[192] = "CORRUPT HEAP: ";
+    size_t prefix = strlen(found);
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(message, sizeof(message), format, arguments);
+    vsnprintf(found + prefix, sizeof(found) - prefix, format, arguments);
     va_end(arguments);
-    panic(message);
+    panic(found, "multi_heap_free multi_heap_poisoning.c:279 (head != NULL)", NULL);
+}
+
+static void __attribute__((noreturn)) panic_about(uint32_t address, const char *assertion)
+{
+    char note[32];
+    snprintf(note, sizeof(note), "the pointer is 0x%08" PRIx32, address);
+    panic(NULL, assertion, note);
 }
 
 static void __attribute__((format(printf, 1, 2))) print(const char *format, ...)
@@ -88,11 +98,11 @@ static void __attribute__((format(printf, 1, 2))) print(const char *format, ...)
 static heap_system_t *begin(void)
 {
     if (s_system == NULL) {
-        panic("heap used before heap_caps_native_init()");
+        panic(NULL, "heap_caps heap_caps.c (heap_caps_native_init() was called)", NULL);
     }
     if (s_locked) {
-        panic("heap changed inside heap_caps_walk's callback: on the chip the heap is locked and interrupts "
-              "are off");
+        panic(NULL, "heap_caps_walk heap_caps.c (the heap is not changed by the walker)",
+              "on the chip the heap is locked and interrupts are off in the walker's callback");
     }
     return s_system;
 }
@@ -101,7 +111,7 @@ static void check_health(void)
 {
     const char *fault = heap_system_fault(s_system);
     if (fault != NULL) {
-        panicf("CORRUPT HEAP: %s", fault);
+        panic_corrupt("%s", fault);
     }
 }
 
@@ -157,28 +167,27 @@ static void *calloc_base(size_t n, size_t size, uint32_t caps)
     return result;
 }
 
-/* Panics, in ESP-IDF's words, unless a block in use starts there. `function` is the one that asserts on the
- * chip. */
-static void require_block(uint32_t address, const char *function)
+/* Panics, in ESP-IDF's words, unless a block in use starts there. outside: the assert for an address in no
+ * heap.
+ */
+static void require_block(uint32_t address, const char *outside)
 {
     switch (heap_system_status(s_system, address)) {
     case HEAP_OK: break;
-    case HEAP_OUTSIDE:
-        panicf("assert failed: %s heap_caps_base.c (heap != NULL && \"target pointer is outside heap "
-               "areas\"); 0x%08" PRIx32,
-               function, address);
+    case HEAP_OUTSIDE: panic_about(address, outside);
     case HEAP_ALREADY_FREE:
-        panicf("assert failed: %s tlsf.c (!block_is_free(block) && \"block already marked as free\"); "
-               "0x%08" PRIx32,
-               function, address);
-    case HEAP_DAMAGED: panicf("CORRUPT HEAP: %s, no intact block at 0x%08" PRIx32, function, address);
+        panic_about(address,
+                    "tlsf_free tlsf.c:629 (!block_is_free(block) && \"block already marked as free\")");
+    case HEAP_DAMAGED: panic_corrupt("no intact block at 0x%08" PRIx32, address);
     }
 }
 
 static void free_base(void *ptr)
 {
     heap_system_t *system = begin();
-    require_block(to_target(ptr), "heap_caps_free");
+    require_block(to_target(ptr),
+                  "heap_caps_free heap_caps_base.c:75 (heap != NULL && \"free() target pointer is "
+                  "outside heap areas\")");
     heap_system_free(system, to_target(ptr));
     check_health();
 }
@@ -187,7 +196,9 @@ static void *realloc_base(void *ptr, size_t size, uint32_t caps)
 {
     heap_system_t *system = begin();
     if (ptr != NULL) {
-        require_block(to_target(ptr), "heap_caps_realloc_base");
+        require_block(to_target(ptr),
+                      "heap_caps_realloc_base heap_caps_base.c:227 (heap != NULL && \"realloc() "
+                      "pointer is outside heap areas\")");
     }
     void *result = to_pointer(heap_system_realloc(system, to_target(ptr), to_size(size), caps));
     check_health();
@@ -430,9 +441,7 @@ size_t heap_caps_get_allocated_size(void *ptr)
     uint32_t address = to_target(ptr);
     uint32_t size = heap_system_allocated_size(s_system, address);
     if (size == 0) {
-        panicf(
-            "assert failed: heap_caps_get_allocated_size heap_caps.c (heap); no block in use at 0x%08" PRIx32,
-            address);
+        panic_about(address, "heap_caps_get_allocated_size heap_caps.c:466 (heap)");
     }
     return size;
 }
@@ -443,9 +452,11 @@ esp_err_t heap_caps_monitor_local_minimum_free_size_start(void)
         s_monitor.heaps = heap_system_count(begin());
         s_monitor.block = heap_caps_malloc(s_monitor.heaps * sizeof(uint32_t), MALLOC_CAP_DEFAULT);
         if (s_monitor.block == NULL) {
-            panic("assert failed: heap_caps_monitor_local_minimum_free_size_start heap_caps.c "
+            panic(NULL,
+                  "heap_caps_monitor_local_minimum_free_size_start heap_caps.c:325 "
                   "(min_free_bytes_monitoring.values != NULL && \"not enough memory to store min_free_bytes "
-                  "value\")");
+                  "value\")",
+                  NULL);
         }
         memset(s_monitor.minima, 0xFF, sizeof(s_monitor.minima));
     }
@@ -565,7 +576,7 @@ static bool call_walker(const heap_block_t *block, void *context)
 void heap_caps_walk(uint32_t caps, heap_caps_walker_cb_t walker_func, void *user_data)
 {
     if (walker_func == NULL) {
-        panic("assert failed: heap_caps_walk heap_caps.c (walker_func != NULL)");
+        panic(NULL, "heap_caps_walk heap_caps.c:589 (walker_func != NULL)", NULL);
     }
     walk_t walk = {.callback = walker_func, .user_data = user_data};
     heap_system_t *system = begin();

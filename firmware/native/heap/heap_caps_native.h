@@ -23,8 +23,10 @@ void heap_caps_native_init(heap_system_t *system);
 heap_system_t *heap_caps_native_system(void);
 
 /* Called, and must not return, when the chip would panic: free of a wrong pointer, a damaged heap. Default:
- * abort(). */
-typedef void (*heap_caps_panic_t)(const char *message);
+ * abort(). found: the line "CORRUPT HEAP: …" that ESP-IDF prints before, or NULL; assertion: the failed
+ * assert as ESP-IDF words it, "function file:line (expression)"; note: what the chip would not say, or NULL.
+ */
+typedef void (*heap_caps_panic_t)(const char *found, const char *assertion, const char *note);
 void heap_caps_native_set_panic(heap_caps_panic_t panic);
 
 /* Where heap_caps_dump, _print_heap_info and reported heap damage are printed. Default: vprintf(). */

@@ -79,24 +79,25 @@ const char *esp_err_to_name_r(esp_err_t code, char *buf, size_t buflen)
     return buf;
 }
 
-static void report(const char *message, esp_err_t rc, const char *file, int line, const char *function,
-                   const char *expression)
+static void report(const char *message, const void *caller, esp_err_t rc, const char *file, int line,
+                   const char *function, const char *expression)
 {
     esp_rom_printf("%s failed: esp_err_t 0x%x", message, (unsigned)rc);
     esp_rom_printf(" (%s)", esp_err_to_name(rc));
-    esp_rom_printf(" at %p\n", __builtin_return_address(0));
+    esp_rom_printf(" at 0x%08x\n", (unsigned)native_code_offset(caller));
     esp_rom_printf("file: \"%s\" line %d\nfunc: %s\nexpression: %s\n", file, line, function, expression);
 }
 
 void _esp_error_check_failed(esp_err_t rc, const char *file, int line, const char *function,
                              const char *expression)
 {
-    report("ESP_ERROR_CHECK", rc, file, line, function, expression);
-    native_panic("abort() was called at PC 0x00000000 on core 0", ESP_RST_PANIC);
+    report("ESP_ERROR_CHECK", __builtin_return_address(0), rc, file, line, function, expression);
+    native_abort_at(__builtin_return_address(0), NULL);
 }
 
 void _esp_error_check_failed_without_abort(esp_err_t rc, const char *file, int line, const char *function,
                                            const char *expression)
 {
-    report("ESP_ERROR_CHECK_WITHOUT_ABORT", rc, file, line, function, expression);
+    report("ESP_ERROR_CHECK_WITHOUT_ABORT", __builtin_return_address(0), rc, file, line, function,
+           expression);
 }

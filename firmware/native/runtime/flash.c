@@ -134,6 +134,11 @@ esp_err_t esp_flash_erase_region(esp_flash_t *chip, uint32_t start, uint32_t len
     return ESP_OK;
 }
 
+uint8_t *native_flash_at(uint32_t address, uint32_t length)
+{
+    return inside(address, length) ? s_chip.bytes + address : NULL;
+}
+
 /* --- partitions --- */
 
 static uint32_t word(const uint8_t *bytes)
@@ -201,6 +206,25 @@ static esp_err_t check_range(const esp_partition_t *partition, size_t offset, si
         return ESP_ERR_INVALID_ARG;
     }
     return size > partition->size - offset ? ESP_ERR_INVALID_SIZE : ESP_OK;
+}
+
+bool native_flash_find_data(uint8_t subtype, uint32_t *address, uint32_t *size, char label[17])
+{
+    for (uint32_t offset = 0; offset < TABLE_BYTES && inside(TABLE_OFFSET, TABLE_BYTES);
+         offset += ENTRY_BYTES) {
+        const uint8_t *entry = s_chip.bytes + TABLE_OFFSET + offset;
+        if ((word(entry) & 0xFFFF) != ENTRY_MAGIC) {
+            return false;
+        }
+        if (entry[2] == ESP_PARTITION_TYPE_DATA && entry[3] == subtype) {
+            *address = word(entry + 4);
+            *size = word(entry + 8);
+            memcpy(label, entry + 12, 16);
+            label[16] = '\0';
+            return true;
+        }
+    }
+    return false;
 }
 
 esp_err_t esp_partition_read(const esp_partition_t *partition, size_t src_offset, void *dst, size_t size)

@@ -13,7 +13,7 @@ void native_lock_ensure(native_lock_t *lock)
     } else {
         lock->mutex = lock->recursive ? xSemaphoreCreateRecursiveMutex() : xSemaphoreCreateMutex();
         if (lock->mutex == NULL) {
-            native_panic("abort() was called: no memory for a lock", ESP_RST_PANIC);
+            native_abort_at(__builtin_return_address(0), "no memory for a lock of newlib");
         }
     }
 }
@@ -22,8 +22,8 @@ void native_lock_ensure(native_lock_t *lock)
 static void require_task_context(void)
 {
     if (native_in_isr() || native_in_critical()) {
-        native_panic("abort() was called: a lock of newlib in an interrupt or a critical section",
-                     ESP_RST_PANIC);
+        native_abort_at(__builtin_return_address(0),
+                        "a lock of newlib was asked for in an interrupt or a critical section");
     }
 }
 

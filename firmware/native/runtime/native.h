@@ -218,12 +218,44 @@ void native_panic_init(void);
 /* Each thread has a stack of its own for signals, so that a stack overflow can be reported. */
 void native_panic_thread_init(void);
 void native_panic_thread_exit(void);
-/* Prints like ESP-IDF's panic handler and resets; reason is an esp_reset_reason_t. headline NULL: none. */
-void native_panic(const char *headline, uint32_t reason) __attribute__((noreturn));
+/* Each of these prints like ESP-IDF's panic handler, saves a core dump and resets. details: the line of an
+ * abort or a failed assert; reason: an esp_reset_reason_t. */
+void native_panic(const char *details, uint32_t reason) __attribute__((noreturn));
+/* abort() called from pc; note: why, where the chip would not say, or NULL. */
+void native_abort_at(const void *pc, const char *note) __attribute__((noreturn));
+void native_panic_int_wdt(void) __attribute__((noreturn));
+/* After the task watchdog's own lines. */
+void native_panic_task_wdt(void) __attribute__((noreturn));
+/* Offset into the ELF, which is what addr2line takes. */
+uint32_t native_code_offset(const void *address);
 /* The program is alive: it has called the runtime. */
 void native_alive(void);
 
 void native_flash_init(void);
+/* What lies at this flash address, to change in place; NULL if the range is outside. For the panic handler,
+ * which must not wait or allocate. */
+uint8_t *native_flash_at(uint32_t address, uint32_t length);
+/* The first data partition of a subtype, without loading (and allocating) the list of partitions. */
+bool native_flash_find_data(uint8_t subtype, uint32_t *address, uint32_t *size, char label[17]);
+
+/* --- core dump (core_dump.c) --- */
+
+#define NATIVE_NO_CAUSE 0xFFFF /* no exception: an abort, or a watchdog */
+
+/* What a panic is about; code and data addresses are the host's. */
+typedef struct {
+    uintptr_t pc;
+    uintptr_t sp;
+    uintptr_t address; /* EXCVADDR */
+    uint32_t cause;    /* EXCCAUSE, or NATIVE_NO_CAUSE */
+    uint32_t reason;   /* esp_reset_reason_t */
+    const char *details;
+} native_crash_t;
+
+/* At start: says what ESP-IDF says of the core dump partition. */
+void native_core_dump_init(void);
+/* In a panic: saves a core dump and says so. */
+void native_core_dump_save(const native_crash_t *crash);
 
 void native_random_init(void);
 

@@ -25,12 +25,17 @@
 #define HANG_CHECKS 4     /* without a call of the runtime: the program hangs */
 #define FRAMES_MAX 32
 
+/* EXCCAUSE of the ESP32, and ESP-IDF's own numbers beside it. */
+#define CAUSE_ILLEGAL_INSTRUCTION 0
+#define CAUSE_DEBUG 1
+#define CAUSE_INT_WDT 5
+
 static volatile unsigned s_calls;
 static unsigned s_calls_seen;
 static unsigned s_hang_count;
 static volatile sig_atomic_t s_panicking;
 
-extern const char __executable_start[];
+extern const char __executable_start[], _end[];
 
 void native_alive(void)
 {
@@ -54,7 +59,21 @@ static void out(const char *format, ...)
 /* Code addresses as offsets into the ELF, which is what addr2line takes; others as they are. */
 static uint32_t code_offset(uintptr_t address)
 {
-    return (uint32_t)(address - (uintptr_t)__executable_start);
+    bool inside = address >= (uintptr_t)__executable_start && address < (uintptr_t)_end;
+    return (uint32_t)(inside ? address - (uintptr_t)__executable_start : address);
+}
+
+uint32_t native_code_offset(const void *address)
+{
+    return code_offset((uintptr_t)address);
+}
+
+/* What a reader must know who takes this for a chip's panic; note: more of that, or NULL. */
+static void host_note_out(const char *note)
+{
+    out("(host process: code addresses are offsets into the ELF, stack pointers and data addresses the low "
+        "halves of host addresses%s%s)\r\n",
+        note != NULL ? "; " : "", note != NULL ? note : "");
 }
 
 static void backtrace_out(uintptr_t pc, uintptr_t sp)
@@ -62,21 +81,27 @@ static void backtrace_out(uintptr_t pc, uintptr_t sp)
     void *frames[FRAMES_MAX];
     int count = backtrace(frames, FRAMES_MAX);
     int first = 0;
-    for (int i = 0; pc != 0 && i < count; i++) {
-        if ((uintptr_t)frames[i] == pc) {
-            first = i; // frames above it are the handler's own
-        }
+    while (first < count && (uintptr_t)frames[first] != pc) {
+        first++; // frames above it are the handler's own
     }
     out("\r\n\r\nBacktrace:");
+    if (first == count) { // a jump to nowhere: the unwinder does not get past it
+        out(" 0x%08x:0x%08x", code_offset(pc), (unsigned)(uint32_t)sp);
+#if defined(__x86_64__)
+        out(" 0x%08x:0x%08x", code_offset(*(const uintptr_t *)sp), (unsigned)(uint32_t)sp);
+#endif
+    }
     for (int i = first; i < count; i++) {
         out(" 0x%08x:0x%08x", code_offset((uintptr_t)frames[i]), (unsigned)(uint32_t)sp);
     }
     out("\r\n\r\n\r\n\r\n\r\nELF file SHA256: %s\r\n\r\n", esp_app_get_elf_sha256_str());
 }
 
-static void __attribute__((noreturn)) finish(uint32_t reason)
+static void __attribute__((noreturn)) finish(native_crash_t crash)
 {
-    native_rtc_hint_set(reason);
+    backtrace_out(crash.pc, crash.sp);
+    native_core_dump_save(&crash);
+    native_rtc_hint_set(crash.reason);
     out("Rebooting...\r\n");
     _exit(100 + RESET_REASON_CPU0_SW);
 }
@@ -90,22 +115,36 @@ static void enter(void)
     native_host_flush();
 }
 
-void native_panic(const char *headline, uint32_t reason)
+#define CALLER ((uintptr_t)__builtin_return_address(0))
+#define FRAME ((uintptr_t)__builtin_frame_address(0))
+
+/* After enter(): what an abort or a failed assert comes to. */
+static void __attribute__((noreturn))
+panic_at(uintptr_t pc, uintptr_t sp, const char *details, const char *note, uint32_t reason)
+{
+    out("\r\n%s\r\n", details);
+    host_note_out(note);
+    finish(
+        (native_crash_t){.pc = pc, .sp = sp, .cause = NATIVE_NO_CAUSE, .reason = reason, .details = details});
+}
+
+void native_panic(const char *details, uint32_t reason)
 {
     enter();
-    if (headline != NULL) {
-        out("\r\n%s\r\n", headline);
-    }
-    backtrace_out((uintptr_t)__builtin_return_address(0), (uintptr_t)__builtin_frame_address(0));
-    finish(reason);
+    panic_at(CALLER, FRAME, details, NULL, reason);
+}
+
+void native_abort_at(const void *pc, const char *note)
+{
+    char text[64];
+    snprintf(text, sizeof text, "abort() was called at PC 0x%08x on core 0", code_offset((uintptr_t)pc));
+    enter();
+    panic_at((uintptr_t)pc, FRAME, text, note, ESP_RST_PANIC);
 }
 
 void native_abort(void)
 {
-    char text[64];
-    snprintf(text, sizeof text, "abort() was called at PC 0x%08x on core 0",
-             code_offset((uintptr_t)__builtin_return_address(0)));
-    native_panic(text, ESP_RST_PANIC);
+    native_abort_at(__builtin_return_address(0), NULL);
 }
 
 /* glibc's assert() ends here, in this program. */
@@ -115,14 +154,19 @@ void __assert_fail(const char *expression, const char *file, unsigned int line, 
     char text[256];
     snprintf(text, sizeof text, "assert failed: %s %s:%u (%s)", function, name != NULL ? name + 1 : file,
              line, expression);
-    native_panic(text, ESP_RST_PANIC);
+    enter();
+    panic_at(CALLER, FRAME, text, NULL, ESP_RST_PANIC);
 }
 
-static void heap_panic(const char *message)
+static void heap_panic(const char *found, const char *assertion, const char *note)
 {
+    enter();
+    if (found != NULL) {
+        out("%s\r\n", found);
+    }
     char text[256];
-    snprintf(text, sizeof text, "%s", message);
-    native_panic(text, ESP_RST_PANIC);
+    snprintf(text, sizeof text, "assert failed: %s", assertion);
+    panic_at(CALLER, FRAME, text, note, ESP_RST_PANIC);
 }
 
 /* --- exceptions --- */
@@ -148,7 +192,7 @@ static exception_t exception_of(int number, const siginfo_t *info, const ucontex
 {
     switch (number) {
     case SIGFPE: return (exception_t){"IntegerDivideByZero", 6};
-    case SIGILL: return (exception_t){"IllegalInstruction", 0};
+    case SIGILL: return (exception_t){"IllegalInstruction", CAUSE_ILLEGAL_INSTRUCTION};
     case SIGBUS: return (exception_t){"LoadStoreError", 3};
     default:
         if ((uintptr_t)info->si_addr == REG_PC(context)) {
@@ -164,7 +208,7 @@ static void registers_out(uintptr_t pc, uintptr_t sp, uint32_t cause, uintptr_t 
     static const char *const names[] = {
         "PC",  "PS",  "A0",  "A1",  "A2",  "A3",  "A4",  "A5",       "A6",       "A7",   "A8",   "A9",
         "A10", "A11", "A12", "A13", "A14", "A15", "SAR", "EXCCAUSE", "EXCVADDR", "LBEG", "LEND", "LCOUNT"};
-    out("\r\nCore  0 register dump:\r\n");
+    out("Core  0 register dump:\r\n");
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         uint32_t value = 0;
         if (strcmp(names[i], "PC") == 0) {
@@ -178,39 +222,81 @@ static void registers_out(uintptr_t pc, uintptr_t sp, uint32_t cause, uintptr_t 
         }
         out("%-8s: 0x%08x  %s", names[i], (unsigned)value, i % 4 == 3 ? "\r\n" : "");
     }
-    out("(host process: PC is an offset into the ELF, A1 and EXCVADDR are the low halves of host addresses, "
-        "other registers are not shown)\r\n");
+    host_note_out("only PC, A1, EXCCAUSE and EXCVADDR are shown");
+}
+
+/* As ESP-IDF prints it around an illegal instruction: three words from the one before. */
+static void instruction_out(uintptr_t pc)
+{
+    uintptr_t address = (pc & ~(uintptr_t)3) - 4;
+    uint32_t words[3];
+    memcpy(words, (const void *)address, sizeof words);
+    out("Memory dump at 0x%08x: %08x %08x %08x", code_offset(address), (unsigned)words[0], (unsigned)words[1],
+        (unsigned)words[2]);
+}
+
+/* description: what follows the cause, with its line end. */
+static void __attribute__((noreturn))
+guru(const char *cause_name, const char *description, native_crash_t crash)
+{
+    out("Guru Meditation Error: Core  0 panic'ed (%s). %s\r\n", cause_name, description);
+    if (crash.cause == CAUSE_ILLEGAL_INSTRUCTION) {
+        instruction_out(crash.pc);
+    }
+    if (crash.cause == CAUSE_DEBUG) {
+        out("Debug exception reason: Stack canary watchpoint triggered (%s) ", native_current_name());
+    }
+    out("\r\n");
+    registers_out(crash.pc, crash.sp, crash.cause, crash.address);
+    finish(crash);
+}
+
+void native_panic_int_wdt(void)
+{
+    enter();
+    guru("Interrupt wdt timeout on CPU0", "",
+         (native_crash_t){.pc = CALLER, .sp = FRAME, .cause = CAUSE_INT_WDT, .reason = ESP_RST_INT_WDT});
+}
+
+/* The task watchdog has printed its lines; ESP-IDF then panics without a word of its own. */
+static void __attribute__((noreturn)) task_wdt_panic(uintptr_t pc, uintptr_t sp)
+{
+    out("\r\n\r\n");
+    host_note_out(NULL);
+    finish((native_crash_t){.pc = pc, .sp = sp, .cause = NATIVE_NO_CAUSE, .reason = ESP_RST_TASK_WDT});
+}
+
+void native_panic_task_wdt(void)
+{
+    enter();
+    task_wdt_panic(CALLER, FRAME);
 }
 
 static void on_signal(int number, siginfo_t *info, void *context_pointer)
 {
     const ucontext_t *context = context_pointer;
-    uintptr_t pc = REG_PC(context);
-    uintptr_t sp = REG_SP(context);
+    native_crash_t crash = {.pc = REG_PC(context), .sp = REG_SP(context), .reason = ESP_RST_PANIC};
     enter();
     if (number == SIGABRT) {
-        out("\r\nabort() was called at PC 0x%08x on core 0\r\n", code_offset(pc));
-        backtrace_out(pc, sp);
-        finish(ESP_RST_PANIC);
+        char text[64];
+        snprintf(text, sizeof text, "abort() was called at PC 0x%08x on core 0", code_offset(crash.pc));
+        panic_at(crash.pc, crash.sp, text, NULL, ESP_RST_PANIC);
     }
-    uintptr_t address = number == SIGSEGV || number == SIGBUS ? (uintptr_t)info->si_addr : 0;
-    if (number == SIGSEGV && native_in_stack_guard(address)) {
+    crash.address = number == SIGSEGV || number == SIGBUS ? (uintptr_t)info->si_addr : 0;
+    if (number == SIGSEGV && native_in_stack_guard(crash.address)) {
 #if CONFIG_FREERTOS_WATCHPOINT_END_OF_STACK
-        out("Guru Meditation Error: Core  0 panic'ed (Unhandled debug exception). \r\n"
-            "Debug exception reason: Stack canary watchpoint triggered (%s) \r\n",
-            native_current_name());
-        registers_out(pc, sp, 1, address);
+        crash.cause = CAUSE_DEBUG;
+        guru("Unhandled debug exception", "", crash);
 #else
-        out("\r\n***ERROR*** A stack overflow in task %s has been detected.\r\n", native_current_name());
+        char text[96];
+        snprintf(text, sizeof text, "***ERROR*** A stack overflow in task %s has been detected.",
+                 native_current_name());
+        panic_at(crash.pc, crash.sp, text, NULL, ESP_RST_PANIC);
 #endif
-        backtrace_out(pc, sp);
-        finish(ESP_RST_PANIC);
     }
     exception_t exception = exception_of(number, info, context);
-    out("Guru Meditation Error: Core  0 panic'ed (%s). Exception was unhandled.\r\n", exception.name);
-    registers_out(pc, sp, exception.cause, address);
-    backtrace_out(pc, sp);
-    finish(ESP_RST_PANIC);
+    crash.cause = exception.cause;
+    guru(exception.name, "Exception was unhandled.", crash);
 }
 
 /* --- hangs --- */
@@ -232,22 +318,19 @@ static void on_cpu_time(int number, siginfo_t *info, void *context_pointer)
         return;
     }
     enter();
-    uint32_t ms = (uint32_t)(native_now_us() / 1000);
     if (native_in_critical()) {
-        out("Guru Meditation Error: Core  0 panic'ed (Interrupt wdt timeout on CPU0). \r\n");
-        registers_out(pc, sp, 5, 0);
-        backtrace_out(pc, sp);
-        finish(ESP_RST_INT_WDT);
+        guru("Interrupt wdt timeout on CPU0", "",
+             (native_crash_t){.pc = pc, .sp = sp, .cause = CAUSE_INT_WDT, .reason = ESP_RST_INT_WDT});
     }
+    unsigned ms = (unsigned)(native_now_us() / 1000);
+    const char *task = native_current_name();
     out("E (%u) task_wdt: Task watchdog got triggered. The following tasks/users did not reset the watchdog "
-        "in time:"
-        "\r\nE (%u) task_wdt:  - IDLE0 (CPU 0)\r\nE (%u) task_wdt: Tasks currently running:\r\n"
-        "E (%u) task_wdt: CPU 0: %s\r\nE (%u) task_wdt: CPU 1: IDLE1\r\nE (%u) task_wdt: Aborting.\r\n",
-        (unsigned)ms, (unsigned)ms, (unsigned)ms, (unsigned)ms, native_current_name(), (unsigned)ms,
-        (unsigned)ms);
-    out("\r\nabort() was called at PC 0x%08x on core 0\r\n", code_offset(pc));
-    backtrace_out(pc, sp);
-    finish(ESP_RST_TASK_WDT);
+        "in time:\r\nE (%u) task_wdt:  - IDLE0 (CPU 0)\r\nE (%u) task_wdt: Tasks currently running:\r\n",
+        ms, ms, ms);
+    out("E (%u) task_wdt: CPU 0: %s\r\nE (%u) task_wdt: CPU 1: IDLE1\r\nE (%u) task_wdt: Aborting.\r\n"
+        "E (%u) task_wdt: Print CPU 0 (current core) backtrace\r\n",
+        ms, task, ms, ms, ms);
+    task_wdt_panic(pc, sp);
 }
 
 static void on_term(int number)

@@ -78,7 +78,7 @@ static void log_psram_found(void)
         ESP_EARLY_LOGI("cpu_start", "Failed to init external RAM; continuing without it.");
 #else
         ESP_DRAM_LOGE("cpu_start", "Failed to init external RAM!");
-        native_panic("abort() was called at PC 0x00000000 on core 0", ESP_RST_PANIC);
+        native_abort_at(__builtin_return_address(0), NULL);
 #endif
         return;
     }
@@ -120,6 +120,7 @@ static void log_start(void)
     step(60000);
     ESP_EARLY_LOGI("spi_flash", "detected chip: gd");
     ESP_EARLY_LOGI("spi_flash", "flash io: dio");
+    native_core_dump_init();
     step(20000);
 }
 

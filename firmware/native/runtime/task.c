@@ -691,7 +691,7 @@ void vTaskDeleteWithCaps(TaskHandle_t xTaskToDelete)
     }
     if (xTaskCreatePinnedToCore(delete_other_with_caps, "prvTaskDeleteWithCapsTask", configMINIMAL_STACK_SIZE,
                                 task->handle, task->priority, NULL, xPortGetCoreID()) != pdPASS) {
-        native_panic("abort() was called: no memory for the task that deletes a task", ESP_RST_PANIC);
+        native_abort_at(__builtin_return_address(0), "no memory for the task that deletes a task");
     }
     vTaskSuspend(NULL);
 }
@@ -811,8 +811,7 @@ void native_check_int_wdt(void)
 #if CONFIG_ESP_INT_WDT
     if (s_critical_depth > 0 &&
         native_now_us() - s_critical_since_us > CONFIG_ESP_INT_WDT_TIMEOUT_MS * 1000ull) {
-        native_panic("Guru Meditation Error: Core  0 panic'ed (Interrupt wdt timeout on CPU0). ",
-                     ESP_RST_INT_WDT);
+        native_panic_int_wdt();
     }
 #endif
 }

@@ -77,7 +77,8 @@ static void on_timeout(native_event_t *event)
     ESP_EARLY_LOGE(TAG, "CPU 1: IDLE1");
     if (s_panic) {
         ESP_EARLY_LOGE(TAG, "Aborting.");
-        native_panic("abort() was called at PC 0x00000000 on core 0", ESP_RST_TASK_WDT);
+        ESP_EARLY_LOGE(TAG, "Print CPU 0 (current core) backtrace");
+        native_panic_task_wdt();
     }
     feed();
 }

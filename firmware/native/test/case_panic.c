@@ -23,6 +23,18 @@ static void case_null_store(void)
     *s_null = 1;
 }
 
+static void (*volatile s_null_function)(void);
+
+static void case_null_call(void)
+{
+    s_null_function();
+}
+
+static void case_illegal(void)
+{
+    __builtin_trap();
+}
+
 static void case_abort(void)
 {
     abort();
@@ -180,6 +192,8 @@ static void case_delete_holder(void)
 const test_case_t g_panic_cases[] = {
     {"null_load", case_null_load},
     {"null_store", case_null_store},
+    {"null_call", case_null_call},
+    {"illegal", case_illegal},
     {"abort", case_abort},
     {"assert", case_assert},
     {"error_check", case_error_check},

@@ -42,9 +42,10 @@ static struct {
 
 static char s_printed[4096];
 
-static void on_panic(const char *message)
+static void on_panic(const char *found, const char *assertion, const char *note)
 {
-    snprintf(s_panic_message, sizeof(s_panic_message), "%s", message);
+    (void)note;
+    snprintf(s_panic_message, sizeof(s_panic_message), "%s\n%s", found != NULL ? found : "", assertion);
     longjmp(s_after_panic, 1);
 }
 

@@ -1,0 +1,255 @@
+/*
+ * The core dump in flash: ESP-IDF's partition, header, checksum and messages. What it holds of a host process
+ * is little: the crashed task's registers as far as the panic handler shows them, and the notes that name the
+ * app and the cause. Stacks lie in host memory and are not saved.
+ */
+#include "native.h"
+
+#include <elf.h>
+#include <string.h>
+#include "esp_app_desc.h"
+#include "esp_log.h"
+#include "esp_partition.h"
+#include "esp_rom_crc.h"
+
+#define TAG "esp_core_dump_flash"
+#define SECTOR 4096u
+#define CACHE_BYTES 32u /* written at once; the end is padded to it */
+#define VERSION 0x0102u /* ELF with CRC32, chip id 0 */
+#define BLANK 0xFFFFFFFFu
+#define TCB_BYTES 352u
+#define EM_XTENSA_ 94
+#define XTENSA_REGISTERS 64
+#define NOTE_PR_STATUS 1
+#define NOTE_INFO 8266
+#define NOTE_EXTRA_INFO 677
+#define NOTE_PANIC_DETAILS 679
+#define XTENSA_EXCCAUSE 232
+#define XTENSA_EXCVADDR 238
+#define NOTES_MAX 1024
+
+#if CONFIG_ESP_COREDUMP_ENABLE_TO_FLASH
+
+typedef struct {
+    uint32_t data_len; /* all, with padding and checksum */
+    uint32_t version;
+    uint32_t tasks_num;
+    uint32_t tcb_sz;
+    uint32_t mem_segs_num;
+    uint32_t chip_rev;
+} header_t;
+
+typedef struct {
+    uint32_t signal[3];
+    uint16_t current_signal, padding;
+    uint32_t pending, held;
+    uint32_t task; /* address of its TCB */
+    uint32_t parent, group, session;
+    uint32_t times[8];
+    uint32_t pc, ps, lbeg, lend, lcount, sar, windowstart, windowbase;
+    uint32_t reserved[8 + 48];
+    uint32_t a[XTENSA_REGISTERS];
+    uint32_t end;
+} pr_status_t;
+
+typedef struct {
+    uint32_t index, value;
+} special_register_t;
+
+typedef struct {
+    uint32_t crashed_task;
+    special_register_t exccause, excvaddr, others[16];
+    uint32_t isr_context;
+} extra_info_t;
+
+typedef struct {
+    uint32_t version;
+    char elf_sha256[66];
+} __attribute__((packed)) info_t;
+
+/* Static: the panic handler may run on the end of a stack. */
+static struct {
+    header_t header;
+    Elf32_Ehdr elf;
+    Elf32_Phdr segments[2];
+    uint8_t notes[NOTES_MAX + CACHE_BYTES];
+} __attribute__((packed)) s_dump;
+static uint32_t s_notes_used;
+
+static void add_note(const char *name, uint32_t type, const void *data, uint32_t length)
+{
+    uint32_t name_bytes = (uint32_t)strlen(name) + 1;
+    uint32_t name_room = (name_bytes + 3) & ~3u;
+    uint32_t room = sizeof(Elf32_Nhdr) + name_room + ((length + 3) & ~3u);
+    if (room > NOTES_MAX - s_notes_used) {
+        return;
+    }
+    uint8_t *at = s_dump.notes + s_notes_used;
+    const Elf32_Nhdr note = {.n_namesz = name_bytes, .n_descsz = length, .n_type = type};
+    memcpy(at, &note, sizeof note);
+    memcpy(at + sizeof note, name, name_bytes);
+    memcpy(at + sizeof note + name_room, data, length);
+    s_notes_used += room;
+}
+
+static Elf32_Phdr note_segment(uint32_t start)
+{
+    uint32_t first = (uint32_t)offsetof(__typeof__(s_dump), notes) - (uint32_t)sizeof(header_t);
+    uint32_t length = s_notes_used - start;
+    return (Elf32_Phdr){.p_type = PT_NOTE,
+                        .p_offset = first + start,
+                        .p_filesz = length,
+                        .p_memsz = length,
+                        .p_flags = PF_R | PF_W};
+}
+
+static uint32_t current_tcb(void)
+{
+    native_task_t *task = native_scheduler_running() ? native_current() : NULL;
+    return task != NULL ? (uint32_t)(uintptr_t)native_task_handle(task) : 0;
+}
+
+/* Length of header and ELF. */
+static uint32_t build(const native_crash_t *crash)
+{
+    memset(&s_dump, 0, sizeof s_dump);
+    s_notes_used = 0;
+    pr_status_t status = {.task = current_tcb(), .pc = native_code_offset((void *)crash->pc)};
+    status.a[1] = (uint32_t)crash->sp;
+    add_note("CORE", NOTE_PR_STATUS, &status, sizeof status);
+    s_dump.segments[0] = note_segment(0);
+
+    uint32_t second = s_notes_used;
+    info_t info = {.version = VERSION};
+    strncpy(info.elf_sha256, esp_app_get_elf_sha256_str(), sizeof info.elf_sha256 - 1);
+    add_note("ESP_CORE_DUMP_INFO", NOTE_INFO, &info, sizeof info);
+    const extra_info_t extra = {
+        .crashed_task = status.task,
+        .exccause = {XTENSA_EXCCAUSE, crash->cause},
+        .excvaddr = {XTENSA_EXCVADDR, (uint32_t)crash->address},
+    };
+    add_note("ESP_EXTRA_INFO", NOTE_EXTRA_INFO, &extra, sizeof extra);
+    if (crash->details != NULL) {
+        add_note("ESP_PANIC_DETAILS", NOTE_PANIC_DETAILS, crash->details, (uint32_t)strlen(crash->details));
+    }
+    s_dump.segments[1] = note_segment(second);
+
+    s_dump.elf = (Elf32_Ehdr){
+        .e_ident = {ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS32, ELFDATA2LSB, EV_CURRENT},
+        .e_type = ET_CORE,
+        .e_machine = EM_XTENSA_,
+        .e_version = EV_CURRENT,
+        .e_phoff = sizeof(Elf32_Ehdr),
+        .e_ehsize = sizeof(Elf32_Ehdr),
+        .e_phentsize = sizeof(Elf32_Phdr),
+        .e_phnum = 2,
+        .e_shentsize = sizeof(Elf32_Shdr),
+    };
+    return (uint32_t)offsetof(__typeof__(s_dump), notes) + s_notes_used;
+}
+
+static void say(char level, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static void say(char level, const char *format, ...)
+{
+    char text[160];
+    int head = snprintf(text, sizeof text, "%c (%u) " TAG ": ", level, (unsigned)(native_now_us() / 1000));
+    va_list arguments;
+    va_start(arguments, format);
+    int length = head + vsnprintf(text + head, sizeof text - (size_t)head - 2, format, arguments);
+    va_end(arguments);
+    memcpy(text + length, "\r\n", 2);
+    native_host_write_raw(text, (size_t)length + 2);
+}
+
+void native_core_dump_save(const native_crash_t *crash)
+{
+    uint32_t address, size;
+    char label[17];
+    if (!native_flash_find_data(ESP_PARTITION_SUBTYPE_DATA_COREDUMP, &address, &size, label)) {
+        return;
+    }
+    uint32_t length = (build(crash) + CACHE_BYTES - 1) & ~(CACHE_BYTES - 1);
+    s_dump.header = (header_t){
+        .data_len = length + sizeof(uint32_t),
+        .version = VERSION,
+        .tasks_num = 1,
+        .tcb_sz = TCB_BYTES,
+        .chip_rev = g_native_params.chip_revision,
+    };
+    uint32_t erased = (s_dump.header.data_len + SECTOR - 1) & ~(SECTOR - 1);
+    uint8_t *flash = erased <= size ? native_flash_at(address, erased) : NULL;
+    say('I', "Save core dump to flash...");
+    if (flash == NULL) {
+        say('E', "Not enough space to save core dump!");
+        return;
+    }
+    say('I', "Erase flash %u bytes @ 0x%x", (unsigned)erased, (unsigned)address);
+    memset(flash, 0xFF, erased);
+    uint32_t crc = esp_rom_crc32_le(0, (const uint8_t *)&s_dump, length);
+    memcpy(flash, &s_dump, length);
+    memcpy(flash + length, &crc, sizeof crc);
+    memset(flash + length + sizeof crc, 0, CACHE_BYTES - sizeof crc);
+    say('I', "Write end offset 0x%x, check sum length %u", (unsigned)s_dump.header.data_len,
+        (unsigned)sizeof crc);
+    say('I', "Core dump has been saved to flash.");
+}
+
+/* What ESP-IDF checks at start; the dump's length if it is whole, else 0. */
+static uint32_t check(const uint8_t *partition, uint32_t size)
+{
+    uint32_t length;
+    memcpy(&length, partition, sizeof length);
+    if (length == BLANK) {
+        return 0;
+    }
+    if (length < sizeof length || length > size) {
+        ESP_EARLY_LOGE(TAG, "Incorrect size of core dump image: %d", (int)length);
+        return 0;
+    }
+    uint32_t stored;
+    memcpy(&stored, partition + length - sizeof stored, sizeof stored);
+    uint32_t calculated = esp_rom_crc32_le(0, partition, length - sizeof stored);
+    if (stored != calculated) {
+        ESP_EARLY_LOGE(TAG, "Core dump data check failed:");
+        esp_rom_printf("Calculated checksum='%08x'\r\n", (unsigned)calculated);
+        esp_rom_printf("Image checksum='%08x'\r\n", (unsigned)stored);
+        return 0;
+    }
+    ESP_EARLY_LOGI(TAG, "Core dump data checksum is correct");
+    return length;
+}
+
+void native_core_dump_init(void)
+{
+    uint32_t address, size;
+    char label[17];
+    ESP_EARLY_LOGI(TAG, "Init core dump to flash");
+    const uint8_t *partition = NULL;
+    if (native_flash_find_data(ESP_PARTITION_SUBTYPE_DATA_COREDUMP, &address, &size, label) &&
+        size >= sizeof(uint32_t)) {
+        partition = native_flash_at(address, size);
+    }
+    if (partition == NULL) {
+        ESP_EARLY_LOGE(TAG, "No core dump partition found!");
+        return;
+    }
+    ESP_EARLY_LOGI(TAG, "Found partition '%s' @ %x %d bytes", label, (unsigned)address, (int)size);
+    uint32_t length = check(partition, size);
+    if (length > 0) {
+        ESP_EARLY_LOGI(TAG, "Found core dump %d bytes in flash @ 0x%x", (int)length, (unsigned)address);
+    }
+}
+
+#else
+
+void native_core_dump_init(void)
+{
+}
+
+void native_core_dump_save(const native_crash_t *crash)
+{
+    (void)crash;
+}
+
+#endif

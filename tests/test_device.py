@@ -23,11 +23,14 @@ from hotpin_hil.device import (
     MissingEvent,
     NoReply,
     ProtocolError,
+    SupplyFailed,
     UnexpectedEvent,
 )
 from hotpin_hil.device.answers import MemoryStats, Probe, merge_parts, parse_answer
 from hotpin_hil.device.request import REQUEST_MAX, encode_request
 from hotpin_hil.errors import PortError, UsageError
+from hotpin_hil.evidence.blame import CALL, blame
+from hotpin_hil.evidence.model import Verdict
 from hotpin_hil.link.channel import Channel, Cursor
 from hotpin_hil.link.reader import PortReader
 
@@ -274,6 +277,48 @@ def test_reset_is_told_with_its_name_and_the_panic(bench: Bench) -> None:
     bench.firmware.start()
     with pytest.raises(BoardReset, match=r"POWERON_RESET.*LoadStoreError"):
         bench.device.info()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"rst:0x1 (POWERON_RESET),boot:0x13 (SPI_FAST_FLASH_BOOT)\r\n",
+        b"rst:0xf (RTCWDT_BROWN_OUT_RESET),boot:0x13 (SPI_FAST_FLASH_BOOT)\r\n",
+        b"E BOD: Brownout detector was triggered\r\n\r\nrst:0x3 (SW_RESET),boot:0x13 (SPI_FAST_FLASH_BOOT)\r\n",
+    ],
+    ids=["power-on", "brown-out", "brown-out interrupt"],
+)
+def test_power_that_failed_is_the_benchs(bench: Bench, said: bytes) -> None:
+    bench.channel.feed(said)
+    with pytest.raises(SupplyFailed, match="check the supply") as failed:
+        bench.device.info()
+    assert blame(failed.value, CALL).verdict is Verdict.BLOCKED
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"rst:0xc (SW_CPU_RESET),boot:0x13 (SPI_FAST_FLASH_BOOT)\r\n",
+        b"abort() was called at PC 0x4\r\nrst:0xc (SW_CPU_RESET),boot:0x13 (SPI_FAST_FLASH_BOOT)\r\n"
+        b"rst:0x1 (POWERON_RESET),boot:0x13 (SPI_FAST_FLASH_BOOT)\r\n",
+        b"rst:0x7 (TG0WDT_SYS_RESET),boot:0x13 (SPI_FAST_FLASH_BOOT)\r\n",
+    ],
+    ids=["software", "panic before a power-on", "watchdog"],
+)
+def test_other_resets_are_the_firmwares(bench: Bench, said: bytes) -> None:
+    bench.channel.feed(said)
+    with pytest.raises(BoardReset) as reset:
+        bench.device.info()
+    assert blame(reset.value, CALL).verdict is Verdict.FAIL
+
+
+def test_board_that_browns_out_at_every_start_is_the_benchs() -> None:
+    bench = Bench()
+    bench.channel.feed(
+        b"rst:0x3 (SW_RESET),boot:0x13 (SPI_FAST_FLASH_BOOT)\r\nE BOD: Brownout detector was triggered\r\n\r\n"
+    )
+    with pytest.raises(SupplyFailed, match=r"did not start.*check the supply"):
+        bench.device.wait_ready(SHORT_S)
 
 
 def test_reboot_waits_for_the_new_boot(bench: Bench) -> None:

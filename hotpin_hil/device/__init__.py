@@ -33,6 +33,7 @@ from hotpin_hil.device.errors import (
     MissingEvent,
     NoReply,
     ProtocolError,
+    SupplyFailed,
     UnexpectedEvent,
 )
 
@@ -65,6 +66,7 @@ __all__ = [
     "SelfCost",
     "Settle",
     "Snapshot",
+    "SupplyFailed",
     "Thresholds",
     "TtsState",
     "UnexpectedEvent",

@@ -24,6 +24,7 @@ from hotpin_hil.device.errors import (
     MissingEvent,
     NoReply,
     ProtocolError,
+    SupplyFailed,
     UnexpectedEvent,
 )
 from hotpin_hil.device.events import EventAssembler
@@ -37,6 +38,13 @@ _ID_MAX = 65535
 _PANIC = re.compile(
     rb"Guru Meditation Error[^\r\n]*|abort\(\) was called[^\r\n]*|assert failed[^\r\n]*"
     rb"|Task watchdog got triggered[^\r\n]*|Brownout detector was triggered|\*\*\*ERROR\*\*\*[^\r\n]*"
+)
+_BROWN_OUT = "Brownout detector was triggered"
+_SUPPLY_CAUSES = (0x1, 0xF)
+"""The ROM's codes of a power-on (a reset over EN is one to the chip) and of a brown-out."""
+_SUPPLY_REMEDY = (
+    "check the supply (5 V, 2 A at the board), the cable and whatever else may pull EN; "
+    "if the test asked for it, wait_ready() must follow"
 )
 _CONFIRMATIONS = 2
 """So often must a reply come again unchanged until a record missing beside it counts as somebody else's."""
@@ -154,14 +162,15 @@ class Console:
         if not resets and self.channel.boot in (None, self.boot):
             return
         how = f" ({resets[-1].name})" if resets else ""
-        raise BoardReset(
-            f"the board was reset{how} {when}{self._panic(self._accepted)}",
-            "if the test asked for it, wait_ready() must follow",
-        )
+        said = self._panic(self._accepted)
+        message = f"the board was reset{how} {when}{said}"
+        if _BROWN_OUT in said or (not said and resets and resets[0].cause in _SUPPLY_CAUSES):
+            raise SupplyFailed(message, _SUPPLY_REMEDY)
+        raise BoardReset(message, "if the test asked for it, wait_ready() must follow")
 
     def _panic(self, since: Cursor) -> str:
-        found = _PANIC.findall(self.channel.text(since))
-        return f"; it said: {found[-1].decode(errors='replace')}" if found else ""
+        found = [text.decode(errors="replace") for text in _PANIC.findall(self.channel.text(since))]
+        return f"; it said: {'; '.join(dict.fromkeys(found[-2:]))}" if found else ""
 
     # --- starting ---
 
@@ -180,8 +189,13 @@ class Console:
         if found is None and not any(record.offset > began for record in self.channel.records()):
             last = [line for line in self.text(self._accepted).splitlines() if line.strip()][-1:]
             said = f"the last it said was {last[0].strip()!r}" if last else "it said nothing"
+            message = (
+                f"the firmware did not start within {timeout_s:g} s; {said}{self._panic(self._accepted)}"
+            )
+            if message.endswith(_BROWN_OUT):
+                raise SupplyFailed(message, _SUPPLY_REMEDY)
             raise NoReply(
-                f"the firmware did not start within {timeout_s:g} s; {said}{self._panic(self._accepted)}",
+                message,
                 len(self.channel.text(self._accepted)),
                 "flash it again; if it says nothing, check power and baud rate",
             )

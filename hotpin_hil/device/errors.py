@@ -34,6 +34,11 @@ class BoardReset(FirmwareError):
     """The board has started anew, unasked: the measurement around it is void."""
 
 
+class SupplyFailed(BoardReset, BenchError):
+    """The board has started anew because its power failed or dipped: the bench's supply is to blame, not the firmware,
+    unless the test has caused it."""
+
+
 class NoReply(HilError):
     """Silence: a dead line or a hung firmware. `heard` is the number of bytes that came meanwhile.
 

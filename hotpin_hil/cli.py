@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hotpin_hil import __version__
+from hotpin_hil.cli_board import add_commands
 from hotpin_hil.errors import HilError
 
 if TYPE_CHECKING:
@@ -62,18 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     board = commands.add_parser("board", help="virtual boards").add_subparsers(
         metavar="COMMAND", required=True
     )
-    start = board.add_parser("start", help="start virtual boards and serve them until stopped (Ctrl-C)")
-    start.add_argument("--count", type=int, default=1, metavar="N", help="number of boards (default: 1)")
-    start.add_argument("--json", action="store_true", help="print a JSON line per board: port and mac")
-    start.add_argument("--profile", metavar="NAME", help="board profile or path of one (default: ai-thinker)")
-    start.add_argument("--state-dir", metavar="DIR", help="where the boards' flash is kept between starts")
-    start.add_argument("--seed", type=int, metavar="N", help="makes all that is random the same in every run")
-    start.add_argument(
-        "--time-scale", type=float, metavar="X", help="how much faster than the host's clock (default: 1)"
-    )
-    start.add_argument("--paced", action="store_true", help="send at the speed of the UART's baud rate")
-    start.add_argument("--until-eof", action="store_true", help="stop when standard input ends, too")
-    start.set_defaults(run=_board_start)
+    add_commands(board)
 
     boards = commands.add_parser("boards", help="list the ports that a board may be on")
     boards.set_defaults(run=_boards)
@@ -111,12 +101,6 @@ def _board_choices() -> tuple[str, ...]:
     from hotpin_hil.boards.kind import CHOICES
 
     return CHOICES
-
-
-def _board_start(options: argparse.Namespace) -> int:
-    from hotpin_hil.virtual.server import main_start
-
-    return main_start(options)
 
 
 def _boards(_options: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Generator, Mapping, MutableMapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -20,6 +20,9 @@ from hotpin_hil.device.budgets import BOOT_S
 from hotpin_hil.errors import BuildError, HilError, PortError, UsageError
 from hotpin_hil.link.channel import Channel
 from hotpin_hil.paths import FIRMWARE_DIR
+
+if TYPE_CHECKING:
+    from hotpin_hil.virtual.control import BoardControl  # for the virtual board's systems only
 
 ENV_PORT = "ESPPORT"
 """Where esptool and pytest-embedded look for a port that the command line doesn't give."""
@@ -42,6 +45,11 @@ def channel_of(dut: Any) -> Channel | None:
     """The line of pytest-embedded's `dut`, if it has one of ours."""
     channel = getattr(getattr(dut, "serial", None), "channel", None)
     return channel if isinstance(channel, Channel) else None
+
+
+def wants_faults(item: pytest.Item) -> bool:
+    """Whether the test makes something go wrong on its board, through the fixture `faults`."""
+    return "faults" in getattr(item, "fixturenames", ())
 
 
 class BoardInUse:
@@ -89,6 +97,11 @@ class BoardInUse:
         """Where the board is reached; None in QEMU."""
         port: str | None = self._option.port
         return port
+
+    @property
+    def control(self) -> BoardControl | None:
+        """Controls the virtual board that the harness has started; None for any other board."""
+        return self._virtual.control if self._virtual is not None else None
 
     @property
     def _chosen(self) -> Choice:

@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from hotpin_hil import __version__
+from hotpin_hil.boards.kind import BoardKind
 from hotpin_hil.errors import BenchError, HilError
 from hotpin_hil.evidence import lines
 from hotpin_hil.evidence.blame import TEARDOWN, Finding, blame
@@ -35,7 +36,7 @@ from hotpin_hil.evidence.results import (
     ResultsWriter,
     read_results,
 )
-from hotpin_hil.plugin_board import SOAK, BoardPlugin, channel_of, wants_board, worker_id
+from hotpin_hil.plugin_board import SOAK, BoardPlugin, channel_of, wants_board, wants_faults, worker_id
 from hotpin_hil.plugin_selection import requirement_ids
 from hotpin_hil.plugin_story import StoryKeeper
 from hotpin_hil.report.table import blocked_lines, failed_lines, table_lines
@@ -60,6 +61,9 @@ _COLOURS = {Verdict.PASS: "green", Verdict.FAIL: "red", Verdict.UNSET: "red"}
 class _NotMet(AssertionError):
     """Raised at the end of a test for what it measured, or didn't; `Recorder.verdicts` says it per
     requirement."""
+
+
+FAULTS_ARE_VIRTUAL = "causes faults, which only a virtual board can have"
 
 
 class EvidencePlugin:
@@ -255,8 +259,13 @@ class EvidencePlugin:
         if not ids or not self._board.is_chosen:
             return
         kinds = {kind for one in ids for kind in self._known_requirements()[one].kinds}
+        reason = ""
         if self._board.kind.value not in kinds:
             reason = f"{', '.join(ids)} cannot be shown on a {self._board.kind} board"
+        elif wants_faults(item) and self._board.kind is not BoardKind.VIRTUAL:
+            reason = f"{item.name} {FAULTS_ARE_VIRTUAL}"
+            self._take(lines.left_out(f"{', '.join(ids)} without {item.name}: it {FAULTS_ARE_VIRTUAL}"))
+        if reason:
             item.stash[_FINDINGS_KEY].append(Finding(Verdict.NOT_APPLICABLE, reason))
             pytest.skip(reason)
 
@@ -372,7 +381,7 @@ class EvidencePlugin:
 
     def _record(self, line: Line) -> None:
         self._take(line)
-        if getattr(self._config.option, "allure_report_dir", None):
+        if line["kind"] == "measurement" and getattr(self._config.option, "allure_report_dir", None):
             _attach_to_allure(line)
 
     def _note_identity(self, said: dict[str, Any]) -> None:

@@ -390,7 +390,7 @@ def test_command_line_prints_a_json_line_per_board_and_stops_with_stdin(tmp_path
     )
     assert done.returncode == 0
     found = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [sorted(board) for board in found] == [["mac", "port"]] * 2
+    assert [sorted(board) for board in found] == [["directory", "mac", "port"]] * 2
     assert all(re.fullmatch(r"rfc2217://127\.0\.0\.1:\d+", board["port"]) for board in found)
     assert done.stderr == ""
 

@@ -1,4 +1,4 @@
-"""Starts a virtual board as a process of its own and ends it; talks to it only over its port."""
+"""Starts a virtual board as a process of its own and ends it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hotpin_hil.errors import PortError
+from hotpin_hil.virtual.control import BoardControl
 
 START_TIMEOUT_S = 20.0
 """Host time for Python to start and the board to listen; takes about 0.3 s."""
@@ -22,10 +23,13 @@ STOP_TIMEOUT_S = 5.0
 class VirtualBoard:
     """One virtual board. It ends when its standard input does, so it cannot outlive this process."""
 
-    def __init__(self, process: subprocess.Popen[bytes], port: str, mac: str, log: Path) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], port: str, mac: str, directory: Path, log: Path
+    ) -> None:
         self._process = process
         self.port = port
         self.mac = mac
+        self.control = BoardControl(directory)
         self._log = log
 
     @classmethod
@@ -51,7 +55,7 @@ class VirtualBoard:
         try:
             line = _first_line(process)
             said = json.loads(line)
-            return cls(process, said["port"], said["mac"], log)
+            return cls(process, said["port"], said["mac"], Path(said["directory"]), log)
         except (ValueError, KeyError, TypeError) as error:
             status = _stop(process)
             raise PortError(

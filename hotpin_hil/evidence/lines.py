@@ -5,6 +5,8 @@ board have `board` (MAC, null until the board has said it), `boot` (boot id) and
 
     note board      board: what a board said of itself (sys.info, PROTOCOL.md §3)
     note selection  text: which tests of the suite the run leaves out
+    note left_out   text: what the run can't show on this kind of board, though another could
+    note fault      test, board, fault: name, arguments and seed of what the test made go wrong (docs/faults.md)
     note plan       tests: {node id: [requirement ids]}, every test that the run was to run
     note started    test, requirement: [ids], worker: "gw0" | "main". A test that has no verdict line was
                     running when the run, or its worker, ended. A second one of the same test is a rerun.
@@ -46,6 +48,8 @@ LOG = "log"
 
 BOARD = "board"
 SELECTION = "selection"
+LEFT_OUT = "left_out"
+FAULT = "fault"
 PLAN = "plan"
 STARTED = "started"
 EVENT = "event"
@@ -77,6 +81,14 @@ def board(said: Mapping[str, Any]) -> Line:
 
 def selection(text: str) -> Line:
     return {"kind": NOTE, "about": SELECTION, "text": text}
+
+
+def left_out(text: str) -> Line:
+    return {"kind": NOTE, "about": LEFT_OUT, "text": text}
+
+
+def fault(test: str, board: str | None, fault: str) -> Line:
+    return {"kind": NOTE, "about": FAULT, "test": test, "board": board, "fault": fault}
 
 
 def plan(tests: Mapping[str, Sequence[str]]) -> Line:

@@ -76,6 +76,10 @@ class Recorder:
         """
         self._sink(lines.series(self.test, self.board, name=name, unit=unit, values=values, budget=budget))
 
+    def fault(self, fault: str) -> None:
+        """Keeps what was made to go wrong on purpose: name, arguments, seed."""
+        self._sink(lines.fault(self.test, self.board, fault))
+
     def _ids(self, requirement: str | Iterable[str] | None) -> tuple[str, ...]:
         if requirement is None:
             return self.requirements

@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hotpin_hil.errors import BenchError
@@ -14,6 +14,7 @@ from hotpin_hil.paths import NATIVE_ELFS_FILE
 from hotpin_hil.virtual import bootlog, image
 from hotpin_hil.virtual.bootlog import BOARD_PREFIX, Boot, RunApp
 from hotpin_hil.virtual.chip import Registers, format_mac, parse_mac
+from hotpin_hil.virtual.faults.board import Faults
 from hotpin_hil.virtual.flash import Flash
 from hotpin_hil.virtual.loader_protocol import Chip
 from hotpin_hil.virtual.package import is_registered
@@ -68,7 +69,9 @@ class Board:
         self._directory = directory
         self._random = random.Random(f"{options.seed}/{index}")
         self._loop = asyncio.get_running_loop()
+        self.faults = Faults(self, f"{options.seed}/{index}", lambda text: report(f"{self.mac}: {text}"))
         self._flash = Flash(directory / "flash.bin", profile.flash_mb * 0x100000)
+        self._flash.written = self.faults.programmed
         self._registers = Registers(self._mac, profile.revision, self._flash.size, self._rate)
         self._circuit = ResetCircuit(self._hold, self._release, self._loop.call_later)
         self._timer: asyncio.TimerHandle | None = None
@@ -78,6 +81,9 @@ class Board:
         self._started_at = 0.0
         self._restarts = 0
         self._powered = False
+        self._power_timer: asyncio.TimerHandle | None = None
+        self._port_timer: asyncio.TimerHandle | None = None
+        self._sensor_used = False
         self._app: image.AppDescriptor | None = None
         self._crashed = False
         self._said = ""
@@ -115,6 +121,7 @@ class Board:
         that was started last since the last reset; `said`: what the board itself said since then.
         """
         return {
+            "name": self._directory.name,
             "mac": self.mac,
             "port": self.url,
             "profile": self.profile.name,
@@ -124,6 +131,7 @@ class Board:
             "firmware": f"{self._app.project} {self._app.version}" if self._app is not None else None,
             "said": self._said,
             "client": self._server.connected,
+            "faults": [str(fault) for fault in self.faults.in_force],
         }
 
     def _runs(self) -> str:
@@ -141,11 +149,14 @@ class Board:
 
     def power_on(self) -> None:
         """Power (again): everything volatile is lost."""
+        self._cancel(self._power_timer)
         self._powered = True
+        self._sensor_used = False
         self.reset()
 
     def power_off(self) -> None:
         """Silence until `power_on`; the port stays, as the USB bridge has its own supply."""
+        self._cancel(self._power_timer)
         self._powered = False
         self._stop()
 
@@ -158,6 +169,8 @@ class Board:
     def close(self) -> None:
         """Power off and release port and files."""
         self._stop()
+        self._cancel(self._power_timer)
+        self._cancel(self._port_timer)
         self._circuit.close()
         self._server.close()
         self._flash.close()
@@ -175,6 +188,7 @@ class Board:
 
     def received(self, data: bytes) -> None:
         """Bytes from the host on the wire."""
+        data = self.faults.line.to_board(data)
         if self._mismatched():
             data = data.translate(_GARBLED)
         if self._loader is not None:
@@ -203,6 +217,9 @@ class Board:
             self._process.resume()
 
     def _transmit(self, data: bytes) -> None:
+        if not self._powered:
+            return
+        data = self.faults.line.to_host(data)
         self._server.send(data.translate(_GARBLED) if self._mismatched() else data)
 
     def _mismatched(self) -> bool:
@@ -222,6 +239,68 @@ class Board:
         self._transmit(bootlog.encode_lines(["", BOARD_PREFIX + text]))
         report(f"{self.mac}: {text}")
 
+    # What faults do to it
+
+    def cut_power(self, off_s: float) -> None:
+        """Power goes now, and comes back after `off_s` seconds (0: only with `power_on`)."""
+        self.power_off()
+        if off_s > 0:
+            self._power_timer = self._loop.call_later(off_s, self.power_on)
+
+    def reset_by_brown_out(self) -> None:
+        """The detector resets the chip by itself."""
+        if self._powered and not self._circuit.held:
+            self._stop()
+            self._boot(bootlog.BROWN_OUT_RESET)
+
+    def freeze(self) -> None:
+        """The chip stops until it is reset."""
+        if self._process is not None:
+            self._process.freeze()
+        else:
+            self._stop()
+
+    def tell_firmware(self, line: str) -> None:
+        """A line to the runtime of the running firmware, if one runs."""
+        if self._process is not None:
+            self._process.tell(line)
+
+    def type_in(self, text: str) -> None:
+        """Text into the firmware's UART, as if the client had sent it."""
+        if self._process is not None:
+            self._process.write(text.encode())
+
+    def lose_client(self, seconds: float | None) -> None:
+        """The connection is lost; the port refuses others for so long (None: until `release_port`)."""
+        self.refuse_clients(seconds)
+        self._server.drop_client()
+
+    def refuse_clients(self, seconds: float | None) -> None:
+        """The next client is refused."""
+        self._server.refuse(True)
+        self._release_port_after(seconds)
+
+    def hang_bridge(self, seconds: float | None) -> None:
+        """Nothing moves between chip and client."""
+        self._server.hang(True)
+        self._release_port_after(seconds)
+
+    def release_port(self) -> None:
+        """The port is as it should be."""
+        self._cancel(self._port_timer)
+        self._server.hang(False)
+        self._server.refuse(False)
+
+    def _release_port_after(self, seconds: float | None) -> None:
+        self._cancel(self._port_timer)
+        if seconds is not None:
+            self._port_timer = self._loop.call_later(seconds, self.release_port)
+
+    @staticmethod
+    def _cancel(timer: asyncio.TimerHandle | None) -> None:
+        if timer is not None:
+            timer.cancel()
+
     # Reset and boot
 
     def _hold(self) -> None:
@@ -234,7 +313,7 @@ class Board:
         if not self._powered:
             return
         self._restarts = 0
-        if download:
+        if download and not self.faults.is_in_force("no-download"):
             self._start_loader(bootlog.POWERON_RESET)
         else:
             self._boot(bootlog.POWERON_RESET)
@@ -336,8 +415,11 @@ class Board:
                 "build firmware/native here and flash it"
             )
             return
+        profile = self.profile
+        if self.faults.is_in_force("no-psram"):
+            profile = replace(profile, psram_mb=0)
         parameters = StartParameters(
-            profile=self.profile,
+            profile=profile,
             mac=self.mac,
             flash_file=self._flash.path,
             rtc_file=self._directory / "rtc.bin",
@@ -348,11 +430,12 @@ class Board:
             paced=self._options.paced,
             elf_sha256=program.sha256,
             app_offset=app.offset,
+            faults=tuple(self.faults.start_lines(self._sensor_used)),
         )
+        self._sensor_used = True
         params_file = self._directory / "params.txt"
         try:
-            params_file.write_text(parameters.text(), encoding="utf-8")
-            self._process = FirmwareProcess(program, params_file, self.mac, self._transmit, self._exited)
+            self._process = FirmwareProcess(program, params_file, parameters, self._transmit, self._exited)
         except (BenchError, OSError) as error:
             self._say(str(error))
             return
@@ -365,6 +448,9 @@ class Board:
         if self._loop.time() - self._started_at >= _LONG_RUN_S:
             self._restarts = 0
         cause = status - RESET_STATUS
+        if cause == bootlog.POWERON_RESET:  # power was to go where it would have panicked
+            self.cut_power(self.faults.panic_off_s)
+            return
         if cause in bootlog.RESET_NAMES:
             self._restart(cause)
             return

@@ -16,6 +16,7 @@ from hotpin_hil.virtual.flash import Flash, FlashRangeError
 
 POWERON_RESET = 1
 SW_RESET = 3
+BROWN_OUT_RESET = 15
 RTCWDT_RTC_RESET = 16
 RESET_NAMES = {
     POWERON_RESET: "POWERON_RESET",
@@ -31,7 +32,7 @@ RESET_NAMES = {
     12: "SW_CPU_RESET",
     13: "RTCWDT_CPU_RESET",
     14: "EXT_CPU_RESET",
-    15: "RTCWDT_BROWN_OUT_RESET",
+    BROWN_OUT_RESET: "RTCWDT_BROWN_OUT_RESET",
     RTCWDT_RTC_RESET: "RTCWDT_RTC_RESET",
 }
 """The ESP32 ROM's reset codes and how it prints them."""

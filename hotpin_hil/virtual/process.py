@@ -46,6 +46,8 @@ class StartParameters:
     paced: bool
     elf_sha256: str
     app_offset: int
+    faults: tuple[str, ...] = ()
+    """In force from the start: lines as `FirmwareProcess.tell` takes them."""
 
     def text(self) -> str:
         """The params file: `key=value` lines."""
@@ -64,6 +66,7 @@ class StartParameters:
             f"elf_sha256={self.elf_sha256}",
             f"app_offset={self.app_offset:#x}",
         ]
+        lines += [f"fault={line}" for line in self.faults]
         lines += profile.boot_lines()
         return "".join(f"{line}\n" for line in lines)
 
@@ -98,13 +101,13 @@ class FirmwareProcess:
         self,
         program: Program,
         params_file: Path,
-        name: str,
+        parameters: StartParameters,
         on_output: Callable[[bytes], None],
         on_exit: Callable[[int, str], None],
     ) -> None:
-        """Start it. `on_output` gets UART bytes; `on_exit` the exit status (negative: signal) and the last
-        diagnostic line. Raises BenchError if the host can't start it."""
-        self._name = name
+        """Write the params file and start it. `on_output` gets UART bytes; `on_exit` the exit status
+        (negative: signal) and the last diagnostic line. Raises BenchError if the host can't start it."""
+        self._name = parameters.mac
         self._on_output = on_output
         self._on_exit = on_exit
         self._loop = asyncio.get_running_loop()
@@ -113,11 +116,16 @@ class FirmwareProcess:
         self._diagnostics = bytearray()
         self._uart, theirs = socket.socketpair()
         self._uart.setblocking(False)
+        self._faults, their_faults = socket.socketpair()
+        self._faults.setblocking(False)
         try:
+            params_file.write_text(
+                f"{parameters.text()}faults_fd={their_faults.fileno()}\n", encoding="utf-8"
+            )
             self._popen = subprocess.Popen(
                 ["firmware", str(params_file)],
                 executable=f"/proc/self/fd/{program.fd}",
-                pass_fds=[program.fd],
+                pass_fds=[program.fd, their_faults.fileno()],
                 stdin=theirs.fileno(),
                 stdout=theirs.fileno(),
                 stderr=subprocess.PIPE,
@@ -127,11 +135,13 @@ class FirmwareProcess:
             )
         except (OSError, subprocess.SubprocessError) as error:
             self._uart.close()
+            self._faults.close()
             raise BenchError(
                 f"can't start the firmware process: {error}", "is it built for this machine?"
             ) from error
         finally:
             theirs.close()
+            their_faults.close()
         assert self._popen.stderr is not None
         self._stderr = self._popen.stderr
         os.set_blocking(self._stderr.fileno(), False)
@@ -150,6 +160,15 @@ class FirmwareProcess:
         chip."""
         with contextlib.suppress(OSError):
             self._uart.send(data)
+
+    def tell(self, line: str) -> None:
+        """A fault, `name` or `name=number`, to the firmware's runtime; lost if it does not listen."""
+        with contextlib.suppress(OSError):
+            self._faults.send(f"{line}\n".encode())
+
+    def freeze(self) -> None:
+        """Stop it for good: only `kill` ends it."""
+        self._popen.send_signal(signal.SIGSTOP)
 
     def pause(self) -> None:
         """Stop taking output."""
@@ -215,6 +234,7 @@ class FirmwareProcess:
         for source in (self._uart, self._stderr, self._pidfd):
             self._loop.remove_reader(source)
         self._uart.close()
+        self._faults.close()
         self._stderr.close()
         os.close(self._pidfd)
 

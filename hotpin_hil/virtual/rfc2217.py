@@ -55,6 +55,8 @@ class Server:
         self.number: int = self._holder.getsockname()[1]
         self._listener: socket.socket | None = None
         self._connection: Connection | None = None
+        self._refusing = False
+        self._hung = False
         self._listen()
 
     @property
@@ -72,6 +74,20 @@ class Server:
         if self._connection is not None:
             self._connection.close()
 
+    def refuse(self, refusing: bool) -> None:
+        """Whether the next client finds the port in use."""
+        self._refusing = refusing
+        if refusing:
+            self._stop_listening()
+        elif self._connection is None:
+            self._listen()
+
+    def hang(self, hung: bool) -> None:
+        """Whether nothing moves in either direction, though clients may come and go."""
+        self._hung = hung
+        if self._connection is not None:
+            self._connection.hung = hung
+
     def close(self) -> None:
         """Release the port."""
         self._stop_listening()
@@ -81,6 +97,8 @@ class Server:
         self._holder.close()
 
     def _listen(self) -> None:
+        if self._refusing or self._listener is not None:
+            return
         self._listener = _loopback_socket(self.number)
         self._listener.listen(1)
         self._loop.add_reader(self._listener, self._accept)
@@ -99,6 +117,7 @@ class Server:
             return
         self._stop_listening()
         self._connection = Connection(client, self._port, self._signature, self._lost)
+        self._connection.hung = self._hung
         self._port.opened()
         self._connection.start()
 
@@ -120,6 +139,8 @@ class Connection:
         self._lost = lost
         self._loop = asyncio.get_running_loop()
         self._closed = False
+        self.hung = False
+        """A bridge that hangs: what either side sends is lost."""
         self._pending = bytearray()
         self._paused = False
         self._suspended = False
@@ -168,7 +189,7 @@ class Connection:
     # Output
 
     def _write(self, data: bytes) -> None:
-        if self._closed:
+        if self._closed or self.hung:
             return
         if not self._pending and not self._suspended:
             try:
@@ -210,10 +231,10 @@ class Connection:
             return
         except OSError:
             data = b""
-        if data:
-            self._parse(data)
-        else:
+        if not data:
             self.close()
+        elif not self.hung:
+            self._parse(data)
 
     def _parse(self, data: bytes) -> None:
         at = 0

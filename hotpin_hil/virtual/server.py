@@ -13,6 +13,7 @@ import secrets
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import IO, TextIO
 
@@ -20,6 +21,7 @@ from hotpin_hil.errors import UsageError
 from hotpin_hil.paths import BUILD_DIR, NATIVE_ELFS_FILE
 from hotpin_hil.virtual import profile as profiles
 from hotpin_hil.virtual.board import Board, BoardOptions
+from hotpin_hil.virtual.control import ControlServer
 
 DEFAULT_STATE_DIR = BUILD_DIR / "virtual-boards"
 MAX_BOARDS = 256
@@ -77,36 +79,50 @@ async def serve(
     with contextlib.ExitStack() as stack:
         # Before the first child exists: nothing may end this process and leave it behind.
         stopped = _stop_event(until_eof, stack)
-        boards = []
-        for index, directory in _take_places(state_dir, board_profile.name, count, stack):
+        boards: list[Board] = []
+        for index, directory, lock in _take_places(state_dir, board_profile.name, count, stack):
             board = Board(board_profile, index, directory, options)
-            stack.callback(board.close)
             boards.append(board)
+            place = stack.enter_context(contextlib.ExitStack())
+            place.enter_context(lock)
+            place.callback(board.close)
+            control = ControlServer(directory, board, partial(_stop_one, board, place, boards, stopped))
+            place.callback(control.close)
         output = out if out is not None else sys.stdout
         for board in boards:
             if json_out:
-                print(json.dumps({"port": board.url, "mac": board.mac}), file=output)
+                said = {"port": board.url, "mac": board.mac, "directory": str(board.directory)}
+                print(json.dumps(said), file=output)
             else:
                 print(f"virtual ESP32-CAM {board.mac} at {board.url}", file=output)
         output.flush()
         await stopped.wait()
 
 
+def _stop_one(board: Board, place: contextlib.ExitStack, boards: list[Board], stopped: asyncio.Event) -> None:
+    """Ends one board, and with the last one all."""
+    place.close()
+    if board in boards:
+        boards.remove(board)
+    if not boards:
+        stopped.set()
+
+
 def _take_places(
     state_dir: Path, profile_name: str, count: int, stack: contextlib.ExitStack
-) -> list[tuple[int, Path]]:
-    """Directories for `count` boards with their numbers, locked until the stack ends.
+) -> list[tuple[int, Path, IO[bytes]]]:
+    """Directories for `count` boards with their numbers and locks, which the end of the stack releases too.
 
     The kernel drops a lock with its process, however it ends, so a place is never blocked by a dead one.
     """
-    places: list[tuple[int, Path]] = []
+    places: list[tuple[int, Path, IO[bytes]]] = []
     stem = re.sub(r"[^\w.-]", "_", profile_name)
     for index in range(MAX_BOARDS):
         directory = state_dir.resolve() / f"{stem}-{index}"
         lock = _lock(directory)
         if lock is not None:
             stack.enter_context(lock)
-            places.append((index, directory))
+            places.append((index, directory, lock))
         if len(places) == count:
             return places
     raise UsageError(f"only {len(places)} places are free in {state_dir}", "stop other boards")

@@ -138,6 +138,12 @@ static esp_err_t cam_init(void)
 
 static bool sensor_answers(void)
 {
+    if (g_native_faults.no_sensor) {
+        return false;
+    }
+    if (g_native_faults.sensor_dead) {
+        return !s_used && !g_native_faults.sensor_used; // its power-down line does nothing
+    }
     return !s_used ||
            (native_gpio_high_us(PWDN_PIN) >= PULSE_MIN_US && native_gpio_low_us(PWDN_PIN) >= PULSE_MIN_US);
 }

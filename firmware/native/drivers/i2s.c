@@ -314,7 +314,8 @@ static esp_err_t i2s_alloc_dma_desc(channel_t *channel, uint32_t bufsize)
         channel->desc[i] = heap_caps_aligned_calloc(4, 1, SIZE_DESCRIPTOR, DMA_CAPS);
         ESP_GOTO_ON_FALSE(channel->desc[i] != NULL, ESP_ERR_NO_MEM, err, TAG,
                           "allocate DMA description failed");
-        channel->bufs[i] = heap_caps_aligned_calloc(4, 1, bufsize, DMA_CAPS);
+        channel->bufs[i] =
+            g_native_faults.i2s_no_memory ? NULL : heap_caps_aligned_calloc(4, 1, bufsize, DMA_CAPS);
         ESP_GOTO_ON_FALSE(channel->bufs[i] != NULL, ESP_ERR_NO_MEM, err, TAG, "allocate DMA buffer failed");
     }
     return ESP_OK;

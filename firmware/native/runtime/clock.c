@@ -121,6 +121,9 @@ void native_consume_us(uint64_t us)
         }
         return;
     }
+    if (!native_in_critical() && !native_current_is_idle()) {
+        native_faults_act();
+    }
     while (us > 0) {
         if (native_in_critical()) {
             s_now_us += us; // what comes due meanwhile fires when interrupts are on again

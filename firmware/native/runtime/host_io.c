@@ -63,28 +63,24 @@ void native_host_write(const void *data, size_t length)
     }
 }
 
-/* The line cannot be held up: without room for input, wait for time alone. */
-static bool wait_only(int64_t timeout_ns)
-{
-    if (timeout_ns > 0) {
-        struct timespec time = {.tv_sec = timeout_ns / 1000000000, .tv_nsec = timeout_ns % 1000000000};
-        nanosleep(&time, NULL);
-    }
-    return false;
-}
-
 bool native_host_poll(int64_t timeout_ns)
 {
     native_host_flush();
     size_t room = native_uart_rx_room();
-    if (room == 0) {
-        return wait_only(timeout_ns);
-    }
-    struct pollfd fd = {.fd = 0, .events = POLLIN};
+    struct pollfd fds[] = {
+        {.fd = room > 0 ? 0 : -1, .events = POLLIN}, // without room the line waits
+        {.fd = g_native_params.faults_fd, .events = POLLIN},
+    };
     struct timespec time = {.tv_sec = timeout_ns / 1000000000, .tv_nsec = timeout_ns % 1000000000};
-    int ready = ppoll(&fd, 1, timeout_ns < 0 ? NULL : &time, NULL);
-    if (ready <= 0) {
+    if (ppoll(fds, 2, timeout_ns < 0 ? NULL : &time, NULL) <= 0) {
         return false;
+    }
+    if (fds[1].revents != 0) {
+        native_clock_input_arrived();
+        native_faults_receive();
+    }
+    if (fds[0].revents == 0) {
+        return fds[1].revents != 0;
     }
     uint8_t data[RX_CHUNK];
     ssize_t length = read(0, data, room < sizeof data ? room : sizeof data);

@@ -27,6 +27,7 @@ typedef struct {
     uint64_t seed;
     double time_scale; /* virtual seconds per host second; 0: as fast as possible */
     bool uart_paced;   /* bytes reach the host when the line would have carried them */
+    int faults_fd;     /* socket on which faults are asked for; -1: none */
     uint8_t elf_sha256[32];
     heap_system_t *heap;
 } native_params_t;
@@ -36,6 +37,26 @@ extern native_params_t g_native_params;
 /* Reads the file and sets up the heap from its lines; a bad line ends the process with a message on stderr.
  */
 void native_params_load(const char *path);
+
+/* --- faults on request (faults.c) --- */
+
+typedef struct {
+    bool boot_loop;          /* every start ends in a panic before app_main() */
+    bool power_cut_at_panic; /* where the chip would panic, its power goes instead */
+    bool no_sensor;          /* the camera's connector is empty */
+    bool sensor_dead;        /* once used, the sensor answers only after its power was cut */
+    bool sensor_used;        /* ... and it was used before this start */
+    bool i2s_no_memory;      /* there is no room for I2S's DMA buffers */
+} native_faults_t;
+
+extern native_faults_t g_native_faults;
+
+/* `name` or `name=number`; false if it is unknown. The line is written to. */
+bool native_faults_line(char *line);
+/* Takes what was asked for over faults_fd; does not wait. */
+void native_faults_receive(void);
+/* For a running task, with interrupts on: does what was asked of the task that runs next. */
+void native_faults_act(void);
 
 /* --- the virtual clock (clock.c) --- */
 

@@ -108,6 +108,9 @@ static void __attribute__((noreturn)) finish(native_crash_t crash)
 
 static void enter(void)
 {
+    if (g_native_faults.power_cut_at_panic) {
+        _exit(100 + RESET_REASON_CHIP_POWER_ON);
+    }
     if (s_panicking++) {
         out("Panic handler entered multiple times. Abort panic handling. Rebooting ...\r\n");
         _exit(100 + RESET_REASON_CPU0_SW);

@@ -12,6 +12,7 @@ native_params_t g_native_params = {
     .rom_cause = 1,
     .start_us = 900000,
     .time_scale = 1.0,
+    .faults_fd = -1,
 };
 
 static const char *s_path;
@@ -83,6 +84,12 @@ static void set(const char *key, char *value)
     } else if (strcmp(key, "elf_sha256") == 0) {
         if (!hex_bytes(value, p->elf_sha256, 32, '\0')) {
             bad_line(key, "not 64 hex digits");
+        }
+    } else if (strcmp(key, "faults_fd") == 0) {
+        p->faults_fd = (int)number(key, value);
+    } else if (strcmp(key, "fault") == 0) {
+        if (!native_faults_line(value)) {
+            bad_line(key, "unknown fault");
         }
     } else if (strcmp(key, "app_offset") == 0) {
         (void)number(key, value); // where the app lies in flash: the app itself does not ask

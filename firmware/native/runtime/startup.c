@@ -146,6 +146,9 @@ static void main_task(void *argument)
         ESP_LOGI("esp_psram", "Reserving pool of 32K of internal memory for DMA/internal allocations");
     }
     ESP_LOGI("main_task", "Calling app_main()");
+    if (g_native_faults.boot_loop) {
+        native_panic("abort() was called at PC 0x00000000 on core 0", ESP_RST_PANIC);
+    }
     app_main();
     ESP_LOGI("main_task", "Returned from app_main()");
     vTaskDelete(NULL);

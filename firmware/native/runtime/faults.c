@@ -1,0 +1,120 @@
+/*
+ * Faults on request: what goes wrong in the firmware's world because the board's user asked for it.
+ *
+ * Lines `name` or `name=number` come as fault= lines of the params file, in force from the start, and over the
+ * socket faults_fd while the firmware runs. The names are those that hotpin_hil/virtual/faults/firmware.py sends.
+ */
+#include "native.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "esp_log.h"
+#include "esp_system.h"
+
+#define LINE_MAX_BYTES 64
+
+native_faults_t g_native_faults;
+
+static native_event_t s_brown_out;
+
+typedef enum { NOTHING, SPIN, SPIN_MASKED, STORE } misdeed_t;
+
+static misdeed_t s_misdeed; // what the task that runs next does
+
+/* The detector's interrupt, as ESP-IDF v5.4 and v5.5 handle it (brownout.c): a hint, a line, a reset of the
+ * digital core. */
+static void brown_out(native_event_t *event)
+{
+    (void)event;
+    native_rtc_hint_set(ESP_RST_BROWNOUT);
+    ESP_DRAM_LOGE("BOD", "Brownout detector was triggered\r\n\r\n");
+    native_uart_wait_idle_polling();
+    native_reset(RESET_REASON_CORE_SW);
+}
+
+static bool take(const char *name, uint32_t number)
+{
+    native_faults_t *faults = &g_native_faults;
+    if (strcmp(name, "brown_out") == 0) {
+        s_brown_out.fire = brown_out;
+        native_event_arm(&s_brown_out, native_now_us());
+    } else if (strcmp(name, "task_wdt") == 0) {
+        s_misdeed = SPIN;
+    } else if (strcmp(name, "int_wdt") == 0) {
+        s_misdeed = SPIN_MASKED;
+    } else if (strcmp(name, "panic") == 0) {
+        s_misdeed = STORE;
+    } else if (strcmp(name, "boot_loop") == 0) {
+        faults->boot_loop = number != 0;
+    } else if (strcmp(name, "power_cut_at_panic") == 0) {
+        faults->power_cut_at_panic = number != 0;
+    } else if (strcmp(name, "no_sensor") == 0) {
+        faults->no_sensor = number != 0;
+    } else if (strcmp(name, "sensor_dead") == 0) {
+        faults->sensor_dead = number != 0;
+    } else if (strcmp(name, "sensor_used") == 0) {
+        faults->sensor_used = number != 0;
+    } else if (strcmp(name, "i2s_no_memory") == 0) {
+        faults->i2s_no_memory = number != 0;
+    } else {
+        return false;
+    }
+    return true;
+}
+
+bool native_faults_line(char *line)
+{
+    char *value = strchr(line, '=');
+    uint32_t number = 1;
+    if (value != NULL) {
+        *value++ = '\0';
+        char *end;
+        number = (uint32_t)strtoul(value, &end, 10);
+        if (end == value || *end != '\0') {
+            return false;
+        }
+    }
+    return take(line, number);
+}
+
+void native_faults_receive(void)
+{
+    static char s_line[LINE_MAX_BYTES];
+    static size_t s_length;
+    char data[LINE_MAX_BYTES];
+    ssize_t length = read(g_native_params.faults_fd, data, sizeof data);
+    if (length == 0 || (length < 0 && errno != EAGAIN && errno != EINTR)) {
+        g_native_params.faults_fd = -1; // nobody will ask for more
+        return;
+    }
+    for (ssize_t i = 0; i < length; i++) {
+        if (data[i] != '\n' && s_length + 1 < sizeof s_line) {
+            s_line[s_length++] = data[i];
+            continue;
+        }
+        s_line[s_length] = '\0';
+        s_length = 0;
+        if (!native_faults_line(s_line)) {
+            fprintf(stderr, "native: unknown fault %s\n", s_line);
+        }
+    }
+}
+
+void native_faults_act(void)
+{
+    misdeed_t misdeed = s_misdeed;
+    s_misdeed = NOTHING;
+    if (misdeed == STORE) {
+        volatile uint32_t *volatile member = (uint32_t *)0x44; // of an object that is gone, as seen on boards
+        *member = 1;
+    }
+    if (misdeed == SPIN_MASKED) {
+        portDISABLE_INTERRUPTS();
+    }
+    while (misdeed != NOTHING) {
+        native_consume_us(100); // until a watchdog bites
+    }
+}

@@ -1,0 +1,196 @@
+"""`hotpin-hil board …`: virtual boards from the command line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hotpin_hil.errors import UsageError
+
+if TYPE_CHECKING:
+    from hotpin_hil.virtual.control import BoardControl
+
+_BOARD_HELP = "its name, MAC or port, as `board list` shows them; not needed where only one runs"
+_CONSOLE_BAUD = 115200
+
+
+def add_commands(board: Any) -> None:
+    """Adds the commands to the subparsers of `hotpin-hil board`."""
+    start = board.add_parser("start", help="start virtual boards and serve them until stopped (Ctrl-C)")
+    start.add_argument("--count", type=int, default=1, metavar="N", help="number of boards (default: 1)")
+    start.add_argument(
+        "--json", action="store_true", help="print a JSON line per board: port, mac, directory"
+    )
+    start.add_argument("--profile", metavar="NAME", help="board profile or path of one (default: ai-thinker)")
+    start.add_argument("--state-dir", metavar="DIR", help="where the boards' flash is kept between starts")
+    start.add_argument("--seed", type=int, metavar="N", help="makes all that is random the same in every run")
+    start.add_argument(
+        "--time-scale", type=float, metavar="X", help="how much faster than the host's clock (default: 1)"
+    )
+    start.add_argument("--paced", action="store_true", help="send at the speed of the UART's baud rate")
+    start.add_argument("--until-eof", action="store_true", help="stop when standard input ends, too")
+    start.set_defaults(run=_start)
+
+    show = _command(board, "list", _list, "list the virtual boards that run")
+    show.add_argument("--json", action="store_true", help="print a JSON line per board")
+
+    stop = _command(board, "stop", _stop, "end virtual boards; their flash is kept")
+    stop.add_argument("boards", nargs="*", metavar="BOARD", help=_BOARD_HELP)
+    stop.add_argument("--all", action="store_true", help="all that run")
+
+    for name, run, what in (
+        ("reset", _reset, "press a board's reset button"),
+        ("console", _console, "a terminal on a board's UART, until Ctrl-]"),
+    ):
+        _command(board, name, run, what).add_argument("board", nargs="?", metavar="BOARD", help=_BOARD_HELP)
+
+    power = _command(board, "power", _power, "switch a board's power")
+    power.add_argument("to", choices=("on", "off"))
+    power.add_argument("board", nargs="?", metavar="BOARD", help=_BOARD_HELP)
+
+    fault = _command(board, "fault", _fault, "make something go wrong; without FAULT: list what can")
+    fault.add_argument("fault", nargs="?", metavar="FAULT", help="name of the fault, or clear: end all")
+    fault.add_argument("arguments", nargs="*", metavar="KEY=VALUE", help="its arguments")
+    fault.add_argument("--on", dest="board", metavar="BOARD", help=_BOARD_HELP)
+    fault.add_argument("--seed", type=int, metavar="N", help="repeats what was random in an earlier fault")
+
+
+def _command(board: Any, name: str, run: Callable[[argparse.Namespace], int], what: str) -> Any:
+    command = board.add_parser(name, help=what)
+    command.add_argument("--state-dir", metavar="DIR", help="as `board start` was given it")
+    command.set_defaults(run=run)
+    return command
+
+
+def _start(options: argparse.Namespace) -> int:
+    from hotpin_hil.virtual.server import main_start
+
+    return main_start(options)
+
+
+def _list(options: argparse.Namespace) -> int:
+    states = [board.state() for board in _running(options)]
+    for state in states:
+        if options.json:
+            print(json.dumps(state))
+        else:
+            words = [state["name"], state["mac"], state["port"], state["runs"]]
+            words += [state["firmware"]] if state["firmware"] else []
+            words += ["client"] if state["client"] else []
+            words += [f"[{fault}]" for fault in state["faults"]]
+            print("  ".join(words))
+    if not states:
+        print("no virtual board runs here: hotpin-hil board start", file=sys.stderr)
+    return 0
+
+
+def _stop(options: argparse.Namespace) -> int:
+    boards = _running(options)
+    if not options.all:
+        boards = [_choose(boards, board) for board in options.boards] or [_choose(boards, None)]
+    for board in boards:
+        board.ask("stop")
+        print(f"stopped {board.directory.name}")
+    return 0
+
+
+def _reset(options: argparse.Namespace) -> int:
+    _chosen(options).ask("reset")
+    return 0
+
+
+def _power(options: argparse.Namespace) -> int:
+    _chosen(options).ask("power", on=options.to == "on")
+    return 0
+
+
+def _fault(options: argparse.Namespace) -> int:
+    from hotpin_hil.virtual.faults.table import FAULTS, find
+
+    if options.fault is None:
+        for fault in FAULTS.values():
+            arguments = " ".join(f"{one.name}={one.default}" for one in fault.arguments)
+            print(f"{fault.name:<20}{fault.help}; it ends {fault.ends}")
+            if arguments:
+                print(f"{'':<20}{arguments}")
+        return 0
+    if options.fault == "clear":
+        _chosen(options).ask("clear")
+        return 0
+    given = dict(_key_value(word) for word in options.arguments)
+    find(options.fault).parse(given)  # a mistake is told before a board is looked for
+    begun = _chosen(options).ask("fault", fault=options.fault, arguments=given, seed=options.seed)
+    print(
+        " ".join(
+            [begun["fault"], *(f"{k}={v}" for k, v in begun["arguments"].items()), f"seed={begun['seed']}"]
+        )
+    )
+    return 0
+
+
+def _key_value(word: str) -> tuple[str, str]:
+    key, equals, value = word.partition("=")
+    if not equals:
+        raise UsageError(f"{word!r} is no argument of a fault", "write key=value; `board fault` lists them")
+    return key, value
+
+
+def _console(options: argparse.Namespace) -> int:
+    from serial.tools.miniterm import Miniterm
+
+    from hotpin_hil.link.port import open_port
+
+    if not sys.stdin.isatty():
+        raise UsageError("board console needs a terminal", "to a program give the port that board list shows")
+    port = open_port(_chosen(options).state()["port"], _CONSOLE_BAUD)
+    print(f"console of {port.port}; Ctrl-] leaves, Ctrl-T Ctrl-H helps", file=sys.stderr)
+    terminal = Miniterm(port, eol="lf", filters=("direct",))
+    terminal.set_rx_encoding("utf-8", "replace")
+    terminal.set_tx_encoding("utf-8")
+    terminal.exit_character, terminal.menu_character = "\x1d", "\x14"
+    terminal.start()
+    try:
+        terminal.join(True)
+    except KeyboardInterrupt:
+        terminal.stop()
+    terminal.join()
+    terminal.close()
+    return 0
+
+
+def _running(options: argparse.Namespace) -> list[BoardControl]:
+    from hotpin_hil.virtual.control import running
+    from hotpin_hil.virtual.server import DEFAULT_STATE_DIR
+
+    return running(Path(options.state_dir) if options.state_dir else DEFAULT_STATE_DIR)
+
+
+def _chosen(options: argparse.Namespace) -> BoardControl:
+    return _choose(_running(options), options.board)
+
+
+def _choose(boards: Sequence[BoardControl], wanted: str | None) -> BoardControl:
+    """The board that is meant; UsageError if none is, or several may be."""
+    named = {board.directory.name: board for board in boards}
+    names = ", ".join(named) or "none"
+    if wanted is None:
+        if len(boards) != 1:
+            raise UsageError(
+                f"{len(boards)} virtual boards run" if boards else "no virtual board runs here",
+                f"name one of {names}" if boards else "start one: hotpin-hil board start",
+            )
+        return boards[0]
+    for board in boards:
+        state = board.state()
+        if wanted.lower() in (
+            state["name"].lower(),
+            state["mac"],
+            state["port"],
+            state["port"].rsplit(":")[-1],
+        ):
+            return board
+    raise UsageError(f"no virtual board {wanted!r} runs here", f"there are: {names}")

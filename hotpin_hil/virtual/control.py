@@ -1,0 +1,223 @@
+"""The control channel of a virtual board: a Unix socket in the board's directory, one JSON object a line.
+
+Requests: `{"do": "state" | "reset" | "power" | "fault" | "clear" | "stop", …}` with `on` (true, false) for "power" and
+`fault`, `arguments` and, if wished, `seed` for "fault". Answers: `{"ok": true, …}` or `{"ok": false, "error": …,
+"remedy": …}`; "state", and what changes it, answers with the board's `state`, "fault" with the fault as it was begun.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+from hotpin_hil.errors import HilError, UsageError
+from hotpin_hil.virtual.faults.board import Faults
+
+SOCKET_NAME = "control"
+_LINE_MAX = 64 * 1024
+_CLIENTS_MAX = 16
+
+Message = dict[str, Any]
+
+
+class Controlled(Protocol):
+    """What is controlled."""
+
+    faults: Faults
+
+    def state(self) -> dict[str, object]: ...
+    def reset(self) -> None: ...
+    def power_on(self) -> None: ...
+    def power_off(self) -> None: ...
+
+
+class ControlServer:
+    """Serves one board's control socket. Whoever has the directory's lock may take the place of a dead one."""
+
+    def __init__(self, directory: Path, board: Controlled, stop: Callable[[], None]) -> None:
+        self._board = board
+        self._stop = stop
+        self._directory = directory
+        self._loop = asyncio.get_running_loop()
+        self._clients: set[_Client] = set()
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        with _short_path(directory) as path:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+            old = os.umask(0o177)
+            try:
+                self._listener.bind(path)
+            finally:
+                os.umask(old)
+        self._listener.listen(_CLIENTS_MAX)
+        self._listener.setblocking(False)
+        self._loop.add_reader(self._listener, self._accept)
+
+    def close(self) -> None:
+        """Leaves no socket behind."""
+        self._loop.remove_reader(self._listener)
+        self._listener.close()
+        for client in list(self._clients):
+            client.close()
+        with contextlib.suppress(OSError):
+            (self._directory / SOCKET_NAME).unlink()
+
+    def answer(self, line: bytes) -> Message:
+        """The answer to one request."""
+        try:
+            request = json.loads(line)
+            if not isinstance(request, dict):
+                raise UsageError("a request is a JSON object")
+            return {"ok": True, **self._do(request)}
+        except ValueError as error:
+            return {"ok": False, "error": f"a request is a JSON object: {error}", "remedy": ""}
+        except HilError as error:
+            return {"ok": False, "error": error.message, "remedy": error.remedy}
+
+    def _do(self, request: Message) -> Message:
+        board = self._board
+        match request.get("do"):
+            case "state":
+                pass
+            case "reset":
+                board.reset()
+            case "power":
+                board.power_on() if request.get("on") else board.power_off()
+            case "clear":
+                board.faults.clear()
+            case "fault":
+                fault = board.faults.inject(str(request.get("fault")), _arguments(request), _seed(request))
+                return {"fault": fault.name, "arguments": fault.arguments, "seed": fault.seed}
+            case "stop":
+                self._loop.call_soon(self._stop)
+            case other:
+                raise UsageError(f"unknown request {other!r}")
+        return {"state": board.state()}
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            connection, _ = self._listener.accept()
+            client = _Client(connection, self.answer, self._clients.discard)
+            self._clients.add(client)
+
+
+class _Client:
+    """One connection: lines in, lines out. A client that does not read its answers is dropped."""
+
+    def __init__(
+        self,
+        connection: socket.socket,
+        answer: Callable[[bytes], Message],
+        gone: Callable[[_Client], None],
+    ) -> None:
+        self._socket = connection
+        self._answer = answer
+        self._gone = gone
+        self._buffer = bytearray()
+        self._loop = asyncio.get_running_loop()
+        connection.setblocking(False)
+        self._loop.add_reader(connection, self._readable)
+
+    def close(self) -> None:
+        self._loop.remove_reader(self._socket)
+        self._socket.close()
+        self._gone(self)
+
+    def _readable(self) -> None:
+        try:
+            data = self._socket.recv(_LINE_MAX)
+            self._buffer += data
+            *lines, rest = bytes(self._buffer).split(b"\n")
+            self._buffer[:] = rest
+            for line in lines:
+                self._socket.send(json.dumps(self._answer(line)).encode() + b"\n")
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data or len(self._buffer) > _LINE_MAX:
+            self.close()
+
+
+class BoardControl:
+    """A client: one connection for each request, so that it holds nothing between them.
+
+    Raises UsageError for what the board refuses, and `NotRunning` if nobody serves it.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def ask(self, do: str, **more: Any) -> Message:
+        """The answer to one request."""
+        request = json.dumps({"do": do, **more}).encode() + b"\n"
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+                connection.settimeout(ANSWER_TIMEOUT_S)
+                with _short_path(self.directory) as path:
+                    connection.connect(path)
+                connection.sendall(request)
+                answer = connection.makefile("rb").readline()
+        except OSError as error:
+            raise NotRunning(
+                f"no board runs in {self.directory}: {error.strerror or error}", _START
+            ) from error
+        if not answer:
+            raise NotRunning(f"the board in {self.directory} has just ended", _START)
+        reply: Message = json.loads(answer)
+        if not reply["ok"]:
+            raise UsageError(reply["error"], reply["remedy"])
+        return reply
+
+    def state(self) -> Message:
+        state: Message = self.ask("state")["state"]
+        return state
+
+
+class NotRunning(HilError):
+    """No process serves the board."""
+
+
+ANSWER_TIMEOUT_S = 5.0
+_START = "start one: hotpin-hil board start"
+
+
+def running(state_dir: Path) -> list[BoardControl]:
+    """The boards that run with their state in this folder, by name."""
+    found = []
+    for path in sorted(state_dir.glob(f"*/{SOCKET_NAME}")):
+        control = BoardControl(path.parent)
+        with contextlib.suppress(NotRunning):
+            control.state()
+            found.append(control)
+    return found
+
+
+@contextlib.contextmanager
+def _short_path(directory: Path) -> Iterator[str]:
+    """A path to the socket that fits into a socket address (108 bytes) however deep the directory lies."""
+    folder = os.open(directory, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{SOCKET_NAME}"
+    finally:
+        os.close(folder)
+
+
+def _arguments(request: Message) -> Message:
+    arguments = request.get("arguments") or {}
+    if not isinstance(arguments, dict):
+        raise UsageError(f"arguments is {arguments!r}", "give an object")
+    return arguments
+
+
+def _seed(request: Message) -> int | None:
+    seed = request.get("seed")
+    if seed is not None and not (isinstance(seed, int) and not isinstance(seed, bool)):
+        raise UsageError(f"seed is {seed!r}", "give a whole number")
+    return seed

@@ -1,0 +1,158 @@
+"""Faults on the wire: what they make of the bytes that pass."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Protocol
+
+from hotpin_hil.virtual.faults.table import BOTH, Arguments
+
+
+class Filter(Protocol):
+    """Bytes in, bytes out; chunks as they come. `done`: it will change nothing more."""
+
+    @property
+    def done(self) -> bool: ...
+
+    def __call__(self, data: bytes) -> bytes: ...
+
+
+class _Bytes:
+    """Changes single bytes at random: each with probability `rate`, at most `count` of them (0: no limit)."""
+
+    def __init__(self, change: Callable[[int], bytes], rate: float, count: int, dice: random.Random) -> None:
+        self._change = change
+        self._rate = rate
+        self._left = count or -1
+        self._dice = dice
+
+    @property
+    def done(self) -> bool:
+        return self._left == 0
+
+    def __call__(self, data: bytes) -> bytes:
+        out = bytearray()
+        for byte in data:
+            if self._left and self._dice.random() < self._rate:
+                self._left -= 1
+                out += self._change(byte)
+            else:
+                out.append(byte)
+        return bytes(out)
+
+
+class _Lines:
+    """Breaks into `count` lines behind the first byte for which `place(line so far)` is true. There `inserted` goes in,
+    or without it the rest of the line is lost."""
+
+    def __init__(self, place: Callable[[bytes], bool], inserted: bytes | None, count: int) -> None:
+        self._place = place
+        self._inserted = inserted
+        self._left = count
+        self._line = b""
+        self._losing = False
+
+    @property
+    def done(self) -> bool:
+        return self._left == 0 and not self._losing
+
+    def __call__(self, data: bytes) -> bytes:
+        out = bytearray()
+        for byte in data:
+            if byte == 0x0A:
+                out += b"\r\n" if self._losing else b"\n"
+                self._losing = False
+                self._line = b""
+                continue
+            if self._losing:
+                continue
+            self._line += bytes([byte])
+            out.append(byte)
+            if self._left and self._place(self._line):
+                self._left -= 1
+                self._line = b""
+                if self._inserted is None:
+                    self._losing = True
+                else:
+                    out += self._inserted
+        return bytes(out)
+
+
+def _ends_inside_character(line: bytes) -> bool:
+    """Whether the line's last byte begins a character of several bytes."""
+    return line[-1] >= 0xC2
+
+
+class _Place:
+    """Somewhere in the text of a line, drawn anew for each."""
+
+    def __init__(self, dice: random.Random) -> None:
+        self._dice = dice
+        self._at = dice.randint(2, 40)
+
+    def __call__(self, line: bytes) -> bool:
+        if len(line) != self._at:
+            return False
+        self._at = self._dice.randint(2, 40)
+        return True
+
+
+class LineFaults:
+    """The faults in force on one line. Those of the same seed do the same to the same bytes."""
+
+    def __init__(self) -> None:
+        self._to_host: list[Filter] = []
+        self._to_board: list[Filter] = []
+
+    def add(self, name: str, arguments: Arguments, seed: str) -> None:
+        """Takes a fault of the table's group "line" that changes bytes."""
+        dice = random.Random(seed)
+        if name in ("cut-utf8", "foreign-line"):
+            self._to_host.append(_lines_filter(name, arguments, dice))
+            return
+        for filters, direction in ((self._to_host, "to-host"), (self._to_board, "to-board")):
+            if arguments["direction"] in (direction, BOTH):
+                rate, count = float(arguments["rate"]), int(arguments["count"])
+                filters.append(_Bytes(_change(name, dice), rate, count, dice))
+
+    def clear(self) -> None:
+        """All bytes pass as they are."""
+        self._to_host.clear()
+        self._to_board.clear()
+
+    def to_host(self, data: bytes) -> bytes:
+        """What arrives of what the chip sends."""
+        return _through(self._to_host, data)
+
+    def to_board(self, data: bytes) -> bytes:
+        """What arrives of what the client sends."""
+        return _through(self._to_board, data)
+
+
+def _through(filters: list[Filter], data: bytes) -> bytes:
+    for one in list(filters):
+        data = one(data)
+        if one.done:
+            filters.remove(one)
+    return data
+
+
+def _change(name: str, dice: random.Random) -> Callable[[int], bytes]:
+    changes: dict[str, Callable[[int], bytes]] = {
+        "noise": lambda byte: bytes([byte ^ 1 << dice.randrange(8)]),
+        "drop": lambda byte: b"",
+        "insert": lambda byte: bytes([dice.randrange(256), byte]),
+        "duplicate": lambda byte: bytes([byte, byte]),
+    }
+    return changes[name]
+
+
+def _lines_filter(name: str, arguments: Arguments, dice: random.Random) -> Filter:
+    count = int(arguments["count"])
+    if name == "cut-utf8":
+        return _Lines(_ends_inside_character, None, count)
+    inserted = f"{arguments['text']}\r\n".encode()
+    if arguments["inside"] == "character":
+        return _Lines(_ends_inside_character, inserted, count)
+    return _Lines(_Place(dice), inserted, count)

@@ -1,0 +1,253 @@
+"""All faults by name, with their arguments and what they do: the fixture, the command line and the docs come from
+this."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from hotpin_hil.errors import UsageError
+
+Value = int | float | str
+Arguments = dict[str, Value]
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One argument of a fault. Its type is that of `default`; a number lies within `low` and `high`, a text is one of
+    `choices` if there are any."""
+
+    name: str
+    default: Value
+    help: str
+    low: float = 0
+    high: float = 1e9
+    choices: tuple[str, ...] = ()
+
+    def parse(self, fault: str, value: object) -> Value:
+        """The value, also given as text; UsageError if it is none."""
+        if isinstance(self.default, str):
+            text = str(value)
+            if self.choices and text not in self.choices:
+                raise self._wrong(fault, value, f"one of {', '.join(self.choices)}")
+            if not text.isprintable() or len(text) > 200:
+                raise self._wrong(fault, value, "a line of at most 200 printable characters")
+            return text
+        kind = "a whole number" if isinstance(self.default, int) else "a number"
+        wanted = f"{kind} from {self.low:g} to {self.high:g}"
+        try:
+            number = type(self.default)(str(value))
+        except ValueError:
+            raise self._wrong(fault, value, wanted) from None
+        if not self.low <= number <= self.high:
+            raise self._wrong(fault, value, wanted)
+        return number
+
+    def _wrong(self, fault: str, value: object, wanted: str) -> UsageError:
+        return UsageError(f"fault {fault}: {self.name} is {value!r}", f"give {wanted}")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault. `ends`: how it is over without being cleared, for the docs."""
+
+    name: str
+    group: str
+    help: str
+    ends: str
+    arguments: tuple[Argument, ...] = ()
+
+    def parse(self, given: Mapping[str, object]) -> Arguments:
+        """All its arguments, those not given with their defaults; UsageError for an unknown name or a bad value."""
+        known = [argument.name for argument in self.arguments]
+        for name in given:
+            if name not in known:
+                raise UsageError(
+                    f"fault {self.name} has no argument {name!r}",
+                    f"it has {', '.join(known)}" if known else "it has none",
+                )
+        return {
+            argument.name: argument.parse(self.name, given[argument.name])
+            if argument.name in given
+            else argument.default
+            for argument in self.arguments
+        }
+
+
+LINE, POWER, BOARD, FIRMWARE = "line", "power", "chip", "firmware"
+GROUPS = {
+    LINE: "on the line between the chip and its client",
+    POWER: "of the supply",
+    BOARD: "of the chip and its flash",
+    FIRMWARE: "in the firmware's world",
+}
+CLEARED = "when cleared"
+RESET = "with a reset"
+
+TO_HOST, TO_BOARD, BOTH = "to-host", "to-board", "both"
+
+_RATE = Argument("rate", 0.001, "probability for each byte", high=1)
+_COUNT = Argument("count", 0, "at most so often (0: no limit)")
+_DIRECTION = Argument("direction", TO_HOST, "which way", choices=(TO_HOST, TO_BOARD, BOTH))
+_BYTES = (_RATE, _COUNT, _DIRECTION)
+_LINES = Argument("count", 1, "in so many lines", low=1)
+_SECONDS = Argument("seconds", 0.5, "how long, on the host's clock (0: until it is cleared)", high=3600)
+_OFF = Argument(
+    "off_s", 0.1, "power comes back after so many seconds (0: only when it is switched on)", high=3600
+)
+
+FAULTS = {
+    fault.name: fault
+    for fault in (
+        Fault("noise", LINE, "bytes arrive with a bit turned", f"after count, or {CLEARED}", _BYTES),
+        Fault("drop", LINE, "bytes are lost", f"after count, or {CLEARED}", _BYTES),
+        Fault("insert", LINE, "bytes arrive that nobody sent", f"after count, or {CLEARED}", _BYTES),
+        Fault("duplicate", LINE, "bytes arrive twice", f"after count, or {CLEARED}", _BYTES),
+        Fault(
+            "cut-utf8",
+            LINE,
+            "a line is cut for good inside a UTF-8 character",
+            "after count lines",
+            (_LINES,),
+        ),
+        Fault(
+            "foreign-line",
+            LINE,
+            "another task's line stands inside a line, whose rest follows on the next one",
+            "after count lines",
+            (
+                _LINES,
+                Argument("inside", "line", "where it breaks in", choices=("line", "character")),
+                Argument("text", "I (4711) wifi:state: run -> run (0x0)", "the other task's line"),
+            ),
+        ),
+        Fault(
+            "disconnect",
+            LINE,
+            "the connection is lost, and can be made again later",
+            "after seconds",
+            (_SECONDS,),
+        ),
+        Fault(
+            "port-busy",
+            LINE,
+            "the next to open the port finds it in use",
+            f"after seconds, or {CLEARED}",
+            (_SECONDS,),
+        ),
+        Fault(
+            "bridge-hang",
+            LINE,
+            "the connection stays, but nothing moves and no request is answered",
+            f"after seconds, or {CLEARED}",
+            (_SECONDS,),
+        ),
+        Fault("power-cut", POWER, "power goes at once", "after off_s", (_OFF,)),
+        Fault(
+            "power-cut-flashing",
+            POWER,
+            "power goes while the flash is being written",
+            "after off_s",
+            (Argument("bytes", 0, "so many bytes of the next writes still reach the flash"), _OFF),
+        ),
+        Fault(
+            "power-cut-step",
+            POWER,
+            "power goes when a step of a change of mode is next entered (needs the test console)",
+            "after off_s",
+            (Argument("step", "camera.stop", "name of the step; undo:NAME for its undoing"), _OFF),
+        ),
+        Fault(
+            "brown-out",
+            POWER,
+            "the supply dips, and the detector resets the chip",
+            "at once",
+            (
+                Argument(
+                    "by",
+                    "interrupt",
+                    "interrupt: ESP-IDF's default, prints a line and resets as software does; hardware: rst:0xf",
+                    choices=("interrupt", "hardware"),
+                ),
+            ),
+        ),
+        Fault(
+            "no-download",
+            BOARD,
+            "IO0 is not pulled low at a reset: the boot loader is never entered",
+            CLEARED,
+        ),
+        Fault(
+            "bad-flash",
+            BOARD,
+            "a bit that is written to flash does not take",
+            CLEARED,
+            (Argument("at", 0x20000, "offset of the byte", high=0xFFFFFF),),
+        ),
+        Fault("hang", BOARD, "the chip stops: no output, no watchdog", RESET),
+        Fault(
+            "boot-loop",
+            FIRMWARE,
+            "every start ends in a panic before app_main",
+            f"{CLEARED}, with the next start",
+        ),
+        Fault("panic", FIRMWARE, "the task that runs next writes to address 0x44", "with the panic's reset"),
+        Fault(
+            "task-watchdog",
+            FIRMWARE,
+            "the task that runs next never waits again",
+            "with the watchdog's reset",
+        ),
+        Fault(
+            "interrupt-watchdog",
+            FIRMWARE,
+            "the task that runs next masks interrupts and never ends",
+            "with the watchdog's reset",
+        ),
+        Fault(
+            "no-psram",
+            FIRMWARE,
+            "no PSRAM is found, from the next start on",
+            f"{CLEARED}, with the next start",
+        ),
+        Fault("no-sensor", FIRMWARE, "no camera sensor answers", CLEARED),
+        Fault(
+            "sensor-dead",
+            FIRMWARE,
+            "a sensor that was used once answers no more until its power was cut: the power-down line does nothing",
+            CLEARED,
+        ),
+        Fault("i2s-no-memory", FIRMWARE, "I2S finds no room for its DMA buffers", CLEARED),
+    )
+}
+
+
+def find(name: str) -> Fault:
+    """The fault of this name; UsageError, with all names, if there is none."""
+    if name not in FAULTS:
+        raise UsageError(f"there is no fault {name!r}", f"there are {', '.join(FAULTS)}")
+    return FAULTS[name]
+
+
+def describe() -> str:
+    """The table as Markdown, as docs/faults.md has it."""
+    lines = []
+    for group, where in GROUPS.items():
+        lines += [
+            "",
+            f"### Faults {where}",
+            "",
+            "| fault | what happens | arguments | it is over |",
+            "|---|---|---|---|",
+        ]
+        for fault in FAULTS.values():
+            if fault.group == group:
+                arguments = "<br>".join(
+                    f"`{one.name}={one.default}` {one.help}{_choices(one)}" for one in fault.arguments
+                )
+                lines.append(f"| `{fault.name}` | {fault.help} | {arguments} | {fault.ends} |")
+    return "\n".join(lines[1:]) + "\n"
+
+
+def _choices(argument: Argument) -> str:
+    return f" ({', '.join(argument.choices)})" if argument.choices else ""

@@ -6,6 +6,7 @@ pytest_plugins = [
     "fixtures.measure",
     "fixtures.board",
     "fixtures.device",
+    "fixtures.faults",
     "fixtures.memory",
     "fixtures.modes",
 ]

@@ -90,7 +90,7 @@ static const console_command_t COMMANDS[] = {
     {"sys.info", "", sys_info, "what this board and this build are"},
     {"sys.tasks", "", sys_tasks, "how many tasks there are"},
     {"sys.reboot", "", sys_reboot, "restart"},
-    {"sys.panic", "kind=abort|null|store|stack|wdt|heap|iram [step=TEXT]", sys_panic,
+    {"sys.panic", "kind=abort|null|store|stack|wdt|task_wdt|heap|iram [step=TEXT]", sys_panic,
      "crash, at once or when this step of a change of mode is next entered"},
     {"sys.last", "", sys_last, "the memory snapshots that survived the last reset"},
 };

@@ -61,6 +61,13 @@ static void crash_wdt(void)
     }
 }
 
+/** Interrupts stay on: this core's idle task waits for ever, and with it the task watchdog. */
+static void crash_task_wdt(void)
+{
+    while (true) {
+    }
+}
+
 /** The second free finds the block marked free already. */
 static void crash_heap(void)
 {
@@ -86,6 +93,7 @@ static const struct {
     {"store", crash_store, 0},
     {"stack", crash_stack, 0},
     {"wdt", crash_wdt, 0},
+    {"task_wdt", crash_task_wdt, 0},
     {"heap", crash_heap, MALLOC_CAP_INTERNAL | MALLOC_CAP_8BIT},
     {"iram", crash_iram, MALLOC_CAP_INTERNAL},
 };

@@ -9,7 +9,7 @@
 #include "esp_err.h"
 
 /**
- * @brief Prepares a panic of this kind (one of abort, null, store, stack, wdt, heap, iram).
+ * @brief Prepares a panic of this kind (one of abort, null, store, stack, wdt, task_wdt, heap, iram).
  * @param[out] crash calling it does it
  * @return ESP_ERR_NOT_SUPPORTED: iram, and the allocator gave no IRAM; ESP_ERR_NO_MEM: no block for heap
  */

@@ -168,6 +168,29 @@ def test_what_this_kind_of_board_cannot_show_is_not_run(suite: Suite) -> None:
     assert suite.verdict("HHH-01") == "NOT APPLICABLE"
 
 
+def test_faults_are_left_out_visibly_where_the_board_cannot_have_them(suite: Suite) -> None:
+    write_build(Path("firmware/build"), idf="v5.4.2")
+    suite.run(
+        "@pytest.fixture\ndef faults(): raise FirmwareError('set up')\n"
+        "@requirement('AAA-01')\ndef test_cut(faults, dut): raise FirmwareError('ran')\n"
+        "@requirement('AAA-02')\ndef test_only(faults, dut): pass\n",
+        "hil_tests",
+        "--port",
+        "rfc2217://127.0.0.1:1",
+        board="hardware",
+    )
+    verdicts = {
+        line["test"].split("::")[1]: line["verdict"] for line in suite.lines if line["kind"] == "verdict"
+    }
+    assert verdicts["test_cut"] == verdicts["test_only"] == "NOT APPLICABLE"
+    assert suite.verdict("AAA-02") == "NOT APPLICABLE"
+    assert (
+        "AAA-01 without test_cut: it causes faults, which only a virtual board can have"
+        in (suite.qualification["notes"])
+    )
+    suite.validate()
+
+
 @pytest.mark.parametrize("error", ["PortError('no port', 'plug in')", "FlashError('no sync', 'plug in')"])
 def test_dead_board_blocks_the_rest_at_once(suite: Suite, error: str) -> None:
     result = suite.run(

@@ -1,8 +1,9 @@
 /*
  * Faults on request: what goes wrong in the firmware's world because the board's user asked for it.
  *
- * Lines `name` or `name=number` come as fault= lines of the params file, in force from the start, and over the
- * socket faults_fd while the firmware runs. The names are those that hotpin_hil/virtual/faults/firmware.py sends.
+ * Lines `name` or `name=number` come as fault= lines of the params file, in force from the start, and over
+ * the socket faults_fd while the firmware runs. The names are those that
+ * hotpin_hil/virtual/faults/firmware.py sends.
  */
 #include "native.h"
 

@@ -16,6 +16,7 @@ from hotpin_hil.evidence.story import Story
 from hotpin_hil.paths import REQUIREMENTS_FILE
 from hotpin_hil.plugin_arguments import join_values
 from hotpin_hil.plugin_board import SOAK, BoardInUse
+from hotpin_hil.plugin_reporters import ReporterPlugin
 from hotpin_hil.plugin_selection import SelectionPlugin
 
 __all__ = ["BoardInUse", "board_of", "recorder_of", "story_of"]
@@ -90,7 +91,9 @@ def pytest_configure(config: pytest.Config) -> None:
     requirements = config.rootpath / SUITE_DIR / REQUIREMENTS_FILE.name
     if option.requirement:
         config.pluginmanager.register(SelectionPlugin(option.requirement, requirements), "hotpin-selection")
-    evidence = plugin_evidence.EvidencePlugin(config, board_plugin, requirements, folder)
+    reporters = ReporterPlugin(config)
+    config.pluginmanager.register(reporters, "hotpin-reporters")
+    evidence = plugin_evidence.EvidencePlugin(config, board_plugin, reporters, requirements, folder)
     config.pluginmanager.register(evidence, "hotpin-evidence")
 
 

@@ -284,16 +284,17 @@ class BoardPlugin:
         self._dut = None
 
     @property
-    def _channel(self) -> Channel | None:
+    def channel(self) -> Channel | None:
+        """The line of the running test."""
         return channel_of(self._dut)
 
     def console_log(self) -> str:
         """What the board has said in the running test."""
-        return self._channel.text().decode("utf-8", errors="replace") if self._channel else ""
+        return self.channel.text().decode("utf-8", errors="replace") if self.channel else ""
 
     def chip_answers(self) -> bool:
         """Resets the chip of the running test and listens for its boot loader."""
-        channel = self._channel
+        channel = self.channel
         if channel is None:
             return False
         since = channel.mark()

@@ -37,6 +37,7 @@ from hotpin_hil.evidence.results import (
     read_results,
 )
 from hotpin_hil.plugin_board import SOAK, BoardPlugin, channel_of, wants_board, wants_faults, worker_id
+from hotpin_hil.plugin_reporters import ReporterPlugin
 from hotpin_hil.plugin_selection import requirement_ids
 from hotpin_hil.plugin_story import StoryKeeper
 from hotpin_hil.report.table import blocked_lines, failed_lines, table_lines
@@ -69,10 +70,18 @@ FAULTS_ARE_VIRTUAL = "causes faults, which only a virtual board can have"
 class EvidencePlugin:
     """Takes the evidence of a session that runs the suite (the folder that has the requirements file)."""
 
-    def __init__(self, config: pytest.Config, board: BoardPlugin, requirements: Path, folder: Path) -> None:
+    def __init__(
+        self,
+        config: pytest.Config,
+        board: BoardPlugin,
+        reporters: ReporterPlugin,
+        requirements: Path,
+        folder: Path,
+    ) -> None:
         self._config = config
         self._board_plugin = board
         self._board = board.board
+        self._reporters = reporters
         self._requirements_file = requirements
         self._folder = folder
         self._requirements: Requirements | None = None
@@ -132,6 +141,7 @@ class EvidencePlugin:
         if self._writer is not None:
             self._finish(session, int(exitstatus))
         yield
+        self._reporters.mend_junit()
         if self._qualification is not None:
             # The terminal reporter is through: nothing follows this line.
             self._write_line(headline(self._qualification), bold=True)
@@ -323,6 +333,7 @@ class EvidencePlugin:
             for line in verdicts:
                 self._take(line)
             setattr(report, _REPORT_VERDICTS, [line["verdict"] for line in verdicts])
+            self._reporters.told(report, verdicts)
         return report
 
     def _finding(self, report: pytest.TestReport, call: pytest.CallInfo[None]) -> Finding | None:
@@ -336,7 +347,7 @@ class EvidencePlugin:
             return Finding(
                 Verdict.BLOCKED, f"skipped: {error}", "a requirement is not shown by a skipped test"
             )
-        return blame(error, call.when, self._board_plugin.chip_answers)
+        return blame(error, call.when, self._board_plugin.chip_answers, self._board_plugin.channel)
 
     def _verdict_lines(self, item: pytest.Item) -> list[Line]:
         """One line for each verdict that requirements of the test came to."""
@@ -425,10 +436,15 @@ class EvidencePlugin:
             }
         )
 
+    @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(self, report: Any) -> tuple[str, str, Any] | None:
-        if report.failed and getattr(report, _REPORT_VERDICT, "") == Verdict.BLOCKED.value:
+        """Pytest's own words tell in which phase something went wrong, not whom it blames."""
+        verdict = getattr(report, _REPORT_VERDICT, "")
+        if report.passed or not verdict:
+            return None
+        if verdict == Verdict.BLOCKED.value:
             return "blocked", "B", ("BLOCKED", {"yellow": True})
-        return None
+        return ("failed", "F", "FAILED") if verdict == Verdict.FAIL.value else None
 
 
 def _combine(measured: Verdict, ended: Verdict | None) -> Verdict:

@@ -69,13 +69,13 @@ class FakeFirmware:
     def log(self, text: str, tag: str = "APP", level: str = "I") -> None:
         self.output(f"{level} ({self.t}) {tag}: {text}\r\n".encode())
 
-    def start(self, boot: str | None = None, banner: bool = True) -> None:
-        """Reset: banner, new boot id, boot event."""
+    def start(self, boot: str | None = None, banner: bool = True, reason: str = "POWERON") -> None:
+        """Reset: banner, new boot id, boot event with this reset reason."""
         self.boot = boot or f"{int(self.boot, 16) + 1:08x}"
         self.n, self.t, self.cache, self._line = 0, 100, {}, b""
         if banner:
             self.output(b"\r\nrst:0x1 (POWERON_RESET),boot:0x13 (SPI_FAST_FLASH_BOOT)\r\n")
-        self.event("boot", **IDENTITY)
+        self.event("boot", **{**IDENTITY, "reset_reason": reason})
 
     # --- in ---
 

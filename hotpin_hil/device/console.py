@@ -18,16 +18,19 @@ from typing import Any
 from hotpin_hil.device import budgets
 from hotpin_hil.device.answers import BoardInfo, Event, merge_parts, parse_answer
 from hotpin_hil.device.errors import (
+    NOISE_REMEDY,
     BoardReset,
     DeviceError,
     LostRecord,
     MissingEvent,
+    NoisyLine,
     NoReply,
     ProtocolError,
     SupplyFailed,
     UnexpectedEvent,
 )
 from hotpin_hil.device.events import EventAssembler
+from hotpin_hil.device.power import BROWN_OUT, SUPPLY_REMEDY, power_failure
 from hotpin_hil.device.request import encode_request
 from hotpin_hil.link.channel import Channel, Cursor
 from hotpin_hil.link.records import Record
@@ -38,13 +41,6 @@ _ID_MAX = 65535
 _PANIC = re.compile(
     rb"Guru Meditation Error[^\r\n]*|abort\(\) was called[^\r\n]*|assert failed[^\r\n]*"
     rb"|Task watchdog got triggered[^\r\n]*|Brownout detector was triggered|\*\*\*ERROR\*\*\*[^\r\n]*"
-)
-_BROWN_OUT = "Brownout detector was triggered"
-_SUPPLY_CAUSES = (0x1, 0xF)
-"""The ROM's codes of a power-on (a reset over EN is one to the chip) and of a brown-out."""
-_SUPPLY_REMEDY = (
-    "check the supply (5 V, 2 A at the board), the cable and whatever else may pull EN; "
-    "if the test asked for it, wait_ready() must follow"
 )
 _CONFIRMATIONS = 2
 """So often must a reply come again unchanged until a record missing beside it counts as somebody else's."""
@@ -124,6 +120,7 @@ class Console:
             f"{heard} bytes came meanwhile{self._panic(start)}",
             heard,
             "" if heard else _NO_CONSOLE_REMEDY,
+            self.channel.noise(start),
         )
 
     def _reply(self, name: str, request_id: int, start: Cursor, last_send: Cursor) -> list[Record] | None:
@@ -155,6 +152,13 @@ class Console:
             self.boot = record.boot
             self._accepted = Cursor(record.offset, self.channel.mark().index)
 
+    def _check_noise(self, since: Cursor, what: str) -> None:
+        """NoisyLine if the line changed bytes since then: what is missing, or text without checksum, says nothing
+        of the firmware then."""
+        noise = self.channel.noise(since)
+        if noise.is_the_lines:
+            raise NoisyLine(f"{what}; the line is noisy: {noise}", NOISE_REMEDY)
+
     def _check_reset(self, since: Cursor, when: str) -> None:
         if self.boot is None:
             return
@@ -164,8 +168,8 @@ class Console:
         how = f" ({resets[-1].name})" if resets else ""
         said = self._panic(self._accepted)
         message = f"the board was reset{how} {when}{said}"
-        if _BROWN_OUT in said or (not said and resets and resets[0].cause in _SUPPLY_CAUSES):
-            raise SupplyFailed(message, _SUPPLY_REMEDY)
+        if (not said or BROWN_OUT in said) and power_failure(self.channel, self._accepted):
+            raise SupplyFailed(message, SUPPLY_REMEDY)
         raise BoardReset(message, "if the test asked for it, wait_ready() must follow")
 
     def _panic(self, since: Cursor) -> str:
@@ -192,12 +196,13 @@ class Console:
             message = (
                 f"the firmware did not start within {timeout_s:g} s; {said}{self._panic(self._accepted)}"
             )
-            if message.endswith(_BROWN_OUT):
-                raise SupplyFailed(message, _SUPPLY_REMEDY)
+            if message.endswith(BROWN_OUT):
+                raise SupplyFailed(message, SUPPLY_REMEDY)
             raise NoReply(
                 message,
                 len(self.channel.text(self._accepted)),
                 "flash it again; if it says nothing, check power and baud rate",
+                self.channel.noise(self._accepted),
             )
         # The boot event was lost or damaged; the console can tell the same.
         self.boot = None
@@ -278,6 +283,7 @@ class Console:
         if event is None:
             self.barrier()
             self._check_gaps(since, f"whether event '{name}' came")
+            self._check_noise(since, f"event '{name}' did not come within {timeout_s:g} s")
             others = ", ".join(other.name for other in self._matching(None, since, None)) or "none at all"
             raise MissingEvent(
                 f"event '{name}' did not come within {timeout_s:g} s; since then came: {others}"
@@ -321,6 +327,7 @@ class Console:
         line = self.channel.wait(found, timeout_s)
         if line is None:
             self.barrier()
+            self._check_noise(since, f"no log line matched {pattern!r} within {timeout_s:g} s")
             raise MissingEvent(f"no log line matched {pattern!r} within {timeout_s:g} s")
         return line
 
@@ -341,10 +348,13 @@ class Console:
         ]
 
     def broken_boxes(self, since: Cursor) -> list[BrokenBox]:
-        """Boxes that were cut off or whose lines are not the guide's."""
-        return [
+        """Boxes that were cut off or whose lines are not the guide's. NoisyLine when the line may have done it."""
+        broken = [
             box for box in self._take_boxes() if isinstance(box, BrokenBox) and box.offset >= since.offset
         ]
+        if broken:
+            self._check_noise(since, f"a statistics box came damaged: {broken[0].reason}")
+        return broken
 
     def wait_box(self, context: str, timeout_s: float = budgets.BOX_S, *, since: Cursor) -> Box:
         """The first box of that context since `since`. ProtocolError when it is broken, MissingEvent,
@@ -361,6 +371,7 @@ class Console:
         box = self.channel.wait(found, timeout_s)
         if box is None:
             self.barrier()
+            self._check_noise(since, f"no statistics box '{context}' came within {timeout_s:g} s")
             raise MissingEvent(f"no statistics box '{context}' came within {timeout_s:g} s")
         return box
 

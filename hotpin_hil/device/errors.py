@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from hotpin_hil.errors import BenchError, FirmwareError, HilError
+from hotpin_hil.link.channel import Noise
+
+NOISE_REMEDY = "check cable, ground and baud rate"
 
 
 class DeviceError(FirmwareError):
@@ -40,16 +43,22 @@ class SupplyFailed(BoardReset, BenchError):
 
 
 class NoReply(HilError):
-    """Silence: a dead line or a hung firmware. `heard` is the number of bytes that came meanwhile.
+    """Silence: a dead line or a hung firmware. `heard` is the number of bytes that came meanwhile, `noise` the
+    line's errors in that time.
 
     Neither a BenchError nor a FirmwareError: who is to blame is decided by whether a reset brings the board
     back.
     """
 
-    def __init__(self, message: str, heard: int, remedy: str = "") -> None:
+    def __init__(self, message: str, heard: int, remedy: str = "", noise: Noise | None = None) -> None:
         super().__init__(message, remedy)
         self.heard = heard
+        self.noise = noise
 
 
 class LostRecord(BenchError):
     """A record is missing in the sequence, so nothing can be said about what it would have held."""
+
+
+class NoisyLine(BenchError):
+    """What was awaited did not come or came damaged, and so did other things: the line changes bytes."""

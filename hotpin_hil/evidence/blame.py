@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 
-from hotpin_hil.device.errors import NoReply
+from hotpin_hil.device.errors import NOISE_REMEDY, MissingEvent, NoReply
+from hotpin_hil.device.power import SUPPLY_REMEDY, power_failure
 from hotpin_hil.errors import (
     BenchError,
     FirmwareError,
@@ -16,6 +17,8 @@ from hotpin_hil.errors import (
     WrongBoardError,
 )
 from hotpin_hil.evidence.model import Verdict
+from hotpin_hil.link.channel import Channel, Noise
+from hotpin_hil.telemetry.panic import find_panics
 
 SETUP = "setup"
 CALL = "call"
@@ -35,6 +38,8 @@ _REMEDIES = {
     "": "see the traceback: python -m pytest --tb=long",
 }
 
+_DEAD_REMEDY = "check cable, power and baud rate; hotpin-hil boards lists what is seen"
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -50,22 +55,33 @@ class Finding:
         return f"{self.verdict}: {self.reason}{remedy}"
 
 
-def blame(error: BaseException, phase: str, chip_answers: Callable[[], bool] = lambda: False) -> Finding:
+def blame(
+    error: BaseException,
+    phase: str,
+    chip_answers: Callable[[], bool] = lambda: False,
+    channel: Channel | None = None,
+) -> Finding:
     """FAIL for a wrong firmware, BLOCKED for a bench that kept the test from showing anything.
 
     chip_answers: resets the chip and says whether its boot loader is heard; asked only after silence.
+    channel: the test's line, if there is one.
 
     A `BenchError` counts wherever it was raised, also as the stated cause of, or in a group with, another
     one. In a set-up the tools' own errors are the bench's too, and so is an unexpected exception of a
     fixture; in the test itself an unexpected exception fails it, since it most likely did not understand
-    the answer.
+    the answer. What is missing (a reply, an event, a line) is the bench's if the board lost its power in the
+    test or the line changed bytes meanwhile; a wrong value never is.
     """
     for one in causes(error):
         if isinstance(one, BenchError):
             dead = phase == SETUP and isinstance(one, _LOST_BOARD)
             return Finding(Verdict.BLOCKED, _first_line(one.message), one.remedy, dead)
         if isinstance(one, NoReply):
-            return _silence(one, chip_answers())
+            return _excuse(one, channel, one.noise) or _silence(one, chip_answers())
+        if isinstance(one, MissingEvent) or _package(type(one)) == "pexpect":
+            excuse = _excuse(one, channel, channel.noise() if channel else None)
+            if excuse is not None:
+                return excuse
     for one in causes(error):
         package = _package(type(one))
         if package == "esptool" or (package == "serial" and isinstance(one, OSError)):
@@ -81,15 +97,31 @@ def blame(error: BaseException, phase: str, chip_answers: Callable[[], bool] = l
     return Finding(Verdict.BLOCKED, f"the test's {phase} raised {_named(error)}", _REMEDIES[""])
 
 
+def _excuse(error: BaseException, channel: Channel | None, noise: Noise | None) -> Finding | None:
+    """Why something is missing, if the bench explains it. A panic explains it first; and a line on which nothing at
+    all is sound is no noise: the firmware may speak another language."""
+    if channel is None or find_panics(channel.text()):
+        return None
+    reason = _first_line(error.message if isinstance(error, HilError) else error)
+    failure = power_failure(channel)
+    if failure:
+        return Finding(Verdict.BLOCKED, f"{failure}: {reason}", SUPPLY_REMEDY)
+    if noise is not None and noise.is_the_lines and channel.records():
+        return Finding(Verdict.BLOCKED, f"{reason}; the line is noisy: {noise}", NOISE_REMEDY)
+    return None
+
+
 def _silence(error: NoReply, chip_answers: bool) -> Finding:
     """A line that carries the chip's boot log after a reset carried the firmware's answers before, had it
     sent any."""
     reason = _first_line(error.message)
     if chip_answers:
         return Finding(Verdict.FAIL, f"{reason}; the chip is alive: it answers a reset")
-    remedy = error.remedy or "check cable, power and baud rate"
     return Finding(
-        Verdict.BLOCKED, f"{reason}; the chip does not answer a reset either", remedy, board_is_dead=True
+        Verdict.BLOCKED,
+        f"{reason}; the chip does not answer a reset either",
+        _DEAD_REMEDY,
+        board_is_dead=True,
     )
 
 

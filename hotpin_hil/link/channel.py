@@ -22,6 +22,8 @@ T = TypeVar("T")
 _RESET_BANNER = re.compile(rb"rst:0x([0-9a-f]+) \(([A-Z0-9_]+)\),boot:0x[0-9a-f]+ \(([^)\r\n]*)\)")
 _NO_TEXT = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f\xc0\xc1\xf5-\xff]")
 """Bytes that no text has, in UTF-8. (One with the others only in a wrong order may be a line inside another's.)"""
+_GARBLED_MIN = 3
+"""So many lines are a habit of the line; fewer may be what one reset or one bug of the firmware leaves."""
 _ROM = (b"ets ", b"rst:0x")
 """In the first lines after a reset. Before them the line may carry what its levels did during the reset."""
 _BANNER_MAX = 120
@@ -45,6 +47,8 @@ class Reset:
     """The ROM's code: 0x1 power-on, 0xc software, …"""
     name: str
     boot_mode: str
+    asked: bool = False
+    """The harness had the chip reset."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ class Noise:
     @property
     def is_the_lines(self) -> bool:
         """Whether bytes were changed on their way, which the firmware can't be blamed for."""
-        return bool(self.mismatched or self.garbled)
+        return self.mismatched > 0 or self.garbled >= _GARBLED_MIN
 
     def __str__(self) -> str:
         return f"{self.mismatched} wrong checksums, {self.garbled} garbled lines, {self.lost} lost records"
@@ -90,6 +94,11 @@ class Channel:
         self._corrupt: list[Corrupt] = []
         self._resets: list[Reset] = []
         self._banner_from = 0
+        self._is_asked = False
+        """A reset was asked for and has not shown yet."""
+        self._is_asked_boot = False
+        """The boot that is under way comes from an asked reset."""
+        self._asked_boots: set[str] = set()
         self._error: PortError | None = None
         self._observer: Callable[[Record], None] | None = None
 
@@ -100,14 +109,15 @@ class Channel:
         with self._cond:
             known = len(self._records)
             self._text += data
+            self._find_resets()
             for item in self._scanner.feed(data):
                 if isinstance(item, Corrupt):
                     self._corrupt.append(item)
                 elif self._sequence.add(item, len(self._records)):
+                    self._note_boot(item)
                     self._records.append(item)
                 else:
                     self._repeated.append(item)
-            self._find_resets()
             self._cond.notify_all()
             new = self._records[known:] if self._observer is not None else []
         # Outside the lock: the test need not wait for whoever takes notes.
@@ -127,11 +137,29 @@ class Channel:
         for banner in _RESET_BANNER.finditer(self._text, self._banner_from):
             self._resets.append(
                 Reset(
-                    banner.start(), int(banner[1], 16), banner[2].decode(), banner[3].decode(errors="replace")
+                    offset=banner.start(),
+                    cause=int(banner[1], 16),
+                    name=banner[2].decode(),
+                    boot_mode=banner[3].decode(errors="replace"),
+                    asked=self._is_asked,
                 )
             )
+            self._is_asked, self._is_asked_boot = False, self._is_asked
             self._banner_from = banner.end()
         self._banner_from = max(self._banner_from, len(self._text) - _BANNER_MAX)
+
+    def _note_boot(self, record: Record) -> None:
+        """Whether a new boot was asked for, also when the ROM printed no banner."""
+        if self._records and record.boot == self._records[-1].boot:
+            return
+        if self._is_asked or self._is_asked_boot:
+            self._asked_boots.add(record.boot)
+        self._is_asked = self._is_asked_boot = False
+
+    def reset_asked(self) -> None:
+        """The chip is about to be reset by the harness: the next reset is no surprise."""
+        with self._cond:
+            self._is_asked = True
 
     def lost(self, error: PortError) -> None:
         """The line is gone: every wait, present and future, raises `error`."""
@@ -204,6 +232,11 @@ class Channel:
         """Reset banners of the ROM (none are printed while GPIO15 is low)."""
         with self._cond:
             return [item for item in self._resets if item.offset >= (since.offset if since else 0)]
+
+    def was_asked(self, boot: str) -> bool:
+        """Whether the harness had the chip reset for this boot."""
+        with self._cond:
+            return boot in self._asked_boots
 
     def gaps(self, since: Cursor | None = None) -> list[Gap]:
         """Records of the present boot that never arrived."""

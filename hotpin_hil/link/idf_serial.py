@@ -121,6 +121,7 @@ class HilIdfSerial(IdfSerial):  # type: ignore[misc]  # pytest-embedded is not t
 
     def hard_reset(self) -> None:
         """Reset the chip over EN. While nobody reads, as in the set-up, what it sent before is dropped."""
+        self.channel.reset_asked()
         try:
             self.proc.dtr = False
             self.proc.rts = True
@@ -199,6 +200,7 @@ class HilIdfSerial(IdfSerial):  # type: ignore[misc]  # pytest-embedded is not t
 
     def start_redirect_thread(self) -> None:
         if not self._reading():
+            self.channel.reset_asked()  # who kept it from being read may have reset the chip meanwhile
             self._redirect_thread = PortReader(self.proc, self._deliver, self._line_lost)
             self._redirect_thread.start()
 

@@ -20,6 +20,8 @@ _REMEDIES = {
     errno.EAGAIN: "close the program that uses it: a monitor, another test run",
 }
 
+_REMEDY = "check the cable and the board's power, then run again"
+
 
 def register_handlers() -> None:
     """Put this package's `rfc2217://` client in front of pyserial's own, which is some hundred times
@@ -58,4 +60,4 @@ def port_error(port: str, error: BaseException) -> PortError:
     if number is None and "exclusively lock" in text:
         number = errno.EBUSY
     message = text if port in text else f"{port}: {text}"
-    return PortError(message, _REMEDIES.get(number, "") if number is not None else "")
+    return PortError(message, _REMEDIES.get(number, _REMEDY) if number is not None else _REMEDY)

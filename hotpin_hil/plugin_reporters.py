@@ -1,0 +1,125 @@
+"""Verdicts as other reports have them: JUnit's XML and Allure's results.
+
+Both decide by the class of an exception and the phase it was raised in, which says nothing of whom it blames. Here
+they get the verdict instead: FAIL and UNSET are JUnit's `failure` and Allure's `failed`, BLOCKED is `error` and
+`broken`, wherever in the test it came up.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from hotpin_hil.evidence.lines import Line
+from hotpin_hil.evidence.model import Verdict, worst
+from hotpin_hil.report.text import printable
+
+_VERDICT = "verdict"
+_REQUIREMENT = "requirement"
+"""JUnit: a property `requirement.ID` per requirement, with the verdict that it came to in this test."""
+
+_FAILED = (Verdict.FAIL, Verdict.UNSET)
+_JUNIT_RESULTS = {"failure": "failures", "error": "errors", "skipped": "skipped"}
+"""Element of a test case, and the attribute of the suite that counts it."""
+
+
+class ReporterPlugin:
+    """Told of the verdicts of each test by the evidence plugin, once the test is over."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._verdict: Verdict | None = None
+        """Of the test that is running, once it is known."""
+        self._message = ""
+        if getattr(config.option, "allure_report_dir", None):
+            self._hook_into_allure()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logstart(self) -> None:
+        self._verdict = None
+
+    def told(self, report: pytest.TestReport, lines: Iterable[Line]) -> None:
+        """The last report of a test, and its verdict lines."""
+        lines = list(lines)
+        self._verdict = worst(Verdict(line["verdict"]) for line in lines)
+        self._message = printable(_message(self._verdict, lines))
+        report.user_properties += [(_VERDICT, str(self._verdict)), ("reason", self._message)]
+        report.user_properties += [
+            (f"{_REQUIREMENT}.{one}", line["verdict"]) for line in lines for one in line["requirement"]
+        ]
+
+    def _hook_into_allure(self) -> None:
+        """Has Allure show each result before it writes it."""
+        import allure_commons
+
+        class Verdicts:
+            @allure_commons.hookimpl(tryfirst=True)
+            def report_result(_, result: Any) -> None:
+                self._mend_allure(result)
+
+        verdicts = Verdicts()
+        allure_commons.plugin_manager.register(verdicts)
+        self._config.add_cleanup(lambda: allure_commons.plugin_manager.unregister(verdicts))
+
+    def _mend_allure(self, result: Any) -> None:
+        """Puts the verdict into Allure's result of the test that is running."""
+        from allure_commons.model2 import Status, StatusDetails
+
+        if self._verdict in (*_FAILED, Verdict.BLOCKED):
+            result.status = Status.BROKEN if self._verdict is Verdict.BLOCKED else Status.FAILED
+            trace = result.statusDetails.trace if result.statusDetails else None
+            result.statusDetails = StatusDetails(message=self._message, trace=trace)
+
+    def mend_junit(self) -> None:
+        """Puts the verdicts into the JUnit file, which pytest has written."""
+        path = getattr(self._config.option, "xmlpath", None)
+        if path and Path(path).is_file():
+            _mend_junit(Path(path))
+
+
+def _message(verdict: Verdict | None, lines: list[Line]) -> str:
+    """`BLOCKED: why (remedy: what to do)`, of the verdict that counts."""
+    own = next((line for line in lines if line["verdict"] == str(verdict)), None)
+    if own is None or not own["reason"]:
+        return ""
+    remedy = f" (remedy: {own['remedy']})" if own["remedy"] else ""
+    return f"{verdict}: {own['reason']}{remedy}"
+
+
+def _mend_junit(path: Path) -> None:
+    tree = ElementTree.parse(path)
+    for suite in tree.iter("testsuite"):
+        cases = suite.findall("testcase")
+        verdicts = {_name(case): found for case in cases if (found := _properties(case)).get(_VERDICT)}
+        for case in cases:
+            # A test that failed, and again while it was taken down, is there twice, the verdict only once.
+            _mend_case(case, verdicts.get(_name(case), {}))
+        for element, attribute in _JUNIT_RESULTS.items():
+            suite.set(attribute, str(sum(case.find(element) is not None for case in cases)))
+    new = path.with_suffix(".new")
+    tree.write(new, encoding="utf-8", xml_declaration=True)
+    os.replace(new, path)
+
+
+def _name(case: ElementTree.Element) -> tuple[str | None, str | None]:
+    return case.get("classname"), case.get("name")
+
+
+def _properties(case: ElementTree.Element) -> dict[str, str]:
+    return {one.get("name", ""): one.get("value", "") for one in case.iterfind("properties/property")}
+
+
+def _mend_case(case: ElementTree.Element, properties: dict[str, str]) -> None:
+    verdict = properties.get(_VERDICT, "")
+    if verdict not in (Verdict.BLOCKED.value, *(one.value for one in _FAILED)):
+        return
+    found = [case.find(element) for element in _JUNIT_RESULTS]
+    for element in found:
+        if element is not None:
+            element.tag = "error" if verdict == Verdict.BLOCKED.value else "failure"
+            element.set("message", properties["reason"])

@@ -58,7 +58,7 @@ class ReporterPlugin:
         import allure_commons
 
         class Verdicts:
-            @allure_commons.hookimpl(tryfirst=True)
+            @allure_commons.hookimpl(tryfirst=True)  # type: ignore[untyped-decorator]
             def report_result(_, result: Any) -> None:
                 self._mend_allure(result)
 

@@ -81,6 +81,21 @@ def encode(head: str, data: dict[str, Any]) -> bytes:
     return b"@%s*%04X\n" % (body, crc16(body))
 
 
+_WHOLE = re.compile(rb"@(!|[0-9]{1,5}) \{[\x20-\x7e]*\}\*([0-9A-F]{4})\r?\n?")
+
+
+def read_record(line: bytes, offset: int = 0) -> Record | None:
+    """The record that a line consists of; None if it is not one undamaged record and nothing else."""
+    found = _WHOLE.fullmatch(line)
+    if found is None or len(line) > SPAN_MAX:
+        return None
+    body = line[1 : found.start(2) - 1]
+    if crc16(body) != int(found[2], 16):
+        return None
+    item = _decode(found[1], body, line[: found.end(2)], offset)
+    return item if isinstance(item, Record) else None
+
+
 class RecordScanner:
     """Incremental scanner; feed it the stream in any chunks."""
 
@@ -143,7 +158,7 @@ class RecordScanner:
 
 def _decode(head: bytes, body: bytes, raw: bytes, offset: int) -> Record | Corrupt:
     try:
-        data = json.loads(body[body.index(b"{") :], parse_constant=_refuse)
+        data = _JSON.decode(body[body.index(b"{") :].decode("ascii"))
     except (ValueError, RecursionError) as error:
         return Corrupt(raw, offset, f"checksum right, JSON wrong: {error}")
     for key, kind in (("t", int), ("b", str), ("n", int)):
@@ -156,3 +171,6 @@ def _decode(head: bytes, body: bytes, raw: bytes, offset: int) -> Record | Corru
 
 def _refuse(constant: str) -> Any:
     raise ValueError(f"{constant} is not JSON")
+
+
+_JSON = json.JSONDecoder(parse_constant=_refuse)

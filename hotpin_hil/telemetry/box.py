@@ -26,6 +26,8 @@ _WIDE = ("psram", "total")
 """Fields whose KB figure has four places."""
 FOREIGN_MAX = 200
 """A box that is interrupted by more lines than this is given up."""
+OPEN_MAX = 8
+"""Tasks that are taken to print boxes at the same time."""
 
 _FIGURE = re.compile(r"║   [^:]+: +([+-]?\d{1,10})(?: bytes|%)")
 
@@ -77,28 +79,35 @@ class BrokenBox:
 
 def render(context: str, stats: MemoryStats, delta: dict[str, int]) -> list[str]:
     """The box's lines, without the log prefix."""
-    lines = [TOP, _TITLE + context]
+    values: list[int] = []
+    for one in BOX_FIELDS:
+        value = getattr(stats, one.name)
+        values += (value,) if one.unit == "%" else (value, value // _KB)
+    for name in DELTA_LABELS:
+        value = delta[name]
+        values += (value, int(value / _KB))  # towards zero, as C divides
+    lines = (_TEMPLATE % tuple(values)).split("\n")
+    lines[1] = _TITLE + context
+    return lines
+
+
+def _template() -> str:
+    """The box for the `%` operator: each size followed by itself in KB."""
+    lines = [TOP, ""]
     section = ""
     for one in BOX_FIELDS:
         if one.section != section:
             section = one.section
             lines += [RULE, f"║ {section}:"]
-        value = getattr(stats, one.name)
         label = f"║   {one.label + ':':<{_LABEL_WIDTH}}"
-        if one.unit == "%":
-            lines.append(f"{label}{value:3d}%")
-        else:
-            places = 4 if one.name.startswith(_WIDE) else 3
-            lines.append(f"{label}{value:6d} bytes ({value // _KB:{places}d} KB)")
+        places = 4 if one.name.startswith(_WIDE) else 3
+        lines.append(f"{label}%3d%%" if one.unit == "%" else f"{label}%6d bytes (%{places}d KB)")
     lines += [RULE, _DELTA_HEADING]
-    for name, label in DELTA_LABELS.items():
-        value = delta[name]
-        kb = int(value / _KB)  # towards zero, as C divides
-        lines.append(f"║   {label + ':':<{_LABEL_WIDTH}}{value:+7d} bytes ({kb:+4d} KB)")
-    lines.append(BOTTOM)
-    return lines
+    lines += [f"║   {label + ':':<{_LABEL_WIDTH}}%+7d bytes (%+4d KB)" for label in DELTA_LABELS.values()]
+    return "\n".join([*lines, BOTTOM])
 
 
+_TEMPLATE = _template()
 _BLANK = render("", MemoryStats(*[0] * 12), dict.fromkeys(DELTA_LABELS, 0))
 _FIGURE_LINES = [number for number, line in enumerate(_BLANK) if _FIGURE.match(line)]
 
@@ -122,9 +131,10 @@ def parse(lines: Iterable[LogLine]) -> Box:
     context = texts[1][len(_TITLE) :]
     stats = MemoryStats(lines[0].t_ms, *figures[: len(BOX_FIELDS)])
     delta = dict(zip(DELTA_LABELS, figures[len(BOX_FIELDS) :], strict=True))
-    for number, (expected, got) in enumerate(zip(render(context, stats, delta), texts, strict=True), 1):
-        if expected != got:
-            raise BoxError(f"line {number}: expected {expected!r}, got {got!r}")
+    rendered = render(context, stats, delta)
+    if rendered != texts:
+        number = next(number for number, line in enumerate(rendered) if line != texts[number])
+        raise BoxError(f"line {number + 1}: expected {rendered[number]!r}, got {texts[number]!r}")
     return Box(context, stats, delta, lines, offset=lines[0].offset)
 
 
@@ -172,12 +182,13 @@ class BoxFinder:
         """The boxes that this line completes, and those it shows to be broken."""
         if not self._open and line.text != TOP:
             return []
-        found: list[Box | BrokenBox] = []
         own_tag = line.tag if isinstance(line, LogLine) and line.text[:1] in BORDERS else None
-        for tag in [tag for tag in self._open if tag != own_tag]:
-            found += self._add_foreign(tag, line)
+        found: list[Box | BrokenBox] = []
+        if len(self._open) > 1 or own_tag not in self._open:
+            for tag in [tag for tag in self._open if tag != own_tag]:
+                found += self._add_foreign(tag, line)
         if own_tag is not None and isinstance(line, LogLine):
-            found += self._add_own(own_tag, line)
+            self._add_own(own_tag, line, found)
         return found
 
     def _add_foreign(self, tag: str, line: LogLine | Line) -> list[Box | BrokenBox]:
@@ -187,19 +198,22 @@ class BoxFinder:
             return self._give_up(tag, f"not finished {FOREIGN_MAX} lines later")
         return []
 
-    def _add_own(self, tag: str, line: LogLine) -> list[Box | BrokenBox]:
-        found: list[Box | BrokenBox] = []
-        if line.text == TOP:
-            found = self._give_up(tag, "cut off by the next box")
+    def _add_own(self, tag: str, line: LogLine, found: list[Box | BrokenBox]) -> None:
+        border = line.text[:1]
+        if border == TOP[0] and line.text == TOP:
+            found += self._give_up(tag, "cut off by the next box")
+            if len(self._open) == OPEN_MAX:
+                found += self._give_up(next(iter(self._open)), "too many others begin within it")
             self._open[tag] = _Open([line])
         elif tag in self._open:
-            box = self._open[tag]
-            box.own.append(line)
-            if len(box.own) == 2 and not line.text.startswith(_TITLE):
+            own = self._open[tag].own
+            own.append(line)
+            if len(own) == 2 and not line.text.startswith(_TITLE):
                 del self._open[tag]  # a box of another kind
-            elif line.text[:1] == BOTTOM[0]:
-                found = self._finish(tag)
-        return found
+            elif border == BOTTOM[0]:
+                found += self._finish(tag)
+            elif len(own) > len(_BLANK):
+                found += self._give_up(tag, f"longer than {len(_BLANK)} lines")
 
     def _finish(self, tag: str) -> list[Box | BrokenBox]:
         box = self._open[tag]

@@ -13,15 +13,15 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from hotpin_hil.link.records import Corrupt, Record, RecordScanner
+from hotpin_hil.link.records import Corrupt, Record, RecordScanner, read_record
 from hotpin_hil.telemetry import events as ev
-from hotpin_hil.telemetry.box import Box, BoxFinder, BrokenBox
+from hotpin_hil.telemetry.box import BORDERS, TOP, Box, BoxFinder, BrokenBox
 from hotpin_hil.telemetry.fields import FIELDS, MEMORIES, MemoryStats
 from hotpin_hil.telemetry.log import Line, LogLine
-from hotpin_hil.telemetry.panic import TRACES, Panic, PanicFinder
+from hotpin_hil.telemetry.panic import Panic, PanicFinder
 from hotpin_hil.telemetry.scan import LineScanner
 
 CHUNK = 256 * 1024
@@ -55,6 +55,8 @@ _NO_ROOM = re.compile(
 _ERR_NAME = re.compile(r"\bESP_(?:ERR_\w+|FAIL)\b")
 _TASK = re.compile(r" ?- (.+?) \((?:CPU [\d/]+|any)\)")
 
+_MISSING = re.compile(r"lloc|nsufficient|despite|amera")
+"""Quickly tells apart the lines that may be one of these."""
 # Allocations that failed, by the shapes that recorded boards and this project's firmware print.
 _I2S_NO_MEM = re.compile(r"allocate DMA buffer failed")
 _ALLOC_FAILED = re.compile(r"(?i)alloc(?:ation)? failed|failed to allocate")
@@ -74,7 +76,8 @@ _APP_MARKS = {
 }
 """What each application start prints, in this order; the number is the stage of the boot."""
 _STAGE_BANNER, _STAGE_LOADER = 1, 2
-_FIELD_NAMES = tuple(field.name for field in FIELDS)
+_REQUIRED = tuple(one.name for one in dataclasses.fields(MemoryStats) if one.default is dataclasses.MISSING)
+_OPTIONAL = tuple(one.name for one in FIELDS if one.name not in _REQUIRED)
 _WARNING_TYPES = {
     "INTERNAL_LOW": ("WARN", "internal"),
     "INTERNAL_CRITICAL": ("CRIT", "internal"),
@@ -87,12 +90,10 @@ _FRAGMENTATION_CRITICAL = 50
 """%; the guide's default: which level a fragmentation warning is of shows only in its threshold."""
 
 
-def read_events(data: bytes | Iterable[bytes]) -> Iterator[ev.Event]:
-    """All events of a log, or of a piece of one, given whole or in chunks."""
+def read_events(data: bytes) -> list[ev.Event]:
+    """All events of a log, or of a piece of one."""
     reader = LogReader()
-    for chunk in [data] if isinstance(data, bytes) else data:
-        yield from reader.feed(chunk)
-    yield from reader.close()
+    return [*reader.feed(data), *reader.close()]
 
 
 class _Begun(NamedTuple):
@@ -114,6 +115,7 @@ class LogReader:
         self.app_starts = 0
         self._boxes = BoxFinder()
         self._panics = PanicFinder()
+        self._out: list[ev.Event] = []
         self._boot = 0
         self._stage: int | None = None
         """How far the present boot had come when it last said so; None where the log began within it, 0 when only
@@ -128,7 +130,7 @@ class LogReader:
         self._half_sample: tuple[int, Record] | None = None
         self._last_reply: tuple[int | None, list[str]] | None = None
         """Id of the answer to `sys.last` and the names of its fields, until its newest snapshot has come."""
-        self._by_tag: dict[str, Callable[[LogLine], Iterator[ev.Event]]] = {
+        self._by_tag: dict[str, Callable[[LogLine], None]] = {
             "boot": self._boot_loader,
             "cpu_start": self._app_start,
             "app_init": self._app_info,
@@ -141,77 +143,90 @@ class LogReader:
             "MEM_MGR": self._memory_manager,
             "STATE_MGR": self._first_state_manager,
             "STATE": self._state_manager,
-            "HOTPIN_MAIN": self._first_main,
             "task_wdt": self._task_watchdog,
         }
-        self.scan = LineScanner(frozenset(self._by_tag))
+        self.scan = LineScanner(dict.fromkeys(self._by_tag, "") | {"STATE_MGR": "=== T|mode transition"})
         """Counts lines, levels, times and what the file is like."""
 
-    def feed(self, data: bytes) -> Iterator[ev.Event]:
-        """The events that `data` completes. To be used up before the next call."""
+    def feed(self, data: bytes) -> list[ev.Event]:
+        """The events that `data` completes."""
         for line in self.scan.feed(data):
-            yield from self._take(line)
+            self._take(line)
+        return self._taken()
 
-    def close(self) -> Iterator[ev.Event]:
+    def close(self) -> list[ev.Event]:
         """What the end of the log brings to its end."""
         for line in self.scan.close():
-            yield from self._take(line)
-        for panic in self._panics.flush():
-            yield self._panic(panic)
+            self._take(line)
+        self._flush_panics()
         for box in self._boxes.flush():
-            yield self._box(box)
-        yield from self._end_watchdog()
-        yield from self._end_boot()
+            self._out.append(self._box(box))
+        self._end_watchdog()
+        self._end_boot()
+        return self._taken()
+
+    def _taken(self) -> list[ev.Event]:
+        out, self._out = self._out, []
+        return out
+
+    def _flush_panics(self) -> None:
+        for panic in self._panics.flush():
+            self._out.append(self._panic(panic))
 
     def _at(self, line: int, t_ms: int | None) -> dict[str, Any]:
         return {"line": line, "boot": self._boot, "t_ms": t_ms}
 
     # --- Lines ---
 
-    def _take(self, line: LogLine | Line) -> Iterator[ev.Event]:
+    def _take(self, line: LogLine | Line) -> None:
         if isinstance(line, LogLine):
-            yield from self._log_line(line)
+            if line.is_fall or line.text[:1] not in BORDERS:
+                self._log_line(line)
+            self._saw_anything = True
         else:
-            yield from self._headless(line)
-        if self._boxes.is_waiting or line.text.startswith("╔"):
-            for box in self._boxes.add(line):
-                yield self._box(box)
-        if self._panics.is_waiting or any(trace in line.text for trace in _TRACES):
+            self._headless(line)
+        if self.scan.attentive or line.text[:1] == TOP[0] or line.number in self.scan.traces:
+            self._take_part(line)
+
+    def _take_part(self, line: LogLine | Line) -> None:
+        """A line that is part of something longer, or stands within it."""
+        for box in self._boxes.add(line):
+            self._out.append(self._box(box))
+        if self._panics.is_waiting or line.number in self.scan.traces:
             for panic in self._panics.feed(Line(line.whole, 0, line.number)):
-                yield self._panic(panic)
+                self._out.append(self._panic(panic))
         self.scan.attentive = self._boxes.is_waiting or self._panics.is_waiting
 
-    def _log_line(self, line: LogLine) -> Iterator[ev.Event]:
+    def _log_line(self, line: LogLine) -> None:
         if self._watchdog is not None and line.tag != "task_wdt":
-            yield from self._end_watchdog()
+            self._end_watchdog()
         handler = self._by_tag.get(line.tag)
         if line.is_fall and (line.tag, line.text) not in _APP_MARKS and not _BOOT_LOADER.search(line.text):
-            yield from self._new_boot(line.number, line.t_ms, "time stamps", 0)
+            self._new_boot(line.number, line.t_ms, "time stamps", 0)
         if handler is not None:
-            yield from handler(line)
-        self._saw_anything = True
+            handler(line)
         if "ree " in line.text:
-            yield from self._heap_print(line)
-        if line.level in "EW" and line.tag != "MEM_MGR":
-            yield from self._failure(line)
+            self._heap_print(line)
+        if line.level in "EW" and _MISSING.search(line.text):
+            self._failure(line)
 
-    def _headless(self, line: Line) -> Iterator[ev.Event]:
+    def _headless(self, line: Line) -> None:
         text = line.text
         if "@" in text:
-            yield from self._records_in(line)
+            self._records_in(line)
         if _ROM.search(text):
             self.rom_banners += 1
         if "rst:" in text or "_RESET)" in text or "BOOT)" in text:
-            yield from self._reset(line)
+            self._reset(line)
 
-    def _reset(self, line: Line) -> Iterator[ev.Event]:
+    def _reset(self, line: Line) -> None:
         found = _RESET.search(line.text)
         if found is not None:
-            yield from self._end_watchdog()
+            self._end_watchdog()
             cause = {"cause": found[2], "code": int(found[1], 16), "mode": found[3]}
-            yield from self._new_boot(line.number, None, "reset banner", _STAGE_BANNER, **cause)
+            self._new_boot(line.number, None, "reset banner", _STAGE_BANNER, **cause)
         elif _RESET_RUIN.search(line.text):
-            yield self._unreadable("reset banner", "damaged", line)
+            self._out.append(self._unreadable("reset banner", "damaged", line))
 
     def _unreadable(self, what: str, reason: str, line: Line | LogLine) -> ev.Unreadable:
         return ev.Unreadable(
@@ -220,57 +235,59 @@ class LogReader:
 
     # --- Boots ---
 
-    def _new_boot(
-        self, number: int, t_ms: int | None, sign: str, stage: int, **banner: Any
-    ) -> Iterator[ev.Event]:
+    def _new_boot(self, number: int, t_ms: int | None, sign: str, stage: int, **banner: Any) -> None:
         """The chip has started; every sign of it but the first only says how far it has come."""
-        for panic in self._panics.flush():
-            yield self._panic(panic)
-        yield from self._end_boot()
+        self._flush_panics()
+        self._end_boot()
         if self._saw_anything:
             self._boot += 1
         self._saw_anything = True
         self._stage, self._boot_id = stage, ""
         if sign != "time stamps":
             self.scan.restart_clock()
-        yield ev.BootStarted(**self._at(number, t_ms), sign=sign, **banner)
+        self._out.append(ev.BootStarted(**self._at(number, t_ms), sign=sign, **banner))
 
-    def _advance(self, line: LogLine, sign: str, stage: int) -> Iterator[ev.Event]:
+    def _advance(self, line: LogLine, sign: str, stage: int) -> None:
         """A sign of a boot; those of one boot come in the order of their stages."""
         if self._stage is None or stage <= self._stage or (line.is_fall and self._stage > 0):
-            yield from self._new_boot(line.number, line.t_ms, sign, stage)
+            self._new_boot(line.number, line.t_ms, sign, stage)
         self._stage = stage
 
-    def _end_boot(self) -> Iterator[ev.Event]:
+    def _end_boot(self) -> None:
         if self._begun is not None:
             begun, self._begun = self._begun, None
-            yield ev.Transition(
-                **self._at(begun.line, begun.t_ms), to=begun.to, result="unfinished", start_line=begun.line
+            self._out.append(
+                ev.Transition(
+                    **self._at(begun.line, begun.t_ms),
+                    to=begun.to,
+                    result="unfinished",
+                    start_line=begun.line,
+                )
             )
         if self._half_sample is not None:
-            yield from self._lose_half()
+            self._lose_half()
         if self._build:
             build, self._build = self._build, {}
             build["regions"] = tuple(build.get("regions", ()))
-            yield ev.BuildSeen(boot=self._boot, t_ms=None, **build)
+            self._out.append(ev.BuildSeen(boot=self._boot, t_ms=None, **build))
 
-    def _boot_loader(self, line: LogLine) -> Iterator[ev.Event]:
+    def _boot_loader(self, line: LogLine) -> None:
         found = _BOOT_LOADER.search(line.text)
         if found is not None:
             self.boot_loader_starts += 1
-            yield from self._advance(line, "boot loader", _STAGE_LOADER)
+            self._advance(line, "boot loader", _STAGE_LOADER)
             self.scan.restart_clock()
 
-    def _app_start(self, line: LogLine) -> Iterator[ev.Event]:
+    def _app_start(self, line: LogLine) -> None:
         stage = _APP_MARKS.get((line.tag, line.text))
         if stage is not None:
             before = self._boot
             was_running = self._stage is not None and self._stage >= min(_APP_MARKS.values())
-            yield from self._advance(line, "application", stage)
+            self._advance(line, "application", stage)
             self.app_starts += not was_running or self._boot != before
 
-    def _app_info(self, line: LogLine) -> Iterator[ev.Event]:
-        yield from self._app_start(line)
+    def _app_info(self, line: LogLine) -> None:
+        self._app_start(line)
         name, _, value = line.text.partition(":")
         key = {
             "Project name": "project",
@@ -286,30 +303,22 @@ class LogReader:
         self._build.setdefault("line", line.number)
         self._build[key] = value
 
-    def _heap_region(self, line: LogLine) -> Iterator[ev.Event]:
+    def _heap_region(self, line: LogLine) -> None:
         found = _HEAP_REGION.fullmatch(line.text)
         if found is not None:
             region = ev.HeapRegion(int(found[1], 16), int(found[2], 16), found[3])
             self._add_build(line, "regions", [*self._build.get("regions", [])[:31], region])
-        yield from ()
 
-    def _psram(self, line: LogLine) -> Iterator[ev.Event]:
+    def _psram(self, line: LogLine) -> None:
         found = _PSRAM.fullmatch(line.text)
         if found is not None:
             self._add_build(line, "psram_mb", int(found[1]))
-        yield from ()
-
-    def _first_main(self, line: LogLine) -> Iterator[ev.Event]:
-        found = _FREE.fullmatch(line.text)
-        if found is not None and found[1] == "heap" and "free_heap_at_main" not in self._build:
-            self._add_build(line, "free_heap_at_main", int(found[2]))
-        yield from ()
 
     # --- Memory ---
 
-    def _memory_manager(self, line: LogLine) -> Iterator[ev.Event]:
-        found = _WARNING.search(line.text)
-        if found is None or line.text.startswith("║"):
+    def _memory_manager(self, line: LogLine) -> None:
+        found = _WARNING.search(line.text) if line.level in "EW" else None
+        if found is None:
             return
         text = found[2]
         if "ragmentation" in text:
@@ -322,31 +331,42 @@ class LogReader:
             ]
             size = _BYTES.search(text)
             if not known or size is None:
-                yield self._unreadable("warning", "neither memory nor value in it", line)
+                self._out.append(self._unreadable("warning", "neither memory nor value in it", line))
                 return
             memory, value = known[0], int(size[1])
         threshold = _THRESHOLD.search(text)
-        yield ev.MemoryWarning(
-            **self._at(line.number, line.t_ms),
-            level="CRIT" if found[1] == "CRITICAL" else "WARN",
-            memory=memory,
-            text=_quote(line.text),
-            value=value,
-            threshold=int(threshold[1]) if threshold else None,
+        self._out.append(
+            ev.MemoryWarning(
+                **self._at(line.number, line.t_ms),
+                level="CRIT" if found[1] == "CRITICAL" else "WARN",
+                memory=memory,
+                text=_quote(line.text),
+                value=value,
+                threshold=int(threshold[1]) if threshold else None,
+            )
         )
 
-    def _heap_print(self, line: LogLine) -> Iterator[ev.Event]:
+    def _heap_print(self, line: LogLine) -> None:
         found = _FREE.match(line.text)
         if found is not None:
-            yield ev.HeapPrint(
-                **self._at(line.number, line.t_ms),
-                tag=line.tag,
-                memory=_FREE_NAMES[found[1]],
-                free=int(found[2]),
+            if line.tag == "HOTPIN_MAIN" and found[1] == "heap":  # the first firmware's main
+                self._build.setdefault("free_heap_at_main", int(found[2]))
+            self._out.append(
+                ev.HeapPrint(
+                    **self._at(line.number, line.t_ms),
+                    tag=line.tag,
+                    memory=_FREE_NAMES[found[1]],
+                    free=int(found[2]),
+                )
             )
         elif (found := _DMA_FREE.search(line.text)) is not None:
-            yield ev.HeapPrint(
-                **self._at(line.number, line.t_ms), tag=line.tag, memory="dma", free=int(found[2] or found[1])
+            self._out.append(
+                ev.HeapPrint(
+                    **self._at(line.number, line.t_ms),
+                    tag=line.tag,
+                    memory="dma",
+                    free=int(found[2] or found[1]),
+                )
             )
 
     def _box(self, box: Box | BrokenBox) -> ev.Event:
@@ -371,22 +391,27 @@ class LogReader:
 
     # --- Transitions ---
 
-    def _first_state_manager(self, line: LogLine) -> Iterator[ev.Event]:
+    def _first_state_manager(self, line: LogLine) -> None:
         if (found := _TO_MODE.search(line.text)) is not None:
-            yield from self._begin(line, found[1].lower())
+            self._begin(line, found[1].lower())
         elif (found := _MODE_DONE.search(line.text)) is not None:
-            yield self._end_transition(line, found[1].lower(), "complete")
+            self._out.append(self._end_transition(line, found[1].lower(), "complete"))
         elif self._begun is not None and line.level == "E" and _MODE_FAILED.search(line.text):
-            yield self._end_transition(line, self._begun.to, "failed")
+            self._out.append(self._end_transition(line, self._begun.to, "failed"))
 
-    def _begin(self, line: LogLine, to: str) -> Iterator[ev.Event]:
+    def _begin(self, line: LogLine, to: str) -> None:
         if self._begun is not None:
             begun = self._begun
-            yield ev.Transition(
-                **self._at(begun.line, begun.t_ms), to=begun.to, result="unfinished", start_line=begun.line
+            self._out.append(
+                ev.Transition(
+                    **self._at(begun.line, begun.t_ms),
+                    to=begun.to,
+                    result="unfinished",
+                    start_line=begun.line,
+                )
             )
         self._begun = _Begun(to, line.number, line.t_ms)
-        yield ev.TransitionStarted(**self._at(line.number, line.t_ms), to=to)
+        self._out.append(ev.TransitionStarted(**self._at(line.number, line.t_ms), to=to))
 
     def _end_transition(self, line: LogLine, to: str, result: str) -> ev.Transition:
         begun, self._begun = self._begun, None
@@ -404,132 +429,151 @@ class LogReader:
             error=error[0] if error else "",
         )
 
-    def _state_manager(self, line: LogLine) -> Iterator[ev.Event]:
+    def _state_manager(self, line: LogLine) -> None:
         """The lines of this project's firmware, for a log without its records (a release build has none of them)."""
         if (found := _CHANGED.fullmatch(line.text)) is not None:
             to, duration = found[2], int(found[3])
             if self._last_change != (to, duration):
                 self._begun = None
-                yield ev.Transition(
-                    **self._at(line.number, line.t_ms), to=to, result="complete", duration_ms=duration
+                self._out.append(
+                    ev.Transition(
+                        **self._at(line.number, line.t_ms), to=to, result="complete", duration_ms=duration
+                    )
                 )
             self._last_change = ("", -1)
         elif (found := _NO_ROOM.fullmatch(line.text)) is not None:
-            yield ev.AllocationFailed(
-                **self._at(line.number, line.t_ms),
-                kind="transition",
-                text=_quote(line.text),
-                size=int(found[3]),
-                have=int(found[5]),
+            self._out.append(
+                ev.AllocationFailed(
+                    **self._at(line.number, line.t_ms),
+                    kind="transition",
+                    text=_quote(line.text),
+                    size=int(found[3]),
+                    have=int(found[5]),
+                )
             )
 
     # --- Failures ---
 
-    def _failure(self, line: LogLine) -> Iterator[ev.Event]:
+    def _failure(self, line: LogLine) -> None:
         at = self._at(line.number, line.t_ms)
         text = line.text
         if (found := _NO_PSRAM.search(text) or _BLOCK_FAILED.search(text)) is not None:
-            yield ev.AllocationFailed(
-                **at, kind="psram", text=_quote(text), size=int(found[1]), have=int(found[2])
+            self._out.append(
+                ev.AllocationFailed(
+                    **at, kind="psram", text=_quote(text), size=int(found[1]), have=int(found[2])
+                )
             )
         elif line.tag == "i2s_common" and _I2S_NO_MEM.search(text):
-            yield ev.AllocationFailed(**at, kind="i2s", text=_quote(text))
+            self._out.append(ev.AllocationFailed(**at, kind="i2s", text=_quote(text)))
         elif _ALLOC_FAILED.search(text):
             size = _SIZE.search(text)
             kind = "tts" if line.tag == "TTS" else "other"
-            yield ev.AllocationFailed(**at, kind=kind, text=_quote(text), size=int(size[1]) if size else None)
+            self._out.append(
+                ev.AllocationFailed(**at, kind=kind, text=_quote(text), size=int(size[1]) if size else None)
+            )
         elif _CAMERA_FAILED.search(text):
-            yield ev.CameraFailed(**at, text=_quote(text))
+            self._out.append(ev.CameraFailed(**at, text=_quote(text)))
 
-    def _task_watchdog(self, line: LogLine) -> Iterator[ev.Event]:
+    def _task_watchdog(self, line: LogLine) -> None:
         if line.text.startswith("Task watchdog got triggered"):
-            yield from self._end_watchdog()
+            self._end_watchdog()
             self._watchdog = (line.number, line.t_ms, [])
         elif self._watchdog is not None:
             found = _TASK.match(line.text)
             if found is not None and len(self._watchdog[2]) < 100:
                 self._watchdog[2].append(found[1])
             elif line.text.startswith("Tasks currently running"):
-                yield from self._end_watchdog()
+                self._end_watchdog()
 
-    def _end_watchdog(self) -> Iterator[ev.Event]:
+    def _end_watchdog(self) -> None:
         if self._watchdog is not None:
             number, t_ms, tasks = self._watchdog
             self._watchdog = None
-            yield ev.TaskWatchdog(**self._at(number, t_ms), tasks=tuple(tasks))
+            self._out.append(ev.TaskWatchdog(**self._at(number, t_ms), tasks=tuple(tasks)))
 
     def _panic(self, panic: Panic) -> ev.PanicSeen:
         return ev.PanicSeen(**self._at(panic.number, self.scan.high_ms), panic=panic)
 
     # --- Records ---
 
-    def _records_in(self, line: Line) -> Iterator[ev.Event]:
-        scanner = RecordScanner()
-        for item in scanner.feed(line.text.encode("utf-8", errors="replace") + b"\n"):
+    def _records_in(self, line: Line) -> None:
+        raw = line.text.encode("utf-8", errors="replace")
+        record = read_record(raw)
+        if record is not None:
+            self.records += 1
+            self._record(line.number, record)
+            return
+        for item in RecordScanner().feed(raw + b"\n"):
             if isinstance(item, Corrupt):
-                yield ev.Unreadable(
-                    **self._at(line.number, None),
-                    what="record",
-                    reason=_quote(item.reason),
-                    quote=_quote(item.raw.decode("latin-1")),
+                self._out.append(
+                    ev.Unreadable(
+                        **self._at(line.number, None),
+                        what="record",
+                        reason=_quote(item.reason),
+                        quote=_quote(item.raw.decode("latin-1")),
+                    )
                 )
             else:
                 self.records += 1
-                yield from self._record(line.number, item)
+                self._record(line.number, item)
 
-    def _record(self, number: int, record: Record) -> Iterator[ev.Event]:
+    def _record(self, number: int, record: Record) -> None:
         if self._boot_id not in ("", record.boot):
-            yield from self._new_boot(number, record.t_ms, "boot record", max(_APP_MARKS.values()))
+            self._new_boot(number, record.t_ms, "boot record", max(_APP_MARKS.values()))
         self._boot_id = record.boot
         self._saw_anything = True
         data = record.data
         try:
             if self._half_sample is not None and record.event != "mem.sample":
-                yield from self._lose_half()
+                self._lose_half()
             if record.event == "mem.sample":
-                yield from self._sample_record(number, record)
+                self._sample_record(number, record)
             elif record.event in ("mem.warning", "mem.recovered"):
-                yield self._warning_record(number, record)
+                self._out.append(self._warning_record(number, record))
             elif record.event == "mem.alloc_failed":
-                yield ev.AllocationFailed(
-                    **self._at(number, record.t_ms),
-                    kind="hook",
-                    text=f"{data['function']} of {int(data['size'])} bytes",
-                    size=int(data["size"]),
-                    caps=int(data["caps"]),
+                self._out.append(
+                    ev.AllocationFailed(
+                        **self._at(number, record.t_ms),
+                        kind="hook",
+                        text=f"{data['function']} of {int(data['size'])} bytes",
+                        size=int(data["size"]),
+                        caps=int(data["caps"]),
+                    )
                 )
             elif record.event == "mode":
-                yield self._mode_record(number, record)
+                self._out.append(self._mode_record(number, record))
             elif record.event == "boot":
-                yield from self._boot_record(number, record)
+                self._boot_record(number, record)
             elif record.kind == "reply" and isinstance(data.get("regions"), list):
-                yield self._heap_map(number, record)
+                self._out.append(self._heap_map(number, record))
             elif record.kind == "reply" and "boot_id" in data:
                 self._last_reply = (record.id, list(data.get("fields", ())))
             elif record.kind == "reply" and self._last_reply is not None and record.id == self._last_reply[0]:
-                yield from self._survived(number, record)
+                self._survived(number, record)
         except (KeyError, TypeError, ValueError) as error:
-            yield ev.Unreadable(
-                **self._at(number, record.t_ms),
-                what="record",
-                reason=f"checksum right, field missing or wrong: {error}",
-                quote=_quote(record.raw.decode("latin-1")),
+            self._out.append(
+                ev.Unreadable(
+                    **self._at(number, record.t_ms),
+                    what="record",
+                    reason=f"checksum right, field missing or wrong: {error}",
+                    quote=_quote(record.raw.decode("latin-1")),
+                )
             )
 
-    def _sample_record(self, number: int, record: Record) -> Iterator[ev.Event]:
+    def _sample_record(self, number: int, record: Record) -> None:
         if self._half_sample is not None:
             number, first = self._half_sample
             if "context" not in record.data and record.n == first.n + 1:
                 self._half_sample = None
-                yield self._sample(number, {**first.data, **record.data})
+                self._out.append(self._sample(number, {**first.data, **record.data}))
                 return
-            yield from self._lose_half()
+            self._lose_half()
         if "context" not in record.data:
             raise ValueError("the second half of a sample whose first is missing")
         if record.more:
             self._half_sample = (number, record)
         else:
-            yield self._sample(number, record.data)
+            self._out.append(self._sample(number, record.data))
 
     def _sample(self, number: int, data: dict[str, Any]) -> ev.Sample:
         stats = _stats(data)
@@ -539,15 +583,17 @@ class LogReader:
             **self._at(number, stats.timestamp_ms), source="record", context=context, stats=stats, delta=delta
         )
 
-    def _lose_half(self) -> Iterator[ev.Event]:
+    def _lose_half(self) -> None:
         assert self._half_sample is not None
         number, first = self._half_sample
         self._half_sample = None
-        yield ev.Unreadable(
-            **self._at(number, first.t_ms),
-            what="record",
-            reason="the second half of a sample is missing",
-            quote=_quote(first.raw.decode("latin-1")),
+        self._out.append(
+            ev.Unreadable(
+                **self._at(number, first.t_ms),
+                what="record",
+                reason="the second half of a sample is missing",
+                quote=_quote(first.raw.decode("latin-1")),
+            )
         )
 
     def _warning_record(self, number: int, record: Record) -> ev.MemoryWarning:
@@ -588,17 +634,19 @@ class LogReader:
             largest=int(data["largest"]) if data.get("largest") else None,
         )
 
-    def _boot_record(self, number: int, record: Record) -> Iterator[ev.Event]:
+    def _boot_record(self, number: int, record: Record) -> None:
         data = record.data
         self._build.setdefault("line", number)
         self._build["free_heap_at_main"] = int(data["free_at_main"])
-        yield ev.ResetReason(
-            **self._at(number, record.t_ms),
-            reason=str(data["reset_reason"]),
-            boot_count=int(data["boot_count"]),
+        self._out.append(
+            ev.ResetReason(
+                **self._at(number, record.t_ms),
+                reason=str(data["reset_reason"]),
+                boot_count=int(data["boot_count"]),
+            )
         )
 
-    def _survived(self, number: int, record: Record) -> Iterator[ev.Event]:
+    def _survived(self, number: int, record: Record) -> None:
         assert self._last_reply is not None
         fields = self._last_reply[1]
         fields += record.data.get("fields", ())
@@ -607,7 +655,9 @@ class LogReader:
             self._last_reply = None
             newest = dict(zip(fields, rows[0], strict=True))
             context, stats = str(newest.pop("context")), _stats(newest)
-            yield ev.Survived(**self._at(number, record.t_ms), context=_quote(context), stats=stats)
+            self._out.append(
+                ev.Survived(**self._at(number, record.t_ms), context=_quote(context), stats=stats)
+            )
 
     def _heap_map(self, number: int, record: Record) -> ev.HeapMap:
         heaps = tuple(
@@ -620,19 +670,10 @@ class LogReader:
 
 
 def _stats(data: dict[str, Any]) -> MemoryStats:
-    known = {name: int(data[name]) for name in _FIELD_NAMES if data.get(name) is not None}
-    missing = [
-        one.name
-        for one in dataclasses.fields(MemoryStats)
-        if one.default is dataclasses.MISSING and one.name not in known
-    ]
-    if missing:
-        raise KeyError(missing[0])
-    return MemoryStats(**known)
+    values = [int(data[name]) for name in _REQUIRED]
+    known = [data.get(name) for name in _OPTIONAL]
+    return MemoryStats(*values, *(None if value is None else int(value) for value in known))
 
 
 def _quote(text: str) -> str:
     return text if len(text) <= QUOTE_MAX else text[: QUOTE_MAX - 3] + "..."
-
-
-_TRACES = tuple(trace.decode() for trace in TRACES)

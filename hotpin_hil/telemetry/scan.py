@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from hotpin_hil.telemetry.log import COLOUR, Line, LogLine
@@ -28,6 +28,8 @@ LOOK_AHEAD = 8
 KEPT = 1_000
 """Line numbers and tags kept of each kind; what comes after is counted."""
 OTHER_TAGS = "(other tags)"
+
+_LETTERS = {level.encode(): level for level in "EWIDV"}
 
 _Row = tuple[bytes, bytes, bytes, bytes]
 """Level, time, tag and text; the first three are empty for a line without a header."""
@@ -69,12 +71,12 @@ class LineScanner:
     asked for.
     """
 
-    def __init__(self, tags: frozenset[str]) -> None:
-        """tags: whose lines are always handed on. Errors, warnings, lines without a header and those that speak of
-        free memory are, too."""
+    def __init__(self, wanted: Mapping[str, str]) -> None:
+        """wanted: for a tag, the regular expression of those of its lines that are handed on. Errors, warnings, lines
+        without a header and those that speak of free memory are, too."""
         self.attentive = False
         self.format = LogFormat()
-        self.levels = {level: 0 for level in "EWIDV"}
+        self._levels = dict.fromkeys(_LETTERS, 0)
         self.errors_by_tag: Counter[str] = Counter()
         self.bytes = 0
         self.lines = 0
@@ -84,18 +86,28 @@ class LineScanner:
         """Lines whose time fits neither the lines before nor those behind."""
         self.not_kept: Counter[str] = Counter()
         """How many line numbers were left out, by what they are of."""
-        self._tags = frozenset(tag.encode() for tag in tags)
+        self._wanted = {tag.encode(): re.compile(text.encode()) for tag, text in wanted.items()}
         self._carry = b""
         self._is_skipping = False
-        self._special = (True, True)
-        """Whether records, and traces of a panic, were in the last block."""
+        self.traces: set[int] = set()
+        """Numbers of the lines at hand that have a trace of a panic in them."""
+        self._has_records = False
         self._rows: list[_Row] = []
         """Lines that wait for those behind them."""
         self._cut: list[tuple[int, bytes]] = []
         """Number and text of lines that another one has cut, outermost first; the next line goes on with the last."""
+        self._names: dict[bytes, str] = {}
+        """Tags that were seen."""
         self._high = -1
-        self._high_before = -1
-        self._high_line = 0
+        self._before_jump = -1
+        """The latest time before that one, where it was a jump."""
+        self._jump_to = -1
+        self._jump_line = 0
+
+    @property
+    def levels(self) -> dict[str, int]:
+        """How many lines there were of each level."""
+        return {_LETTERS[level]: count for level, count in self._levels.items()}
 
     @property
     def high_ms(self) -> int | None:
@@ -104,26 +116,22 @@ class LineScanner:
 
     def restart_clock(self) -> None:
         """The board has started again: times begin anew."""
-        self._high = self._high_before = -1
+        self._high = self._before_jump = -1
 
     def feed(self, data: bytes) -> Iterator[LogLine | Line]:
         """The lines that matter among those which `data` completes. To be used up before the next call."""
         block = self._whole_lines(data)
         if block:
-            self._rows += _ROWS.findall(self._plain(block))
-            special = (b"@" in block, _has_trace(block))
-            before, self._special = self._special, special
-            yield from self._scan(
-                len(self._rows) - LOOK_AHEAD, before[0] or special[0], before[1] or special[1]
-            )
+            self._add(block)
+            yield from self._scan(len(self._rows) - LOOK_AHEAD)
 
     def close(self) -> Iterator[LogLine | Line]:
         """What is left at the end of the log."""
         self.ends_with_newline = not self._carry and not self._is_skipping
         if not self.ends_with_newline:
-            self._rows += _ROWS.findall(self._plain(self._carry + b"\n"))
+            self._add(self._carry + b"\n")
             self._carry = b""
-        yield from self._scan(len(self._rows), True, True)
+        yield from self._scan(len(self._rows))
         yield from self._leave_cut()
 
     # --- Blocks ---
@@ -155,6 +163,19 @@ class LineScanner:
             start = end + 1
         return block
 
+    def _add(self, block: bytes) -> None:
+        """Puts whole lines behind those that wait."""
+        block = self._plain(block)
+        first = self.lines + len(self._rows) + 1
+        self.traces = {number for number in self.traces if number > self.lines}
+        for trace in TRACES:
+            at = block.find(trace)
+            while at >= 0:
+                self.traces.add(first + block.count(b"\n", 0, at))
+                at = block.find(trace, at + 1)
+        self._has_records = b"@" in block or any(b"@" in text for _, _, _, text in self._rows)
+        self._rows += _ROWS.findall(block)
+
     def _plain(self, block: bytes) -> bytes:
         """Without colours and carriage returns; what they were like is counted."""
         form = self.format
@@ -174,41 +195,59 @@ class LineScanner:
 
     # --- Lines ---
 
-    def _scan(self, count: int, has_records: bool, has_traces: bool) -> Iterator[LogLine | Line]:
+    def _scan(self, count: int) -> Iterator[LogLine | Line]:
         """Goes through the first `count` lines that wait."""
-        rows, tags, levels = self._rows, self._tags, self.levels
-        informational = 0
+        rows, wanted, traces, levels = self._rows, self._wanted, self.traces, self._levels
+        has_records = self._has_records
+        number = self.lines
         for index in range(count):
             level, stamp, tag, text = row = rows[index]
-            self.lines += 1
+            number += 1
             if (
-                level == b"I"
-                and not self.attentive
-                and not self._cut
-                and tag not in tags
-                and b"ree " not in text
-                and not (b") " in text and _INSERTED.search(text))
-                and not (has_records and b"@" in text)
-                and not (has_traces and _has_trace(text))
+                self._cut
+                or (b") " in text and _INSERTED.search(text))
+                or (has_records and level and b"@" in text)
+                or not (level or text)
             ):
-                t_ms = int(stamp)
-                if t_ms >= self._high:
-                    self._high_before, self._high, self._high_line = self._high, t_ms, self.lines
-                    informational += 1
-                    continue
-                if self._high - t_ms <= FALL_MS:
-                    self._count_reversal(t_ms)
-                    informational += 1
-                    continue
-            yield from self._take(self.lines, row, rows[index + 1 : index + 1 + LOOK_AHEAD])
-        levels["I"] += informational
+                self.lines = number
+                yield from self._take(row, index)
+                continue
+            if not level:
+                self.lines = number
+                if not self._count_headless(text) or self.attentive:
+                    yield Line(text.decode("utf-8", errors="replace"), 0, number)
+                continue
+            t_ms = int(stamp)
+            is_fall = False
+            if t_ms < self._high:
+                is_fall = self._take_late(number, t_ms, index)
+            elif t_ms - self._high > FALL_MS:
+                self._jump(number, t_ms)
+            else:
+                self._high = t_ms
+            levels[level] += 1
+            if level == b"E":
+                self._count_error(tag)
+            elif (
+                level != b"W"
+                and not self.attentive
+                and not (tag in wanted and wanted[tag].search(text))
+                and b"ree " not in text
+                and not is_fall
+                and not (traces and number in traces)
+            ):
+                continue
+            name, rest = self._name(tag), text.decode("utf-8", errors="replace")
+            yield LogLine(_LETTERS[level], t_ms, name, rest, 0, number, False, is_fall)
+        self.lines = number
         del rows[: max(count, 0)]
 
-    def _take(self, number: int, row: _Row, ahead: list[_Row]) -> Iterator[LogLine | Line]:
-        """Everything that one line of the log brings to its end."""
+    def _take(self, row: _Row, index: int) -> Iterator[LogLine | Line]:
+        """What a line brings that another one was put into, or that may go on with one before it."""
         level, _, _, text = row
+        number = self.lines
         if not level:
-            self._count_headless(number, text)
+            self._count_headless(text)
             if not text:
                 yield from self._leave_cut()
                 if self.attentive:
@@ -225,14 +264,14 @@ class LineScanner:
             if pieces:
                 self._cut.append((cut_number, whole))
             else:
-                yield from self._emit(cut_number, whole, ahead, is_joined=True)
+                yield self._line(cut_number, whole, index, is_joined=True)
         for piece in pieces[:-1]:
-            if _RECORD_END.search(piece) and piece.startswith(b"@"):
-                yield from self._emit(number, piece, ahead)
+            if piece.startswith(b"@") and _RECORD_END.search(piece):
+                yield self._line(number, piece, index)
             else:
                 self._cut.append((number, piece))
         if pieces:
-            yield from self._emit(number, pieces[-1], ahead)
+            yield self._line(number, pieces[-1], index)
 
     def _pieces(self, row: _Row) -> list[bytes]:
         """The line cut up where another one begins in it."""
@@ -253,37 +292,51 @@ class LineScanner:
         """What was cut and did not go on."""
         cut, self._cut = self._cut, []
         for number, text in reversed(cut):
-            yield from self._emit(number, text, [])
+            yield self._line(number, text, len(self._rows))
 
-    def _emit(
-        self, number: int, text: bytes, ahead: list[_Row], is_joined: bool = False
-    ) -> Iterator[LogLine | Line]:
-        row = _ROWS.match(text + b"\n")
+    def _line(self, number: int, whole: bytes, index: int, is_joined: bool = False) -> LogLine | Line:
+        row = _ROWS.match(whole + b"\n")
         assert row is not None
-        level, stamp, tag, rest = row.groups()
+        level, stamp, tag, text = row.groups()
+        rest = text.decode("utf-8", errors="replace")
         if level is None:
-            yield Line(rest.decode("utf-8", errors="replace"), 0, number)
-            return
-        name, letter = tag.decode("utf-8", errors="replace"), level.decode()
+            return Line(rest, 0, number)
+        self._levels[level] += 1
+        if level == b"E":
+            self._count_error(tag)
         t_ms = int(stamp)
-        self.levels[letter] += 1
-        if letter == "E":
-            is_known = name in self.errors_by_tag or len(self.errors_by_tag) < KEPT
-            self.errors_by_tag[name if is_known else OTHER_TAGS] += 1
-        is_fall = self._take_time(number, t_ms, ahead)
-        yield LogLine(
-            letter, t_ms, name, rest.decode("utf-8", errors="replace"), 0, number, is_joined, is_fall
-        )
+        is_fall = False
+        if t_ms < self._high:
+            is_fall = self._take_late(number, t_ms, index)
+        else:
+            self._jump(number, t_ms)
+        return LogLine(_LETTERS[level], t_ms, self._name(tag), rest, 0, number, is_joined, is_fall)
 
-    def _count_headless(self, number: int, text: bytes) -> None:
+    def _name(self, tag: bytes) -> str:
+        name = self._names.get(tag)
+        if name is None:
+            name = tag.decode("utf-8", errors="replace")
+            if len(self._names) < KEPT:
+                self._names[tag] = name
+        return name
+
+    def _count_error(self, tag: bytes) -> None:
+        name = self._name(tag)
+        is_known = name in self.errors_by_tag or len(self.errors_by_tag) < KEPT
+        self.errors_by_tag[name if is_known else OTHER_TAGS] += 1
+
+    def _count_headless(self, text: bytes) -> bool:
+        """Whether it is the monitor's own and says nothing of the board."""
         form = self.format
         if text.startswith(b"--- "):
             form.monitor_note_lines += 1
             form.decoded_address_lines += bool(_DECODED.match(text))
-        elif text.startswith(b"PS ") and _PROMPT.match(text):
+            return True
+        if text.startswith(b"PS ") and _PROMPT.match(text):
             form.powershell_prompt_lines += 1
         elif _LEVEL_LOST.match(text):
-            self._keep("level_letter_lost_lines", form.level_letter_lost_lines, number)
+            self._keep("level_letter_lost_lines", form.level_letter_lost_lines, self.lines)
+        return False
 
     def _keep(self, name: str, kept: list[int], number: int) -> None:
         if len(kept) < KEPT:
@@ -293,29 +346,27 @@ class LineScanner:
 
     # --- Times ---
 
-    def _take_time(self, number: int, t_ms: int, ahead: list[_Row]) -> bool:
-        """Whether the clock has started again."""
-        if t_ms >= self._high:
-            self._high_before, self._high, self._high_line = self._high, t_ms, number
-            return False
+    def _take_late(self, number: int, t_ms: int, index: int) -> bool:
+        """Takes a time behind the latest one; whether the clock has started again.
+
+        index: of the line among those that wait.
+        """
         if self._high - t_ms <= FALL_MS:
-            self._count_reversal(t_ms)
+            self.format.timestamp_reversals += 1
+            self.format.worst_reversal_ms = max(self.format.worst_reversal_ms, self._high - t_ms)
             return False
+        ahead = self._rows[index + 1 : index + 1 + LOOK_AHEAD]
         later = [int(stamp) for level, stamp, _, _ in ahead if level][:2]
         if later and min(later) >= self._high - FALL_MS:
             self._keep("odd_stamps", self.odd_stamps, number)
             return False
-        if 0 <= self._high_before < self._high - FALL_MS and self._high_before - FALL_MS <= t_ms:
-            self._keep("odd_stamps", self.odd_stamps, self._high_line)
-            self._high = max(self._high_before, t_ms)
+        if self._jump_to == self._high and self._before_jump >= 0 and self._before_jump - FALL_MS <= t_ms:
+            self._keep("odd_stamps", self.odd_stamps, self._jump_line)
+            self._high = max(self._before_jump, t_ms)
             return False
-        self._high_before, self._high, self._high_line = -1, t_ms, number
+        self._high, self._before_jump = t_ms, -1
         return True
 
-    def _count_reversal(self, t_ms: int) -> None:
-        self.format.timestamp_reversals += 1
-        self.format.worst_reversal_ms = max(self.format.worst_reversal_ms, self._high - t_ms)
-
-
-def _has_trace(data: bytes) -> bool:
-    return any(trace in data for trace in TRACES)
+    def _jump(self, number: int, t_ms: int) -> None:
+        self._before_jump, self._jump_to, self._jump_line = self._high, t_ms, number
+        self._high = t_ms

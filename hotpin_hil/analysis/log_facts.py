@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from dataclasses import asdict
 from typing import Any
 
+from hotpin_hil.analysis.matched_state import same_figures
 from hotpin_hil.telemetry import events as ev
 from hotpin_hil.telemetry.fields import DELTA_LABELS, MEMORIES, MemoryStats
 from hotpin_hil.telemetry.reader import LogReader
@@ -26,8 +27,6 @@ class FactsBuilder:
 
     def __init__(self) -> None:
         self.not_kept: Counter[str] = Counter()
-        self._app_boot = -1
-        """Of the boots that start the application: what `boot` counts."""
         self._resets: list[dict[str, Any]] = []
         self._reset_reasons: Counter[str] = Counter()
         self._download_boots = 0
@@ -41,7 +40,7 @@ class FactsBuilder:
         self._stale_pairs: Counter[str] = Counter()
         self._transitions: dict[str, Counter[str]] = defaultdict(Counter)
         self._first: ev.Sample | None = None
-        self._lowest: dict[str, tuple[int, ev.Sample, int]] = {}
+        self._lowest: dict[str, tuple[int, ev.Sample]] = {}
         self._reserve: list[int] = []
         self._prints = 0
         self._lowest_print: ev.HeapPrint | None = None
@@ -107,7 +106,6 @@ class FactsBuilder:
         self._before = None
         is_download = event.mode == "DOWNLOAD_BOOT"
         self._download_boots += is_download
-        self._app_boot += not is_download
         if event.cause:
             assert event.code is not None
             entry: dict[str, Any] = {
@@ -158,7 +156,7 @@ class FactsBuilder:
         for name in ("dma_free", "dma_largest", "internal_free", "psram_free"):
             value = getattr(stats, name)
             if name not in self._lowest or value < self._lowest[name][0]:
-                self._lowest[name] = (value, box, max(self._app_boot, 0))
+                self._lowest[name] = (value, box)
         # Total counts neither the pool that is kept for DMA nor the IRAM heap.
         self._reserve = _widened(self._reserve, stats.dma_free + stats.psram_free - stats.total_free)
         found = _TRANSITION.fullmatch(box.context)
@@ -235,10 +233,10 @@ class FactsBuilder:
         if self._first is None:
             return {}
         found: dict[str, Any] = {}
-        for name, (value, box, boot) in self._lowest.items():
+        for name, (value, box) in self._lowest.items():
             entry = {"bytes": value, "line": box.line, "box_ts_ms": box.t_ms, "context": box.context}
             if name.startswith("dma"):
-                entry["boot"] = boot
+                entry["boot"] = box.boot
             if name == "dma_free":
                 entry |= {"title_ts_ms": box.title_ms, "largest": box.stats.dma_largest}
             found[f"min_{name}_box"] = entry
@@ -254,16 +252,6 @@ class FactsBuilder:
         values |= {"total.free": first.stats.total_free, "total.min": first.stats.total_minimum_free}
         values |= {f"delta.{memory}": first.delta[memory] for memory in DELTA_LABELS}
         return {**found, "first_box_values": values, "dma_reserve_free_range": self._reserve}
-
-
-def same_figures(before: MemoryStats, after: MemoryStats) -> bool:
-    """Whether all eight figures are equal: free and largest of three memories, total free and its minimum."""
-    return _eight(before) == _eight(after)
-
-
-def _eight(stats: MemoryStats) -> tuple[int, ...]:
-    pairs = (stats.memory(memory)[:2] for memory in MEMORIES)
-    return (*(value for pair in pairs for value in pair), stats.total_free, stats.total_minimum_free)
 
 
 def _widened(known: list[int], value: int) -> list[int]:

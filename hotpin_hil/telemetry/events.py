@@ -187,6 +187,8 @@ class TaskWatchdog(Event):
 @dataclass(frozen=True)
 class PanicSeen(Event):
     panic: Panic
+    regions: tuple[HeapRegion, ...] = ()
+    """The memory map of the boot, as far as it was printed."""
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,9 @@ _APP_MARKS = {
     ("main_task", "Calling app_main()"): 7,
 }
 """What each application start prints, in this order; the number is the stage of the boot."""
-_STAGE_BANNER, _STAGE_LOADER = 1, 2
+_DOWNLOAD = "DOWNLOAD_BOOT"
+_HEAPS_MAX = 32
+_STAGE_BANNER, _STAGE_LOADER, _STAGE_RUNNING = 1, 2, 7
 _REQUIRED = tuple(one.name for one in dataclasses.fields(MemoryStats) if one.default is dataclasses.MISSING)
 _OPTIONAL = tuple(one.name for one in FIELDS if one.name not in _REQUIRED)
 _WARNING_TYPES = {
@@ -122,12 +124,15 @@ class LogReader:
         its times show it."""
         self._boot_id = ""
         self._saw_anything = False
+        self._is_download = False
+        """The chip waits to be flashed: what comes next is the boot that counts."""
         self._build: dict[str, Any] = {}
         self._begun: _Begun | None = None
         self._last_change: tuple[str, int] = ("", -1)
         """Target and duration of the transition that a record has told: the line behind it says the same."""
         self._watchdog: tuple[int, int, list[str]] | None = None
         self._half_sample: tuple[int, Record] | None = None
+        self._heaps: tuple[int | None, list[ev.MappedHeap]] | None = None
         self._last_reply: tuple[int | None, list[str]] | None = None
         """Id of the answer to `sys.last` and the names of its fields, until its newest snapshot has come."""
         self._by_tag: dict[str, Callable[[LogLine], None]] = {
@@ -201,7 +206,7 @@ class LogReader:
         if self._watchdog is not None and line.tag != "task_wdt":
             self._end_watchdog()
         handler = self._by_tag.get(line.tag)
-        if line.is_fall and (line.tag, line.text) not in _APP_MARKS and not _BOOT_LOADER.search(line.text):
+        if line.is_fall and self._is_restart(line):
             self._new_boot(line.number, line.t_ms, "time stamps", 0)
         if handler is not None:
             handler(line)
@@ -209,6 +214,13 @@ class LogReader:
             self._heap_print(line)
         if line.level in "EW" and _MISSING.search(line.text):
             self._failure(line)
+
+    def _is_restart(self, line: LogLine) -> bool:
+        """Whether a fall of the time shows a boot that nothing else shows. Until the application runs, and in the
+        panic handler, lines have the time of another clock, which an emulator does not keep in step."""
+        is_starting = self._stage is not None and 0 < self._stage < _STAGE_RUNNING
+        is_sign = (line.tag, line.text) in _APP_MARKS or _BOOT_LOADER.search(line.text)
+        return not is_starting and not is_sign and not self._panics.is_waiting
 
     def _headless(self, line: Line) -> None:
         text = line.text
@@ -239,9 +251,10 @@ class LogReader:
         """The chip has started; every sign of it but the first only says how far it has come."""
         self._flush_panics()
         self._end_boot()
-        if self._saw_anything:
+        if self._saw_anything and not self._is_download:
             self._boot += 1
         self._saw_anything = True
+        self._is_download = banner.get("mode") == _DOWNLOAD
         self._stage, self._boot_id = stage, ""
         if sign != "time stamps":
             self.scan.restart_clock()
@@ -492,7 +505,8 @@ class LogReader:
             self._out.append(ev.TaskWatchdog(**self._at(number, t_ms), tasks=tuple(tasks)))
 
     def _panic(self, panic: Panic) -> ev.PanicSeen:
-        return ev.PanicSeen(**self._at(panic.number, self.scan.high_ms), panic=panic)
+        regions = tuple(self._build.get("regions", ()))
+        return ev.PanicSeen(**self._at(panic.number, self.scan.high_ms), panic=panic, regions=regions)
 
     # --- Records ---
 
@@ -519,7 +533,7 @@ class LogReader:
 
     def _record(self, number: int, record: Record) -> None:
         if self._boot_id not in ("", record.boot):
-            self._new_boot(number, record.t_ms, "boot record", max(_APP_MARKS.values()))
+            self._new_boot(number, record.t_ms, "boot record", _STAGE_RUNNING)
         self._boot_id = record.boot
         self._saw_anything = True
         data = record.data
@@ -545,7 +559,7 @@ class LogReader:
             elif record.event == "boot":
                 self._boot_record(number, record)
             elif record.kind == "reply" and isinstance(data.get("regions"), list):
-                self._out.append(self._heap_map(number, record))
+                self._heap_map(number, record)
             elif record.kind == "reply" and "boot_id" in data:
                 self._last_reply = (record.id, list(data.get("fields", ())))
             elif record.kind == "reply" and self._last_reply is not None and record.id == self._last_reply[0]:
@@ -626,7 +640,7 @@ class LogReader:
             to=to,
             result="complete" if is_ok else "failed",
             duration_ms=duration,
-            text="" if is_ok else _quote(record.raw.decode("latin-1")),
+            text="" if is_ok else _failed_text(data),
             step=str(data.get("step") or ""),
             error="" if is_ok else str(data.get("err") or ""),
             block=str(data.get("block") or ""),
@@ -659,20 +673,33 @@ class LogReader:
                 ev.Survived(**self._at(number, record.t_ms), context=_quote(context), stats=stats)
             )
 
-    def _heap_map(self, number: int, record: Record) -> ev.HeapMap:
-        heaps = tuple(
-            ev.MappedHeap(
-                int(one["start"]), int(one["length"]), str(one["caps"]), int(one["free"]), int(one["largest"])
-            )
-            for one in record.data["regions"]
-        )
-        return ev.HeapMap(**self._at(number, record.t_ms), heaps=heaps)
+    def _heap_map(self, number: int, record: Record) -> None:
+        """The heaps come in several records of one answer."""
+        if not self._heaps or self._heaps[0] != record.id:
+            self._heaps = (record.id, [])
+        heaps = self._heaps[1]
+        for one in record.data["regions"]:
+            start, length, free, largest = (int(one[key]) for key in ("start", "length", "free", "largest"))
+            heaps.append(ev.MappedHeap(start, length, str(one["caps"]), free, largest))
+        if not record.more or len(heaps) > _HEAPS_MAX:
+            self._heaps = None
+            self._out.append(ev.HeapMap(**self._at(number, record.t_ms), heaps=tuple(heaps)))
 
 
 def _stats(data: dict[str, Any]) -> MemoryStats:
     values = [int(data[name]) for name in _REQUIRED]
     known = [data.get(name) for name in _OPTIONAL]
     return MemoryStats(*values, *(None if value is None else int(value) for value in known))
+
+
+def _failed_text(data: dict[str, Any]) -> str:
+    """A mode record of a failed transition, to be read."""
+    text = f"{data['from']} -> {data['to']} failed at step {data.get('step')}: {data.get('err')}"
+    if data.get("missing"):
+        text += f", {data['missing']} bytes missing"
+    if data.get("block"):
+        text += f" for {data['block']}, largest free block {data.get('largest')}"
+    return _quote(text)
 
 
 def _quote(text: str) -> str:

@@ -1,0 +1,181 @@
+"""Free memory in the same state, cycle by cycle and boot by boot: what the leak verdict is made from."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+
+from hotpin_hil.analysis.leak import BUDGET_PER_CYCLE, READINGS_MIN, WARM_UP_MIN, Leak, LeakVerdict, find_leak
+from hotpin_hil.telemetry import events as ev
+from hotpin_hil.telemetry.fields import MEMORIES, MemoryStats
+
+READINGS_KEPT = 4_096
+"""A longer series is thinned to half of it, again and again: memory must not grow with the log."""
+SERIES_MAX = 64
+
+_AFTER = re.compile(r"After (Camera|Voice) Transition")
+_BEFORE = re.compile(r"Before (Camera|Voice) Transition")
+_JUDGED = ("internal", "psram")
+"""DMA memory is part of the internal, so its leaks are."""
+
+
+@dataclass
+class Readings:
+    """One reading per cycle; of a long series every `stride`-th."""
+
+    values: list[int] = field(default_factory=list)
+    stride: int = 1
+    count: int = 0
+    first_line: int = 0
+    last_line: int = 0
+
+    def add(self, value: int, line: int) -> None:
+        if self.count % self.stride == 0:
+            self.values.append(value)
+            if len(self.values) == READINGS_KEPT:
+                self.values = self.values[::2]
+                self.stride *= 2
+        self.first_line = self.first_line or line
+        self.last_line = line
+        self.count += 1
+
+
+@dataclass(frozen=True)
+class StateLeak:
+    """The verdict on one memory in one state of one boot."""
+
+    boot: int
+    memory: str
+    state: str
+    """What the readings have in common."""
+    readings: int
+    first_line: int
+    last_line: int
+    first: int
+    last: int
+    """Bytes free at the first and at the last reading."""
+    leak: Leak | None
+    """None with too few readings to say anything."""
+
+    @property
+    def verdict(self) -> LeakVerdict:
+        return LeakVerdict.UNDECIDED if self.leak is None else self.leak.verdict
+
+    def __str__(self) -> str:
+        if self.leak is None:
+            needed = WARM_UP_MIN + READINGS_MIN
+            return f"{self.verdict}: {self.readings} readings, {needed} are needed"
+        return str(self.leak)
+
+
+class MatchedStates:
+    """Feed it every event; `end_boot` judges what the boot has shown.
+
+    Statistics that repeat those from before the transition in every figure are no reading: the first firmware printed
+    a sample that it had taken seconds earlier. Records are preferred to boxes, which say the same.
+    """
+
+    def __init__(self) -> None:
+        self._clear()
+
+    def _clear(self) -> None:
+        self._boxes: dict[tuple[str, str], Readings] = {}
+        self._records: dict[tuple[str, str], Readings] = {}
+        self._prints: dict[tuple[str, str], Readings] = {}
+        self._before: MemoryStats | None = None
+        self._to = ""
+        self._seen: set[tuple[str, str]] = set()
+        """Components whose first reading in the present transition was taken."""
+
+    def feed(self, event: ev.Event) -> None:
+        if isinstance(event, ev.Sample):
+            self._sample(event)
+        elif isinstance(event, ev.HeapPrint):
+            key = (event.tag, event.memory)
+            if (
+                self._to
+                and event.memory in ("dma", "psram")
+                and key not in self._seen
+                and len(self._seen) < SERIES_MAX
+            ):
+                self._seen.add(key)
+                state = f"{event.tag}'s first reading on the way to {self._to} mode"
+                self._add(self._prints, (event.memory, state), event.free, event.line)
+        elif isinstance(event, ev.TransitionStarted):
+            self._to, self._seen = event.to, set()
+        elif isinstance(event, ev.Transition):
+            self._to = ""
+
+    def _sample(self, sample: ev.Sample) -> None:
+        kept = self._boxes if sample.source == "box" else self._records
+        if _BEFORE.fullmatch(sample.context):
+            self._before = sample.stats
+            return
+        found = _AFTER.fullmatch(sample.context)
+        if found is None:
+            return
+        is_stale = self._before is not None and same_figures(self._before, sample.stats)
+        self._before = None
+        if not is_stale:
+            for memory in _JUDGED:
+                state = f"after the transition to {found[1].lower()} mode"
+                self._add(kept, (memory, state), sample.stats.memory(memory)[0], sample.line)
+
+    @staticmethod
+    def _add(kept: dict[tuple[str, str], Readings], key: tuple[str, str], value: int, line: int) -> None:
+        if key in kept or len(kept) < SERIES_MAX:
+            kept.setdefault(key, Readings()).add(value, line)
+
+    def end_boot(self, boot: int) -> list[StateLeak]:
+        """The verdicts on the boot that has ended; then it starts afresh."""
+        samples = self._records or self._boxes
+        verdicts = [
+            _judge(boot, memory, state, readings)
+            for kept in (samples, self._prints)
+            for (memory, state), readings in kept.items()
+        ]
+        self._clear()
+        return verdicts
+
+
+def same_figures(before: MemoryStats, after: MemoryStats) -> bool:
+    """Whether all eight figures are equal: free and largest of three memories, total free and its minimum."""
+    return _eight(before) == _eight(after)
+
+
+def _eight(stats: MemoryStats) -> tuple[int, ...]:
+    pairs = (stats.memory(memory)[:2] for memory in MEMORIES)
+    return (*(value for pair in pairs for value in pair), stats.total_free, stats.total_minimum_free)
+
+
+def _judge(boot: int, memory: str, state: str, readings: Readings) -> StateLeak:
+    leak = None
+    if len(readings.values) >= WARM_UP_MIN + READINGS_MIN:
+        leak = _per_cycle(find_leak(readings.values, BUDGET_PER_CYCLE * readings.stride), readings.stride)
+    return StateLeak(
+        boot,
+        memory,
+        state,
+        readings.count,
+        readings.first_line,
+        readings.last_line,
+        readings.values[0],
+        readings.values[-1],
+        leak,
+    )
+
+
+def _per_cycle(leak: Leak, stride: int) -> Leak:
+    """A verdict on every `stride`-th cycle, for each of them."""
+    step = leak.step and replace(leak.step, cycle=leak.step.cycle * stride)
+    return replace(
+        leak,
+        cycles=leak.cycles * stride,
+        warm_up=leak.warm_up * stride,
+        slope=leak.slope / stride,
+        low=leak.low / stride,
+        high=leak.high / stride,
+        detectable=leak.detectable / stride,
+        step=step,
+        budget=leak.budget / stride,
+    )

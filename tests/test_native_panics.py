@@ -22,6 +22,7 @@ from tests.native_board import (
     Board,
     build_runtime_test,
 )
+from tests.native_build import NATIVE, build_native
 
 HOST_NOTE = re.compile(r"\(host process: code addresses are offsets into the ELF, .*\)")
 
@@ -206,6 +207,32 @@ def test_what_the_chip_aborts_on_aborts_here_too(board: Board, case: str) -> Non
     assert reason_after(board) == REASON_PANIC
 
 
+# No PSRAM
+
+
+def test_without_psram_the_default_configuration_aborts_as_recorded(tmp_path: Path) -> None:
+    strict = build_native(
+        "native-test-strict",
+        "runtime_test.elf",
+        "-DHOTPIN_FIRMWARE=OFF",
+        f"-DHOTPIN_TEST_DEFAULTS={NATIVE / 'test/sdkconfig.strict'}",
+    )
+    result = Board(tmp_path, strict).run("log", psram_bytes=0)
+    assert result.status == STATUS_SW_CPU_RESET
+    lines = [line for line in result.text.splitlines() if not HOST_NOTE.fullmatch(line)]
+    recorded = shared_data("boot_logs/no_psram.txt").read_text().splitlines()
+    start = next(i for i, line in enumerate(recorded) if "This chip is ESP32-D0WD" in line)
+    recorded = recorded[start : recorded.index("Rebooting...") + 1]
+    assert recorded[-1] == "Rebooting..."
+
+    def early(lines: list[str]) -> list[str]:
+        """So early a chip knows no ELF hash yet, and the emulator's backtrace ended in a corrupted frame."""
+        text = "\n".join(shape([line.replace(" |<-CORRUPTED", "") for line in lines]))
+        return re.sub(r"(called at PC) \w+|(SHA256:).*", r"\1\2", text).splitlines()
+
+    assert early(lines) == early(recorded)
+
+
 # Core dump
 
 
@@ -234,8 +261,8 @@ def test_starts_say_of_the_core_dump_what_the_recorded_ones_say(board: Board) ->
 def test_the_core_dump_is_an_elf_with_registers_cause_and_words(board: Board) -> None:
     text = board.run("assert").app
     partition = flash_partition(board)
-    length, version, tasks, _, _, revision = struct.unpack_from("<6I", partition)
-    assert (version, tasks, revision) == (0x0102, 1, 301)
+    length, version, _, _, _, revision = struct.unpack_from("<6I", partition)
+    assert (version, revision) == (0x0102, 301)
     assert f"Write end offset {length:#x}," in text
     assert zlib.crc32(partition[: length - 4]) == struct.unpack_from("<I", partition, length - 4)[0]
     elf = ELFFile(io.BytesIO(partition[24 : length - 4]))
@@ -270,3 +297,28 @@ def test_a_core_dump_with_an_impossible_size_is_named(board: Board) -> None:
         file.write(struct.pack("<I", COREDUMP_SIZE + 1))
     lines = dump_lines(board.run("rtc").text)
     assert lines[2:] == [f"E (T) esp_core_dump_flash: Incorrect size of core dump image: {COREDUMP_SIZE + 1}"]
+
+
+def test_without_a_partition_the_dump_is_refused_in_the_same_words(board: Board) -> None:
+    with board.flash.open("r+b") as file:
+        table = (
+            file.read(0x8000 + 0xC00)[0x8000:]
+            .replace(b"coredump", b"elsewise")
+            .replace(b"\x01\x03", b"\x01\x40", 1)
+        )
+        file.seek(0x8000)
+        file.write(table)
+    result = board.run("null_load")
+    assert dump_lines(result.text.split("Calling app_main()")[0]) == [
+        "I (T) esp_core_dump_flash: Init core dump to flash",
+        *2 * ["E (T) esp_core_dump_flash: No core dump partition found!"],
+    ]
+    # 0x7bd5c66f: CRC of 12 zero bytes, as in every report of this message.
+    assert [re.sub(r"^(.) \(\d+\) ", r"\1 (T) ", line) for line in result.app.splitlines()[-6:]] == [
+        "I (T) esp_core_dump_flash: Save core dump to flash...",
+        "E (T) esp_core_dump_flash: Core dump flash config is corrupted! CRC=0x7bd5c66f instead of 0x0",
+        "E (T) esp_core_dump_elf: Elf write init failed!",
+        "E (T) esp_core_dump_common: Core dump write failed with error=-1",
+        "I (T) esp_core_dump_flash: Core dump has been saved to flash.",
+        "Rebooting...",
+    ]

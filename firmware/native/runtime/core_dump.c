@@ -13,11 +13,12 @@
 #include "esp_rom_crc.h"
 
 #define TAG "esp_core_dump_flash"
+#define ELF_TAG "esp_core_dump_elf"
+#define COMMON_TAG "esp_core_dump_common"
 #define SECTOR 4096u
 #define CACHE_BYTES 32u /* written at once; the end is padded to it */
 #define VERSION 0x0102u /* ELF with CRC32, chip id 0 */
 #define BLANK 0xFFFFFFFFu
-#define TCB_BYTES 352u
 #define EM_XTENSA_ 94
 #define XTENSA_REGISTERS 64
 #define NOTE_PR_STATUS 1
@@ -33,9 +34,7 @@
 typedef struct {
     uint32_t data_len; /* all, with padding and checksum */
     uint32_t version;
-    uint32_t tasks_num;
-    uint32_t tcb_sz;
-    uint32_t mem_segs_num;
+    uint32_t unused[3]; /* with ELF */
     uint32_t chip_rev;
 } header_t;
 
@@ -75,6 +74,11 @@ static struct {
     uint8_t notes[NOTES_MAX + CACHE_BYTES];
 } __attribute__((packed)) s_dump;
 static uint32_t s_notes_used;
+
+/* The core dump partition, once it was found. */
+static uint8_t *s_partition;
+static uint32_t s_partition_address;
+static uint32_t s_partition_size;
 
 static void add_note(const char *name, uint32_t type, const void *data, uint32_t length)
 {
@@ -148,12 +152,12 @@ static uint32_t build(const native_crash_t *crash)
     return (uint32_t)offsetof(__typeof__(s_dump), notes) + s_notes_used;
 }
 
-static void say(char level, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void say(const char *tag, char level, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
-static void say(char level, const char *format, ...)
+static void say(const char *tag, char level, const char *format, ...)
 {
     char text[160];
-    int head = snprintf(text, sizeof text, "%c (%u) " TAG ": ", level, (unsigned)(native_now_us() / 1000));
+    int head = snprintf(text, sizeof text, "%c (%u) %s: ", level, (unsigned)(native_now_us() / 1000), tag);
     va_list arguments;
     va_start(arguments, format);
     int length = head + vsnprintf(text + head, sizeof text - (size_t)head - 2, format, arguments);
@@ -162,37 +166,46 @@ static void say(char level, const char *format, ...)
     native_host_write_raw(text, (size_t)length + 2);
 }
 
-void native_core_dump_save(const native_crash_t *crash)
+static esp_err_t write_elf(const native_crash_t *crash)
 {
-    uint32_t address, size;
-    char label[17];
-    if (!native_flash_find_data(ESP_PARTITION_SUBTYPE_DATA_COREDUMP, &address, &size, label)) {
-        return;
+    if (s_partition == NULL) {
+        const uint32_t no_partition[3] = {0};
+        say(TAG, 'E', "Core dump flash config is corrupted! CRC=0x%x instead of 0x0",
+            (unsigned)esp_rom_crc32_le(0, (const uint8_t *)no_partition, sizeof no_partition));
+        say(ELF_TAG, 'E', "Elf write init failed!");
+        return ESP_FAIL;
     }
     uint32_t length = (build(crash) + CACHE_BYTES - 1) & ~(CACHE_BYTES - 1);
     s_dump.header = (header_t){
         .data_len = length + sizeof(uint32_t),
         .version = VERSION,
-        .tasks_num = 1,
-        .tcb_sz = TCB_BYTES,
         .chip_rev = g_native_params.chip_revision,
     };
     uint32_t erased = (s_dump.header.data_len + SECTOR - 1) & ~(SECTOR - 1);
-    uint8_t *flash = erased <= size ? native_flash_at(address, erased) : NULL;
-    say('I', "Save core dump to flash...");
-    if (flash == NULL) {
-        say('E', "Not enough space to save core dump!");
-        return;
+    if (erased > s_partition_size) {
+        say(TAG, 'E', "Not enough space to save core dump!");
+        say(ELF_TAG, 'E', "Failed to prepare core dump storage (%d)!", ESP_ERR_NO_MEM);
+        return ESP_ERR_NO_MEM;
     }
-    say('I', "Erase flash %u bytes @ 0x%x", (unsigned)erased, (unsigned)address);
-    memset(flash, 0xFF, erased);
+    say(TAG, 'I', "Erase flash %u bytes @ 0x%x", (unsigned)erased, (unsigned)s_partition_address);
+    memset(s_partition, 0xFF, erased);
     uint32_t crc = esp_rom_crc32_le(0, (const uint8_t *)&s_dump, length);
-    memcpy(flash, &s_dump, length);
-    memcpy(flash + length, &crc, sizeof crc);
-    memset(flash + length + sizeof crc, 0, CACHE_BYTES - sizeof crc);
-    say('I', "Write end offset 0x%x, check sum length %u", (unsigned)s_dump.header.data_len,
+    memcpy(s_partition, &s_dump, length);
+    memcpy(s_partition + length, &crc, sizeof crc);
+    memset(s_partition + length + sizeof crc, 0, CACHE_BYTES - sizeof crc);
+    say(TAG, 'I', "Write end offset 0x%x, check sum length %u", (unsigned)s_dump.header.data_len,
         (unsigned)sizeof crc);
-    say('I', "Core dump has been saved to flash.");
+    return ESP_OK;
+}
+
+void native_core_dump_save(const native_crash_t *crash)
+{
+    say(TAG, 'I', "Save core dump to flash...");
+    esp_err_t err = write_elf(crash);
+    if (err != ESP_OK) {
+        say(COMMON_TAG, 'E', "Core dump write failed with error=%d", err);
+    }
+    say(TAG, 'I', "Core dump has been saved to flash."); // whatever came of it, as ESP-IDF says it
 }
 
 /* What ESP-IDF checks at start; the dump's length if it is whole, else 0. */
@@ -222,22 +235,24 @@ static uint32_t check(const uint8_t *partition, uint32_t size)
 
 void native_core_dump_init(void)
 {
-    uint32_t address, size;
     char label[17];
     ESP_EARLY_LOGI(TAG, "Init core dump to flash");
-    const uint8_t *partition = NULL;
-    if (native_flash_find_data(ESP_PARTITION_SUBTYPE_DATA_COREDUMP, &address, &size, label) &&
-        size >= sizeof(uint32_t)) {
-        partition = native_flash_at(address, size);
+    if (native_flash_find_data(ESP_PARTITION_SUBTYPE_DATA_COREDUMP, &s_partition_address, &s_partition_size,
+                               label) &&
+        s_partition_size >= sizeof(uint32_t)) {
+        s_partition = native_flash_at(s_partition_address, s_partition_size);
     }
-    if (partition == NULL) {
+    if (s_partition == NULL) {
         ESP_EARLY_LOGE(TAG, "No core dump partition found!");
+        ESP_EARLY_LOGE(TAG, "No core dump partition found!"); // once more when it is checked
         return;
     }
-    ESP_EARLY_LOGI(TAG, "Found partition '%s' @ %x %d bytes", label, (unsigned)address, (int)size);
-    uint32_t length = check(partition, size);
+    ESP_EARLY_LOGI(TAG, "Found partition '%s' @ %x %d bytes", label, (unsigned)s_partition_address,
+                   (int)s_partition_size);
+    uint32_t length = check(s_partition, s_partition_size);
     if (length > 0) {
-        ESP_EARLY_LOGI(TAG, "Found core dump %d bytes in flash @ 0x%x", (int)length, (unsigned)address);
+        ESP_EARLY_LOGI(TAG, "Found core dump %d bytes in flash @ 0x%x", (int)length,
+                       (unsigned)s_partition_address);
     }
 }
 

@@ -15,7 +15,6 @@ import struct
 import subprocess
 import sys
 import time
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,6 +34,7 @@ from tests.native_board import (
     build_runtime_test,
 )
 from tests.native_build import NATIVE, build_native
+from tests.nvs_reader import nvs_items
 
 # --- building and running ---
 
@@ -321,39 +321,6 @@ def test_rtc_memory_survives_all_but_power(board: Board) -> None:
     assert "rtc count 4 reason 3\n" in board.run("rtc", rom_cause=12).text  # the panic was told once
     board.rtc.write_bytes(os.urandom(8192))
     assert "rtc count 1 reason 1\n" in board.run("rtc").text
-
-
-def nvs_items(partition: bytes) -> dict[tuple[int, str], tuple[int, bytes]]:
-    """Values in an NVS partition: a reader of its own, after the documented format."""
-    items: dict[tuple[int, str], tuple[int, bytes]] = {}
-    for base in range(0, len(partition), 4096):
-        page = partition[base : base + 4096]
-        if page == b"\xff" * 4096:
-            continue
-        state, _, version = struct.unpack_from("<IIB", page)
-        assert state in (0xFFFFFFFE, 0xFFFFFFFC)
-        assert version == 0xFE
-        assert struct.unpack_from("<I", page, 28)[0] == zlib.crc32(page[4:28], 0xFFFFFFFF)
-        entry = 0
-        while entry < 126:
-            bits = page[32 + entry // 4] >> entry % 4 * 2 & 3
-            raw = page[64 + 32 * entry : 96 + 32 * entry]
-            if bits != 2:
-                entry += 1
-                continue
-            namespace, kind, span, chunk, crc = struct.unpack_from("<BBBBI", raw)
-            assert crc == zlib.crc32(raw[:4] + raw[8:], 0xFFFFFFFF)
-            key = raw[8:24].split(b"\0")[0].decode()
-            value = raw[24:32]
-            if kind in (0x21, 0x42):
-                size, _, data_crc = struct.unpack("<HHI", value)
-                value = page[96 + 32 * entry :][:size]
-                assert data_crc == zlib.crc32(value, 0xFFFFFFFF)
-            name = f"{key}/{chunk}" if kind == 0x42 else key
-            assert (namespace, name) not in items, "an old value was not erased"
-            items[namespace, name] = (kind, value)
-            entry += span
-    return items
 
 
 def test_nvs_is_written_in_idfs_format_and_read_back(board: Board) -> None:

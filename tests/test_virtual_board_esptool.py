@@ -4,21 +4,12 @@ from __future__ import annotations
 
 import re
 import struct
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from hotpin_hil.paths import PROJECT_ROOT
-
-from .virtual_board import Boards, Build, Console
-
-# esptool as its command line runs it, on the harness's own RFC 2217 client instead of pyserial's slow one.
-ESPTOOL = (
-    "from hotpin_hil.link.port import register_handlers; register_handlers(); import esptool; esptool._main()"
-)
+from .virtual_board import ESPTOOL, Boards, Build, Console, run_esptool
 
 
 @pytest.fixture(scope="module")
@@ -41,16 +32,7 @@ class Esptool:
         self.flash_file = boards.state_dir / "ai-thinker-0/flash.bin"
 
     def __call__(self, *arguments: str, status: int = 0, program: str = ESPTOOL) -> str:
-        done = subprocess.run(
-            [sys.executable, "-c", program, "--port", self.boards.url, *arguments],
-            cwd=PROJECT_ROOT,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert done.returncode == status, done.stdout + done.stderr
-        return done.stdout + done.stderr
+        return run_esptool(self.boards.url, *arguments, status=status, program=program)
 
     def flash(self, offset: int, length: int) -> bytes:
         """What the flash holds."""

@@ -72,6 +72,26 @@ asyncio.run(serve(**paths, **options))
 """
 
 
+# esptool as its command line runs it, on the harness's own RFC 2217 client instead of pyserial's slow one.
+ESPTOOL = (
+    "from hotpin_hil.link.port import register_handlers; register_handlers(); import esptool; esptool._main()"
+)
+
+
+def run_esptool(url: str, *arguments: str, status: int = 0, program: str = ESPTOOL) -> str:
+    """Unmodified esptool on a board; its output. Fails unless it ends with `status`."""
+    done = subprocess.run(
+        [sys.executable, "-c", program, "--port", url, *arguments],
+        cwd=PROJECT_ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
 class Build:
     """A packaged build of the stand-in firmware; `registry` says that boards may run it."""
 

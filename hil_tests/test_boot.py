@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fixtures.board import read_chip
+from fixtures.board import needs_boot_loader, read_chip
 from fixtures.device import boot_start, start_over
 from fixtures.measure import Measure
 from fixtures.memory import DEFAULT_THRESHOLDS, PSRAM, Heaps, Monitor
@@ -74,22 +74,29 @@ def test_memory_manager_is_up_before_the_board_is_ready(
 
 
 @pytest.mark.requirement("BOOT-02")
-def test_identity_is_that_of_chip_and_build(
-    dut: Any, device: Device, board: BoardInUse, elf_sha256: str, measure: Measure
+def test_identity_is_that_of_the_build(
+    device: Device, board: BoardInUse, elf_sha256: str, measure: Measure
 ) -> None:
-    """What the firmware says against what esptool reads from the chip and what lies in the build."""
-    chip = read_chip(dut)
-    info = start_over(dut, device)
+    """What the firmware says of itself against what lies in the build."""
+    info = device.info()
     measure("project", info.project, exact=board.build.project[:TEXT_MAX], source="app image of the build")
     measure("version", info.version, exact=board.build.version[:TEXT_MAX], source="app image of the build")
     measure("IDF version", info.idf, exact=board.build.idf, source="app image of the build")
     measure("ELF SHA-256", info.elf_sha256, exact=elf_sha256, source="ELF file of the build")
+    measure("PSRAM", info.psram, "B", exact=4 * MB, source="REQUIREMENTS.md BOOT-01")
+
+
+@needs_boot_loader
+@pytest.mark.requirement("BOOT-02")
+def test_identity_is_that_of_the_chip(dut: Any, device: Device, elf_sha256: str, measure: Measure) -> None:
+    """What the firmware says of its chip against what esptool reads from it."""
+    chip = read_chip(dut)
+    info = start_over(dut, device)
     measure(
         "ELF SHA-256 in flash", chip.elf_sha256, exact=elf_sha256, source="ELF file of the build; read-flash"
     )
     measure("MAC", info.mac.lower(), exact=chip.mac, source="esptool, from the chip's fuses")
     measure("chip revision", info.rev, exact=chip.revision, source="esptool, from the chip's fuses")
-    measure("PSRAM", info.psram, "B", exact=4 * MB, source="REQUIREMENTS.md BOOT-01")
     measure("flash", info.flash, "B", exact=chip.flash_bytes, source="esptool, flash id")
 
 

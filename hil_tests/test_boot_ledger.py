@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from fixtures.board import erase_nvs
+from fixtures.board import erase_nvs, needs_boot_loader
 from fixtures.device import boot_start, start_over
 from fixtures.measure import Measure
 from fixtures.memory import MEMORIES, TOTAL_CAPS
@@ -29,6 +29,7 @@ UNLISTED_MAX_B = 512
 """What an IDF of another version may take more or less: the ledger has the sizes of v5.4."""
 
 
+@needs_boot_loader
 @pytest.mark.requirement("BOOT-01")
 def test_system_boot_figures_are_explained_by_the_ledger(
     dut: Any, device: Device, board: BoardInUse, measure: Measure

@@ -12,10 +12,12 @@ import pytest
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
+from fixtures.audio import RATE_HZ, tone
 from fixtures.measure import Measure
 from fixtures.memory import INTERNAL, KB, Heaps, Monitor
+from fixtures.modes import CAMERA, VOICE, Modes
 from hotpin_hil.boards.kind import BoardKind
-from hotpin_hil.device import Device
+from hotpin_hil.device import Bench, Device
 
 RUNS = 100
 LOGS = 20
@@ -26,6 +28,7 @@ CPU_MAX_PERCENT = 0.1
 TOTAL_MAX = 3 * KB
 STACK_SIZE = 2 * KB
 STACK_SPARE = STACK_SIZE // 4
+TASK_STACK_SPARE = 384
 
 BUSY_SAMPLES = 10
 
@@ -33,27 +36,50 @@ COMPONENT_SOURCES = ("memory_manager.c", "mem_")
 """How the names of the component's source files begin."""
 
 
+def times(bench: Bench, kind: BoardKind) -> dict[str, int]:
+    """The usual time of a call, and the longest where nothing but the board can have held it up.
+
+    In QEMU the longest of many is what the host's scheduler did.
+    """
+    found = {"median": bench.median_us}
+    return found | {"longest": bench.max_us} if kind is BoardKind.HARDWARE else found
+
+
 @pytest.mark.requirement("PERF-01")
-def test_get_stats_takes_less_than_a_millisecond(device: Device, measure: Measure) -> None:
+def test_get_stats_takes_less_than_a_millisecond(
+    device: Device, board_kind: BoardKind, measure: Measure
+) -> None:
     bench = device.bench("get_stats", RUNS)
-    measure("get_stats, median", bench.median_us, "us", max=CALL_MAX_US - 1, source="guide, Timing: < 1 ms")
-    measure("get_stats, longest", bench.max_us, "us", max=CALL_MAX_US - 1, source="guide, Timing: < 1 ms")
+    for which, time_us in times(bench, board_kind).items():
+        measure(f"get_stats, {which}", time_us, "us", max=CALL_MAX_US - 1, source="guide, Timing: < 1 ms")
 
 
 @pytest.mark.requirement("PERF-02")
-def test_log_stats_holds_its_caller_15_ms_at_most(device: Device, measure: Measure) -> None:
+def test_log_stats_holds_its_caller_15_ms_at_most(
+    device: Device, board_kind: BoardKind, measure: Measure
+) -> None:
     """Alone, and while the line is busy with the boxes of earlier calls. The first firmware took 252 ms."""
-    bench = device.bench("log", LOGS)
-    measure("log_stats, longest", bench.max_us, "us", max=LOG_MAX_US, source="guide, Timing; PROTOCOL.md §2")
-    busy = max(device.log(f"Busy {number}") for number in range(LOGS))
-    measure("log_stats on a busy line, longest", busy, "us", max=LOG_MAX_US, source="guide, Timing")
+    alone = device.bench("log", LOGS)
+    held = sorted(device.log(f"Busy {number}") for number in range(LOGS))
+    busy = Bench(held[0], held[LOGS // 2], held[-1])
+    for where, bench in {"alone": alone, "on a busy line": busy}.items():
+        for which, time_us in times(bench, board_kind).items():
+            measure(
+                f"log_stats {where}, {which}",
+                time_us,
+                "us",
+                max=LOG_MAX_US,
+                source="guide, Timing; PROTOCOL.md §2",
+            )
 
 
 @pytest.mark.requirement("PERF-03")
-def test_threshold_check_takes_less_than_a_millisecond(device: Device, measure: Measure) -> None:
+def test_threshold_check_takes_less_than_a_millisecond(
+    device: Device, board_kind: BoardKind, measure: Measure
+) -> None:
     bench = device.bench("threshold", RUNS)
-    measure("check, median", bench.median_us, "us", max=CALL_MAX_US - 1, source="guide, Timing: < 1 ms")
-    measure("check, longest", bench.max_us, "us", max=CALL_MAX_US - 1, source="guide, Timing: < 1 ms")
+    for which, time_us in times(bench, board_kind).items():
+        measure(f"check, {which}", time_us, "us", max=CALL_MAX_US - 1, source="guide, Timing: < 1 ms")
 
 
 @pytest.mark.requirement("PERF-04")
@@ -116,6 +142,29 @@ def test_quarter_of_the_monitors_stack_is_never_used(
         source="REQUIREMENTS.md PERF-05: 25 % of 2 KB",
         klass="modelled" if board_kind is BoardKind.VIRTUAL else "measured",
     )
+
+
+@pytest.mark.boards("hardware", "qemu", needs="stacks that are the chip's")
+def test_tasks_that_stay_have_stack_to_spare(device: Device, modes: Modes, measure: Measure) -> None:
+    """After what takes most: drivers up and down, a failed change and its recovery, playback, logs, long replies."""
+    modes.cycle()
+    device.fail(step="audio.start")
+    modes.refused(VOICE)
+    modes.to(VOICE)
+    modes.play(tone(RATE_HZ // 10))
+    device.tts_close()
+    modes.to(CAMERA)
+    device.capture()
+    device.log("Stacks")
+    device.history(1)
+    for name, unused in device.stack_unused().items():
+        measure(
+            f"stack of {name} never used",
+            unused,
+            "B",
+            min=TASK_STACK_SPARE,
+            source="an interrupt's frame and one more call",
+        )
 
 
 def static_bytes(elf: Path, *sources: str) -> int:

@@ -11,10 +11,8 @@ from fixtures.device import boot_start
 from fixtures.measure import Measure
 from fixtures.memory import INTERNAL, KB, Heaps, Monitor
 from fixtures.modes import CAMERA, VOICE
-from hotpin_hil.boards.kind import BoardKind
 from hotpin_hil.boards.virtual import VirtualBoard
 from hotpin_hil.device import Device, DeviceError
-from hotpin_hil.errors import BenchError
 from hotpin_hil.plugin import BoardInUse
 
 SAMPLES = 3
@@ -24,8 +22,6 @@ SOURCE = "REQUIREMENTS.md BOOT-04"
 @pytest.fixture
 def port(board: BoardInUse, tmp_path: Path) -> Generator[str, None, None]:
     """The port of a board of its own, without PSRAM, in the place of the run's."""
-    if board.kind is not BoardKind.VIRTUAL:
-        raise BenchError("this bench has no board without PSRAM", "run with --board virtual")
     arguments = [
         "--profile",
         "no-psram",
@@ -45,6 +41,7 @@ def refusal(device: Device, command: str, **arguments: str | bool) -> DeviceErro
     return refused.value
 
 
+@pytest.mark.boards("virtual", needs="a board without PSRAM")
 @pytest.mark.requirement("BOOT-04")
 def test_board_without_psram_starts_refuses_what_needs_it_and_goes_on(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure

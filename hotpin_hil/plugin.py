@@ -15,7 +15,7 @@ from hotpin_hil.evidence.recorder import Recorder
 from hotpin_hil.evidence.story import Story
 from hotpin_hil.paths import REQUIREMENTS_FILE
 from hotpin_hil.plugin_arguments import join_values
-from hotpin_hil.plugin_board import SOAK, BoardInUse
+from hotpin_hil.plugin_board import BOARDS, SOAK, BoardInUse
 from hotpin_hil.plugin_reporters import ReporterPlugin
 from hotpin_hil.plugin_selection import SelectionPlugin
 
@@ -75,6 +75,9 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "requirement(*ids): the requirement ids that this test shows")
+    config.addinivalue_line(
+        "markers", f"{BOARDS}(*kinds, needs=…): the kinds of board that have what it needs"
+    )
     # pytest-embedded uses it in every test, whether or not there is a JUnit report.
     config.addinivalue_line("filterwarnings", "ignore:record_xml_attribute is an experimental feature")
     option = config.option

@@ -32,6 +32,8 @@ BOARD_KEY = pytest.StashKey["BoardInUse"]()
 _IDENTITY = ("mac", "chip", "rev", "psram", "flash", "build", "idf", "project", "version", "elf_sha256")
 """The fields of sys.info that stay the same from boot to boot."""
 
+BOARDS = "boards"
+"""Marks tests that need what only these kinds of board have; on others their requirements are shown by other tests."""
 SOAK = "soak"
 """Marks tests that run only when they are asked for (pytest.ini)."""
 

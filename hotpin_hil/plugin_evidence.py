@@ -36,7 +36,15 @@ from hotpin_hil.evidence.results import (
     ResultsWriter,
     read_results,
 )
-from hotpin_hil.plugin_board import SOAK, BoardPlugin, channel_of, wants_board, wants_faults, worker_id
+from hotpin_hil.plugin_board import (
+    BOARDS,
+    SOAK,
+    BoardPlugin,
+    channel_of,
+    wants_board,
+    wants_faults,
+    worker_id,
+)
 from hotpin_hil.plugin_reporters import ReporterPlugin
 from hotpin_hil.plugin_selection import requirement_ids
 from hotpin_hil.plugin_story import StoryKeeper
@@ -265,16 +273,22 @@ class EvidencePlugin:
             raise BenchError(f"not tried again: {self._dead.reason}", self._dead.remedy)
 
     def _skip_if_not_applicable(self, item: pytest.Item) -> None:
-        ids = requirement_ids(item)
-        if not ids or not self._board.is_chosen:
+        if not self._board.is_chosen:
             return
+        ids = requirement_ids(item)
         kinds = {kind for one in ids for kind in self._known_requirements()[one].kinds}
+        mark = item.get_closest_marker(BOARDS)
+        without = ""
+        if ids and wants_faults(item) and self._board.kind is not BoardKind.VIRTUAL:
+            without = FAULTS_ARE_VIRTUAL
+        elif mark is not None and self._board.kind.value not in mark.args:
+            without = f"needs {mark.kwargs['needs']}, which a {self._board.kind} board has not"
         reason = ""
-        if self._board.kind.value not in kinds:
+        if ids and self._board.kind.value not in kinds:
             reason = f"{', '.join(ids)} cannot be shown on a {self._board.kind} board"
-        elif wants_faults(item) and self._board.kind is not BoardKind.VIRTUAL:
-            reason = f"{item.name} {FAULTS_ARE_VIRTUAL}"
-            self._take(lines.left_out(f"{', '.join(ids)} without {item.name}: it {FAULTS_ARE_VIRTUAL}"))
+        elif without:
+            reason = f"{item.name} {without}"
+            self._take(lines.left_out(f"{', '.join(ids) or 'the suite'} without {item.name}: it {without}"))
         if reason:
             item.stash[_FINDINGS_KEY].append(Finding(Verdict.NOT_APPLICABLE, reason))
             pytest.skip(reason)

@@ -72,6 +72,11 @@ class Device(Console):
         """How many tasks there are."""
         return int(self.command("sys.tasks")["tasks"])
 
+    def stack_unused(self) -> dict[str, int]:
+        """Bytes of stack that the tasks which stay have never used, by the name of the task."""
+        unused: dict[str, int] = self.command("sys.tasks")["stack_unused"]
+        return unused
+
     def _restart(self, command: str, **args: Any) -> BoardInfo:
         with suppress(BoardReset):  # the reset may overtake the reply
             self.command(command, **args)

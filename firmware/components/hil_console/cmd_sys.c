@@ -26,9 +26,18 @@ static esp_err_t sys_info(const console_request_t *request, console_reply_t *rep
 
 static esp_err_t sys_tasks(const console_request_t *request, console_reply_t *reply)
 {
+    /* Those that stay: a handle of one that ends meanwhile would be stale. */
+    static const char *const NAMES[] = {"mem_monitor", "state", "hil_console"};
     (void)request;
     console_u32(reply, "tasks", (uint32_t)uxTaskGetNumberOfTasks());
-    console_u32(reply, "console_stack_unused", (uint32_t)uxTaskGetStackHighWaterMark(NULL));
+    console_object_begin(reply, "stack_unused");
+    for (size_t i = 0; i < sizeof(NAMES) / sizeof(NAMES[0]); i++) {
+        TaskHandle_t task = xTaskGetHandle(NAMES[i]);
+        if (task != NULL) {
+            console_u32(reply, NAMES[i], (uint32_t)uxTaskGetStackHighWaterMark(task));
+        }
+    }
+    console_container_end(reply);
     return ESP_OK;
 }
 
@@ -88,7 +97,8 @@ static esp_err_t sys_last(const console_request_t *request, console_reply_t *rep
 
 static const console_command_t COMMANDS[] = {
     {"sys.info", "", sys_info, "what this board and this build are"},
-    {"sys.tasks", "", sys_tasks, "how many tasks there are"},
+    {"sys.tasks", "", sys_tasks,
+     "how many tasks there are, and the stack that those that stay have never used"},
     {"sys.reboot", "", sys_reboot, "restart"},
     {"sys.panic", "kind=abort|null|store|stack|wdt|task_wdt|heap|iram [step=TEXT]", sys_panic,
      "crash, at once or when this step of a change of mode is next entered"},

@@ -65,7 +65,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_commands(board)
 
-    boards = commands.add_parser("boards", help="list the ports that a board may be on")
+    boards = commands.add_parser(
+        "boards",
+        help="list the boards that are attached and those of a bench: who they are, and who has them",
+    )
+    boards.add_argument("--bench", metavar="FILE", help="the bench's boards too (env: HOTPIN_BENCH)")
+    boards.add_argument("--json", action="store_true", help="print one JSON array")
+    boards.add_argument(
+        "--no-probe", action="store_true", help="leave the boards alone: asking one resets it"
+    )
     boards.set_defaults(run=_boards)
 
     for name, run, what in (
@@ -103,13 +111,29 @@ def _board_choices() -> tuple[str, ...]:
     return CHOICES
 
 
-def _boards(_options: argparse.Namespace) -> int:
-    from hotpin_hil.boards.ports import find_ports
+def _boards(options: argparse.Namespace) -> int:
+    import json
 
-    ports = find_ports()
-    for port in ports:
-        print(f"{port.device}  {port.bridge}  at {port.location or '?'}  {port.serial_number}".rstrip())
-    if not ports:
+    from hotpin_hil.boards.bench import find_bench
+    from hotpin_hil.boards.inventory import take_inventory
+    from hotpin_hil.boards.lease import lease_folder
+    from hotpin_hil.boards.ports import find_ports
+    from hotpin_hil.boards.probe import probe
+
+    bench = find_bench(options.bench, os.environ)
+    rows = take_inventory(
+        find_ports(),
+        bench.boards if bench else (),
+        lease_folder(os.environ),
+        None if options.no_probe else probe,
+        lambda text: print(text, file=sys.__stderr__, flush=True),
+    )
+    if options.json:
+        print(json.dumps([row.as_json() for row in rows], indent=1))
+        return 0
+    for row in rows:
+        print("\n".join(row.lines()))
+    if not rows:
         print(
             "no board found: none of the USB serial bridges of ESP32-CAM boards is attached", file=sys.stderr
         )
@@ -135,11 +159,15 @@ def _kind(options: argparse.Namespace) -> int:
 
 
 def _chosen_kind(options: argparse.Namespace) -> BoardKind:
-    from hotpin_hil.boards.kind import choose_board
+    from hotpin_hil.boards.bench import find_bench
+    from hotpin_hil.boards.choose import Wish, choose_board
     from hotpin_hil.boards.ports import find_ports
 
     return choose_board(
-        options.board, options.port, os.environ, lambda: [port.device for port in find_ports()]
+        Wish(kind=options.board, port=options.port),
+        os.environ,
+        lambda: [port.device for port in find_ports()],
+        find_bench(None, os.environ),
     ).kind
 
 

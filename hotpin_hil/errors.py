@@ -39,6 +39,10 @@ class FlashError(BenchError):
     """Flashing or reading back the chip failed, or the chip does not answer."""
 
 
+class PowerError(BenchError):
+    """The board's power switch did not do what it was asked."""
+
+
 class WrongBoardError(BenchError):
     """The board is not the one, or not of the kind, that the run is for."""
 

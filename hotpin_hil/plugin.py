@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from hotpin_hil import plugin_board, plugin_evidence, plugin_story
+from hotpin_hil.boards.bench import ENV_BENCH
 from hotpin_hil.boards.kind import CHOICES, ENV_BOARD
 from hotpin_hil.evidence.recorder import Recorder
 from hotpin_hil.evidence.story import Story
@@ -41,6 +42,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help=f"what to test on (env: {ENV_BOARD}; default: auto, attached, else virtual)",
     )
     group.addoption("--board-mac", metavar="MAC", help="test on the board with this MAC and on no other")
+    group.addoption(
+        "--bench", metavar="FILE", help=f"the boards of a bench, see docs/bench.md (env: {ENV_BENCH})"
+    )
+    group.addoption("--board-name", metavar="NAME", help="test on this board of the bench")
+    group.addoption(
+        "--lease-timeout",
+        type=float,
+        default=plugin_board.LEASE_TIMEOUT_S,
+        metavar="S",
+        help="how long to wait for boards that other runs have (default: %(default)g)",
+    )
     group.addoption(
         "--requirement",
         action="append",
@@ -78,11 +90,17 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", f"{BOARDS}(*kinds, needs=…): the kinds of board that have what it needs"
     )
+    config.addinivalue_line(
+        "markers",
+        "needs(*features): what the board must have: camera, audio, mic (bench.toml), power (a switch)",
+    )
     # pytest-embedded uses it in every test, whether or not there is a JUnit report.
     config.addinivalue_line("filterwarnings", "ignore:record_xml_attribute is an experimental feature")
     option = config.option
     if option.time_scale is not None and not option.time_scale > 0:
         raise pytest.UsageError(f"--time-scale must be greater than 0, not {option.time_scale:g}")
+    if not 0 <= option.lease_timeout < float("inf"):
+        raise pytest.UsageError(f"--lease-timeout must be at least 0, not {option.lease_timeout:g}")
     folder = Path(option.qualification_dir or config.rootpath / "build" / "qualification")
     folder = folder if folder.is_absolute() else config.invocation_params.dir / folder
     usual_scale = SOAK_TIME_SCALE if option.markexpr == SOAK else DEFAULT_TIME_SCALE

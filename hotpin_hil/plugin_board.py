@@ -4,20 +4,26 @@ it."""
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Generator, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Generator, Mapping, MutableMapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from hotpin_hil.boards.artifacts import FirmwareBuild, how_to_build, read_build
+from hotpin_hil.boards.bench import ENV_BENCH, FEATURES, POWER, BoardEntry, find_bench, normal_mac
 from hotpin_hil.boards.build import build_dir
+from hotpin_hil.boards.choose import Choice, Wish, choose_board
 from hotpin_hil.boards.identity import check_identity
-from hotpin_hil.boards.kind import ENV_BOARD, BoardKind, Choice, choose_board
-from hotpin_hil.boards.ports import find_ports, read_mac
+from hotpin_hil.boards.kind import ENV_BOARD, BoardKind
+from hotpin_hil.boards.lease import Lease, TakenError, lease_folder, mac_name, port_name
+from hotpin_hil.boards.pool import LeasedBoard, Pool
+from hotpin_hil.boards.ports import find_ports
+from hotpin_hil.boards.power import PowerSwitch, wait_for_port
 from hotpin_hil.boards.virtual import VirtualBoard
 from hotpin_hil.device.budgets import BOOT_S
-from hotpin_hil.errors import BuildError, HilError, PortError, UsageError
+from hotpin_hil.errors import BenchError, BuildError, HilError, PortError, UsageError
 from hotpin_hil.link.channel import Channel
 from hotpin_hil.paths import FIRMWARE_DIR
 
@@ -26,6 +32,12 @@ if TYPE_CHECKING:
 
 ENV_PORT = "ESPPORT"
 """Where esptool and pytest-embedded look for a port that the command line doesn't give."""
+
+LEASE_TIMEOUT_S = 5.0
+"""Default of --lease-timeout: as long as `hotpin-hil boards` has a board that it asks who it is."""
+
+_HANDED_OVER = "hotpin_board"
+"""In the input of an xdist worker: the board, as JSON, that the controller has leased for it."""
 
 BOARD_KEY = pytest.StashKey["BoardInUse"]()
 
@@ -65,6 +77,10 @@ class BoardInUse:
         self._folder = folder
         self._environment = environment
         self._choice: Choice | None = None
+        self._leased: list[LeasedBoard] = []
+        self._workers: dict[str, int] = {}
+        self._mine: LeasedBoard | None = None
+        self._may_cycle = True
         self._build: FirmwareBuild | None = None
         self._virtual: VirtualBoard | None = None
         self._said: list[dict[str, Any]] = []
@@ -114,46 +130,80 @@ class BoardInUse:
         """Decides on board and build and tells pytest-embedded; touches no board. UsageError or BuildError if
         it can't."""
         option = self._option
-        asked = option.board or self._environment.get(ENV_BOARD)
-        self_started = asked in (BoardKind.VIRTUAL, BoardKind.QEMU)
-        port = option.port or (None if self_started else self._environment.get(ENV_PORT))
-        choice = choose_board(option.board, port, self._environment, _attached_ports)
+        given = getattr(self._config, "workerinput", {}).get(_HANDED_OVER)
+        choice = self._handed_over(given) if given else self._choose()
         if option.time_scale is not None and choice.kind is not BoardKind.VIRTUAL:
             raise UsageError(f"--time-scale is for the virtual board, not for {choice.kind}", "leave it out")
-        self._check_port(choice)
         self._build = read_build(self._build_folder(choice.kind), choice.kind, _target(option))
-        if choice.kind is BoardKind.VIRTUAL and not choice.ports:
+        if choice.kind is BoardKind.VIRTUAL and not choice.boards:
             _check_registered(self._build)
         self._choice = choice
 
-    def ports_for(self, workers: int) -> tuple[str, ...]:
-        """The port of each worker; empty where each starts a board of its own. UsageError if there are too
-        few."""
-        ports = self._chosen.ports
-        if not ports:
-            return ()
-        mac = self._option.board_mac
-        if mac and len(ports) > 1:
-            ports = tuple(port for port in ports if read_mac(port).lower() == mac.lower())
-            if not ports:
-                raise UsageError(
-                    f"none of {', '.join(self._chosen.ports)} has the MAC {mac}", "check --board-mac"
-                )
-        if len(ports) < workers:
-            raise UsageError(
-                f"{workers} workers need as many boards, but there is only {', '.join(ports)}",
-                "use a smaller -n",
-            )
-        if workers == 1 and len(ports) > 1:
-            raise UsageError(
-                f"several boards are attached: {', '.join(ports)}", "choose one with --port or --board-mac"
-            )
-        return ports[:workers]
-
-    def prepare(self, port: str | None, worker: str) -> None:
-        """Points pytest-embedded at the board and the build; starts the virtual board unless it is there
-        already."""
+    def _choose(self) -> Choice:
         option = self._option
+        bench = find_bench(option.bench, self._environment)
+        asked = option.board or self._environment.get(ENV_BOARD)
+        named_otherwise = bench is not None or asked in (BoardKind.VIRTUAL, BoardKind.QEMU)
+        wish = Wish(
+            kind=option.board,
+            port=option.port or (None if named_otherwise else self._environment.get(ENV_PORT)),
+            mac=option.board_mac,
+            name=option.board_name,
+        )
+        choice = choose_board(wish, self._environment, _attached_ports, bench)
+        if wish.port and "://" not in wish.port and not Path(wish.port).exists():
+            raise UsageError(f"there is no port {wish.port}", "hotpin-hil boards lists the attached boards")
+        return choice
+
+    def _handed_over(self, given: str) -> Choice:
+        entry = BoardEntry.from_json(given)
+        self._mine = LeasedBoard(entry, Lease(lease_folder(self._environment), str(entry)))
+        return Choice(entry.kind, (entry,))
+
+    def lease(self, workers: int, tell: Callable[[str], object]) -> None:
+        """Leases a board for each worker, unless each starts one of its own. UsageError if they can't be had.
+
+        tell: takes a line whenever it has to wait.
+        """
+        choice = self._chosen
+        if not choice.boards or self._leased or self._mine:
+            return
+        option = self._option
+        if workers == 1 and len(choice.boards) > 1 and not choice.is_pool and not option.board_mac:
+            raise UsageError(
+                f"several boards are attached: {', '.join(map(str, choice.boards))}",
+                "choose one with --port or --board-mac",
+            )
+        pool = Pool(
+            boards=choice.boards,
+            folder=lease_folder(self._environment),
+            attached=_attached_ports,
+            ask_mac=_read_mac,
+            mac=option.board_mac and normal_mac(option.board_mac),
+            shared=workers > 1 and not worker_id(self._config),
+        )
+        self._leased = pool.lease(workers, option.lease_timeout, tell)
+
+    def hand_over(self, worker: str) -> str | None:
+        """A leased board, as JSON, for a worker process; None where each worker sees to its own."""
+        if not self._leased:
+            return None
+        number = min(set(range(len(self._leased))) - set(self._workers.values()))
+        self._workers[worker] = number
+        return self._leased[number].entry.as_json()
+
+    def take_back(self, worker: str) -> None:
+        """The board of a worker that has ended, for the one that takes its place."""
+        self._workers.pop(worker, None)
+
+    def prepare(self, worker: str) -> None:
+        """Points pytest-embedded at the board and the build; starts the virtual board unless it is there
+        already. BenchError if the board is not to be had."""
+        option = self._option
+        if self._leased:
+            self._mine = self._leased[0]
+        if self._mine is not None:
+            self._join(self._mine)
         # It takes precedence over the option in pytest-embedded, and the choice has been made.
         self._environment.pop(ENV_PORT, None)
         option.app_path = str(self._config.rootpath / FIRMWARE_DIR.name)
@@ -168,9 +218,19 @@ class BoardInUse:
             from hotpin_hil.link.idf_serial import HilIdfSerial
 
             HilIdfSerial.install()
-        option.port = port
-        if port is None and self.kind is BoardKind.VIRTUAL:
+            HilIdfSerial.power_cycle = self.power_cycle if self.power else None
+        option.port = self._mine.entry.port if self._mine else None
+        if self._mine is None and self.kind is BoardKind.VIRTUAL:
             self._start_virtual(worker)
+
+    def _join(self, mine: LeasedBoard) -> None:
+        entry = mine.entry
+        if entry.port is None:
+            raise mine.problem or PortError(f"board {entry} is on no port", "hotpin-hil boards")
+        if worker_id(self._config):
+            for name in (port_name(entry.port), *((mac_name(entry.mac),) if entry.mac else ())):
+                mine.lease.join(name)
+        self.mac = entry.mac
 
     def _start_virtual(self, worker: str) -> None:
         log = self._folder / f"virtual-board-{worker}.log"
@@ -183,14 +243,24 @@ class BoardInUse:
         if self._virtual is not None:
             self._virtual.check_alive()
 
-    def confirm(self, said: Mapping[str, Any]) -> bool:
-        """Takes what the board says of itself (fields of sys.info); WrongBoardError if it is another.
+    def confirm(self, said: Mapping[str, Any], elf_sha256: str | None = None) -> bool:
+        """Takes what the board says of itself (fields of sys.info). WrongBoardError if it is another;
+        FirmwareError if it runs something else than the firmware with the given ELF, which was flashed.
 
         The suite calls it before it believes anything else: evidence is never called more than the board is.
         Returns whether this process had not known it yet.
         """
-        check_identity(self.kind, said, self._option.board_mac)
+        check_identity(
+            self.kind,
+            said,
+            mac=(self._mine and self._mine.entry.mac) or self._option.board_mac,
+            elf_sha256=elf_sha256,
+            is_flashed=not is_true(getattr(self._option, "skip_autoflash", None)),
+        )
         self.mac = said.get("mac", self.mac)
+        self._may_cycle = True
+        if self._mine is not None and self._mine.problem is not None and self.mac is not None:
+            self._lease_mac(self._mine, self.mac)
         identity = {name: said[name] for name in _IDENTITY if name in said}
         if identity in self._said:
             return False
@@ -198,10 +268,57 @@ class BoardInUse:
         self.on_identity(identity)
         return True
 
+    def _lease_mac(self, mine: LeasedBoard, mac: str) -> None:
+        """Of a board that could not be asked before."""
+        try:
+            mine.lease.add(mac_name(mac))
+        except TakenError as error:
+            raise PortError(error.message, error.remedy) from error
+        mine.problem = None
+
+    @property
+    def entry(self) -> BoardEntry | None:
+        """What is known of the board from the bench file or the command line; None of one that the harness
+        starts."""
+        return self._mine.entry if self._mine else None
+
+    @property
+    def power(self) -> PowerSwitch | None:
+        """The board's power switch, if it has one."""
+        return self.entry.power if self.entry else None
+
+    @property
+    def may_power_cycle(self) -> bool:
+        """Once: only after the board has been heard again may it be tried again."""
+        return self.power is not None and self.port is not None and self._may_cycle
+
+    def power_cycle(self) -> bool:
+        """Cycles the power of a board that no longer answers; whether that was done. PowerError."""
+        if not self.may_power_cycle:
+            return False
+        assert self.power is not None
+        self._may_cycle = False
+        self.power.cycle()
+        wait_for_port(str(self.port))
+        return True
+
+    def check_needs(self, needs: Collection[str]) -> None:
+        """BenchError if the board lacks something that a test needs (features of the bench file, `power`)."""
+        entry = self.entry
+        lacking = [one for one in needs if (entry.lacks(one) if entry else one == POWER)]
+        if lacking:
+            name = entry.name if entry else f"the {self.kind} board"
+            raise BenchError(
+                f"{name} has no {', '.join(lacking)}", "run this test on a board that has it (bench.toml)"
+            )
+
     def reproduce(self, nodeid: str) -> str:
         """The command that runs one test again on the same kind of board."""
         words = ["pytest", "--target", "esp32", "--board", self.kind.value]
-        if self._virtual is None and self.port:
+        if self._chosen.is_pool and self.entry:
+            words += ["--bench", str(self._option.bench or self._environment[ENV_BENCH])]
+            words += ["--board-name", self.entry.name]
+        elif self._virtual is None and self.port:
             words += ["--port", self.port]
         if self._option.markexpr == SOAK:
             words += ["-m", SOAK]  # else it is left out, also when it is named
@@ -212,8 +329,8 @@ class BoardInUse:
     def as_json(self) -> dict[str, Any]:
         """What is known of the board before it has said anything."""
         known: dict[str, Any] = {"kind": self.kind.value}
-        if self._chosen.ports:
-            known["ports"] = list(self._chosen.ports)
+        if self._leased:
+            known["ports"] = [one.entry.port for one in self._leased if one.entry.port]
         if self.kind is BoardKind.VIRTUAL:
             known["time_scale"] = self.time_scale
         return known
@@ -222,17 +339,14 @@ class BoardInUse:
         if self._virtual is not None:
             self._virtual.stop()
             self._virtual = None
+        for leased in (*self._leased, *((self._mine,) if self._mine else ())):
+            leased.lease.release()
 
     def _build_folder(self, kind: BoardKind) -> Path:
         option = self._option
         firmware = Path(getattr(option, "app_path", None) or self._config.rootpath / FIRMWARE_DIR.name)
         usual = build_dir(kind)
         return (firmware / (getattr(option, "build_dir", None) or usual.name)).absolute()
-
-    def _check_port(self, choice: Choice) -> None:
-        for port in choice.ports:
-            if "://" not in port and not Path(port).exists() and not port.upper().startswith("COM"):
-                raise UsageError(f"there is no port {port}", "hotpin-hil boards lists the attached boards")
 
 
 class BoardPlugin:
@@ -250,9 +364,35 @@ class BoardPlugin:
             return
         try:
             self.board.choose()
-            self.board.ports_for(_workers(self._config))
+            self.board.lease(_workers(self._config), self._tell)
         except HilError as error:
             raise pytest.UsageError(str(error)) from error
+
+    def _tell(self, text: str) -> None:
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None:
+            reporter.write_line(text)
+            reporter.flush()
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Hands each worker of pytest-xdist its board."""
+        board = self.board.hand_over(node.gateway.id)
+        if board is not None:
+            node.workerinput[_HANDED_OVER] = board
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        self.board.take_back(node.gateway.id)
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """A test that needs what no board can have would never run."""
+        for item in items:
+            unknown = needs_of(item) - {*FEATURES, POWER}
+            if unknown:
+                raise pytest.UsageError(
+                    f"{item.nodeid} needs {', '.join(sorted(unknown))} (known: {', '.join((*FEATURES, POWER))})"
+                )
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
@@ -271,6 +411,7 @@ class BoardPlugin:
         if not self._is_prepared:
             self._is_prepared = True
             self._prepare()
+        self.board.check_needs(needs_of(item))
         self.board.check_alive()
 
     @pytest.hookimpl(wrapper=True)
@@ -306,16 +447,28 @@ class BoardPlugin:
         except HilError:
             return False
 
+    def revive(self) -> bool:
+        """Whether a board that was taken for dead answers after its power was cycled, if that can be done."""
+        if not self.board.may_power_cycle:
+            return False
+        serial = getattr(self._dut, "serial", None)
+        try:
+            with serial.disable_redirect_thread(kill_port=True) if serial else nullcontext():
+                self.board.power_cycle()
+                _read_mac(str(self.board.port))
+        except HilError:
+            return False
+        return True
+
     def _prepare(self) -> None:
         worker = worker_id(self._config)
         try:
             if not self.board.is_chosen:
                 self.board.choose()
-            ports = self.board.ports_for(_workers(self._config))
+            self.board.lease(1 if worker else _workers(self._config), self._tell)
+            self.board.prepare(worker or "main")
         except UsageError as error:
             raise PortError(error.message, error.remedy) from error
-        number = int(worker.removeprefix("gw")) if worker else 0
-        self.board.prepare(ports[number] if ports else None, worker or "main")
 
 
 def worker_id(config: pytest.Config) -> str:
@@ -323,11 +476,18 @@ def worker_id(config: pytest.Config) -> str:
     return str(getattr(config, "workerinput", {}).get("workerid", ""))
 
 
+def needs_of(item: pytest.Item) -> set[str]:
+    """What the `needs` marks of a test name."""
+    return {str(one) for mark in item.iter_markers("needs") for one in mark.args}
+
+
+def is_true(value: object) -> bool:
+    """A yes-or-no option of pytest-embedded: `y`, `yes` and `true` are true."""
+    return value is True or (isinstance(value, str) and value.lower() in ("y", "yes", "true"))
+
+
 def _workers(config: pytest.Config) -> int:
-    given = getattr(config, "workerinput", {}).get("workercount") or getattr(
-        config.option, "numprocesses", None
-    )
-    return int(given or 1)
+    return int(getattr(config.option, "numprocesses", None) or 1)
 
 
 def _target(option: Any) -> str | None:
@@ -348,3 +508,9 @@ def _check_registered(build: FirmwareBuild) -> None:
 
 def _attached_ports() -> list[str]:
     return [port.device for port in find_ports()]
+
+
+def _read_mac(port: str) -> str:
+    from hotpin_hil.boards.probe import read_mac  # esptool takes a while to import
+
+    return read_mac(port)

@@ -331,7 +331,7 @@ class EvidencePlugin:
             setattr(report, _REPORT_VERDICT, finding.verdict.value)
             if report.failed and finding.verdict is Verdict.BLOCKED:
                 report.longrepr = printable(str(finding))  # the bench's traceback helps nobody
-            if finding.board_is_dead:
+            if finding.board_is_dead and not self._board_plugin.revive():
                 self._dead = finding
         elif call.excinfo is not None:
             setattr(report, _REPORT_VERDICT, Verdict.FAIL.value)

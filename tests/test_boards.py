@@ -15,8 +15,9 @@ import pytest
 
 from hotpin_hil.boards import virtual
 from hotpin_hil.boards.artifacts import read_build
+from hotpin_hil.boards.choose import Wish, choose_board
 from hotpin_hil.boards.identity import check_identity
-from hotpin_hil.boards.kind import BoardKind, choose_board
+from hotpin_hil.boards.kind import BoardKind
 from hotpin_hil.boards.ports import find_ports
 from hotpin_hil.boards.virtual import VirtualBoard
 from hotpin_hil.errors import BuildError, PortError, UsageError, WrongBoardError
@@ -49,20 +50,20 @@ LOOPBACK = "rfc2217://127.0.0.1:4000?ign_set_control"
 def test_kind_of_board(
     asked: str | None, port: str | None, environment: dict[str, str], attached: list[str], kind: BoardKind
 ) -> None:
-    assert choose_board(asked, port, environment, lambda: attached).kind is kind
+    assert choose_board(Wish(asked, port), environment, lambda: attached).kind is kind
 
 
 def test_a_port_on_loopback_is_not_taken_for_hardware_by_itself() -> None:
-    choice = choose_board(None, LOOPBACK, {}, list)
+    choice = choose_board(Wish(port=LOOPBACK), {}, list)
     assert choice.kind is BoardKind.VIRTUAL
-    assert choice.ports == (LOOPBACK,)
+    assert [board.port for board in choice.boards] == [LOOPBACK]
 
 
 @pytest.mark.parametrize("asked", [None, "auto"])
 @pytest.mark.parametrize("port", [None, "/dev/ttyUSB0"])
 def test_ci_must_name_the_board(asked: str | None, port: str | None) -> None:
     with pytest.raises(UsageError, match=r"CI is set.*--board"):
-        choose_board(asked, port, {"CI": "1"}, lambda: ["/dev/ttyUSB0"])
+        choose_board(Wish(asked, port), {"CI": "1"}, lambda: ["/dev/ttyUSB0"])
 
 
 @pytest.mark.parametrize(
@@ -77,7 +78,7 @@ def test_impossible_choice_is_refused(
     asked: str | None, port: str | None, environment: dict[str, str], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
-        choose_board(asked, port, environment, list)
+        choose_board(Wish(asked, port), environment, list)
 
 
 def test_only_known_bridges_are_found_in_order() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,9 @@ ESP32_CHIP_ID = 0
 NATIVE_IDF_VERSION = "native"
 """`idf_ver` in the app descriptor of a build for the virtual board."""
 
-_APP_DESCRIPTOR_OFFSET = 0x20
+APP_DESCRIPTOR_OFFSET = 0x20
+"""Of the descriptor in an app image: behind the image's and the first segment's header."""
+APP_DESCRIPTOR_SIZE = 256
 _APP_DESCRIPTOR_MAGIC = (0xABCD5432).to_bytes(4, "little")
 # Offset and length in esp_app_desc_t: ESP-IDF, esp_app_desc.h.
 _APP_DESCRIPTOR_TEXTS = {"version": (16, 32), "project": (48, 32), "idf": (112, 32)}
@@ -25,10 +27,9 @@ _PARTITION_TABLE_MAGIC = b"\xaa\x50"
 
 
 @dataclass(frozen=True)
-class FirmwareBuild:
-    """A build that can be flashed, and what its app descriptor says of it."""
+class AppDescriptor:
+    """What an ESP-IDF application says of itself in its image (esp_app_desc_t)."""
 
-    folder: Path
     project: str
     version: str
     idf: str
@@ -41,6 +42,28 @@ class FirmwareBuild:
             "idf": self.idf,
             "elf_sha256": self.elf_sha256,
         }
+
+
+@dataclass(frozen=True)
+class FirmwareBuild(AppDescriptor):
+    """A build that can be flashed, and what its app descriptor says of it."""
+
+    folder: Path
+
+
+def parse_app_descriptor(content: bytes) -> AppDescriptor:
+    """Reads an esp_app_desc_t; BuildError if `content` does not begin with one."""
+    if not content.startswith(_APP_DESCRIPTOR_MAGIC):
+        raise BuildError("there is no app descriptor", "")
+
+    def field(offset: int, length: int) -> bytes:
+        return content[offset : offset + length]
+
+    texts = {
+        name: field(*place).split(b"\0")[0].decode("ascii", "replace")
+        for name, place in _APP_DESCRIPTOR_TEXTS.items()
+    }
+    return AppDescriptor(elf_sha256=field(*_APP_DESCRIPTOR_SHA256).hex(), **texts)
 
 
 def how_to_build(kind: BoardKind) -> str:
@@ -118,18 +141,11 @@ def _check_image(path: Path, remedy: str) -> None:
 
 
 def _describe(folder: Path, app: Path, remedy: str) -> FirmwareBuild:
-    descriptor = app.read_bytes()[_APP_DESCRIPTOR_OFFSET:]
-    if not descriptor.startswith(_APP_DESCRIPTOR_MAGIC):
-        raise BuildError(f"{app} is a firmware image but no ESP-IDF application", remedy)
-
-    def field(offset: int, length: int) -> bytes:
-        return descriptor[offset : offset + length]
-
-    texts = {
-        name: field(*place).split(b"\0")[0].decode("ascii", "replace")
-        for name, place in _APP_DESCRIPTOR_TEXTS.items()
-    }
-    return FirmwareBuild(folder=folder, elf_sha256=field(*_APP_DESCRIPTOR_SHA256).hex(), **texts)
+    try:
+        descriptor = parse_app_descriptor(app.read_bytes()[APP_DESCRIPTOR_OFFSET:])
+    except BuildError as error:
+        raise BuildError(f"{app} is a firmware image but no ESP-IDF application", remedy) from error
+    return FirmwareBuild(folder=folder, **asdict(descriptor))
 
 
 def _check_kind(build: FirmwareBuild, kind: BoardKind) -> None:

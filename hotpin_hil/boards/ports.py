@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
-
-from hotpin_hil.errors import FlashError
 
 # USB vendor and product id of the serial bridges on ESP32-CAM bases and programmers, from the makers'
 # drivers.
@@ -20,6 +20,8 @@ BRIDGES = {
     (0x0403, 0x6010): "FT2232",
 }
 
+SERIAL_NAMES = Path("/dev/serial")
+
 
 @dataclass(frozen=True)
 class SerialPort:
@@ -30,6 +32,8 @@ class SerialPort:
     bridge: str
     location: str
     serial_number: str
+    stable: str = ""
+    """A name by which it is found again after it was plugged in anew, if the system has one (udev)."""
 
 
 def find_ports(listed: Iterable[Any] | None = None) -> list[SerialPort]:
@@ -39,32 +43,31 @@ def find_ports(listed: Iterable[Any] | None = None) -> list[SerialPort]:
 
         listed = list_ports.comports()
     found = [
-        SerialPort(port.device, BRIDGES[(port.vid, port.pid)], port.location or "", port.serial_number or "")
+        SerialPort(
+            device=port.device,
+            bridge=BRIDGES[(port.vid, port.pid)],
+            location=port.location or "",
+            serial_number=port.serial_number or "",
+            stable=stable_name(port.device, bool(port.serial_number)),
+        )
         for port in listed
         if (port.vid, port.pid) in BRIDGES
     ]
     return sorted(found, key=lambda port: port.device)
 
 
-def read_mac(port: str) -> str:
-    """The MAC of the chip on `port`, as `24:0a:c4:00:00:01`; FlashError if none answers. Leaves the chip
-    reset."""
-    import contextlib
-    import io
+def stable_name(device: str, is_unique: bool, folder: Path = SERIAL_NAMES) -> str:
+    """udev's link to `device`: by serial number if the bridge has one (is_unique), else by where it is plugged in.
 
-    import esptool
-    from serial import SerialException
-
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            chip = esptool.detect_chip(port, connect_attempts=2)
-            try:
-                mac: tuple[int, ...] = chip.read_mac()
-                chip.hard_reset()
-            finally:
-                chip._port.close()
-    except (esptool.FatalError, SerialException, OSError) as error:
-        raise FlashError(
-            f"no chip answers on {port}: {str(error).splitlines()[0]}", "check cable and power"
-        ) from error
-    return ":".join(f"{byte:02x}" for byte in mac)
+    The CH340 has no serial number: two of them share one name by-id, which then is either's.
+    """
+    real = os.path.realpath(device)
+    for kind in ("by-id", "by-path") if is_unique else ("by-path",):
+        try:
+            links = sorted((folder / kind).iterdir())
+        except OSError:
+            continue
+        for link in links:
+            if os.path.realpath(link) == real:
+                return str(link)
+    return ""

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any, ClassVar
@@ -46,6 +46,10 @@ class HilIdfSerial(IdfSerial):  # type: ignore[misc]  # pytest-embedded is not t
 
     _flashed: ClassVar[dict[str, str]] = {}
     """Port -> fingerprint of the image that this process knows to be on the chip there."""
+
+    power_cycle: ClassVar[Callable[[], bool] | None] = None
+    """Called, with the port closed, when the chip does not enter its boot loader: takes its power away for a
+    moment, and says whether it did."""
 
     channel: Channel
 
@@ -180,7 +184,7 @@ class HilIdfSerial(IdfSerial):  # type: ignore[misc]  # pytest-embedded is not t
         settings = self.proc.get_settings()
         try:
             with redirect_stdout(self._q):
-                self.esp.connect(attempts=CONNECT_ATTEMPTS)
+                self._connect()
                 yield
         except SystemExit as error:  # how click reports a bad argument
             raise FlashError(f"esptool refused its arguments: {error}", "see the log above") from error
@@ -192,6 +196,21 @@ class HilIdfSerial(IdfSerial):  # type: ignore[misc]  # pytest-embedded is not t
         finally:
             if self.proc.is_open:
                 self.proc.apply_settings(settings)
+
+    def _connect(self) -> None:
+        """Enters the boot loader, at the second try after the power was off, if it can be switched."""
+        try:
+            self.esp.connect(attempts=CONNECT_ATTEMPTS)
+        except (esptool.FatalError, OSError):
+            cycle = type(self).power_cycle
+            if cycle is None:
+                raise
+            self.proc.close()  # its bridge may lose its power too
+            is_cycled = cycle()
+            self.proc.open()
+            if not is_cycled:
+                raise
+            self.esp.connect(attempts=CONNECT_ATTEMPTS)
 
     # --- reading ---
 

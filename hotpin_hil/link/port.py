@@ -8,17 +8,14 @@ from typing import Any
 import serial
 
 from hotpin_hil.errors import PortError
+from hotpin_hil.link.port_holders import holders, permission_remedy
 
 HANDLER_PACKAGE = "hotpin_hil.link.serial_handlers"
 READ_TIMEOUT_S = 0.05
 """For whoever reads the port directly; the reader thread waits without one."""
 
-_REMEDIES = {
-    errno.ENOENT: "plug the board in, or name its port with --port",
-    errno.EACCES: "add yourself to the group that owns the port, often 'dialout', and log in again",
-    errno.EBUSY: "close the program that uses it: a monitor, another test run",
-    errno.EAGAIN: "close the program that uses it: a monitor, another test run",
-}
+_BUSY = (errno.EBUSY, errno.EAGAIN)
+_FORBIDDEN = (errno.EACCES, errno.EPERM)
 
 _REMEDY = "check the cable and the board's power, then run again"
 
@@ -59,5 +56,15 @@ def port_error(port: str, error: BaseException) -> PortError:
     number = getattr(error, "errno", None)
     if number is None and "exclusively lock" in text:
         number = errno.EBUSY
-    message = text if port in text else f"{port}: {text}"
-    return PortError(message, _REMEDIES.get(number, _REMEDY) if number is not None else _REMEDY)
+    return PortError(text if port in text else f"{port}: {text}", _remedy(port, number))
+
+
+def _remedy(port: str, number: int | None) -> str:
+    if number == errno.ENOENT:
+        return "plug the board in, or name its port with --port"
+    if number in _FORBIDDEN:
+        return permission_remedy(port)
+    if number in _BUSY:
+        others = ", ".join(holders(port))
+        return f"close what uses it: {others or 'a monitor, another test run'}"
+    return _REMEDY

@@ -1,0 +1,278 @@
+"""bench.toml: the boards of a bench, with what is fitted to each and how its power is switched."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+import shlex
+import string
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from hotpin_hil.boards.kind import BoardKind, is_loopback
+from hotpin_hil.boards.power import PowerSwitch
+from hotpin_hil.errors import UsageError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ENV_BENCH = "HOTPIN_BENCH"
+
+FEATURES = ("camera", "audio", "mic")
+"""What may be fitted to a board: an OV2640, the I2S amplifier, the I2S microphone."""
+POWER = "power"
+"""What a test asks for that switches the board's power."""
+
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+_NUMBER = (int, float)
+_TYPES: dict[str, tuple[type, ...]] = {
+    "name": (str,),
+    "mac": (str,),
+    "port": (str,),
+    "kind": (str,),
+    "features": (list,),
+    "power": (dict,),
+    "notes": (str,),
+}
+_POWER_TYPES: dict[str, tuple[type, ...]] = {
+    "on": (str,),
+    "off": (str,),
+    "cycle": (str,),
+    "off_s": _NUMBER,
+    "timeout_s": _NUMBER,
+}
+_TYPE_NAMES: dict[tuple[type, ...], str] = {
+    (str,): "a text",
+    (list,): "a list",
+    (dict,): "a table",
+    _NUMBER: "a number",
+}
+_AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class BoardEntry:
+    """A board that a run may use: of a bench, attached, or named by its port."""
+
+    name: str
+    kind: BoardKind
+    port: str | None = None
+    """Device or URL; None: it is on one of the attached ports, and found by its MAC."""
+    mac: str | None = None
+    features: tuple[str, ...] = FEATURES
+    """What is fitted. Of a board that nobody has described, everything: its tests will tell."""
+    power: PowerSwitch | None = None
+    notes: str = ""
+
+    def lacks(self, needed: str) -> bool:
+        """Whether a test that needs this feature, or `POWER`, can't be run on it."""
+        return self.power is None if needed == POWER else needed not in self.features
+
+    def as_json(self) -> str:
+        return json.dumps({**asdict(self), "kind": self.kind.value})
+
+    @classmethod
+    def from_json(cls, text: str) -> BoardEntry:
+        said = json.loads(text)
+        power = said.pop("power")
+        return cls(
+            **{**said, "kind": BoardKind(said["kind"]), "features": tuple(said["features"])},
+            power=PowerSwitch(**power) if power else None,
+        )
+
+    def __str__(self) -> str:
+        where = self.port if self.port != self.name else None
+        known = ", ".join(text for text in (self.mac, where) if text)
+        return f"{self.name} ({known})" if known else self.name
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The boards of one bench.toml, in its order."""
+
+    path: Path
+    boards: tuple[BoardEntry, ...]
+
+
+def find_bench(given: str | None, environment: Mapping[str, str]) -> Bench | None:
+    """The bench of --bench or HOTPIN_BENCH; None if neither is given. UsageError if it can't be read."""
+    path = given or environment.get(ENV_BENCH)
+    return load_bench(Path(path)) if path else None
+
+
+def load_bench(path: Path) -> Bench:
+    """Reads and checks a bench file. UsageError in one line: file, board, key, value and what to do."""
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}", f"--bench or {ENV_BENCH}") from error
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
+        reason = " ".join(str(error).split())
+        raise UsageError(f"{path} is not TOML: {reason}", "see docs/bench.md for an example") from error
+    for key in content:
+        if key != "board":
+            raise UsageError(f"{path}: unknown key {key!r}", "each board begins with [[board]]")
+    rows = content.get("board")
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
+        raise UsageError(f"{path} has no boards", "begin each with [[board]], see docs/bench.md")
+    boards = tuple(_board(path, number, row) for number, row in enumerate(rows, start=1))
+    _check_unique(path, boards)
+    return Bench(path, boards)
+
+
+def normal_mac(text: str) -> str | None:
+    """`24:0a:c4:00:00:01` of a MAC in any usual spelling; None if it is none."""
+    mac = text.strip().lower().replace("-", ":")
+    if re.fullmatch("[0-9a-f]{12}", mac):
+        mac = ":".join(re.findall("..", mac))
+    return mac if _MAC.fullmatch(mac) else None
+
+
+def _board(path: Path, number: int, row: dict[str, Any]) -> BoardEntry:
+    where = (
+        f"{path}: board {row['name']!r}" if isinstance(row.get("name"), str) else f"{path}: board {number}"
+    )
+    _check_keys(where, row, _TYPES)
+    name = row.get("name", "")
+    if not name or not name.isprintable():
+        raise UsageError(f"{where}: name = {name!r} is missing or not readable", "give each board a name")
+    mac = None
+    if "mac" in row:
+        mac = normal_mac(row["mac"])
+        if mac is None:
+            raise UsageError(
+                f"{where}: mac = {row['mac']!r} is not a MAC", "hotpin-hil boards shows it: 24:0a:c4:00:00:01"
+            )
+    port = _port(where, row.get("port", _AUTO))
+    if port is None and mac is None:
+        raise UsageError(
+            f"{where} has neither port nor mac, so it can't be found",
+            "give its mac, its /dev/serial/by-id path or its rfc2217:// URL; hotpin-hil boards shows them",
+        )
+    kind = _kind(where, row.get("kind"), port)
+    if kind is BoardKind.VIRTUAL and port is None:
+        raise UsageError(
+            f"{where}: a virtual board is not found by its mac", "give the port that it has said"
+        )
+    return BoardEntry(
+        name=name,
+        kind=kind,
+        port=port,
+        mac=mac,
+        features=_features(where, row.get("features", list(FEATURES))),
+        power=_power(where, row["power"], {"name": name, "mac": mac or "", "port": port or ""})
+        if "power" in row
+        else None,
+        notes=row.get("notes", ""),
+    )
+
+
+def _check_keys(where: str, row: dict[str, Any], types: dict[str, tuple[type, ...]]) -> None:
+    for key, value in row.items():
+        if key not in types:
+            near = difflib.get_close_matches(key, types, n=1)
+            remedy = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(types)}"
+            raise UsageError(f"{where}: unknown key {key!r}", remedy)
+        if not isinstance(value, types[key]) or isinstance(value, bool):
+            raise UsageError(f"{where}: {key} = {value!r} is not valid", f"give {_TYPE_NAMES[types[key]]}")
+
+
+def _port(where: str, text: str) -> str | None:
+    if text == _AUTO:
+        return None
+    if not text or not text.isprintable():
+        raise UsageError(
+            f"{where}: port = {text!r} is not valid", "give a device, an rfc2217:// URL or 'auto'"
+        )
+    if "://" in text:
+        _check_url(where, text)
+    return os.path.expanduser(text)
+
+
+def _check_url(where: str, text: str) -> None:
+    try:
+        url = urlsplit(text)
+        complete = url.scheme == "rfc2217" and bool(url.hostname) and url.port is not None
+    except ValueError:  # a port number that is none
+        complete = False
+    if not complete:
+        raise UsageError(
+            f"{where}: port = {text!r} is not a URL of a remote board", "write rfc2217://host:port"
+        )
+
+
+def _kind(where: str, text: str | None, port: str | None) -> BoardKind:
+    """What is not said to be hardware and is on this machine's loopback is taken for virtual: it claims less."""
+    if text is None:
+        return BoardKind.VIRTUAL if port is not None and is_loopback(port) else BoardKind.HARDWARE
+    kinds = (BoardKind.HARDWARE.value, BoardKind.VIRTUAL.value)
+    if text not in kinds:
+        raise UsageError(f"{where}: kind = {text!r} is not valid", f"give {' or '.join(kinds)}")
+    return BoardKind(text)
+
+
+def _features(where: str, values: list[Any]) -> tuple[str, ...]:
+    for value in values:
+        if value not in FEATURES:
+            raise UsageError(
+                f"{where}: features has the unknown {value!r}", f"known features: {', '.join(FEATURES)}"
+            )
+    return tuple(values)
+
+
+def _power(where: str, row: dict[str, Any], names: dict[str, str]) -> PowerSwitch:
+    where = f"{where}: power"
+    _check_keys(where, row, _POWER_TYPES)
+    if "cycle" not in row and not {"on", "off"} <= set(row):
+        raise UsageError(f"{where} has neither cycle nor both on and off", "give the commands of the switch")
+    for key in ("off_s", "timeout_s"):
+        if not 0 < row.get(key, 1) <= 3600:
+            raise UsageError(f"{where}: {key} = {row[key]!r} is not valid", "give seconds, up to 3600")
+    commands = {key: _filled(where, key, row.get(key, ""), names) for key in ("on", "off", "cycle")}
+    return PowerSwitch(
+        board=names["name"],
+        off_command=commands["off"],
+        on_command=commands["on"],
+        cycle_command=commands["cycle"],
+        **{key: float(row[key]) for key in ("off_s", "timeout_s") if key in row},
+    )
+
+
+def _filled(where: str, key: str, command: str, names: dict[str, str]) -> str:
+    """The command with {name}, {mac} and {port} filled in."""
+    try:
+        shlex.split(command)
+        fields = [field for _, field, _, _ in string.Formatter().parse(command) if field is not None]
+        unknown = [field for field in fields if not names.get(field)]
+        if unknown:
+            raise UsageError(
+                f"{where}: {key} = {command!r} asks for {{{unknown[0]}}}, which the board does not have",
+                f"it may ask for {', '.join('{' + name + '}' for name in names)}",
+            )
+        return command.format(**names)
+    except ValueError as error:
+        raise UsageError(
+            f"{where}: {key} = {command!r} is not valid: {error}", "write {{ for a brace, and end each quote"
+        ) from error
+
+
+def _check_unique(path: Path, boards: tuple[BoardEntry, ...]) -> None:
+    for key in ("name", "mac", "port"):
+        seen: dict[str, str] = {}
+        for board in boards:
+            value = getattr(board, key)
+            if value is not None and value in seen:
+                raise UsageError(
+                    f"{path}: board {board.name!r}: {key} = {value!r} is also that of {seen[value]!r}",
+                    "each board has its own: hotpin-hil boards shows them",
+                )
+            if value is not None:
+                seen[value] = board.name

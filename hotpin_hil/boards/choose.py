@@ -1,0 +1,134 @@
+"""Which kind of board a run uses, and which boards it may take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from hotpin_hil.boards.bench import Bench, BoardEntry, normal_mac
+from hotpin_hil.boards.kind import AUTO, CHOICES, ENV_BOARD, BoardKind, is_loopback
+from hotpin_hil.boards.lease import port_name
+from hotpin_hil.errors import UsageError
+
+_NAMES = ", ".join(kind.value for kind in BoardKind)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The kind of board, the boards to take from (none: the harness starts one), and why in a few words."""
+
+    kind: BoardKind
+    boards: tuple[BoardEntry, ...] = ()
+    why: str = ""
+    is_pool: bool = False
+    """Whether any of the boards is as good as another: a bench, not what happens to be plugged in."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the user asked for: kind (--board), port, and MAC or name of a board."""
+
+    kind: str | None = None
+    port: str | None = None
+    mac: str | None = None
+    name: str | None = None
+
+
+def choose_board(
+    wish: Wish,
+    environment: Mapping[str, str],
+    attached: Callable[[], Sequence[str]],
+    bench: Bench | None = None,
+) -> Choice:
+    """Decides which board to use; UsageError when that can't be known.
+
+    attached: finds the ports of attached boards, called only if it matters. A port on loopback that nobody
+    named hardware is taken for a virtual board: that claims the least.
+    """
+    asked = wish.kind or environment.get(ENV_BOARD) or AUTO
+    if asked not in CHOICES:
+        raise UsageError(f"{ENV_BOARD} is {asked!r}", f"set it to one of {', '.join(CHOICES)}")
+    if asked == AUTO and _is_ci(environment):
+        raise UsageError(
+            "CI is set, so the kind of board must be named: evidence may not depend on what is plugged in",
+            f"give --board ({_NAMES}) or set {ENV_BOARD}",
+        )
+    if wish.mac is not None and normal_mac(wish.mac) is None:
+        raise UsageError(f"--board-mac {wish.mac} is not a MAC", "write it as 24:0a:c4:00:00:01")
+    if wish.port:
+        return _on_port(asked, wish, wish.port, bench)
+    if wish.name and bench is None:
+        raise UsageError(
+            f"--board-name {wish.name} is the name of a board of a bench", "give --bench FILE too"
+        )
+    if bench is not None and asked != BoardKind.QEMU:
+        return _of_bench(asked, wish, bench)
+    if asked in (BoardKind.VIRTUAL, BoardKind.QEMU):
+        return Choice(BoardKind(asked))
+    ports = tuple(attached())
+    if ports:
+        boards = tuple(BoardEntry(port, BoardKind.HARDWARE, port) for port in ports)
+        return Choice(BoardKind.HARDWARE, boards, f"found on {', '.join(ports)}")
+    if asked == BoardKind.HARDWARE or wish.mac:
+        raise UsageError(
+            "no attached board was found",
+            "plug one in (hotpin-hil boards lists what is seen), or name its --port",
+        )
+    return Choice(BoardKind.VIRTUAL, (), "no board is attached")
+
+
+def _on_port(asked: str, wish: Wish, port: str, bench: Bench | None) -> Choice:
+    if asked == BoardKind.QEMU:
+        raise UsageError(f"QEMU has no port, but --port {port} was given", "leave --port out")
+    for board in bench.boards if bench else ():
+        if board.port is not None and port_name(board.port) == port_name(port):
+            _check_kind(asked, board)
+            return Choice(board.kind, (board,), f"{board.name} on {port}")
+    why = f"on {port}"
+    if asked != AUTO:
+        kind = BoardKind(asked)
+    elif is_loopback(port):
+        kind = BoardKind.VIRTUAL
+        why = f"{port} is on loopback; for a real board behind it say --board hardware"
+    else:
+        kind = BoardKind.HARDWARE
+    return Choice(kind, (BoardEntry(port, kind, port),), why)
+
+
+def _of_bench(asked: str, wish: Wish, bench: Bench) -> Choice:
+    boards = bench.boards
+    if wish.name:
+        boards = tuple(board for board in boards if board.name == wish.name)
+    if wish.mac:
+        boards = tuple(board for board in boards if board.mac in (normal_mac(wish.mac), None))
+    if not boards:
+        asked_for = " and ".join(text for text in (wish.name, wish.mac) if text)
+        raise UsageError(
+            f"{bench.path} has no board {asked_for}", f"it has {', '.join(map(str, bench.boards))}"
+        )
+    if wish.name:
+        _check_kind(asked, boards[0])
+    kinds = {board.kind for board in boards}
+    if asked == AUTO:
+        asked = (BoardKind.HARDWARE if BoardKind.HARDWARE in kinds else BoardKind.VIRTUAL).value
+    if BoardKind(asked) not in kinds:
+        if asked == BoardKind.VIRTUAL and not wish.mac:
+            return Choice(BoardKind.VIRTUAL)
+        raise UsageError(
+            f"{bench.path} has no {asked} board{f' with the MAC {wish.mac}' if wish.mac else ''}",
+            f"it has {', '.join(map(str, bench.boards))}",
+        )
+    chosen = tuple(board for board in boards if board.kind == asked)
+    return Choice(BoardKind(asked), chosen, f"of {bench.path.name}", is_pool=True)
+
+
+def _check_kind(asked: str, board: BoardEntry) -> None:
+    if asked not in (AUTO, board.kind):
+        raise UsageError(
+            f"board {board.name} of the bench is a {board.kind} board, but --board {asked} was given",
+            f"run with --board {board.kind}",
+        )
+
+
+def _is_ci(environment: Mapping[str, str]) -> bool:
+    return environment.get("CI", "").lower() not in ("", "0", "false", "no")

@@ -1,0 +1,187 @@
+"""`hotpin-hil boards`: what is attached and what the bench has, who it is, and who has it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from hotpin_hil.boards.bench import BoardEntry
+from hotpin_hil.boards.kind import BoardKind
+from hotpin_hil.boards.lease import Holder, Lease, TakenError, holder_of, mac_name, port_name
+from hotpin_hil.boards.ports import SerialPort
+from hotpin_hil.boards.probe import ChipReport
+from hotpin_hil.errors import HilError, PortError
+
+MB = 1024 * 1024
+
+Probe = Callable[[str, Callable[[str], object]], ChipReport]
+"""Asks the chip on a port; the callback takes a word on each thing that takes its time."""
+
+
+@dataclass
+class Row:
+    """One board, or one port on which there may be one."""
+
+    port: str | None
+    bridge: SerialPort | None = None
+    entry: BoardEntry | None = None
+    """Its entry in bench.toml."""
+    chip: ChipReport | None = None
+    """None if it was not asked, or did not answer."""
+    holder: Holder | None = None
+    """Who has leased it."""
+    problem: HilError | None = None
+
+    @property
+    def mac(self) -> str | None:
+        return self.chip.mac if self.chip else self.entry.mac if self.entry else None
+
+    def as_json(self) -> dict[str, Any]:
+        entry, bridge, chip = self.entry, self.bridge, self.chip
+        return {
+            "name": entry.name if entry else None,
+            "kind": entry.kind.value if entry else BoardKind.HARDWARE.value,
+            "port": self.port,
+            "bridge": bridge.bridge if bridge else None,
+            "location": bridge.location if bridge else None,
+            "serial_number": bridge.serial_number if bridge else None,
+            "stable_port": bridge.stable if bridge else None,
+            "mac": self.mac,
+            "chip": chip.chip if chip else None,
+            "revision": chip.revision if chip else None,
+            "flash": chip.flash if chip else None,
+            "psram": chip.psram if chip else None,
+            "apps": [{"partition": label, **app.as_json()} for label, app in chip.apps] if chip else None,
+            "features": list(entry.features) if entry else None,
+            "power": entry is not None and entry.power is not None,
+            "notes": entry.notes if entry else None,
+            "lease": asdict(self.holder) if self.holder else None,
+            "problem": self.problem.message if self.problem else None,
+            "remedy": self.problem.remedy if self.problem else None,
+        }
+
+    def lines(self) -> Iterator[str]:
+        """For people: a head line, then what is known, indented."""
+        entry = self.entry
+        where = self.port or "on no port"
+        if self.bridge:
+            where += f" ({self.bridge.bridge} at {self.bridge.location or '?'})"
+        head = [entry.name] if entry else []
+        head += [self.mac or "MAC not known", where]
+        if entry:
+            head += [entry.kind.value, "in use" if self.holder else "free"]
+        yield "  ".join(head)
+        if self.holder:
+            yield f"    in use by {self.holder}"
+        if self.chip:
+            yield from self._chip_lines(self.chip)
+        if self.problem:
+            yield f"    {self.problem.message}"
+            if self.problem.remedy:
+                yield f"    remedy: {self.problem.remedy}"
+        if self.bridge and self.bridge.stable and self.bridge.stable != self.port:
+            yield f"    lasting name: {self.bridge.stable}"
+        if entry:
+            power = "; power switch" if entry.power else ""
+            yield f"    fitted: {', '.join(entry.features) or 'nothing'}{power}"
+            if entry.notes:
+                yield f"    {entry.notes}"
+
+    def _chip_lines(self, chip: ChipReport) -> Iterator[str]:
+        flash = f"{chip.flash // MB} MB flash" if chip.flash else "its flash chip does not answer"
+        psram = {None: "PSRAM not told by what is flashed", 0: "no PSRAM"}.get(
+            chip.psram, f"{(chip.psram or 0) // MB} MB PSRAM"
+        )
+        yield f"    {chip.chip} {chip.revision}, {flash}, {psram}"
+        for label, app in chip.apps:
+            yield (
+                f"    holds {app.project} {app.version} (IDF {app.idf}, ELF {app.elf_sha256[:9]}) in {label}"
+            )
+        if chip.flash and not chip.apps:
+            yield "    holds no ESP-IDF application"
+
+
+def take_inventory(
+    ports: Sequence[SerialPort],
+    bench: Sequence[BoardEntry],
+    leases: Path,
+    probe: Probe | None,
+    tell: Callable[[str], object] = lambda text: None,
+) -> list[Row]:
+    """The boards of the bench in its order, then the attached ports that none of them is on.
+
+    probe: None to leave the boards alone; it resets those that nobody has leased. tell: takes progress.
+    """
+    bridges = {port_name(port.device): port for port in ports}
+    rows = []
+    for entry in bench:
+        bridge = bridges.pop(port_name(entry.port), None) if entry.port else None
+        rows.append(Row(entry.port, bridge, entry))
+    described = len(rows)
+    rows += [Row(bridge.device, bridge) for bridge in bridges.values()]
+    for row in rows:
+        if row.port is not None:
+            _look(row, row.port, leases, probe, tell)
+    _find(rows[:described], rows[described:], rows, leases, probe is not None)
+    return rows
+
+
+def _look(row: Row, port: str, leases: Path, probe: Probe | None, tell: Callable[[str], object]) -> None:
+    names = [port_name(port)]
+    if row.entry and row.entry.mac and row.entry.kind is BoardKind.HARDWARE:
+        names.append(mac_name(row.entry.mac))
+    if probe is None:
+        row.holder = holder_of(leases, *names)
+        row.problem = None if row.holder else _missing(port)
+        return
+    name = row.entry.name if row.entry else port
+    try:
+        with Lease(leases, name) as lease:
+            for one in names:
+                lease.add(one)
+            row.chip = probe(port, lambda what: tell(f"{name}: {what} ..."))
+    except TakenError as taken:
+        row.holder = taken.holder
+    except HilError as error:
+        row.problem = error
+    if row.chip and row.entry and row.entry.mac not in (None, row.chip.mac):
+        row.problem = PortError(
+            f"this board is {row.chip.mac}; the bench says {row.entry.mac} is here",
+            "mend mac or port in bench.toml",
+        )
+
+
+def _missing(port: str) -> HilError | None:
+    """What can be told of a port without opening it."""
+    from hotpin_hil.link.port import port_error
+
+    if "://" in port:
+        return None
+    try:
+        os.stat(port)
+        if not os.access(port, os.R_OK | os.W_OK):
+            raise PermissionError(13, os.strerror(13), port)
+    except OSError as error:
+        return port_error(port, error)
+    return None
+
+
+def _find(wanted: list[Row], attached: list[Row], rows: list[Row], leases: Path, is_probed: bool) -> None:
+    """Puts boards of the bench that are known by their MAC only beside the port that they were found on."""
+    for row in wanted:
+        if row.port is not None or row.entry is None or row.entry.mac is None:
+            continue
+        found = next((one for one in attached if one.mac == row.entry.mac), None)
+        if found is not None:
+            rows.remove(found)
+            row.port, row.bridge, row.chip = found.port, found.bridge, found.chip
+            continue
+        row.holder = holder_of(leases, mac_name(row.entry.mac))
+        if row.holder is None:
+            text = (
+                "it is on none of the attached ports" if is_probed else "its port is not known without asking"
+            )
+            row.problem = PortError(text, "plug it in" if is_probed else "leave out --no-probe")

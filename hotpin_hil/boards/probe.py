@@ -1,0 +1,142 @@
+"""Asks a chip who it is: in its boot loader for what fuses and flash hold, then at its start for PSRAM.
+
+It resets the board: lease its port first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import struct
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import esptool
+from esptool.cmds import attach_flash, detect_chip
+
+from hotpin_hil.boards.artifacts import (
+    APP_DESCRIPTOR_OFFSET,
+    APP_DESCRIPTOR_SIZE,
+    AppDescriptor,
+    parse_app_descriptor,
+)
+from hotpin_hil.errors import BuildError, FlashError, PortError
+from hotpin_hil.link.port import open_port, port_error
+
+CONSOLE_BAUD = 115200
+CONNECT_ATTEMPTS = 2
+START_S = 4.0
+"""From reset to the line about PSRAM: 1.2 s on the recorded boards; the ROM's and the boot loader's logs come
+before it."""
+
+TABLE_OFFSET = 0x8000  # CONFIG_PARTITION_TABLE_OFFSET's default
+TABLE_SIZE = 0xC00
+_TABLE_ENTRY = struct.Struct("<2sBBII16sI")  # esp_partition_info_t in ESP-IDF's esp_flash_partitions.h
+_TABLE_MAGIC = b"\xaa\x50"
+_TYPE_APP = 0
+
+# What tells the size of PSRAM at a start: ESP-IDF's driver, or the boot record of this project's firmware.
+_PSRAM_FOUND = re.compile(rb"esp_psram: Found (\d+)MB PSRAM|\"psram\":(\d+)")
+_PSRAM_MISSING = re.compile(rb"PSRAM chip not found|Failed to init external RAM")
+_MB = 1024 * 1024
+
+Tell = Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class ChipReport:
+    """What a chip says of itself."""
+
+    mac: str
+    chip: str
+    """Name as esptool has it: `ESP32-D0WD-V3`."""
+    revision: str
+    """`v3.1`."""
+    flash: int | None = None
+    """Bytes; None when the flash chip does not answer."""
+    psram: int | None = None
+    """Bytes of the PSRAM chip, 0 for none, None if what is flashed does not say it."""
+    apps: tuple[tuple[str, AppDescriptor], ...] = ()
+    """Partition and descriptor of each ESP-IDF application that lies in flash."""
+
+
+def read_mac(port: str) -> str:
+    """The MAC of the chip on `port`, as `24:0a:c4:00:00:01`. Leaves the chip reset. FlashError, PortError."""
+    with _chip(port) as chip:
+        mac = _mac(chip)
+        chip.hard_reset()
+        return mac
+
+
+def probe(port: str, tell: Tell = lambda text: None) -> ChipReport:
+    """Everything that can be known of the board on `port`; leaves it running. FlashError, PortError.
+
+    tell: takes a word on each thing that takes its time.
+    """
+    tell("chip")
+    with _chip(port) as chip:
+        name, _, revision = chip.get_chip_description().partition(" (revision ")
+        known = {"mac": _mac(chip), "chip": name, "revision": revision.rstrip(")")}
+        flash: int | None = None
+        apps: tuple[tuple[str, AppDescriptor], ...] = ()
+        with contextlib.suppress(esptool.FatalError):  # no flash chip, or one that does not answer
+            tell("flash")
+            attach_flash(chip)
+            flash = 1 << (chip.flash_id() >> 16)
+            apps = tuple(_apps(chip, flash))
+        psram = None
+        chip.hard_reset()
+        if apps:
+            tell("start")
+            psram = listen_for_psram(chip._port)
+    return ChipReport(**known, flash=flash, psram=psram, apps=apps)
+
+
+@contextlib.contextmanager
+def _chip(port: str) -> Iterator[Any]:
+    """The chip in its boot loader; esptool's output swallowed, and its errors made ours."""
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.closing(open_port(port, CONSOLE_BAUD)) as line:
+        try:
+            yield detect_chip(line, connect_attempts=CONNECT_ATTEMPTS)
+        except esptool.FatalError as error:
+            raise FlashError(
+                f"no chip answers on {port}: {str(error).splitlines()[0]}",
+                "check cable and power, and that GPIO0 is wired to DTR or held low while EN rises",
+            ) from error
+        except (OSError, PortError) as error:
+            raise port_error(port, error) from error
+
+
+def _mac(chip: Any) -> str:
+    mac: tuple[int, ...] = chip.read_mac()
+    return ":".join(f"{byte:02x}" for byte in mac)
+
+
+def _apps(chip: Any, flash: int) -> Iterator[tuple[str, AppDescriptor]]:
+    table: bytes = chip.read_flash(TABLE_OFFSET, TABLE_SIZE)
+    for entry in _TABLE_ENTRY.iter_unpack(table[: TABLE_SIZE // _TABLE_ENTRY.size * _TABLE_ENTRY.size]):
+        magic, kind, _, offset, _, label, _ = entry
+        if magic != _TABLE_MAGIC:
+            return
+        if kind != _TYPE_APP or offset + APP_DESCRIPTOR_OFFSET + APP_DESCRIPTOR_SIZE > flash:
+            continue
+        content = chip.read_flash(offset + APP_DESCRIPTOR_OFFSET, APP_DESCRIPTOR_SIZE)
+        with contextlib.suppress(BuildError):  # erased, encrypted, or no ESP-IDF application
+            yield label.split(b"\0")[0].decode("ascii", "replace"), parse_app_descriptor(content)
+
+
+def listen_for_psram(line: Any) -> int | None:
+    """Bytes of PSRAM by the log of the start that has just begun; None if it doesn't tell. line: an open port."""
+    log = b""
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline:
+        log += line.read(max(1, line.in_waiting))
+        found = _PSRAM_FOUND.search(log)
+        if found:
+            return int(found[1]) * _MB if found[1] else int(found[2])
+        if _PSRAM_MISSING.search(log):
+            return 0
+    return None

@@ -1,0 +1,340 @@
+"""A board is one run's only; what a dead run left behind keeps nobody from it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from hotpin_hil.boards.bench import BoardEntry
+from hotpin_hil.boards.kind import BoardKind
+from hotpin_hil.boards.lease import (
+    ENV_LEASES,
+    Lease,
+    TakenError,
+    holder_of,
+    lease_folder,
+    mac_name,
+    port_name,
+)
+from hotpin_hil.boards.pool import LeasedBoard, Pool
+from hotpin_hil.boards.power import PowerSwitch
+from hotpin_hil.errors import FlashError, PortError, UsageError
+from hotpin_hil.paths import PROJECT_ROOT
+
+PATIENCE_S = 20.0
+
+HOLDS = """
+import os, sys
+from pathlib import Path
+from hotpin_hil.boards.lease import Lease
+lease = Lease(Path(sys.argv[1]), "cam-1", shared=sys.argv[2] == "shared")
+for name in sys.argv[3:]:
+    lease.add(name)
+print("has it", flush=True)
+sys.stdin.read()
+"""
+
+
+class OtherRun:
+    """Another process that has leased a board."""
+
+    def __init__(self, folder: Path, *names: str, shared: bool = False) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", HOLDS, str(folder), "shared" if shared else "alone", *names],
+            cwd=PROJECT_ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == b"has it\n"
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.communicate(timeout=PATIENCE_S)
+
+
+@pytest.fixture
+def other_run(tmp_path: Path) -> Iterator[Callable[..., OtherRun]]:
+    runs: list[OtherRun] = []
+
+    def start(*names: str, shared: bool = False) -> OtherRun:
+        runs.append(OtherRun(tmp_path, *names, shared=shared))
+        return runs[-1]
+
+    yield start
+    for run in runs:
+        run.kill()
+
+
+def test_who_has_a_board_is_told(tmp_path: Path, other_run: Callable[..., OtherRun]) -> None:
+    run = other_run("mac-1")
+    with pytest.raises(TakenError) as caught:
+        Lease(tmp_path, "cam-1").add("mac-1")
+    assert caught.value.holder.pid == run.process.pid
+    assert caught.value.holder.board == "cam-1"
+    assert f"cam-1 is in use by pid {run.process.pid} of " in str(caught.value)
+    assert holder_of(tmp_path, "mac-2", "mac-1") == caught.value.holder
+    assert holder_of(tmp_path, "mac-2") is None
+
+
+def test_a_killed_runs_lease_is_taken_over_at_once(
+    tmp_path: Path, other_run: Callable[..., OtherRun]
+) -> None:
+    other_run("mac-1").kill()
+    assert holder_of(tmp_path, "mac-1") is None, "what a dead run's file says is not believed"
+    with Lease(tmp_path, "cam-1") as lease:
+        lease.add("mac-1")
+        holder = holder_of(tmp_path, "mac-1")
+        assert holder is not None
+        assert holder.pid == os.getpid()
+    assert holder_of(tmp_path, "mac-1") is None
+
+
+def test_a_shared_lease_lasts_until_its_last_process_is_gone(
+    tmp_path: Path, other_run: Callable[..., OtherRun]
+) -> None:
+    """pytest-xdist: a killed controller's workers go on for a while."""
+    controller = other_run("mac-1", shared=True)
+    with pytest.raises(TakenError):
+        Lease(tmp_path, "cam-1").add("mac-1")
+    worker = Lease(tmp_path, "cam-1")
+    worker.join("mac-1")
+    controller.kill()
+    with pytest.raises(TakenError):
+        Lease(tmp_path, "cam-1").add("mac-1")
+    worker.release()
+    Lease(tmp_path, "cam-1").add("mac-1")
+
+
+def test_only_a_shared_lease_can_be_joined(tmp_path: Path, other_run: Callable[..., OtherRun]) -> None:
+    other_run("mac-1")
+    with pytest.raises(TakenError):
+        Lease(tmp_path, "cam-1").join("mac-1")
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": 1}', "\0\xff"])
+def test_a_file_that_says_nothing_still_locks(tmp_path: Path, content: str) -> None:
+    with Lease(tmp_path, "cam-1") as lease:
+        lease.add("mac-1")
+        (tmp_path / "mac-1.lock").write_text(content)
+        with pytest.raises(TakenError, match="in use by another run"):
+            Lease(tmp_path, "cam-1").add("mac-1")
+
+
+def test_a_port_has_one_name(tmp_path: Path) -> None:
+    (tmp_path / "ttyUSB0").touch()
+    (tmp_path / "by-id").symlink_to("ttyUSB0")
+    assert port_name(str(tmp_path / "by-id")) == port_name(str(tmp_path / "ttyUSB0"))
+    assert port_name("rfc2217://127.0.0.1:4000?ign_set_control") == port_name("rfc2217://localhost:4000")
+    assert port_name("rfc2217://127.0.0.1:4000") != port_name("rfc2217://127.0.0.1:4001")
+    assert port_name("rfc2217://bench:4000") != port_name("rfc2217://localhost:4000")
+    assert mac_name("24:0A:C4:00:00:01") == mac_name("24:0a:c4:00:00:01")
+
+
+def test_where_leases_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert lease_folder({}) == tmp_path / ".cache/hotpin-hil/leases"
+    assert lease_folder({ENV_LEASES: "/run/lock/hotpin"}) == Path("/run/lock/hotpin")
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match=r"can't write the lease .*file/mac-1\.lock.*HOTPIN_LEASES"):
+        Lease(tmp_path / "file", "cam-1").add("mac-1")
+
+
+# --- choosing among several ---
+
+
+class Bench:
+    """Attached boards, as far as a pool sees them: a MAC per port, None for a chip that does not answer."""
+
+    def __init__(self, folder: Path, **macs: str | None) -> None:
+        self.folder = folder
+        self.macs = macs
+        self.asked: list[str] = []
+        self.told: list[str] = []
+
+    def ask_mac(self, port: str) -> str:
+        self.asked.append(port)
+        mac = self.macs[port]
+        if mac is None:
+            raise FlashError(f"no chip answers on {port}", "check the cable")
+        return mac
+
+    def pool(self, *boards: BoardEntry, mac: str | None = None) -> Pool:
+        found = boards or tuple(BoardEntry(port, BoardKind.HARDWARE, port) for port in self.macs)
+        return Pool(found, self.folder, lambda: list(self.macs), self.ask_mac, mac=mac)
+
+    def lease(self, *boards: BoardEntry, count: int = 1, mac: str | None = None) -> list[LeasedBoard]:
+        return self.pool(*boards, mac=mac).lease(count, 0, self.told.append)
+
+
+ONE, TWO, THREE = (f"24:0a:c4:00:00:0{number}" for number in (1, 2, 3))
+
+
+def named(name: str, port: str | None = None, mac: str | None = None, **more: object) -> BoardEntry:
+    return BoardEntry(name, BoardKind.HARDWARE, port, mac, **more)  # type: ignore[arg-type]
+
+
+def test_a_board_is_leased_by_port_and_mac(tmp_path: Path) -> None:
+    (board,) = Bench(tmp_path, p1=ONE).lease()
+    assert (board.entry.port, board.entry.mac) == ("p1", ONE)
+    # By another way to the same chip, whose MAC is read for it: refused, and the way is free again.
+    with pytest.raises(UsageError, match=r"1 board is wanted, none free; in use: p9 .*by pid"):
+        Bench(tmp_path, p9=ONE).lease()
+    assert holder_of(tmp_path, port_name("p9")) is None
+    board.lease.release()
+    Bench(tmp_path, p9=ONE).lease()
+
+
+def test_a_leased_board_is_not_asked_for_its_mac(tmp_path: Path) -> None:
+    """Asking resets it, under the other run's test."""
+    first = Bench(tmp_path, p1=ONE, p2=TWO).lease()
+    bench = Bench(tmp_path, p1=ONE, p2=TWO)
+    (second,) = bench.lease()
+    assert (first[0].entry.port, second.entry.port) == ("p1", "p2")
+    assert bench.asked == ["p2"]
+
+
+def test_a_known_mac_is_not_asked_for(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, p1=ONE)
+    (board,) = bench.lease(named("a", "p1", ONE))
+    assert bench.asked == []
+    assert holder_of(tmp_path, mac_name(ONE)) is not None
+    board.lease.release()
+
+
+def test_all_or_nothing(tmp_path: Path, other_run: Callable[..., OtherRun]) -> None:
+    other_run(port_name("p2"))
+    with pytest.raises(UsageError, match=r"2 boards are wanted, 1 free; in use: p2 by pid \d+ of"):
+        Bench(tmp_path, p1=ONE, p2=TWO).lease(count=2)
+    assert holder_of(tmp_path, port_name("p1"), mac_name(ONE)) is None
+
+
+def test_too_few_boards_do_not_wait(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"3 workers need .* only 2: p1, p2 \(use a smaller -n\)"):
+        Bench(tmp_path, p1=ONE, p2=TWO).pool().lease(3, 3600, print)
+
+
+def test_waiting_is_told_once_and_ends_with_the_other_run(
+    tmp_path: Path, other_run: Callable[..., OtherRun]
+) -> None:
+    run = other_run(port_name("p1"))
+    bench = Bench(tmp_path, p1=ONE)
+
+    def told(text: str) -> None:
+        bench.told.append(text)
+        run.kill()
+
+    (board,) = bench.pool().lease(1, PATIENCE_S, told)
+    assert board.entry.mac == ONE
+    (said,) = bench.told
+    assert said.startswith(f"waiting up to 20 s: 1 board is wanted; in use: p1 by pid {run.process.pid} of ")
+
+
+def test_waiting_has_an_end(tmp_path: Path, other_run: Callable[..., OtherRun]) -> None:
+    other_run(port_name("p1"))
+    with pytest.raises(UsageError, match=r"none free, also after 0\.05 s; in use: p1 by pid"):
+        Bench(tmp_path, p1=ONE).pool().lease(1, 0.05, lambda text: None)
+
+
+def test_ctrl_c_while_waiting_or_asking_leaves_nothing(
+    tmp_path: Path, other_run: Callable[..., OtherRun]
+) -> None:
+    other_run(port_name("p2"))
+    bench = Bench(tmp_path, p1=ONE, p2=TWO)
+
+    def interrupted(_: str) -> str:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        bench.pool().lease(2, PATIENCE_S, interrupted)
+    bench.ask_mac = interrupted  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        bench.lease()
+    assert holder_of(tmp_path, port_name("p1"), mac_name(ONE)) is None
+
+
+def test_a_board_is_found_by_its_mac_on_no_other_boards_port(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, p1=ONE, p2=TWO, p3=THREE)
+    boards = (named("a", "p1", ONE), named("c", None, THREE))
+    leased = bench.lease(*boards, count=2)
+    assert [(board.entry.name, board.entry.port) for board in leased] == [("a", "p1"), ("c", "p3")]
+    assert bench.asked == ["p2", "p3"], "p1 is board a's: asking there would reset it for nothing"
+    assert holder_of(tmp_path, port_name("p2")) is None
+    assert holder_of(tmp_path, port_name("p3")) is not None
+
+
+def test_asked_for_by_mac(tmp_path: Path) -> None:
+    (board,) = Bench(tmp_path, p1=ONE, p2=TWO).lease(mac=TWO)
+    assert board.entry.port == "p2"
+    assert holder_of(tmp_path, port_name("p1")) is None
+    with pytest.raises(UsageError, match=rf"none of p1 has the MAC {THREE}"):
+        Bench(tmp_path, p1=ONE).lease(mac=THREE)
+
+
+def test_a_board_that_does_not_answer_is_taken_last(tmp_path: Path) -> None:
+    """Then its tests are BLOCKED, each with the reason: that is a verdict, not a wrong command line."""
+    (board,) = Bench(tmp_path, p1=None, p2=TWO).lease()
+    assert board.entry.port == "p2"
+    assert holder_of(tmp_path, port_name("p1")) is None
+    board.lease.release()
+    both = Bench(tmp_path, p1=None, p2=TWO).lease(count=2)
+    assert [(one.entry.port, str(one.problem or "")) for one in both] == [
+        ("p2", ""),
+        ("p1", "no chip answers on p1 (check the cable)"),
+    ]
+
+
+def test_a_board_that_is_nowhere_is_taken_last(tmp_path: Path) -> None:
+    boards = (named("gone", None, THREE), named("b", "p2", TWO))
+    (board,) = Bench(tmp_path, p2=TWO).lease(*boards)
+    assert board.entry.name == "b"
+    board.lease.release()
+    (gone,) = Bench(tmp_path, p2=TWO).lease(boards[0])
+    assert gone.entry.port is None
+    assert isinstance(gone.problem, PortError)
+    assert "board gone (24:0a:c4:00:00:03) is on none of the attached ports" in str(gone.problem)
+
+
+def test_the_power_is_cycled_once_before_a_board_counts_as_dead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hotpin_hil.boards.pool.wait_for_port", lambda port: None)  # there is no such file
+    counted = tmp_path / "cycles"
+    cycle = PowerSwitch("a", cycle_command=f"sh -c 'echo x >> {counted}'")
+    bench = Bench(tmp_path, p1=None)
+    (board,) = bench.lease(named("a", "p1", power=cycle))
+    assert board.problem is not None
+    assert (bench.asked, counted.read_text()) == (["p1", "p1"], "x\n")
+    board.lease.release()
+
+    bench.asked.clear()
+    revives = PowerSwitch("a", cycle_command="true")
+    answers = iter([None, ONE])
+
+    def ask(port: str) -> str:
+        bench.macs["p1"] = next(answers)
+        return Bench.ask_mac(bench, port)
+
+    bench.ask_mac = ask  # type: ignore[method-assign]
+    (board,) = bench.lease(named("a", "p1", power=revives))
+    assert board.problem is None
+    assert board.entry.mac == ONE
+
+
+def test_a_virtual_board_is_leased_by_its_port_alone(tmp_path: Path) -> None:
+    """MACs of virtual boards count from the same start in each server."""
+    bench = Bench(tmp_path)
+    boards = [
+        BoardEntry(name, BoardKind.VIRTUAL, f"rfc2217://127.0.0.1:{port}", ONE)
+        for name, port in (("a", 4000), ("b", 4001))
+    ]
+    leased = [*bench.lease(boards[0]), *bench.lease(boards[1])]
+    assert [board.entry.name for board in leased] == ["a", "b"]
+    assert bench.asked == []
+    with pytest.raises(UsageError, match="none free"):
+        bench.lease(boards[0])

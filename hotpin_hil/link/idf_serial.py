@@ -164,7 +164,7 @@ class HilIdfSerial(IdfSerial):  # type: ignore[misc]  # pytest-embedded is not t
     def _esptool(self, command: str, *arguments: str) -> None:
         # Staying in the stub saves a boot at the wrong baud rate; the caller resets.
         options = ["--baud", str(self.esptool_baud), "--after", "no-reset-stub"]
-        esptool.main([*options, command, *arguments], esp=self.esp)
+        run_esptool([*options, command, *arguments], self.esp)
 
     def erase_flash(self, force: bool = False) -> None:
         """Erase the whole chip, and reset it (it then reports an invalid header for ever)."""
@@ -257,6 +257,22 @@ class HilIdfSerial(IdfSerial):  # type: ignore[misc]  # pytest-embedded is not t
         self.channel.lost(
             PortError(f"{self.channel.name} was closed", "the test's port is closed at its end")
         )
+
+
+def run_esptool(arguments: list[str], esp: Any) -> None:
+    """Runs one command of esptool on a connected chip. FatalError; SystemExit for a bad argument.
+
+    esptool's command line library makes Ctrl-C an exit with status 1, which would pass for a bad argument.
+    """
+    try:
+        esptool.main(arguments, esp=esp)
+    except SystemExit as error:
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, KeyboardInterrupt):
+                raise KeyboardInterrupt from error
+            cause = cause.__context__
+        raise
 
 
 def flash_files(app: Any) -> list[str]:

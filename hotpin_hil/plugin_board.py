@@ -26,6 +26,7 @@ from hotpin_hil.device.budgets import BOOT_S
 from hotpin_hil.errors import BenchError, BuildError, HilError, PortError, UsageError
 from hotpin_hil.link.channel import Channel
 from hotpin_hil.paths import FIRMWARE_DIR
+from hotpin_hil.telemetry.noise import Noise, known_noise
 
 if TYPE_CHECKING:
     from hotpin_hil.virtual.control import BoardControl  # for the virtual board's systems only
@@ -90,6 +91,8 @@ class BoardInUse:
         """
         self.on_identity: Callable[[dict[str, Any]], None] = lambda said: None
         """Told once of each identity that a board of this process confirms."""
+        self.on_noise: Callable[[Noise, str, int], None] = lambda noise, test, count: None
+        """Told of known noise in the log of a test: how often it was there."""
 
     @property
     def is_chosen(self) -> bool:
@@ -422,6 +425,14 @@ class BoardPlugin:
         if fixturedef.argname == "dut":
             self._dut = result
         return result
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_teardown(self, item: pytest.Item) -> None:
+        log = self.console_log()
+        for noise in known_noise():
+            count = noise.count(log)
+            if count:
+                self.board.on_noise(noise, item.nodeid, count)
 
     def pytest_runtest_logfinish(self) -> None:
         self._dut = None

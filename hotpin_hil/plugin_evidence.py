@@ -51,6 +51,7 @@ from hotpin_hil.plugin_story import StoryKeeper
 from hotpin_hil.report.table import blocked_lines, failed_lines, table_lines
 from hotpin_hil.report.text import printable, shorten_log
 from hotpin_hil.report.write import QUALIFICATION_FILE, REPORT_FILE, write_reports
+from hotpin_hil.telemetry.noise import Noise
 
 RECORDER_KEY = pytest.StashKey[Recorder]()
 _FINDINGS_KEY = pytest.StashKey[list[Finding]]()
@@ -102,6 +103,7 @@ class EvidencePlugin:
         self._dead: Finding | None = None
         self._qualification: dict[str, Any] | None = None
         self._board.on_identity = self._note_identity
+        self._board.on_noise = self._note_known_noise
 
     # Session
 
@@ -412,6 +414,12 @@ class EvidencePlugin:
     def _note_identity(self, said: dict[str, Any]) -> None:
         if self._is_suite:
             self._take(lines.board(said))
+
+    def _note_known_noise(self, noise: Noise, test: str, count: int) -> None:
+        if self._is_suite:
+            self._take(
+                lines.known_noise(test, f"{noise.level} {noise.tag}: {noise.text}", count, noise.reason)
+            )
 
     def _take(self, line: Line) -> None:
         """Writes a line; from any thread."""

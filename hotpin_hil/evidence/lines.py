@@ -26,6 +26,8 @@ board have `board` (MAC, null until the board has said it), `boot` (boot id) and
                     cycle | null. `analysis.leak.find_leak(values, budget)` is what the test judged.
     note noise      test, board, damaged, lost, repeated: records; garbled: lines with bytes that no firmware
                     sends. Only of tests in which there was any.
+    note known_noise test, text: what of telemetry/known_noise.toml the board logged as an error, count, reason: why
+                    that is no complaint
     log  panic      test, board, file, headline, cause, core, details: [text], backtrace: ["0x400d1234:0x3ffb…"],
                     calls: [decoded text, innermost first; empty without addr2line], is_host, text: all of it,
                     core_dump: null | {file, size, sha256, sound: bool | null (not checked), text}
@@ -57,6 +59,7 @@ REPLY = "reply"
 HEAP = "heap"
 SERIES = "series"
 NOISE = "noise"
+KNOWN_NOISE = "known_noise"
 PANIC = "panic"
 SLICE = "slice"
 RAW = "raw"
@@ -89,6 +92,17 @@ def left_out(text: str) -> Line:
 
 def fault(test: str, board: str | None, fault: str) -> Line:
     return {"kind": NOTE, "about": FAULT, "test": test, "board": board, "fault": fault}
+
+
+def known_noise(test: str, text: str, count: int, reason: str) -> Line:
+    return {
+        "kind": NOTE,
+        "about": KNOWN_NOISE,
+        "test": test,
+        "text": text,
+        "count": count,
+        "reason": reason,
+    }
 
 
 def plan(tests: Mapping[str, Sequence[str]]) -> Line:

@@ -205,7 +205,8 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 SERVES = """
 import json, os, sys
 open("session", "w").write(str(os.getsid(0)))
-print(json.dumps({"port": "rfc2217://127.0.0.1:1", "mac": "24:0a:c4:00:00:01"}), flush=True)
+said = {"port": "rfc2217://127.0.0.1:1", "mac": "24:0a:c4:00:00:01", "directory": "."}
+print(json.dumps(said), flush=True)
 open("ended", "w").write(str(len(sys.stdin.read())))
 """
 

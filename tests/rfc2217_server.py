@@ -122,6 +122,10 @@ class Rfc2217Server:
         assert not self._thread.is_alive()
         self._listener.close()
 
+    @property
+    def is_connected(self) -> bool:
+        return self._connected.is_set()
+
     def lines(self) -> list[tuple[str, Any]]:
         """Changes of the control lines only."""
         return [change for change in self.changes if change[0] in ("dtr", "rts")]

@@ -19,6 +19,7 @@ from pytest_embedded_idf.serial import IdfSerial
 from hotpin_hil.boards.virtual import VirtualBoard
 from hotpin_hil.device import Device, NoReply
 from hotpin_hil.errors import BuildError, FlashError, PortError, UsageError
+from hotpin_hil.link import idf_serial
 from hotpin_hil.link.channel import Cursor
 from hotpin_hil.link.idf_serial import HilIdfSerial, fingerprint
 
@@ -172,6 +173,26 @@ def test_closed_line_ends_a_wait(line: HilIdfSerial) -> None:
 def test_nobody_at_the_port_is_a_port_error(app: Any) -> None:
     with pytest.raises(PortError, match=r"127\.0\.0\.1:1\b.*refused"):
         HilIdfSerial(app=app, msg_queue=Log(), port="rfc2217://127.0.0.1:1")
+
+
+def test_power_is_cycled_once_before_a_chip_counts_as_dead(
+    server: Rfc2217Server, app: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cycles: list[int] = []
+
+    def cycle() -> bool:
+        while server.is_connected:  # the port is closed while its bridge may lose its power
+            time.sleep(0.001)
+        cycles.append(server.clients)
+        return True
+
+    server.received = lambda data: None
+    monkeypatch.setattr(HilIdfSerial, "power_cycle", cycle)
+    monkeypatch.setattr(idf_serial, "CONNECT_ATTEMPTS", 1)
+    with pytest.raises(FlashError, match="Failed to connect"):
+        HilIdfSerial(app=app, msg_queue=Log(), port=server.url)
+    assert cycles == [1]
+    assert server.clients == 2
 
 
 def test_no_chip_behind_the_port_is_a_flash_error(server: Rfc2217Server, app: Any) -> None:

@@ -8,6 +8,7 @@ import json
 import os
 import random
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from hotpin_hil.boards.bench import load_bench
 from hotpin_hil.boards.lease import Lease, holder_of, port_name
 from hotpin_hil.link.port import open_port
 from hotpin_hil.paths import PROJECT_ROOT
@@ -83,6 +85,14 @@ class Bench:
             )
         )
         self.runs: list[Run] = []
+
+    def add_power_switches(self) -> None:
+        """By the command line of virtual boards, as a bench's owner would."""
+        board = shlex.join([sys.executable, "-m", "hotpin_hil", "board", "power"])
+        state = f"--state-dir {shlex.quote(str(self.boards.state_dir))}"
+        power = f'power = {{ off = "{board} off {{mac}} {state}", on = "{board} on {{mac}} {state}", off_s = 0.01 }}'
+        path = self.folder / "bench.toml"
+        path.write_text(path.read_text().replace("\nmac", f"\n{power}\nmac"))
 
     def run(self, *options: str, tests: int = 1) -> Run:
         """Starts a run; it goes on beside this test."""
@@ -345,6 +355,38 @@ def test_ctrl_c_at_any_moment(bench: Bench, usual_s: float, seed: int) -> None:
     with contextlib.suppress(subprocess.TimeoutExpired):
         run.process.wait(random.Random(seed).uniform(0, usual_s))
     interrupted(bench, run)
+
+
+def test_a_board_without_power_is_switched_on_and_tested(bench: Bench) -> None:
+    bench.add_power_switches()
+    (board,) = [board for board in load_bench(bench.folder / "bench.toml").boards if board.name == "board-1"]
+    assert board.power is not None
+    board.power.off()
+    run = bench.run("--board-name", "board-1")
+    assert run.boards() == [board.port]
+    assert run.end() == 0, run.said
+
+
+SWITCHES = """
+def test_power(dut, power):
+    dut.expect("ready")
+    since = dut.serial.channel.mark()
+    power.cycle()
+    dut.expect("ready")
+    with power.off():
+        off = dut.serial.channel.mark()
+    dut.expect("ready")
+    assert [reset.name for reset in dut.serial.channel.resets(since)] == ["POWERON_RESET"] * 2
+    assert len(dut.serial.channel.resets(off)) == 1
+"""
+
+
+def test_a_test_switches_the_power(bench: Bench) -> None:
+    bench.add_power_switches()
+    (bench.folder / "conftest.py").write_text("pytest_plugins = ['fixtures.console', 'fixtures.board']\n")
+    (bench.folder / "hil_tests/test_it.py").write_text(SWITCHES)
+    run = bench.run()
+    assert run.end() == 0, run.said
 
 
 def test_results_name_the_board(bench: Bench) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import struct
 import subprocess
 import sys
@@ -12,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from hotpin_hil.paths import NATIVE_BUILD_DIR, NATIVE_ELFS_FILE
+from hotpin_hil.paths import NATIVE_ELFS_FILE
 
 from .nvs_reader import nvs_items, nvs_value
-from .virtual_board import Boards, Console, run_esptool
+from .virtual_board import Boards, Console, native_flash_image, run_esptool
 
 NVS = (0x9000, 0x6000)
 NUMBER_TYPES = {"u8": 0x01, "i32": 0x14, "u32": 0x04, "i64": 0x18}
@@ -24,16 +23,9 @@ NUMBER_TYPES = {"u8": 0x01, "i32": 0x14, "u32": 0x04, "i64": 0x18}
 @pytest.fixture
 def boards(tmp_path: Path) -> Iterator[Boards]:
     """A board with the firmware's host build in its flash."""
-    arguments = NATIVE_BUILD_DIR / "flasher_args.json"
-    if not arguments.is_file():
-        pytest.skip("no host build of the firmware; make native")
-    flash = bytearray(b"\xff" * (4 << 20))
-    for offset, name in json.loads(arguments.read_text())["flash_files"].items():
-        data = (NATIVE_BUILD_DIR / name).read_bytes()
-        flash[int(offset, 0) : int(offset, 0) + len(data)] = data
     place = tmp_path / "ai-thinker-0"
     place.mkdir()
-    (place / "flash.bin").write_bytes(flash)
+    (place / "flash.bin").write_bytes(native_flash_image())
     boards = Boards(tmp_path, NATIVE_ELFS_FILE)
     yield boards
     boards.stop()

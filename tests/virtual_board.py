@@ -15,7 +15,7 @@ import pytest
 import serial
 
 from hotpin_hil.link.port import register_handlers
-from hotpin_hil.paths import PROJECT_ROOT
+from hotpin_hil.paths import NATIVE_BUILD_DIR, PROJECT_ROOT
 from hotpin_hil.virtual import package
 
 PATIENCE_S = 20.0
@@ -90,6 +90,18 @@ def run_esptool(url: str, *arguments: str, status: int = 0, program: str = ESPTO
     )
     assert done.returncode == status, done.stdout + done.stderr
     return done.stdout + done.stderr
+
+
+def native_flash_image() -> bytes:
+    """4 MB of flash with the firmware's host build in it; skips without that build."""
+    arguments = NATIVE_BUILD_DIR / "flasher_args.json"
+    if not arguments.is_file():
+        pytest.skip("no host build of the firmware; make native")
+    content = bytearray(b"\xff" * (4 << 20))
+    for offset, name in json.loads(arguments.read_text())["flash_files"].items():
+        data = (NATIVE_BUILD_DIR / name).read_bytes()
+        content[int(offset, 0) : int(offset, 0) + len(data)] = data
+    return bytes(content)
 
 
 class Build:

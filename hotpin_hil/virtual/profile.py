@@ -3,6 +3,7 @@
 A profile is a TOML file: `name, chip, revision, mac, flash_mb, psram_mb`, `[[heap]] start, length, type`,
 `[pool] size, default_caps`, `[[startup_internal]]` and `[[startup_psram]]` (`what, sizes`, and `caps` if not
 the usual), `[[reserved]]` (`caps, sizes`: held besides) and `[costs]` (name to value). Sizes are bytes.
+`psram_mb` is the chip's size; what of it is mapped is the length of the heap of type SPIRAM.
 `like` names a shipped profile from which everything comes that this one leaves out.
 """
 
@@ -271,7 +272,7 @@ def load(name_or_path: str | Path = DEFAULT_PROFILE) -> BoardProfile:
         revision=root.integer("revision", high=9999),
         mac=mac,
         flash_mb=root.integer("flash_mb", low=1, high=16),
-        psram_mb=root.integer("psram_mb", high=4),
+        psram_mb=root.integer("psram_mb", high=8),
         heaps=heaps,
         pool=_pool(root),
         startup_internal=tuple(_blocks(table, "INTERNAL,8BIT") for table in root.tables("startup_internal")),

@@ -65,6 +65,19 @@ static void log_heaps(void)
     }
 }
 
+/* What of the PSRAM the address space has room for: 4 MB at most, also of a chip of 8 MB. */
+static uint32_t mapped_psram(void)
+{
+    heap_description_t heap;
+    heap_figures_t figures;
+    for (uint32_t i = 0; heap_system_describe(g_native_params.heap, i, &heap, &figures); i++) {
+        if (heap.type == HEAP_TYPE_SPIRAM) {
+            return heap.length;
+        }
+    }
+    return 0;
+}
+
 static void log_psram_found(void)
 {
     uint32_t megabytes = g_native_params.psram_bytes / (1024 * 1024);
@@ -75,6 +88,7 @@ static void log_psram_found(void)
         ESP_EARLY_LOGE("quad_psram",
                        "PSRAM ID read error: 0x00000000, PSRAM chip not found or not supported");
 #if CONFIG_SPIRAM_IGNORE_NOTFOUND
+        ESP_EARLY_LOGE("esp_psram", "PSRAM enabled but initialization failed. Bailing out.");
         ESP_EARLY_LOGI("cpu_start", "Failed to init external RAM; continuing without it.");
 #else
         ESP_DRAM_LOGE("cpu_start", "Failed to init external RAM!");
@@ -85,6 +99,11 @@ static void log_psram_found(void)
     ESP_EARLY_LOGI("esp_psram", "Found %" PRIu32 "MB PSRAM device", megabytes);
     ESP_EARLY_LOGI("esp_psram", "Speed: 40MHz");
     ESP_EARLY_LOGI("esp_psram", "PSRAM initialized, cache is in low/high (2-core) mode.");
+    if (mapped_psram() < g_native_params.psram_bytes) {
+        ESP_EARLY_LOGW("esp_psram",
+                       "Virtual address not enough for PSRAM, map as much as we can. %" PRIu32 "MB is mapped",
+                       mapped_psram() / (1024 * 1024));
+    }
 #else
     (void)megabytes;
 #endif
@@ -93,12 +112,17 @@ static void log_psram_found(void)
 static void log_start(void)
 {
     const esp_app_desc_t *app = esp_app_get_description();
-    uint32_t psram_mb = g_native_params.psram_bytes / (1024 * 1024);
+    uint32_t psram_kb = mapped_psram() / 1024;
     uint32_t revision = g_native_params.chip_revision;
     log_psram_found();
     step(8000);
     ESP_EARLY_LOGI("cpu_start", "Multicore app");
-    step(psram_mb * PSRAM_TEST_US_PER_MB);
+#if CONFIG_SPIRAM_MEMTEST
+    if (psram_kb > 0) {
+        step(psram_kb * PSRAM_TEST_US_PER_MB / 1024);
+        ESP_EARLY_LOGI("esp_psram", "SPI SRAM memory test OK");
+    }
+#endif
     ESP_EARLY_LOGI("cpu_start", "GPIO 3 and 1 are used as console UART I/O pins");
     ESP_EARLY_LOGI("cpu_start", "Pro cpu start user code");
     ESP_EARLY_LOGI("cpu_start", "cpu freq: %d Hz", CONFIG_ESP_DEFAULT_CPU_FREQ_MHZ * 1000000);
@@ -112,10 +136,10 @@ static void log_start(void)
     ESP_EARLY_LOGI("efuse_init", "Max chip rev:     v3.99 ");
     ESP_EARLY_LOGI("efuse_init", "Chip rev:         v%" PRIu32 ".%" PRIu32, revision / 100, revision % 100);
     log_heaps();
-    if (psram_mb > 0) {
+    if (psram_kb > 0) {
         step(13000);
         ESP_EARLY_LOGI("esp_psram", "Adding pool of %" PRIu32 "K of PSRAM memory to heap allocator",
-                       psram_mb * 1024);
+                       psram_kb);
     }
     step(60000);
     ESP_EARLY_LOGI("spi_flash", "detected chip: gd");

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
-from hotpin_hil.report.text import printable
+from hotpin_hil.report.text import printable, shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 POINTS_PER_INCH = 72
 WIDTH_PT = 760
 """What a laptop shows beside the margins; on A4 it is scaled down to about two thirds."""
+
+LABEL_MAX = 48
+"""Characters of a text within a drawing."""
+
+TITLE_MAX = 160
 
 # Colours as the drawing code names them: placeholders that no other colour of a chart has, by CSS variable.
 INK = "#010101"
@@ -78,6 +83,10 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
+    def is_number(self, column: int) -> bool:
+        """Whether the cells of a column are figures, to be aligned at the right."""
+        return all(re.fullmatch(r"[-+\d,.]*( s)?", row[column]) for row in self.rows)
+
 
 @dataclass(frozen=True)
 class Chart:
@@ -119,7 +128,7 @@ def finish(figure: Figure, name: str, title: str, description: str, table: Table
     """The figure as SVG that can stand in a page beside others: no style of its own, no id that another has."""
     import matplotlib as mpl
 
-    title, description = printable(title), printable(description)
+    title, description = shorten(title, TITLE_MAX), printable(description)
     drawn = io.StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     with mpl.rc_context({"svg.hashsalt": name}), warnings.catch_warnings():
@@ -128,6 +137,11 @@ def finish(figure: Figure, name: str, title: str, description: str, table: Table
         )  # which only measures: the page has others
         figure.savefig(drawn, format="svg", metadata=nothing)
     return Chart(name, _for_page(drawn.getvalue(), title, description), title, description, table)
+
+
+def label(text: str) -> str:
+    """A board's text as it can be drawn: what is no character breaks a font, and what is long the layout."""
+    return shorten(text, LABEL_MAX)
 
 
 def stand_alone(chart: Chart, colours: dict[str, str] | None = None) -> str:

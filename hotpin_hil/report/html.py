@@ -5,27 +5,108 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from hotpin_hil.evidence.model import limit_text, with_unit
 from hotpin_hil.evidence.qualification import headline
-from hotpin_hil.report.text import printable
+from hotpin_hil.evidence.results import Results
+from hotpin_hil.report.chart import Table
+from hotpin_hil.report.content import Content, anchor, collect, short_name
+from hotpin_hil.report.page import environment, render_page
 
 
-def render(qualification: Mapping[str, Any]) -> str:
-    """The page. Everything from a log or a board is escaped; nothing of it can become markup."""
-    environment = Environment(
-        loader=PackageLoader("hotpin_hil.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        # A control character has no place in HTML, escaped or not.
-        finalize=lambda value: (
-            printable(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+def render(qualification: Mapping[str, Any], results: Results, results_sha256: str = "") -> str:
+    """The page. Everything from a log or a board is escaped; nothing of it can become markup.
+
+    results_sha256: of the results file, which names all raw logs by theirs.
+    """
+    filters = environment().filters
+    filters["value"] = lambda row: with_unit(row["value"], row["unit"])
+    filters["limit"] = lambda row: limit_text(row["limit"], row["unit"])
+    filters["anchor"] = anchor
+    filters["short_name"] = short_name
+    content = collect(results, qualification)
+    return render_page(
+        "report.html",
+        q=qualification,
+        c=content,
+        sections=_sections(content),
+        firmware=named(qualification["firmware"]),
+        harness=named(qualification["harness"]),
+        headline=headline(qualification),
+        boards=_boards(qualification),
+        results_sha256=results_sha256,
+    )
+
+
+def _sections(content: Content) -> list[tuple[str, str]]:
+    """The parts of the page that are there: anchor and name."""
+    return [
+        (place, name)
+        for place, name, there in (
+            ("identities", "What was tested", True),
+            ("failures", "What failed", content.failures),
+            ("requirements", "Requirements", True),
+            ("memory", "Memory over time", content.timelines),
+            ("transitions", "Changes of mode", content.changes),
+            ("leaks", "Leaks", content.leaks),
+            ("deviations", "What this does not prove", True),
+            ("not-tested", "Not tested", True),
+            ("evidence", "Evidence", True),
+            ("raw-logs", "Raw logs", True),
+        )
+        if there
+    ]
+
+
+_NAMES = {
+    "mac": "MAC",
+    "kind": "kind",
+    "chip": "chip",
+    "rev": "revision",
+    "psram": "PSRAM",
+    "flash": "flash",
+    "idf": "ESP-IDF",
+    "build": "build",
+    "project": "project",
+    "version": "version",
+    "elf_sha256": "ELF SHA-256",
+}
+"""What is known of boards and builds, in the order in which it is shown."""
+
+
+def named(fields: Mapping[str, Any]) -> dict[str, str]:
+    """Fields as people read them."""
+    return {_NAMES.get(name, name.replace("_", " ")): _shown(name, value) for name, value in fields.items()}
+
+
+def _shown(name: str, value: Any) -> str:
+    """Sizes in MB, and no table within a table."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {one}" for key, one in value.items())
+    if name in ("psram", "flash") and isinstance(value, int):
+        return f"{value / 1024 / 1024:g} MB" if value else "none"
+    return str(value)
+
+
+def _boards(qualification: Mapping[str, Any]) -> Table:
+    """A row for each board of the run, with all that is known of any beside what the firmware's own table says."""
+    board, firmware = qualification["board"], qualification["firmware"]
+    common = {name: value for name, value in board.items() if name != "boards"}
+    rows = [{**common, **one} for one in board.get("boards", [{}])]
+    columns = [
+        name
+        for name in _NAMES
+        if any(row.get(name, firmware.get(name)) != firmware.get(name) for row in rows)
+    ]
+    columns += sorted({name for row in rows for name in row} - _NAMES.keys())
+    return Table(
+        tuple(_NAMES.get(name, name.replace("_", " ")) for name in columns),
+        tuple(
+            tuple(
+                "as above"
+                if name in firmware and row.get(name) == firmware[name]
+                else _shown(name, row.get(name, ""))
+                for name in columns
+            )
+            for row in rows
         ),
     )
-    environment.filters["value"] = lambda row: with_unit(row["value"], row["unit"])
-    environment.filters["limit"] = lambda row: limit_text(row["limit"], row["unit"])
-    template = environment.get_template("report.html")
-    return template.render(q=qualification, headline=headline(qualification))

@@ -18,6 +18,7 @@ from hotpin_hil.report.chart import (
     Table,
     drawing,
     finish,
+    label,
     plain,
     thinned,
 )
@@ -48,7 +49,7 @@ def leak_chart(readings: Sequence[float], leak: Leak, name: str, title: str, uni
             _draw_trend(axes, lost, leak)
         axes.set_xlim(-0.5, len(readings) - 0.5)
         axes.set_xlabel(f"cycle (shaded: {leak.warm_up} of warm-up, left out)")
-        axes.set_ylabel(f"lost, {unit}")
+        axes.set_ylabel(f"lost, {label(unit)}")
         axes.legend(
             loc="lower left", bbox_to_anchor=(0, 1), ncols=5, borderaxespad=0, fontsize=8, frameon=False
         )
@@ -78,6 +79,14 @@ def _draw_trend(axes: Any, lost: Sequence[float], leak: Leak) -> None:
             label="confidence band",
         )
     axes.plot(ends, [level + leak.slope * (at - middle) for at in ends], color=ORANGE, label="slope")
+    if math.isfinite(leak.detectable):
+        axes.plot(
+            ends,
+            [leak.detectable * (at - first) for at in ends],
+            color=FAINT,
+            linestyle=":",
+            label="smallest leak that would be found",
+        )
     if leak.budget:
         axes.plot(
             ends,

@@ -18,6 +18,7 @@ from hotpin_hil.report.chart import (
     Table,
     drawing,
     finish,
+    label,
     plain,
     thinned,
 )
@@ -28,7 +29,7 @@ KB = 1024
 BUCKETS = 200
 """Of a line, each with up to four points: more than a screen or a page shows apart."""
 MARKS_MAX = 40
-"""Of each kind, as text in the drawing; all are in its table."""
+"""Of each kind, in the drawing and in its table; their number is told in words."""
 
 LEVELS = {
     "internal": ("internal_ram_warning", "internal_ram_critical"),
@@ -102,7 +103,7 @@ def timeline_chart(timeline: Timeline, name: str, title: str) -> Chart:
         _draw_modes(modes, timeline, end - start)
         for memory, axes in zip(MEMORIES, panels, strict=True):
             _draw_memory(axes, memory, timeline, times, end)
-        panels[-1].set_xlabel("time since boot, s")
+        panels[-1].set_xlabel("time, s")
         panels[-1].set_xlim(start, end if end > start else start + 1)
         figure.align_ylabels(panels)
         return finish(figure, name, title, _in_words(timeline), _table(timeline))
@@ -110,18 +111,20 @@ def timeline_chart(timeline: Timeline, name: str, title: str) -> Chart:
 
 def _draw_modes(axes: Any, timeline: Timeline, length_s: float) -> None:
     """A lane with the modes, and above it the signs of what happened."""
-    for span in timeline.spans:
-        left, width = span.start_ms / 1000, (span.end_ms - span.start_ms) / 1000
-        voice = span.mode == "voice"
+    for voice in (False, True):
         axes.broken_barh(
-            [(left, width)],
+            _extents(timeline, voice),
             (0, 1),
             facecolor=BAND if voice else "none",
             edgecolor=FAINT,
             linewidth=0.5,
         )
+    for span in timeline.spans:
+        left, width = span.start_ms / 1000, (span.end_ms - span.start_ms) / 1000
         if width > length_s * (len(span.mode) + 2) / 110:  # there is room for its name
-            axes.text(left + width / 2, 0.45, span.mode, ha="center", va="center", fontsize=8, color=INK)
+            axes.text(
+                left + width / 2, 0.45, label(span.mode), ha="center", va="center", fontsize=8, color=INK
+            )
     for kind in MarkKind:
         for mark in [mark for mark in timeline.marks if mark.kind is kind][:MARKS_MAX]:
             axes.text(mark.t_ms / 1000, 1.2, kind.sign, ha="center", va="bottom", fontsize=9, color=RED)
@@ -133,11 +136,28 @@ def _draw_modes(axes: Any, timeline: Timeline, length_s: float) -> None:
         spine.set_visible(False)
 
 
+def _extents(timeline: Timeline, voice: bool) -> list[tuple[float, float]]:
+    """Begin and length (s) of the time in voice mode, or in all others."""
+    return [
+        (span.start_ms / 1000, (span.end_ms - span.start_ms) / 1000)
+        for span in timeline.spans
+        if (span.mode == "voice") is voice
+    ]
+
+
+_ACROSS = (MarkKind.RESET, MarkKind.MODE_FAILED, MarkKind.ALLOC_FAILED)
+"""Marks that a line goes down from, through all panels."""
+
+
 def _draw_memory(axes: Any, memory: str, timeline: Timeline, times: list[float], end: float) -> None:
     plain(axes)
-    for span in timeline.spans:
-        if span.mode == "voice":
-            axes.axvspan(span.start_ms / 1000, span.end_ms / 1000, color=BAND, linewidth=0)
+    axes.broken_barh(
+        _extents(timeline, voice=True),
+        (0, 1),
+        transform=axes.get_xaxis_transform(),
+        facecolor=BAND,
+        edgecolor="none",
+    )
     for what, style, colour in (("free", "-", BLUE), ("largest", (0, (3, 2)), ORANGE)):
         values = [getattr(sample.stats, f"{memory}_{what}") / KB for sample in timeline.samples]
         shown = thinned(values, BUCKETS)
@@ -151,9 +171,14 @@ def _draw_memory(axes: Any, memory: str, timeline: Timeline, times: list[float],
             markersize=4,
             label=what if what == "free" else "largest block",
         )
-    for mark in timeline.marks:
-        if mark.kind in (MarkKind.RESET, MarkKind.MODE_FAILED, MarkKind.ALLOC_FAILED):
-            axes.axvline(mark.t_ms / 1000, color=RED, linewidth=0.6, linestyle=(0, (1, 2)))
+    axes.vlines(
+        [mark.t_ms / 1000 for mark in timeline.marks if mark.kind in _ACROSS],
+        *(0, 1),
+        transform=axes.get_xaxis_transform(),
+        color=RED,
+        linewidth=0.6,
+        linestyle=(0, (1, 2)),
+    )
     _draw_thresholds(axes, memory, timeline, end)
     axes.set_ylabel(f"{DELTA_LABELS[memory]}, KB")
     if memory == MEMORIES[0]:
@@ -192,7 +217,10 @@ def _draw_thresholds(axes: Any, memory: str, timeline: Timeline, end: float) -> 
 
 def _in_force(timeline: Timeline, level: str, end: float) -> Iterator[tuple[float, float, int]]:
     """From when to when (s) which value of a threshold was in force; 0 is none."""
-    changes = [(at / 1000, levels[level]) for at, levels in timeline.thresholds if level in levels]
+    changes: list[tuple[float, int]] = []
+    for at, levels in timeline.thresholds:
+        if level in levels and (not changes or changes[-1][1] != levels[level]):
+            changes.append((at / 1000, levels[level]))
     for number, (at, value) in enumerate(changes):
         until = changes[number + 1][0] if number + 1 < len(changes) else end
         if value:

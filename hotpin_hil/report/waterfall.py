@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hotpin_hil.report.chart import FAINT, GREEN, INK, LINE, RED, Chart, Table, drawing, finish, plain
+from hotpin_hil.report.chart import FAINT, GREEN, INK, LINE, RED, Chart, Table, drawing, finish, label, plain
 
 KB = 1024
 MEMORIES = ("internal", "psram")
@@ -44,7 +44,9 @@ def waterfall_chart(steps: Sequence[Step], name: str, title: str) -> Chart:
     with drawing(70 + 19 * len(steps), columns=(1, 1)) as (figure, panels):
         for memory, axes in zip(MEMORIES, panels, strict=True):
             _draw(axes, memory, steps)
-        panels[0].set_yticks(range(len(steps)), [_sign(step) + step.label for step in steps], color=INK)
+        panels[0].set_yticks(
+            range(len(steps)), [_sign(step) + label(step.label) for step in steps], color=INK
+        )
         panels[1].set_yticks([])
         return finish(figure, name, title, _in_words(steps), _table(steps))
 

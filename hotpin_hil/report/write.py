@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 from hotpin_hil.evidence.qualification import qualify
-from hotpin_hil.evidence.results import read_results
+from hotpin_hil.evidence.results import FILE_NAME, read_results
 from hotpin_hil.report.html import render
 
 QUALIFICATION_FILE = "qualification.json"
@@ -17,7 +18,12 @@ REPORT_FILE = "report.html"
 def write_reports(folder: Path) -> dict[str, Any]:
     """Writes both files into `folder`, which holds results.jsonl; returns the qualification. UsageError if it
     can't."""
-    qualification = qualify(read_results(folder))
+    results = read_results(folder)
+    qualification = qualify(results)
     (folder / QUALIFICATION_FILE).write_text(json.dumps(qualification, indent=1) + "\n", encoding="ascii")
-    (folder / REPORT_FILE).write_text(render(qualification), encoding="utf-8")
+    (folder / REPORT_FILE).write_text(render(qualification, results, _sha256(folder)), encoding="utf-8")
     return qualification
+
+
+def _sha256(folder: Path) -> str:
+    return hashlib.sha256((folder / FILE_NAME).read_bytes()).hexdigest()

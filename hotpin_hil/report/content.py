@@ -1,0 +1,352 @@
+"""What report.html shows beside the verdicts: which charts, which failures with what evidence, which deviations."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from statistics import median
+from typing import Any
+
+from hotpin_hil.analysis.leak import find_leak
+from hotpin_hil.evidence import lines
+from hotpin_hil.evidence.lines import Line
+from hotpin_hil.evidence.model import MeasurementClass, Verdict, limit_text, with_unit
+from hotpin_hil.evidence.results import Results
+from hotpin_hil.report.chart import Chart, Table
+from hotpin_hil.report.heap_map import heap_map
+from hotpin_hil.report.leak_chart import leak_chart
+from hotpin_hil.report.margin import margin_share, nearest
+from hotpin_hil.report.story import Boot, Ledger, Story, default_thresholds, read_stories, timeline_of
+from hotpin_hil.report.timeline import timeline_chart
+from hotpin_hil.report.waterfall import waterfall_chart
+
+OVERVIEWS_MAX = 4
+WATERFALLS_MAX = 4
+LEAK_CHARTS_MAX = 8
+FAILURES_DRAWN_MAX = 12
+"""Of many failures only the first ones have charts: a report of a broken firmware must not take minutes."""
+LOG_TEXT_MAX = 20_000
+"""Characters of a console log, of which the last ones are shown."""
+
+_NOT_SHOWN = (Verdict.FAIL.value, Verdict.UNSET.value, Verdict.BLOCKED.value)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the requirement matrix."""
+
+    id: str
+    anchor: str
+    entry: Mapping[str, Any]
+    """The requirement's entry in qualification.json."""
+    charts: tuple[Chart, ...]
+    name: str = ""
+    """Of the value that is shown; empty when nothing was measured."""
+    value: str = ""
+    limit: str = ""
+    share: float | None = None
+    """Of the limit, what is left of it; None where that has no meaning."""
+    klass: str = ""
+    """"measured", "modelled" or "both"."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A test that did not show what it is for, and why."""
+
+    anchor: str
+    ids: tuple[str, ...]
+    test: Mapping[str, Any]
+    """Its entry in qualification.json."""
+    measurements: tuple[Line, ...]
+    """Those that were out of their limits."""
+    panics: tuple[Line, ...]
+    slices: tuple[Line, ...]
+    charts: tuple[Chart, ...] = ()
+    heap_maps: tuple[Chart, ...] = ()
+
+
+@dataclass(frozen=True)
+class Content:
+    """All that the template needs beside qualification.json."""
+
+    matrix: list[Row]
+    failures: list[Failure]
+    timelines: list[Chart]
+    changes: Table | None
+    waterfalls: list[Chart]
+    leaks: list[Chart]
+    more_leaks: list[str]
+    deviations: list[str]
+    noise: list[str]
+    raw: list[Line]
+    odd: int
+    """Notes of what a board said that could not be read."""
+
+
+def collect(results: Results, qualification: Mapping[str, Any]) -> Content:
+    """Draws the charts and gathers what belongs together."""
+    stories = read_stories(results)
+    defaults = default_thresholds(stories.values())
+    charts: dict[str, list[Chart]] = {}
+    timelines = [
+        *_longest_timeline(stories, defaults, charts),
+        *_overviews(stories.values(), defaults),
+    ]
+    waterfalls = _waterfalls(stories.values(), charts)
+    leaks, more_leaks = _leaks(stories.values(), charts)
+    return Content(
+        matrix=_matrix(qualification, charts),
+        failures=_failures(qualification, results, stories, defaults),
+        timelines=timelines,
+        changes=_changes(stories.values()),
+        waterfalls=waterfalls,
+        leaks=leaks,
+        more_leaks=more_leaks,
+        deviations=_deviations(results),
+        noise=_noise(results),
+        raw=results.about(lines.RAW),
+        odd=sum(story.odd for story in stories.values()),
+    )
+
+
+def anchor(text: str) -> str:
+    """A text as the name of a place on the page."""
+    return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-").lower()
+
+
+def short_name(test: str) -> str:
+    """The name of a test without its file: `test_x[case]`."""
+    return test.rpartition("::")[2]
+
+
+# --- Matrix -------------------------------------------------------------------------------------------------
+
+
+def _matrix(qualification: Mapping[str, Any], charts: Mapping[str, list[Chart]]) -> list[Row]:
+    return [_row(one, entry, charts) for one, entry in qualification["requirements"].items()]
+
+
+def _row(one: str, entry: Mapping[str, Any], charts: Mapping[str, list[Chart]]) -> Row:
+    drawn = {chart.name: chart for test in entry["tests"] for chart in charts.get(test["test"], ())}
+    measured = entry["measurements"]
+    row = Row(one, anchor(one), entry, tuple(drawn.values()))
+    if not measured:
+        return row
+    shown = nearest(measured)
+    classes = {line["class"] for line in measured}
+    return replace(
+        row,
+        name=shown["name"],
+        value=with_unit(shown["value"], shown["unit"]),
+        limit=limit_text(shown["limit"], shown["unit"]),
+        share=margin_share(shown),
+        klass="both" if len(classes) > 1 else classes.pop(),
+    )
+
+
+# --- Failures -----------------------------------------------------------------------------------------------
+
+
+def _failures(
+    qualification: Mapping[str, Any],
+    results: Results,
+    stories: Mapping[str, Story],
+    defaults: Mapping[str, int],
+) -> list[Failure]:
+    found: dict[tuple[str, str], tuple[list[str], Mapping[str, Any]]] = {}
+    for one, entry in qualification["requirements"].items():
+        for test in entry["tests"]:
+            found.setdefault((test["test"], test["verdict"]), ([], test))[0].append(one)
+    for test in qualification["other_tests"]:
+        found.setdefault((test["test"], test["verdict"]), ([], test))
+    wrong = [(ids, test) for ids, test in found.values() if test["verdict"] in _NOT_SHOWN]
+    wrong.sort(key=lambda one: _NOT_SHOWN.index(one[1]["verdict"]))
+    failures = []
+    for number, (ids, test) in enumerate(wrong, start=1):
+        story = stories.get(test["test"], Story(test["test"]))
+        failure = Failure(
+            anchor=f"failure-{number}",
+            ids=tuple(ids),
+            test=test,
+            measurements=tuple(
+                line
+                for line in results.measurements
+                if line["test"] == test["test"] and line["verdict"] == Verdict.FAIL.value
+            ),
+            panics=tuple(_shortened(line) for line in story.panics),
+            slices=tuple(_shortened(line) for line in story.slices),
+        )
+        failures.append(_drawn(failure, story, defaults) if number <= FAILURES_DRAWN_MAX else failure)
+    return failures
+
+
+def _drawn(failure: Failure, story: Story, defaults: Mapping[str, int]) -> Failure:
+    """With charts of what the board said in the test."""
+    name = failure.anchor
+    charts = []
+    timeline = timeline_of(story.boots, defaults)
+    if timeline:
+        charts.append(timeline_chart(timeline, f"{name}-memory", "Memory during the test"))
+    if story.ledgers:
+        last = story.ledgers[-1]
+        charts.append(waterfall_chart(last.steps, f"{name}-steps", f"Last change of mode: {_way(last)}"))
+    maps = [
+        heap_map(one.heaps, f"{name}-heap-{place}", f"Heap map, {one.caps}: {one.why}", one.wanted)
+        for place, one in enumerate(story.heaps, start=1)
+    ]
+    return replace(failure, charts=tuple(charts), heap_maps=tuple(maps))
+
+
+def _shortened(line: Line) -> Line:
+    text = str(line["text"])
+    if len(text) <= LOG_TEXT_MAX:
+        return line
+    return {**line, "text": f"... {len(text) - LOG_TEXT_MAX} characters left out ...\n{text[-LOG_TEXT_MAX:]}"}
+
+
+# --- Memory over time ---------------------------------------------------------------------------------------
+
+
+def _longest_timeline(
+    stories: Mapping[str, Story], defaults: Mapping[str, int], charts: dict[str, list[Chart]]
+) -> list[Chart]:
+    """That of the test with the most changes of mode: a day of the product, pressed together."""
+    story = max(stories.values(), key=lambda one: len(one.changes), default=None)
+    timeline = timeline_of(story.boots, defaults) if story and story.changes else None
+    if story is None or timeline is None:
+        return []
+    count = len(story.changes)
+    chart = timeline_chart(timeline, "memory-cycles", f"{count} changes of mode: {short_name(story.test)}")
+    charts.setdefault(story.test, []).append(chart)
+    return [chart]
+
+
+def _overviews(stories: Iterable[Story], defaults: Mapping[str, int]) -> list[Chart]:
+    """All boots of each board, those with the most first."""
+    boards: dict[str, list[Boot]] = {}
+    for story in stories:
+        for boot in story.boots:
+            boards.setdefault(boot.board or "a board that did not say its MAC", []).append(boot)
+    found: list[Chart] = []
+    for board, boots in sorted(boards.items(), key=lambda one: -len(one[1]))[:OVERVIEWS_MAX]:
+        timeline = timeline_of(boots, defaults, resets=len(boots) < 10)
+        if timeline:
+            title = f"The whole run on {board}: {len(boots)} boots, one after the other"
+            found.append(timeline_chart(timeline, f"memory-{len(found) + 1}", title))
+    return found
+
+
+# --- Transitions --------------------------------------------------------------------------------------------
+
+
+def _changes(stories: Iterable[Story]) -> Table | None:
+    """How often and how fast the modes were changed."""
+    groups: dict[tuple[str, str], list[Any]] = {}
+    for story in stories:
+        for change in story.changes:
+            groups.setdefault((change.start, change.to), []).append(change)
+    rows = []
+    for (start, to), changes in sorted(groups.items(), key=lambda one: -len(one[1])):
+        times = sorted(change.duration_ms for change in changes if change.ok)
+        failed = Counter(change.step or "?" for change in changes if not change.ok)
+        took = [f"{value:,.0f}" for value in (times[0], median(times), times[-1])] if times else ["", "", ""]
+        steps = ", ".join(f"{step} ({count})" for step, count in failed.most_common())
+        rows.append((f"{start} to {to}", f"{len(times):,}", *took, f"{failed.total():,}", steps))
+    columns = ("change", "done", "shortest, ms", "median, ms", "longest, ms", "failed", "at step")
+    return Table(columns, tuple(rows)) if rows else None
+
+
+def _waterfalls(stories: Iterable[Story], charts: dict[str, list[Chart]]) -> list[Chart]:
+    """Of each way that went well the ledger seen last (warm-up is over then), then those that were undone."""
+    ledgers = [ledger for story in stories for ledger in story.ledgers]
+    well: dict[str, Ledger] = {}
+    undone: dict[str, Ledger] = {}
+    for ledger in ledgers:
+        (undone if any(step.undo or not step.ok for step in ledger.steps) else well)[_way(ledger)] = ledger
+    longest = sorted(undone.values(), key=lambda one: -len(one.steps))
+    found: list[Chart] = []
+    for ledger in [*well.values(), *longest][:WATERFALLS_MAX]:
+        title = f"{_way(ledger)} ({short_name(ledger.test)})"
+        chart = waterfall_chart(ledger.steps, f"steps-{len(found) + 1}", title)
+        found.append(chart)
+        charts.setdefault(ledger.test, []).append(chart)
+    return found
+
+
+def _way(ledger: Ledger) -> str:
+    if ledger.change is None:
+        return "a change of mode that was not seen to end"
+    way = f"{ledger.change.start} to {ledger.change.to}"
+    return way if ledger.change.ok else f"{way}, failed at {ledger.change.step or 'an unknown step'}"
+
+
+# --- Leaks --------------------------------------------------------------------------------------------------
+
+
+def _leaks(stories: Iterable[Story], charts: dict[str, list[Chart]]) -> tuple[list[Chart], list[str]]:
+    """A chart for each series that a leak was looked for in; what is too much in words."""
+    found: list[Chart] = []
+    more = []
+    for story in stories:
+        for line in story.series:
+            if line["budget"] is None or not line["values"]:
+                continue
+            leak = find_leak(line["values"], line["budget"])
+            title = f"{line['name']}: {short_name(story.test)}"
+            if len(found) == LEAK_CHARTS_MAX:
+                more.append(f"{title}: {leak}")
+                continue
+            chart = leak_chart(line["values"], leak, f"leak-{len(found) + 1}", title, line["unit"])
+            found.append(chart)
+            charts.setdefault(story.test, []).append(chart)
+    return found, more
+
+
+# --- What the evidence is not -------------------------------------------------------------------------------
+
+NETWORK = (
+    "The firmware under test has no network. The memory that Wi-Fi, lwIP and WebSocket take in the product is held "
+    "from boot as modelled blocks: 58,900 B of internal memory and 65,544 B of PSRAM unless the build says otherwise "
+    "(Kconfig, HOTPIN_NETWORK_MODEL). Recorded boards spent 58,800 to 92,000 B on it."
+)
+CONSOLE = (
+    "The image that the suite drives has a test console that the release image has not. REL-01 flashes the release "
+    "image and reports what the two differ by in memory."
+)
+VIRTUAL = (
+    "The board was a model. Its heap answers as the ESP32's to the byte; its CPU times, stack use, radio, sensor and "
+    "sound are not those of a chip, and what needs them is NOT APPLICABLE."
+)
+EMULATED = (
+    "The board was QEMU: no camera sensor and no sound, and times that are those of the emulator's host."
+)
+
+
+def _deviations(results: Results) -> list[str]:
+    """Where the test differs from the product in use, whatever its verdicts."""
+    found = [NETWORK, CONSOLE]
+    evidence = results.run["evidence"]
+    if evidence != "hardware":
+        found.append(VIRTUAL if evidence == "virtual" else EMULATED)
+    scale = results.run["board"].get("time_scale")
+    if isinstance(scale, (int, float)) and scale != 1:
+        found.append(f"The board's clock ran {scale:g} times as fast as the host's.")
+    modelled = sum(line["class"] == MeasurementClass.MODELLED.value for line in results.measurements)
+    if modelled:
+        found.append(
+            f"{modelled} of {len(results.measurements)} values are modelled: they echo a constant of the board's "
+            "profile, and carry no requirement to PASS."
+        )
+    return found
+
+
+def _noise(results: Results) -> list[str]:
+    kinds = ("damaged", "lost", "repeated", "garbled")
+    return [
+        f"{short_name(line['test'])}: "
+        + ", ".join(f"{line[kind]} {kind}" for kind in kinds if line.get(kind))
+        for line in results.about(lines.NOISE)
+    ]

@@ -21,6 +21,7 @@ from hotpin_hil.device import (
     DeviceError,
     LostRecord,
     MissingEvent,
+    NoisyLine,
     NoReply,
     ProtocolError,
     SupplyFailed,
@@ -232,6 +233,12 @@ def test_silence_is_told_with_what_was_heard(bench: Bench) -> None:
         bench.device.command("mem.stats", timeout_s=SHORT_S)
 
 
+def test_requests_that_arrive_damaged_are_the_lines(bench: Bench) -> None:
+    bench.to_board = flip
+    with pytest.raises(NoisyLine, match=r"no reply to 'mem.stats'.*checksum wrong.*check cable"):
+        bench.device.command("mem.stats", timeout_s=SHORT_S)
+
+
 def test_lost_line_ends_the_command_at_once(bench: Bench) -> None:
     bench.to_board = lambda data: bench.channel.lost(PortError("fake was lost")) or b""  # type: ignore[func-returns-value]
     with pytest.raises(PortError, match="fake was lost"):
@@ -346,6 +353,15 @@ def test_ready_is_the_newest_boot_not_one_before_it(bench: Bench) -> None:
         Device(bench.channel).wait_ready(SHORT_S)
     bench.firmware.start(banner=False)
     assert bench.device.wait_ready(SHORT_S).b == bench.firmware.boot
+
+
+def test_chip_that_is_reset_again_and_again_is_not_waited_for() -> None:
+    bench = Bench()
+    bench.channel.feed(b"abort() was called at PC 0x4\r\nrst:0xc (SW_CPU_RESET),boot:0x13 (X)\r\n" * 20)
+    started = time.monotonic()
+    with pytest.raises(NoReply, match=r"did not start.*reset 20 times.*abort\(\) was called"):
+        bench.device.wait_ready(60)
+    assert time.monotonic() - started < 10
 
 
 def test_damaged_boot_event_is_asked_for() -> None:

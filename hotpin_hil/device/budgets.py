@@ -19,6 +19,9 @@ BENCH_REPLY_S = 30.0
 """A benchmark's reply."""
 BOOT_S = 10.0
 """From reset to the `boot` event: 1.5 s on a board with 4 MB PSRAM, more after flash was erased (NVS)."""
+STARTS_MAX = 6
+"""Resets in a row without a `boot` event after which none is expected: a board's second start would have come through
+if it could. (A set-up may reset it twice, and a test once more.)"""
 MODE_S = 10.0
 """A change of mode: 2.2 s with boxes on the recorded boards, and as long again when it is undone."""
 PLAY_S = 5.0

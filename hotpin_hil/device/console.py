@@ -47,7 +47,8 @@ _CONFIRMATIONS = 2
 _CABLE = "check the cable and the baud rate"
 _NO_CONSOLE_REMEDY = "is this a build with the HIL console, and is the baud rate right?"
 
-_DAMAGED_REQUEST = {"CRC", "SYNTAX", "TOO_LONG", "UNKNOWN_COMMAND", "BAD_ARGUMENT"}
+_CRC = "CRC"
+_DAMAGED_REQUEST = {_CRC, "SYNTAX", "TOO_LONG", "UNKNOWN_COMMAND", "BAD_ARGUMENT"}
 """Errors that a request damaged on its way can cause (with its '*' damaged, it passes for one without
 checksum)."""
 
@@ -115,9 +116,18 @@ class Console:
             # checksum, while behind that rest the firmware finds this one by its checksum.
             self.channel.send(request)
         heard = len(self.channel.text(start))
-        raise NoReply(
+        message = (
             f"no reply to '{name}', sent {sends} times in {timeout_s * (1 + budgets.REPEATS):.1f} s; "
-            f"{heard} bytes came meanwhile{self._panic(start)}",
+            f"{heard} bytes came meanwhile{self._panic(start)}"
+        )
+        refusals = (*self.channel.records(start), *self.channel.repeated(start))
+        wrong = sum(record.data.get("err") == _CRC for record in refusals)
+        if wrong:
+            raise NoisyLine(
+                f"{message}; {wrong} times the board found the request's checksum wrong", NOISE_REMEDY
+            )
+        raise NoReply(
+            message,
             heard,
             "" if heard else _NO_CONSOLE_REMEDY,
             self.channel.noise(start),
@@ -184,7 +194,10 @@ class Console:
 
         NoReply says what the chip printed instead.
         """
+        began_s = time.monotonic()
         found = self.channel.wait(self._new_boot, timeout_s)
+        if found is _LOOPING:
+            timeout_s, found = time.monotonic() - began_s, None
         if found is not None and found is not _DAMAGED:
             self.boot = found.boot
             self._accepted = Cursor(self.channel.records()[found.index].offset, found.index)
@@ -193,9 +206,10 @@ class Console:
         if found is None and not any(record.offset > began for record in self.channel.records()):
             last = [line for line in self.text(self._accepted).splitlines() if line.strip()][-1:]
             said = f"the last it said was {last[0].strip()!r}" if last else "it said nothing"
-            message = (
-                f"the firmware did not start within {timeout_s:g} s; {said}{self._panic(self._accepted)}"
-            )
+            starts = len(self.channel.resets(self._accepted))
+            message = f"the firmware did not start within {timeout_s:.3g} s"
+            message += f", in which the chip was reset {starts} times" if starts > 1 else ""
+            message += f"; {said}{self._panic(self._accepted)}"
             if message.endswith(BROWN_OUT):
                 raise SupplyFailed(message, SUPPLY_REMEDY)
             raise NoReply(
@@ -222,6 +236,8 @@ class Console:
         for event in reversed(self._events):
             if event.name == "boot" and event.boot != self.boot and records[event.index].offset >= began:
                 return event
+        if len(self.channel.resets(self._accepted)) > budgets.STARTS_MAX:
+            return _LOOPING
         return _DAMAGED if self.channel.corrupt(Cursor(began)) else None
 
     def barrier(self) -> None:
@@ -380,6 +396,9 @@ def _refused(reply: Record) -> bool:
     """Did the firmware refuse to execute this, as it would a damaged request?"""
     return reply.data.get("ok") is False and reply.data.get("err") in _DAMAGED_REQUEST
 
+
+_LOOPING = Event("looping", {}, 0, "", 0, -1)
+"""Stands for a boot event that is not to be expected any more."""
 
 _DAMAGED = Event("damaged", {}, 0, "", 0, -1)
 """Stands for a boot event that could not be read."""

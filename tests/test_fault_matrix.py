@@ -1,0 +1,256 @@
+"""Every fault during a short run of the suite: who is blamed, with which remedy, and how soon.
+
+The short run (fault_matrix/short_run.py) is a suite of its own with the project's fixtures and firmware, run by pytest
+in a process of its own. What ends with a working board shares a run; what leaves a dead one has a run to itself, and
+there the test after it must be blocked, at once. Prints the table (-s).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hotpin_hil.paths import FIRMWARE_DIR, NATIVE_BUILD_DIR, PROJECT_ROOT, REQUIREMENTS_FILE
+from hotpin_hil.virtual.faults.table import FAULTS
+
+SHORT_RUN = Path(__file__).parent / "fault_matrix" / "short_run.py"
+RUN_TIMEOUT_S = 300.0
+SLOW_MACHINE = 4.0
+"""Times that are allowed are those of an idle machine, times this."""
+
+CONFTEST = """
+import json
+pytest_plugins = ["fixtures.console", "fixtures.measure", "fixtures.board", "fixtures.device", "fixtures.faults",
+                  "fixtures.memory", "fixtures.modes"]
+
+def pytest_runtest_logreport(report):
+    with open("durations.jsonl", "a") as file:
+        print(json.dumps([report.nodeid, report.duration]), file=file)
+"""
+
+PASS, FAIL, BLOCKED = "PASS", "FAIL", "BLOCKED"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A fault and what comes of it. `says`: in the verdict's reason or remedy. `seconds`: what its test may take."""
+
+    id: str
+    fault: str
+    verdict: str
+    says: str = ""
+    seconds: float = 3
+    arguments: dict[str, Any] = field(default_factory=dict)
+    when: str = "running"
+    empty_flash: bool = False
+    after: str = PASS
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "fault": self.fault,
+            "arguments": self.arguments,
+            "when": self.when,
+            "empty_flash": self.empty_flash,
+            "seed": 1,
+        }
+
+
+CABLE, SUPPLY = "check (the )?cable", "check the supply"
+NONE = Case("(none)", "", PASS)
+ON_THE_LINE = [
+    Case("noise, one byte", "noise", PASS, arguments={"rate": 1, "count": 1}),
+    Case("drop, one byte", "drop", PASS, arguments={"rate": 1, "count": 1, "direction": "to-board"}),
+    Case("insert, one byte", "insert", PASS, arguments={"rate": 1, "count": 1}),
+    Case("duplicate, one byte", "duplicate", PASS, arguments={"rate": 1, "count": 1}),
+    Case("foreign-line", "foreign-line", PASS, arguments={"inside": "line"}),
+    Case("foreign-line, character", "foreign-line", PASS, arguments={"inside": "character"}),
+    Case("noise", "noise", BLOCKED, CABLE, 8, {"rate": 0.02}),
+    Case("noise to the board", "noise", BLOCKED, CABLE, 8, {"rate": 0.1, "direction": "to-board"}),
+    Case("drop", "drop", BLOCKED, CABLE, 8, {"rate": 0.02}),
+    Case("insert", "insert", BLOCKED, CABLE, 8, {"rate": 0.02}),
+    Case("duplicate", "duplicate", BLOCKED, CABLE, 8, {"rate": 0.02}),
+    # Recorded boards cut lines when they installed their UART driver again: the firmware's fault, if any.
+    Case("cut-utf8", "cut-utf8", FAIL, "no statistics box", 6, {"count": 100}),
+    Case("disconnect", "disconnect", BLOCKED, CABLE, arguments={"seconds": 0.05}),
+    NONE,
+]
+ON_THE_BOARD = [
+    Case("brown-out", "brown-out", BLOCKED, SUPPLY),
+    Case("brown-out, hardware", "brown-out", BLOCKED, SUPPLY, arguments={"by": "hardware"}),
+    Case("power-cut", "power-cut", BLOCKED, SUPPLY, arguments={"off_s": 0.05}),
+    Case(
+        "power-cut-step", "power-cut-step", BLOCKED, SUPPLY, arguments={"step": "audio.start", "off_s": 0.05}
+    ),
+    Case("hang", "hang", FAIL, "the chip is alive", 6),
+    Case("panic", "panic", FAIL, "StoreProhibited"),
+    Case("task-watchdog", "task-watchdog", FAIL, "Task watchdog got triggered"),
+    Case("interrupt-watchdog", "interrupt-watchdog", FAIL, "Interrupt wdt timeout"),
+    Case("boot-loop", "boot-loop", FAIL, r"did not start.*abort\(\)", 6, when="set-up"),
+    Case("no-psram", "no-psram", FAIL, "camera mode", when="set-up"),
+    Case("no-sensor", "no-sensor", FAIL, "camera mode", when="set-up"),
+    Case("sensor-dead", "sensor-dead", FAIL, "ESP_ERR_NOT_SUPPORTED: step camera.start"),
+    Case("i2s-no-memory", "i2s-no-memory", FAIL, "ESP_ERR_NO_MEM: step audio.start"),
+    Case("(missing event)", "", FAIL, "event 'mem.warning' did not come", when="event"),
+    Case("(wrong value)", "", FAIL, "PSRAM", when="value"),
+    NONE,
+]
+DEADLY = [
+    Case("disconnect for good", "disconnect", BLOCKED, "port|cable", arguments={"seconds": 0}, after=PASS),
+    Case(
+        "port-busy",
+        "port-busy",
+        BLOCKED,
+        "another program has the port",
+        3,
+        {"seconds": 0},
+        "set-up",
+        after=BLOCKED,
+    ),
+    Case("bridge-hang", "bridge-hang", BLOCKED, "does not answer", 12, {"seconds": 0}, after=BLOCKED),
+    Case(
+        "bridge-hang, set-up",
+        "bridge-hang",
+        BLOCKED,
+        "port|cable",
+        8,
+        {"seconds": 0},
+        "set-up",
+        after=BLOCKED,
+    ),
+    Case("power off", "power-cut", BLOCKED, "does not answer|supply", 15, {"off_s": 0}, after=BLOCKED),
+    Case("no-download", "no-download", BLOCKED, "check cable", 12, when="set-up", after=BLOCKED),
+    Case("bad-flash", "bad-flash", BLOCKED, "MD5", 8, when="set-up", empty_flash=True, after=BLOCKED),
+    Case(
+        "power-cut-flashing",
+        "power-cut-flashing",
+        BLOCKED,
+        "check cable, power",
+        14,
+        {"bytes": 300_000, "off_s": 0.02},
+        "set-up",
+        empty_flash=True,
+        after=BLOCKED,
+    ),
+]
+CASES = {case.id: case for case in (*ON_THE_LINE, *ON_THE_BOARD, *DEADLY)}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    verdict: str
+    said: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """A session of the short run: what came of each case, and of the test after them."""
+
+    cases: dict[str, Outcome]
+    after: Outcome
+    output: str
+
+
+def run(folder: Path, cases: list[Case], *options: str) -> Run:
+    """Runs the short run in `folder` with these cases."""
+    if not (NATIVE_BUILD_DIR / "flasher_args.json").is_file():
+        pytest.skip("the firmware's host build is missing: make native")
+    suite = folder / "hil_tests"
+    suite.mkdir()
+    shutil.copy(SHORT_RUN, suite / "test_short.py")
+    shutil.copy(REQUIREMENTS_FILE, suite)
+    (folder / "firmware").symlink_to(FIRMWARE_DIR)
+    (folder / "conftest.py").write_text(CONFTEST)
+    (folder / "pytest.ini").write_text(
+        "[pytest]\naddopts = --embedded-services esp,idf --import-mode=importlib\n"
+    )
+    unset = ("CI", "HOTPIN_BOARD", "ESPPORT", "PYTEST_ADDOPTS", "PYTEST_XDIST_WORKER")
+    environment = {name: value for name, value in os.environ.items() if name not in unset}
+    environment["PYTHONPATH"] = str(PROJECT_ROOT)
+    environment["FAULT_CASES"] = json.dumps([case.as_json() for case in cases])
+    given = options or ("--board", "virtual")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "--target", "esp32", *given, "hil_tests"],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=RUN_TIMEOUT_S,
+        check=False,
+    )
+    output = done.stdout + done.stderr
+    results = folder / "build" / "qualification" / "results.jsonl"
+    assert results.is_file(), output
+    seconds: dict[str, float] = {}
+    for line in (folder / "durations.jsonl").read_text().splitlines():
+        test, duration = json.loads(line)
+        seconds[test] = seconds.get(test, 0.0) + duration
+    found = {
+        line["test"]: Outcome(line["verdict"], f"{line['reason']} ({line['remedy']})", seconds[line["test"]])
+        for line in map(json.loads, results.read_text().splitlines())
+        if line["kind"] == "verdict"
+    }
+    outcomes = {re.sub(r".*::\w+\[?|\]$", "", test): outcome for test, outcome in found.items()}
+    after = outcomes.pop("")
+    return Run(outcomes, after, output)
+
+
+def show(capsys: pytest.CaptureFixture[str], outcomes: dict[str, Outcome]) -> None:
+    with capsys.disabled():
+        print()
+        for name, outcome in outcomes.items():
+            print(f"{name:<26}{outcome.verdict:<10}{outcome.seconds:6.2f} s  {outcome.said[:150]}")
+
+
+def problems(case: Case, outcome: Outcome) -> list[str]:
+    """What is wrong with what came of a case."""
+    told = f"{case.id}: {outcome}"
+    found = []
+    if outcome.verdict != case.verdict:
+        found.append(f"{told}: expected {case.verdict}")
+    if not re.search(case.says, outcome.said):
+        found.append(f"{told}: expected to be told {case.says!r}")
+    if outcome.seconds > case.seconds * SLOW_MACHINE:
+        found.append(f"{told}: expected within {case.seconds} s on an idle machine")
+    return found
+
+
+def test_matrix_has_every_fault() -> None:
+    assert {case.fault for case in CASES.values()} == {*FAULTS, ""}
+
+
+@pytest.mark.parametrize("cases", [ON_THE_LINE, ON_THE_BOARD], ids=["on the line", "on the board"])
+def test_faults_that_a_board_survives(
+    cases: list[Case], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In one run, where each must leave the next one a working board."""
+    session = run(tmp_path, cases)
+    show(capsys, session.cases)
+    assert list(session.cases) == [case.id for case in cases], session.output
+    wrong = [text for case in cases for text in problems(case, session.cases[case.id])]
+    assert not wrong, "\n".join(wrong)
+    assert session.after.verdict == PASS
+    assert "Traceback (most recent call last)" not in session.output
+
+
+@pytest.mark.parametrize("case", DEADLY, ids=lambda case: case.id)
+def test_fault_that_leaves_no_board(case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    session = run(tmp_path, [case])
+    show(capsys, session.cases)
+    wrong = problems(case, session.cases[case.id])
+    assert not wrong, "\n".join(wrong)
+    assert session.after.verdict == case.after, session.after
+    if case.after == BLOCKED:
+        assert session.after.seconds < 1.0 * SLOW_MACHINE
+        assert "not tried again" in session.after.said
+    assert "Traceback (most recent call last)" not in session.output

@@ -330,7 +330,7 @@ class EvidencePlugin:
         finding = self._finding(report, call)
         if finding is not None:
             item.stash[_FINDINGS_KEY].append(finding)
-            setattr(report, _REPORT_VERDICT, finding.verdict.value)
+            setattr(report, _REPORT_VERDICT, _shown_verdict(item.stash[_FINDINGS_KEY]).value)
             if report.failed and finding.verdict is Verdict.BLOCKED:
                 report.longrepr = printable(str(finding))  # the bench's traceback helps nobody
             if finding.board_is_dead and not self._board_plugin.revive():
@@ -466,7 +466,16 @@ class EvidencePlugin:
             return None
         if verdict == Verdict.BLOCKED.value:
             return "blocked", "B", ("BLOCKED", {"yellow": True})
+        if verdict == Verdict.NOT_APPLICABLE.value:
+            return "not applicable", "n", (verdict, {"yellow": True})
         return ("failed", "F", "FAILED") if verdict == Verdict.FAIL.value else None
+
+
+def _shown_verdict(findings: list[Finding]) -> Verdict:
+    """The verdict that findings come to. One left out on this kind of board is skipped, not BLOCKED."""
+    if any(finding.verdict is Verdict.NOT_APPLICABLE for finding in findings):
+        return Verdict.NOT_APPLICABLE
+    return findings[-1].verdict
 
 
 def _combine(measured: Verdict, ended: Verdict | None) -> Verdict:

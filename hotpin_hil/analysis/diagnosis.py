@@ -39,7 +39,8 @@ RETRY_MS = 50
 LOW_PERCENT = 10
 """A memory that was below this was not fragmented."""
 EVIDENCE_MAX = 8
-LEAKS_KEPT = 500
+LEAKS_KEPT, LEAKS_DRAWN = 500, 24
+"""Verdicts kept, and those whose readings are."""
 FOUND_MAX = 200
 """Different diagnoses kept; a log has a handful."""
 
@@ -256,7 +257,8 @@ class Diagnoser:
         self._end_shortage()
         for leak in self._states.end_boot(self._boot):
             if len(self.leaks) < LEAKS_KEPT:
-                self.leaks.append(leak)
+                has_room = len(self.leaks) < LEAKS_DRAWN
+                self.leaks.append(leak if has_room else replace(leak, values=()))
             if leak.verdict is LeakVerdict.LEAK:
                 self._leak(leak)
         self._heaps = None

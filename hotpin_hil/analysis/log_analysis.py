@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, deque
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from hotpin_hil.analysis.diagnosis import Diagnoser, Diagnosis
 from hotpin_hil.analysis.log_facts import FactsBuilder
+from hotpin_hil.analysis.log_summary import BootSummary, Lowest, Printer, SummaryBuilder, TransitionTimes
+from hotpin_hil.analysis.matched_state import StateLeak
 from hotpin_hil.telemetry import events as ev
 from hotpin_hil.telemetry.reader import LogReader
 
@@ -25,10 +28,24 @@ class LogAnalysis:
     not_kept: dict[str, int]
     """How many entries were left out of lists in `facts`, by the list's name; empty for logs of usual size."""
     records: int
+    """Undamaged records."""
+    records_lost: int
+    """Records whose number is missing between two others."""
     unreadable: dict[str, int]
     """How much could not be read, by what it seemed to be."""
     quotes: tuple[ev.Unreadable, ...]
     """The first and the last of these."""
+    boot_count: int
+    boots: tuple[BootSummary, ...]
+    """The first boots and the last ones."""
+    lowest: tuple[Lowest, ...]
+    """Of each memory, over everything that tells of it."""
+    printers: tuple[Printer, ...]
+    transitions: tuple[ev.Transition, ...]
+    """The first ones."""
+    transition_count: int
+    transition_times: tuple[TransitionTimes, ...]
+    leaks: tuple[StateLeak, ...]
     diagnoses: tuple[Diagnosis, ...]
 
     @property
@@ -38,24 +55,47 @@ class LogAnalysis:
         return bool(self.facts["log_levels"] or self.records or boots["rom_banners"] or self.facts["panics"])
 
     def to_json(self) -> dict[str, Any]:
+        """Everything but what pictures are drawn from."""
         return {
             "schema": 1,
             "facts": self.facts,
             "not_kept": self.not_kept,
             "records": self.records,
+            "records_lost": self.records_lost,
             "unreadable": self.unreadable,
             "unreadable_quotes": [asdict(one) for one in self.quotes],
+            "boot_count": self.boot_count,
+            "boots": [asdict(replace(one, story=None)) | {"how": one.how} for one in self.boots],
+            "lowest": [asdict(one) for one in self.lowest],
+            "direct_readings": [asdict(one) for one in self.printers],
+            "transition_count": self.transition_count,
+            "transitions": [asdict(one) for one in self.transitions],
+            "transition_times": [asdict(one) for one in self.transition_times],
+            "leaks": [_leak_json(one) for one in self.leaks],
             "diagnoses": [asdict(one) for one in self.diagnoses],
         }
 
 
+def _leak_json(leak: StateLeak) -> dict[str, Any]:
+    known = asdict(replace(leak, values=())) | {"verdict": str(leak.verdict), "text": str(leak)}
+    del known["values"]
+    if leak.leak is not None:  # JSON knows no infinite numbers
+        known["leak"] = {
+            name: value if not isinstance(value, float) or math.isfinite(value) else None
+            for name, value in known["leak"].items()
+        }
+    return known
+
+
 def analyze(chunks: Iterable[bytes], name: str) -> LogAnalysis:
     """The analysis of a log, given in any chunks; memory does not grow with its length."""
-    reader, facts, diagnoser, unreadable = LogReader(), FactsBuilder(), Diagnoser(), _Unreadables()
+    reader, facts, summary, diagnoser = LogReader(), FactsBuilder(), SummaryBuilder(), Diagnoser()
+    unreadable = _Unreadables()
 
     def take(events: Iterable[ev.Event]) -> None:
         for event in events:
             facts.feed(event)
+            summary.feed(event)
             diagnoser.feed(event)
             if isinstance(event, ev.Unreadable):
                 unreadable.add(event)
@@ -64,19 +104,25 @@ def analyze(chunks: Iterable[bytes], name: str) -> LogAnalysis:
         take(reader.feed(chunk))
     take(reader.close())
     scan = reader.scan
-    counts = unreadable.counts + Counter(
-        {
-            "time stamp": len(scan.odd_stamps) + scan.not_kept["odd_stamps"],
-            "overlong line": scan.overlong_lines,
-        }
-    )
+    odd = len(scan.odd_stamps) + scan.not_kept["odd_stamps"]
+    counts = unreadable.counts + Counter({"time stamp": odd, "overlong line": scan.overlong_lines})
+    diagnoses = tuple(diagnoser.result())
     return LogAnalysis(
         facts=facts.result(name, reader),
         not_kept=dict(facts.not_kept),
         records=reader.records,
+        records_lost=reader.records_lost,
         unreadable=dict(counts),
         quotes=unreadable.quotes,
-        diagnoses=tuple(diagnoser.result()),
+        boot_count=summary.boots,
+        boots=summary.kept_boots,
+        lowest=tuple(summary.lowest.values()),
+        printers=tuple(summary.printers.values()),
+        transitions=tuple(summary.transitions),
+        transition_count=summary.transition_count,
+        transition_times=summary.transition_times,
+        leaks=tuple(diagnoser.leaks),
+        diagnoses=diagnoses,
     )
 
 

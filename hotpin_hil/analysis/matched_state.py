@@ -56,6 +56,9 @@ class StateLeak:
     """Bytes free at the first and at the last reading."""
     leak: Leak | None
     """None with too few readings to say anything."""
+    values: tuple[int, ...] = ()
+    """The readings, every `stride`-th of them."""
+    stride: int = 1
 
     @property
     def verdict(self) -> LeakVerdict:
@@ -162,6 +165,8 @@ def _judge(boot: int, memory: str, state: str, readings: Readings) -> StateLeak:
         readings.values[0],
         readings.values[-1],
         leak,
+        tuple(readings.values),
+        readings.stride,
     )
 
 

@@ -2,11 +2,164 @@
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Iterable
+
+from hotpin_hil.analysis.diagnosis import NAMES, Diagnosis
 from hotpin_hil.analysis.log_analysis import LogAnalysis
-from hotpin_hil.report.text import printable
+from hotpin_hil.analysis.log_summary import BootSummary
+from hotpin_hil.report.text import printable, shorten
+
+WIDTH = 110
+BOOTS_SHOWN = 20
+QUOTES_SHOWN = 10
 
 
 def text_lines(analysis: LogAnalysis) -> list[str]:
     """The whole result, line by line."""
+    lines: list[str] = []
+    for title, body in (
+        ("", [_headline(analysis)]),
+        ("Diagnoses", _diagnoses(analysis)),
+        ("Boots", _boots(analysis)),
+        ("Memory", _memory(analysis)),
+        ("Transitions", _transitions(analysis)),
+        ("Leak verdicts, same state compared", _leaks(analysis)),
+        ("Could not be read", _unreadable(analysis)),
+    ):
+        if body:
+            lines += ["", title, "-" * len(title)] if title else []
+            lines += body
+    return [printable(line) for line in lines]
+
+
+def _headline(analysis: LogAnalysis) -> str:
     facts = analysis.facts
-    return [printable(f"{facts['file']}: {facts['lines']:,} lines, {facts['bytes']:,} bytes")]
+    return (
+        f"{facts['file']}: {facts['lines']:,} lines, {facts['bytes']:,} bytes; boots: {analysis.boot_count:,}, "
+        f"whole boxes: {facts['boxes']['complete']:,}, records: {analysis.records:,}"
+    )
+
+
+def _diagnoses(analysis: LogAnalysis) -> list[str]:
+    if not analysis.diagnoses:
+        return ["none: nothing in this log has the shape of a known failure"]
+    return [line for one in analysis.diagnoses for line in _diagnosis(one)]
+
+
+def _diagnosis(one: Diagnosis) -> list[str]:
+    count = f", {one.count} times" if one.count > 1 else ""
+    lines = [f"[{one.id}] {one.name} ({one.confidence}; boot {one.boot}{count})"]
+    lines += _wrapped(one.finding)
+    lines += _wrapped(f"Likely cause: {one.cause}.")
+    lines += _wrapped(f"Remedy: {one.remedy}.")
+    for evidence in one.evidence:
+        time = f" at {evidence.t_ms:,} ms" if evidence.t_ms is not None else ""
+        lines.append(f"    line {evidence.line:,}{time}: {shorten(evidence.text, WIDTH)}")
+    return lines
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(printable(text), WIDTH, initial_indent="  ", subsequent_indent="  ")
+
+
+def _boots(analysis: LogAnalysis) -> list[str]:
+    boots = analysis.boots
+    shown = boots if len(boots) <= BOOTS_SHOWN else (*boots[: BOOTS_SHOWN - 5], *boots[-5:])
+    lines = [_boot(one) for one in shown]
+    if analysis.boot_count > len(shown):
+        lines.append(f"... {analysis.boot_count - len(shown):,} boots not shown")
+    return lines
+
+
+def _boot(boot: BootSummary) -> str:
+    build = boot.build
+    what = (
+        f"; {build.project} {build.app_version} (ELF {build.elf}, IDF {build.idf})"
+        if build and build.elf
+        else ""
+    )
+    ended = ", ".join(f"{count} {result}" for result, count in boot.transitions.items())
+    told = [
+        f"statistics: {boot.samples}",
+        f"transitions: {ended}" if ended else "",
+        f"warnings: {boot.warnings}" if boot.warnings else "",
+        f"panics: {boot.panics}" if boot.panics else "",
+    ]
+    until = f"until {boot.last_ms:,} ms: " if boot.last_ms else ""
+    return (
+        f"boot {boot.boot}, line {boot.line:,}: {shorten(boot.how, WIDTH)}{shorten(what, WIDTH)}\n"
+        f"    {until}{', '.join(one for one in told if one)}"
+    )
+
+
+def _memory(analysis: LogAnalysis) -> list[str]:
+    lines = []
+    for one in analysis.lowest:
+        time = f" at {one.t_ms:,} ms" if one.t_ms is not None else ""
+        lines.append(
+            f"lowest {NAMES[one.memory]}: {one.bytes:,} bytes, boot {one.boot}{time}, line {one.line:,}, "
+            f"{shorten(one.where, WIDTH)}"
+        )
+    boxes = analysis.facts["boxes"]
+    if boxes["total"]:
+        stale = sum(analysis.facts["before_after_pairs_identical_snapshot"].values())
+        pairs = sum(analysis.facts["before_after_pairs"].values())
+        lines.append(
+            f"boxes: {boxes['complete']:,} whole, {boxes['truncated']:,} broken off or damaged, "
+            f"{boxes['interleaved_by_other_tasks']:,} with other lines in them, "
+            f"{boxes['corrupted']:,} with a cut line; {stale} of {pairs} before/after pairs identical"
+        )
+    warnings = analysis.facts["memory_warnings"]
+    if warnings:
+        lines.append("warnings: " + ", ".join(f"{kind} {count:,}" for kind, count in warnings.items()))
+    for printer in analysis.printers:
+        lines.append(
+            f"printed by {shorten(printer.tag, 20)}: {NAMES[printer.memory]}, {printer.count:,} times, "
+            f"{printer.lowest:,} (line {printer.lowest_line:,}) to {printer.highest:,} bytes free"
+        )
+    return lines
+
+
+def _transitions(analysis: LogAnalysis) -> list[str]:
+    lines = []
+    times = {one.to: one for one in analysis.transition_times}
+    for to, results in analysis.facts["transitions"].items():
+        line = f"to {shorten(to, 20)}: " + ", ".join(
+            f"{count:,} {result}" for result, count in results.items()
+        )
+        took = times.get(to)
+        if took is not None:
+            line += (
+                f"; {took.shortest:,} / {took.median:,.0f} / {took.longest:,} ms (shortest, median, longest)"
+            )
+        lines.append(line)
+    for one in analysis.transitions:
+        if one.result == "failed":
+            lines.append(f"    line {one.line:,}, boot {one.boot}: {shorten(one.text, WIDTH)}")
+    return lines
+
+
+def _leaks(analysis: LogAnalysis) -> list[str]:
+    judged = [one for one in analysis.leaks if one.leak is not None]
+    lines = [f"boot {one.boot}, {NAMES[one.memory]} {shorten(one.state, 60)}: {one}" for one in judged]
+    few = len(analysis.leaks) - len(judged)
+    if few:
+        lines.append(f"{few} series with too few readings for a verdict")
+    return lines
+
+
+def _unreadable(analysis: LogAnalysis) -> list[str]:
+    if not analysis.unreadable:
+        return []
+    lines = [", ".join(f"{what}: {count:,}" for what, count in analysis.unreadable.items())]
+    for quote in analysis.quotes[:QUOTES_SHOWN]:
+        lines.append(
+            f"    line {quote.line:,}: {quote.what}, {shorten(quote.reason, 60)}: {shorten(quote.quote, 60)}"
+        )
+    lost = analysis.records_lost
+    return [*lines, *_if(lost, f"{lost:,} records are missing between those that are there")]
+
+
+def _if(wanted: object, line: str) -> Iterable[str]:
+    return [line] if wanted else []

@@ -112,6 +112,8 @@ class LogReader:
     def __init__(self) -> None:
         self.records = 0
         """Undamaged records."""
+        self.records_lost = 0
+        """Those whose number is missing between two of the same boot."""
         self.rom_banners = 0
         self.boot_loader_starts = 0
         self.app_starts = 0
@@ -123,6 +125,8 @@ class LogReader:
         """How far the present boot had come when it last said so; None where the log began within it, 0 when only
         its times show it."""
         self._boot_id = ""
+        self._newest = 0
+        """The number of the newest record of this boot."""
         self._saw_anything = False
         self._is_download = False
         """The chip waits to be flashed: what comes next is the boot that counts."""
@@ -534,6 +538,9 @@ class LogReader:
     def _record(self, number: int, record: Record) -> None:
         if self._boot_id not in ("", record.boot):
             self._new_boot(number, record.t_ms, "boot record", _STAGE_RUNNING)
+        elif self._boot_id and record.n > self._newest + 1:
+            self.records_lost += record.n - self._newest - 1
+        self._newest = max(self._newest, record.n) if self._boot_id == record.boot else record.n
         self._boot_id = record.boot
         self._saw_anything = True
         data = record.data

@@ -32,9 +32,10 @@ OTHER_TAGS = "(other tags)"
 _LETTERS = {level.encode(): level for level in "EWIDV"}
 
 _Row = tuple[bytes, bytes, bytes, bytes]
-"""Level, time, tag and text; the first three are empty for a line without a header."""
+"""Level, time, tag and the rest; the first three are empty for a line without a header."""
 
-_HEADER = rb"([EWIDV]) \((\d{1,10})\) ([^\s:][^:\n]{0,40}): ?"
+_HEADER = rb"([EWIDV]) \((\d{1,10})\) ([^\s:@{]{1,40}(?: [^\s:(@{][^\s:@{]{0,40}){0,3}):"
+"""A tag may have words, but no time in brackets and no record: these are the next line's."""
 _ROWS = re.compile(rb"(?:%s)?([^\n]*)\n" % _HEADER)
 _INSERTED = re.compile(rb"%s|@(?:!|\d{1,5}) \{" % _HEADER)
 """What begins another task's line within a line: a header, or a record."""
@@ -206,7 +207,7 @@ class LineScanner:
             if (
                 self._cut
                 or (b") " in text and _INSERTED.search(text))
-                or (has_records and level and b"@" in text)
+                or (has_records and b"@" in text and (level or text[:1] != b"@"))
                 or not (level or text)
             ):
                 self.lines = number
@@ -237,8 +238,7 @@ class LineScanner:
                 and not (traces and number in traces)
             ):
                 continue
-            name, rest = self._name(tag), text.decode("utf-8", errors="replace")
-            yield LogLine(_LETTERS[level], t_ms, name, rest, 0, number, False, is_fall)
+            yield LogLine(_LETTERS[level], t_ms, self._name(tag), _rest(text), 0, number, False, is_fall)
         self.lines = number
         del rows[: max(count, 0)]
 
@@ -278,8 +278,8 @@ class LineScanner:
         level, stamp, tag, text = row
         if text.startswith(b"@") and not level and _RECORD_END.search(text):
             return [text]
-        whole = b"%s (%s) %s: %s" % (level, stamp, tag, text) if level else text
-        start = whole.find(b": ") + 2 if level else 0
+        whole = b"%s (%s) %s:%s" % (level, stamp, tag, text) if level else text
+        start = len(whole) - len(text)
         near = int(stamp) if level else self._high
         cuts = [0]
         for found in _INSERTED.finditer(whole, start):
@@ -298,9 +298,8 @@ class LineScanner:
         row = _ROWS.match(whole + b"\n")
         assert row is not None
         level, stamp, tag, text = row.groups()
-        rest = text.decode("utf-8", errors="replace")
         if level is None:
-            return Line(rest, 0, number)
+            return Line(text.decode("utf-8", errors="replace"), 0, number)
         self._levels[level] += 1
         if level == b"E":
             self._count_error(tag)
@@ -310,7 +309,7 @@ class LineScanner:
             is_fall = self._take_late(number, t_ms, index)
         else:
             self._jump(number, t_ms)
-        return LogLine(_LETTERS[level], t_ms, self._name(tag), rest, 0, number, is_joined, is_fall)
+        return LogLine(_LETTERS[level], t_ms, self._name(tag), _rest(text), 0, number, is_joined, is_fall)
 
     def _name(self, tag: bytes) -> str:
         name = self._names.get(tag)
@@ -370,3 +369,8 @@ class LineScanner:
     def _jump(self, number: int, t_ms: int) -> None:
         self._before_jump, self._jump_to, self._jump_line = self._high, t_ms, number
         self._high = t_ms
+
+
+def _rest(text: bytes) -> str:
+    """A line's text from what follows the colon of its header."""
+    return (text[1:] if text[:1] == b" " else text).decode("utf-8", errors="replace")

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from hotpin_hil.errors import BuildError
 from hotpin_hil.paths import FIRMWARE_DIR
 from hotpin_hil.virtual import profile as profiles
-from hotpin_hil.virtual.heap import Block, HeapError, HeapSystem, SingleHeap, caps_bits, caps_names
+from hotpin_hil.virtual.heap import Block, Heap, HeapError, HeapSystem, SingleHeap, caps_bits, caps_names
 from hotpin_hil.virtual.heap_library import LIBRARY_ENV, LIBRARY_NAME
 from hotpin_hil.virtual.heap_replay import VectorError, replay
 from hotpin_hil.virtual.profile import MEMORIES, Allocation, BoardProfile, ProfileError, explain, load_ledger
@@ -516,6 +516,18 @@ class SlowHeap:
         self.clock = 1
         self.pieces = [Piece(first.address, first.size, 0)]
 
+    @classmethod
+    def of(cls, heap: Heap, blocks: list[Block]) -> SlowHeap:
+        """A heap as it is now, with at most one free block."""
+        inside = [
+            block
+            for block in blocks
+            if heap.start <= block.address < heap.end and block.heap_start == heap.start
+        ]
+        slow = cls(inside[0], heap.length)
+        slow.pieces = [Piece(block.address, block.size, None if block.used else 0) for block in inside]
+        return slow
+
     def step(self, size: int) -> int:
         return 4 if size < 4 * self.steps else (1 << (size.bit_length() - 1)) // self.steps
 
@@ -718,6 +730,121 @@ def test_a_system_of_heaps_stays_sound_and_comes_back(steps: list[tuple[int, int
             fresh[caps].largest,
             fresh[caps].free_blocks,
         )
+
+
+# --- the same for several heaps: ESP-IDF's heap_caps_*_base by the table of capabilities
+
+PRIORITIES = {
+    # What each memory offers at each of the three priorities.
+    "DRAM": ("8BIT,DEFAULT", "INTERNAL,DMA,32BIT", ""),
+    "DIRAM": ("", "DMA,8BIT,INTERNAL,DEFAULT", "32BIT,EXEC"),
+    "IRAM": ("INTERNAL,EXEC,32BIT", "", ""),
+    "SPIRAM": ("SPIRAM,DEFAULT", "", "8BIT,32BIT"),
+    "POOL_V542": ("", "DMA,INTERNAL", "8BIT,32BIT"),
+}
+
+
+class SlowSystem:
+    """Heaps in search order, each by brute force."""
+
+    def __init__(self, heaps: HeapSystem) -> None:
+        self.heaps = [(heap, SlowHeap.of(heap, heaps.blocks())) for heap in heaps.heaps()]
+        self.caps = [
+            [set(filter(None, caps.split(","))) for caps in PRIORITIES[heap.type]] for heap, _ in self.heaps
+        ]
+
+    def owner(self, address: int) -> int:
+        """The heap whose block starts there; the pool lies within another heap, but has blocks of its own."""
+        return next(
+            index
+            for index, (_, slow) in enumerate(self.heaps)
+            if any(piece.address == address and piece.freed is None for piece in slow.pieces)
+        )
+
+    def aligned_alloc(self, alignment: int, size: int, caps: set[str]) -> int:
+        caps = caps - {"DMA"} if "SPIRAM" in caps else caps
+        if size == 0:
+            return 0
+        for priority in range(3):
+            for (_, slow), offered in zip(self.heaps, self.caps, strict=True):
+                if offered[priority] & caps and caps <= set().union(*offered):
+                    found = slow.malloc(size) if alignment <= 4 else slow.aligned_alloc(size, alignment)
+                    if found:
+                        return found
+        return 0
+
+    def realloc(self, address: int, size: int, caps: set[str]) -> int:
+        caps = caps - {"DMA"} if "SPIRAM" in caps else caps
+        index = self.owner(address)
+        _, slow = self.heaps[index]
+        if caps <= set().union(*self.caps[index]):
+            resized = slow.realloc(address, size)
+            if resized:
+                return resized
+        moved = self.aligned_alloc(4, size, caps)
+        if moved:
+            slow.free(address)
+        return moved
+
+    def free(self, address: int) -> None:
+        self.heaps[self.owner(address)][1].free(address)
+
+
+def system_of_all_memories() -> HeapSystem:
+    """A small board: every kind of memory, and a pool, none of them far from full."""
+    heaps = HeapSystem()
+    for line in (
+        "heap=0x3FFAE6E0,6432,DRAM",
+        "heap=0x3FFC9480,20000,DRAM",
+        "heap=0x3FFE4350,9000,DIRAM",
+        "heap=0x4009AD60,5000,IRAM",
+        "heap=0x3F800000,65536,SPIRAM",
+        "pool=4096,0",
+    ):
+        heaps.boot_line(line)
+    return heaps
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    steps=st.lists(
+        st.tuples(
+            st.sampled_from(["aligned_alloc", "aligned_alloc", "realloc", "realloc", "free"]),
+            st.integers(0, 11),
+            st.one_of(st.integers(1, 60), st.integers(1, 9_000)),
+            st.sampled_from([1, 4, 8, 32, 256]),
+            st.sampled_from(["DMA", "INTERNAL", "INTERNAL,8BIT", "SPIRAM", "DEFAULT", "8BIT", "SPIRAM,DMA"]),
+        ),
+        max_size=50,
+    )
+)
+def test_realloc_and_aligned_alloc_over_all_heaps_are_what_brute_force_gives(
+    steps: list[tuple[str, int, int, int, str]],
+) -> None:
+    heaps = system_of_all_memories()
+    slow = SlowSystem(heaps)
+    held: dict[int, int] = {}
+    for operation, slot, size, alignment, caps in steps:
+        wanted = set(caps.split(","))
+        if "DMA" in wanted:
+            size = (size + max(alignment, 4) - 1) // max(alignment, 4) * max(alignment, 4)  # noqa: PLW2901
+        if operation == "free":
+            if slot in held:
+                heaps.free(held[slot])
+                slow.free(held.pop(slot))
+        elif slot not in held:
+            address = heaps.aligned_alloc(alignment, size, caps)
+            assert address == slow.aligned_alloc(alignment, size, wanted), (alignment, size, caps)
+            assert address % alignment == 0
+            if address:
+                held[slot] = address
+        elif operation == "realloc":
+            heaps.write(held[slot], b"kept")
+            moved = heaps.realloc(held[slot], size, caps)
+            assert moved == slow.realloc(held[slot], size, wanted), (held[slot], size, caps)
+            assert heaps.read(moved or held[slot], min(size, 4)) == b"kept"[: min(size, 4) if moved else 4]
+            held[slot] = moved or held[slot]
+    assert heaps.check() is None
 
 
 # --- profiles and ledgers

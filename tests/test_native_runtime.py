@@ -76,6 +76,7 @@ SELF_CHECKING = [
     "timers",
     "tasks",
     "no_memory",
+    "libc",
     "read_timeout",
     "ring_room",
     "identity",

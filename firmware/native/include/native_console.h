@@ -15,6 +15,8 @@ void *native_malloc(size_t size);
 void *native_calloc(size_t n, size_t size);
 void *native_realloc(void *ptr, size_t size);
 void native_free(void *ptr);
+void *native_aligned_alloc(size_t alignment, size_t size);
+int native_posix_memalign(void **out, size_t alignment, size_t size);
 char *native_strdup(const char *s);
 
 int native_printf(const char *format, ...) __attribute__((format(printf, 1, 2)));

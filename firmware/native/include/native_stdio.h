@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,9 @@
 #define calloc(n, size) native_calloc(n, size)
 #define realloc(ptr, size) native_realloc(ptr, size)
 #define free(ptr) native_free(ptr)
+#define aligned_alloc(alignment, size) native_aligned_alloc(alignment, size)
+#define memalign(alignment, size) native_aligned_alloc(alignment, size)
+#define posix_memalign(out, alignment, size) native_posix_memalign(out, alignment, size)
 #define strdup(s) native_strdup(s)
 #define printf(...) native_printf(__VA_ARGS__)
 #define vprintf(format, args) native_vprintf(format, args)

@@ -1,6 +1,7 @@
 /* stdout and stderr of the firmware: newlib's streams with their locks and stdout's 128-byte line buffer. */
 #include "native.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -209,6 +210,21 @@ void *native_calloc(size_t n, size_t size)
 void *native_realloc(void *ptr, size_t size)
 {
     return heap_caps_realloc_default(ptr, size);
+}
+
+void *native_aligned_alloc(size_t alignment, size_t size)
+{
+    return heap_caps_aligned_alloc_default(alignment, size);
+}
+
+int native_posix_memalign(void **out, size_t alignment, size_t size)
+{
+    void *result = heap_caps_aligned_alloc_default(alignment, size);
+    if (result != NULL || size == 0) {
+        *out = result; // only on success, and none for nothing is one: as in ESP-IDF
+        return 0;
+    }
+    return ENOMEM;
 }
 
 void native_free(void *ptr)

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "esp_app_desc.h"
+#include "esp_heap_caps.h"
 #include "esp_log.h"
 #include "esp_rom_sys.h"
 #include "esp_task.h"
@@ -140,6 +141,9 @@ static void log_start(void)
         step(13000);
         ESP_EARLY_LOGI("esp_psram", "Adding pool of %" PRIu32 "K of PSRAM memory to heap allocator",
                        psram_kb);
+#if CONFIG_SPIRAM_USE_MALLOC
+        heap_caps_malloc_extmem_enable(CONFIG_SPIRAM_MALLOC_ALWAYSINTERNAL);
+#endif
     }
     step(60000);
     ESP_EARLY_LOGI("spi_flash", "detected chip: gd");

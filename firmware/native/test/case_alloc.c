@@ -1,5 +1,6 @@
 /* What kernel objects take of the heap: each step prints the blocks that are new and those that are gone, as
  * recorded. */
+#include <errno.h>
 #include <string.h>
 #include "driver/uart.h"
 #include "driver/uart_vfs.h"
@@ -189,10 +190,66 @@ static void case_boot_figures(void)
     free(block);
 }
 
+static bool in_psram(const void *ptr)
+{
+    return (uintptr_t)ptr >= 0x3F800000 && (uintptr_t)ptr < 0x3FC00000;
+}
+
+static bool holds(const uint8_t *ptr, uint8_t value, size_t size)
+{
+    for (size_t i = 0; i < size; i++) {
+        if (ptr[i] != value) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* malloc() and friends: small blocks in internal memory, blocks of more than 16,384 bytes in PSRAM. */
+static void case_libc(void)
+{
+    size_t before = heap_caps_get_free_size(MALLOC_CAP_8BIT);
+    uint8_t *block = malloc(1000);
+    CHECK(block != NULL && !in_psram(block));
+    memset(block, 0x5A, 1000);
+    block = realloc(block, 16384);
+    CHECK(block != NULL && !in_psram(block) && holds(block, 0x5A, 1000));
+    block = realloc(block, 16385);
+    CHECK(block != NULL && in_psram(block) && holds(block, 0x5A, 1000));
+    block = realloc(block, 500);
+    CHECK(block != NULL && !in_psram(block) && holds(block, 0x5A, 500));
+    CHECK(realloc(block, 8 << 20) == NULL);
+    CHECK(holds(block, 0x5A, 500)); // a failed realloc leaves it as it was
+    CHECK(realloc(block, 0) == NULL);
+    CHECK_EQUAL(heap_caps_get_free_size(MALLOC_CAP_8BIT), before);
+
+    uint8_t *zeroed = calloc(100, 7);
+    CHECK(zeroed != NULL && holds(zeroed, 0, 700));
+    CHECK(calloc(0x10000, 0x10000) == NULL);
+    free(zeroed);
+
+    uint8_t *aligned = aligned_alloc(256, 1000);
+    CHECK(aligned != NULL && (uintptr_t)aligned % 256 == 0 && !in_psram(aligned));
+    free(aligned);
+    aligned = memalign(64, 20000);
+    CHECK(aligned != NULL && (uintptr_t)aligned % 64 == 0 && in_psram(aligned));
+    aligned = realloc(aligned, 30000); // from then on like any other block
+    CHECK(aligned != NULL && in_psram(aligned));
+    free(aligned);
+    CHECK(aligned_alloc(3, 100) == NULL);
+
+    void *out = &before;
+    CHECK_EQUAL(posix_memalign(&out, 64, 8 << 20), ENOMEM);
+    CHECK(out == &before);
+    CHECK_EQUAL(posix_memalign(&out, 64, 0), 0);
+    CHECK(out == NULL);
+    CHECK_EQUAL(posix_memalign(&out, 64, 100), 0);
+    CHECK(out != NULL && (uintptr_t)out % 64 == 0);
+    free(out);
+    CHECK_EQUAL(heap_caps_get_free_size(MALLOC_CAP_8BIT), before);
+}
+
 const test_case_t g_alloc_cases[] = {
-    {"allocations", case_allocations},
-    {"give_back", case_give_back},
-    {"no_memory", case_no_memory},
-    {"boot_figures", case_boot_figures},
-    {NULL, NULL},
+    {"libc", case_libc},           {"allocations", case_allocations},   {"give_back", case_give_back},
+    {"no_memory", case_no_memory}, {"boot_figures", case_boot_figures}, {NULL, NULL},
 };

@@ -136,6 +136,15 @@ def test_level_is_met_among_small_holes(board: Driver, caps: str) -> None:
     assert exact == rounds
 
 
+@pytest.mark.parametrize(("block", "count"), [(12, 0), (12, 4501), (1024, 0xFFFFFFFF)])
+def test_more_blocks_than_a_walk_may_take_are_refused(board: Driver, block: int, count: int) -> None:
+    """A heap of 200,000 blocks would be walked with interrupts off for a tenth of a second, at every figure."""
+    start = board.free("SPIRAM")
+    assert board.ask(f"split SPIRAM {block} {count}")[0] == ESP_ERR_INVALID_SIZE
+    assert board.free("SPIRAM") == start
+    assert board.ask("split SPIRAM 12 4500")[0] == ESP_OK
+
+
 def test_levels_follow_one_another_in_steps_of_four(board: Driver) -> None:
     """What the threshold tests do: to the level, four bytes below it, and back."""
     start = board.free("INTERNAL,8BIT")

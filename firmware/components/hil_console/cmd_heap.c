@@ -271,6 +271,10 @@ static esp_err_t heap_split(const console_request_t *request, console_reply_t *r
     if (err == ESP_ERR_INVALID_STATE) {
         return no_id_left(reply);
     }
+    if (err == ESP_ERR_INVALID_SIZE) {
+        return console_bad_argument(reply, "block", console_arg(request, "block"),
+                                    "makes more than 4500 blocks; take larger ones, or count=");
+    }
     if (err != ESP_OK) {
         return console_fail(reply, err, "only %u blocks of %s bytes could be had", (unsigned)had,
                             console_arg(request, "block"));

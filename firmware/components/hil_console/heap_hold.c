@@ -67,7 +67,8 @@ static bool keep(hold_t *hold, held_block_t *block)
 
 static bool push(hold_t *hold, uint32_t size)
 {
-    return keep(hold, heap_fail_quiet_malloc(size, hold->info.caps));
+    return hold->info.blocks < HEAP_HOLD_BLOCKS_MAX &&
+           keep(hold, heap_fail_quiet_malloc(size, hold->info.caps));
 }
 
 /** Gives back the block taken `younger` blocks before the last one, or the oldest. */
@@ -260,8 +261,11 @@ esp_err_t heap_hold_leave(uint32_t caps, uint32_t leave, uint32_t block, unsigne
 
 esp_err_t heap_hold_split(uint32_t caps, uint32_t block, uint32_t count, unsigned *id, uint32_t *had)
 {
-    hold_t *hold = new_hold(caps, id);
     *had = 0;
+    if (count > HEAP_HOLD_BLOCKS_MAX) {
+        return ESP_ERR_INVALID_SIZE;
+    }
+    hold_t *hold = new_hold(caps, id);
     if (hold == NULL) {
         return ESP_ERR_INVALID_STATE;
     }
@@ -269,9 +273,10 @@ esp_err_t heap_hold_split(uint32_t caps, uint32_t block, uint32_t count, unsigne
     while ((count == 0 || *had < count) && push(hold, size)) {
         ++*had;
     }
-    if (*had < count || *had < 2) {
+    bool more = count == 0 && *had == HEAP_HOLD_BLOCKS_MAX; /* there may be */
+    if (more || *had < count || *had < 2) {
         drop(hold);
-        return ESP_ERR_NO_MEM;
+        return more ? ESP_ERR_INVALID_SIZE : ESP_ERR_NO_MEM;
     }
     /* Blocks come off the front of a free block one after the other: every second one taken is every second
      * in place. */

@@ -16,6 +16,10 @@
 
 #define HEAP_HOLD_MAX 64 /*!< holds at a time; ids are 1..HEAP_HOLD_MAX */
 
+/** Blocks of one hold. The allocator walks all blocks of a heap with interrupts off, for each figure it is
+ * asked: more than these, in PSRAM, and the console's input overflows meanwhile. */
+#define HEAP_HOLD_BLOCKS_MAX 4500
+
 typedef struct {
     uint32_t caps;
     uint32_t blocks;
@@ -44,7 +48,8 @@ esp_err_t heap_hold_leave(uint32_t caps, uint32_t leave, uint32_t block, unsigne
 /**
  * @brief Takes `count` blocks (0: as many as there are) and gives every second one back: free memory that is
  * no room.
- * @return ESP_ERR_NO_MEM if there are not as many, and *had says how many; nothing is kept then.
+ * @return ESP_ERR_NO_MEM if there are not as many, and *had says how many; ESP_ERR_INVALID_SIZE if it would
+ * be more than HEAP_HOLD_BLOCKS_MAX. Nothing is kept then.
  */
 esp_err_t heap_hold_split(uint32_t caps, uint32_t block, uint32_t count, unsigned *id, uint32_t *had);
 

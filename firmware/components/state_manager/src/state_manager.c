@@ -263,11 +263,15 @@ static esp_err_t change_state(system_state_t to)
     return s_now.change.err;
 }
 
-/* The same mode should take the same memory each time: what the first time left is the measure. */
+/* The same mode should take the same memory each time: what the first time left is the measure. At boot the
+ * main task still holds its stack, so the mode it asks for is measured when it is next entered. */
 static void compare_with_first_time(system_state_t state)
 {
     const char *name = state_manager_name(state);
     memory_delta_t delta;
+    if (s_now.change.from == SYSTEM_STATE_INIT) {
+        return;
+    }
     esp_err_t err = memory_manager_get_delta(name, &delta);
     if (err == ESP_ERR_NOT_FOUND) {
         memory_manager_set_baseline(name);

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from fixtures.board import needs_boot_loader
 from fixtures.device import start_over
 from fixtures.faults import Faults
 from fixtures.flashing import cut_flashing
@@ -102,6 +103,7 @@ def test_byte_access_to_iram_panics_where_the_chip_is_real(
     )
 
 
+@needs_boot_loader
 @pytest.mark.parametrize(
     "share",
     [

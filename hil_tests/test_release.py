@@ -25,6 +25,7 @@ from hotpin_hil.boards.build import release_build_dir
 from hotpin_hil.boards.kind import BoardKind
 from hotpin_hil.device import BoardInfo, Device, Event, NoReply, budgets
 from hotpin_hil.errors import BenchError, BuildError
+from hotpin_hil.link.line import line_of
 from hotpin_hil.paths import PROJECT_ROOT
 from hotpin_hil.plugin import BoardInUse, recorder_of
 
@@ -56,7 +57,7 @@ def build_dir(board: BoardInUse) -> str:
 @pytest.fixture
 def release(request: pytest.FixtureRequest, dut: Any, board: BoardInUse) -> Device:
     """A freshly started board with the release image. It sends records, and answers nothing."""
-    device = Device(dut.serial.channel)
+    device = Device(line_of(dut).channel)
     info = device.wait_ready()
     board.confirm(asdict(info))
     recorder_of(request.node).board = board.mac
@@ -225,9 +226,9 @@ def free_in_start(device: Device) -> dict[str, int]:
 
 def flash_and_start(dut: Any, folder: Path) -> Device:
     """Flashes another build, and waits until it is ready."""
-    device = Device(dut.serial.channel)
+    device = Device(line_of(dut).channel)
     since = device.mark()
-    dut.serial.flash(IdfApp(app_path=str(folder.parent), build_dir=str(folder)))
+    line_of(dut).flash(IdfApp(app_path=str(folder.parent), build_dir=str(folder)))
     device.channel.wait(lambda: device.channel.resets(since) or None, budgets.BOOT_S)
     device.wait_ready()
     return device

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from hotpin_hil.boards import qemu
 from hotpin_hil.boards.artifacts import FirmwareBuild, how_to_build, read_build
 from hotpin_hil.boards.bench import ENV_BENCH, FEATURES, POWER, BoardEntry, find_bench, normal_mac
 from hotpin_hil.boards.build import build_dir
@@ -25,6 +26,7 @@ from hotpin_hil.boards.virtual import VirtualBoard
 from hotpin_hil.device.budgets import BOOT_S
 from hotpin_hil.errors import BenchError, BuildError, HilError, PortError, UsageError
 from hotpin_hil.link.channel import Channel
+from hotpin_hil.link.line import channel_of, line_of
 from hotpin_hil.paths import FIRMWARE_DIR
 from hotpin_hil.telemetry.noise import Noise, known_noise
 
@@ -54,12 +56,6 @@ SOAK = "soak"
 def wants_board(item: pytest.Item) -> bool:
     """Whether the test uses pytest-embedded's `dut`, itself or through a fixture."""
     return "dut" in getattr(item, "fixturenames", ())
-
-
-def channel_of(dut: Any) -> Channel | None:
-    """The line of pytest-embedded's `dut`, if it has one of ours."""
-    channel = getattr(getattr(dut, "serial", None), "channel", None)
-    return channel if isinstance(channel, Channel) else None
 
 
 def wants_faults(item: pytest.Item) -> bool:
@@ -137,6 +133,8 @@ class BoardInUse:
         choice = self._handed_over(given) if given else self._choose()
         if option.time_scale is not None and choice.kind is not BoardKind.VIRTUAL:
             raise UsageError(f"--time-scale is for the virtual board, not for {choice.kind}", "leave it out")
+        if choice.kind is BoardKind.QEMU:
+            qemu.check_program(getattr(option, "qemu_prog_path", None))
         self._build = read_build(self._build_folder(choice.kind), choice.kind, _target(option))
         if choice.kind is BoardKind.VIRTUAL and not choice.boards:
             _check_registered(self._build)
@@ -216,7 +214,7 @@ class BoardInUse:
             option.root_logdir = str(self._folder / "logs")
             Path(option.root_logdir).mkdir(parents=True, exist_ok=True)
         if self.kind is BoardKind.QEMU:
-            option.embedded_services = "idf,qemu"
+            qemu.prepare(option, self._folder, worker)
         elif self._config.pluginmanager.hasplugin("pytest_embedded"):
             from hotpin_hil.link.idf_serial import HilIdfSerial
 
@@ -453,7 +451,7 @@ class BoardPlugin:
             return False
         since = channel.mark()
         try:
-            self._dut.serial.hard_reset()
+            line_of(self._dut).hard_reset()
             return channel.wait(lambda: channel.resets(since) or None, BOOT_S) is not None
         except HilError:
             return False

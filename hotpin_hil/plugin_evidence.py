@@ -36,11 +36,11 @@ from hotpin_hil.evidence.results import (
     ResultsWriter,
     read_results,
 )
+from hotpin_hil.link.line import channel_of
 from hotpin_hil.plugin_board import (
     BOARDS,
     SOAK,
     BoardPlugin,
-    channel_of,
     wants_board,
     wants_faults,
     worker_id,

@@ -66,7 +66,11 @@ class Workbench:
     def examine_unharmed(self) -> Outcome:
         with self.checkout() as checkout:
             started = time.monotonic()
-            return Outcome(checkout.test(*BOARDS_AT_ONCE), time.monotonic() - started)
+            try:
+                failed = checkout.test(*BOARDS_AT_ONCE, good=(0,))
+            except RuntimeError as error:
+                return Outcome({}, time.monotonic() - started, str(error))
+            return Outcome(failed, time.monotonic() - started)
 
 
 def main() -> int:
@@ -112,18 +116,18 @@ def _run(bench: Workbench, defects: list[Defect], whole_suite: bool, skip_unharm
     if not skip_unharmed:
         print("testing the unharmed firmware first ...", flush=True)
         outcome = bench.examine_unharmed()
-        wrong += bool(outcome.failed)
-        _row("(unharmed)", "nothing", outcome, not outcome.failed)
+        wrong += bool(outcome.problem)
+        _row("(unharmed)", "nothing", outcome, not outcome.problem)
     with ThreadPoolExecutor(max_workers=len(defects)) as pool:
         futures: dict[Future[Outcome], Defect] = {
             pool.submit(bench.examine, defect, whole_suite): defect for defect in defects
         }
         try:
-            for future in as_completed(futures):
+            for done, future in enumerate(as_completed(futures), 1):
                 defect, outcome = futures[future], future.result()
                 caught = defect.requirement in outcome.failed
                 wrong += not caught
-                _row(defect.name, defect.requirement, outcome, caught)
+                _row(defect.name, defect.requirement, outcome, caught, f"[{done}/{len(defects)}] ")
         except BaseException:
             bench.processes.end()
             pool.shutdown(wait=False, cancel_futures=True)
@@ -131,13 +135,14 @@ def _run(bench: Workbench, defects: list[Defect], whole_suite: bool, skip_unharm
     return wrong
 
 
-def _row(name: str, expected: str, outcome: Outcome, good: bool) -> None:
+def _row(name: str, expected: str, outcome: Outcome, good: bool, progress: str = "") -> None:
     failed = ", ".join(outcome.failed) or "nothing"
     reason = outcome.problem or outcome.failed.get(expected, "")
     if good and len(reason) > REASON_SHOWN:
         reason = reason[: REASON_SHOWN - 1] + "…"
+    word = "ok   " if good else "WRONG"
     print(
-        f"{'ok   ' if good else 'WRONG'} {name:32} expected {expected:8} failed {failed} ({outcome.seconds:.0f} s)"
+        f"{progress:8}{word} {name:32} expected {expected:8} failed {failed} ({outcome.seconds:.0f} s)"
         + (f": {reason}" if reason else ""),
         flush=True,
     )

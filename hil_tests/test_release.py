@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 from pytest_embedded_idf.app import IdfApp
 
-from fixtures.board import needs_boot_loader
 from fixtures.device import boot_start
 from fixtures.measure import Measure
 from fixtures.memory import KB, MEMORIES
@@ -191,7 +190,6 @@ COMPARED_AT = ("System Boot", "After Camera Transition")
 """Moments of the start that both images log: before the console's task is there, and with it."""
 
 
-@needs_boot_loader
 @pytest.mark.requirement("REL-01")
 def test_memory_difference_to_the_image_with_the_console_is_reported(
     dut: Any, release: Device, board: BoardInUse, measure: Measure

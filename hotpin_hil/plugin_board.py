@@ -210,6 +210,8 @@ class BoardInUse:
         option.app_path = str(self._config.rootpath / FIRMWARE_DIR.name)
         option.build_dir = str(self.build.folder)
         option.target = _target(option) or "esp32"
+        # plugin_panic does both, for Xtensa too.
+        option.skip_check_coredump = option.skip_decode_panic = "y"
         if getattr(option, "root_logdir", None) is None:
             option.root_logdir = str(self._folder / "logs")
             Path(option.root_logdir).mkdir(parents=True, exist_ok=True)

@@ -36,7 +36,6 @@ from hotpin_hil.evidence.results import (
     ResultsWriter,
     read_results,
 )
-from hotpin_hil.link.line import channel_of
 from hotpin_hil.plugin_board import (
     BOARDS,
     SOAK,
@@ -302,9 +301,7 @@ class EvidencePlugin:
         __tracebackhide__ = True
         result = yield
         if fixturedef.argname == "dut":
-            channel = channel_of(result)
-            if channel is not None:
-                self._story.listen(request.node, channel)
+            self._story.listen(request.node, result)
         return result
 
     @pytest.hookimpl(wrapper=True)
@@ -338,11 +335,14 @@ class EvidencePlugin:
         elif call.excinfo is not None:
             setattr(report, _REPORT_VERDICT, Verdict.FAIL.value)
             report.longrepr = str(call.excinfo.value)
-        if report.failed and call.excinfo is not None:
-            self._story.failed(item, call.excinfo.value)
         if report.failed:
+            panics = self._story.failed(item, call.excinfo.value) if call.excinfo is not None else []
             report.sections = [(name, shorten_log(text)) for name, text in report.sections]
             report.sections.append(("the board's console", shorten_log(self._board_plugin.console_log())))
+            report.sections += [("panic", text) for text in panics]
+            if getattr(self._config.option, "allure_report_dir", None):
+                for text in panics:
+                    _attach_text_to_allure("panic", text)
         if call.when == TEARDOWN:
             self._story.end(item)
             verdicts = self._verdict_lines(item)
@@ -529,6 +529,12 @@ def _attach_to_allure(line: Line) -> None:
     import allure
 
     allure.attach(json.dumps(line, indent=1), name=line["name"], attachment_type=allure.attachment_type.JSON)
+
+
+def _attach_text_to_allure(name: str, text: str) -> None:
+    import allure
+
+    allure.attach(text, name=name, attachment_type=allure.attachment_type.TEXT)
 
 
 def _harness() -> dict[str, Any]:

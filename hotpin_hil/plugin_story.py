@@ -18,7 +18,9 @@ from hotpin_hil.evidence import lines
 from hotpin_hil.evidence.blame import causes
 from hotpin_hil.evidence.story import Story
 from hotpin_hil.link.channel import Channel
+from hotpin_hil.link.line import channel_of
 from hotpin_hil.plugin_board import BoardInUse
+from hotpin_hil.plugin_panic import keep_panics
 from hotpin_hil.report.text import LOG_LINES, printable
 
 STORY_KEY = pytest.StashKey[Story]()
@@ -36,32 +38,41 @@ class StoryKeeper:
         self._folder = folder
         self._take = take
         self._channel: Channel | None = None
+        self._dut: Any = None
 
     def begin(self, item: pytest.Item) -> None:
         """Before anything of the test runs."""
-        self._channel = None
+        self._channel = self._dut = None
         item.stash[STORY_KEY] = Story(item.nodeid, lambda: self._board.mac, self._take)
 
-    def listen(self, item: pytest.Item, channel: Channel) -> None:
+    def listen(self, item: pytest.Item, dut: Any) -> None:
         """From now on, and from the beginning of the channel."""
         story = item.stash.get(STORY_KEY, None)
-        if story is not None:
-            self._channel = channel
+        channel = channel_of(dut)
+        if story is not None and channel is not None:
+            self._channel, self._dut = channel, dut
             channel.observe(story.record)
 
-    def failed(self, item: pytest.Item, error: BaseException) -> None:
-        """While the board is still as it was when the test failed."""
+    def failed(self, item: pytest.Item, error: BaseException) -> list[str]:
+        """While the board is still as it was when the test failed. A text for each panic of the test."""
         story = item.stash.get(STORY_KEY, None)
         if story is None or self._channel is None:
-            return
+            return []
         self._keep_slice(item, self._channel)
         why = _lack_of_memory(error, self._channel)
         if why and self._channel.error is None and not isinstance(error, NoReply):
             self._draw_heaps(story, self._channel, why)
+        # Last, since a core dump is read past the firmware; and once, whatever else fails in taking the test down.
+        dut, self._dut = self._dut, None
+        if dut is None:
+            return []
+        return keep_panics(
+            item.nodeid, self._board.mac, self._channel, dut, folder=self._folder, take=self._take
+        )
 
     def end(self, item: pytest.Item) -> None:
         """After the test's fixtures were taken down."""
-        channel, self._channel = self._channel, None
+        channel, self._channel, self._dut = self._channel, None, None
         if channel is not None:
             noise = channel.noise()
             if noise:

@@ -166,6 +166,13 @@ class HilIdfSerial(IdfSerial):  # type: ignore[misc]  # pytest-embedded is not t
         options = ["--baud", str(self.esptool_baud), "--after", "no-reset-stub"]
         run_esptool([*options, command, *arguments], self.esp)
 
+    def read_flash(self, offset: int, size: int, path: Path) -> None:
+        """Read a part of the flash into a file, and reset the chip. Raises FlashError or PortError."""
+        with self.disable_redirect_thread():
+            with self._boot_loader():
+                self._esptool("read-flash", hex(offset), hex(size), str(path))
+            self.hard_reset()
+
     def erase_flash(self, force: bool = False) -> None:
         """Erase the whole chip, and reset it (it then reports an invalid header for ever)."""
         self._flashed.pop(self.port, None)

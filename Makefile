@@ -85,7 +85,7 @@ check-idf: ## build all configurations of the firmware with ESP-IDF (needs IDF_P
 	@firmware/tools/check_idf.sh
 
 check-headers: setup ## check the firmware against an ESP-IDF without its toolchain (IDF=checkout COMPONENTS="dir …")
-	@$(BIN)/python firmware/tools/check_headers.py $(if $(IDF),--idf $(IDF)) $(COMPONENTS:%=--component %)
+	@$(BIN)/python firmware/tools/check_headers.py $(if $(IDF),--idf $(IDF)) $(COMPONENTS:%=--component %) $(ARGS)
 
 clean: ## remove the virtual board's builds and all of build/, evidence included (keeps .venv)
 	rm -rf build $(NATIVE) $(NATIVE)-release

@@ -138,6 +138,15 @@ def test_a_good_project_is_clean(bench: Bench) -> None:
     assert "ESP-IDF 5.4.9: 3 files, 0 problems, 0 files not checked" in done.stdout
 
 
+def test_static_memory_is_told_by_component(bench: Bench) -> None:
+    bench.change("components/caller/caller.c", "#include", "char g_caller_buffer[1234];\n#include")
+    done = bench.run("--static")
+    if "gcc-xtensa-lx106" in done.stderr:
+        pytest.skip("gcc-xtensa-lx106 is not installed")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "caller: 1,234 B internal RAM" in done.stdout
+
+
 def test_a_component_missing_in_requires_is_named(bench: Bench) -> None:
     bench.change("components/caller/CMakeLists.txt", "PRIV_REQUIRES radio", "")
     (problem,) = bench.problems()

@@ -17,12 +17,13 @@ import argparse
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from idfcheck import compilers, components, kconfig
+from idfcheck import compilers, components, kconfig, static_memory
 
 FIRMWARE = Path(__file__).resolve().parents[1]
 
@@ -103,6 +104,11 @@ def main() -> int:
     parser.add_argument(
         "--work", type=Path, default=FIRMWARE / "build-check", help="directory for what is generated"
     )
+    parser.add_argument(
+        "--static",
+        action="store_true",
+        help="also print each component's static memory (needs gcc-xtensa-lx106)",
+    )
     args = parser.parse_args()
     try:
         return check(args)
@@ -182,9 +188,26 @@ def check_configuration(
             report.add(file, 0, text, name)
     work_list = [job for path in own for job in jobs(tree, tree[path.name], include_last)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
+        if args.static:
+            print_static_memory(name, work_list, pool)
         results = pool.map(lambda job: complaints(job, tools), work_list)
         for job, found in zip(work_list, results, strict=True):
             record(job, found, project, report)
+
+
+def print_static_memory(configuration: str, work_list: list[Job], pool: ThreadPoolExecutor) -> None:
+    """A line for each component: its variables by where they lie, in bytes on the 32-bit chip."""
+    tool = compilers.gcc()
+    if tool is None:
+        raise CannotCheck("--static needs GCC for Xtensa: apt install gcc-xtensa-lx106")
+    sources = [job for job in work_list if not job.public_header]
+    texts = pool.map(lambda job: tool.assembly(job.source, job.own, job.system), sources)
+    taken: dict[str, Counter[str]] = {}
+    for job, text in zip(sources, texts, strict=True):
+        taken.setdefault(job.component.name, Counter()).update(static_memory.of(text))
+    for component, places in sorted(taken.items()):
+        figures = ", ".join(f"{size:,} B {place}" for place, size in sorted(places.items()))
+        print(f"static memory, {configuration}: {component}: {figures or 'none'}")
 
 
 def component_directories(folder: Path) -> list[Path]:

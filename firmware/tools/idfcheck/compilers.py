@@ -61,13 +61,11 @@ class Compiler:
     name: str
     command: tuple[str, ...]
     sees: str
+    no_output: tuple[str, ...] = ()
 
     def check(self, source: Path, includes: Iterable[Path], system: Iterable[Path]) -> list[Diagnostic]:
         """Complaints about one source. `includes` are ours, `system` are others': warnings in those are theirs."""
-        command = [*self.command, *FLAGS, *TYPES]
-        command += [f"-I{path}" for path in includes]
-        command += [part for path in system for part in ("-isystem", str(path))]
-        done = subprocess.run([*command, str(source)], capture_output=True, text=True, check=False)
+        done = self._run(source, includes, system, *self.no_output)
         found = [
             Diagnostic(Path(match["file"]), int(match["line"]), match["text"])
             for match in map(DIAGNOSTIC.match, done.stderr.splitlines())
@@ -77,6 +75,19 @@ class Compiler:
             found.append(Diagnostic(source, 0, f"{self.name} failed: {done.stderr.strip()[:400]}"))
         return found
 
+    def assembly(self, source: Path, includes: Iterable[Path], system: Iterable[Path]) -> str:
+        """What one source becomes, each object in a section of its own; empty if it cannot be compiled."""
+        done = self._run(source, includes, system, "-o", "-", "-fdata-sections", "-w")
+        return "" if done.returncode else done.stdout
+
+    def _run(
+        self, source: Path, includes: Iterable[Path], system: Iterable[Path], *more: str
+    ) -> subprocess.CompletedProcess[str]:
+        command = [*self.command, *FLAGS, *TYPES, *more]
+        command += [f"-I{path}" for path in includes]
+        command += [part for path in system for part in ("-isystem", str(path))]
+        return subprocess.run([*command, str(source)], capture_output=True, text=True, check=False)
+
 
 def gcc() -> Compiler | None:
     """Debian's GCC for another Xtensa core (ESP8266's): same front end, same builtins, no assembler for the ESP32."""
@@ -84,9 +95,9 @@ def gcc() -> Compiler | None:
     if shutil.which(name) is None:
         return None
     include = [said(name, f"-print-file-name={item}") for item in ("include", "include-fixed")]
-    command = (name, "-S", "-o", "/dev/null", "-nostdinc", *(f"-isystem{path}" for path in include))
+    command = (name, "-S", "-nostdinc", *(f"-isystem{path}" for path in include))
     abi = ("-U__XTENSA_CALL0_ABI__", "-D__XTENSA_WINDOWED_ABI__=1")
-    return Compiler(name, (*command, *abi), "code, up to the assembler")
+    return Compiler(name, (*command, *abi), "code, up to the assembler", ("-o", "/dev/null"))
 
 
 def clang() -> Compiler | None:

@@ -155,6 +155,8 @@ class Diagnoser:
         self._shortage: _Shortage | None = None
         self._is_summed: bool | None = None
         """Whether the fragmentation figure counts separate heaps; None before the first sample."""
+        self._has_records = False
+        """Whether this boot's samples come as records."""
         self._early: list[ev.MemoryWarning] = []
         """Fragmentation warnings that came before the first sample."""
         self._rises: dict[str, _Rise] = {}
@@ -264,7 +266,7 @@ class Diagnoser:
         self._heaps = None
         self._last = self._before = None
         self._prints, self._by_context = {}, {}
-        self._is_summed, self._early = None, []
+        self._is_summed, self._early, self._has_records = None, [], False
         self._rises, self._fragmented = {}, set()
         self._ended_ms = -1
 
@@ -348,11 +350,11 @@ class Diagnoser:
             self._is_summed = _is_summed(sample.stats)
             for early in self._early:
                 self._warning(early)
-        if sample.source == "box" and sample.stats.timestamp_ms > 0 and self._is_box_of_record(sample):
-            return
-        found = _BEFORE.fullmatch(sample.context)
-        if found is not None and self._is_new(sample):
-            self._begin(found[1].lower(), sample.line, sample.t_ms, _sample_text(sample))
+        if sample.source == "record":
+            self._has_records = True
+        elif self._has_records:
+            return  # it says again what a record has said
+        self._open(sample)
         self._complete_shortage(sample)
         self._compare_pair(sample)
         if not self._is_summed:
@@ -362,14 +364,19 @@ class Diagnoser:
             self._psram(sample, sample.stats.psram_free, _sample_text(sample))
         self._remember(sample)
 
-    def _is_new(self, sample: ev.Sample) -> bool:
-        """Whether it tells of a transition that has not ended yet: it may be written when that is over."""
-        return sample.stats.timestamp_ms >= self._ended_ms
+    def _open(self, sample: ev.Sample) -> None:
+        """Statistics from before a transition are the first link of a crash in it.
 
-    def _is_box_of_record(self, sample: ev.Sample) -> bool:
-        """The box says again what a record has said."""
-        told = self._by_context.get(sample.context)
-        return told is not None and told.source == "record" and same_figures(told.stats, sample.stats)
+        A record tells of a transition by itself, unless that is over when the record is written; a box may be printed
+        still later, so it only adds to what has told of one.
+        """
+        found = _BEFORE.fullmatch(sample.context)
+        if found is None:
+            return
+        to = found[1].lower()
+        is_new = sample.source == "record" and sample.stats.timestamp_ms >= self._ended_ms
+        if is_new or (self._begun is not None and self._begun_to == to):
+            self._begin(to, sample.line, sample.t_ms, _sample_text(sample))
 
     def _remember(self, sample: ev.Sample) -> None:
         self._last = sample

@@ -8,6 +8,9 @@ NATIVE := firmware/build-native
 # What a user may pass to `make qualify`: PORT=/dev/ttyUSB0, ARGS="-k tts"
 PYTEST_ARGS := --board $(BOARD) $(if $(PORT),--port $(PORT)) $(ARGS)
 
+ALLURE_RESULTS := build/qualification/allure-results
+ALLURE_SITE    := build/qualification/allure
+
 # There is one board on a desk, but as many virtual ones as one likes. They mostly wait: three keep two cores half busy.
 VIRTUAL_BOARDS := -n 3
 
@@ -15,8 +18,8 @@ VIRTUAL_BOARDS := -n 3
 announce:
 	@echo "qualify: on a board this run can end QUALIFIED; without one it is a rehearsal, REHEARSED (virtual) at best"
 
-.PHONY: help announce prerequisites setup firmware native qualify test test-harness test-suite selftest bench lint check-idf \
-  check-headers clean
+.PHONY: help announce prerequisites setup firmware native qualify allure test test-harness test-suite selftest bench lint \
+  check-idf check-headers clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -57,7 +60,17 @@ firmware: setup ## build the firmware for the board at hand (BOARD=auto|hardware
 qualify: announce setup firmware ## run the suite on the board at hand and write build/qualification/ (BOARD=, PORT=, ARGS=)
 	@kind=$$($(BIN)/hotpin-hil kind --board $(BOARD) $(if $(PORT),--port $(PORT))) || exit; \
 	[ "$$kind" = virtual ] && boards="$(VIRTUAL_BOARDS)"; \
-	$(BIN)/pytest --target esp32 $$boards $(PYTEST_ARGS)
+	$(BIN)/pytest --target esp32 $$boards --alluredir $(ALLURE_RESULTS) --clean-alluredir $(PYTEST_ARGS)
+
+allure: ## make Allure's site of the last `make qualify` (needs Node.js)
+	@if ! command -v npx >/dev/null; then \
+	  echo "error: npx not found: Allure 3 needs Node.js 18 or newer (apt install npm, brew install node)"; exit 1; \
+	fi
+	@if [ ! -d $(ALLURE_RESULTS) ]; then \
+	  echo "error: there are no results in $(ALLURE_RESULTS): run make qualify first"; exit 1; \
+	fi
+	npx --yes allure@3 awesome --single-file -o $(ALLURE_SITE) $(ALLURE_RESULTS)
+	@echo $(ALLURE_SITE)/index.html
 
 test: test-harness test-suite ## the harness's own tests, the C logic's tests, and the suite on the virtual board
 

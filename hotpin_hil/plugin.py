@@ -116,6 +116,10 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(reporters, "hotpin-reporters")
     evidence = plugin_evidence.EvidencePlugin(config, board_plugin, reporters, requirements, folder)
     config.pluginmanager.register(evidence, "hotpin-evidence")
+    if getattr(option, "allure_report_dir", None):
+        from hotpin_hil.plugin_allure import AllurePlugin
+
+        config.pluginmanager.register(AllurePlugin(config, evidence, folder), "hotpin-allure")
 
 
 def board_of(config: pytest.Config) -> BoardInUse:

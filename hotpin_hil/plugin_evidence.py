@@ -10,7 +10,7 @@ import platform
 import sys
 import uuid
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
@@ -101,8 +101,15 @@ class EvidencePlugin:
         self._verdicts: Counter[Verdict] = Counter()
         self._dead: Finding | None = None
         self._qualification: dict[str, Any] | None = None
+        self.on_line: Callable[[Line], object] | None = None
+        """Told of each line that this process writes; from any thread."""
         self._board.on_identity = self._note_identity
         self._board.on_noise = self._note_known_noise
+
+    @property
+    def qualification(self) -> dict[str, Any] | None:
+        """What the run came to, once that is known; never in a worker."""
+        return self._qualification
 
     # Session
 
@@ -340,9 +347,6 @@ class EvidencePlugin:
             report.sections = [(name, shorten_log(text)) for name, text in report.sections]
             report.sections.append(("the board's console", shorten_log(self._board_plugin.console_log())))
             report.sections += [("panic", text) for text in panics]
-            if getattr(self._config.option, "allure_report_dir", None):
-                for text in panics:
-                    _attach_text_to_allure("panic", text)
         if call.when == TEARDOWN:
             self._story.end(item)
             verdicts = self._verdict_lines(item)
@@ -408,8 +412,6 @@ class EvidencePlugin:
 
     def _record(self, line: Line) -> None:
         self._take(line)
-        if line["kind"] == "measurement" and getattr(self._config.option, "allure_report_dir", None):
-            _attach_to_allure(line)
 
     def _note_identity(self, said: dict[str, Any]) -> None:
         if self._is_suite:
@@ -425,6 +427,8 @@ class EvidencePlugin:
         """Writes a line; from any thread."""
         if self._results is not None:
             self._results.append(line)
+        if self.on_line is not None:
+            self.on_line(line)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -521,20 +525,6 @@ def _forget_reports(folder: Path) -> None:
 
 def _source(measurement: Measurement) -> str:
     return f" ({measurement.limit.source})" if measurement.limit.source else ""
-
-
-def _attach_to_allure(line: Line) -> None:
-    import json
-
-    import allure
-
-    allure.attach(json.dumps(line, indent=1), name=line["name"], attachment_type=allure.attachment_type.JSON)
-
-
-def _attach_text_to_allure(name: str, text: str) -> None:
-    import allure
-
-    allure.attach(text, name=name, attachment_type=allure.attachment_type.TEXT)
 
 
 def _harness() -> dict[str, Any]:

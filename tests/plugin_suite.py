@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import esptool.bin_image
+import matplotlib.backends.backend_svg
 import pexpect
 import pytest
 import serial
@@ -27,7 +28,13 @@ from .schemas import QUALIFICATION, RESULTS_LINE
 WITHOUT = ("-p", "no:pytest_embedded", "-p", "no:hypothesispytest")
 
 # Pytester forgets what a session imported first; these take long to import again for each.
-SLOW_IMPORTS = (esptool.bin_image, hotpin_hil.report.html.render, pexpect, serial)
+SLOW_IMPORTS = (
+    esptool.bin_image,
+    hotpin_hil.report.html.render,
+    matplotlib.backends.backend_svg,
+    pexpect,
+    serial,
+)
 
 REQUIREMENTS = """
 [[requirement]]

@@ -258,7 +258,7 @@ def test_ledger_belongs_to_the_change_that_made_it() -> None:
         lines.event(MOMENT, "voice", "mode", refused),
         lines.reply(MOMENT, "voice", "mode.ledger", {"ledger": steps}),
     ]
-    (story,) = read_stories(results_with("free", "x", more=told)).values()
+    (story,) = read_stories(told).values()
     (ledger,) = story.ledgers
     assert ledger.change is not None
     assert (ledger.change.start, ledger.change.to) == ("camera", "voice")
@@ -271,7 +271,7 @@ def test_boots_of_a_test_are_drawn_one_after_the_other() -> None:
         )
         for boot, at in (("a", 1_000), ("a", 4_000), ("b", 1_500))
     ]
-    (story,) = read_stories(results_with("free", "x", more=told)).values()
+    (story,) = read_stories(told).values()
     timeline = timeline_of(story.boots, {})
     assert timeline is not None
     assert [sample.t_ms for sample in timeline.samples] == [1_000, 4_000, 4_000 + GAP_MS + 1_500]

@@ -9,12 +9,14 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
+from hotpin_hil.analysis.diagnosis import Diagnosis
 from hotpin_hil.analysis.leak import find_leak
 from hotpin_hil.evidence import lines
 from hotpin_hil.evidence.lines import Line
 from hotpin_hil.evidence.model import MeasurementClass, Verdict, limit_text, with_unit
 from hotpin_hil.evidence.results import Results
 from hotpin_hil.report.chart import Chart, Table
+from hotpin_hil.report.diagnoses import diagnoses_of
 from hotpin_hil.report.heap_map import heap_map
 from hotpin_hil.report.leak_chart import leak_chart
 from hotpin_hil.report.margin import margin_share, nearest
@@ -26,11 +28,12 @@ OVERVIEWS_MAX = 4
 WATERFALLS_MAX = 4
 LEAK_CHARTS_MAX = 8
 FAILURES_DRAWN_MAX = 12
-"""Of many failures only the first ones have charts: a report of a broken firmware must not take minutes."""
+"""Of many failures only the first ones have charts and diagnoses: such a report must not take minutes."""
 LOG_TEXT_MAX = 20_000
 """Characters of a console log, of which the last ones are shown."""
 
-_NOT_SHOWN = (Verdict.FAIL.value, Verdict.UNSET.value, Verdict.BLOCKED.value)
+NOT_SHOWN = (Verdict.FAIL.value, Verdict.UNSET.value, Verdict.BLOCKED.value)
+"""Verdicts of a test that did not show what it is for, the gravest first."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ class Failure:
     """Those that were out of their limits."""
     panics: tuple[Line, ...]
     slices: tuple[Line, ...]
+    diagnoses: tuple[Diagnosis, ...] = ()
     charts: tuple[Chart, ...] = ()
     heap_maps: tuple[Chart, ...] = ()
 
@@ -88,7 +92,7 @@ class Content:
 
 def collect(results: Results, qualification: Mapping[str, Any]) -> Content:
     """Draws the charts and gathers what belongs together."""
-    stories = read_stories(results)
+    stories = read_stories((*results.notes, *results.logs))
     defaults = default_thresholds(stories.values())
     charts: dict[str, list[Chart]] = {}
     timelines = [
@@ -110,6 +114,17 @@ def collect(results: Results, qualification: Mapping[str, Any]) -> Content:
         raw=results.about(lines.RAW),
         odd=sum(story.odd for story in stories.values()),
     )
+
+
+def charts_of_test(told: Iterable[Line], *, everything: bool) -> list[Chart]:
+    """Those of a single test by the lines about it: of its leak series, or of all that it is known to have done."""
+    stories = read_stories(told)
+    found, _ = _leaks(stories.values(), {})
+    if everything:
+        defaults = default_thresholds(stories.values())
+        for story in stories.values():
+            found += [*_maps(story, "heap"), *_pictures(story, defaults, "test")]
+    return found
 
 
 def anchor(text: str) -> str:
@@ -162,8 +177,8 @@ def _failures(
             found.setdefault((test["test"], test["verdict"]), ([], test))[0].append(one)
     for test in qualification["other_tests"]:
         found.setdefault((test["test"], test["verdict"]), ([], test))
-    wrong = [(ids, test) for ids, test in found.values() if test["verdict"] in _NOT_SHOWN]
-    wrong.sort(key=lambda one: _NOT_SHOWN.index(one[1]["verdict"]))
+    wrong = [(ids, test) for ids, test in found.values() if test["verdict"] in NOT_SHOWN]
+    wrong.sort(key=lambda one: NOT_SHOWN.index(one[1]["verdict"]))
     failures = []
     for number, (ids, test) in enumerate(wrong, start=1):
         story = stories.get(test["test"], Story(test["test"]))
@@ -184,8 +199,17 @@ def _failures(
 
 
 def _drawn(failure: Failure, story: Story, defaults: Mapping[str, int]) -> Failure:
-    """With charts of what the board said in the test."""
-    name = failure.anchor
+    """With diagnoses and charts of what the board said in the test."""
+    return replace(
+        failure,
+        diagnoses=tuple(diagnoses_of(story)),
+        charts=tuple(_pictures(story, defaults, failure.anchor)),
+        heap_maps=tuple(_maps(story, failure.anchor)),
+    )
+
+
+def _pictures(story: Story, defaults: Mapping[str, int], name: str) -> list[Chart]:
+    """Memory during a test, and its last change of mode."""
     charts = []
     timeline = timeline_of(story.boots, defaults)
     if timeline:
@@ -193,11 +217,14 @@ def _drawn(failure: Failure, story: Story, defaults: Mapping[str, int]) -> Failu
     if story.ledgers:
         last = story.ledgers[-1]
         charts.append(waterfall_chart(last.steps, f"{name}-steps", f"Last change of mode: {_way(last)}"))
-    maps = [
+    return charts
+
+
+def _maps(story: Story, name: str) -> list[Chart]:
+    return [
         heap_map(one.heaps, f"{name}-heap-{place}", f"Heap map, {one.caps}: {one.why}", one.wanted)
         for place, one in enumerate(story.heaps, start=1)
     ]
-    return replace(failure, charts=tuple(charts), heap_maps=tuple(maps))
 
 
 def _shortened(line: Line) -> Line:
@@ -344,9 +371,16 @@ def _deviations(results: Results) -> list[str]:
 
 
 def _noise(results: Results) -> list[str]:
+    """What disturbed the line, and the errors that boards logged and that are known to mean nothing."""
     kinds = ("damaged", "lost", "repeated", "garbled")
-    return [
+    found = [
         f"{short_name(line['test'])}: "
         + ", ".join(f"{line[kind]} {kind}" for kind in kinds if line.get(kind))
         for line in results.about(lines.NOISE)
+    ]
+    known: Counter[tuple[str, str]] = Counter()
+    for line in results.about(lines.KNOWN_NOISE):
+        known[line["text"], line["reason"]] += line["count"]
+    return found + [
+        f"known noise, {count} times: {text} ({reason})" for (text, reason), count in known.items()
     ]

@@ -11,7 +11,6 @@ from typing import Any
 
 from hotpin_hil.evidence import lines
 from hotpin_hil.evidence.lines import Line
-from hotpin_hil.evidence.results import Results
 from hotpin_hil.report.heap_map import Heap
 from hotpin_hil.report.timeline import LEVELS, Mark, MarkKind, Sample, Span, Timeline
 from hotpin_hil.report.waterfall import Step
@@ -108,10 +107,10 @@ class Story:
         return [mark for boot in self.boots for mark in boot.marks]
 
 
-def read_stories(results: Results) -> dict[str, Story]:
-    """The story of each test that has one, in the order in which the tests began to say something."""
+def read_stories(told: Iterable[Line]) -> dict[str, Story]:
+    """The story of each test that these notes and logs tell of, in the order of their first words."""
     stories: dict[str, Story] = {}
-    for line in (*results.notes, *results.logs):
+    for line in told:
         take = _TAKERS.get(line.get("about", ""))
         if take is None:
             continue

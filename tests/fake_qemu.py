@@ -59,7 +59,9 @@ def main(arguments: list[str]) -> None:
     threading.Thread(target=serve_qmp, args=(options["-qmp"], firmware), daemon=True).start()
     firmware.start()
     while data := os.read(0, 4096):
-        firmware.receive(data)
+        if b"\x01x" in data.replace(b"\x01\x01", b"\0"):
+            os._exit(0)  # for the monitor, as with -nographic
+        firmware.receive(data.replace(b"\x01\x01", b"\x01"))
     threading.Event().wait()  # as the real one, which goes on without input
 
 

@@ -116,6 +116,17 @@ def test_suite_runs_in_qemu(qemu: Qemu, workers: tuple[str, ...]) -> None:
     assert len(images) == (2 if workers else 1)
 
 
+def test_no_bytes_are_taken_for_commands_to_qemu_itself(qemu: Qemu) -> None:
+    result = qemu.run("""
+@requirement("AAA-01")
+def test_any_bytes(device, measure):
+    device.channel.send(b"\\x01x\\n")
+    measure("PSRAM", device.info().psram, "B", exact=4 << 20)
+""")
+    assert result.ret == 0
+    assert qemu.verdicts() == {"any_bytes": ("PASS", "")}
+
+
 def test_qemu_that_ends_blocks_its_test_only(qemu: Qemu) -> None:
     result = qemu.run(
         "@requirement('AAA-01')\ndef test_dies(device): device.command('die')\n"

@@ -40,6 +40,9 @@ PSRAM_ARGUMENTS = "-m 4M"
 STOP_TIMEOUT_S = 5.0
 QMP_TIMEOUT_S = 5.0
 _READ_BYTES = 65536
+_ESCAPE = b"\x01"
+"""Ctrl-A. With -nographic QEMU's monitor listens on the same input: with an "x" behind it, it ends QEMU; twice, it is
+one byte for the board."""
 _PR_SET_PDEATHSIG = 1
 """linux/prctl.h"""
 _REMEDY = "run it again; if it ends again, start QEMU by hand with the command in the log"
@@ -149,7 +152,7 @@ class HilQemu(Qemu, _Piped):  # type: ignore[misc]
 
     def _send(self, data: bytes) -> None:
         assert self.stdin is not None
-        self.stdin.write(data)
+        self.stdin.write(data.replace(_ESCAPE, 2 * _ESCAPE))
 
     def _read(self) -> None:
         self._reader = threading.Thread(

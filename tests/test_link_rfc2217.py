@@ -236,15 +236,31 @@ def test_refused_connection_names_port_and_remedy(server: Rfc2217Server) -> None
         open_port(url, 115200)
 
 
-def test_server_that_is_no_rfc2217_server_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    listener = socket.create_server(("127.0.0.1", 0))
-    port = Serial(None)
-    monkeypatch.setattr(Serial, "_network_timeout", 0.1, raising=False)
-    port.port = f"rfc2217://127.0.0.1:{listener.getsockname()[1]}?timeout=0.1"
-    with pytest.raises(serial.SerialException, match="does not speak RFC 2217"):
-        port.open()
-    assert not port.is_open
-    listener.close()
+@pytest.mark.parametrize(
+    ("greeting", "message"),
+    [
+        (b"", "takes the connection but says nothing .*serves somebody else"),
+        (b"login: ", "does not speak RFC 2217"),
+    ],
+)
+def test_server_that_is_busy_or_no_rfc2217_server_is_named(greeting: bytes, message: str) -> None:
+    """Espressif's server leaves a second client waiting, a raw one sends what comes from the port."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = Serial(None)
+        port.port = f"rfc2217://127.0.0.1:{listener.getsockname()[1]}?timeout=0.5"
+        accepted: list[socket.socket] = []
+
+        def greet() -> None:
+            accepted.append(listener.accept()[0])
+            accepted[0].sendall(greeting)
+
+        greeter = threading.Thread(target=greet)
+        greeter.start()
+        with pytest.raises(serial.SerialException, match=message):
+            port.open()
+        assert not port.is_open
+        greeter.join()
+        accepted[0].close()
 
 
 @pytest.mark.parametrize(

@@ -145,6 +145,11 @@ class Serial(rfc2217.Serial):  # type: ignore[misc]  # pyserial is not typed
             lambda: sum(o.active for o in mandatory) == sum(o.state != rfc2217.INACTIVE for o in mandatory),
             self._network_timeout,
         )
+        if not agreed and not any(item.active for item in self._telnet_options) and not self._rx:
+            raise SerialException(
+                f"{self.portstr} takes the connection but says nothing (it serves somebody else: esp_rfc2217_server "
+                "lets others wait; or it hangs)"
+            )
         if not agreed:
             raise SerialException(
                 f"{self.portstr} answers but does not speak RFC 2217 (is it another program's port? "

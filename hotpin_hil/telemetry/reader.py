@@ -255,7 +255,9 @@ class LogReader:
         """The chip has started; every sign of it but the first only says how far it has come."""
         self._flush_panics()
         self._end_boot()
-        if self._saw_anything and not self._is_download:
+        # Lines that say nothing are only counted: the line at hand is one of them, but for banners and records.
+        before = sum(self.scan.levels.values()) - (sign in ("time stamps", "boot loader", "application"))
+        if (self._saw_anything or before > 0) and not self._is_download:
             self._boot += 1
         self._saw_anything = True
         self._is_download = banner.get("mode") == _DOWNLOAD
@@ -266,7 +268,7 @@ class LogReader:
 
     def _advance(self, line: LogLine, sign: str, stage: int) -> None:
         """A sign of a boot; those of one boot come in the order of their stages."""
-        if self._stage is None or stage <= self._stage or (line.is_fall and self._stage > 0):
+        if self._stage is None or stage <= self._stage:
             self._new_boot(line.number, line.t_ms, sign, stage)
         self._stage = stage
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import BinaryIO
 
 from hotpin_hil.analysis.log_analysis import LogAnalysis, analyze
@@ -16,10 +17,14 @@ from hotpin_hil.telemetry.reader import CHUNK
 STANDARD_INPUT = "-"
 
 
-def analyze_logs(paths: Sequence[str], as_json: bool) -> bool:
+def analyze_logs(paths: Sequence[str], as_json: bool, page: Path | None = None) -> bool:
     """Prints one result for each log, as text or as one line of JSON; an error line for each that can't be read.
-    Returns whether all could."""
+    Returns whether all could.
+
+    page: file that takes the results of all of them as a page.
+    """
     is_well = True
+    analyses: list[LogAnalysis] = []
     for number, path in enumerate(paths):
         try:
             analysis = analyze_file(path)
@@ -27,11 +32,31 @@ def analyze_logs(paths: Sequence[str], as_json: bool) -> bool:
             print(f"error: {printable(str(error))}", file=sys.stderr)
             is_well = False
             continue
+        if page is not None:
+            analyses.append(analysis)
         if as_json:
             print(json.dumps(analysis.to_json()))
         else:
             print(*["" for _ in range(number > 0)], *text_lines(analysis), sep="\n")
+    if page is not None and analyses:
+        from hotpin_hil.report.log_page import render
+
+        _write(page, render(analyses))
     return is_well
+
+
+def _write(path: Path, text: str) -> None:
+    """Writes the whole file or leaves what there was."""
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be written: {error.strerror or error}", "name a file in a folder that exists"
+        ) from None
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def analyze_file(path: str) -> LogAnalysis:

@@ -96,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     analyze = commands.add_parser("analyze", help="say what recorded console logs show")
     analyze.add_argument("logs", metavar="LOG", nargs="+", help="file, or - for standard input")
     analyze.add_argument("--json", action="store_true", help="print a JSON line per log")
+    analyze.add_argument("--html", metavar="OUT", type=Path, help="write the results as a page, too")
     analyze.set_defaults(run=_analyze)
 
     heap = commands.add_parser("heap", help="the heap model").add_subparsers(metavar="COMMAND", required=True)
@@ -187,7 +188,7 @@ def _report(options: argparse.Namespace) -> int:
 def _analyze(options: argparse.Namespace) -> int:
     from hotpin_hil.analyze import analyze_logs
 
-    return 0 if analyze_logs(options.logs, options.json) else EXIT_ERROR
+    return 0 if analyze_logs(options.logs, options.json, options.html) else EXIT_ERROR
 
 
 def _heap_replay(options: argparse.Namespace) -> int:

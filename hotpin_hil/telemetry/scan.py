@@ -34,7 +34,8 @@ _LETTERS = {level.encode(): level for level in "EWIDV"}
 _Row = tuple[bytes, bytes, bytes, bytes]
 """Level, time, tag and the rest; the first three are empty for a line without a header."""
 
-_HEADER = rb"([EWIDV]) \((\d{1,10})\) ([^\s:@{]{1,40}(?: [^\s:(@{][^\s:@{]{0,40}){0,3}):"
+_WORD = rb"[^\s:@{]{1,40}"
+_HEADER = rb"([EWIDV]) \((\d{1,10})\) (%s|%s(?: (?!\()%s){1,3}):" % (_WORD, _WORD, _WORD)
 """A tag may have words, but no time in brackets and no record: these are the next line's."""
 _ROWS = re.compile(rb"(?:%s)?([^\n]*)\n" % _HEADER)
 _INSERTED = re.compile(rb"%s|@(?:!|\d{1,5}) \{" % _HEADER)
@@ -42,7 +43,8 @@ _INSERTED = re.compile(rb"%s|@(?:!|\d{1,5}) \{" % _HEADER)
 _RECORD_END = re.compile(rb"\}\*[0-9A-F]{4}\r?$")
 _LEVEL_LOST = re.compile(rb" ?\(\d+\) [^\s:][^:]{0,40}: ")
 _COLOURED = re.compile(rb"\x1b\[[0-9;]*m[^\n]*\n")
-_BROKEN_COLOUR = re.compile(rb"\x1b[^\n]*\n|\[0(?:;3\d)?m[^\n]*\n")
+_BROKEN_COLOUR = re.compile(rb"\x1b[^\n]*\n")
+_COLOUR_REST = re.compile(rb"\[0(?:;3\d)?m[^\n]*\n")
 _REPLACED = re.compile("�[^\n]*\n")
 _PROMPT = re.compile(rb"PS [A-Z]:\\[^>]*>")
 _DECODED = re.compile(rb"--- (?:0x[0-9a-fA-F]+: |\(inlined by\) )")
@@ -183,8 +185,9 @@ class LineScanner:
         if b"\x1b" in block:
             form.ansi_lines += len(_COLOURED.findall(block))
             block = COLOUR.sub(b"", block)
-        if b"\x1b" in block or b"[0" in block:
             form.broken_ansi_lines += len(_BROKEN_COLOUR.findall(block))
+        if b"[0" in block:
+            form.broken_ansi_lines += len(_COLOUR_REST.findall(block))
         if b"\r\n" in block:
             block = block.replace(b"\r\n", b"\n")
         if not block.isascii():
@@ -201,48 +204,61 @@ class LineScanner:
         rows, wanted, traces, levels = self._rows, self._wanted, self.traces, self._levels
         has_records = self._has_records
         number = self.lines
+        plain = 0
+        # Kept in variables as long as nobody else can change them.
+        high, is_slow = self._high, self.attentive or bool(self._cut)
         for index in range(count):
             level, stamp, tag, text = row = rows[index]
             number += 1
             if (
-                self._cut
-                or (b") " in text and _INSERTED.search(text))
-                or (has_records and b"@" in text and (level or text[:1] != b"@"))
-                or not (level or text)
-            ):
-                self.lines = number
-                yield from self._take(row, index)
-                continue
-            if not level:
-                self.lines = number
-                if not self._count_headless(text) or self.attentive:
-                    yield Line(text.decode("utf-8", errors="replace"), 0, number)
-                continue
-            t_ms = int(stamp)
-            is_fall = False
-            if t_ms < self._high:
-                is_fall = self._take_late(number, t_ms, index)
-            elif t_ms - self._high > FALL_MS:
-                self._jump(number, t_ms)
-            else:
-                self._high = t_ms
-            levels[level] += 1
-            if level == b"E":
-                self._count_error(tag)
-            elif (
-                level != b"W"
-                and not self.attentive
-                and not (tag in wanted and wanted[tag].search(text))
+                level == b"I"
+                and b") " not in text
                 and b"ree " not in text
-                and not is_fall
+                and tag not in wanted
+                and not is_slow
+                and not (has_records and b"@" in text)
                 and not (traces and number in traces)
             ):
-                continue
-            yield LogLine(_LETTERS[level], t_ms, self._name(tag), _rest(text), 0, number, False, is_fall)
-        self.lines = number
+                t_ms = int(stamp)
+                if 0 <= t_ms - high <= FALL_MS:
+                    high = t_ms
+                    plain += 1
+                    continue
+            self._high, self.lines = high, number
+            yield from self._take(row, index)
+            high, is_slow = self._high, self.attentive or bool(self._cut)
+        levels[b"I"] += plain
+        self._high, self.lines = high, number
         del rows[: max(count, 0)]
 
     def _take(self, row: _Row, index: int) -> Iterator[LogLine | Line]:
+        """A line that is more than counted, or may be."""
+        level, stamp, tag, text = row
+        number = self.lines
+        if (
+            self._cut
+            or (b") " in text and _INSERTED.search(text))
+            or (self._has_records and b"@" in text and (level or text[:1] != b"@"))
+        ):
+            yield from self._take_pieces(row, index)
+        elif not level:
+            if (text and not self._count_headless(text)) or self.attentive:
+                yield Line(text.decode("utf-8", errors="replace"), 0, number)
+        else:
+            is_fall = self._take_header(number, level, stamp, tag, index)
+            if (
+                self.attentive
+                or level in b"EW"
+                or (tag in self._wanted and self._wanted[tag].search(text))
+                or b"ree " in text
+                or is_fall
+                or number in self.traces
+            ):
+                yield LogLine(
+                    _LETTERS[level], int(stamp), self._name(tag), _rest(text), 0, number, False, is_fall
+                )
+
+    def _take_pieces(self, row: _Row, index: int) -> Iterator[LogLine | Line]:
         """What a line brings that another one was put into, or that may go on with one before it."""
         level, _, _, text = row
         number = self.lines
@@ -300,16 +316,23 @@ class LineScanner:
         level, stamp, tag, text = row.groups()
         if level is None:
             return Line(text.decode("utf-8", errors="replace"), 0, number)
+        is_fall = self._take_header(number, level, stamp, tag, index)
+        return LogLine(
+            _LETTERS[level], int(stamp), self._name(tag), _rest(text), 0, number, is_joined, is_fall
+        )
+
+    def _take_header(self, number: int, level: bytes, stamp: bytes, tag: bytes, index: int) -> bool:
+        """Counts a whole header; whether its time shows that the clock has started again."""
         self._levels[level] += 1
         if level == b"E":
             self._count_error(tag)
         t_ms = int(stamp)
-        is_fall = False
         if t_ms < self._high:
-            is_fall = self._take_late(number, t_ms, index)
-        else:
-            self._jump(number, t_ms)
-        return LogLine(_LETTERS[level], t_ms, self._name(tag), _rest(text), 0, number, is_joined, is_fall)
+            return self._take_late(number, t_ms, index)
+        if t_ms - self._high > FALL_MS:
+            self._before_jump, self._jump_to, self._jump_line = self._high, t_ms, number
+        self._high = t_ms
+        return False
 
     def _name(self, tag: bytes) -> str:
         name = self._names.get(tag)
@@ -365,10 +388,6 @@ class LineScanner:
             return False
         self._high, self._before_jump = t_ms, -1
         return True
-
-    def _jump(self, number: int, t_ms: int) -> None:
-        self._before_jump, self._jump_to, self._jump_line = self._high, t_ms, number
-        self._high = t_ms
 
 
 def _rest(text: bytes) -> str:

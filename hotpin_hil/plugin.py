@@ -18,7 +18,7 @@ from hotpin_hil.paths import REQUIREMENTS_FILE
 from hotpin_hil.plugin_arguments import join_values
 from hotpin_hil.plugin_board import BOARDS, SOAK, BoardInUse
 from hotpin_hil.plugin_reporters import ReporterPlugin
-from hotpin_hil.plugin_selection import SelectionPlugin
+from hotpin_hil.plugin_selection import OrderPlugin, SelectionPlugin
 
 __all__ = ["BoardInUse", "board_of", "recorder_of", "story_of"]
 
@@ -52,6 +52,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=plugin_board.LEASE_TIMEOUT_S,
         metavar="S",
         help="how long to wait for boards that other runs have (default: %(default)g)",
+    )
+    group.addoption(
+        "--order-seed",
+        type=int,
+        metavar="N",
+        help="run the tests in an order of their own, the same for the same N (default: as they are written)",
     )
     group.addoption(
         "--requirement",
@@ -112,6 +118,8 @@ def pytest_configure(config: pytest.Config) -> None:
     requirements = config.rootpath / SUITE_DIR / REQUIREMENTS_FILE.name
     if option.requirement:
         config.pluginmanager.register(SelectionPlugin(option.requirement, requirements), "hotpin-selection")
+    if option.order_seed is not None:
+        config.pluginmanager.register(OrderPlugin(option.order_seed), "hotpin-order")
     reporters = ReporterPlugin(config)
     config.pluginmanager.register(reporters, "hotpin-reporters")
     evidence = plugin_evidence.EvidencePlugin(config, board_plugin, reporters, requirements, folder)

@@ -1,7 +1,8 @@
-"""`--requirement ID`: runs the tests that show these requirements, and no others."""
+"""`--requirement ID`: the tests that show these requirements, and no others. `--order-seed N`: in another order."""
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
@@ -35,3 +36,14 @@ class SelectionPlugin:
         if left_out:
             config.hook.pytest_deselected(items=left_out)
             items[:] = kept
+
+
+class OrderPlugin:
+    """Shuffles the tests, the same way in each worker: the order must not matter to a verdict."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        random.Random(self._seed).shuffle(items)

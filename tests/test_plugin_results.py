@@ -287,3 +287,23 @@ def test_test_that_is_run_twice_is_named(suite: Suite) -> None:
     with contextlib.suppress(SystemExit):
         main(["report", str(suite.folder)])
     assert suite.qualification["reruns"] == {again[0]["test"]: 2}
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["one process", "two workers"])
+def test_order_is_shuffled_by_its_seed_and_verdicts_stay(suite: Suite, workers: tuple[str, ...]) -> None:
+    suite.write("conftest.py", CONFTEST + REGISTERED)
+    tests = "from hotpin_hil.plugin import recorder_of\n" + "".join(
+        f"@requirement('AAA-01')\ndef test_{number}(request): recorder_of(request.node).measure('x', 1, exact=1)\n"
+        for number in range(9)
+    )
+
+    def order(*options: str) -> list[str]:
+        assert suite.run(tests, *workers, *options, "hil_tests").ret == 0
+        return list(about(suite, "plan")[0]["tests"])  # type: ignore[call-overload]
+
+    written = order()
+    shuffled = order("--order-seed", "1")
+    assert written != shuffled != order("--order-seed", "2")
+    assert sorted(written) == sorted(shuffled)
+    assert order("--order-seed", "1") == shuffled
+    assert suite.verdict("AAA-01") == "PASS"

@@ -198,6 +198,21 @@ def test_a_board_that_stays_dead_is_cycled_once(suite: Suite, monkeypatch: pytes
     assert result.ret == 7
 
 
+def test_power_is_not_cycled_again_before_the_board_was_heard(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its chip answers each time, but it never comes to say who it is."""
+    monkeypatch.setattr(plugin_board, "_read_mac", lambda port: MAC)
+    suite.write("bench.toml", SWITCHED)
+    suite.run(
+        "@pytest.fixture\ndef dut():\n    open('tries', 'a').write('x')\n    raise FlashError('no sync')\n"
+        "def test_a(dut): pass\ndef test_b(dut): pass\ndef test_c(dut): pass\n",
+        *ON_BENCH,
+    )
+    assert Path("cycles").read_text() == "x\n"
+    assert Path("tries").read_text() == "xx"
+
+
 def test_without_a_switch_nothing_is_tried(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plugin_board, "_read_mac", lambda port: pytest.fail("asked"))
     suite.run(DIES, *ON_BENCH)

@@ -136,10 +136,17 @@ def test_a_port_has_one_name(tmp_path: Path) -> None:
     assert mac_name("24:0A:C4:00:00:01") == mac_name("24:0a:c4:00:00:01")
 
 
+def no_home() -> Path:
+    raise RuntimeError("Could not determine home directory.")
+
+
 def test_where_leases_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     assert lease_folder({}) == tmp_path / ".cache/hotpin-hil/leases"
     assert lease_folder({ENV_LEASES: "/run/lock/hotpin"}) == Path("/run/lock/hotpin")
+    monkeypatch.setattr(Path, "home", no_home)
+    with pytest.raises(UsageError, match=r"no home folder for leases \(set HOME or HOTPIN_LEASES\)"):
+        lease_folder({})
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match=r"can't write the lease .*file/mac-1\.lock.*HOTPIN_LEASES"):
         Lease(tmp_path / "file", "cam-1").add("mac-1")

@@ -170,7 +170,12 @@ def lease_folder(environment: Mapping[str, str]) -> Path:
     user, who would then not see each other's leases.
     """
     given = environment.get(ENV_LEASES)
-    return Path(given).absolute() if given else Path.home() / ".cache" / "hotpin-hil" / "leases"
+    if given:
+        return Path(given).absolute()
+    try:
+        return Path.home() / ".cache" / "hotpin-hil" / "leases"
+    except RuntimeError as error:  # a container's user without a name
+        raise UsageError("this user has no home folder for leases", f"set HOME or {ENV_LEASES}") from error
 
 
 def _path(folder: Path, name: str) -> Path:

@@ -83,9 +83,10 @@ test-suite: native
 selftest: setup ## plant every defect of tests/defects in the firmware, one at a time: the suite must catch each
 	$(BIN)/python -m tests.defects.run $(ARGS)
 
-bench: native ## measure the link, the analyser and the tools, beside stock pytest-embedded in the same run
+bench: native ## measure the link, the analyser and the tools, beside the stock tools in the same run
 	$(BIN)/python -m tests.benchmarks.bench_link
 	$(BIN)/python -m tests.benchmarks.bench_analyze
+	$(BIN)/python -m tests.benchmarks.bench_tools
 
 lint: setup ## ruff, mypy and clang-format
 	$(BIN)/ruff check .

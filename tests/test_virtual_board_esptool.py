@@ -103,6 +103,14 @@ def test_uncompressed_at_another_baud_rate(esptool: Esptool, build: Build, board
     assert esptool.holds(build)
 
 
+def test_the_older_stub_flashes_too(esptool: Esptool, build: Build, boards: Boards) -> None:
+    said = esptool("--stub-version", "1", "write-flash", *build.esptool_files())
+    assert "legacy stub" in said
+    assert esptool.holds(build)
+    with Console(boards.url) as console:
+        console.restart()
+
+
 def test_size_is_detected_and_written_into_the_bootloaders_header(esptool: Esptool, build: Build) -> None:
     bootloader = build.files[0x1000]
     other = bytearray(bootloader.read_bytes())

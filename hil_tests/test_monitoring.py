@@ -301,7 +301,9 @@ def test_failed_allocation_is_recorded_with_size_capabilities_and_function(
     size = heaps.free(memory.caps) + 4
     start = device.mark()
     assert not heaps.can_hold(memory, size)
-    (failed,) = failures(device, 0)
+    kept = failures(device, 0)
+    assert len(kept) == 1, f"one allocation failed, and these were recorded: {kept}"
+    failed = kept[0]
     measure("size", failed.size, "B", exact=size, source="asked for by the test")
     measure("capabilities", failed.caps, exact=caps, source="asked for by the test")
     measure("function", failed.function, exact="heap_caps_malloc", source="called by heap.hold")
@@ -346,7 +348,9 @@ def test_failure_inside_a_critical_section_is_only_noted(device: Device, measure
     boot = device.info().b
     error = device.api("fail_in_critical_section")
     measure("error", error, exact="ESP_ERR_NO_MEM", source="no chip has such a block")
-    (failed,) = failures(device, 0)
+    kept = failures(device, 0)
+    assert len(kept) == 1, f"one allocation failed, and these were recorded: {kept}"
+    failed = kept[0]
     measure("capabilities", failed.caps, exact=CAP_DMA, source="asked for in the critical section")
     measure("boot id", device.info().b, exact=boot, source="no reset")
 

@@ -714,6 +714,8 @@ def put_together(device: Device, since: Cursor, says: str) -> Chain:
     assert len(resets) == 1, f"the board was reset {len(resets)} times"
     boxes = [box for box in device.boxes(since) if box.offset < resets[0].offset]
     assert boxes, "no statistics box was written before the crash"
+    survived = device.last().snapshots
+    assert survived, "no statistics survived the reset"
     links = [
         boxes[-1].offset,
         since.offset + panic.start(),
@@ -725,7 +727,7 @@ def put_together(device: Device, since: Cursor, says: str) -> Chain:
         panic=panic[0].decode("ascii", errors="replace"),
         reset=resets[0].name,
         cause=str(boot.data["reset_reason"]),
-        survived=device.last().snapshots[0],
+        survived=survived[0],
         in_order=links == sorted(links),
     )
 

@@ -120,6 +120,9 @@ static void fifo_settle(void)
         s_uart.fifo_first = (s_uart.fifo_first + 1) % FIFO_BYTES;
     }
     s_uart.fifo_level -= (uint32_t)gone;
+    if (g_native_params.uart_paced && s_uart.fifo_level == 0) {
+        native_host_flush(); /* it is at the host, also if the firmware now hangs for good */
+    }
     s_uart.fifo_since_ns = s_uart.fifo_level == 0 ? now_ns() : s_uart.fifo_since_ns + gone * byte_ns();
 }
 

@@ -254,6 +254,13 @@ def test_a_paced_line_carries_the_same_bytes(board: Board) -> None:
     assert streams[0] == streams[1]
 
 
+@pytest.mark.parametrize("paced", [0, 1])
+def test_what_has_left_the_line_is_there_before_the_chip_hangs(board: Board, paced: int) -> None:
+    with running(board.start("last_words", uart_paced=paced, time_scale=1)) as run:
+        assert run.read_until(b"the last words\r\n")
+        assert b"panic" not in bytes(run.received), "they came with what the watchdog made the chip say"
+
+
 def test_a_paced_line_is_as_slow_as_its_baud_rate(board: Board) -> None:
     with running(board.start("busy_run", uart_paced=1, time_scale=1)) as run:
         run.read_until(b"Calling app_main()")

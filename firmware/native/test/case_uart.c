@@ -212,6 +212,18 @@ static void case_ring_room(void)
     uart_driver_delete(UART_NUM_0);
 }
 
+/* As the console before it lets the chip hang: what it said has left the line. */
+static void case_last_words(void)
+{
+    static const char WORDS[] = "these are the last words\r\n";
+    uart_driver_install(UART_NUM_0, 256, 4096, 0, NULL, 0);
+    uart_write_bytes(UART_NUM_0, WORDS, sizeof WORDS - 1);
+    uart_wait_tx_done(UART_NUM_0, portMAX_DELAY);
+    portDISABLE_INTERRUPTS();
+    while (true) {
+    }
+}
+
 const test_case_t g_uart_cases[] = {
     {"blocking", case_blocking},
     {"box_unlocked", case_box_unlocked},
@@ -220,6 +232,7 @@ const test_case_t g_uart_cases[] = {
     {"echo", case_echo},
     {"read_timeout", case_read_timeout},
     {"busy_run", case_busy_run},
+    {"last_words", case_last_words},
     {"log", case_log},
     {NULL, NULL},
 };

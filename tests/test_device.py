@@ -26,6 +26,7 @@ from hotpin_hil.device import (
     ProtocolError,
     SupplyFailed,
     UnexpectedEvent,
+    budgets,
 )
 from hotpin_hil.device.answers import MemoryStats, Probe, merge_parts, parse_answer
 from hotpin_hil.device.request import REQUEST_MAX, encode_request
@@ -326,6 +327,18 @@ def test_board_that_browns_out_at_every_start_is_the_benchs() -> None:
     )
     with pytest.raises(SupplyFailed, match=r"did not start.*check the supply"):
         bench.device.wait_ready(SHORT_S)
+
+
+def test_starts_before_the_chip_was_flashed_again_are_no_loop() -> None:
+    bench = Bench()
+    bench.channel.feed(
+        b"rst:0x10 (RTCWDT_RTC_RESET),boot:0x13 (SPI_FAST_FLASH_BOOT)\r\n" * (budgets.STARTS_MAX + 1)
+    )
+    with pytest.raises(NoReply, match="was reset"):
+        bench.device.wait_ready(SHORT_S)
+    bench.channel.reset_asked()
+    threading.Timer(SHORT_S, bench.firmware.start).start()
+    assert bench.device.wait_ready().b == bench.firmware.boot
 
 
 def test_reboot_waits_for_the_new_boot(bench: Bench) -> None:

@@ -206,7 +206,7 @@ class Console:
         if found is None and not any(record.offset > began for record in self.channel.records()):
             last = [line for line in self.text(self._accepted).splitlines() if line.strip()][-1:]
             said = f"the last it said was {last[0].strip()!r}" if last else "it said nothing"
-            starts = len(self.channel.resets(self._accepted))
+            starts = self._starts()
             message = f"the firmware did not start within {timeout_s:.3g} s"
             message += f", in which the chip was reset {starts} times" if starts > 1 else ""
             message += f"; {said}{self._panic(self._accepted)}"
@@ -229,6 +229,11 @@ class Console:
         resets = self.channel.resets(self._accepted)
         return resets[-1].offset if resets else self._accepted.offset
 
+    def _starts(self) -> int:
+        """How often the chip has started since the harness last reset it, as after flashing what can start."""
+        asked_from = self.channel.asked_from
+        return sum(reset.offset >= asked_from for reset in self.channel.resets(self._accepted))
+
     def _new_boot(self) -> Event | None:
         self._take_events()
         began = self._began()
@@ -236,7 +241,7 @@ class Console:
         for event in reversed(self._events):
             if event.name == "boot" and event.boot != self.boot and records[event.index].offset >= began:
                 return event
-        if len(self.channel.resets(self._accepted)) > budgets.STARTS_MAX:
+        if self._starts() > budgets.STARTS_MAX:
             return _LOOPING
         return _DAMAGED if self.channel.corrupt(Cursor(began)) else None
 

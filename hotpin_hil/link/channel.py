@@ -96,6 +96,8 @@ class Channel:
         self._banner_from = 0
         self._is_asked = False
         """A reset was asked for and has not shown yet."""
+        self.asked_from = 0
+        """How much had been received, bytes, when a reset was last asked for."""
         self._is_asked_boot = False
         """The boot that is under way comes from an asked reset."""
         self._asked_boots: set[str] = set()
@@ -160,6 +162,7 @@ class Channel:
         """The chip is about to be reset by the harness: the next reset is no surprise."""
         with self._cond:
             self._is_asked = True
+            self.asked_from = len(self._text)
 
     def lost(self, error: PortError) -> None:
         """The line is gone: every wait, present and future, raises `error`."""

@@ -69,7 +69,23 @@ def dependent(rng: random.Random, count: int) -> list[float]:
     return values
 
 
+def settling(rng: random.Random, count: int) -> list[float]:
+    """Falls by 0.6 to 0.85 KB over the first cycles, as recorded boards do."""
+    fall = rng.uniform(600, 850)
+    return add(ties(rng, count), [fall * max(0, 3 - number) / 3 for number in range(count)])
+
+
+def stepped(rng: random.Random, count: int) -> list[float]:
+    """Loses 8,196 bytes once, as older builds did."""
+    at = rng.randrange(count)
+    return add(ties(rng, count), [0.0] * at + [-8_196.0] * (count - at))
+
+
 CLEAN: list[Noise] = [constant, ties, scatter, sawtooth, outliers, dependent]
+EVENTFUL: list[Noise] = [settling, stepped]
+
+AS_RECORDED: list[Noise] = [ties, settling]
+"""Boards' readings, which a series of 40 cycles is enough for."""
 
 
 def add(*series: Sequence[float]) -> list[float]:
@@ -146,12 +162,22 @@ def test_planted_leak_is_found_and_its_size_estimated(noise: Noise, per_cycle: f
         assert leak.slope == pytest.approx(per_cycle, abs=2.0)
 
 
-@pytest.mark.parametrize("noise", CLEAN, ids=lambda noise: noise.__name__)
-def test_clean_series_is_no_leak_in_999_of_1000(noise: Noise) -> None:
-    """Together with the other kinds of noise, 1,200 series with as many seeds."""
+@pytest.mark.parametrize(
+    ("noise", "cycles", "series"),
+    [
+        (constant, CYCLES, 1),
+        (sawtooth, CYCLES, 100),  # there are 11
+        (scatter, CYCLES, 3_000),
+        (dependent, CYCLES, 3_000),
+        *((noise, CYCLES, 1_000) for noise in (ties, outliers, settling, stepped)),
+        *((noise, 40, 1_000) for noise in (ties, scatter, outliers, settling, stepped)),
+    ],
+)
+def test_clean_series_is_no_leak_in_999_of_1000(noise: Noise, cycles: int, series: int) -> None:
+    """Each kind for itself. (Forty readings that depend on each other as `dependent` are too few for the claim.)"""
     rng = random.Random(noise.__name__)
-    verdicts = Counter(find_leak(whole_words(noise(rng, CYCLES))).verdict for _ in range(200))
-    assert verdicts[LeakVerdict.LEAK] == 0, verdicts
+    verdicts = Counter(find_leak(whole_words(noise(rng, cycles))).verdict for _ in range(series))
+    assert verdicts[LeakVerdict.LEAK] <= series // 1_000, verdicts
 
 
 @pytest.mark.parametrize("noise", [constant, ties], ids=lambda noise: noise.__name__)
@@ -161,16 +187,36 @@ def test_flat_series_is_within_budget(noise: Noise) -> None:
     assert leak.lost_at_most <= BUDGET_PER_CYCLE * leak.cycles
 
 
-@pytest.mark.parametrize("noise", CLEAN, ids=lambda noise: noise.__name__)
-def test_leak_of_the_stated_minimum_is_found_in_99_of_100(noise: Noise) -> None:
+def found_of_stated(noise: Noise, cycles: int, series: int) -> tuple[float, int]:
+    """The smallest leak that is said to be found in such series (their median), and how often it is when planted."""
     rng = random.Random(noise.__name__)
-    stated = [find_leak(whole_words(noise(rng, CYCLES))).detectable for _ in range(21)]
-    planted = sorted(stated)[10]
+    stated = [find_leak(whole_words(noise(rng, cycles))).detectable for _ in range(51)]
+    planted = sorted(stated)[25]
     found = 0
-    for _ in range(200):
-        loss = leaking(planted, CYCLES, block=4, phase=rng.random())
-        found += find_leak(whole_words(add(noise(rng, CYCLES), loss))).verdict is LeakVerdict.LEAK
-    assert found >= 198, f"{found} of 200 leaks of {planted:.3f} B/cycle"
+    for _ in range(series):
+        loss = leaking(planted, cycles, block=4, phase=rng.random())
+        found += find_leak(whole_words(add(noise(rng, cycles), loss))).verdict is LeakVerdict.LEAK
+    return planted, found
+
+
+@pytest.mark.parametrize("noise", [*CLEAN, settling], ids=lambda noise: noise.__name__)
+def test_leak_of_the_stated_minimum_is_found_in_99_of_100(noise: Noise) -> None:
+    planted, found = found_of_stated(noise, CYCLES, 300)
+    assert found >= 297, f"{found} of 300 leaks of {planted:.3f} B/cycle"
+
+
+@pytest.mark.parametrize("noise", AS_RECORDED, ids=lambda noise: noise.__name__)
+def test_leak_of_the_stated_minimum_is_found_in_a_short_series_too(noise: Noise) -> None:
+    planted, found = found_of_stated(noise, 40, 300)
+    assert found >= 297, f"{found} of 300 leaks of {planted:.3f} B/cycle"
+    assert planted < 2
+
+
+@pytest.mark.parametrize("noise", [constant, *AS_RECORDED], ids=lambda noise: noise.__name__)
+def test_stated_minimum_is_not_stated_too_high(noise: Noise) -> None:
+    """A statement that could never be wrong would be of no use: boards' readings show little more than the budget."""
+    leak = find_leak(whole_words(noise(random.Random(7), CYCLES)))
+    assert leak.detectable <= 1.5 * BUDGET_PER_CYCLE
 
 
 def test_leak_whose_blocks_cost_a_little_more_or_less_is_found_in_a_short_series() -> None:

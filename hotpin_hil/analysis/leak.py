@@ -36,7 +36,7 @@ READINGS_MIN = 8
 
 CONFIDENCE = 0.999
 """Of the two-sided interval: a clean series is called a leak less than once in 1,000 times."""
-POWER = 0.998
+POWER = 0.9999
 """Chance that a leak of the stated minimum size is found, by the interval's own arithmetic. The interval is an
 estimate too: 99 in 100 are really found."""
 
@@ -202,7 +202,7 @@ def theil_sen(values: Sequence[float], confidence: float = CONFIDENCE) -> Trend:
     residuals = [value - slope * at for at, value in points]
     inflation = _inflation(residuals)
     variance = _kendall_variance([value for _, value in points]) * inflation
-    reach = NormalDist().inv_cdf((1 + confidence) / 2) * math.sqrt(variance)
+    reach = _quantile((1 + confidence) / 2, len(points), inflation) * math.sqrt(variance)
     low = math.floor((len(slopes) - reach) / 2)
     high = math.ceil((len(slopes) + reach) / 2)
     bounds = slopes[low] if low >= 0 else -math.inf, slopes[high] if high < len(slopes) else math.inf
@@ -210,6 +210,23 @@ def theil_sen(values: Sequence[float], confidence: float = CONFIDENCE) -> Trend:
     if max(slope - bounds[0], bounds[1] - slope) <= widest:
         return Trend(slope, *bounds, inflation)
     return Trend(slope, max(bounds[0], slope - widest), min(bounds[1], slope + widest))
+
+
+def _quantile(probability: float, count: int, inflation: float) -> float:
+    """How many standard deviations the interval reaches to each side.
+
+    For independent readings the variance is known, and the normal distribution holds. For others it is an estimate
+    itself, from as many readings as would be independent ones: Student's t, expanded around the normal quantile
+    (M. Abramowitz and I. A. Stegun, Handbook of Mathematical Functions, 26.7.5).
+    """
+    z = NormalDist().inv_cdf(probability)
+    if inflation <= 1:
+        return z
+    freedom = max(2.0, count / inflation - 2)
+    first = (z**3 + z) / 4
+    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+    return z + first / freedom + second / freedom**2 + third / freedom**3
 
 
 def _widest(residuals: Sequence[float], values: Sequence[float]) -> float:
@@ -259,7 +276,7 @@ def _inflation(residuals: Sequence[float]) -> float:
     for lag in range(1, count // 4):
         pairs = count - lag
         alike = sum(centred[i] * centred[i + lag] for i in range(pairs)) / energy
-        alike += (1 + alike) / pairs  # the estimate is too low by about this much: the mean is estimated too
+        alike += (2 + 4 * alike) / pairs  # the estimate is too low by about this much: a line was taken out
         if alike <= 0:
             break
         total += pairs * (pairs - 1) * (pairs - 2) * alike
@@ -281,10 +298,33 @@ def _detectable(trend: Trend, count: int, budget: float) -> float:
     """The steady loss per cycle that would be called a leak with probability POWER.
 
     The estimate must lie so high that both bounds are passed: the lower one above nothing, the upper one above
-    the budget. Even without noise a leak shows only in whole blocks, and one of these is no more than a step.
-    The more the readings depend on each other, the less is known of the interval's own width.
+    the budget. Even without noise a leak shows only in whole blocks, and one of these is no more than a step: it
+    must be two.
+    How much the readings depend on each other is an estimate too: in another series of the kind it may come out
+    higher, and the interval wider.
     """
+    probability = (1 + CONFIDENCE) / 2
     half_width = max(trend.high - trend.slope, trend.slope - trend.low)
-    normal = NormalDist()
-    luck = half_width * normal.inv_cdf(POWER) / normal.inv_cdf((1 + CONFIDENCE) / 2)
-    return max(half_width, budget - half_width, 2 * GRANULE / count) + luck * math.sqrt(trend.inflation)
+    points = min(count, READINGS_MAX)
+    inflation = _inflation_at_worst(trend.inflation, points)
+    deviation = half_width / _quantile(probability, points, trend.inflation)
+    deviation *= math.sqrt(inflation / trend.inflation)
+    widest = deviation * _quantile(probability, points, inflation)
+    luck = deviation * NormalDist().inv_cdf(POWER)
+    return max(widest, max(budget - half_width, 0) + 2 * GRANULE / count) + luck
+
+
+def _inflation_at_worst(inflation: float, count: int) -> float:
+    """What the inflation may come out at in another series, for readings each of which depends on the one before.
+
+    Their likeness is then (inflation - 1) / (inflation + 1), and is known to 1 / sqrt(count).
+    """
+    likeness = (inflation - 1) / (inflation + 1) + LIKENESS_DEVIATIONS / math.sqrt(count)
+    likeness = min(likeness, LIKENESS_MAX)
+    return max(inflation, (1 + likeness) / (1 - likeness))
+
+
+LIKENESS_DEVIATIONS = 3.3
+"""How far off the likeness of neighbours is taken to be, in deviations of its estimate."""
+LIKENESS_MAX = 0.95
+"""Readings more alike than this say next to nothing."""

@@ -15,14 +15,18 @@ from hotpin_hil.report.text import printable
 from hotpin_hil.telemetry.reader import CHUNK
 
 STANDARD_INPUT = "-"
+_PAGE_START = b"<!doctype html"
 
 
 def analyze_logs(paths: Sequence[str], as_json: bool, page: Path | None = None) -> bool:
     """Prints one result for each log, as text or as one line of JSON; an error line for each that can't be read.
     Returns whether all could.
 
-    page: file that takes the results of all of them as a page.
+    page: file that takes the results of all of them as a page. UsageError, before any log is read, if it holds
+    anything else than a page: a recorded log can't be taken again.
     """
+    if page is not None:
+        _check_page(page)
     is_well = True
     analyses: list[LogAnalysis] = []
     for number, path in enumerate(paths):
@@ -43,6 +47,19 @@ def analyze_logs(paths: Sequence[str], as_json: bool, page: Path | None = None) 
 
         _write(page, render(analyses))
     return is_well
+
+
+def _check_page(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            is_page = file.read(len(_PAGE_START)).lower() == _PAGE_START
+    except OSError:
+        return  # not there: to be made. What can't be read can't be written either, and writing says so.
+    if not is_page:
+        raise UsageError(
+            f"--html would overwrite {path}, which is no page of an earlier analysis",
+            "name another file after --html, and the logs before it",
+        )
 
 
 def _write(path: Path, text: str) -> None:

@@ -31,6 +31,9 @@ cycle."""
 MADE_BY_THE_RUN = ("--qualification-dir",)
 """Options whose value is a path that is there later, when a worker reads the same command line."""
 
+_LOADED_ONCE = "ignore:Module already imported so cannot be rewritten:pytest.PytestAssertRewriteWarning"
+"""What pytest says of its plugins when it starts over."""
+
 SUITE_DIR = REQUIREMENTS_FILE.parent.name
 
 
@@ -87,7 +90,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
     arguments = [str(one) for one in given.args]
     joined = join_values(arguments, early_config.known_args_namespace.file_or_dir, MADE_BY_THE_RUN)
     if joined != arguments:
-        raise SystemExit(pytest.main(joined, given.plugins))
+        raise SystemExit(pytest.main([*joined, "-W", _LOADED_ONCE], given.plugins))
     yield
 
 
@@ -101,7 +104,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "needs(*features): what the board must have: camera, audio, mic (bench.toml), power (a switch)",
     )
     # pytest-embedded uses it in every test, whether or not there is a JUnit report.
-    config.addinivalue_line("filterwarnings", "ignore:record_xml_attribute is an experimental feature")
+    config.addinivalue_line("filterwarnings", "ignore:record_xml_attribute is")
     option = config.option
     if option.time_scale is not None and not option.time_scale > 0:
         raise pytest.UsageError(f"--time-scale must be greater than 0, not {option.time_scale:g}")

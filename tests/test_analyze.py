@@ -183,3 +183,16 @@ def test_page_that_cannot_be_written_is_one_line(tmp_path: Path, capsys: pytest.
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "page.html cannot be written: No such file or directory" in error
+
+
+def test_page_never_overwrites_a_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log, page = tmp_path / "log.txt", tmp_path / "page.html"
+    log.write_bytes(b"I (29) boot: ESP-IDF v5.4 2nd stage bootloader\n")
+    kept = log.read_bytes()
+    assert main(["analyze", "--html", str(log), str(log)]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "would overwrite" in error
+    assert log.read_bytes() == kept
+    for _ in range(2):  # a page may be made again
+        assert main(["analyze", str(log), "--html", str(page)]) == 0

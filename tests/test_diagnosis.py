@@ -100,7 +100,7 @@ def test_i2s_out_of_dma_is_told_with_what_was_free() -> None:
     one = found["ESP_ERR_NO_MEM: I2S out of DMA memory"]
     assert one.id == "DIAG-01"
     assert "25,980" in one.finding
-    assert "before it 27,267 bytes of DMA-capable memory were free" in one.finding
+    assert "0.0 s before it 27,267 bytes of DMA-capable memory were free" in one.finding
     assert "not the sum" in one.remedy
 
 

@@ -468,6 +468,13 @@ def test_missing_build_ends_the_run_before_a_board_is_touched(
     assert not FakeVirtualBoard.started
 
 
+def test_folder_that_cannot_be_written_is_one_line(suite: Suite) -> None:
+    suite.write("a_file", "")
+    result = suite.run(ALL_PASS, "--qualification-dir=a_file/below")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: cannot write the evidence to *below: Not a directory (*)"])
+
+
 @pytest.mark.parametrize(("exists", "workers"), [(True, ()), (False, ("-n", "2"))])
 def test_path_as_a_value_is_not_taken_for_tests(
     suite: Suite,

@@ -530,12 +530,14 @@ class Diagnoser:
         memory = _memory_of(event)
         if short.sample is not None and (short.print is None or short.print.line < short.sample.line):
             free, largest, _ = short.sample.stats.memory(memory)
+            when = _how_long_before(short.sample.t_ms, event.t_ms)
             memory_before = (
-                f"before it {free:,} bytes of {NAMES[memory]} were free, the largest block {largest:,}"
+                f"{when} {free:,} bytes of {NAMES[memory]} were free, the largest block {largest:,}"
             )
             evidence.append(Evidence(short.sample.line, short.sample.t_ms, _sample_text(short.sample)))
         elif short.print is not None:
-            memory_before = f"before it {short.print.free:,} bytes of {NAMES[short.print.memory]} were free"
+            when = _how_long_before(short.print.t_ms, event.t_ms)
+            memory_before = f"{when} {short.print.free:,} bytes of {NAMES[short.print.memory]} were free"
             shown = f"{short.print.tag}: {short.print.free} bytes of {NAMES[short.print.memory]} free"
             evidence.append(Evidence(short.print.line, short.print.t_ms, shown))
         evidence.append(Evidence(event.line, event.t_ms, text))
@@ -638,6 +640,13 @@ class Diagnoser:
 def _memory_of(event: ev.AllocationFailed | ev.Transition) -> str:
     """The memory that was short."""
     return "psram" if isinstance(event, ev.AllocationFailed) and event.kind == "psram" else "dma"
+
+
+def _how_long_before(reading_ms: int | None, event_ms: int | None) -> str:
+    """`5.9 s before it`: memory that was free long before says little of the moment."""
+    if reading_ms is None or event_ms is None:
+        return "at some time before it"
+    return f"{max(0, event_ms - reading_ms) / 1000:.1f} s before it"
 
 
 def _is_same_incident(

@@ -48,13 +48,20 @@ class ResultsWriter(ResultsFile):
     """
 
     def __init__(self, folder: Path, run: Line) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / FILE_NAME
-        _make_way(self.path)
         try:
+            folder.mkdir(parents=True, exist_ok=True)
+            _make_way(self.path)
             self.path.touch(exist_ok=False)
         except FileExistsError:
+            if not folder.is_dir():
+                raise UsageError(f"{folder} is not a folder", "give another --qualification-dir") from None
             raise _in_use(folder) from None  # another run began at the same moment
+        except OSError as error:
+            raise UsageError(
+                f"cannot write the evidence to {folder}: {error.strerror or error}",
+                "give a folder that you can write with --qualification-dir",
+            ) from error
         super().__init__(self.path)
         _lock(self._fd, folder)
         self.append(run)

@@ -138,12 +138,16 @@ class HilIdfSerial(IdfSerial):  # type: ignore[misc]  # pytest-embedded is not t
 
     # --- flashing ---
 
+    def forget_flashed(self) -> None:
+        """What this process knew to be on the chip is no longer there: flash it at the next set-up."""
+        self._flashed.pop(self.port, None)
+
     def flash(self, app: Any = None) -> None:
         """Write what differs of the app's flash files, then reset. Raises FlashError, BuildError or
         PortError."""
         app = app or self.app
         files = flash_files(app)
-        self._flashed.pop(self.port, None)
+        self.forget_flashed()
         with self.disable_redirect_thread():
             with self._boot_loader():
                 if self.erase_nvs:
@@ -175,7 +179,7 @@ class HilIdfSerial(IdfSerial):  # type: ignore[misc]  # pytest-embedded is not t
 
     def erase_flash(self, force: bool = False) -> None:
         """Erase the whole chip, and reset it (it then reports an invalid header for ever)."""
-        self._flashed.pop(self.port, None)
+        self.forget_flashed()
         if self._meta and self.port in self._meta.port_app_cache:
             self._meta.drop_port_app_cache(self.port)
         forced = ["--force"] if force or self._force_flag() else []

@@ -311,8 +311,7 @@ class _Write:
         """Decompress and write. A stream that grows beyond the announced size makes the stub hang; not here."""
         if self.inflate is None:
             raise Refused(_INFLATE_ERROR)
-        more = True
-        while more:
+        while block:
             try:
                 out = self.inflate.decompress(block, _INFLATE_STEP)
             except zlib.error:
@@ -321,7 +320,6 @@ class _Write:
                 raise Refused(_TOO_MUCH_DATA)
             self.append(out)
             block = self.inflate.unconsumed_tail
-            more = bool(block) or len(out) == _INFLATE_STEP
 
     def _erase_to(self, target: int) -> None:
         """Erase, in the chip's blocks where they fit, until all before `target` is; nothing beyond the end."""

@@ -18,8 +18,8 @@ VIRTUAL_BOARDS := -n 3
 announce:
 	@echo "qualify: on a board this run can end QUALIFIED; without one it is a rehearsal, REHEARSED (virtual) at best"
 
-.PHONY: help announce prerequisites setup firmware native qualify allure test test-harness test-suite selftest bench lint \
-  check-idf check-headers clean
+.PHONY: help announce prerequisites setup firmware native qualify allure test test-harness test-suite selftest endurance \
+  bench lint check-idf check-headers clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile

@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import re
+import select
 import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -125,6 +128,39 @@ def test_whatever_ends_the_server_the_next_one_starts(
             console.restart()
     finally:
         again.stop()
+
+
+def test_console_is_a_terminal_on_the_boards_uart(boards: Boards) -> None:
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "hotpin_hil", "board", "console", "--state-dir", str(boards.state_dir)]
+    process = subprocess.Popen(
+        [*command, "ai-thinker-0"], cwd=PROJECT_ROOT, stdin=theirs, stdout=theirs, stderr=theirs
+    )
+    os.close(theirs)
+    seen = b""
+
+    def expect(text: bytes) -> None:
+        nonlocal seen
+        deadline = time.monotonic() + PATIENCE_S
+        while text not in seen:
+            assert select.select([ours], [], [], deadline - time.monotonic())[0], seen
+            seen += os.read(ours, 4096)
+
+    try:
+        expect(b"Ctrl-] leaves")
+        board_command(boards.state_dir, "reset", "ai-thinker-0")
+        expect(b"ready")
+        os.write(ours, b"hello\r")
+        expect(b"hello")
+        assert "  client" in board_command(boards.state_dir, "list").stdout
+        os.write(ours, b"\x1d")
+        assert process.wait(PATIENCE_S) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+    with Console(boards.url) as console:  # the port is free again
+        console.restart()
 
 
 def test_only_its_owner_may_control_a_board(control: BoardControl) -> None:

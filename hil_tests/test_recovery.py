@@ -1,9 +1,9 @@
 """After a crash, a watchdog, a dip of the supply, or power cut while it was flashed or changed its mode, the board
 comes back by a reset or by flashing it again, and it is told which it was.
 
-A real board loses its power in the moment that is meant only if the bench can switch it: what needs that is shown on
-the virtual board (fixture `faults`), and noted as left out on others. A reset over EN, a power-on to the chip, stands
-for it there.
+Power that goes at a byte of flashing or at a step of a transition, and a brown-out, are shown on the virtual board
+(fixture `faults`) and noted as left out on others. There the bench's power switch cuts a transition, if there is one,
+else a reset over EN, a power-on to the chip.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fixtures.board import needs_boot_loader
-from fixtures.device import start_over
+from fixtures.board import Power, needs_boot_loader
 from fixtures.faults import Faults
 from fixtures.flashing import cut_flashing
 from fixtures.measure import Measure
@@ -25,6 +25,8 @@ from fixtures.modes import MODES, VOICE, Modes, other
 from hotpin_hil.boards.kind import BoardKind
 from hotpin_hil.device import BoardReset, Device, NoReply, SupplyFailed, budgets
 from hotpin_hil.errors import FlashError
+from hotpin_hil.link.line import line_of
+from hotpin_hil.plugin import BoardInUse, recorder_of
 
 pytestmark = pytest.mark.requirement("ROB-02")
 
@@ -231,10 +233,30 @@ def test_power_cut_at_each_step_of_a_transition_is_a_fresh_start(
         memory = now
 
 
+@dataclass(frozen=True)
+class Supply:
+    """Takes the board's power and gives it back; `what` does so."""
+
+    what: str
+    cycle: Callable[[], object]
+
+
+@pytest.fixture
+def supply(request: pytest.FixtureRequest, board: BoardInUse, dut: Any, device: Device) -> Supply:
+    """What takes this board's power from it: the bench's switch, if it has one."""
+    if board.power is not None:
+        return Supply("the bench's power switch", Power(dut.serial, board.power).cycle)
+    if board.kind is BoardKind.HARDWARE:
+        recorder_of(request.node).left_out(
+            "power cut by a switch: the bench has none; a reset over EN stands for it"
+        )
+    return Supply("a reset over EN, a power-on to the chip", line_of(dut).hard_reset)
+
+
 def test_power_cut_in_a_transition_is_a_fresh_start(
-    dut: Any, device: Device, modes: Modes, measure: Measure
+    device: Device, modes: Modes, supply: Supply, measure: Measure
 ) -> None:
-    """A reset over EN is a power-on to the chip. It comes at another moment of the transition each time."""
+    """It comes at another moment of the transition each time."""
     memory = None
     for delay in range(0, 500, 100):
         device.settle(down=delay)
@@ -242,8 +264,9 @@ def test_power_cut_in_a_transition_is_a_fresh_start(
         device.set_mode(VOICE, wait=False)
         while device.info().t - began < delay:
             pass
-        info = start_over(dut, device)
-        measure(f"{delay} ms: reset reason", info.reset_reason, exact="POWERON", source="EN")
+        supply.cycle()
+        info = device.wait_ready()
+        measure(f"{delay} ms: reset reason", info.reset_reason, exact="POWERON", source=supply.what)
         measure(f"{delay} ms: mode", device.mode().mode, exact="camera", source="a fresh start")
         device.monitor(stop=True)
         now = modes.read()

@@ -116,6 +116,11 @@ class BoardInUse:
         return port
 
     @property
+    def can_fail_on_purpose(self) -> bool:
+        """Whether a test may make something go wrong on it: it is nobody else's, and virtual."""
+        return self.kind is BoardKind.VIRTUAL and not self._chosen.boards
+
+    @property
     def control(self) -> BoardControl | None:
         """Controls the virtual board that the harness has started; None for any other board."""
         return self._virtual.control if self._virtual is not None else None

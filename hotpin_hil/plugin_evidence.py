@@ -20,7 +20,6 @@ from typing import Any
 import pytest
 
 from hotpin_hil import __version__
-from hotpin_hil.boards.kind import BoardKind
 from hotpin_hil.errors import BenchError, HilError
 from hotpin_hil.evidence import lines
 from hotpin_hil.evidence.blame import TEARDOWN, Finding, blame
@@ -72,7 +71,7 @@ class _NotMet(AssertionError):
     requirement."""
 
 
-FAULTS_ARE_VIRTUAL = "causes faults, which only a virtual board can have"
+FAULTS_ARE_VIRTUAL = "causes faults, which only a virtual board that the harness starts can have"
 
 
 class EvidencePlugin:
@@ -287,7 +286,7 @@ class EvidencePlugin:
         kinds = {kind for one in ids for kind in self._known_requirements()[one].kinds}
         mark = item.get_closest_marker(BOARDS)
         without = ""
-        if ids and wants_faults(item) and self._board.kind is not BoardKind.VIRTUAL:
+        if ids and wants_faults(item) and not self._board.can_fail_on_purpose:
             without = FAULTS_ARE_VIRTUAL
         elif mark is not None and self._board.kind.value not in mark.args:
             without = f"needs {mark.kwargs['needs']}, which a {self._board.kind} board has not"

@@ -95,7 +95,7 @@ ON_THE_BOARD = [
     Case("panic", "panic", FAIL, "StoreProhibited"),
     Case("task-watchdog", "task-watchdog", FAIL, "Task watchdog got triggered"),
     Case("interrupt-watchdog", "interrupt-watchdog", FAIL, "Interrupt wdt timeout"),
-    Case("boot-loop", "boot-loop", FAIL, r"did not start.*abort\(\)", 6, when="set-up"),
+    Case("boot-loop", "boot-loop", FAIL, r"did not start.*abort\(\)", 2, when="set-up"),
     Case("no-psram", "no-psram", FAIL, "camera mode", when="set-up"),
     Case("no-sensor", "no-sensor", FAIL, "camera mode", when="set-up"),
     Case("sensor-dead", "sensor-dead", FAIL, "ESP_ERR_NOT_SUPPORTED: step camera.start"),

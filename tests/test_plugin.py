@@ -185,7 +185,7 @@ def test_faults_are_left_out_visibly_where_the_board_cannot_have_them(suite: Sui
     assert verdicts["test_cut"] == verdicts["test_only"] == "NOT APPLICABLE"
     assert suite.verdict("AAA-02") == "NOT APPLICABLE"
     assert (
-        "AAA-01 without test_cut: it causes faults, which only a virtual board can have"
+        "AAA-01 without test_cut: it causes faults, which only a virtual board that the harness starts can have"
         in (suite.qualification["notes"])
     )
     suite.validate()

@@ -76,6 +76,11 @@ class Recorder:
         """
         self._sink(lines.series(self.test, self.board, name=name, unit=unit, values=values, budget=budget))
 
+    def left_out(self, what: str) -> None:
+        """Keeps what the test would show on another bench, or another kind of board."""
+        ids = ", ".join(self.requirements)
+        self._sink(lines.left_out(f"{ids} without {what}" if ids else what))
+
     def fault(self, fault: str) -> None:
         """Keeps what was made to go wrong on purpose: name, arguments, seed."""
         self._sink(lines.fault(self.test, self.board, fault))

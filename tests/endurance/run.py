@@ -40,9 +40,13 @@ from hotpin_hil.virtual.faults.table import FAULTS
 from tests.virtual_board import Boards
 
 POINTS = ("flash", "boot", "console")
-ROUND_MAX_S = 60.0
+ROUND_MAX_S = 180.0
 """A round that takes longer hangs; on an idle machine the slowest takes about 10 s."""
+LOOKS, LOOK_EVERY_S = 40, 0.05
+"""How often and when the server's files and children are counted; the fewest count."""
 TIME_SCALE = 5.0
+PATIENT = 7
+"""Patience with a board that must work: this machine may be busy."""
 BOOT_S = 6.0
 REPLY_S = 0.5
 FLASH_BAUD = 921_600
@@ -94,13 +98,13 @@ def flash_files() -> list[tuple[int, str]]:
     return [(int(at, 0), str(NATIVE_BUILD_DIR / file)) for at, file in arguments["flash_files"].items()]
 
 
-def flash(url: str) -> None:
+def flash(url: str, attempts: int) -> None:
     """Writes the firmware by esptool's own functions; its errors, or a BenchError."""
     log.set_verbosity("silent")
     port = open_port(url, 115_200)
     try:
         loader = ESP32ROM(port, 115_200)
-        loader.connect(attempts=1)
+        loader.connect(attempts=attempts)
         stub = loader.run_stub()
         stub.change_baud(FLASH_BAUD)
         esptool.write_flash(stub, flash_files())
@@ -124,18 +128,19 @@ def console(url: str) -> Iterator[tuple[Any, Device]]:
         port.close()
 
 
-def go_through(one: Round, before: Callable[[str], None]) -> None:
-    """Flash, boot, console, kill; `before` is told which point comes next."""
+def go_through(one: Round, before: Callable[[str], None], patience: int) -> None:
+    """Flash, boot, console, kill; `before` is told which point comes next. `patience`: how many times as long as usual
+    it waits before it gives up."""
     control = BoardControl(one.directory)
     before("flash")
-    flash(one.url)
+    flash(one.url, patience)
     before("boot")
     with console(one.url) as (_, device):
-        device.wait_ready(BOOT_S)
+        device.wait_ready(BOOT_S * patience)
         before("console")
         for to in ("voice", "camera"):
-            device.command("mode.set", timeout_s=REPLY_S * 4, to=to, wait=True)
-        device.command("heap.probe", timeout_s=REPLY_S, caps="DMA")
+            device.command("mode.set", timeout_s=REPLY_S * 4 * patience, to=to, wait=True)
+        device.command("heap.probe", timeout_s=REPLY_S * patience, caps="DMA")
         kill(control)
 
 
@@ -190,12 +195,12 @@ def play(one: Round) -> Outcome:
     try:
         empty_flash(control)
         try:
-            go_through(one, cause)
+            go_through(one, cause, 1)
         except (HilError, FirmwareError, esptool.FatalError, OSError) as error:
             led_to = type(error).__name__
         control.ask("clear")
         empty_flash(control)
-        go_through(one, lambda point: None)
+        go_through(one, lambda point: None, PATIENT)
     except Exception as error:  # whatever it is, the others go on, and it is told
         problem = f"{type(error).__name__}: {error}"
     finally:
@@ -226,12 +231,16 @@ class Held:
         for control in controls:
             control.ask("clear")
             control.ask("power", on=False)
+        listening = sum(map(accepts, boards.found))
         proc = Path(f"/proc/{boards.process.pid}")
-        kb = next(
-            int(line.split()[1]) for line in (proc / "status").read_text().splitlines() if "VmRSS" in line
-        )
-        files = len(list((proc / "fd").iterdir()))
-        return cls(files, len(boards.children()), sum(map(accepts, boards.found)), kb)
+        status = (proc / "status").read_text().splitlines()
+        kb = next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
+        files = children = sys.maxsize
+        for _ in range(LOOKS):  # it lets go of a connection a moment after its client
+            files = min(files, len(list((proc / "fd").iterdir())))
+            children = min(children, len(boards.children()))
+            time.sleep(LOOK_EVERY_S)
+        return cls(files, children, listening, kb)
 
 
 def accepts(board: dict[str, str]) -> bool:
@@ -257,7 +266,7 @@ def endure(
             first = [Round(0, board["port"], Path(board["directory"]), "") for board in boards.found[:1]]
             for one in first:  # what is made once and kept
                 empty_flash(BoardControl(one.directory))
-                go_through(one, lambda point: None)
+                go_through(one, lambda point: None, PATIENT)
             before = Held.by(boards)
             queues = queues_of(boards, rounds, seed)
             work(queues, workers, totals, say)

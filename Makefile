@@ -83,6 +83,9 @@ test-suite: native
 selftest: setup ## plant every defect of tests/defects in the firmware, one at a time: the suite must catch each
 	$(BIN)/python -m tests.defects.run $(ARGS)
 
+endurance: native ## 200 rounds of flash, boot, console and kill on 50 virtual boards of one process, with random faults
+	$(BIN)/python -m tests.endurance.run $(ARGS)
+
 bench: native ## measure the link, the analyser and the tools, beside the stock tools in the same run
 	$(BIN)/python -m tests.benchmarks.bench_link
 	$(BIN)/python -m tests.benchmarks.bench_analyze

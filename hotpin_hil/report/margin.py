@@ -25,11 +25,14 @@ def nearest(measurements: Sequence[Measurement]) -> Measurement:
 def margin_share(measurement: Measurement) -> float | None:
     """What is left of the limit as a share of it (of a range: of half its width), negative when it is exceeded.
 
-    None where that has no meaning, as for a value that must be an exact one.
+    A range from 0 up limits what has no sign, such as bytes lost: 0 is the best of its values, not an edge.
+    None where a share has no meaning, as for a value that must be an exact one.
     """
     margin, limit = measurement["margin"], measurement["limit"]
     if margin is None:
         return None
+    if limit["kind"] == LimitKind.RANGE.value and limit["low"] == 0 < limit["high"] and margin >= 0:
+        return float(1 - measurement["value"] / limit["high"])
     scale = (
         (limit["high"] - limit["low"]) / 2 if limit["kind"] == LimitKind.RANGE.value else abs(limit["value"])
     )

@@ -79,6 +79,10 @@ class BrokenBox:
 
 def render(context: str, stats: MemoryStats, delta: dict[str, int]) -> list[str]:
     """The box's lines, without the log prefix."""
+    return _text(context, stats, delta).split("\n")
+
+
+def _text(context: str, stats: MemoryStats, delta: dict[str, int]) -> str:
     values: list[int] = []
     for one in BOX_FIELDS:
         value = getattr(stats, one.name)
@@ -86,14 +90,12 @@ def render(context: str, stats: MemoryStats, delta: dict[str, int]) -> list[str]
     for name in DELTA_LABELS:
         value = delta[name]
         values += (value, int(value / _KB))  # towards zero, as C divides
-    lines = (_TEMPLATE % tuple(values)).split("\n")
-    lines[1] = _TITLE + context
-    return lines
+    return _TEMPLATE % (context, *values)
 
 
 def _template() -> str:
-    """The box for the `%` operator: each size followed by itself in KB."""
-    lines = [TOP, ""]
+    """The box for the `%` operator: context, then each size followed by itself in KB."""
+    lines = [TOP, f"{_TITLE}%s"]
     section = ""
     for one in BOX_FIELDS:
         if one.section != section:
@@ -108,6 +110,35 @@ def _template() -> str:
 
 
 _TEMPLATE = _template()
+
+
+def _whole_pattern() -> str:
+    """Matches a box's text: context and figures are groups, what is in brackets is checked by rendering."""
+    pattern = re.escape(_TEMPLATE).replace("%s", r"([^\n]*)").replace("%%", "%")
+    pattern = re.sub(r"\\\(%\\?\+?\d?d", r"\\( *[+-]?\\d{1,10}", pattern)
+    return re.sub(r"%\\?\+?\d?d", r" *([+-]?\\d{1,10})", pattern)
+
+
+_WHOLE = re.compile(_whole_pattern())
+
+
+def parse_whole(text: str) -> tuple[str, list[int]] | None:
+    """Context and figures (BOX_FIELDS' order, then DELTA_LABELS') of the text of exactly one whole box."""
+    found = _WHOLE.fullmatch(text)
+    if found is None:
+        return None
+    context, figures = found[1], [int(figure) for figure in found.groups()[1:]]
+    stats, delta = box_values(0, figures)
+    return (context, figures) if _text(context, stats, delta) == text else None
+
+
+def box_values(t_ms: int, figures: list[int]) -> tuple[MemoryStats, dict[str, int]]:
+    """The figures of a box by their names."""
+    stats = MemoryStats(t_ms, *figures[: len(BOX_FIELDS)])
+    return stats, dict(zip(DELTA_LABELS, figures[len(BOX_FIELDS) :], strict=True))
+
+
+BOX_LINES = _TEMPLATE.count("\n") + 1
 _BLANK = render("", MemoryStats(*[0] * 12), dict.fromkeys(DELTA_LABELS, 0))
 _FIGURE_LINES = [number for number, line in enumerate(_BLANK) if _FIGURE.match(line)]
 
@@ -129,8 +160,7 @@ def parse(lines: Iterable[LogLine]) -> Box:
             )
         figures.append(int(match[1]))
     context = texts[1][len(_TITLE) :]
-    stats = MemoryStats(lines[0].t_ms, *figures[: len(BOX_FIELDS)])
-    delta = dict(zip(DELTA_LABELS, figures[len(BOX_FIELDS) :], strict=True))
+    stats, delta = box_values(lines[0].t_ms, figures)
     rendered = render(context, stats, delta)
     if rendered != texts:
         number = next(number for number, line in enumerate(rendered) if line != texts[number])

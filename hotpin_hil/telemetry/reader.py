@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from hotpin_hil.link.records import Corrupt, Record, RecordScanner, read_record
 from hotpin_hil.telemetry import events as ev
-from hotpin_hil.telemetry.box import BORDERS, TOP, Box, BoxFinder, BrokenBox
+from hotpin_hil.telemetry.box import BORDERS, TOP, Box, BoxFinder, BrokenBox, box_values
 from hotpin_hil.telemetry.fields import FIELDS, MEMORIES, MemoryStats
 from hotpin_hil.telemetry.log import Line, LogLine
 from hotpin_hil.telemetry.panic import Panic, PanicFinder
@@ -154,19 +154,21 @@ class LogReader:
             "STATE": self._state_manager,
             "task_wdt": self._task_watchdog,
         }
-        self.scan = LineScanner(dict.fromkeys(self._by_tag, "") | {"STATE_MGR": "=== T|mode transition"})
+        self.scan = LineScanner(
+            dict.fromkeys(self._by_tag, "") | {"STATE_MGR": "=== T|mode transition"},
+            self._take,
+            self._take_whole_box,
+        )
         """Counts lines, levels, times and what the file is like."""
 
     def feed(self, data: bytes) -> list[ev.Event]:
         """The events that `data` completes."""
-        for line in self.scan.feed(data):
-            self._take(line)
+        self.scan.feed(data)
         return self._taken()
 
     def close(self) -> list[ev.Event]:
         """What the end of the log brings to its end."""
-        for line in self.scan.close():
-            self._take(line)
+        self.scan.close()
         self._flush_panics()
         for box in self._boxes.flush():
             self._out.append(self._box(box))
@@ -196,6 +198,18 @@ class LogReader:
             self._headless(line)
         if self.scan.attentive or line.text[:1] == TOP[0] or line.number in self.scan.traces:
             self._take_part(line)
+
+    def _take_whole_box(
+        self, number: int, t_ms: int, title_ms: int, context: str, figures: list[int]
+    ) -> None:
+        self._saw_anything = True
+        stats, delta = box_values(t_ms, figures)
+        at = self._at(number + 1, t_ms)
+        self._out.append(
+            ev.Sample(
+                **at, source="box", context=_quote(context), stats=stats, delta=delta, title_ms=title_ms
+            )
+        )
 
     def _take_part(self, line: LogLine | Line) -> None:
         """A line that is part of something longer, or stands within it."""

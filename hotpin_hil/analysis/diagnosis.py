@@ -171,6 +171,8 @@ class Diagnoser:
             self._boot = event.boot
         self._states.feed(event)
         match event:
+            case ev.HeapPrint():
+                self._prints[event.memory] = event
             case ev.BootStarted():
                 self._start(event)
             case ev.ResetReason():
@@ -180,8 +182,6 @@ class Diagnoser:
                 self._survive(event)
             case ev.Sample():
                 self._sample(event)
-            case ev.HeapPrint():
-                self._prints[event.memory] = event
             case ev.HeapMap():
                 self._heaps = event
             case ev.TransitionStarted():
@@ -514,9 +514,10 @@ class Diagnoser:
         short = self._shortage
         if short is None or short.event.t_ms is None:
             return
-        if sample.stats.timestamp_ms <= short.event.t_ms and _BEFORE.fullmatch(sample.context):
-            short.sample, short.best = sample, self._by_context.get(sample.context)
-        self._end_shortage()
+        if sample.stats.timestamp_ms > short.event.t_ms:
+            self._end_shortage()
+        elif _BEFORE.fullmatch(sample.context):
+            short.sample, short.best, short.print = sample, self._by_context.get(sample.context), None
 
     def _end_shortage(self) -> None:
         """DIAG-01."""

@@ -54,6 +54,12 @@ class FactsBuilder:
 
     def feed(self, event: ev.Event) -> None:
         match event:
+            case ev.HeapPrint():
+                self._prints += event.memory == "dma"
+                if event.memory == "dma" and (
+                    self._lowest_print is None or event.free < self._lowest_print.free
+                ):
+                    self._lowest_print = event
             case ev.Sample(source="box"):
                 self._box(event)
             case ev.BoxBroken():
@@ -69,10 +75,6 @@ class FactsBuilder:
                 self._build(event)
             case ev.Transition():
                 self._transitions[event.to][event.result] += 1
-            case ev.HeapPrint(memory="dma"):
-                self._prints += 1
-                if self._lowest_print is None or event.free < self._lowest_print.free:
-                    self._lowest_print = event
             case ev.MemoryWarning(recovered=False):
                 kind = f"{event.level} {event.memory}"
                 self._warnings[kind] += 1

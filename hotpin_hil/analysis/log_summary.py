@@ -118,6 +118,8 @@ class SummaryBuilder:
         if event.t_ms is not None:
             boot.last_ms = max(boot.last_ms, event.t_ms)
         match event:
+            case ev.HeapPrint():
+                self._print(event)
             case ev.BootStarted():
                 boot.line, boot.sign, boot.cause = event.line, event.sign, event.cause
             case ev.ResetReason():
@@ -128,8 +130,6 @@ class SummaryBuilder:
                 boot.samples += 1
                 self._sample(event)
                 self._picture(boot, event)
-            case ev.HeapPrint():
-                self._print(event)
             case ev.MemoryWarning(recovered=False):
                 boot.warnings += 1
             case ev.PanicSeen():

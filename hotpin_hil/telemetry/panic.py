@@ -50,12 +50,11 @@ TRACES = (
     b"abort() was called",
     b"assert failed: ",
     b"***ERROR*** A stack",
-    b"task_wdt: Aborting.",
     b"Panic handler entered",
-    b"CORRUPT HEAP: ",
-    b"ESP_ERROR_CHECK failed",
 )
-"""A line without any of these neither starts a panic nor tells of one to come."""
+OTHER_TRACES = (b"Aborting.", b"CORRUPT HEAP: ", b"ESP_ERROR_CHECK failed")
+"""A line without any of these neither starts a panic nor tells of one to come. The first may stand behind an unfinished
+line of another task, the others are lines of their own, or errors."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from hotpin_hil.telemetry import events as ev
 from hotpin_hil.telemetry.box import BORDERS, TOP, Box, BoxFinder, BrokenBox, box_values
 from hotpin_hil.telemetry.fields import FIELDS, MEMORIES, MemoryStats
 from hotpin_hil.telemetry.log import Line, LogLine
-from hotpin_hil.telemetry.panic import Panic, PanicFinder
+from hotpin_hil.telemetry.panic import OTHER_TRACES, Panic, PanicFinder
 from hotpin_hil.telemetry.scan import LineScanner
 
 CHUNK = 256 * 1024
@@ -55,8 +55,7 @@ _NO_ROOM = re.compile(
 _ERR_NAME = re.compile(r"\bESP_(?:ERR_\w+|FAIL)\b")
 _TASK = re.compile(r" ?- (.+?) \((?:CPU [\d/]+|any)\)")
 
-_MISSING = re.compile(r"lloc|nsufficient|despite|amera")
-"""Quickly tells apart the lines that may be one of these."""
+_OTHER_TRACES = tuple(trace.decode() for trace in OTHER_TRACES)
 # Allocations that failed, by the shapes that recorded boards and this project's firmware print.
 _I2S_NO_MEM = re.compile(r"allocate DMA buffer failed")
 _ALLOC_FAILED = re.compile(r"(?i)alloc(?:ation)? failed|failed to allocate")
@@ -155,7 +154,7 @@ class LogReader:
             "task_wdt": self._task_watchdog,
         }
         self.scan = LineScanner(
-            dict.fromkeys(self._by_tag, "") | {"STATE_MGR": "=== T|mode transition"},
+            dict.fromkeys(self._by_tag, "") | {"STATE_MGR": "=== T|mode transition|Failed to"},
             self._take,
             self._take_whole_box,
         )
@@ -196,8 +195,15 @@ class LogReader:
             self._saw_anything = True
         else:
             self._headless(line)
-        if self.scan.attentive or line.text[:1] == TOP[0] or line.number in self.scan.traces:
+        if self.scan.attentive or line.text[:1] == TOP[0] or self._has_trace(line):
             self._take_part(line)
+
+    def _has_trace(self, line: LogLine | Line) -> bool:
+        """Whether it starts a panic or tells of one to come."""
+        if line.number in self.scan.traces:
+            return True
+        is_own = not isinstance(line, LogLine) or line.tag == "task_wdt"
+        return is_own and any(trace in line.text for trace in _OTHER_TRACES)
 
     def _take_whole_box(
         self, number: int, t_ms: int, title_ms: int, context: str, figures: list[int]
@@ -215,7 +221,7 @@ class LogReader:
         """A line that is part of something longer, or stands within it."""
         for box in self._boxes.add(line):
             self._out.append(self._box(box))
-        if self._panics.is_waiting or line.number in self.scan.traces:
+        if self._panics.is_waiting or self._has_trace(line):
             for panic in self._panics.feed(Line(line.whole, 0, line.number)):
                 self._out.append(self._panic(panic))
         self.scan.attentive = self._boxes.is_waiting or self._panics.is_waiting
@@ -230,7 +236,7 @@ class LogReader:
             handler(line)
         if "ree " in line.text:
             self._heap_print(line)
-        if line.level in "EW" and _MISSING.search(line.text):
+        if line.level in "EW":
             self._failure(line)
 
     def _is_restart(self, line: LogLine) -> bool:
@@ -384,23 +390,12 @@ class LogReader:
         if found is not None:
             if line.tag == "HOTPIN_MAIN" and found[1] == "heap":  # the first firmware's main
                 self._build.setdefault("free_heap_at_main", int(found[2]))
-            self._out.append(
-                ev.HeapPrint(
-                    **self._at(line.number, line.t_ms),
-                    tag=line.tag,
-                    memory=_FREE_NAMES[found[1]],
-                    free=int(found[2]),
-                )
-            )
+            memory, free = _FREE_NAMES[found[1]], found[2]
         elif (found := _DMA_FREE.search(line.text)) is not None:
-            self._out.append(
-                ev.HeapPrint(
-                    **self._at(line.number, line.t_ms),
-                    tag=line.tag,
-                    memory="dma",
-                    free=int(found[2] or found[1]),
-                )
-            )
+            memory, free = "dma", found[2] or found[1]
+        else:
+            return
+        self._out.append(ev.HeapPrint(line.number, self._boot, line.t_ms, line.tag, memory, int(free)))
 
     def _box(self, box: Box | BrokenBox) -> ev.Event:
         lines = box.lines if isinstance(box, Box) else box.own

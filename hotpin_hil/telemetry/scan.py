@@ -49,6 +49,10 @@ _COLOURED = re.compile(rb"\x1b\[[0-9;]*m[^\n]*\n")
 _BROKEN_COLOUR = re.compile(rb"\x1b[^\n]*\n")
 _COLOUR_REST = re.compile(rb"\[0(?:;3\d)?m[^\n]*\n")
 _REPLACED = re.compile("�[^\n]*\n")
+_HEADLESS = re.compile(rb"@|rst:|_RESET\)|BOOT\)|ets [A-Z]|CORRUPT HEAP: |ESP_ERROR_CHECK failed")
+"""What a line without a header says that matters."""
+_FAILURE = re.compile(rb"lloc|nsufficient|despite|amera|Aborting\.")
+"""What an error or a warning says when memory, or the camera, could not be had."""
 _PROMPT = re.compile(rb"PS [A-Z]:\\[^>]*>")
 _DECODED = re.compile(rb"--- (?:0x[0-9a-fA-F]+: |\(inlined by\) )")
 
@@ -82,8 +86,8 @@ class LineScanner:
         take: Callable[[LogLine | Line], None],
         take_box: Callable[[int, int, int, str, list[int]], None],
     ) -> None:
-        """wanted: for a tag, the regular expression of those of its lines that are handed on. Errors, warnings, lines
-        without a header and those that speak of free memory are, too.
+        """wanted: for a tag, the regular expression of those of its lines that are handed on. Lines of free memory are,
+        too, and of others those that may be a record, a reset, or tell of a failure.
 
         take: called with each line that is handed on, in their order.
         take_box: called with a whole statistics box instead of its lines, where nothing interrupts it: number and time
@@ -200,9 +204,8 @@ class LineScanner:
             form.ansi_lines += len(_COLOURED.findall(block))
             block = COLOUR.sub(b"", block)
             form.broken_ansi_lines += len(_BROKEN_COLOUR.findall(block))
-        if b"[0" in block:
-            form.broken_ansi_lines += len(_COLOUR_REST.findall(block))
-        if b"\r\n" in block:
+        form.broken_ansi_lines += len(_COLOUR_REST.findall(block))
+        if b"\r" in block:
             block = block.replace(b"\r\n", b"\n")
         if not block.isascii():
             text = block.decode("utf-8", errors="replace")
@@ -225,12 +228,14 @@ class LineScanner:
         for index in indices:
             level, stamp, tag, text = row = rows[index]
             number += 1
+            if not level and not text and not is_slow:
+                continue
             if (
                 level == b"I"
                 and b") " not in text
                 and b"ree " not in text
-                and tag not in wanted
                 and not is_slow
+                and (tag not in wanted or not wanted[tag].search(text))
                 and not (has_records and b"@" in text)
                 and not (traces and number in traces)
             ):
@@ -261,13 +266,17 @@ class LineScanner:
         ):
             self._take_pieces(row, index)
         elif not level:
-            if (text and not self._count_headless(text)) or self.attentive:
+            if (
+                (self._count_headless(text) and _HEADLESS.search(text))
+                or self.attentive
+                or number in self.traces
+            ):
                 self._hand_on(Line(text.decode("utf-8", errors="replace"), 0, number))
         else:
             is_fall = self._take_header(number, level, stamp, tag, index)
             if (
                 self.attentive
-                or level in b"EW"
+                or (level in b"EW" and _FAILURE.search(text))
                 or (tag in self._wanted and self._wanted[tag].search(text))
                 or b"ree " in text
                 or is_fall
@@ -398,17 +407,17 @@ class LineScanner:
         self.errors_by_tag[name if is_known else OTHER_TAGS] += 1
 
     def _count_headless(self, text: bytes) -> bool:
-        """Whether it is the monitor's own and says nothing of the board."""
+        """Whether it may be the board's."""
         form = self.format
         if text.startswith(b"--- "):
             form.monitor_note_lines += 1
             form.decoded_address_lines += bool(_DECODED.match(text))
-            return True
+            return False
         if text.startswith(b"PS ") and _PROMPT.match(text):
             form.powershell_prompt_lines += 1
         elif _LEVEL_LOST.match(text):
             self._keep("level_letter_lost_lines", form.level_letter_lost_lines, self.lines)
-        return False
+        return True
 
     def _keep(self, name: str, kept: list[int], number: int) -> None:
         if len(kept) < KEPT:

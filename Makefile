@@ -86,10 +86,11 @@ selftest: setup ## plant every defect of tests/defects in the firmware, one at a
 endurance: native ## 200 rounds of flash, boot, console and kill on 50 virtual boards of one process, with random faults
 	$(BIN)/python -m tests.endurance.run $(ARGS)
 
-bench: native ## measure the link, the analyser and the tools, beside the stock tools in the same run
+bench: native ## measure the link, the analyser, the tools (beside the stock ones in the same run) and the report
 	$(BIN)/python -m tests.benchmarks.bench_link
 	$(BIN)/python -m tests.benchmarks.bench_analyze
 	$(BIN)/python -m tests.benchmarks.bench_tools
+	$(BIN)/python -m tests.benchmarks.bench_report
 
 lint: setup ## ruff, mypy and clang-format
 	$(BIN)/ruff check .

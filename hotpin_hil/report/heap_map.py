@@ -6,7 +6,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hotpin_hil.report.chart import BAND, BLUE, FAINT, LINE, ORANGE, RED, Chart, Table, drawing, finish
+from hotpin_hil.report.chart import (
+    BAND,
+    BLUE,
+    FAINT,
+    LINE,
+    ORANGE,
+    RED,
+    Box,
+    Chart,
+    Table,
+    boxes_patch,
+    drawing,
+    finish,
+)
 
 BLOCK_HEADER = 4
 """Bytes in front of each block, with ESP-IDF's heaps."""
@@ -14,9 +27,6 @@ ROWS_MAX = 22
 """Lines of the picture; how many bytes a line stands for follows from it."""
 ROW_BYTES_MIN = 1024
 ROW_PT = 15
-
-_Box = tuple[float, float, float]
-"""Left edge, line and width of a piece of a block."""
 
 
 @dataclass(frozen=True)
@@ -82,13 +92,14 @@ def heap_map(heaps: Sequence[Heap], name: str, title: str, wanted: int | None = 
 
 def _draw_heap(axes: Any, heap: Heap, row: int, row_bytes: int, largest: int) -> None:
     """All blocks of a kind are one path: thousands of them stay small."""
-    used: list[_Box] = []
-    free: list[_Box] = []
-    biggest: list[_Box] = []
+    used: list[Box] = []
+    free: list[Box] = []
+    biggest: list[Box] = []
     at = 0
     for size in heap.blocks:
-        boxes: list[_Box] = [
-            (left, row + number, width) for number, left, width in _lines(at, abs(size), row_bytes)
+        boxes: list[Box] = [
+            (left, left + width, row + number - 0.38, row + number + 0.38)
+            for number, left, width in _lines(at, abs(size), row_bytes)
         ]
         (used if size > 0 else free).extend(boxes)
         if -size == largest:
@@ -100,19 +111,7 @@ def _draw_heap(axes: Any, heap: Heap, row: int, row_bytes: int, largest: int) ->
         (biggest, {"facecolor": "none", "edgecolor": ORANGE, "linewidth": 1.6}),
     ):
         if boxes:
-            axes.add_patch(_patch(boxes, style))
-
-
-def _patch(boxes: Sequence[_Box], style: dict[str, Any]) -> Any:
-    from matplotlib.patches import PathPatch
-    from matplotlib.path import Path
-
-    points: list[tuple[float, float]] = []
-    for left, row, width in boxes:
-        top, bottom, right = row - 0.38, row + 0.38, left + width
-        points += [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]
-    codes = [Path.MOVETO, Path.LINETO, Path.LINETO, Path.LINETO, Path.CLOSEPOLY] * len(boxes)
-    return PathPatch(Path(points, codes), **style)
+            axes.add_patch(boxes_patch(boxes, **style))
 
 
 def _lines(at: int, size: int, row_bytes: int) -> Iterator[tuple[int, int, int]]:

@@ -8,6 +8,8 @@ LOG_LINES = 60
 
 def printable(text: str) -> str:
     """Replaces control characters (terminal escapes among them) by `\\x1b` and the like; line ends stay."""
+    if text.replace("\n", "").isprintable():
+        return text
     return "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text)
 
 

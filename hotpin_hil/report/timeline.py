@@ -14,8 +14,10 @@ from hotpin_hil.report.chart import (
     INK,
     ORANGE,
     RED,
+    Box,
     Chart,
     Table,
+    boxes_patch,
     drawing,
     finish,
     label,
@@ -112,13 +114,8 @@ def timeline_chart(timeline: Timeline, name: str, title: str) -> Chart:
 def _draw_modes(axes: Any, timeline: Timeline, length_s: float) -> None:
     """A lane with the modes, and above it the signs of what happened."""
     for voice in (False, True):
-        axes.broken_barh(
-            _extents(timeline, voice),
-            (0, 1),
-            facecolor=BAND if voice else "none",
-            edgecolor=FAINT,
-            linewidth=0.5,
-        )
+        style = {"facecolor": BAND if voice else "none", "edgecolor": FAINT, "linewidth": 0.5}
+        axes.add_artist(boxes_patch(_extents(timeline, voice), **style))
     for span in timeline.spans:
         left, width = span.start_ms / 1000, (span.end_ms - span.start_ms) / 1000
         if width > length_s * (len(span.mode) + 2) / 110:  # there is room for its name
@@ -136,10 +133,10 @@ def _draw_modes(axes: Any, timeline: Timeline, length_s: float) -> None:
         spine.set_visible(False)
 
 
-def _extents(timeline: Timeline, voice: bool) -> list[tuple[float, float]]:
-    """Begin and length (s) of the time in voice mode, or in all others."""
+def _extents(timeline: Timeline, voice: bool) -> list[Box]:
+    """The time (s) in voice mode, or in all others, from below to above."""
     return [
-        (span.start_ms / 1000, (span.end_ms - span.start_ms) / 1000)
+        (span.start_ms / 1000, span.end_ms / 1000, 0, 1)
         for span in timeline.spans
         if (span.mode == "voice") is voice
     ]
@@ -151,13 +148,9 @@ _ACROSS = (MarkKind.RESET, MarkKind.MODE_FAILED, MarkKind.ALLOC_FAILED)
 
 def _draw_memory(axes: Any, memory: str, timeline: Timeline, times: list[float], end: float) -> None:
     plain(axes)
-    axes.broken_barh(
-        _extents(timeline, voice=True),
-        (0, 1),
-        transform=axes.get_xaxis_transform(),
-        facecolor=BAND,
-        edgecolor="none",
-    )
+    shaded = boxes_patch(_extents(timeline, voice=True), facecolor=BAND, edgecolor="none")
+    shaded.set_transform(axes.get_xaxis_transform())
+    axes.add_artist(shaded)
     for what, style, colour in (("free", "-", BLUE), ("largest", (0, (3, 2)), ORANGE)):
         values = [getattr(sample.stats, f"{memory}_{what}") / KB for sample in timeline.samples]
         shown = thinned(values, BUCKETS)

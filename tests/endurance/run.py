@@ -243,6 +243,12 @@ class Held:
         return cls(files, children, listening, kb)
 
 
+def open_files(boards: Boards) -> str:
+    """What the server has open, in a line."""
+    folder = Path(f"/proc/{boards.process.pid}/fd")
+    return ", ".join(f"{path.name} {os.readlink(path)}" for path in folder.iterdir())
+
+
 def accepts(board: dict[str, str]) -> bool:
     """Whether a client finds the board's port free."""
     number = int(board["port"].rsplit(":", 1)[1])
@@ -273,7 +279,11 @@ def endure(
             after = Held.by(boards)
             say(f"before: {before}")
             say(f"after:  {after}")
-            for what in ("files", "children", "listening"):
+            if after.files > before.files:
+                totals.problems.append(
+                    f"{before.files} files before, {after.files} after: {open_files(boards)}"
+                )
+            for what in ("children", "listening"):
                 if getattr(after, what) != getattr(before, what):
                     totals.problems.append(
                         f"{what}: {getattr(before, what)} before, {getattr(after, what)} after"

@@ -304,6 +304,11 @@ def test_hanging_bridge_moves_nothing_and_lets_clients_come_and_go(
     with Console(boards.url) as console:
         console.restart()
         inject(control, "bridge-hang", seconds=0)
+        console.send("quit")  # had it come through, the firmware would have ended
+        control.ask("clear")
+        console.send("alive")
+        console.expect("alive")
+        inject(control, "bridge-hang", seconds=0)
         console.send("lost")
     with pytest.raises(SerialException):
         Console(boards.url)

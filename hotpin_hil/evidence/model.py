@@ -6,7 +6,10 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 Value = int | float | bool | str
 """What can be measured. Booleans and texts can only be compared exactly."""
@@ -100,35 +103,40 @@ class Limit:
         return {"kind": self.kind.value, **given, "source": self.source}
 
 
-def make_limit(
-    *,
-    max: float | None = None,
-    min: float | None = None,
-    low: float | None = None,
-    high: float | None = None,
-    exact: Value | None = None,
-    source: str = "",
-) -> Limit:
-    """The one limit these arguments describe; TypeError unless it is exactly one of max, min, low+high,
-    exact."""
-    if (low is None) != (high is None):
+class LimitArguments(TypedDict, total=False):
+    """How a limit is given: exactly one of `max`, `min`, `low` with `high`, and `exact`, all inclusive.
+
+    source: where the limit comes from (a requirement, a datasheet, a recording).
+    """
+
+    max: float
+    min: float
+    low: float
+    high: float
+    exact: Value
+    source: str
+
+
+def make_limit(**arguments: Unpack[LimitArguments]) -> Limit:
+    """The one limit these arguments describe; TypeError unless it is exactly one."""
+    unknown = arguments.keys() - LimitArguments.__annotations__.keys()
+    if unknown:
+        raise TypeError(f"a measurement has no argument {', '.join(sorted(unknown))}")
+    source = arguments.get("source", "")
+    if ("low" in arguments) != ("high" in arguments):
         raise TypeError("a range limit needs both low= and high=")
-    given = [
-        name
-        for name, value in (("max", max), ("min", min), ("low", low), ("exact", exact))
-        if value is not None
-    ]
+    given = [name for name in ("max", "min", "low", "exact") if name in arguments]
     if len(given) != 1:
         raise TypeError(
             f"a measurement needs exactly one limit of max=, min=, low=+high=, exact=; got {given or 'none'}"
         )
-    if max is not None:
-        return Limit(LimitKind.MAX, value=max, source=source)
-    if min is not None:
-        return Limit(LimitKind.MIN, value=min, source=source)
-    if low is not None:
-        return Limit(LimitKind.RANGE, low=low, high=high, source=source)
-    return Limit(LimitKind.EXACT, value=exact, source=source)
+    if "low" in arguments:
+        return Limit(LimitKind.RANGE, low=arguments["low"], high=arguments["high"], source=source)
+    if "max" in arguments:
+        return Limit(LimitKind.MAX, value=arguments["max"], source=source)
+    if "min" in arguments:
+        return Limit(LimitKind.MIN, value=arguments["min"], source=source)
+    return Limit(LimitKind.EXACT, value=arguments["exact"], source=source)
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hotpin_hil.evidence import lines
-from hotpin_hil.evidence.model import Measurement, MeasurementClass, Value, Verdict, make_limit, worst
+from hotpin_hil.evidence.model import (
+    LimitArguments,
+    Measurement,
+    MeasurementClass,
+    Value,
+    Verdict,
+    make_limit,
+    worst,
+)
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 Sink = Callable[[dict[str, Any]], None]
 """Takes a line of results.jsonl at once, so that a killed run keeps what it had measured."""
@@ -34,22 +45,16 @@ class Recorder:
         value: Value,
         unit: str = "",
         *,
-        max: float | None = None,
-        min: float | None = None,
-        low: float | None = None,
-        high: float | None = None,
-        exact: Value | None = None,
-        source: str = "",
         requirement: str | Iterable[str] | None = None,
         klass: str = "measured",
+        **limit: Unpack[LimitArguments],
     ) -> Measurement:
         """Records `value` against the one limit given and returns the record.
 
         name: what was measured, the same in every run. unit: of value and limit ("B", "ms", "" for none).
-        source: where the limit comes from (a requirement, a datasheet, a recording). requirement: the id
-        or ids it shows; without it all ids of the test. klass: "modelled" for a value that only echoes the
-        board profile. Raises TypeError for anything but exactly one limit, ValueError for an id the test
-        does not name.
+        requirement: the id or ids it shows; without it all ids of the test. klass: "modelled" for a value that
+        only echoes the board profile. Raises TypeError for anything but exactly one limit, ValueError for an id
+        the test does not name.
         """
         boot, t = self.where()
         measurement = Measurement(
@@ -58,7 +63,7 @@ class Recorder:
             name=name,
             value=value,
             unit=unit,
-            limit=make_limit(max=max, min=min, low=low, high=high, exact=exact, source=source),
+            limit=make_limit(**limit),
             klass=MeasurementClass(klass),
             board=self.board,
             boot=boot,

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -100,6 +104,7 @@ def test_a_shared_lease_lasts_until_its_last_process_is_gone(
 ) -> None:
     """pytest-xdist: a killed controller's workers go on for a while."""
     controller = other_run("mac-1", shared=True)
+    assert holder_of(tmp_path, "mac-1") is not None
     with pytest.raises(TakenError):
         Lease(tmp_path, "cam-1").add("mac-1")
     worker = Lease(tmp_path, "cam-1")
@@ -115,6 +120,20 @@ def test_only_a_shared_lease_can_be_joined(tmp_path: Path, other_run: Callable[.
     other_run("mac-1")
     with pytest.raises(TakenError):
         Lease(tmp_path, "cam-1").join("mac-1")
+
+
+@pytest.mark.parametrize("want", [Lease.add, Lease.join])
+def test_who_just_looks_has_no_board(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, want: Callable[[Lease, str], None]
+) -> None:
+    """holder_of of another process locks the file for a moment."""
+    Lease(tmp_path, "cam-1").add("mac-1")
+    looks = (tmp_path / "mac-1.lock").open("r+")
+    fcntl.flock(looks, fcntl.LOCK_EX)
+    monkeypatch.setattr(time, "sleep", lambda seconds: looks.close())
+    with Lease(tmp_path, "cam-1") as lease:
+        want(lease, "mac-1")
+        assert looks.closed
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": 1}', "\0\xff"])
@@ -150,6 +169,80 @@ def test_where_leases_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match=r"can't write the lease .*file/mac-1\.lock.*HOTPIN_LEASES"):
         Lease(tmp_path / "file", "cam-1").add("mac-1")
+
+
+# --- several users ---
+
+
+class Users:
+    """Runs functions as users of their own, each in a process of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def run(self, user: int, umask: int, do: Callable[[], str]) -> str:
+        """What `do` returns, or the text of what it raises."""
+        ours, theirs = os.pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                os.setgroups([])
+                os.setgid(user)
+                os.setuid(user)
+                os.umask(umask)
+                os.write(theirs, do().encode())
+            except BaseException as error:
+                os.write(theirs, f"{type(error).__name__}: {error}".encode())
+            finally:
+                os._exit(0)
+        os.close(theirs)
+        with os.fdopen(ours, "rb") as said:
+            text = said.read().decode()
+        os.waitpid(child, 0)
+        return text
+
+
+@pytest.fixture
+def users() -> Iterator[Users]:
+    if os.geteuid():
+        pytest.skip("only root can be several users")
+    folder = Path(tempfile.mkdtemp(prefix="leases-"))  # others can't reach pytest's
+    try:
+        os.chown(folder, 65532, 65532)  # to its owner fs.protected_regular does not apply
+        folder.chmod(0o1777)
+        yield Users(folder)
+    finally:
+        shutil.rmtree(folder)
+
+
+def test_users_share_a_folder(users: Users) -> None:
+    """Each may have a board that another had before, whatever the umask, and is told who has it."""
+
+    def takes() -> str:
+        with Lease(users.folder, "cam-1") as lease:
+            lease.add("mac-1")
+        return "had it"
+
+    def looks() -> str:
+        return str(holder_of(users.folder, "mac-1"))
+
+    assert users.run(65533, 0o077, takes) == "had it"
+    assert users.run(65534, 0o022, takes) == "had it"
+    assert users.run(65533, 0o022, looks) == "None"
+    with Lease(users.folder, "cam-1") as lease:
+        lease.add("mac-1")
+        assert users.run(65534, 0o022, looks).startswith(f"pid {os.getpid()} of ")
+        assert users.run(65533, 0o022, takes).startswith(
+            f"TakenError: cam-1 is in use by pid {os.getpid()} of "
+        )
+
+
+def test_a_lock_file_that_may_not_be_opened_is_one_line(users: Users) -> None:
+    (users.folder / "mac-1.lock").touch(0o600)
+    said = users.run(65534, 0o022, lambda: str(holder_of(users.folder, "mac-1")))
+    assert said.startswith(
+        f"UsageError: can't write the lease {users.folder}/mac-1.lock: Permission denied (set"
+    )
 
 
 # --- choosing among several ---

@@ -17,6 +17,7 @@ import re
 import shlex
 import socket
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -34,6 +35,10 @@ except ImportError:  # not on Windows, where two runs on one board meet at its p
 ENV_LEASES = "HOTPIN_LEASES"
 """Folder of the lock files, for runs that do not have the same home folder: other users, containers."""
 COMMAND_MAX = 100
+
+LOOK_S = 0.2
+"""How long a name that is locked is tried again: `holder_of` of another process locks it for a moment too."""
+_POLL_S = 0.01
 
 
 @dataclass(frozen=True)
@@ -157,7 +162,8 @@ def holder_of(folder: Path, *names: str) -> Holder | None:
         path = _path(folder, name)
         if fcntl is None or not path.exists():
             continue
-        with path.open("r+", encoding="utf-8") as file:
+        with _open(folder, name) as file:
+            # Not LOCK_SH, which a run with workers would not keep out.
             if not _lock(file, fcntl.LOCK_EX):
                 return _read(file)
     return None
@@ -186,19 +192,37 @@ def _open(folder: Path, name: str) -> IO[str]:
     path = _path(folder, name)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return path.open("a+", encoding="utf-8")
+        return os.fdopen(_descriptor(path), "r+", encoding="utf-8")
     except OSError as error:
         raise UsageError(
             f"can't write the lease {path}: {error.strerror}", f"set {ENV_LEASES} to a folder you can write"
         ) from error
 
 
-def _lock(file: IO[str], how: int) -> bool:
+def _descriptor(path: Path) -> int:
+    """Opens a lock file, which everybody who can reach its folder may lock: it is made so if it is not there."""
+    # Most kernels refuse O_CREAT for another user's file in a folder like /tmp (fs.protected_regular).
+    with contextlib.suppress(FileNotFoundError):
+        return os.open(path, os.O_RDWR)
+    umask = os.umask(0)
     try:
-        fcntl.flock(file, how | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+    except FileExistsError:  # another run was quicker
+        return os.open(path, os.O_RDWR)
+    finally:
+        os.umask(umask)
+
+
+def _lock(file: IO[str], how: int) -> bool:
+    deadline = time.monotonic() + LOOK_S
+    while True:
+        try:
+            fcntl.flock(file, how | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+        time.sleep(_POLL_S)
 
 
 def _read(file: IO[str]) -> Holder:

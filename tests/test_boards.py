@@ -3,6 +3,7 @@ it is."""
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import signal
@@ -115,6 +116,14 @@ def damage(path: Path, offset: int) -> None:
     path.write_bytes(content)
 
 
+def not_flashed(folder: Path, name: str) -> None:
+    """Its file is not among those that are flashed, and not there."""
+    path = folder / "flasher_args.json"
+    arguments = json.loads(path.read_text())
+    arguments[name]["file"] = "elsewhere.bin"
+    path.write_text(json.dumps(arguments))
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -122,7 +131,12 @@ def damage(path: Path, offset: int) -> None:
         (lambda folder: (folder / "flasher_args.json").write_text('{"app'), "damaged"),
         (lambda folder: (folder / "flasher_args.json").write_text("[]"), "damaged"),
         (lambda folder: (folder / "flasher_args.json").write_text("{}"), "lacks what is to be flashed"),
+        (
+            lambda folder: (folder / "flasher_args.json").write_text('{"extra_esptool_args": []}'),
+            "damaged: extra_esptool_args is not an object",
+        ),
         (lambda folder: (folder / "hotpin.bin").unlink(), "lacks .*hotpin.bin"),
+        (lambda folder: not_flashed(folder, "partition-table"), "lacks .*elsewhere.bin"),
         (lambda folder: (folder / "hotpin.bin").write_bytes(b""), "hotpin.bin is not a firmware image"),
         (lambda folder: damage(folder / "hotpin.bin", 0x40), "hotpin.bin is damaged"),
         (lambda folder: (folder / "hotpin.bin").write_bytes(image(b"\0", checksum=0)), "its checksum"),

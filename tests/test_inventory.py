@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import esptool
 import pytest
 
 from hotpin_hil import cli
@@ -91,6 +92,38 @@ def test_psram_is_known_from_what_firmware_says(log: bytes, size: int | None) ->
     assert probing.listen_for_psram(Line(log)) == size
 
 
+class CutLine(Line):
+    """A port on which a log is heard in two pieces."""
+
+    def __init__(self, log: bytes, cut: int) -> None:
+        super().__init__(log[:cut])
+        self.rest = log[cut:]
+
+    def read(self, size: int) -> bytes:
+        piece = super().read(size)
+        if not self.log:
+            self.log, self.rest = self.rest, b""
+        return piece
+
+
+@pytest.mark.parametrize(
+    "said", [b'"psram":4194304,"flash":1', b'"psram":4194304}', b": Found 4MB PSRAM device"]
+)
+def test_psram_is_not_read_from_half_a_number(said: bytes) -> None:
+    log = b"I (1161) esp_psram" + said + b"\r\n"
+    assert {probing.listen_for_psram(CutLine(log, cut)) for cut in range(len(log))} == {4 << 20}
+
+
+@pytest.mark.parametrize(
+    ("flash_id", "size"),
+    [(0x164020, 4 << 20), (0x204020, 64 << 20), (0, None), (0xFFFFFF, None)],
+)
+def test_flash_is_as_large_as_its_id_says(flash_id: int, size: int | None) -> None:
+    """A chip that does not answer leaves the line low or high."""
+    chip = SimpleNamespace(flash_id=lambda cache: flash_id, secure_download_mode=False)
+    assert probing.flash_size(chip) == size
+
+
 def url(boards: Boards, number: int) -> str:
     return boards.found[number]["port"]
 
@@ -116,6 +149,13 @@ def test_the_board_runs_afterwards(boards: Boards) -> None:
 
 def test_an_empty_board_is_told_as_one(boards: Boards) -> None:
     assert probe(url(boards, 1)) == ChipReport(TWO, "ESP32-D0WD-V3", "v3.1", flash=4 << 20)
+
+
+def test_a_flash_chip_that_does_not_answer_is_told(boards: Boards, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(esptool.ESPLoader, "flash_id", lambda self, cache=True: 0xFFFFFF)
+    report = probe(url(boards, 0))
+    assert report == ChipReport(ONE, "ESP32-D0WD-V3", "v3.1", flash=None)
+    assert "its flash chip does not answer" in "\n".join(Row("p1", chip=report).lines())
 
 
 def test_busy_port_is_an_error_with_the_port(boards: Boards) -> None:

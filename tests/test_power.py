@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
@@ -56,6 +57,18 @@ def test_what_went_wrong_is_one_line(command: str, message: str) -> None:
         PowerSwitch("cam-1", cycle_command=command, timeout_s=0.1 if "sleep" in command else 20).cycle()
     assert f"the power switch of {message}" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_command_may_leave_a_process_behind(tmp_path: Path) -> None:
+    """A relay's daemon keeps its output open."""
+    os.mkfifo(tmp_path / "gate")
+    # It ends with this test, which holds the gate open.
+    gate = os.open(tmp_path / "gate", os.O_RDWR)
+    try:
+        leaves = f"sh -c 'exec 3< {tmp_path / 'gate'}; cat <&3 & echo on'"
+        PowerSwitch("cam-1", cycle_command=leaves, timeout_s=20).cycle()
+    finally:
+        os.close(gate)
 
 
 def test_a_switch_that_can_only_cycle_says_so() -> None:

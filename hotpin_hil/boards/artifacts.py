@@ -80,7 +80,7 @@ def read_build(folder: Path, kind: BoardKind, target: str | None = None) -> Firm
     """
     remedy = how_to_build(kind)
     arguments = _flasher_args(folder, remedy)
-    chip = arguments.get("extra_esptool_args", {}).get("chip", CHIP)
+    chip = arguments["extra_esptool_args"].get("chip", CHIP)
     if chip != CHIP:
         raise BuildError(f"the firmware build in {folder} is for {chip}, this harness is for {CHIP}", remedy)
     if target is not None and target != chip:
@@ -96,7 +96,7 @@ def read_build(folder: Path, kind: BoardKind, target: str | None = None) -> Firm
         raise BuildError(
             f"{folder / 'flasher_args.json'} lacks what is to be flashed: {error}", remedy
         ) from error
-    for file in files.values():
+    for file in (*files.values(), boot_loader, table, app):
         if not file.is_file():
             raise BuildError(f"the firmware build lacks {file}", remedy)
     _check_image(boot_loader, remedy)
@@ -118,6 +118,8 @@ def _flasher_args(folder: Path, remedy: str) -> dict[str, Any]:
         raise BuildError(f"{path} is damaged: {error}", remedy) from error
     if not isinstance(arguments, dict):
         raise BuildError(f"{path} is damaged: it is not an object", remedy)
+    if not isinstance(arguments.setdefault("extra_esptool_args", {}), dict):
+        raise BuildError(f"{path} is damaged: extra_esptool_args is not an object", remedy)
     return arguments
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shlex
 import subprocess
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,14 +60,18 @@ class PowerSwitch:
         """PowerError, with the last line that the command said, unless it ends with 0 in time."""
         remedy = f"run it by hand: {command}"
         try:
-            result = subprocess.run(
-                shlex.split(command),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                timeout=self.timeout_s,
-                check=False,
-            )
+            # Not a pipe, which ends only with the last process that the command has left behind.
+            with tempfile.TemporaryFile() as output:
+                result = subprocess.run(
+                    shlex.split(command),
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    timeout=self.timeout_s,
+                    check=False,
+                )
+                output.seek(0)
+                lines = output.read().decode(errors="replace").strip().splitlines()
         except subprocess.TimeoutExpired as error:
             raise PowerError(
                 f"the power switch of {self.board} did not finish within {self.timeout_s:g} s", remedy
@@ -76,9 +81,9 @@ class PowerSwitch:
                 f"the power switch of {self.board} does not run: {error.strerror}", remedy
             ) from error
         if result.returncode:
-            said = result.stdout.decode(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
+            said = lines[-1] if lines else "it said nothing"
             raise PowerError(
-                f"the power switch of {self.board} ended with {result.returncode}: {said[0]}", remedy
+                f"the power switch of {self.board} ended with {result.returncode}: {said}", remedy
             )
 
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import esptool
-from esptool.cmds import attach_flash, detect_chip
+from esptool.cmds import attach_flash, detect_chip, detect_flash_size
+from esptool.util import flash_size_bytes
 
 from hotpin_hil.boards.artifacts import (
     APP_DESCRIPTOR_OFFSET,
@@ -39,7 +40,7 @@ _TABLE_MAGIC = b"\xaa\x50"
 _TYPE_APP = 0
 
 # What tells the size of PSRAM at a start: ESP-IDF's driver, or the boot record of this project's firmware.
-_PSRAM_FOUND = re.compile(rb"esp_psram: Found (\d+)MB PSRAM|\"psram\":(\d+)")
+_PSRAM_FOUND = re.compile(rb"esp_psram: Found (\d+)MB PSRAM|\"psram\":(\d+)[,}]")
 _PSRAM_MISSING = re.compile(rb"PSRAM chip not found|Failed to init external RAM")
 _MB = 1024 * 1024
 
@@ -85,8 +86,8 @@ def probe(port: str, tell: Tell = lambda text: None) -> ChipReport:
         with contextlib.suppress(esptool.FatalError):  # no flash chip, or one that does not answer
             tell("flash")
             attach_flash(chip)
-            flash = 1 << (chip.flash_id() >> 16)
-            apps = tuple(_apps(chip, flash))
+            flash = flash_size(chip)
+            apps = tuple(_apps(chip, flash)) if flash else ()
         psram = None
         chip.hard_reset()
         if apps:
@@ -113,6 +114,12 @@ def _chip(port: str) -> Iterator[Any]:
 def _mac(chip: Any) -> str:
     mac: tuple[int, ...] = chip.read_mac()
     return ":".join(f"{byte:02x}" for byte in mac)
+
+
+def flash_size(chip: Any) -> int | None:
+    """Bytes, by the size code in the flash chip's id; None for an id that is none: no flash chip answers."""
+    size: int | None = flash_size_bytes(detect_flash_size(chip))
+    return size
 
 
 def _apps(chip: Any, flash: int) -> Iterator[tuple[str, AppDescriptor]]:

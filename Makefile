@@ -6,7 +6,8 @@ BIN    := $(VENV)/bin
 NATIVE := firmware/build-native
 
 # What a user may pass to `make qualify`: PORT=/dev/ttyUSB0, ARGS="-k tts"
-PYTEST_ARGS := --board $(BOARD) $(if $(PORT),--port $(PORT)) $(ARGS)
+BOARD_ARGS  := --board $(BOARD) $(if $(PORT),--port $(PORT))
+PYTEST_ARGS := $(BOARD_ARGS) $(ARGS)
 
 ALLURE_RESULTS := build/qualification/allure-results
 ALLURE_SITE    := build/qualification/allure
@@ -55,10 +56,13 @@ native: setup ## build the firmware for the virtual board (firmware/build-native
 	@$(BIN)/hotpin-hil build --board virtual
 
 firmware: setup ## build the firmware for the board at hand (BOARD=auto|hardware|qemu|virtual)
-	@$(BIN)/hotpin-hil build --board $(BOARD) $(if $(PORT),--port $(PORT))
+	@$(BIN)/hotpin-hil build $(BOARD_ARGS)
 
-qualify: announce setup firmware ## run the suite on the board at hand and write build/qualification/ (BOARD=, PORT=, ARGS=)
-	@kind=$$($(BIN)/hotpin-hil kind --board $(BOARD) $(if $(PORT),--port $(PORT))) || exit; \
+# What is wrong with BOARD or PORT is said before anything is built.
+qualify: announce setup ## run the suite on the board at hand and write build/qualification/ (BOARD=, PORT=, ARGS=)
+	@$(BIN)/hotpin-hil kind $(BOARD_ARGS) >/dev/null
+	@$(BIN)/hotpin-hil build $(BOARD_ARGS)
+	@kind=$$($(BIN)/hotpin-hil kind $(BOARD_ARGS)) || exit; \
 	[ "$$kind" = virtual ] && boards="$(VIRTUAL_BOARDS)"; \
 	$(BIN)/pytest --target esp32 $$boards --alluredir $(ALLURE_RESULTS) --clean-alluredir $(PYTEST_ARGS)
 

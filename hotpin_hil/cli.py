@@ -145,7 +145,7 @@ def _build(options: argparse.Namespace) -> int:
     from hotpin_hil.boards.artifacts import read_build
     from hotpin_hil.boards.build import build_firmware
 
-    kind = _chosen_kind(options)
+    kind = _kind_to_build(options)
     print(f"building the firmware for the {kind} board, which can take a while ...", flush=True)
     build = read_build(build_firmware(kind.value), kind)
     print(
@@ -157,6 +157,14 @@ def _build(options: argparse.Namespace) -> int:
 def _kind(options: argparse.Namespace) -> int:
     print(_chosen_kind(options))
     return 0
+
+
+def _kind_to_build(options: argparse.Namespace) -> BoardKind:
+    """A kind that is named needs no board to be there."""
+    from hotpin_hil.boards.kind import ENV_BOARD, BoardKind
+
+    asked = options.board or os.environ.get(ENV_BOARD)
+    return BoardKind(asked) if asked in set(BoardKind) else _chosen_kind(options)
 
 
 def _chosen_kind(options: argparse.Namespace) -> BoardKind:

@@ -15,9 +15,9 @@ from hotpin_hil.boards import qemu
 from hotpin_hil.boards.artifacts import FirmwareBuild, how_to_build, read_build
 from hotpin_hil.boards.bench import ENV_BENCH, FEATURES, POWER, BoardEntry, find_bench, normal_mac
 from hotpin_hil.boards.build import build_dir
-from hotpin_hil.boards.choose import Choice, Wish, choose_board
+from hotpin_hil.boards.choose import ENV_PORT, Choice, Wish, choose_board
 from hotpin_hil.boards.identity import check_identity
-from hotpin_hil.boards.kind import ENV_BOARD, BoardKind
+from hotpin_hil.boards.kind import BoardKind
 from hotpin_hil.boards.lease import Lease, TakenError, lease_folder, mac_name, port_name
 from hotpin_hil.boards.pool import LeasedBoard, Pool
 from hotpin_hil.boards.ports import find_ports
@@ -32,9 +32,6 @@ from hotpin_hil.telemetry.noise import Noise, known_noise
 
 if TYPE_CHECKING:
     from hotpin_hil.virtual.control import BoardControl  # for the virtual board's systems only
-
-ENV_PORT = "ESPPORT"
-"""Where esptool and pytest-embedded look for a port that the command line doesn't give."""
 
 LEASE_TIMEOUT_S = 5.0
 """Default of --lease-timeout: as long as `hotpin-hil boards` has a board that it asks who it is."""
@@ -148,18 +145,8 @@ class BoardInUse:
     def _choose(self) -> Choice:
         option = self._option
         bench = find_bench(option.bench, self._environment)
-        asked = option.board or self._environment.get(ENV_BOARD)
-        named_otherwise = bench is not None or asked in (BoardKind.VIRTUAL, BoardKind.QEMU)
-        wish = Wish(
-            kind=option.board,
-            port=option.port or (None if named_otherwise else self._environment.get(ENV_PORT)),
-            mac=option.board_mac,
-            name=option.board_name,
-        )
-        choice = choose_board(wish, self._environment, _attached_ports, bench)
-        if wish.port and "://" not in wish.port and not Path(wish.port).exists():
-            raise UsageError(f"there is no port {wish.port}", "hotpin-hil boards lists the attached boards")
-        return choice
+        wish = Wish(kind=option.board, port=option.port, mac=option.board_mac, name=option.board_name)
+        return choose_board(wish, self._environment, _attached_ports, bench)
 
     def _handed_over(self, given: str) -> Choice:
         entry = BoardEntry.from_json(given)
@@ -503,7 +490,13 @@ def is_true(value: object) -> bool:
 
 
 def _workers(config: pytest.Config) -> int:
-    return int(getattr(config.option, "numprocesses", None) or 1)
+    """How many processes run tests: those that pytest-xdist starts, or this one."""
+    option = config.option
+    if getattr(option, "dist", "no") == "no" or not option.tx:
+        return 1
+    from xdist.workermanage import parse_tx_spec_config  # it gave the options
+
+    return len(parse_tx_spec_config(config))
 
 
 def _target(option: Any) -> str | None:

@@ -258,8 +258,11 @@ def test_a_third_run_waits_for_the_first_to_end(bench: Bench) -> None:
     assert (second.end(), third.end()) == (0, 0), second.said + third.said
 
 
-def test_workers_have_a_board_each(bench: Bench) -> None:
-    run = bench.run("-n", "2", tests=2)
+@pytest.mark.parametrize(
+    "workers", [("-n", "2"), ("-n", "3", "--maxprocesses", "2"), ("--dist", "load", "--tx", "2*popen")]
+)
+def test_workers_have_a_board_each(bench: Bench, workers: tuple[str, ...]) -> None:
+    run = bench.run(*workers, tests=2)
     assert set(run.boards()) == set(bench.urls)
     other = bench.run("--lease-timeout", "0")
     assert other.end() == USAGE

@@ -39,8 +39,10 @@ LOOPBACK = "rfc2217://127.0.0.1:4000?ign_set_control"
         ("qemu", None, {}, ["/dev/ttyUSB0"], BoardKind.QEMU),
         (None, None, {"HOTPIN_BOARD": "virtual"}, ["/dev/ttyUSB0"], BoardKind.VIRTUAL),
         ("hardware", None, {"HOTPIN_BOARD": "virtual"}, ["/dev/ttyUSB0"], BoardKind.HARDWARE),
-        (None, "/dev/ttyUSB1", {}, [], BoardKind.HARDWARE),
+        (None, "/dev/null", {}, [], BoardKind.HARDWARE),
         (None, REMOTE, {}, [], BoardKind.HARDWARE),
+        (None, None, {"ESPPORT": "/dev/null"}, [], BoardKind.HARDWARE),
+        ("virtual", None, {"ESPPORT": "/dev/null"}, [], BoardKind.VIRTUAL),
         ("hardware", LOOPBACK, {}, [], BoardKind.HARDWARE),
         ("virtual", LOOPBACK, {}, [], BoardKind.VIRTUAL),
         ("virtual", None, {"CI": "true"}, [], BoardKind.VIRTUAL),
@@ -72,6 +74,9 @@ def test_ci_must_name_the_board(asked: str | None, port: str | None) -> None:
     [
         ("hardware", None, {}, "no attached board"),
         ("qemu", "/dev/ttyUSB0", {}, "QEMU has no port"),
+        ("hardware", "/dev/not-there", {}, "there is no port /dev/not-there"),
+        (None, "/dev/not-there", {}, "there is no port /dev/not-there"),
+        (None, None, {"ESPPORT": "/dev/not-there"}, "there is no port /dev/not-there"),
         (None, None, {"HOTPIN_BOARD": "real"}, "HOTPIN_BOARD is 'real'"),
     ],
 )

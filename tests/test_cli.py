@@ -27,6 +27,7 @@ from .test_evidence import END, RUN, row, verdict
         (["report", "not-there"], "cannot read not-there/results.jsonl: No such file or directory (give"),
         (["heap", "replay", "not-there"], "not-there"),
         (["build", "--board", "paper"], "argument --board: invalid choice: 'paper'"),
+        (["kind", "--board", "hardware", "--port", "/dev/not-there"], "there is no port /dev/not-there"),
     ],
 )
 def test_bad_input_is_one_line(
@@ -72,6 +73,20 @@ def test_build_says_what_it_builds_and_what_it_built(
     assert said_before == ["building the firmware for the virtual board, which can take a while ...\n"]
     out = capsys.readouterr().out
     assert out == f"built hotpin 1.2.3 (IDF native, ELF {ELF_SHA256[:9]}) in {tmp_path}\n"
+
+
+@pytest.mark.parametrize(("given", "named"), [(["--board", "hardware"], ""), ([], "hardware")])
+def test_a_build_for_hardware_needs_no_board(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: list[str], named: str
+) -> None:
+    def builds(kind: str) -> Path:
+        assert kind == "hardware"
+        return write_build(tmp_path, idf="v5.4.2")
+
+    monkeypatch.setenv("HOTPIN_BOARD", named)
+    monkeypatch.setattr("hotpin_hil.boards.ports.find_ports", list)
+    monkeypatch.setattr("hotpin_hil.boards.build.build_firmware", builds)
+    assert cli.main(["build", *given]) == 0
 
 
 def test_build_that_fails_shows_what_the_build_said(

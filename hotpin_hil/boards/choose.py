@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from hotpin_hil.boards.bench import Bench, BoardEntry, normal_mac
 from hotpin_hil.boards.kind import AUTO, CHOICES, ENV_BOARD, BoardKind, is_loopback
 from hotpin_hil.boards.lease import port_name
 from hotpin_hil.errors import UsageError
+
+ENV_PORT = "ESPPORT"
+"""Where esptool and pytest-embedded look for a port that the command line doesn't give."""
 
 _NAMES = ", ".join(kind.value for kind in BoardKind)
 
@@ -55,8 +59,10 @@ def choose_board(
         )
     if wish.mac is not None and normal_mac(wish.mac) is None:
         raise UsageError(f"--board-mac {wish.mac} is not a MAC", "write it as 24:0a:c4:00:00:01")
-    if wish.port:
-        return _on_port(asked, wish, wish.port, bench)
+    named_otherwise = bench is not None or asked in (BoardKind.VIRTUAL, BoardKind.QEMU)
+    port = wish.port or (None if named_otherwise else environment.get(ENV_PORT))
+    if port:
+        return _on_port(asked, port, bench)
     if wish.name and bench is None:
         raise UsageError(
             f"--board-name {wish.name} is the name of a board of a bench", "give --bench FILE too"
@@ -77,9 +83,11 @@ def choose_board(
     return Choice(BoardKind.VIRTUAL, (), "no board is attached")
 
 
-def _on_port(asked: str, wish: Wish, port: str, bench: Bench | None) -> Choice:
+def _on_port(asked: str, port: str, bench: Bench | None) -> Choice:
     if asked == BoardKind.QEMU:
         raise UsageError(f"QEMU has no port, but --port {port} was given", "leave --port out")
+    if "://" not in port and not Path(port).exists():
+        raise UsageError(f"there is no port {port}", "hotpin-hil boards lists the attached boards")
     for board in bench.boards if bench else ():
         if board.port is not None and port_name(board.port) == port_name(port):
             _check_kind(asked, board)

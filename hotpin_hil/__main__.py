@@ -1,7 +1,16 @@
-"""`python -m hotpin_hil` is `hotpin-hil`."""
+"""`python -m hotpin_hil` is `hotpin-hil`. It imports nothing at first: Ctrl-C is quiet from here on."""
 
 import sys
 
-from hotpin_hil.cli import main
 
-sys.exit(main())
+def main() -> int:
+    try:
+        from hotpin_hil.cli import main as run
+
+        return run()
+    except KeyboardInterrupt:
+        return 130  # cli.EXIT_INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

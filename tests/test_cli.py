@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hotpin_hil import cli
+from hotpin_hil import __main__, cli
 from hotpin_hil.errors import BuildError
 
 from .fake_build import ELF_SHA256, write_build
@@ -109,6 +109,20 @@ def test_ctrl_c_is_quiet(capsys: pytest.CaptureFixture[str], monkeypatch: pytest
     assert cli.main(["boards"]) == cli.EXIT_INTERRUPTED
     output = capsys.readouterr()
     assert (output.out, output.err) == ("", "")
+
+
+class Interrupts:
+    """Ctrl-C while Python looks for the command line's module."""
+
+    def find_spec(self, name: str, path: object, target: object = None) -> None:
+        if name == "hotpin_hil.cli":
+            raise KeyboardInterrupt
+
+
+def test_ctrl_c_is_quiet_from_the_first_import_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "hotpin_hil.cli")
+    monkeypatch.setattr(sys, "meta_path", [Interrupts(), *sys.meta_path])
+    assert __main__.main() == cli.EXIT_INTERRUPTED
 
 
 def test_no_board_is_said(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import json
 import os
 import pty
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +17,7 @@ from types import SimpleNamespace
 import esptool
 import pytest
 
+from fixtures.board import _read_fuses
 from hotpin_hil import cli
 from hotpin_hil.boards import ports
 from hotpin_hil.boards import probe as probing
@@ -122,6 +125,24 @@ def test_flash_is_as_large_as_its_id_says(flash_id: int, size: int | None) -> No
     """A chip that does not answer leaves the line low or high."""
     chip = SimpleNamespace(flash_id=lambda cache: flash_id, secure_download_mode=False)
     assert probing.flash_size(chip) == size
+
+
+def test_a_silent_flash_chip_is_the_benchs_fault() -> None:
+    """In the suite: a size that esptool could not read is nothing to hold the firmware's against."""
+    chip = SimpleNamespace(
+        connect=lambda: None,
+        read_mac=lambda: bytes.fromhex("240ac4000001"),
+        flash_id=lambda cache: 0xFFFFFF,
+        secure_download_mode=False,
+    )
+    serial = SimpleNamespace(
+        esp=chip,
+        proc=SimpleNamespace(get_settings=dict),
+        disable_redirect_thread=nullcontext,
+        _q=io.StringIO(),
+    )
+    with pytest.raises(FlashError, match=f"the flash chip of {ONE} does not answer"):
+        _read_fuses(serial)
 
 
 def url(boards: Boards, number: int) -> str:

@@ -115,8 +115,8 @@ class SummaryBuilder:
 
     def feed(self, event: ev.Event) -> None:
         boot = self._boot(event)
-        if event.t_ms is not None:
-            boot.last_ms = max(boot.last_ms, event.t_ms)
+        if event.t_ms is not None and event.t_ms > boot.last_ms:
+            boot.last_ms = event.t_ms
         match event:
             case ev.HeapPrint():
                 self._print(event)
@@ -165,10 +165,11 @@ class SummaryBuilder:
 
     def _sample(self, sample: ev.Sample) -> None:
         where = f'{sample.source} "{sample.context}"'
-        for memory in MEMORIES:
-            free = sample.stats.memory(memory)[0]
-            self._lower(memory, free, sample, where)
-            watermark = getattr(sample.stats, f"{memory}_watermark")
+        stats = sample.stats
+        free = (stats.internal_free, stats.dma_free, stats.psram_free)
+        watermarks = (stats.internal_watermark, stats.dma_watermark, stats.psram_watermark)
+        for memory, size, watermark in zip(MEMORIES, free, watermarks, strict=True):
+            self._lower(memory, size, sample, where)
             if watermark is not None:
                 self._lower(memory, watermark, sample, f"watermark in {where}")
 
@@ -176,9 +177,11 @@ class SummaryBuilder:
         if event.memory in MEMORIES:
             self._lower(event.memory, event.free, event, f"printed by {event.tag}")
         key = (event.tag, event.memory)
-        if key not in self.printers and len(self.printers) == PRINTERS_MAX:
-            return
-        printer = self.printers.setdefault(key, Printer(event.tag, event.memory))
+        printer = self.printers.get(key)
+        if printer is None:
+            if len(self.printers) == PRINTERS_MAX:
+                return
+            printer = self.printers[key] = Printer(event.tag, event.memory)
         if printer.count == 0 or event.free < printer.lowest:
             printer.lowest, printer.lowest_line = event.free, event.line
         printer.highest = max(printer.highest, event.free)

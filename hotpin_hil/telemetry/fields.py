@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 MEMORIES = ("internal", "dma", "psram")
@@ -42,11 +43,13 @@ class MemoryStats:
 
     def memory(self, name: str) -> tuple[int, int, int]:
         """(free, largest, fragmentation %) of one of MEMORIES."""
-        return (
-            getattr(self, f"{name}_free"),
-            getattr(self, f"{name}_largest"),
-            getattr(self, f"{name}_fragmentation"),
-        )
+        values: tuple[int, int, int] = _OF_MEMORY[name](self)
+        return values
+
+
+_OF_MEMORY = {
+    name: attrgetter(f"{name}_free", f"{name}_largest", f"{name}_fragmentation") for name in MEMORIES
+}
 
 
 @dataclass(frozen=True)

@@ -153,11 +153,12 @@ class LogReader:
             "STATE": self._state_manager,
             "task_wdt": self._task_watchdog,
         }
-        self.scan = LineScanner(
-            dict.fromkeys(self._by_tag, "") | {"STATE_MGR": "=== T|mode transition|Failed to"},
-            self._take,
-            self._take_whole_box,
-        )
+        wanted = dict.fromkeys(self._by_tag, "") | {
+            "STATE_MGR": "=== T|mode transition|Failed to",
+            "boot": "2nd stage",
+            "esp_psram": "Found",
+        }
+        self.scan = LineScanner(wanted, self._take, self._take_whole_box)
         """Counts lines, levels, times and what the file is like."""
 
     def feed(self, data: bytes) -> list[ev.Event]:

@@ -15,7 +15,7 @@ from hotpin_hil.telemetry import events as ev
 from hotpin_hil.telemetry.box import render
 from hotpin_hil.telemetry.fields import DELTA_LABELS, MemoryStats
 from hotpin_hil.telemetry.reader import LogReader, read_events
-from hotpin_hil.telemetry.scan import LINE_MAX
+from hotpin_hil.telemetry.scan import LINE_MAX, LogFormat
 
 MARKS = ("Multicore app", "Pro cpu start user code")
 APP = b"I (560) cpu_start: Multicore app\nI (1600) main_task: Calling app_main()\n"
@@ -76,7 +76,8 @@ class Firmware:
         ),
         # Until the application runs its lines have the time of another clock.
         (b"I (32416) boot: ESP-IDF v5.4 2nd stage bootloader\nI (32691) cpu_start: Multicore app\n"
-         b"I (21530) cpu_start: Pro cpu start user code\n" + lines(21_600), [(0, "boot loader", "")]),
+         b"I (21530) cpu_start: GPIO 3 and 1 are used as console UART I/O pins\n" + lines(21_600),
+         [(0, "boot loader", "")]),
     ],
     ids=["banner", "app", "twice", "no_banner", "loader", "download", "record", "two_clocks"],
 )  # fmt: skip
@@ -98,6 +99,13 @@ def test_damaged_time_stamp_is_no_boot(times: tuple[int, ...], odd: list[int]) -
     events = [*reader.feed(lines(*times)), *reader.close()]
     assert events == []
     assert reader.scan.odd_stamps == odd
+
+
+def test_damaged_time_stamp_before_a_line_that_matters_is_no_boot() -> None:
+    reader = LogReader()
+    log = lines(5_000, 5_010, 505_020) + b"E (5030) APP: x\n" + lines(5_040, 5_050)
+    assert [*reader.feed(log), *reader.close()] == []
+    assert reader.scan.odd_stamps == [3]
 
 
 def test_damaged_banner_is_counted_and_quoted() -> None:
@@ -150,6 +158,32 @@ def test_boxes_that_never_end_are_given_up() -> None:
     assert not reader._boxes.is_waiting
     reader.feed((begun + started).encode())
     assert len(reader._boxes._open) <= 8
+
+
+def test_box_read_at_one_go_is_the_box_read_line_by_line() -> None:
+    stats = MemoryStats(100, *[5] * 11)
+
+    def box(context: str, times: list[int]) -> bytes:
+        text = render(context, stats, dict.fromkeys(DELTA_LABELS, 0))
+        lines = (f"I ({time}) MEM_MGR: {line}" for time, line in zip(times, text, strict=True))
+        return "\n".join([*lines, *["I (200) APP: after"] * 9, ""]).encode()
+
+    def read(log: bytes, chunk: int) -> tuple[list[ev.Event], dict[str, int], LogFormat]:
+        reader = LogReader()
+        events = [event for at in range(0, len(log), chunk) for event in reader.feed(log[at : at + chunk])]
+        return [*events, *reader.close()], reader.scan.levels, reader.scan.format
+
+    for log, boxes, count in (
+        (box("Quiet", [100] * 28), 1, 37),
+        (box("Cut I (101) AUDIO: hello", [100] * 28), 1, 38),
+        (lines(5_000) + box("Late", [4_900] * 28), 1, 38),
+        (box("Reset", [5_000] * 20 + [100] * 8), 1, 37),
+    ):
+        whole, levels, form = read(log, len(log))
+        assert (whole, levels, form) == read(log, 7)
+        assert sum(isinstance(one, ev.Sample) for one in whole) == boxes
+        assert levels["I"] == count
+    assert [one.sign for one in whole if isinstance(one, ev.BootStarted)] == ["time stamps"]
 
 
 # --- Records ---

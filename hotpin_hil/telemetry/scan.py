@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import pairwise
 
 from hotpin_hil.telemetry.box import BOTTOM, BOX_LINES, TOP, parse_whole
 from hotpin_hil.telemetry.log import COLOUR, Line, LogLine
@@ -218,47 +218,57 @@ class LineScanner:
 
     def _scan(self, count: int) -> None:
         """Goes through the first `count` lines that wait."""
-        rows, wanted, traces, levels = self._rows, self._wanted, self.traces, self._levels
-        has_records = self._has_records
-        number = self.lines
-        plain = 0
-        # Kept in variables as long as nobody else can change them.
-        high, is_slow = self._high, self.attentive or bool(self._cut)
-        indices = iter(range(count))
-        for index in indices:
-            level, stamp, tag, text = row = rows[index]
-            number += 1
-            if not level and not text and not is_slow:
-                continue
-            if (
-                level == b"I"
-                and b") " not in text
-                and b"ree " not in text
-                and not is_slow
-                and (tag not in wanted or not wanted[tag].search(text))
-                and not (has_records and b"@" in text)
-                and not (traces and number in traces)
-            ):
-                t_ms = int(stamp)
-                if 0 <= t_ms - high <= FALL_MS:
-                    high = t_ms
-                    plain += 1
-                    continue
-            self._high, self.lines = high, number
-            if text == _TOP and not is_slow and index + BOX_LINES <= count and self._take_box(index):
-                number += BOX_LINES - 1
-                next(islice(indices, BOX_LINES - 2, None))
-            else:
-                self._take(row, index)
-            high, is_slow = self._high, self.attentive or bool(self._cut)
-        levels[b"I"] += plain
-        self._high, self.lines = high, number
-        del rows[: max(count, 0)]
+        rows, wanted, traces = self._rows, self._wanted, self.traces
+        first = self.lines + 1
+        telling = [
+            index
+            for index, (level, _, tag, text) in enumerate(rows)
+            if level != b"I"
+            or b") " in text
+            or b"ree " in text
+            or (tag in wanted and wanted[tag].search(text))
+        ]
+        if self._has_records:
+            telling = sorted({*telling, *(index for index, row in enumerate(rows) if b"@" in row[3])})
+        if traces:
+            telling = sorted({*telling, *(number - first for number in traces if number >= first)})
+        done = 0
+        for index in [*telling, count]:
+            if done < index <= count:
+                done = self._count_plain(done, index)
+                while done < index:  # those that are not plain: times that fall or jump, or in a box
+                    done += self._take(rows[done], done, count)
+            if done == index < count:
+                done += self._take(rows[index], index, count)
+            while done < count and (self.attentive or self._cut):
+                done += self._take(rows[done], done, count)
+        del rows[:done]
 
-    def _take(self, row: _Row, index: int) -> None:
-        """A line that is more than counted, or may be."""
+    def _count_plain(self, begin: int, end: int) -> int:
+        """Counts these lines at once if their times go on in order; the first that is left to do."""
+        if self.attentive or self._cut:
+            return begin
+        times = [int(row[1]) for row in self._rows[begin:end]]
+        if times[0] < self._high or times != sorted(times):
+            return begin
+        if times[-1] - self._high > FALL_MS:
+            for number, (earlier, later) in enumerate(pairwise([self._high, *times]), self.lines + 1):
+                if later - earlier > FALL_MS:
+                    self._before_jump, self._jump_to, self._jump_line = earlier, later, number
+        self._levels[b"I"] += end - begin
+        self.lines += end - begin
+        self._high = times[-1]
+        return end
+
+    def _take(self, row: _Row, index: int, count: int) -> int:
+        """A line that is more than counted, or may be; how many lines were taken."""
         level, stamp, tag, text = row
+        self.lines += 1
         number = self.lines
+        is_slow = self.attentive or self._cut
+        if text == _TOP and not is_slow and index + BOX_LINES <= count and self._take_box(index):
+            self.lines += BOX_LINES - 1
+            return BOX_LINES
         if (
             self._cut
             or (b") " in text and _INSERTED.search(text))
@@ -287,6 +297,7 @@ class LineScanner:
                         _LETTERS[level], int(stamp), self._name(tag), _rest(text), 0, number, False, is_fall
                     )
                 )
+        return 1
 
     def _take_box(self, index: int) -> bool:
         """A box that nothing interrupts, at one go: whether it was one. (Line by line gives the same, at a third of

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,13 @@ import pytest
 from hotpin_hil.paths import PROJECT_ROOT
 
 SHARED_DIR = PROJECT_ROOT.parent / "shared"
+
+
+def pytest_configure() -> None:
+    # A shell starts a job in the background with SIGINT ignored, and its children inherit that: no test could press
+    # Ctrl-C then.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def shared_data(name: str) -> Path:

@@ -105,20 +105,24 @@ def test_watchdog_and_brown_out_reset_boot_with_their_cause(console: Console) ->
 
 
 def test_seed_differs_from_start_to_start_and_repeats_from_run_to_run(state_dir: Path, build: Build) -> None:
-    def seeds() -> list[str]:
+    """However far the board had got when it was reset: that is a matter of the host's pace."""
+
+    def seeds(*, patient: bool) -> list[str]:
         boards = Boards(state_dir, build.registry, seed=7)
+        found = []
         try:
             with Console(boards.url) as console:
-                console.reset()
-                found = [console.expect(r"param seed=(\d+)\n").group(1)]
-                console.reset()
-                return [*found, console.expect(r"param seed=(\d+)\n").group(1)]
+                for wait in (patient, True, True):
+                    console.reset()
+                    if wait:
+                        found.append(console.expect(r"param seed=(\d+)\n").group(1))
+            return found
         finally:
             boards.stop()
 
-    first = seeds()
-    assert first[0] != first[1]
-    assert seeds() == first
+    first = seeds(patient=True)
+    assert len(set(first)) == len(first)
+    assert seeds(patient=False) == first[1:]
 
 
 def test_runtime_that_fails_is_told_from_firmware_that_resets(console: Console) -> None:

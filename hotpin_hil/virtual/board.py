@@ -67,7 +67,9 @@ class Board:
         self._mac = mac[:3] + ((int.from_bytes(mac[3:], "big") + index) & 0xFFFFFF).to_bytes(3, "big")
         self._options = options
         self._directory = directory
-        self._random = random.Random(f"{options.seed}/{index}")
+        self._index = index
+        self._releases = 0
+        self._random = random.Random()
         self._loop = asyncio.get_running_loop()
         self.faults = Faults(self, f"{options.seed}/{index}", lambda text: report(f"{self.mac}: {text}"))
         self._flash = Flash(directory / "flash.bin", profile.flash_mb * 0x100000)
@@ -312,6 +314,9 @@ class Board:
         self._stop()
         if not self._powered:
             return
+        # Anew at each reset: how far the chip had got before it, a matter of the host's pace, must not tell after it.
+        self._releases += 1
+        self._random.seed(f"{self._options.seed}/{self._index}/{self._releases}")
         self._restarts = 0
         if download and not self.faults.is_in_force("no-download"):
             self._start_loader(bootlog.POWERON_RESET)

@@ -129,7 +129,17 @@ DEADLY = [
     ),
     Case("power off", "power-cut", BLOCKED, "does not answer|supply", 15, {"off_s": 0}, after=BLOCKED),
     Case("no-download", "no-download", BLOCKED, "check cable", 12, when="set-up", after=BLOCKED),
-    Case("bad-flash", "bad-flash", BLOCKED, "MD5", 8, when="set-up", empty_flash=True, after=BLOCKED),
+    Case(  # the byte is the app's magic number, 0xE9
+        "bad-flash",
+        "bad-flash",
+        BLOCKED,
+        "MD5",
+        8,
+        {"at": 0x10000},
+        "set-up",
+        empty_flash=True,
+        after=BLOCKED,
+    ),
     Case(
         "power-cut-flashing",
         "power-cut-flashing",

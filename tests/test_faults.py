@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +120,16 @@ def test_foreign_line_breaks_in_and_the_rest_follows() -> None:
     assert got.startswith(b"I (0) TAG: line 0 \xe2I (1) wifi: here\r\n\x94\x8c")
 
 
+def test_megabytes_without_an_end_of_line_pass_in_time() -> None:
+    """Reading flash: with the line kept, each byte would cost as much as all before it."""
+    line = LineFaults()
+    line.add("cut-utf8", find("cut-utf8").parse({}), "1")
+    started = time.process_time()
+    for _ in range(32):
+        assert line.to_host(bytes(0x8000)) == bytes(0x8000)
+    assert time.process_time() - started < 10  # some 0.3 s on an idle machine, and minutes with the line kept
+
+
 def test_direction_is_the_one_asked_for() -> None:
     line = LineFaults()
     line.add("drop", find("drop").parse({"rate": 1, "direction": "to-board"}), "1")
@@ -133,11 +143,33 @@ def test_direction_is_the_one_asked_for() -> None:
 # --- flash and supply ---
 
 
-class Subject:
-    """Takes down what is done to a board."""
+class Timer:
+    def __init__(self, action: Callable[[], None]) -> None:
+        self.action: Callable[[], None] | None = action
 
-    def __init__(self) -> None:
+    def cancel(self) -> None:
+        self.action = None
+
+
+class Subject:
+    """Takes down what is done to a board. `timers`: by seconds."""
+
+    flash_bytes = 4 << 20
+
+    def __init__(self, runs: str = "firmware") -> None:
+        self.runs = runs
         self.done: list[tuple[Any, ...]] = []
+        self.timers: dict[float, Timer] = {}
+
+    def call_later(self, seconds: float, action: Callable[[], None]) -> Timer:
+        self.timers[seconds] = Timer(action)
+        return self.timers[seconds]
+
+    def later(self, seconds: float) -> None:
+        """What happens so many seconds after it was asked for."""
+        action = self.timers[seconds].action
+        if action is not None:
+            action()
 
     def __getattr__(self, name: str) -> Any:
         return lambda *arguments: self.done.append((name, *arguments))
@@ -145,7 +177,7 @@ class Subject:
 
 def faults_of(subject: Subject) -> tuple[Faults, list[str]]:
     said: list[str] = []
-    return Faults(subject, "1/0", said.append), said
+    return Faults(subject, "1/0", said.append, subject.call_later), said
 
 
 def test_power_goes_after_so_many_bytes_of_flashing() -> None:
@@ -158,14 +190,93 @@ def test_power_goes_after_so_many_bytes_of_flashing() -> None:
     assert faults.programmed(0x1008, b"12345678") == b"12"
     assert subject.done == [("cut_power", 0.5)]
     assert faults.programmed(0x1000, b"after") == b"after"
+    assert faults.in_force == []
 
 
-def test_bad_flash_keeps_a_bit_set() -> None:
+def test_bad_flash_keeps_a_bit_of_its_byte_set_and_no_other() -> None:
     faults, _ = faults_of(Subject())
     faults.inject("bad-flash", {"at": 0x1002})
-    assert faults.programmed(0x1000, b"\x00\x00\xff\xf0\x00") == b"\x00\x00\xff\xf1\x00"
-    assert faults.programmed(0x2000, b"\x00") == b"\x01"
-    assert faults.programmed(0x0FF0, b"\x00") == b"\x00"
+    assert faults.programmed(0x1000, b"\x00\x00\xf0\xf0\x00") == b"\x00\x00\xf1\xf0\x00"
+    assert faults.programmed(0x1002, b"\x00") == b"\x01"
+    for offset, data in (
+        (0x1000, b"\x00\x00\xff\x00"),
+        (0x1000, bytes(2)),
+        (0x1003, b"\x00"),
+        (0x90000, b"\x00"),
+    ):
+        assert faults.programmed(offset, data) == data
+    with pytest.raises(UsageError, match=r"at is 4194304 \(the flash has 4194304 bytes\)"):
+        faults.inject("bad-flash", {"at": 4 << 20})
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "refused"),
+    [
+        ("panic", {}, ("off", "in reset", "rom loader", "booting", "hung", "crashed", "halted")),
+        ("task-watchdog", {}, ("booting", "hung")),
+        ("interrupt-watchdog", {}, ("booting", "hung")),
+        ("brown-out", {}, ("booting", "hung")),
+        ("power-cut-step", {}, ("booting", "hung")),
+        ("brown-out", {"by": "hardware"}, ("off", "in reset")),
+        ("hang", {}, ("off", "in reset")),
+        ("power-cut", {}, ("off",)),
+    ],
+)
+def test_fault_that_would_do_nothing_is_refused(
+    name: str, arguments: dict[str, Any], refused: tuple[str, ...]
+) -> None:
+    for runs in refused:
+        subject = Subject(runs)
+        faults, said = faults_of(subject)
+        with pytest.raises(UsageError, match=f"fault {name} would do nothing: `board list` shows '{runs}'"):
+            faults.inject(name, arguments)
+        assert (subject.done, said, faults.in_force) == ([], [], [])
+    faults, _ = faults_of(Subject())
+    faults.inject(name, arguments)
+    faults.chip_stopped()
+    assert faults.in_force == []  # what happens once is over with what it does
+
+
+def test_each_fault_of_the_port_has_a_time_of_its_own() -> None:
+    subject = Subject()
+    faults, _ = faults_of(subject)
+
+    def port() -> tuple[bool, bool]:
+        """Whether it refuses clients, and whether it hangs."""
+        last = {name: arguments[0] for name, *arguments in subject.done if arguments}
+        return last["refuse_clients"], last["hang_bridge"]
+
+    for name, seconds in (("bridge-hang", 5), ("port-busy", 3), ("disconnect", 1)):
+        faults.inject(name, {"seconds": seconds})
+    assert subject.done[-1] == ("drop_client",)
+    assert port() == (True, True)
+    subject.later(1)
+    assert port() == (True, True)
+    subject.later(3)
+    assert port() == (False, True)
+    assert [fault.name for fault in faults.in_force] == ["bridge-hang"]
+    faults.clear()
+    assert port() == (False, False)
+    faults.inject("bridge-hang", {"seconds": 0})
+    subject.later(5)  # the one that was cleared
+    assert port() == (False, True)
+
+
+def test_clearing_disarms_the_step_too() -> None:
+    subject = Subject()
+    faults, _ = faults_of(subject)
+    for _ in range(2):
+        faults.inject("power-cut-step", {"step": "audio.start"}, seed=7)
+        faults.clear()
+    assert (
+        [words[0] for name, *words in subject.done if name == "type_in"]
+        == [
+            "@60001 sys.panic kind=abort step=audio.start\n",
+            "@60002 heap.fail off=1\n",
+            "@60003 sys.panic kind=abort step=audio.start\n",  # with the first id the console would only answer again
+            "@60004 heap.fail off=1\n",
+        ]
+    )
 
 
 def test_lasting_faults_are_told_again_at_each_start_and_no_longer_when_cleared() -> None:
@@ -234,11 +345,14 @@ def test_hanging_chip_is_silent_until_its_reset(
 ) -> None:
     (firmware_pid,) = boards.children()
     inject(control, "hang")
+    assert control.state()["runs"] == "hung"
+    assert control.state()["faults"][0].startswith("hang ")
     console.send("lost")
     deadline = time.monotonic() + PATIENCE_S
     while Path(f"/proc/{firmware_pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "T":  # stopped
         assert time.monotonic() < deadline
     console.restart()
+    assert control.state()["faults"] == []
     console.send("here")
     assert "lost" not in console.expect("(.*)here").group(1)
 
@@ -252,6 +366,12 @@ def test_power_that_was_cut_comes_back(control: BoardControl, console: Console) 
     console.expect("POWERON_RESET.*ready\n")
     inject(control, "power-cut", off_s=0.05)
     console.expect("POWERON_RESET.*ready\n")
+
+
+def test_switching_on_what_is_on_resets_nothing(control: BoardControl, console: Console) -> None:
+    control.ask("power", on=True)
+    console.send("still here")
+    assert "param" not in console.expect("(.*)still here").group(1)
 
 
 def test_brown_out_in_hardware_has_its_own_reset_code(control: BoardControl, console: Console) -> None:

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import re
 import struct
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from .virtual_board import ESPTOOL, Boards, Build, Console, run_esptool
+from hotpin_hil.paths import PROJECT_ROOT
+from hotpin_hil.virtual import loader_protocol as protocol
+from hotpin_hil.virtual import slip
+from hotpin_hil.virtual.control import BoardControl
+from hotpin_hil.virtual.image import CHECKSUM_SEED, xor_bytes
+
+from .virtual_board import ESPTOOL, PATIENCE_S, Boards, Build, Console, run_esptool
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +39,7 @@ class Esptool:
     def __init__(self, boards: Boards) -> None:
         self.boards = boards
         self.flash_file = boards.state_dir / "ai-thinker-0/flash.bin"
+        self.control = BoardControl(self.flash_file.parent)
 
     def __call__(self, *arguments: str, status: int = 0, program: str = ESPTOOL) -> str:
         return run_esptool(self.boards.url, *arguments, status=status, program=program)
@@ -48,8 +58,10 @@ class Esptool:
 
 @pytest.fixture
 def esptool(boards: Boards) -> Esptool:
-    """esptool and a board with erased flash."""
+    """esptool and a board with power, without faults, and with erased flash."""
     tool = Esptool(boards)
+    tool.control.ask("clear")
+    tool.control.ask("power", on=True)
     with tool.flash_file.open("r+b") as file:
         file.write(b"\xff" * (4 << 20))
     return tool
@@ -147,6 +159,69 @@ def test_rom_loader_without_stub(esptool: Esptool, build: Build, compress: str, 
     assert (tmp_path / "table.bin").read_bytes() == build.files[0x8000].read_bytes()
     esptool("--no-stub", "erase-region", "0x8000", "0x1000")
     assert esptool.flash(0x8000, 0x1000).count(0xFF) == 0x1000
+
+
+@pytest.mark.parametrize(
+    ("options", "erased"),
+    [([], 0x10000), (["--no-stub"], 0x100000)],
+    ids=["stub erases just ahead", "rom erases all at first"],
+)
+def test_power_that_is_cut_in_flashing_ends_all_writing(
+    esptool: Esptool, boards: Boards, tmp_path: Path, options: list[str], erased: int
+) -> None:
+    """A megabyte of zeros comes in one packet of a few hundred bytes."""
+    cut, at, size = 40_000, 0x100000, 0x100000
+    with esptool.flash_file.open("r+b") as file:
+        file.seek(at)
+        file.write(b"U" * size)
+    (tmp_path / "zeros").write_bytes(bytes(size))
+    esptool.control.ask("fault", fault="power-cut-flashing", arguments={"bytes": cut, "off_s": 0})
+    command = [sys.executable, "-c", ESPTOOL, "--port", boards.url, *options]
+    write = ["write-flash", "--flash-size", "keep", "--compress", hex(at), str(tmp_path / "zeros")]
+    process = subprocess.Popen([*command, *write], cwd=PROJECT_ROOT, stdout=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + PATIENCE_S
+        while esptool.control.state()["power"] == "on":
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+    finally:
+        process.kill()
+        process.wait()
+    held = esptool.flash(at, size)
+    assert held == bytes(cut) + b"\xff" * (erased - cut) + b"U" * (size - erased)
+    esptool.control.ask("power", on=True)
+    assert esptool.control.state()["faults"] == []
+    esptool(*write)
+    assert esptool.flash(at, size) == bytes(size)
+
+
+def test_power_that_is_cut_ends_what_has_come_already(esptool: Esptool, boards: Boards, build: Build) -> None:
+    """A whole download in one go, whose end would start the app."""
+    with esptool.flash_file.open("r+b") as file:
+        file.write(build.flash_image())
+    esptool.control.ask("fault", fault="power-cut-flashing", arguments={"bytes": 1, "off_s": 0})
+    packets = [
+        (protocol.FLASH_BEGIN, struct.pack("<IIII", 4, 1, 4, 0x200000), 0),
+        (protocol.FLASH_DATA, struct.pack("<IIII", 4, 0, 0, 0) + b"data", CHECKSUM_SEED ^ xor_bytes(b"data")),
+        (protocol.FLASH_END, bytes(4), 0),
+    ]
+    with Console(boards.url) as console:
+        console.port.rts = True
+        console.port.dtr = True
+        console.port.rts = False
+        console.expect("waiting for download")
+        console.port.write(
+            b"".join(
+                slip.encode(protocol.HEADER.pack(0, op, len(data), checksum) + data)
+                for op, data, checksum in packets
+            )
+        )
+        deadline = time.monotonic() + PATIENCE_S
+        while esptool.control.state()["power"] == "on":
+            assert time.monotonic() < deadline
+        # An app that started nevertheless would be there after some milliseconds.
+        assert {esptool.control.state()["firmware_pid"] for _ in range(200)} == {None}
+    assert esptool.flash(0x200000, 4) == b"d\xff\xff\xff"
 
 
 def test_read_flash_and_erase_region(esptool: Esptool, tmp_path: Path) -> None:

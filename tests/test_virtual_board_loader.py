@@ -6,7 +6,7 @@ import hashlib
 import struct
 import tracemalloc
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -37,6 +37,7 @@ class Host:
         self.sent = b""
         self.baud: list[tuple[int | None, int]] = []  # new rate, bytes sent before
         self.runs = 0
+        self.on_run: Callable[[], None] = lambda: None
         self.said: list[str] = []
         registers = Registers(parse_mac("24:0a:c4:01:02:03"), 301, flash.size, lambda: 115200)
         chip = protocol.Chip(registers, flash, self._take, self._set_baud, self._run, self.said.append)
@@ -50,6 +51,7 @@ class Host:
 
     def _run(self) -> None:
         self.runs += 1
+        self.on_run()
 
     def raw(self, data: bytes) -> list[bytes]:
         """Frames that the loader sends for these bytes."""
@@ -206,6 +208,14 @@ def test_rom_leaves_for_the_app_whatever_is_asked(host: Host) -> None:
         host.words(protocol.FLASH_BEGIN, 0, 0, 0x400, 0)
         host.words(protocol.FLASH_END, stay)
     assert host.runs == 2
+
+
+def test_what_came_before_the_chip_stopped_is_lost(host: Host) -> None:
+    begin = protocol.HEADER.pack(0, protocol.FLASH_BEGIN, 16, 0) + struct.pack("<IIII", 4, 1, 4, 0)
+    end = protocol.HEADER.pack(0, protocol.FLASH_END, 4, 0) + bytes(4)
+    host.on_run = host.loader.stop
+    answers = host.raw(slip.encode(begin) + slip.encode(end) + slip.encode(SYNC))
+    assert [answer[1] for answer in answers] == [protocol.FLASH_BEGIN, protocol.FLASH_END]
 
 
 def test_greeting_cut_between_two_blocks_still_tells_a_stub(host: Host) -> None:

@@ -71,7 +71,9 @@ class Board:
         self._releases = 0
         self._random = random.Random()
         self._loop = asyncio.get_running_loop()
-        self.faults = Faults(self, f"{options.seed}/{index}", lambda text: report(f"{self.mac}: {text}"))
+        self.faults = Faults(
+            self, f"{options.seed}/{index}", lambda text: report(f"{self.mac}: {text}"), self._loop.call_later
+        )
         self._flash = Flash(directory / "flash.bin", profile.flash_mb * 0x100000)
         self._flash.written = self.faults.programmed
         self._registers = Registers(self._mac, profile.revision, self._flash.size, self._rate)
@@ -84,7 +86,6 @@ class Board:
         self._restarts = 0
         self._powered = False
         self._power_timer: asyncio.TimerHandle | None = None
-        self._port_timer: asyncio.TimerHandle | None = None
         self._sensor_used = False
         self._app: image.AppDescriptor | None = None
         self._crashed = False
@@ -106,6 +107,11 @@ class Board:
         return f"rfc2217://127.0.0.1:{self._server.number}"
 
     @property
+    def flash_bytes(self) -> int:
+        """Size of its flash."""
+        return self._flash.size
+
+    @property
     def process_id(self) -> int | None:
         """The firmware process, or None if none runs."""
         return self._process.pid if self._process is not None else None
@@ -118,8 +124,7 @@ class Board:
     def state(self) -> dict[str, object]:
         """What it is and does now, as JSON takes it.
 
-        `runs`: "off", "in reset", "rom loader", "booting", "firmware", "crashed" (the host runtime of the
-        firmware failed) or "halted" (nothing runs until a reset). `firmware`: project and version of the app
+        `firmware`: project and version of the app
         that was started last since the last reset; `said`: what the board itself said since then.
         """
         return {
@@ -128,7 +133,7 @@ class Board:
             "port": self.url,
             "profile": self.profile.name,
             "power": "on" if self._powered else "off",
-            "runs": self._runs(),
+            "runs": self.runs,
             "firmware_pid": self.process_id,
             "firmware": f"{self._app.project} {self._app.version}" if self._app is not None else None,
             "said": self._said,
@@ -136,7 +141,10 @@ class Board:
             "faults": [str(fault) for fault in self.faults.in_force],
         }
 
-    def _runs(self) -> str:
+    @property
+    def runs(self) -> str:
+        """What it does now: "off", "in reset", "rom loader", "booting", "firmware", "hung" (the firmware, by a fault),
+        "crashed" (the host runtime of the firmware failed) or "halted" (nothing runs until a reset)."""
         if not self._powered:
             return "off"
         if self._circuit.held:
@@ -144,22 +152,24 @@ class Board:
         if self._loader is not None:
             return "rom loader"
         if self._process is not None:
-            return "firmware"
+            return "hung" if self._process.frozen else "firmware"
         if self._timer is not None:
             return "booting"
         return "crashed" if self._crashed else "halted"
 
     def power_on(self) -> None:
-        """Power (again): everything volatile is lost."""
+        """Power (again): everything volatile is lost. To a board that has power it does nothing."""
         self._cancel(self._power_timer)
-        self._powered = True
+        if self._powered:
+            return
+        self._powered = self._flash.powered = True
         self._sensor_used = False
         self.reset()
 
     def power_off(self) -> None:
         """Silence until `power_on`; the port stays, as the USB bridge has its own supply."""
         self._cancel(self._power_timer)
-        self._powered = False
+        self._powered = self._flash.powered = False
         self._stop()
 
     def reset(self) -> None:
@@ -172,7 +182,7 @@ class Board:
         """Power off and release port and files."""
         self._stop()
         self._cancel(self._power_timer)
-        self._cancel(self._port_timer)
+        self.faults.close()
         self._circuit.close()
         self._server.close()
         self._flash.close()
@@ -272,31 +282,17 @@ class Board:
         if self._process is not None:
             self._process.write(text.encode())
 
-    def lose_client(self, seconds: float | None) -> None:
-        """The connection is lost; the port refuses others for so long (None: until `release_port`)."""
-        self.refuse_clients(seconds)
+    def drop_client(self) -> None:
+        """The connection is lost."""
         self._server.drop_client()
 
-    def refuse_clients(self, seconds: float | None) -> None:
-        """The next client is refused."""
-        self._server.refuse(True)
-        self._release_port_after(seconds)
+    def refuse_clients(self, refusing: bool) -> None:
+        """Whether the next client is refused."""
+        self._server.refuse(refusing)
 
-    def hang_bridge(self, seconds: float | None) -> None:
-        """Nothing moves between chip and client."""
-        self._server.hang(True)
-        self._release_port_after(seconds)
-
-    def release_port(self) -> None:
-        """The port is as it should be."""
-        self._cancel(self._port_timer)
-        self._server.hang(False)
-        self._server.refuse(False)
-
-    def _release_port_after(self, seconds: float | None) -> None:
-        self._cancel(self._port_timer)
-        if seconds is not None:
-            self._port_timer = self._loop.call_later(seconds, self.release_port)
+    def hang_bridge(self, hung: bool) -> None:
+        """Whether nothing moves between chip and client."""
+        self._server.hang(hung)
 
     @staticmethod
     def _cancel(timer: asyncio.TimerHandle | None) -> None:
@@ -328,13 +324,16 @@ class Board:
             self._timer.cancel()
             self._timer = None
         self._boot_lines.clear()
-        self._loader = None
+        if self._loader is not None:
+            self._loader.stop()
+            self._loader = None
         self._app = None
         self._crashed = False
         self._said = ""
         if self._process is not None:
             process, self._process = self._process, None
             process.kill()
+        self.faults.chip_stopped()
 
     def _after(self, seconds: float, action: Callable[[], None]) -> None:
         def run() -> None:
@@ -366,7 +365,13 @@ class Board:
         self._uart_baud = CONSOLE_BAUD
         self._app = None
         if cause == bootlog.POWERON_RESET:
-            (self._directory / "rtc.bin").write_bytes(self._random.randbytes(RTC_BYTES))
+            try:
+                (self._directory / "rtc.bin").write_bytes(self._random.randbytes(RTC_BYTES))
+            except OSError as error:
+                self._say(
+                    f"can't keep RTC memory in {self._directory}: {error.strerror}; start the board again"
+                )
+                return
         boot = bootlog.boot(self._flash, cause, self.profile.revision)
         self._boot_lines.extend(boot.lines)
         self._play(boot, cause, self._loop.time())
@@ -450,6 +455,7 @@ class Board:
 
     def _exited(self, status: int, diagnostic: str) -> None:
         self._process = None
+        self.faults.chip_stopped()
         if self._loop.time() - self._started_at >= _LONG_RUN_S:
             self._restarts = 0
         cause = status - RESET_STATUS

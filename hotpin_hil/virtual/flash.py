@@ -33,6 +33,8 @@ class Flash:
         self.size = size
         self.written: Callable[[int, bytes], bytes] = lambda offset, data: data
         """Says what becomes of what is programmed at an offset: a fault of the chip or its supply."""
+        self.powered = True
+        """Without power nothing is erased or programmed, also when it goes in the middle of a packet."""
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
@@ -59,6 +61,8 @@ class Flash:
     def erase(self, offset: int, length: int) -> None:
         """Erase every sector that the range touches."""
         self._check(offset, length)
+        if not self.powered:
+            return
         first = offset // SECTOR * SECTOR
         last = (offset + length + SECTOR - 1) // SECTOR * SECTOR
         self._map[first:last] = bytes([ERASED_BYTE]) * (last - first)
@@ -66,6 +70,8 @@ class Flash:
     def program(self, offset: int, data: bytes) -> None:
         """Clear the bits that are 0 in `data`."""
         self._check(offset, len(data))
+        if not self.powered:
+            return
         data = self.written(offset, data)
         end = offset + len(data)
         old = self._map[offset:end]

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from hotpin_hil.virtual import slip
 from hotpin_hil.virtual.chip import Registers
 from hotpin_hil.virtual.flash import Flash
 from hotpin_hil.virtual.image import CHECKSUM_SEED, xor_bytes
@@ -71,6 +72,11 @@ class Reply:
     copies: int = 1
     then: Callable[[], None] | None = None
 
+    def encode(self, command: int, status: bytes) -> bytes:
+        """The answer to `command` as it goes over the wire."""
+        data = self.data + status
+        return slip.encode(HEADER.pack(1, command, len(data), self.value) + data) * self.copies
+
 
 @dataclass(frozen=True)
 class Chip:
@@ -95,7 +101,10 @@ class Commands(Protocol):
         """Serve what came in one SLIP frame."""
 
 
-def write_registers(registers: Registers, data: bytes) -> None:
-    """Carry out a WRITE_REG, whose data may hold several writes."""
+def write_registers(registers: Registers, data: bytes, refusal: int) -> Reply:
+    """Carry out a WRITE_REG, whose data may hold several writes. Refused with `refusal` for a wrong length."""
+    if not data or len(data) % REGISTER_WRITE.size:
+        raise Refused(refusal)
     for address, value, mask, _delay_us in REGISTER_WRITE.iter_unpack(data):
         registers.write(address, value, mask)
+    return Reply()

@@ -112,6 +112,7 @@ class FirmwareProcess:
         self._on_exit = on_exit
         self._loop = asyncio.get_running_loop()
         self._paused = False
+        self.frozen = False
         self._last_diagnostic = ""
         self._diagnostics = bytearray()
         self._uart, theirs = socket.socketpair()
@@ -168,6 +169,7 @@ class FirmwareProcess:
 
     def freeze(self) -> None:
         """Stop it for good: only `kill` ends it."""
+        self.frozen = True
         self._popen.send_signal(signal.SIGSTOP)
 
     def pause(self) -> None:

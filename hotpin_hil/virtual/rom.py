@@ -47,6 +47,10 @@ class Loader:
         for frame in self._decoder.feed(data):
             self._commands.frame(frame)
 
+    def stop(self) -> None:
+        """The chip is in reset or off: what has come and was not served yet is lost."""
+        self._commands = _Lost()
+
     def _run_upload(self, is_stub: bool) -> None:
         if is_stub:
             self._commands = Stub(self._chip, lambda: self._run_upload(False))
@@ -56,7 +60,7 @@ class Loader:
 
 
 class _Lost:
-    """The loader has given up control: nobody answers until a reset."""
+    """The loader is no longer in control: nobody answers until a reset."""
 
     def frame(self, frame: bytes) -> None:
         """Nothing."""
@@ -81,13 +85,15 @@ class Rom:
             protocol.MEM_DATA: self._mem_data,
             protocol.MEM_END: self._mem_end,
             protocol.SYNC: self._sync,
-            protocol.WRITE_REG: self._write_reg,
+            protocol.WRITE_REG: lambda request: protocol.write_registers(
+                chip.registers, request.data, _INVALID_MESSAGE
+            ),
             protocol.READ_REG: lambda request: Reply(chip.registers.read(*request.words(1))),
             protocol.SPI_SET_PARAMS: lambda _: Reply(),
             protocol.SPI_ATTACH: lambda _: Reply(),
             protocol.READ_FLASH_SLOW: self._read_flash,
             protocol.CHANGE_BAUDRATE: self._change_baudrate,
-            protocol.FLASH_DEFL_BEGIN: self._deflate_begin,
+            protocol.FLASH_DEFL_BEGIN: self._flash_begin,
             protocol.FLASH_DEFL_DATA: self._deflate_data,
             protocol.FLASH_DEFL_END: self._flash_end,
             protocol.SPI_FLASH_MD5: self._md5,
@@ -109,9 +115,7 @@ class Rom:
             status = bytes([1, refused.code, 0, 0])
         except (struct.error, FlashRangeError):
             status = bytes([1, _FAILED, 0, 0])
-        data = reply.data + status
-        packet = protocol.HEADER.pack(1, command, len(data), reply.value) + data
-        self._chip.send(slip.encode(packet) * reply.copies)
+        self._chip.send(reply.encode(command, status))
         if reply.then is not None:
             reply.then()
 
@@ -130,12 +134,6 @@ class Rom:
         return Reply(then=lambda: self._chip.set_baud(baud))
 
     # Registers and memory
-
-    def _write_reg(self, request: Request) -> Reply:
-        if not request.data or len(request.data) % protocol.REGISTER_WRITE.size:
-            raise Refused(_INVALID_MESSAGE)
-        protocol.write_registers(self._chip.registers, request.data)
-        return Reply()
 
     def _mem_begin(self, request: Request) -> Reply:
         size, _blocks, _block_size, address = request.words(4)
@@ -177,13 +175,9 @@ class Rom:
         size, _blocks, block_size, offset = request.words(4)
         self._chip.flash.erase(offset, size)
         self._write = _Write(offset, size, block_size)
+        if request.command == protocol.FLASH_DEFL_BEGIN:
+            self._write.inflate = zlib.decompressobj()
         return Reply()
-
-    def _deflate_begin(self, request: Request) -> Reply:
-        reply = self._flash_begin(request)
-        assert self._write is not None
-        self._write.inflate = zlib.decompressobj()
-        return reply
 
     def _flash_data(self, request: Request) -> Reply:
         sequence, block = self._block(request)

@@ -70,12 +70,14 @@ class Stub:
             protocol.MEM_DATA: self._mem_data,
             protocol.MEM_END: self._mem_end,
             protocol.SYNC: lambda _: Reply(copies=protocol.SYNC_REPLIES),
-            protocol.WRITE_REG: self._write_reg,
+            protocol.WRITE_REG: lambda request: protocol.write_registers(
+                chip.registers, request.data, _NOT_ENOUGH_DATA
+            ),
             protocol.READ_REG: lambda request: Reply(chip.registers.read(*request.words(1))),
             protocol.SPI_SET_PARAMS: lambda _: Reply(),
             protocol.SPI_ATTACH: lambda _: Reply(),
             protocol.CHANGE_BAUDRATE: self._change_baudrate,
-            protocol.FLASH_DEFL_BEGIN: self._deflate_begin,
+            protocol.FLASH_DEFL_BEGIN: self._flash_begin,
             protocol.FLASH_DEFL_DATA: self._deflate_data,
             protocol.FLASH_DEFL_END: self._flash_end,
             protocol.SPI_FLASH_MD5: self._md5,
@@ -107,9 +109,7 @@ class Stub:
             status = refused.code
         if reply is None:
             return
-        data = (reply.data if status == 0 else b"") + bytes([status, 0])
-        packet = protocol.HEADER.pack(1, command, len(data), reply.value) + data
-        self._chip.send(slip.encode(packet) * reply.copies)
+        self._chip.send(reply.encode(command, bytes([status, 0])))
         if reply.then is not None:
             try:
                 reply.then()
@@ -142,12 +142,6 @@ class Stub:
 
     # Registers and memory
 
-    def _write_reg(self, request: Request) -> Reply:
-        if not request.data or len(request.data) % protocol.REGISTER_WRITE.size:
-            raise Refused(_NOT_ENOUGH_DATA)
-        protocol.write_registers(self._chip.registers, request.data)
-        return Reply()
-
     def _mem_begin(self, request: Request) -> Reply:
         self._upload_left = request.words(1)[0]
         return Reply()
@@ -179,13 +173,9 @@ class Stub:
             raise Refused(_BAD_DATA_LEN)
         size, _blocks, _block_size, offset = request.words(4)
         self._write = _Write(self._chip, offset, size)
+        if request.command == protocol.FLASH_DEFL_BEGIN:
+            self._write.inflate = zlib.decompressobj()
         return Reply()
-
-    def _deflate_begin(self, request: Request) -> Reply:
-        reply = self._flash_begin(request)
-        assert self._write is not None
-        self._write.inflate = zlib.decompressobj()
-        return reply
 
     def _data(self, request: Request, too_short: int) -> tuple[_Write, int, bytes]:
         """The write that is going on, the announced length, and the content."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-_ONCE = {
+ONCE = {
     "brown-out": "brown_out",
     "panic": "panic",
     "task-watchdog": "task_wdt",
@@ -22,8 +22,8 @@ _LASTING = {
 
 def lines_to_begin(name: str) -> list[str]:
     """What the running firmware is told when the fault begins."""
-    if name in _ONCE:
-        return [_ONCE[name]]
+    if name in ONCE:
+        return [ONCE[name]]
     return lines_at_start(name)
 
 

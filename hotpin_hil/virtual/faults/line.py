@@ -43,14 +43,14 @@ class _Bytes:
 
 
 class _Lines:
-    """Breaks into `count` lines behind the first byte for which `place(line so far)` is true. There `inserted` goes in,
-    or without it the rest of the line is lost."""
+    """Breaks into `count` lines behind the first byte for which `place(length of the line so far, byte)` is true. There
+    `inserted` goes in, or without it the rest of the line is lost."""
 
-    def __init__(self, place: Callable[[bytes], bool], inserted: bytes | None, count: int) -> None:
+    def __init__(self, place: Callable[[int, int], bool], inserted: bytes | None, count: int) -> None:
         self._place = place
         self._inserted = inserted
         self._left = count
-        self._line = b""
+        self._length = 0  # and not the line itself: what a loader sends may have no end of line for megabytes
         self._losing = False
 
     @property
@@ -63,15 +63,15 @@ class _Lines:
             if byte == 0x0A:
                 out += b"\r\n" if self._losing else b"\n"
                 self._losing = False
-                self._line = b""
+                self._length = 0
                 continue
             if self._losing:
                 continue
-            self._line += bytes([byte])
+            self._length += 1
             out.append(byte)
-            if self._left and self._place(self._line):
+            if self._left and self._place(self._length, byte):
                 self._left -= 1
-                self._line = b""
+                self._length = 0
                 if self._inserted is None:
                     self._losing = True
                 else:
@@ -79,9 +79,9 @@ class _Lines:
         return bytes(out)
 
 
-def _ends_inside_character(line: bytes) -> bool:
-    """Whether the line's last byte begins a character of several bytes."""
-    return line[-1] >= 0xC2
+def _inside_character(_length: int, byte: int) -> bool:
+    """Whether the byte begins a character of several bytes."""
+    return byte >= 0xC2
 
 
 class _Place:
@@ -91,8 +91,8 @@ class _Place:
         self._dice = dice
         self._at = dice.randint(2, 40)
 
-    def __call__(self, line: bytes) -> bool:
-        if len(line) != self._at:
+    def __call__(self, length: int, _byte: int) -> bool:
+        if length != self._at:
             return False
         self._at = self._dice.randint(2, 40)
         return True
@@ -151,8 +151,8 @@ def _change(name: str, dice: random.Random) -> Callable[[int], bytes]:
 def _lines_filter(name: str, arguments: Arguments, dice: random.Random) -> Filter:
     count = int(arguments["count"])
     if name == "cut-utf8":
-        return _Lines(_ends_inside_character, None, count)
+        return _Lines(_inside_character, None, count)
     inserted = f"{arguments['text']}\r\n".encode()
     if arguments["inside"] == "character":
-        return _Lines(_ends_inside_character, inserted, count)
+        return _Lines(_inside_character, inserted, count)
     return _Lines(_Place(dice), inserted, count)

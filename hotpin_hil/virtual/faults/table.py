@@ -180,7 +180,7 @@ FAULTS = {
         Fault(
             "bad-flash",
             BOARD,
-            "a bit that is written to flash does not take",
+            "a bit of one byte of the flash stays set when it is written (a byte 0xFF needs no bit cleared)",
             CLEARED,
             (Argument("at", 0x20000, "offset of the byte", high=0xFFFFFF),),
         ),

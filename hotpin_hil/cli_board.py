@@ -23,7 +23,7 @@ def add_commands(board: Any) -> None:
     start = board.add_parser("start", help="start virtual boards and serve them until stopped (Ctrl-C)")
     start.add_argument("--count", type=int, default=1, metavar="N", help="number of boards (default: 1)")
     start.add_argument(
-        "--json", action="store_true", help="print a JSON line per board: port, mac, directory"
+        "--json", action="store_true", help="print a JSON line per board: name, port, mac, directory"
     )
     start.add_argument("--profile", metavar="NAME", help="board profile or path of one (default: ai-thinker)")
     start.add_argument("--state-dir", metavar="DIR", help="where the boards' flash is kept between starts")
@@ -91,7 +91,8 @@ def _list(options: argparse.Namespace) -> int:
 def _stop(options: argparse.Namespace) -> int:
     boards = _running(options)
     if not options.all:
-        boards = [_choose(boards, board) for board in options.boards] or [_choose(boards, None)]
+        chosen = [_choose(boards, board) for board in options.boards] or [_choose(boards, None)]
+        boards = list(dict.fromkeys(chosen))  # one board may be named twice
     for board in boards:
         board.ask("stop")
         print(f"stopped {board.directory.name}")
@@ -124,11 +125,7 @@ def _fault(options: argparse.Namespace) -> int:
     given = dict(_key_value(word) for word in options.arguments)
     find(options.fault).parse(given)  # a mistake is told before a board is looked for
     begun = _chosen(options).ask("fault", fault=options.fault, arguments=given, seed=options.seed)
-    print(
-        " ".join(
-            [begun["fault"], *(f"{k}={v}" for k, v in begun["arguments"].items()), f"seed={begun['seed']}"]
-        )
-    )
+    print(begun["text"])
     return 0
 
 

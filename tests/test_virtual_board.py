@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import statistics
@@ -84,6 +85,14 @@ def test_every_byte_passes_both_ways(console: Console) -> None:
     while len(received) < len(data) and time.monotonic() < deadline:
         received += console.port.read(max(1, console.port.in_waiting))
     assert received == data
+
+
+def test_board_whose_folder_is_gone_says_so(boards: Boards, console: Console) -> None:
+    shutil.rmtree(boards.found[0]["directory"])
+    console.reset()
+    console.expect(
+        r"can't keep RTC memory in .*/ai-thinker-0: No such file or directory; start the board again"
+    )
 
 
 def test_software_reset_keeps_rtc_memory_and_power_on_does_not(console: Console) -> None:
@@ -385,6 +394,21 @@ def test_bad_options_are_one_clear_line(arguments: list[str], message: str) -> N
     assert re.search(message, done.stderr)
 
 
+def test_start_line_has_name_mac_and_port(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [*BOARD_START[:-1], "--until-eof", "--state-dir", str(tmp_path)],
+        cwd=PROJECT_ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert re.fullmatch(
+        r"virtual ESP32-CAM ai-thinker-0, (\w\w:){5}\w\w, at rfc2217://127\.0\.0\.1:\d+\n", done.stdout
+    )
+
+
 def test_command_line_prints_a_json_line_per_board_and_stops_with_stdin(tmp_path: Path) -> None:
     done = subprocess.run(
         [*BOARD_START, "--count", "2", "--until-eof", "--state-dir", str(tmp_path)],
@@ -397,7 +421,7 @@ def test_command_line_prints_a_json_line_per_board_and_stops_with_stdin(tmp_path
     )
     assert done.returncode == 0
     found = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [sorted(board) for board in found] == [["directory", "mac", "port"]] * 2
+    assert [sorted(board) for board in found] == [["directory", "mac", "name", "port"]] * 2
     assert all(re.fullmatch(r"rfc2217://127\.0\.0\.1:\d+", board["port"]) for board in found)
     assert done.stderr == ""
 

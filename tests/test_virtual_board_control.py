@@ -8,6 +8,7 @@ import os
 import pty
 import re
 import select
+import shlex
 import signal
 import socket
 import subprocess
@@ -163,6 +164,36 @@ def test_console_is_a_terminal_on_the_boards_uart(boards: Boards) -> None:
         console.restart()
 
 
+def test_board_that_is_named_twice_is_stopped_once(boards: Boards) -> None:
+    done = board_command(boards.state_dir, "stop", "ai-thinker-1", boards.found[1]["mac"])
+    assert (done.returncode, done.stdout, done.stderr) == (0, "stopped ai-thinker-1\n", "")
+
+
+def test_fault_is_printed_so_that_it_can_be_given_again(boards: Boards) -> None:
+    begun = board_command(boards.state_dir, "fault", "foreign-line", "--on", "ai-thinker-0", "--seed", "1")
+    again = board_command(
+        boards.state_dir,
+        "fault",
+        "--on",
+        "ai-thinker-1",
+        *shlex.split(begun.stdout.replace("seed=", "--seed ")),
+    )
+    assert begun.stdout.endswith("text='I (4711) wifi:state: run -> run (0x0)' seed=1\n")
+    assert begun.stdout == again.stdout
+
+
+def test_firmware_fault_without_firmware_is_one_clear_line(boards: Boards) -> None:
+    """The flash of the second board is empty: it restarts for ever."""
+    done = board_command(boards.state_dir, "fault", "panic", "--on", "ai-thinker-1")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert (
+        "fault panic would do nothing: `board list` shows 'booting' (let the firmware run first)"
+        in done.stderr
+    )
+    assert done.stderr.count("\n") == 1
+    assert "panic" not in board_command(boards.state_dir, "list").stdout
+
+
 def test_only_its_owner_may_control_a_board(control: BoardControl) -> None:
     assert (control.directory / SOCKET_NAME).stat().st_mode & 0o777 == 0o600
 
@@ -186,6 +217,7 @@ def test_nonsense_is_answered_and_does_not_disturb_others(control: BoardControl)
         ("fault", {"fault": "noise", "arguments": 3}, "arguments is 3"),
         ("fault", {"fault": "noise", "seed": "x"}, "seed is 'x'"),
         ("fault", {"fault": "power-cut-step", "arguments": {"step": "a b"}}, "step is 'a b'"),
+        ("power", {}, r"on is None \(give true or false\)"),
     ):
         with pytest.raises(UsageError, match=message):
             control.ask(do, **more)
@@ -195,11 +227,22 @@ def test_nonsense_is_answered_and_does_not_disturb_others(control: BoardControl)
             one.settimeout(PATIENCE_S)
             one.connect(f"/proc/self/fd/{folder}/{SOCKET_NAME}")
         os.close(folder)
-        raw.sendall(b'\xff\xfe{{{\n[]\n{"do":"state"}\n')
+        raw.sendall(b"\xff\xfe{{{\n[]\n" + b"[" * 60_000 + b'\n{"do":"state"}\n')
         replies = raw.makefile("rb")
-        answers = [json.loads(replies.readline()) for _ in range(3)]
-    assert [answer["ok"] for answer in answers] == [False, False, True]
+        answers = [json.loads(replies.readline()) for _ in range(4)]
+    assert [answer["ok"] for answer in answers] == [False, False, False, True]
     assert control.state()["faults"] == []
+
+
+def test_client_that_does_not_read_its_answers_is_dropped(control: BoardControl) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as raw:
+        folder = os.open(control.directory, os.O_PATH)
+        raw.settimeout(PATIENCE_S)
+        raw.connect(f"/proc/self/fd/{folder}/{SOCKET_NAME}")
+        os.close(folder)
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            raw.sendall(b'{"do":"state"}\n' * 1_000_000)
+    assert control.state()["power"] == "on"
 
 
 @pytest.mark.parametrize(

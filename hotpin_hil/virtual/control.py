@@ -2,7 +2,8 @@
 
 Requests: `{"do": "state" | "reset" | "power" | "fault" | "clear" | "stop", …}` with `on` (true, false) for "power" and
 `fault`, `arguments` and, if wished, `seed` for "fault". Answers: `{"ok": true, …}` or `{"ok": false, "error": …,
-"remedy": …}`; "state", and what changes it, answers with the board's `state`, "fault" with the fault as it was begun.
+"remedy": …}`; "state", and what changes it, answers with the board's `state`, "fault" with the fault as it was begun,
+also as `text`.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ class ControlServer:
             if not isinstance(request, dict):
                 raise UsageError("a request is a JSON object")
             return {"ok": True, **self._do(request)}
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             return {"ok": False, "error": f"a request is a JSON object: {error}", "remedy": ""}
         except HilError as error:
             return {"ok": False, "error": error.message, "remedy": error.remedy}
@@ -88,12 +89,17 @@ class ControlServer:
             case "reset":
                 board.reset()
             case "power":
-                board.power_on() if request.get("on") else board.power_off()
+                board.power_on() if _on(request) else board.power_off()
             case "clear":
                 board.faults.clear()
             case "fault":
                 fault = board.faults.inject(str(request.get("fault")), _arguments(request), _seed(request))
-                return {"fault": fault.name, "arguments": fault.arguments, "seed": fault.seed}
+                return {
+                    "fault": fault.name,
+                    "arguments": fault.arguments,
+                    "seed": fault.seed,
+                    "text": str(fault),
+                }
             case "stop":
                 self._loop.call_soon(self._stop)
             case other:
@@ -132,17 +138,24 @@ class _Client:
     def _readable(self) -> None:
         try:
             data = self._socket.recv(_LINE_MAX)
-            self._buffer += data
-            *lines, rest = bytes(self._buffer).split(b"\n")
-            self._buffer[:] = rest
-            for line in lines:
-                self._socket.send(json.dumps(self._answer(line)).encode() + b"\n")
         except BlockingIOError:
             return
         except OSError:
             data = b""
-        if not data or len(self._buffer) > _LINE_MAX:
+        self._buffer += data
+        *lines, rest = bytes(self._buffer).split(b"\n")
+        self._buffer[:] = rest
+        keeps_up = all(self._reply(line) for line in lines)
+        if not data or not keeps_up or len(self._buffer) > _LINE_MAX:
             self.close()
+
+    def _reply(self, line: bytes) -> bool:
+        """Whether the answer to this request went out."""
+        answer = json.dumps(self._answer(line)).encode() + b"\n"
+        try:
+            return self._socket.send(answer) == len(answer)
+        except OSError:
+            return False
 
 
 class BoardControl:
@@ -214,6 +227,13 @@ def _arguments(request: Message) -> Message:
     if not isinstance(arguments, dict):
         raise UsageError(f"arguments is {arguments!r}", "give an object")
     return arguments
+
+
+def _on(request: Message) -> bool:
+    on = request.get("on")
+    if not isinstance(on, bool):
+        raise UsageError(f"on is {on!r}", "give true or false")
+    return on
 
 
 def _seed(request: Message) -> int | None:

@@ -91,10 +91,15 @@ async def serve(
         output = out if out is not None else sys.stdout
         for board in boards:
             if json_out:
-                said = {"port": board.url, "mac": board.mac, "directory": str(board.directory)}
+                said = {
+                    "name": board.directory.name,
+                    "port": board.url,
+                    "mac": board.mac,
+                    "directory": str(board.directory),
+                }
                 print(json.dumps(said), file=output)
             else:
-                print(f"virtual ESP32-CAM {board.mac} at {board.url}", file=output)
+                print(f"virtual ESP32-CAM {board.directory.name}, {board.mac}, at {board.url}", file=output)
         output.flush()
         await stopped.wait()
 

@@ -28,7 +28,15 @@ SOAK_TIME_SCALE = 100.0
 """The same for a run of the long tests alone: they wait for nothing but the board's own pauses, 0.9 s in each
 cycle."""
 
-MADE_BY_THE_RUN = ("--qualification-dir",)
+MADE_BY_THE_RUN = (
+    "--qualification-dir",
+    "--alluredir",
+    "--junitxml",
+    "--junit-xml",
+    "--root-logdir",
+    "--basetemp",
+    "--log-file",
+)
 """Options whose value is a path that is there later, when a worker reads the same command line."""
 
 _LOADED_ONCE = "ignore:Module already imported so cannot be rewritten:pytest.PytestAssertRewriteWarning"

@@ -475,6 +475,15 @@ def test_folder_that_cannot_be_written_is_one_line(suite: Suite) -> None:
     result.stderr.fnmatch_lines(["ERROR: cannot write the evidence to *below: Not a directory (*)"])
 
 
+def test_worker_starts_though_the_run_has_made_the_path_meanwhile(
+    suite: Suite, pytester: pytest.Pytester
+) -> None:
+    suite.write("conftest.py", CONFTEST + REGISTERED)
+    suite.write("hil_tests/test_it.py", IMPORTS + WITHOUT_BOARD)
+    options = ("--board", "virtual", "-n", "2", "--alluredir", "made")
+    assert pytester.runpytest_subprocess(*WITHOUT, *options).ret == 0
+
+
 @pytest.mark.parametrize(("exists", "workers"), [(True, ()), (False, ("-n", "2"))])
 def test_path_as_a_value_is_not_taken_for_tests(
     suite: Suite,

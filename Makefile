@@ -91,10 +91,7 @@ endurance: native ## 200 rounds of flash, boot, console and kill on 50 virtual b
 	$(BIN)/python -m tests.endurance.run $(ARGS)
 
 bench: native ## measure the link, the analyser, the tools (beside the stock ones in the same run) and the report
-	$(BIN)/python -m tests.benchmarks.bench_link
-	$(BIN)/python -m tests.benchmarks.bench_analyze
-	$(BIN)/python -m tests.benchmarks.bench_tools
-	$(BIN)/python -m tests.benchmarks.bench_report
+	@status=0; for one in bench_link bench_analyze bench_tools bench_report; do $(BIN)/python -m tests.benchmarks.$$one || status=1; done; exit $$status
 
 lint: setup ## ruff, mypy and clang-format
 	$(BIN)/ruff check .

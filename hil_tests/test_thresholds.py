@@ -365,6 +365,11 @@ def test_warning_logs_the_statistics(
     )
 
 
+def reachable_defaults(memory: Memory, *levels: Level) -> dict[str, int]:
+    """The default thresholds of these levels, as near as the memory's free bytes can come to them."""
+    return {level.key: memory.reachable(DEFAULT_THRESHOLDS[level.key]) for level in levels}
+
+
 @pytest.mark.requirement("THR-10")
 @pytest.mark.parametrize("memory", [INTERNAL, DMA, PSRAM], ids=lambda memory: memory.name)
 def test_warning_critical_and_recovery_in_order(
@@ -372,10 +377,7 @@ def test_warning_critical_and_recovery_in_order(
 ) -> None:
     """Down through both levels and up again: four events, in this order, each with its own threshold."""
     low, critical = Level(memory, "warning"), Level(memory, "critical")
-    thresholds = {
-        low.key: memory.reachable(DEFAULT_THRESHOLDS[low.key]),
-        critical.key: memory.reachable(DEFAULT_THRESHOLDS[critical.key]),
-    }
+    thresholds = reachable_defaults(memory, low, critical)
     device.thresholds(**only(**thresholds))
     monitor.start()
     start = device.mark()
@@ -411,10 +413,7 @@ def test_critical_supersedes_low_when_both_are_reached_at_once(
 ) -> None:
     """From healthy to critical between two checks: one warning. The lower level follows once critical is left."""
     low, critical = Level(memory, "warning"), Level(memory, "critical")
-    thresholds = {
-        low.key: memory.reachable(DEFAULT_THRESHOLDS[low.key]),
-        critical.key: memory.reachable(DEFAULT_THRESHOLDS[critical.key]),
-    }
+    thresholds = reachable_defaults(memory, low, critical)
     monitor.stop()
     device.thresholds(**only(**thresholds))
     heaps.leave(memory, thresholds[low.key] - SMALLEST_STEP)

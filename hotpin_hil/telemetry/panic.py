@@ -17,7 +17,6 @@ LINES_MAX = 120
 """A panic of two cores takes some 45 lines, `idf.py monitor` adds as many; what comes later is no part of it."""
 
 CORRUPTED = "CORRUPTED"
-CONTINUES = "CONTINUES"
 
 # What a line says that starts a panic, and the cause that follows from it.
 _GURU = re.compile(r"Guru Meditation Error: Core\s+(\d+) panic'ed \((.*?)\)\.?")

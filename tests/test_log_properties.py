@@ -168,6 +168,50 @@ def test_line_that_another_one_cut_is_put_together_again(line: int, data: st.Dat
     assert box.corrupted == (0 < place < len(head + tail))
 
 
+KNOWN = st.sampled_from(
+    [
+        b"rst:0xc (SW_CPU_RESET),boot:0x13 (SPI_FAST_FLASH_BOOT)",
+        b"I (29) boot: ESP-IDF v5.4.2 2nd stage bootloader",
+        b"I (560) cpu_start: Multicore app",
+        b"I (566) app_init: App version:      0.1.0",
+        b"I (579) heap_init: At 3FFAE6E0 len 00001920 (6 KiB): DRAM",
+        b"I (590) esp_psram: Found 8MB PSRAM device",
+        b"I (1600) HOTPIN_MAIN: Free heap: 4321 bytes",
+        b"I (2400) TTS: Free PSRAM: 100 bytes",
+        b"I (2500) STATE_MGR: === TRANSITION TO VOICE MODE ===",
+        b"E (2600) STATE_MGR: Failed to init audio: ESP_ERR_NO_MEM",
+        b"I (2700) STATE: camera -> voice in 400 ms",
+        b"W (2800) MEM_MGR: WARNING: DMA memory low: 900 bytes (threshold: 1000)",
+        b"E (2900) TTS: Failed to allocate memory for audio chunk (4096 bytes)",
+        b"E (2950) i2s_common: i2s_alloc_dma_desc(440): allocate DMA buffer failed",
+        b"E (3000) task_wdt: Task watchdog got triggered. The following tasks did not reset:",
+        b"E (3000) task_wdt:  - IDLE0 (CPU 0)",
+        b"abort() was called at PC 0x400d1234 on core 0",
+        b"I (3100) APP: halfGuru Meditation Error: Core  0 panic'ed (LoadProhibited). Exception was unhandled.",
+        b"I (3200) APP: an hour later",
+        b"I (3603200) APP: nothing (at all) happened",
+        b"CORRUPT HEAP: Bad head at 0x3ffb1234. Expected 0xabba1234 got 0x00000000",
+        encode("!", {"event": "boot", "t": 1, "b": "0a0b0c0d", "n": 1})[:-1],
+        b"",
+    ]
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(KNOWN, st.integers(0, 2_000)), max_size=30), st.integers(1, 600))
+def test_any_lines_within_any_others_are_read_the_same_in_any_pieces(
+    inserted: list[tuple[bytes, int]], chunk: int
+) -> None:
+    log = b""
+    for line, at in inserted:  # beyond the end: a line behind the others
+        log = log[:at] + line + b"\n" + log[at:]
+    pieces = [log[at : at + chunk] for at in range(0, len(log), chunk)]
+    reader = LogReader()
+    events = [event for piece in pieces for event in reader.feed(piece)] + reader.close()
+    assert events == read_events(log)
+    analyze(pieces, "log")
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=3_000))
 def test_any_bytes_are_read(junk: bytes) -> None:

@@ -389,8 +389,9 @@ class LogReader:
     def _heap_print(self, line: LogLine) -> None:
         found = _FREE.match(line.text)
         if found is not None:
-            if line.tag == "HOTPIN_MAIN" and found[1] == "heap":  # the first firmware's main
-                self._build.setdefault("free_heap_at_main", int(found[2]))
+            is_at_main = line.tag == "HOTPIN_MAIN" and found[1] == "heap"  # the first firmware's
+            if is_at_main and "free_heap_at_main" not in self._build:
+                self._add_build(line, "free_heap_at_main", int(found[2]))
             memory, free = _FREE_NAMES[found[1]], found[2]
         elif (found := _DMA_FREE.search(line.text)) is not None:
             memory, free = "dma", found[2] or found[1]

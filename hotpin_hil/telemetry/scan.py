@@ -1,17 +1,17 @@
 """The lines of a log that matter, found fast in a stream of bytes of any length.
 
 A log of a gigabyte has some 15 million lines, and nearly all of them say nothing about memory. Those are counted
-(levels, times) and dropped by one regular expression and a few comparisons each; the others are handed on, one by
-one, put together again where another task's line had cut them.
+(levels, times) and dropped a run at a time, by a few searches over the text; the others are handed on, one by one,
+put together again where another task's line had cut them.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import islice
 
 from hotpin_hil.telemetry.box import BOTTOM, BOX_LINES, TOP, parse_whole
 from hotpin_hil.telemetry.log import COLOUR, Line, LogLine
@@ -38,9 +38,14 @@ _Row = tuple[bytes, bytes, bytes, bytes]
 
 _TOP, _BOTTOM = f" {TOP}".encode(), f" {BOTTOM}".encode()
 _WORD = rb"[^\s:@{]{1,40}"
-_HEADER = rb"([EWIDV]) \((\d{1,10})\) (%s|%s(?: (?!\()%s){1,3}):" % (_WORD, _WORD, _WORD)
+_TAG = rb"%s(?: (?!\()%s){0,3}" % (_WORD, _WORD)
 """A tag may have words, but no time in brackets and no record: these are the next line's."""
-_ROWS = re.compile(rb"(?:%s)?([^\n]*)\n" % _HEADER)
+_HEADER = rb"([EWIDV]) \((\d{1,10})\) (%s):" % _TAG
+_ROW = re.compile(rb"(?:%s)?([^\n]*)\n" % _HEADER)
+_BOX_ROWS = re.compile(rb"(?:[^\n]*\n){%d}" % BOX_LINES)
+_PLAIN_TIME = re.compile(rb"\n[IW] \((\d+)")
+"""Of plain lines, searched from the newline before the first one."""
+_SECOND_TIME = re.compile(rb"\((?<=[^\n][EWIDV] \()\d{1,10}\) ")
 _INSERTED = re.compile(rb"%s|@(?:!|\d{1,5}) \{" % _HEADER)
 """What begins another task's line within a line: a header, or a record."""
 _RECORD_END = re.compile(rb"\}\*[0-9A-F]{4}\r?$")
@@ -108,13 +113,14 @@ class LineScanner:
         self.not_kept: Counter[str] = Counter()
         """How many line numbers were left out, by what they are of."""
         self._wanted = {tag.encode(): re.compile(text.encode()) for tag, text in wanted.items()}
+        self._before_telling = _before_telling(wanted)
         self._carry = b""
         self._is_skipping = False
         self.traces: set[int] = set()
         """Numbers of the lines at hand that have a trace of a panic in them."""
         self._has_records = False
-        self._rows: list[_Row] = []
-        """Lines that wait for those behind them."""
+        self._text = b"\n"
+        """Lines that wait for those behind them, without colours; a newline stands before them."""
         self._cut: list[tuple[int, bytes]] = []
         """Number and text of lines that another one has cut, outermost first; the next line goes on with the last."""
         self._names: dict[bytes, str] = {}
@@ -143,16 +149,16 @@ class LineScanner:
         """Goes through the lines that `data` completes."""
         block = self._whole_lines(data)
         if block:
-            self._add(block)
-            self._scan(len(self._rows) - LOOK_AHEAD)
+            self._text += self._plain(block)
+            self._scan(_start_of_last(LOOK_AHEAD, self._text))
 
     def close(self) -> None:
         """What is left at the end of the log."""
         self.ends_with_newline = not self._carry and not self._is_skipping
         if not self.ends_with_newline:
-            self._add(self._carry + b"\n")
+            self._text += self._plain(self._carry + b"\n")
             self._carry = b""
-        self._scan(len(self._rows))
+        self._scan(len(self._text))
         self._leave_cut()
 
     # --- Blocks ---
@@ -184,19 +190,6 @@ class LineScanner:
             start = end + 1
         return block
 
-    def _add(self, block: bytes) -> None:
-        """Puts whole lines behind those that wait."""
-        block = self._plain(block)
-        first = self.lines + len(self._rows) + 1
-        self.traces = {number for number in self.traces if number > self.lines}
-        for trace in TRACES:
-            at = block.find(trace)
-            while at >= 0:
-                self.traces.add(first + block.count(b"\n", 0, at))
-                at = block.find(trace, at + 1)
-        self._has_records = b"@" in block or any(b"@" in text for _, _, _, text in self._rows)
-        self._rows += _ROWS.findall(block)
-
     def _plain(self, block: bytes) -> bytes:
         """Without colours and carriage returns; what they were like is counted."""
         form = self.format
@@ -216,65 +209,96 @@ class LineScanner:
 
     # --- Lines ---
 
-    def _scan(self, count: int) -> None:
-        """Goes through the first `count` lines that wait."""
-        rows, wanted, traces = self._rows, self._wanted, self.traces
-        first = self.lines + 1
-        telling = [
-            index
-            for index, (level, _, tag, text) in enumerate(rows)
-            if level != b"I"
-            or b") " in text
-            or b"ree " in text
-            or (tag in wanted and wanted[tag].search(text))
-        ]
-        if self._has_records:
-            telling = sorted({*telling, *(index for index, row in enumerate(rows) if b"@" in row[3])})
-        if traces:
-            telling = sorted({*telling, *(number - first for number in traces if number >= first)})
-        done = 0
-        for index in [*telling, count]:
-            if done < index <= count:
-                done = self._count_plain(done, index)
-                while done < index:  # those that are not plain: times that fall or jump, or in a box
-                    done += self._take(rows[done], done, count)
-            if done == index < count:
-                done += self._take(rows[index], index, count)
-            while done < count and (self.attentive or self._cut):
-                done += self._take(rows[done], done, count)
-        del rows[:done]
+    def _scan(self, end: int) -> None:
+        """Goes through the lines that wait, up to the one that starts at `end`."""
+        at = 1
+        for start in [*self._telling(end), end]:
+            if at < start and not self._is_slow:
+                at = self._count_plain(at, start)
+            while at < start:  # those that are not plain: times that fall or jump, or in a box
+                at = self._take(at, end)
+            if at == start < end:
+                at = self._take(at, end)
+            while at < end and self._is_slow:
+                at = self._take(at, end)
+        self._text = self._text[at - 1 :]
+
+    @property
+    def _is_slow(self) -> bool:
+        """Whether every line matters."""
+        return self.attentive or bool(self._cut)
+
+    def _telling(self, end: int) -> list[int]:
+        """Where lines start, before `end`, that may be more than counted, in their order."""
+        text = self._text
+        starts = [found.end() for found in self._before_telling.finditer(text, 0, end - 1)]
+        self._has_records = b"@" in text
+        marks = [b"ree ", b"@"] if self._has_records else [b"ree "]
+        others = {text.rfind(b"\n", 0, at) + 1 for mark in marks for at in _places(mark, text, end)}
+        oldest = self._cut[0][0] if self._cut else self.lines + 1
+        self.traces = {number for number in self.traces if number >= oldest}
+        for trace in TRACES:
+            for at in _places(trace, text, end):
+                others.add(text.rfind(b"\n", 0, at) + 1)
+                self.traces.add(self.lines + text.count(b"\n", 0, at))
+        return sorted(others.union(starts)) if others else starts
 
     def _count_plain(self, begin: int, end: int) -> int:
-        """Counts these lines at once if their times go on in order; the first that is left to do."""
-        if self.attentive or self._cut:
+        """Counts the plain lines from `begin` to `end` at once, if the clock does not start again in them and no other
+        line is within one; where the first starts that is left to do."""
+        text = self._text
+        if _SECOND_TIME.search(text, begin, end):
             return begin
-        times = [int(row[1]) for row in self._rows[begin:end]]
-        if times[0] < self._high or times != sorted(times):
+        times = list(map(int, _PLAIN_TIME.findall(text, begin - 1, end - 1)))
+        if self._high <= times[0] and times[-1] - self._high <= FALL_MS and times == sorted(times):
+            self._high = times[-1]
+        elif not self._take_times(times):
             return begin
-        if times[-1] - self._high > FALL_MS:
-            for number, (earlier, later) in enumerate(pairwise([self._high, *times]), self.lines + 1):
-                if later - earlier > FALL_MS:
-                    self._before_jump, self._jump_to, self._jump_line = earlier, later, number
-        self._levels[b"I"] += end - begin
-        self.lines += end - begin
-        self._high = times[-1]
+        warnings = text.count(b"\nW", begin - 1, end - 1)
+        self._levels[b"W"] += warnings
+        self._levels[b"I"] += len(times) - warnings
+        self.lines += len(times)
         return end
 
-    def _take(self, row: _Row, index: int, count: int) -> int:
-        """A line that is more than counted, or may be; how many lines were taken."""
-        level, stamp, tag, text = row
+    def _take_times(self, times: list[int]) -> bool:
+        """Takes the times of the next lines; False, and nothing taken, if one shows that the clock may have started
+        again."""
+        high, jump, before = self._high, -1, -1
+        late = []
+        for index, t_ms in enumerate(times):
+            if t_ms < high:
+                late.append(high - t_ms)
+            else:
+                if t_ms - high > FALL_MS:
+                    jump, before = index, high
+                high = t_ms
+        if late and max(late) > FALL_MS:
+            return False
+        if jump >= 0:
+            self._before_jump, self._jump_to, self._jump_line = before, times[jump], self.lines + 1 + jump
+        self.format.timestamp_reversals += len(late)
+        self.format.worst_reversal_ms = max(self.format.worst_reversal_ms, *late, 0)
+        self._high = high
+        return True
+
+    def _take(self, at: int, end: int) -> int:
+        """Takes the line at `at`, which is more than counted, or may be; where the next one starts."""
+        found = _ROW.match(self._text, at)
+        assert found is not None
+        level, stamp, tag, text = row = found.groups(b"")
         self.lines += 1
-        number = self.lines
-        is_slow = self.attentive or self._cut
-        if text == _TOP and not is_slow and index + BOX_LINES <= count and self._take_box(index):
-            self.lines += BOX_LINES - 1
-            return BOX_LINES
+        number, behind = self.lines, found.end()
+        if text == _TOP and not self._is_slow:
+            box_end = self._take_box(at, end)
+            if box_end:
+                self.lines += BOX_LINES - 1
+                return box_end
         if (
             self._cut
             or (b") " in text and _INSERTED.search(text))
             or (self._has_records and b"@" in text and (level or text[:1] != b"@"))
         ):
-            self._take_pieces(row, index)
+            self._take_pieces(row, behind)
         elif not level:
             if (
                 (self._count_headless(text) and _HEADLESS.search(text))
@@ -283,7 +307,7 @@ class LineScanner:
             ):
                 self._hand_on(Line(text.decode("utf-8", errors="replace"), 0, number))
         else:
-            is_fall = self._take_header(number, level, stamp, tag, index)
+            is_fall = self._take_header(number, level, stamp, tag, behind)
             if (
                 self.attentive
                 or (level in b"EW" and _FAILURE.search(text))
@@ -297,12 +321,15 @@ class LineScanner:
                         _LETTERS[level], int(stamp), self._name(tag), _rest(text), 0, number, False, is_fall
                     )
                 )
-        return 1
+        return behind
 
-    def _take_box(self, index: int) -> bool:
-        """A box that nothing interrupts, at one go: whether it was one. (Line by line gives the same, at a third of
-        the speed.)"""
-        rows = self._rows[index : index + BOX_LINES]
+    def _take_box(self, at: int, end: int) -> int:
+        """A box that nothing interrupts, at one go: where it ends, 0 for none. (Line by line gives the same, at a
+        third of the speed.)"""
+        found = _BOX_ROWS.match(self._text, at, end)
+        if found is None:
+            return 0
+        rows = _ROW.findall(self._text, at, found.end())
         level, _, tag, _ = rows[0]
         texts = [row[3] for row in rows]
         if (
@@ -312,23 +339,23 @@ class LineScanner:
             or b") " in texts[1]
             or b"@" in texts[1]
         ):
-            return False
+            return 0
         times = [int(row[1]) for row in rows]
         high = max(self._high, 0)
         if not 0 <= times[0] - high <= times[-1] - high <= FALL_MS or times != sorted(times):
-            return False
+            return 0
         try:
-            found = parse_whole("\n".join([text[1:].decode() for text in texts]))
+            box = parse_whole("\n".join([text[1:].decode() for text in texts]))
         except UnicodeDecodeError:
-            return False
-        if found is None or any(not text.startswith(b" ") for text in texts):
-            return False
+            return 0
+        if box is None or any(not text.startswith(b" ") for text in texts):
+            return 0
         self._levels[level] += BOX_LINES
         self._high = times[-1]
-        self._hand_on_box(self.lines, times[0], times[1], *found)
-        return True
+        self._hand_on_box(self.lines, times[0], times[1], *box)
+        return found.end()
 
-    def _take_pieces(self, row: _Row, index: int) -> None:
+    def _take_pieces(self, row: _Row, behind: int) -> None:
         """What a line brings that another one was put into, or that may go on with one before it."""
         level, _, _, text = row
         number = self.lines
@@ -350,14 +377,14 @@ class LineScanner:
             if pieces:
                 self._cut.append((cut_number, whole))
             else:
-                self._hand_on(self._line(cut_number, whole, index, is_joined=True))
+                self._hand_on(self._line(cut_number, whole, behind, is_joined=True))
         for piece in pieces[:-1]:
             if piece.startswith(b"@") and _RECORD_END.search(piece):
-                self._hand_on(self._line(number, piece, index))
+                self._hand_on(self._line(number, piece, behind))
             else:
                 self._cut.append((number, piece))
         if pieces:
-            self._hand_on(self._line(number, pieces[-1], index))
+            self._hand_on(self._line(number, pieces[-1], behind))
 
     def _pieces(self, row: _Row) -> list[bytes]:
         """The line cut up where another one begins in it."""
@@ -378,27 +405,27 @@ class LineScanner:
         """What was cut and did not go on."""
         cut, self._cut = self._cut, []
         for number, text in reversed(cut):
-            self._hand_on(self._line(number, text, len(self._rows)))
+            self._hand_on(self._line(number, text, len(self._text)))
 
-    def _line(self, number: int, whole: bytes, index: int, is_joined: bool = False) -> LogLine | Line:
-        row = _ROWS.match(whole + b"\n")
+    def _line(self, number: int, whole: bytes, behind: int, is_joined: bool = False) -> LogLine | Line:
+        row = _ROW.match(whole + b"\n")
         assert row is not None
-        level, stamp, tag, text = row.groups()
-        if level is None:
+        level, stamp, tag, text = row.groups(b"")
+        if not level:
             return Line(text.decode("utf-8", errors="replace"), 0, number)
-        is_fall = self._take_header(number, level, stamp, tag, index)
+        is_fall = self._take_header(number, level, stamp, tag, behind)
         return LogLine(
             _LETTERS[level], int(stamp), self._name(tag), _rest(text), 0, number, is_joined, is_fall
         )
 
-    def _take_header(self, number: int, level: bytes, stamp: bytes, tag: bytes, index: int) -> bool:
+    def _take_header(self, number: int, level: bytes, stamp: bytes, tag: bytes, behind: int) -> bool:
         """Counts a whole header; whether its time shows that the clock has started again."""
         self._levels[level] += 1
         if level == b"E":
             self._count_error(tag)
         t_ms = int(stamp)
         if t_ms < self._high:
-            return self._take_late(number, t_ms, index)
+            return self._take_late(number, t_ms, behind)
         if t_ms - self._high > FALL_MS:
             self._before_jump, self._jump_to, self._jump_line = self._high, t_ms, number
         self._high = t_ms
@@ -438,17 +465,17 @@ class LineScanner:
 
     # --- Times ---
 
-    def _take_late(self, number: int, t_ms: int, index: int) -> bool:
+    def _take_late(self, number: int, t_ms: int, behind: int) -> bool:
         """Takes a time behind the latest one; whether the clock has started again.
 
-        index: of the line among those that wait.
+        behind: where the next line starts, among those that wait.
         """
         if self._high - t_ms <= FALL_MS:
             self.format.timestamp_reversals += 1
             self.format.worst_reversal_ms = max(self.format.worst_reversal_ms, self._high - t_ms)
             return False
-        ahead = self._rows[index + 1 : index + 1 + LOOK_AHEAD]
-        later = [int(stamp) for level, stamp, _, _ in ahead if level][:2]
+        ahead = islice(_ROW.finditer(self._text, behind), LOOK_AHEAD)
+        later = [int(row[2]) for row in ahead if row[1]][:2]
         if later and min(later) >= self._high - FALL_MS:
             self._keep("odd_stamps", self.odd_stamps, number)
             return False
@@ -458,6 +485,33 @@ class LineScanner:
             return False
         self._high, self._before_jump = t_ms, -1
         return True
+
+
+def _before_telling(wanted: Mapping[str, str]) -> re.Pattern[bytes]:
+    """Matches the newline before each line that is not plain. Plain are information that is not wanted, and warnings
+    that are not and tell of no failure."""
+    of_tags = [f"{re.escape(tag)}:" + (f"[^\n]*(?:{text})" if text else "") for tag, text in wanted.items()]
+    unwanted = b"(?!%s)" % "|".join(of_tags).encode() if of_tags else b""
+    harmless = rb"(?![^\n]*(?:%s))" % _FAILURE.pattern
+    return re.compile(rb"\n(?!(?:I \(\d{1,10}\) |W \(\d{1,10}\) %s)%s%s:)" % (harmless, unwanted, _TAG))
+
+
+def _places(mark: bytes, text: bytes, end: int) -> Iterator[int]:
+    """Where `mark` begins, before `end`."""
+    at = text.find(mark, 0, end)
+    while at >= 0:
+        yield at
+        at = text.find(mark, at + 1, end)
+
+
+def _start_of_last(count: int, text: bytes) -> int:
+    """Where the last `count` lines start; 1 where there are no more of them, as a newline stands before the first."""
+    end = len(text)
+    for _ in range(count + 1):
+        end = text.rfind(b"\n", 0, end)
+        if end < 0:
+            return 1
+    return end + 1
 
 
 def _rest(text: bytes) -> str:

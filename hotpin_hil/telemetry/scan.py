@@ -33,7 +33,7 @@ OTHER_TAGS = "(other tags)"
 
 _LETTERS = {level.encode(): level for level in "EWIDV"}
 
-_Row = tuple[bytes, bytes, bytes, bytes]
+_Row = tuple[bytes, ...]
 """Level, time, tag and the rest; the first three are empty for a line without a header."""
 
 _TOP, _BOTTOM = f" {TOP}".encode(), f" {BOTTOM}".encode()

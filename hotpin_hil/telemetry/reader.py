@@ -24,8 +24,8 @@ from hotpin_hil.telemetry.log import Line, LogLine
 from hotpin_hil.telemetry.panic import OTHER_TRACES, Panic, PanicFinder
 from hotpin_hil.telemetry.scan import LineScanner
 
-CHUNK = 256 * 1024
-"""Bytes to read at once: more makes nothing faster."""
+CHUNK = 64 * 1024
+"""Bytes to read at once: as fast as it gets. Larger blocks are fresh pages from the system each time."""
 QUOTE_MAX = 200
 
 _RESET = re.compile(r"rst:(0x[0-9a-f]+) \(([A-Z0-9_]+)\),boot:0x[0-9a-f]+ \(([A-Z0-9_]+)")

@@ -4,6 +4,7 @@ failed, the heap and the end of the console log. `EvidencePlugin` calls it; shap
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict
@@ -12,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from hotpin_hil.device import Device, DeviceError, NoReply
+from hotpin_hil.device import Device, DeviceError, NoReply, budgets
 from hotpin_hil.errors import HilError
 from hotpin_hil.evidence import lines
 from hotpin_hil.evidence.blame import causes
-from hotpin_hil.evidence.story import Story
-from hotpin_hil.link.channel import Channel
+from hotpin_hil.evidence.story import REGIONS, Story
+from hotpin_hil.link.channel import Channel, Cursor
 from hotpin_hil.link.line import channel_of
 from hotpin_hil.plugin_board import BoardInUse
 from hotpin_hil.plugin_panic import keep_panics
@@ -26,8 +27,16 @@ from hotpin_hil.report.text import LOG_LINES, printable
 STORY_KEY = pytest.StashKey[Story]()
 
 NO_MEMORY = "ESP_ERR_NO_MEM"
-MAPPED_CAPS = ("INTERNAL,8BIT", "SPIRAM")
-"""Which heaps are drawn when a test failed for lack of memory."""
+INTERNAL, PSRAM = "INTERNAL,8BIT", "SPIRAM"
+"""Capabilities of the heaps that are drawn when a test failed for lack of memory."""
+PSRAM_BLOCKS = ("camera frame", "STT ring")
+"""Names of the blocks that a mode wants in PSRAM (mode_admission.c)."""
+MALLOC_CAP_SPIRAM = 1 << 10
+"""esp_heap_caps.h"""
+_TTS_BLOCK = re.compile(r"a block of (\d+)")
+"""In the answer to a stream that was refused: what it wanted comes first."""
+COMPLAINTS_MAX = 200
+"""Of a failed test the last ones are kept."""
 
 
 class StoryKeeper:
@@ -59,9 +68,10 @@ class StoryKeeper:
         if story is None or self._channel is None:
             return []
         self._keep_slice(item, self._channel)
+        self._keep_complaints(item, self._channel)
         why = _lack_of_memory(error, self._channel)
         if why and self._channel.error is None and not isinstance(error, NoReply):
-            self._draw_heaps(story, self._channel, why)
+            self._draw_heaps(story, self._channel, why, _wanted(error, self._channel))
         # Last, since a core dump is read past the firmware; and once, whatever else fails in taking the test down.
         dut, self._dut = self._dut, None
         if dut is None:
@@ -105,13 +115,24 @@ class StoryKeeper:
             )
         )
 
-    def _draw_heaps(self, story: Story, channel: Channel, why: str) -> None:
+    def _keep_complaints(self, item: pytest.Item, channel: Channel) -> None:
+        """A boot without any record has no name, and so no place among the others."""
+        told = [line for line in Device(channel).log_lines(Cursor()) if line.level in "EW"]
+        for line in told[-COMPLAINTS_MAX:]:
+            boot = channel.boot_at(line.offset)
+            if boot is not None:
+                moment = lines.Moment(item.nodeid, self._board.mac, boot, line.t_ms)
+                self._take(lines.complaint(moment, printable(line.whole)))
+
+    def _draw_heaps(self, story: Story, channel: Channel, why: str, wanted: tuple[str, int] | None) -> None:
+        """Those first in which a block was wanted."""
         device = Device(channel)
-        wanted = _wanted(channel)
+        where, size = wanted or (INTERNAL, None)
         with suppress(HilError):  # what there is to say of the test has been said
-            for caps in MAPPED_CAPS:
+            for caps in (INTERNAL, PSRAM) if where == INTERNAL else (PSRAM, INTERNAL):
                 heaps = [asdict(one) for one in device.blocks(caps)]
-                self._take(lines.heap(story.moment, why, caps, heaps, wanted))
+                self._take(lines.heap(story.moment, why, caps, heaps, size if caps == where else None))
+            story.keep_reply(REGIONS, device.command(REGIONS, timeout_s=budgets.SLOW_REPLY_S))
 
     @staticmethod
     def _raw_log(item: pytest.Item) -> Path | None:
@@ -139,12 +160,22 @@ def _lack_of_memory(error: BaseException, channel: Channel) -> str:
     return ""
 
 
-def _wanted(channel: Channel) -> int | None:
-    """Size of the newest block that was not to be had."""
+def _wanted(error: BaseException, channel: Channel) -> tuple[str, int] | None:
+    """Capabilities and size of the newest block that was not to be had."""
+    for one in causes(error):
+        if isinstance(one, DeviceError) and one.err == NO_MEMORY and one.command == "tts.open":
+            block = _TTS_BLOCK.search(one.msg)
+            return (PSRAM, int(block[1])) if block else None
     for data in _events(channel):
-        size = data.get("size") if data["event"] == "mem.alloc_failed" else data.get("missing")
-        if isinstance(size, int) and size > 0 and data["event"] in ("mem.alloc_failed", "mode"):
-            return size
+        if data["event"] == "mem.alloc_failed":
+            size, caps = data.get("size"), data.get("caps")
+            is_psram = isinstance(caps, int) and caps & MALLOC_CAP_SPIRAM
+        elif data["event"] == "mode":
+            size, is_psram = data.get("missing"), data.get("block") in PSRAM_BLOCKS
+        else:
+            continue
+        if isinstance(size, int) and size > 0:
+            return PSRAM if is_psram else INTERNAL, size
     return None
 
 

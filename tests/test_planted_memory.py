@@ -120,14 +120,23 @@ def test_fragmentation_is_named_with_its_state_and_its_heap(planted: Planted) ->
     device.release()
 
 
-def test_heap_of_the_fragmentation_is_named_when_the_log_has_the_map(planted: Planted) -> None:
+@pytest.mark.parametrize("map_comes", ["before", "after"])
+def test_heap_of_the_fragmentation_is_named_when_the_log_has_the_map(
+    planted: Planted, map_comes: str
+) -> None:
     device = planted.device
     device.split("DMA", block=1024, count=70)
-    heaps = [one for one in device.regions() if "DMA" in one.caps.split(",")]
-    worst = max(heaps, key=lambda heap: heap.free - heap.largest)
+    if map_comes == "before":
+        regions = device.regions()
     device.log("Fragmented")
+    device.monitor(stop=True)
+    if map_comes == "after":  # a test asks for it when it has failed
+        regions = device.regions()
+    heaps = [one for one in regions if "DMA" in one.caps.split(",")]
+    worst = max(heaps, key=lambda heap: heap.free - heap.largest)
     one = planted.diagnoses()["High fragmentation"]
     assert f"heap 0x{worst.start:08X}" in one.finding
+    assert f"heap 0x{worst.start:08X}" in one.evidence[-1].text
     device.release()
 
 
@@ -155,14 +164,19 @@ def test_refused_mode_names_the_block_memory_before_and_what_is_held(planted: Pl
 
 def test_psram_exhaustion_is_named(planted: Planted) -> None:
     device = planted.device
-    device.hold("SPIRAM", leave=90_000)
+    before = device.probe("SPIRAM").free
+    held = before - device.hold("SPIRAM", leave=90_000).free
     with pytest.raises(DeviceError):
         device.tts_open()
     found = planted.diagnoses()
     assert found["PSRAM exhausted"].id == "psram-exhausted"
+    went = f'{held:,} bytes of PSRAM went in camera mode (from "After Camera Transition" to "Before TTS Allocation")'
+    assert went in found["PSRAM exhausted"].finding
     one = found["ESP_ERR_NO_MEM: PSRAM exhausted"]
     assert one.id == "DIAG-01"
     assert "98,304 bytes of PSRAM were asked for" in one.finding
+    assert f"0.0 s before it {before - held:,} bytes of PSRAM were free" in one.finding
+    assert (one.cause, one.confidence) == (went, Confidence.FACT)
     device.release()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import re
 import signal
 
 import pytest
@@ -187,14 +188,31 @@ def test_what_the_board_says_is_noted_when_it_says_it(suite: Suite) -> None:
     [
         ("raise DeviceError('heap.hold', {'err': 'ESP_ERR_NO_MEM'})", None, "'heap.hold' failed: ESP_ERR_*"),
         (
+            "raise DeviceError('tts.open', {'err': 'ESP_ERR_NO_MEM',"
+            " 'msg': 'need 98304 of PSRAM and a block of 65536, have 9 and a block of 8'})",
+            ("SPIRAM", 65536),
+            "'tts.open' failed: ESP_ERR_*",
+        ),
+        (
             "firmware.event('mem.alloc_failed', size=32768, caps=8, function='f'); pytest.fail('x')",
-            32768,
+            ("INTERNAL,8BIT", 32768),
             "an allocation of 32768 bytes failed",
         ),
         (
-            "firmware.event('mode', to='voice', ok=False, missing=4080); pytest.fail('x')",
-            4080,
+            "firmware.event('mem.alloc_failed', size=99, caps=1024, function='f'); pytest.fail('x')",
+            ("SPIRAM", 99),
+            "an allocation of 99 bytes failed",
+        ),
+        (
+            "firmware.event('mode', to='voice', ok=False, missing=4080, block='I2S DMA'); pytest.fail('x')",
+            ("INTERNAL,8BIT", 4080),
             "*4080 bytes in one block",
+        ),
+        (
+            "firmware.event('mode', to='camera', ok=False, missing=61440, block='camera frame');"
+            " pytest.fail('x')",
+            ("SPIRAM", 61440),
+            "*61440 bytes in one block",
         ),
         (
             "firmware.event('mem.warning', type='FRAGMENTATION_HIGH', value=51); pytest.fail('x')",
@@ -205,7 +223,7 @@ def test_what_the_board_says_is_noted_when_it_says_it(suite: Suite) -> None:
     ],
 )
 def test_heap_is_drawn_when_a_test_fails_for_lack_of_memory(
-    suite: Suite, trouble: str, wanted: int | None, why: str | None
+    suite: Suite, trouble: str, wanted: tuple[str, int] | None, why: str | None
 ) -> None:
     suite.run(
         f"{TALKING}\nfrom hotpin_hil.device import DeviceError\n"
@@ -216,17 +234,49 @@ def test_heap_is_drawn_when_a_test_fails_for_lack_of_memory(
         "        {'heap': 1000, 'at': 1060, 'blocks': [8], 'truncated': True},\n"
         "        {'heap': 5000, 'at': 5004, 'blocks': [-99]},\n"
         "    ]\n"
+        "    firmware.handlers['heap.regions'] = lambda _, args: {'regions': [{'start': 1000}]}\n"
         f"    {trouble}\n"
     )
     maps = about(suite, "heap")
-    assert [one["caps"] for one in maps] == (["INTERNAL,8BIT", "SPIRAM"] if why else [])
+    drawn = ["INTERNAL,8BIT", "SPIRAM"] if why else []
+    assert [one["caps"] for one in maps] == (drawn[::-1] if wanted and wanted[0] == "SPIRAM" else drawn)
+    assert [(one["caps"], one["wanted"]) for one in maps if one["wanted"]] == ([wanted] if wanted else [])
+    regions = [one["data"] for one in about(suite, "reply") if one["command"] == "heap.regions"]
+    assert regions == ([{"regions": [{"start": 1000}]}] if why else [])
     for one in maps:
-        assert one["wanted"] == wanted
         assert one["heaps"] == [
             {"heap": 1000, "at": 1004, "blocks": [16, -32, 8], "truncated": True},
             {"heap": 5000, "at": 5004, "blocks": [-99], "truncated": False},
         ]
         pytest.LineMatcher([str(one["why"])]).fnmatch_lines([str(why)])
+    suite.validate()
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_complaints_of_a_failed_test_are_kept_with_their_boot(suite: Suite, fails: bool) -> None:
+    """A line of a boot that has sent no record yet belongs to the one whose records follow."""
+    suite.run(
+        f"{TALKING}\n"
+        "@requirement('AAA-01')\n"
+        "def test_it(device, firmware, measure):\n"
+        "    measure('temperature', 1, exact=1)\n"
+        "    first = firmware.boot\n"
+        "    firmware.log('too hot \\x1b[2J', level='W')\n"
+        "    firmware.log('as it should be')\n"
+        "    device.channel.reset_asked()\n"
+        "    firmware.output(b'\\r\\nrst:0x1 (POWERON_RESET),boot:0x13 (SPI_FAST_FLASH_BOOT)\\r\\n')\n"
+        "    firmware.log('no sensor', level='E')\n"
+        "    firmware.start(banner=False)\n"
+        "    device.wait_ready()\n"
+        f"    assert not {fails}, (first, firmware.boot)\n"
+    )
+    kept = about(suite, "complaint")
+    assert [str(one["text"]).partition(") ")[2] for one in kept] == (
+        ["APP: too hot \\x1b[2J", "APP: no sensor"] if fails else []
+    )
+    if fails:
+        reason = next(line["reason"] for line in suite.lines if line["kind"] == "verdict")
+        assert [str(one["boot"]) for one in kept] == re.findall(r"'([0-9a-f]{8})'", reason)
     suite.validate()
 
 

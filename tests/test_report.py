@@ -73,6 +73,8 @@ def said(text: str) -> list[dict[str, Any]]:
         lines.event(MOMENT, text, "mem.alloc_failed", {"size": 12, "caps": 4, "function": text}),
         lines.reply(MOMENT, text, "mem.thresholds", dict.fromkeys(LEVELS, 1_024)),
         lines.reply(MOMENT, text, "mode.ledger", {"ledger": [ledger]}),
+        lines.reply(MOMENT, text, "heap.regions", {"regions": [{"start": 1, "caps": text}]}),
+        lines.complaint(MOMENT, text),
         lines.heap(MOMENT, text, text, [{"heap": 1, "at": 2, "blocks": [8, -4], "truncated": False}], 9),
         lines.series(TEST, None, name=text, unit=text, values=[50_000] * 20, budget=1.024),
         lines.noise(TEST, None, {"damaged": 1, "lost": 0, "repeated": 2, "garbled": 0}),

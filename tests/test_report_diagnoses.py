@@ -89,6 +89,37 @@ def psram_exhaustion() -> Iterator[dict[str, Any]]:
     yield from board.told
 
 
+def fragmentation_with_a_map() -> Iterator[dict[str, Any]]:
+    """The map is asked for when the test has failed."""
+    yield from fragmentation()
+    heaps = [
+        {
+            "start": 0x3FFB0000,
+            "length": 90_000,
+            "caps": "DMA,8BIT,INTERNAL",
+            "free": 98_000,
+            "largest": 3_456,
+        },
+        {"start": 0x3FFE0440, "length": 15_072, "caps": "DMA,8BIT,INTERNAL", "free": 663, "largest": 663},
+    ]
+    moment = lines.Moment(TEST, "24:0a:c4:00:00:01", "00c0ffee", 9_000)
+    yield lines.reply(moment, None, "heap.regions", {"regions": heaps})
+
+
+def refused_stream() -> Iterator[dict[str, Any]]:
+    """Only a line of the log says so."""
+    board = Board()
+    board.sample("Before Voice Transition")
+    board.sample("After Voice Transition", psram_free=57_484, psram_largest=57_344)
+    moment = lines.Moment(TEST, "24:0a:c4:00:00:01", board.boot, board.t + 500)
+    board.sample("Before TTS Allocation", psram_free=57_484, psram_largest=57_344)
+    text = f"E ({moment.t}) TTS: Insufficient PSRAM: need 98304 bytes, have 57484 bytes"
+    board.boot, board.t = "0badcafe", 500
+    board.sample("System Boot")
+    yield from board.told
+    yield lines.complaint(moment, text)
+
+
 def no_memory() -> Iterator[dict[str, Any]]:
     board = Board()
     board.sample("Before Voice Transition", dma_free=27_267, dma_largest=3_456)
@@ -132,6 +163,8 @@ def healthy() -> Iterator[dict[str, Any]]:
     [
         (no_memory, "DIAG-01 ESP_ERR_NO_MEM: no room for voice mode"),
         (fragmentation, "DIAG-02 High fragmentation"),
+        (fragmentation_with_a_map, "heap 0x3FFB0000: 98,000 bytes free, largest block 3,456"),
+        (refused_stream, "DIAG-01 ESP_ERR_NO_MEM: PSRAM exhausted"),
         (leak, "DIAG-03 Memory slowly decreasing"),
         (crash_in_a_transition, "DIAG-04 Crash during a mode transition"),
         (psram_exhaustion, "psram-exhausted PSRAM exhausted"),
@@ -144,6 +177,20 @@ def test_planted_defect_is_named_in_the_report_of_its_failure(planted: Any, name
     assert name in detail
     assert "Cause" in detail
     assert "Remedy" in detail
+
+
+def test_complaint_stands_where_the_board_logged_it() -> None:
+    """Between the records of its own boot, by its time: what was free before it is the sample before it."""
+    (story,) = read_stories(refused_stream()).values()
+    one = next(found for found in diagnoses_of(story) if found.id == "DIAG-01")
+    assert one.boot == 0
+    assert "0.6 s before it 57,484 bytes of PSRAM were free" in one.finding
+    assert one.cause.startswith("3,934,884 bytes of PSRAM went during the transition to voice mode")
+
+
+def test_complaints_are_listed_with_the_failure() -> None:
+    text = " ".join(Tags(page_of(results_with("free", "too little", more=refused_stream()))).text.split())
+    assert "errors and warnings E (3500) TTS: Insufficient PSRAM: need 98304 bytes" in text
 
 
 def test_healthy_board_has_no_diagnosis() -> None:

@@ -25,8 +25,8 @@ NAMES = {"internal": "internal memory", "dma": "DMA-capable memory", "psram": "P
 
 FRAGMENTATION_PERCENT = 30
 """The guide's threshold of a warning."""
-PSRAM_CRITICAL = 200 * 1024
-"""Bytes; the guide's threshold."""
+PSRAM_WARNING, PSRAM_CRITICAL = 500 * 1024, 200 * 1024
+"""Bytes; the guide's thresholds."""
 CAMERA_BLOCK, CAMERA_COST = 32_768, 37_780
 """Bytes of DMA-capable memory: the camera's largest block, and all it takes (recorded boards)."""
 I2S_BLOCK, I2S_COST = 4_080, 25_980
@@ -45,6 +45,7 @@ FOUND_MAX = 200
 """Different diagnoses kept; a log has a handful."""
 
 _BEFORE = re.compile(r"Before (Camera|Voice) Transition")
+_BEFORE_TTS = "Before TTS Allocation"
 _AFTER = re.compile(r"After (?:(Camera|Voice) Transition|Error Recovery)")
 _CONTEXTS_KEPT = 32
 _SELF_MADE_RESETS = ("POWERON_RESET", "SW_RESET", "DEEPSLEEP_RESET", "SDIO_RESET")
@@ -118,6 +119,22 @@ class _Rise:
     state: str
 
 
+@dataclass(frozen=True)
+class _Fall:
+    """How much PSRAM went from one sample to the next."""
+
+    bytes: int
+    before: ev.Sample
+    after: ev.Sample
+    state: str
+
+    def __str__(self) -> str:
+        return (
+            f'{self.bytes:,} bytes of PSRAM went {self.state} (from "{self.before.context}" to '
+            f'"{self.after.context}")'
+        )
+
+
 @dataclass
 class _Crash:
     """The chain of a crash, link by link."""
@@ -162,6 +179,10 @@ class Diagnoser:
         self._rises: dict[str, _Rise] = {}
         """The steepest rise of each memory's fragmentation since it was low."""
         self._fragmented: set[str] = set()
+        self._unlocated: dict[str, tuple[ev.Sample, _Rise]] = {}
+        """Those of them for which no map has told the heap yet."""
+        self._fall: _Fall | None = None
+        """The largest fall of PSRAM since there was enough of it."""
         self._camera_worked = False
 
     def feed(self, event: Event) -> None:
@@ -183,7 +204,7 @@ class Diagnoser:
             case ev.Sample():
                 self._sample(event)
             case ev.HeapMap():
-                self._heaps = event
+                self._map(event)
             case ev.TransitionStarted():
                 self._begin(
                     event.to, event.line, event.t_ms, f"=== TRANSITION TO {event.to.upper()} MODE ==="
@@ -191,7 +212,7 @@ class Diagnoser:
             case ev.Transition():
                 self._transition(event)
             case ev.AllocationFailed():
-                self._allocation(event)
+                self._short(event)
             case ev.MemoryWarning(recovered=False):
                 self._warning(event)
             case ev.PanicSeen():
@@ -267,7 +288,8 @@ class Diagnoser:
         self._last = self._before = None
         self._prints, self._by_context = {}, {}
         self._is_summed, self._early, self._has_records = None, [], False
-        self._rises, self._fragmented = {}, set()
+        self._rises, self._fragmented, self._unlocated = {}, set(), {}
+        self._fall = None
         self._ended_ms = -1
 
     def _panic(self, event: ev.PanicSeen) -> None:
@@ -298,7 +320,7 @@ class Diagnoser:
             known = catalogue.of_panic(panic, crash.panic.regions)
             cause = f"{known.name}: {known.cause}"
         if crash.reset is not None:
-            text = crash.reset.cause or f"boot without banner ({crash.reset.sign})"
+            text = crash.reset.cause or f"the next boot is shown by its {crash.reset.sign}"
             evidence.append(Evidence(crash.reset.line, None, f"reset: {text}"))
             if crash.panic is None and crash.reset.cause in catalogue.WATCHDOG_RESETS:
                 cause = f"a hardware watchdog: {catalogue.WATCHDOG_RESETS[crash.reset.cause]}"
@@ -360,6 +382,7 @@ class Diagnoser:
         if not self._is_summed:
             self._fragmentation(sample)
         self._unplaceable(sample)
+        self._note_fall(sample)
         if sample.stats.psram_free < PSRAM_CRITICAL and sample.stats.psram_largest > 0:
             self._psram(sample, sample.stats.psram_free, _sample_text(sample))
         self._remember(sample)
@@ -410,13 +433,28 @@ class Diagnoser:
                 self._rises.pop(memory, None)
             if percent < FRAGMENTATION_PERCENT:
                 self._fragmented.discard(memory)
+                self._unlocated.pop(memory, None)
             was = self._last.stats.memory(memory)[2] if self._last is not None else 0
             steepest = self._rises.get(memory)
             if percent > was and (steepest is None or percent - was > steepest.points):
                 self._rises[memory] = _Rise(percent - was, self._last, sample, self._state_of(sample))
             if percent >= FRAGMENTATION_PERCENT and memory not in self._fragmented:
                 self._fragmented.add(memory)
-                self._fragment(memory, sample, self._rises[memory])
+                found = self._fragment(memory, sample, self._rises[memory])
+                self._add(f"{memory} {self._rises[memory].state}", found)
+                if self._heaps is None:
+                    self._unlocated[memory] = sample, self._rises[memory]
+
+    def _map(self, event: ev.HeapMap) -> None:
+        """A map may come after what it explains: a test asks for it when it has failed."""
+        self._heaps = event
+        for memory, (sample, rise) in self._unlocated.items():
+            key = ("DIAG-02", f"{memory} {rise.state}")
+            if key in self._found:
+                self._found[key] = replace(self._fragment(memory, sample, rise), count=self._found[key].count)
+        self._unlocated = {}
+        if self._shortage is not None and self._shortage.heaps is None:
+            self._shortage.heaps = event
 
     def _state_of(self, sample: ev.Sample) -> str:
         """In which state memory changed between the sample before and this one."""
@@ -427,11 +465,11 @@ class Diagnoser:
         mode = {"Camera": "voice", "Voice": "camera"}[before[1]] if before else self._mode
         return f"in {mode} mode" if mode else "before the first mode"
 
-    def _fragment(self, memory: str, sample: ev.Sample, rise: _Rise) -> None:
+    def _fragment(self, memory: str, sample: ev.Sample, rise: _Rise) -> Diagnosis:
         free, largest, percent = sample.stats.memory(memory)
         evidence = [one for one in (rise.before, rise.after) if one is not None]
         evidence += [sample] if sample is not rise.after else []
-        shown = [Evidence(one.line, one.t_ms, _sample_text(one)) for one in evidence]
+        shown = [_evidence(one) for one in evidence]
         region = self._most_scattered(memory)
         if region is not None and self._heaps is not None:
             shown.append(Evidence(self._heaps.line, self._heaps.t_ms, region))
@@ -441,22 +479,19 @@ class Diagnoser:
             else "before the first statistics"
         )
         name = NAMES[memory]
-        self._add(
-            f"{memory} {rise.state}",
-            Diagnosis(
-                "DIAG-02",
-                "High fragmentation",
-                f"{name[0].upper()}{name[1:]} is fragmented by {percent} %: {free:,} bytes are free, the largest block "
-                f"is {largest:,}. Most of it came {rise.state} ({since}: {rise.points:+d} points); "
-                f"{region or 'which heap it is, this log does not show'}.",
-                tuple(shown),
-                "blocks of different lifetime lie between each other: what was taken in that state and stays "
-                "splits what is free",
-                "release in the reverse order of taking; take what stays before what comes and goes; "
-                "restart the audio driver to merge DMA memory",
-                Confidence.FACT,
-                sample.boot,
-            ),
+        return Diagnosis(
+            "DIAG-02",
+            "High fragmentation",
+            f"{name[0].upper()}{name[1:]} is fragmented by {percent} %: {free:,} bytes are free, the largest block "
+            f"is {largest:,}. Most of it came {rise.state} ({since}: {rise.points:+d} points); "
+            f"{region or 'which heap it is, this log does not show'}.",
+            tuple(shown),
+            "blocks of different lifetime lie between each other: what was taken in that state and stays "
+            "splits what is free",
+            "release in the reverse order of taking; take what stays before what comes and goes; "
+            "restart the audio driver to merge DMA memory",
+            Confidence.FACT,
+            sample.boot,
         )
 
     def _most_scattered(self, memory: str) -> str | None:
@@ -483,7 +518,7 @@ class Diagnoser:
                     "High fragmentation",
                     f"{free:,} bytes of DMA-capable memory are free, {who} takes {cost:,} with a block of {block:,} "
                     f"in it, and the largest free block is {largest:,}.",
-                    (Evidence(sample.line, sample.t_ms, _sample_text(sample)),),
+                    (_evidence(sample),),
                     "free memory lies in pieces between blocks that stay",
                     "check for the block, not for the sum; release in the reverse order of taking",
                     Confidence.FACT,
@@ -492,11 +527,6 @@ class Diagnoser:
             )
 
     # --- Shortage ---
-
-    def _allocation(self, event: ev.AllocationFailed) -> None:
-        if event.kind == "psram":
-            self._psram(event, event.have, event.text)
-        self._short(event)
 
     def _short(self, event: ev.AllocationFailed | ev.Transition) -> None:
         told = self._shortage
@@ -516,7 +546,7 @@ class Diagnoser:
             return
         if sample.stats.timestamp_ms > short.event.t_ms:
             self._end_shortage()
-        elif _BEFORE.fullmatch(sample.context):
+        elif _BEFORE.fullmatch(sample.context) or sample.context == _BEFORE_TTS:
             short.sample, short.best, short.print = sample, self._by_context.get(sample.context), None
 
     def _end_shortage(self) -> None:
@@ -525,6 +555,8 @@ class Diagnoser:
         if short is None:
             return
         event = short.event
+        if isinstance(event, ev.AllocationFailed) and event.kind == "psram":
+            self._psram(event, event.have, event.text)
         missing, who, text = _missing_block(event)
         evidence = []
         memory_before = "memory before it is not in the log"
@@ -535,7 +567,7 @@ class Diagnoser:
             memory_before = (
                 f"{when} {free:,} bytes of {NAMES[memory]} were free, the largest block {largest:,}"
             )
-            evidence.append(Evidence(short.sample.line, short.sample.t_ms, _sample_text(short.sample)))
+            evidence.append(_evidence(short.sample))
         elif short.print is not None:
             when = _how_long_before(short.print.t_ms, event.t_ms)
             memory_before = f"{when} {short.print.free:,} bytes of {NAMES[short.print.memory]} were free"
@@ -568,13 +600,18 @@ class Diagnoser:
         if sample is not None and best is not None and best.line != sample.line:
             more = best.stats.memory(memory)[0] - sample.stats.memory(memory)[0]
             if more > 0:
-                evidence.append(Evidence(best.line, best.t_ms, _sample_text(best)))
+                evidence.append(_evidence(best))
+                when = f"line {best.line}" if best.t_ms is None else f"{best.t_ms / 1000:,.1f} s"
                 return (
-                    f"{more:,} bytes more of {NAMES[memory]} were held than at line {best.line} in the same state "
+                    f"{more:,} bytes more of {NAMES[memory]} were held than at {when} in the same state "
                     f'("{best.context}"): none of the mode\'s drivers holds them',
                     Confidence.FACT,
                 )
         event = short.event
+        is_used_up = sample is not None and sample.stats.psram_free < PSRAM_WARNING
+        if memory == "psram" and is_used_up and self._fall is not None:
+            evidence.append(_evidence(self._fall.before))
+            return f"{self._fall}", Confidence.FACT
         if isinstance(event, ev.AllocationFailed) and event.kind == "tts":
             return (
                 "audio chunks of 4 KB that wait to be played were taken from DMA memory one by one "
@@ -586,15 +623,26 @@ class Diagnoser:
             Confidence.INFERENCE,
         )
 
+    def _note_fall(self, sample: ev.Sample) -> None:
+        if self._last is None:
+            return
+        before, after = self._last.stats.psram_free, sample.stats.psram_free
+        if before >= PSRAM_WARNING:
+            self._fall = None
+        if before - after > (self._fall.bytes if self._fall else 0):
+            self._fall = _Fall(before - after, self._last, sample, self._state_of(sample))
+
     def _psram(self, event: Event, free: int | None, text: str) -> None:
         have = f": {free:,} bytes are free" if free is not None else ""
+        went = f" {self._fall}." if self._fall is not None else ""
+        before = (_evidence(self._fall.before),) if self._fall is not None else ()
         self._add(
             "",
             Diagnosis(
                 "psram-exhausted",
                 "PSRAM exhausted",
-                f"PSRAM is nearly used up{have}.",
-                (Evidence(event.line, event.t_ms, text),),
+                f"PSRAM is nearly used up{have}.{went}",
+                (*before, Evidence(event.line, event.t_ms, text)),
                 "large buffers are held, or were never given back: frame buffers, streams, recordings",
                 "compare the statistics of the same state over time; bound every queue that lies in PSRAM",
                 Confidence.FACT,
@@ -625,7 +673,11 @@ class Diagnoser:
                 f"{name[0].upper()}{name[1:]} {leak.state} becomes less by {slope:.1f} bytes per cycle "
                 f"(between {low:.1f} and {high:.1f}), over {leak.leak.cycles} cycles.",
                 (
-                    Evidence(leak.first_line, None, f"first reading: {leak.first:,} bytes free"),
+                    Evidence(
+                        leak.settled_line,
+                        None,
+                        f"first reading after warm-up ({leak.leak.warm_up} dropped): {leak.settled:,} bytes free",
+                    ),
                     Evidence(
                         leak.last_line, None, f"last of {leak.readings} readings: {leak.last:,} bytes free"
                     ),
@@ -709,6 +761,10 @@ def _is_summed(stats: MemoryStats) -> bool:
 def _same_heaps(stats: MemoryStats) -> bool:
     """Internal and DMA-capable memory are the same heaps: so on the ESP32, when IRAM is not counted."""
     return stats.memory("internal") == stats.memory("dma")
+
+
+def _evidence(sample: ev.Sample) -> Evidence:
+    return Evidence(sample.line, sample.t_ms, _sample_text(sample))
 
 
 def _sample_text(sample: ev.Sample) -> str:

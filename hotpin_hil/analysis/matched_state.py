@@ -24,18 +24,19 @@ class Readings:
     """One reading per cycle; of a long series every `stride`-th."""
 
     values: list[int] = field(default_factory=list)
+    lines: list[int] = field(default_factory=list)
+    """Where each of them stands."""
     stride: int = 1
     count: int = 0
-    first_line: int = 0
     last_line: int = 0
 
     def add(self, value: int, line: int) -> None:
         if self.count % self.stride == 0:
             self.values.append(value)
+            self.lines.append(line)
             if len(self.values) == READINGS_KEPT:
-                self.values = self.values[::2]
+                self.values, self.lines = self.values[::2], self.lines[::2]
                 self.stride *= 2
-        self.first_line = self.first_line or line
         self.last_line = line
         self.count += 1
 
@@ -59,6 +60,9 @@ class StateLeak:
     values: tuple[int, ...] = ()
     """The readings, every `stride`-th of them."""
     stride: int = 1
+    settled: int = 0
+    """Bytes free at the first reading after warm-up, which is the first that counts."""
+    settled_line: int = 0
 
     @property
     def verdict(self) -> LeakVerdict:
@@ -155,18 +159,21 @@ def _judge(boot: int, memory: str, state: str, readings: Readings) -> StateLeak:
     leak = None
     if len(readings.values) >= WARM_UP_MIN + READINGS_MIN:
         leak = _per_cycle(find_leak(readings.values, BUDGET_PER_CYCLE * readings.stride), readings.stride)
+    settled = leak.warm_up // readings.stride if leak else 0
     return StateLeak(
         boot,
         memory,
         state,
         readings.count,
-        readings.first_line,
+        readings.lines[0],
         readings.last_line,
         readings.values[0],
         readings.values[-1],
         leak,
         tuple(readings.values),
         readings.stride,
+        readings.values[settled],
+        readings.lines[settled],
     )
 
 

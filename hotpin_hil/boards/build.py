@@ -42,15 +42,17 @@ def release_build_dir(kind: str) -> Path:
     return _RELEASE_DIRS[kind]
 
 
-def build_firmware(kind: str) -> Path:
-    """Makes both builds for boards of `kind`; returns the one with the console. BuildError says what the
-    build said."""
+def build_firmware(kind: str, *, release: bool = True) -> Path:
+    """Makes the builds for boards of `kind`, or only the one with the console, and returns that one. BuildError says
+    what the build said."""
     if kind == "virtual":
         _build_native(build_dir(kind), "hil")
-        _build_native(release_build_dir(kind), "release")
+        if release:
+            _build_native(release_build_dir(kind), "release")
     elif shutil.which("idf.py"):
         _build_with_idf(build_dir(kind), _HIL_CONFIGURATIONS[kind])
-        _build_with_idf(release_build_dir(kind), _RELEASE_CONFIGURATIONS[kind])
+        if release:
+            _build_with_idf(release_build_dir(kind), _RELEASE_CONFIGURATIONS[kind])
     else:
         _use_what_is_there(build_dir(kind))
     return build_dir(kind)

@@ -14,10 +14,12 @@ board have `board` (MAC, null until the board has said it), `boot` (boot id) and
                     data: its fields. Names and fields as in PROTOCOL.md §3: "mem.sample" has context, timestamp_ms
                     (when it was measured) and all of MemoryStats; "mode" has from, to, ok, duration_ms, step;
                     "mem.warning", "mem.recovered", "mem.alloc_failed", "tts", "boot", "log.dropped".
-    note reply      test, board, boot, t, mode, command: "mode.ledger" | "mem.thresholds", data: the answer's
-                    fields. A ledger is that of the newest transition: {"ledger": [{step, undo, err,
+    note reply      test, board, boot, t, mode, command: "mode.ledger" | "mem.thresholds" | "heap.regions", data: the
+                    answer's fields. A ledger is that of the newest transition: {"ledger": [{step, undo, err,
                     internal_before, internal_after, psram_before, psram_after}]}. Thresholds are those in force
-                    from then on: the eight of `memory_thresholds_t`.
+                    from then on: the eight of `memory_thresholds_t`. Regions come with a heap note.
+    note complaint  test, board, boot, t, text: a line that the board logged as an error or a warning. Only of a
+                    test that failed.
     note heap       test, board, boot, t, why: text, caps: "INTERNAL,8BIT", wanted: bytes of the block that was
                     not to be had | null, heaps: [{heap: its start, at: address of the first block, blocks:
                     [sizes in address order, free ones negative; the next block's address is size + 4 further],
@@ -56,6 +58,7 @@ PLAN = "plan"
 STARTED = "started"
 EVENT = "event"
 REPLY = "reply"
+COMPLAINT = "complaint"
 HEAP = "heap"
 SERIES = "series"
 NOISE = "noise"
@@ -139,6 +142,10 @@ def reply(moment: Moment, mode: str | None, command: str, data: Mapping[str, Any
         "command": command,
         "data": dict(data),
     }
+
+
+def complaint(moment: Moment, text: str) -> Line:
+    return {"kind": NOTE, "about": COMPLAINT, **moment.as_json(), "text": text}
 
 
 def heap(moment: Moment, why: str, caps: str, heaps: Sequence[Mapping[str, Any]], wanted: int | None) -> Line:

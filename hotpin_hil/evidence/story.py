@@ -11,6 +11,8 @@ from hotpin_hil.link.records import Record
 
 KEPT_REPLIES = ("mode.ledger", "mem.thresholds")
 """Commands whose answers a report needs; the tests ask them."""
+REGIONS = "heap.regions"
+"""Its answer is kept where a test has failed for lack of memory."""
 
 _MODE_EVENT = "mode"
 _ENVELOPE = frozenset(("t", "b", "n", "event", "more", "part_of"))
@@ -55,7 +57,11 @@ class Story:
     def reply(self, command: str, data: Mapping[str, Any]) -> None:
         """Takes the answer to a command; most are not kept."""
         if command in KEPT_REPLIES:
-            self._sink(lines.reply(self.moment, self._mode, command, _content(data, "ok")))
+            self.keep_reply(command, data)
+
+    def keep_reply(self, command: str, data: Mapping[str, Any]) -> None:
+        """Takes an answer that is kept whatever it is."""
+        self._sink(lines.reply(self.moment, self._mode, command, _content(data, "ok")))
 
 
 def _content(data: Mapping[str, Any], *without: str) -> dict[str, Any]:

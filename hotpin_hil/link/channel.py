@@ -236,6 +236,13 @@ class Channel:
         with self._cond:
             return [item for item in self._resets if item.offset >= (since.offset if since else 0)]
 
+    def boot_at(self, offset: int) -> str | None:
+        """The boot id that the records between the resets around a place of the stream have; None without any."""
+        with self._cond:
+            start = max((one.offset for one in self._resets if one.offset <= offset), default=0)
+            end = min((one.offset for one in self._resets if one.offset > offset), default=len(self._text))
+            return next((one.boot for one in self._records if start <= one.offset < end), None)
+
     def was_asked(self, boot: str) -> bool:
         """Whether the harness had the chip reset for this boot."""
         with self._cond:

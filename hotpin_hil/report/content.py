@@ -32,6 +32,9 @@ FAILURES_DRAWN_MAX = 12
 LOG_TEXT_MAX = 20_000
 """Characters of a console log, of which the last ones are shown."""
 
+COMPLAINTS_SHOWN, COMPLAINT_MAX = 20, 300
+"""Lines, and characters of each."""
+
 NOT_SHOWN = (Verdict.FAIL.value, Verdict.UNSET.value, Verdict.BLOCKED.value)
 """Verdicts of a test that did not show what it is for, the gravest first."""
 
@@ -67,6 +70,10 @@ class Failure:
     """Those that were out of their limits."""
     panics: tuple[Line, ...]
     slices: tuple[Line, ...]
+    complaints: tuple[str, ...] = ()
+    """The last lines that the board logged as an error or a warning."""
+    elsewhere: tuple[Chart, ...] = ()
+    """Charts of this test in other sections."""
     diagnoses: tuple[Diagnosis, ...] = ()
     charts: tuple[Chart, ...] = ()
     heap_maps: tuple[Chart, ...] = ()
@@ -103,7 +110,7 @@ def collect(results: Results, qualification: Mapping[str, Any]) -> Content:
     leaks, more_leaks = _leaks(stories.values(), charts)
     return Content(
         matrix=_matrix(qualification, charts),
-        failures=_failures(qualification, results, stories, defaults),
+        failures=_failures(qualification, results, stories, defaults, charts),
         timelines=timelines,
         changes=_changes(stories.values()),
         waterfalls=waterfalls,
@@ -170,6 +177,7 @@ def _failures(
     results: Results,
     stories: Mapping[str, Story],
     defaults: Mapping[str, int],
+    charts: Mapping[str, list[Chart]],
 ) -> list[Failure]:
     found: dict[tuple[str, str], tuple[list[str], Mapping[str, Any]]] = {}
     for one, entry in qualification["requirements"].items():
@@ -193,6 +201,8 @@ def _failures(
             ),
             panics=tuple(_shortened(line) for line in story.panics),
             slices=tuple(_shortened(line) for line in story.slices),
+            complaints=tuple(_cut(line["text"]) for line in story.complaints[-COMPLAINTS_SHOWN:]),
+            elsewhere=tuple(charts.get(story.test, ())),
         )
         failures.append(_drawn(failure, story, defaults) if number <= FAILURES_DRAWN_MAX else failure)
     return failures
@@ -225,6 +235,10 @@ def _maps(story: Story, name: str) -> list[Chart]:
         heap_map(one.heaps, f"{name}-heap-{place}", f"Heap map, {one.caps}: {one.why}", one.wanted)
         for place, one in enumerate(story.heaps, start=1)
     ]
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= COMPLAINT_MAX else f"{text[:COMPLAINT_MAX]} ..."
 
 
 def _shortened(line: Line) -> Line:

@@ -94,6 +94,10 @@ class Story:
     series: list[Line] = field(default_factory=list)
     slices: list[Line] = field(default_factory=list)
     panics: list[Line] = field(default_factory=list)
+    complaints: list[Line] = field(default_factory=list)
+    """What was logged as an error or a warning, if the test failed."""
+    regions: list[Line] = field(default_factory=list)
+    """Answers that say what is free in each heap."""
     raw: list[Line] = field(default_factory=list)
     odd: int = 0
     """Notes whose content did not have its shape."""
@@ -209,6 +213,8 @@ def _reply(story: Story, line: Line) -> None:
         )
         if steps:
             story.ledgers.append(Ledger(story.test, _change_of(steps, boot), steps))
+    elif line["command"] == "heap.regions":
+        story.regions.append({**line, "data": {"regions": [dict(heap) for heap in line["data"]["regions"]]}})
     elif line["command"] == "mem.thresholds":
         wanted = [level for levels in LEVELS.values() for level in levels]
         boot.thresholds.append((line["t"], {name: int(line["data"][name]) for name in wanted}))
@@ -222,6 +228,10 @@ def _change_of(steps: Sequence[Step], boot: Boot) -> Change | None:
         if change.ok is done and (done or change.step in failed):
             return change
     return None
+
+
+def _complaint(story: Story, line: Line) -> None:
+    story.complaints.append({**line, "t": int(line["t"]), "text": str(line["text"])})
 
 
 def _heap(story: Story, line: Line) -> None:
@@ -251,6 +261,7 @@ _MARKS: dict[str, tuple[MarkKind, Callable[[Mapping[str, Any]], str]]] = {
 _TAKERS: dict[str, Callable[[Story, Line], None]] = {
     lines.EVENT: _event,
     lines.REPLY: _reply,
+    lines.COMPLAINT: _complaint,
     lines.HEAP: _heap,
     lines.SERIES: lambda story, line: story.series.append(line),
     lines.SLICE: lambda story, line: story.slices.append(line),

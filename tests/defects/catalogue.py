@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -33,6 +34,8 @@ class Defect:
     what: str
     requirement: str
     edits: tuple[Edit, ...]
+    diagnoses: tuple[str, ...] = ()
+    """Ids and names of what report and analyser must find, and nothing else; empty where nobody looks."""
 
 
 def load(folder: Path = FOLDER) -> list[Defect]:
@@ -41,12 +44,17 @@ def load(folder: Path = FOLDER) -> list[Defect]:
     for path in sorted(folder.glob("*.toml")):
         with path.open("rb") as file:
             rows = tomllib.load(file)["defect"]
-        defects += [Defect(**{**row, "edits": tuple(Edit(**edit) for edit in row["edits"])}) for row in rows]
+        defects += [_read(row) for row in rows]
     names = [defect.name for defect in defects]
     twice = {name for name in names if names.count(name) > 1}
     if twice:
         raise ValueError(f"more than one defect is named {', '.join(sorted(twice))} (rename one)")
     return defects
+
+
+def _read(row: dict[str, Any]) -> Defect:
+    edits = tuple(Edit(**edit) for edit in row["edits"])
+    return Defect(**{**row, "edits": edits, "diagnoses": tuple(row.get("diagnoses", ()))})
 
 
 @contextmanager

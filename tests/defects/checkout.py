@@ -79,14 +79,27 @@ class Checkout:
                 (root / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(source, root / name)
 
+    def build(self) -> None:
+        """Makes the builds for the virtual board, only where something changed."""
+        self._processes.run(self.root, ["-m", "hotpin_hil", "build", "--board", "virtual"], (0,))
+
+    def build_without_release(self) -> None:
+        """The one that all but the tests of the release talk to, in half the time."""
+        build = "from hotpin_hil.boards.build import build_firmware; build_firmware('virtual', release=False)"
+        self._processes.run(self.root, ["-c", build], (0,))
+
+    def run(self, *options: str, good: Sequence[int] = (0, 1)) -> None:
+        """The suite on a virtual board; RuntimeError with its last words unless it ends with a `good` status."""
+        pytest = ["-m", "pytest", "--target", "esp32", "--board", "virtual", "-q", *options]
+        self._processes.run(self.root, pytest, good)
+
     def test(self, *options: str, good: Sequence[int] = (0, 1)) -> dict[str, str]:
         """Builds and tests on a virtual board; what failed, by requirement, each with the first reason given.
 
         RuntimeError with the last words of what did not end with a `good` status.
         """
-        self._processes.run(self.root, ["-m", "hotpin_hil", "build", "--board", "virtual"], (0,))
-        pytest = ["-m", "pytest", "--target", "esp32", "--board", "virtual", "-q", *options]
-        self._processes.run(self.root, pytest, good)
+        self.build()
+        self.run(*options, good=good)
         failed: dict[str, str] = {}
         results = self.root / "build/qualification/results.jsonl"
         for line in map(json.loads, results.read_text(encoding="utf-8").splitlines()):

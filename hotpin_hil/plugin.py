@@ -28,17 +28,6 @@ SOAK_TIME_SCALE = 100.0
 """The same for a run of the long tests alone: they wait for nothing but the board's own pauses, 0.9 s in each
 cycle."""
 
-MADE_BY_THE_RUN = (
-    "--qualification-dir",
-    "--alluredir",
-    "--junitxml",
-    "--junit-xml",
-    "--root-logdir",
-    "--basetemp",
-    "--log-file",
-)
-"""Options whose value is a path that is there later, when a worker reads the same command line."""
-
 _LOADED_ONCE = "ignore:Module already imported so cannot be rewritten:pytest.PytestAssertRewriteWarning"
 """What pytest says of its plugins when it starts over."""
 
@@ -92,13 +81,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, None, None]:
-    """Starts over, before anything else has begun, if pytest took an option's value for a path of tests."""
+def pytest_load_initial_conftests(
+    early_config: pytest.Config, parser: pytest.Parser
+) -> Generator[None, None, None]:
+    """Starts over, before anything else has begun, if pytest took an option's value for a path of tests. Workers
+    get a command line that they can't misread."""
     given = early_config.invocation_params
     arguments = [str(one) for one in given.args]
-    joined = join_values(arguments, early_config.known_args_namespace.file_or_dir, MADE_BY_THE_RUN)
-    if joined != arguments:
+    joined = join_values(arguments, parser.parse_known_args)
+    if any(map(os.path.exists, set(arguments) - set(joined))):
         raise SystemExit(pytest.main([*joined, "-W", _LOADED_ONCE], given.plugins))
+    early_config.invocation_params = pytest.Config.InvocationParams(
+        args=joined, plugins=given.plugins, dir=given.dir
+    )
     yield
 
 

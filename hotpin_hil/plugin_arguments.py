@@ -3,35 +3,38 @@
 Pytest looks for pytest.ini before it has loaded its plugins, hence before it knows `--port`: in
 `pytest --port /dev/ttyUSB0` it takes /dev/ttyUSB0 for a path, makes /dev the root folder and does not find
 pytest.ini. `--port=/dev/ttyUSB0` has only one reading, so that is what it is given instead.
+
+It looks only at paths that exist, but that may change: the workers of pytest-xdist read the same command line
+(`config.invocation_params.args`) when the run has made what it names (`--alluredir`, `--junitxml`, …).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
+
+import pytest
 
 
-def join_values(
-    arguments: Sequence[str], tests: Collection[str], made_by_the_run: Collection[str] = ()
-) -> list[str]:
-    """The same command line, with `--option=value` for `--option value` where the value is an existing path.
+def join_values(arguments: Sequence[str], read: Callable[[Sequence[str]], object]) -> list[str]:
+    """The same command line, with `--option=value` for each `--option value`.
 
-    tests: the paths that remain once all options are known; they are no option's value.
-    made_by_the_run: options whose path the run makes, so that it need not exist yet.
+    read: what a command line means, once all options are known. What would mean something else when joined
+    is left apart: a flag and a path of tests, an option of two values.
     """
+    meant = read(arguments)
     joined: list[str] = []
-    for argument in arguments:
-        before = joined[-1] if joined else ""
-        is_value = (
-            before.startswith("--")
-            and len(before) > len("--")
-            and "=" not in before
-            and not argument.startswith("-")
-            and argument not in tests
-            and (before in made_by_the_run or Path(argument).exists())
-        )
-        if is_value:
-            joined[-1] = f"{before}={argument}"
-        else:
-            joined.append(argument)
+    for at, argument in enumerate(arguments, start=1):
+        if joined and joined[-1].startswith("--") and not argument.startswith("-"):
+            tried = [*joined[:-1], f"{joined[-1]}={argument}"]
+            if _reads_as(read, [*tried, *arguments[at:]], meant):
+                joined = tried
+                continue
+        joined.append(argument)
     return joined
+
+
+def _reads_as(read: Callable[[Sequence[str]], object], arguments: Sequence[str], meant: object) -> bool:
+    try:
+        return read(arguments) == meant
+    except pytest.UsageError:
+        return False

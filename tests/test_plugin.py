@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -475,13 +477,32 @@ def test_folder_that_cannot_be_written_is_one_line(suite: Suite) -> None:
     result.stderr.fnmatch_lines(["ERROR: cannot write the evidence to *below: Not a directory (*)"])
 
 
+@pytest.mark.parametrize(
+    ("made", "options"),
+    [
+        ("made", ("-n", "2", "--alluredir", "made")),
+        ("made/any", ("--tx", "2*popen", "--dist", "load", "--made-by-a-plugin", "made/any")),
+    ],
+)
 def test_worker_starts_though_the_run_has_made_the_path_meanwhile(
-    suite: Suite, pytester: pytest.Pytester
+    suite: Suite, pytester: pytest.Pytester, made: str, options: tuple[str, ...]
 ) -> None:
+    pytester.makepyfile(
+        a_plugin="""
+        from pathlib import Path
+        def pytest_addoption(parser):
+            parser.addoption("--made-by-a-plugin")
+        def pytest_configure(config):
+            if path := config.option.made_by_a_plugin:
+                Path(path).mkdir(parents=True, exist_ok=True)
+        """
+    )
     suite.write("conftest.py", CONFTEST + REGISTERED)
     suite.write("hil_tests/test_it.py", IMPORTS + WITHOUT_BOARD)
-    options = ("--board", "virtual", "-n", "2", "--alluredir", "made")
-    assert pytester.runpytest_subprocess(*WITHOUT, *options).ret == 0
+    own = ("-p", "a_plugin", "--board", "virtual", "--max-worker-restart", "0")
+    result = pytester.runpytest_subprocess(*WITHOUT, *own, *options)
+    assert result.ret == 0
+    assert (pytester.path / made).exists()
 
 
 @pytest.mark.parametrize(("exists", "workers"), [(True, ()), (False, ("-n", "2"))])
@@ -496,7 +517,7 @@ def test_path_as_a_value_is_not_taken_for_tests(
     elsewhere = tmp_path_factory.mktemp("elsewhere") / ("" if exists else "made_by_the_run")
     suite.write("conftest.py", CONFTEST + REGISTERED)
     suite.write("hil_tests/test_it.py", IMPORTS + WITHOUT_BOARD)
-    options = ("--board", "virtual", "--qualification-dir", str(elsewhere))
+    options = ("--board", "virtual", "--qualification-dir", str(elsewhere), "--max-worker-restart=0")
     result = pytester.runpytest_subprocess(*WITHOUT, *options, *workers)
     assert result.ret == 0
     assert result.outlines[0] == "evidence: virtual board, at best REHEARSED (virtual)"
@@ -507,16 +528,29 @@ def test_path_as_a_value_is_not_taken_for_tests(
     ("given", "meant"),
     [
         (["--port", "/dev/null"], ["--port=/dev/null"]),
-        (["--target", "esp32", "--port", "/dev/null", "-q"], ["--target", "esp32", "--port=/dev/null", "-q"]),
+        (["--port", "not-there", "-v", "hil_tests"], ["--port=not-there", "-v", "hil_tests"]),
+        (["--alluredir", "a", "b", "--port", "a"], ["--alluredir=a", "b", "--port=a"]),
+        (["--port", "-q"], ["--port", "-q"]),
         (["--port=/dev/null", "/tmp"], ["--port=/dev/null", "/tmp"]),
         (["--verbose", "hil_tests"], ["--verbose", "hil_tests"]),
-        (["--", "/dev/null"], ["--", "/dev/null"]),
-        (["--port", "/dev/not-there"], ["--port", "/dev/not-there"]),
+        (["--two", "hil_tests", "b"], ["--two", "hil_tests", "b"]),
+        (["--not-known-yet", "hil_tests"], ["--not-known-yet", "hil_tests"]),
+        (["--", "--port", "/dev/null"], ["--", "--port", "/dev/null"]),
         (["-p", "/dev/null"], ["-p", "/dev/null"]),
     ],
 )
 def test_only_values_are_joined(given: list[str], meant: list[str]) -> None:
-    assert join_values(given, tests=["hil_tests", "/tmp"]) == meant
+    class Parser(argparse.ArgumentParser):
+        def error(self, message: str) -> NoReturn:
+            raise pytest.UsageError(message)
+
+    parser = Parser()
+    for name in ("--port", "--alluredir", "-p"):
+        parser.add_argument(name, nargs="?")
+    parser.add_argument("--two", nargs=2)
+    parser.add_argument("--verbose", "-v", action="store_true")
+    parser.add_argument("file_or_dir", nargs="*")
+    assert join_values(given, parser.parse_known_args) == meant
 
 
 def test_auto_says_loudly_that_no_board_is_attached(suite: Suite) -> None:

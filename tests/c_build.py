@@ -1,8 +1,8 @@
 """Builds the firmware's pure C files for the host and loads them with cffi.
 
-A pure file includes no IDF header but esp_err.h: here it finds no other, and one that wants more does not
-compile. Undefined behaviour ends the process with a report; HOTPIN_C_SANITIZE=address,undefined (with libasan
-preloaded, see test_c_sanitizers.py) checks memory accesses too.
+A pure file includes no IDF header but esp_err.h and esp_attr.h: here it finds no other, and one that wants
+more does not compile. Undefined behaviour ends the process with a report; HOTPIN_C_SANITIZE=address,undefined
+(with libasan preloaded, see test_c_sanitizers.py) checks memory accesses too.
 """
 
 from __future__ import annotations
@@ -32,6 +32,10 @@ typedef int esp_err_t;
 #define ESP_ERR_INVALID_STATE 0x103
 #define ESP_ERR_INVALID_SIZE 0x104
 #define ESP_ERR_NOT_FOUND 0x105
+"""
+ESP_ATTR_STUB = """\
+#pragma once
+#define IRAM_ATTR
 """
 _STANDARD_HEADERS = ("stdbool.h", "stddef.h", "stdint.h", "string.h")
 
@@ -83,7 +87,9 @@ def build(
         h.read_text() for d in include_dirs for h in sorted(d.glob("*.h"))
     ]
     digest = hashlib.sha256(
-        "\0".join([SANITIZE, ESP_ERR_STUB, extra_source, extra_cdef, *headers, *texts]).encode()
+        "\0".join(
+            [SANITIZE, ESP_ERR_STUB, ESP_ATTR_STUB, extra_source, extra_cdef, *headers, *texts]
+        ).encode()
     ).hexdigest()
     out_dir = BUILD_DIR / "c-tests" / f"{name}-{digest[:16]}"
     library = out_dir / f"{name}.so"
@@ -92,6 +98,7 @@ def build(
     for directory in (stubs, hollow):
         directory.mkdir(parents=True, exist_ok=True)
     (stubs / "esp_err.h").write_text(ESP_ERR_STUB)
+    (stubs / "esp_attr.h").write_text(ESP_ATTR_STUB)
     for header in _STANDARD_HEADERS:
         (hollow / header).write_text("")
     unit = out_dir / f"{name}_unit.c"

@@ -17,7 +17,7 @@ from hotpin_hil.paths import FIRMWARE_DIR, PROJECT_ROOT
 COMPONENTS = FIRMWARE_DIR / "components"
 NATIVE = FIRMWARE_DIR / "native"
 
-# Pure: of ESP-IDF they include esp_err.h and nothing else, nor do the headers that they include.
+# Pure: of ESP-IDF they include esp_err.h and esp_attr.h and nothing else, nor do the headers that they include.
 PURE = (
     "audio_driver/audio_ring.c",
     "camera_controller/jpeg_markers.c",
@@ -37,7 +37,7 @@ PURE = (
     "tts_decoder/tts_logic.c",
     "tts_decoder/wav_parser.c",
 )
-PURE_MAY_INCLUDE = {"esp_err.h"}
+PURE_MAY_INCLUDE = {"esp_attr.h", "esp_err.h"}
 C_LIBRARY = {
     "assert.h",
     "ctype.h",
@@ -122,7 +122,7 @@ def test_no_component_asks_whether_it_is_on_the_host() -> None:
 
 
 @pytest.mark.parametrize("name", PURE)
-def test_pure_files_include_no_idf_header_but_esp_err(name: str) -> None:
+def test_pure_files_include_no_idf_header_but_error_codes_and_attributes(name: str) -> None:
     for path, header in included_by_all_ways(COMPONENTS / name):
         assert header in C_LIBRARY | PURE_MAY_INCLUDE, (
             f"{name} is pure, but {name_of(path)} includes {header}"

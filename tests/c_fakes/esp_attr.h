@@ -1,2 +1,3 @@
 #pragma once
+#define IRAM_ATTR
 #define RTC_NOINIT_ATTR

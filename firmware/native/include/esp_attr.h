@@ -1,16 +1,20 @@
 /*
  * Host stand-in for ESP-IDF's esp_attr.h.
  *
- * Where code and constants lie means nothing on the host, so most attributes are empty. RTC_NOINIT_ATTR is
- * real: its section is backed by a file, so that it survives every reset that is not a power-on.
+ * Where code and constants lie means nothing on the host, so most attributes are empty. IRAM_ATTR and
+ * DRAM_ATTR name ESP-IDF's sections, so that the objects can be asked what code in IRAM needs
+ * (test_firmware_iram.py). RTC_NOINIT_ATTR is real: its section is backed by a file, so that it survives
+ * every reset that is not a power-on.
  */
 #pragma once
 
 #include "sdkconfig.h"
 
 #define ROMFN_ATTR
-#define IRAM_ATTR
-#define DRAM_ATTR
+#define NATIVE_SECTION_(name, number) __attribute__((section(name "." #number)))
+#define NATIVE_SECTION(name, number) NATIVE_SECTION_(name, number)
+#define IRAM_ATTR NATIVE_SECTION(".iram1", __COUNTER__)
+#define DRAM_ATTR NATIVE_SECTION(".dram1", __COUNTER__)
 #define IRAM_DATA_ATTR
 #define IRAM_BSS_ATTR
 #define WORD_ALIGNED_ATTR __attribute__((aligned(4)))

@@ -6,6 +6,7 @@
 #include "mem_alloc_failed.h"
 
 #include <stdatomic.h>
+#include "esp_attr.h"
 
 enum { FREE, WRITING, WRITTEN };
 
@@ -19,7 +20,7 @@ static slot_t s_slots[MEM_ALLOC_FAILED_SLOTS];
 static atomic_uint s_next_order;
 static atomic_uint s_lost;
 
-void mem_alloc_failed_put(const mem_alloc_failed_t *failed)
+IRAM_ATTR void mem_alloc_failed_put(const mem_alloc_failed_t *failed)
 {
     for (int i = 0; i < MEM_ALLOC_FAILED_SLOTS; i++) {
         unsigned owner = FREE;

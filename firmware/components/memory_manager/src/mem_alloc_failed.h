@@ -1,4 +1,4 @@
-/* Failed allocations: caught wherever they happen, reported later. Pure: no IDF header. */
+/* Failed allocations: caught wherever they happen, reported later. Pure: no IDF header but esp_attr.h. */
 #pragma once
 
 #include <stdbool.h>
@@ -11,12 +11,12 @@ typedef struct {
     uint32_t time_ms;
     uint32_t size;
     uint32_t caps;
-    const char *function; //!< A name that lives for ever (__func__ of the heap)
+    const char *function; //!< A name that lives for ever (__func__ of the heap), in flash
 } mem_alloc_failed_t;
 
 /**
- * Any task, at any time: takes no lock, allocates nothing, writes nothing. When all slots wait to be read it
- * only counts: the first failures say more than those that follow from them.
+ * Any task, at any time, with the flash cache off too: takes no lock, allocates nothing, writes nothing. When
+ * all slots wait to be read it only counts: the first failures say more than those that follow from them.
  */
 void mem_alloc_failed_put(const mem_alloc_failed_t *failed);
 

@@ -2,6 +2,7 @@
 
 #include <stdatomic.h>
 #include <string.h>
+#include "esp_attr.h"
 #include "esp_heap_caps.h"
 #include "esp_log.h"
 #include "esp_timer.h"
@@ -159,8 +160,9 @@ esp_err_t memory_manager_check_thresholds(void)
 
 /* Starting */
 
-/* Called by the heap, in whatever task asked for too much. */
-static void on_alloc_failed(size_t size, uint32_t caps, const char *function)
+/* Called by the heap, in whatever task asked for too much, and as the heap itself also while the flash cache
+ * is off: from here on everything lies in internal memory. */
+static IRAM_ATTR void on_alloc_failed(size_t size, uint32_t caps, const char *function)
 {
     const mem_alloc_failed_t failed = {
         .time_ms = esp_log_timestamp(),

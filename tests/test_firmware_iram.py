@@ -1,0 +1,107 @@
+"""Code that runs while the flash cache is off needs nothing that lies in flash.
+
+The heap's functions lie in IRAM, so that they can be called then; what they call of this project (the wraps of the test
+console, the failed-allocation callback) must lie there too, with all that it reads and calls. The host build puts it
+into ESP-IDF's sections, and its objects tell what code in those refers to.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from elftools.elf.elffile import ELFFile
+from elftools.elf.relocation import RelocationSection
+
+from hotpin_hil.paths import FIRMWARE_DIR, NATIVE_BUILD_DIR
+
+COMPONENTS = FIRMWARE_DIR / "components"
+IRAM, DRAM = ".iram1.", (".dram1.", ".bss", ".data")
+
+# Not of this project, and in IRAM or ROM with this configuration. Placed there in ESP-IDF v5.4 and v5.5 by:
+ELSEWHERE_IN_IRAM = {
+    "esp_log_timestamp",  # log/linker.lf
+    "xTaskGetCurrentTaskHandle",  # freertos/linker.lf, and what it calls: all of FreeRTOS
+    "vPortEnterCritical",
+    "vPortExitCritical",
+    "memcpy",  # ROM (esp_rom/esp32/ld/esp32.rom.newlib-funcs.ld); with the PSRAM workaround newlib's fragment
+    "memset",
+    # heap/heap_caps.c: HEAP_IRAM_ATTR
+    "__real_heap_caps_malloc",
+    "__real_heap_caps_calloc",
+    "__real_heap_caps_realloc",
+    "__real_heap_caps_aligned_alloc",
+    "__real_heap_caps_aligned_calloc",
+}
+
+
+@pytest.fixture(scope="module")
+def objects() -> list[Path]:
+    found = sorted((NATIVE_BUILD_DIR / "esp-idf").rglob("*.o"))
+    if not found:
+        pytest.skip("the firmware is not built for the host: make native")
+    return found
+
+
+def functions_in_iram(path: Path) -> Iterator[str]:
+    with path.open("rb") as file:
+        elf = ELFFile(file)
+        for symbol in elf.get_section_by_name(".symtab").iter_symbols():
+            section = symbol["st_shndx"]
+            defined = symbol["st_info"]["type"] == "STT_FUNC" and isinstance(section, int)
+            if defined and elf.get_section(section).name.startswith(IRAM):
+                yield symbol.name
+
+
+def needs(path: Path) -> Iterator[tuple[str, str]]:
+    """What code in IRAM refers to: a symbol's name, or a section's; and its section, "" if it is in another object."""
+    with path.open("rb") as file:
+        elf = ELFFile(file)
+        for relocations in elf.iter_sections():
+            if not isinstance(relocations, RelocationSection):
+                continue
+            if not elf.get_section(relocations["sh_info"]).name.startswith(IRAM):
+                continue
+            symbols = elf.get_section(relocations["sh_link"])
+            for relocation in relocations.iter_relocations():
+                symbol = symbols.get_symbol(relocation["r_info_sym"])
+                index = symbol["st_shndx"]
+                section = elf.get_section(index).name if isinstance(index, int) else ""
+                yield symbol.name or section, section
+
+
+def called_by_the_heap() -> set[str]:
+    """The functions that the linker puts in front of the heap's, and those that are registered with it."""
+    wrapped = re.findall(
+        r"^\s+(heap_caps_\w*alloc)$", (COMPONENTS / "hil_console/wrap.cmake").read_text(), re.M
+    )
+    registered = {
+        name
+        for path in COMPONENTS.rglob("*.c")
+        for argument in re.findall(
+            r"[^_]heap_caps_register_failed_alloc_callback\((.*)\)", path.read_text(encoding="utf-8")
+        )
+        for name in re.findall(r"\b(on_\w+|report_\w+)\b", argument)
+    }
+    assert len(wrapped) == 5, "the wraps have other names: this test must follow"
+    assert registered, "the failed-allocation callback is registered otherwise: this test must follow"
+    return {f"__wrap_{name}" for name in wrapped} | registered
+
+
+def test_what_the_heap_calls_lies_in_iram(objects: list[Path]) -> None:
+    there = {name for path in objects for name in functions_in_iram(path)}
+    assert called_by_the_heap() <= there
+
+
+def test_code_in_iram_needs_nothing_in_flash(objects: list[Path]) -> None:
+    ours = {name for path in objects for name in functions_in_iram(path)}
+    for path in objects:
+        for name, section in needs(path):
+            if section:
+                assert section.startswith((IRAM, *DRAM)), (
+                    f"{path.stem}: code in IRAM uses {name} in {section}"
+                )
+            else:
+                assert name in ours | ELSEWHERE_IN_IRAM, f"{path.stem}: code in IRAM calls {name}"

@@ -12,6 +12,7 @@ from hotpin_hil.analysis.log_analysis import LogAnalysis, analyze
 from hotpin_hil.errors import HilError, UsageError
 from hotpin_hil.report.log_text import text_lines
 from hotpin_hil.report.text import printable
+from hotpin_hil.report.whole_file import write_whole
 from hotpin_hil.telemetry.reader import CHUNK
 
 STANDARD_INPUT = "-"
@@ -45,7 +46,7 @@ def analyze_logs(paths: Sequence[str], as_json: bool, page: Path | None = None) 
     if page is not None and analyses:
         from hotpin_hil.report.log_page import render
 
-        _write(page, render(analyses))
+        write_whole(page, render(analyses))
     return is_well
 
 
@@ -60,20 +61,6 @@ def _check_page(path: Path) -> None:
             f"--html would overwrite {path}, which is no page of an earlier analysis",
             "name another file after --html, and the logs before it",
         )
-
-
-def _write(path: Path, text: str) -> None:
-    """Writes the whole file or leaves what there was."""
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        raise UsageError(
-            f"{path} cannot be written: {error.strerror or error}", "name a file in a folder that exists"
-        ) from None
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def analyze_file(path: str) -> LogAnalysis:

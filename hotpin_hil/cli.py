@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -32,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit status: 0 done, 1 a difference was found, 2 an error, 130
     interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    _make_output_safe()
     try:
         try:
             return _run(arguments)
@@ -43,9 +45,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # The reader (head, less) has gone; Python must not complain about it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()  # the reader (head, less) has gone
         return 0
+    except OSError as error:
+        # What a command knows of its files it says itself; this is its output, or a disk that is full.
+        _drop_output()
+        print(f"error: {error.filename or 'output'} cannot be written: {error.strerror}", file=sys.stderr)
+        return EXIT_ERROR
+
+
+def _make_output_safe() -> None:
+    """What this terminal's encoding lacks is shown as an escape; with standard output closed, it goes nowhere."""
+    if sys.stdout is None:
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")
+    elif isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _drop_output() -> None:
+    """Python must not complain at exit that what is left cannot be written either."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(arguments: list[str]) -> int:

@@ -166,7 +166,11 @@ class EvidencePlugin:
         status = exit_status(self._verdicts, status)
         session.exitstatus = status
         self._writer.append({"kind": "end", "exit": status, "finished": _now()})
-        self._qualification = write_reports(self._folder)
+        try:
+            self._qualification = write_reports(self._folder)
+        except HilError as error:
+            session.exitstatus = status or pytest.ExitCode.INTERNAL_ERROR
+            self._write_line(f"no report was made: {error}", bold=True, red=True)
         self._results = None
         self._writer.close()  # only now: no other run may begin its results before these are read
 

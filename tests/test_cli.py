@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from hotpin_hil import __main__, cli
 from hotpin_hil.errors import BuildError
+from hotpin_hil.paths import PROJECT_ROOT
 
 from .fake_build import ELF_SHA256, write_build
 from .test_evidence import END, RUN, row, verdict
@@ -57,6 +59,31 @@ def test_report_is_made_from_the_results_alone(tmp_path: Path, capsys: pytest.Ca
     assert capsys.readouterr().out.splitlines()[-1].startswith("REHEARSED (virtual): 1 of 1 shown")
     assert json.loads((tmp_path / "qualification.json").read_text())["overall"] == "REHEARSED"
     assert "REHEARSED" in (tmp_path / "report.html").read_text()
+
+
+def test_a_report_that_cannot_be_written_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [{**RUN, "requirements": [row("A")]}, verdict("A", "PASS"), END]
+    (tmp_path / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (tmp_path / "report.html").mkdir()
+    assert cli.main(["report", str(tmp_path)]) == cli.EXIT_ERROR
+    assert capsys.readouterr().err.startswith(
+        f"error: {tmp_path / 'report.html'} cannot be written: Is a directory ("
+    )
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "results.jsonl",
+        "qualification.json",
+        "report.html",
+    }
+
+
+def test_results_without_a_proper_beginning_are_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "results.jsonl").write_text('{"schema":1,"kind":"run","run":"1"}\n')
+    assert cli.main(["report", str(tmp_path)]) == cli.EXIT_ERROR
+    assert "line 1 has no evidence, started, board, firmware, harness" in capsys.readouterr().err
 
 
 def test_build_says_what_it_builds_and_what_it_built(
@@ -155,3 +182,37 @@ def test_kind_says_what_pytest_would_choose(
     monkeypatch.setenv("CI", "true")
     assert cli.main(["kind"]) == 2
     assert "--board" in capsys.readouterr().err
+
+
+LOG = b"rst:0x1 (POWERON_RESET),boot:0x13 (SPI_FAST_FLASH_BOOT)\r\nI (29) boot: \xe2\x95\x94\r\n"
+
+
+def shell(tmp_path: Path, how: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`hotpin-hil analyze` of a short log with a Greek name, run by a shell with `how` behind it."""
+    (tmp_path / "log-λ.txt").write_bytes(LOG)
+    return subprocess.run(
+        ["sh", "-c", f'"$0" -m hotpin_hil analyze log-λ.txt {how}', sys.executable],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(PROJECT_ROOT), **environment},
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+        timeout=60,
+    )
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
+    process = shell(tmp_path, "> /dev/full")
+    assert process.stderr == "error: output cannot be written: No space left on device\n"
+    assert process.returncode == cli.EXIT_ERROR
+
+
+def test_a_terminal_of_few_characters_gets_escapes(tmp_path: Path) -> None:
+    process = shell(tmp_path, "", PYTHONIOENCODING="ascii")
+    assert process.stdout.startswith("log-\\u03bb.txt: 2 lines")
+    assert (process.returncode, process.stderr) == (0, "")
+
+
+def test_closed_output_is_no_complaint(tmp_path: Path) -> None:
+    process = shell(tmp_path, ">&-")
+    assert (process.returncode, process.stderr) == (0, "")

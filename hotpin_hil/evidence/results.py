@@ -160,6 +160,8 @@ class Results:
         }
 
 
+_RUN_FIELDS = ("run", "evidence", "started", "board", "firmware", "harness")
+"""What the first line says, beside its schema."""
 _CUT: Line = {"kind": "cut"}
 """Stands for a line of which only the beginning is there."""
 _NEXT = '{"kind":'
@@ -175,6 +177,9 @@ def read_results(folder: Path) -> Results:
         raise UsageError(f"{path} is empty", "the run was killed before it began: run pytest again")
     if run.get("kind") != "run" or run.get("schema") != SCHEMA_VERSION:
         raise UsageError(f"{path} does not begin with a run line of schema {SCHEMA_VERSION}")
+    missing = [name for name in _RUN_FIELDS if name not in run]
+    if missing:
+        raise UsageError(f"{path}, line 1 has no {', '.join(missing)}")
     results = Results(run)
     for number, line in enumerate(found, start=2):
         try:

@@ -10,6 +10,7 @@ from typing import Any
 from hotpin_hil.evidence.qualification import qualify
 from hotpin_hil.evidence.results import FILE_NAME, read_results
 from hotpin_hil.report.html import render
+from hotpin_hil.report.whole_file import write_whole
 
 QUALIFICATION_FILE = "qualification.json"
 REPORT_FILE = "report.html"
@@ -20,8 +21,8 @@ def write_reports(folder: Path) -> dict[str, Any]:
     can't."""
     results = read_results(folder)
     qualification = qualify(results)
-    (folder / QUALIFICATION_FILE).write_text(json.dumps(qualification, indent=1) + "\n", encoding="ascii")
-    (folder / REPORT_FILE).write_text(render(qualification, results, _sha256(folder)), encoding="utf-8")
+    write_whole(folder / QUALIFICATION_FILE, json.dumps(qualification, indent=1) + "\n")
+    write_whole(folder / REPORT_FILE, render(qualification, results, _sha256(folder)))
     return qualification
 
 

@@ -1,0 +1,24 @@
+"""Writes a file as a whole or not at all."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+from hotpin_hil.errors import UsageError
+
+
+def write_whole(path: Path, text: str) -> None:
+    """UsageError if it cannot be written; what was there before is there still, then and after Ctrl-C."""
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be written: {error.strerror or error}",
+            "its folder must exist, be writable and have room",
+        ) from None
+    finally:
+        with suppress(OSError):
+            part.unlink()

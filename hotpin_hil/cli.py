@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _make_output_safe() -> None:
     """What this terminal's encoding lacks is shown as an escape; with standard output closed, it goes nowhere."""
     if sys.stdout is None:
-        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     elif isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 

@@ -27,6 +27,7 @@ from hotpin_hil.errors import BenchError, BuildError
 from hotpin_hil.link.line import line_of
 from hotpin_hil.paths import PROJECT_ROOT
 from hotpin_hil.plugin import BoardInUse, recorder_of
+from hotpin_hil.plugin_board import RELEASE
 
 INTERVAL_MS = 15_000
 INTERVAL_TOLERANCE_MS = 150
@@ -58,7 +59,7 @@ def release(request: pytest.FixtureRequest, dut: Any, board: BoardInUse) -> Devi
     """A freshly started board with the release image. It sends records, and answers nothing."""
     device = Device(line_of(dut).channel)
     info = device.wait_ready()
-    board.confirm(asdict(info))
+    board.confirm(asdict(info), image=RELEASE)
     recorder_of(request.node).board = board.mac
     return device
 

@@ -43,6 +43,8 @@ BOARD_KEY = pytest.StashKey["BoardInUse"]()
 
 _IDENTITY = ("mac", "chip", "rev", "psram", "flash", "build", "idf", "project", "version", "elf_sha256")
 """The fields of sys.info that stay the same from boot to boot."""
+WITH_CONSOLE, RELEASE = "with test console", "release"
+"""The images of the firmware that a board can run."""
 
 BOARDS = "boards"
 """Marks tests that need what only these kinds of board have; on others their requirements are shown by other tests."""
@@ -238,8 +240,10 @@ class BoardInUse:
         if self._virtual is not None:
             self._virtual.check_alive()
 
-    def confirm(self, said: Mapping[str, Any], elf_sha256: str | None = None) -> bool:
-        """Takes what the board says of itself (fields of sys.info). WrongBoardError if it is another;
+    def confirm(
+        self, said: Mapping[str, Any], elf_sha256: str | None = None, *, image: str = WITH_CONSOLE
+    ) -> bool:
+        """Takes what the board with this image says of itself (fields of sys.info). WrongBoardError if it is another;
         FirmwareError if it runs something else than the firmware with the given ELF, which was flashed.
 
         The suite calls it before it believes anything else: evidence is never called more than the board is.
@@ -256,7 +260,7 @@ class BoardInUse:
         self._may_cycle = True
         if self._mine is not None and self._mine.problem is not None and self.mac is not None:
             self._lease_mac(self._mine, self.mac)
-        identity = {name: said[name] for name in _IDENTITY if name in said}
+        identity = {name: said[name] for name in _IDENTITY if name in said} | {"image": image}
         if identity in self._said:
             return False
         self._said.append(identity)

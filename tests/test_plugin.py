@@ -63,7 +63,8 @@ def test_results_are_a_run_from_header_to_end(suite: Suite) -> None:
     assert (started["test"], started["requirement"]) == (test, ["AAA-01", "AAA-02"])
     assert run["evidence"] == "virtual"
     assert run["firmware"]["version"] == "1.2.3"
-    assert note["board"] == {"mac": "24:0a:c4:00:00:01", "chip": "ESP32", "build": "native"}
+    known = {"mac": "24:0a:c4:00:00:01", "chip": "ESP32", "build": "native", "image": "with test console"}
+    assert note["board"] == known
     assert (measurement["value"], measurement["margin"], measurement["verdict"]) == (60000, 8800, "PASS")
     assert measurement["requirement"] == ["AAA-01", "AAA-02"]
     assert verdict["reproduce"] == "pytest --target esp32 --board virtual hil_tests/test_it.py::test_both"

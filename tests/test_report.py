@@ -208,6 +208,45 @@ def test_matrix_shows_the_margin_in_words_too() -> None:
 
 
 @pytest.mark.parametrize(
+    ("values", "page", "line"),
+    [
+        (
+            {"quiet": 0, "loud": 1},
+            "all 2 values are exactly what they must be exactly",
+            "all 2 values as they .*",
+        ),
+        ({"quiet": 0}, "quiet: 0 limit = 0 exactly", "quiet 0 .*"),
+        ({"quiet": 0, "loud": 2}, "loud: 2 limit = 1 exactly, and is not", r"loud 2 \(\+1\) .*"),
+    ],
+)
+def test_of_exact_values_only_a_wrong_or_single_one_is_shown(
+    values: dict[str, int], page: str, line: str
+) -> None:
+    measured: list[dict[str, Any]] = []
+    recorder = Recorder(TEST, ("A",), measured.append)
+    for name, value in values.items():
+        recorder.measure(name, value, exact=["quiet", "loud"].index(name))
+    word = "FAIL" if values.get("loud") == 2 else "PASS"
+    results = results_of({**RUN, "requirements": [row("A")]}, [*measured, verdict("A", word), END])
+    assert page in " ".join(Tags(page_of(results)).text.split())
+    _, (told, _) = table_lines(qualify(results))
+    assert re.fullmatch(rf"A +{word} +{line}", told)
+
+
+def test_boards_table_tells_models_from_chips_and_images_apart() -> None:
+    boards = [
+        lines.board(
+            {"build": "native", "mac": "a", "chip": "virtual", "rev": 301, "image": "with test console"}
+        ),
+        lines.board({"build": "release", "mac": "b", "chip": "ESP32", "rev": 100, "image": "release"}),
+        lines.board({"build": "hil", "mac": "c", "chip": "ESP32", "rev": HOSTILE}),
+    ]
+    text = " ".join(Tags(page_of(results_with("free", "x", more=boards))).text.split())
+    assert "none: the model of an ESP32 rev v3.1 native with test console" in text
+    assert "ESP32 rev v1.0 release release" in text
+
+
+@pytest.mark.parametrize(
     ("limit", "value", "share"),
     [
         ({"max": 1_000}, 900, 0.1),

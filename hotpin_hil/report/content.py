@@ -49,7 +49,7 @@ class Row:
     """The requirement's entry in qualification.json."""
     charts: tuple[Chart, ...]
     name: str = ""
-    """Of the value that is shown; empty when nothing was measured."""
+    """Of the value that is shown; empty when none is."""
     value: str = ""
     limit: str = ""
     share: float | None = None
@@ -154,18 +154,18 @@ def _matrix(qualification: Mapping[str, Any], charts: Mapping[str, list[Chart]])
 def _row(one: str, entry: Mapping[str, Any], charts: Mapping[str, list[Chart]]) -> Row:
     drawn = {chart.name: chart for test in entry["tests"] for chart in charts.get(test["test"], ())}
     measured = entry["measurements"]
-    row = Row(one, anchor(one), entry, tuple(drawn.values()))
-    if not measured:
-        return row
-    shown = nearest(measured)
     classes = {line["class"] for line in measured}
+    klass = "both" if len(classes) > 1 else "".join(classes)
+    row = Row(one, anchor(one), entry, tuple(drawn.values()), klass=klass)
+    shown = nearest(measured) if measured else None
+    if shown is None:
+        return row
     return replace(
         row,
         name=shown["name"],
         value=with_unit(shown["value"], shown["unit"]),
         limit=limit_text(shown["limit"], shown["unit"]),
         share=margin_share(shown),
-        klass="both" if len(classes) > 1 else classes.pop(),
     )
 
 

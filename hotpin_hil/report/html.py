@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hotpin_hil.evidence.model import limit_text, with_unit
-from hotpin_hil.evidence.qualification import headline
+from hotpin_hil.evidence.qualification import NATIVE_BUILD, headline
 from hotpin_hil.evidence.results import Results
 from hotpin_hil.report.chart import Table
 from hotpin_hil.report.content import Content, anchor, collect, short_name
@@ -24,6 +24,7 @@ def render(qualification: Mapping[str, Any], results: Results, results_sha256: s
     filters["anchor"] = anchor
     filters["short_name"] = short_name
     content = collect(results, qualification)
+    common, boards = _boards(qualification)
     return render_page(
         "report.html",
         q=qualification,
@@ -32,7 +33,8 @@ def render(qualification: Mapping[str, Any], results: Results, results_sha256: s
         firmware=named(qualification["firmware"]),
         harness=named(qualification["harness"]),
         headline=headline(qualification),
-        boards=_boards(qualification),
+        common=common,
+        boards=boards,
         results_sha256=results_sha256,
     )
 
@@ -57,18 +59,23 @@ def _sections(content: Content) -> list[tuple[str, str]]:
     ]
 
 
+VIRTUAL_CHIP = "virtual"
+"""What a virtual board says its chip is: firmware/components/telemetry/src/identity.c."""
+
 _NAMES = {
     "mac": "MAC",
     "kind": "kind",
     "chip": "chip",
-    "rev": "revision",
     "psram": "PSRAM",
     "flash": "flash",
     "idf": "ESP-IDF",
     "build": "build",
+    "image": "image",
     "project": "project",
     "version": "version",
     "elf_sha256": "ELF SHA-256",
+    "time_scale": "clock",
+    "python": "Python",
 }
 """What is known of boards and builds, in the order in which it is shown."""
 
@@ -84,21 +91,30 @@ def _shown(name: str, value: Any) -> str:
         return ", ".join(f"{key} {one}" for key, one in value.items())
     if name in ("psram", "flash") and isinstance(value, int):
         return f"{value / 1024 / 1024:g} MB" if value else "none"
+    if name == "time_scale" and isinstance(value, (int, float)):
+        return f"up to {value:g} times the host's"
+    if name == "idf" and value == NATIVE_BUILD:
+        return "none: built for the host"
     return str(value)
 
 
-def _boards(qualification: Mapping[str, Any]) -> Table:
-    """A row for each board of the run, with all that is known of any beside what the firmware's own table says."""
+def _boards(qualification: Mapping[str, Any]) -> tuple[dict[str, str], Table | None]:
+    """What the boards of the run have in common, and a row for each with what else is known of it. What the
+    firmware's own list says of all is left out."""
     board, firmware = qualification["board"], qualification["firmware"]
-    common = {name: value for name, value in board.items() if name != "boards"}
-    rows = [{**common, **one} for one in board.get("boards", [{}])]
-    columns = [
-        name
-        for name in _NAMES
-        if any(row.get(name, firmware.get(name)) != firmware.get(name) for row in rows)
-    ]
-    columns += sorted({name for row in rows for name in row} - _NAMES.keys())
-    return Table(
+    run = {name: value for name, value in board.items() if name != "boards"}
+    rows = [_with_chip({**run, **one}) for one in board.get("boards", [{}])]
+    rows.sort(key=lambda row: str(row.get("mac", "")))
+    known = {name for row in rows for name in row}
+    columns = [name for name in _NAMES if name in known] + sorted(known - _NAMES.keys())
+    same = {
+        name: rows[0].get(name) for name in columns if all(row.get(name) == rows[0].get(name) for row in rows)
+    }
+    common = named({name: value for name, value in same.items() if value != firmware.get(name)})
+    columns = [name for name in columns if name not in same]
+    if not columns:
+        return common, None
+    return common, Table(
         tuple(_NAMES.get(name, name.replace("_", " ")) for name in columns),
         tuple(
             tuple(
@@ -110,3 +126,14 @@ def _boards(qualification: Mapping[str, Any]) -> Table:
             for row in rows
         ),
     )
+
+
+def _with_chip(board: Mapping[str, Any]) -> dict[str, Any]:
+    """The same board, with its chip and that one's revision (100 * major + minor: ESP-IDF's esp_chip_info) as one."""
+    row = {name: value for name, value in board.items() if name != "rev"}
+    if "chip" in board:
+        revision = board.get("rev")
+        shown = f" rev v{revision // 100}.{revision % 100}" if isinstance(revision, int) else ""
+        chip = "none: the model of an ESP32" if board["chip"] == VIRTUAL_CHIP else board["chip"]
+        row["chip"] = f"{chip}{shown}"
+    return row

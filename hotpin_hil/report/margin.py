@@ -11,15 +11,20 @@ Measurement = Mapping[str, Any]
 """A line of results.jsonl."""
 
 
-def nearest(measurements: Sequence[Measurement]) -> Measurement:
-    """The one to show of at least one: of the worst verdict, and of those the one with the least left."""
+def nearest(measurements: Sequence[Measurement]) -> Measurement | None:
+    """The one to show of at least one: of the worst verdict, and of those the one with the least left.
+
+    None of several that are all exactly what they must be: any one of them would say less than their number.
+    """
     order = [verdict.value for verdict in Verdict]
 
     def key(one: Measurement) -> tuple[int, float]:
         share = margin_share(one)
         return order.index(one["verdict"]), float("inf") if share is None else share
 
-    return min(measurements, key=key)
+    found = min(measurements, key=key)
+    is_exact = margin_share(found) is None and found["verdict"] == Verdict.PASS.value
+    return None if is_exact and len(measurements) > 1 else found
 
 
 def margin_share(measurement: Measurement) -> float | None:

@@ -81,10 +81,12 @@ def _tests(qualification: Qualification) -> list[tuple[list[str], Mapping[str, A
 
 def _nearest(measurements: list[Mapping[str, Any]]) -> tuple[str, str]:
     """Value and limit to show of many: the worst verdict, and of those the least margin; then `(+n)`, how
-    many further values there are."""
+    many further values there are. Of those that have no margin, how many there are."""
     if not measurements:
         return "", ""
     shown = nearest(measurements)
+    if shown is None:
+        return f"all {len(measurements)} values as they must be", "exact"
     more = f" (+{len(measurements) - 1})" if len(measurements) > 1 else ""
     value = with_unit(shown["value"], shown["unit"])
     name = shorten(shown["name"], max(8, _VALUE - len(f" {value}{more}")))

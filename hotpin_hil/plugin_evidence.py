@@ -61,6 +61,9 @@ _REPORT_VERDICT = "hotpin_verdict"
 _REPORT_VERDICTS = "hotpin_verdicts"
 """Attribute of the last report of a test of the suite: the verdicts that its requirements came to."""
 
+_REPORT_TRACEBACK = "hotpin_traceback"
+"""Attribute of a report that is BLOCKED for something that nobody foresaw."""
+
 _PACKAGES = ("pytest", "pytest-embedded", "pytest-embedded-idf", "esptool", "pyserial")
 _CRASH_REMEDY = "run it again; if it happens again, run it alone and without -n to see the crash"
 _COLOURS = {Verdict.PASS: "green", Verdict.FAIL: "red", Verdict.UNSET: "red"}
@@ -177,6 +180,10 @@ class EvidencePlugin:
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         if self._qualification is None or not self._verdicts:
             return  # nothing came to its end: pytest has said why, and a table of nothing would hide it
+        for report in terminalreporter.getreports("blocked"):
+            if getattr(report, _REPORT_TRACEBACK, False) and self._config.option.tbstyle != "no":
+                terminalreporter.section(f"{report.nodeid}, {report.when}", sep="_")
+                terminalreporter.write_line(printable(report.longreprtext))
         terminalreporter.section("requirements")
         for text, verdict in table_lines(self._qualification):
             terminalreporter.write_line(text, **_markup(verdict))
@@ -338,7 +345,9 @@ class EvidencePlugin:
         if finding is not None:
             item.stash[_FINDINGS_KEY].append(finding)
             setattr(report, _REPORT_VERDICT, _shown_verdict(item.stash[_FINDINGS_KEY]).value)
-            if report.failed and finding.verdict is Verdict.BLOCKED:
+            if report.failed and finding.needs_traceback:
+                setattr(report, _REPORT_TRACEBACK, True)
+            elif report.failed and finding.verdict is Verdict.BLOCKED:
                 report.longrepr = printable(str(finding))  # the bench's traceback helps nobody
             if finding.board_is_dead and not self._board_plugin.revive():
                 self._dead = finding
@@ -364,6 +373,13 @@ class EvidencePlugin:
         if call.excinfo is None or isinstance(call.excinfo.value, _NotMet):
             return None
         error = call.excinfo.value
+        if isinstance(error, pytest.FixtureLookupError):
+            what = (error.msg or f"there is no fixture {error.argname!r}").splitlines()[0]
+            return Finding(
+                Verdict.BLOCKED,
+                f"the test's {call.when} raised {type(error).__name__}: {what}",
+                "mend the test, or the conftest.py that should have it",
+            )
         if hasattr(report, "wasxfail"):
             return Finding(Verdict.FAIL, f"known to fail: {report.wasxfail}")
         if report.skipped:

@@ -31,6 +31,7 @@ from hotpin_hil.evidence.qualification import exit_status, headline, qualify
 from hotpin_hil.evidence.recorder import Recorder
 from hotpin_hil.evidence.requirements import load_requirements
 from hotpin_hil.evidence.results import Results, ResultsWriter, read_results
+from hotpin_hil.link.idf_serial import HilIdfSerial
 from hotpin_hil.paths import REQUIREMENTS_FILE
 
 from .schemas import QUALIFICATION, REQUIREMENT, RESULTS_LINE
@@ -146,6 +147,30 @@ def test_error_of_the_tools_themselves_is_the_benchs() -> None:
         serial.serial_for_url("no_such_protocol://x")
     assert blame(caught.value, SETUP).verdict is Verdict.BLOCKED
     assert blame(caught.value, SETUP).board_is_dead
+    assert blame(caught.value, SETUP).needs_traceback
+
+
+@pytest.mark.parametrize(
+    ("error", "needs"),
+    [
+        (KeyError("x"), True),
+        (PortError("gone"), False),
+        (UsageError("no option"), False),
+        (esptool.FatalError("no sync"), False),
+    ],
+)
+def test_only_what_nobody_foresaw_needs_its_traceback(error: BaseException, needs: bool) -> None:
+    finding = blame(error, SETUP)
+    assert finding.needs_traceback is needs
+    assert ("traceback" in finding.remedy) is needs
+
+
+def test_an_option_that_a_tool_refuses_keeps_its_own_remedy() -> None:
+    """Not that of a cable."""
+    kwargs = {"app": None, "msg_queue": None, "port_mac": "24:0a:c4:00:00:01"}
+    with pytest.raises(UsageError) as caught:
+        HilIdfSerial(**kwargs)
+    assert blame(caught.value, SETUP).remedy == "choose the board with --board-mac"
 
 
 def test_error_that_only_happened_before_blames_nobody() -> None:

@@ -373,6 +373,35 @@ def test_fixture_that_does_not_exist_is_not_the_firmwares_fault(suite: Suite) ->
     assert result.ret == 7
 
 
+BROKEN_FIXTURES = """
+@pytest.fixture
+def broken():
+    raise RuntimeError(chr(27) + "[2J")
+
+@pytest.fixture
+def unplugged():
+    raise PortError("gone", "plug in")
+
+@requirement("AAA-01")
+def test_broken(broken): pass
+@requirement("AAA-01")
+def test_unplugged(unplugged): pass
+"""
+
+
+def test_a_broken_fixture_is_shown_with_its_place(suite: Suite) -> None:
+    """A bench that is at fault is named; who wrote the fixture needs the line."""
+    result = suite.run(BROKEN_FIXTURES)
+    result.stdout.fnmatch_lines(["*test_broken, setup*", '>*raise RuntimeError(*', "*test_it.py:*: RuntimeError"])
+    output = result.stdout.str()
+    assert "test_unplugged, setup" not in output
+    assert "\x1b" not in output
+    assert (
+        "RuntimeError"
+        not in suite.run(BROKEN_FIXTURES, "hil_tests", "--tb=no").stdout.str().partition(" requirements ")[0]
+    )
+
+
 @pytest.mark.parametrize("mark", ["requirement", "requirement()", "requirement(id='AAA-01')"])
 def test_requirement_mark_without_an_id_is_an_error(suite: Suite, mark: str) -> None:
     result = suite.run(f"@{mark}\ndef test_it(measure): measure('x', 1, exact=1)\n")

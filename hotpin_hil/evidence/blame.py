@@ -35,7 +35,7 @@ is found at once, and may be one that only this test flashes.)"""
 _REMEDIES = {
     "esptool": "check cable, port and power, and that the board is in reach: hotpin-hil boards",
     "serial": "check that the port is there, yours to use, and not open elsewhere: hotpin-hil boards",
-    "": "see the traceback: python -m pytest --tb=long",
+    "": "see the traceback in pytest's output",
 }
 
 _DEAD_REMEDY = "check cable, power and baud rate; hotpin-hil boards lists what is seen"
@@ -43,12 +43,14 @@ _DEAD_REMEDY = "check cable, power and baud rate; hotpin-hil boards lists what i
 
 @dataclass(frozen=True)
 class Finding:
-    """What an exception comes to. `board_is_dead`: no later test can succeed on this board."""
+    """What an exception comes to. `board_is_dead`: no later test can succeed on this board. `needs_traceback`: nobody
+    foresaw the exception, and its place tells more than its words."""
 
     verdict: Verdict
     reason: str
     remedy: str = ""
     board_is_dead: bool = False
+    needs_traceback: bool = False
 
     def __str__(self) -> str:
         remedy = f" (remedy: {self.remedy})" if self.remedy else ""
@@ -88,13 +90,18 @@ def blame(
             return Finding(Verdict.BLOCKED, _first_line(one), _REMEDIES[package], phase == SETUP)
     if isinstance(error, (AssertionError, FirmwareError)) or _is_verdict_of_a_test(error):
         return Finding(Verdict.FAIL, _first_line(error))
-    if phase == SETUP and _raised_by_a_tool(error):
-        return Finding(Verdict.BLOCKED, _named(error), _REMEDIES["esptool"], True)
     if isinstance(error, HilError):
         return Finding(Verdict.BLOCKED, _first_line(error.message), error.remedy)
+    if phase == SETUP and _raised_by_a_tool(error):
+        if isinstance(error, OSError):
+            return Finding(Verdict.BLOCKED, _named(error), _REMEDIES["esptool"], True)
+        # An option of pytest-embedded with a value that it does not understand, a package that is not there.
+        return Finding(Verdict.BLOCKED, _named(error), _REMEDIES[""], True, needs_traceback=True)
     if phase == CALL:
         return Finding(Verdict.FAIL, _named(error))
-    return Finding(Verdict.BLOCKED, f"the test's {phase} raised {_named(error)}", _REMEDIES[""])
+    return Finding(
+        Verdict.BLOCKED, f"the test's {phase} raised {_named(error)}", _REMEDIES[""], needs_traceback=True
+    )
 
 
 def _excuse(error: BaseException, channel: Channel | None, noise: Noise | None) -> Finding | None:

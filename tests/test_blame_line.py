@@ -171,3 +171,8 @@ def test_noise_excuses_nothing_but_what_is_missing(bench: Bench, error: Exceptio
     if not isinstance(error, MissingEvent):
         bench.firmware.output(flipped(record))
         assert bench.verdict(error).verdict is Verdict.FAIL
+
+
+def test_reason_is_no_longer_than_a_paragraph() -> None:
+    finding = blame(AssertionError("A" * 1_000_000), CALL)
+    assert finding.reason == "A" * 2_000 + " ... and 998,000 characters"

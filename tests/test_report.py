@@ -363,6 +363,7 @@ def test_the_end_of_a_long_log_is_kept() -> None:
     assert shown[0] == "... 5 lines left out ..."
     assert (shown[1], shown[-1]) == ("line 5", f"line {LOG_LINES + 4}")
     assert shorten_log("one\r\n\x1b[2Jtwo") == "one\n\\x1b[2Jtwo"
+    assert shorten_log("A" * 1_000_000 + "\ntwo") == "A" * 2_000 + " ... and 998,000 characters\ntwo"
 
 
 def test_shortening_keeps_the_width() -> None:

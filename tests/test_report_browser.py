@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from hotpin_hil.evidence import lines
 from hotpin_hil.evidence.qualification import qualify
 from hotpin_hil.evidence.results import Results
 from hotpin_hil.report.html import render
 
-from .test_report import HOSTILE, results_with, said
+from .test_report import HOSTILE, MOMENT, TEST, results_with, said
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -47,40 +48,61 @@ window.addEventListener("load", () => {
 </script></body>"""
 
 
+RUNS = HOSTILE + "<img src=x onerror='window.ran=1'>"
+MEGABYTE = RUNS + "A" * 1_000_000
+PAGES_MAX = 12
+"""On A4. The texts of a megabyte alone would take thousands."""
+
+
+def with_a_megabyte() -> Results:
+    """What can hold a line as long as a board made it: its console, a panic, and what a test makes of either."""
+    panic = next(one for one in said(MEGABYTE) if one["about"] == lines.PANIC)
+    more = [lines.log_slice(TEST, None, "dut.log", MEGABYTE, 0), lines.complaint(MOMENT, MEGABYTE), panic]
+    return results_with("free", MEGABYTE, RUNS, [*said(RUNS), *more])
+
+
 def page_of(results: Results) -> str:
     return render(qualify(results), results, "5ha256")
 
 
 def browse(page: str, folder: Path, width: int) -> tuple[str, str]:
     """What Chromium makes of the page, and what it logs about it."""
+    done = chromium(page.replace("</body>", PROBE), folder, f"--window-size={width},768", "--dump-dom")
+    return done.stdout, "\n".join(line for line in done.stderr.splitlines() if "CONSOLE" in line)
+
+
+def printed_pages(page: str, folder: Path) -> int:
+    """Sheets of A4 that the page takes."""
+    pdf = folder / "report.pdf"
+    chromium(page, folder, "--no-pdf-header-footer", f"--print-to-pdf={pdf}")
+    return len(re.findall(rb"/Type\s*/Page\b", pdf.read_bytes()))
+
+
+def chromium(page: str, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     path = folder / "report.html"
-    path.write_text(page.replace("</body>", PROBE), encoding="utf-8")
+    path.write_text(page, encoding="utf-8")
     assert CHROMIUM is not None
-    done = subprocess.run(
-        [
-            CHROMIUM,
-            *QUIET,
-            f"--user-data-dir={folder}/profile",
-            f"--window-size={width},768",
-            "--dump-dom",
-            path.as_uri(),
-        ],
+    return subprocess.run(
+        [CHROMIUM, *QUIET, f"--user-data-dir={folder}/profile", *options, path.as_uri()],
         capture_output=True,
         text=True,
         errors="replace",
         check=True,
         timeout=120,
     )
-    return done.stdout, "\n".join(line for line in done.stderr.splitlines() if "CONSOLE" in line)
 
 
 @pytest.mark.parametrize(
-    ("text", "width"),
-    [("the board's words", 1366), (HOSTILE + "<img src=x onerror='window.ran=1'>", 1366), ("A" * 5_000, 800)],
-    ids=["plain", "hostile", "long"],
+    ("results", "width"),
+    [
+        (results_with(text, text, text, said(text)), width)
+        for text, width in (("the board's words", 1366), (RUNS, 1366), ("A" * 5_000, 800))
+    ]
+    + [(with_a_megabyte(), 1366)],
+    ids=["plain", "hostile", "long", "megabyte"],
 )
-def test_page_in_a_browser(text: str, width: int, tmp_path: Path) -> None:
-    found, console = browse(page_of(results_with(text, text, text, said(text))), tmp_path, width)
+def test_page_in_a_browser(results: Results, width: int, tmp_path: Path) -> None:
+    found, console = browse(page_of(results), tmp_path, width)
     assert console == ""
     probe = re.search(r'data-probe="([^"]*)"', found)
     assert probe is not None
@@ -89,6 +111,11 @@ def test_page_in_a_browser(text: str, width: int, tmp_path: Path) -> None:
     links, figures = map(int, re.findall(r'"(?:links|figures)":(\d+)', said_by_page))
     assert links > 15
     assert figures >= 6
+
+
+def test_a_megabyte_in_one_line_takes_few_sheets(tmp_path: Path) -> None:
+    pages = printed_pages(page_of(with_a_megabyte()), tmp_path)
+    assert 1 < pages <= PAGES_MAX
 
 
 def test_probe_sees_what_it_is_for(tmp_path: Path) -> None:

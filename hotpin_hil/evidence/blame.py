@@ -41,6 +41,10 @@ _REMEDIES = {
 _DEAD_REMEDY = "check cable, power and baud rate; hotpin-hil boards lists what is seen"
 
 
+REASON_MAX = 2_000
+"""Characters of a reason: an exception may hold all that a board has said."""
+
+
 @dataclass(frozen=True)
 class Finding:
     """What an exception comes to. `board_is_dead`: no later test can succeed on this board. `needs_traceback`: nobody
@@ -172,7 +176,9 @@ def _raised_by_a_tool(error: BaseException) -> bool:
 def _first_line(error: object) -> str:
     """The first line that says something; pexpect's and assert's further lines stay in the traceback."""
     lines = [line.strip() for line in str(error).splitlines()]
-    return next((line for line in lines if line), type(error).__name__)
+    line = next((line for line in lines if line), type(error).__name__)
+    left_out = len(line) - REASON_MAX
+    return line if left_out <= 0 else f"{line[:REASON_MAX]} ... and {left_out:,} characters"
 
 
 def _named(error: BaseException) -> str:

@@ -10,6 +10,9 @@ from hotpin_hil.report.text import printable
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+TEXT_MAX = 2_000
+"""Characters of a text that is shown; with the filter `whole` all of them."""
+
 SYMBOLS = {
     "PASS": "✓",
     "MARGINAL": "△",
@@ -33,15 +36,25 @@ def render_page(template: str, **content: Any) -> str:
 @cache
 def environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup, escape
 
-    return Environment(
+    made = Environment(
         loader=PackageLoader("hotpin_hil.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        # A control character has no place in HTML, escaped or not.
         finalize=lambda value: (
-            printable(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+            _shown(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
         ),
+    )
+    made.filters["whole"] = lambda text: Markup(escape(printable(text)))
+    return made
+
+
+def _shown(text: str) -> str:
+    """A control character has no place in HTML, escaped or not; nor has a line of a megabyte on paper."""
+    left_out = len(text) - TEXT_MAX
+    return (
+        printable(text) if left_out <= 0 else f"{printable(text[:TEXT_MAX])} ... and {left_out:,} characters"
     )

@@ -139,6 +139,7 @@ class Board:
             "said": self._said,
             "client": self._server.connected,
             "faults": [str(fault) for fault in self.faults.in_force],
+            "line_changes": self.faults.line.changes,
         }
 
     @property

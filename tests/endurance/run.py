@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 import os
 import random
@@ -30,21 +31,38 @@ from esptool.logger import log
 from esptool.targets import ESP32ROM
 
 from hotpin_hil.device import Device
-from hotpin_hil.errors import BenchError, FirmwareError, HilError
+from hotpin_hil.errors import BenchError, FirmwareError, HilError, UsageError
 from hotpin_hil.link.channel import Channel
 from hotpin_hil.link.port import open_port
 from hotpin_hil.link.reader import PortReader
 from hotpin_hil.paths import NATIVE_BUILD_DIR, NATIVE_ELFS_FILE
 from hotpin_hil.virtual.control import BoardControl, running
+from hotpin_hil.virtual.faults import firmware
 from hotpin_hil.virtual.faults.table import FAULTS
 from tests.virtual_board import Boards
 
-POINTS = ("flash", "boot", "console")
+POINTS = FLASH, BOOT, CONSOLE = ("flash", "boot", "console")
+CAN_ACT = {
+    **dict.fromkeys(FAULTS, POINTS),
+    # on what is written to the flash, or on the reset before it
+    **dict.fromkeys(("power-cut-flashing", "bad-flash", "no-download"), (FLASH,)),
+    # on who opens the port, on who starts
+    **dict.fromkeys(("port-busy", "no-psram", "boot-loop"), (FLASH, BOOT)),
+    # on firmware that runs; a reset would end it before anyone saw it
+    **dict.fromkeys(("hang", "power-cut-step", *firmware.ONCE), (CONSOLE,)),
+}
+"""Where each fault can act: at another point it would be refused, or over before it did anything."""
+ON_BYTES = ("noise", "drop", "insert", "duplicate", "cut-utf8", "foreign-line")
+AT_ONCE = ("disconnect", "bridge-hang", "power-cut", "hang", *firmware.ONCE)
+"""These act as they begin."""
+WHEN_OVER = ("power-cut-flashing", "power-cut-step")
+"""These are over when they have acted. Of all others it shows in the round's failure alone."""
 ROUND_MAX_S = 180.0
 """A round that takes longer hangs; on an idle machine the slowest takes about 10 s."""
 LOOKS, LOOK_EVERY_S = 40, 0.05
 """How often and when the server's files and children are counted; the fewest count."""
 TIME_SCALE = 5.0
+NOTHING = "nothing"
 PATIENT = 7
 """Patience with a board that must work: this machine may be busy."""
 BOOT_S = 6.0
@@ -65,11 +83,12 @@ class Round:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a round went: what the fault led to, and what was wrong (nothing must be)."""
+    """How a round went: whether the fault acted, what it led to, and what was wrong (nothing must be)."""
 
     number: int
     fault: str
     point: str
+    acted: bool
     led_to: str
     seconds: float
     problem: str = ""
@@ -78,13 +97,15 @@ class Outcome:
 @dataclass
 class Totals:
     rounds: int = 0
-    led_to: Counter[str] = field(default_factory=Counter)
+    acted: Counter[str] = field(default_factory=Counter)
+    led_to: dict[str, Counter[str]] = field(default_factory=dict)
     slowest: Outcome | None = None
     problems: list[str] = field(default_factory=list)
 
     def add(self, outcome: Outcome) -> None:
         self.rounds += 1
-        self.led_to[f"{outcome.fault}: {outcome.led_to}"] += 1
+        self.acted[outcome.fault] += outcome.acted
+        self.led_to.setdefault(outcome.fault, Counter())[outcome.led_to] += 1
         if self.slowest is None or outcome.seconds > self.slowest.seconds:
             self.slowest = outcome
         if outcome.problem:
@@ -92,10 +113,23 @@ class Totals:
                 f"round {outcome.number} ({outcome.fault} at {outcome.point}): {outcome.problem}"
             )
 
+    def lines(self) -> Iterator[str]:
+        """Of each fault: how often it acted, of how many rounds, and what these led to."""
+        for fault, led_to in sorted(self.led_to.items()):
+            ends = ", ".join(f"{what} {times}" for what, times in led_to.most_common())
+            yield f"{fault:<20} acted in {self.acted[fault]:2d} of {led_to.total():2d} rounds; led to: {ends}"
+
 
 def flash_files() -> list[tuple[int, str]]:
     arguments = json.loads((NATIVE_BUILD_DIR / "flasher_args.json").read_text())
     return [(int(at, 0), str(NATIVE_BUILD_DIR / file)) for at, file in arguments["flash_files"].items()]
+
+
+@functools.cache
+def programmed() -> list[int]:
+    """Where in the flash the app clears bits: a byte 0xFF is written when the flash is erased."""
+    app = Path(dict(flash_files())[APP_OFFSET]).read_bytes()
+    return [APP_OFFSET + at for at, byte in enumerate(app) if byte != 0xFF]
 
 
 def flash(url: str, attempts: int) -> None:
@@ -160,19 +194,28 @@ def empty_flash(control: BoardControl) -> None:
     control.ask("power", on=True)
 
 
-def some_arguments(name: str, dice: random.Random) -> dict[str, Any]:
+def some_fault(dice: random.Random) -> tuple[str, str, dict[str, Any]]:
+    """Any fault, a point where it can act, and arguments with which it does."""
+    name = dice.choice(list(FAULTS))
+    point = dice.choice(CAN_ACT[name])
+    return name, point, some_arguments(name, point, dice)
+
+
+def some_arguments(name: str, point: str, dice: random.Random) -> dict[str, Any]:
     """Arguments that differ from round to round, and let the round come to its end."""
     draw: dict[str, Callable[[], Any]] = {
-        "rate": lambda: dice.choice([0.0001, 0.001, 0.01]),
+        # Flashing moves 700 KB to the board and 10 KB back, the console a few hundred bytes there and a few KB back.
+        "rate": lambda: dice.choice([0.001, 0.01] if point == FLASH else [0.03, 0.1]),
         "count": lambda: dice.choice([1, 10, 1000]),
         "direction": lambda: dice.choice(["to-host", "to-board", "both"]),
         "inside": lambda: dice.choice(["line", "character"]),
-        "seconds": lambda: dice.choice([0, 0.05, 0.3]),
+        # The harness's client waits 0.5 s for a port that is busy.
+        "seconds": lambda: dice.choice([0, 2.0] if name == "port-busy" else [0, 0.1, 0.3]),
         "off_s": lambda: dice.choice([0, 0.01, 0.2]),
         "bytes": lambda: dice.randrange(700_000),
         "by": lambda: dice.choice(["interrupt", "hardware"]),
         "step": lambda: dice.choice(["lock", "camera.stop", "audio.start", "settle.up"]),
-        "at": lambda: dice.randrange(0x10000, 0x90000),
+        "at": lambda: dice.choice(programmed()),
     }
     return {one.name: draw[one.name]() for one in FAULTS[name].arguments if one.name in draw}
 
@@ -180,14 +223,15 @@ def some_arguments(name: str, dice: random.Random) -> dict[str, Any]:
 def play(one: Round) -> Outcome:
     """One round, in a process of the pool."""
     dice = random.Random(one.seed)
-    name, point = dice.choice(list(FAULTS)), dice.choice(POINTS)
-    arguments, seed = some_arguments(name, dice), dice.getrandbits(32)
+    (name, point, arguments), seed = some_fault(dice), dice.getrandbits(32)
     control = BoardControl(one.directory)
     started = time.monotonic()
-    led_to, problem = "nothing", ""
+    acted, led_to, problem = False, NOTHING, ""
+    begun: list[dict[str, Any]] = []
 
     def cause(now: str) -> None:
         if now == point:
+            begun.append(control.state())
             control.ask("fault", fault=name, arguments=arguments, seed=seed)
 
     signal.signal(signal.SIGALRM, hangs)
@@ -198,14 +242,26 @@ def play(one: Round) -> Outcome:
             go_through(one, cause, 1)
         except (HilError, FirmwareError, esptool.FatalError, OSError) as error:
             led_to = type(error).__name__
+            if isinstance(error, UsageError):
+                problem = f"refused: {error}"
+        acted = bool(begun) and has_acted(name, led_to, begun[0], control.state())
         control.ask("clear")
         empty_flash(control)
         go_through(one, lambda point: None, PATIENT)
     except Exception as error:  # whatever it is, the others go on, and it is told
-        problem = f"{type(error).__name__}: {error}"
+        problem = problem or f"{type(error).__name__}: {error}"
     finally:
         signal.alarm(0)
-    return Outcome(one.number, name, point, led_to, time.monotonic() - started, problem)
+    return Outcome(one.number, name, point, acted, led_to, time.monotonic() - started, problem)
+
+
+def has_acted(name: str, led_to: str, before: dict[str, Any], after: dict[str, Any]) -> bool:
+    """Whether a fault did something, by what its board says of itself before it and after the round."""
+    if name in ON_BYTES:
+        return bool(after["line_changes"] > before["line_changes"])
+    if name in WHEN_OVER:
+        return not any(text.split()[0] == name for text in after["faults"])
+    return name in AT_ONCE or led_to != NOTHING
 
 
 class Hang(Exception):
@@ -340,8 +396,7 @@ def main() -> int:
         say=lambda text: print(f"{time.monotonic() - started:6.1f} s  {text}", flush=True),
     )
     print()
-    for what, times in sorted(totals.led_to.items()):
-        print(f"{times:4d}  {what}")
+    print(*totals.lines(), sep="\n")
     print(
         f"\n{options.boards} boards, {totals.rounds} rounds, seed {options.seed}: {time.monotonic() - started:.0f} s"
     )

@@ -104,6 +104,8 @@ class LineFaults:
     def __init__(self) -> None:
         self._to_host: list[Filter] = []
         self._to_board: list[Filter] = []
+        self.changes = 0
+        """How often they have made something else of what passed, since the board was made."""
 
     def add(self, name: str, arguments: Arguments, seed: str) -> None:
         """Takes a fault of the table's group "line" that changes bytes."""
@@ -123,19 +125,19 @@ class LineFaults:
 
     def to_host(self, data: bytes) -> bytes:
         """What arrives of what the chip sends."""
-        return _through(self._to_host, data)
+        return self._through(self._to_host, data)
 
     def to_board(self, data: bytes) -> bytes:
         """What arrives of what the client sends."""
-        return _through(self._to_board, data)
+        return self._through(self._to_board, data)
 
-
-def _through(filters: list[Filter], data: bytes) -> bytes:
-    for one in list(filters):
-        data = one(data)
-        if one.done:
-            filters.remove(one)
-    return data
+    def _through(self, filters: list[Filter], data: bytes) -> bytes:
+        for one in list(filters):
+            before, data = data, one(data)
+            self.changes += data != before
+            if one.done:
+                filters.remove(one)
+        return data
 
 
 def _change(name: str, dice: random.Random) -> Callable[[int], bytes]:

@@ -59,8 +59,10 @@ WHEN_OVER = ("power-cut-flashing", "power-cut-step")
 """These are over when they have acted. Of all others it shows in the round's failure alone."""
 ROUND_MAX_S = 180.0
 """A round that takes longer hangs; on an idle machine the slowest takes about 10 s."""
-LOOKS, LOOK_EVERY_S = 40, 0.05
-"""How often and when the server's files and children are counted; the fewest count."""
+LOOK_FOR_S, LOOK_EVERY_S = 2.0, 0.05
+"""How long and how often the server's files and children are counted; the fewest count."""
+SETTLE_S = 30.0
+"""The longest wait for the server to let go of what its clients have let go of; it takes milliseconds."""
 TIME_SCALE = 5.0
 NOTHING = "nothing"
 PATIENT = 7
@@ -282,21 +284,38 @@ class Held:
     kb: int
 
     @classmethod
-    def by(cls, boards: Boards) -> Held:
+    def by(cls, boards: Boards, before: Held | None = None) -> Held:
+        """before: what it held then; it has time to come back to that."""
         controls = running(boards.state_dir)
         for control in controls:
             control.ask("clear")
             control.ask("power", on=False)
         listening = sum(map(accepts, boards.found))
+        # Between a client's end and listening again a board's server has neither socket: not to be counted there.
+        wait_until(lambda: not any(control.state()["client"] for control in controls))
         proc = Path(f"/proc/{boards.process.pid}")
         status = (proc / "status").read_text().splitlines()
         kb = next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
-        files = children = sys.maxsize
-        for _ in range(LOOKS):  # it lets go of a connection a moment after its client
-            files = min(files, len(list((proc / "fd").iterdir())))
-            children = min(children, len(boards.children()))
-            time.sleep(LOOK_EVERY_S)
-        return cls(files, children, listening, kb)
+        files: list[int] = []
+        children: list[int] = []
+        started = time.monotonic()
+
+        def enough() -> bool:  # a control connection is there a moment longer than its client
+            files.append(len(list((proc / "fd").iterdir())))
+            children.append(len(boards.children()))
+            if before is None:
+                return time.monotonic() - started > LOOK_FOR_S
+            return min(files) <= before.files and min(children) <= before.children
+
+        wait_until(enough)
+        return cls(min(files), min(children), listening, kb)
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    """Gives up at the deadline: what is counted then tells what is wrong."""
+    deadline = time.monotonic() + SETTLE_S
+    while not is_so() and time.monotonic() < deadline:
+        time.sleep(LOOK_EVERY_S)
 
 
 def open_files(boards: Boards) -> str:
@@ -332,7 +351,7 @@ def endure(
             before = Held.by(boards)
             queues = queues_of(boards, rounds, seed)
             work(queues, workers, totals, say)
-            after = Held.by(boards)
+            after = Held.by(boards, before)
             say(f"before: {before}")
             say(f"after:  {after}")
             if after.files > before.files:

@@ -392,7 +392,9 @@ def test_unplugged(unplugged): pass
 def test_a_broken_fixture_is_shown_with_its_place(suite: Suite) -> None:
     """A bench that is at fault is named; who wrote the fixture needs the line."""
     result = suite.run(BROKEN_FIXTURES)
-    result.stdout.fnmatch_lines(["*test_broken, setup*", '>*raise RuntimeError(*', "*test_it.py:*: RuntimeError"])
+    result.stdout.fnmatch_lines(
+        ["*test_broken, setup*", ">*raise RuntimeError(*", "*test_it.py:*: RuntimeError"]
+    )
     output = result.stdout.str()
     assert "test_unplugged, setup" not in output
     assert "\x1b" not in output

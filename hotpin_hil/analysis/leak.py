@@ -23,6 +23,8 @@ from enum import Enum
 from itertools import pairwise
 from statistics import NormalDist, median
 
+import numpy as np
+
 BUDGET_PER_CYCLE = 1_024 / 1_000
 """Bytes: 1,024 in 1,000 cycles (REQUIREMENTS.md TRN-04)."""
 
@@ -191,13 +193,9 @@ def _noise(deviations: Sequence[float]) -> float:
 def theil_sen(values: Sequence[float], confidence: float = CONFIDENCE) -> Trend:
     """Median slope between all pairs of values, and its confidence interval; per position in the series."""
     points = _thinned(values)
-    slopes = sorted(
-        (later - earlier) / (at_later - at_earlier)
-        for number, (at_earlier, earlier) in enumerate(points)
-        for at_later, later in points[number + 1 :]
-    )
-    if not slopes:
+    if len(points) < 2:
         return Trend(0.0, -math.inf, math.inf)
+    slopes = _slopes(points)
     slope = median(slopes)
     residuals = [value - slope * at for at, value in points]
     inflation = _inflation(residuals)
@@ -210,6 +208,14 @@ def theil_sen(values: Sequence[float], confidence: float = CONFIDENCE) -> Trend:
     if max(slope - bounds[0], bounds[1] - slope) <= widest:
         return Trend(slope, *bounds, inflation)
     return Trend(slope, max(bounds[0], slope - widest), min(bounds[1], slope + widest))
+
+
+def _slopes(points: Sequence[tuple[float, float]]) -> list[float]:
+    """Those between all pairs of points, the least first. There are many: NumPy takes a tenth of the time."""
+    at, value = np.array(points, dtype=float).T
+    earlier, later = np.triu_indices(len(points), 1)
+    slopes: list[float] = np.sort((value[later] - value[earlier]) / (at[later] - at[earlier])).tolist()
+    return slopes
 
 
 def _quantile(probability: float, count: int, inflation: float) -> float:

@@ -20,6 +20,9 @@ _Static_assert(MEMORY_HISTORY_SIZE >= MEM_LOG_BOXES_MAX, "a waiting box lies in 
 static RTC_NOINIT_ATTR mem_ring_t s_ring;
 /* Lies beside it to spare internal RAM only: it holds addresses, and is empty after a reset. */
 static RTC_NOINIT_ATTR memory_event_t s_events[MEMORY_EVENTS_SIZE];
+/* What is being written, guarded by the stdout lock. Beside the ring, too: it is much for the monitor's
+ * stack. */
+static RTC_NOINIT_ATTR memory_snapshot_t s_writing;
 
 static struct {
     portMUX_TYPE lock;      /* guards all of this, s_ring and s_events */
@@ -83,20 +86,24 @@ static void drop_box(uint32_t sequence)
     s_log.dropped++;
 }
 
-/* False: the slot's record is not written yet. */
-static bool try_put(memory_snapshot_t *snapshot, bool box)
+/* False: the slot's record is not written yet. Not inlined, so that its snapshot is off the stack when the
+ * caller goes on to write. */
+static NOINLINE_ATTR bool try_put(const memory_stats_t *stats, const memory_delta_t *delta,
+                                  const char *context, bool box)
 {
+    memory_snapshot_t snapshot = {.stats = *stats, .delta = *delta};
+    copy_context(snapshot.context, context);
     taskENTER_CRITICAL(&s_log.lock);
     bool room = s_log.newest - s_log.recorded < MEMORY_HISTORY_SIZE;
     if (room) {
-        snapshot->sequence = s_log.newest + 1;
-        if (s_log.boxes & slot_bit(snapshot->sequence)) {
-            drop_box(snapshot->sequence); /* of the snapshot that this one overwrites */
+        snapshot.sequence = s_log.newest + 1;
+        if (s_log.boxes & slot_bit(snapshot.sequence)) {
+            drop_box(snapshot.sequence); /* of the snapshot that this one overwrites */
         }
         s_log.newest++;
-        mem_bank_put(s_log.bank, snapshot);
+        mem_bank_put(s_log.bank, &snapshot);
         if (box) {
-            s_log.boxes |= slot_bit(snapshot->sequence);
+            s_log.boxes |= slot_bit(snapshot.sequence);
             if (__builtin_popcount(s_log.boxes) > MEM_LOG_BOXES_MAX) {
                 drop_box(oldest_box());
             }
@@ -108,9 +115,7 @@ static bool try_put(memory_snapshot_t *snapshot, bool box)
 
 void mem_log_put(const memory_stats_t *stats, const memory_delta_t *delta, const char *context, bool box)
 {
-    memory_snapshot_t snapshot = {.stats = *stats, .delta = *delta};
-    copy_context(snapshot.context, context);
-    while (!try_put(&snapshot, box)) {
+    while (!try_put(stats, delta, context, box)) {
         mem_log_write_one(true);
     }
 }
@@ -158,10 +163,9 @@ static void send_dropped(uint32_t boxes)
 /* With the stdout lock held. */
 static void write_record(void)
 {
-    memory_snapshot_t snapshot;
     taskENTER_CRITICAL(&s_log.lock);
     uint32_t sequence = s_log.recorded + 1;
-    bool valid = s_log.recorded != s_log.newest && mem_bank_get(s_log.bank, sequence, &snapshot);
+    bool valid = s_log.recorded != s_log.newest && mem_bank_get(s_log.bank, sequence, &s_writing);
     uint32_t dropped = s_log.dropped;
     s_log.dropped = 0;
     taskEXIT_CRITICAL(&s_log.lock);
@@ -172,13 +176,13 @@ static void write_record(void)
     if (valid) {
         telemetry_record_t record;
         telemetry_event_begin(&record, telemetry_scratch(), TELEMETRY_SCRATCH_SIZE, "mem.sample");
-        telemetry_str(&record, "context", snapshot.context);
+        telemetry_str(&record, "context", s_writing.context);
         telemetry_u32(&record, "snapshot", sequence);
-#define FIELD_(field, section, row) add_field(&record, #field, snapshot.stats.field, false);
+#define FIELD_(field, section, row) add_field(&record, #field, s_writing.stats.field, false);
         MEMORY_STATS_FIELDS(FIELD_)
 #undef FIELD_
 #define FIELD_(field, label, stats_field) \
-    add_field(&record, "delta_" #field, (uint32_t)snapshot.delta.field, true);
+    add_field(&record, "delta_" #field, (uint32_t)s_writing.delta.field, true);
         MEMORY_BASELINE_FIELDS(FIELD_)
 #undef FIELD_
         add_field(&record, "boxes_dropped", dropped, false);
@@ -213,12 +217,11 @@ static bool enabled(esp_log_level_t level)
 /* With the stdout lock held, so that no other line comes between. */
 static void write_box(void)
 {
-    memory_snapshot_t snapshot;
-    if (!take_box(&snapshot) || !enabled(ESP_LOG_INFO)) {
+    if (!take_box(&s_writing) || !enabled(ESP_LOG_INFO)) {
         return;
     }
     const mem_box_t box = {
-        .snapshot = &snapshot,
+        .snapshot = &s_writing,
         .time_ms = esp_log_timestamp(),
         .color = LOG_COLOR_I,
         .reset = LOG_RESET_COLOR,
@@ -381,5 +384,5 @@ size_t mem_log_static_size(void)
 
 size_t mem_log_rtc_size(void)
 {
-    return sizeof(s_ring) + sizeof(s_events);
+    return sizeof(s_ring) + sizeof(s_events) + sizeof(s_writing);
 }

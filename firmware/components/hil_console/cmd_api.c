@@ -40,8 +40,8 @@ static void note_call(uint8_t callback, bool recovery, const memory_warning_t *w
     s_call_count++;
     portEXIT_CRITICAL(&s_lock);
     if (callback == 0 && s_first_logs) {
-        memory_stats_t stats;
-        memory_manager_get_stats(&stats);
+        static memory_stats_t s_stats; /* nobody reads it, and the monitor's stack is small */
+        memory_manager_get_stats(&s_stats);
         memory_manager_log_stats(recovery ? "Recovery Callback" : "Warning Callback");
     }
 }

@@ -95,9 +95,8 @@ def gcc() -> Compiler | None:
     if shutil.which(name) is None:
         return None
     include = [said(name, f"-print-file-name={item}") for item in ("include", "include-fixed")]
-    command = (name, "-S", "-nostdinc", *(f"-isystem{path}" for path in include))
-    abi = ("-U__XTENSA_CALL0_ABI__", "-D__XTENSA_WINDOWED_ABI__=1")
-    return Compiler(name, (*command, *abi), "code, up to the assembler", ("-o", "/dev/null"))
+    command = (name, "-S", "-mabi=windowed", "-nostdinc", *(f"-isystem{path}" for path in include))
+    return Compiler(name, command, "code, up to the assembler", ("-o", "/dev/null"))
 
 
 def clang() -> Compiler | None:

@@ -190,3 +190,10 @@ def test_without_psram_each_driver_refuses_and_keeps_nothing(
     monkeypatch.setattr(profile, "load", lambda name: without)
     result = drivers.start("no_psram", psram_bytes=0).finish()
     assert_checks_hold(result)
+
+
+def test_who_waits_for_the_uart_lets_tasks_of_lower_priority_run(drivers: Board) -> None:
+    result = run(drivers, "output_full")
+    waited_ms = value(result, "OUTPUT waited_ms")
+    assert waited_ms > 500, "the ring was never full: the test must write more"
+    assert value(result, "OUTPUT turns") >= 0.8 * waited_ms, "a turn a millisecond"

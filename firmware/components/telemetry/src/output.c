@@ -15,6 +15,8 @@
 #include "driver/uart_vfs.h"
 #include "esp_check.h"
 #include "esp_log.h"
+#include "freertos/FreeRTOS.h"
+#include "freertos/task.h"
 #include "sdkconfig.h"
 #include "telemetry.h"
 
@@ -55,6 +57,12 @@ void telemetry_write(const char *text, size_t len)
         return;
     }
     fflush(stdout); /* what a task printed before, without a line end, goes first */
+    /* With less room than it needs the driver waits for more without letting go of the processor (ESP-IDF
+     * v5.4.4 and v5.5.2 on, uart_tx_all()): nothing of lower priority would run meanwhile, nor the idle task.
+     */
+    while (!telemetry_has_room(len)) {
+        vTaskDelay(1);
+    }
     uart_write_bytes(CONSOLE_UART, text, len);
 }
 

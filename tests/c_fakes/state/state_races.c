@@ -192,10 +192,10 @@ static void *run_state_task(void *code)
     return NULL;
 }
 
-BaseType_t xTaskCreate(TaskFunction_t code, const char *name, uint32_t stack, void *arg, UBaseType_t priority,
-                       TaskHandle_t *out)
+BaseType_t xTaskCreatePinnedToCore(TaskFunction_t code, const char *name, uint32_t stack, void *arg,
+                                   UBaseType_t priority, TaskHandle_t *out, BaseType_t core)
 {
-    (void)name, (void)stack, (void)arg, (void)priority;
+    (void)name, (void)stack, (void)arg, (void)priority, (void)core;
     pthread_create(&s_state_task, NULL, run_state_task, (void *)code);
     *out = &s_state_task;
     return pdPASS;

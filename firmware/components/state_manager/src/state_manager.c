@@ -23,6 +23,10 @@ static const char *TAG = "STATE";
 
 #define SETTLED (1 << 0)
 
+/* A driver's interrupt is taken on the core that starts it, and ESP-IDF keeps 20 bytes for each interrupt of
+ * each core for ever: started now here and now there, the same mode would take more with each that is new. */
+#define CORE 0
+
 /* What comes before the steps of the modes. */
 #define STEP_LOCK "lock"
 #define STEP_RECOVERY "recovery" /* from ERROR only: taking everything down */
@@ -445,8 +449,8 @@ esp_err_t state_manager_start(void)
     s_sm.mailbox = xQueueCreateStatic(1, sizeof(request_t), s_mail, &s_mailbox);
     s_sm.events = xEventGroupCreateStatic(&s_events);
     s_sm.board = xSemaphoreCreateMutexStatic(&s_board);
-    BaseType_t made = xTaskCreate(state_task, "state", CONFIG_HOTPIN_STATE_TASK_STACK, NULL,
-                                  CONFIG_HOTPIN_STATE_TASK_PRIORITY, &s_task);
+    BaseType_t made = xTaskCreatePinnedToCore(state_task, "state", CONFIG_HOTPIN_STATE_TASK_STACK, NULL,
+                                              CONFIG_HOTPIN_STATE_TASK_PRIORITY, &s_task, CORE);
     if (made != pdPASS) {
         s_sm.board = NULL;
         return ESP_ERR_NO_MEM;

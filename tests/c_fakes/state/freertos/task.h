@@ -2,6 +2,7 @@
 #include "freertos/FreeRTOS.h"
 typedef void *TaskHandle_t;
 typedef void (*TaskFunction_t)(void *arg);
-BaseType_t xTaskCreate(TaskFunction_t code, const char *name, uint32_t stack, void *arg, UBaseType_t priority,
-                       TaskHandle_t *out);
+/* No xTaskCreate(): the state task starts drivers, whose interrupts must not move between the cores. */
+BaseType_t xTaskCreatePinnedToCore(TaskFunction_t code, const char *name, uint32_t stack, void *arg,
+                                   UBaseType_t priority, TaskHandle_t *out, BaseType_t core);
 void vTaskDelay(TickType_t ticks);

@@ -23,6 +23,7 @@ from hotpin_hil.link.line import channel_of
 from hotpin_hil.plugin_board import BoardInUse
 from hotpin_hil.plugin_panic import keep_panics
 from hotpin_hil.report.text import LOG_LINES, printable
+from hotpin_hil.telemetry.noise import complaints
 
 STORY_KEY = pytest.StashKey[Story]()
 
@@ -117,8 +118,7 @@ class StoryKeeper:
 
     def _keep_complaints(self, item: pytest.Item, channel: Channel) -> None:
         """A boot without any record has no name, and so no place among the others."""
-        told = [line for line in Device(channel).log_lines(Cursor()) if line.level in "EW"]
-        for line in told[-COMPLAINTS_MAX:]:
+        for line in complaints(Device(channel).log_lines(Cursor()))[-COMPLAINTS_MAX:]:
             boot = channel.boot_at(line.offset)
             if boot is not None:
                 moment = lines.Moment(item.nodeid, self._board.mac, boot, line.t_ms)

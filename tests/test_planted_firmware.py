@@ -136,6 +136,8 @@ def test_defect_gets_its_diagnosis_in_report_and_analyser(
     assert "The console's last lines" in failure.text
     if HEAP_MAP & {one.split()[0] for one in defect.diagnoses}:
         assert any(figure.startswith("Heap map") for figure in failure.figures)
+    if "DIAG-03" in failure.text:
+        assert "internal free in camera mode: test_nothing_leaks" in failure.text  # a link to its chart
     assert run.analysed(capsys) == [list(defect.diagnoses)]
 
 

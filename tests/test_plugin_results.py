@@ -263,6 +263,8 @@ def test_complaints_of_a_failed_test_are_kept_with_their_boot(suite: Suite, fail
         "    first = firmware.boot\n"
         "    firmware.log('too hot \\x1b[2J', level='W')\n"
         "    firmware.log('as it should be')\n"
+        "    known = 'gpio_install_isr_service(97): GPIO isr service already installed'\n"
+        "    firmware.log(known, tag='gpio', level='E')\n"
         "    device.channel.reset_asked()\n"
         "    firmware.output(b'\\r\\nrst:0x1 (POWERON_RESET),boot:0x13 (SPI_FAST_FLASH_BOOT)\\r\\n')\n"
         "    firmware.log('no sensor', level='E')\n"

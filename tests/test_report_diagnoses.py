@@ -193,6 +193,14 @@ def test_complaints_are_listed_with_the_failure() -> None:
     assert "errors and warnings E (3500) TTS: Insufficient PSRAM: need 98304 bytes" in text
 
 
+def test_what_was_logged_again_is_listed_once() -> None:
+    moment = lines.Moment(TEST, "24:0a:c4:00:00:01", "00c0ffee", 9_000)
+    told = [lines.complaint(moment, f"W ({t}) APP: too hot") for t in (7, 8, 9)]
+    text = " ".join(Tags(page_of(results_with("free", "x", more=told))).text.split())
+    assert text.count("too hot") == 1
+    assert "W (7) APP: too hot (3 times)" in text
+
+
 def test_healthy_board_has_no_diagnosis() -> None:
     (story,) = read_stories(healthy()).values()
     assert diagnoses_of(story) == []

@@ -317,8 +317,7 @@ class Diagnoser:
         if crash.panic is not None:
             panic = crash.panic.panic
             evidence.append(Evidence(crash.panic.line, crash.panic.t_ms, panic.headline))
-            known = catalogue.of_panic(panic, crash.panic.regions)
-            cause = f"{known.name}: {known.cause}"
+            cause = catalogue.of_panic(panic, crash.panic.regions).name
         if crash.reset is not None:
             text = crash.reset.cause or f"the next boot is shown by its {crash.reset.sign}"
             evidence.append(Evidence(crash.reset.line, None, f"reset: {text}"))

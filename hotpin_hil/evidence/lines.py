@@ -18,8 +18,8 @@ board have `board` (MAC, null until the board has said it), `boot` (boot id) and
                     answer's fields. A ledger is that of the newest transition: {"ledger": [{step, undo, err,
                     internal_before, internal_after, psram_before, psram_after}]}. Thresholds are those in force
                     from then on: the eight of `memory_thresholds_t`. Regions come with a heap note.
-    note complaint  test, board, boot, t, text: a line that the board logged as an error or a warning. Only of a
-                    test that failed.
+    note complaint  test, board, boot, t, text: a line that the board logged as an error or a warning, and
+                    is no known noise. Only of a test that failed.
     note heap       test, board, boot, t, why: text, caps: "INTERNAL,8BIT", wanted: bytes of the block that was
                     not to be had | null, heaps: [{heap: its start, at: address of the first block, blocks:
                     [sizes in address order, free ones negative; the next block's address is size + 4 further],

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from hotpin_hil.evidence.lines import KNOWN_NOISE, Line
+from hotpin_hil.evidence.lines import COMPLAINT, KNOWN_NOISE, Line
 from hotpin_hil.evidence.model import Verdict, worst
 from hotpin_hil.evidence.requirements import Requirement
 from hotpin_hil.evidence.results import SCHEMA_VERSION, Results
@@ -134,7 +134,11 @@ def _unfinished(results: Results) -> list[dict[str, Any]]:
 
 def _notes(results: Results) -> list[str]:
     """What is worth saying of the whole run; known noise has a place of its own."""
-    texts = [note["text"] for note in results.notes if "text" in note and note.get("about") != KNOWN_NOISE]
+    texts = [
+        note["text"]
+        for note in results.notes
+        if "text" in note and note.get("about") not in (COMPLAINT, KNOWN_NOISE)
+    ]
     if results.cut:
         texts.append(f"{results.cut} line(s) of the results were cut off and are left out")
     return list(dict.fromkeys(texts))

@@ -35,6 +35,8 @@ LOG_TEXT_MAX = 20_000
 COMPLAINTS_SHOWN, COMPLAINT_MAX = 20, 300
 """Lines, and characters of each."""
 
+_LOGGED_AT = re.compile(r"\(\d+\) ")
+
 NOT_SHOWN = (Verdict.FAIL.value, Verdict.UNSET.value, Verdict.BLOCKED.value)
 """Verdicts of a test that did not show what it is for, the gravest first."""
 
@@ -71,7 +73,7 @@ class Failure:
     panics: tuple[Line, ...]
     slices: tuple[Line, ...]
     complaints: tuple[str, ...] = ()
-    """The last lines that the board logged as an error or a warning."""
+    """The last lines that the board logged as an error or a warning; what it logged again and again, once."""
     elsewhere: tuple[Chart, ...] = ()
     """Charts of this test in other sections."""
     diagnoses: tuple[Diagnosis, ...] = ()
@@ -201,7 +203,7 @@ def _failures(
             ),
             panics=tuple(_shortened(line) for line in story.panics),
             slices=tuple(_shortened(line) for line in story.slices),
-            complaints=tuple(_cut(line["text"]) for line in story.complaints[-COMPLAINTS_SHOWN:]),
+            complaints=_complaints(story),
             elsewhere=tuple(charts.get(story.test, ())),
         )
         failures.append(_drawn(failure, story, defaults) if number <= FAILURES_DRAWN_MAX else failure)
@@ -235,6 +237,17 @@ def _maps(story: Story, name: str) -> list[Chart]:
         heap_map(one.heaps, f"{name}-heap-{place}", f"Heap map, {one.caps}: {one.why}", one.wanted)
         for place, one in enumerate(story.heaps, start=1)
     ]
+
+
+def _complaints(story: Story) -> tuple[str, ...]:
+    first: dict[str, str] = {}
+    counts: Counter[str] = Counter()
+    for line in story.complaints:
+        text = _LOGGED_AT.sub("", line["text"], count=1)
+        first.setdefault(text, _cut(line["text"]))
+        counts[text] += 1
+    told = [f"{line} ({counts[text]} times)" if counts[text] > 1 else line for text, line in first.items()]
+    return tuple(told[-COMPLAINTS_SHOWN:])
 
 
 def _cut(text: str) -> str:

@@ -46,8 +46,13 @@ def known_noise() -> tuple[Noise, ...]:
     return tuple(Noise(**row) for row in rows)
 
 
+def complaints(lines: Iterable[LogLine]) -> list[LogLine]:
+    """The lines of level E or W, known noise left out."""
+    return [
+        line for line in lines if line.level in "EW" and not any(one.covers(line) for one in known_noise())
+    ]
+
+
 def errors(lines: Iterable[LogLine]) -> list[LogLine]:
     """The lines of level E, known noise left out."""
-    return [
-        line for line in lines if line.level == "E" and not any(one.covers(line) for one in known_noise())
-    ]
+    return [line for line in complaints(lines) if line.level == "E"]

@@ -1,6 +1,16 @@
 """Loads the suite's fixtures. Options, board choice and verdicts are the installed plugin's
 (hotpin_hil.plugin)."""
 
+import sys
+from importlib.util import find_spec
+
+if "hotpin_hil.plugin" not in sys.modules or find_spec("pytest_embedded") is None:
+    print(
+        f"error: hotpin-hil is not installed for {sys.executable} (make setup && . .venv/bin/activate)",
+        file=sys.stderr,
+    )
+    sys.exit(4)  # pytest's status for wrong usage
+
 pytest_plugins = [
     "fixtures.console",
     "fixtures.measure",

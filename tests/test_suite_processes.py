@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from hotpin_hil.paths import PROJECT_ROOT
@@ -26,3 +29,19 @@ def test_suite_starts_no_manager_process(pytester: pytest.Pytester, monkeypatch:
     )
     result = pytester.runpytest_subprocess("--embedded-services", "esp,idf")
     result.assert_outcomes(passed=1)
+
+
+def test_another_pytest_than_the_installed_one_is_told_so() -> None:
+    """As before `make setup`, or with ESP-IDF's own Python first on the path."""
+    process = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:hotpin_hil", "--target", "esp32"],
+        cwd=PROJECT_ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert process.stderr == (
+        f"error: hotpin-hil is not installed for {sys.executable} (make setup && . .venv/bin/activate)\n"
+    )
+    assert (process.returncode, process.stdout) == (4, "")

@@ -15,7 +15,7 @@ from hotpin_hil.boards import qemu
 from hotpin_hil.boards.artifacts import FirmwareBuild, how_to_build, read_build
 from hotpin_hil.boards.bench import ENV_BENCH, FEATURES, POWER, BoardEntry, find_bench, normal_mac
 from hotpin_hil.boards.build import build_dir
-from hotpin_hil.boards.choose import ENV_PORT, Choice, Wish, choose_board
+from hotpin_hil.boards.choose import ENV_PORT, PORT_SEPARATOR, Choice, Wish, choose_board
 from hotpin_hil.boards.identity import check_identity
 from hotpin_hil.boards.kind import BoardKind
 from hotpin_hil.boards.lease import Lease, TakenError, lease_folder, mac_name, port_name
@@ -78,8 +78,9 @@ class BoardInUse:
         self._mine: LeasedBoard | None = None
         self._may_cycle = True
         self._build: FirmwareBuild | None = None
-        self._virtual: VirtualBoard | None = None
+        self._virtuals: list[VirtualBoard] = []
         self._said: list[dict[str, Any]] = []
+        self._worker = ""
         self.time_scale = time_scale
         self.mac: str | None = None
         """Known from the start on a virtual board that the harness started, else once the board has said it.
@@ -115,6 +116,12 @@ class BoardInUse:
         return port
 
     @property
+    def count(self) -> int:
+        """How many boards a test has if it does not say so itself: --count, of pytest-embedded."""
+        count: int = getattr(self._option, "count", None) or 1
+        return count
+
+    @property
     def can_fail_on_purpose(self) -> bool:
         """Whether a test may make something go wrong on it: it is nobody else's, and virtual."""
         return self.kind is BoardKind.VIRTUAL and not self._chosen.boards
@@ -122,7 +129,7 @@ class BoardInUse:
     @property
     def control(self) -> BoardControl | None:
         """Controls the virtual board that the harness has started; None for any other board."""
-        return self._virtual.control if self._virtual is not None else None
+        return self._virtuals[0].control if self._virtuals else None
 
     @property
     def _chosen(self) -> Choice:
@@ -147,6 +154,11 @@ class BoardInUse:
     def _choose(self) -> Choice:
         option = self._option
         bench = find_bench(option.bench, self._environment)
+        named = len(str(option.port or "").split(PORT_SEPARATOR))
+        if named > 1 and named != self.count:
+            raise UsageError(
+                f"--port names {named} boards, but a test has {self.count}", f"give --count {named} too"
+            )
         wish = Wish(kind=option.board, port=option.port, mac=option.board_mac, name=option.board_name)
         return choose_board(wish, self._environment, _attached_ports, bench)
 
@@ -164,7 +176,13 @@ class BoardInUse:
         if not choice.boards or self._leased or self._mine:
             return
         option = self._option
-        if workers == 1 and len(choice.boards) > 1 and not choice.is_pool and not option.board_mac:
+        if workers > 1 and self.count > 1:
+            raise UsageError(
+                f"-n gives each of {workers} workers one board, but --count {self.count} was given",
+                "leave -n out",
+            )
+        wanted = max(workers, self.count)
+        if wanted == 1 and len(choice.boards) > 1 and not choice.is_pool and not option.board_mac:
             raise UsageError(
                 f"several boards are attached: {', '.join(map(str, choice.boards))}",
                 "choose one with --port or --board-mac",
@@ -177,7 +195,7 @@ class BoardInUse:
             mac=option.board_mac and normal_mac(option.board_mac),
             shared=workers > 1 and not worker_id(self._config),
         )
-        self._leased = pool.lease(workers, option.lease_timeout, tell)
+        self._leased = pool.lease(wanted, option.lease_timeout, tell)
 
     def hand_over(self, worker: str) -> str | None:
         """A leased board, as JSON, for a worker process; None where each worker sees to its own."""
@@ -217,8 +235,24 @@ class BoardInUse:
             HilIdfSerial.install()
             HilIdfSerial.power_cycle = self.power_cycle if self.power else None
         option.port = self._mine.entry.port if self._mine else None
-        if self._mine is None and self.kind is BoardKind.VIRTUAL:
-            self._start_virtual(worker)
+        self._worker = worker
+        self.connect(1)
+
+    def connect(self, count: int) -> None:
+        """Points pytest-embedded at as many boards as the next test has (`count`, of pytest-embedded). BenchError if
+        this run has not so many."""
+        if self.kind is BoardKind.QEMU:
+            return
+        mine = self._leased or ([self._mine] if self._mine else [])
+        while not mine and len(self._virtuals) < count:
+            self._start_virtual()
+        ports = [str(one.entry.port) for one in mine] or [one.port for one in self._virtuals]
+        if len(ports) < count:
+            raise BenchError(
+                f"the test has {count} boards, the run {len(ports)}",
+                f"give --count {count}, and leave -n out",
+            )
+        self._option.port = PORT_SEPARATOR.join(ports[:count])
 
     def _join(self, mine: LeasedBoard) -> None:
         entry = mine.entry
@@ -229,16 +263,16 @@ class BoardInUse:
                 mine.lease.join(name)
         self.mac = entry.mac
 
-    def _start_virtual(self, worker: str) -> None:
-        log = self._folder / f"virtual-board-{worker}.log"
-        self._virtual = VirtualBoard.start(log, ["--time-scale", f"{self.time_scale:g}"])
-        self._option.port = self._virtual.port
-        self.mac = self._virtual.mac
+    def _start_virtual(self) -> None:
+        number = f"-{len(self._virtuals) + 1}" if self._virtuals else ""
+        log = self._folder / f"virtual-board-{self._worker}{number}.log"
+        self._virtuals.append(VirtualBoard.start(log, ["--time-scale", f"{self.time_scale:g}"]))
+        self.mac = self._virtuals[0].mac
 
     def check_alive(self) -> None:
-        """BenchError if the virtual board that the harness started has ended."""
-        if self._virtual is not None:
-            self._virtual.check_alive()
+        """BenchError if a virtual board that the harness started has ended."""
+        for virtual in self._virtuals:
+            virtual.check_alive()
 
     def confirm(
         self, said: Mapping[str, Any], elf_sha256: str | None = None, *, image: str = WITH_CONSOLE
@@ -317,8 +351,10 @@ class BoardInUse:
         if self._chosen.is_pool and self.entry:
             words += ["--bench", str(self._option.bench or self._environment[ENV_BENCH])]
             words += ["--board-name", self.entry.name]
-        elif self._virtual is None and self.port:
+        elif not self._virtuals and self.port:
             words += ["--port", self.port]
+        if self.count > 1:
+            words += ["--count", str(self.count)]
         if self._option.markexpr == SOAK:
             words += ["-m", SOAK]  # else it is left out, also when it is named
         if self._option.time_scale is not None:
@@ -335,9 +371,8 @@ class BoardInUse:
         return known
 
     def stop(self) -> None:
-        if self._virtual is not None:
-            self._virtual.stop()
-            self._virtual = None
+        while self._virtuals:
+            self._virtuals.pop().stop()
         for leased in (*self._leased, *((self._mine,) if self._mine else ())):
             leased.lease.release()
 
@@ -410,6 +445,7 @@ class BoardPlugin:
         if not self._is_prepared:
             self._is_prepared = True
             self._prepare()
+        self.board.connect(_boards_of(item) or self.board.count)
         self.board.check_needs(needs_of(item))
         self.board.check_alive()
 
@@ -419,7 +455,7 @@ class BoardPlugin:
         __tracebackhide__ = True
         result = yield
         if fixturedef.argname == "dut":
-            self._dut = result
+            self._dut = first_dut(result)
         return result
 
     @pytest.hookimpl(tryfirst=True)
@@ -491,6 +527,18 @@ def needs_of(item: pytest.Item) -> set[str]:
 def is_true(value: object) -> bool:
     """A yes-or-no option of pytest-embedded: `y`, `yes` and `true` are true."""
     return value is True or (isinstance(value, str) and value.lower() in ("y", "yes", "true"))
+
+
+def first_dut(dut: Any) -> Any:
+    """The one that is listened to and asked: of a test with several boards the first."""
+    return dut[0] if isinstance(dut, (list, tuple)) else dut
+
+
+def _boards_of(item: pytest.Item) -> int | None:
+    """How many boards a test has that is parametrized with pytest-embedded's `count`."""
+    callspec = getattr(item, "callspec", None)
+    count = callspec.params.get("count") if callspec else None
+    return int(count) if isinstance(count, (int, str)) and str(count).isdigit() else None
 
 
 def _workers(config: pytest.Config) -> int:

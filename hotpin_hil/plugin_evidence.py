@@ -39,6 +39,7 @@ from hotpin_hil.plugin_board import (
     BOARDS,
     SOAK,
     BoardPlugin,
+    first_dut,
     wants_board,
     wants_faults,
     worker_id,
@@ -318,7 +319,7 @@ class EvidencePlugin:
         __tracebackhide__ = True
         result = yield
         if fixturedef.argname == "dut":
-            self._story.listen(request.node, result)
+            self._story.listen(request.node, first_dut(result))
         return result
 
     @pytest.hookimpl(wrapper=True)

@@ -29,6 +29,7 @@ PATIENCE_S = 60.0
 """For what takes two seconds on an idle machine."""
 INTERRUPTED = 2
 USAGE = 4
+BLOCKED = 7
 
 # A test has its board until somebody opens its gate, a pipe; then no reset but its own may have been heard.
 TESTS = """
@@ -406,3 +407,43 @@ def test_results_name_the_board(bench: Bench) -> None:
     header, (verdict,) = json.loads(lines[0]), [json.loads(line) for line in lines if '"verdict"' in line]
     assert header["board"]["ports"] == [bench.urls[1]]
     assert "--board virtual --bench bench.toml --board-name board-1 " in verdict["reproduce"]
+
+
+TWO_BOARDS = """
+import pytest
+
+def test_both(dut):
+    for one in dut:
+        one.expect("ready")
+    assert dut[0].serial.port != dut[1].serial.port
+
+@pytest.mark.parametrize("count", [1, 3], indirect=True)
+def test_count_of_its_own(dut):
+    dut.expect("ready")
+"""
+
+
+def test_a_test_has_two_boards(bench: Bench) -> None:
+    """pytest-embedded's --count, with a test that needs fewer, and one that needs more than the run has."""
+    (bench.folder / "hil_tests/test_it.py").write_text(TWO_BOARDS)
+    run = bench.run("--count", "2", "-v")
+    assert run.end() == BLOCKED
+    assert "test_both PASSED" in run.said
+    assert "test_count_of_its_own[1] PASSED" in run.said
+    assert "the test has 3 boards, the run 2" in run.said
+    assert bench.is_free()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--count", "2", "-n", "2"), "-n gives each of 2 workers one board, but --count 2 was given"),
+        (("--count", "3"), "3 boards are wanted, but there are only 2"),
+        (("--port", "{0}|{1}"), "--port names 2 boards, but a test has 1"),
+    ],
+)
+def test_boards_that_do_not_add_up_are_one_line(bench: Bench, options: tuple[str, ...], message: str) -> None:
+    run = bench.run(*(one.format(*bench.urls) for one in options))
+    assert run.end() == USAGE
+    assert message in run.said
+    assert "Traceback" not in run.said

@@ -62,6 +62,11 @@ def test_a_port_on_loopback_is_not_taken_for_hardware_by_itself() -> None:
     assert [board.port for board in choice.boards] == [LOOPBACK]
 
 
+def test_several_ports_are_as_many_boards() -> None:
+    choice = choose_board(Wish(port=f"{LOOPBACK}|{LOOPBACK}1"), {}, list)
+    assert [board.port for board in choice.boards] == [LOOPBACK, f"{LOOPBACK}1"]
+
+
 @pytest.mark.parametrize("asked", [None, "auto"])
 @pytest.mark.parametrize("port", [None, "/dev/ttyUSB0"])
 def test_ci_must_name_the_board(asked: str | None, port: str | None) -> None:
@@ -78,6 +83,9 @@ def test_ci_must_name_the_board(asked: str | None, port: str | None) -> None:
         (None, "/dev/not-there", {}, "there is no port /dev/not-there"),
         (None, None, {"ESPPORT": "/dev/not-there"}, "there is no port /dev/not-there"),
         (None, None, {"HOTPIN_BOARD": "real"}, "HOTPIN_BOARD is 'real'"),
+        (None, "", {}, "--port is empty"),
+        (None, f"{LOOPBACK}|/dev/null", {}, "several kinds"),
+        (None, f"{LOOPBACK}|/dev/not-there", {}, "there is no port /dev/not-there"),
     ],
 )
 def test_impossible_choice_is_refused(

@@ -315,7 +315,7 @@ def test_all_or_nothing(tmp_path: Path, other_run: Callable[..., OtherRun]) -> N
 
 
 def test_too_few_boards_do_not_wait(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"3 workers need .* only 2: p1, p2 \(use a smaller -n\)"):
+    with pytest.raises(UsageError, match=r"3 boards are wanted, .* only 2: p1, p2 \(use a smaller -n"):
         Bench(tmp_path, p1=ONE, p2=TWO).pool().lease(3, 3600, print)
 
 

@@ -289,6 +289,26 @@ def test_board_is_stopped_at_the_end(suite: Suite) -> None:
     assert not board.is_running
 
 
+SEVERAL = """
+from hotpin_hil.plugin import board_of
+
+@pytest.fixture
+def dut(request):
+    return board_of(request.config).port
+
+@pytest.mark.parametrize("count", [2, 1])
+def test_it(count, dut):
+    assert dut.count("rfc2217://") == count
+"""
+
+
+def test_a_test_with_two_boards_starts_a_second(suite: Suite) -> None:
+    result = suite.run(SEVERAL)
+    result.assert_outcomes(passed=2)
+    assert len(FakeVirtualBoard.started) == 2
+    assert not any(board.is_running for board in FakeVirtualBoard.started)
+
+
 def test_part_of_the_suite_is_incomplete(suite: Suite) -> None:
     result = suite.run("@requirement('AAA-01')\ndef test_it(measure): measure('x', 1, exact=1)\n")
     assert result.ret == 0

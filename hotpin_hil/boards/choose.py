@@ -14,6 +14,9 @@ from hotpin_hil.errors import UsageError
 ENV_PORT = "ESPPORT"
 """Where esptool and pytest-embedded look for a port that the command line doesn't give."""
 
+PORT_SEPARATOR = "|"
+"""Between the ports of a test with several boards, as pytest-embedded has it."""
+
 _NAMES = ", ".join(kind.value for kind in BoardKind)
 
 
@@ -60,9 +63,15 @@ def choose_board(
     if wish.mac is not None and normal_mac(wish.mac) is None:
         raise UsageError(f"--board-mac {wish.mac} is not a MAC", "write it as 24:0a:c4:00:00:01")
     named_otherwise = bench is not None or asked in (BoardKind.VIRTUAL, BoardKind.QEMU)
+    if wish.port == "":
+        raise UsageError("--port is empty", "name the port, or leave --port out")
     port = wish.port or (None if named_otherwise else environment.get(ENV_PORT))
     if port:
-        return _on_port(asked, port, bench)
+        found = [_on_port(asked, one, bench) for one in port.split(PORT_SEPARATOR)]
+        kinds = {one.kind for one in found}
+        if len(kinds) > 1:
+            raise UsageError(f"the boards on {port} are of several kinds", "name them with --board")
+        return Choice(kinds.pop(), tuple(board for one in found for board in one.boards), found[0].why)
     if wish.name and bench is None:
         raise UsageError(
             f"--board-name {wish.name} is the name of a board of a bench", "give --bench FILE too"

@@ -79,8 +79,8 @@ class Pool:
         if self.mac and not there:
             return UsageError(f"none of {names} has the MAC {self.mac}", "check --board-mac")
         return UsageError(
-            f"{count} workers need as many boards, but there {'is' if there == 1 else 'are'} only {there}: {names}",
-            "use a smaller -n",
+            f"{_boards(count)} wanted, but there {'is' if there == 1 else 'are'} only {there}: {names}",
+            "use a smaller -n or --count",
         )
 
     def _try(self, count: int) -> tuple[list[LeasedBoard], list[TakenError]]:

@@ -79,17 +79,18 @@ class BrokenBox:
 
 def render(context: str, stats: MemoryStats, delta: dict[str, int]) -> list[str]:
     """The box's lines, without the log prefix."""
-    return _text(context, stats, delta).split("\n")
+    figures = [getattr(stats, one.name) for one in BOX_FIELDS]
+    return _text(context, figures + [delta[name] for name in DELTA_LABELS]).split("\n")[:-1]
 
 
-def _text(context: str, stats: MemoryStats, delta: dict[str, int]) -> str:
+def _text(context: str, figures: list[int]) -> str:
+    """The lines of a box with these figures, in the order of BOX_FIELDS, then DELTA_LABELS."""
     values: list[int] = []
-    for one in BOX_FIELDS:
-        value = getattr(stats, one.name)
-        values += (value,) if one.unit == "%" else (value, value // _KB)
-    for name in DELTA_LABELS:
-        value = delta[name]
-        values += (value, int(value / _KB))  # towards zero, as C divides
+    for has_kb, value in zip(_HAS_KB, figures, strict=True):
+        if has_kb:
+            values += (value, int(value / _KB))  # towards zero, as C divides
+        else:
+            values.append(value)
     return _TEMPLATE % (context, *values)
 
 
@@ -106,9 +107,10 @@ def _template() -> str:
         lines.append(f"{label}%3d%%" if one.unit == "%" else f"{label}%6d bytes (%{places}d KB)")
     lines += [RULE, _DELTA_HEADING]
     lines += [f"║   {label + ':':<{_LABEL_WIDTH}}%+7d bytes (%+4d KB)" for label in DELTA_LABELS.values()]
-    return "\n".join([*lines, BOTTOM])
+    return "\n".join([*lines, BOTTOM, ""])
 
 
+_HAS_KB = [one.unit != "%" for one in BOX_FIELDS] + [True] * len(DELTA_LABELS)
 _TEMPLATE = _template()
 
 
@@ -123,13 +125,13 @@ _WHOLE = re.compile(_whole_pattern())
 
 
 def parse_whole(text: str) -> tuple[str, list[int]] | None:
-    """Context and figures (BOX_FIELDS' order, then DELTA_LABELS') of the text of exactly one whole box."""
+    """Context and figures (BOX_FIELDS' order, then DELTA_LABELS') of the lines of exactly one whole box, each with its
+    newline."""
     found = _WHOLE.fullmatch(text)
     if found is None:
         return None
     context, figures = found[1], [int(figure) for figure in found.groups()[1:]]
-    stats, delta = box_values(0, figures)
-    return (context, figures) if _text(context, stats, delta) == text else None
+    return (context, figures) if _text(context, figures) == text else None
 
 
 def box_values(t_ms: int, figures: list[int]) -> tuple[MemoryStats, dict[str, int]]:
@@ -138,7 +140,7 @@ def box_values(t_ms: int, figures: list[int]) -> tuple[MemoryStats, dict[str, in
     return stats, dict(zip(DELTA_LABELS, figures[len(BOX_FIELDS) :], strict=True))
 
 
-BOX_LINES = _TEMPLATE.count("\n") + 1
+BOX_LINES = _TEMPLATE.count("\n")
 _BLANK = render("", MemoryStats(*[0] * 12), dict.fromkeys(DELTA_LABELS, 0))
 _FIGURE_LINES = [number for number, line in enumerate(_BLANK) if _FIGURE.match(line)]
 

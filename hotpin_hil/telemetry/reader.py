@@ -153,10 +153,10 @@ class LogReader:
             "STATE": self._state_manager,
             "task_wdt": self._task_watchdog,
         }
-        wanted = dict.fromkeys(self._by_tag, "") | {
-            "STATE_MGR": "=== T|mode transition|Failed to",
-            "boot": "2nd stage",
-            "esp_psram": "Found",
+        wanted: dict[str, tuple[str, ...]] = dict.fromkeys(self._by_tag, ()) | {
+            "STATE_MGR": ("=== T", "mode transition", "Failed to"),
+            "boot": ("2nd stage",),
+            "esp_psram": ("Found",),
         }
         self.scan = LineScanner(wanted, self._take, self._take_whole_box)
         """Counts lines, levels, times and what the file is like."""

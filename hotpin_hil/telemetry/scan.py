@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -33,16 +33,25 @@ OTHER_TAGS = "(other tags)"
 
 _LETTERS = {level.encode(): level for level in "EWIDV"}
 
+
+def _any_of(texts: Sequence[str]) -> re.Pattern[bytes]:
+    return re.compile("|".join(map(re.escape, texts)).encode())
+
+
 _Row = tuple[bytes, ...]
 """Level, time, tag and the rest; the first three are empty for a line without a header."""
 
-_TOP, _BOTTOM = f" {TOP}".encode(), f" {BOTTOM}".encode()
+_TOP, _BOTTOM = f" {TOP}".encode(), f"{BOTTOM}\n".encode()
 _WORD = rb"[^\s:@{]{1,40}"
-_TAG = rb"%s(?: (?!\()%s){0,3}" % (_WORD, _WORD)
+_TAG = rb"%s(?:(?=:)|(?: (?!\()%s){1,3})" % (_WORD, _WORD)
 """A tag may have words, but no time in brackets and no record: these are the next line's."""
 _HEADER = rb"([EWIDV]) \((\d{1,10})\) (%s):" % _TAG
 _ROW = re.compile(rb"(?:%s)?([^\n]*)\n" % _HEADER)
-_BOX_ROWS = re.compile(rb"(?:[^\n]*\n){%d}" % BOX_LINES)
+_BOX = re.compile(
+    rb"I \(\d{1,10}\) (%s): %s\n(?:I \(\d{1,10}\) \1: [^\n]*\n){%d}" % (_TAG, TOP.encode(), BOX_LINES - 1)
+)
+"""As many lines of one task as a box has."""
+_BOX_LINE = re.compile(rb"\((\d+)\) [^:]*: ([^\n]*\n)")
 _PLAIN_TIME = re.compile(rb"\n[IW] \((\d+)")
 """Of plain lines, searched from the newline before the first one."""
 _SECOND_TIME = re.compile(rb"\((?<=[^\n][EWIDV] \()\d{1,10}\) ")
@@ -56,8 +65,9 @@ _COLOUR_REST = re.compile(rb"\[0(?:;3\d)?m[^\n]*\n")
 _REPLACED = re.compile("�[^\n]*\n")
 _HEADLESS = re.compile(rb"@|rst:|_RESET\)|BOOT\)|ets [A-Z]|CORRUPT HEAP: |ESP_ERROR_CHECK failed")
 """What a line without a header says that matters."""
-_FAILURE = re.compile(rb"lloc|nsufficient|despite|amera|Aborting\.")
+_FAILURE_TEXTS = ("lloc", "nsufficient", "despite", "amera", "Aborting.")
 """What an error or a warning says when memory, or the camera, could not be had."""
+_FAILURE = _any_of(_FAILURE_TEXTS)
 _PROMPT = re.compile(rb"PS [A-Z]:\\[^>]*>")
 _DECODED = re.compile(rb"--- (?:0x[0-9a-fA-F]+: |\(inlined by\) )")
 
@@ -87,12 +97,12 @@ class LineScanner:
 
     def __init__(
         self,
-        wanted: Mapping[str, str],
+        wanted: Mapping[str, Sequence[str]],
         take: Callable[[LogLine | Line], None],
         take_box: Callable[[int, int, int, str, list[int]], None],
     ) -> None:
-        """wanted: for a tag, the regular expression of those of its lines that are handed on. Lines of free memory are,
-        too, and of others those that may be a record, a reset, or tell of a failure.
+        """wanted: for a tag, what those of its lines say that are handed on; nothing for all of them. Lines of free
+        memory are, too, and of others those that may be a record, a reset, or tell of a failure.
 
         take: called with each line that is handed on, in their order.
         take_box: called with a whole statistics box instead of its lines, where nothing interrupts it: number and time
@@ -112,7 +122,7 @@ class LineScanner:
         """Lines whose time fits neither the lines before nor those behind."""
         self.not_kept: Counter[str] = Counter()
         """How many line numbers were left out, by what they are of."""
-        self._wanted = {tag.encode(): re.compile(text.encode()) for tag, text in wanted.items()}
+        self._wanted = {tag.encode(): _any_of(texts) for tag, texts in wanted.items()}
         self._before_telling = _before_telling(wanted)
         self._carry = b""
         self._is_skipping = False
@@ -197,7 +207,8 @@ class LineScanner:
             form.ansi_lines += len(_COLOURED.findall(block))
             block = COLOUR.sub(b"", block)
             form.broken_ansi_lines += len(_BROKEN_COLOUR.findall(block))
-        form.broken_ansi_lines += len(_COLOUR_REST.findall(block))
+        if b"[0" in block:
+            form.broken_ansi_lines += len(_COLOUR_REST.findall(block))
         if b"\r" in block:
             block = block.replace(b"\r\n", b"\n")
         if not block.isascii():
@@ -326,31 +337,23 @@ class LineScanner:
     def _take_box(self, at: int, end: int) -> int:
         """A box that nothing interrupts, at one go: where it ends, 0 for none. (Line by line gives the same, at a
         third of the speed.)"""
-        found = _BOX_ROWS.match(self._text, at, end)
+        found = _BOX.match(self._text, at, end)
         if found is None:
             return 0
-        rows = _ROW.findall(self._text, at, found.end())
-        level, _, tag, _ = rows[0]
-        texts = [row[3] for row in rows]
-        if (
-            level != b"I"
-            or texts[-1] != _BOTTOM
-            or any(row[0] != level or row[2] != tag for row in rows)
-            or b") " in texts[1]
-            or b"@" in texts[1]
-        ):
+        stamps, texts = zip(*_BOX_LINE.findall(found[0]), strict=True)
+        if texts[-1] != _BOTTOM or b") " in texts[1] or b"@" in texts[1]:
             return 0
-        times = [int(row[1]) for row in rows]
+        times = list(map(int, stamps))
         high = max(self._high, 0)
         if not 0 <= times[0] - high <= times[-1] - high <= FALL_MS or times != sorted(times):
             return 0
         try:
-            box = parse_whole("\n".join([text[1:].decode() for text in texts]))
+            box = parse_whole(b"".join(texts).decode())
         except UnicodeDecodeError:
             return 0
-        if box is None or any(not text.startswith(b" ") for text in texts):
+        if box is None:
             return 0
-        self._levels[level] += BOX_LINES
+        self._levels[b"I"] += BOX_LINES
         self._high = times[-1]
         self._hand_on_box(self.lines, times[0], times[1], *box)
         return found.end()
@@ -487,13 +490,20 @@ class LineScanner:
         return True
 
 
-def _before_telling(wanted: Mapping[str, str]) -> re.Pattern[bytes]:
+def _before_telling(wanted: Mapping[str, Sequence[str]]) -> re.Pattern[bytes]:
     """Matches the newline before each line that is not plain. Plain are information that is not wanted, and warnings
     that are not and tell of no failure."""
-    of_tags = [f"{re.escape(tag)}:" + (f"[^\n]*(?:{text})" if text else "") for tag, text in wanted.items()]
-    unwanted = b"(?!%s)" % "|".join(of_tags).encode() if of_tags else b""
-    harmless = rb"(?![^\n]*(?:%s))" % _FAILURE.pattern
-    return re.compile(rb"\n(?!(?:I \(\d{1,10}\) |W \(\d{1,10}\) %s)%s%s:)" % (harmless, unwanted, _TAG))
+    # An alternative for each text is faster than one for all: `re` then only looks where the text's first letter is.
+    unwanted = "|".join(
+        rf"{re.escape(tag)}:[^\n]*{re.escape(text)}" if text else f"{re.escape(tag)}:"
+        for tag, texts in wanted.items()
+        for text in texts or ("",)
+    )
+    harmful = "|".join(rf"[^\n]*{re.escape(text)}" for text in _FAILURE_TEXTS)
+    unwanted = f"(?!{unwanted})" if unwanted else ""
+    harmless = f"(?!{harmful})"
+    any_of = rf"\n(?!(?:I \(\d{{1,10}}\) |W \(\d{{1,10}}\) {harmless}){unwanted}"
+    return re.compile(any_of.encode() + _TAG + b":)")
 
 
 def _places(mark: bytes, text: bytes, end: int) -> Iterator[int]:

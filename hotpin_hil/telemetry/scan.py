@@ -213,9 +213,9 @@ class LineScanner:
             block = block.replace(b"\r\n", b"\n")
         if not block.isascii():
             text = block.decode("utf-8", errors="replace")
-            if "�" in text:
-                form.replacement_chars += text.count("�")
-                form.lines_with_replacement += len(_REPLACED.findall(text))
+            lines = _REPLACED.findall(text) if "�" in text else []
+            form.replacement_chars += sum(line.count("�") for line in lines)
+            form.lines_with_replacement += len(lines)
         return block
 
     # --- Lines ---
@@ -224,20 +224,15 @@ class LineScanner:
         """Goes through the lines that wait, up to the one that starts at `end`."""
         at = 1
         for start in [*self._telling(end), end]:
-            if at < start and not self._is_slow:
+            if at < start and not (self.attentive or self._cut):
                 at = self._count_plain(at, start)
             while at < start:  # those that are not plain: times that fall or jump, or in a box
                 at = self._take(at, end)
             if at == start < end:
                 at = self._take(at, end)
-            while at < end and self._is_slow:
+            while at < end and (self.attentive or self._cut):
                 at = self._take(at, end)
         self._text = self._text[at - 1 :]
-
-    @property
-    def _is_slow(self) -> bool:
-        """Whether every line matters."""
-        return self.attentive or bool(self._cut)
 
     def _telling(self, end: int) -> list[int]:
         """Where lines start, before `end`, that may be more than counted, in their order."""
@@ -265,7 +260,7 @@ class LineScanner:
             self._high = times[-1]
         elif not self._take_times(times):
             return begin
-        warnings = text.count(b"\nW", begin - 1, end - 1)
+        warnings = text.count(b"\nW (", begin - 1, end - 1)
         self._levels[b"W"] += warnings
         self._levels[b"I"] += len(times) - warnings
         self.lines += len(times)
@@ -299,7 +294,7 @@ class LineScanner:
         level, stamp, tag, text = row = found.groups(b"")
         self.lines += 1
         number, behind = self.lines, found.end()
-        if text == _TOP and not self._is_slow:
+        if text == _TOP and not (self.attentive or self._cut):
             box_end = self._take_box(at, end)
             if box_end:
                 self.lines += BOX_LINES - 1

@@ -40,7 +40,16 @@ def test_pure_c_files_under_address_sanitizer() -> None:
         "ASAN_OPTIONS": "detect_leaks=0",  # Python's own
     }
     # No capture, which would swallow a report, and no plugins that start processes.
-    options = ["-q", "-s", "-p", "no:cacheprovider", "-o", "addopts=--import-mode=importlib"]
+    # The root's conftest.py is the suite's, which needs them.
+    options = [
+        "-q",
+        "-s",
+        "--confcutdir=tests",
+        "-p",
+        "no:cacheprovider",
+        "-o",
+        "addopts=--import-mode=importlib",
+    ]
     for plugin in PLUGINS_NOT_NEEDED:
         options += ["-p", f"no:{plugin}"]
     done = subprocess.run(

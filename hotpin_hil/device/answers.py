@@ -247,8 +247,8 @@ class Capture:
     read_errors: int
     ring_bytes: int
     peak: int
-    t: int
-    """ms since boot, when this was said."""
+    time_ms: int
+    """Board's time of the count. The answer's own is later where another task was writing."""
 
 
 @dataclass(frozen=True)

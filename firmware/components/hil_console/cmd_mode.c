@@ -9,6 +9,7 @@
 
 #include "camera_controller.h"
 #include "console.h"
+#include "esp_log.h"
 #include "state_manager.h"
 #include "stt_pipeline.h"
 
@@ -198,12 +199,14 @@ static esp_err_t stt_get(const console_request_t *request, console_reply_t *repl
     (void)request;
     stt_pipeline_stats_t stats;
     stt_pipeline_get_stats(&stats);
+    uint32_t time_ms = esp_log_timestamp(); /* the record's own time waits for whoever writes */
     telemetry_bool(console_room(reply, TEXT_SIZE), "running", stats.running);
     console_u32(reply, "samples", stats.samples);
     console_u32(reply, "dropped", stats.dropped);
     console_u32(reply, "read_errors", stats.read_errors);
     console_u32(reply, "ring_bytes", stats.ring_bytes);
     console_u32(reply, "peak", stats.peak);
+    console_u32(reply, "time_ms", time_ms);
     return ESP_OK;
 }
 

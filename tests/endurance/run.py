@@ -134,9 +134,18 @@ def programmed() -> list[int]:
     return [APP_OFFSET + at for at, byte in enumerate(app) if byte != 0xFF]
 
 
+@contextlib.contextmanager
+def quiet_esptool() -> Iterator[None]:
+    """esptool's logger is one for the whole process: whoever comes after it would hear nothing either."""
+    log.set_verbosity("silent")
+    try:
+        yield
+    finally:
+        log.set_verbosity("auto")
+
+
 def flash(url: str, attempts: int) -> None:
     """Writes the firmware by esptool's own functions; its errors, or a BenchError."""
-    log.set_verbosity("silent")
     port = open_port(url, 115_200)
     try:
         loader = ESP32ROM(port, 115_200)
@@ -341,7 +350,7 @@ def endure(
 ) -> Totals:
     """`rounds` rounds on `count` boards of one server; the totals, with all that was wrong."""
     totals = Totals()
-    with tempfile.TemporaryDirectory() as folder:
+    with quiet_esptool(), tempfile.TemporaryDirectory() as folder:
         boards = Boards(Path(folder), NATIVE_ELFS_FILE, count=count, time_scale=TIME_SCALE, seed=seed)
         try:
             first = [Round(0, board["port"], Path(board["directory"]), "") for board in boards.found[:1]]

@@ -394,9 +394,10 @@ def test_bad_options_are_one_clear_line(arguments: list[str], message: str) -> N
     assert re.search(message, done.stderr)
 
 
-def test_start_line_has_name_mac_and_port(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [*BOARD_START[:-1], "--until-eof", "--state-dir", str(tmp_path)],
+def started_until_eof(command: list[str], state: Path) -> subprocess.CompletedProcess[str]:
+    """Boards whose standard input is at its end already: what they say before they stop."""
+    return subprocess.run(
+        [*command, "--until-eof", "--state-dir", str(state)],
         cwd=PROJECT_ROOT,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -404,21 +405,17 @@ def test_start_line_has_name_mac_and_port(tmp_path: Path) -> None:
         timeout=PATIENCE_S,
         check=False,
     )
+
+
+def test_start_line_has_name_mac_and_port(tmp_path: Path) -> None:
+    done = started_until_eof(BOARD_START[:-1], tmp_path)
     assert re.fullmatch(
         r"virtual ESP32-CAM ai-thinker-0, (\w\w:){5}\w\w, at rfc2217://127\.0\.0\.1:\d+\n", done.stdout
     )
 
 
 def test_command_line_prints_a_json_line_per_board_and_stops_with_stdin(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [*BOARD_START, "--count", "2", "--until-eof", "--state-dir", str(tmp_path)],
-        cwd=PROJECT_ROOT,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
+    done = started_until_eof([*BOARD_START, "--count", "2"], tmp_path)
     assert done.returncode == 0
     found = [json.loads(line) for line in done.stdout.splitlines()]
     assert [sorted(board) for board in found] == [["directory", "mac", "name", "port"]] * 2

@@ -8,7 +8,7 @@ from hotpin_hil.paths import PROJECT_ROOT
 from tests.c_build import COMPONENTS
 from tests.c_program import fuzz
 
-CONSOLE = COMPONENTS / "hil_console"
+CONSOLE = COMPONENTS / "hil_console" / "src" / "console"
 SOURCES = [
     PROJECT_ROOT / "tests" / "fuzz" / "console_parser_fuzz.c",
     CONSOLE / "console_parser.c",

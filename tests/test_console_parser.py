@@ -28,12 +28,12 @@ bool console_caps_parse(const char *list, uint32_t *caps)
 
 PARSER = build(
     "console_parser",
-    ["hil_console/console_parser.c", "telemetry/src/telemetry_crc.c"],
+    ["hil_console/src/console/console_parser.c", "telemetry/src/telemetry_crc.c"],
     ["console_parser.h"],
     extra_source=CAPS_STUB,
 )
-CACHE = build("reply_cache", ["hil_console/reply_cache.c"], ["reply_cache.h"])
-TEXT = build("console_text", ["hil_console/console_text.c"], ["console_text.h"])
+CACHE = build("reply_cache", ["hil_console/src/console/reply_cache.c"], ["reply_cache.h"])
+TEXT = build("console_text", ["hil_console/src/console/console_text.c"], ["console_text.h"])
 
 LINE_MAX = PARSER.const("CONSOLE_LINE_MAX")
 OK, EMPTY, NO_ID, CRC, TOO_LONG, SYNTAX, ARGUMENT = range(7)

@@ -11,8 +11,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from tests.c_build import build
 
-RING = build("audio_ring", ["audio_driver/audio_ring.c"], ["audio_ring.h"])
-JPEG = build("jpeg_markers", ["camera_controller/jpeg_markers.c"], ["jpeg_markers.h"])
+RING = build("audio_ring", ["audio_driver/src/audio_ring.c"], ["audio_ring.h"])
+JPEG = build("jpeg_markers", ["camera_controller/src/jpeg_markers.c"], ["jpeg_markers.h"])
 SIZE = 16
 NEAR_OVERFLOW = 2**32 - 20
 
@@ -90,7 +90,7 @@ uint32_t ring_two_threads(uint32_t count)
 def test_ring_between_two_threads_loses_and_mixes_nothing() -> None:
     threads = build(
         "audio_ring_threads",
-        ["audio_driver/audio_ring.c"],
+        ["audio_driver/src/audio_ring.c"],
         ["audio_ring.h"],
         extra_source=TWO_THREADS,
         extra_cdef="uint32_t ring_two_threads(uint32_t count);",

@@ -19,11 +19,11 @@ NATIVE = FIRMWARE_DIR / "native"
 
 # Pure: of ESP-IDF they include esp_err.h and esp_attr.h and nothing else, nor do the headers that they include.
 PURE = (
-    "audio_driver/audio_ring.c",
-    "camera_controller/jpeg_markers.c",
-    "hil_console/console_parser.c",
-    "hil_console/console_text.c",
-    "hil_console/reply_cache.c",
+    "audio_driver/src/audio_ring.c",
+    "camera_controller/src/jpeg_markers.c",
+    "hil_console/src/console/console_parser.c",
+    "hil_console/src/console/console_text.c",
+    "hil_console/src/console/reply_cache.c",
     "memory_manager/src/mem_alloc_failed.c",
     "memory_manager/src/mem_layout.c",
     "memory_manager/src/mem_logic.c",
@@ -34,8 +34,8 @@ PURE = (
     "telemetry/src/number_format.c",
     "telemetry/src/record.c",
     "telemetry/src/telemetry_crc.c",
-    "tts_decoder/tts_logic.c",
-    "tts_decoder/wav_parser.c",
+    "tts_decoder/src/tts_logic.c",
+    "tts_decoder/src/wav_parser.c",
 )
 PURE_MAY_INCLUDE = {"esp_attr.h", "esp_err.h"}
 C_LIBRARY = {

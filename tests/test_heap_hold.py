@@ -14,7 +14,7 @@ from hotpin_hil.paths import FIRMWARE_DIR, PROJECT_ROOT
 from hotpin_hil.virtual import profile as profiles
 from tests.c_build import compiler
 
-CONSOLE = FIRMWARE_DIR / "components" / "hil_console"
+CONSOLE = FIRMWARE_DIR / "components" / "hil_console" / "src"
 HEAP_MODEL = FIRMWARE_DIR / "native" / "heap"
 DRIVER = PROJECT_ROOT / "tests" / "c_fakes" / "heap_hold_driver.c"
 
@@ -59,9 +59,9 @@ class Driver:
 @pytest.fixture(scope="session")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("heap_hold") / "driver"
-    modules = [CONSOLE / name for name in ("heap_hold.c", "heap_blocks.c", "console_caps.c")]
+    modules = [CONSOLE / name for name in ("hooks/heap_hold.c", "hooks/heap_blocks.c", "console/console_caps.c")]
     sources = [DRIVER, *modules, *sorted(HEAP_MODEL.glob("*.c"))]
-    includes = [f"-I{directory}" for directory in (CONSOLE, HEAP_MODEL, FIRMWARE_DIR / "native" / "include")]
+    includes = [f"-I{directory}" for directory in (CONSOLE / "console", CONSOLE / "hooks", HEAP_MODEL, FIRMWARE_DIR / "native" / "include")]
     flags = ["-std=gnu17", "-O1", "-g", "-Wall", "-Wextra", "-Werror"]
     sanitize = ["-fsanitize=undefined", "-fno-sanitize-recover=all"]
     done = subprocess.run(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.c_build import build
 
-TTS = build("tts_logic", ["tts_decoder/tts_logic.c"], ["tts_logic.h", "tts_decoder.h"])
+TTS = build("tts_logic", ["tts_decoder/src/tts_logic.c"], ["tts_logic.h", "tts_decoder.h"])
 
 BUFFER, MARGIN = 65536, 32768  # the guide's figures
 ADMITTED, TOO_LITTLE, NO_BLOCK = TTS.lib.TTS_ADMITTED, TTS.lib.TTS_TOO_LITTLE, TTS.lib.TTS_NO_BLOCK

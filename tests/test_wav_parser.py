@@ -17,7 +17,7 @@ from hotpin_hil.paths import PROJECT_ROOT
 from tests.c_build import COMPONENTS, build
 from tests.c_program import fuzz
 
-WAV = build("wav_parser", ["tts_decoder/wav_parser.c"], ["wav_parser.h"])
+WAV = build("wav_parser", ["tts_decoder/src/wav_parser.c"], ["wav_parser.h"])
 ERRORS = {
     getattr(WAV.lib, name): name
     for name in (
@@ -263,7 +263,7 @@ def test_every_error_has_its_text() -> None:
 def test_parser_survives_any_bytes(tmp_path: Path) -> None:
     if os.environ.get("HOTPIN_C_SANITIZE"):
         pytest.skip("this is the run of the other tests under a sanitizer")
-    decoder = COMPONENTS / "tts_decoder"
+    decoder = COMPONENTS / "tts_decoder" / "src"
     sources = [PROJECT_ROOT / "tests" / "fuzz" / "wav_parser_fuzz.c", decoder / "wav_parser.c"]
     files = [GOOD, *ACCEPTED.values(), *(data for data, _, _ in REFUSED.values())]
     fuzz(tmp_path, sources, [decoder], [struct.pack("<I", len(file)) + file for file in files])

@@ -1,4 +1,4 @@
-"""Faults inside the firmware's world: what its runtime (firmware/native/runtime/faults.c) is told."""
+"""Faults inside the firmware's world: what its runtime (firmware/native/idf/faults.c) is told."""
 
 from __future__ import annotations
 

@@ -151,17 +151,6 @@ int native_fflush(FILE *file)
     return 0;
 }
 
-int native_setvbuf(FILE *file, char *buf, int mode, size_t size)
-{
-    stream_t *stream = stream_of(file);
-    if (stream == NULL) {
-        return setvbuf(file, buf, mode, size);
-    }
-    flush(stream);
-    stream->buffered = mode != _IONBF;
-    return 0;
-}
-
 void native_flockfile(FILE *file)
 {
     stream_t *stream = stream_of(file);
@@ -170,31 +159,12 @@ void native_flockfile(FILE *file)
     }
 }
 
-int native_ftrylockfile(FILE *file)
-{
-    stream_t *stream = stream_of(file);
-    return stream == NULL || native_lock_try_acquire(&stream->lock) ? 0 : -1;
-}
-
 void native_funlockfile(FILE *file)
 {
     stream_t *stream = stream_of(file);
     if (stream != NULL) {
         native_lock_release(&stream->lock);
     }
-}
-
-int native_fileno(FILE *file)
-{
-    return file == stdout ? 1 : file == stderr ? 2 : fileno(file);
-}
-
-/* Newlib's fsync of the console waits until the driver has sent everything. */
-int native_fsync(int fd)
-{
-    (void)fd;
-    native_uart_sync();
-    return 0;
 }
 
 void *native_malloc(size_t size)

@@ -79,21 +79,6 @@ esp_err_t esp_flash_get_size(esp_flash_t *chip, uint32_t *out_size)
     return ESP_OK;
 }
 
-esp_err_t esp_flash_get_physical_size(esp_flash_t *chip, uint32_t *flash_size)
-{
-    return esp_flash_get_size(chip, flash_size);
-}
-
-esp_err_t esp_flash_read_id(esp_flash_t *chip, uint32_t *out_id)
-{
-    (void)chip;
-    if (out_id == NULL) {
-        return ESP_ERR_INVALID_ARG;
-    }
-    *out_id = FLASH_ID;
-    return ESP_OK;
-}
-
 esp_err_t esp_flash_read(esp_flash_t *chip, void *buffer, uint32_t address, uint32_t length)
 {
     (void)chip;

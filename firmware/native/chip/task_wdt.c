@@ -111,16 +111,6 @@ esp_err_t esp_task_wdt_reconfigure(const esp_task_wdt_config_t *config)
     return ESP_OK;
 }
 
-esp_err_t esp_task_wdt_deinit(void)
-{
-    if (!s_initialized || s_entries != NULL) {
-        return ESP_ERR_INVALID_STATE;
-    }
-    s_initialized = false;
-    native_event_cancel(&s_event);
-    return ESP_OK;
-}
-
 /* ESP-IDF's own initialisation; the memory it takes is among the blocks taken at start. */
 void native_task_wdt_start(void)
 {
@@ -150,15 +140,6 @@ static entry_t **find_task(const native_task_t *task)
 {
     entry_t **link = &s_entries;
     while (*link != NULL && (*link)->task != task) {
-        link = &(*link)->next;
-    }
-    return link;
-}
-
-static entry_t **find_user(esp_task_wdt_user_handle_t user)
-{
-    entry_t **link = &s_entries;
-    while (*link != NULL && ((*link)->task != NULL || (*link)->block != (void *)user)) {
         link = &(*link)->next;
     }
     return link;
@@ -197,14 +178,6 @@ esp_err_t esp_task_wdt_add(TaskHandle_t task_handle)
     return *find_task(task) != NULL ? ESP_ERR_INVALID_ARG : add(task, native_task_name(task), NULL);
 }
 
-esp_err_t esp_task_wdt_add_user(const char *user_name, esp_task_wdt_user_handle_t *user_handle_ret)
-{
-    if (user_name == NULL || user_handle_ret == NULL) {
-        return ESP_ERR_INVALID_ARG;
-    }
-    return s_initialized ? add(NULL, user_name, (void **)user_handle_ret) : ESP_ERR_INVALID_STATE;
-}
-
 esp_err_t esp_task_wdt_reset(void)
 {
     if (!s_initialized) {
@@ -213,23 +186,6 @@ esp_err_t esp_task_wdt_reset(void)
     entry_t *entry = *find_task(native_current());
     if (entry == NULL) {
         ESP_LOGE(TAG, "%s(%d): task not found", __func__, __LINE__);
-        return ESP_ERR_NOT_FOUND;
-    }
-    entry->reset = true;
-    feed_if_all_reset();
-    return ESP_OK;
-}
-
-esp_err_t esp_task_wdt_reset_user(esp_task_wdt_user_handle_t user_handle)
-{
-    if (user_handle == NULL) {
-        return ESP_ERR_INVALID_ARG;
-    }
-    if (!s_initialized) {
-        return ESP_ERR_INVALID_STATE;
-    }
-    entry_t *entry = *find_user(user_handle);
-    if (entry == NULL) {
         return ESP_ERR_NOT_FOUND;
     }
     entry->reset = true;
@@ -248,27 +204,6 @@ esp_err_t esp_task_wdt_delete(TaskHandle_t task_handle)
     }
     drop(link);
     return ESP_OK;
-}
-
-esp_err_t esp_task_wdt_delete_user(esp_task_wdt_user_handle_t user_handle)
-{
-    if (!s_initialized) {
-        return ESP_ERR_INVALID_STATE;
-    }
-    entry_t **link = find_user(user_handle);
-    if (*link == NULL) {
-        return ESP_ERR_NOT_FOUND;
-    }
-    drop(link);
-    return ESP_OK;
-}
-
-esp_err_t esp_task_wdt_status(TaskHandle_t task_handle)
-{
-    if (!s_initialized) {
-        return ESP_ERR_INVALID_STATE;
-    }
-    return *find_task(native_task_from_handle(task_handle)) != NULL ? ESP_OK : ESP_ERR_NOT_FOUND;
 }
 
 /* The task object goes: ESP-IDF leaves such an entry behind, to trigger with a stale name; here it goes as

@@ -440,22 +440,6 @@ esp_err_t uart_driver_install(uart_port_t uart_num, int rx_buffer_size, int tx_b
     return ESP_OK;
 }
 
-esp_err_t uart_driver_delete(uart_port_t uart_num)
-{
-    ESP_RETURN_ON_FALSE(uart_num < UART_NUM_MAX, ESP_FAIL, UART_TAG, "uart_num error");
-    if (uart_num != UART_NUM_0 || s_uart.driver == NULL) {
-        ESP_LOGI(UART_TAG, "ALREADY NULL");
-        return ESP_OK;
-    }
-    driver_t *driver = s_uart.driver;
-    s_uart.driver = NULL;
-    native_event_cancel(&s_uart.tx_empty);
-    heap_caps_free(driver->interrupt);
-    heap_caps_free(driver->pattern_queue);
-    free_driver(driver);
-    return ESP_OK;
-}
-
 bool uart_is_driver_installed(uart_port_t uart_num)
 {
     return uart_num == UART_NUM_0 && s_uart.driver != NULL;
@@ -525,23 +509,6 @@ int uart_write_bytes(uart_port_t uart_num, const void *src, size_t size)
     return (int)size;
 }
 
-int uart_tx_chars(uart_port_t uart_num, const char *buffer, uint32_t len)
-{
-    ESP_RETURN_ON_FALSE(uart_num < UART_NUM_MAX, -1, UART_TAG, "uart_num error");
-    RETURN_UNLESS_INSTALLED(-1);
-    ESP_RETURN_ON_FALSE(buffer, -1, UART_TAG, "buffer null");
-    driver_t *driver = s_uart.driver;
-    xSemaphoreTake(driver->tx_mux, portMAX_DELAY);
-    uint32_t room = fifo_room();
-    uint32_t part = len < room ? len : room;
-    for (uint32_t i = 0; i < part; i++) {
-        fifo_put((uint8_t)buffer[i]);
-    }
-    hand_over(buffer, part);
-    xSemaphoreGive(driver->tx_mux);
-    return (int)part;
-}
-
 int uart_read_bytes(uart_port_t uart_num, void *buf, uint32_t length, TickType_t ticks_to_wait)
 {
     ESP_RETURN_ON_FALSE(uart_num < UART_NUM_MAX, -1, UART_TAG, "uart_num error");
@@ -565,35 +532,6 @@ int uart_read_bytes(uart_port_t uart_num, void *buf, uint32_t length, TickType_t
     }
     xSemaphoreGive(driver->rx_mux);
     return (int)copied;
-}
-
-esp_err_t uart_flush_input(uart_port_t uart_num)
-{
-    ESP_RETURN_ON_FALSE(uart_num < UART_NUM_MAX, ESP_FAIL, UART_TAG, "uart_num error");
-    RETURN_UNLESS_INSTALLED(ESP_FAIL);
-    driver_t *driver = s_uart.driver;
-    xSemaphoreTake(driver->rx_mux, portMAX_DELAY);
-    size_t size;
-    uint8_t *data;
-    while ((data = xRingbufferReceive(driver->rx_ring, &size, 0)) != NULL) {
-        driver->rx_buffered -= size;
-        vRingbufferReturnItem(driver->rx_ring, data);
-    }
-    xSemaphoreGive(driver->rx_mux);
-    return ESP_OK;
-}
-
-esp_err_t uart_flush(uart_port_t uart_num)
-{
-    return uart_flush_input(uart_num);
-}
-
-esp_err_t uart_get_buffered_data_len(uart_port_t uart_num, size_t *size)
-{
-    ESP_RETURN_ON_FALSE(uart_num < UART_NUM_MAX, ESP_FAIL, UART_TAG, "uart_num error");
-    RETURN_UNLESS_INSTALLED(ESP_FAIL);
-    *size = s_uart.driver->rx_buffered;
-    return ESP_OK;
 }
 
 /* The largest item that goes into a free stretch of the ring. */
@@ -663,93 +601,7 @@ esp_err_t uart_wait_tx_idle_polling(uart_port_t uart_num)
     return ESP_OK;
 }
 
-esp_err_t uart_set_baudrate(uart_port_t uart_num, uint32_t baudrate)
-{
-    ESP_RETURN_ON_FALSE(uart_num < UART_NUM_MAX, ESP_FAIL, UART_TAG, "uart_num error");
-    ESP_RETURN_ON_FALSE(baudrate > 0 && baudrate <= UART_BITRATE_MAX, ESP_FAIL, UART_TAG, "baud_rate error");
-    if (uart_num == UART_NUM_0) {
-        fifo_settle();
-        s_uart.baud = baudrate;
-    }
-    return ESP_OK;
-}
-
-esp_err_t uart_get_baudrate(uart_port_t uart_num, uint32_t *baudrate)
-{
-    ESP_RETURN_ON_FALSE(uart_num < UART_NUM_MAX, ESP_FAIL, UART_TAG, "uart_num error");
-    *baudrate = s_uart.baud;
-    return ESP_OK;
-}
-
-esp_err_t uart_param_config(uart_port_t uart_num, const uart_config_t *uart_config)
-{
-    ESP_RETURN_ON_FALSE(uart_num < UART_NUM_MAX, ESP_FAIL, UART_TAG, "uart_num error");
-    ESP_RETURN_ON_FALSE(uart_config, ESP_FAIL, UART_TAG, "param null");
-    ESP_RETURN_ON_FALSE(uart_config->data_bits < UART_DATA_BITS_MAX, ESP_FAIL, UART_TAG, "data bit error");
-    return uart_set_baudrate(uart_num, (uint32_t)uart_config->baud_rate);
-}
-
-esp_err_t uart_set_pin(uart_port_t uart_num, int tx_io_num, int rx_io_num, int rts_io_num, int cts_io_num)
-{
-    (void)tx_io_num;
-    (void)rx_io_num;
-    (void)rts_io_num;
-    (void)cts_io_num;
-    ESP_RETURN_ON_FALSE(uart_num < UART_NUM_MAX, ESP_FAIL, UART_TAG, "uart_num error");
-    return ESP_OK;
-}
-
-esp_err_t uart_set_rx_full_threshold(uart_port_t uart_num, int threshold)
-{
-    ESP_RETURN_ON_FALSE(uart_num < UART_NUM_MAX, ESP_ERR_INVALID_ARG, UART_TAG, "uart_num error");
-    ESP_RETURN_ON_FALSE(threshold > 0 && threshold < 0x7F, ESP_ERR_INVALID_ARG, UART_TAG,
-                        "rx fifo full threshold value error");
-    return ESP_OK;
-}
-
-esp_err_t uart_set_tx_empty_threshold(uart_port_t uart_num, int threshold)
-{
-    ESP_RETURN_ON_FALSE(uart_num < UART_NUM_MAX, ESP_ERR_INVALID_ARG, UART_TAG, "uart_num error");
-    ESP_RETURN_ON_FALSE(threshold > 0 && threshold < 0x7F, ESP_ERR_INVALID_ARG, UART_TAG,
-                        "tx fifo empty threshold value error");
-    s_uart.tx_empty_threshold = (uint32_t)threshold;
-    return ESP_OK;
-}
-
-esp_err_t uart_set_rx_timeout(uart_port_t uart_num, const uint8_t tout_thresh)
-{
-    (void)tout_thresh;
-    ESP_RETURN_ON_FALSE(uart_num < UART_NUM_MAX, ESP_ERR_INVALID_ARG, UART_TAG, "uart_num error");
-    return ESP_OK;
-}
-
-esp_err_t uart_intr_config(uart_port_t uart_num, const uart_intr_config_t *intr_conf)
-{
-    ESP_RETURN_ON_FALSE(uart_num < UART_NUM_MAX, ESP_FAIL, UART_TAG, "uart_num error");
-    ESP_RETURN_ON_FALSE(intr_conf, ESP_FAIL, UART_TAG, "param null");
-    return ESP_OK;
-}
-
 /* --- stdout's way here --- */
-
-void uart_vfs_dev_register(void)
-{
-}
-
-int uart_vfs_dev_port_set_rx_line_endings(int uart_num, esp_line_endings_t mode)
-{
-    (void)mode; // stdin is not offered
-    return uart_num == 0 ? 0 : -1;
-}
-
-int uart_vfs_dev_port_set_tx_line_endings(int uart_num, esp_line_endings_t mode)
-{
-    if (uart_num != 0) {
-        return -1;
-    }
-    s_vfs.tx_endings = mode;
-    return 0;
-}
 
 static void vfs_use(bool driver)
 {
@@ -767,13 +619,6 @@ void uart_vfs_dev_use_driver(int uart_num)
     }
 }
 
-void uart_vfs_dev_use_nonblocking(int uart_num)
-{
-    if (uart_num == 0) {
-        vfs_use(false);
-    }
-}
-
 static void vfs_put(char c)
 {
     if (s_vfs.use_driver && !native_in_isr() && !native_in_critical()) {
@@ -781,13 +626,6 @@ static void vfs_put(char c)
     } else {
         native_uart_put_polling(c);
     }
-}
-
-void native_uart_sync(void)
-{
-    native_lock_acquire(&s_vfs.write_lock);
-    native_uart_wait_idle_polling();
-    native_lock_release(&s_vfs.write_lock);
 }
 
 void native_uart_vfs_write(const char *data, size_t length)

@@ -340,8 +340,3 @@ void esp_camera_fb_return(camera_fb_t *fb)
         }
     }
 }
-
-sensor_t *esp_camera_sensor_get(void)
-{
-    return s_camera.initialized ? &s_camera.sensor : NULL;
-}

@@ -55,23 +55,6 @@ esp_err_t gpio_config(const gpio_config_t *pGPIOConfig)
     return ESP_OK;
 }
 
-esp_err_t gpio_reset_pin(gpio_num_t gpio_num)
-{
-    const gpio_config_t input = {.pin_bit_mask = BIT64(gpio_num), .mode = GPIO_MODE_DISABLE, .pull_up_en = 1};
-    return gpio_config(&input);
-}
-
-esp_err_t gpio_set_direction(gpio_num_t gpio_num, gpio_mode_t mode)
-{
-    bool output = mode & GPIO_MODE_DEF_OUTPUT;
-    if (!GPIO_IS_VALID_GPIO(gpio_num) || (output && !GPIO_IS_VALID_OUTPUT_GPIO(gpio_num))) {
-        ESP_LOGE(TAG, "%s(%d): GPIO number error", __func__, __LINE__);
-        return ESP_ERR_INVALID_ARG;
-    }
-    s_pins[gpio_num].output = output;
-    return ESP_OK;
-}
-
 esp_err_t gpio_set_level(gpio_num_t gpio_num, uint32_t level)
 {
     if (!GPIO_IS_VALID_OUTPUT_GPIO(gpio_num)) {
@@ -108,15 +91,6 @@ esp_err_t gpio_install_isr_service(int intr_alloc_flags)
     }
     s_isr_table = table;
     return ESP_OK;
-}
-
-void gpio_uninstall_isr_service(void)
-{
-    if (s_isr_table != NULL) {
-        native_intr_free(s_intr);
-        heap_caps_free(s_isr_table);
-        s_isr_table = NULL;
-    }
 }
 
 uint64_t native_gpio_high_us(gpio_num_t pin)

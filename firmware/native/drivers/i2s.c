@@ -367,24 +367,6 @@ err:
     return ret;
 }
 
-esp_err_t i2s_channel_get_info(i2s_chan_handle_t handle, i2s_chan_info_t *chan_info)
-{
-    ESP_RETURN_ON_FALSE(handle != NULL && chan_info != NULL, ESP_ERR_INVALID_ARG, TAG,
-                        "input parameter is NULL");
-    channel_t *channel = channel_of(handle, __func__);
-    channel_t *pair = channel->dir == I2S_DIR_TX ? channel->controller->rx : channel->controller->tx;
-    *chan_info = (i2s_chan_info_t){
-        .id = channel->controller->id,
-        .role = channel->role,
-        .dir = channel->dir,
-        .mode = channel->state == REGISTERED ? I2S_COMM_MODE_NONE : I2S_COMM_MODE_STD,
-        .is_enabled = channel->state == RUNNING,
-        .pair_chan = pair == NULL ? NULL : pair->block,
-        .total_dma_buf_size = channel->desc_num * channel->buf_size,
-    };
-    return ESP_OK;
-}
-
 /* --- running --- */
 
 esp_err_t i2s_channel_enable(i2s_chan_handle_t handle)

@@ -12,7 +12,6 @@
 
 static heap_system_t *s_system;
 static heap_caps_panic_t s_panic;
-static heap_caps_vprintf_t s_vprintf = vprintf;
 static esp_alloc_failed_hook_t s_alloc_failed;
 static size_t s_internal_limit = NO_EXTERNAL_MALLOC;
 static bool s_locked;
@@ -44,11 +43,6 @@ heap_system_t *heap_caps_native_system(void)
 void heap_caps_native_set_panic(heap_caps_panic_t panic)
 {
     s_panic = panic;
-}
-
-void heap_caps_native_set_vprintf(heap_caps_vprintf_t output)
-{
-    s_vprintf = output;
 }
 
 bool heap_caps_native_locked(void)
@@ -84,14 +78,6 @@ static void __attribute__((noreturn)) panic_about(uint32_t address, const char *
     char note[32];
     snprintf(note, sizeof(note), "the pointer is 0x%08" PRIx32, address);
     panic(NULL, assertion, note);
-}
-
-static void __attribute__((format(printf, 1, 2))) print(const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    s_vprintf(format, arguments);
-    va_end(arguments);
 }
 
 /* Entering a function that changes the heap. */
@@ -283,51 +269,6 @@ void *heap_caps_aligned_calloc(size_t alignment, size_t n, size_t size, uint32_t
     return result;
 }
 
-void *heap_caps_malloc_prefer(size_t size, size_t num, ...)
-{
-    void *result = NULL;
-    uint32_t caps = MALLOC_CAP_DEFAULT;
-    va_list sets;
-    va_start(sets, num);
-    for (; num > 0 && result == NULL && size > 0; num--) {
-        caps = va_arg(sets, uint32_t);
-        result = malloc_base(size, caps);
-    }
-    va_end(sets);
-    return report_if_failed(result, size, caps, __func__);
-}
-
-void *heap_caps_realloc_prefer(void *ptr, size_t size, size_t num, ...)
-{
-    void *result = NULL;
-    uint32_t caps = MALLOC_CAP_DEFAULT;
-    va_list sets;
-    va_start(sets, num);
-    for (; num > 0 && result == NULL; num--) {
-        caps = va_arg(sets, uint32_t);
-        result = realloc_base(ptr, size, caps);
-        if (size == 0) {
-            break;
-        }
-    }
-    va_end(sets);
-    return report_if_failed(result, size, caps, __func__);
-}
-
-void *heap_caps_calloc_prefer(size_t n, size_t size, size_t num, ...)
-{
-    void *result = NULL;
-    uint32_t caps = MALLOC_CAP_DEFAULT;
-    va_list sets;
-    va_start(sets, num);
-    for (; num > 0 && result == NULL && size > 0; num--) {
-        caps = va_arg(sets, uint32_t);
-        result = calloc_base(n, size, caps);
-    }
-    va_end(sets);
-    return report_if_failed(result, size, caps, __func__);
-}
-
 /// API: malloc() and friends ///
 
 void heap_caps_malloc_extmem_enable(size_t limit)
@@ -483,81 +424,6 @@ esp_err_t heap_caps_monitor_local_minimum_free_size_stop(void)
 }
 
 /// API: looking at blocks ///
-
-void heap_caps_print_heap_info(uint32_t caps)
-{
-    print("Heap summary for capabilities 0x%08" PRIX32 ":\n", caps);
-    heap_description_t heap;
-    heap_figures_t figures;
-    for (uint32_t i = 0; heap_system_describe(s_system, i, &heap, &figures); i++) {
-        if (((heap.caps[0] | heap.caps[1] | heap.caps[2]) & caps) != caps) {
-            continue;
-        }
-        print("  At 0x%08" PRIx32 " len %" PRIu32 " free %" PRIu32 " allocated %" PRIu32 " min_free %" PRIu32
-              "\n",
-              heap.start, heap.length, figures.free_bytes, figures.allocated_bytes,
-              figures.minimum_free_bytes);
-        print("    largest_free_block %" PRIu32 " alloc_blocks %" PRIu32 " free_blocks %" PRIu32
-              " total_blocks %" PRIu32 "\n",
-              figures.largest_free_block, figures.allocated_blocks, figures.free_blocks,
-              figures.total_blocks);
-    }
-    heap_system_figures(s_system, caps, &figures);
-    print("  Totals:\n");
-    print("    free %" PRIu32 " allocated %" PRIu32 " min_free %" PRIu32 " largest_free_block %" PRIu32 "\n",
-          figures.free_bytes, figures.allocated_bytes, figures.minimum_free_bytes,
-          figures.largest_free_block);
-}
-
-static bool print_block(const heap_block_t *block, void *context)
-{
-    uint32_t *heap_start = context;
-    if (block->heap_start != *heap_start) {
-        *heap_start = block->heap_start;
-        print("Showing data for heap: 0x%08" PRIx32 " \n", block->heap_start);
-    }
-    print("Block 0x%08" PRIx32 " data, size: %" PRIu32 " bytes, Free: %s \n", block->address, block->size,
-          block->used ? "No" : "Yes");
-    return true;
-}
-
-void heap_caps_dump(uint32_t caps)
-{
-    uint32_t heap_start = 0;
-    heap_system_walk(s_system, caps, print_block, &heap_start);
-}
-
-void heap_caps_dump_all(void)
-{
-    heap_caps_dump(MALLOC_CAP_INVALID);
-}
-
-static bool report_check(bool valid, bool print_errors)
-{
-    if (!valid && print_errors) {
-        print("CORRUPT HEAP: %s\n", heap_system_fault(s_system));
-    }
-    return valid;
-}
-
-bool heap_caps_check_integrity(uint32_t caps, bool print_errors)
-{
-    return report_check(heap_system_check(s_system, caps), print_errors);
-}
-
-bool heap_caps_check_integrity_all(bool print_errors)
-{
-    return heap_caps_check_integrity(MALLOC_CAP_INVALID, print_errors);
-}
-
-bool heap_caps_check_integrity_addr(intptr_t addr, bool print_errors)
-{
-    int index = heap_system_find(s_system, to_target((void *)addr));
-    if (index < 0) {
-        return false;
-    }
-    return report_check(heap_system_check_heap(s_system, (uint32_t)index), print_errors);
-}
 
 typedef struct {
     heap_caps_walker_cb_t callback;

@@ -4,7 +4,6 @@
  */
 #pragma once
 
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -28,10 +27,6 @@ heap_system_t *heap_caps_native_system(void);
  */
 typedef void (*heap_caps_panic_t)(const char *found, const char *assertion, const char *note);
 void heap_caps_native_set_panic(heap_caps_panic_t panic);
-
-/* Where heap_caps_dump, _print_heap_info and reported heap damage are printed. Default: vprintf(). */
-typedef int (*heap_caps_vprintf_t)(const char *format, va_list arguments);
-void heap_caps_native_set_vprintf(heap_caps_vprintf_t output);
 
 /* True inside heap_caps_walk's callback: on the chip, interrupts are off and printing panics. */
 bool heap_caps_native_locked(void);

@@ -67,18 +67,6 @@ const char *esp_err_to_name(esp_err_t code)
     return "UNKNOWN ERROR";
 }
 
-const char *esp_err_to_name_r(esp_err_t code, char *buf, size_t buflen)
-{
-    for (size_t i = 0; i < sizeof s_names / sizeof s_names[0]; i++) {
-        if (s_names[i].code == code) {
-            snprintf(buf, buflen, "%s", s_names[i].name);
-            return buf;
-        }
-    }
-    snprintf(buf, buflen, "UNKNOWN ERROR 0x%x(%d)", (unsigned)code, code);
-    return buf;
-}
-
 static void report(const char *message, const void *caller, esp_err_t rc, const char *file, int line,
                    const char *function, const char *expression)
 {
@@ -93,11 +81,4 @@ void _esp_error_check_failed(esp_err_t rc, const char *file, int line, const cha
 {
     report("ESP_ERROR_CHECK", __builtin_return_address(0), rc, file, line, function, expression);
     native_abort_at(__builtin_return_address(0), NULL);
-}
-
-void _esp_error_check_failed_without_abort(esp_err_t rc, const char *file, int line, const char *function,
-                                           const char *expression)
-{
-    report("ESP_ERROR_CHECK_WITHOUT_ABORT", __builtin_return_address(0), rc, file, line, function,
-           expression);
 }

@@ -41,34 +41,6 @@ esp_log_level_t esp_log_level_get(const char *tag)
     return entry == NULL ? esp_log_default_level : entry->level;
 }
 
-void esp_log_level_set(const char *tag, esp_log_level_t level)
-{
-    if (strcmp(tag, "*") == 0) {
-        esp_log_default_level = level;
-        while (s_levels != NULL) {
-            entry_t *entry = s_levels;
-            s_levels = entry->next;
-            heap_caps_free(entry->charged);
-            native_host_free(entry);
-        }
-        return;
-    }
-    entry_t *entry = find(tag);
-    if (entry == NULL) {
-        size_t length = strlen(tag);
-        void *charged = heap_caps_malloc_default(TAG_HEADER + length + 1);
-        if (charged == NULL) {
-            return;
-        }
-        entry = native_host_alloc(sizeof *entry + length + 1);
-        memcpy(entry->tag, tag, length + 1);
-        entry->charged = charged;
-        entry->next = s_levels;
-        s_levels = entry;
-    }
-    entry->level = level;
-}
-
 vprintf_like_t esp_log_set_vprintf(vprintf_like_t func)
 {
     vprintf_like_t before = s_vprintf;
@@ -108,59 +80,6 @@ uint32_t esp_log_timestamp(void)
     return s_base + xTaskGetTickCount() * (1000 / configTICK_RATE_HZ);
 }
 
-char *esp_log_system_timestamp(void)
-{
-    static char s_text[24];
-    uint64_t ms = native_now_us() / 1000;
-    snprintf(s_text, sizeof s_text, "%02u:%02u:%02u.%03u", (unsigned)(ms / 3600000 % 24),
-             (unsigned)(ms / 60000 % 60), (unsigned)(ms / 1000 % 60), (unsigned)(ms % 1000));
-    return s_text;
-}
-
 /* --- buffers, 16 bytes a line --- */
 
 #define LINE 16
-
-void esp_log_buffer_hex_internal(const char *tag, const void *buffer, uint16_t buff_len,
-                                 esp_log_level_t level)
-{
-    const uint8_t *bytes = buffer;
-    for (uint16_t at = 0; at < buff_len; at += LINE) {
-        char text[3 * LINE + 1] = "";
-        for (int i = 0; i < LINE && at + i < buff_len; i++) {
-            sprintf(text + 3 * i, "%02x ", bytes[at + i]);
-        }
-        ESP_LOG_LEVEL(level, tag, "%s", text);
-    }
-}
-
-void esp_log_buffer_char_internal(const char *tag, const void *buffer, uint16_t buff_len,
-                                  esp_log_level_t level)
-{
-    const uint8_t *bytes = buffer;
-    for (uint16_t at = 0; at < buff_len; at += LINE) {
-        int length = buff_len - at < LINE ? buff_len - at : LINE;
-        ESP_LOG_LEVEL(level, tag, "%.*s", length, (const char *)bytes + at);
-    }
-}
-
-void esp_log_buffer_hexdump_internal(const char *tag, const void *buffer, uint16_t buff_len,
-                                     esp_log_level_t log_level)
-{
-    const uint8_t *bytes = buffer;
-    for (uint16_t at = 0; at < buff_len; at += LINE) {
-        char hex[3 * LINE + 2] = "";
-        char text[LINE + 1] = "";
-        size_t end = 0;
-        for (int i = 0; i < LINE; i++) {
-            bool there = at + i < buff_len;
-            end += (size_t)sprintf(hex + end,
-                                   i == LINE / 2 ? (there ? "  %02x" : "    ") : (there ? " %02x" : "   "),
-                                   there ? bytes[at + i] : 0);
-            if (there) {
-                text[i] = bytes[at + i] >= 0x20 && bytes[at + i] < 0x7f ? (char)bytes[at + i] : '.';
-            }
-        }
-        ESP_LOG_LEVEL(log_level, tag, "%p  %s  |%s|", (const void *)(bytes + at), hex, text);
-    }
-}

@@ -74,33 +74,6 @@ void native_reset(uint32_t rom_cause)
     native_host_exit(100 + (int)rom_cause);
 }
 
-esp_err_t esp_register_shutdown_handler(shutdown_handler_t handle)
-{
-    for (int i = 0; i < SHUTDOWN_HANDLERS; i++) {
-        if (s_handlers[i] == handle) {
-            return ESP_ERR_INVALID_STATE;
-        }
-    }
-    for (int i = 0; i < SHUTDOWN_HANDLERS; i++) {
-        if (s_handlers[i] == NULL) {
-            s_handlers[i] = handle;
-            return ESP_OK;
-        }
-    }
-    return ESP_ERR_NO_MEM;
-}
-
-esp_err_t esp_unregister_shutdown_handler(shutdown_handler_t handle)
-{
-    for (int i = 0; i < SHUTDOWN_HANDLERS; i++) {
-        if (s_handlers[i] == handle) {
-            s_handlers[i] = NULL;
-            return ESP_OK;
-        }
-    }
-    return ESP_ERR_INVALID_STATE;
-}
-
 void esp_restart(void)
 {
     for (int i = SHUTDOWN_HANDLERS - 1; i >= 0; i--) {
@@ -115,32 +88,7 @@ void esp_restart(void)
     native_reset(RESET_REASON_CPU0_SW);
 }
 
-void esp_system_abort(const char *details)
-{
-    native_panic(details, ESP_RST_PANIC);
-}
-
-uint32_t esp_get_free_heap_size(void)
-{
-    return (uint32_t)heap_caps_get_free_size(MALLOC_CAP_DEFAULT);
-}
-
-uint32_t esp_get_free_internal_heap_size(void)
-{
-    return (uint32_t)heap_caps_get_free_size(MALLOC_CAP_8BIT | MALLOC_CAP_DMA | MALLOC_CAP_INTERNAL);
-}
-
-uint32_t esp_get_minimum_free_heap_size(void)
-{
-    return (uint32_t)heap_caps_get_minimum_free_size(MALLOC_CAP_DEFAULT);
-}
-
 /* --- identity --- */
-
-const char *esp_get_idf_version(void)
-{
-    return "native";
-}
 
 void esp_chip_info(esp_chip_info_t *out_info)
 {
@@ -213,11 +161,6 @@ char *esp_app_get_elf_sha256_str(void)
 }
 
 /* --- PSRAM --- */
-
-esp_err_t esp_psram_init(void)
-{
-    return g_native_params.psram_bytes > 0 ? ESP_OK : ESP_ERR_NOT_FOUND;
-}
 
 bool esp_psram_is_initialized(void)
 {

@@ -72,7 +72,6 @@ esp_err_t esp_camera_deinit(void);
 /* NULL after 4 s without a frame. */
 camera_fb_t *esp_camera_fb_get(void);
 void esp_camera_fb_return(camera_fb_t *fb);
-sensor_t *esp_camera_sensor_get(void);
 
 #ifdef __cplusplus
 }

@@ -37,13 +37,9 @@ typedef int esp_err_t;
 
 /* Name of a code ("ESP_ERR_NO_MEM"), or "UNKNOWN ERROR". Never NULL. */
 const char *esp_err_to_name(esp_err_t code);
-/* The same; an unknown code is written as "UNKNOWN ERROR 0x%x(%d)" into buf. */
-const char *esp_err_to_name_r(esp_err_t code, char *buf, size_t buflen);
 
 void _esp_error_check_failed(esp_err_t rc, const char *file, int line, const char *function,
                              const char *expression) __attribute__((__noreturn__));
-void _esp_error_check_failed_without_abort(esp_err_t rc, const char *file, int line, const char *function,
-                                           const char *expression);
 
 #define ESP_ERROR_CHECK(x)                                                      \
     do {                                                                        \

@@ -18,8 +18,6 @@ extern esp_flash_t *esp_flash_default_chip;
 
 /* chip NULL means the default chip. Sizes and addresses are bytes. */
 esp_err_t esp_flash_get_size(esp_flash_t *chip, uint32_t *out_size);
-esp_err_t esp_flash_get_physical_size(esp_flash_t *chip, uint32_t *flash_size);
-esp_err_t esp_flash_read_id(esp_flash_t *chip, uint32_t *out_id);
 esp_err_t esp_flash_read(esp_flash_t *chip, void *buffer, uint32_t address, uint32_t length);
 /* Can only clear bits, as NOR flash. */
 esp_err_t esp_flash_write(esp_flash_t *chip, const void *buffer, uint32_t address, uint32_t length);

@@ -53,11 +53,6 @@ void __attribute__((deprecated)) heap_caps_aligned_free(void *ptr);
 void *heap_caps_aligned_calloc(size_t alignment, size_t n, size_t size, uint32_t caps);
 void *heap_caps_calloc(size_t n, size_t size, uint32_t caps);
 
-/* num capability sets (uint32_t) follow; tried in that order. */
-void *heap_caps_malloc_prefer(size_t size, size_t num, ...);
-void *heap_caps_realloc_prefer(void *ptr, size_t size, size_t num, ...);
-void *heap_caps_calloc_prefer(size_t n, size_t size, size_t num, ...);
-
 /* malloc() up to this size from internal memory first, above it from external memory first. */
 void heap_caps_malloc_extmem_enable(size_t limit);
 
@@ -76,13 +71,6 @@ size_t heap_caps_get_allocated_size(void *ptr);
 esp_err_t heap_caps_monitor_local_minimum_free_size_start(void);
 esp_err_t heap_caps_monitor_local_minimum_free_size_stop(void);
 
-void heap_caps_print_heap_info(uint32_t caps);
-void heap_caps_dump(uint32_t caps);
-void heap_caps_dump_all(void);
-
-bool heap_caps_check_integrity_all(bool print_errors);
-bool heap_caps_check_integrity(uint32_t caps, bool print_errors);
-bool heap_caps_check_integrity_addr(intptr_t addr, bool print_errors);
 
 typedef struct walker_heap_info {
     intptr_t start;   //!< First address of the heap the block lies in

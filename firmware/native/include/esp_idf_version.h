@@ -13,9 +13,6 @@ extern "C" {
 #define ESP_IDF_VERSION \
     ESP_IDF_VERSION_VAL(ESP_IDF_VERSION_MAJOR, ESP_IDF_VERSION_MINOR, ESP_IDF_VERSION_PATCH)
 
-/* "native": what runs is not ESP-IDF, and nothing it prints may look as if it were. */
-const char *esp_get_idf_version(void);
-
 #ifdef __cplusplus
 }
 #endif

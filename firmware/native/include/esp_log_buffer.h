@@ -8,13 +8,6 @@
 extern "C" {
 #endif
 
-void esp_log_buffer_hex_internal(const char *tag, const void *buffer, uint16_t buff_len,
-                                 esp_log_level_t level);
-void esp_log_buffer_char_internal(const char *tag, const void *buffer, uint16_t buff_len,
-                                  esp_log_level_t level);
-void esp_log_buffer_hexdump_internal(const char *tag, const void *buffer, uint16_t buff_len,
-                                     esp_log_level_t log_level);
-
 #define ESP_LOG_BUFFER_HEX_LEVEL(tag, buffer, buff_len, level)         \
     do {                                                               \
         if (LOG_LOCAL_LEVEL >= (level)) {                              \

@@ -33,8 +33,6 @@ static inline esp_log_level_t esp_log_get_default_level(void)
     return esp_log_default_level;
 }
 
-/* tag "*" sets the level of every tag and forgets the levels set before. */
-void esp_log_level_set(const char *tag, esp_log_level_t level);
 esp_log_level_t esp_log_level_get(const char *tag);
 
 #ifdef __cplusplus

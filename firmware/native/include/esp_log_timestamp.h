@@ -11,8 +11,6 @@ extern "C" {
 uint32_t esp_log_timestamp(void);
 /* ms since reset from the clock itself, usable before the scheduler runs. */
 uint32_t esp_log_early_timestamp(void);
-/* "HH:MM:SS.sss" since reset. */
-char *esp_log_system_timestamp(void);
 
 #ifdef __cplusplus
 }

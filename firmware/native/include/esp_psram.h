@@ -10,7 +10,6 @@
 extern "C" {
 #endif
 
-esp_err_t esp_psram_init(void);
 bool esp_psram_is_initialized(void);
 size_t esp_psram_get_size(void);
 

@@ -10,7 +10,6 @@ extern "C" {
 #endif
 
 uint32_t esp_random(void);
-void esp_fill_random(void *buf, size_t len);
 
 #ifdef __cplusplus
 }

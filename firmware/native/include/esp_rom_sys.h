@@ -16,8 +16,6 @@ int esp_rom_printf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 int esp_rom_vprintf(const char *fmt, va_list ap);
 /* Busy wait: takes virtual time, other tasks of the same or a lower priority do not run. */
 void esp_rom_delay_us(uint32_t us);
-soc_reset_reason_t esp_rom_get_reset_reason(int cpu_no);
-uint32_t esp_rom_get_cpu_ticks_per_us(void);
 void esp_rom_output_to_channels(char c);
 
 #ifdef __cplusplus

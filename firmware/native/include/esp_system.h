@@ -33,15 +33,8 @@ typedef enum {
 
 typedef void (*shutdown_handler_t)(void);
 
-/* Handlers run in reverse order of registration. ESP_ERR_INVALID_STATE if registered already, ESP_ERR_NO_MEM
- * when the table is full. */
-esp_err_t esp_register_shutdown_handler(shutdown_handler_t handle);
-esp_err_t esp_unregister_shutdown_handler(shutdown_handler_t handle);
 void esp_restart(void) __attribute__((__noreturn__));
 esp_reset_reason_t esp_reset_reason(void);
-uint32_t esp_get_free_heap_size(void);
-uint32_t esp_get_free_internal_heap_size(void);
-uint32_t esp_get_minimum_free_heap_size(void);
 void __attribute__((__noreturn__)) esp_system_abort(const char *details);
 
 #ifdef __cplusplus

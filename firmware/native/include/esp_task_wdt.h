@@ -21,14 +21,9 @@ typedef struct esp_task_wdt_user_handle_s *esp_task_wdt_user_handle_t;
 
 esp_err_t esp_task_wdt_init(const esp_task_wdt_config_t *config);
 esp_err_t esp_task_wdt_reconfigure(const esp_task_wdt_config_t *config);
-esp_err_t esp_task_wdt_deinit(void);
 esp_err_t esp_task_wdt_add(TaskHandle_t task_handle);
 esp_err_t esp_task_wdt_reset(void);
 esp_err_t esp_task_wdt_delete(TaskHandle_t task_handle);
-esp_err_t esp_task_wdt_status(TaskHandle_t task_handle);
-esp_err_t esp_task_wdt_add_user(const char *user_name, esp_task_wdt_user_handle_t *user_handle_ret);
-esp_err_t esp_task_wdt_reset_user(esp_task_wdt_user_handle_t user_handle);
-esp_err_t esp_task_wdt_delete_user(esp_task_wdt_user_handle_t user_handle);
 
 #ifdef __cplusplus
 }

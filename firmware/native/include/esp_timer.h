@@ -27,19 +27,9 @@ typedef struct {
     bool skip_unhandled_events;
 } esp_timer_create_args_t;
 
-esp_err_t esp_timer_create(const esp_timer_create_args_t *create_args, esp_timer_handle_t *out_handle);
-esp_err_t esp_timer_start_once(esp_timer_handle_t timer, uint64_t timeout_us);
-esp_err_t esp_timer_start_periodic(esp_timer_handle_t timer, uint64_t period);
-esp_err_t esp_timer_restart(esp_timer_handle_t timer, uint64_t timeout_us);
-esp_err_t esp_timer_stop(esp_timer_handle_t timer);
-esp_err_t esp_timer_delete(esp_timer_handle_t timer);
 /* us since the app started. Reading the clock costs 1 us of virtual time, so that a loop that waits for it
  * ends. */
 int64_t esp_timer_get_time(void);
-int64_t esp_timer_get_next_alarm(void);
-esp_err_t esp_timer_get_period(esp_timer_handle_t timer, uint64_t *period);
-esp_err_t esp_timer_get_expiry_time(esp_timer_handle_t timer, uint64_t *expiry);
-bool esp_timer_is_active(esp_timer_handle_t timer);
 
 #ifdef __cplusplus
 }

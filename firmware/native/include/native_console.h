@@ -28,12 +28,8 @@ int native_fputs(const char *s, FILE *stream);
 int native_fputc(int c, FILE *stream);
 size_t native_fwrite(const void *ptr, size_t size, size_t n, FILE *stream);
 int native_fflush(FILE *stream);
-int native_setvbuf(FILE *stream, char *buf, int mode, size_t size);
 void native_flockfile(FILE *stream);
-int native_ftrylockfile(FILE *stream);
 void native_funlockfile(FILE *stream);
-int native_fileno(FILE *stream);
-int native_fsync(int fd);
 void native_abort(void) __attribute__((__noreturn__));
 
 #ifdef __cplusplus

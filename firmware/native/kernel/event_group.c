@@ -47,11 +47,6 @@ EventGroupHandle_t xEventGroupCreateStatic(StaticEventGroup_t *pxEventGroupBuffe
     return create(pxEventGroupBuffer, true);
 }
 
-EventGroupHandle_t xEventGroupCreateWithCaps(UBaseType_t uxMemoryCaps)
-{
-    return create(heap_caps_malloc(NATIVE_SIZE_EVENT_GROUP, uxMemoryCaps), true);
-}
-
 static bool met(EventBits_t bits, EventBits_t wanted, bool all)
 {
     return all ? (bits & wanted) == wanted : (bits & wanted) != 0;
@@ -133,42 +128,4 @@ EventBits_t xEventGroupWaitBits(EventGroupHandle_t xEventGroup, const EventBits_
         group->bits &= ~uxBitsToWaitFor;
     }
     return bits;
-}
-
-EventBits_t xEventGroupSync(EventGroupHandle_t xEventGroup, const EventBits_t uxBitsToSet,
-                            const EventBits_t uxBitsToWaitFor, TickType_t xTicksToWait)
-{
-    group_t *group = group_of(xEventGroup, __func__);
-    EventBits_t with = group->bits | uxBitsToSet;
-    set_bits(group, uxBitsToSet);
-    if ((with & uxBitsToWaitFor) == uxBitsToWaitFor) {
-        group->bits &= ~uxBitsToWaitFor;
-        native_preempt();
-        return with;
-    }
-    return xEventGroupWaitBits(xEventGroup, uxBitsToWaitFor, pdTRUE, pdTRUE, xTicksToWait);
-}
-
-void vEventGroupDelete(EventGroupHandle_t xEventGroup)
-{
-    group_t *group = group_of(xEventGroup, __func__);
-    while (group->waiters != NULL) { // they get 0, as in FreeRTOS
-        waiter_t *waiter = group->waiters;
-        waiter->met = true;
-        waiter->bits = 0;
-        unlink_waiter(group, waiter);
-        native_wake_one(&waiter->list);
-    }
-    native_object_unbind(xEventGroup);
-    if (!group->is_static) {
-        heap_caps_free(xEventGroup);
-    }
-    native_host_free(group);
-    native_preempt();
-}
-
-void vEventGroupDeleteWithCaps(EventGroupHandle_t xEventGroup)
-{
-    vEventGroupDelete(xEventGroup);
-    heap_caps_free(xEventGroup);
 }

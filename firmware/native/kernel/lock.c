@@ -41,17 +41,6 @@ void native_lock_acquire(native_lock_t *lock)
     }
 }
 
-bool native_lock_try_acquire(native_lock_t *lock)
-{
-    native_lock_ensure(lock);
-    if (lock->mutex == NULL) {
-        return true;
-    }
-    require_task_context();
-    return (lock->recursive ? xSemaphoreTakeRecursive(lock->mutex, 0) : xSemaphoreTake(lock->mutex, 0)) ==
-           pdTRUE;
-}
-
 void native_lock_release(native_lock_t *lock)
 {
     if (lock->mutex == NULL) {

@@ -104,7 +104,6 @@ typedef struct {
 bool native_wait(native_wait_list_t *list, uint64_t deadline_us);
 /* Readies the first task of the list; false if there is none. Does not switch: see native_preempt(). */
 bool native_wake_one(native_wait_list_t *list);
-void native_wake_all(native_wait_list_t *list);
 /* Deadline of a wait of so many ticks that starts now: the tick interrupt that ends it. */
 uint64_t native_deadline(TickType_t ticks);
 /* Switches to a higher ready task, if the context allows. */
@@ -145,9 +144,7 @@ typedef enum {
     NATIVE_TASK = 1,
     NATIVE_QUEUE,
     NATIVE_EVENT_GROUP,
-    NATIVE_STREAM_BUFFER,
     NATIVE_RING_BUFFER,
-    NATIVE_TIMER,
     NATIVE_ESP_TIMER,
     NATIVE_I2S_CHANNEL,
 } native_kind_t;
@@ -166,9 +163,7 @@ void native_host_free(void *p);
 #define NATIVE_SIZE_TCB 340
 #define NATIVE_SIZE_QUEUE 84
 #define NATIVE_SIZE_EVENT_GROUP 36
-#define NATIVE_SIZE_STREAM_BUFFER 40
 #define NATIVE_SIZE_RING_BUFFER 112
-#define NATIVE_SIZE_TIMER 40
 #define NATIVE_SIZE_ESP_TIMER 32
 
 #define NATIVE_KERNEL_CAPS (MALLOC_CAP_INTERNAL | MALLOC_CAP_8BIT)
@@ -186,7 +181,6 @@ typedef struct {
 } native_lock_t;
 
 void native_lock_acquire(native_lock_t *lock);
-bool native_lock_try_acquire(native_lock_t *lock);
 void native_lock_release(native_lock_t *lock);
 void native_lock_ensure(native_lock_t *lock);
 /* A mutex that takes no modelled memory. */
@@ -204,8 +198,6 @@ void native_uart_put_polling(char c);
 void native_uart_vfs_write(const char *data, size_t length);
 /* Busy until the FIFO is empty. */
 void native_uart_wait_idle_polling(void);
-/* fsync() of the console: the same, with stdout's path locked. */
-void native_uart_sync(void);
 
 /* --- the host's side of the line (host_io.c) --- */
 
@@ -280,8 +272,6 @@ void native_core_dump_save(const native_crash_t *crash);
 
 void native_random_init(void);
 
-void native_esp_timer_start(void);
-void native_timers_start(void);
 void native_task_wdt_start(void);
 void native_task_wdt_idle_ran(void);
 void native_task_wdt_forget(native_task_t *task);

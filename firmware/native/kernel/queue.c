@@ -93,27 +93,6 @@ QueueHandle_t native_mutex_uncharged(bool recursive)
                   recursive ? queueQUEUE_TYPE_RECURSIVE_MUTEX : queueQUEUE_TYPE_MUTEX, true);
 }
 
-QueueHandle_t xQueueCreateCountingSemaphore(const UBaseType_t uxMaxCount, const UBaseType_t uxInitialCount)
-{
-    assert(uxMaxCount > 0 && uxInitialCount <= uxMaxCount);
-    QueueHandle_t handle = xQueueGenericCreate(uxMaxCount, 0, queueQUEUE_TYPE_COUNTING_SEMAPHORE);
-    if (handle != NULL) {
-        queue_of(handle, __func__)->count = uxInitialCount;
-    }
-    return handle;
-}
-
-QueueHandle_t xQueueCreateCountingSemaphoreStatic(const UBaseType_t uxMaxCount,
-                                                  const UBaseType_t uxInitialCount,
-                                                  StaticQueue_t *pxStaticQueue)
-{
-    assert(uxMaxCount > 0 && uxInitialCount <= uxMaxCount);
-    QueueHandle_t handle =
-        xQueueGenericCreateStatic(uxMaxCount, 0, NULL, pxStaticQueue, queueQUEUE_TYPE_COUNTING_SEMAPHORE);
-    queue_of(handle, __func__)->count = uxInitialCount;
-    return handle;
-}
-
 QueueHandle_t native_queue_create_with_caps(UBaseType_t length, UBaseType_t item_size,
                                             UBaseType_t charged_item_size, UBaseType_t caps)
 {
@@ -127,12 +106,6 @@ QueueHandle_t native_queue_create_with_caps(UBaseType_t length, UBaseType_t item
     create(block, length, item_size, NULL, queueQUEUE_TYPE_BASE, true);
     queue_of(block, __func__)->charged_storage = storage;
     return block;
-}
-
-QueueHandle_t xQueueCreateWithCaps(UBaseType_t uxQueueLength, UBaseType_t uxItemSize,
-                                   UBaseType_t uxMemoryCaps)
-{
-    return native_queue_create_with_caps(uxQueueLength, uxItemSize, uxItemSize, uxMemoryCaps);
 }
 
 SemaphoreHandle_t xSemaphoreCreateGenericWithCaps(UBaseType_t uxMaxCount, UBaseType_t uxInitialCount,
@@ -310,19 +283,6 @@ BaseType_t xQueueReceive(QueueHandle_t xQueue, void *const pvBuffer, TickType_t 
     return pdPASS;
 }
 
-BaseType_t xQueuePeek(QueueHandle_t xQueue, void *const pvBuffer, TickType_t xTicksToWait)
-{
-    queue_t *queue = queue_of(xQueue, __func__);
-    assert(pvBuffer != NULL || queue->item_size == 0);
-    if (!wait_for_item(queue, xTicksToWait)) {
-        return errQUEUE_EMPTY;
-    }
-    copy_first(queue, pvBuffer);
-    native_wake_one(&queue->receivers); // the item is still there for another
-    native_preempt();
-    return pdPASS;
-}
-
 BaseType_t xQueueReceiveFromISR(QueueHandle_t xQueue, void *const pvBuffer,
                                 BaseType_t *const pxHigherPriorityTaskWoken)
 {
@@ -333,16 +293,6 @@ BaseType_t xQueueReceiveFromISR(QueueHandle_t xQueue, void *const pvBuffer,
     copy_first(queue, pvBuffer);
     drop_first(queue);
     wake_from_isr(&queue->senders, pxHigherPriorityTaskWoken);
-    return pdPASS;
-}
-
-BaseType_t xQueuePeekFromISR(QueueHandle_t xQueue, void *const pvBuffer)
-{
-    queue_t *queue = queue_of(xQueue, __func__);
-    if (queue->count == 0) {
-        return pdFAIL;
-    }
-    copy_first(queue, pvBuffer);
     return pdPASS;
 }
 
@@ -382,12 +332,6 @@ BaseType_t xQueueSemaphoreTake(QueueHandle_t xQueue, TickType_t xTicksToWait)
     return pdPASS;
 }
 
-TaskHandle_t xQueueGetMutexHolder(QueueHandle_t xSemaphore)
-{
-    queue_t *queue = queue_of(xSemaphore, __func__);
-    return native_task_handle(queue->holder);
-}
-
 BaseType_t xQueueTakeMutexRecursive(QueueHandle_t xMutex, TickType_t xTicksToWait)
 {
     queue_t *queue = queue_of(xMutex, __func__);
@@ -421,20 +365,10 @@ UBaseType_t uxQueueMessagesWaiting(const QueueHandle_t xQueue)
     return queue_of(xQueue, __func__)->count;
 }
 
-UBaseType_t uxQueueMessagesWaitingFromISR(const QueueHandle_t xQueue)
-{
-    return queue_of(xQueue, __func__)->count;
-}
-
 UBaseType_t uxQueueSpacesAvailable(const QueueHandle_t xQueue)
 {
     queue_t *queue = queue_of(xQueue, __func__);
     return queue->length - queue->count;
-}
-
-BaseType_t xQueueIsQueueEmptyFromISR(const QueueHandle_t xQueue)
-{
-    return queue_of(xQueue, __func__)->count == 0;
 }
 
 BaseType_t xQueueIsQueueFullFromISR(const QueueHandle_t xQueue)
@@ -452,15 +386,4 @@ BaseType_t xQueueGenericReset(QueueHandle_t xQueue, BaseType_t xNewQueue)
     native_wake_one(&queue->senders);
     native_preempt();
     return pdPASS;
-}
-
-void vQueueAddToRegistry(QueueHandle_t xQueue, const char *pcQueueName)
-{
-    (void)xQueue;
-    (void)pcQueueName; // names are for debuggers
-}
-
-void vQueueUnregisterQueue(QueueHandle_t xQueue)
-{
-    (void)xQueue;
 }

@@ -76,37 +76,6 @@ RingbufHandle_t xRingbufferCreateWithCaps(size_t xBufferSize, RingbufferType_t x
     return create_in_heap(xBufferSize, xBufferType, uxMemoryCaps, OWN_CAPS);
 }
 
-RingbufHandle_t xRingbufferCreateNoSplit(size_t xItemSize, size_t xItemNum)
-{
-    return xRingbufferCreate((align((uint32_t)xItemSize) + HEADER) * xItemNum, RINGBUF_TYPE_NOSPLIT);
-}
-
-RingbufHandle_t xRingbufferCreateStatic(size_t xBufferSize, RingbufferType_t xBufferType,
-                                        uint8_t *pucRingbufferStorage, StaticRingbuffer_t *pxStaticRingbuffer)
-{
-    assert(xBufferSize > 0 && pucRingbufferStorage != NULL && pxStaticRingbuffer != NULL);
-    assert(xBufferType == RINGBUF_TYPE_BYTEBUF || align((uint32_t)xBufferSize) == xBufferSize);
-    return create(xBufferSize, xBufferType, pxStaticRingbuffer, pucRingbufferStorage, OWN_NONE);
-}
-
-/* ESP-IDF takes both blocks with malloc(): a large storage comes from PSRAM. */
-RingbufHandle_t xRingbufferCreate(size_t xBufferSize, RingbufferType_t xBufferType)
-{
-    assert(xBufferSize > 0);
-    if (xBufferType != RINGBUF_TYPE_NOSPLIT && xBufferType != RINGBUF_TYPE_BYTEBUF) {
-        return NULL;
-    }
-    size_t size = xBufferType == RINGBUF_TYPE_BYTEBUF ? xBufferSize : align((uint32_t)xBufferSize);
-    void *block = heap_caps_malloc_default(NATIVE_SIZE_RING_BUFFER);
-    uint8_t *storage = heap_caps_malloc_default(size);
-    if (block == NULL || storage == NULL) {
-        heap_caps_free(block);
-        heap_caps_free(storage);
-        return NULL;
-    }
-    return create(size, xBufferType, block, storage, OWN_HEAP);
-}
-
 void vRingbufferDelete(RingbufHandle_t xRingbuffer)
 {
     ring_t *ring = ring_of(xRingbuffer, __func__);
@@ -330,11 +299,6 @@ static void *receive(RingbufHandle_t handle, size_t *length, TickType_t ticks, s
         expired = !native_wait(&ring->receivers, deadline);
     }
     return take(ring, length, max);
-}
-
-void *xRingbufferReceive(RingbufHandle_t xRingbuffer, size_t *pxItemSize, TickType_t xTicksToWait)
-{
-    return receive(xRingbuffer, pxItemSize, xTicksToWait, 0);
 }
 
 void *xRingbufferReceiveFromISR(RingbufHandle_t xRingbuffer, size_t *pxItemSize)

@@ -354,12 +354,6 @@ bool native_wake_one(native_wait_list_t *list)
     return true;
 }
 
-void native_wake_all(native_wait_list_t *list)
-{
-    while (native_wake_one(list)) {
-    }
-}
-
 static TickType_t ticks_now(void)
 {
     return s_running ? (TickType_t)(native_since_start_us() / NATIVE_TICK_US) : 0;
@@ -546,28 +540,6 @@ TaskHandle_t xTaskCreateStaticPinnedToCore(TaskFunction_t pxTaskCode, const char
                            puxStackBuffer, pxTaskBuffer, MEMORY_STATIC));
 }
 
-BaseType_t xTaskCreatePinnedToCoreWithCaps(TaskFunction_t pvTaskCode, const char *const pcName,
-                                           const configSTACK_DEPTH_TYPE usStackDepth,
-                                           void *const pvParameters, UBaseType_t uxPriority,
-                                           TaskHandle_t *const pvCreatedTask, const BaseType_t xCoreID,
-                                           UBaseType_t uxMemoryCaps)
-{
-    void *tcb = heap_caps_malloc(NATIVE_SIZE_TCB, NATIVE_KERNEL_CAPS);
-    void *stack = heap_caps_malloc(usStackDepth, uxMemoryCaps);
-    if (tcb == NULL || stack == NULL) {
-        heap_caps_free(tcb);
-        heap_caps_free(stack);
-        return errCOULD_NOT_ALLOCATE_REQUIRED_MEMORY;
-    }
-    native_task_t *task = new_task(pvTaskCode, pcName, pvParameters, usStackDepth, uxPriority, xCoreID, stack,
-                                   tcb, MEMORY_CAPS);
-    if (pvCreatedTask != NULL) {
-        *pvCreatedTask = task->handle;
-    }
-    launch(task);
-    return pdPASS;
-}
-
 TaskHandle_t native_task_create_system(TaskFunction_t code, const char *name, uint32_t stack,
                                        UBaseType_t priority, BaseType_t core)
 {
@@ -666,36 +638,6 @@ void vTaskDelete(TaskHandle_t xTaskToDelete)
     pthread_exit(NULL);
 }
 
-static void delete_with_caps(TaskHandle_t handle)
-{
-    native_task_t *task = task_of(handle, __func__);
-    void *stack = task->stack;
-    vTaskDelete(handle);
-    heap_caps_free(stack);
-    heap_caps_free(handle);
-}
-
-static void delete_other_with_caps(void *handle)
-{
-    delete_with_caps(handle);
-    vTaskDelete(NULL);
-}
-
-/* As in ESP-IDF a task that deletes itself needs another one, created for that, to free its memory. */
-void vTaskDeleteWithCaps(TaskHandle_t xTaskToDelete)
-{
-    native_task_t *task = task_of(xTaskToDelete, __func__);
-    if (task != s_current) {
-        delete_with_caps(xTaskToDelete);
-        return;
-    }
-    if (xTaskCreatePinnedToCore(delete_other_with_caps, "prvTaskDeleteWithCapsTask", configMINIMAL_STACK_SIZE,
-                                task->handle, task->priority, NULL, xPortGetCoreID()) != pdPASS) {
-        native_abort_at(__builtin_return_address(0), "no memory for the task that deletes a task");
-    }
-    vTaskSuspend(NULL);
-}
-
 /* --- delays, suspension --- */
 
 void vTaskDelay(const TickType_t xTicksToDelay)
@@ -706,38 +648,6 @@ void vTaskDelay(const TickType_t xTicksToDelay)
         return;
     }
     native_wait(NULL, native_deadline(xTicksToDelay));
-}
-
-BaseType_t xTaskDelayUntil(TickType_t *const pxPreviousWakeTime, const TickType_t xTimeIncrement)
-{
-    assert(pxPreviousWakeTime != NULL);
-    assert(xTimeIncrement > 0);
-    TickType_t now = ticks_now();
-    TickType_t wake = *pxPreviousWakeTime + xTimeIncrement;
-    bool delay;
-    if (now < *pxPreviousWakeTime) {
-        delay = wake < *pxPreviousWakeTime && wake > now; // the tick count has overflowed since
-    } else {
-        delay = wake < *pxPreviousWakeTime || wake > now;
-    }
-    *pxPreviousWakeTime = wake;
-    if (delay) {
-        native_wait(NULL, native_deadline(wake - now));
-    } else {
-        native_yield();
-    }
-    return delay ? pdTRUE : pdFALSE;
-}
-
-BaseType_t xTaskAbortDelay(TaskHandle_t xTask)
-{
-    native_task_t *task = task_of(xTask, __func__);
-    if (task->state != STATE_BLOCKED || !task->has_thread) {
-        return pdFAIL;
-    }
-    end_wait(task, false);
-    native_preempt();
-    return pdPASS;
 }
 
 void vTaskSuspend(TaskHandle_t xTaskToSuspend)
@@ -758,34 +668,9 @@ void vTaskSuspend(TaskHandle_t xTaskToSuspend)
     task->state = STATE_SUSPENDED;
 }
 
-void vTaskResume(TaskHandle_t xTaskToResume)
-{
-    native_task_t *task = task_of(xTaskToResume, __func__);
-    if (task->state == STATE_SUSPENDED) {
-        make_ready(task);
-        native_preempt();
-    }
-}
-
-BaseType_t xTaskResumeFromISR(TaskHandle_t xTaskToResume)
-{
-    native_task_t *task = task_of(xTaskToResume, __func__);
-    if (task->state == STATE_SUSPENDED) {
-        make_ready(task);
-    }
-    return pdFALSE;
-}
-
 void vTaskSuspendAll(void)
 {
     s_suspend_depth++;
-}
-
-BaseType_t xTaskResumeAll(void)
-{
-    s_suspend_depth--;
-    native_preempt();
-    return pdFALSE;
 }
 
 /* --- critical sections --- */
@@ -849,55 +734,15 @@ void vPortDisableInterrupts(void)
     }
 }
 
-void vPortEnableInterrupts(void)
-{
-    if (s_critical_depth > 0) {
-        s_critical_depth = 1;
-        unmasked();
-    }
-}
-
-UBaseType_t xPortSetInterruptMaskFromISR(void)
-{
-    masked();
-    return 0;
-}
-
-void vPortClearInterruptMaskFromISR(UBaseType_t prev_level)
-{
-    (void)prev_level;
-    unmasked();
-}
-
-BaseType_t xPortInIsrContext(void)
-{
-    return s_isr_depth > 0;
-}
-
-bool xPortCanYield(void)
-{
-    return s_isr_depth == 0 && s_critical_depth == 0;
-}
-
 void vPortYield(void)
 {
     native_poll_cost();
     native_yield();
 }
 
-uint32_t xPortGetTickRateHz(void)
-{
-    return configTICK_RATE_HZ;
-}
-
 BaseType_t xPortGetCoreID(void)
 {
     return s_current != NULL && s_current->core == 1 ? 1 : 0;
-}
-
-int esp_cpu_get_core_id(void)
-{
-    return xPortGetCoreID();
 }
 
 /* --- asking --- */
@@ -916,11 +761,6 @@ TickType_t xTaskGetTickCountFromISR(void)
 UBaseType_t uxTaskGetNumberOfTasks(void)
 {
     return s_task_count;
-}
-
-char *pcTaskGetName(TaskHandle_t xTaskToQuery)
-{
-    return task_of(xTaskToQuery, __func__)->name;
 }
 
 TaskHandle_t xTaskGetHandle(const char *pcNameToQuery)
@@ -944,40 +784,12 @@ TaskHandle_t xTaskGetCurrentTaskHandleForCore(BaseType_t xCoreID)
     return native_task_handle(s_current);
 }
 
-TaskHandle_t xTaskGetIdleTaskHandle(void)
-{
-    return native_task_handle(s_idle);
-}
-
-TaskHandle_t xTaskGetIdleTaskHandleForCore(BaseType_t xCoreID)
-{
-    return xCoreID == 0 ? native_task_handle(s_idle) : xTaskGetHandle("IDLE1");
-}
-
-BaseType_t xTaskGetCoreID(TaskHandle_t xTask)
-{
-    return task_of(xTask, __func__)->core;
-}
-
 uint8_t *pxTaskGetStackStart(TaskHandle_t xTask)
 {
     return task_of(xTask, __func__)->stack;
 }
 
-BaseType_t xTaskGetSchedulerState(void)
-{
-    if (!s_running) {
-        return taskSCHEDULER_NOT_STARTED;
-    }
-    return s_suspend_depth > 0 ? taskSCHEDULER_SUSPENDED : taskSCHEDULER_RUNNING;
-}
-
 UBaseType_t uxTaskGetStackHighWaterMark(TaskHandle_t xTask)
-{
-    return task_of(xTask, __func__)->stack_size;
-}
-
-configSTACK_DEPTH_TYPE uxTaskGetStackHighWaterMark2(TaskHandle_t xTask)
 {
     return task_of(xTask, __func__)->stack_size;
 }
@@ -999,89 +811,6 @@ static eTaskState state_of(const native_task_t *task)
 eTaskState eTaskGetState(TaskHandle_t xTask)
 {
     return state_of(task_of(xTask, __func__));
-}
-
-static void describe(native_task_t *task, TaskStatus_t *status)
-{
-    *status = (TaskStatus_t)
-    {
-        .xHandle = task->handle, .pcTaskName = task->name, .xTaskNumber = task->number,
-        .eCurrentState = state_of(task), .uxCurrentPriority = task->priority,
-        .uxBasePriority = task->base_priority,
-        .ulRunTimeCounter = (configRUN_TIME_COUNTER_TYPE)task->runtime_us, .pxStackBase = task->stack,
-        .usStackHighWaterMark = task->stack_size,
-#if CONFIG_FREERTOS_VTASKLIST_INCLUDE_COREID
-        .xCoreID = task->core,
-#endif
-    };
-}
-
-void vTaskGetInfo(TaskHandle_t xTask, TaskStatus_t *pxTaskStatus, BaseType_t xGetFreeStackSpace,
-                  eTaskState eState)
-{
-    (void)xGetFreeStackSpace;
-    describe(task_of(xTask, __func__), pxTaskStatus);
-    if (eState != eInvalid) {
-        pxTaskStatus->eCurrentState = eState;
-    }
-}
-
-UBaseType_t uxTaskGetSystemState(TaskStatus_t *const pxTaskStatusArray, const UBaseType_t uxArraySize,
-                                 configRUN_TIME_COUNTER_TYPE *const pulTotalRunTime)
-{
-    UBaseType_t count = 0;
-    if (uxArraySize >= s_task_count) {
-        for (native_task_t *task = s_all; task != NULL; task = task->next_all) {
-            describe(task, &pxTaskStatusArray[count++]);
-        }
-    }
-    if (pulTotalRunTime != NULL) {
-        *pulTotalRunTime = (configRUN_TIME_COUNTER_TYPE)native_since_start_us();
-    }
-    return count;
-}
-
-configRUN_TIME_COUNTER_TYPE ulTaskGetIdleRunTimeCounter(void)
-{
-    uint64_t busy = 0;
-    for (native_task_t *task = s_all; task != NULL; task = task->next_all) {
-        busy += task->runtime_us;
-    }
-    return (configRUN_TIME_COUNTER_TYPE)(native_since_start_us() - busy);
-}
-
-void vTaskSetTimeOutState(TimeOut_t *const pxTimeOut)
-{
-    pxTimeOut->xOverflowCount = 0;
-    pxTimeOut->xTimeOnEntering = ticks_now();
-}
-
-BaseType_t xTaskCheckForTimeOut(TimeOut_t *const pxTimeOut, TickType_t *const pxTicksToWait)
-{
-    native_poll_cost();
-    if (*pxTicksToWait == portMAX_DELAY) {
-        return pdFALSE;
-    }
-    TickType_t elapsed = ticks_now() - pxTimeOut->xTimeOnEntering;
-    if (elapsed < *pxTicksToWait) {
-        *pxTicksToWait -= elapsed;
-        vTaskSetTimeOutState(pxTimeOut);
-        return pdFALSE;
-    }
-    *pxTicksToWait = 0;
-    return pdTRUE;
-}
-
-void vTaskSetThreadLocalStoragePointer(TaskHandle_t xTaskToSet, BaseType_t xIndex, void *pvValue)
-{
-    if (xIndex >= 0 && xIndex < LOCAL_POINTERS) {
-        task_of(xTaskToSet, __func__)->local[xIndex] = pvValue;
-    }
-}
-
-void *pvTaskGetThreadLocalStoragePointer(TaskHandle_t xTaskToQuery, BaseType_t xIndex)
-{
-    return xIndex >= 0 && xIndex < LOCAL_POINTERS ? task_of(xTaskToQuery, __func__)->local[xIndex] : NULL;
 }
 
 /* --- notifications --- */
@@ -1125,50 +854,12 @@ BaseType_t xTaskGenericNotify(TaskHandle_t xTaskToNotify, UBaseType_t uxIndexToN
     return done;
 }
 
-BaseType_t xTaskGenericNotifyFromISR(TaskHandle_t xTaskToNotify, UBaseType_t uxIndexToNotify,
-                                     uint32_t ulValue, eNotifyAction eAction,
-                                     uint32_t *pulPreviousNotificationValue,
-                                     BaseType_t *pxHigherPriorityTaskWoken)
-{
-    (void)pxHigherPriorityTaskWoken;
-    native_task_t *task = native_object_get(xTaskToNotify, NATIVE_TASK, __func__);
-    return notify(task, uxIndexToNotify, ulValue, eAction, pulPreviousNotificationValue);
-}
-
-void vTaskGenericNotifyGiveFromISR(TaskHandle_t xTaskToNotify, UBaseType_t uxIndexToNotify,
-                                   BaseType_t *pxHigherPriorityTaskWoken)
-{
-    xTaskGenericNotifyFromISR(xTaskToNotify, uxIndexToNotify, 0, eIncrement, NULL, pxHigherPriorityTaskWoken);
-}
-
 static void wait_for_notification(UBaseType_t index, TickType_t ticks)
 {
     s_current->notify_state[index] = NOTIFY_WAITING;
     if (ticks > 0) {
         native_wait(NULL, native_deadline(ticks));
     }
-}
-
-BaseType_t xTaskGenericNotifyWait(UBaseType_t uxIndexToWaitOn, uint32_t ulBitsToClearOnEntry,
-                                  uint32_t ulBitsToClearOnExit, uint32_t *pulNotificationValue,
-                                  TickType_t xTicksToWait)
-{
-    assert(uxIndexToWaitOn < NOTIFICATIONS);
-    native_task_t *self = s_current;
-    if (self->notify_state[uxIndexToWaitOn] != NOTIFY_RECEIVED) {
-        self->notify_value[uxIndexToWaitOn] &= ~ulBitsToClearOnEntry;
-        wait_for_notification(uxIndexToWaitOn, xTicksToWait);
-    }
-    if (pulNotificationValue != NULL) {
-        *pulNotificationValue = self->notify_value[uxIndexToWaitOn];
-    }
-    BaseType_t received = pdFALSE;
-    if (self->notify_state[uxIndexToWaitOn] == NOTIFY_RECEIVED) {
-        self->notify_value[uxIndexToWaitOn] &= ~ulBitsToClearOnExit;
-        received = pdTRUE;
-    }
-    self->notify_state[uxIndexToWaitOn] = NOTIFY_NONE;
-    return received;
 }
 
 uint32_t ulTaskGenericNotifyTake(UBaseType_t uxIndexToWaitOn, BaseType_t xClearCountOnExit,
@@ -1187,26 +878,6 @@ uint32_t ulTaskGenericNotifyTake(UBaseType_t uxIndexToWaitOn, BaseType_t xClearC
     return value;
 }
 
-BaseType_t xTaskGenericNotifyStateClear(TaskHandle_t xTask, UBaseType_t uxIndexToClear)
-{
-    assert(uxIndexToClear < NOTIFICATIONS);
-    native_task_t *task = task_of(xTask, __func__);
-    if (task->notify_state[uxIndexToClear] != NOTIFY_RECEIVED) {
-        return pdFAIL;
-    }
-    task->notify_state[uxIndexToClear] = NOTIFY_NONE;
-    return pdPASS;
-}
-
-uint32_t ulTaskGenericNotifyValueClear(TaskHandle_t xTask, UBaseType_t uxIndexToClear, uint32_t ulBitsToClear)
-{
-    assert(uxIndexToClear < NOTIFICATIONS);
-    native_task_t *task = task_of(xTask, __func__);
-    uint32_t value = task->notify_value[uxIndexToClear];
-    task->notify_value[uxIndexToClear] &= ~ulBitsToClear;
-    return value;
-}
-
 /* --- start --- */
 
 void native_scheduler_start(void (*main_task)(void *), uint32_t main_stack_address, uint32_t main_tcb_address)
@@ -1215,7 +886,6 @@ void native_scheduler_start(void (*main_task)(void *), uint32_t main_stack_addre
     // The order in which ESP-IDF creates them; their memory is among the blocks taken at start.
     native_task_create_system(NULL, "ipc0", 1024, configMAX_PRIORITIES - 1, 0);
     native_task_create_system(NULL, "ipc1", 1024, configMAX_PRIORITIES - 1, 1);
-    native_esp_timer_start();
     bool charged = main_stack_address != 0 && main_tcb_address != 0;
     native_task_t *main = new_task(main_task, "main", NULL, ESP_TASK_MAIN_STACK, ESP_TASK_MAIN_PRIO, 0,
                                    (void *)(uintptr_t)main_stack_address,
@@ -1226,7 +896,6 @@ void native_scheduler_start(void (*main_task)(void *), uint32_t main_stack_addre
     s_idle = native_object_get(native_task_create_system(NULL, "IDLE0", configIDLE_TASK_STACK_SIZE, 0, 0),
                                NATIVE_TASK, __func__);
     native_task_create_system(NULL, "IDLE1", configIDLE_TASK_STACK_SIZE, 0, 1);
-    native_timers_start();
 
     s_scheduler_start_us = native_now_us();
     s_running = true;

@@ -5,15 +5,12 @@
 #include "driver/uart.h"
 #include "driver/uart_vfs.h"
 #include "esp_heap_caps.h"
-#include "esp_timer.h"
 #include "freertos/FreeRTOS.h"
 #include "freertos/event_groups.h"
 #include "freertos/queue.h"
 #include "freertos/ringbuf.h"
 #include "freertos/semphr.h"
-#include "freertos/stream_buffer.h"
 #include "freertos/task.h"
-#include "freertos/timers.h"
 #include "nvs_flash.h"
 #include "runtime_test.h"
 
@@ -91,21 +88,9 @@ static void sleeper(void *unused)
     }
 }
 
-static void nothing(void *unused)
-{
-    (void)unused;
-}
-
-static void no_timer(TimerHandle_t timer)
-{
-    (void)timer;
-}
-
 static void case_allocations(void)
 {
     TaskHandle_t task;
-    esp_timer_handle_t timer;
-    const esp_timer_create_args_t args = {.callback = nothing};
     void *block;
     STEP("nothing", (void)0);
     STEP("xTaskCreate(2048)", xTaskCreate(sleeper, "t", 2048, NULL, 1, &task));
@@ -118,19 +103,12 @@ static void case_allocations(void)
     STEP("xSemaphoreCreateBinary", xSemaphoreCreateBinary());
     STEP("xSemaphoreCreateRecursiveMutex", xSemaphoreCreateRecursiveMutex());
     STEP("xEventGroupCreate", xEventGroupCreate());
-    STEP("xStreamBufferCreate(1024,1)", xStreamBufferCreate(1024, 1));
-    STEP("xRingbufferCreate(1024,BYTEBUF)", xRingbufferCreate(1024, RINGBUF_TYPE_BYTEBUF));
     STEP("xRingbufferCreateWithCaps(65536,BYTEBUF,SPIRAM)",
          xRingbufferCreateWithCaps(65536, RINGBUF_TYPE_BYTEBUF, MALLOC_CAP_SPIRAM));
-    STEP("esp_timer_create", esp_timer_create(&args, &timer));
-    STEP("esp_timer_start_periodic", esp_timer_start_periodic(timer, 1000000));
-    STEP("xTimerCreate", xTimerCreate("t", 100, pdTRUE, NULL, no_timer));
     STEP("nvs_flash_init (first, empty partition)", nvs_flash_init());
     STEP("heap_caps_malloc(4096,DMA)", heap_caps_malloc(4096, MALLOC_CAP_DMA));
     STEP("malloc+free 32768 DMA", block = heap_caps_malloc(32768, MALLOC_CAP_DMA); heap_caps_free(block));
     STEP("uart_driver_install(0,256,4096,0)", uart_driver_install(UART_NUM_0, 256, 4096, 0, NULL, 0));
-    STEP("uart delete + install(0,1024,4096,16)", uart_driver_delete(UART_NUM_0);
-         uart_driver_install(UART_NUM_0, 1024, 4096, 16, NULL, 0));
     STEP("uart_vfs_dev_use_driver", uart_vfs_dev_use_driver(UART_NUM_0));
 }
 
@@ -141,15 +119,9 @@ static void case_give_back(void)
     printf("free %u\n", (unsigned)heap_caps_get_free_size(MALLOC_CAP_DEFAULT));
     for (int i = 0; i < 50; i++) {
         vQueueDelete(xQueueCreate(3, 5));
-        vQueueDeleteWithCaps(xQueueCreateWithCaps(3, 5, MALLOC_CAP_SPIRAM));
         vSemaphoreDelete(xSemaphoreCreateMutex());
-        vSemaphoreDeleteWithCaps(xSemaphoreCreateRecursiveMutexWithCaps(MALLOC_CAP_SPIRAM));
-        vEventGroupDelete(xEventGroupCreate());
-        vStreamBufferDelete(xStreamBufferCreate(100, 1));
-        vStreamBufferDeleteWithCaps(xStreamBufferCreateWithCaps(65536, 1, MALLOC_CAP_SPIRAM));
-        vRingbufferDelete(xRingbufferCreate(100, RINGBUF_TYPE_NOSPLIT));
+        vSemaphoreDeleteWithCaps(xSemaphoreCreateMutexWithCaps(MALLOC_CAP_SPIRAM));
         vRingbufferDeleteWithCaps(xRingbufferCreateWithCaps(100, RINGBUF_TYPE_BYTEBUF, MALLOC_CAP_SPIRAM));
-        xTimerDelete(xTimerCreate("t", 1, pdFALSE, NULL, no_timer), 0);
         nvs_handle_t handle;
         nvs_open("n", NVS_READWRITE, &handle);
         nvs_close(handle);
@@ -172,10 +144,6 @@ static void case_no_memory(void)
     CHECK(xQueueCreate(1, 4) == NULL);
     CHECK(xSemaphoreCreateMutex() == NULL);
     CHECK(xEventGroupCreate() == NULL);
-    CHECK(xStreamBufferCreate(100, 1) == NULL);
-    esp_timer_handle_t timer;
-    const esp_timer_create_args_t args = {.callback = nothing};
-    CHECK_EQUAL(esp_timer_create(&args, &timer), ESP_ERR_NO_MEM);
 }
 
 static void case_boot_figures(void)

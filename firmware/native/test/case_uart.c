@@ -61,9 +61,6 @@ static void case_blocking(void)
     CHECK_EQUAL(uart_wait_tx_done(UART_NUM_0, pdMS_TO_TICKS(10)), ESP_ERR_TIMEOUT);
     CHECK_EQUAL(uart_wait_tx_done(UART_NUM_0, portMAX_DELAY), ESP_OK);
     int64_t drained = esp_timer_get_time() - begin;
-    uint32_t baud = 0;
-    uart_get_baudrate(UART_NUM_0, &baud);
-    printf("baud %" PRIu32 "\n", baud);
     printf("polling_short %" PRId64 "\n", polling_short);
     printf("polling_long %" PRId64 "\n", polling_long);
     printf("stdio_short %" PRId64 "\n", stdio_short);
@@ -150,10 +147,6 @@ static void case_read_timeout(void)
     TickType_t before = xTaskGetTickCount();
     CHECK_EQUAL(uart_read_bytes(UART_NUM_0, data, sizeof data, 20), 0);
     CHECK_EQUAL(xTaskGetTickCount() - before, 20);
-    size_t length = 1;
-    CHECK_EQUAL(uart_get_buffered_data_len(UART_NUM_0, &length), ESP_OK);
-    CHECK_EQUAL(length, 0);
-    CHECK_EQUAL(uart_flush_input(UART_NUM_0), ESP_OK);
     CHECK_EQUAL(uart_write_bytes(UART_NUM_1, data, 1), -1);
 }
 
@@ -182,10 +175,7 @@ static void case_log(void)
     ESP_LOGE(TAG, "error %d", 1);
     ESP_LOGI(TAG, "info");
     ESP_LOGD(TAG, "debug");
-    esp_log_level_set(TAG, ESP_LOG_ERROR);
-    ESP_LOGW(TAG, "hidden");
-    CHECK_EQUAL(esp_log_level_get(TAG), ESP_LOG_ERROR);
-    esp_log_level_set("*", ESP_LOG_INFO);
+    CHECK_EQUAL(esp_log_level_get(TAG), ESP_LOG_INFO);
     ESP_LOGW(TAG, "shown");
     ESP_EARLY_LOGI(TAG, "early");
     printf("no newline");
@@ -209,7 +199,6 @@ static void case_ring_room(void)
     uart_wait_tx_done(UART_NUM_0, portMAX_DELAY);
     uart_get_tx_buffer_free_size(UART_NUM_0, &room);
     CHECK_EQUAL(room, 4096 - 8 - 20);
-    uart_driver_delete(UART_NUM_0);
 }
 
 /* As the console before it lets the chip hang: what it said has left the line. */

@@ -40,8 +40,6 @@ static struct {
     const char *function;
 } s_failed;
 
-static char s_printed[4096];
-
 static void on_panic(const char *found, const char *assertion, const char *note)
 {
     (void)note;
@@ -55,12 +53,6 @@ static void on_failed(size_t size, uint32_t caps, const char *function)
     s_failed.size = size;
     s_failed.caps = caps;
     s_failed.function = function;
-}
-
-static int on_print(const char *format, va_list arguments)
-{
-    size_t used = strlen(s_printed);
-    return vsnprintf(s_printed + used, sizeof(s_printed) - used, format, arguments);
 }
 
 /* Recorded build a67f01a's map with the newer pool; nothing allocated but records and the pool. */
@@ -86,11 +78,9 @@ static heap_system_t *start(void)
     }
     heap_caps_native_init(system);
     heap_caps_native_set_panic(on_panic);
-    heap_caps_native_set_vprintf(on_print);
     heap_caps_malloc_extmem_enable(16384);
     CHECK(heap_caps_register_failed_alloc_callback(on_failed) == ESP_OK);
     memset(&s_failed, 0, sizeof(s_failed));
-    s_printed[0] = '\0';
     return system;
 }
 
@@ -110,7 +100,7 @@ static void test_pointers_are_the_chips_addresses(void)
     uint8_t *dma = heap_caps_malloc(1000, MALLOC_CAP_DMA);
     CHECK((uintptr_t)dma > 0x3FFAE000 && (uintptr_t)dma < 0x40000000);
     memset(dma, 0xA5, 1000);
-    CHECK(heap_caps_check_integrity_all(true));
+    CHECK(heap_system_check(heap_caps_native_system(), MALLOC_CAP_INVALID));
     heap_caps_free(psram);
     heap_caps_free(dma);
     heap_caps_free(NULL);
@@ -130,12 +120,6 @@ static void test_failures_name_the_function_that_gives_up(void)
     CHECK(failed_once(huge, MALLOC_CAP_DMA, "heap_caps_aligned_alloc"));
     CHECK(heap_caps_realloc(NULL, huge, MALLOC_CAP_DMA) == NULL);
     CHECK(failed_once(huge, MALLOC_CAP_DMA, "heap_caps_realloc"));
-    CHECK(heap_caps_malloc_prefer(huge, 2, (uint32_t)MALLOC_CAP_DMA, (uint32_t)MALLOC_CAP_EXEC) == NULL);
-    CHECK(failed_once(huge, MALLOC_CAP_EXEC, "heap_caps_malloc_prefer"));
-    CHECK(heap_caps_realloc_prefer(NULL, huge, 1, (uint32_t)MALLOC_CAP_DMA) == NULL);
-    CHECK(failed_once(huge, MALLOC_CAP_DMA, "heap_caps_realloc_prefer"));
-    CHECK(heap_caps_calloc_prefer(1, huge, 1, (uint32_t)MALLOC_CAP_DMA) == NULL);
-    CHECK(failed_once(huge, MALLOC_CAP_DMA, "heap_caps_calloc_prefer"));
     CHECK(heap_caps_malloc_default(5u << 20) == NULL);
     CHECK(failed_once(5u << 20, MALLOC_CAP_DEFAULT, "heap_caps_malloc_default"));
     CHECK(heap_caps_realloc_default(NULL, 5u << 20) == NULL);
@@ -149,7 +133,6 @@ static void test_what_is_no_failure_is_not_reported(void)
     CHECK(heap_caps_malloc(0, MALLOC_CAP_DMA) == NULL);
     CHECK(heap_caps_aligned_alloc(3, 100, MALLOC_CAP_DMA) == NULL);
     CHECK(heap_caps_aligned_alloc(0, 100, MALLOC_CAP_DMA) == NULL);
-    CHECK(heap_caps_malloc_prefer(0, 1, (uint32_t)MALLOC_CAP_DMA) == NULL);
     CHECK(s_failed.calls == 0);
     CHECK(heap_caps_register_failed_alloc_callback(NULL) == ESP_ERR_INVALID_ARG);
     /* malloc() above the limit goes to PSRAM; when that is full it falls back to internal memory in silence.
@@ -292,7 +275,7 @@ static void test_wrong_frees_panic_in_words(void)
     CHECK(strstr(s_panic_message, "already marked as free") != NULL);
     CHECK_PANICS(heap_caps_realloc(block, 200, MALLOC_CAP_DMA));
     CHECK(strstr(s_panic_message, "already marked as free") != NULL);
-    CHECK(heap_caps_check_integrity_all(true));
+    CHECK(heap_system_check(heap_caps_native_system(), MALLOC_CAP_INVALID));
 }
 
 static void test_code_memory(void)
@@ -311,15 +294,6 @@ static void test_code_memory(void)
     heap_caps_free(iram);
     CHECK(heap_caps_get_free_size(MALLOC_CAP_DMA) == free_bytes);
     CHECK(heap_caps_malloc(16, MALLOC_CAP_EXEC | MALLOC_CAP_8BIT) == NULL);
-}
-
-static void test_dumps_are_printed_through_the_runtime(void)
-{
-    heap_caps_print_heap_info(MALLOC_CAP_SPIRAM);
-    CHECK(strstr(s_printed, "At 0x3f800000 len 4194304") != NULL && strstr(s_printed, "Totals") != NULL);
-    s_printed[0] = '\0';
-    heap_caps_dump(MALLOC_CAP_SPIRAM);
-    CHECK(strstr(s_printed, "Block 0x3f80087c data, size: 4192128 bytes, Free: Yes") != NULL);
 }
 
 /* Random traffic with every kind of call; each block carries its own pattern. */
@@ -365,7 +339,7 @@ static void test_traffic(void)
             memset(data, slot + 1, size);
         }
     }
-    CHECK(heap_caps_check_integrity_all(true));
+    CHECK(heap_system_check(heap_caps_native_system(), MALLOC_CAP_INVALID));
     for (int slot = 0; slot < SLOTS; slot++) {
         heap_caps_free(slots[slot].data);
     }
@@ -379,11 +353,8 @@ static void test_an_overrun_is_found_and_panics(void)
     uint8_t *block = heap_caps_malloc(64, MALLOC_CAP_SPIRAM);
     uint8_t *victim = heap_caps_malloc(64, MALLOC_CAP_SPIRAM);
     memset(block, 0xFF, 72);
-    s_printed[0] = '\0';
-    CHECK(!heap_caps_check_integrity(MALLOC_CAP_SPIRAM, true));
-    CHECK(strstr(s_printed, "CORRUPT HEAP: heap at 0x3f800000") != NULL);
-    CHECK(!heap_caps_check_integrity_addr((intptr_t)victim, false));
-    CHECK(heap_caps_check_integrity(MALLOC_CAP_DMA, true));
+    CHECK(!heap_system_check(heap_caps_native_system(), MALLOC_CAP_SPIRAM));
+    CHECK(heap_system_check(heap_caps_native_system(), MALLOC_CAP_DMA));
     CHECK_PANICS(heap_caps_free(victim));
     CHECK(strstr(s_panic_message, "CORRUPT HEAP") != NULL);
 }
@@ -407,7 +378,6 @@ int main(void)
     test_changing_the_heap_while_walking_panics();
     test_wrong_frees_panic_in_words();
     test_code_memory();
-    test_dumps_are_printed_through_the_runtime();
     test_traffic();
     test_an_overrun_is_found_and_panics();
     heap_system_destroy(system);

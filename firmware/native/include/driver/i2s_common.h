@@ -45,7 +45,6 @@ typedef struct {
 esp_err_t i2s_new_channel(const i2s_chan_config_t *chan_cfg, i2s_chan_handle_t *ret_tx_handle,
                           i2s_chan_handle_t *ret_rx_handle);
 esp_err_t i2s_del_channel(i2s_chan_handle_t handle);
-esp_err_t i2s_channel_get_info(i2s_chan_handle_t handle, i2s_chan_info_t *chan_info);
 esp_err_t i2s_channel_enable(i2s_chan_handle_t handle);
 esp_err_t i2s_channel_disable(i2s_chan_handle_t handle);
 esp_err_t i2s_channel_write(i2s_chan_handle_t handle, const void *src, size_t size, size_t *bytes_written,

@@ -64,26 +64,13 @@ typedef struct {
  * exceed 128; tx_buffer_size is 0 (writers wait for the FIFO) or exceeds 128. */
 esp_err_t uart_driver_install(uart_port_t uart_num, int rx_buffer_size, int tx_buffer_size, int queue_size,
                               QueueHandle_t *uart_queue, int intr_alloc_flags);
-esp_err_t uart_driver_delete(uart_port_t uart_num);
 bool uart_is_driver_installed(uart_port_t uart_num);
-esp_err_t uart_param_config(uart_port_t uart_num, const uart_config_t *uart_config);
-esp_err_t uart_set_pin(uart_port_t uart_num, int tx_io_num, int rx_io_num, int rts_io_num, int cts_io_num);
-esp_err_t uart_set_baudrate(uart_port_t uart_num, uint32_t baudrate);
-esp_err_t uart_get_baudrate(uart_port_t uart_num, uint32_t *baudrate);
-esp_err_t uart_set_rx_full_threshold(uart_port_t uart_num, int threshold);
-esp_err_t uart_set_tx_empty_threshold(uart_port_t uart_num, int threshold);
-esp_err_t uart_set_rx_timeout(uart_port_t uart_num, const uint8_t tout_thresh);
-esp_err_t uart_intr_config(uart_port_t uart_num, const uart_intr_config_t *intr_conf);
 esp_err_t uart_wait_tx_done(uart_port_t uart_num, TickType_t ticks_to_wait);
 esp_err_t uart_wait_tx_idle_polling(uart_port_t uart_num);
-int uart_tx_chars(uart_port_t uart_num, const char *buffer, uint32_t len);
 /* Bytes taken (always all of them: waits for room), or -1. */
 int uart_write_bytes(uart_port_t uart_num, const void *src, size_t size);
 /* Bytes read before the timeout (0 if none), or -1. */
 int uart_read_bytes(uart_port_t uart_num, void *buf, uint32_t length, TickType_t ticks_to_wait);
-esp_err_t uart_flush(uart_port_t uart_num);
-esp_err_t uart_flush_input(uart_port_t uart_num);
-esp_err_t uart_get_buffered_data_len(uart_port_t uart_num, size_t *size);
 esp_err_t uart_get_tx_buffer_free_size(uart_port_t uart_num, size_t *size);
 
 #ifdef __cplusplus

@@ -5,7 +5,6 @@
 #error "include FreeRTOS.h must appear in source files before include event_groups.h"
 #endif
 
-#include "freertos/timers.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -25,9 +24,6 @@ EventBits_t xEventGroupWaitBits(EventGroupHandle_t xEventGroup, const EventBits_
 EventBits_t xEventGroupClearBits(EventGroupHandle_t xEventGroup, const EventBits_t uxBitsToClear);
 /* The bits after setting and after the tasks that waited for them cleared theirs. */
 EventBits_t xEventGroupSetBits(EventGroupHandle_t xEventGroup, const EventBits_t uxBitsToSet);
-EventBits_t xEventGroupSync(EventGroupHandle_t xEventGroup, const EventBits_t uxBitsToSet,
-                            const EventBits_t uxBitsToWaitFor, TickType_t xTicksToWait);
-void vEventGroupDelete(EventGroupHandle_t xEventGroup);
 
 #define xEventGroupGetBits(xEventGroup) xEventGroupClearBits((xEventGroup), 0)
 

@@ -64,18 +64,12 @@ static inline void spinlock_initialize(spinlock_t *lock)
     lock->count = 0;
 }
 
-BaseType_t xPortInIsrContext(void);
 BaseType_t xPortEnterCriticalTimeout(portMUX_TYPE *mux, BaseType_t timeout);
 void vPortEnterCritical(portMUX_TYPE *mux);
 void vPortExitCritical(portMUX_TYPE *mux);
 void vPortYield(void);
 void vPortDisableInterrupts(void);
-void vPortEnableInterrupts(void);
-UBaseType_t xPortSetInterruptMaskFromISR(void);
-void vPortClearInterruptMaskFromISR(UBaseType_t prev_level);
-uint32_t xPortGetTickRateHz(void);
 BaseType_t xPortGetCoreID(void);
-bool xPortCanYield(void);
 
 #define portGET_CORE_ID() xPortGetCoreID()
 

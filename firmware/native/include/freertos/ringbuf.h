@@ -21,11 +21,6 @@ typedef struct {
     uint64_t opaque[2];
 } StaticRingbuffer_t;
 
-RingbufHandle_t xRingbufferCreate(size_t xBufferSize, RingbufferType_t xBufferType);
-RingbufHandle_t xRingbufferCreateNoSplit(size_t xItemSize, size_t xItemNum);
-RingbufHandle_t xRingbufferCreateStatic(size_t xBufferSize, RingbufferType_t xBufferType,
-                                        uint8_t *pucRingbufferStorage,
-                                        StaticRingbuffer_t *pxStaticRingbuffer);
 RingbufHandle_t xRingbufferCreateWithCaps(size_t xBufferSize, RingbufferType_t xBufferType,
                                           UBaseType_t uxMemoryCaps);
 void vRingbufferDelete(RingbufHandle_t xRingbuffer);
@@ -34,8 +29,6 @@ BaseType_t xRingbufferSend(RingbufHandle_t xRingbuffer, const void *pvItem, size
                            TickType_t xTicksToWait);
 BaseType_t xRingbufferSendFromISR(RingbufHandle_t xRingbuffer, const void *pvItem, size_t xItemSize,
                                   BaseType_t *pxHigherPriorityTaskWoken);
-/* The item stays in the buffer until it is returned. */
-void *xRingbufferReceive(RingbufHandle_t xRingbuffer, size_t *pxItemSize, TickType_t xTicksToWait);
 void *xRingbufferReceiveFromISR(RingbufHandle_t xRingbuffer, size_t *pxItemSize);
 void *xRingbufferReceiveUpTo(RingbufHandle_t xRingbuffer, size_t *pxItemSize, TickType_t xTicksToWait,
                              size_t xMaxSize);

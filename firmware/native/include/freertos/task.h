@@ -99,60 +99,29 @@ static inline TaskHandle_t xTaskCreateStatic(TaskFunction_t pxTaskCode, const ch
 /* A task that deletes itself gives its memory back when the idle task runs. */
 void vTaskDelete(TaskHandle_t xTaskToDelete);
 void vTaskDelay(const TickType_t xTicksToDelay);
-/* pdTRUE if the task was delayed, pdFALSE if the time had passed already. */
-BaseType_t xTaskDelayUntil(TickType_t *const pxPreviousWakeTime, const TickType_t xTimeIncrement);
 #define vTaskDelayUntil(pxPreviousWakeTime, xTimeIncrement)            \
     do {                                                               \
         (void)xTaskDelayUntil((pxPreviousWakeTime), (xTimeIncrement)); \
     } while (0)
-BaseType_t xTaskAbortDelay(TaskHandle_t xTask);
 UBaseType_t uxTaskPriorityGet(const TaskHandle_t xTask);
 void vTaskPrioritySet(TaskHandle_t xTask, UBaseType_t uxNewPriority);
 eTaskState eTaskGetState(TaskHandle_t xTask);
-void vTaskGetInfo(TaskHandle_t xTask, TaskStatus_t *pxTaskStatus, BaseType_t xGetFreeStackSpace,
-                  eTaskState eState);
 void vTaskSuspend(TaskHandle_t xTaskToSuspend);
-void vTaskResume(TaskHandle_t xTaskToResume);
-BaseType_t xTaskResumeFromISR(TaskHandle_t xTaskToResume);
 void vTaskSuspendAll(void);
-BaseType_t xTaskResumeAll(void);
 /* Reading the tick count costs 1 us of virtual time, so that a loop that waits for it ends. */
 TickType_t xTaskGetTickCount(void);
 TickType_t xTaskGetTickCountFromISR(void);
 UBaseType_t uxTaskGetNumberOfTasks(void);
-char *pcTaskGetName(TaskHandle_t xTaskToQuery);
 TaskHandle_t xTaskGetHandle(const char *pcNameToQuery);
 TaskHandle_t xTaskGetCurrentTaskHandle(void);
-TaskHandle_t xTaskGetIdleTaskHandle(void);
-BaseType_t xTaskGetSchedulerState(void);
 /* Host stacks say nothing about the chip's: this returns the whole stack size in bytes, never a measurement.
  */
 UBaseType_t uxTaskGetStackHighWaterMark(TaskHandle_t xTask);
-configSTACK_DEPTH_TYPE uxTaskGetStackHighWaterMark2(TaskHandle_t xTask);
-UBaseType_t uxTaskGetSystemState(TaskStatus_t *const pxTaskStatusArray, const UBaseType_t uxArraySize,
-                                 configRUN_TIME_COUNTER_TYPE *const pulTotalRunTime);
-configRUN_TIME_COUNTER_TYPE ulTaskGetIdleRunTimeCounter(void);
-void vTaskSetTimeOutState(TimeOut_t *const pxTimeOut);
-BaseType_t xTaskCheckForTimeOut(TimeOut_t *const pxTimeOut, TickType_t *const pxTicksToWait);
-void vTaskSetThreadLocalStoragePointer(TaskHandle_t xTaskToSet, BaseType_t xIndex, void *pvValue);
-void *pvTaskGetThreadLocalStoragePointer(TaskHandle_t xTaskToQuery, BaseType_t xIndex);
 
 BaseType_t xTaskGenericNotify(TaskHandle_t xTaskToNotify, UBaseType_t uxIndexToNotify, uint32_t ulValue,
                               eNotifyAction eAction, uint32_t *pulPreviousNotificationValue);
-BaseType_t xTaskGenericNotifyFromISR(TaskHandle_t xTaskToNotify, UBaseType_t uxIndexToNotify,
-                                     uint32_t ulValue, eNotifyAction eAction,
-                                     uint32_t *pulPreviousNotificationValue,
-                                     BaseType_t *pxHigherPriorityTaskWoken);
-BaseType_t xTaskGenericNotifyWait(UBaseType_t uxIndexToWaitOn, uint32_t ulBitsToClearOnEntry,
-                                  uint32_t ulBitsToClearOnExit, uint32_t *pulNotificationValue,
-                                  TickType_t xTicksToWait);
-void vTaskGenericNotifyGiveFromISR(TaskHandle_t xTaskToNotify, UBaseType_t uxIndexToNotify,
-                                   BaseType_t *pxHigherPriorityTaskWoken);
 uint32_t ulTaskGenericNotifyTake(UBaseType_t uxIndexToWaitOn, BaseType_t xClearCountOnExit,
                                  TickType_t xTicksToWait);
-BaseType_t xTaskGenericNotifyStateClear(TaskHandle_t xTask, UBaseType_t uxIndexToClear);
-uint32_t ulTaskGenericNotifyValueClear(TaskHandle_t xTask, UBaseType_t uxIndexToClear,
-                                       uint32_t ulBitsToClear);
 
 #define xTaskNotify(xTaskToNotify, ulValue, eAction) \
     xTaskGenericNotify((xTaskToNotify), (tskDEFAULT_INDEX_TO_NOTIFY), (ulValue), (eAction), NULL)

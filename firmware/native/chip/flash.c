@@ -1,5 +1,5 @@
 /* The board's flash: a file, mapped, so that what is written stays there however this process ends. */
-#include "native.h"
+#include "chip/flash.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -8,10 +8,17 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "chip/host_io.h"
+#include "chip/params.h"
 #include "esp_flash.h"
+#include "esp_heap_caps.h"
 #include "esp_partition.h"
+#include "freertos/FreeRTOS.h"
 #include "freertos/task.h"
-#include "heap_caps_native.h"
+#include "heap/heap_caps_native.h"
+#include "kernel/lock.h"
+#include "kernel/object.h"
+#include "kernel/run.h"
 
 #define SECTOR 4096u
 #define TABLE_OFFSET 0x8000u

@@ -1,16 +1,26 @@
 /* The host's side of UART 0: fd 0 is RX, fd 1 is TX. */
-#include "native.h"
+#include "chip/host_io.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include "chip/params.h"
+#include "kernel/run.h"
 
 #define RX_CHUNK 4096
 
 static char s_out[8192];
 static size_t s_out_length;
+static native_host_input_t s_input;
+
+void native_host_set_input(native_host_input_t input)
+{
+    s_input.room = input.room != NULL ? input.room : s_input.room;
+    s_input.receive = input.receive != NULL ? input.receive : s_input.receive;
+    s_input.control = input.control != NULL ? input.control : s_input.control;
+}
 
 int64_t native_host_now_ns(void)
 {
@@ -66,7 +76,7 @@ void native_host_write(const void *data, size_t length)
 bool native_host_poll(int64_t timeout_ns)
 {
     native_host_flush();
-    size_t room = native_uart_rx_room();
+    size_t room = s_input.room();
     struct pollfd fds[] = {
         {.fd = room > 0 ? 0 : -1, .events = POLLIN}, // without room the line waits
         {.fd = g_native_params.faults_fd, .events = POLLIN},
@@ -77,7 +87,7 @@ bool native_host_poll(int64_t timeout_ns)
     }
     if (fds[1].revents != 0) {
         native_clock_input_arrived();
-        native_faults_receive();
+        s_input.control();
     }
     if (fds[0].revents == 0) {
         return fds[1].revents != 0;
@@ -91,6 +101,6 @@ bool native_host_poll(int64_t timeout_ns)
         return false;
     }
     native_clock_input_arrived();
-    native_uart_receive(data, (size_t)length);
+    s_input.receive(data, (size_t)length);
     return true;
 }

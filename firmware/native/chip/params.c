@@ -1,10 +1,11 @@
 /* The params file: what the board tells the firmware process about this start. */
-#include "native.h"
+#include "chip/params.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "heap/esp_heap_model.h"
 
 native_params_t g_native_params = {
     .mac = {0x24, 0x0a, 0xc4, 0x00, 0x00, 0x01},
@@ -17,6 +18,7 @@ native_params_t g_native_params = {
 
 static const char *s_path;
 static int s_line;
+static bool (*s_fault_line)(char *line);
 
 static void __attribute__((noreturn)) bad_line(const char *text, const char *why)
 {
@@ -88,7 +90,7 @@ static void set(const char *key, char *value)
     } else if (strcmp(key, "faults_fd") == 0) {
         p->faults_fd = (int)number(key, value);
     } else if (strcmp(key, "fault") == 0) {
-        if (!native_faults_line(value)) {
+        if (!s_fault_line(value)) {
             bad_line(key, "unknown fault");
         }
     } else if (strcmp(key, "app_offset") == 0) {
@@ -102,8 +104,9 @@ static void set(const char *key, char *value)
     }
 }
 
-void native_params_load(const char *path)
+void native_params_load(const char *path, bool (*fault_line)(char *line))
 {
+    s_fault_line = fault_line;
     s_path = path;
     FILE *file = fopen(path, "r");
     if (file == NULL) {

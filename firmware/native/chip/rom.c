@@ -1,11 +1,14 @@
 /* Functions of the chip's ROM. */
-#include "native.h"
+#include "chip/rom.h"
 
 #include <stdio.h>
+#include "chip/params.h"
+#include "chip/uart.h"
 #include "esp_cpu.h"
 #include "esp_random.h"
 #include "esp_rom_crc.h"
 #include "esp_rom_sys.h"
+#include "kernel/run.h"
 
 void esp_rom_output_to_channels(char c)
 {

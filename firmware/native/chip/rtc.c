@@ -3,7 +3,7 @@
  * rtc_file. So it survives whatever ends the process. The last bytes of the file hold the runtime's own reset
  * hint.
  */
-#include "native.h"
+#include "chip/rtc.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,6 +12,8 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "chip/host_io.h"
+#include "chip/params.h"
 #include "esp_rom_crc.h"
 
 #define RTC_BYTES 8192u

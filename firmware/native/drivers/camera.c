@@ -10,19 +10,21 @@
  * A sensor that was stopped is not detected again until its power-down line was high, then low, for about 100
  * ms each (seen on boards: 7 failures, cured 6 times of 6).
  */
-#include "esp_camera.h"
-
 #include <inttypes.h>
 #include <string.h>
 #include "driver/gpio.h"
+#include "drivers/gpio.h"
+#include "drivers/intr.h"
+#include "esp_camera.h"
 #include "esp_heap_caps.h"
 #include "esp_log.h"
 #include "esp_timer.h"
 #include "freertos/FreeRTOS.h"
 #include "freertos/queue.h"
 #include "freertos/task.h"
-#include "native.h"
-#include "native_drivers.h"
+#include "idf/faults.h"
+#include "kernel/clock.h"
+#include "kernel/object.h"
 #include "sdkconfig.h"
 
 static const char *TAG = "camera";

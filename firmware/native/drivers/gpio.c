@@ -1,10 +1,13 @@
 /* Pins: levels that a driver sets, with the times they were set at. */
-#include "driver/gpio.h"
+#include "drivers/gpio.h"
 
 #include <inttypes.h>
+#include "driver/gpio.h"
+#include "drivers/intr.h"
+#include "esp_heap_caps.h"
 #include "esp_log.h"
-#include "native.h"
-#include "native_drivers.h"
+#include "kernel/clock.h"
+#include "kernel/object.h"
 
 static const char *TAG = "gpio";
 

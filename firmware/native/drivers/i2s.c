@@ -6,19 +6,25 @@
  *
  * The transmitter sends its buffers in a circle; the receiver fills its own with a tone.
  */
-#include "driver/i2s_std.h"
+#include "drivers/i2s.h"
 
 #include <inttypes.h>
 #include <string.h>
 #include "driver/gpio.h"
+#include "driver/i2s_std.h"
+#include "drivers/intr.h"
 #include "esp_check.h"
+#include "esp_heap_caps.h"
 #include "esp_rom_crc.h"
 #include "freertos/FreeRTOS.h"
 #include "freertos/queue.h"
 #include "freertos/semphr.h"
-#include "heap_caps_native.h"
-#include "native.h"
-#include "native_drivers.h"
+#include "freertos/task.h"
+#include "heap/heap_caps_native.h"
+#include "idf/faults.h"
+#include "kernel/clock.h"
+#include "kernel/object.h"
+#include "kernel/queue.h"
 #include "sdkconfig.h"
 
 static const char *TAG = "i2s_common";

@@ -1,8 +1,9 @@
 /* Interrupts, as far as they take memory: ESP-IDF's handle, its vector description, and that of a shared
  * source. */
-#include "native_drivers.h"
+#include "drivers/intr.h"
 
-#include "native.h"
+#include "esp_heap_caps.h"
+#include "kernel/object.h"
 
 #define SIZE_HANDLE 8
 #define SIZE_VECTOR 16

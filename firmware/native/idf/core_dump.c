@@ -3,14 +3,21 @@
  * is little: the crashed task's registers as far as the panic handler shows them, and the notes that name the
  * app and the cause. Stacks lie in host memory and are not saved.
  */
-#include "native.h"
+#include "idf/core_dump.h"
 
 #include <elf.h>
 #include <string.h>
+#include "chip/flash.h"
+#include "chip/host_io.h"
+#include "chip/params.h"
 #include "esp_app_desc.h"
 #include "esp_log.h"
 #include "esp_partition.h"
 #include "esp_rom_crc.h"
+#include "idf/code_address.h"
+#include "kernel/clock.h"
+#include "kernel/task.h"
+#include "sdkconfig.h"
 
 #define TAG "esp_core_dump_flash"
 #define ELF_TAG "esp_core_dump_elf"
@@ -118,7 +125,7 @@ static uint32_t build(const native_crash_t *crash)
 {
     memset(&s_dump, 0, sizeof s_dump);
     s_notes_used = 0;
-    pr_status_t status = {.task = current_tcb(), .pc = native_code_offset((void *)crash->pc)};
+    pr_status_t status = {.task = current_tcb(), .pc = native_code_offset(crash->pc)};
     status.a[1] = (uint32_t)crash->sp;
     add_note("CORE", NOTE_PR_STATUS, &status, sizeof status);
     s_dump.segments[0] = note_segment(0);

@@ -1,10 +1,10 @@
 /* esp_err: names of error codes, and ESP_ERROR_CHECK's end. */
-#include "native.h"
-
 #include <stdio.h>
 #include "esp_err.h"
 #include "esp_flash.h"
 #include "esp_rom_sys.h"
+#include "idf/code_address.h"
+#include "idf/panic.h"
 #include "nvs.h"
 
 #define NAMED(code) \
@@ -72,7 +72,7 @@ static void report(const char *message, const void *caller, esp_err_t rc, const 
 {
     esp_rom_printf("%s failed: esp_err_t 0x%x", message, (unsigned)rc);
     esp_rom_printf(" (%s)", esp_err_to_name(rc));
-    esp_rom_printf(" at 0x%08x\n", (unsigned)native_code_offset(caller));
+    esp_rom_printf(" at 0x%08x\n", (unsigned)native_code_offset((uintptr_t)caller));
     esp_rom_printf("file: \"%s\" line %d\nfunc: %s\nexpression: %s\n", file, line, function, expression);
 }
 

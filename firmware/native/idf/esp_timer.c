@@ -1,7 +1,8 @@
 /* esp_timer: the clock. The project creates no timers, so there is no task for them either. */
-#include "native.h"
-
+#include "chip/params.h"
 #include "esp_timer.h"
+#include "kernel/clock.h"
+#include "kernel/run.h"
 
 int64_t esp_timer_get_time(void)
 {

@@ -5,15 +5,26 @@
  * the socket faults_fd while the firmware runs. The names are those that
  * hotpin_hil/virtual/faults/firmware.py sends.
  */
-#include "native.h"
+#include "idf/faults.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "chip/host_io.h"
+#include "chip/params.h"
+#include "chip/rtc.h"
+#include "chip/uart.h"
 #include "esp_log.h"
 #include "esp_system.h"
+#include "freertos/FreeRTOS.h"
+#include "freertos/task.h"
+#include "idf/system.h"
+#include "kernel/clock.h"
+#include "kernel/hooks.h"
+#include "kernel/run.h"
+#include "soc/reset_reasons.h"
 
 #define LINE_MAX_BYTES 64
 
@@ -81,7 +92,7 @@ bool native_faults_line(char *line)
     return take(line, number);
 }
 
-void native_faults_receive(void)
+static void receive(void)
 {
     static char s_line[LINE_MAX_BYTES];
     static size_t s_length;
@@ -104,7 +115,7 @@ void native_faults_receive(void)
     }
 }
 
-void native_faults_act(void)
+static void act(void)
 {
     misdeed_t misdeed = s_misdeed;
     s_misdeed = NOTHING;
@@ -118,4 +129,10 @@ void native_faults_act(void)
     while (misdeed != NOTHING) {
         native_consume_us(100); // until a watchdog bites
     }
+}
+
+void native_faults_init(void)
+{
+    g_native_hooks.act = act;
+    native_host_set_input((native_host_input_t){.control = receive});
 }

@@ -1,14 +1,17 @@
 /* esp_log: levels by tag, time stamps, and one vprintf per line. */
-#include "native.h"
-
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include "esp_cpu.h"
 #include "esp_log.h"
 #include "esp_rom_sys.h"
-#include "heap_caps_native.h"
+#include "freertos/FreeRTOS.h"
+#include "freertos/task.h"
+#include "heap/heap_caps_native.h"
+#include "kernel/clock.h"
+#include "kernel/task.h"
 #include "native_console.h"
+#include "sdkconfig.h"
 
 #define TAG_HEADER 5 /* of a level entry on the chip: a pointer and the level; then the tag */
 

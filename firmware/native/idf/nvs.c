@@ -5,12 +5,13 @@
  * A page: header (32 bytes), entry states (2 bits each, 32 bytes), 126 entries of 32 bytes. States only ever
  * lose bits: empty 11, written 10, erased 00.
  */
-#include "native.h"
-
 #include <string.h>
+#include "esp_heap_caps.h"
 #include "esp_partition.h"
 #include "esp_rom_crc.h"
-#include "heap_caps_native.h"
+#include "heap/heap_caps_native.h"
+#include "kernel/lock.h"
+#include "kernel/object.h"
 #include "nvs.h"
 #include "nvs_flash.h"
 

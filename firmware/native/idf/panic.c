@@ -4,7 +4,7 @@
  * that runs for ever without calling the runtime stops virtual time, so the host's CPU clock has to notice
  * it.
  */
-#include "native.h"
+#include "idf/panic.h"
 
 #include <execinfo.h>
 #include <pthread.h>
@@ -16,9 +16,21 @@
 #include <sys/time.h>
 #include <ucontext.h>
 #include <unistd.h>
+#include "chip/host_io.h"
+#include "chip/rtc.h"
 #include "esp_app_desc.h"
-#include "heap_caps_native.h"
+#include "esp_system.h"
+#include "heap/heap_caps_native.h"
+#include "idf/code_address.h"
+#include "idf/core_dump.h"
+#include "idf/faults.h"
+#include "kernel/clock.h"
+#include "kernel/hooks.h"
+#include "kernel/object.h"
+#include "kernel/task.h"
 #include "native_console.h"
+#include "sdkconfig.h"
+#include "soc/reset_reasons.h"
 
 #define SIGNAL_STACK_BYTES (64 * 1024)
 #define HANG_CHECK_MS 250 /* of CPU time */
@@ -35,9 +47,7 @@ static unsigned s_calls_seen;
 static unsigned s_hang_count;
 static volatile sig_atomic_t s_panicking;
 
-extern const char __executable_start[], _end[];
-
-void native_alive(void)
+static void alive(void)
 {
     s_calls++;
 }
@@ -54,18 +64,6 @@ static void out(const char *format, ...)
     if (length > 0) {
         native_host_write_raw(text, (size_t)length < sizeof text ? (size_t)length : sizeof text - 1);
     }
-}
-
-/* Code addresses as offsets into the ELF, which is what addr2line takes; others as they are. */
-static uint32_t code_offset(uintptr_t address)
-{
-    bool inside = address >= (uintptr_t)__executable_start && address < (uintptr_t)_end;
-    return (uint32_t)(inside ? address - (uintptr_t)__executable_start : address);
-}
-
-uint32_t native_code_offset(const void *address)
-{
-    return code_offset((uintptr_t)address);
 }
 
 /* What a reader must know who takes this for a chip's panic; note: more of that, or NULL. */
@@ -86,13 +84,13 @@ static void backtrace_out(uintptr_t pc, uintptr_t sp)
     }
     out("\r\n\r\nBacktrace:");
     if (first == count) { // a jump to nowhere: the unwinder does not get past it
-        out(" 0x%08x:0x%08x", code_offset(pc), (unsigned)(uint32_t)sp);
+        out(" 0x%08x:0x%08x", native_code_offset(pc), (unsigned)(uint32_t)sp);
 #if defined(__x86_64__)
-        out(" 0x%08x:0x%08x", code_offset(*(const uintptr_t *)sp), (unsigned)(uint32_t)sp);
+        out(" 0x%08x:0x%08x", native_code_offset(*(const uintptr_t *)sp), (unsigned)(uint32_t)sp);
 #endif
     }
     for (int i = first; i < count; i++) {
-        out(" 0x%08x:0x%08x", code_offset((uintptr_t)frames[i]), (unsigned)(uint32_t)sp);
+        out(" 0x%08x:0x%08x", native_code_offset((uintptr_t)frames[i]), (unsigned)(uint32_t)sp);
     }
     out("\r\n\r\n\r\n\r\n\r\nELF file SHA256: %s\r\n\r\n", esp_app_get_elf_sha256_str());
 }
@@ -137,10 +135,18 @@ void native_panic(const char *details, uint32_t reason)
     panic_at(CALLER, FRAME, details, NULL, reason);
 }
 
+/* A failed assertion of the kernel. */
+static void __attribute__((noreturn)) kernel_panic(const char *details)
+{
+    enter();
+    panic_at(CALLER, FRAME, details, NULL, ESP_RST_PANIC);
+}
+
 void native_abort_at(const void *pc, const char *note)
 {
     char text[64];
-    snprintf(text, sizeof text, "abort() was called at PC 0x%08x on core 0", code_offset((uintptr_t)pc));
+    snprintf(text, sizeof text, "abort() was called at PC 0x%08x on core 0",
+             native_code_offset((uintptr_t)pc));
     enter();
     panic_at((uintptr_t)pc, FRAME, text, note, ESP_RST_PANIC);
 }
@@ -215,7 +221,7 @@ static void registers_out(uintptr_t pc, uintptr_t sp, uint32_t cause, uintptr_t 
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         uint32_t value = 0;
         if (strcmp(names[i], "PC") == 0) {
-            value = code_offset(pc);
+            value = native_code_offset(pc);
         } else if (strcmp(names[i], "A1") == 0) {
             value = (uint32_t)sp;
         } else if (strcmp(names[i], "EXCCAUSE") == 0) {
@@ -234,8 +240,8 @@ static void instruction_out(uintptr_t pc)
     uintptr_t address = (pc & ~(uintptr_t)3) - 4;
     uint32_t words[3];
     memcpy(words, (const void *)address, sizeof words);
-    out("Memory dump at 0x%08x: %08x %08x %08x", code_offset(address), (unsigned)words[0], (unsigned)words[1],
-        (unsigned)words[2]);
+    out("Memory dump at 0x%08x: %08x %08x %08x", native_code_offset(address), (unsigned)words[0],
+        (unsigned)words[1], (unsigned)words[2]);
 }
 
 /* description: what follows the cause, with its line end. */
@@ -254,7 +260,7 @@ guru(const char *cause_name, const char *description, native_crash_t crash)
     finish(crash);
 }
 
-void native_panic_int_wdt(void)
+static void __attribute__((noreturn)) int_wdt(void)
 {
     enter();
     guru("Interrupt wdt timeout on CPU0", "",
@@ -282,7 +288,8 @@ static void on_signal(int number, siginfo_t *info, void *context_pointer)
     enter();
     if (number == SIGABRT) {
         char text[64];
-        snprintf(text, sizeof text, "abort() was called at PC 0x%08x on core 0", code_offset(crash.pc));
+        snprintf(text, sizeof text, "abort() was called at PC 0x%08x on core 0",
+                 native_code_offset(crash.pc));
         panic_at(crash.pc, crash.sp, text, NULL, ESP_RST_PANIC);
     }
     crash.address = number == SIGSEGV || number == SIGBUS ? (uintptr_t)info->si_addr : 0;
@@ -345,24 +352,24 @@ static void on_term(int number)
 /* --- setting up --- */
 
 #if defined(__SANITIZE_ADDRESS__)
-void native_panic_thread_init(void)
+static void thread_begin(void)
 {
 }
 
-void native_panic_thread_exit(void)
+static void thread_end(void)
 {
 }
 #else
 static __thread void *t_signal_stack;
 
-void native_panic_thread_init(void)
+static void thread_begin(void)
 {
     t_signal_stack = native_host_alloc(SIGNAL_STACK_BYTES);
     stack_t stack = {.ss_sp = t_signal_stack, .ss_size = SIGNAL_STACK_BYTES};
     sigaltstack(&stack, NULL);
 }
 
-void native_panic_thread_exit(void)
+static void thread_end(void)
 {
     stack_t none = {.ss_flags = SS_DISABLE};
     sigaltstack(&none, NULL);
@@ -374,7 +381,7 @@ void native_panic_init(void)
 {
     void *frame[1];
     backtrace(frame, 1); // loads what it needs now: not in a signal handler
-    native_panic_thread_init();
+    thread_begin();
 
     struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
     sigfillset(&action.sa_mask);
@@ -399,4 +406,10 @@ void native_panic_init(void)
     };
     setitimer(ITIMER_VIRTUAL, &interval, NULL);
     heap_caps_native_set_panic(heap_panic);
+    g_native_hooks.panic = kernel_panic;
+    g_native_hooks.abort_at = native_abort_at;
+    g_native_hooks.int_wdt = int_wdt;
+    g_native_hooks.alive = alive;
+    g_native_hooks.thread_begin = thread_begin;
+    g_native_hooks.thread_end = thread_end;
 }

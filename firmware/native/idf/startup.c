@@ -2,17 +2,35 @@
  * From the process's start to app_main(): the heap as ESP-IDF leaves it, the app's start log in its shape,
  * the tasks. ROM and second-stage bootloader are the board's.
  */
-#include "native.h"
-
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include "chip/flash.h"
+#include "chip/host_io.h"
+#include "chip/params.h"
+#include "chip/rom.h"
+#include "chip/rtc.h"
+#include "chip/uart.h"
 #include "esp_app_desc.h"
 #include "esp_heap_caps.h"
 #include "esp_log.h"
 #include "esp_rom_sys.h"
+#include "esp_system.h"
 #include "esp_task.h"
-#include "heap_caps_native.h"
+#include "freertos/FreeRTOS.h"
+#include "freertos/task.h"
+#include "heap/esp_heap_model.h"
+#include "heap/heap_caps_native.h"
+#include "idf/app_desc.h"
+#include "idf/core_dump.h"
+#include "idf/faults.h"
+#include "idf/panic.h"
+#include "idf/system.h"
+#include "idf/task_wdt.h"
+#include "kernel/hooks.h"
+#include "kernel/run.h"
+#include "kernel/task.h"
+#include "sdkconfig.h"
 
 #define MAIN_TASK_STARTUP                                                                                \
     "main task"                     /* name of the startup line that holds the main task's stack and TCB \
@@ -189,16 +207,23 @@ int main(int argc, char **argv)
                 argv[0]);
         return 2;
     }
-    native_params_load(argv[1]);
+    native_params_load(argv[1], native_faults_line);
     native_flash_init();
     native_rtc_init();
     native_random_init();
     heap_caps_native_init(g_native_params.heap);
+    g_native_hooks.host_now_ns = native_host_now_ns;
+    g_native_hooks.host_poll = native_host_poll;
+    g_native_hooks.host_exit = native_host_exit;
     native_panic_init();
-    native_clock_init(g_native_params.start_us);
+    native_faults_init();
+    native_run_init(g_native_params.start_us, g_native_params.time_scale);
     native_uart_init();
     native_system_init();
+    native_app_desc_init();
     log_start();
+    native_task_wdt_start();
     native_scheduler_start(main_task, heap_system_boot_block(g_native_params.heap, MAIN_TASK_STARTUP, 0),
-                           heap_system_boot_block(g_native_params.heap, MAIN_TASK_STARTUP, 1));
+                           heap_system_boot_block(g_native_params.heap, MAIN_TASK_STARTUP, 1),
+                           native_clock_idle_step);
 }

@@ -1,27 +1,22 @@
 /* esp_system and what the firmware may ask of the chip: reset, identity, sizes. */
-#include "native.h"
+#include "idf/system.h"
 
 #include <stdio.h>
 #include <string.h>
-#include "esp_app_desc.h"
+#include "chip/host_io.h"
+#include "chip/params.h"
+#include "chip/rtc.h"
+#include "chip/uart.h"
 #include "esp_chip_info.h"
 #include "esp_idf_version.h"
 #include "esp_mac.h"
 #include "esp_psram.h"
 #include "esp_system.h"
+#include "freertos/FreeRTOS.h"
+#include "freertos/task.h"
+#include "soc/reset_reasons.h"
 
-#define SHUTDOWN_HANDLERS 5 /* as many as ESP-IDF has room for without Wi-Fi */
-
-static shutdown_handler_t s_handlers[SHUTDOWN_HANDLERS];
 static esp_reset_reason_t s_reason;
-static esp_app_desc_t s_app_desc;
-
-#ifndef HOTPIN_PROJECT_NAME
-#define HOTPIN_PROJECT_NAME "hotpin"
-#endif
-#ifndef HOTPIN_PROJECT_VERSION
-#define HOTPIN_PROJECT_VERSION "0"
-#endif
 
 static esp_reset_reason_t reason_from(uint32_t rom_cause, uint32_t hint)
 {
@@ -51,17 +46,6 @@ static esp_reset_reason_t reason_from(uint32_t rom_cause, uint32_t hint)
 void native_system_init(void)
 {
     s_reason = reason_from(g_native_params.rom_cause, native_rtc_hint_take());
-    s_app_desc = (esp_app_desc_t){
-        .magic_word = ESP_APP_DESC_MAGIC_WORD,
-        .version = HOTPIN_PROJECT_VERSION,
-        .project_name = HOTPIN_PROJECT_NAME,
-        .idf_ver = "native",
-    };
-#if CONFIG_APP_COMPILE_TIME_DATE
-    memcpy(s_app_desc.time, __TIME__, sizeof __TIME__);
-    memcpy(s_app_desc.date, __DATE__, sizeof __DATE__);
-#endif
-    memcpy(s_app_desc.app_elf_sha256, g_native_params.elf_sha256, sizeof s_app_desc.app_elf_sha256);
 }
 
 esp_reset_reason_t esp_reset_reason(void)
@@ -76,11 +60,6 @@ void native_reset(uint32_t rom_cause)
 
 void esp_restart(void)
 {
-    for (int i = SHUTDOWN_HANDLERS - 1; i >= 0; i--) {
-        if (s_handlers[i] != NULL) {
-            s_handlers[i]();
-        }
-    }
     vTaskSuspendAll();
     native_uart_wait_idle_polling(); // the FIFO goes out; what still lies in the driver's ring is lost, as on
                                      // the chip
@@ -133,31 +112,6 @@ esp_err_t esp_read_mac(uint8_t *mac, esp_mac_type_t type)
     memcpy(mac, g_native_params.mac, 6);
     mac[5] = (uint8_t)(mac[5] + offset);
     return ESP_OK;
-}
-
-const esp_app_desc_t *esp_app_get_description(void)
-{
-    return &s_app_desc;
-}
-
-int esp_app_get_elf_sha256(char *dst, size_t size)
-{
-    size_t digits = CONFIG_APP_RETRIEVE_LEN_ELF_SHA;
-    digits = size - 1 < digits ? size - 1 : digits;
-    char text[2 * sizeof s_app_desc.app_elf_sha256 + 1];
-    for (size_t i = 0; i < sizeof s_app_desc.app_elf_sha256; i++) {
-        snprintf(text + 2 * i, 3, "%02x", s_app_desc.app_elf_sha256[i]);
-    }
-    memcpy(dst, text, digits);
-    dst[digits] = '\0';
-    return (int)digits + 1;
-}
-
-char *esp_app_get_elf_sha256_str(void)
-{
-    static char s_text[CONFIG_APP_RETRIEVE_LEN_ELF_SHA + 1];
-    esp_app_get_elf_sha256(s_text, sizeof s_text);
-    return s_text;
 }
 
 /* --- PSRAM --- */

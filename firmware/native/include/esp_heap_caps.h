@@ -71,7 +71,6 @@ size_t heap_caps_get_allocated_size(void *ptr);
 esp_err_t heap_caps_monitor_local_minimum_free_size_start(void);
 esp_err_t heap_caps_monitor_local_minimum_free_size_stop(void);
 
-
 typedef struct walker_heap_info {
     intptr_t start;   //!< First address of the heap the block lies in
     intptr_t end;     //!< One past its last

@@ -1,7 +1,11 @@
 /* Event groups. */
-#include "native.h"
-
+#include <assert.h>
+#include "esp_heap_caps.h"
+#include "freertos/FreeRTOS.h"
 #include "freertos/event_groups.h"
+#include "freertos/task.h"
+#include "kernel/object.h"
+#include "kernel/task.h"
 
 typedef struct waiter waiter_t;
 struct waiter {

@@ -1,7 +1,13 @@
 /* Newlib's locks: a FreeRTOS mutex each, allocated at its first use. */
-#include "native.h"
+#include "kernel/lock.h"
 
+#include "freertos/FreeRTOS.h"
 #include "freertos/semphr.h"
+#include "freertos/task.h"
+#include "kernel/clock.h"
+#include "kernel/hooks.h"
+#include "kernel/queue.h"
+#include "kernel/task.h"
 
 void native_lock_ensure(native_lock_t *lock)
 {
@@ -13,7 +19,7 @@ void native_lock_ensure(native_lock_t *lock)
     } else {
         lock->mutex = lock->recursive ? xSemaphoreCreateRecursiveMutex() : xSemaphoreCreateMutex();
         if (lock->mutex == NULL) {
-            native_abort_at(__builtin_return_address(0), "no memory for a lock of newlib");
+            g_native_hooks.abort_at(__builtin_return_address(0), "no memory for a lock of newlib");
         }
     }
 }
@@ -22,8 +28,8 @@ void native_lock_ensure(native_lock_t *lock)
 static void require_task_context(void)
 {
     if (native_in_isr() || native_in_critical()) {
-        native_abort_at(__builtin_return_address(0),
-                        "a lock of newlib was asked for in an interrupt or a critical section");
+        g_native_hooks.abort_at(__builtin_return_address(0),
+                                "a lock of newlib was asked for in an interrupt or a critical section");
     }
 }
 

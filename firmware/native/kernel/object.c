@@ -1,10 +1,11 @@
 /* Handles: from the address that the firmware holds to the runtime's own object, and noticing when it is
  * stale. */
-#include "native.h"
+#include "kernel/object.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "kernel/hooks.h"
 
 #define MARK 0x4B4F0000u // "KO": kernel object; the low byte is its kind
 
@@ -22,7 +23,7 @@ void *native_host_alloc(size_t size)
     void *p = calloc(1, size);
     if (p == NULL) {
         fprintf(stderr, "native: the host has no %zu bytes left\n", size);
-        native_host_exit(2);
+        g_native_hooks.host_exit(2);
     }
     return p;
 }
@@ -39,7 +40,7 @@ void native_object_bind(void *block, native_kind_t kind, void *object)
         s_objects = realloc(s_objects, s_capacity * sizeof *s_objects);
         if (s_objects == NULL) {
             fprintf(stderr, "native: the host has no memory left\n");
-            native_host_exit(2);
+            g_native_hooks.host_exit(2);
         }
     }
     s_objects[s_count] = object;
@@ -57,7 +58,7 @@ void *native_object_get(const void *handle, native_kind_t kind, const char *func
         char text[160];
         snprintf(text, sizeof text, "assert failed: %s (handle %p is %s)", function, handle,
                  handle == NULL ? "NULL" : "no object of this kind: deleted, or its memory overwritten");
-        native_panic(text, ESP_RST_PANIC);
+        g_native_hooks.panic(text);
     }
     return s_objects[name.number];
 }

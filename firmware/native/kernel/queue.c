@@ -1,9 +1,16 @@
 /* Queues, semaphores and mutexes. */
-#include "native.h"
+#include "kernel/queue.h"
 
+#include <assert.h>
 #include <string.h>
+#include "esp_heap_caps.h"
+#include "freertos/FreeRTOS.h"
 #include "freertos/queue.h"
 #include "freertos/semphr.h"
+#include "freertos/task.h"
+#include "kernel/hooks.h"
+#include "kernel/object.h"
+#include "kernel/task.h"
 
 typedef struct {
     QueueHandle_t handle;
@@ -177,9 +184,8 @@ static void let_go(queue_t *queue)
         return;
     }
     if (queue->holder != native_current()) {
-        native_panic("assert failed: xTaskPriorityDisinherit tasks.c (pxTCB == pxCurrentTCBs[ 0 ]): "
-                     "a mutex was given by a task that does not hold it",
-                     ESP_RST_PANIC);
+        g_native_hooks.panic("assert failed: xTaskPriorityDisinherit tasks.c (pxTCB == pxCurrentTCBs[ 0 ]): "
+                             "a mutex was given by a task that does not hold it");
     }
     native_task_t *holder = queue->holder;
     queue->holder = NULL;

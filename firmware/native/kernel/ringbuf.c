@@ -1,10 +1,14 @@
 /* ESP-IDF's ring buffers: items in one piece (no-split), or bytes. Data and item headers lie in the modelled
  * memory. */
-#include "native.h"
-
+#include <assert.h>
 #include <string.h>
+#include "esp_heap_caps.h"
+#include "freertos/FreeRTOS.h"
 #include "freertos/ringbuf.h"
-#include "heap_caps_native.h"
+#include "freertos/task.h"
+#include "heap/heap_caps_native.h"
+#include "kernel/object.h"
+#include "kernel/task.h"
 
 #define HEADER 8u
 #define FLAG_FREE 1u  /* returned */

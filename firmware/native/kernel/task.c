@@ -2,16 +2,23 @@
  * Tasks: pthreads that pass one baton, scheduled as FreeRTOS does on one core: the highest ready priority
  * runs, equals take turns at each tick, yield and preemption. Tasks pinned to core 1 run here too.
  */
-#include "native.h"
+#include "kernel/task.h"
 
+#include <assert.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "esp_heap_caps.h"
 #include "esp_task.h"
+#include "freertos/FreeRTOS.h"
 #include "freertos/task.h"
-#include "heap_caps_native.h"
+#include "heap/heap_caps_native.h"
+#include "kernel/clock.h"
+#include "kernel/hooks.h"
+#include "kernel/object.h"
+#include "sdkconfig.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #define HOST_STACK_BYTES (1024 * 1024)
@@ -68,8 +75,8 @@ static native_task_t *s_idle;
 static UBaseType_t s_task_number;
 static UBaseType_t s_task_count;
 static bool s_running;
+static void (*s_idle_step)(void);
 static uint64_t s_scheduler_start_us;
-static int s_isr_depth;
 static int s_critical_depth;
 static int s_suspend_depth;
 static uint64_t s_critical_since_us;
@@ -134,7 +141,7 @@ static void await_baton(native_task_t *task)
     while (sem_wait(&task->baton) != 0) {
     }
     if (task->ended) {
-        native_panic_thread_exit();
+        g_native_hooks.thread_end();
         pthread_exit(NULL);
     }
 }
@@ -157,7 +164,7 @@ static native_task_t *run_next(void)
         s_current = s_idle;
         idle_work();
         if (ready_top() == NULL) {
-            native_clock_idle_step();
+            s_idle_step();
         }
     }
     s_current = next;
@@ -173,7 +180,7 @@ static void reschedule(void)
 
 static bool may_switch(void)
 {
-    return s_running && s_isr_depth == 0 && !native_in_critical() && s_suspend_depth == 0 &&
+    return s_running && !native_in_isr() && !native_in_critical() && s_suspend_depth == 0 &&
            s_current != s_idle;
 }
 
@@ -211,11 +218,6 @@ uint64_t native_since_start_us(void)
     return native_now_us() - s_scheduler_start_us;
 }
 
-bool native_in_isr(void)
-{
-    return s_isr_depth > 0;
-}
-
 /* heap_caps_walk calls back with the heap's spinlock held. */
 bool native_in_critical(void)
 {
@@ -225,16 +227,6 @@ bool native_in_critical(void)
 bool native_scheduler_running(void)
 {
     return s_running;
-}
-
-void native_isr_enter(void)
-{
-    s_isr_depth++;
-}
-
-void native_isr_exit(void)
-{
-    s_isr_depth--;
 }
 
 native_task_t *native_current(void)
@@ -324,12 +316,11 @@ static void timed_out(native_event_t *event)
 
 bool native_wait(native_wait_list_t *list, uint64_t deadline_us)
 {
-    if (s_isr_depth > 0 || native_in_critical() || s_current == s_idle) {
-        native_panic("assert failed: a wait in an interrupt, a critical section or an idle hook",
-                     ESP_RST_PANIC);
+    if (native_in_isr() || native_in_critical() || s_current == s_idle) {
+        g_native_hooks.panic("assert failed: a wait in an interrupt, a critical section or an idle hook");
     }
     if (s_suspend_depth > 0) {
-        native_panic("assert failed: a wait with the scheduler suspended", ESP_RST_PANIC);
+        g_native_hooks.panic("assert failed: a wait with the scheduler suspended");
     }
     native_task_t *self = s_current;
     ready_remove(self);
@@ -441,12 +432,13 @@ void vTaskPrioritySet(TaskHandle_t xTask, UBaseType_t uxNewPriority)
 static void *thread_main(void *argument)
 {
     native_task_t *self = argument;
-    native_panic_thread_init();
+    g_native_hooks.thread_begin();
     await_baton(self);
     self->code(self->argument);
     char text[96];
     snprintf(text, sizeof text, "FreeRTOS Task \"%s\" should not return, Aborting now!", self->name);
-    native_panic(text, ESP_RST_PANIC);
+    g_native_hooks.panic(text);
+    return NULL; // not reached
 }
 
 static void start_thread(native_task_t *task)
@@ -458,7 +450,7 @@ static void start_thread(native_task_t *task)
     int error = pthread_create(&task->thread, &attributes, thread_main, task);
     if (error != 0) {
         fprintf(stderr, "native: no thread for task %s: %s\n", task->name, strerror(error));
-        native_host_exit(2);
+        g_native_hooks.host_exit(2);
     }
     pthread_attr_destroy(&attributes);
     task->has_thread = true;
@@ -575,7 +567,7 @@ static void forget(native_task_t *task)
     }
     *link = task->next_all;
     s_task_count--;
-    native_task_wdt_forget(task);
+    g_native_hooks.task_deleted(task);
 }
 
 static void idle_work(void)
@@ -585,7 +577,7 @@ static void idle_work(void)
         s_zombies = task->next_all;
         free_task(task);
     }
-    native_task_wdt_idle_ran();
+    g_native_hooks.idle();
 }
 
 /* Another task's thread waits for its baton, and gets it to end with. */
@@ -602,12 +594,12 @@ void vTaskDelete(TaskHandle_t xTaskToDelete)
 {
     native_task_t *task = task_of(xTaskToDelete, __func__);
     if (task == s_idle) {
-        native_panic("assert failed: vTaskDelete (the idle task cannot be deleted)", ESP_RST_PANIC);
+        g_native_hooks.panic("assert failed: vTaskDelete (the idle task cannot be deleted)");
     }
     if (task->mutexes_held > 0) {
         // Worse on the chip: it goes on, and whoever wants that mutex next waits for ever.
-        native_panic("assert failed: vTaskDelete (the task holds a mutex, which nobody can give back now)",
-                     ESP_RST_PANIC);
+        g_native_hooks.panic(
+            "assert failed: vTaskDelete (the task holds a mutex, which nobody can give back now)");
     }
     if (task->state == STATE_READY) {
         ready_remove(task);
@@ -621,8 +613,8 @@ void vTaskDelete(TaskHandle_t xTaskToDelete)
         free_task(task);
         return;
     }
-    if (s_isr_depth > 0 || s_critical_depth > 0 || s_suspend_depth > 0) {
-        native_panic("assert failed: vTaskDelete (scheduler suspended or interrupts masked)", ESP_RST_PANIC);
+    if (native_in_isr() || s_critical_depth > 0 || s_suspend_depth > 0) {
+        g_native_hooks.panic("assert failed: vTaskDelete (scheduler suspended or interrupts masked)");
     }
     native_task_t **link = &s_zombies;
     while (*link != NULL) {
@@ -633,22 +625,12 @@ void vTaskDelete(TaskHandle_t xTaskToDelete)
     // The task object may be gone before this thread is: nothing of it is touched any more.
     pthread_detach(pthread_self());
     native_task_t *next = run_next();
-    native_panic_thread_exit();
+    g_native_hooks.thread_end();
     sem_post(&next->baton);
     pthread_exit(NULL);
 }
 
 /* --- delays, suspension --- */
-
-void vTaskDelay(const TickType_t xTicksToDelay)
-{
-    if (xTicksToDelay == 0) {
-        native_poll_cost();
-        native_yield();
-        return;
-    }
-    native_wait(NULL, native_deadline(xTicksToDelay));
-}
 
 void vTaskSuspend(TaskHandle_t xTaskToSuspend)
 {
@@ -684,7 +666,7 @@ static void masked(void)
 
 static void unmasked(void)
 {
-    if (s_critical_depth == 0 || --s_critical_depth > 0 || s_isr_depth > 0) {
+    if (s_critical_depth == 0 || --s_critical_depth > 0 || native_in_isr()) {
         return;
     }
     native_clock_fire_due();
@@ -696,7 +678,7 @@ void native_check_int_wdt(void)
 #if CONFIG_ESP_INT_WDT
     if (s_critical_depth > 0 &&
         native_now_us() - s_critical_since_us > CONFIG_ESP_INT_WDT_TIMEOUT_MS * 1000ull) {
-        native_panic_int_wdt();
+        g_native_hooks.int_wdt();
     }
 #endif
 }
@@ -704,7 +686,7 @@ void native_check_int_wdt(void)
 BaseType_t xPortEnterCriticalTimeout(portMUX_TYPE *mux, BaseType_t timeout)
 {
     (void)timeout;
-    native_alive();
+    g_native_hooks.alive();
     mux->owner = 0;
     mux->count++;
     masked();
@@ -719,7 +701,7 @@ void vPortEnterCritical(portMUX_TYPE *mux)
 void vPortExitCritical(portMUX_TYPE *mux)
 {
     if (mux->count == 0) {
-        native_panic("assert failed: vPortExitCritical (the lock is not held)", ESP_RST_PANIC);
+        g_native_hooks.panic("assert failed: vPortExitCritical (the lock is not held)");
     }
     if (--mux->count == 0) {
         mux->owner = SPINLOCK_FREE;
@@ -734,24 +716,12 @@ void vPortDisableInterrupts(void)
     }
 }
 
-void vPortYield(void)
-{
-    native_poll_cost();
-    native_yield();
-}
-
 BaseType_t xPortGetCoreID(void)
 {
     return s_current != NULL && s_current->core == 1 ? 1 : 0;
 }
 
 /* --- asking --- */
-
-TickType_t xTaskGetTickCount(void)
-{
-    native_poll_cost();
-    return ticks_now();
-}
 
 TickType_t xTaskGetTickCountFromISR(void)
 {
@@ -880,8 +850,10 @@ uint32_t ulTaskGenericNotifyTake(UBaseType_t uxIndexToWaitOn, BaseType_t xClearC
 
 /* --- start --- */
 
-void native_scheduler_start(void (*main_task)(void *), uint32_t main_stack_address, uint32_t main_tcb_address)
+void native_scheduler_start(void (*main_task)(void *), uint32_t main_stack_address, uint32_t main_tcb_address,
+                            void (*idle_step)(void))
 {
+    s_idle_step = idle_step;
     static StaticTask_t s_main_block;
     // The order in which ESP-IDF creates them; their memory is among the blocks taken at start.
     native_task_create_system(NULL, "ipc0", 1024, configMAX_PRIORITIES - 1, 0);
@@ -899,7 +871,6 @@ void native_scheduler_start(void (*main_task)(void *), uint32_t main_stack_addre
 
     s_scheduler_start_us = native_now_us();
     s_running = true;
-    native_task_wdt_start();
     s_current = select_next();
     sem_post(&s_current->baton);
     pthread_exit(NULL); // the first thread has no task

@@ -399,7 +399,6 @@ static void case_tasks(void)
     }
     CHECK_EQUAL(heap_caps_get_free_size(MALLOC_CAP_INTERNAL), before);
     CHECK_EQUAL(uxTaskGetNumberOfTasks(), 5);
-
 }
 
 /* What events do while interrupts are masked: nothing, until they are not. */

@@ -8,7 +8,8 @@
 #include "esp_timer.h"
 #include "freertos/FreeRTOS.h"
 #include "freertos/task.h"
-#include "native_drivers.h"
+#include "drivers/gpio.h"
+#include "drivers/i2s.h"
 #include "stt_pipeline.h"
 
 /* --- the driver of ESP-IDF: its blocks, as recorded --- */

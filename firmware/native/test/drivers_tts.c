@@ -7,7 +7,8 @@
 #include "esp_timer.h"
 #include "freertos/FreeRTOS.h"
 #include "freertos/task.h"
-#include "native_drivers.h"
+#include "drivers/gpio.h"
+#include "drivers/i2s.h"
 #include "tts_decoder.h"
 
 #define HEAD_SIZE 44

@@ -5,7 +5,6 @@
 #error "include FreeRTOS.h must appear in source files before include event_groups.h"
 #endif
 
-
 #ifdef __cplusplus
 extern "C" {
 #endif

@@ -1,12 +1,14 @@
 /* stdout and stderr of the firmware: newlib's streams with their locks and stdout's 128-byte line buffer. */
-#include "native.h"
-
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "heap_caps_native.h"
+#include "esp_heap_caps.h"
+#include "heap/heap_caps_native.h"
+#include "idf/uart_vfs.h"
+#include "kernel/lock.h"
+#include "kernel/object.h"
 #include "native_console.h"
 
 #define LINE_BYTES 128 /* newlib's buffer on the ESP32 */

@@ -1,12 +1,21 @@
 /* The task watchdog, in virtual time: watched tasks (and core 0's idle task) must report within the timeout.
  */
-#include "native.h"
+#include "idf/task_wdt.h"
 
 #include <stdio.h>
 #include <string.h>
-#include "esp_rom_sys.h"
+#include "esp_heap_caps.h"
 #include "esp_log.h"
+#include "esp_rom_sys.h"
 #include "esp_task_wdt.h"
+#include "freertos/FreeRTOS.h"
+#include "freertos/task.h"
+#include "idf/panic.h"
+#include "kernel/clock.h"
+#include "kernel/hooks.h"
+#include "kernel/object.h"
+#include "kernel/task.h"
+#include "sdkconfig.h"
 
 #define SIZE_ENTRY 16 /* of an entry on the chip: task, name, list link, flag */
 
@@ -111,24 +120,7 @@ esp_err_t esp_task_wdt_reconfigure(const esp_task_wdt_config_t *config)
     return ESP_OK;
 }
 
-/* ESP-IDF's own initialisation; the memory it takes is among the blocks taken at start. */
-void native_task_wdt_start(void)
-{
-#if CONFIG_ESP_TASK_WDT_INIT
-    esp_task_wdt_config_t config = {
-        .timeout_ms = CONFIG_ESP_TASK_WDT_TIMEOUT_S * 1000,
-#if CONFIG_ESP_TASK_WDT_CHECK_IDLE_TASK_CPU0
-        .idle_core_mask = 1,
-#endif
-#if CONFIG_ESP_TASK_WDT_PANIC
-        .trigger_panic = true,
-#endif
-    };
-    esp_task_wdt_init(&config);
-#endif
-}
-
-void native_task_wdt_idle_ran(void)
+static void idle_ran(void)
 {
     if (s_initialized && s_watch_idle && !s_idle_reset) {
         s_idle_reset = true;
@@ -208,10 +200,29 @@ esp_err_t esp_task_wdt_delete(TaskHandle_t task_handle)
 
 /* The task object goes: ESP-IDF leaves such an entry behind, to trigger with a stale name; here it goes as
  * well. */
-void native_task_wdt_forget(native_task_t *task)
+static void forget(native_task_t *task)
 {
     entry_t **link = find_task(task);
     if (task != NULL && *link != NULL) {
         drop(link);
     }
+}
+
+/* ESP-IDF's own initialisation; the memory it takes is among the blocks taken at start. */
+void native_task_wdt_start(void)
+{
+    g_native_hooks.idle = idle_ran;
+    g_native_hooks.task_deleted = forget;
+#if CONFIG_ESP_TASK_WDT_INIT
+    esp_task_wdt_config_t config = {
+        .timeout_ms = CONFIG_ESP_TASK_WDT_TIMEOUT_S * 1000,
+#if CONFIG_ESP_TASK_WDT_CHECK_IDLE_TASK_CPU0
+        .idle_core_mask = 1,
+#endif
+#if CONFIG_ESP_TASK_WDT_PANIC
+        .trigger_panic = true,
+#endif
+    };
+    esp_task_wdt_init(&config);
+#endif
 }

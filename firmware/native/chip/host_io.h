@@ -1,0 +1,25 @@
+/* The host's side of the UART line: fd 0 is RX, fd 1 is TX. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct {
+    /* Bytes of input that can be taken now. */
+    size_t (*room)(void);
+    void (*receive)(const uint8_t *data, size_t length);
+    /* Reads what was sent on the control socket. */
+    void (*control)(void);
+} native_host_input_t;
+
+/* Where input is handed in; members that are NULL keep what they were. */
+void native_host_set_input(native_host_input_t input);
+void native_host_write(const void *data, size_t length);
+void native_host_flush(void);
+/* Waits at most timeout_ns (0: only looks) for input and hands it in. True when there was some. */
+bool native_host_poll(int64_t timeout_ns);
+int64_t native_host_now_ns(void);
+/* Writes at once, from a signal handler too. */
+void native_host_write_raw(const char *data, size_t length);
+void native_host_exit(int status) __attribute__((noreturn));

@@ -1,0 +1,30 @@
+/* Parameters of this start: what the board tells the firmware process. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "heap/esp_heap_model.h"
+
+typedef struct {
+    uint8_t mac[6];
+    uint32_t chip_revision; /* major * 100 + minor */
+    uint32_t psram_bytes;   /* 0: none */
+    const char *flash_file;
+    const char *rtc_file;
+    uint32_t rom_cause; /* ROM reset code */
+    uint64_t start_us;  /* virtual time at which the app starts */
+    uint64_t seed;
+    double time_scale; /* virtual seconds per host second; 0: as fast as possible */
+    bool uart_paced;   /* bytes reach the host when the line would have carried them */
+    int faults_fd;     /* socket on which faults are asked for; -1: none */
+    uint8_t elf_sha256[32];
+    heap_system_t *heap;
+} native_params_t;
+
+extern native_params_t g_native_params;
+
+/*
+ * Reads the file and sets up the heap from its lines; a bad line ends the process with a message on stderr.
+ * fault_line: takes the value of a fault= line, false if it is unknown.
+ */
+void native_params_load(const char *path, bool (*fault_line)(char *line));

@@ -1,0 +1,4 @@
+/* Random numbers of the chip; the ROM's functions are in esp_rom_sys.h. */
+#pragma once
+
+void native_random_init(void);

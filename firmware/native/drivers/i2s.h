@@ -1,0 +1,13 @@
+/* What an I2S port's lines carried. */
+#pragma once
+
+#include <stdint.h>
+#include "driver/i2s_types.h"
+
+typedef struct {
+    uint64_t frames;   /* sent since the process started, silence included */
+    uint64_t sounding; /* frames with a sample that is not zero */
+    uint32_t crc32;    /* over the samples of those */
+} native_i2s_line_t;
+
+native_i2s_line_t native_i2s_line(i2s_port_t port);

@@ -1,0 +1,5 @@
+/* The task watchdog; components see it as esp_task_wdt.h. */
+#pragma once
+
+/* ESP-IDF's own initialisation, and the kernel's hooks. */
+void native_task_wdt_start(void);

@@ -1,0 +1,31 @@
+/* Kernel objects: their handles, and what they take of the modelled heap. */
+#pragma once
+
+#include <stddef.h>
+#include "esp_heap_caps.h"
+
+typedef enum {
+    NATIVE_TASK = 1,
+    NATIVE_QUEUE,
+    NATIVE_EVENT_GROUP,
+    NATIVE_RING_BUFFER,
+    NATIVE_I2S_CHANNEL,
+} native_kind_t;
+
+/* A handle is the address of the block the object takes on the chip; the block's first 8 bytes name the
+ * object. */
+void native_object_bind(void *block, native_kind_t kind, void *object);
+void *native_object_get(const void *handle, native_kind_t kind, const char *function);
+void native_object_unbind(void *block);
+/* Host memory, zeroed; the process ends when the host has none. */
+void *native_host_alloc(size_t size);
+void native_host_free(void *p);
+
+/* What kernel objects take of the ESP32's heap (facts: recorded allocations of ESP-IDF v5.4; sizes as asked).
+ */
+#define NATIVE_SIZE_TCB 340
+#define NATIVE_SIZE_QUEUE 84
+#define NATIVE_SIZE_EVENT_GROUP 36
+#define NATIVE_SIZE_RING_BUFFER 112
+
+#define NATIVE_KERNEL_CAPS (MALLOC_CAP_INTERNAL | MALLOC_CAP_8BIT)

@@ -1,0 +1,166 @@
+/*
+ * The virtual clock. It stands still while code runs, moves by what code declares to take
+ * (native_consume_us), and steps to the next event when all tasks wait; a step is held back so that virtual
+ * time does not run ahead of host time × time_scale.
+ */
+#include "kernel/run.h"
+
+#include <stdlib.h>
+#include "freertos/FreeRTOS.h"
+#include "freertos/task.h"
+#include "kernel/clock.h"
+#include "kernel/hooks.h"
+#include "kernel/task.h"
+
+#define LEAD_MAX_NS 1000000  // busy code may be this far ahead of the host's clock before it is held back
+#define LAG_MAX_NS 200000000 // a host that was away longer is not caught up with
+#define BUSY_POLL_US 1000    // busy code looks for input this often
+
+static double s_time_scale;
+static uint64_t s_anchor_us;
+static int64_t s_anchor_ns;
+static uint64_t s_polled_us;
+static bool s_idle;
+
+void native_run_init(uint64_t start_us, double time_scale)
+{
+    native_clock_set(start_us);
+    s_time_scale = time_scale;
+    s_anchor_us = start_us;
+    s_anchor_ns = g_native_hooks.host_now_ns();
+    s_polled_us = start_us;
+}
+
+/* How long, in ns of host time, until virtual time may be when_us. */
+static int64_t lead_ns(uint64_t when_us)
+{
+    if (s_time_scale <= 0) {
+        return 0;
+    }
+    int64_t target = s_anchor_ns + (int64_t)((double)(when_us - s_anchor_us) * 1000.0 / s_time_scale);
+    int64_t lead = target - g_native_hooks.host_now_ns();
+    if (lead < -LAG_MAX_NS) {
+        s_anchor_us = when_us;
+        s_anchor_ns = g_native_hooks.host_now_ns();
+        lead = 0;
+    }
+    return lead;
+}
+
+/* Virtual time of this moment on the host, within [now, limit]. */
+static uint64_t host_virtual_us(uint64_t limit_us)
+{
+    if (s_time_scale <= 0) {
+        return native_now_us();
+    }
+    double passed = (double)(g_native_hooks.host_now_ns() - s_anchor_ns) * s_time_scale / 1000.0;
+    uint64_t now = passed > 0 ? s_anchor_us + (uint64_t)passed : s_anchor_us;
+    now = now < native_now_us() ? native_now_us() : now;
+    return now > limit_us ? limit_us : now;
+}
+
+/* While a task is busy: look for input now and then, and don't run ahead of the host. */
+static void busy_pace(void)
+{
+    if (native_now_us() - s_polled_us < BUSY_POLL_US) {
+        return;
+    }
+    s_polled_us = native_now_us();
+    int64_t lead = lead_ns(native_now_us());
+    g_native_hooks.host_poll(lead > LEAD_MAX_NS ? lead : 0);
+}
+
+void native_consume_us(uint64_t us)
+{
+    g_native_hooks.alive();
+    if (native_in_isr() || !native_scheduler_running()) {
+        native_clock_advance(us);
+        if (!native_in_isr()) {
+            native_clock_fire_due();
+        }
+        return;
+    }
+    if (!native_in_critical() && !native_current_is_idle()) {
+        g_native_hooks.act();
+    }
+    while (us > 0) {
+        if (native_in_critical()) {
+            native_clock_advance(us); // what comes due meanwhile fires when interrupts are on again
+            native_account(us);
+            native_check_int_wdt();
+            return;
+        }
+        uint64_t step = us;
+        uint64_t next_us = native_clock_next_us();
+        step = next_us - native_now_us() < step ? next_us - native_now_us() : step;
+        bool slice = native_equal_is_ready();
+        uint64_t to_tick = NATIVE_TICK_US - native_since_start_us() % NATIVE_TICK_US;
+        slice = slice && to_tick <= step;
+        step = slice ? to_tick : step;
+        native_clock_advance(step);
+        us -= step;
+        native_account(step);
+        native_clock_fire_due();
+        busy_pace();
+        if (slice) {
+            native_yield();
+        } else {
+            native_preempt();
+        }
+    }
+}
+
+void native_poll_cost(void)
+{
+    native_consume_us(1);
+}
+
+void native_clock_input_arrived(void)
+{
+    if (s_idle) {
+        native_clock_set(host_virtual_us(native_clock_next_us()));
+    }
+}
+
+void native_clock_idle_step(void)
+{
+    g_native_hooks.alive();
+    uint64_t next_us = native_clock_next_us();
+    bool eventless = next_us == UINT64_MAX; // then only input can happen
+    int64_t lead = eventless ? -1 : lead_ns(next_us);
+    s_idle = true;
+    bool input = g_native_hooks.host_poll(eventless ? -1 : lead > 0 ? lead : 0);
+    s_idle = false;
+    s_polled_us = native_now_us();
+    if (input || eventless) {
+        return;
+    }
+    if (lead > 0 && lead_ns(next_us) > 0) {
+        native_clock_set(host_virtual_us(next_us)); // woken early, by a signal
+        return;
+    }
+    native_clock_set(next_us);
+    native_clock_fire_due();
+}
+
+void vTaskDelay(const TickType_t xTicksToDelay)
+{
+    if (xTicksToDelay == 0) {
+        native_poll_cost();
+        native_yield();
+        return;
+    }
+    native_wait(NULL, native_deadline(xTicksToDelay));
+}
+
+void vPortYield(void)
+{
+    native_poll_cost();
+    native_yield();
+}
+
+TickType_t xTaskGetTickCount(void)
+{
+    native_poll_cost();
+    return xTaskGetTickCountFromISR();
+}

@@ -1,0 +1,75 @@
+"""Layers of firmware/native: a file calls only its own layer and those below it, and no circle runs among the files.
+
+The answer comes from the symbols of the compiled objects, so that calls through ESP-IDF's headers count too.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+from tests.native_board import build_runtime_test
+from tests.native_build import NATIVE
+
+LAYERS = ("heap", "kernel", "chip", "idf", "drivers")
+"""From the bottom to the top."""
+
+IS_LIBC = {"__assert_fail"}
+"""Functions of the C library that the host build replaces (idf/panic.c): a call of them is no call of a layer."""
+
+
+@pytest.fixture(scope="module")
+def calls() -> dict[str, set[str]]:
+    """`layer/file` → the files that it calls."""
+    build = build_runtime_test().parent
+    objects = {}
+    for source in (path for name in LAYERS for path in (NATIVE / name).glob("*.c")):
+        name = f"{source.parent.name}/{source.stem}"
+        [objects[name]] = [
+            path
+            for path in build.rglob(f"{source.name}.o")
+            if path.parent.name in (source.parent.name, "heap_model.dir", "heap_model_objects.dir")
+        ]
+    defined: dict[str, str] = {}
+    wanted: dict[str, set[str]] = {}
+    for name, path in objects.items():
+        wanted[name] = set()
+        for kind, symbol in symbols(path):
+            if kind == "U":
+                wanted[name].add(symbol)
+            elif kind.isupper():
+                defined[symbol] = name
+    return {
+        name: {defined[one] for one in found - IS_LIBC if one in defined} - {name}
+        for name, found in wanted.items()
+    }
+
+
+def symbols(path: Path) -> list[tuple[str, str]]:
+    done = subprocess.run(["nm", str(path)], capture_output=True, text=True, check=True)
+    return re.findall(r"^[0-9a-f ]+ ([A-Za-z]) (\S+)$", done.stdout, re.M)
+
+
+def layer(name: str) -> int:
+    return LAYERS.index(name.partition("/")[0])
+
+
+def test_no_file_calls_a_layer_above_its_own(calls: dict[str, set[str]]) -> None:
+    upward = [
+        f"{one} calls {other}"
+        for one, others in calls.items()
+        for other in others
+        if layer(other) > layer(one)
+    ]
+    assert not upward, "\n".join(sorted(upward))
+
+
+def test_no_circle_runs_among_the_files(calls: dict[str, set[str]]) -> None:
+    try:
+        TopologicalSorter(calls).prepare()
+    except CycleError as error:
+        pytest.fail(" calls ".join(reversed(error.args[1])))

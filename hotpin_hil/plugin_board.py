@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hotpin_hil.boards import qemu
-from hotpin_hil.boards.artifacts import FirmwareBuild, how_to_build, read_build
+from hotpin_hil.boards.artifacts import FirmwareBuild, check_registered, read_build
 from hotpin_hil.boards.bench import ENV_BENCH, FEATURES, POWER, BoardEntry, find_bench, normal_mac
 from hotpin_hil.boards.build import build_dir
 from hotpin_hil.boards.choose import ENV_PORT, PORT_SEPARATOR, Choice, Wish, choose_board
@@ -24,7 +24,7 @@ from hotpin_hil.boards.ports import find_ports
 from hotpin_hil.boards.power import PowerSwitch, wait_for_port
 from hotpin_hil.boards.virtual import VirtualBoard
 from hotpin_hil.device.budgets import BOOT_S
-from hotpin_hil.errors import BenchError, BuildError, HilError, PortError, UsageError
+from hotpin_hil.errors import BenchError, HilError, PortError, UsageError
 from hotpin_hil.link.channel import Channel
 from hotpin_hil.link.line import channel_of, line_of
 from hotpin_hil.paths import FIRMWARE_DIR
@@ -148,7 +148,7 @@ class BoardInUse:
             qemu.check_program(getattr(option, "qemu_prog_path", None))
         self._build = read_build(self._build_folder(choice.kind), choice.kind, _target(option))
         if choice.kind is BoardKind.VIRTUAL and not choice.boards:
-            _check_registered(self._build)
+            check_registered(self._build)
         self._choice = choice
 
     def _choose(self) -> Choice:
@@ -554,17 +554,6 @@ def _workers(config: pytest.Config) -> int:
 def _target(option: Any) -> str | None:
     target: str | None = getattr(option, "target", None)
     return target
-
-
-def _check_registered(build: FirmwareBuild) -> None:
-    """BuildError for a build that the virtual board would flash, but refuse to run."""
-    from hotpin_hil.virtual.package import is_registered  # for the virtual board's systems only
-
-    if not is_registered(build.elf_sha256):
-        raise BuildError(
-            f"the firmware in {build.folder} was not built by this checkout, so the virtual board will not run it",
-            how_to_build(BoardKind.VIRTUAL),
-        )
 
 
 def _attached_ports() -> list[str]:

@@ -1,4 +1,4 @@
-"""docs/writing-tests.md: its code runs on a virtual board and ends as the page says, and its tables list all methods."""
+"""docs/writing-tests.md: its code runs on a virtual board and ends as the page says; its tables list every method."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from pytest_embedded_idf.app import IdfApp
 
-from fixtures.device import boot_start
+from fixtures.device import boot_start, measure_boot_event_is_last
 from fixtures.measure import Measure
 from fixtures.memory import KB, MEMORIES
 from hotpin_hil.boards.artifacts import read_build
@@ -76,6 +76,7 @@ def test_release_image_boots_logs_and_ticks_without_a_warning(
 ) -> None:
     """By what it sends; there is nobody to ask."""
     info = ready(release)
+    measure_boot_event_is_last(release, measure)
     digest = hashlib.sha256(Path(dut.app.elf_file).read_bytes()).hexdigest()
     measure("ELF SHA-256", info.elf_sha256, exact=digest, source="ELF file of the release build")
     box = release.wait_box("System Boot", since=boot_start(release))

@@ -53,6 +53,12 @@ def text_of(module: CModule, pointer: Any) -> str:
     return bytes(module.ffi.string(pointer)).decode("latin-1")
 
 
+def problem_of(problem: Any) -> tuple[str, str, str]:
+    """Key, value and reason."""
+    key = bytes(PARSER.ffi.buffer(problem.key, problem.key_length)).decode("latin-1")
+    return key, text_of(PARSER, problem.value), text_of(PARSER, problem.reason)
+
+
 class Parsed:
     """A line fed byte by byte and parsed: result, and what the request says as Python values."""
 
@@ -70,18 +76,14 @@ class Parsed:
             for arg in self._request.args[0 : self._request.arg_count if self.result == OK else 0]
         }
         problem = self._request.problem
-        self.problem = (
-            (text_of(PARSER, problem.key), text_of(PARSER, problem.value), text_of(PARSER, problem.reason))
-            if self.result in (SYNTAX, ARGUMENT)
-            else None
-        )
+        self.problem = problem_of(problem) if self.result in (SYNTAX, ARGUMENT) else None
 
     def check(self, usage: str) -> tuple[str, str, str] | None:
         """What console_check_args() has to say against the arguments; None if nothing."""
         problem = PARSER.ffi.new("console_problem_t *")
         if PARSER.lib.console_check_args(usage.encode(), self._request, problem):
             return None
-        return text_of(PARSER, problem.key), text_of(PARSER, problem.value), text_of(PARSER, problem.reason)
+        return problem_of(problem)
 
 
 def with_crc(body: bytes) -> bytes:
@@ -206,6 +208,9 @@ def test_person_types_without_at_sign_and_checksum() -> None:
 def test_problem_names_key_and_value() -> None:
     assert Parsed(b"@1 mem.log a=1 a=2").problem == ("a", "2", "comes twice")
     assert Parsed(b"@1 mem.log nonsense a=2").problem == ("nonsense", "", "not key=value")
+    long = "k" * 200
+    assert Parsed(f"@1 mem.log {long}=1 {long[:5]} a=2".encode()).problem == ("kkkkk", "", "not key=value")
+    assert Parsed(f"@1 mem.log {long} a=2".encode()).problem == (long, "", "not key=value")
 
 
 @given(ids, commands, arguments)

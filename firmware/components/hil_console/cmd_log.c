@@ -11,6 +11,7 @@
 #include "esp_log.h"
 #include "freertos/FreeRTOS.h"
 #include "freertos/task.h"
+#include "task_end.h"
 
 #define TASKS_MAX 4
 #define STACK_SIZE 3072
@@ -48,8 +49,9 @@ static void stop(void)
     for (int i = 0; i < STOP_WAITS_MAX && s_running > 0; i++) {
         vTaskDelay(pdMS_TO_TICKS(STOP_WAIT_MS));
     }
-    /* The idle task gives the ended tasks' memory back. */
-    vTaskDelay(pdMS_TO_TICKS(STOP_WAIT_MS));
+    for (int i = 0; i < TASKS_MAX && s_running == 0; i++) {
+        task_end_wait_for(TAGS[i], TASK_END_TIMEOUT_MS);
+    }
 }
 
 static void add_state(console_reply_t *reply)

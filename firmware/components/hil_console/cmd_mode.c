@@ -68,8 +68,9 @@ static esp_err_t fail_with_change(console_reply_t *reply, esp_err_t err, const s
                             err == ESP_ERR_TIMEOUT ? "the change goes on"
                                                    : "another mode was asked for meanwhile");
     }
-    snprintf(reply->key, sizeof(reply->key), "step");
-    snprintf(reply->value, sizeof(reply->value), "%s", failed->step != NULL ? failed->step : "");
+    reply->key = "step";
+    reply->key_length = strlen(reply->key);
+    reply->value = failed->step != NULL ? failed->step : "";
     if (failed->block != NULL) {
         return console_fail(reply, err,
                             "step %s: %" PRIu32 " bytes are missing for %s, largest free block %" PRIu32,

@@ -16,7 +16,8 @@
 #include "reply_cache.h"
 
 #define MORE_MEMBER sizeof(",\"more\":true")
-#define BRACKETS 2 /* what closes an open container */
+#define BRACKETS 2    /* what closes an open container */
+#define TEXT_SHOWN 40 /* of what was sent, in an error's text; key and value are beside it, whole */
 
 static const console_group_t *const GROUPS[] = {
     &CMD_SYS, &CMD_MODE, &CMD_MEM, &CMD_HEAP, &CMD_BLOCKS, &CMD_TTS, &CMD_BENCH, &CMD_LOG, &CMD_API,
@@ -158,12 +159,48 @@ esp_err_t console_fail(console_reply_t *reply, esp_err_t err, const char *format
     return err;
 }
 
+static esp_err_t fail_with_problem(console_reply_t *reply, const console_problem_t *problem)
+{
+    int shown = problem->key_length < TEXT_SHOWN ? (int)problem->key_length : TEXT_SHOWN;
+    reply->err = "BAD_ARGUMENT";
+    reply->key = problem->key;
+    reply->key_length = problem->key_length;
+    reply->value = problem->value;
+    return console_fail(reply, ESP_ERR_INVALID_ARG, "%.*s=%.*s: %s", shown, problem->key, TEXT_SHOWN,
+                        problem->value, problem->reason);
+}
+
 esp_err_t console_bad_argument(console_reply_t *reply, const char *key, const char *value, const char *reason)
 {
-    reply->err = "BAD_ARGUMENT";
-    snprintf(reply->key, sizeof(reply->key), "%s", key);
-    snprintf(reply->value, sizeof(reply->value), "%s", value);
-    return console_fail(reply, ESP_ERR_INVALID_ARG, "%s=%.40s: %s", key, value, reason);
+    const console_problem_t problem = {key, strlen(key), value, reason};
+    return fail_with_problem(reply, &problem);
+}
+
+static void begin_error(console_reply_t *reply, const char *err)
+{
+    begin_record(reply, false);
+    telemetry_str(&reply->record, "err", err);
+}
+
+/** Adds a text whole, in another record if this one has no room for it. */
+static void add_whole(console_reply_t *reply, const char *err, const char *name, const char *text,
+                      size_t length)
+{
+    telemetry_record_t before = reply->record;
+    telemetry_strn(&reply->record, name, text, length);
+    if (telemetry_record_room(&reply->record) >= MORE_MEMBER) {
+        return;
+    }
+    reply->record = before;
+    telemetry_bool(&reply->record, "more", true);
+    send_record(reply);
+    begin_error(reply, err);
+    before = reply->record;
+    telemetry_strn(&reply->record, name, text, length);
+    if (reply->record.overflow) { /* a line of nothing but characters that are escaped */
+        reply->record = before;
+        telemetry_strn(&reply->record, name, text, length / 2);
+    }
 }
 
 static void send_error(console_reply_t *reply, esp_err_t err)
@@ -176,14 +213,13 @@ static void send_error(console_reply_t *reply, esp_err_t err)
         write_text(line, (size_t)length < sizeof(line) ? (size_t)length : sizeof(line) - 1);
         return;
     }
-    begin_record(reply, false);
-    telemetry_str(&reply->record, "err", name);
+    begin_error(reply, name);
     if (reply->message[0] != '\0') {
         telemetry_str(&reply->record, "msg", reply->message);
     }
-    if (reply->key[0] != '\0') {
-        telemetry_str(&reply->record, "key", reply->key);
-        telemetry_str(&reply->record, "value", reply->value);
+    if (reply->key != NULL) {
+        add_whole(reply, name, "key", reply->key, reply->key_length);
+        add_whole(reply, name, "value", reply->value, strlen(reply->value));
     }
     send_record(reply);
 }
@@ -195,7 +231,7 @@ static void begin_reply(console_reply_t *reply, uint16_t id)
     reply->keep = false;
     reply->err = NULL;
     reply->message[0] = '\0';
-    reply->key[0] = '\0';
+    reply->key = NULL;
     reply->after = NULL;
     begin_record(reply, true);
 }
@@ -247,10 +283,10 @@ static void execute(const console_request_t *request, console_reply_t *reply)
     console_problem_t problem;
     if (command == NULL) {
         reply->err = "UNKNOWN_COMMAND";
-        err = console_fail(reply, ESP_ERR_NOT_FOUND, "%.40s; 'help' typed without @ lists the commands",
-                           request->command);
+        err = console_fail(reply, ESP_ERR_NOT_FOUND, "%.*s; 'help' typed without @ lists the commands",
+                           TEXT_SHOWN, request->command);
     } else if (!console_check_args(command->usage, request, &problem)) {
-        err = console_bad_argument(reply, problem.key, problem.value, problem.reason);
+        err = fail_with_problem(reply, &problem);
     } else {
         err = command->handler(request, reply);
         if (err == ESP_OK && reply->record.overflow) {
@@ -288,9 +324,7 @@ static void answer_bad_line(console_line_result_t result, const console_request_
         reply->err = "TOO_LONG";
         console_fail(reply, ESP_ERR_INVALID_SIZE, "a request has at most %d bytes", CONSOLE_LINE_MAX);
         break;
-    case CONSOLE_LINE_ARGUMENT:
-        console_bad_argument(reply, request->problem.key, request->problem.value, request->problem.reason);
-        break;
+    case CONSOLE_LINE_ARGUMENT: fail_with_problem(reply, &request->problem); break;
     default:
         reply->err = "SYNTAX";
         console_fail(reply, ESP_ERR_INVALID_ARG, "%s", request->problem.reason);

@@ -30,8 +30,9 @@ typedef struct {
     bool keep;       /*!< for a repeat of the request */
     const char *err; /*!< replaces the error's name, e.g. BAD_ARGUMENT; NULL: esp_err_to_name() */
     char message[CONSOLE_MESSAGE_SIZE];
-    char key[32];
-    char value[48];
+    const char *key; /*!< of the argument that is wrong, NULL: none; a string of the request, as its value */
+    size_t key_length;
+    const char *value;
     void (*after)(void); /*!< called once the reply has left the UART; for what ends in a reset */
 } console_reply_t;
 

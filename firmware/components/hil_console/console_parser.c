@@ -129,11 +129,7 @@ static size_t read_id(const char *text, size_t length, uint16_t *id)
 static void set_problem(console_problem_t *problem, const char *key, size_t key_length, const char *value,
                         const char *reason)
 {
-    size_t kept = key_length < sizeof(problem->key) ? key_length : sizeof(problem->key) - 1;
-    memcpy(problem->key, key, kept);
-    problem->key[kept] = '\0';
-    problem->value = value;
-    problem->reason = reason;
+    *problem = (console_problem_t){key, key_length, value, reason};
 }
 
 static console_line_result_t syntax_error(console_request_t *request, const char *reason)

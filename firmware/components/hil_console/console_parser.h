@@ -52,9 +52,10 @@ typedef struct {
     const char *value;
 } console_arg_t;
 
-/** What is wrong with an argument: three strings, never NULL once set; "" where there is nothing to name. */
+/** What is wrong with an argument: texts, never NULL once set; "" where there is nothing to name. */
 typedef struct {
-    char key[32]; /*!< cut to fit */
+    const char *key; /*!< key_length bytes of it */
+    size_t key_length;
     const char *value;
     const char *reason;
 } console_problem_t;

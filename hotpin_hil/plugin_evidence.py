@@ -12,6 +12,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,7 +21,8 @@ from typing import Any
 import pytest
 
 from hotpin_hil import __version__
-from hotpin_hil.errors import BenchError, HilError
+from hotpin_hil.boards.sizes import ImageSizes, read_sizes, unknown_sizes
+from hotpin_hil.errors import BenchError, BuildError, HilError
 from hotpin_hil.evidence import lines
 from hotpin_hil.evidence.blame import TEARDOWN, Finding, blame
 from hotpin_hil.evidence.lines import Line
@@ -434,8 +436,21 @@ class EvidencePlugin:
         self._take(line)
 
     def _note_identity(self, said: dict[str, Any]) -> None:
-        if self._is_suite:
-            self._take(lines.board(said))
+        if not self._is_suite:
+            return
+        self._take(lines.board(said))
+        if "image" in said and "elf_sha256" in said:
+            self._take(lines.sizes(asdict(self._sizes(said["image"], said["elf_sha256"]))))
+
+    def _sizes(self, image: str, elf_sha256: str) -> ImageSizes:
+        """The sizes of an image that a board runs."""
+        try:
+            build = self._board.build_of(image)
+            if build.elf_sha256 != elf_sha256:
+                raise BuildError(f"the board does not run the build in {build.folder}", "flash it")
+        except BuildError as error:
+            return unknown_sizes(image, elf_sha256, str(error))
+        return read_sizes(build, image, self._board.profile_of_own())
 
     def _note_known_noise(self, noise: Noise, test: str, count: int) -> None:
         if self._is_suite:

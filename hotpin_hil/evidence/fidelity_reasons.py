@@ -25,7 +25,7 @@ REASONS_FILE = Path(__file__).parent / "fidelity.toml"
 VALUE, ONLY, VERDICT = "value", "only", "verdict"
 """What differs: a value; a measurement that one run alone has; the verdict of a test."""
 
-CLASSES = ("map", "pointer size", "clock", "simulated", "identity", "not modelled", "not applicable")
+CLASSES = ("map", "flash", "pointer size", "clock", "simulated", "identity", "not modelled", "not applicable")
 
 _PATTERNS = ("requirement", "test", "name")
 _BOUNDS = ("max_difference", "max_ratio", "match", "because", "unbounded")
@@ -40,6 +40,8 @@ _KEYS = {
     "unit",
     "follows",
     "differ_by",
+    "multiple_of",
+    "max_multiple",
     *_PATTERNS,
     *_BOUNDS,
 }
@@ -71,6 +73,9 @@ class Reason:
     """What the other board has more than that of a kind in `boards`."""
     max_difference: float | None = None
     """How far a difference may be from the expected one: `differ_by`, or what the maps differ by."""
+    multiple_of: int = 0
+    """The difference must be 1 to `max_multiple` times this, each give or take `max_difference`."""
+    max_multiple: int = 0
     max_ratio: float | None = None
     match: str = ""
     """Regular expression for both values, which are texts then."""
@@ -108,6 +113,8 @@ class Reason:
                 return f"{self.follows} of a run is not known"
             expected = float(shift)
         difference = abs(high - low - expected)
+        if self.multiple_of:
+            return self._exceeds_multiple(difference)
         if self.max_difference is not None and difference > self.max_difference:
             off = f"{difference:g} off the expected {expected:+g}" if expected else f"{difference:g} apart"
             return f"{off}, more than {self.max_difference:g}"
@@ -115,11 +122,22 @@ class Reason:
             return f"a ratio of {_ratio(low, high):.3g}, more than {self.max_ratio:g}"
         return ""
 
+    def _exceeds_multiple(self, difference: float) -> str:
+        count = round(difference / self.multiple_of)
+        off = abs(difference - count * self.multiple_of)
+        if 1 <= count <= self.max_multiple and off <= count * (self.max_difference or 0):
+            return ""
+        return f"{difference:g} is not 1 to {self.max_multiple} times {self.multiple_of}"
+
     @property
     def bound(self) -> str:
         """The bound as people read it."""
         parts = []
-        if self.max_difference is not None:
+        if self.multiple_of:
+            parts.append(
+                f"1 to {self.max_multiple} times {self.multiple_of}, each give or take {self.max_difference:g}"
+            )
+        elif self.max_difference is not None:
             by = "what the maps differ by" if self.follows else f"{self.differ_by:+g}"
             is_shifted = self.follows or self.differ_by
             parts.append(
@@ -193,6 +211,12 @@ def _reason(table: Mapping[str, Any], where: str) -> Reason:
             raise UsageError(f"{where}: {key} must be a number of at least 0, not {value!r}")
         return value
 
+    def whole(key: str) -> int:
+        value = table.get(key, 0)
+        if not isinstance(value, int) or isinstance(value, bool) or (key in table and value < 1):
+            raise UsageError(f"{where}: {key} must be a whole number of at least 1, not {value!r}")
+        return value
+
     for key in ("id", "class", "text"):
         if key not in table:
             raise UsageError(f"{where}: {key} is missing")
@@ -214,6 +238,8 @@ def _reason(table: Mapping[str, Any], where: str) -> Reason:
         follows=text("follows"),
         differ_by=table.get("differ_by", 0),
         max_difference=number("max_difference"),
+        multiple_of=whole("multiple_of"),
+        max_multiple=whole("max_multiple"),
         max_ratio=number("max_ratio"),
         match=text("match"),
         because=text("because"),
@@ -248,6 +274,8 @@ def _check(reason: Reason, where: str) -> None:
         raise UsageError(f"{where}: differ_by must be a number, not {reason.differ_by!r}")
     if (reason.follows or reason.differ_by) and reason.max_difference is None:
         raise UsageError(f"{where}: {'follows' if reason.follows else 'differ_by'} needs max_difference")
+    if reason.multiple_of and (not reason.max_multiple or reason.max_difference is None):
+        raise UsageError(f"{where}: multiple_of needs max_multiple and max_difference")
     if reason.differ_by and not reason.boards:
         raise UsageError(f"{where}: differ_by needs boards: the other board has so much more than those")
     has_bound = any((reason.max_difference is not None, reason.max_ratio is not None, reason.match))

@@ -25,7 +25,10 @@ from hotpin_hil.evidence.results import Results, read_results
 SHOWN = (Verdict.PASS.value, Verdict.MARGINAL.value)
 
 Key = tuple[str, str, int]
-"""Test, name of the measurement, and its number among those of that name in that test."""
+"""Test, name of the measurement without figures, and its number among those of that name in that test."""
+
+_FIGURE = re.compile(r"0x[0-9a-fA-F]+|\d{4,}|\d+(?= %)")
+"""Addresses, bytes and shares in a name, such as "check(largest block: 110592 B)": each board has its own."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class Run:
         counts: Counter[tuple[str, str]] = Counter()
         found: dict[Key, Line] = {}
         for line in self.results.measurements:
-            test, name = line["test"], line["name"]
+            test, name = line["test"], _FIGURE.sub("#", line["name"])
             found[test, name, counts[test, name]] = line
             counts[test, name] += 1
         return found
@@ -245,7 +248,7 @@ class _Pair:
             ONLY, line, left["value"] if left else None, right["value"] if right else None
         )
         for reason in self._reasons:
-            if reason.of == ONLY and reason.only_on == has and self._concerns(reason, found):
+            if reason.of == ONLY and has in reason.only_on and self._concerns(reason, found):
                 return replace(found, reason=reason, explained=True)
         return replace(found, because=f"only {has} has it")
 

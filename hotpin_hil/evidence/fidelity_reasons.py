@@ -60,8 +60,8 @@ class Reason:
     of: str = VALUE
     boards: tuple[str, ...] = ()
     """At least one of the two runs must be on one of these kinds of board; empty: any."""
-    only_on: str = ""
-    """Of `only`: the kind of board that has the measurement."""
+    only_on: tuple[str, ...] = ()
+    """Of `only`: the kinds of board that have the measurement."""
     other_map: bool = False
     """Whether the two runs must have different memory maps."""
     requirement: tuple[str, ...] = ()
@@ -229,7 +229,7 @@ def _reason(table: Mapping[str, Any], where: str) -> Reason:
         text=text("text"),
         of=text("of", VALUE),
         boards=texts("boards"),
-        only_on=text("only_on"),
+        only_on=texts("only_on"),
         other_map=other_map,
         requirement=texts("requirement"),
         test=texts("test"),
@@ -254,7 +254,7 @@ def _check(reason: Reason, where: str) -> None:
         raise UsageError(f"{where}: class {reason.klass!r} is not one of {', '.join(CLASSES)}")
     if reason.of not in (VALUE, ONLY, VERDICT):
         raise UsageError(f"{where}: of {reason.of!r} is not one of {VALUE}, {ONLY}, {VERDICT}")
-    unknown = [kind for kind in (*reason.boards, *filter(None, [reason.only_on])) if kind not in KINDS]
+    unknown = [kind for kind in (*reason.boards, *reason.only_on) if kind not in KINDS]
     if unknown:
         raise UsageError(f"{where}: {', '.join(unknown)} is no kind of board", f"known: {', '.join(KINDS)}")
     if not any((reason.requirement, reason.test, reason.name, reason.because)):

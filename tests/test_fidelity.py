@@ -198,6 +198,18 @@ def test_planted_difference_is_not_explained(
     assert (of, what) in [(one.of, one.name) for one in found.unexplained]
 
 
+@pytest.mark.parametrize("word", ["FAIL", "BLOCKED", "UNSET"])
+def test_what_one_board_cannot_show_must_be_shown_on_the_other(tmp_path: Path, word: str) -> None:
+    left = [
+        {**line, "verdict": word, "reason": "bad"}
+        if line["kind"] == "verdict" and line["test"] == CHIP
+        else line
+        for line in a_run("virtual")
+    ]
+    found = compared(tmp_path, left, a_run("emulated"))
+    assert {one.name for one in found.unexplained} == {"flash", "verdict"}
+
+
 def test_missing_measurement_of_a_test_that_ran_is_told_from_one_that_did_not_apply(tmp_path: Path) -> None:
     found = compared(tmp_path, a_run("virtual"), a_run("emulated"))
     (one,) = [one for one in found.explained if one.of == ONLY]

@@ -171,6 +171,8 @@ class EvidencePlugin:
         assert self._writer is not None
         status = exit_status(self._verdicts, status)
         session.exitstatus = status
+        for line in self._size_lines():
+            self._writer.append(line)
         self._writer.append({"kind": "end", "exit": status, "finished": _now()})
         try:
             self._qualification = write_reports(self._folder)
@@ -436,11 +438,21 @@ class EvidencePlugin:
         self._take(line)
 
     def _note_identity(self, said: dict[str, Any]) -> None:
-        if not self._is_suite:
-            return
-        self._take(lines.board(said))
-        if "image" in said and "elf_sha256" in said:
-            self._take(lines.sizes(asdict(self._sizes(said["image"], said["elf_sha256"]))))
+        if self._is_suite:
+            self._take(lines.board(said))
+
+    def _size_lines(self) -> list[Line]:
+        """The sizes of each image that was on a board: read last, since it takes seconds, and once for all workers."""
+        try:
+            boards = read_results(self._folder).boards()
+        except HilError:
+            return []  # making the reports says why
+        images = dict.fromkeys(
+            (board["image"], board["elf_sha256"])
+            for board in boards
+            if board.keys() >= {"image", "elf_sha256"}
+        )
+        return [lines.sizes(asdict(self._sizes(*image))) for image in images]
 
     def _sizes(self, image: str, elf_sha256: str) -> ImageSizes:
         """The sizes of an image that a board runs."""

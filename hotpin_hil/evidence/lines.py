@@ -10,7 +10,7 @@ board have `board` (MAC, null until the board has said it), `boot` (boot id) and
                     elf_sha256, source: "ELF file" | "profile NAME", first_heap: address, static_dram: bytes in front
                     of it, data, bss, iram, flash_code, flash_data, image_size: bytes, iram_end: address, idf_size:
                     {tool, total, memory: {type: {used, total}}}, not_measured: [what is null, and why]. Once for each
-                    image that a process of the run had on a board.
+                    image that was on a board, at the end of the run.
     note fault      test, board, fault: name, arguments and seed of what the test made go wrong (docs/faults.md)
     note plan       tests: {node id: [requirement ids]}, every test that the run was to run
     note started    test, requirement: [ids], worker: "gw0" | "main". A test that has no verdict line was

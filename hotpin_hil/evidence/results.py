@@ -124,10 +124,10 @@ class Results:
         return [board for number, board in enumerate(said) if board not in said[:number]]
 
     def sizes(self) -> list[Line]:
-        """The `sizes` notes of the images that were on a board, each image once, the one with the console first."""
-        # Each worker tells those of its board.
-        found = {(note["image"], note["elf_sha256"]): note for note in self.about(lines.SIZES)}
-        return sorted(found.values(), key=lambda note: (note["image"] == lines.RELEASE, note["image"]))
+        """The `sizes` notes of the images that were on a board, the one with the console first."""
+        return sorted(
+            self.about(lines.SIZES), key=lambda note: (note["image"] == lines.RELEASE, note["image"])
+        )
 
     @property
     def is_selection(self) -> bool:

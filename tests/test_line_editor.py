@@ -9,11 +9,13 @@ import re
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hotpin_hil.device.request import encode_request
 from hotpin_hil.link.records import RecordScanner
+from hotpin_hil.telemetry.log import LineSplitter, parse_log_line
+from hotpin_hil.telemetry.scan import LineScanner
 from tests.c_build import build
 
 CAPS_STUB = """
@@ -42,6 +44,9 @@ UP, DOWN, RIGHT, LEFT, HOME, END = (b"\x1b[%c" % key for key in b"ABCDHF")
 DEL = b"\x1b[3~"
 TERMINAL = b"\x1b[0n"
 """What a terminal answers when it is asked whether it is there."""
+
+unhurried = settings(deadline=None)
+"""The host may be busy with other tests."""
 
 COMMANDS = {
     "help": None,
@@ -257,6 +262,7 @@ model_keys = st.lists(
 )
 
 
+@unhurried
 @given(model_keys)
 def test_line_is_what_the_keys_make_of_it(keys: list[bytes]) -> None:
     typist, model = Typist(), Model()
@@ -267,6 +273,7 @@ def test_line_is_what_the_keys_make_of_it(keys: list[bytes]) -> None:
         check_screen(typist)
 
 
+@unhurried
 @given(st.lists(st.one_of(key_presses, st.just("log")), max_size=40))
 def test_screen_shows_the_line_whatever_was_pressed(keys: list[bytes | str]) -> None:
     """Also with other tasks' lines in between: none of them is cut or written over."""
@@ -286,6 +293,7 @@ def test_screen_shows_the_line_whatever_was_pressed(keys: list[bytes | str]) -> 
     ]
 
 
+@unhurried
 @given(st.lists(key_presses, max_size=20))
 def test_pasted_keys_do_what_typed_ones_do(keys: list[bytes]) -> None:
     """The screen is brought up to date once; less is sent, and the result is the same."""
@@ -335,12 +343,18 @@ def test_line_end_of_two_characters_is_one() -> None:
     assert Typist().press(b"a\r\nb\nc\r\n\r\n").lines == ["a", "b", "c", ""]
 
 
+@unhurried
 @given(st.lists(key_presses.filter(lambda key: key not in (b"\x0c",)), max_size=20), st.booleans())
 def test_plain_terminal_gets_plain_text_only(keys: list[bytes], logs: bool) -> None:
     """A program that types, or a terminal that does not answer: only characters, and corrections at the line's end."""
     typist = Typist(answers=False)
+    longest = 0
     for key in keys:
         typist.press(key)
+        assert typist.editor.cursor == len(typist.text), "it cannot be shown elsewhere"
+        longest = max(longest, len(typist.text))
+        if longest < COLUMNS - len(PROMPT):  # what has wrapped cannot be erased
+            assert typist.row == (PROMPT + typist.text).rstrip() or not typist.text
         if logs:
             typist.log("I (1) TASK: line")
     assert b"\x1b" not in typist.screen.raw.replace(b"\x1b[5n", b"")
@@ -368,6 +382,7 @@ requests = st.builds(
 any_keys = st.binary(max_size=300).map(lambda keys: keys.replace(b"\r", b"").replace(b"\n", b""))
 
 
+@unhurried
 @given(requests)
 def test_request_is_neither_echoed_nor_answered_with_a_prompt(request: bytes) -> None:
     typist = Typist(answers=False)
@@ -377,6 +392,7 @@ def test_request_is_neither_echoed_nor_answered_with_a_prompt(request: bytes) ->
     assert typist.screen.raw == b"I (1) TASK: line\r\n"
 
 
+@unhurried
 @given(any_keys, requests, st.booleans())
 def test_request_is_whole_behind_any_keys(keys: bytes, request: bytes, answers: bool) -> None:
     """Noise may press any keys, recall old lines and fill this one: the request's bytes end the line all the same."""
@@ -387,6 +403,7 @@ def test_request_is_whole_behind_any_keys(keys: bytes, request: bytes, answers: 
     assert typist.raw_lines[-1].endswith(request.rstrip(b"\n"))
 
 
+@unhurried
 @given(st.lists(st.one_of(any_keys, requests, key_presses), max_size=8), st.booleans())
 def test_nothing_that_comes_goes_out_as_a_record(keys: list[bytes], answers: bool) -> None:
     typist = Typist(answers)
@@ -444,6 +461,7 @@ def test_history_keeps_neither_empty_nor_repeated_lines() -> None:
     assert [typist.press(UP).text for _ in range(3)] == ["b", "a", "a"]
 
 
+@unhurried
 @given(st.lists(st.text(st.sampled_from("abc"), min_size=1, max_size=LINE_MAX), min_size=1, max_size=20))
 def test_history_keeps_the_newest_lines_that_fit(lines: list[str]) -> None:
     typist = Typist()
@@ -508,3 +526,25 @@ def test_tab_completes_inside_the_line() -> None:
     typist.press("mode. to=camera", HOME, *[RIGHT] * 5, "se\t")
     assert typist.text == "mode.set to=camera"
     check_screen(typist)
+
+
+# --- Harness -----------------------------------------------------------------------------------------------
+
+
+@unhurried
+@given(st.lists(key_presses, max_size=12), st.booleans())
+def test_harness_reads_the_log_as_if_nobody_typed(keys: list[bytes], answers: bool) -> None:
+    """What stood on the screen in front of a log line was erased there, or ended with a line end."""
+    typist = Typist(answers)
+    expected = []
+    for key in keys:
+        typist.press(key)
+        expected.append(f"I (1) TASK: behind {key.hex()}")
+        typist.log(expected[-1])
+    assert [line.text for line in LineSplitter().feed(typist.screen.raw) if parse_log_line(line)] == expected
+    told: list[object] = []
+    scanner = LineScanner({}, told.append, lambda *_: None)
+    scanner.feed(typist.screen.raw)
+    scanner.close()
+    assert scanner.levels["I"] == len(expected)
+    assert told == [], "no line looks as if another had cut it"

@@ -180,8 +180,7 @@ static void swap_characters(line_editor_t *editor)
         char before = at[-1];
         at[-1] = at[0];
         at[0] = before;
-        changed(editor, editor->cursor - 1);
-        move_to(editor, editor->cursor + 1);
+        move_to(editor, editor->cursor + 1); /* which redraws the line */
     }
 }
 
@@ -488,7 +487,6 @@ bool line_editor_feed(line_editor_t *editor, char byte)
     if (editor->is_raw || byte == '@') {
         line_editor_refresh(editor);
         editor->is_raw = true;
-        editor->escape = NO_ESCAPE;
         take_raw(editor, byte);
     } else if (editor->escape != NO_ESCAPE) {
         take_escape(editor, byte);

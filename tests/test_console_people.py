@@ -39,12 +39,22 @@ class Person:
         deadline = time.monotonic() + PATIENCE_S
         while not (found := re.search(pattern, self.text(since), re.DOTALL)):
             assert time.monotonic() < deadline, f"no {pattern!r} in {self.text(since)[-3000:]!r}"
-            self.received += self.port.read(max(1, self.port.in_waiting))
-            asked = self.received.count(b"\x1b[5n")
-            if self.answers and asked > self._answered:
-                self._answered = asked
-                self.type(TERMINAL)
+            self._read()
         return found
+
+    def see_ends_of_boxes(self, count: int, since: int) -> None:
+        """Wait for so many statistics boxes."""
+        deadline = time.monotonic() + PATIENCE_S
+        while (seen := self.text(since).count("╚")) < count:
+            assert time.monotonic() < deadline, f"{seen} of {count} boxes came"
+            self._read()
+
+    def _read(self) -> None:
+        self.received += self.port.read(max(1, self.port.in_waiting))
+        asked = self.received.count(b"\x1b[5n")
+        if self.answers and asked > self._answered:
+            self._answered = asked
+            self.type(TERMINAL)
 
     def ask(self, line: str) -> str:
         """Types a line; what comes before the next prompt."""
@@ -163,7 +173,7 @@ def test_box_among_what_is_typed_leaves_both_whole(person: Person) -> None:
     for keys in ("mode.", "gte", b"\x1b[D\x7f", b"\x1b[C", "t"):
         person.type(keys)
         boxes += 2
-        person.see(rf"(?:Statistics - Periodic.*?╚═+\n.*?){{{boxes}}}{PROMPT}[^\n]*$", start)
+        person.see_ends_of_boxes(boxes, start)
     person.type("\x15mem.monitor stop=1\n")
     person.see(rf"running: false.*{PROMPT}$", start)
     finder = BoxFinder()

@@ -123,6 +123,13 @@ void telemetry_write(const char *text, size_t len);
  */
 bool telemetry_has_room(size_t len);
 
+/**
+ * A line that somebody types below the log: `hide` takes it off the screen before other text is written,
+ * `show` puts it back when the lock is let go of. Both are called with the lock held by whoever writes, and
+ * may write. Only with CONFIG_HOTPIN_HIL_CONSOLE.
+ */
+void telemetry_set_foreground(void (*hide)(void), void (*show)(void));
+
 #ifdef __cplusplus
 }
 #endif

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from hotpin_hil.link.channel import Channel, Cursor
 
 KNOWN_PANICS = {
-    rb"Interrupt wdt timeout on CPU1": "each core has a PSRAM of its own",
-    rb"Cache disabled but cached memory region accessed": "the host stopped a core while its cache was off",
+    "Interrupt wdt timeout on CPU1": "each core has a PSRAM of its own",
+    "Cache disabled but cached memory region accessed": "the host stopped a core while its cache was off",
 }
 """Text of a panic -> the defect of QEMU behind it."""
 WATCHDOG_RESETS = ("TG0WDT_SYS_RESET", "TG1WDT_SYS_RESET", "RTCWDT_RTC_RESET", "RTCWDT_SYS_RESET")
@@ -35,6 +35,11 @@ class Start:
     fault: str = ""
 
 
+def known_defect(console: str) -> str:
+    """The defect of QEMU that may be behind a panic; empty if none is known."""
+    return next((defect for panic, defect in KNOWN_PANICS.items() if panic in console), "")
+
+
 def judge_start(channel: Channel) -> Start | None:
     """The end of the first start on this channel; None while it may still come."""
     resets = channel.resets()
@@ -43,10 +48,9 @@ def judge_start(channel: Channel) -> Start | None:
     begin = Cursor(resets[0].offset)
     text = channel.text(begin)
     ready = _ready_at(channel, text, begin)
-    for panic, cause in KNOWN_PANICS.items():
-        found = re.search(panic, text[:ready])
-        if found:
-            return Start(f"{found[0].decode()} ({cause})")
+    for panic, defect in KNOWN_PANICS.items():
+        if panic.encode() in text[:ready]:
+            return Start(f"{panic} ({defect})")
     for reset in resets[1:]:
         before = text[: reset.offset - begin.offset]
         if reset.name in WATCHDOG_RESETS and len(before) < ready and not _PANIC.search(before):

@@ -68,10 +68,12 @@ class HilQemuApp(QemuApp):  # type: ignore[misc]  # pytest-embedded is not typed
 
     def create_image(self) -> None:
         build = fingerprint(self)
-        if self._made.get(self.image_path) != build:
-            self._made.pop(self.image_path, None)
-            make_image(self, self.image_path)
-            self._made[self.image_path] = build
+        is_there = Path(self.image_path).is_file()
+        if is_there and (self.skip_regenerate_image or self._made.get(self.image_path) == build):
+            return
+        self._made.pop(self.image_path, None)
+        make_image(self, self.image_path)
+        self._made[self.image_path] = build
 
 
 def make_image(app: IdfApp, path: str) -> None:

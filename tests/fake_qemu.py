@@ -9,6 +9,7 @@ Inside is the fake firmware. `STATE`, a folder, records what it was started with
     starts     JSON list, one entry for each start of the firmware (by a start of the emulator or a reset), in order:
                "" starts, "hang" hangs QMP and console, "crash" ends by a signal, other text is printed
                where the firmware would be ready
+    late       how many seconds it takes until it is up
     deaf       if it exists, QMP gets no answer
 """
 
@@ -23,6 +24,7 @@ import socket
 import struct
 import sys
 import threading
+import time
 import zlib
 from pathlib import Path
 from typing import Any
@@ -55,6 +57,7 @@ def main(arguments: list[str]) -> None:
     if arguments == ["-machine", "help"]:
         print(ordered("machines") or MACHINES, end="")
         return
+    time.sleep(float(ordered("late") or 0))
     with (STATE / "started").open("a") as file:
         file.write(shlex.join(arguments) + "\n")
     if (STATE / "broken").exists():

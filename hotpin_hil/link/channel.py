@@ -19,7 +19,7 @@ from hotpin_hil.link.sequence import Gap, SequenceCheck
 
 T = TypeVar("T")
 
-LAST_RESORT = 10
+LAST_RESORT = 20
 """A budget ends after this many times its length on the host's clock, whatever an emulated board's clock says."""
 
 _RESET_BANNER = re.compile(rb"rst:0x([0-9a-f]+) \(([A-Z0-9_]+)\),boot:0x[0-9a-f]+ \(([^)\r\n]*)\)")

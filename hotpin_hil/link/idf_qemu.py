@@ -247,6 +247,8 @@ class HilQemu(Qemu, _Piped):  # type: ignore[misc]
 
     def _launch(self) -> None:
         self._ending = False
+        Path(self._qmp.path).unlink(missing_ok=True)
+        self._qmp.restarted()
         _Piped.__init__(self, self._cmd, stdin=subprocess.PIPE, stderr=self._fw, bufsize=0)
         self._read()
 

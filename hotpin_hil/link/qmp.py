@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 import time
 from contextlib import suppress
 from typing import Any
@@ -12,7 +13,8 @@ from qemu.qmp import QMPClient
 
 from hotpin_hil.errors import PortError
 
-TIMEOUT_S = 5.0
+TIMEOUT_S = 30.0
+"""A QEMU that has a twentieth of a core answers within 2 s."""
 _REMEDY = "run it again; if it hangs again, start QEMU by hand with the command in its log"
 _DRIFT = re.compile(r"Host - Guest clock\s+(-?\d+) ms")
 """In what the monitor's `info jit` says while instructions are counted: accel/tcg/monitor.c of QEMU."""
@@ -24,6 +26,7 @@ class Qmp:
     def __init__(self, path: str) -> None:
         self.path = path
         self._is_hung = False
+        self._first_s: float | None = None
 
     def execute(self, command: str, arguments: dict[str, Any] | None = None) -> Any:
         """The command's result. Raises PortError if QEMU does not answer or refuses it."""
@@ -51,14 +54,36 @@ class Qmp:
         return True
 
     def clock_s(self) -> float | None:
-        """The emulated board's clock in seconds, from an arbitrary beginning. None if QEMU does not say: it counts no
-        instructions, or it hangs."""
+        """The emulated board's clock in seconds, since it was first read; 0 while QEMU is not up yet. None if QEMU does
+        not say: it counts no instructions, or it hangs."""
         if self._is_hung:
             return None
+        if not self._listens():
+            return 0.0
         try:
             said = str(self.execute("human-monitor-command", {"command-line": "info jit"}))
         except PortError:
             self._is_hung = True  # another time limit would only be waited out again
             return None
         drift = _DRIFT.search(said)
-        return time.monotonic() - int(drift[1]) / 1000 if drift else None
+        if drift is None:
+            return None
+        now_s = time.monotonic() - int(drift[1]) / 1000
+        self._first_s = now_s if self._first_s is None else self._first_s
+        return now_s - self._first_s
+
+    def restarted(self) -> None:
+        """QEMU is started again: what was known of it counts no more."""
+        self._is_hung, self._first_s = False, None
+
+    def _listens(self) -> bool:
+        """Whether QEMU has got so far that it takes a connection; it may not answer all the same."""
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(TIMEOUT_S)
+            try:
+                client.connect(self.path)
+            except (FileNotFoundError, ConnectionRefusedError):
+                return False
+            except OSError:
+                return True
+        return True

@@ -14,7 +14,7 @@ import pytest
 from hotpin_hil.boards import qemu
 from hotpin_hil.boards.artifacts import FirmwareBuild, check_registered, read_build
 from hotpin_hil.boards.bench import ENV_BENCH, FEATURES, POWER, BoardEntry, find_bench, normal_mac
-from hotpin_hil.boards.build import build_dir
+from hotpin_hil.boards.build import build_dir, release_build_dir
 from hotpin_hil.boards.choose import ENV_PORT, PORT_SEPARATOR, Choice, Wish, choose_board
 from hotpin_hil.boards.identity import check_identity
 from hotpin_hil.boards.kind import BoardKind
@@ -25,13 +25,16 @@ from hotpin_hil.boards.power import PowerSwitch, wait_for_port
 from hotpin_hil.boards.virtual import VirtualBoard
 from hotpin_hil.device.budgets import BOOT_S
 from hotpin_hil.errors import BenchError, HilError, PortError, UsageError
+from hotpin_hil.evidence.lines import RELEASE, WITH_CONSOLE
 from hotpin_hil.link.channel import Channel
 from hotpin_hil.link.line import channel_of, line_of
 from hotpin_hil.paths import FIRMWARE_DIR
 from hotpin_hil.telemetry.noise import Noise, known_noise
+from hotpin_hil.virtual import profile
 
 if TYPE_CHECKING:
     from hotpin_hil.virtual.control import BoardControl  # for the virtual board's systems only
+    from hotpin_hil.virtual.profile import BoardProfile
 
 LEASE_TIMEOUT_S = 5.0
 """Default of --lease-timeout: as long as `hotpin-hil boards` has a board that it asks who it is."""
@@ -43,8 +46,6 @@ BOARD_KEY = pytest.StashKey["BoardInUse"]()
 
 _IDENTITY = ("mac", "chip", "rev", "psram", "flash", "build", "idf", "project", "version", "elf_sha256")
 """The fields of sys.info that stay the same from boot to boot."""
-WITH_CONSOLE, RELEASE = "with test console", "release"
-"""The images of the firmware that a board can run."""
 
 BOARDS = "boards"
 """Marks tests that need what only these kinds of board have; on others their requirements are shown by other tests."""
@@ -78,6 +79,7 @@ class BoardInUse:
         self._mine: LeasedBoard | None = None
         self._may_cycle = True
         self._build: FirmwareBuild | None = None
+        self._emulator: qemu.Emulator | None = None
         self._virtuals: list[VirtualBoard] = []
         self._said: list[dict[str, Any]] = []
         self._worker = ""
@@ -89,6 +91,11 @@ class BoardInUse:
         """Told once of each identity that a board of this process confirms."""
         self.on_noise: Callable[[Noise, str, int], None] = lambda noise, test, count: None
         """Told of known noise in the log of a test: how often it was there."""
+
+    @property
+    def profile(self) -> str:
+        """Name or path of the virtual board's profile."""
+        return profile.DEFAULT_PROFILE
 
     @property
     def is_chosen(self) -> bool:
@@ -109,6 +116,15 @@ class BoardInUse:
         assert self._build is not None, "the board has not been chosen yet"
         return self._build
 
+    def build_of(self, image: str) -> FirmwareBuild:
+        """The build of one of the firmware's images. BuildError if it is missing or damaged."""
+        return read_build(release_build_dir(self.kind.value), self.kind) if image == RELEASE else self.build
+
+    def profile_of_own(self) -> BoardProfile | None:
+        """The profile of the virtual boards that the harness starts; None for any other board: none says its own."""
+        is_own = self.kind is BoardKind.VIRTUAL and not self._chosen.boards
+        return profile.load(self.profile) if is_own else None
+
     @property
     def port(self) -> str | None:
         """Where the board is reached; None in QEMU."""
@@ -120,6 +136,11 @@ class BoardInUse:
         """How many boards a test has if it does not say so itself: --count, of pytest-embedded."""
         count: int = getattr(self._option, "count", None) or 1
         return count
+
+    @property
+    def outlives_a_test(self) -> bool:
+        """Whether the next test meets the same board: each test starts its own emulator."""
+        return self.kind is not BoardKind.QEMU
 
     @property
     def can_fail_on_purpose(self) -> bool:
@@ -145,7 +166,7 @@ class BoardInUse:
         if option.time_scale is not None and choice.kind is not BoardKind.VIRTUAL:
             raise UsageError(f"--time-scale is for the virtual board, not for {choice.kind}", "leave it out")
         if choice.kind is BoardKind.QEMU:
-            qemu.check_program(getattr(option, "qemu_prog_path", None))
+            self._emulator = qemu.find_emulator(getattr(option, "qemu_prog_path", None))
         self._build = read_build(self._build_folder(choice.kind), choice.kind, _target(option))
         if choice.kind is BoardKind.VIRTUAL and not choice.boards:
             check_registered(self._build)
@@ -368,6 +389,10 @@ class BoardInUse:
             known["ports"] = [one.entry.port for one in self._leased if one.entry.port]
         if self.kind is BoardKind.VIRTUAL:
             known["time_scale"] = self.time_scale
+            known["profile"] = self.profile
+        if self._emulator is not None:
+            arguments = qemu.extra_arguments(getattr(self._option, "qemu_extra_args", None))
+            known |= qemu.describe(self._emulator, arguments)
         return known
 
     def stop(self) -> None:

@@ -21,8 +21,10 @@ NATIVE = FIRMWARE_DIR / "native"
 PURE = (
     "audio_driver/src/audio_ring.c",
     "camera_controller/src/jpeg_markers.c",
+    "hil_console/src/console/console_complete.c",
     "hil_console/src/console/console_parser.c",
     "hil_console/src/console/console_text.c",
+    "hil_console/src/console/line_editor.c",
     "hil_console/src/console/reply_cache.c",
     "memory_manager/src/mem_alloc_failed.c",
     "memory_manager/src/mem_layout.c",

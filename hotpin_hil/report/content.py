@@ -20,6 +20,7 @@ from hotpin_hil.report.diagnoses import diagnoses_of
 from hotpin_hil.report.heap_map import heap_map
 from hotpin_hil.report.leak_chart import leak_chart
 from hotpin_hil.report.margin import margin_share, nearest
+from hotpin_hil.report.sizes import sizes_notes, sizes_table
 from hotpin_hil.report.story import Boot, Ledger, Story, default_thresholds, read_stories, timeline_of
 from hotpin_hil.report.timeline import timeline_chart
 from hotpin_hil.report.waterfall import waterfall_chart
@@ -95,6 +96,8 @@ class Content:
     deviations: list[str]
     noise: list[str]
     raw: list[Line]
+    sizes: Table | None
+    size_notes: list[str]
     odd: int
     """Notes of what a board said that could not be read."""
 
@@ -121,6 +124,8 @@ def collect(results: Results, qualification: Mapping[str, Any]) -> Content:
         deviations=_deviations(results),
         noise=_noise(results),
         raw=results.about(lines.RAW),
+        sizes=sizes_table(qualification["sizes"]),
+        size_notes=sizes_notes(qualification["sizes"]),
         odd=sum(story.odd for story in stories.values()),
     )
 
@@ -374,8 +379,14 @@ VIRTUAL = (
     "The board was a model. Its heap answers as the ESP32's to the byte; its CPU times, stack use, radio, sensor and "
     "sound are not those of a chip, and what needs them is NOT APPLICABLE."
 )
-EMULATED = (
-    "The board was QEMU: no camera sensor and no sound, and times that are those of the emulator's host."
+EMULATED = "The board was QEMU: no camera sensor and no sound."
+COUNTED_TIME = (
+    "The emulator counted instructions as time: a time in this report says how many instructions ran, not how long a "
+    "chip with its caches, flash and serial line takes for them."
+)
+HOST_TIME = "Times in this report are those of the emulator's host."
+NO_WATCHDOGS = (
+    "The emulator's watchdogs were off: what a watchdog of the board would have found was not found."
 )
 
 
@@ -385,6 +396,10 @@ def _deviations(results: Results) -> list[str]:
     evidence = results.run["evidence"]
     if evidence != "hardware":
         found.append(VIRTUAL if evidence == "virtual" else EMULATED)
+    if evidence == "emulated":
+        is_counted = "counts instructions" in str(results.run["board"].get("emulator_clock"))
+        found.append(COUNTED_TIME if is_counted else HOST_TIME)
+        found += [NO_WATCHDOGS] if "emulator_watchdogs" in results.run["board"] else []
     scale = results.run["board"].get("time_scale")
     if isinstance(scale, (int, float)) and scale != 1:
         found.append(f"The board's clock ran {scale:g} times as fast as the host's.")

@@ -27,8 +27,8 @@ from hotpin_hil.device.budgets import BOOT_S
 from hotpin_hil.errors import BenchError, BuildError, HilError, PortError, UsageError
 from hotpin_hil.link.channel import Channel
 from hotpin_hil.link.line import channel_of, line_of
+from hotpin_hil.logs.noise import Noise, known_noise
 from hotpin_hil.paths import FIRMWARE_DIR
-from hotpin_hil.telemetry.noise import Noise, known_noise
 
 if TYPE_CHECKING:
     from hotpin_hil.virtual.control import BoardControl  # for the virtual board's systems only

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from hotpin_hil.telemetry import events as ev
-from hotpin_hil.telemetry.panic import Panic
+from hotpin_hil.protocol import events as ev
+from hotpin_hil.protocol.panic import Panic
 
 IRAM_HEAP = range(0x40080000, 0x400A0000)
 """Internal memory that takes 32-bit accesses only; a part of it is a heap."""
@@ -42,7 +42,7 @@ class Known:
     """Whether the log states it; otherwise it is what recorded boards make likely."""
 
 
-def of_panic(panic: Panic, regions: Iterable[ev.HeapRegion]) -> Known:
+def of_panic(panic: Panic, regions: Iterable[ev.HeapInitRegion]) -> Known:
     """What a panic is. regions: the memory map of the build, as far as it was printed."""
     address = panic.excvaddr
     cause = panic.cause

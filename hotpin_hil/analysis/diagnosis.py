@@ -17,9 +17,9 @@ from hotpin_hil.analysis import catalogue
 from hotpin_hil.analysis.catalogue import Known
 from hotpin_hil.analysis.leak import LeakVerdict
 from hotpin_hil.analysis.matched_state import MatchedStates, StateLeak, same_figures
-from hotpin_hil.telemetry import events as ev
-from hotpin_hil.telemetry.events import Event
-from hotpin_hil.telemetry.fields import MEMORIES, MemoryStats
+from hotpin_hil.protocol import events as ev
+from hotpin_hil.protocol.events import LogEvent
+from hotpin_hil.protocol.fields import MEMORIES, MemoryStats
 
 NAMES = {"internal": "internal memory", "dma": "DMA-capable memory", "psram": "PSRAM", "heap": "all heaps"}
 
@@ -89,7 +89,7 @@ class Diagnosis:
     """How many times the log shows it."""
 
 
-def diagnose(events: Iterable[Event]) -> list[Diagnosis]:
+def diagnose(events: Iterable[LogEvent]) -> list[Diagnosis]:
     """All that the events show, in the order in which it was first seen."""
     diagnoser = Diagnoser()
     for event in events:
@@ -106,7 +106,7 @@ class _Shortage:
     print: ev.HeapPrint | None
     best: ev.Sample | None
     """The sample of the same context with most memory free, for comparison."""
-    heaps: ev.HeapMap | None
+    heaps: ev.HeapsReported | None
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ class Diagnoser:
         self._found: dict[tuple[str, str], Diagnosis] = {}
         self._states = MatchedStates()
         self._boot = 0
-        self._heaps: ev.HeapMap | None = None
+        self._heaps: ev.HeapsReported | None = None
         self._mode = ""
         self._begun: Evidence | None = None
         self._begun_to = ""
@@ -185,7 +185,7 @@ class Diagnoser:
         """The largest fall of PSRAM since there was enough of it."""
         self._camera_worked = False
 
-    def feed(self, event: Event) -> None:
+    def feed(self, event: LogEvent) -> None:
         """Take in the next event."""
         if event.boot != self._boot or isinstance(event, ev.BootStarted):
             self._end_boot()
@@ -203,7 +203,7 @@ class Diagnoser:
                 self._survive(event)
             case ev.Sample():
                 self._sample(event)
-            case ev.HeapMap():
+            case ev.HeapsReported():
                 self._map(event)
             case ev.TransitionStarted():
                 self._begin(
@@ -242,7 +242,7 @@ class Diagnoser:
         elif len(self._found) < FOUND_MAX:
             self._found[found.id, key] = found
 
-    def _note(self, known: Known, event: Event, text: str, key: str = "") -> None:
+    def _note(self, known: Known, event: LogEvent, text: str, key: str = "") -> None:
         confidence = Confidence.FACT if known.is_fact else Confidence.INFERENCE
         evidence = (Evidence(event.line, event.t_ms, text),)
         self._add(
@@ -444,7 +444,7 @@ class Diagnoser:
                 if self._heaps is None:
                     self._unlocated[memory] = sample, self._rises[memory]
 
-    def _map(self, event: ev.HeapMap) -> None:
+    def _map(self, event: ev.HeapsReported) -> None:
         """A map may come after what it explains: a test asks for it when it has failed."""
         self._heaps = event
         for memory, (sample, rise) in self._unlocated.items():
@@ -631,7 +631,7 @@ class Diagnoser:
         if before - after > (self._fall.bytes if self._fall else 0):
             self._fall = _Fall(before - after, self._last, sample, self._state_of(sample))
 
-    def _psram(self, event: Event, free: int | None, text: str) -> None:
+    def _psram(self, event: LogEvent, free: int | None, text: str) -> None:
         have = f": {free:,} bytes are free" if free is not None else ""
         went = f" {self._fall}." if self._fall is not None else ""
         before = (_evidence(self._fall.before),) if self._fall is not None else ()

@@ -21,7 +21,7 @@ HEAP_HEADER = 20  # IDF's own record at the start of a heap, in front of TLSF's
 
 
 @dataclass(frozen=True)
-class Region:
+class HeapState:
     """One heap: where it lies, what it can be used for, and its free blocks as a walk found them.
 
     `free` is the sum of the free blocks, `largest` the true size of the biggest one (not rounded to its
@@ -39,7 +39,7 @@ class Region:
         return self.caps.issuperset(caps)
 
 
-def serving(regions: Iterable[Region], caps: Iterable[str]) -> list[Region]:
+def serving(regions: Iterable[HeapState], caps: Iterable[str]) -> list[HeapState]:
     """The heaps that count for a query with these capabilities."""
     wanted = frozenset(caps)
     return [region for region in regions if region.serves(wanted)]
@@ -75,7 +75,7 @@ def class_ceil(size: int, heap_length: int) -> int:
     return -(-wanted // step) * step
 
 
-def fits_one(regions: Iterable[Region], size: int) -> bool:
+def fits_one(regions: Iterable[HeapState], size: int) -> bool:
     """True when one of these heaps can hand out a single block of `size` bytes now."""
     return any(
         region.largest and class_ceil(size, region.length) <= class_floor(region.largest, region.length)
@@ -83,12 +83,12 @@ def fits_one(regions: Iterable[Region], size: int) -> bool:
     )
 
 
-def largest_request(regions: Iterable[Region]) -> int:
+def largest_request(regions: Iterable[HeapState]) -> int:
     """The largest single request that these heaps serve now; 0 when they serve none."""
     return max((class_floor(region.largest, region.length) for region in regions), default=0)
 
 
-def fragmentation_percent(regions: Sequence[Region]) -> int:
+def fragmentation_percent(regions: Sequence[HeapState]) -> int:
     """Share of free memory that lies outside the largest block of its own heap, in percent, rounded to
     nearest.
 

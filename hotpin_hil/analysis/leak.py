@@ -71,7 +71,7 @@ class Trend:
 
 
 @dataclass(frozen=True)
-class Step:
+class LevelStep:
     """Memory lost once (negative: won) between the readings `cycle - 1` and `cycle`."""
 
     cycle: int
@@ -91,7 +91,7 @@ class Leak:
     high: float
     detectable: float
     """A steady loss of this much per cycle, in a series like this one, is called a leak in 99 of 100 cases."""
-    step: Step | None
+    step: LevelStep | None
     budget: float
     """Allowed loss per cycle."""
 
@@ -130,7 +130,7 @@ def find_leak(free: Sequence[float], budget_per_cycle: float = BUDGET_PER_CYCLE)
         settled = [
             value - step.lost if number >= step.cycle else value for number, value in enumerate(settled)
         ]
-        step = Step(step.cycle + warm_up, step.lost)
+        step = LevelStep(step.cycle + warm_up, step.lost)
     trend = theil_sen(settled)
     return Leak(
         cycles=len(settled),
@@ -164,7 +164,7 @@ def find_warm_up(values: Sequence[float]) -> int:
     return max(warm_up, WARM_UP_MIN) if warm_up <= count // WARM_UP_SHARE_MAX else WARM_UP_MIN
 
 
-def find_step(values: Sequence[float]) -> Step | None:
+def find_step(values: Sequence[float]) -> LevelStep | None:
     """The one step of a series that has exactly one; None when it has none, or several.
 
     A step is there to stay: the levels before and after it differ by what it lost. Several steps are a leak in
@@ -177,7 +177,7 @@ def find_step(values: Sequence[float]) -> Step | None:
     if len(large) != 1:
         return None
     cycle = large[0]
-    return Step(cycle, changes[cycle - 1] - centre)
+    return LevelStep(cycle, changes[cycle - 1] - centre)
 
 
 def _noise(deviations: Sequence[float]) -> float:

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass, field, replace
 
 from hotpin_hil.analysis.leak import BUDGET_PER_CYCLE, READINGS_MIN, WARM_UP_MIN, Leak, LeakVerdict, find_leak
-from hotpin_hil.telemetry import events as ev
-from hotpin_hil.telemetry.fields import MEMORIES, MemoryStats
+from hotpin_hil.protocol import events as ev
+from hotpin_hil.protocol.fields import MEMORIES, MemoryStats
 
 READINGS_KEPT = 4_096
 """A longer series is thinned to half of it, again and again: memory must not grow with the log."""
@@ -94,7 +94,7 @@ class MatchedStates:
         self._seen: set[tuple[str, str]] = set()
         """Components whose first reading in the present transition was taken."""
 
-    def feed(self, event: ev.Event) -> None:
+    def feed(self, event: ev.LogEvent) -> None:
         if isinstance(event, ev.Sample):
             self._sample(event)
         elif isinstance(event, ev.HeapPrint):

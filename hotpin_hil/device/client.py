@@ -8,8 +8,10 @@ from contextlib import suppress
 from typing import Any
 
 from hotpin_hil.device import budgets
-from hotpin_hil.device.answers import (
-    Bench,
+from hotpin_hil.device.console import Console
+from hotpin_hil.device.errors import BoardReset
+from hotpin_hil.protocol.answers import (
+    BenchTimes,
     BoardInfo,
     Capture,
     Frame,
@@ -35,9 +37,7 @@ from hotpin_hil.device.answers import (
     parse_heap_maps,
     parse_snapshots,
 )
-from hotpin_hil.device.console import Console
-from hotpin_hil.device.errors import BoardReset
-from hotpin_hil.telemetry.fields import MemoryStats
+from hotpin_hil.protocol.fields import MemoryStats
 
 Caps = str | Sequence[str]
 """Capability set: "DMA,8BIT" or ["DMA", "8BIT"]."""
@@ -276,10 +276,10 @@ class Device(Console):
         """Start tasks that log a line each `every_ms`, `lines` times (None: until stopped), or stop them."""
         return self.command("log.load", tasks=tasks, lines=lines, every=every_ms, stop=stop or None)
 
-    def bench(self, what: str, n: int) -> Bench:
+    def bench(self, what: str, n: int) -> BenchTimes:
         """Time `n` runs of get_stats, threshold or log on the board."""
         reply = self.command("bench.run", timeout_s=budgets.BENCH_REPLY_S, what=what, n=n)
-        return parse_answer(Bench, reply, "bench.run")
+        return parse_answer(BenchTimes, reply, "bench.run")
 
 
 def _mode(reply: dict[str, Any], what: str) -> Mode:

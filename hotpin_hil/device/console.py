@@ -16,7 +16,6 @@ from collections.abc import Callable
 from typing import Any
 
 from hotpin_hil.device import budgets
-from hotpin_hil.device.answers import BoardInfo, Event, merge_parts, parse_answer
 from hotpin_hil.device.errors import (
     NOISE_REMEDY,
     BoardReset,
@@ -29,13 +28,14 @@ from hotpin_hil.device.errors import (
     SupplyFailed,
     UnexpectedEvent,
 )
-from hotpin_hil.device.events import EventAssembler
 from hotpin_hil.device.power import BROWN_OUT, SUPPLY_REMEDY, power_failure
-from hotpin_hil.device.request import encode_request
 from hotpin_hil.link.channel import Channel, Cursor
-from hotpin_hil.link.records import Record
-from hotpin_hil.telemetry.box import Box, BoxFinder, BrokenBox
-from hotpin_hil.telemetry.log import LineSplitter, LogLine, parse_log_line
+from hotpin_hil.protocol.answers import BoardInfo, Event, merge_parts, parse_answer
+from hotpin_hil.protocol.box import Box, BoxFinder, BrokenBox
+from hotpin_hil.protocol.fragments import EventAssembler
+from hotpin_hil.protocol.log import LineSplitter, LogLine, parse_log_line
+from hotpin_hil.protocol.records import Record
+from hotpin_hil.protocol.request import encode_request
 
 _ID_MAX = 65535
 _PANIC = re.compile(
@@ -166,7 +166,7 @@ class Console:
         """NoisyLine if the line changed bytes since then: what is missing, or text without checksum, says nothing
         of the firmware then."""
         noise = self.channel.noise(since)
-        if noise.is_the_lines:
+        if noise.corrupted_in_transit:
             raise NoisyLine(f"{what}; the line is noisy: {noise}", NOISE_REMEDY)
 
     def _check_reset(self, since: Cursor, when: str) -> None:

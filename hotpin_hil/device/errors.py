@@ -5,7 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from hotpin_hil.errors import BenchError, FirmwareError, HilError
-from hotpin_hil.link.channel import Noise
+from hotpin_hil.link.channel import LineNoise
+from hotpin_hil.protocol.errors import ProtocolError
+
+__all__ = [
+    "NOISE_REMEDY",
+    "BoardReset",
+    "DeviceError",
+    "LostRecord",
+    "MissingEvent",
+    "NoReply",
+    "NoisyLine",
+    "ProtocolError",
+    "SupplyFailed",
+    "UnexpectedEvent",
+]
 
 NOISE_REMEDY = "check cable, ground and baud rate"
 
@@ -19,10 +33,6 @@ class DeviceError(FirmwareError):
         self.err = str(reply.get("err", "?"))
         self.msg = str(reply.get("msg", ""))
         super().__init__(f"'{command}' failed: {self.err}{': ' + self.msg if self.msg else ''}")
-
-
-class ProtocolError(FirmwareError):
-    """The firmware sent a sound record that is not what the protocol says."""
 
 
 class UnexpectedEvent(FirmwareError):
@@ -50,7 +60,7 @@ class NoReply(HilError):
     back.
     """
 
-    def __init__(self, message: str, heard: int, remedy: str = "", noise: Noise | None = None) -> None:
+    def __init__(self, message: str, heard: int, remedy: str = "", noise: LineNoise | None = None) -> None:
         super().__init__(message, remedy)
         self.heard = heard
         self.noise = noise

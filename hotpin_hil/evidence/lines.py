@@ -28,7 +28,7 @@ board have `board` (MAC, null until the board has said it), `boot` (boot id) and
                     cycle | null. `analysis.leak.find_leak(values, budget)` is what the test judged.
     note noise      test, board, damaged, lost, repeated: records; garbled: lines with bytes that no firmware
                     sends. Only of tests in which there was any.
-    note known_noise test, text: what of telemetry/known_noise.toml the board logged as an error, count, reason: why
+    note known_noise test, text: what of logs/known_noise.toml the board logged as an error, count, reason: why
                     that is no complaint
     log  panic      test, board, file, headline, cause, core, details: [text], backtrace: ["0x400d1234:0x3ffb…"],
                     calls: [decoded text, innermost first; empty without addr2line], is_host, text: all of it,

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from hotpin_hil.errors import PortError
-from hotpin_hil.link.records import CHECKSUM_WRONG, Corrupt, Record, RecordScanner
-from hotpin_hil.link.sequence import Gap, SequenceCheck
+from hotpin_hil.protocol.records import CHECKSUM_WRONG, Corrupt, Record, RecordScanner
+from hotpin_hil.protocol.sequence import Gap, SequenceCheck
 
 T = TypeVar("T")
 
@@ -52,7 +52,7 @@ class Reset:
 
 
 @dataclass(frozen=True)
-class Noise:
+class LineNoise:
     """What came over the line that no firmware sends, or did not come: signs of a bad cable or baud rate."""
 
     damaged: int
@@ -71,7 +71,7 @@ class Noise:
         return any((self.damaged, self.lost, self.repeated, self.garbled))
 
     @property
-    def is_the_lines(self) -> bool:
+    def corrupted_in_transit(self) -> bool:
         """Whether bytes were changed on their way, which the firmware can't be blamed for."""
         return self.mismatched > 0 or self.garbled >= _GARBLED_MIN
 
@@ -253,10 +253,10 @@ class Channel:
         with self._cond:
             return self._sequence.gaps(since.index if since else 0)
 
-    def noise(self, since: Cursor | None = None) -> Noise:
+    def noise(self, since: Cursor | None = None) -> LineNoise:
         """The line's errors. Looks through all of the text: for the end of a test, not for a loop."""
         corrupt = self.corrupt(since)
-        return Noise(
+        return LineNoise(
             damaged=len(corrupt),
             mismatched=sum(CHECKSUM_WRONG in item.reason for item in corrupt),
             lost=len(self.gaps(since)),

@@ -28,7 +28,7 @@ from pytest_embedded_serial.serial import Serial
 from hotpin_hil.errors import BuildError, FlashError, PortError, UsageError
 from hotpin_hil.link.channel import Channel
 from hotpin_hil.link.port import is_network, open_port, port_error, register_handlers
-from hotpin_hil.link.reader import PortReader
+from hotpin_hil.link.port_reader import PortReader
 
 CONNECT_ATTEMPTS = 3
 EN_LOW_S = 0.1

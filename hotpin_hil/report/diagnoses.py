@@ -11,20 +11,20 @@ from typing import Any
 
 from hotpin_hil.analysis.diagnosis import Diagnosis, diagnose
 from hotpin_hil.evidence.lines import Line
-from hotpin_hil.link.records import encode
-from hotpin_hil.report.story import Story
-from hotpin_hil.telemetry.reader import read_events
+from hotpin_hil.logs.reader import read_events
+from hotpin_hil.protocol.records import encode
+from hotpin_hil.report.story import TestStory
 
 EVENT_HEAD = "!"
 REPLY_HEAD = "1"
 
 
-def diagnoses_of(story: Story) -> list[Diagnosis]:
+def diagnoses_of(story: TestStory) -> list[Diagnosis]:
     """All that the test's events and panics show, in the order in which it was first seen."""
     return diagnose(read_events(b"".join(_console(story))))
 
 
-def _console(story: Story) -> Iterator[bytes]:
+def _console(story: TestStory) -> Iterator[bytes]:
     """The test's records, complaints and panics as console lines. A panic ends a boot: it stands before the next one's
     records."""
     panics = [_line(one["text"]) for one in story.panics]

@@ -11,10 +11,10 @@ from typing import Any
 
 from hotpin_hil.evidence import lines
 from hotpin_hil.evidence.lines import Line
-from hotpin_hil.report.heap_map import Heap
-from hotpin_hil.report.timeline import LEVELS, Mark, MarkKind, Sample, Span, Timeline
+from hotpin_hil.protocol.fields import FIELDS, MemoryStats
+from hotpin_hil.report.heap_map import DrawnHeap
+from hotpin_hil.report.timeline import LEVELS, Mark, MarkKind, Span, Timeline, TimelineSample
 from hotpin_hil.report.waterfall import Step
-from hotpin_hil.telemetry.fields import FIELDS, MemoryStats
 
 GAP_MS = 500
 """Between two boots that are drawn one after the other."""
@@ -52,16 +52,16 @@ class HeapPicture:
     why: str
     caps: str
     wanted: int | None
-    heaps: tuple[Heap, ...]
+    heaps: tuple[DrawnHeap, ...]
 
 
 @dataclass
-class Boot:
+class BootStory:
     """What one boot of a board said, times in ms since it began."""
 
     board: str | None
     boot: str | None
-    samples: list[Sample] = field(default_factory=list)
+    samples: list[TimelineSample] = field(default_factory=list)
     marks: list[Mark] = field(default_factory=list)
     changes: list[tuple[int, Change]] = field(default_factory=list)
     thresholds: list[tuple[float, Mapping[str, int]]] = field(default_factory=list)
@@ -82,11 +82,13 @@ class Boot:
 
 
 @dataclass
-class Story:
-    """All that is known of one test beside its measurements."""
+class TestStory:
+    """All that is known of one test besides its measurements."""
+
+    __test__ = False  # its name starts like a test class: pytest leaves it alone
 
     test: str
-    boots: list[Boot] = field(default_factory=list)
+    boots: list[BootStory] = field(default_factory=list)
     events: list[Line] = field(default_factory=list)
     """Of the board, in their order: "event" notes."""
     ledgers: list[Ledger] = field(default_factory=list)
@@ -111,14 +113,14 @@ class Story:
         return [mark for boot in self.boots for mark in boot.marks]
 
 
-def read_stories(told: Iterable[Line]) -> dict[str, Story]:
+def read_stories(told: Iterable[Line]) -> dict[str, TestStory]:
     """The story of each test that these notes and logs tell of, in the order of their first words."""
-    stories: dict[str, Story] = {}
+    stories: dict[str, TestStory] = {}
     for line in told:
         take = _TAKERS.get(line.get("about", ""))
         if take is None:
             continue
-        story = stories.setdefault(line["test"], Story(line["test"]))
+        story = stories.setdefault(line["test"], TestStory(line["test"]))
         try:
             take(story, line)
         except (KeyError, TypeError, ValueError, AttributeError):
@@ -127,13 +129,13 @@ def read_stories(told: Iterable[Line]) -> dict[str, Story]:
 
 
 def timeline_of(
-    boots: Sequence[Boot], defaults: Mapping[str, int], *, resets: bool = True
+    boots: Sequence[BootStory], defaults: Mapping[str, int], *, resets: bool = True
 ) -> Timeline | None:
     """One after the other the boots of a board; None if they hold no sample.
 
     defaults: the thresholds in force from a boot's start on. resets: whether the boots' starts are marked.
     """
-    samples: list[Sample] = []
+    samples: list[TimelineSample] = []
     marks: list[Mark] = []
     spans: list[Span] = []
     thresholds: list[tuple[float, Mapping[str, int]]] = []
@@ -141,7 +143,7 @@ def timeline_of(
     for number, boot in enumerate(boots):
         if number and resets:
             marks.append(Mark(offset, MarkKind.RESET, f"boot {boot.boot}"))
-        samples += [Sample(offset + one.t_ms, one.context, one.stats) for one in boot.samples]
+        samples += [TimelineSample(offset + one.t_ms, one.context, one.stats) for one in boot.samples]
         marks += [Mark(offset + one.t_ms, one.kind, one.text) for one in boot.marks]
         spans += [Span(one.mode, offset + one.start_ms, offset + one.end_ms) for one in boot.spans]
         if defaults:
@@ -151,7 +153,7 @@ def timeline_of(
     return Timeline(samples, marks, spans, thresholds) if samples else None
 
 
-def default_thresholds(stories: Iterable[Story]) -> Mapping[str, int]:
+def default_thresholds(stories: Iterable[TestStory]) -> Mapping[str, int]:
     """Those of the first boot that was asked for them: no test has set others by then."""
     for story in stories:
         for boot in story.boots:
@@ -160,22 +162,22 @@ def default_thresholds(stories: Iterable[Story]) -> Mapping[str, int]:
     return {}
 
 
-def _boot(story: Story, line: Line) -> Boot:
+def _boot(story: TestStory, line: Line) -> BootStory:
     key = line["board"], line["boot"]
     if not story.boots or (story.boots[-1].board, story.boots[-1].boot) != key:
-        story.boots.append(Boot(*key))
+        story.boots.append(BootStory(*key))
     boot = story.boots[-1]
     if isinstance(line["t"], int):
         boot.last_ms = max(boot.last_ms, line["t"])
     return boot
 
 
-def _event(story: Story, line: Line) -> None:
+def _event(story: TestStory, line: Line) -> None:
     boot = _boot(story, line)
     story.events.append(line)
     name, data, t_ms = line["event"], line["data"], line["t"]
     if name == "mem.sample":
-        boot.samples.append(Sample(int(data["timestamp_ms"]), str(data["context"]), _stats(data)))
+        boot.samples.append(TimelineSample(int(data["timestamp_ms"]), str(data["context"]), _stats(data)))
     elif name == "mode":
         _mode(boot, t_ms, data)
     elif name in _MARKS:
@@ -183,7 +185,7 @@ def _event(story: Story, line: Line) -> None:
         boot.marks.append(Mark(t_ms, kind, text(data)))
 
 
-def _mode(boot: Boot, t_ms: int, data: Mapping[str, Any]) -> None:
+def _mode(boot: BootStory, t_ms: int, data: Mapping[str, Any]) -> None:
     change = Change(
         start=str(data["from"]),
         to=str(data["to"]),
@@ -205,7 +207,7 @@ def _stats(data: Mapping[str, Any]) -> MemoryStats:
     return MemoryStats(**values)
 
 
-def _reply(story: Story, line: Line) -> None:
+def _reply(story: TestStory, line: Line) -> None:
     boot = _boot(story, line)
     if line["command"] == "mode.ledger":
         steps = tuple(
@@ -220,7 +222,7 @@ def _reply(story: Story, line: Line) -> None:
         boot.thresholds.append((line["t"], {name: int(line["data"][name]) for name in wanted}))
 
 
-def _change_of(steps: Sequence[Step], boot: Boot) -> Change | None:
+def _change_of(steps: Sequence[Step], boot: BootStory) -> Change | None:
     """The newest change that a ledger can be of: one that was refused before its first step has none."""
     failed = {step.step for step in steps if not step.ok}
     done = not failed and not any(step.undo for step in steps)
@@ -230,13 +232,15 @@ def _change_of(steps: Sequence[Step], boot: Boot) -> Change | None:
     return None
 
 
-def _complaint(story: Story, line: Line) -> None:
+def _complaint(story: TestStory, line: Line) -> None:
     story.complaints.append({**line, "t": int(line["t"]), "text": str(line["text"])})
 
 
-def _heap(story: Story, line: Line) -> None:
+def _heap(story: TestStory, line: Line) -> None:
     heaps = tuple(
-        Heap(int(one["heap"]), int(one["at"]), tuple(map(int, one["blocks"])), bool(one.get("truncated")))
+        DrawnHeap(
+            int(one["heap"]), int(one["at"]), tuple(map(int, one["blocks"])), bool(one.get("truncated"))
+        )
         for one in line["heaps"]
         if one["blocks"]
     )
@@ -258,7 +262,7 @@ _MARKS: dict[str, tuple[MarkKind, Callable[[Mapping[str, Any]], str]]] = {
     "mem.alloc_failed": (MarkKind.ALLOC_FAILED, _alloc_failed),
 }
 
-_TAKERS: dict[str, Callable[[Story, Line], None]] = {
+_TAKERS: dict[str, Callable[[TestStory, Line], None]] = {
     lines.EVENT: _event,
     lines.REPLY: _reply,
     lines.COMPLAINT: _complaint,

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from pytest_embedded_idf.app import IdfApp
 
-from hotpin_hil.analysis.diagnosis import Confidence, Diagnosis, diagnose
+from hotpin_hil.analysis.diagnosis import diagnose
+from hotpin_hil.analysis.model import Confidence, Diagnosis
 from hotpin_hil.boards.virtual import VirtualBoard
 from hotpin_hil.cli import main
 from hotpin_hil.device import BoardReset, Device, DeviceError

@@ -8,9 +8,10 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from hotpin_hil.analysis.diagnosis import Diagnoser, Diagnosis
+from hotpin_hil.analysis.diagnosis import Diagnoser
 from hotpin_hil.analysis.facts import FactsBuilder
 from hotpin_hil.analysis.matched_state import StateLeak
+from hotpin_hil.analysis.model import Diagnosis
 from hotpin_hil.analysis.summary import BootSummary, Lowest, Printer, SummaryBuilder, TransitionTimes
 from hotpin_hil.logs.reader import LogReader
 from hotpin_hil.protocol import events as ev
@@ -104,8 +105,8 @@ def analyze(chunks: Iterable[bytes], name: str) -> LogAnalysis:
         take(reader.feed(chunk))
     take(reader.close())
     scan = reader.scan
-    odd = len(scan.odd_stamps) + scan.not_kept["odd_stamps"]
-    counts = unreadable.counts + Counter({"time stamp": odd, "overlong line": scan.overlong_lines})
+    odd = len(scan.tally.odd_stamps) + scan.tally.not_kept["odd_stamps"]
+    counts = unreadable.counts + Counter({"time stamp": odd, "overlong line": scan.blocks.overlong_lines})
     diagnoses = tuple(diagnoser.result())
     return LogAnalysis(
         facts=facts.result(name, reader),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field, replace
 
+from hotpin_hil.analysis.contexts import after_transition, before_transition
 from hotpin_hil.analysis.leak import BUDGET_PER_CYCLE, READINGS_MIN, WARM_UP_MIN, Leak, LeakVerdict, find_leak
 from hotpin_hil.protocol import events as ev
 from hotpin_hil.protocol.fields import MEMORIES, MemoryStats
@@ -13,8 +13,6 @@ READINGS_KEPT = 4_096
 """A longer series is thinned to half of it, again and again: memory must not grow with the log."""
 SERIES_MAX = 64
 
-_AFTER = re.compile(r"After (Camera|Voice) Transition")
-_BEFORE = re.compile(r"Before (Camera|Voice) Transition")
 _JUDGED = ("internal", "psram")
 """DMA memory is part of the internal, so its leaks are."""
 
@@ -115,17 +113,17 @@ class MatchedStates:
 
     def _sample(self, sample: ev.Sample) -> None:
         kept = self._boxes if sample.source == "box" else self._records
-        if _BEFORE.fullmatch(sample.context):
+        if before_transition(sample.context):
             self._before = sample.stats
             return
-        found = _AFTER.fullmatch(sample.context)
-        if found is None:
+        to = after_transition(sample.context)
+        if not to:
             return
         is_stale = self._before is not None and same_figures(self._before, sample.stats)
         self._before = None
         if not is_stale:
             for memory in _JUDGED:
-                state = f"after the transition to {found[1].lower()} mode"
+                state = f"after the transition to {to} mode"
                 self._add(kept, (memory, state), sample.stats.memory(memory)[0], sample.line)
 
     @staticmethod

@@ -15,19 +15,15 @@ from typing import TypeVar
 
 from hotpin_hil.errors import PortError
 from hotpin_hil.protocol.records import CHECKSUM_WRONG, Corrupt, Record, RecordScanner
+from hotpin_hil.protocol.reset import BANNER_MAX, ROM_MARKS, find_banners
 from hotpin_hil.protocol.sequence import Gap, SequenceCheck
 
 T = TypeVar("T")
 
-_RESET_BANNER = re.compile(rb"rst:0x([0-9a-f]+) \(([A-Z0-9_]+)\),boot:0x[0-9a-f]+ \(([^)\r\n]*)\)")
 _NO_TEXT = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f\xc0\xc1\xf5-\xff]")
 """Bytes that no text has, in UTF-8. (One with the others only in a wrong order may be a line inside another's.)"""
 _GARBLED_MIN = 3
 """So many lines are a habit of the line; fewer may be what one reset or one bug of the firmware leaves."""
-_ROM = (b"ets ", b"rst:0x")
-"""In the first lines after a reset. Before them the line may carry what its levels did during the reset."""
-_BANNER_MAX = 120
-"""Longer than any banner, bytes: how far a search goes back when a chunk ends within one."""
 
 
 @dataclass(frozen=True, order=True)
@@ -136,19 +132,13 @@ class Channel:
             self._observer = observer
 
     def _find_resets(self) -> None:
-        for banner in _RESET_BANNER.finditer(self._text, self._banner_from):
+        for banner in find_banners(self._text, self._banner_from):
             self._resets.append(
-                Reset(
-                    offset=banner.start(),
-                    cause=int(banner[1], 16),
-                    name=banner[2].decode(),
-                    boot_mode=banner[3].decode(errors="replace"),
-                    asked=self._is_asked,
-                )
+                Reset(banner.start, banner.cause, banner.name, banner.boot_mode, asked=self._is_asked)
             )
             self._is_asked, self._is_asked_boot = False, self._is_asked
-            self._banner_from = banner.end()
-        self._banner_from = max(self._banner_from, len(self._text) - _BANNER_MAX)
+            self._banner_from = banner.end
+        self._banner_from = max(self._banner_from, len(self._text) - BANNER_MAX)
 
     def _note_boot(self, record: Record) -> None:
         """Whether a new boot was asked for, also when the ROM printed no banner."""
@@ -276,4 +266,5 @@ class Channel:
 
 
 def _is_garbled(line: bytes) -> bool:
-    return _NO_TEXT.search(line) is not None and not any(text in line for text in _ROM)
+    # Before the ROM's first words the line may carry what its levels did during the reset.
+    return _NO_TEXT.search(line) is not None and not any(mark in line for mark in ROM_MARKS)

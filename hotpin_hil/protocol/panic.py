@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from hotpin_hil.protocol.log import ConsoleLine, LineSplitter
+from hotpin_hil.protocol.reset import shows_start
 
 LINES_MAX = 120
 """A panic of two cores takes some 45 lines, `idf.py monitor` adds as many; what comes later is no part of it."""
@@ -41,7 +42,7 @@ _SHA256 = re.compile(r"ELF file SHA256:\s+([0-9a-fA-F]+)")
 _DUMP_SAVED = re.compile(r"esp_core_dump_flash: Core dump has been saved to flash")
 _HOST = re.compile(r"\(host process\b")
 _END = re.compile(r"Rebooting\.\.\.|Rebooting in\s+\d+ seconds|CPU halted\.|Entering gdb stub now\.")
-_RESET = re.compile(r"rst:0x[0-9a-f]+ \(|ets \w{3} +\d+ \d{4} |Calling app_main\(\)")
+_APP_MAIN = "Calling app_main()"
 _MONITOR = re.compile(r"--- ")
 
 TRACES = (
@@ -163,7 +164,12 @@ class PanicFinder:
         """The panics that this line shows to be over: none, one, or two (its end and a panic in one line)."""
         found: list[Panic] = []
         if self._lines:
-            if _RESET.search(line.text) or self._is_next(line.text) or len(self._lines) >= LINES_MAX:
+            if (
+                shows_start(line.text)
+                or _APP_MAIN in line.text
+                or self._is_next(line.text)
+                or len(self._lines) >= LINES_MAX
+            ):
                 found += self.flush()
             else:
                 self._lines.append(line)

@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
-from hotpin_hil.analysis.diagnosis import Diagnosis
 from hotpin_hil.analysis.leak import find_leak
+from hotpin_hil.analysis.model import Diagnosis
 from hotpin_hil.evidence import lines
 from hotpin_hil.evidence.lines import Line
 from hotpin_hil.evidence.model import MeasurementClass, Verdict, limit_text, with_unit
 from hotpin_hil.evidence.results import Results
+from hotpin_hil.protocol import events as ev
 from hotpin_hil.report.chart import Chart, Table
 from hotpin_hil.report.diagnoses import diagnoses_of
 from hotpin_hil.report.heap_map import heap_map
@@ -305,7 +306,7 @@ def _overviews(stories: Iterable[TestStory], defaults: Mapping[str, int]) -> lis
 
 def _changes(stories: Iterable[TestStory]) -> Table | None:
     """How often and how fast the modes were changed."""
-    groups: dict[tuple[str, str], list[Any]] = {}
+    groups: dict[tuple[str, str], list[ev.ModeChange]] = {}
     for story in stories:
         for change in story.changes:
             groups.setdefault((change.start, change.to), []).append(change)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hotpin_hil.analysis.analyze import LogAnalysis
-from hotpin_hil.analysis.diagnosis import NAMES
 from hotpin_hil.analysis.leak import LeakVerdict
+from hotpin_hil.analysis.model import NAMES
 from hotpin_hil.analysis.summary import BootSummary
 from hotpin_hil.protocol import events as ev
 from hotpin_hil.report.chart import Chart, Table

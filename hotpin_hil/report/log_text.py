@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterable
 
 from hotpin_hil.analysis.analyze import LogAnalysis
-from hotpin_hil.analysis.diagnosis import NAMES, Diagnosis
+from hotpin_hil.analysis.model import NAMES, Diagnosis
 from hotpin_hil.analysis.summary import BootSummary
 from hotpin_hil.report.text import printable, shorten
 

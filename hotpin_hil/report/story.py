@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from hotpin_hil.evidence import lines
 from hotpin_hil.evidence.lines import Line
-from hotpin_hil.protocol.fields import FIELDS, MemoryStats
+from hotpin_hil.protocol import events as ev
+from hotpin_hil.protocol.decode import Place, decode_event
 from hotpin_hil.report.heap_map import DrawnHeap
 from hotpin_hil.report.timeline import LEVELS, Mark, MarkKind, Span, Timeline, TimelineSample
 from hotpin_hil.report.waterfall import Step
@@ -19,29 +19,13 @@ from hotpin_hil.report.waterfall import Step
 GAP_MS = 500
 """Between two boots that are drawn one after the other."""
 
-_OPTIONAL = {name for name, value in vars(MemoryStats).items() if value is None}
-_REQUIRED = [one.name for one in FIELDS if one.name not in _OPTIONAL]
-
-
-@dataclass(frozen=True)
-class Change:
-    """A change of mode as its event tells it."""
-
-    start: str
-    to: str
-    ok: bool
-    duration_ms: int
-    step: str
-    """Of the failure, empty when none is known."""
-    data: Mapping[str, Any]
-
 
 @dataclass(frozen=True)
 class Ledger:
     """The steps of a change of mode; the change itself is None where its event was not seen."""
 
     test: str
-    change: Change | None
+    change: ev.ModeChange | None
     steps: tuple[Step, ...]
 
 
@@ -63,7 +47,7 @@ class BootStory:
     boot: str | None
     samples: list[TimelineSample] = field(default_factory=list)
     marks: list[Mark] = field(default_factory=list)
-    changes: list[tuple[int, Change]] = field(default_factory=list)
+    changes: list[tuple[int, ev.ModeChange]] = field(default_factory=list)
     thresholds: list[tuple[float, Mapping[str, int]]] = field(default_factory=list)
     last_ms: int = 0
 
@@ -75,7 +59,7 @@ class BootStory:
         for t_ms, change in self.changes:
             if mode:
                 found.append(Span(mode, since, max(since, t_ms - change.duration_ms)))
-            since, mode = t_ms, change.to if change.ok else str(change.data.get("mode") or change.start)
+            since, mode = t_ms, change.to if change.ok else change.mode or change.start
         if mode:
             found.append(Span(mode, since, max(since, self.last_ms)))
         return [span for span in found if span.end_ms > span.start_ms]
@@ -105,7 +89,7 @@ class TestStory:
     """Notes whose content did not have its shape."""
 
     @property
-    def changes(self) -> list[Change]:
+    def changes(self) -> list[ev.ModeChange]:
         return [change for boot in self.boots for _, change in boot.changes]
 
     @property
@@ -175,36 +159,23 @@ def _boot(story: TestStory, line: Line) -> BootStory:
 def _event(story: TestStory, line: Line) -> None:
     boot = _boot(story, line)
     story.events.append(line)
-    name, data, t_ms = line["event"], line["data"], line["t"]
-    if name == "mem.sample":
-        boot.samples.append(TimelineSample(int(data["timestamp_ms"]), str(data["context"]), _stats(data)))
-    elif name == "mode":
-        _mode(boot, t_ms, data)
-    elif name in _MARKS:
-        kind, text = _MARKS[name]
-        boot.marks.append(Mark(t_ms, kind, text(data)))
-
-
-def _mode(boot: BootStory, t_ms: int, data: Mapping[str, Any]) -> None:
-    change = Change(
-        start=str(data["from"]),
-        to=str(data["to"]),
-        ok=data["ok"] is True,
-        duration_ms=int(data["duration_ms"]),
-        step=str(data.get("step") or ""),
-        data=data,
-    )
-    boot.changes.append((t_ms, change))
-    if not change.ok:
-        text = f"{change.start} to {change.to} failed at {change.step}: {data.get('err', '')}"
-        boot.marks.append(Mark(t_ms, MarkKind.MODE_FAILED, text))
-
-
-def _stats(data: Mapping[str, Any]) -> MemoryStats:
-    values = {one.name: data[one.name] for one in FIELDS if one.name in data}
-    if any(type(values.get(name)) is not int for name in _REQUIRED):
-        raise ValueError("a sample without one of its figures")
-    return MemoryStats(**values)
+    t_ms = line["t"]
+    place = Place(len(story.events), len(story.boots) - 1, t_ms)
+    match decode_event(line["event"], line["data"], place):
+        case ev.Sample() as sample:
+            boot.samples.append(TimelineSample(sample.stats.timestamp_ms, sample.context, sample.stats))
+        case ev.ModeChange() as change:
+            boot.changes.append((t_ms, change))
+            if not change.ok:
+                text = f"{change.start} to {change.to} failed at {change.step}: {change.error}"
+                boot.marks.append(Mark(t_ms, MarkKind.MODE_FAILED, text))
+        case ev.MemoryWarning() as warning:
+            kind = MarkKind.RECOVERED if warning.recovered else MarkKind.WARNING
+            text = f"{warning.type}: {warning.value:,} (threshold {warning.threshold:,})"
+            boot.marks.append(Mark(t_ms, kind, text))
+        case ev.AllocationFailed() as failed:
+            text = f"{failed.size:,} B with capabilities {failed.caps:#x} in {failed.function}"
+            boot.marks.append(Mark(t_ms, MarkKind.ALLOC_FAILED, text))
 
 
 def _reply(story: TestStory, line: Line) -> None:
@@ -222,7 +193,7 @@ def _reply(story: TestStory, line: Line) -> None:
         boot.thresholds.append((line["t"], {name: int(line["data"][name]) for name in wanted}))
 
 
-def _change_of(steps: Sequence[Step], boot: BootStory) -> Change | None:
+def _change_of(steps: Sequence[Step], boot: BootStory) -> ev.ModeChange | None:
     """The newest change that a ledger can be of: one that was refused before its first step has none."""
     failed = {step.step for step in steps if not step.ok}
     done = not failed and not any(step.undo for step in steps)
@@ -247,20 +218,6 @@ def _heap(story: TestStory, line: Line) -> None:
     if heaps:
         story.heaps.append(HeapPicture(str(line["why"]), str(line["caps"]), line["wanted"], heaps))
 
-
-def _warning(data: Mapping[str, Any]) -> str:
-    return f"{data['type']}: {data['value']:,} (threshold {data['threshold']:,})"
-
-
-def _alloc_failed(data: Mapping[str, Any]) -> str:
-    return f"{data['size']:,} B with capabilities {data['caps']:#x} in {data.get('function', '')}"
-
-
-_MARKS: dict[str, tuple[MarkKind, Callable[[Mapping[str, Any]], str]]] = {
-    "mem.warning": (MarkKind.WARNING, _warning),
-    "mem.recovered": (MarkKind.RECOVERED, _warning),
-    "mem.alloc_failed": (MarkKind.ALLOC_FAILED, _alloc_failed),
-}
 
 _TAKERS: dict[str, Callable[[TestStory, Line], None]] = {
     lines.EVENT: _event,

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from hotpin_hil.analysis.diagnosis import Confidence, Diagnosis, diagnose
+from hotpin_hil.analysis.diagnosis import diagnose
+from hotpin_hil.analysis.model import Confidence, Diagnosis
 from hotpin_hil.logs.reader import read_events
 from tests.conftest import shared_data
 

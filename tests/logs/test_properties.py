@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hotpin_hil.analysis.analyze import analyze
+from hotpin_hil.logs.blocks import LINE_MAX
 from hotpin_hil.logs.reader import LogReader, read_events
-from hotpin_hil.logs.scan import LINE_MAX
 from hotpin_hil.protocol import events as ev
 from hotpin_hil.protocol.box import render
 from hotpin_hil.protocol.fields import DELTA_LABELS, MemoryStats

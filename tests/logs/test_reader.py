@@ -9,8 +9,9 @@ import pytest
 from hotpin_hil.analysis.analyze import analyze
 from hotpin_hil.analysis.diagnosis import diagnose
 from hotpin_hil.analysis.matched_state import READINGS_KEPT, MatchedStates, Readings
+from hotpin_hil.logs.blocks import LINE_MAX
+from hotpin_hil.logs.format import LogFormat
 from hotpin_hil.logs.reader import LogReader, read_events
-from hotpin_hil.logs.scan import LINE_MAX, LogFormat
 from hotpin_hil.protocol import events as ev
 from hotpin_hil.protocol.box import render
 from hotpin_hil.protocol.fields import DELTA_LABELS, MemoryStats
@@ -98,14 +99,14 @@ def test_damaged_time_stamp_is_no_boot(times: tuple[int, ...], odd: list[int]) -
     reader = LogReader()
     events = [*reader.feed(lines(*times)), *reader.close()]
     assert events == []
-    assert reader.scan.odd_stamps == odd
+    assert reader.scan.tally.odd_stamps == odd
 
 
 def test_damaged_time_stamp_before_a_line_that_matters_is_no_boot() -> None:
     reader = LogReader()
     log = lines(5_000, 5_010, 505_020) + b"E (5030) APP: x\n" + lines(5_040, 5_050)
     assert [*reader.feed(log), *reader.close()] == []
-    assert reader.scan.odd_stamps == [3]
+    assert reader.scan.tally.odd_stamps == [3]
 
 
 def test_damaged_banner_is_counted_and_quoted() -> None:
@@ -124,7 +125,7 @@ def test_quoted_line_is_not_taken_for_another_tasks() -> None:
     log = b"I (90000) HTTP: server said E (533) TTS: Failed to allocate memory\n"
     reader = LogReader()
     assert [*reader.feed(log), *reader.close()] == []
-    assert reader.scan.levels["E"] == 0
+    assert reader.scan.tally.levels["E"] == 0
 
 
 def test_line_in_a_line_is_counted_with_both_headers() -> None:
@@ -133,8 +134,8 @@ def test_line_in_a_line_is_counted_with_both_headers() -> None:
     (printed,) = reader.close()
     assert isinstance(printed, ev.HeapPrint)
     assert (printed.tag, printed.free, printed.line) == ("TTS", 5, 1)
-    assert reader.scan.levels["I"] == 2
-    assert reader.scan.format.lines_with_second_header == [1]
+    assert reader.scan.tally.levels["I"] == 2
+    assert reader.scan.tally.format.lines_with_second_header == [1]
 
 
 def test_line_without_end_is_dropped_as_it_comes() -> None:
@@ -142,10 +143,10 @@ def test_line_without_end_is_dropped_as_it_comes() -> None:
     reader = LogReader()
     for _ in range(100):
         reader.feed(b"\0" * LINE_MAX)
-        assert len(reader.scan._carry) <= LINE_MAX
+        assert len(reader.scan.blocks._carry) <= LINE_MAX
     reader.feed(b"\n")
     reader.close()
-    assert (reader.scan.lines, reader.scan.overlong_lines) == (1, 1)
+    assert (reader.scan.lines, reader.scan.blocks.overlong_lines) == (1, 1)
 
 
 def test_boxes_that_never_end_are_given_up() -> None:
@@ -155,9 +156,9 @@ def test_boxes_that_never_end_are_given_up() -> None:
     reader = LogReader()
     begun = "".join(f"I (1) MEM_MGR: {line}\n" for line in top)
     reader.feed((begun + endless).encode())
-    assert not reader._boxes.is_waiting
+    assert not reader._lines._memory.is_waiting
     reader.feed((begun + started).encode())
-    assert len(reader._boxes._open) <= 8
+    assert len(reader._lines._memory._boxes._open) <= 8
 
 
 def test_box_read_at_one_go_is_the_box_read_line_by_line() -> None:
@@ -171,7 +172,7 @@ def test_box_read_at_one_go_is_the_box_read_line_by_line() -> None:
     def read(log: bytes, chunk: int) -> tuple[list[ev.LogEvent], dict[str, int], LogFormat]:
         reader = LogReader()
         events = [event for at in range(0, len(log), chunk) for event in reader.feed(log[at : at + chunk])]
-        return [*events, *reader.close()], reader.scan.levels, reader.scan.format
+        return [*events, *reader.close()], reader.scan.tally.levels, reader.scan.tally.format
 
     for log, boxes, count in (
         (box("Quiet", [100] * 28), 1, 37),

@@ -1,4 +1,4 @@
-"""One console log, read once from its beginning to its end → everything that can be said about it."""
+"""Analyses one console log in a single pass."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from hotpin_hil.logs.reader import LogReader
 from hotpin_hil.protocol import events as ev
 
 QUOTES_FIRST, QUOTES_LAST = 20, 5
-"""Quotes kept of what could not be read: from the beginning and from the end."""
+"""Quotes kept of unreadable text: from the start and from the end of the log."""
 
 
 @dataclass(frozen=True)
 class LogAnalysis:
-    """What a log says. Texts in it may hold anything that a serial line can deliver: show them escaped."""
+    """Result of the analysis. Its texts may hold anything that a serial line can deliver: escape them."""
 
     facts: dict[str, Any]
     """With the keys and meanings of `facts/log_analysis.md`."""
     not_kept: dict[str, int]
-    """How many entries were left out of lists in `facts`, by the list's name; empty for logs of usual size."""
+    """Number of entries left out of the lists in `facts`, by list; empty for logs of usual size."""
     records: int
     """Undamaged records."""
     records_lost: int
-    """Records whose number is missing between two others."""
+    """Records missing between two others."""
     unreadable: dict[str, int]
-    """How much could not be read, by what it seemed to be."""
+    """Number of unreadable texts, by what they seemed to be."""
     quotes: tuple[ev.Unreadable, ...]
-    """The first and the last of these."""
+    """The first and the last unreadable texts."""
     boot_count: int
     boots: tuple[BootSummary, ...]
-    """The first boots and the last ones."""
+    """The first and the last boots."""
     lowest: tuple[Lowest, ...]
-    """Of each memory, over everything that tells of it."""
+    """The lowest figure of each memory, from any source."""
     printers: tuple[Printer, ...]
     transitions: tuple[ev.Transition, ...]
     """The first ones."""
@@ -51,12 +51,12 @@ class LogAnalysis:
 
     @property
     def is_log(self) -> bool:
-        """Whether there is anything in it that an ESP32 prints."""
+        """Whether it has anything that an ESP32 prints."""
         boots = self.facts["boots"]
         return bool(self.facts["log_levels"] or self.records or boots["rom_banners"] or self.facts["panics"])
 
     def to_json(self) -> dict[str, Any]:
-        """Everything but what pictures are drawn from."""
+        """Everything but the data of pictures."""
         return {
             "schema": 1,
             "facts": self.facts,
@@ -89,7 +89,12 @@ def _leak_json(leak: StateLeak) -> dict[str, Any]:
 
 
 def analyze(chunks: Iterable[bytes], name: str) -> LogAnalysis:
-    """The analysis of a log, given in any chunks; memory does not grow with its length."""
+    """Analyse a log; memory does not grow with its length.
+
+    Args:
+        chunks: the log, in chunks of any size.
+        name: for the facts.
+    """
     reader, facts, summary, diagnoser = LogReader(), FactsBuilder(), SummaryBuilder(), Diagnoser()
     unreadable = _Unreadables()
 

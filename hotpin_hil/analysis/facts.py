@@ -1,6 +1,6 @@
 """The facts of a log, with the keys and meanings of `facts/log_analysis.md`.
 
-Lists keep their first entries; how many were left out is told by the name of the list in `not_kept`.
+Lists keep their first entries; `not_kept` counts those left out, by the name of the list.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ KEPT = 1_000
 
 
 class FactsBuilder:
-    """Feed it every event of a log; `result` is the dictionary that is compared with a recording's."""
+    """Collects the facts of a log from its events; `result` is compared with the facts of a recording."""
 
     def __init__(self) -> None:
         self.not_kept: Counter[str] = Counter()
@@ -40,6 +40,7 @@ class FactsBuilder:
         self._failed: list[int] = []
 
     def feed(self, event: ev.LogEvent) -> None:
+        """Take the next event."""
         match event:
             case ev.HeapPrint():
                 self._prints += event.memory == "dma"
@@ -121,6 +122,7 @@ class FactsBuilder:
     # --- Result ---
 
     def result(self, name: str, reader: LogReader) -> dict[str, Any]:
+        """The facts; name: of the log, reader: the one that has read it."""
         scan = reader.scan
         self.not_kept += scan.tally.not_kept + self._boxes.not_kept
         facts: dict[str, Any] = {

@@ -87,8 +87,10 @@ class FragmentationHandler:
                     self._check_percentage(memory, sample)
 
     def take_heaps(self) -> None:
-        """Take the heaps that the state has just got: they may explain what came before, as a test asks for them
-        when it has failed."""
+        """Take the heaps that the state has just received.
+
+        They may explain an earlier sample: a test asks for them when it has failed.
+        """
         for memory, (sample, rise) in self._unlocated.items():
             self._findings.revise(f"{memory} {rise.state}", self._diagnosis(memory, sample, rise))
         self._unlocated = {}

@@ -1,4 +1,4 @@
-"""Free memory in the same state, cycle by cycle and boot by boot: what the leak verdict is made from."""
+"""Free memory in the same state, cycle by cycle and boot by boot: the input of the leak verdict."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from hotpin_hil.protocol import events as ev
 from hotpin_hil.protocol.fields import MEMORIES, MemoryStats
 
 READINGS_KEPT = 4_096
-"""A longer series is thinned to half of it, again and again: memory must not grow with the log."""
+"""Each time a series reaches this length it is thinned to half: memory must not grow with the log."""
 SERIES_MAX = 64
 
 _JUDGED = ("internal", "psram")
-"""DMA memory is part of the internal, so its leaks are."""
+"""DMA memory is part of internal memory, and so are its leaks."""
 
 
 @dataclass
@@ -23,12 +23,13 @@ class Readings:
 
     values: list[int] = field(default_factory=list)
     lines: list[int] = field(default_factory=list)
-    """Where each of them stands."""
+    """Line of each reading."""
     stride: int = 1
     count: int = 0
     last_line: int = 0
 
     def add(self, value: int, line: int) -> None:
+        """Add a reading, bytes, with its line."""
         if self.count % self.stride == 0:
             self.values.append(value)
             self.lines.append(line)
@@ -46,7 +47,7 @@ class StateLeak:
     boot: int
     memory: str
     state: str
-    """What the readings have in common."""
+    """The state that the readings have in common, in words."""
     readings: int
     first_line: int
     last_line: int
@@ -54,16 +55,17 @@ class StateLeak:
     last: int
     """Bytes free at the first and at the last reading."""
     leak: Leak | None
-    """None with too few readings to say anything."""
+    """None with too few readings."""
     values: tuple[int, ...] = ()
     """The readings, every `stride`-th of them."""
     stride: int = 1
     settled: int = 0
-    """Bytes free at the first reading after warm-up, which is the first that counts."""
+    """Bytes free at the first reading after warm-up."""
     settled_line: int = 0
 
     @property
     def verdict(self) -> LeakVerdict:
+        """The verdict; undecided with too few readings."""
         return LeakVerdict.UNDECIDED if self.leak is None else self.leak.verdict
 
     def __str__(self) -> str:
@@ -74,10 +76,10 @@ class StateLeak:
 
 
 class MatchedStates:
-    """Feed it every event; `end_boot` judges what the boot has shown.
+    """Collects readings of the same state from the events of a boot; `end_boot` judges them.
 
     Statistics that repeat those from before the transition in every figure are no reading: the first firmware printed
-    a sample that it had taken seconds earlier. Records are preferred to boxes, which say the same.
+    a sample that was seconds old. Records are preferred to boxes, which say the same.
     """
 
     def __init__(self) -> None:
@@ -93,6 +95,7 @@ class MatchedStates:
         """Components whose first reading in the present transition was taken."""
 
     def feed(self, event: ev.LogEvent) -> None:
+        """Take the next event."""
         if isinstance(event, ev.Sample):
             self._sample(event)
         elif isinstance(event, ev.HeapPrint):
@@ -132,7 +135,7 @@ class MatchedStates:
             kept.setdefault(key, Readings()).add(value, line)
 
     def end_boot(self, boot: int) -> list[StateLeak]:
-        """The verdicts on the boot that has ended; then it starts afresh."""
+        """Judge the boot that has ended, and start over."""
         samples = self._records or self._boxes
         verdicts = [
             _judge(boot, memory, state, readings)

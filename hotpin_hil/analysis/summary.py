@@ -1,6 +1,6 @@
-"""What a log shows boot by boot, beside the facts: causes, modes, lowest memory, direct readings, leak verdicts.
+"""Summary of a log boot by boot: causes, modes, lowest memory, direct readings.
 
-Everything is bounded: the first boots and the last ones are kept, counts go on.
+Everything is bounded: the first and the last boots are kept, all are counted.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from hotpin_hil.protocol.fields import MEMORIES
 BOOTS_FIRST, BOOTS_LAST = 100, 20
 TRANSITIONS_KEPT = 200
 PICTURED = 6
-"""Boots that enough is kept of to draw them: the first ones with statistics."""
+"""Number of boots that are drawn: the first ones with statistics."""
 SAMPLES_KEPT, MARKS_KEPT = 2_000, 300
 PRINTERS_MAX = 64
 
 
 @dataclass(frozen=True)
 class Lowest:
-    """The lowest free memory that was seen, and where."""
+    """The lowest free memory seen, and where."""
 
     memory: str
     bytes: int
@@ -36,7 +36,7 @@ class Lowest:
 
 @dataclass
 class Printer:
-    """What one component printed of one memory that it read itself."""
+    """The readings of one memory that one component has printed."""
 
     tag: str
     memory: str
@@ -48,7 +48,7 @@ class Printer:
 
 @dataclass
 class BootPicture:
-    """What a picture of a boot is drawn from."""
+    """The data of a boot's picture."""
 
     samples: list[ev.Sample] = field(default_factory=list)
     marks: list[ev.LogEvent] = field(default_factory=list)
@@ -61,34 +61,34 @@ class BootSummary:
 
     boot: int
     line: int
-    """Of its first sign; 1 for a log that begins within it."""
+    """Line of its first sign; 1 for a log that starts within it."""
     sign: str = "the log begins within it"
     cause: str = ""
     """The ROM's name of the reset."""
     reason: str = ""
-    """What the firmware says why it started."""
+    """Reset reason as the firmware reports it."""
     boot_count: int | None = None
     build: ev.BuildSeen | None = None
     last_ms: int = 0
-    """The latest time that an event of it tells."""
+    """Latest time of its events."""
     samples: int = 0
     warnings: int = 0
     panics: int = 0
     transitions: dict[str, int] = field(default_factory=dict)
     """By how they ended."""
     story: BootPicture | None = None
-    """None for boots that nothing is drawn of."""
+    """None for boots that are not drawn."""
 
     @property
     def how(self) -> str:
-        """Why it started, as far as the log tells."""
+        """Why it started, as far as the log shows."""
         told = [self.cause, f"the firmware says {self.reason}" if self.reason else ""]
         return ", ".join(one for one in told if one) or f"no banner, shown by: {self.sign}"
 
 
 @dataclass(frozen=True)
 class TransitionTimes:
-    """How long the transitions to one mode took, ms; those that have both ends in the log."""
+    """Durations in ms of the transitions to one mode that have start and end in the log."""
 
     to: str
     count: int
@@ -98,7 +98,7 @@ class TransitionTimes:
 
 
 class SummaryBuilder:
-    """Feed it every event of a log."""
+    """Summarises a log from its events."""
 
     def __init__(self) -> None:
         self.boots = 0
@@ -114,6 +114,7 @@ class SummaryBuilder:
         self._pictured = 0
 
     def feed(self, event: ev.LogEvent) -> None:
+        """Take the next event."""
         boot = self._boot(event)
         if event.t_ms is not None and event.t_ms > boot.last_ms:
             boot.last_ms = event.t_ms
@@ -196,11 +197,12 @@ class SummaryBuilder:
 
     @property
     def kept_boots(self) -> tuple[BootSummary, ...]:
-        """The first boots and the last ones."""
+        """The first and the last boots."""
         return (*self._first, *self._last)
 
     @property
     def transition_times(self) -> tuple[TransitionTimes, ...]:
+        """Durations by target mode."""
         return tuple(
             TransitionTimes(to, one.readings.count, one.shortest, median(one.readings.values), one.longest)
             for to, one in self._durations.items()

@@ -131,7 +131,7 @@ class HilQemu(Qemu, _Piped):  # type: ignore[misc]
             raise PortError(f"QEMU does not take a reset over QMP: {reason}", _REMEDY) from error
 
     def flash(self, app: Any = None) -> None:
-        """Put another build (the test's own, if none is given) into the flash and start QEMU anew."""
+        """Put another build (the test's own, if none is given) into the flash and restart QEMU."""
         self._end()
         make_image(app or self.app, self.image_path)
         self.channel.reset_asked()
@@ -140,7 +140,7 @@ class HilQemu(Qemu, _Piped):  # type: ignore[misc]
         self._read()
 
     async def _reset_over_qmp(self) -> None:
-        """As pytest-embedded does, but not for ever."""
+        """Like pytest-embedded's, with a timeout."""
         client = QMPClient()
         try:
             await asyncio.wait_for(client.connect((str(self.qmp_addr), int(self.qmp_port))), QMP_TIMEOUT_S)
@@ -193,7 +193,7 @@ class HilQemu(Qemu, _Piped):  # type: ignore[misc]
                     pipe.close()
 
     def terminate(self) -> None:
-        """Leaves no process and no thread; whoever waits on the channel gets a PortError."""
+        """End QEMU and the reader thread; a wait on the channel raises PortError."""
         self._end()
         self.close()
         self.channel.lost(PortError("QEMU was stopped", "it is, at the test's end"))

@@ -1,4 +1,4 @@
-"""The one thread that reads a serial port."""
+"""The thread that reads a serial port."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 
 class PortReader(threading.Thread):
-    """Blocks in `port.read` and hands every chunk to `deliver` as soon as it is there.
+    """Blocks in `port.read` and hands every chunk to `deliver` at once.
 
-    `lost` is called, from this thread, with the exception that ended the port; not after `terminate`.
+    Calls `lost`, from this thread, with the exception that ended the port; not after `terminate`.
     """
 
     def __init__(
@@ -46,8 +46,7 @@ class PortReader(threading.Thread):
                 return
 
     def terminate(self) -> None:
-        """Stop and join. Everything the port had received is delivered, then it is as it was before
-        `start`."""
+        """Stop and join; deliver everything that the port has received, and restore its timeout."""
         if not self.is_alive():
             return
         self._stopping = True

@@ -1,4 +1,4 @@
-"""Code addresses of a backtrace → function, file and line, by the toolchain's addr2line."""
+"""Decodes the addresses of a backtrace to function, file and line, with the toolchain's addr2line."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pathlib import Path
 
 XTENSA_TOOL = "xtensa-esp32-elf-addr2line"
 HOST_TOOL = "addr2line"
-"""For the firmware built for the host, whose code addresses are offsets into its ELF."""
+"""For firmware built for the host, whose code addresses are offsets into its ELF."""
 
 TOOLS_PATH = "IDF_TOOLS_PATH"
 _TOOLS_DEFAULT = "~/.espressif"
 _IN_TOOLS = ("tools/xtensa-esp-elf/*/xtensa-esp-elf/bin", "tools/xtensa-esp32-elf/*/xtensa-esp32-elf/bin")
-"""Where idf_tools.py puts the toolchain: of IDF v5.2 and later, and of older ones."""
+"""Where idf_tools.py puts the toolchain: IDF v5.2 and later, older versions."""
 
 TIMEOUT_S = 20.0
 """A large ELF takes a second."""
@@ -25,7 +25,15 @@ _ADDRESS = re.compile(r"(0x[0-9a-f]+): ")
 
 
 def find_tool(is_host: bool, environment: Mapping[str, str] = os.environ) -> Path | None:
-    """The addr2line for a backtrace, on the path or among ESP-IDF's tools (the newest); None if there is none."""
+    """Find the addr2line for a backtrace: on the PATH, or the newest of ESP-IDF's tools.
+
+    Args:
+        is_host: whether the backtrace is of firmware built for the host.
+        environment: with PATH and IDF_TOOLS_PATH.
+
+    Returns:
+        Its path, None if there is none.
+    """
     name = HOST_TOOL if is_host else XTENSA_TOOL
     found = shutil.which(name, path=environment.get("PATH"))
     if found or is_host:
@@ -36,8 +44,12 @@ def find_tool(is_host: bool, environment: Mapping[str, str] = os.environ) -> Pat
 
 
 def decode(tool: Path, elf: Path, addresses: Sequence[int]) -> list[str]:
-    """A text per address, in their order: `0x400d1234: app_main at main.c:12`, with the functions that were inlined
-    there on further lines. Empty if the tool fails."""
+    """Decode addresses.
+
+    Returns:
+        A text per address, in order: `0x400d1234: app_main at main.c:12`, with inlined functions on further lines.
+        Empty if the tool fails.
+    """
     if not addresses:
         return []
     command = [str(tool), "-pfiaC", "-e", str(elf), *(f"0x{address:08x}" for address in addresses)]

@@ -1,4 +1,4 @@
-"""Known noise: lines that a healthy board logs as errors, so that "no error was logged" can be asked of a board."""
+"""Known noise: lines that a healthy board logs as errors. A test that expects no error leaves them out."""
 
 from __future__ import annotations
 
@@ -31,28 +31,29 @@ class Noise:
     source: str
 
     def covers(self, line: LogLine) -> bool:
+        """Whether a line is this noise."""
         return (line.level, line.tag) == (self.level, self.tag) and bool(re.fullmatch(self.text, line.text))
 
     def count(self, log: str) -> int:
-        """How often it is in a console log, also behind a piece of another line."""
+        """Number of occurrences in a console log, also after a piece of another line."""
         line = rf"{re.escape(self.level)} \(\d+\) {re.escape(self.tag)}: {self.text}"
         return len(re.findall(line, log))
 
 
 @cache
 def known_noise() -> tuple[Noise, ...]:
-    """All that is known."""
+    """The rows of known_noise.toml."""
     rows = tomllib.loads((files(__package__) / FILE_NAME).read_text(encoding="utf-8"))["noise"]
     return tuple(Noise(**row) for row in rows)
 
 
 def complaints(lines: Iterable[LogLine]) -> list[LogLine]:
-    """The lines of level E or W, known noise left out."""
+    """The lines of level E or W, without known noise."""
     return [
         line for line in lines if line.level in "EW" and not any(one.covers(line) for one in known_noise())
     ]
 
 
 def errors(lines: Iterable[LogLine]) -> list[LogLine]:
-    """The lines of level E, known noise left out."""
+    """The lines of level E, without known noise."""
     return [line for line in complaints(lines) if line.level == "E"]

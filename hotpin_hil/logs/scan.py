@@ -107,13 +107,13 @@ class LineScanner:
         starts = [found.end() for found in self._before_telling.finditer(text, 0, end - 1)]
         self._has_records = b"@" in text
         marks = [b"ree ", b"@"] if self._has_records else [b"ree "]
-        others = {text.rfind(b"\n", 0, at) + 1 for mark in marks for at in _places(mark, text, end)}
+        others = {start for mark in marks for start in _lines_with(mark, text, end)}
         oldest = self._cut.oldest or self.lines + 1
         self._traces = {number for number in self._traces if number >= oldest}
         for trace in TRACES:
-            for at in _places(trace, text, end):
-                others.add(text.rfind(b"\n", 0, at) + 1)
-                self._traces.add(self.lines + text.count(b"\n", 0, at))
+            for start in _lines_with(trace, text, end):
+                others.add(start)
+                self._traces.add(self.lines + text.count(b"\n", 0, start))
         return sorted(others.union(starts)) if others else starts
 
     def _count_plain(self, begin: int, end: int) -> int:
@@ -175,10 +175,7 @@ class LineScanner:
         self._wants_all = self._take_line(line)
 
     def _take_box(self, at: int, end: int) -> int:
-        """Take a box that nothing interrupts; returns the offset after it, 0 if there is none.
-
-        Line by line gives the same, at a third of the speed.
-        """
+        """Take a box that nothing interrupts; returns the offset after it, 0 if there is none."""
         box = _find_box(self._text, at, end)
         if box is None or not self._clock.take_steady(box.times):
             return 0
@@ -232,6 +229,8 @@ class LineScanner:
 
 
 class _FoundBox(NamedTuple):
+    """A box in the text, with the offset after it."""
+
     times: list[int]
     context: str
     figures: list[int]
@@ -239,7 +238,7 @@ class _FoundBox(NamedTuple):
 
 
 def _find_box(text: bytes, at: int, end: int) -> _FoundBox | None:
-    """The whole box that starts at `at`, None if the lines there are none."""
+    """The whole box that starts at `at`, None if there is none; line by line takes three times as long."""
     found = shapes.BOX.match(text, at, end)
     if found is None:
         return None
@@ -253,11 +252,11 @@ def _find_box(text: bytes, at: int, end: int) -> _FoundBox | None:
     return None if box is None else _FoundBox(list(map(int, stamps)), *box, found.end())
 
 
-def _places(mark: bytes, text: bytes, end: int) -> Iterator[int]:
-    """Offsets of `mark` before `end`."""
+def _lines_with(mark: bytes, text: bytes, end: int) -> Iterator[int]:
+    """Offsets of the lines before `end` that have `mark` in them, once for each."""
     at = text.find(mark, 0, end)
     while at >= 0:
-        yield at
+        yield text.rfind(b"\n", 0, at) + 1
         at = text.find(mark, at + 1, end)
 
 

@@ -1,4 +1,4 @@
-"""What the commands answer, as frozen dataclasses. Sizes are bytes unless a name says otherwise."""
+"""Replies of the console commands, as frozen dataclasses. Sizes are bytes unless a name says otherwise."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ A = TypeVar("A")
 
 @dataclass(frozen=True)
 class Event:
-    """One event, all its records joined: `data` holds every field, `index` is its place on the channel."""
+    """One event with all its records joined: `data` has every field, `index` is its index on the channel."""
 
     name: str
     data: dict[str, Any]
@@ -46,12 +46,12 @@ class BoardInfo:
     b: str
     """Boot id."""
     t: int
-    """ms since boot, when this was said."""
+    """Time of the reply, ms since boot."""
 
 
 @dataclass(frozen=True)
 class Probe:
-    """Direct reading of one capability set, past the memory manager."""
+    """Direct reading of one capability set, without the memory manager."""
 
     free: int
     largest: int
@@ -60,7 +60,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class Sandwich:
-    """A claim between two direct readings per capability set; it counts only if both agree (`stable`)."""
+    """A claim between two direct readings per capability set; valid only if the readings agree (`stable`)."""
 
     before: dict[str, Probe]
     claim: dict[str, Any]
@@ -68,11 +68,12 @@ class Sandwich:
 
     @property
     def stable(self) -> bool:
+        """Whether the readings before and after the claim are equal."""
         return self.before == self.after
 
     @property
     def stats(self) -> MemoryStats:
-        """The claim as a memory sample, when it was `mem.stats`."""
+        """The claim as a memory sample, if it was `mem.stats`."""
         return parse_answer(MemoryStats, self.claim, "claim of heap.probe")
 
 
@@ -89,26 +90,27 @@ class Region:
 
     @property
     def end(self) -> int:
+        """Address after the heap."""
         return self.start + self.length
 
 
 @dataclass(frozen=True)
 class HeapMap:
-    """Every block of one heap, or of a part of it, in the order of their addresses."""
+    """Every block of one heap, or of a part of it, in address order."""
 
     heap: int
-    """Where the heap starts."""
+    """Address of the heap."""
     at: int
-    """Address of the first block; the next one's is its size + 4 further."""
+    """Address of the first block; each next one follows after the size of the block + 4."""
     blocks: tuple[int, ...]
     """Sizes in bytes, free ones negative."""
     truncated: bool = False
-    """The heap has more blocks than there was room for."""
+    """The heap has more blocks than the firmware had room for."""
 
 
 @dataclass(frozen=True)
 class Hold:
-    """Memory taken on purpose; `free` and `largest` are read after it."""
+    """Memory that a test holds; `free` and `largest` are read afterwards."""
 
     id: int
     held: int
@@ -134,6 +136,8 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class Monitor:
+    """State of periodic monitoring."""
+
     interval_ms: int
     running: bool
     samples: int
@@ -141,18 +145,20 @@ class Monitor:
 
 @dataclass(frozen=True)
 class Placement:
+    """Whether some blocks fit together."""
+
     placeable: bool
     missing: int
-    """Size of the first block that cannot be had, 0 if all can."""
+    """Size of the first block that does not fit, 0 if all fit."""
     placed: int | None = None
-    """How many of the blocks, from the front, can be had."""
+    """Number of leading blocks that fit."""
     largest: int | None = None
-    """The largest block that is left for the missing one."""
+    """Largest free block that is left for the missing one."""
 
 
 @dataclass(frozen=True)
 class SelfCost:
-    """What the memory manager itself takes."""
+    """What the memory manager itself costs."""
 
     bytes_internal: int
     stack_size: int
@@ -167,6 +173,8 @@ class SelfCost:
 
 @dataclass(frozen=True)
 class TtsState:
+    """State of the TTS stream."""
+
     state: str
     psram_free: int
     required: int | None = None
@@ -174,13 +182,13 @@ class TtsState:
     written: int | None = None
     room: int | None = None
     samples: int | None = None
-    """Played frames and their time; after `tts.play wait=1`."""
+    """Frames played, and their time, after `tts.play wait=1`."""
     duration_ms: int | None = None
 
 
 @dataclass(frozen=True)
 class ModeFailure:
-    """The last change of mode that failed: where, and which block of memory was missing, if one was."""
+    """The last mode transition that failed: the step, and the block of memory that was missing, if any."""
 
     to: str
     err: str
@@ -192,7 +200,7 @@ class ModeFailure:
 
 @dataclass(frozen=True)
 class Mode:
-    """The mode, what changed since boot, and how long the last change took."""
+    """The mode, the transitions since boot, and how long the last one took."""
 
     mode: str
     previous: str
@@ -206,7 +214,7 @@ class Mode:
 
 @dataclass(frozen=True)
 class LedgerEntry:
-    """One step of a change of mode, or its undoing, with the free memory around it."""
+    """One step of a mode transition, or its undoing, with free memory before and after it."""
 
     step: str
     undo: bool
@@ -219,7 +227,7 @@ class LedgerEntry:
 
 @dataclass(frozen=True)
 class Settle:
-    """Pauses in a change of mode: after the old mode's drivers are down, after the new one's are up."""
+    """Pauses in a mode transition: after the old mode's drivers are down, and after the new mode's are up."""
 
     down_ms: int
     up_ms: int
@@ -227,7 +235,7 @@ class Settle:
 
 @dataclass(frozen=True)
 class Frame:
-    """A captured picture; `soi` and `eoi` tell whether it begins and ends as a JPEG does."""
+    """A captured picture; `soi` and `eoi`: whether it has the JPEG markers of start and end."""
 
     width: int
     height: int
@@ -239,7 +247,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Capture:
-    """What the microphone's samples came to since the capture began."""
+    """The microphone's samples since the capture started."""
 
     running: bool
     samples: int
@@ -248,7 +256,7 @@ class Capture:
     ring_bytes: int
     peak: int
     time_ms: int
-    """Board's time of the count. The answer's own is later where another task was writing."""
+    """Board time of the count. The reply's own time is later if another task was writing."""
 
 
 @dataclass(frozen=True)
@@ -262,7 +270,7 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class LastBoot:
-    """`sys.last`: what survived the last reset. Without snapshots, of the boot before nothing is known."""
+    """`sys.last`: what survived the last reset. No snapshots: nothing is known of the boot before."""
 
     reset_reason: str
     snapshots: tuple[Snapshot, ...]
@@ -272,8 +280,7 @@ class LastBoot:
 
 @dataclass(frozen=True)
 class MemoryEvent:
-    """What the manager recorded: a `warning` or `recovered` (type, value, threshold), or an
-    `alloc_failed`."""
+    """An event that the manager recorded: `warning` or `recovered` (type, value, threshold), or `alloc_failed`."""
 
     sequence: int
     timestamp_ms: int
@@ -288,21 +295,31 @@ class MemoryEvent:
 
 @dataclass(frozen=True)
 class Optimization:
+    """Advice of the memory manager, and the bytes that its reclaimers have freed."""
+
     advice: tuple[str, ...]
     reclaimed: int
 
 
 @dataclass(frozen=True)
 class BenchTimes:
+    """Result of a benchmark on the board, µs."""
+
     min_us: int
     median_us: int
     max_us: int
 
 
 def parse_answer(cls: type[A], data: dict[str, Any], what: str) -> A:
-    """Build `cls` from a reply's fields; fields it does not know are left out.
+    """Build a dataclass from a reply's fields; unknown fields are ignored.
 
-    ProtocolError names the field that is missing or of another type.
+    Args:
+        cls: the dataclass.
+        data: the fields.
+        what: name of the reply, for the error.
+
+    Raises:
+        ProtocolError: a field is missing or has another type.
     """
     hints = typing.get_type_hints(cls)
     values = {}
@@ -319,7 +336,11 @@ def parse_answer(cls: type[A], data: dict[str, Any], what: str) -> A:
 
 
 def parse_snapshots(reply: dict[str, Any], what: str) -> tuple[Snapshot, ...]:
-    """Snapshots from their table: `fields` names the columns of each row of `snapshots`."""
+    """Parse a table of snapshots: `fields` names the columns of each row of `snapshots`.
+
+    Raises:
+        ProtocolError: a row does not fit the columns.
+    """
     names = reply.get("fields", [])
     found = []
     for row in reply.get("snapshots", []):
@@ -332,7 +353,7 @@ def parse_snapshots(reply: dict[str, Any], what: str) -> tuple[Snapshot, ...]:
 
 
 def parse_heap_maps(records: list[dict[str, Any]]) -> list[HeapMap]:
-    """The heaps of `heap.blocks`, whose records each hold a run of blocks of one heap."""
+    """Join the records of `heap.blocks`, each of which has some consecutive blocks of one heap."""
     maps: dict[int, HeapMap] = {}
     for record in records:
         run = parse_answer(HeapMap, {**record, "blocks": tuple(record.get("blocks", ()))}, "heap.blocks")
@@ -350,7 +371,7 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def merge_parts(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    """One answer from the records it came in: lists joined, objects merged, else the last one's word."""
+    """Join the records of one reply: lists are concatenated, objects merged, of other values the last one counts."""
     merged: dict[str, Any] = {}
     for part in parts:
         for key, value in part.items():

@@ -1,8 +1,7 @@
-"""The statistics box of the guide: strict parser for one box, and a finder for boxes in a stream.
+"""The statistics box of the guide: a strict parser for one box, and a finder for boxes in a stream.
 
-The layout is written down once, as what a box of given figures must look like; parsing reads the figures
-and then compares every line with that, so that a wrong width, a missing line or a wrong KB figure is an
-error by itself.
+The layout is defined once, as the rendering of given figures. Parsing reads the figures, renders them, and compares
+every line: a wrong width, a missing line or a wrong KB figure is an error.
 """
 
 from __future__ import annotations
@@ -17,24 +16,23 @@ from hotpin_hil.protocol.log import ConsoleLine, LineSplitter, LogLine, parse_lo
 _RULE = "═" * 59
 TOP, RULE, BOTTOM = f"╔{_RULE}", f"╠{_RULE}", f"╚{_RULE}"
 BORDERS = ("╔", "║", "╠", "╚")
-"""What a line of a box begins with."""
+"""First characters of the lines of a box."""
 _TITLE = "║ Memory Statistics - "
 _DELTA_HEADING = "║ Memory Delta from Baseline:"
 _LABEL_WIDTH = 18
 _KB = 1024
 _WIDE = ("psram", "total")
-"""Fields whose KB figure has four places."""
+"""Prefixes of the fields whose KB figure has four digits."""
 FOREIGN_MAX = 200
-"""A box that is interrupted by more lines than this is given up."""
+"""Lines of other tasks after which a box is given up."""
 OPEN_MAX = 8
-"""Tasks that are taken to print boxes at the same time."""
+"""Tasks that may print boxes at the same time."""
 
 _FIGURE = re.compile(r"║   [^:]+: +([+-]?\d{1,10})(?: bytes|%)")
 
 
 class BoxError(ValueError):
-    """A box that does not have exactly the guide's layout; says which line, what was expected and what
-    came."""
+    """A box that does not have exactly the guide's layout: names the line, the expected and the actual text."""
 
 
 @dataclass(frozen=True)
@@ -43,42 +41,50 @@ class Box:
 
     context: str
     stats: MemoryStats
-    """`timestamp_ms` is the log time of the box's first line: the box itself carries no sample time."""
+    """`timestamp_ms` is the log time of the first line: a box has no sample time of its own."""
     delta: dict[str, int]
     """Free bytes now minus free bytes at the baseline, by DELTA_LABELS' keys."""
     lines: tuple[LogLine, ...]
     foreign: tuple[str, ...] = ()
-    """Lines of others that were printed between the box's own."""
+    """Lines of other tasks between those of the box."""
     offset: int = 0
 
     @property
     def interleaved(self) -> bool:
+        """Whether lines of other tasks stand between those of the box."""
         return bool(self.foreign)
 
     @property
     def is_joined(self) -> bool:
-        """Whether one of its lines had been cut by another task's."""
+        """Whether another task's line was printed into one of its lines."""
         return any(line.is_joined for line in self.lines)
 
 
 @dataclass(frozen=True)
 class BrokenBox:
-    """The beginning of a box that never became one: cut off, or damaged."""
+    """A box that was cut off or damaged."""
 
     reason: str
     lines: tuple[str, ...]
     foreign: tuple[str, ...]
     offset: int
     own: tuple[LogLine, ...] = ()
-    """What `lines` are the texts of."""
+    """The log lines that `lines` are the texts of."""
 
     @property
     def context(self) -> str:
+        """The context in its title."""
         return self.lines[1][len(_TITLE) :]
 
 
 def render(context: str, stats: MemoryStats, delta: dict[str, int]) -> list[str]:
-    """The box's lines, without the log prefix."""
+    """Render a box; returns its lines without the log prefix.
+
+    Args:
+        context: for its title.
+        stats: the figures.
+        delta: free bytes now minus free bytes at the baseline, by the keys of DELTA_LABELS.
+    """
     figures = [getattr(stats, one.name) for one in BOX_FIELDS]
     return _text(context, figures + [delta[name] for name in DELTA_LABELS]).split("\n")[:-1]
 
@@ -125,8 +131,11 @@ _WHOLE = re.compile(_whole_pattern())
 
 
 def parse_whole(text: str) -> tuple[str, list[int]] | None:
-    """Context and figures (BOX_FIELDS' order, then DELTA_LABELS') of the lines of exactly one whole box, each with its
-    newline."""
+    """Parse the lines of exactly one box, each with its newline.
+
+    Returns:
+        Context and figures, in the order of BOX_FIELDS, then DELTA_LABELS; None for anything else.
+    """
     found = _WHOLE.fullmatch(text)
     if found is None:
         return None
@@ -135,7 +144,7 @@ def parse_whole(text: str) -> tuple[str, list[int]] | None:
 
 
 def box_values(t_ms: int, figures: list[int]) -> tuple[MemoryStats, dict[str, int]]:
-    """The figures of a box by their names."""
+    """Name the figures of a box, which are in the order of BOX_FIELDS, then DELTA_LABELS."""
     stats = MemoryStats(t_ms, *figures[: len(BOX_FIELDS)])
     return stats, dict(zip(DELTA_LABELS, figures[len(BOX_FIELDS) :], strict=True))
 
@@ -146,7 +155,11 @@ _FIGURE_LINES = [number for number, line in enumerate(_BLANK) if _FIGURE.match(l
 
 
 def parse(lines: Iterable[LogLine]) -> Box:
-    """One whole box from its log lines, in order. Raises BoxError."""
+    """Parse one whole box from its log lines, in order.
+
+    Raises:
+        BoxError: the lines are not exactly one box.
+    """
     lines = tuple(lines)
     texts = [line.text for line in lines]
     if len(texts) != len(_BLANK):
@@ -171,7 +184,11 @@ def parse(lines: Iterable[LogLine]) -> Box:
 
 
 def parse_text(text: str) -> Box:
-    """One whole box from console text that holds nothing else. Raises BoxError."""
+    """Parse console text that is exactly one box.
+
+    Raises:
+        BoxError: it is not.
+    """
     lines = []
     for number, line in enumerate(LineSplitter().feed(text.strip().encode() + b"\n"), 1):
         parsed = parse_log_line(line)
@@ -190,8 +207,10 @@ class _Open:
 
 
 class BoxFinder:
-    """Finds boxes in a stream of bytes, fed in any chunks, or line by line; other tasks' lines in a box are kept
-    apart, and told."""
+    """Finds boxes in a stream, fed in chunks of any size or line by line.
+
+    Lines of other tasks within a box are kept apart, and given with it.
+    """
 
     def __init__(self, offset: int = 0) -> None:
         self._splitter = LineSplitter(offset)
@@ -204,14 +223,14 @@ class BoxFinder:
         return bool(self._open)
 
     def feed(self, data: bytes) -> list[Box | BrokenBox]:
-        """The boxes that `data` completes, and those it shows to be broken."""
+        """Take the next chunk; returns the boxes that it completes or shows to be broken."""
         found: list[Box | BrokenBox] = []
         for line in self._splitter.feed(data):
             found += self.add(parse_log_line(line) or line)
         return found
 
     def add(self, line: LogLine | ConsoleLine) -> list[Box | BrokenBox]:
-        """The boxes that this line completes, and those it shows to be broken."""
+        """Take the next line; returns the boxes that it completes or shows to be broken."""
         if not self._open and line.text != TOP:
             return []
         own_tag = line.tag if isinstance(line, LogLine) and line.text[:1] in BORDERS else None
@@ -265,7 +284,7 @@ class BoxFinder:
         return [BrokenBox(reason, tuple(line.text for line in own), tuple(box.foreign), own[0].offset, own)]
 
     def flush(self) -> list[Box | BrokenBox]:
-        """At the end of a recording: the boxes that were being printed."""
+        """End the stream; returns the boxes that it leaves incomplete."""
         found = self.feed(b"\n")
         for tag in list(self._open):
             found += self._give_up(tag, "the log ends within it")

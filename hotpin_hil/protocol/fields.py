@@ -1,6 +1,6 @@
-"""The fields of a memory sample: the one place on the host that knows their names, labels and units.
+"""The fields of a memory sample: the only place on the host that knows their names, labels and units.
 
-Records, boxes and reports follow from `MemoryStats`; the firmware has the same list once on its side.
+Records, boxes and reports follow from `MemoryStats`; the firmware has the same list once.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class MemoryStats:
     total_watermark: int | None = _field("B", default=None)
 
     def memory(self, name: str) -> tuple[int, int, int]:
-        """(free, largest, fragmentation %) of one of MEMORIES."""
+        """(free bytes, largest block in bytes, fragmentation in %) of one of MEMORIES."""
         values: tuple[int, int, int] = _OF_MEMORY[name](self)
         return values
 
@@ -59,7 +59,7 @@ class MemoryField:
     name: str
     unit: str
     section: str
-    """Heading of its part of the box; empty when the box does not show it."""
+    """Heading of its section of the box; empty if the box does not show it."""
     label: str
 
 
@@ -69,4 +69,4 @@ FIELDS: tuple[MemoryField, ...] = tuple(
 BOX_FIELDS: tuple[MemoryField, ...] = tuple(field for field in FIELDS if field.section)
 
 DELTA_LABELS = {"internal": "Internal RAM", "dma": "DMA-capable", "psram": "PSRAM", "total": "Total Heap"}
-"""What the box shows as a difference from the baseline, free bytes each, and what it calls them there."""
+"""Labels of the differences from the baseline that the box shows, in free bytes."""

@@ -1,4 +1,4 @@
-"""Events from their records: one that did not fit into a record comes in several."""
+"""Joins events that did not fit into one record."""
 
 from __future__ import annotations
 
@@ -7,18 +7,26 @@ from hotpin_hil.protocol.records import Record
 
 
 class EventAssembler:
-    """Feed it the records of a channel in the order of arrival."""
+    """Joins the records of events, in the order of arrival on a channel."""
 
     def __init__(self) -> None:
         self._parts: dict[str, list[Record]] = {}
 
     def feed(self, record: Record, index: int) -> Event | None:
-        """The event that this record completes; index: the record's place on the channel."""
+        """Take the next record.
+
+        Args:
+            record: the record.
+            index: its index on the channel.
+
+        Returns:
+            The event that it completes, None if there is none.
+        """
         if record.event is None:
             return None
         parts = self._parts.setdefault(record.event, [])
         if parts and (parts[-1].boot, parts[-1].n + 1) != (record.boot, record.n):
-            parts.clear()  # its other records were lost, which the sequence tells
+            parts.clear()  # its other records were lost, as the sequence numbers show
         parts.append(record)
         if record.more:
             return None

@@ -1,4 +1,4 @@
-"""ESP-IDF console log: splitting a byte stream into lines, and `I (123) TAG: text` into its parts."""
+"""ESP-IDF console log: splits bytes into lines, and `I (123) TAG: text` into its parts."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import re
 from typing import NamedTuple
 
 LINE_MAX = 4096
-"""A longer run without a newline, bytes, is cut there: it is noise, not a log line."""
+"""Bytes after which a line without newline is cut: it is noise, not a log line."""
 
 COLOUR = re.compile(rb"\x1b\[[0-9;]*m")
 _LINE = re.compile(r"([EWIDV]) \((\d+)\) ([^\s:][^:]*): (.*)", re.DOTALL)
 
 
 class ConsoleLine(NamedTuple):
-    """One line of the stream: text without colours and line end, and where its first byte stands."""
+    """One line of the stream: its text without colours and line end, and the offset of its first byte."""
 
     text: str
     offset: int
     number: int = 0
-    """Counted from 1, where lines are counted."""
+    """From 1; 0 if lines are not counted."""
 
     @property
     def whole(self) -> str:
-        """The line as it was printed."""
+        """The line as printed."""
         return self.text
 
 
@@ -36,27 +36,27 @@ class LogLine(NamedTuple):
     text: str
     offset: int = 0
     number: int = 0
-    """As of ConsoleLine."""
+    """From 1; 0 if lines are not counted."""
     is_joined: bool = False
-    """Another line had cut it, and it was put together again."""
+    """Another line was printed into it, and it was put together again."""
     is_fall: bool = False
-    """Its time lies so far below those before it that the clock must have started again."""
+    """Its time is so far below those before it that the board's clock must have restarted."""
 
     @property
     def whole(self) -> str:
-        """The line as it was printed."""
+        """The line as printed."""
         return f"{self.level} ({self.t_ms}) {self.tag}: {self.text}"
 
 
 class LineSplitter:
-    """Incremental; feed it the stream in any chunks. Takes `\\n` and `\\r\\n`, and drops ANSI colours."""
+    """Splits a stream into lines, in chunks of any size; drops CR before LF, and ANSI colours."""
 
     def __init__(self, offset: int = 0) -> None:
         self._buffer = bytearray()
         self._base = offset
 
     def feed(self, data: bytes) -> list[ConsoleLine]:
-        """The lines that `data` completes."""
+        """Take the next chunk; returns the lines that it completes."""
         self._buffer += data
         lines: list[ConsoleLine] = []
         while True:
@@ -71,7 +71,7 @@ class LineSplitter:
             self._base += used
 
     def flush(self) -> list[ConsoleLine]:
-        """The unfinished line at the end of a recording, if there is one."""
+        """The unfinished line at the end of the stream, if there is one."""
         rest, self._buffer = bytes(self._buffer), bytearray()
         return [self._line(rest)] if rest else []
 
@@ -80,7 +80,7 @@ class LineSplitter:
 
 
 def parse_log_line(line: ConsoleLine | str) -> LogLine | None:
-    """The parts of a line in ESP_LOG's shape, None for any other."""
+    """Parse a line in ESP_LOG's shape; returns None for any other."""
     text, offset = (line, 0) if isinstance(line, str) else (line.text, line.offset)
     match = _LINE.fullmatch(text)
     if match is None:

@@ -1,7 +1,7 @@
-"""The text of ESP-IDF's panic handler → what happened, on which core, registers and backtrace.
+"""Parses the text of ESP-IDF's panic handler: cause, core, registers and backtrace.
 
-Pure and incremental. Shapes: esp_system/panic.c and its Xtensa port in ESP-IDF v5.4 and v5.5, as a serial line
-brings them: headlines behind an unfinished log line, `idf.py monitor`'s own lines in between, any part missing.
+Shapes: esp_system/panic.c and its Xtensa port in ESP-IDF v5.4 and v5.5, as a serial line delivers them: a headline
+after an unfinished log line, lines of `idf.py monitor` in between, any part missing.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from hotpin_hil.protocol.log import ConsoleLine, LineSplitter
 from hotpin_hil.protocol.reset import shows_start
 
 LINES_MAX = 120
-"""A panic of two cores takes some 45 lines, `idf.py monitor` adds as many; what comes later is no part of it."""
+"""A panic of two cores takes some 45 lines, and `idf.py monitor` adds as many."""
 
 CORRUPTED = "CORRUPTED"
 
-# What a line says that starts a panic, and the cause that follows from it.
+# Text that starts a panic.
 _GURU = re.compile(r"Guru Meditation Error: Core\s+(\d+) panic'ed \((.*?)\)\.?")
 _ABORT = re.compile(r"abort\(\) was called(?: at PC 0x([0-9a-fA-F]+) on core (\d+))?")
 _ASSERT = re.compile(r"assert failed: ")
@@ -29,7 +29,7 @@ _TWICE = re.compile(r"Panic handler entered multiple times")
 _STACK_DETAIL = re.compile(r"Stack canary watchpoint triggered \((.*?)\)")
 
 _BEFORE = re.compile(r"CORRUPT HEAP: .*|ESP_ERROR_CHECK failed: .*")
-"""Lines that tell why `abort` or `assert` comes within the next few lines."""
+"""Lines that explain an `abort` or `assert` within the next few lines."""
 _BEFORE_LINES_MAX = 8
 
 _DUMP = re.compile(r"Core\s+(\d+) register dump:")
@@ -53,13 +53,13 @@ TRACES = (
     b"Panic handler entered",
 )
 OTHER_TRACES = (b"Aborting.", b"CORRUPT HEAP: ", b"ESP_ERROR_CHECK failed")
-"""A line without any of these neither starts a panic nor tells of one to come. The first may stand behind an unfinished
-line of another task, the others are lines of their own, or errors."""
+"""A line with none of these neither starts a panic nor explains one that follows. TRACES may stand after an unfinished
+line of another task; OTHER_TRACES are lines of their own, or errors."""
 
 
 @dataclass(frozen=True)
 class StackFrame:
-    """One call of a backtrace: `pc` within the calling instruction (IDF has subtracted already), `sp`."""
+    """One call of a backtrace: `pc` is within the calling instruction (IDF has subtracted already)."""
 
     pc: int
     sp: int
@@ -70,7 +70,7 @@ class StackFrame:
 
 @dataclass(frozen=True)
 class CoreState:
-    """What was printed of one core. `core` is None where the handler leaves out the registers (abort)."""
+    """The state of one core. `core` is None where the handler prints no registers (abort)."""
 
     core: int | None = None
     registers: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
@@ -82,6 +82,7 @@ class CoreState:
 
     @property
     def is_corrupted(self) -> bool:
+        """Whether the backtrace is marked as corrupted."""
         return self.mark == CORRUPTED
 
 
@@ -93,37 +94,37 @@ class Panic:
     """IDF's reason ("LoadProhibited", "Interrupt wdt timeout on CPU0"), or "abort", "assert", "stack overflow",
     "task watchdog", "panic in the panic handler"."""
     headline: str
-    """The line that says so, from where it starts."""
+    """The text that reports the panic, from where it starts in its line."""
     core: int | None
-    """The core that panicked, None where the text does not say."""
+    """The core that panicked, None if the text does not name it."""
     details: tuple[str, ...] = ()
-    """Further lines that explain it, in order: heap corruption, ESP_ERROR_CHECK's, the stack's task, …"""
+    """Further explaining lines, in order: heap corruption, ESP_ERROR_CHECK, the task of an overflowed stack, …"""
     states: tuple[CoreState, ...] = ()
     """The core that panicked first, then the other one if it was printed too."""
     elf_sha256: str = ""
     """The first hex digits of the ELF's SHA-256 (9 by default)."""
     is_host: bool = False
-    """A virtual board's process says: registers and stack pointers are the host's, code addresses are offsets
+    """The panic is of a virtual board: registers and stack pointers are the host's, code addresses are offsets
     into its ELF."""
     dump_saved: bool = False
     """The core dump was written to flash."""
     is_complete: bool = False
-    """The handler came to its end: it rebooted, or stopped on purpose."""
+    """The handler has ended: it rebooted, or stopped on purpose."""
     offset: int = 0
-    """Of the first byte of the line it starts in, in the stream."""
+    """Offset in the stream of the line that it starts in."""
     end: int = 0
-    """Offset behind the text of its last line."""
+    """Offset after the text of its last line."""
     number: int = 0
-    """Of the line with the headline, where lines are counted."""
+    """Number of the line with the headline; 0 if lines are not counted."""
 
     @property
     def registers(self) -> Mapping[str, int]:
-        """Of the core that panicked."""
+        """Registers of the core that panicked."""
         return self.states[0].registers if self.states else MappingProxyType({})
 
     @property
     def backtrace(self) -> tuple[StackFrame, ...]:
-        """Of the core that panicked."""
+        """Backtrace of the core that panicked."""
         return self.states[0].backtrace if self.states else ()
 
     @property
@@ -133,11 +134,12 @@ class Panic:
 
     @property
     def excvaddr(self) -> int | None:
+        """The address whose access caused the exception, None if it was not printed."""
         return self.registers.get("EXCVADDR")
 
 
 def find_panics(text: bytes, offset: int = 0) -> list[Panic]:
-    """All panics in a recording; the last one may be cut off by its end."""
+    """All panics in a recording; its end may cut off the last one."""
     finder = PanicFinder()
     splitter = LineSplitter(offset)
     found = []
@@ -147,7 +149,7 @@ def find_panics(text: bytes, offset: int = 0) -> list[Panic]:
 
 
 class PanicFinder:
-    """Finds panics in a stream of lines. A panic is returned once what follows shows that it is over."""
+    """Finds panics in a stream of lines; returns each once it is complete."""
 
     def __init__(self) -> None:
         self._before: list[ConsoleLine] = []
@@ -157,11 +159,11 @@ class PanicFinder:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether the next line matters whatever it says."""
+        """Whether the next line matters regardless of its text."""
         return bool(self._lines or self._before)
 
     def feed(self, line: ConsoleLine) -> list[Panic]:
-        """The panics that this line shows to be over: none, one, or two (its end and a panic in one line)."""
+        """Take the next line; returns the panics that it completes: none, one, or two."""
         found: list[Panic] = []
         if self._lines:
             if (
@@ -183,19 +185,19 @@ class PanicFinder:
         return found
 
     def _is_next(self, text: str) -> bool:
-        """Whether a headline begins another panic: the one at hand has printed its state already."""
+        """Whether a headline starts another panic: the one at hand has printed its state already."""
         if _headline(text) is None:
             return False
         return any(_BACKTRACE.search(line.text) or _DUMP.search(line.text) for line in self._lines)
 
     def flush(self) -> list[Panic]:
-        """The panic at hand, at the end of a recording as far as it goes."""
+        """End the stream; returns the panic that it leaves incomplete."""
         lines, self._lines = self._lines, []
         return [_parse(lines)] if lines else []
 
 
 def _headline(text: str) -> tuple[str, int | None, str] | None:
-    """Cause, core and text from where the headline starts; None if the line starts no panic."""
+    """Cause, core and the text of a headline; None if the line starts no panic."""
     if _MONITOR.match(text):
         return None
     if found := _GURU.search(text):
@@ -274,7 +276,7 @@ def _parse(lines: Iterable[ConsoleLine]) -> Panic:
 
 @dataclass
 class _State:
-    """A CoreState while it is read."""
+    """A CoreState while it is parsed."""
 
     core: int | None
     registers: dict[str, int] = field(default_factory=dict)

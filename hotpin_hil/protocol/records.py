@@ -1,7 +1,7 @@
-"""Finding records, `@<id|!> {json}*<crc>`, in whatever a serial line delivers.
+"""Finds records, `@<id|!> {json}*<crc>`, in the bytes of a serial line.
 
-A record may stand anywhere: behind another task's text, behind a record that lost its newline, inside the
-ruins of a damaged one. The checksum decides, not the line structure.
+A record may start anywhere: after another task's text, after a record that lost its newline, inside the remains of a
+damaged one. The checksum decides, not the line structure.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ from typing import Any, Literal
 from hotpin_hil.protocol.crc import crc16
 
 SPAN_MAX = 1024
-"""Longest record looked for, bytes: twice what the protocol allows, so that an overlong one is still
-told apart."""
+"""Longest record that is searched for, bytes: twice what the protocol allows, to recognise one that is too long."""
 
 _HEAD = re.compile(rb"@(!|[0-9]{1,5}) \{")
 _END = re.compile(rb"\}\*([0-9A-F]{4})")
@@ -24,21 +23,23 @@ _BREAK = re.compile(rb"[^\x20-\x7e]")
 _HEAD_MAX = len(b"@65535 {")
 
 CHECKSUM_WRONG = "does not match"
-"""In the reason of a Corrupt that is whole but for its checksum."""
+"""Part of the reason of a Corrupt in which only the checksum is wrong."""
 
 Kind = Literal["reply", "event"]
 
 
 @dataclass(frozen=True)
 class Record:
-    """One undamaged record; `offset` is where its `@` stands in the stream, bytes from the start."""
+    """One undamaged record."""
 
     kind: Kind
     id: int | None
     """Request id of a reply, None for an event."""
     data: dict[str, Any]
     raw: bytes = field(repr=False)
+    """The record as received; empty if it was not received as bytes."""
     offset: int
+    """Offset of its `@` in the stream, bytes."""
 
     @property
     def t_ms(self) -> int:
@@ -57,17 +58,18 @@ class Record:
 
     @property
     def more(self) -> bool:
-        """True on all but the last record of an answer or event that needs several."""
+        """Whether further records belong to the same reply or event."""
         return self.data.get("more") is True
 
     @property
     def event(self) -> str | None:
+        """Name of an event, None for a reply."""
         return str(self.data.get("event", "")) if self.kind == "event" else None
 
 
 @dataclass(frozen=True)
 class Corrupt:
-    """Bytes that began like a record and are none: damaged, cut off, or overwritten by another."""
+    """Bytes that start like a record but are none: damaged, cut off, or overwritten by another."""
 
     raw: bytes
     offset: int
@@ -75,8 +77,12 @@ class Corrupt:
 
 
 def encode(head: str, data: dict[str, Any]) -> bytes:
-    """The bytes of a record; `head` is a request id or `!`. (The firmware writes them; tests and tools
-    do too.)"""
+    """Encode a record as the firmware does; for tests and tools.
+
+    Args:
+        head: a request id, or `!` for an event.
+        data: its fields.
+    """
     body = f"{head} {json.dumps(data, separators=(',', ':'))}".encode("ascii")
     return b"@%s*%04X\n" % (body, crc16(body))
 
@@ -85,7 +91,7 @@ _WHOLE = re.compile(rb"@(!|[0-9]{1,5}) \{[\x20-\x7e]*\}\*([0-9A-F]{4})\r?\n?")
 
 
 def read_record(line: bytes, offset: int = 0) -> Record | None:
-    """The record that a line consists of; None if it is not one undamaged record and nothing else."""
+    """Parse a line that is exactly one undamaged record; returns None for any other line."""
     found = _WHOLE.fullmatch(line)
     if found is None or len(line) > SPAN_MAX:
         return None
@@ -97,17 +103,17 @@ def read_record(line: bytes, offset: int = 0) -> Record | None:
 
 
 class RecordScanner:
-    """Incremental scanner; feed it the stream in any chunks."""
+    """Scans a stream for records, in chunks of any size."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._base = 0
         """Stream offset of the buffer's first byte."""
         self.damaged = 0
-        """How many Corrupt were returned so far."""
+        """Number of Corrupt returned so far."""
 
     def feed(self, data: bytes) -> list[Record | Corrupt]:
-        """Records and ruins of records completed by `data`, in stream order."""
+        """Scan the next chunk; returns the records and the damaged ones that it completes, in stream order."""
         self._buffer += data
         found: list[Record | Corrupt] = []
         while (head := _HEAD.search(self._buffer)) is not None:
@@ -130,7 +136,7 @@ class RecordScanner:
         self._base += count
 
     def _take(self, head: re.Match[bytes]) -> tuple[Record | Corrupt | None, int]:
-        """What begins at `head`, and its length; (None, 0) when more bytes are needed to know."""
+        """What starts at `head`, and its length; (None, 0) if that needs more bytes to tell."""
         start = head.start()
         window = bytes(self._buffer[start : start + SPAN_MAX])
         offset = self._base + start

@@ -9,15 +9,21 @@ from hotpin_hil.errors import UsageError
 from hotpin_hil.protocol.crc import crc16
 
 REQUEST_MAX = 240
-"""Bytes of a request without its newline (PROTOCOL §3)."""
+"""Longest request without its newline, bytes (PROTOCOL §3)."""
 
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.,;:+/=|")
 
 
 def encode_request(request_id: int, command: str, args: Mapping[str, Any]) -> bytes:
-    """The request's bytes. Arguments that are None are left out; True is 1, a list is joined by commas.
+    """Encode a request.
 
-    UsageError when it cannot be said: a value that is not printable ASCII, or a request that is too long.
+    Args:
+        request_id: 1 to 65535.
+        command: for example "mem.stats".
+        args: None leaves an argument out; True is sent as 1, a list with commas.
+
+    Raises:
+        UsageError: a value is not printable ASCII, or the request is too long.
     """
     words = [str(request_id), command]
     words += [f"{key}={_value(command, key, value)}" for key, value in args.items() if value is not None]
@@ -25,7 +31,7 @@ def encode_request(request_id: int, command: str, args: Mapping[str, Any]) -> by
     line = b"@%s*%04X" % (body, crc16(body))
     if len(line) > REQUEST_MAX:
         raise UsageError(
-            f"request '{command}' has {len(line)} bytes, at most {REQUEST_MAX} fit", "say it in parts"
+            f"request '{command}' has {len(line)} bytes, at most {REQUEST_MAX} fit", "send it in parts"
         )
     return line + b"\n"
 

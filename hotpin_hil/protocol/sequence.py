@@ -1,4 +1,4 @@
-"""Sequence numbers and boot ids: which records were lost, and whether the board has started anew."""
+"""Sequence numbers and boot ids: lost records, and boots that nobody asked for."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from hotpin_hil.protocol.records import Record
 
 GAP_MAX = 1000
-"""Of a longer run of lost records only so many are listed."""
+"""Lost records that are listed of a longer run."""
 
 
 @dataclass(frozen=True)
 class Gap:
-    """Record number `n` of boot `boot` did not arrive; noticed at record index `seen_at` of the channel."""
+    """Record `n` of a boot did not arrive; `seen_at`: index of the record on the channel that showed it."""
 
     boot: str
     n: int
@@ -20,20 +20,28 @@ class Gap:
 
 
 class SequenceCheck:
-    """Follows the records of one line in the order in which they arrive."""
+    """Follows the sequence numbers of one line's records in the order of arrival."""
 
     def __init__(self) -> None:
         self.boot: str | None = None
         self.boots: list[tuple[str, int]] = []
-        """Every boot id seen, with the index of its first record."""
+        """Every boot id so far, with the index of its first record."""
         self._first = 0
         self._next = 0
         self._missing: dict[int, Gap] = {}
         self._early: set[int] = set()
-        """Numbers below `_first` that came after it: stored replies from before this line was listened to."""
+        """Numbers below `_first` that came later: stored replies from before the harness was listening."""
 
     def add(self, record: Record, index: int) -> bool:
-        """False for a repeat of a record that was already counted (the firmware's stored reply)."""
+        """Take the next record.
+
+        Args:
+            record: the record.
+            index: its index on the channel.
+
+        Returns:
+            False for a record that was counted already: the firmware repeats a stored reply.
+        """
         n = record.n
         if record.boot != self.boot:
             if any(boot == record.boot for boot, _ in self.boots):
@@ -55,6 +63,5 @@ class SequenceCheck:
         return self._missing.pop(n, None) is not None
 
     def gaps(self, since: int = 0) -> list[Gap]:
-        """Records of the present boot that are missing, as far as that was noticed at index `since` or
-        later."""
+        """Records missing from the current boot whose loss showed at index `since` or later."""
         return [gap for gap in self._missing.values() if gap.seen_at >= since]

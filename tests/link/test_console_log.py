@@ -1,4 +1,4 @@
-"""The console log that stands in for pytest-embedded's queue and listener."""
+"""The console log that replaces pytest-embedded's queue and listener."""
 
 from __future__ import annotations
 

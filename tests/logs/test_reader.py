@@ -224,7 +224,7 @@ def test_transition_that_record_and_line_tell_is_one() -> None:
 
 
 def test_late_record_of_a_transition_that_is_over_opens_none() -> None:
-    """The monitor task writes what was logged when it comes to it."""
+    """The monitor task writes logged statistics later."""
     firmware = Firmware()
     log = firmware.event("mode", 2_500, **{"from": "camera"}, to="voice", ok=True, duration_ms=400, step=None)
     log += firmware.sample("Before Voice Transition", 5_000, t=2_100, psram_free=4_000_000)

@@ -149,7 +149,7 @@ def test_repeat_is_told_from_a_record_of_before_the_listening_began() -> None:
     assert not check.add(record(7), 2)
 
 
-def test_new_boot_starts_counting_anew() -> None:
+def test_new_boot_restarts_counting() -> None:
     check = SequenceCheck()
     check.add(record(9), 0)
     check.add(record(11), 1)

@@ -224,8 +224,7 @@ class LineScanner:
         return self._clock.take(number, int(stamp), behind)
 
     def _times_after(self, offset: int) -> list[int]:
-        ahead = islice(ROW.finditer(self._text, offset), LOOK_AHEAD)
-        return [int(row[2]) for row in ahead if row[1]][:2]
+        return [int(row[2]) for row in islice(ROW.finditer(self._text, offset), LOOK_AHEAD) if row[1]][:2]
 
 
 class _FoundBox(NamedTuple):

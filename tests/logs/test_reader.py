@@ -187,6 +187,19 @@ def test_box_read_at_one_go_is_the_box_read_line_by_line() -> None:
     assert [one.sign for one in whole if isinstance(one, ev.BootStarted)] == ["time stamps"]
 
 
+def test_panic_behind_a_line_that_was_cut_is_seen() -> None:
+    log = b"I (90) APP: stI (95) TTS: Free PSRAM: 5 bytes\narting Guru Meditation Error: Core  0 panic'ed (X).\n"
+    assert any(isinstance(one, ev.PanicSeen) for one in read_events(log))
+
+
+def test_task_watchdog_belongs_to_the_boot_that_printed_it() -> None:
+    report = b"E (9000) task_wdt: Task watchdog got triggered.\nE (9000) task_wdt:  - stt (CPU 1)\n"
+    first, second = Firmware("00000001"), Firmware("00000002")
+    events = read_events(first.event("x") + report + second.event("x"))
+    (watchdog,) = (one for one in events if isinstance(one, ev.TaskWatchdog))
+    assert (watchdog.boot, watchdog.tasks) == (0, ("stt",))
+
+
 # --- Records ---
 
 
@@ -202,6 +215,14 @@ def test_sample_comes_in_two_records_of_which_none_may_be_missing() -> None:
     assert [type(one).__name__ for one in read_events(first + other)] == ["Unreadable", "Unreadable"]
     assert [type(one).__name__ for one in read_events(first)] == ["Unreadable"]
     assert [type(one).__name__ for one in read_events(second)] == ["Unreadable"]
+
+
+def test_sample_after_a_lost_half_has_its_own_line() -> None:
+    firmware = Firmware()
+    half = firmware.sample("A", 1_000, more=True)
+    *_, sample = read_events(half + lines(5_000, 5_010) + firmware.sample("B", 1_000))
+    assert isinstance(sample, ev.Sample)
+    assert (sample.context, sample.line) == ("B", 4)
 
 
 def test_missing_and_damaged_records_are_counted() -> None:

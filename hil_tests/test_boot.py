@@ -12,8 +12,8 @@ from fixtures.device import boot_start, measure_boot_event_is_last, start_over
 from fixtures.measure import Measure
 from fixtures.memory import DEFAULT_THRESHOLDS, PSRAM, Heaps, Monitor
 from hotpin_hil.device import Device
+from hotpin_hil.logs.noise import errors
 from hotpin_hil.plugin import BoardInUse
-from hotpin_hil.telemetry.noise import errors
 
 MB = 1024 * 1024
 INTERVAL_MS = 15_000
@@ -151,7 +151,7 @@ def test_healthy_boot_raises_no_warning(device: Device, monitor: Monitor, measur
         "errors in the log, known noise left out",
         "; ".join(f"{line.tag}: {line.text}" for line in errors(device.log_lines(start))),
         exact="",
-        source="a healthy board; hotpin_hil/telemetry/known_noise.toml",
+        source="a healthy board; hotpin_hil/logs/known_noise.toml",
     )
     measure(
         "complaints of the memory manager", "; ".join(complaints), exact="", source="REQUIREMENTS.md BOOT-03"

@@ -9,8 +9,8 @@ import pytest
 from fixtures.measure import Measure
 from fixtures.modes import Modes
 from hotpin_hil.device import Device, DeviceError
-from hotpin_hil.link.crc import crc16
-from hotpin_hil.link.records import Record
+from hotpin_hil.protocol.crc import crc16
+from hotpin_hil.protocol.records import Record
 
 SEED = 20_240_601
 NOISE_BYTES = 6_000

@@ -23,9 +23,9 @@ from hotpin_hil.analysis.leak import BUDGET_PER_CYCLE, GRANULE, find_leak
 from hotpin_hil.boards.kind import BoardKind
 from hotpin_hil.device import BoardReset, Device, DeviceError, Event, Snapshot
 from hotpin_hil.link.channel import Cursor
-from hotpin_hil.telemetry.box import Box
-from hotpin_hil.telemetry.fields import MemoryStats
-from hotpin_hil.telemetry.panic import Panic
+from hotpin_hil.protocol.box import Box
+from hotpin_hil.protocol.fields import MemoryStats
+from hotpin_hil.protocol.panic import Panic
 
 BEFORE = {CAMERA: "Before Camera Transition", VOICE: "Before Voice Transition"}
 AFTER = {CAMERA: "After Camera Transition", VOICE: "After Voice Transition"}

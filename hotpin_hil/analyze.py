@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from hotpin_hil.analysis.log_analysis import LogAnalysis, analyze
+from hotpin_hil.analysis.analyze import LogAnalysis, analyze
 from hotpin_hil.errors import HilError, UsageError
+from hotpin_hil.logs.reader import CHUNK
 from hotpin_hil.report.log_text import text_lines
 from hotpin_hil.report.text import printable
 from hotpin_hil.report.whole_file import write_whole
-from hotpin_hil.telemetry.reader import CHUNK
 
 STANDARD_INPUT = "-"
 _PAGE_START = b"<!doctype html"

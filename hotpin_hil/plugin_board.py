@@ -28,8 +28,8 @@ from hotpin_hil.errors import BenchError, HilError, PortError, UsageError
 from hotpin_hil.evidence.lines import RELEASE, WITH_CONSOLE
 from hotpin_hil.link.channel import Channel
 from hotpin_hil.link.line import channel_of, line_of
+from hotpin_hil.logs.noise import Noise, known_noise
 from hotpin_hil.paths import FIRMWARE_DIR
-from hotpin_hil.telemetry.noise import Noise, known_noise
 from hotpin_hil.virtual import profile
 
 if TYPE_CHECKING:

@@ -37,6 +37,7 @@ from hotpin_hil.evidence.results import (
     ResultsWriter,
     read_results,
 )
+from hotpin_hil.logs.noise import Noise
 from hotpin_hil.plugin_board import (
     BOARDS,
     SOAK,
@@ -52,7 +53,6 @@ from hotpin_hil.plugin_story import StoryKeeper
 from hotpin_hil.report.table import blocked_lines, failed_lines, table_lines
 from hotpin_hil.report.text import printable, shorten_log
 from hotpin_hil.report.write import QUALIFICATION_FILE, REPORT_FILE, write_reports
-from hotpin_hil.telemetry.noise import Noise
 
 RECORDER_KEY = pytest.StashKey[Recorder]()
 _FINDINGS_KEY = pytest.StashKey[list[Finding]]()

@@ -21,10 +21,10 @@ from hotpin_hil.evidence.blame import causes
 from hotpin_hil.evidence.story import REGIONS, Story
 from hotpin_hil.link.channel import Channel, Cursor
 from hotpin_hil.link.line import channel_of, line_of
+from hotpin_hil.logs.noise import complaints
 from hotpin_hil.plugin_board import BoardInUse
 from hotpin_hil.plugin_panic import keep_panics
 from hotpin_hil.report.text import LOG_LINES, printable
-from hotpin_hil.telemetry.noise import complaints
 
 STORY_KEY = pytest.StashKey[Story]()
 

@@ -29,7 +29,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from tests.fake_firmware import IDENTITY, FakeFirmware
+from tests.support.fake_firmware import IDENTITY, FakeFirmware
 
 STATE = Path(os.environ.get("FAKE_QEMU_STATE", "."))
 APP_OFFSET = 0x10000

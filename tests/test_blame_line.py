@@ -11,8 +11,7 @@ from hotpin_hil.device import BoardReset, Device, MissingEvent, NoisyLine, NoRep
 from hotpin_hil.evidence.blame import CALL, Finding, blame
 from hotpin_hil.evidence.model import Verdict
 from hotpin_hil.link.channel import Channel
-
-from .fake_firmware import FakeFirmware
+from tests.support.fake_firmware import FakeFirmware
 
 SHORT_S = 0.05
 PANIC = b"Guru Meditation Error: Core  1 panic'ed (LoadProhibited). Exception was unhandled.\r\n"

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hotpin_hil.analysis.leak import find_leak
+from hotpin_hil.protocol.fields import MemoryStats
 from hotpin_hil.report.chart import Chart, stand_alone, thinned
-from hotpin_hil.report.heap_map import Heap, heap_map
+from hotpin_hil.report.heap_map import DrawnHeap, heap_map
 from hotpin_hil.report.leak_chart import leak_chart
-from hotpin_hil.report.timeline import Mark, MarkKind, Sample, Span, Timeline, timeline_chart
+from hotpin_hil.report.timeline import Mark, MarkKind, Span, Timeline, TimelineSample, timeline_chart
 from hotpin_hil.report.waterfall import Step, waterfall_chart
-from hotpin_hil.telemetry.fields import MemoryStats
 
 HOSTILE = "<script>alert(1)</script> $\\frac{x$ \x1b[2J\x00 \"'>"
 LEVELS = {
@@ -35,7 +35,7 @@ def stats(free: int, psram: int = 3_900_000) -> MemoryStats:
 
 
 def timeline(count: int, text: str = "Periodic") -> Timeline:
-    samples = [Sample(1_000 * number, text, stats(100_000 + number % 7)) for number in range(count)]
+    samples = [TimelineSample(1_000 * number, text, stats(100_000 + number % 7)) for number in range(count)]
     marks = [Mark(500, kind, text) for kind in MarkKind]
     return Timeline(samples, marks, [Span(text, 0, 1_000 * count), Span("voice", 0, 5)], [(0, LEVELS)])
 
@@ -51,7 +51,7 @@ def charts(text: str) -> list[Chart]:
         timeline_chart(timeline(30, text), "a", text),
         waterfall_chart([step(text, -4_096), step(text, err=text, undo=True)], "b", text),
         leak_chart(readings, find_leak(readings), "c", text, text),
-        heap_map([Heap(0x3FFB0000, 0x3FFB0100, (100, -2_000, 64))], "d", text, 4_096),
+        heap_map([DrawnHeap(0x3FFB0000, 0x3FFB0100, (100, -2_000, 64))], "d", text, 4_096),
     ]
 
 
@@ -120,8 +120,8 @@ def test_thinning_hides_no_extreme(values: list[int], buckets: int) -> None:
 
 
 def test_a_dip_of_one_sample_in_ten_thousand_is_in_drawing_words_and_table() -> None:
-    samples = [Sample(number * 10, "Periodic", stats(100_000)) for number in range(10_000)]
-    samples[7_777] = Sample(77_770, "Before Voice Transition", stats(4_831))
+    samples = [TimelineSample(number * 10, "Periodic", stats(100_000)) for number in range(10_000)]
+    samples[7_777] = TimelineSample(77_770, "Before Voice Transition", stats(4_831))
     chart = timeline_chart(Timeline(samples), "x", "dip")
     assert len(chart.svg) < 100_000
     assert "least free 4,831 B at 77.8 s (Before Voice Transition)" in chart.description
@@ -183,7 +183,7 @@ def test_leak_is_told_in_words(readings: list[int], expected: str) -> None:
 
 def test_heap_map_shows_every_block_and_the_one_that_did_not_fit() -> None:
     blocks = [100, -60] * 300 + [-22_528]
-    chart = heap_map([Heap(0x3FFB0000, 0x3FFB0100, tuple(blocks))], "x", "x", 32_768)
+    chart = heap_map([DrawnHeap(0x3FFB0000, 0x3FFB0100, tuple(blocks))], "x", "x", 32_768)
     assert "40,528 B are free in 301 blocks; the largest is 22,528 B" in chart.description
     assert "Wanted was one block of 32,768 B" in chart.description
     assert "wanted: 32,768 B" in texts(chart)

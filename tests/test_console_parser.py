@@ -13,8 +13,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from hotpin_hil.device.request import encode_request
-from hotpin_hil.link.crc import crc16
+from hotpin_hil.protocol.crc import crc16
+from hotpin_hil.protocol.request import encode_request
 from tests.c_build import CModule, build
 
 # The real capability table needs the IDF's bits; here two lists will do.

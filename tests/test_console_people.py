@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from hotpin_hil.device.request import encode_request
-from hotpin_hil.link.records import Record, RecordScanner
 from hotpin_hil.paths import NATIVE_ELFS_FILE
-from hotpin_hil.telemetry.box import Box, BoxFinder
-from hotpin_hil.telemetry.log import LineSplitter, parse_log_line
+from hotpin_hil.protocol.box import Box, BoxFinder
+from hotpin_hil.protocol.log import LineSplitter, parse_log_line
+from hotpin_hil.protocol.records import Record, RecordScanner
+from hotpin_hil.protocol.request import encode_request
 
 from .test_line_editor import PROMPT, TERMINAL, Screen
 from .virtual_board import PATIENCE_S, Boards, Console, native_flash_image

@@ -65,9 +65,7 @@ def test_document_has_the_table() -> None:
 
 
 def test_runtime_knows_every_fault_that_it_is_told() -> None:
-    known = set(
-        re.findall(r'strcmp\(name, "(\w+)"\)', (FIRMWARE_DIR / "native/idf/faults.c").read_text())
-    )
+    known = set(re.findall(r'strcmp\(name, "(\w+)"\)', (FIRMWARE_DIR / "native/idf/faults.c").read_text()))
     told = {line.split("=")[0] for name in FAULTS for line in firmware.lines_to_begin(name)}
     told |= {line.split("=")[0] for line in firmware.lines_to_clear(FAULTS)} | {"sensor_used"}
     assert told == known

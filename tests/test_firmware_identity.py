@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hotpin_hil.device.events import EventAssembler
-from hotpin_hil.link.records import Record, RecordScanner
+from hotpin_hil.protocol.fragments import EventAssembler
+from hotpin_hil.protocol.records import Record, RecordScanner
 from tests.native_board import Board, build_drivers_test
 
 FIELD_BYTES = 32

@@ -59,9 +59,19 @@ class Driver:
 @pytest.fixture(scope="session")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("heap_hold") / "driver"
-    modules = [CONSOLE / name for name in ("hooks/heap_hold.c", "hooks/heap_blocks.c", "console/console_caps.c")]
+    modules = [
+        CONSOLE / name for name in ("hooks/heap_hold.c", "hooks/heap_blocks.c", "console/console_caps.c")
+    ]
     sources = [DRIVER, *modules, *sorted(HEAP_MODEL.glob("*.c"))]
-    includes = [f"-I{directory}" for directory in (CONSOLE / "console", CONSOLE / "hooks", HEAP_MODEL, FIRMWARE_DIR / "native" / "include")]
+    includes = [
+        f"-I{directory}"
+        for directory in (
+            CONSOLE / "console",
+            CONSOLE / "hooks",
+            HEAP_MODEL,
+            FIRMWARE_DIR / "native" / "include",
+        )
+    ]
     flags = ["-std=gnu17", "-O1", "-g", "-Wall", "-Wextra", "-Werror"]
     sanitize = ["-fsanitize=undefined", "-fno-sanitize-recover=all"]
     done = subprocess.run(

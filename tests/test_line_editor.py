@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hotpin_hil.device.request import encode_request
-from hotpin_hil.link.records import RecordScanner
-from hotpin_hil.telemetry.log import LineSplitter, parse_log_line
-from hotpin_hil.telemetry.scan import LineScanner
+from hotpin_hil.logs.scan import LineScanner
+from hotpin_hil.protocol.log import LineSplitter, parse_log_line
+from hotpin_hil.protocol.records import RecordScanner
+from hotpin_hil.protocol.request import encode_request
 from tests.c_build import build
 
 CAPS_STUB = """

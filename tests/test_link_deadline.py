@@ -10,8 +10,7 @@ import pytest
 from hotpin_hil.device import Device, NoReply, budgets
 from hotpin_hil.link import channel as channel_module
 from hotpin_hil.link.channel import LAST_RESORT, Channel, Deadline
-
-from .fake_firmware import FakeFirmware
+from tests.support.fake_firmware import FakeFirmware
 
 
 class Host:

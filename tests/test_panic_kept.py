@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from hotpin_hil.link.channel import Channel
+from hotpin_hil.logs import addr2line
 from hotpin_hil.plugin_panic import keep_panics
-from hotpin_hil.telemetry import addr2line
-from hotpin_hil.telemetry.core_dump import find_core_dump, find_partition
+from hotpin_hil.protocol.core_dump import find_core_dump, find_partition
 
 from .plugin_suite import Suite
 from .schemas import RESULTS_LINE

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from fixtures.panics import CAUSES, CONSOLE_TASK
-from hotpin_hil.telemetry.panic import Panic, find_panics
+from hotpin_hil.protocol.panic import Panic, find_panics
 from tests.conftest import shared_data
 
 RECORDED = [kind for kind in CAUSES if kind not in ("stack", "iram")]

@@ -12,14 +12,15 @@ from pathlib import Path
 import pytest
 from pytest_embedded_idf.app import IdfApp
 
-from hotpin_hil.analysis.diagnosis import Confidence, Diagnosis, diagnose
+from hotpin_hil.analysis.diagnosis import diagnose
+from hotpin_hil.analysis.model import Confidence, Diagnosis
 from hotpin_hil.boards.virtual import VirtualBoard
 from hotpin_hil.cli import main
 from hotpin_hil.device import BoardReset, Device, DeviceError
 from hotpin_hil.link.console_log import ConsoleLog
 from hotpin_hil.link.idf_serial import HilIdfSerial
+from hotpin_hil.logs.reader import read_events
 from hotpin_hil.paths import FIRMWARE_DIR, NATIVE_BUILD_DIR
-from hotpin_hil.telemetry.reader import read_events
 
 TIME_SCALE = "50"
 CYCLES = 36

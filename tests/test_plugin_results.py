@@ -120,7 +120,7 @@ import pytest
 from hotpin_hil.device import Device
 from hotpin_hil.link.channel import Channel
 from hotpin_hil.plugin import story_of
-from tests.fake_firmware import FakeFirmware
+from tests.support.fake_firmware import FakeFirmware
 
 class Serial:
     def __init__(self):

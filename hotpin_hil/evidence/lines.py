@@ -33,7 +33,7 @@ board have `board` (MAC, null until the board has said it), `boot` (boot id) and
                     cycle | null. `analysis.leak.find_leak(values, budget)` is what the test judged.
     note noise      test, board, damaged, lost, repeated: records; garbled: lines with bytes that no firmware
                     sends. Only of tests in which there was any.
-    note known_noise test, text: what of telemetry/known_noise.toml the board logged as an error, count, reason: why
+    note known_noise test, text: what of logs/known_noise.toml the board logged as an error, count, reason: why
                     that is no complaint
     note emulator   test, board, text: a known fault of the emulator that stopped a start of the firmware, count: how
                     often the emulator was started again for it

@@ -173,8 +173,8 @@ class HilQemu(Qemu, _Piped):  # type: ignore[misc]
         self._finish_trial()
 
     def flash(self, app: Any = None) -> None:
-        """Put another build (the test's own, if none is given) into the flash, start QEMU again, and wait for the
-        end of its start."""
+        """Put another build (the test's own, if none is given) into the flash, restart QEMU, and wait for the end of
+        its start."""
         self._end()
         make_image(app or self.app, str(self._image))
         self._begin_trial()
@@ -307,7 +307,7 @@ class HilQemu(Qemu, _Piped):  # type: ignore[misc]
                     pipe.close()
 
     def terminate(self) -> None:
-        """Leaves no process, thread or file; a wait on the channel raises a PortError."""
+        """End QEMU and the reader thread; a wait on the channel raises PortError."""
         self._end()
         self.close()
         self._show_trial()

@@ -16,10 +16,10 @@ import sys
 import time
 from pathlib import Path
 
-from hotpin_hil.link.records import encode
 from hotpin_hil.paths import PROJECT_ROOT
-from hotpin_hil.telemetry.box import render
-from hotpin_hil.telemetry.fields import DELTA_LABELS, MemoryStats
+from hotpin_hil.protocol.box import render
+from hotpin_hil.protocol.fields import DELTA_LABELS, MemoryStats
+from hotpin_hil.protocol.records import encode
 
 RECORDED = PROJECT_ROOT.parent / "shared" / "real_logs"
 LIMIT_S = 1.0

@@ -38,14 +38,14 @@ from pytest_embedded_serial.serial import Serial as StockSerial
 
 from hotpin_hil.boards.virtual import VirtualBoard
 from hotpin_hil.device import Device
-from hotpin_hil.device.request import encode_request
 from hotpin_hil.link.console_log import ConsoleLog
 from hotpin_hil.link.idf_serial import HilIdfSerial
 from hotpin_hil.link.port import HANDLER_PACKAGE
 from hotpin_hil.paths import FIRMWARE_DIR, NATIVE_BUILD_DIR
 from hotpin_hil.plugin import DEFAULT_TIME_SCALE
-from tests.fake_firmware import FakeFirmware
-from tests.rfc2217_server import Rfc2217Server
+from hotpin_hil.protocol.request import encode_request
+from tests.support.fake_firmware import FakeFirmware
+from tests.support.rfc2217_server import Rfc2217Server
 
 COMMAND = ("heap.probe", {"caps": "DMA"})
 LIMIT_P95_MS = 2.0

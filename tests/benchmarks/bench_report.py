@@ -21,7 +21,7 @@ from typing import Any
 from hotpin_hil.evidence import lines
 from hotpin_hil.evidence.recorder import Recorder
 from hotpin_hil.evidence.results import FILE_NAME
-from hotpin_hil.telemetry.fields import FIELDS
+from hotpin_hil.protocol.fields import FIELDS
 from tests.test_evidence import END, RUN, row, verdict
 
 LIMIT_S, LIMIT_MB = 5.0, 5.0

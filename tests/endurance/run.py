@@ -34,7 +34,7 @@ from hotpin_hil.device import Device
 from hotpin_hil.errors import BenchError, FirmwareError, HilError, UsageError
 from hotpin_hil.link.channel import Channel
 from hotpin_hil.link.port import open_port
-from hotpin_hil.link.reader import PortReader
+from hotpin_hil.link.port_reader import PortReader
 from hotpin_hil.paths import NATIVE_BUILD_DIR, NATIVE_ELFS_FILE
 from hotpin_hil.virtual.control import BoardControl, running
 from hotpin_hil.virtual.faults import firmware

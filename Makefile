@@ -86,14 +86,14 @@ test-harness: native
 test-suite: native
 	$(BIN)/pytest --target esp32 --board virtual $(VIRTUAL_BOARDS)
 
-selftest: setup ## plant every defect of tests/defects in the firmware, one at a time: the suite must catch each
-	$(BIN)/python -m tests.defects.run $(ARGS)
+selftest: setup ## plant every defect of tests/system/defects in the firmware, one at a time: the suite must catch each
+	$(BIN)/python -m tests.system.defects.run $(ARGS)
 
 endurance: native ## 200 rounds of flash, boot, console and kill on 50 virtual boards of one process, with random faults
-	$(BIN)/python -m tests.endurance.run $(ARGS)
+	$(BIN)/python -m tests.system.endurance.run $(ARGS)
 
 bench: native ## measure the link, the analyser, the tools (beside the stock ones in the same run) and the report
-	@status=0; for one in bench_link bench_analyze bench_tools bench_report; do $(BIN)/python -m tests.benchmarks.$$one || status=1; done; exit $$status
+	@status=0; for one in bench_link bench_analyze bench_tools bench_report; do $(BIN)/python -m tests.system.benchmarks.$$one || status=1; done; exit $$status
 
 lint: setup ## ruff, mypy and clang-format
 	$(BIN)/ruff check .

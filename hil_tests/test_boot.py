@@ -13,7 +13,7 @@ from fixtures.measure import Measure
 from fixtures.memory import DEFAULT_THRESHOLDS, PSRAM, Heaps, Monitor
 from hotpin_hil.device import Device
 from hotpin_hil.logs.noise import errors
-from hotpin_hil.plugin import BoardInUse
+from hotpin_hil.pytest_plugin.plugin import BoardInUse
 
 MB = 1024 * 1024
 INTERVAL_MS = 15_000

@@ -15,7 +15,7 @@ from hotpin_hil.boards.kind import BoardKind
 from hotpin_hil.boards.qemu import without_psram
 from hotpin_hil.boards.virtual import VirtualBoard
 from hotpin_hil.device import Device, DeviceError
-from hotpin_hil.plugin import BoardInUse
+from hotpin_hil.pytest_plugin.plugin import BoardInUse
 
 SAMPLES = 3
 SOURCE = "REQUIREMENTS.md BOOT-04"

@@ -28,7 +28,7 @@ from hotpin_hil.boards.kind import BoardKind
 from hotpin_hil.device import BoardReset, Device, NoReply, SupplyFailed, budgets
 from hotpin_hil.errors import FlashError
 from hotpin_hil.link.line import line_of
-from hotpin_hil.plugin import BoardInUse, recorder_of
+from hotpin_hil.pytest_plugin.plugin import BoardInUse, recorder_of
 
 pytestmark = pytest.mark.requirement("ROB-02")
 

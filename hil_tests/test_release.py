@@ -28,7 +28,7 @@ from hotpin_hil.errors import BenchError, BuildError
 from hotpin_hil.evidence.lines import RELEASE, WITH_CONSOLE
 from hotpin_hil.link.line import line_of
 from hotpin_hil.paths import PROJECT_ROOT
-from hotpin_hil.plugin import BoardInUse, recorder_of
+from hotpin_hil.pytest_plugin.plugin import BoardInUse, recorder_of
 
 INTERVAL_MS = 15_000
 INTERVAL_TOLERANCE_MS = 150

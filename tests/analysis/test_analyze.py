@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from hotpin_hil.analysis.analyze import analyze
-from hotpin_hil.cli import main
+from hotpin_hil.cli.main import main
 from hotpin_hil.paths import PROJECT_ROOT
 from hotpin_hil.protocol.box import render
 from hotpin_hil.protocol.fields import DELTA_LABELS, MemoryStats

@@ -13,7 +13,9 @@ ALLURE_RESULTS := build/qualification/allure-results
 ALLURE_SITE    := build/qualification/allure
 
 # There is one board on a desk, but as many virtual ones as one likes. They mostly wait: three keep two cores half busy.
+# An emulator keeps a core busy.
 VIRTUAL_BOARDS := -n 3
+EMULATED_BOARDS := -n 2
 
 .DEFAULT_GOAL := help
 announce:
@@ -63,7 +65,7 @@ qualify: announce setup ## run the suite on the board at hand and write build/qu
 	@$(BIN)/hotpin-hil kind $(BOARD_ARGS) >/dev/null
 	@$(BIN)/hotpin-hil build $(BOARD_ARGS)
 	@kind=$$($(BIN)/hotpin-hil kind $(BOARD_ARGS)) || exit; \
-	[ "$$kind" = virtual ] && boards="$(VIRTUAL_BOARDS)"; \
+	case "$$kind" in virtual) boards="$(VIRTUAL_BOARDS)";; qemu) boards="$(EMULATED_BOARDS)";; esac; \
 	$(BIN)/pytest --target esp32 $$boards --alluredir $(ALLURE_RESULTS) --clean-alluredir $(PYTEST_ARGS)
 
 allure: ## make Allure's site of the last `make qualify` (needs Node.js)
@@ -84,14 +86,14 @@ test-harness: native
 test-suite: native
 	$(BIN)/pytest --target esp32 --board virtual $(VIRTUAL_BOARDS)
 
-selftest: setup ## plant every defect of tests/defects in the firmware, one at a time: the suite must catch each
-	$(BIN)/python -m tests.defects.run $(ARGS)
+selftest: setup ## plant every defect of tests/system/defects in the firmware, one at a time: the suite must catch each
+	$(BIN)/python -m tests.system.defects.run $(ARGS)
 
 endurance: native ## 200 rounds of flash, boot, console and kill on 50 virtual boards of one process, with random faults
-	$(BIN)/python -m tests.endurance.run $(ARGS)
+	$(BIN)/python -m tests.system.endurance.run $(ARGS)
 
 bench: native ## measure the link, the analyser, the tools (beside the stock ones in the same run) and the report
-	@status=0; for one in bench_link bench_analyze bench_tools bench_report; do $(BIN)/python -m tests.benchmarks.$$one || status=1; done; exit $$status
+	@status=0; for one in bench_link bench_analyze bench_tools bench_report; do $(BIN)/python -m tests.system.benchmarks.$$one || status=1; done; exit $$status
 
 lint: setup ## ruff, mypy and clang-format
 	$(BIN)/ruff check .

@@ -1,10 +1,10 @@
 """Loads the suite's fixtures. Options, board choice and verdicts are the installed plugin's
-(hotpin_hil.plugin)."""
+(hotpin_hil.pytest_plugin.plugin)."""
 
 import sys
 from importlib.util import find_spec
 
-if "hotpin_hil.plugin" not in sys.modules or find_spec("pytest_embedded") is None:
+if "hotpin_hil.pytest_plugin.plugin" not in sys.modules or find_spec("pytest_embedded") is None:
     print(
         f"error: hotpin-hil is not installed for {sys.executable} (make setup && . .venv/bin/activate)",
         file=sys.stderr,

@@ -19,7 +19,7 @@ from fixtures.memory import MEMORIES, TOTAL_CAPS
 from hotpin_hil.boards.kind import BoardKind
 from hotpin_hil.device import Device
 from hotpin_hil.paths import PROJECT_ROOT
-from hotpin_hil.plugin import BoardInUse
+from hotpin_hil.pytest_plugin.plugin import BoardInUse
 from hotpin_hil.virtual import profile
 
 LEDGER_FILE = PROJECT_ROOT / "hil_tests" / "boot_ledger.toml"

@@ -17,7 +17,7 @@ from fixtures.measure import Measure
 from fixtures.memory import INTERNAL, KB, Heaps, Monitor
 from fixtures.modes import CAMERA, VOICE, Modes
 from hotpin_hil.boards.kind import BoardKind
-from hotpin_hil.device import Bench, Device
+from hotpin_hil.device import BenchTimes, Device
 
 RUNS = 100
 LOGS = 20
@@ -36,7 +36,7 @@ COMPONENT_SOURCES = ("memory_manager.c", "mem_")
 """How the names of the component's source files begin."""
 
 
-def times(bench: Bench, kind: BoardKind) -> dict[str, int]:
+def times(bench: BenchTimes, kind: BoardKind) -> dict[str, int]:
     """The usual time of a call, and the longest where nothing but the board can have held it up.
 
     In QEMU the longest of many is what the host's scheduler did.
@@ -61,7 +61,7 @@ def test_log_stats_holds_its_caller_15_ms_at_most(
     """Alone, and while the line is busy with the boxes of earlier calls. The first firmware took 252 ms."""
     alone = device.bench("log", LOGS)
     held = sorted(device.log(f"Busy {number}") for number in range(LOGS))
-    busy = Bench(held[0], held[LOGS // 2], held[-1])
+    busy = BenchTimes(held[0], held[LOGS // 2], held[-1])
     for where, bench in {"alone": alone, "on a busy line": busy}.items():
         for which, time_us in times(bench, board_kind).items():
             measure(

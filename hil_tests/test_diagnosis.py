@@ -12,7 +12,7 @@ import pytest
 from fixtures.measure import Measure, Series
 from fixtures.memory import DMA, INTERNAL, KB, PSRAM, Heaps, Memory, Monitor
 from fixtures.modes import CAMERA, VOICE, Modes
-from hotpin_hil.analysis.heap_layout import BLOCK_OVERHEAD, Region, fits_one, largest_request
+from hotpin_hil.analysis.heap_layout import BLOCK_OVERHEAD, HeapState, fits_one, largest_request
 from hotpin_hil.analysis.leak import BUDGET_PER_CYCLE, Leak, LeakVerdict, find_leak
 from hotpin_hil.device import Device, Event
 from hotpin_hil.link.channel import Cursor
@@ -133,17 +133,17 @@ def test_no_mem_of_a_driver_shows_in_ledger_and_failed_allocation(
 # --- High fragmentation -------------------------------------------------------------------------------------
 
 
-def scattered(regions: list[Region]) -> dict[int, int]:
+def scattered(regions: list[HeapState]) -> dict[int, int]:
     """Free bytes outside the largest block of a heap, by the heap's start; heaps without any left out."""
     return {region.start: region.free - region.largest for region in regions if region.free > region.largest}
 
 
-def total(regions: list[Region]) -> int:
+def total(regions: list[HeapState]) -> int:
     """Scattered bytes of all these heaps."""
     return sum(scattered(regions).values())
 
 
-def most_scattered(before: list[Region], after: list[Region]) -> int:
+def most_scattered(before: list[HeapState], after: list[HeapState]) -> int:
     """Start of the heap in which most has become scattered."""
     known = scattered(before)
     grown = {start: lost - known.get(start, 0) for start, lost in scattered(after).items()}
@@ -180,7 +180,7 @@ def test_fragmentation_is_traced_to_its_region_and_its_mode(
     if split.leave is not None:
         heaps.leave(split.memory, split.leave)
     start = device.mark()
-    maps: dict[str, list[list[Region]]] = {}
+    maps: dict[str, list[list[HeapState]]] = {}
     for mode in (VOICE, CAMERA):
         if device.mode().mode != mode:
             modes.to(mode)
@@ -221,7 +221,7 @@ def test_fragmentation_is_traced_to_its_region_and_its_mode(
     )
 
 
-def contexts(maps: dict[str, list[list[Region]]]) -> list[str]:
+def contexts(maps: dict[str, list[list[HeapState]]]) -> list[str]:
     return [f"{moment} {mode}" for mode in maps for moment in ("Entering", "Leaving")]
 
 

@@ -12,8 +12,8 @@ from fixtures.memory import INTERNAL, KB, MEMORIES, PSRAM, TOTAL_CAPS, Heaps, Me
 from hotpin_hil.device import Device, Event, budgets
 from hotpin_hil.errors import FirmwareError
 from hotpin_hil.link.channel import Cursor
-from hotpin_hil.telemetry.box import Box
-from hotpin_hil.telemetry.fields import BOX_FIELDS, DELTA_LABELS
+from hotpin_hil.protocol.box import Box
+from hotpin_hil.protocol.fields import BOX_FIELDS, DELTA_LABELS
 
 BOX_LINES = 28
 """The guide's Log Format, borders included."""

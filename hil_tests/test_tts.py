@@ -11,7 +11,7 @@ from fixtures.measure import Measure
 from fixtures.memory import DMA, INTERNAL, KB, PSRAM, SMALLEST_STEP, Heaps
 from hotpin_hil.analysis.heap_layout import BLOCK_OVERHEAD, fits_one, largest_request
 from hotpin_hil.device import Device, DeviceError
-from hotpin_hil.telemetry.log import LogLine
+from hotpin_hil.protocol.log import LogLine
 
 STREAM_BUFFER = 64 * KB
 REQUIRED = STREAM_BUFFER + 32 * KB

@@ -5,7 +5,7 @@ import sys
 
 def main() -> int:
     try:
-        from hotpin_hil.cli import main as run
+        from hotpin_hil.cli.main import main as run
 
         return run()
     except KeyboardInterrupt:

@@ -2,4 +2,4 @@
 
 import pytest
 
-pytest.register_assert_rewrite("tests.plugin_suite")
+pytest.register_assert_rewrite("tests.support.plugin_suite")

@@ -1,6 +1,6 @@
-"""Failures that recorded boards have shown, each by its shape: what it is, where it comes from, what to do.
+"""Failures that recorded boards have shown: what each is, its cause, and its remedy.
 
-A function for each kind of event; None where the event is none of the catalogue's.
+One function per kind of event; it returns None if the catalogue has no entry for the event.
 """
 
 from __future__ import annotations
@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from hotpin_hil.telemetry import events as ev
-from hotpin_hil.telemetry.panic import Panic
+from hotpin_hil.protocol import events as ev
+from hotpin_hil.protocol.panic import Panic
 
 IRAM_HEAP = range(0x40080000, 0x400A0000)
-"""Internal memory that takes 32-bit accesses only; a part of it is a heap."""
+"""Internal memory that takes 32-bit accesses only; part of it is a heap."""
 DATA_MEMORY = range(0x3F400000, 0x40000000)
-"""Data bus of the ESP32: no code is fetched from there."""
+"""Data bus of the ESP32: no code is fetched from it."""
 NULL_PAGE = 0x1000
-"""Accesses below are at a member of an object that is not there."""
+"""An access below is to a member of an object at NULL."""
 WATCHDOG_RESETS = {
     "TG0WDT_SYS_RESET": "timer group 0, the task watchdog's",
     "TG1WDT_SYS_RESET": "timer group 1, the interrupt watchdog's",
@@ -25,13 +25,13 @@ WATCHDOG_RESETS = {
     "RTCWDT_CPU_RESET": "the RTC watchdog, of one core",
     "RTCWDT_RTC_RESET": "the RTC watchdog, the whole chip",
 }
-"""ROM names of resets that no panic handler has come before."""
+"""ROM names of resets that come without a panic handler."""
 BROWN_OUT = "RTCWDT_BROWN_OUT_RESET"
 
 
 @dataclass(frozen=True)
 class Known:
-    """An entry of the catalogue as it fits an event."""
+    """An entry of the catalogue, filled in for an event."""
 
     id: str
     name: str
@@ -39,11 +39,16 @@ class Known:
     cause: str
     remedy: str
     is_fact: bool
-    """Whether the log states it; otherwise it is what recorded boards make likely."""
+    """Whether the log states it; otherwise it is an inference from recorded boards."""
 
 
-def of_panic(panic: Panic, regions: Iterable[ev.HeapRegion]) -> Known:
-    """What a panic is. regions: the memory map of the build, as far as it was printed."""
+def of_panic(panic: Panic, regions: Iterable[ev.HeapInitRegion]) -> Known:
+    """The entry for a panic.
+
+    Args:
+        panic: the panic.
+        regions: the memory map of the build, as far as it was printed.
+    """
     address = panic.excvaddr
     cause = panic.cause
     where = f" on core {panic.core}" if panic.core is not None else ""
@@ -121,7 +126,12 @@ def of_panic(panic: Panic, regions: Iterable[ev.HeapRegion]) -> Known:
 
 
 def of_reset(boot: ev.BootStarted, *, after_panic: bool) -> Known | None:
-    """What the ROM's name of a reset tells beyond what was printed before it."""
+    """The entry for a reset, from the ROM's name of it; None if that says nothing new.
+
+    Args:
+        boot: the start after the reset.
+        after_panic: whether a panic was printed before it.
+    """
     if boot.cause == BROWN_OUT:
         return Known(
             "brown-out",
@@ -144,7 +154,7 @@ def of_reset(boot: ev.BootStarted, *, after_panic: bool) -> Known | None:
 
 
 def of_task_watchdog(tasks: Sequence[str]) -> Known:
-    """`tasks`: names of all that did not reset the watchdog, as printed."""
+    """The entry for a task watchdog; tasks: names of those that did not reset it."""
     doubled = sorted({task for task in tasks if tasks.count(task) > 1})
     if doubled:
         return Known(

@@ -1,12 +1,11 @@
-"""What the ESP32's heaps can still hand out, computed from their layout.
+"""Which allocations the ESP32's heaps can still serve, computed from their layout.
 
-One number for free memory hides what matters: the sum may be large while no single block is. These functions
-take the heaps as the board's allocator walked them (`heap.regions`) and answer by the rules of TLSF, the
-allocator that ESP-IDF uses. The suite checks the firmware's claims against them, so nothing here is shared
-with the firmware.
+A single number for free memory hides what matters: the sum may be large while no single block is. These functions
+take the heaps as the board's allocator walked them (`heap.regions`) and apply the rules of TLSF, the allocator of
+ESP-IDF. The suite checks the firmware's claims against them, so they share nothing with the firmware.
 
-Sizes are bytes. A request is rounded *up* and a free block is filed under its size class rounded *down*; that
-is why a free block of 100,000 bytes does not serve a request of 100,000.
+Sizes are bytes. A request is rounded *up* to a size class, a free block is filed under its size class rounded *down*:
+a free block of 100,000 bytes does not serve a request of 100,000.
 """
 
 from __future__ import annotations
@@ -21,11 +20,10 @@ HEAP_HEADER = 20  # IDF's own record at the start of a heap, in front of TLSF's
 
 
 @dataclass(frozen=True)
-class Region:
-    """One heap: where it lies, what it can be used for, and its free blocks as a walk found them.
+class HeapState:
+    """One heap: address, capabilities, and its free blocks as a walk found them.
 
-    `free` is the sum of the free blocks, `largest` the true size of the biggest one (not rounded to its
-    class).
+    `free` is the sum of the free blocks, `largest` the exact size of the largest one, not rounded to its class.
     """
 
     start: int
@@ -35,18 +33,18 @@ class Region:
     largest: int
 
     def serves(self, caps: Iterable[str]) -> bool:
-        """True when this heap has every one of these capabilities."""
+        """Whether this heap has all of these capabilities."""
         return self.caps.issuperset(caps)
 
 
-def serving(regions: Iterable[Region], caps: Iterable[str]) -> list[Region]:
-    """The heaps that count for a query with these capabilities."""
+def serving(regions: Iterable[HeapState], caps: Iterable[str]) -> list[HeapState]:
+    """The heaps that have all of these capabilities."""
     wanted = frozenset(caps)
     return [region for region in regions if region.serves(wanted)]
 
 
 def subclasses(heap_length: int) -> int:
-    """How many size classes TLSF keeps per power of two in a heap of this length."""
+    """Number of size classes per power of two that TLSF has in a heap of this length."""
     pool = heap_length - HEAP_HEADER
     if pool <= 16 * 1024:
         return 8
@@ -54,7 +52,7 @@ def subclasses(heap_length: int) -> int:
 
 
 def class_step(size: int, heap_length: int) -> int:
-    """Width of the size class that `size` falls into; sizes below 4 * classes have classes of 4 bytes."""
+    """Width of the size class of `size`; classes below 4 times their number are 4 bytes wide."""
     classes = subclasses(heap_length)
     if size < classes * ALIGNMENT:
         return ALIGNMENT
@@ -62,38 +60,35 @@ def class_step(size: int, heap_length: int) -> int:
 
 
 def class_floor(size: int, heap_length: int) -> int:
-    """The size under which a free block of `size` is filed: what a query for the largest block answers."""
+    """The size class that a free block is filed under: what a query for the largest block returns."""
     step = class_step(size, heap_length)
     return size // step * step
 
 
 def class_ceil(size: int, heap_length: int) -> int:
-    """The class a request for `size` is searched from; any free block filed at or above it serves the
-    request."""
+    """The size class from which a request is served: any free block filed there or above will do."""
     wanted = max(MINIMUM_BLOCK, -(-size // ALIGNMENT) * ALIGNMENT)
     step = class_step(wanted, heap_length)
     return -(-wanted // step) * step
 
 
-def fits_one(regions: Iterable[Region], size: int) -> bool:
-    """True when one of these heaps can hand out a single block of `size` bytes now."""
+def fits_one(regions: Iterable[HeapState], size: int) -> bool:
+    """Whether one of these heaps can serve a single block of `size` bytes now."""
     return any(
         region.largest and class_ceil(size, region.length) <= class_floor(region.largest, region.length)
         for region in regions
     )
 
 
-def largest_request(regions: Iterable[Region]) -> int:
-    """The largest single request that these heaps serve now; 0 when they serve none."""
+def largest_request(regions: Iterable[HeapState]) -> int:
+    """The largest single request that these heaps can serve now, bytes; 0 if none."""
     return max((class_floor(region.largest, region.length) for region in regions), default=0)
 
 
-def fragmentation_percent(regions: Sequence[Region]) -> int:
-    """Share of free memory that lies outside the largest block of its own heap, in percent, rounded to
-    nearest.
+def fragmentation_percent(regions: Sequence[HeapState]) -> int:
+    """Percentage of free memory outside the largest block of its own heap, rounded to nearest.
 
-    Several separate heaps are not fragmentation: each may have one whole free block, and then this is 0.
-    It is 0 too when nothing is free.
+    Separate heaps are not fragmentation: the result is 0 if each has one whole free block, or if nothing is free.
     """
     free = sum(region.free for region in regions)
     if free == 0:
@@ -103,11 +98,14 @@ def fragmentation_percent(regions: Sequence[Region]) -> int:
 
 
 def placeable(free_blocks: Iterable[tuple[int, int]], sizes: Iterable[int]) -> bool:
-    """True when all `sizes` can be had at once from these free blocks, given as (block size, length of its
-    heap).
+    """Whether free blocks can serve all requests together.
 
-    Requests are served in their order, each from the smallest class that holds it, with the rest of the block
-    kept for the next: the allocator's own strategy. A block's rest is usable when it can be a block itself.
+    The allocator's own strategy: requests are served in order, each from the smallest class that holds it. The rest of
+    a block is kept for the next request if it can be a block itself.
+
+    Args:
+        free_blocks: (size of the block, length of its heap), bytes.
+        sizes: the requests, bytes.
     """
     remaining = list(free_blocks)
     for size in sizes:

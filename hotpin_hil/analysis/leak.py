@@ -1,12 +1,12 @@
-"""Does memory in the same state become less from cycle to cycle?
+"""Leak detection: does free memory in the same state fall from cycle to cycle?
 
-One reading of free memory per cycle, always taken in the same state, goes in. The first cycles are warm-up
-(caches, driver objects made at first use) and dropped. Over the others the loss per cycle is estimated by the
+The input is one reading of free memory per cycle, always in the same state. The first cycles are warm-up (caches,
+driver objects made at first use) and dropped. Over the others the loss per cycle is estimated by the
 Theil-Sen slope, the median of the slopes between all pairs of readings, with Sen's confidence interval from
 Kendall's variance: a few outliers don't move it, and equal readings are allowed for. Readings that depend on
 each other (a sawtooth) carry less information than their number says; the interval is widened for that.
 
-A single step that never comes again is no leak. It is reported, and taken out before the slope is estimated.
+A single step is no leak. It is reported, and removed before the slope is estimated.
 
 Sources: P. K. Sen, Estimates of the regression coefficient based on Kendall's tau, JASA 63 (1968) 1379;
 K. H. Hamed and A. R. Rao, A modified Mann-Kendall trend test for autocorrelated data, J. Hydrology 204 (1998)
@@ -29,7 +29,7 @@ BUDGET_PER_CYCLE = 1_024 / 1_000
 WARM_UP_MIN = 4
 """Recorded boards settle over the first 3 to 4 cycles."""
 WARM_UP_SHARE_MAX = 4
-"""At most a quarter of the readings can be warm-up; what goes on longer is no start."""
+"""At most a quarter of the readings can be warm-up."""
 
 READINGS_MIN = 8
 """After warm-up. With fewer, no interval of this confidence is finite."""
@@ -50,6 +50,8 @@ READINGS_MAX = 600
 
 
 class LeakVerdict(str, Enum):
+    """Verdict on a series of readings."""
+
     WITHIN_BUDGET = "within budget"
     LEAK = "leak"
     UNDECIDED = "undecided"
@@ -67,12 +69,12 @@ class Trend:
     low: float
     high: float
     inflation: float = 1.0
-    """How many times larger the variance is than that of as many independent readings."""
+    """Variance as a multiple of that of the same number of independent readings."""
 
 
 @dataclass(frozen=True)
-class Step:
-    """Memory lost once (negative: won) between the readings `cycle - 1` and `cycle`."""
+class LevelStep:
+    """Memory lost once (negative: gained) between the readings `cycle - 1` and `cycle`."""
 
     cycle: int
     lost: float
@@ -80,7 +82,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Leak:
-    """What a series of readings says. Bytes per cycle; a loss is positive."""
+    """The result for a series of readings. Bytes per cycle; a loss is positive."""
 
     cycles: int
     """Readings that count: those after warm-up."""
@@ -91,7 +93,7 @@ class Leak:
     high: float
     detectable: float
     """A steady loss of this much per cycle, in a series like this one, is called a leak in 99 of 100 cases."""
-    step: Step | None
+    step: LevelStep | None
     budget: float
     """Allowed loss per cycle."""
 
@@ -102,6 +104,7 @@ class Leak:
 
     @property
     def verdict(self) -> LeakVerdict:
+        """Whether the loss is within the budget."""
         if self.lost_at_most <= self.budget * self.cycles:
             return LeakVerdict.WITHIN_BUDGET
         return LeakVerdict.LEAK if self.low > 0 else LeakVerdict.UNDECIDED
@@ -115,10 +118,14 @@ class Leak:
 
 
 def find_leak(free: Sequence[float], budget_per_cycle: float = BUDGET_PER_CYCLE) -> Leak:
-    """Judges free memory (bytes, one reading per cycle in the same state).
+    """Judge readings of free memory.
 
-    budget_per_cycle: how much may be lost per cycle, bytes. Any other count that should stay the same, such as
-    that of allocated blocks, is judged as well: negate it, so that growth is a loss.
+    Another count that should stay the same, such as the number of allocated blocks, can be judged as well: negate it,
+    so that growth is a loss.
+
+    Args:
+        free: bytes, one reading per cycle in the same state.
+        budget_per_cycle: allowed loss per cycle, bytes.
     """
     lost = [-value for value in free]
     warm_up = find_warm_up(lost)
@@ -130,7 +137,7 @@ def find_leak(free: Sequence[float], budget_per_cycle: float = BUDGET_PER_CYCLE)
         settled = [
             value - step.lost if number >= step.cycle else value for number, value in enumerate(settled)
         ]
-        step = Step(step.cycle + warm_up, step.lost)
+        step = LevelStep(step.cycle + warm_up, step.lost)
     trend = theil_sen(settled)
     return Leak(
         cycles=len(settled),
@@ -148,9 +155,9 @@ def find_leak(free: Sequence[float], budget_per_cycle: float = BUDGET_PER_CYCLE)
 
 
 def find_warm_up(values: Sequence[float]) -> int:
-    """How many readings at the start are not yet like the rest; at least WARM_UP_MIN, if there are as many.
+    """Number of readings at the start that differ from the rest; at least WARM_UP_MIN, if there are as many.
 
-    The second half of the series tells where the first should lie (a steady slope is no warm-up).
+    The second half of the series defines where the first should be (a steady slope is no warm-up).
     """
     count = len(values)
     if count < WARM_UP_MIN + READINGS_MIN:
@@ -164,11 +171,11 @@ def find_warm_up(values: Sequence[float]) -> int:
     return max(warm_up, WARM_UP_MIN) if warm_up <= count // WARM_UP_SHARE_MAX else WARM_UP_MIN
 
 
-def find_step(values: Sequence[float]) -> Step | None:
-    """The one step of a series that has exactly one; None when it has none, or several.
+def find_step(values: Sequence[float]) -> LevelStep | None:
+    """The step of a series that has exactly one; None if it has none, or several.
 
-    A step is there to stay: the levels before and after it differ by what it lost. Several steps are a leak in
-    large portions.
+    A step is permanent: the levels before and after it differ by what it lost. Several steps are a leak in large
+    portions.
     """
     changes = [later - earlier for earlier, later in pairwise(values)]
     centre = median(changes)
@@ -177,7 +184,7 @@ def find_step(values: Sequence[float]) -> Step | None:
     if len(large) != 1:
         return None
     cycle = large[0]
-    return Step(cycle, changes[cycle - 1] - centre)
+    return LevelStep(cycle, changes[cycle - 1] - centre)
 
 
 def _noise(deviations: Sequence[float]) -> float:
@@ -209,7 +216,7 @@ def theil_sen(values: Sequence[float], confidence: float = CONFIDENCE) -> Trend:
 
 
 def _slopes(points: Sequence[tuple[float, float]]) -> list[float]:
-    """Those between all pairs of points, the least first. There are many: NumPy takes a tenth of the time."""
+    """Slopes between all pairs of points, in ascending order. There are many: NumPy takes a tenth of the time."""
     import numpy as np  # here: it takes a tenth of a second, and most runs judge no series
 
     at, value = np.array(points, dtype=float).T
@@ -219,7 +226,7 @@ def _slopes(points: Sequence[tuple[float, float]]) -> list[float]:
 
 
 def _quantile(probability: float, count: int, inflation: float) -> float:
-    """How many standard deviations the interval reaches to each side.
+    """Half width of the interval in standard deviations.
 
     For independent readings the variance is known, and the normal distribution holds. For others it is an estimate
     itself, from as many readings as would be independent ones: Student's t, expanded around the normal quantile
@@ -236,9 +243,9 @@ def _quantile(probability: float, count: int, inflation: float) -> float:
 
 
 def _widest(residuals: Sequence[float], values: Sequence[float]) -> float:
-    """How far off the slope can be at all when every reading lies so near to the line.
+    """Largest possible error of the slope for readings this close to the line.
 
-    Sen's interval can be endless for a short series whose few bytes of scatter depend on each other, as when each
+    Sen's interval can be infinite for a short series whose few bytes of scatter depend on each other, as when each
     leaked block costs a word more or less than the last. The most unfavourable of such series, a random walk, has a
     slope whose standard error is a seventh of this.
     """
@@ -265,9 +272,9 @@ def _kendall_variance(values: Sequence[float]) -> float:
 
 
 def _inflation(residuals: Sequence[float]) -> float:
-    """By how much the variance is larger because neighbours are alike (Hamed and Rao); at least 1.
+    """Factor by which correlation of neighbours enlarges the variance (Hamed and Rao); at least 1.
 
-    Only likeness up to the first distance at which there is none counts: it is never narrowed.
+    Correlation counts up to the first lag without any: the interval is never narrowed.
     """
     count = len(residuals)
     if max(residuals) - min(residuals) < GRANULE:
@@ -303,11 +310,10 @@ def _ranks(values: Sequence[float]) -> list[float]:
 def _detectable(trend: Trend, count: int, budget: float) -> float:
     """The steady loss per cycle that would be called a leak with probability POWER.
 
-    The estimate must lie so high that both bounds are passed: the lower one above nothing, the upper one above
-    the budget. Even without noise a leak shows only in whole blocks, and one of these is no more than a step: it
-    must be two.
-    How much the readings depend on each other is an estimate too: in another series of the kind it may come out
-    higher, and the interval wider.
+    The estimate must be so high that both bounds pass: the lower one above 0, the upper one above the
+    budget. Even without noise a leak shows only in whole blocks, and a single block is no more than a step: it takes
+    two. The correlation of the readings is an estimate too: in another such series it may be higher, and the interval
+    wider.
     """
     probability = (1 + CONFIDENCE) / 2
     half_width = max(trend.high - trend.slope, trend.slope - trend.low)
@@ -321,7 +327,7 @@ def _detectable(trend: Trend, count: int, budget: float) -> float:
 
 
 def _inflation_at_worst(inflation: float, count: int) -> float:
-    """What the inflation may come out at in another series, for readings each of which depends on the one before.
+    """Largest inflation that another series may have, for readings each of which depends on the one before.
 
     Their likeness is then (inflation - 1) / (inflation + 1), and is known to 1 / sqrt(count).
     """
@@ -331,6 +337,6 @@ def _inflation_at_worst(inflation: float, count: int) -> float:
 
 
 LIKENESS_DEVIATIONS = 3.3
-"""How far off the likeness of neighbours is taken to be, in deviations of its estimate."""
+"""Assumed error of the correlation of neighbours, in deviations of its estimate."""
 LIKENESS_MAX = 0.95
-"""Readings more alike than this say next to nothing."""
+"""Readings with a higher correlation say next to nothing."""

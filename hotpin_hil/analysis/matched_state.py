@@ -1,22 +1,20 @@
-"""Free memory in the same state, cycle by cycle and boot by boot: what the leak verdict is made from."""
+"""Free memory in the same state, cycle by cycle and boot by boot: the input of the leak verdict."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field, replace
 
+from hotpin_hil.analysis.contexts import after_transition, before_transition
 from hotpin_hil.analysis.leak import BUDGET_PER_CYCLE, READINGS_MIN, WARM_UP_MIN, Leak, LeakVerdict, find_leak
-from hotpin_hil.telemetry import events as ev
-from hotpin_hil.telemetry.fields import MEMORIES, MemoryStats
+from hotpin_hil.protocol import events as ev
+from hotpin_hil.protocol.fields import MEMORIES, MemoryStats
 
 READINGS_KEPT = 4_096
-"""A longer series is thinned to half of it, again and again: memory must not grow with the log."""
+"""Each time a series reaches this length it is thinned to half: memory must not grow with the log."""
 SERIES_MAX = 64
 
-_AFTER = re.compile(r"After (Camera|Voice) Transition")
-_BEFORE = re.compile(r"Before (Camera|Voice) Transition")
 _JUDGED = ("internal", "psram")
-"""DMA memory is part of the internal, so its leaks are."""
+"""DMA memory is part of internal memory, and so are its leaks."""
 
 
 @dataclass
@@ -25,12 +23,13 @@ class Readings:
 
     values: list[int] = field(default_factory=list)
     lines: list[int] = field(default_factory=list)
-    """Where each of them stands."""
+    """Line of each reading."""
     stride: int = 1
     count: int = 0
     last_line: int = 0
 
     def add(self, value: int, line: int) -> None:
+        """Add a reading, bytes, with its line."""
         if self.count % self.stride == 0:
             self.values.append(value)
             self.lines.append(line)
@@ -48,7 +47,7 @@ class StateLeak:
     boot: int
     memory: str
     state: str
-    """What the readings have in common."""
+    """The state that the readings have in common, in words."""
     readings: int
     first_line: int
     last_line: int
@@ -56,16 +55,17 @@ class StateLeak:
     last: int
     """Bytes free at the first and at the last reading."""
     leak: Leak | None
-    """None with too few readings to say anything."""
+    """None with too few readings."""
     values: tuple[int, ...] = ()
     """The readings, every `stride`-th of them."""
     stride: int = 1
     settled: int = 0
-    """Bytes free at the first reading after warm-up, which is the first that counts."""
+    """Bytes free at the first reading after warm-up."""
     settled_line: int = 0
 
     @property
     def verdict(self) -> LeakVerdict:
+        """The verdict; undecided with too few readings."""
         return LeakVerdict.UNDECIDED if self.leak is None else self.leak.verdict
 
     def __str__(self) -> str:
@@ -76,10 +76,10 @@ class StateLeak:
 
 
 class MatchedStates:
-    """Feed it every event; `end_boot` judges what the boot has shown.
+    """Collects readings of the same state from the events of a boot; `end_boot` judges them.
 
     Statistics that repeat those from before the transition in every figure are no reading: the first firmware printed
-    a sample that it had taken seconds earlier. Records are preferred to boxes, which say the same.
+    a sample that was seconds old. Records are preferred to boxes, which say the same.
     """
 
     def __init__(self) -> None:
@@ -94,7 +94,8 @@ class MatchedStates:
         self._seen: set[tuple[str, str]] = set()
         """Components whose first reading in the present transition was taken."""
 
-    def feed(self, event: ev.Event) -> None:
+    def feed(self, event: ev.LogEvent) -> None:
+        """Take the next event."""
         if isinstance(event, ev.Sample):
             self._sample(event)
         elif isinstance(event, ev.HeapPrint):
@@ -115,17 +116,17 @@ class MatchedStates:
 
     def _sample(self, sample: ev.Sample) -> None:
         kept = self._boxes if sample.source == "box" else self._records
-        if _BEFORE.fullmatch(sample.context):
+        if before_transition(sample.context):
             self._before = sample.stats
             return
-        found = _AFTER.fullmatch(sample.context)
-        if found is None:
+        to = after_transition(sample.context)
+        if not to:
             return
         is_stale = self._before is not None and same_figures(self._before, sample.stats)
         self._before = None
         if not is_stale:
             for memory in _JUDGED:
-                state = f"after the transition to {found[1].lower()} mode"
+                state = f"after the transition to {to} mode"
                 self._add(kept, (memory, state), sample.stats.memory(memory)[0], sample.line)
 
     @staticmethod
@@ -134,7 +135,7 @@ class MatchedStates:
             kept.setdefault(key, Readings()).add(value, line)
 
     def end_boot(self, boot: int) -> list[StateLeak]:
-        """The verdicts on the boot that has ended; then it starts afresh."""
+        """Judge the boot that has ended, and start over."""
         samples = self._records or self._boxes
         verdicts = [
             _judge(boot, memory, state, readings)

@@ -52,6 +52,20 @@ class FirmwareBuild(AppDescriptor):
     flash_files: tuple[tuple[int, Path], ...] = ()
     """Offset in flash and file of each part."""
 
+    @property
+    def app_file(self) -> Path:
+        """The app image. ESP-IDF names it, the ELF file and the linker's map file after the project."""
+        return self.folder / f"{self.project}.bin"
+
+    @property
+    def elf_file(self) -> Path:
+        return self.folder / f"{self.project}.elf"
+
+    @property
+    def map_file(self) -> Path:
+        """The linker's map file; a build for the virtual board has none."""
+        return self.folder / f"{self.project}.map"
+
 
 def parse_app_descriptor(content: bytes) -> AppDescriptor:
     """Reads an esp_app_desc_t; BuildError if `content` does not begin with one."""

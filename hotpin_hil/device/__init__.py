@@ -1,7 +1,19 @@
 """Typed client of the firmware's console."""
 
-from hotpin_hil.device.answers import (
-    Bench,
+from hotpin_hil.device.client import Device
+from hotpin_hil.device.errors import (
+    BoardReset,
+    DeviceError,
+    LostRecord,
+    MissingEvent,
+    NoisyLine,
+    NoReply,
+    ProtocolError,
+    SupplyFailed,
+    UnexpectedEvent,
+)
+from hotpin_hil.protocol.answers import (
+    BenchTimes,
     BoardInfo,
     Capture,
     Event,
@@ -25,21 +37,9 @@ from hotpin_hil.device.answers import (
     Thresholds,
     TtsState,
 )
-from hotpin_hil.device.client import Device
-from hotpin_hil.device.errors import (
-    BoardReset,
-    DeviceError,
-    LostRecord,
-    MissingEvent,
-    NoisyLine,
-    NoReply,
-    ProtocolError,
-    SupplyFailed,
-    UnexpectedEvent,
-)
 
 __all__ = [
-    "Bench",
+    "BenchTimes",
     "BoardInfo",
     "BoardReset",
     "Capture",

@@ -1,18 +1,17 @@
-"""How long the host waits for what, in seconds of the host's clock: the only place with such numbers.
+"""Timeouts of the host, in seconds of its own clock: the only place with such numbers.
 
-They are budgets for giving up, not delays: every wait ends as soon as what it waits for is there. Limits of
-the firmware are measured with the board's own clock and have nothing to do with these.
+They are budgets, not delays: every wait ends as soon as its condition holds. Limits of the firmware are measured with
+the board's clock and are independent of these.
 """
 
 from __future__ import annotations
 
 REPLY_S = 1.0
-"""One reply. At 115200 baud the longest record takes 42 ms; a box that is being printed holds it up to
-250 ms."""
+"""One reply. At 115200 baud the longest record takes 42 ms, and a box delays it by up to 250 ms."""
 REPEATS = 2
-"""A request is sent this many times more before the board counts as silent."""
+"""Repeats of a request before the board counts as silent."""
 SENDS_MAX = 8
-"""Including the extra ones after damaged replies, which are repeated without waiting."""
+"""Maximum number of sends, including those after damaged replies, which are repeated without waiting."""
 SLOW_REPLY_S = 5.0
 """A reply to a command that fills or walks the whole heap."""
 BENCH_REPLY_S = 30.0
@@ -23,10 +22,10 @@ STARTS_MAX = 6
 """Resets in a row without a `boot` event after which none is expected: a board's second start would have come through
 if it could. (A set-up may reset it twice, and a test once more.)"""
 MODE_S = 10.0
-"""A change of mode: 2.2 s with boxes on the recorded boards, and as long again when it is undone."""
+"""A mode transition: 2.2 s with boxes on the recorded boards, and the same again if it is undone."""
 PLAY_S = 5.0
 """From the start of a short playback to its end."""
 EVENT_S = 3.0
-"""An event that follows at once from what the test has just done."""
+"""An event that immediately follows an action of the test."""
 BOX_S = 3.0
 """From a request for a statistics box to its last line: 0.25 s at 115200 baud, behind up to 8 queued ones."""

@@ -1,4 +1,4 @@
-"""The firmware's commands as methods; what they mean is in the protocol's table of commands."""
+"""The firmware's commands as methods; PROTOCOL §3 defines them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from contextlib import suppress
 from typing import Any
 
 from hotpin_hil.device import budgets
-from hotpin_hil.device.answers import (
-    Bench,
+from hotpin_hil.device.console import Console
+from hotpin_hil.device.errors import BoardReset
+from hotpin_hil.protocol.answers import (
+    BenchTimes,
     BoardInfo,
     Capture,
     Frame,
@@ -35,20 +37,19 @@ from hotpin_hil.device.answers import (
     parse_heap_maps,
     parse_snapshots,
 )
-from hotpin_hil.device.console import Console
-from hotpin_hil.device.errors import BoardReset
-from hotpin_hil.telemetry.fields import MemoryStats
+from hotpin_hil.protocol.fields import MemoryStats
 
 Caps = str | Sequence[str]
 """Capability set: "DMA,8BIT" or ["DMA", "8BIT"]."""
 
 
 class Device(Console):
-    """One board. Every method raises what `Console.command` raises."""
+    """One board. Every method raises the errors of `Console.command`."""
 
     # --- system ---
 
     def info(self) -> BoardInfo:
+        """Board identity: project, build, chip, reset reason."""
         return parse_answer(BoardInfo, self.command("sys.info"), "sys.info")
 
     def last(self) -> LastBoot:
@@ -61,19 +62,19 @@ class Device(Console):
         return self._restart("sys.reboot")
 
     def panic(self, kind: str) -> BoardInfo:
-        """Crash the firmware (abort, null, store, stack, wdt, heap, iram) and wait until it is back."""
+        """Crash the firmware (abort, null, store, stack, wdt, heap, iram) and wait until it is ready again."""
         return self._restart("sys.panic", kind=kind)
 
     def panic_at(self, kind: str, step: str) -> None:
-        """Crash the firmware when this step of a change of mode is next entered ("undo:NAME" for its undoing)."""
+        """Crash the firmware at the next start of this step of a mode transition ("undo:NAME" for its undoing)."""
         self.command("sys.panic", kind=kind, step=step)
 
     def tasks(self) -> int:
-        """How many tasks there are."""
+        """Number of tasks."""
         return int(self.command("sys.tasks")["tasks"])
 
     def stack_unused(self) -> dict[str, int]:
-        """Bytes of stack that the tasks which stay have never used, by the name of the task."""
+        """Bytes of stack never used, by the name of each permanent task."""
         unused: dict[str, int] = self.command("sys.tasks")["stack_unused"]
         return unused
 
@@ -85,26 +86,34 @@ class Device(Console):
     # --- modes ---
 
     def mode(self) -> Mode:
+        """The current mode."""
         return _mode(self.command("mode.get"), "mode.get")
 
     def set_mode(self, to: str, *, wait: bool = True) -> Mode:
-        """Ask for "camera" or "voice", and wait until the board has settled; DeviceError names the step that
-        failed."""
+        """Change the mode.
+
+        Args:
+            to: "camera" or "voice".
+            wait: wait until the board has settled.
+
+        Raises:
+            DeviceError: the transition failed; names the step.
+        """
         reply = self.command("mode.set", timeout_s=budgets.MODE_S, to=to, wait=wait or None)
         return _mode(reply, "mode.set")
 
     def mode_steps(self, to: str, start: str | None = None) -> list[str]:
-        """The names of the steps from the mode `start` (None: the present one) to another, in their order."""
+        """Names of the steps from the mode `start` (None: the current one) to another, in order."""
         arguments: dict[str, Any] = {"to": to, "from": start}  # "from" is no name in Python
         return [str(step) for step in self.command("mode.steps", **arguments)["steps"]]
 
     def ledger(self) -> list[LedgerEntry]:
-        """The steps of the last change of mode that was begun, with the free memory around each."""
+        """The steps of the last mode transition, with free memory before and after each."""
         entries = self.command("mode.ledger")["ledger"]
         return [parse_answer(LedgerEntry, entry, "mode.ledger") for entry in entries]
 
     def settle(self, *, down: int | None = None, up: int | None = None, default: bool = False) -> Settle:
-        """Set the pauses in a change of mode (ms), or only ask."""
+        """Set the pauses in a mode transition (ms), or only read them."""
         reply = self.command("mode.settle", down=down, up=up, default=default or None)
         return parse_answer(Settle, reply, "mode.settle")
 
@@ -115,48 +124,49 @@ class Device(Console):
         )
 
     def recording(self) -> Capture:
-        """How far the microphone's capture has come, in voice mode."""
+        """Progress of the microphone's capture, in voice mode."""
         return parse_answer(Capture, self.command("stt.get"), "stt.get")
 
     # --- memory manager ---
 
     def stats(self) -> MemoryStats:
+        """A memory sample, taken now."""
         return parse_answer(MemoryStats, self.command("mem.stats"), "mem.stats")
 
     def log(self, context: str) -> int:
-        """Have the statistics logged; returns how long the caller on the board was held, µs."""
+        """Log the statistics; returns how long that held the calling task on the board, µs."""
         return int(self.command("mem.log", context=context)["held_us"])
 
     def monitor(self, *, start: int | None = None, stop: bool = False) -> Monitor:
-        """Start with an interval in ms, stop, or only ask."""
+        """Start monitoring with an interval in ms, stop it, or only read its state."""
         reply = self.command("mem.monitor", start=start, stop=stop or None)
         return parse_answer(Monitor, reply, "mem.monitor")
 
     def thresholds(self, *, default: bool = False, **levels: int) -> Thresholds:
-        """Set some of the eight levels, or all to their defaults, or only ask; returns those in force."""
+        """Set some of the eight thresholds, or all to their defaults, or only read them; returns those in force."""
         reply = self.command("mem.thresholds", default=default or None, **levels)
         return parse_answer(Thresholds, reply, "mem.thresholds")
 
     def check(self, *, dma: int | None = None, psram: int | None = None) -> bool:
-        """What memory_manager_check_dma_available or _psram_available says of one block of so many bytes."""
+        """Result of memory_manager_check_dma_available or _psram_available for one block of this size."""
         return bool(self.command("mem.check", dma=dma, psram=psram)["available"])
 
     def place(self, caps: Caps, sizes: Iterable[int]) -> Placement:
-        """Can these blocks be had together?"""
+        """Whether these blocks can be allocated together."""
         reply = self.command("mem.place", timeout_s=budgets.SLOW_REPLY_S, caps=caps, sizes=list(sizes))
         return parse_answer(Placement, reply, "mem.place")
 
     def baseline(self, *, set: bool = False, state: str | None = None) -> dict[str, Any]:
-        """Take the baseline anew, or only ask for it; `state` for one of a mode. Free bytes by memory."""
+        """Set the baseline, or only read it (`state`: that of a mode); returns free bytes by memory."""
         return self.command("mem.baseline", set=set or None, state=state)
 
     def optimize(self) -> Optimization:
-        """Have the manager give its advice and run the reclaimers."""
+        """Get the manager's advice and run the reclaimers."""
         reply = self.command("mem.optimize", timeout_s=budgets.SLOW_REPLY_S)
         return parse_answer(Optimization, {**reply, "advice": tuple(reply.get("advice", ()))}, "mem.optimize")
 
     def history(self, last: int | None = None) -> tuple[Snapshot, ...]:
-        """The newest snapshots (None: all that are kept), newest first."""
+        """The latest snapshots (None: all that are kept), newest first."""
         return parse_snapshots(self.command("mem.history", last=last), "mem.history")
 
     def mem_events(self, since: int | None = None) -> list[MemoryEvent]:
@@ -165,26 +175,34 @@ class Device(Console):
         return [parse_answer(MemoryEvent, event, "mem.events") for event in events]
 
     def self_cost(self) -> SelfCost:
+        """Memory and time that the memory manager itself takes."""
         return parse_answer(SelfCost, self.command("mem.self"), "mem.self")
 
     def api(self, case: str) -> str:
-        """Run an edge case of the API on the board; returns the error's name, "ESP_OK" if there was none."""
+        """Run an edge case of the API on the board; returns the name of its error, "ESP_OK" for none."""
         return str(self.command("mem.api", case=case)["err"])
 
     def callbacks(self, *, add: int | None = None, reset: bool = False, log: bool = False) -> dict[str, Any]:
-        """Register callbacks that note their calls; `registered`, `count`, and `calls` so far: a list of
-        {callback, kind, type, value, threshold, timestamp_ms}. With `log` the first also logs and queries."""
+        """Register callbacks that record their calls, or only read what they have recorded.
+
+        Args:
+            add: number of callbacks to register.
+            reset: forget the calls so far.
+            log: the first callback also logs and queries.
+
+        Returns:
+            `registered`, `count`, and `calls`: a list of {callback, kind, type, value, threshold, timestamp_ms}.
+        """
         return self.command("mem.callbacks", add=add, reset=reset or None, log=log or None)
 
     # --- heap ---
 
     def probe(self, caps: Caps) -> Probe:
-        """Direct reading of one capability set, past the memory manager."""
+        """Direct reading of one capability set, without the memory manager."""
         return parse_answer(Probe, self.command("heap.probe", caps=caps), "heap.probe")
 
     def sandwich(self, caps_list: Sequence[str], claim: str = "mem.stats") -> Sandwich:
-        """Direct readings of up to 4 capability sets, a claim, the readings again: one go, nothing in
-        between."""
+        """Direct readings of up to 4 capability sets, a claim, and the readings again, without interruption."""
         reply = self.command("heap.probe", caps=";".join(caps_list), around=claim)
         readings = [
             {caps: parse_answer(Probe, reply[when][caps], f"heap.probe {when}") for caps in caps_list}
@@ -205,20 +223,20 @@ class Device(Console):
     def hold(
         self, caps: Caps, *, size: int | None = None, leave: int | None = None, block: int | None = None
     ) -> Hold:
-        """Take one block of `size`, or blocks (of at most `block`) until `leave` bytes are free."""
+        """Allocate one block of `size` bytes, or blocks (of at most `block`) until `leave` bytes are free."""
         reply = self.command(
             "heap.hold", timeout_s=budgets.SLOW_REPLY_S, caps=caps, size=size, leave=leave, block=block
         )
         return parse_answer(Hold, reply, "heap.hold")
 
     def split(self, caps: Caps, block: int, count: int | None = None) -> Hold:
-        """Take `count` blocks (None or 0: as many as there are) and give every second one back."""
+        """Allocate `count` blocks (None or 0: as many as fit) and free every second one."""
         budget = budgets.SLOW_REPLY_S
         reply = self.command("heap.split", timeout_s=budget, caps=caps, block=block, count=count)
         return parse_answer(Hold, reply, "heap.split")
 
     def release(self, id: int | None = None) -> int:
-        """Give one hold back, or all; returns the bytes that were held."""
+        """Free one hold, or all; returns the bytes that were held."""
         reply = self.command(
             "heap.release", timeout_s=budgets.SLOW_REPLY_S, id=id, all=True if id is None else None
         )
@@ -233,15 +251,24 @@ class Device(Console):
         step: Caps | None = None,
         off: bool = False,
     ) -> dict[str, Any]:
-        """Make the nth matching allocation from now, and count - 1 more, fail; or the next `count` entries of
-        these steps of a change of mode ("undo:NAME" for an undoing). `armed`, `seen`, `failed`, `steps_armed`,
-        `steps_failed`."""
+        """Make allocations or steps of a mode transition fail.
+
+        Args:
+            caps: capabilities of the allocations.
+            nth: the first matching allocation that fails, counted from now.
+            count: number of failures.
+            step: steps whose next `count` entries fail ("undo:NAME" for an undoing).
+            off: disarm everything.
+
+        Returns:
+            `armed`, `seen`, `failed`, `steps_armed`, `steps_failed`.
+        """
         return self.command("heap.fail", caps=caps, nth=nth, count=count, step=step, off=off or None)
 
     def leak(
         self, caps: Caps | None = None, *, bytes: int | None = None, every: str = "cycle", off: bool = False
     ) -> dict[str, Any]:
-        """Leak a block at each return to camera mode ("cycle") or each sample, or stop; `id`, `leaked`."""
+        """Leak a block at each return to camera mode ("cycle") or each sample, or stop; returns `id`, `leaked`."""
         if off:
             return self.command("heap.leak", off=True)
         return self.command("heap.leak", caps=caps, bytes=bytes, every=every)
@@ -249,18 +276,21 @@ class Device(Console):
     # --- TTS ---
 
     def tts_open(self, bytes: int | None = None) -> TtsState:
+        """Open a stream of this size (None: the default)."""
         return parse_answer(TtsState, self.command("tts.open", bytes=bytes), "tts.open")
 
     def tts_write(self, data: bytes) -> TtsState:
+        """Write audio data to the stream."""
         reply = self.command("tts.write", data=base64.b64encode(data).decode())
         return parse_answer(TtsState, reply, "tts.write")
 
     def tts_play(self, *, wait: bool = False) -> TtsState:
-        """Start playing what was written, in voice mode; with `wait`, to its end."""
+        """Start playing the stream, in voice mode; `wait`: until its end."""
         reply = self.command("tts.play", timeout_s=budgets.PLAY_S, wait=wait or None)
         return parse_answer(TtsState, reply, "tts.play")
 
     def tts_close(self) -> TtsState:
+        """Close the stream."""
         return parse_answer(TtsState, self.command("tts.close"), "tts.close")
 
     # --- load and benchmarks ---
@@ -273,13 +303,13 @@ class Device(Console):
         every_ms: int | None = None,
         stop: bool = False,
     ) -> dict[str, Any]:
-        """Start tasks that log a line each `every_ms`, `lines` times (None: until stopped), or stop them."""
+        """Start tasks that log a line every `every_ms`, `lines` times (None: until stopped), or stop them."""
         return self.command("log.load", tasks=tasks, lines=lines, every=every_ms, stop=stop or None)
 
-    def bench(self, what: str, n: int) -> Bench:
-        """Time `n` runs of get_stats, threshold or log on the board."""
+    def bench(self, what: str, n: int) -> BenchTimes:
+        """Time `n` runs of "get_stats", "threshold" or "log" on the board."""
         reply = self.command("bench.run", timeout_s=budgets.BENCH_REPLY_S, what=what, n=n)
-        return parse_answer(Bench, reply, "bench.run")
+        return parse_answer(BenchTimes, reply, "bench.run")
 
 
 def _mode(reply: dict[str, Any], what: str) -> Mode:

@@ -1,10 +1,10 @@
 """Requests and replies, events, log lines and boxes of one board, over one channel.
 
-A request is repeated with the same id and text until its reply came through undamaged; the firmware
-executes it once. Every record carries the boot id and a sequence number, so a reset or a lost record never
-goes unnoticed: whoever asks for something that it makes void gets BoardReset or LostRecord.
+A request is repeated with the same id and text until an undamaged reply arrives; the firmware executes it once. Every
+record carries the boot id and a sequence number, so a reset or a lost record never goes unnoticed: a call whose result
+it invalidates raises BoardReset or LostRecord.
 
-For one test thread; the channel's reader is another.
+For one test thread; the reader of the channel is another thread.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from collections.abc import Callable
 from typing import Any
 
 from hotpin_hil.device import budgets
-from hotpin_hil.device.answers import BoardInfo, Event, merge_parts, parse_answer
 from hotpin_hil.device.errors import (
     NOISE_REMEDY,
     BoardReset,
@@ -29,13 +28,14 @@ from hotpin_hil.device.errors import (
     SupplyFailed,
     UnexpectedEvent,
 )
-from hotpin_hil.device.events import EventAssembler
 from hotpin_hil.device.power import BROWN_OUT, SUPPLY_REMEDY, power_failure
-from hotpin_hil.device.request import encode_request
 from hotpin_hil.link.channel import Channel, Cursor
-from hotpin_hil.link.records import Record
-from hotpin_hil.telemetry.box import Box, BoxFinder, BrokenBox
-from hotpin_hil.telemetry.log import LineSplitter, LogLine, parse_log_line
+from hotpin_hil.protocol.answers import BoardInfo, Event, merge_parts, parse_answer
+from hotpin_hil.protocol.box import Box, BoxFinder, BrokenBox
+from hotpin_hil.protocol.fragments import EventAssembler
+from hotpin_hil.protocol.log import LineSplitter, LogLine, parse_log_line
+from hotpin_hil.protocol.records import Record
+from hotpin_hil.protocol.request import encode_request
 
 _ID_MAX = 65535
 _PANIC = re.compile(
@@ -43,14 +43,13 @@ _PANIC = re.compile(
     rb"|Task watchdog got triggered[^\r\n]*|Brownout detector was triggered|\*\*\*ERROR\*\*\*[^\r\n]*"
 )
 _CONFIRMATIONS = 2
-"""So often must a reply come again unchanged until a record missing beside it counts as somebody else's."""
+"""Unchanged repeats of a reply after which a record missing next to it is taken to belong to something else."""
 _CABLE = "check the cable and the baud rate"
 _NO_CONSOLE_REMEDY = "is this a build with the HIL console, and is the baud rate right?"
 
 _CRC = "CRC"
 _DAMAGED_REQUEST = {_CRC, "SYNTAX", "TOO_LONG", "UNKNOWN_COMMAND", "BAD_ARGUMENT"}
-"""Errors that a request damaged on its way can cause (with its '*' damaged, it passes for one without
-checksum)."""
+"""Errors that a damaged request can cause (without its '*', it is taken for a request without checksum)."""
 
 Where = Callable[[Event], bool]
 
@@ -61,12 +60,12 @@ class Console:
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
         self.boot: str | None = None
-        """Id of the boot the test knows about: set by `wait_ready`, or by the first reply."""
+        """Boot id that the test knows: set by `wait_ready`, or by the first reply."""
         self._accepted = Cursor()
         """Resets before this moment are known."""
         self.on_reply: Callable[[str, dict[str, Any]], None] = lambda command, reply: None
-        """Told of each answer, with the command that it is to."""
-        # At random, so that no stored reply to an earlier session's request is taken for an answer.
+        """Callback for each reply, with its command."""
+        # Random: a stored reply to a request of an earlier session must not match.
         self._id = secrets.randbelow(_ID_MAX)
         self._events: list[Event] = []
         self._assembler = EventAssembler()
@@ -78,24 +77,38 @@ class Console:
     # --- commands ---
 
     def command(self, name: str, *, timeout_s: float = budgets.REPLY_S, **args: Any) -> dict[str, Any]:
-        """The reply's fields, all its records joined.
+        """Send a command, and wait for its reply.
 
-        Raises DeviceError when the firmware refuses, NoReply, BoardReset, PortError when the line is lost.
+        Args:
+            name: for example "mem.stats".
+            timeout_s: budget for one attempt; a request is repeated.
+            args: as of `encode_request`.
+
+        Returns:
+            The fields of the reply, all its records joined.
+
+        Raises:
+            DeviceError: the firmware refuses.
+            NoReply: nothing came.
+            BoardReset: the board was reset meanwhile.
+            LostRecord: a record of the reply is missing.
+            NoisyLine: the line changes bytes.
+            PortError: the line is lost.
         """
         return merge_parts(self.command_parts(name, timeout_s=timeout_s, **args))
 
     def command_parts(
         self, name: str, *, timeout_s: float = budgets.REPLY_S, **args: Any
     ) -> list[dict[str, Any]]:
-        """The fields of each of the reply's records, for the command whose records stand for themselves."""
+        """Like `command`, with the fields of each record of the reply separately."""
         request_id = self._id = self._id % _ID_MAX + 1
         request = encode_request(request_id, name, args)
         self._check_reset(self._accepted, f"before '{name}'")
         start = last_send = self.channel.mark()
         self.channel.send(request)
-        give_up = time.monotonic() + timeout_s * (1 + budgets.REPEATS)
+        give_up = self.channel.deadline(timeout_s * (1 + budgets.REPEATS))
         for sends in range(1, budgets.SENDS_MAX + 1):
-            patience = give_up - time.monotonic()
+            patience = give_up.remaining_s()
             if sends < budgets.SENDS_MAX:
                 patience = min(patience, timeout_s)
             parts = self.channel.wait(
@@ -109,7 +122,7 @@ class Console:
                     raise DeviceError(name, reply)
                 self.on_reply(name, reply)
                 return [part.data for part in parts]
-            if time.monotonic() >= give_up or sends == budgets.SENDS_MAX:
+            if give_up.remaining_s() <= 0 or sends == budgets.SENDS_MAX:
                 break
             last_send = self.channel.mark()
             # No newline first: what is left of a damaged request would then be executed as one without
@@ -134,7 +147,7 @@ class Console:
         )
 
     def _reply(self, name: str, request_id: int, start: Cursor, last_send: Cursor) -> list[Record] | None:
-        """The complete reply, [] when it is to be asked for again, None while it may still come."""
+        """The complete reply, [] if the request is to be repeated, None while it may still come."""
         answers = [r for r in self.channel.records(start) if r.kind == "reply" and r.id == request_id]
         again = [r for r in self.channel.repeated(start) if r.kind == "reply" and r.id == request_id]
         parts = sorted((r for r in answers if not _refused(r)), key=lambda r: r.n)
@@ -163,10 +176,12 @@ class Console:
             self._accepted = Cursor(record.offset, self.channel.mark().index)
 
     def _check_noise(self, since: Cursor, what: str) -> None:
-        """NoisyLine if the line changed bytes since then: what is missing, or text without checksum, says nothing
-        of the firmware then."""
+        """Raise NoisyLine if the line has changed bytes since then.
+
+        Then neither a missing record nor text without checksum is evidence against the firmware.
+        """
         noise = self.channel.noise(since)
-        if noise.is_the_lines:
+        if noise.corrupted_in_transit:
             raise NoisyLine(f"{what}; the line is noisy: {noise}", NOISE_REMEDY)
 
     def _check_reset(self, since: Cursor, when: str) -> None:
@@ -189,10 +204,17 @@ class Console:
     # --- starting ---
 
     def wait_ready(self, timeout_s: float = budgets.BOOT_S) -> BoardInfo:
-        """Wait until the firmware has started since the last boot this object knew; from then on that one
-        counts.
+        """Wait for a boot newer than the one known; from then on it is the known one.
 
-        NoReply says what the chip printed instead.
+        Args:
+            timeout_s: budget.
+
+        Returns:
+            The board's identity, from the boot event or from `sys.info`.
+
+        Raises:
+            NoReply: the firmware did not start; quotes what the chip printed.
+            SupplyFailed: the brown-out detector fired.
         """
         began_s = time.monotonic()
         found = self.channel.wait(self._new_boot, timeout_s)
@@ -225,12 +247,12 @@ class Console:
         return parse_answer(BoardInfo, reply, "reply to 'sys.info'")
 
     def _began(self) -> int:
-        """Offset of the last reset banner since the boot that this object knows."""
+        """Offset of the last reset banner since the known boot."""
         resets = self.channel.resets(self._accepted)
         return resets[-1].offset if resets else self._accepted.offset
 
     def _starts(self) -> int:
-        """How often the chip has started since the harness last reset it, as after flashing what can start."""
+        """Number of starts of the chip since the harness last reset it."""
         asked_from = self.channel.asked_from
         return sum(reset.offset >= asked_from for reset in self.channel.resets(self._accepted))
 
@@ -246,13 +268,13 @@ class Console:
         return _DAMAGED if self.channel.corrupt(Cursor(began)) else None
 
     def barrier(self) -> None:
-        """When this returns, everything the board had sent before has arrived, and gaps are known."""
+        """Wait until everything that the board had sent before has arrived, and gaps are known."""
         self.command("heap.probe", caps="DMA")
 
     # --- events ---
 
     def mark(self) -> Cursor:
-        """Now, for the `since` of what follows."""
+        """The current moment, for `since`."""
         return self.channel.mark()
 
     def _take_events(self) -> None:
@@ -281,7 +303,16 @@ class Console:
             )
 
     def events(self, name: str | None = None, *, since: Cursor, where: Where | None = None) -> list[Event]:
-        """All such events that have arrived since `since`. LostRecord when a record is missing among them."""
+        """Events that have arrived since a moment.
+
+        Args:
+            name: None for all.
+            since: the moment.
+            where: condition on the event.
+
+        Raises:
+            LostRecord: a record is missing since then.
+        """
         found = self._matching(name, since, where)
         self._check_gaps(since, f"whether there was another '{name or 'event'}'")
         return found
@@ -289,9 +320,19 @@ class Console:
     def wait_event(
         self, name: str, timeout_s: float = budgets.EVENT_S, *, since: Cursor, where: Where | None = None
     ) -> Event:
-        """The first such event since `since`, whether it has come already or not.
+        """Wait for the first matching event since a moment; it may have arrived already.
 
-        Raises MissingEvent (the board lives, the event does not come), LostRecord, NoReply, BoardReset.
+        Args:
+            name: of the event.
+            timeout_s: budget.
+            since: the moment.
+            where: condition on the event.
+
+        Raises:
+            MissingEvent: the event did not come, while the board was alive.
+            LostRecord: a record is missing that may have been the event.
+            NoReply: the board is silent.
+            BoardReset: the board was reset meanwhile.
         """
 
         def found() -> Event | None:
@@ -313,7 +354,12 @@ class Console:
         return event
 
     def no_event(self, name: str, *, since: Cursor, where: Where | None = None) -> None:
-        """Make sure that no such event was sent since `since`. UnexpectedEvent, LostRecord."""
+        """Check that no matching event was sent since a moment.
+
+        Raises:
+            UnexpectedEvent: one was sent.
+            LostRecord: a record is missing since then.
+        """
         self.barrier()
         found = self._matching(name, since, where)
         if found:
@@ -326,17 +372,21 @@ class Console:
     # --- console text ---
 
     def text(self, since: Cursor) -> str:
-        """Everything received since `since`, as text; bytes that are no UTF-8 become U+FFFD."""
+        """Everything received since a moment, as text; bytes that are not UTF-8 become U+FFFD."""
         return self.channel.text(since).decode("utf-8", errors="replace")
 
     def log_lines(self, since: Cursor) -> list[LogLine]:
-        """The whole lines in ESP_LOG's shape since `since`."""
+        """The complete lines in ESP_LOG's shape since a moment."""
         lines = LineSplitter(since.offset).feed(self.channel.text(since))
         return [parsed for parsed in map(parse_log_line, lines) if parsed is not None]
 
     def wait_line(self, pattern: str, timeout_s: float = budgets.EVENT_S, *, since: Cursor) -> LogLine:
-        """The first log line since `since` whose text matches `pattern` (re.search). MissingEvent,
-        BoardReset."""
+        """Wait for the first log line since a moment whose text matches a pattern (re.search).
+
+        Raises:
+            MissingEvent: no such line came, while the board was alive.
+            BoardReset: the board was reset meanwhile.
+        """
         regex = re.compile(pattern)
 
         def found() -> LogLine | None:
@@ -361,7 +411,7 @@ class Console:
         return self._boxes
 
     def boxes(self, since: Cursor, context: str | None = None) -> list[Box]:
-        """The whole statistics boxes that began since `since`; a box may still have others' lines in it."""
+        """The complete boxes that started since a moment; lines of other tasks may stand between theirs."""
         return [
             box
             for box in self._take_boxes()
@@ -369,7 +419,11 @@ class Console:
         ]
 
     def broken_boxes(self, since: Cursor) -> list[BrokenBox]:
-        """Boxes that were cut off or whose lines are not the guide's. NoisyLine when the line may have done it."""
+        """Boxes since a moment that were cut off or do not have the guide's layout.
+
+        Raises:
+            NoisyLine: the line may have damaged them.
+        """
         broken = [
             box for box in self._take_boxes() if isinstance(box, BrokenBox) and box.offset >= since.offset
         ]
@@ -378,8 +432,13 @@ class Console:
         return broken
 
     def wait_box(self, context: str, timeout_s: float = budgets.BOX_S, *, since: Cursor) -> Box:
-        """The first box of that context since `since`. ProtocolError when it is broken, MissingEvent,
-        BoardReset."""
+        """Wait for the first box with this context since a moment.
+
+        Raises:
+            ProtocolError: a box does not have the guide's layout.
+            MissingEvent: no such box came, while the board was alive.
+            BoardReset: the board was reset meanwhile.
+        """
 
         def found() -> Box | None:
             boxes = self.boxes(since, context)
@@ -398,12 +457,12 @@ class Console:
 
 
 def _refused(reply: Record) -> bool:
-    """Did the firmware refuse to execute this, as it would a damaged request?"""
+    """Whether the firmware refused the request, as it would a damaged one."""
     return reply.data.get("ok") is False and reply.data.get("err") in _DAMAGED_REQUEST
 
 
 _LOOPING = Event("looping", {}, 0, "", 0, -1)
-"""Stands for a boot event that is not to be expected any more."""
+"""In place of a boot event that will not come any more."""
 
 _DAMAGED = Event("damaged", {}, 0, "", 0, -1)
-"""Stands for a boot event that could not be read."""
+"""In place of a boot event that arrived damaged."""

@@ -1,27 +1,31 @@
-"""Resets that come from the supply: a power-on or a brown-out that nobody asked for."""
+"""Resets caused by the supply: a power-on or brown-out that the harness did not ask for."""
 
 from __future__ import annotations
 
 from hotpin_hil.link.channel import Channel, Cursor, Reset
 
 SUPPLY_REMEDY = (
-    "check the supply (5 V, 2 A at the board), the cable and whatever else may pull EN; "
+    "check the supply (5 V, 2 A at the board), the cable and anything else that may pull EN; "
     "if the test asked for it, wait_ready() must follow"
 )
 
 _POWER_ON = 0x1
 _BROWN_OUT = 0xF
-"""The ROM's codes of a chip that had lost power, wholly or nearly: soc/reset_reasons.h of ESP-IDF."""
+"""The ROM's codes for a loss of power: soc/reset_reasons.h of ESP-IDF."""
 BROWN_OUT = "Brownout detector was triggered"
-"""IDF's handler says so and then resets the chip by software."""
+"""Text of IDF's handler, which then resets the chip by software."""
 _BROWN_OUT_NEAR = 300
 """Bytes between that text and the banner of the reset that follows."""
 _REASONS = ("POWERON", "BROWNOUT")
-"""`reset_reason` of the boot event, which tells it too where the ROM prints no banner (GPIO15 low)."""
+"""`reset_reason` of the boot event, for a ROM that prints no banner (GPIO15 low)."""
 
 
 def power_failure(channel: Channel, since: Cursor | None = None) -> str:
-    """The newest unasked reset since then, in words, if the supply is its likely cause; empty if not."""
+    """The newest reset since a moment that the harness did not ask for, in words, if the supply is its likely cause.
+
+    Returns:
+        Empty for any other cause.
+    """
     resets = [reset for reset in channel.resets(since) if not reset.asked]
     if resets and _is_power(channel, resets[-1]):
         return f"the board was reset in mid-test by a loss of power ({resets[-1].name})"

@@ -17,8 +17,8 @@ from hotpin_hil.errors import (
     WrongBoardError,
 )
 from hotpin_hil.evidence.model import Verdict
-from hotpin_hil.link.channel import Channel, Noise
-from hotpin_hil.telemetry.panic import find_panics
+from hotpin_hil.link.channel import Channel, LineNoise
+from hotpin_hil.protocol.panic import find_panics
 
 SETUP = "setup"
 CALL = "call"
@@ -108,7 +108,7 @@ def blame(
     )
 
 
-def _excuse(error: BaseException, channel: Channel | None, noise: Noise | None) -> Finding | None:
+def _excuse(error: BaseException, channel: Channel | None, noise: LineNoise | None) -> Finding | None:
     """Why something is missing, if the bench explains it. A panic explains it first; and a line on which nothing at
     all is sound is no noise: the firmware may speak another language."""
     if channel is None or find_panics(channel.text()):
@@ -117,7 +117,7 @@ def _excuse(error: BaseException, channel: Channel | None, noise: Noise | None) 
     failure = power_failure(channel)
     if failure:
         return Finding(Verdict.BLOCKED, f"{failure}: {reason}", SUPPLY_REMEDY)
-    if noise is not None and noise.is_the_lines and channel.records():
+    if noise is not None and noise.corrupted_in_transit and channel.records():
         return Finding(Verdict.BLOCKED, f"{reason}; the line is noisy: {noise}", NOISE_REMEDY)
     return None
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from hotpin_hil.evidence.lines import COMPLAINT, KNOWN_NOISE, Line
+from hotpin_hil.evidence.lines import COMPLAINT, EMULATOR, KNOWN_NOISE, Line
 from hotpin_hil.evidence.model import Verdict, worst
 from hotpin_hil.evidence.requirements import Requirement
 from hotpin_hil.evidence.results import SCHEMA_VERSION, Results
@@ -57,6 +57,7 @@ def qualify(results: Results) -> dict[str, Any]:
         "other_tests": [_test(line) for line in results.verdicts if not line["requirement"]],
         "unfinished": _unfinished(results),
         "reruns": results.reruns(),
+        "sizes": [_without_kind(note) for note in results.sizes()],
         "notes": _notes(results),
         "counts": _counts(rows, judged),
     }
@@ -110,6 +111,10 @@ def _test(line: Line) -> dict[str, Any]:
     return {key: line[key] for key in ("test", "verdict", "reason", "remedy", "reproduce")}
 
 
+def _without_kind(note: Line) -> dict[str, Any]:
+    return {key: value for key, value in note.items() if key not in ("kind", "about")}
+
+
 def _not_tested(row: Requirement) -> dict[str, Any]:
     return {
         "id": row.id,
@@ -137,7 +142,14 @@ def _notes(results: Results) -> list[str]:
     texts = [
         note["text"]
         for note in results.notes
-        if "text" in note and note.get("about") not in (COMPLAINT, KNOWN_NOISE)
+        if "text" in note and note.get("about") not in (COMPLAINT, KNOWN_NOISE, EMULATOR)
+    ]
+    starts: Counter[str] = Counter()
+    for note in results.about(EMULATOR):
+        starts[note["text"]] += note["count"]
+    texts += [
+        f"the emulator was started again {count} times before the firmware was ready: {text}"
+        for text, count in starts.items()
     ]
     if results.cut:
         texts.append(f"{results.cut} line(s) of the results were cut off and are left out")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from hotpin_hil.device.events import EventAssembler
 from hotpin_hil.evidence import lines
-from hotpin_hil.link.records import Record
+from hotpin_hil.protocol.fragments import EventAssembler
+from hotpin_hil.protocol.records import Record
 
 KEPT_REPLIES = ("mode.ledger", "mem.thresholds")
 """Commands whose answers a report needs; the tests ask them."""

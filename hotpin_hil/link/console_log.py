@@ -1,9 +1,8 @@
 """The console log of one `dut`, written where it is received.
 
-pytest-embedded sends every byte to a manager process and from there to a listener process, started anew for
-each test, which writes the file that `dut.expect` reads. Writing that file at once saves the start of a
-Python per test and two hops per chunk. Fixtures put it in place of `msg_queue` and `_listener`; it has what
-both are used for.
+pytest-embedded sends every byte to a manager process and from there to a listener process, which each test starts and
+which writes the file that `dut.expect` reads. Writing that file directly saves the start of a Python per test and two
+hops per chunk. Fixtures put it in place of `msg_queue` and `_listener`, and it has the methods of both.
 """
 
 from __future__ import annotations
@@ -15,10 +14,15 @@ from typing import Any, TextIO
 
 
 class ConsoleLog:
-    """In place of pytest-embedded's MessageQueue: what is put into it is in the file when `put` returns."""
+    """Replaces pytest-embedded's MessageQueue; data is in the file when `put` returns."""
 
     def __init__(self, path: str | Path, terminal: TextIO | None = None) -> None:
-        """path: the log file, appended to. terminal: where whole lines are shown as they come, if anywhere."""
+        """Open the log.
+
+        Args:
+            path: the log file, which is appended to.
+            terminal: shows complete lines as they arrive; None for no output.
+        """
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("ab", buffering=0)
@@ -28,7 +32,7 @@ class ConsoleLog:
         self.listener = _NoProcess()
 
     def put(self, data: bytes | str, **_: Any) -> None:
-        """Append to the log, and show whole lines on the terminal if there is one."""
+        """Append to the log, and show complete lines on the terminal if there is one."""
         raw = data.encode() if isinstance(data, str) else data
         with self._lock:
             if self._file.closed:
@@ -43,19 +47,20 @@ class ConsoleLog:
     write = put
 
     def flush(self) -> None:
-        """Nothing waits."""
+        """Do nothing: nothing is buffered."""
 
     def isatty(self) -> bool:
         """No: esptool then writes plain lines instead of redrawing its progress."""
         return False
 
     def close(self) -> None:
+        """Close the file; later data is dropped."""
         with self._lock:
             self._file.close()
 
 
 class _NoProcess:
-    """What pytest-embedded starts and ends as its listener."""
+    """In place of pytest-embedded's listener process."""
 
     def start(self) -> None:
         pass

@@ -28,7 +28,7 @@ from pytest_embedded_serial.serial import Serial
 from hotpin_hil.errors import BuildError, FlashError, PortError, UsageError
 from hotpin_hil.link.channel import Channel
 from hotpin_hil.link.port import is_network, open_port, port_error, register_handlers
-from hotpin_hil.link.reader import PortReader
+from hotpin_hil.link.port_reader import PortReader
 
 CONNECT_ATTEMPTS = 3
 EN_LOW_S = 0.1
@@ -178,7 +178,7 @@ class HilIdfSerial(IdfSerial):  # type: ignore[misc]  # pytest-embedded is not t
             self.hard_reset()
 
     def erase_flash(self, force: bool = False) -> None:
-        """Erase the whole chip, and reset it (it then reports an invalid header for ever)."""
+        """Erase the whole chip, and reset it (from then on it reports an invalid header)."""
         self.forget_flashed()
         if self._meta and self.port in self._meta.port_app_cache:
             self._meta.drop_port_app_cache(self.port)
@@ -263,7 +263,7 @@ class HilIdfSerial(IdfSerial):  # type: ignore[misc]  # pytest-embedded is not t
                 self.start_redirect_thread()
 
     def close(self) -> None:
-        """Leaves no thread and no socket; whoever waits on the channel gets a PortError."""
+        """Close the port and end the reader thread; a wait on the channel raises PortError."""
         super().close()
         self.channel.lost(
             PortError(f"{self.channel.name} was closed", "the test's port is closed at its end")
@@ -287,8 +287,11 @@ def run_esptool(arguments: list[str], esp: Any) -> None:
 
 
 def flash_files(app: Any) -> list[str]:
-    """The address and file arguments of `esptool write-flash`; BuildError when there is nothing, or a
-    file lacks."""
+    """The address and file arguments of `esptool write-flash`.
+
+    Raises:
+        BuildError: there is nothing to flash, or a file is missing.
+    """
     if not app.flash_files or not app.flash_settings:
         raise BuildError(f"{app.binary_path} holds nothing to flash", "build the firmware first")
     missing = [file.file_path for file in app.flash_files if not Path(file.file_path).is_file()]

@@ -1,4 +1,4 @@
-"""The line of pytest-embedded's `dut`: what the suite talks through, on every kind of board."""
+"""The line of pytest-embedded's `dut`, on every kind of board."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from hotpin_hil.link.channel import Channel
 
 
 def line_of(dut: Any) -> Any:
-    """What has `channel`, `hard_reset()` and `flash(app)`: `dut.serial` (HilIdfSerial), in QEMU `dut.qemu`
-    (HilQemu)."""
+    """The service with `channel`, `hard_reset()` and `flash(app)`.
+
+    It is `dut.serial` (HilIdfSerial), in QEMU `dut.qemu` (HilQemu).
+    """
     serial = getattr(dut, "serial", None)
     return serial if serial is not None else getattr(dut, "qemu", None)
 
 
 def channel_of(dut: Any) -> Channel | None:
-    """The channel of a `dut`, if it has one of ours."""
+    """The channel of a `dut`, None if its service is not the harness's."""
     channel = getattr(line_of(dut), "channel", None)
     return channel if isinstance(channel, Channel) else None

@@ -1,4 +1,4 @@
-"""Opening a serial port so that the board on it is left alone, with errors that say what to do."""
+"""Opens a serial port without resetting the board on it; errors carry their remedy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hotpin_hil.link.port_holders import holders, permission_remedy
 
 HANDLER_PACKAGE = "hotpin_hil.link.serial_handlers"
 READ_TIMEOUT_S = 0.05
-"""For whoever reads the port directly; the reader thread waits without one."""
+"""For direct reads of the port; the reader thread waits without timeout."""
 
 _BUSY = (errno.EBUSY, errno.EAGAIN)
 _FORBIDDEN = (errno.EACCES, errno.EPERM)
@@ -21,21 +21,28 @@ _REMEDY = "check the cable and the board's power, then run again"
 
 
 def register_handlers() -> None:
-    """Put this package's `rfc2217://` client in front of pyserial's own, which is some hundred times
-    slower."""
+    """Make pyserial use this package's `rfc2217://` client; its own is some hundred times slower."""
     if HANDLER_PACKAGE not in serial.protocol_handler_packages:
         serial.protocol_handler_packages.insert(0, HANDLER_PACKAGE)
 
 
 def is_network(port: str) -> bool:
+    """Whether a port is a pyserial URL."""
     return "://" in port
 
 
 def open_port(port: str, baud: int) -> Any:
-    """Open `port` (device name or pyserial URL) exclusively with both control lines released.
+    """Open a port exclusively, with both control lines released.
 
-    Released, because a base board may wire DTR to IO0 and RTS to EN directly: with both asserted, pyserial's
-    default, the chip is held in reset. Raises PortError.
+    Released, because a base board may wire DTR to IO0 and RTS to EN directly: with both asserted, pyserial's default,
+    the chip is held in reset.
+
+    Args:
+        port: device name or pyserial URL.
+        baud: baud rate.
+
+    Raises:
+        PortError: the port cannot be opened.
     """
     register_handlers()
     try:
@@ -51,7 +58,7 @@ def open_port(port: str, baud: int) -> Any:
 
 
 def port_error(port: str, error: BaseException) -> PortError:
-    """What went wrong with `port`, with the remedy where one is known."""
+    """A failure of a port as PortError, with the remedy if one is known."""
     text = str(error)
     number = getattr(error, "errno", None)
     if number is None and "exclusively lock" in text:

@@ -1,4 +1,4 @@
-"""Who has a serial port open on this machine, as far as the kernel tells."""
+"""Processes of this machine that have a serial port open."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ COMMAND_MAX = 60
 
 
 def holders(port: str) -> list[str]:
-    """`pid 123 (picocom /dev/ttyUSB0)` of each process that has `port` open; those of other users only root
-    sees."""
+    """`pid 123 (picocom /dev/ttyUSB0)` for each process that has a port open; only root sees those of other users."""
     try:
         device = os.stat(port)
     except OSError:
@@ -53,7 +52,7 @@ def _command(process: Path) -> str:
 
 
 def permission_remedy(port: str) -> str:
-    """How this user gets to use `port`: by its group, or by a udev rule for all boards."""
+    """How this user gets access to a port: through its group, or a udev rule for all boards."""
     udev = "or install the udev rule of docs/bench.md"
     try:
         status = os.stat(port)
@@ -62,6 +61,6 @@ def permission_remedy(port: str) -> str:
     except (OSError, KeyError):
         group = user = ""
     if not group or group == "root":
-        # udev has not put it into the group of serial ports: adding anybody to the group would give him all.
+        # udev has not put it into the group of serial ports; membership of root's group would grant everything.
         return "install the udev rule of docs/bench.md, then plug the board in again"
     return f"sudo usermod -aG {group} {user or '$USER'}, then log in again; {udev}"

@@ -9,18 +9,27 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
-from hotpin_hil.analysis.diagnosis import Diagnosis
 from hotpin_hil.analysis.leak import find_leak
+from hotpin_hil.analysis.model import Diagnosis
 from hotpin_hil.evidence import lines
 from hotpin_hil.evidence.lines import Line
 from hotpin_hil.evidence.model import MeasurementClass, Verdict, limit_text, with_unit
 from hotpin_hil.evidence.results import Results
+from hotpin_hil.protocol import events as ev
 from hotpin_hil.report.chart import Chart, Table
 from hotpin_hil.report.diagnoses import diagnoses_of
 from hotpin_hil.report.heap_map import heap_map
 from hotpin_hil.report.leak_chart import leak_chart
 from hotpin_hil.report.margin import margin_share, nearest
-from hotpin_hil.report.story import Boot, Ledger, Story, default_thresholds, read_stories, timeline_of
+from hotpin_hil.report.sizes import sizes_notes, sizes_table
+from hotpin_hil.report.story import (
+    BootStory,
+    Ledger,
+    TestStory,
+    default_thresholds,
+    read_stories,
+    timeline_of,
+)
 from hotpin_hil.report.timeline import timeline_chart
 from hotpin_hil.report.waterfall import waterfall_chart
 
@@ -42,7 +51,7 @@ NOT_SHOWN = (Verdict.FAIL.value, Verdict.UNSET.value, Verdict.BLOCKED.value)
 
 
 @dataclass(frozen=True)
-class Row:
+class RequirementRow:
     """A line of the requirement matrix."""
 
     id: str
@@ -85,7 +94,7 @@ class Failure:
 class Content:
     """All that the template needs beside qualification.json."""
 
-    matrix: list[Row]
+    matrix: list[RequirementRow]
     failures: list[Failure]
     timelines: list[Chart]
     changes: Table | None
@@ -95,6 +104,8 @@ class Content:
     deviations: list[str]
     noise: list[str]
     raw: list[Line]
+    sizes: Table | None
+    size_notes: list[str]
     odd: int
     """Notes of what a board said that could not be read."""
 
@@ -121,6 +132,8 @@ def collect(results: Results, qualification: Mapping[str, Any]) -> Content:
         deviations=_deviations(results),
         noise=_noise(results),
         raw=results.about(lines.RAW),
+        sizes=sizes_table(qualification["sizes"]),
+        size_notes=sizes_notes(qualification["sizes"]),
         odd=sum(story.odd for story in stories.values()),
     )
 
@@ -149,16 +162,16 @@ def short_name(test: str) -> str:
 # --- Matrix -------------------------------------------------------------------------------------------------
 
 
-def _matrix(qualification: Mapping[str, Any], charts: Mapping[str, list[Chart]]) -> list[Row]:
+def _matrix(qualification: Mapping[str, Any], charts: Mapping[str, list[Chart]]) -> list[RequirementRow]:
     return [_row(one, entry, charts) for one, entry in qualification["requirements"].items()]
 
 
-def _row(one: str, entry: Mapping[str, Any], charts: Mapping[str, list[Chart]]) -> Row:
+def _row(one: str, entry: Mapping[str, Any], charts: Mapping[str, list[Chart]]) -> RequirementRow:
     drawn = {chart.name: chart for test in entry["tests"] for chart in charts.get(test["test"], ())}
     measured = entry["measurements"]
     classes = {line["class"] for line in measured}
     klass = "both" if len(classes) > 1 else "".join(classes)
-    row = Row(one, anchor(one), entry, tuple(drawn.values()), klass=klass)
+    row = RequirementRow(one, anchor(one), entry, tuple(drawn.values()), klass=klass)
     shown = nearest(measured) if measured else None
     if shown is None:
         return row
@@ -177,7 +190,7 @@ def _row(one: str, entry: Mapping[str, Any], charts: Mapping[str, list[Chart]]) 
 def _failures(
     qualification: Mapping[str, Any],
     results: Results,
-    stories: Mapping[str, Story],
+    stories: Mapping[str, TestStory],
     defaults: Mapping[str, int],
     charts: Mapping[str, list[Chart]],
 ) -> list[Failure]:
@@ -191,7 +204,7 @@ def _failures(
     wrong.sort(key=lambda one: NOT_SHOWN.index(one[1]["verdict"]))
     failures = []
     for number, (ids, test) in enumerate(wrong, start=1):
-        story = stories.get(test["test"], Story(test["test"]))
+        story = stories.get(test["test"], TestStory(test["test"]))
         failure = Failure(
             anchor=f"failure-{number}",
             ids=tuple(ids),
@@ -210,7 +223,7 @@ def _failures(
     return failures
 
 
-def _drawn(failure: Failure, story: Story, defaults: Mapping[str, int]) -> Failure:
+def _drawn(failure: Failure, story: TestStory, defaults: Mapping[str, int]) -> Failure:
     """With diagnoses and charts of what the board said in the test."""
     return replace(
         failure,
@@ -220,7 +233,7 @@ def _drawn(failure: Failure, story: Story, defaults: Mapping[str, int]) -> Failu
     )
 
 
-def _pictures(story: Story, defaults: Mapping[str, int], name: str) -> list[Chart]:
+def _pictures(story: TestStory, defaults: Mapping[str, int], name: str) -> list[Chart]:
     """Memory during a test, and its last change of mode."""
     charts = []
     timeline = timeline_of(story.boots, defaults)
@@ -232,14 +245,14 @@ def _pictures(story: Story, defaults: Mapping[str, int], name: str) -> list[Char
     return charts
 
 
-def _maps(story: Story, name: str) -> list[Chart]:
+def _maps(story: TestStory, name: str) -> list[Chart]:
     return [
         heap_map(one.heaps, f"{name}-heap-{place}", f"Heap map, {one.caps}: {one.why}", one.wanted)
         for place, one in enumerate(story.heaps, start=1)
     ]
 
 
-def _complaints(story: Story) -> tuple[str, ...]:
+def _complaints(story: TestStory) -> tuple[str, ...]:
     first: dict[str, str] = {}
     counts: Counter[str] = Counter()
     for line in story.complaints:
@@ -265,7 +278,7 @@ def _shortened(line: Line) -> Line:
 
 
 def _longest_timeline(
-    stories: Mapping[str, Story], defaults: Mapping[str, int], charts: dict[str, list[Chart]]
+    stories: Mapping[str, TestStory], defaults: Mapping[str, int], charts: dict[str, list[Chart]]
 ) -> list[Chart]:
     """That of the test with the most changes of mode: a day of the product, pressed together."""
     story = max(stories.values(), key=lambda one: len(one.changes), default=None)
@@ -278,9 +291,9 @@ def _longest_timeline(
     return [chart]
 
 
-def _overviews(stories: Iterable[Story], defaults: Mapping[str, int]) -> list[Chart]:
+def _overviews(stories: Iterable[TestStory], defaults: Mapping[str, int]) -> list[Chart]:
     """All boots of each board, those with the most first."""
-    boards: dict[str, list[Boot]] = {}
+    boards: dict[str, list[BootStory]] = {}
     for story in stories:
         for boot in story.boots:
             boards.setdefault(boot.board or "a board that did not say its MAC", []).append(boot)
@@ -296,9 +309,9 @@ def _overviews(stories: Iterable[Story], defaults: Mapping[str, int]) -> list[Ch
 # --- Transitions --------------------------------------------------------------------------------------------
 
 
-def _changes(stories: Iterable[Story]) -> Table | None:
+def _changes(stories: Iterable[TestStory]) -> Table | None:
     """How often and how fast the modes were changed."""
-    groups: dict[tuple[str, str], list[Any]] = {}
+    groups: dict[tuple[str, str], list[ev.ModeChange]] = {}
     for story in stories:
         for change in story.changes:
             groups.setdefault((change.start, change.to), []).append(change)
@@ -313,7 +326,7 @@ def _changes(stories: Iterable[Story]) -> Table | None:
     return Table(columns, tuple(rows)) if rows else None
 
 
-def _waterfalls(stories: Iterable[Story], charts: dict[str, list[Chart]]) -> list[Chart]:
+def _waterfalls(stories: Iterable[TestStory], charts: dict[str, list[Chart]]) -> list[Chart]:
     """Of each way that went well the ledger seen last (warm-up is over then), then those that were undone."""
     ledgers = [ledger for story in stories for ledger in story.ledgers]
     well: dict[str, Ledger] = {}
@@ -340,7 +353,7 @@ def _way(ledger: Ledger) -> str:
 # --- Leaks --------------------------------------------------------------------------------------------------
 
 
-def _leaks(stories: Iterable[Story], charts: dict[str, list[Chart]]) -> tuple[list[Chart], list[str]]:
+def _leaks(stories: Iterable[TestStory], charts: dict[str, list[Chart]]) -> tuple[list[Chart], list[str]]:
     """A chart for each series that a leak was looked for in; what is too much in words."""
     found: list[Chart] = []
     more = []
@@ -374,8 +387,14 @@ VIRTUAL = (
     "The board was a model. Its heap answers as the ESP32's to the byte; its CPU times, stack use, radio, sensor and "
     "sound are not those of a chip, and what needs them is NOT APPLICABLE."
 )
-EMULATED = (
-    "The board was QEMU: no camera sensor and no sound, and times that are those of the emulator's host."
+EMULATED = "The board was QEMU: no camera sensor and no sound."
+COUNTED_TIME = (
+    "The emulator counted instructions as time: a time in this report says how many instructions ran, not how long a "
+    "chip with its caches, flash and serial line takes for them."
+)
+HOST_TIME = "Times in this report are those of the emulator's host."
+NO_WATCHDOGS = (
+    "The emulator's watchdogs were off: what a watchdog of the board would have found was not found."
 )
 
 
@@ -385,6 +404,10 @@ def _deviations(results: Results) -> list[str]:
     evidence = results.run["evidence"]
     if evidence != "hardware":
         found.append(VIRTUAL if evidence == "virtual" else EMULATED)
+    if evidence == "emulated":
+        is_counted = "counts instructions" in str(results.run["board"].get("emulator_clock"))
+        found.append(COUNTED_TIME if is_counted else HOST_TIME)
+        found += [NO_WATCHDOGS] if "emulator_watchdogs" in results.run["board"] else []
     scale = results.run["board"].get("time_scale")
     if isinstance(scale, (int, float)) and scale != 1:
         found.append(f"The board's clock ran {scale:g} times as fast as the host's.")

@@ -1,64 +1,93 @@
 """What was wrong with memory in a test, found again from what results.jsonl keeps of it.
 
-The board's records of the test and its complaints are written out as the board sent them, with its panics where they
-stood, and read by the reader of console logs: a report and `hotpin-hil analyze` never differ about the same events.
+The board's events, complaints and panics go through the same handlers and the same diagnosis as a console log does: a
+report and `hotpin-hil analyze` never differ about the same events.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-from hotpin_hil.analysis.diagnosis import Diagnosis, diagnose
+from hotpin_hil.analysis.diagnosis import diagnose
+from hotpin_hil.analysis.model import Diagnosis
 from hotpin_hil.evidence.lines import Line
-from hotpin_hil.link.records import encode
-from hotpin_hil.report.story import Story
-from hotpin_hil.telemetry.reader import read_events
+from hotpin_hil.logs.interpreter import LineInterpreter
+from hotpin_hil.protocol import events as ev
+from hotpin_hil.protocol.log import LineSplitter, LogLine, parse_log_line
+from hotpin_hil.protocol.records import Kind, Record
+from hotpin_hil.report.story import TestStory
 
-EVENT_HEAD = "!"
-REPLY_HEAD = "1"
+REPLY_ID = 1
 
 
-def diagnoses_of(story: Story) -> list[Diagnosis]:
+def diagnoses_of(story: TestStory) -> list[Diagnosis]:
     """All that the test's events and panics show, in the order in which it was first seen."""
-    return diagnose(read_events(b"".join(_console(story))))
+    return diagnose(_events(story))
 
 
-def _console(story: Story) -> Iterator[bytes]:
-    """The test's records, complaints and panics as console lines. A panic ends a boot: it stands before the next one's
-    records."""
-    panics = [_line(one["text"]) for one in story.panics]
+def _events(story: TestStory) -> list[ev.LogEvent]:
+    """The typed events of a test. A panic ends a boot: it stands before the records of the next one."""
+    replay = _Replay()
+    panics = [panic["text"] for panic in story.panics]
     complaints: dict[str, list[Line]] = {}
-    for one in story.complaints:
-        complaints.setdefault(one["boot"], []).append(one)
+    for complaint in story.complaints:
+        complaints.setdefault(complaint["boot"], []).append(complaint)
     boot: str | None = None
     for number, line in enumerate(story.events):
         if boot is not None and boot != line["boot"]:
-            yield from _logged(complaints.pop(boot, []))
+            replay.complaints(complaints.pop(boot, []))
             if panics:
-                yield panics.pop(0)
+                replay.text(panics.pop(0))
         boot = line["boot"]
         if isinstance(line["t"], int):
-            yield from _logged(complaints.get(boot, []), line["t"])
-        yield _record(EVENT_HEAD, line, number, {**line["data"], "event": line["event"]})
-    yield from _logged(complaints.pop(boot or "", []))
+            replay.complaints(complaints.get(boot, []), line["t"])
+        replay.record("event", line, number, {**line["data"], "event": line["event"]})
+    replay.complaints(complaints.pop(boot or "", []))
     for answer in story.regions:
-        heaps = answer["data"]["regions"]
-        for place, heap in enumerate(heaps, start=1):
-            part = {"ok": True, "regions": [heap], "more": place < len(heaps)}
-            yield _record(REPLY_HEAD, answer, len(story.events) + place, part)
-    yield from panics
+        replay.record("reply", answer, len(story.events) + 1, {"regions": answer["data"]["regions"]})
+    for panic in panics:
+        replay.text(panic)
+    return replay.events()
 
 
-def _record(head: str, line: Line, number: int, data: dict[str, Any]) -> bytes:
-    return encode(head, {**data, "t": line["t"], "b": line["boot"], "n": number})
+class _Replay:
+    """Feeds the handlers of a log with what was kept of one. It is their clock too."""
 
+    headed_lines = 0
 
-def _logged(complaints: list[Line], until_ms: int | None = None) -> Iterator[bytes]:
-    """Takes from their front those that had been logged by then, or all."""
-    while complaints and (until_ms is None or complaints[0]["t"] <= until_ms):
-        yield _line(complaints.pop(0)["text"])
+    def __init__(self) -> None:
+        self.high_ms: int | None = None
+        self._number = 0
+        self._lines = LineInterpreter(self)
 
+    def restart_clock(self) -> None:
+        self.high_ms = None
 
-def _line(text: str) -> bytes:
-    return text.encode("utf-8", errors="replace") + b"\n"
+    def record(self, kind: Kind, line: Line, number: int, data: dict[str, Any]) -> None:
+        """Take a record; one without board time or boot, which only damaged results have, is left out."""
+        if not isinstance(line["t"], int) or not isinstance(line["boot"], str):
+            return
+        self._number += 1
+        data = {**data, "t": line["t"], "b": line["boot"], "n": number}
+        self._lines.take_record(
+            self._number, Record(kind, None if kind == "event" else REPLY_ID, data, raw=b"", offset=0)
+        )
+
+    def complaints(self, waiting: list[Line], until_ms: int | None = None) -> None:
+        """Take from the front of the list those that were logged by then, or all of them."""
+        while waiting and (until_ms is None or waiting[0]["t"] <= until_ms):
+            self.text(waiting.pop(0)["text"])
+
+    def text(self, text: str) -> None:
+        """Take console text."""
+        for line in LineSplitter().feed(text.encode("utf-8", errors="replace") + b"\n"):
+            self._number += 1
+            parsed = parse_log_line(line) or line
+            if isinstance(parsed, LogLine):
+                self.high_ms = max(self.high_ms or 0, parsed.t_ms)
+            self._lines.take(parsed._replace(number=self._number))
+
+    def events(self) -> list[ev.LogEvent]:
+        """All events, the last ones completed."""
+        self._lines.close()
+        return self._lines.events()

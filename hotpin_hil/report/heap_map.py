@@ -30,7 +30,7 @@ ROW_PT = 15
 
 
 @dataclass(frozen=True)
-class Heap:
+class DrawnHeap:
     """One heap: the user address of its first block, and each block's usable bytes, negative when it is free.
 
     The next block's address is this one's, and its size, and BLOCK_HEADER (`heap.blocks`, PROTOCOL.md §3).
@@ -54,7 +54,7 @@ class Heap:
         return [size for size in self.blocks if size > 0]
 
 
-def heap_map(heaps: Sequence[Heap], name: str, title: str, wanted: int | None = None) -> Chart:
+def heap_map(heaps: Sequence[DrawnHeap], name: str, title: str, wanted: int | None = None) -> Chart:
     """Draws heaps of at least one block. `wanted`: size of the block that did not fit, None if none is known."""
     row_bytes = _row_bytes(heaps, wanted or 0)
     rows = sum(_rows(heap.end - heap.first, row_bytes) for heap in heaps) + len(heaps)
@@ -90,7 +90,7 @@ def heap_map(heaps: Sequence[Heap], name: str, title: str, wanted: int | None = 
         return finish(figure, name, title, _in_words(heaps, wanted), _table(heaps))
 
 
-def _draw_heap(axes: Any, heap: Heap, row: int, row_bytes: int, largest: int) -> None:
+def _draw_heap(axes: Any, heap: DrawnHeap, row: int, row_bytes: int, largest: int) -> None:
     """All blocks of a kind are one path: thousands of them stay small."""
     used: list[Box] = []
     free: list[Box] = []
@@ -128,14 +128,14 @@ def _rows(size: int, row_bytes: int) -> int:
     return -(-size // row_bytes)
 
 
-def _row_bytes(heaps: Sequence[Heap], wanted: int) -> int:
+def _row_bytes(heaps: Sequence[DrawnHeap], wanted: int) -> int:
     size = ROW_BYTES_MIN
     while sum(_rows(heap.end - heap.first, size) for heap in heaps) + _rows(wanted, size) > ROWS_MAX:
         size *= 2
     return size
 
 
-def _in_words(heaps: Sequence[Heap], wanted: int | None) -> str:
+def _in_words(heaps: Sequence[DrawnHeap], wanted: int | None) -> str:
     largest = max((size for heap in heaps for size in heap.free), default=0)
     free = sum(sum(heap.free) for heap in heaps)
     holes = sum(len(heap.free) for heap in heaps)
@@ -149,7 +149,7 @@ def _in_words(heaps: Sequence[Heap], wanted: int | None) -> str:
     return text
 
 
-def _table(heaps: Sequence[Heap]) -> Table:
+def _table(heaps: Sequence[DrawnHeap]) -> Table:
     columns = (
         "heap",
         "used blocks",
@@ -162,7 +162,7 @@ def _table(heaps: Sequence[Heap]) -> Table:
     return Table(columns, tuple(_row(heap) for heap in heaps))
 
 
-def _row(heap: Heap) -> tuple[str, ...]:
+def _row(heap: DrawnHeap) -> tuple[str, ...]:
     free = sorted(heap.free, reverse=True)
     shown = ", ".join(f"{size:,}" for size in free[:FREE_SHOWN])
     if len(free) > FREE_SHOWN:

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hotpin_hil.analysis.diagnosis import NAMES
+from hotpin_hil.analysis.analyze import LogAnalysis
 from hotpin_hil.analysis.leak import LeakVerdict
-from hotpin_hil.analysis.log_analysis import LogAnalysis
-from hotpin_hil.analysis.log_summary import BootSummary
+from hotpin_hil.analysis.model import NAMES
+from hotpin_hil.analysis.summary import BootSummary
+from hotpin_hil.protocol import events as ev
 from hotpin_hil.report.chart import Chart, Table
 from hotpin_hil.report.leak_chart import leak_chart
 from hotpin_hil.report.page import render_page
 from hotpin_hil.report.text import shorten
-from hotpin_hil.report.timeline import Mark, MarkKind, Sample, Span, Timeline, timeline_chart
-from hotpin_hil.telemetry import events as ev
+from hotpin_hil.report.timeline import Mark, MarkKind, Span, Timeline, TimelineSample, timeline_chart
 
 TEXT_MAX = 160
 LEAKS_DRAWN = 6
@@ -189,14 +189,14 @@ def _timeline(anchor: str, boot: BootSummary) -> Chart:
     samples = boot.story.samples
     if any(one.source == "record" for one in samples):
         samples = [one for one in samples if one.source == "record"]
-    drawn = [Sample(one.t_ms or 0, shorten(one.context, 60), one.stats) for one in samples]
+    drawn = [TimelineSample(one.t_ms or 0, shorten(one.context, 60), one.stats) for one in samples]
     drawn.sort(key=lambda one: one.t_ms)  # what was logged may be written later
     timeline = Timeline(drawn, _marks(boot.story.marks), _spans(boot))
     title = f"Boot {boot.boot}: memory over time"
     return timeline_chart(timeline, f"{anchor}-boot-{boot.boot}", title)
 
 
-def _marks(events: Sequence[ev.Event]) -> list[Mark]:
+def _marks(events: Sequence[ev.LogEvent]) -> list[Mark]:
     marks = []
     for one in events:
         kind, text = None, ""

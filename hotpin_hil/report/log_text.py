@@ -5,9 +5,9 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable
 
-from hotpin_hil.analysis.diagnosis import NAMES, Diagnosis
-from hotpin_hil.analysis.log_analysis import LogAnalysis
-from hotpin_hil.analysis.log_summary import BootSummary
+from hotpin_hil.analysis.analyze import LogAnalysis
+from hotpin_hil.analysis.model import NAMES, Diagnosis
+from hotpin_hil.analysis.summary import BootSummary
 from hotpin_hil.report.text import printable, shorten
 
 WIDTH = 110

@@ -7,33 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from hotpin_hil.evidence import lines
 from hotpin_hil.evidence.lines import Line
-from hotpin_hil.report.heap_map import Heap
-from hotpin_hil.report.timeline import LEVELS, Mark, MarkKind, Sample, Span, Timeline
+from hotpin_hil.protocol import events as ev
+from hotpin_hil.protocol.decode import Place, decode_event
+from hotpin_hil.report.heap_map import DrawnHeap
+from hotpin_hil.report.timeline import LEVELS, Mark, MarkKind, Span, Timeline, TimelineSample
 from hotpin_hil.report.waterfall import Step
-from hotpin_hil.telemetry.fields import FIELDS, MemoryStats
 
 GAP_MS = 500
 """Between two boots that are drawn one after the other."""
-
-_OPTIONAL = {name for name, value in vars(MemoryStats).items() if value is None}
-_REQUIRED = [one.name for one in FIELDS if one.name not in _OPTIONAL]
-
-
-@dataclass(frozen=True)
-class Change:
-    """A change of mode as its event tells it."""
-
-    start: str
-    to: str
-    ok: bool
-    duration_ms: int
-    step: str
-    """Of the failure, empty when none is known."""
-    data: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -41,7 +25,7 @@ class Ledger:
     """The steps of a change of mode; the change itself is None where its event was not seen."""
 
     test: str
-    change: Change | None
+    change: ev.ModeChange | None
     steps: tuple[Step, ...]
 
 
@@ -52,18 +36,18 @@ class HeapPicture:
     why: str
     caps: str
     wanted: int | None
-    heaps: tuple[Heap, ...]
+    heaps: tuple[DrawnHeap, ...]
 
 
 @dataclass
-class Boot:
+class BootStory:
     """What one boot of a board said, times in ms since it began."""
 
     board: str | None
     boot: str | None
-    samples: list[Sample] = field(default_factory=list)
+    samples: list[TimelineSample] = field(default_factory=list)
     marks: list[Mark] = field(default_factory=list)
-    changes: list[tuple[int, Change]] = field(default_factory=list)
+    changes: list[tuple[int, ev.ModeChange]] = field(default_factory=list)
     thresholds: list[tuple[float, Mapping[str, int]]] = field(default_factory=list)
     last_ms: int = 0
 
@@ -75,18 +59,20 @@ class Boot:
         for t_ms, change in self.changes:
             if mode:
                 found.append(Span(mode, since, max(since, t_ms - change.duration_ms)))
-            since, mode = t_ms, change.to if change.ok else str(change.data.get("mode") or change.start)
+            since, mode = t_ms, change.to if change.ok else change.mode or change.start
         if mode:
             found.append(Span(mode, since, max(since, self.last_ms)))
         return [span for span in found if span.end_ms > span.start_ms]
 
 
 @dataclass
-class Story:
-    """All that is known of one test beside its measurements."""
+class TestStory:
+    """All that is known of one test besides its measurements."""
+
+    __test__ = False  # its name starts like a test class: pytest leaves it alone
 
     test: str
-    boots: list[Boot] = field(default_factory=list)
+    boots: list[BootStory] = field(default_factory=list)
     events: list[Line] = field(default_factory=list)
     """Of the board, in their order: "event" notes."""
     ledgers: list[Ledger] = field(default_factory=list)
@@ -103,7 +89,7 @@ class Story:
     """Notes whose content did not have its shape."""
 
     @property
-    def changes(self) -> list[Change]:
+    def changes(self) -> list[ev.ModeChange]:
         return [change for boot in self.boots for _, change in boot.changes]
 
     @property
@@ -111,14 +97,14 @@ class Story:
         return [mark for boot in self.boots for mark in boot.marks]
 
 
-def read_stories(told: Iterable[Line]) -> dict[str, Story]:
+def read_stories(told: Iterable[Line]) -> dict[str, TestStory]:
     """The story of each test that these notes and logs tell of, in the order of their first words."""
-    stories: dict[str, Story] = {}
+    stories: dict[str, TestStory] = {}
     for line in told:
         take = _TAKERS.get(line.get("about", ""))
         if take is None:
             continue
-        story = stories.setdefault(line["test"], Story(line["test"]))
+        story = stories.setdefault(line["test"], TestStory(line["test"]))
         try:
             take(story, line)
         except (KeyError, TypeError, ValueError, AttributeError):
@@ -127,13 +113,13 @@ def read_stories(told: Iterable[Line]) -> dict[str, Story]:
 
 
 def timeline_of(
-    boots: Sequence[Boot], defaults: Mapping[str, int], *, resets: bool = True
+    boots: Sequence[BootStory], defaults: Mapping[str, int], *, resets: bool = True
 ) -> Timeline | None:
     """One after the other the boots of a board; None if they hold no sample.
 
     defaults: the thresholds in force from a boot's start on. resets: whether the boots' starts are marked.
     """
-    samples: list[Sample] = []
+    samples: list[TimelineSample] = []
     marks: list[Mark] = []
     spans: list[Span] = []
     thresholds: list[tuple[float, Mapping[str, int]]] = []
@@ -141,7 +127,7 @@ def timeline_of(
     for number, boot in enumerate(boots):
         if number and resets:
             marks.append(Mark(offset, MarkKind.RESET, f"boot {boot.boot}"))
-        samples += [Sample(offset + one.t_ms, one.context, one.stats) for one in boot.samples]
+        samples += [TimelineSample(offset + one.t_ms, one.context, one.stats) for one in boot.samples]
         marks += [Mark(offset + one.t_ms, one.kind, one.text) for one in boot.marks]
         spans += [Span(one.mode, offset + one.start_ms, offset + one.end_ms) for one in boot.spans]
         if defaults:
@@ -151,7 +137,7 @@ def timeline_of(
     return Timeline(samples, marks, spans, thresholds) if samples else None
 
 
-def default_thresholds(stories: Iterable[Story]) -> Mapping[str, int]:
+def default_thresholds(stories: Iterable[TestStory]) -> Mapping[str, int]:
     """Those of the first boot that was asked for them: no test has set others by then."""
     for story in stories:
         for boot in story.boots:
@@ -160,52 +146,39 @@ def default_thresholds(stories: Iterable[Story]) -> Mapping[str, int]:
     return {}
 
 
-def _boot(story: Story, line: Line) -> Boot:
+def _boot(story: TestStory, line: Line) -> BootStory:
     key = line["board"], line["boot"]
     if not story.boots or (story.boots[-1].board, story.boots[-1].boot) != key:
-        story.boots.append(Boot(*key))
+        story.boots.append(BootStory(*key))
     boot = story.boots[-1]
     if isinstance(line["t"], int):
         boot.last_ms = max(boot.last_ms, line["t"])
     return boot
 
 
-def _event(story: Story, line: Line) -> None:
+def _event(story: TestStory, line: Line) -> None:
     boot = _boot(story, line)
     story.events.append(line)
-    name, data, t_ms = line["event"], line["data"], line["t"]
-    if name == "mem.sample":
-        boot.samples.append(Sample(int(data["timestamp_ms"]), str(data["context"]), _stats(data)))
-    elif name == "mode":
-        _mode(boot, t_ms, data)
-    elif name in _MARKS:
-        kind, text = _MARKS[name]
-        boot.marks.append(Mark(t_ms, kind, text(data)))
+    t_ms = line["t"]
+    place = Place(len(story.events), len(story.boots) - 1, t_ms)
+    match decode_event(line["event"], line["data"], place):
+        case ev.Sample() as sample:
+            boot.samples.append(TimelineSample(sample.stats.timestamp_ms, sample.context, sample.stats))
+        case ev.ModeChange() as change:
+            boot.changes.append((t_ms, change))
+            if not change.ok:
+                text = f"{change.start} to {change.to} failed at {change.step}: {change.error}"
+                boot.marks.append(Mark(t_ms, MarkKind.MODE_FAILED, text))
+        case ev.MemoryWarning() as warning:
+            kind = MarkKind.RECOVERED if warning.recovered else MarkKind.WARNING
+            text = f"{warning.type}: {warning.value:,} (threshold {warning.threshold:,})"
+            boot.marks.append(Mark(t_ms, kind, text))
+        case ev.AllocationFailed() as failed:
+            text = f"{failed.size:,} B with capabilities {failed.caps:#x} in {failed.function}"
+            boot.marks.append(Mark(t_ms, MarkKind.ALLOC_FAILED, text))
 
 
-def _mode(boot: Boot, t_ms: int, data: Mapping[str, Any]) -> None:
-    change = Change(
-        start=str(data["from"]),
-        to=str(data["to"]),
-        ok=data["ok"] is True,
-        duration_ms=int(data["duration_ms"]),
-        step=str(data.get("step") or ""),
-        data=data,
-    )
-    boot.changes.append((t_ms, change))
-    if not change.ok:
-        text = f"{change.start} to {change.to} failed at {change.step}: {data.get('err', '')}"
-        boot.marks.append(Mark(t_ms, MarkKind.MODE_FAILED, text))
-
-
-def _stats(data: Mapping[str, Any]) -> MemoryStats:
-    values = {one.name: data[one.name] for one in FIELDS if one.name in data}
-    if any(type(values.get(name)) is not int for name in _REQUIRED):
-        raise ValueError("a sample without one of its figures")
-    return MemoryStats(**values)
-
-
-def _reply(story: Story, line: Line) -> None:
+def _reply(story: TestStory, line: Line) -> None:
     boot = _boot(story, line)
     if line["command"] == "mode.ledger":
         steps = tuple(
@@ -220,7 +193,7 @@ def _reply(story: Story, line: Line) -> None:
         boot.thresholds.append((line["t"], {name: int(line["data"][name]) for name in wanted}))
 
 
-def _change_of(steps: Sequence[Step], boot: Boot) -> Change | None:
+def _change_of(steps: Sequence[Step], boot: BootStory) -> ev.ModeChange | None:
     """The newest change that a ledger can be of: one that was refused before its first step has none."""
     failed = {step.step for step in steps if not step.ok}
     done = not failed and not any(step.undo for step in steps)
@@ -230,13 +203,15 @@ def _change_of(steps: Sequence[Step], boot: Boot) -> Change | None:
     return None
 
 
-def _complaint(story: Story, line: Line) -> None:
+def _complaint(story: TestStory, line: Line) -> None:
     story.complaints.append({**line, "t": int(line["t"]), "text": str(line["text"])})
 
 
-def _heap(story: Story, line: Line) -> None:
+def _heap(story: TestStory, line: Line) -> None:
     heaps = tuple(
-        Heap(int(one["heap"]), int(one["at"]), tuple(map(int, one["blocks"])), bool(one.get("truncated")))
+        DrawnHeap(
+            int(one["heap"]), int(one["at"]), tuple(map(int, one["blocks"])), bool(one.get("truncated"))
+        )
         for one in line["heaps"]
         if one["blocks"]
     )
@@ -244,21 +219,7 @@ def _heap(story: Story, line: Line) -> None:
         story.heaps.append(HeapPicture(str(line["why"]), str(line["caps"]), line["wanted"], heaps))
 
 
-def _warning(data: Mapping[str, Any]) -> str:
-    return f"{data['type']}: {data['value']:,} (threshold {data['threshold']:,})"
-
-
-def _alloc_failed(data: Mapping[str, Any]) -> str:
-    return f"{data['size']:,} B with capabilities {data['caps']:#x} in {data.get('function', '')}"
-
-
-_MARKS: dict[str, tuple[MarkKind, Callable[[Mapping[str, Any]], str]]] = {
-    "mem.warning": (MarkKind.WARNING, _warning),
-    "mem.recovered": (MarkKind.RECOVERED, _warning),
-    "mem.alloc_failed": (MarkKind.ALLOC_FAILED, _alloc_failed),
-}
-
-_TAKERS: dict[str, Callable[[Story, Line], None]] = {
+_TAKERS: dict[str, Callable[[TestStory, Line], None]] = {
     lines.EVENT: _event,
     lines.REPLY: _reply,
     lines.COMPLAINT: _complaint,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from hotpin_hil.protocol.fields import DELTA_LABELS, MEMORIES, MemoryStats
 from hotpin_hil.report.chart import (
     BAND,
     BLUE,
@@ -24,7 +25,6 @@ from hotpin_hil.report.chart import (
     plain,
     thinned,
 )
-from hotpin_hil.telemetry.fields import DELTA_LABELS, MEMORIES, MemoryStats
 
 KB = 1024
 
@@ -60,7 +60,7 @@ class MarkKind(Enum):
 
 
 @dataclass(frozen=True)
-class Sample:
+class TimelineSample:
     """One reading of all memories. Times are ms since the boot, or since the first of several boots."""
 
     t_ms: float
@@ -89,7 +89,7 @@ class Timeline:
     """All that one drawing shows. `thresholds`: from when on which levels (PROTOCOL.md §1, by name) were in
     force."""
 
-    samples: Sequence[Sample]
+    samples: Sequence[TimelineSample]
     marks: Sequence[Mark] = ()
     spans: Sequence[Span] = ()
     thresholds: Sequence[tuple[float, Mapping[str, int]]] = field(default=())
@@ -220,7 +220,7 @@ def _in_force(timeline: Timeline, level: str, end: float) -> Iterator[tuple[floa
             yield at, until, value
 
 
-def _lowest(timeline: Timeline, memory: str) -> tuple[int, Sample]:
+def _lowest(timeline: Timeline, memory: str) -> tuple[int, TimelineSample]:
     """The least free memory, and the first sample that has it."""
     sample = min(timeline.samples, key=lambda one: int(getattr(one.stats, f"{memory}_free")))
     return getattr(sample.stats, f"{memory}_free"), sample
@@ -263,7 +263,7 @@ def _table(timeline: Timeline) -> Table:
     return Table(tuple(columns), tuple(row for _, row in sorted(rows)))
 
 
-def _row(sample: Sample) -> tuple[str, ...]:
+def _row(sample: TimelineSample) -> tuple[str, ...]:
     figures = []
     for memory in MEMORIES:
         free, largest, _ = sample.stats.memory(memory)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.native_board import build_runtime_test
-from tests.native_build import NATIVE
+from tests.support.native_board import build_runtime_test
+from tests.support.native_build import NATIVE
 
 LAYERS = ("heap", "kernel", "chip", "idf", "drivers")
 """From the bottom to the top."""

@@ -18,6 +18,9 @@ typedef struct {
     bool uart_paced;   /* bytes reach the host when the line would have carried them */
     int faults_fd;     /* socket on which faults are asked for; -1: none */
     uint8_t elf_sha256[32];
+    const char *project_name; /* of the app description, as are the next two; NULL: this build's */
+    const char *project_version;
+    const char *idf_version;
     heap_system_t *heap;
 } native_params_t;
 

@@ -370,6 +370,14 @@ int uart_read_bytes(uart_port_t uart_num, void *buf, uint32_t length, TickType_t
     return (int)copied;
 }
 
+esp_err_t uart_get_buffered_data_len(uart_port_t uart_num, size_t *size)
+{
+    ESP_RETURN_ON_FALSE(uart_num < UART_NUM_MAX, ESP_FAIL, UART_TAG, "uart_num error");
+    RETURN_UNLESS_INSTALLED(ESP_FAIL);
+    *size = s_uart.driver->rx_buffered;
+    return ESP_OK;
+}
+
 /* The largest item that goes into a free stretch of the ring. */
 static size_t item_in(size_t stretch, size_t max_item)
 {

@@ -3,12 +3,14 @@
 #include <stdio.h>
 #include <string.h>
 #include "esp_cpu.h"
+#include "esp_heap_caps.h"
 #include "esp_log.h"
 #include "esp_rom_sys.h"
 #include "freertos/FreeRTOS.h"
 #include "freertos/task.h"
 #include "heap/heap_caps_native.h"
 #include "kernel/clock.h"
+#include "kernel/object.h"
 #include "kernel/task.h"
 #include "native_console.h"
 #include "sdkconfig.h"
@@ -42,6 +44,34 @@ esp_log_level_t esp_log_level_get(const char *tag)
 {
     entry_t *entry = find(tag);
     return entry == NULL ? esp_log_default_level : entry->level;
+}
+
+void esp_log_level_set(const char *tag, esp_log_level_t level)
+{
+    if (strcmp(tag, "*") == 0) {
+        esp_log_default_level = level;
+        while (s_levels != NULL) {
+            entry_t *entry = s_levels;
+            s_levels = entry->next;
+            heap_caps_free(entry->charged);
+            native_host_free(entry);
+        }
+        return;
+    }
+    entry_t *entry = find(tag);
+    if (entry == NULL) {
+        size_t length = strlen(tag);
+        void *charged = heap_caps_malloc_default(TAG_HEADER + length + 1);
+        if (charged == NULL) {
+            return;
+        }
+        entry = native_host_alloc(sizeof *entry + length + 1);
+        memcpy(entry->tag, tag, length + 1);
+        entry->charged = charged;
+        entry->next = s_levels;
+        s_levels = entry;
+    }
+    entry->level = level;
 }
 
 vprintf_like_t esp_log_set_vprintf(vprintf_like_t func)

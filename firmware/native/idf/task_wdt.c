@@ -120,7 +120,7 @@ esp_err_t esp_task_wdt_reconfigure(const esp_task_wdt_config_t *config)
     return ESP_OK;
 }
 
-static void idle_ran(void)
+void native_task_wdt_idle_ran(void)
 {
     if (s_initialized && s_watch_idle && !s_idle_reset) {
         s_idle_reset = true;
@@ -211,7 +211,6 @@ static void forget(native_task_t *task)
 /* ESP-IDF's own initialisation; the memory it takes is among the blocks taken at start. */
 void native_task_wdt_start(void)
 {
-    g_native_hooks.idle = idle_ran;
     g_native_hooks.task_deleted = forget;
 #if CONFIG_ESP_TASK_WDT_INIT
     esp_task_wdt_config_t config = {

@@ -3,3 +3,5 @@
 
 /* ESP-IDF's own initialisation, and the kernel's hooks. */
 void native_task_wdt_start(void);
+/* Core 0's idle task ran. */
+void native_task_wdt_idle_ran(void);

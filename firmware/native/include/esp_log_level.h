@@ -35,6 +35,8 @@ static inline esp_log_level_t esp_log_get_default_level(void)
 
 esp_log_level_t esp_log_level_get(const char *tag);
 
+void esp_log_level_set(const char *tag, esp_log_level_t level);
+
 #ifdef __cplusplus
 }
 #endif

@@ -27,8 +27,8 @@ typedef struct {
     void (*alive)(void);
     /* In a running task with interrupts on: faults on request act here. */
     void (*act)(void);
-    /* The idle task ran. */
-    void (*idle)(void);
+    /* The idle task of this core ran, and has freed the tasks that ended. */
+    void (*idle)(int core);
     /* A task is deleted; its memory may still be in use. */
     void (*task_deleted)(native_task_t *task);
     /* First and last call of a task's thread. */

@@ -70,8 +70,8 @@ struct native_task {
 static native_task_t *s_current;
 static native_task_t *s_all; // in order of creation
 static native_task_t *s_ready[configMAX_PRIORITIES];
-static native_task_t *s_zombies; // deleted themselves; memory freed by the idle task
-static native_task_t *s_idle;
+static native_task_t *s_zombies;                     // deleted themselves; memory freed by the idle task
+static native_task_t *s_idle[configNUMBER_OF_CORES]; // the first one acts for all
 static UBaseType_t s_task_number;
 static UBaseType_t s_task_count;
 static bool s_running;
@@ -161,7 +161,7 @@ static native_task_t *run_next(void)
 {
     native_task_t *next;
     while ((next = select_next()) == NULL) {
-        s_current = s_idle;
+        s_current = s_idle[0];
         idle_work();
         if (ready_top() == NULL) {
             s_idle_step();
@@ -181,7 +181,7 @@ static void reschedule(void)
 static bool may_switch(void)
 {
     return s_running && !native_in_isr() && !native_in_critical() && s_suspend_depth == 0 &&
-           s_current != s_idle;
+           s_current != s_idle[0];
 }
 
 void native_preempt(void)
@@ -241,7 +241,7 @@ const char *native_current_name(void)
 
 bool native_current_is_idle(void)
 {
-    return s_current == s_idle;
+    return s_current == s_idle[0];
 }
 
 const char *native_task_name(const native_task_t *task)
@@ -316,7 +316,7 @@ static void timed_out(native_event_t *event)
 
 bool native_wait(native_wait_list_t *list, uint64_t deadline_us)
 {
-    if (native_in_isr() || native_in_critical() || s_current == s_idle) {
+    if (native_in_isr() || native_in_critical() || s_current == s_idle[0]) {
         g_native_hooks.panic("assert failed: a wait in an interrupt, a critical section or an idle hook");
     }
     if (s_suspend_depth > 0) {
@@ -467,6 +467,7 @@ static void start_thread(native_task_t *task)
 static native_task_t *new_task(TaskFunction_t code, const char *name, void *argument, uint32_t stack_size,
                                UBaseType_t priority, BaseType_t core, void *stack, void *tcb, memory_t memory)
 {
+    assert(core == tskNO_AFFINITY || core < configNUMBER_OF_CORES);
     native_task_t *task = native_host_alloc(sizeof *task);
     snprintf(task->name, sizeof task->name, "%s", name != NULL ? name : "");
     task->code = code;
@@ -577,7 +578,11 @@ static void idle_work(void)
         s_zombies = task->next_all;
         free_task(task);
     }
-    g_native_hooks.idle();
+    for (int core = 0; core < configNUMBER_OF_CORES; core++) {
+        s_current = s_idle[core];
+        g_native_hooks.idle(core);
+    }
+    s_current = s_idle[0];
 }
 
 /* Another task's thread waits for its baton, and gets it to end with. */
@@ -593,7 +598,7 @@ static void end_thread(native_task_t *task)
 void vTaskDelete(TaskHandle_t xTaskToDelete)
 {
     native_task_t *task = task_of(xTaskToDelete, __func__);
-    if (task == s_idle) {
+    if (task == s_idle[0]) {
         g_native_hooks.panic("assert failed: vTaskDelete (the idle task cannot be deleted)");
     }
     if (task->mutexes_held > 0) {
@@ -733,6 +738,11 @@ UBaseType_t uxTaskGetNumberOfTasks(void)
     return s_task_count;
 }
 
+char *pcTaskGetName(TaskHandle_t xTaskToQuery)
+{
+    return task_of(xTaskToQuery, __func__)->name;
+}
+
 TaskHandle_t xTaskGetHandle(const char *pcNameToQuery)
 {
     for (native_task_t *task = s_all; task != NULL; task = task->next_all) {
@@ -857,7 +867,9 @@ void native_scheduler_start(void (*main_task)(void *), uint32_t main_stack_addre
     static StaticTask_t s_main_block;
     // The order in which ESP-IDF creates them; their memory is among the blocks taken at start.
     native_task_create_system(NULL, "ipc0", 1024, configMAX_PRIORITIES - 1, 0);
+#if configNUMBER_OF_CORES > 1
     native_task_create_system(NULL, "ipc1", 1024, configMAX_PRIORITIES - 1, 1);
+#endif
     bool charged = main_stack_address != 0 && main_tcb_address != 0;
     native_task_t *main = new_task(main_task, "main", NULL, ESP_TASK_MAIN_STACK, ESP_TASK_MAIN_PRIO, 0,
                                    (void *)(uintptr_t)main_stack_address,
@@ -865,9 +877,12 @@ void native_scheduler_start(void (*main_task)(void *), uint32_t main_stack_addre
                                    charged ? MEMORY_HEAP : MEMORY_STATIC);
     start_thread(main);
     make_ready(main);
-    s_idle = native_object_get(native_task_create_system(NULL, "IDLE0", configIDLE_TASK_STACK_SIZE, 0, 0),
-                               NATIVE_TASK, __func__);
-    native_task_create_system(NULL, "IDLE1", configIDLE_TASK_STACK_SIZE, 0, 1);
+    static const char *const idle_names[] = {"IDLE0", "IDLE1"};
+    for (int core = 0; core < configNUMBER_OF_CORES; core++) {
+        TaskHandle_t idle =
+            native_task_create_system(NULL, idle_names[core], configIDLE_TASK_STACK_SIZE, 0, core);
+        s_idle[core] = native_object_get(idle, NATIVE_TASK, __func__);
+    }
 
     s_scheduler_start_us = native_now_us();
     s_running = true;

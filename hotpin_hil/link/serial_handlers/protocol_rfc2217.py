@@ -2,7 +2,7 @@
 
 pyserial's own client renegotiates the whole port on every assignment of `timeout` (esptool assigns it twice
 per command) and polls for each acknowledgement in 50 ms steps. This one keeps pyserial's telnet and option
-code and replaces only how it waits: bytes are taken from the socket by whoever needs something from it (a
+code and replaces only how it waits: bytes are taken from the socket by the thread that needs something from it (a
 reader, or a caller that waits for an acknowledgement), all others wait on one condition. There is no thread
 of its own.
 """
@@ -157,7 +157,7 @@ class Serial(rfc2217.Serial):  # type: ignore[misc]  # pyserial is not typed
             )
 
     def close(self) -> None:
-        """Close the connection; whoever waits in `read` returns at once. Safe to call twice."""
+        """Close the connection; a waiting `read` returns at once. May be called twice."""
         with self._cond:
             was_open, self.is_open = self.is_open, False
             self._cond.notify_all()
@@ -323,7 +323,7 @@ class Serial(rfc2217.Serial):  # type: ignore[misc]  # pyserial is not typed
             pass  # full: it is awake already; closed: nobody waits
 
     def _wait(self, done: Callable[[], bool], timeout: float | None) -> bool:
-        """Process what the server sends until `done()`; False when `timeout` seconds (None: for ever) have
+        """Process what the server sends until `done()`; False when `timeout` seconds (None: no timeout) have
         passed.
 
         `done` is called with the lock held. A timeout of 0 takes in what has already arrived.

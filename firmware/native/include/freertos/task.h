@@ -156,6 +156,8 @@ uint32_t ulTaskGenericNotifyTake(UBaseType_t uxIndexToWaitOn, BaseType_t xClearC
 #define ulTaskNotifyValueClear(xTask, ulBitsToClear) \
     ulTaskGenericNotifyValueClear((xTask), (tskDEFAULT_INDEX_TO_NOTIFY), (ulBitsToClear))
 
+char *pcTaskGetName(TaskHandle_t xTaskToQuery);
+
 #ifdef __cplusplus
 }
 #endif

@@ -1,0 +1,5 @@
+/* Idle hooks; components register them through esp_freertos_hooks.h. */
+#pragma once
+
+/* Calls those of a core. */
+void native_idle_hooks_run(int core);

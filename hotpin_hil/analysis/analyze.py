@@ -1,0 +1,150 @@
+"""Analyses one console log in a single pass."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, deque
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from hotpin_hil.analysis.diagnosis import Diagnoser
+from hotpin_hil.analysis.facts import FactsBuilder
+from hotpin_hil.analysis.matched_state import StateLeak
+from hotpin_hil.analysis.model import Diagnosis
+from hotpin_hil.analysis.summary import BootSummary, Lowest, Printer, SummaryBuilder, TransitionTimes
+from hotpin_hil.logs.reader import LogReader
+from hotpin_hil.protocol import events as ev
+
+QUOTES_FIRST, QUOTES_LAST = 20, 5
+"""Quotes kept of unreadable text: from the start and from the end of the log."""
+
+
+@dataclass(frozen=True)
+class LogAnalysis:
+    """Result of the analysis. Its texts may hold anything that a serial line can deliver: escape them."""
+
+    facts: dict[str, Any]
+    """With the keys and meanings of `facts/log_analysis.md`."""
+    not_kept: dict[str, int]
+    """Number of entries left out of the lists in `facts`, by list; empty for logs of usual size."""
+    records: int
+    """Undamaged records."""
+    records_lost: int
+    """Records missing between two others."""
+    unreadable: dict[str, int]
+    """Number of unreadable texts, by what they seemed to be."""
+    quotes: tuple[ev.Unreadable, ...]
+    """The first and the last unreadable texts."""
+    boot_count: int
+    boots: tuple[BootSummary, ...]
+    """The first and the last boots."""
+    lowest: tuple[Lowest, ...]
+    """The lowest figure of each memory, from any source."""
+    printers: tuple[Printer, ...]
+    transitions: tuple[ev.Transition, ...]
+    """The first ones."""
+    transition_count: int
+    transition_times: tuple[TransitionTimes, ...]
+    leaks: tuple[StateLeak, ...]
+    diagnoses: tuple[Diagnosis, ...]
+
+    @property
+    def is_log(self) -> bool:
+        """Whether it has anything that an ESP32 prints."""
+        boots = self.facts["boots"]
+        return bool(self.facts["log_levels"] or self.records or boots["rom_banners"] or self.facts["panics"])
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the data of pictures."""
+        return {
+            "schema": 1,
+            "facts": self.facts,
+            "not_kept": self.not_kept,
+            "records": self.records,
+            "records_lost": self.records_lost,
+            "unreadable": self.unreadable,
+            "unreadable_quotes": [asdict(one) for one in self.quotes],
+            "boot_count": self.boot_count,
+            "boots": [asdict(replace(one, story=None)) | {"how": one.how} for one in self.boots],
+            "lowest": [asdict(one) for one in self.lowest],
+            "direct_readings": [asdict(one) for one in self.printers],
+            "transition_count": self.transition_count,
+            "transitions": [asdict(one) for one in self.transitions],
+            "transition_times": [asdict(one) for one in self.transition_times],
+            "leaks": [_leak_json(one) for one in self.leaks],
+            "diagnoses": [asdict(one) for one in self.diagnoses],
+        }
+
+
+def _leak_json(leak: StateLeak) -> dict[str, Any]:
+    known = asdict(replace(leak, values=())) | {"verdict": str(leak.verdict), "text": str(leak)}
+    del known["values"]
+    if leak.leak is not None:  # JSON knows no infinite numbers
+        known["leak"] = {
+            name: value if not isinstance(value, float) or math.isfinite(value) else None
+            for name, value in known["leak"].items()
+        }
+    return known
+
+
+def analyze(chunks: Iterable[bytes], name: str) -> LogAnalysis:
+    """Analyse a log; memory does not grow with its length.
+
+    Args:
+        chunks: the log, in chunks of any size.
+        name: for the facts.
+    """
+    reader, facts, summary, diagnoser = LogReader(), FactsBuilder(), SummaryBuilder(), Diagnoser()
+    unreadable = _Unreadables()
+
+    def take(events: Iterable[ev.LogEvent]) -> None:
+        for event in events:
+            facts.feed(event)
+            summary.feed(event)
+            diagnoser.feed(event)
+            if isinstance(event, ev.Unreadable):
+                unreadable.add(event)
+
+    for chunk in chunks:
+        take(reader.feed(chunk))
+    take(reader.close())
+    scan = reader.scan
+    odd = len(scan.tally.odd_stamps) + scan.tally.not_kept["odd_stamps"]
+    counts = unreadable.counts + Counter({"time stamp": odd, "overlong line": scan.blocks.overlong_lines})
+    diagnoses = tuple(diagnoser.result())
+    return LogAnalysis(
+        facts=facts.result(name, reader),
+        not_kept=dict(facts.not_kept),
+        records=reader.records,
+        records_lost=reader.records_lost,
+        unreadable=dict(counts),
+        quotes=unreadable.quotes,
+        boot_count=summary.boots,
+        boots=summary.kept_boots,
+        lowest=tuple(summary.lowest.values()),
+        printers=tuple(summary.printers.values()),
+        transitions=tuple(summary.transitions),
+        transition_count=summary.transition_count,
+        transition_times=summary.transition_times,
+        leaks=tuple(diagnoser.leaks),
+        diagnoses=diagnoses,
+    )
+
+
+class _Unreadables:
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self._first: list[ev.Unreadable] = []
+        self._last: deque[ev.Unreadable] = deque(maxlen=QUOTES_LAST)
+
+    def add(self, event: ev.Unreadable) -> None:
+        self.counts[event.what] += 1
+        if len(self._first) < QUOTES_FIRST:
+            self._first.append(event)
+        else:
+            self._last.append(event)
+
+    @property
+    def quotes(self) -> tuple[ev.Unreadable, ...]:
+        return (*self._first, *self._last)

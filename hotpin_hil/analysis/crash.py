@@ -1,0 +1,167 @@
+"""DIAG-04: crashes, and the transitions that they came in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hotpin_hil.analysis import catalogue
+from hotpin_hil.analysis.contexts import before_transition
+from hotpin_hil.analysis.model import (
+    EVIDENCE_MAX,
+    Confidence,
+    Diagnosis,
+    Evidence,
+    Findings,
+    figures,
+    sample_text,
+)
+from hotpin_hil.protocol import events as ev
+
+_ORDERLY_RESETS = ("POWERON_RESET", "SW_RESET", "DEEPSLEEP_RESET", "SDIO_RESET")
+"""Causes that no crash leads to."""
+
+
+@dataclass
+class _Crash:
+    """The chain of a crash, link by link."""
+
+    boot: int
+    to: str
+    """Mode that the transition led to; empty while nothing shows a transition."""
+    before: Evidence | None
+    panic: ev.PanicSeen | None = None
+    reset: ev.BootStarted | None = None
+    reason: ev.ResetReason | None = None
+    survived: ev.Survived | None = None
+
+
+class CrashHandler:
+    """Follows transitions and crashes; a crash within a transition is DIAG-04."""
+
+    def __init__(self, findings: Findings) -> None:
+        self._findings = findings
+        self._begun: Evidence | None = None
+        """What shows that a transition is under way."""
+        self._begun_to = ""
+        self._ended_ms = -1
+        """Board time at which the last transition ended: a sample from before then shows no new one."""
+        self._crash: _Crash | None = None
+
+    # --- Transitions ---
+
+    def take_transition_start(self, event: ev.TransitionStarted) -> None:
+        """Take the start of a transition."""
+        text = f"=== TRANSITION TO {event.to.upper()} MODE ==="
+        self._begin(event.to, Evidence(event.line, event.t_ms, text))
+
+    def take_transition(self, event: ev.Transition) -> None:
+        """Take the end of a transition."""
+        if event.result != "unfinished":  # that comes when the boot is over already
+            self._begun = None
+            self._ended_ms = event.t_ms if event.t_ms is not None else -1
+
+    def take_sample(self, sample: ev.Sample) -> None:
+        """Take a sample: statistics from before a transition are the first link of a crash in it.
+
+        A record shows a transition by itself, unless that is over when the record is written. A box may be printed
+        later still, so it only adds to what has shown one.
+        """
+        to = before_transition(sample.context)
+        if not to:
+            return
+        is_new = sample.source == "record" and sample.stats.timestamp_ms >= self._ended_ms
+        if is_new or (self._begun is not None and self._begun_to == to):
+            self._begin(to, Evidence(sample.line, sample.t_ms, sample_text(sample)))
+
+    def _begin(self, to: str, evidence: Evidence) -> None:
+        self._begun, self._begun_to = evidence, to
+
+    # --- Crashes ---
+
+    def take_panic(self, event: ev.PanicSeen) -> None:
+        """Take a panic."""
+        known = catalogue.of_panic(event.panic, event.regions)
+        self._findings.note(known, event, event.panic.headline, event.panic.cause)
+        self.end()
+        self._crash = _Crash(event.boot, self._begun_to if self._begun else "", self._begun, panic=event)
+
+    def take_boot(self, boot: ev.BootStarted) -> None:
+        """Take the start of a boot."""
+        crash = self._crash
+        is_after_panic = crash is not None and crash.panic is not None and crash.reset is None
+        known = catalogue.of_reset(boot, after_panic=is_after_panic)
+        if known is not None:
+            text = boot.cause or f"a boot without banner, shown by: {boot.sign}"
+            self._findings.note(known, boot, text, boot.cause)
+        if is_after_panic and crash is not None:
+            crash.reset = boot
+        else:
+            self.end()
+            if self._begun is not None and boot.cause not in _ORDERLY_RESETS and boot.boot > 0:
+                self._crash = _Crash(boot.boot - 1, self._begun_to, self._begun, reset=boot)
+        self._begun = None
+
+    def take_reason(self, event: ev.ResetReason) -> None:
+        """Take the firmware's own word on why it started."""
+        if self._crash is not None and self._crash.reason is None:
+            self._crash.reason = event
+
+    def take_survived(self, event: ev.Survived) -> None:
+        """Take the statistics that survived the reset."""
+        crash = self._crash
+        if crash is None or crash.survived is not None:
+            return
+        crash.survived = event
+        crash.to = crash.to or before_transition(event.context)
+
+    def end_boot(self) -> None:
+        """The boot's times are over."""
+        self._ended_ms = -1
+
+    def end(self) -> None:
+        """Report the crash at hand, if it came in a transition."""
+        crash, self._crash = self._crash, None
+        if crash is None or not crash.to:
+            return
+        how = (
+            crash.panic.panic.cause
+            if crash.panic
+            else (crash.reset.cause if crash.reset else "") or "a reset"
+        )
+        self._findings.add(
+            f"{crash.to} {how}",
+            Diagnosis(
+                "DIAG-04",
+                "Crash during a mode transition",
+                f"The board crashed on its way to {crash.to} mode: {how}.",
+                tuple(_chain(crash)[:EVIDENCE_MAX]),
+                _cause(crash),
+                "see which step the backtrace is in; increase the stabilisation delays only if it names a driver",
+                Confidence.FACT if crash.panic else Confidence.INFERENCE,
+                crash.boot,
+            ),
+        )
+
+
+def _chain(crash: _Crash) -> list[Evidence]:
+    chain = [crash.before] if crash.before else []
+    if crash.panic is not None:
+        chain.append(Evidence(crash.panic.line, crash.panic.t_ms, crash.panic.panic.headline))
+    if crash.reset is not None:
+        text = crash.reset.cause or f"the next boot is shown by its {crash.reset.sign}"
+        chain.append(Evidence(crash.reset.line, None, f"reset: {text}"))
+    if crash.reason is not None:
+        text = f"the firmware says: {crash.reason.reason}"
+        chain.append(Evidence(crash.reason.line, crash.reason.t_ms, text))
+    if crash.survived is not None:
+        text = f'survived the reset: "{crash.survived.context}", {figures(crash.survived.stats)}'
+        chain.append(Evidence(crash.survived.line, crash.survived.t_ms, text))
+    return chain
+
+
+def _cause(crash: _Crash) -> str:
+    if crash.panic is not None:
+        return catalogue.of_panic(crash.panic.panic, crash.panic.regions).name
+    if crash.reset is not None and crash.reset.cause in catalogue.WATCHDOG_RESETS:
+        return f"a hardware watchdog: {catalogue.WATCHDOG_RESETS[crash.reset.cause]}"
+    return "the log does not tell"

@@ -1,0 +1,83 @@
+"""DIAG-03: memory that becomes less in the same state."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hotpin_hil.analysis import catalogue
+from hotpin_hil.analysis.contexts import before_transition
+from hotpin_hil.analysis.leak import LeakVerdict
+from hotpin_hil.analysis.matched_state import MatchedStates, StateLeak, same_figures
+from hotpin_hil.analysis.model import NAMES, Confidence, Diagnosis, Evidence, Findings, figures
+from hotpin_hil.protocol import events as ev
+
+LEAKS_KEPT, LEAKS_DRAWN = 500, 24
+"""Verdicts kept, and those kept with their readings."""
+
+
+class LeakHandler:
+    """Collects readings of the same state, and judges them when the boot ends."""
+
+    def __init__(self, findings: Findings) -> None:
+        self.leaks: list[StateLeak] = []
+        """Verdicts on every boot that has ended, as many as are kept."""
+        self._findings = findings
+        self._states = MatchedStates()
+
+    def feed(self, event: ev.LogEvent) -> None:
+        """Take the next event."""
+        self._states.feed(event)
+
+    def end_boot(self, boot: int) -> None:
+        """Judge the readings of a boot."""
+        for leak in self._states.end_boot(boot):
+            if len(self.leaks) < LEAKS_KEPT:
+                has_room = len(self.leaks) < LEAKS_DRAWN
+                self.leaks.append(leak if has_room else replace(leak, values=()))
+            if leak.verdict is LeakVerdict.LEAK:
+                self._report(leak)
+
+    def _report(self, leak: StateLeak) -> None:
+        assert leak.leak is not None
+        slope, low, high = leak.leak.slope, leak.leak.low, leak.leak.high
+        name = NAMES[leak.memory]
+        warm_up = f"first reading after warm-up ({leak.leak.warm_up} dropped): {leak.settled:,} bytes free"
+        last = f"last of {leak.readings} readings: {leak.last:,} bytes free"
+        self._findings.add(
+            f"{leak.memory} {leak.state}",
+            Diagnosis(
+                "DIAG-03",
+                "Memory slowly decreasing",
+                f"{name[0].upper()}{name[1:]} {leak.state} becomes less by {slope:.1f} bytes per cycle "
+                f"(between {low:.1f} and {high:.1f}), over {leak.leak.cycles} cycles.",
+                (Evidence(leak.settled_line, None, warm_up), Evidence(leak.last_line, None, last)),
+                f"a leak of about {slope:.0f} bytes in every cycle, block headers included",
+                "compare allocations and frees of one cycle (heap tracing); look for what each cycle creates again",
+                Confidence.FACT,
+                leak.boot,
+            ),
+        )
+
+
+class StaleStatistics:
+    """Reports statistics from after a transition that repeat those from before it."""
+
+    def __init__(self, findings: Findings) -> None:
+        self._findings = findings
+        self._before: ev.Sample | None = None
+
+    def end_boot(self) -> None:
+        """Start over."""
+        self._before = None
+
+    def take_sample(self, sample: ev.Sample) -> None:
+        """Take a sample."""
+        if before_transition(sample.context):
+            self._before = sample
+            return
+        before, self._before = self._before, None
+        if before is None or before.context.replace("Before", "After") != sample.context:
+            return
+        if same_figures(before.stats, sample.stats):
+            text = f'"{sample.context}" repeats line {before.line}: {figures(sample.stats)}'
+            self._findings.note(catalogue.STALE_STATISTICS, sample, text)

@@ -1,0 +1,225 @@
+"""Summary of a log boot by boot: causes, modes, lowest memory, direct readings.
+
+Everything is bounded: the first and the last boots are kept, all are counted.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from statistics import median
+
+from hotpin_hil.analysis.matched_state import Readings
+from hotpin_hil.protocol import events as ev
+from hotpin_hil.protocol.fields import MEMORIES
+
+BOOTS_FIRST, BOOTS_LAST = 100, 20
+TRANSITIONS_KEPT = 200
+PICTURED = 6
+"""Number of boots that are drawn: the first ones with statistics."""
+SAMPLES_KEPT, MARKS_KEPT = 2_000, 300
+PRINTERS_MAX = 64
+
+
+@dataclass(frozen=True)
+class Lowest:
+    """The lowest free memory seen, and where."""
+
+    memory: str
+    bytes: int
+    line: int
+    boot: int
+    t_ms: int | None
+    where: str
+    """Which statistics, component or watermark."""
+
+
+@dataclass
+class Printer:
+    """The readings of one memory that one component has printed."""
+
+    tag: str
+    memory: str
+    count: int = 0
+    lowest: int = 0
+    highest: int = 0
+    lowest_line: int = 0
+
+
+@dataclass
+class BootPicture:
+    """The data of a boot's picture."""
+
+    samples: list[ev.Sample] = field(default_factory=list)
+    marks: list[ev.LogEvent] = field(default_factory=list)
+    """Warnings, failed allocations, transitions and panics."""
+
+
+@dataclass
+class BootSummary:
+    """One boot, from its first sign to the next one's."""
+
+    boot: int
+    line: int
+    """Line of its first sign; 1 for a log that starts within it."""
+    sign: str = "the log begins within it"
+    cause: str = ""
+    """The ROM's name of the reset."""
+    reason: str = ""
+    """Reset reason as the firmware reports it."""
+    boot_count: int | None = None
+    build: ev.BuildSeen | None = None
+    last_ms: int = 0
+    """Latest time of its events."""
+    samples: int = 0
+    warnings: int = 0
+    panics: int = 0
+    transitions: dict[str, int] = field(default_factory=dict)
+    """By how they ended."""
+    story: BootPicture | None = None
+    """None for boots that are not drawn."""
+
+    @property
+    def how(self) -> str:
+        """Why it started, as far as the log shows."""
+        told = [self.cause, f"the firmware says {self.reason}" if self.reason else ""]
+        return ", ".join(one for one in told if one) or f"no banner, shown by: {self.sign}"
+
+
+@dataclass(frozen=True)
+class TransitionTimes:
+    """Durations in ms of the transitions to one mode that have start and end in the log."""
+
+    to: str
+    count: int
+    shortest: int
+    median: float
+    longest: int
+
+
+class SummaryBuilder:
+    """Summarises a log from its events."""
+
+    def __init__(self) -> None:
+        self.boots = 0
+        self.lowest: dict[str, Lowest] = {}
+        self.printers: dict[tuple[str, str], Printer] = {}
+        self.transitions: list[ev.Transition] = []
+        """The first ones."""
+        self.transition_count = 0
+        self._durations: dict[str, _Durations] = {}
+        self._first: list[BootSummary] = []
+        self._last: deque[BootSummary] = deque(maxlen=BOOTS_LAST)
+        self._present: BootSummary | None = None
+        self._pictured = 0
+
+    def feed(self, event: ev.LogEvent) -> None:
+        """Take the next event."""
+        boot = self._boot(event)
+        if event.t_ms is not None and event.t_ms > boot.last_ms:
+            boot.last_ms = event.t_ms
+        match event:
+            case ev.HeapPrint():
+                self._print(event)
+            case ev.BootStarted():
+                boot.line, boot.sign, boot.cause = event.line, event.sign, event.cause
+            case ev.ResetReason():
+                boot.reason, boot.boot_count = event.reason, event.boot_count
+            case ev.BuildSeen():
+                boot.build = event
+            case ev.Sample():
+                boot.samples += 1
+                self._sample(event)
+                self._picture(boot, event)
+            case ev.MemoryWarning(recovered=False):
+                boot.warnings += 1
+            case ev.PanicSeen():
+                boot.panics += 1
+            case ev.Transition():
+                boot.transitions[event.result] = boot.transitions.get(event.result, 0) + 1
+                self._transition(event)
+        if boot.story is not None and isinstance(event, _MARKS) and len(boot.story.marks) < MARKS_KEPT:
+            boot.story.marks.append(event)
+
+    def _picture(self, boot: BootSummary, sample: ev.Sample) -> None:
+        if boot.samples == 1 and self._pictured < PICTURED:
+            boot.story = BootPicture()
+            self._pictured += 1
+        if boot.story is not None and len(boot.story.samples) < SAMPLES_KEPT:
+            boot.story.samples.append(sample)
+
+    def _boot(self, event: ev.LogEvent) -> BootSummary:
+        present = self._present
+        if present is None or present.boot != event.boot:
+            present = self._present = BootSummary(event.boot, 1 if event.boot == 0 else event.line)
+            self.boots += 1
+            if len(self._first) < BOOTS_FIRST:
+                self._first.append(present)
+            else:
+                self._last.append(present)
+        return present
+
+    def _lower(self, memory: str, size: int, event: ev.LogEvent, where: str) -> None:
+        known = self.lowest.get(memory)
+        if known is None or size < known.bytes:
+            self.lowest[memory] = Lowest(memory, size, event.line, event.boot, event.t_ms, where)
+
+    def _sample(self, sample: ev.Sample) -> None:
+        where = f'{sample.source} "{sample.context}"'
+        stats = sample.stats
+        free = (stats.internal_free, stats.dma_free, stats.psram_free)
+        watermarks = (stats.internal_watermark, stats.dma_watermark, stats.psram_watermark)
+        for memory, size, watermark in zip(MEMORIES, free, watermarks, strict=True):
+            self._lower(memory, size, sample, where)
+            if watermark is not None:
+                self._lower(memory, watermark, sample, f"watermark in {where}")
+
+    def _print(self, event: ev.HeapPrint) -> None:
+        if event.memory in MEMORIES:
+            self._lower(event.memory, event.free, event, f"printed by {event.tag}")
+        key = (event.tag, event.memory)
+        printer = self.printers.get(key)
+        if printer is None:
+            if len(self.printers) == PRINTERS_MAX:
+                return
+            printer = self.printers[key] = Printer(event.tag, event.memory)
+        if printer.count == 0 or event.free < printer.lowest:
+            printer.lowest, printer.lowest_line = event.free, event.line
+        printer.highest = max(printer.highest, event.free)
+        printer.count += 1
+
+    def _transition(self, event: ev.Transition) -> None:
+        self.transition_count += 1
+        if len(self.transitions) < TRANSITIONS_KEPT:
+            self.transitions.append(event)
+        if event.result == "complete" and event.duration_ms is not None:
+            self._durations.setdefault(event.to, _Durations()).add(event.duration_ms, event.line)
+
+    @property
+    def kept_boots(self) -> tuple[BootSummary, ...]:
+        """The first and the last boots."""
+        return (*self._first, *self._last)
+
+    @property
+    def transition_times(self) -> tuple[TransitionTimes, ...]:
+        """Durations by target mode."""
+        return tuple(
+            TransitionTimes(to, one.readings.count, one.shortest, median(one.readings.values), one.longest)
+            for to, one in self._durations.items()
+        )
+
+
+_MARKS = (ev.MemoryWarning, ev.AllocationFailed, ev.Transition, ev.PanicSeen)
+
+
+class _Durations:
+    def __init__(self) -> None:
+        self.readings = Readings()
+        self.shortest = 0
+        self.longest = 0
+
+    def add(self, duration_ms: int, line: int) -> None:
+        is_first = self.readings.count == 0
+        self.readings.add(duration_ms, line)
+        self.shortest = duration_ms if is_first else min(self.shortest, duration_ms)
+        self.longest = max(self.longest, duration_ms)

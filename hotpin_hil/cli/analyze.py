@@ -1,0 +1,91 @@
+"""`hotpin-hil analyze`: reads console logs and says what they show."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from hotpin_hil.analysis.analyze import LogAnalysis, analyze
+from hotpin_hil.errors import HilError, UsageError
+from hotpin_hil.logs.reader import CHUNK
+from hotpin_hil.report.log_text import text_lines
+from hotpin_hil.report.text import printable
+from hotpin_hil.report.whole_file import write_whole
+
+STANDARD_INPUT = "-"
+_PAGE_START = b"<!doctype html"
+
+
+def analyze_logs(paths: Sequence[str], as_json: bool, page: Path | None = None) -> bool:
+    """Prints one result for each log, as text or as one line of JSON; an error line for each that can't be read.
+    Returns whether all could.
+
+    page: file that takes the results of all of them as a page. UsageError, before any log is read, if it holds
+    anything else than a page: a recorded log can't be taken again.
+    """
+    if page is not None:
+        _check_page(page)
+    is_well = True
+    analyses: list[LogAnalysis] = []
+    for number, path in enumerate(paths):
+        try:
+            analysis = analyze_file(path)
+        except HilError as error:
+            print(f"error: {printable(str(error))}", file=sys.stderr)
+            is_well = False
+            continue
+        if page is not None:
+            analyses.append(analysis)
+        if as_json:
+            print(json.dumps(analysis.to_json()))
+        else:
+            print(*["" for _ in range(number > 0)], *text_lines(analysis), sep="\n")
+    if page is not None and analyses:
+        from hotpin_hil.report.log_page import render
+
+        write_whole(page, render(analyses))
+    return is_well
+
+
+def _check_page(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            is_page = file.read(len(_PAGE_START)).lower() == _PAGE_START
+    except OSError:
+        return  # not there: to be made. What can't be read can't be written either, and writing says so.
+    if not is_page:
+        raise UsageError(
+            f"--html would overwrite {path}, which is no page of an earlier analysis",
+            "name another file after --html, and the logs before it",
+        )
+
+
+def analyze_file(path: str) -> LogAnalysis:
+    """The analysis of one log; `-` is standard input. UsageError if it can't be read or is no console log."""
+    try:
+        if path == STANDARD_INPUT:
+            analysis = analyze(_chunks(sys.stdin.buffer), path)
+        else:
+            with open(path, "rb") as file:
+                analysis = analyze(_chunks(file), path)
+    except IsADirectoryError:
+        raise UsageError(f"{path} is a folder", "name the logs in it") from None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from None
+    lines, size = analysis.facts["lines"], analysis.facts["bytes"]
+    if size == 0:
+        raise UsageError(f"{path} is empty", "name a log, or - for standard input")
+    if not analysis.is_log:
+        raise UsageError(
+            f"{path} is no console log: {lines:,} lines, {size:,} bytes, nothing in them that an ESP32 prints",
+            "name what idf.py monitor or a terminal has recorded",
+        )
+    return analysis
+
+
+def _chunks(file: BinaryIO) -> Iterator[bytes]:
+    while chunk := file.read(CHUNK):
+        yield chunk

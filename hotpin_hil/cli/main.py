@@ -1,0 +1,226 @@
+"""`hotpin-hil`: virtual boards, the heap model, builds and reports from the command line."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hotpin_hil import __version__, cli_fidelity
+from hotpin_hil.cli.board import add_commands
+from hotpin_hil.errors import HilError
+
+if TYPE_CHECKING:
+    from hotpin_hil.boards.kind import BoardKind
+
+EXIT_ERROR = 2
+EXIT_DIFFERENT = 1
+EXIT_INTERRUPTED = 130
+
+
+class _Parser(argparse.ArgumentParser):
+    """An unknown option is one line and exit status 2, without the usage text before it."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        self.exit(EXIT_ERROR, f"error: {message} (try: {self.prog} --help)\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit status: 0 done, 1 a difference was found, 2 an error, 130
+    interrupted."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    _make_output_safe()
+    try:
+        try:
+            return _run(arguments)
+        finally:
+            sys.stdout.flush()  # here, where a reader that has gone is handled, and not at exit
+    except HilError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_ERROR
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        _drop_output()  # the reader (head, less) has gone
+        return 0
+    except OSError as error:
+        # What a command knows of its files it says itself; this is its output, or a disk that is full.
+        _drop_output()
+        print(f"error: {error.filename or 'output'} cannot be written: {error.strerror}", file=sys.stderr)
+        return EXIT_ERROR
+
+
+def _make_output_safe() -> None:
+    """What this terminal's encoding lacks is shown as an escape; with standard output closed, it goes nowhere."""
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    elif isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _drop_output() -> None:
+    """Python must not complain at exit that what is left cannot be written either."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _run(arguments: list[str]) -> int:
+    options = _parser().parse_args(arguments)
+    command = options.run
+    status: int = command(options)
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="hotpin-hil", description="Hardware-in-the-loop testing of the HotPin ESP32-CAM.")
+    parser.add_argument("--version", action="version", version=f"hotpin-hil {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    board = commands.add_parser("board", help="virtual boards").add_subparsers(
+        metavar="COMMAND", required=True
+    )
+    add_commands(board)
+
+    boards = commands.add_parser(
+        "boards",
+        help="list the boards that are attached and those of a bench: who they are, and who has them",
+    )
+    boards.add_argument("--bench", metavar="FILE", help="the bench's boards too (env: HOTPIN_BENCH)")
+    boards.add_argument("--json", action="store_true", help="print one JSON array")
+    boards.add_argument(
+        "--no-probe", action="store_true", help="leave the boards alone: asking one resets it"
+    )
+    boards.set_defaults(run=_boards)
+
+    for name, run, what in (
+        ("build", _build, "build the firmware for a kind of board"),
+        ("kind", _kind, "say which kind of board pytest would choose"),
+    ):
+        command = commands.add_parser(name, help=what)
+        command.add_argument(
+            "--board", choices=_board_choices(), help="kind of board (default: as pytest would choose)"
+        )
+        command.add_argument("--port", help="the port that pytest will be given")
+        command.set_defaults(run=run)
+
+    report = commands.add_parser(
+        "report", help="make qualification.json and report.html from a run's results.jsonl"
+    )
+    report.add_argument("folder", metavar="DIR", type=Path, help="folder with results.jsonl")
+    report.set_defaults(run=_report)
+
+    cli_fidelity.add_command(commands)
+
+    analyze = commands.add_parser("analyze", help="say what recorded console logs show")
+    analyze.add_argument("logs", metavar="LOG", nargs="+", help="file, or - for standard input")
+    analyze.add_argument("--json", action="store_true", help="print a JSON line per log")
+    analyze.add_argument("--html", metavar="OUT", type=Path, help="write the results as a page, too")
+    analyze.set_defaults(run=_analyze)
+
+    heap = commands.add_parser("heap", help="the heap model").add_subparsers(metavar="COMMAND", required=True)
+    replay = heap.add_parser("replay", help="play a file of recorded heap operations through the model")
+    replay.add_argument("file", metavar="FILE", type=Path)
+    replay.set_defaults(run=_heap_replay)
+    return parser
+
+
+def _board_choices() -> tuple[str, ...]:
+    from hotpin_hil.boards.kind import CHOICES
+
+    return CHOICES
+
+
+def _boards(options: argparse.Namespace) -> int:
+    import json
+
+    from hotpin_hil.boards.bench import find_bench
+    from hotpin_hil.boards.inventory import take_inventory
+    from hotpin_hil.boards.lease import lease_folder
+    from hotpin_hil.boards.ports import find_ports
+    from hotpin_hil.boards.probe import probe
+
+    bench = find_bench(options.bench, os.environ)
+    rows = take_inventory(
+        find_ports(),
+        bench.boards if bench else (),
+        lease_folder(os.environ),
+        None if options.no_probe else probe,
+        lambda text: print(text, file=sys.__stderr__, flush=True),
+    )
+    if options.json:
+        print(json.dumps([row.as_json() for row in rows], indent=1))
+        return 0
+    for row in rows:
+        print("\n".join(row.lines()))
+    if not rows:
+        print(
+            "no board found: none of the USB serial bridges of ESP32-CAM boards is attached", file=sys.stderr
+        )
+    return 0
+
+
+def _build(options: argparse.Namespace) -> int:
+    from hotpin_hil.boards.artifacts import read_build
+    from hotpin_hil.boards.build import build_firmware
+
+    kind = _kind_to_build(options)
+    print(f"building the firmware for the {kind} board, which can take a while ...", flush=True)
+    build = read_build(build_firmware(kind.value), kind)
+    print(
+        f"built {build.project} {build.version} (IDF {build.idf}, ELF {build.elf_sha256[:9]}) in {build.folder}"
+    )
+    return 0
+
+
+def _kind(options: argparse.Namespace) -> int:
+    print(_chosen_kind(options))
+    return 0
+
+
+def _kind_to_build(options: argparse.Namespace) -> BoardKind:
+    """A kind that is named needs no board to be there."""
+    from hotpin_hil.boards.kind import ENV_BOARD, BoardKind
+
+    asked = options.board or os.environ.get(ENV_BOARD)
+    return BoardKind(asked) if asked in set(BoardKind) else _chosen_kind(options)
+
+
+def _chosen_kind(options: argparse.Namespace) -> BoardKind:
+    from hotpin_hil.boards.bench import find_bench
+    from hotpin_hil.boards.choose import Wish, choose_board
+    from hotpin_hil.boards.ports import find_ports
+
+    return choose_board(
+        Wish(kind=options.board, port=options.port),
+        os.environ,
+        lambda: [port.device for port in find_ports()],
+        find_bench(None, os.environ),
+    ).kind
+
+
+def _report(options: argparse.Namespace) -> int:
+    from hotpin_hil.evidence.qualification import headline, missing_lines
+    from hotpin_hil.report.write import QUALIFICATION_FILE, REPORT_FILE, write_reports
+
+    qualification = write_reports(options.folder)
+    for name in (QUALIFICATION_FILE, REPORT_FILE):
+        print(options.folder / name)
+    print(headline(qualification))
+    for line in missing_lines(qualification):
+        print(f"  {line}")
+    return 0
+
+
+def _analyze(options: argparse.Namespace) -> int:
+    from hotpin_hil.cli.analyze import analyze_logs
+
+    return 0 if analyze_logs(options.logs, options.json, options.html) else EXIT_ERROR
+
+
+def _heap_replay(options: argparse.Namespace) -> int:
+    from hotpin_hil.virtual.heap_replay import replay
+
+    return 0 if replay(options.file).ok else EXIT_DIFFERENT

@@ -1,0 +1,1 @@
+"""A recorded console → typed events: scanner, boots, memory, transitions, failures."""

@@ -1,0 +1,83 @@
+"""Identity of the firmware, as the start-up lines print it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from hotpin_hil.logs.sink import EventSink
+from hotpin_hil.protocol import events as ev
+from hotpin_hil.protocol.log import LogLine
+
+_HEAP_REGION = re.compile(r"At ([0-9A-Fa-f]{8}) len ([0-9A-Fa-f]{8}) \(\d+ KiB\): (\S+)")
+_REGIONS_MAX = 32
+_PSRAM = re.compile(r"Found (\d+)MB PSRAM device")
+_APP_INFO = {
+    "Project name": "project",
+    "App version": "app_version",
+    "ELF file SHA256": "elf",
+    "ESP-IDF": "idf",
+    "Chip rev": "chip_rev",
+}
+
+
+class BuildCollector:
+    """Collects the pieces of a boot's BuildSeen, and emits it when the boot ends."""
+
+    def __init__(self, sink: EventSink) -> None:
+        self._sink = sink
+        self._line: int | None = None
+        self._fields: dict[str, Any] = {}
+        self._regions: tuple[ev.HeapInitRegion, ...] = ()
+
+    @property
+    def regions(self) -> tuple[ev.HeapInitRegion, ...]:
+        """The memory map of this boot, as far as it was printed."""
+        return self._regions
+
+    def take_app_info(self, line: LogLine) -> None:
+        """Take a line of `app_init` or `efuse_init`."""
+        name, _, value = line.text.partition(":")
+        key = _APP_INFO.get(name)
+        if key is not None:
+            self._add(line.number, key, value.strip())
+
+    def take_heap_region(self, line: LogLine) -> None:
+        """Take a line of `heap_init`."""
+        found = _HEAP_REGION.fullmatch(line.text)
+        if found is not None:
+            region = ev.HeapInitRegion(int(found[1], 16), int(found[2], 16), found[3])
+            self._regions = (*self._regions[: _REGIONS_MAX - 1], region)
+            self._note_line(line.number)
+
+    def take_psram(self, line: LogLine) -> None:
+        """Take a line of the PSRAM driver."""
+        found = _PSRAM.fullmatch(line.text)
+        if found is not None:
+            self._add(line.number, "psram_mb", int(found[1]))
+
+    def note_free_at_main(self, line: int, free: int, *, is_first_word: bool) -> None:
+        """Note the free heap at `app_main`.
+
+        Args:
+            line: where it was printed.
+            free: bytes.
+            is_first_word: True keeps a figure that was noted before.
+        """
+        if not (is_first_word and "free_heap_at_main" in self._fields):
+            self._add(line, "free_heap_at_main", free)
+
+    def end_boot(self) -> None:
+        """Emit what the boot has printed of its build, and start over."""
+        if self._line is not None:
+            place = self._sink.place(self._line, None)
+            self._sink.emit(ev.BuildSeen(*place, regions=self._regions, **self._fields))
+        self._line, self._fields, self._regions = None, {}, ()
+
+    def _add(self, line: int, key: str, value: Any) -> None:
+        self._note_line(line)
+        self._fields[key] = value
+
+    def _note_line(self, line: int) -> None:
+        if self._line is None:
+            self._line = line

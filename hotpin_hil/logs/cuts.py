@@ -1,0 +1,69 @@
+"""Lines that another task's line was printed into: cut up, and put together again."""
+
+from __future__ import annotations
+
+from hotpin_hil.logs.shapes import INSERTED, RECORD_END, Row
+
+JOIN_MS = 2_000
+"""A line within a line belongs to another task if their times are this close: a text that quotes a line is no cut."""
+
+
+def cut_up(row: Row, high_ms: int) -> list[bytes]:
+    """The pieces of a line: it is cut where another one begins in it.
+
+    Args:
+        row: the line.
+        high_ms: latest time so far, for a line that has none; -1 if there is none.
+    """
+    level, stamp, tag, text = row
+    if text.startswith(b"@") and not level and RECORD_END.search(text):
+        return [text]
+    whole = b"%s (%s) %s:%s" % (level, stamp, tag, text) if level else text
+    start = len(whole) - len(text)
+    near = int(stamp) if level else high_ms
+    cuts = [0]
+    for found in INSERTED.finditer(whole, start):
+        is_near = not found[2] or near < 0 or abs(int(found[2]) - near) <= JOIN_MS
+        if found.start() > cuts[-1] and is_near:
+            cuts.append(found.start())
+    return [whole[a:b] for a, b in zip(cuts, [*cuts[1:], len(whole)], strict=True)]
+
+
+class LineJoiner:
+    """Keeps the beginnings of lines that were cut until the rest comes.
+
+    Lines are given back as (number, text, whether it was joined).
+    """
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[int, bytes]] = []
+        """Number and text of the cut lines, outermost first; the next line continues the last."""
+
+    @property
+    def oldest(self) -> int | None:
+        """Number of the oldest line that waits for its rest."""
+        return self.waiting[0][0] if self.waiting else None
+
+    def join(self, number: int, pieces: list[bytes]) -> list[tuple[int, bytes, bool]]:
+        """Take the pieces of a line; returns the lines that are complete now."""
+        done = []
+        if self.waiting:  # then this line has no header: it continues what was cut last
+            cut_number, cut_text = self.waiting.pop()
+            whole, pieces = cut_text + pieces[0], pieces[1:]
+            if pieces:
+                self.waiting.append((cut_number, whole))
+            else:
+                done.append((cut_number, whole, True))
+        for piece in pieces[:-1]:
+            if piece.startswith(b"@") and RECORD_END.search(piece):
+                done.append((number, piece, False))
+            else:
+                self.waiting.append((number, piece))
+        if pieces:
+            done.append((number, pieces[-1], False))
+        return done
+
+    def leave(self) -> list[tuple[int, bytes, bool]]:
+        """Give up waiting; returns the cut lines as they are, innermost first."""
+        cut, self.waiting = self.waiting, []
+        return [(number, text, False) for number, text in reversed(cut)]

@@ -1,0 +1,108 @@
+"""What a log file is like: counts of lines, levels, and of what its way through terminals has done to it."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+
+KEPT = 1_000
+"""Line numbers and tags kept of each kind; further ones are only counted."""
+OTHER_TAGS = "(other tags)"
+LEVELS = {level.encode(): level for level in "EWIDV"}
+
+_LEVEL_LOST = re.compile(rb" ?\(\d+\) [^\s:][^:]{0,40}: ")
+_PROMPT = re.compile(rb"PS [A-Z]:\\[^>]*>")
+_DECODED = re.compile(rb"--- (?:0x[0-9a-fA-F]+: |\(inlined by\) )")
+
+
+@dataclass
+class LogFormat:
+    """What the file is like; the names are those of `facts/log_analysis.md`."""
+
+    ansi_lines: int = 0
+    broken_ansi_lines: int = 0
+    replacement_chars: int = 0
+    lines_with_replacement: int = 0
+    powershell_prompt_lines: int = 0
+    monitor_note_lines: int = 0
+    decoded_address_lines: int = 0
+    lines_with_second_header: list[int] = field(default_factory=list)
+    level_letter_lost_lines: list[int] = field(default_factory=list)
+    timestamp_reversals: int = 0
+    worst_reversal_ms: int = 0
+
+
+class LineTally:
+    """Counts lines by level, tag and shape."""
+
+    def __init__(self) -> None:
+        self.format = LogFormat()
+        self.errors_by_tag: Counter[str] = Counter()
+        self.not_kept: Counter[str] = Counter()
+        """Line numbers that were left out, by the list that they belong to."""
+        self.odd_stamps: list[int] = []
+        """Lines whose time fits neither the lines before nor those after."""
+        self._by_level = dict.fromkeys(LEVELS, 0)
+        self._names: dict[bytes, str] = {}
+
+    @property
+    def levels(self) -> dict[str, int]:
+        """Number of lines of each level."""
+        return {LEVELS[level]: count for level, count in self._by_level.items()}
+
+    @property
+    def headed_lines(self) -> int:
+        """Number of lines in ESP_LOG's shape."""
+        return sum(self._by_level.values())
+
+    def count(self, level: bytes, lines: int = 1) -> None:
+        """Count lines of a level."""
+        self._by_level[level] += lines
+
+    def count_error(self, tag: bytes) -> None:
+        """Count a line of level E."""
+        name = self.name(tag)
+        is_known = name in self.errors_by_tag or len(self.errors_by_tag) < KEPT
+        self.errors_by_tag[name if is_known else OTHER_TAGS] += 1
+
+    def name(self, tag: bytes) -> str:
+        """A tag as text."""
+        name = self._names.get(tag)
+        if name is None:
+            name = tag.decode("utf-8", errors="replace")
+            if len(self._names) < KEPT:
+                self._names[tag] = name
+        return name
+
+    def count_headless(self, number: int, text: bytes) -> bool:
+        """Count a line without header; returns False for one that `idf.py monitor` has written."""
+        form = self.format
+        if text.startswith(b"--- "):
+            form.monitor_note_lines += 1
+            form.decoded_address_lines += bool(_DECODED.match(text))
+            return False
+        if text.startswith(b"PS ") and _PROMPT.match(text):
+            form.powershell_prompt_lines += 1
+        elif _LEVEL_LOST.match(text):
+            self._keep("level_letter_lost_lines", form.level_letter_lost_lines, number)
+        return True
+
+    def count_second_header(self, number: int) -> None:
+        """Count a line that another one was printed into."""
+        self._keep("lines_with_second_header", self.format.lines_with_second_header, number)
+
+    def count_odd_stamp(self, number: int) -> None:
+        """Count a line whose time is damaged."""
+        self._keep("odd_stamps", self.odd_stamps, number)
+
+    def count_reversals(self, late_ms: list[int]) -> None:
+        """Count lines whose time lies behind that of earlier lines, by this much each."""
+        self.format.timestamp_reversals += len(late_ms)
+        self.format.worst_reversal_ms = max(self.format.worst_reversal_ms, *late_ms, 0)
+
+    def _keep(self, name: str, kept: list[int], number: int) -> None:
+        if len(kept) < KEPT:
+            kept.append(number)
+        else:
+            self.not_kept[name] += 1

@@ -1,0 +1,164 @@
+"""Console lines → typed events: the handlers of a log, put together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from hotpin_hil.logs.boots import BootTracker, LineClock
+from hotpin_hil.logs.build import BuildCollector
+from hotpin_hil.logs.failures import WATCHDOG_TAG, FailureLines
+from hotpin_hil.logs.memory import MemoryLines
+from hotpin_hil.logs.records import RecordLines
+from hotpin_hil.logs.sink import EventSink
+from hotpin_hil.logs.transitions import TransitionTracker
+from hotpin_hil.protocol import events as ev
+from hotpin_hil.protocol.box import BORDERS, TOP
+from hotpin_hil.protocol.log import ConsoleLine, LogLine
+from hotpin_hil.protocol.panic import OTHER_TRACES, TRACES, Panic, PanicFinder
+from hotpin_hil.protocol.records import Record
+
+_TRACE = re.compile("|".join(re.escape(trace.decode()) for trace in TRACES))
+_OTHER_TRACE = re.compile("|".join(re.escape(trace.decode()) for trace in OTHER_TRACES))
+
+WANTED = {
+    "boot": ("2nd stage",),
+    "cpu_start": (),
+    "app_init": (),
+    "main_task": (),
+    "efuse_init": (),
+    "heap_init": (),
+    "esp_psram": ("Found",),
+    "quad_psram": (),
+    "psram": (),
+    "MEM_MGR": (),
+    "STATE_MGR": ("=== T", "mode transition", "Failed to"),
+    "STATE": (),
+    WATCHDOG_TAG: (),
+}
+"""Lines that a LineInterpreter needs, besides those that a scanner hands on by itself: by tag, what they say."""
+
+
+class LineInterpreter:
+    """Passes each line to the handler of its topic, and collects their events.
+
+    Each handler keeps its own state. What does not belong to a single topic is here: the dispatch by tag, and the
+    panics, which may begin in any line.
+    """
+
+    def __init__(self, clock: LineClock) -> None:
+        """Make an interpreter.
+
+        Args:
+            clock: counts the lines and times that are not handed on.
+        """
+        self._clock = clock
+        self._sink = EventSink()
+        self._panics = PanicFinder()
+        self._build = BuildCollector(self._sink)
+        self.boots = BootTracker(self._sink, clock, self._end_boot)
+        self._memory = MemoryLines(self._sink, self._build)
+        self._transitions = TransitionTracker(self._sink)
+        self._failures = FailureLines(self._sink)
+        self.records = RecordLines(self._sink, self.boots, self._build, self._transitions)
+        self._is_waiting = False
+        self._by_tag: dict[str, Callable[[LogLine], None]] = {
+            "boot": self.boots.take_boot_loader,
+            "cpu_start": self.boots.take_app_start,
+            "app_init": self._app_init,
+            "main_task": self.boots.take_app_start,
+            "efuse_init": self._build.take_app_info,
+            "heap_init": self._build.take_heap_region,
+            "esp_psram": self._build.take_psram,
+            "quad_psram": self._build.take_psram,
+            "psram": self._build.take_psram,
+            "MEM_MGR": self._memory.take_manager,
+            "STATE_MGR": self._transitions.take_first_manager,
+            "STATE": self._transitions.take_manager,
+            WATCHDOG_TAG: self._failures.take_task_watchdog,
+        }
+
+    def take(self, line: LogLine | ConsoleLine) -> bool:
+        """Take the next line.
+
+        Returns:
+            Whether every line that follows matters, until a call returns False: a box or a panic is being printed.
+        """
+        if isinstance(line, LogLine):
+            if line.is_fall or line.text[:1] not in BORDERS:
+                self._log_line(line)
+            self.boots.hear()
+        else:
+            self._text_line(line)
+        if self._is_waiting or line.text[:1] == TOP[0] or _has_trace(line):
+            self._memory.take_box_line(line)
+            if self._panics.is_waiting or _has_trace(line):
+                for panic in self._panics.feed(ConsoleLine(line.whole, 0, line.number)):
+                    self._panic(panic)
+            self._is_waiting = self._memory.is_waiting or self._panics.is_waiting
+        return self._is_waiting
+
+    def take_whole_box(self, number: int, t_ms: int, title_ms: int, context: str, figures: list[int]) -> None:
+        """Take a box that nothing interrupts; arguments as of MemoryLines.take_whole_box."""
+        self.boots.hear()
+        self._memory.take_whole_box(number, t_ms, title_ms, context, figures)
+
+    def take_record(self, number: int, record: Record) -> None:
+        """Take a record that was decoded before; number: of its line."""
+        self.records.take(number, record)
+
+    def close(self) -> None:
+        """Complete what the end of the log leaves unfinished."""
+        self._flush_panics()
+        self._memory.close()
+        self._failures.end_task_watchdog()
+        self._end_boot()
+
+    def events(self) -> list[ev.LogEvent]:
+        """The events since the last call."""
+        return self._sink.take()
+
+    def _log_line(self, line: LogLine) -> None:
+        if line.tag != WATCHDOG_TAG:
+            self._failures.end_task_watchdog()
+        if line.is_fall and not self._panics.is_waiting:  # the panic handler's lines have another clock
+            self.boots.take_fall(line)
+        handler = self._by_tag.get(line.tag)
+        if handler is not None:
+            handler(line)
+        if "ree " in line.text:
+            self._memory.take_reading(line)
+        if line.level in "EW":
+            self._failures.take_complaint(line)
+
+    def _text_line(self, line: ConsoleLine) -> None:
+        if "@" in line.text:
+            self.records.take_line(line)
+        self.boots.take_text(line)
+
+    def _app_init(self, line: LogLine) -> None:
+        self.boots.take_app_start(line)
+        self._build.take_app_info(line)
+
+    def _panic(self, panic: Panic) -> None:
+        place = self._sink.place(panic.number, self._clock.high_ms)
+        self._sink.emit(ev.PanicSeen(*place, panic=panic, regions=self._build.regions))
+
+    def _flush_panics(self) -> None:
+        for panic in self._panics.flush():
+            self._panic(panic)
+
+    def _end_boot(self) -> None:
+        self._failures.end_task_watchdog()
+        self._flush_panics()
+        self._transitions.end_boot()
+        self.records.end_boot()
+        self._build.end_boot()
+
+
+def _has_trace(line: LogLine | ConsoleLine) -> bool:
+    """Whether a line starts a panic, or explains one that follows."""
+    if _TRACE.search(line.text) is not None:
+        return True
+    is_own = not isinstance(line, LogLine) or line.tag == WATCHDOG_TAG
+    return is_own and _OTHER_TRACE.search(line.text) is not None

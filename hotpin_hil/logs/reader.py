@@ -1,0 +1,78 @@
+"""A recorded console → typed events, of this project's firmware or the first one, from a board or `idf.py monitor`.
+
+    reader = LogReader()
+    for chunk in chunks:
+        for event in reader.feed(chunk): ...
+    for event in reader.close(): ...
+
+Memory does not grow with the log. Lines that start like a known format but cannot be parsed become `Unreadable`.
+"""
+
+from __future__ import annotations
+
+from hotpin_hil.logs.interpreter import WANTED, LineInterpreter
+from hotpin_hil.logs.scan import LineScanner
+from hotpin_hil.protocol import events as ev
+from hotpin_hil.protocol.log import ConsoleLine, LogLine
+
+CHUNK = 64 * 1024
+"""Bytes to read at once: the fastest size. Larger blocks are new pages from the system each time."""
+
+
+def read_events(data: bytes) -> list[ev.LogEvent]:
+    """All events of a whole log, or of a part of one."""
+    reader = LogReader()
+    return [*reader.feed(data), *reader.close()]
+
+
+class LogReader:
+    """Reads a log in chunks of any size; the events do not depend on the chunks."""
+
+    def __init__(self) -> None:
+        self.scan = LineScanner(WANTED, self._take, self._take_whole_box)
+        """Counts lines, levels, times and format errors."""
+        self._lines = LineInterpreter(self.scan)
+
+    @property
+    def records(self) -> int:
+        """Number of undamaged records."""
+        return self._lines.records.records
+
+    @property
+    def records_lost(self) -> int:
+        """Number of records missing between two others of the same boot."""
+        return self._lines.records.records_lost
+
+    @property
+    def rom_banners(self) -> int:
+        """Number of the ROM's greetings."""
+        return self._lines.boots.rom_banners
+
+    @property
+    def boot_loader_starts(self) -> int:
+        """Number of starts of the second-stage boot loader."""
+        return self._lines.boots.boot_loader_starts
+
+    @property
+    def app_starts(self) -> int:
+        """Number of starts of the application."""
+        return self._lines.boots.app_starts
+
+    def feed(self, data: bytes) -> list[ev.LogEvent]:
+        """Read the next chunk; returns the events that it completes."""
+        self.scan.feed(data)
+        return self._lines.events()
+
+    def close(self) -> list[ev.LogEvent]:
+        """End the log; returns the events that its end completes."""
+        self.scan.close()
+        self._lines.close()
+        return self._lines.events()
+
+    def _take(self, line: LogLine | ConsoleLine) -> bool:
+        return self._lines.take(line)
+
+    def _take_whole_box(
+        self, number: int, t_ms: int, title_ms: int, context: str, figures: list[int]
+    ) -> None:
+        self._lines.take_whole_box(number, t_ms, title_ms, context, figures)

@@ -1,0 +1,42 @@
+"""Where the handlers of a log put their events."""
+
+from __future__ import annotations
+
+from hotpin_hil.protocol import events as ev
+from hotpin_hil.protocol.decode import Place
+from hotpin_hil.protocol.log import ConsoleLine, LogLine
+
+
+class EventSink:
+    """Collects events in order, and knows the number of the boot that they belong to."""
+
+    def __init__(self) -> None:
+        self._boot = 0
+        self._events: list[ev.LogEvent] = []
+
+    @property
+    def boot(self) -> int:
+        """Number of the current boot, from 0."""
+        return self._boot
+
+    def next_boot(self) -> None:
+        """Start counting events for the next boot."""
+        self._boot += 1
+
+    def place(self, line: int, t_ms: int | None) -> Place:
+        """A place in the current boot."""
+        return Place(line, self._boot, t_ms)
+
+    def emit(self, event: ev.LogEvent) -> None:
+        """Append an event."""
+        self._events.append(event)
+
+    def emit_unreadable(self, what: str, reason: str, line: ConsoleLine | LogLine) -> None:
+        """Append an Unreadable event for a line."""
+        place = self.place(line.number, None)
+        self.emit(ev.Unreadable(*place, what=what, reason=reason, quote=ev.quote(line.whole)))
+
+    def take(self) -> list[ev.LogEvent]:
+        """The events since the last call."""
+        taken, self._events = self._events, []
+        return taken

@@ -1,0 +1,1 @@
+"""The wire protocol, decoded once: records, requests, log lines, boxes, panics, reset banners → typed events."""

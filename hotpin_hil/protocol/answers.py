@@ -1,0 +1,388 @@
+"""Replies of the console commands, as frozen dataclasses. Sizes are bytes unless a name says otherwise."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from hotpin_hil.protocol.errors import ProtocolError
+from hotpin_hil.protocol.fields import MemoryStats
+
+A = TypeVar("A")
+
+
+@dataclass(frozen=True)
+class Event:
+    """One event with all its records joined: `data` has every field, `index` is its index on the channel."""
+
+    name: str
+    data: dict[str, Any]
+    t_ms: int
+    boot: str
+    n: int
+    index: int
+
+
+@dataclass(frozen=True)
+class BoardInfo:
+    """`sys.info` and the `boot` event."""
+
+    project: str
+    version: str
+    elf_sha256: str
+    idf: str
+    chip: str
+    rev: str | int
+    mac: str
+    psram: int
+    flash: int
+    reset_reason: str
+    boot_count: int
+    free_at_main: int
+    build: str
+    b: str
+    """Boot id."""
+    t: int
+    """Time of the reply, ms since boot."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Direct reading of one capability set, without the memory manager."""
+
+    free: int
+    largest: int
+    minimum: int
+
+
+@dataclass(frozen=True)
+class Sandwich:
+    """A claim between two direct readings per capability set; valid only if the readings agree (`stable`)."""
+
+    before: dict[str, Probe]
+    claim: dict[str, Any]
+    after: dict[str, Probe]
+
+    @property
+    def stable(self) -> bool:
+        """Whether the readings before and after the claim are equal."""
+        return self.before == self.after
+
+    @property
+    def stats(self) -> MemoryStats:
+        """The claim as a memory sample, if it was `mem.stats`."""
+        return parse_answer(MemoryStats, self.claim, "claim of heap.probe")
+
+
+@dataclass(frozen=True)
+class Region:
+    """One heap of the board."""
+
+    start: int
+    length: int
+    caps: str
+    free: int
+    largest: int
+    blocks: int
+
+    @property
+    def end(self) -> int:
+        """Address after the heap."""
+        return self.start + self.length
+
+
+@dataclass(frozen=True)
+class HeapMap:
+    """Every block of one heap, or of a part of it, in address order."""
+
+    heap: int
+    """Address of the heap."""
+    at: int
+    """Address of the first block; each next one follows after the size of the block + 4."""
+    blocks: tuple[int, ...]
+    """Sizes in bytes, free ones negative."""
+    truncated: bool = False
+    """The heap has more blocks than the firmware had room for."""
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Memory that a test holds; `free` and `largest` are read afterwards."""
+
+    id: int
+    held: int
+    """Usable bytes of the blocks; each costs the heap 4 more."""
+    blocks: int
+    free: int
+    largest: int
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """The eight levels at which warnings are raised; bytes and percent."""
+
+    internal_ram_warning: int
+    internal_ram_critical: int
+    dma_capable_warning: int
+    dma_capable_critical: int
+    psram_warning: int
+    psram_critical: int
+    fragmentation_warning: int
+    fragmentation_critical: int
+
+
+@dataclass(frozen=True)
+class Monitor:
+    """State of periodic monitoring."""
+
+    interval_ms: int
+    running: bool
+    samples: int
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Whether some blocks fit together."""
+
+    placeable: bool
+    missing: int
+    """Size of the first block that does not fit, 0 if all fit."""
+    placed: int | None = None
+    """Number of leading blocks that fit."""
+    largest: int | None = None
+    """Largest free block that is left for the missing one."""
+
+
+@dataclass(frozen=True)
+class SelfCost:
+    """What the memory manager itself costs."""
+
+    bytes_internal: int
+    stack_size: int
+    stack_unused: int
+    cpu_us_per_sample: int
+    samples: int
+    bytes_static: int | None = None
+    bytes_task: int | None = None
+    bytes_rtc: int | None = None
+    """Kept in RTC memory, which is no heap."""
+
+
+@dataclass(frozen=True)
+class TtsState:
+    """State of the TTS stream."""
+
+    state: str
+    psram_free: int
+    required: int | None = None
+    largest: int | None = None
+    written: int | None = None
+    room: int | None = None
+    samples: int | None = None
+    """Frames played, and their time, after `tts.play wait=1`."""
+    duration_ms: int | None = None
+
+
+@dataclass(frozen=True)
+class ModeFailure:
+    """The last mode transition that failed: the step, and the block of memory that was missing, if any."""
+
+    to: str
+    err: str
+    step: str | None = None
+    block: str | None = None
+    missing: int | None = None
+    largest: int | None = None
+
+
+@dataclass(frozen=True)
+class Mode:
+    """The mode, the transitions since boot, and how long the last one took."""
+
+    mode: str
+    previous: str
+    transitions: int
+    cycles: int
+    failures: int
+    duration_ms: int
+    busy: bool
+    failed: ModeFailure | None = None
+
+
+@dataclass(frozen=True)
+class LedgerEntry:
+    """One step of a mode transition, or its undoing, with free memory before and after it."""
+
+    step: str
+    undo: bool
+    err: str
+    internal_before: int
+    internal_after: int
+    psram_before: int
+    psram_after: int
+
+
+@dataclass(frozen=True)
+class Settle:
+    """Pauses in a mode transition: after the old mode's drivers are down, and after the new mode's are up."""
+
+    down_ms: int
+    up_ms: int
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A captured picture; `soi` and `eoi`: whether it has the JPEG markers of start and end."""
+
+    width: int
+    height: int
+    bytes: int
+    soi: bool
+    eoi: bool
+    duration_ms: int
+
+
+@dataclass(frozen=True)
+class Capture:
+    """The microphone's samples since the capture started."""
+
+    running: bool
+    samples: int
+    dropped: int
+    read_errors: int
+    ring_bytes: int
+    peak: int
+    time_ms: int
+    """Board time of the count. The reply's own time is later if another task was writing."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One entry of the manager's history."""
+
+    sequence: int
+    context: str
+    stats: MemoryStats
+
+
+@dataclass(frozen=True)
+class LastBoot:
+    """`sys.last`: what survived the last reset. No snapshots: nothing is known of the boot before."""
+
+    reset_reason: str
+    snapshots: tuple[Snapshot, ...]
+    boot_count: int | None = None
+    boot_id: str | None = None
+
+
+@dataclass(frozen=True)
+class MemoryEvent:
+    """An event that the manager recorded: `warning` or `recovered` (type, value, threshold), or `alloc_failed`."""
+
+    sequence: int
+    timestamp_ms: int
+    kind: str
+    type: str | None = None
+    value: int | None = None
+    threshold: int | None = None
+    size: int | None = None
+    caps: int | None = None
+    function: str | None = None
+
+
+@dataclass(frozen=True)
+class Optimization:
+    """Advice of the memory manager, and the bytes that its reclaimers have freed."""
+
+    advice: tuple[str, ...]
+    reclaimed: int
+
+
+@dataclass(frozen=True)
+class BenchTimes:
+    """Result of a benchmark on the board, µs."""
+
+    min_us: int
+    median_us: int
+    max_us: int
+
+
+def parse_answer(cls: type[A], data: dict[str, Any], what: str) -> A:
+    """Build a dataclass from a reply's fields; unknown fields are ignored.
+
+    Args:
+        cls: the dataclass.
+        data: the fields.
+        what: name of the reply, for the error.
+
+    Raises:
+        ProtocolError: a field is missing or has another type.
+    """
+    hints = typing.get_type_hints(cls)
+    values = {}
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+        if field.name not in data:
+            if field.default is dataclasses.MISSING:
+                raise ProtocolError(f"{what} has no field '{field.name}', only {', '.join(sorted(data))}")
+            continue
+        value = data[field.name]
+        if not _fits(value, hints[field.name]):
+            raise ProtocolError(f"{what}: '{field.name}' is {value!r}, expected {hints[field.name]}")
+        values[field.name] = value
+    return cls(**values)
+
+
+def parse_snapshots(reply: dict[str, Any], what: str) -> tuple[Snapshot, ...]:
+    """Parse a table of snapshots: `fields` names the columns of each row of `snapshots`.
+
+    Raises:
+        ProtocolError: a row does not fit the columns.
+    """
+    names = reply.get("fields", [])
+    found = []
+    for row in reply.get("snapshots", []):
+        if len(row) != len(names):
+            raise ProtocolError(f"{what}: a snapshot has {len(row)} values for {len(names)} fields")
+        values = dict(zip(names, row, strict=True))
+        stats = parse_answer(MemoryStats, values, what)
+        found.append(parse_answer(Snapshot, {**values, "stats": stats}, what))
+    return tuple(found)
+
+
+def parse_heap_maps(records: list[dict[str, Any]]) -> list[HeapMap]:
+    """Join the records of `heap.blocks`, each of which has some consecutive blocks of one heap."""
+    maps: dict[int, HeapMap] = {}
+    for record in records:
+        run = parse_answer(HeapMap, {**record, "blocks": tuple(record.get("blocks", ()))}, "heap.blocks")
+        before = maps.get(run.heap)
+        if before is not None:
+            run = dataclasses.replace(run, at=before.at, blocks=before.blocks + run.blocks)
+        maps[run.heap] = run
+    return list(maps.values())
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    if isinstance(hint, types.UnionType):
+        return any(_fits(value, option) for option in typing.get_args(hint))
+    return type(value) is (typing.get_origin(hint) or hint)  # a bool is no int here
+
+
+def merge_parts(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Join the records of one reply: lists are concatenated, objects merged, of other values the last one counts."""
+    merged: dict[str, Any] = {}
+    for part in parts:
+        for key, value in part.items():
+            known = merged.get(key)
+            if isinstance(known, list) and isinstance(value, list):
+                merged[key] = known + value
+            elif isinstance(known, dict) and isinstance(value, dict):
+                merged[key] = merge_parts([known, value])
+            else:
+                merged[key] = value
+    if len(parts) > 1:
+        merged.pop("more", None)
+        merged.pop("part_of", None)
+    return merged

@@ -1,0 +1,255 @@
+"""Typed events: everything that a console log, a record or a panic reports, in one vocabulary.
+
+The log reader and the report make them, the analysis judges them. Each event carries its place: the line (from 1),
+the boot (from 0) and the board's time where it is known. Sizes are bytes, times are ms since boot.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from hotpin_hil.protocol.fields import MemoryStats
+from hotpin_hil.protocol.panic import Panic
+
+QUOTE_MAX = 200
+"""Characters kept of a text that the board sent."""
+
+
+def quote(text: str) -> str:
+    """A text from the board, shortened to QUOTE_MAX characters."""
+    return text if len(text) <= QUOTE_MAX else text[: QUOTE_MAX - 3] + "..."
+
+
+@dataclass(frozen=True)
+class LogEvent:
+    """Base of all events: the place in the log."""
+
+    line: int
+    boot: int
+    t_ms: int | None
+    """None where the log has no time, as in the text of a panic."""
+
+
+@dataclass(frozen=True)
+class BootStarted(LogEvent):
+    """The chip has started."""
+
+    sign: str
+    """What showed it: "reset banner", "boot loader", "application", "boot record" or "time stamps"."""
+    cause: str = ""
+    """The ROM's name of the reset ("POWERON_RESET"); empty without a readable banner."""
+    code: int | None = None
+    """The ROM's number of the reset."""
+    mode: str = ""
+    """"SPI_FAST_FLASH_BOOT", "DOWNLOAD_BOOT", …; empty without a banner."""
+
+
+@dataclass(frozen=True)
+class ResetReason(LogEvent):
+    """The `boot` event: why the firmware says it started, from `esp_reset_reason()` and its boot counter."""
+
+    reason: str
+    boot_count: int | None = None
+    free_at_main: int | None = None
+    """Free bytes of all heaps when `app_main` started."""
+
+
+@dataclass(frozen=True)
+class HeapInitRegion:
+    """One heap of the memory map that `heap_init` prints."""
+
+    start: int
+    length: int
+    type: str
+    """"DRAM", "D/IRAM" or "IRAM"."""
+
+
+@dataclass(frozen=True)
+class BuildSeen(LogEvent):
+    """Identity of the firmware. Printed piece by piece; complete when the next boot starts or the log ends."""
+
+    project: str = ""
+    app_version: str = ""
+    elf: str = ""
+    """SHA-256 of the ELF as printed: its first hex digits, and "..."."""
+    idf: str = ""
+    chip_rev: str = ""
+    psram_mb: int | None = None
+    free_heap_at_main: int | None = None
+    regions: tuple[HeapInitRegion, ...] = ()
+
+
+@dataclass(frozen=True)
+class Sample(LogEvent):
+    """Statistics of all memories, from a box or a record."""
+
+    source: str
+    """"box" or "record"."""
+    context: str
+    stats: MemoryStats
+    delta: dict[str, int] = field(default_factory=dict)
+    title_ms: int | None = None
+    """Log time of a box's second line; `t_ms` is that of its first."""
+    foreign: int = 0
+    """Lines of other tasks between those of the box."""
+    corrupted: bool = False
+    """A line of the box was cut by another one and put together again."""
+
+
+@dataclass(frozen=True)
+class BoxBroken(LogEvent):
+    """A statistics box that was not completed."""
+
+    context: str
+    reason: str
+    corrupted: bool
+
+
+@dataclass(frozen=True)
+class HeapPrint(LogEvent):
+    """Free memory that a component read and printed itself."""
+
+    tag: str
+    memory: str
+    """"dma", "psram", "internal" or "heap"."""
+    free: int
+
+
+@dataclass(frozen=True)
+class MappedHeap:
+    """One heap of `heap.regions`."""
+
+    start: int
+    length: int
+    caps: str
+    free: int
+    largest: int
+
+
+@dataclass(frozen=True)
+class HeapsReported(LogEvent):
+    """The reply to `heap.regions`: free and largest block of each heap."""
+
+    heaps: tuple[MappedHeap, ...]
+
+
+@dataclass(frozen=True)
+class MemoryWarning(LogEvent):
+    """A memory has entered a warning level, or left it (`recovered`)."""
+
+    level: str
+    """"WARN" or "CRIT"."""
+    memory: str
+    """"internal", "dma", "psram" or "frag"."""
+    text: str
+    value: int | None = None
+    threshold: int | None = None
+    recovered: bool = False
+    source: str = "line"
+    """"line" or "record"."""
+    type: str = ""
+    """Type in the record ("DMA_CRITICAL", …); empty for a line."""
+
+
+@dataclass(frozen=True)
+class TransitionStarted(LogEvent):
+    """A mode transition has started."""
+
+    to: str
+    """"camera" or "voice"."""
+
+
+@dataclass(frozen=True)
+class ModeChange(LogEvent):
+    """The `mode` event: a mode transition has ended."""
+
+    start: str
+    """The mode before it."""
+    to: str
+    ok: bool
+    duration_ms: int
+    step: str = ""
+    """The step that failed; empty when none did or it is not known."""
+    error: str = ""
+    block: str = ""
+    """The allocation that failed."""
+    missing: int | None = None
+    largest: int | None = None
+    """Largest free block at that moment."""
+    mode: str = ""
+    """The mode after a failed transition, where the event has it."""
+
+
+@dataclass(frozen=True)
+class Transition(LogEvent):
+    """The end of a mode transition, from a record or from log lines."""
+
+    to: str
+    result: str
+    """"complete", "failed", or "unfinished" if the log shows no end."""
+    duration_ms: int | None = None
+    start_line: int | None = None
+    text: str = ""
+    """The line or record of a failure."""
+    step: str = ""
+    error: str = ""
+    block: str = ""
+    """The allocation that failed."""
+    missing: int | None = None
+    largest: int | None = None
+    """Largest free block at that moment."""
+
+
+@dataclass(frozen=True)
+class AllocationFailed(LogEvent):
+    """An allocation failed."""
+
+    kind: str
+    """"i2s", "tts", "psram", "transition", "other", or "hook" (the failed-allocation hook's record)."""
+    text: str
+    size: int | None = None
+    caps: int | None = None
+    have: int | None = None
+    """Free bytes, where the line has them."""
+    function: str = ""
+    """The allocating function, where the record has it."""
+
+
+@dataclass(frozen=True)
+class CameraFailed(LogEvent):
+    """The camera did not start."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class TaskWatchdog(LogEvent):
+    """`task_wdt: Task watchdog got triggered`, with the tasks that did not reset it."""
+
+    tasks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PanicSeen(LogEvent):
+    """A panic, with the memory map of its boot as far as it was printed."""
+
+    panic: Panic
+    regions: tuple[HeapInitRegion, ...] = ()
+
+
+@dataclass(frozen=True)
+class Survived(LogEvent):
+    """The reply to `sys.last`: the newest statistics of the boot before, which survived the reset."""
+
+    context: str
+    stats: MemoryStats
+
+
+@dataclass(frozen=True)
+class Unreadable(LogEvent):
+    """Text that starts like a known format but cannot be parsed."""
+
+    what: str
+    """"record", "reset banner", "warning"."""
+    reason: str
+    quote: str

@@ -1,0 +1,72 @@
+"""The fields of a memory sample: the only place on the host that knows their names, labels and units.
+
+Records, boxes and reports follow from `MemoryStats`; the firmware has the same list once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any
+
+MEMORIES = ("internal", "dma", "psram")
+"""Prefixes of the three memories that have free, largest and fragmentation."""
+
+
+def _field(unit: str, section: str = "", label: str = "", **kwargs: Any) -> Any:
+    return dataclasses.field(metadata={"unit": unit, "section": section, "label": label}, **kwargs)
+
+
+@dataclass(frozen=True)
+class MemoryStats:
+    """One sample of all memories, as `mem.stats` and `mem.sample` carry it. Sizes in bytes."""
+
+    timestamp_ms: int = _field("ms")
+    internal_free: int = _field("B", "Internal RAM", "Free")
+    internal_largest: int = _field("B", "Internal RAM", "Largest Block")
+    internal_fragmentation: int = _field("%", "Internal RAM", "Fragmentation")
+    dma_free: int = _field("B", "DMA-capable RAM", "Free")
+    dma_largest: int = _field("B", "DMA-capable RAM", "Largest Block")
+    dma_fragmentation: int = _field("%", "DMA-capable RAM", "Fragmentation")
+    psram_free: int = _field("B", "PSRAM", "Free")
+    psram_largest: int = _field("B", "PSRAM", "Largest Block")
+    psram_fragmentation: int = _field("%", "PSRAM", "Fragmentation")
+    total_free: int = _field("B", "Total Heap", "Free")
+    total_minimum_free: int = _field("B", "Total Heap", "Minimum Ever")
+    # Not in the box, and not in every build's record.
+    iram_free: int | None = _field("B", default=None)
+    internal_watermark: int | None = _field("B", default=None)
+    dma_watermark: int | None = _field("B", default=None)
+    psram_watermark: int | None = _field("B", default=None)
+    total_watermark: int | None = _field("B", default=None)
+
+    def memory(self, name: str) -> tuple[int, int, int]:
+        """(free bytes, largest block in bytes, fragmentation in %) of one of MEMORIES."""
+        values: tuple[int, int, int] = _OF_MEMORY[name](self)
+        return values
+
+
+_OF_MEMORY = {
+    name: attrgetter(f"{name}_free", f"{name}_largest", f"{name}_fragmentation") for name in MEMORIES
+}
+
+
+@dataclass(frozen=True)
+class MemoryField:
+    """How one field of MemoryStats is named, labelled and measured."""
+
+    name: str
+    unit: str
+    section: str
+    """Heading of its section of the box; empty if the box does not show it."""
+    label: str
+
+
+FIELDS: tuple[MemoryField, ...] = tuple(
+    MemoryField(field.name, **field.metadata) for field in dataclasses.fields(MemoryStats)
+)
+BOX_FIELDS: tuple[MemoryField, ...] = tuple(field for field in FIELDS if field.section)
+
+DELTA_LABELS = {"internal": "Internal RAM", "dma": "DMA-capable", "psram": "PSRAM", "total": "Total Heap"}
+"""Labels of the differences from the baseline that the box shows, in free bytes."""

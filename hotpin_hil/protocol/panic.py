@@ -1,0 +1,296 @@
+"""Parses the text of ESP-IDF's panic handler: cause, core, registers and backtrace.
+
+Shapes: esp_system/panic.c and its Xtensa port in ESP-IDF v5.4 and v5.5, as a serial line delivers them: a headline
+after an unfinished log line, lines of `idf.py monitor` in between, any part missing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from hotpin_hil.protocol.log import ConsoleLine, LineSplitter
+from hotpin_hil.protocol.reset import shows_start
+
+LINES_MAX = 120
+"""A panic of two cores takes some 45 lines, and `idf.py monitor` adds as many."""
+
+CORRUPTED = "CORRUPTED"
+
+# Text that starts a panic.
+_GURU = re.compile(r"Guru Meditation Error: Core\s+(\d+) panic'ed \((.*?)\)\.?")
+_ABORT = re.compile(r"abort\(\) was called(?: at PC 0x([0-9a-fA-F]+) on core (\d+))?")
+_ASSERT = re.compile(r"assert failed: ")
+_STACK = re.compile(r"\*\*\*ERROR\*\*\* A stack overflow in task (.*) has been detected")
+_WATCHDOG = re.compile(r"task_wdt: Aborting\.")
+_TWICE = re.compile(r"Panic handler entered multiple times")
+_STACK_DETAIL = re.compile(r"Stack canary watchpoint triggered \((.*?)\)")
+
+_BEFORE = re.compile(r"CORRUPT HEAP: .*|ESP_ERROR_CHECK failed: .*")
+"""Lines that explain an `abort` or `assert` within the next few lines."""
+_BEFORE_LINES_MAX = 8
+
+_DUMP = re.compile(r"Core\s+(\d+) register dump:")
+_REGISTER = re.compile(
+    r"\b(PC|PS|A\d{1,2}|SAR|EXCCAUSE|EXCVADDR|LBEG|LEND|LCOUNT|EPC\d)\s*: 0x([0-9a-fA-F]{8})\b"
+)
+_BACKTRACE = re.compile(r"Backtrace:((?: ?0x[0-9a-fA-F]+:0x[0-9a-fA-F]+)*)\s*(?:\|<-(CORRUPTED|CONTINUES))?")
+_FRAME = re.compile(r"0x([0-9a-fA-F]+):0x([0-9a-fA-F]+)")
+_SHA256 = re.compile(r"ELF file SHA256:\s+([0-9a-fA-F]+)")
+_DUMP_SAVED = re.compile(r"esp_core_dump_flash: Core dump has been saved to flash")
+_HOST = re.compile(r"\(host process\b")
+_END = re.compile(r"Rebooting\.\.\.|Rebooting in\s+\d+ seconds|CPU halted\.|Entering gdb stub now\.")
+_APP_MAIN = "Calling app_main()"
+_MONITOR = re.compile(r"--- ")
+
+TRACES = (
+    b"Guru Meditation Error",
+    b"abort() was called",
+    b"assert failed: ",
+    b"***ERROR*** A stack",
+    b"Panic handler entered",
+)
+OTHER_TRACES = (b"Aborting.", b"CORRUPT HEAP: ", b"ESP_ERROR_CHECK failed")
+"""A line with none of these neither starts a panic nor explains one that follows. TRACES may stand after an unfinished
+line of another task; OTHER_TRACES are lines of their own, or errors."""
+
+
+@dataclass(frozen=True)
+class StackFrame:
+    """One call of a backtrace: `pc` is within the calling instruction (IDF has subtracted already)."""
+
+    pc: int
+    sp: int
+
+    def __str__(self) -> str:
+        return f"0x{self.pc:08x}:0x{self.sp:08x}"
+
+
+@dataclass(frozen=True)
+class CoreState:
+    """The state of one core. `core` is None where the handler prints no registers (abort)."""
+
+    core: int | None = None
+    registers: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    """By IDF's names: PC, PS, A0 … A15, SAR, EXCCAUSE, EXCVADDR, LBEG, LEND, LCOUNT, EPC1 …"""
+    backtrace: tuple[StackFrame, ...] = ()
+    """Innermost call first."""
+    mark: str = ""
+    """`CORRUPTED` (the chain of stack frames is broken), `CONTINUES` (deeper than printed), or empty."""
+
+    @property
+    def is_corrupted(self) -> bool:
+        """Whether the backtrace is marked as corrupted."""
+        return self.mark == CORRUPTED
+
+
+@dataclass(frozen=True)
+class Panic:
+    """One panic, as far as it was printed."""
+
+    cause: str
+    """IDF's reason ("LoadProhibited", "Interrupt wdt timeout on CPU0"), or "abort", "assert", "stack overflow",
+    "task watchdog", "panic in the panic handler"."""
+    headline: str
+    """The text that reports the panic, from where it starts in its line."""
+    core: int | None
+    """The core that panicked, None if the text does not name it."""
+    details: tuple[str, ...] = ()
+    """Further explaining lines, in order: heap corruption, ESP_ERROR_CHECK, the task of an overflowed stack, …"""
+    states: tuple[CoreState, ...] = ()
+    """The core that panicked first, then the other one if it was printed too."""
+    elf_sha256: str = ""
+    """The first hex digits of the ELF's SHA-256 (9 by default)."""
+    is_host: bool = False
+    """The panic is of a virtual board: registers and stack pointers are the host's, code addresses are offsets
+    into its ELF."""
+    dump_saved: bool = False
+    """The core dump was written to flash."""
+    is_complete: bool = False
+    """The handler has ended: it rebooted, or stopped on purpose."""
+    offset: int = 0
+    """Offset in the stream of the line that it starts in."""
+    end: int = 0
+    """Offset after the text of its last line."""
+    number: int = 0
+    """Number of the line with the headline; 0 if lines are not counted."""
+
+    @property
+    def registers(self) -> Mapping[str, int]:
+        """Registers of the core that panicked."""
+        return self.states[0].registers if self.states else MappingProxyType({})
+
+    @property
+    def backtrace(self) -> tuple[StackFrame, ...]:
+        """Backtrace of the core that panicked."""
+        return self.states[0].backtrace if self.states else ()
+
+    @property
+    def is_corrupted(self) -> bool:
+        """Whether the backtrace of the core that panicked is marked as corrupted."""
+        return bool(self.states) and self.states[0].is_corrupted
+
+    @property
+    def task(self) -> str | None:
+        """The task whose stack overflowed, where the text says it."""
+        for text in (self.headline, *self.details):
+            if found := _STACK.search(text) or _STACK_DETAIL.search(text):
+                return found[1]
+        return None
+
+    @property
+    def excvaddr(self) -> int | None:
+        """The address whose access caused the exception, None if it was not printed."""
+        return self.registers.get("EXCVADDR")
+
+
+def find_panics(text: bytes, offset: int = 0) -> list[Panic]:
+    """All panics in a recording; its end may cut off the last one."""
+    finder = PanicFinder()
+    splitter = LineSplitter(offset)
+    found = []
+    for line in (*splitter.feed(text), *splitter.flush()):
+        found += finder.feed(line)
+    return [*found, *finder.flush()]
+
+
+class PanicFinder:
+    """Finds panics in a stream of lines; returns each once it is complete."""
+
+    def __init__(self) -> None:
+        self._before: list[ConsoleLine] = []
+        self._lines: list[ConsoleLine] = []
+        """Of the panic at hand, its precursors included; empty when there is none."""
+        self._end = 0
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the next line matters regardless of its text."""
+        return bool(self._lines or self._before)
+
+    def feed(self, line: ConsoleLine) -> list[Panic]:
+        """Take the next line; returns the panics that it completes: none, one, or two."""
+        found: list[Panic] = []
+        if self._lines:
+            if (
+                shows_start(line.text)
+                or _APP_MAIN in line.text
+                or self._is_next(line.text)
+                or len(self._lines) >= LINES_MAX
+            ):
+                found += self.flush()
+            else:
+                self._lines.append(line)
+                return self.flush() if _END.search(line.text) else []
+        if _headline(line.text) is not None:
+            self._lines = [*self._before, line]
+            self._before = []
+            return [*found, *self.flush()] if _TWICE.search(line.text) else found
+        if self._before or _BEFORE.search(line.text):
+            self._before = [*self._before, line] if len(self._before) < _BEFORE_LINES_MAX else []
+        return found
+
+    def _is_next(self, text: str) -> bool:
+        """Whether a headline starts another panic: the one at hand has printed its state already."""
+        if _headline(text) is None:
+            return False
+        return any(_BACKTRACE.search(line.text) or _DUMP.search(line.text) for line in self._lines)
+
+    def flush(self) -> list[Panic]:
+        """End the stream; returns the panic that it leaves incomplete."""
+        lines, self._lines = self._lines, []
+        return [_parse(lines)] if lines else []
+
+
+def _headline(text: str) -> tuple[str, int | None, str] | None:
+    """Cause, core and the text of a headline; None if the line starts no panic."""
+    if _MONITOR.match(text):
+        return None
+    if found := _GURU.search(text):
+        return found[2], int(found[1]), text[found.start() :]
+    if found := _ABORT.search(text):
+        return "abort", int(found[2]) if found[2] else None, text[found.start() :]
+    for pattern, cause in (
+        (_ASSERT, "assert"),
+        (_STACK, "stack overflow"),
+        (_WATCHDOG, "task watchdog"),
+        (_TWICE, "panic in the panic handler"),
+    ):
+        if found := pattern.search(text):
+            return cause, None, text[found.start() :]
+    return None
+
+
+def _parse(lines: Iterable[ConsoleLine]) -> Panic:
+    cause = headline = sha = ""
+    number = 0
+    core: int | None = None
+    details: list[str] = []
+    states: list[_State] = []
+    host = saved = complete = False
+    lines = [line for line in lines if not _MONITOR.match(line.text)]
+    for line in lines:
+        text = line.text.rstrip()
+        head = _headline(text)
+        if head is not None:
+            if not headline:
+                cause, core, headline = head[0], head[1], head[2].rstrip()
+                number = line.number
+            else:  # the task watchdog says why, then aborts
+                core = head[1] if core is None else core
+                details.append(head[2].rstrip())
+            complete |= bool(_TWICE.search(text))
+        elif found := _DUMP.search(text):
+            states.append(_State(int(found[1])))
+        elif found := _BACKTRACE.search(text):
+            if not states or states[-1].has_backtrace:
+                states.append(_State(None))
+            states[-1].has_backtrace = True
+            states[-1].frames = [StackFrame(int(pc, 16), int(sp, 16)) for pc, sp in _FRAME.findall(found[1])]
+            states[-1].mark = found[2] or ""
+        elif registers := _REGISTER.findall(text):
+            if not states:  # the heading was lost
+                states.append(_State(None))
+            states[-1].registers.update({name: int(value, 16) for name, value in registers})
+        elif found := _SHA256.search(text):
+            sha = sha or found[1].lower()
+        elif _HOST.search(text):
+            host = True
+        elif _DUMP_SAVED.search(text):
+            saved = True
+        elif _END.search(text):
+            complete = True
+        elif text.strip() and not states and not sha:
+            details.append(text.strip())
+            if found := _STACK_DETAIL.search(text):
+                details[-1] = found[0]
+    return Panic(
+        cause=cause,
+        headline=headline,
+        core=core if core is not None else next((one.core for one in states if one.core is not None), None),
+        details=tuple(details),
+        states=tuple(one.frozen() for one in states),
+        elf_sha256=sha,
+        is_host=host,
+        dump_saved=saved,
+        is_complete=complete,
+        offset=lines[0].offset,
+        end=lines[-1].offset + len(lines[-1].text.encode()),
+        number=number,
+    )
+
+
+@dataclass
+class _State:
+    """A CoreState while it is parsed."""
+
+    core: int | None
+    registers: dict[str, int] = field(default_factory=dict)
+    frames: list[StackFrame] = field(default_factory=list)
+    mark: str = ""
+    has_backtrace: bool = False
+
+    def frozen(self) -> CoreState:
+        return CoreState(self.core, MappingProxyType(self.registers), tuple(self.frames), self.mark)

@@ -1,0 +1,67 @@
+"""Sequence numbers and boot ids: lost records, and boots that nobody asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hotpin_hil.protocol.records import Record
+
+GAP_MAX = 1000
+"""Lost records that are listed of a longer run."""
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Record `n` of a boot did not arrive; `seen_at`: index of the record on the channel that showed it."""
+
+    boot: str
+    n: int
+    seen_at: int
+
+
+class SequenceCheck:
+    """Follows the sequence numbers of one line's records in the order of arrival."""
+
+    def __init__(self) -> None:
+        self.boot: str | None = None
+        self.boots: list[tuple[str, int]] = []
+        """Every boot id so far, with the index of its first record."""
+        self._first = 0
+        self._next = 0
+        self._missing: dict[int, Gap] = {}
+        self._early: set[int] = set()
+        """Numbers below `_first` that came later: stored replies from before the harness was listening."""
+
+    def add(self, record: Record, index: int) -> bool:
+        """Take the next record.
+
+        Args:
+            record: the record.
+            index: its index on the channel.
+
+        Returns:
+            False for a record that was counted already: the firmware repeats a stored reply.
+        """
+        n = record.n
+        if record.boot != self.boot:
+            if any(boot == record.boot for boot, _ in self.boots):
+                return False  # a straggler of an earlier boot
+            self.boot = record.boot
+            self.boots.append((record.boot, index))
+            self._missing.clear()
+            self._early.clear()
+            self._first, self._next = n, n + 1
+            return True
+        if n >= self._next:
+            for lost in range(max(self._next, n - GAP_MAX), n):
+                self._missing[lost] = Gap(record.boot, lost, index)
+            self._next = n + 1
+            return True
+        if n < self._first and n not in self._early:
+            self._early.add(n)
+            return True
+        return self._missing.pop(n, None) is not None
+
+    def gaps(self, since: int = 0) -> list[Gap]:
+        """Records missing from the current boot whose loss showed at index `since` or later."""
+        return [gap for gap in self._missing.values() if gap.seen_at >= since]

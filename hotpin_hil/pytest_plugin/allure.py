@@ -1,0 +1,206 @@
+"""What Allure's results get beside allure-pytest's own: measurements, charts, the board's log, and what the site shows
+of the whole run. Registered only when results are asked for (`--alluredir`).
+
+Of the board's identity nothing goes into test parameters: they are part of a test's history.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Callable, Generator, Mapping
+from pathlib import Path
+from typing import Any
+
+import allure
+import allure_commons
+import pytest
+from allure_commons.logger import AllureFileLogger
+
+from hotpin_hil.evidence import lines
+from hotpin_hil.evidence.blame import TEARDOWN
+from hotpin_hil.evidence.lines import Line
+from hotpin_hil.evidence.model import limit_text, with_unit
+from hotpin_hil.pytest_plugin.board import worker_id
+from hotpin_hil.pytest_plugin.evidence import EvidencePlugin
+from hotpin_hil.report.chart import stand_alone
+from hotpin_hil.report.content import NOT_SHOWN, charts_of_test
+from hotpin_hil.report.text import printable
+
+TOOLS = ("pytest_embedded", "_pytest", "xdist", "allure", "fixtures.console")
+"""Modules whose fixtures are no part of a test's story: pytest-embedded alone has some 70 of them in each test."""
+
+CATEGORIES = [
+    {
+        "name": "Harness: a test did not do its work",
+        "messageRegex": r"(?s)(UNSET.*|BLOCKED: the test's (setup|call|teardown) raised.*)",
+    },
+    {
+        "name": "Bench: kept the test from showing anything",
+        "messageRegex": r"(?s)BLOCKED: (?!the test's (setup|call|teardown) raised).*",
+    },
+    {"name": "Firmware: a requirement is not met", "messageRegex": r"(?s)FAIL.*"},
+    {"name": "Not applicable to this kind of board", "matchedStatuses": ["skipped"]},
+]
+"""categories.json: whose problem a result is, by the verdict that its message begins with (reporters.py)."""
+
+_FIELDS = ("name", "value", "limit", "margin", "verdict", "class", "requirement", "source")
+
+
+class AllurePlugin:
+    """Adds to the results of each test in the process that runs it; about the whole run in the one that reports."""
+
+    def __init__(self, config: pytest.Config, evidence: EvidencePlugin, folder: Path) -> None:
+        """folder: that of results.jsonl, which the lines name files from."""
+        self._config = config
+        self._evidence = evidence
+        self._folder = folder
+        self._results = Path(config.option.allure_report_dir).absolute()
+        self._lines: list[Line] = []
+        self._of_tools: set[str] = set()
+        """Names of fixtures that tools define."""
+        evidence.on_line = self._lines.append
+        if worker_id(config):
+            config.option.clean_alluredir = False  # the others' results may be there already
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionstart(self) -> None:
+        """Allure's own parts are there by now."""
+        for logger in allure_commons.plugin_manager.get_plugins():
+            if type(logger) is AllureFileLogger:
+                self._config.add_cleanup(_filter_containers(self._results, logger, self._of_tools))
+
+    def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> None:
+        """Notes whose fixture it is; that of a suite may have the name of a tool's that it overrides."""
+        is_tools = fixturedef.func.__module__.startswith(TOOLS)
+        (self._of_tools.add if is_tools else self._of_tools.discard)(fixturedef.argname)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logstart(self) -> None:
+        self._lines.clear()
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        report = yield  # and the evidence plugin has said its last of the test
+        if call.when == TEARDOWN:
+            self._attach([line for line in self._lines if line.get("test") == item.nodeid])
+        return report
+
+    def _attach(self, told: list[Line]) -> None:
+        """What is known of a test that is over. Charts take time: a test that passed has those of its leak series."""
+        measured = [line for line in told if line["kind"] == "measurement"]
+        if measured:
+            allure.attach(_csv(measured), "measurements", allure.attachment_type.CSV)
+        failed = any(line["verdict"] in NOT_SHOWN for line in told if line["kind"] == "verdict")
+        for chart in charts_of_test(told, everything=failed):
+            allure.attach(stand_alone(chart), chart.title, allure.attachment_type.SVG)
+        for line in told:
+            if line.get("about") == lines.PANIC:
+                allure.attach(printable(line["text"]), "panic", allure.attachment_type.TEXT)
+            elif line.get("about") == lines.RAW and (self._folder / line["file"]).is_file():
+                content = (self._folder / line["file"]).read_text(encoding="utf-8", errors="replace")
+                allure.attach(content, "the board's console", allure.attachment_type.TEXT)
+
+    def pytest_sessionfinish(self) -> None:
+        """After allure-pytest has removed what an older run left."""
+        if not worker_id(self._config) and self._results.is_dir():
+            write_about_the_run(self._results, self._evidence.qualification, os.environ)
+
+
+def write_about_the_run(
+    folder: Path, qualification: Mapping[str, Any] | None, environ: Mapping[str, str]
+) -> None:
+    """environment.properties, categories.json and, in CI, executor.json."""
+    (folder / "categories.json").write_text(json.dumps(CATEGORIES, indent=1) + "\n", encoding="utf-8")
+    if qualification is not None:
+        rows = [f"{name}={_property(value)}" for name, value in _environment(qualification)]
+        (folder / "environment.properties").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    executor = _executor(environ)
+    if executor:
+        (folder / "executor.json").write_text(json.dumps(executor, indent=1) + "\n", encoding="utf-8")
+
+
+def _environment(qualification: Mapping[str, Any]) -> list[tuple[str, object]]:
+    board, firmware, harness = (qualification[part] for part in ("board", "firmware", "harness"))
+    boards = board.get("boards", [board])
+    return [
+        ("verdict", qualification["overall"]),
+        ("evidence", qualification["evidence"]),
+        ("board.kind", board["kind"]),
+        ("board.mac", ", ".join(dict.fromkeys(str(one.get("mac", "unknown")) for one in boards))),
+        *((f"firmware.{name}", value) for name, value in firmware.items()),
+        *((f"harness.{name}", harness[name]) for name in ("version", "python")),
+        *((f"harness.{name}", value) for name, value in harness["packages"].items()),
+    ]
+
+
+def _property(value: object) -> str:
+    """A value as a .properties file takes it: one line, backslashes doubled."""
+    return printable(str(value)).replace("\\", "\\\\").replace("\n", " ")
+
+
+def _executor(environ: Mapping[str, str]) -> dict[str, Any]:
+    """Which job of which CI made the results; empty at a desk."""
+    if environ.get("GITHUB_ACTIONS"):
+        number = environ.get("GITHUB_RUN_NUMBER", "")
+        url = "/".join(environ.get(name, "") for name in ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY"))
+        url += f"/actions/runs/{environ.get('GITHUB_RUN_ID', '')}"
+        kind, name = "github", environ.get("GITHUB_WORKFLOW", "GitHub Actions")
+    elif environ.get("GITLAB_CI"):
+        number, url = environ.get("CI_PIPELINE_IID", ""), environ.get("CI_JOB_URL", "")
+        kind, name = "gitlab", environ.get("CI_JOB_NAME", "GitLab CI")
+    else:
+        return {}
+    order = {"buildOrder": int(number)} if number.isdigit() else {}
+    return {"type": kind, "name": name, "buildName": f"{name} #{number}", "buildUrl": url, **order}
+
+
+def _csv(measured: list[Line]) -> str:
+    table = io.StringIO()
+    writer = csv.writer(table)
+    writer.writerow(_FIELDS)
+    for line in measured:
+        row = {
+            **line,
+            "value": with_unit(line["value"], line["unit"]),
+            "limit": limit_text(line["limit"], line["unit"]),
+            "margin": "" if line["margin"] is None else with_unit(line["margin"], line["unit"]),
+            "requirement": ", ".join(line["requirement"]),
+            "source": line["limit"]["source"],
+        }
+        writer.writerow([printable(str(row[name])) for name in _FIELDS])
+    return table.getvalue()
+
+
+def _filter_containers(folder: Path, logger: AllureFileLogger, left_out: set[str]) -> Callable[[], None]:
+    """Puts a logger in the place of Allure's that leaves out fixtures by name, unless they failed; what ends that."""
+
+    class Logger(AllureFileLogger):  # type: ignore[misc]
+        @allure_commons.hookimpl  # type: ignore[untyped-decorator]
+        def report_container(self, container: Any) -> None:
+            container.befores = [one for one in container.befores if _counts(one, left_out)]
+            container.afters = [one for one in container.afters if _counts(one, left_out)]
+            if container.befores or container.afters:
+                self._report_item(container)
+
+    manager = allure_commons.plugin_manager
+    name, ours = manager.get_name(logger), Logger(folder)
+    manager.unregister(logger)
+    manager.register(ours)
+
+    def put_back() -> None:
+        """allure-pytest takes out its own by itself."""
+        manager.unregister(ours)
+        manager.register(logger, name)
+
+    return put_back
+
+
+def _counts(fixture: Any, left_out: set[str]) -> bool:
+    """An `after` is named `fixture::finalizer`; those without a name are pytest's own."""
+    name, _, finalizer = fixture.name.partition("::")
+    return (name not in left_out and finalizer != "<lambda>") or fixture.status in ("failed", "broken")

@@ -1,0 +1,159 @@
+"""A panic in a test that failed: its backtrace decoded, its core dump read back, both kept in files and results."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from hotpin_hil.errors import HilError
+from hotpin_hil.evidence import lines
+from hotpin_hil.link.channel import Channel
+from hotpin_hil.link.emulator_start import known_defect
+from hotpin_hil.link.line import line_of
+from hotpin_hil.logs.addr2line import HOST_TOOL, XTENSA_TOOL, decode, find_tool
+from hotpin_hil.protocol.core_dump import find_core_dump, find_partition
+from hotpin_hil.protocol.panic import Panic, find_panics
+from hotpin_hil.report.text import printable
+
+FOLDER = "panics"
+PANICS_MAX = 3
+"""A boot loop has many; the first ones tell it all."""
+ESP_COREDUMP = "esp_coredump"
+ESP_COREDUMP_TIMEOUT_S = 60.0
+
+
+def keep_panics(
+    test: str,
+    board: str | None,
+    channel: Channel,
+    dut: Any,
+    *,
+    folder: Path,
+    take: Callable[[lines.Line], None],
+) -> list[str]:
+    """Keeps the panics of a test that failed; a text for each, as people read it."""
+    panics = find_panics(channel.text())[:PANICS_MAX]
+    newest = max((number for number, panic in enumerate(panics, start=1) if panic.dump_saved), default=0)
+    texts = []
+    for number, panic in enumerate(panics, start=1):
+        name = f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', test.rpartition('/')[2])}-{number}"
+        calls, remark = _calls(panic, dut)
+        dump = _core_dump(dut, folder, name) if number == newest else None
+        text = _text(panic, channel, calls, remark, dump, is_emulated=hasattr(line_of(dut), "faults"))
+        path = folder / FOLDER / f"{name}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        take(
+            lines.panic(
+                test,
+                board,
+                file=path.relative_to(folder).as_posix(),
+                headline=panic.headline,
+                cause=panic.cause,
+                core=panic.core,
+                details=list(panic.details),
+                backtrace=[str(frame) for frame in panic.backtrace],
+                calls=calls,
+                is_host=panic.is_host,
+                text=text,
+                core_dump=dump,
+            )
+        )
+        texts.append(text)
+    return texts
+
+
+def _calls(panic: Panic, dut: Any) -> tuple[list[str], str]:
+    """The decoded backtrace, and why it is not if it is not."""
+    elf = getattr(getattr(dut, "app", None), "elf_file", None)
+    if not panic.backtrace:
+        return [], "there is no backtrace"
+    if not elf or not Path(elf).is_file():
+        return [], "the build has no ELF file"
+    if panic.elf_sha256 and not hashlib.sha256(Path(elf).read_bytes()).hexdigest().startswith(
+        panic.elf_sha256
+    ):
+        return [], f"the ELF file of the build is not the one that panicked ({panic.elf_sha256})"
+    tool = find_tool(panic.is_host)
+    if tool is None:
+        return [], f"not decoded: {HOST_TOOL if panic.is_host else XTENSA_TOOL} is not there"
+    calls = decode(tool, Path(elf), [frame.pc for frame in panic.backtrace])
+    return calls, "" if calls else f"not decoded: {tool} failed"
+
+
+def _text(
+    panic: Panic,
+    channel: Channel,
+    calls: list[str],
+    remark: str,
+    dump: dict[str, Any] | None,
+    *,
+    is_emulated: bool,
+) -> str:
+    said = channel.text()[panic.offset : panic.end].decode("utf-8", errors="replace").replace("\r\n", "\n")
+    parts = [printable(said).rstrip()]
+    if panic.is_host:
+        parts.append("(registers and stack pointers are those of the host, not of an ESP32)")
+    defect = known_defect(said) if is_emulated else ""
+    if defect:
+        parts.append(
+            f"(a known defect of QEMU can cause this too: {defect}. Run the test again; if it comes again, run the "
+            "build for one core)"
+        )
+    parts.append("\n".join(["backtrace, innermost call first:", *calls]) if calls else f"backtrace: {remark}")
+    if dump is not None:
+        sound = {True: "right", False: "WRONG", None: "not checked"}[dump["sound"]]
+        parts.append(
+            f"core dump: {dump['file']}, {dump['size']} bytes, checksum {sound}\n{dump['text']}".rstrip()
+        )
+    return "\n\n".join(parts) + "\n"
+
+
+def _core_dump(dut: Any, folder: Path, name: str) -> dict[str, Any] | None:
+    """Reads the core dump partition of the board, and resets it; None where there is none to be read."""
+    serial = line_of(dut)
+    app: Any = getattr(dut, "app", None)
+    table = getattr(app, "flash_args", {}).get("partition-table", {}).get("file")
+    if table is None or not hasattr(serial, "read_flash"):
+        return None
+    place = find_partition((Path(app.binary_path) / table).read_bytes())
+    if place is None:
+        return None
+    path = folder / FOLDER / f"{name}.core-dump.bin"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(HilError):  # what there is to say of the test has been said
+        serial.read_flash(*place, path)
+        dump = find_core_dump(path.read_bytes())
+        if dump is not None:
+            path.write_bytes(dump.content)
+            return {
+                "file": path.relative_to(folder).as_posix(),
+                "size": len(dump.content),
+                "sha256": hashlib.sha256(dump.content).hexdigest(),
+                "sound": dump.is_sound,
+                "text": _decode_dump(path, app.elf_file),
+            }
+    path.unlink(missing_ok=True)
+    return None
+
+
+def _decode_dump(path: Path, elf: str | None) -> str:
+    """What esp-coredump says of it, or why it says nothing."""
+    if importlib.util.find_spec(ESP_COREDUMP) is None:
+        return "not decoded: esp-coredump is not installed (pip install esp-coredump)"
+    command = [sys.executable, "-m", ESP_COREDUMP, "--chip", "esp32", "info_corefile"]
+    command += ["--core", str(path), "--core-format", "raw", str(elf)]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=ESP_COREDUMP_TIMEOUT_S, check=True
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"not decoded: {error}"
+    return printable(done.stdout)

@@ -1,0 +1,182 @@
+"""What the firmware's sources may know of each other, of ESP-IDF and of the host build.
+
+The components are compiled for the chip too: whatever they took from the host build would first fail there. Pure files
+are those that run on the host without any of ESP-IDF; this is the list of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hotpin_hil.paths import FIRMWARE_DIR, PROJECT_ROOT
+
+COMPONENTS = FIRMWARE_DIR / "components"
+NATIVE = FIRMWARE_DIR / "native"
+
+# Pure: of ESP-IDF they include esp_err.h and esp_attr.h and nothing else, nor do the headers that they include.
+PURE = (
+    "audio_driver/src/audio_ring.c",
+    "camera_controller/src/jpeg_markers.c",
+    "hil_console/src/console/console_complete.c",
+    "hil_console/src/console/console_parser.c",
+    "hil_console/src/console/console_text.c",
+    "hil_console/src/console/line_editor.c",
+    "hil_console/src/console/reply_cache.c",
+    "memory_manager/src/mem_alloc_failed.c",
+    "memory_manager/src/mem_layout.c",
+    "memory_manager/src/mem_logic.c",
+    "memory_manager/src/mem_render.c",
+    "memory_manager/src/mem_ring.c",
+    "state_manager/src/state_logic.c",
+    "state_manager/src/transition.c",
+    "telemetry/src/number_format.c",
+    "telemetry/src/record.c",
+    "telemetry/src/telemetry_crc.c",
+    "tts_decoder/src/tts_logic.c",
+    "tts_decoder/src/wav_parser.c",
+)
+PURE_MAY_INCLUDE = {"esp_attr.h", "esp_err.h"}
+C_LIBRARY = {
+    "assert.h",
+    "ctype.h",
+    "inttypes.h",
+    "limits.h",
+    "stdarg.h",
+    "stdatomic.h",
+    "stdbool.h",
+    "stddef.h",
+    "stdint.h",
+    "stdio.h",
+    "stdlib.h",
+    "string.h",
+}
+
+
+def sources(*patterns: str) -> list[Path]:
+    """Files of main and the components."""
+    return sorted(
+        path for folder in (COMPONENTS, FIRMWARE_DIR / "main") for p in patterns for path in folder.rglob(p)
+    )
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(FIRMWARE_DIR).as_posix()
+
+
+def without_comments(text: str) -> str:
+    return re.sub(r"/\*.*?\*/|//[^\n]*", " ", text, flags=re.S)
+
+
+def includes(path: Path) -> list[str]:
+    text = without_comments(path.read_text(encoding="utf-8"))
+    return re.findall(r"^[ \t]*#[ \t]*include[ \t]*[<\"]([^>\"]+)[>\"]", text, re.M)
+
+
+def project_headers() -> dict[str, Path]:
+    """Header name → file. Names are unique among the components, so that no include path decides which is meant."""
+    found: dict[str, Path] = {}
+    for path in sources("*.h"):
+        assert path.name not in found, f"{name_of(path)} and {name_of(found[path.name])} have the same name"
+        found[path.name] = path
+    return found
+
+
+def included_by_all_ways(start: Path) -> Iterator[tuple[Path, str]]:
+    """Headers that are not the project's, each with the file that includes it, through the project's headers."""
+    headers = project_headers()
+    seen: set[Path] = set()
+    todo = [start]
+    while todo:
+        path = todo.pop()
+        if path in seen:
+            continue
+        seen.add(path)
+        for header in includes(path):
+            if header in headers:
+                todo.append(headers[header])
+            else:
+                yield path, header
+
+
+def test_no_component_includes_anything_of_the_host_build() -> None:
+    # firmware/native/include has ESP-IDF's headers; the rest is reached by its path (kernel/task.h).
+    own = {path.relative_to(NATIVE).as_posix() for path in NATIVE.rglob("*.h")}
+    assert "kernel/task.h" in own, "the host build's headers have moved: this test must follow them"
+    for path in sources("*.c", "*.h"):
+        for header in includes(path):
+            assert "native" not in header, f"{name_of(path)} includes {header}"
+            assert header not in own, f"{name_of(path)} includes {header} of the host build"
+
+
+def test_no_component_asks_whether_it_is_on_the_host() -> None:
+    question = re.compile(r"\b(__linux__|__APPLE__|__x86_64__|__LP64__|\w*IDF_TARGET_LINUX|\w*NATIVE\w*)\b")
+    for path in sources("*.c", "*.h", "CMakeLists.txt", "Kconfig*", "*.cmake"):
+        text = path.read_text(encoding="utf-8")
+        found = question.search(without_comments(text) if path.suffix in (".c", ".h") else text)
+        assert found is None, f"{name_of(path)} asks for {found[0] if found else ''}"
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_pure_files_include_no_idf_header_but_error_codes_and_attributes(name: str) -> None:
+    for path, header in included_by_all_ways(COMPONENTS / name):
+        assert header in C_LIBRARY | PURE_MAY_INCLUDE, (
+            f"{name} is pure, but {name_of(path)} includes {header}"
+        )
+
+
+def test_files_that_tests_compile_alone_are_on_the_list_of_pure_ones() -> None:
+    folders = "|".join(path.name for path in COMPONENTS.iterdir())
+    named = re.compile(rf"\"((?:{folders})/[\w/]+\.c)\"")
+    for module in sorted((PROJECT_ROOT / "tests").rglob("test_*.py")):
+        text = module.read_text(encoding="utf-8")
+        if "c_build" in text and "fakes" not in text:
+            unlisted = sorted(set(named.findall(text)) - set(PURE))
+            assert not unlisted, f"{module.name} compiles {unlisted}: put them on the list here"
+
+
+def test_who_reads_the_configuration_includes_it() -> None:
+    """A missing sdkconfig.h is no error: the preprocessor takes every option for off."""
+    for path in sources("*.c", "*.h"):
+        text = without_comments(path.read_text(encoding="utf-8"))
+        if path.suffix == ".h":  # what a header's macro stands for is read where it is used
+            text = re.sub(r"^[ \t]*#[ \t]*define(\\\n|[^\n])*", "", text, flags=re.M)
+        uses = re.search(r"\bCONFIG_[A-Z]\w*", text)
+        if uses:
+            assert "sdkconfig.h" in includes(path), f"{name_of(path)} uses {uses[0]} without sdkconfig.h"
+
+
+def test_every_source_is_built() -> None:
+    for script in sources("CMakeLists.txt"):
+        text = script.read_text(encoding="utf-8")
+        named = set(re.findall(r"\"([\w/]+\.c)\"", text))
+        there = {path.relative_to(script.parent).as_posix() for path in script.parent.rglob("*.c")}
+        assert named == there, (
+            f"{name_of(script)}: named {sorted(named - there)}, not named {sorted(there - named)}"
+        )
+
+
+def test_components_are_what_the_directory_holds() -> None:
+    for folder in COMPONENTS.iterdir():
+        assert (folder / "CMakeLists.txt").is_file(), (
+            f"{name_of(folder)} is no component: it has no CMakeLists.txt"
+        )
+
+
+def test_requirements_do_not_depend_on_the_configuration() -> None:
+    """ESP-IDF reads REQUIRES before the configuration exists: CONFIG_ options are all unset then."""
+    for script in sources("CMakeLists.txt"):
+        text = re.sub(r"#[^\n]*", "", script.read_text(encoding="utf-8"))
+        calls = re.findall(r"idf_component_register\(([^)]*)\)", text)
+        asked = {tuple(re.findall(r"(?:PRIV_)?REQUIRES[^A-Z]*", call)) for call in calls}
+        stripped = {tuple(" ".join(part.split()) for part in parts) for parts in asked}
+        assert len(stripped) == 1, (
+            f"{name_of(script)}: the calls of idf_component_register differ: {stripped}"
+        )
+        for block in re.findall(r"if\([^)]*CONFIG_.*?endif\(\)", text, re.S):
+            assert not re.search(r"set\(\w*requires", block, re.I), (
+                f"{name_of(script)} sets requirements under CONFIG_"
+            )

@@ -1,0 +1,177 @@
+"""The layers of hotpin_hil: what may import what, no import circle, one class a name, no class to scroll through.
+
+An import under `if TYPE_CHECKING:` or within a function counts like any other: a layer that needs another one's types,
+or calls it late, depends on it all the same.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+from functools import cache
+
+import pytest
+
+from hotpin_hil.paths import PROJECT_ROOT
+
+PACKAGE = "hotpin_hil"
+SOURCE = PROJECT_ROOT / PACKAGE
+
+LAYERS = (
+    ("errors", "paths", "__init__"),
+    ("protocol",),
+    ("link",),
+    ("device", "logs"),
+    ("analysis",),
+    ("boards", "evidence"),
+    ("report",),
+    ("pytest_plugin", "cli"),
+)
+"""From the bottom; a layer imports those below it. Wings of one layer do not import each other."""
+VIRTUAL = "virtual"
+VIRTUAL_IMPORTS = {"errors", "paths", "protocol"}
+MAY_IMPORT_VIRTUAL = {"boards", "pytest_plugin", "cli"}
+
+NOT_YET_PACKAGED = {
+    "plugin": "pytest_plugin",
+    "plugin_allure": "pytest_plugin",
+    "plugin_arguments": "pytest_plugin",
+    "plugin_board": "pytest_plugin",
+    "plugin_evidence": "pytest_plugin",
+    "plugin_panic": "pytest_plugin",
+    "plugin_reporters": "pytest_plugin",
+    "plugin_selection": "pytest_plugin",
+    "plugin_story": "pytest_plugin",
+    "__main__": "cli",
+    "analyze": "cli",
+    "cli_board": "cli",
+}
+"""Modules that are not in a package yet, and the wing that they belong to. To be emptied."""
+
+CLASS_LINES_MAX = 200
+LARGE_CLASSES = {
+    "BoardInUse",
+    "EvidencePlugin",
+    "Board",
+    "Connection",
+    "Stub",
+    "Device",
+    "Console",
+    "HilIdfSerial",
+    "Serial",
+}
+"""Classes longer than that, to be taken apart. The list only gets shorter."""
+DOUBLE_NAMES = {"AppDescriptor", "Pool", "SerialPort", "_Write"}
+"""Class names with two meanings. The list only gets shorter."""
+
+
+@cache
+def modules() -> dict[str, ast.Module]:
+    """Every module of the package, by its dotted name."""
+    found = {}
+    for path in sorted(SOURCE.rglob("*.py")):
+        parts = path.relative_to(PROJECT_ROOT).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 2 else parts)
+        found[name] = ast.parse(path.read_text(encoding="utf-8"))
+    return found
+
+
+def imported(name: str, tree: ast.Module) -> set[str]:
+    """The modules of the package that a module imports, wherever in it the import stands."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            for alias in node.names:
+                submodule = f"{node.module}.{alias.name}"
+                found.add(submodule if submodule in modules() else node.module)
+        elif isinstance(node, ast.ImportFrom):
+            pytest.fail(f"{name}, line {node.lineno}: a relative import; write {PACKAGE}.… instead")
+    package = f"{PACKAGE}.__init__"
+    found = {package if one == PACKAGE else one for one in found}
+    return {one for one in found if one in modules() and one != name}
+
+
+def wing(module: str) -> str:
+    """The part of the package that a module belongs to."""
+    first = module.split(".")[1]
+    return NOT_YET_PACKAGED.get(first, first)
+
+
+def rank(name: str) -> int:
+    return next(number for number, wings in enumerate(LAYERS) if name in wings)
+
+
+def is_allowed(importer: str, used: str) -> bool:
+    if importer == used:
+        return True
+    if importer == VIRTUAL:
+        return used in VIRTUAL_IMPORTS
+    if used == VIRTUAL:
+        return importer in MAY_IMPORT_VIRTUAL
+    return rank(used) < rank(importer)
+
+
+def test_a_layer_imports_only_those_below_it() -> None:
+    wrong = [
+        f"{name} imports {other}"
+        for name, tree in modules().items()
+        for other in sorted(imported(name, tree))
+        if not is_allowed(wing(name), wing(other))
+    ]
+    assert wrong == []
+
+
+def test_no_import_circle() -> None:
+    graph = {name: imported(name, tree) for name, tree in modules().items()}
+    circles = circles_in(graph)
+    assert circles == []
+
+
+def circles_in(graph: dict[str, set[str]]) -> list[list[str]]:
+    """What is left when modules whose imports are all settled are taken away, again and again."""
+    left = dict(graph)
+    while True:
+        settled = [name for name, others in left.items() if not others & left.keys()]
+        if not settled:
+            # Those that only import a circle are not in it.
+            while outer := [name for name in left if not any(name in others for others in left.values())]:
+                for name in outer:
+                    del left[name]
+            return [sorted(left)] if left else []
+        for name in settled:
+            del left[name]
+
+
+def test_a_circle_would_be_seen() -> None:
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": set(), "e": {"a"}}
+    assert circles_in(graph) == [["b", "c"]]
+
+
+def test_a_class_name_means_one_thing() -> None:
+    places = defaultdict(list)
+    for name, tree in modules().items():
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef):
+                places[node.name].append(name)
+    twice = {name: where for name, where in places.items() if len(where) > 1}
+    assert {name: where for name, where in twice.items() if name not in DOUBLE_NAMES} == {}
+    assert twice.keys() >= DOUBLE_NAMES, "a name that is single now can leave DOUBLE_NAMES"
+
+
+def test_no_class_is_too_long() -> None:
+    lines = {
+        node.name: (node.end_lineno or 0) - node.lineno + 1
+        for tree in modules().values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+    }
+    large = {name: count for name, count in lines.items() if count > CLASS_LINES_MAX}
+    assert {name: count for name, count in large.items() if name not in LARGE_CLASSES} == {}
+    assert large.keys() >= LARGE_CLASSES, "a class that is short now can leave LARGE_CLASSES"
+
+
+def test_list_of_unpackaged_modules_is_up_to_date() -> None:
+    single = {path.stem for path in SOURCE.glob("*.py")}
+    assert NOT_YET_PACKAGED.keys() <= single, "a module that was moved can leave NOT_YET_PACKAGED"

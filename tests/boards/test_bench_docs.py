@@ -1,0 +1,196 @@
+"""What docs/bench.md and docs/ci.md tell people to copy works: files parse, and every command in them exists."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import pytest
+import yaml
+
+from hotpin_hil.boards.bench import FEATURES, POWER, load_bench
+from hotpin_hil.boards.ports import BRIDGES
+from hotpin_hil.cli import main as cli
+from hotpin_hil.paths import PROJECT_ROOT
+
+DOCS = PROJECT_ROOT / "docs"
+BENCH = (DOCS / "bench.md").read_text(encoding="utf-8")
+GITHUB = yaml.safe_load((DOCS / "ci/github-actions.yml").read_text(encoding="utf-8"))
+GITLAB = yaml.safe_load((DOCS / "ci/gitlab-ci.yml").read_text(encoding="utf-8"))
+PIPELINES = {"github": GITHUB, "gitlab": GITLAB}
+
+JOBS = {"virtual", "firmware", "boards"}
+NOT_OURS = ("apt-get", ".", "python")
+"""Commands of the machine: packages, ESP-IDF's export.sh and idf_tools.py."""
+
+
+def jobs(pipeline: str) -> dict[str, Any]:
+    if pipeline == "github":
+        found: dict[str, Any] = GITHUB["jobs"]
+        return found
+    return {name: job for name, job in GITLAB.items() if name != "stages"}
+
+
+def commands(pipeline: str) -> Iterator[tuple[str, list[str]]]:
+    """(job, words) of each command that a job runs."""
+    for name, job in jobs(pipeline).items():
+        steps = job.get("steps", [])
+        scripts = [step["run"] for step in steps if "run" in step] if pipeline == "github" else job["script"]
+        for script in scripts:
+            yield from ((name, shlex.split(line)) for line in script.splitlines())
+
+
+@cache
+def pytest_options() -> set[str]:
+    """Every long option of pytest in this project, pytest-embedded's and ours included."""
+    said = subprocess.run(
+        [sys.executable, "-m", "pytest", "--help"],
+        cwd=PROJECT_ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(re.findall(r"--[a-z][a-z-]+", said.stdout))
+
+
+def check_pytest(words: list[str]) -> None:
+    options = [word.split("=")[0] for word in words if word.startswith("--")]
+    assert set(options) <= pytest_options(), words
+
+
+def check_make(words: list[str]) -> None:
+    makefile = (PROJECT_ROOT / "Makefile").read_text(encoding="utf-8")
+    for word in words:
+        variable, is_setting, _ = word.partition("=")
+        if is_setting:
+            assert f"$({variable})" in makefile, word
+        else:
+            assert re.search(rf"^{word}:", makefile, re.MULTILINE), word
+
+
+def check_command(words: list[str]) -> None:
+    """Asserts that it is one of ours with arguments that it takes, or one of the machine's."""
+    program = words[0].removeprefix(".venv/bin/")
+    if program == "pytest":
+        check_pytest(words[1:])
+    elif program == "hotpin-hil":
+        cli._parser().parse_args(words[1:])
+    elif program == "make":
+        check_make(words[1:])
+    elif program == ".ci/run":
+        assert (PROJECT_ROOT / program).is_file()
+    else:
+        assert program in NOT_OURS, words
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES)
+def test_every_command_of_a_pipeline_exists(pipeline: str) -> None:
+    ran = {job: [words for name, words in commands(pipeline) if name == job] for job in jobs(pipeline)}
+    assert set(ran) == JOBS
+    for job, lines in ran.items():
+        assert lines, f"{job} runs nothing"
+        for words in lines:
+            check_command(words)
+    flat = [" ".join(words) for lines in ran.values() for words in lines]
+    assert any("install qemu-xtensa" in line for line in flat)
+    assert {"make check-idf", "make qualify BOARD=qemu"} <= set(flat)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "pytest --no-such-option",
+        "hotpin-hil bords",
+        "hotpin-hil boards --loud",
+        "make qualfy",
+        "make qualify BORD=qemu",
+    ],
+)
+def test_a_command_that_does_not_exist_is_noticed(line: str) -> None:
+    with pytest.raises((AssertionError, SystemExit)):
+        check_command(shlex.split(line))
+
+
+def test_the_jobs_of_both_pipelines_do_the_same() -> None:
+    github, gitlab = (
+        [(job, words) for job, words in commands(name) if words[0] not in NOT_OURS] for name in PIPELINES
+    )
+    assert sorted(github) == sorted(gitlab)
+
+
+def test_github_jobs_are_complete() -> None:
+    assert GITHUB[True].keys() == {"push", "pull_request"}  # YAML's `on`
+    for name, job in GITHUB["jobs"].items():
+        assert {"runs-on", "steps", "timeout-minutes"} <= job.keys(), name
+        assert job.get("needs", "firmware") in GITHUB["jobs"], name
+        for step in job["steps"]:
+            assert ("run" in step) != ("uses" in step), step
+            assert "@" in step.get("uses", "@"), step
+    assert "pull_request" not in GITHUB["jobs"]["boards"]["if"]
+
+
+def test_gitlab_jobs_are_complete() -> None:
+    for name, job in jobs("gitlab").items():
+        assert job["stage"] in GITLAB["stages"], name
+        for need in job.get("needs", []):
+            made = jobs("gitlab")[need["job"]]["parallel"]["matrix"][0]
+            assert need["parallel"]["matrix"][0]["IDF"] in made["IDF"], name
+
+
+def test_boards_take_a_build_that_a_job_has_made() -> None:
+    versions = GITHUB["jobs"]["firmware"]["strategy"]["matrix"]["idf"]
+    (download,) = [step for step in GITHUB["jobs"]["boards"]["steps"] if "download" in step.get("uses", "")]
+    assert download["with"]["name"] in [f"firmware-{version}" for version in versions]
+    assert GITLAB["firmware"]["parallel"]["matrix"] == [{"IDF": versions}]
+
+
+def test_every_supported_version_of_esp_idf_is_built() -> None:
+    """The README names them."""
+    named = set(re.findall(r"ESP-IDF (v5\.\d) or (v5\.\d)", (PROJECT_ROOT / "README.md").read_text()).pop())
+    built = GITHUB["jobs"]["firmware"]["strategy"]["matrix"]["idf"]
+    assert {".".join(version.split(".")[:2]) for version in built} == named
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES)
+def test_runs_on_boards_name_the_kind_and_wait_for_a_lease(pipeline: str) -> None:
+    """With CI set, a run that does not name its kind of board ends at once."""
+    job = jobs(pipeline)["boards"]
+    assert (job.get("env") or job["variables"])["HOTPIN_BOARD"] == "hardware"
+    (run,) = [words for name, words in commands(pipeline) if name == "boards" and "pytest" in words[0]]
+    assert "--lease-timeout" in run
+
+
+# --- docs/bench.md ---
+
+
+def blocks(language: str) -> list[str]:
+    fences = re.findall(r"^```(\w*)\n(.*?)^```$", BENCH, re.DOTALL | re.MULTILINE)
+    return [text for said, text in fences if said == language]
+
+
+def test_the_example_of_a_bench_is_one(tmp_path: Any) -> None:
+    (example,) = blocks("toml")
+    path = tmp_path / "bench.toml"
+    path.write_text(example)
+    boards = load_bench(path).boards
+    assert [board.name for board in boards] == ["cam-1", "cam-2", "upstairs", "rehearsal"]
+    assert [board.kind.value for board in boards] == ["hardware"] * 3 + ["virtual"]
+
+
+def test_the_udev_rules_know_every_bridge() -> None:
+    (rules,) = [block for block in blocks("") if "SUBSYSTEM" in block]
+    found = re.findall(r'idVendor}=="([0-9a-f]{4})", ATTRS{idProduct}=="([0-9a-f]{4})"', rules)
+    assert {(int(vendor, 16), int(product, 16)) for vendor, product in found} == set(BRIDGES)
+
+
+def test_every_need_and_every_option_is_told() -> None:
+    for name in (*FEATURES, POWER):
+        assert f"`{name}`" in BENCH, name
+    check_pytest(
+        re.findall(r"(--(?:bench|board-name|board-mac|lease-timeout|port|qualification-dir))", BENCH)
+    )

@@ -1,0 +1,401 @@
+"""Limits, verdicts, the requirement file and the results file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import esptool
+import pexpect
+import pytest
+import serial
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hotpin_hil.device.errors import NoReply
+from hotpin_hil.errors import (
+    BenchError,
+    BuildError,
+    FirmwareError,
+    FlashError,
+    HilError,
+    PortError,
+    UsageError,
+    WrongBoardError,
+)
+from hotpin_hil.evidence.blame import CALL, SETUP, blame
+from hotpin_hil.evidence.model import Verdict, make_limit, worst
+from hotpin_hil.evidence.qualification import exit_status, headline, qualify
+from hotpin_hil.evidence.recorder import Recorder
+from hotpin_hil.evidence.requirements import load_requirements
+from hotpin_hil.evidence.results import Results, ResultsWriter, read_results
+from hotpin_hil.link.idf_serial import HilIdfSerial
+from hotpin_hil.paths import REQUIREMENTS_FILE
+from tests.support.schemas import QUALIFICATION, REQUIREMENT, RESULTS_LINE
+
+# Limits
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "verdict", "margin"),
+    [
+        ({"max": 1000}, 899, Verdict.PASS, 101),
+        ({"max": 1000}, 900, Verdict.PASS, 100),
+        ({"max": 1000}, 901, Verdict.MARGINAL, 99),
+        ({"max": 1000}, 1000, Verdict.MARGINAL, 0),
+        ({"max": 1000}, 1001, Verdict.FAIL, -1),
+        ({"max": 0}, 0, Verdict.PASS, 0),
+        ({"max": -70}, -75, Verdict.MARGINAL, 5),
+        ({"min": 1000}, 1100, Verdict.PASS, 100),
+        ({"min": 1000}, 1099, Verdict.MARGINAL, 99),
+        ({"min": 1000}, 999, Verdict.FAIL, -1),
+        ({"low": 1, "high": 3}, 1, Verdict.PASS, 0),
+        ({"low": 1, "high": 3}, 3.25, Verdict.FAIL, -0.25),
+        ({"exact": 5}, 5, Verdict.PASS, None),
+        ({"exact": 5}, 6, Verdict.FAIL, None),
+        ({"exact": True}, True, Verdict.PASS, None),
+        ({"exact": True}, 1, Verdict.FAIL, None),
+        ({"exact": "OK"}, "ok", Verdict.FAIL, None),
+        ({"max": 1}, float("nan"), Verdict.FAIL, None),
+        ({"min": 1}, float("inf"), Verdict.FAIL, None),
+        ({"max": 1}, True, Verdict.FAIL, None),
+    ],
+)
+def test_limit(limit: dict[str, Any], value: Any, verdict: Verdict, margin: float | None) -> None:
+    made = make_limit(**limit)
+    assert (made.judge(value), made.margin(value)) == (verdict, margin)
+
+
+@pytest.mark.parametrize("arguments", [{}, {"max": 1, "min": 0}, {"low": 1}, {"max": 1, "exact": 1}])
+def test_measurement_needs_exactly_one_limit(arguments: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match="limit"):
+        make_limit(**arguments)
+
+
+@given(st.lists(st.sampled_from(list(Verdict)), min_size=1))
+def test_nothing_outweighs_a_failure(verdicts: list[Verdict]) -> None:
+    if Verdict.FAIL in verdicts:
+        assert worst(verdicts) is Verdict.FAIL
+    if worst(verdicts) is Verdict.PASS:
+        assert set(verdicts) <= {Verdict.PASS, Verdict.NOT_APPLICABLE}
+
+
+# Recorder
+
+
+def test_recorder_tells_its_requirements_apart() -> None:
+    lines: list[dict[str, Any]] = []
+    recorder = Recorder("t", ("A", "B", "C", "D"), lines.append)
+    recorder.board = "24:0a:c4:00:00:01"
+    recorder.where = lambda: ("00c0ffee", 1234)
+    recorder.measure("a", 1, exact=1, requirement="A")
+    recorder.measure("b", 2, "B", max=1, requirement=("B",))
+    recorder.measure("d", 2, "us", max=10, requirement="D", klass="modelled")
+    assert recorder.verdicts() == {
+        "A": Verdict.PASS,
+        "B": Verdict.FAIL,
+        "C": Verdict.UNSET,
+        "D": Verdict.NOT_APPLICABLE,
+    }
+    assert [line["name"] for line in lines] == ["a", "b", "d"]
+    assert (lines[0]["board"], lines[0]["boot"], lines[0]["t"]) == ("24:0a:c4:00:00:01", "00c0ffee", 1234)
+
+
+def test_recorder_refuses_what_the_test_does_not_show() -> None:
+    lines: list[dict[str, Any]] = []
+    recorder = Recorder("t", ("A",), lines.append)
+    with pytest.raises(ValueError, match="marked"):
+        recorder.measure("a", 1, exact=1, requirement="Z")
+    with pytest.raises(TypeError, match="a number, a boolean or a text"):
+        recorder.measure("a", None, exact=1)  # type: ignore[arg-type]
+    assert not lines
+    assert not recorder.measurements
+
+
+# Whom an error blames
+
+
+@pytest.mark.parametrize(
+    ("error", "verdict", "dead"),
+    [
+        (PortError("gone"), Verdict.BLOCKED, True),
+        (FlashError("no sync"), Verdict.BLOCKED, True),
+        (BuildError("no release build"), Verdict.BLOCKED, False),
+        (WrongBoardError("virtual"), Verdict.BLOCKED, True),
+        (BenchError("noise"), Verdict.BLOCKED, False),
+        (esptool.FatalError("no sync"), Verdict.BLOCKED, True),
+        (serial.SerialException("busy"), Verdict.BLOCKED, True),
+        (FirmwareError("wrong"), Verdict.FAIL, False),
+        (AssertionError("wrong"), Verdict.FAIL, False),
+        (pexpect.TIMEOUT("no READY"), Verdict.FAIL, False),
+        (pytest.fail.Exception("no READY"), Verdict.FAIL, False),
+        (HilError("odd"), Verdict.BLOCKED, False),
+        (KeyError("x"), Verdict.BLOCKED, False),
+        (SystemExit(2), Verdict.BLOCKED, False),
+    ],
+)
+def test_error_in_a_set_up(error: BaseException, verdict: Verdict, dead: bool) -> None:
+    finding = blame(error, SETUP)
+    assert (finding.verdict, finding.board_is_dead) == (verdict, dead)
+
+
+def test_error_of_the_tools_themselves_is_the_benchs() -> None:
+    with pytest.raises(ValueError, match="no_such_protocol") as caught:
+        serial.serial_for_url("no_such_protocol://x")
+    assert blame(caught.value, SETUP).verdict is Verdict.BLOCKED
+    assert blame(caught.value, SETUP).board_is_dead
+    assert blame(caught.value, SETUP).needs_traceback
+
+
+@pytest.mark.parametrize(
+    ("error", "needs"),
+    [
+        (KeyError("x"), True),
+        (PortError("gone"), False),
+        (UsageError("no option"), False),
+        (esptool.FatalError("no sync"), False),
+    ],
+)
+def test_only_what_nobody_foresaw_needs_its_traceback(error: BaseException, needs: bool) -> None:
+    finding = blame(error, SETUP)
+    assert finding.needs_traceback is needs
+    assert ("traceback" in finding.remedy) is needs
+
+
+def test_an_option_that_a_tool_refuses_keeps_its_own_remedy() -> None:
+    """Not that of a cable."""
+    kwargs = {"app": None, "msg_queue": None, "port_mac": "24:0a:c4:00:00:01"}
+    with pytest.raises(UsageError) as caught:
+        HilIdfSerial(**kwargs)
+    assert blame(caught.value, SETUP).remedy == "choose the board with --board-mac"
+
+
+def test_error_that_only_happened_before_blames_nobody() -> None:
+    error = AssertionError("afterwards")
+    error.__context__ = PortError("handled by the test")
+    assert blame(error, CALL).verdict is Verdict.FAIL
+
+
+def test_bench_error_is_found_in_causes_and_groups() -> None:
+    class Group(Exception):
+        exceptions = (KeyError("x"), PortError("gone", "plug in"))
+
+    error = ValueError("outer")
+    error.__cause__ = Group()
+    finding = blame(error, CALL)
+    assert (finding.verdict, finding.reason, finding.remedy) == (Verdict.BLOCKED, "gone", "plug in")
+
+
+@pytest.mark.parametrize(("answers", "verdict"), [(True, Verdict.FAIL), (False, Verdict.BLOCKED)])
+def test_silence_is_judged_by_a_reset(answers: bool, verdict: Verdict) -> None:
+    finding = blame(NoReply("no reply to 'mem.stats'", 0), CALL, lambda: answers)
+    assert (finding.verdict, finding.board_is_dead) == (verdict, not answers)
+
+
+# Requirements
+
+ROW = 'id = "A-01"\ntext = "t"\nsource = "s"\npriority = "must"\nkinds = ["virtual"]\n'
+
+
+def test_requirements_of_the_suite_are_valid() -> None:
+    requirements = load_requirements(REQUIREMENTS_FILE)
+    assert requirements["TTS-02"].is_must
+    for requirement in requirements.as_json():
+        REQUIREMENT.validate(requirement)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[[requirement]", "not valid TOML"),
+        ("x = 1", "may only hold"),
+        ("[[requirement]]\n" + ROW + "[[requirement]]\n" + ROW, "A-01 is there twice"),
+        ("[[requirement]]\n" + ROW.replace("must", "should"), r"1 \(A-01\): priority 'should'"),
+        ("[[requirement]]\n" + ROW.replace('["virtual"]', '["virtual", "paper"]'), "kinds must be"),
+        ("[[requirement]]\n" + ROW.replace('["virtual"]', "[]"), "kinds must be"),
+        ("[[requirement]]\n" + ROW.replace('"t"', "1"), "text must be a text, not 1"),
+        ("[[requirement]]\n" + ROW + 'pending = ""', "pending must be"),
+        ("[[requirement]]\n" + ROW + 'limit = "1"', "unknown key limit"),
+    ],
+)
+def test_bad_requirement_is_named(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "requirements.toml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=message):
+        load_requirements(path)
+
+
+# Results
+
+RUN = {
+    "schema": 1,
+    "kind": "run",
+    "run": "8a6e0804-2bd0-4672-b79d-d97027f9071a",
+    "evidence": "virtual",
+    "started": "2025-01-01T00:00:00+00:00",
+    "board": {"kind": "virtual"},
+    "firmware": {"project": "hotpin", "version": "1", "idf": "native", "elf_sha256": "00"},
+    "harness": {"version": "1", "python": "3", "packages": {}},
+    "requirements": [],
+}
+
+
+def row(one: str, **fields: Any) -> dict[str, Any]:
+    base = {"text": "t", "source": "s", "priority": "must", "kinds": ["hardware", "virtual"], "pending": ""}
+    return {"id": one, **base, **fields}
+
+
+def verdict(one: str, word: str) -> dict[str, Any]:
+    reason = "" if word == "PASS" else "because"
+    tail = {"reason": reason, "remedy": "", "reproduce": "pytest t"}
+    return {"kind": "verdict", "test": f"t::{one}", "requirement": [one], "verdict": word, **tail}
+
+
+END = {"kind": "end", "exit": 0, "finished": "2025-01-01T00:01:00+00:00"}
+REAL_BOARD = {"kind": "note", "about": "board", "board": {"build": "hil", "mac": "24:0a:c4:00:00:01"}}
+
+
+def results_of(run: dict[str, Any], lines: Iterable[dict[str, Any]]) -> Results:
+    results = Results(run)
+    for line in lines:
+        results.add(line)
+    return results
+
+
+def test_killed_run_keeps_what_it_had(tmp_path: Path) -> None:
+    writer = ResultsWriter(tmp_path, {**RUN, "requirements": [row("A"), row("B")]})
+    writer.append(verdict("A", "PASS"))
+    path = tmp_path / "results.jsonl"
+    path.write_text(path.read_text() + '{"kind":"verd')  # cut by SIGKILL in a write
+    results = read_results(tmp_path)
+    qualification = qualify(results)
+    assert qualification["overall"] == "INCOMPLETE"
+    assert qualification["requirements"]["A"]["verdict"] == "PASS"
+    assert [entry["id"] for entry in qualification["not_tested"]] == ["B"]
+    assert "cut off" in qualification["notes"][0]
+
+
+def test_line_cut_by_a_killed_worker_does_not_take_the_next_with_it(tmp_path: Path) -> None:
+    cut = '{"kind":"measurement","te'
+    lines = [{**RUN, "requirements": [row("A")]}, verdict("A", "PASS"), END]
+    first, second, last = map(json.dumps, lines)
+    second = second.replace('"kind": "verdict"', '"kind":"verdict"')  # as it is written
+    (tmp_path / "results.jsonl").write_text(f"{first}\n{cut}{second}\n{last}\n")
+    results = read_results(tmp_path)
+    assert results.cut == 1
+    qualification = qualify(results)
+    assert qualification["requirements"]["A"]["verdict"] == "PASS"
+    assert (qualification["overall"], qualification["reason"]) == (
+        "INCOMPLETE",
+        "lines of the results were cut off",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty"),
+        ('{"kind":"end"}\n', "does not begin with a run line"),
+        (json.dumps({**RUN, "schema": 2}) + "\n", "run line of schema 1"),
+        (json.dumps(RUN) + "\n\n", "line 2 is not JSON"),
+        (json.dumps(RUN) + "\n[]\n", "line 2 is not an object"),
+        (json.dumps(RUN) + '\n{"kind":"poem"}\n', "line 2: unknown kind 'poem'"),
+        (json.dumps(RUN) + "\n{}\n", "line 2: no kind"),
+    ],
+)
+def test_damaged_results_file_is_named(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "results.jsonl").write_text(text)
+    with pytest.raises(UsageError, match=message):
+        read_results(tmp_path)
+
+
+# Overall verdict
+
+VIRTUAL: dict[str, Any] = {}
+HARDWARE = {"evidence": "hardware", "board": {"kind": "hardware"}}
+
+
+@pytest.mark.parametrize(
+    ("run", "words", "lines", "overall"),
+    [
+        (VIRTUAL, ("PASS", "PASS"), [END], "REHEARSED"),
+        (VIRTUAL, ("PASS", "MARGINAL"), [END], "REHEARSED"),
+        (VIRTUAL, ("PASS", "NOT APPLICABLE"), [END], "REHEARSED"),
+        (VIRTUAL, ("PASS", "FAIL"), [END], "NOT QUALIFIED"),
+        (VIRTUAL, ("PASS", "UNSET"), [END], "NOT QUALIFIED"),
+        (VIRTUAL, ("PASS", "BLOCKED"), [END], "BLOCKED"),
+        (VIRTUAL, ("FAIL", "BLOCKED"), [END], "NOT QUALIFIED"),
+        (VIRTUAL, ("PASS",), [END], "INCOMPLETE"),
+        (VIRTUAL, (), [END], "INCOMPLETE"),
+        (VIRTUAL, ("PASS", "PASS"), [], "INCOMPLETE"),
+        (VIRTUAL, ("PASS", "FAIL"), [], "INCOMPLETE"),
+        (VIRTUAL, ("PASS", "PASS"), [{**END, "exit": 2}], "INCOMPLETE"),
+        (HARDWARE, ("PASS", "PASS"), [REAL_BOARD, END], "QUALIFIED"),
+        (HARDWARE, ("PASS", "PASS"), [END], "INCOMPLETE"),
+        (HARDWARE, ("PASS", "NOT APPLICABLE"), [REAL_BOARD, END], "INCOMPLETE"),
+        (
+            HARDWARE,
+            ("PASS", "PASS"),
+            [{"kind": "note", "about": "board", "board": {"build": "native"}}, END],
+            "INCOMPLETE",
+        ),
+        ({"evidence": "emulated", "board": {"kind": "qemu"}}, (), [END], "INCOMPLETE"),
+    ],
+)
+def test_overall(
+    run: dict[str, Any], words: tuple[str, ...], lines: list[dict[str, Any]], overall: str
+) -> None:
+    rows = [row("A"), row("B"), row("F", priority="later")]
+    header = {**RUN, **run, "requirements": rows}
+    verdicts = [verdict(one, word) for one, word in zip("AB", words, strict=False)]
+    qualification = qualify(results_of(header, [*verdicts, *lines]))
+    assert qualification["overall"] == overall
+    QUALIFICATION.validate(qualification)
+    for line in (header, *verdicts, *lines):
+        RESULTS_LINE.validate(line)
+
+
+def test_hardware_does_not_qualify_with_something_not_built() -> None:
+    rows = [row("A"), row("P", pending="not built")]
+    header = {**RUN, **HARDWARE, "requirements": rows}
+    qualification = qualify(results_of(header, [REAL_BOARD, verdict("A", "PASS"), END]))
+    assert qualification["overall"] == "INCOMPLETE"
+    assert headline(qualification).startswith(
+        "INCOMPLETE (hardware): a release needs every must requirement; 1 of 1"
+    )
+
+
+def test_qualified_on_anything_but_hardware_violates_the_schema() -> None:
+    qualification = qualify(results_of({**RUN, "requirements": [row("A")]}, [verdict("A", "PASS"), END]))
+    QUALIFICATION.validate(qualification)
+    assert not QUALIFICATION.is_valid({**qualification, "overall": "QUALIFIED"})
+
+
+def test_a_kind_of_board_that_cannot_show_it_does_not_pass_it() -> None:
+    rows = [row("A"), row("H", kinds=["hardware"])]
+    lines = [verdict("A", "PASS"), verdict("H", "PASS"), END]
+    qualification = qualify(results_of({**RUN, "requirements": rows}, lines))
+    assert qualification["requirements"]["H"]["verdict"] == "NOT APPLICABLE"
+    assert qualification["counts"]["must_shown"] == 1
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "before", "after"),
+    [
+        ({}, 0, 0),
+        ({Verdict.PASS: 3}, 0, 0),
+        ({Verdict.MARGINAL: 1}, 0, 0),
+        ({Verdict.FAIL: 1, Verdict.BLOCKED: 5}, 1, 1),
+        ({Verdict.UNSET: 1}, 1, 1),
+        ({Verdict.BLOCKED: 1, Verdict.PASS: 3}, 1, 7),
+        ({Verdict.BLOCKED: 1}, 0, 7),
+        ({Verdict.FAIL: 1}, 0, 1),
+        ({Verdict.BLOCKED: 1}, 2, 2),
+        ({Verdict.FAIL: 1}, 3, 3),
+        ({}, 5, 5),
+    ],
+)
+def test_exit_status(verdicts: dict[Verdict, int], before: int, after: int) -> None:
+    assert exit_status(verdicts, before) == after

@@ -1,0 +1,697 @@
+/*
+ * The state manager under fire: tasks that ask for modes at once, a task that uses the camera, drivers that
+ * fail. Prints "ok: …", or what went wrong. The argument is the seed.
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include "audio_driver.h"
+#include "camera_controller.h"
+#include "enter_step.h"
+#include "esp_heap_caps.h"
+#include "esp_task_wdt.h"
+#include "esp_timer.h"
+#include "freertos/event_groups.h"
+#include "freertos/queue.h"
+#include "freertos/semphr.h"
+#include "freertos/task.h"
+#include "memory_manager.h"
+#include "state_manager.h"
+#include "stt_pipeline.h"
+#include "task_end.h"
+#include "telemetry.h"
+#include "tts_decoder.h"
+#include "watch.h"
+
+#define ASKERS 3
+#define ASKS_EACH 400
+#define FOREVER_MS 10000000u
+
+static _Thread_local unsigned s_random;
+static pthread_t s_state_task;
+static atomic_bool s_faults;
+static atomic_int s_camera_up, s_audio_up, s_stt_up, s_busy, s_starts, s_recoveries, s_events;
+static atomic_bool s_camera_used;
+static atomic_bool s_main_ended, s_started, s_unfreed;
+static const char *s_fail_step, *s_fail_undo; /* set at rest only */
+
+static void fail(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vprintf(format, args);
+    va_end(args);
+    printf("\n");
+    fflush(stdout);
+    _exit(1);
+}
+
+static unsigned any(unsigned below)
+{
+    s_random = s_random * 1103515245 + 12345;
+    return (s_random >> 16) % below;
+}
+
+/* FreeRTOS */
+
+static void create(fake_object_t *object)
+{
+    pthread_mutex_init(&object->mutex, NULL);
+    pthread_cond_init(&object->changed, NULL);
+    object->bits = 0;
+}
+
+/* With the object's mutex. True once any of `bits` is as `set` says. */
+static bool wait_for(fake_object_t *object, uint32_t bits, bool set, TickType_t ticks)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    uint64_t ns = (uint64_t)until.tv_nsec + (uint64_t)ticks * TICK_US * 1000;
+    until.tv_sec += (time_t)(ns / 1000000000);
+    until.tv_nsec = (long)(ns % 1000000000);
+    while (((object->bits & bits) != 0) != set) {
+        if (pthread_cond_timedwait(&object->changed, &object->mutex, &until) == ETIMEDOUT) {
+            return ((object->bits & bits) != 0) == set;
+        }
+    }
+    return true;
+}
+
+static uint32_t change_bits(fake_object_t *object, uint32_t set, uint32_t clear)
+{
+    pthread_mutex_lock(&object->mutex);
+    uint32_t before = object->bits;
+    object->bits = (object->bits & ~clear) | set;
+    pthread_cond_broadcast(&object->changed);
+    pthread_mutex_unlock(&object->mutex);
+    return before;
+}
+
+SemaphoreHandle_t xSemaphoreCreateMutexStatic(StaticSemaphore_t *object)
+{
+    create(object);
+    return object;
+}
+
+BaseType_t xSemaphoreTake(SemaphoreHandle_t mutex, TickType_t ticks)
+{
+    pthread_mutex_lock(&mutex->mutex);
+    bool taken = wait_for(mutex, 1, false, ticks);
+    if (taken) {
+        mutex->bits = 1;
+        mutex->owner = pthread_self();
+    }
+    pthread_mutex_unlock(&mutex->mutex);
+    return taken;
+}
+
+BaseType_t xSemaphoreGive(SemaphoreHandle_t mutex)
+{
+    if (!mutex->bits || !pthread_equal(mutex->owner, pthread_self())) {
+        fail("a mutex is given by a task that does not hold it");
+    }
+    change_bits(mutex, 0, 1);
+    return pdTRUE;
+}
+
+QueueHandle_t xQueueCreateStatic(UBaseType_t length, UBaseType_t size, uint8_t *storage,
+                                 StaticQueue_t *object)
+{
+    (void)storage;
+    create(object);
+    object->size = size;
+    if (length != 1 || size > sizeof(object->item)) {
+        fail("queue of %u items of %u bytes", length, size);
+    }
+    return object;
+}
+
+BaseType_t xQueueOverwrite(QueueHandle_t queue, const void *item)
+{
+    pthread_mutex_lock(&queue->mutex);
+    memcpy(queue->item, item, queue->size);
+    pthread_mutex_unlock(&queue->mutex);
+    change_bits(queue, 1, 0);
+    return pdPASS;
+}
+
+BaseType_t xQueueReceive(QueueHandle_t queue, void *item, TickType_t ticks)
+{
+    pthread_mutex_lock(&queue->mutex);
+    bool got = wait_for(queue, 1, true, ticks);
+    if (got) {
+        memcpy(item, queue->item, queue->size);
+        queue->bits = 0;
+    }
+    pthread_mutex_unlock(&queue->mutex);
+    return got;
+}
+
+UBaseType_t uxQueueMessagesWaiting(QueueHandle_t queue)
+{
+    pthread_mutex_lock(&queue->mutex);
+    UBaseType_t waiting = queue->bits;
+    pthread_mutex_unlock(&queue->mutex);
+    return waiting;
+}
+
+EventGroupHandle_t xEventGroupCreateStatic(StaticEventGroup_t *object)
+{
+    create(object);
+    return object;
+}
+
+EventBits_t xEventGroupSetBits(EventGroupHandle_t group, EventBits_t bits)
+{
+    return change_bits(group, bits, 0) | bits;
+}
+
+EventBits_t xEventGroupClearBits(EventGroupHandle_t group, EventBits_t bits)
+{
+    return change_bits(group, 0, bits);
+}
+
+EventBits_t xEventGroupWaitBits(EventGroupHandle_t group, EventBits_t bits, BaseType_t clear, BaseType_t all,
+                                TickType_t ticks)
+{
+    (void)clear, (void)all;
+    pthread_mutex_lock(&group->mutex);
+    wait_for(group, bits, true, ticks);
+    EventBits_t now = group->bits;
+    pthread_mutex_unlock(&group->mutex);
+    return now;
+}
+
+static void *run_state_task(void *code)
+{
+    s_random = 4711;
+    ((TaskFunction_t)code)(NULL);
+    fail("the state task has ended");
+    return NULL;
+}
+
+BaseType_t xTaskCreatePinnedToCore(TaskFunction_t code, const char *name, uint32_t stack, void *arg,
+                                   UBaseType_t priority, TaskHandle_t *out, BaseType_t core)
+{
+    (void)name, (void)stack, (void)arg, (void)priority, (void)core;
+    pthread_create(&s_state_task, NULL, run_state_task, (void *)code);
+    *out = &s_state_task;
+    return pdPASS;
+}
+
+void vTaskDelay(TickType_t ticks)
+{
+    usleep(ticks * TICK_US);
+}
+
+char *pcTaskGetName(TaskHandle_t task)
+{
+    (void)task;
+    return "main";
+}
+
+esp_err_t task_end_wait(uint32_t timeout_ms)
+{
+    (void)timeout_ms;
+    s_unfreed = false;
+    return ESP_OK;
+}
+
+esp_err_t task_end_wait_for(const char *name, uint32_t timeout_ms)
+{
+    if (strcmp(name, "main") != 0 || timeout_ms > WATCH_SLICE_MS) {
+        fail("the state task waits %u ms for the end of '%s'", timeout_ms, name);
+    }
+    usleep(TICK_US);
+    return s_main_ended ? ESP_OK : ESP_ERR_TIMEOUT;
+}
+
+/* ESP-IDF and the components around */
+
+esp_err_t esp_task_wdt_add(void *task)
+{
+    (void)task;
+    return ESP_OK;
+}
+
+esp_err_t esp_task_wdt_delete(void *task)
+{
+    (void)task;
+    return ESP_OK;
+}
+
+esp_err_t esp_task_wdt_reset(void)
+{
+    return ESP_OK;
+}
+
+int64_t esp_timer_get_time(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000000ll + now.tv_nsec / 1000;
+}
+
+const char *esp_err_to_name(esp_err_t err)
+{
+    return err == ESP_OK ? "ESP_OK" : "an error";
+}
+
+size_t heap_caps_get_free_size(uint32_t caps)
+{
+    return caps;
+}
+
+size_t heap_caps_get_largest_free_block(uint32_t caps)
+{
+    return caps;
+}
+
+uint32_t memory_manager_get_free_internal(void)
+{
+    return 1;
+}
+
+uint32_t memory_manager_get_free_psram(void)
+{
+    return 2;
+}
+
+esp_err_t memory_manager_log_stats(const char *context)
+{
+    s_recoveries += strcmp(context, "After Error Recovery") == 0;
+    return ESP_OK;
+}
+
+esp_err_t memory_manager_get_events(uint32_t since, memory_event_t *out, size_t max, size_t *count)
+{
+    (void)since, (void)out, (void)max;
+    *count = 0;
+    return ESP_OK;
+}
+
+esp_err_t memory_manager_get_delta(const char *state, memory_delta_t *out)
+{
+    (void)state;
+    *out = (memory_delta_t){0};
+    return ESP_OK;
+}
+
+esp_err_t memory_manager_register_reclaimer(memory_reclaimer_t reclaimer)
+{
+    (void)reclaimer;
+    return ESP_OK;
+}
+
+esp_err_t memory_manager_set_baseline(const char *state)
+{
+    (void)state;
+    return ESP_OK;
+}
+
+esp_err_t memory_manager_place(uint32_t caps, const size_t sizes[], size_t count, memory_placement_t *out)
+{
+    (void)caps;
+    bool good = !s_faults || any(30) != 0;
+    *out = (memory_placement_t){good, good ? count : 0, good ? 0 : (uint32_t)sizes[0], 16};
+    return ESP_OK;
+}
+
+void telemetry_event_begin(telemetry_record_t *r, char *buf, size_t size, const char *event)
+{
+    (void)r, (void)buf, (void)size, (void)event;
+}
+void telemetry_str(telemetry_record_t *r, const char *key, const char *value)
+{
+    (void)r, (void)key, (void)value;
+}
+void telemetry_bool(telemetry_record_t *r, const char *key, bool value)
+{
+    (void)r, (void)key, (void)value;
+}
+void telemetry_u32(telemetry_record_t *r, const char *key, uint32_t value)
+{
+    (void)r, (void)key, (void)value;
+}
+esp_err_t telemetry_send(telemetry_record_t *r)
+{
+    (void)r;
+    state_manager_info_t info;
+    state_manager_get(&info);
+    if (info.last.err == ESP_OK && s_unfreed) {
+        fail("the change to %s mode is announced before its drivers' tasks are freed",
+             state_manager_name(info.last.to));
+    }
+    s_events++;
+    return ESP_OK;
+}
+
+esp_err_t state_manager_enter_step(const char *step, bool undo)
+{
+    const char **name = undo ? &s_fail_undo : &s_fail_step;
+    if (*name != NULL && strcmp(step, *name) == 0) {
+        *name = NULL; /* once: recovery comes by the same steps */
+        return ESP_FAIL;
+    }
+    return s_faults && any(60) == 0 ? ESP_FAIL : ESP_OK;
+}
+
+/* Drivers: one call at a time, from the state task, never both modes at once */
+
+static esp_err_t drive(const char *name, atomic_int *up, int to, bool allowed)
+{
+    if (!pthread_equal(pthread_self(), s_state_task)) {
+        fail("%s called by another task", name);
+    }
+    if (s_busy++ != 0) {
+        fail("%s called while a driver is busy", name);
+    }
+    if (up != &s_stt_up && s_camera_used) {
+        fail("%s called while the camera is locked", name);
+    }
+    usleep(any(30));
+    esp_err_t err = *up == to || !allowed      ? ESP_ERR_INVALID_STATE
+                    : s_faults && any(25) == 0 ? ESP_ERR_NO_MEM
+                                               : ESP_OK;
+    if (err == ESP_OK) {
+        *up = to;
+        s_starts += to;
+    }
+    if (s_camera_up && s_audio_up) {
+        fail("camera and audio are both up after %s", name);
+    }
+    s_busy--;
+    return err;
+}
+
+esp_err_t camera_controller_init(void)
+{
+    return drive("camera init", &s_camera_up, 1, true);
+}
+esp_err_t camera_controller_deinit(void)
+{
+    s_unfreed = true; /* the driver's task: an idle task frees it if it was on the other core */
+    return drive("camera deinit", &s_camera_up, 0, true);
+}
+bool camera_controller_is_initialized(void)
+{
+    return s_camera_up;
+}
+esp_err_t audio_driver_init(void)
+{
+    return drive("audio init", &s_audio_up, 1, true);
+}
+esp_err_t audio_driver_deinit(void)
+{
+    if (s_stt_up) {
+        fail("audio taken from under the STT pipeline");
+    }
+    return drive("audio deinit", &s_audio_up, 0, true);
+}
+bool audio_driver_is_initialized(void)
+{
+    return s_audio_up;
+}
+esp_err_t stt_pipeline_prepare(void)
+{
+    return ESP_OK;
+}
+esp_err_t stt_pipeline_start(void)
+{
+    return drive("stt start", &s_stt_up, 1, s_audio_up);
+}
+esp_err_t stt_pipeline_stop(void)
+{
+    return drive("stt stop", &s_stt_up, 0, true);
+}
+void stt_pipeline_get_stats(stt_pipeline_stats_t *out)
+{
+    *out = (stt_pipeline_stats_t){.running = s_stt_up};
+}
+
+static const size_t *one_block(size_t *count)
+{
+    static const size_t SIZE = 4080;
+    *count = 1;
+    return &SIZE;
+}
+const size_t *camera_controller_blocks(size_t *count)
+{
+    return one_block(count);
+}
+const size_t *camera_controller_psram_blocks(size_t *count)
+{
+    return one_block(count);
+}
+const size_t *audio_driver_blocks(size_t *count)
+{
+    return one_block(count);
+}
+const size_t *stt_pipeline_blocks(size_t *count)
+{
+    return one_block(count);
+}
+esp_err_t tts_decoder_close(void)
+{
+    return ESP_OK;
+}
+void tts_decoder_get_info(tts_decoder_info_t *info)
+{
+    *info = (tts_decoder_info_t){.state = TTS_DECODER_CLOSED};
+}
+
+/* The test */
+
+static system_state_t any_mode(void)
+{
+    return any(2) ? SYSTEM_STATE_CAMERA_STANDBY : SYSTEM_STATE_VOICE_ACTIVE;
+}
+
+static void *asker(void *seed)
+{
+    s_random = (unsigned)(uintptr_t)seed;
+    for (int i = 0; i < ASKS_EACH; i++) {
+        esp_err_t err = state_manager_request(any_mode(), any(3) == 0 ? FOREVER_MS : any(3));
+        if (err == ESP_ERR_INVALID_ARG) {
+            fail("a mode is no argument");
+        }
+        usleep(any(200));
+    }
+    return NULL;
+}
+
+static void *camera_user(void *done)
+{
+    s_random = 99;
+    while (!*(atomic_bool *)done) {
+        if (state_manager_lock(SYSTEM_STATE_CAMERA_STANDBY, any(50)) == ESP_OK) {
+            s_camera_used = true;
+            for (int i = 0; i < 5; i++) {
+                if (!s_camera_up) {
+                    fail("no camera while it is locked");
+                }
+                usleep(20);
+            }
+            s_camera_used = false;
+            state_manager_unlock();
+        }
+        usleep(any(300));
+    }
+    return NULL;
+}
+
+static void expect_state(system_state_t state, const char *when)
+{
+    state_manager_info_t info;
+    state_manager_get(&info);
+    bool camera = state == SYSTEM_STATE_CAMERA_STANDBY, voice = state == SYSTEM_STATE_VOICE_ACTIVE;
+    if (info.state != state || s_camera_up != camera || s_audio_up != voice || s_stt_up != voice) {
+        fail("%s: state %s, camera %d, audio %d, stt %d; not %s", when, state_manager_name(info.state),
+             s_camera_up, s_audio_up, s_stt_up, state_manager_name(state));
+    }
+}
+
+static void storm(unsigned seed, bool faults)
+{
+    pthread_t askers[ASKERS], user;
+    atomic_bool done = false;
+    s_faults = faults;
+    pthread_create(&user, NULL, camera_user, &done);
+    for (int i = 0; i < ASKERS; i++) {
+        pthread_create(&askers[i], NULL, asker, (void *)(uintptr_t)(seed * 100 + (unsigned)i));
+    }
+    for (int i = 0; i < ASKERS; i++) {
+        pthread_join(askers[i], NULL);
+    }
+    done = true;
+    pthread_join(user, NULL);
+    s_faults = false;
+    state_manager_info_t info;
+    for (int i = 0; i < 20; i++) {
+        system_state_t to = any_mode();
+        if (state_manager_request(to, FOREVER_MS) != ESP_OK) {
+            fail("after the storm %s mode is refused", state_manager_name(to));
+        }
+        expect_state(to, "after the storm");
+    }
+    state_manager_get(&info);
+    if (info.busy || (uint32_t)s_events != info.transitions + info.failures) {
+        fail("busy %d; %d events for %u transitions and %u failures", info.busy, s_events, info.transitions,
+             info.failures);
+    }
+}
+
+/** Requests that come faster than modes change: the last counts, and those between cost nothing. */
+static void coalescing(void)
+{
+    state_manager_request(SYSTEM_STATE_CAMERA_STANDBY, FOREVER_MS);
+    int starts = s_starts;
+    for (int i = 0; i < 5; i++) {
+        if (state_manager_request(SYSTEM_STATE_CAMERA_STANDBY, FOREVER_MS) != ESP_OK) {
+            fail("a duplicate request is refused");
+        }
+    }
+    if (s_starts != starts) {
+        fail("duplicate requests started %d drivers", s_starts - starts);
+    }
+    for (int round = 0; round < 50; round++) {
+        system_state_t last = SYSTEM_STATE_VOICE_ACTIVE;
+        starts = s_starts;
+        for (int i = 0; i < 40; i++) {
+            last = any_mode();
+            state_manager_request(last, 0);
+        }
+        if (state_manager_request(last, FOREVER_MS) != ESP_OK) {
+            fail("the last request has not been met");
+        }
+        expect_state(last, "after rapid requests");
+        if (s_starts - starts > 30) {
+            fail("40 requests at once started %d drivers", s_starts - starts);
+        }
+    }
+}
+
+/** Each step fails once, by name: the former mode is back. */
+static void each_step(void)
+{
+    const system_state_t modes[] = {SYSTEM_STATE_CAMERA_STANDBY, SYSTEM_STATE_VOICE_ACTIVE};
+    for (int i = 0; i < 2; i++) {
+        system_state_t from = modes[i], to = modes[1 - i];
+        state_manager_request(from, FOREVER_MS);
+        const char *step;
+        size_t steps = 0;
+        for (; (step = state_manager_step_name(from, to, steps)) != NULL; steps++) {
+            state_manager_info_t info;
+            int recoveries = s_recoveries;
+            s_fail_step = step;
+            esp_err_t err = state_manager_request(to, FOREVER_MS);
+            s_fail_step = NULL;
+            state_manager_get(&info);
+            if (err != ESP_FAIL || info.last.step == NULL || strcmp(info.last.step, step) != 0) {
+                fail("step %s failed, and %d at %s is told", step, err, info.last.step);
+            }
+            expect_state(from, step);
+            if ((s_recoveries > recoveries) != (steps >= 2)) {
+                fail("%d error recoveries logged after %s", s_recoveries - recoveries, step);
+            }
+        }
+        if (steps < 6) {
+            fail("only %u steps", (unsigned)steps);
+        }
+    }
+}
+
+/** A step and an undo after it fail: the former mode comes back by recovery, whatever was left standing. */
+static void recovering(void)
+{
+    static const struct {
+        system_state_t from, to;
+        const char *step, *undo;
+    } CASES[] = {
+        {SYSTEM_STATE_CAMERA_STANDBY, SYSTEM_STATE_VOICE_ACTIVE, "stt.start",
+         "camera.stop"}, /* nothing is up */
+        {SYSTEM_STATE_CAMERA_STANDBY, SYSTEM_STATE_VOICE_ACTIVE, "settle.up", "stt.start"}, /* voice is */
+        {SYSTEM_STATE_VOICE_ACTIVE, SYSTEM_STATE_CAMERA_STANDBY, "settle.up", "camera.start"},
+        {SYSTEM_STATE_VOICE_ACTIVE, SYSTEM_STATE_CAMERA_STANDBY, "camera.start",
+         "stt.stop"}, /* half of voice */
+    };
+    for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
+        state_manager_info_t before, after;
+        state_manager_request(CASES[i].from, FOREVER_MS);
+        state_manager_get(&before);
+        int recoveries = s_recoveries;
+        s_fail_step = CASES[i].step;
+        s_fail_undo = CASES[i].undo;
+        esp_err_t err = state_manager_request(CASES[i].to, FOREVER_MS);
+        s_fail_step = s_fail_undo = NULL;
+        state_manager_get(&after);
+        if (err != ESP_FAIL || after.previous != SYSTEM_STATE_ERROR || s_recoveries != recoveries + 1) {
+            fail("case %u: %d, previous %s, %d recoveries", (unsigned)i, err,
+                 state_manager_name(after.previous), s_recoveries - recoveries);
+        }
+        expect_state(CASES[i].from, "after recovery");
+    }
+}
+
+static void started(void)
+{
+    if (!s_main_ended || s_started || !pthread_equal(pthread_self(), s_state_task)) {
+        fail("started() is called %s", !s_main_ended ? "while the main task exists"
+                                       : s_started   ? "again"
+                                                     : "by another task");
+    }
+    s_started = true;
+}
+
+/** The end of the start is told once the main task has ended, not when the first mode is up. */
+static void starting(void)
+{
+    if (state_manager_request(SYSTEM_STATE_CAMERA_STANDBY, FOREVER_MS) != ESP_OK) {
+        fail("the first mode is refused");
+    }
+    s_main_ended = true;
+    state_manager_request(SYSTEM_STATE_VOICE_ACTIVE, FOREVER_MS); /* is dealt with behind it */
+    if (!s_started) {
+        fail("started() has not been called");
+    }
+}
+
+static void shutting_down(void)
+{
+    if (state_manager_request(SYSTEM_STATE_SHUTDOWN, FOREVER_MS) != ESP_OK) {
+        fail("shutdown refused");
+    }
+    expect_state(SYSTEM_STATE_SHUTDOWN, "after shutdown");
+    if (state_manager_request(SYSTEM_STATE_VOICE_ACTIVE, FOREVER_MS) != ESP_ERR_INVALID_STATE) {
+        fail("a mode after shutdown");
+    }
+    expect_state(SYSTEM_STATE_SHUTDOWN, "after shutdown");
+}
+
+int main(int argc, char **argv)
+{
+    unsigned seed = argc > 1 ? (unsigned)atoi(argv[1]) : 1;
+    s_random = seed;
+    if (state_manager_request(SYSTEM_STATE_CAMERA_STANDBY, 0) != ESP_ERR_INVALID_STATE) {
+        fail("a request before the start");
+    }
+    if (state_manager_start(started) != ESP_OK || state_manager_start(NULL) != ESP_ERR_INVALID_STATE) {
+        fail("start");
+    }
+    expect_state(SYSTEM_STATE_INIT, "at start");
+    starting();
+    storm(seed, false);
+    storm(seed, true);
+    coalescing();
+    each_step();
+    recovering();
+    shutting_down();
+    printf("ok: %d drivers started, %d recoveries, %d events\n", s_starts, s_recoveries, s_events);
+    fflush(stdout);
+    _exit(0); /* the state task runs for ever */
+}

@@ -1,0 +1,282 @@
+"""heap.hold, heap.split and heap.blocks on the exact heap model: levels are met to the byte, everything comes back,
+and the map shows every block."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hotpin_hil.paths import FIRMWARE_DIR, PROJECT_ROOT
+from hotpin_hil.virtual import profile as profiles
+from tests.support.c_build import compiler
+
+CONSOLE = FIRMWARE_DIR / "components" / "hil_console" / "src"
+HEAP_MODEL = FIRMWARE_DIR / "native" / "heap"
+DRIVER = PROJECT_ROOT / "tests" / "fakes" / "heap_hold_driver.c"
+
+SETS = ("DMA", "INTERNAL,8BIT", "INTERNAL", "SPIRAM", "DEFAULT")
+RESIDUE = 4
+"""Free memory moves in steps of 4 bytes."""
+HOLDS = 64
+ESP_OK, ESP_ERR_NO_MEM, ESP_ERR_INVALID_STATE, ESP_ERR_INVALID_SIZE = 0, 0x101, 0x103, 0x104
+
+
+class Driver:
+    """The driver process: a board's heaps as they are when the application starts."""
+
+    def __init__(self, program: Path) -> None:
+        self._process = subprocess.Popen(
+            [program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="ascii"
+        )
+        for line in profiles.load(profiles.DEFAULT_PROFILE).boot_lines():
+            key, _, value = line.partition("=")
+            assert self.ask(f"boot {key} {value}") == [1], line
+
+    def ask(self, line: str) -> list[int]:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        assert answer, f"{line!r} ended the driver"
+        return [int(word) for word in answer.split()]
+
+    def free(self, caps: str) -> int:
+        return self.ask(f"free {caps}")[0]
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        assert self._process.wait(timeout=10) == 0
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("heap_hold") / "driver"
+    modules = [
+        CONSOLE / name for name in ("hooks/heap_hold.c", "hooks/heap_blocks.c", "console/console_caps.c")
+    ]
+    sources = [DRIVER, *modules, *sorted(HEAP_MODEL.glob("*.c"))]
+    includes = [
+        f"-I{directory}"
+        for directory in (
+            CONSOLE / "console",
+            CONSOLE / "hooks",
+            HEAP_MODEL,
+            FIRMWARE_DIR / "native" / "include",
+        )
+    ]
+    flags = ["-std=gnu17", "-O1", "-g", "-Wall", "-Wextra", "-Werror"]
+    sanitize = ["-fsanitize=undefined", "-fno-sanitize-recover=all"]
+    done = subprocess.run(
+        [compiler(), *flags, *sanitize, *includes, *map(str, sources), "-o", str(out)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+@pytest.fixture
+def board(program: Path) -> Iterator[Driver]:
+    driver = Driver(program)
+    yield driver
+    driver.close()
+
+
+def reachable(free: int, leave: int) -> int:
+    """The least amount of at least `leave` bytes with the residue of `free`."""
+    return leave + (free - leave) % RESIDUE
+
+
+@pytest.mark.parametrize("caps", SETS)
+def test_level_is_met_to_the_byte(board: Driver, caps: str) -> None:
+    """From an untouched heap, wherever the level lies, in one piece and in pieces."""
+    rng = random.Random(1)
+    start = board.free(caps)
+    for _ in range(100):
+        leave = rng.randrange(256, start - 256)
+        block = rng.choice([0, 0, 1024, 4096])
+        error, identifier, free, _ = board.ask(f"leave {caps} {leave} {block}")
+        assert (error, free) == (ESP_OK, reachable(start, leave)), f"leave={leave} block={block} of {start}"
+        assert board.ask(f"release {identifier}")[0] == 1
+        assert board.free(caps) == start
+
+
+@pytest.mark.parametrize(
+    ("caps", "leave", "block"),
+    [("DMA", 66_239, 4096), ("DMA", 90_847, 4096), ("INTERNAL", 36_775, 4096), ("INTERNAL", 32_675, 4096)],
+)
+def test_level_is_met_where_every_small_block_comes_from_one_hole(
+    board: Driver, caps: str, leave: int, block: int
+) -> None:
+    """The hole is 4 bytes larger than what is missing: the way down has to start again from another place."""
+    assert board.ask(f"leave {caps} {leave} {block}")[2] == leave
+
+
+@pytest.mark.parametrize("caps", SETS)
+def test_level_is_met_among_small_holes(board: Driver, caps: str) -> None:
+    """Holes of all small sizes lie about, where a block may be handed out larger than asked."""
+    rng = random.Random(2)
+    exact = 0
+    rounds = 40
+    for _ in range(rounds):
+        sizes = [rng.choice([12, 16, 20, 32, 60, 100, 500, 2048, 9000]) for _ in range(rng.randrange(2, 60))]
+        blocks = [address for size in sizes if (address := board.ask(f"take {caps} {size}")[0])]
+        rng.shuffle(blocks)
+        for address in blocks[::2]:
+            board.ask(f"give {address}")
+        start = board.free(caps)
+        leave = rng.randrange(256, start - 512)
+        error, identifier, free, _ = board.ask(f"leave {caps} {leave} {rng.choice([0, 1024])}")
+        assert error == ESP_OK
+        assert free >= leave, "never below what was asked"
+        exact += free == reachable(start, leave)
+        board.ask(f"release {identifier}")
+        assert board.free(caps) == start
+        for address in blocks[1::2]:
+            board.ask(f"give {address}")
+    assert exact == rounds
+
+
+@pytest.mark.parametrize(("block", "count"), [(12, 0), (12, 4501), (1024, 0xFFFFFFFF)])
+def test_more_blocks_than_a_walk_may_take_are_refused(board: Driver, block: int, count: int) -> None:
+    """A heap of 200,000 blocks would be walked with interrupts off for a tenth of a second, at every figure."""
+    start = board.free("SPIRAM")
+    assert board.ask(f"split SPIRAM {block} {count}")[0] == ESP_ERR_INVALID_SIZE
+    assert board.free("SPIRAM") == start
+    assert board.ask("split SPIRAM 12 4500")[0] == ESP_OK
+
+
+def test_levels_follow_one_another_in_steps_of_four(board: Driver) -> None:
+    """What the threshold tests do: to the level, four bytes below it, and back."""
+    start = board.free("INTERNAL,8BIT")
+    for threshold in (51_203, 20_483, 35_843, 8_191):
+        for level in (threshold, threshold - 4, threshold + 64, threshold):
+            _, identifier, free, _ = board.ask(f"leave INTERNAL,8BIT {level} 0")
+            assert free == level
+            board.ask(f"release {identifier}")
+    outer = board.ask("leave INTERNAL,8BIT 51267 0")[1]
+    for _ in range(6):
+        _, inner, free, _ = board.ask("leave INTERNAL,8BIT 51199 0")
+        assert free == 51_199
+        board.ask(f"release {inner}")
+    board.ask(f"release {outer}")
+    assert board.free("INTERNAL,8BIT") == start
+
+
+def test_what_is_left_of_psram_stays_in_one_piece(board: Driver) -> None:
+    """So that a 64 KB buffer still fits when 96 KB are left."""
+    assert board.ask("leave SPIRAM 98304 0")[2] == 98_304
+    assert board.ask("free SPIRAM")[1] >= 65_536
+
+
+def test_more_than_is_free_cannot_be_left(board: Driver) -> None:
+    free = board.free("DMA")
+    assert board.ask(f"leave DMA {free + 1} 0")[0] == ESP_ERR_INVALID_SIZE
+    assert board.ask(f"leave DMA {free} 0")[::2] == [ESP_OK, free]
+
+
+def test_one_block_is_held_or_refused(board: Driver) -> None:
+    start = board.free("SPIRAM")
+    error, identifier, free, blocks = board.ask("size SPIRAM 65536")
+    assert (error, free, blocks) == (ESP_OK, start - 65_540, 1)
+    assert board.ask(f"release {identifier}") == [1, 65_536, 1]
+    assert board.ask("size SPIRAM 5000000")[0] == ESP_ERR_NO_MEM
+    assert board.ask(f"release {identifier}")[0] == 0, "given back already"
+    assert board.free("SPIRAM") == start
+
+
+def test_ids_run_out_and_come_back(board: Driver) -> None:
+    identifiers = [board.ask("size SPIRAM 100")[1] for _ in range(HOLDS)]
+    assert sorted(identifiers) == list(range(1, HOLDS + 1))
+    assert board.ask("size SPIRAM 100")[0] == ESP_ERR_INVALID_STATE
+    board.ask("release 7")
+    assert board.ask("size SPIRAM 100")[:2] == [ESP_OK, 7]
+
+
+@pytest.mark.parametrize("caps", ["DMA", "SPIRAM"])
+def test_split_leaves_every_second_block(board: Driver, caps: str) -> None:
+    start = board.free(caps)
+    error, identifier, free, blocks = board.ask(f"split {caps} 1024 40")
+    assert (error, blocks, free) == (ESP_OK, 20, start - 20 * 1028)
+    board.ask(f"release {identifier}")
+    assert board.free(caps) == start
+
+
+def test_split_of_everything_leaves_no_room_for_more_than_a_block(board: Driver) -> None:
+    start = board.free("SPIRAM")
+    error, identifier, free, _ = board.ask("split SPIRAM 32768 0")
+    assert error == ESP_OK
+    assert free > 98_304, "enough in sum for a 64 KB buffer and its margin"
+    assert board.ask("free SPIRAM")[1] < 65_536, "but in no piece"
+    board.ask(f"release {identifier}")
+    assert board.free("SPIRAM") == start
+
+
+def test_split_that_cannot_be_had_takes_nothing(board: Driver) -> None:
+    start = board.free("DMA")
+    assert board.ask("split DMA 20000 100")[0] == ESP_ERR_NO_MEM
+    assert board.free("DMA") == start
+
+
+HEADER = 4
+"""Of each block, in front of its user address."""
+
+
+def blocks(board: Driver, caps: str, room: int = 4096) -> dict[int, tuple[int, bool, list[int]]]:
+    """Of each heap: the first block's address, whether there are more than are shown, signed sizes."""
+    words = board.ask(f"blocks {caps} {room}")
+    heaps = {}
+    while words:
+        heap, at, truncated, count = words[:4]
+        heaps[heap] = (at, bool(truncated), words[4 : 4 + count])
+        del words[: 4 + count]
+    return heaps
+
+
+@pytest.mark.parametrize("caps", SETS)
+def test_map_shows_every_block_where_it_lies(board: Driver, caps: str) -> None:
+    rng = random.Random(4)
+    taken = {
+        board.ask(f"take {caps} {size}")[0]: size for size in (rng.randrange(12, 2000) for _ in range(200))
+    }
+    for address in rng.sample(sorted(taken), 100):
+        board.ask(f"give {address}")
+        del taken[address]
+    used = {}
+    free = 0
+    for first, truncated, sizes in blocks(board, caps).values():
+        assert not truncated
+        at = first
+        for size in sizes:
+            if size > 0:
+                used[at] = size
+            else:
+                free += HEADER - size
+            at += abs(size) + HEADER
+    assert set(taken) <= set(used)
+    assert all(taken[address] <= used[address] for address in taken)
+    ends = board.free(caps) - free
+    heaps = len(blocks(board, caps))
+    assert HEADER * heaps <= ends < 2 * HEADER * heaps, "the allocator also counts each heap's end as free"
+
+
+def test_map_stops_where_its_room_does_and_says_so(board: Driver) -> None:
+    for _ in range(20):
+        board.ask("take SPIRAM 100")
+    ((at, _, everything),) = blocks(board, "SPIRAM").values()
+    count = len(everything)
+    assert blocks(board, "SPIRAM", count).popitem()[1] == (at, False, everything)
+    assert blocks(board, "SPIRAM", count - 1).popitem()[1] == (at, True, everything[:-1])
+
+
+def test_map_of_a_set_that_no_heap_has_is_empty(board: Driver) -> None:
+    assert blocks(board, "SPIRAM,DMA") == {}

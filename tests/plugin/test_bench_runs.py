@@ -1,0 +1,448 @@
+"""Whole runs side by side on a bench of two virtual boards: none gets another's board, and none leaves anything
+behind, however it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from hotpin_hil.boards.bench import load_bench
+from hotpin_hil.boards.lease import Lease, holder_of, port_name
+from hotpin_hil.link.port import open_port
+from hotpin_hil.paths import PROJECT_ROOT
+from tests.support.virtual_board import Boards, Build
+
+PATIENCE_S = 60.0
+"""For what takes two seconds on an idle machine."""
+INTERRUPTED = 2
+USAGE = 4
+BLOCKED = 7
+
+# A test has its board until somebody opens its gate, a pipe; then no reset but its own may have been heard.
+TESTS = """
+import os, time
+from pathlib import Path
+import pytest
+from hotpin_hil.pytest_plugin.plugin import board_of
+
+folder = Path(os.environ["FOLDER"])
+
+@pytest.mark.parametrize("number", range(int(os.environ["TESTS"])))
+def test_has_its_board(dut, request, number):
+    dut.expect("ready")
+    board = board_of(request.config)
+    mark = folder / f"has-{os.environ['RUN']}-{number}"
+    mark.with_suffix(".part").write_text(f"{board.port} {os.getpid()}")
+    mark.with_suffix(".part").rename(mark)
+    with open(folder / f"gate-{os.environ['RUN']}") as gate:
+        gate.read()
+    dut.write("still the same?")
+    dut.expect("still the same")
+    assert len(dut.serial.channel.resets()) == 1
+"""
+
+REQUIREMENT = """
+[[requirement]]
+id = "AAA-01"
+text = "first"
+source = "Guide"
+priority = "must"
+kinds = ["virtual"]
+"""
+
+
+class Bench:
+    """Two virtual boards, their bench.toml, and a project folder for runs on them."""
+
+    def __init__(self, boards: Boards, build: Build, folder: Path) -> None:
+        self.boards = boards
+        self.folder = folder
+        self.leases = folder / "leases"
+        self.urls = [found["port"] for found in boards.found]
+        (folder / "firmware").mkdir()
+        (folder / "firmware/build-native").symlink_to(build.folder)
+        (folder / "pytest.ini").write_text("[pytest]\naddopts = --embedded-services esp,idf\n")
+        (folder / "conftest.py").write_text("pytest_plugins = ['fixtures.console']\n")
+        (folder / "hil_tests").mkdir()
+        (folder / "hil_tests/requirements.toml").write_text(REQUIREMENT)
+        (folder / "hil_tests/test_it.py").write_text(TESTS)
+        (folder / "bench.toml").write_text(
+            "".join(
+                f'[[board]]\nname = "board-{number}"\nport = "{found["port"]}"\nmac = "{found["mac"]}"\n'
+                for number, found in enumerate(boards.found)
+            )
+        )
+        self.runs: list[Run] = []
+
+    def add_power_switches(self) -> None:
+        """By the command line of virtual boards, as a bench's owner would."""
+        board = shlex.join([sys.executable, "-m", "hotpin_hil", "board", "power"])
+        state = f"--state-dir {shlex.quote(str(self.boards.state_dir))}"
+        power = f'power = {{ off = "{board} off {{mac}} {state}", on = "{board} on {{mac}} {state}", off_s = 0.01 }}'
+        path = self.folder / "bench.toml"
+        path.write_text(path.read_text().replace("\nmac", f"\n{power}\nmac"))
+
+    def run(self, *options: str, tests: int = 1) -> Run:
+        """Starts a run; it goes on beside this test."""
+        self.runs.append(Run(self, len(self.runs), options, tests))
+        return self.runs[-1]
+
+    def is_leased(self) -> bool:
+        """Somebody has a lease."""
+        return any(holder_of(self.leases, port_name(url)) for url in self.urls)
+
+    def is_free(self) -> bool:
+        """Nobody has a lease, and both ports take a client."""
+        for url in self.urls:
+            if holder_of(self.leases, port_name(url)):
+                return False
+            open_port(url, 115200).close()
+        return True
+
+
+class Run:
+    """A pytest session in a session of its own, as in a terminal: Ctrl-C reaches all its processes."""
+
+    def __init__(self, bench: Bench, number: int, options: tuple[str, ...], tests: int) -> None:
+        self.bench = bench
+        self.number = number
+        self.tests = tests
+        self.gate = bench.folder / f"gate-{number}"
+        os.mkfifo(self.gate)
+        self.output = bench.folder / f"output-{number}.txt"
+        environment = {
+            **{
+                name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "HOTPIN"))
+            },
+            "PYTHONPATH": str(PROJECT_ROOT),
+            "HOTPIN_LEASES": str(bench.leases),
+            "FOLDER": str(bench.folder),
+            "RUN": str(number),
+            "TESTS": str(tests),
+        }
+        environment.pop("CI", None)
+        command = [sys.executable, "-u", "-m", "pytest", "--target", "esp32", "--bench", "bench.toml"]
+        with self.output.open("wb") as output:
+            self.process = subprocess.Popen(
+                [
+                    *command,
+                    "-p",
+                    "no:cacheprovider",
+                    "--qualification-dir",
+                    f"evidence-{number}",
+                    *options,
+                    "hil_tests",
+                ],
+                cwd=bench.folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def said(self) -> str:
+        return self.output.read_text(errors="replace")
+
+    def wait_until(self, condition: Callable[[], object], what: str) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while not condition():
+            assert self.process.poll() is None, f"it ended before {what}:\n{self.said}"
+            assert time.monotonic() < deadline, f"no {what}:\n{self.said}"
+            time.sleep(0.005)
+
+    def boards(self) -> list[str]:
+        """Waits until each of its tests has a board; their ports."""
+        marks = [self.bench.folder / f"has-{self.number}-{number}" for number in range(self.tests)]
+        self.wait_until(lambda: all(mark.exists() for mark in marks), "board")
+        return [mark.read_text().split()[0] for mark in marks]
+
+    def go_on(self) -> None:
+        """Opens the gate for all tests that wait at it."""
+        with contextlib.suppress(OSError):  # nobody waits any more
+            os.close(os.open(self.gate, os.O_WRONLY | os.O_NONBLOCK))
+
+    def end(self) -> int:
+        """Lets its tests end, and waits; exit status."""
+        deadline = time.monotonic() + PATIENCE_S
+        while self.process.poll() is None:
+            self.go_on()
+            assert time.monotonic() < deadline, f"it does not end:\n{self.said}"
+            time.sleep(0.01)
+        return self.process.returncode
+
+    def interrupt(self) -> None:
+        """Ctrl-C in its terminal."""
+        os.killpg(self.process.pid, signal.SIGINT)
+
+    def processes(self) -> list[str]:
+        """What still runs in its session."""
+        left = []
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                fields = path.read_text().rsplit(")", 1)[1].split()
+                if int(fields[3]) == self.process.pid and fields[0] not in "ZX":
+                    left.append((path.parent / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        return left
+
+    def has_left_nothing(self) -> bool:
+        """What ends by itself when pytest has gone may take a moment (multiprocessing's resource tracker)."""
+        deadline = time.monotonic() + PATIENCE_S
+        while left := self.processes():
+            assert time.monotonic() < deadline, f"still running: {left}"
+            time.sleep(0.01)
+        return True
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
+    return Build(tmp_path_factory.mktemp("build"))
+
+
+@pytest.fixture(scope="module")
+def boards(build: Build, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Boards]:
+    boards = Boards(tmp_path_factory.mktemp("state"), build.registry, count=2)
+    yield boards
+    boards.stop()
+
+
+@pytest.fixture
+def bench(boards: Boards, build: Build, tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(boards, build, tmp_path)
+    yield bench
+    for run in bench.runs:
+        run.kill()
+
+
+def test_two_runs_at_once_have_a_board_each_and_a_third_says_who(bench: Bench) -> None:
+    first, second = bench.run(), bench.run()
+    assert {*first.boards(), *second.boards()} == set(bench.urls)
+    third = bench.run("--lease-timeout", "0")
+    assert third.end() == USAGE
+    (error,) = [line for line in third.said.splitlines() if "ERROR" in line]
+    assert error.startswith("ERROR: 1 board is wanted, none free; in use: board-")
+    for run in (first, second):
+        assert f"by pid {run.process.pid} of " in error
+    assert "Traceback" not in third.said
+    assert (first.end(), second.end()) == (0, 0), first.said + second.said
+    assert bench.is_free()
+
+
+def test_a_third_run_waits_for_the_first_to_end(bench: Bench) -> None:
+    first, second = bench.run(), bench.run()
+    (freed,) = first.boards()
+    second.boards()
+    third = bench.run("--lease-timeout", str(PATIENCE_S))
+    third.wait_until(lambda: "waiting up to" in third.said, "word on whom it waits for")
+    assert re.search(rf"in use: board-0 .*by pid ({first.process.pid}|{second.process.pid}) of ", third.said)
+    assert first.end() == 0, first.said
+    assert third.boards() == [freed]
+    assert (second.end(), third.end()) == (0, 0), second.said + third.said
+
+
+@pytest.mark.parametrize(
+    "workers", [("-n", "2"), ("-n", "3", "--maxprocesses", "2"), ("--dist", "load", "--tx", "2*popen")]
+)
+def test_workers_have_a_board_each(bench: Bench, workers: tuple[str, ...]) -> None:
+    run = bench.run(*workers, tests=2)
+    assert set(run.boards()) == set(bench.urls)
+    other = bench.run("--lease-timeout", "0")
+    assert other.end() == USAGE
+    assert run.end() == 0, run.said
+    assert bench.is_free()
+
+
+def test_a_killed_runs_board_is_taken_over_at_once(bench: Bench) -> None:
+    first = bench.run("--board-name", "board-1")
+    assert first.boards() == [bench.urls[1]]
+    first.process.kill()
+    first.process.wait()
+    second = bench.run("--board-name", "board-1", "--lease-timeout", "0")
+    assert second.boards() == [bench.urls[1]]
+    assert second.end() == 0, second.said
+
+
+def test_a_killed_runs_workers_keep_their_boards_until_they_are_gone(bench: Bench) -> None:
+    first = bench.run("-n", "2", tests=2)
+    first.boards()
+    workers = [int((bench.folder / f"has-0-{number}").read_text().split()[1]) for number in range(2)]
+    for worker in workers:
+        os.kill(worker, signal.SIGSTOP)  # now they can't have noticed
+    first.process.kill()
+    first.process.wait()
+    second = bench.run("--lease-timeout", "0")
+    assert second.end() == USAGE, "the workers still have the boards"
+    first.kill()
+    third = bench.run("--lease-timeout", "0")
+    third.boards()
+    assert third.end() == 0, third.said
+
+
+def interrupted(bench: Bench, run: Run) -> None:
+    """Nothing of the run is left, and its boards can be had."""
+    run.interrupt()
+    run.end()
+    assert run.process.returncode == INTERRUPTED, run.said
+    assert run.has_left_nothing()
+    assert bench.is_free()
+    assert "INTERNALERROR" not in run.said
+
+
+def test_ctrl_c_in_a_test(bench: Bench) -> None:
+    run = bench.run()
+    run.boards()
+    interrupted(bench, run)
+
+
+def test_ctrl_c_in_a_test_of_each_worker(bench: Bench) -> None:
+    run = bench.run("-n", "2", tests=2)
+    run.boards()
+    interrupted(bench, run)
+
+
+def test_ctrl_c_while_waiting_for_a_board(bench: Bench) -> None:
+    with Lease(bench.leases, "this test") as lease:
+        for url in bench.urls:
+            lease.add(port_name(url))
+        run = bench.run("--lease-timeout", "3600")
+        run.wait_until(lambda: "waiting up to" in run.said, "waiting")
+        run.interrupt()
+        run.end()
+        assert run.process.returncode == INTERRUPTED, run.said
+        assert run.has_left_nothing()
+    assert bench.is_free()
+
+
+def test_ctrl_c_while_flashing(bench: Bench) -> None:
+    run = bench.run("-s", "--erase-all", "y")
+    run.wait_until(lambda: "Writing at" in run.said, "flashing")
+    interrupted(bench, run)
+
+
+@pytest.fixture(scope="module")
+def usual_s(boards: Boards, build: Build, tmp_path_factory: pytest.TempPathFactory) -> float:
+    """How long a run takes from its lease to its test on this machine, now."""
+    bench = Bench(boards, build, tmp_path_factory.mktemp("usual"))
+    run = bench.run()
+    run.wait_until(bench.is_leased, "lease")
+    began = time.monotonic()
+    run.boards()
+    took = time.monotonic() - began
+    assert run.end() == 0
+    return took
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_ctrl_c_at_any_moment(bench: Bench, usual_s: float, seed: int) -> None:
+    """Between the lease and the test."""
+    run = bench.run()
+    run.wait_until(bench.is_leased, "lease")
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        run.process.wait(random.Random(seed).uniform(0, usual_s))
+    interrupted(bench, run)
+
+
+def test_a_board_without_power_is_switched_on_and_tested(bench: Bench) -> None:
+    bench.add_power_switches()
+    (board,) = [board for board in load_bench(bench.folder / "bench.toml").boards if board.name == "board-1"]
+    assert board.power is not None
+    board.power.off()
+    run = bench.run("--board-name", "board-1")
+    assert run.boards() == [board.port]
+    assert run.end() == 0, run.said
+
+
+SWITCHES = """
+import re
+
+# What the firmware said as it was reset may come before it.
+START = re.compile(rb"rst:0x1 .*?ready", re.DOTALL)
+
+def test_power(dut, power):
+    dut.expect(START)
+    since = dut.serial.channel.mark()
+    power.cycle()
+    dut.expect(START)
+    with power.off():
+        off = dut.serial.channel.mark()
+    dut.expect(START)
+    assert [reset.name for reset in dut.serial.channel.resets(since)] == ["POWERON_RESET"] * 2
+    assert len(dut.serial.channel.resets(off)) == 1
+"""
+
+
+def test_a_test_switches_the_power(bench: Bench) -> None:
+    bench.add_power_switches()
+    (bench.folder / "conftest.py").write_text("pytest_plugins = ['fixtures.console', 'fixtures.board']\n")
+    (bench.folder / "hil_tests/test_it.py").write_text(SWITCHES)
+    run = bench.run()
+    assert run.end() == 0, run.said
+
+
+def test_results_name_the_board(bench: Bench) -> None:
+    """A failed test is run again on the same board, by the name that the bench gives it."""
+    run = bench.run("--board-name", "board-1")
+    run.boards()
+    assert run.end() == 0
+    lines = (bench.folder / "evidence-0/results.jsonl").read_text().splitlines()
+    header, (verdict,) = json.loads(lines[0]), [json.loads(line) for line in lines if '"verdict"' in line]
+    assert header["board"]["ports"] == [bench.urls[1]]
+    assert "--board virtual --bench bench.toml --board-name board-1 " in verdict["reproduce"]
+
+
+TWO_BOARDS = """
+import pytest
+
+def test_both(dut):
+    for one in dut:
+        one.expect("ready")
+    assert dut[0].serial.port != dut[1].serial.port
+
+@pytest.mark.parametrize("count", [1, 3], indirect=True)
+def test_count_of_its_own(dut):
+    dut.expect("ready")
+"""
+
+
+def test_a_test_has_two_boards(bench: Bench) -> None:
+    """pytest-embedded's --count, with a test that needs fewer, and one that needs more than the run has."""
+    (bench.folder / "hil_tests/test_it.py").write_text(TWO_BOARDS)
+    run = bench.run("--count", "2", "-v")
+    assert run.end() == BLOCKED
+    assert "test_both PASSED" in run.said
+    assert "test_count_of_its_own[1] PASSED" in run.said
+    assert "the test has 3 boards, the run 2" in run.said
+    assert bench.is_free()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--count", "2", "-n", "2"), "-n gives each of 2 workers one board, but --count 2 was given"),
+        (("--count", "3"), "3 boards are wanted, but there are only 2"),
+        (("--port", "{0}|{1}"), "--port names 2 boards, but a test has 1"),
+    ],
+)
+def test_boards_that_do_not_add_up_are_one_line(bench: Bench, options: tuple[str, ...], message: str) -> None:
+    run = bench.run(*(one.format(*bench.urls) for one in options))
+    assert run.end() == USAGE
+    assert message in run.said
+    assert "Traceback" not in run.said

@@ -1,0 +1,212 @@
+"""The panic parser against recordings of the real handler, and lines that would break it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hotpin_hil.protocol.log import LineSplitter
+from hotpin_hil.protocol.panic import Panic, PanicFinder, StackFrame, find_panics
+
+REPO = Path(__file__).resolve().parents[2]
+RECORDED = REPO.parent / "shared" / "panic_logs" / "panics.txt"
+
+needs_recordings = pytest.mark.skipif(
+    not RECORDED.exists(), reason="the recorded panics (../shared/panic_logs) are not on this machine"
+)
+
+DUMP = (
+    "Core  1 register dump:\r\n"
+    "PC      : 0x400de8bf  PS      : 0x00060d30  A0      : 0x00000000  A1      : 0x3fff5620  \r\n"
+    "A14     : 0x3ffe46bc  A15     : 0x0000005b  SAR     : 0x00000004  EXCCAUSE: 0x00000003  \r\n"
+    "EXCVADDR: 0x4009b398  LBEG    : 0x400de8b1  LEND    : 0x400de8c5  LCOUNT  : 0x00000fff  \r\n"
+)
+LOAD_STORE = (
+    "Guru Meditation Error: Core  1 panic'ed (LoadStoreError). Exception was unhandled.\r\n\r\n"
+    + DUMP
+    + "\r\n\r\nBacktrace: 0x400de8bc:0x3fff5620 0x400DE84A:0x3FFF5650\r\n\r\n\r\n\r\n\r\n"
+    "ELF file SHA256: b2fc75dc3\r\n\r\nRebooting...\r\n"
+)
+
+
+def only(text: str) -> Panic:
+    (panic,) = find_panics(text.encode())
+    return panic
+
+
+@needs_recordings
+def test_every_recorded_panic_is_read_and_nothing_else() -> None:
+    panics = find_panics(RECORDED.read_bytes())
+    assert [(one.cause, one.core, len(one.backtrace)) for one in panics] == [
+        ("LoadProhibited", 0, 3),
+        ("StoreProhibited", 0, 3),
+        ("abort", 0, 6),
+        ("assert", None, 6),
+        ("panic in the panic handler", None, 0),
+        ("InstrFetchProhibited", 0, 3),
+        ("IllegalInstruction", 0, 3),
+        ("assert", None, 9),
+    ]
+    whole = [one for one in panics if one.cause != "panic in the panic handler"]
+    assert {one.elf_sha256 for one in whole} == {"b2fc75dc3"}
+    assert all(one.dump_saved and one.is_complete and not one.is_host for one in whole)
+    assert [len(one.registers) for one in whole] == [24, 24, 0, 0, 24, 24, 0]
+    assert panics[0].registers["PC"] == 0x400D70DA
+    assert panics[0].excvaddr == 4
+    assert panics[0].backtrace[0] == StackFrame(0x400D70D7, 0x3FFB4990)
+    assert panics[-1].details == ("CORRUPT HEAP: Bad tail at 0x3ffbe0f4. Expected 0xbaad5678 got 0x00000000",)
+    assert panics[-1].headline.startswith("assert failed: multi_heap_free multi_heap_poisoning.c:279")
+
+
+@needs_recordings
+def test_offsets_name_the_text_of_the_panic() -> None:
+    text = RECORDED.read_bytes()
+    for one in find_panics(text):
+        part = text[one.offset : one.end]
+        first = one.details[0] if one.cause == "assert" and one.details else one.headline
+        assert part.startswith(first.encode())
+        assert one.cause == "panic in the panic handler" or part.rstrip().endswith(b"Rebooting...")
+
+
+def test_an_exception_is_read_whole() -> None:
+    panic = only(LOAD_STORE)
+    assert (panic.cause, panic.core, panic.excvaddr) == ("LoadStoreError", 1, 0x4009B398)
+    assert panic.backtrace == (StackFrame(0x400DE8BC, 0x3FFF5620), StackFrame(0x400DE84A, 0x3FFF5650))
+    assert not panic.is_corrupted
+    assert panic.is_complete
+    assert panic.elf_sha256 == "b2fc75dc3"
+
+
+def test_a_corrupted_and_a_continued_backtrace_are_told() -> None:
+    panic = only(LOAD_STORE.replace("0x3FFF5650", "0x3FFF5650 |<-CORRUPTED"))
+    assert panic.is_corrupted
+    assert len(panic.backtrace) == 2
+    assert only(LOAD_STORE.replace("0x3FFF5650", "0x3FFF5650 |<-CONTINUES")).states[0].mark == "CONTINUES"
+
+
+def test_both_cores_of_a_watchdog_are_kept_apart() -> None:
+    """Each core has a dump and a backtrace; the one that hung comes first."""
+    other = DUMP.replace("Core  1", "Core  0").replace("0x400de8bf", "0x40081234")
+    panic = only(
+        "Guru Meditation Error: Core  1 panic'ed (Interrupt wdt timeout on CPU1). \r\n\r\n"
+        f"{DUMP}\r\n\r\nBacktrace: 0x400de8bc:0x3fff5620\r\n\r\n\r\n"
+        f"{other}\r\n\r\nBacktrace: 0x40081231:0x3ffb2000 |<-CORRUPTED\r\n\r\nRebooting...\r\n"
+    )
+    assert panic.cause == "Interrupt wdt timeout on CPU1"
+    assert [(one.core, one.registers["PC"], one.mark) for one in panic.states] == [
+        (1, 0x400DE8BF, ""),
+        (0, 0x40081234, "CORRUPTED"),
+    ]
+    assert not panic.is_corrupted
+
+
+def test_a_headline_behind_an_unfinished_log_line_is_found() -> None:
+    panic = only("I (123) STATE: to voiceGuru Meditation Error: Core  0 panic'ed (IllegalInstruction). x\r\n")
+    assert panic.headline.startswith("Guru Meditation Error")
+    assert (panic.cause, panic.is_complete) == ("IllegalInstruction", False)
+
+
+def test_what_the_monitor_added_is_no_part_of_it() -> None:
+    """`idf.py monitor` decodes between the lines; 'abort() was called' in such a line is no panic."""
+    note = "--- 0x400de8bf: abort() was called at C:/x.c:12\r\n"
+    panic = only(
+        LOAD_STORE.replace("\r\n\r\nBacktrace", f"\r\n{note}\r\nBacktrace").replace(DUMP, note + DUMP)
+    )
+    assert len(panic.backtrace) == 2
+    assert panic.details == ()
+
+
+def test_a_recording_that_ends_within_a_panic_gives_what_there_is() -> None:
+    panic = only(LOAD_STORE[: LOAD_STORE.index("EXCVADDR")])
+    assert panic.registers["A15"] == 0x5B
+    assert panic.backtrace == ()
+    assert panic.excvaddr is None
+    assert not panic.is_complete
+
+
+def test_a_reset_ends_a_panic_whose_end_was_lost() -> None:
+    cut = LOAD_STORE[: LOAD_STORE.index("ELF file")]
+    panics = find_panics(
+        (
+            cut + "rst:0xc (SW_CPU_RESET),boot:0x13 (SPI_FAST_FLASH_BOOT)\r\nELF file SHA256: 123456789\r\n"
+        ).encode()
+    )
+    assert [(one.elf_sha256, one.is_complete) for one in panics] == [("", False)]
+
+
+def test_the_next_panic_is_not_taken_for_a_part_of_the_last() -> None:
+    cut = LOAD_STORE[: LOAD_STORE.index("ELF file")]
+    causes = [
+        one.cause for one in find_panics((cut + LOAD_STORE.replace("LoadStoreError", "Other")).encode())
+    ]
+    assert causes == ["LoadStoreError", "Other"]
+
+
+def test_the_task_watchdogs_abort_is_one_panic() -> None:
+    """With its panic option IDF prints no 'abort()' line, the virtual board does."""
+    end = "\r\n\r\nBacktrace: 0x400de8bc:0x3fff5620\r\n\r\nRebooting...\r\n"
+    assert only("E (50342) task_wdt: Aborting.\r\n\r\n" + end).cause == "task watchdog"
+    panic = only(
+        "E (50342) task_wdt: Aborting.\r\n\r\nabort() was called at PC 0x000012ab on core 0\r\n" + end
+    )
+    assert (panic.cause, panic.core) == ("task watchdog", 0)
+    assert panic.details == ("abort() was called at PC 0x000012ab on core 0",)
+
+
+def test_a_watchdog_that_only_warns_is_no_panic() -> None:
+    text = (
+        "E (50342) task_wdt: Task watchdog got triggered. The following tasks did not reset it in time:\r\n"
+        "E (50342) task_wdt: Print CPU 0 (current core) backtrace\r\n\r\n\r\n"
+        "Backtrace: 0x400F4D8B:0x3FFB21E0 0x40084521:0x3FFB2210\r\n"
+    )
+    assert find_panics(text.encode()) == []
+
+
+def test_an_abort_with_both_cores_backtraces_keeps_them_apart() -> None:
+    """The handler leaves out the registers of an abort, so that no heading says whose backtrace it is."""
+    panic = only(
+        "abort() was called at PC 0x4008a1b2 on core 1\r\n\r\n\r\nBacktrace: 0x400de8bc:0x3fff5620\r\n\r\n"
+        "\r\n\r\nBacktrace: 0x40081231:0x3ffb2000 |<-CORRUPTED\r\n\r\nRebooting...\r\n"
+    )
+    assert [one.backtrace[0].pc for one in panic.states] == [0x400DE8BC, 0x40081231]
+    assert not panic.is_corrupted
+
+
+def test_why_a_check_aborted_is_kept() -> None:
+    panic = only(
+        'ESP_ERROR_CHECK failed: esp_err_t 0x101 (ESP_ERR_NO_MEM) at 0x400d1234\r\nfile: "./main/main.c" line 17'
+        "\r\nfunc: app_main\r\nexpression: start()\r\n\r\nabort() was called at PC 0x4008a1b2 on core 1\r\n"
+        "\r\n\r\nBacktrace: 0x400de8bc:0x3fff5620\r\n\r\nRebooting...\r\n"
+    )
+    assert panic.core == 1
+    assert panic.details[0].startswith("ESP_ERROR_CHECK failed: esp_err_t 0x101 (ESP_ERR_NO_MEM)")
+    assert panic.details[-1] == "expression: start()"
+
+
+def test_the_task_of_a_stack_overflow_is_told() -> None:
+    panic = only(
+        "Guru Meditation Error: Core  0 panic'ed (Unhandled debug exception). \r\n"
+        "Debug exception reason: Stack canary watchpoint triggered (mem_monitor) \r\n" + DUMP
+    )
+    assert panic.details == ("Stack canary watchpoint triggered (mem_monitor)",)
+    assert (
+        only("\r\n***ERROR*** A stack overflow in task cam_task has been detected.\r\n").cause
+        == "stack overflow"
+    )
+
+
+def test_a_virtual_boards_registers_are_marked_as_the_hosts() -> None:
+    marked = LOAD_STORE.replace("\r\n\r\nBacktrace", "(host process: PC is an offset …)\r\n\r\n\r\nBacktrace")
+    assert only(marked).is_host
+    assert not only(LOAD_STORE).is_host
+
+
+def test_any_cut_of_the_stream_gives_the_same() -> None:
+    """Fed line by line as bytes come in, a panic is returned as soon as it is over."""
+    whole = find_panics(LOAD_STORE.encode())
+    splitter, finder, found = LineSplitter(), PanicFinder(), []
+    for start in range(0, len(LOAD_STORE), 7):
+        for line in splitter.feed(LOAD_STORE[start : start + 7].encode()):
+            found += finder.feed(line)
+    assert found == whole

@@ -1,0 +1,371 @@
+"""What people read: the terminal table fits, and a hostile log can't become markup or a terminal escape."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hotpin_hil.evidence import lines
+from hotpin_hil.evidence.model import Verdict
+from hotpin_hil.evidence.qualification import qualify
+from hotpin_hil.evidence.recorder import Recorder
+from hotpin_hil.evidence.results import Results
+from hotpin_hil.protocol.fields import FIELDS
+from hotpin_hil.report.html import render
+from hotpin_hil.report.margin import margin_share
+from hotpin_hil.report.story import GAP_MS, read_stories, timeline_of
+from hotpin_hil.report.table import blocked_lines, failed_lines, table_lines
+from hotpin_hil.report.text import LOG_LINES, printable, shorten, shorten_log
+from hotpin_hil.report.timeline import MarkKind
+from tests.evidence.test_evidence import END, RUN, results_of, row, verdict
+from tests.report.test_charts import LEVELS
+
+HOSTILE = "<script>alert(1)</script>\x1b[2J\x00\"'><i>&amp;"
+TEST = "t::A"
+MOMENT = lines.Moment(TEST, "24:0a:c4:00:00:01", "00c0ffee", 2_000)
+LEDGER_FIGURES = ("internal_before", "internal_after", "psram_before", "psram_after")
+NOW = {"timestamp_ms": 2_000, **{one.name: 70_000 for one in FIELDS if one.section}}
+
+
+def results_with(name: str, reason: str, text: str = "t", more: Iterable[dict[str, Any]] = ()) -> Results:
+    """A run in which requirement A failed and B is not built."""
+    measured: list[dict[str, Any]] = []
+    recorder = Recorder(TEST, ("A",), measured.append)
+    recorder.measure(name, 7, "B", max=5, source=reason)
+    recorder.measure("said", reason, exact="ok")
+    failed = {**verdict("A", "FAIL"), "reason": reason, "remedy": reason}
+    blocked = {**verdict("A", "BLOCKED"), "test": "t::other", "reason": reason, "remedy": reason}
+    rows = [row("A", text=text), row("B", pending=reason, priority="later")]
+    return results_of({**RUN, "requirements": rows}, [*measured, *more, failed, blocked, END])
+
+
+def run_with(name: str, reason: str, text: str = "t") -> dict[str, Any]:
+    """The qualification of such a run."""
+    return qualify(results_with(name, reason, text))
+
+
+def page_of(results: Results) -> str:
+    return render(qualify(results), results, "5ha256")
+
+
+def said(text: str) -> list[dict[str, Any]]:
+    """Everything a board can say in a test and a results file can keep of it, with this text in each place."""
+    ledger = {"step": text, "undo": False, "err": text, **dict.fromkeys(LEDGER_FIGURES, 1_000)}
+    return [
+        lines.event(MOMENT, None, "mem.sample", {"context": text, **NOW}),
+        lines.event(
+            MOMENT, text, "mode", {"from": text, "to": text, "ok": True, "duration_ms": 5, "step": None}
+        ),
+        lines.event(
+            MOMENT, text, "mode", {"from": text, "to": text, "ok": False, "duration_ms": 5, "step": text}
+        ),
+        lines.event(
+            MOMENT, text, "mem.warning", {"type": text, "value": 1, "threshold": 2, "timestamp_ms": 3}
+        ),
+        lines.event(MOMENT, text, "mem.alloc_failed", {"size": 12, "caps": 4, "function": text}),
+        lines.reply(MOMENT, text, "mem.thresholds", dict.fromkeys(LEVELS, 1_024)),
+        lines.reply(MOMENT, text, "mode.ledger", {"ledger": [ledger]}),
+        lines.reply(MOMENT, text, "heap.regions", {"regions": [{"start": 1, "caps": text}]}),
+        lines.complaint(MOMENT, text),
+        lines.heap(MOMENT, text, text, [{"heap": 1, "at": 2, "blocks": [8, -4], "truncated": False}], 9),
+        lines.series(TEST, None, name=text, unit=text, values=[50_000] * 20, budget=1.024),
+        lines.noise(TEST, None, {"damaged": 1, "lost": 0, "repeated": 2, "garbled": 0}),
+        lines.log_slice(TEST, None, text, text, 3),
+        lines.raw_log(TEST, None, text, 5, text),
+        lines.panic(
+            TEST,
+            None,
+            headline=text,
+            cause=text,
+            core=0,
+            details=[text],
+            backtrace=[],
+            calls=[text],
+            is_host=True,
+            text=text,
+            core_dump={"file": text, "size": 3, "sha256": text, "sound": True, "text": text},
+            file=text,
+        ),
+    ]
+
+
+class Tags(HTMLParser):
+    """Collects the elements of a page, what they refer to, their ids, and its text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+        self.references: list[str] = []
+        self.ids: list[str] = []
+        self.handlers: list[str] = []
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.names.add(tag)
+        self.references += [value or "" for name, value in attrs if name in ("src", "href", "action")]
+        self.ids += [value or "" for name, value in attrs if name == "id"]
+        self.handlers += [name for name, _ in attrs if name.startswith("on")]
+
+    def handle_data(self, data: str) -> None:
+        self.text += f"{data} "
+
+
+# The page
+
+
+def test_hostile_text_stays_text() -> None:
+    page = page_of(results_with(HOSTILE, HOSTILE, HOSTILE, said(HOSTILE)))
+    tags = Tags(page)
+    assert not tags.names & {"script", "i", "img", "link", "iframe", "object", "foreignobject"}
+    assert tags.text.count("<script>alert(1)</script>") > 20
+    assert not tags.handlers
+    assert not re.search(r"[\x00-\x08\x0b-\x1f]", page)
+
+
+def test_log_of_a_megabyte_in_one_line_is_shortened() -> None:
+    page = page_of(
+        results_with("free", "x", more=[lines.log_slice(TEST, None, None, "A" * 1_000_000 + "end", 0)])
+    )
+    assert len(page) < 100_000
+    assert "980003 characters left out" in page
+    assert "AAAend" in page
+
+
+@pytest.mark.parametrize("lone", ["\ud800", "\udc00x"])
+def test_text_that_is_no_unicode_can_be_written(lone: str) -> None:
+    page_of(results_with("free", lone, more=said(lone))).encode()
+
+
+def test_page_needs_no_network() -> None:
+    page = page_of(results_with("free", "too little", more=said("text")))
+    tags = Tags(page)
+    assert all(reference.startswith("#") for reference in tags.references)
+    assert "@import" not in page
+    assert set(re.findall(r"url\((.)", page)) <= {"#"}
+
+
+def test_every_link_of_the_page_leads_somewhere() -> None:
+    tags = Tags(page_of(results_with("free", "too little", more=said("text"))))
+    assert len(tags.ids) == len(set(tags.ids))
+    assert len(tags.references) > 20
+    assert {reference[1:] for reference in tags.references} <= set(tags.ids)
+
+
+def test_page_says_what_it_is_not() -> None:
+    text = Tags(page_of(results_with("free", "too little"))).text
+    assert "no hardware" in text
+    assert "NOT QUALIFIED" in text
+    assert "58,900 B of internal memory" in text  # the network is modelled
+    assert "not built yet: too little" in text
+
+
+def test_page_of_a_run_that_was_cut_off_says_so_and_what_is_missing() -> None:
+    rows = [row("A"), row("B"), row("C")]
+    told = [
+        lines.plan({"t::A": ["A"], "t::B": ["B"], "t::C": ["C"]}),
+        lines.started("t::A", ["A"], "main"),
+        verdict("A", "PASS"),
+        lines.started("t::B", ["B"], "main"),
+    ]
+    text = " ".join(Tags(page_of(results_of({**RUN, "requirements": rows}, told))).text.split())
+    assert "INCOMPLETE: the run was cut off while t::B was running" in text
+    assert "Running when it ended: t::B (B)" in text
+    assert "1 tests were planned and never began" in text
+    assert "Requirements without a verdict: B , C" in text
+    assert "never: the run was cut off" in text
+
+
+def test_failure_has_its_reason_its_values_its_log_and_its_command() -> None:
+    page = page_of(results_with("free", "too little", more=said("the board's words")))
+    text = " ".join(Tags(page).text.split())
+    detail = text[text.index("Failures in detail") :]
+    assert "FAIL A: A too little" in detail
+    assert "Reproduce: pytest t" in detail
+    assert "free 7 B <= 5 B" in detail
+    assert "Heap map" in detail
+    assert "Wanted was one block of 9 B" in detail
+    assert "the board's words" in detail
+    assert 'id="failure-1-memory"' in page
+
+
+def test_matrix_shows_the_margin_in_words_too() -> None:
+    measured: list[dict[str, Any]] = []
+    recorder = Recorder(TEST, ("A",), measured.append)
+    recorder.measure("took", 950, "us", max=1_000)
+    recorder.measure("free", 800, "B", min=500)
+    results = results_of({**RUN, "requirements": [row("A")]}, [*measured, verdict("A", "MARGINAL"), END])
+    text = " ".join(Tags(page_of(results)).text.split())
+    assert "took: 950 us limit <= 1000 us 5.0 % left △ MARGINAL measured 2 values, 1 test" in text
+
+
+@pytest.mark.parametrize(
+    ("values", "page", "line"),
+    [
+        (
+            {"quiet": 0, "loud": 1},
+            "all 2 values are exactly what they must be exactly",
+            "all 2 values as they .*",
+        ),
+        ({"quiet": 0}, "quiet: 0 limit = 0 exactly", "quiet 0 .*"),
+        ({"quiet": 0, "loud": 2}, "loud: 2 limit = 1 exactly, and is not", r"loud 2 \(\+1\) .*"),
+    ],
+)
+def test_of_exact_values_only_a_wrong_or_single_one_is_shown(
+    values: dict[str, int], page: str, line: str
+) -> None:
+    measured: list[dict[str, Any]] = []
+    recorder = Recorder(TEST, ("A",), measured.append)
+    for name, value in values.items():
+        recorder.measure(name, value, exact=["quiet", "loud"].index(name))
+    word = "FAIL" if values.get("loud") == 2 else "PASS"
+    results = results_of({**RUN, "requirements": [row("A")]}, [*measured, verdict("A", word), END])
+    assert page in " ".join(Tags(page_of(results)).text.split())
+    _, (told, _) = table_lines(qualify(results))
+    assert re.fullmatch(rf"A +{word} +{line}", told)
+
+
+def test_boards_table_tells_models_from_chips_and_images_apart() -> None:
+    boards = [
+        lines.board(
+            {"build": "native", "mac": "a", "chip": "virtual", "rev": 301, "image": "with test console"}
+        ),
+        lines.board({"build": "release", "mac": "b", "chip": "ESP32", "rev": 100, "image": "release"}),
+        lines.board({"build": "hil", "mac": "c", "chip": "ESP32", "rev": HOSTILE}),
+    ]
+    text = " ".join(Tags(page_of(results_with("free", "x", more=boards))).text.split())
+    assert "none: the model of an ESP32 rev v3.1 native with test console" in text
+    assert "ESP32 rev v1.0 release release" in text
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "share"),
+    [
+        ({"max": 1_000}, 900, 0.1),
+        ({"max": 1_000}, 1_500, -0.5),
+        ({"min": 200}, 300, 0.5),
+        ({"low": -10, "high": 10}, 5, 0.5),
+        ({"low": 10, "high": 20}, 10, 0.0),
+        ({"low": 0, "high": 10}, 0, 1.0),
+        ({"low": 0, "high": 10}, 10, 0.0),
+        ({"low": 0, "high": 10}, -5, -1.0),
+        ({"low": 0, "high": 0}, 0, None),
+        ({"low": 5, "high": 5}, 5, None),
+        ({"max": 0}, 0, None),
+        ({"max": 0}, 1, -1.0),
+        ({"exact": 3}, 3, None),
+    ],
+)
+def test_margin_is_a_share_of_the_limit(limit: dict[str, Any], value: float, share: float | None) -> None:
+    measured: list[dict[str, Any]] = []
+    Recorder(TEST, ("A",), measured.append).measure("x", value, "B", **limit)
+    assert margin_share(measured[0]) == (share if share is None else pytest.approx(share))
+
+
+def test_what_a_broken_firmware_sends_is_counted_and_left_out() -> None:
+    """Its events are whatever it likes."""
+    odd = [
+        lines.event(MOMENT, None, "mem.sample", {"context": "x", "internal_free": "many"}),
+        lines.event(MOMENT, None, "mode", {"from": "camera"}),
+        lines.event(MOMENT, None, "mem.warning", {"type": 7, "value": None, "threshold": []}),
+        lines.reply(MOMENT, None, "mode.ledger", {"ledger": [{"step": 1}]}),
+        lines.reply(MOMENT, None, "mem.thresholds", {}),
+        lines.heap(MOMENT, "x", "DMA", [{"heap": "x", "at": 1, "blocks": [1]}], None),
+    ]
+    text = " ".join(Tags(page_of(results_with("free", "x", more=odd))).text.split())
+    assert "6 notes of what a board said could not be read" in text
+
+
+def test_leak_series_is_judged_again_and_drawn() -> None:
+    values = [100_000 - 16 * number for number in range(40)]
+    leak = lines.series(TEST, None, name="internal free", unit="B", values=values, budget=1.024)
+    text = Tags(page_of(results_with("free", "x", more=[leak]))).text
+    assert "Verdict: leak. Slope +16.000 B per cycle" in text
+
+
+def test_ledger_belongs_to_the_change_that_made_it() -> None:
+    """A change refused at admission has no ledger: the one that is read then is of the change before."""
+    steps = [
+        {"step": name, "undo": False, "err": "ESP_OK", **dict.fromkeys(LEDGER_FIGURES, 0)} for name in "ab"
+    ]
+    done = {"from": "camera", "to": "voice", "ok": True, "duration_ms": 5, "step": None}
+    refused = {"from": "voice", "to": "camera", "ok": False, "duration_ms": 0, "step": "admission"}
+    told = [
+        lines.event(MOMENT, "voice", "mode", done),
+        lines.event(MOMENT, "voice", "mode", refused),
+        lines.reply(MOMENT, "voice", "mode.ledger", {"ledger": steps}),
+    ]
+    (story,) = read_stories(told).values()
+    (ledger,) = story.ledgers
+    assert ledger.change is not None
+    assert (ledger.change.start, ledger.change.to) == ("camera", "voice")
+
+
+def test_boots_of_a_test_are_drawn_one_after_the_other() -> None:
+    told = [
+        lines.event(
+            replace(MOMENT, boot=boot, t=at), None, "mem.sample", {"context": boot, **NOW, "timestamp_ms": at}
+        )
+        for boot, at in (("a", 1_000), ("a", 4_000), ("b", 1_500))
+    ]
+    (story,) = read_stories(told).values()
+    timeline = timeline_of(story.boots, {})
+    assert timeline is not None
+    assert [sample.t_ms for sample in timeline.samples] == [1_000, 4_000, 4_000 + GAP_MS + 1_500]
+    assert [(mark.kind, mark.t_ms) for mark in timeline.marks] == [(MarkKind.RESET, 4_000 + GAP_MS)]
+
+
+# The terminal
+
+
+@given(st.text(), st.text(min_size=1), st.integers())
+def test_table_fits_and_holds_no_control_character(name: str, reason: str, number: int) -> None:
+    qualification = run_with(name + str(number) * 20, reason)
+    lines = [line for line, _ in table_lines(qualification)]
+    lines += blocked_lines(qualification) + failed_lines(qualification)
+    for line in lines:
+        assert len(line) <= 100 or line.startswith("  reproduce:")
+        assert line.isprintable()
+
+
+def test_table_shows_the_value_nearest_to_its_limit() -> None:
+    measured: list[dict[str, Any]] = []
+    recorder = Recorder("t::A", ("A",), measured.append)
+    for value in (100, 890, 500):
+        recorder.measure("took", value, "us", max=1000)
+    lines = [*measured, verdict("A", "PASS"), END]
+    _, (line, word) = table_lines(qualify(results_of({**RUN, "requirements": [row("A")]}, lines)))
+    assert re.fullmatch(r"A +PASS +took 890 us \(\+2\) +<= 1000 us +1", line)
+    assert word == Verdict.PASS.value
+
+
+def test_blocked_tests_are_told_once_per_reason() -> None:
+    blocked = [{**verdict(one, "BLOCKED"), "reason": "no sync", "remedy": "plug in"} for one in "ABC"]
+    header = {**RUN, "requirements": [row(one) for one in "ABC"]}
+    assert blocked_lines(qualify(results_of(header, [*blocked, END]))) == [
+        "no sync",
+        "  remedy: plug in",
+        "  concerns: A, B, C",
+    ]
+
+
+def test_the_end_of_a_long_log_is_kept() -> None:
+    log = "".join(f"line {number}\n" for number in range(LOG_LINES + 5))
+    shown = shorten_log(log).splitlines()
+    assert shown[0] == "... 5 lines left out ..."
+    assert (shown[1], shown[-1]) == ("line 5", f"line {LOG_LINES + 4}")
+    assert shorten_log("one\r\n\x1b[2Jtwo") == "one\n\\x1b[2Jtwo"
+    assert shorten_log("A" * 1_000_000 + "\ntwo") == "A" * 2_000 + " ... and 998,000 characters\ntwo"
+
+
+def test_shortening_keeps_the_width() -> None:
+    assert shorten("a\tb\n c", 10) == "a b c"
+    assert shorten("abcdefghijk", 10) == "abcdefg..."
+    assert printable("\x1b[31m\u2028é") == "\\x1b[31m\\u2028é"

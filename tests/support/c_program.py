@@ -1,0 +1,79 @@
+"""Builds C programs of the firmware's own files with a sanitizer, and runs libFuzzer on its parsers."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.support.c_build import compiler
+
+RUN_BUDGET_S = 120
+"""A run takes 2 to 3 s on an idle machine; a deadlock takes for ever."""
+
+FUZZ_RUNS = os.environ.get("HOTPIN_FUZZ_RUNS", "20000")
+"""Inputs to try; a million take about a minute on an idle core."""
+FUZZ_BUDGET_S = 600
+
+
+def build_threads(
+    folder: Path, sanitizer: str, sources: Sequence[Path], includes: Sequence[Path], esp_err: str
+) -> Path:
+    """A program of tasks made of pthreads; skips where the compiler has no such sanitizer.
+
+    esp_err: text of the esp_err.h that the sources find.
+    """
+    (folder / "esp_err.h").write_text(esp_err)
+    flags = ["-std=gnu17", "-O1", "-Wall", "-Wextra", "-Werror", "-pthread", f"-fsanitize={sanitizer}"]
+    return _build([compiler(), *flags], sources, [*includes, folder], folder / "races")
+
+
+def run_threads(program: Path, *arguments: str) -> None:
+    """The program checks itself, and says ok."""
+    done = subprocess.run(
+        [program, *arguments], capture_output=True, text=True, check=False, timeout=RUN_BUDGET_S
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith("ok: ")
+
+
+def fuzz(folder: Path, sources: Sequence[Path], includes: Sequence[Path], seeds: Iterable[bytes]) -> None:
+    """Feeds FUZZ_RUNS inputs, grown from `seeds`, to a parser under ASan and UBSan; skips without libFuzzer."""
+    clang = shutil.which("clang")
+    if clang is None:
+        pytest.skip("clang is not installed: libFuzzer is part of it")
+    flags = ["-O1", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all"]
+    program = _build([clang, *flags], sources, includes, folder / "fuzz")
+    corpus = folder / "corpus"
+    corpus.mkdir()
+    for number, seed in enumerate(seeds):
+        (corpus / str(number)).write_bytes(seed)
+    done = subprocess.run(
+        [program, f"-runs={FUZZ_RUNS}", "-max_len=600", "-seed=1", "-verbosity=0", corpus],
+        cwd=folder,
+        capture_output=True,
+        timeout=FUZZ_BUDGET_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode(errors="replace")[-4000:]
+
+
+def _build(command: Sequence[str], sources: Sequence[Path], includes: Sequence[Path], program: Path) -> Path:
+    built = subprocess.run(
+        [*command, "-g", *(f"-I{one}" for one in includes), *map(str, sources), "-o", str(program)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if _lacks_sanitizer(built.stderr):
+        pytest.skip(f"no library for {' '.join(command)}")
+    assert built.returncode == 0, built.stderr
+    return program
+
+
+def _lacks_sanitizer(errors: str) -> bool:
+    return "libclang_rt" in errors or ("cannot find" in errors and "san" in errors)

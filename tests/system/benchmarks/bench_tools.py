@@ -1,0 +1,249 @@
+"""What a user waits for, ours beside the stock tools, in the same run on the same virtual board.
+
+    python -m tests.system.benchmarks.bench_tools [--only NAME]
+
+- first, later: the set-up of a test as pytest measures it, plus the wait until the firmware is ready. First: onto
+  an erased board; later: the firmware is on it already. Stock: pytest-embedded without this project's plugin.
+- flash: esptool writes 721 KB at 921600 baud. Stock: the same esptool on pyserial's RFC 2217 client.
+- boards: 20 boards that can be connected to. Stock: 20 of esptool's esp_rfc2217_server, what 20 real boards need.
+
+No measurement takes longer than LIMIT_S; one that would is given as that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import pty
+import random
+import re
+import select
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from hotpin_hil.boards.virtual import VirtualBoard
+from hotpin_hil.paths import FIRMWARE_DIR, NATIVE_BUILD_DIR, PROJECT_ROOT
+from hotpin_hil.pytest_plugin.plugin import DEFAULT_TIME_SCALE
+from tests.support.virtual_board import ESPTOOL
+
+LIMIT_S = 120.0
+"""Longest that any one of the tools is waited for."""
+FLASH_BYTES = 721 * 1024
+BOARDS = 20
+SETUPS = 3
+STOCK_TRIES = 3
+"""The stock tools take the port's speed back while the board boots already, and may so miss its first words."""
+STOCK_ESPTOOL = "import esptool; esptool._main()"
+
+TEST = """
+import pytest
+
+@pytest.mark.parametrize("number", range({setups}))
+def test_set_up(dut, number):
+    dut.expect("HotPin ready", timeout=30)
+"""
+
+
+class Failed(Exception):
+    """A tool did not do what it was measured for: its last words."""
+
+
+def timed(command: list[str], cwd: Path) -> tuple[float, str]:
+    """Run a tool: seconds, and what it said; LIMIT_S if it takes longer."""
+    began = time.perf_counter()
+    environment = {**os.environ, "CI": "", "PYTHONPATH": str(PROJECT_ROOT)}
+    try:
+        done = subprocess.run(
+            command,
+            cwd=cwd,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return LIMIT_S, ""
+    if done.returncode != 0:
+        raise Failed((done.stdout + done.stderr)[-2000:])
+    return time.perf_counter() - began, done.stdout
+
+
+@contextlib.contextmanager
+def erased_board(folder: Path) -> Iterator[str]:
+    """A virtual board with nothing in its flash."""
+    with tempfile.TemporaryDirectory(dir=folder) as state:
+        arguments = ["--state-dir", state, "--time-scale", f"{DEFAULT_TIME_SCALE:g}"]
+        board = VirtualBoard.start(folder / "board.log", arguments)
+        try:
+            yield board.port
+        finally:
+            board.stop()
+
+
+def set_ups(folder: Path, options: list[str]) -> tuple[float, float]:
+    """First and shortest later set-up of a test on an erased board, in seconds."""
+    (folder / "test_set_up.py").write_text(TEST.format(setups=SETUPS))
+    with erased_board(folder) as port:
+        command = [sys.executable, "-m", "pytest", "test_set_up.py", "--rootdir", str(folder)]
+        command += ["--target", "esp32", "--embedded-services", "esp,idf", "--port", port]
+        command += ["--app-path", str(FIRMWARE_DIR), "--build-dir", NATIVE_BUILD_DIR.name]
+        command += ["-p", "no:cacheprovider", "-vv", "--durations=0", "--durations-min=0.001", *options]
+        took, said = timed(command, folder)
+    if not said:
+        return took, took
+    phases = {
+        (phase, int(number)): float(seconds)
+        for seconds, phase, number in re.findall(r"([\d.]+)s (setup|call) +\S*\[(\d+)\]", said)
+    }
+    waits = [phases["setup", number] + phases.get(("call", number), 0.0) for number in range(SETUPS)]
+    return waits[0], min(waits[1:])
+
+
+def stock_set_ups(folder: Path) -> tuple[float, float]:
+    """The same without this project's plugin."""
+    for _ in range(STOCK_TRIES - 1):
+        try:
+            return set_ups(folder, ["-p", "no:hotpin_hil"])
+        except Failed:
+            print("stock: a test failed, the measurement begins again", flush=True)
+    return set_ups(folder, ["-p", "no:hotpin_hil"])
+
+
+def flash(folder: Path, program: str) -> float:
+    """esptool's whole run, in seconds."""
+    image = folder / "image.bin"
+    image.write_bytes(random.Random(721).randbytes(FLASH_BYTES))  # nothing to compress
+    with erased_board(folder) as port:
+        command = [sys.executable, "-c", program, "--port", port, "--baud", "921600"]
+        return timed([*command, "write-flash", "0x10000", str(image)], folder)[0]
+
+
+def start_boards(folder: Path) -> float:
+    """Until 20 virtual boards listen, in seconds."""
+    command = [sys.executable, "-m", "hotpin_hil", "board", "start", "--count", str(BOARDS), "--json"]
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory(dir=folder) as state:
+        process = subprocess.Popen(
+            [*command, "--until-eof", "--state-dir", state],
+            cwd=PROJECT_ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            said = b""
+            while said.count(b"\n") < BOARDS:
+                if not select.select([process.stdout], [], [], LIMIT_S)[0]:
+                    return LIMIT_S
+                said += os.read(process.stdout.fileno(), 4096)
+            for line in said.splitlines():
+                number = int(json.loads(line)["port"].rsplit(":", 1)[1])
+                socket.create_connection(("127.0.0.1", number), 5).close()
+            return time.perf_counter() - began
+        finally:
+            process.stdin.close()
+            process.wait(30)
+
+
+def start_servers(_folder: Path) -> float:
+    """Until 20 of esptool's RFC 2217 servers listen, each on a pseudo terminal, in seconds."""
+    terminals = [pty.openpty() for _ in range(BOARDS)]
+    ports = free_ports(BOARDS)
+    began = time.perf_counter()
+    servers = [
+        subprocess.Popen(
+            [sys.executable, "-m", "esp_rfc2217_server", "-p", str(port), os.ttyname(terminal)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for port, (_, terminal) in zip(ports, terminals, strict=True)
+    ]
+    try:
+        for port, server in zip(ports, servers, strict=True):
+            while not listens(port):
+                if server.poll() is not None:
+                    raise Failed(f"esp_rfc2217_server ended with status {server.returncode}")
+                if time.perf_counter() - began > LIMIT_S:
+                    return LIMIT_S
+                time.sleep(0.005)
+        return time.perf_counter() - began
+    finally:
+        for server in servers:
+            server.terminate()
+        for server in servers:
+            server.wait(30)
+        for pair in terminals:
+            for fd in pair:
+                os.close(fd)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody used a moment ago."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 0.5).close()
+    except OSError:
+        return False
+    return True
+
+
+def report(rows: list[tuple[str, float, float]]) -> None:
+    print(f"\n{'what a user waits for, s':<44}{'ours':>8}{'stock':>9}{'times faster':>14}")
+    for what, ours, stock in rows:
+        more = ">" if stock >= LIMIT_S else " "
+        print(f"{what:<44}{ours:>8.2f}{more:>2}{stock:>7.2f}{stock / ours:>14.1f}", flush=True)
+
+
+def measure(folder: Path, only: str | None) -> Iterator[list[tuple[str, float, float]]]:
+    """The rows of each measurement, as it is done."""
+    if only in (None, "setup"):
+        ours = set_ups(folder, ["--board", "virtual"])
+        stock = stock_set_ups(folder)
+        yield [
+            ("first set-up of a test, onto an erased board", ours[0], stock[0]),
+            ("later set-up, nothing to flash", ours[1], stock[1]),
+        ]
+    if only in (None, "flash"):
+        yield [("esptool writes 721 KB at 921600 baud", flash(folder, ESPTOOL), flash(folder, STOCK_ESPTOOL))]
+    if only in (None, "boards"):
+        yield [(f"{BOARDS} boards that can be connected to", start_boards(folder), start_servers(folder))]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="what a user waits for, ours beside the stock tools")
+    parser.add_argument("--only", choices=["setup", "flash", "boards"])
+    only: str | None = parser.parse_args().only
+    if not (NATIVE_BUILD_DIR / "flasher_args.json").is_file():
+        print(f"error: no host build in {NATIVE_BUILD_DIR}; make native", file=sys.stderr)
+        return 1
+    rows: list[tuple[str, float, float]] = []
+    with tempfile.TemporaryDirectory() as name:
+        try:
+            for done in measure(Path(name), only):
+                rows += done
+                print(f"{done[0][0]}: done", flush=True)
+        except Failed as failure:
+            print(f"error: {failure}", file=sys.stderr)
+            return 1
+    report(rows)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

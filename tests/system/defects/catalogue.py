@@ -1,0 +1,78 @@
+"""The defects: what is planted, and the requirement whose test must fail then."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+FOLDER = Path(__file__).with_name("catalogue")
+
+
+@dataclass(frozen=True)
+class Edit:
+    """`file` has `old` exactly once; `new` comes in its place."""
+
+    file: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True)
+class Defect:
+    """A small change that makes the firmware wrong, and the requirement that must catch it."""
+
+    name: str
+    what: str
+    requirement: str
+    edits: tuple[Edit, ...]
+    diagnoses: tuple[str, ...] = ()
+    """Ids and names of what report and analyser must find, and nothing else; empty where nobody looks."""
+
+
+def load(folder: Path = FOLDER) -> list[Defect]:
+    """All rows of the catalogue, file by file; raises ValueError when two have the same name."""
+    defects = []
+    for path in sorted(folder.glob("*.toml")):
+        with path.open("rb") as file:
+            rows = tomllib.load(file)["defect"]
+        defects += [_read(row) for row in rows]
+    names = [defect.name for defect in defects]
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise ValueError(f"more than one defect is named {', '.join(sorted(twice))} (rename one)")
+    return defects
+
+
+def _read(row: dict[str, Any]) -> Defect:
+    edits = tuple(Edit(**edit) for edit in row["edits"])
+    return Defect(**{**row, "edits": edits, "diagnoses": tuple(row.get("diagnoses", ()))})
+
+
+@contextmanager
+def planted(defect: Defect, root: Path) -> Iterator[None]:
+    """The checkout at `root` with the defect in it; ValueError when the firmware no longer has the place."""
+    before: dict[Path, str] = {}
+    try:
+        for edit in defect.edits:
+            path = root / edit.file
+            text = path.read_text(encoding="utf-8")
+            if text.count(edit.old) != 1:
+                raise ValueError(
+                    f"defect {defect.name!r}: {edit.file} has its 'old' text {text.count(edit.old)} times, not "
+                    "once (bring the defect's row in tests/system/defects/catalogue up to date)"
+                )
+            before.setdefault(path, text)
+            path.write_text(text.replace(edit.old, edit.new), encoding="utf-8")
+        yield
+    finally:
+        for path, text in before.items():
+            path.write_text(text, encoding="utf-8")

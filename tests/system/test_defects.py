@@ -1,0 +1,49 @@
+"""The catalogue of planted defects fits the firmware as it is, and planting leaves no trace."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from hotpin_hil.evidence.requirements import load_requirements
+from hotpin_hil.paths import PROJECT_ROOT, REQUIREMENTS_FILE
+from tests.system.defects.catalogue import Defect, Edit, load, planted
+
+DEFECTS = load()
+
+
+def test_catalogue_is_as_large_as_it_was_promised() -> None:
+    assert len(DEFECTS) >= 30
+    assert len({one.requirement for one in DEFECTS}) >= 30
+
+
+@pytest.mark.parametrize("defect", DEFECTS, ids=lambda one: one.name)
+def test_defect_can_be_planted_and_names_a_requirement_that_a_virtual_board_shows(
+    defect: Defect, tmp_path: Path
+) -> None:
+    for edit in defect.edits:
+        (tmp_path / edit.file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(PROJECT_ROOT / edit.file, tmp_path / edit.file)
+    with planted(defect, tmp_path):
+        assert all(
+            (tmp_path / edit.file).read_text() != (PROJECT_ROOT / edit.file).read_text()
+            for edit in defect.edits
+        )
+    for edit in defect.edits:
+        assert (tmp_path / edit.file).read_text() == (PROJECT_ROOT / edit.file).read_text()
+    requirement = load_requirements(REQUIREMENTS_FILE)[defect.requirement]
+    assert requirement.is_must
+    assert "virtual" in requirement.kinds
+
+
+def test_place_that_is_gone_is_named_and_nothing_stays_changed(tmp_path: Path) -> None:
+    (tmp_path / "a.c").write_text("one two")
+    defect = Defect("half", "", "X", (Edit("a.c", "one", "1"), Edit("a.c", "three", "3")))
+    with (
+        pytest.raises(ValueError, match=r"'half': a\.c has its 'old' text 0 times"),
+        planted(defect, tmp_path),
+    ):
+        pass
+    assert (tmp_path / "a.c").read_text() == "one two"

@@ -1,0 +1,149 @@
+"""Memory defects planted in the firmware's sources: built, tested by the suite as its user would, and named by the
+report of the requirement that failed and by the analyser of the very log of that run.
+
+`make selftest` plants all defects of the catalogue; here are those whose diagnosis it states.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hotpin_hil.cli.main import main
+from tests.system.defects.catalogue import Defect, load, planted
+from tests.system.defects.checkout import Checkout, Processes
+
+DEFECTS = [one for one in load() if one.diagnoses]
+HEAP_MAP = {"DIAG-01", "DIAG-02"}
+"""Diagnoses of which a picture of the heaps shows why a block did not fit."""
+
+
+@dataclass(frozen=True)
+class Article:
+    """What report.html has on one failure."""
+
+    title: str
+    text: str
+    diagnoses: list[str]
+    figures: list[str]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run of the suite left behind."""
+
+    folder: Path
+
+    def failures(self) -> list[Article]:
+        page = (self.folder / "report.html").read_text(encoding="utf-8")
+        return [
+            _article(one) for one in re.findall(r'<article class="failure".*?</article>', page, re.DOTALL)
+        ]
+
+    def failed(self) -> set[str]:
+        """Requirements that failed."""
+        said = json.loads((self.folder / "qualification.json").read_text(encoding="utf-8"))
+        return {one for one, row in said["requirements"].items() if row["verdict"] == "FAIL"}
+
+    def analysed(self, capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
+        """For each log that came from a board: what `hotpin-hil analyze --json` makes of it."""
+        logs = sorted(self.folder.rglob("dut.log"))
+        assert logs, "the run has kept no log"
+        return [_analysed(log, capsys) for log in logs]
+
+
+def _article(markup: str) -> Article:
+    def texts(pattern: str) -> list[str]:
+        return [_text(one) for one in re.findall(pattern, markup, re.DOTALL)]
+
+    return Article(
+        title=texts(r"<h3>(.*?)</h3>")[0],
+        text=_text(markup),
+        diagnoses=texts(r'<div class="diagnosis">\s*<h4>(.*?)(?: \(\d+ times\))?</h4>'),
+        figures=texts(r"<figure[^>]*>\s*<h3>(.*?)</h3>"),
+    )
+
+
+def _text(markup: str) -> str:
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", markup)).split())
+
+
+def _analysed(log: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    capsys.readouterr()
+    assert main(["analyze", "--json", str(log)]) == 0
+    document: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return [f"{one['id']} {one['name']}" for one in document["diagnoses"]]
+
+
+class Firmware:
+    """A private copy of the project, built once and again only where something changed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._processes = Processes()
+        self._checkout = Checkout(folder / "checkout", self._processes)
+
+    def run_with(self, defect: Defect) -> Run:
+        """The tests that must catch the defect, which must fail."""
+        with planted(defect, self._checkout.root):
+            return self.run(defect.requirement, good=(1,))
+
+    def run(self, *requirements: str, good: tuple[int, ...]) -> Run:
+        """The tests that show these requirements, with the firmware as it is now."""
+        self._checkout.build_without_release()
+        folder = self._folder / "qualification"
+        shutil.rmtree(folder, ignore_errors=True)
+        options = [option for one in requirements for option in ("--requirement", one)]
+        self._checkout.run(*options, "--qualification-dir", str(folder), good=good)
+        return Run(folder)
+
+    def end(self) -> None:
+        self._processes.end()
+
+
+@pytest.fixture(scope="module")
+def firmware(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Firmware]:
+    one = Firmware(tmp_path_factory.mktemp("firmware"))
+    yield one
+    one.end()
+
+
+def test_each_kind_of_defect_is_planted() -> None:
+    planted_for = " ".join(name for defect in DEFECTS for name in defect.diagnoses)
+    for name in ("DIAG-01", "DIAG-02", "DIAG-03", "DIAG-04", "PSRAM exhausted"):
+        assert name in planted_for
+
+
+@pytest.mark.parametrize("defect", DEFECTS, ids=lambda one: one.name)
+def test_defect_gets_its_diagnosis_in_report_and_analyser(
+    firmware: Firmware, defect: Defect, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = firmware.run_with(defect)
+    assert run.failed() == {defect.requirement}
+    (failure,) = run.failures()
+    assert f"FAIL {defect.requirement}: " in failure.title
+    assert failure.diagnoses == list(defect.diagnoses)
+    assert "Reproduce: pytest --target esp32 --board virtual hil_tests/" in failure.text
+    assert "The console's last lines" in failure.text
+    if HEAP_MAP & {one.split()[0] for one in defect.diagnoses}:
+        assert any(figure.startswith("Heap map") for figure in failure.figures)
+    if "DIAG-03" in failure.text:
+        assert "internal free in camera mode: test_nothing_leaks" in failure.text  # a link to its chart
+    assert run.analysed(capsys) == [list(defect.diagnoses)]
+
+
+def test_unharmed_firmware_gets_no_diagnosis(firmware: Firmware, capsys: pytest.CaptureFixture[str]) -> None:
+    run = firmware.run(*{one.requirement for one in DEFECTS}, good=(0,))
+    assert run.failures() == []
+    assert '<div class="diagnosis">' not in (run.folder / "report.html").read_text(encoding="utf-8")
+    logs = run.analysed(capsys)
+    assert len(logs) >= len({one.requirement for one in DEFECTS})
+    assert not any(logs), logs

@@ -1,0 +1,244 @@
+"""Memory defects planted on the virtual board: the analyser names each from the console log alone."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from pytest_embedded_idf.app import IdfApp
+
+from hotpin_hil.analysis.diagnosis import diagnose
+from hotpin_hil.analysis.model import Confidence, Diagnosis
+from hotpin_hil.boards.virtual import VirtualBoard
+from hotpin_hil.cli.main import main
+from hotpin_hil.device import BoardReset, Device, DeviceError
+from hotpin_hil.link.console_log import ConsoleLog
+from hotpin_hil.link.idf_serial import HilIdfSerial
+from hotpin_hil.logs.reader import read_events
+from hotpin_hil.paths import FIRMWARE_DIR, NATIVE_BUILD_DIR
+
+TIME_SCALE = "50"
+CYCLES = 36
+QUIET_MS = 600_000
+"""Monitoring interval: its task is always there, and writes what was logged."""
+
+
+@dataclass
+class Planted:
+    """A board whose firmware has just started, and the log of what it does from then on."""
+
+    device: Device
+    log: Path
+    start: int = 0
+
+    def text(self) -> bytes:
+        self.device.monitor(stop=True)  # what was logged is written
+        return self.log.read_bytes()[self.start :]
+
+    def diagnoses(self) -> dict[str, Diagnosis]:
+        """By name, each with what it is about when there are several."""
+        found: dict[str, Diagnosis] = {}
+        for one in diagnose(read_events(self.text())):
+            found.setdefault(one.name, one)
+        return found
+
+
+@contextmanager
+def running_board(folder: Path) -> Iterator[tuple[HilIdfSerial, Device, Path]]:
+    board = VirtualBoard.start(
+        folder / "board.log", ["--state-dir", str(folder / "state"), "--time-scale", TIME_SCALE]
+    )
+    console = ConsoleLog(folder / "console.log")
+    try:
+        app = IdfApp(str(FIRMWARE_DIR), NATIVE_BUILD_DIR.name)
+        line = HilIdfSerial(app=app, msg_queue=console, port=board.port)
+        yield line, Device(line.channel), folder / "console.log"
+        line.close()
+    finally:
+        console.close()
+        board.stop()
+
+
+@pytest.fixture(scope="module")
+def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[HilIdfSerial, Device, Path]]:
+    if not (NATIVE_BUILD_DIR / "flasher_args.json").is_file():
+        pytest.skip("the firmware is not built for the virtual board: make native")
+    with running_board(tmp_path_factory.mktemp("planted")) as running:
+        yield running
+
+
+@pytest.fixture
+def planted(board: tuple[HilIdfSerial, Device, Path]) -> Planted:
+    line, device, log = board
+    start = log.stat().st_size
+    line.hard_reset()
+    device.wait_ready()
+    device.monitor(start=QUIET_MS)
+    return Planted(device, log, start)
+
+
+def cycle(device: Device, count: int) -> None:
+    for _ in range(count):
+        device.set_mode("voice")
+        device.set_mode("camera")
+
+
+def test_clean_run_gets_no_diagnosis(planted: Planted) -> None:
+    cycle(planted.device, CYCLES)
+    assert planted.diagnoses() == {}
+
+
+@pytest.mark.parametrize(("caps", "memory"), [("INTERNAL,8BIT", "Internal memory"), ("SPIRAM", "PSRAM")])
+def test_leak_is_memory_slowly_decreasing_with_its_size(planted: Planted, caps: str, memory: str) -> None:
+    planted.device.leak(caps, bytes=16, every="cycle")
+    cycle(planted.device, CYCLES)
+    found = planted.diagnoses()
+    assert set(found) == {"Memory slowly decreasing"}
+    one = found["Memory slowly decreasing"]
+    assert (one.id, one.confidence) == ("DIAG-03", Confidence.FACT)
+    assert one.finding.startswith(f"{memory} after the transition to ")
+    # 16 bytes, and the header of each block
+    assert any(f"less by {size}.0 bytes per cycle" in one.finding for size in (20, 24))
+    readings = [re.search(r"(.*): ([\d,]+) bytes free", evidence.text) for evidence in one.evidence]
+    (first, free), (_, free_at_last) = (found.groups() for found in readings if found)
+    assert first.startswith("first reading after warm-up (")
+    lost = int(free.replace(",", "")) - int(free_at_last.replace(",", ""))
+    assert lost >= 16 * CYCLES // 2  # at most a quarter is warm-up
+
+
+def test_fragmentation_is_named_with_its_state_and_its_heap(planted: Planted) -> None:
+    device = planted.device
+    cycle(device, 2)
+    device.set_mode("voice")
+    device.log("Entering voice")
+    device.split("DMA", block=1024, count=70)
+    device.log("Leaving voice")
+    found = planted.diagnoses()
+    one = found["High fragmentation"]
+    assert one.id == "DIAG-02"
+    assert "Most of it came in voice mode" in one.finding
+    assert '"Entering voice" to "Leaving voice"' in one.finding
+    device.release()
+
+
+@pytest.mark.parametrize("map_comes", ["before", "after"])
+def test_heap_of_the_fragmentation_is_named_when_the_log_has_the_map(
+    planted: Planted, map_comes: str
+) -> None:
+    device = planted.device
+    device.split("DMA", block=1024, count=70)
+    if map_comes == "before":
+        regions = device.regions()
+    device.log("Fragmented")
+    device.monitor(stop=True)
+    if map_comes == "after":  # a test asks for it when it has failed
+        regions = device.regions()
+    heaps = [one for one in regions if "DMA" in one.caps.split(",")]
+    worst = max(heaps, key=lambda heap: heap.free - heap.largest)
+    one = planted.diagnoses()["High fragmentation"]
+    assert f"heap 0x{worst.start:08X}" in one.finding
+    assert f"heap 0x{worst.start:08X}" in one.evidence[-1].text
+    device.release()
+
+
+def test_refused_mode_names_the_block_memory_before_and_what_is_held(planted: Planted) -> None:
+    device = planted.device
+    cycle(device, 2)
+    before = device.probe("DMA").free
+    device.hold("DMA", leave=61_443)
+    device.split("DMA", block=3_072)
+    free = device.probe("DMA").free
+    held = before - free
+    with pytest.raises(DeviceError):
+        device.set_mode("voice")
+    one = planted.diagnoses()["ESP_ERR_NO_MEM: no room for voice mode"]
+    assert (one.id, one.confidence) == ("DIAG-01", Confidence.FACT)
+    assert one.finding.startswith(
+        "A block of 4,080 bytes for I2S DMA was missing; the largest free block was "
+    )
+    assert f"before it {free:,} bytes of DMA-capable memory were free" in one.finding
+    more = int(one.cause.split(" bytes more")[0].replace(",", ""))
+    # The comparison is with an earlier cycle, whose warm-up took a little more or less.
+    assert abs(more - held) < 4_096
+    device.release()
+
+
+def test_psram_exhaustion_is_named(planted: Planted) -> None:
+    device = planted.device
+    before = device.probe("SPIRAM").free
+    held = before - device.hold("SPIRAM", leave=90_000).free
+    with pytest.raises(DeviceError):
+        device.tts_open()
+    found = planted.diagnoses()
+    assert found["PSRAM exhausted"].id == "psram-exhausted"
+    went = f'{held:,} bytes of PSRAM went in camera mode (from "After Camera Transition" to "Before TTS Allocation")'
+    assert went in found["PSRAM exhausted"].finding
+    one = found["ESP_ERR_NO_MEM: PSRAM exhausted"]
+    assert one.id == "DIAG-01"
+    assert "98,304 bytes of PSRAM were asked for" in one.finding
+    assert f"0.0 s before it {before - held:,} bytes of PSRAM were free" in one.finding
+    assert (one.cause, one.confidence) == (went, Confidence.FACT)
+    device.release()
+
+
+@pytest.mark.parametrize(
+    ("kind", "step", "told"),
+    [
+        ("abort", "camera.stop", "abort"),
+        ("store", "settle.up", "StoreProhibited"),
+        ("wdt", "audio.start", "Interrupt wdt timeout on CPU0"),
+    ],
+)
+def test_crash_in_a_transition_is_a_chain_to_its_cause(
+    planted: Planted, kind: str, step: str, told: str
+) -> None:
+    device = planted.device
+    device.panic_at(kind, step)
+    with pytest.raises(BoardReset):
+        device.set_mode("voice")
+    device.wait_ready()
+    device.last()
+    one = planted.diagnoses()["Crash during a mode transition"]
+    assert (one.id, one.confidence, one.boot) == ("DIAG-04", Confidence.FACT, 0)
+    assert one.finding == f"The board crashed on its way to voice mode: {told}."
+    chain = " | ".join(evidence.text for evidence in one.evidence)
+    links: list[Callable[[str], bool]] = [
+        lambda text: told in text,
+        lambda text: text.startswith("reset: "),
+        lambda text: text in ("the firmware says: PANIC", "the firmware says: INT_WDT"),
+        lambda text: text.startswith('survived the reset: "Before Voice Transition"'),
+    ]
+    texts = [evidence.text for evidence in one.evidence][-len(links) :]
+    assert [link(text) for link, text in zip(links, texts, strict=True)] == [True] * 4, chain
+    lines = [evidence.line for evidence in one.evidence]
+    assert lines == sorted(lines)
+
+
+def test_crash_outside_of_a_transition_is_no_crash_during_one(planted: Planted) -> None:
+    device = planted.device
+    cycle(device, 1)
+    device.monitor(stop=True)
+    device.monitor(start=QUIET_MS)
+    device.panic("abort")
+    found = planted.diagnoses()
+    assert set(found) == {"Panic: abort"}
+
+
+def test_command_line_says_it_too(
+    planted: Planted, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    planted.device.leak("INTERNAL,8BIT", bytes=16, every="cycle")
+    cycle(planted.device, CYCLES)
+    log = tmp_path / "log.txt"
+    log.write_bytes(planted.text())
+    assert main(["analyze", str(log)]) == 0
+    assert "[DIAG-03] Memory slowly decreasing" in capsys.readouterr().out
+    assert main(["analyze", "--json", str(log)]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert {one["id"] for one in document["diagnoses"]} == {"DIAG-03"}
+    assert [one["verdict"] for one in document["leaks"] if one["memory"] == "internal"] == ["leak", "leak"]

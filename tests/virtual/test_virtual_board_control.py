@@ -1,0 +1,276 @@
+"""The control channel and its commands: boards are found, driven and ended from another process, and faults happen as
+the table has them."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import select
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hotpin_hil.errors import UsageError
+from hotpin_hil.paths import PROJECT_ROOT
+from hotpin_hil.virtual.control import SOCKET_NAME, BoardControl, NotRunning, running
+from tests.support.virtual_board import PATIENCE_S, Boards, Build, Console, process_gone
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
+    return Build(tmp_path_factory.mktemp("build"))
+
+
+@pytest.fixture
+def state_dir(tmp_path: Path, build: Build) -> Path:
+    place = tmp_path / "ai-thinker-0"
+    place.mkdir()
+    (place / "flash.bin").write_bytes(build.flash_image())
+    return tmp_path
+
+
+@pytest.fixture
+def boards(state_dir: Path, build: Build) -> Iterator[Boards]:
+    boards = Boards(state_dir, build.registry, count=2)
+    yield boards
+    boards.stop()
+
+
+@pytest.fixture
+def control(boards: Boards) -> BoardControl:
+    return BoardControl(boards.state_dir / "ai-thinker-0")
+
+
+def board_command(state_dir: Path, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "hotpin_hil", "board", name, "--state-dir", str(state_dir), *arguments],
+        cwd=PROJECT_ROOT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+
+
+def test_commands_find_and_drive_boards_of_another_process(boards: Boards) -> None:
+    listed = board_command(boards.state_dir, "list", "--json")
+    states = [json.loads(line) for line in listed.stdout.splitlines()]
+    assert [state["name"] for state in states] == ["ai-thinker-0", "ai-thinker-1"]
+    assert [state["port"] for state in states] == [board["port"] for board in boards.found]
+    with Console(boards.url) as console:
+        console.restart()
+        assert board_command(boards.state_dir, "power", "off", states[0]["mac"]).returncode == 0
+        assert boards.children() == []
+        assert "  off" in board_command(boards.state_dir, "list").stdout
+        assert (
+            board_command(boards.state_dir, "power", "on", states[0]["port"].rsplit(":")[-1]).returncode == 0
+        )
+        console.expect("POWERON_RESET.*ready\n")
+        assert board_command(boards.state_dir, "reset", "ai-thinker-0").returncode == 0
+        console.expect("POWERON_RESET.*ready\n")
+        begun = board_command(
+            boards.state_dir, "fault", "duplicate", "rate=1", "--on", "ai-thinker-0", "--seed", "7"
+        )
+        assert begun.stdout == "duplicate rate=1.0 count=0 direction=to-host seed=7\n"
+        console.send("ab")
+        console.expect("aabb")
+        assert "duplicate rate=1.0" in board_command(boards.state_dir, "list").stdout
+        assert board_command(boards.state_dir, "fault", "clear", "--on", "ai-thinker-0").returncode == 0
+        console.send("cd")
+        console.expect("cd")
+
+
+def test_boards_end_one_by_one_and_the_server_with_the_last(boards: Boards) -> None:
+    assert board_command(boards.state_dir, "stop", "ai-thinker-1").stdout == "stopped ai-thinker-1\n"
+    assert [board.directory.name for board in running(boards.state_dir)] == ["ai-thinker-0"]
+    assert boards.process.poll() is None
+    other = Boards(boards.state_dir, boards.state_dir / "none")  # its place is free again
+    try:
+        assert other.found[0]["directory"].endswith("ai-thinker-1")
+    finally:
+        other.stop()
+    assert board_command(boards.state_dir, "stop").stdout == "stopped ai-thinker-0\n"
+    assert boards.process.wait(PATIENCE_S) == 0
+    assert not list(boards.state_dir.glob(f"*/{SOCKET_NAME}"))
+    after = board_command(boards.state_dir, "list")
+    assert (after.returncode, after.stdout) == (0, "")
+    assert "no virtual board runs here" in after.stderr
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_whatever_ends_the_server_the_next_one_starts(
+    boards: Boards, build: Build, end: signal.Signals
+) -> None:
+    with Console(boards.url) as console:
+        console.restart()
+        BoardControl(boards.state_dir / "ai-thinker-0").ask("fault", fault="hang")
+        (firmware,) = boards.children()
+        boards.process.send_signal(end)
+        boards.process.wait(PATIENCE_S)
+    assert process_gone(firmware)
+    left = list(boards.state_dir.glob(f"*/{SOCKET_NAME}"))
+    assert len(left) == (2 if end == signal.SIGKILL else 0)
+    assert running(boards.state_dir) == []
+    again = Boards(boards.state_dir, build.registry, count=2)
+    try:
+        assert [Path(board["directory"]).name for board in again.found] == ["ai-thinker-0", "ai-thinker-1"]
+        assert len(running(boards.state_dir)) == 2
+        with Console(again.url) as console:  # and the flash is what it was
+            console.restart()
+    finally:
+        again.stop()
+
+
+def test_console_is_a_terminal_on_the_boards_uart(boards: Boards) -> None:
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "hotpin_hil", "board", "console", "--state-dir", str(boards.state_dir)]
+    process = subprocess.Popen(
+        [*command, "ai-thinker-0"], cwd=PROJECT_ROOT, stdin=theirs, stdout=theirs, stderr=theirs
+    )
+    os.close(theirs)
+    seen = b""
+
+    def expect(text: bytes) -> None:
+        nonlocal seen
+        deadline = time.monotonic() + PATIENCE_S
+        while text not in seen:
+            assert select.select([ours], [], [], deadline - time.monotonic())[0], seen
+            seen += os.read(ours, 4096)
+
+    try:
+        expect(b"Ctrl-] leaves")
+        board_command(boards.state_dir, "reset", "ai-thinker-0")
+        expect(b"ready")
+        os.write(ours, b"hello\r")
+        expect(b"hello")
+        assert "  client" in board_command(boards.state_dir, "list").stdout
+        os.write(ours, b"\x1d")
+        assert process.wait(PATIENCE_S) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+    with Console(boards.url) as console:  # the port is free again
+        console.restart()
+
+
+def test_board_that_is_named_twice_is_stopped_once(boards: Boards) -> None:
+    done = board_command(boards.state_dir, "stop", "ai-thinker-1", boards.found[1]["mac"])
+    assert (done.returncode, done.stdout, done.stderr) == (0, "stopped ai-thinker-1\n", "")
+
+
+def test_fault_is_printed_so_that_it_can_be_given_again(boards: Boards) -> None:
+    begun = board_command(boards.state_dir, "fault", "foreign-line", "--on", "ai-thinker-0", "--seed", "1")
+    again = board_command(
+        boards.state_dir,
+        "fault",
+        "--on",
+        "ai-thinker-1",
+        *shlex.split(begun.stdout.replace("seed=", "--seed ")),
+    )
+    assert begun.stdout.endswith("text='I (4711) wifi:state: run -> run (0x0)' seed=1\n")
+    assert begun.stdout == again.stdout
+
+
+def test_firmware_fault_without_firmware_is_one_clear_line(boards: Boards) -> None:
+    """The flash of the second board is empty: it restarts for ever."""
+    done = board_command(boards.state_dir, "fault", "panic", "--on", "ai-thinker-1")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert (
+        "fault panic would do nothing: `board list` shows 'booting' (let the firmware run first)"
+        in done.stderr
+    )
+    assert done.stderr.count("\n") == 1
+    assert "panic" not in board_command(boards.state_dir, "list").stdout
+
+
+def test_only_its_owner_may_control_a_board(control: BoardControl) -> None:
+    assert (control.directory / SOCKET_NAME).stat().st_mode & 0o777 == 0o600
+
+
+def test_state_deep_in_the_file_system_is_reached(tmp_path: Path) -> None:
+    """A socket address has 108 bytes."""
+    deep = tmp_path.joinpath(*["a" * 60] * 3)
+    boards = Boards(deep, tmp_path / "none")
+    try:
+        assert [board.state()["runs"] for board in running(deep)] != []
+    finally:
+        boards.stop()
+
+
+def test_nonsense_is_answered_and_does_not_disturb_others(control: BoardControl) -> None:
+    for do, more, message in (
+        ("dance", {}, "unknown request 'dance'"),
+        ("fault", {"fault": "fire"}, "there is no fault 'fire'"),
+        ("fault", {"fault": "noise", "arguments": {"rate": 2}}, "rate is 2"),
+        ("fault", {"fault": "noise", "arguments": {"loud": 2}}, "no argument 'loud'"),
+        ("fault", {"fault": "noise", "arguments": 3}, "arguments is 3"),
+        ("fault", {"fault": "noise", "seed": "x"}, "seed is 'x'"),
+        ("fault", {"fault": "power-cut-step", "arguments": {"step": "a b"}}, "step is 'a b'"),
+        ("power", {}, r"on is None \(give true or false\)"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            control.ask(do, **more)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as raw, socket.socket(socket.AF_UNIX) as silent:
+        folder = os.open(control.directory, os.O_PATH)
+        for one in (raw, silent):
+            one.settimeout(PATIENCE_S)
+            one.connect(f"/proc/self/fd/{folder}/{SOCKET_NAME}")
+        os.close(folder)
+        raw.sendall(b"\xff\xfe{{{\n[]\n" + b"[" * 60_000 + b'\n{"do":"state"}\n')
+        replies = raw.makefile("rb")
+        answers = [json.loads(replies.readline()) for _ in range(4)]
+    assert [answer["ok"] for answer in answers] == [False, False, False, True]
+    assert control.state()["faults"] == []
+
+
+def test_client_that_does_not_read_its_answers_is_dropped(control: BoardControl) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as raw:
+        folder = os.open(control.directory, os.O_PATH)
+        raw.settimeout(PATIENCE_S)
+        raw.connect(f"/proc/self/fd/{folder}/{SOCKET_NAME}")
+        os.close(folder)
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            raw.sendall(b'{"do":"state"}\n' * 1_000_000)
+    assert control.state()["power"] == "on"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["reset"], "no virtual board runs here (start one: hotpin-hil board start)"),
+        (["fault", "fire"], "there is no fault 'fire'"),
+        (["fault", "noise", "loud"], "'loud' is no argument of a fault"),
+        (["fault", "noise", "rate=x"], "fault noise: rate is 'x' (give a number from 0 to 1)"),
+        (["console"], "board console needs a terminal"),
+        (["stop", "ai-thinker-7"], "no virtual board 'ai-thinker-7' runs here"),
+    ],
+)
+def test_mistakes_on_the_command_line_are_one_clear_line(
+    tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    done = board_command(tmp_path, *arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert message in done.stderr
+
+
+def test_several_boards_must_be_told_apart(boards: Boards) -> None:
+    done = board_command(boards.state_dir, "reset")
+    assert "2 virtual boards run (name one of ai-thinker-0, ai-thinker-1)" in done.stderr
+
+
+def test_board_that_has_ended_is_not_running(boards: Boards, control: BoardControl) -> None:
+    boards.stop()
+    with pytest.raises(NotRunning, match=re.escape(str(control.directory))):
+        control.state()

@@ -29,6 +29,7 @@ from hotpin_hil.link.channel import Channel
 from hotpin_hil.link.line import channel_of, line_of
 from hotpin_hil.paths import FIRMWARE_DIR
 from hotpin_hil.telemetry.noise import Noise, known_noise
+from hotpin_hil.virtual import profile
 
 if TYPE_CHECKING:
     from hotpin_hil.virtual.control import BoardControl  # for the virtual board's systems only
@@ -91,6 +92,11 @@ class BoardInUse:
         """Told of known noise in the log of a test: how often it was there."""
 
     @property
+    def profile(self) -> str:
+        """Name or path of the virtual board's profile."""
+        return str(self._option.board_profile or profile.DEFAULT_PROFILE)
+
+    @property
     def is_chosen(self) -> bool:
         return self._choice is not None
 
@@ -144,6 +150,12 @@ class BoardInUse:
         choice = self._handed_over(given) if given else self._choose()
         if option.time_scale is not None and choice.kind is not BoardKind.VIRTUAL:
             raise UsageError(f"--time-scale is for the virtual board, not for {choice.kind}", "leave it out")
+        if option.board_profile is not None:
+            if choice.kind is not BoardKind.VIRTUAL:
+                raise UsageError(
+                    f"--board-profile is for the virtual board, not for {choice.kind}", "leave it out"
+                )
+            profile.load(option.board_profile)
         if choice.kind is BoardKind.QEMU:
             qemu.check_program(getattr(option, "qemu_prog_path", None))
         self._build = read_build(self._build_folder(choice.kind), choice.kind, _target(option))
@@ -266,7 +278,8 @@ class BoardInUse:
     def _start_virtual(self) -> None:
         number = f"-{len(self._virtuals) + 1}" if self._virtuals else ""
         log = self._folder / f"virtual-board-{self._worker}{number}.log"
-        self._virtuals.append(VirtualBoard.start(log, ["--time-scale", f"{self.time_scale:g}"]))
+        arguments = ["--time-scale", f"{self.time_scale:g}", "--profile", self.profile]
+        self._virtuals.append(VirtualBoard.start(log, arguments))
         self.mac = self._virtuals[0].mac
 
     def check_alive(self) -> None:
@@ -359,6 +372,8 @@ class BoardInUse:
             words += ["-m", SOAK]  # else it is left out, also when it is named
         if self._option.time_scale is not None:
             words += ["--time-scale", f"{self.time_scale:g}"]
+        if self._option.board_profile is not None:
+            words += ["--board-profile", self.profile]
         return shlex.join([*words, nodeid])
 
     def as_json(self) -> dict[str, Any]:
@@ -368,6 +383,7 @@ class BoardInUse:
             known["ports"] = [one.entry.port for one in self._leased if one.entry.port]
         if self.kind is BoardKind.VIRTUAL:
             known["time_scale"] = self.time_scale
+            known["profile"] = self.profile
         return known
 
     def stop(self) -> None:

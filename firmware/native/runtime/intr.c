@@ -1,7 +1,5 @@
-/* Interrupts, as far as they take memory: ESP-IDF's handle, its vector description, and that of a shared
- * source. */
-#include "native_drivers.h"
-
+/* Interrupts, as far as they take memory: ESP-IDF's handle, the description of the interrupt line, and that
+ * of a shared source. The description stays when the interrupt is freed, and serves the next one. */
 #include "native.h"
 
 #define SIZE_HANDLE 8
@@ -13,26 +11,27 @@ struct native_intr {
     void *shared;
 };
 
-static bool s_has_vector[NATIVE_INTR_SOURCES];
+static unsigned s_idle_vectors; /* descriptions of lines that nobody uses now */
 
-native_intr_t *native_intr_alloc(unsigned source, bool shared)
+native_intr_t *native_intr_alloc(bool shared)
 {
     void *handle = heap_caps_malloc(SIZE_HANDLE, NATIVE_KERNEL_CAPS);
     if (handle == NULL) {
         return NULL;
     }
-    if (!s_has_vector[source]) {
-        s_has_vector[source] = heap_caps_malloc(SIZE_VECTOR, NATIVE_KERNEL_CAPS) != NULL;
-        if (!s_has_vector[source]) {
+    if (s_idle_vectors == 0) {
+        if (heap_caps_malloc(SIZE_VECTOR, NATIVE_KERNEL_CAPS) == NULL) {
             heap_caps_free(handle);
             return NULL;
         }
+        s_idle_vectors++;
     }
     void *shared_vector = shared ? heap_caps_malloc(SIZE_SHARED_VECTOR, NATIVE_KERNEL_CAPS) : NULL;
     if (shared && shared_vector == NULL) {
         heap_caps_free(handle);
         return NULL;
     }
+    s_idle_vectors--;
     native_intr_t *intr = native_host_alloc(sizeof *intr);
     intr->handle = handle;
     intr->shared = shared_vector;
@@ -41,6 +40,10 @@ native_intr_t *native_intr_alloc(unsigned source, bool shared)
 
 void native_intr_free(native_intr_t *intr)
 {
+    if (intr == NULL) {
+        return;
+    }
+    s_idle_vectors++;
     heap_caps_free(intr->shared);
     heap_caps_free(intr->handle);
     native_host_free(intr);

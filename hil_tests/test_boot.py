@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fixtures.board import needs_boot_loader, read_chip
-from fixtures.device import boot_start, start_over
+from fixtures.device import boot_start, measure_boot_event_is_last, start_over
 from fixtures.measure import Measure
 from fixtures.memory import DEFAULT_THRESHOLDS, PSRAM, Heaps, Monitor
 from hotpin_hil.device import Device
@@ -20,9 +20,6 @@ INTERVAL_MS = 15_000
 LOG_BUDGET_S = 10
 
 HEALTHY_SAMPLES = 5
-
-TEXT_MAX = 24
-"""Characters of project and version in a record, so that one record holds the whole identity."""
 
 
 @pytest.mark.requirement("BOOT-01")
@@ -74,14 +71,22 @@ def test_memory_manager_is_up_before_the_board_is_ready(
     measure("PSRAM in the heap", mapped, "B", exact=4 * MB, source="REQUIREMENTS.md BOOT-01, heap.regions")
 
 
+@pytest.mark.requirement("BOOT-01")
+def test_boot_event_comes_when_the_main_task_is_gone(device: Device, measure: Measure) -> None:
+    """Its stack of 4 KB came back while tests already measured."""
+    free = [device.command("heap.probe", caps="INTERNAL,8BIT")["free"] for _ in range(2)]
+    measure("internal free, later than at first", free[1] - free[0], "B", exact=0, source="PROTOCOL.md §3")
+    measure_boot_event_is_last(device, measure)
+
+
 @pytest.mark.requirement("BOOT-02")
 def test_identity_is_that_of_the_build(
     device: Device, board: BoardInUse, elf_sha256: str, measure: Measure
 ) -> None:
     """What the firmware says of itself against what lies in the build."""
     info = device.info()
-    measure("project", info.project, exact=board.build.project[:TEXT_MAX], source="app image of the build")
-    measure("version", info.version, exact=board.build.version[:TEXT_MAX], source="app image of the build")
+    measure("project", info.project, exact=board.build.project, source="app image of the build")
+    measure("version", info.version, exact=board.build.version, source="app image of the build")
     measure("IDF version", info.idf, exact=board.build.idf, source="app image of the build")
     measure("ELF SHA-256", info.elf_sha256, exact=elf_sha256, source="ELF file of the build")
     # The chip's size: of the 8 MB on some boards 4 MB are mapped, which the test of BOOT-01 reads from the heap.

@@ -130,6 +130,30 @@ def test_hostile_lines_get_a_clear_error_or_nothing(device: Device, modes: Modes
     measure("changes of memory and tasks", str(modes.read() - before), exact="{}", source="nothing is kept")
 
 
+LONGEST_WORD = 200
+"""Bytes of a key or value that leave room for the rest of a request of 240."""
+
+
+@pytest.mark.requirement("ROB-01")
+@pytest.mark.parametrize("letter", ["a", '"'])
+def test_a_refused_argument_is_named_whole(device: Device, measure: Measure, letter: str) -> None:
+    """However long it is; of quotes, which a request and a record hold as two characters each, half as many."""
+    value = letter * (LONGEST_WORD if letter == "a" else LONGEST_WORD // 2)
+    with pytest.raises(DeviceError) as refused:
+        device.command("mode.set", to=value)
+    measure("key", refused.value.reply["key"], exact="to", source="PROTOCOL.md §3: naming key and value")
+    measure("value", refused.value.reply["value"], exact=value, source="PROTOCOL.md §3: naming key and value")
+
+
+@pytest.mark.requirement("ROB-01")
+def test_an_unknown_key_is_named_whole(device: Device, measure: Measure) -> None:
+    key = "k" * LONGEST_WORD
+    with pytest.raises(DeviceError) as refused:
+        device.command("mode.get", **{key: "1"})
+    measure("key", refused.value.reply["key"], exact=key, source="PROTOCOL.md §3: naming key and value")
+    measure("value", refused.value.reply["value"], exact="1", source="PROTOCOL.md §3: naming key and value")
+
+
 @pytest.mark.requirement("ROB-01")
 @pytest.mark.parametrize("kind", ["any_bytes", "printable", "like_requests"])
 def test_noise_does_no_harm(device: Device, modes: Modes, measure: Measure, kind: str) -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hotpin_hil.errors import UsageError
+from hotpin_hil.paths import NATIVE_BUILD_DIR
 
 if TYPE_CHECKING:
+    from hotpin_hil.boards.artifacts import FirmwareBuild
     from hotpin_hil.virtual.control import BoardControl
 
 _BOARD_HELP = "its name, MAC or port, as `board list` shows them; not needed where only one runs"
@@ -32,8 +35,27 @@ def add_commands(board: Any) -> None:
         "--time-scale", type=float, metavar="X", help="how much faster than the host's clock (default: 1)"
     )
     start.add_argument("--paced", action="store_true", help="send at the speed of the UART's baud rate")
-    start.add_argument("--until-eof", action="store_true", help="stop when standard input ends, too")
+    start.add_argument(
+        "--port", type=int, metavar="N", help="TCP port of the first board (default: any free)"
+    )
+    start.add_argument(
+        "--flash",
+        nargs="?",
+        const=NATIVE_BUILD_DIR,
+        type=Path,
+        metavar="BUILD_DIR",
+        help="flash this build first (default: firmware/build-native)",
+    )
+    end = start.add_mutually_exclusive_group()
+    end.add_argument("--until-eof", action="store_true", help="stop when standard input ends, too")
+    end.add_argument("--detach", action="store_true", help="serve in the background until `board stop`")
     start.set_defaults(run=_start)
+
+    flash = _command(board, "flash", _flash, "flash a build: what differs, then a reset")
+    flash.add_argument("board", nargs="?", metavar="BOARD", help=_BOARD_HELP)
+    flash.add_argument(
+        "--build", type=Path, default=NATIVE_BUILD_DIR, metavar="DIR", help="default: firmware/build-native"
+    )
 
     show = _command(board, "list", _list, "list the virtual boards that run")
     show.add_argument("--json", action="store_true", help="print a JSON line per board")
@@ -69,7 +91,55 @@ def _command(board: Any, name: str, run: Callable[[argparse.Namespace], int], wh
 def _start(options: argparse.Namespace) -> int:
     from hotpin_hil.virtual.server import main_start
 
-    return main_start(options)
+    if options.flash is not None:
+        _build(options.flash)  # a mistake is told before a board is started
+    return _start_detached(options) if options.detach else main_start(options)
+
+
+def _start_detached(options: argparse.Namespace) -> int:
+    from hotpin_hil.boards.virtual import start_detached
+    from hotpin_hil.virtual.server import start_line
+
+    words = ["--paced"] if options.paced else []
+    for name in ("count", "profile", "state_dir", "seed", "time_scale", "port", "flash"):
+        value = getattr(options, name)
+        words += [f"--{name.replace('_', '-')}={value}"] if value is not None else []
+    boards = start_detached(words, options.count, _state_dir(options))
+    for board in boards:
+        print(start_line(board, options.json))
+    if not options.json:
+        print(f"in the background, log {boards[0]['log']}; to end: hotpin-hil board stop")
+    return 0
+
+
+def _flash(options: argparse.Namespace) -> int:
+    from hotpin_hil.boards.flasher import flash_build
+    from hotpin_hil.boards.lease import Lease, lease_folder, port_name
+
+    build = _build(options.build)
+    control = _chosen(options)
+    name = control.directory.name
+    with Lease(lease_folder(os.environ), name) as lease:
+        port = control.state()["port"]
+        lease.add(port_name(port))
+        state = control.state()
+        if state["client"]:
+            raise UsageError(f"{name} has a client on {port}", "close it: a monitor, a console, a test run")
+        if state["power"] == "off":
+            raise UsageError(f"{name} has no power", "hotpin-hil board power on")
+        written = flash_build(port, build)
+    done = f"{', '.join(written)} written" if written else "all of it was there already"
+    print(f"{name} holds {build.project} {build.version} (ELF {build.elf_sha256[:9]}): {done}; reset")
+    return 0
+
+
+def _build(folder: Path) -> FirmwareBuild:
+    from hotpin_hil.boards.artifacts import check_registered, read_build
+    from hotpin_hil.boards.kind import BoardKind
+
+    build = read_build(folder, BoardKind.VIRTUAL)
+    check_registered(build)
+    return build
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -79,7 +149,7 @@ def _list(options: argparse.Namespace) -> int:
             print(json.dumps(state))
         else:
             words = [state["name"], state["mac"], state["port"], state["runs"]]
-            words += [state["firmware"]] if state["firmware"] else []
+            words += [state["holds"] or "no app"]
             words += ["client"] if state["client"] else []
             words += [f"[{fault}]" for fault in state["faults"]]
             print("  ".join(words))
@@ -94,7 +164,7 @@ def _stop(options: argparse.Namespace) -> int:
         chosen = [_choose(boards, board) for board in options.boards] or [_choose(boards, None)]
         boards = list(dict.fromkeys(chosen))  # one board may be named twice
     for board in boards:
-        board.ask("stop")
+        board.stop()
         print(f"stopped {board.directory.name}")
     return 0
 
@@ -161,9 +231,14 @@ def _console(options: argparse.Namespace) -> int:
 
 def _running(options: argparse.Namespace) -> list[BoardControl]:
     from hotpin_hil.virtual.control import running
+
+    return running(_state_dir(options))
+
+
+def _state_dir(options: argparse.Namespace) -> Path:
     from hotpin_hil.virtual.server import DEFAULT_STATE_DIR
 
-    return running(Path(options.state_dir) if options.state_dir else DEFAULT_STATE_DIR)
+    return Path(options.state_dir) if options.state_dir else DEFAULT_STATE_DIR
 
 
 def _chosen(options: argparse.Namespace) -> BoardControl:

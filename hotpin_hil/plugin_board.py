@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hotpin_hil.boards import qemu
-from hotpin_hil.boards.artifacts import FirmwareBuild, how_to_build, read_build
+from hotpin_hil.boards.artifacts import FirmwareBuild, check_registered, read_build
 from hotpin_hil.boards.bench import ENV_BENCH, FEATURES, POWER, BoardEntry, find_bench, normal_mac
-from hotpin_hil.boards.build import build_dir
+from hotpin_hil.boards.build import build_dir, release_build_dir
 from hotpin_hil.boards.choose import ENV_PORT, PORT_SEPARATOR, Choice, Wish, choose_board
 from hotpin_hil.boards.identity import check_identity
 from hotpin_hil.boards.kind import BoardKind
@@ -24,7 +24,8 @@ from hotpin_hil.boards.ports import find_ports
 from hotpin_hil.boards.power import PowerSwitch, wait_for_port
 from hotpin_hil.boards.virtual import VirtualBoard
 from hotpin_hil.device.budgets import BOOT_S
-from hotpin_hil.errors import BenchError, BuildError, HilError, PortError, UsageError
+from hotpin_hil.errors import BenchError, HilError, PortError, UsageError
+from hotpin_hil.evidence.lines import RELEASE, WITH_CONSOLE
 from hotpin_hil.link.channel import Channel
 from hotpin_hil.link.line import channel_of, line_of
 from hotpin_hil.paths import FIRMWARE_DIR
@@ -33,6 +34,7 @@ from hotpin_hil.virtual import profile
 
 if TYPE_CHECKING:
     from hotpin_hil.virtual.control import BoardControl  # for the virtual board's systems only
+    from hotpin_hil.virtual.profile import BoardProfile
 
 LEASE_TIMEOUT_S = 5.0
 """Default of --lease-timeout: as long as `hotpin-hil boards` has a board that it asks who it is."""
@@ -44,8 +46,6 @@ BOARD_KEY = pytest.StashKey["BoardInUse"]()
 
 _IDENTITY = ("mac", "chip", "rev", "psram", "flash", "build", "idf", "project", "version", "elf_sha256")
 """The fields of sys.info that stay the same from boot to boot."""
-WITH_CONSOLE, RELEASE = "with test console", "release"
-"""The images of the firmware that a board can run."""
 
 BOARDS = "boards"
 """Marks tests that need what only these kinds of board have; on others their requirements are shown by other tests."""
@@ -115,6 +115,15 @@ class BoardInUse:
         assert self._build is not None, "the board has not been chosen yet"
         return self._build
 
+    def build_of(self, image: str) -> FirmwareBuild:
+        """The build of one of the firmware's images. BuildError if it is missing or damaged."""
+        return read_build(release_build_dir(self.kind.value), self.kind) if image == RELEASE else self.build
+
+    def profile_of_own(self) -> BoardProfile | None:
+        """The profile of the virtual boards that the harness starts; None for any other board: none says its own."""
+        is_own = self.kind is BoardKind.VIRTUAL and not self._chosen.boards
+        return profile.load(self.profile) if is_own else None
+
     @property
     def port(self) -> str | None:
         """Where the board is reached; None in QEMU."""
@@ -160,7 +169,7 @@ class BoardInUse:
             qemu.check_program(getattr(option, "qemu_prog_path", None))
         self._build = read_build(self._build_folder(choice.kind), choice.kind, _target(option))
         if choice.kind is BoardKind.VIRTUAL and not choice.boards:
-            _check_registered(self._build)
+            check_registered(self._build)
         self._choice = choice
 
     def _choose(self) -> Choice:
@@ -570,17 +579,6 @@ def _workers(config: pytest.Config) -> int:
 def _target(option: Any) -> str | None:
     target: str | None = getattr(option, "target", None)
     return target
-
-
-def _check_registered(build: FirmwareBuild) -> None:
-    """BuildError for a build that the virtual board would flash, but refuse to run."""
-    from hotpin_hil.virtual.package import is_registered  # for the virtual board's systems only
-
-    if not is_registered(build.elf_sha256):
-        raise BuildError(
-            f"the firmware in {build.folder} was not built by this checkout, so the virtual board will not run it",
-            how_to_build(BoardKind.VIRTUAL),
-        )
 
 
 def _attached_ports() -> list[str]:

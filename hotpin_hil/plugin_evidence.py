@@ -12,6 +12,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,7 +21,8 @@ from typing import Any
 import pytest
 
 from hotpin_hil import __version__
-from hotpin_hil.errors import BenchError, HilError
+from hotpin_hil.boards.sizes import ImageSizes, read_sizes, unknown_sizes
+from hotpin_hil.errors import BenchError, BuildError, HilError
 from hotpin_hil.evidence import lines
 from hotpin_hil.evidence.blame import TEARDOWN, Finding, blame
 from hotpin_hil.evidence.lines import Line
@@ -169,6 +171,8 @@ class EvidencePlugin:
         assert self._writer is not None
         status = exit_status(self._verdicts, status)
         session.exitstatus = status
+        for line in self._size_lines():
+            self._writer.append(line)
         self._writer.append({"kind": "end", "exit": status, "finished": _now()})
         try:
             self._qualification = write_reports(self._folder)
@@ -436,6 +440,29 @@ class EvidencePlugin:
     def _note_identity(self, said: dict[str, Any]) -> None:
         if self._is_suite:
             self._take(lines.board(said))
+
+    def _size_lines(self) -> list[Line]:
+        """The sizes of each image that was on a board: read last, since it takes seconds, and once for all workers."""
+        try:
+            boards = read_results(self._folder).boards()
+        except HilError:
+            return []  # making the reports says why
+        images = dict.fromkeys(
+            (board["image"], board["elf_sha256"])
+            for board in boards
+            if board.keys() >= {"image", "elf_sha256"}
+        )
+        return [lines.sizes(asdict(self._sizes(*image))) for image in images]
+
+    def _sizes(self, image: str, elf_sha256: str) -> ImageSizes:
+        """The sizes of an image that a board runs."""
+        try:
+            build = self._board.build_of(image)
+            if build.elf_sha256 != elf_sha256:
+                raise BuildError(f"the board does not run the build in {build.folder}", "flash it")
+        except BuildError as error:
+            return unknown_sizes(image, elf_sha256, str(error))
+        return read_sizes(build, image, self._board.profile_of_own())
 
     def _note_known_noise(self, noise: Noise, test: str, count: int) -> None:
         if self._is_suite:

@@ -35,6 +35,11 @@ def build_runtime_test() -> Path:
     return build_native("native-test", "runtime_test.elf", "-DHOTPIN_FIRMWARE=OFF")
 
 
+def build_drivers_test() -> Path:
+    """The test program of the project's drivers on the models of their hardware."""
+    return build_native("native-drivers-test", "drivers_test.elf", "-DHOTPIN_PACKAGE=OFF")
+
+
 def partition_table() -> bytes:
     def entry(kind: int, subtype: int, offset: int, size: int, label: str) -> bytes:
         return struct.pack("<HBBII16sI", 0x50AA, kind, subtype, offset, size, label.encode(), 0)

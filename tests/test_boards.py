@@ -22,6 +22,7 @@ from hotpin_hil.boards.kind import BoardKind
 from hotpin_hil.boards.ports import find_ports
 from hotpin_hil.boards.virtual import VirtualBoard
 from hotpin_hil.errors import BuildError, PortError, UsageError, WrongBoardError
+from hotpin_hil.virtual.server import DEFAULT_STATE_DIR
 
 from .fake_build import ELF_SHA256, image, write_build
 
@@ -170,7 +171,7 @@ def test_damaged_build_is_named_with_the_remedy(tmp_path: Path, spoil: object, m
     with pytest.raises(BuildError, match=message) as caught:
         read_build(folder, BoardKind.VIRTUAL)
     assert "\n" not in str(caught.value)
-    assert "hotpin-hil build --board virtual" in caught.value.remedy
+    assert "make native" in caught.value.remedy
 
 
 def test_build_for_another_chip_is_refused(tmp_path: Path) -> None:
@@ -296,3 +297,14 @@ def test_virtual_board_does_not_outlive_a_killed_run(stand_in: Path, tmp_path: P
     assert select.select([ended], [], [], 20.0)[0], "the virtual board is still there"
     assert os.read(ended, 10) == b"0"
     os.close(ended)
+
+
+def test_boards_of_a_run_keep_their_flash_apart_from_those_started_by_hand(
+    stand_in: Path, tmp_path: Path
+) -> None:
+    stand_in.write_text("import json, sys\nopen('arguments', 'w').write(json.dumps(sys.argv))\n" + SERVES)
+    VirtualBoard.start(tmp_path / "board.log", ["--state-dir", "mine"]).stop()
+    arguments = json.loads((tmp_path / "arguments").read_text())
+    places = [arguments[at + 1] for at, word in enumerate(arguments) if word == "--state-dir"]
+    assert places == [str(virtual.HARNESS_STATE_DIR), "mine"]  # the last one counts
+    assert virtual.HARNESS_STATE_DIR != DEFAULT_STATE_DIR

@@ -13,6 +13,7 @@ from hotpin_hil.paths import PROJECT_ROOT
 from tests.c_build import compiler
 
 FILES = [
+    "test_line_editor.py",
     "test_mem_logic.py",
     "test_mem_render.py",
     "test_telemetry_c.py",

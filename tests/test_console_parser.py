@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import itertools
+import json
+import re
 import string
 from typing import Any
 
@@ -53,6 +55,12 @@ def text_of(module: CModule, pointer: Any) -> str:
     return bytes(module.ffi.string(pointer)).decode("latin-1")
 
 
+def problem_of(problem: Any) -> tuple[str, str, str]:
+    """Key, value and reason."""
+    key = bytes(PARSER.ffi.buffer(problem.key, problem.key_length)).decode("latin-1")
+    return key, text_of(PARSER, problem.value), text_of(PARSER, problem.reason)
+
+
 class Parsed:
     """A line fed byte by byte and parsed: result, and what the request says as Python values."""
 
@@ -70,18 +78,14 @@ class Parsed:
             for arg in self._request.args[0 : self._request.arg_count if self.result == OK else 0]
         }
         problem = self._request.problem
-        self.problem = (
-            (text_of(PARSER, problem.key), text_of(PARSER, problem.value), text_of(PARSER, problem.reason))
-            if self.result in (SYNTAX, ARGUMENT)
-            else None
-        )
+        self.problem = problem_of(problem) if self.result in (SYNTAX, ARGUMENT) else None
 
     def check(self, usage: str) -> tuple[str, str, str] | None:
         """What console_check_args() has to say against the arguments; None if nothing."""
         problem = PARSER.ffi.new("console_problem_t *")
         if PARSER.lib.console_check_args(usage.encode(), self._request, problem):
             return None
-        return text_of(PARSER, problem.key), text_of(PARSER, problem.value), text_of(PARSER, problem.reason)
+        return problem_of(problem)
 
 
 def with_crc(body: bytes) -> bytes:
@@ -100,8 +104,8 @@ keys = st.from_regex(r"[a-z0-9_]{1,12}", fullmatch=True)
 # What the host may send: printable ASCII without '*' (the checksum's mark).
 values = st.text(st.sampled_from(sorted(set(string.printable[:95]) - {"*"})), min_size=1, max_size=30)
 arguments = st.dictionaries(keys, values, max_size=4)
-LINE_EDITING = frozenset(b"\r\n\b\x7f")
-junk_bytes = st.binary(max_size=100).filter(lambda junk: not LINE_EDITING & set(junk))
+LINE_ENDS = frozenset(b"\r\n")
+junk_bytes = st.binary(max_size=100).filter(lambda junk: not LINE_ENDS & set(junk))
 
 
 @given(ids, commands, arguments)
@@ -119,7 +123,7 @@ def test_damaged_request_is_never_taken_for_another(
     whole = encode_request(request_id, command, args).rstrip(b"\n")
     line = bytearray(whole)
     at = data.draw(st.integers(0, len(line) - 1))
-    noise = data.draw(st.integers(0, 255).filter(lambda byte: byte not in LINE_EDITING))
+    noise = data.draw(st.integers(0, 255).filter(lambda byte: byte not in LINE_ENDS))
     kind = data.draw(st.sampled_from(["change", "lose", "insert"]))
     if kind == "change":
         assume(line[at] != noise)
@@ -206,6 +210,9 @@ def test_person_types_without_at_sign_and_checksum() -> None:
 def test_problem_names_key_and_value() -> None:
     assert Parsed(b"@1 mem.log a=1 a=2").problem == ("a", "2", "comes twice")
     assert Parsed(b"@1 mem.log nonsense a=2").problem == ("nonsense", "", "not key=value")
+    long = "k" * 200
+    assert Parsed(f"@1 mem.log {long}=1 {long[:5]} a=2".encode()).problem == ("kkkkk", "", "not key=value")
+    assert Parsed(f"@1 mem.log {long} a=2".encode()).problem == (long, "", "not key=value")
 
 
 @given(ids, commands, arguments)
@@ -248,11 +255,6 @@ def test_request_may_have_all_its_bytes_and_not_one_more() -> None:
     assert len(longest) == LINE_MAX
     assert Parsed(longest).result == OK
     assert Parsed(with_crc(b"9 mem.log context=".ljust(LINE_MAX - 5, b"x"))).result == TOO_LONG
-
-
-def test_backspace_edits_what_a_person_types_only() -> None:
-    assert feed(b"mem.lgo\b\x7fog\b\b\b\b\b\b\b\b\b\bhelp\r")[0] == [b"help"]
-    assert feed(b"@1 a\bb\n")[0] == [b"@1 a\bb"]
 
 
 # --- Arguments ---------------------------------------------------------------------------------------------
@@ -402,34 +404,74 @@ def test_reply_larger_than_the_cache_is_not_kept_in_part() -> None:
 # --- Text for people ---------------------------------------------------------------------------------------
 
 
-def as_lines(members: bytes, room: int = 1) -> bytes:
-    buffer = TEXT.ffi.new("char[]", members + b"#" * room)
-    length = TEXT.lib.console_text_from_members(buffer, len(members), len(members) + room)
-    return bytes(TEXT.ffi.buffer(buffer, length))
+def as_text(members: bytes, continues: bool = False, goes_on: bool = False) -> str:
+    written = bytearray()
+    write = TEXT.ffi.callback(
+        "void(const char *, size_t)", lambda text, length: written.extend(TEXT.ffi.buffer(text, length))
+    )
+    json = TEXT.new("char[]", members + b"#")  # and nothing behind it is read
+    TEXT.lib.console_text_from_members(json, len(members), continues, goes_on, write)
+    assert not written or written.endswith(b"\r\n")
+    return bytes(written).decode("latin-1").replace("\r\n", "\n").removesuffix("\n")
 
 
 @pytest.mark.parametrize(
-    ("members", "lines"),
+    ("members", "text"),
     [
-        (b'"free":1', b"free: 1"),
-        (b'"free":1,"largest":2', b"free: 1\r\nlargest: 2"),
-        (b'"a":"x,y:z","b":[1,{"c":"d:e"}]', b'a: "x,y:z"\r\nb: [1,{"c":"d:e"}]'),
-        (b'"a":"quote \\" here","b":{}', b'a: "quote \\" here"\r\nb: {}'),
+        (b'"free":1', "free: 1"),
+        (b'"free":-1,"ok":true,"none":null', "free: -1\nok: true\nnone: null"),
+        (b'"mode":"voice","n":2', "mode: voice\nn: 2"),
+        (b'"a":"x,y:z] }","b":1', "a: x,y:z] }\nb: 1"),
+        (b'"a":"quote \\" and \\\\, \\u00e9"', 'a: quote " and \\, \\u00e9'),
+        (b'"steps":["lock","camera.stop"],"n":1', "steps: lock, camera.stop\nn: 1"),
+        (b'"steps":[],"failed":{},"n":1', "steps: none\nfailed: none\nn: 1"),
+        (b'"unused":{"state":1,"b":"x"},"n":1', "unused:\n  state: 1\n  b: x\nn: 1"),
+        (
+            b'"ledger":[{"step":"lock","undo":false},{"step":"x"}]',
+            "ledger:\n  step=lock, undo=false\n  step=x",
+        ),
+        (b'"snapshots":[[1,"System Boot",2],[3]]', "snapshots:\n  1, System Boot, 2\n  3"),
+        (b'"before":{"DMA":{"free":1,"largest":2}}', "before:\n  DMA: free=1, largest=2"),
+        (b'"deep":[[[[1,{"a":2}]]]]', 'deep:\n  [1,{"a":2}]'),
     ],
 )
-def test_members_become_lines(members: bytes, lines: bytes) -> None:
-    assert as_lines(members).rstrip(b"\r\n") == lines
-    assert as_lines(members, room=8) == lines + b"\r\n"
+def test_members_become_lines(members: bytes, text: str) -> None:
+    assert as_text(members) == text
 
 
-@pytest.mark.parametrize("members", [b"," * 100, b":" * 100, b'"":,' * 50, b'"a":,,,,,"b"'])
-def test_what_is_no_reply_is_not_written_over_itself(members: bytes) -> None:
-    """Text that grows faster than it is read would eat itself; kept as it is from there on."""
-    lines = as_lines(members)
-    assert len(lines) <= len(members) + 1
-    assert lines.count(b",") + lines.count(b"\r\n") >= members.count(b",")
+def test_array_over_two_records_has_its_key_once() -> None:
+    assert as_text(b'"n":1,"rows":[[1,2],[3]]', goes_on=True) == "n: 1\nrows:\n  1, 2\n  3"
+    assert as_text(b'"rows":[[4]],"m":[]', continues=True) == "  4\nm: none"
+    assert as_text(b'"n":1,"rows":[]', goes_on=True).split() == ["n:", "1", "rows:"], (
+        "its rows are still to come"
+    )
+    assert as_text(b'"names":["c"]', continues=True) == "  c"
 
 
-@given(st.binary(max_size=400), st.integers(1, 8))
-def test_any_text_stays_in_its_buffer(data: bytes, room: int) -> None:
-    assert len(as_lines(data, room)) <= len(data) + room
+json_values = st.recursive(
+    st.one_of(st.integers(), st.booleans(), st.text(st.characters(codec="ascii"), max_size=8)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4),
+        st.dictionaries(st.from_regex("[a-z]{1,4}", fullmatch=True), inner, max_size=4),
+    ),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.from_regex("[a-z]{1,4}", fullmatch=True), json_values, min_size=1, max_size=4))
+def test_every_figure_of_a_reply_is_in_the_text(reply: dict[str, Any]) -> None:
+    text = as_text(json.dumps(reply, separators=(",", ":"))[1:-1].encode())
+    for key, value in reply.items():
+        assert re.search(rf"^{key}:", text, re.MULTILINE)
+        for number in re.findall(r"\d+", json.dumps(value) if not isinstance(value, str) else ""):
+            assert number in text
+
+
+@given(st.binary(max_size=400), st.booleans(), st.booleans())
+def test_any_text_is_read_to_its_end_and_no_further(data: bytes, continues: bool, goes_on: bool) -> None:
+    as_text(data, continues, goes_on)
+
+
+@given(st.sampled_from([b"[", b"{", b'{"a":', b'"', b",", b"]", b"[,"]), st.integers(1, 480))
+def test_no_depth_is_too_much_for_the_stack(piece: bytes, count: int) -> None:
+    as_text(b'"a":' + piece * count)

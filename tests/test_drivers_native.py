@@ -16,6 +16,7 @@ import pytest
 from hotpin_hil.paths import FIRMWARE_DIR
 from hotpin_hil.virtual import profile
 from tests.conftest import shared_data
+from tests.native_board import build_drivers_test
 from tests.native_build import build_native
 from tests.test_native_runtime import Board, Result, assert_checks_hold
 
@@ -34,7 +35,7 @@ HOLE_BYTES = 12
 
 @pytest.fixture(scope="session")
 def drivers_program() -> Path:
-    return build_native("native-drivers-test", "drivers_test.elf", "-DHOTPIN_PACKAGE=OFF")
+    return build_drivers_test()
 
 
 @pytest.fixture(scope="session")

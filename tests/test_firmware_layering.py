@@ -21,8 +21,10 @@ NATIVE = FIRMWARE_DIR / "native"
 PURE = (
     "audio_driver/audio_ring.c",
     "camera_controller/jpeg_markers.c",
+    "hil_console/console_complete.c",
     "hil_console/console_parser.c",
     "hil_console/console_text.c",
+    "hil_console/line_editor.c",
     "hil_console/reply_cache.c",
     "memory_manager/src/mem_alloc_failed.c",
     "memory_manager/src/mem_layout.c",

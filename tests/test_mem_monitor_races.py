@@ -14,6 +14,7 @@ from tests.c_build import COMPONENTS, ESP_ERR_STUB
 from tests.c_program import build_threads, run_threads
 
 FAKES = Path(__file__).parent / "c_fakes"
+ESP_ERR = f"{ESP_ERR_STUB}#define ESP_ERR_TIMEOUT 0x107\n"
 SOURCES = [
     FAKES / "monitor_races.c",
     *(
@@ -22,9 +23,10 @@ SOURCES = [
     ),
     *(COMPONENTS / "telemetry/src" / f"{name}.c" for name in ("record", "number_format", "telemetry_crc")),
 ]
-INCLUDES = [FAKES, *(COMPONENTS / c / d for c in ("memory_manager", "telemetry") for d in ("include", "src"))]
+USED = ("memory_manager", "tasks", "telemetry")
+INCLUDES = [FAKES, *(COMPONENTS / c / d for c in USED for d in ("include", "src"))]
 
 
 @pytest.mark.parametrize("sanitizer", ["thread", "address,undefined"])
 def test_tasks_that_log_start_and_stop_at_once(sanitizer: str, tmp_path: Path) -> None:
-    run_threads(build_threads(tmp_path, sanitizer, SOURCES, INCLUDES, ESP_ERR_STUB))
+    run_threads(build_threads(tmp_path, sanitizer, SOURCES, INCLUDES, ESP_ERR))

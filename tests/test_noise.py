@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hotpin_hil.telemetry.log import LineSplitter, parse_log_line
-from hotpin_hil.telemetry.noise import errors, known_noise
+from hotpin_hil.telemetry.noise import complaints, errors, known_noise
 
 from .conftest import shared_data
 
@@ -32,7 +32,7 @@ def test_only_the_line_itself_is_noise(line: str, is_error: bool) -> None:
 
 def test_noise_is_counted_wherever_it_stands() -> None:
     """Also in colours, and behind a piece of another task's line."""
-    (noise,) = known_noise()
+    noise = next(noise for noise in known_noise() if noise.tag == "gpio")
     assert noise.count(f"{ISR}\r\n\x1b[0;31m{ISR}\x1b[0m\nI (7) main: rea{ISR}\r\ndy\n") == 3
     assert noise.count(ISR[:-10]) == 0
 
@@ -47,6 +47,32 @@ def test_a_recorded_healthy_start_has_no_error_but_noise() -> None:
     """Up to the first network connection, which this project's firmware does not make."""
     log = shared_data("real_logs/serial_monitor_2a9fccf.txt").read_bytes()
     lines = [parsed for parsed in map(parse_log_line, LineSplitter().feed(log)) if parsed]
-    (noise,) = known_noise()
+    noise = next(noise for noise in known_noise() if noise.tag == "gpio")
     assert sum(noise.covers(line) for line in lines) == noise.count(log.decode(errors="replace")) > 0
     assert [line for line in errors(lines) if line.tag == "gpio"] == []
+
+
+DRIVERS = ("gpio", "ledc", "i2s_common")
+
+
+def test_what_esp_idfs_drivers_say_of_each_later_start_is_noise() -> None:
+    """The image for hardware, whose real drivers ran without a sensor: each of their complaints has its row."""
+    log = shared_data("qemu_runs/hil-in-qemu.log").read_bytes()
+    lines = [parsed for parsed in map(parse_log_line, LineSplitter().feed(log)) if parsed]
+    said = {(line.tag, line.level) for line in lines if line.tag in DRIVERS and line.level in "EW"}
+    assert said == {("gpio", "E"), ("ledc", "W"), ("i2s_common", "W")}
+    assert [line for line in complaints(lines) if line.tag in DRIVERS] == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "W (19907) ledc: GPIO 25 is not usable, maybe conflict with others",  # a pin that is another's
+        "W (11710) i2s_common: the tx channel on I2S1 is switched from master to slave for full-duplex mode",
+        "W (11710) i2s_common: the rx channel on I2S0 is switched from master to slave for full-duplex mode",
+    ],
+)
+def test_the_same_words_of_another_pin_or_port_are_a_complaint(line: str) -> None:
+    parsed = parse_log_line(line)
+    assert parsed is not None
+    assert complaints([parsed]) == [parsed]

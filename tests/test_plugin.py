@@ -279,7 +279,7 @@ def test_build_of_another_checkout_is_not_flashed(suite: Suite, monkeypatch: pyt
     monkeypatch.setattr(package, "is_registered", [].__contains__)
     result = suite.run(ALL_PASS)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: * was not built by this checkout, * (build it: hotpin-hil build *)"])
+    result.stderr.fnmatch_lines(["ERROR: * was not built by this checkout, * (build it: make native)"])
     assert not FakeVirtualBoard.started
 
 

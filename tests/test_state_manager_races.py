@@ -18,7 +18,15 @@ ESP_ERR = f"""{ESP_ERR_STUB}
 #define ESP_ERR_TIMEOUT 0x107
 const char *esp_err_to_name(esp_err_t err);
 """
-USED = ("audio_driver", "camera_controller", "memory_manager", "stt_pipeline", "telemetry", "tts_decoder")
+USED = (
+    "audio_driver",
+    "camera_controller",
+    "memory_manager",
+    "stt_pipeline",
+    "tasks",
+    "telemetry",
+    "tts_decoder",
+)
 INCLUDES = [
     FAKES,
     FAKES.parent,

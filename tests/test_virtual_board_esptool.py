@@ -41,8 +41,10 @@ class Esptool:
         self.flash_file = boards.state_dir / "hotpin-5.4-0/flash.bin"
         self.control = BoardControl(self.flash_file.parent)
 
-    def __call__(self, *arguments: str, status: int = 0, program: str = ESPTOOL) -> str:
-        return run_esptool(self.boards.url, *arguments, status=status, program=program)
+    def __call__(
+        self, *arguments: str, status: int = 0, program: str = ESPTOOL, cwd: Path = PROJECT_ROOT
+    ) -> str:
+        return run_esptool(self.boards.url, *arguments, status=status, program=program, cwd=cwd)
 
     def flash(self, offset: int, length: int) -> bytes:
         """What the flash holds."""
@@ -100,6 +102,20 @@ def test_second_write_flashes_nothing_on_request(esptool: Esptool, build: Build)
     again = esptool("write-flash", *options, *build.esptool_files())
     assert again.count("already in flash, skipping write") == 3
     assert "Writing at" not in again
+
+
+def test_build_is_flashed_by_the_files_that_idf_writes(
+    esptool: Esptool, build: Build, boards: Boards, tmp_path: Path
+) -> None:
+    """`esptool write-flash @flash_args` in the build directory, and `idf.py merge-bin`."""
+    esptool("write-flash", "@flash_args", cwd=build.folder)
+    assert esptool.holds(build)
+    esptool("erase-flash")
+    merged = str(tmp_path / "merged.bin")
+    esptool("--chip", "esp32", "merge-bin", "-o", merged, "@flash_args", cwd=build.folder)
+    esptool("write-flash", "0", merged)
+    with Console(boards.url) as console:
+        console.restart()
 
 
 @pytest.mark.parametrize("baud", ["74880", "230400", "460800", "921600", "2000000"])

@@ -78,11 +78,13 @@ ESPTOOL = (
 )
 
 
-def run_esptool(url: str, *arguments: str, status: int = 0, program: str = ESPTOOL) -> str:
+def run_esptool(
+    url: str, *arguments: str, status: int = 0, program: str = ESPTOOL, cwd: Path = PROJECT_ROOT
+) -> str:
     """Unmodified esptool on a board; its output. Fails unless it ends with `status`."""
     done = subprocess.run(
         [sys.executable, "-c", program, "--port", url, *arguments],
-        cwd=PROJECT_ROOT,
+        cwd=cwd,
         capture_output=True,
         text=True,
         timeout=120,

@@ -30,12 +30,21 @@ static esp_err_t init_nvs(void)
     return err;
 }
 
+/** Called by the state task once this one's memory is free: tests measure from the boot event on. */
+static void announce(void)
+{
+    telemetry_send_boot();
+    ESP_LOGI(TAG, "HotPin ready");
+}
+
 /** The board starts in camera mode. If it cannot, it is of use all the same: the reason is logged, and may be
  * gone when a mode is next asked for. */
 static void enter_first_mode(void)
 {
-    esp_err_t err = state_manager_start();
-    if (err == ESP_OK) {
+    esp_err_t err = state_manager_start(announce);
+    if (err != ESP_OK) {
+        announce(); /* there is no other task to do it */
+    } else {
         err = state_manager_request(SYSTEM_STATE_CAMERA_STANDBY, CONFIG_HOTPIN_STATE_START_TIMEOUT_MS);
     }
     if (err != ESP_OK) {
@@ -73,6 +82,4 @@ void app_main(void)
     }
 #endif
     enter_first_mode();
-    telemetry_send_boot();
-    ESP_LOGI(TAG, "HotPin ready");
 }

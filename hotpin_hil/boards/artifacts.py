@@ -49,6 +49,22 @@ class FirmwareBuild(AppDescriptor):
     """A build that can be flashed, and what its app descriptor says of it."""
 
     folder: Path
+    flash_files: tuple[tuple[int, Path], ...] = ()
+    """Offset in flash and file of each part."""
+
+    @property
+    def app_file(self) -> Path:
+        """The app image. ESP-IDF names it, the ELF file and the linker's map file after the project."""
+        return self.folder / f"{self.project}.bin"
+
+    @property
+    def elf_file(self) -> Path:
+        return self.folder / f"{self.project}.elf"
+
+    @property
+    def map_file(self) -> Path:
+        """The linker's map file; a build for the virtual board has none."""
+        return self.folder / f"{self.project}.map"
 
 
 def parse_app_descriptor(content: bytes) -> AppDescriptor:
@@ -69,7 +85,7 @@ def parse_app_descriptor(content: bytes) -> AppDescriptor:
 def how_to_build(kind: BoardKind) -> str:
     """The remedy for a build that is missing or wrong."""
     if kind is BoardKind.VIRTUAL:
-        return "build it: hotpin-hil build --board virtual"
+        return "build it: make native"
     return f"build it: hotpin-hil build --board {kind}, with ESP-IDF's export.sh sourced"
 
 
@@ -103,9 +119,24 @@ def read_build(folder: Path, kind: BoardKind, target: str | None = None) -> Firm
     _check_image(app, remedy)
     if not table.read_bytes().startswith(_PARTITION_TABLE_MAGIC):
         raise BuildError(f"{table} is not a partition table: it is damaged", remedy)
-    build = _describe(folder, app, remedy)
+    build = FirmwareBuild(
+        folder=folder,
+        flash_files=tuple(sorted(files.items())),
+        **asdict(_describe(app, remedy)),
+    )
     _check_kind(build, kind)
     return build
+
+
+def check_registered(build: FirmwareBuild) -> None:
+    """BuildError for a build that the virtual board would flash, but refuse to run."""
+    from hotpin_hil.virtual.package import is_registered  # for the virtual board's systems only
+
+    if not is_registered(build.elf_sha256):
+        raise BuildError(
+            f"the firmware in {build.folder} was not built by this checkout, so the virtual board will not run it",
+            how_to_build(BoardKind.VIRTUAL),
+        )
 
 
 def _flasher_args(folder: Path, remedy: str) -> dict[str, Any]:
@@ -142,12 +173,11 @@ def _check_image(path: Path, remedy: str) -> None:
         raise BuildError(f"{path} is damaged: its SHA-256 does not match", remedy)
 
 
-def _describe(folder: Path, app: Path, remedy: str) -> FirmwareBuild:
+def _describe(app: Path, remedy: str) -> AppDescriptor:
     try:
-        descriptor = parse_app_descriptor(app.read_bytes()[APP_DESCRIPTOR_OFFSET:])
+        return parse_app_descriptor(app.read_bytes()[APP_DESCRIPTOR_OFFSET:])
     except BuildError as error:
         raise BuildError(f"{app} is a firmware image but no ESP-IDF application", remedy) from error
-    return FirmwareBuild(folder=folder, **asdict(descriptor))
 
 
 def _check_kind(build: FirmwareBuild, kind: BoardKind) -> None:

@@ -12,12 +12,20 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from hotpin_hil.errors import PortError
+from hotpin_hil.errors import PortError, UsageError
+from hotpin_hil.paths import BUILD_DIR
 from hotpin_hil.virtual.control import BoardControl
 
 START_TIMEOUT_S = 20.0
 """Host time for Python to start and the board to listen; takes about 0.3 s."""
 STOP_TIMEOUT_S = 5.0
+
+HARNESS_STATE_DIR = BUILD_DIR / "pytest-boards"
+"""Flash of the boards that test runs start. Those started by hand have another folder: neither touches the other's."""
+LOG_NAME = "server.log"
+"""In the directory of the first of the boards that a server in the background serves: what it says."""
+
+_START = (sys.executable, "-m", "hotpin_hil", "board", "start", "--json")
 
 
 class VirtualBoard:
@@ -40,7 +48,7 @@ class VirtualBoard:
 
         log: file that takes what the process says on standard error.
         """
-        command = [sys.executable, "-m", "hotpin_hil", "board", "start", "--json", "--until-eof", *arguments]
+        command = [*_START, "--until-eof", "--state-dir", str(HARNESS_STATE_DIR), *arguments]
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as errors:
             process = subprocess.Popen(
@@ -78,6 +86,43 @@ class VirtualBoard:
         _stop(self._process)
 
 
+def start_detached(arguments: Sequence[str], count: int, state_dir: Path) -> list[dict[str, str]]:
+    """Starts `count` boards in a process that outlives this one; `board stop` ends it.
+
+    Returns what `board start --json` says of each, and `log`: the file with what the process says. UsageError with
+    its last words if it does not start.
+    """
+    log = state_dir / f"starting-{os.getpid()}.log"
+    try:
+        state_dir.mkdir(parents=True, exist_ok=True)
+        errors = log.open("wb")
+    except OSError as error:
+        raise UsageError(
+            f"can't write the board state in {state_dir}: {error.strerror}", "give a writable --state-dir"
+        ) from error
+    with errors:
+        process = subprocess.Popen(
+            [*_START, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            start_new_session=True,
+        )
+    try:
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(max(1, count))]
+        if not all(lines):
+            _stop(process)
+            raise UsageError(last_words(log).removeprefix("error: "))
+        boards = [json.loads(line) for line in lines]
+        kept = log.replace(Path(boards[0]["directory"]) / LOG_NAME)
+    except BaseException:
+        _stop(process)
+        log.unlink(missing_ok=True)
+        raise
+    return [{**board, "log": str(kept)} for board in boards]
+
+
 def _first_line(process: subprocess.Popen[bytes]) -> bytes:
     """The first line of its output; what there is of it if the process ends or takes too long."""
     assert process.stdout is not None
@@ -94,11 +139,13 @@ def _first_line(process: subprocess.Popen[bytes]) -> bytes:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> int:
-    """Ends the process, first by closing its input, and returns its exit status."""
-    assert process.stdin is not None
+    """Ends the process, first by closing its input if it has one, and returns its exit status."""
     assert process.stdout is not None
-    with contextlib.suppress(OSError):
-        process.stdin.close()
+    if process.stdin is not None:
+        with contextlib.suppress(OSError):
+            process.stdin.close()
+    elif process.poll() is None:
+        process.terminate()
     for insist in (process.terminate, process.kill):
         try:
             process.wait(STOP_TIMEOUT_S)

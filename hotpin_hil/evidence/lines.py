@@ -6,6 +6,11 @@ board have `board` (MAC, null until the board has said it), `boot` (boot id) and
     note board      board: what a board said of itself (sys.info, PROTOCOL.md §3)
     note selection  text: which tests of the suite the run leaves out
     note left_out   text: what the run can't show on this kind of board, though another could
+    note sizes      class: "measured" | "modelled" (a board profile's), image: "with test console" | "release",
+                    elf_sha256, source: "ELF file" | "profile NAME", first_heap: address, static_dram: bytes in front
+                    of it, data, bss, iram, flash_code, flash_data, image_size: bytes, iram_end: address, idf_size:
+                    {tool, total, memory: {type: {used, total}}}, not_measured: [what is null, and why]. Once for each
+                    image that was on a board, at the end of the run.
     note fault      test, board, fault: name, arguments and seed of what the test made go wrong (docs/faults.md)
     note plan       tests: {node id: [requirement ids]}, every test that the run was to run
     note started    test, requirement: [ids], worker: "gw0" | "main". A test that has no verdict line was
@@ -45,6 +50,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hotpin_hil.evidence.model import MeasurementClass
+
 Line = dict[str, Any]
 
 NOTE = "note"
@@ -53,6 +60,7 @@ LOG = "log"
 BOARD = "board"
 SELECTION = "selection"
 LEFT_OUT = "left_out"
+SIZES = "sizes"
 FAULT = "fault"
 PLAN = "plan"
 STARTED = "started"
@@ -66,6 +74,9 @@ KNOWN_NOISE = "known_noise"
 PANIC = "panic"
 SLICE = "slice"
 RAW = "raw"
+
+WITH_CONSOLE, RELEASE = "with test console", "release"
+"""`image` in notes about boards and sizes: the images of the firmware that a board can run."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +102,19 @@ def selection(text: str) -> Line:
 
 def left_out(text: str) -> Line:
     return {"kind": NOTE, "about": LEFT_OUT, "text": text}
+
+
+def sizes(found: Mapping[str, Any]) -> Line:
+    """found: the fields of hotpin_hil.boards.sizes.ImageSizes."""
+    fields = {name: value for name, value in found.items() if name != "is_modelled"}
+    klass = MeasurementClass.MODELLED if found["is_modelled"] else MeasurementClass.MEASURED
+    return {
+        "kind": NOTE,
+        "about": SIZES,
+        "class": klass.value,
+        **fields,
+        "not_measured": list(found["not_measured"]),
+    }
 
 
 def fault(test: str, board: str | None, fault: str) -> Line:

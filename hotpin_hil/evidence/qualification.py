@@ -57,6 +57,7 @@ def qualify(results: Results) -> dict[str, Any]:
         "other_tests": [_test(line) for line in results.verdicts if not line["requirement"]],
         "unfinished": _unfinished(results),
         "reruns": results.reruns(),
+        "sizes": [_without_kind(note) for note in results.sizes()],
         "notes": _notes(results),
         "counts": _counts(rows, judged),
     }
@@ -108,6 +109,10 @@ def _judge(row: Requirement, kind: str, results: Results) -> dict[str, Any]:
 
 def _test(line: Line) -> dict[str, Any]:
     return {key: line[key] for key in ("test", "verdict", "reason", "remedy", "reproduce")}
+
+
+def _without_kind(note: Line) -> dict[str, Any]:
+    return {key: value for key, value in note.items() if key not in ("kind", "about")}
 
 
 def _not_tested(row: Requirement) -> dict[str, Any]:

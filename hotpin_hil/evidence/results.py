@@ -123,6 +123,12 @@ class Results:
         said = [note["board"] for note in self.about(lines.BOARD)]
         return [board for number, board in enumerate(said) if board not in said[:number]]
 
+    def sizes(self) -> list[Line]:
+        """The `sizes` notes of the images that were on a board, the one with the console first."""
+        return sorted(
+            self.about(lines.SIZES), key=lambda note: (note["image"] == lines.RELEASE, note["image"])
+        )
+
     @property
     def is_selection(self) -> bool:
         """Whether tests of the suite were left out on purpose."""
@@ -169,8 +175,9 @@ _NEXT = '{"kind":'
 
 
 def read_results(folder: Path) -> Results:
-    """Reads `folder`/results.jsonl. Lines cut by a kill are counted and dropped; anything odd is a UsageError."""
-    path = folder / FILE_NAME
+    """Reads `folder`/results.jsonl, or `folder` itself if it is such a file. Lines cut by a kill are counted and
+    dropped; anything odd is a UsageError."""
+    path = folder if folder.is_file() else folder / FILE_NAME
     found = _lines(path)
     run = next(found, None)
     if run is None or run is _CUT:

@@ -20,6 +20,7 @@ from hotpin_hil.report.diagnoses import diagnoses_of
 from hotpin_hil.report.heap_map import heap_map
 from hotpin_hil.report.leak_chart import leak_chart
 from hotpin_hil.report.margin import margin_share, nearest
+from hotpin_hil.report.sizes import sizes_notes, sizes_table
 from hotpin_hil.report.story import Boot, Ledger, Story, default_thresholds, read_stories, timeline_of
 from hotpin_hil.report.timeline import timeline_chart
 from hotpin_hil.report.waterfall import waterfall_chart
@@ -95,6 +96,8 @@ class Content:
     deviations: list[str]
     noise: list[str]
     raw: list[Line]
+    sizes: Table | None
+    size_notes: list[str]
     odd: int
     """Notes of what a board said that could not be read."""
 
@@ -121,6 +124,8 @@ def collect(results: Results, qualification: Mapping[str, Any]) -> Content:
         deviations=_deviations(results),
         noise=_noise(results),
         raw=results.about(lines.RAW),
+        sizes=sizes_table(qualification["sizes"]),
+        size_notes=sizes_notes(qualification["sizes"]),
         odd=sum(story.odd for story in stories.values()),
     )
 

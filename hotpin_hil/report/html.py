@@ -47,6 +47,7 @@ def _sections(content: Content) -> list[tuple[str, str]]:
             ("identities", "What was tested", True),
             ("failures", "What failed", content.failures),
             ("requirements", "Requirements", True),
+            ("sizes", "Sizes", content.sizes),
             ("memory", "Memory over time", content.timelines),
             ("transitions", "Changes of mode", content.changes),
             ("leaks", "Leaks", content.leaks),

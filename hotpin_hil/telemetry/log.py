@@ -9,6 +9,8 @@ LINE_MAX = 4096
 """A longer run without a newline, bytes, is cut there: it is noise, not a log line."""
 
 COLOUR = re.compile(rb"\x1b\[[0-9;]*m")
+ERASED = re.compile(rb"[^\n]*\r\x1b\[K")
+"""What a terminal is told to erase: prompt and line of the firmware's console, in front of another task's line."""
 _LINE = re.compile(r"([EWIDV]) \((\d+)\) ([^\s:][^:]*): (.*)", re.DOTALL)
 
 
@@ -49,7 +51,7 @@ class LogLine(NamedTuple):
 
 
 class LineSplitter:
-    """Incremental; feed it the stream in any chunks. Takes `\\n` and `\\r\\n`, and drops ANSI colours."""
+    """Incremental; feed it the stream in any chunks. Takes `\\n` and `\\r\\n`; drops ANSI colours and erased text."""
 
     def __init__(self, offset: int = 0) -> None:
         self._buffer = bytearray()
@@ -76,7 +78,8 @@ class LineSplitter:
         return [self._line(rest)] if rest else []
 
     def _line(self, raw: bytes) -> Line:
-        return Line(COLOUR.sub(b"", raw).rstrip(b"\r").decode("utf-8", errors="replace"), self._base)
+        plain = COLOUR.sub(b"", ERASED.sub(b"", raw))
+        return Line(plain.rstrip(b"\r").decode("utf-8", errors="replace"), self._base)
 
 
 def parse_log_line(line: Line | str) -> LogLine | None:

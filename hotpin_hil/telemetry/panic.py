@@ -131,6 +131,14 @@ class Panic:
         return bool(self.states) and self.states[0].is_corrupted
 
     @property
+    def task(self) -> str | None:
+        """The task whose stack overflowed, where the text says it."""
+        for text in (self.headline, *self.details):
+            if found := _STACK.search(text) or _STACK_DETAIL.search(text):
+                return found[1]
+        return None
+
+    @property
     def excvaddr(self) -> int | None:
         return self.registers.get("EXCVADDR")
 

@@ -576,7 +576,7 @@ class LogReader:
                 )
             elif record.event == "mode":
                 self._out.append(self._mode_record(number, record))
-            elif record.event == "boot":
+            elif record.event == "boot" and not record.more:  # long texts of the build come in one before
                 self._boot_record(number, record)
             elif record.kind == "reply" and isinstance(data.get("regions"), list):
                 self._heap_map(number, record)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from hotpin_hil.telemetry.box import BOTTOM, BOX_LINES, TOP, parse_whole
-from hotpin_hil.telemetry.log import COLOUR, Line, LogLine
+from hotpin_hil.telemetry.log import COLOUR, ERASED, Line, LogLine
 from hotpin_hil.telemetry.panic import TRACES
 
 LINE_MAX = 64 * 1024
@@ -201,9 +201,10 @@ class LineScanner:
         return block
 
     def _plain(self, block: bytes) -> bytes:
-        """Without colours and carriage returns; what they were like is counted."""
+        """Without colours, carriage returns and what was erased; what the first were like is counted."""
         form = self.format
         if b"\x1b" in block:
+            block = ERASED.sub(b"", block)
             form.ansi_lines += len(_COLOURED.findall(block))
             block = COLOUR.sub(b"", block)
             form.broken_ansi_lines += len(_BROKEN_COLOUR.findall(block))

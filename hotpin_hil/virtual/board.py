@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from collections import deque
 from collections.abc import Callable
@@ -28,7 +29,7 @@ from hotpin_hil.virtual.process import (
 )
 from hotpin_hil.virtual.profile import BoardProfile
 from hotpin_hil.virtual.reset import ResetCircuit
-from hotpin_hil.virtual.rfc2217 import Server
+from hotpin_hil.virtual.rfc2217 import LoopbackPort, Server
 from hotpin_hil.virtual.rom import Loader
 
 RTC_BYTES = 8192
@@ -56,12 +57,14 @@ class BoardOptions:
 
 
 class Board:
-    """A powered board on a port of its own. Needs a running event loop; `close` it.
+    """A powered board on a port of its own, which it closes. Needs a running event loop; `close` it.
 
     `directory` holds its flash and outlives it.
     """
 
-    def __init__(self, profile: BoardProfile, index: int, directory: Path, options: BoardOptions) -> None:
+    def __init__(
+        self, profile: BoardProfile, index: int, directory: Path, options: BoardOptions, port: LoopbackPort
+    ) -> None:
         self.profile = profile
         mac = parse_mac(profile.mac)
         self._mac = mac[:3] + ((int.from_bytes(mac[3:], "big") + index) & 0xFFFFFF).to_bytes(3, "big")
@@ -93,7 +96,7 @@ class Board:
         self._host_baud: int | None = None
         self._uart_baud: int | None = CONSOLE_BAUD
         self._output_paused = False
-        self._server = Server(self, f"HotPin virtual ESP32-CAM {self.mac}")
+        self._server = Server(self, f"HotPin virtual ESP32-CAM {self.mac}", port)
         self.power_on()
 
     @property
@@ -124,9 +127,11 @@ class Board:
     def state(self) -> dict[str, object]:
         """What it is and does now, as JSON takes it.
 
-        `firmware`: project and version of the app
-        that was started last since the last reset; `said`: what the board itself said since then.
+        `holds`: the app in its flash; `firmware`: project and version of the app
+        that was started last since the last reset; `said`: what the board itself said since then;
+        `server_pid`: the process that serves it.
         """
+        app = bootlog.app_in(self._flash)
         return {
             "name": self._directory.name,
             "mac": self.mac,
@@ -135,11 +140,13 @@ class Board:
             "power": "on" if self._powered else "off",
             "runs": self.runs,
             "firmware_pid": self.process_id,
+            "holds": f"{app.project} {app.version} (ELF {app.elf_sha256[:9]})" if app is not None else None,
             "firmware": f"{self._app.project} {self._app.version}" if self._app is not None else None,
             "said": self._said,
             "client": self._server.connected,
             "faults": [str(fault) for fault in self.faults.in_force],
             "line_changes": self.faults.line.changes,
+            "server_pid": os.getpid(),
         }
 
     @property

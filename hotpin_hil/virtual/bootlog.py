@@ -122,6 +122,18 @@ def boot(flash: Flash, cause: int, revision: int) -> Boot:
     return Boot(tuple(uart.lines), uart.now_ms, outcome)
 
 
+def app_in(flash: Flash) -> image.AppDescriptor | None:
+    """The app that the bootloader would try first, by its descriptor; None without one. The image is not checked."""
+    uart = _Uart()
+    try:
+        for _, part in _boot_order(flash, _load_table(flash, uart) or [], uart)[:1]:
+            start = part.offset + image.HEADER.size + image.SEGMENT_HEADER.size
+            return image.parse_app_descriptor(flash.read(start, image.APP_DESCRIPTOR.size))
+    except FlashRangeError:  # a partition at the end of the chip that is shorter than a descriptor
+        pass
+    return None
+
+
 @dataclass
 class _Uart:
     """Collects lines with the times a chip would print them: it waits for its UART when the FIFO is full."""

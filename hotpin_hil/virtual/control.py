@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import json
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,6 +23,8 @@ from hotpin_hil.errors import HilError, UsageError
 from hotpin_hil.virtual.faults.board import Faults
 
 SOCKET_NAME = "control"
+LOCK_NAME = "lock"
+"""File in a board's directory that its server has locked."""
 _LINE_MAX = 64 * 1024
 _CLIENTS_MAX = 16
 
@@ -192,12 +196,27 @@ class BoardControl:
         state: Message = self.ask("state")["state"]
         return state
 
+    def stop(self) -> None:
+        """Ends the board, and returns when its place and its port are free."""
+        self.ask("stop")
+        deadline = time.monotonic() + STOP_TIMEOUT_S
+        with open(self.directory / LOCK_NAME, "rb") as lock:
+            while True:
+                with contextlib.suppress(BlockingIOError):
+                    fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                    return
+                if time.monotonic() > deadline:
+                    raise UsageError(f"the board in {self.directory} does not end", "kill its server")
+                time.sleep(_POLL_S)
+
 
 class NotRunning(HilError):
     """No process serves the board."""
 
 
 ANSWER_TIMEOUT_S = 5.0
+STOP_TIMEOUT_S = 5.0
+_POLL_S = 0.01
 _START = "start one: hotpin-hil board start"
 
 

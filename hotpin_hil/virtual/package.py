@@ -3,8 +3,8 @@
     python -m hotpin_hil.virtual.package --elf BUILD/hotpin.elf --sdkconfig BUILD/config/sdkconfig.json \
         --partitions firmware/partitions.csv --project hotpin --version 1.0 --out BUILD
 
-writes the bootloader, partition table and app images, `flasher_args.json` and `project_description.json`, and
-records the ELF's SHA-256 among those this checkout's virtual boards run.
+writes the bootloader, partition table and app images, `flasher_args.json`, `flash_args` and
+`project_description.json`, and records the ELF's SHA-256 among those this checkout's virtual boards run.
 """
 
 from __future__ import annotations
@@ -93,7 +93,9 @@ def package(
     _write(out / BOOTLOADER_FILE, image.pack_bootloader(info, settings))
     _write(out / TABLE_FILE, partition.to_binary(partitions))
     _write(out / app_file, app)
-    _write_json(out / "flasher_args.json", flasher_args(settings, app_file, app_partition.offset))
+    arguments = flasher_args(settings, app_file, app_partition.offset)
+    _write_json(out / "flasher_args.json", arguments)
+    _write(out / "flash_args", flash_args(arguments).encode())
     digest = hashlib.sha256(elf).hexdigest()
     description = {
         "version": "1.2",
@@ -105,6 +107,10 @@ def package(
         "app_elf": elf_file.name,
         "app_bin": app_file,
         "app_elf_sha256": digest,
+        # What `idf.py monitor` reads.
+        "monitor_baud": "115200",
+        "monitor_toolprefix": "",
+        "config_file": str(sdkconfig_file),
     }
     _write_json(out / "project_description.json", description)
     register_elf(digest, registry)
@@ -140,6 +146,12 @@ def flasher_args(settings: image.FlashSettings, app_file: str, app_offset: int) 
             "chip": "esp32",
         },
     }
+
+
+def flash_args(arguments: dict[str, Any]) -> str:
+    """`flash_args` as `idf.py build` writes it, for `esptool write-flash @flash_args`, from `flasher_args.json`."""
+    files = [f"{offset} {file}" for offset, file in arguments["flash_files"].items()]
+    return "\n".join([" ".join(arguments["write_flash_args"]), *files]) + "\n"
 
 
 def register_elf(sha256: str, registry: Path = NATIVE_ELFS_FILE) -> None:

@@ -7,9 +7,13 @@ forwarded as they come, in both directions; nothing waits for more.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import socket
 from collections.abc import Callable
 from typing import Protocol
+
+from hotpin_hil.errors import UsageError
 
 IAC, DONT, DO, WONT, WILL, SB, SE = 255, 254, 253, 252, 251, 250, 240
 BINARY, SUPPRESS_GO_AHEAD, COM_PORT = 0, 3, 44
@@ -40,24 +44,48 @@ class SerialPort(Protocol):
     def resume_output(self) -> None: ...
 
 
-class Server:
-    """Listens on a free loopback port for the life of the board.
+class LoopbackPort:
+    """A port number of 127.0.0.1 that belongs to one board until `close`, whether or not somebody listens there."""
 
-    While a client is connected nobody listens, so that a second one is refused at once; a socket that is only
-    bound keeps the port number meanwhile.
+    def __init__(self, number: int = 0) -> None:
+        """number: 0 for any that is free. Raises UsageError if it cannot be taken."""
+        with contextlib.ExitStack() as stack:
+            try:
+                holder = stack.enter_context(_loopback_socket(number))
+                self.number: int = holder.getsockname()[1]
+                # A board with a client does not listen, and the kernel lets others bind its number then.
+                claim = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+                claim.bind(f"\0hotpin-virtual-board-{self.number}")
+            except OSError as error:
+                raise _port_error(number, error) from error
+            self._sockets = stack.pop_all()
+
+    def close(self) -> None:
+        """Gives the number back. Safe to call twice."""
+        self._sockets.close()
+
+
+class Server:
+    """Listens on a loopback port for the life of the board.
+
+    While a client is connected nobody listens, so that a second one is refused at once.
     """
 
-    def __init__(self, port: SerialPort, signature: str) -> None:
+    def __init__(self, port: SerialPort, signature: str, address: LoopbackPort) -> None:
         self._port = port
         self._signature = signature.encode()
         self._loop = asyncio.get_running_loop()
-        self._holder = _loopback_socket(0)
-        self.number: int = self._holder.getsockname()[1]
+        self._address = address
         self._listener: socket.socket | None = None
         self._connection: Connection | None = None
         self._refusing = False
         self._hung = False
         self._listen()
+
+    @property
+    def number(self) -> int:
+        """The port's number."""
+        return self._address.number
 
     @property
     def connected(self) -> bool:
@@ -94,7 +122,7 @@ class Server:
         if self._connection is not None:
             connection, self._connection = self._connection, None
             connection.discard()
-        self._holder.close()
+        self._address.close()
 
     def _listen(self) -> None:
         if self._refusing or self._listener is not None:
@@ -352,6 +380,12 @@ class Connection:
     def _com_port_answer(self, command: int, value: bytes) -> None:
         body = bytes([COM_PORT, command + _SERVER]) + value.replace(b"\xff", b"\xff\xff")
         self._write(bytes([IAC, SB]) + body + bytes([IAC, SE]))
+
+
+def _port_error(number: int, error: OSError) -> UsageError:
+    if error.errno == errno.EADDRINUSE:
+        return UsageError(f"port {number} is in use", "give --port another number, or leave it out")
+    return UsageError(f"port {number} cannot be used: {error.strerror}", "give --port a number from 1024 up")
 
 
 def _loopback_socket(number: int) -> socket.socket:

@@ -11,8 +11,9 @@ import os
 import re
 import secrets
 import signal
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from pathlib import Path
 from typing import IO, TextIO
@@ -21,16 +22,18 @@ from hotpin_hil.errors import UsageError
 from hotpin_hil.paths import BUILD_DIR, NATIVE_ELFS_FILE
 from hotpin_hil.virtual import profile as profiles
 from hotpin_hil.virtual.board import Board, BoardOptions
-from hotpin_hil.virtual.control import ControlServer
+from hotpin_hil.virtual.control import LOCK_NAME, ControlServer
+from hotpin_hil.virtual.rfc2217 import LoopbackPort
 
 DEFAULT_STATE_DIR = BUILD_DIR / "virtual-boards"
 MAX_BOARDS = 256
+_LAST_PORT = 65535
 
 
 def main_start(args: argparse.Namespace) -> int:
     """`hotpin-hil board start`: serve until SIGTERM, SIGINT or, on request, the end of stdin. Exit status.
 
-    Raises HilError when the boards can't be started.
+    args.flash: folder of a build for the virtual board, or None. Raises HilError when the boards can't be started.
     """
     if sys.platform != "linux":
         raise UsageError(
@@ -47,6 +50,8 @@ def main_start(args: argparse.Namespace) -> int:
                 paced=bool(args.paced),
                 json_out=bool(args.json),
                 until_eof=bool(args.until_eof),
+                port=args.port,
+                flash=args.flash,
             )
         )
     return 0
@@ -62,46 +67,63 @@ async def serve(
     paced: bool = False,
     json_out: bool = False,
     until_eof: bool = False,
+    port: int | None = None,
+    flash: Path | None = None,
     registry: Path = NATIVE_ELFS_FILE,
     out: TextIO | None = None,
 ) -> None:
     """Run `count` boards until told to stop; one line per board goes to `out` (stdout) when all are ready.
 
     Each board takes the first free place in `state_dir`: its flash is kept there for the next one that takes
-    it.
+    it. port: of the first board, the others have the next numbers; None: any that are free. flash: the build that
+    all boards are flashed with before they are ready.
     """
     if not 1 <= count <= MAX_BOARDS:
         raise UsageError(f"can't start {count} boards", f"ask for 1 to {MAX_BOARDS}")
     if not 0 <= time_scale <= 1e6:
         raise UsageError(f"time scale {time_scale:g} is not valid", "give 0 (no waiting) up to 1000000")
+    if port is not None and not 1 <= port <= _LAST_PORT + 1 - count:
+        raise UsageError(f"port {port} is not valid", f"give 1 to {_LAST_PORT + 1 - count}")
     board_profile = profiles.load(profile)
     options = BoardOptions(secrets.randbits(32) if seed is None else seed, time_scale, paced, registry)
     with contextlib.ExitStack() as stack:
         # Before the first child exists: nothing may end this process and leave it behind.
         stopped = _stop_event(until_eof, stack)
         boards: list[Board] = []
-        for index, directory, lock in _take_places(state_dir, board_profile.name, count, stack):
-            board = Board(board_profile, index, directory, options)
+        ports = _take_ports(port, count, stack)
+        places = _take_places(state_dir, board_profile.name, count, stack)
+        for (index, directory, lock), address in zip(places, ports, strict=True):
+            board = Board(board_profile, index, directory, options, address)
             boards.append(board)
             place = stack.enter_context(contextlib.ExitStack())
             place.enter_context(lock)
             place.callback(board.close)
             control = ControlServer(directory, board, partial(_stop_one, board, place, boards, stopped))
             place.callback(control.close)
+        if flash is not None:
+            for board in boards:
+                await _flash(board, flash, stopped)
         output = out if out is not None else sys.stdout
         for board in boards:
-            if json_out:
-                said = {
-                    "name": board.directory.name,
-                    "port": board.url,
-                    "mac": board.mac,
-                    "directory": str(board.directory),
-                }
-                print(json.dumps(said), file=output)
-            else:
-                print(f"virtual ESP32-CAM {board.directory.name}, {board.mac}, at {board.url}", file=output)
+            print(start_line(_about(board), json_out), file=output)
         output.flush()
         await stopped.wait()
+
+
+def start_line(about: Mapping[str, str], json_out: bool) -> str:
+    """What is printed of a board that has been started."""
+    if json_out:
+        return json.dumps(about)
+    return f"virtual ESP32-CAM {about['name']}, {about['mac']}, at {about['port']}"
+
+
+def _about(board: Board) -> dict[str, str]:
+    return {
+        "name": board.directory.name,
+        "port": board.url,
+        "mac": board.mac,
+        "directory": str(board.directory),
+    }
 
 
 def _stop_one(board: Board, place: contextlib.ExitStack, boards: list[Board], stopped: asyncio.Event) -> None:
@@ -111,6 +133,55 @@ def _stop_one(board: Board, place: contextlib.ExitStack, boards: list[Board], st
         boards.remove(board)
     if not boards:
         stopped.set()
+
+
+async def _flash(board: Board, build: Path, stopped: asyncio.Event) -> None:
+    """Flashes a board as its user would, by `hotpin-hil board flash`; UsageError with what that said if it fails."""
+    directory = board.directory
+    words = ["board", "flash", directory.name, "--state-dir", str(directory.parent), "--build", str(build)]
+    with subprocess.Popen(
+        [sys.executable, "-m", "hotpin_hil", *words],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    ) as process:
+        await _first(_ended(process), stopped.wait())
+        if stopped.is_set():
+            process.terminate()
+        _, said = process.communicate()
+    if process.returncode and not stopped.is_set():
+        raise UsageError(said.decode(errors="replace").strip().removeprefix("error: "))
+
+
+async def _ended(process: subprocess.Popen[bytes]) -> None:
+    """Waits for the end of a process without a thread, which asyncio's own subprocesses may need."""
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    pidfd = os.pidfd_open(process.pid)
+    loop.add_reader(pidfd, ended.set)
+    try:
+        await ended.wait()
+    finally:
+        loop.remove_reader(pidfd)
+        os.close(pidfd)
+
+
+async def _first(*events: Coroutine[object, object, object]) -> None:
+    """Waits for the first of several events."""
+    waiting = [asyncio.ensure_future(event) for event in events]
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    for one in waiting:
+        one.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+
+
+def _take_ports(first: int | None, count: int, stack: contextlib.ExitStack) -> list[LoopbackPort]:
+    """Port numbers for `count` boards, which the end of the stack releases too."""
+    ports = []
+    for index in range(count):
+        ports.append(LoopbackPort(first + index if first is not None else 0))
+        stack.callback(ports[-1].close)
+    return ports
 
 
 def _take_places(
@@ -137,7 +208,7 @@ def _lock(directory: Path) -> IO[bytes] | None:
     """Make and lock a board's directory; None if another process has it."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        file = open(directory / "lock", "ab")  # noqa: SIM115 - stays open as long as the board
+        file = open(directory / LOCK_NAME, "ab")  # noqa: SIM115 - stays open as long as the board
     except OSError as error:
         raise UsageError(
             f"can't write the board state in {directory}: {error.strerror}", "give a writable --state-dir"

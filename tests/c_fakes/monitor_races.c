@@ -16,6 +16,7 @@
 #include "mem_log.h"
 #include "mem_monitor.h"
 #include "record.h"
+#include "task_end.h"
 #include "telemetry.h"
 
 #define LOGGERS 3
@@ -34,6 +35,7 @@ struct fake_task {
 static _Thread_local TaskHandle_t s_self;
 static _Thread_local unsigned s_random = 1;
 static atomic_int s_failers = FAILERS;
+static atomic_bool s_slow_end; /* a task is still there a while after its last word */
 static atomic_int s_tasks, s_tasks_most, s_created, s_periodic;
 
 static pthread_mutex_t s_stdout;
@@ -100,6 +102,9 @@ void vTaskDelete(TaskHandle_t task)
     if (task != NULL) {
         fail("deleted from outside", 0, 0);
     }
+    if (s_slow_end) {
+        usleep(5000);
+    }
     free(s_self);
     atomic_fetch_sub(&s_tasks, 1);
     pthread_exit(NULL);
@@ -108,6 +113,19 @@ void vTaskDelete(TaskHandle_t task)
 void vTaskDelay(TickType_t ticks)
 {
     usleep(ticks > 3 ? 300 : ticks * 100);
+}
+
+/* That a task is gone: a new one, or one that has not come to its end, has the same name. */
+esp_err_t task_end_wait_for(const char *name, uint32_t timeout_ms)
+{
+    (void)name;
+    for (uint32_t waited_ms = 0; atomic_load(&s_tasks) > 0; waited_ms++) {
+        if (waited_ms >= timeout_ms) {
+            return ESP_ERR_TIMEOUT;
+        }
+        usleep(100);
+    }
+    return ESP_OK;
 }
 
 TaskHandle_t xTaskGetCurrentTaskHandle(void)
@@ -354,10 +372,8 @@ int main(void)
     /* One more, so that a record carries the count of the boxes dropped last. */
     log_one();
     mem_monitor_wake();
+    s_slow_end = true;
     mem_monitor_stop();
-    for (int i = 0; i < 1000 && atomic_load(&s_tasks) != 0; i++) {
-        usleep(1000); /* between its last word and its thread's end */
-    }
     unsigned logged = LOGGERS * LOGS_EACH + (unsigned)atomic_load(&s_periodic) + 1;
     telemetry_lock();
     if (atomic_load(&s_tasks) != 0 || mem_monitor_has_task()) {

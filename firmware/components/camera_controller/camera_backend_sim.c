@@ -14,6 +14,7 @@
 #include "freertos/FreeRTOS.h"
 #include "freertos/task.h"
 #include "sdkconfig.h"
+#include "task_core.h"
 
 static const char *TAG = "CAMERA_SIM";
 
@@ -83,7 +84,7 @@ esp_err_t camera_backend_open(void)
         }
     }
     if (xTaskCreatePinnedToCore(task_main, "cam_task", CONFIG_CAMERA_TASK_STACK_SIZE, NULL,
-                                configMAX_PRIORITIES - 2, &s_task, 0) != pdPASS) {
+                                configMAX_PRIORITIES - 2, &s_task, TASK_CORE_DRIVERS) != pdPASS) {
         ESP_LOGE(TAG, "no memory for a task");
         s_task = NULL;
         free_blocks();

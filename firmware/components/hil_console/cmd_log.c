@@ -1,16 +1,20 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * log.load: tasks that log, to show that a statistics box stays whole among them.
+ * log.load: tasks that log, to show that a statistics box stays whole among them. log.quiet: silence for
+ * people.
  */
 #include <inttypes.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <string.h>
 
 #include "console.h"
 #include "esp_log.h"
 #include "freertos/FreeRTOS.h"
 #include "freertos/task.h"
+#include "quiet.h"
+#include "task_end.h"
 
 #define TASKS_MAX 4
 #define STACK_SIZE 3072
@@ -48,8 +52,9 @@ static void stop(void)
     for (int i = 0; i < STOP_WAITS_MAX && s_running > 0; i++) {
         vTaskDelay(pdMS_TO_TICKS(STOP_WAIT_MS));
     }
-    /* The idle task gives the ended tasks' memory back. */
-    vTaskDelay(pdMS_TO_TICKS(STOP_WAIT_MS));
+    for (int i = 0; i < TASKS_MAX && s_running == 0; i++) {
+        task_end_wait_for(TAGS[i], TASK_END_TIMEOUT_MS);
+    }
 }
 
 static void add_state(console_reply_t *reply)
@@ -95,9 +100,31 @@ static esp_err_t log_load(const console_request_t *request, console_reply_t *rep
     return ESP_OK;
 }
 
+static void add_quiet(console_reply_t *reply, const char *key, bool silent)
+{
+    telemetry_str(console_room(reply, 2 * sizeof("silent")), key, silent ? "silent" : "shown");
+}
+
+static esp_err_t log_quiet(const console_request_t *request, console_reply_t *reply)
+{
+    if (reply->id != 0) {
+        return console_fail(reply, ESP_ERR_NOT_SUPPORTED, "for people: a request ends the silence");
+    }
+    const char *what = console_arg(request, "what");
+    bool on = console_arg(request, "off") == NULL;
+    bool boxes = what == NULL || strcmp(what, "boxes") == 0;
+    bool records = what == NULL || strcmp(what, "records") == 0;
+    quiet_set(boxes ? on : quiet_boxes(), records ? on : quiet_records());
+    add_quiet(reply, "boxes", quiet_boxes());
+    add_quiet(reply, "records", quiet_records());
+    return ESP_OK;
+}
+
 static const console_command_t COMMANDS[] = {
     {"log.load", "[tasks=N] [lines=N] [every=N] [stop=1]", log_load,
      "let 1-4 tasks log a line every so many ms (20), so many times (without end)"},
+    {"log.quiet", "[what=boxes|records] [off=1]", log_quiet,
+     "typed only: keep statistics boxes and event records out of the log, until off=1, a request or a reset"},
 };
 
 const console_group_t CMD_LOG = CONSOLE_GROUP(COMMANDS);

@@ -68,8 +68,9 @@ static esp_err_t fail_with_change(console_reply_t *reply, esp_err_t err, const s
                             err == ESP_ERR_TIMEOUT ? "the change goes on"
                                                    : "another mode was asked for meanwhile");
     }
-    snprintf(reply->key, sizeof(reply->key), "step");
-    snprintf(reply->value, sizeof(reply->value), "%s", failed->step != NULL ? failed->step : "");
+    reply->key = "step";
+    reply->key_length = strlen(reply->key);
+    reply->value = failed->step != NULL ? failed->step : "";
     if (failed->block != NULL) {
         return console_fail(reply, err,
                             "step %s: %" PRIu32 " bytes are missing for %s, largest free block %" PRIu32,
@@ -94,7 +95,8 @@ static system_state_t state_by_name(const char *name)
 
 static esp_err_t mode_set(const console_request_t *request, console_reply_t *reply)
 {
-    bool wait = console_arg(request, "wait") != NULL;
+    /* A person is told how it ended; a program can ask for that, and sees the event. */
+    bool wait = reply->id == 0 || console_arg(request, "wait") != NULL;
     system_state_t to = state_by_name(console_arg(request, "to"));
     state_manager_info_t info;
     esp_err_t err = state_manager_request(to, wait ? MODE_WAIT_MS : 0);
@@ -212,7 +214,8 @@ static esp_err_t stt_get(const console_request_t *request, console_reply_t *repl
 
 static const console_command_t COMMANDS[] = {
     {"mode.get", "", mode_get, "the mode, and what became of the last change"},
-    {"mode.set", "to=camera|voice [wait=1]", mode_set, "ask for a mode (and wait until it has settled)"},
+    {"mode.set", "to=camera|voice [wait=1]", mode_set,
+     "ask for a mode; wait=1, or typed: answer when the change is done"},
     {"mode.steps", "to=camera|voice|shutdown [from=init|camera|voice|error]", mode_steps,
      "the steps of a change, from the present state if no other is given"},
     {"mode.ledger", "", mode_ledger, "the last change's steps, with the free memory around each"},

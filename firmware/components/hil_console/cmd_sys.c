@@ -20,7 +20,10 @@
 static esp_err_t sys_info(const console_request_t *request, console_reply_t *reply)
 {
     (void)request;
-    telemetry_add_identity(&reply->record);
+    for (size_t field = 0;
+         (field = telemetry_add_identity(&reply->record, field)) < TELEMETRY_IDENTITY_FIELDS;) {
+        console_next_record(reply);
+    }
     return ESP_OK;
 }
 

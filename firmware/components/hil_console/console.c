@@ -12,11 +12,15 @@
 
 #include "console_caps.h"
 #include "console_dispatch.h"
+#include "console_help.h"
+#include "console_output.h"
 #include "console_text.h"
+#include "quiet.h"
 #include "reply_cache.h"
 
 #define MORE_MEMBER sizeof(",\"more\":true")
-#define BRACKETS 2 /* what closes an open container */
+#define BRACKETS 2    /* what closes an open container */
+#define TEXT_SHOWN 40 /* of what was sent, in an error's text; key and value are beside it, whole */
 
 static const console_group_t *const GROUPS[] = {
     &CMD_SYS, &CMD_MODE, &CMD_MEM, &CMD_HEAP, &CMD_BLOCKS, &CMD_TTS, &CMD_BENCH, &CMD_LOG, &CMD_API,
@@ -34,33 +38,23 @@ static void begin_record(console_reply_t *reply, bool ok)
     telemetry_bool(&reply->record, "ok", ok);
 }
 
-static void write_text(const char *text, size_t length)
-{
-    telemetry_lock();
-    telemetry_write(text, length);
-    telemetry_unlock();
-}
-
 /** A person's reply: the members behind "ok", line by line. */
 static void send_as_text(console_reply_t *reply)
 {
     static const char OK_MEMBER[] = "{\"ok\":true";
-    char *members = strstr(reply->buffer, OK_MEMBER);
-    size_t length = 0;
-    if (members != NULL && !reply->record.overflow) {
-        members += sizeof(OK_MEMBER) - 1;
-        size_t left = reply->record.len - (size_t)(members - reply->buffer);
-        if (left > 1) {
-            members++; /* the comma */
-            length = console_text_from_members(members, left - 1,
-                                               sizeof(reply->buffer) - (size_t)(members - reply->buffer));
-        }
-    }
-    if (length > 0) {
-        write_text(members, length);
+    const char *members = strstr(reply->buffer, OK_MEMBER);
+    const char *end = reply->buffer + reply->record.len;
+    bool goes_on = reply->container != NULL;
+    telemetry_lock();
+    if (members != NULL && members + sizeof(OK_MEMBER) < end) {
+        members += sizeof(OK_MEMBER); /* the comma too */
+        console_text_from_members(members, (size_t)(end - members), reply->continues, goes_on, console_write);
     } else {
-        write_text("ok\r\n", 4);
+        console_write_text("ok\r\n");
     }
+    console_flush();
+    telemetry_unlock();
+    reply->continues = goes_on;
 }
 
 static void send_record(console_reply_t *reply)
@@ -158,32 +152,80 @@ esp_err_t console_fail(console_reply_t *reply, esp_err_t err, const char *format
     return err;
 }
 
-esp_err_t console_bad_argument(console_reply_t *reply, const char *key, const char *value, const char *reason)
+static esp_err_t fail_with_problem(console_reply_t *reply, const console_problem_t *problem)
 {
+    int shown = problem->key_length < TEXT_SHOWN ? (int)problem->key_length : TEXT_SHOWN;
     reply->err = "BAD_ARGUMENT";
-    snprintf(reply->key, sizeof(reply->key), "%s", key);
-    snprintf(reply->value, sizeof(reply->value), "%s", value);
-    return console_fail(reply, ESP_ERR_INVALID_ARG, "%s=%.40s: %s", key, value, reason);
+    reply->key = problem->key;
+    reply->key_length = problem->key_length;
+    reply->value = problem->value;
+    return console_fail(reply, ESP_ERR_INVALID_ARG, "%.*s=%.*s: %s", shown, problem->key, TEXT_SHOWN,
+                        problem->value, problem->reason);
 }
 
-static void send_error(console_reply_t *reply, esp_err_t err)
+esp_err_t console_bad_argument(console_reply_t *reply, const char *key, const char *value, const char *reason)
+{
+    const console_problem_t problem = {key, strlen(key), value, reason};
+    return fail_with_problem(reply, &problem);
+}
+
+static void begin_error(console_reply_t *reply, const char *err)
+{
+    begin_record(reply, false);
+    telemetry_str(&reply->record, "err", err);
+}
+
+/** Adds a text whole, in another record if this one has no room for it. */
+static void add_whole(console_reply_t *reply, const char *err, const char *name, const char *text,
+                      size_t length)
+{
+    telemetry_record_t before = reply->record;
+    telemetry_strn(&reply->record, name, text, length);
+    if (telemetry_record_room(&reply->record) >= MORE_MEMBER) {
+        return;
+    }
+    reply->record = before;
+    telemetry_bool(&reply->record, "more", true);
+    send_record(reply);
+    begin_error(reply, err);
+    before = reply->record;
+    telemetry_strn(&reply->record, name, text, length);
+    if (reply->record.overflow) { /* a line of nothing but characters that are escaped */
+        reply->record = before;
+        telemetry_strn(&reply->record, name, text, length / 2);
+    }
+}
+
+/** @param command the command whose arguments are wrong, or NULL */
+static void send_error_as_text(const console_reply_t *reply, const char *name, const char *command)
+{
+    telemetry_lock();
+    console_write_text(name);
+    console_write_text(reply->message[0] != '\0' ? ": " : "");
+    console_write_text(reply->message);
+    if (command != NULL) {
+        console_write_text("; see help ");
+        console_write_text(command);
+    }
+    console_write_text("\r\n");
+    console_flush();
+    telemetry_unlock();
+}
+
+static void send_error(console_reply_t *reply, esp_err_t err, const char *command)
 {
     const char *name = reply->err != NULL ? reply->err : esp_err_to_name(err);
     if (reply->id == 0) {
-        char line[CONSOLE_MESSAGE_SIZE + 48];
-        int length = snprintf(line, sizeof(line), "%s%s%s\r\n", name, reply->message[0] != '\0' ? ": " : "",
-                              reply->message);
-        write_text(line, (size_t)length < sizeof(line) ? (size_t)length : sizeof(line) - 1);
+        send_error_as_text(reply, name, command);
         return;
     }
-    begin_record(reply, false);
-    telemetry_str(&reply->record, "err", name);
+    begin_error(reply, name);
     if (reply->message[0] != '\0') {
         telemetry_str(&reply->record, "msg", reply->message);
     }
-    if (reply->key[0] != '\0') {
-        telemetry_str(&reply->record, "key", reply->key);
-        telemetry_str(&reply->record, "value", reply->value);
+    if (reply->key != NULL) {
+        add_whole(reply, name, "key", reply->key, reply->key_length);
+        add_whole(reply, name, "value", reply->value, strlen(reply->value));
     }
     send_record(reply);
 }
@@ -192,10 +234,11 @@ static void begin_reply(console_reply_t *reply, uint16_t id)
 {
     reply->id = id;
     reply->container = NULL;
+    reply->continues = false;
     reply->keep = false;
     reply->err = NULL;
     reply->message[0] = '\0';
-    reply->key[0] = '\0';
+    reply->key = NULL;
     reply->after = NULL;
     begin_record(reply, true);
 }
@@ -212,32 +255,26 @@ uint32_t console_caps(const console_request_t *request)
     return caps;
 }
 
-static const console_command_t *find_command(const char *name)
+const console_command_t *console_command_at(size_t index)
 {
     for (size_t g = 0; g < GROUP_COUNT; g++) {
-        for (size_t i = 0; i < GROUPS[g]->count; i++) {
-            if (strcmp(GROUPS[g]->commands[i].name, name) == 0) {
-                return &GROUPS[g]->commands[i];
-            }
+        if (index < GROUPS[g]->count) {
+            return &GROUPS[g]->commands[index];
         }
+        index -= GROUPS[g]->count;
     }
     return NULL;
 }
 
-static void print_help(void)
+static const console_command_t *find_command(const char *name)
 {
-    for (size_t g = 0; g < GROUP_COUNT; g++) {
-        for (size_t i = 0; i < GROUPS[g]->count; i++) {
-            const console_command_t *command = &GROUPS[g]->commands[i];
-            const char *const parts[] = {command->name, " ",           command->usage,
-                                         "\r\n    ",    command->help, "\r\n"};
-            telemetry_lock();
-            for (size_t part = 0; part < sizeof(parts) / sizeof(parts[0]); part++) {
-                telemetry_write(parts[part], strlen(parts[part]));
-            }
-            telemetry_unlock();
+    const console_command_t *command;
+    for (size_t i = 0; (command = console_command_at(i)) != NULL; i++) {
+        if (strcmp(command->name, name) == 0) {
+            return command;
         }
     }
+    return NULL;
 }
 
 static void execute(const console_request_t *request, console_reply_t *reply)
@@ -247,10 +284,10 @@ static void execute(const console_request_t *request, console_reply_t *reply)
     console_problem_t problem;
     if (command == NULL) {
         reply->err = "UNKNOWN_COMMAND";
-        err = console_fail(reply, ESP_ERR_NOT_FOUND, "%.40s; 'help' typed without @ lists the commands",
-                           request->command);
+        err = console_fail(reply, ESP_ERR_NOT_FOUND, "%.*s; 'help' typed without @ lists the commands",
+                           TEXT_SHOWN, request->command);
     } else if (!console_check_args(command->usage, request, &problem)) {
-        err = console_bad_argument(reply, problem.key, problem.value, problem.reason);
+        err = fail_with_problem(reply, &problem);
     } else {
         err = command->handler(request, reply);
         if (err == ESP_OK && reply->record.overflow) {
@@ -262,7 +299,7 @@ static void execute(const console_request_t *request, console_reply_t *reply)
         send_record(reply);
     } else {
         reply->after = NULL;
-        send_error(reply, err);
+        send_error(reply, err, command != NULL && err == ESP_ERR_INVALID_ARG ? command->name : NULL);
     }
 }
 
@@ -288,40 +325,42 @@ static void answer_bad_line(console_line_result_t result, const console_request_
         reply->err = "TOO_LONG";
         console_fail(reply, ESP_ERR_INVALID_SIZE, "a request has at most %d bytes", CONSOLE_LINE_MAX);
         break;
-    case CONSOLE_LINE_ARGUMENT:
-        console_bad_argument(reply, request->problem.key, request->problem.value, request->problem.reason);
-        break;
+    case CONSOLE_LINE_ARGUMENT: fail_with_problem(reply, &request->problem); break;
     default:
         reply->err = "SYNTAX";
         console_fail(reply, ESP_ERR_INVALID_ARG, "%s", request->problem.reason);
         break;
     }
-    send_error(reply, ESP_ERR_INVALID_ARG);
+    send_error(reply, ESP_ERR_INVALID_ARG, result == CONSOLE_LINE_ARGUMENT ? request->command : NULL);
 }
 
-void (*console_dispatch(console_line_t *line))(void)
+bool console_dispatch(console_line_t *line, void (**after)(void))
 {
     static console_request_t s_request;
+    *after = NULL;
     console_line_result_t result = console_parse(line, &s_request);
     if (result == CONSOLE_LINE_EMPTY || result == CONSOLE_LINE_NO_ID) {
-        return NULL;
+        return false;
     }
-    if (result == CONSOLE_LINE_OK && s_request.id != 0 && send_again(&s_request, &s_reply)) {
-        return NULL;
+    bool by_program = s_request.id != 0;
+    if (by_program) {
+        quiet_set(false, false); /* a test never finds a board that a person has silenced */
+    } else if (console_help(result, &s_request)) {
+        return false;
+    }
+    if (result == CONSOLE_LINE_OK && by_program && send_again(&s_request, &s_reply)) {
+        return true;
     }
     begin_reply(&s_reply, s_request.id);
     if (result != CONSOLE_LINE_OK) {
         answer_bad_line(result, &s_request, &s_reply);
-        return NULL;
+        return by_program;
     }
-    if (s_request.id == 0 && strcmp(s_request.command, "help") == 0) {
-        print_help();
-        return NULL;
-    }
-    if (s_request.id != 0) {
+    if (by_program) {
         reply_cache_begin(s_request.id, s_request.hash);
         s_reply.keep = true;
     }
     execute(&s_request, &s_reply);
-    return s_reply.after;
+    *after = s_reply.after;
+    return by_program;
 }

@@ -27,11 +27,13 @@ typedef struct {
     uint16_t id;           /*!< 0: to a person, as text */
     const char *container; /*!< name of the open array or object, NULL outside */
     bool is_array;
+    bool continues;  /*!< the text so far ended inside a container */
     bool keep;       /*!< for a repeat of the request */
     const char *err; /*!< replaces the error's name, e.g. BAD_ARGUMENT; NULL: esp_err_to_name() */
     char message[CONSOLE_MESSAGE_SIZE];
-    char key[32];
-    char value[48];
+    const char *key; /*!< of the argument that is wrong, NULL: none; a string of the request, as its value */
+    size_t key_length;
+    const char *value;
     void (*after)(void); /*!< called once the reply has left the UART; for what ends in a reset */
 } console_reply_t;
 
@@ -63,6 +65,9 @@ extern const console_group_t CMD_BENCH;
 extern const console_group_t CMD_LOG;
 extern const console_group_t CMD_API;
 extern const console_group_t CMD_MODE;
+
+/** The `index`-th command of all groups, NULL behind the last. */
+const console_command_t *console_command_at(size_t index);
 
 /* Replies */
 

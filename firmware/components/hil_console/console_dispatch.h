@@ -3,10 +3,13 @@
  */
 #pragma once
 
+#include <stdbool.h>
+
 #include "console_parser.h"
 
 /**
  * @brief Parses a line, runs its command, sends the reply. Console task only.
- * @return what is to be called once the reply has left the UART, or NULL
+ * @param[out] after what is to be called once the reply has left the UART, or NULL
+ * @return true if it was a program's request, also a damaged one
  */
-void (*console_dispatch(console_line_t *line))(void);
+bool console_dispatch(console_line_t *line, void (**after)(void));

@@ -44,11 +44,6 @@ bool console_line_feed(console_line_t *line, char byte)
     if (byte == '\n' || byte == '\r') {
         return true;
     }
-    bool erases = byte == '\b' || byte == 0x7f;
-    if (erases && (line->length == 0 || line->bytes[0] != '@')) {
-        line->length -= line->length > 0;
-        return false;
-    }
     if (line->length == CONSOLE_LINE_MAX) {
         line->overlong = true;
         return false;
@@ -129,11 +124,7 @@ static size_t read_id(const char *text, size_t length, uint16_t *id)
 static void set_problem(console_problem_t *problem, const char *key, size_t key_length, const char *value,
                         const char *reason)
 {
-    size_t kept = key_length < sizeof(problem->key) ? key_length : sizeof(problem->key) - 1;
-    memcpy(problem->key, key, kept);
-    problem->key[kept] = '\0';
-    problem->value = value;
-    problem->reason = reason;
+    *problem = (console_problem_t){key, key_length, value, reason};
 }
 
 static console_line_result_t syntax_error(console_request_t *request, const char *reason)
@@ -446,17 +437,7 @@ static const char *check_value(const char *type, size_t length, const char *valu
     return is_choice(value, type, length) ? NULL : "not one of the words it can be";
 }
 
-/** One `key=TYPE` or `[key=TYPE]` of a usage text. */
-typedef struct {
-    const char *key;
-    size_t key_length;
-    const char *type;
-    size_t type_length;
-    bool required;
-} usage_item_t;
-
-/** Reads the next item. @return where to go on; NULL at the end. */
-static const char *next_item(const char *usage, usage_item_t *item)
+const char *console_usage_next(const char *usage, console_usage_item_t *item)
 {
     while (*usage == ' ') {
         usage++;
@@ -474,19 +455,19 @@ static const char *next_item(const char *usage, usage_item_t *item)
     return usage + (*usage == ']');
 }
 
-static bool names(const usage_item_t *item, const char *key)
+static bool names(const console_usage_item_t *item, const char *key)
 {
     return strlen(key) == item->key_length && memcmp(key, item->key, item->key_length) == 0;
 }
 
 bool console_check_args(const char *usage, const console_request_t *request, console_problem_t *problem)
 {
-    usage_item_t item;
+    console_usage_item_t item;
     for (size_t i = 0; i < request->arg_count; i++) {
         const console_arg_t *arg = &request->args[i];
         const char *at = usage;
         const char *reason = "unknown argument";
-        while ((at = next_item(at, &item)) != NULL) {
+        while ((at = console_usage_next(at, &item)) != NULL) {
             if (names(&item, arg->key)) {
                 reason = check_value(item.type, item.type_length, arg->value);
                 break;
@@ -497,7 +478,7 @@ bool console_check_args(const char *usage, const console_request_t *request, con
             return false;
         }
     }
-    for (const char *at = usage; (at = next_item(at, &item)) != NULL;) {
+    for (const char *at = usage; (at = console_usage_next(at, &item)) != NULL;) {
         bool given = false;
         for (size_t i = 0; i < request->arg_count; i++) {
             given |= names(&item, request->args[i].key);

@@ -52,9 +52,10 @@ typedef struct {
     const char *value;
 } console_arg_t;
 
-/** What is wrong with an argument: three strings, never NULL once set; "" where there is nothing to name. */
+/** What is wrong with an argument: texts, never NULL once set; "" where there is nothing to name. */
 typedef struct {
-    char key[32]; /*!< cut to fit */
+    const char *key; /*!< key_length bytes of it */
+    size_t key_length;
     const char *value;
     const char *reason;
 } console_problem_t;
@@ -70,9 +71,8 @@ typedef struct {
 } console_request_t;
 
 /**
- * @brief Takes one byte from the wire.
- * @return true when it ended a line (CR or LF): parse it, then console_line_reset(). Backspace edits a
- * person's line.
+ * @brief Takes one byte as it comes; keys are line_editor.h's.
+ * @return true when it ended a line (CR or LF): parse it, then console_line_reset()
  */
 bool console_line_feed(console_line_t *line, char byte);
 
@@ -101,6 +101,18 @@ console_line_result_t console_parse(console_line_t *line, console_request_t *req
  * which.
  */
 bool console_check_args(const char *usage, const console_request_t *request, console_problem_t *problem);
+
+/** One `key=TYPE` or `[key=TYPE]` of a usage text. */
+typedef struct {
+    const char *key;
+    size_t key_length;
+    const char *type;
+    size_t type_length;
+    bool required;
+} console_usage_item_t;
+
+/** Reads the next item. @return where the one behind it starts; NULL at the end */
+const char *console_usage_next(const char *usage, console_usage_item_t *item);
 
 /** @return the value of `key`, or NULL. */
 const char *console_arg(const console_request_t *request, const char *key);

@@ -3,60 +3,164 @@
  */
 #include "console_text.h"
 
-#include <stdbool.h>
 #include <string.h>
 
-/*
- * At depth 0 a member is `"key":value` and a ',' follows each but the last. Two quotes become one blank, the
- * ',' becomes CR LF: a member keeps its length, the last one needs a byte more. So the text is first moved to
- * the buffer's end, and what is written never overtakes what is read.
- */
-size_t console_text_from_members(char *json, size_t length, size_t size)
+#define DEPTH_MAX 3 /* no reply goes deeper; what does is written as it is */
+
+typedef struct {
+    const char *at;
+    const char *end;
+    void (*write)(const char *text, size_t length);
+    bool goes_on; /* what is open at the end */
+} text_t;
+
+static void put(const text_t *text, const char *what)
 {
-    if (length == 0 || length >= size) {
-        return 0;
+    text->write(what, strlen(what));
+}
+
+static bool next_is(const text_t *text, char c)
+{
+    return text->at < text->end && *text->at == c;
+}
+
+/** Without the quotes, and without the backslash in front of a quote or a backslash. */
+static void write_string(text_t *text)
+{
+    text->at++;
+    while (text->at < text->end && *text->at != '"') {
+        bool escaped = *text->at == '\\' && text->at + 1 < text->end;
+        if (escaped && (text->at[1] == '"' || text->at[1] == '\\')) {
+            text->at++;
+        }
+        text->write(text->at++, 1);
     }
-    const char *from = json + size - length;
-    memmove(json + size - length, json, length);
-    const char *end = json + size;
-    char *to = json;
-    int depth = 0;
+    text->at += text->at < text->end;
+}
+
+/** To the next ',' or closing bracket that belongs to what is around it, as it is. */
+static void write_as_it_is(text_t *text)
+{
+    const char *from = text->at;
+    unsigned depth = 0;
     bool in_string = false;
-    bool in_key = true;
-    while (from < end) {
-        char c = *from++;
-        bool quote = c == '"';
-        if (in_string && c == '\\' && from < end) {
-            *to++ = c;
-            *to++ = *from++;
-            continue;
-        }
-        in_string ^= quote;
-        if (!in_string && depth == 0 && to + 2 <= from) {
-            if (c == ':' && in_key) {
-                *to++ = ':';
-                *to++ = ' ';
-                in_key = false;
-                continue;
-            }
-            if (c == ',') {
-                *to++ = '\r';
-                *to++ = '\n';
-                in_key = true;
-                continue;
-            }
-        }
-        if (!in_string) {
-            depth += c == '[' || c == '{';
-            depth -= c == ']' || c == '}';
-        }
-        if (!(quote && in_key)) {
-            *to++ = c;
+    for (; text->at < text->end; text->at++) {
+        char c = *text->at;
+        if (c == '"') {
+            in_string = !in_string;
+        } else if (in_string) {
+            text->at += c == '\\' && text->at + 1 < text->end;
+        } else if (c == '[' || c == '{') {
+            depth++;
+        } else if (depth == 0 && (c == ',' || c == ']' || c == '}')) {
+            break;
+        } else if (c == ']' || c == '}') {
+            depth--;
         }
     }
-    if (to + 2 <= json + size) {
-        *to++ = '\r';
-        *to++ = '\n';
+    text->write(from, (size_t)(text->at - from));
+}
+
+static void write_inline(text_t *text, unsigned depth);
+
+static void write_key(text_t *text, const char *sign)
+{
+    if (next_is(text, '"')) {
+        write_string(text);
+        text->at += next_is(text, ':');
+        put(text, sign);
     }
-    return (size_t)(to - json);
+}
+
+/** Goes behind what separates two elements, or behind what should not be there. */
+static void skip_separator(text_t *text, char close)
+{
+    text->at += text->at < text->end && *text->at != close;
+}
+
+/** The elements of an array or object, up to its end, separated by commas. */
+static void write_elements(text_t *text, char close, unsigned depth)
+{
+    bool is_first = true;
+    while (text->at < text->end && *text->at != close) {
+        put(text, is_first ? "" : ", ");
+        is_first = false;
+        if (close == '}') {
+            write_key(text, "=");
+        }
+        write_inline(text, depth);
+        skip_separator(text, close);
+    }
+    text->at += text->at < text->end;
+    bool has_more = text->goes_on && text->at == text->end;
+    put(text, is_first && !has_more ? "none" : "");
+}
+
+static char closing(char opening)
+{
+    return opening == '[' ? ']' : '}';
+}
+
+static void write_inline(text_t *text, unsigned depth)
+{
+    if (next_is(text, '"')) {
+        write_string(text);
+    } else if (depth < DEPTH_MAX && (next_is(text, '[') || next_is(text, '{'))) {
+        char close = closing(*text->at++);
+        write_elements(text, close, depth + 1);
+    } else {
+        write_as_it_is(text);
+    }
+}
+
+/** Is it an object, or an array of arrays or objects, and not empty? Then each element gets a line. */
+static bool needs_lines(const text_t *text)
+{
+    if (text->end - text->at < 2) {
+        return false;
+    }
+    char first = text->at[1];
+    return (*text->at == '{' && first != '}') || (*text->at == '[' && (first == '[' || first == '{'));
+}
+
+static void write_lines(text_t *text)
+{
+    char close = closing(*text->at++);
+    while (text->at < text->end && *text->at != close) {
+        put(text, "  ");
+        if (close == '}') {
+            write_key(text, ": ");
+        }
+        write_inline(text, 1);
+        put(text, "\r\n");
+        skip_separator(text, close);
+    }
+    text->at += text->at < text->end;
+}
+
+static void drop_output(const char *text, size_t length)
+{
+    (void)text;
+    (void)length;
+}
+
+void console_text_from_members(const char *json, size_t length, bool continues, bool goes_on,
+                               void (*write)(const char *text, size_t length))
+{
+    text_t text = {json, json + length, write, goes_on};
+    while (text.at < text.end) {
+        text.write = continues ? drop_output : write;
+        write_key(&text, ":");
+        text.write = write;
+        if (needs_lines(&text)) {
+            put(&text, continues ? "" : "\r\n");
+            write_lines(&text);
+        } else {
+            put(&text, continues ? "  " : " ");
+            write_inline(&text, 0);
+            put(&text, "\r\n");
+        }
+        continues = false;
+        skip_separator(&text, '\0');
+    }
 }

@@ -5,14 +5,23 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /**
- * @brief Turns `"key":value,"key":value` into `key: value` lines ending in CR LF, in place.
+ * @brief Writes `"key":value,"key":value` as lines that end in CR LF:
  *
- * Nested arrays and objects stay as they are, on one line. The text needs at most one byte more than before.
+ *     key: value                     number, true, text without its quotes
+ *     key: a, b, c                   array of such values; "none" if it is empty
+ *     key:                           object: a line each for its members;
+ *       key: value                   array of objects or arrays: a line each for these,
+ *       key=value, key=value         with their members as key=value
+ *
+ * Takes any text: what is no JSON comes out in some order, but nothing is read beyond it.
  * @param json the members, without the outer braces
- * @param size of the buffer, at least length + 1
- * @return the new length
+ * @param continues the first member is the rest of the array or object that ended the text before: without
+ * its key
+ * @param goes_on the last member is an array or object that goes on in the next text
  */
-size_t console_text_from_members(char *json, size_t length, size_t size);
+void console_text_from_members(const char *json, size_t length, bool continues, bool goes_on,
+                               void (*write)(const char *text, size_t length));

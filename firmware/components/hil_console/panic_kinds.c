@@ -17,6 +17,9 @@ static const char *TAG = "HIL";
 
 #define BLOCK_SIZE 64
 
+/* Below a function's frame the caller's registers are saved, which the backtrace needs (Xtensa: 16 bytes). */
+#define KEPT_WORDS 32
+
 /* Through volatile, so that the compiler neither sees nor removes what it would call undefined. */
 static void *volatile s_address;
 
@@ -38,19 +41,19 @@ static void crash_store(void)
     *(volatile uint32_t *)s_address = 1;
 }
 
-/** One frame after the other until the stack is used up; the return values keep it from becoming a loop. */
-static __attribute__((noinline)) uint32_t use_stack(uint32_t depth)
-{
-    volatile uint8_t frame[128];
-    memset((void *)frame, (int)depth, sizeof(frame));
-    bool below = (uintptr_t)frame < (uintptr_t)pxTaskGetStackStart(NULL);
-    return (below ? 0 : use_stack(depth + 1)) + frame[depth % sizeof(frame)];
-}
-
+/**
+ * Writes every word from below this frame down to the end of the stack, and none beyond: the watchpoint at
+ * the end (32 bytes, somewhere in the last 64) sees the first word there, and no other task's memory is
+ * touched. A recursion leaves words unwritten between its frames, which may be those.
+ */
 static void crash_stack(void)
 {
-    use_stack(0);
-    /* The overwritten end is found when the task is switched out, if the watchpoint there has not seen it. */
+    const uint32_t *end = (const uint32_t *)pxTaskGetStackStart(NULL);
+    volatile uint32_t *word = (volatile uint32_t *)__builtin_frame_address(0) - KEPT_WORDS;
+    while (word > end) {
+        *--word = 0;
+    }
+    /* Without a watchpoint the overwritten end is found when the task is switched out. */
     vTaskDelay(1);
 }
 

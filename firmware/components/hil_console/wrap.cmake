@@ -1,4 +1,4 @@
-# The functions that heap_fail.c and step_hook.c stand in front of. Read by this component's CMakeLists.txt and by
+# The functions that heap_fail.c, quiet.c and step_hook.c wrap. Read by this component's CMakeLists.txt and by
 # the host build.
 set(HIL_CONSOLE_WRAPPED
     heap_caps_malloc
@@ -8,4 +8,5 @@ set(HIL_CONSOLE_WRAPPED
     heap_caps_aligned_calloc
     heap_caps_register_failed_alloc_callback
     state_manager_enter_step
+    telemetry_send
 )

@@ -15,6 +15,7 @@
 #include "freertos/FreeRTOS.h"
 #include "freertos/task.h"
 #include "sdkconfig.h"
+#include "task_core.h"
 
 static const char *TAG = "STT";
 
@@ -91,7 +92,7 @@ esp_err_t stt_pipeline_start(void)
     audio_ring_init(&s_ring, s_memory, STT_RING_SIZE);
     s_stats = (stt_pipeline_stats_t){0};
     ESP_RETURN_ON_ERROR(audio_worker_start(&s_worker, "stt_capture", capture, CONFIG_HOTPIN_STT_TASK_STACK,
-                                           CONFIG_HOTPIN_STT_TASK_PRIORITY, 1),
+                                           CONFIG_HOTPIN_STT_TASK_PRIORITY, TASK_CORE_SOUND),
                         TAG, "no room for a task with %d bytes of stack", CONFIG_HOTPIN_STT_TASK_STACK);
     ESP_LOGI(TAG, "Capture started");
     return ESP_OK;

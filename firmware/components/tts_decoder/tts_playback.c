@@ -15,6 +15,7 @@
 #include "freertos/FreeRTOS.h"
 #include "freertos/task.h"
 #include "sdkconfig.h"
+#include "task_core.h"
 #include "wav_parser.h"
 
 static const char *TAG = "TTS";
@@ -170,7 +171,7 @@ esp_err_t tts_playback_start(audio_ring_t *stream, uint32_t stream_bytes, tts_de
     s_scratch = heap_caps_malloc(SCRATCH_SIZE, BUFFER_CAPS);
     ESP_GOTO_ON_FALSE(s_scratch != NULL, ESP_ERR_NO_MEM, err, TAG, "no PSRAM for %u bytes", SCRATCH_SIZE);
     ESP_GOTO_ON_ERROR(audio_worker_start(&s_worker, "tts_playback", playback, CONFIG_HOTPIN_TTS_TASK_STACK,
-                                         CONFIG_HOTPIN_TTS_TASK_PRIORITY, 1),
+                                         CONFIG_HOTPIN_TTS_TASK_PRIORITY, TASK_CORE_SOUND),
                       err, TAG, "no room for a task with %d bytes of stack", CONFIG_HOTPIN_TTS_TASK_STACK);
     return ESP_OK;
 

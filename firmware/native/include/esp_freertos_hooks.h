@@ -11,11 +11,9 @@ extern "C" {
 
 typedef bool (*esp_freertos_idle_cb_t)(void);
 
-/* The callback runs each time the idle task gets the CPU. ESP_ERR_NO_MEM when all eight places are taken. */
+/* The callback runs each time the core's idle task gets the CPU, after it has freed the tasks that ended.
+ * ESP_ERR_INVALID_ARG: no such core; ESP_ERR_NO_MEM: all eight places are taken. */
 esp_err_t esp_register_freertos_idle_hook_for_cpu(esp_freertos_idle_cb_t new_idle_cb, UBaseType_t cpuid);
-esp_err_t esp_register_freertos_idle_hook(esp_freertos_idle_cb_t new_idle_cb);
-void esp_deregister_freertos_idle_hook_for_cpu(esp_freertos_idle_cb_t old_idle_cb, UBaseType_t cpuid);
-void esp_deregister_freertos_idle_hook(esp_freertos_idle_cb_t old_idle_cb);
 
 #ifdef __cplusplus
 }

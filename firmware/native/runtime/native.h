@@ -29,6 +29,9 @@ typedef struct {
     bool uart_paced;   /* bytes reach the host when the line would have carried them */
     int faults_fd;     /* socket on which faults are asked for; -1: none */
     uint8_t elf_sha256[32];
+    const char *project_name; // of the app description, as are the next two; NULL: this build's
+    const char *project_version;
+    const char *idf_version;
     heap_system_t *heap;
 } native_params_t;
 
@@ -292,6 +295,7 @@ void native_esp_timer_start(void);
 void native_timers_start(void);
 void native_task_wdt_start(void);
 void native_task_wdt_idle_ran(void);
+void native_idle_hooks_run(int core);
 void native_task_wdt_forget(native_task_t *task);
 native_task_t *native_task_from_handle(TaskHandle_t handle);
 const char *native_task_name(const native_task_t *task);

@@ -85,6 +85,12 @@ static void set(const char *key, char *value)
         if (!hex_bytes(value, p->elf_sha256, 32, '\0')) {
             bad_line(key, "not 64 hex digits");
         }
+    } else if (strcmp(key, "project_name") == 0) {
+        p->project_name = strdup(value);
+    } else if (strcmp(key, "project_version") == 0) {
+        p->project_version = strdup(value);
+    } else if (strcmp(key, "idf_version") == 0) {
+        p->idf_version = strdup(value);
     } else if (strcmp(key, "faults_fd") == 0) {
         p->faults_fd = (int)number(key, value);
     } else if (strcmp(key, "fault") == 0) {

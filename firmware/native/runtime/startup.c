@@ -99,7 +99,11 @@ static void log_psram_found(void)
     }
     ESP_EARLY_LOGI("esp_psram", "Found %" PRIu32 "MB PSRAM device", megabytes);
     ESP_EARLY_LOGI("esp_psram", "Speed: 40MHz");
+#if CONFIG_FREERTOS_UNICORE
+    ESP_EARLY_LOGI("esp_psram", "PSRAM initialized, cache is in normal (1-core) mode.");
+#else
     ESP_EARLY_LOGI("esp_psram", "PSRAM initialized, cache is in low/high (2-core) mode.");
+#endif
     if (mapped_psram() < g_native_params.psram_bytes) {
         ESP_EARLY_LOGW("esp_psram",
                        "Virtual address not enough for PSRAM, map as much as we can. %" PRIu32 "MB is mapped",
@@ -117,7 +121,11 @@ static void log_start(void)
     uint32_t revision = g_native_params.chip_revision;
     log_psram_found();
     step(8000);
+#if CONFIG_FREERTOS_UNICORE
+    ESP_EARLY_LOGI("cpu_start", "Unicore app");
+#else
     ESP_EARLY_LOGI("cpu_start", "Multicore app");
+#endif
 #if CONFIG_SPIRAM_MEMTEST
     if (psram_kb > 0) {
         step(psram_kb * PSRAM_TEST_US_PER_MB / 1024);
@@ -128,11 +136,11 @@ static void log_start(void)
     ESP_EARLY_LOGI("cpu_start", "Pro cpu start user code");
     ESP_EARLY_LOGI("cpu_start", "cpu freq: %d Hz", CONFIG_ESP_DEFAULT_CPU_FREQ_MHZ * 1000000);
     ESP_EARLY_LOGI("app_init", "Application information:");
-    ESP_EARLY_LOGI("app_init", "Project name:     %s", app->project_name);
-    ESP_EARLY_LOGI("app_init", "App version:      %s", app->version);
+    ESP_EARLY_LOGI("app_init", "Project name:     %.32s", app->project_name);
+    ESP_EARLY_LOGI("app_init", "App version:      %.32s", app->version);
     ESP_EARLY_LOGI("app_init", "Compile time:     %s %s", app->date, app->time);
     ESP_EARLY_LOGI("app_init", "ELF file SHA256:  %s...", esp_app_get_elf_sha256_str());
-    ESP_EARLY_LOGI("app_init", "ESP-IDF:          %s", app->idf_ver);
+    ESP_EARLY_LOGI("app_init", "ESP-IDF:          %.32s", app->idf_ver);
     ESP_EARLY_LOGI("efuse_init", "Min chip rev:     v0.0");
     ESP_EARLY_LOGI("efuse_init", "Max chip rev:     v3.99 ");
     ESP_EARLY_LOGI("efuse_init", "Chip rev:         v%" PRIu32 ".%" PRIu32, revision / 100, revision % 100);

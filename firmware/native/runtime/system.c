@@ -48,15 +48,22 @@ static esp_reset_reason_t reason_from(uint32_t rom_cause, uint32_t hint)
     }
 }
 
+/* A text of full length has no NUL, as in an ESP-IDF build. */
+static void describe(char field[32], const char *given, const char *built)
+{
+    const char *text = given != NULL ? given : built;
+    memcpy(field, text, strnlen(text, 32));
+}
+
 void native_system_init(void)
 {
     s_reason = reason_from(g_native_params.rom_cause, native_rtc_hint_take());
     s_app_desc = (esp_app_desc_t){
         .magic_word = ESP_APP_DESC_MAGIC_WORD,
-        .version = HOTPIN_PROJECT_VERSION,
-        .project_name = HOTPIN_PROJECT_NAME,
-        .idf_ver = "native",
     };
+    describe(s_app_desc.version, g_native_params.project_version, HOTPIN_PROJECT_VERSION);
+    describe(s_app_desc.project_name, g_native_params.project_name, HOTPIN_PROJECT_NAME);
+    describe(s_app_desc.idf_ver, g_native_params.idf_version, "native");
 #if CONFIG_APP_COMPILE_TIME_DATE
     memcpy(s_app_desc.time, __TIME__, sizeof __TIME__);
     memcpy(s_app_desc.date, __DATE__, sizeof __DATE__);

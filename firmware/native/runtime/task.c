@@ -63,8 +63,8 @@ struct native_task {
 static native_task_t *s_current;
 static native_task_t *s_all; // in order of creation
 static native_task_t *s_ready[configMAX_PRIORITIES];
-static native_task_t *s_zombies; // deleted themselves; memory freed by the idle task
-static native_task_t *s_idle;
+static native_task_t *s_zombies;                     // deleted themselves; memory freed by the idle task
+static native_task_t *s_idle[configNUMBER_OF_CORES]; // the first one acts for all
 static UBaseType_t s_task_number;
 static UBaseType_t s_task_count;
 static bool s_running;
@@ -154,7 +154,7 @@ static native_task_t *run_next(void)
 {
     native_task_t *next;
     while ((next = select_next()) == NULL) {
-        s_current = s_idle;
+        s_current = s_idle[0];
         idle_work();
         if (ready_top() == NULL) {
             native_clock_idle_step();
@@ -174,7 +174,7 @@ static void reschedule(void)
 static bool may_switch(void)
 {
     return s_running && s_isr_depth == 0 && !native_in_critical() && s_suspend_depth == 0 &&
-           s_current != s_idle;
+           s_current != s_idle[0];
 }
 
 void native_preempt(void)
@@ -249,7 +249,7 @@ const char *native_current_name(void)
 
 bool native_current_is_idle(void)
 {
-    return s_current == s_idle;
+    return s_current == s_idle[0];
 }
 
 const char *native_task_name(const native_task_t *task)
@@ -324,7 +324,7 @@ static void timed_out(native_event_t *event)
 
 bool native_wait(native_wait_list_t *list, uint64_t deadline_us)
 {
-    if (s_isr_depth > 0 || native_in_critical() || s_current == s_idle) {
+    if (s_isr_depth > 0 || native_in_critical() || s_current == s_idle[0]) {
         native_panic("assert failed: a wait in an interrupt, a critical section or an idle hook",
                      ESP_RST_PANIC);
     }
@@ -481,6 +481,7 @@ static void start_thread(native_task_t *task)
 static native_task_t *new_task(TaskFunction_t code, const char *name, void *argument, uint32_t stack_size,
                                UBaseType_t priority, BaseType_t core, void *stack, void *tcb, memory_t memory)
 {
+    assert(core == tskNO_AFFINITY || core < configNUMBER_OF_CORES);
     native_task_t *task = native_host_alloc(sizeof *task);
     snprintf(task->name, sizeof task->name, "%s", name != NULL ? name : "");
     task->code = code;
@@ -613,6 +614,11 @@ static void idle_work(void)
         s_zombies = task->next_all;
         free_task(task);
     }
+    for (int core = 0; core < configNUMBER_OF_CORES; core++) {
+        s_current = s_idle[core];
+        native_idle_hooks_run(core);
+    }
+    s_current = s_idle[0];
     native_task_wdt_idle_ran();
 }
 
@@ -629,7 +635,7 @@ static void end_thread(native_task_t *task)
 void vTaskDelete(TaskHandle_t xTaskToDelete)
 {
     native_task_t *task = task_of(xTaskToDelete, __func__);
-    if (task == s_idle) {
+    if (task == s_idle[0]) {
         native_panic("assert failed: vTaskDelete (the idle task cannot be deleted)", ESP_RST_PANIC);
     }
     if (task->mutexes_held > 0) {
@@ -946,12 +952,12 @@ TaskHandle_t xTaskGetCurrentTaskHandleForCore(BaseType_t xCoreID)
 
 TaskHandle_t xTaskGetIdleTaskHandle(void)
 {
-    return native_task_handle(s_idle);
+    return native_task_handle(s_idle[0]);
 }
 
 TaskHandle_t xTaskGetIdleTaskHandleForCore(BaseType_t xCoreID)
 {
-    return xCoreID == 0 ? native_task_handle(s_idle) : xTaskGetHandle("IDLE1");
+    return native_task_handle(s_idle[xCoreID]);
 }
 
 BaseType_t xTaskGetCoreID(TaskHandle_t xTask)
@@ -1216,7 +1222,9 @@ void native_scheduler_start(void (*main_task)(void *), uint32_t main_stack_addre
     // timers exist from the start where the profile has them: the linker leaves them out of an image that
     // uses no timer.
     native_task_create_system(NULL, "ipc0", 1024, configMAX_PRIORITIES - 1, 0);
+#if configNUMBER_OF_CORES > 1
     native_task_create_system(NULL, "ipc1", 1024, configMAX_PRIORITIES - 1, 1);
+#endif
     if (heap_system_boot_block(g_native_params.heap, "esp_timer task", 0) != 0) {
         native_esp_timer_start();
     }
@@ -1227,9 +1235,12 @@ void native_scheduler_start(void (*main_task)(void *), uint32_t main_stack_addre
                                    charged ? MEMORY_HEAP : MEMORY_STATIC);
     start_thread(main);
     make_ready(main);
-    s_idle = native_object_get(native_task_create_system(NULL, "IDLE0", configIDLE_TASK_STACK_SIZE, 0, 0),
-                               NATIVE_TASK, __func__);
-    native_task_create_system(NULL, "IDLE1", configIDLE_TASK_STACK_SIZE, 0, 1);
+    static const char *const idle_names[] = {"IDLE0", "IDLE1"};
+    for (int core = 0; core < configNUMBER_OF_CORES; core++) {
+        TaskHandle_t idle =
+            native_task_create_system(NULL, idle_names[core], configIDLE_TASK_STACK_SIZE, 0, core);
+        s_idle[core] = native_object_get(idle, NATIVE_TASK, __func__);
+    }
     if (heap_system_boot_block(g_native_params.heap, "Tmr Svc task", 0) != 0) {
         native_timers_start();
     }

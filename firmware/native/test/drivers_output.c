@@ -43,7 +43,14 @@ static void case_output_full(void)
     test_note("OUTPUT turns %u\n", (unsigned)s_turns);
 }
 
+static void case_boot_event(void)
+{
+    CHECK_EQUAL(telemetry_init(), ESP_OK);
+    CHECK_EQUAL(telemetry_send_boot(), ESP_OK);
+}
+
 const test_case_t g_output_cases[] = {
+    {"boot_event", case_boot_event},
     {"output_full", case_output_full},
     {NULL, NULL},
 };

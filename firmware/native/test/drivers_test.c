@@ -9,8 +9,8 @@
 #define NAME_OFFSET 0x3FF000
 #define HELD_MAX 64
 
-static const test_case_t *const s_groups[] = {g_audio_cases, g_camera_cases, g_memory_cases, g_output_cases,
-                                              g_tts_cases};
+static const test_case_t *const s_groups[] = {g_audio_cases,  g_camera_cases, g_memory_cases,
+                                              g_output_cases, g_task_cases,   g_tts_cases};
 
 static char s_notes[65536];
 static size_t s_notes_length;

@@ -11,6 +11,7 @@ extern const test_case_t g_audio_cases[];
 extern const test_case_t g_camera_cases[];
 extern const test_case_t g_memory_cases[];
 extern const test_case_t g_output_cases[];
+extern const test_case_t g_task_cases[];
 extern const test_case_t g_tts_cases[];
 
 /* What the heaps hold: to be compared before and after. */

@@ -23,8 +23,10 @@
 #include "memory_manager.h"
 #include "state_manager.h"
 #include "stt_pipeline.h"
+#include "task_end.h"
 #include "telemetry.h"
 #include "tts_decoder.h"
+#include "watch.h"
 
 #define ASKERS 3
 #define ASKS_EACH 400
@@ -35,6 +37,7 @@ static pthread_t s_state_task;
 static atomic_bool s_faults;
 static atomic_int s_camera_up, s_audio_up, s_stt_up, s_busy, s_starts, s_recoveries, s_events;
 static atomic_bool s_camera_used;
+static atomic_bool s_main_ended, s_started, s_unfreed;
 static const char *s_fail_step, *s_fail_undo; /* set at rest only */
 
 static void fail(const char *format, ...)
@@ -206,6 +209,28 @@ void vTaskDelay(TickType_t ticks)
     usleep(ticks * TICK_US);
 }
 
+char *pcTaskGetName(TaskHandle_t task)
+{
+    (void)task;
+    return "main";
+}
+
+esp_err_t task_end_wait(uint32_t timeout_ms)
+{
+    (void)timeout_ms;
+    s_unfreed = false;
+    return ESP_OK;
+}
+
+esp_err_t task_end_wait_for(const char *name, uint32_t timeout_ms)
+{
+    if (strcmp(name, "main") != 0 || timeout_ms > WATCH_SLICE_MS) {
+        fail("the state task waits %u ms for the end of '%s'", timeout_ms, name);
+    }
+    usleep(TICK_US);
+    return s_main_ended ? ESP_OK : ESP_ERR_TIMEOUT;
+}
+
 /* ESP-IDF and the components around */
 
 esp_err_t esp_task_wdt_add(void *task)
@@ -316,6 +341,12 @@ void telemetry_u32(telemetry_record_t *r, const char *key, uint32_t value)
 esp_err_t telemetry_send(telemetry_record_t *r)
 {
     (void)r;
+    state_manager_info_t info;
+    state_manager_get(&info);
+    if (info.last.err == ESP_OK && s_unfreed) {
+        fail("the change to %s mode is announced before its drivers' tasks are freed",
+             state_manager_name(info.last.to));
+    }
     s_events++;
     return ESP_OK;
 }
@@ -364,6 +395,7 @@ esp_err_t camera_controller_init(void)
 }
 esp_err_t camera_controller_deinit(void)
 {
+    s_unfreed = true; /* the driver's task: an idle task frees it if it was on the other core */
     return drive("camera deinit", &s_camera_up, 0, true);
 }
 bool camera_controller_is_initialized(void)
@@ -606,6 +638,29 @@ static void recovering(void)
     }
 }
 
+static void started(void)
+{
+    if (!s_main_ended || s_started || !pthread_equal(pthread_self(), s_state_task)) {
+        fail("started() is called %s", !s_main_ended ? "while the main task exists"
+                                       : s_started   ? "again"
+                                                     : "by another task");
+    }
+    s_started = true;
+}
+
+/** The end of the start is told once the main task has ended, not when the first mode is up. */
+static void starting(void)
+{
+    if (state_manager_request(SYSTEM_STATE_CAMERA_STANDBY, FOREVER_MS) != ESP_OK) {
+        fail("the first mode is refused");
+    }
+    s_main_ended = true;
+    state_manager_request(SYSTEM_STATE_VOICE_ACTIVE, FOREVER_MS); /* is dealt with behind it */
+    if (!s_started) {
+        fail("started() has not been called");
+    }
+}
+
 static void shutting_down(void)
 {
     if (state_manager_request(SYSTEM_STATE_SHUTDOWN, FOREVER_MS) != ESP_OK) {
@@ -625,10 +680,11 @@ int main(int argc, char **argv)
     if (state_manager_request(SYSTEM_STATE_CAMERA_STANDBY, 0) != ESP_ERR_INVALID_STATE) {
         fail("a request before the start");
     }
-    if (state_manager_start() != ESP_OK || state_manager_start() != ESP_ERR_INVALID_STATE) {
+    if (state_manager_start(started) != ESP_OK || state_manager_start(NULL) != ESP_ERR_INVALID_STATE) {
         fail("start");
     }
     expect_state(SYSTEM_STATE_INIT, "at start");
+    starting();
     storm(seed, false);
     storm(seed, true);
     coalescing();

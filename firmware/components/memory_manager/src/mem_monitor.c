@@ -14,9 +14,12 @@
 #include "freertos/task.h"
 #include "mem_log.h"
 #include "sdkconfig.h"
+#include "task_end.h"
 
+#define TASK_NAME "mem_monitor"
 #define RETRY_TICKS pdMS_TO_TICKS(20) /* the transmit ring is looked at again */
-#define PATIENCE_US (500 * 1000)      /* then a box is written without room, and others wait for the UART */
+#define END_WAIT_MS 20
+#define PATIENCE_US (500 * 1000) /* then a box is written without room, and others wait for the UART */
 
 static portMUX_TYPE s_lock = portMUX_INITIALIZER_UNLOCKED;
 static enum { NONE, STARTING, RUNNING } s_state;
@@ -85,7 +88,7 @@ static esp_err_t ensure_task(void)
 {
     if (begin_start()) {
         TaskHandle_t task = NULL;
-        bool created = xTaskCreate(task_main, "mem_monitor", MEM_MONITOR_STACK_SIZE, NULL,
+        bool created = xTaskCreate(task_main, TASK_NAME, MEM_MONITOR_STACK_SIZE, NULL,
                                    CONFIG_HOTPIN_MEM_TASK_PRIORITY, &task) == pdPASS;
         taskENTER_CRITICAL(&s_lock);
         s_task = task;
@@ -129,18 +132,21 @@ void mem_monitor_stop(void)
     taskEXIT_CRITICAL(&s_lock);
     notify();
 
-    bool ended;
-    do {
+    for (;;) {
         taskENTER_CRITICAL(&s_lock);
         bool self = s_state == RUNNING && s_task == xTaskGetCurrentTaskHandle();
-        ended = s_state == NONE || s_generation != generation || s_interval_ms != 0;
+        bool ended = s_state == NONE;
+        bool restarted = s_generation != generation || s_interval_ms != 0;
         taskEXIT_CRITICAL(&s_lock);
-        if (self) {
+        if (self || restarted) {
             return;
         }
-        /* Once more after the end too: the idle task frees the stack, and needs the processor for that. */
+        /* In short waits: a task that is started meanwhile has the same name. */
+        if (ended && task_end_wait_for(TASK_NAME, END_WAIT_MS) != ESP_ERR_TIMEOUT) {
+            return;
+        }
         vTaskDelay(1);
-    } while (!ended);
+    }
 }
 
 void mem_monitor_wake(void)

@@ -72,13 +72,18 @@ typedef struct {
     { .down_ms = CONFIG_HOTPIN_STATE_SETTLE_DOWN_MS, .up_ms = CONFIG_HOTPIN_STATE_SETTLE_UP_MS }
 /* clang-format on */
 
+/** Called once, by the state task. */
+typedef void (*state_manager_started_t)(void);
+
 /**
  * Makes the STT ring, which is held for the whole run, and starts the task in state INIT. After
  * memory_manager_init().
+ * started (NULL: none) is called when the first request is settled, the task that has called this has ended,
+ * and that task's memory is free: from then on nothing of the start changes the heap.
  * ESP_ERR_INVALID_STATE: called already; ESP_ERR_NO_MEM: no room for the task (without the ring it starts;
  * voice mode is then refused).
  */
-esp_err_t state_manager_start(void);
+esp_err_t state_manager_start(state_manager_started_t started);
 
 /**
  * Asks for CAMERA_STANDBY, VOICE_ACTIVE or SHUTDOWN, and waits up to wait_ms until the manager has settled

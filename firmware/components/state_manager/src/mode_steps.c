@@ -4,6 +4,7 @@
 #include "camera_controller.h"
 #include "sdkconfig.h"
 #include "stt_pipeline.h"
+#include "task_end.h"
 #include "tts_decoder.h"
 #include "watch.h"
 
@@ -22,15 +23,24 @@ void state_manager_get_settle(state_manager_settle_t *out)
     out->up_ms = s_settle.up_ms;
 }
 
-static esp_err_t settle_down(void)
+/* However short the pause: what the drivers' tasks held is free afterwards, if idle tasks get to run at all.
+ */
+static void settle(uint32_t ms)
 {
-    watch_pause(s_settle.down_ms);
+    watch_pause(ms);
+    task_end_wait(WATCH_SLICE_MS);
+    watch_feed();
+}
+
+esp_err_t mode_settle_down(void)
+{
+    settle(s_settle.down_ms);
     return ESP_OK;
 }
 
 static esp_err_t settle_up(void)
 {
-    watch_pause(s_settle.up_ms);
+    settle(s_settle.up_ms);
     return ESP_OK;
 }
 
@@ -75,7 +85,7 @@ static const transition_step_t VOICE_DOWN[] = {
     {"audio.stop", audio_driver_deinit, audio_driver_init},
 };
 /* On the way back the pause lies between the same two modes. */
-static const transition_step_t SETTLE_DOWN = {"settle.down", settle_down, settle_down};
+static const transition_step_t SETTLE_DOWN = {"settle.down", mode_settle_down, mode_settle_down};
 static const transition_step_t SETTLE_UP = {"settle.up", settle_up, NULL};
 
 #define STEPS_OF(table) (table), sizeof(table) / sizeof((table)[0])

@@ -16,3 +16,6 @@ bool mode_holds(system_state_t state);
 esp_err_t mode_take_down(void);
 
 void mode_settle_set(const state_manager_settle_t *settle);
+
+/** The pause behind drivers that went down. */
+esp_err_t mode_settle_down(void);

@@ -1,6 +1,7 @@
 #include "state_manager.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include "enter_step.h"
 #include "esp_log.h"
 #include "esp_timer.h"
@@ -15,6 +16,8 @@
 #include "sdkconfig.h"
 #include "state_logic.h"
 #include "stt_pipeline.h"
+#include "task_core.h"
+#include "task_end.h"
 #include "telemetry.h"
 #include "tts_decoder.h"
 #include "watch.h"
@@ -22,10 +25,6 @@
 static const char *TAG = "STATE";
 
 #define SETTLED (1 << 0)
-
-/* A driver's interrupt is taken on the core that starts it, and ESP-IDF keeps 20 bytes for each interrupt of
- * each core for ever: started now here and now there, the same mode would take more with each that is new. */
-#define CORE 0
 
 /* What comes before the steps of the modes. */
 #define STEP_LOCK "lock"
@@ -49,6 +48,10 @@ static struct {
     state_manager_info_t info;
     transition_ledger_t ledger;
 } s_sm;
+
+/* State task only, once it runs. */
+static state_manager_started_t s_started;
+static char s_starter[configMAX_TASK_NAME_LEN]; /* the task that started this one */
 
 /* The change that is being made. State task only. */
 static struct {
@@ -320,9 +323,7 @@ static esp_err_t recover_to(system_state_t to)
         ESP_LOGE(TAG, "Drivers cannot be taken down: %s", esp_err_to_name(err));
         return fail_at(STEP_RECOVERY, err);
     }
-    state_manager_settle_t settle;
-    state_manager_get_settle(&settle);
-    watch_pause(settle.down_ms);
+    mode_settle_down();
     if (check_admission(to) != ESP_OK) {
         return s_now.change.err;
     }
@@ -403,6 +404,20 @@ static void settle(const request_t *request, esp_err_t err)
     unguard();
 }
 
+/* Once, after the first request. */
+static void finish_start(void)
+{
+    state_manager_started_t started = s_started;
+    s_started = NULL;
+    if (started == NULL) {
+        return;
+    }
+    while (task_end_wait_for(s_starter, WATCH_SLICE_MS) == ESP_ERR_TIMEOUT) {
+        watch_feed();
+    }
+    started();
+}
+
 static void state_task(void *arg)
 {
     (void)arg;
@@ -411,6 +426,7 @@ static void state_task(void *arg)
         request_t request;
         if (xQueueReceive(s_sm.mailbox, &request, pdMS_TO_TICKS(WATCH_SLICE_MS)) == pdTRUE) {
             settle(&request, deal_with(request.to));
+            finish_start();
         }
         watch_feed();
     }
@@ -431,7 +447,7 @@ static void reclaim_played_stream(void)
     state_manager_unlock();
 }
 
-esp_err_t state_manager_start(void)
+esp_err_t state_manager_start(state_manager_started_t started)
 {
     static StaticSemaphore_t s_drivers, s_board;
     static StaticQueue_t s_mailbox;
@@ -449,8 +465,12 @@ esp_err_t state_manager_start(void)
     s_sm.mailbox = xQueueCreateStatic(1, sizeof(request_t), s_mail, &s_mailbox);
     s_sm.events = xEventGroupCreateStatic(&s_events);
     s_sm.board = xSemaphoreCreateMutexStatic(&s_board);
+    s_started = started;
+    snprintf(s_starter, sizeof(s_starter), "%s", pcTaskGetName(NULL));
+    /* Always the same core: ESP-IDF keeps 20 bytes for each interrupt of each core that has had it once, so a
+     * driver that is started now here and now there would take more memory with each that is new. */
     BaseType_t made = xTaskCreatePinnedToCore(state_task, "state", CONFIG_HOTPIN_STATE_TASK_STACK, NULL,
-                                              CONFIG_HOTPIN_STATE_TASK_PRIORITY, &s_task, CORE);
+                                              CONFIG_HOTPIN_STATE_TASK_PRIORITY, &s_task, TASK_CORE_DRIVERS);
     if (made != pdPASS) {
         s_sm.board = NULL;
         return ESP_ERR_NO_MEM;

@@ -89,9 +89,14 @@ void telemetry_resend(const char *line, size_t len);
 
 /**
  * project, version, elf_sha256, idf, chip, rev, mac, psram, flash, reset_reason, boot_count, free_at_main,
- * build.
+ * build: each whole, from number `field` (0: the first) on, as many as fit. The app description's texts at
+ * their longest fit into one record, unless they have characters that are escaped.
+ * @return the number of the first field that did not fit, for the next record; TELEMETRY_IDENTITY_FIELDS:
+ * none
  */
-void telemetry_add_identity(telemetry_record_t *r);
+size_t telemetry_add_identity(telemetry_record_t *r, size_t field);
+#define TELEMETRY_IDENTITY_FIELDS 13u
+
 /** The boot event. */
 esp_err_t telemetry_send_boot(void);
 /** Name of esp_reset_reason(): "POWERON", "SW", "PANIC", … */
@@ -117,6 +122,13 @@ void telemetry_write(const char *text, size_t len);
  * waiting?
  */
 bool telemetry_has_room(size_t len);
+
+/**
+ * A line that somebody types below the log: `hide` takes it off the screen before other text is written,
+ * `show` puts it back when the lock is let go of. Both are called with the lock held by whoever writes, and
+ * may write. Only with CONFIG_HOTPIN_HIL_CONSOLE.
+ */
+void telemetry_set_foreground(void (*hide)(void), void (*show)(void));
 
 #ifdef __cplusplus
 }

@@ -17,7 +17,13 @@
 #define RESET_REASONS(X) \
     X(POWERON) X(EXT) X(SW) X(PANIC) X(INT_WDT) X(TASK_WDT) X(WDT) X(DEEPSLEEP) X(BROWNOUT) X(SDIO)
 
-#define TEXT_MAX 24 /* of project and version each: with every field at its longest the record still fits */
+/* The fields of the app description end without a NUL when they are full. */
+#define APP_TEXT_MAX(field) sizeof(((esp_app_desc_t *)0)->field)
+
+#define BUILD_KIND_MAX 16
+_Static_assert(sizeof(CONFIG_HOTPIN_BUILD_KIND) - 1 <= BUILD_KIND_MAX, "a longer one may need a record more");
+
+#define MORE_SIZE (sizeof(",\"more\":true") - 1)
 
 static uint32_t s_free_at_main;
 
@@ -68,25 +74,57 @@ static void add_mac(telemetry_record_t *r)
     telemetry_strn(r, "mac", text, len - 1);
 }
 
-void telemetry_add_identity(telemetry_record_t *r)
+static uint32_t chip_revision(void)
+{
+    esp_chip_info_t chip;
+    esp_chip_info(&chip);
+    return chip.revision;
+}
+
+static const char *chip_model(void)
+{
+    esp_chip_info_t chip;
+    esp_chip_info(&chip);
+    return chip_name(chip.model);
+}
+
+static uint32_t flash_size(void)
+{
+    uint32_t size = 0;
+    esp_flash_get_size(NULL, &size);
+    return size;
+}
+
+static void add_field(telemetry_record_t *r, size_t field)
 {
     const esp_app_desc_t *app = esp_app_get_description();
-    esp_chip_info_t chip;
-    uint32_t flash_size = 0;
-    esp_chip_info(&chip);
-    esp_flash_get_size(NULL, &flash_size);
+    switch (field) {
+    case 0: telemetry_strn(r, "project", app->project_name, APP_TEXT_MAX(project_name)); break;
+    case 1: telemetry_strn(r, "version", app->version, APP_TEXT_MAX(version)); break;
+    case 2: telemetry_bytes(r, "elf_sha256", app->app_elf_sha256, sizeof(app->app_elf_sha256)); break;
+    case 3: telemetry_strn(r, "idf", app->idf_ver, APP_TEXT_MAX(idf_ver)); break;
+    case 4: telemetry_str(r, "chip", chip_model()); break;
+    case 5: telemetry_u32(r, "rev", chip_revision()); break;
+    case 6: add_mac(r); break;
+    case 7: telemetry_u32(r, "psram", psram_size()); break;
+    case 8: telemetry_u32(r, "flash", flash_size()); break;
+    case 9: telemetry_str(r, "reset_reason", telemetry_reset_reason()); break;
+    case 10: telemetry_u32(r, "boot_count", telemetry_boot_count()); break;
+    case 11: telemetry_u32(r, "free_at_main", s_free_at_main); break;
+    case 12: telemetry_str(r, "build", CONFIG_HOTPIN_BUILD_KIND); break;
+    }
+}
 
-    telemetry_strn(r, "project", app->project_name, TEXT_MAX);
-    telemetry_strn(r, "version", app->version, TEXT_MAX);
-    telemetry_bytes(r, "elf_sha256", app->app_elf_sha256, sizeof(app->app_elf_sha256));
-    telemetry_strn(r, "idf", app->idf_ver, TEXT_MAX);
-    telemetry_str(r, "chip", chip_name(chip.model));
-    telemetry_u32(r, "rev", chip.revision);
-    add_mac(r);
-    telemetry_u32(r, "psram", psram_size());
-    telemetry_u32(r, "flash", flash_size);
-    telemetry_str(r, "reset_reason", telemetry_reset_reason());
-    telemetry_u32(r, "boot_count", telemetry_boot_count());
-    telemetry_u32(r, "free_at_main", s_free_at_main);
-    telemetry_str(r, "build", CONFIG_HOTPIN_BUILD_KIND);
+size_t telemetry_add_identity(telemetry_record_t *r, size_t field)
+{
+    for (; field < TELEMETRY_IDENTITY_FIELDS; field++) {
+        bool last = field + 1 == TELEMETRY_IDENTITY_FIELDS;
+        telemetry_record_t before = *r;
+        add_field(r, field);
+        if (r->overflow || (!last && telemetry_record_room(r) < MORE_SIZE)) {
+            *r = before;
+            break;
+        }
+    }
+    return field;
 }

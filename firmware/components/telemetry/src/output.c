@@ -34,13 +34,51 @@ static char s_log_line[LOG_LINE_SIZE];
 static size_t s_ring_capacity; /* the most that the driver ever reports free; 0: no driver */
 static vprintf_like_t s_default_vprintf;
 
+#if CONFIG_HOTPIN_HIL_CONSOLE
+static struct {
+    void (*hide)(void);
+    void (*show)(void);
+    unsigned lock_depth;
+    bool is_hidden;
+} s_foreground;
+
+void telemetry_set_foreground(void (*hide)(void), void (*show)(void))
+{
+    telemetry_lock();
+    s_foreground.hide = hide;
+    s_foreground.show = show;
+    telemetry_unlock();
+}
+#endif
+
+/** Before the first byte of each hold of the lock. */
+static void hide_foreground(void)
+{
+#if CONFIG_HOTPIN_HIL_CONSOLE
+    if (s_foreground.hide != NULL && !s_foreground.is_hidden) {
+        s_foreground.is_hidden = true; /* first: hide() writes too */
+        s_foreground.hide();
+    }
+#endif
+}
+
 void telemetry_lock(void)
 {
     flockfile(stdout);
+#if CONFIG_HOTPIN_HIL_CONSOLE
+    s_foreground.lock_depth++;
+#endif
 }
 
 void telemetry_unlock(void)
 {
+#if CONFIG_HOTPIN_HIL_CONSOLE
+    if (s_foreground.lock_depth == 1 && s_foreground.is_hidden) {
+        s_foreground.show();
+        s_foreground.is_hidden = false;
+    }
+    s_foreground.lock_depth--;
+#endif
     funlockfile(stdout);
 }
 
@@ -51,6 +89,7 @@ char *telemetry_scratch(void)
 
 void telemetry_write(const char *text, size_t len)
 {
+    hide_foreground();
     if (s_ring_capacity == 0) {
         fwrite(text, 1, len, stdout);
         fflush(stdout);
@@ -84,7 +123,7 @@ static int log_vprintf(const char *format, va_list args)
 {
     va_list again;
     va_copy(again, args);
-    flockfile(stdout);
+    telemetry_lock();
     int len = vsnprintf(s_log_line, sizeof(s_log_line) - 1, format, args); /* one byte left for '\r' */
     if (len > 0 && (size_t)len < sizeof(s_log_line) - 1) {
         if (s_log_line[len - 1] == '\n') {
@@ -93,9 +132,10 @@ static int log_vprintf(const char *format, va_list args)
         }
         telemetry_write(s_log_line, (size_t)len);
     } else {
+        hide_foreground();
         len = s_default_vprintf(format, again);
     }
-    funlockfile(stdout);
+    telemetry_unlock();
     va_end(again);
     return len;
 }

@@ -95,7 +95,11 @@ esp_err_t telemetry_send_boot(void)
     telemetry_record_t record;
     telemetry_lock();
     telemetry_event_begin(&record, telemetry_scratch(), TELEMETRY_SCRATCH_SIZE, "boot");
-    telemetry_add_identity(&record);
+    for (size_t field = 0; (field = telemetry_add_identity(&record, field)) < TELEMETRY_IDENTITY_FIELDS;) {
+        telemetry_bool(&record, "more", true);
+        telemetry_send(&record);
+        telemetry_event_begin(&record, telemetry_scratch(), TELEMETRY_SCRATCH_SIZE, "boot");
+    }
     esp_err_t ret = telemetry_send(&record);
     telemetry_unlock();
     return ret;

@@ -9,7 +9,7 @@
 #define configTICK_RATE_HZ CONFIG_FREERTOS_HZ
 #define configMAX_PRIORITIES (25)
 #define configUSE_16_BIT_TICKS 0
-#define configNUMBER_OF_CORES 2
+#define configNUMBER_OF_CORES CONFIG_FREERTOS_NUMBER_OF_CORES
 #define configNUM_CORES configNUMBER_OF_CORES
 #define portNUM_PROCESSORS configNUMBER_OF_CORES
 #define configUSE_MUTEXES 1

@@ -15,6 +15,7 @@ typedef unsigned UBaseType_t;
 #define pdTRUE 1
 #define pdFALSE 0
 #define pdPASS 1
+#define configMAX_TASK_NAME_LEN 16
 #define portMAX_DELAY 0xFFFFFFFFU
 #define pdMS_TO_TICKS(ms) ((TickType_t)(ms))
 

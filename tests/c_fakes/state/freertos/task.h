@@ -6,3 +6,4 @@ typedef void (*TaskFunction_t)(void *arg);
 BaseType_t xTaskCreatePinnedToCore(TaskFunction_t code, const char *name, uint32_t stack, void *arg,
                                    UBaseType_t priority, TaskHandle_t *out, BaseType_t core);
 void vTaskDelay(TickType_t ticks);
+char *pcTaskGetName(TaskHandle_t task);

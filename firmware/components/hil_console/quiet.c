@@ -1,0 +1,50 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "quiet.h"
+
+#include <stdatomic.h>
+
+#include "esp_log.h"
+#include "telemetry.h"
+
+/* The memory manager's tag. Its box is a block of its lines of level I; warnings still come. ESP-IDF keeps
+ * the level of a tag in some 13 bytes of heap, from the first time it is set. */
+#define BOX_TAG "MEM_MGR"
+
+#define EVENT_MARK '!' /* behind the '@' */
+
+esp_err_t __wrap_telemetry_send(telemetry_record_t *record);
+esp_err_t __real_telemetry_send(telemetry_record_t *record);
+
+static bool s_boxes;
+static esp_log_level_t s_level; /* while s_boxes: what it was before */
+static atomic_bool s_records;
+
+esp_err_t __wrap_telemetry_send(telemetry_record_t *record)
+{
+    /* A record that is not sent has no number either: the next one's follows the last one's. */
+    return s_records && record->buf[1] == EVENT_MARK ? ESP_OK : __real_telemetry_send(record);
+}
+
+void quiet_set(bool boxes, bool records)
+{
+    if (boxes && !s_boxes) {
+        s_level = esp_log_level_get(BOX_TAG);
+        esp_log_level_set(BOX_TAG, s_level < ESP_LOG_WARN ? s_level : ESP_LOG_WARN);
+    } else if (!boxes && s_boxes) {
+        esp_log_level_set(BOX_TAG, s_level);
+    }
+    s_boxes = boxes;
+    s_records = records;
+}
+
+bool quiet_boxes(void)
+{
+    return s_boxes;
+}
+
+bool quiet_records(void)
+{
+    return s_records;
+}

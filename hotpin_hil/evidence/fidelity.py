@@ -1,0 +1,328 @@
+"""Compares runs of the suite on different kinds of board: every measurement side by side, every difference classed.
+
+A difference is explained if a row of fidelity.toml matches it and its bound holds; everything else is not explained.
+Values never explain a verdict: where one board fails, no row makes that a matter of the board.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from hotpin_hil.errors import UsageError
+from hotpin_hil.evidence import lines
+from hotpin_hil.evidence.fidelity_reasons import ONLY, VALUE, VERDICT, Reason
+from hotpin_hil.evidence.lines import Line
+from hotpin_hil.evidence.model import Value, Verdict, with_unit
+from hotpin_hil.evidence.qualification import EVIDENCE
+from hotpin_hil.evidence.results import Results, read_results
+
+SHOWN = (Verdict.PASS.value, Verdict.MARGINAL.value)
+
+Key = tuple[str, str, int]
+"""Test, name of the measurement without figures, and its number among those of that name in that test."""
+
+_FIGURE = re.compile(r"0x[0-9a-fA-F]+|\d{4,}|\d+(?= %)")
+"""Addresses, bytes and shares in a name, such as "check(largest block: 110592 B)": each board has its own."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of the suite, as far as a comparison needs it."""
+
+    label: str
+    """Its kind of board, numbered if there are several of a kind."""
+    results: Results
+
+    @property
+    def kind(self) -> str:
+        return next(kind for kind, gives in EVIDENCE.items() if gives == self.results.run["evidence"])
+
+    @property
+    def profile(self) -> str:
+        """The profile of a virtual board; empty for any other, and where it is not known."""
+        return str(self.results.run["board"].get("profile", ""))
+
+    @property
+    def idf(self) -> str:
+        return str(self.results.run["firmware"].get("idf", ""))
+
+    @cached_property
+    def measurements(self) -> dict[Key, Line]:
+        """In the order in which they were taken."""
+        counts: Counter[tuple[str, str]] = Counter()
+        found: dict[Key, Line] = {}
+        for line in self.results.measurements:
+            test, name = line["test"], _FIGURE.sub("#", line["name"])
+            found[test, name, counts[test, name]] = line
+            counts[test, name] += 1
+        return found
+
+    @cached_property
+    def verdicts(self) -> dict[tuple[str, str], Line]:
+        """Test and requirement id (empty for a test without one) -> the line of the verdict."""
+        return {
+            (line["test"], one): line for line in self.results.verdicts for one in line["requirement"] or [""]
+        }
+
+    @cached_property
+    def memory_map(self) -> tuple[int, int] | None:
+        """Where the first heap begins and where IRAM ends; None if the run does not say it."""
+        for note in self.results.sizes():
+            place = (note["first_heap"], note["iram_end"])
+            if note["image"] == lines.WITH_CONSOLE and None not in place:
+                return place
+        return None
+
+    @cached_property
+    def free_at_main(self) -> int | None:
+        """Free bytes at the start of app_main in most of the run's starts; None if none was seen."""
+        seen = Counter(
+            note["data"].get("free_at_main")
+            for note in self.results.about(lines.EVENT)
+            if note["event"] == "boot"
+        )
+        value = seen.most_common(1)[0][0] if seen else None
+        return value if isinstance(value, int) else None
+
+    def describe(self) -> str:
+        """What ran where, on one line."""
+        place = self.memory_map
+        parts = [f"{self.kind} board", f"firmware {self.idf}"]
+        parts += [f"profile {self.profile}"] if self.profile else []
+        parts.append(f"first heap at 0x{place[0]:08X}" if place else "memory map not known")
+        if self.free_at_main is not None:
+            parts.append(f"{self.free_at_main:,} B free at app_main")
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Two runs do not agree on one thing."""
+
+    of: str
+    """VALUE, ONLY or VERDICT."""
+    test: str
+    requirement: tuple[str, ...]
+    name: str
+    unit: str
+    left: Value | None
+    right: Value | None
+    runs: tuple[str, str]
+    """Labels of the two."""
+    reason: Reason | None = None
+    because: str = ""
+    """Why it is explained if not by a row of fidelity.toml, or why it is not."""
+    explained: bool = False
+
+    def shown(self) -> tuple[str, str]:
+        """The two values as people read them."""
+        left, right = (
+            "(none)" if one is None else with_unit(one, self.unit) for one in (self.left, self.right)
+        )
+        return left, right
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measurement, a column for each run."""
+
+    test: str
+    requirement: tuple[str, ...]
+    name: str
+    unit: str
+    values: tuple[Value | None, ...]
+    """None: this run does not have it."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a comparison comes to."""
+
+    runs: tuple[Run, ...]
+    rows: list[Row]
+    differences: list[Difference] = field(default_factory=list)
+    """Of each run to the first one."""
+
+    @property
+    def explained(self) -> list[Difference]:
+        return [one for one in self.differences if one.explained]
+
+    @property
+    def unexplained(self) -> list[Difference]:
+        return [one for one in self.differences if not one.explained]
+
+    @property
+    def equal(self) -> int:
+        """How many measurements all runs have and agree on."""
+        return sum(row.values.count(row.values[0]) == len(row.values) for row in self.rows)
+
+
+def read_runs(paths: Sequence[Path]) -> tuple[Run, ...]:
+    """The runs in these folders, or with these results.jsonl. UsageError if one cannot be read or measured nothing."""
+    runs = [Run("", read_results(path)) for path in paths]
+    for path, run in zip(paths, runs, strict=True):
+        if not run.measurements:
+            raise UsageError(f"{path} has no measurement", "name the folder of a run that came to an end")
+    kinds = Counter(run.kind for run in runs)
+    seen: Counter[str] = Counter()
+    named = []
+    for run in runs:
+        seen[run.kind] += 1
+        label = f"{run.kind} {seen[run.kind]}" if kinds[run.kind] > 1 else run.kind
+        named.append(replace(run, label=label))
+    return tuple(named)
+
+
+def compare(runs: Sequence[Run], reasons: Sequence[Reason]) -> Comparison:
+    """Compares each run with the first one."""
+    first, *others = runs
+    found = [difference for other in others for difference in _Pair(first, other, reasons).differences()]
+    return Comparison(tuple(runs), _rows(runs), found)
+
+
+def _rows(runs: Sequence[Run]) -> list[Row]:
+    keys = dict.fromkeys(key for run in runs for key in run.measurements)
+    rows = []
+    for key in keys:
+        found = [run.measurements.get(key) for run in runs]
+        line = next(line for line in found if line is not None)
+        values = tuple(None if one is None else one["value"] for one in found)
+        rows.append(Row(line["test"], tuple(line["requirement"]), line["name"], line["unit"], values))
+    return rows
+
+
+class _Pair:
+    """Two runs, and what explains their differences."""
+
+    def __init__(self, left: Run, right: Run, reasons: Sequence[Reason]) -> None:
+        self._left, self._right = left, right
+        self._labels = (left.label, right.label)
+        kinds = {left.kind, right.kind}
+        maps = (left.memory_map, right.memory_map)
+        other_map = None not in maps and maps[0] != maps[1]
+        self._reasons = [
+            reason
+            for reason in reasons
+            if (not reason.boards or kinds & set(reason.boards)) and (other_map or not reason.other_map)
+        ]
+        free = (left.free_at_main, right.free_at_main)
+        self._shift = None if free[0] is None or free[1] is None else free[1] - free[0]
+
+    def differences(self) -> Iterator[Difference]:
+        values = [one for key in self._keys() for one in self._of_measurement(key)]
+        verdicts = list(self._of_verdicts(values))
+        excused = {one.test for one in verdicts if one.explained and one.reason is not None}
+        for one in values:
+            if one.of == ONLY and not one.explained and one.test in excused:
+                yield replace(one, explained=True, because="the test is not applicable on the other board")
+            else:
+                yield one
+        yield from verdicts
+
+    def _keys(self) -> list[Key]:
+        return list(dict.fromkeys((*self._left.measurements, *self._right.measurements)))
+
+    def _of_measurement(self, key: Key) -> Iterator[Difference]:
+        left, right = self._left.measurements.get(key), self._right.measurements.get(key)
+        if left is None or right is None:
+            yield self._only(left, right)
+            return
+        if (left["verdict"] in SHOWN) != (right["verdict"] in SHOWN):
+            words = f"{left['verdict']} on {self._labels[0]}, {right['verdict']} on {self._labels[1]}"
+            because = f"{words}: no reason explains a limit that is not kept"
+            yield replace(self._difference(VALUE, left, left["value"], right["value"]), because=because)
+        elif not _same(left["value"], right["value"]):
+            yield self._explain(self._difference(VALUE, left, left["value"], right["value"]))
+
+    def _only(self, left: Line | None, right: Line | None) -> Difference:
+        line = left or right
+        assert line is not None
+        has = (self._left if left else self._right).kind
+        found = self._difference(
+            ONLY, line, left["value"] if left else None, right["value"] if right else None
+        )
+        for reason in self._reasons:
+            if reason.of == ONLY and has in reason.only_on and self._concerns(reason, found):
+                return replace(found, reason=reason, explained=True)
+        return replace(found, because=f"only {has} has it")
+
+    def _explain(self, found: Difference) -> Difference:
+        assert found.left is not None
+        assert found.right is not None
+        refused = []
+        for reason in self._reasons:
+            if reason.of != VALUE or not self._concerns(reason, found):
+                continue
+            exceeds = self._exceeds(reason, found.left, found.right)
+            if not exceeds:
+                return replace(found, reason=reason, explained=True)
+            refused.append(f"{reason.id}: {exceeds}")
+        return replace(found, because="; ".join(refused) or "no reason in fidelity.toml matches it")
+
+    def _exceeds(self, reason: Reason, left: Value, right: Value) -> str:
+        if reason.boards and self._left.kind not in reason.boards:
+            return reason.exceeds(right, left, None if self._shift is None else -self._shift)
+        return reason.exceeds(left, right, self._shift)
+
+    def _of_verdicts(self, values: Sequence[Difference]) -> Iterator[Difference]:
+        unexplained = {one.test for one in values if not one.explained}
+        for key in dict.fromkeys((*self._left.verdicts, *self._right.verdicts)):
+            left, right = self._left.verdicts.get(key), self._right.verdicts.get(key)
+            there, here = (line["verdict"] if line else None for line in (left, right))
+            if there == here:
+                continue
+            test, one = key
+            ids = (one,) if one else ()
+            found = Difference(VERDICT, test, ids, "verdict", "", there, here, self._labels)
+            if left is None or right is None:
+                has = self._left.label if left else self._right.label
+                yield replace(found, because=f"only the {has} run has this test")
+            elif {there, here} == set(SHOWN):
+                explained = test not in unexplained
+                because = "it follows from the values" if explained else "a value of it is not explained"
+                yield replace(found, explained=explained, because=because)
+            else:
+                yield self._of_applicability(found, left, right)
+
+    def _of_applicability(self, found: Difference, left: Line, right: Line) -> Difference:
+        """NOT APPLICABLE on one board may be explained, if the other board shows it; FAIL and BLOCKED never are."""
+        word = Verdict.NOT_APPLICABLE.value
+        absent, shown = (left, right) if left["verdict"] == word else (right, left)
+        if absent["verdict"] == word and shown["verdict"] in SHOWN:
+            for reason in self._reasons:
+                is_meant = reason.of == VERDICT and self._concerns(reason, found)
+                if is_meant and re.search(reason.because, absent["reason"]):
+                    return replace(found, reason=reason, explained=True)
+        says = "; ".join(
+            f"{run.label}: {line['reason']}"
+            for run, line in ((self._left, left), (self._right, right))
+            if line["reason"]
+        )
+        return replace(found, because=says or "no reason in fidelity.toml matches it")
+
+    def _difference(self, of: str, line: Line, left: Value | None, right: Value | None) -> Difference:
+        return Difference(
+            of,
+            line["test"],
+            tuple(line["requirement"]),
+            line["name"],
+            line["unit"],
+            left,
+            right,
+            self._labels,
+        )
+
+    @staticmethod
+    def _concerns(reason: Reason, found: Difference) -> bool:
+        return reason.concerns(found.requirement, found.test, found.name, found.unit)
+
+
+def _same(left: Any, right: Any) -> bool:
+    """True == 1 in Python, but a firmware that says 1 where it should say true is wrong."""
+    return isinstance(left, bool) == isinstance(right, bool) and bool(left == right)

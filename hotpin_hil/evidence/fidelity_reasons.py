@@ -1,0 +1,285 @@
+"""Why two kinds of board may measure different values: reads and checks fidelity.toml, where the reasons are data."""
+
+from __future__ import annotations
+
+import math
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from hotpin_hil.errors import UsageError
+from hotpin_hil.evidence.model import Value
+from hotpin_hil.evidence.requirements import KINDS
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+REASONS_FILE = Path(__file__).parent / "fidelity.toml"
+
+VALUE, ONLY, VERDICT = "value", "only", "verdict"
+"""What differs: a value; a measurement that one run alone has; the verdict of a test."""
+
+CLASSES = ("map", "flash", "pointer size", "clock", "simulated", "identity", "not modelled", "not applicable")
+
+_PATTERNS = ("requirement", "test", "name")
+_BOUNDS = ("max_difference", "max_ratio", "match", "because", "unbounded")
+_KEYS = {
+    "id",
+    "class",
+    "text",
+    "of",
+    "boards",
+    "only_on",
+    "other_map",
+    "unit",
+    "follows",
+    "differ_by",
+    "multiple_of",
+    "max_multiple",
+    *_PATTERNS,
+    *_BOUNDS,
+}
+
+FREE_AT_MAIN = "free_at_main"
+"""`follows`: the difference must be that of the two boards' free memory at the start of app_main."""
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One row of fidelity.toml. It explains a difference that its patterns match and its bounds hold."""
+
+    id: str
+    klass: str
+    text: str
+    of: str = VALUE
+    boards: tuple[str, ...] = ()
+    """At least one of the two runs must be on one of these kinds of board; empty: any."""
+    only_on: tuple[str, ...] = ()
+    """Of `only`: the kinds of board that have the measurement."""
+    other_map: bool = False
+    """Whether the two runs must have different memory maps."""
+    requirement: tuple[str, ...] = ()
+    test: tuple[str, ...] = ()
+    name: tuple[str, ...] = ()
+    unit: tuple[str, ...] = ()
+    follows: str = ""
+    differ_by: float = 0
+    """What the other board has more than that of a kind in `boards`."""
+    max_difference: float | None = None
+    """How far a difference may be from the expected one: `differ_by`, or what the maps differ by."""
+    multiple_of: int = 0
+    """The difference must be 1 to `max_multiple` times this, each give or take `max_difference`."""
+    max_multiple: int = 0
+    max_ratio: float | None = None
+    match: str = ""
+    """Regular expression for both values, which are texts then."""
+    because: str = ""
+    """Of `verdict`: regular expression for the reason that a NOT APPLICABLE verdict gives."""
+    unbounded: str = ""
+    """Why no bound has a meaning."""
+
+    def concerns(self, requirement: Sequence[str], test: str, name: str, unit: str) -> bool:
+        """Whether the patterns match: `*`, `?` and `[!a]` as in file names, a `[` that is meant as `[[]`."""
+        return (
+            (not self.requirement or any(_matches(one, self.requirement) for one in requirement))
+            and (not self.test or _matches(test.rpartition("/")[2], self.test))
+            and (not self.name or _matches(name, self.name))
+            and (not self.unit or unit in self.unit)
+        )
+
+    def exceeds(self, left: Value, right: Value, shift: int | None) -> str:
+        """Why the bounds do not hold for two values; empty if they do.
+
+        left: of the run on a kind of `boards`, if only one is. shift: what the right board has more free at the start
+        of app_main; None if that is not known.
+        """
+        if self.match:
+            texts = (str(left), str(right))
+            return "" if all(re.fullmatch(self.match, one) for one in texts) else "not of the expected form"
+        if self.max_difference is None and self.max_ratio is None:
+            return ""
+        if any(isinstance(one, (bool, str)) for one in (left, right)):
+            return "not a number"
+        low, high = float(left), float(right)
+        expected = float(self.differ_by)
+        if self.follows:
+            if shift is None:
+                return f"{self.follows} of a run is not known"
+            expected = float(shift)
+        difference = abs(high - low - expected)
+        if self.multiple_of:
+            return self._exceeds_multiple(difference)
+        if self.max_difference is not None and difference > self.max_difference:
+            off = f"{difference:g} off the expected {expected:+g}" if expected else f"{difference:g} apart"
+            return f"{off}, more than {self.max_difference:g}"
+        if self.max_ratio is not None and _ratio(low, high) > self.max_ratio:
+            return f"a ratio of {_ratio(low, high):.3g}, more than {self.max_ratio:g}"
+        return ""
+
+    def _exceeds_multiple(self, difference: float) -> str:
+        count = round(difference / self.multiple_of)
+        off = abs(difference - count * self.multiple_of)
+        if 1 <= count <= self.max_multiple and off <= count * (self.max_difference or 0):
+            return ""
+        return f"{difference:g} is not 1 to {self.max_multiple} times {self.multiple_of}"
+
+    @property
+    def bound(self) -> str:
+        """The bound as people read it."""
+        parts = []
+        if self.multiple_of:
+            parts.append(
+                f"1 to {self.max_multiple} times {self.multiple_of}, each give or take {self.max_difference:g}"
+            )
+        elif self.max_difference is not None:
+            by = "what the maps differ by" if self.follows else f"{self.differ_by:+g}"
+            is_shifted = self.follows or self.differ_by
+            parts.append(
+                f"{by}, give or take {self.max_difference:g}"
+                if is_shifted
+                else f"at most {self.max_difference:g} apart"
+            )
+        if self.max_ratio is not None:
+            parts.append(f"at most {self.max_ratio:g} times")
+        if self.match:
+            parts.append(f"both are {self.match}")
+        if self.because:
+            parts.append(f"the verdict says: {self.because}")
+        return ", ".join(parts) or f"none: {self.unbounded}"
+
+
+def _matches(text: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(text, pattern) for pattern in patterns)
+
+
+def _ratio(one: float, other: float) -> float:
+    small, large = sorted((abs(one), abs(other)))
+    if large == 0:
+        return 1.0
+    return large / small if small and (one < 0) == (other < 0) else math.inf
+
+
+def load_reasons(path: Path = REASONS_FILE) -> tuple[Reason, ...]:
+    """Reads and checks the file. UsageError names the row, the key and the value that is wrong."""
+    try:
+        with path.open("rb") as file:
+            data = tomllib.load(file)
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path} is not valid TOML: {error}") from error
+    tables = data.get("reason", [])
+    if not isinstance(tables, list) or set(data) - {"reason"}:
+        raise UsageError(f"{path} may only hold [[reason]] tables")
+    reasons: dict[str, Reason] = {}
+    for number, table in enumerate(tables, start=1):
+        reason = _reason(table, f"{path}, reason {number} ({table.get('id', 'no id')})")
+        if reason.id in reasons:
+            raise UsageError(f"{path}: reason {reason.id} is there twice")
+        reasons[reason.id] = reason
+    return tuple(reasons.values())
+
+
+def _reason(table: Mapping[str, Any], where: str) -> Reason:
+    unknown = sorted(set(table) - _KEYS)
+    if unknown:
+        raise UsageError(f"{where}: unknown key {', '.join(unknown)}", f"known: {', '.join(sorted(_KEYS))}")
+
+    def text(key: str, default: str = "") -> str:
+        value = table.get(key, default)
+        if not isinstance(value, str) or (key in table and not value):
+            raise UsageError(f"{where}: {key} must be a text, not {value!r}")
+        return value
+
+    def texts(key: str) -> tuple[str, ...]:
+        value = table.get(key, [])
+        if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+            raise UsageError(f"{where}: {key} must be a list of texts, not {value!r}")
+        return tuple(value)
+
+    def number(key: str) -> float | None:
+        value = table.get(key)
+        if value is not None and (
+            not isinstance(value, (int, float)) or isinstance(value, bool) or value < 0
+        ):
+            raise UsageError(f"{where}: {key} must be a number of at least 0, not {value!r}")
+        return value
+
+    def whole(key: str) -> int:
+        value = table.get(key, 0)
+        if not isinstance(value, int) or isinstance(value, bool) or (key in table and value < 1):
+            raise UsageError(f"{where}: {key} must be a whole number of at least 1, not {value!r}")
+        return value
+
+    for key in ("id", "class", "text"):
+        if key not in table:
+            raise UsageError(f"{where}: {key} is missing")
+    other_map = table.get("other_map", False)
+    if not isinstance(other_map, bool):
+        raise UsageError(f"{where}: other_map must be true or false, not {other_map!r}")
+    reason = Reason(
+        id=text("id"),
+        klass=text("class"),
+        text=text("text"),
+        of=text("of", VALUE),
+        boards=texts("boards"),
+        only_on=texts("only_on"),
+        other_map=other_map,
+        requirement=texts("requirement"),
+        test=texts("test"),
+        name=texts("name"),
+        unit=texts("unit"),
+        follows=text("follows"),
+        differ_by=table.get("differ_by", 0),
+        max_difference=number("max_difference"),
+        multiple_of=whole("multiple_of"),
+        max_multiple=whole("max_multiple"),
+        max_ratio=number("max_ratio"),
+        match=text("match"),
+        because=text("because"),
+        unbounded=text("unbounded"),
+    )
+    _check(reason, where)
+    return reason
+
+
+def _check(reason: Reason, where: str) -> None:
+    if reason.klass not in CLASSES:
+        raise UsageError(f"{where}: class {reason.klass!r} is not one of {', '.join(CLASSES)}")
+    if reason.of not in (VALUE, ONLY, VERDICT):
+        raise UsageError(f"{where}: of {reason.of!r} is not one of {VALUE}, {ONLY}, {VERDICT}")
+    unknown = [kind for kind in (*reason.boards, *reason.only_on) if kind not in KINDS]
+    if unknown:
+        raise UsageError(f"{where}: {', '.join(unknown)} is no kind of board", f"known: {', '.join(KINDS)}")
+    if not any((reason.requirement, reason.test, reason.name, reason.because)):
+        raise UsageError(f"{where}: it would explain every difference", "give requirement, test or name")
+    for key in ("match", "because"):
+        try:
+            re.compile(getattr(reason, key))
+        except re.error as error:
+            raise UsageError(f"{where}: {key} is no regular expression: {error}") from error
+    if (reason.of == ONLY) != bool(reason.only_on):
+        raise UsageError(f'{where}: only_on goes with of = "{ONLY}"')
+    if (reason.of == VERDICT) != bool(reason.because):
+        raise UsageError(f'{where}: because goes with of = "{VERDICT}"')
+    if reason.follows not in ("", FREE_AT_MAIN):
+        raise UsageError(f"{where}: follows {reason.follows!r} is not {FREE_AT_MAIN}")
+    if not isinstance(reason.differ_by, (int, float)) or isinstance(reason.differ_by, bool):
+        raise UsageError(f"{where}: differ_by must be a number, not {reason.differ_by!r}")
+    if (reason.follows or reason.differ_by) and reason.max_difference is None:
+        raise UsageError(f"{where}: {'follows' if reason.follows else 'differ_by'} needs max_difference")
+    if reason.multiple_of and (not reason.max_multiple or reason.max_difference is None):
+        raise UsageError(f"{where}: multiple_of needs max_multiple and max_difference")
+    if reason.differ_by and not reason.boards:
+        raise UsageError(f"{where}: differ_by needs boards: the other board has so much more than those")
+    has_bound = any((reason.max_difference is not None, reason.max_ratio is not None, reason.match))
+    if reason.of == VALUE and has_bound == bool(reason.unbounded):
+        raise UsageError(
+            f"{where}: it must have a bound (max_difference, max_ratio, match), or say in unbounded why it has none"
+        )

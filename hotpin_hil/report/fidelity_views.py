@@ -1,0 +1,221 @@
+"""A comparison of runs for people and machines: plain lines, JSON, the table of docs/virtual-board.md, a page."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hotpin_hil.errors import UsageError
+from hotpin_hil.evidence.fidelity import Comparison, Difference
+from hotpin_hil.evidence.fidelity_reasons import Reason
+from hotpin_hil.evidence.model import Value, with_unit
+from hotpin_hil.report.chart import Table
+from hotpin_hil.report.page import render_page
+from hotpin_hil.report.table import WIDTH
+from hotpin_hil.report.text import printable, shorten
+from hotpin_hil.report.whole_file import write_whole
+
+BEGIN = "<!-- hotpin-hil fidelity: begin -->"
+END = "<!-- hotpin-hil fidelity: end -->"
+"""The generated part of a document stands between these lines."""
+
+_SHOWN_MAX = 40
+"""Characters of a value in a table."""
+FOLLOWS = "follows"
+"""Stands for the reason of what follows from something else that is explained."""
+
+
+def text_lines(comparison: Comparison) -> list[str]:
+    """The runs, what is not explained one by one, and what is explained by its reasons."""
+    lines = [f"{run.label}: {run.describe()}" for run in comparison.runs]
+    lines += [summary(comparison), ""]
+    if comparison.unexplained:
+        lines.append("not explained")
+        test = ""
+        for one in comparison.unexplained:
+            if one.test != test:
+                test = one.test
+                lines.append(f"  {test}")
+            lines += _wrapped(f"{one.name}: {_side_by_side(one)}: {one.because}", "    ")
+        lines.append("")
+    if comparison.explained:
+        lines.append("explained")
+        for title, text, bound, found in _groups(comparison.explained):
+            lines += _wrapped(
+                f"{title}, {len(found)} times: {text}{f' (bound: {bound})' if bound else ''}", "  "
+            )
+            lines += _wrapped(f"for example {found[0].name}: {_side_by_side(found[0])}", "    ")
+    return [printable(line) for line in lines]
+
+
+def summary(comparison: Comparison) -> str:
+    """What it comes to, in one line."""
+    return (
+        f"{len(comparison.rows)} measurements: {comparison.equal} equal in all runs; differences: "
+        f"{len(comparison.explained)} explained, {len(comparison.unexplained)} not explained"
+    )
+
+
+def as_json(comparison: Comparison) -> dict[str, Any]:
+    """Everything: each measurement with a value per run, and each difference with what explains it."""
+    return {
+        "runs": [
+            {
+                "label": run.label,
+                "run": run.results.run["run"],
+                "kind": run.kind,
+                "idf": run.idf,
+                "profile": run.profile or None,
+                "first_heap": run.memory_map[0] if run.memory_map else None,
+                "free_at_main": run.free_at_main,
+            }
+            for run in comparison.runs
+        ],
+        "equal": comparison.equal,
+        "explained": len(comparison.explained),
+        "not_explained": len(comparison.unexplained),
+        "measurements": [
+            {
+                "test": row.test,
+                "requirement": list(row.requirement),
+                "name": row.name,
+                "unit": row.unit,
+                "values": dict(zip((run.label for run in comparison.runs), row.values, strict=True)),
+            }
+            for row in comparison.rows
+        ],
+        "differences": [_difference(one) for one in comparison.differences],
+    }
+
+
+def _difference(one: Difference) -> dict[str, Any]:
+    return {
+        "of": one.of,
+        "test": one.test,
+        "requirement": list(one.requirement),
+        "name": one.name,
+        "unit": one.unit,
+        "values": dict(zip(one.runs, (one.left, one.right), strict=True)),
+        "explained": one.explained,
+        "class": one.reason.klass if one.reason else None,
+        "reason": one.reason.id if one.reason else None,
+        "text": one.reason.text if one.reason else one.because,
+    }
+
+
+def markdown(comparison: Comparison, command: str) -> str:
+    """The generated part of docs/virtual-board.md. command: what makes it again."""
+    lines = [f"Made by `{command}`.", ""]
+    lines += [f"- {run.label}: {run.describe()}" for run in comparison.runs]
+    lines += ["", f"{summary(comparison)}.", ""]
+    if comparison.explained:
+        lines += ["| class | differences | explained by | bound | for example |", "|---|---|---|---|---|"]
+        lines += [
+            _cells(title, str(len(found)), text, bound, f"{found[0].name}: {_side_by_side(found[0])}")
+            for title, text, bound, found in _groups(comparison.explained)
+        ]
+    if comparison.unexplained:
+        lines += ["", "| not explained | measurement | values | why not |", "|---|---|---|---|"]
+        lines += [
+            _cells(", ".join(one.requirement), one.name, _side_by_side(one), one.because)
+            for one in comparison.unexplained
+        ]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _cells(*texts: str) -> str:
+    return "| " + " | ".join(printable(text).replace("|", "\\|") for text in texts) + " |"
+
+
+def put_into(path: Path, text: str) -> None:
+    """Replaces what stands between BEGIN and END in a document. UsageError unless each is there once, in order."""
+    try:
+        document = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read: {error}", "name a text file") from error
+    if document.count(BEGIN) != 1 or document.count(END) != 1 or document.index(BEGIN) > document.index(END):
+        raise UsageError(
+            f"{path} has no place for the table", f"put the lines {BEGIN} and {END} into it, each once"
+        )
+    before, rest = document.split(BEGIN)
+    after = rest.split(END)[1]
+    write_whole(path, f"{before}{BEGIN}\n{text}{END}{after}")
+
+
+def page(comparison: Comparison) -> str:
+    """The comparison as one page: no network, no scripts, every text of a run escaped."""
+    labels = [run.label for run in comparison.runs]
+    return render_page(
+        "fidelity.html",
+        runs={run.label: run.describe() for run in comparison.runs},
+        summary=summary(comparison),
+        unexplained=Table(
+            ("requirement", "measurement", *_columns(comparison), "why"),
+            tuple(
+                (
+                    ", ".join(one.requirement),
+                    one.name,
+                    *_across(comparison, one),
+                    f"{one.because} ({one.test})",
+                )
+                for one in comparison.unexplained
+            ),
+        ),
+        groups=[
+            (
+                f"{title}: {text}",
+                bound,
+                Table(
+                    ("requirement", "measurement", *_columns(comparison)),
+                    tuple((", ".join(one.requirement), one.name, *_across(comparison, one)) for one in found),
+                ),
+            )
+            for title, text, bound, found in _groups(comparison.explained)
+        ],
+        everything=Table(
+            ("requirement", "measurement", *labels),
+            tuple(
+                (", ".join(row.requirement), row.name, *(_shown(value, row.unit) for value in row.values))
+                for row in comparison.rows
+            ),
+        ),
+    )
+
+
+def _columns(comparison: Comparison) -> list[str]:
+    return [run.label for run in comparison.runs]
+
+
+def _across(comparison: Comparison, one: Difference) -> list[str]:
+    """The two values of a difference in the columns of all runs; empty for a run that it is not about."""
+    values: Mapping[str, str] = dict(zip(one.runs, one.shown(), strict=True))
+    return [shorten(values.get(run.label, ""), _SHOWN_MAX) for run in comparison.runs]
+
+
+def _groups(found: Iterable[Difference]) -> list[tuple[str, str, str, list[Difference]]]:
+    """(class, reason, bound, differences) for each reason, the largest group first."""
+    groups: dict[tuple[Reason | None, str], list[Difference]] = {}
+    for one in found:
+        groups.setdefault((one.reason, "" if one.reason else one.because), []).append(one)
+    ordered: Sequence[tuple[tuple[Reason | None, str], list[Difference]]] = sorted(
+        groups.items(), key=lambda group: -len(group[1])
+    )
+    return [
+        (reason.klass, reason.text, reason.bound, members) if reason else (FOLLOWS, because, "", members)
+        for (reason, because), members in ordered
+    ]
+
+
+def _side_by_side(one: Difference) -> str:
+    pairs = zip(one.runs, one.shown(), strict=True)
+    return ", ".join(f"{label} {shorten(value, _SHOWN_MAX)}" for label, value in pairs)
+
+
+def _shown(value: Value | None, unit: str) -> str:
+    return "" if value is None else shorten(with_unit(value, unit), _SHOWN_MAX)
+
+
+def _wrapped(text: str, indent: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, initial_indent=indent, subsequent_indent=f"{indent}  ")

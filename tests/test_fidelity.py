@@ -1,0 +1,555 @@
+"""`hotpin-hil fidelity` finds every kind of difference between two runs, and no reason swallows a wrong figure."""
+
+from __future__ import annotations
+
+import ast
+import csv
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hotpin_hil.cli import main
+from hotpin_hil.errors import UsageError
+from hotpin_hil.evidence import lines
+from hotpin_hil.evidence.fidelity import Comparison, compare, read_runs
+from hotpin_hil.evidence.fidelity_reasons import ONLY, VERDICT, Reason, load_reasons
+from hotpin_hil.evidence.recorder import Recorder
+from hotpin_hil.paths import PROJECT_ROOT, REQUIREMENTS_FILE
+from hotpin_hil.report.fidelity_views import BEGIN, END
+
+from .conftest import shared_data
+from .schemas import RESULTS_LINE
+from .test_evidence import END as END_LINE
+from .test_evidence import RUN
+
+BOOT = "hil_tests/test_boot.py::test_memory"
+COST = "hil_tests/test_cost.py::test_manager_takes_less_than_3_kb_in_all"
+TIME = "hil_tests/test_transitions.py::test_duration[camera]"
+CHIP = "hil_tests/test_boot.py::test_chip"
+QEMU_MAP, HIL_MAP = (0x3FFB78B8, 0x40090548), (0x3FFBA8C8, 0x4008FB28)
+QEMU_FREE = 4_476_279
+"""free_at_main of the real build: the test's only need is a figure."""
+
+SHIPPED = load_reasons()
+NOT_MADE = "No two runs have been compared since the board's profiles changed."
+"""Stands in the document in place of a table."""
+
+
+def measured(
+    test: str, ids: tuple[str, ...], name: str, value: Any, unit: str, **limit: Any
+) -> dict[str, Any]:
+    taken: list[dict[str, Any]] = []
+    Recorder(test, ids, taken.append).measure(name, value, unit, **limit)
+    return taken[0]
+
+
+def verdict(test: str, ids: list[str], word: str, reason: str = "") -> dict[str, Any]:
+    tail = {"reason": reason, "remedy": "", "reproduce": f"pytest {test}"}
+    return {"kind": "verdict", "test": test, "requirement": ids, "verdict": word, **tail}
+
+
+def sizes(place: tuple[int, int]) -> dict[str, Any]:
+    figures = dict.fromkeys(
+        ("static_dram", "data", "bss", "iram", "flash_code", "flash_data", "image_size", "idf_size")
+    )
+    return lines.sizes(
+        {
+            "image": lines.WITH_CONSOLE,
+            "elf_sha256": "0" * 64,
+            "source": "ELF file",
+            "is_modelled": False,
+            "first_heap": place[0],
+            "iram_end": place[1],
+            **figures,
+            "not_measured": [],
+        }
+    )
+
+
+def boot(free_at_main: int) -> dict[str, Any]:
+    moment = lines.Moment(BOOT, None, "00c0ffee", 1)
+    return lines.event(moment, None, "boot", {"free_at_main": free_at_main})
+
+
+def a_run(
+    evidence: str, *, place: tuple[int, int] = QEMU_MAP, free_at_main: int = QEMU_FREE, free: int = 280_523
+) -> list[dict[str, Any]]:
+    """A run of four tests: of memory, of the manager's size, of time, and of what needs a chip."""
+    on_virtual = evidence == "virtual"
+    size = 3_020 if on_virtual else 2_892
+    return [
+        {
+            **RUN,
+            "evidence": evidence,
+            "board": {"kind": "x", "profile": "p"} if on_virtual else {"kind": "x"},
+        },
+        sizes(place),
+        boot(free_at_main),
+        measured(BOOT, ("BOOT-01",), "internal free in the box 'System Boot'", free, "B", exact=free),
+        verdict(BOOT, ["BOOT-01"], "PASS"),
+        measured(COST, ("PERF-05",), "bytes in all, as it says", size, "B", max=3_071),
+        verdict(COST, ["PERF-05"], "MARGINAL", "near its limit"),
+        measured(TIME, ("TRN-07",), "to camera, claimed", 465 if on_virtual else 330, "ms", max=979),
+        verdict(TIME, ["TRN-07"], "PASS"),
+        *(
+            [measured(CHIP, ("BOOT-02",), "flash", 4, "MB", exact=4), verdict(CHIP, ["BOOT-02"], "PASS")]
+            if on_virtual
+            else [
+                verdict(
+                    CHIP,
+                    ["BOOT-02"],
+                    "NOT APPLICABLE",
+                    "test_chip needs a chip that esptool can talk to, which a qemu board has not",
+                )
+            ]
+        ),
+        END_LINE,
+    ]
+
+
+def write(folder: Path, content: Iterable[dict[str, Any]]) -> Path:
+    folder.mkdir()
+    (folder / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in content))
+    return folder
+
+
+def changed(content: list[dict[str, Any]], test: str, **fields: Any) -> list[dict[str, Any]]:
+    """With other fields in the measurements of a test."""
+    return [
+        {**line, **fields} if line["kind"] == "measurement" and line["test"] == test else line
+        for line in content
+    ]
+
+
+def compared(
+    tmp_path: Path, *contents: list[dict[str, Any]], reasons: Iterable[Reason] = SHIPPED
+) -> Comparison:
+    folders = [write(tmp_path / f"run{number}", content) for number, content in enumerate(contents)]
+    return compare(read_runs(folders), tuple(reasons))
+
+
+def test_runs_here_are_as_the_schema_wants_them() -> None:
+    for line in (*a_run("virtual"), *a_run("emulated")):
+        RESULTS_LINE.validate(line)
+
+
+# --- Planted differences ----------------------------------------------------------------------------------------
+
+
+def test_two_kinds_of_board_that_agree_leave_nothing_unexplained(tmp_path: Path) -> None:
+    found = compared(tmp_path, a_run("virtual"), a_run("emulated"))
+    assert not found.unexplained
+    reasons = {one.reason.id for one in found.explained if one.reason}
+    assert reasons == {"pointer-size", "clock", "kind-of-board"}
+    assert (len(found.rows), found.equal) == (4, 1)
+
+
+@pytest.mark.parametrize(
+    ("content", "of", "what"),
+    [
+        (a_run("emulated", free=280_527), "value", "internal free in the box 'System Boot'"),
+        (
+            changed(a_run("emulated"), COST, value=3_064),
+            "value",
+            "bytes in all, as it says",
+        ),
+        (
+            [line for line in a_run("emulated") if line.get("name") != "to camera, claimed"],
+            "only",
+            "to camera, claimed",
+        ),
+        (changed(a_run("emulated"), TIME, value=465, verdict="FAIL"), "value", "to camera, claimed"),
+        (
+            [*a_run("emulated")[:-1], verdict(BOOT, ["BOOT-01"], "FAIL", "no"), END_LINE],
+            "verdict",
+            "verdict",
+        ),
+        (
+            [*a_run("emulated")[:-1], verdict(BOOT, ["BOOT-01"], "BLOCKED", "hung"), END_LINE],
+            "verdict",
+            "verdict",
+        ),
+        (
+            [*a_run("emulated")[:-1], verdict(BOOT, ["BOOT-01"], "NOT APPLICABLE", "no reason"), END_LINE],
+            "verdict",
+            "verdict",
+        ),
+        ([line for line in a_run("emulated") if line.get("test") != TIME], "verdict", "verdict"),
+    ],
+    ids=[
+        "value_off_by_4_bytes",
+        "value_beyond_the_bound_of_its_reason",
+        "missing_measurement",
+        "limit_not_kept",
+        "verdict_flipped",
+        "blocked",
+        "not_applicable_for_no_known_reason",
+        "missing_test",
+    ],
+)
+def test_planted_difference_is_not_explained(
+    tmp_path: Path, content: list[dict[str, Any]], of: str, what: str
+) -> None:
+    found = compared(tmp_path, a_run("virtual"), content)
+    assert (of, what) in [(one.of, one.name) for one in found.unexplained]
+
+
+@pytest.mark.parametrize("word", ["FAIL", "BLOCKED", "UNSET"])
+def test_what_one_board_cannot_show_must_be_shown_on_the_other(tmp_path: Path, word: str) -> None:
+    left = [
+        {**line, "verdict": word, "reason": "bad"}
+        if line["kind"] == "verdict" and line["test"] == CHIP
+        else line
+        for line in a_run("virtual")
+    ]
+    found = compared(tmp_path, left, a_run("emulated"))
+    assert {one.name for one in found.unexplained} == {"flash", "verdict"}
+
+
+def test_missing_measurement_of_a_test_that_ran_is_told_from_one_that_did_not_apply(tmp_path: Path) -> None:
+    found = compared(tmp_path, a_run("virtual"), a_run("emulated"))
+    (one,) = [one for one in found.explained if one.of == ONLY]
+    assert (one.name, one.right) == ("flash", None)
+    assert one.because == "the test is not applicable on the other board"
+
+
+def test_figure_of_another_map_must_differ_by_what_the_maps_differ_by(tmp_path: Path) -> None:
+    shift = -12_020
+    other = {"place": HIL_MAP, "free_at_main": QEMU_FREE + shift}
+    found = compared(tmp_path, a_run("virtual", free=280_523 + shift, **other), a_run("emulated"))
+    assert not found.unexplained
+    wrong = a_run("virtual", free=280_523 + shift + 1_024, **other)
+    (tmp_path / "wrong").mkdir()
+    found = compared(tmp_path / "wrong", wrong, a_run("emulated"))
+    (one,) = found.unexplained
+    assert "map-free: 1024 off the expected +12020, more than 512" in one.because
+
+
+@pytest.mark.parametrize(
+    ("difference", "is_explained"),
+    [(-124, True), (136, True), (264, True), (4, False), (200, False), (792, False)],
+)
+def test_blocks_of_the_nvs_index_come_whole(tmp_path: Path, difference: int, is_explained: bool) -> None:
+    found = compared(tmp_path, a_run("virtual"), a_run("emulated", free=280_523 + difference))
+    assert (not found.unexplained) is is_explained
+
+
+def test_run_without_a_known_map_has_no_figure_explained_by_it(tmp_path: Path) -> None:
+    unknown = [line for line in a_run("virtual", free=268_503) if line.get("about") != "sizes"]
+    found = compared(tmp_path, unknown, a_run("emulated"))
+    assert [one.name for one in found.unexplained] == ["internal free in the box 'System Boot'"]
+
+
+def test_three_runs_stand_in_three_columns(tmp_path: Path) -> None:
+    found = compared(tmp_path, a_run("virtual"), a_run("emulated"), a_run("hardware", free=280_519))
+    assert [run.label for run in found.runs] == ["virtual", "qemu", "hardware"]
+    assert ("virtual", "hardware") in {one.runs for one in found.unexplained}
+    (row,) = [row for row in found.rows if row.test == BOOT]
+    assert row.values == (280_523, 280_523, 280_519)
+
+
+def test_measurements_of_one_name_in_one_test_are_paired_in_order(tmp_path: Path) -> None:
+    def twice(second: int) -> list[dict[str, Any]]:
+        more = measured(BOOT, ("BOOT-01",), "internal free in the box 'System Boot'", second, "B", min=1)
+        return [*a_run("virtual")[:-1], more, END_LINE]
+
+    found = compared(tmp_path, twice(5), twice(9))
+    assert [(one.left, one.right) for one in found.unexplained] == [(5, 9)]
+
+
+def test_figures_in_a_name_do_not_part_what_belongs_together(tmp_path: Path) -> None:
+    def with_block(size: int, answer: bool) -> list[dict[str, Any]]:
+        more = measured(BOOT, ("BOOT-01",), f"check(largest block: {size} B)", answer, "", exact=answer)
+        return [*a_run("virtual")[:-1], more, END_LINE]
+
+    found = compared(tmp_path, with_block(77_824, True), with_block(110_592, True))
+    assert not found.differences
+    (tmp_path / "wrong").mkdir()
+    found = compared(tmp_path / "wrong", with_block(77_824, True), with_block(110_592, False))
+    assert [(one.left, one.right) for one in found.unexplained] == [(True, False)]
+
+
+# --- The shipped reasons ----------------------------------------------------------------------------------------
+
+
+def suite_text() -> str:
+    folders = (PROJECT_ROOT / "hil_tests", PROJECT_ROOT / "fixtures")
+    return "\n".join(path.read_text() for folder in folders for path in sorted(folder.glob("*.py")))
+
+
+def test_shipped_reasons_name_requirements_tests_and_measurements_that_exist() -> None:
+    ids = re.findall(r'^id = "([^"]+)"', REQUIREMENTS_FILE.read_text(), re.MULTILINE)
+    files = [path.name for path in (PROJECT_ROOT / "hil_tests").glob("test_*.py")]
+    for reason in SHIPPED:
+        for pattern in reason.requirement:
+            assert any(
+                Reason("x", "map", "x", requirement=(pattern,)).concerns([one], "", "", "") for one in ids
+            ), f"{reason.id}: {pattern}"
+        for pattern in reason.test:
+            assert pattern.partition("::")[0] in files, f"{reason.id}: {pattern}"
+
+
+def test_shipped_reasons_name_words_that_the_suite_measures() -> None:
+    texts = suite_text()
+    for reason in SHIPPED:
+        for pattern in reason.name:
+            for word in re.findall(r"[A-Za-z]{3,}", pattern):
+                assert word in texts, f"{reason.id}: {pattern}"
+
+
+def test_no_shipped_reason_explains_memory_of_the_same_map_without_a_bound() -> None:
+    for reason in SHIPPED:
+        in_bytes = not reason.unit or {"B", "%"} & set(reason.unit)
+        if reason.of == "value" and in_bytes and not reason.other_map:
+            assert reason.unbounded == "" or reason.klass == "not modelled", reason.id
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", None),
+        ("[[reason]]\nid = 'a'", "class is missing"),
+        (
+            "[[reason]]\nid = 'a'\nclass = 'luck'\ntext = 't'\nname = ['x']\nmax_ratio = 2",
+            "class 'luck' is not one",
+        ),
+        ("[[reason]]\nid = 'a'\nclass = 'map'\ntext = 't'\nmax_ratio = 2", "would explain every difference"),
+        ("[[reason]]\nid = 'a'\nclass = 'map'\ntext = 't'\nname = ['x']", "must have a bound"),
+        (
+            "[[reason]]\nid = 'a'\nclass = 'map'\ntext = 't'\nname = ['x']\nmax_ratio = 2\nunbounded = 'why'",
+            "must have a bound",
+        ),
+        (
+            "[[reason]]\nid = 'a'\nclass = 'map'\ntext = 't'\nname = ['x']\nmax_ratio = -2",
+            "at least 0, not -2",
+        ),
+        (
+            "[[reason]]\nid = 'a'\nclass = 'map'\ntext = 't'\nname = ['x']\nmatch = '('",
+            "no regular expression",
+        ),
+        (
+            "[[reason]]\nid = 'a'\nclass = 'map'\ntext = 't'\nname = ['x']\nboards = ['toaster']\nmax_ratio = 2",
+            "toaster is no kind of board",
+        ),
+        (
+            "[[reason]]\nid = 'a'\nclass = 'map'\ntext = 't'\nname = ['x']\nof = 'only'",
+            "only_on goes with of",
+        ),
+        (
+            "[[reason]]\nid = 'a'\nclass = 'map'\ntext = 't'\nname = ['x']\nof = 'verdict'",
+            "because goes with of",
+        ),
+        ("[[reason]]\nid = 'a'\nclass = 'map'\ntext = 't'\nname = 'x'\nmax_ratio = 2", "name must be a list"),
+        (
+            "[[reason]]\nid = 'a'\nclass = 'map'\ntext = 't'\nname = ['x']\nmultiple_of = 4\nmax_difference = 1",
+            "multiple_of needs max_multiple",
+        ),
+        ("[[reason]]\nid = 'a'\nclass = 'map'\ntext = 't'\nwhy = 'x'", "unknown key why"),
+        (
+            2 * "[[reason]]\nid = 'a'\nclass = 'map'\ntext = 't'\nname = ['x']\nmax_ratio = 2\n",
+            "is there twice",
+        ),
+        ("[[reason]", "is not valid TOML"),
+    ],
+)
+def test_wrong_reason_is_named(tmp_path: Path, text: str, message: str | None) -> None:
+    path = tmp_path / "fidelity.toml"
+    path.write_text(text)
+    if message is None:
+        assert load_reasons(path) == ()
+        return
+    with pytest.raises(UsageError, match=re.escape(message)):
+        load_reasons(path)
+
+
+def recorded_differences() -> list[dict[str, str]]:
+    with shared_data("qemu_runs/virtual_against_qemu.tsv").open(newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t"))
+
+
+def recorded_run(evidence: str, place: tuple[int, int], column: str) -> list[dict[str, Any]]:
+    """A run of only those measurements that differed between the virtual board and the emulator."""
+    content = [{**RUN, "evidence": evidence}, sizes(place)]
+    for row in recorded_differences():
+        limit = ast.literal_eval(row["limit"])
+        value: Any = row[column]
+        if re.fullmatch(r"-?\d+(\.\d+)?", value):
+            value = float(value) if "." in value else int(value)
+        content.append(
+            {
+                "kind": "measurement",
+                "test": row["test"],
+                "requirement": row["id"].split(","),
+                "name": row["measurement"],
+                "value": value,
+                "unit": row["unit"],
+                "limit": limit,
+                "margin": None,
+                "verdict": row[f"verdict {column}"],
+                "class": "measured",
+                "board": None,
+                "boot": None,
+                "t": None,
+            }
+        )
+    return [*content, END_LINE]
+
+
+MEMORY = ("B", "%")
+
+
+def test_recorded_differences_of_time_identity_and_drivers_are_explained_and_those_of_memory_are_not(
+    tmp_path: Path,
+) -> None:
+    """As if both boards had had one map: then no figure of memory may be explained but by pointer size and pictures."""
+    found = compared(
+        tmp_path, recorded_run("virtual", QEMU_MAP, "virtual"), recorded_run("emulated", QEMU_MAP, "qemu")
+    )
+    others = [one for one in found.unexplained if one.unit not in MEMORY and not one.name.startswith("size")]
+    assert not others
+    memory = {one.reason.id for one in found.explained if one.unit in MEMORY and one.reason}
+    assert memory == {
+        "pointer-size",
+        "pictures",
+        "stack",
+        "left-over",
+        "nvs-index",
+        "fragmentation-around-nvs",
+        "scattered-around-nvs",
+        "one-map-for-both-images",
+        "host-image",
+    }
+
+
+def test_every_value_reason_is_used_by_the_recorded_differences_or_is_of_a_kind_they_cannot_show(
+    tmp_path: Path,
+) -> None:
+    other = (0x3FFC9480, 0x4009AD60)
+    recorded = [
+        recorded_run("virtual", other, "virtual"),
+        recorded_run("emulated", QEMU_MAP, "qemu"),
+    ]
+    recorded[0].insert(2, boot(QEMU_FREE - 80_036))  # as far as free memory differed once the start was over
+    recorded[1].insert(2, boot(QEMU_FREE))
+    found = compared(tmp_path, *recorded)
+    used = {one.reason.id for one in found.explained if one.reason}
+    assert {reason.id for reason in SHIPPED if reason.of == "value"} - used == {
+        "mac",
+        "rapid-requests",
+        "rapid-requests-order",
+    }
+
+
+# --- The command and the document -------------------------------------------------------------------------------
+
+
+def test_command_ends_with_1_only_where_something_is_not_explained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    virtual = write(tmp_path / "virtual", a_run("virtual"))
+    qemu = write(tmp_path / "qemu", a_run("emulated"))
+    wrong = write(tmp_path / "wrong", a_run("emulated", free=280_527))
+    assert main(["fidelity", str(virtual), str(qemu / "results.jsonl")]) == 0
+    assert "0 not explained" in capsys.readouterr().out
+    assert main(["fidelity", str(virtual), str(wrong)]) == 1
+    out = capsys.readouterr().out
+    assert "internal free in the box 'System Boot': virtual 280523 B, qemu 280527 B" in out
+    assert all(len(line) <= 140 for line in out.splitlines())
+
+
+def test_json_has_every_measurement_in_columns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    virtual = write(tmp_path / "virtual", a_run("virtual"))
+    qemu = write(tmp_path / "qemu", a_run("emulated"))
+    assert main(["fidelity", str(virtual), str(qemu), "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert [run["label"] for run in data["runs"]] == ["virtual", "qemu"]
+    assert data["runs"][0]["profile"] == "p"
+    values = {row["name"]: row["values"] for row in data["measurements"]}
+    assert values["to camera, claimed"] == {"virtual": 465, "qemu": 330}
+    assert values["flash"] == {"virtual": 4, "qemu": None}
+    assert {one["reason"] for one in data["differences"]} == {"pointer-size", "clock", "kind-of-board", None}
+
+
+def test_page_shows_what_a_run_says_as_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hostile = "<script>alert(1)</script>"
+    content = [
+        *a_run("emulated")[:-1],
+        measured(BOOT, ("BOOT-01",), hostile, hostile, "", exact="x"),
+        END_LINE,
+    ]
+    virtual = write(tmp_path / "virtual", a_run("virtual"))
+    qemu = write(tmp_path / "qemu", content)
+    page = tmp_path / "page.html"
+    assert main(["fidelity", str(virtual), str(qemu), "--html", str(page)]) == 1
+    text = page.read_text()
+    assert "<script" not in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+    assert "Pointers" not in text.split("<h2>Explained</h2>")[0]
+
+
+def test_table_replaces_what_stood_between_the_markers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    virtual = write(tmp_path / "virtual", a_run("virtual"))
+    qemu = write(tmp_path / "qemu", a_run("emulated"))
+    document = tmp_path / "doc.md"
+    document.write_text(f"before\n{BEGIN}\nstale\n{END}\nafter\n")
+    command = ["fidelity", str(virtual), str(qemu), "--markdown", "--into", str(document)]
+    assert main(command) == 0
+    text = document.read_text()
+    assert text.startswith(
+        f"before\n{BEGIN}\nMade by `hotpin-hil fidelity RUN_VIRTUAL RUN_QEMU --markdown`.\n"
+    )
+    assert text.endswith(f"{END}\nafter\n")
+    assert "stale" not in text
+    assert "| pointer size | 1 |" in text
+    assert str(tmp_path) not in text
+    main(command)
+    assert document.read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{run}"], "one was named"),
+        (["{run}", "{none}"], "cannot read"),
+        (["{run}", "{empty}"], "has no measurement"),
+        (["{run}", "{run}", "--into", "{doc}"], "give --markdown too"),
+        (["{run}", "{run}", "--markdown", "--into", "{doc}"], "has no place for the table"),
+    ],
+)
+def test_wrong_use_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    (tmp_path / "doc.md").write_text("no markers\n")
+    places = {
+        "run": write(tmp_path / "run", a_run("virtual")),
+        "empty": write(tmp_path / "empty", [RUN, END_LINE]),
+        "none": tmp_path / "none",
+        "doc": tmp_path / "doc.md",
+    }
+    assert main(["fidelity", *(one.format(**places) for one in arguments)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_document_has_a_table_in_which_every_difference_has_a_shipped_reason() -> None:
+    text = (PROJECT_ROOT / "docs" / "virtual-board.md").read_text()
+    assert text.count(BEGIN) == text.count(END) == 1
+    table = text.split(BEGIN)[1].split(END)[0]
+    assert "not explained |" not in table
+    known = {reason.text for reason in SHIPPED}
+    rows = [row.split(" | ") for row in table.splitlines() if row.startswith("| ")][1:]
+    assert {row[2] for row in rows if row[0] != "| follows"} <= known
+    assert rows or NOT_MADE in table
+
+
+def test_verdict_reasons_are_about_not_applicable_alone() -> None:
+    for reason in SHIPPED:
+        assert (reason.of == VERDICT) == bool(reason.because), reason.id

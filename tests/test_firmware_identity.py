@@ -1,0 +1,44 @@
+"""The identity in the boot event: texts of the app description arrive whole, whatever their length."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from hotpin_hil.device.events import EventAssembler
+from hotpin_hil.link.records import Record, RecordScanner
+from tests.native_board import Board, build_drivers_test
+
+FIELD_BYTES = 32
+"""Of version, project_name and idf_ver in ESP-IDF's esp_app_desc_t; a text that fills its field has no NUL."""
+LONGEST = {name: (name + "-0123456789" * 3)[:FIELD_BYTES] for name in ("project", "version", "idf")}
+PARAMS = {"project": "project_name", "version": "project_version", "idf": "idf_version"}
+
+
+def boot_records(folder: Path, texts: dict[str, str]) -> list[Record]:
+    board = Board(folder, build_drivers_test())
+    result = board.run("boot_event", **{PARAMS[name]: text for name, text in texts.items()})
+    assert not re.search("^WRONG", result.text, re.MULTILINE), result.text
+    found = RecordScanner().feed(result.text.encode())
+    return [record for record in found if isinstance(record, Record) and record.event == "boot"]
+
+
+def test_texts_that_fill_their_fields_arrive_whole_in_one_record(tmp_path: Path) -> None:
+    (record,) = boot_records(tmp_path, LONGEST)
+    assert {name: record.data[name] for name in LONGEST} == LONGEST
+    assert "build" in record.data
+
+
+@pytest.mark.parametrize("letter", ['"', "\N{LATIN SMALL LETTER E WITH ACUTE}"])
+def test_texts_that_must_be_escaped_arrive_whole_in_several(tmp_path: Path, letter: str) -> None:
+    text = letter * (FIELD_BYTES // len(letter.encode()))
+    records = boot_records(tmp_path, dict.fromkeys(LONGEST, text))
+    assembler = EventAssembler()
+    *parts, boot = [assembler.feed(record, index) for index, record in enumerate(records)]
+    assert parts
+    assert not any(parts)
+    assert boot is not None
+    assert {name: boot.data[name] for name in LONGEST} == dict.fromkeys(LONGEST, text)
+    assert "build" in boot.data

@@ -1,0 +1,24 @@
+"""sys.panic kind=stack writes the end of the stack, all of it, and nothing beyond: the board must notice at once."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from hotpin_hil.paths import FIRMWARE_DIR
+from tests.c_build import COMPONENTS, compiler
+from tests.native_board import build_drivers_test
+
+SOURCES = [Path(__file__).parent / "c_fakes/panic/overflow.c", COMPONENTS / "hil_console/panic_kinds.c"]
+RUN_BUDGET_S = 60
+
+
+def test_overflow_writes_every_word_down_to_the_end_and_none_beyond(tmp_path: Path) -> None:
+    program = tmp_path / "overflow"
+    configuration = build_drivers_test().parent / "config"
+    includes = [COMPONENTS / "hil_console", FIRMWARE_DIR / "native/include", configuration]
+    flags = ["-std=gnu17", "-Os", "-Wall", "-Wextra", "-Werror", "-fno-stack-protector"]
+    paths = [f"-I{path}" for path in includes]
+    subprocess.run([compiler(), *flags, *paths, *map(str, SOURCES), "-o", str(program)], check=True)
+    said = subprocess.run([program], capture_output=True, text=True, check=True, timeout=RUN_BUDGET_S).stdout
+    assert said.startswith("ok: "), said

@@ -13,7 +13,9 @@ ALLURE_RESULTS := build/qualification/allure-results
 ALLURE_SITE    := build/qualification/allure
 
 # There is one board on a desk, but as many virtual ones as one likes. They mostly wait: three keep two cores half busy.
+# An emulator keeps a core busy.
 VIRTUAL_BOARDS := -n 3
+EMULATED_BOARDS := -n 2
 
 .DEFAULT_GOAL := help
 announce:
@@ -63,7 +65,7 @@ qualify: announce setup ## run the suite on the board at hand and write build/qu
 	@$(BIN)/hotpin-hil kind $(BOARD_ARGS) >/dev/null
 	@$(BIN)/hotpin-hil build $(BOARD_ARGS)
 	@kind=$$($(BIN)/hotpin-hil kind $(BOARD_ARGS)) || exit; \
-	[ "$$kind" = virtual ] && boards="$(VIRTUAL_BOARDS)"; \
+	case "$$kind" in virtual) boards="$(VIRTUAL_BOARDS)";; qemu) boards="$(EMULATED_BOARDS)";; esac; \
 	$(BIN)/pytest --target esp32 $$boards --alluredir $(ALLURE_RESULTS) --clean-alluredir $(PYTEST_ARGS)
 
 allure: ## make Allure's site of the last `make qualify` (needs Node.js)

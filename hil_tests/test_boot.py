@@ -17,7 +17,7 @@ from hotpin_hil.telemetry.noise import errors
 
 MB = 1024 * 1024
 INTERVAL_MS = 15_000
-LOG_BUDGET_S = 10
+LOG_BUDGET_S = 30
 
 HEALTHY_SAMPLES = 5
 

@@ -11,6 +11,8 @@ from fixtures.device import boot_start
 from fixtures.measure import Measure
 from fixtures.memory import INTERNAL, KB, Heaps, Monitor
 from fixtures.modes import CAMERA, VOICE
+from hotpin_hil.boards.kind import BoardKind
+from hotpin_hil.boards.qemu import without_psram
 from hotpin_hil.boards.virtual import VirtualBoard
 from hotpin_hil.device import Device, DeviceError
 from hotpin_hil.plugin import BoardInUse
@@ -20,8 +22,17 @@ SOURCE = "REQUIREMENTS.md BOOT-04"
 
 
 @pytest.fixture
-def port(board: BoardInUse, tmp_path: Path) -> Generator[str, None, None]:
-    """The port of a board of its own, without PSRAM, in the place of the run's."""
+def qemu_extra_args(qemu_extra_args: str | None) -> str | None:
+    """The arguments of QEMU, which has as much PSRAM as they give it memory."""
+    return without_psram(qemu_extra_args) if qemu_extra_args else qemu_extra_args
+
+
+@pytest.fixture
+def port(board: BoardInUse, port: str | None, tmp_path: Path) -> Generator[str | None, None, None]:
+    """The port of a virtual board of its own, without PSRAM, in the place of the run's. QEMU has none."""
+    if board.kind is BoardKind.QEMU:
+        yield port
+        return
     arguments = [
         "--profile",
         "no-psram",
@@ -41,7 +52,7 @@ def refusal(device: Device, command: str, **arguments: str | bool) -> DeviceErro
     return refused.value
 
 
-@pytest.mark.boards("virtual", needs="a board without PSRAM")
+@pytest.mark.boards("qemu", "virtual", needs="a board without PSRAM")
 @pytest.mark.requirement("BOOT-04")
 def test_board_without_psram_starts_refuses_what_needs_it_and_goes_on(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure

@@ -35,6 +35,10 @@ class PortError(BenchError):
     """The serial port is missing, busy, not permitted, or was lost."""
 
 
+class EmulatorError(PortError):
+    """The emulator cannot be started with its arguments: the next test would meet the same."""
+
+
 class FlashError(BenchError):
     """Flashing or reading back the chip failed, or the chip does not answer."""
 

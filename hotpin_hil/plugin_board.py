@@ -79,6 +79,7 @@ class BoardInUse:
         self._mine: LeasedBoard | None = None
         self._may_cycle = True
         self._build: FirmwareBuild | None = None
+        self._emulator: qemu.Emulator | None = None
         self._virtuals: list[VirtualBoard] = []
         self._said: list[dict[str, Any]] = []
         self._worker = ""
@@ -137,6 +138,11 @@ class BoardInUse:
         return count
 
     @property
+    def outlives_a_test(self) -> bool:
+        """Whether the next test meets the same board: each test starts its own emulator."""
+        return self.kind is not BoardKind.QEMU
+
+    @property
     def can_fail_on_purpose(self) -> bool:
         """Whether a test may make something go wrong on it: it is nobody else's, and virtual."""
         return self.kind is BoardKind.VIRTUAL and not self._chosen.boards
@@ -166,7 +172,7 @@ class BoardInUse:
                 )
             profile.load(option.board_profile)
         if choice.kind is BoardKind.QEMU:
-            qemu.check_program(getattr(option, "qemu_prog_path", None))
+            self._emulator = qemu.find_emulator(getattr(option, "qemu_prog_path", None))
         self._build = read_build(self._build_folder(choice.kind), choice.kind, _target(option))
         if choice.kind is BoardKind.VIRTUAL and not choice.boards:
             check_registered(self._build)
@@ -393,6 +399,9 @@ class BoardInUse:
         if self.kind is BoardKind.VIRTUAL:
             known["time_scale"] = self.time_scale
             known["profile"] = self.profile
+        if self._emulator is not None:
+            arguments = qemu.extra_arguments(getattr(self._option, "qemu_extra_args", None))
+            known |= qemu.describe(self._emulator, arguments)
         return known
 
     def stop(self) -> None:

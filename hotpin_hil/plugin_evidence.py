@@ -22,7 +22,7 @@ import pytest
 
 from hotpin_hil import __version__
 from hotpin_hil.boards.sizes import ImageSizes, read_sizes, unknown_sizes
-from hotpin_hil.errors import BenchError, BuildError, HilError
+from hotpin_hil.errors import BenchError, BuildError, EmulatorError, HilError
 from hotpin_hil.evidence import lines
 from hotpin_hil.evidence.blame import TEARDOWN, Finding, blame
 from hotpin_hil.evidence.lines import Line
@@ -207,7 +207,8 @@ class EvidencePlugin:
     def _first_line(self) -> str:
         kind = self._board.kind
         evidence = EVIDENCE[kind.value]
-        why = f" ({self._board.why})" if self._board.why else ""
+        about = self._board.as_json().get("emulator") or self._board.why
+        why = f" ({about})" if about else ""
         return f"evidence: {kind} board{why}, at best {BEST[evidence]} ({evidence})"
 
     def _write_line(self, text: str, **markup: bool) -> None:
@@ -354,7 +355,7 @@ class EvidencePlugin:
                 setattr(report, _REPORT_TRACEBACK, True)
             elif report.failed and finding.verdict is Verdict.BLOCKED:
                 report.longrepr = printable(str(finding))  # the bench's traceback helps nobody
-            if finding.board_is_dead and not self._board_plugin.revive():
+            if finding.board_is_dead and self._is_lost(call) and not self._board_plugin.revive():
                 self._dead = finding
         elif call.excinfo is not None:
             setattr(report, _REPORT_VERDICT, Verdict.FAIL.value)
@@ -372,6 +373,11 @@ class EvidencePlugin:
             setattr(report, _REPORT_VERDICTS, [line["verdict"] for line in verdicts])
             self._reporters.told(report, verdicts)
         return report
+
+    def _is_lost(self, call: pytest.CallInfo[None]) -> bool:
+        """Whether the next test would meet the same dead board."""
+        assert call.excinfo is not None
+        return self._board.outlives_a_test or isinstance(call.excinfo.value, EmulatorError)
 
     def _finding(self, report: pytest.TestReport, call: pytest.CallInfo[None]) -> Finding | None:
         """What ended this phase, if it was not what the test measured."""

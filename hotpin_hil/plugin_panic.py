@@ -15,6 +15,7 @@ from typing import Any
 from hotpin_hil.errors import HilError
 from hotpin_hil.evidence import lines
 from hotpin_hil.link.channel import Channel
+from hotpin_hil.link.emulator_start import known_defect
 from hotpin_hil.link.line import line_of
 from hotpin_hil.report.text import printable
 from hotpin_hil.telemetry.addr2line import HOST_TOOL, XTENSA_TOOL, decode, find_tool
@@ -45,7 +46,7 @@ def keep_panics(
         name = f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', test.rpartition('/')[2])}-{number}"
         calls, remark = _calls(panic, dut)
         dump = _core_dump(dut, folder, name) if number == newest else None
-        text = _text(panic, channel, calls, remark, dump)
+        text = _text(panic, channel, calls, remark, dump, is_emulated=hasattr(line_of(dut), "faults"))
         path = folder / FOLDER / f"{name}.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
@@ -87,11 +88,25 @@ def _calls(panic: Panic, dut: Any) -> tuple[list[str], str]:
     return calls, "" if calls else f"not decoded: {tool} failed"
 
 
-def _text(panic: Panic, channel: Channel, calls: list[str], remark: str, dump: dict[str, Any] | None) -> str:
+def _text(
+    panic: Panic,
+    channel: Channel,
+    calls: list[str],
+    remark: str,
+    dump: dict[str, Any] | None,
+    *,
+    is_emulated: bool,
+) -> str:
     said = channel.text()[panic.offset : panic.end].decode("utf-8", errors="replace").replace("\r\n", "\n")
     parts = [printable(said).rstrip()]
     if panic.is_host:
         parts.append("(registers and stack pointers are those of the host, not of an ESP32)")
+    defect = known_defect(said) if is_emulated else ""
+    if defect:
+        parts.append(
+            f"(a known defect of QEMU can cause this too: {defect}. Run the test again; if it comes again, run the "
+            "build for one core)"
+        )
     parts.append("\n".join(["backtrace, innermost call first:", *calls]) if calls else f"backtrace: {remark}")
     if dump is not None:
         sound = {True: "right", False: "WRONG", None: "not checked"}[dump["sound"]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict
@@ -19,7 +20,7 @@ from hotpin_hil.evidence import lines
 from hotpin_hil.evidence.blame import causes
 from hotpin_hil.evidence.story import REGIONS, Story
 from hotpin_hil.link.channel import Channel, Cursor
-from hotpin_hil.link.line import channel_of
+from hotpin_hil.link.line import channel_of, line_of
 from hotpin_hil.plugin_board import BoardInUse
 from hotpin_hil.plugin_panic import keep_panics
 from hotpin_hil.report.text import LOG_LINES, printable
@@ -49,10 +50,13 @@ class StoryKeeper:
         self._take = take
         self._channel: Channel | None = None
         self._dut: Any = None
+        self._faults: list[str] = []
+        """Of the emulator, in starts that it repeated; the emulator adds to them during the test."""
 
     def begin(self, item: pytest.Item) -> None:
         """Before anything of the test runs."""
         self._channel = self._dut = None
+        self._faults = []
         item.stash[STORY_KEY] = Story(item.nodeid, lambda: self._board.mac, self._take)
 
     def listen(self, item: pytest.Item, dut: Any) -> None:
@@ -61,6 +65,7 @@ class StoryKeeper:
         channel = channel_of(dut)
         if story is not None and channel is not None:
             self._channel, self._dut = channel, dut
+            self._faults = getattr(line_of(dut), "faults", [])
             channel.observe(story.record)
 
     def failed(self, item: pytest.Item, error: BaseException) -> list[str]:
@@ -84,6 +89,8 @@ class StoryKeeper:
     def end(self, item: pytest.Item) -> None:
         """After the test's fixtures were taken down."""
         channel, self._channel, self._dut = self._channel, None, None
+        for text, count in Counter(self._faults).items():
+            self._take(lines.emulator(item.nodeid, self._board.mac, text, count))
         if channel is not None:
             noise = channel.noise()
             if noise:

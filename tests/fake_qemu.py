@@ -1,10 +1,16 @@
-"""A stand-in for `qemu-system-xtensa`, as far as the harness can tell them apart: it wants the arguments that
-pytest-embedded gives the real one, has its console on standard input and output, and takes QMP on TCP.
+"""A stand-in for `qemu-system-xtensa`, as far as the harness can tell them apart: it takes the arguments that
+the harness gives the real one, has its console on standard input and output, and takes QMP on a Unix socket.
 
-Inside is the fake firmware. `STATE`, a folder, tells a test what it was started with and takes orders:
-    started    one line of arguments per start
-    broken     if it is there, it says what is in it on standard error and ends
-    deaf       if it is there, QMP gets no answer
+Inside is the fake firmware. `STATE`, a folder, records what it was started with and takes orders:
+    started    one line of arguments per start of an emulator
+    broken     if it exists, it prints the file's content on standard error and ends
+    version    what --version says, instead of a version that fits
+    machines   what `-machine help` says, instead of a list with the ESP32
+    starts     JSON list, one entry for each start of the firmware (by a start of the emulator or a reset), in order:
+               "" starts, "hang" hangs QMP and console, "crash" ends by a signal, other text is printed
+               where the firmware would be ready
+    late       how many seconds it takes until it is up
+    deaf       if it exists, QMP gets no answer
 """
 
 from __future__ import annotations
@@ -13,20 +19,45 @@ import json
 import os
 import secrets
 import shlex
+import signal
 import socket
+import struct
 import sys
 import threading
+import time
+import zlib
 from pathlib import Path
 from typing import Any
 
 from tests.fake_firmware import IDENTITY, FakeFirmware
 
-STATE = Path(os.environ["FAKE_QEMU_STATE"])
+STATE = Path(os.environ.get("FAKE_QEMU_STATE", "."))
 APP_OFFSET = 0x10000
+CORE_DUMP_OFFSET = 0x210000
+STARTS_OFFSET = 0x9000
+"""A byte that counts starts, from 0xFF, which is erased flash."""
 FLASH_BYTES = 4 << 20
+_DUMP = struct.pack("<II8s", 20, 0x0102, b"\x7fELFdump")
+CORE_DUMP = _DUMP + zlib.crc32(_DUMP).to_bytes(4, "little")
+"""As esp_core_dump leaves one: length, version with a CRC-32, content, checksum."""
+VERSION = "QEMU emulator version 9.2.2 (esp_develop_9.2.2_20250817)\nCopyright (c) 2003-2024\n"
+MACHINES = "Supported machines are:\nesp32                Espressif ESP32 machine\nnone                 empty machine\n"
+PANIC = (
+    "\r\nGuru Meditation Error: Core  0 panic'ed (LoadProhibited). Exception was unhandled.\r\n\r\n"
+    "Core  0 register dump:\r\nPC      : 0x400d1234  PS      : 0x00060b30\r\n\r\n"
+    "Backtrace: 0x400d1234:0x3ffb1000\r\n\r\nI (900) esp_core_dump_flash: Core dump has been saved to flash.\r\n"
+    "Rebooting...\r\n"
+)
 
 
 def main(arguments: list[str]) -> None:
+    if arguments == ["--version"]:
+        print(ordered("version") or VERSION, end="")
+        return
+    if arguments == ["-machine", "help"]:
+        print(ordered("machines") or MACHINES, end="")
+        return
+    time.sleep(float(ordered("late") or 0))
     with (STATE / "started").open("a") as file:
         file.write(shlex.join(arguments) + "\n")
     if (STATE / "broken").exists():
@@ -36,33 +67,78 @@ def main(arguments: list[str]) -> None:
     assert options["-machine"] == "esp32", options
     drive = dict(word.split("=", 1) for word in options["-drive"].split(","))
     assert drive["if"] == "mtd", drive
-    image = Path(drive["file"]).read_bytes()
+    flash = Path(drive["file"])
+    image = flash.read_bytes()
     assert len(image) == FLASH_BYTES, f"QEMU only takes whole flash images, not {len(image)} bytes"
     assert image[0x1000] == image[APP_OFFSET] == 0xE9, "no app image where one belongs"
-    psram = int(options["-m"].removesuffix("M")) << 20
 
     firmware = FakeFirmware(lambda data: os.write(1, data), boot=f"{secrets.randbelow(1 << 31):08x}")
     descriptor = image[APP_OFFSET + 0x20 :]  # esp_app_desc_t
     said: dict[str, Any] = {
         **IDENTITY,
         "build": "qemu",
-        "psram": psram,
+        "psram": int(options.get("-m", "0M").removesuffix("M")) << 20,
         "project": descriptor[48:80].split(b"\0")[0].decode(),
         "elf_sha256": descriptor[144:176].hex(),
     }
     firmware.handlers["sys.info"] = lambda _, args: said
     firmware.handlers["mem.thresholds"] = lambda _, args: dict.fromkeys(THRESHOLDS, 1)
     firmware.handlers["die"] = lambda _, args: os._exit(3)
+    firmware.handlers["panic"] = lambda _, args: panic(firmware, flash)
     firmware.handlers["silence"] = lambda _, args: firmware.handlers.update(
         dict.fromkeys(firmware.handlers, mute)
     )
-    threading.Thread(target=serve_qmp, args=(options["-qmp"], firmware), daemon=True).start()
-    firmware.start()
+    threading.Thread(target=serve_qmp, args=(options["-qmp"], firmware, flash), daemon=True).start()
+    start(firmware, flash)
     while data := os.read(0, 4096):
         if b"\x01x" in data.replace(b"\x01\x01", b"\0"):
             os._exit(0)  # for the monitor, as with -nographic
         firmware.receive(data.replace(b"\x01\x01", b"\x01"))
     threading.Event().wait()  # as the real one, which goes on without input
+
+
+def ordered(name: str) -> str:
+    return (STATE / name).read_text() if (STATE / name).exists() else ""
+
+
+hung = threading.Event()
+
+
+def start(firmware: FakeFirmware, flash: Path) -> None:
+    """A start of the firmware as the next order has it."""
+    count_start(flash)
+    orders = json.loads(ordered("starts") or "[]")
+    order = orders.pop(0) if orders else ""
+    (STATE / "starts").write_text(json.dumps(orders))
+    if order == "hang":
+        hung.set()
+        threading.Event().wait()
+    if order == "crash":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if order:
+        firmware.output(b"\r\nrst:0x1 (POWERON_RESET),boot:0x13 (SPI_FAST_FLASH_BOOT)\r\n")
+        firmware.output(f"{order}\r\n".encode())
+        firmware.start(reason="INT_WDT")  # what the chip does next
+        return
+    firmware.start()
+
+
+def count_start(flash: Path) -> None:
+    """As the firmware counts its starts in NVS."""
+    with flash.open("r+b") as file:
+        file.seek(STARTS_OFFSET)
+        starts = int.from_bytes(file.read(1), "little") + 1 & 0xFF
+        file.seek(STARTS_OFFSET)
+        file.write(bytes([starts]))
+
+
+def panic(firmware: FakeFirmware, flash: Path) -> None:
+    """A panic that leaves a core dump in the flash image, and the start after it."""
+    with flash.open("r+b") as file:
+        file.seek(CORE_DUMP_OFFSET)
+        file.write(CORE_DUMP)
+    firmware.output(PANIC.encode())
+    firmware.start(reason="PANIC")
 
 
 def mute(_: FakeFirmware, args: dict[str, str]) -> None:
@@ -76,16 +152,19 @@ THRESHOLDS = [
 ]
 
 
-def serve_qmp(where: str, firmware: FakeFirmware) -> None:
-    _, host, port = where.split(",", maxsplit=1)[0].split(":")
-    with socket.create_server((host, int(port))) as server:
+def serve_qmp(where: str, firmware: FakeFirmware, flash: Path) -> None:
+    path = where.removeprefix("unix:").split(",", maxsplit=1)[0]
+    with socket.socket(socket.AF_UNIX) as server:
+        Path(path).unlink(missing_ok=True)  # as QEMU does
+        server.bind(path)
+        server.listen()
         while True:
             client, _ = server.accept()
             with client:
-                qmp_session(client, firmware)
+                qmp_session(client, firmware, flash)
 
 
-def qmp_session(client: socket.socket, firmware: FakeFirmware) -> None:
+def qmp_session(client: socket.socket, firmware: FakeFirmware, flash: Path) -> None:
     greeting = {"QMP": {"version": {"qemu": {"major": 9, "minor": 2, "micro": 2}}, "capabilities": []}}
     client.sendall(json.dumps(greeting).encode() + b"\r\n")
     text = ""
@@ -97,11 +176,13 @@ def qmp_session(client: socket.socket, firmware: FakeFirmware) -> None:
             except ValueError:
                 break  # requests need no newline: a part of one has come
             text = text.lstrip()[end:]
-            if request["execute"] == "system_reset" and not (STATE / "deaf").exists():
-                firmware.start()
-            answer = {"return": {}, **({"id": request["id"]} if "id" in request else {})}
-            if not (STATE / "deaf").exists():
-                client.sendall(json.dumps(answer).encode() + b"\r\n")
+            if hung.is_set() or (STATE / "deaf").exists():
+                continue
+            if request["execute"] == "system_reset":
+                threading.Thread(target=start, args=(firmware, flash), daemon=True).start()
+            result: Any = "Host - Guest clock  0 ms\r\n" if "human" in request["execute"] else {}
+            answer = {"return": result, **({"id": request["id"]} if "id" in request else {})}
+            client.sendall(json.dumps(answer).encode() + b"\r\n")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ GITHUB = yaml.safe_load((DOCS / "ci/github-actions.yml").read_text(encoding="utf
 GITLAB = yaml.safe_load((DOCS / "ci/gitlab-ci.yml").read_text(encoding="utf-8"))
 PIPELINES = {"github": GITHUB, "gitlab": GITLAB}
 
-JOBS = {"virtual", "firmware", "qemu", "boards"}
+JOBS = {"virtual", "firmware", "boards"}
 NOT_OURS = ("apt-get", ".", "python")
 """Commands of the machine: packages, ESP-IDF's export.sh and idf_tools.py."""
 
@@ -41,8 +41,8 @@ def commands(pipeline: str) -> Iterator[tuple[str, list[str]]]:
     for name, job in jobs(pipeline).items():
         steps = job.get("steps", [])
         scripts = [step["run"] for step in steps if "run" in step] if pipeline == "github" else job["script"]
-        for line in "\n".join(scripts).splitlines():
-            yield name, shlex.split(line)
+        for script in scripts:
+            yield from ((name, shlex.split(line)) for line in script.splitlines())
 
 
 @cache
@@ -98,7 +98,7 @@ def test_every_command_of_a_pipeline_exists(pipeline: str) -> None:
             check_command(words)
     flat = [" ".join(words) for lines in ran.values() for words in lines]
     assert any("install qemu-xtensa" in line for line in flat)
-    assert "make qualify BOARD=qemu" in flat
+    assert {"make check-idf", "make qualify BOARD=qemu"} <= set(flat)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,23 @@ def test_github_jobs_are_complete() -> None:
 def test_gitlab_jobs_are_complete() -> None:
     for name, job in jobs("gitlab").items():
         assert job["stage"] in GITLAB["stages"], name
-        assert set(job.get("needs", [])) <= jobs("gitlab").keys(), name
+        for need in job.get("needs", []):
+            made = jobs("gitlab")[need["job"]]["parallel"]["matrix"][0]
+            assert need["parallel"]["matrix"][0]["IDF"] in made["IDF"], name
+
+
+def test_boards_take_a_build_that_a_job_has_made() -> None:
+    versions = GITHUB["jobs"]["firmware"]["strategy"]["matrix"]["idf"]
+    (download,) = [step for step in GITHUB["jobs"]["boards"]["steps"] if "download" in step.get("uses", "")]
+    assert download["with"]["name"] in [f"firmware-{version}" for version in versions]
+    assert GITLAB["firmware"]["parallel"]["matrix"] == [{"IDF": versions}]
+
+
+def test_every_supported_version_of_esp_idf_is_built() -> None:
+    """The README names them."""
+    named = set(re.findall(r"ESP-IDF (v5\.\d) or (v5\.\d)", (PROJECT_ROOT / "README.md").read_text()).pop())
+    built = GITHUB["jobs"]["firmware"]["strategy"]["matrix"]["idf"]
+    assert {".".join(version.split(".")[:2]) for version in built} == named
 
 
 @pytest.mark.parametrize("pipeline", PIPELINES)
@@ -181,7 +197,7 @@ def test_every_need_and_every_option_is_told() -> None:
 
 
 def test_every_link_leads_somewhere() -> None:
-    for page in ("bench.md", "ci.md"):
+    for page in ("bench.md", "ci.md", "qemu.md", "verdicts.md"):
         for target, anchor in re.findall(
             r"\]\(([^)#]*)#?([^)]*)\)", (DOCS / page).read_text(encoding="utf-8")
         ):

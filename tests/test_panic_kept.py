@@ -245,3 +245,13 @@ def test_panic_is_attached_to_the_failing_test(suite: Suite) -> None:
     assert any("panic'ed (LoadProhibited)" in text and "backtrace" in text for text in attached)
     assert suite.verdict("AAA-01") == "FAIL"
     suite.validate()
+
+
+@pytest.mark.parametrize("is_emulated", [True, False])
+def test_panic_that_a_defect_of_the_emulator_can_cause_says_so(tmp_path: Path, is_emulated: bool) -> None:
+    said = PANIC.replace("LoadProhibited", "Interrupt wdt timeout on CPU1")
+    dut = Dut(tmp_path, said)
+    if is_emulated:
+        dut.serial.faults = []  # type: ignore[attr-defined]  # as HilQemu has them
+    _, (text,) = kept(tmp_path, dut)
+    assert ("a known defect of QEMU can cause this too" in text) == is_emulated

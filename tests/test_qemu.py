@@ -5,22 +5,31 @@ from __future__ import annotations
 import json
 import os
 import stat
+import struct
 import sys
 import time
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hotpin_hil.boards.qemu import check_program
+from hotpin_hil.boards.qemu import Emulator, describe, extra_arguments, find_emulator, without_psram
 from hotpin_hil.errors import UsageError
-from hotpin_hil.link.idf_qemu import extra_arguments
+from hotpin_hil.link import idf_qemu, qmp
+from hotpin_hil.link.channel import Channel
+from hotpin_hil.link.emulator_start import judge_start
+from hotpin_hil.link.idf_qemu import HilQemu
 from hotpin_hil.paths import PROJECT_ROOT
 
 from .fake_build import app_descriptor, image, write_build
+from .fake_qemu import APP_OFFSET, CORE_DUMP, CORE_DUMP_OFFSET, FLASH_BYTES, STARTS_OFFSET
 from .plugin_suite import IMPORTS, REQUIREMENTS
 
 pytest_plugins = ["pytester"]
+
+RECORDED = PROJECT_ROOT.parent / "shared" / "qemu_runs"
+CPU1 = "Guru Meditation Error: Core  1 panic'ed (Interrupt wdt timeout on CPU1)."
 
 # The suite's own fixtures, on a suite of its own.
 CONFTEST = 'pytest_plugins = ["fixtures.console", "fixtures.measure", "fixtures.board", "fixtures.device"]\n'
@@ -30,6 +39,10 @@ from fixtures.device import start_over
 from hotpin_hil.link.line import line_of
 from pytest_embedded_idf.app import IdfApp
 """
+
+
+PARTITIONS = struct.pack("<HBBII16sI", 0x50AA, 1, 3, CORE_DUMP_OFFSET, 0x20000, b"coredump", 0)
+"""A partition table with nothing but the core dump's partition."""
 
 
 class Qemu:
@@ -50,7 +63,8 @@ class Qemu:
         program = tools / "qemu-system-xtensa"
         program.write_text(f'#!/bin/sh\nexec {sys.executable} -m tests.fake_qemu "$@"\n')
         program.chmod(program.stat().st_mode | stat.S_IXUSR)
-        write_build(pytester.path / "firmware" / "build-qemu", idf="v5.4.2")
+        build = write_build(pytester.path / "firmware" / "build-qemu", idf="v5.4.2")
+        (build / "partition_table" / "partition-table.bin").write_bytes(PARTITIONS)
         pytester.makeini("[pytest]\naddopts = --import-mode=importlib\n")
         pytester.makeconftest(CONFTEST)
         suite = pytester.path / "hil_tests"
@@ -72,6 +86,15 @@ class Qemu:
             for line in lines
             if line["kind"] == "verdict"
         }
+
+    def order(self, *starts: str) -> None:
+        """What the next starts of the firmware come to (fake_qemu.py)."""
+        (self.state / "starts").write_text(json.dumps(starts))
+
+    def lines(self, about: str) -> list[dict[str, Any]]:
+        """The notes and logs of the run about something."""
+        found = [json.loads(line) for line in (self.folder / "results.jsonl").read_text().splitlines()]
+        return [line for line in found if line.get("about") == about]
 
     @property
     def qualification(self) -> dict[str, Any]:
@@ -108,12 +131,17 @@ def test_suite_runs_in_qemu(qemu: Qemu, workers: tuple[str, ...]) -> None:
     assert result.ret == 0
     assert qemu.verdicts() == {"talks": ("PASS", ""), "restarts": ("PASS", "")}
     assert (qemu.qualification["overall"], qemu.qualification["evidence"]) == ("REHEARSED", "emulated")
-    result.stdout.fnmatch_lines(["evidence: qemu board, at best REHEARSED (emulated)"])
+    result.stdout.fnmatch_lines(
+        ["evidence: qemu board (QEMU 9.2.2 (esp_develop_9.2.2_20250817)), at best REHEARSED (emulated)"]
+    )
+    assert qemu.qualification["board"]["emulator"] == "QEMU 9.2.2 (esp_develop_9.2.2_20250817)"
+    assert "counts instructions" in qemu.qualification["board"]["emulator_clock"]
     assert len(qemu.started) == 2
     assert all(" -m 4M " in f" {arguments} " for arguments in qemu.started)
     # Workers must not write into each other's flash.
     images = {arguments.split("file=")[1].split(",")[0] for arguments in qemu.started}
     assert len(images) == (2 if workers else 1)
+    assert not any(Path(image).exists() for image in images)
 
 
 def test_no_bytes_are_taken_for_commands_to_qemu_itself(qemu: Qemu) -> None:
@@ -159,15 +187,52 @@ def test_firmware_that_is_silent_in_qemu_fails(qemu: Qemu) -> None:
     assert "it answers a reset" in reason
 
 
-def test_qemu_that_hangs_is_a_dead_board(qemu: Qemu) -> None:
+def test_hung_emulator_blocks_its_own_test_and_no_other(qemu: Qemu) -> None:
+    """The next test starts an emulator of its own."""
     (qemu.state / "deaf").touch()
     result = qemu.run(
         "@requirement('AAA-01')\ndef test_hangs(device):\n    device.command('silence')\n"
         "@requirement('AAA-02')\ndef test_next(device, measure): measure('x', 1, exact=1)\n"
     )
     assert result.ret == 7
-    assert "does not answer a reset either" in qemu.verdicts()["hangs"][1]
-    assert "not tried again" in qemu.verdicts()["next"][1]
+    verdict, reason = qemu.verdicts()["hangs"]
+    assert verdict == "BLOCKED"
+    assert "does not answer a reset either" in reason
+    assert qemu.verdicts()["next"] == ("PASS", "")
+
+
+def test_starts_that_the_emulator_spoiled_are_repeated_and_told(qemu: Qemu) -> None:
+    qemu.order(CPU1, "", CPU1, "")
+    result = qemu.run(GOOD)
+    assert result.ret == 0
+    assert [line["count"] for line in qemu.lines("emulator")] == [1, 1]
+    (note,) = [text for text in qemu.qualification["notes"] if "emulator" in text]
+    assert "started again 2 times" in note
+    assert "Interrupt wdt timeout on CPU1" in note
+    assert "Interrupt wdt timeout" not in result.stdout.str().split("requirements")[0]
+
+
+def test_core_dump_is_read_from_the_flash_image(qemu: Qemu) -> None:
+    qemu.run(
+        "@requirement('AAA-01')\ndef test_panics(device):\n    device.command('panic')\n    device.info()\n"
+    )
+    assert qemu.verdicts()["panics"][0] == "FAIL"
+    (panic,) = qemu.lines("panic")
+    assert panic["core_dump"]["sound"] is True
+    assert (qemu.folder / panic["core_dump"]["file"]).read_bytes() == CORE_DUMP
+
+
+def test_board_without_psram_is_qemu_without_memory_for_it(qemu: Qemu) -> None:
+    qemu.run("""
+from hotpin_hil.boards.qemu import without_psram
+
+@pytest.fixture
+def qemu_extra_args(qemu_extra_args): return without_psram(qemu_extra_args)
+
+@requirement("AAA-01")
+def test_psram(device, measure): measure("PSRAM", device.info().psram, "B", exact=0)
+""")
+    assert qemu.verdicts() == {"psram": ("PASS", "")}
 
 
 def test_qemu_ends_with_a_run_that_is_killed(qemu: Qemu) -> None:
@@ -228,17 +293,204 @@ def test_qemu_that_is_not_there_is_one_line_before_any_test(qemu: Qemu, pytester
 
 def test_program_named_by_the_user_is_looked_for(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="as --qemu-prog-path says"):
-        check_program(str(tmp_path / "qemu"))
+        find_emulator(str(tmp_path / "qemu"))
+
+
+@pytest.mark.parametrize(
+    ("order", "text", "complaint"),
+    [
+        ("version", "QEMU emulator version 7.2.9 (Debian)\n", "is QEMU 7.2.9 (Debian), but 8.0 or newer"),
+        ("version", "something else\n", "does not name a version of QEMU: something else"),
+        ("machines", "Supported machines are:\nlx60   lx60 EVB\n", "has no machine 'esp32'"),
+    ],
+)
+def test_qemu_that_cannot_be_the_board_is_told_with_a_remedy(
+    qemu: Qemu, order: str, text: str, complaint: str
+) -> None:
+    (qemu.state / order).write_text(text)
+    with pytest.raises(UsageError) as error:
+        find_emulator(None)
+    assert complaint in str(error.value)
+    assert "idf_tools.py install qemu-xtensa" in error.value.remedy
+
+
+def test_version_is_that_of_the_program(qemu: Qemu) -> None:
+    assert find_emulator(None).version == "9.2.2 (esp_develop_9.2.2_20250817)"
+
+
+COUNTED = "-icount shift=3,sleep=off"
 
 
 @pytest.mark.parametrize(
     ("given", "meant"),
     [
-        (None, "-m 4M"),
-        ("", "-m 4M"),
+        (None, f"-m 4M {COUNTED}"),
+        ("", f"-m 4M {COUNTED}"),
         ("-icount 3", "-icount 3 -m 4M"),
         ("-m 2M -icount 3", "-m 2M -icount 3"),
     ],
 )
-def test_psram_is_4_mb_unless_the_user_says_otherwise(given: str | None, meant: str) -> None:
+def test_psram_is_4_mb_and_time_is_counted_unless_the_user_says_otherwise(
+    given: str | None, meant: str
+) -> None:
     assert extra_arguments(given) == meant
+
+
+def test_psram_is_left_out_of_the_arguments() -> None:
+    assert without_psram(extra_arguments("-d guest_errors")) == f"-d guest_errors {COUNTED}"
+
+
+def test_evidence_tells_when_the_watchdogs_are_off() -> None:
+    off = "-global driver=timer.esp32.timg,property=wdt_disable,value=true"
+    emulator = Emulator("qemu-system-xtensa", "9.2.2")
+    assert "emulator_watchdogs" in describe(emulator, extra_arguments(off))
+    assert "emulator_watchdogs" not in describe(emulator, extra_arguments(None))
+
+
+# --- one emulator, without a session of pytest ---
+
+
+class Queue:
+    """Where pytest-embedded takes its console log from."""
+
+    def __init__(self) -> None:
+        self.text = b""
+
+    def put(self, data: bytes) -> None:
+        self.text += data
+
+
+Start = Callable[[], HilQemu]
+
+
+@pytest.fixture
+def start(qemu: Qemu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Start, None, None]:
+    """Starts an emulator, with budgets that end soon for one that hangs."""
+    monkeypatch.setattr(idf_qemu, "START_S", 3.0)
+    monkeypatch.setattr(qmp, "TIMEOUT_S", 1.0)
+    template = tmp_path / "flash.bin"
+    build = write_build(tmp_path / "build", idf="v5.4.2")
+    image = bytearray(b"\xff" * FLASH_BYTES)
+    for offset, name in ((0x1000, "bootloader/bootloader.bin"), (APP_OFFSET, "hotpin.bin")):
+        content = (build / name).read_bytes()
+        image[offset : offset + len(content)] = content
+    template.write_bytes(image)
+    emulators = []
+
+    def start() -> HilQemu:
+        arguments = {"qemu_cli_args": "-nographic -machine esp32", "qemu_extra_args": "-m 4M"}
+        emulators.append(HilQemu(msg_queue=Queue(), qemu_image_path=str(template), **arguments))
+        return emulators[-1]
+
+    yield start
+    for emulator in emulators:
+        emulator.terminate()
+
+
+def starts_in_flash(emulator: HilQemu, tmp_path: Path) -> int:
+    emulator.read_flash(STARTS_OFFSET, 1, tmp_path / "starts")
+    return int.from_bytes((tmp_path / "starts").read_bytes(), "little")
+
+
+@pytest.mark.parametrize(
+    ("order", "fault"),
+    [
+        (CPU1, "Interrupt wdt timeout on CPU1 (each core has a PSRAM of its own)"),
+        ("Cache disabled but cached memory region accessed", "the host stopped a core"),
+        (
+            "rst:0x7 (TG0WDT_SYS_RESET),boot:0x12 (SPI_FAST_FLASH_BOOT)",
+            "TG0WDT_SYS_RESET (the host was too slow",
+        ),
+        ("crash", "QEMU crashed with signal 11"),
+        ("hang", "QEMU hung"),
+    ],
+)
+def test_start_that_the_emulator_spoiled_leaves_no_trace(
+    qemu: Qemu, start: Start, tmp_path: Path, order: str, fault: str
+) -> None:
+    qemu.order(order, "")
+    emulator = start()
+    (found,) = emulator.faults
+    assert fault in found
+    assert len(qemu.started) == 2
+    assert [reset.asked for reset in emulator.channel.resets()] == [True]
+    assert order.encode() not in emulator.channel.text() + emulator._q.text
+    assert emulator._q.text == emulator.channel.text()
+    assert starts_in_flash(emulator, tmp_path) == 0
+
+
+def test_emulator_that_comes_up_late_is_no_hung_one(
+    qemu: Qemu, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a loaded host it may take longer than a start's budget until QEMU as much as listens."""
+    monkeypatch.setattr(idf_qemu, "START_S", 1.0)
+    (qemu.state / "late").write_text("2.0")
+    assert start().faults == []
+    assert len(qemu.started) == 1
+
+
+def test_reset_that_the_emulator_spoiled_is_repeated_on_the_same_flash(
+    qemu: Qemu, start: Start, tmp_path: Path
+) -> None:
+    emulator = start()
+    qemu.order(CPU1, "")
+    emulator.hard_reset()
+    assert len(emulator.faults) == 1
+    assert [reset.asked for reset in emulator.channel.resets()] == [True, True]
+    assert starts_in_flash(emulator, tmp_path) == 1
+
+
+def test_start_is_not_repeated_for_ever_and_the_last_one_is_shown(qemu: Qemu, start: Start) -> None:
+    qemu.order(*[CPU1] * idf_qemu.STARTS_MAX)
+    emulator = start()
+    assert len(emulator.faults) == idf_qemu.STARTS_MAX - 1
+    assert len(qemu.started) == idf_qemu.STARTS_MAX
+    assert CPU1.encode() in emulator.channel.text()
+
+
+@pytest.mark.parametrize(
+    "panic",
+    [
+        "Guru Meditation Error: Core  0 panic'ed (Interrupt wdt timeout on CPU0).",
+        "Guru Meditation Error: Core  0 panic'ed (LoadProhibited). Exception was unhandled.\r\n"
+        "rst:0x7 (TG0WDT_SYS_RESET),boot:0x12 (SPI_FAST_FLASH_BOOT)",
+    ],
+)
+def test_start_that_the_firmware_spoiled_is_not_repeated(qemu: Qemu, start: Start, panic: str) -> None:
+    qemu.order(panic, "")
+    emulator = start()
+    assert emulator.faults == []
+    assert len(qemu.started) == 1
+    assert panic.encode() in emulator.channel.text()
+
+
+def test_known_fault_after_the_start_is_the_tests() -> None:
+    """It may have caused it."""
+    channel = Channel()
+    channel.feed(b"rst:0x1 (POWERON_RESET),boot:0x12 (SPI_FAST_FLASH_BOOT)\r\n")
+    assert judge_start(channel) is None
+    channel.feed(b"I (900) main_task: Returned from app_main()\r\n" + CPU1.encode())
+    end = judge_start(channel)
+    assert end is not None
+    assert end.fault == ""
+
+
+def test_firmware_that_restarts_again_and_again_is_not_waited_for() -> None:
+    channel = Channel()
+    channel.feed(b"rst:0xc (SW_CPU_RESET),boot:0x12 (SPI_FAST_FLASH_BOOT)\r\n" * 4)
+    end = judge_start(channel)
+    assert end is not None
+    assert end.fault == ""
+
+
+@pytest.mark.skipif(
+    not RECORDED.exists(), reason="the recorded runs (../shared/qemu_runs) are not on this machine"
+)
+def test_recorded_starts_are_sound() -> None:
+    """Of an emulator without the two defects; a part of the logs holds a panic behind the start."""
+    for log in [*RECORDED.glob("boot-*.log"), *RECORDED.glob("panics/*.log"), RECORDED / "no-psram-qemu.log"]:
+        channel = Channel()
+        channel.feed(log.read_bytes())
+        end = judge_start(channel)
+        assert end is not None, log
+        assert end.fault == "", log

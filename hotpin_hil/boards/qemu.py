@@ -1,34 +1,121 @@
-"""Espressif's QEMU as a board: whether it is there, and how pytest-embedded is told to start it."""
+"""Espressif's QEMU as a board: whether it is there and fit for it, and how pytest-embedded starts it."""
 
 from __future__ import annotations
 
+import re
+import shlex
 import shutil
+import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hotpin_hil.errors import UsageError
 
 PROGRAM = "qemu-system-xtensa"
+MACHINE = "esp32"
+OLDEST = (8, 0)
+"""Before 8.0 the machine has no PSRAM of 4 MB."""
+PSRAM_ARGUMENTS = ("-m", "4M")
+"""The machine has as much PSRAM as QEMU is given memory: 4 MB are mapped on the real board."""
+CLOCK_ARGUMENTS = ("-icount", "shift=3,sleep=off")
+"""The board's time is counted in instructions, 2 ** 3 ns each, and while all its tasks wait it is put forward to the
+next timer: a loaded host then delays a test, but no watchdog of the board can notice."""
+WATCHDOG_ARGUMENT = "property=wdt_disable,value=true"
+"""In a user's `-global driver=timer.esp32.timg,...`: no watchdog of the board ever bites."""
+_ASK_TIMEOUT_S = 30.0
+_VERSION = re.compile(r"version (\d+)\.(\d+)")
+_REMEDY = (
+    "install Espressif's: python $IDF_PATH/tools/idf_tools.py install qemu-xtensa, then . $IDF_PATH/export.sh"
+)
 
 
-def check_program(path: str | None) -> None:
-    """UsageError if there is no such program. path: what --qemu-prog-path says, if anything."""
+@dataclass(frozen=True)
+class Emulator:
+    """A QEMU that has the machine. `version`: its own words, as "9.2.2 (esp_develop_9.2.2_20250817)"."""
+
+    program: str
+    version: str
+
+
+def find_emulator(path: str | None) -> Emulator:
+    """The emulator to use. Raises UsageError if there is none, or one that is too old or has no ESP32.
+
+    path: what --qemu-prog-path says, if anything.
+    """
     program = path or PROGRAM
     if shutil.which(program) is None:
         where = "as --qemu-prog-path says" if path else "on the path"
-        raise UsageError(
-            f"there is no {program} {where}",
-            "install Espressif's: python $IDF_PATH/tools/idf_tools.py install qemu-xtensa, then "
-            ". $IDF_PATH/export.sh",
+        raise UsageError(f"there is no {program} {where}", _REMEDY)
+    said = _ask(program, "--version")
+    found = _VERSION.search(said)
+    if found is None:
+        raise UsageError(f"{program} --version does not name a version of QEMU: {_first_line(said)}", _REMEDY)
+    version = said[found.start(1) :].splitlines()[0].strip()
+    if (int(found[1]), int(found[2])) < OLDEST:
+        oldest = ".".join(map(str, OLDEST))
+        raise UsageError(f"{program} is QEMU {version}, but {oldest} or newer is needed", _REMEDY)
+    machines = {line.split()[0] for line in _ask(program, "-machine", "help").splitlines() if line.strip()}
+    if MACHINE not in machines:
+        raise UsageError(f"{program} (QEMU {version}) has no machine {MACHINE!r}", _REMEDY)
+    return Emulator(program, version)
+
+
+def _ask(program: str, *arguments: str) -> str:
+    """What it prints. UsageError if it does not run."""
+    command = [program, *arguments]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=_ASK_TIMEOUT_S, check=True, errors="replace"
         )
+    except subprocess.CalledProcessError as error:
+        reason = f"status {error.returncode}: {_first_line(error.stderr or error.stdout)}"
+    except (OSError, subprocess.TimeoutExpired) as error:
+        reason = str(error)
+    else:
+        return done.stdout
+    raise UsageError(f"'{shlex.join(command)}' failed: {reason}", _REMEDY)
+
+
+def _first_line(text: str) -> str:
+    return next((line.strip() for line in text.splitlines() if line.strip()), "it said nothing")
+
+
+def extra_arguments(given: str | None) -> str:
+    """`--qemu-extra-args` with 4 MB of PSRAM and counted time, unless they say how much memory or which clock."""
+    words = shlex.split(given or "")
+    for ours in (PSRAM_ARGUMENTS, CLOCK_ARGUMENTS):
+        if ours[0] not in words:
+            words += ours
+    return shlex.join(words)
+
+
+def without_psram(arguments: str) -> str:
+    """The same arguments for a board whose PSRAM is missing."""
+    words = shlex.split(arguments)
+    if PSRAM_ARGUMENTS[0] in words:
+        at = words.index(PSRAM_ARGUMENTS[0])
+        del words[at : at + len(PSRAM_ARGUMENTS)]
+    return shlex.join(words)
+
+
+def describe(emulator: Emulator, arguments: str) -> dict[str, str]:
+    """What the evidence says of the emulator. (Whether it was patched cannot be known.)"""
+    words = shlex.split(arguments)
+    known = {"emulator": f"QEMU {emulator.version}", "emulator_clock": "the host's"}
+    if "-icount" in words:
+        known["emulator_clock"] = f"counts instructions: -icount {words[words.index('-icount') + 1]}"
+    if any(WATCHDOG_ARGUMENT in word for word in words):
+        known["emulator_watchdogs"] = "off: no watchdog of the board can bite"
+    return known
 
 
 def prepare(option: Any, folder: Path, worker: str) -> None:
-    """Sets pytest-embedded's options: a flash image for each worker, 4 MB of PSRAM, and the harness's reader."""
+    """Sets pytest-embedded's options: a flash image for each worker, the extra arguments, and the harness's reader."""
     from hotpin_hil.link import idf_qemu
 
     idf_qemu.install()
     option.embedded_services = "idf,qemu"
     if not option.qemu_image_path:
         option.qemu_image_path = str(folder / f"qemu-{worker}.bin")
-    option.qemu_extra_args = idf_qemu.extra_arguments(option.qemu_extra_args)
+    option.qemu_extra_args = extra_arguments(option.qemu_extra_args)

@@ -93,9 +93,9 @@ class Console:
         self._check_reset(self._accepted, f"before '{name}'")
         start = last_send = self.channel.mark()
         self.channel.send(request)
-        give_up = time.monotonic() + timeout_s * (1 + budgets.REPEATS)
+        give_up = self.channel.deadline(timeout_s * (1 + budgets.REPEATS))
         for sends in range(1, budgets.SENDS_MAX + 1):
-            patience = give_up - time.monotonic()
+            patience = give_up.remaining_s()
             if sends < budgets.SENDS_MAX:
                 patience = min(patience, timeout_s)
             parts = self.channel.wait(
@@ -109,7 +109,7 @@ class Console:
                     raise DeviceError(name, reply)
                 self.on_reply(name, reply)
                 return [part.data for part in parts]
-            if time.monotonic() >= give_up or sends == budgets.SENDS_MAX:
+            if give_up.remaining_s() <= 0 or sends == budgets.SENDS_MAX:
                 break
             last_send = self.channel.mark()
             # No newline first: what is left of a damaged request would then be executed as one without

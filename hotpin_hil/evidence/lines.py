@@ -35,6 +35,8 @@ board have `board` (MAC, null until the board has said it), `boot` (boot id) and
                     sends. Only of tests in which there was any.
     note known_noise test, text: what of telemetry/known_noise.toml the board logged as an error, count, reason: why
                     that is no complaint
+    note emulator   test, board, text: a known fault of the emulator that stopped a start of the firmware, count: how
+                    often the emulator was started again for it
     log  panic      test, board, file, headline, cause, core, details: [text], backtrace: ["0x400d1234:0x3ffb…"],
                     calls: [decoded text, innermost first; empty without addr2line], is_host, text: all of it,
                     core_dump: null | {file, size, sha256, sound: bool | null (not checked), text}
@@ -71,6 +73,7 @@ HEAP = "heap"
 SERIES = "series"
 NOISE = "noise"
 KNOWN_NOISE = "known_noise"
+EMULATOR = "emulator"
 PANIC = "panic"
 SLICE = "slice"
 RAW = "raw"
@@ -130,6 +133,10 @@ def known_noise(test: str, text: str, count: int, reason: str) -> Line:
         "count": count,
         "reason": reason,
     }
+
+
+def emulator(test: str, board: str | None, text: str, count: int) -> Line:
+    return {"kind": NOTE, "about": EMULATOR, "test": test, "board": board, "text": text, "count": count}
 
 
 def plan(tests: Mapping[str, Sequence[str]]) -> Line:

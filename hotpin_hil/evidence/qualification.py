@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from hotpin_hil.evidence.lines import COMPLAINT, KNOWN_NOISE, Line
+from hotpin_hil.evidence.lines import COMPLAINT, EMULATOR, KNOWN_NOISE, Line
 from hotpin_hil.evidence.model import Verdict, worst
 from hotpin_hil.evidence.requirements import Requirement
 from hotpin_hil.evidence.results import SCHEMA_VERSION, Results
@@ -142,7 +142,14 @@ def _notes(results: Results) -> list[str]:
     texts = [
         note["text"]
         for note in results.notes
-        if "text" in note and note.get("about") not in (COMPLAINT, KNOWN_NOISE)
+        if "text" in note and note.get("about") not in (COMPLAINT, KNOWN_NOISE, EMULATOR)
+    ]
+    starts: Counter[str] = Counter()
+    for note in results.about(EMULATOR):
+        starts[note["text"]] += note["count"]
+    texts += [
+        f"the emulator was started again {count} times before the firmware was ready: {text}"
+        for text, count in starts.items()
     ]
     if results.cut:
         texts.append(f"{results.cut} line(s) of the results were cut off and are left out")

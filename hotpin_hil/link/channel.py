@@ -19,6 +19,9 @@ from hotpin_hil.link.sequence import Gap, SequenceCheck
 
 T = TypeVar("T")
 
+LAST_RESORT = 20
+"""A budget ends after this many times its length on the host's clock, whatever an emulated board's clock says."""
+
 _RESET_BANNER = re.compile(rb"rst:0x([0-9a-f]+) \(([A-Z0-9_]+)\),boot:0x[0-9a-f]+ \(([^)\r\n]*)\)")
 _NO_TEXT = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f\xc0\xc1\xf5-\xff]")
 """Bytes that no text has, in UTF-8. (One with the others only in a wrong order may be a line inside another's.)"""
@@ -79,12 +82,48 @@ class Noise:
         return f"{self.mismatched} wrong checksums, {self.garbled} garbled lines, {self.lost} lost records"
 
 
-class Channel:
-    """Thread-safe. `write` sends bytes to the board; without it the line is read-only."""
+class Deadline:
+    """The end of a budget, in seconds from now.
 
-    def __init__(self, write: Callable[[bytes], object] | None = None, name: str = "serial line") -> None:
+    A real board's clock is the host's. An emulated board's clock (`board_clock_s`) falls behind on a loaded host: then
+    the budget lasts until that clock has advanced by it too. It is asked only when the host's time is up.
+    """
+
+    def __init__(self, budget_s: float, board_clock_s: Callable[[], float | None] | None = None) -> None:
+        self._budget_s = budget_s
+        self._end_s = time.monotonic() + budget_s
+        self._last_resort_s = time.monotonic() + budget_s * LAST_RESORT
+        self._board_clock_s = board_clock_s
+        self._board_end_s: float | None = None
+
+    def remaining_s(self) -> float:
+        """What is left at least; not more than 0 when it is over. May ask the board's emulator, which takes a while."""
+        now_s = time.monotonic()
+        if now_s < self._end_s or self._board_clock_s is None:
+            return self._end_s - now_s
+        board_s = self._board_clock_s() if now_s < self._last_resort_s else None
+        if board_s is None:
+            return 0.0
+        if self._board_end_s is None:
+            self._board_end_s = board_s + self._budget_s
+        # Not asked again before its clock can have got there, if it is no faster than the host's.
+        self._end_s = min(now_s + self._board_end_s - board_s, self._last_resort_s)
+        return self._end_s - now_s
+
+
+class Channel:
+    """Thread-safe. `write` sends bytes to the board; without it the line is read-only. `board_clock_s`: see
+    `Deadline`."""
+
+    def __init__(
+        self,
+        write: Callable[[bytes], object] | None = None,
+        name: str = "serial line",
+        board_clock_s: Callable[[], float | None] | None = None,
+    ) -> None:
         self.name = name
         self._write = write
+        self._board_clock_s = board_clock_s
         self._cond = threading.Condition()
         self._text = bytearray()
         self._scanner = RecordScanner()
@@ -192,24 +231,30 @@ class Channel:
         with self._cond:
             return Cursor(len(self._text), len(self._records))
 
+    def deadline(self, budget_s: float) -> Deadline:
+        """The end of a budget that begins now, by the clocks that count on this line."""
+        return Deadline(budget_s, self._board_clock_s)
+
     def wait(self, found: Callable[[], T | None], timeout_s: float) -> T | None:
-        """What `found()` returns as soon as that is not None; None after `timeout_s` without. Raises
+        """What `found()` returns as soon as that is not None; None after `timeout_s` (`Deadline`) without. Raises
         PortError.
 
         `found` is called with the channel locked, now and after every chunk received.
         """
-        deadline = time.monotonic() + timeout_s
-        with self._cond:
-            while True:
+        deadline = self.deadline(timeout_s)
+        while True:
+            remaining_s = (
+                deadline.remaining_s()
+            )  # not with the channel locked: an emulator answers only if it is read
+            with self._cond:
                 result = found()
                 if result is not None:
                     return result
                 if self._error is not None:
                     raise self._error
-                remaining = deadline - time.monotonic()
-                if remaining <= 0:
+                if remaining_s <= 0:
                     return None
-                self._cond.wait(remaining)
+                self._cond.wait(remaining_s)
 
     def text(self, since: Cursor | None = None) -> bytes:
         """Every byte received since `since` (None: from the beginning)."""

@@ -379,8 +379,14 @@ VIRTUAL = (
     "The board was a model. Its heap answers as the ESP32's to the byte; its CPU times, stack use, radio, sensor and "
     "sound are not those of a chip, and what needs them is NOT APPLICABLE."
 )
-EMULATED = (
-    "The board was QEMU: no camera sensor and no sound, and times that are those of the emulator's host."
+EMULATED = "The board was QEMU: no camera sensor and no sound."
+COUNTED_TIME = (
+    "The emulator counted instructions as time: a time in this report says how many instructions ran, not how long a "
+    "chip with its caches, flash and serial line takes for them."
+)
+HOST_TIME = "Times in this report are those of the emulator's host."
+NO_WATCHDOGS = (
+    "The emulator's watchdogs were off: what a watchdog of the board would have found was not found."
 )
 
 
@@ -390,6 +396,10 @@ def _deviations(results: Results) -> list[str]:
     evidence = results.run["evidence"]
     if evidence != "hardware":
         found.append(VIRTUAL if evidence == "virtual" else EMULATED)
+    if evidence == "emulated":
+        is_counted = "counts instructions" in str(results.run["board"].get("emulator_clock"))
+        found.append(COUNTED_TIME if is_counted else HOST_TIME)
+        found += [NO_WATCHDOGS] if "emulator_watchdogs" in results.run["board"] else []
     scale = results.run["board"].get("time_scale")
     if isinstance(scale, (int, float)) and scale != 1:
         found.append(f"The board's clock ran {scale:g} times as fast as the host's.")

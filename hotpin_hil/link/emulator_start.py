@@ -1,0 +1,65 @@
+"""How a start of the firmware in an emulator ended: ready, or stopped by a known fault of the emulator.
+
+Espressif's QEMU gives each core a PSRAM of its own, so a lock in it that one core has taken is never free for the
+other. And a core that the host stops while the flash cache is off may read from the cache. Both end in a panic
+that looks like the firmware's. No test can have caused a panic before the firmware is ready, so such a start is
+repeated.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from hotpin_hil.link.channel import Channel, Cursor
+
+KNOWN_PANICS = {
+    "Interrupt wdt timeout on CPU1": "each core has a PSRAM of its own",
+    "Cache disabled but cached memory region accessed": "the host stopped a core while its cache was off",
+}
+"""Text of a panic -> the defect of QEMU behind it."""
+WATCHDOG_RESETS = ("TG0WDT_SYS_RESET", "TG1WDT_SYS_RESET", "RTCWDT_RTC_RESET", "RTCWDT_SYS_RESET")
+"""Resets by a watchdog alone. After a panic of the firmware they are its own."""
+_TOO_SLOW = "the host was too slow for the boot loader's watchdog"
+RESETS_MAX = 3
+"""A firmware that restarts more often in one start is not waited for: the test will see why."""
+READY = b"Returned from app_main()"
+"""ESP-IDF's main task: for firmware that does not send the event `boot`."""
+_PANIC = re.compile(rb"Guru Meditation Error|Task watchdog got triggered|abort\(\) was called")
+
+
+@dataclass(frozen=True)
+class Start:
+    """The end of a start. `fault`: what the emulator did wrong, for people; empty if nothing that is known."""
+
+    fault: str = ""
+
+
+def known_defect(console: str) -> str:
+    """The defect of QEMU that may be behind a panic; empty if none is known."""
+    return next((defect for panic, defect in KNOWN_PANICS.items() if panic in console), "")
+
+
+def judge_start(channel: Channel) -> Start | None:
+    """The end of the first start on this channel; None while it may still come."""
+    resets = channel.resets()
+    if not resets:
+        return None
+    begin = Cursor(resets[0].offset)
+    text = channel.text(begin)
+    ready = _ready_at(channel, text, begin)
+    for panic, defect in KNOWN_PANICS.items():
+        if panic.encode() in text[:ready]:
+            return Start(f"{panic} ({defect})")
+    for reset in resets[1:]:
+        before = text[: reset.offset - begin.offset]
+        if reset.name in WATCHDOG_RESETS and len(before) < ready and not _PANIC.search(before):
+            return Start(f"{reset.name} ({_TOO_SLOW})")
+    return Start() if ready < len(text) or len(resets) > RESETS_MAX else None
+
+
+def _ready_at(channel: Channel, text: bytes, begin: Cursor) -> int:
+    """Where in `text` the firmware says that it is ready; the length of `text` if it does not."""
+    events = [record.offset - begin.offset for record in channel.records() if record.event == "boot"]
+    line = text.find(READY)
+    return min([at for at in (*events, line) if at >= 0], default=len(text))

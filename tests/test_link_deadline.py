@@ -1,0 +1,124 @@
+"""Budgets on a line: by the host's clock, and by an emulated board's where that is behind."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+
+import pytest
+
+from hotpin_hil.device import Device, NoReply, budgets
+from hotpin_hil.link import channel as channel_module
+from hotpin_hil.link.channel import LAST_RESORT, Channel, Deadline
+
+from .fake_firmware import FakeFirmware
+
+
+class Host:
+    """The host's clock, put forward by hand, and an emulated board's that is slower by a factor."""
+
+    def __init__(self, slower: float = 1.0) -> None:
+        self.now_s = 1000.0
+        self.slower = slower
+        self.asked = 0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    def board_s(self) -> float | None:
+        self.asked += 1
+        return self.now_s / self.slower
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch) -> Host:
+    host = Host()
+    monkeypatch.setattr(channel_module, "time", host)
+    return host
+
+
+def lasts_s(deadline: Deadline, host: Host) -> float:
+    """How long a budget is, by the host's clock, for a waiter that sleeps as long as it is told to."""
+    began_s = host.now_s
+    while (remaining_s := deadline.remaining_s()) > 0:
+        host.now_s += remaining_s
+    return host.now_s - began_s
+
+
+def test_budget_of_a_real_board_is_the_hosts_time(host: Host) -> None:
+    assert lasts_s(Deadline(2.0), host) == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("slower", [1.0, 3.0])
+def test_budget_of_an_emulated_board_is_its_own_time(host: Host, slower: float) -> None:
+    """It begins when the host's time is up, since it is not asked before."""
+    host.slower = slower
+    assert lasts_s(Deadline(2.0, host.board_s), host) == pytest.approx(2.0 + slower * 2.0, rel=0.1)
+
+
+def test_emulator_is_not_asked_while_the_hosts_time_lasts(host: Host) -> None:
+    deadline = Deadline(2.0, host.board_s)
+    host.now_s += 1.9
+    assert deadline.remaining_s() == pytest.approx(0.1)
+    assert host.asked == 0
+
+
+def test_emulator_is_not_asked_for_each_piece_of_output(host: Host) -> None:
+    deadline = Deadline(2.0, host.board_s)
+    host.now_s += 2.0
+    for _ in range(100):
+        assert deadline.remaining_s() > 0
+        host.now_s += 0.001
+    assert host.asked == 1
+
+
+def test_board_whose_clock_stands_is_given_up(host: Host) -> None:
+    assert lasts_s(Deadline(2.0, lambda: 5.0), host) == pytest.approx(2.0 * LAST_RESORT)
+
+
+def test_emulator_that_does_not_tell_its_time_leaves_the_hosts(host: Host) -> None:
+    assert lasts_s(Deadline(2.0, lambda: None), host) == pytest.approx(2.0)
+
+
+def test_reply_of_a_slow_emulator_comes_in_time() -> None:
+    """Three times the command's budget passes on the host before the board has had a tenth of it."""
+    board_s = 0.0
+    late = threading.Event()
+
+    def clock() -> float:
+        nonlocal board_s
+        board_s += 0.001
+        late.set()
+        return board_s
+
+    asked: list[bytes] = []
+    channel = Channel(asked.append, board_clock_s=clock)
+    firmware = FakeFirmware(channel.feed)
+
+    def answer() -> None:
+        late.wait()
+        firmware.receive(asked[0])
+
+    firmware.start()
+    threading.Thread(target=answer, daemon=True).start()
+    assert Device(channel).command("heap.probe", timeout_s=0.05, caps="DMA")["free"] == 100
+
+
+def test_repeats_of_a_command_have_the_lines_clock_too() -> None:
+    channel = Channel(lambda data: None)
+    budgets_s: list[float] = []
+
+    def deadline(budget_s: float) -> Deadline:
+        budgets_s.append(budget_s)
+        return Deadline(budget_s)
+
+    channel.deadline = deadline  # type: ignore[method-assign]
+    with pytest.raises(NoReply):
+        Device(channel).command("heap.probe", timeout_s=0.01, caps="DMA")
+    assert budgets_s[0] == pytest.approx(0.01 * (1 + budgets.REPEATS))
+
+
+def test_board_that_is_silent_in_its_own_time_is_silent() -> None:
+    channel = Channel(lambda data: None, board_clock_s=itertools.count().__next__)
+    with pytest.raises(NoReply):
+        Device(channel).command("heap.probe", timeout_s=0.01, caps="DMA")

@@ -236,8 +236,9 @@ def test_startup_blocks_cost_the_fitted_constant(board: BoardProfile, heaps: Hea
     assert before - heaps.stats("DMA").free == 20_260
     requested = sum(records) + sum(sum(blocks.sizes) for blocks in board.startup_internal)
     assert requested < 20_260
-    named = {blocks.what: heaps.boot_block(blocks.what) for blocks in board.startup}
-    assert len(named) == len(board.startup)
+    startup = board.startup_internal + board.startup_psram
+    named = {blocks.what: heaps.boot_block(blocks.what) for blocks in startup}
+    assert len(named) == len(startup)
     assert all(named.values())
     lump = [blocks for blocks in board.startup_internal if blocks.what.startswith("unidentified")]
     cost = sum(heaps.allocated_size(heaps.boot_block(lump[0].what, i)) + 4 for i in range(len(lump[0].sizes)))

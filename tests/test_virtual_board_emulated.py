@@ -97,8 +97,8 @@ def listen(console: Console, until: str) -> str:
 
 
 def start_of(console: Console) -> str:
-    """The whole start; app_main may return before the camera mode's sample is written, and after."""
-    ends = (r"Returned from app_main\(\)", r'"context":"After Camera Transition"[^\n]*\n')
+    """The whole start; the boot event may be written before the camera mode's sample, and after."""
+    ends = (r'"free_at_main":\d+', r'"context":"After Camera Transition"[^\n]*\n')
     return listen(console, "".join(rf"(?=.*?{end})" for end in ends) + ".*")
 
 
@@ -133,7 +133,7 @@ def test_every_block_is_the_emulators(simulated: Path, start: Started, tmp_path:
     emulated = recording(log)
     emulated = emulated[emulated.index("heap.blocks caps=DMA") : emulated.index("mode.ledger")]
     console = start(str(on_the_map_of(log, "hotpin-5.4-qemu", tmp_path)), simulated)
-    listen(console, r".*?Returned from app_main\(\)")
+    listen(console, r'.*?"free_at_main":\d+')
     listed = ""
     for number, caps in enumerate(("DMA", "SPIRAM"), start=1):
         console.send(f"@{number} heap.blocks caps={caps}\n")
@@ -149,7 +149,7 @@ def test_hardware_configuration_starts_with_the_memory_of_the_emulated_one(
 ) -> None:
     emulated = recording("hil-in-qemu.log")
     console = start(str(on_the_map_of("hil-in-qemu.log", "hotpin-5.4", tmp_path)), NATIVE_BUILD_DIR)
-    said = listen(console, r".*?Returned from app_main\(\)")
+    said = listen(console, r'.*?"free_at_main":\d+')
     assert free_at_main(said) == free_at_main(emulated)
     assert figures(said, UNTIL_CAMERA[:2]) == figures(emulated, UNTIL_CAMERA[:2])
 
@@ -159,6 +159,6 @@ def test_without_psram_it_starts_with_the_memory_of_the_emulated_one(start: Star
     console = start(
         str(on_the_map_of("no-psram-qemu.log", "hotpin-5.4-qemu", tmp_path, psram_mb=0)), NATIVE_BUILD_DIR
     )
-    said = listen(console, r".*?Returned from app_main\(\)")
+    said = listen(console, r'.*?"free_at_main":\d+')
     assert free_at_main(said) == free_at_main(emulated)
     assert figures(said, UNTIL_CAMERA[:1]) == figures(emulated, UNTIL_CAMERA[:1])

@@ -184,8 +184,15 @@ QueueHandle_t native_queue_create_with_caps(UBaseType_t length, UBaseType_t item
 
 typedef struct native_intr native_intr_t;
 
+typedef enum {
+    NATIVE_INTR_NOT_SHARED,
+    NATIVE_INTR_I2S0,
+    NATIVE_INTR_I2S1,
+    NATIVE_INTR_SOURCES,
+} native_intr_source_t;
+
 /* NULL when there is no memory. */
-native_intr_t *native_intr_alloc(bool shared);
+native_intr_t *native_intr_alloc(native_intr_source_t source);
 void native_intr_free(native_intr_t *intr);
 
 /* --- a lock of newlib: a mutex of 84 bytes, made at its first use (lock.c) --- */

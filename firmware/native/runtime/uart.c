@@ -425,7 +425,7 @@ esp_err_t uart_driver_install(uart_port_t uart_num, int rx_buffer_size, int tx_b
     }
     native_lock_acquire(&s_uart.module_lock); // its first use is where its memory is taken
     native_lock_release(&s_uart.module_lock);
-    driver->interrupt = native_intr_alloc(false);
+    driver->interrupt = native_intr_alloc(NATIVE_INTR_NOT_SHARED);
     s_uart.driver = driver;
     s_uart.tx_empty_threshold = TX_EMPTY_DEFAULT;
     size_t early = s_uart.rx_fifo_length;

@@ -35,8 +35,10 @@ def profiles(draw: st.DrawFn) -> str:
     data, code = draw(st.sampled_from(FIRST_DATA)), draw(st.sampled_from(FIRST_CODE))
     base = draw(st.sampled_from(["hotpin-5.4", "hotpin-5.5"]))
     has = [f"IDF {base.removeprefix('hotpin-')}", *draw(st.sampled_from([[], ["newlib in flash"]]))]
+    two_cores = draw(st.booleans())
+    has.append("two cores" if two_cores else "one core")
     heaps = [ROM_DATA, HeapRegion(data, DRAM_END - data, "DRAM")]
-    if draw(st.booleans()):  # two cores: ROM data and cache of the second one
+    if two_cores:  # ROM data and cache of the second one
         heaps += [HeapRegion(0x3FFE0440, 15072, "DIRAM"), HeapRegion(0x3FFE4350, 113840, "DIRAM")]
     else:
         heaps.append(HeapRegion(0x3FFE0440, DIRAM_END - 0x3FFE0440, "DIRAM"))

@@ -22,7 +22,7 @@ def built(tmp_path: Path, elf: Path, out: str = "mine.toml") -> profiles.BoardPr
 def test_map_of_a_build_is_the_one_it_was_seen_to_start_with(tmp_path: Path) -> None:
     profile = built(tmp_path, write_elf(tmp_path / "hotpin.elf"))
     assert profile.heaps == profiles.load("hotpin-5.4").heaps
-    assert (profile.name, profile.has) == ("mine", ("IDF 5.4",))
+    assert (profile.name, profile.has) == ("mine", ("IDF 5.4", "one core"))
     lines = shared_data("qemu_runs/hil-in-qemu.log").read_text(errors="replace")
     for heap in profile.heaps[:-1]:
         assert f"At {heap.start:08X} len {heap.length:08X}" in lines
@@ -42,10 +42,15 @@ def test_one_core_leaves_the_other_cores_memory_to_the_heap(tmp_path: Path) -> N
 
 
 def test_what_the_linker_took_in_decides_about_the_start(tmp_path: Path) -> None:
-    symbols = {"__sinit": 0x400D1234, "esp_timer_create": 0x400D2000, "prvTimerTask": 0x400D3000}
+    symbols = {
+        "__sinit": 0x400D1234,
+        "ipc_task": 0x400D1800,
+        "esp_timer_create": 0x400D2000,
+        "prvTimerTask": 0x400D3000,
+    }
     elf = write_elf(tmp_path / "app.elf", idf="v5.5.5-260-gdd8d7946bb4", symbols=symbols)
     profile = built(tmp_path, elf)
-    assert set(profile.has) == {"IDF 5.5", "newlib in flash", "esp_timer", "timer service"}
+    assert set(profile.has) == {"IDF 5.5", "newlib in flash", "two cores", "esp_timer", "timer service"}
     assert profile.search_order == "size"
     owners = {blocks.what for blocks in profile.startup("psram")}
     assert {"esp_timer task", "Tmr Svc task", "stdio: locks of __sinit"} <= owners

@@ -20,7 +20,8 @@ from .conftest import shared_data
 from .native_build import build_native
 from .virtual_board import Boards, Console, native_flash_image
 
-RUNS = {"hotpin-5.4-qemu": "heap-blocks-qemu54.log", "hotpin-5.5-qemu": "boot-qemu-55.log"}
+RUNS = {"hotpin-5.4": "heap-blocks-qemu54.log", "hotpin-5.5": "boot-qemu-55.log"}
+BUILT_FOR_QEMU = ("newlib in flash",)
 FIGURES = ("internal_free", "internal_largest", "dma_free", "dma_largest", "psram_free", "psram_largest",
            "total_free", "iram_free")  # fmt: skip
 UNTIL_CAMERA = ("System Boot", "Before Camera Transition", "After Camera Transition")
@@ -52,15 +53,16 @@ def free_at_main(text: str) -> int:
     return int(found.group(1))
 
 
-def on_the_map_of(log: str, like: str, tmp_path: Path, psram_mb: int = 4) -> Path:
-    """A profile with the memory map of a recording: the shipped one follows the firmware."""
+def on_the_map_of(log: str, like: str, tmp_path: Path, *extra: str, psram_mb: int = 4) -> Path:
+    """A profile of the build that was recorded, on two cores: the shipped one follows the firmware."""
     regions = re.findall(r"heap_init: At (\w+) len (\w+) \([^)]*\): (\S+)", recording(log))
     heaps = [(int(start, 16), int(size, 16), kind.replace("/", "")) for start, size, kind in regions]
     heaps.append((0x3F800000, 4 << 20, "SPIRAM"))
     lines = [f'{{ start = {start}, length = {size}, type = "{kind}" }}' for start, size, kind in heaps]
     path = tmp_path / "recorded-map.toml"
     path.write_text(
-        f'like = "{like}"\nname = "emulated"\npsram_mb = {psram_mb}\nheap = [{", ".join(lines)}]\n',
+        f'like = "{like}"\nname = "emulated"\npsram_mb = {psram_mb}\nheap = [{", ".join(lines)}]\n'
+        f"has = {[like.replace('hotpin-', 'IDF '), 'two cores', *extra]}\n",
         encoding="utf-8",
     )
     return path
@@ -72,6 +74,14 @@ def simulated() -> Path:
     defaults = ["sdkconfig.defaults", "sdkconfig.hil", "native/test/sdkconfig.simulated"]
     option = "-DSDKCONFIG_DEFAULTS=" + ";".join(str(FIRMWARE_DIR / name) for name in defaults)
     return build_native("native-simulated", "images", option).parent
+
+
+@pytest.fixture(scope="module")
+def one_core() -> Path:
+    """Host build of the QEMU configuration."""
+    defaults = ["sdkconfig.defaults", "sdkconfig.hil", "sdkconfig.qemu"]
+    option = "-DSDKCONFIG_DEFAULTS=" + ";".join(str(FIRMWARE_DIR / name) for name in defaults)
+    return build_native("native-qemu", "images", option).parent
 
 
 @pytest.fixture
@@ -116,7 +126,7 @@ def test_memory_is_the_emulators_at_boot_and_in_each_mode(
     name: str, simulated: Path, start: Started, tmp_path: Path
 ) -> None:
     emulated = recording(RUNS[name])
-    console = start(str(on_the_map_of(RUNS[name], name, tmp_path)), simulated)
+    console = start(str(on_the_map_of(RUNS[name], name, tmp_path, *BUILT_FOR_QEMU)), simulated)
     said = start_of(console)
     assert free_at_main(said) == free_at_main(emulated)
     assert figures(said, UNTIL_CAMERA) == figures(emulated, UNTIL_CAMERA)
@@ -129,10 +139,10 @@ def test_memory_is_the_emulators_at_boot_and_in_each_mode(
 
 
 def test_every_block_is_the_emulators(simulated: Path, start: Started, tmp_path: Path) -> None:
-    log = RUNS["hotpin-5.4-qemu"]
+    log = RUNS["hotpin-5.4"]
     emulated = recording(log)
     emulated = emulated[emulated.index("heap.blocks caps=DMA") : emulated.index("mode.ledger")]
-    console = start(str(on_the_map_of(log, "hotpin-5.4-qemu", tmp_path)), simulated)
+    console = start(str(on_the_map_of(log, "hotpin-5.4", tmp_path, *BUILT_FOR_QEMU)), simulated)
     listen(console, r'.*?"free_at_main":\d+')
     listed = ""
     for number, caps in enumerate(("DMA", "SPIRAM"), start=1):
@@ -142,6 +152,45 @@ def test_every_block_is_the_emulators(simulated: Path, start: Started, tmp_path:
             more = console.expect(rf"@{number} (\{{[^\n]*\}})\*").group(1)
             listed += more
     assert blocks(listed) == blocks(emulated)
+
+
+ON_ONE_CORE = {
+    "System Boot": (289_719, 4_475_987),
+    "Before Camera Transition": (221_271, 4_276_455),
+    "After Camera Transition": (183_507, 4_175_875),
+    "Before Voice Transition": (187_947, 4_180_315),
+    "After Voice Transition": (191_175, 4_246_359),
+}
+"""Free DMA-capable and total memory of the QEMU configuration, which has one core: ESP-IDF v5.4.4-956, emulated."""
+MAP_ON_ONE_CORE = (
+    (0x3FFAE6E0, 6432, "DRAM"), (0x3FFB6DD8, 168488, "DRAM"), (0x3FFE0440, 129984, "DIRAM"),
+    (0x40078000, 32768, "IRAM"), (0x4008E780, 71808, "IRAM"), (0x3F800000, 4194304, "SPIRAM"),
+)  # fmt: skip
+FIRST_HEAP_ON_ONE_CORE = [192, 12, 36, 12, 16, 88, 88, 88, 448, 88, 88, 88, 128, 128, 44, 44, 12, 28, 52, 52, 52, -4096,
+                          36, 16, 16]  # fmt: skip
+
+
+def test_on_one_core_memory_is_the_emulators(one_core: Path, start: Started, tmp_path: Path) -> None:
+    heaps = ", ".join(
+        f'{{ start = {at}, length = {size}, type = "{kind}" }}' for at, size, kind in MAP_ON_ONE_CORE
+    )
+    path = tmp_path / "one-core.toml"
+    path.write_text(
+        f'like = "hotpin-5.4"\nname = "emulated"\nhas = ["IDF 5.4", "newlib in flash", "one core"]\nheap = [{heaps}]\n'
+    )
+    console = start(str(path), one_core)
+    said = start_of(console)
+    assert free_at_main(said) == 4_485_459
+    console.send("@1 heap.blocks caps=DMA\n")
+    listed = console.expect(r"(@1 \{[^\n]*\}\*.*?){2}").group(0)
+    assert dict(blocks(listed))[MAP_ON_ONE_CORE[0][0]] == FIRST_HEAP_ON_ONE_CORE
+    console.send("@2 mode.set to=voice wait=1\n")
+    said += listen(console, r'.*?"context":"After Voice Transition"[^\n]*\n')
+    taken = samples(said)
+    assert {name: (taken[name]["dma_free"], taken[name]["total_free"]) for name in ON_ONE_CORE} == ON_ONE_CORE
+    assert taken["System Boot"]["iram_free"] == 102_944
+    console.send("@3 sys.tasks\n")
+    assert console.expect(r'@3 [^\n]*"tasks":(\d+)').group(1) == "5"
 
 
 def test_hardware_configuration_starts_with_the_memory_of_the_emulated_one(
@@ -157,7 +206,8 @@ def test_hardware_configuration_starts_with_the_memory_of_the_emulated_one(
 def test_without_psram_it_starts_with_the_memory_of_the_emulated_one(start: Started, tmp_path: Path) -> None:
     emulated = recording("no-psram-qemu.log")
     console = start(
-        str(on_the_map_of("no-psram-qemu.log", "hotpin-5.4-qemu", tmp_path, psram_mb=0)), NATIVE_BUILD_DIR
+        str(on_the_map_of("no-psram-qemu.log", "hotpin-5.4", tmp_path, *BUILT_FOR_QEMU, psram_mb=0)),
+        NATIVE_BUILD_DIR,
     )
     said = listen(console, r'.*?"free_at_main":\d+')
     assert free_at_main(said) == free_at_main(emulated)

@@ -176,6 +176,7 @@ def _traits(elf: _Elf, idf: str) -> Iterator[str]:
     yield f"IDF {_minor(idf)}"
     if "__sinit" in elf and elf.address("__sinit") not in _ROM:
         yield "newlib in flash"
+    yield "two cores" if "ipc_task" in elf else "one core"
     for symbol, trait in _TRAITS.items():
         if symbol in elf:
             yield trait

@@ -1221,8 +1221,8 @@ void native_scheduler_start(void (*main_task)(void *), uint32_t main_stack_addre
     // The order in which ESP-IDF creates them; their memory is among the blocks taken at start. Those of the
     // timers exist from the start where the profile has them: the linker leaves them out of an image that
     // uses no timer.
-    native_task_create_system(NULL, "ipc0", 1024, configMAX_PRIORITIES - 1, 0);
 #if configNUMBER_OF_CORES > 1
+    native_task_create_system(NULL, "ipc0", 1024, configMAX_PRIORITIES - 1, 0);
     native_task_create_system(NULL, "ipc1", 1024, configMAX_PRIORITIES - 1, 1);
 #endif
     if (heap_system_boot_block(g_native_params.heap, "esp_timer task", 0) != 0) {

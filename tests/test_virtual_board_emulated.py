@@ -91,10 +91,14 @@ def start(tmp_path: Path) -> Iterator[Started]:
         def started(profile: str, build: Path) -> Console:
             place = tmp_path / "emulated-0"
             place.mkdir()
-            (place / "flash.bin").write_bytes(native_flash_image(build))
+            image = native_flash_image(build)
+            flash = place / "flash.bin"
+            flash.write_bytes(b"\xff" * len(image))  # an earlier start may leave entries in NVS, or not
             boards = Boards(tmp_path, NATIVE_ELFS_FILE, profile=profile, time_scale=20.0)
             stack.callback(boards.stop)
             console = stack.enter_context(Console(boards.url))
+            with flash.open("r+b") as file:
+                file.write(image)
             console.reset()
             return console
 

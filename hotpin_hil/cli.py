@@ -120,6 +120,20 @@ def _parser() -> argparse.ArgumentParser:
     analyze.add_argument("--html", metavar="OUT", type=Path, help="write the results as a page, too")
     analyze.set_defaults(run=_analyze)
 
+    profile = commands.add_parser(
+        "profile", help="make a profile for virtual boards from a firmware build's memory map"
+    )
+    profile.add_argument(
+        "build", metavar="FROM_BUILD", type=Path, help="idf.py's build directory, or an ELF file"
+    )
+    profile.add_argument(
+        "--out",
+        metavar="FILE",
+        type=Path,
+        help="TOML file to write (default: print); in an existing profile only the memory map is replaced",
+    )
+    profile.set_defaults(run=_profile)
+
     heap = commands.add_parser("heap", help="the heap model").add_subparsers(metavar="COMMAND", required=True)
     replay = heap.add_parser("replay", help="play a file of recorded heap operations through the model")
     replay.add_argument("file", metavar="FILE", type=Path)
@@ -218,6 +232,18 @@ def _analyze(options: argparse.Namespace) -> int:
     from hotpin_hil.analyze import analyze_logs
 
     return 0 if analyze_logs(options.logs, options.json, options.html) else EXIT_ERROR
+
+
+def _profile(options: argparse.Namespace) -> int:
+    from hotpin_hil.virtual.profile_from_build import new_profile, read_build, write_profile
+
+    built = read_build(options.build)
+    if options.out is None:
+        print(new_profile(built, options.build.resolve().name), end="")
+    else:
+        write_profile(built, options.out)
+        print(options.out)
+    return 0
 
 
 def _heap_replay(options: argparse.Namespace) -> int:

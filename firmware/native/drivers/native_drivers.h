@@ -11,24 +11,6 @@
 #include "driver/i2s_types.h"
 #include "hal/gpio_types.h"
 
-/* --- interrupts (intr.c): what esp_intr_alloc takes of the heap --- */
-
-typedef struct native_intr native_intr_t;
-
-/*
- * NULL when there is no memory. A source that is used for the first time keeps 16 bytes for ever (facts:
- * recorded I2S allocations); each user takes a handle, and 24 bytes more where the source is shared.
- */
-native_intr_t *native_intr_alloc(unsigned source, bool shared);
-void native_intr_free(native_intr_t *intr);
-
-enum {
-    NATIVE_INTR_GPIO,
-    NATIVE_INTR_I2S0,
-    NATIVE_INTR_I2S1,
-    NATIVE_INTR_SOURCES,
-};
-
 /* --- pins (gpio.c) --- */
 
 /* How long the pin was high the last time (or is, if it still is), and how long it has been low since, in us.

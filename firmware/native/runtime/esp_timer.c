@@ -20,6 +20,7 @@ struct alarm {
 static alarm_t *s_active;
 static native_event_t s_event;
 static native_wait_list_t s_task_waits;
+static bool s_started;
 
 static uint64_t now_us(void)
 {
@@ -86,6 +87,10 @@ static void timer_task(void *argument)
 
 void native_esp_timer_start(void)
 {
+    if (s_started) {
+        return;
+    }
+    s_started = true;
     s_event.fire = wake_task;
     native_task_create_system(timer_task, "esp_timer", ESP_TASK_TIMER_STACK, ESP_TASK_TIMER_PRIO, 0);
 }
@@ -101,6 +106,7 @@ esp_err_t esp_timer_create(const esp_timer_create_args_t *create_args, esp_timer
         create_args->dispatch_method >= ESP_TIMER_MAX) {
         return ESP_ERR_INVALID_ARG;
     }
+    native_esp_timer_start();
     void *block = heap_caps_calloc(1, NATIVE_SIZE_ESP_TIMER, NATIVE_KERNEL_CAPS);
     if (block == NULL) {
         return ESP_ERR_NO_MEM;

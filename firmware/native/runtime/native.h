@@ -180,6 +180,21 @@ void native_host_free(void *p);
 QueueHandle_t native_queue_create_with_caps(UBaseType_t length, UBaseType_t item_size,
                                             UBaseType_t charged_item_size, UBaseType_t caps);
 
+/* --- interrupts: what esp_intr_alloc takes of the heap (intr.c) --- */
+
+typedef struct native_intr native_intr_t;
+
+typedef enum {
+    NATIVE_INTR_NOT_SHARED,
+    NATIVE_INTR_I2S0,
+    NATIVE_INTR_I2S1,
+    NATIVE_INTR_SOURCES,
+} native_intr_source_t;
+
+/* NULL when there is no memory. */
+native_intr_t *native_intr_alloc(native_intr_source_t source);
+void native_intr_free(native_intr_t *intr);
+
 /* --- a lock of newlib: a mutex of 84 bytes, made at its first use (lock.c) --- */
 
 typedef struct {

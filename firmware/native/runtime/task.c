@@ -1218,12 +1218,16 @@ uint32_t ulTaskGenericNotifyValueClear(TaskHandle_t xTask, UBaseType_t uxIndexTo
 void native_scheduler_start(void (*main_task)(void *), uint32_t main_stack_address, uint32_t main_tcb_address)
 {
     static StaticTask_t s_main_block;
-    // The order in which ESP-IDF creates them; their memory is among the blocks taken at start.
+    // The order in which ESP-IDF creates them; their memory is among the blocks taken at start. Those of the
+    // timers exist from the start where the profile has them: the linker leaves them out of an image that
+    // uses no timer.
     native_task_create_system(NULL, "ipc0", 1024, configMAX_PRIORITIES - 1, 0);
 #if configNUMBER_OF_CORES > 1
     native_task_create_system(NULL, "ipc1", 1024, configMAX_PRIORITIES - 1, 1);
 #endif
-    native_esp_timer_start();
+    if (heap_system_boot_block(g_native_params.heap, "esp_timer task", 0) != 0) {
+        native_esp_timer_start();
+    }
     bool charged = main_stack_address != 0 && main_tcb_address != 0;
     native_task_t *main = new_task(main_task, "main", NULL, ESP_TASK_MAIN_STACK, ESP_TASK_MAIN_PRIO, 0,
                                    (void *)(uintptr_t)main_stack_address,
@@ -1237,7 +1241,9 @@ void native_scheduler_start(void (*main_task)(void *), uint32_t main_stack_addre
             native_task_create_system(NULL, idle_names[core], configIDLE_TASK_STACK_SIZE, 0, core);
         s_idle[core] = native_object_get(idle, NATIVE_TASK, __func__);
     }
-    native_timers_start();
+    if (heap_system_boot_block(g_native_params.heap, "Tmr Svc task", 0) != 0) {
+        native_timers_start();
+    }
 
     s_scheduler_start_us = native_now_us();
     s_running = true;

@@ -136,6 +136,9 @@ static void daemon_task(void *argument)
 
 void native_timers_start(void)
 {
+    if (s_daemon != NULL) {
+        return;
+    }
     s_daemon = native_task_create_system(daemon_task, configTIMER_SERVICE_TASK_NAME,
                                          CONFIG_FREERTOS_TIMER_TASK_STACK_DEPTH, configTIMER_TASK_PRIORITY,
                                          tskNO_AFFINITY);
@@ -145,6 +148,7 @@ static TimerHandle_t create(void *block, const char *name, TickType_t period, bo
                             TimerCallbackFunction_t callback, bool is_static)
 {
     assert(period > 0);
+    native_timers_start();
     timer_object_t *timer = native_host_alloc(sizeof *timer);
     *timer = (timer_object_t){
         .name = name,

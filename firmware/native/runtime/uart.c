@@ -27,7 +27,6 @@
 #define SIZE_RX_STASH (FIFO_BYTES * 4)
 #define SIZE_PATTERN_QUEUE (10 * 4)
 #define SIZE_EVENT 12
-#define SIZE_INTERRUPT 12
 #define WRITE_CALL_US 20 /* what a write to the console costs the CPU, with its formatting */
 
 static const char *UART_TAG = "uart";
@@ -43,7 +42,7 @@ typedef struct {
     void *object;
     void *stash;
     void *pattern_queue;
-    void *interrupt;
+    native_intr_t *interrupt;
     QueueHandle_t events;
     RingbufHandle_t tx_ring;
     RingbufHandle_t rx_ring;
@@ -426,7 +425,7 @@ esp_err_t uart_driver_install(uart_port_t uart_num, int rx_buffer_size, int tx_b
     }
     native_lock_acquire(&s_uart.module_lock); // its first use is where its memory is taken
     native_lock_release(&s_uart.module_lock);
-    driver->interrupt = heap_caps_malloc(SIZE_INTERRUPT, NATIVE_KERNEL_CAPS);
+    driver->interrupt = native_intr_alloc(NATIVE_INTR_NOT_SHARED);
     s_uart.driver = driver;
     s_uart.tx_empty_threshold = TX_EMPTY_DEFAULT;
     size_t early = s_uart.rx_fifo_length;
@@ -450,7 +449,7 @@ esp_err_t uart_driver_delete(uart_port_t uart_num)
     driver_t *driver = s_uart.driver;
     s_uart.driver = NULL;
     native_event_cancel(&s_uart.tx_empty);
-    heap_caps_free(driver->interrupt);
+    native_intr_free(driver->interrupt);
     heap_caps_free(driver->pattern_queue);
     free_driver(driver);
     return ESP_OK;

@@ -19,8 +19,8 @@ def render(qualification: Mapping[str, Any], results: Results, results_sha256: s
     results_sha256: of the results file, which names all raw logs by theirs.
     """
     filters = environment().filters
-    filters["value"] = lambda row: with_unit(row["value"], row["unit"])
-    filters["limit"] = lambda row: limit_text(row["limit"], row["unit"])
+    filters["value"] = lambda line: with_unit(line.value, line.unit)
+    filters["limit"] = lambda line: limit_text(line.limit, line.unit)
     filters["anchor"] = anchor
     filters["short_name"] = short_name
     content = collect(results, qualification)

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
+from hotpin_hil.evidence.lines import MeasurementLine
 from hotpin_hil.evidence.model import Verdict, limit_text, with_unit
 from hotpin_hil.report.margin import nearest
 from hotpin_hil.report.text import printable, shorten
@@ -20,10 +21,10 @@ Qualification = Mapping[str, Any]
 def table_lines(qualification: Qualification) -> list[tuple[str, str | None]]:
     """(line, verdict that it is about or None for none) per requirement, then what was not tested."""
     lines: list[tuple[str, str | None]] = [
-        (_row("id", "verdict", "nearest to its limit (+ further values)", "limit", "tests"), None)
+        (_row("id", "verdict", "closest to its limit (+ further values)", "limit", "tests"), None)
     ]
     for one, entry in qualification["requirements"].items():
-        value, limit = _nearest(entry["measurements"])
+        value, limit = _nearest([MeasurementLine.from_json(row) for row in entry["measurements"]])
         lines.append((_row(one, entry["verdict"], value, limit, str(len(entry["tests"]))), entry["verdict"]))
     for title, pending in (("not run:", False), ("not built yet:", True)):
         rows = [row for row in qualification["not_tested"] if row["pending"] is pending]
@@ -79,7 +80,7 @@ def _tests(qualification: Qualification) -> list[tuple[list[str], Mapping[str, A
     return list(found.values())
 
 
-def _nearest(measurements: list[Mapping[str, Any]]) -> tuple[str, str]:
+def _nearest(measurements: list[MeasurementLine]) -> tuple[str, str]:
     """Value and limit to show of many: the worst verdict, and of those the least margin; then `(+n)`, how
     many further values there are. Of those that have no margin, how many there are."""
     if not measurements:
@@ -88,9 +89,9 @@ def _nearest(measurements: list[Mapping[str, Any]]) -> tuple[str, str]:
     if shown is None:
         return f"all {len(measurements)} values as they must be", "exact"
     more = f" (+{len(measurements) - 1})" if len(measurements) > 1 else ""
-    value = with_unit(shown["value"], shown["unit"])
-    name = shorten(shown["name"], max(8, _VALUE - len(f" {value}{more}")))
-    return f"{name} {value}{more}", limit_text(shown["limit"], shown["unit"])
+    value = with_unit(shown.value, shown.unit)
+    name = shorten(shown.name, max(8, _VALUE - len(f" {value}{more}")))
+    return f"{name} {value}{more}", limit_text(shown.limit, shown.unit)
 
 
 def _row(one: str, verdict: str, value: str, limit: str, tests: str) -> str:

@@ -117,7 +117,7 @@ class RunDifference:
     explained: bool = False
 
     def shown(self) -> tuple[str, str]:
-        """The two values as people read them."""
+        """The two values as text, with their unit."""
         left, right = (
             "(none)" if one is None else with_unit(one, self.unit) for one in (self.left, self.right)
         )

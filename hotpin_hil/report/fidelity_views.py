@@ -51,7 +51,7 @@ def text_lines(comparison: Comparison) -> list[str]:
 
 
 def summary(comparison: Comparison) -> str:
-    """What it comes to, in one line."""
+    """The result in one line."""
     return (
         f"{len(comparison.rows)} measurements: {comparison.equal} equal in all runs; differences: "
         f"{len(comparison.explained)} explained, {len(comparison.unexplained)} not explained"

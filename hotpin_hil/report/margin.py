@@ -1,4 +1,4 @@
-"""How near measured values come to their limits: which one of many to show, and what is left of its limit."""
+"""The margin of measured values: which of many values to show, and how much of its limit is left."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from hotpin_hil.evidence.model import LimitKind, Value, Verdict
 
 
 def nearest(measurements: Sequence[MeasurementLine]) -> MeasurementLine | None:
-    """The one to show of at least one: of the worst verdict, and of those the one with the least left.
+    """The measurement to show: the one with the worst verdict, and among those with the least margin.
 
-    None of several that are all exactly what they must be: any one of them would say less than their number.
+    None if there are several and all are exactly right: their number says more than any one of them.
     """
     order = list(Verdict)
 
@@ -25,10 +25,10 @@ def nearest(measurements: Sequence[MeasurementLine]) -> MeasurementLine | None:
 
 
 def margin_share(measurement: MeasurementLine) -> float | None:
-    """What is left of the limit as a share of it (of a range: of half its width), negative when it is exceeded.
+    """The margin as a share of the limit (for a range: of half its width), negative if the limit is exceeded.
 
-    A range from 0 up limits what has no sign, such as bytes lost: 0 is the best of its values, not an edge.
-    None where a share has no meaning, as for a value that must be an exact one.
+    A range from 0 up bounds an unsigned quantity, such as bytes lost: 0 is the best value, not an edge. None if a
+    share has no meaning, as for exact limits.
     """
     margin, limit = measurement.margin, measurement.limit
     if margin is None:
@@ -40,7 +40,7 @@ def margin_share(measurement: MeasurementLine) -> float | None:
         scale = (high - low) / 2
     else:
         scale = abs(_number(limit.value))
-    if scale == 0:  # such as at most 0: it is kept, or exceeded by all there is
+    if scale == 0:  # such as "at most 0": any excess is all of it
         return None if margin >= 0 else -1.0
     return margin / scale
 

@@ -1,2 +1,1 @@
-"""Measurements with limits, requirements, verdicts and the results file. Knows nothing of pytest or of
-boards."""
+"""Measurements with limits, requirements, verdicts and the results file; independent of pytest and of boards."""

@@ -1,4 +1,4 @@
-"""Whom an exception blames: the firmware (FAIL) or the bench (BLOCKED). The one place that decides it."""
+"""Whether an exception is the fault of the firmware (FAIL) or of the bench (BLOCKED); decided only here."""
 
 from __future__ import annotations
 
@@ -25,16 +25,15 @@ CALL = "call"
 TEARDOWN = "teardown"
 
 _TOOLS = ("esptool", "serial", "pytest_embedded", "pytest_embedded_idf", "pytest_embedded_serial")
-"""Packages between the test and the chip: what they raise by themselves while a test is set up is the
-bench's."""
+"""Packages between the test and the chip: their own exceptions during set-up are the bench's fault."""
 
 _LOST_BOARD = (PortError, FlashError, WrongBoardError)
-"""After one of these in a set-up, trying the next test would only fail again, and slowly. (A build that lacks
-is found at once, and may be one that only this test flashes.)"""
+"""After one of these in set-up, the next test would only fail again, and slowly. (A missing build is found at once, and
+may be one that only this test flashes.)"""
 
 _REMEDIES = {
-    "esptool": "check cable, port and power, and that the board is in reach: hotpin-hil boards",
-    "serial": "check that the port is there, yours to use, and not open elsewhere: hotpin-hil boards",
+    "esptool": "check cable, port and power, and that the board is reachable: hotpin-hil boards",
+    "serial": "check that the port exists, that you may use it, and that nothing else has it open: hotpin-hil boards",
     "": "see the traceback in pytest's output",
 }
 
@@ -47,14 +46,15 @@ REASON_MAX = 2_000
 
 @dataclass(frozen=True)
 class Finding:
-    """What an exception comes to. `board_is_dead`: no later test can succeed on this board. `needs_traceback`: nobody
-    foresaw the exception, and its place tells more than its words."""
+    """The verdict that an exception leads to."""
 
     verdict: Verdict
     reason: str
     remedy: str = ""
     board_is_dead: bool = False
+    """Whether no later test can succeed on this board."""
     needs_traceback: bool = False
+    """Whether the exception is unexpected, so that its place says more than its text."""
 
     def __str__(self) -> str:
         remedy = f" (remedy: {self.remedy})" if self.remedy else ""
@@ -67,10 +67,13 @@ def blame(
     chip_answers: Callable[[], bool] = lambda: False,
     channel: Channel | None = None,
 ) -> Finding:
-    """FAIL for a wrong firmware, BLOCKED for a bench that kept the test from showing anything.
+    """FAIL for wrong firmware, BLOCKED for a bench that kept the test from showing anything.
 
-    chip_answers: resets the chip and says whether its boot loader is heard; asked only after silence.
-    channel: the test's line, if there is one.
+    Args:
+        error: The exception.
+        phase: SETUP, CALL or TEARDOWN.
+        chip_answers: Resets the chip and returns whether its boot loader answers; called only after silence.
+        channel: The line to the board, if there is one.
 
     A `BenchError` counts wherever it was raised, also as the stated cause of, or in a group with, another
     one. In a set-up the tools' own errors are the bench's too, and so is an unexpected exception of a
@@ -109,8 +112,11 @@ def blame(
 
 
 def _excuse(error: BaseException, channel: Channel | None, noise: LineNoise | None) -> Finding | None:
-    """Why something is missing, if the bench explains it. A panic explains it first; and a line on which nothing at
-    all is sound is no noise: the firmware may speak another language."""
+    """BLOCKED if the bench explains why something is missing.
+
+    A panic is a better explanation. A line without a single sound record is not noisy: the firmware may use another
+    format.
+    """
     if channel is None or find_panics(channel.text()):
         return None
     reason = _first_line(error.message if isinstance(error, HilError) else error)
@@ -123,8 +129,10 @@ def _excuse(error: BaseException, channel: Channel | None, noise: LineNoise | No
 
 
 def _silence(error: NoReply, chip_answers: bool) -> Finding:
-    """A line that carries the chip's boot log after a reset carried the firmware's answers before, had it
-    sent any."""
+    """FAIL if the chip answers a reset, else BLOCKED.
+
+    A line that carries the boot log after a reset would have carried the firmware's replies before it.
+    """
     reason = _first_line(error.message)
     if chip_answers:
         return Finding(Verdict.FAIL, f"{reason}; the chip is alive: it answers a reset")
@@ -157,8 +165,10 @@ def _package(kind: type) -> str:
 
 
 def _is_verdict_of_a_test(error: BaseException) -> bool:
-    """pytest.fail, and pexpect's TIMEOUT and EOF: the awaited line didn't come. (Not pytest's own errors, such
-    as a fixture that does not exist.)"""
+    """Whether it is pytest.fail, or pexpect's TIMEOUT or EOF (the expected line did not come).
+
+    pytest's own errors, such as a missing fixture, are not.
+    """
     modules = {base.__module__ for base in type(error).__mro__}
     return "_pytest.outcomes" in modules or _package(type(error)) == "pexpect"
 
@@ -174,7 +184,7 @@ def _raised_by_a_tool(error: BaseException) -> bool:
 
 
 def _first_line(error: object) -> str:
-    """The first line that says something; pexpect's and assert's further lines stay in the traceback."""
+    """The first line that is not blank; further lines of pexpect and assert stay in the traceback."""
     lines = [line.strip() for line in str(error).splitlines()]
     line = next((line for line in lines if line), type(error).__name__)
     left_out = len(line) - REASON_MAX

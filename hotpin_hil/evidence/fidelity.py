@@ -15,14 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from hotpin_hil.errors import UsageError
-from hotpin_hil.evidence import lines
 from hotpin_hil.evidence.fidelity_reasons import ONLY, VALUE, VERDICT, Reason
-from hotpin_hil.evidence.lines import Line
+from hotpin_hil.evidence.lines import WITH_CONSOLE, EventNote, MeasurementLine, VerdictLine
 from hotpin_hil.evidence.model import Value, Verdict, with_unit
 from hotpin_hil.evidence.qualification import EVIDENCE
 from hotpin_hil.evidence.results import Results, read_results
 
-SHOWN = (Verdict.PASS.value, Verdict.MARGINAL.value)
+SHOWN = (Verdict.PASS, Verdict.MARGINAL)
 
 Key = tuple[str, str, int]
 """Test, name of the measurement without figures, and its number among those of that name in that test."""
@@ -41,51 +40,48 @@ class Run:
 
     @property
     def kind(self) -> str:
-        return next(kind for kind, gives in EVIDENCE.items() if gives == self.results.run["evidence"])
+        """The kind of board: "hardware", "qemu" or "virtual"."""
+        return next(kind for kind, gives in EVIDENCE.items() if gives == self.results.run.evidence)
 
     @property
     def profile(self) -> str:
-        """The profile of a virtual board; empty for any other, and where it is not known."""
-        return str(self.results.run["board"].get("profile", ""))
+        """The profile of a virtual board; empty for other boards and if unknown."""
+        return str(self.results.run.board.get("profile", ""))
 
     @property
     def idf(self) -> str:
-        return str(self.results.run["firmware"].get("idf", ""))
+        """The ESP-IDF version of the firmware; empty if unknown."""
+        return str(self.results.run.firmware.get("idf", ""))
 
     @cached_property
-    def measurements(self) -> dict[Key, Line]:
+    def measurements(self) -> dict[Key, MeasurementLine]:
         """In the order in which they were taken."""
         counts: Counter[tuple[str, str]] = Counter()
-        found: dict[Key, Line] = {}
+        found: dict[Key, MeasurementLine] = {}
         for line in self.results.measurements:
-            test, name = line["test"], _FIGURE.sub("#", line["name"])
+            test, name = line.test, _FIGURE.sub("#", line.name)
             found[test, name, counts[test, name]] = line
             counts[test, name] += 1
         return found
 
     @cached_property
-    def verdicts(self) -> dict[tuple[str, str], Line]:
+    def verdicts(self) -> dict[tuple[str, str], VerdictLine]:
         """Test and requirement id (empty for a test without one) -> the line of the verdict."""
-        return {
-            (line["test"], one): line for line in self.results.verdicts for one in line["requirement"] or [""]
-        }
+        return {(line.test, one): line for line in self.results.verdicts for one in line.requirement or ("",)}
 
     @cached_property
     def memory_map(self) -> tuple[int, int] | None:
         """Where the first heap begins and where IRAM ends; None if the run does not say it."""
         for note in self.results.sizes():
-            place = (note["first_heap"], note["iram_end"])
-            if note["image"] == lines.WITH_CONSOLE and None not in place:
-                return place
+            if note.image == WITH_CONSOLE and note.first_heap is not None and note.iram_end is not None:
+                return note.first_heap, note.iram_end
         return None
 
     @cached_property
     def free_at_main(self) -> int | None:
         """Free bytes at the start of app_main in most of the run's starts; None if none was seen."""
         seen = Counter(
-            note["data"].get("free_at_main")
-            for note in self.results.about(lines.EVENT)
-            if note["event"] == "boot"
+            note.data.get("free_at_main") for note in self.results.of(EventNote) if note.event == "boot"
         )
         value = seen.most_common(1)[0][0] if seen else None
         return value if isinstance(value, int) else None
@@ -102,7 +98,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Difference:
+class RunDifference:
     """Two runs do not agree on one thing."""
 
     of: str
@@ -121,7 +117,7 @@ class Difference:
     explained: bool = False
 
     def shown(self) -> tuple[str, str]:
-        """The two values as people read them."""
+        """The two values as text, with their unit."""
         left, right = (
             "(none)" if one is None else with_unit(one, self.unit) for one in (self.left, self.right)
         )
@@ -129,7 +125,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Row:
+class MeasurementRow:
     """One measurement, a column for each run."""
 
     test: str
@@ -142,19 +138,21 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a comparison comes to."""
+    """The result of a comparison."""
 
     runs: tuple[Run, ...]
-    rows: list[Row]
-    differences: list[Difference] = field(default_factory=list)
+    rows: list[MeasurementRow]
+    differences: list[RunDifference] = field(default_factory=list)
     """Of each run to the first one."""
 
     @property
-    def explained(self) -> list[Difference]:
+    def explained(self) -> list[RunDifference]:
+        """The differences with a reason."""
         return [one for one in self.differences if one.explained]
 
     @property
-    def unexplained(self) -> list[Difference]:
+    def unexplained(self) -> list[RunDifference]:
+        """The differences without a reason."""
         return [one for one in self.differences if not one.explained]
 
     @property
@@ -168,7 +166,7 @@ def read_runs(paths: Sequence[Path]) -> tuple[Run, ...]:
     runs = [Run("", read_results(path)) for path in paths]
     for path, run in zip(paths, runs, strict=True):
         if not run.measurements:
-            raise UsageError(f"{path} has no measurement", "name the folder of a run that came to an end")
+            raise UsageError(f"{path} has no measurement", "name the folder of a run that was completed")
     kinds = Counter(run.kind for run in runs)
     seen: Counter[str] = Counter()
     named = []
@@ -186,14 +184,14 @@ def compare(runs: Sequence[Run], reasons: Sequence[Reason]) -> Comparison:
     return Comparison(tuple(runs), _rows(runs), found)
 
 
-def _rows(runs: Sequence[Run]) -> list[Row]:
+def _rows(runs: Sequence[Run]) -> list[MeasurementRow]:
     keys = dict.fromkeys(key for run in runs for key in run.measurements)
     rows = []
     for key in keys:
         found = [run.measurements.get(key) for run in runs]
         line = next(line for line in found if line is not None)
-        values = tuple(None if one is None else one["value"] for one in found)
-        rows.append(Row(line["test"], tuple(line["requirement"]), line["name"], line["unit"], values))
+        values = tuple(None if one is None else one.value for one in found)
+        rows.append(MeasurementRow(line.test, line.requirement, line.name, line.unit, values))
     return rows
 
 
@@ -214,7 +212,7 @@ class _Pair:
         free = (left.free_at_main, right.free_at_main)
         self._shift = None if free[0] is None or free[1] is None else free[1] - free[0]
 
-    def differences(self) -> Iterator[Difference]:
+    def differences(self) -> Iterator[RunDifference]:
         values = [one for key in self._keys() for one in self._of_measurement(key)]
         verdicts = list(self._of_verdicts(values))
         excused = {one.test for one in verdicts if one.explained and one.reason is not None}
@@ -228,31 +226,29 @@ class _Pair:
     def _keys(self) -> list[Key]:
         return list(dict.fromkeys((*self._left.measurements, *self._right.measurements)))
 
-    def _of_measurement(self, key: Key) -> Iterator[Difference]:
+    def _of_measurement(self, key: Key) -> Iterator[RunDifference]:
         left, right = self._left.measurements.get(key), self._right.measurements.get(key)
         if left is None or right is None:
             yield self._only(left, right)
             return
-        if (left["verdict"] in SHOWN) != (right["verdict"] in SHOWN):
-            words = f"{left['verdict']} on {self._labels[0]}, {right['verdict']} on {self._labels[1]}"
+        if (left.verdict in SHOWN) != (right.verdict in SHOWN):
+            words = f"{left.verdict} on {self._labels[0]}, {right.verdict} on {self._labels[1]}"
             because = f"{words}: no reason explains a limit that is not kept"
-            yield replace(self._difference(VALUE, left, left["value"], right["value"]), because=because)
-        elif not _same(left["value"], right["value"]):
-            yield self._explain(self._difference(VALUE, left, left["value"], right["value"]))
+            yield replace(self._difference(VALUE, left, left.value, right.value), because=because)
+        elif not _same(left.value, right.value):
+            yield self._explain(self._difference(VALUE, left, left.value, right.value))
 
-    def _only(self, left: Line | None, right: Line | None) -> Difference:
+    def _only(self, left: MeasurementLine | None, right: MeasurementLine | None) -> RunDifference:
         line = left or right
         assert line is not None
         has = (self._left if left else self._right).kind
-        found = self._difference(
-            ONLY, line, left["value"] if left else None, right["value"] if right else None
-        )
+        found = self._difference(ONLY, line, left.value if left else None, right.value if right else None)
         for reason in self._reasons:
             if reason.of == ONLY and has in reason.only_on and self._concerns(reason, found):
                 return replace(found, reason=reason, explained=True)
         return replace(found, because=f"only {has} has it")
 
-    def _explain(self, found: Difference) -> Difference:
+    def _explain(self, found: RunDifference) -> RunDifference:
         assert found.left is not None
         assert found.right is not None
         refused = []
@@ -270,56 +266,58 @@ class _Pair:
             return reason.exceeds(right, left, None if self._shift is None else -self._shift)
         return reason.exceeds(left, right, self._shift)
 
-    def _of_verdicts(self, values: Sequence[Difference]) -> Iterator[Difference]:
+    def _of_verdicts(self, values: Sequence[RunDifference]) -> Iterator[RunDifference]:
         unexplained = {one.test for one in values if not one.explained}
         for key in dict.fromkeys((*self._left.verdicts, *self._right.verdicts)):
             left, right = self._left.verdicts.get(key), self._right.verdicts.get(key)
-            there, here = (line["verdict"] if line else None for line in (left, right))
+            there, here = (line.verdict.value if line else None for line in (left, right))
             if there == here:
                 continue
             test, one = key
             ids = (one,) if one else ()
-            found = Difference(VERDICT, test, ids, "verdict", "", there, here, self._labels)
+            found = RunDifference(VERDICT, test, ids, "verdict", "", there, here, self._labels)
             if left is None or right is None:
                 has = self._left.label if left else self._right.label
                 yield replace(found, because=f"only the {has} run has this test")
-            elif {there, here} == set(SHOWN):
+            elif {left.verdict, right.verdict} == set(SHOWN):
                 explained = test not in unexplained
                 because = "it follows from the values" if explained else "a value of it is not explained"
                 yield replace(found, explained=explained, because=because)
             else:
                 yield self._of_applicability(found, left, right)
 
-    def _of_applicability(self, found: Difference, left: Line, right: Line) -> Difference:
+    def _of_applicability(self, found: RunDifference, left: VerdictLine, right: VerdictLine) -> RunDifference:
         """NOT APPLICABLE on one board may be explained, if the other board shows it; FAIL and BLOCKED never are."""
-        word = Verdict.NOT_APPLICABLE.value
-        absent, shown = (left, right) if left["verdict"] == word else (right, left)
-        if absent["verdict"] == word and shown["verdict"] in SHOWN:
+        word = Verdict.NOT_APPLICABLE
+        absent, shown = (left, right) if left.verdict == word else (right, left)
+        if absent.verdict == word and shown.verdict in SHOWN:
             for reason in self._reasons:
                 is_meant = reason.of == VERDICT and self._concerns(reason, found)
-                if is_meant and re.search(reason.because, absent["reason"]):
+                if is_meant and re.search(reason.because, absent.reason):
                     return replace(found, reason=reason, explained=True)
         says = "; ".join(
-            f"{run.label}: {line['reason']}"
+            f"{run.label}: {line.reason}"
             for run, line in ((self._left, left), (self._right, right))
-            if line["reason"]
+            if line.reason
         )
         return replace(found, because=says or "no reason in fidelity.toml matches it")
 
-    def _difference(self, of: str, line: Line, left: Value | None, right: Value | None) -> Difference:
-        return Difference(
+    def _difference(
+        self, of: str, line: MeasurementLine, left: Value | None, right: Value | None
+    ) -> RunDifference:
+        return RunDifference(
             of,
-            line["test"],
-            tuple(line["requirement"]),
-            line["name"],
-            line["unit"],
+            line.test,
+            line.requirement,
+            line.name,
+            line.unit,
             left,
             right,
             self._labels,
         )
 
     @staticmethod
-    def _concerns(reason: Reason, found: Difference) -> bool:
+    def _concerns(reason: Reason, found: RunDifference) -> bool:
         return reason.concerns(found.requirement, found.test, found.name, found.unit)
 
 

@@ -131,7 +131,7 @@ class Reason:
 
     @property
     def bound(self) -> str:
-        """The bound as people read it."""
+        """The bound as text."""
         parts = []
         if self.multiple_of:
             parts.append(

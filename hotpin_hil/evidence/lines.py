@@ -1,238 +1,583 @@
-"""What results.jsonl says beside measurements and verdicts: the one place that knows the shapes of these lines.
+"""The lines of results.jsonl as frozen dataclasses: the one place that knows their fields.
 
-All have `kind` ("note" or "log") and `about`. Those of a test have `test` (its node id). Those of a moment on a
-board have `board` (MAC, null until the board has said it), `boot` (boot id) and `t` (ms since boot).
+A line has a `kind`; a note or a log also has an `about`. Its JSON is `{"kind": ..., "about": ...}` followed by the
+fields of its class, in their order and under their names (`class` for `klass`). schemas/results.schema.json describes
+the same; a test compares the two.
 
-    note board      board: what a board said of itself (sys.info, PROTOCOL.md §3)
-    note selection  text: which tests of the suite the run leaves out
-    note left_out   text: what the run can't show on this kind of board, though another could
-    note sizes      class: "measured" | "modelled" (a board profile's), image: "with test console" | "release",
-                    elf_sha256, source: "ELF file" | "profile NAME", first_heap: address, static_dram: bytes in front
-                    of it, data, bss, iram, flash_code, flash_data, image_size: bytes, iram_end: address, idf_size:
-                    {tool, total, memory: {type: {used, total}}}, not_measured: [what is null, and why]. Once for each
-                    image that was on a board, at the end of the run.
-    note fault      test, board, fault: name, arguments and seed of what the test made go wrong (docs/faults.md)
-    note plan       tests: {node id: [requirement ids]}, every test that the run was to run
-    note started    test, requirement: [ids], worker: "gw0" | "main". A test that has no verdict line was
-                    running when the run, or its worker, ended. A second one of the same test is a rerun.
-    note event      test, board, boot, t, mode: "camera" | "voice" | … | null (not known yet), event: its name,
-                    data: its fields. Names and fields as in PROTOCOL.md §3: "mem.sample" has context, timestamp_ms
-                    (when it was measured) and all of MemoryStats; "mode" has from, to, ok, duration_ms, step;
-                    "mem.warning", "mem.recovered", "mem.alloc_failed", "tts", "boot", "log.dropped".
-    note reply      test, board, boot, t, mode, command: "mode.ledger" | "mem.thresholds" | "heap.regions", data: the
-                    answer's fields. A ledger is that of the newest transition: {"ledger": [{step, undo, err,
-                    internal_before, internal_after, psram_before, psram_after}]}. Thresholds are those in force
-                    from then on: the eight of `memory_thresholds_t`. Regions come with a heap note.
-    note complaint  test, board, boot, t, text: a line that the board logged as an error or a warning, and
-                    is no known noise. Only of a test that failed.
-    note heap       test, board, boot, t, why: text, caps: "INTERNAL,8BIT", wanted: bytes of the block that was
-                    not to be had | null, heaps: [{heap: its start, at: address of the first block, blocks:
-                    [sizes in address order, free ones negative; the next block's address is size + 4 further],
-                    truncated}]. Taken when a test failed for lack of memory or for fragmentation.
-    note series     test, board, name, unit, values: one per cycle, in the same state, budget: allowed loss per
-                    cycle | null. `analysis.leak.find_leak(values, budget)` is what the test judged.
-    note noise      test, board, damaged, lost, repeated: records; garbled: lines with bytes that no firmware
-                    sends. Only of tests in which there was any.
-    note known_noise test, text: what of logs/known_noise.toml the board logged as an error, count, reason: why
-                    that is no complaint
-    note emulator   test, board, text: a known fault of the emulator that stopped a start of the firmware, count: how
-                    often the emulator was started again for it
-    log  panic      test, board, file, headline, cause, core, details: [text], backtrace: ["0x400d1234:0x3ffb…"],
-                    calls: [decoded text, innermost first; empty without addr2line], is_host, text: all of it,
-                    core_dump: null | {file, size, sha256, sound: bool | null (not checked), text}
-    log  slice      test, board, file, text: the console's last lines at the failure, left_out: lines before them
-    log  raw        test, board, file, size, sha256: all that came from the board in this test
-
-`file` is relative to the folder of results.jsonl where it lies below it.
+`file` is relative to the folder of results.jsonl, if the file is below it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from hotpin_hil.evidence.model import MeasurementClass
+from hotpin_hil.evidence.model import Limit, MeasurementClass, Value, Verdict
+from hotpin_hil.evidence.requirements import Requirement
+from hotpin_hil.protocol.answers import HeapMap
 
-Line = dict[str, Any]
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
-NOTE = "note"
-LOG = "log"
-
-BOARD = "board"
-SELECTION = "selection"
-LEFT_OUT = "left_out"
-SIZES = "sizes"
-FAULT = "fault"
-PLAN = "plan"
-STARTED = "started"
-EVENT = "event"
-REPLY = "reply"
-COMPLAINT = "complaint"
-HEAP = "heap"
-SERIES = "series"
-NOISE = "noise"
-KNOWN_NOISE = "known_noise"
-EMULATOR = "emulator"
-PANIC = "panic"
-SLICE = "slice"
-RAW = "raw"
+SCHEMA_VERSION = 1
 
 WITH_CONSOLE, RELEASE = "with test console", "release"
 """`image` in notes about boards and sizes: the images of the firmware that a board can run."""
 
+NOTE = "note"
+LOG = "log"
+
+
+class ResultsLine:
+    """One line of results.jsonl. The classes below are its kinds."""
+
+    kind: ClassVar[str]
+    about: ClassVar[str] = ""
+    """What a note or a log is about; empty for other kinds."""
+
+    @property
+    def test_id(self) -> str | None:
+        """Node id of the test that the line is about; None for a line about the whole run."""
+        test = getattr(self, "test", None)
+        return test if isinstance(test, str) else None
+
+    def as_json(self) -> dict[str, Any]:
+        """The line as JSON data."""
+        row: dict[str, Any] = {"kind": self.kind, **({"about": self.about} if self.about else {})}
+        for part, key in _keys(type(self)):
+            value = getattr(self, part.name)
+            if key:
+                row[key] = _plain(value)
+            else:
+                row.update(_plain(value))
+        return row
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Self:
+        """The line that this JSON data describes. Keys without a field are left out.
+
+        Raises:
+            KeyError: A field without a default is missing; the message is its key.
+            TypeError: A value has a wrong type.
+            ValueError: A value is not one of those allowed.
+        """
+        values = {}
+        for part, key in _keys(cls):
+            read = part.metadata.get("read", _same)
+            if not key:
+                values[part.name] = read(row)
+            elif key in row:
+                values[part.name] = read(row[key])
+            elif part.default is MISSING:
+                raise KeyError(key)
+        return cls(**values)
+
+
+LineClass = TypeVar("LineClass", bound=ResultsLine)
+
+Line = ResultsLine
+
+
+def json_keys(line: type[ResultsLine]) -> list[str]:
+    """The keys of a line's JSON besides `kind` and `about`."""
+    return [name for part, key in _keys(line) for name in ([key] if key else _MOMENT_KEYS)]
+
+
+def read_line(row: Mapping[str, Any]) -> ResultsLine | None:
+    """The line that this JSON data describes; None for a note or a log about something unknown.
+
+    Raises:
+        KeyError: A field is missing; the message is its key.
+        LookupError: The kind is missing or unknown.
+        TypeError: A value has a wrong type.
+        ValueError: A value is not one of those allowed.
+    """
+    kind = row.get("kind")
+    about = row.get("about", "") if kind in (NOTE, LOG) else ""
+    line = _CLASSES.get((kind, about))
+    if line is not None:
+        return line.from_json(row)
+    if kind in (NOTE, LOG):
+        return None
+    raise LookupError(f"unknown kind {kind!r}" if "kind" in row else "no kind")
+
+
+def _keys(line: type[ResultsLine]) -> tuple[tuple[Field[Any], str], ...]:
+    """The fields of a line class, each with its JSON key; an empty key stands for the keys of a Moment."""
+    if line not in _FOUND_KEYS:
+        assert is_dataclass(line)
+        _FOUND_KEYS[line] = tuple((part, part.metadata.get("key", part.name)) for part in fields(line))
+    return _FOUND_KEYS[line]
+
+
+_FOUND_KEYS: dict[type, tuple[tuple[Field[Any], str], ...]] = {}
+"""Found once for each class: a results file has tens of thousands of lines."""
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON data."""
+    if hasattr(value, "as_json"):
+        return value.as_json()
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if is_dataclass(value):
+        return {part.name: _plain(getattr(value, part.name)) for part in fields(value)}
+    return value
+
+
+_Read = Mapping[str, Any]
+_TUPLE: _Read = {"read": tuple}
+_VERDICT: _Read = {"read": Verdict}
+_CLASS: _Read = {"read": MeasurementClass, "key": "class"}
+
 
 @dataclass(frozen=True)
 class Moment:
-    """When and where on a board something was said."""
+    """When and where on a board something happened."""
 
     test: str
+    board: str | None
+    """MAC; None until the board has reported it."""
+    boot: str | None
+    """Boot id."""
+    t: int | None
+    """Milliseconds since boot."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The four keys that lines about a moment share."""
+        return {"test": self.test, "board": self.board, "boot": self.boot, "t": self.t}
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Moment:
+        """The moment of a line about one."""
+        return cls(row["test"], row["board"], row["boot"], row["t"])
+
+
+_MOMENT_KEYS = [part.name for part in fields(Moment)]
+_MOMENT: _Read = {"read": Moment.from_json, "key": ""}
+
+
+@dataclass(frozen=True)
+class RunLine(ResultsLine):
+    """The first line: what was run, on what, with what."""
+
+    kind = "run"
+
+    run: str
+    """UUID of the run."""
+    evidence: str
+    """What the kind of board can prove: "hardware", "emulated" or "virtual"."""
+    started: str
+    board: Mapping[str, Any]
+    """What was known of the board before it answered."""
+    firmware: Mapping[str, Any]
+    harness: Mapping[str, Any]
+    requirements: tuple[Requirement, ...] = field(
+        default=(), metadata={"read": lambda rows: tuple(map(Requirement.from_json, rows))}
+    )
+
+    def as_json(self) -> dict[str, Any]:
+        """The line as JSON data, its schema first."""
+        return {"schema": SCHEMA_VERSION, **super().as_json()}
+
+
+@dataclass(frozen=True)
+class MeasurementLine(ResultsLine):
+    """One value against one limit. `value` is a JSON type: NaN and infinity are text."""
+
+    kind = "measurement"
+
+    test: str
+    requirement: tuple[str, ...] = field(metadata=_TUPLE)
+    name: str
+    value: Value
+    unit: str
+    limit: Limit = field(metadata={"read": Limit.from_json})
+    margin: float | None
+    verdict: Verdict = field(metadata=_VERDICT)
+    klass: MeasurementClass = field(metadata=_CLASS)
     board: str | None
     boot: str | None
     t: int | None
 
-    def as_json(self) -> Line:
-        return {"test": self.test, "board": self.board, "boot": self.boot, "t": self.t}
+
+@dataclass(frozen=True)
+class VerdictLine(ResultsLine):
+    """The verdict of one test for those of its requirements that share it."""
+
+    kind = "verdict"
+
+    test: str
+    requirement: tuple[str, ...] = field(metadata=_TUPLE)
+    verdict: Verdict = field(metadata=_VERDICT)
+    reason: str
+    remedy: str
+    reproduce: str
+    """Command that runs the test again."""
 
 
-def board(said: Mapping[str, Any]) -> Line:
-    return {"kind": NOTE, "about": BOARD, "board": dict(said)}
+@dataclass(frozen=True)
+class EndLine(ResultsLine):
+    """The last line of a run that was not cut off."""
+
+    kind = "end"
+
+    exit: int
+    """pytest's exit status."""
+    finished: str
 
 
-def selection(text: str) -> Line:
-    return {"kind": NOTE, "about": SELECTION, "text": text}
+@dataclass(frozen=True)
+class BoardNote(ResultsLine):
+    """What a board reports about itself (sys.info, PROTOCOL.md §3)."""
+
+    kind, about = NOTE, "board"
+
+    board: Mapping[str, Any]
 
 
-def left_out(text: str) -> Line:
-    return {"kind": NOTE, "about": LEFT_OUT, "text": text}
+@dataclass(frozen=True)
+class SelectionNote(ResultsLine):
+    """Which tests of the suite the run leaves out."""
+
+    kind, about = NOTE, "selection"
+
+    text: str
 
 
-def sizes(found: Mapping[str, Any]) -> Line:
-    """found: the fields of hotpin_hil.boards.sizes.ImageSizes."""
-    fields = {name: value for name, value in found.items() if name != "is_modelled"}
-    klass = MeasurementClass.MODELLED if found["is_modelled"] else MeasurementClass.MEASURED
-    return {
-        "kind": NOTE,
-        "about": SIZES,
-        "class": klass.value,
-        **fields,
-        "not_measured": list(found["not_measured"]),
-    }
+@dataclass(frozen=True)
+class LeftOutNote(ResultsLine):
+    """What the run cannot show on this kind of board although another kind could."""
+
+    kind, about = NOTE, "left_out"
+
+    text: str
 
 
-def fault(test: str, board: str | None, fault: str) -> Line:
-    return {"kind": NOTE, "about": FAULT, "test": test, "board": board, "fault": fault}
+@dataclass(frozen=True)
+class SizesNote(ResultsLine):
+    """Static sizes of an image that was on a board, in bytes; None if not measured.
+
+    Written at the end of a run, once for each image.
+    """
+
+    kind, about = NOTE, "sizes"
+
+    klass: MeasurementClass = field(metadata=_CLASS)
+    """MODELLED if the figures are those of a board profile."""
+    image: str
+    """WITH_CONSOLE or RELEASE."""
+    elf_sha256: str
+    source: str
+    """"ELF file" or "profile NAME"."""
+    first_heap: int | None
+    """Address of the first heap."""
+    static_dram: int | None
+    """Bytes in front of the first heap."""
+    data: int | None
+    bss: int | None
+    iram: int | None
+    iram_end: int | None
+    """Address of the end of IRAM."""
+    flash_code: int | None
+    flash_data: int | None
+    image_size: int | None
+    idf_size: Mapping[str, Any] | None
+    """{"tool", "total", "memory": {type: {"used", "total"}}}."""
+    not_measured: tuple[str, ...] = field(metadata=_TUPLE)
+    """What is None, and why."""
 
 
-def known_noise(test: str, text: str, count: int, reason: str) -> Line:
-    return {
-        "kind": NOTE,
-        "about": KNOWN_NOISE,
-        "test": test,
-        "text": text,
-        "count": count,
-        "reason": reason,
-    }
+@dataclass(frozen=True)
+class FaultNote(ResultsLine):
+    """A fault that the test injected: name, arguments and seed (docs/faults.md)."""
+
+    kind, about = NOTE, "fault"
+
+    test: str
+    board: str | None
+    fault: str
 
 
-def emulator(test: str, board: str | None, text: str, count: int) -> Line:
-    return {"kind": NOTE, "about": EMULATOR, "test": test, "board": board, "text": text, "count": count}
+@dataclass(frozen=True)
+class PlanNote(ResultsLine):
+    """The tests that the run is going to run: node id -> requirement ids."""
+
+    kind, about = NOTE, "plan"
+
+    tests: Mapping[str, tuple[str, ...]] = field(
+        metadata={"read": lambda tests: {test: tuple(ids) for test, ids in tests.items()}}
+    )
+
+    def as_json(self) -> dict[str, Any]:
+        """The line as JSON data."""
+        return {**super().as_json(), "tests": {test: list(ids) for test, ids in self.tests.items()}}
 
 
-def plan(tests: Mapping[str, Sequence[str]]) -> Line:
-    return {"kind": NOTE, "about": PLAN, "tests": {test: list(ids) for test, ids in tests.items()}}
+@dataclass(frozen=True)
+class StartedNote(ResultsLine):
+    """A test has begun.
+
+    A test that has no verdict line was running when the run, or its worker, ended. A second note about the same test
+    is a rerun.
+    """
+
+    kind, about = NOTE, "started"
+
+    test: str
+    requirement: tuple[str, ...] = field(metadata=_TUPLE)
+    worker: str
+    """"gw0", or "main" without pytest-xdist."""
 
 
-def started(test: str, requirement: Sequence[str], worker: str) -> Line:
-    return {
-        "kind": NOTE,
-        "about": STARTED,
-        "test": test,
-        "requirement": list(requirement),
-        "worker": worker or "main",
-    }
+@dataclass(frozen=True)
+class _MomentLine(ResultsLine):
+    """A line about a moment on a board; its JSON has the moment's four keys."""
+
+    moment: Moment = field(metadata=_MOMENT)
+
+    @property
+    def test(self) -> str:
+        """Node id of the test."""
+        return self.moment.test
+
+    @property
+    def board(self) -> str | None:
+        """MAC of the board."""
+        return self.moment.board
+
+    @property
+    def boot(self) -> str | None:
+        """Boot id."""
+        return self.moment.boot
+
+    @property
+    def t(self) -> int | None:
+        """Milliseconds since boot."""
+        return self.moment.t
 
 
-def event(moment: Moment, mode: str | None, name: str, data: Mapping[str, Any]) -> Line:
-    return {
-        "kind": NOTE,
-        "about": EVENT,
-        **moment.as_json(),
-        "mode": mode,
-        "event": name,
-        "data": dict(data),
-    }
+@dataclass(frozen=True)
+class EventNote(_MomentLine):
+    """An event of the board, with the names and fields of PROTOCOL.md §3."""
+
+    kind, about = NOTE, "event"
+
+    mode: str | None
+    """The board's mode; None until it is known."""
+    event: str
+    """"mem.sample", "mode", "mem.warning", "mem.recovered", "mem.alloc_failed", "tts", "boot", "log.dropped"."""
+    data: Mapping[str, Any]
+    """The event's fields as the firmware sent them: unchecked."""
 
 
-def reply(moment: Moment, mode: str | None, command: str, data: Mapping[str, Any]) -> Line:
-    return {
-        "kind": NOTE,
-        "about": REPLY,
-        **moment.as_json(),
-        "mode": mode,
-        "command": command,
-        "data": dict(data),
-    }
+@dataclass(frozen=True)
+class ReplyNote(_MomentLine):
+    """A reply that the report needs, with the fields of PROTOCOL.md §3.
+
+    A ledger is that of the newest transition. Thresholds are those in force from then on. Regions come with a heap
+    note.
+    """
+
+    kind, about = NOTE, "reply"
+
+    mode: str | None
+    command: str
+    """"mode.ledger", "mem.thresholds" or "heap.regions"."""
+    data: Mapping[str, Any]
+    """The reply's fields as the firmware sent them: unchecked."""
 
 
-def complaint(moment: Moment, text: str) -> Line:
-    return {"kind": NOTE, "about": COMPLAINT, **moment.as_json(), "text": text}
+@dataclass(frozen=True)
+class ComplaintNote(_MomentLine):
+    """A console line of a failed test, logged as an error or a warning, that is no known noise."""
+
+    kind, about = NOTE, "complaint"
+
+    text: str
 
 
-def heap(moment: Moment, why: str, caps: str, heaps: Sequence[Mapping[str, Any]], wanted: int | None) -> Line:
-    return {
-        "kind": NOTE,
-        "about": HEAP,
-        **moment.as_json(),
-        "why": why,
-        "caps": caps,
-        "wanted": wanted,
-        "heaps": [dict(one) for one in heaps],
-    }
+@dataclass(frozen=True)
+class HeapNote(_MomentLine):
+    """The blocks of some heaps after a test failed for lack of memory or for fragmentation."""
+
+    kind, about = NOTE, "heap"
+
+    why: str
+    caps: str
+    """Such as "INTERNAL,8BIT"."""
+    wanted: int | None
+    """Size in bytes of the block that could not be allocated."""
+    heaps: tuple[HeapMap, ...] = field(
+        metadata={
+            "read": lambda rows: tuple(HeapMap(**{**row, "blocks": tuple(row["blocks"])}) for row in rows)
+        }
+    )
 
 
-def series(
-    test: str, board: str | None, *, name: str, unit: str, values: Sequence[float], budget: float | None
-) -> Line:
-    return {
-        "kind": NOTE,
-        "about": SERIES,
-        "test": test,
-        "board": board,
-        "name": name,
-        "unit": unit,
-        "values": list(values),
-        "budget": budget,
-    }
+@dataclass(frozen=True)
+class SeriesNote(ResultsLine):
+    """The readings that a leak verdict is based on: one per cycle, in the same state.
+
+    `analysis.leak.find_leak(values, budget)` is what the test judged.
+    """
+
+    kind, about = NOTE, "series"
+
+    test: str
+    board: str | None
+    name: str
+    unit: str
+    values: tuple[float, ...] = field(metadata=_TUPLE)
+    budget: float | None
+    """Allowed loss per cycle, in `unit`; None if the series was not judged for a leak."""
 
 
-def noise(test: str, board: str | None, counts: Mapping[str, int]) -> Line:
-    return {"kind": NOTE, "about": NOISE, "test": test, "board": board, **counts}
+@dataclass(frozen=True)
+class NoiseNote(ResultsLine):
+    """Disturbances on the serial line during a test that had any."""
+
+    kind, about = NOTE, "noise"
+
+    test: str
+    board: str | None
+    damaged: int = 0
+    """Records."""
+    lost: int = 0
+    """Records."""
+    repeated: int = 0
+    """Records."""
+    garbled: int = 0
+    """Lines with bytes that no firmware sends."""
 
 
-def panic(test: str, board: str | None, **found: Any) -> Line:
-    return {"kind": LOG, "about": PANIC, "test": test, "board": board, **found}
+@dataclass(frozen=True)
+class KnownNoiseNote(ResultsLine):
+    """An entry of logs/known_noise.toml that the board logged as an error, and why that is no complaint."""
+
+    kind, about = NOTE, "known_noise"
+
+    test: str
+    text: str
+    count: int
+    reason: str
 
 
-def log_slice(test: str, board: str | None, file: str | None, text: str, left_out: int) -> Line:
-    return {
-        "kind": LOG,
-        "about": SLICE,
-        "test": test,
-        "board": board,
-        "file": file,
-        "text": text,
-        "left_out": left_out,
-    }
+@dataclass(frozen=True)
+class EmulatorNote(ResultsLine):
+    """A known fault of the emulator that stopped a start of the firmware."""
+
+    kind, about = NOTE, "emulator"
+
+    test: str
+    board: str | None
+    text: str
+    count: int
+    """How often the emulator was restarted for it."""
 
 
-def raw_log(test: str, board: str | None, file: str, size: int, sha256: str) -> Line:
-    return {
-        "kind": LOG,
-        "about": RAW,
-        "test": test,
-        "board": board,
-        "file": file,
-        "size": size,
-        "sha256": sha256,
-    }
+@dataclass(frozen=True)
+class CoreDumpFile:
+    """A core dump that was read back from the board."""
+
+    file: str
+    size: int
+    sha256: str
+    sound: bool | None
+    """Whether its checksum is right; None if it was not checked."""
+    text: str
+    """esp-coredump's output, or why there is none."""
+
+
+@dataclass(frozen=True)
+class PanicLog(ResultsLine):
+    """A panic in a failed test."""
+
+    kind, about = LOG, "panic"
+
+    test: str
+    board: str | None
+    file: str
+    headline: str
+    cause: str
+    core: int | None
+    details: tuple[str, ...] = field(metadata=_TUPLE)
+    backtrace: tuple[str, ...] = field(metadata=_TUPLE)
+    """"0x400d1234:0x3ffb1230", innermost call first."""
+    calls: tuple[str, ...] = field(metadata=_TUPLE)
+    """The decoded backtrace; empty without addr2line."""
+    is_host: bool
+    text: str
+    """The whole panic."""
+    core_dump: CoreDumpFile | None = field(
+        metadata={"read": lambda found: None if found is None else CoreDumpFile(**found)}
+    )
+
+
+@dataclass(frozen=True)
+class SliceLog(ResultsLine):
+    """The last lines of the console when a test failed."""
+
+    kind, about = LOG, "slice"
+
+    test: str
+    board: str | None
+    file: str | None
+    text: str
+    left_out: int
+    """Number of lines before them."""
+
+
+@dataclass(frozen=True)
+class RawLog(ResultsLine):
+    """The file with everything the board sent during a test."""
+
+    kind, about = LOG, "raw"
+
+    test: str
+    board: str | None
+    file: str
+    size: int
+    sha256: str
+
+
+LINE_CLASSES: tuple[type[ResultsLine], ...] = (
+    *(RunLine, MeasurementLine, VerdictLine, EndLine),
+    *(BoardNote, SelectionNote, LeftOutNote, SizesNote, FaultNote, PlanNote, StartedNote),
+    *(EventNote, ReplyNote, ComplaintNote, HeapNote),
+    *(SeriesNote, NoiseNote, KnownNoiseNote, EmulatorNote),
+    *(PanicLog, SliceLog, RawLog),
+)
+_CLASSES: dict[tuple[Any, Any], type[ResultsLine]] = {(line.kind, line.about): line for line in LINE_CLASSES}
+
+
+# --- Made from what the plugin has in hand --------------------------------------------------------------------
+
+complaint, emulator, log_slice, raw_log = ComplaintNote, EmulatorNote, SliceLog, RawLog
+
+
+def heap(
+    moment: Moment, why: str, caps: str, heaps: Sequence[Mapping[str, Any]], wanted: int | None
+) -> HeapNote:
+    """heaps: each the fields of a HeapMap."""
+    return HeapNote(moment, why, caps, wanted, tuple(HeapMap(**one) for one in heaps))
+
+
+def noise(test: str, board: str | None, counts: Mapping[str, int]) -> NoiseNote:
+    """counts: the fields of a LineNoise that are noted."""
+    return NoiseNote(test, board, **counts)
+
+
+def panic(test: str, board: str | None, *, core_dump: Mapping[str, Any] | None, **found: Any) -> PanicLog:
+    """found: the other fields of a PanicLog, with any sequences."""
+    return PanicLog.from_json({"test": test, "board": board, "core_dump": core_dump, **found})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 Value = int | float | bool | str
-"""What can be measured. Booleans and texts can only be compared exactly."""
+"""A measured value. Booleans and texts can only be compared exactly."""
 
 MARGINAL_SHARE = 0.10
 """A max or min limit is met only MARGINALly when less than this share of the limit is left."""
 
 
 class Verdict(str, Enum):
-    """What a test or a requirement came to, for one board and one build (PROTOCOL.md §4)."""
+    """The result of a test or a requirement, for one board and one build (PROTOCOL.md §4)."""
 
     FAIL = "FAIL"
     UNSET = "UNSET"
@@ -33,15 +33,17 @@ class Verdict(str, Enum):
 
 
 _WORST_FIRST = list(Verdict)
-"""The order of the definition above: a FAIL outweighs whatever else was seen, NOT APPLICABLE nothing."""
+"""The order of the definition above: FAIL outweighs everything, NOT APPLICABLE nothing."""
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict | None:
-    """The verdict that decides; None if there is none."""
+    """The verdict that decides; None for no verdicts."""
     return min(verdicts, key=_WORST_FIRST.index, default=None)
 
 
 class LimitKind(str, Enum):
+    """How a limit bounds a value."""
+
     MAX = "max"
     MIN = "min"
     RANGE = "range"
@@ -63,8 +65,10 @@ class MeasurementClass(str, Enum):
 
 @dataclass(frozen=True)
 class Limit:
-    """What a value must keep to. `value` is for max, min and exact; `low` and `high` for range; all
-    inclusive."""
+    """What a value must satisfy; all bounds are inclusive.
+
+    `value` is for max, min and exact; `low` and `high` for range.
+    """
 
     kind: LimitKind
     value: Value | None = None
@@ -73,8 +77,7 @@ class Limit:
     source: str = ""
 
     def margin(self, measured: Value) -> float | None:
-        """How far `measured` is inside the limit, in its unit (negative: outside); None where that has no
-        meaning."""
+        """How far `measured` is inside the limit, in its unit; negative outside, None for exact limits."""
         if self.kind is LimitKind.EXACT or not _is_finite(measured):
             return None
         number = float(measured)
@@ -98,13 +101,21 @@ class Limit:
         return Verdict.PASS
 
     def as_json(self) -> dict[str, Any]:
+        """The limit as JSON data."""
         fields = {"value": self.value, "low": self.low, "high": self.high}
         given = {name: json_value(value) for name, value in fields.items() if value is not None}
         return {"kind": self.kind.value, **given, "source": self.source}
 
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Limit:
+        """The limit of a results line."""
+        return cls(
+            LimitKind(row["kind"]), row.get("value"), row.get("low"), row.get("high"), row.get("source", "")
+        )
+
 
 class LimitArguments(TypedDict, total=False):
-    """How a limit is given: exactly one of `max`, `min`, `low` with `high`, and `exact`, all inclusive.
+    """The arguments that state a limit: exactly one of `max`, `min`, `low` with `high`, and `exact`, all inclusive.
 
     source: where the limit comes from (a requirement, a datasheet, a recording).
     """
@@ -118,7 +129,11 @@ class LimitArguments(TypedDict, total=False):
 
 
 def make_limit(**arguments: Unpack[LimitArguments]) -> Limit:
-    """The one limit these arguments describe; TypeError unless it is exactly one."""
+    """The limit that these arguments state.
+
+    Raises:
+        TypeError: They do not state exactly one limit.
+    """
     unknown = arguments.keys() - LimitArguments.__annotations__.keys()
     if unknown:
         raise TypeError(f"a measurement has no argument {', '.join(sorted(unknown))}")
@@ -141,8 +156,10 @@ def make_limit(**arguments: Unpack[LimitArguments]) -> Limit:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One value against one limit. `boot` and `t` (ms since boot) say when on the board it was taken, if
-    known."""
+    """One value against one limit.
+
+    `boot` (id) and `t` (ms since boot) are the time of the measurement on the board, if known.
+    """
 
     test: str
     requirement: tuple[str, ...]
@@ -157,33 +174,16 @@ class Measurement:
 
     @property
     def verdict(self) -> Verdict:
+        """PASS, MARGINAL or FAIL."""
         return self.limit.judge(self.value)
 
-    def as_json(self) -> dict[str, Any]:
-        """The line of results.jsonl."""
-        return {
-            "kind": "measurement",
-            "test": self.test,
-            "requirement": list(self.requirement),
-            "name": self.name,
-            "value": json_value(self.value),
-            "unit": self.unit,
-            "limit": self.limit.as_json(),
-            "margin": self.limit.margin(self.value),
-            "verdict": self.verdict.value,
-            "class": self.klass.value,
-            "board": self.board,
-            "boot": self.boot,
-            "t": self.t,
-        }
-
     def __str__(self) -> str:
-        limit = limit_text(self.limit.as_json(), self.unit)
+        limit = limit_text(self.limit, self.unit)
         return f"{self.name} = {with_unit(self.value, self.unit)}, limit {limit}"
 
 
 def with_unit(value: object, unit: str) -> str:
-    """`12 B`, `true`, `text`: a value as people read it; an empty text is `""`."""
+    """A value as shown to people: `12 B`, `true`, `text`; an empty text is `""`."""
     if isinstance(value, bool):
         text = "true" if value else "false"
     elif isinstance(value, float):
@@ -193,12 +193,12 @@ def with_unit(value: object, unit: str) -> str:
     return f"{text} {unit}".strip()
 
 
-def limit_text(limit: dict[str, Any], unit: str) -> str:
-    """The limit of a results line as people read it: `<= 1000 us`, `3..5 B`, `= true`."""
-    if limit["kind"] == LimitKind.RANGE.value:
-        return f"{with_unit(limit['low'], '')}..{with_unit(limit['high'], unit)}"
-    sign = {"max": "<=", "min": ">=", "exact": "="}[limit["kind"]]
-    return f"{sign} {with_unit(limit['value'], unit)}"
+def limit_text(limit: Limit, unit: str) -> str:
+    """The limit as shown to people: `<= 1000 us`, `3..5 B`, `= true`."""
+    if limit.kind is LimitKind.RANGE:
+        return f"{with_unit(limit.low, '')}..{with_unit(limit.high, unit)}"
+    sign = {LimitKind.MAX: "<=", LimitKind.MIN: ">=", LimitKind.EXACT: "="}[limit.kind]
+    return f"{sign} {with_unit(limit.value, unit)}"
 
 
 def json_value(value: Value) -> Value:

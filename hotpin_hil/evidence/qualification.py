@@ -1,15 +1,22 @@
-"""From the lines of a run to its verdict per requirement and over all: a pure function of results.jsonl."""
+"""The verdict per requirement and for the whole run: a pure function of results.jsonl."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hotpin_hil.evidence.lines import COMPLAINT, EMULATOR, KNOWN_NOISE, Line
+from hotpin_hil.evidence.lines import (
+    SCHEMA_VERSION,
+    EmulatorNote,
+    LeftOutNote,
+    SelectionNote,
+    SizesNote,
+    VerdictLine,
+)
 from hotpin_hil.evidence.model import Verdict, worst
 from hotpin_hil.evidence.requirements import Requirement
-from hotpin_hil.evidence.results import SCHEMA_VERSION, Results
+from hotpin_hil.evidence.results import Results
 
 QUALIFIED = "QUALIFIED"
 NOT_QUALIFIED = "NOT QUALIFIED"
@@ -18,16 +25,16 @@ BLOCKED = "BLOCKED"
 INCOMPLETE = "INCOMPLETE"
 
 EVIDENCE = {"hardware": "hardware", "qemu": "emulated", "virtual": "virtual"}
-"""What each kind of board can give."""
+"""The evidence that each kind of board provides."""
 
 BEST = {"hardware": QUALIFIED, "emulated": REHEARSED, "virtual": REHEARSED}
-"""The most a run on that evidence can come to."""
+"""The best overall verdict that this evidence allows."""
 
 EXIT_FAILED = 1
 EXIT_BLOCKED = 7
 
 NATIVE_BUILD = "native"
-"""`build` in the sys.info of firmware that runs on the host: never hardware."""
+"""`build` in the sys.info of firmware that runs on the host, so never hardware."""
 
 _SHOWN = (Verdict.PASS, Verdict.MARGINAL)
 _FAILED = (Verdict.FAIL, Verdict.UNSET)
@@ -35,40 +42,47 @@ _FAILED = (Verdict.FAIL, Verdict.UNSET)
 
 def qualify(results: Results) -> dict[str, Any]:
     """qualification.json (PROTOCOL.md §4) as data."""
-    evidence = results.run["evidence"]
+    evidence = results.run.evidence
     kind = next(kind for kind, gives in EVIDENCE.items() if gives == evidence)
-    rows = [Requirement.from_json(row) for row in results.run.get("requirements", [])]
+    rows = results.run.requirements
     judged = {row.id: _judge(row, kind, results) for row in rows}
     not_tested = [_not_tested(row) for row in rows if judged[row.id]["verdict"] is None]
     overall, reason = _overall(rows, judged, results)
     return {
         "schema": SCHEMA_VERSION,
-        "run": results.run["run"],
-        "started": results.run["started"],
-        "finished": results.end["finished"] if results.end else None,
+        "run": results.run.run,
+        "started": results.run.started,
+        "finished": results.end.finished if results.end else None,
         "overall": overall,
         "reason": reason,
         "evidence": evidence,
         "board": _board(results),
-        "firmware": results.run["firmware"],
-        "harness": results.run["harness"],
+        "firmware": results.run.firmware,
+        "harness": results.run.harness,
         "requirements": {key: row for key, row in judged.items() if row["verdict"] is not None},
         "not_tested": not_tested,
-        "other_tests": [_test(line) for line in results.verdicts if not line["requirement"]],
+        "other_tests": [_test(line) for line in results.verdicts if not line.requirement],
         "unfinished": _unfinished(results),
         "reruns": results.reruns(),
-        "sizes": [_without_kind(note) for note in results.sizes()],
+        "sizes": [_sizes(note) for note in results.sizes()],
         "notes": _notes(results),
         "counts": _counts(rows, judged),
     }
 
 
 def headline(qualification: Mapping[str, Any]) -> str:
-    """The verdict in one line: `REHEARSED (virtual): 34 of 34 shown must requirements pass; 30 not built yet
-    (listed)`."""
+    """The overall verdict in one line.
+
+    Such as `REHEARSED (virtual): all 34 "must" requirements that this kind of board can show pass; 30 not built yet
+    (listed)`.
+    """
     counts = qualification["counts"]
     parts = [qualification["reason"]] if qualification["reason"] else []
-    parts += [f"{counts['must_passed']} of {counts['must_shown']} shown must requirements pass"]
+    passed, shown = counts["must_passed"], counts["must_shown"]
+    if passed == shown > 0 and not counts["must_not_run"]:
+        parts.append(f'all {shown} "must" requirements that this kind of board can show pass')
+    else:
+        parts.append(f'{passed} of {shown} tested "must" requirements pass')
     for key, text in (
         ("must_not_applicable", "not applicable to this kind of board"),
         ("must_not_run", "not run"),
@@ -80,9 +94,9 @@ def headline(qualification: Mapping[str, Any]) -> str:
 
 
 def exit_status(verdicts: Mapping[Verdict, int], pytest_status: int) -> int:
-    """Exit status from how often each verdict was given; `pytest_status` where verdicts don't decide.
+    """The exit status for these counts of verdicts; `pytest_status` if they do not decide.
 
-    Pytest's own 2 (interrupted), 3 (internal error), 4 (usage) and 5 (no tests) stand.
+    pytest's own 2 (interrupted), 3 (internal error), 4 (usage) and 5 (no tests) are kept.
     """
     if pytest_status not in (0, 1):
         return pytest_status
@@ -92,9 +106,9 @@ def exit_status(verdicts: Mapping[Verdict, int], pytest_status: int) -> int:
 
 
 def _judge(row: Requirement, kind: str, results: Results) -> dict[str, Any]:
-    """The entry of one requirement; its verdict is None if no test of it came to an end."""
-    lines = [line for line in results.verdicts if row.id in line["requirement"]]
-    verdict = worst(Verdict(line["verdict"]) for line in lines)
+    """The entry of one requirement; its verdict is None if no test of it was completed."""
+    lines = [line for line in results.verdicts if row.id in line.requirement]
+    verdict = worst(line.verdict for line in lines)
     if kind not in row.kinds and verdict is not Verdict.FAIL:
         verdict = Verdict.NOT_APPLICABLE
     return {
@@ -103,16 +117,17 @@ def _judge(row: Requirement, kind: str, results: Results) -> dict[str, Any]:
         "source": row.source,
         "priority": row.priority,
         "tests": [_test(line) for line in lines],
-        "measurements": [line for line in results.measurements if row.id in line["requirement"]],
+        "measurements": [line.as_json() for line in results.measurements if row.id in line.requirement],
     }
 
 
-def _test(line: Line) -> dict[str, Any]:
-    return {key: line[key] for key in ("test", "verdict", "reason", "remedy", "reproduce")}
+def _test(line: VerdictLine) -> dict[str, Any]:
+    row = line.as_json()
+    return {key: row[key] for key in ("test", "verdict", "reason", "remedy", "reproduce")}
 
 
-def _without_kind(note: Line) -> dict[str, Any]:
-    return {key: value for key, value in note.items() if key not in ("kind", "about")}
+def _sizes(note: SizesNote) -> dict[str, Any]:
+    return {key: value for key, value in note.as_json().items() if key not in ("kind", "about")}
 
 
 def _not_tested(row: Requirement) -> dict[str, Any]:
@@ -121,32 +136,28 @@ def _not_tested(row: Requirement) -> dict[str, Any]:
         "text": row.text,
         "priority": row.priority,
         "pending": bool(row.pending),
-        "reason": row.pending or "no test of it ran to its end",
+        "reason": row.pending or "no test of it was completed",
     }
 
 
 def _unfinished(results: Results) -> list[dict[str, Any]]:
-    """Every test without a verdict, of a run that was cut off: those that were running first."""
+    """Every test without a verdict in a run that was cut off; those that were running come first."""
     running = results.unfinished()
-    ended = {line["test"] for line in results.verdicts}
+    ended = {line.test for line in results.verdicts}
     waiting = {test: ids for test, ids in results.planned().items() if test not in ended | running.keys()}
     return [
-        {"test": test, "requirement": ids, "running": tests is running}
+        {"test": test, "requirement": list(ids), "running": tests is running}
         for tests in (running, waiting)
         for test, ids in tests.items()
     ]
 
 
 def _notes(results: Results) -> list[str]:
-    """What is worth saying of the whole run; known noise has a place of its own."""
-    texts = [
-        note["text"]
-        for note in results.notes
-        if "text" in note and note.get("about") not in (COMPLAINT, KNOWN_NOISE, EMULATOR)
-    ]
+    """Notes about the whole run, without known noise, which is shown elsewhere."""
+    texts = [note.text for note in results.notes if isinstance(note, (SelectionNote, LeftOutNote))]
     starts: Counter[str] = Counter()
-    for note in results.about(EMULATOR):
-        starts[note["text"]] += note["count"]
+    for note in results.of(EmulatorNote):
+        starts[note.text] += note.count
     texts += [
         f"the emulator was started again {count} times before the firmware was ready: {text}"
         for text, count in starts.items()
@@ -157,8 +168,10 @@ def _notes(results: Results) -> list[str]:
 
 
 def missing_lines(qualification: Mapping[str, Any]) -> list[str]:
-    """What a run that was cut off leaves open, for the terminal: the tests that were running, and the must
-    requirements of which not all tests came to an end."""
+    """What a run that was cut off leaves open, for the terminal.
+
+    The tests that were running, and the "must" requirements with tests that were not completed.
+    """
     unfinished = qualification["unfinished"]
     lines = [f"was running: {one['test']}" for one in unfinished if one["running"]]
     pending = {
@@ -173,12 +186,12 @@ def missing_lines(qualification: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _overall(rows: list[Requirement], judged: Mapping[str, Any], results: Results) -> tuple[str, str]:
-    """The overall verdict, and in a few words why it is not the best one; the worst reason comes first."""
-    every = Counter(Verdict(line["verdict"]) for line in results.verdicts)
+def _overall(rows: Sequence[Requirement], judged: Mapping[str, Any], results: Results) -> tuple[str, str]:
+    """The overall verdict, and the gravest reason why it is not the best one."""
+    every = Counter(line.verdict for line in results.verdicts)
     musts = [row for row in rows if row.is_must]
     not_run = [row.id for row in musts if judged[row.id]["verdict"] is None and not row.pending]
-    on_hardware = results.run["evidence"] == "hardware"
+    on_hardware = results.run.evidence == "hardware"
     if results.end is None:
         running = ", ".join(results.unfinished())
         return (
@@ -188,21 +201,21 @@ def _overall(rows: list[Requirement], judged: Mapping[str, Any], results: Result
     if any(every[one] for one in _FAILED):
         return NOT_QUALIFIED, ""
     if every[Verdict.BLOCKED]:
-        return BLOCKED, "the bench, not the firmware, kept it from being shown"
+        return BLOCKED, "the bench, not the firmware, kept requirements from being shown"
     if results.cut:
         return INCOMPLETE, "lines of the results were cut off"
-    if results.end["exit"] != 0:
-        return INCOMPLETE, f"pytest ended with {results.end['exit']}"
+    if results.end.exit != 0:
+        return INCOMPLETE, f"pytest ended with {results.end.exit}"
     if not any(judged[row.id]["verdict"] in _SHOWN for row in musts):
         return INCOMPLETE, "nothing was shown"
     if not_run or results.is_selection:
         return INCOMPLETE, "not all tests were run"
     unmeasured = [row for row in musts if "hardware" in row.kinds and judged[row.id]["verdict"] not in _SHOWN]
     if on_hardware and unmeasured:
-        return INCOMPLETE, "a release needs every must requirement"
+        return INCOMPLETE, 'a release needs every "must" requirement'
     if on_hardware and not all(_is_real(board) for board in results.boards() or [{}]):
-        return INCOMPLETE, "the board never said that it is real hardware"
-    return BEST[results.run["evidence"]], ""
+        return INCOMPLETE, "the board never reported that it is real hardware"
+    return BEST[results.run.evidence], ""
 
 
 def _is_real(board: Mapping[str, Any]) -> bool:
@@ -210,15 +223,15 @@ def _is_real(board: Mapping[str, Any]) -> bool:
 
 
 def _board(results: Results) -> dict[str, Any]:
-    """The boards of the run: what was known before, then what they said. Several with several workers."""
+    """The boards of the run: what was known before, then what they reported. Several workers have several."""
     said = results.boards()
     if len(said) > 1:
-        return {**results.run["board"], "boards": said}
-    return {**results.run["board"], **(said[0] if said else {})}
+        return {**results.run.board, "boards": said}
+    return {**results.run.board, **(said[0] if said else {})}
 
 
-def _counts(rows: list[Requirement], judged: Mapping[str, Any]) -> dict[str, int]:
-    """How many requirements per verdict, and of the must ones how many were shown, passed and not."""
+def _counts(rows: Sequence[Requirement], judged: Mapping[str, Any]) -> dict[str, int]:
+    """Number of requirements per verdict, and of "must" requirements shown, passed, and not run."""
     verdicts = Counter(row["verdict"] for row in judged.values() if row["verdict"])
     must = [row for row in rows if row.is_must]
     untested = [row for row in must if judged[row.id]["verdict"] is None]

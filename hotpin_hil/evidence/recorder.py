@@ -1,17 +1,18 @@
-"""Takes the measurements of one test and knows what they come to."""
+"""Records the measurements of one test and derives a verdict per requirement."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from hotpin_hil.evidence import lines
+from hotpin_hil.evidence.lines import FaultNote, LeftOutNote, MeasurementLine, ResultsLine, SeriesNote
 from hotpin_hil.evidence.model import (
     LimitArguments,
     Measurement,
     MeasurementClass,
     Value,
     Verdict,
+    json_value,
     make_limit,
     worst,
 )
@@ -19,15 +20,15 @@ from hotpin_hil.evidence.model import (
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-Sink = Callable[[dict[str, Any]], None]
-"""Takes a line of results.jsonl at once, so that a killed run keeps what it had measured."""
+Sink = Callable[[ResultsLine], None]
+"""Writes a line of results.jsonl at once, so that a killed run keeps what it has measured."""
 
 
 class Recorder:
-    """The measurements of one test. A value out of its limit does not stop the test; it fails at its end.
+    """The measurements of one test. A value out of limit does not stop the test, which fails at its end.
 
-    `where` may be set to a function that returns (boot id, ms since boot) of the newest record from the
-    board: it is asked at each measurement.
+    `where` may be set to a function that returns (boot id, ms since boot) of the newest record from the board; it is
+    called for each measurement.
     """
 
     def __init__(self, test: str, requirements: Iterable[str], sink: Sink) -> None:
@@ -51,10 +52,17 @@ class Recorder:
     ) -> Measurement:
         """Records `value` against the one limit given and returns the record.
 
-        name: what was measured, the same in every run. unit: of value and limit ("B", "ms", "" for none).
-        requirement: the id or ids it shows; without it all ids of the test. klass: "modelled" for a value that
-        only echoes the board profile. Raises TypeError for anything but exactly one limit, ValueError for an id
-        the test does not name.
+        Args:
+            name: What was measured, the same in every run.
+            value: The value.
+            unit: Unit of value and limit ("B", "ms", "" for none).
+            requirement: Id or ids that it shows; None for all ids of the test.
+            klass: "modelled" for a value that only echoes the board profile.
+            limit: Exactly one limit, see LimitArguments.
+
+        Raises:
+            TypeError: There is not exactly one limit.
+            ValueError: The test is not marked with an id.
         """
         boot, t = self.where()
         measurement = Measurement(
@@ -69,26 +77,30 @@ class Recorder:
             boot=boot,
             t=t,
         )
-        line = measurement.as_json()
+        line = line_of(measurement)
         self.measurements.append(measurement)
         self._sink(line)
         return measurement
 
     def series(self, name: str, values: Sequence[float], unit: str = "", budget: float | None = None) -> None:
-        """Keeps what a leak verdict was made of: one value per cycle, in the same state.
+        """Records the readings that a leak verdict is based on: one value per cycle, in the same state.
 
-        budget: how much may be lost per cycle, in `unit`; None where it is not a loss that was judged.
+        Args:
+            name: What was read.
+            values: One value per cycle.
+            unit: Unit of values and budget.
+            budget: Allowed loss per cycle; None if the series is not judged for a leak.
         """
-        self._sink(lines.series(self.test, self.board, name=name, unit=unit, values=values, budget=budget))
+        self._sink(SeriesNote(self.test, self.board, name, unit, tuple(values), budget))
 
     def left_out(self, what: str) -> None:
-        """Keeps what the test would show on another bench, or another kind of board."""
+        """Records what the test would show on another bench or another kind of board."""
         ids = ", ".join(self.requirements)
-        self._sink(lines.left_out(f"{ids} without {what}" if ids else what))
+        self._sink(LeftOutNote(f"{ids} without {what}" if ids else what))
 
     def fault(self, fault: str) -> None:
-        """Keeps what was made to go wrong on purpose: name, arguments, seed."""
-        self._sink(lines.fault(self.test, self.board, fault))
+        """Records an injected fault: name, arguments, seed."""
+        self._sink(FaultNote(self.test, self.board, fault))
 
     def _ids(self, requirement: str | Iterable[str] | None) -> tuple[str, ...]:
         if requirement is None:
@@ -104,12 +116,11 @@ class Recorder:
 
     @property
     def failures(self) -> list[Measurement]:
-        """The measurements out of their limit."""
+        """The measurements out of limit."""
         return [one for one in self.measurements if one.verdict is Verdict.FAIL]
 
     def verdicts(self) -> dict[str, Verdict]:
-        """Per requirement of the test, what its measurements alone come to. UNSET: nothing was measured for
-        it."""
+        """The verdict of each requirement from its measurements alone; UNSET if there are none."""
         return {one: self._verdict(one) for one in self.requirements}
 
     def _verdict(self, requirement: str) -> Verdict:
@@ -121,3 +132,21 @@ class Recorder:
         if own and not measured:
             return Verdict.NOT_APPLICABLE
         return worst(measured) or Verdict.UNSET
+
+
+def line_of(measurement: Measurement) -> MeasurementLine:
+    """The line of results.jsonl."""
+    return MeasurementLine(
+        test=measurement.test,
+        requirement=measurement.requirement,
+        name=measurement.name,
+        value=json_value(measurement.value),
+        unit=measurement.unit,
+        limit=measurement.limit,
+        margin=measurement.limit.margin(measurement.value),
+        verdict=measurement.verdict,
+        klass=measurement.klass,
+        board=measurement.board,
+        boot=measurement.boot,
+        t=measurement.t,
+    )

@@ -22,26 +22,30 @@ _KEYS = {"id", "text", "source", "priority", "kinds", "pending"}
 
 @dataclass(frozen=True)
 class Requirement:
-    """One row. `kinds`: boards that can show it. `pending`: why nothing shows it yet, empty once something
-    does."""
+    """One requirement."""
 
     id: str
     text: str
     source: str
     priority: str
     kinds: tuple[str, ...]
+    """Kinds of board that can show it."""
     pending: str = ""
+    """Why no test shows it yet; empty once one does."""
 
     @property
     def is_must(self) -> bool:
+        """Whether a release needs it."""
         return self.priority == "must"
 
     def as_json(self) -> dict[str, Any]:
+        """The requirement as JSON data."""
         row = {"id": self.id, "text": self.text, "source": self.source, "priority": self.priority}
         return {**row, "kinds": list(self.kinds), "pending": self.pending}
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Requirement:
+        """The requirement that this JSON data describes."""
         return cls(**{**row, "kinds": tuple(row["kinds"])})
 
 
@@ -61,11 +65,16 @@ class Requirements(Mapping[str, Requirement]):
         return len(self._rows)
 
     def as_json(self) -> list[dict[str, Any]]:
+        """The requirements as JSON data."""
         return [row.as_json() for row in self._rows.values()]
 
 
 def load_requirements(path: Path) -> Requirements:
-    """Reads and checks the file; UsageError says which row of which file is wrong, and how."""
+    """Reads and checks requirements.toml.
+
+    Raises:
+        UsageError: The file cannot be read or a row is wrong; the message names file, row and key.
+    """
     try:
         with path.open("rb") as file:
             data = tomllib.load(file)
@@ -80,7 +89,7 @@ def load_requirements(path: Path) -> Requirements:
     seen: set[str] = set()
     for row in rows:
         if row.id in seen:
-            raise UsageError(f"{path}: requirement {row.id} is there twice")
+            raise UsageError(f"{path}: requirement {row.id} appears twice")
         seen.add(row.id)
     return Requirements(rows)
 

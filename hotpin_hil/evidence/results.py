@@ -5,13 +5,28 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 from hotpin_hil.errors import UsageError
-from hotpin_hil.evidence import lines
-from hotpin_hil.evidence.lines import Line
+from hotpin_hil.evidence.lines import (
+    RELEASE,
+    SCHEMA_VERSION,
+    BoardNote,
+    EndLine,
+    LineClass,
+    MeasurementLine,
+    PlanNote,
+    ResultsLine,
+    RunLine,
+    SelectionNote,
+    SizesNote,
+    StartedNote,
+    VerdictLine,
+    read_line,
+)
 
 try:
     import fcntl
@@ -19,7 +34,8 @@ except ImportError:  # not on Windows, where a second run in the same folder goe
     fcntl = None  # type: ignore[assignment]
 
 FILE_NAME = "results.jsonl"
-SCHEMA_VERSION = 1
+
+_T = TypeVar("_T")
 
 
 class ResultsFile:
@@ -31,23 +47,28 @@ class ResultsFile:
     def __init__(self, path: Path) -> None:
         self._fd = os.open(path, os.O_WRONLY | os.O_APPEND)
 
-    def append(self, line: Line) -> None:
-        text = json.dumps(line, allow_nan=False, separators=(",", ":")) + "\n"
+    def append(self, line: ResultsLine) -> None:
+        """Writes a line."""
+        text = json.dumps(line.as_json(), allow_nan=False, separators=(",", ":")) + "\n"
         rest = text.encode("ascii")
         while rest:  # at once, unless the disk is full
             rest = rest[os.write(self._fd, rest) :]
 
     def close(self) -> None:
+        """Closes the file."""
         os.close(self._fd)
 
 
 class ResultsWriter(ResultsFile):
     """Begins a new file with the run line, for this process and those that append to its `path`.
 
-    The file is locked until `close`: UsageError if another run writes it, whose lines would mix with these.
+    The file is locked until `close`.
+
+    Raises:
+        UsageError: The folder cannot be written, or another run is writing to it.
     """
 
-    def __init__(self, folder: Path, run: Line) -> None:
+    def __init__(self, folder: Path, run: RunLine) -> None:
         self.path = folder / FILE_NAME
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -68,7 +89,7 @@ class ResultsWriter(ResultsFile):
 
 
 def _make_way(path: Path) -> None:
-    """Removes an older run's file. (Truncated instead, it could still get lines from that run's workers.)"""
+    """Removes an older run's file: a truncated one could still get lines from that run's workers."""
     try:
         fd = os.open(path, os.O_WRONLY)
     except FileNotFoundError:
@@ -92,115 +113,117 @@ def _lock(fd: int, folder: Path) -> None:
 
 def _in_use(folder: Path) -> UsageError:
     return UsageError(
-        f"another run writes its evidence to {folder}", "wait for its end, or give --qualification-dir"
+        f"another run is writing its evidence to {folder}",
+        "wait for it to finish, or give another --qualification-dir",
     )
 
 
 @dataclass
 class Results:
-    """What a results file holds, sorted by kind."""
+    """The content of a results file, sorted by kind."""
 
-    run: Line
-    measurements: list[Line] = field(default_factory=list)
-    verdicts: list[Line] = field(default_factory=list)
-    notes: list[Line] = field(default_factory=list)
-    logs: list[Line] = field(default_factory=list)
-    end: Line | None = None
+    run: RunLine
+    measurements: list[MeasurementLine] = field(default_factory=list)
+    verdicts: list[VerdictLine] = field(default_factory=list)
+    notes: list[ResultsLine] = field(default_factory=list)
+    """Notes and logs, in the order of the file."""
+    end: EndLine | None = None
     cut: int = 0
-    """Lines that were lost because who wrote them was killed in the middle."""
+    """Number of lines lost because their writer was killed in the middle."""
 
-    def add(self, line: Line) -> None:
-        kind = line["kind"]
-        if line is _CUT:
-            self.cut += 1
-        elif kind == "end":
-            self.end = line
-        else:
-            self._lists()[kind].append(line)
+    def add(self, line: ResultsLine) -> None:
+        """Adds the next line of the file."""
+        match line:
+            case MeasurementLine():
+                self.measurements.append(line)
+            case VerdictLine():
+                self.verdicts.append(line)
+            case EndLine():
+                self.end = line
+            case _:
+                self.notes.append(line)
 
-    def boards(self) -> list[Line]:
-        """What the boards said of themselves, each once, in order of appearance."""
-        said = [note["board"] for note in self.about(lines.BOARD)]
+    def of(self, kind: type[LineClass]) -> list[LineClass]:
+        """The notes or logs of this class, in the order of the file."""
+        return [line for line in self.notes if isinstance(line, kind)]
+
+    def boards(self) -> list[Mapping[str, Any]]:
+        """What the boards reported about themselves, each once, in order of appearance."""
+        said = [note.board for note in self.of(BoardNote)]
         return [board for number, board in enumerate(said) if board not in said[:number]]
 
-    def sizes(self) -> list[Line]:
-        """The `sizes` notes of the images that were on a board, the one with the console first."""
-        return sorted(
-            self.about(lines.SIZES), key=lambda note: (note["image"] == lines.RELEASE, note["image"])
-        )
+    def sizes(self) -> list[SizesNote]:
+        """The sizes of the images that were on a board, the image with the console first."""
+        return sorted(self.of(SizesNote), key=lambda note: (note.image == RELEASE, note.image))
 
     @property
     def is_selection(self) -> bool:
         """Whether tests of the suite were left out on purpose."""
-        return bool(self.about(lines.SELECTION))
+        return bool(self.of(SelectionNote))
 
-    def about(self, what: str) -> list[Line]:
-        """The notes and logs about this (hotpin_hil.evidence.lines), in the order of the file."""
-        return [line for line in (*self.notes, *self.logs) if line.get("about") == what]
+    def planned(self) -> dict[str, tuple[str, ...]]:
+        """Node id -> requirement ids of every test that was planned; empty if collection did not finish."""
+        # Every worker writes the plan, since any of them may be killed before it can.
+        return {test: ids for plan in self.of(PlanNote) for test, ids in plan.tests.items()}
 
-    def planned(self) -> dict[str, list[str]]:
-        """Node id -> requirement ids of every test that the run was to run; empty if it never came to that."""
-        # Each worker tells the plan, since any of them may be lost before it can.
-        return {test: ids for plan in self.about(lines.PLAN) for test, ids in plan["tests"].items()}
-
-    def unfinished(self) -> dict[str, list[str]]:
+    def unfinished(self) -> dict[str, tuple[str, ...]]:
         """Node id -> requirement ids of the tests that were running when the run, or their worker, ended."""
-        ended = {verdict["test"] for verdict in self.verdicts}
-        return {
-            note["test"]: note["requirement"]
-            for note in self.about(lines.STARTED)
-            if note["test"] not in ended
-        }
+        ended = {verdict.test for verdict in self.verdicts}
+        return {note.test: note.requirement for note in self.of(StartedNote) if note.test not in ended}
 
     def reruns(self) -> dict[str, int]:
-        """Node id -> how often it was run, of the tests that were run more than once."""
-        times = Counter(note["test"] for note in self.about(lines.STARTED))
+        """Node id -> number of runs, of the tests that ran more than once."""
+        times = Counter(note.test for note in self.of(StartedNote))
         return {test: count for test, count in times.items() if count > 1}
-
-    def _lists(self) -> dict[str, list[Line]]:
-        return {
-            "measurement": self.measurements,
-            "verdict": self.verdicts,
-            "note": self.notes,
-            "log": self.logs,
-        }
 
 
 _RUN_FIELDS = ("run", "evidence", "started", "board", "firmware", "harness")
-"""What the first line says, beside its schema."""
-_CUT: Line = {"kind": "cut"}
-"""Stands for a line of which only the beginning is there."""
+"""Keys that the first line must have, besides its schema."""
 _NEXT = '{"kind":'
 """How every line begins that can follow the beginning of another."""
 
 
 def read_results(folder: Path) -> Results:
-    """Reads `folder`/results.jsonl, or `folder` itself if it is such a file. Lines cut by a kill are counted and
-    dropped; anything odd is a UsageError."""
+    """Reads `folder`/results.jsonl, or `folder` itself if it is such a file.
+
+    Lines cut by a kill are counted and dropped.
+
+    Raises:
+        UsageError: The file cannot be read or holds anything but lines of results.
+    """
     path = folder if folder.is_file() else folder / FILE_NAME
-    found = _lines(path)
+    found = _rows(path)
     run = next(found, None)
-    if run is None or run is _CUT:
+    if run is None:
         raise UsageError(f"{path} is empty", "the run was killed before it began: run pytest again")
-    if run.get("kind") != "run" or run.get("schema") != SCHEMA_VERSION:
+    if run.get("kind") != RunLine.kind or run.get("schema") != SCHEMA_VERSION:
         raise UsageError(f"{path} does not begin with a run line of schema {SCHEMA_VERSION}")
     missing = [name for name in _RUN_FIELDS if name not in run]
     if missing:
         raise UsageError(f"{path}, line 1 has no {', '.join(missing)}")
-    results = Results(run)
-    for number, line in enumerate(found, start=2):
-        try:
+    results = Results(_read(RunLine.from_json, run, path, 1))
+    for number, row in enumerate(found, start=2):
+        if row is None:
+            results.cut += 1
+            continue
+        line = _read(read_line, row, path, number)
+        if line is not None:
             results.add(line)
-        except KeyError as error:
-            raise UsageError(f"{path}, line {number}: {_what_is_odd(line)}") from error
     return results
 
 
-def _what_is_odd(line: Line) -> str:
-    return f"unknown kind {line['kind']!r}" if "kind" in line else "no kind"
+def _read(read: Callable[[dict[str, Any]], _T], row: dict[str, Any], path: Path, number: int) -> _T:
+    """The typed line; a UsageError that names file and line if it is not one."""
+    try:
+        return read(row)
+    except KeyError as error:
+        raise UsageError(f"{path}, line {number} has no {error.args[0]}") from error
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise UsageError(f"{path}, line {number}: {error}") from error
 
 
-def _lines(path: Path) -> Iterator[Line]:
+def _rows(path: Path) -> Iterator[dict[str, Any] | None]:
+    """The lines as JSON objects; None for each line of which only the beginning was written."""
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
@@ -211,8 +234,8 @@ def _lines(path: Path) -> Iterator[Line]:
     rest = rows.pop()  # empty, unless the run was killed while it wrote
     for number, row in enumerate(rows, start=1):
         following = row.find(_NEXT, 1)
-        if following > 0 and not _is_json(row):  # a worker was killed while it wrote, the others went on
-            yield _CUT
+        if following > 0 and not _is_json(row):  # a worker was killed while it wrote, the others kept writing
+            yield None
         else:
             following = 0
         try:
@@ -223,7 +246,7 @@ def _lines(path: Path) -> Iterator[Line]:
             raise UsageError(f"{path}, line {number} is not an object")
         yield line
     if rest:
-        yield _CUT
+        yield None
 
 
 def _is_json(row: str) -> bool:

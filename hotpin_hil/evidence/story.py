@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from hotpin_hil.evidence import lines
+from hotpin_hil.evidence.lines import EventNote, Moment, ReplyNote, ResultsLine
 from hotpin_hil.protocol.fragments import EventAssembler
 from hotpin_hil.protocol.records import Record
 
@@ -23,7 +23,7 @@ class Story:
     """Notes of one board in one test. `event` is called from the reader's thread, all else from the test's."""
 
     def __init__(
-        self, test: str, board: Callable[[], str | None], sink: Callable[[lines.Line], None]
+        self, test: str, board: Callable[[], str | None], sink: Callable[[ResultsLine], None]
     ) -> None:
         """board: its MAC, once known. sink: takes each line at once; must stand being called by two threads."""
         self._test = test
@@ -36,9 +36,9 @@ class Story:
         self._t: int | None = None
 
     @property
-    def moment(self) -> lines.Moment:
+    def moment(self) -> Moment:
         """That of the newest record."""
-        return lines.Moment(self._test, self._board(), self._boot, self._t)
+        return Moment(self._test, self._board(), self._boot, self._t)
 
     def record(self, record: Record) -> None:
         """Takes the next record of the line, whatever it is."""
@@ -52,7 +52,7 @@ class Story:
         if event.name == _MODE_EVENT:
             reached = event.data.get("to") if event.data.get("ok") is True else event.data.get("mode")
             self._mode = str(reached) if reached is not None else None
-        self._sink(lines.event(self.moment, self._mode, event.name, _content(event.data)))
+        self._sink(EventNote(self.moment, self._mode, event.name, _content(event.data)))
 
     def reply(self, command: str, data: Mapping[str, Any]) -> None:
         """Takes the answer to a command; most are not kept."""
@@ -61,7 +61,7 @@ class Story:
 
     def keep_reply(self, command: str, data: Mapping[str, Any]) -> None:
         """Takes an answer that is kept whatever it is."""
-        self._sink(lines.reply(self.moment, self._mode, command, _content(data, "ok")))
+        self._sink(ReplyNote(self.moment, self._mode, command, _content(data, "ok")))
 
 
 def _content(data: Mapping[str, Any], *without: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""What Allure's results get beside allure-pytest's own: measurements, charts, the board's log, and what the site shows
-of the whole run. Registered only when results are asked for (`--alluredir`).
+"""Additions to Allure's results: measurements, charts, the board's log, and facts about the whole run.
 
-Of the board's identity nothing goes into test parameters: they are part of a test's history.
+Registered only with `--alluredir`. The board's identity never becomes a test parameter: parameters are part of the key
+of a test's history.
 """
 
 from __future__ import annotations
@@ -19,9 +19,8 @@ import allure_commons
 import pytest
 from allure_commons.logger import AllureFileLogger
 
-from hotpin_hil.evidence import lines
 from hotpin_hil.evidence.blame import TEARDOWN
-from hotpin_hil.evidence.lines import Line
+from hotpin_hil.evidence.lines import MeasurementLine, PanicLog, RawLog, ResultsLine, VerdictLine
 from hotpin_hil.evidence.model import limit_text, with_unit
 from hotpin_hil.pytest_plugin.board import worker_id
 from hotpin_hil.pytest_plugin.evidence import EvidencePlugin
@@ -30,7 +29,7 @@ from hotpin_hil.report.content import NOT_SHOWN, charts_of_test
 from hotpin_hil.report.text import printable
 
 TOOLS = ("pytest_embedded", "_pytest", "xdist", "allure", "fixtures.console")
-"""Modules whose fixtures are no part of a test's story: pytest-embedded alone has some 70 of them in each test."""
+"""Modules whose fixtures are left out of the results: pytest-embedded alone adds some 70 to each test."""
 
 CATEGORIES = [
     {
@@ -44,69 +43,77 @@ CATEGORIES = [
     {"name": "Firmware: a requirement is not met", "messageRegex": r"(?s)FAIL.*"},
     {"name": "Not applicable to this kind of board", "matchedStatuses": ["skipped"]},
 ]
-"""categories.json: whose problem a result is, by the verdict that its message begins with (reporters.py)."""
+"""categories.json: firmware, bench or harness, by the verdict at the start of a result's message (reporters.py)."""
 
 _FIELDS = ("name", "value", "limit", "margin", "verdict", "class", "requirement", "source")
 
 
 class AllurePlugin:
-    """Adds to the results of each test in the process that runs it; about the whole run in the one that reports."""
+    """Adds to each test's results in the process that runs it, and to the run's in the process that reports."""
 
     def __init__(self, config: pytest.Config, evidence: EvidencePlugin, folder: Path) -> None:
-        """folder: that of results.jsonl, which the lines name files from."""
+        """Makes the plugin.
+
+        Args:
+            config: Configuration of the run.
+            evidence: Source of the lines and of the qualification.
+            folder: Folder of results.jsonl, to which file names in its lines are relative.
+        """
         self._config = config
         self._evidence = evidence
         self._folder = folder
         self._results = Path(config.option.allure_report_dir).absolute()
-        self._lines: list[Line] = []
+        self._lines: list[ResultsLine] = []
         self._of_tools: set[str] = set()
-        """Names of fixtures that tools define."""
+        """Names of fixtures defined by tools."""
         evidence.on_line = self._lines.append
         if worker_id(config):
-            config.option.clean_alluredir = False  # the others' results may be there already
+            config.option.clean_alluredir = False  # other workers may have written results already
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self) -> None:
-        """Allure's own parts are there by now."""
+        """Replaces Allure's file logger, which is registered by now."""
         for logger in allure_commons.plugin_manager.get_plugins():
             if type(logger) is AllureFileLogger:
                 self._config.add_cleanup(_filter_containers(self._results, logger, self._of_tools))
 
     def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> None:
-        """Notes whose fixture it is; that of a suite may have the name of a tool's that it overrides."""
+        """Notes whether a tool or the suite defines a fixture; a suite's may override a tool's of the same name."""
         is_tools = fixturedef.func.__module__.startswith(TOOLS)
         (self._of_tools.add if is_tools else self._of_tools.discard)(fixturedef.argname)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logstart(self) -> None:
+        """Forgets the lines of the test before."""
         self._lines.clear()
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        report = yield  # and the evidence plugin has said its last of the test
+        """Attaches the evidence of a test that has ended."""
+        report = yield  # the verdict plugin has written its last line about the test
         if call.when == TEARDOWN:
-            self._attach([line for line in self._lines if line.get("test") == item.nodeid])
+            self._attach([line for line in self._lines if line.test_id == item.nodeid])
         return report
 
-    def _attach(self, told: list[Line]) -> None:
-        """What is known of a test that is over. Charts take time: a test that passed has those of its leak series."""
-        measured = [line for line in told if line["kind"] == "measurement"]
+    def _attach(self, lines: list[ResultsLine]) -> None:
+        """Attaches what is known of a test. Charts take time: a passed test gets only those of its leak series."""
+        measured = [line for line in lines if isinstance(line, MeasurementLine)]
         if measured:
             allure.attach(_csv(measured), "measurements", allure.attachment_type.CSV)
-        failed = any(line["verdict"] in NOT_SHOWN for line in told if line["kind"] == "verdict")
-        for chart in charts_of_test(told, everything=failed):
+        failed = any(line.verdict.value in NOT_SHOWN for line in lines if isinstance(line, VerdictLine))
+        for chart in charts_of_test(lines, everything=failed):
             allure.attach(stand_alone(chart), chart.title, allure.attachment_type.SVG)
-        for line in told:
-            if line.get("about") == lines.PANIC:
-                allure.attach(printable(line["text"]), "panic", allure.attachment_type.TEXT)
-            elif line.get("about") == lines.RAW and (self._folder / line["file"]).is_file():
-                content = (self._folder / line["file"]).read_text(encoding="utf-8", errors="replace")
+        for line in lines:
+            if isinstance(line, PanicLog):
+                allure.attach(printable(line.text), "panic", allure.attachment_type.TEXT)
+            elif isinstance(line, RawLog) and (self._folder / line.file).is_file():
+                content = (self._folder / line.file).read_text(encoding="utf-8", errors="replace")
                 allure.attach(content, "the board's console", allure.attachment_type.TEXT)
 
     def pytest_sessionfinish(self) -> None:
-        """After allure-pytest has removed what an older run left."""
+        """Writes about the run, after allure-pytest has removed an older run's results."""
         if not worker_id(self._config) and self._results.is_dir():
             write_about_the_run(self._results, self._evidence.qualification, os.environ)
 
@@ -114,7 +121,7 @@ class AllurePlugin:
 def write_about_the_run(
     folder: Path, qualification: Mapping[str, Any] | None, environ: Mapping[str, str]
 ) -> None:
-    """environment.properties, categories.json and, in CI, executor.json."""
+    """Writes environment.properties, categories.json and, in CI, executor.json."""
     (folder / "categories.json").write_text(json.dumps(CATEGORIES, indent=1) + "\n", encoding="utf-8")
     if qualification is not None:
         rows = [f"{name}={_property(value)}" for name, value in _environment(qualification)]
@@ -139,12 +146,12 @@ def _environment(qualification: Mapping[str, Any]) -> list[tuple[str, object]]:
 
 
 def _property(value: object) -> str:
-    """A value as a .properties file takes it: one line, backslashes doubled."""
+    """A value in .properties syntax: one line, backslashes doubled."""
     return printable(str(value)).replace("\\", "\\\\").replace("\n", " ")
 
 
 def _executor(environ: Mapping[str, str]) -> dict[str, Any]:
-    """Which job of which CI made the results; empty at a desk."""
+    """The CI job that made the results; empty outside CI."""
     if environ.get("GITHUB_ACTIONS"):
         number = environ.get("GITHUB_RUN_NUMBER", "")
         url = "/".join(environ.get(name, "") for name in ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY"))
@@ -159,25 +166,27 @@ def _executor(environ: Mapping[str, str]) -> dict[str, Any]:
     return {"type": kind, "name": name, "buildName": f"{name} #{number}", "buildUrl": url, **order}
 
 
-def _csv(measured: list[Line]) -> str:
+def _csv(measured: list[MeasurementLine]) -> str:
     table = io.StringIO()
     writer = csv.writer(table)
     writer.writerow(_FIELDS)
     for line in measured:
         row = {
-            **line,
-            "value": with_unit(line["value"], line["unit"]),
-            "limit": limit_text(line["limit"], line["unit"]),
-            "margin": "" if line["margin"] is None else with_unit(line["margin"], line["unit"]),
-            "requirement": ", ".join(line["requirement"]),
-            "source": line["limit"]["source"],
+            "name": line.name,
+            "value": with_unit(line.value, line.unit),
+            "limit": limit_text(line.limit, line.unit),
+            "margin": "" if line.margin is None else with_unit(line.margin, line.unit),
+            "verdict": line.verdict.value,
+            "class": line.klass.value,
+            "requirement": ", ".join(line.requirement),
+            "source": line.limit.source,
         }
         writer.writerow([printable(str(row[name])) for name in _FIELDS])
     return table.getvalue()
 
 
 def _filter_containers(folder: Path, logger: AllureFileLogger, left_out: set[str]) -> Callable[[], None]:
-    """Puts a logger in the place of Allure's that leaves out fixtures by name, unless they failed; what ends that."""
+    """Replaces Allure's logger with one that leaves out these fixtures unless they failed; returns the undo."""
 
     class Logger(AllureFileLogger):  # type: ignore[misc]
         @allure_commons.hookimpl  # type: ignore[untyped-decorator]
@@ -193,7 +202,7 @@ def _filter_containers(folder: Path, logger: AllureFileLogger, left_out: set[str
     manager.register(ours)
 
     def put_back() -> None:
-        """allure-pytest takes out its own by itself."""
+        """Restores Allure's logger, which allure-pytest unregisters itself."""
         manager.unregister(ours)
         manager.register(logger, name)
 
@@ -201,6 +210,6 @@ def _filter_containers(folder: Path, logger: AllureFileLogger, left_out: set[str
 
 
 def _counts(fixture: Any, left_out: set[str]) -> bool:
-    """An `after` is named `fixture::finalizer`; those without a name are pytest's own."""
+    """Whether to report it. An `after` is named `fixture::finalizer`; finalizers named `<lambda>` are pytest's own."""
     name, _, finalizer = fixture.name.partition("::")
     return (name not in left_out and finalizer != "<lambda>") or fixture.status in ("failed", "broken")

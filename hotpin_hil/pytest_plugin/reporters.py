@@ -1,60 +1,65 @@
-"""Verdicts as other reports have them: JUnit's XML and Allure's results.
+"""Verdicts in JUnit's XML and in Allure's results.
 
-Both decide by the class of an exception and the phase it was raised in, which says nothing of whom it blames. Here
-they get the verdict instead: FAIL and UNSET are JUnit's `failure` and Allure's `failed`, BLOCKED is `error` and
-`broken`, wherever in the test it came up.
+Both formats go by the phase and the class of an exception, which do not say whether firmware or bench is at fault.
+Here the verdict decides: FAIL and UNSET become JUnit's `failure` and Allure's `failed`; BLOCKED becomes `error` and
+`broken`, in whichever phase the exception was raised.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
-from hotpin_hil.evidence.lines import Line
+from hotpin_hil.evidence.lines import VerdictLine
 from hotpin_hil.evidence.model import Verdict, worst
 from hotpin_hil.report.text import printable
 
 _VERDICT = "verdict"
 _REQUIREMENT = "requirement"
-"""JUnit: a property `requirement.ID` per requirement, with the verdict that it came to in this test."""
+"""JUnit: a property `requirement.ID` per requirement, with its verdict in this test."""
 
 _FAILED = (Verdict.FAIL, Verdict.UNSET)
 _JUNIT_RESULTS = {"failure": "failures", "error": "errors", "skipped": "skipped"}
-"""Element of a test case, and the attribute of the suite that counts it."""
+"""Element of a test case, and the attribute of the test suite that counts it."""
 
 
 class ReporterPlugin:
-    """Told of the verdicts of each test by the evidence plugin, once the test is over."""
+    """Passes the verdicts of each test on to JUnit and Allure once the test has ended."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._verdict: Verdict | None = None
-        """Of the test that is running, once it is known."""
+        """Verdict of the running test, once it is known."""
         self._message = ""
         if getattr(config.option, "allure_report_dir", None):
             self._hook_into_allure()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logstart(self) -> None:
+        """Forgets the verdict of the test before."""
         self._verdict = None
 
-    def told(self, report: pytest.TestReport, lines: Iterable[Line]) -> None:
-        """The last report of a test, and its verdict lines."""
-        lines = list(lines)
-        self._verdict = worst(Verdict(line["verdict"]) for line in lines)
+    def report_verdicts(self, report: pytest.TestReport, lines: Sequence[VerdictLine]) -> None:
+        """Adds the verdicts of a test to its last report.
+
+        Args:
+            report: Report of the teardown.
+            lines: The verdict lines of the test.
+        """
+        self._verdict = worst(line.verdict for line in lines)
         self._message = printable(_message(self._verdict, lines))
         report.user_properties += [(_VERDICT, str(self._verdict)), ("reason", self._message)]
         report.user_properties += [
-            (f"{_REQUIREMENT}.{one}", line["verdict"]) for line in lines for one in line["requirement"]
+            (f"{_REQUIREMENT}.{name}", line.verdict.value) for line in lines for name in line.requirement
         ]
 
     def _hook_into_allure(self) -> None:
-        """Has Allure show each result before it writes it."""
+        """Registers with Allure to see each result before it is written."""
         import allure_commons
 
         class Verdicts:
@@ -67,7 +72,7 @@ class ReporterPlugin:
         self._config.add_cleanup(lambda: allure_commons.plugin_manager.unregister(verdicts))
 
     def _mend_allure(self, result: Any) -> None:
-        """Puts the verdict into Allure's result of the test that is running."""
+        """Puts the verdict into Allure's result of the running test."""
         from allure_commons.model2 import Status, StatusDetails
 
         if self._verdict in (*_FAILED, Verdict.BLOCKED):
@@ -76,19 +81,19 @@ class ReporterPlugin:
             result.statusDetails = StatusDetails(message=self._message, trace=trace)
 
     def mend_junit(self) -> None:
-        """Puts the verdicts into the JUnit file, which pytest has written."""
+        """Puts the verdicts into the JUnit file that pytest has written."""
         path = getattr(self._config.option, "xmlpath", None)
         if path and Path(path).is_file():
             _mend_junit(Path(path))
 
 
-def _message(verdict: Verdict | None, lines: list[Line]) -> str:
-    """`BLOCKED: why (remedy: what to do)`, of the verdict that counts."""
-    own = next((line for line in lines if line["verdict"] == str(verdict)), None)
-    if own is None or not own["reason"]:
+def _message(verdict: Verdict | None, lines: Sequence[VerdictLine]) -> str:
+    """`BLOCKED: reason (remedy: what to do)` for the verdict that counts."""
+    own = next((line for line in lines if line.verdict is verdict), None)
+    if own is None or not own.reason:
         return ""
-    remedy = f" (remedy: {own['remedy']})" if own["remedy"] else ""
-    return f"{verdict}: {own['reason']}{remedy}"
+    remedy = f" (remedy: {own.remedy})" if own.remedy else ""
+    return f"{verdict}: {own.reason}{remedy}"
 
 
 def _mend_junit(path: Path) -> None:
@@ -97,7 +102,7 @@ def _mend_junit(path: Path) -> None:
         cases = suite.findall("testcase")
         verdicts = {_name(case): found for case in cases if (found := _properties(case)).get(_VERDICT)}
         for case in cases:
-            # A test that failed, and again while it was taken down, is there twice, the verdict only once.
+            # A test that failed both in its call and in teardown has two cases; only one carries the verdict.
             _mend_case(case, verdicts.get(_name(case), {}))
         for element, attribute in _JUNIT_RESULTS.items():
             suite.set(attribute, str(sum(case.find(element) is not None for case in cases)))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 POINTS_PER_INCH = 72
 WIDTH_PT = 760
-"""What a laptop shows beside the margins; on A4 it is scaled down to about two thirds."""
+"""Width on a laptop within the margins; on A4 it is scaled down to about two thirds."""
 
 LABEL_MAX = 48
 """Characters of a text within a drawing."""
@@ -125,7 +125,7 @@ def drawing(
 
 
 def finish(figure: Figure, name: str, title: str, description: str, table: Table | None = None) -> Chart:
-    """The figure as SVG that can stand in a page beside others: no style of its own, no id that another has."""
+    """The figure as SVG that can share a page with others: no styles, and no id that another figure uses."""
     import matplotlib as mpl
 
     title, description = shorten(title, TITLE_MAX), printable(description)

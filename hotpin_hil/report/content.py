@@ -1,4 +1,4 @@
-"""What report.html shows beside the verdicts: which charts, which failures with what evidence, which deviations."""
+"""Content of report.html besides the verdicts: charts, failures with their evidence, deviations."""
 
 from __future__ import annotations
 
@@ -7,12 +7,19 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 from hotpin_hil.analysis.leak import find_leak
 from hotpin_hil.analysis.model import Diagnosis
-from hotpin_hil.evidence import lines
-from hotpin_hil.evidence.lines import Line
+from hotpin_hil.evidence.lines import (
+    KnownNoiseNote,
+    MeasurementLine,
+    NoiseNote,
+    PanicLog,
+    RawLog,
+    ResultsLine,
+    SliceLog,
+)
 from hotpin_hil.evidence.model import MeasurementClass, Verdict, limit_text, with_unit
 from hotpin_hil.evidence.results import Results
 from hotpin_hil.protocol import events as ev
@@ -37,7 +44,7 @@ OVERVIEWS_MAX = 4
 WATERFALLS_MAX = 4
 LEAK_CHARTS_MAX = 8
 FAILURES_DRAWN_MAX = 12
-"""Of many failures only the first ones have charts and diagnoses: such a report must not take minutes."""
+"""Number of failures with charts and diagnoses: a report must not take minutes."""
 LOG_TEXT_MAX = 20_000
 """Characters of a console log, of which the last ones are shown."""
 
@@ -46,8 +53,10 @@ COMPLAINTS_SHOWN, COMPLAINT_MAX = 20, 300
 
 _LOGGED_AT = re.compile(r"\(\d+\) ")
 
+_Log = TypeVar("_Log", PanicLog, SliceLog)
+
 NOT_SHOWN = (Verdict.FAIL.value, Verdict.UNSET.value, Verdict.BLOCKED.value)
-"""Verdicts of a test that did not show what it is for, the gravest first."""
+"""Verdicts of a test that did not show its requirement, the gravest first."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +67,7 @@ class RequirementRow:
     anchor: str
     entry: Mapping[str, Any]
     """The requirement's entry in qualification.json."""
+    measurements: tuple[MeasurementLine, ...]
     charts: tuple[Chart, ...]
     name: str = ""
     """Of the value that is shown; empty when none is."""
@@ -77,10 +87,10 @@ class Failure:
     ids: tuple[str, ...]
     test: Mapping[str, Any]
     """Its entry in qualification.json."""
-    measurements: tuple[Line, ...]
+    measurements: tuple[MeasurementLine, ...]
     """Those that were out of their limits."""
-    panics: tuple[Line, ...]
-    slices: tuple[Line, ...]
+    panics: tuple[PanicLog, ...]
+    slices: tuple[SliceLog, ...]
     complaints: tuple[str, ...] = ()
     """The last lines that the board logged as an error or a warning; what it logged again and again, once."""
     elsewhere: tuple[Chart, ...] = ()
@@ -92,7 +102,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Content:
-    """All that the template needs beside qualification.json."""
+    """Everything that the template needs besides qualification.json."""
 
     matrix: list[RequirementRow]
     failures: list[Failure]
@@ -103,7 +113,7 @@ class Content:
     more_leaks: list[str]
     deviations: list[str]
     noise: list[str]
-    raw: list[Line]
+    raw: list[RawLog]
     sizes: Table | None
     size_notes: list[str]
     odd: int
@@ -112,7 +122,7 @@ class Content:
 
 def collect(results: Results, qualification: Mapping[str, Any]) -> Content:
     """Draws the charts and gathers what belongs together."""
-    stories = read_stories((*results.notes, *results.logs))
+    stories = read_stories(results.notes)
     defaults = default_thresholds(stories.values())
     charts: dict[str, list[Chart]] = {}
     timelines = [
@@ -122,7 +132,7 @@ def collect(results: Results, qualification: Mapping[str, Any]) -> Content:
     waterfalls = _waterfalls(stories.values(), charts)
     leaks, more_leaks = _leaks(stories.values(), charts)
     return Content(
-        matrix=_matrix(qualification, charts),
+        matrix=_matrix(qualification, results, charts),
         failures=_failures(qualification, results, stories, defaults, charts),
         timelines=timelines,
         changes=_changes(stories.values()),
@@ -131,14 +141,14 @@ def collect(results: Results, qualification: Mapping[str, Any]) -> Content:
         more_leaks=more_leaks,
         deviations=_deviations(results),
         noise=_noise(results),
-        raw=results.about(lines.RAW),
+        raw=results.of(RawLog),
         sizes=sizes_table(qualification["sizes"]),
         size_notes=sizes_notes(qualification["sizes"]),
         odd=sum(story.odd for story in stories.values()),
     )
 
 
-def charts_of_test(told: Iterable[Line], *, everything: bool) -> list[Chart]:
+def charts_of_test(told: Iterable[ResultsLine], *, everything: bool) -> list[Chart]:
     """Those of a single test by the lines about it: of its leak series, or of all that it is known to have done."""
     stories = read_stories(told)
     found, _ = _leaks(stories.values(), {})
@@ -162,24 +172,28 @@ def short_name(test: str) -> str:
 # --- Matrix -------------------------------------------------------------------------------------------------
 
 
-def _matrix(qualification: Mapping[str, Any], charts: Mapping[str, list[Chart]]) -> list[RequirementRow]:
-    return [_row(one, entry, charts) for one, entry in qualification["requirements"].items()]
+def _matrix(
+    qualification: Mapping[str, Any], results: Results, charts: Mapping[str, list[Chart]]
+) -> list[RequirementRow]:
+    return [_row(one, entry, results, charts) for one, entry in qualification["requirements"].items()]
 
 
-def _row(one: str, entry: Mapping[str, Any], charts: Mapping[str, list[Chart]]) -> RequirementRow:
+def _row(
+    one: str, entry: Mapping[str, Any], results: Results, charts: Mapping[str, list[Chart]]
+) -> RequirementRow:
     drawn = {chart.name: chart for test in entry["tests"] for chart in charts.get(test["test"], ())}
-    measured = entry["measurements"]
-    classes = {line["class"] for line in measured}
+    measured = [line for line in results.measurements if one in line.requirement]
+    classes = {line.klass.value for line in measured}
     klass = "both" if len(classes) > 1 else "".join(classes)
-    row = RequirementRow(one, anchor(one), entry, tuple(drawn.values()), klass=klass)
+    row = RequirementRow(one, anchor(one), entry, tuple(measured), tuple(drawn.values()), klass=klass)
     shown = nearest(measured) if measured else None
     if shown is None:
         return row
     return replace(
         row,
-        name=shown["name"],
-        value=with_unit(shown["value"], shown["unit"]),
-        limit=limit_text(shown["limit"], shown["unit"]),
+        name=shown.name,
+        value=with_unit(shown.value, shown.unit),
+        limit=limit_text(shown.limit, shown.unit),
         share=margin_share(shown),
     )
 
@@ -212,7 +226,7 @@ def _failures(
             measurements=tuple(
                 line
                 for line in results.measurements
-                if line["test"] == test["test"] and line["verdict"] == Verdict.FAIL.value
+                if line.test == test["test"] and line.verdict is Verdict.FAIL
             ),
             panics=tuple(_shortened(line) for line in story.panics),
             slices=tuple(_shortened(line) for line in story.slices),
@@ -256,8 +270,8 @@ def _complaints(story: TestStory) -> tuple[str, ...]:
     first: dict[str, str] = {}
     counts: Counter[str] = Counter()
     for line in story.complaints:
-        text = _LOGGED_AT.sub("", line["text"], count=1)
-        first.setdefault(text, _cut(line["text"]))
+        text = _LOGGED_AT.sub("", line.text, count=1)
+        first.setdefault(text, _cut(line.text))
         counts[text] += 1
     told = [f"{line} ({counts[text]} times)" if counts[text] > 1 else line for text, line in first.items()]
     return tuple(told[-COMPLAINTS_SHOWN:])
@@ -267,11 +281,11 @@ def _cut(text: str) -> str:
     return text if len(text) <= COMPLAINT_MAX else f"{text[:COMPLAINT_MAX]} ..."
 
 
-def _shortened(line: Line) -> Line:
-    text = str(line["text"])
-    if len(text) <= LOG_TEXT_MAX:
-        return line
-    return {**line, "text": f"... {len(text) - LOG_TEXT_MAX} characters left out ...\n{text[-LOG_TEXT_MAX:]}"}
+def _shortened(log: _Log) -> _Log:
+    left_out = len(log.text) - LOG_TEXT_MAX
+    if left_out <= 0:
+        return log
+    return replace(log, text=f"... {left_out} characters left out ...\n{log.text[-LOG_TEXT_MAX:]}")
 
 
 # --- Memory over time ---------------------------------------------------------------------------------------
@@ -296,7 +310,7 @@ def _overviews(stories: Iterable[TestStory], defaults: Mapping[str, int]) -> lis
     boards: dict[str, list[BootStory]] = {}
     for story in stories:
         for boot in story.boots:
-            boards.setdefault(boot.board or "a board that did not say its MAC", []).append(boot)
+            boards.setdefault(boot.board or "a board that did not report its MAC", []).append(boot)
     found: list[Chart] = []
     for board, boots in sorted(boards.items(), key=lambda one: -len(one[1]))[:OVERVIEWS_MAX]:
         timeline = timeline_of(boots, defaults, resets=len(boots) < 10)
@@ -345,7 +359,7 @@ def _waterfalls(stories: Iterable[TestStory], charts: dict[str, list[Chart]]) ->
 
 def _way(ledger: Ledger) -> str:
     if ledger.change is None:
-        return "a change of mode that was not seen to end"
+        return "a change of mode without an end"
     way = f"{ledger.change.start} to {ledger.change.to}"
     return way if ledger.change.ok else f"{way}, failed at {ledger.change.step or 'an unknown step'}"
 
@@ -359,14 +373,14 @@ def _leaks(stories: Iterable[TestStory], charts: dict[str, list[Chart]]) -> tupl
     more = []
     for story in stories:
         for line in story.series:
-            if line["budget"] is None or not line["values"]:
+            if line.budget is None or not line.values:
                 continue
-            leak = find_leak(line["values"], line["budget"])
-            title = f"{line['name']}: {short_name(story.test)}"
+            leak = find_leak(line.values, line.budget)
+            title = f"{line.name}: {short_name(story.test)}"
             if len(found) == LEAK_CHARTS_MAX:
                 more.append(f"{title}: {leak}")
                 continue
-            chart = leak_chart(line["values"], leak, f"leak-{len(found) + 1}", title, line["unit"])
+            chart = leak_chart(line.values, leak, f"leak-{len(found) + 1}", title, line.unit)
             found.append(chart)
             charts.setdefault(story.test, []).append(chart)
     return found, more
@@ -375,13 +389,13 @@ def _leaks(stories: Iterable[TestStory], charts: dict[str, list[Chart]]) -> tupl
 # --- What the evidence is not -------------------------------------------------------------------------------
 
 NETWORK = (
-    "The firmware under test has no network. The memory that Wi-Fi, lwIP and WebSocket take in the product is held "
-    "from boot as modelled blocks: 58,900 B of internal memory and 65,544 B of PSRAM unless the build says otherwise "
+    "The firmware under test has no network. The memory that Wi-Fi, lwIP and WebSocket use in the product is allocated "
+    "at boot as modelled blocks: 58,900 B of internal memory and 65,544 B of PSRAM unless the build says otherwise "
     "(Kconfig, HOTPIN_NETWORK_MODEL). Recorded boards spent 58,800 to 92,000 B on it."
 )
 CONSOLE = (
-    "The image that the suite drives has a test console that the release image has not. REL-01 flashes the release "
-    "image and reports what the two differ by in memory."
+    "The image under test has a test console, which the release image does not have. REL-01 flashes the release "
+    "image and reports the difference in memory."
 )
 VIRTUAL = (
     "The board was a model. Its heap answers as the ESP32's to the byte; its CPU times, stack use, radio, sensor and "
@@ -389,29 +403,29 @@ VIRTUAL = (
 )
 EMULATED = "The board was QEMU: no camera sensor and no sound."
 COUNTED_TIME = (
-    "The emulator counted instructions as time: a time in this report says how many instructions ran, not how long a "
-    "chip with its caches, flash and serial line takes for them."
+    "The emulator counted instructions as time: a time in this report is a number of instructions, not the time "
+    "that a chip with its caches, flash and serial line needs for them."
 )
 HOST_TIME = "Times in this report are those of the emulator's host."
 NO_WATCHDOGS = (
-    "The emulator's watchdogs were off: what a watchdog of the board would have found was not found."
+    "The emulator's watchdogs were off: hangs that a watchdog of the board would have found were not found."
 )
 
 
 def _deviations(results: Results) -> list[str]:
     """Where the test differs from the product in use, whatever its verdicts."""
     found = [NETWORK, CONSOLE]
-    evidence = results.run["evidence"]
+    evidence = results.run.evidence
     if evidence != "hardware":
         found.append(VIRTUAL if evidence == "virtual" else EMULATED)
     if evidence == "emulated":
-        is_counted = "counts instructions" in str(results.run["board"].get("emulator_clock"))
+        is_counted = "counts instructions" in str(results.run.board.get("emulator_clock"))
         found.append(COUNTED_TIME if is_counted else HOST_TIME)
-        found += [NO_WATCHDOGS] if "emulator_watchdogs" in results.run["board"] else []
-    scale = results.run["board"].get("time_scale")
+        found += [NO_WATCHDOGS] if "emulator_watchdogs" in results.run.board else []
+    scale = results.run.board.get("time_scale")
     if isinstance(scale, (int, float)) and scale != 1:
         found.append(f"The board's clock ran {scale:g} times as fast as the host's.")
-    modelled = sum(line["class"] == MeasurementClass.MODELLED.value for line in results.measurements)
+    modelled = sum(line.klass is MeasurementClass.MODELLED for line in results.measurements)
     if modelled:
         found.append(
             f"{modelled} of {len(results.measurements)} values are modelled: they echo a constant of the board's "
@@ -424,13 +438,13 @@ def _noise(results: Results) -> list[str]:
     """What disturbed the line, and the errors that boards logged and that are known to mean nothing."""
     kinds = ("damaged", "lost", "repeated", "garbled")
     found = [
-        f"{short_name(line['test'])}: "
-        + ", ".join(f"{line[kind]} {kind}" for kind in kinds if line.get(kind))
-        for line in results.about(lines.NOISE)
+        f"{short_name(note.test)}: "
+        + ", ".join(f"{count} {kind}" for kind in kinds if (count := getattr(note, kind)))
+        for note in results.of(NoiseNote)
     ]
     known: Counter[tuple[str, str]] = Counter()
-    for line in results.about(lines.KNOWN_NOISE):
-        known[line["text"], line["reason"]] += line["count"]
+    for note in results.of(KnownNoiseNote):
+        known[note.text, note.reason] += note.count
     return found + [
         f"known noise, {count} times: {text} ({reason})" for (text, reason), count in known.items()
     ]

@@ -10,7 +10,7 @@ from typing import Any
 
 from hotpin_hil.analysis.diagnosis import diagnose
 from hotpin_hil.analysis.model import Diagnosis
-from hotpin_hil.evidence.lines import Line
+from hotpin_hil.evidence.lines import ComplaintNote, EventNote, ReplyNote
 from hotpin_hil.logs.interpreter import LineInterpreter
 from hotpin_hil.protocol import events as ev
 from hotpin_hil.protocol.log import LineSplitter, LogLine, parse_log_line
@@ -28,30 +28,30 @@ def diagnoses_of(story: TestStory) -> list[Diagnosis]:
 def _events(story: TestStory) -> list[ev.LogEvent]:
     """The typed events of a test. A panic ends a boot: it stands before the records of the next one."""
     replay = _Replay()
-    panics = [panic["text"] for panic in story.panics]
-    complaints: dict[str, list[Line]] = {}
+    panics = [panic.text for panic in story.panics]
+    complaints: dict[str | None, list[ComplaintNote]] = {}
     for complaint in story.complaints:
-        complaints.setdefault(complaint["boot"], []).append(complaint)
+        complaints.setdefault(complaint.boot, []).append(complaint)
     boot: str | None = None
     for number, line in enumerate(story.events):
-        if boot is not None and boot != line["boot"]:
+        if boot is not None and boot != line.boot:
             replay.complaints(complaints.pop(boot, []))
             if panics:
                 replay.text(panics.pop(0))
-        boot = line["boot"]
-        if isinstance(line["t"], int):
-            replay.complaints(complaints.get(boot, []), line["t"])
-        replay.record("event", line, number, {**line["data"], "event": line["event"]})
+        boot = line.boot
+        if isinstance(line.t, int):
+            replay.complaints(complaints.get(boot, []), line.t)
+        replay.record("event", line, number, {**line.data, "event": line.event})
     replay.complaints(complaints.pop(boot or "", []))
     for answer in story.regions:
-        replay.record("reply", answer, len(story.events) + 1, {"regions": answer["data"]["regions"]})
+        replay.record("reply", answer, len(story.events) + 1, {"regions": answer.data["regions"]})
     for panic in panics:
         replay.text(panic)
     return replay.events()
 
 
 class _Replay:
-    """Feeds the handlers of a log with what was kept of one. It is their clock too."""
+    """Feeds the handlers of a console log with what the results kept of one, and is their clock."""
 
     headed_lines = 0
 
@@ -61,22 +61,23 @@ class _Replay:
         self._lines = LineInterpreter(self)
 
     def restart_clock(self) -> None:
+        """Start again at the boot that follows."""
         self.high_ms = None
 
-    def record(self, kind: Kind, line: Line, number: int, data: dict[str, Any]) -> None:
+    def record(self, kind: Kind, line: EventNote | ReplyNote, number: int, data: dict[str, Any]) -> None:
         """Take a record; one without board time or boot, which only damaged results have, is left out."""
-        if not isinstance(line["t"], int) or not isinstance(line["boot"], str):
+        if not isinstance(line.t, int) or not isinstance(line.boot, str):
             return
         self._number += 1
-        data = {**data, "t": line["t"], "b": line["boot"], "n": number}
+        data = {**data, "t": line.t, "b": line.boot, "n": number}
         self._lines.take_record(
             self._number, Record(kind, None if kind == "event" else REPLY_ID, data, raw=b"", offset=0)
         )
 
-    def complaints(self, waiting: list[Line], until_ms: int | None = None) -> None:
-        """Take from the front of the list those that were logged by then, or all of them."""
-        while waiting and (until_ms is None or waiting[0]["t"] <= until_ms):
-            self.text(waiting.pop(0)["text"])
+    def complaints(self, waiting: list[ComplaintNote], until_ms: int | None = None) -> None:
+        """Take from the front of the list those logged by then, or all of them."""
+        while waiting and (until_ms is None or (waiting[0].t or 0) <= until_ms):
+            self.text(waiting.pop(0).text)
 
     def text(self, text: str) -> None:
         """Take console text."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hotpin_hil.errors import UsageError
-from hotpin_hil.evidence.fidelity import Comparison, Difference
+from hotpin_hil.evidence.fidelity import Comparison, RunDifference
 from hotpin_hil.evidence.fidelity_reasons import Reason
 from hotpin_hil.evidence.model import Value, with_unit
 from hotpin_hil.report.chart import Table
@@ -51,7 +51,7 @@ def text_lines(comparison: Comparison) -> list[str]:
 
 
 def summary(comparison: Comparison) -> str:
-    """What it comes to, in one line."""
+    """The result in one line."""
     return (
         f"{len(comparison.rows)} measurements: {comparison.equal} equal in all runs; differences: "
         f"{len(comparison.explained)} explained, {len(comparison.unexplained)} not explained"
@@ -64,7 +64,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
         "runs": [
             {
                 "label": run.label,
-                "run": run.results.run["run"],
+                "run": run.results.run.run,
                 "kind": run.kind,
                 "idf": run.idf,
                 "profile": run.profile or None,
@@ -90,7 +90,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def _difference(one: Difference) -> dict[str, Any]:
+def _difference(one: RunDifference) -> dict[str, Any]:
     return {
         "of": one.of,
         "test": one.test,
@@ -188,18 +188,18 @@ def _columns(comparison: Comparison) -> list[str]:
     return [run.label for run in comparison.runs]
 
 
-def _across(comparison: Comparison, one: Difference) -> list[str]:
+def _across(comparison: Comparison, one: RunDifference) -> list[str]:
     """The two values of a difference in the columns of all runs; empty for a run that it is not about."""
     values: Mapping[str, str] = dict(zip(one.runs, one.shown(), strict=True))
     return [shorten(values.get(run.label, ""), _SHOWN_MAX) for run in comparison.runs]
 
 
-def _groups(found: Iterable[Difference]) -> list[tuple[str, str, str, list[Difference]]]:
+def _groups(found: Iterable[RunDifference]) -> list[tuple[str, str, str, list[RunDifference]]]:
     """(class, reason, bound, differences) for each reason, the largest group first."""
-    groups: dict[tuple[Reason | None, str], list[Difference]] = {}
+    groups: dict[tuple[Reason | None, str], list[RunDifference]] = {}
     for one in found:
         groups.setdefault((one.reason, "" if one.reason else one.because), []).append(one)
-    ordered: Sequence[tuple[tuple[Reason | None, str], list[Difference]]] = sorted(
+    ordered: Sequence[tuple[tuple[Reason | None, str], list[RunDifference]]] = sorted(
         groups.items(), key=lambda group: -len(group[1])
     )
     return [
@@ -208,7 +208,7 @@ def _groups(found: Iterable[Difference]) -> list[tuple[str, str, str, list[Diffe
     ]
 
 
-def _side_by_side(one: Difference) -> str:
+def _side_by_side(one: RunDifference) -> str:
     pairs = zip(one.runs, one.shown(), strict=True)
     return ", ".join(f"{label} {shorten(value, _SHOWN_MAX)}" for label, value in pairs)
 

@@ -1,4 +1,4 @@
-"""report.html: the qualification as one file that needs no network and prints on paper."""
+"""report.html: the qualification as one file, readable offline and on paper."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ from hotpin_hil.report.page import environment, render_page
 def render(qualification: Mapping[str, Any], results: Results, results_sha256: str = "") -> str:
     """The page. Everything from a log or a board is escaped; nothing of it can become markup.
 
-    results_sha256: of the results file, which names all raw logs by theirs.
+    Args:
+        qualification: Content of qualification.json.
+        results: Content of results.jsonl.
+        results_sha256: Hash of results.jsonl, which holds the hashes of all raw logs.
     """
     filters = environment().filters
-    filters["value"] = lambda row: with_unit(row["value"], row["unit"])
-    filters["limit"] = lambda row: limit_text(row["limit"], row["unit"])
+    filters["value"] = lambda line: with_unit(line.value, line.unit)
+    filters["limit"] = lambda line: limit_text(line.limit, line.unit)
     filters["anchor"] = anchor
     filters["short_name"] = short_name
     content = collect(results, qualification)
@@ -40,7 +43,7 @@ def render(qualification: Mapping[str, Any], results: Results, results_sha256: s
 
 
 def _sections(content: Content) -> list[tuple[str, str]]:
-    """The parts of the page that are there: anchor and name."""
+    """Anchor and name of each section of the page."""
     return [
         (place, name)
         for place, name, there in (
@@ -61,7 +64,7 @@ def _sections(content: Content) -> list[tuple[str, str]]:
 
 
 VIRTUAL_CHIP = "virtual"
-"""What a virtual board says its chip is: firmware/components/telemetry/src/identity.c."""
+"""The chip that a virtual board reports (firmware/components/telemetry/src/identity.c)."""
 
 _NAMES = {
     "mac": "MAC",
@@ -78,11 +81,11 @@ _NAMES = {
     "time_scale": "clock",
     "python": "Python",
 }
-"""What is known of boards and builds, in the order in which it is shown."""
+"""Names of the fields of boards and builds, in the order in which they are shown."""
 
 
 def named(fields: Mapping[str, Any]) -> dict[str, str]:
-    """Fields as people read them."""
+    """Fields under the names that the page shows."""
     return {_NAMES.get(name, name.replace("_", " ")): _shown(name, value) for name, value in fields.items()}
 
 
@@ -100,8 +103,10 @@ def _shown(name: str, value: Any) -> str:
 
 
 def _boards(qualification: Mapping[str, Any]) -> tuple[dict[str, str], Table | None]:
-    """What the boards of the run have in common, and a row for each with what else is known of it. What the
-    firmware's own list says of all is left out."""
+    """Fields that all boards of the run share, and a table of those that differ.
+
+    Fields that the firmware's own list already shows are left out.
+    """
     board, firmware = qualification["board"], qualification["firmware"]
     run = {name: value for name, value in board.items() if name != "boards"}
     rows = [_with_chip({**run, **one}) for one in board.get("boards", [{}])]
@@ -130,7 +135,7 @@ def _boards(qualification: Mapping[str, Any]) -> tuple[dict[str, str], Table | N
 
 
 def _with_chip(board: Mapping[str, Any]) -> dict[str, Any]:
-    """The same board, with its chip and that one's revision (100 * major + minor: ESP-IDF's esp_chip_info) as one."""
+    """The board with chip and revision (100 * major + minor, as in ESP-IDF's esp_chip_info) in one field."""
     row = {name: value for name, value in board.items() if name != "rev"}
     if "chip" in board:
         revision = board.get("rev")

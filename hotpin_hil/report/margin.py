@@ -1,46 +1,51 @@
-"""How near measured values come to their limits: which one of many to show, and what is left of its limit."""
+"""The margin of measured values: which of many values to show, and how much of its limit is left."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from hotpin_hil.evidence.model import LimitKind, Verdict
-
-Measurement = Mapping[str, Any]
-"""A line of results.jsonl."""
+from hotpin_hil.evidence.lines import MeasurementLine
+from hotpin_hil.evidence.model import LimitKind, Value, Verdict
 
 
-def nearest(measurements: Sequence[Measurement]) -> Measurement | None:
-    """The one to show of at least one: of the worst verdict, and of those the one with the least left.
+def nearest(measurements: Sequence[MeasurementLine]) -> MeasurementLine | None:
+    """The measurement to show: the one with the worst verdict, and among those with the least margin.
 
-    None of several that are all exactly what they must be: any one of them would say less than their number.
+    None if there are several and all are exactly right: their number says more than any one of them.
     """
-    order = [verdict.value for verdict in Verdict]
+    order = list(Verdict)
 
-    def key(one: Measurement) -> tuple[int, float]:
+    def key(one: MeasurementLine) -> tuple[int, float]:
         share = margin_share(one)
-        return order.index(one["verdict"]), float("inf") if share is None else share
+        return order.index(one.verdict), float("inf") if share is None else share
 
     found = min(measurements, key=key)
-    is_exact = margin_share(found) is None and found["verdict"] == Verdict.PASS.value
+    is_exact = margin_share(found) is None and found.verdict is Verdict.PASS
     return None if is_exact and len(measurements) > 1 else found
 
 
-def margin_share(measurement: Measurement) -> float | None:
-    """What is left of the limit as a share of it (of a range: of half its width), negative when it is exceeded.
+def margin_share(measurement: MeasurementLine) -> float | None:
+    """The margin as a share of the limit (for a range: of half its width), negative if the limit is exceeded.
 
-    A range from 0 up limits what has no sign, such as bytes lost: 0 is the best of its values, not an edge.
-    None where a share has no meaning, as for a value that must be an exact one.
+    A range from 0 up bounds an unsigned quantity, such as bytes lost: 0 is the best value, not an edge. None if a
+    share has no meaning, as for exact limits.
     """
-    margin, limit = measurement["margin"], measurement["limit"]
+    margin, limit = measurement.margin, measurement.limit
     if margin is None:
         return None
-    if limit["kind"] == LimitKind.RANGE.value and limit["low"] == 0 < limit["high"] and margin >= 0:
-        return float(1 - measurement["value"] / limit["high"])
-    scale = (
-        (limit["high"] - limit["low"]) / 2 if limit["kind"] == LimitKind.RANGE.value else abs(limit["value"])
-    )
-    if scale == 0:  # such as at most 0: it is kept, or exceeded by all there is
+    if limit.kind is LimitKind.RANGE:
+        low, high = _number(limit.low), _number(limit.high)
+        if low == 0 < high and margin >= 0:
+            return 1 - _number(measurement.value) / high
+        scale = (high - low) / 2
+    else:
+        scale = abs(_number(limit.value))
+    if scale == 0:  # such as "at most 0": any excess is all of it
         return None if margin >= 0 else -1.0
-    return float(margin) / float(scale)
+    return margin / scale
+
+
+def _number(value: Value | None) -> float:
+    """A value that has a margin is a number, and so is its limit."""
+    assert isinstance(value, (int, float))
+    return float(value)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 TEXT_MAX = 2_000
-"""Characters of a text that is shown; with the filter `whole` all of them."""
+"""Number of characters shown of a text; the filter `whole` shows all."""
 
 SYMBOLS = {
     "PASS": "✓",
@@ -25,7 +25,7 @@ SYMBOLS = {
     "NOT QUALIFIED": "✕",
     "INCOMPLETE": "◌",
 }
-"""A sign for each verdict, so that none is told by its colour alone."""
+"""A sign for each verdict, so that none is conveyed by colour alone."""
 
 
 def render_page(template: str, **content: Any) -> str:
@@ -53,7 +53,7 @@ def environment() -> Environment:
 
 
 def _shown(text: str) -> str:
-    """A control character has no place in HTML, escaped or not; nor has a line of a megabyte on paper."""
+    """The text without control characters, which HTML does not allow, and cut to TEXT_MAX."""
     left_out = len(text) - TEXT_MAX
     return (
         printable(text) if left_out <= 0 else f"{printable(text[:TEXT_MAX])} ... and {left_out:,} characters"

@@ -22,7 +22,7 @@ _ADDRESSES = (("first heap begins at", "first_heap"), ("IRAM ends at", "iram_end
 
 
 def sizes_table(sizes: Sequence[Mapping[str, Any]]) -> Table | None:
-    """The sizes of qualification.json; None if there are none. Rows that no image has are left out."""
+    """The sizes in qualification.json; None if there are none. Rows without any value are left out."""
     if not sizes:
         return None
     rows = [_row(f"{name}, B", [_number(image[key]) for image in sizes]) for name, key in _ROWS]

@@ -1,15 +1,24 @@
-"""What a board said in each test, put together from the notes of results.jsonl (shapes: evidence.lines).
+"""What a board sent in each test, collected from the notes of results.jsonl.
 
-A broken firmware may send anything: what does not have its shape is left out and counted, never an error.
+Broken firmware may send anything: malformed data is left out and counted, never an error.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from hotpin_hil.evidence import lines
-from hotpin_hil.evidence.lines import Line
+from hotpin_hil.evidence.lines import (
+    ComplaintNote,
+    EventNote,
+    HeapNote,
+    Moment,
+    PanicLog,
+    ReplyNote,
+    ResultsLine,
+    SeriesNote,
+    SliceLog,
+)
 from hotpin_hil.protocol import events as ev
 from hotpin_hil.protocol.decode import Place, decode_event
 from hotpin_hil.report.heap_map import DrawnHeap
@@ -18,6 +27,9 @@ from hotpin_hil.report.waterfall import Step
 
 GAP_MS = 500
 """Between two boots that are drawn one after the other."""
+
+_Taken = EventNote | ReplyNote | ComplaintNote | HeapNote | SeriesNote | SliceLog | PanicLog
+_TAKEN = (EventNote, ReplyNote, ComplaintNote, HeapNote, SeriesNote, SliceLog, PanicLog)
 
 
 @dataclass(frozen=True)
@@ -73,18 +85,17 @@ class TestStory:
 
     test: str
     boots: list[BootStory] = field(default_factory=list)
-    events: list[Line] = field(default_factory=list)
+    events: list[EventNote] = field(default_factory=list)
     """Of the board, in their order: "event" notes."""
     ledgers: list[Ledger] = field(default_factory=list)
     heaps: list[HeapPicture] = field(default_factory=list)
-    series: list[Line] = field(default_factory=list)
-    slices: list[Line] = field(default_factory=list)
-    panics: list[Line] = field(default_factory=list)
-    complaints: list[Line] = field(default_factory=list)
+    series: list[SeriesNote] = field(default_factory=list)
+    slices: list[SliceLog] = field(default_factory=list)
+    panics: list[PanicLog] = field(default_factory=list)
+    complaints: list[ComplaintNote] = field(default_factory=list)
     """What was logged as an error or a warning, if the test failed."""
-    regions: list[Line] = field(default_factory=list)
+    regions: list[ReplyNote] = field(default_factory=list)
     """Answers that say what is free in each heap."""
-    raw: list[Line] = field(default_factory=list)
     odd: int = 0
     """Notes whose content did not have its shape."""
 
@@ -97,18 +108,16 @@ class TestStory:
         return [mark for boot in self.boots for mark in boot.marks]
 
 
-def read_stories(told: Iterable[Line]) -> dict[str, TestStory]:
-    """The story of each test that these notes and logs tell of, in the order of their first words."""
+def read_stories(notes: Iterable[ResultsLine]) -> dict[str, TestStory]:
+    """The story of each test that these notes and logs are about, in the order of their first line."""
     stories: dict[str, TestStory] = {}
-    for line in told:
-        take = _TAKERS.get(line.get("about", ""))
-        if take is None:
-            continue
-        story = stories.setdefault(line["test"], TestStory(line["test"]))
-        try:
-            take(story, line)
-        except (KeyError, TypeError, ValueError, AttributeError):
-            story.odd += 1
+    for line in notes:
+        if isinstance(line, _TAKEN):
+            story = stories.setdefault(line.test, TestStory(line.test))
+            try:
+                _take(story, line)
+            except (KeyError, TypeError, ValueError, AttributeError):
+                story.odd += 1
     return stories
 
 
@@ -146,55 +155,82 @@ def default_thresholds(stories: Iterable[TestStory]) -> Mapping[str, int]:
     return {}
 
 
-def _boot(story: TestStory, line: Line) -> BootStory:
-    key = line["board"], line["boot"]
+def _take(story: TestStory, line: _Taken) -> None:
+    match line:
+        case EventNote():
+            _event(story, line)
+        case ReplyNote():
+            _reply(story, line)
+        case ComplaintNote():
+            if line.t is None:
+                raise ValueError("a complaint without board time")
+            story.complaints.append(line)
+        case HeapNote():
+            _heap(story, line)
+        case SeriesNote():
+            story.series.append(line)
+        case SliceLog():
+            story.slices.append(line)
+        case PanicLog():
+            story.panics.append(line)
+
+
+def _boot(story: TestStory, moment: Moment) -> BootStory:
+    key = moment.board, moment.boot
     if not story.boots or (story.boots[-1].board, story.boots[-1].boot) != key:
         story.boots.append(BootStory(*key))
     boot = story.boots[-1]
-    if isinstance(line["t"], int):
-        boot.last_ms = max(boot.last_ms, line["t"])
+    if isinstance(moment.t, int):
+        boot.last_ms = max(boot.last_ms, moment.t)
     return boot
 
 
-def _event(story: TestStory, line: Line) -> None:
-    boot = _boot(story, line)
+def _event(story: TestStory, line: EventNote) -> None:
+    boot = _boot(story, line.moment)
     story.events.append(line)
-    t_ms = line["t"]
-    place = Place(len(story.events), len(story.boots) - 1, t_ms)
-    match decode_event(line["event"], line["data"], place):
+    place = Place(len(story.events), len(story.boots) - 1, line.t)
+    match decode_event(line.event, line.data, place):
         case ev.Sample() as sample:
             boot.samples.append(TimelineSample(sample.stats.timestamp_ms, sample.context, sample.stats))
         case ev.ModeChange() as change:
-            boot.changes.append((t_ms, change))
+            boot.changes.append((_time(line), change))
             if not change.ok:
                 text = f"{change.start} to {change.to} failed at {change.step}: {change.error}"
-                boot.marks.append(Mark(t_ms, MarkKind.MODE_FAILED, text))
+                boot.marks.append(Mark(_time(line), MarkKind.MODE_FAILED, text))
         case ev.MemoryWarning() as warning:
             kind = MarkKind.RECOVERED if warning.recovered else MarkKind.WARNING
             text = f"{warning.type}: {warning.value:,} (threshold {warning.threshold:,})"
-            boot.marks.append(Mark(t_ms, kind, text))
+            boot.marks.append(Mark(_time(line), kind, text))
         case ev.AllocationFailed() as failed:
             text = f"{failed.size:,} B with capabilities {failed.caps:#x} in {failed.function}"
-            boot.marks.append(Mark(t_ms, MarkKind.ALLOC_FAILED, text))
+            boot.marks.append(Mark(_time(line), MarkKind.ALLOC_FAILED, text))
 
 
-def _reply(story: TestStory, line: Line) -> None:
-    boot = _boot(story, line)
-    if line["command"] == "mode.ledger":
+def _time(line: EventNote | ReplyNote) -> int:
+    """Board time of a line that is drawn at it; a TypeError if it has none."""
+    if not isinstance(line.t, int):
+        raise TypeError("a line without board time")
+    return line.t
+
+
+def _reply(story: TestStory, line: ReplyNote) -> None:
+    boot = _boot(story, line.moment)
+    if line.command == "mode.ledger":
         steps = tuple(
-            Step(**{name: entry[name] for name in Step.__annotations__}) for entry in line["data"]["ledger"]
+            Step(**{name: entry[name] for name in Step.__annotations__}) for entry in line.data["ledger"]
         )
         if steps:
             story.ledgers.append(Ledger(story.test, _change_of(steps, boot), steps))
-    elif line["command"] == "heap.regions":
-        story.regions.append({**line, "data": {"regions": [dict(heap) for heap in line["data"]["regions"]]}})
-    elif line["command"] == "mem.thresholds":
+    elif line.command == "heap.regions":
+        regions = [dict(heap) for heap in line.data["regions"]]
+        story.regions.append(replace(line, data={"regions": regions}))
+    elif line.command == "mem.thresholds":
         wanted = [level for levels in LEVELS.values() for level in levels]
-        boot.thresholds.append((line["t"], {name: int(line["data"][name]) for name in wanted}))
+        boot.thresholds.append((_time(line), {name: int(line.data[name]) for name in wanted}))
 
 
 def _change_of(steps: Sequence[Step], boot: BootStory) -> ev.ModeChange | None:
-    """The newest change that a ledger can be of: one that was refused before its first step has none."""
+    """The newest change that a ledger can belong to: one refused before its first step has none."""
     failed = {step.step for step in steps if not step.ok}
     done = not failed and not any(step.undo for step in steps)
     for _, change in reversed(boot.changes):
@@ -203,29 +239,11 @@ def _change_of(steps: Sequence[Step], boot: BootStory) -> ev.ModeChange | None:
     return None
 
 
-def _complaint(story: TestStory, line: Line) -> None:
-    story.complaints.append({**line, "t": int(line["t"]), "text": str(line["text"])})
-
-
-def _heap(story: TestStory, line: Line) -> None:
+def _heap(story: TestStory, line: HeapNote) -> None:
     heaps = tuple(
-        DrawnHeap(
-            int(one["heap"]), int(one["at"]), tuple(map(int, one["blocks"])), bool(one.get("truncated"))
-        )
-        for one in line["heaps"]
-        if one["blocks"]
+        DrawnHeap(int(heap.heap), int(heap.at), tuple(map(int, heap.blocks)), bool(heap.truncated))
+        for heap in line.heaps
+        if heap.blocks
     )
     if heaps:
-        story.heaps.append(HeapPicture(str(line["why"]), str(line["caps"]), line["wanted"], heaps))
-
-
-_TAKERS: dict[str, Callable[[TestStory, Line], None]] = {
-    lines.EVENT: _event,
-    lines.REPLY: _reply,
-    lines.COMPLAINT: _complaint,
-    lines.HEAP: _heap,
-    lines.SERIES: lambda story, line: story.series.append(line),
-    lines.SLICE: lambda story, line: story.slices.append(line),
-    lines.PANIC: lambda story, line: story.panics.append(line),
-    lines.RAW: lambda story, line: story.raw.append(line),
-}
+        story.heaps.append(HeapPicture(line.why, line.caps, line.wanted, heaps))

@@ -1,4 +1,4 @@
-"""The requirement table of the terminal: plain lines of at most 100 columns, made from qualification.json."""
+"""The requirement table on the terminal: plain lines of at most 100 columns, made from qualification.json."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
+from hotpin_hil.evidence.lines import MeasurementLine
 from hotpin_hil.evidence.model import Verdict, limit_text, with_unit
 from hotpin_hil.report.margin import nearest
 from hotpin_hil.report.text import printable, shorten
@@ -18,12 +19,12 @@ Qualification = Mapping[str, Any]
 
 
 def table_lines(qualification: Qualification) -> list[tuple[str, str | None]]:
-    """(line, verdict that it is about or None for none) per requirement, then what was not tested."""
+    """A line and its verdict (None for none) per requirement, then what was not tested."""
     lines: list[tuple[str, str | None]] = [
-        (_row("id", "verdict", "nearest to its limit (+ further values)", "limit", "tests"), None)
+        (_row("id", "verdict", "closest to its limit (+ further values)", "limit", "tests"), None)
     ]
     for one, entry in qualification["requirements"].items():
-        value, limit = _nearest(entry["measurements"])
+        value, limit = _nearest([MeasurementLine.from_json(row) for row in entry["measurements"]])
         lines.append((_row(one, entry["verdict"], value, limit, str(len(entry["tests"]))), entry["verdict"]))
     for title, pending in (("not run:", False), ("not built yet:", True)):
         rows = [row for row in qualification["not_tested"] if row["pending"] is pending]
@@ -34,7 +35,7 @@ def table_lines(qualification: Qualification) -> list[tuple[str, str | None]]:
 
 
 def failed_lines(qualification: Qualification) -> list[str]:
-    """Each test that failed: the ids, why, and the command that reproduces it."""
+    """Each failed test: ids, reason, and the command that reproduces it."""
     wrong = (Verdict.FAIL.value, Verdict.UNSET.value)
     lines = []
     for ids, test in _tests(qualification):
@@ -49,7 +50,7 @@ def failed_lines(qualification: Qualification) -> list[str]:
 
 
 def blocked_lines(qualification: Qualification) -> list[str]:
-    """What kept tests from showing anything, each reason once, with its remedy and the ids it concerns."""
+    """Each reason for BLOCKED once, with its remedy and the ids concerned."""
     reasons: dict[tuple[str, str], list[str]] = {}
     for ids, test in _tests(qualification):
         if test["verdict"] == Verdict.BLOCKED.value:
@@ -68,8 +69,7 @@ def blocked_lines(qualification: Qualification) -> list[str]:
 
 
 def _tests(qualification: Qualification) -> list[tuple[list[str], Mapping[str, Any]]]:
-    """Every test that came to an end with the ids that had the same verdict from it, in order of
-    requirements."""
+    """Every completed test with the ids that share its verdict, in order of requirements."""
     found: dict[tuple[str, str], tuple[list[str], Mapping[str, Any]]] = {}
     for one, entry in qualification["requirements"].items():
         for test in entry["tests"]:
@@ -79,18 +79,20 @@ def _tests(qualification: Qualification) -> list[tuple[list[str], Mapping[str, A
     return list(found.values())
 
 
-def _nearest(measurements: list[Mapping[str, Any]]) -> tuple[str, str]:
-    """Value and limit to show of many: the worst verdict, and of those the least margin; then `(+n)`, how
-    many further values there are. Of those that have no margin, how many there are."""
+def _nearest(measurements: list[MeasurementLine]) -> tuple[str, str]:
+    """Value and limit to show of many, then `(+n)`, the number of further values.
+
+    If all values are exactly right, only their number.
+    """
     if not measurements:
         return "", ""
     shown = nearest(measurements)
     if shown is None:
         return f"all {len(measurements)} values as they must be", "exact"
     more = f" (+{len(measurements) - 1})" if len(measurements) > 1 else ""
-    value = with_unit(shown["value"], shown["unit"])
-    name = shorten(shown["name"], max(8, _VALUE - len(f" {value}{more}")))
-    return f"{name} {value}{more}", limit_text(shown["limit"], shown["unit"])
+    value = with_unit(shown.value, shown.unit)
+    name = shorten(shown.name, max(8, _VALUE - len(f" {value}{more}")))
+    return f"{name} {value}{more}", limit_text(shown.limit, shown.unit)
 
 
 def _row(one: str, verdict: str, value: str, limit: str, tests: str) -> str:
@@ -104,7 +106,7 @@ def _row(one: str, verdict: str, value: str, limit: str, tests: str) -> str:
 
 
 def _grouped(rows: list[Mapping[str, Any]]) -> list[str]:
-    """Ids with the same reason on one entry."""
+    """One entry for all ids with the same reason."""
     reasons: dict[str, list[str]] = {}
     for row in rows:
         reasons.setdefault(row["reason"], []).append(

@@ -29,9 +29,9 @@ from hotpin_hil.report.chart import (
 KB = 1024
 
 BUCKETS = 200
-"""Of a line, each with up to four points: more than a screen or a page shows apart."""
+"""Buckets of a line, each with up to four points: more than a screen or a page can resolve."""
 MARKS_MAX = 40
-"""Of each kind, in the drawing and in its table; their number is told in words."""
+"""Marks of each kind in the drawing and in its table; the text below gives their number."""
 
 LEVELS = {
     "internal": ("internal_ram_warning", "internal_ram_critical"),
@@ -42,7 +42,7 @@ LEVELS = {
 
 
 class MarkKind(Enum):
-    """What can happen beside samples: its sign in the drawing, and its name."""
+    """Events besides samples: sign in the drawing, and name."""
 
     WARNING = ("▲", "warning")
     RECOVERED = ("▽", "recovered")
@@ -181,7 +181,7 @@ def _draw_memory(axes: Any, memory: str, timeline: Timeline, times: list[float],
 
 
 def _draw_thresholds(axes: Any, memory: str, timeline: Timeline, end: float) -> None:
-    """Lines at the levels that are not far above what memory there is, with the last ones' names beside them."""
+    """Draws the thresholds that are not far above the axis, and labels the last ones."""
     top = axes.get_ylim()[1]
     labels: dict[str, float] = {}
     for level, what, style in zip(LEVELS[memory], ("warning", "critical"), ("--", "-"), strict=True):

@@ -9,7 +9,11 @@ from hotpin_hil.errors import UsageError
 
 
 def write_whole(path: Path, text: str) -> None:
-    """UsageError if it cannot be written; what was there before is there still, then and after Ctrl-C."""
+    """Writes the file; after an error or Ctrl-C, the old content is unchanged.
+
+    Raises:
+        UsageError: The file cannot be written.
+    """
     part = path.with_name(path.name + ".part")
     try:
         part.write_text(text, encoding="utf-8")

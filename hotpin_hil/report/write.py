@@ -17,8 +17,11 @@ REPORT_FILE = "report.html"
 
 
 def write_reports(folder: Path) -> dict[str, Any]:
-    """Writes both files into `folder`, which holds results.jsonl; returns the qualification. UsageError if it
-    can't."""
+    """Writes both files into `folder`, which holds results.jsonl; returns the qualification.
+
+    Raises:
+        UsageError: The results cannot be read or a file cannot be written.
+    """
     results = read_results(folder)
     qualification = qualify(results)
     write_whole(folder / QUALIFICATION_FILE, json.dumps(qualification, indent=1) + "\n")

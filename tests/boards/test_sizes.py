@@ -15,6 +15,7 @@ from hotpin_hil.boards.artifacts import FirmwareBuild, read_build
 from hotpin_hil.boards.kind import BoardKind
 from hotpin_hil.boards.sizes import ImageSizes, first_heap_of, read_sizes, unknown_sizes
 from hotpin_hil.evidence import lines
+from hotpin_hil.evidence.model import MeasurementClass
 from hotpin_hil.evidence.qualification import qualify
 from hotpin_hil.pytest_plugin import board as plugin_board
 from hotpin_hil.report.sizes import sizes_notes, sizes_table
@@ -257,10 +258,16 @@ def test_first(dut, measure):
     assert "does not run the build in" in only["not_measured"][0]
 
 
+def note_of(sizes: ImageSizes) -> lines.SizesNote:
+    figures = asdict(sizes)
+    klass = "modelled" if figures.pop("is_modelled") else "measured"
+    return lines.SizesNote(MeasurementClass(klass), **figures)
+
+
 def run_with(*sizes: ImageSizes) -> Any:
-    notes = [lines.sizes(asdict(one)) for one in sizes]
+    notes = [note_of(one) for one in sizes]
     for note in notes:
-        RESULTS_LINE.validate(note)
+        RESULTS_LINE.validate(note.as_json())
     return results_of({**RUN, "requirements": [row("A")]}, [*notes, verdict("A", "PASS"), END])
 
 

@@ -55,7 +55,7 @@ def test_report_is_made_from_the_results_alone(tmp_path: Path, capsys: pytest.Ca
     lines = [{**RUN, "requirements": [row("A")]}, verdict("A", "PASS"), END]
     (tmp_path / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert cli.main(["report", str(tmp_path)]) == 0
-    assert capsys.readouterr().out.splitlines()[-1].startswith("REHEARSED (virtual): 1 of 1 shown")
+    assert capsys.readouterr().out.splitlines()[-1].startswith('REHEARSED (virtual): all 1 "must"')
     assert json.loads((tmp_path / "qualification.json").read_text())["overall"] == "REHEARSED"
     assert "REHEARSED" in (tmp_path / "report.html").read_text()
 

@@ -26,6 +26,7 @@ from hotpin_hil.errors import (
     WrongBoardError,
 )
 from hotpin_hil.evidence.blame import CALL, SETUP, blame
+from hotpin_hil.evidence.lines import ResultsLine, RunLine, VerdictLine, read_line
 from hotpin_hil.evidence.model import Verdict, make_limit, worst
 from hotpin_hil.evidence.qualification import exit_status, headline, qualify
 from hotpin_hil.evidence.recorder import Recorder
@@ -86,7 +87,7 @@ def test_nothing_outweighs_a_failure(verdicts: list[Verdict]) -> None:
 
 
 def test_recorder_tells_its_requirements_apart() -> None:
-    lines: list[dict[str, Any]] = []
+    lines: list[Any] = []
     recorder = Recorder("t", ("A", "B", "C", "D"), lines.append)
     recorder.board = "24:0a:c4:00:00:01"
     recorder.where = lambda: ("00c0ffee", 1234)
@@ -99,12 +100,12 @@ def test_recorder_tells_its_requirements_apart() -> None:
         "C": Verdict.UNSET,
         "D": Verdict.NOT_APPLICABLE,
     }
-    assert [line["name"] for line in lines] == ["a", "b", "d"]
-    assert (lines[0]["board"], lines[0]["boot"], lines[0]["t"]) == ("24:0a:c4:00:00:01", "00c0ffee", 1234)
+    assert [line.name for line in lines] == ["a", "b", "d"]
+    assert (lines[0].board, lines[0].boot, lines[0].t) == ("24:0a:c4:00:00:01", "00c0ffee", 1234)
 
 
 def test_recorder_refuses_what_the_test_does_not_show() -> None:
-    lines: list[dict[str, Any]] = []
+    lines: list[Any] = []
     recorder = Recorder("t", ("A",), lines.append)
     with pytest.raises(ValueError, match="marked"):
         recorder.measure("a", 1, exact=1, requirement="Z")
@@ -211,7 +212,7 @@ def test_requirements_of_the_suite_are_valid() -> None:
     [
         ("[[requirement]", "not valid TOML"),
         ("x = 1", "may only hold"),
-        ("[[requirement]]\n" + ROW + "[[requirement]]\n" + ROW, "A-01 is there twice"),
+        ("[[requirement]]\n" + ROW + "[[requirement]]\n" + ROW, "A-01 appears twice"),
         ("[[requirement]]\n" + ROW.replace("must", "should"), r"1 \(A-01\): priority 'should'"),
         ("[[requirement]]\n" + ROW.replace('["virtual"]', '["virtual", "paper"]'), "kinds must be"),
         ("[[requirement]]\n" + ROW.replace('["virtual"]', "[]"), "kinds must be"),
@@ -257,16 +258,18 @@ END = {"kind": "end", "exit": 0, "finished": "2025-01-01T00:01:00+00:00"}
 REAL_BOARD = {"kind": "note", "about": "board", "board": {"build": "hil", "mac": "24:0a:c4:00:00:01"}}
 
 
-def results_of(run: dict[str, Any], lines: Iterable[dict[str, Any]]) -> Results:
-    results = Results(run)
+def results_of(run: dict[str, Any], lines: Iterable[ResultsLine | dict[str, Any]]) -> Results:
+    results = Results(RunLine.from_json(run))
     for line in lines:
-        results.add(line)
+        typed = line if isinstance(line, ResultsLine) else read_line(line)
+        assert typed is not None
+        results.add(typed)
     return results
 
 
 def test_killed_run_keeps_what_it_had(tmp_path: Path) -> None:
-    writer = ResultsWriter(tmp_path, {**RUN, "requirements": [row("A"), row("B")]})
-    writer.append(verdict("A", "PASS"))
+    writer = ResultsWriter(tmp_path, RunLine.from_json({**RUN, "requirements": [row("A"), row("B")]}))
+    writer.append(VerdictLine.from_json(verdict("A", "PASS")))
     path = tmp_path / "results.jsonl"
     path.write_text(path.read_text() + '{"kind":"verd')  # cut by SIGKILL in a write
     results = read_results(tmp_path)
@@ -303,6 +306,11 @@ def test_line_cut_by_a_killed_worker_does_not_take_the_next_with_it(tmp_path: Pa
         (json.dumps(RUN) + "\n[]\n", "line 2 is not an object"),
         (json.dumps(RUN) + '\n{"kind":"poem"}\n', "line 2: unknown kind 'poem'"),
         (json.dumps(RUN) + "\n{}\n", "line 2: no kind"),
+        (json.dumps(RUN) + '\n{"kind":"end","exit":0}\n', "line 2 has no finished"),
+        (
+            json.dumps(RUN) + f"\n{json.dumps(verdict('A', 'GOOD'))}\n",
+            "line 2: 'GOOD' is not a valid Verdict",
+        ),
     ],
 )
 def test_damaged_results_file_is_named(tmp_path: Path, text: str, message: str) -> None:
@@ -363,7 +371,7 @@ def test_hardware_does_not_qualify_with_something_not_built() -> None:
     qualification = qualify(results_of(header, [REAL_BOARD, verdict("A", "PASS"), END]))
     assert qualification["overall"] == "INCOMPLETE"
     assert headline(qualification).startswith(
-        "INCOMPLETE (hardware): a release needs every must requirement; 1 of 1"
+        'INCOMPLETE (hardware): a release needs every "must" requirement; all 1 "must"'
     )
 
 

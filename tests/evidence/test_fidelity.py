@@ -17,6 +17,7 @@ from hotpin_hil.errors import UsageError
 from hotpin_hil.evidence import lines
 from hotpin_hil.evidence.fidelity import Comparison, compare, read_runs
 from hotpin_hil.evidence.fidelity_reasons import ONLY, VERDICT, Reason, load_reasons
+from hotpin_hil.evidence.model import MeasurementClass
 from hotpin_hil.evidence.recorder import Recorder
 from hotpin_hil.paths import PROJECT_ROOT, REQUIREMENTS_FILE
 from hotpin_hil.report.fidelity_views import BEGIN, END
@@ -41,9 +42,9 @@ NOT_MADE = "No two runs have been compared since the board's profiles changed."
 def measured(
     test: str, ids: tuple[str, ...], name: str, value: Any, unit: str, **limit: Any
 ) -> dict[str, Any]:
-    taken: list[dict[str, Any]] = []
+    taken: list[lines.ResultsLine] = []
     Recorder(test, ids, taken.append).measure(name, value, unit, **limit)
-    return taken[0]
+    return taken[0].as_json()
 
 
 def verdict(test: str, ids: list[str], word: str, reason: str = "") -> dict[str, Any]:
@@ -55,23 +56,21 @@ def sizes(place: tuple[int, int]) -> dict[str, Any]:
     figures = dict.fromkeys(
         ("static_dram", "data", "bss", "iram", "flash_code", "flash_data", "image_size", "idf_size")
     )
-    return lines.sizes(
-        {
-            "image": lines.WITH_CONSOLE,
-            "elf_sha256": "0" * 64,
-            "source": "ELF file",
-            "is_modelled": False,
-            "first_heap": place[0],
-            "iram_end": place[1],
-            **figures,
-            "not_measured": [],
-        }
-    )
+    return lines.SizesNote(
+        klass=MeasurementClass.MEASURED,
+        image=lines.WITH_CONSOLE,
+        elf_sha256="0" * 64,
+        source="ELF file",
+        first_heap=place[0],
+        iram_end=place[1],
+        **figures,
+        not_measured=(),
+    ).as_json()
 
 
 def boot(free_at_main: int) -> dict[str, Any]:
     moment = lines.Moment(BOOT, None, "00c0ffee", 1)
-    return lines.event(moment, None, "boot", {"free_at_main": free_at_main})
+    return lines.EventNote(moment, None, "boot", {"free_at_main": free_at_main}).as_json()
 
 
 def a_run(

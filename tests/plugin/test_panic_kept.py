@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from hotpin_hil.evidence.lines import ResultsLine
 from hotpin_hil.link.channel import Channel
 from hotpin_hil.logs import addr2line
 from hotpin_hil.protocol.core_dump import find_core_dump, find_partition
@@ -157,8 +158,9 @@ class Dut:
 
 
 def kept(folder: Path, dut: Dut) -> tuple[list[dict[str, Any]], list[str]]:
-    lines: list[dict[str, Any]] = []
-    texts = keep_panics("a/t.py::test_it[x/y]", None, dut.channel, dut, folder=folder, take=lines.append)
+    kept: list[ResultsLine] = []
+    texts = keep_panics("a/t.py::test_it[x/y]", None, dut.channel, dut, folder=folder, take=kept.append)
+    lines = [line.as_json() for line in kept]
     for line in lines:
         RESULTS_LINE.validate(line)
     return lines, texts

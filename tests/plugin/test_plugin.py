@@ -9,6 +9,7 @@ from typing import NoReturn
 
 import pytest
 
+from hotpin_hil.evidence.lines import RunLine
 from hotpin_hil.evidence.results import ResultsWriter
 from hotpin_hil.pytest_plugin import board as plugin_board
 from hotpin_hil.pytest_plugin.arguments import join_values
@@ -48,8 +49,8 @@ def test_everything_shown_is_rehearsed(suite: Suite) -> None:
     assert result.ret == 0
     assert result.outlines[0] == "evidence: virtual board, at best REHEARSED (virtual)"
     assert result.outlines[-1] == (
-        "REHEARSED (virtual): 2 of 2 shown must requirements pass; 1 not applicable to this kind of board; "
-        "1 not built yet (listed)"
+        'REHEARSED (virtual): all 2 "must" requirements that this kind of board can show pass; '
+        "1 not applicable to this kind of board; 1 not built yet (listed)"
     )
     assert suite.qualification["overall"] == "REHEARSED"
     assert suite.qualification["board"]["mac"] == "24:0a:c4:00:00:01"
@@ -319,7 +320,7 @@ def test_a_test_with_two_boards_starts_a_second(suite: Suite) -> None:
 def test_part_of_the_suite_is_incomplete(suite: Suite) -> None:
     result = suite.run("@requirement('AAA-01')\ndef test_it(measure): measure('x', 1, exact=1)\n")
     assert result.ret == 0
-    told = "INCOMPLETE (virtual): not all tests were run; 1 of 1 shown must requirements pass;"
+    told = 'INCOMPLETE (virtual): not all tests were run; 1 of 1 tested "must" requirements pass;'
     assert result.outlines[-1].startswith(told)
     assert "1 not run" in result.outlines[-1]
 
@@ -385,10 +386,12 @@ def test_only_a_soak_test_may_be_left_out(suite: Suite, marker: str, overall: st
 
 def test_second_run_into_the_same_folder_is_refused(suite: Suite) -> None:
     suite.run(ALL_PASS)
-    other = ResultsWriter(suite.folder, suite.lines[0])
+    other = ResultsWriter(suite.folder, RunLine.from_json(suite.lines[0]))
     result = suite.run(ALL_PASS)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: another run writes its evidence to * (wait * --qualification-dir)"])
+    result.stderr.fnmatch_lines(
+        ["ERROR: another run is writing its evidence to * (wait * --qualification-dir)"]
+    )
     assert [line["kind"] for line in suite.lines] == ["run"]
     other.close()
     assert suite.run(ALL_PASS).ret == 0
@@ -466,7 +469,7 @@ def test_unknown_requirement_is_an_error_of_collection(suite: Suite) -> None:
     assert result.ret == 2
     result.stdout.fnmatch_lines(["*test_it.py::test_it is marked with the unknown requirement ZZZ-99 *"])
     assert not FakeVirtualBoard.started
-    assert result.outlines[-1].startswith("INCOMPLETE (virtual): pytest ended with 2; 0 of 0 shown")
+    assert result.outlines[-1].startswith("INCOMPLETE (virtual): pytest ended with 2; 0 of 0 tested")
 
 
 def test_older_results_are_not_taken_for_this_run(suite: Suite) -> None:

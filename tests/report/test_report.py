@@ -34,9 +34,9 @@ LEDGER_FIGURES = ("internal_before", "internal_after", "psram_before", "psram_af
 NOW = {"timestamp_ms": 2_000, **{one.name: 70_000 for one in FIELDS if one.section}}
 
 
-def results_with(name: str, reason: str, text: str = "t", more: Iterable[dict[str, Any]] = ()) -> Results:
+def results_with(name: str, reason: str, text: str = "t", more: Iterable[lines.ResultsLine] = ()) -> Results:
     """A run in which requirement A failed and B is not built."""
-    measured: list[dict[str, Any]] = []
+    measured: list[Any] = []
     recorder = Recorder(TEST, ("A",), measured.append)
     recorder.measure(name, 7, "B", max=5, source=reason)
     recorder.measure("said", reason, exact="ok")
@@ -55,30 +55,30 @@ def page_of(results: Results) -> str:
     return render(qualify(results), results, "5ha256")
 
 
-def said(text: str) -> list[dict[str, Any]]:
+def said(text: str) -> list[lines.ResultsLine]:
     """Everything a board can say in a test and a results file can keep of it, with this text in each place."""
     ledger = {"step": text, "undo": False, "err": text, **dict.fromkeys(LEDGER_FIGURES, 1_000)}
     return [
-        lines.event(MOMENT, None, "mem.sample", {"context": text, **NOW}),
-        lines.event(
+        lines.EventNote(MOMENT, None, "mem.sample", {"context": text, **NOW}),
+        lines.EventNote(
             MOMENT, text, "mode", {"from": text, "to": text, "ok": True, "duration_ms": 5, "step": None}
         ),
-        lines.event(
+        lines.EventNote(
             MOMENT, text, "mode", {"from": text, "to": text, "ok": False, "duration_ms": 5, "step": text}
         ),
-        lines.event(
+        lines.EventNote(
             MOMENT, text, "mem.warning", {"type": text, "value": 1, "threshold": 2, "timestamp_ms": 3}
         ),
-        lines.event(MOMENT, text, "mem.alloc_failed", {"size": 12, "caps": 4, "function": text}),
-        lines.reply(MOMENT, text, "mem.thresholds", dict.fromkeys(LEVELS, 1_024)),
-        lines.reply(MOMENT, text, "mode.ledger", {"ledger": [ledger]}),
-        lines.reply(MOMENT, text, "heap.regions", {"regions": [{"start": 1, "caps": text}]}),
-        lines.complaint(MOMENT, text),
+        lines.EventNote(MOMENT, text, "mem.alloc_failed", {"size": 12, "caps": 4, "function": text}),
+        lines.ReplyNote(MOMENT, text, "mem.thresholds", dict.fromkeys(LEVELS, 1_024)),
+        lines.ReplyNote(MOMENT, text, "mode.ledger", {"ledger": [ledger]}),
+        lines.ReplyNote(MOMENT, text, "heap.regions", {"regions": [{"start": 1, "caps": text}]}),
+        lines.ComplaintNote(MOMENT, text),
         lines.heap(MOMENT, text, text, [{"heap": 1, "at": 2, "blocks": [8, -4], "truncated": False}], 9),
-        lines.series(TEST, None, name=text, unit=text, values=[50_000] * 20, budget=1.024),
+        lines.SeriesNote(TEST, None, name=text, unit=text, values=(50_000,) * 20, budget=1.024),
         lines.noise(TEST, None, {"damaged": 1, "lost": 0, "repeated": 2, "garbled": 0}),
-        lines.log_slice(TEST, None, text, text, 3),
-        lines.raw_log(TEST, None, text, 5, text),
+        lines.SliceLog(TEST, None, text, text, 3),
+        lines.RawLog(TEST, None, text, 5, text),
         lines.panic(
             TEST,
             None,
@@ -132,7 +132,7 @@ def test_hostile_text_stays_text() -> None:
 
 def test_log_of_a_megabyte_in_one_line_is_shortened() -> None:
     page = page_of(
-        results_with("free", "x", more=[lines.log_slice(TEST, None, None, "A" * 1_000_000 + "end", 0)])
+        results_with("free", "x", more=[lines.SliceLog(TEST, None, None, "A" * 1_000_000 + "end", 0)])
     )
     assert len(page) < 100_000
     assert "980003 characters left out" in page
@@ -170,15 +170,15 @@ def test_page_says_what_it_is_not() -> None:
 def test_page_of_a_run_that_was_cut_off_says_so_and_what_is_missing() -> None:
     rows = [row("A"), row("B"), row("C")]
     told = [
-        lines.plan({"t::A": ["A"], "t::B": ["B"], "t::C": ["C"]}),
-        lines.started("t::A", ["A"], "main"),
+        lines.PlanNote({"t::A": ("A",), "t::B": ("B",), "t::C": ("C",)}),
+        lines.StartedNote("t::A", ("A",), "main"),
         verdict("A", "PASS"),
-        lines.started("t::B", ["B"], "main"),
+        lines.StartedNote("t::B", ("B",), "main"),
     ]
     text = " ".join(Tags(page_of(results_of({**RUN, "requirements": rows}, told))).text.split())
     assert "INCOMPLETE: the run was cut off while t::B was running" in text
     assert "Running when it ended: t::B (B)" in text
-    assert "1 tests were planned and never began" in text
+    assert "1 tests were planned but did not start" in text
     assert "Requirements without a verdict: B , C" in text
     assert "never: the run was cut off" in text
 
@@ -197,7 +197,7 @@ def test_failure_has_its_reason_its_values_its_log_and_its_command() -> None:
 
 
 def test_matrix_shows_the_margin_in_words_too() -> None:
-    measured: list[dict[str, Any]] = []
+    measured: list[Any] = []
     recorder = Recorder(TEST, ("A",), measured.append)
     recorder.measure("took", 950, "us", max=1_000)
     recorder.measure("free", 800, "B", min=500)
@@ -221,7 +221,7 @@ def test_matrix_shows_the_margin_in_words_too() -> None:
 def test_of_exact_values_only_a_wrong_or_single_one_is_shown(
     values: dict[str, int], page: str, line: str
 ) -> None:
-    measured: list[dict[str, Any]] = []
+    measured: list[Any] = []
     recorder = Recorder(TEST, ("A",), measured.append)
     for name, value in values.items():
         recorder.measure(name, value, exact=["quiet", "loud"].index(name))
@@ -234,11 +234,11 @@ def test_of_exact_values_only_a_wrong_or_single_one_is_shown(
 
 def test_boards_table_tells_models_from_chips_and_images_apart() -> None:
     boards = [
-        lines.board(
+        lines.BoardNote(
             {"build": "native", "mac": "a", "chip": "virtual", "rev": 301, "image": "with test console"}
         ),
-        lines.board({"build": "release", "mac": "b", "chip": "ESP32", "rev": 100, "image": "release"}),
-        lines.board({"build": "hil", "mac": "c", "chip": "ESP32", "rev": HOSTILE}),
+        lines.BoardNote({"build": "release", "mac": "b", "chip": "ESP32", "rev": 100, "image": "release"}),
+        lines.BoardNote({"build": "hil", "mac": "c", "chip": "ESP32", "rev": HOSTILE}),
     ]
     text = " ".join(Tags(page_of(results_with("free", "x", more=boards))).text.split())
     assert "none: the model of an ESP32 rev v3.1 native with test console" in text
@@ -264,7 +264,7 @@ def test_boards_table_tells_models_from_chips_and_images_apart() -> None:
     ],
 )
 def test_margin_is_a_share_of_the_limit(limit: dict[str, Any], value: float, share: float | None) -> None:
-    measured: list[dict[str, Any]] = []
+    measured: list[Any] = []
     Recorder(TEST, ("A",), measured.append).measure("x", value, "B", **limit)
     assert margin_share(measured[0]) == (share if share is None else pytest.approx(share))
 
@@ -272,20 +272,20 @@ def test_margin_is_a_share_of_the_limit(limit: dict[str, Any], value: float, sha
 def test_what_a_broken_firmware_sends_is_counted_and_left_out() -> None:
     """Its events are whatever it likes."""
     odd = [
-        lines.event(MOMENT, None, "mem.sample", {"context": "x", "internal_free": "many"}),
-        lines.event(MOMENT, None, "mode", {"from": "camera"}),
-        lines.event(MOMENT, None, "mem.warning", {"type": 7, "value": None, "threshold": []}),
-        lines.reply(MOMENT, None, "mode.ledger", {"ledger": [{"step": 1}]}),
-        lines.reply(MOMENT, None, "mem.thresholds", {}),
+        lines.EventNote(MOMENT, None, "mem.sample", {"context": "x", "internal_free": "many"}),
+        lines.EventNote(MOMENT, None, "mode", {"from": "camera"}),
+        lines.EventNote(MOMENT, None, "mem.warning", {"type": 7, "value": None, "threshold": []}),
+        lines.ReplyNote(MOMENT, None, "mode.ledger", {"ledger": [{"step": 1}]}),
+        lines.ReplyNote(MOMENT, None, "mem.thresholds", {}),
         lines.heap(MOMENT, "x", "DMA", [{"heap": "x", "at": 1, "blocks": [1]}], None),
     ]
     text = " ".join(Tags(page_of(results_with("free", "x", more=odd))).text.split())
-    assert "6 notes of what a board said could not be read" in text
+    assert "6 notes from a board could not be read" in text
 
 
 def test_leak_series_is_judged_again_and_drawn() -> None:
     values = [100_000 - 16 * number for number in range(40)]
-    leak = lines.series(TEST, None, name="internal free", unit="B", values=values, budget=1.024)
+    leak = lines.SeriesNote(TEST, None, name="internal free", unit="B", values=tuple(values), budget=1.024)
     text = Tags(page_of(results_with("free", "x", more=[leak]))).text
     assert "Verdict: leak. Slope +16.000 B per cycle" in text
 
@@ -298,9 +298,9 @@ def test_ledger_belongs_to_the_change_that_made_it() -> None:
     done = {"from": "camera", "to": "voice", "ok": True, "duration_ms": 5, "step": None}
     refused = {"from": "voice", "to": "camera", "ok": False, "duration_ms": 0, "step": "admission"}
     told = [
-        lines.event(MOMENT, "voice", "mode", done),
-        lines.event(MOMENT, "voice", "mode", refused),
-        lines.reply(MOMENT, "voice", "mode.ledger", {"ledger": steps}),
+        lines.EventNote(MOMENT, "voice", "mode", done),
+        lines.EventNote(MOMENT, "voice", "mode", refused),
+        lines.ReplyNote(MOMENT, "voice", "mode.ledger", {"ledger": steps}),
     ]
     (story,) = read_stories(told).values()
     (ledger,) = story.ledgers
@@ -310,7 +310,7 @@ def test_ledger_belongs_to_the_change_that_made_it() -> None:
 
 def test_boots_of_a_test_are_drawn_one_after_the_other() -> None:
     told = [
-        lines.event(
+        lines.EventNote(
             replace(MOMENT, boot=boot, t=at), None, "mem.sample", {"context": boot, **NOW, "timestamp_ms": at}
         )
         for boot, at in (("a", 1_000), ("a", 4_000), ("b", 1_500))
@@ -336,7 +336,7 @@ def test_table_fits_and_holds_no_control_character(name: str, reason: str, numbe
 
 
 def test_table_shows_the_value_nearest_to_its_limit() -> None:
-    measured: list[dict[str, Any]] = []
+    measured: list[Any] = []
     recorder = Recorder("t::A", ("A",), measured.append)
     for value in (100, 890, 500):
         recorder.measure("took", value, "us", max=1000)

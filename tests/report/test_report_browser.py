@@ -55,8 +55,8 @@ PAGES_MAX = 12
 
 def with_a_megabyte() -> Results:
     """What can hold a line as long as a board made it: its console, a panic, and what a test makes of either."""
-    panic = next(one for one in said(MEGABYTE) if one["about"] == lines.PANIC)
-    more = [lines.log_slice(TEST, None, "dut.log", MEGABYTE, 0), lines.complaint(MOMENT, MEGABYTE), panic]
+    panic = next(one for one in said(MEGABYTE) if isinstance(one, lines.PanicLog))
+    more = [lines.SliceLog(TEST, None, "dut.log", MEGABYTE, 0), lines.ComplaintNote(MOMENT, MEGABYTE), panic]
     return results_with("free", MEGABYTE, RUNS, [*said(RUNS), *more])
 
 

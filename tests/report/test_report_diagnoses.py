@@ -37,12 +37,12 @@ class Board:
     """Notes as a board's records become them, one second apart."""
 
     def __init__(self) -> None:
-        self.t, self.boot, self.told = 1_000, "00c0ffee", list[dict[str, Any]]()
+        self.t, self.boot, self.told = 1_000, "00c0ffee", list[lines.ResultsLine]()
 
     def event(self, name: str, **data: Any) -> None:
         self.t += 1_000
         moment = lines.Moment(TEST, "24:0a:c4:00:00:01", self.boot, self.t)
-        self.told.append(lines.event(moment, None, name, data))
+        self.told.append(lines.EventNote(moment, None, name, data))
 
     def sample(self, context: str, **figures: int) -> None:
         self.event("mem.sample", context=context, timestamp_ms=self.t + 900, **{**FIGURES, **figures})
@@ -64,14 +64,14 @@ class Board:
         self.event("mode", **{"from": start}, to=to, **done)
 
 
-def leak() -> Iterator[dict[str, Any]]:
+def leak() -> Iterator[lines.ResultsLine]:
     board = Board()
     for cycle in range(40):
         board.cycle(lost=16 * cycle)
     yield from board.told
 
 
-def fragmentation() -> Iterator[dict[str, Any]]:
+def fragmentation() -> Iterator[lines.ResultsLine]:
     board = Board()
     board.sample("After Camera Transition")
     for _ in range(3):
@@ -80,7 +80,7 @@ def fragmentation() -> Iterator[dict[str, Any]]:
     yield from board.told
 
 
-def psram_exhaustion() -> Iterator[dict[str, Any]]:
+def psram_exhaustion() -> Iterator[lines.ResultsLine]:
     board = Board()
     board.sample("Periodic")
     board.sample("Before TTS Allocation", psram_free=98_000, psram_largest=61_440)
@@ -88,7 +88,7 @@ def psram_exhaustion() -> Iterator[dict[str, Any]]:
     yield from board.told
 
 
-def fragmentation_with_a_map() -> Iterator[dict[str, Any]]:
+def fragmentation_with_a_map() -> Iterator[lines.ResultsLine]:
     """The map is asked for when the test has failed."""
     yield from fragmentation()
     heaps = [
@@ -102,10 +102,10 @@ def fragmentation_with_a_map() -> Iterator[dict[str, Any]]:
         {"start": 0x3FFE0440, "length": 15_072, "caps": "DMA,8BIT,INTERNAL", "free": 663, "largest": 663},
     ]
     moment = lines.Moment(TEST, "24:0a:c4:00:00:01", "00c0ffee", 9_000)
-    yield lines.reply(moment, None, "heap.regions", {"regions": heaps})
+    yield lines.ReplyNote(moment, None, "heap.regions", {"regions": heaps})
 
 
-def refused_stream() -> Iterator[dict[str, Any]]:
+def refused_stream() -> Iterator[lines.ResultsLine]:
     """Only a line of the log says so."""
     board = Board()
     board.sample("Before Voice Transition")
@@ -116,10 +116,10 @@ def refused_stream() -> Iterator[dict[str, Any]]:
     board.boot, board.t = "0badcafe", 500
     board.sample("System Boot")
     yield from board.told
-    yield lines.complaint(moment, text)
+    yield lines.ComplaintNote(moment, text)
 
 
-def no_memory() -> Iterator[dict[str, Any]]:
+def no_memory() -> Iterator[lines.ResultsLine]:
     board = Board()
     board.sample("Before Voice Transition", dma_free=27_267, dma_largest=3_456)
     failure = {"ok": False, "step": "admission", "err": "ESP_ERR_NO_MEM", "mode": "camera"}
@@ -127,7 +127,7 @@ def no_memory() -> Iterator[dict[str, Any]]:
     yield from board.told
 
 
-def crash_in_a_transition() -> Iterator[dict[str, Any]]:
+def crash_in_a_transition() -> Iterator[lines.ResultsLine]:
     board = Board()
     board.sample("Before Voice Transition")
     board.boot, board.t = "0badcafe", 500
@@ -150,7 +150,7 @@ def crash_in_a_transition() -> Iterator[dict[str, Any]]:
     )
 
 
-def healthy() -> Iterator[dict[str, Any]]:
+def healthy() -> Iterator[lines.ResultsLine]:
     board = Board()
     for _ in range(40):
         board.cycle(lost=0)
@@ -194,7 +194,7 @@ def test_complaints_are_listed_with_the_failure() -> None:
 
 def test_what_was_logged_again_is_listed_once() -> None:
     moment = lines.Moment(TEST, "24:0a:c4:00:00:01", "00c0ffee", 9_000)
-    told = [lines.complaint(moment, f"W ({t}) APP: too hot") for t in (7, 8, 9)]
+    told = [lines.ComplaintNote(moment, f"W ({t}) APP: too hot") for t in (7, 8, 9)]
     text = " ".join(Tags(page_of(results_with("free", "x", more=told))).text.split())
     assert text.count("too hot") == 1
     assert "W (7) APP: too hot (3 times)" in text

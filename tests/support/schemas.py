@@ -18,8 +18,8 @@ def _schema(name: str) -> dict[str, Any]:
     return schema
 
 
-_LINE_SCHEMA = _schema("results.schema.json")
+LINE_SCHEMA = _schema("results.schema.json")
 
-RESULTS_LINE = Draft202012Validator(_LINE_SCHEMA)
-REQUIREMENT = Draft202012Validator({**_LINE_SCHEMA, "oneOf": [{"$ref": "#/$defs/requirement"}]})
+RESULTS_LINE = Draft202012Validator(LINE_SCHEMA)
+REQUIREMENT = Draft202012Validator({**LINE_SCHEMA, "oneOf": [{"$ref": "#/$defs/requirement"}]})
 QUALIFICATION = Draft202012Validator(_schema("qualification.schema.json"))

@@ -34,18 +34,18 @@ MAC = "24:0a:c4:00:00:01"
 def results(cycles: int) -> Iterator[dict[str, Any]]:
     yield {**RUN, "requirements": [row(f"R-{number}") for number in range(TESTS)]}
     for number in range(TESTS):
-        measured: list[dict[str, Any]] = []
+        measured: list[lines.ResultsLine] = []
         recorder = Recorder(f"t::R-{number}", (f"R-{number}",), measured.append)
         for value in range(VALUES):
             recorder.measure(f"value {value}", 900 - value, "B", max=1_000, source="where it comes from")
-        yield from measured
-        yield lines.raw_log(recorder.test, MAC, f"logs/{number}.log", 20_000, "0" * 64)
+        yield from (line.as_json() for line in measured)
+        yield lines.RawLog(recorder.test, MAC, f"logs/{number}.log", 20_000, "0" * 64).as_json()
         yield verdict(f"R-{number}", "PASS")
-    yield from cycling("t::R-0", cycles)
+    yield from (line.as_json() for line in cycling("t::R-0", cycles))
     yield END
 
 
-def cycling(test: str, cycles: int) -> Iterator[dict[str, Any]]:
+def cycling(test: str, cycles: int) -> Iterator[lines.ResultsLine]:
     for change in range(2 * cycles):
         start, to = ("camera", "voice") if change % 2 == 0 else ("voice", "camera")
         for place, context in enumerate(("Before", "After")):
@@ -53,13 +53,13 @@ def cycling(test: str, cycles: int) -> Iterator[dict[str, Any]]:
             moment = lines.Moment(test, MAC, "00c0ffee", at)
             figures = {one.name: 90_000 + change % 97 for one in FIELDS if one.section}
             sample = {"context": f"{context} {to.title()} Transition", **figures, "timestamp_ms": at}
-            yield lines.event(moment, start, "mem.sample", sample)
-        yield lines.event(
+            yield lines.EventNote(moment, start, "mem.sample", sample)
+        yield lines.EventNote(
             moment, to, "mode", {"from": start, "to": to, "ok": True, "duration_ms": 400, "step": None}
         )
     for name in ("internal", "psram"):
         readings = [90_000 + cycle % 7 for cycle in range(cycles)]
-        yield lines.series(test, MAC, name=name, unit="B", values=readings, budget=1.024)
+        yield lines.SeriesNote(test, MAC, name=name, unit="B", values=tuple(readings), budget=1.024)
 
 
 def main() -> int:

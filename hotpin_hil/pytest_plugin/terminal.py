@@ -1,0 +1,102 @@
+"""Verdicts on the terminal: the first and the last line, the requirement table, the words for each test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hotpin_hil.evidence.model import Verdict
+from hotpin_hil.evidence.qualification import BEST, EVIDENCE, headline
+from hotpin_hil.evidence.results import FILE_NAME
+from hotpin_hil.pytest_plugin.board import BoardInUse
+from hotpin_hil.pytest_plugin.verdicts import REPORT_TRACEBACK, REPORT_VERDICT
+from hotpin_hil.report.table import blocked_lines, failed_lines, table_lines
+from hotpin_hil.report.text import printable
+from hotpin_hil.report.write import QUALIFICATION_FILE, REPORT_FILE
+
+_COLOURS = {Verdict.PASS: "green", Verdict.FAIL: "red", Verdict.UNSET: "red"}
+
+
+class TerminalPlugin:
+    """Adds the verdicts to pytest's terminal output."""
+
+    def __init__(self, config: pytest.Config, folder: Path) -> None:
+        """Makes the plugin.
+
+        Args:
+            config: Configuration of the run.
+            folder: Folder of results.jsonl.
+        """
+        self._config = config
+        self._folder = folder
+        self.qualification: Mapping[str, Any] | None = None
+        """What the summary shows; None for no summary."""
+
+    def write_line(self, text: str, **markup: bool) -> None:
+        """Writes a line, in the process that has a terminal."""
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None:
+            reporter.ensure_newline()
+            reporter.write_line(text, **markup)
+
+    def write_first_line(self, board: BoardInUse) -> None:
+        """Writes what the run can prove at best on this kind of board."""
+        evidence = EVIDENCE[board.kind.value]
+        about = board.as_json().get("emulator") or board.why
+        why = f" ({about})" if about else ""
+        self.write_line(
+            f"evidence: {board.kind} board{why}, at best {BEST[evidence]} ({evidence})", bold=True
+        )
+
+    def write_headline(self, qualification: Mapping[str, Any]) -> None:
+        """Writes the overall verdict. The terminal reporter has finished: nothing follows this line."""
+        self.write_line(headline(qualification), bold=True)
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """Shows unexpected tracebacks, the requirement table, failures with their reasons, and the files."""
+        if self.qualification is None:
+            return
+        for report in terminalreporter.getreports("blocked"):
+            if getattr(report, REPORT_TRACEBACK, False) and self._config.option.tbstyle != "no":
+                terminalreporter.section(f"{report.nodeid}, {report.when}", sep="_")
+                terminalreporter.write_line(printable(report.longreprtext))
+        terminalreporter.section("requirements")
+        for text, verdict in table_lines(self.qualification):
+            terminalreporter.write_line(text, **_markup(verdict))
+        for title, texts in (
+            ("failed", failed_lines(self.qualification)),
+            ("blocked", blocked_lines(self.qualification)),
+        ):
+            if texts:
+                terminalreporter.section(title)
+                for text in texts:
+                    terminalreporter.write_line(text)
+        terminalreporter.section("evidence")
+        for name in (FILE_NAME, QUALIFICATION_FILE, REPORT_FILE):
+            terminalreporter.write_line(_shown_path(self._folder / name))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_report_teststatus(self, report: Any) -> tuple[str, str, Any] | None:
+        """Shows the verdict: pytest's own words only name the phase that failed."""
+        verdict = getattr(report, REPORT_VERDICT, "")
+        if report.passed or not verdict:
+            return None
+        if verdict == Verdict.BLOCKED.value:
+            return "blocked", "B", ("BLOCKED", {"yellow": True})
+        if verdict == Verdict.NOT_APPLICABLE.value:
+            return "not applicable", "n", (verdict, {"yellow": True})
+        return ("failed", "F", "FAILED") if verdict == Verdict.FAIL.value else None
+
+
+def _shown_path(path: Path) -> str:
+    with suppress(ValueError):
+        return str(path.relative_to(Path.cwd()))
+    return str(path)
+
+
+def _markup(verdict: str | None) -> dict[str, bool]:
+    return {_COLOURS.get(Verdict(verdict), "yellow"): True} if verdict else {}

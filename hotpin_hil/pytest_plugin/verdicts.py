@@ -1,0 +1,294 @@
+"""From what a test measured and how it ended to its verdict lines and pytest's reports."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hotpin_hil.errors import BenchError, EmulatorError
+from hotpin_hil.evidence.blame import TEARDOWN, Finding, blame
+from hotpin_hil.evidence.lines import ResultsLine, StartedNote, VerdictLine
+from hotpin_hil.evidence.model import Measurement, Verdict, worst
+from hotpin_hil.evidence.recorder import Recorder
+from hotpin_hil.evidence.results import read_results
+from hotpin_hil.pytest_plugin.board import BoardInUse, BoardPlugin, first_dut, wants_board, worker_id
+from hotpin_hil.pytest_plugin.boot_story import StoryKeeper
+from hotpin_hil.pytest_plugin.marks import SuiteMarks
+from hotpin_hil.pytest_plugin.reporters import ReporterPlugin
+from hotpin_hil.pytest_plugin.selection import requirement_ids
+from hotpin_hil.report.text import printable, shorten_log
+
+RECORDER_KEY = pytest.StashKey[Recorder]()
+_FINDINGS_KEY = pytest.StashKey[list[Finding]]()
+
+REPORT_VERDICT = "hotpin_verdict"
+"""Attribute of a test report of the suite: the verdict of that phase."""
+REPORT_TRACEBACK = "hotpin_traceback"
+"""Attribute of a report that is BLOCKED by an exception that nothing in the harness expects."""
+_REPORT_VERDICTS = "hotpin_verdicts"
+"""Attribute of the last report of a test of the suite: the verdicts of its requirements."""
+
+_CRASH_REMEDY = "run it again; if it happens again, run it alone and without -n to see the crash"
+
+
+class _NotMet(AssertionError):
+    """Raised at the end of a test whose measurements are out of limit or missing.
+
+    `Recorder.verdicts` has the verdict of each requirement.
+    """
+
+
+class VerdictPlugin:
+    """Runs in the process of the test: records, judges, and writes the verdict lines."""
+
+    def __init__(
+        self,
+        config: pytest.Config,
+        board: BoardPlugin,
+        marks: SuiteMarks,
+        story: StoryKeeper,
+        reporters: ReporterPlugin,
+        *,
+        write: Callable[[ResultsLine], None],
+    ) -> None:
+        """Makes the plugin.
+
+        Args:
+            config: Configuration of the run.
+            board: Plugin that provides the board.
+            marks: The suite's requirement marks.
+            story: Keeps what the board sends in a test.
+            reporters: Receives the verdicts for JUnit and Allure.
+            write: Writes a line of results.jsonl.
+        """
+        self._config = config
+        self._board_plugin = board
+        self._board = board.board
+        self._marks = marks
+        self._story = story
+        self._reporters = reporters
+        self._write = write
+        self._dead: Finding | None = None
+        """What showed that no further test can reach the board."""
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Gives a test of the suite its recorder."""
+        if self._marks.includes(item):
+            item.stash[RECORDER_KEY] = Recorder(item.nodeid, requirement_ids(item), self._write)
+            item.stash[_FINDINGS_KEY] = []
+        return (yield)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Skips a test that does not apply to the board, and blocks one whose board is dead."""
+        if RECORDER_KEY not in item.stash:
+            return
+        worker = worker_id(self._config) or "main"
+        self._write(StartedNote(item.nodeid, requirement_ids(item), worker))
+        self._story.begin(item)
+        reason = self._marks.not_applicable(item)
+        if reason:
+            item.stash[_FINDINGS_KEY].append(Finding(Verdict.NOT_APPLICABLE, reason))
+            pytest.skip(reason)
+        if self._dead is not None and wants_board(item):
+            raise BenchError(f"not tried again: {self._dead.reason}", self._dead.remedy)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(
+        self, fixturedef: Any, request: pytest.FixtureRequest
+    ) -> Generator[None, Any, Any]:
+        """Listens to the board as soon as there is a line to it."""
+        __tracebackhide__ = True
+        result = yield
+        if fixturedef.argname == "dut":
+            self._story.listen(request.node, first_dut(result))
+        return result
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Fails a test that ended well but whose measurements are out of limit or missing."""
+        __tracebackhide__ = True
+        result = yield
+        recorder = item.stash.get(RECORDER_KEY, None)
+        if recorder is not None:
+            verdicts = recorder.verdicts().items()
+            problems = [f"out of limit: {value}{_source(value)}" for value in recorder.failures]
+            problems += [
+                f"UNSET: nothing was measured for {requirement}"
+                for requirement, verdict in verdicts
+                if verdict is Verdict.UNSET
+            ]
+            if problems:
+                raise _NotMet(printable("\n".join(problems)))
+        return result
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Puts the verdict into pytest's report, and after teardown into the results."""
+        report = yield
+        if RECORDER_KEY not in item.stash:
+            return report
+        finding = _finding(report, call, self._board_plugin)
+        if finding is not None:
+            self._add_finding(item, report, call, finding)
+        elif call.excinfo is not None:
+            setattr(report, REPORT_VERDICT, Verdict.FAIL.value)
+            report.longrepr = str(call.excinfo.value)
+        if report.failed:
+            panics = self._story.failed(item, call.excinfo.value) if call.excinfo is not None else []
+            report.sections = [(name, shorten_log(text)) for name, text in report.sections]
+            report.sections.append(("the board's console", shorten_log(self._board_plugin.console_log())))
+            report.sections += [("panic", text) for text in panics]
+        if call.when == TEARDOWN:
+            self._story.end(item)
+            verdicts = _verdict_lines(item, self._board)
+            for line in verdicts:
+                self._write(line)
+            setattr(report, _REPORT_VERDICTS, [line.verdict.value for line in verdicts])
+            self._reporters.report_verdicts(report, verdicts)
+        return report
+
+    def _add_finding(
+        self, item: pytest.Item, report: pytest.TestReport, call: pytest.CallInfo[None], finding: Finding
+    ) -> None:
+        findings = item.stash[_FINDINGS_KEY]
+        findings.append(finding)
+        setattr(report, REPORT_VERDICT, _shown_verdict(findings).value)
+        if report.failed and finding.needs_traceback:
+            setattr(report, REPORT_TRACEBACK, True)
+        elif report.failed and finding.verdict is Verdict.BLOCKED:
+            report.longrepr = printable(str(finding))  # a traceback into the bench's code would not help
+        if finding.board_is_dead and self._is_lost(call) and not self._board_plugin.revive():
+            self._dead = finding
+
+    def _is_lost(self, call: pytest.CallInfo[None]) -> bool:
+        """Whether the next test would meet the same dead board."""
+        assert call.excinfo is not None
+        return self._board.outlives_a_test or isinstance(call.excinfo.value, EmulatorError)
+
+
+class VerdictCounter:
+    """Counts verdicts in the process that reports to the user (with pytest-xdist: the controller)."""
+
+    def __init__(self, board: BoardInUse, folder: Path, write: Callable[[ResultsLine], None]) -> None:
+        """Makes the counter.
+
+        Args:
+            board: Board that the tests run on.
+            folder: Folder of results.jsonl.
+            write: Writes a line of results.jsonl.
+        """
+        self._board = board
+        self._folder = folder
+        self._write = write
+        self.is_active = False
+        """Whether this is the process that reports."""
+        self.counts: Counter[Verdict] = Counter()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Counts the verdicts of a report, from this process or from a worker."""
+        if not self.is_active:
+            return
+        for verdict in getattr(report, _REPORT_VERDICTS, ()):
+            self.counts[Verdict(verdict)] += 1
+        if report.failed and not hasattr(report, REPORT_VERDICT):
+            self._count_failure(report)
+
+    def _count_failure(self, report: pytest.TestReport) -> None:
+        """Counts a failed test that is not of the suite, or whose worker has crashed."""
+        ids = read_results(self._folder).unfinished().get(report.nodeid)
+        if ids is None:
+            self.counts[Verdict.FAIL] += 1
+            return
+        finding = Finding(Verdict.BLOCKED, f"not finished: {report.longrepr}", _CRASH_REMEDY)
+        setattr(report, REPORT_VERDICT, finding.verdict.value)
+        report.longrepr = printable(str(finding))
+        self.counts[finding.verdict] += 1
+        reproduce = self._board.reproduce(report.nodeid)
+        self._write(
+            VerdictLine(report.nodeid, ids, finding.verdict, finding.reason, finding.remedy, reproduce)
+        )
+
+
+def _finding(report: pytest.TestReport, call: pytest.CallInfo[None], board: BoardPlugin) -> Finding | None:
+    """What ended this phase, other than the test's measurements."""
+    if call.excinfo is None or isinstance(call.excinfo.value, _NotMet):
+        return None
+    error = call.excinfo.value
+    if isinstance(error, pytest.FixtureLookupError):
+        what = (error.msg or f"there is no fixture {error.argname!r}").splitlines()[0]
+        return Finding(
+            Verdict.BLOCKED,
+            f"the test's {call.when} raised {type(error).__name__}: {what}",
+            "correct the test, or add the fixture to its conftest.py",
+        )
+    if hasattr(report, "wasxfail"):
+        return Finding(Verdict.FAIL, f"known to fail: {report.wasxfail}")
+    if report.skipped:
+        return Finding(Verdict.BLOCKED, f"skipped: {error}", "a skipped test does not show its requirement")
+    return blame(error, call.when, board.chip_answers, board.channel)
+
+
+def _verdict_lines(item: pytest.Item, board: BoardInUse) -> list[VerdictLine]:
+    """One line for each verdict that requirements of the test have."""
+    recorder = item.stash[RECORDER_KEY]
+    findings = item.stash[_FINDINGS_KEY]
+    if any(finding.verdict is Verdict.NOT_APPLICABLE for finding in findings):
+        findings = [finding for finding in findings if finding.verdict is Verdict.NOT_APPLICABLE]
+    ended = worst(finding.verdict for finding in findings)
+    groups: dict[Verdict, list[str]] = {}
+    for requirement, measured in recorder.verdicts().items():
+        groups.setdefault(_combine(measured, ended), []).append(requirement)
+    if not recorder.requirements:
+        groups[_combine(Verdict.FAIL if recorder.failures else Verdict.PASS, ended)] = []
+    reproduce = board.reproduce(item.nodeid) if board.is_chosen else f"pytest {item.nodeid}"
+    lines = []
+    for verdict, ids in groups.items():
+        own = [finding for finding in findings if finding.verdict is verdict]
+        reason = "; ".join(_reasons(verdict, ids, own, recorder.measurements))
+        remedy = next((finding.remedy for finding in own if finding.remedy), "")
+        lines.append(VerdictLine(item.nodeid, tuple(ids), verdict, reason, remedy, reproduce))
+    return lines
+
+
+def _reasons(
+    verdict: Verdict, ids: list[str], findings: list[Finding], measurements: list[Measurement]
+) -> list[str]:
+    reasons = [finding.reason for finding in findings]
+    if verdict in (Verdict.FAIL, Verdict.MARGINAL):
+        concerned = [value for value in measurements if not ids or set(ids) & set(value.requirement)]
+        reasons += [str(value) for value in concerned if value.verdict is verdict]
+    if verdict is Verdict.UNSET:
+        reasons.append("nothing was measured for it")
+    if verdict is Verdict.NOT_APPLICABLE and not findings:
+        reasons.append("all its values are modelled, not measured")
+    return reasons
+
+
+def _shown_verdict(findings: list[Finding]) -> Verdict:
+    """The verdict of a phase. A test that does not apply to this kind of board is skipped, not BLOCKED."""
+    if any(finding.verdict is Verdict.NOT_APPLICABLE for finding in findings):
+        return Verdict.NOT_APPLICABLE
+    return findings[-1].verdict
+
+
+def _combine(measured: Verdict, ended: Verdict | None) -> Verdict:
+    """The verdict of a requirement from its measurements and from what ended the test early, if anything did.
+
+    What was not measured because the test ended early is not UNSET.
+    """
+    if ended is None:
+        return measured
+    return Verdict.FAIL if measured is Verdict.FAIL else ended
+
+
+def _source(measurement: Measurement) -> str:
+    return f" ({measurement.limit.source})" if measurement.limit.source else ""

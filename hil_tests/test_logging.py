@@ -51,7 +51,8 @@ def test_box_is_the_guides_line_by_line(device: Device, heaps: Heaps, measure: M
     """
     start = boot_start(device)
     logged = device.mark()
-    contexts = ["As booted", "Little left", "More than at the baseline", "31 characters are the longest"]
+    longest = "31 characters are the longest".ljust(31, ".")
+    contexts = ["As booted", "Little left", "More than at the baseline", longest]
     device.log(contexts[0])
     internal = heaps.leave(INTERNAL, 9_999)
     psram = heaps.leave(PSRAM, 99_996)

@@ -471,8 +471,9 @@ def test_no_bytes_break_the_loader(
     flash.close()
 
 
-def test_an_endless_frame_takes_no_memory(host: Host) -> None:
-    junk = b"\xc0" + b"U" * 0xFFFF
+@pytest.mark.parametrize("filler", [b"U", b"\xdb", b"\xdb\xdc"], ids=["plain", "bad escape", "escape"])
+def test_an_endless_frame_takes_no_memory(host: Host, filler: bytes) -> None:
+    junk = b"\xc0" + (filler * 0xFFFF)[:0xFFFF]
     host.loader.feed(junk)
     tracemalloc.start()
     try:

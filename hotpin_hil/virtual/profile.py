@@ -1,10 +1,10 @@
-"""Board profiles: what the virtual board is, and the state its heap is in when the application starts.
+"""Board profiles: hardware of a virtual board, and the state of its heap when the application starts.
 
 A profile is a TOML file: `name, chip, revision, mac, flash_mb, psram_mb`, `[[heap]] start, length, type`,
 `[pool] size, default_caps`, `[[startup_internal]]` and `[[startup_psram]]` (`what, sizes`, and `caps` if not
 the usual), `[[reserved]]` (`caps, sizes`: held besides) and `[costs]` (name to value). Sizes are bytes.
 `psram_mb` is the chip's size; what of it is mapped is the length of the heap of type SPIRAM.
-`like` names a shipped profile from which everything comes that this one leaves out.
+`like` names a shipped profile that supplies everything this one omits.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ MEMORIES = {
     "psram": "SPIRAM",
     "total": "DEFAULT",
 }
-"""The memories that figures are given for, and the capability set that asks for each."""
+"""Memories with figures of their own, and the capability set that selects each."""
 
 _HEAP_TYPES = ("DRAM", "DIRAM", "IRAM", "SPIRAM")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
 
 class ProfileError(UsageError):
-    """A board profile or a ledger is missing or wrong: names the file, the key, the value and the remedy."""
+    """A missing or wrong board profile or ledger; names the file, the key, the value and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Pool:
 
 @dataclass(frozen=True)
 class StartupBlocks:
-    """Blocks that are there before the application's first allocation; `sizes` as requested, in order."""
+    """Blocks allocated before the application starts; `sizes` as requested, in order."""
 
     what: str
     caps: str
@@ -72,7 +72,7 @@ class StartupBlocks:
 
 @dataclass(frozen=True)
 class BoardProfile:
-    """One kind of board. `revision` is 301 for v3.1. `costs` are figures the virtual board can only echo."""
+    """One kind of board. `revision` is 301 for v3.1. The virtual board only echoes `costs`."""
 
     name: str
     chip: str
@@ -89,7 +89,7 @@ class BoardProfile:
 
     @property
     def startup(self) -> tuple[StartupBlocks, ...]:
-        """All startup blocks in the order of the start."""
+        """All startup blocks in order of allocation."""
         return self.startup_internal + self.startup_psram
 
     def boot_lines(self) -> list[str]:
@@ -110,7 +110,7 @@ class BoardProfile:
         return lines
 
     def boot_heap(self) -> HeapSystem:
-        """The heaps as they are before the application's first allocation."""
+        """The heaps before the application's first allocation."""
         system = HeapSystem()
         for line in self.boot_lines():
             try:
@@ -230,7 +230,7 @@ def _costs(root: _Table) -> dict[str, float]:
 
 
 def _like(root: _Table) -> _Table:
-    """The profile with what it leaves out taken from the shipped one that it names."""
+    """The profile, completed from the shipped profile that `like` names."""
     other = root.text("like")
     if other not in names():
         raise root.error("like", f"one of {', '.join(names())}")
@@ -297,7 +297,7 @@ class Allocation:
 
 @dataclass(frozen=True)
 class Placed:
-    """Where a ledger's block came to lie, and what it cost with its header and rounding."""
+    """Address of a ledger's block, and its cost with header and rounding."""
 
     what: str
     caps: str
@@ -308,7 +308,7 @@ class Placed:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What a ledger comes to: figures per memory (see MEMORIES), where each held block lies, all blocks."""
+    """Result of a ledger: figures per memory (see MEMORIES), address of each held block, all blocks."""
 
     figures: Mapping[str, Figures]
     placed: tuple[Placed, ...]
@@ -345,9 +345,9 @@ def load_ledger(path: Path | str) -> list[Allocation]:
 
 
 def explain(profile: BoardProfile, ledger: Iterable[Allocation]) -> Explanation:
-    """Apply a ledger to the heap as it is before the first allocation: what the firmware must then report.
+    """Apply a ledger to the heap before the first allocation; the firmware must then report the same figures.
 
-    Raises ProfileError for a block that finds no memory, and for a free of what is not there.
+    Raises ProfileError for a block that does not fit, and for a free of a block that is not allocated.
     """
     system = profile.boot_heap()
     held: dict[str, list[Placed]] = {}

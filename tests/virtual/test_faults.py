@@ -1,4 +1,4 @@
-"""Faults: the table, what each does to the bytes on the line, to the flash, and to what the board's runtime is told."""
+"""Faults: the table, and the effects on the line's bytes, on the flash, and on the lines for the board's runtime."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SENT = "".join(f"I ({n}) TAG: line {n} ┌──║ end\r\n" for n in range(60))
 
 
 def passed(name: str, seed: int = 1, chunk: int = 7, **arguments: Any) -> bytes:
-    """What is left of SENT."""
+    """SENT after it has passed the faults."""
     line = LineFaults()
     line.add(name, find(name).parse(arguments), str(seed))
     return b"".join(line.to_host(SENT[at : at + chunk]) for at in range(0, len(SENT), chunk))
@@ -52,7 +52,9 @@ def test_arguments_are_checked_and_filled_in() -> None:
 
 def test_defaults_are_valid() -> None:
     for fault in FAULTS.values():
-        assert fault.parse({one.name: one.default for one in fault.arguments}) == fault.parse({})
+        assert fault.parse({argument.name: argument.default for argument in fault.arguments}) == fault.parse(
+            {}
+        )
 
 
 def test_document_has_the_table() -> None:
@@ -163,7 +165,7 @@ class Subject:
         return self.timers[seconds]
 
     def later(self, seconds: float) -> None:
-        """What happens so many seconds after it was asked for."""
+        """Action scheduled `seconds` after the request."""
         action = self.timers[seconds].action
         if action is not None:
             action()

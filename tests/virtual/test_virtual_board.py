@@ -113,7 +113,7 @@ def test_watchdog_and_brown_out_reset_boot_with_their_cause(console: Console) ->
 
 
 def test_seed_differs_from_start_to_start_and_repeats_from_run_to_run(state_dir: Path, build: Build) -> None:
-    """However far the board had got when it was reset: that is a matter of the host's pace."""
+    """Independent of how far the board had got when it was reset, which depends on the host's speed."""
 
     def seeds(*, patient: bool) -> list[str]:
         boards = Boards(state_dir, build.registry, seed=7)

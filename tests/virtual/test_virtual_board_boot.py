@@ -1,4 +1,4 @@
-"""What the virtual board prints between reset and app, against recorded boots of intact and damaged flash."""
+"""The virtual board's output between reset and app, against recorded boots of intact and damaged flash."""
 
 from __future__ import annotations
 

@@ -182,7 +182,7 @@ def test_fault_is_printed_so_that_it_can_be_given_again(boards: Boards) -> None:
 
 
 def test_firmware_fault_without_firmware_is_one_clear_line(boards: Boards) -> None:
-    """The flash of the second board is empty: it restarts for ever."""
+    """The flash of the second board is empty: it restarts endlessly."""
     done = board_command(boards.state_dir, "fault", "panic", "--on", "ai-thinker-1")
     assert (done.returncode, done.stdout) == (2, "")
     assert (

@@ -287,7 +287,7 @@ def test_ctrl_c_while_boards_start_in_the_background_leaves_nothing(
 
 
 def serve_and_flash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> str:
-    """What the server prints whose `board flash` is a shell script."""
+    """Output of the server when `board flash` is a shell script."""
     python = tmp_path / "python"
     python.write_text(f"#!/bin/sh\n{script}\n")
     python.chmod(0o755)

@@ -1,4 +1,4 @@
-"""memory_manager_optimize() says what to do about what it finds, and tells truly what the reclaimers won."""
+"""memory_manager_optimize() gives advice that fits its findings, and reports the reclaimed bytes correctly."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ADVICE = {
     "audio": RESTART_AUDIO,
     "PSRAM fragmentation": "PSRAM is fragmented",
 }
-"""What each piece of advice says."""
+"""Text of each piece of advice."""
 
 RESTART_PERCENT = 40
 WARNING_PERCENT = 30
@@ -30,7 +30,7 @@ SOURCE = "REQUIREMENTS.md API-10"
 
 
 def check_advice(device: Device, measure: Measure, when: str, expected: set[str]) -> None:
-    """What it replies is what is due, and is logged as warnings."""
+    """Measure that the reply has the expected advice, and that it is logged as warnings."""
     start = device.mark()
     advice = device.optimize().advice
     given = {name for name, text in ADVICE.items() if any(text in one for one in advice)}
@@ -45,7 +45,7 @@ def check_advice(device: Device, measure: Measure, when: str, expected: set[str]
 def test_advice_is_for_the_pressure_there_is(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """Memory is taken to just above and just below the default warning levels."""
+    """Free memory is set to just above and just below the default warning levels."""
     monitor.stop()
     check_advice(device, measure, "as booted", set())
     for memory, free, expected in (
@@ -67,7 +67,7 @@ def test_advice_is_for_the_pressure_there_is(
 def test_audio_restart_is_advised_from_40_percent_of_dma_fragmentation(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """Many small holes, then the large blocks are taken away in steps of a percent or less, past both levels.
+    """Many small holes are made, then the large blocks taken in steps of one percent or less, past both levels.
 
     On the ESP32 DMA-capable and byte-wise internal memory are the same heaps, so both are fragmented alike.
     """
@@ -101,8 +101,10 @@ def test_psram_fragmentation_has_its_own_advice(
 def test_bytes_won_by_reclaimers_are_those_that_direct_reads_find(
     device: Device, heaps: Heaps, modes: Modes, measure: Measure
 ) -> None:
-    """A TTS stream that was played to its end is held until somebody closes it: the state manager's reclaimer
-    does. Monitoring stays on: without it each log has a short-lived task, whose stack the direct reads would see."""
+    """The state manager's reclaimer closes a TTS stream that was played to its end and is still open.
+
+    Monitoring stays on: without it each log has a short-lived task, whose stack the direct reads would see.
+    """
     nothing = device.optimize().reclaimed
     measure("reclaimed when there is nothing to", nothing, "B", exact=0, source=SOURCE)
     modes.to(VOICE)

@@ -1,4 +1,4 @@
-"""The device client against a fake firmware: what must get through, and what must never go unnoticed."""
+"""The device client against a fake firmware: what must arrive, and what must never go unnoticed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whom a test that misses something blames, by what the line did meanwhile: power, noise, panic, or the firmware."""
+"""Cause assigned to a missing record or text, from the state of the line: power, noise, panic, or the firmware."""
 
 from __future__ import annotations
 

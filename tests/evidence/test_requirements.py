@@ -1,7 +1,6 @@
 """The requirement list, the tests that show it, and the document it comes from say the same thing.
 
-A requirement without a test, or a test for something nobody asked, is how a green table comes to mean
-nothing.
+A requirement without a test, or a test without a requirement, makes a green table meaningless.
 """
 
 from __future__ import annotations

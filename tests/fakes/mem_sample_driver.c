@@ -145,7 +145,7 @@ static void check_stats(void)
     lowest = stats.total_minimum_free;
 }
 
-/* A dip that is over before the sample is in the window's watermark, and in the minimum for ever. */
+/* A dip between two samples shows in the window's watermark, and permanently in the minimum. */
 static void check_dip(void)
 {
     memory_stats_t before, after, next;

@@ -115,7 +115,7 @@ void vTaskDelay(TickType_t ticks)
     usleep(ticks > 3 ? 300 : ticks * 100);
 }
 
-/* That a task is gone: a new one, or one that has not come to its end, has the same name. */
+/* Whether a task is gone; a task of the same name is a new one, or one that has not ended yet. */
 esp_err_t task_end_wait_for(const char *name, uint32_t timeout_ms)
 {
     (void)name;

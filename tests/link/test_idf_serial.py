@@ -1,4 +1,4 @@
-"""pytest-embedded's serial service as we replace it: quick set-ups, one thread, nothing left over."""
+"""Our replacement of pytest-embedded's serial service: quick set-ups, one thread, nothing left behind."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def app(tmp_path: Path) -> Any:
     )
 
 
-# --- with a server that is no chip ---
+# --- with a server instead of a chip ---
 
 
 @pytest.fixture

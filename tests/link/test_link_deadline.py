@@ -1,4 +1,4 @@
-"""Budgets on a line: by the host's clock, and by an emulated board's where that is behind."""
+"""Budgets on a line: by the host's clock, and by an emulated board's clock if that is behind."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_budget_of_a_real_board_is_the_hosts_time(host: Host) -> None:
 
 @pytest.mark.parametrize("slower", [1.0, 3.0])
 def test_budget_of_an_emulated_board_is_its_own_time(host: Host, slower: float) -> None:
-    """It begins when the host's time is up, since it is not asked before."""
+    """The board's clock is first read when the host's time is up."""
     host.slower = slower
     assert lasts_s(Deadline(2.0, host.board_s), host) == pytest.approx(2.0 + slower * 2.0, rel=0.1)
 

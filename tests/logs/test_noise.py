@@ -1,4 +1,4 @@
-"""Known noise is one line of a healthy board, and covers nothing else."""
+"""A row of known noise covers one line of a healthy board and nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The firmware's drivers on models of their hardware: what they take and give back, and what goes over the line.
+"""The firmware's drivers on models of their hardware: memory taken and freed, and data transferred.
 
 Each test starts the drivers' own test program (`firmware/native/test/drivers_*.c`) with one case of it named in the
 flash, as the native runtime's tests do. The cases check themselves; recorded figures are compared here.

@@ -45,7 +45,7 @@ def step(name: str, internal: int = 0, psram: int = 0, *, err: str = "ESP_OK", u
 
 
 def charts(text: str) -> list[Chart]:
-    """One of each kind, with this text wherever a board's text can come to stand."""
+    """One chart of each kind, with this text in every place for a board's text."""
     readings = [100_000 - 16 * number for number in range(40)]
     return [
         timeline_chart(timeline(30, text), "a", text),

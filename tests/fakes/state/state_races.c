@@ -693,5 +693,5 @@ int main(int argc, char **argv)
     shutting_down();
     printf("ok: %d drivers started, %d recoveries, %d events\n", s_starts, s_recoveries, s_events);
     fflush(stdout);
-    _exit(0); /* the state task runs for ever */
+    _exit(0); /* the state task never ends */
 }

@@ -1,5 +1,5 @@
-"""heap.hold, heap.split and heap.blocks on the exact heap model: levels are met to the byte, everything comes back,
-and the map shows every block."""
+"""heap.hold, heap.split and heap.blocks on the exact heap model: levels are met to the byte, all memory is freed, and
+the map shows every block."""
 
 from __future__ import annotations
 

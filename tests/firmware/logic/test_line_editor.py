@@ -1,6 +1,6 @@
 """The console's line editor: keys, history, completion, and what is on the screen meanwhile.
 
-The screen is that of a small terminal below, so the tests say what a person sees, not which bytes bring it about.
+A small terminal below keeps the screen, so the tests check what a user sees, not the bytes behind it.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class Screen:
 
 
 class Typist:
-    """Somebody at the editor, with a terminal that answers, or a plain one."""
+    """A user at the editor, with a terminal that answers queries, or a plain one."""
 
     def __init__(self, answers: bool = True) -> None:
         self.screen = Screen()
@@ -395,7 +395,7 @@ def test_request_is_neither_echoed_nor_answered_with_a_prompt(request: bytes) ->
 @unhurried
 @given(any_keys, requests, st.booleans())
 def test_request_is_whole_behind_any_keys(keys: bytes, request: bytes, answers: bool) -> None:
-    """Noise may press any keys, recall old lines and fill this one: the request's bytes end the line all the same."""
+    """Noise may act as any keys, recall old lines and fill this one: the request's bytes still end the line."""
     typist = Typist(answers)
     typist.press(b"mem.log context=" + b"x" * 200, b"\n")
     keys = keys.replace(b"@", b"")

@@ -1,4 +1,4 @@
-"""sys.panic kind=stack writes the end of the stack, all of it, and nothing beyond: the board must notice at once."""
+"""sys.panic kind=stack overwrites exactly the end of the stack, so that the board notices at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user waits for, ours beside the stock tools, in the same run on the same virtual board.
+"""Waiting times of a user, ours against the stock tools, in the same run on the same virtual board.
 
     python -m tests.system.benchmarks.bench_tools [--only NAME]
 
@@ -52,7 +52,7 @@ def test_set_up(dut, number):
 
 
 class Failed(Exception):
-    """A tool did not do what it was measured for: its last words."""
+    """A measured tool failed; carries its last output."""
 
 
 def timed(command: list[str], cwd: Path) -> tuple[float, str]:
@@ -187,7 +187,7 @@ def start_servers(_folder: Path) -> float:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody used a moment ago."""
+    """Ports that were free a moment ago."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [one.getsockname()[1] for one in sockets]
     for one in sockets:
@@ -226,7 +226,7 @@ def measure(folder: Path, only: str | None) -> Iterator[list[tuple[str, float, f
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="what a user waits for, ours beside the stock tools")
+    parser = argparse.ArgumentParser(description="waiting times of a user, ours against the stock tools")
     parser.add_argument("--only", choices=["setup", "flash", "boards"])
     only: str | None = parser.parse_args().only
     if not (NATIVE_BUILD_DIR / "flasher_args.json").is_file():

@@ -19,7 +19,7 @@ RUN_TIMEOUT_S = 300
 
 
 class Processes:
-    """What runs now, so that an interrupted run can end it all."""
+    """Running processes, so that an interrupted run can end them all."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

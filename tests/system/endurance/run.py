@@ -136,7 +136,7 @@ def programmed() -> list[int]:
 
 @contextlib.contextmanager
 def quiet_esptool() -> Iterator[None]:
-    """esptool's logger is one for the whole process: whoever comes after it would hear nothing either."""
+    """esptool has one logger for the whole process, so silencing it must be undone for later users."""
     log.set_verbosity("silent")
     try:
         yield
@@ -190,7 +190,7 @@ def go_through(one: Round, before: Callable[[str], None], patience: int) -> None
 
 
 def kill(control: BoardControl) -> None:
-    """The firmware process goes without a word, as if the host had run out of memory."""
+    """The firmware process ends silently, as if the host had run out of memory."""
     pid = control.state()["firmware_pid"]
     if pid is not None:
         with contextlib.suppress(ProcessLookupError):
@@ -213,7 +213,7 @@ def some_fault(dice: random.Random) -> tuple[str, str, dict[str, Any]]:
 
 
 def some_arguments(name: str, point: str, dice: random.Random) -> dict[str, Any]:
-    """Arguments that differ from round to round, and let the round come to its end."""
+    """Arguments that differ from round to round and let the round finish."""
     draw: dict[str, Callable[[], Any]] = {
         # Flashing moves 700 KB to the board and 10 KB back, the console a few hundred bytes there and a few KB back.
         "rate": lambda: dice.choice([0.001, 0.01] if point == FLASH else [0.03, 0.1]),
@@ -259,7 +259,7 @@ def play(one: Round) -> Outcome:
         control.ask("clear")
         empty_flash(control)
         go_through(one, lambda point: None, PATIENT)
-    except Exception as error:  # whatever it is, the others go on, and it is told
+    except Exception as error:  # any error: the other rounds continue, and it is reported
         problem = problem or f"{type(error).__name__}: {error}"
     finally:
         signal.alarm(0)
@@ -276,7 +276,7 @@ def has_acted(name: str, led_to: str, before: dict[str, Any], after: dict[str, A
 
 
 class Hang(Exception):
-    """A round did not come to its end."""
+    """A round that did not finish."""
 
 
 def hangs(*_: object) -> None:

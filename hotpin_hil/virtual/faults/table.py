@@ -1,4 +1,4 @@
-"""Table of all faults with arguments and effects, the source of the fixture, the command line and the docs."""
+"""Table of all faults, with arguments and effects: the source of the fixture, the command line and docs/faults.md."""
 
 from __future__ import annotations
 
@@ -13,10 +13,7 @@ Arguments = dict[str, Value]
 
 @dataclass(frozen=True)
 class Argument:
-    """One argument of a fault.
-
-    The type is that of `default`. Numbers lie between `low` and `high`; texts are one of `choices` if any are given.
-    """
+    """One argument of a fault, of the type of `default`. A number is within `low` and `high`, a text in `choices`."""
 
     name: str
     default: Value
@@ -26,7 +23,7 @@ class Argument:
     choices: tuple[str, ...] = ()
 
     def parse(self, fault: str, value: object) -> Value:
-        """Parse a value, also one given as text. Raises UsageError if it is not valid."""
+        """The value, which may also be given as text. Raises UsageError if it is invalid."""
         if isinstance(self.default, str):
             text = str(value)
             if self.choices and text not in self.choices:
@@ -50,7 +47,7 @@ class Argument:
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault; `ends` says, for the docs, when it ends without being cleared."""
+    """One fault. `ends`: when it ends by itself, for the docs."""
 
     name: str
     group: str
@@ -80,7 +77,7 @@ GROUPS = {
     LINE: "on the line between the chip and its client",
     POWER: "of the supply",
     BOARD: "of the chip and its flash",
-    FIRMWARE: "in the firmware and its peripherals",
+    FIRMWARE: "in the firmware's world",
 }
 CLEARED = "when cleared"
 RESET = "with a reset"
@@ -88,84 +85,84 @@ RESET = "with a reset"
 TO_HOST, TO_BOARD, BOTH = "to-host", "to-board", "both"
 
 _RATE = Argument("rate", 0.001, "probability for each byte", high=1)
-_COUNT = Argument("count", 0, "how many times at most (0: no limit)")
-_DIRECTION = Argument("direction", TO_HOST, "which way", choices=(TO_HOST, TO_BOARD, BOTH))
+_COUNT = Argument("count", 0, "maximum number of times (0: no limit)")
+_DIRECTION = Argument("direction", TO_HOST, "direction", choices=(TO_HOST, TO_BOARD, BOTH))
 _BYTES = (_RATE, _COUNT, _DIRECTION)
 _LINES = Argument("count", 1, "number of lines", low=1)
-_SECONDS = Argument("seconds", 0.5, "how long, on the host's clock (0: until it is cleared)", high=3600)
-_OFF = Argument("off_s", 0.1, "seconds until power returns (0: only when it is switched on)", high=3600)
+_SECONDS = Argument("seconds", 0.5, "duration on the host's clock (0: until cleared)", high=3600)
+_OFF = Argument("off_s", 0.1, "seconds until power returns (0: when switched on)", high=3600)
 
 FAULTS = {
     fault.name: fault
     for fault in (
-        Fault("noise", LINE, "bytes arrive with a bit flipped", f"after count, or {CLEARED}", _BYTES),
+        Fault("noise", LINE, "bytes arrive with one bit flipped", f"after count, or {CLEARED}", _BYTES),
         Fault("drop", LINE, "bytes are lost", f"after count, or {CLEARED}", _BYTES),
-        Fault("insert", LINE, "extra bytes arrive", f"after count, or {CLEARED}", _BYTES),
+        Fault("insert", LINE, "bytes arrive that were never sent", f"after count, or {CLEARED}", _BYTES),
         Fault("duplicate", LINE, "bytes arrive twice", f"after count, or {CLEARED}", _BYTES),
         Fault(
             "cut-utf8",
             LINE,
-            "a line is truncated inside a UTF-8 character",
+            "a line is cut off inside a UTF-8 character",
             "after count lines",
             (_LINES,),
         ),
         Fault(
             "foreign-line",
             LINE,
-            "another task's line interrupts a line, which continues on the next one",
+            "another task's line interrupts a line, whose rest follows on the next one",
             "after count lines",
             (
                 _LINES,
-                Argument("inside", "line", "where the line is interrupted", choices=("line", "character")),
+                Argument("inside", "line", "what it interrupts", choices=("line", "character")),
                 Argument("text", "I (4711) wifi:state: run -> run (0x0)", "the other task's line"),
             ),
         ),
         Fault(
             "disconnect",
             LINE,
-            "the connection is lost and can be reopened later",
+            "the connection is lost, and can be opened again later",
             "after seconds",
             (_SECONDS,),
         ),
         Fault(
             "port-busy",
             LINE,
-            "the next client that opens the port finds it in use",
+            "the port is in use when next opened",
             f"after seconds, or {CLEARED}",
             (_SECONDS,),
         ),
         Fault(
             "bridge-hang",
             LINE,
-            "the connection stays open, but no data moves and no request is answered",
+            "the connection stays open, but no bytes pass and no request is answered",
             f"after seconds, or {CLEARED}",
             (_SECONDS,),
         ),
-        Fault("power-cut", POWER, "power is cut at once", "after off_s", (_OFF,)),
+        Fault("power-cut", POWER, "the power fails at once", "after off_s", (_OFF,)),
         Fault(
             "power-cut-flashing",
             POWER,
-            "power is cut while the flash is being written",
+            "the power fails while the flash is being written",
             "after off_s",
-            (Argument("bytes", 0, "number of bytes that still reach the flash"), _OFF),
+            (Argument("bytes", 0, "bytes of the next writes that still reach the flash"), _OFF),
         ),
         Fault(
             "power-cut-step",
             POWER,
-            "power is cut at the next entry to a step of a mode change (needs the test console)",
+            "the power fails when a step of a mode change is next entered (needs the test console)",
             "after off_s",
             (Argument("step", "camera.stop", "name of the step; undo:NAME for its rollback"), _OFF),
         ),
         Fault(
             "brown-out",
             POWER,
-            "the supply dips and the brown-out detector resets the chip",
+            "the supply dips, and the detector resets the chip",
             "at once",
             (
                 Argument(
                     "by",
                     "interrupt",
-                    "interrupt: ESP-IDF's default, prints a line and does a software reset; hardware: rst:0xf",
+                    "interrupt: ESP-IDF's default, prints a line and resets by software; hardware: rst:0xf",
                     choices=("interrupt", "hardware"),
                 ),
             ),
@@ -179,7 +176,7 @@ FAULTS = {
         Fault(
             "bad-flash",
             BOARD,
-            "a bit of one byte of the flash stays set when it is written (a byte 0xFF needs no bit cleared)",
+            "one bit of a flash byte stays set when it is written (no effect on a byte 0xFF)",
             CLEARED,
             (Argument("at", 0x20000, "offset of the byte", high=0xFFFFFF),),
         ),
@@ -206,37 +203,37 @@ FAULTS = {
         Fault(
             "no-psram",
             FIRMWARE,
-            "no PSRAM is found, from the next start on",
+            "no PSRAM is found, starting with the next boot",
             f"{CLEARED}, with the next start",
         ),
         Fault("no-sensor", FIRMWARE, "no camera sensor answers", CLEARED),
         Fault(
             "sensor-dead",
             FIRMWARE,
-            "a used sensor stops answering until the board loses power: the power-down line has no effect",
+            "a used sensor does not answer again until a power cycle: the power-down line has no effect",
             CLEARED,
         ),
-        Fault("i2s-no-memory", FIRMWARE, "I2S cannot allocate its DMA buffers", CLEARED),
+        Fault("i2s-no-memory", FIRMWARE, "I2S has no memory for its DMA buffers", CLEARED),
     )
 }
 
 
 def find(name: str) -> Fault:
-    """The fault of this name. Raises UsageError with all names if there is none."""
+    """The fault of this name. Raises UsageError, with all names, if there is none."""
     if name not in FAULTS:
         raise UsageError(f"there is no fault {name!r}", f"there are {', '.join(FAULTS)}")
     return FAULTS[name]
 
 
 def describe() -> str:
-    """The table as Markdown, as in docs/faults.md."""
+    """The table as Markdown, as docs/faults.md has it."""
     lines = []
     for group, where in GROUPS.items():
         lines += [
             "",
             f"### Faults {where}",
             "",
-            "| fault | effect | arguments | ends |",
+            "| fault | what happens | arguments | ends |",
             "|---|---|---|---|",
         ]
         for fault in FAULTS.values():

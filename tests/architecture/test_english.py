@@ -33,8 +33,6 @@ QUOTATIONS: dict[str, str] = {
 """File → why its phrases are quotations."""
 
 NOT_YET = (
-    "README.md",
-    "docs/",
     "firmware/",
     "hotpin_hil/analysis/",
     "hotpin_hil/boards/",

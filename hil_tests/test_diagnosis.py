@@ -214,7 +214,7 @@ def test_fragmentation_is_traced_to_its_region_and_its_mode(
     )
     before, after = maps[split.mode]
     region = most_scattered(before, after)
-    (heap,) = (one for one in after if one.start == region)
+    (heap,) = (heap for heap in after if heap.start == region)
     measure(
         f"bytes that lie scattered in the heap at 0x{region:08x}",
         heap.free - heap.largest,
@@ -230,7 +230,7 @@ def contexts(maps: dict[str, list[list[HeapState]]]) -> list[str]:
 
 def logged_percent(device: Device, memory: Memory, context: str, since: Cursor) -> int:
     """Fragmentation in the statistics logged under this context."""
-    event = device.wait_event("mem.sample", since=since, where=lambda one: one.data["context"] == context)
+    event = device.wait_event("mem.sample", since=since, where=lambda event: event.data["context"] == context)
     return int(event.data[f"{memory.name}_fragmentation"])
 
 
@@ -250,8 +250,8 @@ def test_reverse_order_release_leaves_less_fragmentation(
         before = total(heaps.regions(memory))
         held = [heaps.hold(memory, BLOCK) for _ in range(BLOCKS)]
         given_back = (held[::-1] if order == "reverse" else held)[: BLOCKS // 2]
-        for one in given_back:
-            heaps.release(one)
+        for block in given_back:
+            heaps.release(block)
         left[order] = total(heaps.regions(memory)) - before
         percent = device.stats().memory(memory.name)[2]
         measure(
@@ -261,8 +261,8 @@ def test_reverse_order_release_leaves_less_fragmentation(
             exact=heaps.fragmentation(memory),
             source="arithmetic on heap.regions",
         )
-        for one in set(held) - set(given_back):
-            heaps.release(one)
+        for block in set(held) - set(given_back):
+            heaps.release(block)
     measure(
         "scattered by reverse order", left["reverse"], "B", exact=0, source="guide: release in reverse order"
     )

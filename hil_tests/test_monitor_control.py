@@ -29,7 +29,7 @@ def test_hundred_starts_changes_and_stops_leave_nothing_behind(
     def look() -> dict[str, int]:
         monitor.stop()
         found = {f"{memory.name} free": heaps.free(memory.caps) for memory in MEMORIES}
-        return {**found, "blocks": sum(one.blocks for one in device.regions()), "tasks": device.tasks()}
+        return {**found, "blocks": sum(heap.blocks for heap in device.regions()), "tasks": device.tasks()}
 
     before = look()
     wrong = 0

@@ -33,7 +33,7 @@ def check_advice(device: Device, measure: Measure, when: str, expected: set[str]
     """Measure that the reply has the expected advice, and that it is logged as warnings."""
     start = device.mark()
     advice = device.optimize().advice
-    given = {name for name, text in ADVICE.items() if any(text in one for one in advice)}
+    given = {name for name, text in ADVICE.items() if any(text in line for line in advice)}
     measure(f"{when}: advice", ", ".join(sorted(given)), exact=", ".join(sorted(expected)), source=SOURCE)
     measure(f"{when}: pieces of advice", len(advice), exact=len(expected), source="no other")
     device.wait_line(r"optimisation reclaimed -?\d+ bytes", since=start)
@@ -56,7 +56,7 @@ def test_advice_is_for_the_pressure_there_is(
         (PSRAM, 500 * KB - 4, {"PSRAM pressure"}),
     ):
         held = heaps.leave(memory, free)
-        percent = max(heaps.fragmentation(one) for one in (DMA, PSRAM))
+        percent = max(heaps.fragmentation(memory) for memory in (DMA, PSRAM))
         assert percent < WARNING_PERCENT, f"filling fragmented memory to {percent} %"
         check_advice(device, measure, f"{free} B of {memory.name} free", expected)
         heaps.release(held)

@@ -525,7 +525,7 @@ def test_duration_is_within_its_limit(device: Device, modes: Modes, measure: Mea
             modes.to(other(mode))
         start = device.mark()
         claimed = modes.to(mode).duration_ms
-        stamps = [sample(device, one[mode], start).data["timestamp_ms"] for one in (BEFORE, AFTER)]
+        stamps = [sample(device, contexts[mode], start).data["timestamp_ms"] for contexts in (BEFORE, AFTER)]
         between = stamps[1] - stamps[0]
         limit = DURATION_MAX_MS[mode]
         measure(f"to {mode}, claimed", claimed, "ms", max=limit, source=DURATION_SOURCE)

@@ -285,9 +285,11 @@ class Channel:
     def boot_at(self, offset: int) -> str | None:
         """Boot id of the records between the resets around an offset of the stream; None without records."""
         with self._cond:
-            start = max((one.offset for one in self._resets if one.offset <= offset), default=0)
-            end = min((one.offset for one in self._resets if one.offset > offset), default=len(self._text))
-            return next((one.boot for one in self._records if start <= one.offset < end), None)
+            start = max((reset.offset for reset in self._resets if reset.offset <= offset), default=0)
+            end = min(
+                (reset.offset for reset in self._resets if reset.offset > offset), default=len(self._text)
+            )
+            return next((record.boot for record in self._records if start <= record.offset < end), None)
 
     def was_asked(self, boot: str) -> bool:
         """Whether the harness asked for the reset that this boot came from."""

@@ -177,8 +177,8 @@ async def _first(*events: Coroutine[object, object, object]) -> None:
     """Wait for the first of several events."""
     waiting = [asyncio.ensure_future(event) for event in events]
     await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    for one in waiting:
-        one.cancel()
+    for task in waiting:
+        task.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
 
 

@@ -38,7 +38,7 @@ from hotpin_hil.protocol.request import REQUEST_MAX, encode_request
 from tests.support.fake_firmware import FakeFirmware, checksum
 
 SHORT_S = 0.05
-"""Budget where the test makes the fake silent on purpose."""
+"""Budget for tests in which the fake is silent on purpose."""
 
 
 class Bench:
@@ -506,7 +506,7 @@ def test_commands_survive_any_damage_of_any_exchange(plan: dict[int, tuple[str, 
     """Two of the chunks that pass are damaged: each command still gets its own answer, executed once."""
     bench = Bench()
     bench.device._id = 100
-    # Without a checksum, half a request can be a request too: nothing the client could notice.
+    # Without a checksum, half a request can be a valid request, which the client cannot notice.
     bench.firmware.checksum_required = True
     bench.firmware.start()
     bench.device.wait_ready(SHORT_S)

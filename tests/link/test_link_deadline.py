@@ -37,7 +37,7 @@ def host(monkeypatch: pytest.MonkeyPatch) -> Host:
 
 
 def lasts_s(deadline: Deadline, host: Host) -> float:
-    """How long a budget is, by the host's clock, for a waiter that sleeps as long as it is told to."""
+    """Length of a budget on the host's clock, for a waiter that sleeps as long as requested."""
     began_s = host.now_s
     while (remaining_s := deadline.remaining_s()) > 0:
         host.now_s += remaining_s

@@ -1,4 +1,4 @@
-"""Charts of the report: what they show, in a drawing and in words, and that no text of a board can harm the page."""
+"""Charts of the report: drawing, alternative text, and protection against hostile text from a board."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def charts(text: str) -> list[Chart]:
 
 
 def texts(chart: Chart) -> str:
-    """All that is written in a drawing."""
+    """All text in a drawing."""
     return " ".join(ET.fromstring(stand_alone(chart)).itertext())
 
 

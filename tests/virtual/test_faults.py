@@ -120,7 +120,7 @@ def test_foreign_line_breaks_in_and_the_rest_follows() -> None:
 
 
 def test_megabytes_without_an_end_of_line_pass_in_time() -> None:
-    """Reading flash: with the line kept, each byte would cost as much as all before it."""
+    """Reading flash: if the line were stored, each byte would cost as much as all bytes before it."""
     line = LineFaults()
     line.add("cut-utf8", find("cut-utf8").parse({}), "1")
     started = time.process_time()
@@ -151,7 +151,7 @@ class Timer:
 
 
 class Subject:
-    """Takes down what is done to a board. `timers`: by seconds."""
+    """A fake board that records calls; `timers` by seconds."""
 
     flash_bytes = 4 << 20
 
@@ -233,7 +233,7 @@ def test_fault_that_would_do_nothing_is_refused(
     faults, _ = faults_of(Subject())
     faults.inject(name, arguments)
     faults.chip_stopped()
-    assert faults.in_force == []  # what happens once is over with what it does
+    assert faults.in_force == []  # a one-time fault ends with its action
 
 
 def test_each_fault_of_the_port_has_a_time_of_its_own() -> None:
@@ -241,7 +241,7 @@ def test_each_fault_of_the_port_has_a_time_of_its_own() -> None:
     faults, _ = faults_of(subject)
 
     def port() -> tuple[bool, bool]:
-        """Whether it refuses clients, and whether it hangs."""
+        """Whether the port refuses clients, and whether it hangs."""
         last = {name: arguments[0] for name, *arguments in subject.done if arguments}
         return last["refuse_clients"], last["hang_bridge"]
 
@@ -272,7 +272,7 @@ def test_clearing_disarms_the_step_too() -> None:
         == [
             "@60001 sys.panic kind=abort step=audio.start\n",
             "@60002 heap.fail off=1\n",
-            "@60003 sys.panic kind=abort step=audio.start\n",  # with the first id the console would only answer again
+            "@60003 sys.panic kind=abort step=audio.start\n",  # the console would only repeat its reply to the first id
             "@60004 heap.fail off=1\n",
         ]
     )

@@ -222,9 +222,9 @@ def test_nonsense_is_answered_and_does_not_disturb_others(control: BoardControl)
             control.ask(do, **more)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as raw, socket.socket(socket.AF_UNIX) as silent:
         folder = os.open(control.directory, os.O_PATH)
-        for one in (raw, silent):
-            one.settimeout(PATIENCE_S)
-            one.connect(f"/proc/self/fd/{folder}/{SOCKET_NAME}")
+        for client in (raw, silent):
+            client.settimeout(PATIENCE_S)
+            client.connect(f"/proc/self/fd/{folder}/{SOCKET_NAME}")
         os.close(folder)
         raw.sendall(b"\xff\xfe{{{\n[]\n" + b"[" * 60_000 + b'\n{"do":"state"}\n')
         replies = raw.makefile("rb")

@@ -62,12 +62,12 @@ def board_command(
 
 @pytest.fixture
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every build counts as one of this checkout."""
+    """Accept every build as one of this checkout."""
     monkeypatch.setattr("hotpin_hil.virtual.package.is_registered", lambda sha256: True)
 
 
 def free_port(count: int = 1) -> int:
-    """A number that `count` ports from it on are free."""
+    """First of `count` consecutive free ports."""
     while True:
         first = LoopbackPort()
         first.close()

@@ -42,7 +42,7 @@ SHORT_S = 0.05
 
 
 class Bench:
-    """Device and fake firmware in one thread: what either sends is processed before `send` returns."""
+    """Device and fake firmware in one thread: data from either side is processed before `send` returns."""
 
     def __init__(self) -> None:
         self.to_host: Callable[[bytes], bytes] = lambda data: data

@@ -136,7 +136,7 @@ def test_a_call_to_null_names_the_caller(board: Board) -> None:
     assert len(frames) >= 2
 
 
-# What the recording does not hold: the shape is that of ESP-IDF v5.4's panic handler, put together from recorded parts.
+# Not in the recording: the format of ESP-IDF v5.4's panic handler, assembled from recorded parts.
 
 
 def after_headline(case: str) -> list[str]:

@@ -46,7 +46,7 @@ class Esptool:
         return run_esptool(self.boards.url, *arguments, status=status, program=program, cwd=cwd)
 
     def flash(self, offset: int, length: int) -> bytes:
-        """What the flash holds."""
+        """Contents of the flash."""
         with self.flash_file.open("rb") as file:
             file.seek(offset)
             return file.read(length)

@@ -424,7 +424,7 @@ _DATA = st.one_of(
 
 @st.composite
 def _packets(draw: st.DrawFn) -> bytes:
-    """A request, mostly well formed; checksum and length are wrong now and then."""
+    """A request, mostly well formed; checksum and length are sometimes wrong."""
     data = draw(_DATA)
     right = CHECKSUM_SEED ^ xor_bytes(data[16:])
     checksum = draw(st.sampled_from([right, right, right, 0]))

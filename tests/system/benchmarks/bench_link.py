@@ -49,7 +49,7 @@ from tests.support.rfc2217_server import Rfc2217Server
 
 COMMAND = ("heap.probe", {"caps": "DMA"})
 LIMIT_P95_MS = 2.0
-"""What the project promises for a command on the virtual board."""
+"""Limit that the project promises for a command on the virtual board."""
 SETUPS = 10
 WARM_UP = 10
 
@@ -74,7 +74,7 @@ def serve_echo(url: Any) -> None:
 
 
 class Expect:
-    """`dut.expect` on a console log: what pytest-embedded does with the queue it is given."""
+    """`dut.expect` on a console log, with the queue used as in pytest-embedded."""
 
     def __init__(self, log: Path) -> None:
         self._file = log.open("rb")

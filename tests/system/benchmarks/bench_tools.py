@@ -56,7 +56,7 @@ class Failed(Exception):
 
 
 def timed(command: list[str], cwd: Path) -> tuple[float, str]:
-    """Run a tool: seconds, and what it said; LIMIT_S if it takes longer."""
+    """Run a tool; returns the seconds it took and its output, LIMIT_S if it takes longer."""
     began = time.perf_counter()
     environment = {**os.environ, "CI": "", "PYTHONPATH": str(PROJECT_ROOT)}
     try:
@@ -211,7 +211,7 @@ def report(rows: list[tuple[str, float, float]]) -> None:
 
 
 def measure(folder: Path, only: str | None) -> Iterator[list[tuple[str, float, float]]]:
-    """The rows of each measurement, as it is done."""
+    """Yield the rows of each measurement when it is done."""
     if only in (None, "setup"):
         ours = set_ups(folder, ["--board", "virtual"])
         stock = stock_set_ups(folder)

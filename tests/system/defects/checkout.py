@@ -55,7 +55,7 @@ class Processes:
             raise RuntimeError(f"{' '.join(arguments)} ended with {process.returncode}:\n{output[-4000:]}")
 
     def end(self) -> None:
-        """Kills what runs; nothing more is started."""
+        """Kill the running processes and start no more."""
         with self._lock:
             self._ended = True
             for process in self._running:

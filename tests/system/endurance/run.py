@@ -294,7 +294,7 @@ class Held:
 
     @classmethod
     def by(cls, boards: Boards, before: Held | None = None) -> Held:
-        """Wait until the server holds no more than `before`, or until the time is up."""
+        """Count the server's resources; with `before`, first wait until they are down to it, or until time is up."""
         controls = running(boards.state_dir)
         for control in controls:
             control.ask("clear")
@@ -321,7 +321,7 @@ class Held:
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:
-    """Wait until the deadline; the last count then shows the error."""
+    """Wait until `is_so()` is true, at most until the deadline; the caller's count then shows the error."""
     deadline = time.monotonic() + SETTLE_S
     while not is_so() and time.monotonic() < deadline:
         time.sleep(LOOK_EVERY_S)

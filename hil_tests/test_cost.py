@@ -17,6 +17,7 @@ from fixtures.measure import Measure
 from fixtures.memory import INTERNAL, KB, Heaps, Monitor
 from fixtures.modes import CAMERA, VOICE, Modes
 from hotpin_hil.boards.kind import BoardKind
+from hotpin_hil.boards.qemu import at_chip_speed
 from hotpin_hil.device import BenchTimes, Device
 
 RUNS = 100
@@ -34,6 +35,12 @@ BUSY_SAMPLES = 10
 
 COMPONENT_SOURCES = ("memory_manager.c", "mem_")
 """Prefixes of the component's source file names."""
+
+
+@pytest.fixture
+def qemu_extra_args(qemu_extra_args: str | None) -> str | None:
+    """The arguments of QEMU, whose instructions are else slower than the chip's."""
+    return at_chip_speed(qemu_extra_args) if qemu_extra_args else qemu_extra_args
 
 
 def times(bench: BenchTimes, kind: BoardKind) -> dict[str, int]:

@@ -18,9 +18,14 @@ OLDEST = (8, 0)
 """Before 8.0 the machine has no PSRAM of 4 MB."""
 PSRAM_ARGUMENTS = ("-m", "4M")
 """The machine has as much PSRAM as QEMU is given memory: 4 MB are mapped on the real board."""
-CLOCK_ARGUMENTS = ("-icount", "shift=3,sleep=off")
-"""The board's time is counted in instructions, 2 ** 3 ns each, and while all its tasks wait it is put forward to the
-next timer: a loaded host then delays a test, but no watchdog of the board can notice."""
+CLOCK_ARGUMENTS = ("-icount", "shift=6,sleep=off")
+"""The board's time is counted in instructions, 2 ** 6 ns each, and while all its tasks wait it is put forward to the
+next timer: a loaded host then delays a test, but no watchdog of the board can notice.
+
+Before its boot loader the board waits 0.6 s in a loop, for its fuses: the longer an instruction, the fewer of them."""
+CHIP_SPEED_ARGUMENTS = ("-icount", "shift=3,sleep=off")
+"""The same with 8 ns for an instruction, about what the chip takes: a start then keeps the host busy four times as
+long."""
 WATCHDOG_ARGUMENT = "property=wdt_disable,value=true"
 """In a user's `-global driver=timer.esp32.timg,...`: no watchdog of the board ever bites."""
 _ASK_TIMEOUT_S = 30.0
@@ -97,6 +102,11 @@ def without_psram(arguments: str) -> str:
         at = words.index(PSRAM_ARGUMENTS[0])
         del words[at : at + len(PSRAM_ARGUMENTS)]
     return shlex.join(words)
+
+
+def at_chip_speed(arguments: str) -> str:
+    """The same arguments with instructions about as fast as the chip's, unless the user chose the clock."""
+    return arguments.replace(shlex.join(CLOCK_ARGUMENTS), shlex.join(CHIP_SPEED_ARGUMENTS))
 
 
 def describe(emulator: Emulator, arguments: str) -> dict[str, str]:

@@ -14,7 +14,14 @@ from typing import Any
 
 import pytest
 
-from hotpin_hil.boards.qemu import Emulator, describe, extra_arguments, find_emulator, without_psram
+from hotpin_hil.boards.qemu import (
+    Emulator,
+    at_chip_speed,
+    describe,
+    extra_arguments,
+    find_emulator,
+    without_psram,
+)
 from hotpin_hil.errors import UsageError
 from hotpin_hil.link import idf_qemu, qmp
 from hotpin_hil.link.channel import Channel
@@ -317,7 +324,7 @@ def test_version_is_that_of_the_program(qemu: Qemu) -> None:
     assert find_emulator(None).version == "9.2.2 (esp_develop_9.2.2_20250817)"
 
 
-COUNTED = "-icount shift=3,sleep=off"
+COUNTED = "-icount shift=6,sleep=off"
 
 
 @pytest.mark.parametrize(
@@ -337,6 +344,16 @@ def test_psram_is_4_mb_and_time_is_counted_unless_the_user_says_otherwise(
 
 def test_psram_is_left_out_of_the_arguments() -> None:
     assert without_psram(extra_arguments("-d guest_errors")) == f"-d guest_errors {COUNTED}"
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [(None, "-m 4M -icount shift=3,sleep=off"), ("-icount shift=7", "-icount shift=7 -m 4M")],
+)
+def test_time_is_counted_at_the_chips_speed_unless_the_user_says_otherwise(
+    given: str | None, meant: str
+) -> None:
+    assert at_chip_speed(extra_arguments(given)) == meant
 
 
 def test_evidence_tells_when_the_watchdogs_are_off() -> None:

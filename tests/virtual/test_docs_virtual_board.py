@@ -22,5 +22,5 @@ def test_every_test_that_the_fidelity_table_names_exists() -> None:
 
 
 def test_every_shipped_profile_is_described() -> None:
-    rows = re.findall(r"^\| `([\w-]+)`", TEXT.split("## Profiles")[1].split("\n## ")[0], re.MULTILINE)
+    rows = re.findall(r"^\| `([\w.-]+)`", TEXT.split("## Profiles")[1].split("\n## ")[0], re.MULTILINE)
     assert sorted(rows) == profiles.names()

@@ -1,6 +1,10 @@
 /* Host stand-in for ESP-IDF's esp_freertos_hooks.h. */
 #pragma once
 
+#ifndef configNUMBER_OF_CORES
+#error "include freertos/FreeRTOS.h first: with two cores ESP-IDF's header does not compile before it"
+#endif
+
 #include <stdbool.h>
 #include "freertos/FreeRTOS.h"
 #include "esp_err.h"

@@ -48,11 +48,12 @@ static void send_as_text(console_reply_t *reply)
     telemetry_lock();
     if (members != NULL && members + sizeof(OK_MEMBER) < end) {
         members += sizeof(OK_MEMBER); /* the comma too */
-        console_text_from_members(members, (size_t)(end - members), reply->continues, goes_on, console_write);
+        console_text_from_members(members, (size_t)(end - members), reply->continues, goes_on,
+                                  console_output_write);
     } else {
-        console_write_text("ok\r\n");
+        console_output_text("ok\r\n");
     }
-    console_flush();
+    console_output_flush();
     telemetry_unlock();
     reply->continues = goes_on;
 }
@@ -200,15 +201,15 @@ static void add_whole(console_reply_t *reply, const char *err, const char *name,
 static void send_error_as_text(const console_reply_t *reply, const char *name, const char *command)
 {
     telemetry_lock();
-    console_write_text(name);
-    console_write_text(reply->message[0] != '\0' ? ": " : "");
-    console_write_text(reply->message);
+    console_output_text(name);
+    console_output_text(reply->message[0] != '\0' ? ": " : "");
+    console_output_text(reply->message);
     if (command != NULL) {
-        console_write_text("; see help ");
-        console_write_text(command);
+        console_output_text("; see help ");
+        console_output_text(command);
     }
-    console_write_text("\r\n");
-    console_flush();
+    console_output_text("\r\n");
+    console_output_flush();
     telemetry_unlock();
 }
 

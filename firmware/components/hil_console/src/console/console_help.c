@@ -50,22 +50,22 @@ bool console_complete_line(const char *text, size_t length, size_t index, line_e
 
 static void write_command(const console_command_t *command)
 {
-    console_write_text(command->name);
-    console_write_text(*command->usage != '\0' ? " " : "");
-    console_write_text(command->usage);
-    console_write_text("\r\n    ");
-    console_write_text(command->help);
-    console_write_text("\r\n");
+    console_output_text(command->name);
+    console_output_text(*command->usage != '\0' ? " " : "");
+    console_output_text(command->usage);
+    console_output_text("\r\n    ");
+    console_output_text(command->help);
+    console_output_text("\r\n");
 }
 
 static void write_caps(void)
 {
     char name[16];
     uint32_t bit;
-    console_write_text("capabilities, with commas between them:");
+    console_output_text("capabilities, with commas between them:");
     for (size_t i = 0; (bit = console_caps_bit(i)) != 0; i++) {
-        console_write_text(" ");
-        console_write_text(console_caps_format(bit, name, sizeof(name)));
+        console_output_text(" ");
+        console_output_text(console_caps_format(bit, name, sizeof(name)));
     }
 }
 
@@ -82,11 +82,11 @@ static void write_type(const console_usage_item_t *item)
     }
     for (size_t i = 0; i < sizeof(TYPES) / sizeof(TYPES[0]); i++) {
         if (is_type(item, TYPES[i].type)) {
-            console_write_text(TYPES[i].text);
+            console_output_text(TYPES[i].text);
             return;
         }
     }
-    console_write(item->type, item->type_length);
+    console_output_write(item->type, item->type_length);
 }
 
 static void write_arguments(const console_command_t *command)
@@ -94,13 +94,13 @@ static void write_arguments(const console_command_t *command)
     console_usage_item_t item;
     const char *at = command->usage;
     while ((at = console_usage_next(at, &item)) != NULL) {
-        console_write_text("    ");
-        console_write(item.key, item.key_length);
+        console_output_text("    ");
+        console_output_write(item.key, item.key_length);
         size_t padding = item.key_length < KEY_WIDTH ? KEY_WIDTH - item.key_length : 0;
-        console_write("          ", padding);
-        console_write_text(item.required ? "  needed    " : "  optional  ");
+        console_output_write("          ", padding);
+        console_output_text(item.required ? "  needed    " : "  optional  ");
         write_type(&item);
-        console_write_text("\r\n");
+        console_output_text("\r\n");
     }
 }
 
@@ -118,20 +118,20 @@ static void write_topic(const char *topic)
             if (is_named) {
                 write_arguments(command);
             }
-            console_flush();
+            console_output_flush();
             telemetry_unlock();
         }
     }
     telemetry_lock();
     if (found == 0) {
-        console_write_text("UNKNOWN_COMMAND: no command starts with ");
-        console_write_text(topic);
-        console_write_text("; help lists them all\r\n");
+        console_output_text("UNKNOWN_COMMAND: no command starts with ");
+        console_output_text(topic);
+        console_output_text("; help lists them all\r\n");
     } else if (*topic == '\0') {
-        console_write_text(
+        console_output_text(
             "\r\nhelp mem: the commands that start so; help heap.hold: one with its arguments\r\n");
     }
-    console_flush();
+    console_output_flush();
     telemetry_unlock();
 }
 

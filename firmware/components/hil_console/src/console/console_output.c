@@ -9,11 +9,11 @@
 
 static size_t s_used; /* of telemetry_scratch() */
 
-void console_write(const char *text, size_t length)
+void console_output_write(const char *text, size_t length)
 {
     while (length > 0) {
         if (s_used == TELEMETRY_SCRATCH_SIZE) {
-            console_flush();
+            console_output_flush();
         }
         size_t room = TELEMETRY_SCRATCH_SIZE - s_used;
         size_t part = length < room ? length : room;
@@ -24,12 +24,12 @@ void console_write(const char *text, size_t length)
     }
 }
 
-void console_write_text(const char *text)
+void console_output_text(const char *text)
 {
-    console_write(text, strlen(text));
+    console_output_write(text, strlen(text));
 }
 
-void console_flush(void)
+void console_output_flush(void)
 {
     size_t length = s_used;
     s_used = 0;

@@ -28,7 +28,7 @@
 
 static TaskHandle_t s_task;
 
-static const line_editor_io_t EDITOR_IO = {console_write, console_complete_line};
+static const line_editor_io_t EDITOR_IO = {console_output_write, console_complete_line};
 
 /* Both guarded by the stdout lock: who logs takes the line off the screen and puts it back. */
 static line_editor_t s_editor = {.io = &EDITOR_IO};
@@ -47,7 +47,7 @@ static void hide_line(void)
 static void show_line(void)
 {
     line_editor_show(&s_editor);
-    console_flush();
+    console_output_flush();
 }
 
 static void begin_editing(void)
@@ -58,7 +58,7 @@ static void begin_editing(void)
 
 static void end_editing(void)
 {
-    console_flush();
+    console_output_flush();
     s_is_editing = false;
     telemetry_unlock();
 }

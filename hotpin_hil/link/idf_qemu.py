@@ -96,12 +96,21 @@ def make_image(app: IdfApp, path: str) -> None:
         ) from error
 
 
+PIPE_BYTES = 1024 * 1024
+"""Size of the console pipe: QEMU drops output that does not fit, and an idle board's clock may run hours ahead of a busy host's."""
+
+
 class _Piped(subprocess.Popen[bytes]):
     """Sends its standard output to a pipe instead of DuplicateStdoutPopen's polled file."""
 
     def __init__(self, cmd: list[str], **kwargs: Any) -> None:
         # A session of its own: Ctrl-C in the terminal must not end it before the clean-up is done.
-        own = {"stdout": subprocess.PIPE, "start_new_session": True, "preexec_fn": _end_with_parent}
+        own = {
+            "stdout": subprocess.PIPE,
+            "pipesize": PIPE_BYTES,
+            "start_new_session": True,
+            "preexec_fn": _end_with_parent,
+        }
         super().__init__(cmd, **{**kwargs, **own})
 
 

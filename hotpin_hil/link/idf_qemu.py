@@ -97,7 +97,7 @@ def make_image(app: IdfApp, path: str) -> None:
 
 
 PIPE_BYTES = 1024 * 1024
-"""Size of the console pipe: QEMU drops output that does not fit, and an idle board's clock may run hours ahead of a busy host's."""
+"""Console pipe: QEMU drops output that does not fit, and an idle board's clock may run hours ahead of a busy host's."""
 
 
 class _Piped(subprocess.Popen[bytes]):

@@ -1,19 +1,18 @@
-# Every target sets up what it needs in .venv; only Python, cmake and a C compiler are asked of the machine.
+# Every target sets up what it needs in .venv; the machine only needs Python, cmake and a C compiler.
 PYTHON ?= python3
 BOARD  ?= $(or $(HOTPIN_BOARD),auto)
 VENV   := .venv
 BIN    := $(VENV)/bin
 NATIVE := firmware/build-native
 
-# What a user may pass to `make qualify`: PORT=/dev/ttyUSB0, ARGS="-k tts"
+# Variables for `make qualify`: PORT=/dev/ttyUSB0, ARGS="-k tts"
 BOARD_ARGS  := --board $(BOARD) $(if $(PORT),--port $(PORT))
 PYTEST_ARGS := $(BOARD_ARGS) $(ARGS)
 
 ALLURE_RESULTS := build/qualification/allure-results
 ALLURE_SITE    := build/qualification/allure
 
-# There is one board on a desk, but as many virtual ones as one likes. They mostly wait: three keep two cores half busy.
-# An emulator keeps a core busy.
+# Number of boards at once: three virtual boards, which mostly wait, keep two cores half busy; an emulator keeps one busy.
 VIRTUAL_BOARDS := -n 3
 EMULATED_BOARDS := -n 2
 
@@ -27,7 +26,7 @@ announce:
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
 
-# Said before anything is downloaded: each missing thing by name, with its remedy.
+# Runs before any download: names each missing prerequisite with its remedy.
 prerequisites:
 	@ok=1; \
 	if ! command -v $(PYTHON) >/dev/null; then \
@@ -60,7 +59,7 @@ native: setup ## build the firmware for the virtual board (firmware/build-native
 firmware: setup ## build the firmware for the board at hand (BOARD=auto|hardware|qemu|virtual)
 	@$(BIN)/hotpin-hil build $(BOARD_ARGS)
 
-# What is wrong with BOARD or PORT is said before anything is built.
+# `kind` reports a wrong BOARD or PORT before anything is built.
 qualify: announce setup ## run the suite on the board at hand and write build/qualification/ (BOARD=, PORT=, ARGS=)
 	@$(BIN)/hotpin-hil kind $(BOARD_ARGS) >/dev/null
 	@$(BIN)/hotpin-hil build $(BOARD_ARGS)
@@ -92,8 +91,8 @@ selftest: setup ## plant every defect of tests/system/defects in the firmware, o
 endurance: native ## 200 rounds of flash, boot, console and kill on 50 virtual boards of one process, with random faults
 	$(BIN)/python -m tests.system.endurance.run $(ARGS)
 
-bench: native ## measure the link, the analyser, the tools (beside the stock ones in the same run) and the report
-	@status=0; for one in bench_link bench_analyze bench_tools bench_report; do $(BIN)/python -m tests.system.benchmarks.$$one || status=1; done; exit $$status
+bench: native ## measure the link, the analyser, the tools (against the stock ones in the same run) and the report
+	@status=0; for bench in bench_link bench_analyze bench_tools bench_report; do $(BIN)/python -m tests.system.benchmarks.$$bench || status=1; done; exit $$status
 
 lint: setup ## ruff, mypy and clang-format
 	$(BIN)/ruff check .

@@ -1,5 +1,7 @@
-"""Loads the suite's fixtures. Options, board choice and verdicts are the installed plugin's
-(hotpin_hil.pytest_plugin.plugin)."""
+"""Loads the suite's fixtures.
+
+The installed plugin (hotpin_hil.pytest_plugin.plugin) provides options, board choice and verdicts.
+"""
 
 import sys
 from importlib.util import find_spec

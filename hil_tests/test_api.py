@@ -1,4 +1,4 @@
-"""The memory manager's API keeps its promises on the board, at its edges too."""
+"""The memory manager's API on the board, including its edge cases."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ CALLBACKS_MAX = 8
 
 
 def error_of(device: Device, command: str, **arguments: Any) -> str:
-    """Runs a command; the name of its error, ESP_OK if it has none."""
+    """Run a command; returns the name of its error, ESP_OK if it succeeds."""
     try:
         device.command(command, **arguments)
     except DeviceError as error:
@@ -56,7 +56,7 @@ def test_init_sets_the_guides_defaults(device: Device, measure: Measure) -> None
 def test_custom_thresholds_take_effect_and_defaults_come_back(
     device: Device, monitor: Monitor, measure: Measure
 ) -> None:
-    """Nothing is allocated: only the threshold moves, from below to above the free memory there is."""
+    """Nothing is allocated: only the threshold moves, from below the current free memory to above it."""
     monitor.start()
     start = device.mark()
     monitor.complete_checks(1)
@@ -99,7 +99,7 @@ def test_nonsense_thresholds_are_refused_and_change_nothing(device: Device, meas
 
 @pytest.mark.requirement("API-03")
 def test_thresholds_at_their_limits_are_taken(device: Device, measure: Measure) -> None:
-    """The other side of the boundary: equal levels and 100 % are no nonsense."""
+    """The other side of the boundary: equal levels and 100 % are valid."""
     edge = {"internal_ram_critical": 50 * KB, "fragmentation_critical": 100, "fragmentation_warning": 100}
     measure("error", error_of(device, "mem.thresholds", **edge), exact=OK, source="critical = warning, 100 %")
     for name, value in edge.items():
@@ -133,16 +133,14 @@ BEFORE_INIT = "before_init."
 
 
 def before_init_cases(device: Device) -> list[str]:
-    """The calls that the console made before app_main called memory_manager_init, and whose answers it
-    kept."""
+    """Results, kept by the console, of calls that it made before app_main called memory_manager_init."""
     cases = [str(case) for case in device.command("mem.api")["cases"]]
     return [case.removeprefix(BEFORE_INIT) for case in cases if case.startswith(BEFORE_INIT)]
 
 
 @pytest.mark.requirement("API-03")
 def test_init_refuses_nonsense(device: Device, measure: Measure) -> None:
-    """Asked of the first init, so that its order of checks can't hide it; the init with defaults came
-    after."""
+    """Tested at the first init, so that its order of checks can't hide an error; the init with defaults came after."""
     cases = [case for case in before_init_cases(device) if case.startswith("init_")]
     assert len(cases) >= 5, f"only {cases} were tried"
     for case in cases:
@@ -175,8 +173,7 @@ def test_second_init_is_refused_and_changes_nothing(device: Device, measure: Mea
 def test_get_stats_shows_an_allocation_made_just_before(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, memory: Memory
 ) -> None:
-    """With the monitor stopped nothing else takes a sample, so an answer from a cache could only be an old
-    one."""
+    """With the monitor stopped nothing else takes a sample, so a cached result would be an old one."""
     monitor.stop()
     for size in (5 * KB, 40, 12 * KB):
         before = heaps.free(memory.caps)
@@ -234,7 +231,7 @@ def test_quick_queries_agree_with_get_stats(
 def test_check_is_true_exactly_when_the_block_can_be_had(
     device: Device, heaps: Heaps, measure: Measure, memory: Memory, layout: str
 ) -> None:
-    """Each answer is put to the proof at once: the block is asked of the allocator, and given back."""
+    """Each result is verified at once: a block of that size is allocated and freed."""
     if layout == "nearly_full":
         heaps.leave(memory, memory.reachable(9_000))
     if layout == "fragmented":
@@ -273,7 +270,7 @@ def test_check_is_true_exactly_when_the_block_can_be_had(
 
 
 def calls_of(device: Device, kind: str) -> list[dict[str, Any]]:
-    """The calls that the recording callbacks have noted: `warning` or `recovered`."""
+    """Recorded calls of the callbacks of this kind, `warning` or `recovered`."""
     return [call for call in device.callbacks()["calls"] if call["kind"] == kind]
 
 
@@ -281,7 +278,7 @@ def calls_of(device: Device, kind: str) -> list[dict[str, Any]]:
 def test_each_callback_is_called_once_on_entering_and_never_on_leaving(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """Three callbacks; into the level, a while in it, and out again."""
+    """Three callbacks while a level is entered, held for a while, and left."""
     callbacks = 3
     threshold = 51_203
     device.callbacks(add=callbacks)
@@ -322,8 +319,7 @@ def test_each_callback_is_called_once_on_entering_and_never_on_leaving(
 def test_callback_that_logs_and_queries_does_not_deadlock(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """The statistics that the callback logs come out, with the figures of that moment, and the monitor goes
-    on."""
+    """The callback's statistics are printed with the figures of that moment, and the monitor keeps running."""
     device.callbacks(add=1, log=True)
     device.thresholds(**only(internal_ram_warning=51_203))
     monitor.start()
@@ -334,12 +330,12 @@ def test_callback_that_logs_and_queries_does_not_deadlock(
         "internal free in the callback's box", box.stats.internal_free, "B", exact=51_199, source="heap.probe"
     )
     samples = monitor.complete_checks(3)
-    measure("samples after the callback", len(samples), exact=3, source="the monitor goes on")
+    measure("samples after the callback", len(samples), exact=3, source="the monitor keeps running")
 
 
 @pytest.mark.requirement("API-09")
 def test_callback_list_has_an_end(device: Device, measure: Measure) -> None:
-    """8 callbacks; one more is refused, NULL always."""
+    """8 callbacks are accepted; a ninth is refused, and NULL always is."""
     registered = device.callbacks(add=CALLBACKS_MAX)["registered"]
     measure("callbacks that fit", registered, exact=CALLBACKS_MAX, source="PROTOCOL.md §1")
     measure(

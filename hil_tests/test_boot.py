@@ -1,4 +1,4 @@
-"""The board boots in the guide's order, says truly who it is, and has nothing to complain about."""
+"""The board boots in the guide's order, reports its identity correctly, and logs no complaints."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HEALTHY_SAMPLES = 5
 
 @pytest.mark.requirement("BOOT-01")
 def test_boots_in_the_guides_order(dut: Any, measure: Measure) -> None:
-    """Each line is looked for behind the one before, in the log as the board wrote it."""
+    """Each line must follow the previous one in the board's log."""
     order = ["Initializing memory manager", "Memory Statistics - System Boot"]
     for text in order:
         dut.expect(re.compile(re.escape(text).encode()), timeout=LOG_BUDGET_S)
@@ -37,8 +37,7 @@ def test_boots_in_the_guides_order(dut: Any, measure: Measure) -> None:
 def test_memory_manager_is_up_before_the_board_is_ready(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """Init with the defaults, monitoring at 15 s, "System Boot", ready, 4 MB PSRAM: by what the board is, not
-    logs."""
+    """Init with the defaults, monitoring at 15 s, "System Boot", ready, 4 MB PSRAM: by state, not by log."""
     start = boot_start(device)
     (logged,) = device.events(
         "mem.sample", since=start, where=lambda event: event.data["context"] == "System Boot"
@@ -73,7 +72,7 @@ def test_memory_manager_is_up_before_the_board_is_ready(
 
 @pytest.mark.requirement("BOOT-01")
 def test_boot_event_comes_when_the_main_task_is_gone(device: Device, measure: Measure) -> None:
-    """Its stack of 4 KB came back while tests already measured."""
+    """Its stack of 4 KB was once freed while tests were already measuring."""
     free = [device.command("heap.probe", caps="INTERNAL,8BIT")["free"] for _ in range(2)]
     measure("internal free, later than at first", free[1] - free[0], "B", exact=0, source="PROTOCOL.md §3")
     measure_boot_event_is_last(device, measure)
@@ -83,20 +82,20 @@ def test_boot_event_comes_when_the_main_task_is_gone(device: Device, measure: Me
 def test_identity_is_that_of_the_build(
     device: Device, board: BoardInUse, elf_sha256: str, measure: Measure
 ) -> None:
-    """What the firmware says of itself against what lies in the build."""
+    """The firmware's identity must match the build's files."""
     info = device.info()
     measure("project", info.project, exact=board.build.project, source="app image of the build")
     measure("version", info.version, exact=board.build.version, source="app image of the build")
     measure("IDF version", info.idf, exact=board.build.idf, source="app image of the build")
     measure("ELF SHA-256", info.elf_sha256, exact=elf_sha256, source="ELF file of the build")
-    # The chip's size: of the 8 MB on some boards 4 MB are mapped, which the test of BOOT-01 reads from the heap.
+    # Size of the chip: some boards have 8 MB, of which 4 MB are mapped; the test of BOOT-01 reads those from the heap.
     measure("PSRAM", info.psram, "B", low=4 * MB, high=8 * MB, source="REQUIREMENTS.md BOOT-01")
 
 
 @needs_boot_loader
 @pytest.mark.requirement("BOOT-02")
 def test_identity_is_that_of_the_chip(dut: Any, device: Device, elf_sha256: str, measure: Measure) -> None:
-    """What the firmware says of its chip against what esptool reads from it."""
+    """The firmware's chip data must match what esptool reads from the chip."""
     chip = read_chip(dut)
     info = start_over(dut, device)
     measure(
@@ -134,7 +133,7 @@ def test_every_start_is_told_apart(dut: Any, device: Device, measure: Measure) -
 
 @pytest.mark.requirement("BOOT-03")
 def test_healthy_boot_raises_no_warning(device: Device, monitor: Monitor, measure: Measure) -> None:
-    """The first firmware warned of fragmentation at all 15 recorded boots."""
+    """The first firmware warned of fragmentation in all 15 recorded boots."""
     monitor.start()
     monitor.complete_checks(HEALTHY_SAMPLES)
     start = boot_start(device)

@@ -1,9 +1,9 @@
-"""Where the memory has gone that is missing at "System Boot": a ledger of the firmware's own allocations.
+"""Ledger of the firmware's own allocations, which explains the memory used at "System Boot".
 
 `boot_ledger.toml` lists every block that stays allocated from app_main's start until then. On the virtual
-board the figures before it are known to the byte (from its profile), so the firmware's figures must be those
-minus the ledger, to the byte. On other boards the firmware's own reading at the start
-of app_main takes their place.
+board the figures before app_main are known to the byte (from its profile), so the firmware's figures must equal
+those minus the ledger, to the byte. On other boards the firmware's own reading at the start of app_main is used
+instead.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LEDGER_FILE = PROJECT_ROOT / "hil_tests" / "boot_ledger.toml"
 SOURCE = "the profile's state before app_main, minus boot_ledger.toml"
 
 UNLISTED_MAX_B = 512
-"""What an IDF of another version may take more or less: the ledger has the sizes of v5.4."""
+"""Tolerance for other versions of IDF; the ledger has the sizes of v5.4."""
 
 
 @needs_boot_loader
@@ -34,7 +34,7 @@ UNLISTED_MAX_B = 512
 def test_system_boot_figures_are_explained_by_the_ledger(
     dut: Any, device: Device, board: BoardInUse, measure: Measure
 ) -> None:
-    erase_nvs(dut)  # its index grows with what the partition holds
+    erase_nvs(dut)  # its index grows with the partition's contents
     start_over(dut, device)
     stats = device.wait_box("System Boot", since=boot_start(device)).stats
     start = profile.load(board.profile)

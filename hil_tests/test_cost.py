@@ -1,6 +1,6 @@
-"""What the memory manager itself costs: time of its calls, share of the processor, bytes.
+"""Cost of the memory manager: time of its calls, share of the CPU, bytes.
 
-Times are the chip's own, so a virtual board cannot show them (its processor is the host's).
+Times are the chip's own, so a virtual board cannot show them (its CPU is the host's).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ TASK_STACK_SPARE = 384
 BUSY_SAMPLES = 10
 
 COMPONENT_SOURCES = ("memory_manager.c", "mem_")
-"""How the names of the component's source files begin."""
+"""Prefixes of the component's source file names."""
 
 
 @pytest.fixture
@@ -44,9 +44,9 @@ def qemu_extra_args(qemu_extra_args: str | None) -> str | None:
 
 
 def times(bench: BenchTimes, kind: BoardKind) -> dict[str, int]:
-    """The usual time of a call, and the longest where nothing but the board can have held it up.
+    """Measure the usual time of a call, and the longest one where only the board can have delayed it.
 
-    In QEMU the longest of many is what the host's scheduler did.
+    In QEMU, the longest of many calls is set by the host's scheduler.
     """
     found = {"median": bench.median_us}
     return found | {"longest": bench.max_us} if kind is BoardKind.HARDWARE else found
@@ -65,7 +65,7 @@ def test_get_stats_takes_less_than_a_millisecond(
 def test_log_stats_holds_its_caller_15_ms_at_most(
     device: Device, board_kind: BoardKind, measure: Measure
 ) -> None:
-    """Alone, and while the line is busy with the boxes of earlier calls. The first firmware took 252 ms."""
+    """On an idle line, and while boxes of earlier calls are being written. The first firmware took 252 ms."""
     alone = device.bench("log", LOGS)
     held = sorted(device.log(f"Busy {number}") for number in range(LOGS))
     busy = BenchTimes(held[0], held[LOGS // 2], held[-1])
@@ -93,7 +93,7 @@ def test_threshold_check_takes_less_than_a_millisecond(
 def test_monitor_takes_a_thousandth_of_the_processor_at_most(
     device: Device, monitor: Monitor, measure: Measure
 ) -> None:
-    """By the time of a sample with its threshold check, as the manager counts it."""
+    """Computed from the time of a sample with its threshold check, as the manager counts it."""
     monitor.start()
     monitor.samples(BUSY_SAMPLES)
     cost = device.self_cost()
@@ -111,8 +111,7 @@ def test_monitor_takes_a_thousandth_of_the_processor_at_most(
 def test_manager_takes_less_than_3_kb_in_all(
     dut: Any, device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """What it says of itself, beside its variables in the ELF file and what starting its task takes of the
-    heap."""
+    """The manager's own figures against its variables in the ELF file and the heap that its task takes at start."""
     cost = device.self_cost()
     monitor.stop()
     before = heaps.free(INTERNAL.caps)
@@ -136,7 +135,7 @@ def test_manager_takes_less_than_3_kb_in_all(
 def test_quarter_of_the_monitors_stack_is_never_used(
     device: Device, monitor: Monitor, board_kind: BoardKind, measure: Measure
 ) -> None:
-    """After samples, boxes, warnings and callbacks. The host's stack says nothing of the chip's."""
+    """After samples, boxes, warnings and callbacks. Stack use on the host says nothing about the chip's."""
     device.callbacks(add=1, log=True)
     device.thresholds(internal_ram_warning=400 * KB)
     monitor.start()
@@ -153,7 +152,7 @@ def test_quarter_of_the_monitors_stack_is_never_used(
 
 @pytest.mark.boards("hardware", "qemu", needs="stacks that are the chip's")
 def test_tasks_that_stay_have_stack_to_spare(device: Device, modes: Modes, measure: Measure) -> None:
-    """After what takes most: drivers up and down, a failed change and its recovery, playback, logs, long replies."""
+    """After the heaviest use: driver starts and stops, a failed change with rollback, playback, logs, long replies."""
     modes.cycle()
     device.fail(step="audio.start")
     modes.refused(VOICE)

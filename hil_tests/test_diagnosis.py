@@ -1,6 +1,6 @@
-"""The guide's troubleshooting section as checks: the board's own reports lead from the symptom to its cause.
+"""The guide's troubleshooting section as tests: the board's own reports lead from a symptom to its cause.
 
-Causes are planted by the test, and found again from what the board says without looking at them.
+The test plants a cause and must then identify it from the board's output alone.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ I2S_BLOCK = 4_080
 """One TX buffer: 1,020 stereo frames of 16 bits (facts/real_boards.md)."""
 CAMERA_BLOCK = 32_768
 PIECE = 3 * KB
-"""Free blocks of this size hold no I2S buffer."""
+"""Size of free blocks too small for an I2S buffer."""
 
 
 def sample_before(device: Device, moment_ms: int) -> Event:
-    """The last statistics taken before a moment of the board's clock; what it logged has to be written by now."""
+    """The last statistics before a moment of the board's clock; pending log output must be written by now."""
     samples = device.events("mem.sample", since=Cursor())
     earlier = [event for event in samples if event.data["timestamp_ms"] <= moment_ms]
     assert earlier, "nothing was recorded before it"
@@ -40,7 +40,7 @@ def test_no_mem_names_the_missing_block_the_memory_before_it_and_who_holds_it(
 ) -> None:
     """I2S fails as on the recorded boards: 27,267 B were free for 25,980, and no block was large enough.
 
-    The culprit is found by comparison: the mode holds what it held before, so the rest is somebody else's.
+    The culprit is found by comparison: the mode holds as much as before, so another part holds the rest.
     """
     modes.warm_up()
     monitor.stop()
@@ -93,7 +93,7 @@ def test_no_mem_names_the_missing_block_the_memory_before_it_and_who_holds_it(
 def test_no_mem_of_a_driver_shows_in_ledger_and_failed_allocation(
     device: Device, heaps: Heaps, modes: Modes, measure: Measure
 ) -> None:
-    """An allocation that fails inside a driver, past every check: its size, the step, and memory around it."""
+    """An allocation fails inside a driver, past every check: its size, the step, and memory around it are reported."""
     modes.warm_up()
     before = heaps.free(INTERNAL.caps)
     device.fail("DMA", nth=3)
@@ -146,7 +146,7 @@ def total(regions: list[HeapState]) -> int:
 
 
 def most_scattered(before: list[HeapState], after: list[HeapState]) -> int:
-    """Start of the heap in which most has become scattered."""
+    """Start of the heap whose free memory became most scattered."""
     known = scattered(before)
     grown = {start: lost - known.get(start, 0) for start, lost in scattered(after).items()}
     return max(grown, key=lambda start: grown[start])
@@ -154,7 +154,7 @@ def most_scattered(before: list[HeapState], after: list[HeapState]) -> int:
 
 @dataclass(frozen=True)
 class Split:
-    """How a test splits memory in one mode: what it leaves free before, so that it shows, and the blocks."""
+    """How a test splits memory in one mode: bytes left free first, so that the split shows, and the blocks."""
 
     mode: str
     memory: Memory
@@ -175,8 +175,11 @@ SPLITS = [
 def test_fragmentation_is_traced_to_its_region_and_its_mode(
     device: Device, heaps: Heaps, modes: Modes, measure: Measure, split: Split
 ) -> None:
-    """Memory is split in one of the modes of a cycle. The statistics logged on entering and on leaving each mode, and
-    the heaps' maps at the same moments, tell which mode it was, and which heap."""
+    """Memory is split in one of the modes of a cycle.
+
+    The statistics logged on entering and leaving each mode, and the heap maps of the same moments, identify the mode
+    and the heap.
+    """
     modes.warm_up()
     modes.to(VOICE)
     if split.leave is not None:
@@ -213,7 +216,7 @@ def test_fragmentation_is_traced_to_its_region_and_its_mode(
     )
     before, after = maps[split.mode]
     region = most_scattered(before, after)
-    (heap,) = (one for one in after if one.start == region)
+    (heap,) = (heap for heap in after if heap.start == region)
     measure(
         f"bytes that lie scattered in the heap at 0x{region:08x}",
         heap.free - heap.largest,
@@ -229,7 +232,7 @@ def contexts(maps: dict[str, list[list[HeapState]]]) -> list[str]:
 
 def logged_percent(device: Device, memory: Memory, context: str, since: Cursor) -> int:
     """Fragmentation in the statistics logged under this context."""
-    event = device.wait_event("mem.sample", since=since, where=lambda one: one.data["context"] == context)
+    event = device.wait_event("mem.sample", since=since, where=lambda event: event.data["context"] == context)
     return int(event.data[f"{memory.name}_fragmentation"])
 
 
@@ -238,8 +241,10 @@ BLOCK = 12 * KB
 
 
 def hold_row(heaps: Heaps, memory: Memory) -> tuple[list[int], list[int]]:
-    """Blocks of one heap, one behind the other, with more free memory behind them than half of them take; and
-    what was held before the allocator got to such a place."""
+    """Hold a row of adjacent blocks in one heap, followed by more free memory than half of them take.
+
+    Returns the row, and the blocks held before the allocator reached such a place.
+    """
     passed: list[int] = []
     row: list[int] = []
     place = None
@@ -265,14 +270,14 @@ def hold_row(heaps: Heaps, memory: Memory) -> tuple[list[int], list[int]]:
 def test_reverse_order_release_leaves_less_fragmentation(
     device: Device, heaps: Heaps, measure: Measure, memory: Memory
 ) -> None:
-    """Of a row of blocks half are given back: the last ones first, or the first ones first."""
+    """Half of a row of blocks is freed, in reverse order or in order of allocation."""
     left = {}
     for order in ("reverse", "same"):
         held, passed = hold_row(heaps, memory)
         before = total(heaps.regions(memory))
         given_back = (held[::-1] if order == "reverse" else held)[: BLOCKS // 2]
-        for one in given_back:
-            heaps.release(one)
+        for block in given_back:
+            heaps.release(block)
         left[order] = total(heaps.regions(memory)) - before
         percent = device.stats().memory(memory.name)[2]
         measure(
@@ -282,8 +287,8 @@ def test_reverse_order_release_leaves_less_fragmentation(
             exact=heaps.fragmentation(memory),
             source="arithmetic on heap.regions",
         )
-        for one in (set(held) - set(given_back)) | set(passed):
-            heaps.release(one)
+        for block in (set(held) - set(given_back)) | set(passed):
+            heaps.release(block)
     measure(
         "scattered by reverse order", left["reverse"], "B", exact=0, source="guide: release in reverse order"
     )
@@ -301,12 +306,12 @@ def test_reverse_order_release_leaves_less_fragmentation(
 
 CYCLES = 36
 QUIET_MS = 600_000
-"""Monitoring interval: its task is always there, so that none is made for a moment to write what was logged."""
+"""Monitoring interval; with the monitor's task running, no short-lived task is created to write statistics."""
 PLANTED = 16
 
 
 def run_cycles(device: Device, modes: Modes, memory: Memory, series: Series) -> Leak:
-    """The verdict on free memory in camera mode over so many cycles."""
+    """Verdict on free memory in camera mode over `cycles` cycles."""
     free = []
     for _ in range(CYCLES):
         modes.cycle()
@@ -346,7 +351,7 @@ def test_planted_leak_of_16_bytes_per_cycle_is_found_and_its_size_estimated(
 def test_clean_run_raises_no_false_alarm(
     device: Device, modes: Modes, measure: Measure, series: Series
 ) -> None:
-    """As many cycles, nothing planted, both memories judged."""
+    """The same number of cycles without a planted leak, both memories judged."""
     device.monitor(start=QUIET_MS)
     readings: dict[str, list[int]] = {"internal": [], "psram": []}
     for _ in range(CYCLES):

@@ -1,4 +1,4 @@
-"""The box is the guide's, whole, of its moment, and the record beside it carries the same numbers."""
+"""The statistics box: the guide's layout, unbroken, current figures, and a record with the same figures."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ BOX_LINES = 28
 
 LOAD_TASKS = 3
 LOAD_PERIOD_MS = 20
-"""Each task logs 47 bytes that often: 60 % of the line at 115200 baud, so that records still come through."""
+"""Log period of each task, 47 bytes a line: 60 % of the line at 115200 baud, which leaves room for records."""
 PAUSE_MAX_MS = 100
-"""A task that logs every 20 ms, held up by a box or by the others' lines, is not silent longer than this."""
+"""Longest pause of a task that logs every 20 ms and waits for a box or for the others' lines."""
 ROUNDS = 5
 BOXES_IN_A_ROW = 3
 
 EVERYTHING = {**{memory.name: memory.caps for memory in MEMORIES}, "total": TOTAL_CAPS}
-"""What the box's deltas are given for, and the capabilities to read it with."""
+"""Memories with a delta in the box, and the capabilities to read them with."""
 
 
 def sample_of(device: Device, context: str, since: Cursor) -> Event:
@@ -36,7 +36,7 @@ def sample_of(device: Device, context: str, since: Cursor) -> Event:
 
 
 def deviations(device: Device, since: Cursor) -> str:
-    """What is unlike the guide's layout in the boxes since the mark, as text; empty if nothing is."""
+    """Deviations from the guide's layout in the boxes since the mark, as text; empty without any."""
     return "; ".join(box.reason for box in device.broken_boxes(since))
 
 
@@ -45,13 +45,14 @@ def deviations(device: Device, since: Cursor) -> str:
 
 @pytest.mark.requirement("LOG-02")
 def test_box_is_the_guides_line_by_line(device: Device, heaps: Heaps, measure: Measure) -> None:
-    """Figures of different widths and signs: as booted, little memory left, more free than at the baseline.
+    """Figures of different widths and signs: after boot, with little memory left, with more free than at the baseline.
 
     Each box is compared, line by line, with the guide's layout rendered by the harness from the same figures.
     """
     start = boot_start(device)
     logged = device.mark()
-    contexts = ["As booted", "Little left", "More than at the baseline", "31 characters are the longest"]
+    longest = "31 characters are the longest".ljust(31, ".")
+    contexts = ["As booted", "Little left", "More than at the baseline", longest]
     device.log(contexts[0])
     internal = heaps.leave(INTERNAL, 9_999)
     psram = heaps.leave(PSRAM, 99_996)
@@ -82,7 +83,7 @@ def test_box_is_the_guides_line_by_line(device: Device, heaps: Heaps, measure: M
 def test_box_is_whole_while_three_tasks_log(device: Device, measure: Measure) -> None:
     """Three tasks of a higher priority log all the time while boxes are written, several in a row.
 
-    That the load was there is measured too: around each box every task must have gone on logging.
+    The load itself is measured too: around each box, every task must have kept logging.
     """
     start = device.mark()  # before the load: the first lines count for the first box
     device.command("log.load", tasks=LOAD_TASKS, every=LOAD_PERIOD_MS)
@@ -122,7 +123,7 @@ def test_box_is_whole_while_three_tasks_log(device: Device, measure: Measure) ->
 
 
 def loaders(device: Device, since: Cursor, from_ms: int = 0) -> dict[str, list[int]]:
-    """By task of the load: when it logged, from this time of the board on."""
+    """Log times of each load task since the mark, on the board's clock."""
     stamps: dict[str, list[int]] = {}
     for line in device.log_lines(since):
         if line.tag.startswith("LOAD") and line.t_ms >= from_ms:
@@ -131,13 +132,13 @@ def loaders(device: Device, since: Cursor, from_ms: int = 0) -> dict[str, list[i
 
 
 def longest_pause(times: list[int], moment: int) -> float:
-    """ms between the last of the times before a moment and the first after it; infinite if there is none."""
+    """Milliseconds between the last time before a moment and the first after it; infinite if either is missing."""
     before = max((time for time in times if time <= moment), default=-math.inf)
     return min((time for time in times if time >= moment), default=math.inf) - before
 
 
 def first_box(device: Device, context: str, since: Cursor) -> Box | None:
-    """Waits until a box with this context has come, whole or not; None if it is broken."""
+    """Wait for a box with this context; None if it is broken."""
     try:
         return device.wait_box(context, since=since)
     except FirmwareError:
@@ -152,8 +153,7 @@ def first_box(device: Device, context: str, since: Cursor) -> Box | None:
 def test_logged_figures_are_of_the_moment_they_name(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, memory: Memory
 ) -> None:
-    """Log, allocate, log: the first firmware printed the monitor's last sample both times (103 of 116
-    pairs)."""
+    """Log, allocate, log: the first firmware printed the monitor's last sample both times (103 of 116 pairs)."""
     start = device.mark()
     steps = {"Before": 0, "After": 12 * KB, "After more": 40 * KB}
     for context, size in steps.items():
@@ -223,8 +223,7 @@ def test_deltas_are_current_minus_baseline_with_sign(device: Device, heaps: Heap
 
 @pytest.mark.requirement("LOG-05")
 def test_first_baseline_is_that_of_init(device: Device, measure: Measure) -> None:
-    """'System Boot' is logged after monitoring has begun, so its deltas are what came after init's
-    baseline."""
+    """'System Boot' is logged after monitoring has started, so its deltas show allocations since init's baseline."""
     box = device.wait_box("System Boot", since=boot_start(device))
     baseline = device.baseline()
     for name in DELTA_LABELS:

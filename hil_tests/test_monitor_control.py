@@ -1,4 +1,4 @@
-"""Monitoring is started, changed and stopped as often as one likes, and leaves nothing behind."""
+"""Monitoring can be started, changed and stopped any number of times without leaving memory or tasks behind."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_hundred_starts_changes_and_stops_leave_nothing_behind(
     def look() -> dict[str, int]:
         monitor.stop()
         found = {f"{memory.name} free": heaps.free(memory.caps) for memory in MEMORIES}
-        return {**found, "blocks": sum(one.blocks for one in device.regions()), "tasks": device.tasks()}
+        return {**found, "blocks": sum(heap.blocks for heap in device.regions()), "tasks": device.tasks()}
 
     before = look()
     wrong = 0
@@ -48,7 +48,7 @@ def test_hundred_starts_changes_and_stops_leave_nothing_behind(
 
 @pytest.mark.requirement("API-05")
 def test_interval_is_the_one_started_last(device: Device, monitor: Monitor, measure: Measure) -> None:
-    """And none is sampled once it is stopped."""
+    """Samples follow the interval, and none is taken once monitoring is stopped."""
     for interval in (FAST_MS, 2 * FAST_MS):
         monitor.start(interval)
         stamps = [event.data["timestamp_ms"] for event in monitor.samples(4)]

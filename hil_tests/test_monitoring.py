@@ -1,4 +1,4 @@
-"""The monitor samples when it should, and every figure it gives is what the allocator says at that moment."""
+"""The monitor samples on time, and each of its figures matches the allocator's at that moment."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ INTERVAL_TOLERANCE = 0.01
 
 INTERVALS = 3
 INTERVAL_BUDGET_S = 20.0
-"""A host waits this long for a sample that a board on real time takes every 15 s."""
+"""Host time to wait for a sample, which a board in real time takes every 15 s."""
 
 IN_ONE_COMMAND = "heap_caps, read before and after in the same command"
 
@@ -32,8 +32,7 @@ UNTOUCHED = "REQUIREMENTS.md MON-05: 0-3 %; facts: 1 - largest/free over all hea
 def test_samples_every_fifteen_seconds_of_board_time(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """The interval as app_main started it. Each sample is of its own moment: it shows what was taken since
-    the last."""
+    """The interval is that of app_main, and each sample is current: it shows memory taken since the last one."""
     start = device.mark()
     samples = []
     for number in range(INTERVALS + 1):
@@ -60,7 +59,7 @@ def test_samples_every_fifteen_seconds_of_board_time(
             requirement="MON-01",
         )
     device.wait_box("Periodic", since=start)
-    monitor.samples(1, budget_s=INTERVAL_BUDGET_S)  # by then the last of the boxes before it is out
+    monitor.samples(1, budget_s=INTERVAL_BUDGET_S)  # by then the last of the boxes before it is written
     boxed = [box.stats.internal_free for box in device.boxes(start, "Periodic")]
     for sample in samples:
         measure(
@@ -126,10 +125,10 @@ def test_every_figure_equals_a_direct_read(
 def test_minimum_ever_is_the_lowest_there_was(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """A low that is gone again stays in the minimum, also when the allocator's own minimum starts anew.
+    """A passed low stays in the minimum, even when the allocator's own minimum is restarted.
 
-    The allocator keeps the minimum of each heap and adds them up, so it may lie below the lowest sum. Each sample lets
-    it start anew, so none may come between two readings.
+    The allocator adds up the minimums of the heaps, so its figure may lie below the lowest sum. Each sample restarts
+    it, so none may fall between two readings.
     """
     monitor.stop()
     untouched = device.stats().total_minimum_free
@@ -154,9 +153,7 @@ def test_minimum_ever_is_the_lowest_there_was(
 
     monitor.start()
     monitor.complete_checks(2)
-    assert device.probe(TOTAL_CAPS).minimum > minimum, (
-        "each sample lets the allocator's own minimum start anew"
-    )
+    assert device.probe(TOTAL_CAPS).minimum > minimum, "each sample restarts the allocator's own minimum"
     later = device.stats().total_minimum_free
     measure(
         "minimum ever after the low is out of the window", later, "B", exact=minimum, source="it never rises"
@@ -198,10 +195,10 @@ def test_fragmentation_follows_the_layout(
 # --- Between samples ----------------------------------------------------------------------------------------
 
 WINDOW_MS = 5_000
-"""So long that a block can be taken and given back between two samples."""
+"""Interval long enough to take and free a block between two samples."""
 DIP = 20 * KB
 OTHERS_MAX = 1 * KB
-"""What other tasks may take for a moment while the test holds its block."""
+"""Bytes that other tasks may briefly take while the test holds its block."""
 
 
 @pytest.mark.requirement("MON-03")
@@ -209,8 +206,7 @@ OTHERS_MAX = 1 * KB
 def test_dip_between_two_samples_is_seen_in_the_windows_watermark(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, memory: Memory
 ) -> None:
-    """The first firmware missed every short minimum: a direct print saw 4,831 B of DMA memory, no sample
-    did."""
+    """The first firmware missed every short minimum: a direct print showed 4,831 B of DMA memory, no sample did."""
     field = f"{memory.name}_watermark"
     monitor.start(WINDOW_MS)
     (quiet,) = monitor.samples(1, budget_s=INTERVAL_BUDGET_S)
@@ -251,9 +247,9 @@ def test_dip_between_two_samples_is_seen_in_the_windows_watermark(
 
 @pytest.mark.requirement("MON-03")
 def test_minimum_ever_never_rises(device: Device, heaps: Heaps, monitor: Monitor, measure: Measure) -> None:
-    """Over lows of every memory, samples and new windows; and it is never above what is free.
+    """Over lows of every memory, samples and new windows; it never exceeds free memory either.
 
-    One low goes below whatever the start has left as the minimum.
+    One low goes below the minimum left by the start.
     """
     monitor.start()
     first = device.stats()
@@ -283,7 +279,7 @@ def test_minimum_ever_never_rises(device: Device, heaps: Heaps, monitor: Monitor
 CAP_DMA, CAP_8BIT, CAP_SPIRAM, CAP_INTERNAL = 1 << 3, 1 << 2, 1 << 10, 1 << 11
 """MALLOC_CAP_… (esp_heap_caps.h of ESP-IDF)."""
 TASK_STACK = 3_072
-"""Of the tasks that `log.load` starts."""
+"""Stack size of the tasks that `log.load` starts."""
 
 
 def failures(device: Device, since: int) -> list[MemoryEvent]:
@@ -306,7 +302,7 @@ def test_healthy_boot_has_no_failed_allocation(device: Device, measure: Measure)
 def test_failed_allocation_is_recorded_with_size_capabilities_and_function(
     device: Device, heaps: Heaps, measure: Measure, memory: Memory, caps: int
 ) -> None:
-    """A block larger than any that is free is really asked of the allocator."""
+    """A block larger than any free one is really requested from the allocator."""
     size = heaps.free(memory.caps) + 4
     start = device.mark()
     assert not heaps.can_hold(memory, size)
@@ -325,9 +321,9 @@ def test_failed_allocation_is_recorded_with_size_capabilities_and_function(
 def test_failure_is_reported_wherever_it_happens(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """A task's stack, inside the operating system, by lack of memory; a stream buffer, by injection.
+    """Failures inside the OS: a task's stack by lack of memory, a stream buffer by injection.
 
-    Nobody asks: the monitor reports them at its next sample.
+    The monitor reports them at its next sample, without a request.
     """
     monitor.start()
     heaps.leave(INTERNAL, INTERNAL.reachable(TASK_STACK))
@@ -352,8 +348,8 @@ def test_failure_is_reported_wherever_it_happens(
 
 @pytest.mark.requirement("MON-04")
 def test_failure_inside_a_critical_section_is_only_noted(device: Device, measure: Measure) -> None:
-    """The hook runs in whatever asked for too much: if it printed, allocated or took a lock, the board would abort
-    here."""
+    """The hook runs in the context of the failed allocation: if it printed, allocated or took a lock, the board would
+    abort here."""
     boot = device.info().b
     error = device.api("fail_in_critical_section")
     measure("error", error, exact="ESP_ERR_NO_MEM", source="no chip has such a block")
@@ -368,7 +364,7 @@ def test_failure_inside_a_critical_section_is_only_noted(device: Device, measure
 def test_failures_in_quick_succession_are_counted_when_not_kept(
     device: Device, heaps: Heaps, measure: Measure
 ) -> None:
-    """More than there are slots for, before anybody asks: those that are gone are told as `lost`."""
+    """More failures than slots before the first query: overwritten ones are reported as `lost`."""
     attempts = 30
     size = heaps.free(DMA.caps) + 4
     start = device.mark()

@@ -1,4 +1,4 @@
-"""A board whose PSRAM is missing starts, says so, refuses what needs it, and goes on."""
+"""A board without PSRAM starts, reports it, refuses operations that need it, and keeps running."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ SOURCE = "REQUIREMENTS.md BOOT-04"
 
 @pytest.fixture
 def qemu_extra_args(qemu_extra_args: str | None) -> str | None:
-    """The arguments of QEMU, which has as much PSRAM as they give it memory."""
+    """QEMU's arguments; the size of its PSRAM is the memory size they give."""
     return without_psram(qemu_extra_args) if qemu_extra_args else qemu_extra_args
 
 
 @pytest.fixture
 def port(board: BoardInUse, port: str | None, tmp_path: Path) -> Generator[str | None, None, None]:
-    """The port of a virtual board of its own, without PSRAM, in the place of the run's. QEMU has none."""
+    """Port of a separate virtual board without PSRAM, in place of the run's; no port for QEMU."""
     if board.kind is BoardKind.QEMU:
         yield port
         return
@@ -63,8 +63,8 @@ def test_board_without_psram_starts_refuses_what_needs_it_and_goes_on(
     errors = [f"{line.tag}: {line.text}" for line in device.log_lines(start) if line.level == "E"]
     said = " | ".join(errors)
     measure("the chip's driver says it", "PSRAM chip not found" in said, exact=True, source=said)
-    measure("it says what camera mode lacks", "camera frame block" in said, exact=True, source=said)
-    measure("mode", device.mode().mode, exact="init", source="camera mode cannot be had")
+    measure("it says what camera mode needs", "camera frame block" in said, exact=True, source=said)
+    measure("mode", device.mode().mode, exact="init", source="camera mode is unavailable")
     device.wait_line("HotPin ready", since=start)
 
     monitor.stop()
@@ -78,7 +78,7 @@ def test_board_without_psram_starts_refuses_what_needs_it_and_goes_on(
         measure(f"{mode} mode: it names the block", block in error.msg, exact=True, source=error.msg)
     frame = refusal(device, "camera.capture")
     measure("taking a picture", frame.err, exact="ESP_ERR_INVALID_STATE", source="there is no camera mode")
-    monitor.stop()  # and what the refusals logged has been written
+    monitor.stop()  # and the log of the refusals has been written
     measure(
         "internal memory kept by the refusals",
         before - heaps.free(INTERNAL.caps),

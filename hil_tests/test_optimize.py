@@ -1,4 +1,4 @@
-"""memory_manager_optimize() says what to do about what it finds, and tells truly what the reclaimers won."""
+"""memory_manager_optimize() gives advice that fits its findings, and reports the reclaimed bytes correctly."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ADVICE = {
     "audio": RESTART_AUDIO,
     "PSRAM fragmentation": "PSRAM is fragmented",
 }
-"""What each piece of advice says."""
+"""Text of each piece of advice."""
 
 RESTART_PERCENT = 40
 WARNING_PERCENT = 30
@@ -32,10 +32,10 @@ SOURCE = "REQUIREMENTS.md API-10"
 
 
 def check_advice(device: Device, measure: Measure, when: str, expected: set[str]) -> None:
-    """What it replies is what is due, and is logged as warnings."""
+    """Measure that the reply has the expected advice, and that it is logged as warnings."""
     start = device.mark()
     advice = device.optimize().advice
-    given = {name for name, text in ADVICE.items() if any(text in one for one in advice)}
+    given = {name for name, text in ADVICE.items() if any(text in line for line in advice)}
     measure(f"{when}: advice", ", ".join(sorted(given)), exact=", ".join(sorted(expected)), source=SOURCE)
     measure(f"{when}: pieces of advice", len(advice), exact=len(expected), source="no other")
     device.wait_line(r"optimisation reclaimed -?\d+ bytes", since=start)
@@ -47,7 +47,7 @@ def check_advice(device: Device, measure: Measure, when: str, expected: set[str]
 def test_advice_is_for_the_pressure_there_is(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """Memory is taken to just above and just below the default warning levels."""
+    """Free memory is set to just above and just below the default warning levels."""
     monitor.stop()
     check_advice(device, measure, "as booted", set())
     for memory, free, expected in (
@@ -58,7 +58,7 @@ def test_advice_is_for_the_pressure_there_is(
         (PSRAM, 500 * KB - 4, {"PSRAM pressure"}),
     ):
         held = heaps.leave(memory, free)
-        percent = max(heaps.fragmentation(one) for one in (DMA, PSRAM))
+        percent = max(heaps.fragmentation(memory) for memory in (DMA, PSRAM))
         assert percent < WARNING_PERCENT, f"filling fragmented memory to {percent} %"
         check_advice(device, measure, f"{free} B of {memory.name} free", expected)
         heaps.release(held)
@@ -69,8 +69,8 @@ def test_advice_is_for_the_pressure_there_is(
 def test_audio_restart_is_advised_from_40_percent_of_dma_fragmentation(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """Many small holes, then the large blocks are taken away: at once down to the first level, then in steps of
-    less than a percent, past both.
+    """Many small holes are made, then the large blocks taken: at once down to the first level, then in steps of less
+    than a percent, past both.
 
     On the ESP32 DMA-capable and byte-wise internal memory are the same heaps, so both are fragmented alike.
     """
@@ -120,8 +120,10 @@ def test_psram_fragmentation_has_its_own_advice(
 def test_bytes_won_by_reclaimers_are_those_that_direct_reads_find(
     device: Device, heaps: Heaps, modes: Modes, measure: Measure
 ) -> None:
-    """A TTS stream that was played to its end is held until somebody closes it: the state manager's reclaimer
-    does. Monitoring stays on: without it each log has a short-lived task, whose stack the direct reads would see."""
+    """The state manager's reclaimer closes a TTS stream that was played to its end and is still open.
+
+    Monitoring stays on: without it each log has a short-lived task, whose stack the direct reads would see.
+    """
     nothing = device.optimize().reclaimed
     measure("reclaimed when there is nothing to", nothing, "B", exact=0, source=SOURCE)
     modes.to(VOICE)

@@ -1,4 +1,4 @@
-"""The TTS decoder plays a WAV stream to its end, refuses what is none, and gives back all it took."""
+"""The TTS decoder plays a WAV stream to its end, refuses invalid ones, and frees everything it allocated."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from fixtures.modes import CAMERA, VOICE, WRITE_BYTES, Modes, Reading
 from hotpin_hil.device import Device, DeviceError, budgets
 
 LATENCY_MS = 256
-"""What the DMA buffers hold: four of 4,080 B at 64 B/ms, rounded up to ms and a tick."""
+"""Playing time of the DMA buffers: four of 4,080 B at 64 B/ms, rounded up to ms and a tick."""
 BUFFER_MS = 64
-"""One of these buffers: the clock starts while the first is played."""
+"""Playing time of one of these buffers: the clock starts while the first is played."""
 ALLOWANCE_MS = 100
-"""Ticks, and lines of the log between the first sample and the last."""
+"""Tolerance for ticks, and for log lines between the first sample and the last."""
 
 STREAM_BYTES = 64 * 1024
-"""Of the decoder's buffer (guide: TTS_STREAM_BUFFER_SIZE)."""
+"""Size of the decoder's buffer (guide: TTS_STREAM_BUFFER_SIZE)."""
 PLAYBACK_BYTES = 4_096 + 8_192 + 3 * 64
-"""Of playback, with what blocks cost beside their size."""
+"""Memory of playback, including the overhead of each block."""
 
 
 @pytest.fixture
 def voice(device: Device, modes: Modes) -> Modes:
-    """The board in voice mode, after a first playback: drivers have made what they keep."""
+    """The board in voice mode after a first playback, in which drivers made their permanent allocations."""
     modes.to(VOICE)
     modes.play(tone(RATE_HZ // 50))
     device.tts_close()
@@ -35,7 +35,7 @@ def voice(device: Device, modes: Modes) -> Modes:
 
 
 def measure_same(measure: Measure, what: str, now: Reading, then: Reading) -> None:
-    """Every byte, block and task is back: between two moments of one mode, so without any drift."""
+    """Measure that every byte, block and task is back; both readings are of one mode, so no drift is allowed."""
     for name, value in vars(now).items():
         unit = "" if name in ("blocks", "tasks") else "B"
         measure(f"{what}: {name}", value - getattr(then, name), unit, exact=0, source="TTS-06: every byte")
@@ -48,14 +48,14 @@ def measure_same(measure: Measure, what: str, now: Reading, then: Reading) -> No
 @pytest.mark.parametrize("channels", [1, 2], ids=["mono", "stereo"])
 def test_stream_is_played_to_its_end(device: Device, voice: Modes, measure: Measure, channels: int) -> None:
     """The event reports the end; how long it took is also read from the board's clock at play and at end."""
-    frames = RATE_HZ // 2 // channels + 3  # no multiple of anything
+    frames = RATE_HZ // 2 // channels + 3  # deliberately not a multiple of any buffer size
     start = device.mark()
     voice.write(tone(frames, channels=channels))
     begun_ms = int(device.command("tts.play")["t"])
     end = device.wait_event("tts", budgets.PLAY_S, since=start)
     measure("state", end.data["state"], exact="ended", source="PROTOCOL.md §3")
     measure("result", end.data["err"], exact="ESP_OK", source="TTS-05")
-    measure("played", end.data["samples"], "frames", exact=frames, source="the stream has so many")
+    measure("played", end.data["samples"], "frames", exact=frames, source="frames in the stream")
     length_ms = frames * 1000 // RATE_HZ
     for what, duration_ms in (("reported", end.data["duration_ms"]), ("by the clock", end.t_ms - begun_ms)):
         measure(
@@ -73,7 +73,7 @@ def test_stream_is_played_to_its_end(device: Device, voice: Modes, measure: Meas
 
 @pytest.mark.requirement("TTS-05")
 def test_stream_may_come_while_it_is_played(device: Device, voice: Modes, measure: Measure) -> None:
-    """Playback begins with the head and a little sound; the rest is written while it runs."""
+    """Playback starts with the header and a little sound; the rest is written during playback."""
     frames = RATE_HZ // 4
     stream = tone(frames)
     start = device.mark()
@@ -84,13 +84,13 @@ def test_stream_may_come_while_it_is_played(device: Device, voice: Modes, measur
         device.tts_write(stream[at : at + WRITE_BYTES])
     end = device.wait_event("tts", budgets.PLAY_S, since=start)
     measure("result", end.data["err"], exact="ESP_OK", source="TTS-05")
-    measure("played", end.data["samples"], "frames", exact=frames, source="the stream has so many")
+    measure("played", end.data["samples"], "frames", exact=frames, source="frames in the stream")
     device.tts_close()
 
 
 @pytest.mark.requirement("TTS-05")
 def test_malformed_stream_is_refused(device: Device, voice: Modes, measure: Measure) -> None:
-    """Each by an error of its own kind, with nothing played, and the next sound stream plays."""
+    """Each malformed stream gives its own kind of error and plays nothing; the next valid stream plays."""
     then = voice.read()
     expected = dict.fromkeys(MALFORMED, "ESP_ERR_INVALID_RESPONSE") | dict.fromkeys(
         UNSUPPORTED, "ESP_ERR_NOT_SUPPORTED"
@@ -108,7 +108,7 @@ def test_malformed_stream_is_refused(device: Device, voice: Modes, measure: Meas
 
 @pytest.mark.requirement("TTS-05")
 def test_stream_that_stops_coming_is_given_up(device: Device, voice: Modes, measure: Measure) -> None:
-    """More was announced than comes: nothing, part of the head, the head alone, half of the samples."""
+    """Less arrives than was announced: nothing, part of the header, the header alone, half of the samples."""
     stream = tone(1_000)
     for kept in (0, 20, 44, 1_044):
         start = device.mark()
@@ -153,7 +153,7 @@ def test_playing_needs_voice_mode_and_a_stream(device: Device, modes: Modes, mea
 
 @pytest.mark.requirement("TTS-06")
 def test_stop_returns_every_byte(device: Device, voice: Modes, measure: Measure) -> None:
-    """Whenever the stream is closed, and again after another stream: twice each."""
+    """The stream is closed at each possible moment, twice each, with another stream in between."""
     stream = tone(RATE_HZ // 4)
 
     def play_on() -> None:
@@ -186,7 +186,7 @@ def test_stop_returns_every_byte(device: Device, voice: Modes, measure: Measure)
 
 @pytest.mark.requirement("TTS-06")
 def test_leaving_voice_mode_returns_every_byte(device: Device, voice: Modes, measure: Measure) -> None:
-    """The stream is closed by the change of mode, while it plays."""
+    """The mode change closes the stream while it plays."""
     voice.to(CAMERA)
     in_camera = voice.read()
     voice.to(VOICE)

@@ -1,9 +1,8 @@
-"""After a crash, a watchdog, a dip of the supply, or power cut while it was flashed or changed its mode, the board
-comes back by a reset or by flashing it again, and it is told which it was.
+"""The board recovers from crashes, watchdogs, brown-outs, and power cuts during flashing or a mode change.
 
-Power that goes at a byte of flashing or at a step of a transition, and a brown-out, are shown on the virtual board
-(fixture `faults`) and noted as left out on others. There the bench's power switch cuts a transition, if there is one,
-else a reset over EN, a power-on to the chip.
+A reset or flashing again revives it, and the cause is reported. Power cuts at a given byte of flashing or step of a
+transition, and brown-outs, are shown on the virtual board (fixture `faults`) and recorded as left out on others. There
+the bench's power switch interrupts a transition if there is one, otherwise a reset over EN, a power-on to the chip.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ SOURCE = "REQUIREMENTS.md ROB-02"
 COMPLAINT = re.compile(
     rb"E \(\d+\) (esp_image|boot|flash_parts): [^\r\n]+|invalid header: |csum err:|load:0x\w+,len:-"
 )
-"""Of the second-stage boot loader when it finds no app that it can start, or of the ROM when it does not find that."""
+"""Errors of the second-stage boot loader without a bootable app, or of the ROM without a boot loader."""
 SILENCE_S = 0.2
 
 REASONS = {
@@ -53,14 +52,14 @@ REASONS = {
 
 
 def watchdog_s(dut: Any, kind: str) -> float:
-    """How long the build's watchdog waits before it ends this kind of crash."""
+    """Time-out of the watchdog that ends this kind of crash, in this build."""
     config = json.loads((Path(dut.app.binary_path) / "config" / "sdkconfig.json").read_text())
     times_s = {"wdt": config["ESP_INT_WDT_TIMEOUT_MS"] / 1000, "task_wdt": config["ESP_TASK_WDT_TIMEOUT_S"]}
     return float(times_s.get(kind, 0))
 
 
 def crash(dut: Any, device: Device, kind: str) -> None:
-    """Makes the firmware crash, and asks it something afterwards."""
+    """Crash the firmware and send a query afterwards."""
     start = device.mark()
     device.command("sys.panic", kind=kind)
     budget_s = watchdog_s(dut, kind) + budgets.BOOT_S
@@ -69,7 +68,7 @@ def crash(dut: Any, device: Device, kind: str) -> None:
 
 
 def by_itself(device: Device) -> str:
-    """How the board comes back after a crash: whether a reset is enough."""
+    """Measure how the board recovers after a crash, and whether a reset is enough."""
     try:
         device.wait_ready(timeout_s=SILENCE_S)
     except NoReply:
@@ -81,7 +80,7 @@ def by_itself(device: Device) -> str:
 def test_crash_ends_in_a_reset_that_tells_its_cause(
     dut: Any, device: Device, measure: Measure, kind: str
 ) -> None:
-    """The board is back by itself; whoever asks in between is told what happened."""
+    """The board recovers by itself; a query in between fails with an error that says what happened."""
     before = device.info()
     start = device.mark()
     with pytest.raises(BoardReset) as reset:
@@ -99,7 +98,7 @@ def test_crash_ends_in_a_reset_that_tells_its_cause(
 def test_byte_access_to_iram_panics_where_the_chip_is_real(
     dut: Any, device: Device, board_kind: BoardKind, measure: Measure
 ) -> None:
-    """What a byte buffer without MALLOC_CAP_8BIT ran into on recorded boards, seven times."""
+    """The crash of a byte buffer without MALLOC_CAP_8BIT, seen seven times on recorded boards."""
     start = device.mark()
     if board_kind is BoardKind.HARDWARE:
         with pytest.raises(BoardReset):
@@ -126,7 +125,7 @@ def test_byte_access_to_iram_panics_where_the_chip_is_real(
 def test_flashing_that_was_cut_is_mended_by_flashing_again(
     dut: Any, device: Device, measure: Measure, share: int
 ) -> None:
-    """The flash is left as a cut leaves it: erased for the new image, and written up to some byte."""
+    """The flash after a power cut: erased for the new image, and partly written."""
     elf_sha256 = device.info().elf_sha256
     cut_flashing(dut, Path(dut.app.bin_file), share)
     measure_flashed_again(dut, device, measure, elf_sha256)
@@ -135,7 +134,7 @@ def test_flashing_that_was_cut_is_mended_by_flashing_again(
 def measure_flashed_again(
     dut: Any, device: Device, measure: Measure, elf_sha256: str, when: str = ""
 ) -> None:
-    """The chip's boot loader says that it can start nothing, and flashing again mends that."""
+    """Measure that the boot loader reports no bootable app, and that flashing again repairs it."""
     start = device.mark()
     dut.serial.hard_reset()
     complaint = device.channel.wait(lambda: COMPLAINT.search(device.channel.text(start)), budgets.BOOT_S)
@@ -155,8 +154,7 @@ CUTS_SEED = 20
 def test_power_cut_in_flashing_is_mended_by_flashing_again(
     dut: Any, device: Device, faults: Faults, measure: Measure
 ) -> None:
-    """Power goes in the middle of what esptool writes: once in each third of all of it, the first of which begins with
-    the boot loader."""
+    """Power is cut while esptool writes, once in each third of the data; the first third includes the boot loader."""
     elf_sha256 = device.info().elf_sha256
     sizes = [Path(file.file_path).stat().st_size for file in dut.app.flash_files]
     dice = random.Random(CUTS_SEED)
@@ -185,7 +183,7 @@ def measure_supply_failed(
     reason: str,
     when: str = "",
 ) -> None:
-    """Does what ends in a reset for which the suite blames the bench's supply."""
+    """Trigger a reset that the suite must blame on the bench's supply."""
     before = device.info()
     with pytest.raises(SupplyFailed) as failed:
         action()
@@ -206,7 +204,7 @@ def measure_supply_failed(
 def test_brown_out_is_told_by_the_next_start(
     device: Device, faults: Faults, measure: Measure, by: str, printed: str
 ) -> None:
-    """ESP-IDF's detector resets the chip from an interrupt, by default; without it the chip does so by itself."""
+    """By default, ESP-IDF resets the chip from the detector's interrupt; without it the hardware does."""
 
     def dip() -> None:
         start = device.mark()
@@ -244,7 +242,7 @@ def test_power_cut_at_each_step_of_a_transition_is_a_fresh_start(
 
 @dataclass(frozen=True)
 class Supply:
-    """Takes the board's power and gives it back; `what` does so."""
+    """A way to interrupt the board's power; `what` names it."""
 
     what: str
     cycle: Callable[[], object]
@@ -252,12 +250,12 @@ class Supply:
 
 @pytest.fixture
 def supply(request: pytest.FixtureRequest, board: BoardInUse, dut: Any, device: Device) -> Supply:
-    """What takes this board's power from it: the bench's switch, if it has one."""
+    """The way to interrupt this board's power: the bench's switch if there is one."""
     if board.power is not None:
         return Supply("the bench's power switch", Power(dut.serial, board.power).cycle)
     if board.kind is BoardKind.HARDWARE:
         recorder_of(request.node).left_out(
-            "power cut by a switch: the bench has none; a reset over EN stands for it"
+            "power cut by a switch: the bench has none; a reset over EN replaces it"
         )
     return Supply("a reset over EN, a power-on to the chip", line_of(dut).hard_reset)
 
@@ -265,7 +263,7 @@ def supply(request: pytest.FixtureRequest, board: BoardInUse, dut: Any, device: 
 def test_power_cut_in_a_transition_is_a_fresh_start(
     device: Device, modes: Modes, supply: Supply, measure: Measure
 ) -> None:
-    """It comes at another moment of the transition each time."""
+    """Each cut comes at a different moment of the transition."""
     memory = None
     for delay in range(0, 500, 100):
         device.settle(down=delay)

@@ -1,6 +1,6 @@
-"""The release image, which is what ships: it boots, logs and ticks, without the console that the suite talks to.
+"""The release image, the one that ships: it boots, logs and samples, without the suite's console.
 
-It is flashed for these tests alone; the next test flashes the image with the console again.
+It is flashed only for these tests; the next test flashes the image with the console again.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SAMPLES = 1
 CONSOLE_SOURCES = PROJECT_ROOT / "firmware" / "components" / "hil_console"
 CONSOLE_COMMANDS = ("sys.info", "sys.panic", "mem.stats", "heap.hold", "heap.fail", "mode.set", "bench.run")
 SILENCE_S = 0.3
-"""A console would answer within 0.1 s."""
+"""Time to wait for a reply; a console would answer within 0.1 s."""
 
 
 @pytest.fixture
@@ -48,14 +48,14 @@ def build_dir(board: BoardInUse) -> str:
     try:
         read_build(folder, board.kind, "esp32")
     except BuildError as error:
-        # Only these tests want it: the others go on.
+        # Only these tests need it; the others continue.
         raise BenchError(f"no release build: {error.message}", error.remedy) from error
     return str(folder)
 
 
 @pytest.fixture
 def release(request: pytest.FixtureRequest, dut: Any, board: BoardInUse) -> Device:
-    """A freshly started board with the release image. It sends records, and answers nothing."""
+    """A freshly started board with the release image. It sends records but answers no request."""
     device = Device(line_of(dut).channel)
     info = device.wait_ready()
     board.confirm(asdict(info), image=RELEASE)
@@ -64,7 +64,7 @@ def release(request: pytest.FixtureRequest, dut: Any, board: BoardInUse) -> Devi
 
 
 def ready(device: Device) -> BoardInfo:
-    """What the board said of itself when it was ready."""
+    """Board identity in the boot event."""
     (boot,) = device.events("boot", since=boot_start(device))
     return BoardInfo(**{name: boot.data[name] for name in BoardInfo.__dataclass_fields__})
 
@@ -73,7 +73,7 @@ def ready(device: Device) -> BoardInfo:
 def test_release_image_boots_logs_and_ticks_without_a_warning(
     dut: Any, release: Device, measure: Measure
 ) -> None:
-    """By what it sends; there is nobody to ask."""
+    """Judged by the records it sends, because there is no console to query."""
     info = ready(release)
     measure_boot_event_is_last(release, measure)
     digest = hashlib.sha256(Path(dut.app.elf_file).read_bytes()).hexdigest()
@@ -127,7 +127,7 @@ def test_release_image_boots_logs_and_ticks_without_a_warning(
 
 @pytest.mark.requirement("REL-01", "ROB-03")
 def test_release_image_has_no_console(release: Device, measure: Measure) -> None:
-    """Nothing answers, neither a person nor the harness, and nothing that is sent makes a difference."""
+    """Input gets no reply, neither a user's nor the harness's, and has no effect."""
     release.wait_box("System Boot", since=boot_start(release))
     start = release.mark()
     for line in ("help", "sys.info", "@1 sys.info", "@2 sys.reboot", "sys.panic kind=abort"):
@@ -149,9 +149,9 @@ def test_release_image_has_no_console(release: Device, measure: Measure) -> None
 def test_release_image_has_none_of_the_consoles_strings(
     dut: Any, release: Device, board: BoardInUse, measure: Measure
 ) -> None:
-    """Every text of the console's sources that is long enough to be told from chance, and its names of commands.
+    """No text of the console's sources that is long enough to be distinctive, and no command name, is in the image.
 
-    That these are found where the console is shows that they would be.
+    The same search finds them in the image with the console, which shows that it works.
     """
     texts = console_texts()
     with_console = Path(board.build.folder / "hotpin.bin").read_bytes()
@@ -170,7 +170,7 @@ def test_release_image_has_none_of_the_consoles_strings(
 
 
 def console_texts() -> list[bytes]:
-    """String literals of the console's sources, without those that others have too."""
+    """String literals that occur only in the console's sources."""
     others = b"".join(
         path.read_bytes()
         for path in (PROJECT_ROOT / "firmware").rglob("*.[ch]")
@@ -186,7 +186,7 @@ def console_texts() -> list[bytes]:
 
 AT_MAIN = "free at app_main"
 BEFORE_CONSOLE, WITH_CONSOLE_TASK = "System Boot", "After Camera Transition"
-"""Moments of the start that both images log: before the console's task is there, and with it."""
+"""Moments of the start that both images log: before the console's task exists, and with it."""
 STATIC_DRAM_MAX = {
     BoardKind.HARDWARE: {WITH_CONSOLE: 48 * KB, RELEASE: 35 * KB},
     BoardKind.QEMU: {WITH_CONSOLE: 35 * KB, RELEASE: 21 * KB},
@@ -198,26 +198,26 @@ CONSOLE_STATIC_MAX = 14 * KB
 CONSOLE_HEAP_MAX = KB
 """Besides the task's stack: its control block and headers are 360 bytes."""
 HEAP_TABLE_B = 128
-"""TLSF's table has a row more, of 72 bytes, for a heap that is beyond the next power of two."""
+"""TLSF's table has one more row, of 72 bytes, for a heap beyond the next power of two."""
 _HEAP_LINE = re.compile(r"At ([0-9A-F]{8}) len [0-9A-F]+ .*: DRAM$")
-"""Of heap_init: memory that holds static data in front."""
+"""Type in heap_init's list of memory that starts with static data."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """What an image says about memory while it starts."""
+    """Memory figures that an image logs while it starts."""
 
     free: dict[str, int]
-    """Bytes at app_main, and of each memory in the statistics of the start."""
+    """Free bytes at app_main, and of each memory in the statistics of the start."""
     first_heap: int
-    """Where the last heap of DRAM begins: behind the static data."""
+    """Start of the last heap of DRAM, after the static data."""
 
 
 @pytest.mark.requirement("REL-01")
 def test_release_image_has_the_consoles_memory_free(
     dut: Any, release: Device, board: BoardInUse, measure: Measure
 ) -> None:
-    """What the console takes is free without it: static data from the start on, its stack once its task is there."""
+    """Without the console its memory is free: static data from the start, its stack once its task would exist."""
     without = start_of(release)
     with_console = start_of(flash_and_start(dut, board.build.folder))
     sizes = {
@@ -255,7 +255,7 @@ def test_release_image_has_the_consoles_memory_free(
 
 
 def share_of_console(what: str, static: int, stack: int) -> tuple[int, int, str]:
-    """The least and the most that a figure of the start may differ by, and why.
+    """Limits for the difference of a figure of the start, and their reason.
 
     static: bytes in front of the first heap; stack: of the console's task.
     """
@@ -268,7 +268,7 @@ def share_of_console(what: str, static: int, stack: int) -> tuple[int, int, str]
 
 
 def measure_static_memory(kind: BoardKind, size: ImageSizes, start: Start, measure: Measure) -> None:
-    """Where the heap begins on the board against the build, and what the build may put in front of it."""
+    """Measure the start of the heap on the board against the build, and the static data in front of it."""
     if size.first_heap is not None:
         measure(
             f"first heap of the image {size.image}: on the board - in the build",
@@ -289,7 +289,7 @@ def measure_static_memory(kind: BoardKind, size: ImageSizes, start: Start, measu
 
 
 def start_of(device: Device) -> Start:
-    """What the image that has just started said."""
+    """Figures logged by the image that has just started."""
     free = {AT_MAIN: ready(device).free_at_main}
     for context in (BEFORE_CONSOLE, WITH_CONSOLE_TASK):
         sample = device.wait_event("mem.sample", since=boot_start(device), where=context_is(context))
@@ -310,7 +310,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def flash_and_start(dut: Any, folder: Path) -> Device:
-    """Flashes another build, and waits until it is ready."""
+    """Flash another build and wait until it is ready."""
     device = Device(line_of(dut).channel)
     since = device.mark()
     line_of(dut).flash(IdfApp(app_path=str(folder.parent), build_dir=str(folder)))

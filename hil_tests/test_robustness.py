@@ -1,4 +1,4 @@
-"""Whatever comes in over the console, the board answers with a clear error or not at all, and lives on."""
+"""For any console input, the board replies with a clear error or not at all, and keeps running."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hotpin_hil.protocol.records import Record
 SEED = 20_240_601
 NOISE_BYTES = 6_000
 CHUNK = 200
-"""Bytes at a time: less than the receive buffer of the board holds."""
+"""Bytes per write, fewer than the board's receive buffer holds."""
 
 SOURCE = "REQUIREMENTS.md ROB-01"
 
@@ -81,7 +81,7 @@ HOSTILE_LINES = [
     b"@1 " + b"A" * 5_000,
     b"AT+RST\r\n+++\r\nroot\r\nrm -rf /",
 ]
-"""Lines near to what the console understands, each wrong in its own way."""
+"""Lines close to valid commands, each invalid in its own way."""
 
 
 ODD_LINES = [
@@ -91,11 +91,11 @@ ODD_LINES = [
     b"@1 mem.log context=%s%s%s%n%n",
     b"@1 mem.log context=" + b"A" * 200,
 ]
-"""Lines that may be obeyed, if that does no harm."""
+"""Lines that may be executed as long as that does no harm."""
 
 
 def answers(device: Device, line: bytes) -> list[Record]:
-    """Sends a line; what came back as replies to its id 1 before the board answered to the harness again."""
+    """Send a line; returns the replies to its id 1 that came before the board answered the harness again."""
     start = device.mark()
     for at in range(0, len(line), CHUNK):
         device.channel.send(line[at : at + CHUNK])
@@ -106,7 +106,7 @@ def answers(device: Device, line: bytes) -> list[Record]:
 
 @pytest.mark.requirement("ROB-01")
 def test_hostile_lines_get_a_clear_error_or_nothing(device: Device, modes: Modes, measure: Measure) -> None:
-    """Each also with the checksum that makes it a request of the harness, so that it comes as far as it can."""
+    """Each line is also sent with a valid checksum, as a request of the harness, to get past the first checks."""
     device.monitor(stop=True)
     before = modes.read()
     first = device.info()
@@ -131,13 +131,13 @@ def test_hostile_lines_get_a_clear_error_or_nothing(device: Device, modes: Modes
 
 
 LONGEST_WORD = 200
-"""Bytes of a key or value that leave room for the rest of a request of 240."""
+"""Bytes of a key or value that leave room for the rest of a 240-byte request."""
 
 
 @pytest.mark.requirement("ROB-01")
 @pytest.mark.parametrize("letter", ["a", '"'])
 def test_a_refused_argument_is_named_whole(device: Device, measure: Measure, letter: str) -> None:
-    """However long it is; of quotes, which a request and a record hold as two characters each, half as many."""
+    """Of any length; also of quotes, which take two characters each in a request and a record, so half as many fit."""
     value = letter * (LONGEST_WORD if letter == "a" else LONGEST_WORD // 2)
     with pytest.raises(DeviceError) as refused:
         device.command("mode.set", to=value)
@@ -157,7 +157,7 @@ def test_an_unknown_key_is_named_whole(device: Device, measure: Measure) -> None
 @pytest.mark.requirement("ROB-01")
 @pytest.mark.parametrize("kind", ["any_bytes", "printable", "like_requests"])
 def test_noise_does_no_harm(device: Device, modes: Modes, measure: Measure, kind: str) -> None:
-    """The same noise in every run. In between the board has to answer each time."""
+    """The same noise in every run; the board must answer after each part of it."""
     rng = random.Random(SEED)
     device.monitor(stop=True)
     before = modes.read()
@@ -188,7 +188,7 @@ def make_noise(rng: random.Random, kind: str) -> bytes:
 
 
 def check_unharmed(device: Device, measure: Measure, boot_count: int) -> None:
-    """The board is in the same boot (which every command checks too) and does what it is told."""
+    """Measure that the board is in the same boot (as every command also checks) and executes commands."""
     measure("boots since", device.info().boot_count - boot_count, exact=0, source=SOURCE)
     with pytest.raises(DeviceError) as refused:
         device.command("no.such.command")

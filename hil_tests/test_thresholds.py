@@ -1,4 +1,4 @@
-"""Warnings come exactly where the thresholds are, once, with their own value, and go again with hysteresis.
+"""Warnings are raised exactly at their thresholds, once, with the right values, and end with hysteresis.
 
 Memory is really taken on the board. A threshold that has the same residue modulo 4 as free memory can be met
 exactly, and the next reachable value is 4 bytes below it; the guide's round numbers lie between two values.
@@ -28,7 +28,7 @@ from hotpin_hil.analysis.heap_layout import BLOCK_OVERHEAD, class_floor
 from hotpin_hil.device import Device
 
 CHECKS = 3
-"""Complete checks to watch for what must not happen (twice is the least that shows a repetition)."""
+"""Complete checks to wait before a warning counts as absent; two are the minimum that shows a repetition."""
 
 RULE = "PROTOCOL.md §1: raised when value < threshold"
 HYSTERESIS_RULE = "PROTOCOL.md §1: left at threshold + max(threshold/10, 1,024 B)"
@@ -53,7 +53,7 @@ class Level:
         return f"{self.memory.thresholds}_{self.severity}"
 
     def alone_at(self, threshold: int) -> dict[str, Any]:
-        """Thresholds where nothing but this level can be reached.
+        """Thresholds at which only this level can be reached.
 
         A critical threshold may not lie above the warning's, so both are the same: critical supersedes low.
         """
@@ -109,7 +109,7 @@ def test_warns_below_its_threshold_and_not_at_it(
 def test_warns_around_the_guides_threshold(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, level: Level
 ) -> None:
-    """With the thresholds as memory_manager_init(NULL) set them: the reachable values on either side."""
+    """The default thresholds of memory_manager_init(NULL), at the reachable values on either side."""
     memory = level.memory
     threshold = DEFAULT_THRESHOLDS[level.key]
     above = memory.reachable(threshold)
@@ -141,12 +141,12 @@ HOLES = 64
 
 
 def punch_holes(heaps: Heaps) -> None:
-    """Makes 64 holes of 2 KB in PSRAM, in front of its large free block."""
+    """Make 64 holes of 2 KB in PSRAM, in front of its large free block."""
     heaps.split(PSRAM, block=HOLE, count=2 * HOLES)
 
 
 def fragment_to(heaps: Heaps, percent: int) -> list[int]:
-    """Raises PSRAM's fragmentation to `percent` by taking its large block away; returns what to release.
+    """Raise PSRAM's fragmentation to `percent` by allocating from its large block; returns the ids to release.
 
     Every piece is larger than a hole, so that it comes from the large block and the holes stay.
     """
@@ -175,8 +175,7 @@ def fragment_to(heaps: Heaps, percent: int) -> list[int]:
 def test_fragmentation_warns_at_its_threshold_and_not_under_it(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, levels: dict[str, int]
 ) -> None:
-    """PSRAM is split, then its large block is taken away piece by piece, to one percent under and up to the
-    level."""
+    """PSRAM is split, then its large block taken piece by piece, to one percent below the level and up to it."""
     at = levels["fragmentation_warning"]
     device.thresholds(**only(**levels))
     monitor.start()
@@ -203,7 +202,7 @@ def test_fragmentation_warns_at_its_threshold_and_not_under_it(
 def test_fragmentation_of_each_memory_can_warn(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, memory: Memory
 ) -> None:
-    """The worst of the three memories counts, whichever it is."""
+    """The most fragmented of the three memories counts."""
     heaps.leave(PSRAM, 400 * KB)
     heaps.split(memory, block=2 * KB, count=40)
     percent = heaps.fragmentation(memory)
@@ -242,7 +241,7 @@ def leave_level(threshold: int) -> int:
 def test_level_is_left_at_the_hysteresis_limit_and_not_below(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, entry: tuple[Memory, int]
 ) -> None:
-    """One event on entering, none 4 bytes short of the limit, one on reaching it."""
+    """One event on entering the level, none 4 bytes below the recovery limit, one at the limit."""
     memory, threshold = entry
     kind = Level(memory, "warning")
     limit = leave_level(threshold)
@@ -318,8 +317,7 @@ def test_fragmentation_is_left_five_points_under_its_threshold(
 def test_staying_and_hovering_raise_one_warning(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """The first firmware repeated the same CRITICAL every 15 s for ever; free memory also dances on the
-    threshold."""
+    """The first firmware repeated the same CRITICAL every 15 s; here free memory also oscillates at the threshold."""
     threshold = 51_203
     crossings = 6
     device.thresholds(**only(internal_ram_warning=threshold))
@@ -341,7 +339,7 @@ def test_staying_and_hovering_raise_one_warning(
 def test_warning_logs_the_statistics(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """Box and record of the moment of the warning; once, not again while the level lasts."""
+    """A warning logs a box and a record of that moment once, and not again while the level lasts."""
     threshold = 51_203
     device.thresholds(**only(internal_ram_warning=threshold))
     monitor.start()
@@ -366,7 +364,7 @@ def test_warning_logs_the_statistics(
 
 
 def reachable_defaults(memory: Memory, *levels: Level) -> dict[str, int]:
-    """The default thresholds of these levels, as near as the memory's free bytes can come to them."""
+    """The default thresholds of these levels, rounded to reachable values of free memory."""
     return {level.key: memory.reachable(DEFAULT_THRESHOLDS[level.key]) for level in levels}
 
 
@@ -375,7 +373,7 @@ def reachable_defaults(memory: Memory, *levels: Level) -> dict[str, int]:
 def test_warning_critical_and_recovery_in_order(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, memory: Memory
 ) -> None:
-    """Down through both levels and up again: four events, in this order, each with its own threshold."""
+    """Down through both levels and up again gives four events, in this order, each with its own threshold."""
     low, critical = Level(memory, "warning"), Level(memory, "critical")
     thresholds = reachable_defaults(memory, low, critical)
     device.thresholds(**only(**thresholds))
@@ -439,7 +437,7 @@ def test_critical_supersedes_low_when_both_are_reached_at_once(
 def test_internal_and_dma_are_told_apart(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """On the ESP32 both hold the same heaps; only their thresholds tell them apart."""
+    """On the ESP32 both consist of the same heaps and differ only by their thresholds."""
     thresholds = {"internal_ram_warning": 80_003, "dma_capable_warning": 60_003}
     device.thresholds(**only(**thresholds))
     monitor.start()

@@ -1,7 +1,7 @@
-"""Camera and voice mode: what changes between them, what it is logged with, and what is left when it fails.
+"""Transitions between camera and voice mode: their effects, their log, and the state after a failure.
 
-Memory is read from the allocator, by its own walk of all heaps (`fixtures.modes`) or its figure for what is free,
-which is what statistics have too; time from the board's clock.
+Memory is read from the allocator, by its own walk of all heaps (`fixtures.modes`) or its figure for free memory,
+which statistics also use; time is read from the board's clock.
 """
 
 from __future__ import annotations
@@ -44,18 +44,18 @@ STEPS = {
         "settle.up",
     ],
 }
-"""The steps of a change to each mode. That the firmware has these and no others is a test of its own."""
+"""Steps of a change to each mode; a separate test checks that the firmware has exactly these."""
 
 UNTOUCHED = ["lock", "admission"]
-"""Steps that come before anything is touched."""
+"""Steps that change nothing yet."""
 NOT_UNDONE = {"tts.stop"}
-"""A stream that was playing is over."""
+"""Step that ends a stream that was playing."""
 
 FLAT_B = 8
 """Recorded boards: matched states lie within 8 B of each other after warm-up (facts: Warm-up)."""
 FLAT_BLOCKS = 2
 WARM_UP_B = 1 * KB
-"""What drivers make at their first start and keep: 0.6 to 0.85 KB on recorded boards."""
+"""Bytes that drivers allocate at their first start and keep: 0.6 to 0.85 KB on recorded boards."""
 
 
 AGAINST_BASELINE = re.compile(
@@ -65,16 +65,16 @@ AGAINST_BASELINE = re.compile(
 
 @dataclass(frozen=True)
 class Flat:
-    """How far two readings of the same state may lie apart. The virtual board's heap is exact."""
+    """Allowed difference of two readings of the same state; the virtual board's heap is exact."""
 
     free: int
     blocks: int
     source: str
     warm_up: int
-    """Cycles after which it is so: the first ones leave what drivers make once and keep."""
+    """Cycles after which this holds: in the first ones drivers make their permanent allocations."""
 
     def measure(self, measure: Measure, what: str, now: Reading, then: Reading) -> None:
-        """Measures the difference of two readings of the same state."""
+        """Measure the difference of two readings of the same state."""
         for name, value in vars(now).items():
             limit = {"blocks": self.blocks, "tasks": 0}.get(name, self.free)
             unit = "" if name in ("blocks", "tasks") else "B"
@@ -91,7 +91,7 @@ def flat(board_kind: BoardKind) -> Flat:
 
 
 def measure_mode_works(device: Device, modes: Modes, measure: Measure, when: str) -> None:
-    """In camera mode a whole picture can be taken, in voice mode sound comes in."""
+    """Measure that the mode works: a whole picture in camera mode, sound input in voice mode."""
     if device.mode().mode == CAMERA:
         frame = device.capture()
         measure(f"{when}: picture begins", frame.soi, exact=True, source="JPEG: SOI")
@@ -102,12 +102,12 @@ def measure_mode_works(device: Device, modes: Modes, measure: Measure, when: str
 
 
 def direct(device: Device) -> dict[str, int]:
-    """What is free in each memory, asked of the allocator; by the names that statistics have for it."""
+    """Free bytes of each memory from the allocator, by the names used in statistics."""
     return {memory.free_field: device.probe(memory.caps).free for memory in MEMORIES}
 
 
 def free_of(stats: MemoryStats) -> dict[str, int]:
-    """What is free in each memory, as some statistics have it."""
+    """Free bytes of each memory in a statistics record."""
     return {memory.free_field: getattr(stats, memory.free_field) for memory in MEMORIES}
 
 
@@ -120,14 +120,14 @@ LAST = "Nothing older is left"
 
 
 def log_out(device: Device) -> None:
-    """Waits until everything that was logged so far is on the line: statistics are written in their order."""
+    """Wait until everything logged so far is written; statistics are written in order."""
     start = device.mark()
     device.log(LAST)
     device.wait_box(LAST, since=start)
 
 
 def measure_free(measure: Measure, what: str, said: dict[str, int], read: dict[str, int]) -> None:
-    """Free memory in some statistics against a direct read of the same moment."""
+    """Measure free memory in statistics against a direct read of the same moment."""
     for name, value in read.items():
         difference = said[name] - value
         measure(
@@ -136,7 +136,7 @@ def measure_free(measure: Measure, what: str, said: dict[str, int], read: dict[s
 
 
 def measure_written(measure: Measure, samples: list[Event], boxes: list[Box], contexts: list[str]) -> None:
-    """Records and boxes are those of these contexts, each once and in this order, with the same figures."""
+    """Measure that records and boxes have these contexts, each once and in this order, with the same figures."""
     written = {
         "records": [event.data["context"] for event in samples],
         "boxes": [box.context for box in boxes],
@@ -154,9 +154,9 @@ def measure_written(measure: Measure, samples: list[Event], boxes: list[Box], co
 def measure_logged(
     device: Device, measure: Measure, contexts: list[str], action: Callable[[], object]
 ) -> None:
-    """Does something that is to be logged under these contexts.
+    """Run an action that must be logged under these contexts.
 
-    Figures of "Before …" are held against a direct read just before, the others against one just after.
+    Figures of "Before …" are compared with a direct read just before, the others with one just after.
     """
     log_out(device)
     before = direct(device)
@@ -214,7 +214,7 @@ def test_statistics_are_logged_at_every_station(
 def test_each_change_is_logged_before_and_after_with_fresh_figures(
     device: Device, modes: Modes, heaps: Heaps, measure: Measure
 ) -> None:
-    """Memory is taken between the changes, so that no figure of an earlier log can be right.
+    """Memory is taken between the changes, so that no figure of an earlier log can be correct.
 
     In the first firmware 103 of 116 pairs were one and the same old sample.
     """
@@ -230,7 +230,7 @@ def test_each_change_is_logged_before_and_after_with_fresh_figures(
 
 @pytest.mark.requirement("TRN-01")
 def test_camera_to_voice_to_camera(device: Device, modes: Modes, measure: Measure) -> None:
-    """In each mode the board does what the mode is for."""
+    """The board performs the function of each mode."""
 
     def measure_picture(when: str) -> None:
         frame = device.capture()
@@ -264,7 +264,7 @@ def test_camera_to_voice_to_camera(device: Device, modes: Modes, measure: Measur
     measure("reads that failed", second.read_errors, exact=0, source="TRN-01")
     frames = RATE_HZ // 10
     end = modes.play(tone(frames))
-    measure("played", end.data["samples"], "frames", exact=frames, source="the stream has so many")
+    measure("played", end.data["samples"], "frames", exact=frames, source="frames in the stream")
     measure("playback ended with", end.data["err"], exact="ESP_OK", source="TRN-01")
     device.tts_close()
 
@@ -306,9 +306,9 @@ def test_memory_in_a_mode_is_what_it_was_one_cycle_before(
 
 
 def measure_cycles(device: Device, modes: Modes, measure: Measure, series: Series, cycles: int) -> None:
-    """Goes through so many cycles, reads memory in camera mode after each, and judges what is lost.
+    """Run `cycles` cycles, read memory in camera mode after each, and judge the losses.
 
-    Without pauses: that nothing leaks must not hang on them.
+    Without pauses, because the absence of leaks must not depend on them.
     """
     device.settle(down=0, up=0)
     readings = []
@@ -373,7 +373,7 @@ def test_steps_that_are_made_to_fail_are_all_there_are(device: Device, measure: 
 
 
 def measure_undone(device: Device, measure: Measure, to: str, step: str, flat: Flat) -> None:
-    """The steps before the failed one were undone in reverse order, and each gave back what it had taken."""
+    """Measure that the steps before the failed one were undone in reverse order, and each freed what it had taken."""
     steps = [name for name in STEPS[to] if name not in UNTOUCHED]
     done = steps[: steps.index(step)]
     undone = [name for name in reversed(done) if name not in NOT_UNDONE]
@@ -436,7 +436,7 @@ def test_failed_step_leads_back_to_the_former_mode(
 
 @pytest.mark.requirement("TRN-05", "LOG-01")
 def test_failed_undoing_is_recovered_from(device: Device, modes: Modes, flat: Flat, measure: Measure) -> None:
-    """Neither forth nor back: everything is taken down, and the former mode is brought up anew."""
+    """Both the change and its rollback fail: everything is stopped, and the former mode is started again."""
     modes.warm_up()
     then = modes.read()
     start = device.mark()
@@ -502,11 +502,11 @@ def test_requests_end_in_the_last_mode_asked(
 
 SETTLE_MS = 50 + 50
 POWER_DOWN_MS = 100 + 100
-"""PWDN high and low before each start of the camera, which the first firmware did not have."""
+"""Time of PWDN high and low before each camera start, which the first firmware did not have."""
 TICK_MS = 10
 LINES = 10
 LINE_WAIT_MS = 30
-"""Lines that drivers log in a change, each of which may wait for a piece of a box (PROTOCOL.md §2)."""
+"""Log lines of drivers in a change, each of which may wait for a piece of a box (PROTOCOL.md §2)."""
 DURATION_MAX_MS = {
     VOICE: 890 + SETTLE_MS + LINES * LINE_WAIT_MS,
     CAMERA: 379 + SETTLE_MS + POWER_DOWN_MS + LINES * LINE_WAIT_MS,
@@ -517,7 +517,7 @@ DURATION_SOURCE = "real_boards.md: median without boxes (890, 379 ms) + pauses +
 @pytest.mark.requirement("TRN-07")
 @pytest.mark.parametrize("mode", [VOICE, CAMERA])
 def test_duration_is_within_its_limit(device: Device, modes: Modes, measure: Measure, mode: str) -> None:
-    """As the board says, and as its clock says at the two samples around the change."""
+    """Duration as reported by the board, and by its clock at the two samples around the change."""
     if mode == CAMERA:
         modes.to(VOICE)
     for round_number in range(3):
@@ -525,7 +525,7 @@ def test_duration_is_within_its_limit(device: Device, modes: Modes, measure: Mea
             modes.to(other(mode))
         start = device.mark()
         claimed = modes.to(mode).duration_ms
-        stamps = [sample(device, one[mode], start).data["timestamp_ms"] for one in (BEFORE, AFTER)]
+        stamps = [sample(device, contexts[mode], start).data["timestamp_ms"] for contexts in (BEFORE, AFTER)]
         between = stamps[1] - stamps[0]
         limit = DURATION_MAX_MS[mode]
         measure(f"to {mode}, claimed", claimed, "ms", max=limit, source=DURATION_SOURCE)
@@ -549,15 +549,15 @@ REFUSED_MAX_MS = 150
 
 @dataclass(frozen=True)
 class Shortage:
-    """Memory as it is made for a change of mode that must be refused."""
+    """State of memory in which a mode change must be refused."""
 
     to: str
     block: str
     missing: int
     leave: int
-    """Free bytes that are left in the memory that lacks."""
+    """Free bytes left in the memory that runs short."""
     split: int = 0
-    """And cut into pieces of this size."""
+    """Size of the pieces that free memory is cut into."""
 
 
 SHORTAGES = {
@@ -575,7 +575,7 @@ SHORTAGES = {
 def test_too_little_memory_is_found_before_anything_is_torn_down(
     device: Device, modes: Modes, heaps: Heaps, measure: Measure, shortage: Shortage
 ) -> None:
-    """Too little in sum, or enough in sum and no block that is large enough."""
+    """Too little memory in total, or enough in total but no block that is large enough."""
     origin = other(shortage.to)
     modes.cycle()
     if origin == VOICE:
@@ -637,12 +637,12 @@ def test_too_little_memory_is_found_before_anything_is_torn_down(
 
 @dataclass(frozen=True)
 class Crash:
-    """How a change of mode is brought to an end."""
+    """Crash that ends a mode change."""
 
     to: str
     step: str
     kind: str
-    """Of sys.panic."""
+    """Argument of sys.panic."""
 
 
 CRASHES = {
@@ -654,7 +654,7 @@ CRASHES = {
 
 
 def crash(device: Device, modes: Modes, plan: Crash) -> dict[str, int]:
-    """Lets the board crash in a change of mode; the memory just before. Nothing older is left to be written."""
+    """Crash the board in a mode change; returns the memory just before. Earlier log output is written by then."""
     if plan.to == CAMERA:
         modes.to(VOICE)
     log_out(device)
@@ -691,23 +691,23 @@ def test_statistics_before_a_crash_are_there_after_it(
 
 @dataclass(frozen=True)
 class Chain:
-    """What a board told of a crash, in the order in which it happened."""
+    """A board's reports of a crash, in order of time."""
 
     box: Box
-    """The last statistics box before it."""
+    """Last statistics box before the crash."""
     panic: Panic
-    """What the panic handler printed first."""
+    """First output of the panic handler."""
     reset: str
-    """The ROM's banner."""
+    """Reset banner of the ROM."""
     cause: str
-    """What the next start says why it started."""
+    """Reset reason reported by the next start."""
     survived: Snapshot
-    """The newest statistics that survived in RTC memory."""
+    """Newest statistics that survived in RTC memory."""
     in_order: bool
 
 
 def put_together(device: Device, since: Cursor) -> Chain:
-    """Finds the links of the chain in what came since a mark. The board must have started again."""
+    """Find the links of the chain in the data since a mark; the board must have started again."""
     boot = device.wait_event("boot", since=since)
     panics = panics_of_the_boot(device, since)
     resets = device.channel.resets(since)
@@ -738,9 +738,9 @@ def put_together(device: Device, since: Cursor) -> Chain:
 def test_crash_in_a_change_is_told_from_box_to_cause(
     device: Device, modes: Modes, measure: Measure, name: str
 ) -> None:
-    """The box before, the panic, the reset and its cause: each from another source on the line.
+    """The box before, the panic, the reset and its cause, each from a different source on the line.
 
-    The crash comes late enough for the box, which takes 250 ms, to be out.
+    The crash comes late enough for the box, which takes 250 ms, to be complete.
     """
     plan = CRASHES[name]
     start = device.mark()
@@ -764,14 +764,14 @@ def test_crash_in_a_change_is_told_from_box_to_cause(
 
 PAUSES_MS = (0, 50, 500)
 PAUSE_TOLERANCE_MS = 150
-"""Two pauses end at a tick of 10 ms, the capture after a piece of 32 ms, and three lines wait for 30 ms."""
+"""Tolerance: two pauses end at a 10 ms tick, the capture after a 32 ms piece, and three lines wait 30 ms."""
 
 
 @pytest.mark.requirement("TRN-10")
 def test_pauses_add_to_duration_and_cost_no_memory(
     device: Device, modes: Modes, flat: Flat, measure: Measure
 ) -> None:
-    """The same changes with three lengths of the pauses, each begun when the line is quiet."""
+    """The same changes with pauses of three lengths, each started on a quiet line."""
     modes.warm_up()
     measure("pauses as built", device.settle().down_ms, "ms", exact=50, source="Kconfig's default")
     shortest: dict[str, tuple[int, Reading]] = {}

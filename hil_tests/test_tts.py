@@ -1,5 +1,4 @@
-"""The TTS decoder takes its 64 KB only when 32 KB more would be left, in one block, and says why when it
-can't."""
+"""The TTS decoder allocates its 64 KB block only if 32 KB more remain free, and otherwise logs the reason."""
 
 from __future__ import annotations
 
@@ -23,14 +22,14 @@ ADDRESS = r"(0x3[0-9a-f]{7})"
 
 
 def numbers_in(line: LogLine, pattern: str) -> tuple[str, ...]:
-    """The groups of `pattern` in a log line that has it."""
+    """Groups of `pattern` in the log line that matches it."""
     match = re.search(pattern, line.text)
     assert match is not None
     return match.groups()
 
 
 def open_error(device: Device) -> str:
-    """Tries to open the stream; the name of the error, `none` if it opened."""
+    """Try to open the stream; returns the name of the error, `none` if it opened."""
     try:
         device.tts_open()
     except DeviceError as error:
@@ -39,7 +38,7 @@ def open_error(device: Device) -> str:
 
 
 def close_error(device: Device) -> str:
-    """Tries to close the stream; the name of the error, `none` if it closed."""
+    """Try to close the stream; returns the name of the error, `none` if it closed."""
     try:
         device.tts_close()
     except DeviceError as error:
@@ -49,7 +48,7 @@ def close_error(device: Device) -> str:
 
 @pytest.mark.requirement("TTS-01")
 def test_stream_buffer_is_64_kb_of_psram(device: Device, heaps: Heaps, measure: Measure) -> None:
-    """What the allocation takes, by direct reads of all heaps around it, and what the firmware says of it."""
+    """The bytes that the allocation takes, by direct reads of all heaps, against the firmware's figures."""
     start = device.mark()
     before = {memory.name: heaps.free(memory.caps) for memory in (INTERNAL, DMA, PSRAM)}
     device.tts_open()

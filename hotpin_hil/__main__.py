@@ -1,4 +1,4 @@
-"""`python -m hotpin_hil` is `hotpin-hil`. It imports nothing at first: Ctrl-C is quiet from here on."""
+"""`python -m hotpin_hil`, the same as `hotpin-hil`. Imports come late, so that Ctrl-C is quiet from the start."""
 
 import sys
 

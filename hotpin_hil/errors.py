@@ -1,15 +1,14 @@
 """Exceptions of the harness.
 
-Every error says what happened to which thing, and what to do about it. Whether it blames the bench or the
-firmware is a matter of its class, because the verdict follows from that: a `BenchError` blocks a test, anything
-a `FirmwareError` says fails it.
+Every error says what happened to which thing, and what to do about it. Its class decides the verdict: a
+`BenchError` blocks a test, a `FirmwareError` fails it.
 """
 
 from __future__ import annotations
 
 
 class HilError(Exception):
-    """Base of all errors the harness raises on purpose.
+    """Base class of the harness's own errors.
 
     `str(error)` is one line: the message, then the remedy in parentheses if there is one.
     """
@@ -24,11 +23,11 @@ class HilError(Exception):
 
 
 class UsageError(HilError):
-    """The user asked for something that can't be: an option, a file, a name. Nothing was touched."""
+    """An invalid option, file or name from the user. Nothing was changed."""
 
 
 class BenchError(HilError):
-    """Something between the test and the firmware failed; the firmware is not to blame (verdict BLOCKED)."""
+    """Something between the test and the firmware failed, not the firmware itself (verdict BLOCKED)."""
 
 
 class PortError(BenchError):
@@ -36,7 +35,7 @@ class PortError(BenchError):
 
 
 class EmulatorError(PortError):
-    """The emulator cannot be started with its arguments: the next test would meet the same."""
+    """The emulator cannot be started with its arguments, neither for this test nor for the next."""
 
 
 class FlashError(BenchError):
@@ -44,11 +43,11 @@ class FlashError(BenchError):
 
 
 class PowerError(BenchError):
-    """The board's power switch did not do what it was asked."""
+    """The board's power switch did not switch as requested."""
 
 
 class WrongBoardError(BenchError):
-    """The board is not the one, or not of the kind, that the run is for."""
+    """The board is not the one, or not the kind, that the run requires."""
 
 
 class BuildError(BenchError):

@@ -1,4 +1,4 @@
-"""Where things lie in a checkout; the one place that knows the layout."""
+"""Paths in a checkout; the only module that knows the layout."""
 
 from __future__ import annotations
 
@@ -15,4 +15,4 @@ NATIVE_RELEASE_BUILD_DIR = FIRMWARE_DIR / "build-native-release"
 BUILD_DIR = PROJECT_ROOT / "build"
 REQUIREMENTS_FILE = PROJECT_ROOT / "hil_tests" / "requirements.toml"
 NATIVE_ELFS_FILE = BUILD_DIR / "native-elfs.txt"
-"""SHA-256 (hex, one per line) of the host-built firmware ELFs of this checkout; a virtual board runs no others."""
+"""SHA-256 (hex, one per line) of the host-built firmware ELFs of this checkout; a virtual board only runs these."""

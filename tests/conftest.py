@@ -1,4 +1,4 @@
-"""What the harness's own tests share."""
+"""Fixtures shared by the harness's own tests."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ SHARED_DIR = PROJECT_ROOT.parent / "shared"
 
 
 def pytest_configure() -> None:
-    # A shell starts a job in the background with SIGINT ignored, and its children inherit that: no test could press
-    # Ctrl-C then.
+    # A shell starts background jobs with SIGINT ignored, and children inherit that: no test could send Ctrl-C.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def shared_data(name: str) -> Path:
-    """Path of recorded reference data that lies beside a checkout; skips the test, visibly, when it is absent."""
+    """Path of recorded reference data next to a checkout; skips the test, visibly, when it is absent."""
     path = SHARED_DIR / name
     if not path.exists():
-        pytest.skip(f"reference data {name!r} is not beside this checkout")
+        pytest.skip(f"reference data {name!r} is not next to this checkout")
     return path

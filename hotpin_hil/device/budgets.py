@@ -19,8 +19,8 @@ BENCH_REPLY_S = 30.0
 BOOT_S = 10.0
 """From reset to the `boot` event: 1.5 s on a board with 4 MB PSRAM, more after flash was erased (NVS)."""
 STARTS_MAX = 6
-"""Resets in a row without a `boot` event after which none is expected: a board's second start would have come through
-if it could. (A set-up may reset it twice, and a test once more.)"""
+"""Consecutive resets without a `boot` event after which none is expected, because a working board succeeds at the
+second start. (A set-up may reset it twice, and a test once more.)"""
 MODE_S = 10.0
 """A mode transition: 2.2 s with boxes on the recorded boards, and the same again if it is undone."""
 PLAY_S = 5.0

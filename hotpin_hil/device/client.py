@@ -44,7 +44,7 @@ Caps = str | Sequence[str]
 
 
 class Device(Console):
-    """One board. Every method raises the errors of `Console.command`."""
+    """Console client of one board. Every method raises the errors of `Console.command`."""
 
     # --- system ---
 

@@ -89,7 +89,7 @@ class Console:
 
         Raises:
             DeviceError: the firmware refuses.
-            NoReply: nothing came.
+            NoReply: no reply arrived.
             BoardReset: the board was reset meanwhile.
             LostRecord: a record of the reply is missing.
             NoisyLine: the line changes bytes.
@@ -125,7 +125,7 @@ class Console:
             if give_up.remaining_s() <= 0 or sends == budgets.SENDS_MAX:
                 break
             last_send = self.channel.mark()
-            # No newline first: what is left of a damaged request would then be executed as one without
+            # No newline first: the rest of a damaged request would then be executed as one without
             # checksum, while behind that rest the firmware finds this one by its checksum.
             self.channel.send(request)
         heard = len(self.channel.text(start))
@@ -163,7 +163,7 @@ class Console:
                 return []
         refused = [r for r in (*answers, *again) if _refused(r) and r.data["err"] != "CRC"]
         if len(refused) > 1:
-            return refused[-1:]  # twice the same: it is not the line
+            return refused[-1:]  # the same twice: not caused by the line
         self._check_reset(start, f"during '{name}'")
         damaged = any(r.offset >= last_send.offset for r in answers if r not in parts)
         if damaged or self.channel.corrupt(last_send):
@@ -204,7 +204,7 @@ class Console:
     # --- starting ---
 
     def wait_ready(self, timeout_s: float = budgets.BOOT_S) -> BoardInfo:
-        """Wait for a boot newer than the one known; from then on it is the known one.
+        """Wait for a boot newer than the known one, which it replaces.
 
         Args:
             timeout_s: budget.
@@ -240,7 +240,7 @@ class Console:
                 "flash it again; if it says nothing, check power and baud rate",
                 self.channel.noise(self._accepted),
             )
-        # The boot event was lost or damaged; the console can tell the same.
+        # The boot event was lost or damaged; the console returns the same data.
         self.boot = None
         reply = self.command("sys.info")
         self._accepted = self.channel.mark()
@@ -268,7 +268,7 @@ class Console:
         return _DAMAGED if self.channel.corrupt(Cursor(began)) else None
 
     def barrier(self) -> None:
-        """Wait until everything that the board had sent before has arrived, and gaps are known."""
+        """Wait until everything sent before has arrived, so that lost records are known."""
         self.command("heap.probe", caps="DMA")
 
     # --- events ---
@@ -462,7 +462,7 @@ def _refused(reply: Record) -> bool:
 
 
 _LOOPING = Event("looping", {}, 0, "", 0, -1)
-"""In place of a boot event that will not come any more."""
+"""Replacement for a boot event that will not arrive."""
 
 _DAMAGED = Event("damaged", {}, 0, "", 0, -1)
-"""In place of a boot event that arrived damaged."""
+"""Replacement for a boot event that arrived damaged."""

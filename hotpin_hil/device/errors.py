@@ -36,11 +36,11 @@ class DeviceError(FirmwareError):
 
 
 class UnexpectedEvent(FirmwareError):
-    """An event came that must not come."""
+    """A forbidden event arrived."""
 
 
 class MissingEvent(FirmwareError):
-    """An expected event, line or box did not come, while the board was alive."""
+    """An expected event, line or box did not arrive although the board was alive."""
 
 
 class BoardReset(FirmwareError):
@@ -50,15 +50,15 @@ class BoardReset(FirmwareError):
 class SupplyFailed(BoardReset, BenchError):
     """The board was reset because its power failed or dipped.
 
-    The bench's supply is to blame, not the firmware, unless the test has caused it.
+    This is a fault of the bench's supply, not of the firmware, unless the test has caused it.
     """
 
 
 class NoReply(HilError):
-    """Silence: a dead line or a hung firmware.
+    """No reply: a dead line or hung firmware.
 
-    `heard` is the number of bytes that came meanwhile, `noise` the line's errors in that time. Neither a BenchError nor
-    a FirmwareError: whether a reset brings the board back decides who is to blame.
+    `heard` is the number of bytes received meanwhile, `noise` the line's errors in that time. Neither a BenchError nor
+    a FirmwareError: whether a reset revives the board decides which of them it is.
     """
 
     def __init__(self, message: str, heard: int, remedy: str = "", noise: LineNoise | None = None) -> None:
@@ -72,4 +72,4 @@ class LostRecord(BenchError):
 
 
 class NoisyLine(BenchError):
-    """An expected record or text did not come or came damaged, and the line changes bytes."""
+    """An expected record or text is missing or damaged, and the line changes bytes."""

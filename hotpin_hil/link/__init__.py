@@ -1,1 +1,1 @@
-"""The serial line: opening a port, reading it without polling, finding records in what comes."""
+"""The serial line: opening a port, reading it without polling, finding records in the bytes received."""

@@ -21,7 +21,7 @@ from hotpin_hil.protocol.sequence import Gap, SequenceCheck
 T = TypeVar("T")
 
 LAST_RESORT = 20
-"""A budget ends after this many times its length on the host's clock, whatever an emulated board's clock says."""
+"""Multiple of a budget on the host's clock after which it ends, whatever an emulated board's clock says."""
 _NO_TEXT = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f\xc0\xc1\xf5-\xff]")
 """Bytes that never occur in UTF-8 text. (Others in a wrong order may come from a line within another line.)"""
 _GARBLED_MIN = 3
@@ -70,7 +70,7 @@ class LineNoise:
 
     @property
     def corrupted_in_transit(self) -> bool:
-        """Whether the line has changed bytes, for which the firmware is not to blame."""
+        """Whether the line has changed bytes, which is not the firmware's fault."""
         return self.mismatched > 0 or self.garbled >= _GARBLED_MIN
 
     def __str__(self) -> str:
@@ -92,7 +92,7 @@ class Deadline:
         self._board_end_s: float | None = None
 
     def remaining_s(self) -> float:
-        """What is left at least; not more than 0 when it is over. May ask the board's emulator, which takes a while."""
+        """Seconds left at least; 0 or less when it is over. May query the board's emulator, which takes a while."""
         now_s = time.monotonic()
         if now_s < self._end_s or self._board_clock_s is None:
             return self._end_s - now_s
@@ -101,14 +101,16 @@ class Deadline:
             return 0.0
         if self._board_end_s is None:
             self._board_end_s = board_s + self._budget_s
-        # Not asked again before its clock can have got there, if it is no faster than the host's.
+        # No further query before its clock can have reached the end, at the host's speed at most.
         self._end_s = min(now_s + self._board_end_s - board_s, self._last_resort_s)
         return self._end_s - now_s
 
 
 class Channel:
-    """Thread-safe. `write` sends bytes to the board; without it the line is read-only. `board_clock_s`: see
-    `Deadline`."""
+    """Everything received on one serial line; thread-safe.
+
+    `write` sends bytes to the board; without it the line is read-only. `board_clock_s`: see `Deadline`.
+    """
 
     def __init__(
         self,
@@ -156,7 +158,7 @@ class Channel:
                     self._repeated.append(item)
             self._cond.notify_all()
             new = self._records[known:] if self._observer is not None else []
-        # Outside the lock: the test need not wait for the observer.
+        # Outside the lock, so that the test does not wait for the observer.
         for record in new:
             if self._observer is not None:
                 self._observer(record)
@@ -283,9 +285,11 @@ class Channel:
     def boot_at(self, offset: int) -> str | None:
         """Boot id of the records between the resets around an offset of the stream; None without records."""
         with self._cond:
-            start = max((one.offset for one in self._resets if one.offset <= offset), default=0)
-            end = min((one.offset for one in self._resets if one.offset > offset), default=len(self._text))
-            return next((one.boot for one in self._records if start <= one.offset < end), None)
+            start = max((reset.offset for reset in self._resets if reset.offset <= offset), default=0)
+            end = min(
+                (reset.offset for reset in self._resets if reset.offset > offset), default=len(self._text)
+            )
+            return next((record.boot for record in self._records if start <= record.offset < end), None)
 
     def was_asked(self, boot: str) -> bool:
         """Whether the harness asked for the reset that this boot came from."""
@@ -320,5 +324,5 @@ class Channel:
 
 
 def _is_garbled(line: bytes) -> bool:
-    # Before the ROM's first words the line may carry what its levels did during the reset.
+    # Before the ROM's first output, level changes during the reset may arrive as bytes.
     return _NO_TEXT.search(line) is not None and not any(mark in line for mark in ROM_MARKS)

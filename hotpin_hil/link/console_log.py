@@ -60,7 +60,7 @@ class ConsoleLog:
 
 
 class _NoProcess:
-    """In place of pytest-embedded's listener process."""
+    """Stub for the methods of pytest-embedded's listener process."""
 
     def start(self) -> None:
         pass

@@ -22,7 +22,7 @@ WATCHDOG_RESETS = ("TG0WDT_SYS_RESET", "TG1WDT_SYS_RESET", "RTCWDT_RTC_RESET", "
 """Resets by a watchdog alone. After a panic of the firmware they are its own."""
 _TOO_SLOW = "the host was too slow for the boot loader's watchdog"
 RESETS_MAX = 3
-"""A firmware that restarts more often in one start is not waited for: the test will see why."""
+"""Restarts in one start after which the start counts as ended; the test then sees the cause."""
 READY = b"Returned from app_main()"
 """ESP-IDF's main task: for firmware that does not send the event `boot`."""
 _PANIC = re.compile(rb"Guru Meditation Error|Task watchdog got triggered|abort\(\) was called")
@@ -30,13 +30,13 @@ _PANIC = re.compile(rb"Guru Meditation Error|Task watchdog got triggered|abort\(
 
 @dataclass(frozen=True)
 class Start:
-    """The end of a start. `fault`: what the emulator did wrong, for people; empty if nothing that is known."""
+    """Outcome of a start; `fault` describes a known fault of the emulator, empty if there was none."""
 
     fault: str = ""
 
 
 def known_defect(console: str) -> str:
-    """The defect of QEMU that may be behind a panic; empty if none is known."""
+    """The QEMU defect that may have caused a panic; empty if none is known."""
     return next((defect for panic, defect in KNOWN_PANICS.items() if panic in console), "")
 
 
@@ -59,7 +59,7 @@ def judge_start(channel: Channel) -> Start | None:
 
 
 def _ready_at(channel: Channel, text: bytes, begin: Cursor) -> int:
-    """Where in `text` the firmware says that it is ready; the length of `text` if it does not."""
+    """Offset in `text` of the firmware's ready message; the length of `text` if there is none."""
     events = [record.offset - begin.offset for record in channel.records() if record.event == "boot"]
     line = text.find(READY)
     return min([at for at in (*events, line) if at >= 0], default=len(text))

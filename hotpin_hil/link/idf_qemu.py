@@ -1,14 +1,14 @@
-"""pytest-embedded's QEMU service with the fast reader and the channel of the serial line: all that is changed of it.
+"""pytest-embedded's QEMU service with the fast reader and the channel of the serial line.
 
 Checked against pytest-embedded-qemu 2.9.3. `HilQemu` and `HilQemuApp` replace its `Qemu` and `QemuApp` and keep their
-methods. What differs:
+methods. Differences:
 
-- UART0 is QEMU's standard input and output, read by one blocking thread; what QEMU itself says is in a log file;
-- each emulator has its own flash image, a copy of the build's, and its own control socket (a file, so no port is raced
-  for by two workers);
-- a start that a known fault of the emulator stopped is repeated (`emulator_start`), and counted in `faults`;
+- UART0 is QEMU's standard input and output, read by one blocking thread; QEMU's own messages go to a log file;
+- each emulator has its own copy of the build's flash image and its own control socket (a file, so that two workers
+  never compete for a port);
+- a start that a known fault of the emulator stopped is repeated (`emulator_start`) and counted in `faults`;
 - budgets end by the emulator's clock where that is behind the host's (`Deadline`);
-- a QEMU that ends, ends the channel with a PortError that quotes its last words.
+- when QEMU exits, the channel ends with a PortError that quotes QEMU's last message.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ from hotpin_hil.link.idf_serial import fingerprint, flash_files
 from hotpin_hil.link.qmp import Qmp
 
 STARTS_MAX = 4
-"""Starts in a row until one is left to the test as it is. About every second start of a dual-core build fails in an
-unmended emulator, so four in a row do in one of 16."""
+"""Attempts before a failed start is left to the test. About every second start of a dual-core build fails in an
+unpatched emulator, so all four fail once in 16."""
 START_S = 10.0
 """From reset to ready, by the emulator's clock: 5 s with the memory test of 4 MB of PSRAM."""
 STOP_TIMEOUT_S = 5.0
 _READ_BYTES = 65536
 _ESCAPE = b"\x01"
-"""Ctrl-A. With -nographic QEMU's monitor listens on the same input: with an "x" behind it, it ends QEMU; twice, it is
-one byte for the board."""
+"""Ctrl-A. With -nographic, QEMU's monitor listens on the same input: Ctrl-A "x" ends QEMU, Ctrl-A twice sends the
+byte itself to the board."""
 _PR_SET_PDEATHSIG = 1
 """linux/prctl.h"""
 _REMEDY = "run it again; if it ends again, start QEMU by hand with the command in the log"
@@ -77,7 +77,7 @@ class HilQemuApp(QemuApp):  # type: ignore[misc]  # pytest-embedded is not typed
 
 
 def make_image(app: IdfApp, path: str) -> None:
-    """The whole flash in one file, as esptool merges it. BuildError, FlashError."""
+    """Merge the whole flash into one file with esptool. Raises BuildError or FlashError."""
     settings = [
         text.replace("_", "-") if text.startswith("--") else text
         for text in app.flash_args.get("write_flash_args", ())
@@ -97,14 +97,14 @@ def make_image(app: IdfApp, path: str) -> None:
 
 
 PIPE_BYTES = 1024 * 1024
-"""QEMU drops what does not fit into its output, and an idle board's clock may run hours ahead of a busy host's."""
+"""Console pipe: QEMU drops output that does not fit, and an idle board's clock may run hours ahead of a busy host's."""
 
 
 class _Piped(subprocess.Popen[bytes]):
-    """Gives its standard output to a pipe, where DuplicateStdoutPopen would have it in a file that is polled."""
+    """Sends its standard output to a pipe instead of DuplicateStdoutPopen's polled file."""
 
     def __init__(self, cmd: list[str], **kwargs: Any) -> None:
-        # A session of its own: Ctrl-C in the terminal must not take it away before the clean-up is through.
+        # A session of its own: Ctrl-C in the terminal must not end it before the clean-up is done.
         own = {
             "stdout": subprocess.PIPE,
             "pipesize": PIPE_BYTES,
@@ -115,7 +115,7 @@ class _Piped(subprocess.Popen[bytes]):
 
 
 def _end_with_parent() -> None:
-    """In the child: Linux ends it when the tests are killed, since it would go on without standard input."""
+    """Runs in the child: Linux kills it when the tests are killed, because it would continue without standard input."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
@@ -125,7 +125,7 @@ class HilQemu(Qemu, _Piped):  # type: ignore[misc]
 
     REDIRECT_CLS = None
     QEMU_DEFAULT_QMP_FMT = ""
-    """No TCP port: two workers may take the same one for free."""
+    """Use no TCP port: two workers may both find the same one free."""
 
     def __init__(
         self,
@@ -136,17 +136,17 @@ class HilQemu(Qemu, _Piped):  # type: ignore[misc]
         dut_index: int = 0,
         **kwargs: Any,
     ) -> None:
-        # The path of a Unix socket has at most 107 characters, so it is not in the evidence's folder.
+        # A Unix socket's path has at most 107 characters, so the socket is not in the evidence folder.
         self._sockets = tempfile.TemporaryDirectory(prefix="hotpin-qemu-")
         self._qmp = Qmp(f"{self._sockets.name}/qmp")
         self.channel = Channel(self._send, name="QEMU", board_clock_s=self._qmp.clock_s)
         self.faults: list[str] = []
-        """Known faults of the emulator for which it was started again."""
+        """Known faults of the emulator that made a restart necessary."""
         self._reader: threading.Thread | None = None
         self._ending = False
         self._switch = threading.Lock()
         self._trial: Channel | None = None
-        """Takes the console in place of `channel` until a start has come to its end."""
+        """Receives the console in place of `channel` until a start has ended."""
         template = Path(str(qemu_image_path))
         self._image = template.with_name(f"{template.stem}-board{dut_index}.bin")
         try:
@@ -167,7 +167,7 @@ class HilQemu(Qemu, _Piped):  # type: ignore[misc]
                 raise EmulatorError(f"QEMU did not start: {error}", "check --qemu-prog-path") from error
             raise
 
-    # --- what the suite asks of a line ---
+    # --- operations of every line ---
 
     def hard_reset(self) -> None:
         """Reset the machine, over QMP, and wait for the end of its start."""
@@ -182,8 +182,11 @@ class HilQemu(Qemu, _Piped):  # type: ignore[misc]
         self._finish_trial()
 
     def flash(self, app: Any = None) -> None:
-        """Put another build (the test's own, if none is given) into the flash, restart QEMU, and wait for the end of
-        its start."""
+        """Write a build to the flash, restart QEMU, and wait for the end of its start.
+
+        Args:
+            app: Build to write; None: the test's own.
+        """
         self._end()
         make_image(app or self.app, str(self._image))
         self._begin_trial()
@@ -191,7 +194,7 @@ class HilQemu(Qemu, _Piped):  # type: ignore[misc]
         self._finish_trial()
 
     def read_flash(self, offset: int, size: int, path: Path) -> None:
-        """Read a part of the flash into a file, while the board runs. Raises FlashError."""
+        """Read a part of the flash into a file while the board runs. Raises FlashError."""
         try:
             with self._image.open("rb") as image:
                 image.seek(offset)
@@ -200,21 +203,24 @@ class HilQemu(Qemu, _Piped):  # type: ignore[misc]
             raise FlashError(f"QEMU's flash image cannot be read: {error}", "run the test again") from error
 
     def qmp_execute_cmd(self, execute: str, arguments: dict[str, Any] | None = None) -> Any:
-        """As pytest-embedded's, over this emulator's own socket and with a time limit."""
+        """Like pytest-embedded's method, over this emulator's own socket and with a time limit."""
         return self._qmp.execute(execute, arguments)
 
     # --- starts ---
 
     def _begin_trial(self) -> None:
-        """Holds the console back from now on, and keeps the flash as it is, so that the start can be repeated."""
+        """Hold the console output back and save the flash, so that the start can be repeated."""
         self.channel.reset_asked()
         shutil.copyfile(self._image, self._image.with_suffix(".before"))
         with self._switch:
             self._trial = Channel(name="QEMU", board_clock_s=self._qmp.clock_s)
 
     def _finish_trial(self) -> None:
-        """Repeats the start while a known fault of the emulator ends it, then shows the console. EmulatorError if QEMU
-        cannot be started at all."""
+        """Repeat the start while a known fault of the emulator ends it, then release the console output.
+
+        Raises:
+            EmulatorError: QEMU cannot be started at all.
+        """
         try:
             for _ in range(STARTS_MAX - 1):
                 fault = self._fault_of_start()
@@ -226,12 +232,12 @@ class HilQemu(Qemu, _Piped):  # type: ignore[misc]
                 self._begin_trial()
                 self._launch()
             else:
-                self._fault_of_start()  # whatever it is: the test will see it
+                self._fault_of_start()  # left for the test to report
         finally:
             self._show_trial()
 
     def _fault_of_start(self) -> str:
-        """Waits for the end of the start; what the emulator did wrong in it, empty if nothing that is known."""
+        """Wait for the end of the start; returns the known fault of the emulator, empty if there was none."""
         trial = self._trial
         assert trial is not None
         try:
@@ -239,7 +245,7 @@ class HilQemu(Qemu, _Piped):  # type: ignore[misc]
         except PortError as error:
             if self.returncode is not None and self.returncode < 0:
                 return f"QEMU crashed with signal {-self.returncode}"
-            if not trial.text():  # what it was started with is wrong, and will be for the next test
+            if not trial.text():  # its arguments are wrong, also for the next test
                 raise EmulatorError(error.message, "start it by hand with the command in the log") from error
             return ""
         if start is None and not self._qmp.answers():

@@ -1,10 +1,10 @@
 """pytest-embedded's serial service for ESP-IDF boards, without its waits.
 
-`HilIdfSerial` takes the place of pytest-embedded's `IdfSerial` and keeps its methods. What differs:
+`HilIdfSerial` replaces pytest-embedded's `IdfSerial` and keeps its methods. Differences:
 
 - one blocking reader thread instead of a 50 ms poll; bytes reach `channel` before pytest-embedded's queue;
 - the boot loader is entered only to flash or erase; a set-up with nothing to flash is one reset;
-- what the chip holds already is not written again, in this run or the next;
+- flash contents that are already up to date are not written again, in this run or the next;
 - after flashing the board is reset once, with the console's baud rate set;
 - a lost line ends the channel with a PortError; nothing reconnects behind the test's back.
 """
@@ -32,7 +32,7 @@ from hotpin_hil.link.port_reader import PortReader
 
 CONNECT_ATTEMPTS = 3
 EN_LOW_S = 0.1
-"""Reset pulse, esptool's: EN itself needs about 5 ms, the rest outlasts what a USB bridge still holds."""
+"""Reset pulse, as in esptool: EN needs about 5 ms, the rest covers bytes still buffered in a USB bridge."""
 EN_LOW_NETWORK_S = 0.02
 """Reset pulse on a network port, whose server acknowledges each edge."""
 
@@ -48,8 +48,8 @@ class HilIdfSerial(IdfSerial):  # type: ignore[misc]  # pytest-embedded is not t
     """Port -> fingerprint of the image that this process knows to be on the chip there."""
 
     power_cycle: ClassVar[Callable[[], bool] | None] = None
-    """Called, with the port closed, when the chip does not enter its boot loader: takes its power away for a
-    moment, and says whether it did."""
+    """Hook that power-cycles a chip that does not enter its boot loader; returns whether it did. The port is closed
+    during the call."""
 
     channel: Channel
 
@@ -102,7 +102,7 @@ class HilIdfSerial(IdfSerial):  # type: ignore[misc]  # pytest-embedded is not t
         self.channel = Channel(connection.write, name=port)
         try:
             self.esp = CHIP_DEFS[self.target](connection, baud)
-            # Past IdfSerial and EspSerial, whose constructors would enter the boot loader for every test.
+            # Skip IdfSerial and EspSerial, whose constructors would enter the boot loader for every test.
             Serial.__init__(self, msg_queue, port=connection, baud=baud, meta=meta, **kwargs)
         except BaseException:
             connection.close()
@@ -124,7 +124,7 @@ class HilIdfSerial(IdfSerial):  # type: ignore[misc]  # pytest-embedded is not t
             self.flash()
 
     def hard_reset(self) -> None:
-        """Reset the chip over EN. While nobody reads, as in the set-up, what it sent before is dropped."""
+        """Reset the chip over EN. If no reader runs, as in set-up, pending bytes are dropped first."""
         self.channel.reset_asked()
         try:
             self.proc.dtr = False
@@ -139,12 +139,11 @@ class HilIdfSerial(IdfSerial):  # type: ignore[misc]  # pytest-embedded is not t
     # --- flashing ---
 
     def forget_flashed(self) -> None:
-        """What this process knew to be on the chip is no longer there: flash it at the next set-up."""
+        """Forget the known contents of the flash, so that the next set-up writes it."""
         self._flashed.pop(self.port, None)
 
     def flash(self, app: Any = None) -> None:
-        """Write what differs of the app's flash files, then reset. Raises FlashError, BuildError or
-        PortError."""
+        """Write the changed parts of the app's flash files, then reset. Raises FlashError, BuildError or PortError."""
         app = app or self.app
         files = flash_files(app)
         self.forget_flashed()
@@ -178,7 +177,7 @@ class HilIdfSerial(IdfSerial):  # type: ignore[misc]  # pytest-embedded is not t
             self.hard_reset()
 
     def erase_flash(self, force: bool = False) -> None:
-        """Erase the whole chip, and reset it (from then on it reports an invalid header)."""
+        """Erase the whole flash and reset the chip, whose ROM then reports an invalid header."""
         self.forget_flashed()
         if self._meta and self.port in self._meta.port_app_cache:
             self._meta.drop_port_app_cache(self.port)
@@ -190,8 +189,7 @@ class HilIdfSerial(IdfSerial):  # type: ignore[misc]  # pytest-embedded is not t
 
     @contextmanager
     def _boot_loader(self) -> Iterator[None]:
-        """In the ROM's boot loader, with the port's settings put back at the end; esptool's errors made
-        ours."""
+        """Context in the ROM's boot loader; restores the port's settings and converts esptool's errors."""
         settings = self.proc.get_settings()
         try:
             with redirect_stdout(self._q):
@@ -209,14 +207,14 @@ class HilIdfSerial(IdfSerial):  # type: ignore[misc]  # pytest-embedded is not t
                 self.proc.apply_settings(settings)
 
     def _connect(self) -> None:
-        """Enters the boot loader, at the second try after the power was off, if it can be switched."""
+        """Enter the boot loader; a second attempt follows a power cycle if power can be switched."""
         try:
             self.esp.connect(attempts=CONNECT_ATTEMPTS)
         except (esptool.FatalError, OSError):
             cycle = type(self).power_cycle
             if cycle is None:
                 raise
-            self.proc.close()  # its bridge may lose its power too
+            self.proc.close()  # the USB bridge may lose power too
             is_cycled = cycle()
             self.proc.open()
             if not is_cycled:
@@ -230,7 +228,7 @@ class HilIdfSerial(IdfSerial):  # type: ignore[misc]  # pytest-embedded is not t
 
     def start_redirect_thread(self) -> None:
         if not self._reading():
-            self.channel.reset_asked()  # who kept it from being read may have reset the chip meanwhile
+            self.channel.reset_asked()  # the chip may have been reset while the port was not read
             self._redirect_thread = PortReader(self.proc, self._deliver, self._line_lost)
             self._redirect_thread.start()
 
@@ -246,8 +244,7 @@ class HilIdfSerial(IdfSerial):  # type: ignore[misc]  # pytest-embedded is not t
 
     @contextmanager
     def disable_redirect_thread(self, kill_port: bool = False) -> Iterator[bool]:
-        """Nobody reads within the block (with `kill_port` the port is closed); yields whether somebody
-        did before."""
+        """Stop the reader within the block (with `kill_port` also close the port); yields whether it ran before."""
         was_reading = self.stop_redirect_thread()
         if kill_port:
             self.proc.close()
@@ -271,9 +268,13 @@ class HilIdfSerial(IdfSerial):  # type: ignore[misc]  # pytest-embedded is not t
 
 
 def run_esptool(arguments: list[str], esp: Any) -> None:
-    """Runs one command of esptool on a connected chip. FatalError; SystemExit for a bad argument.
+    """Run one esptool command on a connected chip.
 
-    esptool's command line library makes Ctrl-C an exit with status 1, which would pass for a bad argument.
+    esptool's command line library turns Ctrl-C into an exit with status 1, which would look like a bad argument.
+
+    Raises:
+        FatalError: The command failed.
+        SystemExit: An argument is bad.
     """
     try:
         esptool.main(arguments, esp=esp)
@@ -307,7 +308,7 @@ def flash_files(app: Any) -> list[str]:
 
 
 def fingerprint(app: Any) -> str:
-    """SHA-256 over what flashing the app writes, and where: equal when the chip would hold the same."""
+    """SHA-256 over the contents and offsets that flashing the app writes."""
     digest = hashlib.sha256(repr(app.flash_args.get("write_flash_args")).encode())
     for file in sorted(app.flash_files):
         digest.update(f"{file.offset:#x} {file.encrypted} ".encode())

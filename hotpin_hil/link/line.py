@@ -1,4 +1,4 @@
-"""The line of pytest-embedded's `dut`, on every kind of board."""
+"""Serial line of pytest-embedded's `dut`, on every kind of board."""
 
 from __future__ import annotations
 

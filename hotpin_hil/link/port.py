@@ -21,7 +21,7 @@ _REMEDY = "check the cable and the board's power, then run again"
 
 
 def register_handlers() -> None:
-    """Make pyserial use this package's `rfc2217://` client; its own is some hundred times slower."""
+    """Make pyserial use this package's `rfc2217://` client; pyserial's own is about a hundred times slower."""
     if HANDLER_PACKAGE not in serial.protocol_handler_packages:
         serial.protocol_handler_packages.insert(0, HANDLER_PACKAGE)
 
@@ -58,7 +58,7 @@ def open_port(port: str, baud: int) -> Any:
 
 
 def port_error(port: str, error: BaseException) -> PortError:
-    """A failure of a port as PortError, with the remedy if one is known."""
+    """Convert a port's failure to a PortError, with the remedy if one is known."""
     text = str(error)
     number = getattr(error, "errno", None)
     if number is None and "exclusively lock" in text:

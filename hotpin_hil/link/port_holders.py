@@ -31,7 +31,7 @@ def holders(port: str) -> list[str]:
 def _has_open(process: Path, device: os.stat_result) -> bool:
     try:
         descriptors = list((process / "fd").iterdir())
-    except OSError:  # it has ended, or is another user's
+    except OSError:  # the process has ended, or belongs to another user
         return False
     for descriptor in descriptors:
         try:
@@ -52,7 +52,7 @@ def _command(process: Path) -> str:
 
 
 def permission_remedy(port: str) -> str:
-    """How this user gets access to a port: through its group, or a udev rule for all boards."""
+    """Remedy for a port without permission: its group, or a udev rule for all boards."""
     udev = "or install the udev rule of docs/bench.md"
     try:
         status = os.stat(port)
@@ -61,6 +61,6 @@ def permission_remedy(port: str) -> str:
     except (OSError, KeyError):
         group = user = ""
     if not group or group == "root":
-        # udev has not put it into the group of serial ports; membership of root's group would grant everything.
+        # udev has not assigned it to the group of serial ports; joining root's group would grant far more.
         return "install the udev rule of docs/bench.md, then plug the board in again"
     return f"sudo usermod -aG {group} {user or '$USER'}, then log in again; {udev}"

@@ -14,14 +14,14 @@ from qemu.qmp import QMPClient
 from hotpin_hil.errors import PortError
 
 TIMEOUT_S = 30.0
-"""A QEMU that has a twentieth of a core answers within 2 s."""
+"""QEMU with a twentieth of a core answers within 2 s."""
 _REMEDY = "run it again; if it hangs again, start QEMU by hand with the command in its log"
 _DRIFT = re.compile(r"Host - Guest clock\s+(-?\d+) ms")
-"""In what the monitor's `info jit` says while instructions are counted: accel/tcg/monitor.c of QEMU."""
+"""Line in the monitor's `info jit` output with instruction counting: accel/tcg/monitor.c of QEMU."""
 
 
 class Qmp:
-    """The control socket of one QEMU. Each command connects anew, so that none waits for another's answer."""
+    """Control socket of one QEMU. Each command opens its own connection, so that none waits for another's reply."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -29,10 +29,10 @@ class Qmp:
         self._first_s: float | None = None
 
     def execute(self, command: str, arguments: dict[str, Any] | None = None) -> Any:
-        """The command's result. Raises PortError if QEMU does not answer or refuses it."""
+        """Run a command and return its result. Raises PortError if QEMU does not answer or refuses it."""
         try:
             return asyncio.run(asyncio.wait_for(self._execute(command, arguments), TIMEOUT_S))
-        except Exception as error:  # of qemu.qmp and asyncio: there are many
+        except Exception as error:  # qemu.qmp and asyncio raise many kinds
             reason = str(error) or f"no answer in {TIMEOUT_S:g} s"
             raise PortError(f"QEMU does not take '{command}' over QMP: {reason}", _REMEDY) from error
 
@@ -54,8 +54,10 @@ class Qmp:
         return True
 
     def clock_s(self) -> float | None:
-        """The emulated board's clock in seconds, since it was first read; 0 while QEMU is not up yet. None if QEMU does
-        not say: it counts no instructions, or it hangs."""
+        """Seconds on the emulated board's clock since it was first read; 0 until QEMU is up.
+
+        None if QEMU does not report it: it does not count instructions, or it hangs.
+        """
         if self._is_hung:
             return None
         if not self._listens():
@@ -63,7 +65,7 @@ class Qmp:
         try:
             said = str(self.execute("human-monitor-command", {"command-line": "info jit"}))
         except PortError:
-            self._is_hung = True  # another time limit would only be waited out again
+            self._is_hung = True  # a second query would only time out again
             return None
         drift = _DRIFT.search(said)
         if drift is None:
@@ -73,11 +75,11 @@ class Qmp:
         return now_s - self._first_s
 
     def restarted(self) -> None:
-        """QEMU is started again: what was known of it counts no more."""
+        """Forget the state of the previous QEMU after a restart."""
         self._is_hung, self._first_s = False, None
 
     def _listens(self) -> bool:
-        """Whether QEMU has got so far that it takes a connection; it may not answer all the same."""
+        """Whether QEMU accepts a connection; it may still not answer."""
         with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(TIMEOUT_S)
             try:

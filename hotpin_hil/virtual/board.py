@@ -35,19 +35,22 @@ from hotpin_hil.virtual.rom import Loader
 RTC_BYTES = 8192
 CONSOLE_BAUD = 115200
 _BAUD_TOLERANCE = 0.03  # a UART samples wrong bits beyond about 3 %
-_GRAIN_S = 0.002  # boot log lines this close together are sent in one go
+_GRAIN_S = 0.002  # boot log lines this close together are sent in one write
 _RESTART_PAUSE_S = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-_LONG_RUN_S = 0.2  # a firmware that ran this long on the host is no boot loop
-# What a receiver at the wrong rate makes of a byte: any fixed, unreadable mapping will do.
+_LONG_RUN_S = 0.2  # a run of at least this long is not a boot loop
+# How a receiver at the wrong baud rate reads each byte: any fixed, unreadable mapping works.
 _GARBLED = bytes((byte * 167 + 0x9B) & 0xFF | 0x80 for byte in range(256))
 
 
 @dataclass(frozen=True)
 class BoardOptions:
-    """How a board runs.
+    """Run options of a board.
 
-    `time_scale`: virtual seconds per host second, 0 for as fast as possible; `paced`: the UART takes its time
-    at its baud rate. The same `seed` gives the same random numbers.
+    Attributes:
+        seed: Seed of the board's random numbers.
+        time_scale: Virtual seconds per host second; 0 runs as fast as possible.
+        paced: Whether the UART transmits at its baud rate instead of at once.
+        registry: List of the ELFs that this checkout built and may run.
     """
 
     seed: int
@@ -57,9 +60,10 @@ class BoardOptions:
 
 
 class Board:
-    """A powered board on a port of its own, which it closes. Needs a running event loop; `close` it.
+    """A powered board on its own serial port.
 
-    `directory` holds its flash and outlives it.
+    Needs a running event loop. `close` powers it off and also closes the port; the flash file stays in
+    `directory`.
     """
 
     def __init__(
@@ -101,35 +105,34 @@ class Board:
 
     @property
     def mac(self) -> str:
-        """Its MAC address, `aa:bb:cc:dd:ee:ff`."""
+        """MAC address, `aa:bb:cc:dd:ee:ff`."""
         return format_mac(self._mac)
 
     @property
     def url(self) -> str:
-        """The serial port's URL for pyserial, esptool and pytest-embedded."""
+        """Serial port URL for pyserial, esptool and pytest-embedded."""
         return f"rfc2217://127.0.0.1:{self._server.number}"
 
     @property
     def flash_bytes(self) -> int:
-        """Size of its flash."""
+        """Flash size in bytes."""
         return self._flash.size
 
     @property
     def process_id(self) -> int | None:
-        """The firmware process, or None if none runs."""
+        """Process id of the firmware on the host, or None if no firmware runs."""
         return self._process.pid if self._process is not None else None
 
     @property
     def directory(self) -> Path:
-        """Where its flash is kept."""
+        """Directory of the board's flash file."""
         return self._directory
 
     def state(self) -> dict[str, object]:
-        """What it is and does now, as JSON takes it.
+        """Board identity and current state, ready for JSON.
 
-        `holds`: the app in its flash; `firmware`: project and version of the app
-        that was started last since the last reset; `said`: what the board itself said since then;
-        `server_pid`: the process that serves it.
+        `holds` is the app in flash, `firmware` the project and version of the app started since the last reset,
+        `said` the last message of the board itself since then, `server_pid` the process that serves the board.
         """
         app = bootlog.app_in(self._flash)
         return {
@@ -151,8 +154,11 @@ class Board:
 
     @property
     def runs(self) -> str:
-        """What it does now: "off", "in reset", "rom loader", "booting", "firmware", "hung" (the firmware, by a fault),
-        "crashed" (the host runtime of the firmware failed) or "halted" (nothing runs until a reset)."""
+        """Current activity.
+
+        One of "off", "in reset", "rom loader", "booting", "firmware", "hung" (firmware stopped by a fault),
+        "crashed" (the firmware's host runtime failed) and "halted" (nothing runs until a reset).
+        """
         if not self._powered:
             return "off"
         if self._circuit.held:
@@ -166,7 +172,7 @@ class Board:
         return "crashed" if self._crashed else "halted"
 
     def power_on(self) -> None:
-        """Power (again): everything volatile is lost. To a board that has power it does nothing."""
+        """Switch power on and reset; volatile state is lost. No effect if the board already has power."""
         self._cancel(self._power_timer)
         if self._powered:
             return
@@ -175,19 +181,19 @@ class Board:
         self.reset()
 
     def power_off(self) -> None:
-        """Silence until `power_on`; the port stays, as the USB bridge has its own supply."""
+        """Switch power off. The port stays open, because the USB bridge has its own supply."""
         self._cancel(self._power_timer)
         self._powered = self._flash.powered = False
         self._stop()
 
     def reset(self) -> None:
-        """The reset button: EN goes low and, unless the port's lines hold it there, rises again."""
+        """Press the reset button: EN goes low and rises again unless the port's control lines hold it low."""
         self._hold()
         if not self._circuit.held:
             self._release(self._circuit.dtr and not self._circuit.rts)
 
     def close(self) -> None:
-        """Power off and release port and files."""
+        """Power off and release the port and the files."""
         self._stop()
         self._cancel(self._power_timer)
         self.faults.close()
@@ -195,19 +201,19 @@ class Board:
         self._server.close()
         self._flash.close()
 
-    # The serial port's side (called by the server)
+    # Serial port side (called by the server)
 
     def opened(self) -> None:
-        """A client is there; its lines are not asserted yet."""
+        """Handle a new client, whose control lines are not asserted yet."""
 
     def closed(self) -> None:
-        """The client is gone, and with it both lines."""
+        """Handle the client's disconnection, which releases both control lines."""
         self._host_baud = None
         self.resume_output()
         self._circuit.set_lines(False, False)
 
     def received(self, data: bytes) -> None:
-        """Bytes from the host on the wire."""
+        """Handle bytes from the host."""
         data = self.faults.line.to_board(data)
         if self._mismatched():
             data = data.translate(_GARBLED)
@@ -217,21 +223,21 @@ class Board:
             self._process.write(data)
 
     def set_lines(self, dtr: bool, rts: bool) -> None:
-        """Control lines changed; true means asserted."""
+        """Set the control lines; true means asserted."""
         self._circuit.set_lines(dtr, rts)
 
     def set_baud(self, baud: int) -> None:
-        """The host's rate changed."""
+        """Set the host's baud rate."""
         self._host_baud = baud
 
     def pause_output(self) -> None:
-        """The client does not keep up."""
+        """Stop reading firmware output while the client does not keep up."""
         self._output_paused = True
         if self._process is not None:
             self._process.pause()
 
     def resume_output(self) -> None:
-        """The client keeps up again."""
+        """Read firmware output again."""
         self._output_paused = False
         if self._process is not None:
             self._process.resume()
@@ -243,7 +249,7 @@ class Board:
         self._server.send(data.translate(_GARBLED) if self._mismatched() else data)
 
     def _mismatched(self) -> bool:
-        """Whether host and chip use different rates. A rate that nobody has set fits any."""
+        """Whether host and chip use different baud rates; a rate that was never set matches any."""
         host, chip = self._host_baud, self._uart_baud
         return host is not None and chip is not None and abs(host - chip) > _BAUD_TOLERANCE * chip
 
@@ -254,52 +260,52 @@ class Board:
         self._uart_baud = self._host_baud if baud is None else baud
 
     def _say(self, text: str) -> None:
-        """The board's own words, on a line of their own on the UART, and where it was started."""
+        """Print a message of the board itself on the UART and in the server's output."""
         self._said = text
         self._transmit(bootlog.encode_lines(["", BOARD_PREFIX + text]))
         report(f"{self.mac}: {text}")
 
-    # What faults do to it
+    # Actions of faults
 
     def cut_power(self, off_s: float) -> None:
-        """Power goes now, and comes back after `off_s` seconds (0: only with `power_on`)."""
+        """Cut power now and restore it after `off_s` seconds (0: only by `power_on`)."""
         self.power_off()
         if off_s > 0:
             self._power_timer = self._loop.call_later(off_s, self.power_on)
 
     def reset_by_brown_out(self) -> None:
-        """The detector resets the chip by itself."""
+        """Reset the chip as the brown-out detector does."""
         if self._powered and not self._circuit.held:
             self._stop()
             self._boot(bootlog.BROWN_OUT_RESET)
 
     def freeze(self) -> None:
-        """The chip stops until it is reset."""
+        """Stop the chip until it is reset."""
         if self._process is not None:
             self._process.freeze()
         else:
             self._stop()
 
     def tell_firmware(self, line: str) -> None:
-        """A line to the runtime of the running firmware, if one runs."""
+        """Send a line to the host runtime of the running firmware, if any."""
         if self._process is not None:
             self._process.tell(line)
 
     def type_in(self, text: str) -> None:
-        """Text into the firmware's UART, as if the client had sent it."""
+        """Write text to the firmware's UART as if the client had sent it."""
         if self._process is not None:
             self._process.write(text.encode())
 
     def drop_client(self) -> None:
-        """The connection is lost."""
+        """Drop the client's connection."""
         self._server.drop_client()
 
     def refuse_clients(self, refusing: bool) -> None:
-        """Whether the next client is refused."""
+        """Refuse new clients, or accept them again."""
         self._server.refuse(refusing)
 
     def hang_bridge(self, hung: bool) -> None:
-        """Whether nothing moves between chip and client."""
+        """Stop all traffic between chip and client, or let it pass again."""
         self._server.hang(hung)
 
     @staticmethod
@@ -310,15 +316,16 @@ class Board:
     # Reset and boot
 
     def _hold(self) -> None:
-        """EN is low."""
+        """Handle EN going low."""
         self._stop()
 
     def _release(self, download: bool) -> None:
-        """EN rises: to the chip this is a power-on. Without power it does nothing."""
+        """Handle EN rising, a power-on reset to the chip. No effect without power."""
         self._stop()
         if not self._powered:
             return
-        # Anew at each reset: how far the chip had got before it, a matter of the host's pace, must not tell after it.
+        # Seeded at each reset: random numbers must not depend on how far the chip had got before it, which depends
+        # on the host's speed.
         self._releases += 1
         self._random.seed(f"{self._options.seed}/{self._index}/{self._releases}")
         self._restarts = 0
@@ -385,7 +392,7 @@ class Board:
         self._play(boot, cause, self._loop.time())
 
     def _play(self, boot: Boot, cause: int, started: float) -> None:
-        """Print the lines that are due, and come back for the others."""
+        """Print the lines that are due and schedule the rest."""
         due_s = self._loop.time() - started + _GRAIN_S
         texts = []
         while self._boot_lines and self._host_seconds(self._boot_lines[0].at_ms) <= due_s:
@@ -411,7 +418,7 @@ class Board:
             self._restart(outcome.cause, self._host_seconds(outcome.after_ms))
 
     def _restart(self, cause: int, at_least_s: float = 0.0) -> None:
-        """The chip resets itself; one that does nothing else gets slower, to leave the host its CPU."""
+        """Handle a reset by the chip itself; a boot loop is slowed down to spare the host's CPU."""
         pause_s = _RESTART_PAUSE_S[min(self._restarts, len(_RESTART_PAUSE_S) - 1)]
         self._restarts += 1
         self._after(max(pause_s, at_least_s), lambda: self._boot(cause))
@@ -467,7 +474,7 @@ class Board:
         if self._loop.time() - self._started_at >= _LONG_RUN_S:
             self._restarts = 0
         cause = status - RESET_STATUS
-        if cause == bootlog.POWERON_RESET:  # power was to go where it would have panicked
+        if cause == bootlog.POWERON_RESET:  # the fault cuts power where the firmware would have panicked
             self.cut_power(self.faults.panic_off_s)
             return
         if cause in bootlog.RESET_NAMES:
@@ -476,5 +483,5 @@ class Board:
         self._crashed = True
         hint = f": {diagnostic}" if diagnostic else ""
         self._say(
-            f"the host runtime of the firmware failed with {describe_exit(status)}{hint}; reset to go on"
+            f"the host runtime of the firmware failed with {describe_exit(status)}{hint}; reset to continue"
         )

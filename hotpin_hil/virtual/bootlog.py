@@ -1,6 +1,6 @@
-"""What the chip does between reset and the app: the ROM's and the second-stage bootloader's checks and texts.
+"""Boot log between reset and the app: checks and messages of the ROM and the second-stage bootloader.
 
-`boot` looks at the flash as the chip does and says what is printed, at which time after the reset, and how it
+`boot` checks the flash as the chip does and returns what is printed, when (after the reset), and how the boot
 ends. Texts and order are those of recorded boots of intact and damaged flash, and of IDF v5.4's bootloader.
 The second stage itself is part of the board: the bootloader image in flash is checked like a real one, but
 not executed.
@@ -39,7 +39,7 @@ RESET_NAMES = {
 _WATCHDOG_RESETS = {7, 8, 9, 11, 13}
 
 BOARD_PREFIX = "virtual board: "
-"""Starts every line that the board itself says on the UART; no chip and no firmware prints it."""
+"""Prefix of every UART line from the board itself; no chip or firmware prints it."""
 
 _BANNER = "ets Jul 29 2019 12:21:46"
 _BOOT_STRAPS = 0x13  # what recorded ESP32-CAM boards print
@@ -87,7 +87,7 @@ class Halt:
 
 @dataclass(frozen=True)
 class Boot:
-    """A whole boot: what is printed, when it is over (ms after the reset), how it ends."""
+    """A whole boot: lines printed, end time (ms after the reset) and outcome."""
 
     lines: tuple[Line, ...]
     end_ms: float
@@ -95,7 +95,7 @@ class Boot:
 
 
 def download_banner(cause: int) -> bytes:
-    """What the ROM prints when IO0 is low at reset."""
+    """ROM output when IO0 is low at reset."""
     straps = "boot:0x3 (DOWNLOAD_BOOT(UART0/UART1/SDIO_REI_REO_V2))"
     return encode_lines(
         [_BANNER, "", f"rst:{cause:#x} ({reset_name(cause)}),{straps}", "waiting for download"]
@@ -123,7 +123,7 @@ def boot(flash: Flash, cause: int, revision: int) -> Boot:
 
 
 def app_in(flash: Flash) -> image.AppDescriptor | None:
-    """The app that the bootloader would try first, by its descriptor; None without one. The image is not checked."""
+    """Descriptor of the app that the bootloader tries first, or None; the image itself is not checked."""
     uart = _Uart()
     try:
         for _, part in _boot_order(flash, _load_table(flash, uart) or [], uart)[:1]:
@@ -136,7 +136,7 @@ def app_in(flash: Flash) -> image.AppDescriptor | None:
 
 @dataclass
 class _Uart:
-    """Collects lines with the times a chip would print them: it waits for its UART when the FIFO is full."""
+    """Boot log under construction; each line gets the time at which a chip would print it, UART waits included."""
 
     lines: list[Line] = field(default_factory=list)
     now_ms: float = 0.0
@@ -162,7 +162,7 @@ class _Uart:
 
 
 def _rom(flash: Flash, uart: _Uart, cause: int) -> Halt | Restart | None:
-    """The ROM loads the bootloader image; None if it starts it.
+    """Load the bootloader image as the ROM does; returns None if it starts.
 
     A ROM that found nothing to start is reset by its watchdog and tries again, as real boards do; the
     emulator of the recorded boots has no such watchdog and stops.
@@ -203,7 +203,7 @@ def _rom(flash: Flash, uart: _Uart, cause: int) -> Halt | Restart | None:
 
 
 def _log_leftover(uart: _Uart, position: int, length: int, last: bool) -> None:
-    """The ROM reads 16-byte blocks and says so when the next segment's header spans two of them."""
+    """The ROM's line about a segment header that spans two of its 16-byte blocks."""
     end = (position + length) % 16
     room = 16 - end
     if not last and end and room < image.SEGMENT_HEADER.size:
@@ -248,7 +248,7 @@ def _second_stage(flash: Flash, uart: _Uart, cause: int, revision: int) -> RunAp
 
 
 def _bootloader_descriptor(start: bytes) -> tuple[str, str]:
-    """IDF version and compile time that the bootloader image gives; it starts its first segment with them."""
+    """IDF version and compile time from the start of the bootloader image's first segment."""
     at = image.HEADER.size + image.SEGMENT_HEADER.size
     fields = image.BOOTLOADER_DESCRIPTOR.unpack(start[at : at + image.BOOTLOADER_DESCRIPTOR.size])
     if fields[0] != image.BOOTLOADER_DESCRIPTOR_MAGIC:
@@ -336,7 +336,7 @@ def _usage(part: partition.Partition) -> str:
 def _boot_order(
     flash: Flash, partitions: list[partition.Partition], uart: _Uart
 ) -> list[tuple[str, partition.Partition]]:
-    """Apps in the order the bootloader tries them. Over-the-air selection is only known as "none made"."""
+    """Apps in the order the bootloader tries them. OTA data is always taken as empty."""
     apps = {p.subtype: p for p in partitions if p.type == partition.APP}
     otadata = next((p for p in partitions if (p.type, p.subtype) == (partition.DATA, 0)), None)
     order = []

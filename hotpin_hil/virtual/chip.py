@@ -1,4 +1,4 @@
-"""The registers of an ESP32-D0WD-V3 that serial tools read and write, and its SPI controller.
+"""Registers of an ESP32-D0WD-V3 that serial tools access, and its SPI controller.
 
 Figures: ESP32-D0WD-V3, 40 MHz crystal, as read from real chips by esptool.
 """
@@ -19,7 +19,7 @@ CRYSTAL_HZ = 40_000_000
 
 _CK8M = 128
 _CALIBRATION = 800  # with _CK8M it makes the ROM's estimate of the crystal exactly 40 MHz
-_MAX_WRITTEN = 4096  # registers remembered; a real chip has more, a tool touches a dozen
+_MAX_WRITTEN = 4096  # limit of stored registers; a tool writes about a dozen
 
 _SPI_CMD, _SPI_ADDR, _SPI_USER, _SPI_USER1, _SPI_USER2, _SPI_W0 = 0x00, 0x04, 0x1C, 0x20, 0x24, 0x80
 _SPI_USR = 1 << 18
@@ -93,7 +93,7 @@ class Registers:
 
     @property
     def flash_id(self) -> int:
-        """What the RDID command answers: size code, type, vendor."""
+        """Reply to the RDID command: size code, type, vendor."""
         return (self._flash_bytes.bit_length() - 1) << 16 | 0x40 << 8 | _VENDOR
 
     def _sfdp(self) -> bytes:
@@ -105,7 +105,7 @@ class Registers:
 
 
 def _mac_crc(mac: bytes) -> int:
-    """CRC-8 that the eFuse keeps beside the MAC (Dallas/Maxim polynomial, reflected)."""
+    """CRC-8 stored next to the MAC in eFuse (Dallas/Maxim polynomial, reflected)."""
     crc = 0
     for byte in mac:
         crc ^= byte

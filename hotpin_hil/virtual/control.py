@@ -1,9 +1,9 @@
-"""The control channel of a virtual board: a Unix socket in the board's directory, one JSON object a line.
+"""Control channel of a virtual board: a Unix socket in the board's directory, one JSON object per line.
 
 Requests: `{"do": "state" | "reset" | "power" | "fault" | "clear" | "stop", …}` with `on` (true, false) for "power" and
-`fault`, `arguments` and, if wished, `seed` for "fault". Answers: `{"ok": true, …}` or `{"ok": false, "error": …,
-"remedy": …}`; "state", and what changes it, answers with the board's `state`, "fault" with the fault as it was begun,
-also as `text`.
+`fault`, `arguments` and optionally `seed` for "fault". Replies: `{"ok": true, …}` or `{"ok": false, "error": …,
+"remedy": …}`. The reply to "state" and to every change of it carries the board's `state`; the reply to "fault" carries
+the fault that was started, also as `text`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from hotpin_hil.virtual.faults.board import Faults
 
 SOCKET_NAME = "control"
 LOCK_NAME = "lock"
-"""File in a board's directory that its server has locked."""
+"""Lock file in a board's directory, held by the board's server."""
 _LINE_MAX = 64 * 1024
 _CLIENTS_MAX = 16
 
@@ -32,7 +32,7 @@ Message = dict[str, Any]
 
 
 class Controlled(Protocol):
-    """What is controlled."""
+    """Board operations that the control channel calls."""
 
     faults: Faults
 
@@ -43,7 +43,7 @@ class Controlled(Protocol):
 
 
 class ControlServer:
-    """Serves one board's control socket. Whoever has the directory's lock may take the place of a dead one."""
+    """Control socket of one board; the holder of the directory's lock may replace a stale socket."""
 
     def __init__(self, directory: Path, board: Controlled, stop: Callable[[], None]) -> None:
         self._board = board
@@ -65,7 +65,7 @@ class ControlServer:
         self._loop.add_reader(self._listener, self._accept)
 
     def close(self) -> None:
-        """Leaves no socket behind."""
+        """Close and remove the socket."""
         self._loop.remove_reader(self._listener)
         self._listener.close()
         for client in list(self._clients):
@@ -74,7 +74,7 @@ class ControlServer:
             (self._directory / SOCKET_NAME).unlink()
 
     def answer(self, line: bytes) -> Message:
-        """The answer to one request."""
+        """Return the reply to one request."""
         try:
             request = json.loads(line)
             if not isinstance(request, dict):
@@ -118,7 +118,7 @@ class ControlServer:
 
 
 class _Client:
-    """One connection: lines in, lines out. A client that does not read its answers is dropped."""
+    """One client connection, line by line; a client that does not read its replies is dropped."""
 
     def __init__(
         self,
@@ -154,7 +154,7 @@ class _Client:
             self.close()
 
     def _reply(self, line: bytes) -> bool:
-        """Whether the answer to this request went out."""
+        """Send the reply to this request; returns whether it was sent."""
         answer = json.dumps(self._answer(line)).encode() + b"\n"
         try:
             return self._socket.send(answer) == len(answer)
@@ -163,16 +163,18 @@ class _Client:
 
 
 class BoardControl:
-    """A client: one connection for each request, so that it holds nothing between them.
+    """Client of a board's control socket; it opens one connection per request.
 
-    Raises UsageError for what the board refuses, and `NotRunning` if nobody serves it.
+    Raises:
+        UsageError: The board refuses the request.
+        NotRunning: No process serves the board.
     """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
 
     def ask(self, do: str, **more: Any) -> Message:
-        """The answer to one request."""
+        """Return the reply to one request."""
         request = json.dumps({"do": do, **more}).encode() + b"\n"
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
@@ -197,7 +199,7 @@ class BoardControl:
         return state
 
     def stop(self) -> None:
-        """Ends the board, and returns when its place and its port are free."""
+        """Stop the board; returns once its directory and its port are free."""
         self.ask("stop")
         deadline = time.monotonic() + STOP_TIMEOUT_S
         with open(self.directory / LOCK_NAME, "rb") as lock:
@@ -221,7 +223,7 @@ _START = "start one: hotpin-hil board start"
 
 
 def running(state_dir: Path) -> list[BoardControl]:
-    """The boards that run with their state in this folder, by name."""
+    """Running boards with their state in this folder, by name."""
     found = []
     for path in sorted(state_dir.glob(f"*/{SOCKET_NAME}")):
         control = BoardControl(path.parent)
@@ -233,7 +235,7 @@ def running(state_dir: Path) -> list[BoardControl]:
 
 @contextlib.contextmanager
 def _short_path(directory: Path) -> Iterator[str]:
-    """A path to the socket that fits into a socket address (108 bytes) however deep the directory lies."""
+    """A path to the socket that fits into a socket address (108 bytes), for any depth of directory."""
     folder = os.open(directory, os.O_PATH | os.O_DIRECTORY)
     try:
         yield f"/proc/self/fd/{folder}/{SOCKET_NAME}"

@@ -1,4 +1,4 @@
-"""The board's SPI NOR flash: a file that the firmware process maps too."""
+"""SPI NOR flash of a board: a file that the firmware process also maps."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Flash:
         self.path = path
         self.size = size
         self.written: Callable[[int, bytes], bytes] = lambda offset, data: data
-        """Says what becomes of what is programmed at an offset: a fault of the chip or its supply."""
+        """Hook that returns the bytes actually programmed at an offset; faults of chip and supply change them."""
         self.powered = True
-        """Without power nothing is erased or programmed, also when it goes in the middle of a packet."""
+        """False when power is off: nothing is erased or programmed, even in the middle of a packet."""
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:

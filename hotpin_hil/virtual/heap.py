@@ -1,4 +1,4 @@
-"""The model of the ESP32's heap, from Python.
+"""Python interface of the ESP32 heap model.
 
 The model itself is C (`firmware/native/heap`); the same code runs inside the firmware built for the host.
 Sizes are bytes, addresses the chip's, capability sets comma lists without `MALLOC_CAP_` ("INTERNAL,8BIT").
@@ -22,18 +22,18 @@ from hotpin_hil.virtual.heap_library import (
 )
 
 MALLOC_INTERNAL_LIMIT = 16384
-"""`malloc` takes from internal memory up to this size: CONFIG_SPIRAM_MALLOC_ALWAYSINTERNAL's default."""
+"""Largest size that `malloc` takes from internal memory first: default of CONFIG_SPIRAM_MALLOC_ALWAYSINTERNAL."""
 
 ALL_HEAPS = "INVALID"
 """Capability set that means every heap when walking or checking."""
 
 
 class HeapError(UsageError):
-    """The model was asked for something the chip would panic on, or can't be set up."""
+    """A request on which the chip would panic, or a model that cannot be set up."""
 
 
 def caps_bits(caps: str) -> int:
-    """Capability names to MALLOC_CAP_ bits."""
+    """Convert capability names to MALLOC_CAP_ bits."""
     bits = ct.c_uint32()
     if not library().heap_caps_from_names(caps.encode(), ct.byref(bits)):
         names = (library().heap_cap_name(bit) for bit in range(32))
@@ -43,7 +43,7 @@ def caps_bits(caps: str) -> int:
 
 
 def caps_names(bits: int) -> str:
-    """MALLOC_CAP_ bits to names, in order of bits."""
+    """Convert MALLOC_CAP_ bits to names, lowest bit first."""
     return ",".join(library().heap_cap_name(bit).decode() for bit in range(32) if bits >> bit & 1)
 
 
@@ -62,7 +62,7 @@ def type_at(address: int) -> str | None:
 
 @dataclass(frozen=True)
 class Figures:
-    """One or several heaps' figures; `largest` is rounded down to its size class, as ESP-IDF reports it."""
+    """Figures of one or several heaps; `largest` is rounded down to its size class, as ESP-IDF reports it."""
 
     free: int
     allocated: int
@@ -112,7 +112,7 @@ class Block:
 
 
 class HeapSystem:
-    """One chip's heaps. An address of 0 is NULL: no memory."""
+    """The heaps of one chip. Address 0 is NULL: the allocation failed."""
 
     def __init__(self) -> None:
         self._c = library()
@@ -180,7 +180,7 @@ class HeapSystem:
         return self._sound(function(self._system, _u32(alignment), _u32(size), caps_bits(caps)))
 
     def realloc(self, address: int, size: int, caps: str) -> int:
-        """`heap_caps_realloc`; 0 with a size: no memory, the old block is as before."""
+        """`heap_caps_realloc`; 0 for a non-zero size means no memory, and the old block is unchanged."""
         if address:
             self._require_block(address, self._c.heap_system_status(self._system, address))
         return self._sound(self._c.heap_system_realloc(self._system, address, _u32(size), caps_bits(caps)))
@@ -191,7 +191,7 @@ class HeapSystem:
         self._sound(0)
 
     def allocated_size(self, address: int) -> int:
-        """Size of the block in use that starts at `address`; 0 if none does."""
+        """Size of the allocated block that starts at `address`; 0 if there is none."""
         return int(self._c.heap_system_allocated_size(self._system, address))
 
     def _require_block(self, address: int, status: int) -> None:
@@ -234,11 +234,11 @@ class HeapSystem:
         return found
 
     def reset_minimum(self, index: int) -> int:
-        """Let heap `index` (of `heaps()`) count its minimum from now; the old minimum."""
+        """Restart the minimum of heap `index` (of `heaps()`) from now; returns the old minimum."""
         return int(self._c.heap_system_reset_minimum(self._system, index))
 
     def lower_minimum(self, index: int, minimum: int) -> None:
-        """Bring back an older minimum of heap `index` if it was lower."""
+        """Restore an older minimum of heap `index` if it was lower."""
         self._c.heap_system_lower_minimum(self._system, index, minimum)
 
     def blocks(self, caps: str = ALL_HEAPS) -> list[Block]:
@@ -254,13 +254,13 @@ class HeapSystem:
         return found
 
     def check(self, caps: str = ALL_HEAPS) -> str | None:
-        """`heap_caps_check_integrity`: None when sound, else the first thing found wrong."""
+        """`heap_caps_check_integrity`: None if intact, else the first error."""
         if self._c.heap_system_check(self._system, caps_bits(caps)):
             return None
         return str(self._c.heap_system_fault(self._system).decode())
 
     def write(self, address: int, data: bytes) -> None:
-        """Write to the chip's memory, as the firmware could: nothing checks what lies there."""
+        """Write to the chip's memory without checks, as the firmware can."""
         ct.memmove(self._host(address, len(data)), data, len(data))
 
     def read(self, address: int, size: int) -> bytes:
@@ -276,7 +276,7 @@ class HeapSystem:
 
 
 def _u32(size: int) -> int:
-    """A size as the chip's size_t; one that does not fit is more than any heap has."""
+    """`size` as the chip's size_t; a larger one is clipped, because no heap has that much."""
     return size if 0 <= size < 1 << 32 else (1 << 32) - 1
 
 

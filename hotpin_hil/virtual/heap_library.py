@@ -99,7 +99,7 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
 
 
 def library_path() -> Path:
-    """Where the model's shared library is; `HOTPIN_HEAP_LIB` overrides the firmware's host build."""
+    """Path of the model's shared library; `HOTPIN_HEAP_LIB` overrides the firmware's host build."""
     override = os.environ.get(LIBRARY_ENV)
     return Path(override) if override else NATIVE_BUILD_DIR / LIBRARY_NAME
 
@@ -124,5 +124,5 @@ def _load(path: Path) -> ct.CDLL:
 
 
 def library() -> ct.CDLL:
-    """The library, loaded once; BuildError when it is not built or not for this machine."""
+    """The library, loaded once. Raises BuildError if it is not built or not for this machine."""
     return _load(library_path())

@@ -19,16 +19,16 @@ from hotpin_hil.virtual.heap import Block, HeapError, HeapSystem, SingleHeap, ca
 
 
 class VectorError(UsageError):
-    """A file of heap vectors is damaged: names file, line and what was expected there."""
+    """A damaged file of heap vectors; names file, line and what was expected there."""
 
 
 RECORDED_BUFFER = 0x3F80087C
-"""Where multi_heap.jsonl's buffer lay: the first block of PSRAM, as the recorded aligned addresses show."""
+"""Address of multi_heap.jsonl's buffer: the first block of PSRAM, as the recorded aligned addresses show."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One answer of the model that is not the recorded one. `line` counts from 1."""
+    """One result of the model that differs from the recorded one; `line` counts from 1."""
 
     line: int
     operation: str
@@ -41,7 +41,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class ReplayResult:
-    """What a replay found; `differences` holds the first ones, `difference_count` all."""
+    """Result of a replay; `differences` holds the first ones, `difference_count` counts all."""
 
     path: Path
     operations: int
@@ -105,7 +105,7 @@ class _Operation:
 
 
 def _operations(path: Path) -> Iterator[_Operation]:
-    """Lines of a vector file; a file that was cut off or is something else ends in a VectorError."""
+    """Lines of a vector file. Raises VectorError for a truncated or foreign file."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -131,7 +131,7 @@ def _operations(path: Path) -> Iterator[_Operation]:
 
 
 class _Replayer:
-    """Runs operations on the model and notes where its answers differ."""
+    """Runs operations on the model and records where its results differ."""
 
     def __init__(self, path: Path, keep: int) -> None:
         self.operations = 0
@@ -139,7 +139,7 @@ class _Replayer:
         self._keep = keep
         self._difference_count = 0
         self._differences: list[Difference] = []
-        self._recorded: set[int] = set()  # ids that live in the recording
+        self._recorded: set[int] = set()  # ids allocated in the recording
         self._model: dict[int, int] = {}  # ids to the model's addresses
 
     def compare(self, operation: _Operation, what: str, recorded: str, model: str) -> None:
@@ -157,7 +157,7 @@ class _Replayer:
         self._model.clear()
 
     def fresh(self, operation: _Operation, release: Callable[[int], None]) -> int:
-        """The id of an allocation to come; it must not be in use."""
+        """The id of a new allocation; it must not be in use."""
         identity = operation.integer("id")
         if identity in self._recorded:
             raise operation.error(
@@ -224,7 +224,7 @@ def _allocate(heap: SingleHeap, operation: _Operation, replayer: _Replayer) -> N
 
 
 def _replay_single(operations: Iterator[_Operation], replayer: _Replayer) -> None:
-    """multi_heap.jsonl: single heaps, each started afresh by a "heap" line."""
+    """multi_heap.jsonl: single heaps, each restarted by a "heap" line."""
     heap: SingleHeap | None = None
     for operation in operations:
         name = operation.fields["op"]

@@ -1,6 +1,6 @@
 """ESP32 images that carry a program for the host.
 
-The host-built firmware rides in a valid ESP32 app image, so that every tool between the build and the chip
+The host-built firmware is packed in a valid ESP32 app image, so that every tool between the build and the chip
 treats it as any other app: segment 0 is a DROM segment with the app descriptor, then a header, then the ELF.
 A second, tiny segment stands for code in IRAM and holds the entry point. `pack_*` use esptool's own image
 writer; reading is done here, as the chip's bootloader does it.
@@ -47,7 +47,7 @@ HOST_IDF_VERSION = "native"
 
 @dataclass(frozen=True)
 class FlashSettings:
-    """How the image header tells the ROM to talk to the flash; values as esptool names them."""
+    """Flash settings in the image header; values as esptool names them."""
 
     mode: str = "dio"
     size: str = "4MB"
@@ -67,7 +67,7 @@ class FlashSettings:
 
 @dataclass(frozen=True)
 class BuildInfo:
-    """What the app descriptor says of the build. `date` and `time` as the C compiler writes them."""
+    """Build identity in the app descriptor; `date` and `time` as the C compiler writes them."""
 
     project: str
     version: str
@@ -140,7 +140,7 @@ def _text(text: str, size: int) -> bytes:
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """The 24 bytes an image starts with."""
+    """The 24-byte header of an image."""
 
     magic: int
     segment_count: int
@@ -155,7 +155,7 @@ class ImageHeader:
 
     @staticmethod
     def parse(data: bytes) -> ImageHeader:
-        """Read a header; nothing is checked."""
+        """Read a header without checking it."""
         magic, count, mode, size, entry, wp, _, _, _, chip, _, low, high, hashed = HEADER.unpack(data)
         return ImageHeader(magic, count, mode, size, entry, wp, chip, low, high, hashed == 1)
 

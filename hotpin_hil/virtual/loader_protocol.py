@@ -1,7 +1,7 @@
-"""What the ROM's serial loader and esptool's stub have in common: packets, commands, and what they act on.
+"""Packets and commands common to the ROM's serial loader and esptool's stub, and the chip that they act on.
 
-Both speak the same packets in SLIP frames: direction, command, length, checksum, data. They differ in the
-number of status bytes, in the error codes, and in the commands they know.
+Both use the same packets in SLIP frames: direction, command, length, checksum, data. They differ in the
+number of status bytes, in the error codes, and in the set of commands.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SYNC_REPLIES = 8
 REGISTER_WRITE = struct.Struct("<IIII")
 """Address, value, mask, delay in microseconds."""
 BLOCK_HEADER = struct.Struct("<IIII")
-"""Length of the block, sequence number, two words of nothing."""
+"""Length of the block, sequence number, two unused words."""
 
 
 class Refused(Exception):
@@ -43,18 +43,18 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Request:
-    """One command as it came."""
+    """One command as received."""
 
     command: int
     data: bytes
     checksum: int
 
     def words(self, count: int) -> tuple[int, ...]:
-        """The first `count` 32-bit words of the data; struct.error if there are fewer."""
+        """The first `count` 32-bit words of the data. Raises struct.error if there are fewer."""
         return struct.unpack_from(f"<{count}I", self.data)
 
     def block(self) -> tuple[int, int, bytes]:
-        """Announced length, sequence number and content of a data packet; struct.error if it has no header."""
+        """Announced length, sequence number and content of a data packet. Raises struct.error without a header."""
         length, sequence, _, _ = BLOCK_HEADER.unpack_from(self.data)
         return length, sequence, self.data[BLOCK_HEADER.size :]
 
@@ -65,7 +65,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """The answer to a command that succeeded; `then` runs after it has been sent."""
+    """The reply to a command that succeeded; `then` runs after it has been sent."""
 
     value: int = 0
     data: bytes = b""
@@ -73,17 +73,17 @@ class Reply:
     then: Callable[[], None] | None = None
 
     def encode(self, command: int, status: bytes) -> bytes:
-        """The answer to `command` as it goes over the wire."""
+        """Encode the reply to `command` for the wire."""
         data = self.data + status
         return slip.encode(HEADER.pack(1, command, len(data), self.value) + data) * self.copies
 
 
 @dataclass(frozen=True)
 class Chip:
-    """What a loader acts on.
+    """The chip as a loader sees it.
 
     `send` takes raw bytes for the wire; `set_baud` changes the UART's rate (None: to the host's); `run_app`
-    leaves the loader and boots from flash; `say` is for the board's own words.
+    leaves the loader and boots from flash; `say` prints a message of the board itself.
     """
 
     registers: Registers
@@ -95,14 +95,14 @@ class Chip:
 
 
 class Commands(Protocol):
-    """One of the two loaders' commands."""
+    """Command set of one of the two loaders."""
 
     def frame(self, frame: bytes) -> None:
-        """Serve what came in one SLIP frame."""
+        """Serve one SLIP frame."""
 
 
 def write_registers(registers: Registers, data: bytes, refusal: int) -> Reply:
-    """Carry out a WRITE_REG, whose data may hold several writes. Refused with `refusal` for a wrong length."""
+    """Carry out a WRITE_REG, whose data may hold several writes. Raises Refused(`refusal`) for a wrong length."""
     if not data or len(data) % REGISTER_WRITE.size:
         raise Refused(refusal)
     for address, value, mask, _delay_us in REGISTER_WRITE.iter_unpack(data):

@@ -1,4 +1,4 @@
-"""Turn a host build of the firmware into what an IDF build leaves for a flasher.
+"""Package a host build of the firmware as the flashable files of an IDF build.
 
     python -m hotpin_hil.virtual.package --elf BUILD/hotpin.elf --sdkconfig BUILD/config/sdkconfig.json \
         --partitions firmware/partitions.csv --project hotpin --version 1.0 --out BUILD
@@ -29,7 +29,7 @@ TABLE_FILE = "partition_table/partition-table.bin"
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit status."""
+    """Run the command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="hotpin_hil.virtual.package", description=__doc__.split("\n")[0])
     parser.add_argument("--elf", type=Path, required=True, help="the host-built firmware")
     parser.add_argument("--sdkconfig", type=Path, required=True, help="sdkconfig.json of that build")
@@ -107,7 +107,7 @@ def package(
         "app_elf": elf_file.name,
         "app_bin": app_file,
         "app_elf_sha256": digest,
-        # What `idf.py monitor` reads.
+        # `idf.py monitor` reads these.
         "monitor_baud": "115200",
         "monitor_toolprefix": "",
         "config_file": str(sdkconfig_file),
@@ -155,7 +155,7 @@ def flash_args(arguments: dict[str, Any]) -> str:
 
 
 def register_elf(sha256: str, registry: Path = NATIVE_ELFS_FILE) -> None:
-    """Note that this checkout built the ELF with this hash; safe against other builds doing the same."""
+    """Record that this checkout built the ELF with this hash; safe with concurrent builds."""
     registry.parent.mkdir(parents=True, exist_ok=True)
     with open(registry, "a+", encoding="ascii") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -206,7 +206,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Replace a file in one step; one that already has this content keeps its time."""
+    """Replace a file atomically; a file that already has this content keeps its timestamp."""
     try:
         if path.exists() and path.read_bytes() == data:
             return

@@ -33,7 +33,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True)
 class StartParameters:
-    """What the firmware is told at a start; times in microseconds of the virtual clock."""
+    """Parameters of one firmware start; times in microseconds of the virtual clock."""
 
     profile: BoardProfile
     mac: str
@@ -47,7 +47,7 @@ class StartParameters:
     elf_sha256: str
     app_offset: int
     faults: tuple[str, ...] = ()
-    """In force from the start: lines as `FirmwareProcess.tell` takes them."""
+    """Faults in force from the start, as lines for `FirmwareProcess.tell`."""
 
     def text(self) -> str:
         """The params file: `key=value` lines."""
@@ -72,7 +72,7 @@ class StartParameters:
 
 
 class Program:
-    """An ELF in memory, ready to be executed; never on disk, so nothing can be put in its place."""
+    """An executable ELF in memory; never on disk, so that it cannot be replaced."""
 
     _cache: dict[str, Program] = {}  # noqa: RUF012 - shared by all boards of this process on purpose
 
@@ -84,8 +84,7 @@ class Program:
 
     @classmethod
     def load(cls, elf: bytes) -> Program:
-        """The program for these bytes; the last few are kept, because boards of one process run the same
-        one."""
+        """The program for these bytes; the last few are cached, because boards of one process share them."""
         sha256 = hashlib.sha256(elf).hexdigest()
         if sha256 not in cls._cache:
             while len(cls._cache) >= 4:
@@ -95,7 +94,7 @@ class Program:
 
 
 class FirmwareProcess:
-    """One run of the firmware, from its start to its end."""
+    """One run of the firmware process."""
 
     def __init__(
         self,
@@ -105,8 +104,11 @@ class FirmwareProcess:
         on_output: Callable[[bytes], None],
         on_exit: Callable[[int, str], None],
     ) -> None:
-        """Write the params file and start it. `on_output` gets UART bytes; `on_exit` the exit status
-        (negative: signal) and the last diagnostic line. Raises BenchError if the host can't start it."""
+        """Write the params file and start the process.
+
+        `on_output` gets UART bytes; `on_exit` gets the exit status (negative: signal) and the last diagnostic
+        line. Raises BenchError if the host can't start the process.
+        """
         self._name = parameters.mac
         self._on_output = on_output
         self._on_exit = on_exit
@@ -157,35 +159,34 @@ class FirmwareProcess:
         return self._popen.pid
 
     def write(self, data: bytes) -> None:
-        """Bytes into the UART's receiver; what a process that does not read can't hold is lost, as on the
-        chip."""
+        """Write bytes to the UART's receiver; bytes beyond its buffer are lost, as on the chip."""
         with contextlib.suppress(OSError):
             self._uart.send(data)
 
     def tell(self, line: str) -> None:
-        """A fault, `name` or `name=number`, to the firmware's runtime; lost if it does not listen."""
+        """Send a fault, `name` or `name=number`, to the firmware's runtime; lost if it does not listen."""
         with contextlib.suppress(OSError):
             self._faults.send(f"{line}\n".encode())
 
     def freeze(self) -> None:
-        """Stop it for good: only `kill` ends it."""
+        """Stop the process permanently; only `kill` ends it."""
         self.frozen = True
         self._popen.send_signal(signal.SIGSTOP)
 
     def pause(self) -> None:
-        """Stop taking output."""
+        """Stop reading output."""
         if not self._paused:
             self._paused = True
             self._loop.remove_reader(self._uart)
 
     def resume(self) -> None:
-        """Take output again."""
+        """Read output again."""
         if self._paused:
             self._paused = False
             self._loop.add_reader(self._uart, self._uart_readable)
 
     def kill(self) -> None:
-        """End it now, without `on_exit`; returns when it is gone."""
+        """Kill the process without calling `on_exit`; returns when it has ended."""
         self._forget()
         self._popen.kill()
         self._popen.wait()
@@ -242,7 +243,7 @@ class FirmwareProcess:
 
 
 def report(text: str) -> None:
-    """A line for whoever started the boards; that nobody reads it must not stop one."""
+    """Print a line for the user who started the boards; a closed output must not stop a board."""
     with contextlib.suppress(OSError):
         print(text, file=sys.stderr, flush=True)
 
@@ -261,7 +262,7 @@ def _die_with_parent(parent: int) -> Callable[[], None]:
     def set_up() -> None:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        if os.getppid() != parent:  # it died before
+        if os.getppid() != parent:  # the process ended before
             os._exit(1)
 
     return set_up

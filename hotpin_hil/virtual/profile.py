@@ -1,19 +1,19 @@
-"""Board profiles: what the virtual board is, and the state its heap is in when the application starts.
+"""Board profiles: hardware of a virtual board, and the state of its heap when the application starts.
 
 A profile is a TOML file. Sizes are bytes. Its keys:
 
-- `name, chip, revision, mac, flash_mb, psram_mb`: `psram_mb` is the chip's size; what of it is mapped is the
-  length of the heap of type SPIRAM.
+- `name, chip, revision, mac, flash_mb, psram_mb`: `psram_mb` is the chip's size; the mapped part is the length
+  of the heap of type SPIRAM.
 - `[[heap]] start, length, type`, in the order of addresses, and `search_order`: "address" (ESP-IDF v5.4) or
   "size" (v5.5: the smallest heap first).
 - `[pool] size, default_caps`, and `minimum_zero = true` if its minimum ever counts as 0 (v5.5).
-- `[[startup_internal]]` and `[[startup_psram]]`: the blocks that are taken before app_main, in order, each with
-  its owner: `what, sizes`, and `caps` if not the usual. `after` is the step of the start that they follow:
+- `[[startup_internal]]` and `[[startup_psram]]`: the blocks allocated before app_main, in order, each with its
+  owner: `what, sizes`, and `caps` if not the usual. `after` is the step of the start that they follow:
   "reset", "psram" (the PSRAM joins the heap; the default) or "pool" (the DMA pool is made). `frees = "…"`
-  gives the blocks of an earlier entry back. `only = "…"` limits an entry to builds that have this in `has`.
-- `has`: what this build has of that, such as "newlib in flash".
-- `[[reserved]] caps, sizes`: held besides; `[costs]`: name to value.
-- `like`: a shipped profile from which everything comes that this one leaves out.
+  frees the blocks of an earlier entry. `only = "…"` limits an entry to builds that have this in `has`.
+- `has`: the names for `only` that apply to this build, such as "newlib in flash".
+- `[[reserved]] caps, sizes`: blocks held in addition; `[costs]`: name to value.
+- `like`: a shipped profile that supplies everything this one omits.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ MEMORIES = {
     "psram": "SPIRAM",
     "total": "DEFAULT",
 }
-"""The memories that figures are given for, and the capability set that asks for each."""
+"""Memories with figures of their own, and the capability set that selects each."""
 
 _HEAP_TYPES = ("DRAM", "DIRAM", "IRAM", "SPIRAM")
 _SEARCH_ORDERS = ("address", "size")
@@ -52,7 +52,7 @@ _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
 
 class ProfileError(UsageError):
-    """A board profile or a ledger is missing or wrong: names the file, the key, the value and the remedy."""
+    """A missing or wrong board profile or ledger; names the file, the key, the value and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Pool:
 
 @dataclass(frozen=True)
 class StartupBlocks:
-    """Blocks taken (`sizes`, as requested, in order) or given back (`frees`) before the application starts."""
+    """Blocks allocated (`sizes`, as requested, in order) or freed (`frees`) before the application starts."""
 
     what: str
     caps: str
@@ -87,7 +87,7 @@ class StartupBlocks:
 
 @dataclass(frozen=True)
 class BoardProfile:
-    """One kind of board. `revision` is 301 for v3.1. `costs` are figures the virtual board can only echo."""
+    """One kind of board. `revision` is 301 for v3.1. The virtual board only echoes `costs`."""
 
     name: str
     chip: str
@@ -136,7 +136,7 @@ class BoardProfile:
         return lines
 
     def boot_heap(self) -> HeapSystem:
-        """The heaps as they are before the application's first allocation."""
+        """The heaps before the application's first allocation."""
         system = HeapSystem()
         for line in self.boot_lines():
             try:
@@ -286,7 +286,7 @@ def _costs(root: _Table) -> dict[str, float]:
 
 
 def _like(root: _Table) -> _Table:
-    """The profile with what it leaves out taken from the shipped one that it names."""
+    """The profile, completed from the shipped profile that `like` names."""
     other = root.text("like")
     if other not in names():
         raise root.error("like", f"one of {', '.join(names())}")
@@ -362,7 +362,7 @@ class Allocation:
 
 @dataclass(frozen=True)
 class Placed:
-    """Where a ledger's block came to lie, and what it cost with its header and rounding."""
+    """Address of a ledger's block, and its cost with header and rounding."""
 
     what: str
     caps: str
@@ -373,7 +373,7 @@ class Placed:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What a ledger comes to: figures per memory (see MEMORIES), where each held block lies, all blocks."""
+    """Result of a ledger: figures per memory (see MEMORIES), address of each held block, all blocks."""
 
     figures: Mapping[str, Figures]
     placed: tuple[Placed, ...]
@@ -412,9 +412,9 @@ def load_ledger(path: Path | str) -> list[Allocation]:
 
 
 def explain(profile: BoardProfile, ledger: Iterable[Allocation]) -> Explanation:
-    """Apply a ledger to the heap as it is before the first allocation: what the firmware must then report.
+    """Apply a ledger to the heap before the first allocation; the firmware must then report the same figures.
 
-    Raises ProfileError for a block that finds no memory, and for a free of what is not there.
+    Raises ProfileError for a block that does not fit, and for a free of a block that is not allocated.
     """
     system = profile.boot_heap()
     held: dict[str, list[Placed]] = {}

@@ -15,13 +15,13 @@ answers), and the chip must not leave reset in between with IO0 high, so this ca
 
 
 class Timer(Protocol):
-    """What `call_later` gives back."""
+    """Timer that `call_later` returns."""
 
     def cancel(self) -> None: ...
 
 
 class ResetCircuit:
-    """Turns the two control lines into EN and IO0.
+    """Auto-reset circuit that derives EN and IO0 from the two control lines.
 
     EN is pulled low by RTS without DTR; IO0 is pulled low by DTR without RTS. `on_reset()` is called when EN
     falls, `on_release(download)` when it rises; `download` is true if IO0 is low at that moment.
@@ -55,7 +55,7 @@ class ResetCircuit:
             self._timer = self._call_later(EN_RISE_S, self._release)
 
     def close(self) -> None:
-        """Forget a pending rise."""
+        """Cancel a pending rise of EN."""
         self._stop_timer()
 
     def _release(self) -> None:

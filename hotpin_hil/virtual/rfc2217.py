@@ -1,7 +1,7 @@
 """The server side of RFC 2217: a serial port on a TCP socket, one client at a time.
 
-Everything is answered at once and in the order it came, because clients poll for the answers. Bytes are
-forwarded as they come, in both directions; nothing waits for more.
+Every request is answered at once and in order, because clients poll for the replies. Bytes are forwarded as
+they arrive, in both directions, without buffering.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _RECEIVE = 64 * 1024
 
 
 class SerialPort(Protocol):
-    """What the server drives: the board's side of the port."""
+    """The board's side of the port."""
 
     def opened(self) -> None: ...
     def closed(self) -> None: ...
@@ -45,10 +45,10 @@ class SerialPort(Protocol):
 
 
 class LoopbackPort:
-    """A port number of 127.0.0.1 that belongs to one board until `close`, whether or not somebody listens there."""
+    """A port number of 127.0.0.1 reserved for one board until `close`, whether or not a server listens on it."""
 
     def __init__(self, number: int = 0) -> None:
-        """number: 0 for any that is free. Raises UsageError if it cannot be taken."""
+        """Reserve port `number`, 0 for any free one. Raises UsageError if it is not available."""
         with contextlib.ExitStack() as stack:
             try:
                 holder = stack.enter_context(_loopback_socket(number))
@@ -61,14 +61,14 @@ class LoopbackPort:
             self._sockets = stack.pop_all()
 
     def close(self) -> None:
-        """Gives the number back. Safe to call twice."""
+        """Release the number. Safe to call twice."""
         self._sockets.close()
 
 
 class Server:
-    """Listens on a loopback port for the life of the board.
+    """Serial port server on a loopback port, for the life of the board.
 
-    While a client is connected nobody listens, so that a second one is refused at once.
+    It does not listen while a client is connected, so that a second client is refused at once.
     """
 
     def __init__(self, port: SerialPort, signature: str, address: LoopbackPort) -> None:
@@ -93,17 +93,17 @@ class Server:
         return self._connection is not None
 
     def send(self, data: bytes) -> None:
-        """Bytes from the chip; lost when nobody is attached, as on a real wire."""
+        """Send bytes from the chip; they are lost without a client, as on a real wire."""
         if self._connection is not None:
             self._connection.send(data)
 
     def drop_client(self) -> None:
-        """Cut the connection from the board's side."""
+        """Close the connection from the board's side."""
         if self._connection is not None:
             self._connection.close()
 
     def refuse(self, refusing: bool) -> None:
-        """Whether the next client finds the port in use."""
+        """Refuse new clients as if the port were in use, or accept them again."""
         self._refusing = refusing
         if refusing:
             self._stop_listening()
@@ -111,7 +111,7 @@ class Server:
             self._listen()
 
     def hang(self, hung: bool) -> None:
-        """Whether nothing moves in either direction, though clients may come and go."""
+        """Stop all data in both directions, or let it pass again; clients may still connect and disconnect."""
         self._hung = hung
         if self._connection is not None:
             self._connection.hung = hung
@@ -141,7 +141,7 @@ class Server:
         assert self._listener is not None
         try:
             client, _ = self._listener.accept()
-        except OSError:  # the client has gone again
+        except OSError:  # the client has already disconnected
             return
         self._stop_listening()
         self._connection = Connection(client, self._port, self._signature, self._lost)
@@ -168,7 +168,7 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self._closed = False
         self.hung = False
-        """A bridge that hangs: what either side sends is lost."""
+        """Whether the bridge hangs; bytes from both sides are lost."""
         self._pending = bytearray()
         self._paused = False
         self._suspended = False
@@ -189,14 +189,14 @@ class Connection:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def start(self) -> None:
-        """Offer the options and begin to read."""
+        """Offer the options and start reading."""
         for option in (BINARY, COM_PORT):
             self._will(option)
             self._do(option)
         self._loop.add_reader(self._socket, self._readable)
 
     def send(self, data: bytes) -> None:
-        """Data bytes to the client. More than a megabyte that it does not take is lost."""
+        """Send data bytes to the client; bytes beyond a backlog of one megabyte are lost."""
         if len(self._pending) < _DROP_AT:
             self._write(data.replace(b"\xff", b"\xff\xff"))
 
@@ -207,7 +207,7 @@ class Connection:
             self._lost()
 
     def discard(self) -> None:
-        """End the connection without telling anyone."""
+        """End the connection without notifying the server."""
         if not self._closed:
             self._closed = True
             self._loop.remove_reader(self._socket)
@@ -348,12 +348,11 @@ class Connection:
             if command == SET_MODEMSTATE_MASK:
                 self._com_port_answer(NOTIFY_MODEMSTATE, bytes([_MODEM_STATE & value[0]]))
         elif command == PURGE_DATA and value:
-            # Nothing to purge: what the chip sent lies in front of this answer, and clients drop it on
-            # reading it.
+            # Nothing to purge: bytes from the chip precede this reply, and clients discard everything before it.
             self._com_port_answer(command, value)
 
     def _set(self, command: int, value: bytes) -> None:
-        """A port setting; zero asks for the present one."""
+        """Apply a port setting; zero requests the current one."""
         if len(value) == len(self._settings[command]) and any(value):
             self._settings[command] = value
             if command == SET_BAUDRATE:
@@ -361,7 +360,7 @@ class Connection:
         self._com_port_answer(command, self._settings[command])
 
     def _control(self, code: int) -> int:
-        """Carry out a control request; the answer is the state that holds now, in the request's own codes."""
+        """Apply a control request; returns the new state in the request's own codes."""
         if code in (_DTR_ON, _DTR_OFF):
             self._dtr = code == _DTR_ON
             self._port.set_lines(self._dtr, self._rts)

@@ -1,7 +1,7 @@
-"""The serial loader of the ROM, from the reset with IO0 low to the next reset.
+"""The ROM's serial loader, from a reset with IO0 low to the next reset.
 
-Error codes: esptool's description of the serial protocol. A program uploaded into RAM is not executed: if it is
-esptool's stub, the stub's commands are served from then on; any other can't run here, and the board says so.
+Error codes: esptool's description of the serial protocol. A program uploaded into RAM is not executed: for
+esptool's stub, the stub's commands are served from then on; for any other, the board prints that it can't run.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _MAX_UPLOADS = 16  # ranges in RAM that are remembered
 
 
 class Loader:
-    """Serves one download session; bytes go in through `feed`."""
+    """One download session; `feed` takes the bytes from the host."""
 
     def __init__(self, chip: Chip) -> None:
         self._chip = chip
@@ -43,12 +43,12 @@ class Loader:
         return isinstance(self._commands, Stub)
 
     def feed(self, data: bytes) -> None:
-        """Bytes from the host."""
+        """Handle bytes from the host."""
         for frame in self._decoder.feed(data):
             self._commands.frame(frame)
 
     def stop(self) -> None:
-        """The chip is in reset or off: what has come and was not served yet is lost."""
+        """Stop when the chip is reset or off; requests not served yet are lost."""
         self._commands = _Lost()
 
     def _run_upload(self, is_stub: bool) -> None:
@@ -56,18 +56,20 @@ class Loader:
             self._commands = Stub(self._chip, lambda: self._run_upload(False))
             return
         self._commands = _Lost()
-        self._chip.say("the program loaded into RAM is for the chip's CPU and can't run here; reset to go on")
+        self._chip.say(
+            "the program loaded into RAM is for the chip's CPU and can't run here; reset to continue"
+        )
 
 
 class _Lost:
-    """The loader is no longer in control: nobody answers until a reset."""
+    """State without a loader in control: no reply until a reset."""
 
     def frame(self, frame: bytes) -> None:
-        """Nothing."""
+        """Ignore the frame."""
 
 
 class Rom:
-    """The ROM's commands. `run_upload(is_stub)` is called when the host starts what it has uploaded."""
+    """The ROM's commands. `run_upload(is_stub)` is called when the host starts the uploaded program."""
 
     def __init__(self, chip: Chip, run_upload: Callable[[bool], None]) -> None:
         self._chip = chip
@@ -100,7 +102,7 @@ class Rom:
         }
 
     def frame(self, frame: bytes) -> None:
-        """Serve one frame; what is no request is dropped."""
+        """Serve one frame; anything but a request is dropped."""
         if len(frame) < protocol.HEADER.size or frame[0] != 0:
             return
         _, command, length, checksum = protocol.HEADER.unpack_from(frame)
@@ -213,7 +215,7 @@ class Rom:
         if self._write is None:
             raise Refused(_FAILED)
         self._write = None
-        return Reply(then=self._chip.run_app)  # the ROM leaves the loader whatever is asked
+        return Reply(then=self._chip.run_app)  # the ROM leaves the loader regardless of the argument
 
     def _md5(self, request: Request) -> Reply:
         offset, size, _, _ = request.words(4)

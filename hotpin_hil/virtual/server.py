@@ -31,9 +31,16 @@ _LAST_PORT = 65535
 
 
 def main_start(args: argparse.Namespace) -> int:
-    """`hotpin-hil board start`: serve until SIGTERM, SIGINT or, on request, the end of stdin. Exit status.
+    """Run `hotpin-hil board start` until SIGTERM, SIGINT or, on request, the end of stdin.
 
-    args.flash: folder of a build for the virtual board, or None. Raises HilError when the boards can't be started.
+    Args:
+        args: Parsed command line; `args.flash` is the folder of a build for the virtual board, or None.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        HilError: The boards can't be started.
     """
     if sys.platform != "linux":
         raise UsageError(
@@ -72,11 +79,11 @@ async def serve(
     registry: Path = NATIVE_ELFS_FILE,
     out: TextIO | None = None,
 ) -> None:
-    """Run `count` boards until told to stop; one line per board goes to `out` (stdout) when all are ready.
+    """Run `count` boards until stopped; prints one line per board to `out` (stdout) when all are ready.
 
-    Each board takes the first free place in `state_dir`: its flash is kept there for the next one that takes
-    it. port: of the first board, the others have the next numbers; None: any that are free. flash: the build that
-    all boards are flashed with before they are ready.
+    Each board takes the first free place in `state_dir` and keeps its flash there for the next board in that
+    place. `port` is the port of the first board, and the others follow it; None: any free ports. All boards are
+    flashed with the build in `flash` before they are ready.
     """
     if not 1 <= count <= MAX_BOARDS:
         raise UsageError(f"can't start {count} boards", f"ask for 1 to {MAX_BOARDS}")
@@ -87,7 +94,7 @@ async def serve(
     board_profile = profiles.load(profile)
     options = BoardOptions(secrets.randbits(32) if seed is None else seed, time_scale, paced, registry)
     with contextlib.ExitStack() as stack:
-        # Before the first child exists: nothing may end this process and leave it behind.
+        # Before the first child starts: no signal may end this process and leave the child behind.
         stopped = _stop_event(until_eof, stack)
         boards: list[Board] = []
         ports = _take_ports(port, count, stack)
@@ -111,7 +118,7 @@ async def serve(
 
 
 def start_line(about: Mapping[str, str], json_out: bool) -> str:
-    """What is printed of a board that has been started."""
+    """Line printed for a board that has started."""
     if json_out:
         return json.dumps(about)
     return f"virtual ESP32-CAM {about['name']}, {about['mac']}, at {about['port']}"
@@ -127,7 +134,7 @@ def _about(board: Board) -> dict[str, str]:
 
 
 def _stop_one(board: Board, place: contextlib.ExitStack, boards: list[Board], stopped: asyncio.Event) -> None:
-    """Ends one board, and with the last one all."""
+    """Stop one board; stopping the last one ends the server."""
     place.close()
     if board in boards:
         boards.remove(board)
@@ -136,7 +143,7 @@ def _stop_one(board: Board, place: contextlib.ExitStack, boards: list[Board], st
 
 
 async def _flash(board: Board, build: Path, stopped: asyncio.Event) -> None:
-    """Flashes a board as its user would, by `hotpin-hil board flash`; UsageError with what that said if it fails."""
+    """Flash a board with `hotpin-hil board flash`. Raises UsageError with that command's message if it fails."""
     directory = board.directory
     words = ["board", "flash", directory.name, "--state-dir", str(directory.parent), "--build", str(build)]
     with subprocess.Popen(
@@ -154,7 +161,7 @@ async def _flash(board: Board, build: Path, stopped: asyncio.Event) -> None:
 
 
 async def _ended(process: subprocess.Popen[bytes]) -> None:
-    """Waits for the end of a process without a thread, which asyncio's own subprocesses may need."""
+    """Wait for the end of a process without a thread, unlike asyncio's own subprocesses."""
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     pidfd = os.pidfd_open(process.pid)
@@ -167,16 +174,16 @@ async def _ended(process: subprocess.Popen[bytes]) -> None:
 
 
 async def _first(*events: Coroutine[object, object, object]) -> None:
-    """Waits for the first of several events."""
+    """Wait for the first of several events."""
     waiting = [asyncio.ensure_future(event) for event in events]
     await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    for one in waiting:
-        one.cancel()
+    for task in waiting:
+        task.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
 
 
 def _take_ports(first: int | None, count: int, stack: contextlib.ExitStack) -> list[LoopbackPort]:
-    """Port numbers for `count` boards, which the end of the stack releases too."""
+    """Port numbers for `count` boards; closing the stack releases them."""
     ports = []
     for index in range(count):
         ports.append(LoopbackPort(first + index if first is not None else 0))
@@ -187,9 +194,9 @@ def _take_ports(first: int | None, count: int, stack: contextlib.ExitStack) -> l
 def _take_places(
     state_dir: Path, profile_name: str, count: int, stack: contextlib.ExitStack
 ) -> list[tuple[int, Path, IO[bytes]]]:
-    """Directories for `count` boards with their numbers and locks, which the end of the stack releases too.
+    """Directories for `count` boards with their numbers and locks; closing the stack releases them.
 
-    The kernel drops a lock with its process, however it ends, so a place is never blocked by a dead one.
+    The kernel releases a lock when its process ends, so a dead process never blocks a place.
     """
     places: list[tuple[int, Path, IO[bytes]]] = []
     stem = re.sub(r"[^\w.-]", "_", profile_name)

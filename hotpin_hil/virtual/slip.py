@@ -8,29 +8,30 @@ ESC_END = 0xDC
 ESC_ESC = 0xDD
 
 MAX_FRAME = 8 + 0x4000 + 0xFF
-"""Longest frame a decoder keeps, in bytes: the stub's buffer for a header and a flash block of 16 KB."""
+"""Longest decoded frame, in bytes: the stub's buffer for a header and a flash block of 16 KB."""
 
 
 def encode(packet: bytes) -> bytes:
-    """One frame with `packet` inside."""
+    """Wrap `packet` in one frame."""
     body = packet.replace(b"\xdb", b"\xdb\xdd").replace(b"\xc0", b"\xdb\xdc")
     return b"\xc0" + body + b"\xc0"
 
 
 class Decoder:
-    """Finds frames in a byte stream; a frame that is malformed or too long is dropped and counted.
+    """Extracts frames from a byte stream; drops and counts those that are malformed or too long.
 
-    Whatever lies between two frames looks like a frame of its own and is handed out: the loader drops it
-    because it is no packet.
+    Bytes between two frames look like a frame of their own and are returned as one; the loader ignores them
+    because they are not a packet.
     """
 
     def __init__(self) -> None:
         self._frame = bytearray()
         self._bad = False
+        self._escape_open = False
         self.dropped = 0
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Frames completed by `data`, without their escapes; empty ones are not reported."""
+        """Return the decoded frames that `data` completes; empty frames are skipped."""
         frames: list[bytes] = []
         start = 0
         while True:
@@ -44,17 +45,22 @@ class Decoder:
             start = end + 1
 
     def _append(self, part: bytes) -> None:
-        if len(self._frame) + len(part) > MAX_FRAME:
+        if self._bad:
+            return
+        if self._escape_open:
+            part = b"\xdb" + part
+        self._escape_open = part.endswith(b"\xdb")
+        content = _unescape(part[:-1] if self._escape_open else part)
+        if content is None or len(self._frame) + len(content) > MAX_FRAME:
             self._bad = True
             self._frame.clear()
-        if not self._bad:
-            self._frame += part
+        else:
+            self._frame += content
 
     def _finish(self) -> bytes | None:
-        raw, bad = bytes(self._frame), self._bad
+        packet = None if self._bad or self._escape_open else bytes(self._frame)
         self._frame.clear()
-        self._bad = False
-        packet = None if bad else _unescape(raw)
+        self._bad = self._escape_open = False
         if packet is None:
             self.dropped += 1
         return packet

@@ -15,7 +15,7 @@ from hotpin_hil.virtual.flash import BLOCK, SECTOR, FlashRangeError
 from hotpin_hil.virtual.loader_protocol import Chip, Refused, Reply, Request
 
 GREETING = b"OHAI"
-"""What a stub says first; that it contains these bytes tells a stub from any other upload."""
+"""First bytes that a stub sends; an upload that contains them is a stub."""
 
 _BAD_DATA_LEN = 0xC0
 _BAD_DATA_CHECKSUM = 0xC1
@@ -27,7 +27,7 @@ _NOT_ENOUGH_DATA = 0xC8
 _TOO_MUCH_DATA = 0xC9
 _NOT_IMPLEMENTED = 0xFF
 
-_PLUGIN_COMMANDS = range(0xD5, 0xF0)  # esptool can patch handlers in; this stub has none
+_PLUGIN_COMMANDS = range(0xD5, 0xF0)  # esptool can add handlers; this stub has none
 _FIXED_LENGTHS = {
     protocol.SYNC: 36,
     protocol.FLASH_END: 4,
@@ -43,14 +43,14 @@ _FIXED_LENGTHS = {
     protocol.READ_FLASH: 16,
     protocol.ERASE_REGION: 8,
 }
-"""Length of the data of each command that takes one only, in bytes."""
+"""Data length in bytes of each command with a fixed one."""
 _BEGIN_LENGTHS = (16, 20)  # the fifth word asks for encryption
 _READ_PACKET_MAX = 4096
-_INFLATE_STEP = 0x8000  # the decompressor's dictionary: what is written at once
+_INFLATE_STEP = 0x8000  # the decompressor's dictionary: size of one write
 
 
 class Stub:
-    """The stub's commands; it greets the host when it is made.
+    """The stub's commands; the stub greets the host when it is created.
 
     `run_upload` is called when the host starts a program that it has uploaded with the stub's help.
     """
@@ -58,7 +58,7 @@ class Stub:
     def __init__(self, chip: Chip, run_upload: Callable[[], None]) -> None:
         self._chip = chip
         self._run_upload = run_upload
-        self._error: int | None = None  # of what was done after the last answer
+        self._error: int | None = None  # error of the work done after the last reply
         self._write: _Write | None = None
         self._read: _Read | None = None
         self._upload_left: int | None = None
@@ -90,7 +90,7 @@ class Stub:
         chip.send(slip.encode(GREETING))
 
     def frame(self, frame: bytes) -> None:
-        """Serve one frame. Each is answered, but one that comes in the middle of a reading belongs to that."""
+        """Serve one frame with a reply; during a flash read, take it as an acknowledgement instead."""
         if self._read is not None:
             self._acknowledge(frame)
             return
@@ -117,7 +117,7 @@ class Stub:
                 self._error = refused.code
 
     def _tell_error(self) -> None:
-        """Answer this command, unserved, with the error of what followed the last answer."""
+        """Reply to this command, without serving it, with the error of the work after the last reply."""
         error, self._error = self._error, None
         if error is not None:
             raise Refused(error)
@@ -178,7 +178,7 @@ class Stub:
         return Reply()
 
     def _data(self, request: Request, too_short: int) -> tuple[_Write, int, bytes]:
-        """The write that is going on, the announced length, and the content."""
+        """The current write, the announced length, and the content."""
         if len(request.data) < protocol.BLOCK_HEADER.size:
             raise Refused(too_short)
         if self._write is None:
@@ -208,7 +208,7 @@ class Stub:
         if self._write.left:
             raise Refused(_BAD_DATA_LEN)
         self._write = None
-        return Reply()  # a reboot can be asked for, but this stub does not do it
+        return Reply()  # a reboot can be requested, but this stub ignores it
 
     def _md5(self, request: Request) -> Reply:
         offset, size, _, _ = request.words(4)
@@ -240,7 +240,7 @@ class Stub:
         self._send_block()
 
     def _acknowledge(self, frame: bytes) -> None:
-        """The host's answer; a frame that is none ends the reading and is itself dropped."""
+        """Handle the host's acknowledgement; any other frame ends the read and is dropped."""
         read = self._read
         assert read is not None
         if len(frame) == 4:
@@ -265,7 +265,7 @@ class Stub:
 
 
 class _Read:
-    """A reading of flash: bytes sent and answered for so far."""
+    """A flash read: bytes sent and acknowledged so far."""
 
     def __init__(self, offset: int, size: int, packet_size: int) -> None:
         self.offset = offset
@@ -276,7 +276,7 @@ class _Read:
 
 
 class _Write:
-    """A download into flash: where the next byte goes, how many are to come, up to where it is erased."""
+    """A download into flash: next write offset, bytes left, end of the erased range."""
 
     def __init__(self, chip: Chip, offset: int, size: int) -> None:
         self._flash = chip.flash
@@ -288,7 +288,7 @@ class _Write:
         self._erase_to(self._erased_to + 1)
 
     def append(self, data: bytes) -> None:
-        """Write what comes next, and erase just as far."""
+        """Write the next bytes, erasing just ahead of them."""
         try:
             self._erase_to(self._next + len(data))
             self._flash.program(self._next, data)

@@ -1,4 +1,4 @@
-"""`hotpin-hil analyze` on recorded logs, and on what is none."""
+"""`hotpin-hil analyze` on recorded logs, and on input that is not a log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The leak verdict on series whose leak is known, because it was planted."""
+"""The leak verdict on series with a known, planted leak."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ def sawtooth(rng: random.Random, count: int) -> list[float]:
 
 
 def outliers(rng: random.Random, count: int) -> list[float]:
-    """Now and then something else holds memory when the reading is taken."""
+    """Occasional readings while another task holds memory."""
     return [-800.0 if rng.random() < 0.05 else 0.0 for _ in range(count)]
 
 
 def dependent(rng: random.Random, count: int) -> list[float]:
-    """Each reading is much like the one before."""
+    """Readings that depend on the previous one."""
     values = [0.0]
     while len(values) < count:
         values.append(0.6 * values[-1] + rng.gauss(0, 30))
@@ -85,7 +85,7 @@ CLEAN: list[Noise] = [constant, ties, scatter, sawtooth, outliers, dependent]
 EVENTFUL: list[Noise] = [settling, stepped]
 
 AS_RECORDED: list[Noise] = [ties, settling]
-"""Boards' readings, which a series of 40 cycles is enough for."""
+"""Readings of boards, for which a series of 40 cycles is enough."""
 
 
 def add(*series: Sequence[float]) -> list[float]:
@@ -188,7 +188,7 @@ def test_flat_series_is_within_budget(noise: Noise) -> None:
 
 
 def found_of_stated(noise: Noise, cycles: int, series: int) -> tuple[float, int]:
-    """The smallest leak that is said to be found in such series (their median), and how often it is when planted."""
+    """The minimum detectable leak of such series (median), and how often it is detected when planted."""
     rng = random.Random(noise.__name__)
     stated = [find_leak(whole_words(noise(rng, cycles))).detectable for _ in range(51)]
     planted = sorted(stated)[25]
@@ -214,7 +214,7 @@ def test_leak_of_the_stated_minimum_is_found_in_a_short_series_too(noise: Noise)
 
 @pytest.mark.parametrize("noise", [constant, *AS_RECORDED], ids=lambda noise: noise.__name__)
 def test_stated_minimum_is_not_stated_too_high(noise: Noise) -> None:
-    """A statement that could never be wrong would be of no use: boards' readings show little more than the budget."""
+    """The verdict must stay useful: on boards' readings the bound is little above the budget."""
     leak = find_leak(whole_words(noise(random.Random(7), CYCLES)))
     assert leak.detectable <= 1.5 * BUDGET_PER_CYCLE
 

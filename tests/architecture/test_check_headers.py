@@ -1,6 +1,6 @@
-"""The check of the firmware against ESP-IDF's headers finds what it is there for.
+"""The check of the firmware against ESP-IDF's headers finds the errors that it exists for.
 
-It runs on a small project of its own, against a few lines that stand in for ESP-IDF: what is tested is the check.
+It runs on a small project of its own, against a few lines in place of ESP-IDF, because the check itself is tested.
 """
 
 from __future__ import annotations

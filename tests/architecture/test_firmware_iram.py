@@ -1,8 +1,8 @@
-"""Code that runs while the flash cache is off needs nothing that lies in flash.
+"""Code that runs while the flash cache is off uses nothing in flash.
 
-The heap's functions lie in IRAM, so that they can be called then; what they call of this project (the wraps of the test
-console, the failed-allocation callback) must lie there too, with all that it reads and calls. The host build puts it
-into ESP-IDF's sections, and its objects tell what code in those refers to.
+The heap's functions are in IRAM, so that they can be called then. This project's code that they call (the wraps of the
+test console, the failed-allocation callback) must be there too, with everything that it reads and calls. The host
+build uses ESP-IDF's sections, and its objects show the references of the code in them.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def functions_in_iram(path: Path) -> Iterator[str]:
 
 
 def needs(path: Path) -> Iterator[tuple[str, str]]:
-    """What code in IRAM refers to: a symbol's name, or a section's; and its section, "" if it is in another object."""
+    """A reference of code in IRAM: name of a symbol or section, and its section, "" if it is in another object."""
     with path.open("rb") as file:
         elf = ELFFile(file)
         for relocations in elf.iter_sections():
@@ -73,7 +73,7 @@ def needs(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def called_by_the_heap() -> set[str]:
-    """The functions that the linker puts in front of the heap's, and those that are registered with it."""
+    """Functions that the linker wraps around the heap's, and callbacks registered with the heap."""
     wrapped = re.findall(
         r"^\s+(heap_caps_\w*alloc)$", (COMPONENTS / "hil_console/wrap.cmake").read_text(), re.M
     )

@@ -1,7 +1,7 @@
-"""What the firmware's sources may know of each other, of ESP-IDF and of the host build.
+"""Allowed includes of the firmware's sources: of each other, of ESP-IDF and of the host build.
 
-The components are compiled for the chip too: whatever they took from the host build would first fail there. Pure files
-are those that run on the host without any of ESP-IDF; this is the list of them.
+The components are also compiled for the chip, where an include of the host build would fail. Pure files run on the
+host without ESP-IDF; they are listed here.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from hotpin_hil.paths import FIRMWARE_DIR, PROJECT_ROOT
 COMPONENTS = FIRMWARE_DIR / "components"
 NATIVE = FIRMWARE_DIR / "native"
 
-# Pure: of ESP-IDF they include esp_err.h and esp_attr.h and nothing else, nor do the headers that they include.
+# Pure files, with their headers, include only esp_err.h and esp_attr.h of ESP-IDF.
 PURE = (
     "audio_driver/src/audio_ring.c",
     "camera_controller/src/jpeg_markers.c",
@@ -77,7 +77,7 @@ def includes(path: Path) -> list[str]:
 
 
 def project_headers() -> dict[str, Path]:
-    """Header name → file. Names are unique among the components, so that no include path decides which is meant."""
+    """Header name → file. Names are unique among the components, so that the include path does not matter."""
     found: dict[str, Path] = {}
     for path in sources("*.h"):
         assert path.name not in found, f"{name_of(path)} and {name_of(found[path.name])} have the same name"
@@ -139,10 +139,10 @@ def test_files_that_tests_compile_alone_are_on_the_list_of_pure_ones() -> None:
 
 
 def test_who_reads_the_configuration_includes_it() -> None:
-    """A missing sdkconfig.h is no error: the preprocessor takes every option for off."""
+    """A missing sdkconfig.h is not an error: the preprocessor treats every option as off."""
     for path in sources("*.c", "*.h"):
         text = without_comments(path.read_text(encoding="utf-8"))
-        if path.suffix == ".h":  # what a header's macro stands for is read where it is used
+        if path.suffix == ".h":  # macros in headers are expanded where they are used
             text = re.sub(r"^[ \t]*#[ \t]*define(\\\n|[^\n])*", "", text, flags=re.M)
         uses = re.search(r"\bCONFIG_[A-Z]\w*", text)
         if uses:

@@ -19,7 +19,7 @@ LAYERS = ("heap", "kernel", "chip", "idf", "drivers")
 """From the bottom to the top."""
 
 IS_LIBC = {"__assert_fail"}
-"""Functions of the C library that the host build replaces (idf/panic.c): a call of them is no call of a layer."""
+"""Functions of the C library that the host build replaces (idf/panic.c): a call to them does not count."""
 
 
 @pytest.fixture(scope="module")

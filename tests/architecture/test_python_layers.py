@@ -1,4 +1,4 @@
-"""The layers of hotpin_hil: what may import what, no import circle, one class a name, no class to scroll through.
+"""Layers of hotpin_hil: allowed imports, no import circle, unique class names, no class that is too long.
 
 An import under `if TYPE_CHECKING:` or within a function counts like any other: a layer that needs another one's types,
 or calls it late, depends on it all the same.
@@ -46,7 +46,7 @@ LARGE_CLASSES = {
     "HilIdfSerial",
     "Serial",
 }
-"""Classes longer than that, to be taken apart. The list only gets shorter."""
+"""Longer classes, to be split. The list only gets shorter."""
 DOUBLE_NAMES = {"AppDescriptor", "Pool", "SerialPort", "_Write"}
 """Class names with two meanings. The list only gets shorter."""
 
@@ -116,7 +116,7 @@ def test_no_import_circle() -> None:
 
 
 def circles_in(graph: dict[str, set[str]]) -> list[list[str]]:
-    """What is left when modules whose imports are all settled are taken away, again and again."""
+    """Modules that remain after repeatedly removing those without imports of remaining ones."""
     left = dict(graph)
     while True:
         settled = [name for name, others in left.items() if not others & left.keys()]

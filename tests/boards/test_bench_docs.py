@@ -1,4 +1,4 @@
-"""What docs/bench.md and docs/ci.md tell people to copy works: files parse, and every command in them exists."""
+"""Examples in docs/bench.md and docs/ci.md work: files parse, and every command in them exists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""bench.toml: what is wrong in it is said in one line, before any board is touched."""
+"""bench.toml: every error in it is reported in one line, before any board is touched."""
 
 from __future__ import annotations
 

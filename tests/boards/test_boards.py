@@ -1,5 +1,4 @@
-"""The board is chosen, and the build checked, before anything is touched; evidence is never called more than
-it is."""
+"""The board is chosen and the build checked before anything is touched; evidence never claims another kind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`hotpin-hil boards` on virtual boards: who is asked, what is told, and whose board is left alone."""
+"""`hotpin-hil boards` on virtual boards: ports queried, text printed, and boards in use left alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A board is one run's only; what a dead run left behind keeps nobody from it."""
+"""A board belongs to one run at a time; the remains of a dead run block no other."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_a_killed_runs_lease_is_taken_over_at_once(
 def test_a_shared_lease_lasts_until_its_last_process_is_gone(
     tmp_path: Path, other_run: Callable[..., OtherRun]
 ) -> None:
-    """pytest-xdist: a killed controller's workers go on for a while."""
+    """pytest-xdist: workers of a killed controller keep running for a while."""
     controller = other_run("mac-1", shared=True)
     assert holder_of(tmp_path, "mac-1") is not None
     with pytest.raises(TakenError):
@@ -216,7 +216,7 @@ def users() -> Iterator[Users]:
 
 
 def test_users_share_a_folder(users: Users) -> None:
-    """Each may have a board that another had before, whatever the umask, and is told who has it."""
+    """Each user may lease a board that another had before, for any umask, and is told who holds it."""
 
     def takes() -> str:
         with Lease(users.folder, "cam-1") as lease:

@@ -1,4 +1,4 @@
-"""A power switch is somebody's command: it may fail, hang or be missing, and must not leave a board off."""
+"""A power switch is a user's command: it may fail, hang or be missing, and must not leave a board off."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ class Qemu:
         }
 
     def order(self, *starts: str) -> None:
-        """What the next starts of the firmware come to (fake_qemu.py)."""
+        """Set the outcomes of the next starts of the firmware (fake_qemu.py)."""
         (self.state / "starts").write_text(json.dumps(starts))
 
     def lines(self, about: str) -> list[dict[str, Any]]:
@@ -242,7 +242,7 @@ def test_psram(device, measure): measure("PSRAM", device.info().psram, "B", exac
 
 
 def test_qemu_ends_with_a_run_that_is_killed(qemu: Qemu) -> None:
-    """It would go on without its standard input."""
+    """QEMU would keep running without its standard input."""
     qemu.run(
         "import os, signal\n@requirement('AAA-01')\ndef test_it(dut, device):\n"
         "    open('state/pid', 'w').write(str(dut.qemu.pid))\n    os.kill(os.getpid(), signal.SIGKILL)\n"

@@ -1,4 +1,4 @@
-"""`hotpin-hil`: one clear line and the right exit status, whatever it is given."""
+"""`hotpin-hil`: one clear line and the right exit status for any input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The device client against a fake firmware: what must get through, and what must never go unnoticed."""
+"""The device client against a fake firmware: what must arrive, and what must never go unnoticed."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ from hotpin_hil.protocol.request import REQUEST_MAX, encode_request
 from tests.support.fake_firmware import FakeFirmware, checksum
 
 SHORT_S = 0.05
-"""Budget where the test makes the fake silent on purpose."""
+"""Budget for tests in which the fake is silent on purpose."""
 
 
 class Bench:
-    """Device and fake firmware in one thread: what either sends is processed before `send` returns."""
+    """Device and fake firmware in one thread: data from either side is processed before `send` returns."""
 
     def __init__(self) -> None:
         self.to_host: Callable[[bytes], bytes] = lambda data: data
@@ -506,7 +506,7 @@ def test_commands_survive_any_damage_of_any_exchange(plan: dict[int, tuple[str, 
     """Two of the chunks that pass are damaged: each command still gets its own answer, executed once."""
     bench = Bench()
     bench.device._id = 100
-    # Without a checksum, half a request can be a request too: nothing the client could notice.
+    # Without a checksum, half a request can be a valid request, which the client cannot notice.
     bench.firmware.checksum_required = True
     bench.firmware.start()
     bench.device.wait_ready(SHORT_S)

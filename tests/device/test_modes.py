@@ -1,4 +1,4 @@
-"""The client's commands for modes, drivers and planted faults: what is sent, and what is made of the answer."""
+"""The client's commands for modes, drivers and planted faults: requests sent and replies parsed."""
 
 from __future__ import annotations
 

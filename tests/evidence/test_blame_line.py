@@ -1,4 +1,4 @@
-"""Whom a test that misses something blames, by what the line did meanwhile: power, noise, panic, or the firmware."""
+"""Cause assigned to a missing record or text, from the state of the line: power, noise, panic, or the firmware."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BROWN_OUT = (
 
 
 class Bench:
-    """A device that is ready, on a line that does to the bytes what a test wants."""
+    """A ready device on a line whose bytes the test can change."""
 
     def __init__(self) -> None:
         self.to_host: Callable[[bytes], bytes] = lambda data: data
@@ -73,7 +73,7 @@ def test_reset_in_mid_test_is_the_supplys_or_the_firmwares(
     finding = bench.verdict(bench.caught(BoardReset, lambda: bench.device.probe("DMA")))
     assert finding.verdict is verdict
     assert ("supply" in finding.remedy) is (verdict is Verdict.BLOCKED)
-    # A test that only uses dut.expect learns of it by what does not come.
+    # A test that only uses dut.expect notices it by missing output.
     assert bench.verdict(pexpect.TIMEOUT("READY did not come")).verdict is verdict
 
 
@@ -95,7 +95,7 @@ def test_power_on_that_the_test_asked_for_is_no_loss_of_power(bench: Bench, with
     bench.firmware.start(banner=with_banner)
     assert bench.channel.boot == bench.firmware.boot
     assert bench.verdict(bench.caught(BoardReset, lambda: bench.device.probe("DMA"))).verdict is Verdict.FAIL
-    # Only the next one was asked for.
+    # Only the next one was requested.
     bench.device.wait_ready(SHORT_S)
     bench.firmware.start(banner=with_banner)
     error = bench.caught(BoardReset, lambda: bench.device.probe("DMA"))
@@ -103,7 +103,7 @@ def test_power_on_that_the_test_asked_for_is_no_loss_of_power(bench: Bench, with
 
 
 def flipped(data: bytes) -> bytes:
-    """A byte in the middle is another."""
+    """A byte in the middle is changed."""
     middle = len(data) // 2
     return data[:middle] + bytes([data[middle] ^ 0x02]) + data[middle + 1 :]
 
@@ -163,7 +163,7 @@ def test_firmware_that_never_sends_a_right_checksum_is_no_noise() -> None:
     "error", [AssertionError("free is 7"), MissingEvent("no event"), ValueError("odd")], ids=repr
 )
 def test_noise_excuses_nothing_but_what_is_missing(bench: Bench, error: Exception) -> None:
-    """A record that was overwritten or cut off is another task's doing, not the line's."""
+    """A record that was overwritten or cut off is caused by another task, not by the line."""
     record = bench.firmware.record("!", {"event": "tts", "state": "end"})
     bench.firmware.output(record[:20] + bench.firmware.record("!", {"event": "tts", "state": "end"}))
     assert bench.verdict(error).verdict is Verdict.FAIL

@@ -36,7 +36,7 @@ QEMU_FREE = 4_476_279
 
 SHIPPED = load_reasons()
 NOT_MADE = "No two runs have been compared since the board's profiles changed."
-"""Stands in the document in place of a table."""
+"""Text in the document instead of a table."""
 
 
 def measured(

@@ -1,7 +1,6 @@
 """The requirement list, the tests that show it, and the document it comes from say the same thing.
 
-A requirement without a test, or a test for something nobody asked, is how a green table comes to mean
-nothing.
+A requirement without a test, or a test without a requirement, makes a green table meaningless.
 """
 
 from __future__ import annotations
@@ -145,7 +144,7 @@ def test_ids_are_read_from_marks_alone() -> None:
 
 
 def test_suite_files_have_no_fixed_sleep() -> None:
-    """A test that sleeps is either slow or flaky: the suite waits for what the board says."""
+    """A test that sleeps is either slow or flaky: the suite waits for the board's output instead."""
     for path in [*(PROJECT_ROOT / "hil_tests").glob("*.py"), *(PROJECT_ROOT / "fixtures").glob("*.py")]:
         calls = [
             node

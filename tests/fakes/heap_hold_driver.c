@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * heap_hold.c and heap_blocks.c on the heap model, by lines on stdin; one line of numbers answers each.
+ * heap_hold.c and heap_blocks.c on the heap model, driven by lines on stdin; each gets one line of numbers.
  *
  *   boot KEY VALUE          a line of the chip's start          -> 1 or 0
  *   take CAPS SIZE          allocate, as other tasks do         -> address or 0

@@ -1,6 +1,6 @@
 /*
  * mem_sample.c on the heap model: `driver SEED STEPS`, the lines of the chip's start on stdin. Allocates and
- * frees at random, and compares what the manager says with what the allocator does. Prints counts, or the
+ * frees at random, and compares the manager's answers with the allocator's behaviour. Prints counts, or the
  * first difference.
  */
 #include <stdio.h>
@@ -91,7 +91,7 @@ static void check_place(uint32_t caps)
     size_t count = 1 + any(MEMORY_PLACE_MAX);
     size_t done = 0;
     memory_placement_t said;
-    size_t scale = 1 + 2 * heap_caps_get_free_size(caps) / (count + any(4)); /* near what there is */
+    size_t scale = 1 + 2 * heap_caps_get_free_size(caps) / (count + any(4)); /* near the free memory */
     for (size_t i = 0; i < count; i++) {
         sizes[i] = 1 + any(scale);
     }
@@ -145,7 +145,7 @@ static void check_stats(void)
     lowest = stats.total_minimum_free;
 }
 
-/* A dip that is over before the sample is in the window's watermark, and in the minimum for ever. */
+/* A dip between two samples shows in the window's watermark, and permanently in the minimum. */
 static void check_dip(void)
 {
     memory_stats_t before, after, next;
@@ -202,7 +202,7 @@ int main(int argc, char **argv)
         } else if (s_count > 0) {
             give(any((unsigned)s_count));
         }
-        if (step % 100 == 99) { /* a level: nearly all gone, in pieces */
+        if (step % 100 == 99) { /* a level: nearly all memory taken, in pieces */
             while (s_count < HELD_MAX && heap_caps_get_free_size(caps) > 30000 + any(30000)) {
                 take(caps, 1 + any((unsigned)heap_caps_get_largest_free_block(caps)));
             }

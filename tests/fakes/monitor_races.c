@@ -1,6 +1,6 @@
 /*
  * The monitor task and the log path under fire: tasks that log, tasks that start and stop the monitor, a UART
- * that is full at times, task creation that fails at times. Prints "ok", or what went wrong.
+ * that is full at times, task creation that fails at times. Prints "ok" or the error.
  */
 #include <stdatomic.h>
 #include <stdio.h>
@@ -35,7 +35,7 @@ struct fake_task {
 static _Thread_local TaskHandle_t s_self;
 static _Thread_local unsigned s_random = 1;
 static atomic_int s_failers = FAILERS;
-static atomic_bool s_slow_end; /* a task is still there a while after its last word */
+static atomic_bool s_slow_end; /* a task still exists for a while after its last action */
 static atomic_int s_tasks, s_tasks_most, s_created, s_periodic;
 
 static pthread_mutex_t s_stdout;
@@ -115,7 +115,7 @@ void vTaskDelay(TickType_t ticks)
     usleep(ticks > 3 ? 300 : ticks * 100);
 }
 
-/* That a task is gone: a new one, or one that has not come to its end, has the same name. */
+/* Whether a task is gone; a task of the same name is a new one, or one that has not ended yet. */
 esp_err_t task_end_wait_for(const char *name, uint32_t timeout_ms)
 {
     (void)name;

@@ -1,4 +1,4 @@
-"""pytest-embedded's serial service as we replace it: quick set-ups, one thread, nothing left over."""
+"""Our replacement of pytest-embedded's serial service: quick set-ups, one thread, nothing left behind."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PATIENCE_S = 5.0
 
 
 class Log:
-    """In place of pytest-embedded's queue: takes the console's bytes and esptool's text."""
+    """Replacement for pytest-embedded's queue; collects the console's bytes and esptool's text."""
 
     def __init__(self) -> None:
         self.text = ""
@@ -62,7 +62,7 @@ def nothing_left_over(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def app(tmp_path: Path) -> Any:
-    """A build with one file, which lies where the chip does not look for code."""
+    """A build with one file, at an offset without code."""
     (tmp_path / "data.bin").write_bytes(os.urandom(20_000) + bytes(80_000))
     return SimpleNamespace(
         target="esp32",
@@ -77,7 +77,7 @@ def app(tmp_path: Path) -> Any:
     )
 
 
-# --- with a server that is no chip ---
+# --- with a server instead of a chip ---
 
 
 @pytest.fixture
@@ -254,7 +254,7 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VirtualBoard]:
 
 
 def set_up(board: VirtualBoard, app: Any, **options: Any) -> tuple[str, float]:
-    """One set-up and its end: what was logged, and how long the set-up took until the chip's first line."""
+    """One set-up and teardown; returns the log and the time from set-up to the chip's first line."""
     log = Log()
     began = time.monotonic()
     line = HilIdfSerial(app=app, msg_queue=log, port=board.port, **options)

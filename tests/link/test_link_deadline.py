@@ -1,4 +1,4 @@
-"""Budgets on a line: by the host's clock, and by an emulated board's where that is behind."""
+"""Budgets on a line: by the host's clock, and by an emulated board's clock if that is behind."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def host(monkeypatch: pytest.MonkeyPatch) -> Host:
 
 
 def lasts_s(deadline: Deadline, host: Host) -> float:
-    """How long a budget is, by the host's clock, for a waiter that sleeps as long as it is told to."""
+    """Length of a budget on the host's clock, for a waiter that sleeps as long as requested."""
     began_s = host.now_s
     while (remaining_s := deadline.remaining_s()) > 0:
         host.now_s += remaining_s
@@ -50,7 +50,7 @@ def test_budget_of_a_real_board_is_the_hosts_time(host: Host) -> None:
 
 @pytest.mark.parametrize("slower", [1.0, 3.0])
 def test_budget_of_an_emulated_board_is_its_own_time(host: Host, slower: float) -> None:
-    """It begins when the host's time is up, since it is not asked before."""
+    """The board's clock is first read when the host's time is up."""
     host.slower = slower
     assert lasts_s(Deadline(2.0, host.board_s), host) == pytest.approx(2.0 + slower * 2.0, rel=0.1)
 

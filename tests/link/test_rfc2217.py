@@ -243,7 +243,7 @@ def test_refused_connection_names_port_and_remedy(server: Rfc2217Server) -> None
     ],
 )
 def test_server_that_is_busy_or_no_rfc2217_server_is_named(greeting: bytes, message: str) -> None:
-    """Espressif's server leaves a second client waiting, a raw one sends what comes from the port."""
+    """Espressif's server leaves a second client waiting; a raw server forwards the port's bytes."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = Serial(None)
         port.port = f"rfc2217://127.0.0.1:{listener.getsockname()[1]}?timeout=0.5"

@@ -1,4 +1,4 @@
-"""Known noise is one line of a healthy board, and covers nothing else."""
+"""A row of known noise covers one line of a healthy board and nothing else."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_only_the_line_itself_is_noise(line: str, is_error: bool) -> None:
 
 
 def test_noise_is_counted_wherever_it_stands() -> None:
-    """Also in colours, and behind a piece of another task's line."""
+    """Also with colour codes, and after a piece of another task's line."""
     noise = next(noise for noise in known_noise() if noise.tag == "gpio")
     assert noise.count(f"{ISR}\r\n\x1b[0;31m{ISR}\x1b[0m\nI (7) main: rea{ISR}\r\ndy\n") == 3
     assert noise.count(ISR[:-10]) == 0
@@ -66,7 +66,7 @@ def test_what_esp_idfs_drivers_say_of_each_later_start_is_noise() -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        "W (19907) ledc: GPIO 25 is not usable, maybe conflict with others",  # a pin that is another's
+        "W (19907) ledc: GPIO 25 is not usable, maybe conflict with others",  # a different pin
         "W (11710) i2s_common: the tx channel on I2S1 is switched from master to slave for full-duplex mode",
         "W (11710) i2s_common: the rx channel on I2S0 is switched from master to slave for full-duplex mode",
     ],

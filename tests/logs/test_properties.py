@@ -21,7 +21,7 @@ BOX_LINES = 28
 
 
 def box_lines(number: int, t_ms: int) -> list[bytes]:
-    """A box whose context and figures no other one has."""
+    """A box with a unique context and figures."""
     stats = MemoryStats(t_ms, *(1000 * number + place for place in range(11)))
     lines = render(f"Context {number}", stats, dict.fromkeys(DELTA_LABELS, -number))
     return [f"I ({t_ms}) MEM_MGR: {line}".encode() for line in lines]
@@ -126,7 +126,7 @@ def test_damage_neither_fails_nor_invents_nor_hides_a_box(
     found = boxes_in(log)
     told = [figures(box) for box in found]
     assert {f"Context {number}" for number in whole} <= {box.context for box in found}
-    # Whatever else is there stood in the log in full: a title may be damaged, a figure may not.
+    # Every other box found was complete in the log: a title may be damaged, a figure may not.
     assert {one[1:] for one in told} <= {one[1:] for one in REAL}
     pieces = [log[at : at + chunk] for at in range(0, len(log), chunk)]
     reader = LogReader()

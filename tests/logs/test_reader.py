@@ -1,4 +1,4 @@
-"""Events from lines: boots with and without banner, damaged time stamps, records, what is cut by another line."""
+"""Events from lines: boots with and without banner, damaged time stamps, records, interrupted lines."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def boots(log: bytes) -> list[tuple[int, str, str]]:
 
 
 class Firmware:
-    """Writes records as the firmware does."""
+    """Write records as the firmware does."""
 
     def __init__(self, boot: str = "0a0b0c0d") -> None:
         self.boot = boot

@@ -1,4 +1,4 @@
-"""The firmware's console as a person at a terminal sees it, and what of that a program sees: on a virtual board."""
+"""The firmware's console on a virtual board, as a user at a terminal and as a program sees it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ REQUEST = encode_request(7, "sys.tasks", {})
 
 
 class Person:
-    """Somebody at a terminal on the board's UART."""
+    """A user at a terminal on the board's UART."""
 
     def __init__(self, console: Console, answers: bool = True) -> None:
         self.port = console.port
@@ -34,7 +34,7 @@ class Person:
         self.port.write(keys.encode() if isinstance(keys, str) else keys)
 
     def see(self, pattern: str, since: int = 0) -> re.Match[str]:
-        """Wait until something is on the line; what is matched has no carriage returns."""
+        """Wait for a pattern in the output, carriage returns removed."""
         deadline = time.monotonic() + PATIENCE_S
         while not (found := re.search(pattern, self.text(since), re.DOTALL)):
             assert time.monotonic() < deadline, f"no {pattern!r} in {self.text(since)[-3000:]!r}"
@@ -42,7 +42,7 @@ class Person:
         return found
 
     def see_ends_of_boxes(self, count: int, since: int) -> None:
-        """Wait for so many statistics boxes."""
+        """Wait for `count` statistics boxes."""
         deadline = time.monotonic() + PATIENCE_S
         while (seen := self.text(since).count("╚")) < count:
             assert time.monotonic() < deadline, f"{seen} of {count} boxes came"
@@ -56,7 +56,7 @@ class Person:
             self.type(TERMINAL)
 
     def ask(self, line: str) -> str:
-        """Types a line; what comes before the next prompt."""
+        """Type a line; returns the output before the next prompt."""
         start = len(self.received)
         self.type(line + "\n")
         return self.see(rf"{re.escape(line)}\n(.*)(?:^|\n){PROMPT}$", start)[1]
@@ -88,7 +88,7 @@ def console(tmp_path: Path) -> Iterator[Console]:
 
 @pytest.fixture
 def person(console: Console) -> Person:
-    """Somebody who has typed a first key, and has a terminal that answers."""
+    """A user who has pressed a first key, with a terminal that answers queries."""
     person = Person(console)
     person.type("\n")
     person.see(rf"{GREETING}.*{PROMPT}")

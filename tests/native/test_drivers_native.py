@@ -1,4 +1,4 @@
-"""The firmware's drivers on models of their hardware: what they take and give back, and what goes over the line.
+"""The firmware's drivers on models of their hardware: memory taken and freed, and data transferred.
 
 Each test starts the drivers' own test program (`firmware/native/test/drivers_*.c`) with one case of it named in the
 flash, as the native runtime's tests do. The cases check themselves; recorded figures are compared here.
@@ -40,7 +40,7 @@ def drivers_program() -> Path:
 
 @pytest.fixture(scope="session")
 def simulated_program() -> Path:
-    """The same with the simulated camera and audio hardware that the build for QEMU has."""
+    """The same with the simulated camera and audio hardware of the build for QEMU."""
     files = [FIRMWARE_DIR / f"sdkconfig.{name}" for name in ("defaults", "hil", "qemu")]
     defaults = f"-DSDKCONFIG_DEFAULTS={';'.join(map(str, files))}"
     return build_native("native-drivers-sim", "drivers_test.elf", "-DHOTPIN_PACKAGE=OFF", defaults)

@@ -42,7 +42,7 @@ def build_heap(directory: Path, target: str, *options: str) -> Path:
 
 @pytest.fixture(scope="module", autouse=True)
 def heap_library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The model as these sources have it, whatever lies in a build directory."""
+    """The model built from these sources, independent of any build directory."""
     library = build_heap(tmp_path_factory.mktemp("heap"), "esp_heap") / LIBRARY_NAME
     before = os.environ.get(LIBRARY_ENV)
     os.environ[LIBRARY_ENV] = str(library)
@@ -77,7 +77,7 @@ def test_every_recorded_answer_of_the_real_heap(name: str, operations: int) -> N
 
 
 def test_replay_reports_where_the_model_differs(tmp_path: Path) -> None:
-    """A replay that can't see a difference proves nothing: one changed answer must be found, and no other."""
+    """A replay must detect differences: one changed result is found, and no other."""
     lines = shared_data("heap_vectors/heap_caps.jsonl").read_text().splitlines()
     at = next(i for i, line in enumerate(lines) if '"op":"malloc"' in line)
     lines[at] = lines[at].replace('"0x3f80087c"', '"0x3f800880"')
@@ -641,7 +641,7 @@ STEPS = st.lists(
 
 
 def assert_sound(heap: SingleHeap, length: int) -> None:
-    """The blocks fill the heap without gaps, none beside another free one, and the figures are theirs."""
+    """The blocks fill the heap without gaps or adjacent free blocks, and the figures match them."""
     blocks, stats = heap.system.blocks(), heap.stats()
     for below, above in itertools.pairwise(blocks):
         assert below.address + below.size + 4 == above.address

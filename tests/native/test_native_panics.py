@@ -53,7 +53,7 @@ def recording() -> list[str]:
 
 
 def recorded_case(number: int) -> list[str]:
-    """What the real ESP-IDF printed from the crash to the reset."""
+    """Output of the real ESP-IDF from the crash to the reset."""
     lines = recording()
     start = next(i for i, line in enumerate(lines) if line.startswith(f"CASE {number} "))
     end = lines.index("Rebooting...", start)
@@ -66,7 +66,7 @@ def recorded_reason_after(number: int) -> int:
 
 
 def shape(lines: list[str]) -> list[str]:
-    """Lines without what differs from one crash to the next: addresses, times, places, sizes."""
+    """Lines without the parts that differ between crashes: addresses, times, places, sizes."""
     result = []
     for text in lines:
         line = re.sub(r"^([IE]) \(\d+\) ", r"\1 (T) ", text)
@@ -136,7 +136,7 @@ def test_a_call_to_null_names_the_caller(board: Board) -> None:
     assert len(frames) >= 2
 
 
-# What the recording does not hold: the shape is that of ESP-IDF v5.4's panic handler, put together from recorded parts.
+# Not in the recording: the format of ESP-IDF v5.4's panic handler, assembled from recorded parts.
 
 
 def after_headline(case: str) -> list[str]:
@@ -241,7 +241,7 @@ def dump_lines(text: str) -> list[str]:
 
 
 def recorded_start(boot: int) -> list[str]:
-    """What the real ESP-IDF said of core dumps in one of the recorded boots, before app_main."""
+    """Core dump messages of the real ESP-IDF in a recorded boot, before app_main."""
     boots = "\n".join(recording()).split("ets Jul 29 2019 12:21:46")[1:]
     return dump_lines(boots[boot].split("Calling app_main()")[0])
 

@@ -313,7 +313,7 @@ def test_the_start_log_has_the_recorded_lines(board: Board) -> None:
     assert recorded[len(ours) - 1] == "main_task"
 
 
-# --- what outlives the process ---
+# --- state that outlives the process ---
 
 
 def test_rtc_memory_survives_all_but_power(board: Board) -> None:
@@ -325,7 +325,7 @@ def test_rtc_memory_survives_all_but_power(board: Board) -> None:
     assert killed.read_until(b"rtc count 3 reason 4")
     killed.process.kill()
     killed.wait()
-    assert "rtc count 4 reason 3\n" in board.run("rtc", rom_cause=12).text  # the panic was told once
+    assert "rtc count 4 reason 3\n" in board.run("rtc", rom_cause=12).text  # the panic was reported once
     board.rtc.write_bytes(os.urandom(8192))
     assert "rtc count 1 reason 1\n" in board.run("rtc").text
 

@@ -1,5 +1,5 @@
-"""Whole runs side by side on a bench of two virtual boards: none gets another's board, and none leaves anything
-behind, however it ends."""
+"""Whole runs in parallel on a bench of two virtual boards: none gets another's board, and none leaves anything behind,
+however it ends."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from hotpin_hil.paths import PROJECT_ROOT
 from tests.support.virtual_board import Boards, Build
 
 PATIENCE_S = 60.0
-"""For what takes two seconds on an idle machine."""
+"""Time-out for steps that take two seconds on an idle machine."""
 INTERRUPTED = 2
 USAGE = 4
 BLOCKED = 7
@@ -95,16 +95,16 @@ class Bench:
         path.write_text(path.read_text().replace("\nmac", f"\n{power}\nmac"))
 
     def run(self, *options: str, tests: int = 1) -> Run:
-        """Starts a run; it goes on beside this test."""
+        """Start a run in parallel to this test."""
         self.runs.append(Run(self, len(self.runs), options, tests))
         return self.runs[-1]
 
     def is_leased(self) -> bool:
-        """Somebody has a lease."""
+        """Whether any lease is held."""
         return any(holder_of(self.leases, port_name(url)) for url in self.urls)
 
     def is_free(self) -> bool:
-        """Nobody has a lease, and both ports take a client."""
+        """Whether no lease is held and both ports accept a client."""
         for url in self.urls:
             if holder_of(self.leases, port_name(url)):
                 return False
@@ -171,12 +171,12 @@ class Run:
         return [mark.read_text().split()[0] for mark in marks]
 
     def go_on(self) -> None:
-        """Opens the gate for all tests that wait at it."""
-        with contextlib.suppress(OSError):  # nobody waits any more
+        """Open the gate for all tests that wait at it."""
+        with contextlib.suppress(OSError):  # no test waits any more
             os.close(os.open(self.gate, os.O_WRONLY | os.O_NONBLOCK))
 
     def end(self) -> int:
-        """Lets its tests end, and waits; exit status."""
+        """Let the tests end and wait for the run; returns its exit status."""
         deadline = time.monotonic() + PATIENCE_S
         while self.process.poll() is None:
             self.go_on()
@@ -185,11 +185,11 @@ class Run:
         return self.process.returncode
 
     def interrupt(self) -> None:
-        """Ctrl-C in its terminal."""
+        """Press Ctrl-C in its terminal."""
         os.killpg(self.process.pid, signal.SIGINT)
 
     def processes(self) -> list[str]:
-        """What still runs in its session."""
+        """Processes still running in its session."""
         left = []
         for path in Path("/proc").glob("[0-9]*/stat"):
             with contextlib.suppress(OSError):
@@ -199,7 +199,7 @@ class Run:
         return left
 
     def has_left_nothing(self) -> bool:
-        """What ends by itself when pytest has gone may take a moment (multiprocessing's resource tracker)."""
+        """Wait for processes that end by themselves after pytest (multiprocessing's resource tracker)."""
         deadline = time.monotonic() + PATIENCE_S
         while left := self.processes():
             assert time.monotonic() < deadline, f"still running: {left}"
@@ -297,7 +297,7 @@ def test_a_killed_runs_workers_keep_their_boards_until_they_are_gone(bench: Benc
 
 
 def interrupted(bench: Bench, run: Run) -> None:
-    """Nothing of the run is left, and its boards can be had."""
+    """Nothing of the run is left, and its boards are free."""
     run.interrupt()
     run.end()
     assert run.process.returncode == INTERRUPTED, run.said

@@ -1,4 +1,4 @@
-"""What a bench file means to a session: which board, what is fitted to it, and its power when it seems dead."""
+"""Effects of a bench file on a session: choice of board, its features, and its power when it seems dead."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ def test_a_board_that_stays_dead_is_cycled_once(suite: Suite, monkeypatch: pytes
 def test_power_is_not_cycled_again_before_the_board_was_heard(
     suite: Suite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its chip answers each time, but it never comes to say who it is."""
+    """Its chip answers each time, but the firmware never reports its identity."""
     monkeypatch.setattr(plugin_board, "_read_mac", lambda port: MAC)
     suite.write("bench.toml", SWITCHED)
     suite.run(
@@ -219,7 +219,7 @@ def test_without_a_switch_nothing_is_tried(suite: Suite, monkeypatch: pytest.Mon
 
 
 def test_a_board_that_does_not_answer_gets_a_verdict(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A dead board is no wrong command line: the run goes on to say BLOCKED, with the remedy."""
+    """A dead board is not a usage error: the run continues and reports BLOCKED, with the remedy."""
 
     def silent(port: str) -> str:
         raise FlashError(f"no chip answers on {port}", "check the cable")

@@ -111,7 +111,7 @@ def test_verdict_is_the_same_in_every_report(suite: Suite, workers: tuple[str, .
         assert allure[name]["status"] == ALLURE[verdict], name
     counts = {name: int(all_of_it.attrib[name]) for name in ("failures", "errors", "skipped")}
     words = [verdict for _, _, verdict, _ in TESTS]
-    # The one that is there twice is counted twice, as pytest does.
+    # A test with two outcomes is counted twice, as in pytest.
     assert counts == {
         "failures": words.count("FAIL") + words.count("UNSET") + 1,
         "errors": words.count("BLOCKED"),

@@ -1,4 +1,4 @@
-"""What whole sessions leave in the results beside verdicts, and what is there when a run or a worker is killed."""
+"""Contents of the results besides verdicts, also after a run or a worker was killed."""
 
 from __future__ import annotations
 

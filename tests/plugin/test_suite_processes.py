@@ -1,4 +1,4 @@
-"""What a session of the suite leaves running: nothing, however it ends."""
+"""A session of the suite leaves no process running, however it ends."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def only(text: str) -> Panic:
 @needs_recordings
 def test_every_recorded_panic_is_read_and_nothing_else() -> None:
     panics = find_panics(RECORDED.read_bytes())
-    assert [(one.cause, one.core, len(one.backtrace)) for one in panics] == [
+    assert [(panic.cause, panic.core, len(panic.backtrace)) for panic in panics] == [
         ("LoadProhibited", 0, 3),
         ("StoreProhibited", 0, 3),
         ("abort", 0, 6),
@@ -48,10 +48,10 @@ def test_every_recorded_panic_is_read_and_nothing_else() -> None:
         ("IllegalInstruction", 0, 3),
         ("assert", None, 9),
     ]
-    whole = [one for one in panics if one.cause != "panic in the panic handler"]
-    assert {one.elf_sha256 for one in whole} == {"b2fc75dc3"}
-    assert all(one.dump_saved and one.is_complete and not one.is_host for one in whole)
-    assert [len(one.registers) for one in whole] == [24, 24, 0, 0, 24, 24, 0]
+    whole = [panic for panic in panics if panic.cause != "panic in the panic handler"]
+    assert {panic.elf_sha256 for panic in whole} == {"b2fc75dc3"}
+    assert all(panic.dump_saved and panic.is_complete and not panic.is_host for panic in whole)
+    assert [len(panic.registers) for panic in whole] == [24, 24, 0, 0, 24, 24, 0]
     assert panics[0].registers["PC"] == 0x400D70DA
     assert panics[0].excvaddr == 4
     assert panics[0].backtrace[0] == StackFrame(0x400D70D7, 0x3FFB4990)
@@ -62,11 +62,11 @@ def test_every_recorded_panic_is_read_and_nothing_else() -> None:
 @needs_recordings
 def test_offsets_name_the_text_of_the_panic() -> None:
     text = RECORDED.read_bytes()
-    for one in find_panics(text):
-        part = text[one.offset : one.end]
-        first = one.details[0] if one.cause == "assert" and one.details else one.headline
+    for panic in find_panics(text):
+        part = text[panic.offset : panic.end]
+        first = panic.details[0] if panic.cause == "assert" and panic.details else panic.headline
         assert part.startswith(first.encode())
-        assert one.cause == "panic in the panic handler" or part.rstrip().endswith(b"Rebooting...")
+        assert panic.cause == "panic in the panic handler" or part.rstrip().endswith(b"Rebooting...")
 
 
 def test_an_exception_is_read_whole() -> None:
@@ -94,7 +94,7 @@ def test_both_cores_of_a_watchdog_are_kept_apart() -> None:
         f"{other}\r\n\r\nBacktrace: 0x40081231:0x3ffb2000 |<-CORRUPTED\r\n\r\nRebooting...\r\n"
     )
     assert panic.cause == "Interrupt wdt timeout on CPU1"
-    assert [(one.core, one.registers["PC"], one.mark) for one in panic.states] == [
+    assert [(state.core, state.registers["PC"], state.mark) for state in panic.states] == [
         (1, 0x400DE8BF, ""),
         (0, 0x40081234, "CORRUPTED"),
     ]
@@ -132,13 +132,13 @@ def test_a_reset_ends_a_panic_whose_end_was_lost() -> None:
             cut + "rst:0xc (SW_CPU_RESET),boot:0x13 (SPI_FAST_FLASH_BOOT)\r\nELF file SHA256: 123456789\r\n"
         ).encode()
     )
-    assert [(one.elf_sha256, one.is_complete) for one in panics] == [("", False)]
+    assert [(panic.elf_sha256, panic.is_complete) for panic in panics] == [("", False)]
 
 
 def test_the_next_panic_is_not_taken_for_a_part_of_the_last() -> None:
     cut = LOAD_STORE[: LOAD_STORE.index("ELF file")]
     causes = [
-        one.cause for one in find_panics((cut + LOAD_STORE.replace("LoadStoreError", "Other")).encode())
+        panic.cause for panic in find_panics((cut + LOAD_STORE.replace("LoadStoreError", "Other")).encode())
     ]
     assert causes == ["LoadStoreError", "Other"]
 
@@ -169,7 +169,7 @@ def test_an_abort_with_both_cores_backtraces_keeps_them_apart() -> None:
         "abort() was called at PC 0x4008a1b2 on core 1\r\n\r\n\r\nBacktrace: 0x400de8bc:0x3fff5620\r\n\r\n"
         "\r\n\r\nBacktrace: 0x40081231:0x3ffb2000 |<-CORRUPTED\r\n\r\nRebooting...\r\n"
     )
-    assert [one.backtrace[0].pc for one in panic.states] == [0x400DE8BC, 0x40081231]
+    assert [state.backtrace[0].pc for state in panic.states] == [0x400DE8BC, 0x40081231]
     assert not panic.is_corrupted
 
 

@@ -1,4 +1,4 @@
-"""Records in a stream: what must be found, and what must not be taken for one."""
+"""Records in a stream: valid ones are found, and look-alikes are not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Charts of the report: what they show, in a drawing and in words, and that no text of a board can harm the page."""
+"""Charts of the report: drawing, alternative text, and protection against hostile text from a board."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def step(name: str, internal: int = 0, psram: int = 0, *, err: str = "ESP_OK", u
 
 
 def charts(text: str) -> list[Chart]:
-    """One of each kind, with this text wherever a board's text can come to stand."""
+    """One chart of each kind, with this text in every place for a board's text."""
     readings = [100_000 - 16 * number for number in range(40)]
     return [
         timeline_chart(timeline(30, text), "a", text),
@@ -56,7 +56,7 @@ def charts(text: str) -> list[Chart]:
 
 
 def texts(chart: Chart) -> str:
-    """All that is written in a drawing."""
+    """All text in a drawing."""
     return " ".join(ET.fromstring(stand_alone(chart)).itertext())
 
 

@@ -1,4 +1,4 @@
-"""What people read: the terminal table fits, and a hostile log can't become markup or a terminal escape."""
+"""Terminal table and page: the table fits, and a hostile log can't become markup or a terminal escape."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(
 QUIET = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-extensions"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-    # Nothing but the page may be asked for: whatever else is has nowhere to go, and says so on the console.
+    # Only the page may be requested: any other request fails, which shows on the console.
     *(
         "--host-resolver-rules=MAP * ~NOTFOUND",
         "--enable-logging=stderr",
@@ -33,7 +33,7 @@ QUIET = (
     ),
 )
 
-# Put into the page under test only: says what the page itself cannot.
+# Added to the page under test only: reports what the page itself cannot.
 PROBE = """<script>
 window.addEventListener("load", () => {
   const dead = [...document.querySelectorAll("[href]")].map(one => one.getAttribute("href"))
@@ -65,7 +65,7 @@ def page_of(results: Results) -> str:
 
 
 def browse(page: str, folder: Path, width: int) -> tuple[str, str]:
-    """What Chromium makes of the page, and what it logs about it."""
+    """The page as rendered by Chromium, and Chromium's log about it."""
     done = chromium(page.replace("</body>", PROBE), folder, f"--window-size={width},768", "--dump-dom")
     return done.stdout, "\n".join(line for line in done.stderr.splitlines() if "CONSOLE" in line)
 

@@ -1,4 +1,4 @@
-"""Planted memory defects get their diagnosis by name in the report; the board's records are what a board sends."""
+"""Planted memory defects are diagnosed by name in the report, from records like those of a board."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Rebooting...
 
 
 class Board:
-    """Notes as a board's records become them, one second apart."""
+    """Notes as derived from a board's records, one second apart."""
 
     def __init__(self) -> None:
         self.t, self.boot, self.told = 1_000, "00c0ffee", list[lines.ResultsLine]()
@@ -48,7 +48,7 @@ class Board:
         self.event("mem.sample", context=context, timestamp_ms=self.t + 900, **{**FIGURES, **figures})
 
     def cycle(self, lost: int) -> None:
-        """To voice mode, which needs less, and back; so much has been lost by then."""
+        """To voice mode, which needs less memory, and back, with `lost` bytes leaked by then."""
         for to, start, more in (("Voice", 0, 3_252), ("Camera", 3_252, 0)):
             self.sample(f"Before {to} Transition", **self._figures(start - lost))
             self.change(to.lower())
@@ -179,7 +179,7 @@ def test_planted_defect_is_named_in_the_report_of_its_failure(planted: Any, name
 
 
 def test_complaint_stands_where_the_board_logged_it() -> None:
-    """Between the records of its own boot, by its time: what was free before it is the sample before it."""
+    """Sorted by time into the records of its own boot: the sample before it gives the free memory."""
     (story,) = read_stories(refused_stream()).values()
     one = next(found for found in diagnoses_of(story) if found.id == "DIAG-01")
     assert one.boot == 0

@@ -1,7 +1,7 @@
 """Builds the firmware's pure C files for the host and loads them with cffi.
 
-A pure file includes no IDF header but esp_err.h and esp_attr.h: here it finds no other, and one that wants
-more does not compile. Undefined behaviour ends the process with a report; HOTPIN_C_SANITIZE=address,undefined
+A pure file includes no IDF header except esp_err.h and esp_attr.h; a file that includes more does not compile
+here. Undefined behaviour ends the process with a report; HOTPIN_C_SANITIZE=address,undefined
 (with libasan preloaded, see test_c_sanitizers.py) checks memory accesses too.
 """
 

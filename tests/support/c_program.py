@@ -13,7 +13,7 @@ import pytest
 from tests.support.c_build import compiler
 
 RUN_BUDGET_S = 120
-"""A run takes 2 to 3 s on an idle machine; a deadlock takes for ever."""
+"""Time-out of a run, which takes 2 to 3 s on an idle machine; a deadlock never ends."""
 
 FUZZ_RUNS = os.environ.get("HOTPIN_FUZZ_RUNS", "20000")
 """Inputs to try; a million take about a minute on an idle core."""
@@ -23,7 +23,7 @@ FUZZ_BUDGET_S = 600
 def build_threads(
     folder: Path, sanitizer: str, sources: Sequence[Path], includes: Sequence[Path], esp_err: str
 ) -> Path:
-    """A program of tasks made of pthreads; skips where the compiler has no such sanitizer.
+    """Build a program whose tasks are pthreads; skips if the compiler does not have the sanitizer.
 
     esp_err: text of the esp_err.h that the sources find.
     """
@@ -33,7 +33,7 @@ def build_threads(
 
 
 def run_threads(program: Path, *arguments: str) -> None:
-    """The program checks itself, and says ok."""
+    """Run the program, which checks itself and prints ok."""
     done = subprocess.run(
         [program, *arguments], capture_output=True, text=True, check=False, timeout=RUN_BUDGET_S
     )

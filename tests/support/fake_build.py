@@ -1,4 +1,4 @@
-"""A firmware build as small as a build can be that still is one: for tests of what reads builds."""
+"""The smallest valid firmware build, for tests of code that reads builds."""
 
 from __future__ import annotations
 

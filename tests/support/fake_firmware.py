@@ -1,4 +1,4 @@
-"""The other side of the protocol, for tests of the client: a firmware that answers without a board.
+"""Fake firmware without a board: the other side of the protocol, for tests of the client.
 
 Written from the protocol's text alone, and without the client's encoder, so that both do not share a mistake.
 """

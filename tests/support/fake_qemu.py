@@ -1,7 +1,7 @@
-"""A stand-in for `qemu-system-xtensa`, as far as the harness can tell them apart: it takes the arguments that
-the harness gives the real one, has its console on standard input and output, and takes QMP on a Unix socket.
+"""A fake `qemu-system-xtensa` that the harness cannot distinguish from the real one: it takes the harness's arguments,
+has its console on standard input and output, and serves QMP on a Unix socket.
 
-Inside is the fake firmware. `STATE`, a folder, records what it was started with and takes orders:
+It runs the fake firmware. The folder `STATE` records its starts and controls it:
     started    one line of arguments per start of an emulator
     broken     if it exists, it prints the file's content on standard error and ends
     version    what --version says, instead of a version that fits
@@ -94,7 +94,7 @@ def main(arguments: list[str]) -> None:
         if b"\x01x" in data.replace(b"\x01\x01", b"\0"):
             os._exit(0)  # for the monitor, as with -nographic
         firmware.receive(data.replace(b"\x01\x01", b"\x01"))
-    threading.Event().wait()  # as the real one, which goes on without input
+    threading.Event().wait()  # as the real one, which keeps running without input
 
 
 def ordered(name: str) -> str:

@@ -18,7 +18,7 @@ from hotpin_hil.virtual import profile
 from tests.support.native_build import build_native
 
 HOST_BUDGET_S = 30.0
-"""What a case may take of the host's time before the test gives up; no limit of the board's."""
+"""Host time after which the test gives up on a case; not a limit of the board."""
 
 CASE_NAME_OFFSET = 0x3FF000
 NVS_OFFSET = 0x9000
@@ -58,7 +58,7 @@ class Result:
 
     @property
     def app(self) -> str:
-        """What came after the start log."""
+        """Output after the start log."""
         return self.text.split("Calling app_main()\n", 1)[-1]
 
     def value(self, name: str) -> int:
@@ -80,7 +80,7 @@ class Run:
         self.received = b""
 
     def read_until(self, marker: bytes) -> bool:
-        """Reads until the marker is there (True) or the line is closed (False)."""
+        """Read until the marker appears (True) or the line is closed (False)."""
         deadline = time.monotonic() + HOST_BUDGET_S
         looked_at = 0
         while self.received.find(marker, looked_at) < 0:
@@ -100,7 +100,7 @@ class Run:
 
     @property
     def to_end(self) -> bytes:
-        """What came up to the case's end: what follows may or may not have come in time."""
+        """Output up to the end of the case; later output may or may not have arrived."""
         assert b"END\r\n" in self.received
         return self.received.split(b"END\r\n")[0]
 

@@ -1,4 +1,4 @@
-"""Builds test programs of the firmware's host build, again only as far as something changed."""
+"""Incremental builds of test programs of the firmware's host build."""
 
 from __future__ import annotations
 

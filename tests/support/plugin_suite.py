@@ -1,7 +1,7 @@
 """A checkout with a suite of its own, run by the plugin with a stand-in for the board: for tests of whole sessions.
 
 The sessions run in this process without pytest-embedded: a conftest gives them a `dut`, and the virtual
-board's process is a stand-in. What a real board adds is tested by the suite itself.
+board's process is a stand-in. The suite itself tests the rest on a real board.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ requirement = pytest.mark.requirement
 
 
 class FakeVirtualBoard:
-    """Takes the place of the virtual board's process."""
+    """Stand-in for the virtual board's process."""
 
     started: ClassVar[list[FakeVirtualBoard]] = []
     refuses = False

@@ -13,7 +13,7 @@ from serial import rfc2217
 
 
 class _Port:
-    """What PortManager expects of a serial port; notes every change."""
+    """The serial port that PortManager expects; records every change."""
 
     cts = dsr = ri = cd = False
     timeout = None
@@ -37,7 +37,7 @@ class _Port:
 class Rfc2217Server:
     """Serves one client at a time on a free loopback port; `received` is called with the client's data.
 
-    While a client is connected nobody listens, as on the virtual board.
+    It does not listen while a client is connected, like the virtual board.
     """
 
     def __init__(self, received: Callable[[bytes], None] = lambda data: None) -> None:
@@ -91,7 +91,7 @@ class Rfc2217Server:
             self._listener = self._listen(self.number)
 
     def write(self, data: bytes) -> None:
-        """PortManager's way out."""
+        """Send PortManager's output to the client."""
         with self._lock:
             assert self._client is not None
             self._client.sendall(data)

@@ -81,7 +81,7 @@ ESPTOOL = (
 def run_esptool(
     url: str, *arguments: str, status: int = 0, program: str = ESPTOOL, cwd: Path = PROJECT_ROOT
 ) -> str:
-    """Unmodified esptool on a board; its output. Fails unless it ends with `status`."""
+    """Run unmodified esptool on a board; returns its output. Fails unless it exits with `status`."""
     done = subprocess.run(
         [sys.executable, "-c", program, "--port", url, *arguments],
         cwd=cwd,
@@ -177,13 +177,13 @@ class Boards:
         return self.found[0]["port"]
 
     def stop(self) -> str:
-        """End it as a user would; its last words."""
+        """Stop it as a user would; returns its last output."""
         if self.process.poll() is None:
             self.process.terminate()
         return self.process.communicate(timeout=PATIENCE_S)[1].decode()
 
     def children(self) -> list[int]:
-        """Firmware processes that it runs."""
+        """Ids of its firmware processes."""
         path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return [int(pid) for pid in path.read_text().split()]
 
@@ -208,7 +208,7 @@ class Console:
         self.port.write(text.encode())
 
     def expect(self, pattern: str) -> re.Match[str]:
-        """Wait for a pattern; what lies before it is forgotten."""
+        """Wait for a pattern and drop the text before it."""
         deadline = time.monotonic() + PATIENCE_S
         while (found := re.search(pattern, self.text, re.DOTALL)) is None:
             assert time.monotonic() < deadline, f"no {pattern!r} in {self.text[-2000:]!r}"
@@ -217,7 +217,7 @@ class Console:
         return found
 
     def reset(self) -> None:
-        """Pulse EN; what the chip said before is dropped."""
+        """Pulse EN and drop earlier output."""
         self.port.rts = True
         self.port.reset_input_buffer()
         self.text = ""
@@ -230,7 +230,7 @@ class Console:
 
 
 def process_gone(pid: int) -> bool:
-    """Wait until a process is no more; false if it stays."""
+    """Wait until a process has ended; returns False if it still runs."""
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         try:

@@ -1,8 +1,8 @@
-"""Every fault during a short run of the suite: who is blamed, with which remedy, and how soon.
+"""Every fault during a short run of the suite: verdict, remedy, and time until it is detected.
 
 The short run (fault_matrix/short_run.py) is a suite of its own with the project's fixtures and firmware, run by pytest
-in a process of its own. What ends with a working board shares a run; what leaves a dead one has a run to itself, and
-there the test after it must be blocked, at once. Prints the table (-s).
+in a process of its own. Cases that end with a working board share a run. A case that leaves a dead board has its own
+run, in which the next test must be BLOCKED at once. Prints the table (-s).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from hotpin_hil.virtual.faults.table import FAULTS
 SHORT_RUN = Path(__file__).parent / "fault_matrix" / "short_run.py"
 RUN_TIMEOUT_S = 300.0
 SLOW_MACHINE = 4.0
-"""Times that are allowed are those of an idle machine, times this."""
+"""Factor for time limits, which are those of an idle machine."""
 
 CONFTEST = """
 import json
@@ -42,7 +42,7 @@ PASS, FAIL, BLOCKED = "PASS", "FAIL", "BLOCKED"
 
 @dataclass(frozen=True)
 class Case:
-    """A fault and what comes of it. `says`: in the verdict's reason or remedy. `seconds`: what its test may take."""
+    """A fault and its outcome. `says`: text in the verdict's reason or remedy; `seconds`: limit for its test."""
 
     id: str
     fault: str
@@ -164,7 +164,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Run:
-    """A session of the short run: what came of each case, and of the test after them."""
+    """A session of the short run: outcome of each case, and of the test after them."""
 
     cases: dict[str, Outcome]
     after: Outcome
@@ -172,7 +172,7 @@ class Run:
 
 
 def run(folder: Path, cases: list[Case], *options: str) -> Run:
-    """Runs the short run in `folder` with these cases."""
+    """Run the short run in `folder` with these cases."""
     if not (NATIVE_BUILD_DIR / "flasher_args.json").is_file():
         pytest.skip("the firmware's host build is missing: make native")
     suite = folder / "hil_tests"
@@ -223,7 +223,7 @@ def show(capsys: pytest.CaptureFixture[str], outcomes: dict[str, Outcome]) -> No
 
 
 def problems(case: Case, outcome: Outcome) -> list[str]:
-    """What is wrong with what came of a case."""
+    """Deviations of a case's outcome from the expected one."""
     told = f"{case.id}: {outcome}"
     found = []
     if outcome.verdict != case.verdict:

@@ -28,7 +28,7 @@ HEAP_MAP = {"DIAG-01", "DIAG-02"}
 
 @dataclass(frozen=True)
 class Article:
-    """What report.html has on one failure."""
+    """Section of report.html about one failure."""
 
     title: str
     text: str
@@ -38,7 +38,7 @@ class Article:
 
 @dataclass(frozen=True)
 class Run:
-    """What a run of the suite left behind."""
+    """Files left by a run of the suite."""
 
     folder: Path
 
@@ -54,7 +54,7 @@ class Run:
         return {one for one, row in said["requirements"].items() if row["verdict"] == "FAIL"}
 
     def analysed(self, capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
-        """For each log that came from a board: what `hotpin-hil analyze --json` makes of it."""
+        """Output of `hotpin-hil analyze --json` for each log of a board."""
         logs = sorted(self.folder.rglob("dut.log"))
         assert logs, "the run has kept no log"
         return [_analysed(log, capsys) for log in logs]

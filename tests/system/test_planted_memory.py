@@ -25,12 +25,12 @@ from hotpin_hil.paths import FIRMWARE_DIR, NATIVE_BUILD_DIR
 TIME_SCALE = "50"
 CYCLES = 36
 QUIET_MS = 600_000
-"""Monitoring interval: its task is always there, and writes what was logged."""
+"""Monitoring interval; the monitor's task then writes logged statistics."""
 
 
 @dataclass
 class Planted:
-    """A board whose firmware has just started, and the log of what it does from then on."""
+    """A board whose firmware has just started, and its log from then on."""
 
     device: Device
     log: Path
@@ -41,7 +41,7 @@ class Planted:
         return self.log.read_bytes()[self.start :]
 
     def diagnoses(self) -> dict[str, Diagnosis]:
-        """By name, each with what it is about when there are several."""
+        """Diagnoses by name, with their subject if there are several."""
         found: dict[str, Diagnosis] = {}
         for one in diagnose(read_events(self.text())):
             found.setdefault(one.name, one)

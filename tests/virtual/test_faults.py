@@ -1,4 +1,4 @@
-"""Faults: the table, what each does to the bytes on the line, to the flash, and to what the board's runtime is told."""
+"""Faults: the table, and the effects on the line's bytes, on the flash, and on the lines for the board's runtime."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SENT = "".join(f"I ({n}) TAG: line {n} ┌──║ end\r\n" for n in range(60))
 
 
 def passed(name: str, seed: int = 1, chunk: int = 7, **arguments: Any) -> bytes:
-    """What is left of SENT."""
+    """SENT after it has passed the faults."""
     line = LineFaults()
     line.add(name, find(name).parse(arguments), str(seed))
     return b"".join(line.to_host(SENT[at : at + chunk]) for at in range(0, len(SENT), chunk))
@@ -52,7 +52,9 @@ def test_arguments_are_checked_and_filled_in() -> None:
 
 def test_defaults_are_valid() -> None:
     for fault in FAULTS.values():
-        assert fault.parse({one.name: one.default for one in fault.arguments}) == fault.parse({})
+        assert fault.parse({argument.name: argument.default for argument in fault.arguments}) == fault.parse(
+            {}
+        )
 
 
 def test_document_has_the_table() -> None:
@@ -118,7 +120,7 @@ def test_foreign_line_breaks_in_and_the_rest_follows() -> None:
 
 
 def test_megabytes_without_an_end_of_line_pass_in_time() -> None:
-    """Reading flash: with the line kept, each byte would cost as much as all before it."""
+    """Reading flash: if the line were stored, each byte would cost as much as all bytes before it."""
     line = LineFaults()
     line.add("cut-utf8", find("cut-utf8").parse({}), "1")
     started = time.process_time()
@@ -149,7 +151,7 @@ class Timer:
 
 
 class Subject:
-    """Takes down what is done to a board. `timers`: by seconds."""
+    """A fake board that records calls; `timers` by seconds."""
 
     flash_bytes = 4 << 20
 
@@ -163,7 +165,7 @@ class Subject:
         return self.timers[seconds]
 
     def later(self, seconds: float) -> None:
-        """What happens so many seconds after it was asked for."""
+        """Action scheduled `seconds` after the request."""
         action = self.timers[seconds].action
         if action is not None:
             action()
@@ -231,7 +233,7 @@ def test_fault_that_would_do_nothing_is_refused(
     faults, _ = faults_of(Subject())
     faults.inject(name, arguments)
     faults.chip_stopped()
-    assert faults.in_force == []  # what happens once is over with what it does
+    assert faults.in_force == []  # a one-time fault ends with its action
 
 
 def test_each_fault_of_the_port_has_a_time_of_its_own() -> None:
@@ -239,7 +241,7 @@ def test_each_fault_of_the_port_has_a_time_of_its_own() -> None:
     faults, _ = faults_of(subject)
 
     def port() -> tuple[bool, bool]:
-        """Whether it refuses clients, and whether it hangs."""
+        """Whether the port refuses clients, and whether it hangs."""
         last = {name: arguments[0] for name, *arguments in subject.done if arguments}
         return last["refuse_clients"], last["hang_bridge"]
 
@@ -270,7 +272,7 @@ def test_clearing_disarms_the_step_too() -> None:
         == [
             "@60001 sys.panic kind=abort step=audio.start\n",
             "@60002 heap.fail off=1\n",
-            "@60003 sys.panic kind=abort step=audio.start\n",  # with the first id the console would only answer again
+            "@60003 sys.panic kind=abort step=audio.start\n",  # the console would only repeat its reply to the first id
             "@60004 heap.fail off=1\n",
         ]
     )

@@ -1,4 +1,4 @@
-"""App, bootloader and partition-table images: what the build leaves for a flasher."""
+"""App, bootloader and partition-table images, as the build produces them for a flasher."""
 
 from __future__ import annotations
 

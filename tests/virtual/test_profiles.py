@@ -1,4 +1,4 @@
-"""Board profiles that say what they have in common with another one."""
+"""Board profiles that build on another one (`like`)."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ def test_watchdog_and_brown_out_reset_boot_with_their_cause(console: Console) ->
 
 
 def test_seed_differs_from_start_to_start_and_repeats_from_run_to_run(state_dir: Path, build: Build) -> None:
-    """However far the board had got when it was reset: that is a matter of the host's pace."""
+    """Independent of how far the board had got when it was reset, which depends on the host's speed."""
 
     def seeds(*, patient: bool) -> list[str]:
         boards = Boards(state_dir, build.registry, seed=7)
@@ -169,8 +169,7 @@ def test_flood_that_nobody_reads_is_held_back_without_loss_and_can_be_reset(
     before = resident_bytes()
     console.send("flood")
     console.expect("flood|0{100}")
-    # The firmware has nothing more to do once all buffers between it and the client, who does not read,
-    # are full.
+    # The firmware blocks once all buffers between it and the client, which does not read, are full.
     deadline, idle = time.monotonic() + PATIENCE_S, 0
     while idle < 5:
         ticks = cpu_ticks(firmware)
@@ -394,7 +393,7 @@ def test_bad_options_are_one_clear_line(arguments: list[str], message: str) -> N
 
 
 def started_until_eof(command: list[str], state: Path) -> subprocess.CompletedProcess[str]:
-    """Boards whose standard input is at its end already: what they say before they stop."""
+    """Output of boards whose standard input has already ended, before they stop."""
     return subprocess.run(
         [*command, "--until-eof", "--state-dir", str(state)],
         cwd=PROJECT_ROOT,

@@ -1,4 +1,4 @@
-"""What the virtual board prints between reset and app, against recorded boots of intact and damaged flash."""
+"""The virtual board's output between reset and app, against recorded boots of intact and damaged flash."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ RECORDED_APP = (
 
 
 def filler(length: int) -> bytes:
-    """Bytes that look like none of the things that are searched for."""
+    """Bytes that match none of the searched patterns."""
     return (bytes(range(1, 251)) * (length // 250 + 1))[:length]
 
 
@@ -90,7 +90,7 @@ def recorded_bootloader() -> bytes:
 
 @pytest.fixture
 def recorded_flash(tmp_path: Path) -> Iterator[Flash]:
-    """A flash with what the recorded boots had in theirs, as far as a boot log tells."""
+    """A flash with the contents of the recorded boots, as far as their logs show."""
     flash = Flash(tmp_path / "recorded.bin", 4 << 20)
     for offset, data in (
         (0x1000, recorded_bootloader()),
@@ -103,7 +103,7 @@ def recorded_flash(tmp_path: Path) -> Iterator[Flash]:
 
 
 def normal(text: str) -> str:
-    """A line without what may differ: its time, the emulator's strap bit, the values of a checksum."""
+    """A line without its variable parts: time, the emulator's strap bit, checksum values."""
     line = re.sub(r"^([IWE]) \(\d+\)", r"\1 (T)", text)
     line = line.replace("boot:0x12", "boot:0x13")
     return re.sub(r"(Calculated|read|csum err:|!=)( ?)0x[0-9a-f]+", r"\1\2X", line)
@@ -128,7 +128,7 @@ ENDINGS = {
     "erased": bootlog.Restart(bootlog.RTCWDT_RTC_RESET, 1000.0),
     "bootloader_bit_flipped": bootlog.Halt(),
 }
-"""How a first boot ends; the emulator of the recordings has no watchdog that would end the first of these."""
+"""End of a first boot; the emulator of the recordings has no watchdog that would end the first of these."""
 
 
 @pytest.mark.parametrize("name", DAMAGES)

@@ -182,7 +182,7 @@ def test_fault_is_printed_so_that_it_can_be_given_again(boards: Boards) -> None:
 
 
 def test_firmware_fault_without_firmware_is_one_clear_line(boards: Boards) -> None:
-    """The flash of the second board is empty: it restarts for ever."""
+    """The flash of the second board is empty: it restarts endlessly."""
     done = board_command(boards.state_dir, "fault", "panic", "--on", "hotpin-5.4-1")
     assert (done.returncode, done.stdout) == (2, "")
     assert (
@@ -222,9 +222,9 @@ def test_nonsense_is_answered_and_does_not_disturb_others(control: BoardControl)
             control.ask(do, **more)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as raw, socket.socket(socket.AF_UNIX) as silent:
         folder = os.open(control.directory, os.O_PATH)
-        for one in (raw, silent):
-            one.settimeout(PATIENCE_S)
-            one.connect(f"/proc/self/fd/{folder}/{SOCKET_NAME}")
+        for client in (raw, silent):
+            client.settimeout(PATIENCE_S)
+            client.connect(f"/proc/self/fd/{folder}/{SOCKET_NAME}")
         os.close(folder)
         raw.sendall(b"\xff\xfe{{{\n[]\n" + b"[" * 60_000 + b'\n{"do":"state"}\n')
         replies = raw.makefile("rb")

@@ -33,7 +33,7 @@ def boards(build: Build, tmp_path_factory: pytest.TempPathFactory) -> Iterator[B
 
 
 class Esptool:
-    """Runs esptool on the board; its output, and failure if it fails."""
+    """Run esptool on the board; returns its output, and fails if it fails."""
 
     def __init__(self, boards: Boards) -> None:
         self.boards = boards
@@ -46,7 +46,7 @@ class Esptool:
         return run_esptool(self.boards.url, *arguments, status=status, program=program, cwd=cwd)
 
     def flash(self, offset: int, length: int) -> bytes:
-        """What the flash holds."""
+        """Contents of the flash."""
         with self.flash_file.open("rb") as file:
             file.seek(offset)
             return file.read(length)
@@ -345,6 +345,6 @@ def test_port_in_use_is_said_to_be_busy(esptool: Esptool, boards: Boards) -> Non
 
 
 def test_pyserials_own_client_works_too(esptool: Esptool, boards: Boards) -> None:
-    # Its waits make it take seconds; that it comes to an end is what counts.
+    # Its waits take seconds; the test is that it ends.
     said = esptool("--no-stub", "--chip", "esp32", "read-mac", program="import esptool; esptool._main()")
     assert boards.found[0]["mac"] in said

@@ -62,12 +62,12 @@ def board_command(
 
 @pytest.fixture
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every build counts as one of this checkout."""
+    """Accept every build as one of this checkout."""
     monkeypatch.setattr("hotpin_hil.virtual.package.is_registered", lambda sha256: True)
 
 
 def free_port(count: int = 1) -> int:
-    """A number that `count` ports from it on are free."""
+    """First of `count` consecutive free ports."""
     while True:
         first = LoopbackPort()
         first.close()
@@ -287,7 +287,7 @@ def test_ctrl_c_while_boards_start_in_the_background_leaves_nothing(
 
 
 def serve_and_flash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> str:
-    """What the server prints whose `board flash` is a shell script."""
+    """Output of the server when `board flash` is a shell script."""
     python = tmp_path / "python"
     python.write_text(f"#!/bin/sh\n{script}\n")
     python.chmod(0o755)

@@ -1,4 +1,4 @@
-"""The loader protocol packet by packet: the ROM's commands and the stub's, and whatever else arrives."""
+"""The loader protocol packet by packet: the ROM's commands and the stub's, and arbitrary other input."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Host:
         return self.command(op, struct.pack("<IIII", len(block), sequence, 0, 0) + block, checksum)[1]
 
     def upload(self, program: bytes) -> list[bytes]:
-        """Load a program into RAM and start it; what the loader says to that."""
+        """Load a program into RAM and start it; returns the loader's replies."""
         self.words(protocol.MEM_BEGIN, len(program), 1, 0x1800, 0x400BE000)
         self.block(protocol.MEM_DATA, 0, program)
         start = protocol.HEADER.pack(0, protocol.MEM_END, 8, 0) + struct.pack("<II", 0, 0x400BE000)
@@ -405,7 +405,7 @@ def test_reading_of_nothing_is_over_at_once(stub: Host) -> None:
     assert len(stub.raw(slip.encode(SYNC))) == 8
 
 
-# Whatever else arrives
+# Arbitrary other input
 
 _OPS = st.sampled_from([*range(0x00, 0x16), *range(0xD0, 0xD8), 0xEF, 0xFF])
 _WORD = st.one_of(
@@ -424,7 +424,7 @@ _DATA = st.one_of(
 
 @st.composite
 def _packets(draw: st.DrawFn) -> bytes:
-    """A request, mostly well formed; checksum and length are wrong now and then."""
+    """A request, mostly well formed; checksum and length are sometimes wrong."""
     data = draw(_DATA)
     right = CHECKSUM_SEED ^ xor_bytes(data[16:])
     checksum = draw(st.sampled_from([right, right, right, 0]))
@@ -447,7 +447,7 @@ ANSWER_MAX = 2 * (0x1000 + 16) + 32
 
 
 def answers_sync(host: Host) -> bool:
-    """As esptool tries: a few times, because the first may end what was going on."""
+    """Try a few times, like esptool, because the first may only end the previous operation."""
     return any(len(host.raw(b"\xc0" + slip.encode(SYNC))) >= 8 for _ in range(5))
 
 
@@ -471,8 +471,9 @@ def test_no_bytes_break_the_loader(
     flash.close()
 
 
-def test_an_endless_frame_takes_no_memory(host: Host) -> None:
-    junk = b"\xc0" + b"U" * 0xFFFF
+@pytest.mark.parametrize("filler", [b"U", b"\xdb", b"\xdb\xdc"], ids=["plain", "bad escape", "escape"])
+def test_an_endless_frame_takes_no_memory(host: Host, filler: bytes) -> None:
+    junk = b"\xc0" + (filler * 0xFFFF)[:0xFFFF]
     host.loader.feed(junk)
     tracemalloc.start()
     try:

@@ -21,8 +21,7 @@ from hotpin_hil.virtual.reset import ResetCircuit
 def test_slip_frames_survive_any_cut(packets: list[bytes], step: int) -> None:
     decoder = slip.Decoder()
     stream = b"".join(slip.encode(packet) for packet in packets)
-    found = [frame for at in range(0, len(stream), step) for frame in decoder.feed(stream[at : at + step])]
-    assert found == packets
+    assert _dribble(decoder, stream, step) == packets
     assert decoder.dropped == 0
 
 
@@ -34,6 +33,21 @@ def test_slip_drops_a_malformed_frame_and_takes_the_next(bad: bytes) -> None:
     assert decoder.feed(bad) == []
     assert decoder.dropped == 1
     assert decoder.feed(slip.encode(b"ok")) == [b"ok"]
+
+
+def _dribble(decoder: slip.Decoder, stream: bytes, step: int) -> list[bytes]:
+    """Frames that the decoder finds when `stream` arrives in pieces of `step` bytes."""
+    return [frame for at in range(0, len(stream), step) for frame in decoder.feed(stream[at : at + step])]
+
+
+@pytest.mark.parametrize("step", [1, 4096, 1 << 20])
+def test_slip_limit_counts_decoded_bytes(step: int) -> None:
+    packet = (b"\xc0\xdb" * slip.MAX_FRAME)[: slip.MAX_FRAME]  # doubles in length on the wire
+    decoder = slip.Decoder()
+    assert _dribble(decoder, slip.encode(packet), step) == [packet]
+    assert _dribble(decoder, slip.encode(packet + b"\xdb"), step) == []
+    assert decoder.dropped == 1
+    assert _dribble(decoder, slip.encode(b"ok"), step) == [b"ok"]
 
 
 # Reset circuit

@@ -24,7 +24,7 @@ RECORDED = {
     "recorded-2a9fccf": ("serial_monitor_2a9fccf.txt", 4_419_408),
 }
 FIRST_MUTEX = 96
-"""What the recorded application's own first mutex takes between the start of app_main and its first box."""
+"""Bytes of the recorded application's first mutex, taken between the start of app_main and its first box."""
 RESERVED_DMA = 16 * (8_704 + 4) + 512  # one block keeps a hole that is too small to be split
 
 
@@ -35,7 +35,7 @@ def recorded_lines(log: str) -> list[str]:
 
 
 def heap_lines(lines: list[str]) -> list[str]:
-    """What a start says about memory."""
+    """Memory figures logged at a start."""
     said = r"[IWE] (heap_init: At |esp_psram: )"
     return [line for line in lines if re.match(said, line)]
 
@@ -88,7 +88,7 @@ Start = Callable[[str], Console]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Starts the firmware on a board of a profile, from a reset on."""
+    """Reset a board of a profile and start the firmware on it."""
     with ExitStack() as stack:
 
         def started(name: str) -> Console:

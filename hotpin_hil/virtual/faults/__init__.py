@@ -1,1 +1,1 @@
-"""Faults on demand: what goes wrong on a virtual board's line, in its power, or in its firmware's world."""
+"""Faults on demand, on a virtual board's serial line, in its power supply, or in its firmware's environment."""

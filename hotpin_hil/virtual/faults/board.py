@@ -1,4 +1,4 @@
-"""The faults in force on one board, and what each does to it."""
+"""Faults in force on one board, and their effects."""
 
 from __future__ import annotations
 
@@ -15,48 +15,48 @@ from hotpin_hil.virtual.reset import Timer
 
 _BYTE_FAULTS = ("noise", "drop", "insert", "duplicate", "cut-utf8", "foreign-line")
 _UNTIL_RESET = ("power-cut", "power-cut-step", "hang", *firmware.ONCE)
-"""Over when the chip stops, by what it does or by a reset."""
+"""Faults that end when the chip stops, by itself or by a reset."""
 
 
 class Subject(Protocol):
-    """What a board lets be done to it."""
+    """Board operations that faults use."""
 
     @property
     def runs(self) -> str:
-        """What it does now: "off", "in reset", "firmware" or another of `Board.runs`."""
+        """Current activity: "off", "in reset", "firmware" or another value of `Board.runs`."""
 
     @property
     def flash_bytes(self) -> int:
-        """Size of its flash."""
+        """Flash size in bytes."""
 
     def cut_power(self, off_s: float) -> None:
-        """Power goes now, and comes back after `off_s` seconds (0: not by itself)."""
+        """Cut power now and restore it after `off_s` seconds (0: not by itself)."""
 
     def reset_by_brown_out(self) -> None:
-        """The detector resets the chip by itself (rst:0xf)."""
+        """Reset the chip as the brown-out detector does (rst:0xf)."""
 
     def freeze(self) -> None:
-        """The chip stops until it is reset."""
+        """Stop the chip until it is reset."""
 
     def tell_firmware(self, line: str) -> None:
-        """A line to the runtime of the running firmware, if one runs."""
+        """Send a line to the host runtime of the running firmware, if any."""
 
     def type_in(self, text: str) -> None:
-        """Text into the chip's UART, as if its client had sent it."""
+        """Write text to the chip's UART as if its client had sent it."""
 
     def drop_client(self) -> None:
-        """The connection is lost."""
+        """Drop the client's connection."""
 
     def refuse_clients(self, refusing: bool) -> None:
-        """Whether the next client is refused."""
+        """Refuse new clients, or accept them again."""
 
     def hang_bridge(self, hung: bool) -> None:
-        """Whether nothing moves between chip and client."""
+        """Stop all traffic between chip and client, or let it pass again."""
 
 
 @dataclass(frozen=True, eq=False)
 class InForce:
-    """A fault that was asked for, with all arguments and the seed of what is random in it."""
+    """A requested fault, with all arguments and the seed of its random choices."""
 
     name: str
     arguments: Arguments
@@ -71,7 +71,7 @@ class InForce:
 
 
 class Faults:
-    """The faults of one board. `report` is told of each that begins or is cleared."""
+    """The faults of one board; `report` is called with the text of each fault that starts or is cleared."""
 
     def __init__(
         self,
@@ -91,19 +91,22 @@ class Faults:
         self._flash_left: int | None = None
         self._flash_off_s = 0.0
         self.panic_off_s = 0.0
-        """How long power stays away after a power cut that took the place of a panic."""
+        """Seconds without power after a power cut in place of a panic."""
 
     @property
     def in_force(self) -> list[InForce]:
-        """Faults that were asked for and are not over, as far as the board can know."""
+        """Requested faults that have not ended, as far as the board knows."""
         return list(self._in_force)
 
     def is_in_force(self, name: str) -> bool:
         return any(fault.name == name for fault in self._in_force)
 
     def inject(self, name: str, given: Mapping[str, object], seed: int | None = None) -> InForce:
-        """Begins a fault; the same seed makes it the same. UsageError for what is not in the table, and for what would
-        do nothing to the board as it is now."""
+        """Start a fault; the same seed gives the same random choices.
+
+        Raises:
+            UsageError: The fault or an argument is not in the table, or has no effect in the board's current state.
+        """
         arguments = find(name).parse(given)
         self._check(name, arguments)
         fault = InForce(name, arguments, self._dice.getrandbits(32) if seed is None else seed)
@@ -113,7 +116,7 @@ class Faults:
         return fault
 
     def clear(self) -> None:
-        """Ends all faults. What they have broken meanwhile (a chip that hangs, power that is off) stays as it is."""
+        """End all faults. Their lasting effects (a chip that hangs, power that is off) stay."""
         if not self._in_force:
             return
         names = {fault.name for fault in self._in_force}
@@ -129,13 +132,13 @@ class Faults:
         self._report(f"faults cleared: {', '.join(sorted(names))}")
 
     def close(self) -> None:
-        """No fault ends by itself any more."""
+        """Cancel all timers; no fault ends by itself after this."""
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
 
     def _check(self, name: str, arguments: Arguments) -> None:
-        """UsageError if the fault would do nothing to the board as it is now."""
+        """Raise UsageError if the fault has no effect in the board's current state."""
         runs, size = self._board.runs, self._board.flash_bytes
         if name == "bad-flash" and int(arguments["at"]) >= size:
             raise UsageError(f"fault bad-flash: at is {arguments['at']}", f"the flash has {size} bytes")
@@ -183,18 +186,18 @@ class Faults:
                 self._board.tell_firmware(line)
 
     def _cut_at_step(self, fault: InForce, off_s: float) -> None:
-        """The console makes the firmware crash at the step, and power goes where it would panic."""
+        """Arm a crash at the step through the console; power is cut in place of the panic."""
         self.panic_off_s = off_s
         self._board.tell_firmware("power_cut_at_panic=1")
         self._request(f"sys.panic kind=abort step={fault.arguments['step']}")
 
     def _request(self, command: str) -> None:
-        """To the firmware's console, with an id of its own: it does not carry out again what it has just answered."""
+        """Send a console command with a fresh id, because the firmware ignores a repeated one."""
         self._requests += 1
         self._board.type_in(f"@{60000 + self._requests % 5000} {command}\n")
 
     def _end(self, fault: InForce) -> None:
-        """It is over by itself."""
+        """Handle a fault that ended by itself."""
         self._timers.pop(fault)
         self._in_force.remove(fault)
         self._set_port()
@@ -203,19 +206,19 @@ class Faults:
         self._board.refuse_clients(self.is_in_force("disconnect") or self.is_in_force("port-busy"))
         self._board.hang_bridge(self.is_in_force("bridge-hang"))
 
-    # What the board asks or tells
+    # Calls from the board
 
     def chip_stopped(self) -> None:
-        """A reset, or power that is gone, has ended whatever ran."""
+        """Handle the chip stopping, by a reset or a loss of power."""
         self._in_force = [fault for fault in self._in_force if fault.name not in _UNTIL_RESET]
 
     def start_lines(self, sensor_used: bool) -> list[str]:
-        """What the firmware's runtime is told at a start. `sensor_used`: power was not cut since the last one."""
+        """Fault lines for the firmware's runtime at a start; `sensor_used`: power was not cut since the last start."""
         lines = [line for fault in self._in_force for line in firmware.lines_at_start(fault.name)]
         return [*lines, "sensor_used=1"] if lines and sensor_used else lines
 
     def programmed(self, offset: int, data: bytes) -> bytes:
-        """What reaches the flash of what the loader writes to it."""
+        """The part of a flash write that reaches the flash, as it arrives there."""
         for fault in self._in_force:
             if fault.name == "bad-flash":
                 data = _with_a_bit_stuck(offset, data, int(fault.arguments["at"]))
@@ -232,7 +235,7 @@ class Faults:
 
 
 def _with_a_bit_stuck(offset: int, data: bytes, at: int) -> bytes:
-    """The byte at `at` of the flash, if it is in `data`, does not clear the lowest bit that it should clear."""
+    """`data` with the lowest bit to be cleared at flash offset `at` left set, if that byte is in it."""
     index = at - offset
     if not 0 <= index < len(data) or data[index] == 0xFF:
         return data

@@ -1,4 +1,4 @@
-"""Faults inside the firmware's world: what its runtime (firmware/native/idf/faults.c) is told."""
+"""Faults inside the firmware: the lines for its host runtime (firmware/native/idf/faults.c)."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ ONCE = {
     "task-watchdog": "task_wdt",
     "interrupt-watchdog": "int_wdt",
 }
-"""Happens when it is told, to the firmware that runs."""
+"""Faults that act at once on the running firmware."""
 _LASTING = {
     "boot-loop": "boot_loop",
     "no-sensor": "no_sensor",
     "sensor-dead": "sensor_dead",
     "i2s-no-memory": "i2s_no_memory",
 }
-"""Told at each start, too."""
+"""Faults that are also sent at each start."""
 
 
 def lines_to_begin(name: str) -> list[str]:
-    """What the running firmware is told when the fault begins."""
+    """Line for the running firmware when the fault starts."""
     if name in ONCE:
         return [ONCE[name]]
     return lines_at_start(name)
 
 
 def lines_at_start(name: str) -> list[str]:
-    """What firmware is told that starts while the fault is in force."""
+    """Lines for firmware that starts while the fault is in force."""
     return [f"{_LASTING[name]}=1"] if name in _LASTING else []
 
 
 def lines_to_clear(names: Iterable[str]) -> list[str]:
-    """What the running firmware is told when these faults are over."""
+    """Lines for the running firmware when these faults end."""
     lasting = sorted(_LASTING[name] for name in names if name in _LASTING)
     return [f"{name}=0" for name in (*lasting, "power_cut_at_panic")]

@@ -1,4 +1,4 @@
-"""Faults on the wire: what they make of the bytes that pass."""
+"""Faults on the serial line that change the bytes passing through."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hotpin_hil.virtual.faults.table import BOTH, Arguments
 
 
 class Filter(Protocol):
-    """Bytes in, bytes out; chunks as they come. `done`: it will change nothing more."""
+    """A filter of a byte stream, chunk by chunk; `done` once it changes nothing more."""
 
     @property
     def done(self) -> bool: ...
@@ -43,14 +43,16 @@ class _Bytes:
 
 
 class _Lines:
-    """Breaks into `count` lines behind the first byte for which `place(length of the line so far, byte)` is true. There
-    `inserted` goes in, or without it the rest of the line is lost."""
+    """Breaks up `count` lines after the first byte for which `place(length of the line so far, byte)` is true.
+
+    `inserted` is written there; if it is None, the rest of the line is dropped instead.
+    """
 
     def __init__(self, place: Callable[[int, int], bool], inserted: bytes | None, count: int) -> None:
         self._place = place
         self._inserted = inserted
         self._left = count
-        self._length = 0  # and not the line itself: what a loader sends may have no end of line for megabytes
+        self._length = 0  # not the line itself: loader traffic may contain no line end for megabytes
         self._losing = False
 
     @property
@@ -85,7 +87,7 @@ def _inside_character(_length: int, byte: int) -> bool:
 
 
 class _Place:
-    """Somewhere in the text of a line, drawn anew for each."""
+    """A random position in a line, drawn again for each line."""
 
     def __init__(self, dice: random.Random) -> None:
         self._dice = dice
@@ -99,16 +101,16 @@ class _Place:
 
 
 class LineFaults:
-    """The faults in force on one line. Those of the same seed do the same to the same bytes."""
+    """Faults in force on one serial line; the same seed changes the same bytes in the same way."""
 
     def __init__(self) -> None:
         self._to_host: list[Filter] = []
         self._to_board: list[Filter] = []
         self.changes = 0
-        """How often they have made something else of what passed, since the board was made."""
+        """Number of chunks that faults have changed since the board was created."""
 
     def add(self, name: str, arguments: Arguments, seed: str) -> None:
-        """Takes a fault of the table's group "line" that changes bytes."""
+        """Add a fault of the table's group "line" that changes bytes."""
         dice = random.Random(seed)
         if name in ("cut-utf8", "foreign-line"):
             self._to_host.append(_lines_filter(name, arguments, dice))
@@ -119,24 +121,24 @@ class LineFaults:
                 filters.append(_Bytes(_change(name, dice), rate, count, dice))
 
     def clear(self) -> None:
-        """All bytes pass as they are."""
+        """Remove all faults; bytes pass unchanged."""
         self._to_host.clear()
         self._to_board.clear()
 
     def to_host(self, data: bytes) -> bytes:
-        """What arrives of what the chip sends."""
+        """The bytes that reach the client for `data` sent by the chip."""
         return self._through(self._to_host, data)
 
     def to_board(self, data: bytes) -> bytes:
-        """What arrives of what the client sends."""
+        """The bytes that reach the chip for `data` sent by the client."""
         return self._through(self._to_board, data)
 
     def _through(self, filters: list[Filter], data: bytes) -> bytes:
-        for one in list(filters):
-            before, data = data, one(data)
+        for fault in list(filters):
+            before, data = data, fault(data)
             self.changes += data != before
-            if one.done:
-                filters.remove(one)
+            if fault.done:
+                filters.remove(fault)
         return data
 
 

@@ -239,7 +239,8 @@ def describe() -> str:
         for fault in FAULTS.values():
             if fault.group == group:
                 arguments = "<br>".join(
-                    f"`{one.name}={one.default}` {one.help}{_choices(one)}" for one in fault.arguments
+                    f"`{argument.name}={argument.default}` {argument.help}{_choices(argument)}"
+                    for argument in fault.arguments
                 )
                 lines.append(f"| `{fault.name}` | {fault.help} | {arguments} | {fault.ends} |")
     return "\n".join(lines[1:]) + "\n"

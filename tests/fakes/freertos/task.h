@@ -5,10 +5,10 @@
 typedef struct fake_task *TaskHandle_t;
 typedef void (*TaskFunction_t)(void *arg);
 
-/* Fails now and then, as it does when memory is short. */
+/* Fails at random, as it does when memory is short. */
 BaseType_t xTaskCreate(TaskFunction_t code, const char *name, uint32_t stack, void *arg, UBaseType_t priority,
                        TaskHandle_t *out);
-/* Frees the handle: whoever notifies it later is caught by the sanitizer. */
+/* Frees the handle, so that the sanitizer catches a later notification. */
 void vTaskDelete(TaskHandle_t task);
 void vTaskDelay(TickType_t ticks);
 TaskHandle_t xTaskGetCurrentTaskHandle(void);

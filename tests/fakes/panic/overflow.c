@@ -1,6 +1,6 @@
 /*
- * sys.panic kind=stack on a stretch of this program's own stack, whose end is told as the task's: prints
- * "ok: …", or what went wrong.
+ * sys.panic kind=stack on a part of this program's own stack, whose end is reported as the task's: prints
+ * "ok: …" or the error.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,7 +24,7 @@ uint8_t *pxTaskGetStackStart(TaskHandle_t task)
     return (uint8_t *)s_end;
 }
 
-/* Below the caller's frame, where nothing lies: the red zone is kept. */
+/* Below the caller's frame, in unused stack; the red zone is kept. */
 static __attribute__((noinline)) void fill(void)
 {
     volatile uint32_t *frame = __builtin_frame_address(0);
@@ -33,7 +33,7 @@ static __attribute__((noinline)) void fill(void)
     }
 }
 
-/* The crash's last call: what lies below this frame is still as the crash has left it. */
+/* The crash's last call: memory below this frame is still as the crash left it. */
 void vTaskDelay(const TickType_t ticks)
 {
     (void)ticks;

@@ -1,6 +1,6 @@
 /*
  * The state manager under fire: tasks that ask for modes at once, a task that uses the camera, drivers that
- * fail. Prints "ok: …", or what went wrong. The argument is the seed.
+ * fail. Prints "ok: …" or the error. The argument is the seed.
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -66,7 +66,7 @@ static void create(fake_object_t *object)
     object->bits = 0;
 }
 
-/* With the object's mutex. True once any of `bits` is as `set` says. */
+/* Called with the object's mutex. True once any of `bits` matches `set`. */
 static bool wait_for(fake_object_t *object, uint32_t bits, bool set, TickType_t ticks)
 {
     struct timespec until;
@@ -355,7 +355,7 @@ esp_err_t state_manager_enter_step(const char *step, bool undo)
 {
     const char **name = undo ? &s_fail_undo : &s_fail_step;
     if (*name != NULL && strcmp(step, *name) == 0) {
-        *name = NULL; /* once: recovery comes by the same steps */
+        *name = NULL; /* once: recovery runs the same steps */
         return ESP_FAIL;
     }
     return s_faults && any(60) == 0 ? ESP_FAIL : ESP_OK;
@@ -546,7 +546,7 @@ static void storm(unsigned seed, bool faults)
     }
 }
 
-/** Requests that come faster than modes change: the last counts, and those between cost nothing. */
+/** Requests faster than mode changes: the last one counts, and those in between cost nothing. */
 static void coalescing(void)
 {
     state_manager_request(SYSTEM_STATE_CAMERA_STANDBY, FOREVER_MS);
@@ -576,7 +576,7 @@ static void coalescing(void)
     }
 }
 
-/** Each step fails once, by name: the former mode is back. */
+/** Each step fails once, by name: the former mode is restored. */
 static void each_step(void)
 {
     const system_state_t modes[] = {SYSTEM_STATE_CAMERA_STANDBY, SYSTEM_STATE_VOICE_ACTIVE};
@@ -606,7 +606,7 @@ static void each_step(void)
     }
 }
 
-/** A step and an undo after it fail: the former mode comes back by recovery, whatever was left standing. */
+/** A step and a rollback after it fail: recovery restores the former mode from any intermediate state. */
 static void recovering(void)
 {
     static const struct {
@@ -614,8 +614,9 @@ static void recovering(void)
         const char *step, *undo;
     } CASES[] = {
         {SYSTEM_STATE_CAMERA_STANDBY, SYSTEM_STATE_VOICE_ACTIVE, "stt.start",
-         "camera.stop"}, /* nothing is up */
-        {SYSTEM_STATE_CAMERA_STANDBY, SYSTEM_STATE_VOICE_ACTIVE, "settle.up", "stt.start"}, /* voice is */
+         "camera.stop"}, /* nothing is running */
+        {SYSTEM_STATE_CAMERA_STANDBY, SYSTEM_STATE_VOICE_ACTIVE, "settle.up",
+         "stt.start"}, /* voice is running */
         {SYSTEM_STATE_VOICE_ACTIVE, SYSTEM_STATE_CAMERA_STANDBY, "settle.up", "camera.start"},
         {SYSTEM_STATE_VOICE_ACTIVE, SYSTEM_STATE_CAMERA_STANDBY, "camera.start",
          "stt.stop"}, /* half of voice */
@@ -648,14 +649,14 @@ static void started(void)
     s_started = true;
 }
 
-/** The end of the start is told once the main task has ended, not when the first mode is up. */
+/** The end of the start is reported once the main task has ended, not when the first mode is up. */
 static void starting(void)
 {
     if (state_manager_request(SYSTEM_STATE_CAMERA_STANDBY, FOREVER_MS) != ESP_OK) {
         fail("the first mode is refused");
     }
     s_main_ended = true;
-    state_manager_request(SYSTEM_STATE_VOICE_ACTIVE, FOREVER_MS); /* is dealt with behind it */
+    state_manager_request(SYSTEM_STATE_VOICE_ACTIVE, FOREVER_MS); /* is handled after it */
     if (!s_started) {
         fail("started() has not been called");
     }
@@ -693,5 +694,5 @@ int main(int argc, char **argv)
     shutting_down();
     printf("ok: %d drivers started, %d recoveries, %d events\n", s_starts, s_recoveries, s_events);
     fflush(stdout);
-    _exit(0); /* the state task runs for ever */
+    _exit(0); /* the state task never ends */
 }

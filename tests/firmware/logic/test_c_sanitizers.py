@@ -1,4 +1,4 @@
-"""The tests of the pure C files once more with AddressSanitizer, which Python must be started with."""
+"""The tests of the pure C files again, under AddressSanitizer, which must be preloaded into Python."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The drivers' pure parts: the ring between two tasks, and what a JPEG frame says of itself."""
+"""The drivers' pure parts: the ring between two tasks, and the size in a JPEG frame's header."""
 
 from __future__ import annotations
 

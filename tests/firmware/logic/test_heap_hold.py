@@ -1,5 +1,5 @@
-"""heap.hold, heap.split and heap.blocks on the exact heap model: levels are met to the byte, everything comes back,
-and the map shows every block."""
+"""heap.hold, heap.split and heap.blocks on the exact heap model: levels are met to the byte, all memory is freed, and
+the map shows every block."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def board(program: Path) -> Iterator[Driver]:
 
 
 def reachable(free: int, leave: int) -> int:
-    """The least amount of at least `leave` bytes with the residue of `free`."""
+    """The smallest amount of at least `leave` bytes with the residue of `free`."""
     return leave + (free - leave) % RESIDUE
 
 
@@ -123,7 +123,7 @@ def test_level_is_met_where_every_small_block_comes_from_one_hole(
 
 @pytest.mark.parametrize("caps", SETS)
 def test_level_is_met_among_small_holes(board: Driver, caps: str) -> None:
-    """Holes of all small sizes lie about, where a block may be handed out larger than asked."""
+    """Holes of all small sizes exist, so that a block may be larger than requested."""
     rng = random.Random(2)
     exact = 0
     rounds = 40
@@ -156,7 +156,7 @@ def test_more_blocks_than_a_walk_may_take_are_refused(board: Driver, block: int,
 
 
 def test_levels_follow_one_another_in_steps_of_four(board: Driver) -> None:
-    """What the threshold tests do: to the level, four bytes below it, and back."""
+    """The steps of the threshold tests: to the level, four bytes below it, and back."""
     start = board.free("INTERNAL,8BIT")
     for threshold in (51_203, 20_483, 35_843, 8_191):
         for level in (threshold, threshold - 4, threshold + 64, threshold):
@@ -228,11 +228,11 @@ def test_split_that_cannot_be_had_takes_nothing(board: Driver) -> None:
 
 
 HEADER = 4
-"""Of each block, in front of its user address."""
+"""Size of each block's header, in front of its user address."""
 
 
 def blocks(board: Driver, caps: str, room: int = 4096) -> dict[int, tuple[int, bool, list[int]]]:
-    """Of each heap: the first block's address, whether there are more than are shown, signed sizes."""
+    """For each heap: address of the first block, whether the list is cut, signed sizes."""
     words = board.ask(f"blocks {caps} {room}")
     heaps = {}
     while words:

@@ -1,6 +1,6 @@
 """The console's line editor: keys, history, completion, and what is on the screen meanwhile.
 
-The screen is that of a small terminal below, so the tests say what a person sees, not which bytes bring it about.
+A small terminal below keeps the screen, so the tests check what a user sees, not the bytes behind it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ HISTORY_SIZE = EDITOR.const("LINE_EDITOR_HISTORY_SIZE")
 UP, DOWN, RIGHT, LEFT, HOME, END = (b"\x1b[%c" % key for key in b"ABCDHF")
 DEL = b"\x1b[3~"
 TERMINAL = b"\x1b[0n"
-"""What a terminal answers when it is asked whether it is there."""
+"""A terminal's reply to the query for its presence."""
 
 unhurried = settings(deadline=None)
 """The host may be busy with other tests."""
@@ -97,7 +97,7 @@ class Screen:
 
 
 class Typist:
-    """Somebody at the editor, with a terminal that answers, or a plain one."""
+    """A user at the editor, with a terminal that answers queries, or a plain one."""
 
     def __init__(self, answers: bool = True) -> None:
         self.screen = Screen()
@@ -136,7 +136,7 @@ class Typist:
         return True
 
     def press(self, *keys: bytes | str, program: bool = False) -> Typist:
-        """Types, and lets each line be obeyed without an answer."""
+        """Type text; each line is executed without output."""
         for key in keys:
             for byte in key.encode() if isinstance(key, str) else key:
                 if EDITOR.lib.line_editor_feed(self.editor, bytes([byte])):
@@ -216,7 +216,7 @@ key_presses = st.one_of(
 
 
 class Model:
-    """The line as a person thinks of it: for the keys that history and completion have no part in."""
+    """A simple model of the line, for keys other than history and completion."""
 
     def __init__(self) -> None:
         self.text, self.at = "", 0
@@ -296,7 +296,7 @@ def test_screen_shows_the_line_whatever_was_pressed(keys: list[bytes | str]) -> 
 @unhurried
 @given(st.lists(key_presses, max_size=20))
 def test_pasted_keys_do_what_typed_ones_do(keys: list[bytes]) -> None:
-    """The screen is brought up to date once; less is sent, and the result is the same."""
+    """The screen is updated once; less is sent, and the result is the same."""
     typed, pasted = Typist(), Typist()
     typed.press(*keys)
     pasted.press(b"".join(keys))
@@ -395,7 +395,7 @@ def test_request_is_neither_echoed_nor_answered_with_a_prompt(request: bytes) ->
 @unhurried
 @given(any_keys, requests, st.booleans())
 def test_request_is_whole_behind_any_keys(keys: bytes, request: bytes, answers: bool) -> None:
-    """Noise may press any keys, recall old lines and fill this one: the request's bytes end the line all the same."""
+    """Noise may act as any keys, recall old lines and fill this one: the request's bytes still end the line."""
     typist = Typist(answers)
     typist.press(b"mem.log context=" + b"x" * 200, b"\n")
     keys = keys.replace(b"@", b"")
@@ -534,7 +534,7 @@ def test_tab_completes_inside_the_line() -> None:
 @unhurried
 @given(st.lists(key_presses, max_size=12), st.booleans())
 def test_harness_reads_the_log_as_if_nobody_typed(keys: list[bytes], answers: bool) -> None:
-    """What stood on the screen in front of a log line was erased there, or ended with a line end."""
+    """Text in front of a log line was erased from the screen, or ended with a line end."""
     typist = Typist(answers)
     expected = []
     for key in keys:

@@ -48,7 +48,7 @@ def make_thresholds(**fields: int) -> Any:
 
 
 class Levels:
-    """The state machine under test; check() gives what one sample enters ("+") and leaves ("-")."""
+    """The state machine under test; check() returns the levels that one sample enters ("+") and leaves ("-")."""
 
     def __init__(self, **thresholds: int) -> None:
         self.state = new("mem_levels_t *")
@@ -221,7 +221,7 @@ def test_state_machine_against_a_model(memory: str, pair: tuple[int, int], value
     )
     announced = {"LOW": False, "CRITICAL": False}
     for raw in values:
-        # Small numbers mean: right at one of the four boundaries.
+        # Small numbers select values right at one of the four boundaries.
         edges = [low.threshold, critical.threshold, low.threshold + max(low.threshold // 10, 1024)]
         value = max(0, edges[raw % 3] + raw) if -2 <= raw <= 2 else raw
         low.update(value)
@@ -475,7 +475,7 @@ SIZE = MODULE.const("MEMORY_HISTORY_SIZE")
 
 
 class Boot:
-    """One start of the board on a ring that survives it."""
+    """One start of the board, on a ring that survives resets."""
 
     def __init__(self, ring: Any, boot_count: int) -> None:
         self.ring = ring  # the banks lie in it

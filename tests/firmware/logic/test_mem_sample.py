@@ -69,5 +69,5 @@ def test_figures_and_predictions_are_the_allocators(driver: Path, seed: int) -> 
     counts = {name: int(value) for name, value in re.findall(r"(\w+)=(\d+)", done.stdout)}
     assert counts["checks"] / 10 < counts["yes"] < counts["checks"] * 9 / 10, "both answers must occur"
     assert counts["places"] / 10 < counts["placeable"] < counts["places"] * 9 / 10, "both answers must occur"
-    # Which of several blocks of one class is taken hangs on the order in which they were freed.
+    # Which of several blocks of one class is taken depends on the order in which they were freed.
     assert counts["misplaced"] <= counts["places"] / 100

@@ -34,7 +34,7 @@ PINNING = re.compile(r"\b(?:xTaskCreatePinnedToCore|xTaskCreateStaticPinnedToCor
 
 
 def arguments(text: str, start: int) -> list[str]:
-    """Of the call whose bracket opens at `start`."""
+    """Arguments of the call whose parenthesis opens at `start`."""
     found, depth = [""], 0
     for letter in text[start:]:
         depth += (letter == "(") - (letter == ")")
@@ -59,12 +59,12 @@ def test_tasks_are_pinned_by_the_names_of_cores() -> None:
 
 
 NAME_BYTES = 15
-"""What FreeRTOS keeps of a task's name (CONFIG_FREERTOS_MAX_TASK_NAME_LEN with the NUL: 16)."""
+"""Length of a task's name in FreeRTOS (CONFIG_FREERTOS_MAX_TASK_NAME_LEN with the NUL: 16)."""
 NAMING = re.compile(r"\b(?:xTaskCreate\w*|audio_worker_start)(?=\()")
 
 
 def test_names_of_tasks_are_kept_whole() -> None:
-    """A name that is cut is not found again by xTaskGetHandle()."""
+    """xTaskGetHandle() does not find a truncated name."""
     named = {}
     for path in sorted(COMPONENTS.rglob("*.c")):
         text = path.read_text(encoding="utf-8")

@@ -35,7 +35,7 @@ def crc16(data: bytes) -> int:
 
 
 class Record:
-    """A record under construction in a buffer with a guard behind it."""
+    """A record under construction, in a buffer followed by a guard."""
 
     def __init__(self, size: int = BUFFER_SIZE) -> None:
         self.size = size

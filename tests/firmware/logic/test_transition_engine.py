@@ -1,4 +1,4 @@
-"""The transition engine against a model, and what a request means in each state."""
+"""The transition engine against a model, and the effect of a request in each state."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Step:
 
 @dataclass
 class Board:
-    """Runs a transition made of `steps` and notes every call."""
+    """Run a transition made of `steps` and record every call."""
 
     steps: list[Step]
     calls: list[tuple[str, int, bool]] = field(default_factory=list)
@@ -113,7 +113,7 @@ def keep_callback(keep: list[Any], signature: str, function: Any) -> Any:
 
 
 def expected(steps: list[Step]) -> tuple[int, list[tuple[int, bool, int]]]:
-    """The model: how it ends, and (step, undo, err) in order."""
+    """The model: outcome, and (step, undo, err) in order."""
     rows: list[tuple[int, bool, int]] = []
     for i, step in enumerate(steps):
         err = 0x77 if step.refused else step.run_err
@@ -195,7 +195,7 @@ def test_every_step_is_entered_before_it_runs_and_refused_ones_do_not_run(steps:
 
 
 def test_failing_undo_stops_the_way_back() -> None:
-    """What lies before it was to be undone on other ground: the drivers would be mixed up further."""
+    """The steps before it must not be rolled back from an unknown state, which would confuse the drivers further."""
     steps = [Step(), Step(undo_err=-1), Step(), Step(run_err=0x101)]
     end, rows, failed = Board(steps).run()
     assert end == STUCK

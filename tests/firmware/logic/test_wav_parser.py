@@ -1,4 +1,4 @@
-"""The head of a WAV stream: what is taken, and every way of being refused, against an independent reading."""
+"""The header of a WAV stream: accepted forms, and every reason for refusal, against an independent parser."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The monitor task and the log queue with many tasks at once, under ThreadSanitizer and AddressSanitizer.
 
 The component's own files run on FreeRTOS calls made of pthreads (tests/fakes/), with real parallelism: 1,000
-starts and stops by two tasks while three others log, with the UART full and tasks not to be had at times.
+starts and stops by two tasks while three others log; at times the UART is full or a task cannot be created.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The state manager with many tasks at once, under ThreadSanitizer and AddressSanitizer.
 
 The component's own files run on FreeRTOS calls made of pthreads (tests/fakes/state), with real parallelism, above
-drivers that check who calls them, and fail now and then.
+drivers that check the calling task and fail at times.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python -m tests.system.benchmarks.bench_analyze [--megabytes N] [--log FILE …]
 
-The long log is the given logs (without any: the recorded ones beside this checkout, else one made from the firmware's
-own formats) repeated until it has that length; it is never on disk. Time and memory are those of the whole process.
+The long log repeats the given logs (default: the recorded ones next to this checkout, otherwise one made from the
+firmware's own formats) up to that length; it is never on disk. Time and memory are those of the whole process.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
-"""Command round trip over RFC 2217, ours beside stock pytest-embedded, in the same run.
+"""Command round trip over RFC 2217, ours against stock pytest-embedded, in the same run.
 
     python -m tests.system.benchmarks.bench_link [--count N] [--echo]
 
-Three ways to ask the same question and read the answer:
+Three ways to send the same request and read the reply:
 
 - ours:          Device.command
 - dut.expect:    write and expect on our serial service (what an IDF user's own test does)
 - stock:         write and expect on pytest-embedded's serial service and pyserial's RFC 2217 client
 
-The question goes to a virtual board that runs the host build of the firmware; with --echo, or without that
+The request goes to a virtual board that runs the host build of the firmware; with --echo, or without that
 build, to an echo server in a process of its own. The set-up of a test (open, reset, wait until ready) is
 measured too.
 """
@@ -49,7 +49,7 @@ from tests.support.rfc2217_server import Rfc2217Server
 
 COMMAND = ("heap.probe", {"caps": "DMA"})
 LIMIT_P95_MS = 2.0
-"""What the project promises for a command on the virtual board."""
+"""Limit that the project promises for a command on the virtual board."""
 SETUPS = 10
 WARM_UP = 10
 
@@ -74,7 +74,7 @@ def serve_echo(url: Any) -> None:
 
 
 class Expect:
-    """`dut.expect` on a console log: what pytest-embedded does with the queue it is given."""
+    """`dut.expect` on a console log, with the queue used as in pytest-embedded."""
 
     def __init__(self, log: Path) -> None:
         self._file = log.open("rb")
@@ -206,7 +206,7 @@ def report(results: dict[str, list[float]], where: str) -> int:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="round trip of a console command, ours beside stock")
+    parser = argparse.ArgumentParser(description="round trip of a console command, ours against stock")
     parser.add_argument("--count", type=int, default=500, help="round trips of ours (default: 500)")
     parser.add_argument("--echo", action="store_true", help="measure the host's side only")
     options = parser.parse_args()

@@ -2,8 +2,8 @@
 
     python -m tests.system.benchmarks.bench_report [--cycles N]
 
-The results file is made up: as many tests, values and raw logs as the suite has, and one test of so many cycles with
-four samples and two changes of mode in each.
+The results file is synthetic: as many tests, values and raw logs as the suite has, and one test of N cycles with four
+samples and two mode changes each.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from hotpin_hil.protocol.fields import FIELDS
 from tests.evidence.test_evidence import END, RUN, row, verdict
 
 LIMIT_S, LIMIT_MB = 5.0, 5.0
-"""What the project promises."""
+"""Limits that the project promises."""
 TESTS, VALUES = 190, 10
 CYCLE_MS = 900
 MAC = "24:0a:c4:00:00:01"

@@ -1,4 +1,4 @@
-"""What a user waits for, ours beside the stock tools, in the same run on the same virtual board.
+"""Waiting times of a user, ours against the stock tools, in the same run on the same virtual board.
 
     python -m tests.system.benchmarks.bench_tools [--only NAME]
 
@@ -52,11 +52,11 @@ def test_set_up(dut, number):
 
 
 class Failed(Exception):
-    """A tool did not do what it was measured for: its last words."""
+    """A measured tool failed; carries its last output."""
 
 
 def timed(command: list[str], cwd: Path) -> tuple[float, str]:
-    """Run a tool: seconds, and what it said; LIMIT_S if it takes longer."""
+    """Run a tool; returns the seconds it took and its output, LIMIT_S if it takes longer."""
     began = time.perf_counter()
     environment = {**os.environ, "CI": "", "PYTHONPATH": str(PROJECT_ROOT)}
     try:
@@ -187,7 +187,7 @@ def start_servers(_folder: Path) -> float:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody used a moment ago."""
+    """Ports that were free a moment ago."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [one.getsockname()[1] for one in sockets]
     for one in sockets:
@@ -211,7 +211,7 @@ def report(rows: list[tuple[str, float, float]]) -> None:
 
 
 def measure(folder: Path, only: str | None) -> Iterator[list[tuple[str, float, float]]]:
-    """The rows of each measurement, as it is done."""
+    """Yield the rows of each measurement when it is done."""
     if only in (None, "setup"):
         ours = set_ups(folder, ["--board", "virtual"])
         stock = stock_set_ups(folder)
@@ -226,7 +226,7 @@ def measure(folder: Path, only: str | None) -> Iterator[list[tuple[str, float, f
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="what a user waits for, ours beside the stock tools")
+    parser = argparse.ArgumentParser(description="waiting times of a user, ours against the stock tools")
     parser.add_argument("--only", choices=["setup", "flash", "boards"])
     only: str | None = parser.parse_args().only
     if not (NATIVE_BUILD_DIR / "flasher_args.json").is_file():

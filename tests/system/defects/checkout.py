@@ -19,7 +19,7 @@ RUN_TIMEOUT_S = 300
 
 
 class Processes:
-    """What runs now, so that an interrupted run can end it all."""
+    """Running processes, so that an interrupted run can end them all."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -55,7 +55,7 @@ class Processes:
             raise RuntimeError(f"{' '.join(arguments)} ended with {process.returncode}:\n{output[-4000:]}")
 
     def end(self) -> None:
-        """Kills what runs; nothing more is started."""
+        """Kill the running processes and start no more."""
         with self._lock:
             self._ended = True
             for process in self._running:

@@ -28,7 +28,7 @@ REASON_SHOWN = 90
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the suite said: the first reason for each requirement that failed, or what kept it from saying."""
+    """Outcome of the suite: the first reason for each failed requirement, or why there is no outcome."""
 
     failed: dict[str, str]
     seconds: float
@@ -36,7 +36,7 @@ class Outcome:
 
 
 class Workbench:
-    """Copies of the checkout, as many as defects are examined at once; each is built anew only where it changed."""
+    """Copies of the checkout, one for each defect tested at a time; only changed files are rebuilt."""
 
     def __init__(self, folder: Path, count: int) -> None:
         self.processes = Processes()
@@ -111,7 +111,7 @@ def main() -> int:
 
 
 def _run(bench: Workbench, defects: list[Defect], whole_suite: bool, skip_unharmed: bool) -> int:
-    """Prints a row for each as it is known; how many are wrong."""
+    """Print a row for each outcome as it arrives; returns the number of wrong ones."""
     wrong = 0
     if not skip_unharmed:
         print("testing the unharmed firmware first ...", flush=True)

@@ -60,9 +60,9 @@ WHEN_OVER = ("power-cut-flashing", "power-cut-step")
 ROUND_MAX_S = 180.0
 """A round that takes longer hangs; on an idle machine the slowest takes about 10 s."""
 LOOK_FOR_S, LOOK_EVERY_S = 2.0, 0.05
-"""How long and how often the server's files and children are counted; the fewest count."""
+"""Duration and number of counts of the server's files and children; the lowest count is used."""
 SETTLE_S = 30.0
-"""The longest wait for the server to let go of what its clients have let go of; it takes milliseconds."""
+"""Longest wait for the server to release what its clients have released; it normally takes milliseconds."""
 TIME_SCALE = 5.0
 NOTHING = "nothing"
 PATIENT = 7
@@ -85,7 +85,7 @@ class Round:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a round went: whether the fault acted, what it led to, and what was wrong (nothing must be)."""
+    """Outcome of a round: whether the fault acted, its effects, and errors (there must be none)."""
 
     number: int
     fault: str
@@ -116,7 +116,7 @@ class Totals:
             )
 
     def lines(self) -> Iterator[str]:
-        """Of each fault: how often it acted, of how many rounds, and what these led to."""
+        """For each fault: rounds, rounds in which it acted, and its effects."""
         for fault, led_to in sorted(self.led_to.items()):
             ends = ", ".join(f"{what} {times}" for what, times in led_to.most_common())
             yield f"{fault:<20} acted in {self.acted[fault]:2d} of {led_to.total():2d} rounds; led to: {ends}"
@@ -136,7 +136,7 @@ def programmed() -> list[int]:
 
 @contextlib.contextmanager
 def quiet_esptool() -> Iterator[None]:
-    """esptool's logger is one for the whole process: whoever comes after it would hear nothing either."""
+    """esptool has one logger for the whole process, so silencing it must be undone for later users."""
     log.set_verbosity("silent")
     try:
         yield
@@ -190,7 +190,7 @@ def go_through(one: Round, before: Callable[[str], None], patience: int) -> None
 
 
 def kill(control: BoardControl) -> None:
-    """The firmware process goes without a word, as if the host had run out of memory."""
+    """The firmware process ends silently, as if the host had run out of memory."""
     pid = control.state()["firmware_pid"]
     if pid is not None:
         with contextlib.suppress(ProcessLookupError):
@@ -213,7 +213,7 @@ def some_fault(dice: random.Random) -> tuple[str, str, dict[str, Any]]:
 
 
 def some_arguments(name: str, point: str, dice: random.Random) -> dict[str, Any]:
-    """Arguments that differ from round to round, and let the round come to its end."""
+    """Arguments that differ from round to round and let the round finish."""
     draw: dict[str, Callable[[], Any]] = {
         # Flashing moves 700 KB to the board and 10 KB back, the console a few hundred bytes there and a few KB back.
         "rate": lambda: dice.choice([0.001, 0.01] if point == FLASH else [0.03, 0.1]),
@@ -259,7 +259,7 @@ def play(one: Round) -> Outcome:
         control.ask("clear")
         empty_flash(control)
         go_through(one, lambda point: None, PATIENT)
-    except Exception as error:  # whatever it is, the others go on, and it is told
+    except Exception as error:  # any error: the other rounds continue, and it is reported
         problem = problem or f"{type(error).__name__}: {error}"
     finally:
         signal.alarm(0)
@@ -267,7 +267,7 @@ def play(one: Round) -> Outcome:
 
 
 def has_acted(name: str, led_to: str, before: dict[str, Any], after: dict[str, Any]) -> bool:
-    """Whether a fault did something, by what its board says of itself before it and after the round."""
+    """Whether a fault had an effect, from the board's state before it and after the round."""
     if name in ON_BYTES:
         return bool(after["line_changes"] > before["line_changes"])
     if name in WHEN_OVER:
@@ -276,7 +276,7 @@ def has_acted(name: str, led_to: str, before: dict[str, Any], after: dict[str, A
 
 
 class Hang(Exception):
-    """A round did not come to its end."""
+    """A round that did not finish."""
 
 
 def hangs(*_: object) -> None:
@@ -285,7 +285,7 @@ def hangs(*_: object) -> None:
 
 @dataclass(frozen=True)
 class Held:
-    """What the server process holds while all its boards are off."""
+    """Resources of the server process while all its boards are off."""
 
     files: int
     children: int
@@ -294,7 +294,7 @@ class Held:
 
     @classmethod
     def by(cls, boards: Boards, before: Held | None = None) -> Held:
-        """before: what it held then; it has time to come back to that."""
+        """Count the server's resources; with `before`, first wait until they are down to it, or until time is up."""
         controls = running(boards.state_dir)
         for control in controls:
             control.ask("clear")
@@ -321,14 +321,14 @@ class Held:
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:
-    """Gives up at the deadline: what is counted then tells what is wrong."""
+    """Wait until `is_so()` is true, at most until the deadline; the caller's count then shows the error."""
     deadline = time.monotonic() + SETTLE_S
     while not is_so() and time.monotonic() < deadline:
         time.sleep(LOOK_EVERY_S)
 
 
 def open_files(boards: Boards) -> str:
-    """What the server has open, in a line."""
+    """Files and sockets that the server has open, in one line."""
     folder = Path(f"/proc/{boards.process.pid}/fd")
     return ", ".join(f"{path.name} {os.readlink(path)}" for path in folder.iterdir())
 
@@ -354,7 +354,7 @@ def endure(
         boards = Boards(Path(folder), NATIVE_ELFS_FILE, count=count, time_scale=TIME_SCALE, seed=seed)
         try:
             first = [Round(0, board["port"], Path(board["directory"]), "") for board in boards.found[:1]]
-            for one in first:  # what is made once and kept
+            for one in first:  # allocated once and kept
                 empty_flash(BoardControl(one.directory))
                 go_through(one, lambda point: None, PATIENT)
             before = Held.by(boards)

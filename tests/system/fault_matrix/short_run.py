@@ -1,5 +1,7 @@
-"""The short run of the fault matrix: one test for each case in FAULT_CASES, which is to notice what went wrong, and one
-after them. tests/system/test_fault_matrix.py makes a suite of it; here it is not collected."""
+"""Short run of the fault matrix: one test for each case in FAULT_CASES, which must detect its fault, and one after all.
+
+tests/system/test_fault_matrix.py makes a suite of it; here it is not collected.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,7 @@ def cause(faults: Faults, case: dict[str, Any], when: str) -> None:
 
 @pytest.fixture
 def broken(case: dict[str, Any], board: BoardInUse, faults: Faults) -> dict[str, Any]:
-    """The case, of which what comes before the set-up has come. It goes before `dut`, which opens the port."""
+    """The case, with its fault of before the set-up started; used before `dut`, which opens the port."""
     if case["empty_flash"]:
         assert board.control is not None
         faults.power(False)

@@ -1,4 +1,4 @@
-/* FreeRTOS on pthreads, as much of it as the state manager uses. A tick is TICK_US of the host's time. */
+/* FreeRTOS on pthreads, limited to what the state manager uses. A tick is TICK_US of the host's time. */
 #pragma once
 
 #include <pthread.h>

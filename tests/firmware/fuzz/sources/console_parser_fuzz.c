@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * libFuzzer: any bytes through the console's line, parser and argument check. What must hold is asserted
- * here; memory errors and undefined behaviour are the sanitizers' part.
+ * libFuzzer: any bytes through the console's line, parser and argument check. Invariants are asserted here;
+ * the sanitizers find memory errors and undefined behaviour.
  */
 #include <assert.h>
 #include <string.h>

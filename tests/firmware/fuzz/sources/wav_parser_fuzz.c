@@ -10,7 +10,7 @@
 
 #include "wav_parser.h"
 
-/* Each piece in memory of its own, so that reading beyond it is found. */
+/* Each piece in its own allocation, so that the sanitizer finds reads beyond it. */
 static size_t feed(wav_parser_t *parser, const uint8_t *data, size_t len, size_t piece)
 {
     size_t at = 0;

@@ -1,0 +1,93 @@
+"""Wording: phrases that read as translated word by word do not occur in the repository's text files."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from hotpin_hil.paths import PROJECT_ROOT
+
+PHRASES = {
+    r"\b(can(not|'t)?|to) be had\b": "is available, is free, fits",
+    r"\banew\b": "again, from the start",
+    r"\bfor ever\b": "permanently, endlessly",
+    r"\b(goes|going|go) on\b": "continues, keeps running, happens",
+    r"\b(comes|come) to\b(?! (it|them|him)\b)": "equals, results in, starts to",
+    r"(?<!\.)\blacks\b": "has no, does not have",
+    r"\bbeside\b": "besides, next to, against",
+    r"\bto have it\b": "to keep it, to use it",
+    r"\bso many\b": "`count`, the number of",
+    r"\bwhoever\b": "the process (user, task) that",
+    r"\bthat (is|are) there\b": "existing",
+    r"\b(tells|tell) how to\b": "explains how to",
+    r"\b(stands|stand) in\b(?! the way)": "replaces, is in",
+}
+"""Regular expression of a phrase → what to write instead."""
+
+QUOTATIONS: dict[str, str] = {
+    "tests/architecture/test_english.py": "the list of the phrases itself",
+}
+"""File → why its phrases are quotations."""
+
+NOT_YET = (
+    "firmware/",
+    "hotpin_hil/analysis/",
+    "hotpin_hil/boards/",
+    "hotpin_hil/cli/",
+    "hotpin_hil/evidence/",
+    "hotpin_hil/logs/",
+    "hotpin_hil/protocol/",
+    "hotpin_hil/pytest_plugin/",
+    "hotpin_hil/report/",
+    "tests/boards/",
+    "tests/plugin/",
+    "tests/system/defects/catalogue/",
+)
+"""Parts of the repository that are not revised yet, with tests that quote their messages. To be emptied."""
+
+
+def text_files() -> list[str]:
+    """Paths of the text files that git tracks, relative to the repository's root."""
+    if not shutil.which("git") or not (PROJECT_ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    command = ["git", "grep", "--cached", "-I", "--name-only", "--null", "-e", ""]
+    listed = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, check=True).stdout
+    return [name for name in listed.split("\0") if name and (PROJECT_ROOT / name).is_file()]
+
+
+def findings(name: str, text: str) -> list[str]:
+    """Phrases in a file's text, one line each; a phrase may span two lines of a comment."""
+    found = []
+    for pattern, better in PHRASES.items():
+        spanning = pattern.replace(" ", r"(?:\s+(?:[#*;]|//)?\s*)")
+        for match in re.finditer(spanning, text, re.IGNORECASE):
+            line = text.count("\n", 0, match.start()) + 1
+            phrase = " ".join(match[0].split())
+            found.append(f"{name}:{line}: {phrase!r}; write for example: {better}")
+    return found
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("The port can be had again.", 1),
+        ("# It restarts for\n# ever.", 1),
+        ("/* Whoever waits\n * goes on. */", 2),
+        ("Besides, it is there for good; row.lacks('mic') and a stand-in come last.", 0),
+    ],
+)
+def test_phrases_are_found(text: str, count: int) -> None:
+    assert len(findings("file", text)) == count
+
+
+def test_no_phrase_in_the_repository() -> None:
+    found = [
+        finding
+        for name in text_files()
+        if name not in QUOTATIONS and not name.startswith(NOT_YET)
+        for finding in findings(name, (PROJECT_ROOT / name).read_text(encoding="utf-8", errors="replace"))
+    ]
+    assert not found, "\n".join(found)

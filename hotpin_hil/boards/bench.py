@@ -72,7 +72,7 @@ class BoardEntry:
     power: PowerSwitch | None = None
     notes: str = ""
 
-    def lacks(self, needed: str) -> bool:
+    def is_without(self, needed: str) -> bool:
         """Whether a test that needs this feature, or `POWER`, can't be run on it."""
         return self.power is None if needed == POWER else needed not in self.features
 

@@ -11,7 +11,7 @@ from typing import Any
 from hotpin_hil.boards.bench import BoardEntry
 from hotpin_hil.boards.kind import BoardKind
 from hotpin_hil.boards.lease import Holder, Lease, TakenError, holder_of, mac_name, port_name
-from hotpin_hil.boards.ports import SerialPort
+from hotpin_hil.boards.ports import SerialBridge
 from hotpin_hil.boards.probe import ChipReport
 from hotpin_hil.errors import HilError, PortError
 
@@ -22,11 +22,11 @@ Probe = Callable[[str, Callable[[str], object]], ChipReport]
 
 
 @dataclass
-class Row:
+class BoardRow:
     """One board, or one port on which there may be one."""
 
     port: str | None
-    bridge: SerialPort | None = None
+    bridge: SerialBridge | None = None
     entry: BoardEntry | None = None
     """Its entry in bench.toml."""
     chip: ChipReport | None = None
@@ -105,12 +105,12 @@ class Row:
 
 
 def take_inventory(
-    ports: Sequence[SerialPort],
+    ports: Sequence[SerialBridge],
     bench: Sequence[BoardEntry],
     leases: Path,
     probe: Probe | None,
     tell: Callable[[str], object] = lambda text: None,
-) -> list[Row]:
+) -> list[BoardRow]:
     """The boards of the bench in its order, then the attached ports that none of them is on.
 
     probe: None to leave the boards alone; it resets those that nobody has leased. tell: takes progress.
@@ -119,9 +119,9 @@ def take_inventory(
     rows = []
     for entry in bench:
         bridge = bridges.pop(port_name(entry.port), None) if entry.port else None
-        rows.append(Row(entry.port, bridge, entry))
+        rows.append(BoardRow(entry.port, bridge, entry))
     described = len(rows)
-    rows += [Row(bridge.device, bridge) for bridge in bridges.values()]
+    rows += [BoardRow(bridge.device, bridge) for bridge in bridges.values()]
     for row in rows:
         if row.port is not None:
             _look(row, row.port, leases, probe, tell)
@@ -129,7 +129,7 @@ def take_inventory(
     return rows
 
 
-def _look(row: Row, port: str, leases: Path, probe: Probe | None, tell: Callable[[str], object]) -> None:
+def _look(row: BoardRow, port: str, leases: Path, probe: Probe | None, tell: Callable[[str], object]) -> None:
     names = [port_name(port)]
     if row.entry and row.entry.mac and row.entry.kind is BoardKind.HARDWARE:
         names.append(mac_name(row.entry.mac))
@@ -169,7 +169,9 @@ def _missing(port: str) -> HilError | None:
     return None
 
 
-def _find(wanted: list[Row], attached: list[Row], rows: list[Row], leases: Path, is_probed: bool) -> None:
+def _find(
+    wanted: list[BoardRow], attached: list[BoardRow], rows: list[BoardRow], leases: Path, is_probed: bool
+) -> None:
     """Puts boards of the bench that are known by their MAC only beside the port that they were found on."""
     for row in wanted:
         if row.port is not None or row.entry is None or row.entry.mac is None:

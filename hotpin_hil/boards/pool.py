@@ -31,7 +31,7 @@ class LeasedBoard:
 
 
 @dataclass
-class Pool:
+class BoardPool:
     """The boards that a run may use."""
 
     boards: Sequence[BoardEntry]

@@ -24,7 +24,7 @@ SERIAL_NAMES = Path("/dev/serial")
 
 
 @dataclass(frozen=True)
-class SerialPort:
+class SerialBridge:
     """An attached serial bridge: device name, the chip on it, where it is plugged in, its serial number if
     any."""
 
@@ -36,14 +36,14 @@ class SerialPort:
     """A name by which it is found again after it was plugged in anew, if the system has one (udev)."""
 
 
-def find_ports(listed: Iterable[Any] | None = None) -> list[SerialPort]:
+def find_ports(listed: Iterable[Any] | None = None) -> list[SerialBridge]:
     """The attached bridges, sorted by device name. listed: pyserial's list of ports (default: ask it)."""
     if listed is None:
         from serial.tools import list_ports
 
         listed = list_ports.comports()
     found = [
-        SerialPort(
+        SerialBridge(
             device=port.device,
             bridge=BRIDGES[(port.vid, port.pid)],
             location=port.location or "",

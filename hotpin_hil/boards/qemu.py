@@ -6,10 +6,13 @@ import re
 import shlex
 import shutil
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from hotpin_hil.boards.artifacts import FirmwareBuild
+from hotpin_hil.boards.board import BoardSettings
+from hotpin_hil.boards.kind import BoardKind
 from hotpin_hil.errors import UsageError
 
 PROGRAM = "qemu-system-xtensa"
@@ -110,12 +113,58 @@ def describe(emulator: Emulator, arguments: str) -> dict[str, str]:
     return known
 
 
-def prepare(option: Any, folder: Path, worker: str) -> None:
-    """Sets pytest-embedded's options: a flash image for each worker, the extra arguments, and the harness's reader."""
-    from hotpin_hil.link import idf_qemu
+class QemuBoard:
+    """The firmware in Espressif's QEMU; each test starts its own emulator."""
 
-    idf_qemu.install()
-    option.embedded_services = "idf,qemu"
-    if not option.qemu_image_path:
-        option.qemu_image_path = str(folder / f"qemu-{worker}.bin")
-    option.qemu_extra_args = extra_arguments(option.qemu_extra_args)
+    kind = BoardKind.QEMU
+    has_time_scale = False
+    is_real_chip = False
+    runs_chip_code = True
+    memory_is_exact = False
+    outlives_a_test = False
+    can_fail_on_purpose = False
+    control = None
+    profile = None
+    mac = None
+
+    def __init__(self, settings: BoardSettings) -> None:
+        self._settings = settings
+        self._emulator: Emulator | None = None
+
+    def check_tools(self) -> None:
+        """Finds the emulator.
+
+        Raises:
+            UsageError: there is none, or it is too old or has no ESP32.
+        """
+        self._emulator = find_emulator(getattr(self._settings.options, "qemu_prog_path", None))
+
+    def check_build(self, build: FirmwareBuild) -> None:
+        """Every build for the chip runs in it."""
+
+    def prepare(self, worker: str, power_cycle: Callable[[], bool] | None) -> None:
+        """Registers the harness's QEMU service; each worker has a flash image of its own."""
+        from hotpin_hil.link import idf_qemu
+
+        idf_qemu.install()
+        options = self._settings.options
+        options.embedded_services = "idf,qemu"
+        if not options.qemu_image_path:
+            options.qemu_image_path = str(self._settings.folder / f"qemu-{worker}.bin")
+        options.qemu_extra_args = extra_arguments(options.qemu_extra_args)
+
+    def start(self, count: int) -> list[str] | None:
+        """QEMU has no ports: pytest-embedded starts one for each `dut`."""
+        return None
+
+    def check_alive(self) -> None:
+        """Nothing runs between two tests."""
+
+    def describe(self) -> dict[str, Any]:
+        """The emulator and its clock."""
+        assert self._emulator is not None, "check_tools() finds the emulator"
+        options = self._settings.options
+        return dict(describe(self._emulator, extra_arguments(getattr(options, "qemu_extra_args", None))))
+
+    def stop(self) -> None:
+        """Nothing runs after the last test."""

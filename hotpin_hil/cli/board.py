@@ -97,7 +97,7 @@ def _start(options: argparse.Namespace) -> int:
 
 
 def _start_detached(options: argparse.Namespace) -> int:
-    from hotpin_hil.boards.virtual import start_detached
+    from hotpin_hil.boards.board_process import start_detached
     from hotpin_hil.virtual.server import start_line
 
     words = ["--paced"] if options.paced else []

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hotpin_hil import __version__, cli_fidelity
+from hotpin_hil import __version__
+from hotpin_hil.cli import fidelity
 from hotpin_hil.cli.board import add_commands
 from hotpin_hil.errors import HilError
 
@@ -112,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("folder", metavar="DIR", type=Path, help="folder with results.jsonl")
     report.set_defaults(run=_report)
 
-    cli_fidelity.add_command(commands)
+    fidelity.add_command(commands)
 
     analyze = commands.add_parser("analyze", help="say what recorded console logs show")
     analyze.add_argument("logs", metavar="LOG", nargs="+", help="file, or - for standard input")

@@ -52,6 +52,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hotpin_hil.device import images
 from hotpin_hil.evidence.model import MeasurementClass
 
 Line = dict[str, Any]
@@ -78,7 +79,7 @@ PANIC = "panic"
 SLICE = "slice"
 RAW = "raw"
 
-WITH_CONSOLE, RELEASE = "with test console", "release"
+WITH_CONSOLE, RELEASE = images.WITH_CONSOLE, images.RELEASE
 """`image` in notes about boards and sizes: the images of the firmware that a board can run."""
 
 

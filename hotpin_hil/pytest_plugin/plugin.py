@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from hotpin_hil.boards.bench import ENV_BENCH
+from hotpin_hil.boards.in_use import BoardInUse
 from hotpin_hil.boards.kind import CHOICES, ENV_BOARD
+from hotpin_hil.boards.session import LEASE_TIMEOUT_S, BoardSession
 from hotpin_hil.evidence.recorder import Recorder
 from hotpin_hil.evidence.story import Story
 from hotpin_hil.paths import REQUIREMENTS_FILE
@@ -18,7 +20,7 @@ from hotpin_hil.pytest_plugin import board as board_side
 from hotpin_hil.pytest_plugin import boot_story
 from hotpin_hil.pytest_plugin import evidence as evidence_side
 from hotpin_hil.pytest_plugin.arguments import join_values
-from hotpin_hil.pytest_plugin.board import BOARDS, SOAK, BoardInUse
+from hotpin_hil.pytest_plugin.board import BOARDS, SOAK
 from hotpin_hil.pytest_plugin.reporters import ReporterPlugin
 from hotpin_hil.pytest_plugin.selection import OrderPlugin, SelectionPlugin
 
@@ -51,7 +53,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--lease-timeout",
         type=float,
-        default=board_side.LEASE_TIMEOUT_S,
+        default=LEASE_TIMEOUT_S,
         metavar="S",
         help="how long to wait for boards that other runs have (default: %(default)g)",
     )
@@ -118,9 +120,17 @@ def pytest_configure(config: pytest.Config) -> None:
     folder = Path(option.qualification_dir or config.rootpath / "build" / "qualification")
     folder = folder if folder.is_absolute() else config.invocation_params.dir / folder
     usual_scale = SOAK_TIME_SCALE if option.markexpr == SOAK else DEFAULT_TIME_SCALE
-    board = BoardInUse(config, folder, time_scale=option.time_scale or usual_scale, environment=os.environ)
-    config.stash[board_side.BOARD_KEY] = board
-    config.add_cleanup(board.stop)
+    session = BoardSession(
+        option,
+        config.rootpath,
+        folder,
+        time_scale=option.time_scale or usual_scale,
+        environment=os.environ,
+        worker=board_side.worker_id(config),
+        handed_over=board_side.handed_over(config),
+    )
+    config.add_cleanup(session.stop)
+    board = config.stash[board_side.BOARD_KEY] = BoardInUse(session)
     board_plugin = board_side.BoardPlugin(config, board)
     config.pluginmanager.register(board_plugin, "hotpin-board")
     requirements = config.rootpath / SUITE_DIR / REQUIREMENTS_FILE.name

@@ -56,7 +56,7 @@ class BoardOptions:
     registry: Path = NATIVE_ELFS_FILE
 
 
-class Board:
+class Esp32Cam:
     """A powered board on a port of its own, which it closes. Needs a running event loop; `close` it.
 
     `directory` holds its flash and outlives it.
@@ -90,7 +90,7 @@ class Board:
         self._powered = False
         self._power_timer: asyncio.TimerHandle | None = None
         self._sensor_used = False
-        self._app: image.AppDescriptor | None = None
+        self._app: image.FlashedApp | None = None
         self._crashed = False
         self._said = ""
         self._host_baud: int | None = None

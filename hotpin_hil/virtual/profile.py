@@ -54,7 +54,7 @@ class HeapRegion:
 
 
 @dataclass(frozen=True)
-class Pool:
+class DmaPool:
     """The DMA pool; `default_caps`: its memory has MALLOC_CAP_DEFAULT."""
 
     size: int
@@ -81,7 +81,7 @@ class BoardProfile:
     flash_mb: int
     psram_mb: int
     heaps: tuple[HeapRegion, ...]
-    pool: Pool | None
+    pool: DmaPool | None
     startup_internal: tuple[StartupBlocks, ...]
     startup_psram: tuple[StartupBlocks, ...]
     reserved: tuple[StartupBlocks, ...] = ()
@@ -212,14 +212,14 @@ def _blocks(table: _Table, caps: str | None, what: str | None = None) -> Startup
     return StartupBlocks(what or table.name("what"), table.text("caps", caps), table.sizes("sizes"))
 
 
-def _pool(root: _Table) -> Pool | None:
+def _pool(root: _Table) -> DmaPool | None:
     if "pool" not in root.data:
         return None
     if not isinstance(root.data["pool"], dict):
         raise root.error("pool", "a table with size and default_caps")
     table = _Table(root.path, "pool: ", root.data["pool"])
     table.only("size", "default_caps")
-    return Pool(table.integer("size", low=1), table.boolean("default_caps"))
+    return DmaPool(table.integer("size", low=1), table.boolean("default_caps"))
 
 
 def _costs(root: _Table) -> dict[str, float]:

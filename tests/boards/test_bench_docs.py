@@ -15,7 +15,7 @@ import yaml
 
 from hotpin_hil.boards.bench import FEATURES, POWER, load_bench
 from hotpin_hil.boards.ports import BRIDGES
-from hotpin_hil.cli.main import main as cli
+from hotpin_hil.cli import main as cli
 from hotpin_hil.paths import PROJECT_ROOT
 
 DOCS = PROJECT_ROOT / "docs"

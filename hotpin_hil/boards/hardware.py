@@ -61,7 +61,8 @@ def use_serial_service(options: Any, power_cycle: Callable[[], bool] | None) -> 
     """
     if not hasattr(options, "embedded_services"):
         return
+    from hotpin_hil.link.embedded import install_serial
     from hotpin_hil.link.idf_serial import HilIdfSerial
 
-    HilIdfSerial.install()
+    install_serial()
     HilIdfSerial.power_cycle = power_cycle

@@ -144,9 +144,9 @@ class QemuBoard:
 
     def prepare(self, worker: str, power_cycle: Callable[[], bool] | None) -> None:
         """Registers the harness's QEMU service; each worker has a flash image of its own."""
-        from hotpin_hil.link import idf_qemu
+        from hotpin_hil.link.embedded import install_qemu
 
-        idf_qemu.install()
+        install_qemu()
         options = self._settings.options
         options.embedded_services = "idf,qemu"
         if not options.qemu_image_path:

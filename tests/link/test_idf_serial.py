@@ -11,10 +11,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import pytest_embedded_idf
 import serial
 from pytest_embedded_idf.app import FlashFile
-from pytest_embedded_idf.serial import IdfSerial
 
 from hotpin_hil.boards.board_process import BoardProcess
 from hotpin_hil.device import Device, NoReply
@@ -229,17 +227,6 @@ def test_fingerprint_tells_content_place_and_settings_apart(app: Any) -> None:
     app.flash_args = {"write_flash_args": []}
     seen.add(fingerprint(app))
     assert len(seen) == 4
-
-
-def test_installed_in_pytest_embedded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pytest_embedded_idf, "IdfSerial", IdfSerial, raising=False)
-    HilIdfSerial.install()
-    HilIdfSerial.install()
-    from pytest_embedded_idf import IdfSerial as installed
-
-    assert installed is HilIdfSerial
-    public = {name for name in vars(IdfSerial) if not name.startswith("_")}
-    assert public <= set(dir(HilIdfSerial))
 
 
 # --- with a chip that esptool can flash ---

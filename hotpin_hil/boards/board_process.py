@@ -1,4 +1,4 @@
-"""Starts a virtual board as a process of its own and ends it."""
+"""Processes that serve virtual boards."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from hotpin_hil.paths import BUILD_DIR
 from hotpin_hil.virtual.control import BoardControl
 
 START_TIMEOUT_S = 20.0
-"""Host time for Python to start and the board to listen; takes about 0.3 s."""
+"""Time on the host's clock until the board listens; it takes about 0.3 s."""
 STOP_TIMEOUT_S = 5.0
 
 HARNESS_STATE_DIR = BUILD_DIR / "pytest-boards"
-"""Flash of the boards that test runs start. Those started by hand have another folder: neither touches the other's."""
+"""Flash of the boards that test runs start. Boards that a user starts have another folder."""
 LOG_NAME = "server.log"
-"""In the directory of the first of the boards that a server in the background serves: what it says."""
+"""Log of a server in the background, in the directory of its first board."""
 
 _START = (sys.executable, "-m", "hotpin_hil", "board", "start", "--json")
 
 
 class BoardProcess:
-    """One virtual board. It ends when its standard input does, so it cannot outlive this process."""
+    """One virtual board. It ends with its standard input, so it cannot outlive this process."""
 
     def __init__(
         self, process: subprocess.Popen[bytes], port: str, mac: str, directory: Path, log: Path
@@ -44,9 +44,15 @@ class BoardProcess:
     def start(
         cls, log: Path, arguments: Sequence[str] = (), environment: Mapping[str, str] | None = None
     ) -> BoardProcess:
-        """Starts `hotpin-hil board start` with `arguments`; PortError with its last words if it doesn't.
+        """Runs `hotpin-hil board start`.
 
-        log: file that takes what the process says on standard error.
+        Args:
+            log: file for the standard error of the process.
+            arguments: further options of the command.
+            environment: of the process, if not that of this one.
+
+        Raises:
+            PortError: the board did not start; the message has the last line of the log.
         """
         command = [*_START, "--until-eof", "--state-dir", str(HARNESS_STATE_DIR), *arguments]
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -57,7 +63,7 @@ class BoardProcess:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 env=None if environment is None else dict(environment),
-                # Ctrl-C in the terminal must not take the board away before the tests' clean-up is through.
+                # Ctrl-C in the terminal must not end the board before the tests have cleaned up.
                 start_new_session=True,
             )
         try:
@@ -74,7 +80,11 @@ class BoardProcess:
             raise
 
     def check_alive(self) -> None:
-        """PortError if the process has ended."""
+        """Checks that the process runs.
+
+        Raises:
+            PortError: it has ended.
+        """
         status = self._process.poll()
         if status is not None:
             raise PortError(
@@ -83,14 +93,18 @@ class BoardProcess:
             )
 
     def stop(self) -> None:
+        """Ends the process and waits for it."""
         _stop(self._process)
 
 
 def start_detached(arguments: Sequence[str], count: int, state_dir: Path) -> list[dict[str, str]]:
     """Starts `count` boards in a process that outlives this one; `board stop` ends it.
 
-    Returns what `board start --json` says of each, and `log`: the file with what the process says. UsageError with
-    its last words if it does not start.
+    Returns:
+        The JSON line of `board start --json` for each board, with `log`: the log file of the process.
+
+    Raises:
+        UsageError: the process did not start; the message is its last line.
     """
     log = state_dir / f"starting-{os.getpid()}.log"
     try:
@@ -124,7 +138,7 @@ def start_detached(arguments: Sequence[str], count: int, state_dir: Path) -> lis
 
 
 def _first_line(process: subprocess.Popen[bytes]) -> bytes:
-    """The first line of its output; what there is of it if the process ends or takes too long."""
+    """The first line of the output, or a part of it if the process ends or takes too long."""
     assert process.stdout is not None
     output = process.stdout.fileno()
     deadline = time.monotonic() + START_TIMEOUT_S
@@ -158,6 +172,6 @@ def _stop(process: subprocess.Popen[bytes]) -> int:
 
 
 def last_words(log: Path) -> str:
-    """The last line a process left in its log file."""
+    """The last line of a log file."""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
     return lines[-1] if lines else "it said nothing"

@@ -25,11 +25,18 @@ def check_identity(
     elf_sha256: str | None = None,
     is_flashed: bool = True,
 ) -> None:
-    """WrongBoardError when evidence would be called something it is not.
+    """Checks that a board is what its evidence will be called.
 
-    said: the fields of sys.info (PROTOCOL.md §3). mac: the board that was asked for or leased, if it is known.
-    elf_sha256: of the firmware under test, if it must be that one. A board that was flashed with it and says
-    otherwise lies (FirmwareError); one that was not flashed (is_flashed) just holds another firmware.
+    Args:
+        kind: the kind of board that was chosen.
+        said: the fields of sys.info (PROTOCOL.md §3).
+        mac: the board that was named or leased, if its MAC is known.
+        elf_sha256: ELF file of the firmware under test, if the board must run that one.
+        is_flashed: whether the board was flashed with it.
+
+    Raises:
+        WrongBoardError: it is another kind of board, another board, or one that was not flashed.
+        FirmwareError: it was flashed and reports another firmware.
     """
     build = said.get("build")
     if not isinstance(build, str):

@@ -1,4 +1,4 @@
-"""Espressif's QEMU as a board: whether it is there and fit for it, and how pytest-embedded starts it."""
+"""Espressif's QEMU as a board: finding it, checking it, and how pytest-embedded starts it."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def find_emulator(path: str | None) -> Emulator:
 
 
 def _ask(program: str, *arguments: str) -> str:
-    """What it prints. UsageError if it does not run."""
+    """The output of a command. Raises UsageError if it does not run."""
     command = [program, *arguments]
     try:
         done = subprocess.run(
@@ -85,7 +85,7 @@ def _first_line(text: str) -> str:
 
 
 def extra_arguments(given: str | None) -> str:
-    """`--qemu-extra-args` with 4 MB of PSRAM and counted time, unless they say how much memory or which clock."""
+    """The value of --qemu-extra-args, with 4 MB of PSRAM and counted time unless it sets memory or clock."""
     words = shlex.split(given or "")
     for ours in (PSRAM_ARGUMENTS, CLOCK_ARGUMENTS):
         if ours[0] not in words:
@@ -103,7 +103,7 @@ def without_psram(arguments: str) -> str:
 
 
 def describe(emulator: Emulator, arguments: str) -> dict[str, str]:
-    """What the evidence says of the emulator. (Whether it was patched cannot be known.)"""
+    """The emulator as the results file has it. Whether it was patched cannot be known."""
     words = shlex.split(arguments)
     known = {"emulator": f"QEMU {emulator.version}", "emulator_clock": "the host's"}
     if "-icount" in words:

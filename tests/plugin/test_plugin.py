@@ -526,7 +526,7 @@ def test_missing_build_ends_the_run_before_a_board_is_touched(
     (pytester.path / "firmware/build-native/hotpin.bin").unlink()
     result = suite.run(ALL_PASS)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: the firmware build lacks *hotpin.bin (build it: make native)*"])
+    result.stderr.fnmatch_lines(["ERROR: the firmware build has no *hotpin.bin (build it: make native)*"])
     assert not FakeVirtualBoard.started
 
 

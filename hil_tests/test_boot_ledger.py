@@ -16,7 +16,6 @@ from fixtures.board import erase_nvs, needs_boot_loader
 from fixtures.device import boot_start, start_over
 from fixtures.measure import Measure
 from fixtures.memory import MEMORIES, TOTAL_CAPS
-from hotpin_hil.boards.kind import BoardKind
 from hotpin_hil.device import Device
 from hotpin_hil.paths import PROJECT_ROOT
 from hotpin_hil.pytest_plugin.plugin import BoardInUse
@@ -39,7 +38,7 @@ def test_system_boot_figures_are_explained_by_the_ledger(
     stats = device.wait_box("System Boot", since=boot_start(device)).stats
     start = profile.load(board.profile)
     explained = profile.explain(start, profile.load_ledger(LEDGER_FILE))
-    if board.kind is BoardKind.VIRTUAL:
+    if board.memory_is_exact:
         for memory in MEMORIES:
             free, largest, _ = stats.memory(memory.name)
             expected = explained.figures[memory.name]

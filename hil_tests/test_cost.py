@@ -16,9 +16,9 @@ from fixtures.audio import RATE_HZ, tone
 from fixtures.measure import Measure
 from fixtures.memory import INTERNAL, KB, Heaps, Monitor
 from fixtures.modes import CAMERA, VOICE, Modes
-from hotpin_hil.boards.kind import BoardKind
 from hotpin_hil.boards.qemu import at_chip_speed
 from hotpin_hil.device import BenchTimes, Device
+from hotpin_hil.pytest_plugin.plugin import BoardInUse
 
 RUNS = 100
 LOGS = 20
@@ -43,34 +43,32 @@ def qemu_extra_args(qemu_extra_args: str | None) -> str | None:
     return at_chip_speed(qemu_extra_args) if qemu_extra_args else qemu_extra_args
 
 
-def times(bench: BenchTimes, kind: BoardKind) -> dict[str, int]:
+def times(bench: BenchTimes, board: BoardInUse) -> dict[str, int]:
     """Measure the usual time of a call, and the longest one where only the board can have delayed it.
 
     In QEMU, the longest of many calls is set by the host's scheduler.
     """
     found = {"median": bench.median_us}
-    return found | {"longest": bench.max_us} if kind is BoardKind.HARDWARE else found
+    return found | {"longest": bench.max_us} if board.is_real_chip else found
 
 
 @pytest.mark.requirement("PERF-01")
-def test_get_stats_takes_less_than_a_millisecond(
-    device: Device, board_kind: BoardKind, measure: Measure
-) -> None:
+def test_get_stats_takes_less_than_a_millisecond(device: Device, board: BoardInUse, measure: Measure) -> None:
     bench = device.bench("get_stats", RUNS)
-    for which, time_us in times(bench, board_kind).items():
+    for which, time_us in times(bench, board).items():
         measure(f"get_stats, {which}", time_us, "us", max=CALL_MAX_US - 1, source="guide, Timing: < 1 ms")
 
 
 @pytest.mark.requirement("PERF-02")
 def test_log_stats_holds_its_caller_15_ms_at_most(
-    device: Device, board_kind: BoardKind, measure: Measure
+    device: Device, board: BoardInUse, measure: Measure
 ) -> None:
     """On an idle line, and while boxes of earlier calls are being written. The first firmware took 252 ms."""
     alone = device.bench("log", LOGS)
     held = sorted(device.log(f"Busy {number}") for number in range(LOGS))
     busy = BenchTimes(held[0], held[LOGS // 2], held[-1])
     for where, bench in {"alone": alone, "on a busy line": busy}.items():
-        for which, time_us in times(bench, board_kind).items():
+        for which, time_us in times(bench, board).items():
             measure(
                 f"log_stats {where}, {which}",
                 time_us,
@@ -82,10 +80,10 @@ def test_log_stats_holds_its_caller_15_ms_at_most(
 
 @pytest.mark.requirement("PERF-03")
 def test_threshold_check_takes_less_than_a_millisecond(
-    device: Device, board_kind: BoardKind, measure: Measure
+    device: Device, board: BoardInUse, measure: Measure
 ) -> None:
     bench = device.bench("threshold", RUNS)
-    for which, time_us in times(bench, board_kind).items():
+    for which, time_us in times(bench, board).items():
         measure(f"check, {which}", time_us, "us", max=CALL_MAX_US - 1, source="guide, Timing: < 1 ms")
 
 
@@ -133,7 +131,7 @@ def test_manager_takes_less_than_3_kb_in_all(
 
 @pytest.mark.requirement("PERF-05")
 def test_quarter_of_the_monitors_stack_is_never_used(
-    device: Device, monitor: Monitor, board_kind: BoardKind, measure: Measure
+    device: Device, monitor: Monitor, board: BoardInUse, measure: Measure
 ) -> None:
     """After samples, boxes, warnings and callbacks. Stack use on the host says nothing about the chip's."""
     device.callbacks(add=1, log=True)
@@ -146,7 +144,7 @@ def test_quarter_of_the_monitors_stack_is_never_used(
         "B",
         min=STACK_SPARE,
         source="REQUIREMENTS.md PERF-05: 25 % of 2 KB",
-        klass="modelled" if board_kind is BoardKind.VIRTUAL else "measured",
+        klass="measured" if board.runs_chip_code else "modelled",
     )
 
 

@@ -11,9 +11,8 @@ from fixtures.device import boot_start
 from fixtures.measure import Measure
 from fixtures.memory import INTERNAL, KB, Heaps, Monitor
 from fixtures.modes import CAMERA, VOICE
-from hotpin_hil.boards.kind import BoardKind
+from hotpin_hil.boards.board_process import BoardProcess
 from hotpin_hil.boards.qemu import without_psram
-from hotpin_hil.boards.virtual import VirtualBoard
 from hotpin_hil.device import Device, DeviceError
 from hotpin_hil.pytest_plugin.plugin import BoardInUse
 
@@ -30,8 +29,8 @@ def qemu_extra_args(qemu_extra_args: str | None) -> str | None:
 @pytest.fixture
 def port(board: BoardInUse, port: str | None, tmp_path: Path) -> Generator[str | None, None, None]:
     """Port of a separate virtual board without PSRAM, in place of the run's; no port for QEMU."""
-    if board.kind is BoardKind.QEMU:
-        yield port
+    if port is None:
+        yield port  # `qemu_extra_args` takes the PSRAM away
         return
     arguments = [
         "--profile",
@@ -41,7 +40,7 @@ def port(board: BoardInUse, port: str | None, tmp_path: Path) -> Generator[str |
         "--time-scale",
         f"{board.time_scale:g}",
     ]
-    without_psram = VirtualBoard.start(tmp_path / "board.log", arguments)
+    without_psram = BoardProcess.start(tmp_path / "board.log", arguments)
     yield without_psram.port
     without_psram.stop()
 

@@ -23,7 +23,6 @@ from fixtures.flashing import cut_flashing
 from fixtures.measure import Measure
 from fixtures.modes import MODES, VOICE, Modes, other
 from fixtures.panics import measure_panic
-from hotpin_hil.boards.kind import BoardKind
 from hotpin_hil.device import BoardReset, Device, NoReply, SupplyFailed, budgets
 from hotpin_hil.errors import FlashError
 from hotpin_hil.link.line import line_of
@@ -96,11 +95,11 @@ def test_crash_ends_in_a_reset_that_tells_its_cause(
 
 
 def test_byte_access_to_iram_panics_where_the_chip_is_real(
-    dut: Any, device: Device, board_kind: BoardKind, measure: Measure
+    dut: Any, device: Device, board: BoardInUse, measure: Measure
 ) -> None:
     """The crash of a byte buffer without MALLOC_CAP_8BIT, seen seven times on recorded boards."""
     start = device.mark()
-    if board_kind is BoardKind.HARDWARE:
+    if board.is_real_chip:
         with pytest.raises(BoardReset):
             crash(dut, device, "iram")
         device.wait_ready()
@@ -253,7 +252,7 @@ def supply(request: pytest.FixtureRequest, board: BoardInUse, dut: Any, device: 
     """The way to interrupt this board's power: the bench's switch if there is one."""
     if board.power is not None:
         return Supply("the bench's power switch", Power(dut.serial, board.power).cycle)
-    if board.kind is BoardKind.HARDWARE:
+    if board.is_real_chip:
         recorder_of(request.node).left_out(
             "power cut by a switch: the bench has none; a reset over EN replaces it"
         )

@@ -19,13 +19,10 @@ from pytest_embedded_idf.app import IdfApp
 from fixtures.device import boot_start, measure_boot_event_is_last
 from fixtures.measure import Measure
 from fixtures.memory import KB, MEMORIES
-from hotpin_hil.boards.artifacts import read_build
-from hotpin_hil.boards.build import release_build_dir
-from hotpin_hil.boards.kind import BoardKind
 from hotpin_hil.boards.sizes import ImageSizes, read_sizes
 from hotpin_hil.device import BoardInfo, Device, Event, NoReply, budgets
+from hotpin_hil.device.images import RELEASE, WITH_CONSOLE
 from hotpin_hil.errors import BenchError, BuildError
-from hotpin_hil.evidence.lines import RELEASE, WITH_CONSOLE
 from hotpin_hil.link.line import line_of
 from hotpin_hil.paths import PROJECT_ROOT
 from hotpin_hil.pytest_plugin.plugin import BoardInUse, recorder_of
@@ -44,13 +41,11 @@ SILENCE_S = 0.3
 @pytest.fixture
 def build_dir(board: BoardInUse) -> str:
     """The build that pytest-embedded flashes for the tests of this file."""
-    folder = release_build_dir(board.kind.value)
     try:
-        read_build(folder, board.kind, "esp32")
+        return str(board.build_of(RELEASE).folder)
     except BuildError as error:
         # Only these tests need it; the others continue.
         raise BenchError(f"no release build: {error.message}", error.remedy) from error
-    return str(folder)
 
 
 @pytest.fixture
@@ -188,8 +183,8 @@ AT_MAIN = "free at app_main"
 BEFORE_CONSOLE, WITH_CONSOLE_TASK = "System Boot", "After Camera Transition"
 """Moments of the start that both images log: before the console's task exists, and with it."""
 STATIC_DRAM_MAX = {
-    BoardKind.HARDWARE: {WITH_CONSOLE: 48 * KB, RELEASE: 35 * KB},
-    BoardKind.QEMU: {WITH_CONSOLE: 35 * KB, RELEASE: 21 * KB},
+    "hardware": {WITH_CONSOLE: 48 * KB, RELEASE: 35 * KB},
+    "qemu": {WITH_CONSOLE: 35 * KB, RELEASE: 21 * KB},
 }
 """Configurations hil, release, qemu, qemu-release took 43,208, 30,900, 30,900 and 18,752 bytes with ESP-IDF v5.4: 14 to
 16 % more."""
@@ -226,7 +221,7 @@ def test_release_image_has_the_consoles_memory_free(
     }
     starts = {WITH_CONSOLE: with_console, RELEASE: without}
     for image, size in sizes.items():
-        measure_static_memory(board.kind, size, starts[image], measure)
+        measure_static_memory(board.kind.value, size, starts[image], measure)
     static = with_console.first_heap - without.first_heap
     is_modelled = any(size.is_modelled for size in sizes.values())
     measure(
@@ -267,7 +262,7 @@ def share_of_console(what: str, static: int, stack: int) -> tuple[int, int, str]
     return static - HEAP_TABLE_B, static + HEAP_TABLE_B, "heap_init of both starts"
 
 
-def measure_static_memory(kind: BoardKind, size: ImageSizes, start: Start, measure: Measure) -> None:
+def measure_static_memory(kind: str, size: ImageSizes, start: Start, measure: Measure) -> None:
     """Measure the start of the heap on the board against the build, and the static data in front of it."""
     if size.first_heap is not None:
         measure(

@@ -20,12 +20,12 @@ from fixtures.memory import DMA, KB, MEMORIES, PSRAM, Heaps, Monitor, only
 from fixtures.modes import CAMERA, MODES, VOICE, WARM_UP_CYCLES, Modes, Reading, other
 from fixtures.panics import CAUSES, panics_of_the_boot
 from hotpin_hil.analysis.leak import BUDGET_PER_CYCLE, GRANULE, find_leak
-from hotpin_hil.boards.kind import BoardKind
 from hotpin_hil.device import BoardReset, Device, DeviceError, Event, Snapshot
 from hotpin_hil.link.channel import Cursor
 from hotpin_hil.protocol.box import Box
 from hotpin_hil.protocol.fields import MemoryStats
 from hotpin_hil.protocol.panic import Panic
+from hotpin_hil.pytest_plugin.plugin import BoardInUse
 
 BEFORE = {CAMERA: "Before Camera Transition", VOICE: "Before Voice Transition"}
 AFTER = {CAMERA: "After Camera Transition", VOICE: "After Voice Transition"}
@@ -83,8 +83,9 @@ class Flat:
 
 
 @pytest.fixture
-def flat(board_kind: BoardKind) -> Flat:
-    if board_kind is BoardKind.VIRTUAL:
+def flat(board: BoardInUse) -> Flat:
+    """How exactly memory returns on this board."""
+    if board.memory_is_exact:
         return Flat(0, 0, "the same state; the virtual board's heap is exact", 1)
     source = "the same state; real_boards.md: flat within 8 B after warm-up"
     return Flat(FLAT_B, FLAT_BLOCKS, source, WARM_UP_CYCLES)

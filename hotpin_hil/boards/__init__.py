@@ -1,1 +1,1 @@
-"""What a board is: which kind, on which port, with which firmware build; and a virtual board's process."""
+"""Boards: kinds, choice, leases, power, firmware builds, and the processes of virtual boards."""

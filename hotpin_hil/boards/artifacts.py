@@ -1,4 +1,4 @@
-"""Reads what a firmware build left behind and checks, before a board is touched, that it can be flashed."""
+"""Firmware builds: read and checked before a board is touched."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NATIVE_IDF_VERSION = "native"
 """`idf_ver` in the app descriptor of a build for the virtual board."""
 
 APP_DESCRIPTOR_OFFSET = 0x20
-"""Of the descriptor in an app image: behind the image's and the first segment's header."""
+"""Offset of the descriptor in an app image, after the headers of the image and of its first segment."""
 APP_DESCRIPTOR_SIZE = 256
 _APP_DESCRIPTOR_MAGIC = (0xABCD5432).to_bytes(4, "little")
 # Offset and length in esp_app_desc_t: ESP-IDF, esp_app_desc.h.
@@ -28,7 +28,7 @@ _PARTITION_TABLE_MAGIC = b"\xaa\x50"
 
 @dataclass(frozen=True)
 class AppDescriptor:
-    """What an ESP-IDF application says of itself in its image (esp_app_desc_t)."""
+    """The app descriptor in an image (esp_app_desc_t)."""
 
     project: str
     version: str
@@ -36,6 +36,7 @@ class AppDescriptor:
     elf_sha256: str
 
     def as_json(self) -> dict[str, Any]:
+        """The descriptor as the results file has it."""
         return {
             "project": self.project,
             "version": self.version,
@@ -46,11 +47,11 @@ class AppDescriptor:
 
 @dataclass(frozen=True)
 class FirmwareBuild(AppDescriptor):
-    """A build that can be flashed, and what its app descriptor says of it."""
+    """A build that can be flashed, with its app descriptor."""
 
     folder: Path
     flash_files: tuple[tuple[int, Path], ...] = ()
-    """Offset in flash and file of each part."""
+    """Flash offset and file of each part."""
 
     @property
     def app_file(self) -> Path:
@@ -59,6 +60,7 @@ class FirmwareBuild(AppDescriptor):
 
     @property
     def elf_file(self) -> Path:
+        """The ELF file."""
         return self.folder / f"{self.project}.elf"
 
     @property
@@ -68,7 +70,11 @@ class FirmwareBuild(AppDescriptor):
 
 
 def parse_app_descriptor(content: bytes) -> AppDescriptor:
-    """Reads an esp_app_desc_t; BuildError if `content` does not begin with one."""
+    """Parses an esp_app_desc_t.
+
+    Raises:
+        BuildError: `content` does not begin with one.
+    """
     if not content.startswith(_APP_DESCRIPTOR_MAGIC):
         raise BuildError("there is no app descriptor", "")
 
@@ -83,16 +89,22 @@ def parse_app_descriptor(content: bytes) -> AppDescriptor:
 
 
 def how_to_build(kind: BoardKind) -> str:
-    """The remedy for a build that is missing or wrong."""
+    """The remedy for a missing or wrong build."""
     if kind is BoardKind.VIRTUAL:
         return "build it: make native"
     return f"build it: hotpin-hil build --board {kind}, with ESP-IDF's export.sh sourced"
 
 
 def read_build(folder: Path, kind: BoardKind, target: str | None = None) -> FirmwareBuild:
-    """Checks the build in `folder` for a board of `kind`; BuildError says in one line what is wrong with it.
+    """Reads and checks the build in `folder`.
 
-    target: the chip the user asked for (--target), if any.
+    Args:
+        folder: the build folder.
+        kind: the kind of board that is to run it.
+        target: the chip that the user named (--target), if any.
+
+    Raises:
+        BuildError: the build is missing, damaged, or for another board.
     """
     remedy = how_to_build(kind)
     arguments = _flasher_args(folder, remedy)
@@ -110,11 +122,11 @@ def read_build(folder: Path, kind: BoardKind, target: str | None = None) -> Firm
         table = folder / arguments["partition-table"]["file"]
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise BuildError(
-            f"{folder / 'flasher_args.json'} lacks what is to be flashed: {error}", remedy
+            f"{folder / 'flasher_args.json'} does not name the files to flash: {error}", remedy
         ) from error
     for file in (*files.values(), boot_loader, table, app):
         if not file.is_file():
-            raise BuildError(f"the firmware build lacks {file}", remedy)
+            raise BuildError(f"the firmware build has no {file}", remedy)
     _check_image(boot_loader, remedy)
     _check_image(app, remedy)
     if not table.read_bytes().startswith(_PARTITION_TABLE_MAGIC):
@@ -129,8 +141,12 @@ def read_build(folder: Path, kind: BoardKind, target: str | None = None) -> Firm
 
 
 def check_registered(build: FirmwareBuild) -> None:
-    """BuildError for a build that the virtual board would flash, but refuse to run."""
-    from hotpin_hil.virtual.package import is_registered  # for the virtual board's systems only
+    """Checks that the virtual board would run this build: it refuses programs that this checkout has not built.
+
+    Raises:
+        BuildError: another checkout has built it.
+    """
+    from hotpin_hil.virtual.package import is_registered  # imports only where the virtual board runs
 
     if not is_registered(build.elf_sha256):
         raise BuildError(
@@ -155,12 +171,12 @@ def _flasher_args(folder: Path, remedy: str) -> dict[str, Any]:
 
 
 def _check_image(path: Path, remedy: str) -> None:
-    """Raises BuildError unless `path` is a whole image for this chip, with the right checksum and SHA-256."""
+    """Raises BuildError unless `path` is a complete image for this chip with a valid checksum and SHA-256."""
     from esptool.bin_image import LoadFirmwareImage
 
     try:
         image = LoadFirmwareImage(CHIP, path.read_bytes())
-    except Exception as error:  # esptool raises anything from FatalError to struct.error on a damaged image
+    except Exception as error:  # a damaged image: FatalError, struct.error, …
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise BuildError(f"{path} is not a firmware image: {reason}", remedy) from error
     if image.chip_id != ESP32_CHIP_ID:

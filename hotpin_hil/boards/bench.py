@@ -1,4 +1,4 @@
-"""bench.toml: the boards of a bench, with what is fitted to each and how its power is switched."""
+"""bench.toml: the boards of a bench, their fitted parts and power switches."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ else:
 ENV_BENCH = "HOTPIN_BENCH"
 
 FEATURES = ("camera", "audio", "mic")
-"""What may be fitted to a board: an OV2640, the I2S amplifier, the I2S microphone."""
+"""Parts that may be fitted to a board: an OV2640, the I2S amplifier, the I2S microphone."""
 POWER = "power"
-"""What a test asks for that switches the board's power."""
+"""Need of a test that switches the board's power."""
 
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _NUMBER = (int, float)
@@ -60,27 +60,29 @@ _AUTO = "auto"
 
 @dataclass(frozen=True)
 class BoardEntry:
-    """A board that a run may use: of a bench, attached, or named by its port."""
+    """A board that a run may use: from a bench file, attached, or named by its port."""
 
     name: str
     kind: BoardKind
     port: str | None = None
-    """Device or URL; None: it is on one of the attached ports, and found by its MAC."""
+    """Device or URL; None for a board on one of the attached ports, identified by its MAC."""
     mac: str | None = None
     features: tuple[str, ...] = FEATURES
-    """What is fitted. Of a board that nobody has described, everything: its tests will tell."""
+    """Fitted parts. A board without a description is assumed to have all of them."""
     power: PowerSwitch | None = None
     notes: str = ""
 
-    def lacks(self, needed: str) -> bool:
-        """Whether a test that needs this feature, or `POWER`, can't be run on it."""
+    def is_without(self, needed: str) -> bool:
+        """Whether the board does not have this feature, or a power switch for `POWER`."""
         return self.power is None if needed == POWER else needed not in self.features
 
     def as_json(self) -> str:
+        """JSON for `from_json` in another process."""
         return json.dumps({**asdict(self), "kind": self.kind.value})
 
     @classmethod
     def from_json(cls, text: str) -> BoardEntry:
+        """The entry of `as_json`."""
         said = json.loads(text)
         power = said.pop("power")
         return cls(
@@ -103,13 +105,21 @@ class Bench:
 
 
 def find_bench(given: str | None, environment: Mapping[str, str]) -> Bench | None:
-    """The bench of --bench or HOTPIN_BENCH; None if neither is given. UsageError if it can't be read."""
+    """Reads the bench file of --bench or HOTPIN_BENCH; None if neither is given.
+
+    Raises:
+        UsageError: the file cannot be read or is invalid.
+    """
     path = given or environment.get(ENV_BENCH)
     return load_bench(Path(path)) if path else None
 
 
 def load_bench(path: Path) -> Bench:
-    """Reads and checks a bench file. UsageError in one line: file, board, key, value and what to do."""
+    """Reads and checks a bench file.
+
+    Raises:
+        UsageError: the file cannot be read or is invalid. The message names file, board, key, value and remedy.
+    """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -129,7 +139,7 @@ def load_bench(path: Path) -> Bench:
 
 
 def normal_mac(text: str) -> str | None:
-    """`24:0a:c4:00:00:01` of a MAC in any usual spelling; None if it is none."""
+    """A MAC in any usual spelling as `24:0a:c4:00:00:01`; None if it is not a MAC."""
     mac = text.strip().lower().replace("-", ":")
     if re.fullmatch("[0-9a-f]{12}", mac):
         mac = ":".join(re.findall("..", mac))
@@ -201,7 +211,7 @@ def _check_url(where: str, text: str) -> None:
     try:
         url = urlsplit(text)
         complete = url.scheme == "rfc2217" and bool(url.hostname) and url.port is not None
-    except ValueError:  # a port number that is none
+    except ValueError:  # the port is not a number
         complete = False
     if not complete:
         raise UsageError(
@@ -210,7 +220,7 @@ def _check_url(where: str, text: str) -> None:
 
 
 def _kind(where: str, text: str | None, port: str | None) -> BoardKind:
-    """What is not said to be hardware and is on this machine's loopback is taken for virtual: it claims less."""
+    """Without `kind`, a board on loopback counts as virtual: its evidence claims less."""
     if text is None:
         return BoardKind.VIRTUAL if port is not None and is_loopback(port) else BoardKind.HARDWARE
     kinds = (BoardKind.HARDWARE.value, BoardKind.VIRTUAL.value)

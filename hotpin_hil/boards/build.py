@@ -1,6 +1,6 @@
 """Builds the firmware for a kind of board: `idf.py` for hardware and QEMU, cmake for the virtual board.
 
-Each kind has two builds: the one that the suite talks to, with the test console, and the release that ships.
+Each kind has two builds: one with the test console, for the suite, and the release that ships.
 """
 
 from __future__ import annotations
@@ -33,18 +33,28 @@ _RELEASE_CONFIGURATIONS = {"hardware": "release", "qemu": "qemu-release"}
 
 
 def build_dir(kind: str) -> Path:
-    """The folder in which the build for boards of `kind` ("hardware", "qemu", "virtual") lies."""
+    """The build folder for boards of `kind` ("hardware", "qemu", "virtual")."""
     return _HIL_DIRS[kind]
 
 
 def release_build_dir(kind: str) -> Path:
-    """The folder in which the release build for boards of `kind` lies."""
+    """The folder of the release build for boards of `kind`."""
     return _RELEASE_DIRS[kind]
 
 
 def build_firmware(kind: str, *, release: bool = True) -> Path:
-    """Makes the builds for boards of `kind`, or only the one with the console, and returns that one. BuildError says
-    what the build said."""
+    """Builds the firmware for boards of `kind`.
+
+    Args:
+        kind: "hardware", "qemu" or "virtual".
+        release: whether to make the release build too.
+
+    Returns:
+        The folder of the build with the console.
+
+    Raises:
+        BuildError: the build failed; the message has the end of its output.
+    """
     if kind == "virtual":
         _build_native(build_dir(kind), "hil")
         if release:
@@ -85,7 +95,7 @@ def _build_with_idf(folder: Path, configuration: str) -> None:
 
 
 def _use_what_is_there(folder: Path) -> None:
-    """Without ESP-IDF. A release build that lacks is told by the tests that want it."""
+    """Without ESP-IDF, an earlier build must do. Tests that need a release build report a missing one."""
     if not (folder / "flasher_args.json").exists():
         raise BuildError(
             f"no firmware build in {folder}, and idf.py is not on the path",
@@ -95,7 +105,7 @@ def _use_what_is_there(folder: Path) -> None:
 
 
 def _run(command: list[str], folder: Path) -> None:
-    """Runs a build step, quietly when it works; all that a failed build said is in its log file."""
+    """Runs a build step. Its output is shown only if it fails, and kept in a log file."""
     result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     if result.returncode == 0:
         return

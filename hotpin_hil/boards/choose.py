@@ -1,4 +1,4 @@
-"""Which kind of board a run uses, and which boards it may take."""
+"""Choice of the kind of board, and of the boards that a run may lease."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from hotpin_hil.boards.lease import port_name
 from hotpin_hil.errors import UsageError
 
 ENV_PORT = "ESPPORT"
-"""Where esptool and pytest-embedded look for a port that the command line doesn't give."""
+"""Default port of esptool and pytest-embedded."""
 
 PORT_SEPARATOR = "|"
-"""Between the ports of a test with several boards, as pytest-embedded has it."""
+"""Between the ports of a test with several boards, as in pytest-embedded."""
 
 _NAMES = ", ".join(kind.value for kind in BoardKind)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The kind of board, the boards to take from (none: the harness starts one), and why in a few words."""
+    """The kind of board, the boards to lease from (none: the harness starts one), and the reason in a few words."""
 
     kind: BoardKind
     boards: tuple[BoardEntry, ...] = ()
     why: str = ""
     is_pool: bool = False
-    """Whether any of the boards is as good as another: a bench, not what happens to be plugged in."""
+    """Whether the boards are interchangeable: those of a bench are, attached ones are not."""
 
 
 @dataclass(frozen=True)
 class Wish:
-    """What the user asked for: kind (--board), port, and MAC or name of a board."""
+    """The user's request: kind (--board), port, and MAC or name of a board."""
 
     kind: str | None = None
     port: str | None = None
@@ -47,10 +47,16 @@ def choose_board(
     attached: Callable[[], Sequence[str]],
     bench: Bench | None = None,
 ) -> Choice:
-    """Decides which board to use; UsageError when that can't be known.
+    """Chooses the kind of board. A port on loopback counts as a virtual board unless it is named hardware.
 
-    attached: finds the ports of attached boards, called only if it matters. A port on loopback that nobody
-    named hardware is taken for a virtual board: that claims the least.
+    Args:
+        wish: the user's request.
+        environment: HOTPIN_BOARD, ESPPORT and CI of the process.
+        attached: lists the ports of attached boards; called only if they matter.
+        bench: the bench file, if there is one.
+
+    Raises:
+        UsageError: the request is contradictory, or no board matches.
     """
     asked = wish.kind or environment.get(ENV_BOARD) or AUTO
     if asked not in CHOICES:

@@ -20,9 +20,14 @@ CONNECT_ATTEMPTS = 2
 
 
 def flash_build(port: str, build: FirmwareBuild) -> list[str]:
-    """Writes the parts of `build` that the flash does not hold yet, and resets the chip.
+    """Writes the parts of `build` that differ from the flash, and resets the chip.
 
-    Returns the names of the files that were written. Raises FlashError, PortError.
+    Returns:
+        The names of the files that were written.
+
+    Raises:
+        FlashError: esptool failed.
+        PortError: the port cannot be opened or was lost.
     """
     with contextlib.redirect_stdout(io.StringIO()), contextlib.closing(open_port(port, CONSOLE_BAUD)) as line:
         try:

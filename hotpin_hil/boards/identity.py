@@ -1,4 +1,4 @@
-"""Compares what a board says of itself with the kind of board it was taken for."""
+"""Identities that boards report: checked against the board that was asked for, and kept."""
 
 from __future__ import annotations
 
@@ -11,6 +11,12 @@ from hotpin_hil.errors import FirmwareError, WrongBoardError
 _KIND_OF_BUILD = {"native": BoardKind.VIRTUAL, "qemu": BoardKind.QEMU}
 """`build` in sys.info of firmware that only runs on that kind of board; every other build means hardware."""
 
+_ARTICLE = {
+    BoardKind.HARDWARE: "a hardware board",
+    BoardKind.QEMU: "QEMU",
+    BoardKind.VIRTUAL: "a virtual board",
+}
+
 
 def check_identity(
     kind: BoardKind,
@@ -19,11 +25,18 @@ def check_identity(
     elf_sha256: str | None = None,
     is_flashed: bool = True,
 ) -> None:
-    """WrongBoardError when evidence would be called something it is not.
+    """Checks that a board is what its evidence will be called.
 
-    said: the fields of sys.info (PROTOCOL.md §3). mac: the board that was asked for or leased, if it is known.
-    elf_sha256: of the firmware under test, if it must be that one. A board that was flashed with it and says
-    otherwise lies (FirmwareError); one that was not flashed (is_flashed) just holds another firmware.
+    Args:
+        kind: the kind of board that was chosen.
+        said: the fields of sys.info (PROTOCOL.md §3).
+        mac: the board that was named or leased, if its MAC is known.
+        elf_sha256: ELF file of the firmware under test, if the board must run that one.
+        is_flashed: whether the board was flashed with it.
+
+    Raises:
+        WrongBoardError: it is another kind of board, another board, or one that was not flashed.
+        FirmwareError: it was flashed and reports another firmware.
     """
     build = said.get("build")
     if not isinstance(build, str):
@@ -49,8 +62,32 @@ def check_identity(
         raise WrongBoardError(text, "have it flashed: leave out --skip-autoflash")
 
 
-_ARTICLE = {
-    BoardKind.HARDWARE: "a hardware board",
-    BoardKind.QEMU: "QEMU",
-    BoardKind.VIRTUAL: "a virtual board",
-}
+_LASTING = ("mac", "chip", "rev", "psram", "flash", "build", "idf", "project", "version", "elf_sha256")
+"""The fields of sys.info that stay the same from boot to boot."""
+
+
+class Identities:
+    """The identities that boards of this process have reported."""
+
+    def __init__(self) -> None:
+        """Nothing has been reported yet."""
+        self._known: list[dict[str, Any]] = []
+        self.mac: str | None = None
+        """The newest MAC."""
+
+    def add(self, said: Mapping[str, Any], image: str) -> dict[str, Any] | None:
+        """Keeps an identity.
+
+        Args:
+            said: the fields of sys.info.
+            image: the image that the board runs.
+
+        Returns:
+            The fields that stay the same from boot to boot, and `image`; None if they are known already.
+        """
+        self.mac = said.get("mac", self.mac)
+        identity = {name: said[name] for name in _LASTING if name in said} | {"image": image}
+        if identity in self._known:
+            return None
+        self._known.append(identity)
+        return identity

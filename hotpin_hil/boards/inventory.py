@@ -1,4 +1,4 @@
-"""`hotpin-hil boards`: what is attached and what the bench has, who it is, and who has it."""
+"""`hotpin-hil boards`: attached boards and those of a bench, with their chips and current users."""
 
 from __future__ import annotations
 
@@ -11,35 +11,37 @@ from typing import Any
 from hotpin_hil.boards.bench import BoardEntry
 from hotpin_hil.boards.kind import BoardKind
 from hotpin_hil.boards.lease import Holder, Lease, TakenError, holder_of, mac_name, port_name
-from hotpin_hil.boards.ports import SerialPort
+from hotpin_hil.boards.ports import SerialBridge
 from hotpin_hil.boards.probe import ChipReport
 from hotpin_hil.errors import HilError, PortError
 
 MB = 1024 * 1024
 
 Probe = Callable[[str, Callable[[str], object]], ChipReport]
-"""Asks the chip on a port; the callback takes a word on each thing that takes its time."""
+"""Probes the chip on a port; the callback takes the name of each slow step."""
 
 
 @dataclass
-class Row:
-    """One board, or one port on which there may be one."""
+class BoardRow:
+    """One board, or a port that may have one."""
 
     port: str | None
-    bridge: SerialPort | None = None
+    bridge: SerialBridge | None = None
     entry: BoardEntry | None = None
     """Its entry in bench.toml."""
     chip: ChipReport | None = None
-    """None if it was not asked, or did not answer."""
+    """None if the chip was not probed or did not answer."""
     holder: Holder | None = None
-    """Who has leased it."""
+    """The run that has leased it."""
     problem: HilError | None = None
 
     @property
     def mac(self) -> str | None:
+        """MAC of the chip, or of the bench file."""
         return self.chip.mac if self.chip else self.entry.mac if self.entry else None
 
     def as_json(self) -> dict[str, Any]:
+        """One object of `hotpin-hil boards --json`."""
         entry, bridge, chip = self.entry, self.bridge, self.chip
         return {
             "name": entry.name if entry else None,
@@ -64,7 +66,7 @@ class Row:
         }
 
     def lines(self) -> Iterator[str]:
-        """For people: a head line, then what is known, indented."""
+        """Text for the terminal: a head line, then details, indented."""
         entry = self.entry
         where = self.port or "on no port"
         if self.bridge:
@@ -105,23 +107,28 @@ class Row:
 
 
 def take_inventory(
-    ports: Sequence[SerialPort],
+    ports: Sequence[SerialBridge],
     bench: Sequence[BoardEntry],
     leases: Path,
     probe: Probe | None,
     tell: Callable[[str], object] = lambda text: None,
-) -> list[Row]:
-    """The boards of the bench in its order, then the attached ports that none of them is on.
+) -> list[BoardRow]:
+    """Lists the boards of the bench in its order, then the other attached ports.
 
-    probe: None to leave the boards alone; it resets those that nobody has leased. tell: takes progress.
+    Args:
+        ports: the attached serial bridges.
+        bench: the boards of the bench file.
+        leases: folder of the lock files.
+        probe: asks a chip, which resets it; leased boards are left alone. None: no board is asked.
+        tell: takes progress messages.
     """
     bridges = {port_name(port.device): port for port in ports}
     rows = []
     for entry in bench:
         bridge = bridges.pop(port_name(entry.port), None) if entry.port else None
-        rows.append(Row(entry.port, bridge, entry))
+        rows.append(BoardRow(entry.port, bridge, entry))
     described = len(rows)
-    rows += [Row(bridge.device, bridge) for bridge in bridges.values()]
+    rows += [BoardRow(bridge.device, bridge) for bridge in bridges.values()]
     for row in rows:
         if row.port is not None:
             _look(row, row.port, leases, probe, tell)
@@ -129,7 +136,7 @@ def take_inventory(
     return rows
 
 
-def _look(row: Row, port: str, leases: Path, probe: Probe | None, tell: Callable[[str], object]) -> None:
+def _look(row: BoardRow, port: str, leases: Path, probe: Probe | None, tell: Callable[[str], object]) -> None:
     names = [port_name(port)]
     if row.entry and row.entry.mac and row.entry.kind is BoardKind.HARDWARE:
         names.append(mac_name(row.entry.mac))
@@ -155,7 +162,7 @@ def _look(row: Row, port: str, leases: Path, probe: Probe | None, tell: Callable
 
 
 def _missing(port: str) -> HilError | None:
-    """What can be told of a port without opening it."""
+    """The error that opening the port would give, as far as it can be known without opening it."""
     from hotpin_hil.link.port import port_error
 
     if "://" in port:
@@ -169,8 +176,10 @@ def _missing(port: str) -> HilError | None:
     return None
 
 
-def _find(wanted: list[Row], attached: list[Row], rows: list[Row], leases: Path, is_probed: bool) -> None:
-    """Puts boards of the bench that are known by their MAC only beside the port that they were found on."""
+def _find(
+    wanted: list[BoardRow], attached: list[BoardRow], rows: list[BoardRow], leases: Path, is_probed: bool
+) -> None:
+    """Assigns attached ports to boards of the bench that are known only by their MAC."""
     for row in wanted:
         if row.port is not None or row.entry is None or row.entry.mac is None:
             continue

@@ -10,6 +10,8 @@ ENV_BOARD = "HOTPIN_BOARD"
 
 
 class BoardKind(str, Enum):
+    """Name of a kind of board, on the command line and in results."""
+
     HARDWARE = "hardware"
     QEMU = "qemu"
     VIRTUAL = "virtual"

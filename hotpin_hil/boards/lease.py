@@ -1,10 +1,10 @@
-"""Leases: two runs never use the same board, whichever name each of them has for it.
+"""Leases: two runs never use the same board, even if they know it by different names.
 
-A board is leased by locking a file for each of its names, port and MAC. The kernel drops a lock with the process
-that has it, however that ends: a run that crashed blocks nothing, and what its file still says is not believed.
+A board is leased by locking a file for each of its names: port and MAC. The kernel releases a lock when its process
+ends, so a crashed run blocks nothing; the content of an unlocked file is ignored.
 
-A run whose tests are run by several processes shares its lease with them. The board is free only when the last
-of them is gone, so that a killed run's worker does not find another run on its board.
+The worker processes of a run share its lease. The board is free only when the last of them has ended, so that a worker
+that outlives a killed run does not meet another run on its board.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ from hotpin_hil.errors import UsageError
 
 try:
     import fcntl
-except ImportError:  # not on Windows, where two runs on one board meet at its port
+except ImportError:  # Windows, where only one process can open a port
     fcntl = None  # type: ignore[assignment]
 
 ENV_LEASES = "HOTPIN_LEASES"
-"""Folder of the lock files, for runs that do not have the same home folder: other users, containers."""
+"""Folder of the lock files, for runs with different home folders: other users, containers."""
 COMMAND_MAX = 100
 
 LOOK_S = 0.2
-"""How long a name that is locked is tried again: `holder_of` of another process locks it for a moment too."""
+"""How long to retry a locked name: `holder_of` of another process locks it for a moment."""
 _POLL_S = 0.01
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who has a board, as its lock file says."""
+    """The run that uses a board, from its lock file."""
 
     pid: int
     user: str
@@ -52,10 +52,11 @@ class Holder:
     """Local time, ISO 8601."""
     command: str
     board: str
-    """The board as its user calls it."""
+    """The user's name for the board."""
 
     @classmethod
     def me(cls, board: str) -> Holder:
+        """This process."""
         command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
         return cls(
             pid=os.getpid(),
@@ -73,11 +74,11 @@ class Holder:
 
 
 UNKNOWN = Holder(pid=0, user="?", host="?", since="?", command="?", board="?")
-"""For a lock file that does not say who has it: its holder is just writing it."""
+"""For a lock file that is still being written."""
 
 
 class TakenError(UsageError):
-    """Another run has the board."""
+    """Another run uses the board."""
 
     def __init__(self, board: str, holder: Holder) -> None:
         super().__init__(f"{board} is in use by {holder}", "wait for its end")
@@ -86,7 +87,7 @@ class TakenError(UsageError):
 
 
 def port_name(port: str) -> str:
-    """The lease name of a port: the same for each path to one device, and for each URL of one server."""
+    """The lease name of a port: equal for all paths to one device and all URLs of one server."""
     if "://" not in port:
         return f"port-{os.path.realpath(port)}"
     address = urlsplit(port)
@@ -95,21 +96,32 @@ def port_name(port: str) -> str:
 
 
 def mac_name(mac: str) -> str:
+    """The lease name of a MAC."""
     return f"mac-{mac.lower()}"
 
 
 class Lease:
-    """What one process has leased; grows name by name, and ends with `release` or with the process."""
+    """The locks of one process on a board, until `release` or the end of the process."""
 
     def __init__(self, folder: Path, board: str, *, shared: bool = False) -> None:
-        """board: what others are told. shared: worker processes of this run are to `join`."""
+        """Locks nothing yet.
+
+        Args:
+            folder: of the lock files.
+            board: name of the board for messages of other runs.
+            shared: whether worker processes of this run will `join`.
+        """
         self._folder = folder
         self._board = board
         self._shared = shared
         self._files: dict[str, IO[str]] = {}
 
     def add(self, name: str) -> None:
-        """Locks one name of the board; TakenError if another run has it, and nothing changes then."""
+        """Locks one name of the board.
+
+        Raises:
+            TakenError: another run has locked it. Nothing changes then.
+        """
         if name in self._files or fcntl is None:
             return
         file = _open(self._folder, name)
@@ -118,13 +130,17 @@ class Lease:
         file.truncate(0)
         json.dump(asdict(Holder.me(self._board)), file)
         file.flush()
-        # Not atomic: in between another run may have got it.
+        # Not atomic: another run may have locked it in between.
         if self._shared and not _lock(file, fcntl.LOCK_SH):
             raise self._taken(file)
         self._files[name] = file
 
     def join(self, name: str) -> None:
-        """Shares the lease of the run that this process is a worker of."""
+        """Joins the lease of the run that started this worker.
+
+        Raises:
+            TakenError: another run has locked the name.
+        """
         if name in self._files or fcntl is None:
             return
         file = _open(self._folder, name)
@@ -138,12 +154,12 @@ class Lease:
         return TakenError(self._board, holder)
 
     def adopt(self, other: Lease) -> None:
-        """Takes over what another one holds."""
+        """Takes over the locks of another lease."""
         self._files.update(other._files)
         other._files.clear()
 
     def release(self) -> None:
-        """Gives everything back. Safe to call twice."""
+        """Releases all locks. Safe to call twice."""
         for file in self._files.values():
             with contextlib.suppress(OSError):
                 file.close()
@@ -157,23 +173,25 @@ class Lease:
 
 
 def holder_of(folder: Path, *names: str) -> Holder | None:
-    """Who has a board under one of its names; None if nobody has."""
+    """The run that has locked one of these names; None if they are free."""
     for name in names:
         path = _path(folder, name)
         if fcntl is None or not path.exists():
             continue
         with _open(folder, name) as file:
-            # Not LOCK_SH, which a run with workers would not keep out.
+            # Not LOCK_SH, which would succeed next to a run with workers.
             if not _lock(file, fcntl.LOCK_EX):
                 return _read(file)
     return None
 
 
 def lease_folder(environment: Mapping[str, str]) -> Path:
-    """Where this user's lock files are.
+    """Folder of this user's lock files.
 
-    Below the home folder: the usual places for such files differ between a login and a service of the same
-    user, who would then not see each other's leases.
+    It is below the home folder: runtime folders differ between a login and a service of the same user.
+
+    Raises:
+        UsageError: the user has no home folder.
     """
     given = environment.get(ENV_LEASES)
     if given:
@@ -200,14 +218,14 @@ def _open(folder: Path, name: str) -> IO[str]:
 
 
 def _descriptor(path: Path) -> int:
-    """Opens a lock file, which everybody who can reach its folder may lock: it is made so if it is not there."""
+    """Opens or makes a lock file that every user may lock."""
     # Most kernels refuse O_CREAT for another user's file in a folder like /tmp (fs.protected_regular).
     with contextlib.suppress(FileNotFoundError):
         return os.open(path, os.O_RDWR)
     umask = os.umask(0)
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-    except FileExistsError:  # another run was quicker
+    except FileExistsError:  # another run has just made it
         return os.open(path, os.O_RDWR)
     finally:
         os.umask(umask)

@@ -1,4 +1,4 @@
-"""Leases as many boards of a choice as a run wants, and waits for them while others have them."""
+"""Leases the boards that a run needs, and waits while other runs use them."""
 
 from __future__ import annotations
 
@@ -15,42 +15,46 @@ from hotpin_hil.boards.power import PowerSwitch, wait_for_port
 from hotpin_hil.errors import BenchError, PortError, UsageError
 
 RETRY_S = 0.2
-"""Between two looks at boards that others have; a little more at random, or two runs may keep taking one of two
-boards from each other."""
+"""Pause between two attempts. It is randomised, or two runs that need two boards may each keep one."""
 
 
 @dataclass
 class LeasedBoard:
-    """A board that is this run's until its lease is released."""
+    """A board that this run may use until the lease is released."""
 
     entry: BoardEntry
-    """Its port is known, and its MAC if the chip could be asked."""
+    """With port, and with MAC if the chip answered."""
     lease: Lease
     problem: BenchError | None = None
-    """Why its MAC could not be read. A test that tries to use the board will come to a verdict about it."""
+    """Why its MAC could not be read. The first test that uses the board reports it."""
 
 
 @dataclass
-class Pool:
+class BoardPool:
     """The boards that a run may use."""
 
     boards: Sequence[BoardEntry]
     folder: Path
     attached: Callable[[], Sequence[str]]
-    """The ports of attached boards: where a board that is known by its MAC only may be."""
+    """Lists the attached ports, where a board may be that is known only by its MAC."""
     ask_mac: Callable[[str], str]
-    """Reads the MAC of the chip on a port, which resets it. BenchError."""
+    """Reads the MAC of the chip on a port, which resets it. Raises BenchError."""
     mac: str | None = None
-    """Lease no other than this one."""
+    """The only board to lease."""
     shared: bool = False
-    """Whether worker processes are to join the leases."""
+    """Whether worker processes will join the leases."""
     _macs: dict[str, str | BenchError] = field(default_factory=dict)
 
     def lease(self, count: int, timeout_s: float, tell: Callable[[str], object]) -> list[LeasedBoard]:
-        """`count` boards, in the order of `boards`, or a UsageError and none at all.
+        """Leases `count` boards, in the order of `boards`, or none.
 
-        timeout_s: how long to wait for boards that others have. tell: takes a line when the waiting begins
-        and whenever somebody else has a board.
+        Args:
+            count: number of boards.
+            timeout_s: how long to wait for boards that other runs use.
+            tell: takes a line when waiting begins, and when a board in use has changed hands.
+
+        Raises:
+            UsageError: there are not enough boards, or they stay in use.
         """
         deadline = time.monotonic() + timeout_s
         told = ""
@@ -84,7 +88,7 @@ class Pool:
         )
 
     def _try(self, count: int) -> tuple[list[LeasedBoard], list[TakenError]]:
-        """Leases up to `count` boards, those that answer first; and who has others that were to be had."""
+        """Leases up to `count` boards, those that answer first; returns boards in use by others, too."""
         sound: list[LeasedBoard] = []
         troubled: list[LeasedBoard] = []
         taken: list[TakenError] = []
@@ -109,8 +113,7 @@ class Pool:
         return sound + troubled[:wanted], taken
 
     def _lease(self, entry: BoardEntry) -> LeasedBoard | None:
-        """The port first, so that reading the MAC resets nobody's board. None if it is another board than asked
-        for."""
+        """Leases the port first: reading the MAC resets the board. None if another MAC is wanted."""
         lease = Lease(self.folder, str(entry), shared=self.shared)
         try:
             board = self._find(entry, lease) if entry.port is None else self._take(entry, entry.port, lease)
@@ -124,7 +127,7 @@ class Pool:
     def _take(self, entry: BoardEntry, port: str, lease: Lease) -> LeasedBoard | None:
         lease.add(port_name(port))
         if entry.kind is BoardKind.VIRTUAL:
-            # It has no other port, and its MAC may be that of another server's board.
+            # It has one port, and boards of different servers may have equal MACs.
             return LeasedBoard(entry, lease)
         problem = None
         if entry.mac is None:
@@ -139,7 +142,7 @@ class Pool:
         return LeasedBoard(entry, lease, problem)
 
     def _find(self, entry: BoardEntry, lease: Lease) -> LeasedBoard:
-        """A board of which only the MAC is known, on one of the attached ports that no other entry names."""
+        """Finds a board by its MAC on the attached ports that no other entry names."""
         assert entry.mac is not None
         lease.add(mac_name(entry.mac))
         named = {port_name(one.port) for one in self.boards if one.port}
@@ -151,7 +154,7 @@ class Pool:
                     other.add(port_name(port))
                     found = self._mac_on(port, None) == entry.mac
                 except (TakenError, BenchError):
-                    continue  # another run's board, or one that does not answer
+                    continue  # in use, or it does not answer
                 if found:
                     lease.adopt(other)
                     return LeasedBoard(replace(entry, port=port), lease)
@@ -162,7 +165,7 @@ class Pool:
         return LeasedBoard(entry, lease, problem)
 
     def _mac_on(self, port: str, power: PowerSwitch | None) -> str:
-        """Asked once in a run; a chip that does not answer gets one chance more if its power can be cycled."""
+        """Reads a MAC once in a run; a chip that does not answer gets one power cycle if there is a switch."""
         if port not in self._macs:
             try:
                 try:

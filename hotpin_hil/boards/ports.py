@@ -1,4 +1,4 @@
-"""Finds the serial ports that a board may be on."""
+"""Attached serial bridges."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# USB vendor and product id of the serial bridges on ESP32-CAM bases and programmers, from the makers'
-# drivers.
+# USB vendor and product ids of the serial bridges on ESP32-CAM bases and programmers, from the vendors' drivers.
 BRIDGES = {
     (0x10C4, 0xEA60): "CP210x",
     (0x1A86, 0x7523): "CH340",
@@ -24,26 +23,29 @@ SERIAL_NAMES = Path("/dev/serial")
 
 
 @dataclass(frozen=True)
-class SerialPort:
-    """An attached serial bridge: device name, the chip on it, where it is plugged in, its serial number if
-    any."""
+class SerialBridge:
+    """An attached serial bridge: device, chip, USB location, and serial number if it has one."""
 
     device: str
     bridge: str
     location: str
     serial_number: str
     stable: str = ""
-    """A name by which it is found again after it was plugged in anew, if the system has one (udev)."""
+    """Name that stays the same when it is plugged in again, if the system has one (udev)."""
 
 
-def find_ports(listed: Iterable[Any] | None = None) -> list[SerialPort]:
-    """The attached bridges, sorted by device name. listed: pyserial's list of ports (default: ask it)."""
+def find_ports(listed: Iterable[Any] | None = None) -> list[SerialBridge]:
+    """The attached bridges, sorted by device name.
+
+    Args:
+        listed: ports as pyserial lists them; None lists them now.
+    """
     if listed is None:
         from serial.tools import list_ports
 
         listed = list_ports.comports()
     found = [
-        SerialPort(
+        SerialBridge(
             device=port.device,
             bridge=BRIDGES[(port.vid, port.pid)],
             location=port.location or "",
@@ -57,9 +59,12 @@ def find_ports(listed: Iterable[Any] | None = None) -> list[SerialPort]:
 
 
 def stable_name(device: str, is_unique: bool, folder: Path = SERIAL_NAMES) -> str:
-    """udev's link to `device`: by serial number if the bridge has one (is_unique), else by where it is plugged in.
+    """The udev link to `device`: by serial number if the bridge has one, else by USB location.
 
-    The CH340 has no serial number: two of them share one name by-id, which then is either's.
+    Args:
+        device: the device name.
+        is_unique: whether the bridge has a serial number. A CH340 has none: two of them share one name in by-id.
+        folder: of udev's links.
     """
     real = os.path.realpath(device)
     for kind in ("by-id", "by-path") if is_unique else ("by-path",):

@@ -1,6 +1,6 @@
-"""A board's power switch: commands of the bench's owner that turn its supply off and on.
+"""A board's power switch: the user's commands that turn its supply off and on.
 
-A reset over EN does not take the power from the camera sensor, nor from a chip that has latched up.
+A reset over EN resets neither the camera sensor nor a chip that has latched up.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from hotpin_hil.errors import PowerError
 
 PORT_BACK_S = 15.0
-"""A serial bridge that is powered with its board is listed again a second or two after; a hub may take more."""
+"""A serial bridge that loses its power with the board takes 1 to 2 s to be listed again; behind a hub, longer."""
 _POLL_S = 0.1
 
 
@@ -28,18 +28,32 @@ class PowerSwitch:
     on_command: str = ""
     cycle_command: str = ""
     off_s: float = 1.0
-    """How long it stays off: what the board's capacitors need to empty."""
+    """How long the power stays off: the board's capacitors must discharge."""
     timeout_s: float = 30.0
-    """For one command, on the host's clock."""
+    """Time limit of one command, on the host's clock."""
 
     def off(self) -> None:
+        """Turns the power off.
+
+        Raises:
+            PowerError: the switch can only cycle, or its command failed.
+        """
         self._run(self._command("off", self.off_command))
 
     def on(self) -> None:
+        """Turns the power on.
+
+        Raises:
+            PowerError: the switch can only cycle, or its command failed.
+        """
         self._run(self._command("on", self.on_command))
 
     def cycle(self) -> None:
-        """Off, and on again; also after Ctrl-C it is not left off."""
+        """Turns the power off and on again. It is on afterwards even after Ctrl-C.
+
+        Raises:
+            PowerError: a command of the switch failed.
+        """
         if self.cycle_command:
             self._run(self.cycle_command)
             return
@@ -57,10 +71,10 @@ class PowerSwitch:
         return command
 
     def _run(self, command: str) -> None:
-        """PowerError, with the last line that the command said, unless it ends with 0 in time."""
+        """Runs a command. Raises PowerError, with the last line of its output, unless it ends with 0 in time."""
         remedy = f"run it by hand: {command}"
         try:
-            # Not a pipe, which ends only with the last process that the command has left behind.
+            # Not a pipe: it would stay open until the last child of the command ends.
             with tempfile.TemporaryFile() as output:
                 result = subprocess.run(
                     shlex.split(command),
@@ -88,7 +102,7 @@ class PowerSwitch:
 
 
 def wait_for_port(port: str, timeout_s: float = PORT_BACK_S) -> None:
-    """Waits until a device that its bridge's power has taken away is listed again; open it to see if it works."""
+    """Waits until a device is listed again whose bridge has lost its power. Returns after `timeout_s` at the latest."""
     deadline = time.monotonic() + timeout_s
     while "://" not in port and not Path(port).exists() and time.monotonic() < deadline:
         time.sleep(_POLL_S)

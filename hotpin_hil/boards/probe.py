@@ -1,6 +1,6 @@
-"""Asks a chip who it is: in its boot loader for what fuses and flash hold, then at its start for PSRAM.
+"""Identifies a chip: fuses and flash in its boot loader, then PSRAM from the log of its start.
 
-It resets the board: lease its port first.
+Probing resets the board: lease its port first.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _TABLE_ENTRY = struct.Struct("<2sBBII16sI")  # esp_partition_info_t in ESP-IDF's
 _TABLE_MAGIC = b"\xaa\x50"
 _TYPE_APP = 0
 
-# What tells the size of PSRAM at a start: ESP-IDF's driver, or the boot record of this project's firmware.
+# Size of PSRAM in the log of a start: from ESP-IDF's driver, or the boot record of this project's firmware.
 _PSRAM_FOUND = re.compile(rb"esp_psram: Found (\d+)MB PSRAM|\"psram\":(\d+)[,}]")
 _PSRAM_MISSING = re.compile(rb"PSRAM chip not found|Failed to init external RAM")
 _MB = 1024 * 1024
@@ -49,23 +49,28 @@ Tell = Callable[[str], object]
 
 @dataclass(frozen=True)
 class ChipReport:
-    """What a chip says of itself."""
+    """The identity of a chip."""
 
     mac: str
     chip: str
-    """Name as esptool has it: `ESP32-D0WD-V3`."""
+    """esptool's name: `ESP32-D0WD-V3`."""
     revision: str
     """`v3.1`."""
     flash: int | None = None
     """Bytes; None when the flash chip does not answer."""
     psram: int | None = None
-    """Bytes of the PSRAM chip, 0 for none, None if what is flashed does not say it."""
+    """Bytes of the PSRAM chip; 0 for none, None if the flashed firmware does not log it."""
     apps: tuple[tuple[str, AppDescriptor], ...] = ()
-    """Partition and descriptor of each ESP-IDF application that lies in flash."""
+    """Partition and descriptor of each ESP-IDF application in flash."""
 
 
 def read_mac(port: str) -> str:
-    """The MAC of the chip on `port`, as `24:0a:c4:00:00:01`. Leaves the chip reset. FlashError, PortError."""
+    """Reads the MAC of the chip on `port`, as `24:0a:c4:00:00:01`, and resets the chip.
+
+    Raises:
+        FlashError: no chip answers.
+        PortError: the port cannot be opened or was lost.
+    """
     with _chip(port) as chip:
         mac = _mac(chip)
         chip.hard_reset()
@@ -73,9 +78,15 @@ def read_mac(port: str) -> str:
 
 
 def probe(port: str, tell: Tell = lambda text: None) -> ChipReport:
-    """Everything that can be known of the board on `port`; leaves it running. FlashError, PortError.
+    """Identifies the board on `port` and leaves it running.
 
-    tell: takes a word on each thing that takes its time.
+    Args:
+        port: device or URL.
+        tell: takes the name of each slow step.
+
+    Raises:
+        FlashError: no chip answers.
+        PortError: the port cannot be opened or was lost.
     """
     tell("chip")
     with _chip(port) as chip:
@@ -98,7 +109,7 @@ def probe(port: str, tell: Tell = lambda text: None) -> ChipReport:
 
 @contextlib.contextmanager
 def _chip(port: str) -> Iterator[Any]:
-    """The chip in its boot loader; esptool's output swallowed, and its errors made ours."""
+    """The chip in its boot loader, without esptool's output and with errors of this package."""
     with contextlib.redirect_stdout(io.StringIO()), contextlib.closing(open_port(port, CONSOLE_BAUD)) as line:
         try:
             yield detect_chip(line, connect_attempts=CONNECT_ATTEMPTS)
@@ -117,7 +128,7 @@ def _mac(chip: Any) -> str:
 
 
 def flash_size(chip: Any) -> int | None:
-    """Bytes, by the size code in the flash chip's id; None for an id that is none: no flash chip answers."""
+    """Size in bytes from the id of the flash chip; None if no flash chip answers."""
     size: int | None = flash_size_bytes(detect_flash_size(chip))
     return size
 
@@ -136,7 +147,14 @@ def _apps(chip: Any, flash: int) -> Iterator[tuple[str, AppDescriptor]]:
 
 
 def listen_for_psram(line: Any) -> int | None:
-    """Bytes of PSRAM by the log of the start that has just begun; None if it doesn't tell. line: an open port."""
+    """Size of PSRAM in bytes from the log of the start that has just begun.
+
+    Args:
+        line: an open port.
+
+    Returns:
+        0 without PSRAM, None if the log does not say.
+    """
     log = b""
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""Espressif's QEMU as a board: whether it is there and fit for it, and how pytest-embedded starts it."""
+"""Espressif's QEMU as a board: finding it, checking it, and how pytest-embedded starts it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import re
 import shlex
 import shutil
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from hotpin_hil.boards.artifacts import FirmwareBuild
+from hotpin_hil.boards.board import BoardSettings
+from hotpin_hil.boards.kind import BoardKind
 from hotpin_hil.errors import UsageError
 
 PROGRAM = "qemu-system-xtensa"
@@ -67,7 +70,7 @@ def find_emulator(path: str | None) -> Emulator:
 
 
 def _ask(program: str, *arguments: str) -> str:
-    """What it prints. UsageError if it does not run."""
+    """The output of a command. Raises UsageError if it does not run."""
     command = [program, *arguments]
     try:
         done = subprocess.run(
@@ -87,7 +90,7 @@ def _first_line(text: str) -> str:
 
 
 def extra_arguments(given: str | None) -> str:
-    """`--qemu-extra-args` with 4 MB of PSRAM and counted time, unless they say how much memory or which clock."""
+    """The value of --qemu-extra-args, with 4 MB of PSRAM and counted time unless it sets memory or clock."""
     words = shlex.split(given or "")
     for ours in (PSRAM_ARGUMENTS, CLOCK_ARGUMENTS):
         if ours[0] not in words:
@@ -110,7 +113,7 @@ def at_chip_speed(arguments: str) -> str:
 
 
 def describe(emulator: Emulator, arguments: str) -> dict[str, str]:
-    """What the evidence says of the emulator. (Whether it was patched cannot be known.)"""
+    """The emulator as the results file has it. Whether it was patched cannot be known."""
     words = shlex.split(arguments)
     known = {"emulator": f"QEMU {emulator.version}", "emulator_clock": "the host's"}
     if "-icount" in words:
@@ -120,12 +123,58 @@ def describe(emulator: Emulator, arguments: str) -> dict[str, str]:
     return known
 
 
-def prepare(option: Any, folder: Path, worker: str) -> None:
-    """Sets pytest-embedded's options: a flash image for each worker, the extra arguments, and the harness's reader."""
-    from hotpin_hil.link import idf_qemu
+class QemuBoard:
+    """The firmware in Espressif's QEMU; each test starts its own emulator."""
 
-    idf_qemu.install()
-    option.embedded_services = "idf,qemu"
-    if not option.qemu_image_path:
-        option.qemu_image_path = str(folder / f"qemu-{worker}.bin")
-    option.qemu_extra_args = extra_arguments(option.qemu_extra_args)
+    kind = BoardKind.QEMU
+    is_modelled = False
+    is_real_chip = False
+    runs_chip_code = True
+    memory_is_exact = False
+    outlives_a_test = False
+    can_fail_on_purpose = False
+    control = None
+    profile = None
+    mac = None
+
+    def __init__(self, settings: BoardSettings) -> None:
+        self._settings = settings
+        self._emulator: Emulator | None = None
+
+    def check_tools(self) -> None:
+        """Finds the emulator.
+
+        Raises:
+            UsageError: there is none, or it is too old or has no ESP32.
+        """
+        self._emulator = find_emulator(getattr(self._settings.options, "qemu_prog_path", None))
+
+    def check_build(self, build: FirmwareBuild) -> None:
+        """Every build for the chip runs in it."""
+
+    def prepare(self, worker: str, power_cycle: Callable[[], bool] | None) -> None:
+        """Registers the harness's QEMU service; each worker has a flash image of its own."""
+        from hotpin_hil.link.embedded import install_qemu
+
+        install_qemu()
+        options = self._settings.options
+        options.embedded_services = "idf,qemu"
+        if not options.qemu_image_path:
+            options.qemu_image_path = str(self._settings.folder / f"qemu-{worker}.bin")
+        options.qemu_extra_args = extra_arguments(options.qemu_extra_args)
+
+    def start(self, count: int) -> list[str] | None:
+        """QEMU has no ports: pytest-embedded starts one for each `dut`."""
+        return None
+
+    def check_alive(self) -> None:
+        """Nothing runs between two tests."""
+
+    def describe(self) -> dict[str, Any]:
+        """The emulator and its clock."""
+        assert self._emulator is not None, "check_tools() finds the emulator"
+        options = self._settings.options
+        return dict(describe(self._emulator, extra_arguments(getattr(options, "qemu_extra_args", None))))
+
+    def stop(self) -> None:
+        """Nothing runs after the last test."""

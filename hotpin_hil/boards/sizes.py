@@ -42,17 +42,17 @@ _HEAP_START, _IRAM_END = "_heap_start", "_iram_end"
 
 @dataclass(frozen=True)
 class ImageSizes:
-    """Bytes and addresses of one image; None: not measured, and `not_measured` says why."""
+    """Bytes and addresses of one image; None if not measured, with the reason in `not_measured`."""
 
     image: str
     """Which of the firmware's images: "with test console" or "release"."""
     elf_sha256: str
     source: str
-    """What the figures were read from: "ELF file" or "profile NAME"."""
+    """Source of the figures: "ELF file" or "profile NAME"."""
     is_modelled: bool
     """Whether the figures are those of a board's profile."""
     first_heap: int | None = None
-    """Address at which the first heap behind the static data begins."""
+    """Start address of the first heap after the static data."""
     static_dram: int | None = None
     """.data and .bss, and what aligns them."""
     data: int | None = None
@@ -69,9 +69,12 @@ class ImageSizes:
 
 
 def read_sizes(build: FirmwareBuild, image: str, profile: BoardProfile | None = None) -> ImageSizes:
-    """The sizes of a build, without raising for what cannot be read: that is named in `not_measured`.
+    """Measures a build. Does not raise: what cannot be read is named in `not_measured`.
 
-    image: which of the firmware's images it is. profile: of the virtual board that runs it, if one does.
+    Args:
+        build: the build.
+        image: name of the firmware's image.
+        profile: of the virtual board that runs it, if one does.
     """
     if build.idf == NATIVE_IDF_VERSION:
         return _of_profile(build, image, profile)
@@ -100,12 +103,12 @@ def read_sizes(build: FirmwareBuild, image: str, profile: BoardProfile | None = 
 
 
 def unknown_sizes(image: str, elf_sha256: str, reason: str) -> ImageSizes:
-    """An image of which nothing can be measured, and why."""
+    """The sizes of an image that cannot be measured."""
     return ImageSizes(image, elf_sha256, "nothing", is_modelled=False, not_measured=(reason,))
 
 
 class _NotReadError(Exception):
-    """Something could not be read: the message says what and why, and what to do about it."""
+    """Something could not be read. The message names it, the reason and the remedy."""
 
 
 def _of_profile(build: FirmwareBuild, image: str, profile: BoardProfile | None) -> ImageSizes:
@@ -129,7 +132,7 @@ def _of_profile(build: FirmwareBuild, image: str, profile: BoardProfile | None) 
 
 
 def first_heap_of(profile: BoardProfile) -> int | None:
-    """Where the first heap behind the static data begins on a board of this profile."""
+    """Start address of the first heap after the static data on a board of this profile."""
     starts = [heap.start for heap in profile.heaps if heap.type == "DRAM" and heap.start >= DRAM_ORIGIN]
     return min(starts, default=None)
 

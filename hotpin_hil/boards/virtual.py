@@ -1,163 +1,109 @@
-"""Starts a virtual board as a process of its own and ends it."""
+"""The virtual ESP32-CAM: one that the harness starts, or one that another process serves on a port."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import select
-import subprocess
-import sys
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from hotpin_hil.errors import PortError, UsageError
-from hotpin_hil.paths import BUILD_DIR
-from hotpin_hil.virtual.control import BoardControl
+from hotpin_hil.boards.artifacts import FirmwareBuild, check_registered
+from hotpin_hil.boards.board import BoardSettings
+from hotpin_hil.boards.board_process import BoardProcess
+from hotpin_hil.boards.hardware import use_serial_service
+from hotpin_hil.boards.kind import BoardKind
+from hotpin_hil.virtual import profile
 
-START_TIMEOUT_S = 20.0
-"""Host time for Python to start and the board to listen; takes about 0.3 s."""
-STOP_TIMEOUT_S = 5.0
-
-HARNESS_STATE_DIR = BUILD_DIR / "pytest-boards"
-"""Flash of the boards that test runs start. Those started by hand have another folder: neither touches the other's."""
-LOG_NAME = "server.log"
-"""In the directory of the first of the boards that a server in the background serves: what it says."""
-
-_START = (sys.executable, "-m", "hotpin_hil", "board", "start", "--json")
+if TYPE_CHECKING:
+    from hotpin_hil.virtual.control import BoardControl
 
 
 class VirtualBoard:
-    """One virtual board. It ends when its standard input does, so it cannot outlive this process."""
+    """Virtual boards, each of them a process."""
 
-    def __init__(
-        self, process: subprocess.Popen[bytes], port: str, mac: str, directory: Path, log: Path
-    ) -> None:
-        self._process = process
-        self.port = port
-        self.mac = mac
-        self.control = BoardControl(directory)
-        self._log = log
+    kind = BoardKind.VIRTUAL
+    is_modelled = True
+    is_real_chip = False
+    runs_chip_code = False
+    memory_is_exact = True
+    outlives_a_test = True
 
-    @classmethod
-    def start(
-        cls, log: Path, arguments: Sequence[str] = (), environment: Mapping[str, str] | None = None
-    ) -> VirtualBoard:
-        """Starts `hotpin-hil board start` with `arguments`; PortError with its last words if it doesn't.
+    def __init__(self, settings: BoardSettings) -> None:
+        self._settings = settings
+        self._processes: list[BoardProcess] = []
+        self._worker = ""
 
-        log: file that takes what the process says on standard error.
+    @property
+    def can_fail_on_purpose(self) -> bool:
+        """Only if nobody else uses the board."""
+        return self._settings.is_started_here
+
+    @property
+    def control(self) -> BoardControl | None:
+        """Control of the first board that was started here."""
+        return self._processes[0].control if self._processes else None
+
+    @property
+    def profile(self) -> profile.BoardProfile | None:
+        """The profile of the boards that are started here; unknown for a board that another process serves."""
+        return profile.load(self._profile_name) if self._settings.is_started_here else None
+
+    @property
+    def _profile_name(self) -> str:
+        return str(self._settings.options.board_profile or profile.DEFAULT_PROFILE)
+
+    @property
+    def mac(self) -> str | None:
+        """MAC of the first board that was started here."""
+        return self._processes[0].mac if self._processes else None
+
+    def check_tools(self) -> None:
+        """Checks that the profile exists; the process checks its own tools when it starts.
+
+        Raises:
+            UsageError: there is no such profile, or it is damaged.
         """
-        command = [*_START, "--until-eof", "--state-dir", str(HARNESS_STATE_DIR), *arguments]
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("wb") as errors:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                env=None if environment is None else dict(environment),
-                # Ctrl-C in the terminal must not take the board away before the tests' clean-up is through.
-                start_new_session=True,
-            )
-        try:
-            line = _first_line(process)
-            said = json.loads(line)
-            return cls(process, said["port"], said["mac"], Path(said["directory"]), log)
-        except (ValueError, KeyError, TypeError) as error:
-            status = _stop(process)
-            raise PortError(
-                f"the virtual board did not start (exit status {status}): {last_words(log)}", f"see {log}"
-            ) from error
-        except BaseException:
-            _stop(process)
-            raise
+        profile.load(self._profile_name)
+
+    def check_build(self, build: FirmwareBuild) -> None:
+        """Checks that this checkout has built it: the virtual board runs no other program.
+
+        Raises:
+            BuildError: another checkout has built it.
+        """
+        if self._settings.is_started_here:
+            check_registered(build)
+
+    def prepare(self, worker: str, power_cycle: Callable[[], bool] | None) -> None:
+        """Registers the harness's serial service."""
+        self._worker = worker
+        use_serial_service(self._settings.options, power_cycle)
+
+    def start(self, count: int) -> list[str] | None:
+        """Starts boards until `count` of them run, unless another process serves them."""
+        while self._settings.is_started_here and len(self._processes) < count:
+            self._processes.append(self._start())
+        return [process.port for process in self._processes]
+
+    def _start(self) -> BoardProcess:
+        number = f"-{len(self._processes) + 1}" if self._processes else ""
+        log: Path = self._settings.folder / f"virtual-board-{self._worker}{number}.log"
+        arguments = ["--time-scale", f"{self._settings.time_scale:g}", "--profile", self._profile_name]
+        return BoardProcess.start(log, arguments)
 
     def check_alive(self) -> None:
-        """PortError if the process has ended."""
-        status = self._process.poll()
-        if status is not None:
-            raise PortError(
-                f"the virtual board has ended (exit status {status}): {last_words(self._log)}",
-                f"see {self._log}",
-            )
+        """Checks the processes that were started here.
+
+        Raises:
+            PortError: one of them has ended.
+        """
+        for process in self._processes:
+            process.check_alive()
+
+    def describe(self) -> dict[str, Any]:
+        """The speed of its clock and its profile."""
+        return {"time_scale": self._settings.time_scale, "profile": self._profile_name}
 
     def stop(self) -> None:
-        _stop(self._process)
-
-
-def start_detached(arguments: Sequence[str], count: int, state_dir: Path) -> list[dict[str, str]]:
-    """Starts `count` boards in a process that outlives this one; `board stop` ends it.
-
-    Returns what `board start --json` says of each, and `log`: the file with what the process says. UsageError with
-    its last words if it does not start.
-    """
-    log = state_dir / f"starting-{os.getpid()}.log"
-    try:
-        state_dir.mkdir(parents=True, exist_ok=True)
-        errors = log.open("wb")
-    except OSError as error:
-        raise UsageError(
-            f"can't write the board state in {state_dir}: {error.strerror}", "give a writable --state-dir"
-        ) from error
-    with errors:
-        process = subprocess.Popen(
-            [*_START, *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            start_new_session=True,
-        )
-    try:
-        assert process.stdout is not None
-        lines = [process.stdout.readline() for _ in range(max(1, count))]
-        if not all(lines):
-            _stop(process)
-            raise UsageError(last_words(log).removeprefix("error: "))
-        boards = [json.loads(line) for line in lines]
-        kept = log.replace(Path(boards[0]["directory"]) / LOG_NAME)
-    except BaseException:
-        _stop(process)
-        log.unlink(missing_ok=True)
-        raise
-    return [{**board, "log": str(kept)} for board in boards]
-
-
-def _first_line(process: subprocess.Popen[bytes]) -> bytes:
-    """The first line of its output; what there is of it if the process ends or takes too long."""
-    assert process.stdout is not None
-    output = process.stdout.fileno()
-    deadline = time.monotonic() + START_TIMEOUT_S
-    line = b""
-    while not line.endswith(b"\n"):
-        ready, _, _ = select.select([output], [], [], max(0.0, deadline - time.monotonic()))
-        chunk = os.read(output, 1) if ready else b""
-        if not chunk:
-            break
-        line += chunk
-    return line
-
-
-def _stop(process: subprocess.Popen[bytes]) -> int:
-    """Ends the process, first by closing its input if it has one, and returns its exit status."""
-    assert process.stdout is not None
-    if process.stdin is not None:
-        with contextlib.suppress(OSError):
-            process.stdin.close()
-    elif process.poll() is None:
-        process.terminate()
-    for insist in (process.terminate, process.kill):
-        try:
-            process.wait(STOP_TIMEOUT_S)
-            break
-        except subprocess.TimeoutExpired:
-            insist()
-    status = process.wait()
-    process.stdout.close()
-    return status
-
-
-def last_words(log: Path) -> str:
-    """The last line a process left in its log file."""
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1] if lines else "it said nothing"
+        """Ends the processes that were started here."""
+        while self._processes:
+            self._processes.pop().stop()

@@ -1,4 +1,4 @@
-"""`hotpin-hil analyze`: reads console logs and says what they show."""
+"""`hotpin-hil analyze`: analyzes recorded console logs."""
 
 from __future__ import annotations
 
@@ -20,11 +20,19 @@ _PAGE_START = b"<!doctype html"
 
 
 def analyze_logs(paths: Sequence[str], as_json: bool, page: Path | None = None) -> bool:
-    """Prints one result for each log, as text or as one line of JSON; an error line for each that can't be read.
-    Returns whether all could.
+    """Prints one result for each log, and an error line for each log that cannot be read.
 
-    page: file that takes the results of all of them as a page. UsageError, before any log is read, if it holds
-    anything else than a page: a recorded log can't be taken again.
+    Args:
+        paths: the logs; `-` is standard input.
+        as_json: print one line of JSON for each log instead of text.
+        page: HTML file for all results.
+
+    Returns:
+        Whether all logs were read.
+
+    Raises:
+        UsageError: `page` exists and is not a page of an earlier analysis. It may be a log, which cannot be recorded
+            again.
     """
     if page is not None:
         _check_page(page)
@@ -55,7 +63,7 @@ def _check_page(path: Path) -> None:
         with path.open("rb") as file:
             is_page = file.read(len(_PAGE_START)).lower() == _PAGE_START
     except OSError:
-        return  # not there: to be made. What can't be read can't be written either, and writing says so.
+        return  # it does not exist yet; if it cannot be read, writing it fails with a better message
     if not is_page:
         raise UsageError(
             f"--html would overwrite {path}, which is no page of an earlier analysis",
@@ -64,7 +72,11 @@ def _check_page(path: Path) -> None:
 
 
 def analyze_file(path: str) -> LogAnalysis:
-    """The analysis of one log; `-` is standard input. UsageError if it can't be read or is no console log."""
+    """Analyzes one log; `-` is standard input.
+
+    Raises:
+        UsageError: it cannot be read, or is no console log.
+    """
     try:
         if path == STANDARD_INPUT:
             analysis = analyze(_chunks(sys.stdin.buffer), path)

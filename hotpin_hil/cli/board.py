@@ -30,7 +30,9 @@ def add_commands(board: Any) -> None:
     )
     start.add_argument("--profile", metavar="NAME", help="board profile or path of one (default: hotpin-5.4)")
     start.add_argument("--state-dir", metavar="DIR", help="where the boards' flash is kept between starts")
-    start.add_argument("--seed", type=int, metavar="N", help="makes all that is random the same in every run")
+    start.add_argument(
+        "--seed", type=int, metavar="N", help="repeat the random values of an earlier run with this seed"
+    )
     start.add_argument(
         "--time-scale", type=float, metavar="X", help="how much faster than the host's clock (default: 1)"
     )
@@ -74,11 +76,11 @@ def add_commands(board: Any) -> None:
     power.add_argument("to", choices=("on", "off"))
     power.add_argument("board", nargs="?", metavar="BOARD", help=_BOARD_HELP)
 
-    fault = _command(board, "fault", _fault, "make something go wrong; without FAULT: list what can")
+    fault = _command(board, "fault", _fault, "inject a fault; without FAULT: list the faults")
     fault.add_argument("fault", nargs="?", metavar="FAULT", help="name of the fault, or clear: end all")
     fault.add_argument("arguments", nargs="*", metavar="KEY=VALUE", help="its arguments")
     fault.add_argument("--on", dest="board", metavar="BOARD", help=_BOARD_HELP)
-    fault.add_argument("--seed", type=int, metavar="N", help="repeats what was random in an earlier fault")
+    fault.add_argument("--seed", type=int, metavar="N", help="repeat the random values of an earlier fault")
 
 
 def _command(board: Any, name: str, run: Callable[[argparse.Namespace], int], what: str) -> Any:
@@ -92,12 +94,12 @@ def _start(options: argparse.Namespace) -> int:
     from hotpin_hil.virtual.server import main_start
 
     if options.flash is not None:
-        _build(options.flash)  # a mistake is told before a board is started
+        _build(options.flash)  # reports a mistake before a board is started
     return _start_detached(options) if options.detach else main_start(options)
 
 
 def _start_detached(options: argparse.Namespace) -> int:
-    from hotpin_hil.boards.virtual import start_detached
+    from hotpin_hil.boards.board_process import start_detached
     from hotpin_hil.virtual.server import start_line
 
     words = ["--paced"] if options.paced else []
@@ -193,7 +195,7 @@ def _fault(options: argparse.Namespace) -> int:
         _chosen(options).ask("clear")
         return 0
     given = dict(_key_value(word) for word in options.arguments)
-    find(options.fault).parse(given)  # a mistake is told before a board is looked for
+    find(options.fault).parse(given)  # reports a mistake before the board is looked up
     begun = _chosen(options).ask("fault", fault=options.fault, arguments=given, seed=options.seed)
     print(begun["text"])
     return 0
@@ -246,7 +248,7 @@ def _chosen(options: argparse.Namespace) -> BoardControl:
 
 
 def _choose(boards: Sequence[BoardControl], wanted: str | None) -> BoardControl:
-    """The board that is meant; UsageError if none is, or several may be."""
+    """The board with this name. Raises UsageError if there is none, or if no name is given and several run."""
     named = {board.directory.name: board for board in boards}
     names = ", ".join(named) or "none"
     if wanted is None:

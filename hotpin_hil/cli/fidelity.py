@@ -1,4 +1,4 @@
-"""`hotpin-hil fidelity`: measurements of several runs side by side, their differences explained or not."""
+"""`hotpin-hil fidelity`: compares the measurements of several runs and explains their differences."""
 
 from __future__ import annotations
 

@@ -31,32 +31,35 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit status: 0 done, 1 a difference was found, 2 an error, 130
-    interrupted."""
+    """Runs one command.
+
+    Returns:
+        The exit status: 0 done, 1 a difference was found, 2 an error, 130 interrupted.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     _make_output_safe()
     try:
         try:
             return _run(arguments)
         finally:
-            sys.stdout.flush()  # here, where a reader that has gone is handled, and not at exit
+            sys.stdout.flush()  # here, where a closed pipe is handled, and not at exit
     except HilError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_ERROR
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        _drop_output()  # the reader (head, less) has gone
+        _drop_output()  # the reader (head, less) has ended
         return 0
     except OSError as error:
-        # What a command knows of its files it says itself; this is its output, or a disk that is full.
+        # Commands report errors of their own files; this is the output, or a full disk.
         _drop_output()
         print(f"error: {error.filename or 'output'} cannot be written: {error.strerror}", file=sys.stderr)
         return EXIT_ERROR
 
 
 def _make_output_safe() -> None:
-    """What this terminal's encoding lacks is shown as an escape; with standard output closed, it goes nowhere."""
+    """Prints characters that the encoding does not have as escapes; drops all output if standard output is closed."""
     if sys.stdout is None:
         sys.stdout = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     elif isinstance(sys.stdout, io.TextIOWrapper):
@@ -64,7 +67,7 @@ def _make_output_safe() -> None:
 
 
 def _drop_output() -> None:
-    """Python must not complain at exit that what is left cannot be written either."""
+    """Prevents a second error message when Python flushes standard output at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -87,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
 
     boards = commands.add_parser(
         "boards",
-        help="list the boards that are attached and those of a bench: who they are, and who has them",
+        help="list attached boards and those of a bench, with their chips and current users",
     )
     boards.add_argument("--bench", metavar="FILE", help="the bench's boards too (env: HOTPIN_BENCH)")
     boards.add_argument("--json", action="store_true", help="print one JSON array")
@@ -196,7 +199,7 @@ def _kind(options: argparse.Namespace) -> int:
 
 
 def _kind_to_build(options: argparse.Namespace) -> BoardKind:
-    """A kind that is named needs no board to be there."""
+    """The kind to build for. If the user names one, no board needs to be attached."""
     from hotpin_hil.boards.kind import ENV_BOARD, BoardKind
 
     asked = options.board or os.environ.get(ENV_BOARD)

@@ -14,6 +14,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from hotpin_hil.device import images
 from hotpin_hil.evidence.model import Limit, MeasurementClass, Value, Verdict
 from hotpin_hil.evidence.requirements import Requirement
 from hotpin_hil.protocol.answers import HeapMap
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 
-WITH_CONSOLE, RELEASE = "with test console", "release"
+WITH_CONSOLE, RELEASE = images.WITH_CONSOLE, images.RELEASE
 """`image` in notes about boards and sizes: the images of the firmware that a board can run."""
 
 NOTE = "note"

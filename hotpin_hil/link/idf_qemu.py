@@ -1,6 +1,6 @@
 """pytest-embedded's QEMU service with the fast reader and the channel of the serial line.
 
-Checked against pytest-embedded-qemu 2.9.3. `HilQemu` and `HilQemuApp` replace its `Qemu` and `QemuApp` and keep their
+`hotpin_hil.link.embedded` installs it. `HilQemu` and `HilQemuApp` replace its `Qemu` and `QemuApp` and keep their
 methods. Differences:
 
 - UART0 is QEMU's standard input and output, read by one blocking thread; QEMU's own messages go to a log file;
@@ -28,7 +28,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import esptool
-import pytest_embedded_qemu
 from pytest_embedded_idf.app import IdfApp
 from pytest_embedded_qemu.app import QemuApp
 from pytest_embedded_qemu.qemu import Qemu
@@ -52,12 +51,6 @@ byte itself to the board."""
 _PR_SET_PDEATHSIG = 1
 """linux/prctl.h"""
 _REMEDY = "run it again; if it ends again, start QEMU by hand with the command in the log"
-
-
-def install() -> None:
-    """Make pytest-embedded use these classes. Idempotent."""
-    pytest_embedded_qemu.Qemu = HilQemu
-    pytest_embedded_qemu.QemuApp = HilQemuApp
 
 
 class HilQemuApp(QemuApp):  # type: ignore[misc]  # pytest-embedded is not typed

@@ -20,14 +20,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import esptool
-import pytest_embedded_idf
 from esptool.targets import CHIP_DEFS
 from pytest_embedded_idf.serial import IdfSerial
 from pytest_embedded_serial.serial import Serial
 
 from hotpin_hil.errors import BuildError, FlashError, PortError, UsageError
 from hotpin_hil.link.channel import Channel
-from hotpin_hil.link.port import is_network, open_port, port_error, register_handlers
+from hotpin_hil.link.port import is_network, open_port, port_error
 from hotpin_hil.link.port_reader import PortReader
 
 CONNECT_ATTEMPTS = 3
@@ -52,12 +51,6 @@ class HilIdfSerial(IdfSerial):  # type: ignore[misc]  # pytest-embedded is not t
     during the call."""
 
     channel: Channel
-
-    @classmethod
-    def install(cls) -> None:
-        """Make pytest-embedded use this class, and pyserial the fast `rfc2217://` client. Idempotent."""
-        register_handlers()
-        pytest_embedded_idf.IdfSerial = cls
 
     def __init__(
         self,

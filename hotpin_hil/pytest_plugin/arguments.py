@@ -1,11 +1,11 @@
-"""Keeps pytest from taking the value of an option for a path of tests.
+"""Prevents pytest from taking the value of an option for a test path.
 
-Pytest looks for pytest.ini before it has loaded its plugins, hence before it knows `--port`: in
+Pytest looks for pytest.ini before it loads its plugins, so it does not know `--port` yet: in
 `pytest --port /dev/ttyUSB0` it takes /dev/ttyUSB0 for a path, makes /dev the root folder and does not find
-pytest.ini. `--port=/dev/ttyUSB0` has only one reading, so that is what it is given instead.
+pytest.ini. `--port=/dev/ttyUSB0` is unambiguous, so the command line is rewritten to that form.
 
-It looks only at paths that exist, but that may change: the workers of pytest-xdist read the same command line
-(`config.invocation_params.args`) when the run has made what it names (`--alluredir`, `--junitxml`, …).
+Only paths that exist are affected, but workers of pytest-xdist read the same command line
+(`config.invocation_params.args`) after the run has made the paths in it (`--alluredir`, `--junitxml`, …).
 """
 
 from __future__ import annotations
@@ -16,10 +16,16 @@ import pytest
 
 
 def join_values(arguments: Sequence[str], read: Callable[[Sequence[str]], object]) -> list[str]:
-    """The same command line, with `--option=value` for each `--option value`.
+    """Rewrites each `--option value` to `--option=value`.
 
-    read: what a command line means, once all options are known. What would mean something else when joined
-    is left apart: a flag and a path of tests, an option of two values.
+    Words stay separate if joining them changes the meaning: a flag and a test path, an option with two values.
+
+    Args:
+        arguments: the command line.
+        read: parses a command line when all options are known.
+
+    Returns:
+        A command line with the same meaning.
     """
     meant = read(arguments)
     joined: list[str] = []

@@ -1,5 +1,7 @@
-"""What a test leaves in the results beside its measurements: what the board said, its raw log, and, for a test that
-failed, the heap and the end of the console log. `EvidencePlugin` calls it; shapes are in `evidence.lines`."""
+"""Results of a test besides its measurements: events and raw log; after a failure also heap and console.
+
+`EvidencePlugin` calls it. The shapes of the lines are in `evidence.lines`.
+"""
 
 from __future__ import annotations
 
@@ -30,15 +32,15 @@ STORY_KEY = pytest.StashKey[Story]()
 
 NO_MEMORY = "ESP_ERR_NO_MEM"
 INTERNAL, PSRAM = "INTERNAL,8BIT", "SPIRAM"
-"""Capabilities of the heaps that are drawn when a test failed for lack of memory."""
+"""Capabilities of the heaps that are drawn when a test has run out of memory."""
 PSRAM_BLOCKS = ("camera frame", "STT ring")
-"""Names of the blocks that a mode wants in PSRAM (mode_admission.c)."""
+"""Names of the blocks that modes allocate in PSRAM (mode_admission.c)."""
 MALLOC_CAP_SPIRAM = 1 << 10
 """esp_heap_caps.h"""
 _TTS_BLOCK = re.compile(r"a block of (\d+)")
-"""In the answer to a stream that was refused: what it wanted comes first."""
+"""Size of the requested block in the refusal of a TTS stream."""
 COMPLAINTS_MAX = 200
-"""Of a failed test the last ones are kept."""
+"""Number of complaints kept of a failed test: the last ones."""
 
 
 class StoryKeeper:
@@ -51,16 +53,16 @@ class StoryKeeper:
         self._channel: Channel | None = None
         self._dut: Any = None
         self._faults: list[str] = []
-        """Of the emulator, in starts that it repeated; the emulator adds to them during the test."""
+        """Faults of the emulator in repeated starts. The emulator appends to this list during the test."""
 
     def begin(self, item: pytest.Item) -> None:
-        """Before anything of the test runs."""
+        """Begins the story of a test, before its set-up."""
         self._channel = self._dut = None
         self._faults = []
         item.stash[STORY_KEY] = Story(item.nodeid, lambda: self._board.mac, self._take)
 
     def listen(self, item: pytest.Item, dut: Any) -> None:
-        """From now on, and from the beginning of the channel."""
+        """Observes the channel of a `dut`, from its beginning."""
         story = item.stash.get(STORY_KEY, None)
         channel = channel_of(dut)
         if story is not None and channel is not None:
@@ -69,7 +71,11 @@ class StoryKeeper:
             channel.observe(story.record)
 
     def failed(self, item: pytest.Item, error: BaseException) -> list[str]:
-        """While the board is still as it was when the test failed. A text for each panic of the test."""
+        """Keeps the state of the board after a failure, before teardown changes it.
+
+        Returns:
+            A readable text for each panic of the test.
+        """
         story = item.stash.get(STORY_KEY, None)
         if story is None or self._channel is None:
             return []
@@ -78,7 +84,7 @@ class StoryKeeper:
         why = _lack_of_memory(error, self._channel)
         if why and self._channel.error is None and not isinstance(error, NoReply):
             self._draw_heaps(story, self._channel, why, _wanted(error, self._channel))
-        # Last, since a core dump is read past the firmware; and once, whatever else fails in taking the test down.
+        # Last, since reading a core dump resets the board; and once, even if teardown fails too.
         dut, self._dut = self._dut, None
         if dut is None:
             return []
@@ -87,7 +93,7 @@ class StoryKeeper:
         )
 
     def end(self, item: pytest.Item) -> None:
-        """After the test's fixtures were taken down."""
+        """Ends the story of a test, after the teardown of its fixtures."""
         channel, self._channel, self._dut = self._channel, None, None
         for text, count in Counter(self._faults).items():
             self._take(lines.emulator(item.nodeid, self._board.mac, text, count))
@@ -124,7 +130,7 @@ class StoryKeeper:
         )
 
     def _keep_complaints(self, item: pytest.Item, channel: Channel) -> None:
-        """A boot without any record has no name, and so no place among the others."""
+        """Keeps error and warning lines; those of a boot without records have no boot id and are left out."""
         for line in complaints(Device(channel).log_lines(Cursor()))[-COMPLAINTS_MAX:]:
             boot = channel.boot_at(line.offset)
             if boot is not None:
@@ -132,12 +138,12 @@ class StoryKeeper:
                 self._take(lines.complaint(moment, printable(line.whole)))
 
     def _draw_heaps(self, story: Story, channel: Channel, why: str, wanted: tuple[str, int] | None) -> None:
-        """Those first in which a block was wanted."""
+        """Keeps the heap maps, beginning with the memory in which a block did not fit."""
         device = Device(channel)
         where, size = wanted or (INTERNAL, None)
-        with suppress(HilError):  # what there is to say of the test has been said
+        with suppress(HilError):  # the test has failed already
             for caps in (INTERNAL, PSRAM) if where == INTERNAL else (PSRAM, INTERNAL):
-                heaps = [asdict(one) for one in device.blocks(caps)]
+                heaps = [asdict(heap) for heap in device.blocks(caps)]
                 self._take(lines.heap(story.moment, why, caps, heaps, size if caps == where else None))
             story.keep_reply(REGIONS, device.command(REGIONS, timeout_s=budgets.SLOW_REPLY_S))
 
@@ -153,7 +159,7 @@ class StoryKeeper:
 
 
 def _lack_of_memory(error: BaseException, channel: Channel) -> str:
-    """In which way memory was short in a test that failed; empty if nothing says that it was."""
+    """The kind of memory shortage in a failed test; empty if there is no sign of one."""
     for one in causes(error):
         if isinstance(one, DeviceError) and one.err == NO_MEMORY:
             return str(one)
@@ -161,14 +167,14 @@ def _lack_of_memory(error: BaseException, channel: Channel) -> str:
         if data["event"] == "mem.alloc_failed":
             return f"an allocation of {data.get('size')} bytes failed"
         if data["event"] == "mode" and data.get("missing"):
-            return f"a change of mode lacked {data['missing']} bytes in one block"
+            return f"a change of mode needed {data['missing']} more bytes in one block"
         if data["event"] == "mem.warning" and str(data.get("type")).startswith("FRAGMENTATION"):
             return f"fragmentation of {data.get('value')} %"
     return ""
 
 
 def _wanted(error: BaseException, channel: Channel) -> tuple[str, int] | None:
-    """Capabilities and size of the newest block that was not to be had."""
+    """Capabilities and size of the newest block that could not be allocated."""
     for one in causes(error):
         if isinstance(one, DeviceError) and one.err == NO_MEMORY and one.command == "tts.open":
             block = _TTS_BLOCK.search(one.msg)
@@ -187,5 +193,5 @@ def _wanted(error: BaseException, channel: Channel) -> tuple[str, int] | None:
 
 
 def _events(channel: Channel) -> Iterator[dict[str, Any]]:
-    """Newest first."""
+    """Events, newest first."""
     return (record.data for record in reversed(channel.records()) if record.event)

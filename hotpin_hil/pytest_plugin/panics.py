@@ -1,4 +1,4 @@
-"""A panic in a test that failed: its backtrace decoded, its core dump read back, both kept in files and results."""
+"""Panics of a failed test: backtraces are decoded, the core dump is read back, both are kept with the results."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from hotpin_hil.report.text import printable
 
 FOLDER = "panics"
 PANICS_MAX = 3
-"""A boot loop has many; the first ones tell it all."""
+"""A boot loop has many equal ones; the first are kept."""
 ESP_COREDUMP = "esp_coredump"
 ESP_COREDUMP_TIMEOUT_S = 60.0
 
@@ -38,7 +38,19 @@ def keep_panics(
     folder: Path,
     take: Callable[[lines.Line], None],
 ) -> list[str]:
-    """Keeps the panics of a test that failed; a text for each, as people read it."""
+    """Keeps the panics of a failed test.
+
+    Args:
+        test: node id.
+        board: MAC.
+        channel: the console of the test.
+        dut: of pytest-embedded.
+        folder: the run's output folder.
+        take: takes lines for the results file.
+
+    Returns:
+        A readable text for each panic.
+    """
     panics = find_panics(channel.text())[:PANICS_MAX]
     newest = max((number for number, panic in enumerate(panics, start=1) if panic.dump_saved), default=0)
     texts = []
@@ -71,7 +83,7 @@ def keep_panics(
 
 
 def _calls(panic: Panic, dut: Any) -> tuple[list[str], str]:
-    """The decoded backtrace, and why it is not if it is not."""
+    """The decoded backtrace, or the reason why it is not decoded."""
     elf = getattr(getattr(dut, "app", None), "elf_file", None)
     if not panic.backtrace:
         return [], "there is no backtrace"
@@ -83,7 +95,7 @@ def _calls(panic: Panic, dut: Any) -> tuple[list[str], str]:
         return [], f"the ELF file of the build is not the one that panicked ({panic.elf_sha256})"
     tool = find_tool(panic.is_host)
     if tool is None:
-        return [], f"not decoded: {HOST_TOOL if panic.is_host else XTENSA_TOOL} is not there"
+        return [], f"not decoded: {HOST_TOOL if panic.is_host else XTENSA_TOOL} is not installed"
     calls = decode(tool, Path(elf), [frame.pc for frame in panic.backtrace])
     return calls, "" if calls else f"not decoded: {tool} failed"
 
@@ -117,7 +129,7 @@ def _text(
 
 
 def _core_dump(dut: Any, folder: Path, name: str) -> dict[str, Any] | None:
-    """Reads the core dump partition of the board, and resets it; None where there is none to be read."""
+    """Reads the core dump partition and resets the board; None without a core dump."""
     serial = line_of(dut)
     app: Any = getattr(dut, "app", None)
     table = getattr(app, "flash_args", {}).get("partition-table", {}).get("file")
@@ -128,7 +140,7 @@ def _core_dump(dut: Any, folder: Path, name: str) -> dict[str, Any] | None:
         return None
     path = folder / FOLDER / f"{name}.core-dump.bin"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with suppress(HilError):  # what there is to say of the test has been said
+    with suppress(HilError):  # the test has failed already
         serial.read_flash(*place, path)
         dump = find_core_dump(path.read_bytes())
         if dump is not None:
@@ -145,7 +157,7 @@ def _core_dump(dut: Any, folder: Path, name: str) -> dict[str, Any] | None:
 
 
 def _decode_dump(path: Path, elf: str | None) -> str:
-    """What esp-coredump says of it, or why it says nothing."""
+    """The output of esp-coredump, or the reason why there is none."""
     if importlib.util.find_spec(ESP_COREDUMP) is None:
         return "not decoded: esp-coredump is not installed (pip install esp-coredump)"
     command = [sys.executable, "-m", ESP_COREDUMP, "--chip", "esp32", "info_corefile"]

@@ -1,5 +1,4 @@
-"""The pytest plugin: options, and what the suite's fixtures ask of the run. Nothing else here knows pytest,
-except the two plugins it registers: one brings the board, the other takes the evidence."""
+"""The pytest plugin: command-line options, registration of its parts, and access for the suite's fixtures."""
 
 from __future__ import annotations
 
@@ -10,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from hotpin_hil.boards.bench import ENV_BENCH
+from hotpin_hil.boards.in_use import BoardInUse
 from hotpin_hil.boards.kind import CHOICES, ENV_BOARD
+from hotpin_hil.boards.session import LEASE_TIMEOUT_S, BoardSession
 from hotpin_hil.evidence.recorder import Recorder
 from hotpin_hil.evidence.story import Story
 from hotpin_hil.paths import REQUIREMENTS_FILE
@@ -18,48 +19,50 @@ from hotpin_hil.pytest_plugin import board as board_side
 from hotpin_hil.pytest_plugin import boot_story
 from hotpin_hil.pytest_plugin import evidence as evidence_side
 from hotpin_hil.pytest_plugin.arguments import join_values
-from hotpin_hil.pytest_plugin.board import BOARDS, SOAK, BoardInUse
+from hotpin_hil.pytest_plugin.board import BOARDS, SOAK
 from hotpin_hil.pytest_plugin.reporters import ReporterPlugin
 from hotpin_hil.pytest_plugin.selection import OrderPlugin, SelectionPlugin
 
 __all__ = ["BoardInUse", "board_of", "recorder_of", "story_of"]
 
 DEFAULT_TIME_SCALE = 20.0
-"""How much faster than the host's clock a virtual board's may run when all its tasks wait."""
+"""Upper limit of a virtual board's clock while all its tasks wait, as a multiple of the host's."""
 SOAK_TIME_SCALE = 100.0
-"""The same for a run of the long tests alone: they wait for nothing but the board's own pauses, 0.9 s in each
-cycle."""
+"""The same for a run of the long tests alone, which mostly wait for the board's pauses of 0.9 s in each cycle."""
 
 _LOADED_ONCE = "ignore:Module already imported so cannot be rewritten:pytest.PytestAssertRewriteWarning"
-"""What pytest says of its plugins when it starts over."""
+"""Warning of pytest about its plugins when it starts again."""
 
 SUITE_DIR = REQUIREMENTS_FILE.parent.name
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds the options of the harness."""
     group = parser.getgroup("hotpin", "HotPin hardware-in-the-loop")
     group.addoption(
         "--board",
         choices=CHOICES,
-        help=f"what to test on (env: {ENV_BOARD}; default: auto, attached, else virtual)",
+        help=f"kind of board (env: {ENV_BOARD}; default: auto: an attached board, else a virtual one)",
     )
-    group.addoption("--board-mac", metavar="MAC", help="test on the board with this MAC and on no other")
+    group.addoption("--board-mac", metavar="MAC", help="test only on the board with this MAC")
     group.addoption(
-        "--bench", metavar="FILE", help=f"the boards of a bench, see docs/bench.md (env: {ENV_BENCH})"
+        "--bench",
+        metavar="FILE",
+        help=f"bench file that lists the boards, see docs/bench.md (env: {ENV_BENCH})",
     )
     group.addoption("--board-name", metavar="NAME", help="test on this board of the bench")
     group.addoption(
         "--lease-timeout",
         type=float,
-        default=board_side.LEASE_TIMEOUT_S,
+        default=LEASE_TIMEOUT_S,
         metavar="S",
-        help="how long to wait for boards that other runs have (default: %(default)g)",
+        help="how long to wait for boards that other runs use (default: %(default)g)",
     )
     group.addoption(
         "--order-seed",
         type=int,
         metavar="N",
-        help="run the tests in an order of their own, the same for the same N (default: as they are written)",
+        help="shuffle the tests, equally for equal N (default: as they are written)",
     )
     group.addoption(
         "--requirement",
@@ -71,7 +74,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--qualification-dir",
         metavar="DIR",
-        help="where the evidence goes (default: build/qualification)",
+        help="output folder of the evidence (default: build/qualification)",
     )
     group.addoption(
         "--time-scale",
@@ -91,8 +94,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_load_initial_conftests(
     early_config: pytest.Config, parser: pytest.Parser
 ) -> Generator[None, None, None]:
-    """Starts over, before anything else has begun, if pytest took an option's value for a path of tests. Workers
-    get a command line that they can't misread."""
+    """Starts again, before anything else, if pytest took the value of an option for a test path.
+
+    Workers of pytest-xdist get a command line that they cannot misread.
+    """
     given = early_config.invocation_params
     arguments = [str(one) for one in given.args]
     joined = join_values(arguments, parser.parse_known_args)
@@ -105,9 +110,10 @@ def pytest_load_initial_conftests(
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    """Registers marks, the board and the evidence."""
     config.addinivalue_line("markers", "requirement(*ids): the requirement ids that this test shows")
     config.addinivalue_line(
-        "markers", f"{BOARDS}(*kinds, needs=…): the kinds of board that have what it needs"
+        "markers", f"{BOARDS}(*kinds, needs=…): the kinds of board that can run the test, and why"
     )
     config.addinivalue_line(
         "markers",
@@ -123,9 +129,17 @@ def pytest_configure(config: pytest.Config) -> None:
     folder = Path(option.qualification_dir or config.rootpath / "build" / "qualification")
     folder = folder if folder.is_absolute() else config.invocation_params.dir / folder
     usual_scale = SOAK_TIME_SCALE if option.markexpr == SOAK else DEFAULT_TIME_SCALE
-    board = BoardInUse(config, folder, time_scale=option.time_scale or usual_scale, environment=os.environ)
-    config.stash[board_side.BOARD_KEY] = board
-    config.add_cleanup(board.stop)
+    session = BoardSession(
+        option,
+        config.rootpath,
+        folder,
+        time_scale=option.time_scale or usual_scale,
+        environment=os.environ,
+        worker=board_side.worker_id(config),
+        handed_over=board_side.handed_over(config),
+    )
+    config.add_cleanup(session.stop)
+    board = config.stash[board_side.BOARD_KEY] = BoardInUse(session)
     board_plugin = board_side.BoardPlugin(config, board)
     config.pluginmanager.register(board_plugin, "hotpin-board")
     requirements = config.rootpath / SUITE_DIR / REQUIREMENTS_FILE.name
@@ -144,7 +158,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def board_of(config: pytest.Config) -> BoardInUse:
-    """The board of this run: kind, port, MAC, firmware build; `confirm` takes what it says of itself."""
+    """The board of this process."""
     return config.stash[board_side.BOARD_KEY]
 
 
@@ -154,5 +168,5 @@ def recorder_of(item: pytest.Item) -> Recorder:
 
 
 def story_of(item: pytest.Item) -> Story:
-    """What is noted of the board in a running test of the suite."""
+    """The story of the board in a running test of the suite."""
     return item.stash[boot_story.STORY_KEY]

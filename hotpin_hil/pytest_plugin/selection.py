@@ -1,4 +1,4 @@
-"""`--requirement ID`: the tests that show these requirements, and no others. `--order-seed N`: in another order."""
+"""Selection and order of tests: `--requirement ID` and `--order-seed N`."""
 
 from __future__ import annotations
 
@@ -14,13 +14,22 @@ from hotpin_hil.evidence.requirements import load_requirements
 def requirement_ids(item: pytest.Item) -> tuple[str, ...]:
     """The ids of all `requirement` marks of a test, each once, outermost mark first."""
     marks = reversed(list(item.iter_markers("requirement")))
-    return tuple(dict.fromkeys(one for mark in marks for one in mark.args))
+    return tuple(dict.fromkeys(requirement for mark in marks for requirement in mark.args))
 
 
 class SelectionPlugin:
-    """Deselects what shows none of `wanted`; a UsageError if one of them is not in `requirements`."""
+    """Deselects tests that show none of the wanted requirements."""
 
     def __init__(self, wanted: list[str], requirements: Path) -> None:
+        """Checks the ids.
+
+        Args:
+            wanted: requirement ids.
+            requirements: the requirements file.
+
+        Raises:
+            pytest.UsageError: an id is not in the file, or the file cannot be read.
+        """
         self._wanted = set(wanted)
         try:
             known = load_requirements(requirements)
@@ -39,7 +48,7 @@ class SelectionPlugin:
 
 
 class OrderPlugin:
-    """Shuffles the tests, the same way in each worker: the order must not matter to a verdict."""
+    """Shuffles the tests, equally in each worker: verdicts must not depend on the order."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed

@@ -59,7 +59,7 @@ class BoardOptions:
     registry: Path = NATIVE_ELFS_FILE
 
 
-class Board:
+class Esp32Cam:
     """A powered board on its own serial port.
 
     Needs a running event loop. `close` powers it off and also closes the port; the flash file stays in
@@ -94,7 +94,7 @@ class Board:
         self._powered = False
         self._power_timer: asyncio.TimerHandle | None = None
         self._sensor_used = False
-        self._app: image.AppDescriptor | None = None
+        self._app: image.FlashedApp | None = None
         self._crashed = False
         self._said = ""
         self._host_baud: int | None = None

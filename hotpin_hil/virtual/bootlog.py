@@ -69,7 +69,7 @@ class RunApp:
 
     offset: int
     segment0: bytes
-    descriptor: image.AppDescriptor | None
+    descriptor: image.FlashedApp | None
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def boot(flash: Flash, cause: int, revision: int) -> Boot:
     return Boot(tuple(uart.lines), uart.now_ms, outcome)
 
 
-def app_in(flash: Flash) -> image.AppDescriptor | None:
+def app_in(flash: Flash) -> image.FlashedApp | None:
     """Descriptor of the app that the bootloader tries first, or None; the image itself is not checked."""
     uart = _Uart()
     try:

@@ -27,7 +27,7 @@ RECORDED_BUFFER = 0x3F80087C
 
 
 @dataclass(frozen=True)
-class Difference:
+class ReplayDifference:
     """One result of the model that differs from the recorded one; `line` counts from 1."""
 
     line: int
@@ -46,7 +46,7 @@ class ReplayResult:
     path: Path
     operations: int
     difference_count: int
-    differences: tuple[Difference, ...]
+    differences: tuple[ReplayDifference, ...]
 
     @property
     def ok(self) -> bool:
@@ -138,7 +138,7 @@ class _Replayer:
         self._path = path
         self._keep = keep
         self._difference_count = 0
-        self._differences: list[Difference] = []
+        self._differences: list[ReplayDifference] = []
         self._recorded: set[int] = set()  # ids allocated in the recording
         self._model: dict[int, int] = {}  # ids to the model's addresses
 
@@ -147,7 +147,7 @@ class _Replayer:
             return
         self._difference_count += 1
         if len(self._differences) < self._keep:
-            self._differences.append(Difference(operation.line, what, recorded, model))
+            self._differences.append(ReplayDifference(operation.line, what, recorded, model))
 
     def result(self) -> ReplayResult:
         return ReplayResult(self._path, self.operations, self._difference_count, tuple(self._differences))

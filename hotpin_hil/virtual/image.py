@@ -161,7 +161,7 @@ class ImageHeader:
 
 
 @dataclass(frozen=True)
-class AppDescriptor:
+class FlashedApp:
     """The app descriptor's fields that matter here."""
 
     project: str
@@ -169,14 +169,14 @@ class AppDescriptor:
     elf_sha256: str
 
 
-def parse_app_descriptor(data: bytes) -> AppDescriptor | None:
+def parse_app_descriptor(data: bytes) -> FlashedApp | None:
     """The descriptor at the start of segment 0, or None if there is none."""
     if len(data) < APP_DESCRIPTOR.size:
         return None
     fields = APP_DESCRIPTOR.unpack(data[: APP_DESCRIPTOR.size])
     if fields[0] != APP_DESCRIPTOR_MAGIC:
         return None
-    return AppDescriptor(c_string(fields[3]), c_string(fields[2]), fields[7].hex())
+    return FlashedApp(c_string(fields[3]), c_string(fields[2]), fields[7].hex())
 
 
 def unpack_elf(segment0: bytes) -> bytes | None:

@@ -65,7 +65,7 @@ class HeapRegion:
 
 
 @dataclass(frozen=True)
-class Pool:
+class DmaPool:
     """The DMA pool; `default_caps`: its memory has MALLOC_CAP_DEFAULT; `minimum_zero`: its minimum ever is 0."""
 
     size: int
@@ -96,7 +96,7 @@ class BoardProfile:
     flash_mb: int
     psram_mb: int
     heaps: tuple[HeapRegion, ...]
-    pool: Pool | None
+    pool: DmaPool | None
     startup_internal: tuple[StartupBlocks, ...]
     startup_psram: tuple[StartupBlocks, ...]
     reserved: tuple[StartupBlocks, ...] = ()
@@ -267,7 +267,7 @@ def _reserved(table: _Table) -> StartupBlocks:
     return StartupBlocks("reserved", table.text("caps"), table.sizes("sizes"))
 
 
-def _pool(root: _Table) -> Pool | None:
+def _pool(root: _Table) -> DmaPool | None:
     if "pool" not in root.data:
         return None
     if not isinstance(root.data["pool"], dict):
@@ -275,7 +275,7 @@ def _pool(root: _Table) -> Pool | None:
     table = _Table(root.path, "pool: ", root.data["pool"])
     table.only("size", "default_caps", "minimum_zero")
     size, default_caps = table.integer("size", low=1), table.boolean("default_caps")
-    return Pool(size, default_caps, table.boolean("minimum_zero", False))
+    return DmaPool(size, default_caps, table.boolean("minimum_zero", False))
 
 
 def _costs(root: _Table) -> dict[str, float]:

@@ -21,7 +21,7 @@ from typing import IO, TextIO
 from hotpin_hil.errors import UsageError
 from hotpin_hil.paths import BUILD_DIR, NATIVE_ELFS_FILE
 from hotpin_hil.virtual import profile as profiles
-from hotpin_hil.virtual.board import Board, BoardOptions
+from hotpin_hil.virtual.board import BoardOptions, Esp32Cam
 from hotpin_hil.virtual.control import LOCK_NAME, ControlServer
 from hotpin_hil.virtual.rfc2217 import LoopbackPort
 
@@ -96,11 +96,11 @@ async def serve(
     with contextlib.ExitStack() as stack:
         # Before the first child starts: no signal may end this process and leave the child behind.
         stopped = _stop_event(until_eof, stack)
-        boards: list[Board] = []
+        boards: list[Esp32Cam] = []
         ports = _take_ports(port, count, stack)
         places = _take_places(state_dir, board_profile.name, count, stack)
         for (index, directory, lock), address in zip(places, ports, strict=True):
-            board = Board(board_profile, index, directory, options, address)
+            board = Esp32Cam(board_profile, index, directory, options, address)
             boards.append(board)
             place = stack.enter_context(contextlib.ExitStack())
             place.enter_context(lock)
@@ -124,7 +124,7 @@ def start_line(about: Mapping[str, str], json_out: bool) -> str:
     return f"virtual ESP32-CAM {about['name']}, {about['mac']}, at {about['port']}"
 
 
-def _about(board: Board) -> dict[str, str]:
+def _about(board: Esp32Cam) -> dict[str, str]:
     return {
         "name": board.directory.name,
         "port": board.url,
@@ -133,7 +133,9 @@ def _about(board: Board) -> dict[str, str]:
     }
 
 
-def _stop_one(board: Board, place: contextlib.ExitStack, boards: list[Board], stopped: asyncio.Event) -> None:
+def _stop_one(
+    board: Esp32Cam, place: contextlib.ExitStack, boards: list[Esp32Cam], stopped: asyncio.Event
+) -> None:
     """Stop one board; stopping the last one ends the server."""
     place.close()
     if board in boards:
@@ -142,7 +144,7 @@ def _stop_one(board: Board, place: contextlib.ExitStack, boards: list[Board], st
         stopped.set()
 
 
-async def _flash(board: Board, build: Path, stopped: asyncio.Event) -> None:
+async def _flash(board: Esp32Cam, build: Path, stopped: asyncio.Event) -> None:
     """Flash a board with `hotpin-hil board flash`. Raises UsageError with that command's message if it fails."""
     directory = board.directory
     words = ["board", "flash", directory.name, "--state-dir", str(directory.parent), "--build", str(build)]

@@ -59,7 +59,7 @@ class Stub:
         self._chip = chip
         self._run_upload = run_upload
         self._error: int | None = None  # error of the work done after the last reply
-        self._write: _Write | None = None
+        self._write: _StubWrite | None = None
         self._read: _Read | None = None
         self._upload_left: int | None = None
         self._handlers: dict[int, Callable[[Request], Reply | None]] = {
@@ -172,12 +172,12 @@ class Stub:
         if len(request.data) not in _BEGIN_LENGTHS:
             raise Refused(_BAD_DATA_LEN)
         size, _blocks, _block_size, offset = request.words(4)
-        self._write = _Write(self._chip, offset, size)
+        self._write = _StubWrite(self._chip, offset, size)
         if request.command == protocol.FLASH_DEFL_BEGIN:
             self._write.inflate = zlib.decompressobj()
         return Reply()
 
-    def _data(self, request: Request, too_short: int) -> tuple[_Write, int, bytes]:
+    def _data(self, request: Request, too_short: int) -> tuple[_StubWrite, int, bytes]:
         """The current write, the announced length, and the content."""
         if len(request.data) < protocol.BLOCK_HEADER.size:
             raise Refused(too_short)
@@ -275,7 +275,7 @@ class _Read:
         self.acknowledged = 0
 
 
-class _Write:
+class _StubWrite:
     """A download into flash: next write offset, bytes left, end of the erased range."""
 
     def __init__(self, chip: Chip, offset: int, size: int) -> None:

@@ -70,11 +70,11 @@ def test_every_key_is_taken(tmp_path: Path) -> None:
     )
     assert [board.kind.value for board in others] == ["hardware", "virtual", "hardware", "hardware"]
     assert (others[3].port, others[3].mac) == (None, "24:0a:c4:00:00:05")
-    assert first.lacks("audio")
-    assert not first.lacks("mic")
-    assert not first.lacks("power")
-    assert others[0].lacks("power")
-    assert not others[0].lacks("audio")
+    assert first.is_without("audio")
+    assert not first.is_without("mic")
+    assert not first.is_without("power")
+    assert others[0].is_without("power")
+    assert not others[0].is_without("audio")
 
 
 def test_an_entry_survives_the_way_to_a_worker(tmp_path: Path) -> None:

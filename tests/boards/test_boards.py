@@ -13,13 +13,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from hotpin_hil.boards import virtual
+from hotpin_hil.boards import board_process
 from hotpin_hil.boards.artifacts import read_build
+from hotpin_hil.boards.board_process import BoardProcess
 from hotpin_hil.boards.choose import Wish, choose_board
 from hotpin_hil.boards.identity import check_identity
 from hotpin_hil.boards.kind import BoardKind
 from hotpin_hil.boards.ports import find_ports
-from hotpin_hil.boards.virtual import VirtualBoard
 from hotpin_hil.errors import BuildError, PortError, UsageError, WrongBoardError
 from hotpin_hil.virtual.server import DEFAULT_STATE_DIR
 from tests.support.fake_build import ELF_SHA256, image, write_build
@@ -142,13 +142,13 @@ def not_flashed(folder: Path, name: str) -> None:
         (lambda folder: (folder / "flasher_args.json").unlink(), "no firmware build"),
         (lambda folder: (folder / "flasher_args.json").write_text('{"app'), "damaged"),
         (lambda folder: (folder / "flasher_args.json").write_text("[]"), "damaged"),
-        (lambda folder: (folder / "flasher_args.json").write_text("{}"), "lacks what is to be flashed"),
+        (lambda folder: (folder / "flasher_args.json").write_text("{}"), "does not name the files to flash"),
         (
             lambda folder: (folder / "flasher_args.json").write_text('{"extra_esptool_args": []}'),
             "damaged: extra_esptool_args is not an object",
         ),
-        (lambda folder: (folder / "hotpin.bin").unlink(), "lacks .*hotpin.bin"),
-        (lambda folder: not_flashed(folder, "partition-table"), "lacks .*elsewhere.bin"),
+        (lambda folder: (folder / "hotpin.bin").unlink(), "has no .*hotpin.bin"),
+        (lambda folder: not_flashed(folder, "partition-table"), "has no .*elsewhere.bin"),
         (lambda folder: (folder / "hotpin.bin").write_bytes(b""), "hotpin.bin is not a firmware image"),
         (lambda folder: damage(folder / "hotpin.bin", 0x40), "hotpin.bin is damaged"),
         (lambda folder: (folder / "hotpin.bin").write_bytes(image(b"\0", checksum=0)), "its checksum"),
@@ -239,7 +239,7 @@ open("ended", "w").write(str(len(sys.stdin.read())))
 
 def test_virtual_board_ends_with_its_input(stand_in: Path, tmp_path: Path) -> None:
     stand_in.write_text(SERVES)
-    board = VirtualBoard.start(tmp_path / "board.log", ["--time-scale", "3"])
+    board = BoardProcess.start(tmp_path / "board.log", ["--time-scale", "3"])
     assert (board.port, board.mac) == ("rfc2217://127.0.0.1:1", "24:0a:c4:00:00:01")
     board.check_alive()
     # Ctrl-C in the terminal reaches every process of the terminal's session.
@@ -263,7 +263,7 @@ def test_virtual_board_that_does_not_start_says_why(
 ) -> None:
     stand_in.write_text(program)
     with pytest.raises(PortError, match=message):
-        VirtualBoard.start(tmp_path / "board.log")
+        BoardProcess.start(tmp_path / "board.log")
 
 
 def test_virtual_board_that_does_not_listen_is_ended(
@@ -273,10 +273,10 @@ def test_virtual_board_that_does_not_listen_is_ended(
         "import os, signal\nopen('pid', 'w').write(str(os.getpid()))\n"
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nwhile True: signal.pause()\n"
     )
-    monkeypatch.setattr(virtual, "START_TIMEOUT_S", 2.0)
-    monkeypatch.setattr(virtual, "STOP_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(board_process, "START_TIMEOUT_S", 2.0)
+    monkeypatch.setattr(board_process, "STOP_TIMEOUT_S", 0.2)
     with pytest.raises(PortError, match="it said nothing"):
-        VirtualBoard.start(tmp_path / "board.log")
+        BoardProcess.start(tmp_path / "board.log")
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "pid").read_text()), 0)
 
@@ -286,9 +286,9 @@ def test_virtual_board_does_not_outlive_a_killed_run(stand_in: Path, tmp_path: P
     os.mkfifo(tmp_path / "ended")
     ended = os.open(tmp_path / "ended", os.O_RDONLY | os.O_NONBLOCK)
     runner = (
-        f"import os, signal, sys; sys.path.insert(0, {str(Path(virtual.__file__).parents[2])!r})\n"
-        "from pathlib import Path\nfrom hotpin_hil.boards.virtual import VirtualBoard\n"
-        "board = VirtualBoard.start(Path('board.log'))\nos.kill(os.getpid(), signal.SIGKILL)\n"
+        f"import os, signal, sys; sys.path.insert(0, {str(Path(board_process.__file__).parents[2])!r})\n"
+        "from pathlib import Path\nfrom hotpin_hil.boards.board_process import BoardProcess\n"
+        "board = BoardProcess.start(Path('board.log'))\nos.kill(os.getpid(), signal.SIGKILL)\n"
     )
     result = subprocess.run([sys.executable, "-c", runner], cwd=tmp_path, check=False, timeout=30)
     assert result.returncode == -signal.SIGKILL
@@ -301,8 +301,8 @@ def test_boards_of_a_run_keep_their_flash_apart_from_those_started_by_hand(
     stand_in: Path, tmp_path: Path
 ) -> None:
     stand_in.write_text("import json, sys\nopen('arguments', 'w').write(json.dumps(sys.argv))\n" + SERVES)
-    VirtualBoard.start(tmp_path / "board.log", ["--state-dir", "mine"]).stop()
+    BoardProcess.start(tmp_path / "board.log", ["--state-dir", "mine"]).stop()
     arguments = json.loads((tmp_path / "arguments").read_text())
     places = [arguments[at + 1] for at, word in enumerate(arguments) if word == "--state-dir"]
-    assert places == [str(virtual.HARNESS_STATE_DIR), "mine"]  # the last one counts
-    assert virtual.HARNESS_STATE_DIR != DEFAULT_STATE_DIR
+    assert places == [str(board_process.HARNESS_STATE_DIR), "mine"]  # the last one counts
+    assert board_process.HARNESS_STATE_DIR != DEFAULT_STATE_DIR

@@ -21,12 +21,12 @@ from fixtures.board import _read_fuses
 from hotpin_hil.boards import ports
 from hotpin_hil.boards import probe as probing
 from hotpin_hil.boards.bench import BoardEntry
-from hotpin_hil.boards.inventory import Row, take_inventory
+from hotpin_hil.boards.inventory import BoardRow, take_inventory
 from hotpin_hil.boards.kind import BoardKind
 from hotpin_hil.boards.lease import Lease, holder_of, mac_name, port_name
-from hotpin_hil.boards.ports import SerialPort, stable_name
+from hotpin_hil.boards.ports import SerialBridge, stable_name
 from hotpin_hil.boards.probe import ChipReport, probe, read_mac
-from hotpin_hil.cli.main import main as cli
+from hotpin_hil.cli import main as cli
 from hotpin_hil.errors import FlashError, PortError
 from hotpin_hil.link import port_holders
 from hotpin_hil.link.port import open_port, port_error
@@ -175,7 +175,7 @@ def test_a_flash_chip_that_does_not_answer_is_told(boards: Boards, monkeypatch: 
     monkeypatch.setattr(esptool.ESPLoader, "flash_id", lambda self, cache=True: 0xFFFFFF)
     report = probe(url(boards, 0))
     assert report == ChipReport(ONE, "ESP32-D0WD-V3", "v3.1", flash=None)
-    assert "its flash chip does not answer" in "\n".join(Row("p1", chip=report).lines())
+    assert "its flash chip does not answer" in "\n".join(BoardRow("p1", chip=report).lines())
 
 
 def test_busy_port_is_an_error_with_the_port(boards: Boards) -> None:
@@ -202,8 +202,8 @@ def test_a_port_without_a_chip_is_no_board() -> None:
 # --- several ---
 
 
-def bridge(device: str) -> SerialPort:
-    return SerialPort(device, "CH340", "1-1.2", "")
+def bridge(device: str) -> SerialBridge:
+    return SerialBridge(device, "CH340", "1-1.2", "")
 
 
 class Asked:
@@ -369,4 +369,4 @@ def test_a_forbidden_port_says_how_to_get_in(
 
 
 def test_a_row_without_anything_is_still_a_line() -> None:
-    assert list(Row("p1").lines()) == ["MAC not known  p1"]
+    assert list(BoardRow("p1").lines()) == ["MAC not known  p1"]

@@ -25,7 +25,7 @@ from hotpin_hil.boards.lease import (
     mac_name,
     port_name,
 )
-from hotpin_hil.boards.pool import LeasedBoard, Pool
+from hotpin_hil.boards.pool import BoardPool, LeasedBoard
 from hotpin_hil.boards.power import PowerSwitch
 from hotpin_hil.errors import FlashError, PortError, UsageError
 from hotpin_hil.paths import PROJECT_ROOT
@@ -264,9 +264,9 @@ class Bench:
             raise FlashError(f"no chip answers on {port}", "check the cable")
         return mac
 
-    def pool(self, *boards: BoardEntry, mac: str | None = None) -> Pool:
+    def pool(self, *boards: BoardEntry, mac: str | None = None) -> BoardPool:
         found = boards or tuple(BoardEntry(port, BoardKind.HARDWARE, port) for port in self.macs)
-        return Pool(found, self.folder, lambda: list(self.macs), self.ask_mac, mac=mac)
+        return BoardPool(found, self.folder, lambda: list(self.macs), self.ask_mac, mac=mac)
 
     def lease(self, *boards: BoardEntry, count: int = 1, mac: str | None = None) -> list[LeasedBoard]:
         return self.pool(*boards, mac=mac).lease(count, 0, self.told.append)

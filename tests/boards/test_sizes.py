@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from hotpin_hil.boards import in_use
 from hotpin_hil.boards import sizes as module
 from hotpin_hil.boards.artifacts import FirmwareBuild, read_build
 from hotpin_hil.boards.kind import BoardKind
@@ -17,7 +18,6 @@ from hotpin_hil.boards.sizes import ImageSizes, first_heap_of, read_sizes, unkno
 from hotpin_hil.evidence import lines
 from hotpin_hil.evidence.model import MeasurementClass
 from hotpin_hil.evidence.qualification import qualify
-from hotpin_hil.pytest_plugin import board as plugin_board
 from hotpin_hil.report.sizes import sizes_notes, sizes_table
 from hotpin_hil.virtual import profile as profiles
 from tests.evidence.test_evidence import END, RUN, results_of, row, verdict
@@ -221,7 +221,7 @@ IDENTITY = f'dut.confirm({{"build": "native", "mac": dut.mac, "elf_sha256": {ELF
 def test_run_keeps_the_sizes_of_the_images_that_its_boards_ran(
     suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plugin_board, "release_build_dir", lambda kind: tmp_path / "none")
+    monkeypatch.setattr(in_use, "release_build_dir", lambda kind: tmp_path / "none")
     suite.run(f"""
 @requirement("AAA-01")
 def test_first(dut, measure):

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from hotpin_hil import __main__, cli
+from hotpin_hil import __main__
+from hotpin_hil.cli import main as cli
 from hotpin_hil.errors import BuildError
 from hotpin_hil.paths import PROJECT_ROOT
 from tests.evidence.test_evidence import END, RUN, row, verdict

@@ -11,12 +11,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import pytest_embedded_idf
 import serial
 from pytest_embedded_idf.app import FlashFile
-from pytest_embedded_idf.serial import IdfSerial
 
-from hotpin_hil.boards.virtual import VirtualBoard
+from hotpin_hil.boards.board_process import BoardProcess
 from hotpin_hil.device import Device, NoReply
 from hotpin_hil.errors import BuildError, FlashError, PortError, UsageError
 from hotpin_hil.link import idf_serial
@@ -231,29 +229,18 @@ def test_fingerprint_tells_content_place_and_settings_apart(app: Any) -> None:
     assert len(seen) == 4
 
 
-def test_installed_in_pytest_embedded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pytest_embedded_idf, "IdfSerial", IdfSerial, raising=False)
-    HilIdfSerial.install()
-    HilIdfSerial.install()
-    from pytest_embedded_idf import IdfSerial as installed
-
-    assert installed is HilIdfSerial
-    public = {name for name in vars(IdfSerial) if not name.startswith("_")}
-    assert public <= set(dir(HilIdfSerial))
-
-
 # --- with a chip that esptool can flash ---
 
 
 @pytest.fixture(scope="module")
-def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VirtualBoard]:
+def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BoardProcess]:
     folder = tmp_path_factory.mktemp("board")
-    board = VirtualBoard.start(folder / "log", ["--state-dir", str(folder / "state")])
+    board = BoardProcess.start(folder / "log", ["--state-dir", str(folder / "state")])
     yield board
     board.stop()
 
 
-def set_up(board: VirtualBoard, app: Any, **options: Any) -> tuple[str, float]:
+def set_up(board: BoardProcess, app: Any, **options: Any) -> tuple[str, float]:
     """One set-up and teardown; returns the log and the time from set-up to the chip's first line."""
     log = Log()
     began = time.monotonic()
@@ -267,7 +254,7 @@ def set_up(board: VirtualBoard, app: Any, **options: Any) -> tuple[str, float]:
     return log.text, took
 
 
-def test_first_setup_flashes_the_next_only_resets(board: VirtualBoard, app: Any) -> None:
+def test_first_setup_flashes_the_next_only_resets(board: BoardProcess, app: Any) -> None:
     log, _ = set_up(board, app)
     assert "Hash of data verified" in log
     log, took = set_up(board, app)
@@ -275,7 +262,7 @@ def test_first_setup_flashes_the_next_only_resets(board: VirtualBoard, app: Any)
     assert took <= SETUP_S
 
 
-def test_another_run_flashes_nothing(board: VirtualBoard, app: Any) -> None:
+def test_another_run_flashes_nothing(board: BoardProcess, app: Any) -> None:
     set_up(board, app)
     HilIdfSerial._flashed.clear()
     log, _ = set_up(board, app)
@@ -283,14 +270,14 @@ def test_another_run_flashes_nothing(board: VirtualBoard, app: Any) -> None:
     assert "Writing at" not in log
 
 
-def test_new_build_is_flashed_within_the_run(board: VirtualBoard, app: Any) -> None:
+def test_new_build_is_flashed_within_the_run(board: BoardProcess, app: Any) -> None:
     set_up(board, app)
     Path(app.flash_files[0].file_path).write_bytes(b"rebuilt" * 100)
     log, _ = set_up(board, app)
     assert "Hash of data verified" in log
 
 
-def test_erased_chip_is_flashed_again(board: VirtualBoard, app: Any) -> None:
+def test_erased_chip_is_flashed_again(board: BoardProcess, app: Any) -> None:
     set_up(board, app)
     log, _ = set_up(board, app, skip_autoflash=True)
     assert "Connecting" not in log

@@ -265,7 +265,7 @@ def test_without_psram_there_is_no_pool_and_one_record_less(board: BoardProfile)
 def test_the_pool_counts_as_default_memory_in_newer_idf_only(
     board: BoardProfile, default_caps: bool, total: int
 ) -> None:
-    pool = profiles.Pool(32_768, default_caps)
+    pool = profiles.DmaPool(32_768, default_caps)
     heaps = BoardProfile(**{**vars(board), "pool": pool}).boot_heap()
     assert heaps.stats("DEFAULT").free == total
     assert heaps.stats("DMA").free == 204_859

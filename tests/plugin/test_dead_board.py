@@ -31,7 +31,7 @@ def pytest_runtest_call(item):
     global tests
     tests += 1
     if tests == 2:
-        process = item.config.stash[BOARD_KEY]._virtuals[0]._process
+        process = item.config.stash[BOARD_KEY].session.board._processes[0]._process
 
         def send_and_kill(channel, data):
             global died

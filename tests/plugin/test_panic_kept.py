@@ -195,7 +195,7 @@ def test_without_the_tool_the_raw_backtrace_is_there(tmp_path: Path, monkeypatch
     (line,), (text,) = kept(tmp_path, Dut(tmp_path, PANIC))
     assert line["calls"] == []
     assert "0x400d1231:0x3ffb5a30" in text
-    assert f"not decoded: {addr2line.XTENSA_TOOL} is not there" in text
+    assert f"not decoded: {addr2line.XTENSA_TOOL} is not installed" in text
     assert line["core_dump"] is None
 
 

@@ -9,6 +9,7 @@ from typing import NoReturn
 
 import pytest
 
+from hotpin_hil.boards.in_use import BoardInUse
 from hotpin_hil.evidence.lines import RunLine
 from hotpin_hil.evidence.results import ResultsWriter
 from hotpin_hil.pytest_plugin import board as plugin_board
@@ -528,7 +529,7 @@ def test_missing_build_ends_the_run_before_a_board_is_touched(
     (pytester.path / "firmware/build-native/hotpin.bin").unlink()
     result = suite.run(ALL_PASS)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: the firmware build lacks *hotpin.bin (build it: hotpin-hil build *"])
+    result.stderr.fnmatch_lines(["ERROR: the firmware build has no *hotpin.bin (build it: make native)*"])
     assert not FakeVirtualBoard.started
 
 
@@ -622,7 +623,7 @@ def test_auto_says_loudly_that_no_board_is_attached(suite: Suite) -> None:
 
 def test_board_of_another_kind_is_not_believed(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
     write_build(suite.folder.parent.parent / "firmware" / "build", idf="v5.4.2")
-    monkeypatch.setattr(plugin_board.BoardInUse, "port", "rfc2217://127.0.0.1:1")
+    monkeypatch.setattr(BoardInUse, "port", "rfc2217://127.0.0.1:1")
     result = suite.run(ALL_PASS, "hil_tests", "--port", "rfc2217://127.0.0.1:1", board="hardware")
     assert result.outlines[0].endswith("at best QUALIFIED (hardware)")
     assert result.ret == 7

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from hotpin_hil.boards import probe
 from hotpin_hil.errors import FlashError
-from hotpin_hil.pytest_plugin import board as plugin_board
 from tests.support.fake_build import ELF_SHA256, write_build
 from tests.support.plugin_suite import Suite
 
@@ -177,7 +177,7 @@ def test_a_dead_board_is_given_up_only_after_its_power_was_cycled(
     suite: Suite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
-    monkeypatch.setattr(plugin_board, "_read_mac", asked.append)
+    monkeypatch.setattr(probe, "read_mac", asked.append)
     suite.write("bench.toml", SWITCHED)
     suite.run(DIES, *ON_BENCH)
     assert (suite.verdict("AAA-01"), suite.verdict("AAA-02")) == ("BLOCKED", "PASS")
@@ -189,7 +189,7 @@ def test_a_board_that_stays_dead_is_cycled_once(suite: Suite, monkeypatch: pytes
     def silent(port: str) -> str:
         raise FlashError(f"no chip answers on {port}")
 
-    monkeypatch.setattr(plugin_board, "_read_mac", silent)
+    monkeypatch.setattr(probe, "read_mac", silent)
     suite.write("bench.toml", SWITCHED)
     result = suite.run(DIES, *ON_BENCH)
     assert (suite.verdict("AAA-01"), suite.verdict("AAA-02")) == ("BLOCKED", "BLOCKED")
@@ -201,7 +201,7 @@ def test_power_is_not_cycled_again_before_the_board_was_heard(
     suite: Suite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its chip answers each time, but the firmware never reports its identity."""
-    monkeypatch.setattr(plugin_board, "_read_mac", lambda port: MAC)
+    monkeypatch.setattr(probe, "read_mac", lambda port: MAC)
     suite.write("bench.toml", SWITCHED)
     suite.run(
         "@pytest.fixture\ndef dut():\n    open('tries', 'a').write('x')\n    raise FlashError('no sync')\n"
@@ -213,7 +213,7 @@ def test_power_is_not_cycled_again_before_the_board_was_heard(
 
 
 def test_without_a_switch_nothing_is_tried(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plugin_board, "_read_mac", lambda port: pytest.fail("asked"))
+    monkeypatch.setattr(probe, "read_mac", lambda port: pytest.fail("asked"))
     suite.run(DIES, *ON_BENCH)
     assert suite.verdict("AAA-02") == "BLOCKED"
 
@@ -224,7 +224,7 @@ def test_a_board_that_does_not_answer_gets_a_verdict(suite: Suite, monkeypatch: 
     def silent(port: str) -> str:
         raise FlashError(f"no chip answers on {port}", "check the cable")
 
-    monkeypatch.setattr(plugin_board, "_read_mac", silent)
+    monkeypatch.setattr(probe, "read_mac", silent)
     write_build(Path("firmware/build"), idf="v5.4.2")
     suite.write("bench.toml", '[[board]]\nname = "gone"\nmac = "24:0a:c4:00:00:07"\n')
     result = suite.run(PASSES, *ON_BENCH, board="hardware")

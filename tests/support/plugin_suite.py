@@ -16,8 +16,8 @@ import pytest
 import serial
 
 import hotpin_hil.report.html
+from hotpin_hil.boards import ports, virtual
 from hotpin_hil.errors import PortError
-from hotpin_hil.pytest_plugin import board as plugin_board
 from hotpin_hil.report.chart import drawing, finish
 from hotpin_hil.virtual import package
 from tests.support.fake_build import ELF_SHA256, write_build
@@ -171,8 +171,8 @@ class Suite:
 def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Suite:
     for name in ("CI", "HOTPIN_BOARD", "ESPPORT", "PYTEST_ADDOPTS"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(plugin_board, "VirtualBoard", FakeVirtualBoard)
-    monkeypatch.setattr(plugin_board, "_attached_ports", list)
+    monkeypatch.setattr(virtual, "BoardProcess", FakeVirtualBoard)
+    monkeypatch.setattr(ports, "find_ports", list)
     monkeypatch.setattr(package, "is_registered", [ELF_SHA256].__contains__)
     monkeypatch.setattr(FakeVirtualBoard, "started", [])
     monkeypatch.setattr(FakeVirtualBoard, "refuses", False)

@@ -14,7 +14,7 @@ from pytest_embedded_idf.app import IdfApp
 
 from hotpin_hil.analysis.diagnosis import diagnose
 from hotpin_hil.analysis.model import Confidence, Diagnosis
-from hotpin_hil.boards.virtual import VirtualBoard
+from hotpin_hil.boards.board_process import BoardProcess
 from hotpin_hil.cli.main import main
 from hotpin_hil.device import BoardReset, Device, DeviceError
 from hotpin_hil.link.console_log import ConsoleLog
@@ -50,7 +50,7 @@ class Planted:
 
 @contextmanager
 def running_board(folder: Path) -> Iterator[tuple[HilIdfSerial, Device, Path]]:
-    board = VirtualBoard.start(
+    board = BoardProcess.start(
         folder / "board.log", ["--state-dir", str(folder / "state"), "--time-scale", TIME_SCALE]
     )
     console = ConsoleLog(folder / "console.log")

@@ -42,7 +42,7 @@ def test_app_image_holds_the_elf_hash_where_idf_tools_read_it() -> None:
     packed = image.pack_app(ELF, INFO, image.FlashSettings())
     assert packed[0xB0 : 0xB0 + 32] == hashlib.sha256(ELF).digest()
     descriptor = image.parse_app_descriptor(packed[0x20:])
-    assert descriptor == image.AppDescriptor("hotpin", "1.2", hashlib.sha256(ELF).hexdigest())
+    assert descriptor == image.FlashedApp("hotpin", "1.2", hashlib.sha256(ELF).hexdigest())
 
 
 @given(st.binary(max_size=5000))

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from hotpin_hil.boards import virtual
+from hotpin_hil.boards import board_process
 from hotpin_hil.boards.lease import Lease, port_name
-from hotpin_hil.cli.main import main as cli
+from hotpin_hil.cli import main as cli
 from hotpin_hil.errors import UsageError
 from hotpin_hil.paths import NATIVE_BUILD_DIR, PROJECT_ROOT
 from hotpin_hil.virtual import bootlog, partition, server
@@ -278,9 +278,9 @@ def test_ctrl_c_while_boards_start_in_the_background_leaves_nothing(
         "open(sys.argv[1], 'w').write(str(os.getpid()))\n"
         "os.kill(os.getppid(), signal.SIGINT)\nsignal.pause()\n"
     )
-    monkeypatch.setattr(virtual, "_START", (sys.executable, "-c", program))
+    monkeypatch.setattr(board_process, "_START", (sys.executable, "-c", program))
     with pytest.raises(KeyboardInterrupt):
-        virtual.start_detached([str(tmp_path / "pid")], 1, tmp_path / "state")
+        board_process.start_detached([str(tmp_path / "pid")], 1, tmp_path / "state")
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "pid").read_text()), 0)
     assert list((tmp_path / "state").iterdir()) == []

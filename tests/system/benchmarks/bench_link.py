@@ -36,7 +36,7 @@ from pytest_embedded.log import MessageQueueManager, PexpectProcess
 from pytest_embedded_idf.app import IdfApp
 from pytest_embedded_serial.serial import Serial as StockSerial
 
-from hotpin_hil.boards.virtual import VirtualBoard
+from hotpin_hil.boards.board_process import BoardProcess
 from hotpin_hil.device import Device
 from hotpin_hil.link.console_log import ConsoleLog
 from hotpin_hil.link.idf_serial import HilIdfSerial
@@ -183,7 +183,7 @@ def echo_server() -> Iterator[tuple[str, Any]]:
 @contextmanager
 def virtual_board(folder: Path) -> Iterator[tuple[str, Any]]:
     arguments = ["--state-dir", str(folder / "state"), "--time-scale", f"{DEFAULT_TIME_SCALE:g}"]
-    board = VirtualBoard.start(folder / "board.log", arguments)
+    board = BoardProcess.start(folder / "board.log", arguments)
     try:
         yield board.port, IdfApp(str(FIRMWARE_DIR), NATIVE_BUILD_DIR.name)
     finally:

@@ -28,7 +28,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from hotpin_hil.boards.virtual import VirtualBoard
+from hotpin_hil.boards.board_process import BoardProcess
 from hotpin_hil.paths import FIRMWARE_DIR, NATIVE_BUILD_DIR, PROJECT_ROOT
 from hotpin_hil.pytest_plugin.plugin import DEFAULT_TIME_SCALE
 from tests.support.virtual_board import ESPTOOL
@@ -81,7 +81,7 @@ def erased_board(folder: Path) -> Iterator[str]:
     """A virtual board with nothing in its flash."""
     with tempfile.TemporaryDirectory(dir=folder) as state:
         arguments = ["--state-dir", state, "--time-scale", f"{DEFAULT_TIME_SCALE:g}"]
-        board = VirtualBoard.start(folder / "board.log", arguments)
+        board = BoardProcess.start(folder / "board.log", arguments)
         try:
             yield board.port
         finally:

@@ -1,0 +1,177 @@
+"""Processes that serve virtual boards."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from hotpin_hil.errors import PortError, UsageError
+from hotpin_hil.paths import BUILD_DIR
+from hotpin_hil.virtual.control import BoardControl
+
+START_TIMEOUT_S = 20.0
+"""Time on the host's clock until the board listens; it takes about 0.3 s."""
+STOP_TIMEOUT_S = 5.0
+
+HARNESS_STATE_DIR = BUILD_DIR / "pytest-boards"
+"""Flash of the boards that test runs start. Boards that a user starts have another folder."""
+LOG_NAME = "server.log"
+"""Log of a server in the background, in the directory of its first board."""
+
+_START = (sys.executable, "-m", "hotpin_hil", "board", "start", "--json")
+
+
+class BoardProcess:
+    """One virtual board. It ends with its standard input, so it cannot outlive this process."""
+
+    def __init__(
+        self, process: subprocess.Popen[bytes], port: str, mac: str, directory: Path, log: Path
+    ) -> None:
+        self._process = process
+        self.port = port
+        self.mac = mac
+        self.control = BoardControl(directory)
+        self._log = log
+
+    @classmethod
+    def start(
+        cls, log: Path, arguments: Sequence[str] = (), environment: Mapping[str, str] | None = None
+    ) -> BoardProcess:
+        """Runs `hotpin-hil board start`.
+
+        Args:
+            log: file for the standard error of the process.
+            arguments: further options of the command.
+            environment: of the process, if not that of this one.
+
+        Raises:
+            PortError: the board did not start; the message has the last line of the log.
+        """
+        command = [*_START, "--until-eof", "--state-dir", str(HARNESS_STATE_DIR), *arguments]
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("wb") as errors:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env=None if environment is None else dict(environment),
+                # Ctrl-C in the terminal must not end the board before the tests have cleaned up.
+                start_new_session=True,
+            )
+        try:
+            line = _first_line(process)
+            said = json.loads(line)
+            return cls(process, said["port"], said["mac"], Path(said["directory"]), log)
+        except (ValueError, KeyError, TypeError) as error:
+            status = _stop(process)
+            raise PortError(
+                f"the virtual board did not start (exit status {status}): {last_words(log)}", f"see {log}"
+            ) from error
+        except BaseException:
+            _stop(process)
+            raise
+
+    def check_alive(self) -> None:
+        """Checks that the process runs.
+
+        Raises:
+            PortError: it has ended.
+        """
+        status = self._process.poll()
+        if status is not None:
+            raise PortError(
+                f"the virtual board has ended (exit status {status}): {last_words(self._log)}",
+                f"see {self._log}",
+            )
+
+    def stop(self) -> None:
+        """Ends the process and waits for it."""
+        _stop(self._process)
+
+
+def start_detached(arguments: Sequence[str], count: int, state_dir: Path) -> list[dict[str, str]]:
+    """Starts `count` boards in a process that outlives this one; `board stop` ends it.
+
+    Returns:
+        The JSON line of `board start --json` for each board, with `log`: the log file of the process.
+
+    Raises:
+        UsageError: the process did not start; the message is its last line.
+    """
+    log = state_dir / f"starting-{os.getpid()}.log"
+    try:
+        state_dir.mkdir(parents=True, exist_ok=True)
+        errors = log.open("wb")
+    except OSError as error:
+        raise UsageError(
+            f"can't write the board state in {state_dir}: {error.strerror}", "give a writable --state-dir"
+        ) from error
+    with errors:
+        process = subprocess.Popen(
+            [*_START, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            start_new_session=True,
+        )
+    try:
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(max(1, count))]
+        if not all(lines):
+            _stop(process)
+            raise UsageError(last_words(log).removeprefix("error: "))
+        boards = [json.loads(line) for line in lines]
+        kept = log.replace(Path(boards[0]["directory"]) / LOG_NAME)
+    except BaseException:
+        _stop(process)
+        log.unlink(missing_ok=True)
+        raise
+    return [{**board, "log": str(kept)} for board in boards]
+
+
+def _first_line(process: subprocess.Popen[bytes]) -> bytes:
+    """The first line of the output, or a part of it if the process ends or takes too long."""
+    assert process.stdout is not None
+    output = process.stdout.fileno()
+    deadline = time.monotonic() + START_TIMEOUT_S
+    line = b""
+    while not line.endswith(b"\n"):
+        ready, _, _ = select.select([output], [], [], max(0.0, deadline - time.monotonic()))
+        chunk = os.read(output, 1) if ready else b""
+        if not chunk:
+            break
+        line += chunk
+    return line
+
+
+def _stop(process: subprocess.Popen[bytes]) -> int:
+    """Ends the process, first by closing its input if it has one, and returns its exit status."""
+    assert process.stdout is not None
+    if process.stdin is not None:
+        with contextlib.suppress(OSError):
+            process.stdin.close()
+    elif process.poll() is None:
+        process.terminate()
+    for insist in (process.terminate, process.kill):
+        try:
+            process.wait(STOP_TIMEOUT_S)
+            break
+        except subprocess.TimeoutExpired:
+            insist()
+    status = process.wait()
+    process.stdout.close()
+    return status
+
+
+def last_words(log: Path) -> str:
+    """The last line of a log file."""
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return lines[-1] if lines else "it said nothing"

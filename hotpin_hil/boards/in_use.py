@@ -1,0 +1,192 @@
+"""The board as fixtures and the evidence see it: questions about it, its identity, its power."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING, Any
+
+from hotpin_hil.boards.artifacts import FirmwareBuild, read_build
+from hotpin_hil.boards.bench import ENV_BENCH, POWER
+from hotpin_hil.boards.build import release_build_dir
+from hotpin_hil.boards.identity import Identities, check_identity
+from hotpin_hil.boards.kind import BoardKind
+from hotpin_hil.boards.power import PowerSwitch
+from hotpin_hil.boards.rerun import rerun_command
+from hotpin_hil.boards.session import BoardSession
+from hotpin_hil.device.images import RELEASE, WITH_CONSOLE
+from hotpin_hil.errors import BenchError
+from hotpin_hil.logs.noise import Noise
+
+if TYPE_CHECKING:
+    from hotpin_hil.virtual.control import BoardControl  # its imports work only where the virtual board does
+    from hotpin_hil.virtual.profile import BoardProfile
+
+
+class BoardInUse:
+    """The board of this process. Fixtures may use it in tests that have `dut`."""
+
+    def __init__(self, session: BoardSession) -> None:
+        """Asks nothing of the session before it has chosen a board."""
+        self.session = session
+        self._identities = Identities()
+        self.on_identity: Callable[[dict[str, Any]], None] = lambda identity: None
+        """Callback for each new identity that a board of this process confirms."""
+        self.on_noise: Callable[[Noise, str, int], None] = lambda noise, test, count: None
+        """Callback for known noise in the log of a test, with the number of its lines."""
+
+    @property
+    def is_chosen(self) -> bool:
+        """Whether the board has been chosen: nothing else is known before."""
+        return self.session.is_chosen
+
+    def choose(self) -> None:
+        """Chooses the board: see `BoardSession.choose`."""
+        self.session.choose()
+
+    @property
+    def kind(self) -> BoardKind:
+        """Name of the kind: a key for data. For a decision, ask what the board can do."""
+        return self.session.board.kind
+
+    @property
+    def why(self) -> str:
+        """Why this kind was chosen, in a few words; empty if the user named it."""
+        return self.session.choice.why
+
+    @property
+    def is_real_chip(self) -> bool:
+        """Whether the chip is silicon: its times and its exceptions are those of the product."""
+        return self.session.board.is_real_chip
+
+    @property
+    def runs_chip_code(self) -> bool:
+        """Whether it executes the chip's instructions: stack depths are those of the product."""
+        return self.session.board.runs_chip_code
+
+    @property
+    def memory_is_exact(self) -> bool:
+        """Whether its heap is modelled, so that each figure is known to the byte."""
+        return self.session.board.memory_is_exact
+
+    @property
+    def outlives_a_test(self) -> bool:
+        """Whether the next test meets the same board, in whatever state this one left it."""
+        return self.session.board.outlives_a_test
+
+    @property
+    def can_fail_on_purpose(self) -> bool:
+        """Whether a test may inject faults."""
+        return self.session.board.can_fail_on_purpose
+
+    @property
+    def control(self) -> BoardControl | None:
+        """Control of the virtual board that the harness has started; None for any other board."""
+        return self.session.board.control
+
+    def profile_of_own(self) -> BoardProfile | None:
+        """The profile of the virtual boards that the harness starts; None for any other board."""
+        return self.session.board.profile
+
+    @property
+    def time_scale(self) -> float:
+        """Upper limit of a virtual board's clock, as a multiple of the host's."""
+        return self.session.time_scale
+
+    @property
+    def build(self) -> FirmwareBuild:
+        """The firmware that is flashed."""
+        return self.session.build
+
+    def build_of(self, image: str) -> FirmwareBuild:
+        """The build of one of the firmware's images.
+
+        Raises:
+            BuildError: it is missing or damaged.
+        """
+        return read_build(release_build_dir(self.kind.value), self.kind) if image == RELEASE else self.build
+
+    @property
+    def port(self) -> str | None:
+        """Port of the board, or of several; None in QEMU."""
+        return self.session.port
+
+    @property
+    def mac(self) -> str | None:
+        """MAC of the board; None until it is known."""
+        return self._identities.mac or self.session.mac
+
+    @property
+    def power(self) -> PowerSwitch | None:
+        """The board's power switch, if it has one."""
+        return self.session.power
+
+    def check_needs(self, needs: Collection[str]) -> None:
+        """Checks what a test needs: features of the bench file, or `power`.
+
+        Raises:
+            BenchError: the board does not have it.
+        """
+        entry = self.session.entry
+        missing = [need for need in needs if (entry.is_without(need) if entry else need == POWER)]
+        if missing:
+            name = entry.name if entry else f"the {self.kind} board"
+            raise BenchError(
+                f"{name} has no {', '.join(missing)}", "run this test on a board that has it (bench.toml)"
+            )
+
+    def confirm(
+        self, said: Mapping[str, Any], elf_sha256: str | None = None, *, image: str = WITH_CONSOLE
+    ) -> bool:
+        """Checks the identity that the firmware reports, before anything else that it reports is believed.
+
+        Args:
+            said: the fields of sys.info.
+            elf_sha256: ELF file of the firmware that was flashed, if it must be that one.
+            image: the image that the board runs.
+
+        Returns:
+            Whether this identity is new to this process.
+
+        Raises:
+            WrongBoardError: it is another board.
+            FirmwareError: it does not run the firmware that was flashed.
+        """
+        entry, options = self.session.entry, self.session.options
+        check_identity(
+            self.kind,
+            said,
+            mac=(entry and entry.mac) or options.board_mac,
+            elf_sha256=elf_sha256,
+            is_flashed=not is_true(getattr(options, "skip_autoflash", None)),
+        )
+        self.session.rescue.heard()
+        self.session.leases.confirm_mac(said.get("mac", self.mac))
+        identity = self._identities.add(said, image)
+        if identity is None:
+            return False
+        self.on_identity(identity)
+        return True
+
+    def reproduce(self, nodeid: str) -> str:
+        """The shell command that runs one test again on the same kind of board."""
+        session, where = self.session, list[str]()
+        if session.choice.is_pool and session.entry:
+            where += ["--bench", str(session.options.bench or session.environment[ENV_BENCH])]
+            where += ["--board-name", session.entry.name]
+        elif session.choice.boards and self.port:
+            where += ["--port", self.port]
+        return rerun_command(self.kind.value, where, session.options, nodeid)
+
+    def as_json(self) -> dict[str, Any]:
+        """What is known of the board before the firmware reports its identity."""
+        ports = self.session.leases.leased_ports
+        return {
+            "kind": self.kind.value,
+            **({"ports": ports} if ports else {}),
+            **self.session.board.describe(),
+        }
+
+
+def is_true(value: object) -> bool:
+    """Whether a yes-or-no option of pytest-embedded is set: `y`, `yes` or `true`."""
+    return value is True or (isinstance(value, str) and value.lower() in ("y", "yes", "true"))

@@ -1,0 +1,160 @@
+"""The leases of one run, shared with its pytest-xdist workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from hotpin_hil.boards import ports
+from hotpin_hil.boards.bench import BoardEntry, normal_mac
+from hotpin_hil.boards.choose import Choice
+from hotpin_hil.boards.lease import Lease, TakenError, lease_folder, mac_name, port_name
+from hotpin_hil.boards.pool import BoardPool, LeasedBoard
+from hotpin_hil.errors import PortError, UsageError
+
+
+class RunLeases:
+    """The boards that this run has leased, and which worker has which.
+
+    The controller of pytest-xdist leases a board for each worker and hands it over as JSON; the worker joins that
+    lease. Boards that the harness starts itself need no lease.
+    """
+
+    def __init__(self, environment: Mapping[str, str], worker: str) -> None:
+        """Leases nothing yet.
+
+        Args:
+            environment: may name the folder of the leases.
+            worker: id of this pytest-xdist worker, empty in the main process.
+        """
+        self._environment = environment
+        self._worker = worker
+        self._leased: list[LeasedBoard] = []
+        self._workers: dict[str, int] = {}
+        self.mine: LeasedBoard | None = None
+        """The board of this process, or the first of several."""
+
+    def accept(self, given: str) -> BoardEntry:
+        """Takes the board, as JSON, that the controller has leased for this worker."""
+        entry = BoardEntry.from_json(given)
+        self.mine = LeasedBoard(entry, Lease(lease_folder(self._environment), str(entry)))
+        return entry
+
+    def lease(
+        self,
+        choice: Choice,
+        *,
+        workers: int,
+        count: int,
+        mac: str | None,
+        timeout_s: float,
+        tell: Callable[[str], object],
+    ) -> None:
+        """Leases a board for each worker, or the boards of one test. Leases nothing if boards are leased already.
+
+        Args:
+            choice: the boards to take from.
+            workers: number of processes that run tests.
+            count: number of boards that a test has.
+            mac: the only board to lease, if the user named one.
+            timeout_s: how long to wait for boards that other runs use.
+            tell: takes a line whenever the run has to wait.
+
+        Raises:
+            UsageError: there are not enough boards, or they stay in use.
+        """
+        if not choice.boards or self._leased or self.mine:
+            return
+        if workers > 1 and count > 1:
+            raise UsageError(
+                f"-n gives each of {workers} workers one board, but --count {count} was given", "leave -n out"
+            )
+        wanted = max(workers, count)
+        if wanted == 1 and len(choice.boards) > 1 and not choice.is_pool and not mac:
+            raise UsageError(
+                f"several boards are attached: {', '.join(map(str, choice.boards))}",
+                "choose one with --port or --board-mac",
+            )
+        pool = BoardPool(
+            boards=choice.boards,
+            folder=lease_folder(self._environment),
+            attached=attached_ports,
+            ask_mac=ask_mac,
+            mac=mac and normal_mac(mac),
+            shared=workers > 1 and not self._worker,
+        )
+        self._leased = pool.lease(wanted, timeout_s, tell)
+
+    def hand_over(self, worker: str) -> str | None:
+        """A leased board, as JSON, for a worker process; None if each worker starts its own."""
+        if not self._leased:
+            return None
+        number = min(set(range(len(self._leased))) - set(self._workers.values()))
+        self._workers[worker] = number
+        return self._leased[number].entry.as_json()
+
+    def take_back(self, worker: str) -> None:
+        """Frees the board of a worker that has ended, for the worker that replaces it."""
+        self._workers.pop(worker, None)
+
+    def join(self) -> None:
+        """Makes a leased board the one of this process; a worker joins the controller's lease.
+
+        Raises:
+            BenchError: the board is on no port, or its MAC could not be read.
+        """
+        if self._leased:
+            self.mine = self._leased[0]
+        if self.mine is None:
+            return
+        entry = self.mine.entry
+        if entry.port is None:
+            raise self.mine.problem or PortError(f"board {entry} is on no port", "hotpin-hil boards")
+        if self._worker:
+            for name in (port_name(entry.port), *((mac_name(entry.mac),) if entry.mac else ())):
+                self.mine.lease.join(name)
+
+    def confirm_mac(self, mac: str | None) -> None:
+        """Leases the MAC too, if it could not be read before.
+
+        Raises:
+            PortError: another run has leased this MAC.
+        """
+        if self.mine is None or self.mine.problem is None or mac is None:
+            return
+        try:
+            self.mine.lease.add(mac_name(mac))
+        except TakenError as error:
+            raise PortError(error.message, error.remedy) from error
+        self.mine.problem = None
+
+    @property
+    def leased_ports(self) -> list[str]:
+        """The ports of all boards that this process has leased."""
+        return [board.entry.port for board in self._leased if board.entry.port]
+
+    @property
+    def ports(self) -> list[str]:
+        """The ports that tests of this process may use."""
+        boards = self._leased or ([self.mine] if self.mine else [])
+        return [str(board.entry.port) for board in boards]
+
+    def release(self) -> None:
+        """Releases all leases. Safe to call twice."""
+        for board in (*self._leased, *((self.mine,) if self.mine else ())):
+            board.lease.release()
+
+
+def attached_ports() -> list[str]:
+    """Device names of the attached serial bridges."""
+    return [port.device for port in ports.find_ports()]
+
+
+def ask_mac(port: str) -> str:
+    """Reads the MAC of the chip on `port`, which resets it.
+
+    Raises:
+        BenchError: the chip does not answer.
+    """
+    from hotpin_hil.boards import probe  # imports esptool, which takes a while
+
+    return probe.read_mac(port)

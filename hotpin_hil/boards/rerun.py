@@ -1,0 +1,32 @@
+"""The command that runs one test again on the same kind of board."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+SOAK = "soak"
+"""Mark of tests that run only on request (pytest.ini)."""
+
+
+def rerun_command(kind: str, where: Sequence[str], options: Any, nodeid: str) -> str:
+    """The shell command for one test.
+
+    Args:
+        kind: name of the kind of board.
+        where: options that name the board.
+        options: the options of the run, of which those that matter to a single test are repeated.
+        nodeid: the test.
+    """
+    words = ["pytest", "--target", "esp32", "--board", kind, *where]
+    count = getattr(options, "count", None) or 1
+    if count > 1:
+        words += ["--count", str(count)]
+    if options.markexpr == SOAK:
+        words += ["-m", SOAK]  # without it pytest deselects the test, even if it is named
+    if options.time_scale is not None:
+        words += ["--time-scale", f"{options.time_scale:g}"]
+    if options.board_profile is not None:
+        words += ["--board-profile", str(options.board_profile)]
+    return shlex.join([*words, nodeid])

@@ -1,0 +1,37 @@
+"""A power cycle for a board that no longer answers."""
+
+from __future__ import annotations
+
+from hotpin_hil.boards.power import PowerSwitch, wait_for_port
+
+
+class PowerRescue:
+    """Cycles the power of a dead board: once, and again only after the board was heard in between."""
+
+    def __init__(self) -> None:
+        self._may_try = True
+
+    def heard(self) -> None:
+        """Allows another power cycle: the board has reported its identity."""
+        self._may_try = True
+
+    def can_cycle(self, switch: PowerSwitch | None, port: str | None) -> bool:
+        """Whether `cycle` would cycle the power."""
+        return switch is not None and port is not None and self._may_try
+
+    def cycle(self, switch: PowerSwitch | None, port: str | None) -> bool:
+        """Cycles the power and waits for the port.
+
+        Returns:
+            Whether the power was cycled: there is a switch, and the board was heard since the last time.
+
+        Raises:
+            PowerError: the switch failed.
+        """
+        if not self.can_cycle(switch, port):
+            return False
+        assert switch is not None
+        self._may_try = False
+        switch.cycle()
+        wait_for_port(str(port))
+        return True

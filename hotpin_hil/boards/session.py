@@ -1,0 +1,234 @@
+"""A run's dealings with its board: choose it, lease it, point pytest-embedded at it, and end it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, MutableMapping
+from pathlib import Path
+from typing import Any
+
+from hotpin_hil.boards.artifacts import FirmwareBuild, read_build
+from hotpin_hil.boards.bench import BoardEntry, find_bench
+from hotpin_hil.boards.board import Board, BoardSettings
+from hotpin_hil.boards.build import build_dir
+from hotpin_hil.boards.choose import ENV_PORT, PORT_SEPARATOR, Choice, Wish, choose_board
+from hotpin_hil.boards.hardware import HardwareBoard
+from hotpin_hil.boards.kind import BoardKind
+from hotpin_hil.boards.leasing import RunLeases, attached_ports
+from hotpin_hil.boards.power import PowerSwitch
+from hotpin_hil.boards.qemu import QemuBoard
+from hotpin_hil.boards.rescue import PowerRescue
+from hotpin_hil.boards.virtual import VirtualBoard
+from hotpin_hil.errors import BenchError, UsageError
+from hotpin_hil.paths import FIRMWARE_DIR
+
+LEASE_TIMEOUT_S = 5.0
+"""Default of --lease-timeout: `hotpin-hil boards` leases a board about that long to identify it."""
+
+KINDS: dict[BoardKind, Callable[[BoardSettings], Board]] = {
+    BoardKind.HARDWARE: HardwareBoard,
+    BoardKind.QEMU: QemuBoard,
+    BoardKind.VIRTUAL: VirtualBoard,
+}
+
+
+class BoardSession:
+    """The board of one process of a run, from the choice to the end."""
+
+    def __init__(
+        self,
+        options: Any,
+        root: Path,
+        folder: Path,
+        *,
+        time_scale: float,
+        environment: MutableMapping[str, str],
+        worker: str = "",
+        handed_over: str | None = None,
+    ) -> None:
+        """Touches no board.
+
+        Args:
+            options: the options of the run, this package's and pytest-embedded's.
+            root: the checkout.
+            folder: the run's output folder.
+            time_scale: upper limit of a virtual board's clock, as a multiple of the host's.
+            environment: of the process.
+            worker: id of this pytest-xdist worker, empty in the main process.
+            handed_over: the board, as JSON, that the controller has leased for this worker.
+        """
+        self.options = options
+        self.environment = environment
+        self.time_scale = time_scale
+        self.leases = RunLeases(environment, worker)
+        self.rescue = PowerRescue()
+        self._root = root
+        self._folder = folder
+        self._handed_over = handed_over
+        self._choice: Choice | None = None
+        self._board: Board | None = None
+        self._build: FirmwareBuild | None = None
+
+    @property
+    def is_chosen(self) -> bool:
+        """Whether `choose` has decided."""
+        return self._choice is not None
+
+    @property
+    def choice(self) -> Choice:
+        """Which boards the run may use, and why."""
+        assert self._choice is not None, "the board has not been chosen yet"
+        return self._choice
+
+    @property
+    def board(self) -> Board:
+        """The board, as its kind."""
+        assert self._board is not None, "the board has not been chosen yet"
+        return self._board
+
+    @property
+    def build(self) -> FirmwareBuild:
+        """The firmware that is flashed."""
+        assert self._build is not None, "the board has not been chosen yet"
+        return self._build
+
+    @property
+    def port(self) -> str | None:
+        """Port of the board, or of several; None in QEMU."""
+        port: str | None = self.options.port
+        return port
+
+    @property
+    def mac(self) -> str | None:
+        """MAC of the board, if it is known before the firmware reports it."""
+        return self.entry.mac if self.entry else self._board.mac if self._board else None
+
+    @property
+    def count(self) -> int:
+        """Number of boards of a test that does not say so itself: pytest-embedded's --count."""
+        count: int = getattr(self.options, "count", None) or 1
+        return count
+
+    @property
+    def entry(self) -> BoardEntry | None:
+        """The board in the bench file or on the command line; None for one that the harness starts."""
+        return self.leases.mine.entry if self.leases.mine else None
+
+    @property
+    def power(self) -> PowerSwitch | None:
+        """The board's power switch, if it has one."""
+        return self.entry.power if self.entry else None
+
+    def choose(self) -> None:
+        """Chooses board and build. Touches no board.
+
+        Raises:
+            UsageError: the command line or the environment is wrong.
+            BuildError: the build is missing, damaged, or for another board.
+        """
+        options = self.options
+        if self._handed_over:
+            entry = self.leases.accept(self._handed_over)
+            choice = Choice(entry.kind, (entry,))
+        else:
+            choice = self._choose()
+        board = KINDS[choice.kind](BoardSettings(not choice.boards, options, self._folder, self.time_scale))
+        for option, value in (
+            ("--time-scale", options.time_scale),
+            ("--board-profile", options.board_profile),
+        ):
+            if value is not None and not board.is_modelled:
+                raise UsageError(f"{option} is for the virtual board, not for {choice.kind}", "leave it out")
+        board.check_tools()
+        build = read_build(self._build_folder(choice.kind), choice.kind, getattr(options, "target", None))
+        board.check_build(build)
+        self._build, self._board, self._choice = build, board, choice
+
+    def _choose(self) -> Choice:
+        options = self.options
+        bench = find_bench(options.bench, self.environment)
+        named = len(str(options.port or "").split(PORT_SEPARATOR))
+        if named > 1 and named != self.count:
+            raise UsageError(
+                f"--port names {named} boards, but a test has {self.count}", f"give --count {named} too"
+            )
+        wish = Wish(kind=options.board, port=options.port, mac=options.board_mac, name=options.board_name)
+        return choose_board(wish, self.environment, attached_ports, bench)
+
+    def _build_folder(self, kind: BoardKind) -> Path:
+        firmware = Path(getattr(self.options, "app_path", None) or self._root / FIRMWARE_DIR.name)
+        return (firmware / (getattr(self.options, "build_dir", None) or build_dir(kind).name)).absolute()
+
+    def lease(self, workers: int, tell: Callable[[str], object]) -> None:
+        """Leases a board for each worker, unless the harness starts the boards.
+
+        Args:
+            workers: number of processes that run tests.
+            tell: takes a line whenever the run has to wait.
+
+        Raises:
+            UsageError: there are not enough boards, or they stay in use.
+        """
+        self.leases.lease(
+            self.choice,
+            workers=workers,
+            count=self.count,
+            mac=self.options.board_mac,
+            timeout_s=self.options.lease_timeout,
+            tell=tell,
+        )
+
+    def prepare(self, worker: str) -> None:
+        """Points pytest-embedded at the board and the build; starts the board if the harness is to.
+
+        Args:
+            worker: name of this process in file names.
+
+        Raises:
+            BenchError: the board is unavailable.
+        """
+        options = self.options
+        self.leases.join()
+        # pytest-embedded prefers it to --port, and the board has been chosen.
+        self.environment.pop(ENV_PORT, None)
+        options.app_path = str(self._root / FIRMWARE_DIR.name)
+        options.build_dir = str(self.build.folder)
+        options.target = getattr(options, "target", None) or "esp32"
+        # panics.py does both, for Xtensa too.
+        options.skip_check_coredump = options.skip_decode_panic = "y"
+        if getattr(options, "root_logdir", None) is None:
+            options.root_logdir = str(self._folder / "logs")
+            Path(options.root_logdir).mkdir(parents=True, exist_ok=True)
+        self.board.prepare(worker, self.power_cycle if self.power else None)
+        options.port = self.entry.port if self.entry else None
+        self.connect(1)
+
+    def connect(self, count: int) -> None:
+        """Points pytest-embedded at `count` boards for the next test.
+
+        Raises:
+            BenchError: this run has fewer boards.
+        """
+        ports = self.leases.ports or self.board.start(count)
+        if ports is None:
+            return
+        if len(ports) < count:
+            raise BenchError(
+                f"the test has {count} boards, the run {len(ports)}",
+                f"give --count {count}, and leave -n out",
+            )
+        self.options.port = PORT_SEPARATOR.join(ports[:count])
+
+    @property
+    def can_power_cycle(self) -> bool:
+        """Whether `power_cycle` would cycle the power."""
+        return self.rescue.can_cycle(self.power, self.port)
+
+    def power_cycle(self) -> bool:
+        """Cycles the power of a board that no longer answers, if it has a switch: see `PowerRescue`."""
+        return self.rescue.cycle(self.power, self.port)
+
+    def stop(self) -> None:
+        """Ends started boards and releases leased ones. Safe to call twice."""
+        if self._board is not None:
+            self._board.stop()
+        self.leases.release()

@@ -1,0 +1,43 @@
+"""Everything that this package replaces inside pytest-embedded.
+
+pytest-embedded has no registry for services: its `dut_factory` imports a service's class by name from the service's
+package when it makes a `dut`, so the name is where a subclass goes. Its fixtures are overridden by name, as pytest
+intends, in `fixtures/console.py`: `FIXTURES`.
+
+Checked against `CHECKED_VERSION`. tests/link/test_embedded.py fails with another version, and if one of these names or
+constructors is no longer what it was.
+"""
+
+from __future__ import annotations
+
+CHECKED_VERSION = "2.9.3"
+PACKAGES = (
+    "pytest-embedded",
+    "pytest-embedded-idf",
+    "pytest-embedded-qemu",
+    "pytest-embedded-serial",
+    "pytest-embedded-serial-esp",
+)
+FIXTURES = ("msg_queue", "_listener", "_mp_manager")
+"""Fixtures of pytest-embedded that the suite overrides."""
+
+
+def install_serial() -> None:
+    """Makes pytest-embedded open ports with `HilIdfSerial` and the fast `rfc2217://` client. Idempotent."""
+    import pytest_embedded_idf
+
+    from hotpin_hil.link.idf_serial import HilIdfSerial
+    from hotpin_hil.link.port import register_handlers
+
+    register_handlers()
+    pytest_embedded_idf.IdfSerial = HilIdfSerial
+
+
+def install_qemu() -> None:
+    """Makes pytest-embedded run QEMU with `HilQemu` and `HilQemuApp`. Idempotent."""
+    import pytest_embedded_qemu
+
+    from hotpin_hil.link.idf_qemu import HilQemu, HilQemuApp
+
+    pytest_embedded_qemu.Qemu = HilQemu
+    pytest_embedded_qemu.QemuApp = HilQemuApp

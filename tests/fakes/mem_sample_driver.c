@@ -1,4 +1,6 @@
 /*
+ * SPDX-License-Identifier: Apache-2.0
+ *
  * mem_sample.c on the heap model: `driver SEED STEPS`, the lines of the chip's start on stdin. Allocates and
  * frees at random, and compares what the manager says with what the allocator does. Prints counts, or the
  * first difference.
@@ -6,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "array_size.h"
 #include "esp_heap_caps.h"
 #include "esp_log.h"
 #include "freertos/FreeRTOS.h"
@@ -79,7 +82,7 @@ static void check_available(uint32_t caps)
     size_t sum = heap_caps_get_free_size(caps);
     const size_t sizes[] = {0,           1,           12,      13,  largest - 1, largest,
                             largest + 1, largest + 4, sum - 4, sum, sum + 1,     any(sum + 100)};
-    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
         check_one(caps, sizes[i]);
     }
 }
@@ -124,7 +127,7 @@ static void check_stats(void)
         {MALLOC_CAP_SPIRAM, stats.psram_free, stats.psram_largest, stats.psram_watermark},
         {MALLOC_CAP_DEFAULT, stats.total_free, 0, stats.total_watermark},
     };
-    for (size_t i = 0; i < sizeof(said) / sizeof(said[0]); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(said); i++) {
         if (said[i].free_bytes != heap_caps_get_free_size(said[i].caps)) {
             differ("free", said[i].free_bytes, said[i].caps);
         }

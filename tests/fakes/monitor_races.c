@@ -1,4 +1,6 @@
 /*
+ * SPDX-License-Identifier: Apache-2.0
+ *
  * The monitor task and the log path under fire: tasks that log, tasks that start and stop the monitor, a UART
  * that is full at times, task creation that fails at times. Prints "ok", or what went wrong.
  */
@@ -8,6 +10,7 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include "array_size.h"
 #include "esp_log.h"
 #include "esp_timer.h"
 #include "freertos/FreeRTOS.h"
@@ -54,7 +57,7 @@ static unsigned any(unsigned below)
     return (s_random >> 16) % below;
 }
 
-/* FreeRTOS */
+/* --- FreeRTOS --- */
 
 void fake_pause(void)
 {
@@ -182,7 +185,7 @@ uint32_t esp_log_timestamp(void)
     return (uint32_t)(esp_timer_get_time() / 1000);
 }
 
-/* Telemetry */
+/* --- Telemetry --- */
 
 void telemetry_lock(void)
 {
@@ -256,7 +259,7 @@ void telemetry_write(const char *text, size_t len)
     }
 }
 
-/* The test */
+/* --- The test --- */
 
 static void log_one(void)
 {
@@ -351,7 +354,7 @@ int main(void)
 
     static void *(*const bodies[])(void *) = {log_many,       log_many,  log_many,  start_and_stop,
                                               start_and_stop, fail_many, fail_many, drain_many};
-    enum { THREADS = sizeof(bodies) / sizeof(bodies[0]) };
+    enum { THREADS = ARRAY_SIZE(bodies) };
     pthread_t threads[THREADS];
     for (uintptr_t i = 0; i < THREADS; i++) {
         pthread_create(&threads[i], NULL, bodies[i], (void *)(i + 1));

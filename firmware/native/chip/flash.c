@@ -1,4 +1,8 @@
-/* The board's flash: a file, mapped, so that what is written stays there however this process ends. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The board's flash: a file, mapped, so that what is written stays there however this process ends.
+ */
 #include "chip/flash.h"
 
 #include <errno.h>
@@ -131,7 +135,7 @@ uint8_t *native_flash_at(uint32_t address, uint32_t length)
     return inside(address, length) ? s_chip.bytes + address : NULL;
 }
 
-/* --- partitions --- */
+/* --- Partitions --- */
 
 static uint32_t word(const uint8_t *bytes)
 {

@@ -1,4 +1,8 @@
-/* The flash: a file. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The flash: a file.
+ */
 #pragma once
 
 #include <stdbool.h>

@@ -1,4 +1,8 @@
-/* The host's side of UART 0: fd 0 is RX, fd 1 is TX. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The host's side of UART 0: fd 0 is RX, fd 1 is TX.
+ */
 #include "chip/host_io.h"
 
 #include <errno.h>

@@ -1,4 +1,8 @@
-/* The host's side of the UART line: fd 0 is RX, fd 1 is TX. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The host's side of the UART line: fd 0 is RX, fd 1 is TX.
+ */
 #pragma once
 
 #include <stdbool.h>

@@ -1,4 +1,8 @@
-/* The params file: what the board tells the firmware process about this start. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The params file: what the board tells the firmware process about this start.
+ */
 #include "chip/params.h"
 
 #include <errno.h>

@@ -1,4 +1,8 @@
-/* Parameters of this start: what the board tells the firmware process. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Parameters of this start: what the board tells the firmware process.
+ */
 #pragma once
 
 #include <stdbool.h>

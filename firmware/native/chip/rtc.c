@@ -1,4 +1,6 @@
 /*
+ * SPDX-License-Identifier: Apache-2.0
+ *
  * RTC slow memory: the section rtc_noinit (RTC_NOINIT_ATTR) lies on pages of its own, which are the pages of
  * rtc_file. So it survives whatever ends the process. The last bytes of the file hold the runtime's own reset
  * hint.

@@ -1,4 +1,8 @@
-/* RTC slow memory, and the reset hint in it. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * RTC slow memory, and the reset hint in it.
+ */
 #pragma once
 
 #include <stdint.h>

@@ -1,4 +1,6 @@
 /*
+ * SPDX-License-Identifier: Apache-2.0
+ *
  * UART 0: its FIFOs and its line in virtual time.
  *
  * Bytes leave the transmit FIFO at the baud rate; a writer spins until the FIFO has room. The host gets a
@@ -119,7 +121,7 @@ void native_uart_wait_idle_polling(void)
     }
 }
 
-/* --- receiving --- */
+/* --- Receiving --- */
 
 /* Bytes have come in over the line. */
 static void take(const uint8_t *data, size_t length)

@@ -1,4 +1,8 @@
-/* UART 0: FIFOs and line. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * UART 0: FIFOs and line.
+ */
 #pragma once
 
 #include <stdbool.h>

@@ -1,4 +1,6 @@
 /*
+ * SPDX-License-Identifier: Apache-2.0
+ *
  * esp32-camera with an OV2640 on the ESP32-CAM: what the driver takes of the heap, its task, and frames at
  * the sensor's pace in virtual time.
  *
@@ -71,7 +73,7 @@ static struct {
 
 static bool s_used; // stopped once without a reset of the board's power
 
-/* --- frames --- */
+/* --- Frames --- */
 
 static const uint8_t FRAME_HEAD[] = {
     0xFF, 0xD8,                                                                                       // SOI
@@ -123,7 +125,7 @@ static void cam_task(void *argument)
     }
 }
 
-/* --- starting and stopping --- */
+/* --- Starting and stopping --- */
 
 /* The objects' order and capabilities are the driver's. */
 static esp_err_t cam_init(void)

@@ -1,4 +1,8 @@
-/* Pins: levels that a driver sets, with the times they were set at. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Pins: levels that a driver sets, with the times they were set at.
+ */
 #include "drivers/gpio.h"
 
 #include <inttypes.h>

@@ -1,4 +1,8 @@
-/* Pins, as tests and other drivers read them. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Pins, as tests and other drivers read them.
+ */
 #pragma once
 
 #include <stdint.h>

@@ -1,4 +1,6 @@
 /*
+ * SPDX-License-Identifier: Apache-2.0
+ *
  * I2S in standard mode: what ESP-IDF v5.4's driver allocates, block by block and in its order (facts:
  * recorded allocations), and the DMA's progress in virtual time. Its behaviour where memory runs out is kept
  * too, good or not: a second channel that cannot be had leaves the first in place, and an interrupt that
@@ -102,7 +104,7 @@ native_i2s_line_t native_i2s_line(i2s_port_t port)
     return s_controllers[port].line;
 }
 
-/* --- the DMA --- */
+/* --- The DMA --- */
 
 static void sent(channel_t *channel, uint8_t *buffer)
 {
@@ -170,7 +172,7 @@ static void buffer_done(native_event_t *event)
     xQueueSendFromISR(channel->msg_queue, &buffer, NULL);
 }
 
-/* --- making and deleting --- */
+/* --- Making and deleting --- */
 
 static esp_err_t i2s_register_channel(controller_t *controller, i2s_dir_t dir,
                                       const i2s_chan_config_t *config, channel_t **out)
@@ -373,7 +375,7 @@ err:
     return ret;
 }
 
-/* --- running --- */
+/* --- Running --- */
 
 esp_err_t i2s_channel_enable(i2s_chan_handle_t handle)
 {

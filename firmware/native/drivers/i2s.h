@@ -1,4 +1,8 @@
-/* What an I2S port's lines carried. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * What an I2S port's lines carried.
+ */
 #pragma once
 
 #include <stdint.h>

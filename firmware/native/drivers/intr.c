@@ -1,5 +1,9 @@
-/* Interrupts, as far as they take memory: ESP-IDF's handle, its vector description, and that of a shared
- * source. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Interrupts, as far as they take memory: ESP-IDF's handle, its vector description, and that of a shared
+ * source.
+ */
 #include "drivers/intr.h"
 
 #include "esp_heap_caps.h"

@@ -1,4 +1,8 @@
-/* Interrupt allocation: what esp_intr_alloc takes of the heap. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Interrupt allocation: what esp_intr_alloc takes of the heap.
+ */
 #pragma once
 
 #include <stdbool.h>

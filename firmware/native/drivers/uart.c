@@ -1,4 +1,6 @@
 /*
+ * SPDX-License-Identifier: Apache-2.0
+ *
  * ESP-IDF's UART driver over chip/uart.c.
  *
  * Bytes go into a ring first, and an interrupt refills the FIFO when fewer than 10 bytes are left. As in
@@ -72,7 +74,7 @@ static struct {
     native_lock_t module_lock;
 } s_uart;
 
-/* --- the driver's interrupt --- */
+/* --- The driver's interrupt --- */
 
 static void enable_tx_interrupt(void)
 {
@@ -142,7 +144,7 @@ static bool tx_idle(void)
     return native_uart_room() == FIFO_BYTES;
 }
 
-/* --- receiving --- */
+/* --- Receiving --- */
 
 static void post_event(uart_event_type_t type, size_t size, bool timeout)
 {
@@ -173,7 +175,7 @@ static void receive(const uint8_t *data, size_t length)
     }
 }
 
-/* --- the driver's API --- */
+/* --- The driver's API --- */
 
 static void free_driver(driver_t *driver)
 {

@@ -1,4 +1,6 @@
 /*
+ * SPDX-License-Identifier: Apache-2.0
+ *
  * The ESP32's heap, to the byte: TLSF blocks, heaps with capabilities, and the order in which ESP-IDF v5.4
  * searches them. No globals: a heap_system_t is one chip's heaps.
  *
@@ -76,7 +78,7 @@ typedef struct {
 /* Called for each block; false goes on with the next heap. */
 typedef bool (*heap_walker_t)(const heap_block_t *block, void *context);
 
-/* --- one system: setting up --- */
+/* --- One system: setting up --- */
 
 /* NULL only when the host has no memory. */
 heap_system_t *heap_system_create(heap_backing_t backing);
@@ -129,7 +131,7 @@ const char *heap_cap_name(uint32_t bit);
 /* "INTERNAL,8BIT" to bits; false when a name is unknown. */
 bool heap_caps_from_names(const char *names, uint32_t *caps);
 
-/* --- allocating: heap_caps_*_base of ESP-IDF; 0 is NULL --- */
+/* --- Allocating: heap_caps_*_base of ESP-IDF; 0 is NULL --- */
 
 uint32_t heap_system_malloc(heap_system_t *system, uint32_t size, uint32_t caps);
 uint32_t heap_system_aligned_alloc(heap_system_t *system, uint32_t alignment, uint32_t size, uint32_t caps);
@@ -150,7 +152,7 @@ uint32_t heap_system_allocated_size(heap_system_t *system, uint32_t address);
  */
 const char *heap_system_fault(const heap_system_t *system);
 
-/* --- asking; each takes constant time per heap, except walk and check --- */
+/* --- Asking; each takes constant time per heap, except walk and check --- */
 
 void heap_system_figures(const heap_system_t *system, uint32_t caps, heap_figures_t *figures);
 uint32_t heap_system_total_size(const heap_system_t *system, uint32_t caps);
@@ -175,7 +177,7 @@ bool heap_system_check_heap(heap_system_t *system, uint32_t index);
 /* Host memory behind an address of a mapped region; NULL outside. */
 void *heap_system_host(const heap_system_t *system, uint32_t address);
 
-/* --- one heap alone, as multi_heap_* of ESP-IDF: no capabilities; index as in heap_system_describe --- */
+/* --- One heap alone, as multi_heap_* of ESP-IDF: no capabilities; index as in heap_system_describe --- */
 
 uint32_t heap_single_malloc(heap_system_t *system, uint32_t index, uint32_t size);
 uint32_t heap_single_aligned_alloc(heap_system_t *system, uint32_t index, uint32_t size, uint32_t alignment);

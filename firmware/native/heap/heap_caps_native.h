@@ -1,4 +1,6 @@
 /*
+ * SPDX-License-Identifier: Apache-2.0
+ *
  * What the native runtime needs of the heap beside esp_heap_caps.h: giving it the system of heaps, the
  * functions behind malloc() and friends, and its panics.
  */

@@ -1,4 +1,8 @@
-/* What the files of the heap model share. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * What the files of the heap model share.
+ */
 #pragma once
 
 #include <stdarg.h>

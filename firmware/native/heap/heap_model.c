@@ -1,4 +1,8 @@
-/* A system of heaps: ESP-IDF's search order, its rules about capabilities, and its bookkeeping. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * A system of heaps: ESP-IDF's search order, its rules about capabilities, and its bookkeeping.
+ */
 #include "heap_internal.h"
 
 #include <inttypes.h>
@@ -17,7 +21,7 @@
 
 #define UNALIGNED 4u // alignment that malloc gives anyway
 
-/// Setting up ///
+/* --- Setting up --- */
 
 bool heap_fail(heap_system_t *system, const char *format, ...)
 {
@@ -244,7 +248,7 @@ bool heap_system_add_recorded(heap_system_t *system, uint32_t start, uint32_t le
     return true;
 }
 
-/// Finding ///
+/* --- Finding --- */
 
 int heap_system_find(const heap_system_t *system, uint32_t address)
 {
@@ -281,7 +285,7 @@ static bool has_caps(const heap_t *heap, uint32_t caps)
     return (heap_type_all_caps(heap->type) & caps) == caps;
 }
 
-/// EXEC memory out of D/IRAM ///
+/* --- EXEC memory out of D/IRAM --- */
 
 static bool is_code_alias(uint32_t address)
 {
@@ -318,7 +322,7 @@ static uint32_t from_alias(const heap_system_t *system, uint32_t address)
     return heap != NULL && heap_type_is_aliased(heap->type) ? data : 0;
 }
 
-/// Allocating ///
+/* --- Allocating --- */
 
 /* ESP-IDF's esp_heap_adjust_alignment_to_hw() as it is on the ESP32, whose caches and DMA ask for words only.
  */
@@ -455,7 +459,7 @@ uint32_t heap_system_realloc(heap_system_t *system, uint32_t address, uint32_t s
     return moved;
 }
 
-/// Asking ///
+/* --- Asking --- */
 
 const char *heap_system_fault(const heap_system_t *system)
 {
@@ -562,7 +566,7 @@ bool heap_system_check(heap_system_t *system, uint32_t caps)
     return valid;
 }
 
-/// One heap alone ///
+/* --- One heap alone --- */
 
 uint32_t heap_single_malloc(heap_system_t *system, uint32_t index, uint32_t size)
 {

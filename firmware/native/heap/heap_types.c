@@ -1,4 +1,6 @@
 /*
+ * SPDX-License-Identifier: Apache-2.0
+ *
  * Kinds of memory of the ESP32 and their capabilities (ESP-IDF v5.4: heap/port/esp32/memory_layout.c; PSRAM
  * and the pool: esp_psram/esp_psram.c).
  */

@@ -1,3 +1,6 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #define _GNU_SOURCE // MAP_FIXED_NOREPLACE
 
 #include "memory_map.h"

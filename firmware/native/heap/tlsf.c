@@ -1,3 +1,6 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include "tlsf.h"
 
 #include <inttypes.h>
@@ -37,7 +40,7 @@ static void report_damage(tlsf_heap_t *heap, const char *what, uint32_t address)
     }
 }
 
-/// Words of the heap's memory ///
+/* --- Words of the heap's memory --- */
 
 /* Every access to headers goes through here, so that a damaged link can't lead out of the heap. */
 static uint32_t *word(tlsf_heap_t *heap, uint32_t address)
@@ -88,7 +91,7 @@ static void set_free(tlsf_heap_t *heap, uint32_t block, bool is_free)
     }
 }
 
-/// Size classes ///
+/* --- Size classes --- */
 
 static uint32_t small_limit(const tlsf_heap_t *heap)
 {
@@ -123,7 +126,7 @@ static uint32_t block_size_for(const tlsf_heap_t *heap, uint32_t request, uint32
     return size < TLSF_BLOCK_MIN ? TLSF_BLOCK_MIN : size;
 }
 
-/// Lists of free blocks ///
+/* --- Lists of free blocks --- */
 
 static void list_insert(tlsf_heap_t *heap, uint32_t block)
 {
@@ -206,7 +209,7 @@ static uint32_t take_fit(tlsf_heap_t *heap, uint32_t *size)
     return block;
 }
 
-/// Splitting and joining ///
+/* --- Splitting and joining --- */
 
 static bool can_split(tlsf_heap_t *heap, uint32_t block, uint32_t size)
 {
@@ -244,7 +247,7 @@ static void use(tlsf_heap_t *heap, uint32_t block, uint32_t size)
     }
 }
 
-/// Accounting ///
+/* --- Accounting --- */
 
 static void charge(tlsf_heap_t *heap, uint32_t bytes)
 {
@@ -262,7 +265,7 @@ static uint32_t use_new(tlsf_heap_t *heap, uint32_t block, uint32_t size)
     return block + BLOCK_DATA_AT;
 }
 
-/// Interface ///
+/* --- Interface --- */
 
 bool tlsf_init(tlsf_heap_t *heap, uint32_t start, uint32_t length, uint8_t *host)
 {

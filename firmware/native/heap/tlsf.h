@@ -1,4 +1,6 @@
 /*
+ * SPDX-License-Identifier: Apache-2.0
+ *
  * One heap: ESP-IDF's 32-bit TLSF ("two-level segregated fit") allocator with multi_heap's accounting.
  *
  * Free blocks hang in lists by size class. Classes are 4 bytes apart below `small` bytes; above, each power

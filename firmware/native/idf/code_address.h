@@ -1,4 +1,8 @@
-/* Code addresses as the log shows them. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Code addresses as the log shows them.
+ */
 #pragma once
 
 #include <stdint.h>

@@ -1,4 +1,8 @@
-/* stdout and stderr of the firmware: newlib's streams with their locks and stdout's 128-byte line buffer. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * stdout and stderr of the firmware: newlib's streams with their locks and stdout's 128-byte line buffer.
+ */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,4 +1,6 @@
 /*
+ * SPDX-License-Identifier: Apache-2.0
+ *
  * The core dump in flash: ESP-IDF's partition, header, checksum and messages. What it holds of a host process
  * is little: the crashed task's registers as far as the panic handler shows them, and the notes that name the
  * app and the cause. Stacks lie in host memory and are not saved.

@@ -1,4 +1,8 @@
-/* The core dump in flash. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The core dump in flash.
+ */
 #pragma once
 
 #include <stdint.h>

@@ -1,4 +1,6 @@
 /*
+ * SPDX-License-Identifier: Apache-2.0
+ *
  * Faults on request: what goes wrong in the firmware's world because the board's user asked for it.
  *
  * Lines `name` or `name=number` come as fault= lines of the params file, in force from the start, and over

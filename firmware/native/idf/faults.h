@@ -1,4 +1,8 @@
-/* Faults on request: what the board's user asked to go wrong. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Faults on request: what the board's user asked to go wrong.
+ */
 #pragma once
 
 #include <stdbool.h>

@@ -1,4 +1,6 @@
 /*
+ * SPDX-License-Identifier: Apache-2.0
+ *
  * NVS on the flash file's "nvs" partition, in ESP-IDF's page format (version 2), so that its tools read what
  * is written here and the other way round. Memory is charged as ESP-IDF's classes take it on the chip.
  *
@@ -133,7 +135,7 @@ static name_t *s_names;
 static handle_t *s_handles;
 static nvs_handle_t s_next_handle;
 
-/* --- pages --- */
+/* --- Pages --- */
 
 static uint32_t entry_state(const page_t *page, uint32_t entry)
 {
@@ -386,7 +388,7 @@ static esp_err_t page_write(page_t *page, uint8_t ns, uint8_t type, const char *
     return err;
 }
 
-/* --- the set of pages --- */
+/* --- The set of pages --- */
 
 static page_t *last_used(void)
 {
@@ -499,7 +501,7 @@ static esp_err_t new_page_for(page_t *full)
     return err == ESP_OK ? request_new_page() : err;
 }
 
-/* --- loading --- */
+/* --- Loading --- */
 
 static bool page_is_blank(const page_t *page)
 {
@@ -695,7 +697,7 @@ static esp_err_t load_names(void)
     return ESP_OK;
 }
 
-/* --- init and deinit --- */
+/* --- Init and deinit --- */
 
 static void close_handle(handle_t **link)
 {
@@ -802,7 +804,7 @@ esp_err_t nvs_flash_erase(void)
     return err;
 }
 
-/* --- values --- */
+/* --- Values --- */
 
 static esp_err_t erase_blob(uint8_t ns, const char *key, const item_t *index)
 {

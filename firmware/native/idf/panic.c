@@ -1,4 +1,6 @@
 /*
+ * SPDX-License-Identifier: Apache-2.0
+ *
  * Panics: what would stop the chip prints in the shape of ESP-IDF's panic handler, then the process ends with
  * the code of a software reset. Faults of the host process (SIGSEGV, …) are the chip's exceptions. A task
  * that runs for ever without calling the runtime stops virtual time, so the host's CPU clock has to notice
@@ -178,7 +180,7 @@ static void heap_panic(const char *found, const char *assertion, const char *not
     panic_at(CALLER, FRAME, text, note, ESP_RST_PANIC);
 }
 
-/* --- exceptions --- */
+/* --- Exceptions --- */
 
 typedef struct {
     const char *name;
@@ -309,7 +311,7 @@ static void on_signal(int number, siginfo_t *info, void *context_pointer)
     guru(exception.name, "Exception was unhandled.", crash);
 }
 
-/* --- hangs --- */
+/* --- Hangs --- */
 
 /* The interrupt watchdog if interrupts are masked, else the task watchdog: on the chip they come on their
  * own. */
@@ -349,7 +351,7 @@ static void on_term(int number)
     _exit(0); // the board ends this process: power off
 }
 
-/* --- setting up --- */
+/* --- Setting up --- */
 
 #if defined(__SANITIZE_ADDRESS__)
 static void thread_begin(void)

@@ -1,4 +1,8 @@
-/* Panics, in the shape of ESP-IDF's panic handler. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Panics, in the shape of ESP-IDF's panic handler.
+ */
 #pragma once
 
 #include <stdint.h>

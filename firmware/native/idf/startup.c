@@ -1,4 +1,6 @@
 /*
+ * SPDX-License-Identifier: Apache-2.0
+ *
  * From the process's start to app_main(): the heap as ESP-IDF leaves it, the app's start log in its shape,
  * the tasks. ROM and second-stage bootloader are the board's.
  */

@@ -1,4 +1,8 @@
-/* esp_system and what the firmware may ask of the chip: reset, identity, sizes. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * esp_system and what the firmware may ask of the chip: reset, identity, sizes.
+ */
 #include "idf/system.h"
 
 #include <stdio.h>
@@ -67,7 +71,7 @@ void esp_restart(void)
     native_reset(RESET_REASON_CPU0_SW);
 }
 
-/* --- identity --- */
+/* --- Identity --- */
 
 void esp_chip_info(esp_chip_info_t *out_info)
 {

@@ -1,4 +1,7 @@
-/* The task watchdog, in virtual time: watched tasks (and core 0's idle task) must report within the timeout.
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The task watchdog, in virtual time: watched tasks (and core 0's idle task) must report within the timeout.
  */
 #include "idf/task_wdt.h"
 

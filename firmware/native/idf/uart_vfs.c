@@ -1,4 +1,8 @@
-/* stdout's way to the UART: through the driver, or polling. Lines end in CR LF, as ESP-IDF's default is. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * stdout's way to the UART: through the driver, or polling. Lines end in CR LF, as ESP-IDF's default is.
+ */
 #include "idf/uart_vfs.h"
 
 #include "chip/uart.h"

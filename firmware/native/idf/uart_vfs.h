@@ -1,4 +1,8 @@
-/* stdout's way to the UART; components see it as driver/uart_vfs.h. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * stdout's way to the UART; components see it as driver/uart_vfs.h.
+ */
 #pragma once
 
 #include <stddef.h>

@@ -1,4 +1,6 @@
 /*
+ * SPDX-License-Identifier: Apache-2.0
+ *
  * Host stand-in for ESP-IDF's esp_attr.h.
  *
  * Where code and constants lie means nothing on the host, so most attributes are empty. IRAM_ATTR and

@@ -1,4 +1,8 @@
-/* Host stand-in for ESP-IDF's esp_chip_info.h. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Host stand-in for ESP-IDF's esp_chip_info.h.
+ */
 #pragma once
 
 #include <stdbool.h>

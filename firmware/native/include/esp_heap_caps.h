@@ -1,4 +1,6 @@
 /*
+ * SPDX-License-Identifier: Apache-2.0
+ *
  * Host counterpart of ESP-IDF v5.4's esp_heap_caps.h: the same names, signatures and capability bits,
  * answered by the exact model of the ESP32's heap (heap/esp_heap_model.h). Differences to the chip are noted
  * where there are any.

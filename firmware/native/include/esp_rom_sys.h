@@ -1,4 +1,8 @@
-/* Host stand-in for ESP-IDF's esp_rom_sys.h. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Host stand-in for ESP-IDF's esp_rom_sys.h.
+ */
 #pragma once
 
 #include <inttypes.h>

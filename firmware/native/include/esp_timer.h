@@ -1,4 +1,8 @@
-/* Host stand-in for ESP-IDF's esp_timer.h. Callbacks run in the "esp_timer" task (priority 22). */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Host stand-in for ESP-IDF's esp_timer.h. Callbacks run in the "esp_timer" task (priority 22).
+ */
 #pragma once
 
 #include <stdbool.h>

@@ -1,4 +1,6 @@
 /*
+ * SPDX-License-Identifier: Apache-2.0
+ *
  * Host counterpart of ESP-IDF's multi_heap.h: the part of it that esp_heap_caps.h shows to applications.
  */
 #pragma once

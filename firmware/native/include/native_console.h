@@ -1,4 +1,6 @@
 /*
+ * SPDX-License-Identifier: Apache-2.0
+ *
  * The console and the heap as components reach them through the C library's names: see native_stdio.h, which
  * maps the names. stdout and stderr are the modelled console; other files are the host's.
  */

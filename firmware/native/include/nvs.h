@@ -1,4 +1,7 @@
-/* Host stand-in for ESP-IDF's nvs.h. Entries lie in the flash file in ESP-IDF's own page format (version 2).
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Host stand-in for ESP-IDF's nvs.h. Entries lie in the flash file in ESP-IDF's own page format (version 2).
  */
 #pragma once
 

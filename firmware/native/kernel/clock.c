@@ -1,4 +1,8 @@
-/* The virtual clock and its events. Who moves it, and how fast, is run.c's matter. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The virtual clock and its events. Who moves it, and how fast, is run.c's matter.
+ */
 #include "kernel/clock.h"
 
 #include <stddef.h>

@@ -1,4 +1,6 @@
 /*
+ * SPDX-License-Identifier: Apache-2.0
+ *
  * What the kernel asks of the layers above it. Start-up registers these functions once, before the first task
  * exists; the kernel itself includes nothing of chip/ or idf/.
  */

@@ -1,4 +1,8 @@
-/* Newlib's locks: a FreeRTOS mutex each, allocated at its first use. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Newlib's locks: a FreeRTOS mutex each, allocated at its first use.
+ */
 #include "kernel/lock.h"
 
 #include "freertos/FreeRTOS.h"

@@ -1,5 +1,9 @@
-/* Handles: from the address that the firmware holds to the runtime's own object, and noticing when it is
- * stale. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Handles: from the address that the firmware holds to the runtime's own object, and noticing when it is
+ * stale.
+ */
 #include "kernel/object.h"
 
 #include <stdio.h>

@@ -1,4 +1,8 @@
-/* Kernel objects: their handles, and what they take of the modelled heap. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Kernel objects: their handles, and what they take of the modelled heap.
+ */
 #pragma once
 
 #include <stddef.h>

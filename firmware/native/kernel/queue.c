@@ -1,4 +1,8 @@
-/* Queues, semaphores and mutexes. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Queues, semaphores and mutexes.
+ */
 #include "kernel/queue.h"
 
 #include <assert.h>
@@ -155,7 +159,7 @@ void vSemaphoreDeleteWithCaps(SemaphoreHandle_t xSemaphore)
     heap_caps_free(xSemaphore);
 }
 
-/* --- sending --- */
+/* --- Sending --- */
 
 static void put(queue_t *queue, const void *item, BaseType_t position)
 {
@@ -247,7 +251,7 @@ BaseType_t xQueueGiveFromISR(QueueHandle_t xQueue, BaseType_t *const pxHigherPri
     return xQueueGenericSendFromISR(xQueue, NULL, pxHigherPriorityTaskWoken, queueSEND_TO_BACK);
 }
 
-/* --- receiving --- */
+/* --- Receiving --- */
 
 static void copy_first(const queue_t *queue, void *buffer)
 {
@@ -302,7 +306,7 @@ BaseType_t xQueueReceiveFromISR(QueueHandle_t xQueue, void *const pvBuffer,
     return pdPASS;
 }
 
-/* --- semaphores and mutexes --- */
+/* --- Semaphores and mutexes --- */
 
 static UBaseType_t highest_waiting(const queue_t *queue)
 {
@@ -364,7 +368,7 @@ BaseType_t xQueueGiveMutexRecursive(QueueHandle_t xMutex)
     return pdPASS;
 }
 
-/* --- asking --- */
+/* --- Asking --- */
 
 UBaseType_t uxQueueMessagesWaiting(const QueueHandle_t xQueue)
 {

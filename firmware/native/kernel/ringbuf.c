@@ -1,5 +1,9 @@
-/* ESP-IDF's ring buffers: items in one piece (no-split), or bytes. Data and item headers lie in the modelled
- * memory. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * ESP-IDF's ring buffers: items in one piece (no-split), or bytes. Data and item headers lie in the modelled
+ * memory.
+ */
 #include <assert.h>
 #include <string.h>
 #include "esp_heap_caps.h"
@@ -99,7 +103,7 @@ void vRingbufferDeleteWithCaps(RingbufHandle_t xRingbuffer)
     heap_caps_free(storage);
 }
 
-/* --- geometry --- */
+/* --- Geometry --- */
 
 static item_header_t header_at(const ring_t *ring, uint32_t offset)
 {
@@ -249,7 +253,7 @@ static bool readable(const ring_t *ring)
     return ring->unread > 0 && (!ring->bytes || ring->lent == 0);
 }
 
-/* --- sending and receiving --- */
+/* --- Sending and receiving --- */
 
 BaseType_t xRingbufferSend(RingbufHandle_t xRingbuffer, const void *pvItem, size_t xItemSize,
                            TickType_t xTicksToWait)
@@ -332,7 +336,7 @@ void vRingbufferReturnItem(RingbufHandle_t xRingbuffer, void *pvItem)
     native_preempt();
 }
 
-/* --- asking --- */
+/* --- Asking --- */
 
 size_t xRingbufferGetMaxItemSize(RingbufHandle_t xRingbuffer)
 {

@@ -1,4 +1,6 @@
 /*
+ * SPDX-License-Identifier: Apache-2.0
+ *
  * The virtual clock. It stands still while code runs, moves by what code declares to take
  * (native_consume_us), and steps to the next event when all tasks wait; a step is held back so that virtual
  * time does not run ahead of host time × time_scale.

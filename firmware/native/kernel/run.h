@@ -1,4 +1,8 @@
-/* Running in virtual time: what code costs, and how far the clock may be ahead of the host's. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Running in virtual time: what code costs, and how far the clock may be ahead of the host's.
+ */
 #pragma once
 
 #include <stdint.h>

@@ -1,4 +1,6 @@
 /*
+ * SPDX-License-Identifier: Apache-2.0
+ *
  * Tasks: pthreads that pass one baton, scheduled as FreeRTOS does on one core: the highest ready priority
  * runs, equals take turns at each tick, yield and preemption. Tasks pinned to core 1 run here too.
  */
@@ -81,7 +83,7 @@ static int s_critical_depth;
 static int s_suspend_depth;
 static uint64_t s_critical_since_us;
 
-/* --- ready lists: the running task is always the last of its list, as FreeRTOS' index leaves it --- */
+/* --- Ready lists: the running task is always the last of its list, as FreeRTOS' index leaves it --- */
 
 static void ready_append(native_task_t *task)
 {
@@ -134,7 +136,7 @@ static native_task_t *select_next(void)
     return task;
 }
 
-/* --- switching --- */
+/* --- Switching --- */
 
 static void await_baton(native_task_t *task)
 {
@@ -275,7 +277,7 @@ native_task_t *native_task_from_handle(TaskHandle_t handle)
     return task_of(handle, __func__);
 }
 
-/* --- waiting --- */
+/* --- Waiting --- */
 
 static void wait_list_add(native_wait_list_t *list, native_task_t *task)
 {
@@ -359,7 +361,7 @@ uint64_t native_deadline(TickType_t ticks)
     return s_scheduler_start_us + (now_ticks + ticks) * NATIVE_TICK_US;
 }
 
-/* --- priorities --- */
+/* --- Priorities --- */
 
 /* Moves a task between the lists that are ordered by priority. */
 static void set_priority(native_task_t *task, UBaseType_t priority)
@@ -427,7 +429,7 @@ void vTaskPrioritySet(TaskHandle_t xTask, UBaseType_t uxNewPriority)
     native_preempt();
 }
 
-/* --- creating and deleting --- */
+/* --- Creating and deleting --- */
 
 static void *thread_main(void *argument)
 {
@@ -635,7 +637,7 @@ void vTaskDelete(TaskHandle_t xTaskToDelete)
     pthread_exit(NULL);
 }
 
-/* --- delays, suspension --- */
+/* --- Delays, suspension --- */
 
 void vTaskSuspend(TaskHandle_t xTaskToSuspend)
 {
@@ -660,7 +662,7 @@ void vTaskSuspendAll(void)
     s_suspend_depth++;
 }
 
-/* --- critical sections --- */
+/* --- Critical sections --- */
 
 static void masked(void)
 {
@@ -726,7 +728,7 @@ BaseType_t xPortGetCoreID(void)
     return s_current != NULL && s_current->core == 1 ? 1 : 0;
 }
 
-/* --- asking --- */
+/* --- Asking --- */
 
 TickType_t xTaskGetTickCountFromISR(void)
 {
@@ -793,7 +795,7 @@ eTaskState eTaskGetState(TaskHandle_t xTask)
     return state_of(task_of(xTask, __func__));
 }
 
-/* --- notifications --- */
+/* --- Notifications --- */
 
 static BaseType_t notify(native_task_t *task, UBaseType_t index, uint32_t value, eNotifyAction action,
                          uint32_t *previous)
@@ -858,7 +860,7 @@ uint32_t ulTaskGenericNotifyTake(UBaseType_t uxIndexToWaitOn, BaseType_t xClearC
     return value;
 }
 
-/* --- start --- */
+/* --- Start --- */
 
 void native_scheduler_start(void (*main_task)(void *), uint32_t main_stack_address, uint32_t main_tcb_address,
                             void (*idle_step)(void))

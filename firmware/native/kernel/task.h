@@ -1,4 +1,8 @@
-/* Tasks and the scheduler, as the other parts of the host build see them. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Tasks and the scheduler, as the other parts of the host build see them.
+ */
 #pragma once
 
 #include <stdbool.h>

@@ -1,5 +1,9 @@
-/* What kernel objects take of the heap: each step prints the blocks that are new and those that are gone, as
- * recorded. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * What kernel objects take of the heap: each step prints the blocks that are new and those that are gone, as
+ * recorded.
+ */
 #include <errno.h>
 #include <string.h>
 #include "driver/uart.h"

@@ -1,4 +1,8 @@
-/* Scheduling and the kernel objects' semantics. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Scheduling and the kernel objects' semantics.
+ */
 #include <inttypes.h>
 #include <string.h>
 #include "esp_log.h"
@@ -26,7 +30,7 @@ static void start(TaskFunction_t code, const char *name, UBaseType_t priority, T
     xTaskCreate(code, name, 2048, (void *)name, priority, handle);
 }
 
-/* --- who runs --- */
+/* --- Who runs --- */
 
 static void mark_and_end(void *name)
 {
@@ -110,7 +114,7 @@ static void case_long_wait(void)
     printf("waited %" PRId64 "\n", esp_timer_get_time() - begin);
 }
 
-/* --- queues --- */
+/* --- Queues --- */
 
 static QueueHandle_t s_queue;
 
@@ -178,7 +182,7 @@ static void case_queue(void)
     CHECK_EQUAL(value, 8);
 }
 
-/* --- semaphores and mutexes --- */
+/* --- Semaphores and mutexes --- */
 
 static SemaphoreHandle_t s_mutex;
 static TaskHandle_t s_low;
@@ -247,7 +251,7 @@ static void case_mutex(void)
     CHECK_EQUAL(xSemaphoreGive(binary), pdFALSE);
 }
 
-/* --- notifications, event groups --- */
+/* --- Notifications, event groups --- */
 
 static TaskHandle_t s_main;
 
@@ -298,7 +302,7 @@ static void case_event_group(void)
     CHECK_EQUAL(xEventGroupClearBits(s_group, 7), 0);
 }
 
-/* --- ring buffers --- */
+/* --- Ring buffers --- */
 
 #define ALL SIZE_MAX
 
@@ -349,7 +353,7 @@ static void case_buffers(void)
     vRingbufferDeleteWithCaps(ring);
 }
 
-/* --- tasks as such --- */
+/* --- Tasks as such --- */
 
 static void sleeper(void *unused)
 {

@@ -1,4 +1,8 @@
-/* Ways to end. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Ways to end.
+ */
 #include <stdlib.h>
 #include "esp_heap_caps.h"
 #include "esp_log.h"

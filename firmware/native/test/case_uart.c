@@ -1,4 +1,8 @@
-/* The console and UART 0 in virtual time. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The console and UART 0 in virtual time.
+ */
 #include <inttypes.h>
 #include <string.h>
 #include "driver/uart.h"

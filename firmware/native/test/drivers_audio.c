@@ -1,4 +1,8 @@
-/* The audio driver and the STT pipeline on the modelled I2S port. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The audio driver and the STT pipeline on the modelled I2S port.
+ */
 #include <string.h>
 #include "audio_driver.h"
 #include "audio_worker.h"
@@ -12,7 +16,7 @@
 #include "drivers/i2s.h"
 #include "stt_pipeline.h"
 
-/* --- the driver of ESP-IDF: its blocks, as recorded --- */
+/* --- The driver of ESP-IDF: its blocks, as recorded --- */
 
 static i2s_chan_handle_t s_tx;
 static i2s_chan_handle_t s_rx;
@@ -92,7 +96,7 @@ static void case_i2s_blocks(void)
     i2s_round();
 }
 
-/* --- the audio driver --- */
+/* --- The audio driver --- */
 
 static void case_audio_memory(void)
 {
@@ -205,7 +209,7 @@ static void case_audio_failures(void)
     test_note("AUDIO allocations %u\n", (unsigned)nth - 1);
 }
 
-/* --- a worker whose end must give its memory back at once --- */
+/* --- A worker whose end must give its memory back at once --- */
 
 static void short_work(audio_worker_t *worker)
 {

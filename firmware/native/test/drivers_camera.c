@@ -1,4 +1,8 @@
-/* The camera controller on the modelled sensor and driver. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The camera controller on the modelled sensor and driver.
+ */
 #include "camera_controller.h"
 #include "drivers_test.h"
 #include "driver/gpio.h"

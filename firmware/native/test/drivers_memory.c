@@ -1,4 +1,8 @@
-/* The drivers together: cycles, a board without PSRAM, the modelled network. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The drivers together: cycles, a board without PSRAM, the modelled network.
+ */
 #include "audio_driver.h"
 #include "camera_controller.h"
 #include "drivers_test.h"

@@ -1,4 +1,8 @@
-/* Telemetry's way to the UART. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Telemetry's way to the UART.
+ */
 #include <string.h>
 #include "drivers_test.h"
 #include "esp_timer.h"

@@ -1,4 +1,8 @@
-/* The TTS decoder: WAV streams over the audio driver. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The TTS decoder: WAV streams over the audio driver.
+ */
 #include <string.h>
 #include "audio_driver.h"
 #include "drivers_test.h"

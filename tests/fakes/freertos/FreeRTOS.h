@@ -1,4 +1,8 @@
-/* FreeRTOS on pthreads, as much of it as the monitor task uses: for the race tests. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * FreeRTOS on pthreads, as much of it as the monitor task uses: for the race tests.
+ */
 #pragma once
 
 #include <pthread.h>

@@ -1,4 +1,6 @@
 /*
+ * SPDX-License-Identifier: Apache-2.0
+ *
  * sys.panic kind=stack on a stretch of this program's own stack, whose end is told as the task's: prints
  * "ok: …", or what went wrong.
  */

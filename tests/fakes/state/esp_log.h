@@ -1,3 +1,6 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #pragma once
 #include <stdio.h>
 #define ESP_LOGE(tag, ...) ((void)snprintf(NULL, 0, __VA_ARGS__), (void)tag)

@@ -1,3 +1,6 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #pragma once
 #define CONFIG_FREERTOS_NUMBER_OF_CORES 2
 #define CONFIG_ESP_TASK_WDT_INIT 1

@@ -1,4 +1,6 @@
 /*
+ * SPDX-License-Identifier: Apache-2.0
+ *
  * The state manager under fire: tasks that ask for modes at once, a task that uses the camera, drivers that
  * fail. Prints "ok: …", or what went wrong. The argument is the seed.
  */
@@ -10,6 +12,7 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include "array_size.h"
 #include "audio_driver.h"
 #include "camera_controller.h"
 #include "enter_step.h"
@@ -57,7 +60,7 @@ static unsigned any(unsigned below)
     return (s_random >> 16) % below;
 }
 
-/* FreeRTOS */
+/* --- FreeRTOS --- */
 
 static void create(fake_object_t *object)
 {
@@ -231,7 +234,7 @@ esp_err_t task_end_wait_for(const char *name, uint32_t timeout_ms)
     return s_main_ended ? ESP_OK : ESP_ERR_TIMEOUT;
 }
 
-/* ESP-IDF and the components around */
+/* --- ESP-IDF and the components around --- */
 
 esp_err_t esp_task_wdt_add(void *task)
 {
@@ -465,7 +468,7 @@ void tts_decoder_get_info(tts_decoder_info_t *info)
     *info = (tts_decoder_info_t){.state = TTS_DECODER_CLOSED};
 }
 
-/* The test */
+/* --- The test --- */
 
 static system_state_t any_mode(void)
 {
@@ -620,7 +623,7 @@ static void recovering(void)
         {SYSTEM_STATE_VOICE_ACTIVE, SYSTEM_STATE_CAMERA_STANDBY, "camera.start",
          "stt.stop"}, /* half of voice */
     };
-    for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(CASES); i++) {
         state_manager_info_t before, after;
         state_manager_request(CASES[i].from, FOREVER_MS);
         state_manager_get(&before);

@@ -19,7 +19,12 @@ RUN_BUDGET_S = 60
 def test_overflow_writes_every_word_down_to_the_end_and_none_beyond(tmp_path: Path) -> None:
     program = tmp_path / "overflow"
     configuration = build_drivers_test().parent / "config"
-    includes = [COMPONENTS / "hil_console/src/hooks", FIRMWARE_DIR / "native/include", configuration]
+    includes = [
+        COMPONENTS / "common/include",
+        COMPONENTS / "hil_console/src/hooks",
+        FIRMWARE_DIR / "native/include",
+        configuration,
+    ]
     flags = ["-std=gnu17", "-Os", "-Wall", "-Wextra", "-Werror", "-fno-stack-protector"]
     paths = [f"-I{path}" for path in includes]
     subprocess.run([compiler(), *flags, *paths, *map(str, SOURCES), "-o", str(program)], check=True)

@@ -24,7 +24,7 @@ SOURCES = [
     ),
     *(COMPONENTS / "telemetry/src" / f"{name}.c" for name in ("record", "number_format", "telemetry_crc")),
 ]
-USED = ("memory_manager", "tasks", "telemetry")
+USED = ("common", "memory_manager", "tasks", "telemetry")
 INCLUDES = [FAKES, *(COMPONENTS / c / d for c in USED for d in ("include", "src"))]
 
 

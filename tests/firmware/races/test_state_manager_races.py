@@ -22,6 +22,7 @@ const char *esp_err_to_name(esp_err_t err);
 USED = (
     "audio_driver",
     "camera_controller",
+    "common",
     "memory_manager",
     "stt_pipeline",
     "tasks",

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "array_size.h"
 #include "audio_backend.h"
 #include "esp_check.h"
 #include "esp_heap_caps.h"
@@ -42,7 +43,7 @@ static const block_t BLOCKS[] = {
     CHANNEL_BUFFERS(AUDIO_CAPTURE_BUFFER_BYTES),
 };
 /* clang-format on */
-#define BLOCK_COUNT (sizeof(BLOCKS) / sizeof(BLOCKS[0]))
+#define BLOCK_COUNT ARRAY_SIZE(BLOCKS)
 
 static void *s_blocks[BLOCK_COUNT];
 static int64_t s_start_us;

@@ -5,6 +5,7 @@
 
 #include <inttypes.h>
 
+#include "array_size.h"
 #include "audio_backend.h"
 #include "esp_check.h"
 #include "esp_heap_caps.h"
@@ -25,11 +26,11 @@ static const size_t BLOCKS[] = {
     AUDIO_PLAYBACK_BUFFER_BYTES, AUDIO_CAPTURE_BUFFER_BYTES,  AUDIO_CAPTURE_BUFFER_BYTES,
     AUDIO_CAPTURE_BUFFER_BYTES,  AUDIO_CAPTURE_BUFFER_BYTES,
 };
-_Static_assert(sizeof(BLOCKS) / sizeof(BLOCKS[0]) == 2 * AUDIO_DMA_BUFFERS, "one block for each DMA buffer");
+_Static_assert(ARRAY_SIZE(BLOCKS) == 2 * AUDIO_DMA_BUFFERS, "one block for each DMA buffer");
 
 const size_t *audio_driver_blocks(size_t *count)
 {
-    *count = sizeof(BLOCKS) / sizeof(BLOCKS[0]);
+    *count = ARRAY_SIZE(BLOCKS);
     return BLOCKS;
 }
 

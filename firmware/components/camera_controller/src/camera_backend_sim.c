@@ -6,6 +6,7 @@
  */
 #include <string.h>
 
+#include "array_size.h"
 #include "camera_backend.h"
 #include "camera_controller.h"
 #include "esp_heap_caps.h"
@@ -41,7 +42,7 @@ static const block_t BLOCKS[] = {
     {8, OBJECT_CAPS},                                       /* interrupt */
 };
 #define FRAME 5
-#define BLOCK_COUNT (sizeof(BLOCKS) / sizeof(BLOCKS[0]))
+#define BLOCK_COUNT ARRAY_SIZE(BLOCKS)
 
 static void *s_blocks[BLOCK_COUNT];
 static TaskHandle_t s_task;

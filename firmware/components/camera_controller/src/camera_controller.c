@@ -5,6 +5,7 @@
 
 #include <inttypes.h>
 
+#include "array_size.h"
 #include "camera_backend.h"
 #include "esp_check.h"
 #include "esp_heap_caps.h"
@@ -22,13 +23,13 @@ static const size_t PSRAM_BLOCKS[] = {CAMERA_FRAME_BYTES};
 
 const size_t *camera_controller_blocks(size_t *count)
 {
-    *count = sizeof(BLOCKS) / sizeof(BLOCKS[0]);
+    *count = ARRAY_SIZE(BLOCKS);
     return BLOCKS;
 }
 
 const size_t *camera_controller_psram_blocks(size_t *count)
 {
-    *count = sizeof(PSRAM_BLOCKS) / sizeof(PSRAM_BLOCKS[0]);
+    *count = ARRAY_SIZE(PSRAM_BLOCKS);
     return PSRAM_BLOCKS;
 }
 

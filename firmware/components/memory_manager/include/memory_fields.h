@@ -1,4 +1,6 @@
 /*
+ * SPDX-License-Identifier: Apache-2.0
+ *
  * The fields of the memory statistics, defined once: memory_stats_t, the statistics box and the mem.sample
  * record are all made from these lists. Include memory_manager.h, not this file.
  */

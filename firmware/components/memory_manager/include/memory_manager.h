@@ -1,4 +1,6 @@
 /*
+ * SPDX-License-Identifier: Apache-2.0
+ *
  * Memory manager: statistics, threshold warnings and memory logs.
  *
  * Unless a function says otherwise: it may be called from any task, but not from an interrupt; it needs
@@ -174,7 +176,7 @@ typedef struct {
     uint32_t boot_id;
 } memory_last_boot_t;
 
-/* Starting */
+/* --- Starting --- */
 
 /**
  * Sets the thresholds (NULL: MEMORY_THRESHOLDS_DEFAULT), starts the low-water marks, hooks failed allocations
@@ -217,7 +219,7 @@ bool memory_manager_check_psram_available(size_t size);
 bool memory_manager_can_place(uint32_t caps, const size_t sizes[], size_t count);
 esp_err_t memory_manager_place(uint32_t caps, const size_t sizes[], size_t count, memory_placement_t *out);
 
-/* Logs */
+/* --- Logs --- */
 
 /**
  * Samples, keeps the snapshot (it survives a reset) and returns; the monitor task, or a short-lived one when
@@ -232,7 +234,7 @@ esp_err_t memory_manager_get_history(memory_snapshot_t *out, size_t max, size_t 
 esp_err_t memory_manager_get_last_boot(memory_last_boot_t *info, memory_snapshot_t *out, size_t max,
                                        size_t *count);
 
-/* Warnings */
+/* --- Warnings --- */
 
 esp_err_t memory_manager_get_thresholds(memory_thresholds_t *out);
 /** NULL: the defaults. Takes effect at the next check. Errors as memory_manager_init(). */
@@ -263,7 +265,7 @@ esp_err_t memory_manager_set_baseline(const char *state);
 /** Present minus that baseline. ESP_ERR_NOT_FOUND: the state has none. */
 esp_err_t memory_manager_get_delta(const char *state, memory_delta_t *out);
 
-/* Optimisation */
+/* --- Optimisation --- */
 
 /** Logs what to do about the pressure and fragmentation it finds, runs the reclaimers, logs what they won. */
 esp_err_t memory_manager_optimize(void);

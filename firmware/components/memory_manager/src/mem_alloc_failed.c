@@ -1,4 +1,6 @@
 /*
+ * SPDX-License-Identifier: Apache-2.0
+ *
  * Slots for any number of writers and one reader, without locks. Each slot belongs to nobody (FREE), to the
  * writer that turned it to WRITING, or to the reader once it is WRITTEN. A writer that is held up keeps its
  * own slot only.

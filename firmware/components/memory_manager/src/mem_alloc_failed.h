@@ -1,4 +1,8 @@
-/* Failed allocations: caught wherever they happen, reported later. Pure: no IDF header but esp_attr.h. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Failed allocations: caught wherever they happen, reported later. Pure: no IDF header but esp_attr.h.
+ */
 #pragma once
 
 #include <stdbool.h>

@@ -1,3 +1,6 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include "mem_layout.h"
 
 /* The allocator (TLSF), as heap_caps has it since ESP-IDF v5.0. */

@@ -1,4 +1,6 @@
 /*
+ * SPDX-License-Identifier: Apache-2.0
+ *
  * What the free blocks of a set of heaps say: fragmentation, and whether blocks can be placed. Fed block by
  * block from a heap walk. Pure: no IDF header.
  */

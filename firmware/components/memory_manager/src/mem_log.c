@@ -1,6 +1,10 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include "mem_log.h"
 
 #include <string.h>
+#include "array_size.h"
 #include "esp_attr.h"
 #include "esp_log.h"
 #include "freertos/FreeRTOS.h"
@@ -367,7 +371,7 @@ void mem_log_line(char letter, const char *text, int32_t number, const char *uni
     }
     size_t len =
         mem_render_prefix(letter, esp_log_timestamp(), letter == 'W' ? LOG_COLOR_W : LOG_COLOR_I, line);
-    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
         size_t part = strlen(parts[i]);
         part = part < TELEMETRY_SCRATCH_SIZE - len ? part : TELEMETRY_SCRATCH_SIZE - len;
         memcpy(line + len, parts[i], part);

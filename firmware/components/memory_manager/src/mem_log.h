@@ -1,4 +1,6 @@
 /*
+ * SPDX-License-Identifier: Apache-2.0
+ *
  * The log path: snapshots wait in the RTC ring until they are written, first as a record, then as a box.
  *
  * Whoever logs only puts a snapshot into the ring. One writer at a time (it holds the stdout lock) takes them

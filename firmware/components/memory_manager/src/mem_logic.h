@@ -1,4 +1,8 @@
-/* Thresholds and hysteresis, deltas, advice. Pure: no IDF header but esp_err.h. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Thresholds and hysteresis, deltas, advice. Pure: no IDF header but esp_err.h.
+ */
 #pragma once
 
 #include <stdbool.h>

@@ -1,4 +1,6 @@
 /*
+ * SPDX-License-Identifier: Apache-2.0
+ *
  * One task, created on demand and ended by itself. It lives as long as there is an interval or something to
  * write.
  *

@@ -1,4 +1,8 @@
-/* The monitor task: samples periodically, and writes what the log path holds. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The monitor task: samples periodically, and writes what the log path holds.
+ */
 #pragma once
 
 #include <stdbool.h>

@@ -1,6 +1,10 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include "mem_render.h"
 
 #include <string.h>
+#include "array_size.h"
 #include "number_format.h"
 
 #define BORDER_RUN "═══════════════════════════════════════════════════════════" /* 59 */
@@ -101,7 +105,7 @@ size_t mem_render_prefix(char letter, uint32_t time_ms, const char *color, char 
 
 size_t mem_render_line(const mem_box_t *box, unsigned line, char *out)
 {
-    if (line >= sizeof(s_rows) / sizeof(s_rows[0])) {
+    if (line >= ARRAY_SIZE(s_rows)) {
         return 0;
     }
     const row_t *row = &s_rows[line];

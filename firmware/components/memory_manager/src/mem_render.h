@@ -1,4 +1,8 @@
-/* The statistics box, line by line. Pure: no IDF header. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The statistics box, line by line. Pure: no IDF header.
+ */
 #pragma once
 
 #include <stddef.h>

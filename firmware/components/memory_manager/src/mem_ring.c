@@ -1,3 +1,6 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include "mem_ring.h"
 
 #include "telemetry_crc.h"

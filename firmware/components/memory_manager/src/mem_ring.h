@@ -1,4 +1,6 @@
 /*
+ * SPDX-License-Identifier: Apache-2.0
+ *
  * Snapshots that survive a reset: two banks in RTC memory, used in turn by successive boots, so that the last
  * boot's can still be read while this one's are written. Everything carries a CRC: a reset can come between
  * any two writes, and after power-on the memory holds noise. Pure: no IDF header.

@@ -1,3 +1,6 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include "mem_sample.h"
 
 #include "esp_heap_caps.h"

@@ -1,4 +1,8 @@
-/* Readings of the heap. The only file that asks heap_caps for figures. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Readings of the heap. The only file that asks heap_caps for figures.
+ */
 #pragma once
 
 #include "memory_manager.h"

@@ -1,3 +1,6 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include "memory_manager.h"
 
 #include <stdatomic.h>
@@ -61,7 +64,7 @@ static void unlock(void)
     taskEXIT_CRITICAL(&s_mm.lock);
 }
 
-/* Sampling and checking */
+/* --- Sampling and checking --- */
 
 static void log_sample(const memory_stats_t *stats, const char *context, bool box)
 {
@@ -158,7 +161,7 @@ esp_err_t memory_manager_check_thresholds(void)
     return ESP_OK;
 }
 
-/* Starting */
+/* --- Starting --- */
 
 /* Called by the heap, in whatever task asked for too much, and as the heap itself also while the flash cache
  * is off: from here on everything lies in internal memory. */
@@ -233,7 +236,7 @@ esp_err_t memory_manager_get_monitoring(memory_monitoring_t *out)
     return ESP_OK;
 }
 
-/* Queries and logs */
+/* --- Queries and logs --- */
 
 esp_err_t memory_manager_get_stats(memory_stats_t *out)
 {
@@ -307,7 +310,7 @@ esp_err_t memory_manager_get_events(uint32_t since, memory_event_t *out, size_t 
     return ESP_OK;
 }
 
-/* Thresholds and callbacks */
+/* --- Thresholds and callbacks --- */
 
 esp_err_t memory_manager_get_thresholds(memory_thresholds_t *out)
 {
@@ -381,7 +384,7 @@ esp_err_t memory_manager_unregister_recovery_callback(memory_warning_callback_t 
     return replace_callback(s_mm.recovery_callbacks, callback, NULL, ESP_ERR_NOT_FOUND);
 }
 
-/* Baselines */
+/* --- Baselines --- */
 
 static bool state_name_good(const char *state)
 {
@@ -462,7 +465,7 @@ esp_err_t memory_manager_get_delta(const char *state, memory_delta_t *out)
     return ret;
 }
 
-/* Optimisation */
+/* --- Optimisation --- */
 
 esp_err_t memory_manager_register_reclaimer(memory_reclaimer_t reclaimer)
 {
@@ -526,7 +529,7 @@ esp_err_t memory_manager_optimize(void)
     return memory_manager_optimize_report(NULL);
 }
 
-/* Own cost */
+/* --- Own cost --- */
 
 esp_err_t memory_manager_get_self(memory_self_t *out)
 {

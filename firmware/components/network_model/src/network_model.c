@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "array_size.h"
 #include "esp_heap_caps.h"
 #include "esp_log.h"
 #include "sdkconfig.h"
@@ -58,7 +59,7 @@ static bool take_all(void)
     for (int i = 0; i < CONFIG_HOTPIN_NETWORK_RX_BUFFERS; i++) {
         all = take(CONFIG_HOTPIN_NETWORK_RX_BUFFER_SIZE, DMA_CAPS) && all;
     }
-    for (size_t i = 0; i < sizeof(TASKS) / sizeof(TASKS[0]); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(TASKS); i++) {
         all = take(TASKS[i], INTERNAL_CAPS) && all;
     }
     all = fill(CONFIG_HOTPIN_NETWORK_SMALL_BLOCK, INTERNAL_CAPS, &s_taken.internal_bytes,

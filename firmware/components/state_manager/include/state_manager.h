@@ -1,4 +1,6 @@
 /*
+ * SPDX-License-Identifier: Apache-2.0
+ *
  * State manager: which mode the board is in, and the way from one to the other.
  *
  *     INIT -> CAMERA_STANDBY <-> VOICE_ACTIVE        ERROR -> a mode, by recovery        any -> SHUTDOWN

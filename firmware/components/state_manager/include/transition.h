@@ -1,4 +1,6 @@
 /*
+ * SPDX-License-Identifier: Apache-2.0
+ *
  * A transition: a list of named steps, each with its undo, run in order under a ledger of the free memory
  * around each. When a step fails, those before it are undone in reverse order.
  *

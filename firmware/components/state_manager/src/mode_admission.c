@@ -1,5 +1,9 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include "mode_admission.h"
 
+#include "array_size.h"
 #include "audio_driver.h"
 #include "camera_controller.h"
 #include "esp_heap_caps.h"
@@ -56,7 +60,7 @@ static esp_err_t admit(const need_t *needs, size_t need_count, uint32_t caps, mo
     return ESP_ERR_NO_MEM;
 }
 
-#define NEEDS(table) (table), sizeof(table) / sizeof((table)[0])
+#define NEEDS(table) (table), ARRAY_SIZE(table)
 
 esp_err_t mode_admit(system_state_t mode, mode_shortage_t *shortage)
 {

@@ -1,4 +1,6 @@
 /*
+ * SPDX-License-Identifier: Apache-2.0
+ *
  * Is there room for a mode? State task only.
  */
 #pragma once

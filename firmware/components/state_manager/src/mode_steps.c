@@ -1,5 +1,9 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include "mode_steps.h"
 
+#include "array_size.h"
 #include "audio_driver.h"
 #include "camera_controller.h"
 #include "sdkconfig.h"
@@ -88,11 +92,10 @@ static const transition_step_t VOICE_DOWN[] = {
 static const transition_step_t SETTLE_DOWN = {"settle.down", mode_settle_down, mode_settle_down};
 static const transition_step_t SETTLE_UP = {"settle.up", settle_up, NULL};
 
-#define STEPS_OF(table) (table), sizeof(table) / sizeof((table)[0])
-#define COUNT_OF(table) (sizeof(table) / sizeof((table)[0]))
+#define STEPS_OF(table) (table), ARRAY_SIZE(table)
 
-_Static_assert(COUNT_OF(VOICE_DOWN) + COUNT_OF(CAMERA_UP) + 2 <= TRANSITION_STEPS_MAX, "voice to camera");
-_Static_assert(COUNT_OF(CAMERA_DOWN) + COUNT_OF(VOICE_UP) + 2 <= TRANSITION_STEPS_MAX, "camera to voice");
+_Static_assert(ARRAY_SIZE(VOICE_DOWN) + ARRAY_SIZE(CAMERA_UP) + 2 <= TRANSITION_STEPS_MAX, "voice to camera");
+_Static_assert(ARRAY_SIZE(CAMERA_DOWN) + ARRAY_SIZE(VOICE_UP) + 2 <= TRANSITION_STEPS_MAX, "camera to voice");
 
 static size_t append(transition_step_t *steps, size_t count, const transition_step_t *more, size_t more_count)
 {

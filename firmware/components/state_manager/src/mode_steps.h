@@ -1,4 +1,6 @@
 /*
+ * SPDX-License-Identifier: Apache-2.0
+ *
  * What each mode consists of: the drivers' calls as steps. State task only, but mode_step_list().
  */
 #pragma once

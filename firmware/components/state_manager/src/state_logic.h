@@ -1,4 +1,6 @@
 /*
+ * SPDX-License-Identifier: Apache-2.0
+ *
  * What a request means in a state. Pure.
  */
 #pragma once

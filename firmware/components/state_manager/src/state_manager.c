@@ -1,7 +1,11 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include "state_manager.h"
 
 #include <inttypes.h>
 #include <stdio.h>
+#include "array_size.h"
 #include "enter_step.h"
 #include "esp_log.h"
 #include "esp_timer.h"
@@ -79,7 +83,7 @@ static system_state_t present_state(void)
     return s_sm.info.state; /* the state task alone writes it */
 }
 
-/* What a change has come to */
+/* --- What a change has come to --- */
 
 static void set_state(system_state_t state)
 {
@@ -150,7 +154,7 @@ static esp_err_t fail_at(const char *step, esp_err_t err)
     return err;
 }
 
-/* Why memory was missing */
+/* --- Why memory was missing --- */
 
 static uint32_t last_memory_event(uint32_t *failed_bytes, uint32_t since)
 {
@@ -167,7 +171,7 @@ static uint32_t last_memory_event(uint32_t *failed_bytes, uint32_t since)
     return last;
 }
 
-/* Steps */
+/* --- Steps --- */
 
 static esp_err_t enter_step(const char *step, bool undo)
 {
@@ -380,7 +384,7 @@ static esp_err_t change_or_recover(system_state_t to)
     return err;
 }
 
-/* Requests */
+/* --- Requests --- */
 
 static esp_err_t deal_with(system_state_t to)
 {
@@ -516,7 +520,7 @@ esp_err_t state_manager_request(system_state_t to, uint32_t wait_ms)
     return err;
 }
 
-/* Queries */
+/* --- Queries --- */
 
 esp_err_t state_manager_get(state_manager_info_t *out)
 {
@@ -549,7 +553,7 @@ esp_err_t state_manager_get_ledger(transition_ledger_t *out)
 const char *state_manager_step_name(system_state_t from, system_state_t to, size_t index)
 {
     const char *const first[] = {STEP_LOCK, STEP_RECOVERY, STEP_ADMISSION};
-    const size_t first_count = sizeof(first) / sizeof(first[0]);
+    const size_t first_count = ARRAY_SIZE(first);
     transition_step_t steps[TRANSITION_STEPS_MAX];
     if (state_decide(from, to) != STATE_CHANGE) {
         return NULL;

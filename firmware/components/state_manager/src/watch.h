@@ -1,4 +1,6 @@
 /*
+ * SPDX-License-Identifier: Apache-2.0
+ *
  * The state manager's task under the task watchdog. State task only.
  */
 #pragma once

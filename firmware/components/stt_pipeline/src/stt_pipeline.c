@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "array_size.h"
 #include "audio_driver.h"
 #include "audio_ring.h"
 #include "audio_worker.h"
@@ -35,7 +36,7 @@ static const size_t BLOCKS[] = {CONFIG_HOTPIN_STT_TASK_STACK, AUDIO_WORKER_TCB_S
 
 const size_t *stt_pipeline_blocks(size_t *count)
 {
-    *count = sizeof(BLOCKS) / sizeof(BLOCKS[0]);
+    *count = ARRAY_SIZE(BLOCKS);
     return BLOCKS;
 }
 

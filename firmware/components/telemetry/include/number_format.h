@@ -1,4 +1,8 @@
-/* Integers to text without printf, whose stack a 2 KB task cannot afford. Pure: no IDF header. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Integers to text without printf, whose stack a 2 KB task cannot afford. Pure: no IDF header.
+ */
 #pragma once
 
 #include <stdbool.h>

@@ -1,4 +1,6 @@
 /*
+ * SPDX-License-Identifier: Apache-2.0
+ *
  * Telemetry: the console UART, and one-line records on it.
  *
  *     @12 {"ok":true,…,"t":123,"b":"1a2b3c4d","n":7}*CRC4      reply to request 12
@@ -26,7 +28,7 @@ extern "C" {
 #define TELEMETRY_RECORD_MAX 480                         //!< Bytes of a record without its line end
 #define TELEMETRY_BUFFER_SIZE (TELEMETRY_RECORD_MAX + 4) //!< A buffer that holds any record
 
-/* Starting */
+/* --- Starting --- */
 
 /** First statement of app_main: notes the free heap that the application started with (free_at_main). */
 void telemetry_mark_start(void);
@@ -85,7 +87,7 @@ esp_err_t telemetry_send(telemetry_record_t *r);
 /** Writes a line that telemetry_send() made again, unchanged. */
 void telemetry_resend(const char *line, size_t len);
 
-/* Identity */
+/* --- Identity --- */
 
 /**
  * project, version, elf_sha256, idf, chip, rev, mac, psram, flash, reset_reason, boot_count, free_at_main,

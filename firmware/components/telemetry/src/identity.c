@@ -1,4 +1,8 @@
-/* Who is speaking: project, build, chip, and why it started. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Who is speaking: project, build, chip, and why it started.
+ */
 #include "telemetry.h"
 
 #include "esp_app_desc.h"

@@ -1,4 +1,6 @@
 /*
+ * SPDX-License-Identifier: Apache-2.0
+ *
  * stdout through the UART driver, in whole pieces.
  *
  * The IDF's VFS gives the driver stdout's characters one by one. The driver's ring keeps two items for each

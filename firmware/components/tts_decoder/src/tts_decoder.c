@@ -5,6 +5,7 @@
 
 #include <inttypes.h>
 
+#include "array_size.h"
 #include "audio_driver.h"
 #include "audio_ring.h"
 #include "esp_check.h"
@@ -157,5 +158,5 @@ const char *tts_decoder_state_name(tts_decoder_state_t state)
         [TTS_DECODER_PLAYING] = "playing",
         [TTS_DECODER_ENDED] = "ended",
     };
-    return (unsigned)state < sizeof(NAMES) / sizeof(NAMES[0]) ? NAMES[state] : "?";
+    return (unsigned)state < ARRAY_SIZE(NAMES) ? NAMES[state] : "?";
 }

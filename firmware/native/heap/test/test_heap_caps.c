@@ -1,4 +1,6 @@
 /*
+ * SPDX-License-Identifier: Apache-2.0
+ *
  * esp_heap_caps.h on heaps at the chip's addresses: what the Python tests of the model can't reach. Run under
  * AddressSanitizer and UBSan. Prints the first check that fails and exits 1.
  */

@@ -1,4 +1,8 @@
-/* Host stand-in for ESP-IDF's driver/uart.h. Only UART 0 exists; its line is the board's serial port. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Host stand-in for ESP-IDF's driver/uart.h. Only UART 0 exists; its line is the board's serial port.
+ */
 #pragma once
 
 #include <stdbool.h>

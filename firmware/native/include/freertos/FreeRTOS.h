@@ -1,4 +1,6 @@
 /*
+ * SPDX-License-Identifier: Apache-2.0
+ *
  * Host stand-in for FreeRTOS.h.
  *
  * The Static*_t objects only have to be large enough for this runtime's own objects: nothing may depend on

@@ -1,4 +1,6 @@
 /*
+ * SPDX-License-Identifier: Apache-2.0
+ *
  * Host stand-in for ESP-IDF's portmacro.h.
  *
  * One task runs at a time, so a spinlock never spins. A critical section keeps the running task from being

@@ -1,4 +1,8 @@
-/* Host stand-in for FreeRTOS' task.h (V10.5.1 with ESP-IDF's two-core additions). */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Host stand-in for FreeRTOS' task.h (V10.5.1 with ESP-IDF's two-core additions).
+ */
 #pragma once
 
 #ifndef INC_FREERTOS_H

@@ -1,4 +1,8 @@
-/* FreeRTOS on pthreads, as much of it as the state manager uses. A tick is TICK_US of the host's time. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * FreeRTOS on pthreads, as much of it as the state manager uses. A tick is TICK_US of the host's time.
+ */
 #pragma once
 
 #include <pthread.h>

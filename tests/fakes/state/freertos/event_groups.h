@@ -1,3 +1,6 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #pragma once
 #include "freertos/FreeRTOS.h"
 typedef uint32_t EventBits_t;

@@ -7,6 +7,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "array_size.h"
 #include "console_caps.h"
 #include "console_parser.h"
 
@@ -47,7 +48,7 @@ static void one_line(console_line_t *line)
         in_line(line, request.args[i].value);
         assert(console_arg(&request, request.args[i].key) == request.args[i].value);
     }
-    for (size_t i = 0; i < sizeof(USAGES) / sizeof(USAGES[0]); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(USAGES); i++) {
         if (!console_check_args(USAGES[i], &request, &problem)) {
             assert(problem.reason != NULL && strlen(problem.key) < sizeof(problem.key));
         }

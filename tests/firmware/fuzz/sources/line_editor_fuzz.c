@@ -8,6 +8,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "array_size.h"
 #include "console_complete.h"
 #include "console_text.h"
 #include "line_editor.h"
@@ -31,7 +32,7 @@ static const console_row_t ROWS[] = {
 
 static bool row_at(size_t index, console_row_t *row)
 {
-    if (index >= sizeof(ROWS) / sizeof(ROWS[0])) {
+    if (index >= ARRAY_SIZE(ROWS)) {
         return false;
     }
     *row = ROWS[index];

@@ -5,12 +5,13 @@
  */
 #include <stdlib.h>
 
+#include "array_size.h"
 #include "console.h"
 #include "console_snapshots.h"
 #include "heap_blocks.h"
 
 /* A heap's blocks lie where other commands read snapshots into: no two commands run at a time. */
-#define BLOCKS_MAX (sizeof(g_console_table.sizes) / sizeof(g_console_table.sizes[0]))
+#define BLOCKS_MAX ARRAY_SIZE(g_console_table.sizes)
 
 #define BLOCK_HEADER 4u /* of ESP-IDF's heaps, on the chip */
 #define VALUE_SIZE sizeof("-4194304,")

@@ -16,7 +16,7 @@
 
 #define FIELD_SIZE 48
 
-/* Reading */
+/* --- Reading --- */
 
 typedef struct {
     uint32_t free;
@@ -215,7 +215,7 @@ static esp_err_t heap_regions(const console_request_t *request, console_reply_t 
     return ESP_OK;
 }
 
-/* Taking */
+/* --- Taking --- */
 
 static esp_err_t add_hold(console_reply_t *reply, unsigned id)
 {
@@ -310,7 +310,7 @@ static esp_err_t heap_release(const console_request_t *request, console_reply_t 
     return ESP_OK;
 }
 
-/* Failing and leaking */
+/* --- Failing and leaking --- */
 
 static esp_err_t heap_fail(const console_request_t *request, console_reply_t *reply)
 {

@@ -3,6 +3,7 @@
  *
  * sys.*: identity, resets, what survived the last one.
  */
+#include "array_size.h"
 #include "console.h"
 #include "console_snapshots.h"
 #include "esp_system.h"
@@ -34,7 +35,7 @@ static esp_err_t sys_tasks(const console_request_t *request, console_reply_t *re
     (void)request;
     console_u32(reply, "tasks", (uint32_t)uxTaskGetNumberOfTasks());
     console_object_begin(reply, "stack_unused");
-    for (size_t i = 0; i < sizeof(NAMES) / sizeof(NAMES[0]); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(NAMES); i++) {
         TaskHandle_t task = xTaskGetHandle(NAMES[i]);
         if (task != NULL) {
             console_u32(reply, NAMES[i], (uint32_t)uxTaskGetStackHighWaterMark(task));

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "array_size.h"
 #include "console_caps.h"
 #include "console_dispatch.h"
 #include "console_help.h"
@@ -26,11 +27,11 @@ static const console_group_t *const GROUPS[] = {
     &CMD_SYS, &CMD_MODE, &CMD_MEM, &CMD_HEAP, &CMD_BLOCKS, &CMD_TTS, &CMD_BENCH, &CMD_LOG, &CMD_API,
 };
 
-#define GROUP_COUNT (sizeof(GROUPS) / sizeof(GROUPS[0]))
+#define GROUP_COUNT ARRAY_SIZE(GROUPS)
 
 static console_reply_t s_reply;
 
-/* Replies */
+/* --- Replies --- */
 
 static void begin_record(console_reply_t *reply, bool ok)
 {
@@ -243,7 +244,7 @@ static void begin_reply(console_reply_t *reply, uint16_t id)
     begin_record(reply, true);
 }
 
-/* Commands */
+/* --- Commands --- */
 
 uint32_t console_caps(const console_request_t *request)
 {

@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "array_size.h"
 #include "console_parser.h"
 #include "esp_err.h"
 #include "telemetry.h"
@@ -51,9 +52,9 @@ typedef struct {
     size_t count;
 } console_group_t;
 
-#define CONSOLE_GROUP(table)                        \
-    {                                               \
-        (table), sizeof(table) / sizeof((table)[0]) \
+#define CONSOLE_GROUP(table)       \
+    {                              \
+        (table), ARRAY_SIZE(table) \
     }
 
 extern const console_group_t CMD_SYS;
@@ -69,7 +70,7 @@ extern const console_group_t CMD_MODE;
 /** The `index`-th command of all groups, NULL behind the last. */
 const console_command_t *console_command_at(size_t index);
 
-/* Replies */
+/* --- Replies --- */
 
 /** The reply's record, with room for `need` more bytes: where the next members go. May send what is there so
  * far. */

@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#include "array_size.h"
 #include "console.h"
 #include "console_caps.h"
 #include "console_complete.h"
@@ -80,7 +81,7 @@ static void write_type(const console_usage_item_t *item)
         write_caps();
         return;
     }
-    for (size_t i = 0; i < sizeof(TYPES) / sizeof(TYPES[0]); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(TYPES); i++) {
         if (is_type(item, TYPES[i].type)) {
             console_write_text(TYPES[i].text);
             return;

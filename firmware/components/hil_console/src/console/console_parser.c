@@ -31,7 +31,7 @@ static bool is_key_char(char c)
     return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_';
 }
 
-/* Lines */
+/* --- Lines --- */
 
 void console_line_reset(console_line_t *line)
 {
@@ -52,7 +52,7 @@ bool console_line_feed(console_line_t *line, char byte)
     return false;
 }
 
-/* Requests */
+/* --- Requests --- */
 
 static int hex_digit(char c)
 {
@@ -278,7 +278,7 @@ console_line_result_t console_parse(console_line_t *line, console_request_t *req
     return split_words(text, request);
 }
 
-/* Arguments */
+/* --- Arguments --- */
 
 const char *console_arg(const console_request_t *request, const char *key)
 {

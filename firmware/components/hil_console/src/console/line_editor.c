@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+#include "array_size.h"
+
 #define PROMPT_LENGTH (sizeof(LINE_EDITOR_PROMPT) - 1)
 #define ROOM (LINE_EDITOR_COLUMNS - 1 - PROMPT_LENGTH) /* the last column stays free: a full row wraps */
 
@@ -20,7 +22,7 @@
 
 enum { NO_ESCAPE, AFTER_ESC, IN_CSI, AFTER_SS3 };
 
-/* Screen */
+/* --- Screen --- */
 
 static void put(const line_editor_t *editor, const char *text, size_t length)
 {
@@ -124,7 +126,7 @@ static void leave_row(line_editor_t *editor, const char *text)
     }
 }
 
-/* Editing */
+/* --- Editing --- */
 
 static void move_to(line_editor_t *editor, size_t cursor)
 {
@@ -184,7 +186,7 @@ static void swap_characters(line_editor_t *editor)
     }
 }
 
-/* History */
+/* --- History --- */
 
 /** The `age`-th newest line, 1 for the newest; NULL if there are not so many. */
 static const char *history_line(const line_editor_t *editor, size_t age)
@@ -264,7 +266,7 @@ static void recall(line_editor_t *editor, bool older)
     }
 }
 
-/* Completion */
+/* --- Completion --- */
 
 static void list_words(line_editor_t *editor, size_t cursor)
 {
@@ -321,7 +323,7 @@ static void complete(line_editor_t *editor)
     }
 }
 
-/* Keys */
+/* --- Keys --- */
 
 static void cancel(line_editor_t *editor)
 {
@@ -384,7 +386,7 @@ static void press_cursor_key(line_editor_t *editor, char final)
         {'A', CTRL('P')}, {'B', CTRL('N')}, {'C', CTRL('F')},
         {'D', CTRL('B')}, {'H', CTRL('A')}, {'F', CTRL('E')},
     };
-    for (size_t i = 0; i < sizeof(KEYS) / sizeof(KEYS[0]); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(KEYS); i++) {
         if (KEYS[i][0] == final) {
             press(editor, KEYS[i][1]);
         }
@@ -440,7 +442,7 @@ static void take_escape(line_editor_t *editor, char byte)
     }
 }
 
-/* Lines */
+/* --- Lines --- */
 
 /** A byte of a request, or of whatever follows an '@'. What came in front of the '@' makes room for it. */
 static void take_raw(line_editor_t *editor, char byte)

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "array_size.h"
 #include "esp_heap_caps.h"
 #include "esp_log.h"
 #include "esp_memory_utils.h"
@@ -103,7 +104,7 @@ static const struct {
 
 esp_err_t panic_prepare(const char *kind, void (**crash)(void))
 {
-    for (size_t i = 0; i < sizeof(KINDS) / sizeof(KINDS[0]); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(KINDS); i++) {
         if (strcmp(KINDS[i].kind, kind) != 0) {
             continue;
         }

@@ -2,8 +2,8 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * mem_sample.c on the heap model: `driver SEED STEPS`, the lines of the chip's start on stdin. Allocates and
- * frees at random, and compares what the manager says with what the allocator does. Prints counts, or the
- * first difference.
+ * frees at random, and compares the manager's answers with the allocator. Prints counts, or the first
+ * difference.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -94,7 +94,7 @@ static void check_place(uint32_t caps)
     size_t count = 1 + any(MEMORY_PLACE_MAX);
     size_t done = 0;
     memory_placement_t said;
-    size_t scale = 1 + 2 * heap_caps_get_free_size(caps) / (count + any(4)); /* near what there is */
+    size_t scale = 1 + 2 * heap_caps_get_free_size(caps) / (count + any(4)); /* near the available size */
     for (size_t i = 0; i < count; i++) {
         sizes[i] = 1 + any(scale);
     }
@@ -148,7 +148,7 @@ static void check_stats(void)
     lowest = stats.total_minimum_free;
 }
 
-/* A dip that is over before the sample is in the window's watermark, and in the minimum for ever. */
+/* A dip that ends before the sample is in the window's watermark, and in the minimum permanently. */
 static void check_dip(void)
 {
     memory_stats_t before, after, next;

@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * The monitor task and the log path under fire: tasks that log, tasks that start and stop the monitor, a UART
- * that is full at times, task creation that fails at times. Prints "ok", or what went wrong.
+ * Stress test of the monitor task and the log path: tasks that log, tasks that start and stop the monitor, a
+ * UART that is sometimes full, task creation that sometimes fails. Prints "ok", or the first error.
  */
 #include <stdatomic.h>
 #include <stdio.h>
@@ -38,7 +38,7 @@ struct fake_task {
 static _Thread_local TaskHandle_t s_self;
 static _Thread_local unsigned s_random = 1;
 static atomic_int s_failers = FAILERS;
-static atomic_bool s_slow_end; /* a task is still there a while after its last word */
+static atomic_bool s_slow_end; /* tasks end some time after their last statement */
 static atomic_int s_tasks, s_tasks_most, s_created, s_periodic;
 
 static pthread_mutex_t s_stdout;
@@ -118,7 +118,7 @@ void vTaskDelay(TickType_t ticks)
     usleep(ticks > 3 ? 300 : ticks * 100);
 }
 
-/* That a task is gone: a new one, or one that has not come to its end, has the same name. */
+/* Waits for the end of the task: a new one, or one that has not ended, has the same name. */
 esp_err_t task_end_wait_for(const char *name, uint32_t timeout_ms)
 {
     (void)name;
@@ -363,7 +363,7 @@ int main(void)
         pthread_join(threads[i], NULL);
     }
     drain_failures();
-    mem_alloc_failed_put(&(mem_alloc_failed_t){.size = ~0U}); /* carries the count of those lost last */
+    mem_alloc_failed_put(&(mem_alloc_failed_t){.size = ~0U}); /* carries the count of those lost before it */
     drain_failures();
     if (s_failures != FAILERS * FAILURES_EACH + 1) {
         fail("failures neither reported nor counted", s_failures, FAILERS * FAILURES_EACH + 1);

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * The board's flash: a file, mapped, so that what is written stays there however this process ends.
+ * The board's flash: a mapped file, so that written data survives any end of this process.
  */
 #include "chip/flash.h"
 
@@ -37,7 +37,8 @@
 #define SIZE_MMU_BLOCK 44      /* head and tail of the list of mapped pages, made at the first mapping */
 #define FLASH_ID 0x1640C8u
 
-/* Times of a usual flash chip, roughly. While it erases, ESP-IDF gives other tasks a tick every 20 ms. */
+/* Approximate times of a common flash chip. During an erase ESP-IDF yields to other tasks for a tick every 20
+ * ms. */
 #define ERASE_SLICE_US 20000u
 #define ERASE_SLICES 2
 #define WRITE_CALL_US 30u
@@ -142,8 +143,7 @@ static uint32_t word(const uint8_t *bytes)
     return bytes[0] | bytes[1] << 8 | (uint32_t)bytes[2] << 16 | (uint32_t)bytes[3] << 24;
 }
 
-/* With the allocations that ESP-IDF makes: two locks, the MMU's list ends, one item per partition; none is
- * freed. */
+/* Makes ESP-IDF's allocations: two locks, the MMU's list ends, one item per partition; none is freed. */
 static void load(void)
 {
     native_lock_acquire(&s_list_lock);

@@ -1,8 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Interrupts, as far as they take memory: ESP-IDF's handle, its vector description, and that of a shared
- * source.
+ * Memory of interrupts: ESP-IDF's handle, its vector descriptor, and that of a shared source.
  */
 #include "drivers/intr.h"
 

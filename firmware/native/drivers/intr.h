@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Interrupt allocation: what esp_intr_alloc takes of the heap.
+ * Interrupt allocation: heap usage of esp_intr_alloc.
  */
 #pragma once
 
@@ -10,7 +10,7 @@
 typedef struct native_intr native_intr_t;
 
 /*
- * NULL when there is no memory. A source that is used for the first time keeps 16 bytes for ever (facts:
+ * NULL when there is no memory. A source that is used for the first time keeps 16 bytes permanently (facts:
  * recorded I2S allocations); each user takes a handle, and 24 bytes more where the source is shared.
  */
 native_intr_t *native_intr_alloc(unsigned source, bool shared);

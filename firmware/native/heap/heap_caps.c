@@ -20,8 +20,8 @@ static esp_alloc_failed_hook_t s_alloc_failed;
 static size_t s_internal_limit = NO_EXTERNAL_MALLOC;
 static bool s_locked;
 
-/* Minima from before the local-minimum monitoring; the block stands in for ESP-IDF's array and is only
- * charged. */
+/* Minima from before the local-minimum monitoring; the block represents ESP-IDF's array and is only charged.
+ */
 static struct {
     void *block;
     uint32_t heaps;
@@ -65,7 +65,7 @@ static void __attribute__((noreturn)) panic(const char *found, const char *asser
     abort();
 }
 
-/* The line and the assert that light poisoning gives; the model notices damage as it would. */
+/* Line and assert of light poisoning; the model detects damage in the same way. */
 static void __attribute__((noreturn, format(printf, 1, 2))) panic_corrupt(const char *format, ...)
 {
     char found[192] = "CORRUPT HEAP: ";
@@ -116,7 +116,7 @@ static void *to_pointer(uint32_t address)
     return (void *)(uintptr_t)address;
 }
 
-/* size_t is 64 bits here; what doesn't fit the chip's is more than any heap has. */
+/* size_t is 64 bits here; larger sizes than the chip's exceed every heap. */
 static uint32_t to_size(size_t size)
 {
     return size > UINT32_MAX ? UINT32_MAX : (uint32_t)size;
@@ -157,7 +157,7 @@ static void *calloc_base(size_t n, size_t size, uint32_t caps)
     return result;
 }
 
-/* Panics, in ESP-IDF's words, unless a block in use starts there. outside: the assert for an address in no
+/* Panics with ESP-IDF's message, unless a block in use starts there. outside: the assert for an address in no
  * heap.
  */
 static void require_block(uint32_t address, const char *outside)

@@ -63,7 +63,8 @@ static uint32_t end_of(const heap_t *heap)
     return heap->tlsf.start + heap->tlsf.length;
 }
 
-/* ESP-IDF lets a region lie wholly inside a heap (the pool does) but not reach out of one, nor be one again.
+/* ESP-IDF allows a region wholly inside a heap (the pool), but not one that extends beyond a heap or equals
+ * one.
  */
 static const heap_t *find_clash(const heap_system_t *system, uint32_t start, uint32_t end)
 {
@@ -80,7 +81,7 @@ static const heap_t *find_clash(const heap_system_t *system, uint32_t start, uin
     return NULL;
 }
 
-/* Host memory for a region: its own, or a part of the heap's around it. */
+/* Host memory for a region: its own, or part of the enclosing heap's. */
 static bool give_memory(heap_system_t *system, uint32_t start, uint32_t length)
 {
     if (heap_system_find(system, start) >= 0) {
@@ -252,7 +253,7 @@ bool heap_system_add_recorded(heap_system_t *system, uint32_t start, uint32_t le
 
 int heap_system_find(const heap_system_t *system, uint32_t address)
 {
-    /* The pool lies inside another heap, so the smaller one is meant. */
+    /* The pool is inside another heap, so the smaller one is the right one. */
     int found = -1;
     for (uint32_t i = 0; i < system->count; i++) {
         const heap_t *heap = system->heaps[i];
@@ -307,7 +308,7 @@ static uint32_t to_alias(heap_system_t *system, uint32_t data, uint32_t size)
     return alias_note(note);
 }
 
-/* Data address of what `address` names; 0 if an alias's note is no address in D/IRAM. */
+/* Data address of `address`; 0 if an alias's note is not an address in D/IRAM. */
 static uint32_t from_alias(const heap_system_t *system, uint32_t address)
 {
     if (!is_code_alias(address)) {
@@ -340,7 +341,8 @@ static void adjust_to_hardware(uint32_t *alignment, uint32_t *size, uint32_t *ca
         *caps = (*caps & ~descriptors) | MALLOC_CAP_DMA;
     }
     if (*caps & MALLOC_CAP_SPIRAM) {
-        *caps &= ~(uint32_t)MALLOC_CAP_DMA; // what comes back can't be reached by DMA; nothing says so
+        *caps &=
+            ~(uint32_t)MALLOC_CAP_DMA; // the result can't be reached by DMA; ESP-IDF does not report that
     }
     *caps &= ~(uint32_t)MALLOC_CAP_CACHE_ALIGNED;
 }

@@ -51,7 +51,7 @@ static const char *const s_cap_names[] = {
 
 #define CAP_NAMES (sizeof(s_cap_names) / sizeof(s_cap_names[0]))
 
-_Static_assert(1 << (CAP_NAMES - 1) == MALLOC_CAP_SIMD, "a name for each capability bit");
+_Static_assert(1 << (CAP_NAMES - 1) == MALLOC_CAP_SIMD, "one name for each capability bit");
 
 const uint32_t *heap_type_caps(heap_type_t type)
 {

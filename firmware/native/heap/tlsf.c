@@ -10,7 +10,7 @@
 #define ALIGN 4u
 #define MULTI_HEAP_RECORD 20u // sizeof(struct multi_heap_info) on the chip, at the start of the region
 #define CONTROL_FIXED 36u // sizeof(control_t) on the chip; per first level it takes a bitmap and its lists
-#define SPLIT_MIN (TLSF_BLOCK_MIN + TLSF_BLOCK_HEADER) // a rest of this much becomes a block of its own
+#define SPLIT_MIN (TLSF_BLOCK_MIN + TLSF_BLOCK_HEADER) // a remainder of this size becomes a block of its own
 
 #define FREE_BIT 1u
 #define PREV_FREE_BIT 2u
@@ -352,7 +352,7 @@ uint32_t tlsf_malloc(tlsf_heap_t *heap, uint32_t size)
 
 uint32_t tlsf_memalign(tlsf_heap_t *heap, uint32_t alignment, uint32_t size)
 {
-    /* What lies below the aligned address must be large enough to be a block of its own, or nothing. */
+    /* The memory below the aligned address must be large enough for a block of its own, or empty. */
     const uint32_t gap_min = SPLIT_MIN;
     uint32_t needed = block_size_for(heap, size, ALIGN);
     uint32_t room = needed;
@@ -377,7 +377,7 @@ uint32_t tlsf_memalign(tlsf_heap_t *heap, uint32_t alignment, uint32_t size)
         set_free(heap, below, true);
         list_insert(heap, below);
     }
-    /* Unlike malloc, what is kept is not rounded up to a class. */
+    /* Unlike malloc, the kept size is not rounded up to a class. */
     return use_new(heap, block, needed);
 }
 
@@ -463,8 +463,8 @@ uint32_t tlsf_realloc(tlsf_heap_t *heap, uint32_t address, uint32_t size)
 
 void tlsf_figures(const tlsf_heap_t *heap, heap_figures_t *figures)
 {
-    /* All blocks of a class are rounded down to the same size, so the highest list that is not empty tells
-     * it. */
+    /* All blocks of a class are rounded down to the same size, so the highest non-empty list determines it.
+     */
     uint32_t largest = 0;
     if (heap->fl_bitmap != 0) {
         uint32_t fl = log2_floor(heap->fl_bitmap);

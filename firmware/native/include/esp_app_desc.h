@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Host stand-in for ESP-IDF's esp_app_desc.h: the same 256 bytes.
+ * Host version of ESP-IDF's esp_app_desc.h: the same 256 bytes.
  */
 #pragma once
 

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Host stand-in for ESP-IDF's esp_bit_defs.h.
+ * Host version of ESP-IDF's esp_bit_defs.h.
  */
 #pragma once
 

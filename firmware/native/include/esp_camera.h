@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Host stand-in for esp32-camera's esp_camera.h.
+ * Host version of esp32-camera's esp_camera.h.
  */
 #pragma once
 

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Host stand-in for ESP-IDF's esp_check.h.
+ * Host version of ESP-IDF's esp_check.h.
  */
 #pragma once
 

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Host stand-in for ESP-IDF's esp_err.h: same names and values.
+ * Host version of ESP-IDF's esp_err.h: same names and values.
  */
 #pragma once
 

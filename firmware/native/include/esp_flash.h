@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Host stand-in for ESP-IDF's esp_flash.h: the default chip is the board's flash file.
+ * Host version of ESP-IDF's esp_flash.h: the default chip is the board's flash file.
  */
 #pragma once
 

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Host stand-in for ESP-IDF's esp_idf_version.h: the API level this runtime stands in for (v5.4).
+ * Host version of ESP-IDF's esp_idf_version.h: the API level of this runtime (v5.4).
  */
 #pragma once
 

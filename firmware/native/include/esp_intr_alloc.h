@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Host stand-in for ESP-IDF's esp_intr_alloc.h: the flags, so that driver calls compile.
+ * Host version of ESP-IDF's esp_intr_alloc.h: the flags, so that driver calls compile.
  */
 #pragma once
 

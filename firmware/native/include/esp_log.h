@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Host stand-in for ESP-IDF's esp_log.h (log V1 of v5.4: one vprintf per line).
+ * Host version of ESP-IDF's esp_log.h (log V1 of v5.4: one vprintf per line).
  */
 #pragma once
 

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Host stand-in for ESP-IDF's esp_log_color.h.
+ * Host version of ESP-IDF's esp_log_color.h.
  */
 #pragma once
 

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Host stand-in for ESP-IDF's esp_random.h. Seeded by the board (seed and reset entropy), so a run can be
+ * Host version of ESP-IDF's esp_random.h. Seeded by the board (seed and reset entropy), so a run can be
  * repeated.
  */
 #pragma once

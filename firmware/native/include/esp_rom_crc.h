@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Host stand-in for ESP-IDF's esp_rom_crc.h: the ROM's CRCs. Start with crc 0; the ROM inverts before and
+ * Host version of ESP-IDF's esp_rom_crc.h: the ROM's CRCs. Start with crc 0; the ROM inverts before and
  * after.
  */
 #pragma once

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Host stand-in for ESP-IDF's esp_task.h: priorities and stacks of the system's tasks.
+ * Host version of ESP-IDF's esp_task.h: priorities and stacks of the system's tasks.
  */
 #pragma once
 

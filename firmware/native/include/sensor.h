@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Host stand-in for esp32-camera's sensor.h: formats, sizes, and what a sensor says of itself.
+ * Host version of esp32-camera's sensor.h: formats, sizes, and the sensor's identity.
  */
 #pragma once
 

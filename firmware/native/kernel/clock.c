@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * The virtual clock and its events. Who moves it, and how fast, is run.c's matter.
+ * The virtual clock and its events. run.c advances it.
  */
 #include "kernel/clock.h"
 

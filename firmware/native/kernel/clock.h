@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * The virtual clock: a time that stands still while code runs, and the events that are due later.
+ * The virtual clock: its time stands still while code runs; events are due at a later time.
  */
 #pragma once
 

@@ -18,7 +18,7 @@
 
 typedef struct {
     QueueHandle_t handle;
-    void *charged_storage; // WithCaps: the block that its items take
+    void *charged_storage; // WithCaps: the block of its items
     uint8_t *items;        // item_size * length bytes
     uint8_t *own_items;    // the same if this object has to free it
     UBaseType_t length;
@@ -65,7 +65,7 @@ static QueueHandle_t create(void *block, UBaseType_t length, UBaseType_t item_si
     return block;
 }
 
-/* As on the chip object and items are one block; items lie there in host memory, since they may hold host
+/* As on the chip, object and items are one block; the items are in host memory, since they may hold host
  * pointers. */
 QueueHandle_t xQueueGenericCreate(const UBaseType_t uxQueueLength, const UBaseType_t uxItemSize,
                                   const uint8_t ucQueueType)
@@ -181,7 +181,7 @@ static void put(queue_t *queue, const void *item, BaseType_t position)
     queue->count++;
 }
 
-/* A mutex goes back: its holder's inherited priority too. */
+/* Releases a mutex, and its holder's inherited priority. */
 static void let_go(queue_t *queue)
 {
     if (queue->holder == NULL) {
@@ -220,7 +220,7 @@ BaseType_t xQueueGenericSend(QueueHandle_t xQueue, const void *const pvItemToQue
     return pdPASS;
 }
 
-/* What is ready and higher runs when the interrupt ends, whether a switch is asked for or not. */
+/* A ready task of higher priority runs when the interrupt ends, whether a switch is requested or not. */
 static void wake_from_isr(native_wait_list_t *list, BaseType_t *woken)
 {
     bool higher = list->head != NULL && native_priority(list->head) > native_priority(native_current());

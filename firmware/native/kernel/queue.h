@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Queues beyond the FreeRTOS API.
+ * Queue functions beyond the FreeRTOS API.
  */
 #pragma once
 

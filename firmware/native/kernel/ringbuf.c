@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * ESP-IDF's ring buffers: items in one piece (no-split), or bytes. Data and item headers lie in the modelled
+ * ESP-IDF's ring buffers: items in one piece (no-split), or bytes. Data and item headers are in the modelled
  * memory.
  */
 #include <assert.h>
@@ -16,7 +16,7 @@
 
 #define HEADER 8u
 #define FLAG_FREE 1u  /* returned */
-#define FLAG_DUMMY 2u /* nothing but the rest up to the end */
+#define FLAG_DUMMY 2u /* only the remainder up to the end */
 
 typedef struct {
     uint32_t length;
@@ -32,9 +32,9 @@ typedef struct {
     uint32_t write;  // offsets: written next,
     uint32_t read;   // read next,
     uint32_t oldest; // freed next
-    uint32_t used;   // from oldest to write: tells full from empty
+    uint32_t used;   // from oldest to write: distinguishes full from empty
     uint32_t unread; // items, or bytes
-    uint32_t lent;   // byte buffer: what the reader has not returned yet
+    uint32_t lent;   // byte buffer: bytes that the reader has not returned yet
     native_wait_list_t senders;
     native_wait_list_t receivers;
 } ring_t;
@@ -118,7 +118,7 @@ static void set_header(ring_t *ring, uint32_t offset, uint32_t length, uint32_t 
     memcpy(ring->data + offset, &header, sizeof header);
 }
 
-/* The largest piece in a row that is free. */
+/* The largest contiguous free piece. */
 static uint32_t free_piece(const ring_t *ring)
 {
     if (ring->used == ring->size) {

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * What outlives the process: RTC memory, flash, NVS. And who the board is.
+ * Data that outlives the process: RTC memory, flash, NVS. And the board's identity.
  */
 #include <inttypes.h>
 #include <stdlib.h>

@@ -140,7 +140,7 @@ static void case_audio_arguments(void)
     }
 }
 
-/* Two seconds each way at once: the line's pace, and what went over it. */
+/* Two seconds in both directions at once: the line's rate, and its data. */
 static void case_audio_pace(void)
 {
     static int16_t s_frames[2 * 500];
@@ -187,7 +187,7 @@ static void case_audio_pace(void)
 
 static void case_audio_failures(void)
 {
-    CHECK_EQUAL(audio_driver_init(), ESP_OK); // what is taken once for ever is taken now
+    CHECK_EQUAL(audio_driver_init(), ESP_OK); // one-time allocations are made now
     CHECK_EQUAL(audio_driver_deinit(), ESP_OK);
     uint32_t nth = 0;
     bool failed;
@@ -209,7 +209,7 @@ static void case_audio_failures(void)
     test_note("AUDIO allocations %u\n", (unsigned)nth - 1);
 }
 
-/* --- A worker whose end must give its memory back at once --- */
+/* --- A worker whose memory must be free immediately after its end --- */
 
 static void short_work(audio_worker_t *worker)
 {
@@ -312,7 +312,7 @@ static void case_stt(void)
     CHECK(!stats.running && stats.samples > 64000);
     CHECK_EQUAL(stt_pipeline_start(), ESP_OK);
     stt_pipeline_get_stats(&stats);
-    CHECK(stats.ring_bytes <= 4 * 2040); // emptied; what the DMA buffers held may be in already
+    CHECK(stats.ring_bytes <= 4 * 2040); // emptied; the content of the DMA buffers may have arrived already
     CHECK_EQUAL(stt_pipeline_stop(), ESP_OK);
     for (uint32_t nth = 1; nth <= 2; nth++) {
         fail_allocation(nth);

@@ -61,7 +61,7 @@ static void case_network(void)
     CHECK_EQUAL(taken.blocks, after.blocks - before.blocks);
 }
 
-/* Each refuses, says so, and keeps nothing. */
+/* Each refuses, logs that, and holds no resource. */
 static void case_no_psram(void)
 {
     CHECK_EQUAL(camera_controller_init(), ESP_ERR_NO_MEM);

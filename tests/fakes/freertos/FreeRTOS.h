@@ -21,7 +21,7 @@ typedef pthread_mutex_t portMUX_TYPE;
 #define configTICK_RATE_HZ 1000
 #define pdMS_TO_TICKS(ms) ((TickType_t)(ms))
 #define portMUX_INITIALIZER_UNLOCKED PTHREAD_MUTEX_INITIALIZER
-/* Holds the caller up now and then, so that others come between its critical sections. */
+/* Delays the caller sometimes, so that other tasks run between its critical sections. */
 void fake_pause(void);
 #define taskENTER_CRITICAL(mux) (fake_pause(), pthread_mutex_lock(mux))
 #define taskEXIT_CRITICAL(mux) pthread_mutex_unlock(mux)

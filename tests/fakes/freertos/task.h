@@ -11,7 +11,7 @@ typedef void (*TaskFunction_t)(void *arg);
 /* Fails now and then, as it does when memory is short. */
 BaseType_t xTaskCreate(TaskFunction_t code, const char *name, uint32_t stack, void *arg, UBaseType_t priority,
                        TaskHandle_t *out);
-/* Frees the handle: whoever notifies it later is caught by the sanitizer. */
+/* Frees the handle: a later notification is a use after free, which the sanitizer detects. */
 void vTaskDelete(TaskHandle_t task);
 void vTaskDelay(TickType_t ticks);
 TaskHandle_t xTaskGetCurrentTaskHandle(void);

@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * The state manager under fire: tasks that ask for modes at once, a task that uses the camera, drivers that
- * fail. Prints "ok: …", or what went wrong. The argument is the seed.
+ * Stress test of the state manager: tasks that request modes concurrently, a task that uses the camera,
+ * drivers that fail. Prints "ok: …", or the first error. The argument is the seed.
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -234,7 +234,7 @@ esp_err_t task_end_wait_for(const char *name, uint32_t timeout_ms)
     return s_main_ended ? ESP_OK : ESP_ERR_TIMEOUT;
 }
 
-/* --- ESP-IDF and the components around --- */
+/* --- ESP-IDF and the other components --- */
 
 esp_err_t esp_task_wdt_add(void *task)
 {
@@ -549,7 +549,7 @@ static void storm(unsigned seed, bool faults)
     }
 }
 
-/** Requests that come faster than modes change: the last counts, and those between cost nothing. */
+/** Requests that arrive faster than modes change: the last one counts, and those in between have no cost. */
 static void coalescing(void)
 {
     state_manager_request(SYSTEM_STATE_CAMERA_STANDBY, FOREVER_MS);
@@ -579,7 +579,7 @@ static void coalescing(void)
     }
 }
 
-/** Each step fails once, by name: the former mode is back. */
+/** Each step fails once, by name: the former mode is restored. */
 static void each_step(void)
 {
     const system_state_t modes[] = {SYSTEM_STATE_CAMERA_STANDBY, SYSTEM_STATE_VOICE_ACTIVE};
@@ -609,7 +609,7 @@ static void each_step(void)
     }
 }
 
-/** A step and an undo after it fail: the former mode comes back by recovery, whatever was left standing. */
+/** A step and an undo after it fail: recovery restores the former mode, regardless of the running drivers. */
 static void recovering(void)
 {
     static const struct {
@@ -651,7 +651,7 @@ static void started(void)
     s_started = true;
 }
 
-/** The end of the start is told once the main task has ended, not when the first mode is up. */
+/** started() is called once the main task has ended, not when the first mode is up. */
 static void starting(void)
 {
     if (state_manager_request(SYSTEM_STATE_CAMERA_STANDBY, FOREVER_MS) != ESP_OK) {
@@ -696,5 +696,5 @@ int main(int argc, char **argv)
     shutting_down();
     printf("ok: %d drivers started, %d recoveries, %d events\n", s_starts, s_recoveries, s_events);
     fflush(stdout);
-    _exit(0); /* the state task runs for ever */
+    _exit(0); /* the state task never ends */
 }

@@ -8,7 +8,7 @@
 #include "number_format.h"
 
 #define BORDER_RUN "═══════════════════════════════════════════════════════════" /* 59 */
-#define LABEL_WIDTH 18 /* "Largest Block:" and what follows line up here */
+#define LABEL_WIDTH 18 /* column of the values after "Largest Block:" and the like */
 
 typedef enum { BORDER, CONTEXT, SECTION, BYTES, PERCENT, DELTA } row_kind_t;
 
@@ -33,7 +33,7 @@ typedef struct {
 
 /* clang-format off: tables */
 
-/* FREE is the first row of every section, and brings its head. */
+/* FREE is the first row of every section, preceded by its title. */
 #define ROW_FREE(field, section)                           \
     {BORDER, "╠", 0, 0}, {SECTION, TITLE_##section, 0, 0}, \
         {BYTES, "Free:", STATS_INDEX(field), KB_WIDTH_##section},

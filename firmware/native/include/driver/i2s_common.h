@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Host stand-in for ESP-IDF's driver/i2s_common.h (esp_driver_i2s, v5.4). Event callbacks are left out.
+ * Host version of ESP-IDF's driver/i2s_common.h (esp_driver_i2s, v5.4). Event callbacks are left out.
  */
 #pragma once
 

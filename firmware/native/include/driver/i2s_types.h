@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Host stand-in for ESP-IDF's driver/i2s_types.h (esp_driver_i2s).
+ * Host version of ESP-IDF's driver/i2s_types.h (esp_driver_i2s).
  */
 #pragma once
 

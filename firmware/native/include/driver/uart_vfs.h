@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Host stand-in for ESP-IDF's driver/uart_vfs.h. Only UART 0 exists.
+ * Host version of ESP-IDF's driver/uart_vfs.h. Only UART 0 exists.
  */
 #pragma once
 

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Host stand-in for FreeRTOS' semphr.h (V10.5.1).
+ * Host version of FreeRTOS' semphr.h (V10.5.1).
  */
 #pragma once
 

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Host stand-in for ESP-IDF's hal/i2s_types.h: standard mode on the ESP32.
+ * Host version of ESP-IDF's hal/i2s_types.h: standard mode on the ESP32.
  */
 #pragma once
 

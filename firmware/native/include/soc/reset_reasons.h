@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Host stand-in for ESP-IDF's soc/reset_reasons.h (ESP32).
+ * Host version of ESP-IDF's soc/reset_reasons.h (ESP32).
  */
 #pragma once
 

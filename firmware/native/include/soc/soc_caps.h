@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Host stand-in for ESP-IDF's soc/soc_caps.h: the few facts of the ESP32 that code asks for.
+ * Host version of ESP-IDF's soc/soc_caps.h: the few capabilities of the ESP32 that are used.
  */
 #pragma once
 

@@ -2,8 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * libFuzzer: any bytes as keys, with other tasks' lines in between, through the line editor and the
- * completion. What must hold is asserted here; memory errors and undefined behaviour are the sanitizers'
- * part.
+ * completion. Invariants are asserted here; the sanitizers detect memory errors and undefined behaviour.
  */
 #include <assert.h>
 #include <string.h>
@@ -46,7 +45,7 @@ static bool complete_line(const char *text, size_t length, size_t index, line_ed
     return found;
 }
 
-/* No '@': nothing that comes in goes out as a record. */
+/* No '@': no input is sent back as a record. */
 static void write_screen(const char *text, size_t length)
 {
     assert(length > 0 && memchr(text, '@', length) == NULL && memchr(text, '\0', length) == NULL);

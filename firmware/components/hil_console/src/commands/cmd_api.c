@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * mem.api: edge cases of the memory manager's API, run on the board. mem.callbacks: callbacks that note their
- * calls.
+ * mem.api: edge cases of the memory manager's API, run on the board. mem.callbacks: callbacks that record
+ * their calls.
  */
 #include <stdio.h>
 #include <string.h>
@@ -17,7 +17,7 @@
 
 /* --- Callbacks --- */
 
-#define RECORDERS (MEMORY_CALLBACKS_MAX + 1) /* one more than the list takes */
+#define RECORDERS (MEMORY_CALLBACKS_MAX + 1) /* one more than the list holds */
 #define CALLS_MAX 48
 
 typedef struct {
@@ -28,7 +28,7 @@ typedef struct {
 
 static portMUX_TYPE s_lock = portMUX_INITIALIZER_UNLOCKED;
 static call_t s_calls[CALLS_MAX];
-static uint32_t s_call_count; /* of all calls; those beyond CALLS_MAX are only counted */
+static uint32_t s_call_count; /* all calls; only the first CALLS_MAX are stored */
 static unsigned s_registered;
 static volatile bool s_first_logs;
 
@@ -41,7 +41,7 @@ static void note_call(uint8_t callback, bool recovery, const memory_warning_t *w
     s_call_count++;
     portEXIT_CRITICAL(&s_lock);
     if (callback == 0 && s_first_logs) {
-        static memory_stats_t s_stats; /* nobody reads it, and the monitor's stack is small */
+        static memory_stats_t s_stats; /* static: the monitor's stack is small */
         memory_manager_get_stats(&s_stats);
         memory_manager_log_stats(recovery ? "Recovery Callback" : "Warning Callback");
     }
@@ -105,8 +105,8 @@ static esp_err_t mem_callbacks(const console_request_t *request, console_reply_t
     for (uint32_t i = 0; i < add; i++) {
         esp_err_t err = s_registered < RECORDERS ? register_recorder(s_registered) : ESP_ERR_NO_MEM;
         if (err != ESP_OK) {
-            return console_fail(reply, err, "%u callbacks are registered, %u more were to be", s_registered,
-                                (unsigned)(add - i));
+            return console_fail(reply, err, "%u callbacks are registered, %u more were requested",
+                                s_registered, (unsigned)(add - i));
         }
         s_registered++;
     }
@@ -134,7 +134,7 @@ static esp_err_t mem_callbacks(const console_request_t *request, console_reply_t
 
 /* --- Edge cases --- */
 
-#define NO_SUCH_BLOCK (1024 * 1024) /* more than the chip has internal memory */
+#define NO_SUCH_BLOCK (1024 * 1024) /* more than the chip's internal memory */
 
 /* Destination of every query. Static: the largest does not fit on the stack of the main task. */
 static union {
@@ -311,7 +311,8 @@ static esp_err_t mem_api(const console_request_t *request, console_reply_t *repl
     }
     esp_err_t err;
     if (!run_case(name, &err)) {
-        return console_bad_argument(reply, "case", name, "unknown; mem.api without it lists them");
+        return console_bad_argument(reply, "case", name,
+                                    "unknown; mem.api without arguments lists the cases");
     }
     telemetry_str(console_room(reply, 80), "case", name);
     telemetry_str(console_room(reply, 80), "err", esp_err_to_name(err));
@@ -321,7 +322,7 @@ static esp_err_t mem_api(const console_request_t *request, console_reply_t *repl
 static const console_command_t COMMANDS[] = {
     {"mem.api", "[case=TEXT]", mem_api, "run an edge case of the memory manager's API (none: list them)"},
     {"mem.callbacks", "[add=N] [reset=1] [log=1]", mem_callbacks,
-     "register callbacks that note their calls (log: the first also logs and queries); the calls so far"},
+     "register callbacks that record their calls (log: the first also logs and queries); the calls so far"},
 };
 
 const console_group_t CMD_API = CONSOLE_GROUP(COMMANDS);

@@ -36,7 +36,7 @@ static void put_text(const line_editor_t *editor, const char *text)
     put(editor, text, strlen(text));
 }
 
-/** The line has changed from `at` on. */
+/** Marks the line as changed from `at` on. */
 static void changed(line_editor_t *editor, size_t at)
 {
     if (editor->shown > at) {
@@ -140,7 +140,7 @@ static void insert(line_editor_t *editor, const char *text, size_t length)
 {
     console_line_t *line = &editor->line;
     if (length > CONSOLE_LINE_MAX - line->length) {
-        line->overlong = true; /* not to be obeyed cut short */
+        line->overlong = true; /* a truncated line must not be executed */
         return;
     }
     char *at = line->bytes + editor->cursor;
@@ -157,7 +157,7 @@ static void erase(line_editor_t *editor, size_t from, size_t to)
     if (from < to) {
         memmove(line->bytes + from, line->bytes + to, line->length - to);
         line->length -= to - from;
-        line->overlong = false; /* who corrects the line has seen what there is of it */
+        line->overlong = false; /* editing the line acknowledges the truncation */
         editor->cursor = from;
         changed(editor, from);
     }
@@ -188,7 +188,7 @@ static void swap_characters(line_editor_t *editor)
 
 /* --- History --- */
 
-/** The `age`-th newest line, 1 for the newest; NULL if there are not so many. */
+/** The `age`-th newest line, 1 for the newest; NULL if there are fewer. */
 static const char *history_line(const line_editor_t *editor, size_t age)
 {
     size_t at = editor->history_used;
@@ -224,7 +224,7 @@ static void history_pop(line_editor_t *editor)
     editor->history_used = (size_t)(history_line(editor, 1) - editor->history);
 }
 
-/** Ends the recalling of lines: the newest entry was the line that was left for it. */
+/** Ends the recall of lines: the newest entry is the line edited before it. */
 static void history_leave(line_editor_t *editor)
 {
     if (editor->history_at > 0) {
@@ -290,8 +290,8 @@ static void list_words(line_editor_t *editor, size_t cursor)
 }
 
 /**
- * Puts in what all words that fit have in common; with several and nothing in common, lists them. Linenoise
- * shows one after the other instead: among 60 commands that hides what there is.
+ * Inserts the common prefix of all completions; with several and no common prefix, lists them. Linenoise
+ * cycles through them instead, which hides the choice among 60 commands.
  */
 static void complete(line_editor_t *editor)
 {
@@ -341,7 +341,7 @@ static void clear_screen(line_editor_t *editor)
     }
 }
 
-/** True if the key means something here: then somebody types. */
+/** True if the key has a function, so that a prompt is due. */
 static bool is_key(char byte)
 {
     static const char KEYS[] = {CTRL('A'), CTRL('B'), CTRL('C'), CTRL('D'), CTRL('E'), CTRL('F'),
@@ -355,7 +355,7 @@ static void press(line_editor_t *editor, char key)
     size_t cursor = editor->cursor;
     size_t length = editor->line.length;
     if (!is_key(key)) {
-        return; /* noise, or a character beyond ASCII, which no command takes */
+        return; /* noise, or a non-ASCII character, which no command takes */
     }
     open_session(editor);
     switch (key) {
@@ -444,7 +444,7 @@ static void take_escape(line_editor_t *editor, char byte)
 
 /* --- Lines --- */
 
-/** A byte of a request, or of whatever follows an '@'. What came in front of the '@' makes room for it. */
+/** A byte of a request, that is, of anything after an '@'. The text before the '@' is discarded. */
 static void take_raw(line_editor_t *editor, char byte)
 {
     console_line_t *line = &editor->line;

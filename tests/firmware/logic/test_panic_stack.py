@@ -10,7 +10,7 @@ from tests.support.c_build import COMPONENTS, compiler
 from tests.support.native_board import build_drivers_test
 
 SOURCES = [
-    PROJECT_ROOT / "tests/fakes/panic/overflow.c",
+    PROJECT_ROOT / "tests/fakes/panic_overflow.c",
     COMPONENTS / "hil_console/src/hooks/panic_kinds.c",
 ]
 RUN_BUDGET_S = 60

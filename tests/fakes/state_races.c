@@ -5,6 +5,7 @@
  * drivers that fail. Prints "ok: …", or the first error. The argument is the seed.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -17,8 +18,10 @@
 #include "camera_controller.h"
 #include "enter_step.h"
 #include "esp_heap_caps.h"
+#include "esp_log.h"
 #include "esp_task_wdt.h"
 #include "esp_timer.h"
+#include "freertos/FreeRTOS.h"
 #include "freertos/event_groups.h"
 #include "freertos/queue.h"
 #include "freertos/semphr.h"
@@ -62,11 +65,29 @@ static unsigned any(unsigned below)
 
 /* --- FreeRTOS --- */
 
-static void create(fake_object_t *object)
+#define TICK_US 20 /* of the host's time */
+
+/* A mutex, a queue of length 1 or an event group: all of them wait for one condition. */
+typedef struct QueueDefinition {
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+    uint32_t bits; /* mutex: 1 when taken; queue: 1 when full */
+    unsigned char item[16];
+    unsigned size;
+    pthread_t owner;
+} fake_object_t;
+
+struct EventGroupDef_t {
+    fake_object_t object;
+};
+
+/* Never freed, as the kernel objects of the state manager. */
+static void *create(void)
 {
-    pthread_mutex_init(&object->mutex, NULL);
-    pthread_cond_init(&object->changed, NULL);
-    object->bits = 0;
+    struct EventGroupDef_t *group = calloc(1, sizeof(*group));
+    pthread_mutex_init(&group->object.mutex, NULL);
+    pthread_cond_init(&group->object.changed, NULL);
+    return group;
 }
 
 /* With the object's mutex. True once any of `bits` is as `set` says. */
@@ -95,13 +116,13 @@ static uint32_t change_bits(fake_object_t *object, uint32_t set, uint32_t clear)
     return before;
 }
 
-SemaphoreHandle_t xSemaphoreCreateMutexStatic(StaticSemaphore_t *object)
+QueueHandle_t xQueueCreateMutexStatic(uint8_t type, StaticQueue_t *object)
 {
-    create(object);
-    return object;
+    (void)type, (void)object;
+    return create();
 }
 
-BaseType_t xSemaphoreTake(SemaphoreHandle_t mutex, TickType_t ticks)
+BaseType_t xQueueSemaphoreTake(QueueHandle_t mutex, TickType_t ticks)
 {
     pthread_mutex_lock(&mutex->mutex);
     bool taken = wait_for(mutex, 1, false, ticks);
@@ -113,29 +134,34 @@ BaseType_t xSemaphoreTake(SemaphoreHandle_t mutex, TickType_t ticks)
     return taken;
 }
 
-BaseType_t xSemaphoreGive(SemaphoreHandle_t mutex)
+QueueHandle_t xQueueGenericCreateStatic(UBaseType_t length, UBaseType_t size, uint8_t *storage,
+                                        StaticQueue_t *object, uint8_t type)
+{
+    (void)storage, (void)object, (void)type;
+    QueueHandle_t queue = create();
+    queue->size = size;
+    if (length != 1 || size > sizeof(queue->item)) {
+        fail("queue of %u items of %u bytes", length, size);
+    }
+    return queue;
+}
+
+static void give(QueueHandle_t mutex)
 {
     if (!mutex->bits || !pthread_equal(mutex->owner, pthread_self())) {
         fail("a mutex is given by a task that does not hold it");
     }
     change_bits(mutex, 0, 1);
-    return pdTRUE;
 }
 
-QueueHandle_t xQueueCreateStatic(UBaseType_t length, UBaseType_t size, uint8_t *storage,
-                                 StaticQueue_t *object)
+/* Gives a mutex (no item), or overwrites the item of a queue. */
+BaseType_t xQueueGenericSend(QueueHandle_t queue, const void *item, TickType_t ticks, BaseType_t position)
 {
-    (void)storage;
-    create(object);
-    object->size = size;
-    if (length != 1 || size > sizeof(object->item)) {
-        fail("queue of %u items of %u bytes", length, size);
+    (void)ticks, (void)position;
+    if (item == NULL) {
+        give(queue);
+        return pdPASS;
     }
-    return object;
-}
-
-BaseType_t xQueueOverwrite(QueueHandle_t queue, const void *item)
-{
     pthread_mutex_lock(&queue->mutex);
     memcpy(queue->item, item, queue->size);
     pthread_mutex_unlock(&queue->mutex);
@@ -155,7 +181,7 @@ BaseType_t xQueueReceive(QueueHandle_t queue, void *item, TickType_t ticks)
     return got;
 }
 
-UBaseType_t uxQueueMessagesWaiting(QueueHandle_t queue)
+UBaseType_t uxQueueMessagesWaiting(const QueueHandle_t queue)
 {
     pthread_mutex_lock(&queue->mutex);
     UBaseType_t waiting = queue->bits;
@@ -165,28 +191,28 @@ UBaseType_t uxQueueMessagesWaiting(QueueHandle_t queue)
 
 EventGroupHandle_t xEventGroupCreateStatic(StaticEventGroup_t *object)
 {
-    create(object);
-    return object;
+    (void)object;
+    return create();
 }
 
 EventBits_t xEventGroupSetBits(EventGroupHandle_t group, EventBits_t bits)
 {
-    return change_bits(group, bits, 0) | bits;
+    return change_bits(&group->object, bits, 0) | bits;
 }
 
 EventBits_t xEventGroupClearBits(EventGroupHandle_t group, EventBits_t bits)
 {
-    return change_bits(group, 0, bits);
+    return change_bits(&group->object, 0, bits);
 }
 
 EventBits_t xEventGroupWaitBits(EventGroupHandle_t group, EventBits_t bits, BaseType_t clear, BaseType_t all,
                                 TickType_t ticks)
 {
     (void)clear, (void)all;
-    pthread_mutex_lock(&group->mutex);
-    wait_for(group, bits, true, ticks);
-    EventBits_t now = group->bits;
-    pthread_mutex_unlock(&group->mutex);
+    pthread_mutex_lock(&group->object.mutex);
+    wait_for(&group->object, bits, true, ticks);
+    EventBits_t now = group->object.bits;
+    pthread_mutex_unlock(&group->object.mutex);
     return now;
 }
 
@@ -203,7 +229,7 @@ BaseType_t xTaskCreatePinnedToCore(TaskFunction_t code, const char *name, uint32
 {
     (void)name, (void)stack, (void)arg, (void)priority, (void)core;
     pthread_create(&s_state_task, NULL, run_state_task, (void *)code);
-    *out = &s_state_task;
+    *out = (TaskHandle_t)&s_state_task;
     return pdPASS;
 }
 
@@ -236,13 +262,13 @@ esp_err_t task_end_wait_for(const char *name, uint32_t timeout_ms)
 
 /* --- ESP-IDF and the other components --- */
 
-esp_err_t esp_task_wdt_add(void *task)
+esp_err_t esp_task_wdt_add(TaskHandle_t task)
 {
     (void)task;
     return ESP_OK;
 }
 
-esp_err_t esp_task_wdt_delete(void *task)
+esp_err_t esp_task_wdt_delete(TaskHandle_t task)
 {
     (void)task;
     return ESP_OK;
@@ -258,6 +284,20 @@ int64_t esp_timer_get_time(void)
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return now.tv_sec * 1000000ll + now.tv_nsec / 1000;
+}
+
+uint32_t esp_log_timestamp(void)
+{
+    return 0;
+}
+
+void esp_log_write(esp_log_level_t level, const char *tag, const char *format, ...)
+{
+    (void)level, (void)tag;
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(NULL, 0, format, args);
+    va_end(args);
 }
 
 const char *esp_err_to_name(esp_err_t err)

@@ -1,8 +1,8 @@
 """Where the memory has gone that is missing at "System Boot": a ledger of the firmware's own allocations.
 
 `boot_ledger.toml` lists every block that stays allocated from app_main's start until then. On the virtual
-board the figures before it are known to the byte (they are recorded from real boards), so the firmware's
-figures must be those minus the ledger, to the byte. On other boards the firmware's own reading at the start
+board the figures before it are known to the byte (from its profile), so the firmware's figures must be those
+minus the ledger, to the byte. On other boards the firmware's own reading at the start
 of app_main takes their place.
 """
 
@@ -23,7 +23,7 @@ from hotpin_hil.pytest_plugin.plugin import BoardInUse
 from hotpin_hil.virtual import profile
 
 LEDGER_FILE = PROJECT_ROOT / "hil_tests" / "boot_ledger.toml"
-SOURCE = "recorded state before app_main, minus boot_ledger.toml"
+SOURCE = "the profile's state before app_main, minus boot_ledger.toml"
 
 UNLISTED_MAX_B = 512
 """What an IDF of another version may take more or less: the ledger has the sizes of v5.4."""
@@ -37,7 +37,7 @@ def test_system_boot_figures_are_explained_by_the_ledger(
     erase_nvs(dut)  # its index grows with what the partition holds
     start_over(dut, device)
     stats = device.wait_box("System Boot", since=boot_start(device)).stats
-    start = profile.load()
+    start = profile.load(board.profile)
     explained = profile.explain(start, profile.load_ledger(LEDGER_FILE))
     if board.kind is BoardKind.VIRTUAL:
         for memory in MEMORIES:

@@ -28,7 +28,7 @@ def add_commands(board: Any) -> None:
     start.add_argument(
         "--json", action="store_true", help="print a JSON line per board: name, port, mac, directory"
     )
-    start.add_argument("--profile", metavar="NAME", help="board profile or path of one (default: ai-thinker)")
+    start.add_argument("--profile", metavar="NAME", help="board profile or path of one (default: hotpin-5.4)")
     start.add_argument("--state-dir", metavar="DIR", help="where the boards' flash is kept between starts")
     start.add_argument("--seed", type=int, metavar="N", help="makes all that is random the same in every run")
     start.add_argument(

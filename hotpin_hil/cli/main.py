@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hotpin_hil import __version__, cli_fidelity
+from hotpin_hil import __version__
+from hotpin_hil.cli import fidelity
 from hotpin_hil.cli.board import add_commands
 from hotpin_hil.errors import HilError
 
@@ -112,13 +113,27 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("folder", metavar="DIR", type=Path, help="folder with results.jsonl")
     report.set_defaults(run=_report)
 
-    cli_fidelity.add_command(commands)
+    fidelity.add_command(commands)
 
     analyze = commands.add_parser("analyze", help="say what recorded console logs show")
     analyze.add_argument("logs", metavar="LOG", nargs="+", help="file, or - for standard input")
     analyze.add_argument("--json", action="store_true", help="print a JSON line per log")
     analyze.add_argument("--html", metavar="OUT", type=Path, help="write the results as a page, too")
     analyze.set_defaults(run=_analyze)
+
+    profile = commands.add_parser(
+        "profile", help="make a profile for virtual boards from a firmware build's memory map"
+    )
+    profile.add_argument(
+        "build", metavar="FROM_BUILD", type=Path, help="idf.py's build directory, or an ELF file"
+    )
+    profile.add_argument(
+        "--out",
+        metavar="FILE",
+        type=Path,
+        help="TOML file to write (default: print); in an existing profile only the memory map is replaced",
+    )
+    profile.set_defaults(run=_profile)
 
     heap = commands.add_parser("heap", help="the heap model").add_subparsers(metavar="COMMAND", required=True)
     replay = heap.add_parser("replay", help="play a file of recorded heap operations through the model")
@@ -218,6 +233,18 @@ def _analyze(options: argparse.Namespace) -> int:
     from hotpin_hil.cli.analyze import analyze_logs
 
     return 0 if analyze_logs(options.logs, options.json, options.html) else EXIT_ERROR
+
+
+def _profile(options: argparse.Namespace) -> int:
+    from hotpin_hil.virtual.profile_from_build import new_profile, read_build, write_profile
+
+    built = read_build(options.build)
+    if options.out is None:
+        print(new_profile(built, options.build.resolve().name), end="")
+    else:
+        write_profile(built, options.out)
+        print(options.out)
+    return 0
 
 
 def _heap_replay(options: argparse.Namespace) -> int:

@@ -95,7 +95,7 @@ class BoardInUse:
     @property
     def profile(self) -> str:
         """Name or path of the virtual board's profile."""
-        return profile.DEFAULT_PROFILE
+        return str(self._option.board_profile or profile.DEFAULT_PROFILE)
 
     @property
     def is_chosen(self) -> bool:
@@ -165,6 +165,12 @@ class BoardInUse:
         choice = self._handed_over(given) if given else self._choose()
         if option.time_scale is not None and choice.kind is not BoardKind.VIRTUAL:
             raise UsageError(f"--time-scale is for the virtual board, not for {choice.kind}", "leave it out")
+        if option.board_profile is not None:
+            if choice.kind is not BoardKind.VIRTUAL:
+                raise UsageError(
+                    f"--board-profile is for the virtual board, not for {choice.kind}", "leave it out"
+                )
+            profile.load(option.board_profile)
         if choice.kind is BoardKind.QEMU:
             self._emulator = qemu.find_emulator(getattr(option, "qemu_prog_path", None))
         self._build = read_build(self._build_folder(choice.kind), choice.kind, _target(option))
@@ -287,7 +293,8 @@ class BoardInUse:
     def _start_virtual(self) -> None:
         number = f"-{len(self._virtuals) + 1}" if self._virtuals else ""
         log = self._folder / f"virtual-board-{self._worker}{number}.log"
-        self._virtuals.append(VirtualBoard.start(log, ["--time-scale", f"{self.time_scale:g}"]))
+        arguments = ["--time-scale", f"{self.time_scale:g}", "--profile", self.profile]
+        self._virtuals.append(VirtualBoard.start(log, arguments))
         self.mac = self._virtuals[0].mac
 
     def check_alive(self) -> None:
@@ -380,6 +387,8 @@ class BoardInUse:
             words += ["-m", SOAK]  # else it is left out, also when it is named
         if self._option.time_scale is not None:
             words += ["--time-scale", f"{self.time_scale:g}"]
+        if self._option.board_profile is not None:
+            words += ["--board-profile", self.profile]
         return shlex.join([*words, nodeid])
 
     def as_json(self) -> dict[str, Any]:

@@ -80,6 +80,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help=f"virtual board: clock limit, a multiple of the host's (default: {DEFAULT_TIME_SCALE:g}, "
         f"with -m {SOAK} {SOAK_TIME_SCALE:g})",
     )
+    group.addoption(
+        "--board-profile",
+        metavar="NAME",
+        help="virtual board: its profile, or the path of one (default: hotpin-5.4; see docs/virtual-board.md)",
+    )
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -148,9 +148,9 @@ class HeapSystem:
         """A heap added later: searched first, and its record of 36 bytes is charged."""
         self._require(self._c.heap_system_add_region(self._system, start, length, _type_number(type)))
 
-    def reserve_pool(self, size: int, default_caps: bool) -> None:
+    def reserve_pool(self, size: int, default_caps: bool, no_minimum: bool = False) -> None:
         """The DMA pool, taken out of internal memory."""
-        self._require(self._c.heap_system_reserve_pool(self._system, size, default_caps))
+        self._require(self._c.heap_system_reserve_pool(self._system, size, default_caps, no_minimum))
 
     def add_recorded(self, start: int, length: int, type: str, blocks: list[Block]) -> None:
         """A heap in a recorded state, blocks in address order; searched before those added earlier."""

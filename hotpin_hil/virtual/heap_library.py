@@ -63,7 +63,7 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "heap_system_boot_block": (ct.c_uint32, [ct.c_void_p, ct.c_char_p, ct.c_uint32]),
     "heap_system_add_heap": (ct.c_bool, [ct.c_void_p, ct.c_uint32, ct.c_uint32, ct.c_int]),
     "heap_system_add_region": (ct.c_bool, [ct.c_void_p, ct.c_uint32, ct.c_uint32, ct.c_int]),
-    "heap_system_reserve_pool": (ct.c_bool, [ct.c_void_p, ct.c_uint32, ct.c_bool]),
+    "heap_system_reserve_pool": (ct.c_bool, [ct.c_void_p, ct.c_uint32, ct.c_bool, ct.c_bool]),
     "heap_system_add_recorded": (
         ct.c_bool,
         [ct.c_void_p, ct.c_uint32, ct.c_uint32, ct.c_int, ct.POINTER(CBlock), ct.c_uint32],

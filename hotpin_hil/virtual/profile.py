@@ -1,10 +1,19 @@
 """Board profiles: what the virtual board is, and the state its heap is in when the application starts.
 
-A profile is a TOML file: `name, chip, revision, mac, flash_mb, psram_mb`, `[[heap]] start, length, type`,
-`[pool] size, default_caps`, `[[startup_internal]]` and `[[startup_psram]]` (`what, sizes`, and `caps` if not
-the usual), `[[reserved]]` (`caps, sizes`: held besides) and `[costs]` (name to value). Sizes are bytes.
-`psram_mb` is the chip's size; what of it is mapped is the length of the heap of type SPIRAM.
-`like` names a shipped profile from which everything comes that this one leaves out.
+A profile is a TOML file. Sizes are bytes. Its keys:
+
+- `name, chip, revision, mac, flash_mb, psram_mb`: `psram_mb` is the chip's size; what of it is mapped is the
+  length of the heap of type SPIRAM.
+- `[[heap]] start, length, type`, in the order of addresses, and `search_order`: "address" (ESP-IDF v5.4) or
+  "size" (v5.5: the smallest heap first).
+- `[pool] size, default_caps`, and `minimum_zero = true` if its minimum ever counts as 0 (v5.5).
+- `[[startup_internal]]` and `[[startup_psram]]`: the blocks that are taken before app_main, in order, each with
+  its owner: `what, sizes`, and `caps` if not the usual. `after` is the step of the start that they follow:
+  "reset", "psram" (the PSRAM joins the heap; the default) or "pool" (the DMA pool is made). `frees = "…"`
+  gives the blocks of an earlier entry back. `only = "…"` limits an entry to builds that have this in `has`.
+- `has`: what this build has of that, such as "newlib in flash".
+- `[[reserved]] caps, sizes`: held besides; `[costs]`: name to value.
+- `like`: a shipped profile from which everything comes that this one leaves out.
 """
 
 from __future__ import annotations
@@ -25,7 +34,7 @@ else:
     import tomli as tomllib
 
 PROFILES_DIR = Path(__file__).parent / "profiles"
-DEFAULT_PROFILE = "ai-thinker"
+DEFAULT_PROFILE = "hotpin-5.4"
 
 MEMORIES = {
     "internal": "INTERNAL,8BIT",
@@ -37,6 +46,8 @@ MEMORIES = {
 """The memories that figures are given for, and the capability set that asks for each."""
 
 _HEAP_TYPES = ("DRAM", "DIRAM", "IRAM", "SPIRAM")
+_SEARCH_ORDERS = ("address", "size")
+_STEPS = ("reset", "psram", "pool")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
 
@@ -55,19 +66,23 @@ class HeapRegion:
 
 @dataclass(frozen=True)
 class Pool:
-    """The DMA pool; `default_caps`: its memory has MALLOC_CAP_DEFAULT."""
+    """The DMA pool; `default_caps`: its memory has MALLOC_CAP_DEFAULT; `minimum_zero`: its minimum ever is 0."""
 
     size: int
     default_caps: bool
+    minimum_zero: bool = False
 
 
 @dataclass(frozen=True)
 class StartupBlocks:
-    """Blocks that are there before the application's first allocation; `sizes` as requested, in order."""
+    """Blocks taken (`sizes`, as requested, in order) or given back (`frees`) before the application starts."""
 
     what: str
     caps: str
     sizes: tuple[int, ...]
+    after: str = "psram"
+    frees: str = ""
+    only: str = ""
 
 
 @dataclass(frozen=True)
@@ -86,11 +101,19 @@ class BoardProfile:
     startup_psram: tuple[StartupBlocks, ...]
     reserved: tuple[StartupBlocks, ...] = ()
     costs: Mapping[str, float] = field(default_factory=dict)
+    search_order: str = "address"
+    has: tuple[str, ...] = ()
 
-    @property
-    def startup(self) -> tuple[StartupBlocks, ...]:
-        """All startup blocks in the order of the start."""
-        return self.startup_internal + self.startup_psram
+    def startup(self, after: str) -> list[StartupBlocks]:
+        """This build's startup blocks that follow a step of the start, in order."""
+        psram = self.psram_mb > 0
+        return [
+            blocks
+            for blocks in self.startup_internal + self.startup_psram
+            if blocks.after == after
+            and (not blocks.only or blocks.only in self.has)
+            and (psram or "SPIRAM" not in blocks.caps)
+        ]
 
     def boot_lines(self) -> list[str]:
         """The chip's start as `key=value` lines, in order, for the firmware process and for `boot_heap`.
@@ -98,15 +121,18 @@ class BoardProfile:
         Without PSRAM there are no PSRAM blocks, and ESP-IDF makes no DMA pool.
         """
         psram = self.psram_mb > 0
-        lines = [
-            f"heap=0x{heap.start:08X},{heap.length},{heap.type}"
-            for heap in self.heaps
-            if psram or heap.type != "SPIRAM"
-        ]
-        lines += [_startup_line(blocks) for blocks in (self.startup if psram else self.startup_internal)]
+        own = [heap for heap in self.heaps if heap.type != "SPIRAM"]
+        if self.search_order == "size":
+            own.sort(key=lambda heap: heap.length)
+        lines = [_heap_line(heap) for heap in own]
+        lines += map(_startup_line, self.startup("reset"))
+        lines += [_heap_line(heap) for heap in self.heaps if psram and heap.type == "SPIRAM"]
+        lines += map(_startup_line, self.startup("psram"))
         if self.pool is not None and psram:
-            lines.append(f"pool={self.pool.size},{int(self.pool.default_caps)}")
-        lines += [_startup_line(blocks) for blocks in self.reserved]
+            minimum = ",1" if self.pool.minimum_zero else ""
+            lines.append(f"pool={self.pool.size},{int(self.pool.default_caps)}{minimum}")
+        lines += map(_startup_line, self.startup("pool"))
+        lines += map(_startup_line, self.reserved)
         return lines
 
     def boot_heap(self) -> HeapSystem:
@@ -122,7 +148,13 @@ class BoardProfile:
         return system
 
 
+def _heap_line(heap: HeapRegion) -> str:
+    return f"heap=0x{heap.start:08X},{heap.length},{heap.type}"
+
+
 def _startup_line(blocks: StartupBlocks) -> str:
+    if blocks.frees:
+        return f"free={blocks.frees}"
     return f"startup={blocks.caps}:{'+'.join(map(str, blocks.sizes))}:{blocks.what}"
 
 
@@ -155,8 +187,8 @@ class _Table:
             raise self.error(key, f"a whole number from {low} to {high}")
         return value
 
-    def boolean(self, key: str) -> bool:
-        value = self.data.get(key)
+    def boolean(self, key: str, default: bool | None = None) -> bool:
+        value = self.data.get(key, default)
         if not isinstance(value, bool):
             raise self.error(key, "true or false")
         return value
@@ -172,6 +204,18 @@ class _Table:
         if not value.isprintable() or len(value) >= 32:
             raise self.error(key, "a name of less than 32 characters on one line")
         return value
+
+    def choice(self, key: str, choices: tuple[str, ...], default: str) -> str:
+        value = self.data.get(key, default)
+        if value not in choices:
+            raise self.error(key, f"one of {', '.join(choices)}")
+        return str(value)
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        value = self.data.get(key, [])
+        if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+            raise self.error(key, "a list of texts")
+        return tuple(value)
 
     def sizes(self, key: str) -> tuple[int, ...]:
         value = self.data.get(key)
@@ -207,9 +251,20 @@ def _heap(table: _Table) -> HeapRegion:
     return HeapRegion(table.integer("start"), table.integer("length", low=1), table.text("type"))
 
 
-def _blocks(table: _Table, caps: str | None, what: str | None = None) -> StartupBlocks:
-    table.only("what", "caps", "sizes")
-    return StartupBlocks(what or table.name("what"), table.text("caps", caps), table.sizes("sizes"))
+def _startup(table: _Table, caps: str) -> StartupBlocks:
+    after = table.choice("after", _STEPS, "psram")
+    only = table.text("only") if "only" in table.data else ""
+    if "frees" in table.data:
+        table.only("frees", "after", "only")
+        return StartupBlocks("", caps, (), after, table.name("frees"), only)
+    table.only("what", "caps", "sizes", "after", "only")
+    name, sizes = table.name("what"), table.sizes("sizes")
+    return StartupBlocks(name, table.text("caps", caps), sizes, after, only=only)
+
+
+def _reserved(table: _Table) -> StartupBlocks:
+    table.only("caps", "sizes")
+    return StartupBlocks("reserved", table.text("caps"), table.sizes("sizes"))
 
 
 def _pool(root: _Table) -> Pool | None:
@@ -218,8 +273,9 @@ def _pool(root: _Table) -> Pool | None:
     if not isinstance(root.data["pool"], dict):
         raise root.error("pool", "a table with size and default_caps")
     table = _Table(root.path, "pool: ", root.data["pool"])
-    table.only("size", "default_caps")
-    return Pool(table.integer("size", low=1), table.boolean("default_caps"))
+    table.only("size", "default_caps", "minimum_zero")
+    size, default_caps = table.integer("size", low=1), table.boolean("default_caps")
+    return Pool(size, default_caps, table.boolean("minimum_zero", False))
 
 
 def _costs(root: _Table) -> dict[str, float]:
@@ -235,7 +291,10 @@ def _like(root: _Table) -> _Table:
     if other not in names():
         raise root.error("like", f"one of {', '.join(names())}")
     own = {key: value for key, value in root.data.items() if key != "like"}
-    return _Table(root.path, "", {**_read(PROFILES_DIR / f"{other}.toml").data, **own})
+    base = _read(PROFILES_DIR / f"{other}.toml")
+    if "like" in base.data:
+        base = _like(base)
+    return _Table(root.path, "", {**base.data, **own})
 
 
 def names() -> list[str]:
@@ -256,8 +315,8 @@ def load(name_or_path: str | Path = DEFAULT_PROFILE) -> BoardProfile:
     root = _read(path)
     if "like" in root.data:
         root = _like(root)
-    root.only("name", "chip", "revision", "mac", "flash_mb", "psram_mb", "heap", "pool", "startup_internal",
-              "startup_psram", "reserved", "costs")  # fmt: skip
+    root.only("name", "chip", "revision", "mac", "flash_mb", "psram_mb", "heap", "search_order", "pool", "has",
+              "startup_internal", "startup_psram", "reserved", "costs")  # fmt: skip
     mac = root.text("mac").lower()
     if not _MAC.fullmatch(mac):
         raise root.error("mac", 'six bytes such as "24:0a:c4:00:00:01"')
@@ -275,10 +334,12 @@ def load(name_or_path: str | Path = DEFAULT_PROFILE) -> BoardProfile:
         psram_mb=root.integer("psram_mb", high=8),
         heaps=heaps,
         pool=_pool(root),
-        startup_internal=tuple(_blocks(table, "INTERNAL,8BIT") for table in root.tables("startup_internal")),
-        startup_psram=tuple(_blocks(table, "SPIRAM") for table in root.tables("startup_psram")),
-        reserved=tuple(_blocks(table, None, "reserved") for table in root.tables("reserved")),
+        startup_internal=tuple(_startup(table, "INTERNAL,8BIT") for table in root.tables("startup_internal")),
+        startup_psram=tuple(_startup(table, "SPIRAM") for table in root.tables("startup_psram")),
+        reserved=tuple(_reserved(table) for table in root.tables("reserved")),
         costs=_costs(root),
+        search_order=root.choice("search_order", _SEARCH_ORDERS, "address"),
+        has=root.texts("has"),
     )
 
 
@@ -287,12 +348,16 @@ def load(name_or_path: str | Path = DEFAULT_PROFILE) -> BoardProfile:
 
 @dataclass(frozen=True)
 class Allocation:
-    """One line of a ledger: blocks taken (`sizes`), or with `frees` an earlier line's blocks given back."""
+    """One line of a ledger: blocks taken (`sizes`), or with `frees` an earlier line's blocks given back.
+
+    `unless`: left out where the profile's startup blocks have this name.
+    """
 
     what: str
     caps: str = ""
     sizes: tuple[int, ...] = ()
     frees: str = ""
+    unless: str = ""
 
 
 @dataclass(frozen=True)
@@ -323,6 +388,7 @@ def load_ledger(path: Path | str) -> list[Allocation]:
     what = "console task"       # a name; the next lines may free it
     caps = "INTERNAL,8BIT"      # capabilities, or "malloc" for malloc()
     sizes = [4096, 352]         # requested bytes in the order of the calls; one block: size = 4096
+    unless = "console"          # not where the profile's start has blocks of this name; may be left out
 
     [[allocation]]
     frees = "console task"      # all of that line's blocks, last one first
@@ -336,11 +402,12 @@ def load_ledger(path: Path | str) -> list[Allocation]:
             table.only("frees")
             ledger.append(Allocation(what=f"free of {table.text('frees')}", frees=table.text("frees")))
             continue
-        table.only("what", "caps", "size", "sizes")
+        table.only("what", "caps", "size", "sizes", "unless")
         if ("size" in table.data) == ("sizes" in table.data):
             raise table.error("size", "either size or sizes")
         sizes = (table.integer("size", low=1),) if "size" in table.data else table.sizes("sizes")
-        ledger.append(Allocation(table.text("what"), table.text("caps"), sizes))
+        unless = table.text("unless") if "unless" in table.data else ""
+        ledger.append(Allocation(table.text("what"), table.text("caps"), sizes, unless=unless))
     return ledger
 
 
@@ -351,7 +418,10 @@ def explain(profile: BoardProfile, ledger: Iterable[Allocation]) -> Explanation:
     """
     system = profile.boot_heap()
     held: dict[str, list[Placed]] = {}
+    taken_at_start = {blocks.what for step in _STEPS for blocks in profile.startup(step)}
     for number, entry in enumerate(ledger, start=1):
+        if entry.unless and entry.unless in taken_at_start:
+            continue
         place = f"ledger entry {number} ({entry.what})"
         if entry.frees:
             if entry.frees not in held:

@@ -45,8 +45,8 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
 def boards(build: Build, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Boards]:
     """The first of the two holds the build, the second nothing."""
     state = tmp_path_factory.mktemp("state")
-    (state / "ai-thinker-0").mkdir()
-    (state / "ai-thinker-0/flash.bin").write_bytes(build.flash_image())
+    (state / "hotpin-5.4-0").mkdir()
+    (state / "hotpin-5.4-0/flash.bin").write_bytes(build.flash_image())
     boards = Boards(state, build.registry, count=2)
     yield boards
     boards.stop()

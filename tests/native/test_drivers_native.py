@@ -187,7 +187,7 @@ def test_network_takes_the_products_memory(drivers: Board) -> None:
 def test_without_psram_each_driver_refuses_and_keeps_nothing(
     drivers: Board, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    without = replace(profile.load("ai-thinker"), psram_mb=0)
+    without = replace(profile.load("recorded"), psram_mb=0)
     monkeypatch.setattr(profile, "load", lambda name: without)
     result = drivers.start("no_psram", psram_bytes=0).finish()
     assert_checks_hold(result)

@@ -149,7 +149,7 @@ class Board:
         }
         values.update(changes)
         lines = [f"{key}={value}" for key, value in values.items()]
-        lines += profile.load("ai-thinker").boot_lines()
+        lines += profile.load("recorded").boot_lines()
         self.params.write_text("# a comment\n" + "\n".join(lines) + "\n", encoding="utf-8")
         return Run(self.elf, self.params, early_input)
 

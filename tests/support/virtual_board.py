@@ -94,14 +94,14 @@ def run_esptool(
     return done.stdout + done.stderr
 
 
-def native_flash_image() -> bytes:
-    """4 MB of flash with the firmware's host build in it; skips without that build."""
-    arguments = NATIVE_BUILD_DIR / "flasher_args.json"
+def native_flash_image(build: Path = NATIVE_BUILD_DIR) -> bytes:
+    """4 MB of flash with a host build of the firmware in it; skips without that build."""
+    arguments = build / "flasher_args.json"
     if not arguments.is_file():
         pytest.skip("no host build of the firmware; make native")
     content = bytearray(b"\xff" * (4 << 20))
     for offset, name in json.loads(arguments.read_text())["flash_files"].items():
-        data = (NATIVE_BUILD_DIR / name).read_bytes()
+        data = (build / name).read_bytes()
         content[int(offset, 0) : int(offset, 0) + len(data)] = data
     return bytes(content)
 
@@ -153,7 +153,7 @@ class Boards:
     def __init__(self, state_dir: Path, registry: Path, **options: Any) -> None:
         options = {
             "count": 1,
-            "profile": "ai-thinker",
+            "profile": "hotpin-5.4",
             "time_scale": 50.0,
             "seed": 1,
             "json_out": True,

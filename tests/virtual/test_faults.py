@@ -304,7 +304,7 @@ def test_seeds_that_are_drawn_are_those_of_the_boards_seed() -> None:
 def boards(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Boards]:
     build = Build(tmp_path_factory.mktemp("build"))
     state_dir = tmp_path_factory.mktemp("boards")
-    place = state_dir / "ai-thinker-0"
+    place = state_dir / "hotpin-5.4-0"
     place.mkdir()
     (place / "flash.bin").write_bytes(build.flash_image())
     boards = Boards(state_dir, build.registry)

@@ -20,7 +20,7 @@ def test_profile_without_psram_is_the_default_one_but_for_that() -> None:
 
 def test_own_values_are_on_top_and_the_rest_comes_from_the_other(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
-    file.write_text('like = "ai-thinker"\nname = "mine"\nrevision = 300\n')
+    file.write_text('like = "hotpin-5.4"\nname = "mine"\nrevision = 300\n')
     mine = profiles.load(file)
     assert (mine.name, mine.revision) == ("mine", 300)
     assert mine.heaps == profiles.load().heaps
@@ -29,5 +29,5 @@ def test_own_values_are_on_top_and_the_rest_comes_from_the_other(tmp_path: Path)
 def test_unknown_other_profile_is_named(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text('like = "nosuch"\nname = "mine"\n')
-    with pytest.raises(profiles.ProfileError, match=r"like is 'nosuch'.*ai-thinker"):
+    with pytest.raises(profiles.ProfileError, match=r"like is 'nosuch'.*hotpin-5.4"):
         profiles.load(file)

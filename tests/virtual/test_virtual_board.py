@@ -36,7 +36,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
 def state_dir(tmp_path: Path, build: Build) -> Path:
     """State of two boards that have the build in their flash."""
     for index in range(2):
-        place = tmp_path / f"ai-thinker-{index}"
+        place = tmp_path / f"hotpin-5.4-{index}"
         place.mkdir()
         (place / "flash.bin").write_bytes(build.flash_image())
     return tmp_path
@@ -90,7 +90,7 @@ def test_board_whose_folder_is_gone_says_so(boards: Boards, console: Console) ->
     shutil.rmtree(boards.found[0]["directory"])
     console.reset()
     console.expect(
-        r"can't keep RTC memory in .*/ai-thinker-0: No such file or directory; start the board again"
+        r"can't keep RTC memory in .*/hotpin-5.4-0: No such file or directory; start the board again"
     )
 
 
@@ -336,7 +336,7 @@ def test_app_without_a_host_program_is_named(state_dir: Path, build: Build) -> N
     )  # two letters in lower case leave the checksum as it is
     flash = bytearray(build.flash_image())
     flash[0x10000 : 0x10000 + len(app)] = app
-    (state_dir / "ai-thinker-0/flash.bin").write_bytes(bytes(flash))
+    (state_dir / "hotpin-5.4-0/flash.bin").write_bytes(bytes(flash))
     boards = Boards(state_dir, build.registry)
     try:
         with Console(boards.url) as console:
@@ -349,7 +349,7 @@ def test_app_without_a_host_program_is_named(state_dir: Path, build: Build) -> N
 
 
 def test_unbootable_board_leaves_the_host_its_cpu(tmp_path: Path, build: Build) -> None:
-    place = tmp_path / "ai-thinker-0"
+    place = tmp_path / "hotpin-5.4-0"
     place.mkdir()
     flash = bytearray(build.flash_image())
     flash[0x10000:0x20000] = b"\xff" * 0x10000
@@ -371,7 +371,7 @@ def test_unbootable_board_leaves_the_host_its_cpu(tmp_path: Path, build: Build) 
     [
         (
             ["--profile", "toaster"],
-            "no board profile 'toaster'.*ai-thinker, .*no-psram, psram-8mb, tight-dma",
+            "no board profile 'toaster'.*hotpin-5.4, .*no-psram, psram-8mb, recorded, .*tight-dma",
         ),
         (["--count", "0"], "can't start 0 boards"),
         (["--time-scale", "-1"], "time scale -1"),
@@ -409,7 +409,7 @@ def started_until_eof(command: list[str], state: Path) -> subprocess.CompletedPr
 def test_start_line_has_name_mac_and_port(tmp_path: Path) -> None:
     done = started_until_eof(BOARD_START[:-1], tmp_path)
     assert re.fullmatch(
-        r"virtual ESP32-CAM ai-thinker-0, (\w\w:){5}\w\w, at rfc2217://127\.0\.0\.1:\d+\n", done.stdout
+        r"virtual ESP32-CAM hotpin-5.4-0, (\w\w:){5}\w\w, at rfc2217://127\.0\.0\.1:\d+\n", done.stdout
     )
 
 

@@ -32,7 +32,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
 
 @pytest.fixture
 def state_dir(tmp_path: Path, build: Build) -> Path:
-    place = tmp_path / "ai-thinker-0"
+    place = tmp_path / "hotpin-5.4-0"
     place.mkdir()
     (place / "flash.bin").write_bytes(build.flash_image())
     return tmp_path
@@ -47,7 +47,7 @@ def boards(state_dir: Path, build: Build) -> Iterator[Boards]:
 
 @pytest.fixture
 def control(boards: Boards) -> BoardControl:
-    return BoardControl(boards.state_dir / "ai-thinker-0")
+    return BoardControl(boards.state_dir / "hotpin-5.4-0")
 
 
 def board_command(state_dir: Path, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -64,7 +64,7 @@ def board_command(state_dir: Path, name: str, *arguments: str) -> subprocess.Com
 def test_commands_find_and_drive_boards_of_another_process(boards: Boards) -> None:
     listed = board_command(boards.state_dir, "list", "--json")
     states = [json.loads(line) for line in listed.stdout.splitlines()]
-    assert [state["name"] for state in states] == ["ai-thinker-0", "ai-thinker-1"]
+    assert [state["name"] for state in states] == ["hotpin-5.4-0", "hotpin-5.4-1"]
     assert [state["port"] for state in states] == [board["port"] for board in boards.found]
     with Console(boards.url) as console:
         console.restart()
@@ -75,30 +75,30 @@ def test_commands_find_and_drive_boards_of_another_process(boards: Boards) -> No
             board_command(boards.state_dir, "power", "on", states[0]["port"].rsplit(":")[-1]).returncode == 0
         )
         console.expect("POWERON_RESET.*ready\n")
-        assert board_command(boards.state_dir, "reset", "ai-thinker-0").returncode == 0
+        assert board_command(boards.state_dir, "reset", "hotpin-5.4-0").returncode == 0
         console.expect("POWERON_RESET.*ready\n")
         begun = board_command(
-            boards.state_dir, "fault", "duplicate", "rate=1", "--on", "ai-thinker-0", "--seed", "7"
+            boards.state_dir, "fault", "duplicate", "rate=1", "--on", "hotpin-5.4-0", "--seed", "7"
         )
         assert begun.stdout == "duplicate rate=1.0 count=0 direction=to-host seed=7\n"
         console.send("ab")
         console.expect("aabb")
         assert "duplicate rate=1.0" in board_command(boards.state_dir, "list").stdout
-        assert board_command(boards.state_dir, "fault", "clear", "--on", "ai-thinker-0").returncode == 0
+        assert board_command(boards.state_dir, "fault", "clear", "--on", "hotpin-5.4-0").returncode == 0
         console.send("cd")
         console.expect("cd")
 
 
 def test_boards_end_one_by_one_and_the_server_with_the_last(boards: Boards) -> None:
-    assert board_command(boards.state_dir, "stop", "ai-thinker-1").stdout == "stopped ai-thinker-1\n"
-    assert [board.directory.name for board in running(boards.state_dir)] == ["ai-thinker-0"]
+    assert board_command(boards.state_dir, "stop", "hotpin-5.4-1").stdout == "stopped hotpin-5.4-1\n"
+    assert [board.directory.name for board in running(boards.state_dir)] == ["hotpin-5.4-0"]
     assert boards.process.poll() is None
     other = Boards(boards.state_dir, boards.state_dir / "none")  # its place is free again
     try:
-        assert other.found[0]["directory"].endswith("ai-thinker-1")
+        assert other.found[0]["directory"].endswith("hotpin-5.4-1")
     finally:
         other.stop()
-    assert board_command(boards.state_dir, "stop").stdout == "stopped ai-thinker-0\n"
+    assert board_command(boards.state_dir, "stop").stdout == "stopped hotpin-5.4-0\n"
     assert boards.process.wait(PATIENCE_S) == 0
     assert not list(boards.state_dir.glob(f"*/{SOCKET_NAME}"))
     after = board_command(boards.state_dir, "list")
@@ -112,7 +112,7 @@ def test_whatever_ends_the_server_the_next_one_starts(
 ) -> None:
     with Console(boards.url) as console:
         console.restart()
-        BoardControl(boards.state_dir / "ai-thinker-0").ask("fault", fault="hang")
+        BoardControl(boards.state_dir / "hotpin-5.4-0").ask("fault", fault="hang")
         (firmware,) = boards.children()
         boards.process.send_signal(end)
         boards.process.wait(PATIENCE_S)
@@ -122,7 +122,7 @@ def test_whatever_ends_the_server_the_next_one_starts(
     assert running(boards.state_dir) == []
     again = Boards(boards.state_dir, build.registry, count=2)
     try:
-        assert [Path(board["directory"]).name for board in again.found] == ["ai-thinker-0", "ai-thinker-1"]
+        assert [Path(board["directory"]).name for board in again.found] == ["hotpin-5.4-0", "hotpin-5.4-1"]
         assert len(running(boards.state_dir)) == 2
         with Console(again.url) as console:  # and the flash is what it was
             console.restart()
@@ -134,7 +134,7 @@ def test_console_is_a_terminal_on_the_boards_uart(boards: Boards) -> None:
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "hotpin_hil", "board", "console", "--state-dir", str(boards.state_dir)]
     process = subprocess.Popen(
-        [*command, "ai-thinker-0"], cwd=PROJECT_ROOT, stdin=theirs, stdout=theirs, stderr=theirs
+        [*command, "hotpin-5.4-0"], cwd=PROJECT_ROOT, stdin=theirs, stdout=theirs, stderr=theirs
     )
     os.close(theirs)
     seen = b""
@@ -148,7 +148,7 @@ def test_console_is_a_terminal_on_the_boards_uart(boards: Boards) -> None:
 
     try:
         expect(b"Ctrl-] leaves")
-        board_command(boards.state_dir, "reset", "ai-thinker-0")
+        board_command(boards.state_dir, "reset", "hotpin-5.4-0")
         expect(b"ready")
         os.write(ours, b"hello\r")
         expect(b"hello")
@@ -164,17 +164,17 @@ def test_console_is_a_terminal_on_the_boards_uart(boards: Boards) -> None:
 
 
 def test_board_that_is_named_twice_is_stopped_once(boards: Boards) -> None:
-    done = board_command(boards.state_dir, "stop", "ai-thinker-1", boards.found[1]["mac"])
-    assert (done.returncode, done.stdout, done.stderr) == (0, "stopped ai-thinker-1\n", "")
+    done = board_command(boards.state_dir, "stop", "hotpin-5.4-1", boards.found[1]["mac"])
+    assert (done.returncode, done.stdout, done.stderr) == (0, "stopped hotpin-5.4-1\n", "")
 
 
 def test_fault_is_printed_so_that_it_can_be_given_again(boards: Boards) -> None:
-    begun = board_command(boards.state_dir, "fault", "foreign-line", "--on", "ai-thinker-0", "--seed", "1")
+    begun = board_command(boards.state_dir, "fault", "foreign-line", "--on", "hotpin-5.4-0", "--seed", "1")
     again = board_command(
         boards.state_dir,
         "fault",
         "--on",
-        "ai-thinker-1",
+        "hotpin-5.4-1",
         *shlex.split(begun.stdout.replace("seed=", "--seed ")),
     )
     assert begun.stdout.endswith("text='I (4711) wifi:state: run -> run (0x0)' seed=1\n")
@@ -183,7 +183,7 @@ def test_fault_is_printed_so_that_it_can_be_given_again(boards: Boards) -> None:
 
 def test_firmware_fault_without_firmware_is_one_clear_line(boards: Boards) -> None:
     """The flash of the second board is empty: it restarts for ever."""
-    done = board_command(boards.state_dir, "fault", "panic", "--on", "ai-thinker-1")
+    done = board_command(boards.state_dir, "fault", "panic", "--on", "hotpin-5.4-1")
     assert (done.returncode, done.stdout) == (2, "")
     assert (
         "fault panic would do nothing: `board list` shows 'booting' (let the firmware run first)"
@@ -252,7 +252,7 @@ def test_client_that_does_not_read_its_answers_is_dropped(control: BoardControl)
         (["fault", "noise", "loud"], "'loud' is no argument of a fault"),
         (["fault", "noise", "rate=x"], "fault noise: rate is 'x' (give a number from 0 to 1)"),
         (["console"], "board console needs a terminal"),
-        (["stop", "ai-thinker-7"], "no virtual board 'ai-thinker-7' runs here"),
+        (["stop", "hotpin-5.4-7"], "no virtual board 'hotpin-5.4-7' runs here"),
     ],
 )
 def test_mistakes_on_the_command_line_are_one_clear_line(
@@ -267,7 +267,7 @@ def test_mistakes_on_the_command_line_are_one_clear_line(
 
 def test_several_boards_must_be_told_apart(boards: Boards) -> None:
     done = board_command(boards.state_dir, "reset")
-    assert "2 virtual boards run (name one of ai-thinker-0, ai-thinker-1)" in done.stderr
+    assert "2 virtual boards run (name one of hotpin-5.4-0, hotpin-5.4-1)" in done.stderr
 
 
 def test_board_that_has_ended_is_not_running(boards: Boards, control: BoardControl) -> None:

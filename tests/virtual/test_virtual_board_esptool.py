@@ -37,7 +37,7 @@ class Esptool:
 
     def __init__(self, boards: Boards) -> None:
         self.boards = boards
-        self.flash_file = boards.state_dir / "ai-thinker-0/flash.bin"
+        self.flash_file = boards.state_dir / "hotpin-5.4-0/flash.bin"
         self.control = BoardControl(self.flash_file.parent)
 
     def __call__(

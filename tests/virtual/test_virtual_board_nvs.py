@@ -22,7 +22,7 @@ NUMBER_TYPES = {"u8": 0x01, "i32": 0x14, "u32": 0x04, "i64": 0x18}
 @pytest.fixture
 def boards(tmp_path: Path) -> Iterator[Boards]:
     """A board with the firmware's host build in its flash."""
-    place = tmp_path / "ai-thinker-0"
+    place = tmp_path / "hotpin-5.4-0"
     place.mkdir()
     (place / "flash.bin").write_bytes(native_flash_image())
     boards = Boards(tmp_path, NATIVE_ELFS_FILE)

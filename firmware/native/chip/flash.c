@@ -35,6 +35,8 @@
 #define PARTITIONS_MAX (TABLE_BYTES / ENTRY_BYTES)
 #define SIZE_PARTITION_ITEM 52 /* of an item of ESP-IDF's list on the chip */
 #define SIZE_MMU_BLOCK 44      /* head and tail of the list of mapped pages, made at the first mapping */
+#define SIZE_ITERATOR 20       /* of a search in the list */
+#define LIST_STARTUP "partition list" /* name of the profile's startup line that holds the list's items */
 #define FLASH_ID 0x1640C8u
 
 /* Approximate times of a common flash chip. During an erase ESP-IDF yields to other tasks for a tick every 20
@@ -101,12 +103,21 @@ esp_err_t esp_flash_read(esp_flash_t *chip, void *buffer, uint32_t address, uint
     return ESP_OK;
 }
 
+/* Before it changes flash, ESP-IDF asks whether the pages are mapped: the lock's first use takes its memory.
+ */
+static void look_up_mapping(void)
+{
+    native_lock_acquire(&s_mmu_lock);
+    native_lock_release(&s_mmu_lock);
+}
+
 esp_err_t esp_flash_write(esp_flash_t *chip, const void *buffer, uint32_t address, uint32_t length)
 {
     (void)chip;
     if (buffer == NULL || !inside(address, length)) {
         return ESP_ERR_INVALID_ARG;
     }
+    look_up_mapping();
     const uint8_t *bytes = buffer;
     for (uint32_t i = 0; i < length; i++) {
         s_chip.bytes[address + i] &= bytes[i];
@@ -121,6 +132,7 @@ esp_err_t esp_flash_erase_region(esp_flash_t *chip, uint32_t start, uint32_t len
     if (start % SECTOR != 0 || len % SECTOR != 0 || !inside(start, len)) {
         return ESP_ERR_INVALID_ARG;
     }
+    look_up_mapping();
     for (uint32_t offset = 0; offset < len; offset += SECTOR) {
         for (int slice = 0; slice < ERASE_SLICES; slice++) {
             native_consume_us(ERASE_SLICE_US);
@@ -143,14 +155,20 @@ static uint32_t word(const uint8_t *bytes)
     return bytes[0] | bytes[1] << 8 | (uint32_t)bytes[2] << 16 | (uint32_t)bytes[3] << 24;
 }
 
-/* Makes ESP-IDF's allocations: two locks, the MMU's list ends, one item per partition; none is freed. */
+/*
+ * Makes ESP-IDF's allocations: two locks, the MMU's list ends, one item per partition; none is freed. With
+ * core dumps in flash ESP-IDF loads the list before app_main: then the profile has these blocks.
+ */
 static void load(void)
 {
-    native_lock_acquire(&s_list_lock);
-    native_lock_acquire(&s_mmu_lock);
-    heap_caps_calloc(1, SIZE_MMU_BLOCK, NATIVE_KERNEL_CAPS);
-    heap_caps_calloc(1, SIZE_MMU_BLOCK, NATIVE_KERNEL_CAPS);
-    native_lock_release(&s_mmu_lock);
+    bool charged = heap_system_boot_block(g_native_params.heap, LIST_STARTUP, 0) != 0;
+    if (!charged) {
+        native_lock_acquire(&s_list_lock);
+        native_lock_acquire(&s_mmu_lock);
+        heap_caps_calloc(1, SIZE_MMU_BLOCK, NATIVE_KERNEL_CAPS);
+        heap_caps_calloc(1, SIZE_MMU_BLOCK, NATIVE_KERNEL_CAPS);
+        native_lock_release(&s_mmu_lock);
+    }
     for (uint32_t offset = 0; offset < TABLE_BYTES && inside(TABLE_OFFSET, TABLE_BYTES);
          offset += ENTRY_BYTES) {
         const uint8_t *entry = s_chip.bytes + TABLE_OFFSET + offset;
@@ -158,7 +176,7 @@ static void load(void)
         if (magic == ENTRY_MD5) {
             continue;
         }
-        if (magic != ENTRY_MAGIC || heap_caps_calloc_default(1, SIZE_PARTITION_ITEM) == NULL) {
+        if (magic != ENTRY_MAGIC || (!charged && heap_caps_calloc_default(1, SIZE_PARTITION_ITEM) == NULL)) {
             break;
         }
         uint32_t flags = word(entry + 28);
@@ -176,7 +194,9 @@ static void load(void)
         memcpy(partition->label, entry + 12, 16);
     }
     s_loaded = true;
-    native_lock_release(&s_list_lock);
+    if (!charged) {
+        native_lock_release(&s_list_lock);
+    }
 }
 
 const esp_partition_t *esp_partition_find_first(esp_partition_type_t type, esp_partition_subtype_t subtype,
@@ -185,6 +205,11 @@ const esp_partition_t *esp_partition_find_first(esp_partition_type_t type, esp_p
     if (!s_loaded) {
         load();
     }
+    /* The iterator; its place is the next allocation's. */
+    void *iterator = heap_caps_malloc_default(SIZE_ITERATOR);
+    native_lock_acquire(&s_list_lock);
+    native_lock_release(&s_list_lock);
+    heap_caps_free(iterator);
     for (size_t i = 0; i < s_partition_count; i++) {
         const esp_partition_t *p = &s_partitions[i];
         if ((type == ESP_PARTITION_TYPE_ANY || p->type == type) &&

@@ -105,7 +105,8 @@ static void set(const char *key, char *value)
         }
     } else if (strcmp(key, "app_offset") == 0) {
         (void)number(key, value); // address of the app in flash: not used by the app itself
-    } else if (strcmp(key, "heap") == 0 || strcmp(key, "pool") == 0 || strcmp(key, "startup") == 0) {
+    } else if (strcmp(key, "heap") == 0 || strcmp(key, "pool") == 0 || strcmp(key, "startup") == 0 ||
+               strcmp(key, "free") == 0) {
         if (!heap_system_boot_line(p->heap, key, value)) {
             bad_line(key, heap_system_error(p->heap));
         }

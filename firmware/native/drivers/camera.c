@@ -238,7 +238,7 @@ static esp_err_t cam_config(const camera_config_t *config)
         ESP_LOGE(HAL_TAG, "%s(%d): event_queue create failed", __func__, __LINE__);
         return ESP_FAIL;
     }
-    s_camera.intr = native_intr_alloc(NATIVE_INTR_I2S0, false);
+    s_camera.intr = native_intr_alloc(NATIVE_INTR_NOT_SHARED);
     if (s_camera.intr == NULL) {
         ESP_LOGE(HAL_TAG, "%s(%d): cam intr alloc failed", __func__, __LINE__);
         return ESP_FAIL;

@@ -91,7 +91,7 @@ esp_err_t gpio_install_isr_service(int intr_alloc_flags)
     if (table == NULL) {
         return ESP_ERR_NO_MEM;
     }
-    s_intr = native_intr_alloc(NATIVE_INTR_GPIO, false);
+    s_intr = native_intr_alloc(NATIVE_INTR_NOT_SHARED);
     if (s_intr == NULL) {
         heap_caps_free(table);
         return ESP_ERR_NO_MEM;

@@ -366,8 +366,7 @@ esp_err_t i2s_channel_init_std_mode(i2s_chan_handle_t handle, const i2s_std_conf
                       "initialize channel failed while setting clock");
     ESP_GOTO_ON_FALSE(valid_pin(std_cfg->gpio_cfg.bclk) && valid_pin(std_cfg->gpio_cfg.ws),
                       ESP_ERR_INVALID_ARG, err, STD_TAG, "initialize channel failed while setting gpio pins");
-    channel->intr =
-        native_intr_alloc(channel->controller->id == 0 ? NATIVE_INTR_I2S0 : NATIVE_INTR_I2S1, true);
+    channel->intr = native_intr_alloc(channel->controller->id == 0 ? NATIVE_INTR_I2S0 : NATIVE_INTR_I2S1);
     channel->state = READY;
 
 err:

@@ -5,20 +5,15 @@
  */
 #pragma once
 
-#include <stdbool.h>
-
 typedef struct native_intr native_intr_t;
 
-/*
- * NULL when there is no memory. A source that is used for the first time keeps 16 bytes permanently (facts:
- * recorded I2S allocations); each user takes a handle, and 24 bytes more where the source is shared.
- */
-native_intr_t *native_intr_alloc(unsigned source, bool shared);
-void native_intr_free(native_intr_t *intr);
-
-enum {
-    NATIVE_INTR_GPIO,
+typedef enum {
+    NATIVE_INTR_NOT_SHARED,
     NATIVE_INTR_I2S0,
     NATIVE_INTR_I2S1,
     NATIVE_INTR_SOURCES,
-};
+} native_intr_source_t;
+
+/* NULL when there is no memory. */
+native_intr_t *native_intr_alloc(native_intr_source_t source);
+void native_intr_free(native_intr_t *intr);

@@ -9,6 +9,7 @@
 #include <string.h>
 #include "chip/uart.h"
 #include "driver/uart.h"
+#include "drivers/intr.h"
 #include "esp_check.h"
 #include "esp_heap_caps.h"
 #include "freertos/FreeRTOS.h"
@@ -32,7 +33,6 @@
 #define SIZE_RX_STASH (FIFO_BYTES * 4)
 #define SIZE_PATTERN_QUEUE (10 * 4)
 #define SIZE_EVENT 12
-#define SIZE_INTERRUPT 12
 
 static const char *UART_TAG = "uart";
 
@@ -47,7 +47,7 @@ typedef struct {
     void *object;
     void *stash;
     void *pattern_queue;
-    void *interrupt;
+    native_intr_t *interrupt;
     QueueHandle_t events;
     RingbufHandle_t tx_ring;
     RingbufHandle_t rx_ring;
@@ -268,7 +268,7 @@ esp_err_t uart_driver_install(uart_port_t uart_num, int rx_buffer_size, int tx_b
     }
     native_lock_acquire(&s_uart.module_lock); // its memory is allocated at its first use
     native_lock_release(&s_uart.module_lock);
-    driver->interrupt = heap_caps_malloc(SIZE_INTERRUPT, NATIVE_KERNEL_CAPS);
+    driver->interrupt = native_intr_alloc(NATIVE_INTR_NOT_SHARED);
     s_uart.driver = driver;
     s_uart.tx_empty.fire = on_tx_empty;
     native_uart_set_receiver((native_uart_receiver_t){.room = rx_room, .receive = receive});

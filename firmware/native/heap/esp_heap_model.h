@@ -94,9 +94,11 @@ const char *heap_system_error(const heap_system_t *system);
  * One step of the chip's start, in the chip's order. The params file of the firmware process holds such
  * lines, and BoardProfile.boot_lines() writes them:
  *
- *   heap=0x3FFAE6E0,6432,DRAM          a region; DRAM, DIRAM, IRAM (in address order, first), then SPIRAM
- *   startup=INTERNAL,8BIT:4096+352:main task     blocks taken before app_main, with a name
- *   pool=32768,0                       the DMA pool; 1: with MALLOC_CAP_DEFAULT
+ *   heap=0x3FFAE6E0,6432,DRAM          a region; DRAM, DIRAM, IRAM first, in the order in which they are
+ * searched (v5.4: by address; v5.5: the smallest first), then SPIRAM startup=INTERNAL,8BIT:4096+352:main task
+ * blocks taken before app_main, with a name free=main task                     that line's blocks given back,
+ * the last one first pool=32768,0                       the DMA pool; 1: with MALLOC_CAP_DEFAULT; ,1 after
+ * it: its minimum ever is 0, as v5.5 has it
  *
  * Records of 36 bytes per heap are charged as in ESP-IDF: one block for all heaps before the first other
  * line, then one per region added. False and heap_system_error() when a line fails.
@@ -111,7 +113,7 @@ uint32_t heap_system_boot_block(const heap_system_t *system, const char *name, u
  */
 bool heap_system_add_heap(heap_system_t *system, uint32_t start, uint32_t length, heap_type_t type);
 bool heap_system_add_region(heap_system_t *system, uint32_t start, uint32_t length, heap_type_t type);
-bool heap_system_reserve_pool(heap_system_t *system, uint32_t size, bool default_caps);
+bool heap_system_reserve_pool(heap_system_t *system, uint32_t size, bool default_caps, bool no_minimum);
 
 /*
  * Add a heap in a recorded state, charging nothing: blocks (address, size and used; in address order) must

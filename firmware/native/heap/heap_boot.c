@@ -51,13 +51,15 @@ static bool boot_heap(heap_system_t *system, const char *value)
 
 static bool boot_pool(heap_system_t *system, const char *value)
 {
-    uint32_t size, default_caps;
+    uint32_t size, default_caps, no_minimum = 0;
     const char *text = value;
     if (!take_number(&text, &size) || !take_char(&text, ',') || !take_number(&text, &default_caps) ||
-        *text != '\0' || default_caps > 1) {
-        return heap_fail(system, "pool=%.60s: not SIZE,0 or SIZE,1", value);
+        (*text != '\0' && (!take_char(&text, ',') || !take_number(&text, &no_minimum))) || *text != '\0' ||
+        default_caps > 1 || no_minimum > 1) {
+        return heap_fail(system, "pool=%.60s: not SIZE,0 or SIZE,1, and ,1 if its minimum counts as 0",
+                         value);
     }
-    return heap_system_reserve_pool(system, size, default_caps == 1);
+    return heap_system_reserve_pool(system, size, default_caps == 1, no_minimum == 1);
 }
 
 static bool boot_startup(heap_system_t *system, const char *value)
@@ -107,6 +109,22 @@ static bool boot_startup(heap_system_t *system, const char *value)
     return true;
 }
 
+/* The blocks stay listed under no name: their addresses may soon be another's. */
+static bool boot_free(heap_system_t *system, const char *value)
+{
+    for (uint32_t i = 0; i < system->start_count; i++) {
+        heap_start_t *start = &system->starts[i];
+        if (strcmp(start->name, value) == 0) {
+            while (start->count > 0) {
+                heap_system_free(system, start->addresses[--start->count]);
+            }
+            start->name[0] = '\0';
+            return true;
+        }
+    }
+    return heap_fail(system, "free=%.60s: no earlier startup line has this name", value);
+}
+
 bool heap_system_boot_line(heap_system_t *system, const char *key, const char *value)
 {
     system->error[0] = '\0';
@@ -119,7 +137,10 @@ bool heap_system_boot_line(heap_system_t *system, const char *key, const char *v
     if (strcmp(key, "pool") == 0) {
         return boot_pool(system, value);
     }
-    return heap_fail(system, "%.40s=: not a line about the heap (heap, startup or pool)", key);
+    if (strcmp(key, "free") == 0) {
+        return boot_free(system, value);
+    }
+    return heap_fail(system, "%.40s=: not a line about the heap (heap, startup, free or pool)", key);
 }
 
 uint32_t heap_system_boot_block(const heap_system_t *system, const char *name, uint32_t index)

@@ -202,7 +202,7 @@ bool heap_system_add_region(heap_system_t *system, uint32_t start, uint32_t leng
     return true;
 }
 
-bool heap_system_reserve_pool(heap_system_t *system, uint32_t size, bool default_caps)
+bool heap_system_reserve_pool(heap_system_t *system, uint32_t size, bool default_caps, bool no_minimum)
 {
     const uint32_t caps = MALLOC_CAP_DMA | MALLOC_CAP_INTERNAL;
     if (!heap_record_reset_heaps(system)) {
@@ -222,6 +222,9 @@ bool heap_system_reserve_pool(heap_system_t *system, uint32_t size, bool default
         if (!heap_system_add_region(system, address, piece - 1,
                                     default_caps ? HEAP_TYPE_POOL : HEAP_TYPE_POOL_V542)) {
             return false;
+        }
+        if (no_minimum) {
+            heap_system_lower_minimum(system, 0, 0);
         }
         size -= piece;
     }

@@ -6,8 +6,9 @@
 #include "idf/idle_hooks.h"
 
 #include <stddef.h>
+#include "freertos/FreeRTOS.h" // before esp_freertos_hooks.h, as ESP-IDF needs it
+
 #include "esp_freertos_hooks.h"
-#include "freertos/FreeRTOS.h"
 #include "freertos/task.h"
 #include "sdkconfig.h"
 

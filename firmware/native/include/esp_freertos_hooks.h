@@ -5,6 +5,10 @@
  */
 #pragma once
 
+#ifndef configNUMBER_OF_CORES
+#error "include freertos/FreeRTOS.h first: with two cores ESP-IDF's header does not compile before it"
+#endif
+
 #include <stdbool.h>
 #include "freertos/FreeRTOS.h"
 #include "esp_err.h"

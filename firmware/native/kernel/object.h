@@ -7,6 +7,7 @@
 
 #include <stddef.h>
 #include "esp_heap_caps.h"
+#include "sdkconfig.h"
 
 typedef enum {
     NATIVE_TASK = 1,
@@ -27,7 +28,11 @@ void native_host_free(void *p);
 
 /* Sizes of kernel objects in the ESP32's heap (facts: recorded allocations of ESP-IDF v5.4; requested sizes).
  */
+#if CONFIG_FREERTOS_UNICORE
+#define NATIVE_SIZE_TCB 336 /* does not name its core */
+#else
 #define NATIVE_SIZE_TCB 340
+#endif
 #define NATIVE_SIZE_QUEUE 84
 #define NATIVE_SIZE_EVENT_GROUP 36
 #define NATIVE_SIZE_RING_BUFFER 112

@@ -867,9 +867,10 @@ void native_scheduler_start(void (*main_task)(void *), uint32_t main_stack_addre
 {
     s_idle_step = idle_step;
     static StaticTask_t s_main_block;
-    // The order in which ESP-IDF creates them; their memory is among the blocks taken at start.
-    native_task_create_system(NULL, "ipc0", 1024, configMAX_PRIORITIES - 1, 0);
+    // The order in which ESP-IDF creates them; their memory is among the blocks taken at start. The
+    // timers' tasks are missing: the linker leaves them out of an image that uses no timer.
 #if configNUMBER_OF_CORES > 1
+    native_task_create_system(NULL, "ipc0", 1024, configMAX_PRIORITIES - 1, 0);
     native_task_create_system(NULL, "ipc1", 1024, configMAX_PRIORITIES - 1, 1);
 #endif
     bool charged = main_stack_address != 0 && main_tcb_address != 0;

@@ -1,5 +1,4 @@
-"""All faults by name, with their arguments and what they do: the fixture, the command line and the docs come from
-this."""
+"""Table of all faults, with arguments and effects: the source of the fixture, the command line and docs/faults.md."""
 
 from __future__ import annotations
 
@@ -14,8 +13,7 @@ Arguments = dict[str, Value]
 
 @dataclass(frozen=True)
 class Argument:
-    """One argument of a fault. Its type is that of `default`; a number lies within `low` and `high`, a text is one of
-    `choices` if there are any."""
+    """One argument of a fault, of the type of `default`. A number is within `low` and `high`, a text in `choices`."""
 
     name: str
     default: Value
@@ -25,7 +23,7 @@ class Argument:
     choices: tuple[str, ...] = ()
 
     def parse(self, fault: str, value: object) -> Value:
-        """The value, also given as text; UsageError if it is none."""
+        """The value, which may also be given as text. Raises UsageError if it is invalid."""
         if isinstance(self.default, str):
             text = str(value)
             if self.choices and text not in self.choices:
@@ -49,7 +47,7 @@ class Argument:
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault. `ends`: how it is over without being cleared, for the docs."""
+    """One fault. `ends`: when it ends by itself, for the docs."""
 
     name: str
     group: str
@@ -58,7 +56,7 @@ class Fault:
     arguments: tuple[Argument, ...] = ()
 
     def parse(self, given: Mapping[str, object]) -> Arguments:
-        """All its arguments, those not given with their defaults; UsageError for an unknown name or a bad value."""
+        """All arguments, with defaults for those not given. Raises UsageError for an unknown name or a bad value."""
         known = [argument.name for argument in self.arguments]
         for name in given:
             if name not in known:
@@ -87,75 +85,73 @@ RESET = "with a reset"
 TO_HOST, TO_BOARD, BOTH = "to-host", "to-board", "both"
 
 _RATE = Argument("rate", 0.001, "probability for each byte", high=1)
-_COUNT = Argument("count", 0, "at most so often (0: no limit)")
-_DIRECTION = Argument("direction", TO_HOST, "which way", choices=(TO_HOST, TO_BOARD, BOTH))
+_COUNT = Argument("count", 0, "maximum number of times (0: no limit)")
+_DIRECTION = Argument("direction", TO_HOST, "direction", choices=(TO_HOST, TO_BOARD, BOTH))
 _BYTES = (_RATE, _COUNT, _DIRECTION)
-_LINES = Argument("count", 1, "in so many lines", low=1)
-_SECONDS = Argument("seconds", 0.5, "how long, on the host's clock (0: until it is cleared)", high=3600)
-_OFF = Argument(
-    "off_s", 0.1, "power comes back after so many seconds (0: only when it is switched on)", high=3600
-)
+_LINES = Argument("count", 1, "number of lines", low=1)
+_SECONDS = Argument("seconds", 0.5, "duration on the host's clock (0: until cleared)", high=3600)
+_OFF = Argument("off_s", 0.1, "seconds until power returns (0: when switched on)", high=3600)
 
 FAULTS = {
     fault.name: fault
     for fault in (
-        Fault("noise", LINE, "bytes arrive with a bit turned", f"after count, or {CLEARED}", _BYTES),
+        Fault("noise", LINE, "bytes arrive with one bit flipped", f"after count, or {CLEARED}", _BYTES),
         Fault("drop", LINE, "bytes are lost", f"after count, or {CLEARED}", _BYTES),
-        Fault("insert", LINE, "bytes arrive that nobody sent", f"after count, or {CLEARED}", _BYTES),
+        Fault("insert", LINE, "bytes arrive that were never sent", f"after count, or {CLEARED}", _BYTES),
         Fault("duplicate", LINE, "bytes arrive twice", f"after count, or {CLEARED}", _BYTES),
         Fault(
             "cut-utf8",
             LINE,
-            "a line is cut for good inside a UTF-8 character",
+            "a line is cut off inside a UTF-8 character",
             "after count lines",
             (_LINES,),
         ),
         Fault(
             "foreign-line",
             LINE,
-            "another task's line stands inside a line, whose rest follows on the next one",
+            "another task's line interrupts a line, whose rest follows on the next one",
             "after count lines",
             (
                 _LINES,
-                Argument("inside", "line", "where it breaks in", choices=("line", "character")),
+                Argument("inside", "line", "what it interrupts", choices=("line", "character")),
                 Argument("text", "I (4711) wifi:state: run -> run (0x0)", "the other task's line"),
             ),
         ),
         Fault(
             "disconnect",
             LINE,
-            "the connection is lost, and can be made again later",
+            "the connection is lost, and can be opened again later",
             "after seconds",
             (_SECONDS,),
         ),
         Fault(
             "port-busy",
             LINE,
-            "the next to open the port finds it in use",
+            "the port is in use when next opened",
             f"after seconds, or {CLEARED}",
             (_SECONDS,),
         ),
         Fault(
             "bridge-hang",
             LINE,
-            "the connection stays, but nothing moves and no request is answered",
+            "the connection stays open, but no bytes pass and no request is answered",
             f"after seconds, or {CLEARED}",
             (_SECONDS,),
         ),
-        Fault("power-cut", POWER, "power goes at once", "after off_s", (_OFF,)),
+        Fault("power-cut", POWER, "the power fails at once", "after off_s", (_OFF,)),
         Fault(
             "power-cut-flashing",
             POWER,
-            "power goes while the flash is being written",
+            "the power fails while the flash is being written",
             "after off_s",
-            (Argument("bytes", 0, "so many bytes of the next writes still reach the flash"), _OFF),
+            (Argument("bytes", 0, "bytes of the next writes that still reach the flash"), _OFF),
         ),
         Fault(
             "power-cut-step",
             POWER,
-            "power goes when a step of a change of mode is next entered (needs the test console)",
+            "the power fails when a step of a mode change is next entered (needs the test console)",
             "after off_s",
-            (Argument("step", "camera.stop", "name of the step; undo:NAME for its undoing"), _OFF),
+            (Argument("step", "camera.stop", "name of the step; undo:NAME for its rollback"), _OFF),
         ),
         Fault(
             "brown-out",
@@ -166,7 +162,7 @@ FAULTS = {
                 Argument(
                     "by",
                     "interrupt",
-                    "interrupt: ESP-IDF's default, prints a line and resets as software does; hardware: rst:0xf",
+                    "interrupt: ESP-IDF's default, prints a line and resets by software; hardware: rst:0xf",
                     choices=("interrupt", "hardware"),
                 ),
             ),
@@ -180,7 +176,7 @@ FAULTS = {
         Fault(
             "bad-flash",
             BOARD,
-            "a bit of one byte of the flash stays set when it is written (a byte 0xFF needs no bit cleared)",
+            "one bit of a flash byte stays set when it is written (no effect on a byte 0xFF)",
             CLEARED,
             (Argument("at", 0x20000, "offset of the byte", high=0xFFFFFF),),
         ),
@@ -207,23 +203,23 @@ FAULTS = {
         Fault(
             "no-psram",
             FIRMWARE,
-            "no PSRAM is found, from the next start on",
+            "no PSRAM is found, starting with the next boot",
             f"{CLEARED}, with the next start",
         ),
         Fault("no-sensor", FIRMWARE, "no camera sensor answers", CLEARED),
         Fault(
             "sensor-dead",
             FIRMWARE,
-            "a sensor that was used once answers no more until its power was cut: the power-down line does nothing",
+            "a used sensor does not answer again until a power cycle: the power-down line has no effect",
             CLEARED,
         ),
-        Fault("i2s-no-memory", FIRMWARE, "I2S finds no room for its DMA buffers", CLEARED),
+        Fault("i2s-no-memory", FIRMWARE, "I2S has no memory for its DMA buffers", CLEARED),
     )
 }
 
 
 def find(name: str) -> Fault:
-    """The fault of this name; UsageError, with all names, if there is none."""
+    """The fault of this name. Raises UsageError, with all names, if there is none."""
     if name not in FAULTS:
         raise UsageError(f"there is no fault {name!r}", f"there are {', '.join(FAULTS)}")
     return FAULTS[name]
@@ -237,7 +233,7 @@ def describe() -> str:
             "",
             f"### Faults {where}",
             "",
-            "| fault | what happens | arguments | it is over |",
+            "| fault | what happens | arguments | ends |",
             "|---|---|---|---|",
         ]
         for fault in FAULTS.values():

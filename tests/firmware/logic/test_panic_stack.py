@@ -21,6 +21,7 @@ def test_overflow_writes_every_word_down_to_the_end_and_none_beyond(tmp_path: Pa
     configuration = build_drivers_test().parent / "config"
     includes = [
         COMPONENTS / "common/include",
+        COMPONENTS / "hil_console/src/console",
         COMPONENTS / "hil_console/src/hooks",
         FIRMWARE_DIR / "native/include",
         configuration,

@@ -247,7 +247,8 @@ static void task_main(void *arg)
 {
     (void)arg;
     schedule_t schedule = {0};
-    int64_t waiting_since_us = 0; /* start of the wait for room in the transmit ring; 0: not waiting */
+    int64_t waiting_since_us =
+        0; /* start of the wait start of the wait for room in the transmit ring; 0: not waiting */
 
     for (;;) {
         if (sample_due(&schedule)) {

@@ -6,9 +6,10 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
-#include "esp_freertos_hooks.h"
 #include "freertos/FreeRTOS.h"
 #include "freertos/task.h"
+
+#include "esp_freertos_hooks.h" /* on two cores it does not compile before FreeRTOS.h */
 #include "sdkconfig.h"
 
 #define CORES CONFIG_FREERTOS_NUMBER_OF_CORES

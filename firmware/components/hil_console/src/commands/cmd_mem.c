@@ -11,7 +11,7 @@
 #include "memory_manager.h"
 #include "sdkconfig.h"
 
-#define FIELD_SIZE 48 /* size of one member: quotes, name, colon, number, comma */
+#define FIELD_SIZE 48 /* size of size of one member: quotes, name, colon, number, comma */
 
 /* X-macros: console_u32() for each field of a struct, by its own name. */
 #define ADD_STATS_FIELD(field, section, row) console_u32(reply, #field, stats->field);

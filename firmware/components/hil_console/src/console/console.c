@@ -49,7 +49,7 @@ static void send_as_text(console_reply_t *reply)
     telemetry_lock();
     if (members != NULL && members + sizeof(OK_MEMBER) < end) {
         members += sizeof(OK_MEMBER); /* the comma too */
-        console_text_from_members(members, (size_t)(end - members), reply->continues, goes_on, console_write);
+        console_text_from_members(members, (size_t)(end - members), reply->continues, goes_on, console_put);
     } else {
         console_write_text("ok\r\n");
     }

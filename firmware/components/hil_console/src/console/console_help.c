@@ -87,7 +87,7 @@ static void write_type(const console_usage_item_t *item)
             return;
         }
     }
-    console_write(item->type, item->type_length);
+    console_put(item->type, item->type_length);
 }
 
 static void write_arguments(const console_command_t *command)
@@ -96,9 +96,9 @@ static void write_arguments(const console_command_t *command)
     const char *at = command->usage;
     while ((at = console_usage_next(at, &item)) != NULL) {
         console_write_text("    ");
-        console_write(item.key, item.key_length);
+        console_put(item.key, item.key_length);
         size_t padding = item.key_length < KEY_WIDTH ? KEY_WIDTH - item.key_length : 0;
-        console_write("          ", padding);
+        console_put("          ", padding);
         console_write_text(item.required ? "  needed    " : "  optional  ");
         write_type(&item);
         console_write_text("\r\n");

@@ -9,7 +9,7 @@
 
 static size_t s_used; /* of telemetry_scratch() */
 
-void console_write(const char *text, size_t length)
+void console_put(const char *text, size_t length)
 {
     while (length > 0) {
         if (s_used == TELEMETRY_SCRATCH_SIZE) {
@@ -26,7 +26,7 @@ void console_write(const char *text, size_t length)
 
 void console_write_text(const char *text)
 {
-    console_write(text, strlen(text));
+    console_put(text, strlen(text));
 }
 
 void console_flush(void)

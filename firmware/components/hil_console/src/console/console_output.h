@@ -2,12 +2,12 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * Text output, buffered for the UART driver: each write takes 31 bytes of its ring in addition to the text.
- * The stdout lock must be held from the first console_write() to console_flush().
+ * The stdout lock must be held from the first console_put() to console_flush().
  */
 #pragma once
 
 #include <stddef.h>
 
-void console_write(const char *text, size_t length);
+void console_put(const char *text, size_t length);
 void console_write_text(const char *text);
 void console_flush(void);

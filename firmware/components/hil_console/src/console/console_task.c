@@ -28,7 +28,7 @@
 
 static TaskHandle_t s_task;
 
-static const line_editor_io_t EDITOR_IO = {console_write, console_complete_line};
+static const line_editor_io_t EDITOR_IO = {console_put, console_complete_line};
 
 /* Both guarded by the stdout lock: a task that logs takes the line off the screen and puts it back. */
 static line_editor_t s_editor = {.io = &EDITOR_IO};

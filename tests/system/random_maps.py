@@ -1,0 +1,90 @@
+"""Runs the suite on virtual boards whose memory map is drawn at random: no test of it may know one.
+
+    python -m tests.system.random_maps --count 20 --seed 1 [-- pytest's arguments]
+
+A drawn map is what a build for the ESP32 could leave: its static data and code end anywhere, it runs on one core
+or two, and ESP-IDF is v5.4 or v5.5. A map on which the suite fails is kept as a profile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from hypothesis import Phase, given, seed, settings
+from hypothesis import strategies as st
+
+from hotpin_hil.paths import BUILD_DIR, PROJECT_ROOT
+from hotpin_hil.virtual.profile import HeapRegion
+
+MAPS_DIR = BUILD_DIR / "random-maps"
+ROM_DATA = HeapRegion(0x3FFAE6E0, 6432, "DRAM")
+PSRAM = HeapRegion(0x3F800000, 4 << 20, "SPIRAM")
+DRAM_END, DIRAM_END, IRAM_END = 0x3FFE0000, 0x40000000, 0x400A0000
+FIRST_DATA = range(0x3FFB4000, 0x3FFCA000, 4)
+"""Where static data may end: smaller than the smallest image, or 96 KB (the recorded firmware's) and more."""
+FIRST_CODE = range(0x40088000, 0x4009E000, 4)
+
+
+@st.composite
+def profiles(draw: st.DrawFn) -> str:
+    """A board profile, as TOML."""
+    data, code = draw(st.sampled_from(FIRST_DATA)), draw(st.sampled_from(FIRST_CODE))
+    base = draw(st.sampled_from(["hotpin-5.4", "hotpin-5.5"]))
+    has = [f"IDF {base.removeprefix('hotpin-')}", *draw(st.sampled_from([[], ["newlib in flash"]]))]
+    two_cores = draw(st.booleans())
+    has.append("two cores" if two_cores else "one core")
+    heaps = [ROM_DATA, HeapRegion(data, DRAM_END - data, "DRAM")]
+    if two_cores:  # ROM data and cache of the second one
+        heaps += [HeapRegion(0x3FFE0440, 15072, "DIRAM"), HeapRegion(0x3FFE4350, 113840, "DIRAM")]
+    else:
+        heaps.append(HeapRegion(0x3FFE0440, DIRAM_END - 0x3FFE0440, "DIRAM"))
+        heaps.append(HeapRegion(0x40078000, 0x8000, "IRAM"))
+    heaps += [HeapRegion(code, IRAM_END - code, "IRAM"), PSRAM]
+    lines = [f'  {{ start = 0x{h.start:08X}, length = {h.length}, type = "{h.type}" }},' for h in heaps]
+    return "\n".join([f'like = "{base}"', 'name = "random"', f"has = {has}", "heap = [", *lines, "]", ""])
+
+
+def run_suite(profile: str, folder: Path, arguments: Sequence[str]) -> str:
+    """Runs the suite on a board of this profile; "" if it passed, else what it said last."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "profile.toml"
+    path.write_text(profile, encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "--target", "esp32", "--board", "virtual", "-q"]
+    command += ["--board-profile", str(path), "--qualification-dir", str(folder), *arguments]
+    done = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, check=False)
+    return "" if done.returncode == 0 else done.stdout[-4000:] + done.stderr[-2000:]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit status: 0 if the suite passed on every map."""
+    parser = argparse.ArgumentParser(
+        prog="tests.system.random_maps", description=__doc__.split("\n", maxsplit=1)[0]
+    )
+    parser.add_argument("--count", type=int, default=20, metavar="N", help="number of maps (default: 20)")
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="draws the same maps (default: 1)")
+    parser.add_argument("arguments", nargs="*", metavar="ARGUMENT", help="of pytest, after --")
+    options = parser.parse_args(argv)
+    failed: list[Path] = []
+    numbers = iter(range(1, options.count + 1))
+
+    @seed(options.seed)
+    @settings(max_examples=options.count, database=None, deadline=None, phases=[Phase.generate])
+    @given(profiles())
+    def each(profile: str) -> None:
+        folder = MAPS_DIR / f"{options.seed}-{next(numbers)}"
+        said = run_suite(profile, folder, options.arguments)
+        print(f"{folder.name}: {'failed' if said else 'passed'}\n{said}", end="", flush=True)
+        if said:
+            failed.append(folder / "profile.toml")
+
+    each()
+    print(f"{len(failed)} of {options.count} maps failed", *failed, sep="\n  ")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

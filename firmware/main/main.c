@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * The order of starting, and nothing else.
+ * Start order of the components, and nothing else.
  */
 #include "esp_err.h"
 #include "esp_log.h"
@@ -15,13 +15,12 @@
 
 static const char *TAG = "MAIN";
 
-/** NVS holds the boot count and settings; a partition that was cut short or is of another version starts
- * empty. */
+/** NVS holds the boot count and settings; a truncated partition or one of another version is erased. */
 static esp_err_t init_nvs(void)
 {
     esp_err_t err = nvs_flash_init();
     if (err == ESP_ERR_NVS_NO_FREE_PAGES || err == ESP_ERR_NVS_NEW_VERSION_FOUND) {
-        ESP_LOGW(TAG, "NVS cannot be used as it is (%s): erasing it", esp_err_to_name(err));
+        ESP_LOGW(TAG, "NVS is unusable (%s): erasing it", esp_err_to_name(err));
         err = nvs_flash_erase();
         if (err == ESP_OK) {
             err = nvs_flash_init();
@@ -30,20 +29,21 @@ static esp_err_t init_nvs(void)
     return err;
 }
 
-/** Called by the state task once this one's memory is free: tests measure from the boot event on. */
+/** Called by the state task once the memory of the main task is free: tests measure from the boot event on.
+ */
 static void announce(void)
 {
     telemetry_send_boot();
     ESP_LOGI(TAG, "HotPin ready");
 }
 
-/** The board starts in camera mode. If it cannot, it is of use all the same: the reason is logged, and may be
- * gone when a mode is next asked for. */
+/** The board starts in camera mode. If that fails, the reason is logged and the board keeps running: the next
+ * request for a mode may succeed. */
 static void enter_first_mode(void)
 {
     esp_err_t err = state_manager_start(announce);
     if (err != ESP_OK) {
-        announce(); /* there is no other task to do it */
+        announce(); /* no other task does it */
     } else {
         err = state_manager_request(SYSTEM_STATE_CAMERA_STANDBY, CONFIG_HOTPIN_STATE_START_TIMEOUT_MS);
     }
@@ -56,7 +56,7 @@ void app_main(void)
 {
     telemetry_mark_start();
 
-    /* Without NVS the boot count is unknown; that is no reason not to start. */
+    /* Without NVS the boot count is unknown, but the board starts. */
     esp_err_t err = init_nvs();
     if (err != ESP_OK) {
         ESP_LOGE(TAG, "NVS: %s", esp_err_to_name(err));

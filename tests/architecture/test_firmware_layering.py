@@ -7,12 +7,15 @@ host without ESP-IDF; they are listed here.
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 from hotpin_hil.paths import FIRMWARE_DIR, PROJECT_ROOT
+from tests.support.c_build import compiler
 
 COMPONENTS = FIRMWARE_DIR / "components"
 NATIVE = FIRMWARE_DIR / "native"
@@ -180,3 +183,55 @@ def test_requirements_do_not_depend_on_the_configuration() -> None:
             assert not re.search(r"set\(\w*requires", block, re.I), (
                 f"{name_of(script)} sets requirements under CONFIG_"
             )
+
+
+def circle_in(graph: dict[str, set[str]]) -> str:
+    """The names of a circle, or an empty text."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return " -> ".join(reversed(error.args[1]))
+    return ""
+
+
+def test_no_include_circle_among_the_components_files() -> None:
+    headers = project_headers()
+    graph = {
+        name_of(path): {name_of(headers[header]) for header in includes(path) if header in headers}
+        for path in sources("*.c", "*.h")
+    }
+    assert graph["main/main.c"], "no include of a component's header was found"
+    assert circle_in(graph) == ""
+
+
+def requirements(component: Path) -> set[str]:
+    """The project's components that a component requires, publicly or privately."""
+    text = re.sub(r"#[^\n]*", "", (component / "CMakeLists.txt").read_text(encoding="utf-8"))
+    words = set(re.findall(r"[\w-]+", " ".join(re.findall(r"(?:REQUIRES|set\(requires)([^)]*)", text))))
+    return {path.name for path in COMPONENTS.iterdir() if path.name in words} - {component.name}
+
+
+def test_no_circle_among_the_components_requirements() -> None:
+    graph = {path.name: requirements(path) for path in COMPONENTS.iterdir()}
+    assert "state_manager" in graph["hil_console"], "the requirements were not found"
+    assert circle_in(graph) == ""
+
+
+def test_circle_is_named() -> None:
+    assert circle_in({"a": {"b"}, "b": {"c"}, "c": {"b"}}) in ("b -> c -> b", "c -> b -> c")
+
+
+@pytest.mark.parametrize("header", sorted(COMPONENTS.glob("*/include/*.h")), ids=lambda path: path.name)
+def test_public_header_compiles_alone(header: Path, tmp_path: Path) -> None:
+    """With the headers of its own component and ESP-IDF's only."""
+    (tmp_path / "sdkconfig.h").write_text("#pragma once\n")
+    unit = tmp_path / "unit.c"
+    unit.write_text(f'#include "{header.name}"\n')
+    paths = [f"-I{folder}" for folder in (header.parent, NATIVE / "include", tmp_path)]
+    done = subprocess.run(
+        [compiler(), "-std=gnu17", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", *paths, str(unit)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

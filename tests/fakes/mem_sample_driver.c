@@ -1,11 +1,14 @@
 /*
+ * SPDX-License-Identifier: Apache-2.0
+ *
  * mem_sample.c on the heap model: `driver SEED STEPS`, the lines of the chip's start on stdin. Allocates and
- * frees at random, and compares the manager's answers with the allocator's behaviour. Prints counts, or the
- * first difference.
+ * frees at random, and compares the manager's answers with the allocator. Prints counts, or the first
+ * difference.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "array_size.h"
 #include "esp_heap_caps.h"
 #include "esp_log.h"
 #include "freertos/FreeRTOS.h"
@@ -23,9 +26,15 @@ static size_t s_count;
 static unsigned s_random;
 static unsigned s_checks, s_yes, s_places, s_placeable, s_misplaced;
 
-void fake_pause(void)
+/* There is one task only. */
+void vPortEnterCritical(portMUX_TYPE *mux)
 {
-    /* There is one task only. */
+    (void)mux;
+}
+
+void vPortExitCritical(portMUX_TYPE *mux)
+{
+    (void)mux;
 }
 
 uint32_t esp_log_timestamp(void)
@@ -79,7 +88,7 @@ static void check_available(uint32_t caps)
     size_t sum = heap_caps_get_free_size(caps);
     const size_t sizes[] = {0,           1,           12,      13,  largest - 1, largest,
                             largest + 1, largest + 4, sum - 4, sum, sum + 1,     any(sum + 100)};
-    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
         check_one(caps, sizes[i]);
     }
 }
@@ -91,7 +100,7 @@ static void check_place(uint32_t caps)
     size_t count = 1 + any(MEMORY_PLACE_MAX);
     size_t done = 0;
     memory_placement_t said;
-    size_t scale = 1 + 2 * heap_caps_get_free_size(caps) / (count + any(4)); /* near the free memory */
+    size_t scale = 1 + 2 * heap_caps_get_free_size(caps) / (count + any(4)); /* near the available size */
     for (size_t i = 0; i < count; i++) {
         sizes[i] = 1 + any(scale);
     }
@@ -124,7 +133,7 @@ static void check_stats(void)
         {MALLOC_CAP_SPIRAM, stats.psram_free, stats.psram_largest, stats.psram_watermark},
         {MALLOC_CAP_DEFAULT, stats.total_free, 0, stats.total_watermark},
     };
-    for (size_t i = 0; i < sizeof(said) / sizeof(said[0]); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(said); i++) {
         if (said[i].free_bytes != heap_caps_get_free_size(said[i].caps)) {
             differ("free", said[i].free_bytes, said[i].caps);
         }
@@ -145,7 +154,7 @@ static void check_stats(void)
     lowest = stats.total_minimum_free;
 }
 
-/* A dip between two samples shows in the window's watermark, and permanently in the minimum. */
+/* A dip that ends before the sample is in the window's watermark, and in the minimum permanently. */
 static void check_dip(void)
 {
     memory_stats_t before, after, next;

@@ -1,13 +1,18 @@
 /*
- * The monitor task and the log path under fire: tasks that log, tasks that start and stop the monitor, a UART
- * that is full at times, task creation that fails at times. Prints "ok" or the error.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Stress test of the monitor task and the log path: tasks that log, tasks that start and stop the monitor, a
+ * UART that is sometimes full, task creation that sometimes fails. Prints "ok", or the first error.
  */
+#include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include "array_size.h"
 #include "esp_log.h"
 #include "esp_timer.h"
 #include "freertos/FreeRTOS.h"
@@ -25,7 +30,8 @@
 #define FAILERS 2
 #define FAILURES_EACH 4000
 
-struct fake_task {
+/* A task. */
+struct tskTaskControlBlock {
     pthread_mutex_t mutex;
     pthread_cond_t given;
     uint32_t count;
@@ -35,7 +41,7 @@ struct fake_task {
 static _Thread_local TaskHandle_t s_self;
 static _Thread_local unsigned s_random = 1;
 static atomic_int s_failers = FAILERS;
-static atomic_bool s_slow_end; /* a task still exists for a while after its last action */
+static atomic_bool s_slow_end; /* tasks end some time after their last statement */
 static atomic_int s_tasks, s_tasks_most, s_created, s_periodic;
 
 static pthread_mutex_t s_stdout;
@@ -54,13 +60,22 @@ static unsigned any(unsigned below)
     return (s_random >> 16) % below;
 }
 
-/* FreeRTOS */
+/* --- FreeRTOS --- */
 
-void fake_pause(void)
+/* Delays the caller sometimes, so that other tasks run between its critical sections. */
+void vPortEnterCritical(portMUX_TYPE *mux)
 {
     if (any(16) == 0) {
         usleep(any(100));
     }
+    while (__atomic_exchange_n(&mux->owner, SPINLOCK_FREE + 1, __ATOMIC_ACQUIRE) != SPINLOCK_FREE) {
+        sched_yield();
+    }
+}
+
+void vPortExitCritical(portMUX_TYPE *mux)
+{
+    __atomic_store_n(&mux->owner, SPINLOCK_FREE, __ATOMIC_RELEASE);
 }
 
 static void *run(void *task)
@@ -71,10 +86,11 @@ static void *run(void *task)
     return NULL;
 }
 
-BaseType_t xTaskCreate(TaskFunction_t code, const char *name, uint32_t stack, void *arg, UBaseType_t priority,
-                       TaskHandle_t *out)
+/* Fails sometimes, as without memory. */
+BaseType_t xTaskCreatePinnedToCore(TaskFunction_t code, const char *name, uint32_t stack, void *arg,
+                                   UBaseType_t priority, TaskHandle_t *out, BaseType_t core)
 {
-    (void)name, (void)stack, (void)arg, (void)priority;
+    (void)name, (void)stack, (void)arg, (void)priority, (void)core;
     if (any(10) == 0) {
         return pdFAIL;
     }
@@ -97,6 +113,7 @@ BaseType_t xTaskCreate(TaskFunction_t code, const char *name, uint32_t stack, vo
     return pdPASS;
 }
 
+/* Frees the handle: a later notification is a use after free, which the sanitizer detects. */
 void vTaskDelete(TaskHandle_t task)
 {
     if (task != NULL) {
@@ -115,7 +132,7 @@ void vTaskDelay(TickType_t ticks)
     usleep(ticks > 3 ? 300 : ticks * 100);
 }
 
-/* Whether a task is gone; a task of the same name is a new one, or one that has not ended yet. */
+/* Waits for the end of the task: a new one, or one that has not ended, has the same name. */
 esp_err_t task_end_wait_for(const char *name, uint32_t timeout_ms)
 {
     (void)name;
@@ -133,8 +150,10 @@ TaskHandle_t xTaskGetCurrentTaskHandle(void)
     return s_self;
 }
 
-BaseType_t xTaskNotifyGive(TaskHandle_t task)
+BaseType_t xTaskGenericNotify(TaskHandle_t task, UBaseType_t index, uint32_t value, eNotifyAction action,
+                              uint32_t *previous)
 {
+    (void)index, (void)value, (void)action, (void)previous;
     if (any(4) == 0) {
         usleep(20);
     }
@@ -145,9 +164,9 @@ BaseType_t xTaskNotifyGive(TaskHandle_t task)
     return pdPASS;
 }
 
-uint32_t ulTaskNotifyTake(BaseType_t clear, TickType_t ticks)
+uint32_t ulTaskGenericNotifyTake(UBaseType_t index, BaseType_t clear, TickType_t ticks)
 {
-    (void)clear;
+    (void)index, (void)clear;
     struct timespec until;
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += ticks / 1000;
@@ -177,12 +196,18 @@ int64_t esp_timer_get_time(void)
     return now.tv_sec * 1000000LL + now.tv_nsec / 1000;
 }
 
+esp_log_level_t esp_log_level_get(const char *tag)
+{
+    (void)tag;
+    return ESP_LOG_INFO;
+}
+
 uint32_t esp_log_timestamp(void)
 {
     return (uint32_t)(esp_timer_get_time() / 1000);
 }
 
-/* Telemetry */
+/* --- Telemetry --- */
 
 void telemetry_lock(void)
 {
@@ -256,7 +281,7 @@ void telemetry_write(const char *text, size_t len)
     }
 }
 
-/* The test */
+/* --- The test --- */
 
 static void log_one(void)
 {
@@ -351,7 +376,7 @@ int main(void)
 
     static void *(*const bodies[])(void *) = {log_many,       log_many,  log_many,  start_and_stop,
                                               start_and_stop, fail_many, fail_many, drain_many};
-    enum { THREADS = sizeof(bodies) / sizeof(bodies[0]) };
+    enum { THREADS = ARRAY_SIZE(bodies) };
     pthread_t threads[THREADS];
     for (uintptr_t i = 0; i < THREADS; i++) {
         pthread_create(&threads[i], NULL, bodies[i], (void *)(i + 1));
@@ -360,7 +385,7 @@ int main(void)
         pthread_join(threads[i], NULL);
     }
     drain_failures();
-    mem_alloc_failed_put(&(mem_alloc_failed_t){.size = ~0U}); /* carries the count of those lost last */
+    mem_alloc_failed_put(&(mem_alloc_failed_t){.size = ~0U}); /* carries the count of those lost before it */
     drain_failures();
     if (s_failures != FAILERS * FAILURES_EACH + 1) {
         fail("failures neither reported nor counted", s_failures, FAILERS * FAILURES_EACH + 1);

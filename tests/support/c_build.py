@@ -80,9 +80,8 @@ def build(
     headers: as the sources include them. extra_source: more C, compiled with them; extra_cdef declares it.
     """
     files = [COMPONENTS / source for source in sources]
-    include_dirs = sorted(
-        {f.parent for f in files} | {COMPONENTS / s.split("/")[0] / "include" for s in sources}
-    )
+    used = {"common", *(s.split("/")[0] for s in sources)}
+    include_dirs = sorted({f.parent for f in files} | {COMPONENTS / name / "include" for name in used})
     texts = [f.read_text() for f in files] + [
         h.read_text() for d in include_dirs for h in sorted(d.glob("*.h"))
     ]

@@ -20,16 +20,10 @@ FUZZ_RUNS = os.environ.get("HOTPIN_FUZZ_RUNS", "20000")
 FUZZ_BUDGET_S = 600
 
 
-def build_threads(
-    folder: Path, sanitizer: str, sources: Sequence[Path], includes: Sequence[Path], esp_err: str
-) -> Path:
-    """Build a program whose tasks are pthreads; skips if the compiler does not have the sanitizer.
-
-    esp_err: text of the esp_err.h that the sources find.
-    """
-    (folder / "esp_err.h").write_text(esp_err)
+def build_threads(folder: Path, sanitizer: str, sources: Sequence[Path], includes: Sequence[Path]) -> Path:
+    """A program of tasks made of pthreads; skips where the compiler has no such sanitizer."""
     flags = ["-std=gnu17", "-O1", "-Wall", "-Wextra", "-Werror", "-pthread", f"-fsanitize={sanitizer}"]
-    return _build([compiler(), *flags], sources, [*includes, folder], folder / "races")
+    return _build([compiler(), *flags], sources, includes, folder / "races")
 
 
 def run_threads(program: Path, *arguments: str) -> None:

@@ -1,4 +1,8 @@
-/* The board's flash: a file, mapped, so that what is written stays there however this process ends. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The board's flash: a mapped file, so that written data survives any end of this process.
+ */
 #include "chip/flash.h"
 
 #include <errno.h>
@@ -35,7 +39,8 @@
 #define LIST_STARTUP "partition list" /* name of the profile's startup line that holds the list's items */
 #define FLASH_ID 0x1640C8u
 
-/* Times of a usual flash chip, roughly. While it erases, ESP-IDF gives other tasks a tick every 20 ms. */
+/* Approximate times of a common flash chip. During an erase ESP-IDF yields to other tasks for a tick every 20
+ * ms. */
 #define ERASE_SLICE_US 20000u
 #define ERASE_SLICES 2
 #define WRITE_CALL_US 30u
@@ -143,7 +148,7 @@ uint8_t *native_flash_at(uint32_t address, uint32_t length)
     return inside(address, length) ? s_chip.bytes + address : NULL;
 }
 
-/* --- partitions --- */
+/* --- Partitions --- */
 
 static uint32_t word(const uint8_t *bytes)
 {
@@ -151,8 +156,8 @@ static uint32_t word(const uint8_t *bytes)
 }
 
 /*
- * With the allocations that ESP-IDF makes: two locks, the MMU's list ends, one item per partition; none is
- * freed. With core dumps in flash ESP-IDF loads the list before app_main: then the profile has these blocks.
+ * Makes ESP-IDF's allocations: two locks, the MMU's list ends, one item per partition; none is freed. With
+ * core dumps in flash ESP-IDF loads the list before app_main: then the profile has these blocks.
  */
 static void load(void)
 {

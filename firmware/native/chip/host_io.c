@@ -1,4 +1,8 @@
-/* The host's side of UART 0: fd 0 is RX, fd 1 is TX. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The host's side of UART 0: fd 0 is RX, fd 1 is TX.
+ */
 #include "chip/host_io.h"
 
 #include <errno.h>
@@ -46,7 +50,7 @@ void native_host_write_raw(const char *data, size_t length)
             struct pollfd fd = {.fd = 1, .events = POLLOUT};
             poll(&fd, 1, -1);
         } else if (written < 0 && errno != EINTR) {
-            _exit(0); // the board has gone: so does its CPU
+            _exit(0); // the board has ended: end with it
         }
     }
 }
@@ -78,7 +82,7 @@ bool native_host_poll(int64_t timeout_ns)
     native_host_flush();
     size_t room = s_input.room();
     struct pollfd fds[] = {
-        {.fd = room > 0 ? 0 : -1, .events = POLLIN}, // without room the line waits
+        {.fd = room > 0 ? 0 : -1, .events = POLLIN}, // no room: the line waits
         {.fd = g_native_params.faults_fd, .events = POLLIN},
     };
     struct timespec time = {.tv_sec = timeout_ns / 1000000000, .tv_nsec = timeout_ns % 1000000000};

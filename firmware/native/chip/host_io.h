@@ -1,4 +1,8 @@
-/* The host's side of the UART line: fd 0 is RX, fd 1 is TX. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The host's side of the UART line: fd 0 is RX, fd 1 is TX.
+ */
 #pragma once
 
 #include <stdbool.h>
@@ -13,13 +17,13 @@ typedef struct {
     void (*control)(void);
 } native_host_input_t;
 
-/* Where input is handed in; members that are NULL keep what they were. */
+/* Receivers of input; NULL members keep their former value. */
 void native_host_set_input(native_host_input_t input);
 void native_host_write(const void *data, size_t length);
 void native_host_flush(void);
-/* Waits at most timeout_ns (0: only looks) for input and hands it in. True when there was some. */
+/* Waits at most timeout_ns (0: polls) for input and passes it to the receiver. True if there was any. */
 bool native_host_poll(int64_t timeout_ns);
 int64_t native_host_now_ns(void);
-/* Writes at once, from a signal handler too. */
+/* Writes at once; async-signal-safe. */
 void native_host_write_raw(const char *data, size_t length);
 void native_host_exit(int status) __attribute__((noreturn));

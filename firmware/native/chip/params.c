@@ -1,4 +1,8 @@
-/* The params file: what the board tells the firmware process about this start. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The params file: the board's parameters for this start of the firmware process.
+ */
 #include "chip/params.h"
 
 #include <errno.h>
@@ -100,7 +104,7 @@ static void set(const char *key, char *value)
             bad_line(key, "unknown fault");
         }
     } else if (strcmp(key, "app_offset") == 0) {
-        (void)number(key, value); // where the app lies in flash: the app itself does not ask
+        (void)number(key, value); // address of the app in flash: not used by the app itself
     } else if (strcmp(key, "heap") == 0 || strcmp(key, "pool") == 0 || strcmp(key, "startup") == 0 ||
                strcmp(key, "free") == 0) {
         if (!heap_system_boot_line(p->heap, key, value)) {

@@ -1,4 +1,8 @@
-/* Parameters of this start: what the board tells the firmware process. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Parameters of this start, set by the board.
+ */
 #pragma once
 
 #include <stdbool.h>
@@ -15,8 +19,8 @@ typedef struct {
     uint64_t start_us;  /* virtual time at which the app starts */
     uint64_t seed;
     double time_scale; /* virtual seconds per host second; 0: as fast as possible */
-    bool uart_paced;   /* bytes reach the host when the line would have carried them */
-    int faults_fd;     /* socket on which faults are asked for; -1: none */
+    bool uart_paced;   /* bytes reach the host at the time the line would deliver them */
+    int faults_fd;     /* socket for fault requests; -1: none */
     uint8_t elf_sha256[32];
     const char *project_name; /* of the app description, as are the next two; NULL: this build's */
     const char *project_version;

@@ -1,4 +1,8 @@
-/* Functions of the chip's ROM. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Functions of the chip's ROM.
+ */
 #include "chip/rom.h"
 
 #include <stdio.h>
@@ -58,7 +62,7 @@ uint32_t esp_rom_crc32_le(uint32_t crc, uint8_t const *buf, uint32_t len)
     return ~crc_le(~crc, 0xEDB88320, buf, len);
 }
 
-/* --- random numbers: a sequence of its own at each start, the same for the same seed and start --- */
+/* --- Random numbers: a different sequence at each start, the same for the same seed and start --- */
 
 static uint64_t s_random;
 

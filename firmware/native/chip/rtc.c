@@ -1,7 +1,8 @@
 /*
- * RTC slow memory: the section rtc_noinit (RTC_NOINIT_ATTR) lies on pages of its own, which are the pages of
- * rtc_file. So it survives whatever ends the process. The last bytes of the file hold the runtime's own reset
- * hint.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * RTC slow memory: the section rtc_noinit (RTC_NOINIT_ATTR) is on pages of its own, mapped from rtc_file, so
+ * that it survives any end of the process. The last bytes of the file hold the runtime's own reset hint.
  */
 #include "chip/rtc.h"
 
@@ -24,7 +25,7 @@ typedef struct {
     uint32_t check;
 } hint_t;
 
-/* From the linker script: page-aligned start, end of what is used, page-aligned end. */
+/* From the linker script: page-aligned start, end of the used part, page-aligned end. */
 extern uint8_t __start_rtc_noinit[];
 extern uint8_t __used_rtc_noinit[];
 extern uint8_t __stop_rtc_noinit[];

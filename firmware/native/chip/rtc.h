@@ -1,10 +1,14 @@
-/* RTC slow memory, and the reset hint in it. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * RTC slow memory, and the reset hint in it.
+ */
 #pragma once
 
 #include <stdint.h>
 
 enum {
-    NATIVE_RESET_NO_HINT = 0, /* else an esp_reset_reason_t */
+    NATIVE_RESET_NO_HINT = 0, /* otherwise an esp_reset_reason_t */
 };
 
 void native_rtc_init(void);

@@ -1,4 +1,6 @@
 /*
+ * SPDX-License-Identifier: Apache-2.0
+ *
  * UART 0: its FIFOs and its line in virtual time.
  *
  * Bytes leave the transmit FIFO at the baud rate; a writer spins until the FIFO has room. The host gets a
@@ -23,7 +25,7 @@ static struct {
     uint64_t fifo_since_ns; // the first byte in the FIFO started then
     uint8_t fifo[FIFO_BYTES];
     uint32_t fifo_first;
-    native_event_t tx_drained; // paced: hand over what has left the FIFO
+    native_event_t tx_drained; // paced: pass on the bytes that have left the FIFO
     uint8_t rx_line[RX_LINE_BYTES];
     size_t rx_line_length;
     native_event_t rx_arrived;
@@ -58,7 +60,7 @@ void native_uart_settle(void)
     }
     s_uart.fifo_level -= (uint32_t)gone;
     if (g_native_params.uart_paced && s_uart.fifo_level == 0) {
-        native_host_flush(); /* it is at the host, also if the firmware now hangs for good */
+        native_host_flush(); /* the host has it, even if the firmware hangs from here on */
     }
     s_uart.fifo_since_ns = s_uart.fifo_level == 0 ? now_ns() : s_uart.fifo_since_ns + gone * byte_ns();
 }
@@ -119,9 +121,9 @@ void native_uart_wait_idle_polling(void)
     }
 }
 
-/* --- receiving --- */
+/* --- Receiving --- */
 
-/* Bytes have come in over the line. */
+/* Called with bytes received from the line. */
 static void take(const uint8_t *data, size_t length)
 {
     if (s_uart.receiver.receive != NULL) {
@@ -160,7 +162,7 @@ static void on_rx_arrived(native_event_t *event)
     }
 }
 
-/* Unpaced, the host is held back and nothing is ever lost. A paced line waits for nobody. */
+/* Unpaced, the host is held back and nothing is lost. A paced line does not wait. */
 static size_t rx_room(void)
 {
     if (g_native_params.uart_paced) {

@@ -44,7 +44,7 @@ function(hotpin_link_components executable)
             endif()
             if(NOT dependency IN_LIST HOTPIN_COMPONENTS)
                 message(FATAL_ERROR "component ${component} requires '${dependency}', which is neither a component of "
-                    "this project nor one of ESP-IDF's that the native runtime stands in for "
+                    "this project nor one of ESP-IDF's that the native runtime provides "
                     "(native/cmake/components.cmake)")
             endif()
             list(APPEND seen ${dependency})

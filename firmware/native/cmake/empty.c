@@ -1,2 +1,6 @@
-/* cmake wants a source; the program is in the libraries. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * CMake requires a source; the program is in the libraries.
+ */
 typedef int nothing_t;

@@ -1,9 +1,11 @@
 /*
- * esp32-camera with an OV2640 on the ESP32-CAM: what the driver takes of the heap, its task, and frames at
- * the sensor's pace in virtual time.
+ * SPDX-License-Identifier: Apache-2.0
  *
- * Memory: the blocks that the driver's sources name (DMA buffer, descriptors, task, objects, queues, frame
- * buffer), and a rest for the sensor's bus and state, so that the sums are the medians measured on boards:
+ * esp32-camera with an OV2640 on the ESP32-CAM: the driver's heap usage, its task, and frames at the
+ * sensor's rate in virtual time.
+ *
+ * Memory: the blocks in the driver's sources (DMA buffer, descriptors, task, objects, queues, frame buffer),
+ * and a remainder for the sensor's bus and state, so that the totals are the medians measured on boards:
  * 37,780 bytes internal, 62,816 PSRAM with one frame buffer. The pins' interrupt service comes on top once,
  * at the first start.
  *
@@ -34,8 +36,8 @@ static const char *HAL_TAG = "cam_hal";
 #define DMA_NODE_SIZE 2048
 #define SIZE_DESCRIPTOR 12
 #define SIZE_DRIVER 92
-#define SIZE_SENSOR 32                        // with the interrupt: the rest to the internal median
-static const size_t BUS_SIZES[] = {1280, 24}; // the rest to the PSRAM median
+#define SIZE_SENSOR 32                        // with the interrupt: the remainder to the internal median
+static const size_t BUS_SIZES[] = {1280, 24}; // the remainder to the PSRAM median
 #define SIZE_FRAME 56
 #define EVENTS 7
 #define FRAMES_MAX 2
@@ -58,7 +60,7 @@ static struct {
     void *driver;
     void *state;
     void *bus[2];
-    void *records; // what is known of the frames
+    void *records; // frame descriptors
     frame_t frames[FRAMES_MAX];
     void *dma_buffer;
     void *dma_nodes;
@@ -71,7 +73,7 @@ static struct {
 
 static bool s_used; // stopped once without a reset of the board's power
 
-/* --- frames --- */
+/* --- Frames --- */
 
 static const uint8_t FRAME_HEAD[] = {
     0xFF, 0xD8,                                                                                       // SOI
@@ -123,9 +125,9 @@ static void cam_task(void *argument)
     }
 }
 
-/* --- starting and stopping --- */
+/* --- Starting and stopping --- */
 
-/* The objects' order and capabilities are the driver's. */
+/* Order and capabilities of the objects as in the driver. */
 static esp_err_t cam_init(void)
 {
     s_camera.driver = heap_caps_calloc(1, SIZE_DRIVER, MALLOC_CAP_DMA);
@@ -144,7 +146,7 @@ static bool sensor_answers(void)
         return false;
     }
     if (g_native_faults.sensor_dead) {
-        return !s_used && !g_native_faults.sensor_used; // its power-down line does nothing
+        return !s_used && !g_native_faults.sensor_used; // the power-down line has no effect
     }
     return !s_used ||
            (native_gpio_high_us(PWDN_PIN) >= PULSE_MIN_US && native_gpio_low_us(PWDN_PIN) >= PULSE_MIN_US);
@@ -241,7 +243,7 @@ static esp_err_t cam_config(const camera_config_t *config)
         ESP_LOGE(HAL_TAG, "%s(%d): cam intr alloc failed", __func__, __LINE__);
         return ESP_FAIL;
     }
-    /* As the driver does it: whether the task could be had is not looked at. */
+    /* As in the driver: the result of the task creation is not checked. */
     xTaskCreatePinnedToCore(cam_task, "cam_task", CONFIG_CAMERA_TASK_STACK_SIZE, NULL,
                             configMAX_PRIORITIES - 2, &s_camera.task, 0);
     ESP_LOGI(HAL_TAG, "cam config ok");
@@ -284,7 +286,7 @@ esp_err_t esp_camera_init(const camera_config_t *config)
     }
     if (config->pixel_format != PIXFORMAT_JPEG || config->frame_size != FRAMESIZE_VGA ||
         config->fb_count == 0 || config->fb_count > FRAMES_MAX) {
-        ESP_LOGE(TAG, "the model knows VGA JPEG with 1 or %d frame buffers", FRAMES_MAX);
+        ESP_LOGE(TAG, "the model supports VGA JPEG with 1 or %d frame buffers", FRAMES_MAX);
         return ESP_ERR_NOT_SUPPORTED;
     }
     s_camera.config = config;

@@ -1,4 +1,8 @@
-/* Pins: levels that a driver sets, with the times they were set at. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Pins: levels set by a driver, with their times.
+ */
 #include "drivers/gpio.h"
 
 #include <inttypes.h>
@@ -75,7 +79,7 @@ int gpio_get_level(gpio_num_t gpio_num)
     return GPIO_IS_VALID_GPIO(gpio_num) && s_pins[gpio_num].high;
 }
 
-/* The service stays for the whole run, as nobody uninstalls it: a second install is refused, and says so. */
+/* The service is never uninstalled: a second install is refused with a log line. */
 esp_err_t gpio_install_isr_service(int intr_alloc_flags)
 {
     (void)intr_alloc_flags;

@@ -1,8 +1,10 @@
 /*
- * I2S in standard mode: what ESP-IDF v5.4's driver allocates, block by block and in its order (facts:
- * recorded allocations), and the DMA's progress in virtual time. Its behaviour where memory runs out is kept
- * too, good or not: a second channel that cannot be had leaves the first in place, and an interrupt that
- * cannot be had is not noticed.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * I2S in standard mode: the allocations of ESP-IDF v5.4's driver, block by block and in order (facts:
+ * recorded allocations), and the DMA's progress in virtual time. Its behaviour without memory is kept too,
+ * including flaws: if the second channel cannot be created the first stays, and a failed interrupt allocation
+ * is ignored.
  *
  * The transmitter sends its buffers in a circle; the receiver fills its own with a tone.
  */
@@ -53,7 +55,7 @@ typedef enum { REGISTERED = 1, READY, RUNNING } state_t;
 typedef struct controller controller_t;
 
 typedef struct {
-    void *block; // stands for the chip's object; the handle
+    void *block; // block of the chip's object; the handle
     controller_t *controller;
     i2s_dir_t dir;
     i2s_role_t role;
@@ -102,7 +104,7 @@ native_i2s_line_t native_i2s_line(i2s_port_t port)
     return s_controllers[port].line;
 }
 
-/* --- the DMA --- */
+/* --- The DMA --- */
 
 static void sent(channel_t *channel, uint8_t *buffer)
 {
@@ -127,7 +129,7 @@ static int16_t tone(uint64_t index)
     return (int16_t)(rising * (4 * TONE_PEAK / TONE_PERIOD) - TONE_PEAK);
 }
 
-/* 16-bit samples lie in words of two. In mono the chip puts the later one first. */
+/* 16-bit samples are stored in pairs. In mono the chip stores the later one first. */
 static void received(channel_t *channel, uint8_t *buffer)
 {
     bool mono = channel->frame_bytes == sizeof(int16_t);
@@ -170,7 +172,7 @@ static void buffer_done(native_event_t *event)
     xQueueSendFromISR(channel->msg_queue, &buffer, NULL);
 }
 
-/* --- making and deleting --- */
+/* --- Making and deleting --- */
 
 static esp_err_t i2s_register_channel(controller_t *controller, i2s_dir_t dir,
                                       const i2s_chan_config_t *config, channel_t **out)
@@ -372,7 +374,7 @@ err:
     return ret;
 }
 
-/* --- running --- */
+/* --- Running --- */
 
 esp_err_t i2s_channel_enable(i2s_chan_handle_t handle)
 {
@@ -408,7 +410,7 @@ esp_err_t i2s_channel_disable(i2s_chan_handle_t handle)
     ESP_GOTO_ON_FALSE(channel->state > READY, ESP_ERR_INVALID_STATE, err, TAG,
                       "the channel has not been enabled yet");
     channel->state = READY;
-    xSemaphoreTake(channel->binary, portMAX_DELAY); // whoever reads or writes has left
+    xSemaphoreTake(channel->binary, portMAX_DELAY); // the reader or writer has left
     channel->curr_ptr = NULL;
     channel->rw_pos = 0;
     native_event_cancel(&channel->done);
@@ -421,7 +423,7 @@ err:
     return ret;
 }
 
-/* A buffer to go on in: the current one, or the next of the queue when that is used up or about to be
+/* The buffer to continue in: the current one, or the next of the queue when that is used up or about to be
  * overtaken. */
 static bool next_buffer(channel_t *channel, uint32_t timeout_ms)
 {

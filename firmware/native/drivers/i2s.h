@@ -1,4 +1,8 @@
-/* What an I2S port's lines carried. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Record of the data on an I2S port's lines.
+ */
 #pragma once
 
 #include <stdint.h>
@@ -6,8 +10,8 @@
 
 typedef struct {
     uint64_t frames;   /* sent since the process started, silence included */
-    uint64_t sounding; /* frames with a sample that is not zero */
-    uint32_t crc32;    /* over the samples of those */
+    uint64_t sounding; /* frames with a non-zero sample */
+    uint32_t crc32;    /* over their samples */
 } native_i2s_line_t;
 
 native_i2s_line_t native_i2s_line(i2s_port_t port);

@@ -1,6 +1,10 @@
-/* Interrupts, as far as they take memory: ESP-IDF's handle, the description of the interrupt line, and that
- * of a user of a shared source. Users of one source share its line. The description of a line stays when its
- * last user is gone, and serves the next source. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Memory of interrupts: ESP-IDF's handle, the descriptor of the interrupt line, and that of a user of a
+ * shared source. Users of one source share its line. The descriptor of a line stays after its last user has
+ * freed it, and serves the next source.
+ */
 #include "drivers/intr.h"
 
 #include "esp_heap_caps.h"

@@ -1,4 +1,8 @@
-/* Interrupt allocation: what esp_intr_alloc takes of the heap. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Interrupt allocation: heap usage of esp_intr_alloc.
+ */
 #pragma once
 
 typedef struct native_intr native_intr_t;

@@ -1,9 +1,10 @@
 /*
+ * SPDX-License-Identifier: Apache-2.0
+ *
  * ESP-IDF's UART driver over chip/uart.c.
  *
  * Bytes go into a ring first, and an interrupt refills the FIFO when fewer than 10 bytes are left. As in
- * ESP-IDF the ring is of the no-split kind and each write is two items, so one character of stdout takes 32
- * bytes of it.
+ * ESP-IDF it is a no-split ring and each write is two items, so one character of stdout takes 32 bytes of it.
  */
 #include <string.h>
 #include "chip/uart.h"
@@ -35,7 +36,7 @@
 
 static const char *UART_TAG = "uart";
 
-/* What ESP-IDF puts before the data of each write: type, break length, size. */
+/* ESP-IDF's header of each write: type, break length, size. */
 typedef struct {
     uint32_t type;
     uint32_t break_length;
@@ -72,7 +73,7 @@ static struct {
     native_lock_t module_lock;
 } s_uart;
 
-/* --- the driver's interrupt --- */
+/* --- The driver's interrupt --- */
 
 static void enable_tx_interrupt(void)
 {
@@ -142,7 +143,7 @@ static bool tx_idle(void)
     return native_uart_room() == FIFO_BYTES;
 }
 
-/* --- receiving --- */
+/* --- Receiving --- */
 
 static void post_event(uart_event_type_t type, size_t size, bool timeout)
 {
@@ -173,7 +174,7 @@ static void receive(const uint8_t *data, size_t length)
     }
 }
 
-/* --- the driver's API --- */
+/* --- The driver's API --- */
 
 static void free_driver(driver_t *driver)
 {
@@ -265,7 +266,7 @@ esp_err_t uart_driver_install(uart_port_t uart_num, int rx_buffer_size, int tx_b
         *uart_queue = driver->events;
         ESP_LOGI(UART_TAG, "queue free spaces: %d", queue_size);
     }
-    native_lock_acquire(&s_uart.module_lock); // its first use is where its memory is taken
+    native_lock_acquire(&s_uart.module_lock); // its memory is allocated at its first use
     native_lock_release(&s_uart.module_lock);
     driver->interrupt = native_intr_alloc(NATIVE_INTR_NOT_SHARED);
     s_uart.driver = driver;
@@ -378,7 +379,7 @@ esp_err_t uart_get_buffered_data_len(uart_port_t uart_num, size_t *size)
     return ESP_OK;
 }
 
-/* The largest item that goes into a free stretch of the ring. */
+/* The largest item that fits into a free range of the ring. */
 static size_t item_in(size_t stretch, size_t max_item)
 {
     size_t item = stretch > RING_ITEM_HEADER ? (stretch - RING_ITEM_HEADER) & ~(size_t)3 : 0;
@@ -386,8 +387,8 @@ static size_t item_in(size_t stretch, size_t max_item)
 }
 
 /*
- * As the heads of ESP-IDF's releases v5.4 and v5.5 count: all of an empty ring, else one item in each of the
- * (at most two) free stretches. The ring's end is worked out from its largest item, up to 8 bytes short.
+ * Counts as ESP-IDF's release branches v5.4 and v5.5: all of an empty ring, otherwise one item in each of
+ * the (at most two) free ranges. The ring's end is computed from its largest item, up to 8 bytes short.
  */
 static size_t ring_room(const driver_t *driver)
 {
@@ -418,7 +419,7 @@ esp_err_t uart_get_tx_buffer_free_size(uart_port_t uart_num, size_t *size)
     return ESP_OK;
 }
 
-/* As ESP-IDF: until the transmitter itself is idle, which it also is for a moment between two refills. */
+/* As in ESP-IDF: until the transmitter itself is idle, which it also is briefly between two refills. */
 esp_err_t uart_wait_tx_done(uart_port_t uart_num, TickType_t ticks_to_wait)
 {
     ESP_RETURN_ON_FALSE(uart_num < UART_NUM_MAX, ESP_FAIL, UART_TAG, "uart_num error");

@@ -1,12 +1,14 @@
 /*
+ * SPDX-License-Identifier: Apache-2.0
+ *
  * The ESP32's heap, to the byte: TLSF blocks, heaps with capabilities, and the order in which ESP-IDF v5.4
  * searches them. No globals: a heap_system_t is one chip's heaps.
  *
- * Addresses are the chip's (32 bits). What lies behind them is chosen once per system: in the firmware
- * process the regions are mapped at these very addresses, so a pointer is an address; elsewhere (the Python
- * binding) they lie anywhere in host memory and heap_system_host() translates. Block headers lie in that
- * memory, as on the chip, so a buffer overrun damages them, as on the chip; the heap's own control structure
- * is kept apart (but its size is charged).
+ * Addresses are the chip's (32 bits). The backing memory is selected once per system: in the firmware
+ * process the regions are mapped at these addresses, so a pointer is an address; elsewhere (the Python
+ * binding) they are anywhere in host memory and heap_system_host() translates. Block headers are in that
+ * memory, so that a buffer overrun damages them as on the chip; the heap's own control structure is kept
+ * apart (but its size is charged).
  *
  * Not thread safe: the firmware's tasks run one at a time. Sizes are bytes.
  */
@@ -21,7 +23,7 @@ extern "C" {
 #endif
 
 #define HEAP_PRIORITIES 3 // capability sets per heap, tried in this order (SOC_MEMORY_TYPE_NO_PRIOS)
-#define HEAP_MAX_HEAPS 16 // heaps one system can hold
+#define HEAP_MAX_HEAPS 16 // maximum number of heaps in a system
 
 typedef struct heap_system heap_system_t;
 
@@ -42,17 +44,17 @@ typedef enum {
 
 typedef enum {
     HEAP_OK,
-    HEAP_OUTSIDE,      // the address lies in no heap
+    HEAP_OUTSIDE,      // the address is in no heap
     HEAP_ALREADY_FREE, // the block at this address is free
     HEAP_DAMAGED,      // no block starts at this address, or its header or a neighbour's was overwritten
 } heap_status_t;
 
-/* One heap's or several heaps' figures; fields mean what multi_heap_info_t's do. */
+/* Statistics of one or several heaps; fields as in multi_heap_info_t. */
 typedef struct {
     uint32_t free_bytes;
     uint32_t allocated_bytes;
     uint32_t largest_free_block; // rounded down to its size class; maximum over the heaps
-    uint32_t minimum_free_bytes; // sum of the heaps' own minima
+    uint32_t minimum_free_bytes; // sum of the minima of the heaps
     uint32_t allocated_blocks;
     uint32_t free_blocks;
     uint32_t total_blocks;
@@ -73,24 +75,24 @@ typedef struct {
     bool used;
 } heap_block_t;
 
-/* Called for each block; false goes on with the next heap. */
+/* Called for each block; false continues with the next heap. */
 typedef bool (*heap_walker_t)(const heap_block_t *block, void *context);
 
-/* --- one system: setting up --- */
+/* --- One system: setting up --- */
 
 /* NULL only when the host has no memory. */
 heap_system_t *heap_system_create(heap_backing_t backing);
 void heap_system_destroy(heap_system_t *system);
 
 /*
- * Why the last setting-up call (the bool ones below) returned false, or "": one line that names the thing and
- * what to do about it. Lives as long as the system, until the next such call.
+ * Reason for the last failed set-up call (those below that return bool), or "": one line with the cause and
+ * the remedy. Valid until the next such call.
  */
 const char *heap_system_error(const heap_system_t *system);
 
 /*
- * One step of the chip's start, in the order in which the chip does them. The params file of the firmware
- * process holds such lines, and BoardProfile.boot_lines() writes them:
+ * One step of the chip's start, in the chip's order. The params file of the firmware process holds such
+ * lines, and BoardProfile.boot_lines() writes them:
  *
  *   heap=0x3FFAE6E0,6432,DRAM          a region; DRAM, DIRAM, IRAM first, in the order in which they are
  * searched (v5.4: by address; v5.5: the smallest first), then SPIRAM startup=INTERNAL,8BIT:4096+352:main task
@@ -98,8 +100,8 @@ const char *heap_system_error(const heap_system_t *system);
  * the last one first pool=32768,0                       the DMA pool; 1: with MALLOC_CAP_DEFAULT; ,1 after
  * it: its minimum ever is 0, as v5.5 has it
  *
- * Records of 36 bytes per heap are charged as ESP-IDF does: one block for all that are there before the first
- * other line, then one per region added. False and heap_system_error() when a line cannot be carried out.
+ * Records of 36 bytes per heap are charged as in ESP-IDF: one block for all heaps before the first other
+ * line, then one per region added. False and heap_system_error() when a line fails.
  */
 bool heap_system_boot_line(heap_system_t *system, const char *key, const char *value);
 
@@ -107,7 +109,7 @@ bool heap_system_boot_line(heap_system_t *system, const char *key, const char *v
  * none. */
 uint32_t heap_system_boot_block(const heap_system_t *system, const char *name, uint32_t index);
 
-/* The same steps as calls. add_heap is for the regions known at reset, add_region for those that come later.
+/* The same steps as calls. add_heap is for the regions known at reset, add_region for later ones.
  */
 bool heap_system_add_heap(heap_system_t *system, uint32_t start, uint32_t length, heap_type_t type);
 bool heap_system_add_region(heap_system_t *system, uint32_t start, uint32_t length, heap_type_t type);
@@ -131,7 +133,7 @@ const char *heap_cap_name(uint32_t bit);
 /* "INTERNAL,8BIT" to bits; false when a name is unknown. */
 bool heap_caps_from_names(const char *names, uint32_t *caps);
 
-/* --- allocating: heap_caps_*_base of ESP-IDF; 0 is NULL --- */
+/* --- Allocating: heap_caps_*_base of ESP-IDF; 0 is NULL --- */
 
 uint32_t heap_system_malloc(heap_system_t *system, uint32_t size, uint32_t caps);
 uint32_t heap_system_aligned_alloc(heap_system_t *system, uint32_t alignment, uint32_t size, uint32_t caps);
@@ -139,20 +141,19 @@ uint32_t heap_system_aligned_alloc(heap_system_t *system, uint32_t alignment, ui
 uint32_t heap_system_realloc(heap_system_t *system, uint32_t address, uint32_t size, uint32_t caps);
 /* Address 0 is no error. Anything but HEAP_OK left the heap as it was. */
 heap_status_t heap_system_free(heap_system_t *system, uint32_t address);
-/* HEAP_OK when a block in use starts there; what heap_system_free would say, without freeing. Not for address
+/* HEAP_OK when a block in use starts there; the result of heap_system_free, without freeing. Not for address
  * 0. */
 heap_status_t heap_system_status(heap_system_t *system, uint32_t address);
 /* 0 when no block in use starts there. */
 uint32_t heap_system_allocated_size(heap_system_t *system, uint32_t address);
 
 /*
- * What is wrong with the heap's own structures, as first noticed by any call (an overrun hit a header, for
- * example); NULL while nothing is. From then on the figures mean nothing: the chip would have crashed, the
- * caller should.
+ * First damage of the heap's own structures that a call detected (an overrun of a header, for example); NULL
+ * if none. From then on the statistics are invalid: the chip would have crashed, and the caller should.
  */
 const char *heap_system_fault(const heap_system_t *system);
 
-/* --- asking; each takes constant time per heap, except walk and check --- */
+/* --- Asking; each takes constant time per heap, except walk and check --- */
 
 void heap_system_figures(const heap_system_t *system, uint32_t caps, heap_figures_t *figures);
 uint32_t heap_system_total_size(const heap_system_t *system, uint32_t caps);
@@ -161,7 +162,7 @@ uint32_t heap_system_total_size(const heap_system_t *system, uint32_t caps);
 uint32_t heap_system_count(const heap_system_t *system);
 bool heap_system_describe(const heap_system_t *system, uint32_t index, heap_description_t *description,
                           heap_figures_t *figures);
-/* Index of the heap an address lies in (of the pool, not of the heap around it), or -1. */
+/* Index of the heap that contains an address (the pool, not the heap around it), or -1. */
 int heap_system_find(const heap_system_t *system, uint32_t address);
 
 /* Set one heap's minimum to what is free now; returns the old one. Then lower it to a remembered value. */
@@ -170,14 +171,14 @@ void heap_system_lower_minimum(heap_system_t *system, uint32_t index, uint32_t m
 
 /* Heaps that have all of caps; MALLOC_CAP_INVALID means every heap. */
 void heap_system_walk(heap_system_t *system, uint32_t caps, heap_walker_t walker, void *context);
-/* Checks every header, list and counter; false: heap_system_fault() tells the first thing wrong. */
+/* Checks every header, list and counter; false: heap_system_fault() is the first error. */
 bool heap_system_check(heap_system_t *system, uint32_t caps);
 bool heap_system_check_heap(heap_system_t *system, uint32_t index);
 
 /* Host memory behind an address of a mapped region; NULL outside. */
 void *heap_system_host(const heap_system_t *system, uint32_t address);
 
-/* --- one heap alone, as multi_heap_* of ESP-IDF: no capabilities; index as in heap_system_describe --- */
+/* --- One heap alone, as multi_heap_* of ESP-IDF: no capabilities; index as in heap_system_describe --- */
 
 uint32_t heap_single_malloc(heap_system_t *system, uint32_t index, uint32_t size);
 uint32_t heap_single_aligned_alloc(heap_system_t *system, uint32_t index, uint32_t size, uint32_t alignment);

@@ -1,4 +1,8 @@
-/* The chip's start, line by line (see heap_system_boot_line). */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The chip's start, line by line (see heap_system_boot_line).
+ */
 #include "heap_internal.h"
 
 #include <ctype.h>

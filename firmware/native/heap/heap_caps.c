@@ -1,4 +1,8 @@
-/* ESP-IDF v5.4's esp_heap_caps.h on one system of heaps whose memory lies at the chip's addresses. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * ESP-IDF v5.4's esp_heap_caps.h on one system of heaps whose memory lies at the chip's addresses.
+ */
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -16,15 +20,15 @@ static esp_alloc_failed_hook_t s_alloc_failed;
 static size_t s_internal_limit = NO_EXTERNAL_MALLOC;
 static bool s_locked;
 
-/* Minima from before the local-minimum monitoring; the block stands in for ESP-IDF's array and is only
- * charged. */
+/* Minima from before the local-minimum monitoring; the block represents ESP-IDF's array and is only charged.
+ */
 static struct {
     void *block;
     uint32_t heaps;
     uint32_t minima[HEAP_MAX_HEAPS];
 } s_monitor;
 
-/// Runtime's side ///
+/* --- Runtime's side --- */
 
 void heap_caps_native_init(heap_system_t *system)
 {
@@ -61,7 +65,7 @@ static void __attribute__((noreturn)) panic(const char *found, const char *asser
     abort();
 }
 
-/* The line and the assert that light poisoning gives; the model notices damage as it would. */
+/* Line and assert of light poisoning; the model detects damage in the same way. */
 static void __attribute__((noreturn, format(printf, 1, 2))) panic_corrupt(const char *format, ...)
 {
     char found[192] = "CORRUPT HEAP: ";
@@ -112,7 +116,7 @@ static void *to_pointer(uint32_t address)
     return (void *)(uintptr_t)address;
 }
 
-/* size_t is 64 bits here; what doesn't fit the chip's is more than any heap has. */
+/* size_t is 64 bits here; larger sizes than the chip's exceed every heap. */
 static uint32_t to_size(size_t size)
 {
     return size > UINT32_MAX ? UINT32_MAX : (uint32_t)size;
@@ -124,7 +128,7 @@ static bool multiply(size_t n, size_t size, size_t *product)
     return !__builtin_mul_overflow(n, size, product) && *product <= UINT32_MAX;
 }
 
-/// Allocating, without reporting failure ///
+/* --- Allocating, without reporting failure --- */
 
 static void *malloc_base(size_t size, uint32_t caps)
 {
@@ -153,7 +157,7 @@ static void *calloc_base(size_t n, size_t size, uint32_t caps)
     return result;
 }
 
-/* Panics, in ESP-IDF's words, unless a block in use starts there. outside: the assert for an address in no
+/* Panics with ESP-IDF's message, unless a block in use starts there. outside: the assert for an address in no
  * heap.
  */
 static void require_block(uint32_t address, const char *outside)
@@ -191,7 +195,7 @@ static void *realloc_base(void *ptr, size_t size, uint32_t caps)
     return result;
 }
 
-/// Reporting failure ///
+/* --- Reporting failure --- */
 
 esp_err_t heap_caps_register_failed_alloc_callback(esp_alloc_failed_hook_t callback)
 {
@@ -210,7 +214,7 @@ static void *report_if_failed(void *result, size_t size, uint32_t caps, const ch
     return result;
 }
 
-/// API: allocating ///
+/* --- API: allocating --- */
 
 void *heap_caps_malloc(size_t size, uint32_t caps)
 {
@@ -269,7 +273,7 @@ void *heap_caps_aligned_calloc(size_t alignment, size_t n, size_t size, uint32_t
     return result;
 }
 
-/// API: malloc() and friends ///
+/* --- API: malloc() and friends --- */
 
 void heap_caps_malloc_extmem_enable(size_t limit)
 {
@@ -334,7 +338,7 @@ void *heap_caps_aligned_alloc_default(size_t alignment, size_t size)
     return report_if_failed(result, size, MALLOC_CAP_DEFAULT, __func__);
 }
 
-/// API: asking ///
+/* --- API: asking --- */
 
 void heap_caps_get_info(multi_heap_info_t *info, uint32_t caps)
 {
@@ -423,7 +427,7 @@ esp_err_t heap_caps_monitor_local_minimum_free_size_stop(void)
     return ESP_OK;
 }
 
-/// API: looking at blocks ///
+/* --- API: looking at blocks --- */
 
 typedef struct {
     heap_caps_walker_cb_t callback;

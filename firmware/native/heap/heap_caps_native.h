@@ -1,6 +1,8 @@
 /*
- * What the native runtime needs of the heap beside esp_heap_caps.h: giving it the system of heaps, the
- * functions behind malloc() and friends, and its panics.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Interface between the native runtime and the heap besides esp_heap_caps.h: the system of heaps, the
+ * implementation of malloc() and friends, and panics.
  */
 #pragma once
 
@@ -23,7 +25,8 @@ heap_system_t *heap_caps_native_system(void);
 
 /* Called, and must not return, when the chip would panic: free of a wrong pointer, a damaged heap. Default:
  * abort(). found: the line "CORRUPT HEAP: …" that ESP-IDF prints before, or NULL; assertion: the failed
- * assert as ESP-IDF words it, "function file:line (expression)"; note: what the chip would not say, or NULL.
+ * assert as ESP-IDF words it, "function file:line (expression)"; note: details that the chip would not
+ * print, or NULL.
  */
 typedef void (*heap_caps_panic_t)(const char *found, const char *assertion, const char *note);
 void heap_caps_native_set_panic(heap_caps_panic_t panic);

@@ -1,4 +1,8 @@
-/* What the files of the heap model share. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Internal interface of the heap model.
+ */
 #pragma once
 
 #include <stdarg.h>
@@ -40,7 +44,7 @@ bool heap_fail(heap_system_t *system, const char *format, ...) __attribute__((fo
 /* Capabilities of a type by priority, and all of them together. */
 const uint32_t *heap_type_caps(heap_type_t type);
 uint32_t heap_type_all_caps(heap_type_t type);
-/* Does EXEC from this heap return the inverted alias? */
+/* True if EXEC from this heap returns the inverted alias. */
 bool heap_type_is_aliased(heap_type_t type);
 
 /* Charge the records of the heaps known at reset; once. */

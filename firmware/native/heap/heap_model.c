@@ -1,4 +1,8 @@
-/* A system of heaps: ESP-IDF's search order, its rules about capabilities, and its bookkeeping. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * A system of heaps: ESP-IDF's search order, its rules about capabilities, and its bookkeeping.
+ */
 #include "heap_internal.h"
 
 #include <inttypes.h>
@@ -17,7 +21,7 @@
 
 #define UNALIGNED 4u // alignment that malloc gives anyway
 
-/// Setting up ///
+/* --- Setting up --- */
 
 bool heap_fail(heap_system_t *system, const char *format, ...)
 {
@@ -59,7 +63,8 @@ static uint32_t end_of(const heap_t *heap)
     return heap->tlsf.start + heap->tlsf.length;
 }
 
-/* ESP-IDF lets a region lie wholly inside a heap (the pool does) but not reach out of one, nor be one again.
+/* ESP-IDF allows a region wholly inside a heap (the pool), but not one that extends beyond a heap or equals
+ * one.
  */
 static const heap_t *find_clash(const heap_system_t *system, uint32_t start, uint32_t end)
 {
@@ -76,7 +81,7 @@ static const heap_t *find_clash(const heap_system_t *system, uint32_t start, uin
     return NULL;
 }
 
-/* Host memory for a region: its own, or a part of the heap's around it. */
+/* Host memory for a region: its own, or part of the enclosing heap's. */
 static bool give_memory(heap_system_t *system, uint32_t start, uint32_t length)
 {
     if (heap_system_find(system, start) >= 0) {
@@ -247,11 +252,11 @@ bool heap_system_add_recorded(heap_system_t *system, uint32_t start, uint32_t le
     return true;
 }
 
-/// Finding ///
+/* --- Finding --- */
 
 int heap_system_find(const heap_system_t *system, uint32_t address)
 {
-    /* The pool lies inside another heap, so the smaller one is meant. */
+    /* The pool is inside another heap, so the smaller one is the right one. */
     int found = -1;
     for (uint32_t i = 0; i < system->count; i++) {
         const heap_t *heap = system->heaps[i];
@@ -284,7 +289,7 @@ static bool has_caps(const heap_t *heap, uint32_t caps)
     return (heap_type_all_caps(heap->type) & caps) == caps;
 }
 
-/// EXEC memory out of D/IRAM ///
+/* --- EXEC memory out of D/IRAM --- */
 
 static bool is_code_alias(uint32_t address)
 {
@@ -306,7 +311,7 @@ static uint32_t to_alias(heap_system_t *system, uint32_t data, uint32_t size)
     return alias_note(note);
 }
 
-/* Data address of what `address` names; 0 if an alias's note is no address in D/IRAM. */
+/* Data address of `address`; 0 if an alias's note is not an address in D/IRAM. */
 static uint32_t from_alias(const heap_system_t *system, uint32_t address)
 {
     if (!is_code_alias(address)) {
@@ -321,7 +326,7 @@ static uint32_t from_alias(const heap_system_t *system, uint32_t address)
     return heap != NULL && heap_type_is_aliased(heap->type) ? data : 0;
 }
 
-/// Allocating ///
+/* --- Allocating --- */
 
 /* ESP-IDF's esp_heap_adjust_alignment_to_hw() as it is on the ESP32, whose caches and DMA ask for words only.
  */
@@ -339,7 +344,8 @@ static void adjust_to_hardware(uint32_t *alignment, uint32_t *size, uint32_t *ca
         *caps = (*caps & ~descriptors) | MALLOC_CAP_DMA;
     }
     if (*caps & MALLOC_CAP_SPIRAM) {
-        *caps &= ~(uint32_t)MALLOC_CAP_DMA; // what comes back can't be reached by DMA; nothing says so
+        *caps &=
+            ~(uint32_t)MALLOC_CAP_DMA; // the result can't be reached by DMA; ESP-IDF does not report that
     }
     *caps &= ~(uint32_t)MALLOC_CAP_CACHE_ALIGNED;
 }
@@ -458,7 +464,7 @@ uint32_t heap_system_realloc(heap_system_t *system, uint32_t address, uint32_t s
     return moved;
 }
 
-/// Asking ///
+/* --- Asking --- */
 
 const char *heap_system_fault(const heap_system_t *system)
 {
@@ -565,7 +571,7 @@ bool heap_system_check(heap_system_t *system, uint32_t caps)
     return valid;
 }
 
-/// One heap alone ///
+/* --- One heap alone --- */
 
 uint32_t heap_single_malloc(heap_system_t *system, uint32_t index, uint32_t size)
 {

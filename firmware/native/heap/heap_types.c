@@ -1,4 +1,6 @@
 /*
+ * SPDX-License-Identifier: Apache-2.0
+ *
  * Kinds of memory of the ESP32 and their capabilities (ESP-IDF v5.4: heap/port/esp32/memory_layout.c; PSRAM
  * and the pool: esp_psram/esp_psram.c).
  */
@@ -49,7 +51,7 @@ static const char *const s_cap_names[] = {
 
 #define CAP_NAMES (sizeof(s_cap_names) / sizeof(s_cap_names[0]))
 
-_Static_assert(1 << (CAP_NAMES - 1) == MALLOC_CAP_SIMD, "a name for each capability bit");
+_Static_assert(1 << (CAP_NAMES - 1) == MALLOC_CAP_SIMD, "one name for each capability bit");
 
 const uint32_t *heap_type_caps(heap_type_t type)
 {

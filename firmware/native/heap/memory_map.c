@@ -1,3 +1,6 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #define _GNU_SOURCE // MAP_FIXED_NOREPLACE
 
 #include "memory_map.h"
@@ -44,7 +47,7 @@ static bool map_pages(memory_map_t *map, uint32_t start, uint32_t length, char *
         const char *reason = host == MAP_FAILED ? strerror(errno) : "the host chose another address";
         snprintf(error, error_size,
                  "cannot map 0x%08" PRIx32 " to 0x%08" PRIx32
-                 ": %s (something else of this process lies there; "
+                 ": %s (another mapping of this process is there; "
                  "build the program position independent)",
                  start, start + length - 1, reason);
         if (host != MAP_FAILED) {

@@ -1,4 +1,8 @@
-/* Host memory behind the chip's addresses. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Host memory behind the chip's addresses.
+ */
 #pragma once
 
 #include "esp_heap_model.h"

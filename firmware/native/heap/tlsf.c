@@ -1,3 +1,6 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include "tlsf.h"
 
 #include <inttypes.h>
@@ -7,7 +10,7 @@
 #define ALIGN 4u
 #define MULTI_HEAP_RECORD 20u // sizeof(struct multi_heap_info) on the chip, at the start of the region
 #define CONTROL_FIXED 36u // sizeof(control_t) on the chip; per first level it takes a bitmap and its lists
-#define SPLIT_MIN (TLSF_BLOCK_MIN + TLSF_BLOCK_HEADER) // a rest of this much becomes a block of its own
+#define SPLIT_MIN (TLSF_BLOCK_MIN + TLSF_BLOCK_HEADER) // a remainder of this size becomes a block of its own
 
 #define FREE_BIT 1u
 #define PREV_FREE_BIT 2u
@@ -37,7 +40,7 @@ static void report_damage(tlsf_heap_t *heap, const char *what, uint32_t address)
     }
 }
 
-/// Words of the heap's memory ///
+/* --- Words of the heap's memory --- */
 
 /* Every access to headers goes through here, so that a damaged link can't lead out of the heap. */
 static uint32_t *word(tlsf_heap_t *heap, uint32_t address)
@@ -88,7 +91,7 @@ static void set_free(tlsf_heap_t *heap, uint32_t block, bool is_free)
     }
 }
 
-/// Size classes ///
+/* --- Size classes --- */
 
 static uint32_t small_limit(const tlsf_heap_t *heap)
 {
@@ -123,7 +126,7 @@ static uint32_t block_size_for(const tlsf_heap_t *heap, uint32_t request, uint32
     return size < TLSF_BLOCK_MIN ? TLSF_BLOCK_MIN : size;
 }
 
-/// Lists of free blocks ///
+/* --- Lists of free blocks --- */
 
 static void list_insert(tlsf_heap_t *heap, uint32_t block)
 {
@@ -206,7 +209,7 @@ static uint32_t take_fit(tlsf_heap_t *heap, uint32_t *size)
     return block;
 }
 
-/// Splitting and joining ///
+/* --- Splitting and joining --- */
 
 static bool can_split(tlsf_heap_t *heap, uint32_t block, uint32_t size)
 {
@@ -244,7 +247,7 @@ static void use(tlsf_heap_t *heap, uint32_t block, uint32_t size)
     }
 }
 
-/// Accounting ///
+/* --- Accounting --- */
 
 static void charge(tlsf_heap_t *heap, uint32_t bytes)
 {
@@ -262,7 +265,7 @@ static uint32_t use_new(tlsf_heap_t *heap, uint32_t block, uint32_t size)
     return block + BLOCK_DATA_AT;
 }
 
-/// Interface ///
+/* --- Interface --- */
 
 bool tlsf_init(tlsf_heap_t *heap, uint32_t start, uint32_t length, uint8_t *host)
 {
@@ -349,7 +352,7 @@ uint32_t tlsf_malloc(tlsf_heap_t *heap, uint32_t size)
 
 uint32_t tlsf_memalign(tlsf_heap_t *heap, uint32_t alignment, uint32_t size)
 {
-    /* What lies below the aligned address must be large enough to be a block of its own, or nothing. */
+    /* The memory below the aligned address must be large enough for a block of its own, or empty. */
     const uint32_t gap_min = SPLIT_MIN;
     uint32_t needed = block_size_for(heap, size, ALIGN);
     uint32_t room = needed;
@@ -374,7 +377,7 @@ uint32_t tlsf_memalign(tlsf_heap_t *heap, uint32_t alignment, uint32_t size)
         set_free(heap, below, true);
         list_insert(heap, below);
     }
-    /* Unlike malloc, what is kept is not rounded up to a class. */
+    /* Unlike malloc, the kept size is not rounded up to a class. */
     return use_new(heap, block, needed);
 }
 
@@ -460,8 +463,8 @@ uint32_t tlsf_realloc(tlsf_heap_t *heap, uint32_t address, uint32_t size)
 
 void tlsf_figures(const tlsf_heap_t *heap, heap_figures_t *figures)
 {
-    /* All blocks of a class are rounded down to the same size, so the highest list that is not empty tells
-     * it. */
+    /* All blocks of a class are rounded down to the same size, so the highest non-empty list determines it.
+     */
     uint32_t largest = 0;
     if (heap->fl_bitmap != 0) {
         uint32_t fl = log2_floor(heap->fl_bitmap);

@@ -1,9 +1,11 @@
 /*
+ * SPDX-License-Identifier: Apache-2.0
+ *
  * One heap: ESP-IDF's 32-bit TLSF ("two-level segregated fit") allocator with multi_heap's accounting.
  *
- * Free blocks hang in lists by size class. Classes are 4 bytes apart below `small` bytes; above, each power
- * of two is divided into 2^sl_log2 equal steps. A request is rounded up to its class, so that the head of the
- * first list that is not empty at or above it is sure to fit ("good fit").
+ * Free blocks are in lists by size class. Classes are 4 bytes apart below `small` bytes; above, each power
+ * of two is divided into 2^sl_log2 equal steps. A request is rounded up to its class, so that the head of
+ * the first non-empty list at or above it always fits ("good fit").
  *
  * A block is named by the address 8 bytes below its data, as in TLSF:
  *
@@ -27,22 +29,22 @@ typedef struct {
     uint32_t start; // address of the region
     uint32_t length;
     uint8_t *host;         // host memory of `start`
-    uint32_t control_size; // what the allocator's own structure takes on the chip
+    uint32_t control_size; // size of the allocator's own structure on the chip
     uint32_t first;        // lowest block
     uint32_t sentinel;     // the block of size 0 at the end
-    uint32_t null;         // what list ends hold on the chip: an address inside the control structure
+    uint32_t null;         // value of list ends on the chip: an address inside the control structure
     uint32_t block_limit;  // requests must be below this
     uint32_t sl_log2;
     uint32_t fl_count;
-    uint32_t fl_bitmap; // first levels with a list that is not empty
+    uint32_t fl_bitmap; // first levels with a non-empty list
     uint32_t sl_bitmap[TLSF_FIRST_LEVEL];
     uint32_t heads[TLSF_FIRST_LEVEL][TLSF_SECOND_LEVEL];
     uint32_t free_bytes;
     uint32_t minimum_free_bytes;
     uint32_t used_blocks;
     uint32_t free_blocks;
-    uint32_t scratch; // stands in for a word outside the heap after damage
-    char fault[96];   // what was first found damaged; "" if nothing
+    uint32_t scratch; // replaces a word outside the heap after damage
+    char fault[96];   // first damage found; "" if none
 } tlsf_heap_t;
 
 /* False when the region is too small or too large to be a heap. start: a multiple of 4. */

@@ -1,4 +1,8 @@
-/* The app description of the running image. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The app description of the running image.
+ */
 #include "idf/app_desc.h"
 
 #include <stdio.h>

@@ -1,3 +1,6 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include "idf/code_address.h"
 
 #include <stdbool.h>

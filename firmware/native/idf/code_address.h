@@ -1,7 +1,11 @@
-/* Code addresses as the log shows them. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Code addresses for the log.
+ */
 #pragma once
 
 #include <stdint.h>
 
-/* Offset into the ELF, which is what addr2line takes; an address outside of the program as it is. */
+/* Offset into the ELF, for addr2line; an address outside the program is returned unchanged. */
 uint32_t native_code_offset(uintptr_t address);

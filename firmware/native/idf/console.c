@@ -1,4 +1,8 @@
-/* stdout and stderr of the firmware: newlib's streams with their locks and stdout's 128-byte line buffer. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * stdout and stderr of the firmware: newlib's streams with their locks and stdout's 128-byte line buffer.
+ */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -23,7 +27,7 @@ typedef struct {
 static stream_t s_stdout = {.lock = {.recursive = true, .precharged = true}, .buffered = true};
 static stream_t s_stderr = {.lock = {.recursive = true, .precharged = true}};
 
-/* NULL when the file is one of the host's own. */
+/* NULL if the file is one of the host's own. */
 static stream_t *stream_of(FILE *file)
 {
     return file == stdout ? &s_stdout : file == stderr ? &s_stderr : NULL;

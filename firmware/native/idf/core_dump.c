@@ -1,7 +1,9 @@
 /*
- * The core dump in flash: ESP-IDF's partition, header, checksum and messages. What it holds of a host process
- * is little: the crashed task's registers as far as the panic handler shows them, and the notes that name the
- * app and the cause. Stacks lie in host memory and are not saved.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The core dump in flash: ESP-IDF's partition, header, checksum and messages. It holds little of a host
+ * process: the crashed task's registers as far as the panic handler prints them, and the notes with the app
+ * and the cause. Stacks are in host memory and are not saved.
  */
 #include "idf/core_dump.h"
 
@@ -212,10 +214,10 @@ void native_core_dump_save(const native_crash_t *crash)
     if (err != ESP_OK) {
         say(COMMON_TAG, 'E', "Core dump write failed with error=%d", err);
     }
-    say(TAG, 'I', "Core dump has been saved to flash."); // whatever came of it, as ESP-IDF says it
+    say(TAG, 'I', "Core dump has been saved to flash."); // regardless of the result, as in ESP-IDF
 }
 
-/* What ESP-IDF checks at start; the dump's length if it is whole, else 0. */
+/* ESP-IDF's checks at start; returns the dump's length if it is valid, otherwise 0. */
 static uint32_t check(const uint8_t *partition, uint32_t size)
 {
     uint32_t length;

@@ -1,11 +1,15 @@
-/* The core dump in flash. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The core dump in flash.
+ */
 #pragma once
 
 #include <stdint.h>
 
 #define NATIVE_NO_CAUSE 0xFFFF /* no exception: an abort, or a watchdog */
 
-/* What a panic is about; code and data addresses are the host's. */
+/* Description of a panic; code and data addresses are the host's. */
 typedef struct {
     uintptr_t pc;
     uintptr_t sp;
@@ -15,7 +19,7 @@ typedef struct {
     const char *details;
 } native_crash_t;
 
-/* At start: says what ESP-IDF says of the core dump partition. */
+/* At start: logs ESP-IDF's messages about the core dump partition. */
 void native_core_dump_init(void);
-/* In a panic: saves a core dump and says so. */
+/* In a panic: saves a core dump and logs that. */
 void native_core_dump_save(const native_crash_t *crash);

@@ -1,4 +1,8 @@
-/* esp_err: names of error codes, and ESP_ERROR_CHECK's end. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * esp_err: names of error codes, and ESP_ERROR_CHECK's end.
+ */
 #include <stdio.h>
 #include "esp_err.h"
 #include "esp_flash.h"

@@ -1,4 +1,8 @@
-/* esp_timer: the clock. The project creates no timers, so there is no task for them either. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * esp_timer: the clock. The project creates no timers, so there is no task for them either.
+ */
 #include "chip/params.h"
 #include "esp_timer.h"
 #include "kernel/clock.h"

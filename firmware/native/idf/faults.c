@@ -1,9 +1,11 @@
 /*
- * Faults on request: what goes wrong in the firmware's world because the board's user asked for it.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Faults on request: faults of the firmware's environment, requested by the board's user.
  *
  * Lines `name` or `name=number` come as fault= lines of the params file, in force from the start, and over
- * the socket faults_fd while the firmware runs. The names are those that
- * hotpin_hil/virtual/faults/firmware.py sends.
+ * the socket faults_fd while the firmware runs. The names are those of
+ * hotpin_hil/virtual/faults/firmware.py.
  */
 #include "idf/faults.h"
 
@@ -34,7 +36,7 @@ static native_event_t s_brown_out;
 
 typedef enum { NOTHING, SPIN, SPIN_MASKED, STORE } misdeed_t;
 
-static misdeed_t s_misdeed; // what the task that runs next does
+static misdeed_t s_misdeed; // action of the task that runs next
 
 /* The detector's interrupt, as ESP-IDF v5.4 and v5.5 handle it (brownout.c): a hint, a line, a reset of the
  * digital core. */
@@ -99,7 +101,7 @@ static void receive(void)
     char data[LINE_MAX_BYTES];
     ssize_t length = read(g_native_params.faults_fd, data, sizeof data);
     if (length == 0 || (length < 0 && errno != EAGAIN && errno != EINTR)) {
-        g_native_params.faults_fd = -1; // nobody will ask for more
+        g_native_params.faults_fd = -1; // no further requests
         return;
     }
     for (ssize_t i = 0; i < length; i++) {
@@ -120,7 +122,7 @@ static void act(void)
     misdeed_t misdeed = s_misdeed;
     s_misdeed = NOTHING;
     if (misdeed == STORE) {
-        volatile uint32_t *volatile member = (uint32_t *)0x44; // of an object that is gone, as seen on boards
+        volatile uint32_t *volatile member = (uint32_t *)0x44; // of a deleted object, as seen on boards
         *member = 1;
     }
     if (misdeed == SPIN_MASKED) {

@@ -1,4 +1,8 @@
-/* Idle hooks: what components have called each time an idle task has freed the tasks that ended. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Idle hooks: callbacks of components, called each time an idle task has freed the tasks that ended.
+ */
 #include "idf/idle_hooks.h"
 
 #include <stddef.h>

@@ -1,4 +1,8 @@
-/* Idle hooks; components register them through esp_freertos_hooks.h. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Idle hooks; components register them through esp_freertos_hooks.h.
+ */
 #pragma once
 
 /* Calls those of a core. */

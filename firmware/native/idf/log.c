@@ -1,4 +1,8 @@
-/* esp_log: levels by tag, time stamps, and one vprintf per line. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * esp_log: levels by tag, time stamps, and one vprintf per line.
+ */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -113,6 +117,6 @@ uint32_t esp_log_timestamp(void)
     return s_base + xTaskGetTickCount() * (1000 / configTICK_RATE_HZ);
 }
 
-/* --- buffers, 16 bytes a line --- */
+/* --- Buffers, 16 bytes a line --- */
 
 #define LINE 16

@@ -1,6 +1,8 @@
 /*
- * NVS on the flash file's "nvs" partition, in ESP-IDF's page format (version 2), so that its tools read what
- * is written here and the other way round. Memory is charged as ESP-IDF's classes take it on the chip.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * NVS on the flash file's "nvs" partition, in ESP-IDF's page format (version 2), so that its tools can read
+ * this data and vice versa. Memory is charged as for ESP-IDF's classes on the chip.
  *
  * A page: header (32 bytes), entry states (2 bits each, 32 bytes), 126 entries of 32 bytes. States only ever
  * lose bits: empty 11, written 10, erased 00.
@@ -38,7 +40,7 @@
 #define HASH_NODES 29
 #define SIZE_NAMESPACE 28
 #define SIZE_HANDLE 20 /* of each of the two objects of a handle */
-#define SIZE_SCAN 512  /* buffer with which an empty page is looked through */
+#define SIZE_SCAN 512  /* buffer for checking an empty page */
 
 enum { TYPE_SZ = 0x21, TYPE_BLOB_DATA = 0x42, TYPE_BLOB_INDEX = 0x48, TYPE_ANY = 0xFF };
 enum { ENTRY_ERASED = 0, ENTRY_INVALID = 1, ENTRY_WRITTEN = 2, ENTRY_EMPTY = 3 };
@@ -133,7 +135,7 @@ static name_t *s_names;
 static handle_t *s_handles;
 static nvs_handle_t s_next_handle;
 
-/* --- pages --- */
+/* --- Pages --- */
 
 static uint32_t entry_state(const page_t *page, uint32_t entry)
 {
@@ -150,7 +152,8 @@ static esp_err_t set_entry_states(page_t *page, uint32_t first, uint32_t count, 
     for (uint32_t entry = first; entry < first + count; entry++) {
         words[entry / 16] &= ~(3u << entry % 16 * 2) | state << entry % 16 * 2;
     }
-    for (uint32_t word = (first + count - 1) / 16 + 1; word-- > first / 16;) { // the last first, as ESP-IDF
+    for (uint32_t word = (first + count - 1) / 16 + 1;
+         word-- > first / 16;) { // the last first, as in ESP-IDF
         esp_err_t err = esp_partition_write(s_partition, address + 4 * word, &words[word], 4);
         if (err != ESP_OK) {
             return err;
@@ -253,8 +256,8 @@ static esp_err_t erase_entry(page_t *page, uint32_t entry)
 
 /*
  * The next item at or after *entry of a namespace, type and key; each may be "any" (0xFF, TYPE_ANY, NULL).
- * Chunk: exactly that one, or CHUNK_ANY for what is no chunk. Steps over data entries; erases what is
- * damaged.
+ * Chunk: exactly that one, or CHUNK_ANY for items that are not chunks. Steps over data entries; erases what
+ * is damaged.
  */
 static bool find_in_page(page_t *page, uint32_t *entry, uint8_t ns, uint8_t type, const char *key,
                          uint8_t chunk, item_t *item)
@@ -386,7 +389,7 @@ static esp_err_t page_write(page_t *page, uint8_t ns, uint8_t type, const char *
     return err;
 }
 
-/* --- the set of pages --- */
+/* --- The set of pages --- */
 
 static page_t *last_used(void)
 {
@@ -455,7 +458,7 @@ static esp_err_t copy_items(page_t *from, page_t *to)
     return ESP_OK;
 }
 
-/* Moves what a page still holds to a fresh one and erases it. */
+/* Moves the valid items of a page to a fresh one and erases it. */
 static esp_err_t reclaim(page_t *page)
 {
     esp_err_t err = activate_page();
@@ -499,7 +502,7 @@ static esp_err_t new_page_for(page_t *full)
     return err == ESP_OK ? request_new_page() : err;
 }
 
-/* --- loading --- */
+/* --- Loading --- */
 
 static bool page_is_blank(const page_t *page)
 {
@@ -527,7 +530,7 @@ static bool entry_is_blank(const page_t *page, uint32_t entry)
     return true;
 }
 
-/* Entries, the hash list, and what a power cut left half done. */
+/* Loads entries and the hash list, and completes what a power cut interrupted. */
 static esp_err_t load_entries(page_t *page)
 {
     page->next_free = page->state == PAGE_ACTIVE ? 0 : ENTRIES;
@@ -560,7 +563,7 @@ static esp_err_t load_entries(page_t *page)
         if (!whole) {
             erase_entry(page, entry);
         } else if (find_in_page(page, &at, item.ns, TYPE_ANY, item.key, item.chunk, &older) && at < entry) {
-            erase_entry(page, at); // rewritten, but the old one was not erased any more
+            erase_entry(page, at); // rewritten, but the old one was not erased
         }
     }
     return ESP_OK;
@@ -598,7 +601,7 @@ static void insert_used(page_t *page)
     *link = page;
 }
 
-/* The newest item may have an older self on another page. */
+/* The newest item may have an older version on another page. */
 static void erase_double_of_last(void)
 {
     page_t *last = last_used();
@@ -645,7 +648,7 @@ static esp_err_t load_pages(void)
             continue;
         }
         page_t *last = last_used();
-        if (last != page && last->state == PAGE_ACTIVE) { // its copy was under way
+        if (last != page && last->state == PAGE_ACTIVE) { // its copy was in progress
             esp_err_t err = page_erase(last);
             if (err != ESP_OK) {
                 return err;
@@ -695,7 +698,7 @@ static esp_err_t load_names(void)
     return ESP_OK;
 }
 
-/* --- init and deinit --- */
+/* --- Init and deinit --- */
 
 static void close_handle(handle_t **link)
 {
@@ -802,7 +805,7 @@ esp_err_t nvs_flash_erase(void)
     return err;
 }
 
-/* --- values --- */
+/* --- Values --- */
 
 static esp_err_t erase_blob(uint8_t ns, const char *key, const item_t *index)
 {
@@ -1043,7 +1046,7 @@ esp_err_t nvs_commit(nvs_handle_t handle)
 {
     native_lock_acquire(&s_lock);
     esp_err_t err =
-        *find_handle(handle) == NULL ? ESP_ERR_NVS_INVALID_HANDLE : ESP_OK; // all is written already
+        *find_handle(handle) == NULL ? ESP_ERR_NVS_INVALID_HANDLE : ESP_OK; // everything is written already
     native_lock_release(&s_lock);
     return err;
 }

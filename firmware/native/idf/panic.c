@@ -1,8 +1,9 @@
 /*
- * Panics: what would stop the chip prints in the shape of ESP-IDF's panic handler, then the process ends with
- * the code of a software reset. Faults of the host process (SIGSEGV, …) are the chip's exceptions. A task
- * that runs for ever without calling the runtime stops virtual time, so the host's CPU clock has to notice
- * it.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Panics: output in the format of ESP-IDF's panic handler, then the process ends with the code of a software
+ * reset. Faults of the host process (SIGSEGV, …) are the chip's exceptions. A task that runs endlessly
+ * without calling the runtime stops virtual time, so it is detected by the host's CPU clock.
  */
 #include "idf/panic.h"
 
@@ -37,7 +38,7 @@
 #define HANG_CHECKS 4     /* without a call of the runtime: the program hangs */
 #define FRAMES_MAX 32
 
-/* EXCCAUSE of the ESP32, and ESP-IDF's own numbers beside it. */
+/* EXCCAUSE of the ESP32, and ESP-IDF's additional numbers. */
 #define CAUSE_ILLEGAL_INSTRUCTION 0
 #define CAUSE_DEBUG 1
 #define CAUSE_INT_WDT 5
@@ -66,7 +67,7 @@ static void out(const char *format, ...)
     }
 }
 
-/* What a reader must know who takes this for a chip's panic; note: more of that, or NULL. */
+/* Note for readers who expect a chip's panic; note: further details, or NULL. */
 static void host_note_out(const char *note)
 {
     out("(host process: code addresses are offsets into the ELF, stack pointers and data addresses the low "
@@ -83,7 +84,7 @@ static void backtrace_out(uintptr_t pc, uintptr_t sp)
         first++; // frames above it are the handler's own
     }
     out("\r\n\r\nBacktrace:");
-    if (first == count) { // a jump to nowhere: the unwinder does not get past it
+    if (first == count) { // a jump to an invalid address: the unwinder stops there
         out(" 0x%08x:0x%08x", native_code_offset(pc), (unsigned)(uint32_t)sp);
 #if defined(__x86_64__)
         out(" 0x%08x:0x%08x", native_code_offset(*(const uintptr_t *)sp), (unsigned)(uint32_t)sp);
@@ -119,7 +120,7 @@ static void enter(void)
 #define CALLER ((uintptr_t)__builtin_return_address(0))
 #define FRAME ((uintptr_t)__builtin_frame_address(0))
 
-/* After enter(): what an abort or a failed assert comes to. */
+/* After enter(): the end of an abort or a failed assert. */
 static void __attribute__((noreturn))
 panic_at(uintptr_t pc, uintptr_t sp, const char *details, const char *note, uint32_t reason)
 {
@@ -178,7 +179,7 @@ static void heap_panic(const char *found, const char *assertion, const char *not
     panic_at(CALLER, FRAME, text, note, ESP_RST_PANIC);
 }
 
-/* --- exceptions --- */
+/* --- Exceptions --- */
 
 typedef struct {
     const char *name;
@@ -234,7 +235,7 @@ static void registers_out(uintptr_t pc, uintptr_t sp, uint32_t cause, uintptr_t 
     host_note_out("only PC, A1, EXCCAUSE and EXCVADDR are shown");
 }
 
-/* As ESP-IDF prints it around an illegal instruction: three words from the one before. */
+/* As in ESP-IDF around an illegal instruction: three words from the one before. */
 static void instruction_out(uintptr_t pc)
 {
     uintptr_t address = (pc & ~(uintptr_t)3) - 4;
@@ -244,7 +245,7 @@ static void instruction_out(uintptr_t pc)
         (unsigned)words[1], (unsigned)words[2]);
 }
 
-/* description: what follows the cause, with its line end. */
+/* description: text after the cause, with its line end. */
 static void __attribute__((noreturn))
 guru(const char *cause_name, const char *description, native_crash_t crash)
 {
@@ -267,7 +268,7 @@ static void __attribute__((noreturn)) int_wdt(void)
          (native_crash_t){.pc = CALLER, .sp = FRAME, .cause = CAUSE_INT_WDT, .reason = ESP_RST_INT_WDT});
 }
 
-/* The task watchdog has printed its lines; ESP-IDF then panics without a word of its own. */
+/* The task watchdog has printed its lines; ESP-IDF then panics without further output. */
 static void __attribute__((noreturn)) task_wdt_panic(uintptr_t pc, uintptr_t sp)
 {
     out("\r\n\r\n");
@@ -309,10 +310,10 @@ static void on_signal(int number, siginfo_t *info, void *context_pointer)
     guru(exception.name, "Exception was unhandled.", crash);
 }
 
-/* --- hangs --- */
+/* --- Hangs --- */
 
-/* The interrupt watchdog if interrupts are masked, else the task watchdog: on the chip they come on their
- * own. */
+/* The interrupt watchdog if interrupts are masked, else the task watchdog: on the chip they trigger by
+ * themselves. */
 static void on_cpu_time(int number, siginfo_t *info, void *context_pointer)
 {
     (void)number;
@@ -349,7 +350,7 @@ static void on_term(int number)
     _exit(0); // the board ends this process: power off
 }
 
-/* --- setting up --- */
+/* --- Setting up --- */
 
 #if defined(__SANITIZE_ADDRESS__)
 static void thread_begin(void)
@@ -380,7 +381,7 @@ static void thread_end(void)
 void native_panic_init(void)
 {
     void *frame[1];
-    backtrace(frame, 1); // loads what it needs now: not in a signal handler
+    backtrace(frame, 1); // loads its libraries now: not in a signal handler
     thread_begin();
 
     struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};

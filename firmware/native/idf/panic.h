@@ -1,4 +1,8 @@
-/* Panics, in the shape of ESP-IDF's panic handler. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Panics, in the format of ESP-IDF's panic handler.
+ */
 #pragma once
 
 #include <stdint.h>
@@ -8,7 +12,7 @@ void native_panic_init(void);
 /* Each of these prints like ESP-IDF's panic handler, saves a core dump and resets. details: the line of an
  * abort or a failed assert; reason: an esp_reset_reason_t. */
 void native_panic(const char *details, uint32_t reason) __attribute__((noreturn));
-/* abort() called from pc; note: why, where the chip would not say, or NULL. */
+/* abort() called from pc; note: the reason, if the chip would not print it, or NULL. */
 void native_abort_at(const void *pc, const char *note) __attribute__((noreturn));
 /* After the task watchdog's own lines. */
 void native_panic_task_wdt(void) __attribute__((noreturn));

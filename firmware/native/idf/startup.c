@@ -1,6 +1,8 @@
 /*
- * From the process's start to app_main(): the heap as ESP-IDF leaves it, the app's start log in its shape,
- * the tasks. ROM and second-stage bootloader are the board's.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * From the process's start to app_main(): the heap in the state ESP-IDF leaves it in, the app's start log in
+ * its format, the tasks. ROM and second-stage bootloader are the board's.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -40,7 +42,7 @@
 
 extern void app_main(void);
 
-/* A line of the start log; the steps in between take the time they take on the chip. */
+/* A line of the start log; the steps in between take as long as on the chip. */
 static void step(uint64_t us)
 {
     native_consume_us(us);
@@ -85,7 +87,7 @@ static void log_heaps(void)
     }
 }
 
-/* What of the PSRAM the address space has room for: 4 MB at most, also of a chip of 8 MB. */
+/* Mappable part of the PSRAM: at most 4 MB, also with an 8 MB chip. */
 static uint32_t mapped_psram(void)
 {
     heap_description_t heap;

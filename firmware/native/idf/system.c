@@ -1,4 +1,8 @@
-/* esp_system and what the firmware may ask of the chip: reset, identity, sizes. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * esp_system and queries of the chip: reset, identity, sizes.
+ */
 #include "idf/system.h"
 
 #include <stdio.h>
@@ -61,13 +65,12 @@ void native_reset(uint32_t rom_cause)
 void esp_restart(void)
 {
     vTaskSuspendAll();
-    native_uart_wait_idle_polling(); // the FIFO goes out; what still lies in the driver's ring is lost, as on
-                                     // the chip
+    native_uart_wait_idle_polling(); // the FIFO is sent; data in the driver's ring is lost, as on the chip
     native_rtc_hint_set(NATIVE_RESET_NO_HINT);
     native_reset(RESET_REASON_CPU0_SW);
 }
 
-/* --- identity --- */
+/* --- Identity --- */
 
 void esp_chip_info(esp_chip_info_t *out_info)
 {

@@ -1,4 +1,8 @@
-/* Reset of the chip. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Reset of the chip.
+ */
 #pragma once
 
 #include <stdint.h>

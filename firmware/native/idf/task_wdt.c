@@ -1,4 +1,7 @@
-/* The task watchdog, in virtual time: watched tasks (and core 0's idle task) must report within the timeout.
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The task watchdog, in virtual time: watched tasks (and core 0's idle task) must report within the timeout.
  */
 #include "idf/task_wdt.h"
 
@@ -64,13 +67,13 @@ static void on_timeout(native_event_t *event)
 {
     (void)event;
     if (native_current_is_idle()) {
-        s_idle_reset = true; // it runs at this very moment, if only in one long step of the clock
+        s_idle_reset = true; // it is running, if only in one long step of the clock
         feed_if_all_reset();
         if (s_event.armed) {
             return;
         }
     }
-    // Like ESP-IDF straight to the UART: the tasks that hold the console's lock may be the ones that hang.
+    // Directly to the UART, as in ESP-IDF: a hanging task may hold the console's lock.
     ESP_EARLY_LOGE(
         TAG, "Task watchdog got triggered. The following tasks/users did not reset the watchdog in time:");
     if (s_watch_idle && !s_idle_reset) {
@@ -198,8 +201,8 @@ esp_err_t esp_task_wdt_delete(TaskHandle_t task_handle)
     return ESP_OK;
 }
 
-/* The task object goes: ESP-IDF leaves such an entry behind, to trigger with a stale name; here it goes as
- * well. */
+/* The task object is deleted: ESP-IDF leaves such an entry behind, to trigger with a stale name; here it is
+ * removed too. */
 static void forget(native_task_t *task)
 {
     entry_t **link = find_task(task);
@@ -208,7 +211,7 @@ static void forget(native_task_t *task)
     }
 }
 
-/* ESP-IDF's own initialisation; the memory it takes is among the blocks taken at start. */
+/* ESP-IDF's own initialisation; its memory is among the blocks taken at start. */
 void native_task_wdt_start(void)
 {
     g_native_hooks.task_deleted = forget;

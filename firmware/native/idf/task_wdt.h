@@ -1,4 +1,8 @@
-/* The task watchdog; components see it as esp_task_wdt.h. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The task watchdog; components see it as esp_task_wdt.h.
+ */
 #pragma once
 
 /* ESP-IDF's own initialisation, and the kernel's hooks. */

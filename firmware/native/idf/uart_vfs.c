@@ -1,4 +1,8 @@
-/* stdout's way to the UART: through the driver, or polling. Lines end in CR LF, as ESP-IDF's default is. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Output of stdout to the UART: through the driver, or polling. Lines end in CR LF, as ESP-IDF's default is.
+ */
 #include "idf/uart_vfs.h"
 
 #include "chip/uart.h"
@@ -8,7 +12,7 @@
 #include "kernel/run.h"
 #include "kernel/task.h"
 
-#define WRITE_CALL_US 20 /* what a write to the console costs the CPU, with its formatting */
+#define WRITE_CALL_US 20 /* CPU time of a write to the console, including formatting */
 
 static struct {
     native_lock_t read_lock;

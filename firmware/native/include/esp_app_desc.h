@@ -1,4 +1,8 @@
-/* Host stand-in for ESP-IDF's esp_app_desc.h: the same 256 bytes. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Host version of ESP-IDF's esp_app_desc.h: the same 256 bytes.
+ */
 #pragma once
 
 #include <stdbool.h>

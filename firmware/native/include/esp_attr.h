@@ -1,8 +1,10 @@
 /*
- * Host stand-in for ESP-IDF's esp_attr.h.
+ * SPDX-License-Identifier: Apache-2.0
  *
- * Where code and constants lie means nothing on the host, so most attributes are empty. IRAM_ATTR and
- * DRAM_ATTR name ESP-IDF's sections, so that the objects can be asked what code in IRAM needs
+ * Host version of ESP-IDF's esp_attr.h.
+ *
+ * The placement of code and constants has no effect on the host, so most attributes are empty. IRAM_ATTR and
+ * DRAM_ATTR name ESP-IDF's sections, so that the objects show the references of code in IRAM
  * (test_firmware_iram.py). RTC_NOINIT_ATTR is real: its section is backed by a file, so that it survives
  * every reset that is not a power-on.
  */

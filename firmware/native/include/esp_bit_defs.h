@@ -1,4 +1,8 @@
-/* Host stand-in for ESP-IDF's esp_bit_defs.h. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Host version of ESP-IDF's esp_bit_defs.h.
+ */
 #pragma once
 
 #define BIT(nr) (1UL << (nr))

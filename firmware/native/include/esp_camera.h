@@ -1,4 +1,8 @@
-/* Host stand-in for esp32-camera's esp_camera.h. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Host version of esp32-camera's esp_camera.h.
+ */
 #pragma once
 
 #include <stddef.h>

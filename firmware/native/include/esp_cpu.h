@@ -1,4 +1,8 @@
-/* Host stand-in for ESP-IDF's esp_cpu.h. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Host version of ESP-IDF's esp_cpu.h.
+ */
 #pragma once
 
 #include <stdbool.h>

@@ -1,4 +1,8 @@
-/* Host stand-in for ESP-IDF's esp_err.h: same names and values. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Host version of ESP-IDF's esp_err.h: same names and values.
+ */
 #pragma once
 
 #include <assert.h>

@@ -1,4 +1,8 @@
-/* Host stand-in for ESP-IDF's esp_flash.h: the default chip is the board's flash file. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Host version of ESP-IDF's esp_flash.h: the default chip is the board's flash file.
+ */
 #pragma once
 
 #include <stdbool.h>

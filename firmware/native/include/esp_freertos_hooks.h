@@ -1,4 +1,8 @@
-/* Host stand-in for ESP-IDF's esp_freertos_hooks.h. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Host version of ESP-IDF's esp_freertos_hooks.h.
+ */
 #pragma once
 
 #ifndef configNUMBER_OF_CORES
@@ -16,7 +20,7 @@ extern "C" {
 typedef bool (*esp_freertos_idle_cb_t)(void);
 
 /* The callback runs each time the core's idle task gets the CPU, after it has freed the tasks that ended.
- * ESP_ERR_INVALID_ARG: no such core; ESP_ERR_NO_MEM: all eight places are taken. */
+ * ESP_ERR_INVALID_ARG: no such core; ESP_ERR_NO_MEM: all eight slots are in use. */
 esp_err_t esp_register_freertos_idle_hook_for_cpu(esp_freertos_idle_cb_t new_idle_cb, UBaseType_t cpuid);
 
 #ifdef __cplusplus

@@ -1,7 +1,9 @@
 /*
- * Host counterpart of ESP-IDF v5.4's esp_heap_caps.h: the same names, signatures and capability bits,
- * answered by the exact model of the ESP32's heap (heap/esp_heap_model.h). Differences to the chip are noted
- * where there are any.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Host version of ESP-IDF v5.4's esp_heap_caps.h: the same names, signatures and capability bits,
+ * implemented by the exact model of the ESP32's heap (heap/esp_heap_model.h). Differences from the chip are
+ * noted.
  */
 #pragma once
 
@@ -27,8 +29,8 @@ extern "C" {
 #define MALLOC_CAP_PID6 (1 << 8)
 #define MALLOC_CAP_PID7 (1 << 9)
 #define MALLOC_CAP_SPIRAM (1 << 10)   //!< External RAM
-#define MALLOC_CAP_INTERNAL (1 << 11) //!< There even when the cache is off
-#define MALLOC_CAP_DEFAULT (1 << 12)  //!< What malloc() may return
+#define MALLOC_CAP_INTERNAL (1 << 11) //!< Accessible with the cache off
+#define MALLOC_CAP_DEFAULT (1 << 12)  //!< Memory that malloc() may return
 #define MALLOC_CAP_IRAM_8BIT (1 << 13)
 #define MALLOC_CAP_RETENTION (1 << 14)
 #define MALLOC_CAP_RTCRAM (1 << 15)
@@ -39,7 +41,7 @@ extern "C" {
 #define MALLOC_CAP_SIMD (1 << 20)
 #define MALLOC_CAP_INVALID (1U << 31) //!< No memory has it; in walk and check: every heap. int in ESP-IDF
 
-/* Called on a failed allocation with what was asked and the name of the IDF function that gives up. */
+/* Called on a failed allocation with the size, the capabilities and the name of the ESP-IDF function. */
 typedef void (*esp_alloc_failed_hook_t)(size_t size, uint32_t caps, const char *function_name);
 
 /* There is one slot; a second registration replaces the first. ESP_ERR_INVALID_ARG for NULL. */
@@ -65,14 +67,14 @@ size_t heap_caps_get_allocated_size(void *ptr);
 
 /*
  * From start on the minima count from that moment. The first start allocates 4 bytes per heap with
- * MALLOC_CAP_DEFAULT; a start while running re-arms and returns ESP_OK; stop brings the lower of the old and
- * the new minima back and returns ESP_FAIL when not running.
+ * MALLOC_CAP_DEFAULT; a start while running re-arms and returns ESP_OK; stop restores the lower of the old
+ * and the new minima and returns ESP_FAIL when not running.
  */
 esp_err_t heap_caps_monitor_local_minimum_free_size_start(void);
 esp_err_t heap_caps_monitor_local_minimum_free_size_stop(void);
 
 typedef struct walker_heap_info {
-    intptr_t start;   //!< First address of the heap the block lies in
+    intptr_t start;   //!< First address of the heap that contains the block
     intptr_t end;     //!< One past its last
 } walker_heap_into_t; // sic, as in ESP-IDF
 
@@ -83,8 +85,8 @@ typedef struct walker_block_info {
 } walker_block_info_t;
 
 /*
- * False goes on with the next heap. On the chip the heap is locked and interrupts are off meanwhile: printing
- * and allocating panic there, and allocating or freeing panics here.
+ * False continues with the next heap. On the chip the heap is locked and interrupts are off meanwhile:
+ * printing and allocating panic there, and allocating or freeing panics here.
  */
 typedef bool (*heap_caps_walker_cb_t)(walker_heap_into_t heap_info, walker_block_info_t block_info,
                                       void *user_data);

@@ -1,4 +1,8 @@
-/* Host stand-in for ESP-IDF's esp_idf_version.h: the API level this runtime stands in for (v5.4). */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Host version of ESP-IDF's esp_idf_version.h: the API level of this runtime (v5.4).
+ */
 #pragma once
 
 #ifdef __cplusplus

@@ -1,4 +1,8 @@
-/* Host stand-in for ESP-IDF's esp_intr_alloc.h: the flags, so that driver calls compile. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Host version of ESP-IDF's esp_intr_alloc.h: the flags, so that driver calls compile.
+ */
 #pragma once
 
 #include "esp_err.h"

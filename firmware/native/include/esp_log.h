@@ -1,4 +1,8 @@
-/* Host stand-in for ESP-IDF's esp_log.h (log V1 of v5.4: one vprintf per line). */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Host version of ESP-IDF's esp_log.h (log V1 of v5.4: one vprintf per line).
+ */
 #pragma once
 
 #include <inttypes.h>

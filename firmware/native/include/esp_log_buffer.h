@@ -1,4 +1,8 @@
-/* Host stand-in for ESP-IDF's esp_log_buffer.h. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Host version of ESP-IDF's esp_log_buffer.h.
+ */
 #pragma once
 
 #include <stdint.h>

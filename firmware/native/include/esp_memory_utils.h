@@ -1,5 +1,9 @@
-/* Host stand-in for ESP-IDF's esp_memory_utils.h, for blocks of the modelled heap, which lie at the chip's
- * addresses. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Host version of ESP-IDF's esp_memory_utils.h, for blocks of the modelled heap, which lie at the chip's
+ * addresses.
+ */
 #pragma once
 
 #include <stdbool.h>

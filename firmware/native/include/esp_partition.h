@@ -1,5 +1,8 @@
-/* Host stand-in for ESP-IDF's esp_partition.h: partitions of the board's flash file, from its table at
- * 0x8000. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Host version of ESP-IDF's esp_partition.h: partitions of the board's flash file, from its table at 0x8000.
+ */
 #pragma once
 
 #include <stdbool.h>

@@ -1,5 +1,9 @@
-/* Host stand-in for ESP-IDF's esp_random.h. Seeded by the board (seed and reset entropy), so a run can be
- * repeated. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Host version of ESP-IDF's esp_random.h. Seeded by the board (seed and reset entropy), so a run can be
+ * repeated.
+ */
 #pragma once
 
 #include <stddef.h>

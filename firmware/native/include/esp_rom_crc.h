@@ -1,5 +1,9 @@
-/* Host stand-in for ESP-IDF's esp_rom_crc.h: the ROM's CRCs. Start with crc 0; the ROM inverts before and
- * after. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Host version of ESP-IDF's esp_rom_crc.h: the ROM's CRCs. Start with crc 0; the ROM inverts before and
+ * after.
+ */
 #pragma once
 
 #include <stdint.h>

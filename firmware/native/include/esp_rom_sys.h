@@ -1,4 +1,8 @@
-/* Host stand-in for ESP-IDF's esp_rom_sys.h. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Host version of ESP-IDF's esp_rom_sys.h.
+ */
 #pragma once
 
 #include <inttypes.h>
@@ -11,7 +15,7 @@
 extern "C" {
 #endif
 
-/* Straight to the UART: no stdout lock, no driver. */
+/* Directly to the UART: no stdout lock, no driver. */
 int esp_rom_printf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 int esp_rom_vprintf(const char *fmt, va_list ap);
 /* Busy wait: takes virtual time, other tasks of the same or a lower priority do not run. */

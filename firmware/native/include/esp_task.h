@@ -1,4 +1,8 @@
-/* Host stand-in for ESP-IDF's esp_task.h: priorities and stacks of the system's tasks. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Host version of ESP-IDF's esp_task.h: priorities and stacks of the system's tasks.
+ */
 #pragma once
 
 #include "sdkconfig.h"

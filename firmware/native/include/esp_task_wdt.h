@@ -1,4 +1,8 @@
-/* Host stand-in for ESP-IDF's esp_task_wdt.h. Time is virtual time. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Host version of ESP-IDF's esp_task_wdt.h. Time is virtual time.
+ */
 #pragma once
 
 #include <stdbool.h>

@@ -1,4 +1,8 @@
-/* Host stand-in for ESP-IDF's esp_timer.h. Callbacks run in the "esp_timer" task (priority 22). */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Host version of ESP-IDF's esp_timer.h. Callbacks run in the "esp_timer" task (priority 22).
+ */
 #pragma once
 
 #include <stdbool.h>
@@ -27,8 +31,7 @@ typedef struct {
     bool skip_unhandled_events;
 } esp_timer_create_args_t;
 
-/* us since the app started. Reading the clock costs 1 us of virtual time, so that a loop that waits for it
- * ends. */
+/* us since the app started. Reading the clock costs 1 us of virtual time, so that a loop polling it ends. */
 int64_t esp_timer_get_time(void);
 
 #ifdef __cplusplus

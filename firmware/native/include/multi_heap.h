@@ -1,5 +1,7 @@
 /*
- * Host counterpart of ESP-IDF's multi_heap.h: the part of it that esp_heap_caps.h shows to applications.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Host version of ESP-IDF's multi_heap.h: the part that esp_heap_caps.h exposes to applications.
  */
 #pragma once
 
@@ -12,7 +14,7 @@ extern "C" {
 #endif
 
 typedef struct {
-    size_t total_free_bytes;      //!< Free bytes; a few per heap lie in no block
+    size_t total_free_bytes;      //!< Free bytes; a few per heap are in no block
     size_t total_allocated_bytes; //!< Bytes in used blocks, without their headers
     size_t largest_free_block;    //!< Largest size that malloc would grant now
     size_t minimum_free_bytes;    //!< Lowest total_free_bytes so far; summed over heaps by heap_caps_get_info

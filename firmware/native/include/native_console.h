@@ -1,6 +1,8 @@
 /*
- * The console and the heap as components reach them through the C library's names: see native_stdio.h, which
- * maps the names. stdout and stderr are the modelled console; other files are the host's.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Console and heap functions that native_stdio.h maps the C library's names to. stdout and stderr are the
+ * modelled console; other files are the host's.
  */
 #pragma once
 

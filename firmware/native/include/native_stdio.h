@@ -1,8 +1,9 @@
 /*
- * Put before every component source by the host build (-include): what a component writes to stdout or stderr
- * goes to the modelled console (FILE lock, 128-byte line buffer, UART), what it allocates comes from the
- * modelled heap, and abort() is a panic. Function-like macros, so that members of these names stay what they
- * are.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Included before every component source by the host build (-include): output to stdout or stderr goes to
+ * the modelled console (FILE lock, 128-byte line buffer, UART), allocations come from the modelled heap, and
+ * abort() is a panic. Function-like macros, so that struct members of these names are unaffected.
  */
 #pragma once
 

@@ -1,4 +1,8 @@
-/* Host stand-in for ESP-IDF's nvs.h. Entries lie in the flash file in ESP-IDF's own page format (version 2).
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Host version of ESP-IDF's nvs.h. Entries are stored in the flash file in ESP-IDF's own page format
+ * (version 2).
  */
 #pragma once
 

@@ -1,4 +1,8 @@
-/* Host stand-in for ESP-IDF's nvs_flash.h. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Host version of ESP-IDF's nvs_flash.h.
+ */
 #pragma once
 
 #include "nvs.h"

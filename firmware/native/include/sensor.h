@@ -1,4 +1,8 @@
-/* Host stand-in for esp32-camera's sensor.h: formats, sizes, and what a sensor says of itself. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Host version of esp32-camera's sensor.h: formats, sizes, and the sensor's identity.
+ */
 #pragma once
 
 #include <stdbool.h>

@@ -1,4 +1,8 @@
-/* The virtual clock and its events. Who moves it, and how fast, is run.c's matter. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The virtual clock and its events. run.c advances it.
+ */
 #include "kernel/clock.h"
 
 #include <stddef.h>

@@ -1,4 +1,8 @@
-/* The virtual clock: a time that stands still while code runs, and the events that are due later. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The virtual clock: its time stands still while code runs; events are due at a later time.
+ */
 #pragma once
 
 #include <stdbool.h>

@@ -1,4 +1,8 @@
-/* Event groups. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Event groups.
+ */
 #include <assert.h>
 #include "esp_heap_caps.h"
 #include "freertos/FreeRTOS.h"

@@ -1,6 +1,8 @@
 /*
- * What the kernel asks of the layers above it. Start-up registers these functions once, before the first task
- * exists; the kernel itself includes nothing of chip/ or idf/.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Calls of the kernel into the layers above it. Start-up registers these functions once, before the first
+ * task exists; the kernel itself includes nothing of chip/ or idf/.
  */
 #pragma once
 
@@ -12,26 +14,26 @@ typedef struct native_task native_task_t;
 typedef struct {
     /* Monotonic host time, ns. */
     int64_t (*host_now_ns)(void);
-    /* Waits at most timeout_ns (0: only looks, negative: no limit) for input and hands it in; true if there
-     * was some. */
+    /* Waits at most timeout_ns (0: polls, negative: no limit) for input and passes it on; true if there was
+     * any. */
     bool (*host_poll)(int64_t timeout_ns);
     /* Ends the process. */
     void (*host_exit)(int status) __attribute__((noreturn));
     /* A failed assertion of the kernel. */
     void (*panic)(const char *details) __attribute__((noreturn));
-    /* abort() called from pc. note: what the chip would not say, or NULL. */
+    /* abort() called from pc. note: details that the chip would not print, or NULL. */
     void (*abort_at)(const void *pc, const char *note) __attribute__((noreturn));
     /* Interrupts were masked for longer than the interrupt watchdog allows. */
     void (*int_wdt)(void) __attribute__((noreturn));
-    /* The program calls the kernel: it does not hang. */
+    /* Called on each kernel call: the program does not hang. */
     void (*alive)(void);
-    /* In a running task with interrupts on: faults on request act here. */
+    /* Called in a running task with interrupts on: requested faults act here. */
     void (*act)(void);
-    /* The idle task of this core ran, and has freed the tasks that ended. */
+    /* Called when the idle task of this core has run and freed the tasks that ended. */
     void (*idle)(int core);
-    /* A task is deleted; its memory may still be in use. */
+    /* Called when a task is deleted; its memory may still be in use. */
     void (*task_deleted)(native_task_t *task);
-    /* First and last call of a task's thread. */
+    /* Called first and last in a task's thread. */
     void (*thread_begin)(void);
     void (*thread_end)(void);
 } native_hooks_t;

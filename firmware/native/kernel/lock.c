@@ -1,4 +1,8 @@
-/* Newlib's locks: a FreeRTOS mutex each, allocated at its first use. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Newlib's locks: a FreeRTOS mutex each, allocated at its first use.
+ */
 #include "kernel/lock.h"
 
 #include "freertos/FreeRTOS.h"
@@ -24,12 +28,13 @@ void native_lock_ensure(native_lock_t *lock)
     }
 }
 
-/* With interrupts masked newlib aborts, free or not: that is what becomes of printf in a critical section. */
+/* With interrupts masked newlib aborts, whether the lock is free or not: this is the result of printf in a
+ * critical section. */
 static void require_task_context(void)
 {
     if (native_in_isr() || native_in_critical()) {
         g_native_hooks.abort_at(__builtin_return_address(0),
-                                "a lock of newlib was asked for in an interrupt or a critical section");
+                                "a lock of newlib was requested in an interrupt or a critical section");
     }
 }
 
@@ -37,7 +42,7 @@ void native_lock_acquire(native_lock_t *lock)
 {
     native_lock_ensure(lock);
     if (lock->mutex == NULL) {
-        return; // before the scheduler runs nothing competes
+        return; // no contention before the scheduler runs
     }
     require_task_context();
     if (lock->recursive) {

@@ -1,4 +1,8 @@
-/* Newlib's locks: a mutex of 84 bytes, created at its first use. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Newlib's locks: a mutex of 84 bytes, created at its first use.
+ */
 #pragma once
 
 #include <stdbool.h>

@@ -1,5 +1,8 @@
-/* Handles: from the address that the firmware holds to the runtime's own object, and noticing when it is
- * stale. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Handles: maps the firmware's address to the runtime's own object, and detects stale handles.
+ */
 #include "kernel/object.h"
 
 #include <stdio.h>
@@ -57,7 +60,7 @@ void *native_object_get(const void *handle, native_kind_t kind, const char *func
     if (name.mark != (MARK | kind) || name.number >= s_count || s_objects[name.number] == NULL) {
         char text[160];
         snprintf(text, sizeof text, "assert failed: %s (handle %p is %s)", function, handle,
-                 handle == NULL ? "NULL" : "no object of this kind: deleted, or its memory overwritten");
+                 handle == NULL ? "NULL" : "not an object of this kind: deleted, or its memory overwritten");
         g_native_hooks.panic(text);
     }
     return s_objects[name.number];

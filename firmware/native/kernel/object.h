@@ -1,4 +1,8 @@
-/* Kernel objects: their handles, and what they take of the modelled heap. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Kernel objects: their handles, and their sizes in the modelled heap.
+ */
 #pragma once
 
 #include <stddef.h>
@@ -13,8 +17,8 @@ typedef enum {
     NATIVE_I2S_CHANNEL,
 } native_kind_t;
 
-/* A handle is the address of the block the object takes on the chip; the block's first 8 bytes name the
- * object. */
+/* A handle is the address of the object's block on the chip; the block's first 8 bytes identify the object.
+ */
 void native_object_bind(void *block, native_kind_t kind, void *object);
 void *native_object_get(const void *handle, native_kind_t kind, const char *function);
 void native_object_unbind(void *block);
@@ -22,7 +26,7 @@ void native_object_unbind(void *block);
 void *native_host_alloc(size_t size);
 void native_host_free(void *p);
 
-/* What kernel objects take of the ESP32's heap (facts: recorded allocations of ESP-IDF v5.4; sizes as asked).
+/* Sizes of kernel objects in the ESP32's heap (facts: recorded allocations of ESP-IDF v5.4; requested sizes).
  */
 #if CONFIG_FREERTOS_UNICORE
 #define NATIVE_SIZE_TCB 336 /* does not name its core */

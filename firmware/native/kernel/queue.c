@@ -1,4 +1,8 @@
-/* Queues, semaphores and mutexes. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Queues, semaphores and mutexes.
+ */
 #include "kernel/queue.h"
 
 #include <assert.h>
@@ -14,7 +18,7 @@
 
 typedef struct {
     QueueHandle_t handle;
-    void *charged_storage; // WithCaps: the block that its items take
+    void *charged_storage; // WithCaps: the block of its items
     uint8_t *items;        // item_size * length bytes
     uint8_t *own_items;    // the same if this object has to free it
     UBaseType_t length;
@@ -61,7 +65,7 @@ static QueueHandle_t create(void *block, UBaseType_t length, UBaseType_t item_si
     return block;
 }
 
-/* As on the chip object and items are one block; items lie there in host memory, since they may hold host
+/* As on the chip, object and items are one block; the items are in host memory, since they may hold host
  * pointers. */
 QueueHandle_t xQueueGenericCreate(const UBaseType_t uxQueueLength, const UBaseType_t uxItemSize,
                                   const uint8_t ucQueueType)
@@ -155,7 +159,7 @@ void vSemaphoreDeleteWithCaps(SemaphoreHandle_t xSemaphore)
     heap_caps_free(xSemaphore);
 }
 
-/* --- sending --- */
+/* --- Sending --- */
 
 static void put(queue_t *queue, const void *item, BaseType_t position)
 {
@@ -177,7 +181,7 @@ static void put(queue_t *queue, const void *item, BaseType_t position)
     queue->count++;
 }
 
-/* A mutex goes back: its holder's inherited priority too. */
+/* Releases a mutex, and its holder's inherited priority. */
 static void let_go(queue_t *queue)
 {
     if (queue->holder == NULL) {
@@ -216,7 +220,7 @@ BaseType_t xQueueGenericSend(QueueHandle_t xQueue, const void *const pvItemToQue
     return pdPASS;
 }
 
-/* What is ready and higher runs when the interrupt ends, whether a switch is asked for or not. */
+/* A ready task of higher priority runs when the interrupt ends, whether a switch is requested or not. */
 static void wake_from_isr(native_wait_list_t *list, BaseType_t *woken)
 {
     bool higher = list->head != NULL && native_priority(list->head) > native_priority(native_current());
@@ -247,7 +251,7 @@ BaseType_t xQueueGiveFromISR(QueueHandle_t xQueue, BaseType_t *const pxHigherPri
     return xQueueGenericSendFromISR(xQueue, NULL, pxHigherPriorityTaskWoken, queueSEND_TO_BACK);
 }
 
-/* --- receiving --- */
+/* --- Receiving --- */
 
 static void copy_first(const queue_t *queue, void *buffer)
 {
@@ -302,7 +306,7 @@ BaseType_t xQueueReceiveFromISR(QueueHandle_t xQueue, void *const pvBuffer,
     return pdPASS;
 }
 
-/* --- semaphores and mutexes --- */
+/* --- Semaphores and mutexes --- */
 
 static UBaseType_t highest_waiting(const queue_t *queue)
 {
@@ -364,7 +368,7 @@ BaseType_t xQueueGiveMutexRecursive(QueueHandle_t xMutex)
     return pdPASS;
 }
 
-/* --- asking --- */
+/* --- Asking --- */
 
 UBaseType_t uxQueueMessagesWaiting(const QueueHandle_t xQueue)
 {

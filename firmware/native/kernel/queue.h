@@ -1,4 +1,8 @@
-/* Queues beyond the FreeRTOS API. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Queue functions beyond the FreeRTOS API.
+ */
 #pragma once
 
 #include <stdbool.h>

@@ -1,5 +1,9 @@
-/* ESP-IDF's ring buffers: items in one piece (no-split), or bytes. Data and item headers lie in the modelled
- * memory. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * ESP-IDF's ring buffers: items in one piece (no-split), or bytes. Data and item headers are in the modelled
+ * memory.
+ */
 #include <assert.h>
 #include <string.h>
 #include "esp_heap_caps.h"
@@ -12,7 +16,7 @@
 
 #define HEADER 8u
 #define FLAG_FREE 1u  /* returned */
-#define FLAG_DUMMY 2u /* nothing but the rest up to the end */
+#define FLAG_DUMMY 2u /* only the remainder up to the end */
 
 typedef struct {
     uint32_t length;
@@ -28,9 +32,9 @@ typedef struct {
     uint32_t write;  // offsets: written next,
     uint32_t read;   // read next,
     uint32_t oldest; // freed next
-    uint32_t used;   // from oldest to write: tells full from empty
+    uint32_t used;   // from oldest to write: distinguishes full from empty
     uint32_t unread; // items, or bytes
-    uint32_t lent;   // byte buffer: what the reader has not returned yet
+    uint32_t lent;   // byte buffer: bytes that the reader has not returned yet
     native_wait_list_t senders;
     native_wait_list_t receivers;
 } ring_t;
@@ -99,7 +103,7 @@ void vRingbufferDeleteWithCaps(RingbufHandle_t xRingbuffer)
     heap_caps_free(storage);
 }
 
-/* --- geometry --- */
+/* --- Geometry --- */
 
 static item_header_t header_at(const ring_t *ring, uint32_t offset)
 {
@@ -114,7 +118,7 @@ static void set_header(ring_t *ring, uint32_t offset, uint32_t length, uint32_t 
     memcpy(ring->data + offset, &header, sizeof header);
 }
 
-/* The largest piece in a row that is free. */
+/* The largest contiguous free piece. */
 static uint32_t free_piece(const ring_t *ring)
 {
     if (ring->used == ring->size) {
@@ -249,7 +253,7 @@ static bool readable(const ring_t *ring)
     return ring->unread > 0 && (!ring->bytes || ring->lent == 0);
 }
 
-/* --- sending and receiving --- */
+/* --- Sending and receiving --- */
 
 BaseType_t xRingbufferSend(RingbufHandle_t xRingbuffer, const void *pvItem, size_t xItemSize,
                            TickType_t xTicksToWait)
@@ -332,7 +336,7 @@ void vRingbufferReturnItem(RingbufHandle_t xRingbuffer, void *pvItem)
     native_preempt();
 }
 
-/* --- asking --- */
+/* --- Asking --- */
 
 size_t xRingbufferGetMaxItemSize(RingbufHandle_t xRingbuffer)
 {

@@ -1,5 +1,7 @@
 /*
- * The virtual clock. It stands still while code runs, moves by what code declares to take
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The virtual clock. It stands still while code runs, advances by the time that code declares
  * (native_consume_us), and steps to the next event when all tasks wait; a step is held back so that virtual
  * time does not run ahead of host time × time_scale.
  */
@@ -13,8 +15,8 @@
 #include "kernel/task.h"
 
 #define LEAD_MAX_NS 1000000  // busy code may be this far ahead of the host's clock before it is held back
-#define LAG_MAX_NS 200000000 // a host that was away longer is not caught up with
-#define BUSY_POLL_US 1000    // busy code looks for input this often
+#define LAG_MAX_NS 200000000 // a longer pause of the host is not caught up with
+#define BUSY_POLL_US 1000    // polling interval for input of busy code
 
 static double s_time_scale;
 static uint64_t s_anchor_us;
@@ -59,7 +61,7 @@ static uint64_t host_virtual_us(uint64_t limit_us)
     return now > limit_us ? limit_us : now;
 }
 
-/* While a task is busy: look for input now and then, and don't run ahead of the host. */
+/* While a task is busy: poll for input, and do not run ahead of the host. */
 static void busy_pace(void)
 {
     if (native_now_us() - s_polled_us < BUSY_POLL_US) {
@@ -85,7 +87,7 @@ void native_consume_us(uint64_t us)
     }
     while (us > 0) {
         if (native_in_critical()) {
-            native_clock_advance(us); // what comes due meanwhile fires when interrupts are on again
+            native_clock_advance(us); // events due meanwhile fire when interrupts are on again
             native_account(us);
             native_check_int_wdt();
             return;

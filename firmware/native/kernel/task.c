@@ -1,6 +1,8 @@
 /*
- * Tasks: pthreads that pass one baton, scheduled as FreeRTOS does on one core: the highest ready priority
- * runs, equals take turns at each tick, yield and preemption. Tasks pinned to core 1 run here too.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Tasks: pthreads that pass one baton, scheduled like FreeRTOS on one core: the highest ready priority runs,
+ * equal priorities take turns at each tick, yield and preemption. Tasks pinned to core 1 run here too.
  */
 #include "kernel/task.h"
 
@@ -33,7 +35,7 @@
 typedef enum { STATE_READY, STATE_BLOCKED, STATE_SUSPENDED, STATE_DELETED } state_t;
 typedef enum { NOTIFY_NONE, NOTIFY_WAITING, NOTIFY_RECEIVED } notify_state_t;
 
-/* Who frees stack and TCB. */
+/* Owner of stack and TCB, which frees them. */
 typedef enum { MEMORY_HEAP, MEMORY_STATIC, MEMORY_CAPS } memory_t;
 
 struct native_task {
@@ -55,7 +57,7 @@ struct native_task {
     bool ended; // deleted by another task: its thread ends when it gets the baton
     sem_t baton;
     uintptr_t guard_start;
-    native_task_t *next_ready; // ring's order within its priority
+    native_task_t *next_ready; // order within its priority
     native_task_t *next_all;
     native_wait_list_t *waits_in;
     native_task_t *next_waiting;
@@ -81,7 +83,7 @@ static int s_critical_depth;
 static int s_suspend_depth;
 static uint64_t s_critical_since_us;
 
-/* --- ready lists: the running task is always the last of its list, as FreeRTOS' index leaves it --- */
+/* --- Ready lists: the running task is always the last of its list, as FreeRTOS' index leaves it --- */
 
 static void ready_append(native_task_t *task)
 {
@@ -134,7 +136,7 @@ static native_task_t *select_next(void)
     return task;
 }
 
-/* --- switching --- */
+/* --- Switching --- */
 
 static void await_baton(native_task_t *task)
 {
@@ -171,7 +173,7 @@ static native_task_t *run_next(void)
     return next;
 }
 
-/* The calling task's thread goes on when the task is selected again. */
+/* The calling task's thread continues when the task is selected again. */
 static void reschedule(void)
 {
     native_task_t *self = s_current;
@@ -275,7 +277,7 @@ native_task_t *native_task_from_handle(TaskHandle_t handle)
     return task_of(handle, __func__);
 }
 
-/* --- waiting --- */
+/* --- Waiting --- */
 
 static void wait_list_add(native_wait_list_t *list, native_task_t *task)
 {
@@ -359,7 +361,7 @@ uint64_t native_deadline(TickType_t ticks)
     return s_scheduler_start_us + (now_ticks + ticks) * NATIVE_TICK_US;
 }
 
-/* --- priorities --- */
+/* --- Priorities --- */
 
 /* Moves a task between the lists that are ordered by priority. */
 static void set_priority(native_task_t *task, UBaseType_t priority)
@@ -427,7 +429,7 @@ void vTaskPrioritySet(TaskHandle_t xTask, UBaseType_t uxNewPriority)
     native_preempt();
 }
 
-/* --- creating and deleting --- */
+/* --- Creating and deleting --- */
 
 static void *thread_main(void *argument)
 {
@@ -543,7 +545,7 @@ TaskHandle_t native_task_create_system(TaskFunction_t code, const char *name, ui
     if (code != NULL) {
         return launch(task);
     }
-    task->state = STATE_BLOCKED; // there only to be counted and listed
+    task->state = STATE_BLOCKED; // only counted and listed
     return task->handle;
 }
 
@@ -585,7 +587,7 @@ static void idle_work(void)
     s_current = s_idle[0];
 }
 
-/* Another task's thread waits for its baton, and gets it to end with. */
+/* The other task's thread waits for the baton, and receives it in order to end. */
 static void end_thread(native_task_t *task)
 {
     if (task->has_thread) {
@@ -602,9 +604,9 @@ void vTaskDelete(TaskHandle_t xTaskToDelete)
         g_native_hooks.panic("assert failed: vTaskDelete (the idle task cannot be deleted)");
     }
     if (task->mutexes_held > 0) {
-        // Worse on the chip: it goes on, and whoever wants that mutex next waits for ever.
+        // Worse on the chip: it continues, and the next task that takes that mutex blocks permanently.
         g_native_hooks.panic(
-            "assert failed: vTaskDelete (the task holds a mutex, which nobody can give back now)");
+            "assert failed: vTaskDelete (the task holds a mutex, which no task can give any more)");
     }
     if (task->state == STATE_READY) {
         ready_remove(task);
@@ -627,7 +629,7 @@ void vTaskDelete(TaskHandle_t xTaskToDelete)
     }
     task->next_all = NULL;
     *link = task;
-    // The task object may be gone before this thread is: nothing of it is touched any more.
+    // The task object may be freed before this thread ends: it is not accessed any more.
     pthread_detach(pthread_self());
     native_task_t *next = run_next();
     g_native_hooks.thread_end();
@@ -635,7 +637,7 @@ void vTaskDelete(TaskHandle_t xTaskToDelete)
     pthread_exit(NULL);
 }
 
-/* --- delays, suspension --- */
+/* --- Delays, suspension --- */
 
 void vTaskSuspend(TaskHandle_t xTaskToSuspend)
 {
@@ -660,7 +662,7 @@ void vTaskSuspendAll(void)
     s_suspend_depth++;
 }
 
-/* --- critical sections --- */
+/* --- Critical sections --- */
 
 static void masked(void)
 {
@@ -726,7 +728,7 @@ BaseType_t xPortGetCoreID(void)
     return s_current != NULL && s_current->core == 1 ? 1 : 0;
 }
 
-/* --- asking --- */
+/* --- Asking --- */
 
 TickType_t xTaskGetTickCountFromISR(void)
 {
@@ -793,7 +795,7 @@ eTaskState eTaskGetState(TaskHandle_t xTask)
     return state_of(task_of(xTask, __func__));
 }
 
-/* --- notifications --- */
+/* --- Notifications --- */
 
 static BaseType_t notify(native_task_t *task, UBaseType_t index, uint32_t value, eNotifyAction action,
                          uint32_t *previous)
@@ -858,7 +860,7 @@ uint32_t ulTaskGenericNotifyTake(UBaseType_t uxIndexToWaitOn, BaseType_t xClearC
     return value;
 }
 
-/* --- start --- */
+/* --- Start --- */
 
 void native_scheduler_start(void (*main_task)(void *), uint32_t main_stack_address, uint32_t main_tcb_address,
                             void (*idle_step)(void))

@@ -1,4 +1,8 @@
-/* Tasks and the scheduler, as the other parts of the host build see them. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Tasks and the scheduler: interface for the other parts of the host build.
+ */
 #pragma once
 
 #include <stdbool.h>
@@ -18,9 +22,9 @@ typedef struct {
 
 /* Waits until woken or until the deadline (us; NATIVE_WAIT_FOREVER). True when woken. list may be NULL. */
 bool native_wait(native_wait_list_t *list, uint64_t deadline_us);
-/* Readies the first task of the list; false if there is none. Does not switch: see native_preempt(). */
+/* Makes the first task of the list ready; false if there is none. Does not switch: see native_preempt(). */
 bool native_wake_one(native_wait_list_t *list);
-/* Deadline of a wait of so many ticks that starts now: the tick interrupt that ends it. */
+/* Deadline of a wait of this number of ticks that starts now: the tick interrupt that ends it. */
 uint64_t native_deadline(TickType_t ticks);
 /* Switches to a higher ready task, if the context allows. */
 void native_preempt(void);
@@ -36,7 +40,7 @@ UBaseType_t native_priority(const native_task_t *task);
 /* Priority inheritance: raise a mutex holder while a higher task waits, and put it back. */
 void native_inherit(native_task_t *holder, UBaseType_t priority);
 void native_disinherit(native_task_t *holder);
-/* The task that lent its priority gave up: what the others still lend remains. */
+/* The task that lent its priority gave up: the priority lent by others remains. */
 void native_disinherit_to(native_task_t *holder, UBaseType_t highest_waiting);
 void native_mutex_count(native_task_t *holder, int change);
 TaskHandle_t native_task_handle(const native_task_t *task);
@@ -56,6 +60,6 @@ bool native_in_stack_guard(uintptr_t address);
 native_task_t *native_task_from_handle(TaskHandle_t handle);
 const char *native_task_name(const native_task_t *task);
 
-/* Creates a task whose stack and TCB are accounted for elsewhere (at start). */
+/* Creates a task whose stack and TCB are charged elsewhere (at start). */
 TaskHandle_t native_task_create_system(TaskFunction_t code, const char *name, uint32_t stack,
                                        UBaseType_t priority, BaseType_t core);

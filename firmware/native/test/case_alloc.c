@@ -1,5 +1,9 @@
-/* What kernel objects take of the heap: each step prints the blocks that are new and those that are gone, as
- * recorded. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Heap usage of kernel objects: each step prints the new and the freed blocks, for comparison with
+ * recordings.
+ */
 #include <errno.h>
 #include <string.h>
 #include "driver/uart.h"
@@ -114,7 +118,7 @@ static void case_allocations(void)
     STEP("uart_vfs_dev_use_driver", uart_vfs_dev_use_driver(UART_NUM_0));
 }
 
-/* Every object made and unmade gives back what it took, whatever way it was made. */
+/* Every deleted object frees all its memory, for each way of creation. */
 static void case_give_back(void)
 {
     nvs_flash_init();
@@ -189,7 +193,7 @@ static void case_libc(void)
     block = realloc(block, 500);
     CHECK(block != NULL && !in_psram(block) && holds(block, 0x5A, 500));
     CHECK(realloc(block, 8 << 20) == NULL);
-    CHECK(holds(block, 0x5A, 500)); // a failed realloc leaves it as it was
+    CHECK(holds(block, 0x5A, 500)); // a failed realloc leaves the block unchanged
     CHECK(realloc(block, 0) == NULL);
     CHECK_EQUAL(heap_caps_get_free_size(MALLOC_CAP_8BIT), before);
 
@@ -203,7 +207,7 @@ static void case_libc(void)
     free(aligned);
     aligned = memalign(64, 20000);
     CHECK(aligned != NULL && (uintptr_t)aligned % 64 == 0 && in_psram(aligned));
-    aligned = realloc(aligned, 30000); // from then on like any other block
+    aligned = realloc(aligned, 30000); // afterwards like any other block
     CHECK(aligned != NULL && in_psram(aligned));
     free(aligned);
     CHECK(aligned_alloc(3, 100) == NULL);

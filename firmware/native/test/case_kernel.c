@@ -1,4 +1,8 @@
-/* Scheduling and the kernel objects' semantics. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Scheduling and the kernel objects' semantics.
+ */
 #include <inttypes.h>
 #include <string.h>
 #include "esp_log.h"
@@ -26,7 +30,7 @@ static void start(TaskFunction_t code, const char *name, UBaseType_t priority, T
     xTaskCreate(code, name, 2048, (void *)name, priority, handle);
 }
 
-/* --- who runs --- */
+/* --- Who runs --- */
 
 static void mark_and_end(void *name)
 {
@@ -48,7 +52,7 @@ static void case_priority(void)
     trace("m");
     start(mark_and_end, "H", 2, NULL); // runs at once, inside xTaskCreate
     trace("m");
-    start(mark_and_end, "e", 1, NULL); // an equal waits for its turn
+    start(mark_and_end, "e", 1, NULL); // an equal priority waits for its turn
     start(mark_and_end, "L", 0, NULL);
     trace("m");
     vTaskDelay(1);
@@ -71,7 +75,7 @@ static void busy(void *name)
     vTaskDelete(NULL);
 }
 
-/* Equals share by ticks while they are busy; a higher task comes in between in time. */
+/* Equal priorities share the CPU by ticks while busy; a higher task preempts them in time. */
 static void high_ticker(void *name)
 {
     vTaskDelay(1);
@@ -102,7 +106,7 @@ static void case_delay(void)
                 esp_log_timestamp() % (1000 / configTICK_RATE_HZ));
 }
 
-/* A long stretch of virtual time, read off the virtual clock alone. */
+/* A long period of virtual time, measured by the virtual clock alone. */
 static void case_long_wait(void)
 {
     int64_t begin = esp_timer_get_time();
@@ -110,7 +114,7 @@ static void case_long_wait(void)
     printf("waited %" PRId64 "\n", esp_timer_get_time() - begin);
 }
 
-/* --- queues --- */
+/* --- Queues --- */
 
 static QueueHandle_t s_queue;
 
@@ -178,7 +182,7 @@ static void case_queue(void)
     CHECK_EQUAL(value, 8);
 }
 
-/* --- semaphores and mutexes --- */
+/* --- Semaphores and mutexes --- */
 
 static SemaphoreHandle_t s_mutex;
 static TaskHandle_t s_low;
@@ -225,7 +229,7 @@ static void case_mutex(void)
     CHECK_EQUAL(xSemaphoreGive(s_mutex), pdTRUE);
     CHECK_EQUAL(xSemaphoreGive(s_mutex), pdFALSE);
 
-    // the middle task must not keep the low one from giving what the high one wants
+    // the middle task must not keep the low one from giving the mutex that the high one takes
     vTaskPrioritySet(NULL, 20);
     start(hold_mutex, "low", 2, &s_low);
     start(be_busy, "middle", 5, NULL);
@@ -247,7 +251,7 @@ static void case_mutex(void)
     CHECK_EQUAL(xSemaphoreGive(binary), pdFALSE);
 }
 
-/* --- notifications, event groups --- */
+/* --- Notifications, event groups --- */
 
 static TaskHandle_t s_main;
 
@@ -293,19 +297,19 @@ static void case_event_group(void)
     CHECK_EQUAL(xTaskGetTickCount() - before, 4);
     CHECK_EQUAL(xEventGroupGetBits(s_group), 0);
     CHECK_EQUAL(xEventGroupSetBits(s_group, 4), 4);
-    CHECK_EQUAL(xEventGroupWaitBits(s_group, 6, pdFALSE, pdTRUE, 2), 4); // the time is over
+    CHECK_EQUAL(xEventGroupWaitBits(s_group, 6, pdFALSE, pdTRUE, 2), 4); // timed out
     CHECK_EQUAL(xEventGroupWaitBits(s_group, 6, pdTRUE, pdFALSE, 0), 4);
     CHECK_EQUAL(xEventGroupClearBits(s_group, 7), 0);
 }
 
-/* --- ring buffers --- */
+/* --- Ring buffers --- */
 
 #define ALL SIZE_MAX
 
 static void case_buffers(void)
 {
     char text[32] = "";
-    // no-split: headers, alignment, what does not fit at the end goes to the start
+    // no-split: headers, alignment, wrap-around of items that do not fit at the end
     RingbufHandle_t ring = xRingbufferCreateWithCaps(64, RINGBUF_TYPE_NOSPLIT, MALLOC_CAP_INTERNAL);
     CHECK_EQUAL(xRingbufferGetMaxItemSize(ring), 24);
     CHECK_EQUAL(xRingbufferSend(ring, text, 25, 0), pdFALSE);
@@ -349,7 +353,7 @@ static void case_buffers(void)
     vRingbufferDeleteWithCaps(ring);
 }
 
-/* --- tasks as such --- */
+/* --- Tasks as such --- */
 
 static void sleeper(void *unused)
 {
@@ -380,7 +384,7 @@ static void case_tasks(void)
     CHECK_EQUAL(uxTaskGetStackHighWaterMark(task), 2048);
     vTaskSuspend(task);
     CHECK_EQUAL(eTaskGetState(task), eSuspended);
-    vTaskDelete(task); // another task's memory comes back at once
+    vTaskDelete(task); // another task's memory is freed at once
     CHECK_EQUAL(heap_caps_get_free_size(MALLOC_CAP_INTERNAL), before);
     CHECK_EQUAL(uxTaskGetNumberOfTasks(), 5);
 
@@ -401,7 +405,7 @@ static void case_tasks(void)
     CHECK_EQUAL(uxTaskGetNumberOfTasks(), 5);
 }
 
-/* What events do while interrupts are masked: nothing, until they are not. */
+/* Events have no effect while interrupts are masked. */
 static portMUX_TYPE s_mux = portMUX_INITIALIZER_UNLOCKED;
 
 static void case_critical(void)
@@ -415,7 +419,7 @@ static void case_critical(void)
     printf("critical %s\n", s_trace);
 }
 
-/* Memory of the main task comes back after app_main() returns: another task looks. */
+/* Memory of the main task is freed after app_main() returns, as seen by another task. */
 static void look_after_main(void *before)
 {
     vTaskDelay(5);

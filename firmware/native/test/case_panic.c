@@ -1,4 +1,8 @@
-/* Ways to end. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Ways of ending.
+ */
 #include <stdlib.h>
 #include "esp_heap_caps.h"
 #include "esp_log.h"
@@ -87,7 +91,7 @@ static void case_endless_masked(void)
     }
 }
 
-/* Busy, but with a look at the clock: virtual time goes on and the watchdog comes in virtual time. */
+/* Busy, but reading the clock: virtual time advances and the watchdog triggers in virtual time. */
 static void case_busy(void)
 {
     while (s_sink != 77) {
@@ -148,7 +152,7 @@ static void case_task_returns(void)
     xTaskCreate(return_at_once, "returner", 2048, NULL, 5, NULL);
 }
 
-/* Nobody else prints: the lock is free, and newlib refuses it all the same. */
+/* No other task prints: the lock is free, but newlib refuses it nevertheless. */
 static void case_print_masked(void)
 {
     printf("out of it\n");

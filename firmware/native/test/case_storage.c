@@ -1,4 +1,8 @@
-/* What outlives the process: RTC memory, flash, NVS. And who the board is. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Data that outlives the process: RTC memory, flash, NVS. And the board's identity.
+ */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,4 +1,8 @@
-/* The console and UART 0 in virtual time. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The console and UART 0 in virtual time.
+ */
 #include <inttypes.h>
 #include <string.h>
 #include "driver/uart.h"
@@ -45,7 +49,7 @@ static void install(int queue_size, QueueHandle_t *queue)
     uart_vfs_dev_use_driver(UART_NUM_0);
 }
 
-/* How long a writer is held, by length; the test knows what a 115200 baud line needs. */
+/* Time that a writer is blocked, by length; the test knows the time on a 115200 baud line. */
 static void case_blocking(void)
 {
     int64_t polling_short = time_of(print_line_of, 100);
@@ -69,14 +73,14 @@ static void case_blocking(void)
     printf("drained %" PRId64 "\n", drained);
 }
 
-/* A box of lines from a low task, lines from three tasks above it. */
+/* A box of lines from a low-priority task, lines from three tasks of higher priority. */
 static volatile bool s_stop;
 
 static void logger(void *name)
 {
     while (!s_stop) {
         ESP_LOGI((const char *)name, "a line of another task, of some length, so that it takes its time");
-        vTaskDelay(40); // about half of what the line carries
+        vTaskDelay(40); // about half of the line's capacity
     }
     vTaskDelete(NULL);
 }
@@ -150,7 +154,7 @@ static void case_read_timeout(void)
     CHECK_EQUAL(uart_write_bytes(UART_NUM_1, data, 1), -1);
 }
 
-/* A run with everything that could depend on the host: tasks, timers, output that blocks. */
+/* A run with everything that could depend on the host: tasks, timers, blocking output. */
 static void talker(void *name)
 {
     for (int i = 0; i < 40; i++) {
@@ -189,19 +193,19 @@ static void case_ring_room(void)
     size_t room = 0;
     memset(s_bytes, '.', sizeof s_bytes);
     fflush(stdout);
-    uart_wait_tx_idle_polling(UART_NUM_0); // so that the first write is taken up at once
+    uart_wait_tx_idle_polling(UART_NUM_0); // so that the first write is processed at once
     uart_driver_install(UART_NUM_0, 256, 4096, 0, NULL, 0);
     uart_get_tx_buffer_free_size(UART_NUM_0, &room);
     CHECK_EQUAL(room, 4096 - 8 - 20); // more than its largest item
     uart_write_bytes(UART_NUM_0, s_bytes, sizeof s_bytes);
     uart_get_tx_buffer_free_size(UART_NUM_0, &room);
-    CHECK_EQUAL(room, 2040 + 12 - 20); // behind the write, and where its description was
+    CHECK_EQUAL(room, 2040 + 12 - 20); // after the write, and in the place of its description
     uart_wait_tx_done(UART_NUM_0, portMAX_DELAY);
     uart_get_tx_buffer_free_size(UART_NUM_0, &room);
     CHECK_EQUAL(room, 4096 - 8 - 20);
 }
 
-/* As the console before it lets the chip hang: what it said has left the line. */
+/* As the console does before it hangs the chip: its output has left the line. */
 static void case_last_words(void)
 {
     static const char WORDS[] = "these are the last words\r\n";

@@ -1,4 +1,8 @@
-/* The audio driver and the STT pipeline on the modelled I2S port. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The audio driver and the STT pipeline on the modelled I2S port.
+ */
 #include <string.h>
 #include "audio_driver.h"
 #include "audio_worker.h"
@@ -12,7 +16,7 @@
 #include "drivers/i2s.h"
 #include "stt_pipeline.h"
 
-/* --- the driver of ESP-IDF: its blocks, as recorded --- */
+/* --- The driver of ESP-IDF: its blocks, as recorded --- */
 
 static i2s_chan_handle_t s_tx;
 static i2s_chan_handle_t s_rx;
@@ -92,7 +96,7 @@ static void case_i2s_blocks(void)
     i2s_round();
 }
 
-/* --- the audio driver --- */
+/* --- The audio driver --- */
 
 static void case_audio_memory(void)
 {
@@ -136,7 +140,7 @@ static void case_audio_arguments(void)
     }
 }
 
-/* Two seconds each way at once: the line's pace, and what went over it. */
+/* Two seconds in both directions at once: the line's rate, and its data. */
 static void case_audio_pace(void)
 {
     static int16_t s_frames[2 * 500];
@@ -183,7 +187,7 @@ static void case_audio_pace(void)
 
 static void case_audio_failures(void)
 {
-    CHECK_EQUAL(audio_driver_init(), ESP_OK); // what is taken once for ever is taken now
+    CHECK_EQUAL(audio_driver_init(), ESP_OK); // one-time allocations are made now
     CHECK_EQUAL(audio_driver_deinit(), ESP_OK);
     uint32_t nth = 0;
     bool failed;
@@ -205,7 +209,7 @@ static void case_audio_failures(void)
     test_note("AUDIO allocations %u\n", (unsigned)nth - 1);
 }
 
-/* --- a worker whose end must give its memory back at once --- */
+/* --- A worker whose memory must be free immediately after its end --- */
 
 static void short_work(audio_worker_t *worker)
 {
@@ -308,7 +312,7 @@ static void case_stt(void)
     CHECK(!stats.running && stats.samples > 64000);
     CHECK_EQUAL(stt_pipeline_start(), ESP_OK);
     stt_pipeline_get_stats(&stats);
-    CHECK(stats.ring_bytes <= 4 * 2040); // emptied; what the DMA buffers held may be in already
+    CHECK(stats.ring_bytes <= 4 * 2040); // emptied; the content of the DMA buffers may have arrived already
     CHECK_EQUAL(stt_pipeline_stop(), ESP_OK);
     for (uint32_t nth = 1; nth <= 2; nth++) {
         fail_allocation(nth);

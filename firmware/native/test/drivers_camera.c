@@ -1,4 +1,8 @@
-/* The camera controller on the modelled sensor and driver. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The camera controller on the modelled sensor and driver.
+ */
 #include "camera_controller.h"
 #include "drivers_test.h"
 #include "driver/gpio.h"
@@ -85,7 +89,7 @@ static void case_camera_failures(void)
     test_note("CAMERA allocations %u\n", (unsigned)nth - 1);
 }
 
-/* Free memory in plenty, but no block of 32,768 bytes. */
+/* Plenty of free memory, but no block of 32,768 bytes. */
 static void case_camera_no_block(void)
 {
     CHECK_EQUAL(camera_controller_init(), ESP_OK);
@@ -100,7 +104,7 @@ static void case_camera_no_block(void)
     CHECK_EQUAL(camera_controller_deinit(), ESP_OK);
 }
 
-/* A used sensor is found again only after its power-down line was pulsed for long enough. */
+/* A used sensor is detected again only after a long enough pulse on its power-down line. */
 static void case_camera_pwdn(void)
 {
     static const camera_config_t CONFIG = {

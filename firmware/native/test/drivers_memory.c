@@ -1,4 +1,8 @@
-/* The drivers together: cycles, a board without PSRAM, the modelled network. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The drivers together: cycles, a board without PSRAM, the modelled network.
+ */
 #include "audio_driver.h"
 #include "camera_controller.h"
 #include "drivers_test.h"
@@ -57,7 +61,7 @@ static void case_network(void)
     CHECK_EQUAL(taken.blocks, after.blocks - before.blocks);
 }
 
-/* Each refuses, says so, and keeps nothing. */
+/* Each refuses, logs that, and holds no resource. */
 static void case_no_psram(void)
 {
     CHECK_EQUAL(camera_controller_init(), ESP_ERR_NO_MEM);

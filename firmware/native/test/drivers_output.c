@@ -1,4 +1,8 @@
-/* Telemetry's way to the UART. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Output of telemetry to the UART.
+ */
 #include <string.h>
 #include "drivers_test.h"
 #include "esp_timer.h"
@@ -6,7 +10,7 @@
 #include "freertos/task.h"
 #include "telemetry.h"
 
-#define PIECES 24 /* three times what the ring takes */
+#define PIECES 24 /* three times the ring's capacity */
 
 static volatile bool s_writing;
 static volatile uint32_t s_turns;
@@ -21,7 +25,7 @@ static void take_turns(void *arg)
     vTaskDelete(NULL);
 }
 
-/* Whoever waits for the UART lets tasks of lower priority run. */
+/* A task that waits for the UART lets tasks of lower priority run. */
 static void case_output_full(void)
 {
     static char s_piece[TELEMETRY_SCRATCH_SIZE];

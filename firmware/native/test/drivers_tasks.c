@@ -1,4 +1,8 @@
-/* Waiting for the memory of tasks that have ended. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Waiting for the memory of tasks that have ended.
+ */
 #include "drivers_test.h"
 #include "esp_timer.h"
 #include "freertos/FreeRTOS.h"

@@ -1,3 +1,6 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include "drivers_test.h"
 
 #include <stdarg.h>
@@ -31,7 +34,7 @@ void test_note(const char *format, ...)
     s_notes_length += length > 0 ? (size_t)length : 0;
 }
 
-/* --- allocations that fail --- */
+/* --- Allocations that fail --- */
 
 void *__real_heap_caps_malloc(size_t size, uint32_t caps);
 void *__real_heap_caps_calloc(size_t n, size_t size, uint32_t caps);
@@ -84,7 +87,7 @@ bool allocation_failed(void)
     return s_failed;
 }
 
-/* --- heaps --- */
+/* --- Heaps --- */
 
 heaps_t heaps_now(void)
 {

@@ -1,4 +1,7 @@
-/* The drivers' test program: one case per start, named in the flash's last sector by the test that runs it.
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The drivers' test program: one case per start, named in the flash's last sector by the test that runs it.
  */
 #pragma once
 
@@ -14,7 +17,7 @@ extern const test_case_t g_output_cases[];
 extern const test_case_t g_task_cases[];
 extern const test_case_t g_tts_cases[];
 
-/* What the heaps hold: to be compared before and after. */
+/* Snapshot of the heaps, for comparison. */
 typedef struct {
     uint32_t internal_free;
     uint32_t psram_free;
@@ -25,12 +28,12 @@ heaps_t heaps_now(void);
 /* Notes each difference. */
 void check_heaps(const char *what, heaps_t before, heaps_t after);
 
-/* The n-th allocation from now on fails, once; 0: none. The ones of all components and drivers count. */
+/* The n-th allocation from now on fails, once; 0: none. Allocations of all components and drivers count. */
 void fail_allocation(uint32_t nth);
 /* True if it has failed; disarms it. */
 bool allocation_failed(void);
 
-/* Takes all blocks of that memory that are as large as limit, so that none is left. */
+/* Takes all blocks of that memory of at least limit bytes, so that none is left. */
 void take_blocks(uint32_t caps, uint32_t limit);
 void give_blocks(void);
 

@@ -1,4 +1,8 @@
-/* The TTS decoder: WAV streams over the audio driver. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The TTS decoder: WAV streams over the audio driver.
+ */
 #include <string.h>
 #include "audio_driver.h"
 #include "drivers_test.h"
@@ -86,7 +90,7 @@ static void write_samples(uint32_t count)
         size_t cut = part > 100 ? 101 : part * 2;
         write_all(piece, cut);
         if (at % 2997 == 0) {
-            vTaskDelay(pdMS_TO_TICKS(30)); // playback comes to the cut
+            vTaskDelay(pdMS_TO_TICKS(30)); // playback reaches the cut
         }
         write_all((uint8_t *)piece + cut, part * 2 - cut);
         at += part;
@@ -160,7 +164,7 @@ static void play_stream(uint32_t frames, uint16_t channels, bool announced)
 static void start(void)
 {
     CHECK_EQUAL(audio_driver_init(), ESP_OK);
-    CHECK_EQUAL(tts_decoder_open(0), ESP_OK); // what the first log takes for ever is taken now
+    CHECK_EQUAL(tts_decoder_open(0), ESP_OK); // the one-time allocations of the first log are made now
     CHECK_EQUAL(tts_decoder_close(), ESP_OK);
     vTaskDelay(pdMS_TO_TICKS(2000));
 }
@@ -199,7 +203,7 @@ static void case_tts_refused(void)
     CHECK_EQUAL(outcome(stream, sizeof stream, 0), ESP_ERR_NOT_SUPPORTED);
     make_head(stream, 400, 3, 16000);
     CHECK_EQUAL(outcome(stream, sizeof stream, 0), ESP_ERR_NOT_SUPPORTED);
-    make_head(stream, 300, 1, 16000); // what follows the samples is not played
+    make_head(stream, 300, 1, 16000); // data after the samples is not played
     CHECK_EQUAL(outcome(stream, sizeof stream, sizeof stream), ESP_OK);
     CHECK_EQUAL(s_reported.samples, 150);
     make_head(stream, 401, 1, 16000);

@@ -1,3 +1,6 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include <stdarg.h>
 #include <string.h>
 #include "esp_flash.h"

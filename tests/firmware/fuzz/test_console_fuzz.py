@@ -31,7 +31,7 @@ KEYS = [
 ]
 
 
-INCLUDES = [CONSOLE, COMPONENTS / "telemetry" / "include"]
+INCLUDES = [CONSOLE, *(COMPONENTS / name / "include" for name in ("common", "telemetry"))]
 
 
 def test_parser_survives_any_bytes(tmp_path: Path) -> None:

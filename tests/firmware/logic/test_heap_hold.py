@@ -69,6 +69,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
             CONSOLE / "console",
             CONSOLE / "hooks",
             HEAP_MODEL,
+            FIRMWARE_DIR / "components" / "common" / "include",
             FIRMWARE_DIR / "native" / "include",
         )
     ]

@@ -21,6 +21,7 @@ SOURCES = [
     *sorted(HEAP_MODEL.glob("*.c")),
 ]
 INCLUDES = [
+    COMPONENTS / "common/include",
     COMPONENTS / "memory_manager/include",
     COMPONENTS / "memory_manager/src",
     HEAP_MODEL,

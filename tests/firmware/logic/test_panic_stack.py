@@ -10,7 +10,7 @@ from tests.support.c_build import COMPONENTS, compiler
 from tests.support.native_board import build_drivers_test
 
 SOURCES = [
-    PROJECT_ROOT / "tests/fakes/panic/overflow.c",
+    PROJECT_ROOT / "tests/fakes/panic_overflow.c",
     COMPONENTS / "hil_console/src/hooks/panic_kinds.c",
 ]
 RUN_BUDGET_S = 60
@@ -19,8 +19,13 @@ RUN_BUDGET_S = 60
 def test_overflow_writes_every_word_down_to_the_end_and_none_beyond(tmp_path: Path) -> None:
     program = tmp_path / "overflow"
     configuration = build_drivers_test().parent / "config"
-    console = COMPONENTS / "hil_console/src"
-    includes = [console / "hooks", console / "console", FIRMWARE_DIR / "native/include", configuration]
+    includes = [
+        COMPONENTS / "common/include",
+        COMPONENTS / "hil_console/src/console",
+        COMPONENTS / "hil_console/src/hooks",
+        FIRMWARE_DIR / "native/include",
+        configuration,
+    ]
     flags = ["-std=gnu17", "-Os", "-Wall", "-Wextra", "-Werror", "-fno-stack-protector"]
     paths = [f"-I{path}" for path in includes]
     subprocess.run([compiler(), *flags, *paths, *map(str, SOURCES), "-o", str(program)], check=True)

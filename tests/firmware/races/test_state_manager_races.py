@@ -1,7 +1,7 @@
 """The state manager with many tasks at once, under ThreadSanitizer and AddressSanitizer.
 
-The component's own files run on FreeRTOS calls made of pthreads (tests/fakes/state), with real parallelism, above
-drivers that check the calling task and fail at times.
+The component's own files run on FreeRTOS calls made of pthreads (tests/fakes), with real parallelism, above
+drivers that check who calls them, and fail now and then.
 """
 
 from __future__ import annotations
@@ -10,18 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from hotpin_hil.paths import PROJECT_ROOT
-from tests.support.c_build import COMPONENTS, ESP_ERR_STUB
+from hotpin_hil.paths import FIRMWARE_DIR, PROJECT_ROOT
+from tests.support.c_build import COMPONENTS
 from tests.support.c_program import build_threads, run_threads
 
-FAKES = PROJECT_ROOT / "tests" / "fakes" / "state"
-ESP_ERR = f"""{ESP_ERR_STUB}
-#define ESP_ERR_TIMEOUT 0x107
-const char *esp_err_to_name(esp_err_t err);
-"""
+FAKES = PROJECT_ROOT / "tests" / "fakes"
 USED = (
     "audio_driver",
     "camera_controller",
+    "common",
     "memory_manager",
     "stt_pipeline",
     "tasks",
@@ -30,7 +27,7 @@ USED = (
 )
 INCLUDES = [
     FAKES,
-    FAKES.parent,
+    FIRMWARE_DIR / "native/include",
     COMPONENTS / "state_manager/include",
     COMPONENTS / "state_manager/src",
     *(COMPONENTS / component / "include" for component in USED),
@@ -46,6 +43,6 @@ SOURCES = [
 
 @pytest.mark.parametrize("sanitizer", ["thread", "address,undefined"])
 def test_requests_from_many_tasks_with_failing_drivers(sanitizer: str, tmp_path: Path) -> None:
-    program = build_threads(tmp_path, sanitizer, SOURCES, INCLUDES, ESP_ERR)
+    program = build_threads(tmp_path, sanitizer, SOURCES, INCLUDES)
     for seed in (1, 2, 3):
         run_threads(program, str(seed))

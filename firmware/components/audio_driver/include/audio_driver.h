@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * The audio driver: speaker and microphone on one full-duplex I2S port, 16 kHz, 16 bit. Playback is stereo,
- * capture is mono. It runs from init to deinit; its DMA buffers are held for that time and for no longer.
+ * capture is mono. It runs from init to deinit and holds its DMA buffers for exactly that time.
  *
  * init and deinit are for one task (that of the state manager). Between them one task at a time writes and
  * one at a time reads.
@@ -24,11 +24,12 @@ extern "C" {
 #define AUDIO_PLAYBACK_CHANNELS 2u
 #define AUDIO_CAPTURE_CHANNELS 1u
 
-/** From audio_driver_write()'s return until its last frame has been heard: four DMA buffers of 1,020 frames.
+/** Time from the return of audio_driver_write() until its last frame has been played: four DMA buffers of
+ * 1,020 frames.
  */
 #define AUDIO_PLAYBACK_LATENCY_MS 256u
 
-/** DMA memory: the capabilities audio_driver_blocks() are to be had with. */
+/** Capabilities of the blocks of audio_driver_blocks(): DMA memory. */
 #define AUDIO_DMA_CAPS (MALLOC_CAP_INTERNAL | MALLOC_CAP_DMA | MALLOC_CAP_8BIT)
 
 /**
@@ -38,15 +39,15 @@ extern "C" {
  * @return
  *      - ESP_OK
  *      - ESP_ERR_INVALID_STATE: it is initialised
- *      - ESP_ERR_NO_MEM: a DMA buffer or one of the driver's objects could not be had
- *      - ESP_ERR_NOT_FOUND: the port is in use, or its object of 36 bytes could not be had
+ *      - ESP_ERR_NO_MEM: no memory for a DMA buffer or one of the driver's objects
+ *      - ESP_ERR_NOT_FOUND: the port is in use, or there is no memory for its object of 36 bytes
  *      - ESP_ERR_TIMEOUT: no samples move in one of the directions
- *      After an error nothing is kept.
+ *      After an error no resource is held.
  */
 esp_err_t audio_driver_init(void);
 
 /**
- * @brief Stops both directions and gives everything back. Waits for a write or read that is under way.
+ * @brief Stops both directions and releases everything. Waits for a write or read in progress.
  *
  * @return ESP_OK; ESP_ERR_INVALID_STATE: it is not initialised
  */
@@ -55,7 +56,8 @@ esp_err_t audio_driver_deinit(void);
 bool audio_driver_is_initialized(void);
 
 /**
- * @brief Plays stereo frames. Returns when they are in the DMA buffers: some 255 ms before the last is heard.
+ * @brief Plays stereo frames. Returns when they are in the DMA buffers: about 255 ms before the last is
+ * played.
  *
  * @param data frames of 2 samples, left first, in memory of any kind
  * @param len bytes, whole frames
@@ -63,14 +65,14 @@ bool audio_driver_is_initialized(void);
  * @param timeout_ms for each DMA buffer that must become free
  * @return
  *      - ESP_OK
- *      - ESP_ERR_INVALID_ARG: data is NULL, len is 0 or no whole number of frames
+ *      - ESP_ERR_INVALID_ARG: data is NULL, len is 0 or not a whole number of frames
  *      - ESP_ERR_INVALID_STATE: not initialised
- *      - ESP_ERR_TIMEOUT: the line does not take samples; *written tells how far it came
+ *      - ESP_ERR_TIMEOUT: the line does not take samples; *written is the number of bytes taken before that
  */
 esp_err_t audio_driver_write(const void *data, size_t len, size_t *written, uint32_t timeout_ms);
 
 /**
- * @brief Captured mono samples. Those that nobody reads within some 190 ms are lost, the oldest first.
+ * @brief Reads captured mono samples. Samples not read within about 190 ms are lost, the oldest first.
  *
  * @param len bytes, whole pairs of samples (the ESP32 stores them in pairs)
  * @param got bytes read; may be NULL
@@ -79,8 +81,8 @@ esp_err_t audio_driver_write(const void *data, size_t len, size_t *written, uint
 esp_err_t audio_driver_read(void *data, size_t len, size_t *got, uint32_t timeout_ms);
 
 /**
- * @brief The blocks that init needs, in the order it takes them, for an admission check with AUDIO_DMA_CAPS.
- * The driver's small objects (about 1.2 KB, no block above 152 B) are not in it.
+ * @brief Blocks that init allocates, in that order, for an admission check with AUDIO_DMA_CAPS. The driver's
+ * small objects (about 1.2 KB, no block above 152 B) are not included.
  */
 const size_t *audio_driver_blocks(size_t *count);
 

@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * A task that works until it is done or asked to end, and whose memory is back when audio_worker_join()
- * returns: it is never deleted while it works, and not left to the idle task either.
+ * A task that works until it is done or asked to end, and whose memory is free when audio_worker_join()
+ * returns: it is neither deleted while it works nor left to the idle task.
  *
  * start and join are for one task; the struct must outlive the worker (static).
  */
@@ -19,7 +19,7 @@
 extern "C" {
 #endif
 
-/** What a task takes beside its stack, in one block: its control block (340 asked, 352 taken:
+/** Block that a task takes in addition to its stack: its control block (340 bytes requested, 352 taken:
  * recorded with ESP-IDF v5.4). */
 #define AUDIO_WORKER_TCB_SIZE 340u
 
@@ -30,16 +30,19 @@ typedef struct audio_worker {
 } audio_worker_t;
 
 /**
- * @brief Creates the task. ESP_ERR_INVALID_STATE: the last one was not joined; ESP_ERR_NO_MEM: no room for
- * it.
+ * @brief Creates the task.
  *
- * @param run works, looking at audio_worker_must_stop() at least every few 100 ms, and returns
+ * @param run the task's work: polls audio_worker_must_stop() at least every few 100 ms, and returns
  * @param stack_size bytes
+ * @return
+ *      - ESP_OK
+ *      - ESP_ERR_INVALID_STATE: the last one was not joined
+ *      - ESP_ERR_NO_MEM: no memory for the task
  */
 esp_err_t audio_worker_start(audio_worker_t *worker, const char *name, void (*run)(audio_worker_t *worker),
                              uint32_t stack_size, UBaseType_t priority, BaseType_t core);
 
-/** @brief For run(): somebody waits for the end. */
+/** @brief For run(): true when the task is asked to end. */
 bool audio_worker_must_stop(const audio_worker_t *worker);
 
 /** @brief True from start until join. */
@@ -49,10 +52,10 @@ bool audio_worker_exists(const audio_worker_t *worker);
 bool audio_worker_is_done(const audio_worker_t *worker);
 
 /**
- * @brief Asks the task to end, waits for it, and gives its memory back.
+ * @brief Asks the task to end, waits for it, and frees its memory.
  *
- * @return ESP_OK; ESP_ERR_INVALID_STATE: there is none, or it is the caller; ESP_ERR_TIMEOUT: it still works,
- * and has been asked to end
+ * @return ESP_OK; ESP_ERR_INVALID_STATE: there is none, or it is the caller; ESP_ERR_TIMEOUT: the task still
+ * runs; the request to end stays
  */
 esp_err_t audio_worker_join(audio_worker_t *worker, uint32_t timeout_ms);
 

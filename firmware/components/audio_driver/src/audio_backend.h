@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * What stands behind the audio driver: the I2S port, or a simulation with the same memory. Arguments and
- * state are checked by the driver.
+ * Backend of the audio driver: the I2S port, or a simulation that takes the same memory. The driver checks
+ * arguments and state.
  */
 #pragma once
 
@@ -21,9 +21,9 @@
 #define AUDIO_PLAYBACK_BUFFER_BYTES (AUDIO_DMA_FRAMES * AUDIO_PLAYBACK_FRAME_BYTES)
 #define AUDIO_CAPTURE_BUFFER_BYTES (AUDIO_DMA_FRAMES * AUDIO_CAPTURE_FRAME_BYTES)
 
-/** Takes everything and starts both directions; after an error nothing is kept. */
+/** Allocates everything and starts both directions; after an error no resource is held. */
 esp_err_t audio_backend_open(void);
-/** Stops and gives everything back. */
+/** Stops and frees everything. */
 void audio_backend_close(void);
 esp_err_t audio_backend_write(const void *data, size_t len, size_t *written, uint32_t timeout_ms);
 esp_err_t audio_backend_read(void *data, size_t len, size_t *got, uint32_t timeout_ms);

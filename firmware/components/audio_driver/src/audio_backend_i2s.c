@@ -20,7 +20,7 @@ static i2s_std_config_t channel_config(i2s_slot_mode_t slots)
     return (i2s_std_config_t){
         .clk_cfg = I2S_STD_CLK_DEFAULT_CONFIG(AUDIO_SAMPLE_RATE_HZ),
         .slot_cfg = I2S_STD_PHILIPS_SLOT_DEFAULT_CONFIG(I2S_DATA_BIT_WIDTH_16BIT, slots),
-        /* Both directions name the same pins: that is what makes them one full-duplex port. */
+        /* The same pins in both configurations make the two channels one full-duplex port. */
         .gpio_cfg =
             {
                 .mclk = I2S_GPIO_UNUSED,
@@ -34,7 +34,7 @@ static i2s_std_config_t channel_config(i2s_slot_mode_t slots)
 
 static void delete_channels(void)
 {
-    /* In reverse order of making them; what was not made is NULL. */
+    /* In reverse order of creation; channels that were not created are NULL. */
     if (s_rx != NULL) {
         i2s_del_channel(s_rx);
         s_rx = NULL;
@@ -56,7 +56,7 @@ esp_err_t audio_backend_open(void)
     const i2s_std_config_t playback = channel_config(I2S_SLOT_MODE_STEREO);
     const i2s_std_config_t capture = channel_config(I2S_SLOT_MODE_MONO);
 
-    /* When the second channel cannot be had, the driver keeps the first: it has set its handle by then. */
+    /* When the second channel cannot be created, the driver keeps the first: its handle is set by then. */
     ESP_GOTO_ON_ERROR(i2s_new_channel(&channels, &s_tx, &s_rx), err, TAG, "I2S port");
     ESP_GOTO_ON_ERROR(i2s_channel_init_std_mode(s_tx, &playback), err, TAG, "playback channel");
     ESP_GOTO_ON_ERROR(i2s_channel_init_std_mode(s_rx, &capture), err, TAG, "capture channel");
@@ -85,7 +85,7 @@ esp_err_t audio_backend_write(const void *data, size_t len, size_t *written, uin
     return i2s_channel_write(s_tx, data, len, written, timeout_ms);
 }
 
-/** The ESP32 stores 16-bit mono samples as words of two with the later one first. */
+/** The ESP32 stores 16-bit mono samples in pairs, the later one first. */
 static void put_in_order(int16_t *samples, size_t count)
 {
     for (size_t i = 0; i + 1 < count; i += 2) {

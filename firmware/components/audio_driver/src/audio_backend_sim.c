@@ -1,13 +1,14 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * The simulated audio hardware: for QEMU, whose I2S moves no samples. It takes the blocks that ESP-IDF's
- * driver takes (recorded from it), in the same order and for the same time; playback takes samples at the
- * line's rate and drops them, and the microphone hears a tone.
+ * The simulated audio hardware: for QEMU, whose I2S moves no samples. It allocates the blocks that ESP-IDF's
+ * driver allocates (as recorded), in the same order and for the same time; playback drops samples at the
+ * line's rate, and the microphone delivers a tone.
  */
 #include <stdlib.h>
 #include <string.h>
 
+#include "array_size.h"
 #include "audio_backend.h"
 #include "esp_check.h"
 #include "esp_heap_caps.h"
@@ -42,7 +43,7 @@ static const block_t BLOCKS[] = {
     CHANNEL_BUFFERS(AUDIO_CAPTURE_BUFFER_BYTES),
 };
 /* clang-format on */
-#define BLOCK_COUNT (sizeof(BLOCKS) / sizeof(BLOCKS[0]))
+#define BLOCK_COUNT ARRAY_SIZE(BLOCKS)
 
 static void *s_blocks[BLOCK_COUNT];
 static int64_t s_start_us;
@@ -62,7 +63,7 @@ esp_err_t audio_backend_open(void)
     for (size_t i = 0; i < BLOCK_COUNT; i++) {
         s_blocks[i] = heap_caps_calloc(1, BLOCKS[i].size, BLOCKS[i].dma ? AUDIO_DMA_CAPS : OBJECT_CAPS);
         if (s_blocks[i] == NULL) {
-            ESP_LOGE(TAG, "no block of %u bytes", BLOCKS[i].size);
+            ESP_LOGE(TAG, "no free block of %u bytes", BLOCKS[i].size);
             free_blocks();
             return ESP_ERR_NO_MEM;
         }
@@ -78,13 +79,13 @@ void audio_backend_close(void)
     free_blocks();
 }
 
-/** Frames that have passed on the line since start. */
+/** Number of frames that passed the line since start. */
 static int64_t line_position(void)
 {
     return (esp_timer_get_time() - s_start_us) * (int64_t)AUDIO_SAMPLE_RATE_HZ / 1000000;
 }
 
-/** Waits until the line is at that frame, at most timeout_ms. */
+/** Waits until the line has reached the frame, at most timeout_ms. */
 static bool wait_for_line(int64_t frame, uint32_t timeout_ms)
 {
     TickType_t start = xTaskGetTickCount();
@@ -135,7 +136,7 @@ esp_err_t audio_backend_read(void *data, size_t len, size_t *got, uint32_t timeo
     size_t count = len / sizeof(int16_t);
     *got = 0;
     if (s_captured < line_position() - LINE_FRAMES) {
-        s_captured = line_position() - LINE_FRAMES; /* nobody read: the oldest are lost */
+        s_captured = line_position() - LINE_FRAMES; /* overrun: the oldest are lost */
     }
     for (size_t i = 0; i < count; i++) {
         if (!wait_for_line(s_captured + 1, timeout_ms)) {

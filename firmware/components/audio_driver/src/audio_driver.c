@@ -5,6 +5,7 @@
 
 #include <inttypes.h>
 
+#include "array_size.h"
 #include "audio_backend.h"
 #include "esp_check.h"
 #include "esp_heap_caps.h"
@@ -15,7 +16,7 @@
 
 static const char *TAG = "AUDIO";
 
-/* Waiting for samples to move at start: two DMA buffers' time and more. */
+/* Longest wait for the first samples after start: longer than two DMA buffers. */
 #define FIRST_SAMPLES_TIMEOUT_MS 200
 
 static bool s_initialized;
@@ -25,17 +26,17 @@ static const size_t BLOCKS[] = {
     AUDIO_PLAYBACK_BUFFER_BYTES, AUDIO_CAPTURE_BUFFER_BYTES,  AUDIO_CAPTURE_BUFFER_BYTES,
     AUDIO_CAPTURE_BUFFER_BYTES,  AUDIO_CAPTURE_BUFFER_BYTES,
 };
-_Static_assert(sizeof(BLOCKS) / sizeof(BLOCKS[0]) == 2 * AUDIO_DMA_BUFFERS, "one block for each DMA buffer");
+_Static_assert(ARRAY_SIZE(BLOCKS) == 2 * AUDIO_DMA_BUFFERS, "one block for each DMA buffer");
 
 const size_t *audio_driver_blocks(size_t *count)
 {
-    *count = sizeof(BLOCKS) / sizeof(BLOCKS[0]);
+    *count = ARRAY_SIZE(BLOCKS);
     return BLOCKS;
 }
 
 /**
- * Plays a moment of silence and drops what the microphone gives while it settles. A direction whose interrupt
- * could not be had starts without an error (ESP-IDF v5.4 does not check), and is found here.
+ * Plays a moment of silence and drops the microphone's samples while it settles. A direction whose interrupt
+ * could not be allocated starts without an error (ESP-IDF v5.4 does not check), and is detected here.
  */
 static esp_err_t settle(void)
 {
@@ -57,17 +58,17 @@ esp_err_t audio_driver_init(void)
 {
     ESP_RETURN_ON_FALSE(!s_initialized, ESP_ERR_INVALID_STATE, TAG, "initialised already");
     uint32_t free_before = (uint32_t)heap_caps_get_free_size(AUDIO_DMA_CAPS);
-    esp_err_t ret = audio_backend_open();
-    if (ret != ESP_OK) {
+    esp_err_t err = audio_backend_open();
+    if (err != ESP_OK) {
         ESP_LOGE(TAG, "Start failed: %s (DMA memory free %" PRIu32 " bytes, largest block %" PRIu32 ")",
-                 esp_err_to_name(ret), (uint32_t)heap_caps_get_free_size(AUDIO_DMA_CAPS),
+                 esp_err_to_name(err), (uint32_t)heap_caps_get_free_size(AUDIO_DMA_CAPS),
                  (uint32_t)heap_caps_get_largest_free_block(AUDIO_DMA_CAPS));
-        return ret;
+        return err;
     }
-    ret = settle();
-    if (ret != ESP_OK) {
+    err = settle();
+    if (err != ESP_OK) {
         audio_backend_close();
-        return ret;
+        return err;
     }
     s_initialized = true;
     ESP_LOGI(TAG, "Started: %u Hz, DMA memory free %" PRIu32 " -> %" PRIu32 " bytes", AUDIO_SAMPLE_RATE_HZ,
@@ -94,25 +95,25 @@ esp_err_t audio_driver_write(const void *data, size_t len, size_t *written, uint
 {
     size_t done = 0;
     ESP_RETURN_ON_FALSE(data != NULL && len > 0 && len % AUDIO_PLAYBACK_FRAME_BYTES == 0, ESP_ERR_INVALID_ARG,
-                        TAG, "%u bytes at %p are no stereo frames", (unsigned)len, data);
+                        TAG, "%u bytes at %p: not a whole number of stereo frames", (unsigned)len, data);
     ESP_RETURN_ON_FALSE(s_initialized, ESP_ERR_INVALID_STATE, TAG, "not initialised");
-    esp_err_t ret = audio_backend_write(data, len, &done, timeout_ms);
+    esp_err_t err = audio_backend_write(data, len, &done, timeout_ms);
     if (written != NULL) {
         *written = done;
     }
-    return ret;
+    return err;
 }
 
 esp_err_t audio_driver_read(void *data, size_t len, size_t *got, uint32_t timeout_ms)
 {
     size_t done = 0;
     ESP_RETURN_ON_FALSE(data != NULL && len > 0 && len % (2 * AUDIO_CAPTURE_FRAME_BYTES) == 0,
-                        ESP_ERR_INVALID_ARG, TAG, "%u bytes at %p are no pairs of samples", (unsigned)len,
-                        data);
+                        ESP_ERR_INVALID_ARG, TAG, "%u bytes at %p: not a whole number of sample pairs",
+                        (unsigned)len, data);
     ESP_RETURN_ON_FALSE(s_initialized, ESP_ERR_INVALID_STATE, TAG, "not initialised");
-    esp_err_t ret = audio_backend_read(data, len, &done, timeout_ms);
+    esp_err_t err = audio_backend_read(data, len, &done, timeout_ms);
     if (got != NULL) {
         *got = done;
     }
-    return ret;
+    return err;
 }

@@ -2,8 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * The two counters run freely and are reduced at use. Each side publishes its own with release order, after
- * the bytes it stands for, and reads the other's with acquire order: on two cores that is what makes the
- * bytes visible.
+ * its bytes, and reads the other's with acquire order: this makes the bytes visible to the other core.
  */
 #include "audio_ring.h"
 
@@ -25,7 +24,7 @@ uint32_t audio_ring_room(const audio_ring_t *ring)
     return ring->size - audio_ring_used(ring);
 }
 
-/** How much of len, at most limit, lies before the end of the memory, from counter on. */
+/** Bytes of len, at most limit, that lie between counter and the end of the memory. */
 static uint32_t up_to_end(const audio_ring_t *ring, uint32_t counter, size_t len, uint32_t limit)
 {
     uint32_t whole = len < limit ? (uint32_t)len : limit;

@@ -15,7 +15,7 @@ static void task_main(void *arg)
 {
     audio_worker_t *worker = arg;
     worker->run(worker);
-    /* Suspended, not deleted: whoever joins deletes this task, and then its memory is back at once. */
+    /* Suspended, not deleted: audio_worker_join() deletes this task, so that its memory is free at once. */
     for (;;) {
         vTaskSuspend(NULL);
     }
@@ -51,7 +51,7 @@ bool audio_worker_is_done(const audio_worker_t *worker)
     return worker->task != NULL && eTaskGetState(worker->task) == eSuspended;
 }
 
-/** A task that has just suspended itself may still be leaving its core; deleted then, it goes to the idle
+/** A task that has just suspended itself may still be on its core; if deleted then, it is left to the idle
  * task. */
 static bool is_on_a_core(TaskHandle_t task)
 {

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * The camera: VGA JPEG, frame buffer in PSRAM. What it takes is held from init to deinit.
+ * The camera: VGA JPEG, frame buffer in PSRAM. Its memory is held from init to deinit.
  *
  * init, deinit and capture are for one task at a time.
  */
@@ -17,7 +17,7 @@
 extern "C" {
 #endif
 
-/** Capabilities that camera_controller_blocks() and camera_controller_psram_blocks() are to be had with. */
+/** Capabilities of the blocks of camera_controller_blocks() and camera_controller_psram_blocks(). */
 #define CAMERA_DMA_CAPS (MALLOC_CAP_INTERNAL | MALLOC_CAP_DMA | MALLOC_CAP_8BIT)
 #define CAMERA_FRAME_CAPS (MALLOC_CAP_SPIRAM | MALLOC_CAP_8BIT)
 
@@ -27,41 +27,41 @@ typedef struct {
     uint32_t bytes;       /*!< of the JPEG data */
     bool soi;             /*!< it begins with the start-of-image marker FF D8 FF */
     bool eoi;             /*!< it ends with the end-of-image marker FF D9 (zeros behind it do not count) */
-    uint32_t duration_ms; /*!< from asking for the frame to having it */
+    uint32_t duration_ms; /*!< from the request until the frame is available */
 } camera_frame_info_t;
 
 /**
- * @brief Resets the sensor over its power-down line, then takes the driver's memory and starts it.
+ * @brief Resets the sensor over its power-down line, then allocates the driver's memory and starts it.
  *
  * @return
  *      - ESP_OK
  *      - ESP_ERR_INVALID_STATE: it is initialised
- *      - ESP_ERR_NO_MEM: no PSRAM, or a block could not be had; nothing is kept
- *      - ESP_ERR_NOT_SUPPORTED: no sensor answers, or one that is not known
- *      - else the driver's error; nothing is kept
+ *      - ESP_ERR_NO_MEM: no PSRAM, or an allocation failed; no resource is held
+ *      - ESP_ERR_NOT_SUPPORTED: no sensor answers, or its type is unknown
+ *      - any other error of the driver; no resource is held
  */
 esp_err_t camera_controller_init(void);
 
-/** @brief Gives everything back and powers the sensor down. ESP_ERR_INVALID_STATE: it is not initialised. */
+/** @brief Frees everything and powers the sensor down. ESP_ERR_INVALID_STATE: not initialised. */
 esp_err_t camera_controller_deinit(void);
 
 bool camera_controller_is_initialized(void);
 
 /**
- * @brief Takes one frame, looks for its markers, and gives it back to the driver.
+ * @brief Captures one frame, checks its markers, and returns it to the driver.
  *
  * @return
  *      - ESP_OK
  *      - ESP_ERR_INVALID_ARG: out is NULL
  *      - ESP_ERR_INVALID_STATE: not initialised
  *      - ESP_ERR_TIMEOUT: no frame came within the driver's 4 s
- *      - ESP_ERR_INVALID_RESPONSE: a frame without its markers, or of another size than asked for; *out tells
+ *      - ESP_ERR_INVALID_RESPONSE: a frame without its markers, or of the wrong size; *out has the details
  */
 esp_err_t camera_controller_capture(camera_frame_info_t *out);
 
 /**
- * @brief The internal blocks that init needs, for an admission check with CAMERA_DMA_CAPS: the DMA buffer,
- * which must be in one piece, and the driver task's stack. Small objects (about 1 KB) are not in it.
+ * @brief Internal blocks that init allocates, for an admission check with CAMERA_DMA_CAPS: the DMA buffer,
+ * which must be contiguous, and the driver task's stack. Small objects (about 1 KB) are not included.
  */
 const size_t *camera_controller_blocks(size_t *count);
 

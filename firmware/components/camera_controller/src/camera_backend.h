@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * What stands behind the camera controller: esp32-camera, or a simulation with the same memory. State is
- * checked by the controller.
+ * Backend of the camera controller: esp32-camera, or a simulation that takes the same memory. The controller
+ * checks the state.
  */
 #pragma once
 
@@ -30,7 +30,7 @@ typedef struct {
 /** Powers the sensor up and resets it over its power-down line. */
 esp_err_t camera_backend_power_up(void);
 void camera_backend_power_down(void);
-/** Takes everything and starts; after an error nothing is kept. */
+/** Allocates everything and starts; after an error no resource is held. */
 esp_err_t camera_backend_open(void);
 void camera_backend_close(void);
 /** ESP_ERR_TIMEOUT: no frame. A frame must be given back. */

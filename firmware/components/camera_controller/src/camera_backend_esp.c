@@ -50,8 +50,8 @@ static const camera_config_t CONFIG = {
 
 esp_err_t camera_backend_power_up(void)
 {
-    /* Without this a sensor that was used before answers "Detected camera not supported" (seen on boards:
-     * cured by 100 ms each way, 6 of 6). */
+    /* Without this pulse a sensor that was used before fails with "Detected camera not supported" (seen on
+     * boards; 100 ms each way cured 6 of 6). */
     const gpio_config_t line = {
         .pin_bit_mask = 1ULL << PIN_PWDN,
         .mode = GPIO_MODE_OUTPUT,
@@ -74,12 +74,12 @@ void camera_backend_power_down(void)
 
 esp_err_t camera_backend_open(void)
 {
-    esp_err_t ret = esp_camera_init(&CONFIG);
-    if (ret != ESP_OK) {
-        /* The driver frees what it took. ESP_FAIL is what it makes of a failed allocation. */
-        return ret == ESP_FAIL ? ESP_ERR_NO_MEM : ret;
+    esp_err_t err = esp_camera_init(&CONFIG);
+    if (err != ESP_OK) {
+        /* The driver frees what it allocated, and returns ESP_FAIL for a failed allocation. */
+        return err == ESP_FAIL ? ESP_ERR_NO_MEM : err;
     }
-    /* It does not look whether its task could be created. */
+    /* The driver does not check whether its task was created. */
     if (xTaskGetHandle(DRIVER_TASK) == NULL) {
         ESP_LOGE(TAG, "no memory for the driver's task");
         esp_camera_deinit();

@@ -1,11 +1,12 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * The simulated camera: for QEMU, which has no sensor. It takes the blocks that esp32-camera takes, with a
- * task of the same stack, and gives a frame of the right shape at 15 frames a second.
+ * The simulated camera: for QEMU, which has no sensor. It allocates the blocks that esp32-camera allocates,
+ * with a task of the same stack size, and delivers well-formed frames at 15 frames a second.
  */
 #include <string.h>
 
+#include "array_size.h"
 #include "camera_backend.h"
 #include "camera_controller.h"
 #include "esp_heap_caps.h"
@@ -26,13 +27,13 @@ typedef struct {
     uint32_t caps;
 } block_t;
 
-/* As firmware/native's model of the driver has them; the sum is the median measured on boards. */
+/* Same sizes as in firmware/native's model of the driver; the sum is the median measured on boards. */
 static const block_t BLOCKS[] = {
     {92, CAMERA_DMA_CAPS},                                  /* the driver's object */
-    {32, OBJECT_CAPS},                                      /* the sensor's and the clock's */
+    {32, OBJECT_CAPS},                                      /* the sensor and the clock */
     {1280, CAMERA_FRAME_CAPS},                              /* the sensor's bus */
     {24, CAMERA_FRAME_CAPS},                                /* the same */
-    {56, CAMERA_FRAME_CAPS},                                /* what is known of a frame */
+    {56, CAMERA_FRAME_CAPS},                                /* frame descriptor */
     {CAMERA_FRAME_BYTES, CAMERA_FRAME_CAPS},                /* the frame: index FRAME */
     {CAMERA_DMA_BUFFER_BYTES, CAMERA_DMA_CAPS},             /* the DMA buffer, in one piece */
     {CAMERA_DMA_BUFFER_BYTES / 2048 * 12, CAMERA_DMA_CAPS}, /* its descriptors */
@@ -41,7 +42,7 @@ static const block_t BLOCKS[] = {
     {8, OBJECT_CAPS},                                       /* interrupt */
 };
 #define FRAME 5
-#define BLOCK_COUNT (sizeof(BLOCKS) / sizeof(BLOCKS[0]))
+#define BLOCK_COUNT ARRAY_SIZE(BLOCKS)
 
 static void *s_blocks[BLOCK_COUNT];
 static TaskHandle_t s_task;
@@ -56,7 +57,7 @@ void camera_backend_power_down(void)
 {
 }
 
-/** It has nothing to do, as the driver's task while no frame is asked for. */
+/** Idle, like the driver's task while no frame is requested. */
 static void task_main(void *arg)
 {
     (void)arg;
@@ -78,7 +79,7 @@ esp_err_t camera_backend_open(void)
     for (size_t i = 0; i < BLOCK_COUNT; i++) {
         s_blocks[i] = heap_caps_malloc(BLOCKS[i].size, BLOCKS[i].caps);
         if (s_blocks[i] == NULL) {
-            ESP_LOGE(TAG, "no block of %u bytes", BLOCKS[i].size);
+            ESP_LOGE(TAG, "no free block of %u bytes", BLOCKS[i].size);
             free_blocks();
             return ESP_ERR_NO_MEM;
         }

@@ -5,6 +5,7 @@
 
 #include <inttypes.h>
 
+#include "array_size.h"
 #include "camera_backend.h"
 #include "esp_check.h"
 #include "esp_heap_caps.h"
@@ -22,13 +23,13 @@ static const size_t PSRAM_BLOCKS[] = {CAMERA_FRAME_BYTES};
 
 const size_t *camera_controller_blocks(size_t *count)
 {
-    *count = sizeof(BLOCKS) / sizeof(BLOCKS[0]);
+    *count = ARRAY_SIZE(BLOCKS);
     return BLOCKS;
 }
 
 const size_t *camera_controller_psram_blocks(size_t *count)
 {
-    *count = sizeof(PSRAM_BLOCKS) / sizeof(PSRAM_BLOCKS[0]);
+    *count = ARRAY_SIZE(PSRAM_BLOCKS);
     return PSRAM_BLOCKS;
 }
 
@@ -41,20 +42,20 @@ esp_err_t camera_controller_init(void)
 {
     ESP_RETURN_ON_FALSE(!s_initialized, ESP_ERR_INVALID_STATE, TAG, "initialised already");
     ESP_RETURN_ON_FALSE(heap_caps_get_total_size(CAMERA_FRAME_CAPS) > 0, ESP_ERR_NO_MEM, TAG,
-                        "There is no PSRAM, which a frame of %u bytes needs", CAMERA_FRAME_BYTES);
+                        "No PSRAM for a frame of %u bytes", CAMERA_FRAME_BYTES);
     uint32_t free_before = dma_free_bytes();
-    esp_err_t ret = camera_backend_power_up();
-    if (ret == ESP_OK) {
-        ret = camera_backend_open();
+    esp_err_t err = camera_backend_power_up();
+    if (err == ESP_OK) {
+        err = camera_backend_open();
     }
-    if (ret != ESP_OK) {
+    if (err != ESP_OK) {
         camera_backend_power_down();
         ESP_LOGE(TAG,
                  "Start failed: %s (DMA memory free %" PRIu32 " bytes, largest block %" PRIu32
                  "; it needs one of %u)",
-                 esp_err_to_name(ret), dma_free_bytes(),
+                 esp_err_to_name(err), dma_free_bytes(),
                  (uint32_t)heap_caps_get_largest_free_block(CAMERA_DMA_CAPS), CAMERA_DMA_BUFFER_BYTES);
-        return ret;
+        return err;
     }
     s_initialized = true;
     ESP_LOGI(TAG, "Started: %ux%u JPEG, DMA memory free %" PRIu32 " -> %" PRIu32 " bytes", CAMERA_WIDTH,
@@ -78,8 +79,8 @@ bool camera_controller_is_initialized(void)
 }
 
 /**
- * A frame that begins after `since_us`. The driver fills its buffer as soon as it has it back and then keeps
- * it: the first frame it gives may show what was seen when the last one was returned.
+ * Gets a frame that begins after `since_us`. The driver refills a buffer as soon as it is returned and then
+ * keeps it: the first frame may be as old as the return of the last one.
  */
 static esp_err_t take_fresh(int64_t since_us, camera_backend_frame_t *frame)
 {
@@ -90,7 +91,7 @@ static esp_err_t take_fresh(int64_t since_us, camera_backend_frame_t *frame)
         }
         camera_backend_give(frame);
         if (esp_timer_get_time() - since_us > (int64_t)CONFIG_HOTPIN_CAMERA_FRAME_TIMEOUT_MS * 1000) {
-            ESP_LOGE(TAG, "only old frames within %d ms", CONFIG_HOTPIN_CAMERA_FRAME_TIMEOUT_MS);
+            ESP_LOGE(TAG, "only stale frames within %d ms", CONFIG_HOTPIN_CAMERA_FRAME_TIMEOUT_MS);
             return ESP_ERR_TIMEOUT;
         }
     }
@@ -98,14 +99,14 @@ static esp_err_t take_fresh(int64_t since_us, camera_backend_frame_t *frame)
 
 esp_err_t camera_controller_capture(camera_frame_info_t *out)
 {
-    ESP_RETURN_ON_FALSE(out != NULL, ESP_ERR_INVALID_ARG, TAG, "no place for the result");
+    ESP_RETURN_ON_FALSE(out != NULL, ESP_ERR_INVALID_ARG, TAG, "out is NULL");
     ESP_RETURN_ON_FALSE(s_initialized, ESP_ERR_INVALID_STATE, TAG, "not initialised");
     *out = (camera_frame_info_t){0};
     camera_backend_frame_t frame;
     int64_t start_us = esp_timer_get_time();
-    esp_err_t ret = take_fresh(start_us, &frame);
-    if (ret != ESP_OK) {
-        return ret;
+    esp_err_t err = take_fresh(start_us, &frame);
+    if (err != ESP_OK) {
+        return err;
     }
     jpeg_markers_t markers = jpeg_find_markers(frame.data, frame.len);
     *out = (camera_frame_info_t){

@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * JPEG (ISO 10918-1, annex B): after SOI come segments FF xx with a length of two bytes that counts itself. A
- * frame header (SOF) holds precision, height and width; the scan (SOS) ends the part that is walked here.
+ * JPEG (ISO 10918-1, annex B): SOI is followed by segments FF xx with a two-byte length that includes
+ * itself. A frame header (SOF) holds precision, height and width; parsing ends at the scan (SOS).
  */
 #include "jpeg_markers.h"
 
@@ -16,7 +16,7 @@ static uint32_t word_at(const uint8_t *data)
     return (uint32_t)data[0] << 8 | data[1];
 }
 
-/** SOF0 to SOF15 without DHT, JPG and DAC, which lie among them. */
+/** SOF0 to SOF15 except DHT, JPG and DAC, whose codes are in that range. */
 static bool is_frame_header(uint8_t code)
 {
     return code >= 0xC0 && code <= 0xCF && code != 0xC4 && code != 0xC8 && code != 0xCC;

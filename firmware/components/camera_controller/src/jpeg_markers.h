@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * What a frame says about itself. Pure: no IDF header.
+ * Markers and size of a JPEG frame. Pure: no IDF header.
  */
 #pragma once
 

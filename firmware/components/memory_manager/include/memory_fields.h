@@ -1,32 +1,34 @@
 /*
- * The fields of the memory statistics, defined once: memory_stats_t, the statistics box and the mem.sample
- * record are all made from these lists. Include memory_manager.h, not this file.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Fields of the memory statistics: memory_stats_t, the statistics box and the mem.sample record are all
+ * generated from these lists. Include memory_manager.h, not this file.
  */
 #pragma once
 
 /* clang-format off: the lists are tables */
 
 /*
- * X(field, section, row): a uint32_t of memory_stats_t, and where the box shows it (NONE: in the record
- * only). Sections and rows are the names of mem_render.c's tables; the order here is the order there.
+ * X(field, section, row): a uint32_t of memory_stats_t, and its place in the box (NONE: in the record only).
+ * Sections and rows are names in mem_render.c's tables, in the same order.
  */
-#define MEMORY_STATS_FIELDS(X)                                                                            \
-    X(timestamp_ms, NONE, NONE)                        /* ms since boot, when the sample was taken */     \
-    X(internal_free, INTERNAL, FREE)                   /* bytes; internal = MALLOC_CAP_INTERNAL | 8BIT */ \
-    X(internal_largest, INTERNAL, LARGEST)             /* bytes; the largest block that can be had */     \
-    X(internal_fragmentation, INTERNAL, FRAGMENTATION) /* percent, see mem_layout.h */                    \
-    X(dma_free, DMA, FREE)                                                                                \
-    X(dma_largest, DMA, LARGEST)                                                                          \
-    X(dma_fragmentation, DMA, FRAGMENTATION)                                                              \
-    X(psram_free, PSRAM, FREE)                                                                            \
-    X(psram_largest, PSRAM, LARGEST)                                                                      \
-    X(psram_fragmentation, PSRAM, FRAGMENTATION)                                                          \
-    X(total_free, TOTAL, FREE)            /* bytes; total = MALLOC_CAP_DEFAULT */                         \
-    X(total_minimum_free, TOTAL, MINIMUM) /* bytes; lowest total_free since boot; never rises */          \
-    X(iram_free, NONE, NONE)              /* bytes that take 32-bit accesses only */                      \
-    X(internal_watermark, NONE, NONE)     /* bytes; lowest free since the last periodic sample */         \
-    X(dma_watermark, NONE, NONE)                                                                          \
-    X(psram_watermark, NONE, NONE)                                                                        \
+#define MEMORY_STATS_FIELDS(X)                                                                              \
+    X(timestamp_ms, NONE, NONE)                        /* ms since boot, when the sample was taken */       \
+    X(internal_free, INTERNAL, FREE)                   /* bytes; internal = MALLOC_CAP_INTERNAL | 8BIT */   \
+    X(internal_largest, INTERNAL, LARGEST)             /* bytes; the largest block that can be allocated */ \
+    X(internal_fragmentation, INTERNAL, FRAGMENTATION) /* percent, see mem_layout.h */                      \
+    X(dma_free, DMA, FREE)                                                                                  \
+    X(dma_largest, DMA, LARGEST)                                                                            \
+    X(dma_fragmentation, DMA, FRAGMENTATION)                                                                \
+    X(psram_free, PSRAM, FREE)                                                                              \
+    X(psram_largest, PSRAM, LARGEST)                                                                        \
+    X(psram_fragmentation, PSRAM, FRAGMENTATION)                                                            \
+    X(total_free, TOTAL, FREE)            /* bytes; total = MALLOC_CAP_DEFAULT */                           \
+    X(total_minimum_free, TOTAL, MINIMUM) /* bytes; lowest total_free since boot; never rises */            \
+    X(iram_free, NONE, NONE)              /* bytes that take 32-bit accesses only */                        \
+    X(internal_watermark, NONE, NONE)     /* bytes; lowest free since the last periodic sample */           \
+    X(dma_watermark, NONE, NONE)                                                                            \
+    X(psram_watermark, NONE, NONE)                                                                          \
     X(total_watermark, NONE, NONE)
 
 /* X(field, label, stats field): the figures of a baseline, and the delta lines of the box. */

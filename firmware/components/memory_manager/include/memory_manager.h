@@ -1,9 +1,11 @@
 /*
+ * SPDX-License-Identifier: Apache-2.0
+ *
  * Memory manager: statistics, threshold warnings and memory logs.
  *
- * Unless a function says otherwise: it may be called from any task, but not from an interrupt; it needs
- * memory_manager_init() first (ESP_ERR_INVALID_STATE); a bad argument (ESP_ERR_INVALID_ARG) changes nothing.
- * Sizes are bytes, times ms since boot, KB is 1,024 bytes.
+ * Unless stated otherwise, functions may be called from any task, but not from an interrupt; before
+ * memory_manager_init() they return ESP_ERR_INVALID_STATE; an invalid argument (ESP_ERR_INVALID_ARG) changes
+ * nothing. Sizes are bytes, times ms since boot, KB is 1,024 bytes.
  */
 #pragma once
 
@@ -19,10 +21,10 @@ extern "C" {
 
 #define MEMORY_CALLBACKS_MAX 8 //!< Warning callbacks, and as many recovery callbacks
 #define MEMORY_RECLAIMERS_MAX 4
-#define MEMORY_STATES_MAX 4       //!< Baselines beside the one taken in init
+#define MEMORY_STATES_MAX 4       //!< Baselines in addition to the one of init
 #define MEMORY_STATE_NAME_SIZE 12 //!< With the terminator
-#define MEMORY_CONTEXT_SIZE 32    //!< With the terminator; a longer context is cut
-#define MEMORY_PLACE_MAX 16       //!< Blocks that memory_manager_place() looks at in one call
+#define MEMORY_CONTEXT_SIZE 32    //!< With the terminator; a longer context is truncated
+#define MEMORY_PLACE_MAX 16       //!< Most blocks in one call of memory_manager_place()
 #define MEMORY_HISTORY_SIZE 16    //!< Snapshots kept for the running boot, and for the one before
 #define MEMORY_EVENTS_SIZE 8      //!< Events kept
 
@@ -33,7 +35,8 @@ typedef struct {
 #undef MEMORY_STATS_MEMBER_
 } memory_stats_t;
 
-/** Where warnings are raised. Memory: bytes, below them. Fragmentation: percent, at or above them. */
+/** Warning thresholds. Memory: bytes, a warning is raised below them. Fragmentation: percent, at or above
+ * them. */
 typedef struct {
     uint32_t internal_ram_warning;
     uint32_t internal_ram_critical;
@@ -61,7 +64,7 @@ typedef enum {
     MEMORY_WARNING_DMA_CRITICAL,
     MEMORY_WARNING_PSRAM_LOW,
     MEMORY_WARNING_PSRAM_CRITICAL,
-    MEMORY_WARNING_FRAGMENTATION_HIGH, //!< Of the worst memory; both levels: threshold_value tells which
+    MEMORY_WARNING_FRAGMENTATION_HIGH, //!< Of the worst memory; threshold_value distinguishes the two levels
     MEMORY_WARNING_TYPES_,
 } memory_warning_type_t;
 
@@ -73,12 +76,12 @@ typedef struct {
 } memory_warning_t;
 
 /**
- * Called by the task that found the change (the monitor task as a rule), outside all locks: it may use this
+ * Called by the task that detects the change (usually the monitor task), outside all locks: it may use this
  * API. The monitor's stack is 2 KB: printf and ESP_LOGx do not fit, memory_manager_log_stats() does.
  */
 typedef void (*memory_warning_callback_t)(const memory_warning_t *warning);
 
-/** Gives back memory that its component can do without. What it gained is measured around the call. */
+/** Frees memory that its component can do without. The gain is measured around the call. */
 typedef void (*memory_reclaimer_t)(void);
 
 /** Free bytes at one moment: internal, dma, psram, total. */
@@ -89,7 +92,7 @@ typedef struct {
 #undef MEMORY_BASELINE_MEMBER_
 } memory_baseline_t;
 
-/** Present minus baseline, in bytes: negative is memory that is gone. */
+/** Present minus baseline, in bytes: negative if there is less free memory. */
 typedef struct {
 #define MEMORY_DELTA_MEMBER_(field, label, stats_field) int32_t field;
     MEMORY_BASELINE_FIELDS(MEMORY_DELTA_MEMBER_)
@@ -100,7 +103,7 @@ typedef struct {
 typedef struct {
     uint32_t sequence; //!< Counts from 1 at each boot
     memory_stats_t stats;
-    memory_delta_t delta; //!< From the baseline as it was then
+    memory_delta_t delta; //!< From the baseline at that time
     char context[MEMORY_CONTEXT_SIZE];
 } memory_snapshot_t;
 
@@ -135,13 +138,13 @@ typedef struct {
 } memory_monitoring_t;
 
 typedef struct {
-    bool placeable;   //!< All the blocks can be had together, asked for in this order
-    size_t placed;    //!< How many from the front can
-    uint32_t missing; //!< Size of the first block that cannot, 0 if all can
+    bool placeable;   //!< All the blocks can be allocated together, in this order
+    size_t placed;    //!< Number of leading blocks that fit
+    uint32_t missing; //!< Size of the first block that does not fit, 0 if all do
     uint32_t largest; //!< The largest block left for it
 } memory_placement_t;
 
-/** What memory_manager_optimize() found. Bits of `advice`. */
+/** Findings of memory_manager_optimize(). Bits of `advice`. */
 typedef enum {
     MEMORY_ADVICE_INTERNAL_PRESSURE,
     MEMORY_ADVICE_DMA_PRESSURE,
@@ -154,11 +157,11 @@ typedef enum {
 
 typedef struct {
     uint32_t advice;   //!< Bit n: memory_advice_t n applies
-    int32_t reclaimed; //!< Bytes of total_free won by the reclaimers (other tasks' doings included)
+    int32_t reclaimed; //!< Bytes of total_free gained by the reclaimers (changes by other tasks included)
 } memory_optimize_report_t;
 
 typedef struct {
-    uint32_t bytes_internal; //!< All of the below but bytes_rtc
+    uint32_t bytes_internal; //!< Sum of the following, except bytes_rtc
     uint32_t bytes_static;
     uint32_t bytes_task; //!< Stack, control block and their headers; only while the monitor task runs
     uint32_t bytes_rtc;  //!< Snapshots and events, in RTC memory, which is not heap
@@ -168,35 +171,45 @@ typedef struct {
     uint32_t samples;
 } memory_self_t;
 
-/** Whose snapshots survived the last reset. */
+/** The boot whose snapshots survived the last reset. */
 typedef struct {
     uint32_t boot_count;
     uint32_t boot_id;
 } memory_last_boot_t;
 
-/* Starting */
+/* --- Starting --- */
 
 /**
  * Sets the thresholds (NULL: MEMORY_THRESHOLDS_DEFAULT), starts the low-water marks, hooks failed allocations
- * and takes the baseline. ESP_ERR_INVALID_ARG: a critical level above its warning level (fragmentation: below
- * it), or a percentage over 100; ESP_ERR_INVALID_STATE: initialised already.
+ * and takes the baseline.
+ *
+ * @return
+ *      - ESP_OK
+ *      - ESP_ERR_INVALID_ARG: a critical level above its warning level (fragmentation: below it), or a
+ *        percentage over 100
+ *      - ESP_ERR_INVALID_STATE: already initialised
  */
 esp_err_t memory_manager_init(const memory_thresholds_t *thresholds);
 
 /**
- * Samples every interval_ms, the first time one interval from now. While it runs: changes the interval.
- * ESP_ERR_INVALID_ARG: below CONFIG_HOTPIN_MEM_MIN_INTERVAL_MS; ESP_ERR_NO_MEM: no room for the task.
+ * Samples every interval_ms, first one interval from now. While monitoring runs, changes the interval.
+ *
+ * @return
+ *      - ESP_OK
+ *      - ESP_ERR_INVALID_STATE: not initialised
+ *      - ESP_ERR_INVALID_ARG: below CONFIG_HOTPIN_MEM_MIN_INTERVAL_MS
+ *      - ESP_ERR_NO_MEM: no memory for the task
  */
 esp_err_t memory_manager_start_monitoring(uint32_t interval_ms);
 
 /**
- * Returns when the monitor task has written what is waiting and has ended; ESP_OK too when none runs. From a
- * callback it asks only: the task ends after the callback.
+ * Returns when the monitor task has written all queued output and has ended; ESP_OK also when none runs.
+ * From a callback it only requests the end: the task ends after the callback.
  */
 esp_err_t memory_manager_stop_monitoring(void);
 esp_err_t memory_manager_get_monitoring(memory_monitoring_t *out);
 
-/* Queries: each takes a fresh reading. The three numbers and two checks also work before init. */
+/* --- Queries: each reads the heap; the three numbers and two checks also work before init --- */
 
 esp_err_t memory_manager_get_stats(memory_stats_t *out);
 uint32_t memory_manager_get_free_internal(void);
@@ -204,35 +217,35 @@ uint32_t memory_manager_get_free_dma(void);
 uint32_t memory_manager_get_free_psram(void);
 
 /**
- * True exactly when heap_caps_malloc(size, MALLOC_CAP_DMA) or (…SPIRAM) would succeed now: one block, not a
- * sum.
+ * True exactly when heap_caps_malloc(size, MALLOC_CAP_DMA) or (…SPIRAM) would succeed now: one block, not
+ * the total.
  */
 bool memory_manager_check_dma_available(size_t size);
 bool memory_manager_check_psram_available(size_t size);
 
 /**
- * Can these blocks be had together? memory_manager_place() also says which one cannot. At most
- * MEMORY_PLACE_MAX.
+ * True if these blocks can be allocated together. memory_manager_place() also returns the one that cannot.
+ * At most MEMORY_PLACE_MAX.
  */
 bool memory_manager_can_place(uint32_t caps, const size_t sizes[], size_t count);
 esp_err_t memory_manager_place(uint32_t caps, const size_t sizes[], size_t count, memory_placement_t *out);
 
-/* Logs */
+/* --- Logs --- */
 
 /**
  * Samples, keeps the snapshot (it survives a reset) and returns; the monitor task, or a short-lived one when
- * monitoring is off, writes the mem.sample record and the box. Of more than 8 waiting boxes the oldest is
- * dropped and counted; records never are.
+ * monitoring is off, writes the mem.sample record and the box. Of more than 8 queued boxes the oldest is
+ * dropped and counted; records are never dropped.
  */
 esp_err_t memory_manager_log_stats(const char *context);
 
-/** Newest first; *count is how many were written to out. */
+/** Newest first; *count is the number written to out. */
 esp_err_t memory_manager_get_history(memory_snapshot_t *out, size_t max, size_t *count);
 /** ESP_ERR_NOT_FOUND: none survived (power-on, or nothing was logged). info may be NULL. */
 esp_err_t memory_manager_get_last_boot(memory_last_boot_t *info, memory_snapshot_t *out, size_t max,
                                        size_t *count);
 
-/* Warnings */
+/* --- Warnings --- */
 
 esp_err_t memory_manager_get_thresholds(memory_thresholds_t *out);
 /** NULL: the defaults. Takes effect at the next check. Errors as memory_manager_init(). */
@@ -242,11 +255,11 @@ esp_err_t memory_manager_set_thresholds(const memory_thresholds_t *thresholds);
 esp_err_t memory_manager_register_warning_callback(memory_warning_callback_t callback);
 /** Called once on leaving a level whose warning was raised. ESP_ERR_NO_MEM: the list is full. */
 esp_err_t memory_manager_register_recovery_callback(memory_warning_callback_t callback);
-/** ESP_ERR_NOT_FOUND: it is not registered. A check that runs at this moment may call it once more. */
+/** ESP_ERR_NOT_FOUND: not registered. A check that is running may still call it once. */
 esp_err_t memory_manager_unregister_warning_callback(memory_warning_callback_t callback);
 esp_err_t memory_manager_unregister_recovery_callback(memory_warning_callback_t callback);
 
-/** One check now, as the monitor does after each sample: warnings, callbacks, events. */
+/** Runs one check now, as the monitor does after each sample: warnings, callbacks, events. */
 esp_err_t memory_manager_check_thresholds(void);
 
 /** Warnings, recoveries and failed allocations with sequence > since, oldest first. */
@@ -255,25 +268,25 @@ esp_err_t memory_manager_get_events(uint32_t since, memory_event_t *out, size_t 
 /** "INTERNAL_LOW" … "FRAGMENTATION_HIGH"; "?" for no type. */
 const char *memory_warning_name(memory_warning_type_t type);
 
-/* Baselines. state NULL is the one taken in init, which the box's deltas refer to. */
+/* --- Baselines: state NULL is the one of init, the reference of the box's deltas --- */
 
 esp_err_t memory_manager_get_baseline(const char *state, memory_baseline_t *out);
-/** Takes it anew. ESP_ERR_NO_MEM: MEMORY_STATES_MAX states have one already. */
+/** Sets the baseline to the present values. ESP_ERR_NO_MEM: MEMORY_STATES_MAX states have one already. */
 esp_err_t memory_manager_set_baseline(const char *state);
 /** Present minus that baseline. ESP_ERR_NOT_FOUND: the state has none. */
 esp_err_t memory_manager_get_delta(const char *state, memory_delta_t *out);
 
-/* Optimisation */
+/* --- Optimisation --- */
 
-/** Logs what to do about the pressure and fragmentation it finds, runs the reclaimers, logs what they won. */
+/** Logs advice on pressure and fragmentation, runs the reclaimers, logs their gain. */
 esp_err_t memory_manager_optimize(void);
-/** The same, and tells the caller. report may be NULL. */
+/** The same, with the findings in *report, which may be NULL. */
 esp_err_t memory_manager_optimize_report(memory_optimize_report_t *report);
 const char *memory_advice_text(memory_advice_t advice);
 /** ESP_ERR_NO_MEM: the list is full. */
 esp_err_t memory_manager_register_reclaimer(memory_reclaimer_t reclaimer);
 
-/** What the manager itself takes. */
+/** Memory that the manager itself takes. */
 esp_err_t memory_manager_get_self(memory_self_t *out);
 
 #ifdef __cplusplus

@@ -1,7 +1,9 @@
 /*
- * Slots for any number of writers and one reader, without locks. Each slot belongs to nobody (FREE), to the
- * writer that turned it to WRITING, or to the reader once it is WRITTEN. A writer that is held up keeps its
- * own slot only.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Slots for any number of writers and one reader, without locks. Each slot has no owner (FREE), is owned by
+ * the writer that set it to WRITING, or by the reader once it is WRITTEN. A delayed writer blocks its own
+ * slot only.
  */
 #include "mem_alloc_failed.h"
 

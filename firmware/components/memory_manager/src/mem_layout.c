@@ -1,6 +1,9 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include "mem_layout.h"
 
-/* The allocator (TLSF), as heap_caps has it since ESP-IDF v5.0. */
+/* The allocator (TLSF) of heap_caps since ESP-IDF v5.0. */
 #define BLOCK_HEADER 4 /* before each block */
 #define BLOCK_SIZE_MIN 12
 #define BLOCK_SPLIT_MIN 16 /* a remainder from this size on becomes a free block */
@@ -32,7 +35,7 @@ uint32_t mem_census_fragmentation(const mem_census_t *census)
     return census->free_sum == 0 ? 0 : (uint32_t)((100 * outside + census->free_sum / 2) / census->free_sum);
 }
 
-/* Size classes are this far apart at `size`: below 4 << sl_log2 one class a word. */
+/* Distance between size classes at `size`: below 4 << sl_log2 one class per word. */
 static uint32_t class_step(uint32_t size, unsigned sl_log2)
 {
     return size < (4U << sl_log2) ? 4 : 1U << (31 - __builtin_clz(size) - sl_log2);
@@ -43,7 +46,7 @@ uint32_t mem_place_fit(uint32_t block_size, unsigned sl_log2)
     return block_size & ~(class_step(block_size, sl_log2) - 1);
 }
 
-/* What a request takes out of a free block. */
+/* Bytes that a request takes out of a free block. */
 static uint32_t taken(uint32_t request, unsigned sl_log2)
 {
     uint32_t size = max_u32((request + 3) & ~3U, BLOCK_SIZE_MIN);
@@ -82,7 +85,7 @@ void mem_place_add(mem_place_t *place, uintptr_t heap_start, uintptr_t heap_end,
     place->block[slot].sl_log2 = classes_log2(heap_end - heap_start);
 }
 
-/* The entry that the request goes to, or -1. */
+/* Index of the entry that serves the request, or -1. */
 static int choose(const mem_place_t *place, uint32_t request)
 {
     int best = -1;

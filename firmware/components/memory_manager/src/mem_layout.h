@@ -1,6 +1,8 @@
 /*
- * What the free blocks of a set of heaps say: fragmentation, and whether blocks can be placed. Fed block by
- * block from a heap walk. Pure: no IDF header.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Fragmentation of a set of heaps, and placement of blocks in them. Fed block by block from a heap walk.
+ * Pure: no IDF header.
  */
 #pragma once
 
@@ -17,12 +19,12 @@ typedef struct {
     uintptr_t heap;        //!< Start of the present heap
 } mem_census_t;
 
-/** A heap's blocks must follow each other, as heap_caps_walk() has it. */
+/** The blocks of one heap must be consecutive, as in heap_caps_walk(). */
 void mem_census_add(mem_census_t *census, uintptr_t heap, size_t free_block);
 
 /**
  * Percent of the free bytes that lie outside the largest block of their heap, to the nearest; 0 if nothing is
- * free. An untouched heap is one block, so several separate regions are not taken for fragmentation.
+ * free. An untouched heap is one block, so several separate regions do not count as fragmentation.
  */
 uint32_t mem_census_fragmentation(const mem_census_t *census);
 
@@ -30,7 +32,7 @@ uint32_t mem_census_fragmentation(const mem_census_t *census);
 
 /**
  * Free blocks to place others in. Start with {0}. When there are more free blocks than entries the smallest
- * are left out: MEMORY_PLACE_MAX requests never need more than that many of the largest.
+ * are omitted: MEMORY_PLACE_MAX requests need at most that number of the largest.
  */
 typedef struct {
     struct {
@@ -46,10 +48,10 @@ typedef struct {
 void mem_place_add(mem_place_t *place, uintptr_t heap_start, uintptr_t heap_end, size_t free_block);
 
 /**
- * Places the blocks in their order, as the allocator would: in the first heap that has room, in a block of
- * the smallest size class that fits. Uses up `place`. Where several free blocks share that class, the
- * allocator's choice hangs on the order in which they were freed; this takes the smallest (the others can
- * differ by less than a class step).
+ * Places the blocks in order, as the allocator would: in the first heap that has room, in a block of the
+ * smallest size class that fits. Consumes `place`. Where several free blocks share that class, the
+ * allocator's choice depends on the order in which they were freed; this function takes the smallest (the
+ * others differ by less than a class step).
  */
 void mem_place_run(mem_place_t *place, const size_t sizes[], size_t count, memory_placement_t *out);
 

@@ -1,6 +1,10 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include "mem_log.h"
 
 #include <string.h>
+#include "array_size.h"
 #include "esp_attr.h"
 #include "esp_log.h"
 #include "freertos/FreeRTOS.h"
@@ -11,17 +15,17 @@
 #include "telemetry.h"
 
 #define FIELD_ROOM 48                          /* the longest field of a record, and "more":true behind it */
-#define RECORDS_MAX (2 * TELEMETRY_RECORD_MAX) /* what one snapshot takes */
+#define RECORDS_MAX (2 * TELEMETRY_RECORD_MAX) /* size of one snapshot */
 
 _Static_assert(MEMORY_HISTORY_SIZE <= 16, "s_log.boxes has a bit for each slot");
-_Static_assert(MEMORY_HISTORY_SIZE >= MEM_LOG_BOXES_MAX, "a waiting box lies in a slot");
+_Static_assert(MEMORY_HISTORY_SIZE >= MEM_LOG_BOXES_MAX, "a queued box has a slot");
 
 /* Survives a reset. In RTC memory, which the heap does not use. */
 static RTC_NOINIT_ATTR mem_ring_t s_ring;
-/* Lies beside it to spare internal RAM only: it holds addresses, and is empty after a reset. */
+/* In RTC memory only to save internal RAM: it holds addresses, and is empty after a reset. */
 static RTC_NOINIT_ATTR memory_event_t s_events[MEMORY_EVENTS_SIZE];
-/* What is being written, guarded by the stdout lock. Beside the ring, too: it is much for the monitor's
- * stack. */
+/* The record or box being written, guarded by the stdout lock. Also in RTC memory: it is too large for the
+ * monitor's stack. */
 static RTC_NOINIT_ATTR memory_snapshot_t s_writing;
 
 static struct {
@@ -31,7 +35,7 @@ static struct {
     uint32_t newest;        /* sequence of the newest snapshot, 0: none */
     uint32_t recorded;      /* sequence up to which records are written */
     uint32_t newest_event;
-    uint16_t boxes;   /* bit n: slot n waits to be written as a box */
+    uint16_t boxes;   /* bit n: slot n is queued to be written as a box */
     uint16_t dropped; /* boxes, since the last record */
 } s_log = {.lock = portMUX_INITIALIZER_UNLOCKED};
 
@@ -46,7 +50,7 @@ void mem_log_init(void)
     memset(s_events, 0, sizeof(s_events));
 }
 
-/* Cuts at a character, not inside one. */
+/* Truncates between characters, not inside one. */
 static void copy_context(char *out, const char *context)
 {
     size_t len = strnlen(context, MEMORY_CONTEXT_SIZE);
@@ -67,7 +71,7 @@ static uint16_t slot_bit(uint32_t sequence)
     return (uint16_t)(1U << (sequence % MEMORY_HISTORY_SIZE));
 }
 
-/* The oldest snapshot that waits to be a box, 0 if none. With the lock held. */
+/* Sequence of the oldest snapshot queued as a box, 0 if none. With the lock held. */
 static uint32_t oldest_box(void)
 {
     uint32_t age = s_log.newest < MEMORY_HISTORY_SIZE ? s_log.newest : MEMORY_HISTORY_SIZE;
@@ -87,7 +91,7 @@ static void drop_box(uint32_t sequence)
 }
 
 /* False: the slot's record is not written yet. Not inlined, so that its snapshot is off the stack when the
- * caller goes on to write. */
+ * caller writes. */
 static NOINLINE_ATTR bool try_put(const memory_stats_t *stats, const memory_delta_t *delta,
                                   const char *context, bool box)
 {
@@ -98,7 +102,7 @@ static NOINLINE_ATTR bool try_put(const memory_stats_t *stats, const memory_delt
     if (room) {
         snapshot.sequence = s_log.newest + 1;
         if (s_log.boxes & slot_bit(snapshot.sequence)) {
-            drop_box(snapshot.sequence); /* of the snapshot that this one overwrites */
+            drop_box(snapshot.sequence); /* sequence of the snapshot to overwrite */
         }
         s_log.newest++;
         mem_bank_put(s_log.bank, &snapshot);
@@ -120,7 +124,7 @@ void mem_log_put(const memory_stats_t *stats, const memory_delta_t *delta, const
     }
 }
 
-/* Snapshots that wait for their record, boxes that wait. */
+/* Numbers of queued records and queued boxes. */
 static void count_waiting(uint32_t *records, bool *boxes)
 {
     taskENTER_CRITICAL(&s_log.lock);
@@ -137,7 +141,7 @@ bool mem_log_waiting(void)
     return records > 0 || boxes;
 }
 
-/* Adds a field; when the record is full, sends it and begins another that continues it. */
+/* Adds a field; when the record is full, sends it and begins a continuation. */
 static void add_field(telemetry_record_t *r, const char *key, uint32_t value, bool is_signed)
 {
     if (telemetry_record_room(r) < FIELD_ROOM) {
@@ -188,7 +192,7 @@ static void write_record(void)
         add_field(&record, "boxes_dropped", dropped, false);
         telemetry_send(&record);
     }
-    /* Now its slot may be used again. */
+    /* From here on its slot may be reused. */
     taskENTER_CRITICAL(&s_log.lock);
     if (s_log.recorded != s_log.newest) {
         s_log.recorded = sequence;
@@ -196,7 +200,7 @@ static void write_record(void)
     taskEXIT_CRITICAL(&s_log.lock);
 }
 
-/* Takes the oldest waiting box out; false if there is none. */
+/* Removes the oldest queued box; false if there is none. */
 static bool take_box(memory_snapshot_t *out)
 {
     taskENTER_CRITICAL(&s_log.lock);
@@ -214,7 +218,7 @@ static bool enabled(esp_log_level_t level)
     return LOG_LOCAL_LEVEL >= level && esp_log_level_get(MEM_TAG) >= level;
 }
 
-/* With the stdout lock held, so that no other line comes between. */
+/* With the stdout lock held, so that no other line is written in between. */
 static void write_box(void)
 {
     if (!take_box(&s_writing) || !enabled(ESP_LOG_INFO)) {
@@ -332,7 +336,7 @@ size_t mem_log_history(memory_snapshot_t *out, size_t max)
     taskENTER_CRITICAL(&s_log.lock);
     newest = s_log.newest;
     taskEXIT_CRITICAL(&s_log.lock);
-    /* One critical section for each: copying and checking one takes some 15 us. */
+    /* One critical section for each: copying and checking one takes about 15 us. */
     for (uint32_t age = 0; age < MEMORY_HISTORY_SIZE && age < newest && count < max; age++) {
         taskENTER_CRITICAL(&s_log.lock);
         bool valid = mem_bank_get(s_log.bank, newest - age, &out[count]);
@@ -348,7 +352,7 @@ bool mem_log_last_boot(memory_last_boot_t *boot, memory_snapshot_t *out, size_t 
         return false;
     }
     *boot = s_log.last->boot;
-    *count = mem_bank_list(s_log.last, out, max); /* nobody writes there in this boot */
+    *count = mem_bank_list(s_log.last, out, max); /* not written to in this boot */
     return *count > 0 || max == 0;
 }
 
@@ -367,7 +371,7 @@ void mem_log_line(char letter, const char *text, int32_t number, const char *uni
     }
     size_t len =
         mem_render_prefix(letter, esp_log_timestamp(), letter == 'W' ? LOG_COLOR_W : LOG_COLOR_I, line);
-    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
         size_t part = strlen(parts[i]);
         part = part < TELEMETRY_SCRATCH_SIZE - len ? part : TELEMETRY_SCRATCH_SIZE - len;
         memcpy(line + len, parts[i], part);

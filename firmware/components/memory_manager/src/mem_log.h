@@ -1,8 +1,11 @@
 /*
- * The log path: snapshots wait in the RTC ring until they are written, first as a record, then as a box.
+ * SPDX-License-Identifier: Apache-2.0
  *
- * Whoever logs only puts a snapshot into the ring. One writer at a time (it holds the stdout lock) takes them
- * out.
+ * The log path: snapshots are queued in the RTC ring until they are written, first as a record, then as a
+ * box.
+ *
+ * A task that logs only adds a snapshot to the ring. One writer at a time (it holds the stdout lock) removes
+ * them.
  */
 #pragma once
 
@@ -13,23 +16,23 @@
 #include "mem_logic.h"
 #include "memory_manager.h"
 
-#define MEM_LOG_BOXES_MAX 8 //!< Boxes that may wait; of more the oldest is dropped
+#define MEM_LOG_BOXES_MAX 8 //!< Most queued boxes; of more the oldest is dropped
 
 /** Finds the last boot's snapshots. */
 void mem_log_init(void);
 
 /**
- * Adds a snapshot, to be written as a record and, if box, as a box. Returns at once, unless
- * MEMORY_HISTORY_SIZE records wait already: then the caller writes the oldest itself, since a record must not
- * be lost.
+ * Queues a snapshot, to be written as a record and, if box, as a box. Returns at once, unless
+ * MEMORY_HISTORY_SIZE records are queued already: then the caller writes the oldest itself, since no record
+ * may be lost.
  */
 void mem_log_put(const memory_stats_t *stats, const memory_delta_t *delta, const char *context, bool box);
 
 bool mem_log_waiting(void);
 
 /**
- * Writes the oldest waiting record or, if there is none, box; false if nothing waits or, unless force, the
- * transmit ring has no room for it now.
+ * Writes the oldest queued record or, if there is none, box; false if nothing is queued or, unless force,
+ * the transmit ring has no room for it.
  */
 bool mem_log_write_one(bool force);
 
@@ -42,7 +45,7 @@ size_t mem_log_history(memory_snapshot_t *out, size_t max);
 /** false: no last boot. */
 bool mem_log_last_boot(memory_last_boot_t *boot, memory_snapshot_t *out, size_t max, size_t *count);
 
-/** One log line: text, and a number with a unit behind it unless the unit is NULL. */
+/** One log line: text, and a number with its unit unless the unit is NULL. */
 void mem_log_line(char letter, const char *text, int32_t number, const char *unit);
 
 size_t mem_log_static_size(void);

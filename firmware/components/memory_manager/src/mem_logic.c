@@ -1,3 +1,6 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include "mem_logic.h"
 
 esp_err_t mem_thresholds_check(const memory_thresholds_t *t)

@@ -1,4 +1,8 @@
-/* Thresholds and hysteresis, deltas, advice. Pure: no IDF header but esp_err.h. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Thresholds and hysteresis, deltas, advice. Pure: no IDF header but esp_err.h.
+ */
 #pragma once
 
 #include <stdbool.h>
@@ -8,9 +12,9 @@
 
 #define MEM_HYSTERESIS_MIN 1024  //!< Bytes; otherwise a tenth of the threshold
 #define MEM_HYSTERESIS_PERCENT 5 //!< Points of fragmentation
-#define MEM_AUDIO_RESTART 40     //!< Percent of DMA fragmentation from which restarting the audio driver pays
+#define MEM_AUDIO_RESTART 40     //!< Percent of DMA fragmentation that justifies an audio driver restart
 
-/** ESP_ERR_INVALID_ARG: a critical level that is easier to reach than its warning level, or over 100 %. */
+/** ESP_ERR_INVALID_ARG: a critical level that is reached before its warning level, or over 100 %. */
 esp_err_t mem_thresholds_check(const memory_thresholds_t *thresholds);
 
 /** One memory's state. Start with {0}. */
@@ -34,8 +38,8 @@ typedef struct {
 #define MEM_CHANGES_MAX (2 * MEM_LEVELS)
 
 /**
- * One check of a sample: the levels entered and left, in the order internal, DMA, PSRAM, fragmentation, and
- * for each the critical one first. Returns how many were written to out.
+ * Checks a sample: writes the levels entered and left to out, in the order internal, DMA, PSRAM,
+ * fragmentation, and for each the critical one first. Returns their number.
  */
 size_t mem_levels_update(mem_levels_t *levels, const memory_thresholds_t *thresholds,
                          const memory_stats_t *stats, mem_change_t out[MEM_CHANGES_MAX]);

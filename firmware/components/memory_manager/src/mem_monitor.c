@@ -1,11 +1,12 @@
 /*
- * One task, created on demand and ended by itself. It lives as long as there is an interval or something to
- * write.
+ * SPDX-License-Identifier: Apache-2.0
  *
- * s_lock guards the few words below. Creating, notifying and ending a task are no work for a critical
- * section, so: whoever turns NONE into STARTING creates the task; whoever notifies it counts itself in
- * `users` first; and the task ends itself only after turning RUNNING into NONE, which needs users to be 0
- * and, under the same lock, nothing to do.
+ * One task, created on demand, that ends itself. It runs as long as there is an interval or queued output.
+ *
+ * s_lock guards the few words below. Tasks must not be created, notified or ended in a critical section, so:
+ * the caller that changes NONE to STARTING creates the task; a caller that notifies it counts itself in
+ * `users` first; and the task ends itself only after changing RUNNING to NONE, which requires users to be 0
+ * and, under the same lock, no work.
  */
 #include "mem_monitor.h"
 
@@ -17,9 +18,9 @@
 #include "task_end.h"
 
 #define TASK_NAME "mem_monitor"
-#define RETRY_TICKS pdMS_TO_TICKS(20) /* the transmit ring is looked at again */
+#define RETRY_TICKS pdMS_TO_TICKS(20) /* polling interval of the transmit ring */
 #define END_WAIT_MS 20
-#define PATIENCE_US (500 * 1000) /* then a box is written without room, and others wait for the UART */
+#define PATIENCE_US (500 * 1000) /* longest wait for room in the ring before a box is written */
 
 static portMUX_TYPE s_lock = portMUX_INITIALIZER_UNLOCKED;
 static enum { NONE, STARTING, RUNNING } s_state;
@@ -32,7 +33,7 @@ static uint32_t s_users;
 
 static void task_main(void *arg);
 
-/* Counts the caller as user of the running task; NULL if none runs. */
+/* Counts the caller as a user of the running task; NULL if none runs. */
 static TaskHandle_t acquire(void)
 {
     TaskHandle_t task = NULL;
@@ -62,8 +63,8 @@ static void notify(void)
 }
 
 /*
- * Turns NONE into STARTING; then the caller must create the task. While somebody else does, waits for the
- * outcome.
+ * Changes NONE to STARTING; then the caller must create the task. While another task does, waits for the
+ * result.
  */
 static bool begin_start(void)
 {
@@ -83,7 +84,7 @@ static bool begin_start(void)
     }
 }
 
-/* What the task is wanted for must be there already: then a running one does not end before it is done. */
+/* The work must be queued before the call: then a running task does not end before it is done. */
 static esp_err_t ensure_task(void)
 {
     if (begin_start()) {
@@ -98,7 +99,7 @@ static esp_err_t ensure_task(void)
             return ESP_ERR_NO_MEM;
         }
     }
-    /* Also a new task: it may have looked, and gone to sleep, before what it is woken for was there. */
+    /* Also a new task: it may have checked, and blocked, before the work was queued. */
     notify();
     return ESP_OK;
 }
@@ -115,13 +116,13 @@ esp_err_t mem_monitor_start(uint32_t interval_ms)
     s_epoch++;
     taskEXIT_CRITICAL(&s_lock);
 
-    esp_err_t ret = ensure_task();
-    if (ret != ESP_OK) {
+    esp_err_t err = ensure_task();
+    if (err != ESP_OK) {
         taskENTER_CRITICAL(&s_lock);
         s_interval_ms = 0;
         taskEXIT_CRITICAL(&s_lock);
     }
-    return ret;
+    return err;
 }
 
 void mem_monitor_stop(void)
@@ -141,7 +142,7 @@ void mem_monitor_stop(void)
         if (self || restarted) {
             return;
         }
-        /* In short waits: a task that is started meanwhile has the same name. */
+        /* In short waits: a task started meanwhile has the same name. */
         if (ended && task_end_wait_for(TASK_NAME, END_WAIT_MS) != ESP_ERR_TIMEOUT) {
             return;
         }
@@ -190,7 +191,7 @@ size_t mem_monitor_static_size(void)
            sizeof(s_epoch) + sizeof(s_generation) + sizeof(s_users);
 }
 
-/* Turns RUNNING into NONE unless there is work. */
+/* Changes RUNNING to NONE unless there is work. */
 static bool try_end(void)
 {
     taskENTER_CRITICAL(&s_lock);
@@ -208,8 +209,8 @@ typedef struct {
     int64_t due_us;
 } schedule_t;
 
-/* Follows a change of the interval; tells whether a sample is due, and then when the next one is. Times are
- * added up from the start, so that the period does not drift; samples that were missed are not made up for.
+/* Applies a change of the interval; returns whether a sample is due, and sets the time of the next one. Times
+ * are added up from the start, so that the period does not drift; missed samples are skipped.
  */
 static bool sample_due(schedule_t *schedule)
 {
@@ -246,7 +247,8 @@ static void task_main(void *arg)
 {
     (void)arg;
     schedule_t schedule = {0};
-    int64_t waiting_since_us = 0; /* for room in the transmit ring; 0: not waiting */
+    int64_t waiting_since_us =
+        0; /* start of the wait start of the wait for room in the transmit ring; 0: not waiting */
 
     for (;;) {
         if (sample_due(&schedule)) {
@@ -269,7 +271,7 @@ static void task_main(void *arg)
         } else if (try_end()) {
             break;
         } else {
-            vTaskDelay(1); /* somebody is about to notify this task, or has just given it work */
+            vTaskDelay(1); /* another task is about to notify this one, or has just queued work */
         }
     }
     vTaskDelete(NULL);

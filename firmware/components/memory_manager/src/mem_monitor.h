@@ -1,4 +1,8 @@
-/* The monitor task: samples periodically, and writes what the log path holds. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The monitor task: samples periodically, and writes the queue of the log path.
+ */
 #pragma once
 
 #include <stdbool.h>
@@ -6,24 +10,24 @@
 #include <stdint.h>
 #include "memory_manager.h"
 
-/** What the monitor does once an interval. Runs in its task. */
+/** Work of the monitor task, once per interval. */
 typedef void (*mem_periodic_t)(void);
 
-/** Before anything else here. */
+/** To be called first. */
 void mem_monitor_init(mem_periodic_t periodic);
 
 /**
- * Starts the task, or gives the running one a new interval, counted from now. ESP_ERR_NO_MEM: no room for
- * the task.
+ * Starts the task, or sets a new interval, counted from now. ESP_ERR_NO_MEM: no memory for the task.
  */
 esp_err_t mem_monitor_start(uint32_t interval_ms);
 
-/** Returns when the task has ended, or was started again by somebody else. From the task itself: asks only.
+/** Returns when the task has ended, or was restarted by another task. From the task itself: only requests the
+ * end.
  */
 void mem_monitor_stop(void);
 
 /**
- * Something waits in the log path: wakes the task, or creates one that ends when all is written. Without
+ * Wakes the task to write the queue of the log path, or creates one that ends when all is written. Without
  * memory for it the caller writes.
  */
 void mem_monitor_wake(void);

@@ -1,10 +1,14 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include "mem_render.h"
 
 #include <string.h>
+#include "array_size.h"
 #include "number_format.h"
 
 #define BORDER_RUN "═══════════════════════════════════════════════════════════" /* 59 */
-#define LABEL_WIDTH 18 /* "Largest Block:" and what follows line up here */
+#define LABEL_WIDTH 18 /* column of the values after "Largest Block:" and the like */
 
 typedef enum { BORDER, CONTEXT, SECTION, BYTES, PERCENT, DELTA } row_kind_t;
 
@@ -29,7 +33,7 @@ typedef struct {
 
 /* clang-format off: tables */
 
-/* FREE is the first row of every section, and brings its head. */
+/* FREE is the first row of every section, preceded by its title. */
 #define ROW_FREE(field, section)                           \
     {BORDER, "╠", 0, 0}, {SECTION, TITLE_##section, 0, 0}, \
         {BYTES, "Free:", STATS_INDEX(field), KB_WIDTH_##section},
@@ -101,7 +105,7 @@ size_t mem_render_prefix(char letter, uint32_t time_ms, const char *color, char 
 
 size_t mem_render_line(const mem_box_t *box, unsigned line, char *out)
 {
-    if (line >= sizeof(s_rows) / sizeof(s_rows[0])) {
+    if (line >= ARRAY_SIZE(s_rows)) {
         return 0;
     }
     const row_t *row = &s_rows[line];

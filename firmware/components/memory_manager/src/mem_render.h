@@ -1,4 +1,8 @@
-/* The statistics box, line by line. Pure: no IDF header. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The statistics box, line by line. Pure: no IDF header.
+ */
 #pragma once
 
 #include <stddef.h>
@@ -12,13 +16,13 @@
 typedef struct {
     const memory_snapshot_t *snapshot;
     uint32_t time_ms;  //!< In the lines' prefix: when the box is written
-    const char *color; //!< In front of each line, at most 8 bytes; "" for none
-    const char *reset; //!< Behind each line
+    const char *color; //!< Before each line, at most 8 bytes; "" for none
+    const char *reset; //!< After each line
 } mem_box_t;
 
 /**
  * Line number `line` (from 0) of the box, as ESP_LOGI shows it, with "\r\n", to out (MEM_LINE_MAX bytes).
- * Returns its length; 0 behind the last line.
+ * Returns its length; 0 after the last line.
  */
 size_t mem_render_line(const mem_box_t *box, unsigned line, char *out);
 

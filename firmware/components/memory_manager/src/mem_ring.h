@@ -1,7 +1,9 @@
 /*
- * Snapshots that survive a reset: two banks in RTC memory, used in turn by successive boots, so that the last
- * boot's can still be read while this one's are written. Everything carries a CRC: a reset can come between
- * any two writes, and after power-on the memory holds noise. Pure: no IDF header.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Snapshots that survive a reset: two banks in RTC memory, used alternately by successive boots, so that the
+ * snapshots of the last boot remain readable while new ones are written. All data has a CRC: a reset can
+ * occur between any two writes, and after power-on the content is random. Pure: no IDF header.
  */
 #pragma once
 
@@ -28,16 +30,16 @@ typedef struct {
 } mem_ring_t;
 
 /**
- * Finds the last boot's bank and takes the other for this boot. Returns the index of this boot's bank;
- * *last_valid tells whether the other holds a boot.
+ * Finds the last boot's bank and selects the other for this boot. Returns the index of this boot's bank;
+ * *last_valid is true if the other is valid.
  */
 int mem_ring_open(mem_ring_t *ring, const memory_last_boot_t *boot, bool *last_valid);
 
 /** Stores a snapshot in the slot of its sequence number, over the one MEMORY_HISTORY_SIZE before. */
 void mem_bank_put(mem_bank_t *bank, const memory_snapshot_t *snapshot);
 
-/** The snapshot of this number; false if it is gone, torn or of another boot. */
+/** The snapshot of this number; false if it is overwritten, torn or of another boot. */
 bool mem_bank_get(const mem_bank_t *bank, uint32_t sequence, memory_snapshot_t *out);
 
-/** Valid snapshots, newest first; returns how many were written to out. */
+/** Valid snapshots, newest first; returns the number written to out. */
 size_t mem_bank_list(const mem_bank_t *bank, memory_snapshot_t *out, size_t max);

@@ -1,3 +1,6 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include "mem_sample.h"
 
 #include "esp_heap_caps.h"
@@ -25,7 +28,7 @@ esp_err_t mem_sample_init(void)
     return heap_caps_monitor_local_minimum_free_size_start();
 }
 
-/* Runs with the heap locked and interrupts off: it must not print, allocate or take a lock. */
+/* Called with the heap locked and interrupts off: must not print, allocate or take a lock. */
 static bool count_block(walker_heap_into_t heap, walker_block_info_t block, void *census)
 {
     if (!block.used) {
@@ -45,7 +48,7 @@ static void sample_one(uint32_t caps, uint32_t *free_bytes, uint32_t *largest, u
     *fragmentation = mem_census_fragmentation(&census);
 }
 
-/* IRAM is what INTERNAL has beyond INTERNAL | 8BIT. Read again if another task allocated in between. */
+/* IRAM is INTERNAL without INTERNAL | 8BIT. Read again if another task allocated in between. */
 static uint32_t iram_free(void)
 {
     size_t before, all, after;
@@ -130,7 +133,7 @@ static bool collect_block(walker_heap_into_t heap, walker_block_info_t block, vo
 esp_err_t memory_manager_place(uint32_t caps, const size_t sizes[], size_t count, memory_placement_t *out)
 {
     mem_place_t place = {0};
-    /* EXEC memory has rules of its own, and no memory of the ESP32 is both DMA-capable and external. */
+    /* EXEC memory is allocated differently, and no memory of the ESP32 is both DMA-capable and external. */
     bool caps_good = caps != 0 && !(caps & (MALLOC_CAP_EXEC | MALLOC_CAP_INVALID)) &&
                      (caps & (MALLOC_CAP_SPIRAM | MALLOC_CAP_DMA)) != (MALLOC_CAP_SPIRAM | MALLOC_CAP_DMA);
     if (!caps_good || sizes == NULL || count == 0 || count > MEMORY_PLACE_MAX || out == NULL) {

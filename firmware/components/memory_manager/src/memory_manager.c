@@ -1,3 +1,6 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include "memory_manager.h"
 
 #include <stdatomic.h>
@@ -32,7 +35,7 @@ typedef struct {
 } state_baseline_t;
 
 static struct {
-    portMUX_TYPE lock; /* guards all of this; held for a few words at a time, never around a call */
+    portMUX_TYPE lock; /* guards all of this; held for a few words at a time, never during a call */
     memory_thresholds_t thresholds;
     mem_levels_t levels;
     memory_baseline_t baseline;
@@ -41,7 +44,7 @@ static struct {
     memory_warning_callback_t recovery_callbacks[MEMORY_CALLBACKS_MAX];
     memory_reclaimer_t reclaimers[MEMORY_RECLAIMERS_MAX];
     uint32_t samples;   /* periodic ones */
-    uint64_t sample_us; /* that they took together */
+    uint64_t sample_us; /* total duration */
 } s_mm = {.lock = portMUX_INITIALIZER_UNLOCKED};
 
 static atomic_int s_phase = NEW;
@@ -61,7 +64,7 @@ static void unlock(void)
     taskEXIT_CRITICAL(&s_mm.lock);
 }
 
-/* Sampling and checking */
+/* --- Sampling and checking --- */
 
 static void log_sample(const memory_stats_t *stats, const char *context, bool box)
 {
@@ -95,7 +98,7 @@ static size_t update_levels(const memory_stats_t *stats, mem_change_t changes[ME
     return count;
 }
 
-/* Tells everybody: records and the box first, since the callbacks change what there is to see. */
+/* Reports the changes: records and the box first, since the callbacks may change the heap. */
 static void announce(const memory_stats_t *stats, const mem_change_t *changes, size_t count)
 {
     bool warned = false;
@@ -112,7 +115,7 @@ static void announce(const memory_stats_t *stats, const mem_change_t *changes, s
     }
 }
 
-/* One reader at a time: the stdout lock sees to it. */
+/* One reader at a time, ensured by the stdout lock. */
 static void report_failed_allocations(void)
 {
     mem_alloc_failed_t failed;
@@ -158,10 +161,10 @@ esp_err_t memory_manager_check_thresholds(void)
     return ESP_OK;
 }
 
-/* Starting */
+/* --- Starting --- */
 
-/* Called by the heap, in whatever task asked for too much, and as the heap itself also while the flash cache
- * is off: from here on everything lies in internal memory. */
+/* Called by the heap in the task of the failed allocation, also while the flash cache is off: from here on
+ * all code is in internal memory. */
 static IRAM_ATTR void on_alloc_failed(size_t size, uint32_t caps, const char *function)
 {
     const mem_alloc_failed_t failed = {
@@ -187,13 +190,13 @@ esp_err_t memory_manager_init(const memory_thresholds_t *thresholds)
     s_mm.thresholds = thresholds != NULL ? *thresholds : defaults;
     mem_monitor_init(periodic);
     mem_log_init();
-    esp_err_t ret = mem_sample_init();
-    if (ret == ESP_OK) {
-        ret = heap_caps_register_failed_alloc_callback(on_alloc_failed);
+    esp_err_t err = mem_sample_init();
+    if (err == ESP_OK) {
+        err = heap_caps_register_failed_alloc_callback(on_alloc_failed);
     }
-    if (ret != ESP_OK) {
+    if (err != ESP_OK) {
         atomic_store(&s_phase, NEW);
-        return ret;
+        return err;
     }
     mem_sample_take(&stats);
     s_mm.baseline = mem_baseline(&stats);
@@ -233,7 +236,7 @@ esp_err_t memory_manager_get_monitoring(memory_monitoring_t *out)
     return ESP_OK;
 }
 
-/* Queries and logs */
+/* --- Queries and logs --- */
 
 esp_err_t memory_manager_get_stats(memory_stats_t *out)
 {
@@ -307,7 +310,7 @@ esp_err_t memory_manager_get_events(uint32_t since, memory_event_t *out, size_t 
     return ESP_OK;
 }
 
-/* Thresholds and callbacks */
+/* --- Thresholds and callbacks --- */
 
 esp_err_t memory_manager_get_thresholds(memory_thresholds_t *out)
 {
@@ -338,7 +341,7 @@ esp_err_t memory_manager_set_thresholds(const memory_thresholds_t *thresholds)
     return ESP_OK;
 }
 
-/* Puts `callback` in the place of the first entry that is `old`. */
+/* Replaces the first entry equal to `old` with `callback`. */
 static esp_err_t replace_callback(memory_warning_callback_t list[MEMORY_CALLBACKS_MAX],
                                   memory_warning_callback_t old, memory_warning_callback_t callback,
                                   esp_err_t if_none)
@@ -349,16 +352,16 @@ static esp_err_t replace_callback(memory_warning_callback_t list[MEMORY_CALLBACK
     if (!ready()) {
         return ESP_ERR_INVALID_STATE;
     }
-    esp_err_t ret = if_none;
+    esp_err_t err = if_none;
     lock();
-    for (int i = 0; i < MEMORY_CALLBACKS_MAX && ret == if_none; i++) {
+    for (int i = 0; i < MEMORY_CALLBACKS_MAX && err == if_none; i++) {
         if (list[i] == old) {
             list[i] = callback;
-            ret = ESP_OK;
+            err = ESP_OK;
         }
     }
     unlock();
-    return ret;
+    return err;
 }
 
 esp_err_t memory_manager_register_warning_callback(memory_warning_callback_t callback)
@@ -381,7 +384,7 @@ esp_err_t memory_manager_unregister_recovery_callback(memory_warning_callback_t 
     return replace_callback(s_mm.recovery_callbacks, callback, NULL, ESP_ERR_NOT_FOUND);
 }
 
-/* Baselines */
+/* --- Baselines --- */
 
 static bool state_name_good(const char *state)
 {
@@ -454,15 +457,15 @@ esp_err_t memory_manager_get_delta(const char *state, memory_delta_t *out)
     if (out == NULL) {
         return ESP_ERR_INVALID_ARG;
     }
-    esp_err_t ret = memory_manager_get_baseline(state, &baseline);
-    if (ret == ESP_OK) {
+    esp_err_t err = memory_manager_get_baseline(state, &baseline);
+    if (err == ESP_OK) {
         mem_sample_take(&stats);
         *out = mem_delta(&stats, &baseline);
     }
-    return ret;
+    return err;
 }
 
-/* Optimisation */
+/* --- Optimisation --- */
 
 esp_err_t memory_manager_register_reclaimer(memory_reclaimer_t reclaimer)
 {
@@ -472,16 +475,16 @@ esp_err_t memory_manager_register_reclaimer(memory_reclaimer_t reclaimer)
     if (!ready()) {
         return ESP_ERR_INVALID_STATE;
     }
-    esp_err_t ret = ESP_ERR_NO_MEM;
+    esp_err_t err = ESP_ERR_NO_MEM;
     lock();
-    for (int i = 0; i < MEMORY_RECLAIMERS_MAX && ret != ESP_OK; i++) {
+    for (int i = 0; i < MEMORY_RECLAIMERS_MAX && err != ESP_OK; i++) {
         if (s_mm.reclaimers[i] == NULL) {
             s_mm.reclaimers[i] = reclaimer;
-            ret = ESP_OK;
+            err = ESP_OK;
         }
     }
     unlock();
-    return ret;
+    return err;
 }
 
 static void run_reclaimers(void)
@@ -526,7 +529,7 @@ esp_err_t memory_manager_optimize(void)
     return memory_manager_optimize_report(NULL);
 }
 
-/* Own cost */
+/* --- Own cost --- */
 
 esp_err_t memory_manager_get_self(memory_self_t *out)
 {

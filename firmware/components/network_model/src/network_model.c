@@ -7,13 +7,14 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "array_size.h"
 #include "esp_heap_caps.h"
 #include "esp_log.h"
 #include "sdkconfig.h"
 
 static const char *TAG = "NETWORK";
 
-/* Wi-Fi's receive buffers are reached by its DMA, task stacks and the rest are bytes in internal memory. */
+/* Wi-Fi's receive buffers are DMA memory; task stacks and the rest are byte-addressable internal memory. */
 #define DMA_CAPS (MALLOC_CAP_INTERNAL | MALLOC_CAP_DMA | MALLOC_CAP_8BIT)
 #define INTERNAL_CAPS (MALLOC_CAP_INTERNAL | MALLOC_CAP_8BIT)
 #define PSRAM_CAPS (MALLOC_CAP_SPIRAM | MALLOC_CAP_8BIT)
@@ -25,7 +26,7 @@ static network_model_t s_taken;
 
 #if CONFIG_HOTPIN_NETWORK_MODEL
 
-/** The block is never freed, so nothing remembers it. */
+/** The block is never freed, so its address is not kept. */
 static bool take(uint32_t size, uint32_t caps)
 {
     if (heap_caps_malloc(size, caps) == NULL) {
@@ -39,7 +40,7 @@ static bool take(uint32_t size, uint32_t caps)
     return true;
 }
 
-/** Blocks of one size until the sum would pass the limit. */
+/** Allocates blocks of one size until the total would exceed the limit. */
 static bool fill(uint32_t size, uint32_t caps, const uint32_t *sum, uint32_t limit)
 {
     while (*sum + size + HEADER <= limit) {
@@ -58,7 +59,7 @@ static bool take_all(void)
     for (int i = 0; i < CONFIG_HOTPIN_NETWORK_RX_BUFFERS; i++) {
         all = take(CONFIG_HOTPIN_NETWORK_RX_BUFFER_SIZE, DMA_CAPS) && all;
     }
-    for (size_t i = 0; i < sizeof(TASKS) / sizeof(TASKS[0]); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(TASKS); i++) {
         all = take(TASKS[i], INTERNAL_CAPS) && all;
     }
     all = fill(CONFIG_HOTPIN_NETWORK_SMALL_BLOCK, INTERNAL_CAPS, &s_taken.internal_bytes,

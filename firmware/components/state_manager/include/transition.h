@@ -1,6 +1,8 @@
 /*
- * A transition: a list of named steps, each with its undo, run in order under a ledger of the free memory
- * around each. When a step fails, those before it are undone in reverse order.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * A transition: a list of named steps, each with its undo, run in order, with a ledger of the free memory
+ * before and after each. When a step fails, the steps before it are undone in reverse order.
  *
  * Pure: no IDF header but esp_err.h, no allocation, no static state.
  */
@@ -16,12 +18,12 @@ extern "C" {
 #endif
 
 #define TRANSITION_STEPS_MAX 8
-#define TRANSITION_ENTRIES_MAX (2 * TRANSITION_STEPS_MAX) //!< Each step once forth and once back
+#define TRANSITION_ENTRIES_MAX (2 * TRANSITION_STEPS_MAX) //!< Each step and its undo
 
 typedef struct {
     const char *name;
-    esp_err_t (*run)(void);  //!< When it fails it has changed nothing
-    esp_err_t (*undo)(void); //!< NULL: there is nothing to undo
+    esp_err_t (*run)(void);  //!< Changes nothing when it fails
+    esp_err_t (*undo)(void); //!< NULL: nothing to undo
 } transition_step_t;
 
 /** Free bytes at one moment. */
@@ -30,7 +32,7 @@ typedef struct {
     uint32_t psram;
 } transition_memory_t;
 
-/** One step, forth or back. */
+/** One step or undo. */
 typedef struct {
     const char *step;
     bool undo;
@@ -39,14 +41,14 @@ typedef struct {
     transition_memory_t after;
 } transition_entry_t;
 
-/** What was done, in that order. */
+/** Steps and undos, in order of execution. */
 typedef struct {
     transition_entry_t entries[TRANSITION_ENTRIES_MAX];
     size_t count;
 } transition_ledger_t;
 
 typedef struct {
-    /** Called before each step and each undo; an error is taken for the step's own, which is then not run. */
+    /** Called before each step and each undo; an error counts as the step's own, and the step is not run. */
     esp_err_t (*enter)(const char *step, bool undo);
     transition_memory_t (*measure)(void);
 } transition_env_t;
@@ -54,13 +56,12 @@ typedef struct {
 typedef enum {
     TRANSITION_DONE,   //!< All steps have run
     TRANSITION_UNDONE, //!< A step failed; everything is as before
-    TRANSITION_STUCK,  //!< A step failed, and an undo after it: neither here nor there
+    TRANSITION_STUCK,  //!< A step failed, and an undo after it: the state is undefined
 } transition_end_t;
 
 /**
- * Runs the steps. The first undo that fails ends it: what is left would be undone on ground that is not what
- * it was written for. A transition of more than TRANSITION_STEPS_MAX steps is not begun: UNDONE, empty
- * ledger.
+ * Runs the steps. The first undo that fails ends it: the remaining undos rely on the ones before them. A
+ * transition of more than TRANSITION_STEPS_MAX steps is not begun: UNDONE, empty ledger.
  */
 transition_end_t transition_run(const transition_step_t *steps, size_t count, const transition_env_t *env,
                                 transition_ledger_t *ledger);

@@ -1,10 +1,13 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #pragma once
 
 #include <stdbool.h>
 #include "esp_err.h"
 
 /**
- * Called before each step of a change of state and before each undo. Says yes. It has a file of its own so
- * that a test build can put its own function in front of it at link time.
+ * Called before each step of a change of state and before each undo. Returns ESP_OK. In a file of its own so
+ * that a test build can wrap it at link time.
  */
 esp_err_t state_manager_enter_step(const char *step, bool undo);

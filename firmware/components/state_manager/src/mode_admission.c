@@ -1,5 +1,9 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include "mode_admission.h"
 
+#include "array_size.h"
 #include "audio_driver.h"
 #include "camera_controller.h"
 #include "esp_heap_caps.h"
@@ -19,7 +23,7 @@ static const need_t CAMERA_DMA[] = {{"camera DMA", camera_controller_blocks}};
 static const need_t CAMERA_PSRAM[] = {{"camera frame", camera_controller_psram_blocks}};
 static const need_t VOICE_DMA[] = {{"I2S DMA", audio_driver_blocks}, {"STT task", stt_pipeline_blocks}};
 
-/** The blocks of all `needs` at once: they are to be had together. */
+/** Collects the blocks of all `needs`: they must fit together. */
 static esp_err_t admit(const need_t *needs, size_t need_count, uint32_t caps, mode_shortage_t *shortage)
 {
     size_t sizes[MEMORY_PLACE_MAX];
@@ -56,7 +60,7 @@ static esp_err_t admit(const need_t *needs, size_t need_count, uint32_t caps, mo
     return ESP_ERR_NO_MEM;
 }
 
-#define NEEDS(table) (table), sizeof(table) / sizeof((table)[0])
+#define NEEDS(table) (table), ARRAY_SIZE(table)
 
 esp_err_t mode_admit(system_state_t mode, mode_shortage_t *shortage)
 {
@@ -65,7 +69,7 @@ esp_err_t mode_admit(system_state_t mode, mode_shortage_t *shortage)
         return err == ESP_OK ? admit(NEEDS(CAMERA_PSRAM), PSRAM_CAPS, shortage) : err;
     }
     if (mode == SYSTEM_STATE_VOICE_ACTIVE) {
-        /* Held for the whole run from boot; here only when it could not be had then. */
+        /* Allocated at boot and never freed; needed here only if that allocation failed. */
         if (stt_pipeline_prepare() != ESP_OK) {
             *shortage = (mode_shortage_t){
                 .block = "STT ring",

@@ -1,22 +1,24 @@
 /*
- * Is there room for a mode? State task only.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Admission check: whether a mode fits into memory. State task only.
  */
 #pragma once
 
 #include "state_manager.h"
 
 typedef struct {
-    const char *block; /*!< What it is for */
-    size_t number;     /*!< Which of these, from 1 */
+    const char *block; /*!< Purpose of the block */
+    size_t number;     /*!< Number of the block for this purpose, from 1 */
     uint32_t missing;  /*!< Its size, bytes */
-    uint32_t largest;  /*!< The largest free block left in its place */
-    uint32_t free;     /*!< Bytes free in that memory, all in all */
+    uint32_t largest;  /*!< The largest free block instead */
+    uint32_t free;     /*!< Total free bytes of that memory */
 } mode_shortage_t;
 
 /**
- * Looks whether all the blocks of the mode can be had together, beside what is held now.
+ * Checks whether all blocks of the mode can be allocated together, in addition to the memory held now.
  *
- * ESP_ERR_NO_MEM: no; *shortage names the first that cannot. The drivers' small objects (about 1 KB in all)
- * are not looked at: should they fail, the step that asks for them does.
+ * ESP_ERR_NO_MEM: they cannot; *shortage is the first that does not fit. The drivers' small objects (about 1
+ * KB in total) are not checked: if they do not fit, the step that allocates them fails.
  */
 esp_err_t mode_admit(system_state_t mode, mode_shortage_t *shortage);

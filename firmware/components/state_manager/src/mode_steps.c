@@ -1,5 +1,9 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include "mode_steps.h"
 
+#include "array_size.h"
 #include "audio_driver.h"
 #include "camera_controller.h"
 #include "sdkconfig.h"
@@ -8,7 +12,7 @@
 #include "tts_decoder.h"
 #include "watch.h"
 
-/* Two words, written by whoever tunes them, read by the state task at its next pause. */
+/* Two words, written by the setter, read by the state task at its next pause. */
 static volatile state_manager_settle_t s_settle = STATE_MANAGER_SETTLE_DEFAULT();
 
 void mode_settle_set(const state_manager_settle_t *settle)
@@ -23,7 +27,8 @@ void state_manager_get_settle(state_manager_settle_t *out)
     out->up_ms = s_settle.up_ms;
 }
 
-/* However short the pause: what the drivers' tasks held is free afterwards, if idle tasks get to run at all.
+/* Regardless of the pause, the memory of the drivers' tasks is free afterwards, provided that the idle tasks
+ * run.
  */
 static void settle(uint32_t ms)
 {
@@ -51,7 +56,7 @@ static bool stt_runs(void)
     return stats.running;
 }
 
-/* Nothing takes this back: what was playing is over. The stream's owner sees it closed. */
+/* Cannot be undone: the playback is over. The stream's owner sees it closed. */
 static esp_err_t stop_tts(void)
 {
     tts_decoder_info_t info;
@@ -63,12 +68,12 @@ static esp_err_t stop_tts(void)
 static esp_err_t start_camera(void)
 {
     watch_suspend();
-    esp_err_t ret = camera_controller_init();
+    esp_err_t err = camera_controller_init();
     watch_resume();
-    return ret;
+    return err;
 }
 
-/* In the order they come up; down is the other way round. */
+/* In start order; they stop in reverse. */
 static const transition_step_t CAMERA_UP[] = {
     {"camera.start", start_camera, camera_controller_deinit},
 };
@@ -84,15 +89,14 @@ static const transition_step_t VOICE_DOWN[] = {
     {"stt.stop", stt_pipeline_stop, stt_pipeline_start},
     {"audio.stop", audio_driver_deinit, audio_driver_init},
 };
-/* On the way back the pause lies between the same two modes. */
+/* When undoing, the pause is between the same two modes. */
 static const transition_step_t SETTLE_DOWN = {"settle.down", mode_settle_down, mode_settle_down};
 static const transition_step_t SETTLE_UP = {"settle.up", settle_up, NULL};
 
-#define STEPS_OF(table) (table), sizeof(table) / sizeof((table)[0])
-#define COUNT_OF(table) (sizeof(table) / sizeof((table)[0]))
+#define STEPS_OF(table) (table), ARRAY_SIZE(table)
 
-_Static_assert(COUNT_OF(VOICE_DOWN) + COUNT_OF(CAMERA_UP) + 2 <= TRANSITION_STEPS_MAX, "voice to camera");
-_Static_assert(COUNT_OF(CAMERA_DOWN) + COUNT_OF(VOICE_UP) + 2 <= TRANSITION_STEPS_MAX, "camera to voice");
+_Static_assert(ARRAY_SIZE(VOICE_DOWN) + ARRAY_SIZE(CAMERA_UP) + 2 <= TRANSITION_STEPS_MAX, "voice to camera");
+_Static_assert(ARRAY_SIZE(CAMERA_DOWN) + ARRAY_SIZE(VOICE_UP) + 2 <= TRANSITION_STEPS_MAX, "camera to voice");
 
 static size_t append(transition_step_t *steps, size_t count, const transition_step_t *more, size_t more_count)
 {

@@ -1,3 +1,6 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include "state_logic.h"
 
 bool state_can_be_asked(system_state_t state)

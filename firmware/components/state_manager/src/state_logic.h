@@ -1,12 +1,14 @@
 /*
- * What a request means in a state. Pure.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Effect of a request in a state. Pure.
  */
 #pragma once
 
 #include "state_manager.h"
 
 typedef enum {
-    STATE_STAY, //!< It is there already
+    STATE_STAY, //!< Already in that state
     STATE_CHANGE,
     STATE_REFUSE,
 } state_decision_t;

@@ -1,7 +1,11 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include "state_manager.h"
 
 #include <inttypes.h>
 #include <stdio.h>
+#include "array_size.h"
 #include "enter_step.h"
 #include "esp_log.h"
 #include "esp_timer.h"
@@ -26,9 +30,9 @@ static const char *TAG = "STATE";
 
 #define SETTLED (1 << 0)
 
-/* What comes before the steps of the modes. */
+/* Steps before those of the modes. */
 #define STEP_LOCK "lock"
-#define STEP_RECOVERY "recovery" /* from ERROR only: taking everything down */
+#define STEP_RECOVERY "recovery" /* from ERROR only: stops all drivers */
 #define STEP_ADMISSION "admission"
 
 typedef struct {
@@ -38,13 +42,13 @@ typedef struct {
 
 static struct {
     SemaphoreHandle_t drivers; /* held by the state task during a change, and by users of the drivers */
-    SemaphoreHandle_t board;   /* guards what follows; never held while something is waited for */
+    SemaphoreHandle_t board;   /* guards the following; never held while waiting */
     QueueHandle_t mailbox;     /* of one request: a later one takes the place of one not yet begun */
     EventGroupHandle_t events;
     uint32_t asked;            /* ticket of the last request */
-    uint32_t settled;          /* ticket of the last request that is dealt with, */
-    system_state_t settled_to; /* what it asked for, */
-    esp_err_t settled_err;     /* and what became of it */
+    uint32_t settled;          /* ticket of the last settled request, */
+    system_state_t settled_to; /* its requested state, */
+    esp_err_t settled_err;     /* and its result */
     state_manager_info_t info;
     transition_ledger_t ledger;
 } s_sm;
@@ -53,7 +57,7 @@ static struct {
 static state_manager_started_t s_started;
 static char s_starter[configMAX_TASK_NAME_LEN]; /* the task that started this one */
 
-/* The change that is being made. State task only. */
+/* The change in progress. State task only. */
 static struct {
     state_change_t change;
     transition_end_t end;
@@ -76,10 +80,10 @@ static uint32_t now_ms(void)
 
 static system_state_t present_state(void)
 {
-    return s_sm.info.state; /* the state task alone writes it */
+    return s_sm.info.state; /* written by the state task only */
 }
 
-/* What a change has come to */
+/* --- Result of a change --- */
 
 static void set_state(system_state_t state)
 {
@@ -119,7 +123,7 @@ static uint32_t begin_change(system_state_t to)
     return now_ms();
 }
 
-/** The state is set already: whoever hears of the change finds the board in it. */
+/** The state is set already: a receiver of the event finds the board in it. */
 static esp_err_t end_change(uint32_t start_ms)
 {
     state_change_t *change = &s_now.change;
@@ -150,7 +154,7 @@ static esp_err_t fail_at(const char *step, esp_err_t err)
     return err;
 }
 
-/* Why memory was missing */
+/* --- Why memory was missing --- */
 
 static uint32_t last_memory_event(uint32_t *failed_bytes, uint32_t since)
 {
@@ -167,7 +171,7 @@ static uint32_t last_memory_event(uint32_t *failed_bytes, uint32_t since)
     return last;
 }
 
-/* Steps */
+/* --- Steps --- */
 
 static esp_err_t enter_step(const char *step, bool undo)
 {
@@ -184,7 +188,7 @@ static transition_memory_t measure(void)
     };
 }
 
-/** Sets s_now: how it ended, and what failed. */
+/** Sets s_now: the result, and the failed step. */
 static void run_steps(system_state_t from, system_state_t to)
 {
     static const transition_env_t ENV = {enter_step, measure};
@@ -249,7 +253,7 @@ static esp_err_t check_admission(system_state_t to)
     return fail_at(STEP_ADMISSION, err);
 }
 
-/** From known ground: to where it was asked for, or back. STUCK leaves the state ERROR. */
+/** From a known state: to the requested one, or back. STUCK leaves the state ERROR. */
 static esp_err_t change_state(system_state_t to)
 {
     system_state_t from = present_state();
@@ -270,8 +274,8 @@ static esp_err_t change_state(system_state_t to)
     return s_now.change.err;
 }
 
-/* The same mode should take the same memory each time: what the first time left is the measure. At boot the
- * main task still holds its stack, so the mode it asks for is measured when it is next entered. */
+/* The same mode should take the same memory each time: the free memory after the first entry is the baseline.
+ * At boot the main task still holds its stack, so the first mode is measured when it is next entered. */
 static void compare_with_first_time(system_state_t state)
 {
     const char *name = state_manager_name(state);
@@ -312,7 +316,7 @@ static esp_err_t transition_to_voice_mode(void)
     return err;
 }
 
-/** Everything down, then up to where it was asked for. */
+/** Stops everything, then starts the requested mode. */
 static esp_err_t recover_to(system_state_t to)
 {
     esp_err_t err = enter_step(STEP_RECOVERY, false);
@@ -340,7 +344,7 @@ static void recover_by_itself(system_state_t to)
     for (int attempt = 1; attempt <= CONFIG_HOTPIN_STATE_RECOVERY_ATTEMPTS; attempt++) {
         watch_pause(CONFIG_HOTPIN_STATE_RECOVERY_DELAY_MS);
         if (uxQueueMessagesWaiting(s_sm.mailbox) > 0) {
-            return; /* somebody knows better where to */
+            return; /* a new request takes precedence */
         }
         ESP_LOGW(TAG, "Recovery to %s mode, attempt %d", state_manager_name(to), attempt);
         uint32_t start_ms = begin_change(to);
@@ -349,7 +353,7 @@ static void recover_by_itself(system_state_t to)
             return;
         }
     }
-    ESP_LOGE(TAG, "Staying in the error state until a mode is asked for");
+    ESP_LOGE(TAG, "Staying in the error state until a mode is requested");
 }
 
 static esp_err_t change_locked(system_state_t to)
@@ -380,7 +384,7 @@ static esp_err_t change_or_recover(system_state_t to)
     return err;
 }
 
-/* Requests */
+/* --- Requests --- */
 
 static esp_err_t deal_with(system_state_t to)
 {
@@ -432,8 +436,7 @@ static void state_task(void *arg)
     }
 }
 
-/* A stream that was played to its end is held for whoever wants to know how it went: 76 KB of PSRAM and a
- * task. */
+/* A stream that was played to its end is held until its result is read: 76 KB of PSRAM and a task. */
 static void reclaim_played_stream(void)
 {
     tts_decoder_info_t info;
@@ -467,8 +470,8 @@ esp_err_t state_manager_start(state_manager_started_t started)
     s_sm.board = xSemaphoreCreateMutexStatic(&s_board);
     s_started = started;
     snprintf(s_starter, sizeof(s_starter), "%s", pcTaskGetName(NULL));
-    /* Always the same core: ESP-IDF keeps 20 bytes for each interrupt of each core that has had it once, so a
-     * driver that is started now here and now there would take more memory with each that is new. */
+    /* Always the same core: ESP-IDF keeps 20 bytes for each interrupt and core that was used once, so a
+     * driver started on changing cores would take more memory each time. */
     BaseType_t made = xTaskCreatePinnedToCore(state_task, "state", CONFIG_HOTPIN_STATE_TASK_STACK, NULL,
                                               CONFIG_HOTPIN_STATE_TASK_PRIORITY, &s_task, TASK_CORE_DRIVERS);
     if (made != pdPASS) {
@@ -476,12 +479,12 @@ esp_err_t state_manager_start(state_manager_started_t started)
         return ESP_ERR_NO_MEM;
     }
     if (memory_manager_register_reclaimer(reclaim_played_stream) != ESP_OK) {
-        ESP_LOGW(TAG, "No place for the reclaimer of played streams");
+        ESP_LOGW(TAG, "No slot for the reclaimer of played streams");
     }
     return ESP_OK;
 }
 
-/* With the guard. What a requester whose request is dealt with, or was passed over, is told. */
+/* With the guard held. Result for the requester of a settled or superseded request. */
 static esp_err_t verdict(system_state_t to)
 {
     if (s_sm.info.state == to) {
@@ -516,7 +519,7 @@ esp_err_t state_manager_request(system_state_t to, uint32_t wait_ms)
     return err;
 }
 
-/* Queries */
+/* --- Queries --- */
 
 esp_err_t state_manager_get(state_manager_info_t *out)
 {
@@ -549,7 +552,7 @@ esp_err_t state_manager_get_ledger(transition_ledger_t *out)
 const char *state_manager_step_name(system_state_t from, system_state_t to, size_t index)
 {
     const char *const first[] = {STEP_LOCK, STEP_RECOVERY, STEP_ADMISSION};
-    const size_t first_count = sizeof(first) / sizeof(first[0]);
+    const size_t first_count = ARRAY_SIZE(first);
     transition_step_t steps[TRANSITION_STEPS_MAX];
     if (state_decide(from, to) != STATE_CHANGE) {
         return NULL;

@@ -1,3 +1,6 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include "transition.h"
 
 static esp_err_t do_step(const transition_step_t *step, bool undo, const transition_env_t *env,

@@ -1,21 +1,24 @@
 /*
- * The state manager's task under the task watchdog. State task only.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Task watchdog of the state manager's task. State task only.
  */
 #pragma once
 
 #include <stdint.h>
 #include "freertos/FreeRTOS.h"
 
-/** How long the task may wait for anything before it feeds again. */
+/** Longest wait of the task before it feeds the watchdog again. */
 #define WATCH_SLICE_MS 1000
 
-/** Has the calling task watched, for ever. Without a task watchdog in the build the rest does nothing. */
+/** Subscribes the calling task to the task watchdog permanently. Without a task watchdog in the build the
+ * other functions do nothing. */
 void watch_begin(void);
 void watch_feed(void);
 
-/** Around a call of another's code that may rightly take longer than the watchdog allows. */
+/** Around a call that may legitimately take longer than the watchdog allows. */
 void watch_suspend(void);
 void watch_resume(void);
 
-/** Waits, and feeds meanwhile. */
+/** Waits, feeding the watchdog meanwhile. */
 void watch_pause(uint32_t ms);

@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "array_size.h"
 #include "audio_driver.h"
 #include "audio_ring.h"
 #include "audio_worker.h"
@@ -19,23 +20,22 @@
 
 static const char *TAG = "STT";
 
-/* Bytes are written into it one by one: without 8BIT the allocator may answer with memory that takes words
- * only. */
+/* Written byte by byte: without 8BIT the allocator may return memory that takes 32-bit accesses only. */
 #define RING_CAPS (MALLOC_CAP_SPIRAM | MALLOC_CAP_8BIT)
 #define CHUNK_SAMPLES 512 /* 32 ms */
 #define READ_TIMEOUT_MS 200
 #define STOP_TIMEOUT_MS 2000
 
-static void *s_memory; /* the ring's; kept for the whole run */
+static void *s_memory; /* of the ring; never freed */
 static audio_ring_t s_ring;
 static audio_worker_t s_worker;
-static stt_pipeline_stats_t s_stats; /* written by the capture task while there is one */
+static stt_pipeline_stats_t s_stats; /* written by the capture task while it runs */
 
 static const size_t BLOCKS[] = {CONFIG_HOTPIN_STT_TASK_STACK, AUDIO_WORKER_TCB_SIZE};
 
 const size_t *stt_pipeline_blocks(size_t *count)
 {
-    *count = sizeof(BLOCKS) / sizeof(BLOCKS[0]);
+    *count = ARRAY_SIZE(BLOCKS);
     return BLOCKS;
 }
 
@@ -62,7 +62,8 @@ static void take_in(const int16_t *samples, size_t count)
     }
     size_t bytes = count * sizeof(samples[0]);
     size_t kept = 0;
-    if (audio_ring_room(&s_ring) >= bytes) { /* whole chunks: half a sample would shift all that follow */
+    if (audio_ring_room(&s_ring) >=
+        bytes) { /* whole chunks: half a sample would shift all the following ones */
         kept = audio_ring_write(&s_ring, samples, bytes);
     }
     s_stats.samples += (uint32_t)count;
@@ -78,7 +79,7 @@ static void capture(audio_worker_t *worker)
         take_in(chunk, got / sizeof(chunk[0]));
         if (err != ESP_OK) {
             s_stats.read_errors++;
-            vTaskDelay(pdMS_TO_TICKS(10)); /* an error may come at once */
+            vTaskDelay(pdMS_TO_TICKS(10)); /* an error may be returned at once */
         }
     }
 }
@@ -93,7 +94,7 @@ esp_err_t stt_pipeline_start(void)
     s_stats = (stt_pipeline_stats_t){0};
     ESP_RETURN_ON_ERROR(audio_worker_start(&s_worker, "stt_capture", capture, CONFIG_HOTPIN_STT_TASK_STACK,
                                            CONFIG_HOTPIN_STT_TASK_PRIORITY, TASK_CORE_SOUND),
-                        TAG, "no room for a task with %d bytes of stack", CONFIG_HOTPIN_STT_TASK_STACK);
+                        TAG, "no memory for a task with %d bytes of stack", CONFIG_HOTPIN_STT_TASK_STACK);
     ESP_LOGI(TAG, "Capture started");
     return ESP_OK;
 }
@@ -109,7 +110,7 @@ esp_err_t stt_pipeline_stop(void)
 
 esp_err_t stt_pipeline_read(void *data, size_t len, size_t *got)
 {
-    ESP_RETURN_ON_FALSE(data != NULL && got != NULL, ESP_ERR_INVALID_ARG, TAG, "no place for the samples");
+    ESP_RETURN_ON_FALSE(data != NULL && got != NULL, ESP_ERR_INVALID_ARG, TAG, "data or got is NULL");
     *got = 0;
     ESP_RETURN_ON_FALSE(s_memory != NULL, ESP_ERR_INVALID_STATE, TAG, "no ring: prepare first");
     *got = audio_ring_read(&s_ring, data, len);

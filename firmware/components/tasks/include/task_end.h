@@ -2,10 +2,10 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * Waiting for the memory of tasks that have ended. The stack and control block of a task that deletes itself
- * are freed by an idle task, some time later: what reports free memory, or that something is over, waits for
- * that first.
+ * are freed by an idle task, some time later: code that reports free memory, or the end of an operation,
+ * waits for that first.
  *
- * Any task, not an interrupt; nothing that keeps an idle task from running may be held.
+ * From any task, not from an interrupt; the caller must not block the idle tasks.
  */
 #pragma once
 
@@ -17,7 +17,7 @@
 extern "C" {
 #endif
 
-/** Longest wait of a caller that has nothing better to do than to go on without the memory. */
+/** Longest wait of a caller that can only continue without the memory. */
 #define TASK_END_TIMEOUT_MS 1000
 
 /**
@@ -25,12 +25,12 @@ extern "C" {
  * an idle board.
  *
  * @return ESP_OK; ESP_ERR_TIMEOUT: an idle task did not get the processor in time; ESP_ERR_NO_MEM: ESP-IDF
- * has no place for another idle hook
+ * has no slot for another idle hook
  */
 esp_err_t task_end_wait(uint32_t timeout_ms);
 
 /**
- * @brief Waits until there is no task of this name, and its memory is free.
+ * @brief Waits until no task of this name exists, and its memory is free.
  *
  * @return ESP_OK; ESP_ERR_TIMEOUT: it still runs, or as task_end_wait(); ESP_ERR_NO_MEM
  */

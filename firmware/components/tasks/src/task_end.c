@@ -14,8 +14,8 @@
 
 #define CORES CONFIG_FREERTOS_NUMBER_OF_CORES
 
-/* An idle task frees what has ended, then calls its hooks. The first call may belong to a round that had
- * looked before the task ended. */
+/* An idle task frees the tasks that ended, then calls its hooks. The first call may belong to a round that
+ * began before the task ended. */
 #define ROUNDS 2
 
 static atomic_uint s_rounds[CORES]; /* of each core's idle task */
@@ -26,7 +26,8 @@ static bool count_round(void)
     return true; /* the core may sleep until its next interrupt */
 }
 
-/* The hooks stay: ESP-IDF removes all that are the same function, another waiter's too. */
+/* The hooks stay registered: ESP-IDF removes all hooks with the same function, including those of other
+ * waiting tasks. */
 static esp_err_t count_rounds(void)
 {
     static atomic_bool s_counting[CORES];
@@ -85,7 +86,7 @@ esp_err_t task_end_wait(uint32_t timeout_ms)
 esp_err_t task_end_wait_for(const char *name, uint32_t timeout_ms)
 {
     TickType_t start = xTaskGetTickCount();
-    while (xTaskGetHandle(name) != NULL) { /* also finds a task that waits for an idle task to free it */
+    while (xTaskGetHandle(name) != NULL) { /* also finds a task that an idle task has yet to free */
         if (is_over(start, timeout_ms)) {
             return ESP_ERR_TIMEOUT;
         }

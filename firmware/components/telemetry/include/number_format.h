@@ -1,4 +1,8 @@
-/* Integers to text without printf, whose stack a 2 KB task cannot afford. Pure: no IDF header. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Integers to text without printf, which needs too much stack for a 2 KB task. Pure: no IDF header.
+ */
 #pragma once
 
 #include <stdbool.h>
@@ -17,7 +21,7 @@ extern "C" {
  */
 
 size_t number_u32(char *out, uint32_t value);
-/** plus: with a sign even if the value is not negative. */
+/** plus: always with a sign. */
 size_t number_i32(char *out, int32_t value, bool plus);
 /** Exactly `digits` hex digits (1 to 8): the lowest ones. */
 size_t number_hex(char *out, uint32_t value, unsigned digits, bool upper_case);

@@ -1,4 +1,6 @@
 /*
+ * SPDX-License-Identifier: Apache-2.0
+ *
  * Telemetry: the console UART, and one-line records on it.
  *
  *     @12 {"ok":true,…,"t":123,"b":"1a2b3c4d","n":7}*CRC4      reply to request 12
@@ -6,11 +8,11 @@
  *
  * t is ms since boot, b the boot id, n counts the records of a boot. The CRC is CRC-16/CCITT-FALSE over
  * everything after '@' up to the last '*', in 4 upper-case hex digits. Records are ASCII and at most
- * TELEMETRY_RECORD_MAX bytes without the line end; what needs more is several records with "more":true on all
- * but the last.
+ * TELEMETRY_RECORD_MAX bytes without the line end; longer data is split into several records with
+ * "more":true on all but the last.
  *
- * Everything here goes through the UART driver's transmit ring in whole pieces. The IDF's own stdout hands
- * the driver one character at a time, and each then takes 32 bytes of the ring.
+ * All output goes through the UART driver's transmit ring in large pieces. ESP-IDF's own stdout passes
+ * single characters to the driver, and each then takes 32 bytes of the ring.
  */
 #pragma once
 
@@ -26,30 +28,34 @@ extern "C" {
 #define TELEMETRY_RECORD_MAX 480                         //!< Bytes of a record without its line end
 #define TELEMETRY_BUFFER_SIZE (TELEMETRY_RECORD_MAX + 4) //!< A buffer that holds any record
 
-/* Starting */
+/* --- Starting --- */
 
-/** First statement of app_main: notes the free heap that the application started with (free_at_main). */
+/** To be called first in app_main: saves the free heap at that time (free_at_main). */
 void telemetry_mark_start(void);
 
 /**
  * Installs the UART driver (transmit ring of CONFIG_HOTPIN_UART_TX_RING bytes) under stdout, draws the boot
  * id, counts the boot in NVS (namespace "hotpin", key "boots"; NVS must be initialised). Sends nothing.
- * ESP_ERR_INVALID_STATE: called already; else the driver's or NVS's error. Without NVS it works, and the
- * count is 0.
+ * Without NVS the count is 0.
+ *
+ * @return
+ *      - ESP_OK
+ *      - ESP_ERR_INVALID_STATE: already called
+ *      - any other error: of the UART driver or NVS
  */
 esp_err_t telemetry_init(void);
 const char *telemetry_boot_id(void);   //!< 8 lower-case hex digits
-uint32_t telemetry_boot_id_bits(void); //!< The same as a number
-uint32_t telemetry_boot_count(void);   //!< 1 at the first boot after erasing; 0: not known
+uint32_t telemetry_boot_id_bits(void); //!< Boot id as a number
+uint32_t telemetry_boot_count(void);   //!< 1 at the first boot after erasing; 0: unknown
 
-/* Building a record: no allocation, no printf, about 100 bytes of stack */
+/* --- Building a record: no allocation, no printf, about 100 bytes of stack --- */
 
 typedef struct telemetry_record {
-    char *buf;     //!< Where the record is built; whole line with its end after telemetry_send()
+    char *buf;     //!< Buffer of the record; the whole line after telemetry_send()
     size_t size;   //!< Of buf
     size_t len;    //!< Bytes in buf
-    bool comma;    //!< The next value needs one in front
-    bool overflow; //!< Something did not fit: telemetry_send() will refuse
+    bool comma;    //!< The next value needs a comma
+    bool overflow; //!< A value did not fit: telemetry_send() fails
 } telemetry_record_t;
 
 /** Begins `@<id> {`. buf should have TELEMETRY_BUFFER_SIZE bytes. */
@@ -63,7 +69,7 @@ void telemetry_i32(telemetry_record_t *r, const char *key, int32_t value);
 void telemetry_bool(telemetry_record_t *r, const char *key, bool value);
 /** UTF-8 becomes \u escapes, so the record is ASCII; broken UTF-8 becomes \ufffd. NULL is written as null. */
 void telemetry_str(telemetry_record_t *r, const char *key, const char *value);
-/** The first len bytes of value at most. */
+/** At most the first len bytes of value. */
 void telemetry_strn(telemetry_record_t *r, const char *key, const char *value, size_t len);
 /** "0x3ffb0000": an address or a bit set. */
 void telemetry_hex(telemetry_record_t *r, const char *key, uint32_t value);
@@ -73,24 +79,24 @@ void telemetry_array_begin(telemetry_record_t *r, const char *key);
 void telemetry_array_end(telemetry_record_t *r);
 void telemetry_object_begin(telemetry_record_t *r, const char *key);
 void telemetry_object_end(telemetry_record_t *r);
-/** Bytes that still fit beside what telemetry_send() appends (a "more":true is not counted). */
+/** Bytes that still fit, without those that telemetry_send() appends ("more":true is not included). */
 size_t telemetry_record_room(const telemetry_record_t *r);
 
 /**
  * Appends t, b, n, the CRC and the line end, and writes the record in one piece under the stdout lock.
- * Afterwards r->buf holds the line and r->len its length, to be kept for telemetry_resend().
- * ESP_ERR_INVALID_SIZE: it did not fit; nothing is sent.
+ * Afterwards r->buf holds the line and r->len its length, which may be kept for telemetry_resend().
+ * ESP_ERR_INVALID_SIZE: the record overflowed; nothing is sent.
  */
 esp_err_t telemetry_send(telemetry_record_t *r);
-/** Writes a line that telemetry_send() made again, unchanged. */
+/** Sends a line of telemetry_send() again, unchanged. */
 void telemetry_resend(const char *line, size_t len);
 
-/* Identity */
+/* --- Identity --- */
 
 /**
  * project, version, elf_sha256, idf, chip, rev, mac, psram, flash, reset_reason, boot_count, free_at_main,
- * build: each whole, from number `field` (0: the first) on, as many as fit. The app description's texts at
- * their longest fit into one record, unless they have characters that are escaped.
+ * build: the fields that fit, from number `field` (0: the first) on. With the longest app description they
+ * fit into one record, unless characters are escaped.
  * @return the number of the first field that did not fit, for the next record; TELEMETRY_IDENTITY_FIELDS:
  * none
  */
@@ -102,14 +108,14 @@ esp_err_t telemetry_send_boot(void);
 /** Name of esp_reset_reason(): "POWERON", "SW", "PANIC", … */
 const char *telemetry_reset_reason(void);
 
-/* Writing other text that must stay in one piece */
+/* --- Writing contiguous text --- */
 
 #define TELEMETRY_SCRATCH_SIZE 512
 
-/** The stdout lock (recursive). No other task's line comes between lock and unlock. */
+/** The stdout lock (recursive). No other task writes a line between lock and unlock. */
 void telemetry_lock(void);
 void telemetry_unlock(void);
-/** A buffer of TELEMETRY_SCRATCH_SIZE bytes for whoever holds the lock; telemetry_send() does not touch it.
+/** A buffer of TELEMETRY_SCRATCH_SIZE bytes for the holder of the lock; telemetry_send() does not use it.
  */
 char *telemetry_scratch(void);
 /**
@@ -118,15 +124,15 @@ char *telemetry_scratch(void);
  */
 void telemetry_write(const char *text, size_t len);
 /**
- * Would this many bytes, in writes of at most TELEMETRY_SCRATCH_SIZE, go into the transmit ring without
- * waiting?
+ * True if this number of bytes, in writes of at most TELEMETRY_SCRATCH_SIZE, fits into the transmit ring
+ * without waiting.
  */
 bool telemetry_has_room(size_t len);
 
 /**
- * A line that somebody types below the log: `hide` takes it off the screen before other text is written,
- * `show` puts it back when the lock is let go of. Both are called with the lock held by whoever writes, and
- * may write. Only with CONFIG_HOTPIN_HIL_CONSOLE.
+ * Callbacks for the line being typed below the log: `hide` takes it off the screen before other text is
+ * written, `show` puts it back when the lock is released. Both are called by the writing task with the lock
+ * held, and may write. Only with CONFIG_HOTPIN_HIL_CONSOLE.
  */
 void telemetry_set_foreground(void (*hide)(void), void (*show)(void));
 

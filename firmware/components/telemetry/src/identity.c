@@ -1,4 +1,8 @@
-/* Who is speaking: project, build, chip, and why it started. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Board identity: project, build, chip, reset reason.
+ */
 #include "telemetry.h"
 
 #include "esp_app_desc.h"
@@ -21,7 +25,8 @@
 #define APP_TEXT_MAX(field) sizeof(((esp_app_desc_t *)0)->field)
 
 #define BUILD_KIND_MAX 16
-_Static_assert(sizeof(CONFIG_HOTPIN_BUILD_KIND) - 1 <= BUILD_KIND_MAX, "a longer one may need a record more");
+_Static_assert(sizeof(CONFIG_HOTPIN_BUILD_KIND) - 1 <= BUILD_KIND_MAX,
+               "longer fields may need another record");
 
 #define MORE_SIZE (sizeof(",\"more\":true") - 1)
 

@@ -1,3 +1,6 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include "number_format.h"
 
 size_t number_u32(char *out, uint32_t value)

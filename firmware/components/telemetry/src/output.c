@@ -1,11 +1,13 @@
 /*
+ * SPDX-License-Identifier: Apache-2.0
+ *
  * stdout through the UART driver, in whole pieces.
  *
- * The IDF's VFS gives the driver stdout's characters one by one. The driver's ring keeps two items for each
- * write (a description of 12 bytes and the data, 8 bytes of header each), so a character takes 32 bytes of it
- * and a 4 KB ring is full after 128 characters: a statistics box would hold up every other task's line for
- * 230 ms. Written in pieces of up to 512 bytes the box takes some 3 KB of the ring, and log lines fit beside
- * it.
+ * ESP-IDF's VFS passes stdout's characters to the driver one by one. The driver's ring keeps two items for
+ * each write (a description of 12 bytes and the data, 8 bytes of header each), so a character takes 32 bytes
+ * of it and a 4 KB ring is full after 128 characters: a statistics box would delay every other task's line
+ * by 230 ms. Written in pieces of up to 512 bytes the box takes about 3 KB of the ring, which leaves room for
+ * log lines.
  */
 #include "output.h"
 
@@ -31,7 +33,7 @@ static const char *TAG = "telemetry";
 /* All guarded by the stdout lock. */
 static char s_scratch[TELEMETRY_SCRATCH_SIZE];
 static char s_log_line[LOG_LINE_SIZE];
-static size_t s_ring_capacity; /* the most that the driver ever reports free; 0: no driver */
+static size_t s_ring_capacity; /* largest free size that the driver reports; 0: no driver */
 static vprintf_like_t s_default_vprintf;
 
 #if CONFIG_HOTPIN_HIL_CONSOLE
@@ -51,7 +53,7 @@ void telemetry_set_foreground(void (*hide)(void), void (*show)(void))
 }
 #endif
 
-/** Before the first byte of each hold of the lock. */
+/** Called before the first byte written under the lock. */
 static void hide_foreground(void)
 {
 #if CONFIG_HOTPIN_HIL_CONSOLE
@@ -95,9 +97,10 @@ void telemetry_write(const char *text, size_t len)
         fflush(stdout);
         return;
     }
-    fflush(stdout); /* what a task printed before, without a line end, goes first */
-    /* With less room than it needs the driver waits for more without letting go of the processor (ESP-IDF
-     * v5.4.4 and v5.5.2 on, uart_tx_all()): nothing of lower priority would run meanwhile, nor the idle task.
+    fflush(stdout); /* flushes earlier output without a line end */
+    /* Block instead of spinning while the UART TX ring is full: without enough room the driver waits busily
+     * (ESP-IDF v5.4.4 and v5.5.2 on, uart_tx_all()), which would starve tasks of lower priority and the idle
+     * task.
      */
     while (!telemetry_has_room(len)) {
         vTaskDelay(1);
@@ -109,15 +112,15 @@ bool telemetry_has_room(size_t len)
 {
     size_t free_size = 0;
     if (s_ring_capacity == 0 || uart_get_tx_buffer_free_size(CONSOLE_UART, &free_size) != ESP_OK) {
-        return true; /* there is no ring to wait for */
+        return true; /* the ring does not exist to wait for */
     }
     size_t needed = len + (len / TELEMETRY_SCRATCH_SIZE + 1) * RING_COST_OF_WRITE;
     return free_size >= (needed < s_ring_capacity ? needed : s_ring_capacity);
 }
 
 /*
- * ESP_LOGx: formats the line under the lock, then writes it at once. Formatting and writing do not add up on
- * the caller's stack, as they do in vprintf.
+ * ESP_LOGx: formats the line under the lock, then writes it at once. Formatting and writing use the caller's
+ * stack one after the other, not at the same time as in vprintf.
  */
 static int log_vprintf(const char *format, va_list args)
 {
@@ -142,7 +145,7 @@ static int log_vprintf(const char *format, va_list args)
 
 esp_err_t telemetry_output_init(void)
 {
-    /* What is still in the hardware FIFO would be cut off when the driver takes over. */
+    /* Data still in the hardware FIFO would be lost when the driver takes over. */
     fflush(stdout);
     uart_wait_tx_idle_polling(CONSOLE_UART);
     ESP_RETURN_ON_ERROR(

@@ -1,4 +1,8 @@
-/* The console UART under stdout. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The console UART under stdout.
+ */
 #pragma once
 
 #include "esp_err.h"

@@ -1,10 +1,13 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include "record.h"
 
 #include <string.h>
 #include "number_format.h"
 #include "telemetry_crc.h"
 
-/* The longest text that telemetry_record_finish() appends; kept free while the record is built. */
+/* The longest text that telemetry_record_finish() appends; reserved while the record is built. */
 #define TAIL_SIZE (sizeof(",\"t\":4294967295,\"b\":\"01234567\",\"n\":4294967295}*FFFF\r\n"))
 
 static void put_bytes(telemetry_record_t *r, const char *text, size_t len, size_t reserve)
@@ -32,7 +35,7 @@ static void begin(telemetry_record_t *r, char *buf, size_t size)
 {
     *r = (telemetry_record_t){
         .buf = buf,
-        /* The line end does not count as record. */
+        /* The line end is not part of the record. */
         .size = size < TELEMETRY_BUFFER_SIZE ? size : TELEMETRY_RECORD_MAX + sizeof("\r\n"),
         .overflow = size == 0,
     };
@@ -113,9 +116,8 @@ void telemetry_bytes(telemetry_record_t *r, const char *key, const uint8_t *data
 }
 
 /*
- * Takes one code point off the front of text (len > 0) and returns how many bytes it had. Anything that is
- * not well-formed UTF-8 (stray or missing continuation bytes, overlong forms, surrogates) is one byte of
- * U+FFFD.
+ * Decodes the first code point of text (len > 0) and returns its number of bytes. Anything that is not
+ * well-formed UTF-8 (stray or missing continuation bytes, overlong forms, surrogates) is one byte of U+FFFD.
  */
 static size_t take_code_point(const uint8_t *text, size_t len, uint32_t *code_point)
 {
@@ -189,7 +191,7 @@ void telemetry_strn(telemetry_record_t *r, const char *key, const char *value, s
 
 void telemetry_str(telemetry_record_t *r, const char *key, const char *value)
 {
-    telemetry_strn(r, key, value, TELEMETRY_BUFFER_SIZE); /* what is longer does not fit anyway */
+    telemetry_strn(r, key, value, TELEMETRY_BUFFER_SIZE); /* longer text does not fit anyway */
 }
 
 static void open_bracket(telemetry_record_t *r, const char *key, char bracket)
@@ -237,7 +239,7 @@ esp_err_t telemetry_record_finish(telemetry_record_t *r, uint32_t time_ms, const
     if (r->overflow) {
         return ESP_ERR_INVALID_SIZE;
     }
-    /* From here on the reserve is used up: the record cannot overflow any more. */
+    /* Uses the reserve: the record cannot overflow from here on. */
     number_u32(number, time_ms);
     if (r->comma) {
         put_bytes(r, ",", 1, 1);

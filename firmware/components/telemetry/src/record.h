@@ -1,4 +1,8 @@
-/* The end of a record, for telemetry_send(). Pure: no IDF header but esp_err.h. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The end of a record, for telemetry_send(). Pure: no IDF header but esp_err.h.
+ */
 #pragma once
 
 #include "telemetry.h"

@@ -1,3 +1,6 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include "telemetry.h"
 
 #include <stdatomic.h>
@@ -21,23 +24,23 @@ static esp_err_t count_boot(void)
 {
     nvs_handle_t nvs;
     uint32_t count = 0;
-    esp_err_t ret = nvs_open("hotpin", NVS_READWRITE, &nvs);
-    if (ret != ESP_OK) {
-        return ret;
+    esp_err_t err = nvs_open("hotpin", NVS_READWRITE, &nvs);
+    if (err != ESP_OK) {
+        return err;
     }
-    ret = nvs_get_u32(nvs, "boots", &count);
-    if (ret == ESP_OK || ret == ESP_ERR_NVS_NOT_FOUND) {
+    err = nvs_get_u32(nvs, "boots", &count);
+    if (err == ESP_OK || err == ESP_ERR_NVS_NOT_FOUND) {
         count++;
-        ret = nvs_set_u32(nvs, "boots", count);
+        err = nvs_set_u32(nvs, "boots", count);
     }
-    if (ret == ESP_OK) {
-        ret = nvs_commit(nvs);
+    if (err == ESP_OK) {
+        err = nvs_commit(nvs);
     }
     nvs_close(nvs);
-    if (ret == ESP_OK) {
+    if (err == ESP_OK) {
         s_boot_count = count;
     }
-    return ret;
+    return err;
 }
 
 esp_err_t telemetry_init(void)
@@ -48,9 +51,9 @@ esp_err_t telemetry_init(void)
     s_boot_id_bits = esp_random();
     number_hex(s_boot_id, s_boot_id_bits, 8, false);
     ESP_RETURN_ON_ERROR(telemetry_output_init(), TAG, "console");
-    esp_err_t ret = count_boot();
-    if (ret != ESP_OK) {
-        ESP_LOGW(TAG, "boots are not counted: NVS says %s", esp_err_to_name(ret));
+    esp_err_t err = count_boot();
+    if (err != ESP_OK) {
+        ESP_LOGW(TAG, "boots are not counted: NVS error %s", esp_err_to_name(err));
     }
     return ESP_OK;
 }
@@ -73,14 +76,14 @@ uint32_t telemetry_boot_count(void)
 esp_err_t telemetry_send(telemetry_record_t *r)
 {
     telemetry_lock();
-    /* The number is drawn under the lock, so that records leave in the order of their numbers. */
-    esp_err_t ret = telemetry_record_finish(r, esp_log_timestamp(), s_boot_id, s_sequence + 1);
-    if (ret == ESP_OK) {
+    /* The number is assigned under the lock, so that records are sent in the order of their numbers. */
+    esp_err_t err = telemetry_record_finish(r, esp_log_timestamp(), s_boot_id, s_sequence + 1);
+    if (err == ESP_OK) {
         s_sequence++;
         telemetry_write(r->buf, r->len);
     }
     telemetry_unlock();
-    return ret;
+    return err;
 }
 
 void telemetry_resend(const char *line, size_t len)
@@ -100,7 +103,7 @@ esp_err_t telemetry_send_boot(void)
         telemetry_send(&record);
         telemetry_event_begin(&record, telemetry_scratch(), TELEMETRY_SCRATCH_SIZE, "boot");
     }
-    esp_err_t ret = telemetry_send(&record);
+    esp_err_t err = telemetry_send(&record);
     telemetry_unlock();
-    return ret;
+    return err;
 }

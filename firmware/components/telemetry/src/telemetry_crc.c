@@ -1,3 +1,6 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include "telemetry_crc.h"
 
 uint16_t telemetry_crc16(uint16_t crc, const void *data, size_t len)

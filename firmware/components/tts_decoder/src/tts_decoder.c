@@ -5,6 +5,7 @@
 
 #include <inttypes.h>
 
+#include "array_size.h"
 #include "audio_driver.h"
 #include "audio_ring.h"
 #include "esp_check.h"
@@ -16,8 +17,7 @@
 
 static const char *TAG = "TTS";
 
-/* Bytes are written into it one by one: without 8BIT the allocator may answer with memory that takes words
- * only. */
+/* Written byte by byte: without 8BIT the allocator may return memory that takes 32-bit accesses only. */
 #define STREAM_CAPS (MALLOC_CAP_SPIRAM | MALLOC_CAP_8BIT)
 
 static struct {
@@ -88,7 +88,7 @@ esp_err_t tts_decoder_write(const void *data, size_t size)
     ESP_RETURN_ON_FALSE(s_stream.buffer != NULL, ESP_ERR_INVALID_STATE, TAG, "no stream is open");
     uint32_t room = audio_ring_room(&s_stream.ring);
     ESP_RETURN_ON_FALSE(tts_write_fits(s_stream.written, s_stream.stream_bytes, room, size),
-                        ESP_ERR_INVALID_SIZE, TAG, "no room for %u bytes behind %" PRIu32, (unsigned)size,
+                        ESP_ERR_INVALID_SIZE, TAG, "no room for %u bytes after %" PRIu32, (unsigned)size,
                         s_stream.written);
     audio_ring_write(&s_stream.ring, data, size);
     s_stream.written += (uint32_t)size;
@@ -98,7 +98,8 @@ esp_err_t tts_decoder_write(const void *data, size_t size)
 esp_err_t tts_decoder_play(tts_decoder_done_t done, void *context)
 {
     ESP_RETURN_ON_FALSE(s_stream.buffer != NULL, ESP_ERR_INVALID_STATE, TAG, "no stream is open");
-    ESP_RETURN_ON_FALSE(!tts_playback_exists(), ESP_ERR_INVALID_STATE, TAG, "the stream is or was played");
+    ESP_RETURN_ON_FALSE(!tts_playback_exists(), ESP_ERR_INVALID_STATE, TAG,
+                        "the stream has been played already");
     ESP_RETURN_ON_FALSE(audio_driver_is_initialized(), ESP_ERR_INVALID_STATE, TAG,
                         "the audio driver is not initialised");
     return tts_playback_start(&s_stream.ring, s_stream.stream_bytes, done, context);
@@ -106,7 +107,7 @@ esp_err_t tts_decoder_play(tts_decoder_done_t done, void *context)
 
 esp_err_t tts_decoder_get_playback(tts_playback_t *out)
 {
-    ESP_RETURN_ON_FALSE(out != NULL, ESP_ERR_INVALID_ARG, TAG, "no place for the result");
+    ESP_RETURN_ON_FALSE(out != NULL, ESP_ERR_INVALID_ARG, TAG, "out is NULL");
     ESP_RETURN_ON_FALSE(tts_playback_exists() && tts_playback_has_ended(), ESP_ERR_INVALID_STATE, TAG,
                         "no playback has ended");
     *out = tts_playback_result();
@@ -157,5 +158,5 @@ const char *tts_decoder_state_name(tts_decoder_state_t state)
         [TTS_DECODER_PLAYING] = "playing",
         [TTS_DECODER_ENDED] = "ended",
     };
-    return (unsigned)state < sizeof(NAMES) / sizeof(NAMES[0]) ? NAMES[state] : "?";
+    return (unsigned)state < ARRAY_SIZE(NAMES) ? NAMES[state] : "?";
 }

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * The decoder's decisions, without the IDF: compiled for the host's tests too.
+ * Decisions of the decoder, without ESP-IDF: also compiled for the host tests.
  */
 #pragma once
 
@@ -12,14 +12,14 @@
 typedef enum {
     TTS_ADMITTED,
     TTS_TOO_LITTLE, /*!< free PSRAM is below TTS_REQUIRED_PSRAM */
-    TTS_NO_BLOCK,   /*!< enough in sum, but no free block holds the buffer */
+    TTS_NO_BLOCK,   /*!< enough in total, but no free block is large enough */
 } tts_admission_t;
 
-/** @param block_available whether one block of TTS_STREAM_BUFFER_SIZE can be had now */
+/** @param block_available whether one block of TTS_STREAM_BUFFER_SIZE can be allocated now */
 tts_admission_t tts_admit(uint32_t psram_free, bool block_available);
 
 /**
- * True if `size` more bytes fit behind `written` ones: into what is free of the buffer, and into the
+ * True if `size` more bytes fit after `written` ones: into the free part of the buffer, and into the
  * announced length (0: none).
  */
 bool tts_write_fits(uint32_t written, uint32_t stream_bytes, uint32_t room, size_t size);

@@ -20,10 +20,10 @@
 
 static const char *TAG = "TTS";
 
-#define COPY_SIZE 4096u               /* bytes of the stream that are worked on at a time */
+#define COPY_SIZE 4096u               /* bytes of the stream processed at a time */
 #define SCRATCH_SIZE (2u * COPY_SIZE) /* the same in stereo */
 #define BUFFER_CAPS (MALLOC_CAP_SPIRAM | MALLOC_CAP_8BIT)
-#define POLL_MS 10 /* the stream is looked at again; the DMA buffers hold 255 ms */
+#define POLL_MS 10 /* polling interval of the stream; the DMA buffers hold 255 ms */
 #define WRITE_TIMEOUT_MS 500
 #define STOP_TIMEOUT_MS 2000
 
@@ -34,10 +34,10 @@ static tts_decoder_done_t s_done;
 static void *s_context;
 static uint8_t *s_copy;
 static int16_t *s_scratch;
-static tts_playback_t s_playback; /* the task's until it has ended */
+static tts_playback_t s_playback; /* owned by the task until it has ended */
 static bool s_ended;
 
-/** At least one byte, at most len. ESP_ERR_NOT_FINISHED: asked to stop; ESP_ERR_TIMEOUT: none came. */
+/** Reads at least one byte, at most len. ESP_ERR_NOT_FINISHED: asked to stop; ESP_ERR_TIMEOUT: no data. */
 static esp_err_t read_stream(audio_worker_t *worker, uint8_t *data, size_t len, size_t *got)
 {
     TickType_t start = xTaskGetTickCount();
@@ -50,14 +50,14 @@ static esp_err_t read_stream(audio_worker_t *worker, uint8_t *data, size_t len, 
             return ESP_OK;
         }
         if (xTaskGetTickCount() - start >= pdMS_TO_TICKS(CONFIG_HOTPIN_TTS_STALL_MS)) {
-            ESP_LOGE(TAG, "Nothing more came for %d ms", CONFIG_HOTPIN_TTS_STALL_MS);
+            ESP_LOGE(TAG, "No data for %d ms", CONFIG_HOTPIN_TTS_STALL_MS);
             return ESP_ERR_TIMEOUT;
         }
         vTaskDelay(pdMS_TO_TICKS(POLL_MS));
     }
 }
 
-/** Reads up to the first sample, and no further: byte by byte, a head is some 44 bytes. */
+/** Reads up to the first sample: byte by byte, a header has about 44 bytes. */
 static esp_err_t read_head(audio_worker_t *worker, wav_parser_t *wav)
 {
     wav_parser_init(wav, s_stream_bytes);
@@ -125,7 +125,7 @@ static esp_err_t play_samples(audio_worker_t *worker, const wav_parser_t *wav)
             memmove(s_copy, s_copy + frames * frame_bytes, have);
         }
     }
-    vTaskDelay(pdMS_TO_TICKS(AUDIO_PLAYBACK_LATENCY_MS)); /* until the last one is heard */
+    vTaskDelay(pdMS_TO_TICKS(AUDIO_PLAYBACK_LATENCY_MS)); /* until the last one is played */
     return ESP_OK;
 }
 
@@ -172,7 +172,7 @@ esp_err_t tts_playback_start(audio_ring_t *stream, uint32_t stream_bytes, tts_de
     ESP_GOTO_ON_FALSE(s_scratch != NULL, ESP_ERR_NO_MEM, err, TAG, "no PSRAM for %u bytes", SCRATCH_SIZE);
     ESP_GOTO_ON_ERROR(audio_worker_start(&s_worker, "tts_playback", playback, CONFIG_HOTPIN_TTS_TASK_STACK,
                                          CONFIG_HOTPIN_TTS_TASK_PRIORITY, TASK_CORE_SOUND),
-                      err, TAG, "no room for a task with %d bytes of stack", CONFIG_HOTPIN_TTS_TASK_STACK);
+                      err, TAG, "no memory for a task with %d bytes of stack", CONFIG_HOTPIN_TTS_TASK_STACK);
     return ESP_OK;
 
 err:

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Playback of one stream: its buffers, its task, and how it went.
+ * Playback of one stream: its buffers, its task, and its result.
  */
 #pragma once
 
@@ -10,7 +10,7 @@
 #include "audio_ring.h"
 #include "tts_decoder.h"
 
-/** Starts it. stream, which the caller writes to, must stay until tts_playback_stop(). */
+/** Starts playback. stream, which the caller writes to, must exist until tts_playback_stop(). */
 esp_err_t tts_playback_start(audio_ring_t *stream, uint32_t stream_bytes, tts_decoder_done_t done,
                              void *context);
 /** True between start and stop. */
@@ -18,5 +18,5 @@ bool tts_playback_exists(void);
 bool tts_playback_has_ended(void);
 /** After its end. */
 tts_playback_t tts_playback_result(void);
-/** Ends it if it has not, and frees what start took. Errors as tts_decoder_close(). */
+/** Ends playback if necessary, and frees its memory. Errors as tts_decoder_close(). */
 esp_err_t tts_playback_stop(void);

@@ -1,6 +1,8 @@
 /*
- * esp_heap_caps.h on heaps at the chip's addresses: what the Python tests of the model can't reach. Run under
- * AddressSanitizer and UBSan. Prints the first check that fails and exits 1.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * esp_heap_caps.h on heaps at the chip's addresses: cases that the Python tests of the model can't reach.
+ * Run under AddressSanitizer and UBSan. Prints the first check that fails and exits 1.
  */
 #include <inttypes.h>
 #include <setjmp.h>
@@ -246,7 +248,7 @@ static void test_walk_agrees_with_the_figures(void)
     CHECK(info.total_free_bytes == heap_caps_get_free_size(MALLOC_CAP_DMA));
     int calls = 0;
     heap_caps_walk_all(stop_at_first, &calls);
-    CHECK(calls == 7); // false goes on with the next heap
+    CHECK(calls == 7); // false continues with the next heap
     CHECK(!heap_caps_native_locked());
     CHECK(heap_caps_get_total_size(MALLOC_CAP_SPIRAM) == 4194304);
 }

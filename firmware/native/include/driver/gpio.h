@@ -1,4 +1,8 @@
-/* Host stand-in for ESP-IDF's driver/gpio.h: outputs with a level, and the interrupt service's memory. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Host version of ESP-IDF's driver/gpio.h: outputs with a level, and the interrupt service's memory.
+ */
 #pragma once
 
 #include <stdint.h>

@@ -1,4 +1,8 @@
-/* Host stand-in for ESP-IDF's driver/i2s_common.h (esp_driver_i2s, v5.4). Event callbacks are left out. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Host version of ESP-IDF's driver/i2s_common.h (esp_driver_i2s, v5.4). Event callbacks are left out.
+ */
 #pragma once
 
 #include "driver/i2s_types.h"

@@ -1,4 +1,8 @@
-/* Host stand-in for ESP-IDF's driver/i2s_std.h (esp_driver_i2s, v5.4) for the ESP32's I2S hardware. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Host version of ESP-IDF's driver/i2s_std.h (esp_driver_i2s, v5.4) for the ESP32's I2S hardware.
+ */
 #pragma once
 
 #include "driver/i2s_common.h"

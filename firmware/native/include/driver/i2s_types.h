@@ -1,4 +1,8 @@
-/* Host stand-in for ESP-IDF's driver/i2s_types.h (esp_driver_i2s). */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Host version of ESP-IDF's driver/i2s_types.h (esp_driver_i2s).
+ */
 #pragma once
 
 #include <stdbool.h>

@@ -1,4 +1,8 @@
-/* Host stand-in for ESP-IDF's driver/ledc.h: the names that a camera's clock is configured with. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Host version of ESP-IDF's driver/ledc.h: the names that a camera's clock is configured with.
+ */
 #pragma once
 
 typedef enum {

@@ -1,4 +1,8 @@
-/* Host stand-in for ESP-IDF's driver/uart.h. Only UART 0 exists; its line is the board's serial port. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Host version of ESP-IDF's driver/uart.h. Only UART 0 exists; its line is the board's serial port.
+ */
 #pragma once
 
 #include <stdbool.h>
@@ -60,7 +64,7 @@ typedef struct {
     bool timeout_flag;
 } uart_event_t;
 
-/* ESP_FAIL on any bad argument, a second install, or missing memory, as ESP-IDF has it. rx_buffer_size must
+/* ESP_FAIL on any bad argument, a second install, or missing memory, as in ESP-IDF. rx_buffer_size must
  * exceed 128; tx_buffer_size is 0 (writers wait for the FIFO) or exceeds 128. */
 esp_err_t uart_driver_install(uart_port_t uart_num, int rx_buffer_size, int tx_buffer_size, int queue_size,
                               QueueHandle_t *uart_queue, int intr_alloc_flags);

@@ -1,4 +1,8 @@
-/* Host stand-in for ESP-IDF's driver/uart_vfs.h. Only UART 0 exists. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Host version of ESP-IDF's driver/uart_vfs.h. Only UART 0 exists.
+ */
 #pragma once
 
 #include "esp_vfs_common.h"

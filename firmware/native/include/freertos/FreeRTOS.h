@@ -1,9 +1,11 @@
 /*
- * Host stand-in for FreeRTOS.h.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Host version of FreeRTOS.h.
  *
  * The Static*_t objects only have to be large enough for this runtime's own objects: nothing may depend on
- * their size. What a kernel object takes of the modelled heap is the ESP32's figure, wherever the object
- * really lies.
+ * their size. A kernel object takes the ESP32's size from the modelled heap, regardless of where the object
+ * really is.
  */
 #pragma once
 
@@ -42,6 +44,6 @@ typedef struct {
 
 typedef StaticStreamBuffer_t StaticMessageBuffer_t;
 
-/* ESP-IDF's FreeRTOS.h brings its additions along. */
+/* ESP-IDF's FreeRTOS.h includes its additions. */
 #include "freertos/task.h"
 #include "freertos/idf_additions.h"

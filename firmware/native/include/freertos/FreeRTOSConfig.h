@@ -1,4 +1,8 @@
-/* Host stand-in for ESP-IDF's FreeRTOSConfig.h. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Host version of ESP-IDF's FreeRTOSConfig.h.
+ */
 #pragma once
 
 #include <assert.h>

@@ -1,4 +1,8 @@
-/* Host stand-in for ESP-IDF's freertos/idf_additions.h. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Host version of ESP-IDF's freertos/idf_additions.h.
+ */
 #pragma once
 
 #include "sdkconfig.h"

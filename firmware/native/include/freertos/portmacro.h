@@ -1,8 +1,10 @@
 /*
- * Host stand-in for ESP-IDF's portmacro.h.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Host version of ESP-IDF's portmacro.h.
  *
  * One task runs at a time, so a spinlock never spins. A critical section keeps the running task from being
- * preempted; events that come due inside take effect when the outermost one is left.
+ * preempted; events due inside take effect when the outermost section is left.
  */
 #pragma once
 

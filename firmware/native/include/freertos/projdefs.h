@@ -1,4 +1,8 @@
-/* Host stand-in for FreeRTOS' projdefs.h (V10.5.1). */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Host version of FreeRTOS' projdefs.h (V10.5.1).
+ */
 #pragma once
 
 #include "freertos/portmacro.h"

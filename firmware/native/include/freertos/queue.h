@@ -1,4 +1,8 @@
-/* Host stand-in for FreeRTOS' queue.h (V10.5.1). Queue sets are left out. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Host version of FreeRTOS' queue.h (V10.5.1). Queue sets are left out.
+ */
 #pragma once
 
 #ifndef INC_FREERTOS_H

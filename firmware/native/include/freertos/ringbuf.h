@@ -1,4 +1,8 @@
-/* Host stand-in for ESP-IDF's freertos/ringbuf.h. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Host version of ESP-IDF's freertos/ringbuf.h.
+ */
 #pragma once
 
 #include "freertos/FreeRTOS.h"

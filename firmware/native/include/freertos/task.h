@@ -1,4 +1,8 @@
-/* Host stand-in for FreeRTOS' task.h (V10.5.1 with ESP-IDF's two-core additions). */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Host version of FreeRTOS' task.h (V10.5.1 with ESP-IDF's two-core additions).
+ */
 #pragma once
 
 #ifndef INC_FREERTOS_H
@@ -96,7 +100,7 @@ static inline TaskHandle_t xTaskCreateStatic(TaskFunction_t pxTaskCode, const ch
                                          puxStackBuffer, pxTaskBuffer, tskNO_AFFINITY);
 }
 
-/* A task that deletes itself gives its memory back when the idle task runs. */
+/* The memory of a task that deletes itself is freed when the idle task runs. */
 void vTaskDelete(TaskHandle_t xTaskToDelete);
 void vTaskDelay(const TickType_t xTicksToDelay);
 #define vTaskDelayUntil(pxPreviousWakeTime, xTimeIncrement)            \
@@ -108,13 +112,13 @@ void vTaskPrioritySet(TaskHandle_t xTask, UBaseType_t uxNewPriority);
 eTaskState eTaskGetState(TaskHandle_t xTask);
 void vTaskSuspend(TaskHandle_t xTaskToSuspend);
 void vTaskSuspendAll(void);
-/* Reading the tick count costs 1 us of virtual time, so that a loop that waits for it ends. */
+/* Reading the tick count costs 1 us of virtual time, so that a loop polling it ends. */
 TickType_t xTaskGetTickCount(void);
 TickType_t xTaskGetTickCountFromISR(void);
 UBaseType_t uxTaskGetNumberOfTasks(void);
 TaskHandle_t xTaskGetHandle(const char *pcNameToQuery);
 TaskHandle_t xTaskGetCurrentTaskHandle(void);
-/* Host stacks say nothing about the chip's: this returns the whole stack size in bytes, never a measurement.
+/* Host stacks differ from the chip's: this returns the whole stack size in bytes, never a measurement.
  */
 UBaseType_t uxTaskGetStackHighWaterMark(TaskHandle_t xTask);
 

@@ -1,4 +1,8 @@
-/* Host stand-in for ESP-IDF's hal/gpio_types.h, as far as drivers name pins and their modes. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Host version of ESP-IDF's hal/gpio_types.h, the names of pins and their modes.
+ */
 #pragma once
 
 #include "esp_bit_defs.h"

@@ -1,4 +1,8 @@
-/* Host stand-in for ESP-IDF's hal/i2s_types.h: standard mode on the ESP32. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Host version of ESP-IDF's hal/i2s_types.h: standard mode on the ESP32.
+ */
 #pragma once
 
 #include "esp_bit_defs.h"

@@ -1,4 +1,8 @@
-/* Host stand-in for ESP-IDF's hal/uart_types.h. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Host version of ESP-IDF's hal/uart_types.h.
+ */
 #pragma once
 
 #include <stdbool.h>

@@ -1,4 +1,8 @@
-/* Host stand-in for ESP-IDF's soc/reset_reasons.h (ESP32). */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Host version of ESP-IDF's soc/reset_reasons.h (ESP32).
+ */
 #pragma once
 
 typedef enum {

@@ -1,4 +1,8 @@
-/* Host stand-in for ESP-IDF's soc/soc_caps.h: the few facts of the ESP32 that code asks for. */
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Host version of ESP-IDF's soc/soc_caps.h: the few capabilities of the ESP32 that are used.
+ */
 #pragma once
 
 #define SOC_CPU_CORES_NUM 2

@@ -2,15 +2,16 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * libFuzzer: any bytes through the console's line, parser and argument check. Invariants are asserted here;
- * the sanitizers find memory errors and undefined behaviour.
+ * the sanitizers detect memory errors and undefined behaviour.
  */
 #include <assert.h>
 #include <string.h>
 
+#include "array_size.h"
 #include "console_caps.h"
 #include "console_parser.h"
 
-/* The real one needs the IDF's capability bits; here only the shape of the list matters. */
+/* The real one needs the IDF's capability bits; here only the format of the list matters. */
 bool console_caps_parse(const char *list, uint32_t *caps)
 {
     *caps = 0;
@@ -47,7 +48,7 @@ static void one_line(console_line_t *line)
         in_line(line, request.args[i].value);
         assert(console_arg(&request, request.args[i].key) == request.args[i].value);
     }
-    for (size_t i = 0; i < sizeof(USAGES) / sizeof(USAGES[0]); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(USAGES); i++) {
         if (!console_check_args(USAGES[i], &request, &problem)) {
             assert(problem.reason != NULL && strlen(problem.key) < sizeof(problem.key));
         }

@@ -2,11 +2,12 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * libFuzzer: any bytes as keys, with other tasks' lines in between, through the line editor and the
- * completion. Invariants are asserted here; the sanitizers find memory errors and undefined behaviour.
+ * completion. Invariants are asserted here; the sanitizers detect memory errors and undefined behaviour.
  */
 #include <assert.h>
 #include <string.h>
 
+#include "array_size.h"
 #include "console_complete.h"
 #include "console_text.h"
 #include "line_editor.h"
@@ -30,7 +31,7 @@ static const console_row_t ROWS[] = {
 
 static bool row_at(size_t index, console_row_t *row)
 {
-    if (index >= sizeof(ROWS) / sizeof(ROWS[0])) {
+    if (index >= ARRAY_SIZE(ROWS)) {
         return false;
     }
     *row = ROWS[index];
@@ -44,7 +45,7 @@ static bool complete_line(const char *text, size_t length, size_t index, line_ed
     return found;
 }
 
-/* No '@': input is never echoed as a record. */
+/* No '@': no input is sent back as a record. */
 static void write_screen(const char *text, size_t length)
 {
     assert(length > 0 && memchr(text, '@', length) == NULL && memchr(text, '\0', length) == NULL);

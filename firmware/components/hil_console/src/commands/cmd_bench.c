@@ -13,8 +13,8 @@
 
 #define RUNS_MAX 128
 
-/* Between two logs: time for the monitor to write the last one, so that each finds the queue as a single
- * caller does. */
+/* Pause between two logs in which the monitor writes the last one, so that each call finds the queue empty.
+ */
 #define LOG_PAUSE_MS 300
 
 static uint32_t s_durations_us[RUNS_MAX];

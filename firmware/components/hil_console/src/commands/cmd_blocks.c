@@ -1,22 +1,23 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * heap.blocks: a picture of the heaps. Each record stands for itself: a run of blocks and where it begins.
+ * heap.blocks: block map of the heaps. Each record is self-contained: a run of blocks and its start address.
  */
 #include <stdlib.h>
 
+#include "array_size.h"
 #include "console.h"
 #include "console_snapshots.h"
 #include "heap_blocks.h"
 
-/* A heap's blocks lie where other commands read snapshots into: no two commands run at a time. */
-#define BLOCKS_MAX (sizeof(g_console_table.sizes) / sizeof(g_console_table.sizes[0]))
+/* The block sizes share memory with the snapshots of other commands: only one command runs at a time. */
+#define BLOCKS_MAX ARRAY_SIZE(g_console_table.sizes)
 
 #define BLOCK_HEADER 4u /* of ESP-IDF's heaps, on the chip */
 #define VALUE_SIZE sizeof("-4194304,")
 #define TRUNCATED_SIZE sizeof(",\"truncated\":true")
 
-/** Adds as many blocks as go into a record, from `first` on. @return how many. */
+/** Adds the blocks that fit into a record, from `first` on. @return their number */
 static size_t add_run(console_reply_t *reply, const heap_blocks_t *blocks, size_t first, uint32_t at)
 {
     console_u32(reply, "heap", blocks->heap);
@@ -55,7 +56,8 @@ static esp_err_t heap_blocks(const console_request_t *request, console_reply_t *
     size_t count;
     esp_err_t err = heap_blocks_heaps(caps, heaps, &count);
     if (err != ESP_OK) {
-        return console_fail(reply, err, "more than %d heaps: name a smaller set", HEAP_BLOCKS_HEAPS_MAX);
+        return console_fail(reply, err, "more than %d heaps: name a smaller capability set",
+                            HEAP_BLOCKS_HEAPS_MAX);
     }
     bool begun = false;
     for (size_t i = 0; i < count; i++) {

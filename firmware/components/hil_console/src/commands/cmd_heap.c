@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * heap.*: the heaps as heap_caps shows them, past the memory manager; and memory taken on purpose.
+ * heap.*: the heaps as reported by heap_caps, bypassing the memory manager; and deliberate allocations.
  */
 #include <string.h>
 
@@ -16,7 +16,7 @@
 
 #define FIELD_SIZE 48
 
-/* Reading */
+/* --- Reading --- */
 
 typedef struct {
     uint32_t free;
@@ -50,7 +50,7 @@ static void add_read(telemetry_record_t *record, const direct_read_t *read)
     telemetry_u32(record, "minimum", read->minimum);
 }
 
-/** Cuts "A,B;C" at the semicolons. @return the number of sets; 0 if one of them is no capability set. */
+/** Splits "A,B;C" at the semicolons. @return the number of sets; 0 if one of them is not a capability set */
 static size_t split_sets(const char *list, probe_set_t *sets)
 {
     size_t count = 0;
@@ -98,7 +98,7 @@ static esp_err_t probe_around_stats(console_reply_t *reply, probe_set_t *sets, s
         sets[i].after = read_directly(sets[i].caps);
     }
     if (err != ESP_OK) {
-        return console_fail(reply, err, "mem.stats has no answer");
+        return console_fail(reply, err, "mem.stats failed");
     }
     add_reads(reply, "before", sets, count, false);
     add_reads(reply, "after", sets, count, true);
@@ -143,7 +143,7 @@ typedef struct {
 typedef struct {
     region_t regions[REGIONS_MAX];
     size_t count;
-    uint32_t cap; /* of the walk that finds the heaps with it */
+    uint32_t cap; /* of the capability set that selects the heaps */
 } regions_t;
 
 static region_t *region_at(regions_t *regions, intptr_t start)
@@ -215,7 +215,7 @@ static esp_err_t heap_regions(const console_request_t *request, console_reply_t 
     return ESP_OK;
 }
 
-/* Taking */
+/* --- Taking --- */
 
 static esp_err_t add_hold(console_reply_t *reply, unsigned id)
 {
@@ -231,7 +231,7 @@ static esp_err_t add_hold(console_reply_t *reply, unsigned id)
 
 static esp_err_t no_id_left(console_reply_t *reply)
 {
-    return console_fail(reply, ESP_ERR_INVALID_STATE, "%d holds are all there can be: heap.release one",
+    return console_fail(reply, ESP_ERR_INVALID_STATE, "all %d holds are in use: heap.release one",
                         HEAP_HOLD_MAX);
 }
 
@@ -242,7 +242,7 @@ static esp_err_t heap_hold(const console_request_t *request, console_reply_t *re
     uint32_t caps = console_caps(request);
     if ((size == NULL) == (leave == NULL)) {
         return console_bad_argument(reply, size == NULL ? "size" : "leave", size == NULL ? "" : leave,
-                                    "give one of size and leave");
+                                    "give either size or leave");
     }
     if (size != NULL && console_arg(request, "block") != NULL) {
         return console_bad_argument(reply, "block", console_arg(request, "block"), "goes with leave only");
@@ -273,10 +273,10 @@ static esp_err_t heap_split(const console_request_t *request, console_reply_t *r
     }
     if (err == ESP_ERR_INVALID_SIZE) {
         return console_bad_argument(reply, "block", console_arg(request, "block"),
-                                    "makes more than 4500 blocks; take larger ones, or count=");
+                                    "more than 4500 blocks; use larger blocks, or count=");
     }
     if (err != ESP_OK) {
-        return console_fail(reply, err, "only %u blocks of %s bytes could be had", (unsigned)had,
+        return console_fail(reply, err, "only %u blocks of %s bytes could be allocated", (unsigned)had,
                             console_arg(request, "block"));
     }
     return add_hold(reply, id);
@@ -287,7 +287,7 @@ static esp_err_t heap_release(const console_request_t *request, console_reply_t 
     const char *id = console_arg(request, "id");
     bool all = console_arg(request, "all") != NULL;
     if ((id == NULL) != all) {
-        return console_bad_argument(reply, "id", id != NULL ? id : "", "give one of id and all");
+        return console_bad_argument(reply, "id", id != NULL ? id : "", "give either id or all");
     }
     heap_hold_info_t info;
     uint32_t bytes = 0;
@@ -310,7 +310,7 @@ static esp_err_t heap_release(const console_request_t *request, console_reply_t 
     return ESP_OK;
 }
 
-/* Failing and leaking */
+/* --- Failing and leaking --- */
 
 static esp_err_t heap_fail(const console_request_t *request, console_reply_t *reply)
 {
@@ -325,7 +325,7 @@ static esp_err_t heap_fail(const console_request_t *request, console_reply_t *re
     } else if (console_arg(request, "nth") != NULL) {
         uint32_t nth = console_arg_u32(request, "nth", 0);
         if (nth == 0) {
-            return console_bad_argument(reply, "nth", "0", "counts from 1");
+            return console_bad_argument(reply, "nth", "0", "must be at least 1");
         }
         heap_fail_arm(console_caps(request), nth, console_arg_u32(request, "count", 1));
     } else if (request->arg_count > 0) {
@@ -346,8 +346,8 @@ static struct {
     unsigned id;
     uint32_t caps;
     uint32_t bytes;
-    uint32_t (*count)(void); /* of what it leaks at, */
-    uint32_t upto;           /* and how many were leaked at */
+    uint32_t (*count)(void); /* total of leak points, */
+    uint32_t upto;           /* and of those that leaked */
     uint32_t leaked;
 } s_leak;
 
@@ -407,10 +407,10 @@ static const console_command_t COMMANDS[] = {
     {"heap.probe", "caps=TEXT [around=mem.stats]", heap_probe,
      "free, largest block, minimum; or read, claim, read for up to 4 sets (A,B;C)"},
     {"heap.hold", "caps=CAPS [size=N] [leave=N] [block=N]", heap_hold,
-     "take one block, or all but so many bytes (in blocks of at most this size)"},
-    {"heap.release", "[id=N] [all=1]", heap_release, "give what is held back"},
+     "take one block, or all but leave= bytes (in blocks of at most block= bytes)"},
+    {"heap.release", "[id=N] [all=1]", heap_release, "free held memory"},
     {"heap.split", "caps=CAPS block=N [count=N]", heap_split,
-     "take blocks (all there are), free every second one"},
+     "take count= blocks (default: all), then free every second one"},
     {"heap.leak", "[caps=CAPS] [bytes=N] [every=cycle|sample] [off=1]", heap_leak,
      "leak a block at each return from voice to camera mode, or at each sample (default)"},
     {"heap.fail", "[caps=CAPS] [nth=N] [count=N] [step=TEXT] [off=1]", heap_fail,

@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * log.load: tasks that log, to show that a statistics box stays whole among them. log.quiet: silence for
- * people.
+ * log.load: tasks that log, to show that a statistics box stays contiguous among them. log.quiet: silence
+ * for interactive use.
  */
 #include <inttypes.h>
 #include <stdatomic.h>
@@ -19,7 +19,7 @@
 #define TASKS_MAX 4
 #define STACK_SIZE 3072
 
-/* Above the memory monitor: a box that is not held together is cut into pieces. */
+/* Above the memory monitor: their lines would split a box that is not written in one piece. */
 #define PRIORITY 6
 
 #define PERIOD_MS_DEFAULT 20
@@ -31,7 +31,7 @@ static const char *const TAGS[TASKS_MAX] = {"LOAD0", "LOAD1", "LOAD2", "LOAD3"};
 static atomic_bool s_stop;
 static atomic_uint s_running;
 static atomic_uint s_lines;
-static uint32_t s_lines_each; /* 0: without end */
+static uint32_t s_lines_each; /* 0: unlimited */
 static uint32_t s_period_ms;
 
 static void load_task(void *arg)
@@ -78,7 +78,7 @@ static esp_err_t log_load(const console_request_t *request, console_reply_t *rep
         return console_bad_argument(reply, "tasks", given != NULL ? given : "", "can be 1 to 4");
     }
     if (period_ms == 0) {
-        return console_bad_argument(reply, "every", "0", "is at least 1 ms");
+        return console_bad_argument(reply, "every", "0", "must be at least 1 ms");
     }
     if (s_running > 0) {
         return console_fail(reply, ESP_ERR_INVALID_STATE, "%u tasks log already: log.load stop=1", s_running);
@@ -92,7 +92,7 @@ static esp_err_t log_load(const console_request_t *request, console_reply_t *rep
         if (xTaskCreate(load_task, TAGS[i], STACK_SIZE, (void *)TAGS[i], PRIORITY, NULL) != pdPASS) {
             s_running--;
             stop();
-            return console_fail(reply, ESP_ERR_NO_MEM, "no room for task %u of %u", (unsigned)i + 1,
+            return console_fail(reply, ESP_ERR_NO_MEM, "no memory for task %u of %u", (unsigned)i + 1,
                                 (unsigned)tasks);
         }
     }
@@ -108,7 +108,8 @@ static void add_quiet(console_reply_t *reply, const char *key, bool silent)
 static esp_err_t log_quiet(const console_request_t *request, console_reply_t *reply)
 {
     if (reply->id != 0) {
-        return console_fail(reply, ESP_ERR_NOT_SUPPORTED, "for people: a request ends the silence");
+        return console_fail(reply, ESP_ERR_NOT_SUPPORTED,
+                            "only for typed commands: a request ends the silence");
     }
     const char *what = console_arg(request, "what");
     bool on = console_arg(request, "off") == NULL;
@@ -122,9 +123,9 @@ static esp_err_t log_quiet(const console_request_t *request, console_reply_t *re
 
 static const console_command_t COMMANDS[] = {
     {"log.load", "[tasks=N] [lines=N] [every=N] [stop=1]", log_load,
-     "let 1-4 tasks log a line every so many ms (20), so many times (without end)"},
+     "let 1-4 tasks log a line every= ms (default 20), lines= times (default: unlimited)"},
     {"log.quiet", "[what=boxes|records] [off=1]", log_quiet,
-     "typed only: keep statistics boxes and event records out of the log, until off=1, a request or a reset"},
+     "typed only: suppress statistics boxes and event records until off=1, a request or a reset"},
 };
 
 const console_group_t CMD_LOG = CONSOLE_GROUP(COMMANDS);

@@ -11,7 +11,7 @@
 #include "memory_manager.h"
 #include "sdkconfig.h"
 
-#define FIELD_SIZE 48 /* one member: quotes, name, colon, number, comma */
+#define FIELD_SIZE 48 /* size of size of one member: quotes, name, colon, number, comma */
 
 /* X-macros: console_u32() for each field of a struct, by its own name. */
 #define ADD_STATS_FIELD(field, section, row) console_u32(reply, #field, stats->field);
@@ -22,7 +22,7 @@
 #define COUNT_FIELD(field, section, row) +1
 
 #define STATS_FIELD_COUNT (0 MEMORY_STATS_FIELDS(COUNT_FIELD))
-/* brackets, sequence and context beside the values; a context's characters may be escaped */
+/* size of brackets, sequence and context; the characters of a context may be escaped */
 #define SNAPSHOT_ROW_SIZE (STATS_FIELD_COUNT * sizeof("4294967295,") + 2 * MEMORY_CONTEXT_SIZE + 20)
 
 #define THRESHOLD_FIELDS(X)  \
@@ -157,7 +157,7 @@ static esp_err_t mem_check(const console_request_t *request, console_reply_t *re
     const char *psram = console_arg(request, "psram");
     if ((dma == NULL) == (psram == NULL)) {
         return console_bad_argument(reply, dma == NULL ? "dma" : "psram", dma == NULL ? "" : psram,
-                                    "give one of dma and psram");
+                                    "give either dma or psram");
     }
     bool available = dma != NULL ? memory_manager_check_dma_available(console_arg_u32(request, "dma", 0))
                                  : memory_manager_check_psram_available(console_arg_u32(request, "psram", 0));
@@ -169,7 +169,7 @@ static esp_err_t mem_place(const console_request_t *request, console_reply_t *re
 {
     uint32_t given[CONSOLE_SIZES_MAX];
     size_t sizes[CONSOLE_SIZES_MAX];
-    _Static_assert(CONSOLE_SIZES_MAX <= MEMORY_PLACE_MAX, "every list that is read can be placed");
+    _Static_assert(CONSOLE_SIZES_MAX <= MEMORY_PLACE_MAX, "every list that can be parsed can be placed");
     size_t count = console_parse_sizes(console_arg(request, "sizes"), given, CONSOLE_SIZES_MAX);
     for (size_t i = 0; i < count; i++) {
         sizes[i] = given[i];
@@ -198,7 +198,7 @@ static esp_err_t mem_baseline(const console_request_t *request, console_reply_t 
         err = memory_manager_get_baseline(state, &baseline);
     }
     if (err == ESP_ERR_NOT_FOUND) {
-        return console_fail(reply, err, "no baseline was taken for state %s", state != NULL ? state : "");
+        return console_fail(reply, err, "no baseline for state %s", state != NULL ? state : "");
     }
     if (err != ESP_OK) {
         return fail_with(reply, err);
@@ -305,20 +305,21 @@ static esp_err_t mem_self(const console_request_t *request, console_reply_t *rep
 
 static const console_command_t COMMANDS[] = {
     {"mem.stats", "", mem_stats, "memory now"},
-    {"mem.free", "", mem_free, "what the three quick queries say is free"},
-    {"mem.log", "context=TEXT", mem_log, "log the statistics; how long that held the caller"},
+    {"mem.free", "", mem_free, "free memory by the three quick queries"},
+    {"mem.log", "context=TEXT", mem_log, "log the statistics; reports how long the caller was blocked"},
     {"mem.monitor", "[start=N] [stop=1]", mem_monitor,
-     "start (interval in ms) or stop monitoring; how it is"},
+     "start (interval in ms) or stop monitoring; reports the state"},
     {"mem.thresholds", THRESHOLD_FIELDS(THRESHOLD_USAGE) "[default=1]", mem_thresholds,
-     "the eight levels; set some"},
-    {"mem.check", "[dma=N] [psram=N]", mem_check, "could one block of this size be had?"},
-    {"mem.place", "caps=CAPS sizes=SIZES", mem_place, "could all these blocks be had together?"},
-    {"mem.baseline", "[set=1] [state=TEXT]", mem_baseline, "the baseline (of a state); take it anew"},
-    {"mem.optimize", "", mem_optimize, "what to do about pressure and fragmentation; run the reclaimers"},
+     "get or set the eight thresholds"},
+    {"mem.check", "[dma=N] [psram=N]", mem_check, "check whether one block of this size can be allocated"},
+    {"mem.place", "caps=CAPS sizes=SIZES", mem_place,
+     "check whether all these blocks can be allocated together"},
+    {"mem.baseline", "[set=1] [state=TEXT]", mem_baseline, "get the baseline (of a state), or set it"},
+    {"mem.optimize", "", mem_optimize, "advice on pressure and fragmentation; runs the reclaimers"},
     {"mem.history", "[last=N]", mem_history, "the last snapshots, newest first"},
     {"mem.events", "[since=N]", mem_events,
      "warnings, recoveries, failed allocations after this sequence number"},
-    {"mem.self", "", mem_self, "what the memory manager itself takes"},
+    {"mem.self", "", mem_self, "memory that the memory manager itself takes"},
 };
 
 const console_group_t CMD_MEM = CONSOLE_GROUP(COMMANDS);

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * mode.*, camera.*, stt.*: the modes and what they are for.
+ * mode.*, camera.*, stt.*: the modes and their functions.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -13,10 +13,10 @@
 #include "state_manager.h"
 #include "stt_pipeline.h"
 
-/* With what may fail on the way: undoing, recovery. */
+/* Includes undoing and recovery. */
 #define MODE_WAIT_MS 30000
 
-/* A frame takes less; a change of mode that is under way may take longer. */
+/* Longer than a frame takes; a change of mode in progress may take longer. */
 #define LOCK_MS 5000
 
 #define TEXT_SIZE 40
@@ -60,13 +60,13 @@ static esp_err_t mode_get(const console_request_t *request, console_reply_t *rep
     return ESP_OK;
 }
 
-/** Names the step, and the block if memory was missing. */
+/** Adds the name of the step, and the block if memory was missing. */
 static esp_err_t fail_with_change(console_reply_t *reply, esp_err_t err, const state_change_t *failed)
 {
     if (failed->err != err) {
         return console_fail(reply, err,
-                            err == ESP_ERR_TIMEOUT ? "the change goes on"
-                                                   : "another mode was asked for meanwhile");
+                            err == ESP_ERR_TIMEOUT ? "the change is still in progress"
+                                                   : "superseded by another request");
     }
     reply->key = "step";
     reply->key_length = strlen(reply->key);
@@ -95,7 +95,7 @@ static system_state_t state_by_name(const char *name)
 
 static esp_err_t mode_set(const console_request_t *request, console_reply_t *reply)
 {
-    /* A person is told how it ended; a program can ask for that, and sees the event. */
+    /* A typed command waits for the result; a program can request that, and receives the event. */
     bool wait = reply->id == 0 || console_arg(request, "wait") != NULL;
     system_state_t to = state_by_name(console_arg(request, "to"));
     state_manager_info_t info;
@@ -179,13 +179,13 @@ static esp_err_t camera_capture(const console_request_t *request, console_reply_
     camera_frame_info_t frame;
     esp_err_t err = state_manager_lock(SYSTEM_STATE_CAMERA_STANDBY, LOCK_MS);
     if (err != ESP_OK) {
-        return console_fail(reply, err,
-                            err == ESP_ERR_TIMEOUT ? "a change of mode is under way" : "not in camera mode");
+        return console_fail(
+            reply, err, err == ESP_ERR_TIMEOUT ? "a change of mode is in progress" : "not in camera mode");
     }
     err = camera_controller_capture(&frame);
     state_manager_unlock();
     if (err != ESP_OK) {
-        return console_fail(reply, err, "no good frame");
+        return console_fail(reply, err, "no valid frame");
     }
     console_u32(reply, "width", frame.width);
     console_u32(reply, "height", frame.height);
@@ -201,7 +201,7 @@ static esp_err_t stt_get(const console_request_t *request, console_reply_t *repl
     (void)request;
     stt_pipeline_stats_t stats;
     stt_pipeline_get_stats(&stats);
-    uint32_t time_ms = esp_log_timestamp(); /* the record's own time waits for whoever writes */
+    uint32_t time_ms = esp_log_timestamp(); /* the record's own time includes the wait for the UART */
     telemetry_bool(console_room(reply, TEXT_SIZE), "running", stats.running);
     console_u32(reply, "samples", stats.samples);
     console_u32(reply, "dropped", stats.dropped);
@@ -213,15 +213,15 @@ static esp_err_t stt_get(const console_request_t *request, console_reply_t *repl
 }
 
 static const console_command_t COMMANDS[] = {
-    {"mode.get", "", mode_get, "the mode, and what became of the last change"},
+    {"mode.get", "", mode_get, "the mode, and the result of the last change"},
     {"mode.set", "to=camera|voice [wait=1]", mode_set,
-     "ask for a mode; wait=1, or typed: answer when the change is done"},
+     "request a mode; wait=1, or typed: reply when the change is done"},
     {"mode.steps", "to=camera|voice|shutdown [from=init|camera|voice|error]", mode_steps,
-     "the steps of a change, from the present state if no other is given"},
+     "the steps of a change, from the present state by default"},
     {"mode.ledger", "", mode_ledger, "the last change's steps, with the free memory around each"},
     {"mode.settle", "[down=N] [up=N] [default=1]", mode_settle, "the pauses in a change of mode, ms"},
     {"camera.capture", "", camera_capture, "take a frame"},
-    {"stt.get", "", stt_get, "what the microphone's samples came to"},
+    {"stt.get", "", stt_get, "statistics of the microphone's samples"},
 };
 
 const console_group_t CMD_MODE = CONSOLE_GROUP(COMMANDS);

@@ -1,8 +1,9 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * sys.*: identity, resets, what survived the last one.
+ * sys.*: identity, resets, and data that survived the last reset.
  */
+#include "array_size.h"
 #include "console.h"
 #include "console_snapshots.h"
 #include "esp_system.h"
@@ -14,7 +15,7 @@
 #include "state_manager.h"
 #include "step_hook.h"
 
-/* A change of mode that is under way is waited for. */
+/* Waits for a change of mode in progress. */
 #define SHUTDOWN_MS 5000
 
 static esp_err_t sys_info(const console_request_t *request, console_reply_t *reply)
@@ -29,12 +30,12 @@ static esp_err_t sys_info(const console_request_t *request, console_reply_t *rep
 
 static esp_err_t sys_tasks(const console_request_t *request, console_reply_t *reply)
 {
-    /* Those that stay: a handle of one that ends meanwhile would be stale. */
+    /* Permanent tasks only: the handle of a task that ends meanwhile would be stale. */
     static const char *const NAMES[] = {"mem_monitor", "state", "hil_console"};
     (void)request;
     console_u32(reply, "tasks", (uint32_t)uxTaskGetNumberOfTasks());
     console_object_begin(reply, "stack_unused");
-    for (size_t i = 0; i < sizeof(NAMES) / sizeof(NAMES[0]); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(NAMES); i++) {
         TaskHandle_t task = xTaskGetHandle(NAMES[i]);
         if (task != NULL) {
             console_u32(reply, NAMES[i], (uint32_t)uxTaskGetStackHighWaterMark(task));
@@ -44,7 +45,7 @@ static esp_err_t sys_tasks(const console_request_t *request, console_reply_t *re
     return ESP_OK;
 }
 
-/* A reset leaves the camera sensor powered as it is: it should find it shut down. */
+/* A reset does not power-cycle the camera sensor: it is shut down first. */
 static void shut_down_and_restart(void)
 {
     state_manager_request(SYSTEM_STATE_SHUTDOWN, SHUTDOWN_MS);
@@ -62,7 +63,7 @@ static esp_err_t sys_panic(const console_request_t *request, console_reply_t *re
 {
     esp_err_t err = panic_prepare(console_arg(request, "kind"), &reply->after);
     if (err == ESP_ERR_NOT_SUPPORTED) {
-        return console_fail(reply, err, "no IRAM is free to write to");
+        return console_fail(reply, err, "no free IRAM to write to");
     }
     const char *step = console_arg(request, "step");
     if (err == ESP_OK && step != NULL) {
@@ -70,7 +71,7 @@ static esp_err_t sys_panic(const console_request_t *request, console_reply_t *re
         reply->after = NULL;
         if (!step_hook_crash(step, crash)) {
             return console_bad_argument(reply, "step", step,
-                                        "no change of mode has it; mode.steps lists them");
+                                        "not a step of any change of mode; mode.steps lists them");
         }
     }
     return err;
@@ -99,12 +100,11 @@ static esp_err_t sys_last(const console_request_t *request, console_reply_t *rep
 }
 
 static const console_command_t COMMANDS[] = {
-    {"sys.info", "", sys_info, "what this board and this build are"},
-    {"sys.tasks", "", sys_tasks,
-     "how many tasks there are, and the stack that those that stay have never used"},
+    {"sys.info", "", sys_info, "identity of the board and the build"},
+    {"sys.tasks", "", sys_tasks, "number of tasks, and the unused stack of the permanent ones"},
     {"sys.reboot", "", sys_reboot, "restart"},
     {"sys.panic", "kind=abort|null|store|stack|wdt|task_wdt|heap|iram [step=TEXT]", sys_panic,
-     "crash, at once or when this step of a change of mode is next entered"},
+     "crash, immediately or when this step of a change of mode is next entered"},
     {"sys.last", "", sys_last, "the memory snapshots that survived the last reset"},
 };
 

@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * tts.*: the TTS decoder's stream and its playback. Under the state manager's lock: a change of mode closes
- * the stream too.
+ * tts.*: the TTS decoder's stream and its playback. Under the state manager's lock, since a change of mode
+ * also closes the stream.
  */
 #include "console.h"
 #include "esp_err.h"
@@ -14,7 +14,7 @@
 
 #define LOCK_MS 5000
 
-/* The stream's buffer holds 2 s of sound. With wait=1 nothing can be written meanwhile. */
+/* The stream buffer holds 2 s of sound, and nothing can be written during wait=1. */
 #define PLAY_WAIT_MS 10000
 #define PLAY_POLL_MS 10
 
@@ -35,7 +35,7 @@ static esp_err_t lock(console_reply_t *reply, system_state_t state)
     esp_err_t err = state_manager_lock(state, LOCK_MS);
     if (err != ESP_OK) {
         console_fail(reply, err,
-                     err == ESP_ERR_TIMEOUT ? "a change of mode is under way" : "not in voice mode");
+                     err == ESP_ERR_TIMEOUT ? "a change of mode is in progress" : "not in voice mode");
     }
     return err;
 }
@@ -74,7 +74,7 @@ static esp_err_t tts_write(const console_request_t *request, console_reply_t *re
     state_manager_unlock();
     if (err != ESP_OK) {
         return console_fail(reply, err,
-                            err == ESP_ERR_INVALID_SIZE ? "the stream has no room for %u bytes more"
+                            err == ESP_ERR_INVALID_SIZE ? "the stream has no room for %u more bytes"
                                                         : "no stream is open for %u bytes",
                             (unsigned)length);
     }
@@ -82,7 +82,7 @@ static esp_err_t tts_write(const console_request_t *request, console_reply_t *re
     return ESP_OK;
 }
 
-/** Playback task, whose stack has room for it. */
+/** Called by the playback task, whose stack is large enough. */
 static void playback_done(const tts_playback_t *playback, void *context)
 {
     (void)context;
@@ -129,8 +129,8 @@ static esp_err_t tts_play(const console_request_t *request, console_reply_t *rep
     state_manager_unlock();
     if (err != ESP_OK) {
         return console_fail(reply, err,
-                            err == ESP_ERR_NO_MEM ? "no room for the playback task and its buffers"
-                                                  : "no stream is open, or it is or was played");
+                            err == ESP_ERR_NO_MEM ? "no memory for the playback task and its buffers"
+                                                  : "no stream is open, or it has already been played");
     }
     if (console_arg(request, "wait") != NULL) {
         err = wait_for_end(reply);
@@ -159,11 +159,11 @@ static esp_err_t tts_close(const console_request_t *request, console_reply_t *re
 }
 
 static const console_command_t COMMANDS[] = {
-    {"tts.open", "[bytes=N]", tts_open, "open a stream (of so many bytes): allocates 64 KB of PSRAM"},
+    {"tts.open", "[bytes=N]", tts_open, "open a stream (of bytes= bytes): allocates 64 KB of PSRAM"},
     {"tts.write", "data=BASE64", tts_write, "append to the stream"},
     {"tts.play", "[wait=1]", tts_play,
-     "play it, in voice mode (and wait for the end); the event tts tells of it"},
-    {"tts.close", "", tts_close, "end the stream, give the buffer back"},
+     "play it, in voice mode (and wait for the end); the event tts reports the result"},
+    {"tts.close", "", tts_close, "end the stream, free the buffer"},
 };
 
 const console_group_t CMD_TTS = CONSOLE_GROUP(COMMANDS);

@@ -8,22 +8,22 @@
 #include "esp_log.h"
 #include "telemetry.h"
 
-/* The memory manager's tag. Its box is a block of its lines of level I; warnings still come. ESP-IDF keeps
- * the level of a tag in some 13 bytes of heap, from the first time it is set. */
+/* The memory manager's tag. Its box is logged at level I; warnings stay. ESP-IDF keeps the level of a tag in
+ * about 13 bytes of heap once it is set. */
 #define BOX_TAG "MEM_MGR"
 
-#define EVENT_MARK '!' /* behind the '@' */
+#define EVENT_MARK '!' /* after the '@' */
 
 esp_err_t __wrap_telemetry_send(telemetry_record_t *record);
 esp_err_t __real_telemetry_send(telemetry_record_t *record);
 
 static bool s_boxes;
-static esp_log_level_t s_level; /* while s_boxes: what it was before */
+static esp_log_level_t s_level; /* while s_boxes: the former value */
 static atomic_bool s_records;
 
 esp_err_t __wrap_telemetry_send(telemetry_record_t *record)
 {
-    /* A record that is not sent has no number either: the next one's follows the last one's. */
+    /* A suppressed record takes no number: the numbers stay consecutive. */
     return s_records && record->buf[1] == EVENT_MARK ? ESP_OK : __real_telemetry_send(record);
 }
 

@@ -1,9 +1,9 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Silence for people: statistics boxes and event records stay away from the log until they are wanted again,
- * a program sends a request, or the board is reset. Replies and the boot event always come. Console task
- * only.
+ * Silence for interactive use: statistics boxes and event records are suppressed until they are enabled
+ * again, a program sends a request, or the board is reset. Replies and the boot event are always sent.
+ * Console task only.
  */
 #pragma once
 
@@ -12,6 +12,6 @@
 /** true: silent. */
 void quiet_set(bool boxes, bool records);
 
-/** What quiet_set() set last. */
+/** Value of the last quiet_set(). */
 bool quiet_boxes(void);
 bool quiet_records(void);

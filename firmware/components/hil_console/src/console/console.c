@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * From a parsed line to its reply: the table of commands, replies over several records, repeats.
+ * Command dispatcher: the table of commands, replies over several records, repeated requests.
  */
 #include "console.h"
 
@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "array_size.h"
 #include "console_caps.h"
 #include "console_dispatch.h"
 #include "console_help.h"
@@ -19,18 +20,18 @@
 #include "reply_cache.h"
 
 #define MORE_MEMBER sizeof(",\"more\":true")
-#define BRACKETS 2    /* what closes an open container */
-#define TEXT_SHOWN 40 /* of what was sent, in an error's text; key and value are beside it, whole */
+#define BRACKETS 2    /* to close an open container */
+#define TEXT_SHOWN 40 /* of the request, in an error's text; key and value are separate members */
 
 static const console_group_t *const GROUPS[] = {
     &CMD_SYS, &CMD_MODE, &CMD_MEM, &CMD_HEAP, &CMD_BLOCKS, &CMD_TTS, &CMD_BENCH, &CMD_LOG, &CMD_API,
 };
 
-#define GROUP_COUNT (sizeof(GROUPS) / sizeof(GROUPS[0]))
+#define GROUP_COUNT ARRAY_SIZE(GROUPS)
 
 static console_reply_t s_reply;
 
-/* Replies */
+/* --- Replies --- */
 
 static void begin_record(console_reply_t *reply, bool ok)
 {
@@ -38,7 +39,7 @@ static void begin_record(console_reply_t *reply, bool ok)
     telemetry_bool(&reply->record, "ok", ok);
 }
 
-/** A person's reply: the members behind "ok", line by line. */
+/** Reply to a typed command: the members after "ok", line by line. */
 static void send_as_text(console_reply_t *reply)
 {
     static const char OK_MEMBER[] = "{\"ok\":true";
@@ -176,7 +177,7 @@ static void begin_error(console_reply_t *reply, const char *err)
     telemetry_str(&reply->record, "err", err);
 }
 
-/** Adds a text whole, in another record if this one has no room for it. */
+/** Adds a text in one piece, in the next record if this one has no room for it. */
 static void add_whole(console_reply_t *reply, const char *err, const char *name, const char *text,
                       size_t length)
 {
@@ -191,13 +192,13 @@ static void add_whole(console_reply_t *reply, const char *err, const char *name,
     begin_error(reply, err);
     before = reply->record;
     telemetry_strn(&reply->record, name, text, length);
-    if (reply->record.overflow) { /* a line of nothing but characters that are escaped */
+    if (reply->record.overflow) { /* a line of escaped characters only */
         reply->record = before;
         telemetry_strn(&reply->record, name, text, length / 2);
     }
 }
 
-/** @param command the command whose arguments are wrong, or NULL */
+/** @param command the command with wrong arguments, or NULL */
 static void send_error_as_text(const console_reply_t *reply, const char *name, const char *command)
 {
     telemetry_lock();
@@ -244,7 +245,7 @@ static void begin_reply(console_reply_t *reply, uint16_t id)
     begin_record(reply, true);
 }
 
-/* Commands */
+/* --- Commands --- */
 
 uint32_t console_caps(const console_request_t *request)
 {
@@ -304,7 +305,7 @@ static void execute(const console_request_t *request, console_reply_t *reply)
     }
 }
 
-/** @return true if this request was answered before and the answer is still there: it has been sent again. */
+/** @return true if the reply to this request is still cached; it has been sent again. */
 static bool send_again(const console_request_t *request, console_reply_t *reply)
 {
     size_t offset = 0;
@@ -345,7 +346,7 @@ bool console_dispatch(console_line_t *line, void (**after)(void))
     }
     bool by_program = s_request.id != 0;
     if (by_program) {
-        quiet_set(false, false); /* a test never finds a board that a person has silenced */
+        quiet_set(false, false); /* a test never finds a silenced board */
     } else if (console_help(result, &s_request)) {
         return false;
     }

@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#include "array_size.h"
 #include "esp_heap_caps.h"
 
 static const struct {
@@ -16,7 +17,7 @@ static const struct {
     {MALLOC_CAP_EXEC, "EXEC"},
 };
 
-#define CAPABILITY_COUNT (sizeof(CAPABILITIES) / sizeof(CAPABILITIES[0]))
+#define CAPABILITY_COUNT ARRAY_SIZE(CAPABILITIES)
 
 bool console_caps_parse(const char *list, uint32_t *caps)
 {

@@ -19,7 +19,7 @@ bool console_caps_parse(const char *list, uint32_t *caps);
 /** Writes the names of the known bits of `caps`, cut to fit; always NUL-terminated. @return `text`. */
 const char *console_caps_format(uint32_t caps, char *text, size_t size);
 
-/** The `index`-th known capability bit; 0 behind the last. */
+/** The `index`-th known capability bit; 0 after the last. */
 uint32_t console_caps_bit(size_t index);
 
 #ifdef __cplusplus

@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-/** A stretch of the line. */
+/** A range of the line. */
 typedef struct {
     const char *text;
     size_t length;
@@ -16,7 +16,7 @@ static bool starts_with(const char *text, size_t length, piece_t start)
     return length >= start.length && memcmp(text, start.text, start.length) == 0;
 }
 
-/** Cuts off the line's last word: what is being typed, perhaps nothing yet. */
+/** Cuts off the line's last word, the one being typed; it may be empty. */
 static piece_t cut_last_word(piece_t *line)
 {
     size_t start = line->length;
@@ -41,7 +41,7 @@ static piece_t first_word(piece_t line)
     return (piece_t){line.text + start, end - start};
 }
 
-/** Does ` key=` stand in the line? */
+/** True if the line contains ` key=`. */
 static bool is_given(piece_t line, const console_usage_item_t *item)
 {
     for (size_t at = 0; at + item->key_length + 2 <= line.length; at++) {
@@ -53,7 +53,7 @@ static bool is_given(piece_t line, const console_usage_item_t *item)
     return false;
 }
 
-/** Is there a quote that is not closed: does a value with blanks go on? */
+/** True if a quote is open, that is, inside a value with blanks. */
 static bool is_quoted(piece_t line)
 {
     bool quoted = false;
@@ -89,7 +89,7 @@ static bool key_of_argument(const char *usage, piece_t line, piece_t typed, size
     return false;
 }
 
-/** The words of `a|b|c`, and the 1 that is all a key like `wait` takes; other types have none. */
+/** The words of `a|b|c`, or the 1 that a key like `wait` takes; other types have none. */
 static bool word_of_value(const console_usage_item_t *item, piece_t typed, size_t index,
                           line_editor_word_t *word)
 {

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * What Tab can put in: commands, their arguments' keys, and the words that a value can be. Pure.
+ * Tab completion: commands, argument keys, and the words of a value. Pure.
  */
 #pragma once
 
@@ -22,7 +22,7 @@ typedef struct {
 /** The `index`-th command. @return false: there are no more */
 typedef bool (*console_row_at_t)(size_t index, console_row_t *row);
 
-/** The `index`-th word that fits behind these `length` characters. @return false: there are no more */
+/** The `index`-th completion of these `length` characters. @return false: there are no more */
 bool console_complete(console_row_at_t row_at, const char *text, size_t length, size_t index,
                       line_editor_word_t *word);
 

@@ -9,7 +9,7 @@
 
 /**
  * @brief Parses a line, runs its command, sends the reply. Console task only.
- * @param[out] after what is to be called once the reply has left the UART, or NULL
+ * @param[out] after function to call once the reply has left the UART, or NULL
  * @return true if it was a program's request, also a damaged one
  */
 bool console_dispatch(console_line_t *line, void (**after)(void));

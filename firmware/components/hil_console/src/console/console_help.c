@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#include "array_size.h"
 #include "console.h"
 #include "console_caps.h"
 #include "console_complete.h"
@@ -12,14 +13,14 @@
 
 #define KEY_WIDTH 10
 
-/** What a usage's type stands for; others are the words themselves. */
+/** Descriptions of the usage types; other types are lists of words. */
 static const struct {
     const char *type;
     const char *text;
 } TYPES[] = {
     {"N", "a number from 0 to 4294967295"},
     {"SIZES", "1 to 16 sizes, with commas between them"},
-    {"TEXT", "text; in double quotes if there are blanks in it"},
+    {"TEXT", "text; in double quotes if it contains blanks"},
     {"BASE64", "bytes in base64"},
     {"1", "1"},
 };
@@ -80,7 +81,7 @@ static void write_type(const console_usage_item_t *item)
         write_caps();
         return;
     }
-    for (size_t i = 0; i < sizeof(TYPES) / sizeof(TYPES[0]); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(TYPES); i++) {
         if (is_type(item, TYPES[i].type)) {
             console_output_text(TYPES[i].text);
             return;
@@ -104,7 +105,7 @@ static void write_arguments(const console_command_t *command)
     }
 }
 
-/** All commands whose names start with `topic`; one that is named in full with its arguments. */
+/** All commands whose names start with `topic`; a full name also lists the arguments. */
 static void write_topic(const char *topic)
 {
     size_t found = 0;
@@ -128,8 +129,8 @@ static void write_topic(const char *topic)
         console_output_text(topic);
         console_output_text("; help lists them all\r\n");
     } else if (*topic == '\0') {
-        console_output_text(
-            "\r\nhelp mem: the commands that start so; help heap.hold: one with its arguments\r\n");
+        console_write_text(
+            "\r\nhelp mem: commands with this prefix; help heap.hold: one command with its arguments\r\n");
     }
     console_output_flush();
     telemetry_unlock();
@@ -142,7 +143,7 @@ bool console_help(console_line_result_t result, const console_request_t *request
     if (!is_whole && !has_word) {
         return false;
     }
-    const char *word = has_word ? request->problem.key : ""; /* the first word that is no key=value */
+    const char *word = has_word ? request->problem.key : ""; /* the first word that is not key=value */
     if (is_help(request->command)) {
         write_topic(word);
         return true;

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * The words that only people use: help, ?, and Tab. Console task only.
+ * Interactive use only: help, ?, and Tab. Console task only.
  */
 #pragma once
 
@@ -13,9 +13,9 @@
 
 /**
  * @brief Answers `help`, `?`, `help mem`, `help heap.hold`, `heap.hold ?`.
- * @return false if a person's line is none of these
+ * @return false if the line is none of these
  */
 bool console_help(console_line_result_t result, const console_request_t *request);
 
-/** line_editor_io_t's: what Tab can put in. */
+/** Completion function of line_editor_io_t. */
 bool console_complete_line(const char *text, size_t length, size_t index, line_editor_word_t *word);

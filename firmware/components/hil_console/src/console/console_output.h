@@ -1,9 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Text for people, collected into whole pieces for the UART driver: each write takes 31 bytes more of its
- * ring than the text. With the stdout lock held from the first console_output_write() to
- * console_output_flush().
+ * Text output, buffered for the UART driver: each write takes 31 bytes of its ring in addition to the text.
+ * The stdout lock must be held from the first console_put() to console_flush().
  */
 #pragma once
 

@@ -31,7 +31,7 @@ static bool is_key_char(char c)
     return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_';
 }
 
-/* Lines */
+/* --- Lines --- */
 
 void console_line_reset(console_line_t *line)
 {
@@ -52,7 +52,7 @@ bool console_line_feed(console_line_t *line, char byte)
     return false;
 }
 
-/* Requests */
+/* --- Requests --- */
 
 static int hex_digit(char c)
 {
@@ -62,7 +62,7 @@ static int hex_digit(char c)
     return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
-/** True if `length` characters at `text` are followed by their crc, `gap` characters further on. */
+/** True if `length` characters at `text` are followed, after `gap` characters, by their crc. */
 static bool crc_follows(const char *text, size_t length, size_t gap)
 {
     unsigned given = 0;
@@ -76,7 +76,7 @@ static bool crc_follows(const char *text, size_t length, size_t gap)
     return given == telemetry_crc16(TELEMETRY_CRC_START, text, length);
 }
 
-/** `text` is what follows '@'. With CRC_RIGHT or CRC_WRONG, *body is the length in front of the '*'. */
+/** `text` starts after the '@'. With CRC_RIGHT or CRC_WRONG, *body is the length before the '*'. */
 static crc_state_t check_crc(const char *text, size_t length, size_t *body)
 {
     size_t star = length;
@@ -85,8 +85,8 @@ static crc_state_t check_crc(const char *text, size_t length, size_t *body)
     }
     if (star == 0) {
         *body = length;
-        /* Without its '*' a crc would pass for the end of the last value: is it one, with the '*' lost or
-         * changed? */
+        /* A crc without its '*' would pass for the end of the last value: check for one whose '*' was lost or
+         * changed. */
         bool lost = length > CRC_DIGITS && crc_follows(text, length - CRC_DIGITS, 0);
         bool changed = length > CRC_DIGITS + 1 && crc_follows(text, length - CRC_DIGITS - 1, 1);
         return lost || changed ? CRC_WRONG : CRC_ABSENT;
@@ -140,8 +140,8 @@ static console_line_result_t argument_error(console_request_t *request, const ch
     return CONSOLE_LINE_ARGUMENT;
 }
 
-/** Takes the quotes and backslashes out of a quoted value. @return the byte after the closing quote, NULL if
- * none. */
+/** Removes the quotes and backslashes of a quoted value. @return the byte after the closing quote, NULL if
+ * none */
 static char *unquote(char *value)
 {
     char *to = value;
@@ -236,7 +236,7 @@ console_line_result_t console_parse(console_line_t *line, console_request_t *req
         crc = check_crc(text + 1, length - 1, &body);
     }
     if (crc != CRC_RIGHT) {
-        /* Perhaps a whole request is stuck behind garbage: its crc can tell. */
+        /* A whole request may follow garbage: its crc shows that. */
         for (size_t at = length; at-- > 1;) {
             size_t tail_body;
             if (text[at] == '@' && check_crc(text + at + 1, length - at - 1, &tail_body) == CRC_RIGHT) {
@@ -278,7 +278,7 @@ console_line_result_t console_parse(console_line_t *line, console_request_t *req
     return split_words(text, request);
 }
 
-/* Arguments */
+/* --- Arguments --- */
 
 const char *console_arg(const console_request_t *request, const char *key)
 {
@@ -297,7 +297,7 @@ uint32_t console_arg_u32(const console_request_t *request, const char *key, uint
     return text != NULL && console_parse_u32(text, &value) ? value : fallback;
 }
 
-/** Reads digits up to `stop` or the end. @return the character after them, NULL if they are no uint32_t. */
+/** Reads digits up to `stop` or the end. @return the character after them, NULL if they are not a uint32_t */
 static const char *read_number(const char *text, uint32_t *value)
 {
     uint64_t sum = 0;
@@ -406,7 +406,7 @@ static bool is_choice(const char *word, const char *choices, size_t length)
     return false;
 }
 
-/** @return what is wrong with `value` as a `type`, NULL if nothing is. */
+/** @return description of the error in `value` as a `type`, NULL if it is valid */
 static const char *check_value(const char *type, size_t length, const char *value)
 {
     uint32_t sizes[CONSOLE_SIZES_MAX];
@@ -434,7 +434,7 @@ static const char *check_value(const char *type, size_t length, const char *valu
     if (length == 6 && memcmp(type, "BASE64", 6) == 0) {
         return console_parse_base64(value, bytes, sizeof(bytes), &count) ? NULL : "not base64";
     }
-    return is_choice(value, type, length) ? NULL : "not one of the words it can be";
+    return is_choice(value, type, length) ? NULL : "not one of the allowed words";
 }
 
 const char *console_usage_next(const char *usage, console_usage_item_t *item)

@@ -12,7 +12,7 @@
  *   crc        CRC-16/CCITT-FALSE over everything between '@' and the last '*', 4 upper-case hex digits.
  * Optional; but a
  *              '*' that is not followed by exactly that is a damaged line, never part of a value.
- * A person's line is the same without "@<id> " and without crc.
+ * A typed line is the same without "@<id> " and without crc.
  */
 #pragma once
 
@@ -29,22 +29,22 @@ extern "C" {
 #define CONSOLE_SIZES_MAX 16 /*!< numbers in one SIZES list */
 #define CONSOLE_BASE64_MAX (CONSOLE_LINE_MAX / 4 * 3)
 
-/** One line in the making. Zero-initialise. */
+/** A line being received. Zero-initialise. */
 typedef struct {
     char bytes[CONSOLE_LINE_MAX + 1];
     size_t length;
     bool overlong; /*!< more than CONSOLE_LINE_MAX bytes came; those beyond were dropped */
 } console_line_t;
 
-/** What became of a line. */
+/** Result of parsing a line. */
 typedef enum {
     CONSOLE_LINE_OK,
-    CONSOLE_LINE_EMPTY,    /*!< no words: nothing to do or to say */
-    CONSOLE_LINE_NO_ID,    /*!< starts with '@' but has no usable id: there is no one to answer */
+    CONSOLE_LINE_EMPTY,    /*!< no words: nothing to do */
+    CONSOLE_LINE_NO_ID,    /*!< starts with '@' but has no usable id to reply to */
     CONSOLE_LINE_CRC,      /*!< the crc does not fit the text */
     CONSOLE_LINE_TOO_LONG, /*!< more than CONSOLE_LINE_MAX bytes */
     CONSOLE_LINE_SYNTAX,   /*!< a byte that is not printable ASCII, or an open quote */
-    CONSOLE_LINE_ARGUMENT, /*!< not key=value, or twice, or one too many */
+    CONSOLE_LINE_ARGUMENT, /*!< not key=value, a duplicate key, or too many arguments */
 } console_line_result_t;
 
 typedef struct {
@@ -52,7 +52,7 @@ typedef struct {
     const char *value;
 } console_arg_t;
 
-/** What is wrong with an argument: texts, never NULL once set; "" where there is nothing to name. */
+/** Error in an argument: texts, never NULL once set; "" if not applicable. */
 typedef struct {
     const char *key; /*!< key_length bytes of it */
     size_t key_length;
@@ -62,8 +62,8 @@ typedef struct {
 
 /** A parsed line. The strings point into the line's buffer. */
 typedef struct {
-    uint16_t id;   /*!< 0: typed by a person */
-    uint32_t hash; /*!< of the text after '@': tells a repeat from a new request */
+    uint16_t id;   /*!< 0: typed */
+    uint32_t hash; /*!< of the text after '@': distinguishes a repeat from a new request */
     const char *command;
     size_t arg_count;
     console_arg_t args[CONSOLE_ARGS_MAX];
@@ -71,7 +71,7 @@ typedef struct {
 } console_request_t;
 
 /**
- * @brief Takes one byte as it comes; keys are line_editor.h's.
+ * @brief Takes one received byte; keys are handled by line_editor.h.
  * @return true when it ended a line (CR or LF): parse it, then console_line_reset()
  */
 bool console_line_feed(console_line_t *line, char byte);
@@ -81,13 +81,13 @@ void console_line_reset(console_line_t *line);
 /**
  * @brief Parses a whole line, in place (the line's bytes become the request's strings).
  *
- * A request is found behind garbage too, if its crc is there and right. With any result but
- * CONSOLE_LINE_EMPTY and CONSOLE_LINE_NO_ID, request->id says whom to answer (0: a person).
+ * A request is also found after garbage, if its crc is present and right. With any result but
+ * CONSOLE_LINE_EMPTY and CONSOLE_LINE_NO_ID, request->id is the id to reply to (0: typed).
  */
 console_line_result_t console_parse(console_line_t *line, console_request_t *request);
 
 /**
- * @brief Holds a request's arguments against a command's usage text.
+ * @brief Checks a request's arguments against a command's usage text.
  *
  * @param usage blank-separated `key=TYPE`, optional ones in brackets. Types:
  *   N        decimal number, 0-4294967295
@@ -97,8 +97,8 @@ console_line_result_t console_parse(console_line_t *line, console_request_t *req
  *   BASE64   RFC 4648 with padding
  *   1        the digit 1 only
  *   a|b|c    one of these words
- * @return true if every argument is known and well-formed and no required one is missing; else *problem says
- * which.
+ * @return true if every argument is known and well-formed and no required one is missing; otherwise *problem
+ * describes the error.
  */
 bool console_check_args(const char *usage, const console_request_t *request, console_problem_t *problem);
 
@@ -111,23 +111,23 @@ typedef struct {
     bool required;
 } console_usage_item_t;
 
-/** Reads the next item. @return where the one behind it starts; NULL at the end */
+/** Reads the next item. @return start of the item after it; NULL at the end */
 const char *console_usage_next(const char *usage, console_usage_item_t *item);
 
 /** @return the value of `key`, or NULL. */
 const char *console_arg(const console_request_t *request, const char *key);
 
-/** @return the value of `key` as a number, or `fallback` if it is absent or no number. */
+/** @return the value of `key` as a number, or `fallback` if it is absent or not a number. */
 uint32_t console_arg_u32(const console_request_t *request, const char *key, uint32_t fallback);
 
 /** @return true if the whole text is a decimal number that fits; nothing else is written. */
 bool console_parse_u32(const char *text, uint32_t *value);
 
-/** @return how many numbers the comma list holds, written to `sizes`; 0 if it is malformed or longer than
- * `max`. */
+/** @return count of numbers in the comma list, written to `sizes`; 0 if it is malformed or longer than `max`.
+ */
 size_t console_parse_sizes(const char *text, uint32_t *sizes, size_t max);
 
-/** @return true if `text` is base64 of at most `max` bytes; they and their number are written. */
+/** @return true if `text` is base64 of at most `max` bytes; the bytes and their number are written. */
 bool console_parse_base64(const char *text, uint8_t *bytes, size_t max, size_t *length);
 
 #ifdef __cplusplus

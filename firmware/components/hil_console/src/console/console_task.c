@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * The console's task: bytes from the UART driver to the line editor, lines to the dispatcher.
+ * Console task: bytes from the UART driver to the line editor, lines to the dispatcher.
  */
 #include "hil_console.h"
 
@@ -20,7 +20,7 @@
 
 #define CONSOLE_UART ((uart_port_t)CONFIG_ESP_CONSOLE_UART_NUM)
 
-/* How often background work is looked at while there is any. */
+/* Polling interval of background work while there is any. */
 #define BACKGROUND_MS 20
 
 /* Long enough for a full transmit ring at 115200 baud. */
@@ -30,9 +30,9 @@ static TaskHandle_t s_task;
 
 static const line_editor_io_t EDITOR_IO = {console_output_write, console_complete_line};
 
-/* Both guarded by the stdout lock: who logs takes the line off the screen and puts it back. */
+/* Both guarded by the stdout lock: a task that logs takes the line off the screen and puts it back. */
 static line_editor_t s_editor = {.io = &EDITOR_IO};
-static bool s_is_editing; /* what is written is the line itself */
+static bool s_is_editing; /* the line itself is being written */
 
 static void hide_line(void)
 {

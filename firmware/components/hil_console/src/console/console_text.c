@@ -5,13 +5,13 @@
 
 #include <string.h>
 
-#define DEPTH_MAX 3 /* no reply goes deeper; what does is written as it is */
+#define DEPTH_MAX 3 /* no reply is deeper; deeper values are written unchanged */
 
 typedef struct {
     const char *at;
     const char *end;
     void (*write)(const char *text, size_t length);
-    bool goes_on; /* what is open at the end */
+    bool goes_on; /* containers open at the end */
 } text_t;
 
 static void put(const text_t *text, const char *what)
@@ -24,7 +24,7 @@ static bool next_is(const text_t *text, char c)
     return text->at < text->end && *text->at == c;
 }
 
-/** Without the quotes, and without the backslash in front of a quote or a backslash. */
+/** Writes a string without its quotes and without the backslash before a quote or a backslash. */
 static void write_string(text_t *text)
 {
     text->at++;
@@ -38,7 +38,7 @@ static void write_string(text_t *text)
     text->at += text->at < text->end;
 }
 
-/** To the next ',' or closing bracket that belongs to what is around it, as it is. */
+/** Copies up to the next ',' or closing bracket of the enclosing container. */
 static void write_as_it_is(text_t *text)
 {
     const char *from = text->at;
@@ -72,7 +72,7 @@ static void write_key(text_t *text, const char *sign)
     }
 }
 
-/** Goes behind what separates two elements, or behind what should not be there. */
+/** Skips a separator between two elements, or an unexpected character. */
 static void skip_separator(text_t *text, char close)
 {
     text->at += text->at < text->end && *text->at != close;
@@ -113,7 +113,7 @@ static void write_inline(text_t *text, unsigned depth)
     }
 }
 
-/** Is it an object, or an array of arrays or objects, and not empty? Then each element gets a line. */
+/** True for a non-empty object, or an array of arrays or objects: each element gets a line. */
 static bool needs_lines(const text_t *text)
 {
     if (text->end - text->at < 2) {

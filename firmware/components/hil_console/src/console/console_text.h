@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * A reply's members as lines for people. Pure.
+ * Members of a reply as readable lines. Pure.
  */
 #pragma once
 
@@ -17,11 +17,10 @@
  *       key: value                   array of objects or arrays: a line each for these,
  *       key=value, key=value         with their members as key=value
  *
- * Takes any text: what is no JSON comes out in some order, but nothing is read beyond it.
+ * Takes any text: the output for invalid JSON is unspecified, but nothing is read beyond the text.
  * @param json the members, without the outer braces
- * @param continues the first member is the rest of the array or object that ended the text before: without
- * its key
- * @param goes_on the last member is an array or object that goes on in the next text
+ * @param continues the first member is the rest of the container that ended the text before: without its key
+ * @param goes_on the last member is a container that continues in the next text
  */
 void console_text_from_members(const char *json, size_t length, bool continues, bool goes_on,
                                void (*write)(const char *text, size_t length));

@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+#include "array_size.h"
+
 #define PROMPT_LENGTH (sizeof(LINE_EDITOR_PROMPT) - 1)
 #define ROOM (LINE_EDITOR_COLUMNS - 1 - PROMPT_LENGTH) /* the last column stays free: a full row wraps */
 
@@ -20,7 +22,7 @@
 
 enum { NO_ESCAPE, AFTER_ESC, IN_CSI, AFTER_SS3 };
 
-/* Screen */
+/* --- Screen --- */
 
 static void put(const line_editor_t *editor, const char *text, size_t length)
 {
@@ -34,7 +36,7 @@ static void put_text(const line_editor_t *editor, const char *text)
     put(editor, text, strlen(text));
 }
 
-/** The line has changed from `at` on. */
+/** Marks the line as changed from `at` on. */
 static void changed(line_editor_t *editor, size_t at)
 {
     if (editor->shown > at) {
@@ -124,7 +126,7 @@ static void leave_row(line_editor_t *editor, const char *text)
     }
 }
 
-/* Editing */
+/* --- Editing --- */
 
 static void move_to(line_editor_t *editor, size_t cursor)
 {
@@ -138,7 +140,7 @@ static void insert(line_editor_t *editor, const char *text, size_t length)
 {
     console_line_t *line = &editor->line;
     if (length > CONSOLE_LINE_MAX - line->length) {
-        line->overlong = true; /* not to be obeyed cut short */
+        line->overlong = true; /* a truncated line must not be executed */
         return;
     }
     char *at = line->bytes + editor->cursor;
@@ -155,7 +157,7 @@ static void erase(line_editor_t *editor, size_t from, size_t to)
     if (from < to) {
         memmove(line->bytes + from, line->bytes + to, line->length - to);
         line->length -= to - from;
-        line->overlong = false; /* who corrects the line has seen what there is of it */
+        line->overlong = false; /* editing the line acknowledges the truncation */
         editor->cursor = from;
         changed(editor, from);
     }
@@ -184,9 +186,9 @@ static void swap_characters(line_editor_t *editor)
     }
 }
 
-/* History */
+/* --- History --- */
 
-/** The `age`-th newest line, 1 for the newest; NULL if there are not so many. */
+/** The `age`-th newest line, 1 for the newest; NULL if there are fewer. */
 static const char *history_line(const line_editor_t *editor, size_t age)
 {
     size_t at = editor->history_used;
@@ -222,7 +224,7 @@ static void history_pop(line_editor_t *editor)
     editor->history_used = (size_t)(history_line(editor, 1) - editor->history);
 }
 
-/** Ends the recalling of lines: the newest entry was the line that was left for it. */
+/** Ends the recall of lines: the newest entry is the line edited before it. */
 static void history_leave(line_editor_t *editor)
 {
     if (editor->history_at > 0) {
@@ -264,7 +266,7 @@ static void recall(line_editor_t *editor, bool older)
     }
 }
 
-/* Completion */
+/* --- Completion --- */
 
 static void list_words(line_editor_t *editor, size_t cursor)
 {
@@ -288,8 +290,8 @@ static void list_words(line_editor_t *editor, size_t cursor)
 }
 
 /**
- * Puts in what all words that fit have in common; with several and nothing in common, lists them. Linenoise
- * shows one after the other instead: among 60 commands that hides what there is.
+ * Inserts the common prefix of all completions; with several and no common prefix, lists them. Linenoise
+ * cycles through them instead, which hides the choice among 60 commands.
  */
 static void complete(line_editor_t *editor)
 {
@@ -321,7 +323,7 @@ static void complete(line_editor_t *editor)
     }
 }
 
-/* Keys */
+/* --- Keys --- */
 
 static void cancel(line_editor_t *editor)
 {
@@ -339,7 +341,7 @@ static void clear_screen(line_editor_t *editor)
     }
 }
 
-/** True if the key means something here: then somebody types. */
+/** True if the key has a function, so that a prompt is due. */
 static bool is_key(char byte)
 {
     static const char KEYS[] = {CTRL('A'), CTRL('B'), CTRL('C'), CTRL('D'), CTRL('E'), CTRL('F'),
@@ -353,7 +355,7 @@ static void press(line_editor_t *editor, char key)
     size_t cursor = editor->cursor;
     size_t length = editor->line.length;
     if (!is_key(key)) {
-        return; /* noise, or a character beyond ASCII, which no command takes */
+        return; /* noise, or a non-ASCII character, which no command takes */
     }
     open_session(editor);
     switch (key) {
@@ -384,7 +386,7 @@ static void press_cursor_key(line_editor_t *editor, char final)
         {'A', CTRL('P')}, {'B', CTRL('N')}, {'C', CTRL('F')},
         {'D', CTRL('B')}, {'H', CTRL('A')}, {'F', CTRL('E')},
     };
-    for (size_t i = 0; i < sizeof(KEYS) / sizeof(KEYS[0]); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(KEYS); i++) {
         if (KEYS[i][0] == final) {
             press(editor, KEYS[i][1]);
         }
@@ -440,9 +442,9 @@ static void take_escape(line_editor_t *editor, char byte)
     }
 }
 
-/* Lines */
+/* --- Lines --- */
 
-/** A byte of a request, or of whatever follows an '@'. What came in front of the '@' makes room for it. */
+/** A byte of a request, that is, of anything after an '@'. The text before the '@' is discarded. */
 static void take_raw(line_editor_t *editor, char byte)
 {
     console_line_t *line = &editor->line;

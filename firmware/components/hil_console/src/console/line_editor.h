@@ -1,24 +1,23 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * The line that a person types: keys in; screen and edited line out. Under the stdout lock only.
+ * Line editor for typed commands: keys in; screen output and edited line out. Under the stdout lock only.
  *
  * Pure: no IDF header, no allocation, no static state. Keys and screen are those of linenoise, the editor of
- * ESP-IDF's REPL. Why not linenoise itself (components/console of v5.4 and v5.5):
+ * ESP-IDF's REPL. Reasons against linenoise itself (components/console of v5.4 and v5.5):
  * - It allocates from the heap that is measured here: each line, each redraw, each history entry, each
  *   completion; esp_console allocates each command, argtable3 each argument.
- * - It asks the terminal for the cursor's position before each line and reads up to 31 bytes as the answer: a
- *   request that comes instead is lost.
- * - It echoes requests, and its prompt is there from boot on.
+ * - It reads up to 31 bytes before each line as the terminal's cursor position: a request is lost.
+ * - It echoes requests, and shows its prompt from boot on.
  * - It waits inside read(), with the line in its locals: another task cannot take the line off the screen
  *   before it logs, and put it back.
  * - It writes through stdout, which takes 32 bytes of the driver's ring for each character.
- * - It takes keys that follow each other within 30 ms as pasted: control keys end up in the line, and
+ * - It treats keys that follow each other within 30 ms as pasted: control keys end up in the line, and
  *   characters inside the line are lost.
- * Argtable3 parses options (--size 4); here people and programs write key=value.
+ * Argtable3 parses options (--size 4); this console takes key=value.
  *
- * A request (an '@' and all that follows it up to the line end) is never edited, echoed or kept: what is
- * written to the screen has no '@' in it, so that no input comes back as a record.
+ * A request (an '@' and everything after it up to the line end) is never edited, echoed or kept: screen
+ * output contains no '@', so that no input is sent back as a record.
  */
 #pragma once
 
@@ -36,17 +35,17 @@ extern "C" {
 #define LINE_EDITOR_COLUMNS 80       /*!< of the terminal, at least; a longer line scrolls sideways */
 #define LINE_EDITOR_HISTORY_SIZE 512 /*!< bytes of earlier lines, each with its end */
 
-/** A word that fits where the cursor is. */
+/** A completion at the cursor. */
 typedef struct {
     const char *text;
     size_t length;
-    size_t typed; /*!< how many of its characters stand in front of the cursor already */
+    size_t typed; /*!< number of its characters that are before the cursor already */
     char end;     /*!< follows the whole word: ' ' or '=' */
 } line_editor_word_t;
 
 typedef struct {
     void (*write)(const char *text, size_t length); /*!< to the screen */
-    /** The `index`-th word that fits behind these characters. @return false: there are no more */
+    /** The `index`-th completion of these characters. @return false: there are no more */
     bool (*complete)(const char *text, size_t length, size_t index, line_editor_word_t *word);
 } line_editor_io_t;
 
@@ -55,40 +54,41 @@ typedef struct {
     const line_editor_io_t *io;
     console_line_t line; /*!< to be read after line_editor_feed() has returned true */
     size_t cursor;
-    bool is_open;      /*!< somebody types: there is a prompt */
-    bool is_on_screen; /*!< prompt and line stand on the screen's last row */
+    bool is_open;      /*!< interactive: the prompt is shown */
+    bool is_on_screen; /*!< prompt and line are on the screen's last row */
     bool is_raw;       /*!< an '@' has come: the rest of the line is neither edited nor shown */
-    bool is_taken;     /*!< the line is being obeyed: nothing to show until line_editor_next() */
-    bool has_escapes;  /*!< the terminal has answered: it knows escape sequences */
+    bool is_taken;     /*!< the line is being executed: nothing to show until line_editor_next() */
+    bool has_escapes;  /*!< the terminal has answered: it supports escape sequences */
     bool has_moved;    /*!< the cursor, since the last refresh */
     bool after_cr;
-    uint8_t escape; /*!< how far an escape sequence has come */
+    uint8_t escape; /*!< state within an escape sequence */
     uint16_t parameter;
-    size_t shown;                           /*!< characters of the line that the screen has right, */
-    size_t stale;                           /*!< and behind them what is to be erased */
+    size_t shown;                           /*!< characters of the line that are right on the screen, */
+    size_t stale;                           /*!< and the number after them to be erased */
     char history[LINE_EDITOR_HISTORY_SIZE]; /*!< strings, oldest first */
     size_t history_used;
-    size_t
-        history_at; /*!< 0: none of them is shown; else it counts from the newest, which is the line left */
+    size_t history_at; /*!< 0: none is shown; otherwise counts from the newest, which is the line edited
+                          before */
 } line_editor_t;
 
 /**
  * @brief Takes one byte from the wire.
- * @return true when it ended a line: obey `line`, then call line_editor_next()
+ * @return true when it ended a line: execute `line`, then call line_editor_next()
  */
 bool line_editor_feed(line_editor_t *editor, char byte);
 
-/** Brings the screen up to date. When no more input is at hand: pasted text is then not redrawn at each key.
+/** Updates the screen. To be called when no more input is pending, so that pasted text is not redrawn at each
+ * key.
  */
 void line_editor_refresh(line_editor_t *editor);
 
 /**
- * @brief Starts the next line, with a prompt if a person types.
- * @param by_program the line was a program's request: the prompt stays away until somebody types again
+ * @brief Starts the next line, with a prompt in interactive use.
+ * @param by_program the line was a program's request: no prompt until the next key
  */
 void line_editor_next(line_editor_t *editor, bool by_program);
 
-/** Takes prompt and line off the screen, for other output. @return what to write for that, "" for nothing */
+/** Takes prompt and line off the screen, for other output. @return the text to write for that, "" for none */
 const char *line_editor_hide(line_editor_t *editor);
 
 /** Puts prompt and line back below other output. */

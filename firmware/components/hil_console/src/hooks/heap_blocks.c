@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * The walkers run with the heap locked and interrupts off: they only note what they are shown.
+ * The walkers run with the heap locked and interrupts off: they only store what they receive.
  */
 #include "heap_blocks.h"
 

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * A heap, block by block, as its allocator walks it. Console task only.
+ * Block map of a heap, in the order of the allocator's walk. Console task only.
  */
 #pragma once
 
@@ -13,15 +13,15 @@
 
 #define HEAP_BLOCKS_HEAPS_MAX 12
 
-/** The blocks of one heap in address order. The next block's user address is this one's, and its size, and 4.
+/** Blocks of one heap in address order. User address of the next block = user address + size + 4.
  */
 typedef struct {
-    uint32_t heap;    /*!< where the heap begins, as heap.regions has it */
+    uint32_t heap;    /*!< start of the heap, as in heap.regions */
     uint32_t at;      /*!< user address of the first block */
     size_t count;     /*!< of sizes */
-    bool truncated;   /*!< the heap has more blocks than there was room for */
+    bool truncated;   /*!< the heap has more blocks than sizes has room for */
     int32_t *sizes;   /*!< usable bytes, negative: the block is free */
-    size_t sizes_max; /*!< what sizes has room for */
+    size_t sizes_max; /*!< capacity of sizes */
 } heap_blocks_t;
 
 /**
@@ -31,7 +31,7 @@ typedef struct {
 esp_err_t heap_blocks_heaps(uint32_t caps, uint32_t heaps[HEAP_BLOCKS_HEAPS_MAX], size_t *count);
 
 /**
- * Fills *blocks from one walk of its heap, so that all of it is of one moment. The walk ends where the room
- * does: it holds the heap's lock with interrupts off.
+ * Fills *blocks in one walk of its heap, which makes it consistent. The walk ends when sizes is full, since
+ * it holds the heap's lock with interrupts off.
  */
 void heap_blocks_read(uint32_t caps, heap_blocks_t *blocks);

@@ -1,8 +1,9 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * The wrappers run wherever the heap does: from any task, on either core, before the scheduler starts, with
- * the flash cache off. So they lie in IRAM, their state in DRAM, and they neither allocate nor log.
+ * The wrappers run in the same contexts as the heap: from any task, on either core, before the scheduler
+ * starts, with the flash cache off. So they are in IRAM, their state is in DRAM, and they neither allocate
+ * nor log.
  */
 #include "heap_fail.h"
 
@@ -32,10 +33,10 @@ static uint32_t s_caps;
 static uint32_t s_first;
 static uint32_t s_count;
 
-/* What was registered as failed-allocation callback; the IDF gets report_failure() in its place. */
+/* The registered failed-allocation callback; ESP-IDF is given report_failure() instead. */
 static esp_alloc_failed_hook_t s_callback;
 
-/* The task that is in heap_fail_quiet_malloc(). One at a time: the console's. */
+/* Task inside heap_fail_quiet_malloc(). Only the console task calls it. */
 static TaskHandle_t volatile s_quiet_task;
 
 static IRAM_ATTR void report_failure(size_t size, uint32_t caps, const char *function)

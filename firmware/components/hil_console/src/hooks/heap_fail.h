@@ -3,7 +3,7 @@
  *
  * Allocations that fail on purpose. The linker's --wrap (wrap.cmake) puts these functions in front of the
  * heap_caps_* ones in HIL builds: no component under test carries a hook. Calls inside the heap component
- * itself (plain malloc, heap_caps_malloc_prefer) do not pass through the wrap and never fail on purpose.
+ * itself (plain malloc, heap_caps_malloc_prefer) bypass the wrappers and never fail on purpose.
  */
 #pragma once
 
@@ -18,8 +18,8 @@ typedef struct {
 } heap_fail_state_t;
 
 /**
- * @brief From now on, of the allocations that ask for all of `caps` (0: any), the `nth` (from 1) and the
- * `count - 1` after it return NULL. The failed-allocation callback is called as the real allocator does.
+ * @brief From now on, of the allocations with all of `caps` (0: any), the `nth` (from 1) and the `count - 1`
+ * after it return NULL. The failed-allocation callback is called as the real allocator does.
  */
 void heap_fail_arm(uint32_t caps, uint32_t nth, uint32_t count);
 
@@ -28,7 +28,7 @@ void heap_fail_disarm(void);
 heap_fail_state_t heap_fail_get_state(void);
 
 /**
- * heap_caps_malloc() for the console's own purposes: not counted, never made to fail, and when it does fail,
- * the failed-allocation callback does not hear of it.
+ * heap_caps_malloc() for the console's own use: not counted, never made to fail, and a real failure is not
+ * reported to the failed-allocation callback.
  */
 void *heap_fail_quiet_malloc(size_t size, uint32_t caps);

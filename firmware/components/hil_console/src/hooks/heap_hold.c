@@ -8,22 +8,21 @@
 
 /* The allocator's grain, ESP-IDF v5.4 and v5.5 (TLSF, 32 bit): sizes are multiples of 4 from 12 on, a block
  * has a header of 4, and sizes are rounded up to one of 8, 16 or 32 steps per power of two, by the heap's
- * length. A size that is a multiple of the coarsest of these steps is never rounded up, in whichever heap it
- * lands. */
+ * length. A size that is a multiple of the coarsest of these steps is never rounded up, in any heap. */
 #define BLOCK_HEADER 4
 #define BLOCK_MIN 12
 #define BLOCK_COST_MIN (BLOCK_MIN + BLOCK_HEADER)
 #define STEPS_PER_POWER 8
 
-/* The last bytes are taken in pieces of up to this many: larger than what lies about in small holes. */
+/* Largest piece for the last bytes: larger than typical small holes. */
 #define PIECE_MAX 256
 
-/* Bounds of a command's time when the end will not come out even. */
+/* Limits on the time of a command when the end cannot be met exactly. */
 #define EXACT_TRIES 400
 #define ROUNDS 16
-#define RESERVE_MAX 1024 /* bytes kept back from large blocks for the end */
+#define RESERVE_MAX 1024 /* bytes not taken by large blocks, for the end */
 
-/* The allocator aligns to 4, which is less than a pointer wants on the host. */
+/* The allocator aligns to 4, which is less than a host pointer needs. */
 typedef struct held_block {
     struct held_block *next;
 } __attribute__((packed, aligned(4))) held_block_t;
@@ -71,7 +70,7 @@ static bool push(hold_t *hold, uint32_t size)
            keep(hold, heap_fail_quiet_malloc(size, hold->info.caps));
 }
 
-/** Gives back the block taken `younger` blocks before the last one, or the oldest. */
+/** Frees the block taken `younger` blocks before the last one, or the oldest. */
 static void pop_after(hold_t *hold, unsigned younger)
 {
     held_block_t *before = NULL;
@@ -121,8 +120,7 @@ static uint32_t free_bytes(const hold_t *hold)
     return (uint32_t)heap_caps_get_free_size(hold->info.caps);
 }
 
-/** Takes blocks, biggest first, while more than PIECE_MAX + `reserve` bytes are to go and there is room for
- * one. */
+/** Takes blocks, biggest first, while more than PIECE_MAX + `reserve` bytes remain and a block fits. */
 static void take_large(hold_t *hold, uint32_t leave, uint32_t limit, uint32_t reserve)
 {
     while (true) {
@@ -144,11 +142,10 @@ static void take_large(hold_t *hold, uint32_t leave, uint32_t limit, uint32_t re
 }
 
 /**
- * Takes the last bytes with small blocks. Two things are in the way: a rest of 4, 8 or 12 bytes is less than
- * any block costs, and a free block that would be left with so little is handed out whole, so that a request
- * may cost more than asked. So sizes are tried until a combination comes out even. Not more than about ten
- * deep.
- * @return false if none did within *tries allocations; nothing is taken then
+ * Takes the last bytes with small blocks. Two obstacles: a rest of 4, 8 or 12 bytes is less than any block
+ * costs, and a free block with such a rest is allocated whole, so that a request may cost more than its size.
+ * So sizes are tried until a combination fits exactly, at most about ten deep.
+ * @return false if none fitted within *tries allocations; nothing is taken then
  */
 static bool take_exactly(hold_t *hold, uint32_t leave, unsigned *tries)
 {
@@ -175,7 +172,7 @@ static bool take_exactly(hold_t *hold, uint32_t leave, unsigned *tries)
     return false;
 }
 
-/** Takes small blocks as long as that stays above `leave`. */
+/** Takes small blocks while the free size stays above `leave`. */
 static void take_roughly(hold_t *hold, uint32_t leave)
 {
     for (uint32_t size = PIECE_MAX; size >= BLOCK_MIN; size = round_down(size - BLOCK_HEADER)) {
@@ -202,8 +199,7 @@ static void take_down_to(hold_t *hold, uint32_t leave, uint32_t limit)
             pop(hold);
             reserve = reserve < RESERVE_MAX ? reserve * 2 : BLOCK_COST_MIN;
         } else {
-            /* All small blocks come from one hole a few bytes too large. Fill it, and go on from another
-             * place. */
+            /* All small blocks come from one hole a few bytes too large. Fill it, and continue elsewhere. */
             uint32_t now = free_bytes(hold);
             push(hold, now >= leave + BLOCK_COST_MIN ? now - leave - BLOCK_HEADER : BLOCK_MIN);
             pop_after(hold, 1 + round / 2);
@@ -278,8 +274,8 @@ esp_err_t heap_hold_split(uint32_t caps, uint32_t block, uint32_t count, unsigne
         drop(hold);
         return more ? ESP_ERR_INVALID_SIZE : ESP_ERR_NO_MEM;
     }
-    /* Blocks come off the front of a free block one after the other: every second one taken is every second
-     * in place. */
+    /* Blocks are taken off the front of a free block one after the other: every second one taken is every
+     * second by address. */
     for (held_block_t *kept = hold->last; kept != NULL && kept->next != NULL; kept = kept->next) {
         held_block_t *given = kept->next;
         kept->next = given->next;

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "array_size.h"
 #include "esp_heap_caps.h"
 #include "esp_log.h"
 #include "esp_memory_utils.h"
@@ -20,7 +21,7 @@ static const char *TAG = "HIL";
 /* Below a function's frame the caller's registers are saved, which the backtrace needs (Xtensa: 16 bytes). */
 #define KEPT_WORDS 32
 
-/* Through volatile, so that the compiler neither sees nor removes what it would call undefined. */
+/* Through volatile, so that the compiler neither detects nor removes the undefined behaviour. */
 static void *volatile s_address;
 
 static void crash_abort(void)
@@ -43,8 +44,8 @@ static void crash_store(void)
 
 /**
  * Writes every word from below this frame down to the end of the stack, and none beyond: the watchpoint at
- * the end (32 bytes, somewhere in the last 64) sees the first word there, and no other task's memory is
- * touched. A recursion leaves words unwritten between its frames, which may be those.
+ * the end (32 bytes, somewhere in the last 64) triggers at its first word, and no other task's memory is
+ * touched. A recursion would leave words between its frames unwritten, possibly exactly those.
  */
 static void crash_stack(void)
 {
@@ -53,7 +54,7 @@ static void crash_stack(void)
     while (word > end) {
         *--word = 0;
     }
-    /* Without a watchpoint the overwritten end is found when the task is switched out. */
+    /* Without a watchpoint the overwritten end is detected when the task is switched out. */
     vTaskDelay(1);
 }
 
@@ -64,7 +65,7 @@ static void crash_wdt(void)
     }
 }
 
-/** Interrupts stay on: this core's idle task waits for ever, and with it the task watchdog. */
+/** Interrupts stay on: this core's idle task never runs, so the task watchdog triggers. */
 static void crash_task_wdt(void)
 {
     while (true) {
@@ -78,7 +79,7 @@ static void crash_heap(void)
     heap_caps_free(s_address);
 }
 
-/** IRAM takes 32-bit accesses only: what a byte buffer asked without MALLOC_CAP_8BIT ran into. */
+/** IRAM takes 32-bit accesses only: the failure of a byte buffer allocated without MALLOC_CAP_8BIT. */
 static void crash_iram(void)
 {
     *((volatile uint8_t *)s_address + 1) = 1;
@@ -103,7 +104,7 @@ static const struct {
 
 esp_err_t panic_prepare(const char *kind, void (**crash)(void))
 {
-    for (size_t i = 0; i < sizeof(KINDS) / sizeof(KINDS[0]); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(KINDS); i++) {
         if (strcmp(KINDS[i].kind, kind) != 0) {
             continue;
         }

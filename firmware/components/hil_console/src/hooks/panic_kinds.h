@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Ways to die, each as the real fault does it.
+ * Deliberate panics, each caused by the real fault.
  */
 #pragma once
 
@@ -10,7 +10,7 @@
 
 /**
  * @brief Prepares a panic of this kind (one of abort, null, store, stack, wdt, task_wdt, heap, iram).
- * @param[out] crash calling it does it
- * @return ESP_ERR_NOT_SUPPORTED: iram, and the allocator gave no IRAM; ESP_ERR_NO_MEM: no block for heap
+ * @param[out] crash function that causes the panic
+ * @return ESP_ERR_NOT_SUPPORTED: iram without free IRAM; ESP_ERR_NO_MEM: no block for kind heap
  */
 esp_err_t panic_prepare(const char *kind, void (**crash)(void));

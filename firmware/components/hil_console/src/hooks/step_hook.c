@@ -51,7 +51,7 @@ esp_err_t __wrap_state_manager_enter_step(const char *step, bool undo)
     return fails ? ESP_FAIL : __real_state_manager_enter_step(step, undo);
 }
 
-/** The state manager's string for this name of so many characters, or NULL. */
+/** The state manager's string for the step name of this length, or NULL. */
 static const char *find_step(const char *name, size_t length)
 {
     for (int from = 0; from < SYSTEM_STATES_; from++) {

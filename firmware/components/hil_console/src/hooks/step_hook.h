@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Steps of a change of mode that fail, or end in a panic, on purpose. The linker's --wrap (wrap.cmake) puts
+ * Deliberate failures and panics in the steps of a change of mode. The linker's --wrap (wrap.cmake) puts
  * this in front of state_manager_enter_step() in HIL builds; the state manager itself carries no hook.
  */
 #pragma once
@@ -19,8 +19,8 @@ typedef struct {
 /**
  * @brief The next `count` times each of these steps is entered, it fails with ESP_FAIL.
  *
- * @param list up to STEP_HOOK_MAX names with commas between them; "undo:NAME" is the undoing of a step
- * @return false: a name that no change of mode has, or too many; nothing is armed
+ * @param list up to STEP_HOOK_MAX names with commas between them; "undo:NAME" is the undo of a step
+ * @return false: an unknown step, or too many; nothing is armed
  */
 bool step_hook_fail(const char *list, uint32_t count);
 

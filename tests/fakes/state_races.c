@@ -1,8 +1,11 @@
 /*
- * The state manager under fire: tasks that ask for modes at once, a task that uses the camera, drivers that
- * fail. Prints "ok: …" or the error. The argument is the seed.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Stress test of the state manager: tasks that request modes concurrently, a task that uses the camera,
+ * drivers that fail. Prints "ok: …", or the first error. The argument is the seed.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -10,12 +13,15 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include "array_size.h"
 #include "audio_driver.h"
 #include "camera_controller.h"
 #include "enter_step.h"
 #include "esp_heap_caps.h"
+#include "esp_log.h"
 #include "esp_task_wdt.h"
 #include "esp_timer.h"
+#include "freertos/FreeRTOS.h"
 #include "freertos/event_groups.h"
 #include "freertos/queue.h"
 #include "freertos/semphr.h"
@@ -57,13 +63,31 @@ static unsigned any(unsigned below)
     return (s_random >> 16) % below;
 }
 
-/* FreeRTOS */
+/* --- FreeRTOS --- */
 
-static void create(fake_object_t *object)
+#define TICK_US 20 /* of the host's time */
+
+/* A mutex, a queue of length 1 or an event group: all of them wait for one condition. */
+typedef struct QueueDefinition {
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+    uint32_t bits; /* mutex: 1 when taken; queue: 1 when full */
+    unsigned char item[16];
+    unsigned size;
+    pthread_t owner;
+} fake_object_t;
+
+struct EventGroupDef_t {
+    fake_object_t object;
+};
+
+/* Never freed, as the kernel objects of the state manager. */
+static void *create(void)
 {
-    pthread_mutex_init(&object->mutex, NULL);
-    pthread_cond_init(&object->changed, NULL);
-    object->bits = 0;
+    struct EventGroupDef_t *group = calloc(1, sizeof(*group));
+    pthread_mutex_init(&group->object.mutex, NULL);
+    pthread_cond_init(&group->object.changed, NULL);
+    return group;
 }
 
 /* Called with the object's mutex. True once any of `bits` matches `set`. */
@@ -92,13 +116,13 @@ static uint32_t change_bits(fake_object_t *object, uint32_t set, uint32_t clear)
     return before;
 }
 
-SemaphoreHandle_t xSemaphoreCreateMutexStatic(StaticSemaphore_t *object)
+QueueHandle_t xQueueCreateMutexStatic(uint8_t type, StaticQueue_t *object)
 {
-    create(object);
-    return object;
+    (void)type, (void)object;
+    return create();
 }
 
-BaseType_t xSemaphoreTake(SemaphoreHandle_t mutex, TickType_t ticks)
+BaseType_t xQueueSemaphoreTake(QueueHandle_t mutex, TickType_t ticks)
 {
     pthread_mutex_lock(&mutex->mutex);
     bool taken = wait_for(mutex, 1, false, ticks);
@@ -110,29 +134,34 @@ BaseType_t xSemaphoreTake(SemaphoreHandle_t mutex, TickType_t ticks)
     return taken;
 }
 
-BaseType_t xSemaphoreGive(SemaphoreHandle_t mutex)
+QueueHandle_t xQueueGenericCreateStatic(UBaseType_t length, UBaseType_t size, uint8_t *storage,
+                                        StaticQueue_t *object, uint8_t type)
+{
+    (void)storage, (void)object, (void)type;
+    QueueHandle_t queue = create();
+    queue->size = size;
+    if (length != 1 || size > sizeof(queue->item)) {
+        fail("queue of %u items of %u bytes", length, size);
+    }
+    return queue;
+}
+
+static void give(QueueHandle_t mutex)
 {
     if (!mutex->bits || !pthread_equal(mutex->owner, pthread_self())) {
         fail("a mutex is given by a task that does not hold it");
     }
     change_bits(mutex, 0, 1);
-    return pdTRUE;
 }
 
-QueueHandle_t xQueueCreateStatic(UBaseType_t length, UBaseType_t size, uint8_t *storage,
-                                 StaticQueue_t *object)
+/* Gives a mutex (no item), or overwrites the item of a queue. */
+BaseType_t xQueueGenericSend(QueueHandle_t queue, const void *item, TickType_t ticks, BaseType_t position)
 {
-    (void)storage;
-    create(object);
-    object->size = size;
-    if (length != 1 || size > sizeof(object->item)) {
-        fail("queue of %u items of %u bytes", length, size);
+    (void)ticks, (void)position;
+    if (item == NULL) {
+        give(queue);
+        return pdPASS;
     }
-    return object;
-}
-
-BaseType_t xQueueOverwrite(QueueHandle_t queue, const void *item)
-{
     pthread_mutex_lock(&queue->mutex);
     memcpy(queue->item, item, queue->size);
     pthread_mutex_unlock(&queue->mutex);
@@ -152,7 +181,7 @@ BaseType_t xQueueReceive(QueueHandle_t queue, void *item, TickType_t ticks)
     return got;
 }
 
-UBaseType_t uxQueueMessagesWaiting(QueueHandle_t queue)
+UBaseType_t uxQueueMessagesWaiting(const QueueHandle_t queue)
 {
     pthread_mutex_lock(&queue->mutex);
     UBaseType_t waiting = queue->bits;
@@ -162,28 +191,28 @@ UBaseType_t uxQueueMessagesWaiting(QueueHandle_t queue)
 
 EventGroupHandle_t xEventGroupCreateStatic(StaticEventGroup_t *object)
 {
-    create(object);
-    return object;
+    (void)object;
+    return create();
 }
 
 EventBits_t xEventGroupSetBits(EventGroupHandle_t group, EventBits_t bits)
 {
-    return change_bits(group, bits, 0) | bits;
+    return change_bits(&group->object, bits, 0) | bits;
 }
 
 EventBits_t xEventGroupClearBits(EventGroupHandle_t group, EventBits_t bits)
 {
-    return change_bits(group, 0, bits);
+    return change_bits(&group->object, 0, bits);
 }
 
 EventBits_t xEventGroupWaitBits(EventGroupHandle_t group, EventBits_t bits, BaseType_t clear, BaseType_t all,
                                 TickType_t ticks)
 {
     (void)clear, (void)all;
-    pthread_mutex_lock(&group->mutex);
-    wait_for(group, bits, true, ticks);
-    EventBits_t now = group->bits;
-    pthread_mutex_unlock(&group->mutex);
+    pthread_mutex_lock(&group->object.mutex);
+    wait_for(&group->object, bits, true, ticks);
+    EventBits_t now = group->object.bits;
+    pthread_mutex_unlock(&group->object.mutex);
     return now;
 }
 
@@ -200,7 +229,7 @@ BaseType_t xTaskCreatePinnedToCore(TaskFunction_t code, const char *name, uint32
 {
     (void)name, (void)stack, (void)arg, (void)priority, (void)core;
     pthread_create(&s_state_task, NULL, run_state_task, (void *)code);
-    *out = &s_state_task;
+    *out = (TaskHandle_t)&s_state_task;
     return pdPASS;
 }
 
@@ -231,15 +260,15 @@ esp_err_t task_end_wait_for(const char *name, uint32_t timeout_ms)
     return s_main_ended ? ESP_OK : ESP_ERR_TIMEOUT;
 }
 
-/* ESP-IDF and the components around */
+/* --- ESP-IDF and the other components --- */
 
-esp_err_t esp_task_wdt_add(void *task)
+esp_err_t esp_task_wdt_add(TaskHandle_t task)
 {
     (void)task;
     return ESP_OK;
 }
 
-esp_err_t esp_task_wdt_delete(void *task)
+esp_err_t esp_task_wdt_delete(TaskHandle_t task)
 {
     (void)task;
     return ESP_OK;
@@ -255,6 +284,20 @@ int64_t esp_timer_get_time(void)
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return now.tv_sec * 1000000ll + now.tv_nsec / 1000;
+}
+
+uint32_t esp_log_timestamp(void)
+{
+    return 0;
+}
+
+void esp_log_write(esp_log_level_t level, const char *tag, const char *format, ...)
+{
+    (void)level, (void)tag;
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(NULL, 0, format, args);
+    va_end(args);
 }
 
 const char *esp_err_to_name(esp_err_t err)
@@ -465,7 +508,7 @@ void tts_decoder_get_info(tts_decoder_info_t *info)
     *info = (tts_decoder_info_t){.state = TTS_DECODER_CLOSED};
 }
 
-/* The test */
+/* --- The test --- */
 
 static system_state_t any_mode(void)
 {
@@ -546,7 +589,7 @@ static void storm(unsigned seed, bool faults)
     }
 }
 
-/** Requests faster than mode changes: the last one counts, and those in between cost nothing. */
+/** Requests that arrive faster than modes change: the last one counts, and those in between have no cost. */
 static void coalescing(void)
 {
     state_manager_request(SYSTEM_STATE_CAMERA_STANDBY, FOREVER_MS);
@@ -606,7 +649,7 @@ static void each_step(void)
     }
 }
 
-/** A step and a rollback after it fail: recovery restores the former mode from any intermediate state. */
+/** A step and an undo after it fail: recovery restores the former mode, regardless of the running drivers. */
 static void recovering(void)
 {
     static const struct {
@@ -621,7 +664,7 @@ static void recovering(void)
         {SYSTEM_STATE_VOICE_ACTIVE, SYSTEM_STATE_CAMERA_STANDBY, "camera.start",
          "stt.stop"}, /* half of voice */
     };
-    for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(CASES); i++) {
         state_manager_info_t before, after;
         state_manager_request(CASES[i].from, FOREVER_MS);
         state_manager_get(&before);
@@ -649,7 +692,7 @@ static void started(void)
     s_started = true;
 }
 
-/** The end of the start is reported once the main task has ended, not when the first mode is up. */
+/** started() is called once the main task has ended, not when the first mode is up. */
 static void starting(void)
 {
     if (state_manager_request(SYSTEM_STATE_CAMERA_STANDBY, FOREVER_MS) != ESP_OK) {

@@ -1,6 +1,8 @@
 /*
- * sys.panic kind=stack on a part of this program's own stack, whose end is reported as the task's: prints
- * "ok: …" or the error.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * sys.panic kind=stack on a range of this program's own stack, whose end is reported as the task's: prints
+ * "ok: …", or the error.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,7 +26,7 @@ uint8_t *pxTaskGetStackStart(TaskHandle_t task)
     return (uint8_t *)s_end;
 }
 
-/* Below the caller's frame, in unused stack; the red zone is kept. */
+/* Below the caller's frame, in unused memory: the red zone is kept. */
 static __attribute__((noinline)) void fill(void)
 {
     volatile uint32_t *frame = __builtin_frame_address(0);
@@ -33,7 +35,7 @@ static __attribute__((noinline)) void fill(void)
     }
 }
 
-/* The crash's last call: memory below this frame is still as the crash left it. */
+/* Last call of the crash: the memory below this frame is as the crash left it. */
 void vTaskDelay(const TickType_t ticks)
 {
     (void)ticks;

@@ -129,7 +129,7 @@ static void write_topic(const char *topic)
         console_output_text(topic);
         console_output_text("; help lists them all\r\n");
     } else if (*topic == '\0') {
-        console_write_text(
+        console_output_text(
             "\r\nhelp mem: commands with this prefix; help heap.hold: one command with its arguments\r\n");
     }
     console_output_flush();

@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * Text output, buffered for the UART driver: each write takes 31 bytes of its ring in addition to the text.
- * The stdout lock must be held from the first console_put() to console_flush().
+ * The stdout lock must be held from the first console_output_write() to console_output_flush().
  */
 #pragma once
 

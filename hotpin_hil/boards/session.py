@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hotpin_hil.boards.artifacts import FirmwareBuild, read_build
 from hotpin_hil.boards.bench import BoardEntry, find_bench
@@ -94,8 +94,7 @@ class BoardSession:
     @property
     def port(self) -> str | None:
         """Port of the board, or of several; None in QEMU."""
-        port: str | None = self.options.port
-        return port
+        return cast("str | None", self.options.port)
 
     @property
     def mac(self) -> str | None:

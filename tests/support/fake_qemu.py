@@ -15,6 +15,7 @@ It runs the fake firmware. The folder `STATE` records its starts and controls it
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -160,7 +161,7 @@ def serve_qmp(where: str, firmware: FakeFirmware, flash: Path) -> None:
         server.listen()
         while True:
             client, _ = server.accept()
-            with client:
+            with client, contextlib.suppress(ConnectionError):  # a client may leave at once, as with QEMU
                 qmp_session(client, firmware, flash)
 
 

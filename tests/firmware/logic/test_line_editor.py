@@ -546,5 +546,5 @@ def test_harness_reads_the_log_as_if_nobody_typed(keys: list[bytes], answers: bo
     scanner = LineScanner({}, told.append, lambda *_: None)
     scanner.feed(typist.screen.raw)
     scanner.close()
-    assert scanner.levels["I"] == len(expected)
+    assert scanner.tally.levels["I"] == len(expected)
     assert told == [], "no line looks as if another had cut it"

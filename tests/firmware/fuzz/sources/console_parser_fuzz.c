@@ -50,7 +50,8 @@ static void one_line(console_line_t *line)
     }
     for (size_t i = 0; i < ARRAY_SIZE(USAGES); i++) {
         if (!console_check_args(USAGES[i], &request, &problem)) {
-            assert(problem.reason != NULL && strlen(problem.key) < sizeof(problem.key));
+            assert(problem.reason != NULL && problem.value != NULL);
+            assert(strnlen(problem.key, problem.key_length) == problem.key_length);
         }
     }
 }

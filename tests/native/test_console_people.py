@@ -75,7 +75,7 @@ class Person:
 @pytest.fixture
 def console(tmp_path: Path) -> Iterator[Console]:
     """The console of a board that has just started the firmware."""
-    place = tmp_path / "ai-thinker-0"
+    place = tmp_path / "hotpin-5.4-0"
     place.mkdir()
     (place / "flash.bin").write_bytes(native_flash_image())
     boards = Boards(tmp_path, NATIVE_ELFS_FILE)

@@ -90,7 +90,7 @@ def test_flash_writes_what_differs_and_leaves_the_rest(
         file.write(b"settings")
     status, out, err = board_command("flash", "--build", build.folder)
     assert (status, err) == (0, "")
-    assert out.startswith("ai-thinker-0 holds fw 1 (ELF ")
+    assert out.startswith("hotpin-5.4-0 holds fw 1 (ELF ")
     assert out.endswith("): bootloader.bin, partition-table.bin, fw.bin written; reset\n")
     assert "  fw 1 (ELF " in board_command("list")[1]
     with Console(boards.url) as console:
@@ -98,7 +98,7 @@ def test_flash_writes_what_differs_and_leaves_the_rest(
     with flash.open("r+b") as file:
         file.seek(0x10100)
         file.write(b"damage")
-    out = board_command("flash", "ai-thinker-0", "--build", build.folder)[1]
+    out = board_command("flash", "hotpin-5.4-0", "--build", build.folder)[1]
     assert out.endswith("): fw.bin written; reset\n")
     assert board_command("flash", "--build", build.folder)[1].endswith(
         "): all of it was there already; reset\n"
@@ -154,15 +154,15 @@ def test_board_that_is_used_or_off_is_not_flashed(
 
     with Console(boards.url):
         assert refusal() == (
-            f"error: ai-thinker-0 has a client on {boards.url} (close it: a monitor, a console, a test run)\n"
+            f"error: hotpin-5.4-0 has a client on {boards.url} (close it: a monitor, a console, a test run)\n"
         )
     with Lease(tmp_path / "leases", "rehearsal") as lease:
         lease.add(port_name(boards.url))
-        assert refusal().startswith(f"error: ai-thinker-0 is in use by pid {os.getpid()} of ")
+        assert refusal().startswith(f"error: hotpin-5.4-0 is in use by pid {os.getpid()} of ")
     BoardControl(Path(boards.found[0]["directory"])).ask("power", on=False)
-    assert refusal() == "error: ai-thinker-0 has no power (hotpin-hil board power on)\n"
-    assert refusal("ai-thinker-7") == (
-        "error: no virtual board 'ai-thinker-7' runs here (there are: ai-thinker-0)\n"
+    assert refusal() == "error: hotpin-5.4-0 has no power (hotpin-hil board power on)\n"
+    assert refusal("hotpin-5.4-7") == (
+        "error: no virtual board 'hotpin-5.4-7' runs here (there are: hotpin-5.4-0)\n"
     )
 
 
@@ -240,7 +240,7 @@ def test_detached_boards_run_until_they_are_stopped(tmp_path: Path, board_comman
         check=True,
     )
     found = [json.loads(line) for line in started.stdout.splitlines()]
-    assert [board["name"] for board in found] == ["ai-thinker-0", "ai-thinker-1"]
+    assert [board["name"] for board in found] == ["hotpin-5.4-0", "hotpin-5.4-1"]
     states = [board.state() for board in running(tmp_path / "state")]
     assert [state["port"] for state in states] == [board["port"] for board in found]
     pid = int(states[0]["server_pid"])
@@ -255,7 +255,7 @@ def test_detached_boards_run_until_they_are_stopped(tmp_path: Path, board_comman
         if not process_gone(pid):
             os.kill(pid, 9)
     LoopbackPort(int(found[0]["port"].rsplit(":")[-1])).close()
-    assert sorted(path.name for path in (tmp_path / "state").iterdir()) == ["ai-thinker-0", "ai-thinker-1"]
+    assert sorted(path.name for path in (tmp_path / "state").iterdir()) == ["hotpin-5.4-0", "hotpin-5.4-1"]
 
 
 def test_stop_waits_until_the_place_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -293,7 +293,7 @@ def serve_and_flash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
     python.chmod(0o755)
     monkeypatch.setattr(server.sys, "executable", str(python))
     out = io.StringIO()
-    asyncio.run(server.serve(1, "ai-thinker", tmp_path / "state", flash=tmp_path, out=out))
+    asyncio.run(server.serve(1, "hotpin-5.4", tmp_path / "state", flash=tmp_path, out=out))
     return out.getvalue()
 
 

@@ -11,6 +11,7 @@ import signal
 import pytest
 
 from hotpin_hil.cli.main import main
+from hotpin_hil.evidence.lines import SelectionNote
 from hotpin_hil.evidence.results import ResultsFile
 from tests.support.plugin_suite import CONFTEST, IMPORTS, REGISTERED, WITHOUT, Suite
 
@@ -108,7 +109,7 @@ def test_worker_of_a_killed_run_does_not_write_into_the_next(suite: Suite) -> No
     suite.run(tests)
     left_over = ResultsFile(suite.folder / "results.jsonl")
     suite.run(tests)
-    left_over.append({"kind": "note", "about": "selection", "text": "of the older run"})
+    left_over.append(SelectionNote("of the older run"))
     left_over.close()
     assert "older" not in (suite.folder / "results.jsonl").read_text()
 
@@ -205,13 +206,13 @@ def test_what_the_board_says_is_noted_when_it_says_it(suite: Suite) -> None:
         (
             "firmware.event('mode', to='voice', ok=False, missing=4080, block='I2S DMA'); pytest.fail('x')",
             ("INTERNAL,8BIT", 4080),
-            "*4080 bytes in one block",
+            "*4080 more bytes in one block",
         ),
         (
             "firmware.event('mode', to='camera', ok=False, missing=61440, block='camera frame');"
             " pytest.fail('x')",
             ("SPIRAM", 61440),
-            "*61440 bytes in one block",
+            "*61440 more bytes in one block",
         ),
         (
             "firmware.event('mem.warning', type='FRAGMENTATION_HIGH', value=51); pytest.fail('x')",

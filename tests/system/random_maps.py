@@ -23,7 +23,7 @@ from hotpin_hil.virtual.profile import HeapRegion
 MAPS_DIR = BUILD_DIR / "random-maps"
 ROM_DATA = HeapRegion(0x3FFAE6E0, 6432, "DRAM")
 PSRAM = HeapRegion(0x3F800000, 4 << 20, "SPIRAM")
-DRAM_END, DIRAM_END, IRAM_END = 0x3FFE0000, 0x40000000, 0x400A0000
+DRAM_END, IRAM_END = 0x3FFE0000, 0x400A0000
 FIRST_DATA = range(0x3FFB4000, 0x3FFCA000, 4)
 """Where static data may end: smaller than the smallest image, or 96 KB (the recorded firmware's) and more."""
 FIRST_CODE = range(0x40088000, 0x4009E000, 4)
@@ -35,14 +35,9 @@ def profiles(draw: st.DrawFn) -> str:
     data, code = draw(st.sampled_from(FIRST_DATA)), draw(st.sampled_from(FIRST_CODE))
     base = draw(st.sampled_from(["hotpin-5.4", "hotpin-5.5"]))
     has = [f"IDF {base.removeprefix('hotpin-')}", *draw(st.sampled_from([[], ["newlib in flash"]]))]
-    two_cores = draw(st.booleans())
-    has.append("two cores" if two_cores else "one core")
+    has.append("two cores")  # as the host build that runs on it
     heaps = [ROM_DATA, HeapRegion(data, DRAM_END - data, "DRAM")]
-    if two_cores:  # ROM data and cache of the second one
-        heaps += [HeapRegion(0x3FFE0440, 15072, "DIRAM"), HeapRegion(0x3FFE4350, 113840, "DIRAM")]
-    else:
-        heaps.append(HeapRegion(0x3FFE0440, DIRAM_END - 0x3FFE0440, "DIRAM"))
-        heaps.append(HeapRegion(0x40078000, 0x8000, "IRAM"))
+    heaps += [HeapRegion(0x3FFE0440, 15072, "DIRAM"), HeapRegion(0x3FFE4350, 113840, "DIRAM")]
     heaps += [HeapRegion(code, IRAM_END - code, "IRAM"), PSRAM]
     lines = [f'  {{ start = 0x{h.start:08X}, length = {h.length}, type = "{h.type}" }},' for h in heaps]
     return "\n".join([f'like = "{base}"', 'name = "random"', f"has = {has}", "heap = [", *lines, "]", ""])

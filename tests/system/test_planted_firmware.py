@@ -102,6 +102,8 @@ class Firmware:
         folder = self._folder / "qualification"
         shutil.rmtree(folder, ignore_errors=True)
         options = [option for one in requirements for option in ("--requirement", one)]
+        # The defects were sized for the memory of the recorded boards.
+        options += ["--board-profile", "recorded"]
         self._checkout.run(*options, "--qualification-dir", str(folder), good=good)
         return Run(folder)
 
@@ -132,7 +134,7 @@ def test_defect_gets_its_diagnosis_in_report_and_analyser(
     assert f"FAIL {defect.requirement}: " in failure.title
     assert failure.diagnoses == list(defect.diagnoses)
     assert "Reproduce: pytest --target esp32 --board virtual hil_tests/" in failure.text
-    assert "The console's last lines" in failure.text
+    assert "The last lines of the console" in failure.text
     if HEAP_MAP & {one.split()[0] for one in defect.diagnoses}:
         assert any(figure.startswith("Heap map") for figure in failure.figures)
     if "DIAG-03" in failure.text:

@@ -116,7 +116,7 @@ def test_fragmentation_is_named_with_its_state_and_its_heap(planted: Planted) ->
     cycle(device, 2)
     device.set_mode("voice")
     device.log("Entering voice")
-    device.split("DMA", block=1024, count=70)
+    device.split("DMA", block=1024)
     device.log("Leaving voice")
     found = planted.diagnoses()
     one = found["High fragmentation"]
@@ -131,7 +131,7 @@ def test_heap_of_the_fragmentation_is_named_when_the_log_has_the_map(
     planted: Planted, map_comes: str
 ) -> None:
     device = planted.device
-    device.split("DMA", block=1024, count=70)
+    device.split("DMA", block=1024)
     if map_comes == "before":
         regions = device.regions()
     device.log("Fragmented")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hotpin_hil import cli
+from hotpin_hil.cli import main as cli
 from hotpin_hil.virtual import profile as profiles
 from tests.conftest import shared_data
 from tests.support.xtensa_elf import REGIONS, RESERVED, write_elf

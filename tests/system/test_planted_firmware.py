@@ -133,7 +133,8 @@ def test_defect_gets_its_diagnosis_in_report_and_analyser(
     (failure,) = run.failures()
     assert f"FAIL {defect.requirement}: " in failure.title
     assert failure.diagnoses == list(defect.diagnoses)
-    assert "Reproduce: pytest --target esp32 --board virtual --board-profile recorded hil_tests/" in failure.text
+    command = "pytest --target esp32 --board virtual --board-profile recorded hil_tests/"
+    assert f"Reproduce: {command}" in failure.text
     assert "The last lines of the console" in failure.text
     if HEAP_MAP & {one.split()[0] for one in defect.diagnoses}:
         assert any(figure.startswith("Heap map") for figure in failure.figures)

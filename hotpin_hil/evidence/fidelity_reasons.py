@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -14,11 +13,7 @@ from typing import Any
 from hotpin_hil.errors import UsageError
 from hotpin_hil.evidence.model import Value
 from hotpin_hil.evidence.requirements import KINDS
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from hotpin_hil.evidence.toml_tables import read_tables
 
 REASONS_FILE = Path(__file__).parent / "fidelity.toml"
 
@@ -167,16 +162,7 @@ def _ratio(one: float, other: float) -> float:
 
 def load_reasons(path: Path = REASONS_FILE) -> tuple[Reason, ...]:
     """Reads and checks the file. UsageError names the row, the key and the value that is wrong."""
-    try:
-        with path.open("rb") as file:
-            data = tomllib.load(file)
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{path} is not valid TOML: {error}") from error
-    tables = data.get("reason", [])
-    if not isinstance(tables, list) or set(data) - {"reason"}:
-        raise UsageError(f"{path} may only hold [[reason]] tables")
+    tables = read_tables(path, "reason")
     reasons: dict[str, Reason] = {}
     for number, table in enumerate(tables, start=1):
         reason = _reason(table, f"{path}, reason {number} ({table.get('id', 'no id')})")

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hotpin_hil.errors import UsageError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from hotpin_hil.evidence.toml_tables import read_tables
 
 PRIORITIES = ("must", "later")
 KINDS = ("hardware", "qemu", "virtual")
@@ -75,16 +70,7 @@ def load_requirements(path: Path) -> Requirements:
     Raises:
         UsageError: The file cannot be read or a row is wrong; the message names file, row and key.
     """
-    try:
-        with path.open("rb") as file:
-            data = tomllib.load(file)
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{path} is not valid TOML: {error}") from error
-    tables = data.get("requirement", [])
-    if not isinstance(tables, list) or set(data) - {"requirement"}:
-        raise UsageError(f"{path} may only hold [[requirement]] tables")
+    tables = read_tables(path, "requirement")
     rows = [_row(table, f"{path}, requirement {number}") for number, table in enumerate(tables, start=1)]
     seen: set[str] = set()
     for row in rows:

@@ -1,0 +1,33 @@
+"""Reads a TOML file that holds one array of tables, such as requirements.toml."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from hotpin_hil.errors import UsageError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+def read_tables(path: Path, name: str) -> list[Any]:
+    """Reads the tables of the array `name`, unchecked.
+
+    Raises:
+        UsageError: The file cannot be read, is not TOML, or holds anything else.
+    """
+    try:
+        with path.open("rb") as file:
+            data = tomllib.load(file)
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path} is not valid TOML: {error}") from error
+    tables = data.get(name, [])
+    if not isinstance(tables, list) or set(data) - {name}:
+        raise UsageError(f"{path} may only hold [[{name}]] tables")
+    return tables

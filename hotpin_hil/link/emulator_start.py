@@ -19,7 +19,8 @@ KNOWN_PANICS = {
 }
 """Text of a panic -> the defect of QEMU behind it."""
 WATCHDOG_RESETS = ("TG0WDT_SYS_RESET", "TG1WDT_SYS_RESET", "RTCWDT_RTC_RESET", "RTCWDT_SYS_RESET")
-"""Resets by a watchdog alone. After a panic of the firmware they are its own."""
+"""Resets by a watchdog alone. After a panic of the firmware they are its own. Otherwise they are the emulator's, also
+the first of a start: a reset over EN sets the boot loader's watchdog, which may end before the ROM prints anything."""
 _TOO_SLOW = "the host was too slow for the boot loader's watchdog"
 RESETS_MAX = 3
 """Restarts in one start after which the start counts as ended; the test then sees the cause."""
@@ -51,9 +52,13 @@ def judge_start(channel: Channel) -> Start | None:
     for panic, defect in KNOWN_PANICS.items():
         if panic.encode() in text[:ready]:
             return Start(f"{panic} ({defect})")
-    for reset in resets[1:]:
-        before = text[: reset.offset - begin.offset]
-        if reset.name in WATCHDOG_RESETS and len(before) < ready and not _PANIC.search(before):
+    whole = channel.text()
+    for reset in resets:
+        if (
+            reset.name in WATCHDOG_RESETS
+            and reset.offset < begin.offset + ready
+            and not _PANIC.search(whole[: reset.offset])
+        ):
             return Start(f"{reset.name} ({_TOO_SLOW})")
     return Start() if ready < len(text) or len(resets) > RESETS_MAX else None
 

@@ -480,6 +480,27 @@ def test_start_that_the_firmware_spoiled_is_not_repeated(qemu: Qemu, start: Star
     assert panic.encode() in emulator.channel.text()
 
 
+def test_watchdog_that_bites_before_the_rom_prints_is_the_emulators() -> None:
+    channel = Channel()
+    channel.feed(
+        b"I (5400) STATE: leaving camera\r\nrst:0x7 (TG0WDT_SYS_RESET),boot:0x12 (SPI_FAST_FLASH_BOOT)\r\n"
+    )
+    end = judge_start(channel)
+    assert end is not None
+    assert "TG0WDT_SYS_RESET" in end.fault
+
+
+def test_watchdog_after_a_panic_is_the_firmwares() -> None:
+    channel = Channel()
+    channel.feed(
+        b"abort() was called at PC 0x400d1234\r\nrst:0x7 (TG0WDT_SYS_RESET),boot:0x12 (SPI_FAST_FLASH_BOOT)\r\n"
+    )
+    channel.feed(b"I (900) main_task: Returned from app_main()\r\n")
+    end = judge_start(channel)
+    assert end is not None
+    assert end.fault == ""
+
+
 def test_known_fault_after_the_start_is_the_tests() -> None:
     """It may have caused it."""
     channel = Channel()

@@ -21,4 +21,5 @@ pytest_plugins = [
     "fixtures.faults",
     "fixtures.memory",
     "fixtures.modes",
+    "fixtures.pace",
 ]

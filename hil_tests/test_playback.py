@@ -10,6 +10,7 @@ import pytest
 from fixtures.audio import MALFORMED, RATE_HZ, UNSUPPORTED, tone
 from fixtures.measure import Measure
 from fixtures.modes import CAMERA, VOICE, WRITE_BYTES, Modes, Reading
+from fixtures.pace import HostPace
 from hotpin_hil.device import Device, DeviceError, budgets
 
 LATENCY_MS = 256
@@ -72,16 +73,19 @@ def test_stream_is_played_to_its_end(device: Device, voice: Modes, measure: Meas
 
 
 @pytest.mark.requirement("TTS-05")
-def test_stream_may_come_while_it_is_played(device: Device, voice: Modes, measure: Measure) -> None:
+def test_stream_may_come_while_it_is_played(
+    device: Device, voice: Modes, measure: Measure, host_pace: HostPace
+) -> None:
     """Playback starts with the header and a little sound; the rest is written during playback."""
     frames = RATE_HZ // 4
     stream = tone(frames)
     start = device.mark()
     device.tts_open(len(stream))
     device.tts_write(stream[:WRITE_BYTES])
-    device.tts_play()
-    for at in range(WRITE_BYTES, len(stream), WRITE_BYTES):
-        device.tts_write(stream[at : at + WRITE_BYTES])
+    with host_pace():
+        device.tts_play()
+        for at in range(WRITE_BYTES, len(stream), WRITE_BYTES):
+            device.tts_write(stream[at : at + WRITE_BYTES])
     end = device.wait_event("tts", budgets.PLAY_S, since=start)
     measure("result", end.data["err"], exact="ESP_OK", source="TTS-05")
     measure("played", end.data["samples"], "frames", exact=frames, source="frames in the stream")

@@ -73,6 +73,7 @@ class Esp32Cam:
         mac = parse_mac(profile.mac)
         self._mac = mac[:3] + ((int.from_bytes(mac[3:], "big") + index) & 0xFFFFFF).to_bytes(3, "big")
         self._options = options
+        self._time_scale = options.time_scale
         self._directory = directory
         self._index = index
         self._releases = 0
@@ -147,6 +148,7 @@ class Esp32Cam:
             "firmware": f"{self._app.project} {self._app.version}" if self._app is not None else None,
             "said": self._said,
             "client": self._server.connected,
+            "time_scale": self._time_scale,
             "faults": [str(fault) for fault in self.faults.in_force],
             "line_changes": self.faults.line.changes,
             "server_pid": os.getpid(),
@@ -170,6 +172,11 @@ class Esp32Cam:
         if self._timer is not None:
             return "booting"
         return "crashed" if self._crashed else "halted"
+
+    def set_time_scale(self, scale: float | None) -> None:
+        """Change the pace of the board's clock: virtual seconds per host second; None: as the server was started."""
+        self._time_scale = self._options.time_scale if scale is None else scale
+        self.tell_firmware(f"time_scale_milli={round(self._time_scale * 1000)}")
 
     def power_on(self) -> None:
         """Switch power on and reset; volatile state is lost. No effect if the board already has power."""
@@ -407,7 +414,7 @@ class Esp32Cam:
             self._after(max(wait_s, 0.0), lambda: self._booted(boot, cause))
 
     def _host_seconds(self, virtual_ms: float) -> float:
-        scale = self._options.time_scale
+        scale = self._time_scale
         return virtual_ms / 1000.0 / scale if scale > 0 else 0.0
 
     def _booted(self, boot: Boot, cause: int) -> None:
@@ -451,7 +458,7 @@ class Esp32Cam:
             rom_cause=cause,
             start_us=start_us,
             seed=self._random.getrandbits(32),
-            time_scale=self._options.time_scale,
+            time_scale=self._time_scale,
             paced=self._options.paced,
             elf_sha256=program.sha256,
             app_offset=app.offset,

@@ -1,7 +1,8 @@
 """Control channel of a virtual board: a Unix socket in the board's directory, one JSON object per line.
 
-Requests: `{"do": "state" | "reset" | "power" | "fault" | "clear" | "stop", …}` with `on` (true, false) for "power" and
-`fault`, `arguments` and optionally `seed` for "fault". Replies: `{"ok": true, …}` or `{"ok": false, "error": …,
+Requests: `{"do": "state" | "reset" | "power" | "fault" | "clear" | "pace" | "stop", …}` with `on` (true, false) for
+"power", `fault`, `arguments` and optionally `seed` for "fault", and `time_scale` (null: as the server was started) for
+"pace". Replies: `{"ok": true, …}` or `{"ok": false, "error": …,
 "remedy": …}`. The reply to "state" and to every change of it carries the board's `state`; the reply to "fault" carries
 the fault that was started, also as `text`.
 """
@@ -27,6 +28,8 @@ LOCK_NAME = "lock"
 """Lock file in a board's directory, held by the board's server."""
 _LINE_MAX = 64 * 1024
 _CLIENTS_MAX = 16
+TIME_SCALE_MAX = 1e6
+"""Largest time scale that the firmware's host runtime takes (firmware/native/chip/params.c)."""
 
 Message = dict[str, Any]
 
@@ -40,6 +43,7 @@ class Controlled(Protocol):
     def reset(self) -> None: ...
     def power_on(self) -> None: ...
     def power_off(self) -> None: ...
+    def set_time_scale(self, scale: float | None) -> None: ...
 
 
 class ControlServer:
@@ -96,6 +100,8 @@ class ControlServer:
                 board.power_on() if _on(request) else board.power_off()
             case "clear":
                 board.faults.clear()
+            case "pace":
+                board.set_time_scale(_time_scale(request))
             case "fault":
                 fault = board.faults.inject(str(request.get("fault")), _arguments(request), _seed(request))
                 return {
@@ -255,6 +261,24 @@ def _on(request: Message) -> bool:
     if not isinstance(on, bool):
         raise UsageError(f"on is {on!r}", "give true or false")
     return on
+
+
+def check_time_scale(scale: float) -> None:
+    """Raises UsageError unless a board can run at this many virtual seconds per host second."""
+    if not 0 <= scale <= TIME_SCALE_MAX:
+        raise UsageError(
+            f"time scale {scale:g} is not valid", f"give 0 (no waiting) up to {TIME_SCALE_MAX:.0f}"
+        )
+
+
+def _time_scale(request: Message) -> float | None:
+    scale = request.get("time_scale")
+    if scale is None:
+        return None
+    if isinstance(scale, bool) or not isinstance(scale, (int, float)):
+        raise UsageError(f"time_scale is {scale!r}", "give a number, or null for that of the server")
+    check_time_scale(scale)
+    return float(scale)
 
 
 def _seed(request: Message) -> int | None:

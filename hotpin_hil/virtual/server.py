@@ -22,7 +22,7 @@ from hotpin_hil.errors import UsageError
 from hotpin_hil.paths import BUILD_DIR, NATIVE_ELFS_FILE
 from hotpin_hil.virtual import profile as profiles
 from hotpin_hil.virtual.board import BoardOptions, Esp32Cam
-from hotpin_hil.virtual.control import LOCK_NAME, ControlServer
+from hotpin_hil.virtual.control import LOCK_NAME, ControlServer, check_time_scale
 from hotpin_hil.virtual.rfc2217 import LoopbackPort
 
 DEFAULT_STATE_DIR = BUILD_DIR / "virtual-boards"
@@ -87,8 +87,7 @@ async def serve(
     """
     if not 1 <= count <= MAX_BOARDS:
         raise UsageError(f"can't start {count} boards", f"ask for 1 to {MAX_BOARDS}")
-    if not 0 <= time_scale <= 1e6:
-        raise UsageError(f"time scale {time_scale:g} is not valid", "give 0 (no waiting) up to 1000000")
+    check_time_scale(time_scale)
     if port is not None and not 1 <= port <= _LAST_PORT + 1 - count:
         raise UsageError(f"port {port} is not valid", f"give 1 to {_LAST_PORT + 1 - count}")
     board_profile = profiles.load(profile)

@@ -33,6 +33,13 @@ void native_run_init(uint64_t start_us, double time_scale)
     s_polled_us = start_us;
 }
 
+void native_run_set_time_scale(double time_scale)
+{
+    s_time_scale = time_scale;
+    s_anchor_us = native_now_us();
+    s_anchor_ns = g_native_hooks.host_now_ns();
+}
+
 /* How long, in ns of host time, until virtual time may be when_us. */
 static int64_t lead_ns(uint64_t when_us)
 {

@@ -9,6 +9,8 @@
 
 /* time_scale: virtual seconds per host second; 0: as fast as possible. */
 void native_run_init(uint64_t start_us, double time_scale);
+/* Changes the time scale from this moment on. */
+void native_run_set_time_scale(double time_scale);
 /* The running code takes this long. Due events fire, higher tasks preempt, equals share by ticks. */
 void native_consume_us(uint64_t us);
 /* Cost of reading a clock or a state in a loop that may poll it: 1 us. */

@@ -1,4 +1,4 @@
-"""The firmware's console on a virtual board, as a user at a terminal and as a program sees it."""
+"""The firmware's console on a virtual board, for a user at a terminal and for a program."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Person:
         self.port.write(keys.encode() if isinstance(keys, str) else keys)
 
     def see(self, pattern: str, since: int = 0) -> re.Match[str]:
-        """Wait for a pattern in the output, carriage returns removed."""
+        """Waits for a pattern in the output without carriage returns."""
         deadline = time.monotonic() + PATIENCE_S
         while not (found := re.search(pattern, self.text(since), re.DOTALL)):
             assert time.monotonic() < deadline, f"no {pattern!r} in {self.text(since)[-3000:]!r}"
@@ -42,7 +42,7 @@ class Person:
         return found
 
     def see_ends_of_boxes(self, count: int, since: int) -> None:
-        """Wait for `count` statistics boxes."""
+        """Waits for `count` statistics boxes."""
         deadline = time.monotonic() + PATIENCE_S
         while (seen := self.text(since).count("╚")) < count:
             assert time.monotonic() < deadline, f"{seen} of {count} boxes came"
@@ -56,7 +56,7 @@ class Person:
             self.type(TERMINAL)
 
     def ask(self, line: str) -> str:
-        """Type a line; returns the output before the next prompt."""
+        """Types a line; returns the output up to the next prompt."""
         start = len(self.received)
         self.type(line + "\n")
         return self.see(rf"{re.escape(line)}\n(.*)(?:^|\n){PROMPT}$", start)[1]
@@ -65,7 +65,7 @@ class Person:
         return self.received[since:].decode("utf-8", "replace").replace("\r\n", "\n")
 
     def log_lines(self) -> list[str]:
-        """Lines in ESP_LOG's shape, as the harness reads them."""
+        """Log lines, as the harness parses them."""
         return [line.text for line in LineSplitter().feed(self.received) if parse_log_line(line)]
 
     def records(self) -> list[Record]:
@@ -106,13 +106,13 @@ def test_program_gets_neither_prompt_nor_echo(console: Console) -> None:
     assert "\x1b" not in program.text()
 
 
-def test_first_key_brings_greeting_and_prompt_and_a_request_ends_them(console: Console) -> None:
+def test_first_key_shows_greeting_and_prompt_until_a_request(console: Console) -> None:
     person = Person(console, answers=False)
     person.type("mem.fr")
     person.see(rf"{GREETING}.*\n.*{PROMPT}mem.fr")
     person.type(REQUEST)
     person.see(r"\n@7 \{[^\n]*\n")
-    assert person.text().endswith("\n"), "no prompt behind the reply"
+    assert person.text().endswith("\n"), "no prompt after the reply"
     assert [record.id for record in person.records()] == [7]
 
 
@@ -124,11 +124,11 @@ def test_help_has_all_commands_a_group_and_one_with_its_arguments(person: Person
     assert person.ask("?") == every
     group = person.ask("help mem")
     assert re.findall(r"^(\S+)", group, re.MULTILINE) == [name for name in names if name.startswith("mem.")]
-    one = person.ask("help heap.hold")
-    assert one.startswith("heap.hold caps=CAPS [size=N] [leave=N] [block=N]\n    take one block")
-    assert re.search(r"^    caps +needed +capabilities.*: DMA 8BIT", one, re.MULTILINE)
-    assert re.search(r"^    size +optional +a number", one, re.MULTILINE)
-    assert person.ask("heap.hold ?") == one
+    text = person.ask("help heap.hold")
+    assert text.startswith("heap.hold caps=CAPS [size=N] [leave=N] [block=N]\n    take one block")
+    assert re.search(r"^    caps +needed +capabilities.*: DMA 8BIT", text, re.MULTILINE)
+    assert re.search(r"^    size +optional +a number", text, re.MULTILINE)
+    assert person.ask("heap.hold ?") == text
     assert "camera|voice" in person.ask("help mode.set")
     assert person.ask("help nosuch") == "UNKNOWN_COMMAND: no command starts with nosuch; help lists them all"
 
@@ -141,10 +141,10 @@ def test_mistakes_are_named_with_their_remedy(person: Person) -> None:
 
 
 def test_typed_change_of_mode_is_answered_when_it_is_done(person: Person) -> None:
-    said = person.ask("mode.set to=voice")
-    assert re.search(r"STATE: camera -> voice in \d+ ms\nmode: voice\nprevious: camera\n", said)
-    assert re.search(r"^duration_ms: [1-9]\d+$", said, re.MULTILINE)
-    assert said.endswith("busy: false")
+    output = person.ask("mode.set to=voice")
+    assert re.search(r"STATE: camera -> voice in \d+ ms\nmode: voice\nprevious: camera\n", output)
+    assert re.search(r"^duration_ms: [1-9]\d+$", output, re.MULTILINE)
+    assert output.endswith("busy: false")
     person.ask("heap.fail step=camera.start")
     assert re.search(r"^ESP_FAIL: step camera.start failed$", person.ask("mode.set to=camera"), re.MULTILINE)
     failed = person.ask("mode.get")
@@ -163,8 +163,8 @@ def test_reply_of_several_records_is_one_text(person: Person) -> None:
     assert re.findall(r"^  \d+, (c\d),", history, re.MULTILINE) == ["c2", "c1", "c0"]
 
 
-def test_box_among_what_is_typed_leaves_both_whole(person: Person) -> None:
-    """The half line is taken off the screen and put back below; a program that reads along sees whole lines."""
+def test_box_printed_while_typing_leaves_both_whole(person: Person) -> None:
+    """The unfinished line is erased and shown again below the box; a program that reads along sees whole lines."""
     person.ask("log.quiet off=1")
     start = len(person.received)
     person.type("mem.monitor start=200\n")
@@ -186,7 +186,7 @@ def test_box_among_what_is_typed_leaves_both_whole(person: Person) -> None:
     assert PROMPT + "mem.monitor stop=1" in screen.rows
 
 
-def test_silence_is_for_people_and_ends_with_a_request(person: Person) -> None:
+def test_silence_ends_with_a_request(person: Person) -> None:
     assert person.ask("log.quiet") == "boxes: silent\nrecords: silent"
     start = len(person.received)
     assert person.ask("mem.log context=unheard").startswith("held_us: ")
@@ -208,13 +208,13 @@ def test_program_cannot_silence_the_log(console: Console) -> None:
     assert program.see(r"@9 (\{[^\n]*)\n")[1].startswith('{"ok":false,"err":"ESP_ERR_NOT_SUPPORTED"')
 
 
-def test_only_boxes_are_silenced_where_only_these_are_meant(person: Person) -> None:
+def test_silencing_boxes_leaves_records(person: Person) -> None:
     person.ask("log.quiet off=1")
     assert person.ask("log.quiet what=boxes") == "boxes: silent\nrecords: shown"
     start = len(person.received)
     person.type("mem.log context=x\n")
     person.see(r'"event":"mem.sample","context":"x".*"boxes_dropped"[^\n]*\n', start)
-    person.ask("mode.set to=voice")  # long enough for a box to be written
+    person.ask("mode.set to=voice")  # long enough for a box
     assert "Memory Statistics" not in person.text(start)
     assert person.ask("log.quiet off=1") == "boxes: shown\nrecords: shown"
     person.type("mem.log context=y\n")

@@ -1,7 +1,7 @@
 """The firmware's drivers on models of their hardware: memory taken and freed, and data transferred.
 
-Each test starts the drivers' own test program (`firmware/native/test/drivers_*.c`) with one case of it named in the
-flash, as the native runtime's tests do. The cases check themselves; recorded figures are compared here.
+Each test runs one case of the drivers' test program (`firmware/native/test/drivers_*.c`); the flash names the case. The
+cases check themselves; figures are compared with recordings here.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from tests.support.native_board import build_drivers_test
 from tests.support.native_build import build_native
 
 I2S_FIRST_BYTES = 25_968
-"""Full duplex, with block headers (facts: idf_probe.md, recorded from ESP-IDF; 25,980 median on boards)."""
+"""Bytes of full-duplex I2S with block headers. Source: idf_probe.md, recorded from ESP-IDF; boards: median 25,980."""
 FIRST_INTERRUPT_BYTES = 16 + 4
-"""An interrupt source keeps this from its first use on (facts: one 16-byte block more at the first use only)."""
+"""Bytes that an interrupt source keeps after its first use. Source: facts, one more 16-byte block at the first use."""
 ISR_SERVICE_BYTES = 320 + 4 + 12 + 4
-"""Interrupt service of the pins: installed at the camera's first start, never removed."""
+"""Bytes of the GPIO interrupt service, installed at the camera's first start and never removed."""
 CAMERA_INTERNAL, CAMERA_PSRAM = 37_780, 62_816
-"""Median taken on boards while the camera is held (facts: real_boards.md)."""
+"""Bytes that an initialised camera takes, median of boards. Source: facts, real_boards.md."""
 TTS_TASK, TTS_BUFFERS = 8_552, 4_096 + 8_192 + 2 * 4
 HOLE_BYTES = 12
-"""A block in a hole too small to be split keeps the hole's size."""
+"""Bytes by which a block may be larger: it keeps the size of a hole that is too small to split."""
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +40,7 @@ def drivers_program() -> Path:
 
 @pytest.fixture(scope="session")
 def simulated_program() -> Path:
-    """The same with the simulated camera and audio hardware of the build for QEMU."""
+    """The drivers' test program with the simulated camera and audio hardware of the QEMU build."""
     files = [FIRMWARE_DIR / f"sdkconfig.{name}" for name in ("defaults", "hil", "qemu")]
     defaults = f"-DSDKCONFIG_DEFAULTS={';'.join(map(str, files))}"
     return build_native("native-drivers-sim", "drivers_test.elf", "-DHOTPIN_PACKAGE=OFF", defaults)
@@ -81,7 +81,7 @@ def value(result: Result, name: str) -> int:
         "tts_states",
     ],
 )
-def test_drivers_do_what_their_headers_say_and_give_back_every_byte(drivers: Board, case: str) -> None:
+def test_drivers_keep_their_contract_and_free_every_byte(drivers: Board, case: str) -> None:
     run(drivers, case)
 
 
@@ -99,7 +99,9 @@ SIMULATED = [
 
 
 @pytest.mark.parametrize("case", SIMULATED)
-def test_simulated_hardware_behaves_alike(tmp_path: Path, simulated_program: Path, case: str) -> None:
+def test_simulated_hardware_keeps_the_same_contract(
+    tmp_path: Path, simulated_program: Path, case: str
+) -> None:
     run(Board(tmp_path, simulated_program), case)
 
 
@@ -140,7 +142,7 @@ def test_i2s_takes_the_recorded_blocks(drivers: Board) -> None:
         assert abs(sum(ours) - sum(theirs)) <= HOLE_BYTES, (ours, theirs)
 
 
-def test_audio_takes_what_was_measured_on_idf(drivers: Board) -> None:
+def test_audio_takes_the_memory_measured_on_idf(drivers: Board) -> None:
     result = run(drivers, "audio_memory")
     assert value(result, "AUDIO first") == pytest.approx(I2S_FIRST_BYTES, abs=HOLE_BYTES)
     assert value(result, "AUDIO kept") == FIRST_INTERRUPT_BYTES
@@ -150,21 +152,21 @@ def test_audio_takes_what_was_measured_on_idf(drivers: Board) -> None:
 
 
 def test_audio_moves_samples_at_the_lines_rate(drivers: Board) -> None:
-    """Two seconds each way; up to 255 ms of playback are still in the DMA buffers when the last write returns."""
+    """Moves two seconds each way; after the last write up to 255 ms of playback are still in the DMA buffers."""
     result = run(drivers, "audio_pace")
     assert 2000 - 256 <= value(result, "PACE write") <= 2000
     assert 1900 <= value(result, "PACE read") <= 2064
 
 
-def test_every_allocation_of_the_audio_driver_was_made_to_fail(drivers: Board) -> None:
-    """All 37 recorded but the two that ESP-IDF takes by calloc(). Those of the interrupts go unnoticed in ESP-IDF v5.4:
-    the driver finds that no samples move."""
+def test_audio_driver_survives_the_failure_of_each_allocation(drivers: Board) -> None:
+    """Fails each of the 37 recorded allocations except the two by calloc(). ESP-IDF v5.4 ignores a failure of the
+    interrupt's allocations: there the driver detects that no samples move."""
     result = run(drivers, "audio_failures")
     assert value(result, "AUDIO allocations") == 35
     assert len(re.findall(r"^FAILED \d+ 0x107$", result.text, re.MULTILINE)) == 4
 
 
-def test_camera_takes_what_was_measured_on_boards(drivers: Board) -> None:
+def test_camera_takes_the_memory_measured_on_boards(drivers: Board) -> None:
     result = run(drivers, "camera_memory")
     assert value(result, "CAMERA internal") == CAMERA_INTERNAL
     assert value(result, "CAMERA psram") == CAMERA_PSRAM
@@ -193,8 +195,8 @@ def test_without_psram_each_driver_refuses_and_keeps_nothing(
     assert_checks_hold(result)
 
 
-def test_who_waits_for_the_uart_lets_tasks_of_lower_priority_run(drivers: Board) -> None:
+def test_wait_for_the_uart_lets_lower_priority_tasks_run(drivers: Board) -> None:
     result = run(drivers, "output_full")
     waited_ms = value(result, "OUTPUT waited_ms")
-    assert waited_ms > 500, "the ring was never full: the test must write more"
+    assert waited_ms > 500, "the ring was never full: write more in this test"
     assert value(result, "OUTPUT turns") >= 0.8 * waited_ms, "a turn a millisecond"

@@ -1,4 +1,4 @@
-"""The heap model against ESP-IDF's own recorded answers, the recorded boots, and a slow, obvious model."""
+"""The heap model against recorded answers of ESP-IDF, recorded boots, and a slow, obvious model."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def build_heap(directory: Path, target: str, *options: str) -> Path:
 
 @pytest.fixture(scope="module", autouse=True)
 def heap_library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The model built from these sources, independent of any build directory."""
+    """The model, built from this checkout's sources in a temporary folder."""
     library = build_heap(tmp_path_factory.mktemp("heap"), "esp_heap") / LIBRARY_NAME
     before = os.environ.get(LIBRARY_ENV)
     os.environ[LIBRARY_ENV] = str(library)
@@ -68,7 +68,7 @@ def heaps(board: BoardProfile) -> HeapSystem:
 
 
 @pytest.mark.parametrize(("name", "operations"), [("multi_heap.jsonl", 20462), ("heap_caps.jsonl", 2440)])
-def test_every_recorded_answer_of_the_real_heap(name: str, operations: int) -> None:
+def test_model_repeats_every_recorded_answer_of_the_real_heap(name: str, operations: int) -> None:
     out = io.StringIO()
     result = replay(shared_data(f"heap_vectors/{name}"), out)
     assert result.ok, out.getvalue()
@@ -104,11 +104,15 @@ def test_replay_compares_every_figure(tmp_path: Path, key: str) -> None:
     assert [(difference.line, difference.operation) for difference in result.differences] == [(at + 1, key)]
 
 
-def test_replay_goes_on_after_differences_and_limits_what_it_prints(tmp_path: Path) -> None:
+def test_replay_continues_after_differences_and_limits_its_output(tmp_path: Path) -> None:
     operations: list[dict[str, object]] = [{"op": "heap", "length": 6432, "seed": 1, "mixed": True}]
     for i in range(20):
-        operations.append({"op": "malloc", "id": 1, "size": 100, "offset": -1})  # the model does find memory
-        operations.append({"op": "malloc", "id": 2, "size": 9000, "offset": 384})  # and here it does not
+        operations.append(
+            {"op": "malloc", "id": 1, "size": 100, "offset": -1}
+        )  # recorded as a failure, but the model finds memory
+        operations.append(
+            {"op": "malloc", "id": 2, "size": 9000, "offset": 384}
+        )  # recorded as a success, but the model finds none
         operations.append({"op": "realloc", "id": 2, "size": 100 + i, "offset": -1})
         operations.append({"op": "free", "id": 2})
     path = tmp_path / "wrong.jsonl"
@@ -174,9 +178,7 @@ def test_a_missing_file_is_an_error_with_its_name(tmp_path: Path) -> None:
         replay(tmp_path / "absent.jsonl", io.StringIO())
 
 
-def test_a_library_that_is_not_built_says_how_to_build_it(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_missing_library_names_the_build_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv(LIBRARY_ENV, str(tmp_path / "none.so"))
     with pytest.raises(BuildError, match="make native"):
         HeapSystem()
@@ -198,7 +200,9 @@ def test_a_library_that_is_not_built_says_how_to_build_it(
         (32_767, 716, 32_031, 31_744),
     ],
 )
-def test_a_fresh_heap(length: int, control: int, free: int, largest: int | None) -> None:
+def test_fresh_heap_has_the_recorded_figures(
+    length: int, control: int, free: int, largest: int | None
+) -> None:
     heap = SingleHeap(PSRAM_START, length)
     stats = heap.stats()
     assert stats.free == stats.minimum == free == length - 20 - control
@@ -214,7 +218,7 @@ def test_a_fresh_heap(length: int, control: int, free: int, largest: int | None)
     assert heap.system.check() is None
 
 
-def test_boot_figures_are_the_recorded_ones(heaps: HeapSystem) -> None:
+def test_boot_figures_match_the_recording(heaps: HeapSystem) -> None:
     """Recorded build a67f01a at "System Boot", plus the 96 bytes of the application's first mutex."""
     dma = 204_763 + 96
     expected = {  # memory: free, largest
@@ -275,7 +279,7 @@ def test_the_pool_counts_as_default_memory_in_newer_idf_only(
 
 
 def memory_of(heaps: HeapSystem, address: int) -> str:
-    """Type of the innermost heap an address lies in."""
+    """Memory type of the innermost heap that contains an address."""
     inside = [heap for heap in heaps.heaps() if heap.start <= address < heap.end]
     return min(inside, key=lambda heap: heap.length).type if inside else "none"
 
@@ -316,8 +320,8 @@ def test_malloc_takes_small_blocks_from_internal_memory_and_large_ones_from_psra
     assert memory_of(heaps, heaps.malloc_default(16_385)) == "SPIRAM"
 
 
-def test_task_stacks_eat_the_pool_before_diram(heaps: HeapSystem) -> None:
-    """On real boards the pool is nearly empty at run time, so it protects nothing."""
+def test_task_stacks_use_up_the_pool_before_diram(heaps: HeapSystem) -> None:
+    """So the pool is nearly empty at run time on real boards and protects nothing."""
     while memory_of(heaps, heaps.malloc(8_192, "INTERNAL,8BIT")) == "DRAM":
         pass
     pool = heaps.heaps()[0]
@@ -327,7 +331,7 @@ def test_task_stacks_eat_the_pool_before_diram(heaps: HeapSystem) -> None:
 
 def test_code_memory_from_diram_is_the_inverted_alias_and_can_be_freed(heaps: HeapSystem) -> None:
     while memory_of(heaps, heaps.malloc(1_024, "EXEC")) == "IRAM":
-        pass  # the one that ended it lies at the alias
+        pass  # the allocation that ended the loop lies at the alias
     before = {block.address for block in heaps.blocks("DMA") if block.used}
     free = heaps.stats("DMA").free
     address = heaps.malloc(1_001, "EXEC")
@@ -346,7 +350,7 @@ def test_an_unknown_capability_is_named() -> None:
 # --- out of memory, minima, damage
 
 
-def test_running_out_changes_nothing_and_freeing_brings_all_back(heaps: HeapSystem) -> None:
+def test_failed_allocation_changes_nothing_and_freeing_restores_all(heaps: HeapSystem) -> None:
     fresh = heaps.stats("DMA")
     blocks = []
     while address := heaps.malloc(4_096, "DMA"):
@@ -365,7 +369,7 @@ def test_running_out_changes_nothing_and_freeing_brings_all_back(heaps: HeapSyst
 
 
 def test_minimum_is_the_sum_of_the_heaps_own_minima(heaps: HeapSystem) -> None:
-    """Heaps that were low at different times: the sum was never true at any moment, and IDF reports it."""
+    """IDF adds the minima of heaps that were low at different times; total free memory was never that low."""
     free = heaps.stats("DMA").free
     first = heaps.malloc(30_000, "DMA")  # in the pool
     second = heaps.malloc(40_000, "DMA")  # in DRAM, while the pool is still low
@@ -377,7 +381,7 @@ def test_minimum_is_the_sum_of_the_heaps_own_minima(heaps: HeapSystem) -> None:
     assert heaps.stats("DMA").minimum <= free - 170_000
     for index in range(len(heaps.heaps())):
         old = heaps.reset_minimum(index)
-        heaps.lower_minimum(index, old + 1_000_000)  # a higher one does not count
+        heaps.lower_minimum(index, old + 1_000_000)  # a higher level leaves the minimum
     assert heaps.stats("DMA").minimum == free
 
 
@@ -391,7 +395,7 @@ def test_a_moving_realloc_never_shows_both_blocks_in_the_minimum() -> None:
     assert heap.stats().minimum == heap.stats().free > low - 10_000
 
 
-def test_freeing_wrongly_is_an_error_and_harmless(heaps: HeapSystem) -> None:
+def test_invalid_free_is_an_error_without_effect(heaps: HeapSystem) -> None:
     block = heaps.malloc(100, "DMA")
     stats = heaps.stats("DMA")
     for address, words in (
@@ -413,7 +417,7 @@ def test_freeing_wrongly_is_an_error_and_harmless(heaps: HeapSystem) -> None:
 
 
 def test_an_overrun_of_one_byte_into_a_header_is_found(heaps: HeapSystem) -> None:
-    """Little endian: the first byte past a block holds the neighbour's flags and low size bits."""
+    """The chip is little endian: the first byte after a block holds the neighbour's flags and low size bits."""
     block, neighbour = heaps.malloc(64, "SPIRAM"), heaps.malloc(64, "SPIRAM")
     heaps.write(block, b"\xff" * 65)
     found = heaps.check("SPIRAM")
@@ -423,7 +427,7 @@ def test_an_overrun_of_one_byte_into_a_header_is_found(heaps: HeapSystem) -> Non
         heaps.free(neighbour)
 
 
-def test_writing_to_a_freed_block_is_found_at_the_latest_by_its_list(heaps: HeapSystem) -> None:
+def test_write_to_a_freed_block_is_found_by_check_and_malloc(heaps: HeapSystem) -> None:
     block, barrier = heaps.malloc(64, "SPIRAM"), heaps.malloc(64, "SPIRAM")
     assert barrier
     heaps.free(block)
@@ -433,7 +437,7 @@ def test_writing_to_a_freed_block_is_found_at_the_latest_by_its_list(heaps: Heap
         heaps.malloc(64, "SPIRAM")
 
 
-def test_realloc_keeps_the_contents_whatever_it_does(heaps: HeapSystem) -> None:
+def test_realloc_keeps_the_contents(heaps: HeapSystem) -> None:
     data = bytes(range(200))
     block = heaps.malloc(200, "DMA")
     heaps.write(block, data)
@@ -480,7 +484,7 @@ def test_a_wrong_boot_line_is_named(line: str, words: str) -> None:
         HeapSystem().boot_line(line)
 
 
-def test_boot_lines_that_can_not_be_carried_out(heaps: HeapSystem) -> None:
+def test_impossible_boot_lines_are_refused(heaps: HeapSystem) -> None:
     for line, words in (
         ("heap=0x3FFAE6E0,6432,DRAM", "overlaps|come before"),
         ("startup=INTERNAL,8BITS:16", "unknown capability"),
@@ -500,7 +504,7 @@ def test_boot_lines_that_can_not_be_carried_out(heaps: HeapSystem) -> None:
 
 @dataclass
 class Piece:
-    """A block of the slow model: `freed` counts up with each block that becomes free, None while used."""
+    """A block of the slow model. `freed`: sequence number of its release, None while in use."""
 
     address: int
     size: int
@@ -508,7 +512,7 @@ class Piece:
 
 
 class SlowHeap:
-    """TLSF's rules by brute force over one list of blocks in address order."""
+    """TLSF's rules by brute force over a list of blocks in address order."""
 
     def __init__(self, first: Block, length: int) -> None:
         bytes_ = length - 20
@@ -519,7 +523,7 @@ class SlowHeap:
 
     @classmethod
     def of(cls, heap: Heap, blocks: list[Block]) -> SlowHeap:
-        """A heap as it is now, with at most one free block."""
+        """Copy of a heap that has at most one free block."""
         inside = [
             block
             for block in blocks
@@ -553,7 +557,7 @@ class SlowHeap:
         return max(same, key=lambda piece: piece.freed or 0)
 
     def mark_free(self, piece: Piece) -> None:
-        """Free a piece, joined with its free neighbours; the outcome counts as freed last."""
+        """Frees a piece and joins it with free neighbours; the joined piece counts as freed last."""
         at = self.pieces.index(piece)
         piece.freed = self.clock
         self.clock += 1
@@ -641,7 +645,7 @@ STEPS = st.lists(
 
 
 def assert_sound(heap: SingleHeap, length: int) -> None:
-    """The blocks fill the heap without gaps or adjacent free blocks, and the figures match them."""
+    """Asserts that blocks fill the heap without gaps or adjacent free blocks, and that its figures match them."""
     blocks, stats = heap.system.blocks(), heap.stats()
     for below, above in itertools.pairwise(blocks):
         assert below.address + below.size + 4 == above.address
@@ -658,9 +662,7 @@ def assert_sound(heap: SingleHeap, length: int) -> None:
 
 @settings(max_examples=400, deadline=None)
 @given(length=LENGTHS, steps=STEPS)
-def test_placement_is_what_brute_force_over_all_blocks_gives(
-    length: int, steps: list[tuple[str, int, int, int]]
-) -> None:
+def test_placement_matches_brute_force(length: int, steps: list[tuple[str, int, int, int]]) -> None:
     heap = SingleHeap(PSRAM_START, length)
     slow = SlowHeap(heap.system.blocks()[0], length)
     held: dict[int, int] = {}
@@ -703,7 +705,7 @@ CAPS = ["INTERNAL", "INTERNAL,8BIT", "DMA", "SPIRAM", "DEFAULT", "32BIT", "8BIT"
         max_size=80,
     )
 )
-def test_a_system_of_heaps_stays_sound_and_comes_back(steps: list[tuple[int, int, str, bool]]) -> None:
+def test_system_of_heaps_stays_sound_and_is_restored_by_free(steps: list[tuple[int, int, str, bool]]) -> None:
     heaps = profiles.load("recorded").boot_heap()
     fresh = {caps: heaps.stats(caps) for caps in CAPS}
     held: dict[int, tuple[int, str]] = {}
@@ -733,7 +735,7 @@ def test_a_system_of_heaps_stays_sound_and_comes_back(steps: list[tuple[int, int
         )
 
 
-# --- the same for several heaps: ESP-IDF's heap_caps_*_base by the table of capabilities
+# --- The same for several heaps: ESP-IDF's heap_caps_*_base with the table of capabilities
 
 PRIORITIES = {
     # What each memory offers at each of the three priorities.
@@ -755,7 +757,7 @@ class SlowSystem:
         ]
 
     def owner(self, address: int) -> int:
-        """The heap whose block starts there; the pool lies within another heap, but has blocks of its own."""
+        """Heap that owns the block at an address; the pool lies inside another heap but has its own blocks."""
         return next(
             index
             for index, (_, slow) in enumerate(self.heaps)
@@ -792,7 +794,7 @@ class SlowSystem:
 
 
 def system_of_all_memories() -> HeapSystem:
-    """A small board: every kind of memory, and a pool, none of them far from full."""
+    """Small board with every kind of memory and a pool, all nearly full."""
     heaps = HeapSystem()
     for line in (
         "heap=0x3FFAE6E0,6432,DRAM",
@@ -819,7 +821,7 @@ def system_of_all_memories() -> HeapSystem:
         max_size=50,
     )
 )
-def test_realloc_and_aligned_alloc_over_all_heaps_are_what_brute_force_gives(
+def test_realloc_and_aligned_alloc_over_all_heaps_match_brute_force(
     steps: list[tuple[str, int, int, int, str]],
 ) -> None:
     heaps = system_of_all_memories()
@@ -875,7 +877,7 @@ def write_profile(tmp_path: Path) -> Callable[[str], Path]:
     return write
 
 
-def test_a_profile_of_ones_own_by_path(write_profile: Callable[[str], Path]) -> None:
+def test_profile_is_loaded_by_path(write_profile: Callable[[str], Path]) -> None:
     board = profiles.load(write_profile(GOOD))
     assert board.boot_lines() == ["heap=0x3FFAE6E0,6432,DRAM", "startup=INTERNAL,8BIT:100:one"]
     # The record of one heap (36 and a header), and 100 rounded up to the class of 104 and a header.
@@ -962,7 +964,7 @@ def test_a_ledger_explains_the_figures(board: BoardProfile, tmp_path: Path) -> N
         (Allocation("free", frees="big"), "nothing is held under 'big'"),
     ],
 )
-def test_a_ledger_that_can_not_be_true(board: BoardProfile, entry: Allocation, words: str) -> None:
+def test_impossible_ledger_is_refused(board: BoardProfile, entry: Allocation, words: str) -> None:
     with pytest.raises(ProfileError, match=words):
         explain(board, [entry])
 
@@ -983,8 +985,8 @@ def test_the_library_builds_without_a_warning(tmp_path: Path, compiler: str) -> 
     build_heap(tmp_path, "all", f"-DCMAKE_C_COMPILER={compiler}")  # -Wall -Wextra -Werror
 
 
-def test_the_recordings_under_sanitizers(tmp_path: Path) -> None:
-    """Every recorded operation with AddressSanitizer and UBSan watching the model's own memory."""
+def test_recordings_replay_clean_under_sanitizers(tmp_path: Path) -> None:
+    """Replays every recorded operation with the model built under AddressSanitizer and UBSan."""
     vectors = [shared_data(f"heap_vectors/{name}.jsonl") for name in ("multi_heap", "heap_caps")]
     runtime = subprocess.run(
         ["gcc", "-print-file-name=libasan.so"], check=False, capture_output=True, text=True

@@ -35,7 +35,7 @@ RECORDED = {
     "illegal": 7,
     "heap_damage": 9,
 }
-"""Cases of the runtime's test program that were also run on the real ESP-IDF, with their number there."""
+"""Cases of the runtime's test program that also ran on the real ESP-IDF: name → number in the recording."""
 
 
 @pytest.fixture(scope="session")
@@ -66,7 +66,7 @@ def recorded_reason_after(number: int) -> int:
 
 
 def shape(lines: list[str]) -> list[str]:
-    """Lines without the parts that differ between crashes: addresses, times, places, sizes."""
+    """Lines without the parts that differ between crashes: addresses, times, source positions, sizes."""
     result = []
     for text in lines:
         line = re.sub(r"^([IE]) \(\d+\) ", r"\1 (T) ", text)
@@ -85,7 +85,7 @@ def shape(lines: list[str]) -> list[str]:
 
 
 def crash(board: Board, case: str) -> list[str]:
-    """Lines from the crash on, without the one that says that a host process crashed, which must be there."""
+    """Lines from the crash on; asserts and removes the line that marks a host process."""
     result = board.run(case)
     assert result.status == STATUS_SW_CPU_RESET
     lines = result.app.splitlines()
@@ -103,7 +103,7 @@ def reason_after(board: Board) -> int:
 
 
 @pytest.mark.parametrize("case", RECORDED)
-def test_a_panic_is_the_recorded_one_line_by_line(board: Board, case: str) -> None:
+def test_panic_matches_the_recording_line_by_line(board: Board, case: str) -> None:
     number = RECORDED[case]
     ours, recorded = shape(crash(board, case)), shape(recorded_case(number))
     assert ours == recorded
@@ -136,7 +136,7 @@ def test_a_call_to_null_names_the_caller(board: Board) -> None:
     assert len(frames) >= 2
 
 
-# Not in the recording: the format of ESP-IDF v5.4's panic handler, assembled from recorded parts.
+# Not recorded: the format of ESP-IDF v5.4's panic handler, assembled from recorded parts.
 
 
 def after_headline(case: str) -> list[str]:
@@ -156,7 +156,7 @@ def test_a_stack_overflow_names_its_task(board: Board) -> None:
 
 
 @pytest.mark.parametrize("case", ["busy_masked", "endless_masked"])
-def test_interrupts_masked_for_too_long_wake_the_interrupt_watchdog(board: Board, case: str) -> None:
+def test_interrupts_masked_for_too_long_trigger_the_interrupt_watchdog(board: Board, case: str) -> None:
     assert shape(crash(board, case)) == [
         "Guru Meditation Error: Core  0 panic'ed (Interrupt wdt timeout on CPU0). ",
         "",
@@ -166,7 +166,7 @@ def test_interrupts_masked_for_too_long_wake_the_interrupt_watchdog(board: Board
 
 
 @pytest.mark.parametrize(("case", "who"), [("busy", "IDLE0"), ("endless", "IDLE0"), ("unfed_task", "main")])
-def test_a_task_that_does_not_feed_wakes_the_task_watchdog(board: Board, case: str, who: str) -> None:
+def test_task_that_does_not_feed_triggers_the_task_watchdog(board: Board, case: str, who: str) -> None:
     lines = shape(crash(board, case))
     start = next(i for i, line in enumerate(lines) if "task_wdt" in line)
     recorded = shape(recorded_case(RECORDED["abort"]))
@@ -199,7 +199,7 @@ ABORTS = {
 
 
 @pytest.mark.parametrize("case", ABORTS)
-def test_what_the_chip_aborts_on_aborts_here_too(board: Board, case: str) -> None:
+def test_host_build_aborts_where_the_chip_aborts(board: Board, case: str) -> None:
     result = board.run(case)
     assert re.search(ABORTS[case], result.app, re.DOTALL), result.app
     assert result.app.endswith("Core dump has been saved to flash.\nRebooting...\n")
@@ -226,7 +226,7 @@ def test_without_psram_the_default_configuration_aborts_as_recorded(tmp_path: Pa
     assert recorded[-1] == "Rebooting..."
 
     def early(lines: list[str]) -> list[str]:
-        """So early a chip knows no ELF hash yet, and the emulator's backtrace ended in a corrupted frame."""
+        """So early the chip has no ELF hash, and the emulator's backtrace ends in a corrupted frame."""
         text = "\n".join(shape([line.replace(" |<-CORRUPTED", "") for line in lines]))
         return re.sub(r"(called at PC) \w+|(SHA256:).*", r"\1\2", text).splitlines()
 
@@ -252,7 +252,7 @@ def flash_partition(board: Board) -> bytes:
         return file.read(COREDUMP_SIZE)
 
 
-def test_starts_say_of_the_core_dump_what_the_recorded_ones_say(board: Board) -> None:
+def test_core_dump_messages_at_start_match_the_recordings(board: Board) -> None:
     first = board.run("null_load").text.split("Calling app_main()")[0]
     assert dump_lines(first) == recorded_start(0)
     assert dump_lines(board.run("rtc", rom_cause=12).text) == recorded_start(1)
@@ -277,7 +277,7 @@ def test_the_core_dump_is_an_elf_with_registers_cause_and_words(board: Board) ->
     assert details.startswith("assert failed: case_assert ")
 
 
-def test_a_damaged_core_dump_is_told_by_its_checksum(board: Board) -> None:
+def test_damaged_core_dump_is_detected_by_its_checksum(board: Board) -> None:
     board.run("null_load")
     with board.flash.open("r+b") as file:
         file.seek(COREDUMP_OFFSET + 100)
@@ -299,7 +299,7 @@ def test_a_core_dump_with_an_impossible_size_is_named(board: Board) -> None:
     assert lines[2:] == [f"E (T) esp_core_dump_flash: Incorrect size of core dump image: {COREDUMP_SIZE + 1}"]
 
 
-def test_without_a_partition_the_dump_is_refused_in_the_same_words(board: Board) -> None:
+def test_dump_without_a_partition_prints_the_recorded_messages(board: Board) -> None:
     with board.flash.open("r+b") as file:
         table = (
             file.read(0x8000 + 0xC00)[0x8000:]

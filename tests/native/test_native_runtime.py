@@ -1,7 +1,7 @@
 """The native runtime: scheduling, time, UART, storage and resets of the firmware's host build.
 
-Each test starts the runtime's own test program (`firmware/native/test`) as the virtual board would, with one case of
-it named in the flash's last sector, and reads what it prints.
+Each test runs one case of the runtime's test program (`firmware/native/test`) as the virtual board would, and reads its
+output. The last sector of the flash names the case.
 """
 
 from __future__ import annotations
@@ -94,13 +94,13 @@ def test_semantics_are_those_of_freertos_and_idf(board: Board, case: str) -> Non
 # --- scheduling and time ---
 
 
-def test_a_higher_task_runs_at_once_and_equals_in_turn(board: Board) -> None:
+def test_higher_priority_task_runs_at_once_and_equal_priorities_take_turns(board: Board) -> None:
     text = board.run("priority").app
     assert "order mHmmeL\n" in text
     assert "yield abcabcabc\n" in text
 
 
-def test_busy_equals_share_by_ticks_and_a_waking_task_preempts_them(board: Board) -> None:
+def test_busy_tasks_of_equal_priority_share_ticks_and_a_waking_task_preempts_them(board: Board) -> None:
     slices = re.search(r"^slices (\w+)$", board.run("time_slice").app, re.MULTILINE)
     assert slices
     assert 0 < slices[1].index("H") <= 2
@@ -108,7 +108,7 @@ def test_busy_equals_share_by_ticks_and_a_waking_task_preempts_them(board: Board
     assert not re.search(r"aaa|bbb", slices[1])
 
 
-def test_the_low_holder_of_a_mutex_inherits_the_waiting_tasks_priority(board: Board) -> None:
+def test_holder_of_a_mutex_inherits_the_waiting_tasks_priority(board: Board) -> None:
     assert "inheritance lhlHml\n" in board.run("mutex").app
 
 
@@ -116,7 +116,7 @@ def test_nothing_happens_while_interrupts_are_masked(board: Board) -> None:
     assert "critical cHx\n" in board.run("critical").app
 
 
-def test_an_hour_of_waiting_passes_in_a_step(board: Board) -> None:
+def test_an_hour_of_waiting_passes_in_one_step(board: Board) -> None:
     result = board.run("long_wait")
     assert 3600e6 - 1000 <= result.value("waited") <= 3600e6
 
@@ -155,9 +155,9 @@ def test_same_seed_and_input_give_the_same_bytes(board: Board, tmp_path: Path, p
 # --- memory ---
 
 
-def test_the_heap_before_app_main_is_the_recorded_one(board: Board) -> None:
+def test_heap_before_app_main_matches_the_recording(board: Board) -> None:
     result = board.run("boot_figures")
-    mutex = 96  # the first allocation of the recorded firmware, already gone from its figures
+    mutex = 96  # the recorded figures already exclude the recorded firmware's first allocation
     assert result.value("dma") == 204_763 + mutex
     assert result.value("internal") == 225_179 + mutex
     assert result.value("psram") == 4_192_016
@@ -168,10 +168,10 @@ def test_the_heap_before_app_main_is_the_recorded_one(board: Board) -> None:
 NOT_IN_THE_RUNTIME = re.compile(
     r"i2s|esp_event_loop|esp_console|^again: |StreamBuffer|xRingbufferCreate\(|esp_timer|xTimer|uart delete"
 )
-"""Steps of the recording whose API the firmware does not use: the native runtime does not offer it."""
+"""Steps of the recording whose API the native runtime does not have, because the firmware does not use it."""
 
 REUSED_HOLE_BYTES = 12
-"""A block in a hole that is too small to be split keeps the hole's size: up to this much more than asked."""
+"""Bytes by which a block may be larger than requested: it keeps the size of a hole that is too small to split."""
 
 
 def test_objects_take_the_recorded_blocks(board: Board) -> None:
@@ -192,18 +192,18 @@ def test_objects_take_the_recorded_blocks(board: Board) -> None:
                 assert memory == wanted_memory, ours["what"]
                 assert 0 <= size - wanted <= REUSED_HOLE_BYTES, f"{ours['what']}: {size} for {wanted}"
                 surplus += size - wanted
-    assert surplus <= REUSED_HOLE_BYTES  # one hole in all
+    assert surplus <= REUSED_HOLE_BYTES  # at most one such hole
 
 
-def test_what_is_made_and_deleted_costs_nothing(board: Board) -> None:
+def test_creating_and_deleting_objects_costs_no_memory(board: Board) -> None:
     after = re.findall(r"^free (\d+)$", board.run("give_back").text, re.MULTILINE)
     assert len(after) == 3
     assert after[1] == after[2]
 
 
-def test_the_main_tasks_memory_comes_back(board: Board) -> None:
+def test_memory_of_the_main_task_is_freed(board: Board) -> None:
     run = board.start("main_returns")
-    assert run.read_until(b"tasks 5\r\n")  # five at start, without main, with the one that counts
+    assert run.read_until(b"tasks 5\r\n")  # five tasks at start, without main, with the counting task
     run.line.close()
     assert run.wait().value("main gave back") == 4096 + 352 + 2 * 4
 
@@ -237,7 +237,7 @@ def box_lines(result: Result) -> list[str]:
     return inside
 
 
-def test_higher_tasks_get_between_lines_that_are_not_locked(board: Board) -> None:
+def test_higher_priority_tasks_interrupt_unlocked_lines(board: Board) -> None:
     assert len(box_lines(board.run("box_unlocked"))) > 25
 
 
@@ -255,10 +255,10 @@ def test_a_paced_line_carries_the_same_bytes(board: Board) -> None:
 
 
 @pytest.mark.parametrize("paced", [0, 1])
-def test_what_has_left_the_line_is_there_before_the_chip_hangs(board: Board, paced: int) -> None:
+def test_output_before_a_hang_arrives_before_the_watchdog_fires(board: Board, paced: int) -> None:
     with running(board.start("last_words", uart_paced=paced, time_scale=1)) as run:
         assert run.read_until(b"the last words\r\n")
-        assert b"panic" not in bytes(run.received), "they came with what the watchdog made the chip say"
+        assert b"panic" not in bytes(run.received), "the words arrived only with the watchdog's panic"
 
 
 def test_a_paced_line_is_as_slow_as_its_baud_rate(board: Board) -> None:
@@ -271,7 +271,7 @@ def test_a_paced_line_is_as_slow_as_its_baud_rate(board: Board) -> None:
         assert passed >= 0.9 * (len(run.received) - before - 256) * BYTE_US / 1e6
 
 
-def test_input_wakes_a_board_that_waits(board: Board) -> None:
+def test_input_wakes_a_waiting_board(board: Board) -> None:
     with running(board.start("echo", time_scale=1)) as run:
         assert run.read_until(b"ready\r\n")
         for number in range(20):
@@ -279,7 +279,7 @@ def test_input_wakes_a_board_that_waits(board: Board) -> None:
             assert run.read_until(f"'line {number}'".encode())
         run.line.sendall(
             b"x" * 3000 + b"\nquit\n"
-        )  # far more than the ring holds: the host waits, nothing is lost
+        )  # far more than the ring holds: the host must wait, and nothing is lost
         assert run.read_until(b"got 3000 ")
         assert run.read_until(b"END\r\n")
 
@@ -325,12 +325,14 @@ def test_rtc_memory_survives_all_but_power(board: Board) -> None:
     assert killed.read_until(b"rtc count 3 reason 4")
     killed.process.kill()
     killed.wait()
-    assert "rtc count 4 reason 3\n" in board.run("rtc", rom_cause=12).text  # the panic was reported once
+    assert (
+        "rtc count 4 reason 3\n" in board.run("rtc", rom_cause=12).text
+    )  # esp_reset_reason() reports the panic once
     board.rtc.write_bytes(os.urandom(8192))
     assert "rtc count 1 reason 1\n" in board.run("rtc").text
 
 
-def test_nvs_is_written_in_idfs_format_and_read_back(board: Board) -> None:
+def test_nvs_is_written_in_the_idf_format_and_read_back(board: Board) -> None:
     assert_checks_hold(board.run("nvs_write"))
     with board.flash.open("rb") as file:
         file.seek(NVS_OFFSET)

@@ -1,4 +1,4 @@
-"""Faults: the table, and the effects on the line's bytes, on the flash, and on the lines for the board's runtime."""
+"""Faults: the table, and the effects on the line, on the flash, and on parameters of the runtime."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SENT = "".join(f"I ({n}) TAG: line {n} ┌──║ end\r\n" for n in range(60))
 
 
 def passed(name: str, seed: int = 1, chunk: int = 7, **arguments: Any) -> bytes:
-    """SENT after it has passed the faults."""
+    """SENT after the line faults."""
     line = LineFaults()
     line.add(name, find(name).parse(arguments), str(seed))
     return b"".join(line.to_host(SENT[at : at + chunk]) for at in range(0, len(SENT), chunk))
@@ -65,11 +65,11 @@ def test_document_has_the_table() -> None:
     )
 
 
-def test_runtime_knows_every_fault_that_it_is_told() -> None:
+def test_runtime_knows_every_fault_sent_to_it() -> None:
     known = set(re.findall(r'strcmp\(name, "(\w+)"\)', (FIRMWARE_DIR / "native/idf/faults.c").read_text()))
-    told = {line.split("=")[0] for name in FAULTS for line in firmware.lines_to_begin(name)}
-    told |= {line.split("=")[0] for line in firmware.lines_to_clear(FAULTS)} | {"sensor_used"}
-    assert told == known
+    sent = {line.split("=")[0] for name in FAULTS for line in firmware.lines_to_begin(name)}
+    sent |= {line.split("=")[0] for line in firmware.lines_to_clear(FAULTS)} | {"sensor_used"}
+    assert sent == known
     in_firmware = {name for name, fault in FAULTS.items() if fault.group == FIRMWARE}
     assert {name for name in FAULTS if firmware.lines_to_begin(name)} == in_firmware - {"no-psram"} | {
         "brown-out"
@@ -80,7 +80,7 @@ def test_runtime_knows_every_fault_that_it_is_told() -> None:
 
 
 @pytest.mark.parametrize("name", ["noise", "drop", "insert", "duplicate", "foreign-line"])
-def test_same_seed_does_the_same_in_whatever_chunks(name: str) -> None:
+def test_same_seed_has_the_same_effect_in_any_chunking(name: str) -> None:
     arguments: dict[str, Any] = {"count": 5} if name == "foreign-line" else {"rate": 0.02}
     first = passed(name, **arguments)
     assert first != SENT
@@ -120,16 +120,18 @@ def test_foreign_line_breaks_in_and_the_rest_follows() -> None:
 
 
 def test_megabytes_without_an_end_of_line_pass_in_time() -> None:
-    """Reading flash: if the line were stored, each byte would cost as much as all bytes before it."""
+    """Happens while flash is read. Storing the line would make the cost quadratic."""
     line = LineFaults()
     line.add("cut-utf8", find("cut-utf8").parse({}), "1")
     started = time.process_time()
     for _ in range(32):
         assert line.to_host(bytes(0x8000)) == bytes(0x8000)
-    assert time.process_time() - started < 10  # some 0.3 s on an idle machine, and minutes with the line kept
+    assert (
+        time.process_time() - started < 10
+    )  # about 0.3 s on an idle machine; minutes if the line were stored
 
 
-def test_direction_is_the_one_asked_for() -> None:
+def test_line_fault_acts_in_its_direction_only() -> None:
     line = LineFaults()
     line.add("drop", find("drop").parse({"rate": 1, "direction": "to-board"}), "1")
     assert (line.to_host(b"out"), line.to_board(b"in")) == (b"out", b"")
@@ -151,7 +153,7 @@ class Timer:
 
 
 class Subject:
-    """A fake board that records calls; `timers` by seconds."""
+    """Fake board that records calls; `timers` maps seconds to actions."""
 
     flash_bytes = 4 << 20
 
@@ -175,15 +177,15 @@ class Subject:
 
 
 def faults_of(subject: Subject) -> tuple[Faults, list[str]]:
-    said: list[str] = []
-    return Faults(subject, "1/0", said.append, subject.call_later), said
+    notes: list[str] = []
+    return Faults(subject, "1/0", notes.append, subject.call_later), notes
 
 
-def test_power_goes_after_so_many_bytes_of_flashing() -> None:
+def test_power_fails_after_the_given_bytes_of_flashing() -> None:
     subject = Subject()
-    faults, said = faults_of(subject)
+    faults, notes = faults_of(subject)
     faults.inject("power-cut-flashing", {"bytes": 10, "off_s": 0.5}, seed=3)
-    assert said == ["fault power-cut-flashing bytes=10 off_s=0.5 seed=3"]
+    assert notes == ["fault power-cut-flashing bytes=10 off_s=0.5 seed=3"]
     assert faults.programmed(0x1000, b"12345678") == b"12345678"
     assert subject.done == []
     assert faults.programmed(0x1008, b"12345678") == b"12"
@@ -221,22 +223,22 @@ def test_bad_flash_keeps_a_bit_of_its_byte_set_and_no_other() -> None:
         ("power-cut", {}, ("off",)),
     ],
 )
-def test_fault_that_would_do_nothing_is_refused(
+def test_fault_without_effect_is_refused(
     name: str, arguments: dict[str, Any], refused: tuple[str, ...]
 ) -> None:
     for runs in refused:
         subject = Subject(runs)
-        faults, said = faults_of(subject)
+        faults, notes = faults_of(subject)
         with pytest.raises(UsageError, match=f"fault {name} would do nothing: `board list` shows '{runs}'"):
             faults.inject(name, arguments)
-        assert (subject.done, said, faults.in_force) == ([], [], [])
+        assert (subject.done, notes, faults.in_force) == ([], [], [])
     faults, _ = faults_of(Subject())
     faults.inject(name, arguments)
     faults.chip_stopped()
     assert faults.in_force == []  # a one-time fault ends with its action
 
 
-def test_each_fault_of_the_port_has_a_time_of_its_own() -> None:
+def test_each_fault_of_the_port_has_its_own_timer() -> None:
     subject = Subject()
     faults, _ = faults_of(subject)
 
@@ -257,7 +259,7 @@ def test_each_fault_of_the_port_has_a_time_of_its_own() -> None:
     faults.clear()
     assert port() == (False, False)
     faults.inject("bridge-hang", {"seconds": 0})
-    subject.later(5)  # the one that was cleared
+    subject.later(5)  # the timer of the cleared fault
     assert port() == (False, True)
 
 
@@ -267,20 +269,18 @@ def test_clearing_disarms_the_step_too() -> None:
     for _ in range(2):
         faults.inject("power-cut-step", {"step": "audio.start"}, seed=7)
         faults.clear()
-    assert (
-        [words[0] for name, *words in subject.done if name == "type_in"]
-        == [
-            "@60001 sys.panic kind=abort step=audio.start\n",
-            "@60002 heap.fail off=1\n",
-            "@60003 sys.panic kind=abort step=audio.start\n",  # the console would only repeat its reply to the first id
-            "@60004 heap.fail off=1\n",
-        ]
-    )
+    assert [words[0] for name, *words in subject.done if name == "type_in"] == [
+        "@60001 sys.panic kind=abort step=audio.start\n",
+        "@60002 heap.fail off=1\n",
+        # A repeated id would only get the first reply again.
+        "@60003 sys.panic kind=abort step=audio.start\n",
+        "@60004 heap.fail off=1\n",
+    ]
 
 
-def test_lasting_faults_are_told_again_at_each_start_and_no_longer_when_cleared() -> None:
+def test_lasting_faults_are_sent_at_each_start_until_cleared() -> None:
     subject = Subject()
-    faults, said = faults_of(subject)
+    faults, notes = faults_of(subject)
     faults.inject("sensor-dead", {})
     faults.inject("panic", {})
     assert subject.done == [("tell_firmware", "sensor_dead=1"), ("tell_firmware", "panic")]
@@ -289,17 +289,17 @@ def test_lasting_faults_are_told_again_at_each_start_and_no_longer_when_cleared(
     faults.clear()
     assert ("tell_firmware", "sensor_dead=0") in subject.done
     assert faults.start_lines(sensor_used=True) == []
-    assert said[-1] == "faults cleared: panic, sensor-dead"
+    assert notes[-1] == "faults cleared: panic, sensor-dead"
 
 
-def test_seeds_that_are_drawn_are_those_of_the_boards_seed() -> None:
+def test_drawn_seeds_follow_from_the_seed_of_the_board() -> None:
     seeds = [[faults_of(Subject())[0].inject("noise", {}).seed for _ in range(1)] for _ in range(2)]
     assert seeds[0] == seeds[1]
     faults, _ = faults_of(Subject())
     assert faults.inject("noise", {}).seed != faults.inject("noise", {}).seed
 
 
-# --- on a board, with a stand-in for the firmware ---
+# --- On a board with a fake firmware ---
 
 
 @pytest.fixture(scope="module")
@@ -356,7 +356,7 @@ def test_hanging_chip_is_silent_until_its_reset(
     assert "lost" not in console.expect("(.*)here").group(1)
 
 
-def test_power_that_was_cut_comes_back(control: BoardControl, console: Console) -> None:
+def test_power_returns_after_a_power_cut(control: BoardControl, console: Console) -> None:
     inject(control, "power-cut", off_s=0)
     assert control.state()["runs"] == "off"
     control.ask("reset")
@@ -367,7 +367,7 @@ def test_power_that_was_cut_comes_back(control: BoardControl, console: Console) 
     console.expect("POWERON_RESET.*ready\n")
 
 
-def test_switching_on_what_is_on_resets_nothing(control: BoardControl, console: Console) -> None:
+def test_switching_on_a_powered_board_does_not_reset_it(control: BoardControl, console: Console) -> None:
     control.ask("power", on=True)
     console.send("still here")
     assert "param" not in console.expect("(.*)still here").group(1)
@@ -378,20 +378,20 @@ def test_brown_out_in_hardware_has_its_own_reset_code(control: BoardControl, con
     console.expect(r"rst:0xf \(RTCWDT_BROWN_OUT_RESET\).*param rom_cause=15\n.*ready\n")
 
 
-def test_firmware_is_told_at_its_start(control: BoardControl, console: Console) -> None:
+def test_firmware_gets_its_faults_at_its_start(control: BoardControl, console: Console) -> None:
     inject(control, "no-psram")
     inject(control, "sensor-dead")
     console.reset()
-    told = console.expect("(param .*)ready\n").group(1)
-    assert "param psram_bytes=0\n" in told
-    assert "pool=" not in told
-    assert "param fault=sensor_dead=1\n" in told
-    assert "param fault=sensor_used=1\n" in told
+    sent = console.expect("(param .*)ready\n").group(1)
+    assert "param psram_bytes=0\n" in sent
+    assert "pool=" not in sent
+    assert "param fault=sensor_dead=1\n" in sent
+    assert "param fault=sensor_used=1\n" in sent
     inject(control, "power-cut")
     assert "sensor_used" not in console.expect("(param .*)ready\n").group(1)
 
 
-def test_lost_connection_can_be_made_again(boards: Boards, control: BoardControl) -> None:
+def test_lost_connection_can_be_reopened(boards: Boards, control: BoardControl) -> None:
     with Console(boards.url) as console:
         console.restart()
         inject(control, "disconnect", seconds=0)
@@ -423,7 +423,7 @@ def test_hanging_bridge_moves_nothing_and_lets_clients_come_and_go(
     with Console(boards.url) as console:
         console.restart()
         inject(control, "bridge-hang", seconds=0)
-        console.send("quit")  # had it come through, the firmware would have ended
+        console.send("quit")  # if this had arrived, the firmware would have ended
         control.ask("clear")
         console.send("alive")
         console.expect("alive")

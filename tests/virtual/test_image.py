@@ -1,4 +1,4 @@
-"""App, bootloader and partition-table images, as the build produces them for a flasher."""
+"""Images of app, bootloader and partition table, as the build makes them for a flasher."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ factory,  app,  factory,  ,        1M,
 store,    data, 0x40,     ,        0x5000, encrypted:readonly
 coredump, data, coredump, 0x200000, -0x210000
 """
-# SHA-256 of what ESP-IDF v5.4's own generator (gen_esp32part.py) makes of that CSV.
+# SHA-256 of the output of ESP-IDF v5.4's gen_esp32part.py for that CSV.
 CSV_BINARY_SHA256 = "96d30ff58c6e1da4931ed689f59246143c526f9a8242159a46494ac1248cbfb9"
 
 
@@ -46,21 +46,21 @@ def test_app_image_holds_the_elf_hash_where_idf_tools_read_it() -> None:
 
 
 @given(st.binary(max_size=5000))
-def test_elf_comes_back_as_it_went_in(body: bytes) -> None:
+def test_elf_survives_packing(body: bytes) -> None:
     elf = b"\x7fELF" + body
     packed = image.pack_app(elf, INFO, image.FlashSettings())
     length = image.SEGMENT_HEADER.unpack(packed[24:32])[1]
     assert image.unpack_elf(packed[32 : 32 + length]) == elf
 
 
-def test_damaged_cargo_is_not_handed_out() -> None:
+def test_damaged_elf_in_an_image_is_refused() -> None:
     segment = image.pack_app(ELF, INFO, image.FlashSettings())[32:]
     assert image.unpack_elf(segment[: image.APP_DESCRIPTOR.size + image.CARGO.size + len(ELF) - 1]) is None
     assert image.unpack_elf(segment.replace(image.CARGO_MARK, b"SOMETHING-OTHER\0")) is None
     assert image.unpack_elf(b"short") is None
 
 
-def test_refuses_what_no_chip_could_map_or_run() -> None:
+def test_image_that_no_chip_can_map_or_run_is_refused() -> None:
     with pytest.raises(BuildError, match="not an ELF"):
         image.pack_app(b"MZ" + ELF, INFO, image.FlashSettings())
     with pytest.raises(BuildError, match="more than the chip can map"):
@@ -162,13 +162,13 @@ def test_app_that_does_not_fit_its_partition_is_named(
     assert not (sources / "elfs.txt").exists()
 
 
-def test_missing_build_is_one_clear_line(sources: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_build_is_a_one_line_error(sources: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (sources / "fw.elf").unlink()
     assert run_package(sources) == 1
     assert "No such file" in capsys.readouterr().err
 
 
-def test_registering_from_several_builds_at_once_loses_and_doubles_none(tmp_path: Path) -> None:
+def test_concurrent_registration_loses_and_doubles_no_build(tmp_path: Path) -> None:
     registry = tmp_path / "build" / "elfs.txt"
     hashes = [hashlib.sha256(bytes([number])).hexdigest() for number in range(20)]
 
@@ -182,7 +182,7 @@ def test_registering_from_several_builds_at_once_loses_and_doubles_none(tmp_path
     for thread in threads:
         thread.join()
     assert sorted(registry.read_text().split()) == sorted(hashes)
-    with registry.open() as held:  # another build is at it
+    with registry.open() as held:  # another build holds the lock
         fcntl.flock(held, fcntl.LOCK_EX)
         waiting = threading.Thread(target=package.register_elf, args=("f" * 64, registry))
         waiting.start()

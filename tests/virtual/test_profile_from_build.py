@@ -1,4 +1,4 @@
-"""`hotpin-hil profile`: the memory map that ESP-IDF will find, from the tables in a build's ELF file."""
+"""`hotpin-hil profile`: the memory map of a build, from the tables in its ELF file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def built(tmp_path: Path, elf: Path, out: str = "mine.toml") -> profiles.BoardPr
     return profiles.load(tmp_path / out)
 
 
-def test_map_of_a_build_is_the_one_it_was_seen_to_start_with(tmp_path: Path) -> None:
+def test_map_of_a_build_matches_its_recorded_start(tmp_path: Path) -> None:
     profile = built(tmp_path, write_elf(tmp_path / "hotpin.elf"))
     assert profile.heaps == profiles.load("hotpin-5.4").heaps
     assert (profile.name, profile.has) == ("mine", ("IDF 5.4", "one core"))
@@ -40,7 +40,7 @@ def test_one_core_leaves_the_other_cores_memory_to_the_heap(tmp_path: Path) -> N
     assert profiles.HeapRegion(0x40078000, 0x8000, "IRAM") in heaps
 
 
-def test_what_the_linker_took_in_decides_about_the_start(tmp_path: Path) -> None:
+def test_linked_symbols_decide_the_steps_of_the_start(tmp_path: Path) -> None:
     symbols = {
         "__sinit": 0x400D1234,
         "ipc_task": 0x400D1800,
@@ -79,7 +79,7 @@ def test_it_prints_a_profile(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert profiles.load(tmp_path / "printed.toml").heaps == profiles.load("hotpin-5.4").heaps
 
 
-def test_mistakes_are_one_line_with_thing_and_remedy(
+def test_mistake_is_one_line_with_thing_and_remedy(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     elsewhere = tuple((start + 0x100000, size, kind) for start, size, kind in REGIONS)
@@ -87,7 +87,7 @@ def test_mistakes_are_one_line_with_thing_and_remedy(
     (tmp_path / "empty").mkdir()
     (tmp_path / "plain.toml").write_text('like = "hotpin-5.4"\n')
     app = str(write_elf(tmp_path / "app.elf"))
-    for arguments, said in (
+    for arguments, message in (
         ([str(tmp_path / "nosuch")], "nosuch: there is no such file"),
         ([str(tmp_path / "empty")], "empty: no project_description.json"),
         ([str(tmp_path / "text.elf")], "text.elf: not an ELF file"),
@@ -99,6 +99,6 @@ def test_mistakes_are_one_line_with_thing_and_remedy(
     ):
         assert cli.main(["profile", *arguments]) == 2, arguments
         error = capsys.readouterr().err
-        assert said in error
+        assert message in error
         assert error.startswith("error: ")
         assert error.count("\n") == 1

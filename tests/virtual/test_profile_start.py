@@ -1,4 +1,4 @@
-"""The order of a board's start in its profile: steps, blocks given back, parts that a build may not have."""
+"""The start in a board profile: order of steps, freed blocks, parts missing from a build."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def heap(*lines: str) -> HeapSystem:
     return system
 
 
-def test_blocks_given_back_leave_their_place_to_the_next() -> None:
+def test_freed_startup_blocks_are_reused_by_the_next() -> None:
     system = heap(DRAM, "startup=INTERNAL,8BIT:44:page", "startup=INTERNAL,8BIT:52:list", "free=page")
     system.boot_line("startup=INTERNAL,8BIT:44:next")
     assert [block.size for block in system.blocks() if block.used] == [36, 44, 52]
@@ -43,7 +43,7 @@ def test_minimum_of_a_pool_that_joins_late_counts_as_zero() -> None:
         late.boot_line("pool=4096,1,2")
 
 
-def test_steps_of_the_start_are_in_order_whatever_the_file_says(tmp_path: Path) -> None:
+def test_steps_of_the_start_are_sorted(tmp_path: Path) -> None:
     entries = "".join(
         f'[[startup_internal]]\nwhat = "{step}"\nsizes = [64]\nafter = "{step}"\n'
         for step in ("pool", "psram", "reset")
@@ -54,7 +54,7 @@ def test_steps_of_the_start_are_in_order_whatever_the_file_says(tmp_path: Path) 
     assert lines.index("heap=0x3F800000,4194304,SPIRAM") < lines.index("startup=INTERNAL,8BIT:64:psram")
 
 
-def test_what_a_build_does_not_have_takes_nothing(tmp_path: Path) -> None:
+def test_parts_missing_from_a_build_take_no_memory(tmp_path: Path) -> None:
     def free(has: str) -> int:
         return load(tmp_path, f"has = [{has}]\n").boot_heap().stats("INTERNAL").free
 
@@ -71,7 +71,7 @@ def test_heaps_are_searched_in_the_order_of_their_idf() -> None:
     assert own("hotpin-5.5") == sorted(own("hotpin-5.5"))
 
 
-def test_a_ledger_leaves_out_what_the_start_has_taken(tmp_path: Path) -> None:
+def test_ledger_skips_allocations_made_at_the_start(tmp_path: Path) -> None:
     ledger = tmp_path / "ledger.toml"
     ledger.write_text(
         '[[allocation]]\nwhat = "list"\ncaps = "INTERNAL,8BIT"\nsize = 52\nunless = "partition list"\n'
@@ -84,7 +84,7 @@ def test_a_ledger_leaves_out_what_the_start_has_taken(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ('search_order = "alphabet"', "search_order is 'alphabet'.*address, size"),
         ('has = "esp_timer"', "has is 'esp_timer'.*a list of texts"),
@@ -96,6 +96,6 @@ def test_a_ledger_leaves_out_what_the_start_has_taken(tmp_path: Path) -> None:
         ("[pool]\nsize = 4\ndefault_caps = true\nminimum_zero = 1", "minimum_zero is 1.*true or false"),
     ],
 )
-def test_a_mistake_names_key_value_and_remedy(tmp_path: Path, text: str, said: str) -> None:
-    with pytest.raises(profiles.ProfileError, match=said):
+def test_a_mistake_names_key_value_and_remedy(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(profiles.ProfileError, match=message):
         load(tmp_path, text)

@@ -1,4 +1,4 @@
-"""Board profiles that build on another one (`like`)."""
+"""Board profiles that extend another one (`like`)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hotpin_hil.virtual import profile as profiles
 
 
-def test_profile_without_psram_is_the_default_one_but_for_that() -> None:
+def test_no_psram_profile_differs_from_the_default_only_in_psram() -> None:
     default, without = profiles.load(), profiles.load("no-psram")
     assert (without.psram_mb, without.name) == (0, "no-psram")
     assert without.mac != default.mac
@@ -18,7 +18,7 @@ def test_profile_without_psram_is_the_default_one_but_for_that() -> None:
     assert not any("pool" in line or "SPIRAM" in line for line in without.boot_lines())
 
 
-def test_own_values_are_on_top_and_the_rest_comes_from_the_other(tmp_path: Path) -> None:
+def test_own_values_override_those_of_the_base_profile(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text('like = "hotpin-5.4"\nname = "mine"\nrevision = 300\n')
     mine = profiles.load(file)
@@ -26,7 +26,7 @@ def test_own_values_are_on_top_and_the_rest_comes_from_the_other(tmp_path: Path)
     assert mine.heaps == profiles.load().heaps
 
 
-def test_unknown_other_profile_is_named(tmp_path: Path) -> None:
+def test_unknown_base_profile_is_named(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text('like = "nosuch"\nname = "mine"\n')
     with pytest.raises(profiles.ProfileError, match=r"like is 'nosuch'.*hotpin-5.4"):

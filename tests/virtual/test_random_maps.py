@@ -1,4 +1,4 @@
-"""The parts of the suite that plan with the board's memory map, on maps drawn at random."""
+"""The parts of the suite that depend on the memory map, on random maps."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ PLANNED = [
 def test_suite_passes_on_a_drawn_map(profile: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     if not NATIVE_ELFS_FILE.is_file():
         pytest.skip("no host build of the firmware; make native")
-    said = run_suite(profile, tmp_path_factory.mktemp("map"), ["-p", "no:cacheprovider", *PLANNED])
-    assert not said, f"{profile}\n{said}"
+    failure = run_suite(profile, tmp_path_factory.mktemp("map"), ["-p", "no:cacheprovider", *PLANNED])
+    assert not failure, f"{profile}\n{failure}"
 
 
 @seed(7)
 @settings(max_examples=15, database=None, deadline=None, suppress_health_check=list(HealthCheck))
 @given(profile=profiles())
-def test_a_drawn_map_leaves_what_the_suite_needs(
+def test_drawn_map_leaves_the_memory_that_the_suite_needs(
     profile: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """The draws differ, and none is a board on which nothing could run."""
+    """Random maps differ, and each leaves enough memory to run the suite."""
     path: Path = tmp_path_factory.mktemp("map") / "profile.toml"
     path.write_text(profile, encoding="utf-8")
     heap = board_profiles.load(path).boot_heap()

@@ -1,4 +1,4 @@
-"""The board server as a process: boots, resets, clients, firmware processes, state, clean ends."""
+"""The board server as a process: boots, resets, clients, firmware processes, state, clean shutdown."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_every_byte_passes_both_ways(console: Console) -> None:
     assert received == data
 
 
-def test_board_whose_folder_is_gone_says_so(boards: Boards, console: Console) -> None:
+def test_board_whose_folder_is_gone_reports_it(boards: Boards, console: Console) -> None:
     shutil.rmtree(boards.found[0]["directory"])
     console.reset()
     console.expect(
@@ -113,7 +113,7 @@ def test_watchdog_and_brown_out_reset_boot_with_their_cause(console: Console) ->
 
 
 def test_seed_differs_from_start_to_start_and_repeats_from_run_to_run(state_dir: Path, build: Build) -> None:
-    """Independent of how far the board had got when it was reset, which depends on the host's speed."""
+    """The seed must not depend on the moment of the reset, which depends on the host's speed."""
 
     def seeds(*, patient: bool) -> list[str]:
         boards = Boards(state_dir, build.registry, seed=7)
@@ -133,7 +133,7 @@ def test_seed_differs_from_start_to_start_and_repeats_from_run_to_run(state_dir:
     assert seeds(patient=False) == first[1:]
 
 
-def test_runtime_that_fails_is_told_from_firmware_that_resets(console: Console) -> None:
+def test_runtime_failure_is_distinguished_from_a_firmware_reset(console: Console) -> None:
     console.send("crash")
     console.expect(
         r"\nvirtual board: the host runtime .* failed with signal 6 \(SIGABRT\): lost my marbles; reset"
@@ -153,9 +153,7 @@ def test_hanging_firmware_is_ended_by_a_reset(console: Console, boards: Boards) 
     assert len(boards.children()) == 1
 
 
-def test_flood_that_nobody_reads_is_held_back_without_loss_and_can_be_reset(
-    console: Console, boards: Boards
-) -> None:
+def test_unread_flood_is_held_back_without_loss_and_can_be_reset(console: Console, boards: Boards) -> None:
     def cpu_ticks(pid: int) -> int:
         return sum(
             int(field) for field in Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13]
@@ -169,7 +167,7 @@ def test_flood_that_nobody_reads_is_held_back_without_loss_and_can_be_reset(
     before = resident_bytes()
     console.send("flood")
     console.expect("flood|0{100}")
-    # The firmware blocks once all buffers between it and the client, which does not read, are full.
+    # The client does not read, so the firmware blocks once all buffers are full.
     deadline, idle = time.monotonic() + PATIENCE_S, 0
     while idle < 5:
         ticks = cpu_ticks(firmware)
@@ -189,7 +187,7 @@ def test_flood_that_nobody_reads_is_held_back_without_loss_and_can_be_reset(
     console.expect("alive")
 
 
-def test_wrong_baud_rate_is_unreadable_until_it_is_right(console: Console) -> None:
+def test_output_is_unreadable_until_the_baud_rate_is_right(console: Console) -> None:
     console.port.baudrate = 9600
     console.send("abc")
     console.expect("[\x80-\xff]{3}")
@@ -217,7 +215,7 @@ def test_lost_client_releases_a_chip_it_held_in_reset(boards: Boards) -> None:
 
 
 def connect(number: int) -> socket.socket:
-    """A raw client; the board listens again a moment after the last one has left."""
+    """Connects a raw client; the board listens again a moment after the last client has left."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
@@ -245,7 +243,7 @@ def test_raw_telnet_client_is_answered_and_escaped(boards: Boards) -> None:
         assert b"\x2c\x69\x09\xff\xf0" in answer  # DTR is off
 
 
-def test_suspended_flow_is_held_and_comes_whole(boards: Boards) -> None:
+def test_suspended_output_is_held_and_arrives_whole(boards: Boards) -> None:
     number = int(boards.url.rsplit(":", 1)[1])
     with Console(boards.url) as console:
         console.restart()
@@ -293,22 +291,22 @@ def test_each_board_has_its_own_port_mac_and_flash(state_dir: Path, build: Build
         macs = [int(board["mac"].replace(":", ""), 16) for board in boards.found]
         assert len(ports) == 3
         assert macs == [macs[0], macs[0] + 1, macs[0] + 2]
-        with Console(boards.found[1]["port"]) as one, Console(boards.found[2]["port"]) as blank:
-            one.restart()
+        with Console(boards.found[1]["port"]) as flashed, Console(boards.found[2]["port"]) as blank:
+            flashed.restart()
             blank.reset()
             blank.expect("invalid header: 0xffffffff\n")
     finally:
         boards.stop()
 
 
-def test_two_servers_share_no_place(state_dir: Path, build: Build) -> None:
+def test_two_servers_use_different_boards(state_dir: Path, build: Build) -> None:
     first = Boards(state_dir, build.registry)
     second = Boards(state_dir, build.registry)
     try:
         assert first.found[0]["mac"] != second.found[0]["mac"]
-        with Console(first.url) as one, Console(second.url) as two:
-            one.restart()
-            two.restart()
+        with Console(first.url) as first_console, Console(second.url) as second_console:
+            first_console.restart()
+            second_console.restart()
     finally:
         first.stop()
         second.stop()
@@ -330,9 +328,7 @@ def test_firmware_this_checkout_did_not_build_is_not_run(state_dir: Path, build:
 
 def test_app_without_a_host_program_is_named(state_dir: Path, build: Build) -> None:
     app = build.files[0x10000].read_bytes().replace(image.CARGO_MARK, b"hoTPIN-HOST-ELF\0")
-    app = (
-        app[:-32] + hashlib.sha256(app[:-32]).digest()
-    )  # two letters in lower case leave the checksum as it is
+    app = app[:-32] + hashlib.sha256(app[:-32]).digest()  # two lower-case letters keep the checksum
     flash = bytearray(build.flash_image())
     flash[0x10000 : 0x10000 + len(app)] = app
     (state_dir / "hotpin-5.4-0/flash.bin").write_bytes(bytes(flash))
@@ -377,7 +373,7 @@ def test_unbootable_board_leaves_the_host_its_cpu(tmp_path: Path, build: Build) 
         (["--state-dir", "pyproject.toml/boards"], "can't write the board state in .*pyproject.toml"),
     ],
 )
-def test_bad_options_are_one_clear_line(arguments: list[str], message: str) -> None:
+def test_invalid_options_are_a_one_line_error(arguments: list[str], message: str) -> None:
     done = subprocess.run(
         [*BOARD_START, *arguments],
         cwd=PROJECT_ROOT,
@@ -393,7 +389,7 @@ def test_bad_options_are_one_clear_line(arguments: list[str], message: str) -> N
 
 
 def started_until_eof(command: list[str], state: Path) -> subprocess.CompletedProcess[str]:
-    """Output of boards whose standard input has already ended, before they stop."""
+    """Output of boards that start with standard input already at its end."""
     return subprocess.run(
         [*command, "--until-eof", "--state-dir", str(state)],
         cwd=PROJECT_ROOT,

@@ -65,12 +65,12 @@ RECORDED_APP = (
 
 
 def filler(length: int) -> bytes:
-    """Bytes that match none of the searched patterns."""
+    """Filler bytes that match none of the searched patterns."""
     return (bytes(range(1, 251)) * (length // 250 + 1))[:length]
 
 
 def raw_image(segments: tuple[tuple[int, int], ...], entry: int, first: bytes) -> bytes:
-    """An image with these segments in this order; `first` is what its first segment begins with."""
+    """Image with these segments in this order; its first segment begins with `first`."""
     result = image.HEADER.pack(0xE9, len(segments), 2, 0x20, entry, 0xEE, 0, 0, 0, 0, 0, 0, 399, 1)
     checksum = image.CHECKSUM_SEED
     for index, (address, length) in enumerate(segments):
@@ -90,7 +90,7 @@ def recorded_bootloader() -> bytes:
 
 @pytest.fixture
 def recorded_flash(tmp_path: Path) -> Iterator[Flash]:
-    """A flash with the contents of the recorded boots, as far as their logs show."""
+    """Flash with the contents of the recorded boots, as far as their logs show them."""
     flash = Flash(tmp_path / "recorded.bin", 4 << 20)
     for offset, data in (
         (0x1000, recorded_bootloader()),
@@ -132,7 +132,7 @@ ENDINGS = {
 
 
 @pytest.mark.parametrize("name", DAMAGES)
-def test_a_recorded_boot_line_by_line(name: str, recorded_flash: Flash) -> None:
+def test_boot_matches_the_recording_line_by_line(name: str, recorded_flash: Flash) -> None:
     # The recordings stop after about 5,000 bytes, in the middle of a line.
     recording = [normal(line) for line in shared_data(f"boot_logs/{name}.txt").read_text().splitlines()]
     if len(recording) > 20 and name != "normal":
@@ -165,13 +165,13 @@ def test_intact_flash_starts_the_app_that_is_in_it(flash: Flash) -> None:
     assert boot.outcome.offset == 0x10000
 
 
-def test_flipped_bootloader_bit_is_told_by_two_different_checksums(flash: Flash) -> None:
+def test_flipped_bootloader_bit_prints_two_different_checksums(flash: Flash) -> None:
     flip(flash, 0x1000 + 0x80)
     boot = bootlog.boot(flash, bootlog.POWERON_RESET, REVISION)
     assert re.match(r"csum err:0x(\w+)!=0x(?!\1$)\w+$", texts(boot)[-4])
 
 
-def test_stamps_follow_the_uart_and_never_go_back(flash: Flash) -> None:
+def test_time_stamps_follow_the_uart_and_never_decrease(flash: Flash) -> None:
     boot = bootlog.boot(flash, bootlog.POWERON_RESET, REVISION)
     stamps = [int(found[1]) for text in texts(boot) if (found := re.match(r"[IWE] \((\d+)\)", text))]
     assert stamps == sorted(stamps)
@@ -211,14 +211,14 @@ def test_app_header_that_does_not_fit_is_refused(flash: Flash, offset: int, valu
 
 def test_bootloader_for_another_chip_stops_itself(flash: Flash) -> None:
     bootloader = bytearray(BOOTLOADER)
-    bootloader[12] = 9  # an ESP32-S3's
+    bootloader[12] = 9  # chip id of the ESP32-S3
     rewrite(flash, 0x1000, bytes(bootloader))
     boot = bootlog.boot(flash, bootlog.POWERON_RESET, REVISION)
     assert texts(boot)[-1].endswith("boot_comm: mismatch chip ID, expected 0, found 9")
     assert boot.outcome == bootlog.Restart(bootlog.SW_RESET)
 
 
-def test_damage_that_the_checksum_misses_is_found_by_the_hash(flash: Flash) -> None:
+def test_damage_missed_by_the_checksum_is_found_by_the_hash(flash: Flash) -> None:
     for offset in (0x1234, 0x1235):
         flip(flash, 0x10000 + offset)
     assert "esp_image: Image hash failed - image is corrupt" in "\n".join(

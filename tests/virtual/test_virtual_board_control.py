@@ -1,5 +1,4 @@
-"""The control channel and its commands: boards are found, driven and ended from another process, and faults happen as
-the table has them."""
+"""The control channel and its commands: another process finds, controls and stops boards and injects faults."""
 
 from __future__ import annotations
 
@@ -93,7 +92,7 @@ def test_boards_end_one_by_one_and_the_server_with_the_last(boards: Boards) -> N
     assert board_command(boards.state_dir, "stop", "hotpin-5.4-1").stdout == "stopped hotpin-5.4-1\n"
     assert [board.directory.name for board in running(boards.state_dir)] == ["hotpin-5.4-0"]
     assert boards.process.poll() is None
-    other = Boards(boards.state_dir, boards.state_dir / "none")  # its place is free again
+    other = Boards(boards.state_dir, boards.state_dir / "none")  # its folder is free again
     try:
         assert other.found[0]["directory"].endswith("hotpin-5.4-1")
     finally:
@@ -107,7 +106,7 @@ def test_boards_end_one_by_one_and_the_server_with_the_last(boards: Boards) -> N
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
-def test_whatever_ends_the_server_the_next_one_starts(
+def test_next_server_starts_however_the_last_one_ended(
     boards: Boards, build: Build, end: signal.Signals
 ) -> None:
     with Console(boards.url) as console:
@@ -124,7 +123,7 @@ def test_whatever_ends_the_server_the_next_one_starts(
     try:
         assert [Path(board["directory"]).name for board in again.found] == ["hotpin-5.4-0", "hotpin-5.4-1"]
         assert len(running(boards.state_dir)) == 2
-        with Console(again.url) as console:  # and the flash is what it was
+        with Console(again.url) as console:  # the flash is unchanged
             console.restart()
     finally:
         again.stop()
@@ -163,12 +162,12 @@ def test_console_is_a_terminal_on_the_boards_uart(boards: Boards) -> None:
         console.restart()
 
 
-def test_board_that_is_named_twice_is_stopped_once(boards: Boards) -> None:
+def test_board_named_twice_is_stopped_once(boards: Boards) -> None:
     done = board_command(boards.state_dir, "stop", "hotpin-5.4-1", boards.found[1]["mac"])
     assert (done.returncode, done.stdout, done.stderr) == (0, "stopped hotpin-5.4-1\n", "")
 
 
-def test_fault_is_printed_so_that_it_can_be_given_again(boards: Boards) -> None:
+def test_fault_is_printed_as_arguments_that_repeat_it(boards: Boards) -> None:
     begun = board_command(boards.state_dir, "fault", "foreign-line", "--on", "hotpin-5.4-0", "--seed", "1")
     again = board_command(
         boards.state_dir,
@@ -181,7 +180,7 @@ def test_fault_is_printed_so_that_it_can_be_given_again(boards: Boards) -> None:
     assert begun.stdout == again.stdout
 
 
-def test_firmware_fault_without_firmware_is_one_clear_line(boards: Boards) -> None:
+def test_firmware_fault_without_firmware_is_a_one_line_error(boards: Boards) -> None:
     """The flash of the second board is empty: it restarts endlessly."""
     done = board_command(boards.state_dir, "fault", "panic", "--on", "hotpin-5.4-1")
     assert (done.returncode, done.stdout) == (2, "")
@@ -197,8 +196,8 @@ def test_only_its_owner_may_control_a_board(control: BoardControl) -> None:
     assert (control.directory / SOCKET_NAME).stat().st_mode & 0o777 == 0o600
 
 
-def test_state_deep_in_the_file_system_is_reached(tmp_path: Path) -> None:
-    """A socket address has 108 bytes."""
+def test_state_folder_with_a_long_path_works(tmp_path: Path) -> None:
+    """A Unix socket address holds only 108 bytes."""
     deep = tmp_path.joinpath(*["a" * 60] * 3)
     boards = Boards(deep, tmp_path / "none")
     try:
@@ -207,7 +206,7 @@ def test_state_deep_in_the_file_system_is_reached(tmp_path: Path) -> None:
         boards.stop()
 
 
-def test_nonsense_is_answered_and_does_not_disturb_others(control: BoardControl) -> None:
+def test_invalid_request_gets_an_error_and_disturbs_no_other_client(control: BoardControl) -> None:
     for do, more, message in (
         ("dance", {}, "unknown request 'dance'"),
         ("fault", {"fault": "fire"}, "there is no fault 'fire'"),
@@ -255,9 +254,7 @@ def test_client_that_does_not_read_its_answers_is_dropped(control: BoardControl)
         (["stop", "hotpin-5.4-7"], "no virtual board 'hotpin-5.4-7' runs here"),
     ],
 )
-def test_mistakes_on_the_command_line_are_one_clear_line(
-    tmp_path: Path, arguments: list[str], message: str
-) -> None:
+def test_mistake_on_the_command_line_is_one_line(tmp_path: Path, arguments: list[str], message: str) -> None:
     done = board_command(tmp_path, *arguments)
     assert done.returncode == 2
     assert done.stdout == ""
@@ -265,7 +262,7 @@ def test_mistakes_on_the_command_line_are_one_clear_line(
     assert message in done.stderr
 
 
-def test_several_boards_must_be_told_apart(boards: Boards) -> None:
+def test_command_for_one_of_several_boards_needs_a_name(boards: Boards) -> None:
     done = board_command(boards.state_dir, "reset")
     assert "2 virtual boards run (name one of hotpin-5.4-0, hotpin-5.4-1)" in done.stderr
 

@@ -1,8 +1,8 @@
-"""The virtual board against this firmware built with the real ESP-IDF and run in an emulated ESP32.
+"""The virtual board against this firmware, built with the real ESP-IDF and run in an emulated ESP32.
 
-Recorded runs of the emulator say what was free when, and list every block; on the same memory map the virtual
-board must say the same. The QEMU configuration simulates camera and microphone, so it is built for the host,
-too. The first runs are of commit f74ed55.
+Recorded runs of the emulator have the free memory at each step and list every block; on the same memory map the virtual
+board must match. The QEMU configuration simulates camera and microphone, so it is built for the host, too. The first
+runs are of commit f74ed55.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def recording(name: str) -> str:
 
 
 def samples(text: str) -> dict[str, dict[str, int]]:
-    """The first sample of each context; a record that the recording cut short has its first fields."""
+    """First sample of each context; a truncated record keeps its first fields."""
     found: dict[str, dict[str, int]] = {}
     for context, fields in re.findall(r'@! \{"event":"mem\.sample","context":"([^"]+)"([^\n]*)', text):
         found.setdefault(context, {key: int(value) for key, value in re.findall(r'"(\w+)":(\d+)', fields)})
@@ -53,7 +53,7 @@ def free_at_main(text: str) -> int:
 
 
 def on_the_map_of(log: str, like: str, tmp_path: Path, *extra: str, psram_mb: int = 4) -> Path:
-    """A profile of the build that was recorded, on two cores: the shipped one follows the firmware."""
+    """Profile of the recorded build on two cores; the shipped profile follows the current firmware."""
     regions = re.findall(r"heap_init: At (\w+) len (\w+) \([^)]*\): (\S+)", recording(log))
     heaps = [(int(start, 16), int(size, 16), kind.replace("/", "")) for start, size, kind in regions]
     heaps.append((0x3F800000, 4 << 20, "SPIRAM"))
@@ -92,7 +92,9 @@ def start(tmp_path: Path) -> Iterator[Started]:
             place.mkdir()
             image = native_flash_image(build)
             flash = place / "flash.bin"
-            flash.write_bytes(b"\xff" * len(image))  # an earlier start may leave entries in NVS, or not
+            flash.write_bytes(
+                b"\xff" * len(image)
+            )  # entries of an earlier start in NVS would change the memory
             boards = Boards(tmp_path, NATIVE_ELFS_FILE, profile=profile, time_scale=20.0)
             stack.callback(boards.stop)
             console = stack.enter_context(Console(boards.url))
@@ -105,18 +107,18 @@ def start(tmp_path: Path) -> Iterator[Started]:
 
 
 def listen(console: Console, until: str) -> str:
-    """What the console says up to a pattern."""
+    """Console output up to a pattern."""
     return console.expect(rf"\A{until}").group(0)
 
 
 def start_of(console: Console) -> str:
-    """The whole start; the boot event may be written before the camera mode's sample, and after."""
+    """Output of the whole start; the boot event may come before or after the sample of camera mode."""
     ends = (r'"free_at_main":\d+', r'"context":"After Camera Transition"[^\n]*\n')
     return listen(console, "".join(rf"(?=.*?{end})" for end in ends) + ".*")
 
 
 def blocks(text: str) -> list[tuple[int, list[int]]]:
-    """Heaps and their blocks (free ones negative), as `heap.blocks` lists them for people and for programs."""
+    """Heaps and their blocks (free ones negative) in the output of `heap.blocks`, as text or as records."""
     runs = re.findall(r'"?heap"?: ?(\d+).*?"?blocks"?: ?\[([-\d,]*)\]', text, re.DOTALL)
     heaps: dict[int, list[int]] = {}
     for start, sizes in runs:
@@ -125,23 +127,23 @@ def blocks(text: str) -> list[tuple[int, list[int]]]:
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_memory_is_the_emulators_at_boot_and_in_each_mode(
+def test_memory_matches_the_emulator_at_boot_and_in_each_mode(
     name: str, simulated: Path, start: Started, tmp_path: Path
 ) -> None:
     emulated = recording(RUNS[name])
     console = start(str(on_the_map_of(RUNS[name], name, tmp_path, *BUILT_FOR_QEMU)), simulated)
-    said = start_of(console)
-    assert free_at_main(said) == free_at_main(emulated)
-    assert figures(said, UNTIL_CAMERA) == figures(emulated, UNTIL_CAMERA)
+    output = start_of(console)
+    assert free_at_main(output) == free_at_main(emulated)
+    assert figures(output, UNTIL_CAMERA) == figures(emulated, UNTIL_CAMERA)
     console.send("@1 mode.set to=voice wait=1\n")
-    said = listen(console, r'.*?"context":"After Voice Transition"[^\n]*\n')
-    assert figures(said, VOICE) == figures(emulated, VOICE)
+    output = listen(console, r'.*?"context":"After Voice Transition"[^\n]*\n')
+    assert figures(output, VOICE) == figures(emulated, VOICE)
     console.send("@2 sys.tasks\n")
     tasks = console.expect(r'@2 [^\n]*"tasks":(\d+)').group(1)
     assert f"tasks: {tasks}" in emulated
 
 
-def test_every_block_is_the_emulators(simulated: Path, start: Started, tmp_path: Path) -> None:
+def test_every_block_matches_the_emulator(simulated: Path, start: Started, tmp_path: Path) -> None:
     log = RUNS["hotpin-5.4"]
     emulated = recording(log)
     emulated = emulated[emulated.index("heap.blocks caps=DMA") : emulated.index("mode.ledger")]
@@ -173,7 +175,7 @@ FIRST_HEAP_ON_ONE_CORE = [192, 12, 36, 12, 16, 88, 88, 88, 448, 88, 88, 88, 128,
                           36, 16, 16]  # fmt: skip
 
 
-def test_on_one_core_memory_is_the_emulators(one_core: Path, start: Started, tmp_path: Path) -> None:
+def test_memory_on_one_core_matches_the_emulator(one_core: Path, start: Started, tmp_path: Path) -> None:
     heaps = ", ".join(
         f'{{ start = {at}, length = {size}, type = "{kind}" }}' for at, size, kind in MAP_ON_ONE_CORE
     )
@@ -182,14 +184,14 @@ def test_on_one_core_memory_is_the_emulators(one_core: Path, start: Started, tmp
         f'like = "hotpin-5.4"\nname = "emulated"\nhas = ["IDF 5.4", "newlib in flash", "one core"]\nheap = [{heaps}]\n'
     )
     console = start(str(path), one_core)
-    said = start_of(console)
-    assert free_at_main(said) == 4_485_459
+    output = start_of(console)
+    assert free_at_main(output) == 4_485_459
     console.send("@1 heap.blocks caps=DMA\n")
     listed = console.expect(r"(@1 \{[^\n]*\}\*.*?){2}").group(0)
     assert dict(blocks(listed))[MAP_ON_ONE_CORE[0][0]] == FIRST_HEAP_ON_ONE_CORE
     console.send("@2 mode.set to=voice wait=1\n")
-    said += listen(console, r'.*?"context":"After Voice Transition"[^\n]*\n')
-    taken = samples(said)
+    output += listen(console, r'.*?"context":"After Voice Transition"[^\n]*\n')
+    taken = samples(output)
     assert {name: (taken[name]["dma_free"], taken[name]["total_free"]) for name in ON_ONE_CORE} == ON_ONE_CORE
     assert taken["System Boot"]["iram_free"] == 102_944
     console.send("@3 sys.tasks\n")
@@ -201,9 +203,9 @@ def test_hardware_configuration_starts_with_the_memory_of_the_emulated_one(
 ) -> None:
     emulated = recording("hil-in-qemu.log")
     console = start(str(on_the_map_of("hil-in-qemu.log", "hotpin-5.4", tmp_path)), NATIVE_BUILD_DIR)
-    said = listen(console, r'.*?"free_at_main":\d+')
-    assert free_at_main(said) == free_at_main(emulated)
-    assert figures(said, UNTIL_CAMERA[:2]) == figures(emulated, UNTIL_CAMERA[:2])
+    output = listen(console, r'.*?"free_at_main":\d+')
+    assert free_at_main(output) == free_at_main(emulated)
+    assert figures(output, UNTIL_CAMERA[:2]) == figures(emulated, UNTIL_CAMERA[:2])
 
 
 def test_without_psram_it_starts_with_the_memory_of_the_emulated_one(start: Started, tmp_path: Path) -> None:
@@ -212,6 +214,6 @@ def test_without_psram_it_starts_with_the_memory_of_the_emulated_one(start: Star
         str(on_the_map_of("no-psram-qemu.log", "hotpin-5.4", tmp_path, *BUILT_FOR_QEMU, psram_mb=0)),
         NATIVE_BUILD_DIR,
     )
-    said = listen(console, r'.*?"free_at_main":\d+')
-    assert free_at_main(said) == free_at_main(emulated)
-    assert figures(said, UNTIL_CAMERA[:1]) == figures(emulated, UNTIL_CAMERA[:1])
+    output = listen(console, r'.*?"free_at_main":\d+')
+    assert free_at_main(output) == free_at_main(emulated)
+    assert figures(output, UNTIL_CAMERA[:1]) == figures(emulated, UNTIL_CAMERA[:1])

@@ -33,7 +33,7 @@ def boards(build: Build, tmp_path_factory: pytest.TempPathFactory) -> Iterator[B
 
 
 class Esptool:
-    """Run esptool on the board; returns its output, and fails if it fails."""
+    """Runs esptool on the board; returns its output, fails if esptool fails."""
 
     def __init__(self, boards: Boards) -> None:
         self.boards = boards
@@ -59,7 +59,7 @@ class Esptool:
 
 @pytest.fixture
 def esptool(boards: Boards) -> Esptool:
-    """esptool and a board with power, without faults, and with erased flash."""
+    """esptool and a powered board without faults and with erased flash."""
     tool = Esptool(boards)
     tool.control.ask("clear")
     tool.control.ask("power", on=True)
@@ -69,13 +69,13 @@ def esptool(boards: Boards) -> Esptool:
 
 
 def test_identity(esptool: Esptool, boards: Boards) -> None:
-    said = esptool("chip-id")
-    assert "ESP32-D0WD-V3 (revision v3.1)" in said
-    assert re.search(r"Crystal frequency: +40MHz", said)
-    assert re.search(rf"MAC: +{boards.found[0]['mac']}\n", said)
+    output = esptool("chip-id")
+    assert "ESP32-D0WD-V3 (revision v3.1)" in output
+    assert re.search(r"Crystal frequency: +40MHz", output)
+    assert re.search(rf"MAC: +{boards.found[0]['mac']}\n", output)
     assert re.search(rf"MAC: +{boards.found[0]['mac']}\n", esptool("--no-stub", "read-mac"))
-    said = esptool("flash-id")
-    assert "Manufacturer: c8\nDevice: 4016\nDetected flash size: 4MB\n" in said
+    output = esptool("flash-id")
+    assert "Manufacturer: c8\nDevice: 4016\nDetected flash size: 4MB\n" in output
 
 
 def test_write_verify_boot_erase_and_back(esptool: Esptool, boards: Boards, build: Build) -> None:
@@ -130,9 +130,9 @@ def test_uncompressed_at_another_baud_rate(esptool: Esptool, build: Build, board
     assert esptool.holds(build)
 
 
-def test_the_older_stub_flashes_too(esptool: Esptool, build: Build, boards: Boards) -> None:
-    said = esptool("--stub-version", "1", "write-flash", *build.esptool_files())
-    assert "legacy stub" in said
+def test_older_stub_flashes(esptool: Esptool, build: Build, boards: Boards) -> None:
+    output = esptool("--stub-version", "1", "write-flash", *build.esptool_files())
+    assert "legacy stub" in output
     assert esptool.holds(build)
     with Console(boards.url) as console:
         console.restart()
@@ -153,9 +153,9 @@ def test_only_what_differs_is_written_with_diff_with(esptool: Esptool, tmp_path:
     for name, data in (("old", old), ("new", new)):
         (tmp_path / name).write_bytes(data)
     esptool("write-flash", "0x200000", str(tmp_path / "old"))
-    said = esptool("write-flash", "0x200000", str(tmp_path / "new"), "--diff-with", str(tmp_path / "old"))
+    output = esptool("write-flash", "0x200000", str(tmp_path / "new"), "--diff-with", str(tmp_path / "old"))
     assert esptool.flash(0x200000, len(new)) == new
-    assert "Hash of data verified." in said
+    assert "Hash of data verified." in output
 
 
 def test_erase_all_takes_the_rest_too(esptool: Esptool, build: Build, tmp_path: Path) -> None:
@@ -181,10 +181,10 @@ def test_rom_loader_without_stub(esptool: Esptool, build: Build, compress: str, 
     [([], 0x10000), (["--no-stub"], 0x100000)],
     ids=["stub erases just ahead", "rom erases all at first"],
 )
-def test_power_that_is_cut_in_flashing_ends_all_writing(
+def test_power_cut_during_flashing_ends_all_writing(
     esptool: Esptool, boards: Boards, tmp_path: Path, options: list[str], erased: int
 ) -> None:
-    """A megabyte of zeros comes in one packet of a few hundred bytes."""
+    """A megabyte of zeros is compressed to one packet of a few hundred bytes."""
     cut, at, size = 40_000, 0x100000, 0x100000
     with esptool.flash_file.open("r+b") as file:
         file.seek(at)
@@ -210,8 +210,8 @@ def test_power_that_is_cut_in_flashing_ends_all_writing(
     assert esptool.flash(at, size) == bytes(size)
 
 
-def test_power_that_is_cut_ends_what_has_come_already(esptool: Esptool, boards: Boards, build: Build) -> None:
-    """A whole download in one go, whose end would start the app."""
+def test_power_cut_discards_received_data(esptool: Esptool, boards: Boards, build: Build) -> None:
+    """Sends a whole download at once; its end would start the app."""
     with esptool.flash_file.open("r+b") as file:
         file.write(build.flash_image())
     esptool.control.ask("fault", fault="power-cut-flashing", arguments={"bytes": 1, "off_s": 0})
@@ -234,7 +234,7 @@ def test_power_that_is_cut_ends_what_has_come_already(esptool: Esptool, boards: 
         deadline = time.monotonic() + PATIENCE_S
         while esptool.control.state()["power"] == "on":
             assert time.monotonic() < deadline
-        # An app that started nevertheless would be there after some milliseconds.
+        # If the app started, it would run within milliseconds.
         assert {esptool.control.state()["firmware_pid"] for _ in range(200)} == {None}
     assert esptool.flash(0x200000, 4) == b"d\xff\xff\xff"
 
@@ -287,8 +287,8 @@ def test_before_no_reset_finds_no_loader_where_the_app_runs(
     esptool: Esptool, boards: Boards, build: Build
 ) -> None:
     esptool("write-flash", *build.esptool_files())
-    said = esptool("--before", "no-reset", "--connect-attempts", "1", "read-mac", status=2)
-    assert "Failed to connect to" in said
+    output = esptool("--before", "no-reset", "--connect-attempts", "1", "read-mac", status=2)
+    assert "Failed to connect to" in output
 
 
 def test_registers_and_memory(esptool: Esptool, boards: Boards, tmp_path: Path) -> None:
@@ -303,15 +303,15 @@ def test_registers_and_memory(esptool: Esptool, boards: Boards, tmp_path: Path) 
 
 
 def test_discoverable_parameters_give_the_density(esptool: Esptool) -> None:
-    said = esptool("read-flash-sfdp", "0", "4")
-    assert "SFDP[0..3]: 0x53 0x46 0x44 0x50" in said
+    output = esptool("read-flash-sfdp", "0", "4")
+    assert "SFDP[0..3]: 0x53 0x46 0x44 0x50" in output
 
 
 def test_image_info_needs_no_board(esptool: Esptool, build: Build) -> None:
-    said = esptool("image-info", str(build.files[0x10000]))
-    assert re.search(r"Checksum: 0x[0-9a-f]+ \(valid\)", said)
-    assert re.search(r"Validation hash: [0-9a-f]{64} \(valid\)", said)
-    assert "Project name: fw" in said
+    output = esptool("image-info", str(build.files[0x10000]))
+    assert re.search(r"Checksum: 0x[0-9a-f]+ \(valid\)", output)
+    assert re.search(r"Validation hash: [0-9a-f]{64} \(valid\)", output)
+    assert "Project name: fw" in output
 
 
 @pytest.mark.parametrize("options", [[], ["--no-stub"]])
@@ -325,8 +325,8 @@ def test_program_for_the_chips_ram_is_not_run_and_a_reset_ends_it(
     program.segments = [ELFSection(b"code", 0x40080000, b"code of the chip", flags=0)]
     program.save(str(tmp_path / "ram.bin"))
     esptool(*options, "--after", "no-reset-stub", "load-ram", str(tmp_path / "ram.bin"))
-    said = esptool("--before", "no-reset", "--connect-attempts", "1", "read-mac", status=2)
-    assert "Failed to connect to" in said
+    output = esptool("--before", "no-reset", "--connect-attempts", "1", "read-mac", status=2)
+    assert "Failed to connect to" in output
     assert boards.found[0]["mac"] in esptool("--no-stub", "read-mac")
 
 
@@ -335,16 +335,16 @@ def test_flash_status_and_unknown_command(esptool: Esptool) -> None:
     for options in ([], ["--no-stub"]):
         assert "0x0202" in esptool(*options, "read-flash-status")
         assert "Failed to get security info" in esptool(*options, "get-security-info", status=2)
-    said = esptool("--no-stub", "erase-flash", status=2)
-    assert "ESP32 ROM does not support function erase_flash" in said
+    output = esptool("--no-stub", "erase-flash", status=2)
+    assert "ESP32 ROM does not support function erase_flash" in output
 
 
-def test_port_in_use_is_said_to_be_busy(esptool: Esptool, boards: Boards) -> None:
+def test_port_in_use_is_reported_as_busy(esptool: Esptool, boards: Boards) -> None:
     with Console(boards.url):
         assert "the port is busy or doesn't exist" in esptool("chip-id", status=2)
 
 
-def test_pyserials_own_client_works_too(esptool: Esptool, boards: Boards) -> None:
+def test_pyserials_rfc2217_client_works(esptool: Esptool, boards: Boards) -> None:
     # Its waits take seconds; the test is that it ends.
-    said = esptool("--no-stub", "--chip", "esp32", "read-mac", program="import esptool; esptool._main()")
-    assert boards.found[0]["mac"] in said
+    output = esptool("--no-stub", "--chip", "esp32", "read-mac", program="import esptool; esptool._main()")
+    assert boards.found[0]["mac"] in output

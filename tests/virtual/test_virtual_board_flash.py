@@ -62,7 +62,7 @@ def board_command(
 
 @pytest.fixture
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Accept every build as one of this checkout."""
+    """Makes every build count as built by this checkout."""
     monkeypatch.setattr("hotpin_hil.virtual.package.is_registered", lambda sha256: True)
 
 
@@ -80,7 +80,7 @@ def free_port(count: int = 1) -> int:
 
 
 @pytest.mark.usefixtures("registered")
-def test_flash_writes_what_differs_and_leaves_the_rest(
+def test_flash_writes_only_the_files_that_differ(
     boards: Boards, build: Build, board_command: Command
 ) -> None:
     assert "  no app" in board_command("list")[1]
@@ -129,7 +129,7 @@ def test_flash_starts_the_new_firmware(boards: Boards, build: Build, board_comma
         ("native", "esp32", "the firmware in {folder} was not built by this checkout"),
     ],
 )
-def test_build_that_does_not_fit_is_one_line_before_a_board_is_touched(
+def test_unsuitable_build_is_one_line_before_a_board_is_touched(
     board_command: Command, tmp_path: Path, idf: str | None, chip: str, message: str
 ) -> None:
     folder = tmp_path / "build"
@@ -144,7 +144,7 @@ def test_build_that_does_not_fit_is_one_line_before_a_board_is_touched(
 
 
 @pytest.mark.usefixtures("registered")
-def test_board_that_is_used_or_off_is_not_flashed(
+def test_board_in_use_or_without_power_is_not_flashed(
     boards: Boards, build: Build, board_command: Command, tmp_path: Path
 ) -> None:
     def refusal(*arguments: str) -> str:
@@ -166,7 +166,7 @@ def test_board_that_is_used_or_off_is_not_flashed(
     )
 
 
-def test_port_is_the_one_that_was_asked_for_and_the_next_ones(tmp_path: Path, build: Build) -> None:
+def test_boards_listen_on_the_requested_port_and_the_next(tmp_path: Path, build: Build) -> None:
     port = free_port(count=2)
     boards = Boards(tmp_path, build.registry, count=2, port=port)
     try:
@@ -178,10 +178,10 @@ def test_port_is_the_one_that_was_asked_for_and_the_next_ones(tmp_path: Path, bu
 
 
 @pytest.mark.parametrize("with_client", [False, True])
-def test_port_that_is_taken_is_one_line(
+def test_taken_port_is_a_one_line_error(
     tmp_path: Path, build: Build, board_command: Command, with_client: bool
 ) -> None:
-    """A board with a client does not listen: its port must be taken all the same."""
+    """A board with a client does not listen; its port must still count as taken."""
     boards = Boards(tmp_path / "other", build.registry)
     try:
         port = boards.url.rsplit(":")[-1]
@@ -199,7 +199,7 @@ def test_port_that_is_taken_is_one_line(
 
 
 def test_port_is_free_again_at_once(tmp_path: Path, build: Build) -> None:
-    """The server closes the client's connection first, which keeps a port busy for a minute if one lets it."""
+    """The server closes the connection first, which would leave the port in TIME_WAIT for a minute."""
     boards = Boards(tmp_path, build.registry)
     port = int(boards.url.rsplit(":")[-1])
     with Console(boards.url):
@@ -218,7 +218,7 @@ def test_port_is_free_again_at_once(tmp_path: Path, build: Build) -> None:
         (["--profile", "nix", "--detach"], "nix"),
     ],
 )
-def test_start_that_cannot_be_is_one_line_and_leaves_nothing(
+def test_impossible_start_is_one_line_and_leaves_nothing(
     tmp_path: Path, board_command: Command, arguments: list[str], message: str
 ) -> None:
     status, out, err = board_command("start", *arguments)
@@ -247,7 +247,7 @@ def test_detached_boards_run_until_they_are_stopped(tmp_path: Path, board_comman
     try:
         assert os.getsid(pid) == pid, "Ctrl-C in the terminal would end it"
         log = Path(found[0]["log"])
-        BoardControl(log.parent).ask("fault", fault="hang")  # the server says so
+        BoardControl(log.parent).ask("fault", fault="hang")  # the server reports it
         assert "hang" in log.read_text()
         assert board_command("stop", "--all")[0] == 0
         assert process_gone(pid)
@@ -259,7 +259,7 @@ def test_detached_boards_run_until_they_are_stopped(tmp_path: Path, board_comman
 
 
 def test_stop_waits_until_the_place_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Or the next `board start --port` would find the port in use."""
+    """Otherwise the next `board start --port` finds the port in use."""
     lock = server._lock(tmp_path)
     assert lock is not None
     control = BoardControl(tmp_path)
@@ -297,7 +297,7 @@ def serve_and_flash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
     return out.getvalue()
 
 
-def test_start_whose_flashing_fails_says_why_and_ends(
+def test_start_with_failed_flashing_reports_the_reason_and_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(UsageError, match=r"^no luck$"):
@@ -309,14 +309,14 @@ def test_ctrl_c_while_a_board_is_flashed_ends_both(tmp_path: Path, monkeypatch: 
     pid = tmp_path / "pid"
     begin = time.monotonic()
     serve_and_flash(tmp_path, monkeypatch, f"echo $$ > {pid}; kill -INT $PPID; exec sleep 60")
-    assert time.monotonic() - begin < PATIENCE_S, "it waited for the end of the flashing"
+    assert time.monotonic() - begin < PATIENCE_S, "it waited until flashing had ended"
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid.read_text()), 0)
     assert running(tmp_path / "state") == []
 
 
 def test_start_with_the_build_of_this_checkout(tmp_path: Path) -> None:
-    native_flash_image()  # or the test is skipped
+    native_flash_image()  # skips the test without a host build
     command = [sys.executable, "-m", "hotpin_hil", "board", "start", "--json", "--until-eof", "--flash"]
     with subprocess.Popen(
         [*command, "--state-dir", str(tmp_path)],
@@ -359,6 +359,6 @@ def test_build_directory_has_what_idf_monitor_reads(build: Build) -> None:
     """`idf.py -B DIR -p PORT monitor`: serial_ext.py of ESP-IDF v5.4."""
     description = json.loads((build.folder / "project_description.json").read_text())
     assert (description["target"], description["monitor_baud"]) == ("esp32", "115200")
-    assert description["monitor_toolprefix"] == ""  # addr2line and gdb of the host
+    assert description["monitor_toolprefix"] == ""  # prefix of the host's addr2line and gdb
     assert (build.folder / description["app_elf"]).is_file()
     assert Path(description["config_file"]).is_file()

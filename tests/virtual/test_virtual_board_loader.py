@@ -1,4 +1,4 @@
-"""The loader protocol packet by packet: the ROM's commands and the stub's, and arbitrary other input."""
+"""The loader protocol packet by packet: commands of ROM and stub, and arbitrary input."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ def flash(tmp_path: Path) -> Iterator[Flash]:
 
 
 class Host:
-    """Talks to a loader as esptool does, without esptool's patience."""
+    """Talks to a loader like esptool, without its retries."""
 
     def __init__(self, flash: Flash) -> None:
         self.sent = b""
-        self.baud: list[tuple[int | None, int]] = []  # new rate, bytes sent before
+        self.baud: list[tuple[int | None, int]] = []  # new baud rate, bytes sent before the change
         self.runs = 0
         self.on_run: Callable[[], None] = lambda: None
-        self.said: list[str] = []
+        self.log: list[str] = []
         registers = Registers(parse_mac("24:0a:c4:01:02:03"), 301, flash.size, lambda: 115200)
-        chip = protocol.Chip(registers, flash, self._take, self._set_baud, self._run, self.said.append)
+        chip = protocol.Chip(registers, flash, self._take, self._set_baud, self._run, self.log.append)
         self.loader = Loader(chip)
 
     def _take(self, data: bytes) -> None:
@@ -54,13 +54,13 @@ class Host:
         self.on_run()
 
     def raw(self, data: bytes) -> list[bytes]:
-        """Frames that the loader sends for these bytes."""
+        """Frames that the loader sends in reply to these bytes."""
         self.sent = b""
         self.loader.feed(data)
         return slip.Decoder().feed(self.sent)
 
     def command(self, op: int, data: bytes = b"", checksum: int = 0) -> tuple[int, bytes]:
-        """Value and data with status of the only reply."""
+        """Value, and data with status, of the only reply."""
         (reply, *_) = self.raw(slip.encode(protocol.HEADER.pack(0, op, len(data), checksum) + data))
         direction, answered, length, value = protocol.HEADER.unpack_from(reply)
         assert (direction, answered, length) == (1, op, len(reply) - 8)
@@ -75,7 +75,7 @@ class Host:
         return self.command(op, struct.pack("<IIII", len(block), sequence, 0, 0) + block, checksum)[1]
 
     def upload(self, program: bytes) -> list[bytes]:
-        """Load a program into RAM and start it; returns the loader's replies."""
+        """Loads a program into RAM and starts it; returns the loader's replies."""
         self.words(protocol.MEM_BEGIN, len(program), 1, 0x1800, 0x400BE000)
         self.block(protocol.MEM_DATA, 0, program)
         start = protocol.HEADER.pack(0, protocol.MEM_END, 8, 0) + struct.pack("<II", 0, 0x400BE000)
@@ -92,7 +92,7 @@ def host(flash: Flash) -> Host:
 
 @pytest.fixture
 def stub(host: Host) -> Host:
-    """A host whose stub runs."""
+    """Host with a running stub."""
     host.start_stub()
     return host
 
@@ -150,7 +150,7 @@ def test_rom_refuses_unknown_commands_as_invalid_messages(host: Host, flash: Fla
 @pytest.mark.parametrize(
     "junk", [b"noise", b"\xc0\xc0\xc0", slip.encode(b"\0\x08"), slip.encode(b"\x01" + SYNC[1:])]
 )
-def test_rom_drops_what_is_no_request(host: Host, junk: bytes) -> None:
+def test_rom_drops_frames_that_are_not_requests(host: Host, junk: bytes) -> None:
     assert host.raw(junk) == []
     assert len(host.raw(b"\xc0" + slip.encode(SYNC))) == 8
 
@@ -203,14 +203,14 @@ def test_rom_reads_at_most_64_bytes_at_a_time(host: Host, flash: Flash) -> None:
     assert host.words(protocol.READ_FLASH_SLOW, 0, 65)[:2] == b"\x01\x0a"
 
 
-def test_rom_leaves_for_the_app_whatever_is_asked(host: Host) -> None:
+def test_rom_starts_the_app_after_flash_end_whatever_its_flag(host: Host) -> None:
     for stay in (0, 1):
         host.words(protocol.FLASH_BEGIN, 0, 0, 0x400, 0)
         host.words(protocol.FLASH_END, stay)
     assert host.runs == 2
 
 
-def test_what_came_before_the_chip_stopped_is_lost(host: Host) -> None:
+def test_input_received_before_the_chip_stopped_is_lost(host: Host) -> None:
     begin = protocol.HEADER.pack(0, protocol.FLASH_BEGIN, 16, 0) + struct.pack("<IIII", 4, 1, 4, 0)
     end = protocol.HEADER.pack(0, protocol.FLASH_END, 4, 0) + bytes(4)
     host.on_run = host.loader.stop
@@ -229,8 +229,8 @@ def test_greeting_cut_between_two_blocks_still_tells_a_stub(host: Host) -> None:
 def test_any_other_program_in_ram_is_not_taken_for_a_stub(host: Host) -> None:
     (reply,) = host.upload(b"code of the chip")
     assert reply[8:] == ROM_OK
-    assert len(host.said) == 1
-    assert "can't run here; reset" in host.said[0]
+    assert len(host.log) == 1
+    assert "can't run here; reset" in host.log[0]
     assert host.raw(slip.encode(SYNC)) == []  # the program has the UART now
 
 
@@ -248,11 +248,11 @@ def test_stub_calls_unknown_commands_invalid(stub: Host, op: int) -> None:
 
 
 @pytest.mark.parametrize("op", [protocol.GET_SECURITY_INFO, 0xD5, 0xEF])
-def test_stub_calls_what_this_chip_or_stub_lacks_not_implemented(stub: Host, op: int) -> None:
+def test_stub_answers_not_implemented_to_commands_of_other_chips_and_stubs(stub: Host, op: int) -> None:
     assert stub.command(op)[1] == b"\xff\0"
 
 
-def test_stub_checks_the_length_of_what_it_takes(stub: Host, flash: Flash) -> None:
+def test_stub_checks_the_length_of_its_input(stub: Host, flash: Flash) -> None:
     flash.program(0, b"kept")
     for op in (0x02, 0x04, 0x05, 0x06, 0x08, 0x0A, 0x0B, 0x0D, 0x0F, 0x10, 0x11, 0x12, 0x13, 0xD1, 0xD2):
         assert stub.command(op, b"\x01")[1] == b"\xc0\0", hex(op)
@@ -263,14 +263,14 @@ def test_stub_checks_the_length_of_what_it_takes(stub: Host, flash: Flash) -> No
     assert flash.read(0, 4) == b"kept"
 
 
-def test_run_user_code_is_neither_done_nor_answered(stub: Host) -> None:
+def test_stub_ignores_run_user_code(stub: Host) -> None:
     order = protocol.HEADER.pack(0, protocol.RUN_USER_CODE, 0, 0)
     assert stub.raw(slip.encode(order)) == []
     assert stub.runs == 0
     assert len(stub.raw(slip.encode(SYNC))) == 8
 
 
-def test_stub_stays_after_flashing_whatever_is_asked(stub: Host) -> None:
+def test_stub_keeps_running_after_flash_end_whatever_its_flag(stub: Host) -> None:
     for stay in (0, 1):
         stub.words(protocol.FLASH_BEGIN, 0, 0, 0x4000, 0)
         assert stub.words(protocol.FLASH_END, stay) == STUB_OK
@@ -292,7 +292,7 @@ def test_stub_refuses_data_without_begin(stub: Host) -> None:
     assert stub.block(protocol.MEM_DATA, 0, b"abcd") == b"\xc6\0"
 
 
-def test_stub_cuts_off_what_lies_beyond_the_announced_size(stub: Host, flash: Flash) -> None:
+def test_stub_drops_data_beyond_the_announced_size(stub: Host, flash: Flash) -> None:
     stub.words(protocol.FLASH_BEGIN, 10, 1, 8, 0x1000)
     for sequence in range(3):
         assert stub.block(protocol.FLASH_DATA, sequence, b"12345678") == STUB_OK
@@ -300,14 +300,14 @@ def test_stub_cuts_off_what_lies_beyond_the_announced_size(stub: Host, flash: Fl
     assert stub.words(protocol.FLASH_END, 1) == STUB_OK
 
 
-def test_stub_misses_what_was_announced_and_not_sent(stub: Host) -> None:
+def test_stub_reports_announced_data_that_was_not_sent(stub: Host) -> None:
     stub.words(protocol.FLASH_DEFL_BEGIN, 100, 1, 0x4000, 0)
     stub.block(protocol.FLASH_DEFL_DATA, 0, zlib.compress(bytes(99)))
     assert stub.words(protocol.FLASH_DEFL_END, 1) == b"\xc0\0"
 
 
 @pytest.mark.parametrize(("data", "code"), [(b"not deflated", 0xC7), (zlib.compress(bytes(1 << 20)), 0xC9)])
-def test_error_while_writing_is_told_by_the_next_answer_only(
+def test_write_error_is_reported_by_the_next_reply_only(
     stub: Host, flash: Flash, data: bytes, code: int
 ) -> None:
     stub.words(protocol.FLASH_DEFL_BEGIN, 100, 1, 0x4000, 0)
@@ -317,8 +317,8 @@ def test_error_while_writing_is_told_by_the_next_answer_only(
     assert flash.read(0, 200) == b"\xff" * 200
 
 
-def test_stub_erases_just_ahead_of_what_it_writes(stub: Host, flash: Flash) -> None:
-    """A power cut in the middle leaves the old content behind the last block."""
+def test_stub_erases_just_ahead_of_its_writes(stub: Host, flash: Flash) -> None:
+    """After a power cut the old content follows the last written block."""
     flash.program(0, bytes(0x6000))
     stub.words(protocol.FLASH_BEGIN, 0x4000, 4, 0x1000, 0x1000)
     stub.block(protocol.FLASH_DATA, 0, b"\x55" * 0x1000)
@@ -371,7 +371,7 @@ def read_order(offset: int, size: int, packet: int, in_flight: int = 64) -> byte
     return slip.encode(header + struct.pack("<IIII", offset, size, packet, in_flight))
 
 
-def test_reading_flash_goes_on_one_block_per_answer_of_the_host(stub: Host, flash: Flash) -> None:
+def test_flash_read_sends_one_block_per_acknowledgement(stub: Host, flash: Flash) -> None:
     flash.program(0, bytes(range(256)) * 40)
     reply, *blocks = stub.raw(read_order(0, 0x2800, 0x1000))
     assert reply[8:] == STUB_OK
@@ -383,7 +383,7 @@ def test_reading_flash_goes_on_one_block_per_answer_of_the_host(stub: Host, flas
     assert digest == flash.md5(0, 0x2800)
 
 
-def test_another_frame_in_the_middle_of_reading_ends_it(stub: Host, flash: Flash) -> None:
+def test_other_frame_during_a_flash_read_ends_it(stub: Host, flash: Flash) -> None:
     stub.raw(read_order(0, 0x8000, 0x1000))
     assert stub.raw(slip.encode(SYNC)) == [flash.md5(0, 0x1000)]
     assert len(stub.raw(slip.encode(SYNC))) == 8
@@ -392,7 +392,7 @@ def test_another_frame_in_the_middle_of_reading_ends_it(stub: Host, flash: Flash
 @pytest.mark.parametrize(
     ("order", "code"), [((0, 0x8000, 0x1001), 0xC0), ((0xFF000, 0x2000, 0x1000), 0xC4), ((0, 1, 0), 0xC4)]
 )
-def test_reading_that_cannot_be_is_told_by_the_next_answer(
+def test_invalid_flash_read_is_reported_by_the_next_reply(
     stub: Host, order: tuple[int, int, int], code: int
 ) -> None:
     (reply,) = stub.raw(read_order(*order))
@@ -400,7 +400,7 @@ def test_reading_that_cannot_be_is_told_by_the_next_answer(
     assert stub.words(protocol.SPI_ATTACH, 0) == bytes([code, 0])
 
 
-def test_reading_of_nothing_is_over_at_once(stub: Host) -> None:
+def test_flash_read_of_0_bytes_ends_at_once(stub: Host) -> None:
     assert len(stub.raw(read_order(0, 0, 0x1000))) == 2
     assert len(stub.raw(slip.encode(SYNC))) == 8
 
@@ -443,11 +443,11 @@ _CHUNKS = st.one_of(
 
 
 ANSWER_MAX = 2 * (0x1000 + 16) + 32
-"""Bytes that one frame can bring: a reply, a block of flash of which every byte is escaped, and an MD5."""
+"""Maximum bytes sent for one frame: a reply, a block of flash with every byte escaped, and an MD5."""
 
 
 def answers_sync(host: Host) -> bool:
-    """Try a few times, like esptool, because the first may only end the previous operation."""
+    """Whether the loader answers SYNC; tries a few times, because the first may only end the previous operation."""
     return any(len(host.raw(b"\xc0" + slip.encode(SYNC))) >= 8 for _ in range(5))
 
 
@@ -467,7 +467,7 @@ def test_no_bytes_break_the_loader(
         part = stream[at : at + step]
         host.loader.feed(part)
         assert len(host.sent) <= part.count(0xC0) * ANSWER_MAX
-    assert host.said or answers_sync(host)  # said: a program has been started in RAM and has the UART
+    assert host.log or answers_sync(host)  # a log entry: a program in RAM was started and owns the UART
     flash.close()
 
 

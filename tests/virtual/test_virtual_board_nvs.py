@@ -1,4 +1,4 @@
-"""The NVS partition of a board that runs the firmware: read back through esptool, and written by Espressif's tool."""
+"""NVS partition of a board with the firmware: read back through esptool, or written by Espressif's tool."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def boards(tmp_path: Path) -> Iterator[Boards]:
 
 
 def starts(boards: Boards, resets: int) -> list[int]:
-    """The firmware's own count of its starts, at each of some resets."""
+    """Number of starts that the firmware reports after each of `resets` resets."""
     counts = []
     with Console(boards.url) as console:
         for _ in range(resets):
@@ -51,7 +51,7 @@ def generated(folder: Path, rows: list[tuple[str, str, str, str]]) -> Path:
     return folder / "nvs.bin"
 
 
-def test_the_reader_reads_what_espressifs_tool_writes(tmp_path: Path) -> None:
+def test_nvs_reader_reads_the_output_of_espressifs_tool(tmp_path: Path) -> None:
     rows = [
         ("first", "namespace", "", ""),
         ("tiny", "data", "u8", "171"),
@@ -71,7 +71,7 @@ def test_the_reader_reads_what_espressifs_tool_writes(tmp_path: Path) -> None:
         nvs_value(partition, "second", "minus")
 
 
-def test_what_the_firmware_stores_is_read_back_through_esptool(boards: Boards, tmp_path: Path) -> None:
+def test_values_stored_by_the_firmware_are_read_back_through_esptool(boards: Boards, tmp_path: Path) -> None:
     counts = starts(boards, 3)
     assert counts == [counts[0], counts[0] + 1, counts[0] + 2]
     run_esptool(boards.url, "--after", "no-reset", "read-flash", *map(hex, NVS), str(tmp_path / "nvs.bin"))
@@ -80,7 +80,7 @@ def test_what_the_firmware_stores_is_read_back_through_esptool(boards: Boards, t
     assert [key for _, key in nvs_items(partition)] == ["hotpin", "boots"]
 
 
-def test_the_firmware_goes_on_from_a_partition_that_espressifs_tool_wrote(
+def test_firmware_continues_from_a_partition_written_by_espressifs_tool(
     boards: Boards, tmp_path: Path
 ) -> None:
     rows = [("hotpin", "namespace", "", ""), ("boots", "data", "u32", "4711")]

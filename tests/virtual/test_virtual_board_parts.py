@@ -55,7 +55,7 @@ def test_slip_limit_counts_decoded_bytes(step: int) -> None:
 
 @dataclass
 class Bench:
-    """A reset circuit whose capacitor charges when told to."""
+    """Reset circuit with a capacitor that the test charges."""
 
     events: list[str] = field(default_factory=list)
     pending: list[Callable[[], None]] = field(default_factory=list)
@@ -103,7 +103,7 @@ def test_opening_a_port_as_pyserial_does_resets_nothing() -> None:
     assert Bench().lines((1, 0), (1, 1), (0, 0)) == []
 
 
-def test_capacitor_lets_go_by_itself_when_both_lines_stay_asserted() -> None:
+def test_capacitor_releases_the_chip_while_both_lines_stay_asserted() -> None:
     bench = Bench()
     assert bench.lines((0, 1), (1, 1)) == ["reset"]
     bench.rise()

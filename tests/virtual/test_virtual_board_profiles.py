@@ -17,15 +17,15 @@ from tests.conftest import shared_data
 from tests.support.virtual_board import Boards, Console, native_flash_image
 
 RECORDED = {
-    # profile: its log, bytes free at the start of app_main as that log says
+    # profile: recorded log, bytes free at the start of app_main in that log
     "recorded": ("serialmonitorlogs_a67f01a.txt", 4_364_844),
     "recorded-17cac49": ("SerialMonitor_Logs_17cac49.txt", 4_364_836),
     "recorded-a794485": ("serial_monitor_a794485.txt", 4_365_196),
     "recorded-2a9fccf": ("serial_monitor_2a9fccf.txt", 4_419_408),
 }
 FIRST_MUTEX = 96
-"""Bytes of the recorded application's first mutex, taken between the start of app_main and its first box."""
-RESERVED_DMA = 16 * (8_704 + 4) + 512  # one block keeps a hole that is too small to be split
+"""Bytes of the recorded application's first mutex, allocated between the start of app_main and the first box."""
+RESERVED_DMA = 16 * (8_704 + 4) + 512  # one block keeps the size of a hole that is too small to split
 
 
 def recorded_lines(log: str) -> list[str]:
@@ -36,8 +36,8 @@ def recorded_lines(log: str) -> list[str]:
 
 def heap_lines(lines: list[str]) -> list[str]:
     """Memory figures logged at a start."""
-    said = r"[IWE] (heap_init: At |esp_psram: )"
-    return [line for line in lines if re.match(said, line)]
+    pattern = r"[IWE] (heap_init: At |esp_psram: )"
+    return [line for line in lines if re.match(pattern, line)]
 
 
 @pytest.mark.parametrize("name", RECORDED)
@@ -55,7 +55,7 @@ def test_memory_map_and_free_memory_are_the_recorded_ones(name: str) -> None:
     assert profile.boot_heap().stats("DEFAULT").free == free_at_main == build["free_heap_at_main"]
 
 
-@pytest.mark.parametrize("name", ["recorded", "recorded-17cac49"])  # the others' logs have no box
+@pytest.mark.parametrize("name", ["recorded", "recorded-17cac49"])  # the other logs have no box
 def test_first_box_of_the_recording_follows_from_the_profile(name: str) -> None:
     facts = json.loads(shared_data("real_logs/facts.json").read_text())
     box: dict[str, Any] = facts[RECORDED[name][0]]["first_box_values"]
@@ -71,13 +71,13 @@ def test_first_box_of_the_recording_follows_from_the_profile(name: str) -> None:
     } == {key: box[key] for key in box if key.endswith((".free", ".largest"))}
 
 
-def test_no_two_profiles_share_a_mac_or_a_place() -> None:
+def test_no_two_profiles_share_a_mac_or_a_folder() -> None:
     macs = {profiles.load(name).mac for name in profiles.names()}
     assert len(macs) == len(profiles.names())
     assert {profiles.load(name).name for name in profiles.names()} == set(profiles.names())
 
 
-def test_tight_dma_is_the_default_board_without_that_memory() -> None:
+def test_tight_dma_profile_differs_from_the_default_only_in_dma_memory() -> None:
     default, tight = profiles.load().boot_heap(), profiles.load("tight-dma").boot_heap()
     assert default.stats("DMA").free - tight.stats("DMA").free == RESERVED_DMA
     assert default.stats("SPIRAM") == tight.stats("SPIRAM")
@@ -88,7 +88,7 @@ Start = Callable[[str], Console]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Reset a board of a profile and start the firmware on it."""
+    """Starts the firmware on a reset board of a profile."""
     with ExitStack() as stack:
 
         def started(name: str) -> Console:
@@ -107,8 +107,8 @@ def start(tmp_path: Path) -> Iterator[Start]:
 @pytest.mark.parametrize("name", [*RECORDED, "no-psram", "tight-dma"])
 def test_firmware_starts_with_the_memory_of_the_profile(name: str, start: Start) -> None:
     console = start(name)
-    said = console.expect(r"chip revision.*?Calling app_main\(\)\n").group(0)
-    ours = heap_lines([re.sub(r"^([IWE]) \(\d+\) ", r"\1 ", line) for line in said.splitlines()])
+    output = console.expect(r"chip revision.*?Calling app_main\(\)\n").group(0)
+    ours = heap_lines([re.sub(r"^([IWE]) \(\d+\) ", r"\1 ", line) for line in output.splitlines()])
     free_at_main = int(console.expect(r'@! \{[^\n]*"free_at_main":(\d+)').group(1))
     expected = profiles.load(name).boot_heap()
     assert free_at_main == expected.stats("DEFAULT").free
@@ -128,9 +128,9 @@ def test_firmware_starts_with_the_memory_of_the_profile(name: str, start: Start)
     assert reported == {heap.start: heap.length for heap in expected.heaps()}
 
 
-def test_board_without_psram_says_so_as_esp_idf_does(start: Start) -> None:
-    said = start("no-psram").expect(r"quad_psram.*?cpu_start: Multicore app\n").group(0)
-    assert [re.sub(r" \(\d+\)", "", line) for line in said.splitlines()[1:4]] == [
+def test_board_without_psram_prints_esp_idfs_messages(start: Start) -> None:
+    output = start("no-psram").expect(r"quad_psram.*?cpu_start: Multicore app\n").group(0)
+    assert [re.sub(r" \(\d+\)", "", line) for line in output.splitlines()[1:4]] == [
         "E quad_psram: PSRAM ID read error: 0x00000000, PSRAM chip not found or not supported",
         "E esp_psram: PSRAM enabled but initialization failed. Bailing out.",
         "I cpu_start: Failed to init external RAM; continuing without it.",

@@ -1,4 +1,4 @@
-"""`hotpin-hil analyze` on recorded logs, and on input that is not a log."""
+"""`hotpin-hil analyze` on recorded logs and on input that is not a log."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def run(*arguments: str | Path, stdin: bytes = b"") -> subprocess.CompletedProce
 
 @pytest.mark.parametrize("name", LOGS)
 @pytest.mark.parametrize("size", [1 << 18, 97])
-def test_facts_of_a_recorded_log_are_those_that_were_counted(name: str, size: int) -> None:
+def test_facts_of_a_recorded_log_match_the_reference_counts(name: str, size: int) -> None:
     expected = json.loads(shared_data("real_logs/facts.json").read_text())[name]
     analysis = analyze(pieces(shared_data(f"real_logs/{name}").read_bytes(), size), name)
     assert analysis.facts.keys() == expected.keys()
@@ -53,7 +53,7 @@ def test_facts_of_a_recorded_log_are_those_that_were_counted(name: str, size: in
     assert analysis.unreadable == {}
 
 
-def test_json_is_one_line_per_log_with_the_facts_of_each() -> None:
+def test_json_has_one_line_of_facts_per_log() -> None:
     paths = [shared_data(f"real_logs/{name}") for name in LOGS[:2]]
     done = run("--json", *paths)
     assert (done.returncode, done.stderr) == (0, b"")
@@ -70,7 +70,7 @@ def test_standard_input_is_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (None, "cannot be read: No such file or directory"),
         ("folder", "is a folder (name the logs in it)"),
@@ -79,8 +79,8 @@ def test_standard_input_is_read() -> None:
         (b"Dear diary,\nnothing happened.\n", "is no console log: 2 lines, 30 bytes"),
     ],
 )
-def test_what_is_no_log_gets_one_clear_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes | str | None, said: str
+def test_input_that_is_not_a_log_is_a_one_line_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes | str | None, message: str
 ) -> None:
     path = tmp_path / "log\x1b[31m.txt"
     if isinstance(content, str):
@@ -93,10 +93,10 @@ def test_what_is_no_log_gets_one_clear_line(
     output = capsys.readouterr()
     assert status == 2
     assert output.err.startswith("error: ")
-    assert said in output.err
+    assert message in output.err
     assert output.err.count("\n") == 1
     assert "\x1b" not in output.err
-    assert "good.txt" in output.out, "the other logs are read all the same"
+    assert "good.txt" in output.out, "the other logs are still read"
 
 
 # --- The page ---
@@ -142,7 +142,7 @@ def hostile_log() -> bytes:
     return "\n".join(lines).encode()
 
 
-def test_page_of_a_hostile_log_is_harmless(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_page_escapes_the_text_of_a_hostile_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log, page = tmp_path / "<b>log.txt", tmp_path / "page.html"
     log.write_bytes(hostile_log())
     assert main(["analyze", str(log), str(log), "--html", str(page)]) == 0
@@ -175,7 +175,7 @@ def test_page_has_diagnoses_boots_and_pictures(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
 
 
-def test_page_that_cannot_be_written_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unwritable_page_is_a_one_line_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log = tmp_path / "log.txt"
     log.write_bytes(b"I (29) boot: ESP-IDF v5.4 2nd stage bootloader\n")
     assert main(["analyze", str(log), "--html", str(tmp_path / "missing" / "page.html")]) == 2
@@ -193,5 +193,5 @@ def test_page_never_overwrites_a_log(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert error.count("\n") == 1
     assert "would overwrite" in error
     assert log.read_bytes() == kept
-    for _ in range(2):  # a page may be made again
+    for _ in range(2):  # a page may be overwritten by a page
         assert main(["analyze", str(log), "--html", str(page)]) == 0

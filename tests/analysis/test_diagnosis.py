@@ -1,5 +1,4 @@
-"""Diagnoses, by name: from recordings of real boards and of the real panic handler, and from the shapes of failures
-that recorded boards have shown."""
+"""Names of the diagnoses for recorded boards, recorded panics, and typical failures."""
 
 from __future__ import annotations
 
@@ -14,8 +13,8 @@ from tests.conftest import shared_data
 def diagnosed(log: bytes | str) -> dict[str, Diagnosis]:
     """By name."""
     found = diagnose(read_events(log.encode() if isinstance(log, str) else log))
-    assert len({one.name for one in found}) == len(found)
-    return {one.name: one for one in found}
+    assert len({diagnosis.name for diagnosis in found}) == len(found)
+    return {diagnosis.name: diagnosis for diagnosis in found}
 
 
 @pytest.mark.parametrize(
@@ -43,19 +42,19 @@ def diagnosed(log: bytes | str) -> dict[str, Diagnosis]:
 )
 def test_recorded_boards_get_their_diagnoses_and_no_others(name: str, expected: dict[str, int]) -> None:
     found = diagnosed(shared_data(f"real_logs/{name}").read_bytes())
-    assert {name: one.count for name, one in found.items()} == expected
+    assert {name: diagnosis.count for name, diagnosis in found.items()} == expected
 
 
 def test_load_store_error_is_placed_in_the_iram_heap_by_the_memory_map() -> None:
     found = diagnosed(shared_data("real_logs/serial_monitor_2a9fccf.txt").read_bytes())
-    one = found["LoadStoreError on the IRAM heap"]
-    assert one.confidence is Confidence.FACT
-    assert "0x4009b398" in one.finding
-    assert "0x4009B0B4" in one.finding
-    assert [evidence.line for evidence in one.evidence] == [358]
+    diagnosis = found["LoadStoreError on the IRAM heap"]
+    assert diagnosis.confidence is Confidence.FACT
+    assert "0x4009b398" in diagnosis.finding
+    assert "0x4009B0B4" in diagnosis.finding
+    assert [evidence.line for evidence in diagnosis.evidence] == [358]
 
 
-# --- Shapes of failures that recorded boards have shown ---
+# --- Typical failures, after recorded boards ---
 
 BOOT = """ets Jul 29 2019 12:21:46
 
@@ -86,7 +85,7 @@ def panic(cause: str, address: int, pc: int = 0x400DE8BF, mark: str = "") -> str
     return PANIC.format(core=1, cause=cause, address=address, pc=pc, mark=mark)
 
 
-def test_i2s_out_of_dma_is_told_with_what_was_free() -> None:
+def test_i2s_out_of_dma_reports_the_free_dma_memory() -> None:
     found = diagnosed(
         BOOT
         + TO_VOICE
@@ -97,15 +96,15 @@ def test_i2s_out_of_dma_is_told_with_what_was_free() -> None:
         + "E (13095) STATE_MGR: ❌ Failed to init audio: ESP_ERR_NO_MEM (took 31 ms)\n"
     )
     assert set(found) == {"ESP_ERR_NO_MEM: I2S out of DMA memory"}
-    one = found["ESP_ERR_NO_MEM: I2S out of DMA memory"]
-    assert one.id == "DIAG-01"
-    assert "25,980" in one.finding
-    assert "0.0 s before it 27,267 bytes of DMA-capable memory were free" in one.finding
-    assert "not the sum" in one.remedy
+    diagnosis = found["ESP_ERR_NO_MEM: I2S out of DMA memory"]
+    assert diagnosis.id == "DIAG-01"
+    assert "25,980" in diagnosis.finding
+    assert "0.0 s before it 27,267 bytes of DMA-capable memory were free" in diagnosis.finding
+    assert "not the sum" in diagnosis.remedy
 
 
 @pytest.mark.parametrize(
-    ("text", "name", "said"),
+    ("text", "name", "finding"),
     [
         (panic("LoadStoreError", 0x4009B398), "LoadStoreError on the IRAM heap", "0x4009AD60"),
         (
@@ -138,38 +137,38 @@ def test_i2s_out_of_dma_is_told_with_what_was_free() -> None:
         ),
     ],
 )
-def test_catalogue_knows_it_by_its_shape(text: str, name: str, said: str) -> None:
+def test_failure_shape_gets_its_diagnosis(text: str, name: str, finding: str) -> None:
     found = diagnosed(BOOT + text)
     assert set(found) == {name}
-    assert said in found[name].finding
+    assert finding in found[name].finding
     assert found[name].evidence
 
 
-def test_watchdog_reset_that_ends_a_panic_is_told_once() -> None:
+def test_watchdog_reset_that_ends_a_panic_is_reported_once() -> None:
     found = diagnosed(
         BOOT + panic("Interrupt wdt timeout on CPU0", 0) + RESET.format(code=8, name="TG1WDT_SYS_RESET")
     )
     assert set(found) == {"Interrupt watchdog"}
 
 
-def test_crash_of_the_first_firmware_in_a_transition_is_a_chain() -> None:
+def test_crash_in_a_transition_links_transition_panic_and_cause() -> None:
     found = diagnosed(
         BOOT + TO_VOICE + panic("StoreProhibited", 0x44) + RESET.format(code=12, name="SW_CPU_RESET")
     )
-    one = found["Crash during a mode transition"]
-    assert one.id == "DIAG-04"
-    assert one.confidence is Confidence.FACT
-    assert one.finding == "The board crashed on its way to voice mode: StoreProhibited."
-    assert [evidence.text for evidence in one.evidence] == [
+    diagnosis = found["Crash during a mode transition"]
+    assert diagnosis.id == "DIAG-04"
+    assert diagnosis.confidence is Confidence.FACT
+    assert diagnosis.finding == "The board crashed on its way to voice mode: StoreProhibited."
+    assert [evidence.text for evidence in diagnosis.evidence] == [
         "=== TRANSITION TO VOICE MODE ===",
         "Guru Meditation Error: Core  1 panic'ed (StoreProhibited). Exception was unhandled.",
         "reset: SW_CPU_RESET",
     ]
-    assert one.cause.startswith("StoreProhibited at a small offset: use of a deleted object")
+    assert diagnosis.cause.startswith("StoreProhibited at a small offset: use of a deleted object")
 
 
 @pytest.mark.parametrize(
-    ("after", "confidence", "told"),
+    ("after", "confidence", "cause"),
     [
         (RESET.format(code=8, name="TG1WDT_SYS_RESET"), Confidence.INFERENCE, "TG1WDT_SYS_RESET"),
         ("I (560) cpu_start: Multicore app\n", Confidence.INFERENCE, "a reset"),
@@ -178,21 +177,21 @@ def test_crash_of_the_first_firmware_in_a_transition_is_a_chain() -> None:
     ],
     ids=["watchdog", "no_banner", "power_on_is_no_crash", "transition_had_ended"],
 )
-def test_reset_in_a_transition(after: str, confidence: Confidence | None, told: str) -> None:
+def test_reset_in_a_transition(after: str, confidence: Confidence | None, cause: str) -> None:
     found = diagnosed(BOOT + TO_VOICE + after)
-    one = found.get("Crash during a mode transition")
-    assert (one and one.confidence) == confidence
-    if one is not None:
-        assert one.finding.endswith(f": {told}.")
+    diagnosis = found.get("Crash during a mode transition")
+    assert (diagnosis and diagnosis.confidence) == confidence
+    if diagnosis is not None:
+        assert diagnosis.finding.endswith(f": {cause}.")
 
 
-def test_unfinished_transition_at_the_end_of_a_log_is_no_crash() -> None:
+def test_unfinished_transition_at_the_end_of_a_log_is_not_a_crash() -> None:
     assert diagnosed(BOOT + TO_VOICE) == {}
 
 
-def test_texts_of_a_log_stay_what_they_are() -> None:
-    """Evidence is quoted, and escaped where it is shown."""
+def test_evidence_quotes_log_text_unescaped() -> None:
+    """Only the output functions escape text."""
     hostile = "<script>alert(1)</script>\x1b]0;title\x07"
     found = diagnosed(BOOT + f"E (9000) TTS: Failed to allocate memory {hostile}\n")
-    (one,) = found.values()
-    assert hostile in one.evidence[-1].text
+    (diagnosis,) = found.values()
+    assert hostile in diagnosis.evidence[-1].text

@@ -34,7 +34,7 @@ def region(length: int, *, free: int, largest: int, caps: frozenset[str] = DRAM)
 @pytest.mark.parametrize(
     ("length", "first_block", "largest"),
     [
-        # heap length, its one free block when untouched, the largest free block that the real heap reports
+        # heap length, size of its single free block when untouched, largest free block as the real heap reports it
         (15_072, 14_648, 14_336),
         (113_840, 112_960, 110_592),
         (21_152, 20_408, 19_456),
@@ -42,12 +42,14 @@ def region(length: int, *, free: int, largest: int, caps: frozenset[str] = DRAM)
         (32_767, 32_020, 31_744),
     ],
 )
-def test_largest_of_untouched_heaps_is_the_recorded_one(length: int, first_block: int, largest: int) -> None:
+def test_largest_block_of_an_untouched_heap_matches_the_recording(
+    length: int, first_block: int, largest: int
+) -> None:
     assert class_floor(first_block, length) == largest
 
 
-def test_one_block_fits_exactly_when_the_recorded_allocator_gave_it() -> None:
-    """In the recordings, a malloc right after a query tells whether the queried largest block served it."""
+def test_one_block_fits_exactly_when_the_recorded_malloc_succeeded() -> None:
+    """The recordings have a malloc right after each query, which shows whether the largest block was enough."""
     checked = refused = 0
     length = 0
     lines = [
@@ -68,7 +70,7 @@ def test_one_block_fits_exactly_when_the_recorded_allocator_gave_it() -> None:
 
 
 @given(size=st.integers(1, 4_000_000), length=st.integers(1_000, 4_194_304))
-def test_classes_enclose_the_size(size: int, length: int) -> None:
+def test_size_classes_enclose_the_size(size: int, length: int) -> None:
     assert class_floor(size, length) <= size <= class_ceil(size, length)
     assert class_floor(class_ceil(size, length), length) == class_ceil(size, length)
 
@@ -81,13 +83,13 @@ def test_largest_request_is_the_boundary(block: int, length: int) -> None:
     assert not fits_one(heap, boundary + 1)
 
 
-def test_no_heap_serves_nothing() -> None:
+def test_nothing_fits_without_a_free_block() -> None:
     assert largest_request([]) == 0
     assert not fits_one([], 1)
     assert not fits_one([region(4096, free=4, largest=0)], 1)
 
 
-def test_serving_asks_for_all_capabilities() -> None:
+def test_heap_serves_a_request_only_with_all_capabilities() -> None:
     heaps = [
         region(6_432, free=1, largest=1),
         region(21_152, free=1, largest=1, caps=IRAM),
@@ -99,8 +101,7 @@ def test_serving_asks_for_all_capabilities() -> None:
 
 
 def test_separate_whole_heaps_are_not_fragmentation() -> None:
-    """The first firmware's formula, 1 - largest/free over all heaps, called this healthy layout 51 %
-    fragmented."""
+    """The first firmware computed 1 - largest/free over all heaps, which is 51 % for this healthy layout."""
     heaps = [region(n + 900, free=n, largest=n) for n in (6_052, 92_184, 14_656, 112_968)]
     assert fragmentation_percent(heaps) == 0
 
@@ -128,16 +129,15 @@ def test_fragmentation_is_a_percentage(heaps: list[tuple[int, int]]) -> None:
     assert 0 <= percent <= 100
 
 
-def test_the_pool_never_holds_the_cameras_block() -> None:
-    """32 KB are reserved for DMA, but 32,020 bytes are left of them: the camera's 32,768 never come from
-    there."""
+def test_camera_block_does_not_fit_the_dma_pool() -> None:
+    """Of the 32 KB reserved for DMA 32,020 bytes are usable, too few for the camera's 32,768."""
     pool = region(32_767, free=32_020, largest=32_020)
     assert not fits_one([pool], 32_768)
     assert fits_one([pool], 31_744)
     assert not fits_one([pool], 31_745)
 
 
-def test_enough_in_sum_is_not_placeable() -> None:
+def test_enough_memory_in_total_without_a_large_block_is_not_placeable() -> None:
     holes = [(4_096, 113_840)] * 8
     assert sum(block for block, _ in holes) >= 32_768
     assert not placeable(holes, [32_768])
@@ -145,11 +145,11 @@ def test_enough_in_sum_is_not_placeable() -> None:
     assert not placeable(holes, [4_096] * 9)
 
 
-def test_placing_several_blocks_charges_each_its_overhead() -> None:
-    one = [(2 * 4_096 + BLOCK_OVERHEAD, 113_840)]
-    assert placeable(one, [4_096, 4_096])
+def test_each_placed_block_costs_its_header() -> None:
+    blocks = [(2 * 4_096 + BLOCK_OVERHEAD, 113_840)]
+    assert placeable(blocks, [4_096, 4_096])
     assert not placeable([(2 * 4_096, 113_840)], [4_096, 4_096])
 
 
-def test_small_request_leaves_the_big_block_whole() -> None:
+def test_small_request_leaves_the_large_block_whole() -> None:
     assert placeable([(8_192, 113_840), (512, 113_840)], [512, 8_192])

@@ -28,12 +28,12 @@ Noise = Callable[[random.Random, int], list[float]]
 
 
 def whole_words(values: Sequence[float]) -> list[int]:
-    """Free memory as a board reports it: it changes in steps of 4 bytes."""
+    """Rounds readings as a board reports them: free memory changes in steps of 4 bytes."""
     return [FREE + 4 * round(value / 4) for value in values]
 
 
 def leaking(per_cycle: float, count: int, *, block: int = 16, phase: float = 0.0) -> list[float]:
-    """A loss of `per_cycle` bytes on average that goes by whole blocks."""
+    """Loses `per_cycle` bytes per cycle on average, in whole blocks."""
     return [-block * math.floor(per_cycle * number / block + phase) for number in range(count)]
 
 
@@ -42,7 +42,7 @@ def constant(_rng: random.Random, count: int) -> list[float]:
 
 
 def ties(rng: random.Random, count: int) -> list[float]:
-    """Flat within 0 to 8 bytes, as recorded boards are."""
+    """Scatters by 0 to 8 bytes, as recorded boards do."""
     return [rng.choice([0.0, 0.0, 0.0, -4.0, -8.0]) for _ in range(count)]
 
 
@@ -51,13 +51,13 @@ def scatter(rng: random.Random, count: int) -> list[float]:
 
 
 def sawtooth(rng: random.Random, count: int) -> list[float]:
-    """A buffer that grows for 11 cycles and is then given back."""
+    """A buffer that grows for 11 cycles and is then freed."""
     phase = rng.randrange(11)
     return [-20.0 * ((number + phase) % 11) for number in range(count)]
 
 
 def outliers(rng: random.Random, count: int) -> list[float]:
-    """Occasional readings while another task holds memory."""
+    """Some readings are taken while another task holds memory."""
     return [-800.0 if rng.random() < 0.05 else 0.0 for _ in range(count)]
 
 
@@ -85,7 +85,7 @@ CLEAN: list[Noise] = [constant, ties, scatter, sawtooth, outliers, dependent]
 EVENTFUL: list[Noise] = [settling, stepped]
 
 AS_RECORDED: list[Noise] = [ties, settling]
-"""Readings of boards, for which a series of 40 cycles is enough."""
+"""Noise of real boards, for which 40 cycles are enough."""
 
 
 def add(*series: Sequence[float]) -> list[float]:
@@ -107,8 +107,8 @@ def test_slope_is_not_moved_by_outliers() -> None:
     assert theil_sen(values).slope == pytest.approx(2.0, abs=0.05)
 
 
-def test_interval_holds_the_true_slope_as_often_as_it_says() -> None:
-    """At 90 %, where a wrong width shows in a few hundred series."""
+def test_interval_covers_the_true_slope_at_its_confidence_level() -> None:
+    """Tested at 90 %, where a few hundred series reveal a wrong width."""
     rng = random.Random(5)
     inside = 0
     for _ in range(400):
@@ -118,13 +118,13 @@ def test_interval_holds_the_true_slope_as_often_as_it_says() -> None:
     assert 0.85 <= inside / 400 <= 0.96
 
 
-def test_interval_is_narrower_for_equal_readings_which_cannot_order_themselves() -> None:
-    """Taken for 20 different readings, these would leave the upper bound at 0.7."""
+def test_tied_readings_narrow_the_interval() -> None:
+    """If the ties counted as 20 different readings, the upper bound would be 0.7."""
     trend = theil_sen([0.0] * 18 + [8.0] * 2)
     assert (trend.slope, trend.low, trend.high) == (0.0, 0.0, 0.0)
 
 
-def test_interval_of_dependent_readings_is_wider_than_of_independent_ones() -> None:
+def test_autocorrelation_widens_the_interval() -> None:
     rng = random.Random(3)
     smooth = dependent(rng, CYCLES)
     mixed = list(smooth)
@@ -133,7 +133,7 @@ def test_interval_of_dependent_readings_is_wider_than_of_independent_ones() -> N
     assert wide.high - wide.low > 1.5 * (narrow.high - narrow.low)
 
 
-def test_long_series_is_judged_in_bounded_time_and_alike() -> None:
+def test_long_series_gets_the_same_verdict_in_bounded_time() -> None:
     leak = find_leak(whole_words(leaking(16, 20_000)))
     assert leak.slope == pytest.approx(16, rel=0.01)
     assert leak.cycles == 20_000 - leak.warm_up
@@ -142,8 +142,8 @@ def test_long_series_is_judged_in_bounded_time_and_alike() -> None:
 # --- Verdicts -----------------------------------------------------------------------------------------------
 
 
-def test_leak_is_found_though_a_block_fell_into_another_hole_for_a_while() -> None:
-    """A block that fits a hole with less than the smallest block to spare takes all of it, up to 12 bytes more."""
+def test_leak_is_found_while_a_block_fills_a_larger_hole() -> None:
+    """A block takes the whole hole if the remainder is smaller than the smallest block: up to 12 bytes more."""
     free = [FREE - 20 * cycle - (12 if cycle >= 17 else 0) for cycle in range(30)]
     leak = find_leak(free)
     assert leak.verdict is LeakVerdict.LEAK
@@ -153,7 +153,7 @@ def test_leak_is_found_though_a_block_fell_into_another_hole_for_a_while() -> No
 @pytest.mark.parametrize("noise", CLEAN, ids=lambda noise: noise.__name__)
 @pytest.mark.parametrize("per_cycle", [3.0, 16.0, 44.0])
 def test_planted_leak_is_found_and_its_size_estimated(noise: Noise, per_cycle: float) -> None:
-    """44 bytes per cycle were seen on a recorded board; 16 is what one lost small block costs."""
+    """A recorded board lost 44 bytes per cycle; one lost small block costs 16."""
     rng = random.Random(per_cycle)
     for _ in range(5):
         leak = find_leak(whole_words(add(noise(rng, CYCLES), leaking(per_cycle, CYCLES))))
@@ -166,15 +166,15 @@ def test_planted_leak_is_found_and_its_size_estimated(noise: Noise, per_cycle: f
     ("noise", "cycles", "series"),
     [
         (constant, CYCLES, 1),
-        (sawtooth, CYCLES, 100),  # there are 11
+        (sawtooth, CYCLES, 100),  # 11 readings
         (scatter, CYCLES, 3_000),
         (dependent, CYCLES, 3_000),
         *((noise, CYCLES, 1_000) for noise in (ties, outliers, settling, stepped)),
         *((noise, 40, 1_000) for noise in (ties, scatter, outliers, settling, stepped)),
     ],
 )
-def test_clean_series_is_no_leak_in_999_of_1000(noise: Noise, cycles: int, series: int) -> None:
-    """Each kind for itself. (Forty readings that depend on each other as `dependent` are too few for the claim.)"""
+def test_clean_series_is_not_called_a_leak_in_999_of_1000(noise: Noise, cycles: int, series: int) -> None:
+    """Holds for each kind of noise. (40 readings with the autocorrelation of `dependent` are too few.)"""
     rng = random.Random(noise.__name__)
     verdicts = Counter(find_leak(whole_words(noise(rng, cycles))).verdict for _ in range(series))
     assert verdicts[LeakVerdict.LEAK] <= series // 1_000, verdicts
@@ -188,7 +188,7 @@ def test_flat_series_is_within_budget(noise: Noise) -> None:
 
 
 def found_of_stated(noise: Noise, cycles: int, series: int) -> tuple[float, int]:
-    """The minimum detectable leak of such series (median), and how often it is detected when planted."""
+    """Median of the stated minimum detectable leak, and how often a leak of that size is found."""
     rng = random.Random(noise.__name__)
     stated = [find_leak(whole_words(noise(rng, cycles))).detectable for _ in range(51)]
     planted = sorted(stated)[25]
@@ -213,14 +213,14 @@ def test_leak_of_the_stated_minimum_is_found_in_a_short_series_too(noise: Noise)
 
 
 @pytest.mark.parametrize("noise", [constant, *AS_RECORDED], ids=lambda noise: noise.__name__)
-def test_stated_minimum_is_not_stated_too_high(noise: Noise) -> None:
-    """The verdict must stay useful: on boards' readings the bound is little above the budget."""
+def test_stated_minimum_is_close_to_the_budget(noise: Noise) -> None:
+    """A high minimum would make the verdict useless: for board noise it must be close to the budget."""
     leak = find_leak(whole_words(noise(random.Random(7), CYCLES)))
     assert leak.detectable <= 1.5 * BUDGET_PER_CYCLE
 
 
-def test_leak_whose_blocks_cost_a_little_more_or_less_is_found_in_a_short_series() -> None:
-    """Seen on the virtual board: 20 bytes per cycle, and now and then 24, 28 or 32, as holes are filled up."""
+def test_leak_of_varying_block_sizes_is_found_in_a_short_series() -> None:
+    """As on the virtual board: 20 bytes per cycle, sometimes 24, 28 or 32 when a block fills a hole."""
     changes = [24, 32, 24, *[20] * 6, 32, *[20] * 11, 28, *[20] * 7]
     free = [FREE - sum(changes[:number]) for number in range(len(changes) + 1)]
     leak = find_leak(free)
@@ -230,14 +230,14 @@ def test_leak_whose_blocks_cost_a_little_more_or_less_is_found_in_a_short_series
 
 
 def test_leak_within_the_budget_is_within_the_budget() -> None:
-    """1,024 bytes in 1,000 cycles are allowed: 16 bytes every 20 cycles are 800."""
+    """The budget is 1,024 bytes in 1,000 cycles; 16 bytes every 20 cycles are 800."""
     leak = find_leak(whole_words(leaking(0.8, 1_000)))
     assert leak.verdict is LeakVerdict.WITHIN_BUDGET
     assert leak.slope == pytest.approx(0.8, abs=0.01)
     assert find_leak(whole_words(leaking(1.2, 1_000))).verdict is LeakVerdict.LEAK
 
 
-def test_scatter_too_large_for_the_budget_is_undecided_not_clean() -> None:
+def test_scatter_larger_than_the_budget_is_undecided() -> None:
     rng = random.Random(2)
     leak = find_leak(whole_words([rng.gauss(0, 1_000) for _ in range(CYCLES)]))
     assert leak.verdict is LeakVerdict.UNDECIDED
@@ -251,11 +251,11 @@ def test_too_few_readings_are_undecided(count: int) -> None:
     assert leak.high == math.inf
 
 
-def test_memory_that_becomes_more_is_no_leak() -> None:
+def test_growing_free_memory_is_not_a_leak() -> None:
     assert find_leak(whole_words(leaking(-16, CYCLES))).verdict is LeakVerdict.WITHIN_BUDGET
 
 
-def test_count_of_blocks_may_not_grow_at_all() -> None:
+def test_any_growth_of_the_block_count_is_a_leak() -> None:
     blocks = [140.0] * CYCLES
     assert find_leak([-count for count in blocks], 0).verdict is LeakVerdict.WITHIN_BUDGET
     growing = [140.0 + number // 10 for number in range(CYCLES)]
@@ -273,7 +273,7 @@ def test_count_of_blocks_may_not_grow_at_all() -> None:
         pytest.param([0], id="none"),
     ],
 )
-def test_short_warm_up_is_dropped_with_the_least_there_is(early: list[int]) -> None:
+def test_short_warm_up_drops_only_the_minimum_number_of_cycles(early: list[int]) -> None:
     values = [*early, *[0] * (CYCLES - len(early))]
     leak = find_leak(whole_words(values))
     assert leak.warm_up == WARM_UP_MIN
@@ -281,19 +281,19 @@ def test_short_warm_up_is_dropped_with_the_least_there_is(early: list[int]) -> N
     assert leak.slope == 0
 
 
-def test_longer_warm_up_is_found_from_the_data() -> None:
+def test_length_of_a_longer_warm_up_is_detected() -> None:
     values = [2_000 * 0.6**number for number in range(CYCLES)]
     leak = find_leak(whole_words(values))
     assert 8 <= leak.warm_up <= 14, leak
     assert leak.verdict is LeakVerdict.WITHIN_BUDGET
 
 
-def test_leak_is_not_taken_for_warm_up() -> None:
+def test_leak_is_not_mistaken_for_warm_up() -> None:
     assert find_warm_up([16.0 * number for number in range(CYCLES)]) == WARM_UP_MIN
 
 
 @pytest.mark.parametrize("at", [30, 50, 90])
-def test_one_step_is_reported_and_is_no_leak(at: int) -> None:
+def test_single_step_is_reported_and_is_not_a_leak(at: int) -> None:
     values = whole_words(add(ties(random.Random(4), CYCLES), [0] * at + [-8_196] * (CYCLES - at)))
     leak = find_leak(values)
     assert leak.verdict is LeakVerdict.WITHIN_BUDGET, leak
@@ -302,7 +302,7 @@ def test_one_step_is_reported_and_is_no_leak(at: int) -> None:
     assert leak.step.lost == pytest.approx(8_196, abs=8)
 
 
-def test_steps_that_come_again_are_a_leak() -> None:
+def test_repeated_steps_are_a_leak() -> None:
     values = [-8_196.0 * (number // 20) for number in range(CYCLES)]
     leak = find_leak(whole_words(values))
     assert leak.step is None
@@ -317,7 +317,7 @@ def test_leak_under_a_step_is_found() -> None:
     assert leak.slope == pytest.approx(16, abs=0.5)
 
 
-def test_single_reading_that_is_off_is_no_step() -> None:
+def test_single_outlier_is_not_a_step() -> None:
     values = [0.0] * CYCLES
     values[50] = 8_196.0
     assert find_step(values) is None
@@ -325,7 +325,7 @@ def test_single_reading_that_is_off_is_no_step() -> None:
     assert find_leak(whole_words(values)).verdict is LeakVerdict.WITHIN_BUDGET
 
 
-def test_verdict_says_what_it_rests_on() -> None:
+def test_verdict_text_states_slope_cycles_and_warm_up() -> None:
     text = str(find_leak(whole_words(leaking(16, CYCLES))))
     assert text.startswith("leak: +16.000 B/cycle [")
     assert "96 cycles (4 of warm-up dropped)" in text

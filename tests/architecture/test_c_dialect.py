@@ -1,4 +1,4 @@
-"""Rules that every C file of the repository keeps, besides the layout that clang-format checks."""
+"""Rules for every C file of the repository beyond the layout that clang-format checks."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The check of the firmware against ESP-IDF's headers finds the errors that it exists for.
+"""`check_headers.py` finds each kind of error it is meant to find.
 
-It runs on a small project of its own, against a few lines in place of ESP-IDF, because the check itself is tested.
+The check runs on a small sample project against a few lines of fake ESP-IDF.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ PROJECT = {
 
 
 class Bench:
-    """The project, the stand-in for ESP-IDF, and the check."""
+    """Sample project, fake ESP-IDF, and the check."""
 
     def __init__(self, folder: Path) -> None:
         self.firmware = folder / "firmware"
@@ -138,7 +138,7 @@ def test_a_good_project_is_clean(bench: Bench) -> None:
     assert "ESP-IDF 5.4.9: 3 files, 0 problems, 0 files not checked" in done.stdout
 
 
-def test_static_memory_is_told_by_component(bench: Bench) -> None:
+def test_static_memory_is_listed_per_component(bench: Bench) -> None:
     bench.change("components/caller/caller.c", "#include", "char g_caller_buffer[1234];\n#include")
     done = bench.run("--static")
     if "gcc-xtensa-lx106" in done.stderr:
@@ -171,7 +171,9 @@ def test_a_public_header_needs_public_requires(bench: Bench) -> None:
         ("CONFIG_RADIO_POWER", "CONFIG_RADIO_FORCE", "CONFIG_RADIO_FORCE"),
     ],
 )
-def test_what_idf_does_not_have_that_way_is_found(bench: Bench, old: str, new: str, expected: str) -> None:
+def test_use_that_contradicts_the_idf_headers_is_found(
+    bench: Bench, old: str, new: str, expected: str
+) -> None:
     bench.change("components/caller/caller.c", old, new)
     assert any(expected in problem for problem in bench.problems())
 
@@ -186,10 +188,10 @@ def test_what_idf_does_not_have_that_way_is_found(bench: Bench, old: str, new: s
             "CONFIG_SPEED_HIGH=y",
             "CONFIG_SPEED_HIGH=y\nCONFIG_SPEED_LOW=y",
             None,
-        ),  # the last of a choice counts
+        ),  # the last option of a choice wins
     ],
 )
-def test_options_that_do_not_do_what_they_say_are_found(
+def test_sdkconfig_options_without_effect_are_found(
     bench: Bench, old: str, new: str, expected: str | None
 ) -> None:
     bench.change("sdkconfig.defaults", old, new)
@@ -209,7 +211,7 @@ def test_requires_under_an_option_is_found(bench: Bench) -> None:
     assert any("REQUIRES depends on the configuration" in problem for problem in bench.problems())
 
 
-def test_what_cannot_be_checked_is_said(bench: Bench) -> None:
+def test_file_that_cannot_be_checked_is_listed_with_the_reason(bench: Bench) -> None:
     write(bench.firmware / "components/caller/idf_component.yml", 'dependencies:\n  vendor/lens: ">=1.0"\n')
     bench.change("components/caller/caller.c", '#include "radio.h"', '#include "lens.h"\n#include "radio.h"')
     done = bench.run()

@@ -1,8 +1,8 @@
 """Code that runs while the flash cache is off uses nothing in flash.
 
-The heap's functions are in IRAM, so that they can be called then. This project's code that they call (the wraps of the
-test console, the failed-allocation callback) must be there too, with everything that it reads and calls. The host
-build uses ESP-IDF's sections, and its objects show the references of the code in them.
+ESP-IDF keeps the heap's functions in IRAM so that they can be called while the cache is off. Code of this project that
+they call (the wraps of the test console, the failed-allocation callback) must be in IRAM too, with everything that it
+uses. The host build has the same sections, so its object files show these references.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from hotpin_hil.paths import FIRMWARE_DIR, NATIVE_BUILD_DIR
 COMPONENTS = FIRMWARE_DIR / "components"
 IRAM, DRAM = ".iram1.", (".dram1.", ".bss", ".data")
 
-# Not of this project, and in IRAM or ROM with this configuration. Placed there in ESP-IDF v5.4 and v5.5 by:
+# Symbols of ESP-IDF v5.4 and v5.5 that are in IRAM or ROM with this configuration, after the file that puts them there:
 ELSEWHERE_IN_IRAM = {
     "esp_log_timestamp",  # log/linker.lf
     "xTaskGetCurrentTaskHandle",  # freertos/linker.lf, and what it calls: all of FreeRTOS
@@ -56,7 +56,11 @@ def functions_in_iram(path: Path) -> Iterator[str]:
 
 
 def needs(path: Path) -> Iterator[tuple[str, str]]:
-    """A reference of code in IRAM: name of a symbol or section, and its section, "" if it is in another object."""
+    """References of the code in IRAM.
+
+    Returns:
+        Pairs of a symbol or section name and its section; the section is "" if another object defines the symbol.
+    """
     with path.open("rb") as file:
         elf = ELFFile(file)
         for relocations in elf.iter_sections():
@@ -73,7 +77,7 @@ def needs(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def called_by_the_heap() -> set[str]:
-    """Functions that the linker wraps around the heap's, and callbacks registered with the heap."""
+    """Functions that the linker wraps around those of the heap, and callbacks registered with the heap."""
     wrapped = re.findall(
         r"^\s+(heap_caps_\w*alloc)$", (COMPONENTS / "hil_console/wrap.cmake").read_text(), re.M
     )
@@ -85,12 +89,12 @@ def called_by_the_heap() -> set[str]:
         )
         for name in re.findall(r"\b(on_\w+|report_\w+)\b", argument)
     }
-    assert len(wrapped) == 5, "the wraps have other names: this test must follow"
-    assert registered, "the failed-allocation callback is registered otherwise: this test must follow"
+    assert len(wrapped) == 5, "the wraps were renamed: update this test"
+    assert registered, "the failed-allocation callback is registered in another way: update this test"
     return {f"__wrap_{name}" for name in wrapped} | registered
 
 
-def test_what_the_heap_calls_lies_in_iram(objects: list[Path]) -> None:
+def test_functions_called_by_the_heap_lie_in_iram(objects: list[Path]) -> None:
     there = {name for path in objects for name in functions_in_iram(path)}
     assert called_by_the_heap() <= there
 

@@ -1,7 +1,7 @@
-"""Allowed includes of the firmware's sources: of each other, of ESP-IDF and of the host build.
+"""Includes that the firmware's sources may have.
 
-The components are also compiled for the chip, where an include of the host build would fail. Pure files run on the
-host without ESP-IDF; they are listed here.
+Components include nothing of the host build, because the chip's build has no such files. Pure files, listed here,
+run on the host without ESP-IDF.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.support.c_build import compiler
 COMPONENTS = FIRMWARE_DIR / "components"
 NATIVE = FIRMWARE_DIR / "native"
 
-# Pure files, with their headers, include only esp_err.h and esp_attr.h of ESP-IDF.
+# Pure files and their headers: of ESP-IDF they include only esp_err.h and esp_attr.h.
 PURE = (
     "audio_driver/src/audio_ring.c",
     "camera_controller/src/jpeg_markers.c",
@@ -60,7 +60,7 @@ C_LIBRARY = {
 
 
 def sources(*patterns: str) -> list[Path]:
-    """Files of main and the components."""
+    """Source files of main and the components."""
     return sorted(
         path for folder in (COMPONENTS, FIRMWARE_DIR / "main") for p in patterns for path in folder.rglob(p)
     )
@@ -80,7 +80,7 @@ def includes(path: Path) -> list[str]:
 
 
 def project_headers() -> dict[str, Path]:
-    """Header name → file. Names are unique among the components, so that the include path does not matter."""
+    """Map of header name to file. Header names must be unique, so that the order of include paths does not matter."""
     found: dict[str, Path] = {}
     for path in sources("*.h"):
         assert path.name not in found, f"{name_of(path)} and {name_of(found[path.name])} have the same name"
@@ -89,7 +89,7 @@ def project_headers() -> dict[str, Path]:
 
 
 def included_by_all_ways(start: Path) -> Iterator[tuple[Path, str]]:
-    """Headers that are not the project's, each with the file that includes it, through the project's headers."""
+    """Headers of others that `start` reaches through project headers, each with the file that includes it."""
     headers = project_headers()
     seen: set[Path] = set()
     todo = [start]
@@ -106,9 +106,9 @@ def included_by_all_ways(start: Path) -> Iterator[tuple[Path, str]]:
 
 
 def test_no_component_includes_anything_of_the_host_build() -> None:
-    # firmware/native/include has ESP-IDF's headers; the rest is reached by its path (kernel/task.h).
+    # firmware/native/include holds ESP-IDF's headers; the host build's own are included by path (kernel/task.h).
     own = {path.relative_to(NATIVE).as_posix() for path in NATIVE.rglob("*.h")}
-    assert "kernel/task.h" in own, "the host build's headers have moved: this test must follow them"
+    assert "kernel/task.h" in own, "the host build's headers have moved: update this test"
     for path in sources("*.c", "*.h"):
         for header in includes(path):
             assert "native" not in header, f"{name_of(path)} includes {header}"
@@ -131,21 +131,21 @@ def test_pure_files_include_no_idf_header_but_error_codes_and_attributes(name: s
         )
 
 
-def test_files_that_tests_compile_alone_are_on_the_list_of_pure_ones() -> None:
+def test_files_compiled_alone_by_tests_are_listed_as_pure() -> None:
     folders = "|".join(path.name for path in COMPONENTS.iterdir())
     named = re.compile(rf"\"((?:{folders})/[\w/]+\.c)\"")
     for module in sorted((PROJECT_ROOT / "tests").rglob("test_*.py")):
         text = module.read_text(encoding="utf-8")
         if "c_build" in text and "fakes" not in text:
             unlisted = sorted(set(named.findall(text)) - set(PURE))
-            assert not unlisted, f"{module.name} compiles {unlisted}: put them on the list here"
+            assert not unlisted, f"{module.name} compiles {unlisted}: add them to PURE in this file"
 
 
-def test_who_reads_the_configuration_includes_it() -> None:
+def test_file_that_uses_a_config_option_includes_sdkconfig() -> None:
     """A missing sdkconfig.h is not an error: the preprocessor treats every option as off."""
     for path in sources("*.c", "*.h"):
         text = without_comments(path.read_text(encoding="utf-8"))
-        if path.suffix == ".h":  # macros in headers are expanded where they are used
+        if path.suffix == ".h":  # a macro in a header is expanded in the file that uses it
             text = re.sub(r"^[ \t]*#[ \t]*define(\\\n|[^\n])*", "", text, flags=re.M)
         uses = re.search(r"\bCONFIG_[A-Z]\w*", text)
         if uses:
@@ -162,7 +162,7 @@ def test_every_source_is_built() -> None:
         )
 
 
-def test_components_are_what_the_directory_holds() -> None:
+def test_every_folder_in_components_is_a_component() -> None:
     for folder in COMPONENTS.iterdir():
         assert (folder / "CMakeLists.txt").is_file(), (
             f"{name_of(folder)} is no component: it has no CMakeLists.txt"
@@ -186,7 +186,7 @@ def test_requirements_do_not_depend_on_the_configuration() -> None:
 
 
 def circle_in(graph: dict[str, set[str]]) -> str:
-    """The names of a circle, or an empty text."""
+    """Names of one circle, joined by arrows; empty if there is none."""
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
@@ -223,7 +223,7 @@ def test_circle_is_named() -> None:
 
 @pytest.mark.parametrize("header", sorted(COMPONENTS.glob("*/include/*.h")), ids=lambda path: path.name)
 def test_public_header_compiles_alone(header: Path, tmp_path: Path) -> None:
-    """With the headers of its own component and ESP-IDF's only."""
+    """Compiles with only the headers of its own component and ESP-IDF on the include path."""
     (tmp_path / "sdkconfig.h").write_text("#pragma once\n")
     unit = tmp_path / "unit.c"
     unit.write_text(f'#include "{header.name}"\n')

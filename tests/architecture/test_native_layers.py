@@ -1,6 +1,6 @@
-"""Layers of firmware/native: a file calls only its own layer and those below it, and no circle runs among the files.
+"""Layers of firmware/native: a file calls only its own layer and those below it, and the calls form no circle.
 
-The answer comes from the symbols of the compiled objects, so that calls through ESP-IDF's headers count too.
+The test reads the symbols of the compiled objects, so calls through ESP-IDF's headers count too.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tests.support.native_board import build_runtime_test
 from tests.support.native_build import NATIVE
 
 LAYERS = ("heap", "kernel", "chip", "idf", "drivers")
-"""From the bottom to the top."""
+"""Layers from the bottom up."""
 
 IS_LIBC = {"__assert_fail"}
 """Functions of the C library that the host build replaces (idf/panic.c): a call to them does not count."""
@@ -24,7 +24,7 @@ IS_LIBC = {"__assert_fail"}
 
 @pytest.fixture(scope="module")
 def calls() -> dict[str, set[str]]:
-    """`layer/file` → the files that it calls."""
+    """Map of each `layer/file` to the files that it calls."""
     build = build_runtime_test().parent
     objects = {}
     for source in (path for name in LAYERS for path in (NATIVE / name).glob("*.c")):
@@ -44,7 +44,7 @@ def calls() -> dict[str, set[str]]:
             elif kind.isupper():
                 defined[symbol] = name
     return {
-        name: {defined[one] for one in found - IS_LIBC if one in defined} - {name}
+        name: {defined[symbol] for symbol in found - IS_LIBC if symbol in defined} - {name}
         for name, found in wanted.items()
     }
 
@@ -60,15 +60,15 @@ def layer(name: str) -> int:
 
 def test_no_file_calls_a_layer_above_its_own(calls: dict[str, set[str]]) -> None:
     upward = [
-        f"{one} calls {other}"
-        for one, others in calls.items()
-        for other in others
-        if layer(other) > layer(one)
+        f"{caller} calls {callee}"
+        for caller, callees in calls.items()
+        for callee in callees
+        if layer(callee) > layer(caller)
     ]
     assert not upward, "\n".join(sorted(upward))
 
 
-def test_no_circle_runs_among_the_files(calls: dict[str, set[str]]) -> None:
+def test_no_call_circle_among_the_files(calls: dict[str, set[str]]) -> None:
     try:
         TopologicalSorter(calls).prepare()
     except CycleError as error:

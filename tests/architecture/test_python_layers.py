@@ -1,7 +1,6 @@
 """Layers of hotpin_hil: allowed imports, no import circle, unique class names, no class that is too long.
 
-An import under `if TYPE_CHECKING:` or within a function counts like any other: a layer that needs another one's types,
-or calls it late, depends on it all the same.
+An import under `if TYPE_CHECKING:` or inside a function counts like any other: both are dependencies.
 """
 
 from __future__ import annotations
@@ -27,13 +26,13 @@ LAYERS = (
     ("report",),
     ("pytest_plugin", "cli"),
 )
-"""From the bottom; a layer imports those below it. Wings of one layer do not import each other."""
+"""Layers from the bottom up. A layer imports only layers below it; packages of one layer do not import each other."""
 VIRTUAL = "virtual"
 VIRTUAL_IMPORTS = {"errors", "paths", "protocol"}
 MAY_IMPORT_VIRTUAL = {"boards", "pytest_plugin", "cli"}
 
 ENTRY_POINT = "__main__"
-"""Of `python -m hotpin_hil`: belongs to the commands."""
+"""Entry point of `python -m hotpin_hil`; counts as part of `cli`."""
 
 CLASS_LINES_MAX = 200
 LARGE_CLASSES = {
@@ -47,7 +46,7 @@ LARGE_CLASSES = {
     "HilQemu",
     "Serial",
 }
-"""Longer classes, to be split. The list only gets shorter."""
+"""Classes that are still too long. Never add to this list."""
 
 
 @cache
@@ -62,7 +61,7 @@ def modules() -> dict[str, ast.Module]:
 
 
 def imported(name: str, tree: ast.Module) -> set[str]:
-    """The modules of the package that a module imports, wherever in it the import stands."""
+    """The modules of the package that a module imports, at any depth."""
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -74,12 +73,12 @@ def imported(name: str, tree: ast.Module) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             pytest.fail(f"{name}, line {node.lineno}: a relative import; write {PACKAGE}.… instead")
     package = f"{PACKAGE}.__init__"
-    found = {package if one == PACKAGE else one for one in found}
-    return {one for one in found if one in modules() and one != name}
+    found = {package if module == PACKAGE else module for module in found}
+    return {module for module in found if module in modules() and module != name}
 
 
 def wing(module: str) -> str:
-    """The part of the package that a module belongs to."""
+    """Top-level package of a module."""
     first = module.split(".")[1]
     return "cli" if first == ENTRY_POINT else first
 
@@ -115,12 +114,15 @@ def test_no_import_circle() -> None:
 
 
 def circles_in(graph: dict[str, set[str]]) -> list[list[str]]:
-    """Modules that remain after repeatedly removing those without imports of remaining ones."""
+    """Modules on an import circle.
+
+    Repeatedly removes modules that import no remaining module; the rest is on a circle or imports one.
+    """
     left = dict(graph)
     while True:
         settled = [name for name, others in left.items() if not others & left.keys()]
         if not settled:
-            # Those that only import a circle are not in it.
+            # Modules that only import a circle are not part of it.
             while outer := [name for name in left if not any(name in others for others in left.values())]:
                 for name in outer:
                     del left[name]
@@ -129,12 +131,12 @@ def circles_in(graph: dict[str, set[str]]) -> list[list[str]]:
             del left[name]
 
 
-def test_a_circle_would_be_seen() -> None:
+def test_circle_is_detected() -> None:
     graph = {"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": set(), "e": {"a"}}
     assert circles_in(graph) == [["b", "c"]]
 
 
-def test_a_class_name_means_one_thing() -> None:
+def test_class_names_are_unique() -> None:
     places = defaultdict(list)
     for name, tree in modules().items():
         for node in tree.body:
@@ -153,7 +155,7 @@ def test_no_class_is_too_long() -> None:
     }
     large = {name: count for name, count in lines.items() if count > CLASS_LINES_MAX}
     assert {name: count for name, count in large.items() if name not in LARGE_CLASSES} == {}
-    assert large.keys() >= LARGE_CLASSES, "a class that is short now can leave LARGE_CLASSES"
+    assert large.keys() >= LARGE_CLASSES, "remove the classes that are short now from LARGE_CLASSES"
 
 
 def test_every_module_is_in_a_wing() -> None:

@@ -26,7 +26,7 @@ PIPELINES = {"github": GITHUB, "gitlab": GITLAB}
 
 JOBS = {"virtual", "firmware", "boards"}
 NOT_OURS = ("apt-get", ".", "python")
-"""Commands of the machine: packages, ESP-IDF's export.sh and idf_tools.py."""
+"""Commands that are not ours: package manager, ESP-IDF's export.sh and idf_tools.py."""
 
 
 def jobs(pipeline: str) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def jobs(pipeline: str) -> dict[str, Any]:
 
 
 def commands(pipeline: str) -> Iterator[tuple[str, list[str]]]:
-    """(job, words) of each command that a job runs."""
+    """Pairs of job name and words, one for each command in a pipeline."""
     for name, job in jobs(pipeline).items():
         steps = job.get("steps", [])
         scripts = [step["run"] for step in steps if "run" in step] if pipeline == "github" else job["script"]
@@ -47,15 +47,15 @@ def commands(pipeline: str) -> Iterator[tuple[str, list[str]]]:
 
 @cache
 def pytest_options() -> set[str]:
-    """Every long option of pytest in this project, pytest-embedded's and ours included."""
-    said = subprocess.run(
+    """All long options of pytest in this project, with those of pytest-embedded and this plugin."""
+    usage = subprocess.run(
         [sys.executable, "-m", "pytest", "--help"],
         cwd=PROJECT_ROOT,
         capture_output=True,
         text=True,
         check=True,
     )
-    return set(re.findall(r"--[a-z][a-z-]+", said.stdout))
+    return set(re.findall(r"--[a-z][a-z-]+", usage.stdout))
 
 
 def check_pytest(words: list[str]) -> None:
@@ -74,7 +74,7 @@ def check_make(words: list[str]) -> None:
 
 
 def check_command(words: list[str]) -> None:
-    """Asserts that it is one of ours with arguments that it takes, or one of the machine's."""
+    """Fails unless the command is ours and accepts these arguments, or is a command of the machine."""
     program = words[0].removeprefix(".venv/bin/")
     if program == "pytest":
         check_pytest(words[1:])
@@ -111,12 +111,12 @@ def test_every_command_of_a_pipeline_exists(pipeline: str) -> None:
         "make qualify BORD=qemu",
     ],
 )
-def test_a_command_that_does_not_exist_is_noticed(line: str) -> None:
+def test_unknown_command_is_detected(line: str) -> None:
     with pytest.raises((AssertionError, SystemExit)):
         check_command(shlex.split(line))
 
 
-def test_the_jobs_of_both_pipelines_do_the_same() -> None:
+def test_both_pipelines_run_the_same_commands() -> None:
     github, gitlab = (
         [(job, words) for job, words in commands(name) if words[0] not in NOT_OURS] for name in PIPELINES
     )
@@ -142,7 +142,7 @@ def test_gitlab_jobs_are_complete() -> None:
             assert need["parallel"]["matrix"][0]["IDF"] in made["IDF"], name
 
 
-def test_boards_take_a_build_that_a_job_has_made() -> None:
+def test_board_jobs_use_a_build_made_by_an_earlier_job() -> None:
     versions = GITHUB["jobs"]["firmware"]["strategy"]["matrix"]["idf"]
     (download,) = [step for step in GITHUB["jobs"]["boards"]["steps"] if "download" in step.get("uses", "")]
     assert download["with"]["name"] in [f"firmware-{version}" for version in versions]
@@ -158,7 +158,7 @@ def test_every_supported_version_of_esp_idf_is_built() -> None:
 
 @pytest.mark.parametrize("pipeline", PIPELINES)
 def test_runs_on_boards_name_the_kind_and_wait_for_a_lease(pipeline: str) -> None:
-    """With CI set, a run that does not name its kind of board ends at once."""
+    """If CI is set, a run without a named kind of board ends at once."""
     job = jobs(pipeline)["boards"]
     assert (job.get("env") or job["variables"])["HOTPIN_BOARD"] == "hardware"
     (run,) = [words for name, words in commands(pipeline) if name == "boards" and "pytest" in words[0]]
@@ -170,10 +170,10 @@ def test_runs_on_boards_name_the_kind_and_wait_for_a_lease(pipeline: str) -> Non
 
 def blocks(language: str) -> list[str]:
     fences = re.findall(r"^```(\w*)\n(.*?)^```$", BENCH, re.DOTALL | re.MULTILINE)
-    return [text for said, text in fences if said == language]
+    return [text for label, text in fences if label == language]
 
 
-def test_the_example_of_a_bench_is_one(tmp_path: Any) -> None:
+def test_example_bench_file_is_valid(tmp_path: Any) -> None:
     (example,) = blocks("toml")
     path = tmp_path / "bench.toml"
     path.write_text(example)
@@ -182,13 +182,13 @@ def test_the_example_of_a_bench_is_one(tmp_path: Any) -> None:
     assert [board.kind.value for board in boards] == ["hardware"] * 3 + ["virtual"]
 
 
-def test_the_udev_rules_know_every_bridge() -> None:
+def test_udev_rules_cover_every_usb_bridge() -> None:
     (rules,) = [block for block in blocks("") if "SUBSYSTEM" in block]
     found = re.findall(r'idVendor}=="([0-9a-f]{4})", ATTRS{idProduct}=="([0-9a-f]{4})"', rules)
     assert {(int(vendor, 16), int(product, 16)) for vendor, product in found} == set(BRIDGES)
 
 
-def test_every_need_and_every_option_is_told() -> None:
+def test_every_need_and_every_option_is_documented() -> None:
     for name in (*FEATURES, POWER):
         assert f"`{name}`" in BENCH, name
     check_pytest(

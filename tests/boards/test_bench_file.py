@@ -1,4 +1,4 @@
-"""bench.toml: every error in it is reported in one line, before any board is touched."""
+"""bench.toml: each error is reported in one line before any board is touched."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def load(folder: Path, text: str) -> tuple[BoardEntry, ...]:
     return load_bench(path).boards
 
 
-def test_every_key_is_taken(tmp_path: Path) -> None:
+def test_every_key_is_read(tmp_path: Path) -> None:
     first, *others = load(tmp_path, WHOLE)
     assert first == BoardEntry(
         name="cam-1",
@@ -77,7 +77,7 @@ def test_every_key_is_taken(tmp_path: Path) -> None:
     assert not others[0].is_without("audio")
 
 
-def test_an_entry_survives_the_way_to_a_worker(tmp_path: Path) -> None:
+def test_entry_survives_the_transfer_to_a_worker(tmp_path: Path) -> None:
     for board in load(tmp_path, WHOLE):
         assert BoardEntry.from_json(board.as_json()) == board
 
@@ -123,7 +123,7 @@ BOARD = '[[board]]\nname = "a"\nmac = "24:0a:c4:00:00:01"\n'
         (BOARD + BOARD.replace("01", "02"), "board 'a': name = 'a' is also that of 'a'"),
     ],
 )
-def test_what_is_wrong_is_one_line_with_file_and_remedy(tmp_path: Path, text: str, message: str) -> None:
+def test_invalid_bench_file_is_one_line_with_file_and_remedy(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(UsageError) as caught:
         load(tmp_path, text)
     assert message in str(caught.value)
@@ -132,7 +132,7 @@ def test_what_is_wrong_is_one_line_with_file_and_remedy(tmp_path: Path, text: st
     assert caught.value.remedy
 
 
-def test_the_option_wins_over_the_environment(tmp_path: Path) -> None:
+def test_bench_option_overrides_the_environment(tmp_path: Path) -> None:
     load(tmp_path, BOARD)
     bench = find_bench(str(tmp_path / "bench.toml"), {"HOTPIN_BENCH": "not-there.toml"})
     assert bench is not None
@@ -143,10 +143,10 @@ def test_the_option_wins_over_the_environment(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["240AC4000001", "24-0a-c4-00-00-01", " 24:0A:C4:00:00:01 "])
-def test_usual_spellings_of_a_mac(text: str) -> None:
+def test_usual_spellings_of_a_mac_are_accepted(text: str) -> None:
     assert normal_mac(text) == "24:0a:c4:00:00:01"
 
 
 @pytest.mark.parametrize("text", ["", "24:0a:c4:00:00", "24:0a:c4:00:00:0g", "24:0a:c4:00:00:01:02"])
-def test_what_is_no_mac(text: str) -> None:
+def test_invalid_mac_is_refused(text: str) -> None:
     assert normal_mac(text) is None

@@ -1,4 +1,4 @@
-"""The board is chosen and the build checked before anything is touched; evidence never claims another kind."""
+"""Board and build are checked before anything is touched, and evidence never claims another kind of board."""
 
 from __future__ import annotations
 
@@ -55,20 +55,20 @@ def test_kind_of_board(
     assert choose_board(Wish(asked, port), environment, lambda: attached).kind is kind
 
 
-def test_a_port_on_loopback_is_not_taken_for_hardware_by_itself() -> None:
+def test_loopback_port_without_a_board_option_is_virtual() -> None:
     choice = choose_board(Wish(port=LOOPBACK), {}, list)
     assert choice.kind is BoardKind.VIRTUAL
     assert [board.port for board in choice.boards] == [LOOPBACK]
 
 
-def test_several_ports_are_as_many_boards() -> None:
+def test_each_port_is_one_board() -> None:
     choice = choose_board(Wish(port=f"{LOOPBACK}|{LOOPBACK}1"), {}, list)
     assert [board.port for board in choice.boards] == [LOOPBACK, f"{LOOPBACK}1"]
 
 
 @pytest.mark.parametrize("asked", [None, "auto"])
 @pytest.mark.parametrize("port", [None, "/dev/ttyUSB0"])
-def test_ci_must_name_the_board(asked: str | None, port: str | None) -> None:
+def test_run_in_ci_without_a_board_option_is_refused(asked: str | None, port: str | None) -> None:
     with pytest.raises(UsageError, match=r"CI is set.*--board"):
         choose_board(Wish(asked, port), {"CI": "1"}, lambda: ["/dev/ttyUSB0"])
 
@@ -112,7 +112,7 @@ def test_only_known_bridges_are_found_in_order() -> None:
     ]
 
 
-def test_build_says_what_it_is(tmp_path: Path) -> None:
+def test_build_has_project_version_idf_and_elf_hash(tmp_path: Path) -> None:
     build = read_build(write_build(tmp_path), BoardKind.VIRTUAL)
     assert build.as_json() == {
         "project": "hotpin",
@@ -202,7 +202,9 @@ def test_esp32_build_is_refused_by_the_virtual_board(tmp_path: Path) -> None:
         ("release", BoardKind.HARDWARE),
     ],
 )
-def test_a_board_is_what_its_build_says(kind: BoardKind, build: str, actual: BoardKind) -> None:
+def test_board_whose_build_is_of_another_kind_is_refused(
+    kind: BoardKind, build: str, actual: BoardKind
+) -> None:
     if kind is actual:
         check_identity(kind, {"build": build})
         return
@@ -211,18 +213,18 @@ def test_a_board_is_what_its_build_says(kind: BoardKind, build: str, actual: Boa
     assert f"--board {actual}" in caught.value.remedy
 
 
-def test_board_that_says_nothing_or_has_another_mac_is_refused() -> None:
+def test_board_without_identity_or_with_another_mac_is_refused() -> None:
     with pytest.raises(WrongBoardError, match="does not say"):
         check_identity(BoardKind.HARDWARE, {})
-    said = {"build": "hil", "mac": "24:0a:c4:00:00:01"}
-    check_identity(BoardKind.HARDWARE, said, "24:0A:C4:00:00:01")
+    identity = {"build": "hil", "mac": "24:0a:c4:00:00:01"}
+    check_identity(BoardKind.HARDWARE, identity, "24:0A:C4:00:00:01")
     with pytest.raises(WrongBoardError, match="24:0a:c4:00:00:01, not 24:0a:c4:00:00:02"):
-        check_identity(BoardKind.HARDWARE, said, "24:0a:c4:00:00:02")
+        check_identity(BoardKind.HARDWARE, identity, "24:0a:c4:00:00:02")
 
 
 @pytest.fixture
 def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """`python -m hotpin_hil` is the program written into the returned file."""
+    """Path of the program that replaces `python -m hotpin_hil`."""
     program = tmp_path / "hotpin_hil.py"
     monkeypatch.chdir(tmp_path)  # `python -m` looks there first
     return program
@@ -237,12 +239,12 @@ open("ended", "w").write(str(len(sys.stdin.read())))
 """
 
 
-def test_virtual_board_ends_with_its_input(stand_in: Path, tmp_path: Path) -> None:
+def test_virtual_board_ends_when_its_stdin_closes(stand_in: Path, tmp_path: Path) -> None:
     stand_in.write_text(SERVES)
     board = BoardProcess.start(tmp_path / "board.log", ["--time-scale", "3"])
     assert (board.port, board.mac) == ("rfc2217://127.0.0.1:1", "24:0a:c4:00:00:01")
     board.check_alive()
-    # Ctrl-C in the terminal reaches every process of the terminal's session.
+    # Ctrl-C reaches every process of the terminal's session, so the board needs its own.
     assert int((tmp_path / "session").read_text()) != os.getsid(0)
     board.stop()
     assert (tmp_path / "ended").read_text() == "0"
@@ -258,7 +260,7 @@ def test_virtual_board_ends_with_its_input(stand_in: Path, tmp_path: Path) -> No
         ("print('{}')", "did not start"),
     ],
 )
-def test_virtual_board_that_does_not_start_says_why(
+def test_virtual_board_that_fails_to_start_reports_the_reason(
     stand_in: Path, tmp_path: Path, program: str, message: str
 ) -> None:
     stand_in.write_text(program)
@@ -266,7 +268,7 @@ def test_virtual_board_that_does_not_start_says_why(
         BoardProcess.start(tmp_path / "board.log")
 
 
-def test_virtual_board_that_does_not_listen_is_ended(
+def test_virtual_board_that_does_not_listen_is_killed(
     stand_in: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stand_in.write_text(
@@ -292,17 +294,17 @@ def test_virtual_board_does_not_outlive_a_killed_run(stand_in: Path, tmp_path: P
     )
     result = subprocess.run([sys.executable, "-c", runner], cwd=tmp_path, check=False, timeout=30)
     assert result.returncode == -signal.SIGKILL
-    assert select.select([ended], [], [], 20.0)[0], "the virtual board is still there"
+    assert select.select([ended], [], [], 20.0)[0], "the virtual board still runs"
     assert os.read(ended, 10) == b"0"
     os.close(ended)
 
 
-def test_boards_of_a_run_keep_their_flash_apart_from_those_started_by_hand(
+def test_boards_of_a_run_and_boards_started_by_hand_have_separate_flash(
     stand_in: Path, tmp_path: Path
 ) -> None:
     stand_in.write_text("import json, sys\nopen('arguments', 'w').write(json.dumps(sys.argv))\n" + SERVES)
     BoardProcess.start(tmp_path / "board.log", ["--state-dir", "mine"]).stop()
     arguments = json.loads((tmp_path / "arguments").read_text())
     places = [arguments[at + 1] for at, word in enumerate(arguments) if word == "--state-dir"]
-    assert places == [str(board_process.HARNESS_STATE_DIR), "mine"]  # the last one counts
+    assert places == [str(board_process.HARNESS_STATE_DIR), "mine"]  # the last occurrence of an option counts
     assert board_process.HARNESS_STATE_DIR != DEFAULT_STATE_DIR

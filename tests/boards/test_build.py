@@ -1,4 +1,4 @@
-"""Which builds are made for a kind of board, with stand-ins for the build tools."""
+"""Builds made for each kind of board, with fake build tools."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LOG_ARGUMENTS = '#!/bin/sh\necho "$@" >> "$(dirname "$0")/log"\n'
 
 @pytest.fixture
 def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that is all of PATH, but for the shell's own; builds lie in it too."""
+    """Folder that is the only entry of PATH besides those of the shell; builds are written there too."""
     folder = tmp_path / "tools"
     folder.mkdir()
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
@@ -57,7 +57,7 @@ def test_host_build_makes_both_configurations(tools: Path) -> None:
     assert built == [f"--build {build.build_dir('virtual')}", f"--build {build.release_build_dir('virtual')}"]
 
 
-def test_without_idf_the_build_that_is_there_is_used_and_no_release_asked_for(
+def test_without_idf_the_existing_build_is_used_and_no_release_is_required(
     tools: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = build.build_dir("hardware")
@@ -69,7 +69,7 @@ def test_without_idf_the_build_that_is_there_is_used_and_no_release_asked_for(
     assert str(folder) in capsys.readouterr().out
 
 
-def test_failed_build_tells_its_end_and_where_all_of_it_is(tools: Path) -> None:
+def test_failed_build_reports_its_last_lines_and_log_file(tools: Path) -> None:
     (tools / "idf.py").write_text("#!/bin/sh\necho first; echo undefined reference; exit 3\n")
     (tools / "idf.py").chmod(0o755)
     with pytest.raises(BuildError, match=r"undefined reference\n'idf.py' ended with 3"):

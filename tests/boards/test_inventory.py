@@ -1,4 +1,4 @@
-"""`hotpin-hil boards` on virtual boards: ports queried, text printed, and boards in use left alone."""
+"""`hotpin-hil boards` on virtual boards: queries, printed text, and boards in use that are left alone."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
 
 @pytest.fixture(scope="module")
 def boards(build: Build, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Boards]:
-    """The first of the two holds the build, the second nothing."""
+    """Two virtual boards: the first holds the build, the second is erased."""
     state = tmp_path_factory.mktemp("state")
     (state / "hotpin-5.4-0").mkdir()
     (state / "hotpin-5.4-0/flash.bin").write_bytes(build.flash_image())
@@ -54,12 +54,12 @@ def boards(build: Build, tmp_path_factory: pytest.TempPathFactory) -> Iterator[B
 
 @pytest.fixture(autouse=True)
 def short_wait_for_psram(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The stand-in for the firmware says nothing about it."""
+    """Shortens the wait for the PSRAM line, which the fake firmware never prints."""
     monkeypatch.setattr(probing, "START_S", 0.1)
 
 
 class Line:
-    """A port on which a recorded start is heard, in pieces that cut lines."""
+    """Port that delivers a recorded start in chunks that split lines."""
 
     PIECE = 37
 
@@ -76,7 +76,7 @@ class Line:
 
 
 @pytest.mark.parametrize(("name", "size"), [("normal", 4 << 20), ("no_psram", 0), ("no_app", None)])
-def test_psram_is_known_from_a_recorded_start(name: str, size: int | None) -> None:
+def test_psram_is_read_from_a_recorded_start(name: str, size: int | None) -> None:
     log = shared_data(f"boot_logs/{name}.txt").read_bytes()
     assert probing.listen_for_psram(Line(log)) == size
 
@@ -90,12 +90,12 @@ def test_psram_is_known_from_a_recorded_start(name: str, size: int | None) -> No
         (b"I (30) boot: ESP-IDF v5.4\r\n" * 9, None),
     ],
 )
-def test_psram_is_known_from_what_firmware_says(log: bytes, size: int | None) -> None:
+def test_psram_is_read_from_firmware_output(log: bytes, size: int | None) -> None:
     assert probing.listen_for_psram(Line(log)) == size
 
 
 class CutLine(Line):
-    """A port on which a log is heard in two pieces."""
+    """Port that delivers a log in two chunks."""
 
     def __init__(self, log: bytes, cut: int) -> None:
         super().__init__(log[:cut])
@@ -109,10 +109,10 @@ class CutLine(Line):
 
 
 @pytest.mark.parametrize(
-    "said", [b'"psram":4194304,"flash":1', b'"psram":4194304}', b": Found 4MB PSRAM device"]
+    "output", [b'"psram":4194304,"flash":1', b'"psram":4194304}', b": Found 4MB PSRAM device"]
 )
-def test_psram_is_not_read_from_half_a_number(said: bytes) -> None:
-    log = b"I (1161) esp_psram" + said + b"\r\n"
+def test_psram_is_not_read_from_half_a_number(output: bytes) -> None:
+    log = b"I (1161) esp_psram" + output + b"\r\n"
     assert {probing.listen_for_psram(CutLine(log, cut)) for cut in range(len(log))} == {4 << 20}
 
 
@@ -120,14 +120,14 @@ def test_psram_is_not_read_from_half_a_number(said: bytes) -> None:
     ("flash_id", "size"),
     [(0x164020, 4 << 20), (0x204020, 64 << 20), (0, None), (0xFFFFFF, None)],
 )
-def test_flash_is_as_large_as_its_id_says(flash_id: int, size: int | None) -> None:
-    """A chip that does not answer leaves the line low or high."""
+def test_flash_size_comes_from_the_flash_id(flash_id: int, size: int | None) -> None:
+    """0x000000 and 0xFFFFFF: a chip that does not answer leaves the line low or high."""
     chip = SimpleNamespace(flash_id=lambda cache: flash_id, secure_download_mode=False)
     assert probing.flash_size(chip) == size
 
 
-def test_a_silent_flash_chip_is_the_benchs_fault() -> None:
-    """In the suite: a size that esptool could not read is nothing to hold the firmware's against."""
+def test_silent_flash_chip_is_a_bench_error() -> None:
+    """In the suite there is then no flash size to compare the firmware's with."""
     chip = SimpleNamespace(
         connect=lambda: None,
         read_mac=lambda: bytes.fromhex("240ac4000001"),
@@ -148,7 +148,7 @@ def url(boards: Boards, number: int) -> str:
     return boards.found[number]["port"]
 
 
-def test_a_flashed_board_is_asked_everything(boards: Boards, build: Build) -> None:
+def test_flashed_board_is_listed_with_all_its_facts(boards: Boards, build: Build) -> None:
     steps: list[str] = []
     report = probe(url(boards, 0), steps.append)
     ((partition, app),) = report.apps
@@ -158,8 +158,8 @@ def test_a_flashed_board_is_asked_everything(boards: Boards, build: Build) -> No
     assert steps == ["chip", "flash", "start"]
 
 
-def test_the_board_runs_afterwards(boards: Boards) -> None:
-    """Asking leaves it as a reset does, not in its boot loader."""
+def test_board_runs_its_firmware_after_the_probe(boards: Boards) -> None:
+    """The probe ends with a reset, not in the boot loader."""
     probe(url(boards, 0))
     with Console(url(boards, 0)) as console:
         console.send("still there?")
@@ -167,11 +167,11 @@ def test_the_board_runs_afterwards(boards: Boards) -> None:
     assert read_mac(url(boards, 0)) == ONE
 
 
-def test_an_empty_board_is_told_as_one(boards: Boards) -> None:
+def test_erased_board_is_listed_as_empty(boards: Boards) -> None:
     assert probe(url(boards, 1)) == ChipReport(TWO, "ESP32-D0WD-V3", "v3.1", flash=4 << 20)
 
 
-def test_a_flash_chip_that_does_not_answer_is_told(boards: Boards, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silent_flash_chip_is_listed_as_a_problem(boards: Boards, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(esptool.ESPLoader, "flash_id", lambda self, cache=True: 0xFFFFFF)
     report = probe(url(boards, 0))
     assert report == ChipReport(ONE, "ESP32-D0WD-V3", "v3.1", flash=None)
@@ -183,12 +183,12 @@ def test_busy_port_is_an_error_with_the_port(boards: Boards) -> None:
         probe(url(boards, 0))
 
 
-def test_nobody_there_is_a_port_error() -> None:
+def test_port_without_a_server_is_a_port_error() -> None:
     with pytest.raises(PortError, match="refused"):
         read_mac("rfc2217://127.0.0.1:1")
 
 
-def test_a_port_without_a_chip_is_no_board() -> None:
+def test_port_without_a_chip_is_not_a_board() -> None:
     """A pseudo-terminal takes bytes and never answers."""
     ours, theirs = pty.openpty()
     try:
@@ -207,7 +207,7 @@ def bridge(device: str) -> SerialBridge:
 
 
 class Asked:
-    """Stands in for `probe`: a MAC for each port, or what goes wrong."""
+    """Fake of `probe`: a MAC or an error for each port."""
 
     def __init__(self, **answers: str | Exception) -> None:
         self.answers = answers
@@ -225,7 +225,7 @@ def entry(name: str, port: str | None = None, mac: str | None = None) -> BoardEn
     return BoardEntry(name, BoardKind.HARDWARE, port, mac)
 
 
-def test_bench_first_then_what_else_is_attached(tmp_path: Path) -> None:
+def test_boards_of_the_bench_are_listed_before_other_attached_boards(tmp_path: Path) -> None:
     ask = Asked(p1=ONE, p2=TWO, p3=FlashError("no chip answers on p3", "check the cable"))
     rows = take_inventory(
         [bridge(name) for name in ("p1", "p2", "p3")],
@@ -268,13 +268,13 @@ def test_a_leased_board_is_not_disturbed(tmp_path: Path) -> None:
     assert holder_of(tmp_path, port_name("p2")) is None
 
 
-def test_another_board_than_the_bench_says_is_a_problem(tmp_path: Path) -> None:
+def test_board_with_another_mac_than_the_bench_file_is_a_problem(tmp_path: Path) -> None:
     (row,) = take_inventory([], [entry("cam", "p1", ONE)], tmp_path, Asked(p1=TWO))
     assert row.problem is not None
     assert f"this board is {TWO}; the bench says {ONE} is here" in row.problem.message
 
 
-def test_not_asking_touches_no_board(tmp_path: Path) -> None:
+def test_listing_without_probe_touches_no_board(tmp_path: Path) -> None:
     (tmp_path / "p1").touch()
     rows = take_inventory(
         [bridge(str(tmp_path / "p1")), bridge(str(tmp_path / "gone"))], [], tmp_path / "leases", None
@@ -299,7 +299,9 @@ def test_command_lists_a_bench_as_json(
     assert output.err.splitlines() == ["v: chip ...", "v: flash ...", "v: start ..."]
 
 
-def test_no_board_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_board_is_reported(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.delenv("HOTPIN_BENCH", raising=False)
     monkeypatch.setattr(ports, "find_ports", list)
     assert cli.main(["boards"]) == 0
@@ -309,7 +311,7 @@ def test_no_board_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
 # --- ports ---
 
 
-def test_a_lasting_name_is_by_serial_number_only_if_there_is_one(tmp_path: Path) -> None:
+def test_stable_name_is_by_id_only_with_a_usb_serial_number(tmp_path: Path) -> None:
     (tmp_path / "ttyUSB0").touch()
     for kind in ("by-id", "by-path"):
         (tmp_path / kind).mkdir()
@@ -322,7 +324,7 @@ def test_a_lasting_name_is_by_serial_number_only_if_there_is_one(tmp_path: Path)
 
 
 def test_a_busy_port_names_its_user() -> None:
-    """Here it is this process by another name: the search leaves out the one that asks."""
+    """The user is this process under another pid, because the search leaves out its own process."""
     ours, theirs = pty.openpty()
     name = os.ttyname(theirs)
     held = open_port(name, 115200)
@@ -354,7 +356,7 @@ def test_a_busy_port_names_its_user() -> None:
         ("root", "install the udev rule of docs/bench.md, then plug the board in again"),
     ],
 )
-def test_a_forbidden_port_says_how_to_get_in(
+def test_permission_error_names_the_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group: str, remedy: str
 ) -> None:
     monkeypatch.setattr(
@@ -368,5 +370,5 @@ def test_a_forbidden_port_says_how_to_get_in(
     assert port_error(str(tmp_path / "ttyUSB0"), error).remedy == remedy
 
 
-def test_a_row_without_anything_is_still_a_line() -> None:
+def test_row_without_facts_is_still_printed() -> None:
     assert list(BoardRow("p1").lines()) == ["MAC not known  p1"]

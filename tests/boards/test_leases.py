@@ -1,4 +1,4 @@
-"""A board belongs to one run at a time; the remains of a dead run block no other."""
+"""A board belongs to one run at a time, and a dead run blocks no other."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def other_run(tmp_path: Path) -> Iterator[Callable[..., OtherRun]]:
         run.kill()
 
 
-def test_who_has_a_board_is_told(tmp_path: Path, other_run: Callable[..., OtherRun]) -> None:
+def test_holder_of_a_board_is_reported(tmp_path: Path, other_run: Callable[..., OtherRun]) -> None:
     run = other_run("mac-1")
     with pytest.raises(TakenError) as caught:
         Lease(tmp_path, "cam-1").add("mac-1")
@@ -90,7 +90,7 @@ def test_a_killed_runs_lease_is_taken_over_at_once(
     tmp_path: Path, other_run: Callable[..., OtherRun]
 ) -> None:
     other_run("mac-1").kill()
-    assert holder_of(tmp_path, "mac-1") is None, "what a dead run's file says is not believed"
+    assert holder_of(tmp_path, "mac-1") is None, "the file of a dead run does not count"
     with Lease(tmp_path, "cam-1") as lease:
         lease.add("mac-1")
         holder = holder_of(tmp_path, "mac-1")
@@ -102,7 +102,7 @@ def test_a_killed_runs_lease_is_taken_over_at_once(
 def test_a_shared_lease_lasts_until_its_last_process_is_gone(
     tmp_path: Path, other_run: Callable[..., OtherRun]
 ) -> None:
-    """pytest-xdist: workers of a killed controller keep running for a while."""
+    """Workers of a killed pytest-xdist controller run on for a while."""
     controller = other_run("mac-1", shared=True)
     assert holder_of(tmp_path, "mac-1") is not None
     with pytest.raises(TakenError):
@@ -123,10 +123,10 @@ def test_only_a_shared_lease_can_be_joined(tmp_path: Path, other_run: Callable[.
 
 
 @pytest.mark.parametrize("want", [Lease.add, Lease.join])
-def test_who_just_looks_has_no_board(
+def test_process_that_reads_the_holder_does_not_block_a_lease(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, want: Callable[[Lease, str], None]
 ) -> None:
-    """holder_of of another process locks the file for a moment."""
+    """`holder_of` in another process locks the file for a moment."""
     Lease(tmp_path, "cam-1").add("mac-1")
     looks = (tmp_path / "mac-1.lock").open("r+")
     fcntl.flock(looks, fcntl.LOCK_EX)
@@ -137,7 +137,7 @@ def test_who_just_looks_has_no_board(
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": 1}', "\0\xff"])
-def test_a_file_that_says_nothing_still_locks(tmp_path: Path, content: str) -> None:
+def test_lock_file_without_a_readable_holder_still_locks(tmp_path: Path, content: str) -> None:
     with Lease(tmp_path, "cam-1") as lease:
         lease.add("mac-1")
         (tmp_path / "mac-1.lock").write_text(content)
@@ -159,7 +159,7 @@ def no_home() -> Path:
     raise RuntimeError("Could not determine home directory.")
 
 
-def test_where_leases_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lease_folder_follows_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     assert lease_folder({}) == tmp_path / ".cache/hotpin-hil/leases"
     assert lease_folder({ENV_LEASES: "/run/lock/hotpin"}) == Path("/run/lock/hotpin")
@@ -175,13 +175,13 @@ def test_where_leases_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 class Users:
-    """Runs functions as users of their own, each in a process of its own."""
+    """Runs functions as different users, each in its own process."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def run(self, user: int, umask: int, do: Callable[[], str]) -> str:
-        """What `do` returns, or the text of what it raises."""
+        """Returns the result of `do`, or the text of its exception."""
         ours, theirs = os.pipe()
         child = os.fork()
         if child == 0:
@@ -196,8 +196,8 @@ class Users:
             finally:
                 os._exit(0)
         os.close(theirs)
-        with os.fdopen(ours, "rb") as said:
-            text = said.read().decode()
+        with os.fdopen(ours, "rb") as result:
+            text = result.read().decode()
         os.waitpid(child, 0)
         return text
 
@@ -205,18 +205,18 @@ class Users:
 @pytest.fixture
 def users() -> Iterator[Users]:
     if os.geteuid():
-        pytest.skip("only root can be several users")
-    folder = Path(tempfile.mkdtemp(prefix="leases-"))  # others can't reach pytest's
+        pytest.skip("only root can run as several users")
+    folder = Path(tempfile.mkdtemp(prefix="leases-"))  # other users cannot enter pytest's folder
     try:
-        os.chown(folder, 65532, 65532)  # to its owner fs.protected_regular does not apply
+        os.chown(folder, 65532, 65532)  # fs.protected_regular does not apply to the owner of the folder
         folder.chmod(0o1777)
         yield Users(folder)
     finally:
         shutil.rmtree(folder)
 
 
-def test_users_share_a_folder(users: Users) -> None:
-    """Each user may lease a board that another had before, for any umask, and is told who holds it."""
+def test_users_share_a_lease_folder(users: Users) -> None:
+    """Users lease each other's boards in turn, under any umask, and see who holds one."""
 
     def takes() -> str:
         with Lease(users.folder, "cam-1") as lease:
@@ -237,10 +237,10 @@ def test_users_share_a_folder(users: Users) -> None:
         )
 
 
-def test_a_lock_file_that_may_not_be_opened_is_one_line(users: Users) -> None:
+def test_unreadable_lock_file_is_a_one_line_error(users: Users) -> None:
     (users.folder / "mac-1.lock").touch(0o600)
-    said = users.run(65534, 0o022, lambda: str(holder_of(users.folder, "mac-1")))
-    assert said.startswith(
+    error = users.run(65534, 0o022, lambda: str(holder_of(users.folder, "mac-1")))
+    assert error.startswith(
         f"UsageError: can't write the lease {users.folder}/mac-1.lock: Permission denied (set"
     )
 
@@ -249,13 +249,13 @@ def test_a_lock_file_that_may_not_be_opened_is_one_line(users: Users) -> None:
 
 
 class Bench:
-    """Attached boards, as far as a pool sees them: a MAC per port, None for a chip that does not answer."""
+    """Attached boards as a pool sees them: port → MAC, None for a chip that does not answer."""
 
     def __init__(self, folder: Path, **macs: str | None) -> None:
         self.folder = folder
         self.macs = macs
         self.asked: list[str] = []
-        self.told: list[str] = []
+        self.announced: list[str] = []
 
     def ask_mac(self, port: str) -> str:
         self.asked.append(port)
@@ -269,7 +269,7 @@ class Bench:
         return BoardPool(found, self.folder, lambda: list(self.macs), self.ask_mac, mac=mac)
 
     def lease(self, *boards: BoardEntry, count: int = 1, mac: str | None = None) -> list[LeasedBoard]:
-        return self.pool(*boards, mac=mac).lease(count, 0, self.told.append)
+        return self.pool(*boards, mac=mac).lease(count, 0, self.announced.append)
 
 
 ONE, TWO, THREE = (f"24:0a:c4:00:00:0{number}" for number in (1, 2, 3))
@@ -282,7 +282,7 @@ def named(name: str, port: str | None = None, mac: str | None = None, **more: ob
 def test_a_board_is_leased_by_port_and_mac(tmp_path: Path) -> None:
     (board,) = Bench(tmp_path, p1=ONE).lease()
     assert (board.entry.port, board.entry.mac) == ("p1", ONE)
-    # By another way to the same chip, whose MAC is read for it: refused, and the way is free again.
+    # Another port leads to the same chip, found by its MAC: refused, and that port is free again.
     with pytest.raises(UsageError, match=r"1 board is wanted, none free; in use: p9 .*by pid"):
         Bench(tmp_path, p9=ONE).lease()
     assert holder_of(tmp_path, port_name("p9")) is None
@@ -290,8 +290,8 @@ def test_a_board_is_leased_by_port_and_mac(tmp_path: Path) -> None:
     Bench(tmp_path, p9=ONE).lease()
 
 
-def test_a_leased_board_is_not_asked_for_its_mac(tmp_path: Path) -> None:
-    """Asking resets it, under the other run's test."""
+def test_mac_of_a_leased_board_is_not_read(tmp_path: Path) -> None:
+    """Reading the MAC would reset the board during the other run's test."""
     first = Bench(tmp_path, p1=ONE, p2=TWO).lease()
     bench = Bench(tmp_path, p1=ONE, p2=TWO)
     (second,) = bench.lease()
@@ -299,7 +299,7 @@ def test_a_leased_board_is_not_asked_for_its_mac(tmp_path: Path) -> None:
     assert bench.asked == ["p2"]
 
 
-def test_a_known_mac_is_not_asked_for(tmp_path: Path) -> None:
+def test_known_mac_is_not_read_again(tmp_path: Path) -> None:
     bench = Bench(tmp_path, p1=ONE)
     (board,) = bench.lease(named("a", "p1", ONE))
     assert bench.asked == []
@@ -307,35 +307,37 @@ def test_a_known_mac_is_not_asked_for(tmp_path: Path) -> None:
     board.lease.release()
 
 
-def test_all_or_nothing(tmp_path: Path, other_run: Callable[..., OtherRun]) -> None:
+def test_all_requested_boards_are_leased_or_none(tmp_path: Path, other_run: Callable[..., OtherRun]) -> None:
     other_run(port_name("p2"))
     with pytest.raises(UsageError, match=r"2 boards are wanted, 1 free; in use: p2 by pid \d+ of"):
         Bench(tmp_path, p1=ONE, p2=TWO).lease(count=2)
     assert holder_of(tmp_path, port_name("p1"), mac_name(ONE)) is None
 
 
-def test_too_few_boards_do_not_wait(tmp_path: Path) -> None:
+def test_request_for_more_boards_than_attached_does_not_wait(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"3 boards are wanted, .* only 2: p1, p2 \(use a smaller -n"):
         Bench(tmp_path, p1=ONE, p2=TWO).pool().lease(3, 3600, print)
 
 
-def test_waiting_is_told_once_and_ends_with_the_other_run(
+def test_wait_is_announced_once_and_ends_with_the_other_run(
     tmp_path: Path, other_run: Callable[..., OtherRun]
 ) -> None:
     run = other_run(port_name("p1"))
     bench = Bench(tmp_path, p1=ONE)
 
-    def told(text: str) -> None:
-        bench.told.append(text)
+    def announce(text: str) -> None:
+        bench.announced.append(text)
         run.kill()
 
-    (board,) = bench.pool().lease(1, PATIENCE_S, told)
+    (board,) = bench.pool().lease(1, PATIENCE_S, announce)
     assert board.entry.mac == ONE
-    (said,) = bench.told
-    assert said.startswith(f"waiting up to 20 s: 1 board is wanted; in use: p1 by pid {run.process.pid} of ")
+    (announcement,) = bench.announced
+    assert announcement.startswith(
+        f"waiting up to 20 s: 1 board is wanted; in use: p1 by pid {run.process.pid} of "
+    )
 
 
-def test_waiting_has_an_end(tmp_path: Path, other_run: Callable[..., OtherRun]) -> None:
+def test_wait_ends_at_its_timeout(tmp_path: Path, other_run: Callable[..., OtherRun]) -> None:
     other_run(port_name("p1"))
     with pytest.raises(UsageError, match=r"none free, also after 0\.05 s; in use: p1 by pid"):
         Bench(tmp_path, p1=ONE).pool().lease(1, 0.05, lambda text: None)
@@ -363,12 +365,12 @@ def test_a_board_is_found_by_its_mac_on_no_other_boards_port(tmp_path: Path) -> 
     boards = (named("a", "p1", ONE), named("c", None, THREE))
     leased = bench.lease(*boards, count=2)
     assert [(board.entry.name, board.entry.port) for board in leased] == [("a", "p1"), ("c", "p3")]
-    assert bench.asked == ["p2", "p3"], "p1 is board a's: asking there would reset it for nothing"
+    assert bench.asked == ["p2", "p3"], "p1 belongs to board a: reading its MAC would reset it for nothing"
     assert holder_of(tmp_path, port_name("p2")) is None
     assert holder_of(tmp_path, port_name("p3")) is not None
 
 
-def test_asked_for_by_mac(tmp_path: Path) -> None:
+def test_board_is_chosen_by_mac(tmp_path: Path) -> None:
     (board,) = Bench(tmp_path, p1=ONE, p2=TWO).lease(mac=TWO)
     assert board.entry.port == "p2"
     assert holder_of(tmp_path, port_name("p1")) is None
@@ -376,20 +378,20 @@ def test_asked_for_by_mac(tmp_path: Path) -> None:
         Bench(tmp_path, p1=ONE).lease(mac=THREE)
 
 
-def test_a_board_that_does_not_answer_is_taken_last(tmp_path: Path) -> None:
-    """Then its tests are BLOCKED, each with the reason: that is a verdict, not a wrong command line."""
+def test_silent_board_is_leased_last(tmp_path: Path) -> None:
+    """If no other board is free, its tests are BLOCKED with the reason; that is a verdict, not a usage error."""
     (board,) = Bench(tmp_path, p1=None, p2=TWO).lease()
     assert board.entry.port == "p2"
     assert holder_of(tmp_path, port_name("p1")) is None
     board.lease.release()
     both = Bench(tmp_path, p1=None, p2=TWO).lease(count=2)
-    assert [(one.entry.port, str(one.problem or "")) for one in both] == [
+    assert [(lease.entry.port, str(lease.problem or "")) for lease in both] == [
         ("p2", ""),
         ("p1", "no chip answers on p1 (check the cable)"),
     ]
 
 
-def test_a_board_that_is_nowhere_is_taken_last(tmp_path: Path) -> None:
+def test_unattached_board_is_leased_last(tmp_path: Path) -> None:
     boards = (named("gone", None, THREE), named("b", "p2", TWO))
     (board,) = Bench(tmp_path, p2=TWO).lease(*boards)
     assert board.entry.name == "b"
@@ -403,7 +405,9 @@ def test_a_board_that_is_nowhere_is_taken_last(tmp_path: Path) -> None:
 def test_the_power_is_cycled_once_before_a_board_counts_as_dead(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hotpin_hil.boards.pool.wait_for_port", lambda port: None)  # there is no such file
+    monkeypatch.setattr(
+        "hotpin_hil.boards.pool.wait_for_port", lambda port: None
+    )  # the device file does not exist
     counted = tmp_path / "cycles"
     cycle = PowerSwitch("a", cycle_command=f"sh -c 'echo x >> {counted}'")
     bench = Bench(tmp_path, p1=None)
@@ -427,7 +431,7 @@ def test_the_power_is_cycled_once_before_a_board_counts_as_dead(
 
 
 def test_a_virtual_board_is_leased_by_its_port_alone(tmp_path: Path) -> None:
-    """MACs of virtual boards count from the same start in each server."""
+    """Each server counts the MACs of its virtual boards from the same start."""
     bench = Bench(tmp_path)
     boards = [
         BoardEntry(name, BoardKind.VIRTUAL, f"rfc2217://127.0.0.1:{port}", ONE)

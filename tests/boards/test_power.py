@@ -1,4 +1,4 @@
-"""A power switch is a user's command: it may fail, hang or be missing, and must not leave a board off."""
+"""Power switches: a user's command may fail, hang or be missing, but must never leave a board off."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_off_and_on_make_a_cycle(tmp_path: Path) -> None:
     assert log.read_text().split() == ["off", "on", "off"]
 
 
-def test_a_cycle_command_of_its_own_wins(tmp_path: Path) -> None:
+def test_cycle_command_overrides_off_and_on(tmp_path: Path) -> None:
     log = tmp_path / "log"
     PowerSwitch("a", "false", "false", writes("cycle", log)).cycle()
     assert log.read_text() == "cycle\n"
@@ -32,7 +32,7 @@ def test_a_cycle_command_of_its_own_wins(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("off", ["false", "sh -c 'kill -INT $PPID; sleep 5'"])
 def test_a_board_is_not_left_off(tmp_path: Path, off: str) -> None:
-    """Neither by a failing command nor by Ctrl-C."""
+    """Neither a failing command nor Ctrl-C leaves it off."""
     log = tmp_path / "log"
     switch = PowerSwitch("a", off_command=off, on_command=writes("on", log), off_s=0.01)
     with pytest.raises((PowerError, KeyboardInterrupt)):
@@ -52,17 +52,17 @@ def test_a_board_is_not_left_off(tmp_path: Path, off: str) -> None:
         ("sleep 60", "cam-1 did not finish within 0.1 s"),
     ],
 )
-def test_what_went_wrong_is_one_line(command: str, message: str) -> None:
+def test_failed_power_command_is_a_one_line_error(command: str, message: str) -> None:
     with pytest.raises(PowerError) as caught:
         PowerSwitch("cam-1", cycle_command=command, timeout_s=0.1 if "sleep" in command else 20).cycle()
     assert f"the power switch of {message}" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_command_may_leave_a_process_behind(tmp_path: Path) -> None:
+def test_power_command_may_leave_a_process_running(tmp_path: Path) -> None:
     """A relay's daemon keeps its output open."""
     os.mkfifo(tmp_path / "gate")
-    # It ends with this test, which holds the gate open.
+    # The daemon ends when the test closes the gate.
     gate = os.open(tmp_path / "gate", os.O_RDWR)
     try:
         leaves = f"sh -c 'exec 3< {tmp_path / 'gate'}; cat <&3 & echo on'"
@@ -71,12 +71,12 @@ def test_a_command_may_leave_a_process_behind(tmp_path: Path) -> None:
         os.close(gate)
 
 
-def test_a_switch_that_can_only_cycle_says_so() -> None:
+def test_switch_without_off_refuses_to_switch_off() -> None:
     with pytest.raises(PowerError, match=r"can only cycle \(give power.off in bench.toml\)"):
         PowerSwitch("a", cycle_command="true").off()
 
 
-def test_a_port_that_its_bridge_took_away_is_waited_for(tmp_path: Path) -> None:
+def test_port_that_vanished_with_its_bridge_is_waited_for(tmp_path: Path) -> None:
     port = tmp_path / "ttyUSB0"
     timer = threading.Timer(0.05, port.touch)
     timer.start()

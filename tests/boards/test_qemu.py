@@ -1,4 +1,4 @@
-"""`--board qemu`: the same fixtures, channel and verdicts over pytest-embedded's QEMU service, with a stand-in."""
+"""`--board qemu`: fixtures, channel and verdicts over pytest-embedded's QEMU service, with a fake QEMU."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ pytest_plugins = ["pytester"]
 RECORDED = PROJECT_ROOT.parent / "shared" / "qemu_runs"
 CPU1 = "Guru Meditation Error: Core  1 panic'ed (Interrupt wdt timeout on CPU1)."
 
-# The suite's own fixtures, on a suite of its own.
+# The fixtures of the real suite, for a small suite.
 CONFTEST = 'pytest_plugins = ["fixtures.console", "fixtures.measure", "fixtures.board", "fixtures.device"]\n'
 ROWS = REQUIREMENTS.replace('"virtual"]', '"virtual", "qemu"]')
 HEAD = f"""{IMPORTS}
@@ -48,11 +48,11 @@ from pytest_embedded_idf.app import IdfApp
 
 
 PARTITIONS = struct.pack("<HBBII16sI", 0x50AA, 1, 3, CORE_DUMP_OFFSET, 0x20000, b"coredump", 0)
-"""A partition table with nothing but the core dump's partition."""
+"""Partition table with only a core dump partition."""
 
 
 class Qemu:
-    """A checkout with a suite, a build for QEMU and the stand-in on the path."""
+    """Checkout with a small suite, a build for QEMU, and the fake QEMU on the path."""
 
     def __init__(self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
         self._pytester = pytester
@@ -85,7 +85,7 @@ class Qemu:
         )
 
     def verdicts(self) -> dict[str, tuple[str, str]]:
-        """Test -> its verdict, and why."""
+        """Map of test name to verdict and reason."""
         lines = [json.loads(line) for line in (self.folder / "results.jsonl").read_text().splitlines()]
         return {
             line["test"].split("::test_")[1]: (line["verdict"], line["reason"])
@@ -94,11 +94,11 @@ class Qemu:
         }
 
     def order(self, *starts: str) -> None:
-        """Set the outcomes of the next starts of the firmware (fake_qemu.py)."""
+        """Sets the outcomes of the next starts of the firmware (fake_qemu.py)."""
         (self.state / "starts").write_text(json.dumps(starts))
 
     def lines(self, about: str) -> list[dict[str, Any]]:
-        """The notes and logs of the run about something."""
+        """Notes and logs of the run with this `about`."""
         found = [json.loads(line) for line in (self.folder / "results.jsonl").read_text().splitlines()]
         return [line for line in found if line.get("about") == about]
 
@@ -144,7 +144,7 @@ def test_suite_runs_in_qemu(qemu: Qemu, workers: tuple[str, ...]) -> None:
     assert "counts instructions" in qemu.qualification["board"]["emulator_clock"]
     assert len(qemu.started) == 2
     assert all(" -m 4M " in f" {arguments} " for arguments in qemu.started)
-    # Workers must not write into each other's flash.
+    # Each worker has its own flash file.
     images = {arguments.split("file=")[1].split(",")[0] for arguments in qemu.started}
     assert len(images) == (2 if workers else 1)
     assert not any(Path(image).exists() for image in images)
@@ -184,7 +184,7 @@ def test_qemu_that_does_not_start_blocks_everything_at_once(qemu: Qemu) -> None:
 
 
 def test_firmware_that_is_silent_in_qemu_fails(qemu: Qemu) -> None:
-    """The machine answers a reset, so it is the firmware that hangs."""
+    """The machine answers a reset, so the firmware hangs."""
     qemu.run(
         "@requirement('AAA-01')\ndef test_hangs(device):\n    device.command('silence')\n    device.info()\n"
     )
@@ -207,7 +207,7 @@ def test_hung_emulator_blocks_its_own_test_and_no_other(qemu: Qemu) -> None:
     assert qemu.verdicts()["next"] == ("PASS", "")
 
 
-def test_starts_that_the_emulator_spoiled_are_repeated_and_told(qemu: Qemu) -> None:
+def test_start_spoiled_by_the_emulator_is_repeated_and_reported(qemu: Qemu) -> None:
     qemu.order(CPU1, "", CPU1, "")
     result = qemu.run(GOOD)
     assert result.ret == 0
@@ -242,7 +242,7 @@ def test_psram(device, measure): measure("PSRAM", device.info().psram, "B", exac
 
 
 def test_qemu_ends_with_a_run_that_is_killed(qemu: Qemu) -> None:
-    """QEMU would keep running without its standard input."""
+    """QEMU itself does not end when its standard input closes."""
     qemu.run(
         "import os, signal\n@requirement('AAA-01')\ndef test_it(dut, device):\n"
         "    open('state/pid', 'w').write(str(dut.qemu.pid))\n    os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -255,7 +255,7 @@ def test_qemu_ends_with_a_run_that_is_killed(qemu: Qemu) -> None:
 
 
 def is_running(pid: int) -> bool:
-    """Whether there is such a process and it is not only waiting to be reaped."""
+    """Whether the process exists and is not a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except FileNotFoundError:
@@ -278,7 +278,7 @@ def test_another_build_can_be_flashed(qemu: Qemu, pytester: pytest.Pytester) -> 
     assert qemu.verdicts() == {"flash": ("PASS", ""), "next": ("PASS", "")}
 
 
-def test_what_needs_the_boot_loader_is_not_applicable(qemu: Qemu) -> None:
+def test_test_that_needs_the_boot_loader_is_not_applicable(qemu: Qemu) -> None:
     qemu.run(
         "from fixtures.board import needs_boot_loader\n"
         "@needs_boot_loader\n@requirement('AAA-01')\ndef test_chip(device, measure): measure('x', 2, exact=1)\n"
@@ -288,7 +288,7 @@ def test_what_needs_the_boot_loader_is_not_applicable(qemu: Qemu) -> None:
     assert "esptool" in reason
 
 
-def test_qemu_that_is_not_there_is_one_line_before_any_test(qemu: Qemu, pytester: pytest.Pytester) -> None:
+def test_missing_qemu_is_a_one_line_error_before_any_test(qemu: Qemu, pytester: pytest.Pytester) -> None:
     (pytester.path / "tools" / "qemu-system-xtensa").unlink()
     result = qemu.run(GOOD)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
@@ -297,7 +297,7 @@ def test_qemu_that_is_not_there_is_one_line_before_any_test(qemu: Qemu, pytester
     assert not (qemu.folder / "results.jsonl").exists()
 
 
-def test_program_named_by_the_user_is_looked_for(tmp_path: Path) -> None:
+def test_missing_qemu_prog_path_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="as --qemu-prog-path says"):
         find_emulator(str(tmp_path / "qemu"))
 
@@ -310,9 +310,7 @@ def test_program_named_by_the_user_is_looked_for(tmp_path: Path) -> None:
         ("machines", "Supported machines are:\nlx60   lx60 EVB\n", "has no machine 'esp32'"),
     ],
 )
-def test_qemu_that_cannot_be_the_board_is_told_with_a_remedy(
-    qemu: Qemu, order: str, text: str, complaint: str
-) -> None:
+def test_unusable_qemu_is_named_with_a_remedy(qemu: Qemu, order: str, text: str, complaint: str) -> None:
     (qemu.state / order).write_text(text)
     with pytest.raises(UsageError) as error:
         find_emulator(None)
@@ -320,7 +318,7 @@ def test_qemu_that_cannot_be_the_board_is_told_with_a_remedy(
     assert "idf_tools.py install qemu-xtensa" in error.value.remedy
 
 
-def test_version_is_that_of_the_program(qemu: Qemu) -> None:
+def test_emulator_version_is_read_from_the_program(qemu: Qemu) -> None:
     assert find_emulator(None).version == "9.2.2 (esp_develop_9.2.2_20250817)"
 
 
@@ -356,18 +354,18 @@ def test_time_is_counted_at_the_chips_speed_unless_the_user_says_otherwise(
     assert at_chip_speed(extra_arguments(given)) == meant
 
 
-def test_evidence_tells_when_the_watchdogs_are_off() -> None:
+def test_evidence_states_that_the_watchdogs_are_off() -> None:
     off = "-global driver=timer.esp32.timg,property=wdt_disable,value=true"
     emulator = Emulator("qemu-system-xtensa", "9.2.2")
     assert "emulator_watchdogs" in describe(emulator, extra_arguments(off))
     assert "emulator_watchdogs" not in describe(emulator, extra_arguments(None))
 
 
-# --- one emulator, without a session of pytest ---
+# --- One emulator, without a pytest session ---
 
 
 class Queue:
-    """Where pytest-embedded takes its console log from."""
+    """Fake of pytest-embedded's message queue."""
 
     def __init__(self) -> None:
         self.text = b""
@@ -381,7 +379,7 @@ Start = Callable[[], HilQemu]
 
 @pytest.fixture
 def start(qemu: Qemu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Start, None, None]:
-    """Starts an emulator, with budgets that end soon for one that hangs."""
+    """Starts an emulator with short budgets, so that a hang is detected quickly."""
     monkeypatch.setattr(idf_qemu, "START_S", 3.0)
     monkeypatch.setattr(qmp, "TIMEOUT_S", 1.0)
     template = tmp_path / "flash.bin"
@@ -421,7 +419,7 @@ def starts_in_flash(emulator: HilQemu, tmp_path: Path) -> int:
         ("hang", "QEMU hung"),
     ],
 )
-def test_start_that_the_emulator_spoiled_leaves_no_trace(
+def test_start_spoiled_by_the_emulator_leaves_no_trace(
     qemu: Qemu, start: Start, tmp_path: Path, order: str, fault: str
 ) -> None:
     qemu.order(order, "")
@@ -435,17 +433,17 @@ def test_start_that_the_emulator_spoiled_leaves_no_trace(
     assert starts_in_flash(emulator, tmp_path) == 0
 
 
-def test_emulator_that_comes_up_late_is_no_hung_one(
+def test_slow_emulator_is_not_taken_for_a_hung_one(
     qemu: Qemu, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a loaded host it may take longer than a start's budget until QEMU as much as listens."""
+    """On a loaded host QEMU may need longer than the budget of a start before it even listens."""
     monkeypatch.setattr(idf_qemu, "START_S", 1.0)
     (qemu.state / "late").write_text("2.0")
     assert start().faults == []
     assert len(qemu.started) == 1
 
 
-def test_reset_that_the_emulator_spoiled_is_repeated_on_the_same_flash(
+def test_reset_spoiled_by_the_emulator_is_repeated_on_the_same_flash(
     qemu: Qemu, start: Start, tmp_path: Path
 ) -> None:
     emulator = start()
@@ -456,7 +454,7 @@ def test_reset_that_the_emulator_spoiled_is_repeated_on_the_same_flash(
     assert starts_in_flash(emulator, tmp_path) == 1
 
 
-def test_start_is_not_repeated_for_ever_and_the_last_one_is_shown(qemu: Qemu, start: Start) -> None:
+def test_repeats_of_a_start_are_limited_and_the_last_one_is_shown(qemu: Qemu, start: Start) -> None:
     qemu.order(*[CPU1] * idf_qemu.STARTS_MAX)
     emulator = start()
     assert len(emulator.faults) == idf_qemu.STARTS_MAX - 1
@@ -472,7 +470,7 @@ def test_start_is_not_repeated_for_ever_and_the_last_one_is_shown(qemu: Qemu, st
         "rst:0x7 (TG0WDT_SYS_RESET),boot:0x12 (SPI_FAST_FLASH_BOOT)",
     ],
 )
-def test_start_that_the_firmware_spoiled_is_not_repeated(qemu: Qemu, start: Start, panic: str) -> None:
+def test_start_spoiled_by_the_firmware_is_not_repeated(qemu: Qemu, start: Start, panic: str) -> None:
     qemu.order(panic, "")
     emulator = start()
     assert emulator.faults == []
@@ -480,7 +478,7 @@ def test_start_that_the_firmware_spoiled_is_not_repeated(qemu: Qemu, start: Star
     assert panic.encode() in emulator.channel.text()
 
 
-def test_watchdog_that_bites_before_the_rom_prints_is_the_emulators() -> None:
+def test_watchdog_reset_before_the_rom_banner_is_an_emulator_fault() -> None:
     channel = Channel()
     channel.feed(
         b"I (5400) STATE: leaving camera\r\nrst:0x7 (TG0WDT_SYS_RESET),boot:0x12 (SPI_FAST_FLASH_BOOT)\r\n"
@@ -490,7 +488,7 @@ def test_watchdog_that_bites_before_the_rom_prints_is_the_emulators() -> None:
     assert "TG0WDT_SYS_RESET" in end.fault
 
 
-def test_watchdog_after_a_panic_is_the_firmwares() -> None:
+def test_watchdog_reset_after_a_panic_is_a_firmware_fault() -> None:
     channel = Channel()
     channel.feed(
         b"abort() was called at PC 0x400d1234\r\nrst:0x7 (TG0WDT_SYS_RESET),boot:0x12 (SPI_FAST_FLASH_BOOT)\r\n"
@@ -501,8 +499,8 @@ def test_watchdog_after_a_panic_is_the_firmwares() -> None:
     assert end.fault == ""
 
 
-def test_known_fault_after_the_start_is_the_tests() -> None:
-    """It may have caused it."""
+def test_known_fault_after_the_start_is_not_excused() -> None:
+    """The test may have caused it."""
     channel = Channel()
     channel.feed(b"rst:0x1 (POWERON_RESET),boot:0x12 (SPI_FAST_FLASH_BOOT)\r\n")
     assert judge_start(channel) is None
@@ -512,7 +510,7 @@ def test_known_fault_after_the_start_is_the_tests() -> None:
     assert end.fault == ""
 
 
-def test_firmware_that_restarts_again_and_again_is_not_waited_for() -> None:
+def test_firmware_in_a_boot_loop_is_not_waited_for() -> None:
     channel = Channel()
     channel.feed(b"rst:0xc (SW_CPU_RESET),boot:0x12 (SPI_FAST_FLASH_BOOT)\r\n" * 4)
     end = judge_start(channel)
@@ -524,7 +522,7 @@ def test_firmware_that_restarts_again_and_again_is_not_waited_for() -> None:
     not RECORDED.exists(), reason="the recorded runs (../shared/qemu_runs) are not on this machine"
 )
 def test_recorded_starts_are_sound() -> None:
-    """Of an emulator without the two defects; a part of the logs holds a panic behind the start."""
+    """The recorded emulator has neither defect; some logs have a panic after the start."""
     for log in [*RECORDED.glob("boot-*.log"), *RECORDED.glob("panics/*.log"), RECORDED / "no-psram-qemu.log"]:
         channel = Channel()
         channel.feed(log.read_bytes())

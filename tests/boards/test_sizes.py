@@ -1,4 +1,4 @@
-"""Sizes of an image: by its ELF file, by esp-idf-size where there is a map file, and why something was not measured."""
+"""Sizes of an image from its ELF file and, with a map file, from esp-idf-size; reasons for missing sizes."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ XTENSA, X86_64 = 94, 62
 
 
 def write_elf(path: Path, *, machine: int = XTENSA, symbols: dict[str, int] = SYMBOLS) -> None:
-    """A 32-bit ELF file of section headers and a symbol table, with nothing in its sections."""
+    """Writes a 32-bit ELF file with section headers and a symbol table, but empty sections."""
     names, texts = b"\0", {}
     for name in (*SECTIONS, ".symtab", ".strtab", ".shstrtab"):
         texts[name] = len(names)
@@ -107,7 +107,7 @@ Cross Reference Table
 
 @pytest.fixture
 def build(tmp_path: Path) -> FirmwareBuild:
-    """A build for the ESP32, with an ELF file and without a map file."""
+    """Build for the ESP32 with an ELF file and no map file."""
     folder = write_build(tmp_path / "build", idf="v5.4.4")
     write_elf(folder / "hotpin.elf")
     return read_build(folder, BoardKind.HARDWARE)
@@ -133,7 +133,7 @@ def test_static_memory_and_code_are_those_of_the_elf_file(build: FirmwareBuild) 
     ],
     ids=["missing", "damaged", "of_the_host"],
 )
-def test_elf_file_that_cannot_be_read_is_named_and_stops_nothing(
+def test_unreadable_elf_file_is_named_without_stopping_the_run(
     build: FirmwareBuild, spoil: Any, reason: str
 ) -> None:
     spoil(build.elf_file)
@@ -181,7 +181,7 @@ def test_without_esp_idf_size_the_evidence_says_what_to_install(
     assert found.static_dram == 0xA8C8
 
 
-def test_map_file_that_it_cannot_read_is_named(build: FirmwareBuild) -> None:
+def test_unreadable_map_file_is_named(build: FirmwareBuild) -> None:
     build.map_file.write_text("no map\n")
     (reason,) = read_sizes(build, lines.WITH_CONSOLE).not_measured
     assert reason.startswith("sizes by memory type: esp-idf-size")
@@ -265,19 +265,19 @@ def note_of(sizes: ImageSizes) -> lines.SizesNote:
 
 
 def run_with(*sizes: ImageSizes) -> Any:
-    notes = [note_of(one) for one in sizes]
+    notes = [note_of(size) for size in sizes]
     for note in notes:
         RESULTS_LINE.validate(note.as_json())
     return results_of({**RUN, "requirements": [row("A")]}, [*notes, verdict("A", "PASS"), END])
 
 
-def test_images_are_in_the_qualification_the_one_with_the_console_first() -> None:
+def test_qualification_lists_the_image_with_the_console_first() -> None:
     tool = {"tool": "esp-idf-size 2", "total": 9, "memory": {"DRAM": {"used": 30_892, "total": 180_736}}}
     console = known(lines.WITH_CONSOLE, idf_size=tool)
     results = run_with(known(lines.RELEASE), console)
     qualification = qualify(results)
     QUALIFICATION.validate(qualification)
-    assert [one["image"] for one in qualification["sizes"]] == [lines.WITH_CONSOLE, lines.RELEASE]
+    assert [size["image"] for size in qualification["sizes"]] == [lines.WITH_CONSOLE, lines.RELEASE]
     assert qualification["sizes"][0]["class"] == "measured"
     text = " ".join(Tags(page_of(results)).text.split())
     assert "with test console (measured) release (measured)" in text
@@ -287,13 +287,13 @@ def test_images_are_in_the_qualification_the_one_with_the_console_first() -> Non
     assert "ELF file; esp-idf-size 2 ELF file" in text
 
 
-def test_what_was_not_measured_is_said_once_with_its_images() -> None:
+def test_missing_measurement_is_listed_once_with_its_images() -> None:
     reason = "<b>no map file</b>"
     sizes = [unknown_sizes(image, "ab" * 32, reason) for image in (lines.WITH_CONSOLE, lines.RELEASE)]
     results = run_with(*sizes)
-    told = qualify(results)["sizes"]
-    assert sizes_notes(told) == [f"Not measured, with test console and release: {reason}"]
-    table = sizes_table(told)
+    listed = qualify(results)["sizes"]
+    assert sizes_notes(listed) == [f"Not measured, with test console and release: {reason}"]
+    table = sizes_table(listed)
     assert table is not None
     assert [cells[0] for cells in table.rows] == ["read from"]
     page = page_of(results)

@@ -42,7 +42,7 @@ def test_bad_input_is_one_line(
     monkeypatch.chdir(tmp_path)
     try:
         status = cli.main(arguments)
-    except SystemExit as exit_:  # argparse's way
+    except SystemExit as exit_:  # argparse exits by itself
         status = int(exit_.code or 0)
     output = capsys.readouterr()
     assert status == cli.EXIT_ERROR
@@ -61,9 +61,7 @@ def test_report_is_made_from_the_results_alone(tmp_path: Path, capsys: pytest.Ca
     assert "REHEARSED" in (tmp_path / "report.html").read_text()
 
 
-def test_a_report_that_cannot_be_written_is_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_unwritable_report_is_a_one_line_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = [{**RUN, "requirements": [row("A")]}, verdict("A", "PASS"), END]
     (tmp_path / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (tmp_path / "report.html").mkdir()
@@ -78,7 +76,7 @@ def test_a_report_that_cannot_be_written_is_one_line(
     }
 
 
-def test_results_without_a_proper_beginning_are_one_line(
+def test_results_without_a_run_header_are_a_one_line_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "results.jsonl").write_text('{"schema":1,"kind":"run","run":"1"}\n')
@@ -86,7 +84,7 @@ def test_results_without_a_proper_beginning_are_one_line(
     assert "line 1 has no evidence, started, board, firmware, harness" in capsys.readouterr().err
 
 
-def test_build_says_what_it_builds_and_what_it_built(
+def test_build_prints_its_board_and_its_result(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said_before = []
@@ -116,7 +114,7 @@ def test_a_build_for_hardware_needs_no_board(
     assert cli.main(["build", *given]) == 0
 
 
-def test_build_that_fails_shows_what_the_build_said(
+def test_failed_build_shows_the_output_of_the_build(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(kind: str) -> Path:
@@ -139,7 +137,7 @@ def test_ctrl_c_is_quiet(capsys: pytest.CaptureFixture[str], monkeypatch: pytest
 
 
 class Interrupts:
-    """Ctrl-C while Python looks for the command line's module."""
+    """Import hook that raises KeyboardInterrupt for the command line's module."""
 
     def find_spec(self, name: str, path: object, target: object = None) -> None:
         if name == "hotpin_hil.cli.main":
@@ -152,14 +150,16 @@ def test_ctrl_c_is_quiet_from_the_first_import_on(monkeypatch: pytest.MonkeyPatc
     assert __main__.main() == cli.EXIT_INTERRUPTED
 
 
-def test_no_board_is_said(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_board_is_reported(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("hotpin_hil.boards.ports.find_ports", list)
     assert cli.main(["boards"]) == 0
     assert "no board found" in capsys.readouterr().err
 
 
-def test_module_and_closed_pipe() -> None:
-    """`python -m hotpin_hil … | head` ends without a complaint when the reader goes first."""
+def test_closed_pipe_prints_no_error() -> None:
+    """`python -m hotpin_hil … | head` ends without an error message when the reader closes the pipe."""
     process = subprocess.Popen(
         [sys.executable, "-m", "hotpin_hil", "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
@@ -171,7 +171,7 @@ def test_module_and_closed_pipe() -> None:
     process.wait(30)
 
 
-def test_kind_says_what_pytest_would_choose(
+def test_kind_prints_the_board_that_pytest_chooses(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("CI", raising=False)
@@ -188,7 +188,7 @@ LOG = b"rst:0x1 (POWERON_RESET),boot:0x13 (SPI_FAST_FLASH_BOOT)\r\nI (29) boot: 
 
 
 def shell(tmp_path: Path, how: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """`hotpin-hil analyze` of a short log with a Greek name, run by a shell with `how` behind it."""
+    """Runs `hotpin-hil analyze` on a short log with a Greek name in a shell; `how` is appended to the command."""
     (tmp_path / "log-λ.txt").write_bytes(LOG)
     return subprocess.run(
         ["sh", "-c", f'"$0" -m hotpin_hil analyze log-λ.txt {how}', sys.executable],
@@ -207,12 +207,12 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
     assert process.returncode == cli.EXIT_ERROR
 
 
-def test_a_terminal_of_few_characters_gets_escapes(tmp_path: Path) -> None:
+def test_ascii_terminal_gets_escapes(tmp_path: Path) -> None:
     process = shell(tmp_path, "", PYTHONIOENCODING="ascii")
     assert process.stdout.startswith("log-\\u03bb.txt: 2 lines")
     assert (process.returncode, process.stderr) == (0, "")
 
 
-def test_closed_output_is_no_complaint(tmp_path: Path) -> None:
+def test_closed_output_prints_no_error(tmp_path: Path) -> None:
     process = shell(tmp_path, ">&-")
     assert (process.returncode, process.stderr) == (0, "")

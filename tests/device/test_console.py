@@ -1,4 +1,4 @@
-"""The device client against a fake firmware: what must arrive, and what must never go unnoticed."""
+"""The device client against a fake firmware: answers that must arrive, and faults that must be detected."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ SHORT_S = 0.05
 
 
 class Bench:
-    """Device and fake firmware in one thread: data from either side is processed before `send` returns."""
+    """Device and fake firmware in one thread: each side handles data before `send` returns."""
 
     def __init__(self) -> None:
         self.to_host: Callable[[bytes], bytes] = lambda data: data
@@ -61,7 +61,7 @@ def bench() -> Bench:
 
 
 def once(change: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
-    """Damage the first chunk only."""
+    """Wraps a damage function so that it changes only the first chunk."""
     chunks: list[bytes] = []
 
     def damage(data: bytes) -> bytes:
@@ -86,7 +86,7 @@ def drop(data: bytes) -> bytes:
 # --- requests ---
 
 
-def test_request_is_as_the_protocol_has_it() -> None:
+def test_request_has_the_format_of_the_protocol() -> None:
     body = b"12 heap.hold caps=DMA,8BIT size=4096 all=1"
     sent = encode_request(
         12, "heap.hold", {"caps": ["DMA", "8BIT"], "size": 4096, "block": None, "all": True}
@@ -98,7 +98,7 @@ def test_request_is_as_the_protocol_has_it() -> None:
     "text",
     ["System Boot", "", 'say "hi"', "back\\slash", "~tilde", "a=b", "Before/After", "tab-less", "x" * 180],
 )
-def test_any_printable_value_arrives_as_it_was(bench: Bench, text: str) -> None:
+def test_any_printable_value_arrives_unchanged(bench: Bench, text: str) -> None:
     assert bench.device.command("echo", context=text)["args"] == {"context": text}
 
 
@@ -139,7 +139,7 @@ def test_refusal_is_an_error_with_name_and_message(bench: Bench) -> None:
     assert caught.value.err == "ESP_ERR_NO_MEM"
 
 
-def test_unknown_command_is_believed_when_said_twice(bench: Bench) -> None:
+def test_unknown_command_is_an_error_after_two_replies(bench: Bench) -> None:
     with pytest.raises(DeviceError, match="UNKNOWN_COMMAND"):
         bench.device.command("no.such", timeout_s=SHORT_S)
 
@@ -162,7 +162,7 @@ def test_damaged_exchange_is_repeated_and_executed_once(
     assert bench.device.command("count", timeout_s=SHORT_S)["count"] == 2
 
 
-def test_damaged_reply_is_asked_for_again_at_once(bench: Bench) -> None:
+def test_damaged_reply_is_requested_again_at_once(bench: Bench) -> None:
     bench.to_host = once(flip)
     began = time.monotonic()
     assert bench.device.command("echo", timeout_s=5)["ok"]
@@ -221,7 +221,7 @@ def test_late_reply_to_an_earlier_request_is_not_taken_for_this_one(bench: Bench
     assert bench.device.command("quick")["value"] == "right"
 
 
-def test_silence_is_told_with_what_was_heard(bench: Bench) -> None:
+def test_missing_reply_is_reported_with_the_received_output(bench: Bench) -> None:
     bench.to_board = drop
     with pytest.raises(NoReply, match=r"no reply to 'mem.stats'.*0 bytes.*baud rate") as caught:
         bench.device.command("mem.stats", timeout_s=SHORT_S)
@@ -233,7 +233,7 @@ def test_silence_is_told_with_what_was_heard(bench: Bench) -> None:
         bench.device.command("mem.stats", timeout_s=SHORT_S)
 
 
-def test_requests_that_arrive_damaged_are_the_lines(bench: Bench) -> None:
+def test_damaged_requests_are_blamed_on_the_line(bench: Bench) -> None:
     bench.to_board = flip
     with pytest.raises(NoisyLine, match=r"no reply to 'mem.stats'.*checksum wrong.*check cable"):
         bench.device.command("mem.stats", timeout_s=SHORT_S)
@@ -256,7 +256,7 @@ def test_answer_without_a_field_or_of_another_type_is_a_protocol_error(bench: Be
         bench.device.probe("DMA")
 
 
-def test_bool_is_no_number_and_optional_fields_may_lack() -> None:
+def test_bool_is_not_a_number_and_optional_fields_may_be_missing() -> None:
     zeros = {field: 0 for field in MemoryStats.__dataclass_fields__ if "watermark" not in field}
     assert parse_answer(MemoryStats, zeros, "x").internal_watermark is None
     with pytest.raises(ProtocolError):
@@ -267,7 +267,7 @@ def test_bool_is_no_number_and_optional_fields_may_lack() -> None:
 
 
 @pytest.mark.parametrize("banner", [True, False], ids=["rom banner", "silent rom"])
-def test_reset_within_a_command_is_told(bench: Bench, banner: bool) -> None:
+def test_reset_during_a_command_is_reported(bench: Bench, banner: bool) -> None:
     bench.firmware.handlers["mem.stats"] = lambda firmware, args: firmware.start(banner=banner)  # type: ignore[func-returns-value]
     with pytest.raises(BoardReset, match=r"during 'mem.stats'"):
         bench.device.stats()
@@ -277,7 +277,7 @@ def test_reset_within_a_command_is_told(bench: Bench, banner: bool) -> None:
     assert bench.device.info().b == bench.firmware.boot
 
 
-def test_reset_is_told_with_its_name_and_the_panic(bench: Bench) -> None:
+def test_reset_is_reported_with_its_name_and_the_panic(bench: Bench) -> None:
     bench.channel.feed(
         b"Guru Meditation Error: Core  1 panic'ed (LoadStoreError). Exception was unhandled.\r\n"
     )
@@ -287,7 +287,7 @@ def test_reset_is_told_with_its_name_and_the_panic(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "output",
     [
         b"rst:0x1 (POWERON_RESET),boot:0x13 (SPI_FAST_FLASH_BOOT)\r\n",
         b"rst:0xf (RTCWDT_BROWN_OUT_RESET),boot:0x13 (SPI_FAST_FLASH_BOOT)\r\n",
@@ -295,15 +295,15 @@ def test_reset_is_told_with_its_name_and_the_panic(bench: Bench) -> None:
     ],
     ids=["power-on", "brown-out", "brown-out interrupt"],
 )
-def test_power_that_failed_is_the_benchs(bench: Bench, said: bytes) -> None:
-    bench.channel.feed(said)
+def test_power_failure_is_a_bench_fault(bench: Bench, output: bytes) -> None:
+    bench.channel.feed(output)
     with pytest.raises(SupplyFailed, match="check the supply") as failed:
         bench.device.info()
     assert blame(failed.value, CALL).verdict is Verdict.BLOCKED
 
 
 @pytest.mark.parametrize(
-    "said",
+    "output",
     [
         b"rst:0xc (SW_CPU_RESET),boot:0x13 (SPI_FAST_FLASH_BOOT)\r\n",
         b"abort() was called at PC 0x4\r\nrst:0xc (SW_CPU_RESET),boot:0x13 (SPI_FAST_FLASH_BOOT)\r\n"
@@ -312,14 +312,14 @@ def test_power_that_failed_is_the_benchs(bench: Bench, said: bytes) -> None:
     ],
     ids=["software", "panic before a power-on", "watchdog"],
 )
-def test_other_resets_are_the_firmwares(bench: Bench, said: bytes) -> None:
-    bench.channel.feed(said)
+def test_other_resets_are_firmware_faults(bench: Bench, output: bytes) -> None:
+    bench.channel.feed(output)
     with pytest.raises(BoardReset) as reset:
         bench.device.info()
     assert blame(reset.value, CALL).verdict is Verdict.FAIL
 
 
-def test_board_that_browns_out_at_every_start_is_the_benchs() -> None:
+def test_brown_out_at_every_start_is_a_bench_fault() -> None:
     bench = Bench()
     bench.channel.feed(
         b"rst:0x3 (SW_RESET),boot:0x13 (SPI_FAST_FLASH_BOOT)\r\nE BOD: Brownout detector was triggered\r\n\r\n"
@@ -328,7 +328,7 @@ def test_board_that_browns_out_at_every_start_is_the_benchs() -> None:
         bench.device.wait_ready(SHORT_S)
 
 
-def test_starts_before_the_chip_was_flashed_again_are_no_loop() -> None:
+def test_starts_before_reflashing_are_not_a_boot_loop() -> None:
     bench = Bench()
     bench.channel.feed(
         b"rst:0x10 (RTCWDT_RTC_RESET),boot:0x13 (SPI_FAST_FLASH_BOOT)\r\n" * (budgets.STARTS_MAX + 1)
@@ -353,12 +353,12 @@ def test_reboot_waits_for_the_new_boot(bench: Bench) -> None:
     timer.join()
 
 
-def test_reboot_whose_reply_was_lost_is_a_reboot_all_the_same(bench: Bench) -> None:
+def test_reboot_succeeds_without_its_reply(bench: Bench) -> None:
     bench.firmware.handlers["sys.reboot"] = lambda firmware, args: firmware.start()  # type: ignore[func-returns-value]
     assert bench.device.reboot().b == bench.firmware.boot
 
 
-def test_ready_is_the_newest_boot_not_one_before_it(bench: Bench) -> None:
+def test_wait_ready_returns_the_newest_boot(bench: Bench) -> None:
     bench.firmware.start()
     bench.channel.feed(b"rst:0xc (SW_CPU_RESET),boot:0x13 (SPI_FAST_FLASH_BOOT)\r\n")
     with pytest.raises(NoReply, match="did not start"):
@@ -367,7 +367,7 @@ def test_ready_is_the_newest_boot_not_one_before_it(bench: Bench) -> None:
     assert bench.device.wait_ready(SHORT_S).b == bench.firmware.boot
 
 
-def test_chip_that_is_reset_again_and_again_is_not_waited_for() -> None:
+def test_chip_in_a_reset_loop_is_not_waited_for() -> None:
     bench = Bench()
     bench.channel.feed(b"abort() was called at PC 0x4\r\nrst:0xc (SW_CPU_RESET),boot:0x13 (X)\r\n" * 20)
     started = time.monotonic()
@@ -376,7 +376,7 @@ def test_chip_that_is_reset_again_and_again_is_not_waited_for() -> None:
     assert time.monotonic() - started < 10
 
 
-def test_damaged_boot_event_is_asked_for() -> None:
+def test_identity_is_requested_after_a_damaged_boot_event() -> None:
     bench = Bench()
     bench.to_host = lambda data: flip(data) if b'"boot"' in data else data
     bench.firmware.start()
@@ -384,7 +384,7 @@ def test_damaged_boot_event_is_asked_for() -> None:
     assert bench.device.probe("DMA") == Probe(100, 50, 10)
 
 
-def test_board_that_does_not_start_is_told_with_its_last_words() -> None:
+def test_failed_start_is_reported_with_the_last_output() -> None:
     bench = Bench()
     bench.channel.feed(
         b"rst:0x10 (RTCWDT_RTC_RESET),boot:0x13 (SPI_FAST_FLASH_BOOT)\r\ninvalid header: 0xffffffff\r\n"
@@ -431,21 +431,23 @@ def test_rest_of_a_lost_event_is_not_mixed_into_the_next(bench: Bench) -> None:
     assert "context" not in event.data
 
 
-def test_event_that_does_not_come_is_told_with_what_came(bench: Bench) -> None:
+def test_missing_event_is_reported_with_the_received_events(bench: Bench) -> None:
     since = bench.device.mark()
     bench.firmware.event("mem.sample")
     with pytest.raises(MissingEvent, match=r"'mem.warning' did not come.*came: mem.sample"):
         bench.device.wait_event("mem.warning", SHORT_S, since=since)
 
 
-def test_event_of_a_hung_board_is_no_missing_event(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wait_for_an_event_of_a_hung_board_raises_no_reply(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(bench.device, "barrier", lambda: bench.device.command("x", timeout_s=SHORT_S))
     bench.to_board = drop
     with pytest.raises(NoReply):
         bench.device.wait_event("mem.warning", SHORT_S, since=bench.device.mark())
 
 
-def test_forbidden_event_is_told(bench: Bench) -> None:
+def test_forbidden_event_is_reported(bench: Bench) -> None:
     since = bench.device.mark()
     bench.device.no_event("mem.warning", since=since)
     bench.firmware.event("mem.warning", type="DMA_LOW", value=5)
@@ -454,7 +456,7 @@ def test_forbidden_event_is_told(bench: Bench) -> None:
     bench.device.no_event("mem.warning", since=bench.device.mark())
 
 
-def test_lost_record_voids_what_is_said_about_events(bench: Bench) -> None:
+def test_lost_record_invalidates_checks_for_events(bench: Bench) -> None:
     since = bench.device.mark()
     bench.firmware.record("!", {"event": "mem.warning"})  # never put on the wire
     with pytest.raises(LostRecord, match="1 record"):
@@ -469,7 +471,7 @@ def test_lost_record_voids_what_is_said_about_events(bench: Bench) -> None:
     assert bench.device.wait_event("mem.warning", SHORT_S, since=since)
 
 
-def test_reset_while_waiting_for_an_event_is_told(bench: Bench) -> None:
+def test_reset_while_waiting_for_an_event_is_reported(bench: Bench) -> None:
     since = bench.device.mark()
     bench.firmware.start()
     with pytest.raises(BoardReset, match=r"while waiting for event 'mem\.warning'"):
@@ -490,7 +492,7 @@ def test_lines_of_the_log_are_found_since_the_mark(bench: Bench) -> None:
         bench.device.wait_line("never said", SHORT_S, since=since)
 
 
-# --- any damage at all ---
+# --- Arbitrary damage ---
 
 
 DAMAGE = st.tuples(
@@ -503,10 +505,10 @@ DAMAGE = st.tuples(
 @settings(max_examples=100, deadline=None)
 @given(st.dictionaries(st.integers(0, 12), DAMAGE, max_size=2))
 def test_commands_survive_any_damage_of_any_exchange(plan: dict[int, tuple[str, float, bytes]]) -> None:
-    """Two of the chunks that pass are damaged: each command still gets its own answer, executed once."""
+    """Two chunks are damaged; each command still gets its own answer and is executed once."""
     bench = Bench()
     bench.device._id = 100
-    # Without a checksum, half a request can be a valid request, which the client cannot notice.
+    # A request without its checksum can be valid when truncated, and the client cannot notice that.
     bench.firmware.checksum_required = True
     bench.firmware.start()
     bench.device.wait_ready(SHORT_S)
@@ -548,12 +550,12 @@ def test_hostile_bytes_break_nothing(chunks: list[bytes]) -> None:
     assert bench.device.command("echo", timeout_s=SHORT_S)["args"] == {}
 
 
-# --- the whole line, with threads, on a real tty ---
+# --- The whole link, with threads, on a real tty ---
 
 
 @contextmanager
 def tty() -> Iterator[tuple[Any, FakeFirmware, Channel, list[BaseException]]]:
-    """A fake firmware behind a pseudo-terminal, a pyserial port on it with its reader."""
+    """Fake firmware behind a pseudo-terminal, with a pyserial port and its reader thread."""
     master, slave = os.openpty()
     os.set_blocking(master, True)
     firmware = FakeFirmware(lambda data: os.write(master, data))

@@ -62,7 +62,7 @@ def test_mode_without_a_failure_has_none(bench: Bench) -> None:
     assert (mode.mode, mode.cycles, mode.failed) == ("camera", 1, None)
 
 
-def test_failed_change_is_told_with_what_was_missing_if_memory_was(bench: Bench) -> None:
+def test_failed_change_reports_the_missing_memory(bench: Bench) -> None:
     bench.reply = {**MODE, "failures": 1, "failed": {**FAILED, "block": None, "missing": 0, "largest": 0}}
     assert bench.device.mode().failed == ModeFailure("voice", "ESP_ERR_NO_MEM", "admission", None, 0, 0)
     bench.reply = {**MODE, "failed": {**FAILED, "block": "I2S DMA", "missing": 4080, "largest": 3456}}
@@ -72,13 +72,13 @@ def test_failed_change_is_told_with_what_was_missing_if_memory_was(bench: Bench)
 
 
 @pytest.mark.parametrize(("wait", "sent"), [(True, {"to": "voice", "wait": "1"}), (False, {"to": "voice"})])
-def test_mode_is_waited_for_unless_told_otherwise(bench: Bench, wait: bool, sent: dict[str, str]) -> None:
+def test_set_mode_waits_for_the_change_by_default(bench: Bench, wait: bool, sent: dict[str, str]) -> None:
     bench.reply = MODE
     bench.device.set_mode("voice", wait=wait)
     assert bench.sent == sent
 
 
-def test_steps_are_of_the_present_mode_or_of_a_named_one(bench: Bench) -> None:
+def test_steps_are_those_of_the_current_or_the_named_mode(bench: Bench) -> None:
     bench.reply = {"steps": ["lock", "admission"]}
     assert bench.device.mode_steps("camera", "voice") == ["lock", "admission"]
     assert bench.sent == {"to": "camera", "from": "voice"}
@@ -103,7 +103,7 @@ def test_pauses_are_set_one_at_a_time_or_together(bench: Bench) -> None:
     assert bench.sent == {"default": "1"}
 
 
-def test_faults_are_planted_by_step_and_taken_back(bench: Bench) -> None:
+def test_faults_are_planted_by_step_and_cleared(bench: Bench) -> None:
     bench.reply = {"armed": False}
     bench.device.fail(step=["camera.start", "undo:audio.start"], count=2)
     assert bench.sent == {"step": "camera.start,undo:audio.start", "count": "2"}

@@ -29,9 +29,9 @@ PACKAGES = (
     "report",
     "virtual",
 )
-"""Pages may leave out `hotpin_hil/` in front of these."""
+"""Folders that pages may name without `hotpin_hil/`."""
 MADE = ("firmware/build", "firmware/components/*/build", "hil_tests/test_first.py")
-"""Made by a build, or by the reader of a page."""
+"""Files made by a build or by the reader of a page."""
 
 
 @cache
@@ -47,7 +47,7 @@ def anchors(path: Path) -> set[str]:
 
 
 def named_files(text: str) -> list[str]:
-    """Files and folders that a page names, as globs from the root; names with a placeholder are left out."""
+    """Globs, relative to the root, of the files and folders that a page names; names with placeholders are left out."""
     found = []
     for name in re.findall(r"`([\w.*-]+(?:/[\w.*-]+)*/?)(?:::\w+)?`", text):
         first, slash, _ = name.partition("/")
@@ -61,7 +61,7 @@ def named_files(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_every_link_leads_somewhere(page: str) -> None:
+def test_every_link_has_a_target(page: str) -> None:
     for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", text_of(page)):
         path = (PROJECT_ROOT / page).parent / target if target else PROJECT_ROOT / page
         assert path.exists(), target
@@ -69,6 +69,6 @@ def test_every_link_leads_somewhere(page: str) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_every_file_that_is_named_exists(page: str) -> None:
+def test_every_named_file_exists(page: str) -> None:
     missing = [name for name in named_files(text_of(page)) if not any(PROJECT_ROOT.glob(name))]
     assert not missing

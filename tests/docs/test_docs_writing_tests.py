@@ -1,4 +1,4 @@
-"""docs/writing-tests.md: its code runs on a virtual board and ends as the page says; its tables list every method."""
+"""docs/writing-tests.md: its tests run on a virtual board and end as stated, and its tables list every method."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def blocks(language: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Run:
-    """A run of the page's tests."""
+    """Output and results of a run of the page's tests."""
 
     output: str
     verdicts: dict[str, str]
@@ -45,7 +45,7 @@ class Run:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """The page's tests, saved where the page says, in a project that has nothing else in its suite."""
+    """Runs the page's tests in a project whose suite has no other tests."""
     if not (NATIVE_BUILD_DIR / "flasher_args.json").is_file():
         pytest.skip("the firmware's host build is missing: make native")
     project = tmp_path_factory.mktemp("project")
@@ -79,12 +79,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def words(line: str) -> str:
-    """The line without padding: spaces and rules are as wide as the terminal."""
+    """The line without padding, because spaces and rules depend on the width of the terminal."""
     return re.sub(r"[ _=-]{2,}", " ", line).strip()
 
 
 def file_of(code: str) -> Path:
-    """Where the page says to save this block."""
+    """File name in the first line of a block."""
     named = re.match(r"# (hil_tests/test_\w+\.py)\n", code)
     assert named, f"this block does not name its file:\n{code}"
     return Path(named[1])

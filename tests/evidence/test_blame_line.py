@@ -1,4 +1,4 @@
-"""Cause assigned to a missing record or text, from the state of the line: power, noise, panic, or the firmware."""
+"""Blame for missing output, from the state of the line: power, noise, panic or firmware."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BROWN_OUT = (
 
 
 class Bench:
-    """A ready device on a line whose bytes the test can change."""
+    """Ready device on a line whose bytes a test can change."""
 
     def __init__(self) -> None:
         self.to_host: Callable[[bytes], bytes] = lambda data: data
@@ -65,7 +65,7 @@ RESETS = [
 @pytest.mark.parametrize(
     ("text", "reason", "verdict"), [case[1:] for case in RESETS], ids=[case[0] for case in RESETS]
 )
-def test_reset_in_mid_test_is_the_supplys_or_the_firmwares(
+def test_unexpected_reset_is_blamed_on_supply_or_firmware(
     bench: Bench, text: bytes, reason: str, verdict: Verdict
 ) -> None:
     bench.channel.feed(text)
@@ -90,12 +90,12 @@ def test_reset_without_a_banner_is_known_by_the_boot_event(
 
 
 @pytest.mark.parametrize("with_banner", [True, False])
-def test_power_on_that_the_test_asked_for_is_no_loss_of_power(bench: Bench, with_banner: bool) -> None:
+def test_requested_power_on_is_not_a_loss_of_power(bench: Bench, with_banner: bool) -> None:
     bench.channel.reset_asked()
     bench.firmware.start(banner=with_banner)
     assert bench.channel.boot == bench.firmware.boot
     assert bench.verdict(bench.caught(BoardReset, lambda: bench.device.probe("DMA"))).verdict is Verdict.FAIL
-    # Only the next one was requested.
+    # Only the next power-on was requested.
     bench.device.wait_ready(SHORT_S)
     bench.firmware.start(banner=with_banner)
     error = bench.caught(BoardReset, lambda: bench.device.probe("DMA"))
@@ -103,12 +103,12 @@ def test_power_on_that_the_test_asked_for_is_no_loss_of_power(bench: Bench, with
 
 
 def flipped(data: bytes) -> bytes:
-    """A byte in the middle is changed."""
+    """Changes a byte in the middle."""
     middle = len(data) // 2
     return data[:middle] + bytes([data[middle] ^ 0x02]) + data[middle + 1 :]
 
 
-def test_missing_event_on_a_noisy_line_is_the_benchs(bench: Bench) -> None:
+def test_missing_event_on_a_noisy_line_is_a_bench_fault(bench: Bench) -> None:
     bench.channel.feed(b"I (5) APP: \xff\xfe\x00\r\n" * 3)
     error = bench.caught(
         NoisyLine, lambda: bench.device.wait_event("mem.warning", SHORT_S, since=bench.since)
@@ -119,15 +119,15 @@ def test_missing_event_on_a_noisy_line_is_the_benchs(bench: Bench) -> None:
     assert "cable" in finding.remedy
 
 
-def test_missing_event_on_a_clean_line_is_the_firmwares(bench: Bench) -> None:
-    bench.firmware.log("100 °C ✅")  # no ASCII, but text
+def test_missing_event_on_a_clean_line_is_a_firmware_fault(bench: Bench) -> None:
+    bench.firmware.log("100 °C ✅")  # not ASCII, but valid text
     error = bench.caught(
         MissingEvent, lambda: bench.device.wait_event("mem.warning", SHORT_S, since=bench.since)
     )
     assert bench.verdict(error).verdict is Verdict.FAIL
 
 
-def test_line_and_box_that_do_not_come_on_a_noisy_line_are_the_benchs(bench: Bench) -> None:
+def test_missing_line_and_box_on_a_noisy_line_are_bench_faults(bench: Bench) -> None:
     bench.firmware.output(flipped(bench.firmware.record("!", {"event": "tts", "state": "end"})))
     bench.caught(NoisyLine, lambda: bench.device.wait_line("READY", SHORT_S, since=bench.since))
     bench.caught(NoisyLine, lambda: bench.device.wait_box("Boot", SHORT_S, since=bench.since))
@@ -138,18 +138,20 @@ def test_line_and_box_that_do_not_come_on_a_noisy_line_are_the_benchs(bench: Ben
     ("line", "verdict"),
     [
         (flipped, Verdict.BLOCKED),
-        (lambda data: b"", Verdict.FAIL),  # the chip answers a reset, so it is the firmware that is silent
+        (lambda data: b"", Verdict.FAIL),  # the chip answers a reset, so the firmware hangs
         (lambda data: flipped(data) + PANIC, Verdict.FAIL),
     ],
     ids=["noise", "silence", "noise and panic"],
 )
-def test_reply_that_does_not_come(bench: Bench, line: Callable[[bytes], bytes], verdict: Verdict) -> None:
+def test_missing_reply_is_blamed_on_line_or_firmware(
+    bench: Bench, line: Callable[[bytes], bytes], verdict: Verdict
+) -> None:
     bench.to_host = line
     error = bench.caught(NoReply, lambda: bench.device.command("heap.probe", timeout_s=SHORT_S, caps="DMA"))
     assert bench.verdict(error).verdict is verdict
 
 
-def test_firmware_that_never_sends_a_right_checksum_is_no_noise() -> None:
+def test_firmware_that_never_sends_a_valid_checksum_is_not_noise() -> None:
     channel = Channel(lambda data: None, name="fake")
     firmware = FakeFirmware(lambda data: channel.feed(flipped(data)))
     channel.reset_asked()
@@ -162,8 +164,8 @@ def test_firmware_that_never_sends_a_right_checksum_is_no_noise() -> None:
 @pytest.mark.parametrize(
     "error", [AssertionError("free is 7"), MissingEvent("no event"), ValueError("odd")], ids=repr
 )
-def test_noise_excuses_nothing_but_what_is_missing(bench: Bench, error: Exception) -> None:
-    """A record that was overwritten or cut off is caused by another task, not by the line."""
+def test_noise_excuses_only_missing_output(bench: Bench, error: Exception) -> None:
+    """Another task, not the line, causes a record that is overwritten or cut off."""
     record = bench.firmware.record("!", {"event": "tts", "state": "end"})
     bench.firmware.output(record[:20] + bench.firmware.record("!", {"event": "tts", "state": "end"}))
     assert bench.verdict(error).verdict is Verdict.FAIL

@@ -86,7 +86,7 @@ def test_nothing_outweighs_a_failure(verdicts: list[Verdict]) -> None:
 # Recorder
 
 
-def test_recorder_tells_its_requirements_apart() -> None:
+def test_recorder_keeps_requirements_apart() -> None:
     lines: list[Any] = []
     recorder = Recorder("t", ("A", "B", "C", "D"), lines.append)
     recorder.board = "24:0a:c4:00:00:01"
@@ -104,7 +104,7 @@ def test_recorder_tells_its_requirements_apart() -> None:
     assert (lines[0].board, lines[0].boot, lines[0].t) == ("24:0a:c4:00:00:01", "00c0ffee", 1234)
 
 
-def test_recorder_refuses_what_the_test_does_not_show() -> None:
+def test_recorder_refuses_foreign_requirements_and_missing_values() -> None:
     lines: list[Any] = []
     recorder = Recorder("t", ("A",), lines.append)
     with pytest.raises(ValueError, match="marked"):
@@ -115,7 +115,7 @@ def test_recorder_refuses_what_the_test_does_not_show() -> None:
     assert not recorder.measurements
 
 
-# Whom an error blames
+# Blame for an error
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_error_in_a_set_up(error: BaseException, verdict: Verdict, dead: bool) -
     assert (finding.verdict, finding.board_is_dead) == (verdict, dead)
 
 
-def test_error_of_the_tools_themselves_is_the_benchs() -> None:
+def test_error_of_the_tools_is_a_bench_fault() -> None:
     with pytest.raises(ValueError, match="no_such_protocol") as caught:
         serial.serial_for_url("no_such_protocol://x")
     assert blame(caught.value, SETUP).verdict is Verdict.BLOCKED
@@ -159,21 +159,21 @@ def test_error_of_the_tools_themselves_is_the_benchs() -> None:
         (esptool.FatalError("no sync"), False),
     ],
 )
-def test_only_what_nobody_foresaw_needs_its_traceback(error: BaseException, needs: bool) -> None:
+def test_only_unexpected_errors_need_a_traceback(error: BaseException, needs: bool) -> None:
     finding = blame(error, SETUP)
     assert finding.needs_traceback is needs
     assert ("traceback" in finding.remedy) is needs
 
 
 def test_an_option_that_a_tool_refuses_keeps_its_own_remedy() -> None:
-    """Not that of a cable."""
+    """The remedy is not "check the cable"."""
     kwargs = {"app": None, "msg_queue": None, "port_mac": "24:0a:c4:00:00:01"}
     with pytest.raises(UsageError) as caught:
         HilIdfSerial(**kwargs)
     assert blame(caught.value, SETUP).remedy == "choose the board with --board-mac"
 
 
-def test_error_that_only_happened_before_blames_nobody() -> None:
+def test_handled_error_is_not_blamed() -> None:
     error = AssertionError("afterwards")
     error.__context__ = PortError("handled by the test")
     assert blame(error, CALL).verdict is Verdict.FAIL
@@ -243,15 +243,21 @@ RUN = {
 }
 
 
-def row(one: str, **fields: Any) -> dict[str, Any]:
+def row(requirement: str, **fields: Any) -> dict[str, Any]:
     base = {"text": "t", "source": "s", "priority": "must", "kinds": ["hardware", "virtual"], "pending": ""}
-    return {"id": one, **base, **fields}
+    return {"id": requirement, **base, **fields}
 
 
-def verdict(one: str, word: str) -> dict[str, Any]:
+def verdict(requirement: str, word: str) -> dict[str, Any]:
     reason = "" if word == "PASS" else "because"
     tail = {"reason": reason, "remedy": "", "reproduce": "pytest t"}
-    return {"kind": "verdict", "test": f"t::{one}", "requirement": [one], "verdict": word, **tail}
+    return {
+        "kind": "verdict",
+        "test": f"t::{requirement}",
+        "requirement": [requirement],
+        "verdict": word,
+        **tail,
+    }
 
 
 END = {"kind": "end", "exit": 0, "finished": "2025-01-01T00:01:00+00:00"}
@@ -267,11 +273,11 @@ def results_of(run: dict[str, Any], lines: Iterable[ResultsLine | dict[str, Any]
     return results
 
 
-def test_killed_run_keeps_what_it_had(tmp_path: Path) -> None:
+def test_killed_run_keeps_its_results(tmp_path: Path) -> None:
     writer = ResultsWriter(tmp_path, RunLine.from_json({**RUN, "requirements": [row("A"), row("B")]}))
     writer.append(VerdictLine.from_json(verdict("A", "PASS")))
     path = tmp_path / "results.jsonl"
-    path.write_text(path.read_text() + '{"kind":"verd')  # cut by SIGKILL in a write
+    path.write_text(path.read_text() + '{"kind":"verd')  # SIGKILL cut the write
     results = read_results(tmp_path)
     qualification = qualify(results)
     assert qualification["overall"] == "INCOMPLETE"
@@ -280,7 +286,7 @@ def test_killed_run_keeps_what_it_had(tmp_path: Path) -> None:
     assert "cut off" in qualification["notes"][0]
 
 
-def test_line_cut_by_a_killed_worker_does_not_take_the_next_with_it(tmp_path: Path) -> None:
+def test_line_after_a_line_cut_by_a_killed_worker_is_kept(tmp_path: Path) -> None:
     cut = '{"kind":"measurement","te'
     lines = [{**RUN, "requirements": [row("A")]}, verdict("A", "PASS"), END]
     first, second, last = map(json.dumps, lines)
@@ -357,7 +363,7 @@ def test_overall(
 ) -> None:
     rows = [row("A"), row("B"), row("F", priority="later")]
     header = {**RUN, **run, "requirements": rows}
-    verdicts = [verdict(one, word) for one, word in zip("AB", words, strict=False)]
+    verdicts = [verdict(requirement, word) for requirement, word in zip("AB", words, strict=False)]
     qualification = qualify(results_of(header, [*verdicts, *lines]))
     assert qualification["overall"] == overall
     QUALIFICATION.validate(qualification)
@@ -365,7 +371,7 @@ def test_overall(
         RESULTS_LINE.validate(line)
 
 
-def test_hardware_does_not_qualify_with_something_not_built() -> None:
+def test_hardware_does_not_qualify_with_a_pending_requirement() -> None:
     rows = [row("A"), row("P", pending="not built")]
     header = {**RUN, **HARDWARE, "requirements": rows}
     qualification = qualify(results_of(header, [REAL_BOARD, verdict("A", "PASS"), END]))
@@ -381,7 +387,7 @@ def test_qualified_on_anything_but_hardware_violates_the_schema() -> None:
     assert not QUALIFICATION.is_valid({**qualification, "overall": "QUALIFIED"})
 
 
-def test_a_kind_of_board_that_cannot_show_it_does_not_pass_it() -> None:
+def test_not_applicable_requirement_does_not_pass() -> None:
     rows = [row("A"), row("H", kinds=["hardware"])]
     lines = [verdict("A", "PASS"), verdict("H", "PASS"), END]
     qualification = qualify(results_of({**RUN, "requirements": rows}, lines))

@@ -1,4 +1,4 @@
-"""`hotpin-hil fidelity` finds every kind of difference between two runs, and no reason swallows a wrong figure."""
+"""`hotpin-hil fidelity` finds every kind of difference between two runs, and no reason hides a wrong figure."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ TIME = "hil_tests/test_transitions.py::test_duration[camera]"
 CHIP = "hil_tests/test_boot.py::test_chip"
 QEMU_MAP, HIL_MAP = (0x3FFB78B8, 0x40090548), (0x3FFBA8C8, 0x4008FB28)
 QEMU_FREE = 4_476_279
-"""free_at_main of the real build: the test's only need is a figure."""
+"""free_at_main of the real build; any figure would do."""
 
 SHIPPED = load_reasons()
 NOT_MADE = "No two runs have been compared since the board's profiles changed."
-"""Text in the document instead of a table."""
+"""Text of the page while it has no table."""
 
 
 def measured(
@@ -76,7 +76,7 @@ def boot(free_at_main: int) -> dict[str, Any]:
 def a_run(
     evidence: str, *, place: tuple[int, int] = QEMU_MAP, free_at_main: int = QEMU_FREE, free: int = 280_523
 ) -> list[dict[str, Any]]:
-    """A run of four tests: of memory, of the manager's size, of time, and of what needs a chip."""
+    """A run of four tests: memory, size of the manager, time, and a test that needs a chip."""
     on_virtual = evidence == "virtual"
     size = 3_020 if on_virtual else 2_892
     return [
@@ -116,7 +116,7 @@ def write(folder: Path, content: Iterable[dict[str, Any]]) -> Path:
 
 
 def changed(content: list[dict[str, Any]], test: str, **fields: Any) -> list[dict[str, Any]]:
-    """With other fields in the measurements of a test."""
+    """Copy of a run with other fields in the measurements of one test."""
     return [
         {**line, **fields} if line["kind"] == "measurement" and line["test"] == test else line
         for line in content
@@ -130,7 +130,7 @@ def compared(
     return compare(read_runs(folders), tuple(reasons))
 
 
-def test_runs_here_are_as_the_schema_wants_them() -> None:
+def test_runs_of_this_file_match_the_schema() -> None:
     for line in (*a_run("virtual"), *a_run("emulated")):
         RESULTS_LINE.validate(line)
 
@@ -141,7 +141,7 @@ def test_runs_here_are_as_the_schema_wants_them() -> None:
 def test_two_kinds_of_board_that_agree_leave_nothing_unexplained(tmp_path: Path) -> None:
     found = compared(tmp_path, a_run("virtual"), a_run("emulated"))
     assert not found.unexplained
-    reasons = {one.reason.id for one in found.explained if one.reason}
+    reasons = {difference.reason.id for difference in found.explained if difference.reason}
     assert reasons == {"pointer-size", "clock", "kind-of-board"}
     assert (len(found.rows), found.equal) == (4, 1)
 
@@ -193,11 +193,11 @@ def test_planted_difference_is_not_explained(
     tmp_path: Path, content: list[dict[str, Any]], of: str, what: str
 ) -> None:
     found = compared(tmp_path, a_run("virtual"), content)
-    assert (of, what) in [(one.of, one.name) for one in found.unexplained]
+    assert (of, what) in [(difference.of, difference.name) for difference in found.unexplained]
 
 
 @pytest.mark.parametrize("word", ["FAIL", "BLOCKED", "UNSET"])
-def test_what_one_board_cannot_show_must_be_shown_on_the_other(tmp_path: Path, word: str) -> None:
+def test_failed_test_is_not_explained_by_the_other_board(tmp_path: Path, word: str) -> None:
     left = [
         {**line, "verdict": word, "reason": "bad"}
         if line["kind"] == "verdict" and line["test"] == CHIP
@@ -205,17 +205,17 @@ def test_what_one_board_cannot_show_must_be_shown_on_the_other(tmp_path: Path, w
         for line in a_run("virtual")
     ]
     found = compared(tmp_path, left, a_run("emulated"))
-    assert {one.name for one in found.unexplained} == {"flash", "verdict"}
+    assert {difference.name for difference in found.unexplained} == {"flash", "verdict"}
 
 
-def test_missing_measurement_of_a_test_that_ran_is_told_from_one_that_did_not_apply(tmp_path: Path) -> None:
+def test_missing_measurement_is_distinguished_from_not_applicable(tmp_path: Path) -> None:
     found = compared(tmp_path, a_run("virtual"), a_run("emulated"))
-    (one,) = [one for one in found.explained if one.of == ONLY]
-    assert (one.name, one.right) == ("flash", None)
-    assert one.because == "the test is not applicable on the other board"
+    (difference,) = [difference for difference in found.explained if difference.of == ONLY]
+    assert (difference.name, difference.right) == ("flash", None)
+    assert difference.because == "the test is not applicable on the other board"
 
 
-def test_figure_of_another_map_must_differ_by_what_the_maps_differ_by(tmp_path: Path) -> None:
+def test_figures_must_differ_by_the_difference_of_the_maps(tmp_path: Path) -> None:
     shift = -12_020
     other = {"place": HIL_MAP, "free_at_main": QEMU_FREE + shift}
     found = compared(tmp_path, a_run("virtual", free=280_523 + shift, **other), a_run("emulated"))
@@ -223,8 +223,8 @@ def test_figure_of_another_map_must_differ_by_what_the_maps_differ_by(tmp_path: 
     wrong = a_run("virtual", free=280_523 + shift + 1_024, **other)
     (tmp_path / "wrong").mkdir()
     found = compared(tmp_path / "wrong", wrong, a_run("emulated"))
-    (one,) = found.unexplained
-    assert "map-free: 1024 off the expected +12020, more than 512" in one.because
+    (difference,) = found.unexplained
+    assert "map-free: 1024 off the expected +12020, more than 512" in difference.because
 
 
 @pytest.mark.parametrize(
@@ -239,13 +239,13 @@ def test_blocks_of_the_nvs_index_come_whole(tmp_path: Path, difference: int, is_
 def test_run_without_a_known_map_has_no_figure_explained_by_it(tmp_path: Path) -> None:
     unknown = [line for line in a_run("virtual", free=268_503) if line.get("about") != "sizes"]
     found = compared(tmp_path, unknown, a_run("emulated"))
-    assert [one.name for one in found.unexplained] == ["internal free in the box 'System Boot'"]
+    assert [difference.name for difference in found.unexplained] == ["internal free in the box 'System Boot'"]
 
 
-def test_three_runs_stand_in_three_columns(tmp_path: Path) -> None:
+def test_three_runs_have_three_columns(tmp_path: Path) -> None:
     found = compared(tmp_path, a_run("virtual"), a_run("emulated"), a_run("hardware", free=280_519))
     assert [run.label for run in found.runs] == ["virtual", "qemu", "hardware"]
-    assert ("virtual", "hardware") in {one.runs for one in found.unexplained}
+    assert ("virtual", "hardware") in {difference.runs for difference in found.unexplained}
     (row,) = [row for row in found.rows if row.test == BOOT]
     assert row.values == (280_523, 280_523, 280_519)
 
@@ -256,10 +256,10 @@ def test_measurements_of_one_name_in_one_test_are_paired_in_order(tmp_path: Path
         return [*a_run("virtual")[:-1], more, END_LINE]
 
     found = compared(tmp_path, twice(5), twice(9))
-    assert [(one.left, one.right) for one in found.unexplained] == [(5, 9)]
+    assert [(difference.left, difference.right) for difference in found.unexplained] == [(5, 9)]
 
 
-def test_figures_in_a_name_do_not_part_what_belongs_together(tmp_path: Path) -> None:
+def test_measurements_whose_names_differ_in_a_figure_are_paired(tmp_path: Path) -> None:
     def with_block(size: int, answer: bool) -> list[dict[str, Any]]:
         more = measured(BOOT, ("BOOT-01",), f"check(largest block: {size} B)", answer, "", exact=answer)
         return [*a_run("virtual")[:-1], more, END_LINE]
@@ -268,7 +268,7 @@ def test_figures_in_a_name_do_not_part_what_belongs_together(tmp_path: Path) -> 
     assert not found.differences
     (tmp_path / "wrong").mkdir()
     found = compared(tmp_path / "wrong", with_block(77_824, True), with_block(110_592, False))
-    assert [(one.left, one.right) for one in found.unexplained] == [(True, False)]
+    assert [(difference.left, difference.right) for difference in found.unexplained] == [(True, False)]
 
 
 # --- The shipped reasons ----------------------------------------------------------------------------------------
@@ -285,7 +285,8 @@ def test_shipped_reasons_name_requirements_tests_and_measurements_that_exist() -
     for reason in SHIPPED:
         for pattern in reason.requirement:
             assert any(
-                Reason("x", "map", "x", requirement=(pattern,)).concerns([one], "", "", "") for one in ids
+                Reason("x", "map", "x", requirement=(pattern,)).concerns([identifier], "", "", "")
+                for identifier in ids
             ), f"{reason.id}: {pattern}"
         for pattern in reason.test:
             assert pattern.partition("::")[0] in files, f"{reason.id}: {pattern}"
@@ -370,7 +371,7 @@ def recorded_differences() -> list[dict[str, str]]:
 
 
 def recorded_run(evidence: str, place: tuple[int, int], column: str) -> list[dict[str, Any]]:
-    """A run of only those measurements that differed between the virtual board and the emulator."""
+    """A run with only the measurements that differed between the virtual board and the emulator."""
     content = [{**RUN, "evidence": evidence}, sizes(place)]
     for row in recorded_differences():
         limit = ast.literal_eval(row["limit"])
@@ -400,16 +401,24 @@ def recorded_run(evidence: str, place: tuple[int, int], column: str) -> list[dic
 MEMORY = ("B", "%")
 
 
-def test_recorded_differences_of_time_identity_and_drivers_are_explained_and_those_of_memory_are_not(
+def test_recorded_differences_are_explained_except_those_of_memory(
     tmp_path: Path,
 ) -> None:
-    """As if both boards had had one map: then no figure of memory may be explained but by pointer size and pictures."""
+    """With the same map on both boards only pointer size and pictures may explain a figure of memory."""
     found = compared(
         tmp_path, recorded_run("virtual", QEMU_MAP, "virtual"), recorded_run("emulated", QEMU_MAP, "qemu")
     )
-    others = [one for one in found.unexplained if one.unit not in MEMORY and not one.name.startswith("size")]
+    others = [
+        difference
+        for difference in found.unexplained
+        if difference.unit not in MEMORY and not difference.name.startswith("size")
+    ]
     assert not others
-    memory = {one.reason.id for one in found.explained if one.unit in MEMORY and one.reason}
+    memory = {
+        difference.reason.id
+        for difference in found.explained
+        if difference.unit in MEMORY and difference.reason
+    }
     assert memory == {
         "pointer-size",
         "pictures",
@@ -423,7 +432,7 @@ def test_recorded_differences_of_time_identity_and_drivers_are_explained_and_tho
     }
 
 
-def test_every_value_reason_is_used_by_the_recorded_differences_or_is_of_a_kind_they_cannot_show(
+def test_every_value_reason_explains_a_recorded_difference_or_is_listed_here(
     tmp_path: Path,
 ) -> None:
     other = (0x3FFC9480, 0x4009AD60)
@@ -431,10 +440,10 @@ def test_every_value_reason_is_used_by_the_recorded_differences_or_is_of_a_kind_
         recorded_run("virtual", other, "virtual"),
         recorded_run("emulated", QEMU_MAP, "qemu"),
     ]
-    recorded[0].insert(2, boot(QEMU_FREE - 80_036))  # as far as free memory differed once the start was over
+    recorded[0].insert(2, boot(QEMU_FREE - 80_036))  # the difference in free memory after the start
     recorded[1].insert(2, boot(QEMU_FREE))
     found = compared(tmp_path, *recorded)
-    used = {one.reason.id for one in found.explained if one.reason}
+    used = {difference.reason.id for difference in found.explained if difference.reason}
     assert {reason.id for reason in SHIPPED if reason.of == "value"} - used == {
         "mac",
         "rapid-requests",
@@ -445,7 +454,7 @@ def test_every_value_reason_is_used_by_the_recorded_differences_or_is_of_a_kind_
 # --- The command and the document -------------------------------------------------------------------------------
 
 
-def test_command_ends_with_1_only_where_something_is_not_explained(
+def test_exit_status_is_1_only_for_unexplained_differences(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     virtual = write(tmp_path / "virtual", a_run("virtual"))
@@ -469,10 +478,15 @@ def test_json_has_every_measurement_in_columns(tmp_path: Path, capsys: pytest.Ca
     values = {row["name"]: row["values"] for row in data["measurements"]}
     assert values["to camera, claimed"] == {"virtual": 465, "qemu": 330}
     assert values["flash"] == {"virtual": 4, "qemu": None}
-    assert {one["reason"] for one in data["differences"]} == {"pointer-size", "clock", "kind-of-board", None}
+    assert {difference["reason"] for difference in data["differences"]} == {
+        "pointer-size",
+        "clock",
+        "kind-of-board",
+        None,
+    }
 
 
-def test_page_shows_what_a_run_says_as_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_page_escapes_the_text_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     hostile = "<script>alert(1)</script>"
     content = [
         *a_run("emulated")[:-1],
@@ -489,7 +503,7 @@ def test_page_shows_what_a_run_says_as_text(tmp_path: Path, capsys: pytest.Captu
     assert "Pointers" not in text.split("<h2>Explained</h2>")[0]
 
 
-def test_table_replaces_what_stood_between_the_markers(
+def test_table_replaces_the_text_between_the_markers(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     virtual = write(tmp_path / "virtual", a_run("virtual"))
@@ -520,7 +534,7 @@ def test_table_replaces_what_stood_between_the_markers(
         (["{run}", "{run}", "--markdown", "--into", "{doc}"], "has no place for the table"),
     ],
 )
-def test_wrong_use_is_one_line(
+def test_usage_error_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     (tmp_path / "doc.md").write_text("no markers\n")
@@ -530,7 +544,7 @@ def test_wrong_use_is_one_line(
         "none": tmp_path / "none",
         "doc": tmp_path / "doc.md",
     }
-    assert main(["fidelity", *(one.format(**places) for one in arguments)]) == 2
+    assert main(["fidelity", *(argument.format(**places) for argument in arguments)]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert message in error
@@ -548,6 +562,6 @@ def test_document_has_a_table_in_which_every_difference_has_a_shipped_reason() -
     assert rows or NOT_MADE in table
 
 
-def test_verdict_reasons_are_about_not_applicable_alone() -> None:
+def test_verdict_reasons_explain_only_not_applicable() -> None:
     for reason in SHIPPED:
         assert (reason.of == VERDICT) == bool(reason.because), reason.id

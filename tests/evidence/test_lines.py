@@ -1,4 +1,4 @@
-"""The lines of results.jsonl: their classes and the JSON Schema describe the same."""
+"""The lines of results.jsonl: classes and JSON Schema agree."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def schema_of(line: type[ResultsLine]) -> dict[str, Any]:
     found: dict[str, Any] = LINE_SCHEMA["$defs"][line.kind]
     if line.kind not in (NOTE, LOG):
         return found
-    (own,) = (one for one in found["oneOf"] if one["properties"]["about"]["const"] == line.about)
+    (own,) = (schema for schema in found["oneOf"] if schema["properties"]["about"]["const"] == line.about)
     common = {name: value for name, value in found["properties"].items() if name != "kind"}
     return {**own, "properties": {**common, **own["properties"]}}
 
@@ -132,14 +132,19 @@ def test_fields_of_a_class_are_the_properties_of_its_schema(line: type[ResultsLi
 def test_schema_describes_no_line_without_a_class() -> None:
     defined = LINE_SCHEMA["$defs"]
     abouts = {
-        (kind, one["properties"]["about"]["const"]) for kind in (NOTE, LOG) for one in defined[kind]["oneOf"]
+        (kind, schema["properties"]["about"]["const"])
+        for kind in (NOTE, LOG)
+        for schema in defined[kind]["oneOf"]
     }
-    kinds = {(one["$ref"].rpartition("/")[2], "") for one in LINE_SCHEMA["oneOf"]} - {(NOTE, ""), (LOG, "")}
+    kinds = {(schema["$ref"].rpartition("/")[2], "") for schema in LINE_SCHEMA["oneOf"]} - {
+        (NOTE, ""),
+        (LOG, ""),
+    }
     assert {(line.kind, line.about) for line in LINE_CLASSES} == kinds | abouts
 
 
 @pytest.mark.parametrize("line", EXAMPLES, ids=name_of)
-def test_line_keeps_the_schema_and_is_read_back(line: ResultsLine) -> None:
+def test_line_matches_its_schema_and_is_read_back(line: ResultsLine) -> None:
     row = json.loads(json.dumps(line.as_json(), allow_nan=False))
     RESULTS_LINE.validate(row)
     assert read_line(row) == line
@@ -151,13 +156,13 @@ def test_unknown_key_is_left_out_and_a_missing_one_named(line: ResultsLine) -> N
     row = line.as_json()
     assert read_line({**row, "from_the_future": 1}) == line
     for key in json_keys(type(line)):
-        if key in ("requirements", "damaged", "lost", "repeated", "garbled"):  # they have a default
+        if key in ("requirements", "damaged", "lost", "repeated", "garbled"):  # optional keys
             continue
         with pytest.raises(KeyError, match=key):
             read_line({name: value for name, value in row.items() if name != key})
 
 
-def test_note_about_something_unknown_is_left_out() -> None:
+def test_note_of_an_unknown_kind_is_left_out() -> None:
     assert read_line({"kind": "note", "about": "the weather", "text": "rain"}) is None
 
 

@@ -1,6 +1,6 @@
-"""The requirement list, the tests that show it, and the document it comes from say the same thing.
+"""requirements.toml, the marks of the suite's tests, and the requirements document agree.
 
-A requirement without a test, or a test without a requirement, makes a green table meaningless.
+A requirement without a test would make a green table meaningless.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def rows() -> list[dict[str, Any]]:
 
 
 def ids_in_document(text: str) -> list[str]:
-    """Requirement ids that a document introduces in bold, ranges like THR-01…07 written out."""
+    """Requirement ids in bold in a document; a range such as THR-01…07 is expanded."""
     found = []
     for head, prefix, first, last in re.findall(r"(\*\*([A-Z]+)-(\d\d)(?:…(\d\d))?\*\*)", text):
         assert head
@@ -42,21 +42,20 @@ def ids_in_document(text: str) -> list[str]:
 
 
 def ids_in_module(source: str) -> Iterator[str]:
-    """Ids that a test module names, taken from its syntax tree: marks on functions, `requirement=`
-    arguments."""
+    """Ids in the marks and `requirement=` arguments of a test module, from its syntax tree."""
     for node in ast.walk(ast.parse(source)):
         if not isinstance(node, ast.Call):
             continue
         if isinstance(node.func, ast.Attribute) and node.func.attr == "requirement":
             for argument in node.args:
                 assert isinstance(argument, ast.Constant), (
-                    "requirement ids are written out, so that they can be found"
+                    "write requirement ids as literals, so that this test can find them"
                 )
                 yield str(argument.value)
 
 
 def ids_with_tests() -> dict[str, list[str]]:
-    """Requirement id → names of the suite's files that have a test marked with it."""
+    """Map of requirement id to the suite's files with a test of it."""
     tested: dict[str, list[str]] = {}
     for module in sorted((PROJECT_ROOT / "hil_tests").glob("test_*.py")):
         for identifier in ids_in_module(module.read_text(encoding="utf-8")):
@@ -84,7 +83,7 @@ def test_ids_are_those_of_the_requirements_document() -> None:
     assert {row["id"] for row in rows()} == set(document)
 
 
-def test_only_future_enhancements_may_wait() -> None:
+def test_only_future_enhancements_have_priority_later() -> None:
     for row in rows():
         assert (row["priority"] == "later") == row["id"].startswith("FUT-"), row["id"]
 
@@ -144,7 +143,7 @@ def test_ids_are_read_from_marks_alone() -> None:
 
 
 def test_suite_files_have_no_fixed_sleep() -> None:
-    """A test that sleeps is either slow or flaky: the suite waits for the board's output instead."""
+    """A sleep makes a test slow or flaky; the suite waits for output of the board instead."""
     for path in [*(PROJECT_ROOT / "hil_tests").glob("*.py"), *(PROJECT_ROOT / "fixtures").glob("*.py")]:
         calls = [
             node

@@ -26,7 +26,7 @@ static size_t s_count;
 static unsigned s_random;
 static unsigned s_checks, s_yes, s_places, s_placeable, s_misplaced;
 
-/* There is one task only. */
+/* The program has a single task. */
 void vPortEnterCritical(portMUX_TYPE *mux)
 {
     (void)mux;
@@ -154,7 +154,7 @@ static void check_stats(void)
     lowest = stats.total_minimum_free;
 }
 
-/* A dip that ends before the sample is in the window's watermark, and in the minimum permanently. */
+/* A dip that ends before the sample lowers the window's watermark and, permanently, the minimum. */
 static void check_dip(void)
 {
     memory_stats_t before, after, next;
@@ -211,7 +211,7 @@ int main(int argc, char **argv)
         } else if (s_count > 0) {
             give(any((unsigned)s_count));
         }
-        if (step % 100 == 99) { /* a level: nearly all memory taken, in pieces */
+        if (step % 100 == 99) { /* low memory: take nearly all, in blocks */
             while (s_count < HELD_MAX && heap_caps_get_free_size(caps) > 30000 + any(30000)) {
                 take(caps, 1 + any((unsigned)heap_caps_get_largest_free_block(caps)));
             }

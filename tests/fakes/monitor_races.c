@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Stress test of the monitor task and the log path: tasks that log, tasks that start and stop the monitor, a
- * UART that is sometimes full, task creation that sometimes fails. Prints "ok", or the first error.
+ * Stress test of the monitor task and the log path: some tasks log, others start and stop the monitor, the
+ * UART is sometimes full, and task creation sometimes fails. Prints "ok" or the first error.
  */
 #include <pthread.h>
 #include <sched.h>
@@ -30,7 +30,7 @@
 #define FAILERS 2
 #define FAILURES_EACH 4000
 
-/* A task. */
+/* A FreeRTOS task on a pthread. */
 struct tskTaskControlBlock {
     pthread_mutex_t mutex;
     pthread_cond_t given;
@@ -86,7 +86,7 @@ static void *run(void *task)
     return NULL;
 }
 
-/* Fails sometimes, as without memory. */
+/* Fails sometimes, as if memory had run out. */
 BaseType_t xTaskCreatePinnedToCore(TaskFunction_t code, const char *name, uint32_t stack, void *arg,
                                    UBaseType_t priority, TaskHandle_t *out, BaseType_t core)
 {
@@ -107,7 +107,7 @@ BaseType_t xTaskCreatePinnedToCore(TaskFunction_t code, const char *name, uint32
     pthread_create(&thread, NULL, run, task);
     pthread_detach(thread);
     if (any(2) == 0) {
-        usleep(50); /* the new task runs before its creator knows it */
+        usleep(50); /* the new task runs before its creator has the handle */
     }
     *out = task;
     return pdPASS;
@@ -287,7 +287,7 @@ static void log_one(void)
 {
     memory_stats_t stats;
     memory_delta_t delta = {INT32_MIN, INT32_MIN, INT32_MIN, INT32_MIN};
-    memset(&stats, 0xFF, sizeof(stats)); /* the widest figures */
+    memset(&stats, 0xFF, sizeof(stats)); /* the largest figures */
     mem_log_put(&stats, &delta, "a context as long as a context can be", true);
 }
 
@@ -385,7 +385,8 @@ int main(void)
         pthread_join(threads[i], NULL);
     }
     drain_failures();
-    mem_alloc_failed_put(&(mem_alloc_failed_t){.size = ~0U}); /* carries the count of those lost before it */
+    mem_alloc_failed_put(
+        &(mem_alloc_failed_t){.size = ~0U}); /* this record carries the number of earlier lost ones */
     drain_failures();
     if (s_failures != FAILERS * FAILURES_EACH + 1) {
         fail("failures neither reported nor counted", s_failures, FAILERS * FAILURES_EACH + 1);
@@ -394,7 +395,7 @@ int main(void)
     if (mem_log_waiting()) {
         fail("the task ended before it had written all", s_records, 0);
     }
-    /* One more, so that a record carries the count of the boxes dropped last. */
+    /* One more record, to carry the count of the last dropped boxes. */
     log_one();
     mem_monitor_wake();
     s_slow_end = true;

@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * sys.panic kind=stack on a range of this program's own stack, whose end is reported as the task's: prints
- * "ok: …", or the error.
+ * sys.panic kind=stack on part of this program's stack, whose end is reported as the end of the task's stack.
+ * Prints "ok: …" or the error.
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * Stress test of the state manager: tasks that request modes concurrently, a task that uses the camera,
- * drivers that fail. Prints "ok: …", or the first error. The argument is the seed.
+ * drivers that fail. Prints "ok: …" or the first error. The argument is the seed.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -65,9 +65,9 @@ static unsigned any(unsigned below)
 
 /* --- FreeRTOS --- */
 
-#define TICK_US 20 /* of the host's time */
+#define TICK_US 20 /* host time of a tick */
 
-/* A mutex, a queue of length 1 or an event group: all of them wait for one condition. */
+/* A mutex, a queue of length 1 or an event group; all wait on one condition variable. */
 typedef struct QueueDefinition {
     pthread_mutex_t mutex;
     pthread_cond_t changed;
@@ -81,7 +81,7 @@ struct EventGroupDef_t {
     fake_object_t object;
 };
 
-/* Never freed, as the kernel objects of the state manager. */
+/* Never freed, like the kernel objects of the state manager. */
 static void *create(void)
 {
     struct EventGroupDef_t *group = calloc(1, sizeof(*group));
@@ -398,13 +398,13 @@ esp_err_t state_manager_enter_step(const char *step, bool undo)
 {
     const char **name = undo ? &s_fail_undo : &s_fail_step;
     if (*name != NULL && strcmp(step, *name) == 0) {
-        *name = NULL; /* once: recovery runs the same steps */
+        *name = NULL; /* fail only once: recovery runs the same steps */
         return ESP_FAIL;
     }
     return s_faults && any(60) == 0 ? ESP_FAIL : ESP_OK;
 }
 
-/* Drivers: one call at a time, from the state task, never both modes at once */
+/* Drivers. Calls come one at a time, from the state task, and never start both modes. */
 
 static esp_err_t drive(const char *name, atomic_int *up, int to, bool allowed)
 {
@@ -438,7 +438,7 @@ esp_err_t camera_controller_init(void)
 }
 esp_err_t camera_controller_deinit(void)
 {
-    s_unfreed = true; /* the driver's task: an idle task frees it if it was on the other core */
+    s_unfreed = true; /* an idle task frees the driver's task if that ran on the other core */
     return drive("camera deinit", &s_camera_up, 0, true);
 }
 bool camera_controller_is_initialized(void)
@@ -589,7 +589,7 @@ static void storm(unsigned seed, bool faults)
     }
 }
 
-/** Requests that arrive faster than modes change: the last one counts, and those in between have no cost. */
+/** Requests arrive faster than modes change: the last one wins, and skipped ones start no change. */
 static void coalescing(void)
 {
     state_manager_request(SYSTEM_STATE_CAMERA_STANDBY, FOREVER_MS);
@@ -649,7 +649,7 @@ static void each_step(void)
     }
 }
 
-/** A step and an undo after it fail: recovery restores the former mode, regardless of the running drivers. */
+/** A step and a later undo fail: recovery restores the former mode, whichever drivers run. */
 static void recovering(void)
 {
     static const struct {
@@ -662,7 +662,7 @@ static void recovering(void)
          "stt.start"}, /* voice is running */
         {SYSTEM_STATE_VOICE_ACTIVE, SYSTEM_STATE_CAMERA_STANDBY, "settle.up", "camera.start"},
         {SYSTEM_STATE_VOICE_ACTIVE, SYSTEM_STATE_CAMERA_STANDBY, "camera.start",
-         "stt.stop"}, /* half of voice */
+         "stt.stop"}, /* voice is half started */
     };
     for (size_t i = 0; i < ARRAY_SIZE(CASES); i++) {
         state_manager_info_t before, after;
@@ -699,7 +699,7 @@ static void starting(void)
         fail("the first mode is refused");
     }
     s_main_ended = true;
-    state_manager_request(SYSTEM_STATE_VOICE_ACTIVE, FOREVER_MS); /* is handled after it */
+    state_manager_request(SYSTEM_STATE_VOICE_ACTIVE, FOREVER_MS); /* handled after the first mode */
     if (!s_started) {
         fail("started() has not been called");
     }

@@ -1,4 +1,4 @@
-"""The tests of the pure C files again, under AddressSanitizer, which must be preloaded into Python."""
+"""Reruns the tests of the pure C files under AddressSanitizer, which must be preloaded into Python."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def test_pure_c_files_under_address_sanitizer() -> None:
         **os.environ,
         "HOTPIN_C_SANITIZE": "address,undefined",
         "LD_PRELOAD": str(library),
-        "ASAN_OPTIONS": "detect_leaks=0",  # Python's own
+        "ASAN_OPTIONS": "detect_leaks=0",  # Python's own leaks
     }
-    # No capture, which would swallow a report, and no plugins that start processes.
-    # The root's conftest.py is the suite's, which needs them.
+    # Capture would swallow a sanitizer report, and some plugins start processes.
+    # The conftest.py in the root belongs to the suite and needs those plugins.
     options = [
         "-q",
         "-s",

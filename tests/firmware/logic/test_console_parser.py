@@ -17,7 +17,7 @@ from hotpin_hil.protocol.crc import crc16
 from hotpin_hil.protocol.request import encode_request
 from tests.support.c_build import CModule, build
 
-# The real capability table needs the IDF's bits; here two lists will do.
+# The real capability table needs ESP-IDF's bits; two lists are enough here.
 CAPS_STUB = """
 #include <string.h>
 #include "console_caps.h"
@@ -62,7 +62,7 @@ def problem_of(problem: Any) -> tuple[str, str, str]:
 
 
 class Parsed:
-    """A line fed byte by byte and parsed: result, and what the request says as Python values."""
+    """Feeds a line byte by byte and parses it; holds the result and the request as Python values."""
 
     def __init__(self, data: bytes) -> None:
         self._line = PARSER.ffi.new("console_line_t *")
@@ -81,7 +81,7 @@ class Parsed:
         self.problem = problem_of(problem) if self.result in (SYNTAX, ARGUMENT) else None
 
     def check(self, usage: str) -> tuple[str, str, str] | None:
-        """What console_check_args() has to say against the arguments; None if nothing."""
+        """Error of console_check_args() for the arguments, or None."""
         problem = PARSER.ffi.new("console_problem_t *")
         if PARSER.lib.console_check_args(usage.encode(), self._request, problem):
             return None
@@ -92,7 +92,7 @@ def with_crc(body: bytes) -> bytes:
     return b"@%s*%04X" % (body, crc16(body))
 
 
-def test_result_names_are_as_the_test_counts_them() -> None:
+def test_result_names_match_the_enum_in_c() -> None:
     assert {name: getattr(PARSER.lib, name) for name in NAMES} == NAMES
 
 
@@ -119,7 +119,7 @@ def test_request_arrives_as_the_host_encoded_it(request_id: int, command: str, a
 def test_damaged_request_is_never_taken_for_another(
     request_id: int, command: str, args: dict[str, str], data: st.DataObject
 ) -> None:
-    """One byte changed, lost or put in: it is refused, or it is no request any more but a person's line."""
+    """After one byte is changed, lost or inserted, the line is refused or is a typed line instead of a request."""
     whole = encode_request(request_id, command, args).rstrip(b"\n")
     line = bytearray(whole)
     at = data.draw(st.integers(0, len(line) - 1))
@@ -134,7 +134,7 @@ def test_damaged_request_is_never_taken_for_another(
         line.insert(at, noise)
     parsed = Parsed(bytes(line))
     if parsed.result == OK and parsed.id != 0:
-        assert line.endswith(whole), "only a byte in front leaves a request whole"
+        assert line.endswith(whole), "only a byte inserted in front leaves a request intact"
         assert (parsed.id, parsed.command, parsed.args) == (request_id, command, args)
 
 
@@ -142,7 +142,7 @@ def test_damaged_request_is_never_taken_for_another(
 def test_request_is_found_behind_garbage(
     junk: bytes, request_id: int, command: str, args: dict[str, str]
 ) -> None:
-    """A line cut by a reset, or noise, in front of a request: its checksum shows where it begins."""
+    """Noise or a truncated line may precede a request; its checksum shows where it begins."""
     line = encode_request(request_id, command, args).rstrip(b"\n")
     assume(len(junk) + len(line) <= LINE_MAX)
     parsed = Parsed(junk + line)
@@ -201,7 +201,7 @@ def test_lower_case_checksum_is_refused() -> None:
     assert Parsed(b"@%s*%04x" % (body, crc16(body))).result == CRC
 
 
-def test_person_types_without_at_sign_and_checksum() -> None:
+def test_typed_line_needs_no_at_sign_and_checksum() -> None:
     parsed = Parsed(b'  mem.log   context="After Lunch" ')
     assert (parsed.result, parsed.id, parsed.command) == (OK, 0, "mem.log")
     assert parsed.args == {"context": "After Lunch"}
@@ -245,12 +245,12 @@ def as_request_line(raw: bytes) -> bytes:
 
 @given(st.lists(st.binary(max_size=300).map(as_request_line), max_size=5))
 def test_lines_are_cut_at_their_ends_and_never_longer_than_a_request(raw: list[bytes]) -> None:
-    lines, overlong = feed(b"".join(one + b"\n" for one in raw))
-    assert lines == [one[:LINE_MAX] for one in raw]
-    assert overlong == any(len(one) > LINE_MAX for one in raw)
+    lines, overlong = feed(b"".join(line + b"\n" for line in raw))
+    assert lines == [line[:LINE_MAX] for line in raw]
+    assert overlong == any(len(line) > LINE_MAX for line in raw)
 
 
-def test_request_may_have_all_its_bytes_and_not_one_more() -> None:
+def test_request_of_maximum_length_is_accepted_and_a_longer_one_refused() -> None:
     longest = with_crc(b"9 mem.log context=".ljust(LINE_MAX - 6, b"x"))
     assert len(longest) == LINE_MAX
     assert Parsed(longest).result == OK
@@ -298,7 +298,7 @@ HOLD = "caps=CAPS [size=N] [leave=N] [block=N]"
         ("", b"x a=1", ("a", "1", "unknown")),
     ],
 )
-def test_arguments_are_held_against_the_usage(
+def test_arguments_are_checked_against_the_usage(
     usage: str, line: bytes, problem: tuple[str, str, str] | None
 ) -> None:
     found = Parsed(line).check(usage)
@@ -311,7 +311,7 @@ def test_arguments_are_held_against_the_usage(
 
 
 @given(st.text(st.sampled_from("0123456789 +-x"), max_size=12))
-def test_numbers_are_pythons_or_none(text: str) -> None:
+def test_numbers_are_parsed_as_in_python_or_refused(text: str) -> None:
     number = PARSER.ffi.new("uint32_t *", 77)
     valid = text.isascii() and text.isdigit() and int(text) <= 0xFFFFFFFF
     assert PARSER.lib.console_parse_u32(text.encode(), number) == valid
@@ -359,7 +359,7 @@ replies = st.lists(st.tuples(ids, st.lists(reply_lines, min_size=1, max_size=6))
 
 
 request_numbers = itertools.count()
-"""Stands for the requests' texts: the cache outlives one example, so each number is used once."""
+"""Distinct hashes of requests: the cache outlives one example, so each number is used once."""
 
 
 @given(replies)
@@ -374,13 +374,13 @@ def test_last_four_replies_are_kept_whole_or_not_at_all(given_replies: list[tupl
     for (request_id, number), text in reversed(kept):
         room -= len(text)
         expected = text if room >= 0 else b""
-        assert read_kept(request_id, number) == expected, "newest first, as far as they fit"
+        assert read_kept(request_id, number) == expected, "newest first, up to the size of the cache"
         assert read_kept(request_id, number + 1_000_000) == b"", "another request with an old id"
 
 
 @pytest.mark.parametrize(("last", "kept"), [(1500, {3, 4}), (100, {2, 3, 4})])
 def test_oldest_replies_make_room_for_the_last(last: int, kept: set[int]) -> None:
-    """4,000 bytes are kept; with `last` more, as many of the oldest go as must, and none is left in part."""
+    """The cache holds 4,000 bytes; a reply of `last` bytes evicts the oldest replies, each as a whole."""
     sizes = {1: 1000, 2: 2000, 3: 1000, 4: last}
     texts = {number: (b"%d" % number * 99 + b"\n") * (size // 100) for number, size in sizes.items()}
     for number, text in texts.items():
@@ -409,7 +409,7 @@ def as_text(members: bytes, continues: bool = False, goes_on: bool = False) -> s
     write = TEXT.ffi.callback(
         "void(const char *, size_t)", lambda text, length: written.extend(TEXT.ffi.buffer(text, length))
     )
-    json = TEXT.new("char[]", members + b"#")  # and nothing behind it is read
+    json = TEXT.new("char[]", members + b"#")  # nothing after it is read
     TEXT.lib.console_text_from_members(json, len(members), continues, goes_on, write)
     assert not written or written.endswith(b"\r\n")
     return bytes(written).decode("latin-1").replace("\r\n", "\n").removesuffix("\n")
@@ -439,7 +439,7 @@ def test_members_become_lines(members: bytes, text: str) -> None:
     assert as_text(members) == text
 
 
-def test_array_over_two_records_has_its_key_once() -> None:
+def test_array_across_two_records_has_its_key_once() -> None:
     assert as_text(b'"n":1,"rows":[[1,2],[3]]', goes_on=True) == "n: 1\nrows:\n  1, 2\n  3"
     assert as_text(b'"rows":[[4]],"m":[]', continues=True) == "  4\nm: none"
     assert as_text(b'"n":1,"rows":[]', goes_on=True).split() == ["n:", "1", "rows:"], (
@@ -473,5 +473,5 @@ def test_any_text_is_read_to_its_end_and_no_further(data: bytes, continues: bool
 
 
 @given(st.sampled_from([b"[", b"{", b'{"a":', b'"', b",", b"]", b"[,"]), st.integers(1, 480))
-def test_no_depth_is_too_much_for_the_stack(piece: bytes, count: int) -> None:
+def test_deep_nesting_does_not_overflow_the_stack(piece: bytes, count: int) -> None:
     as_text(b'"a":' + piece * count)

@@ -1,4 +1,4 @@
-"""The drivers' pure parts: the ring between two tasks, and the size in a JPEG frame's header."""
+"""Pure parts of the drivers: the ring between two tasks, and the search for JPEG markers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NEAR_OVERFLOW = 2**32 - 20
 
 
 class RingMachine(RuleBasedStateMachine):
-    """The ring against a byte string, with counters that pass 2^32 on the way."""
+    """Compares the ring with a byte string while its counters wrap at 2^32."""
 
     def __init__(self) -> None:
         super().__init__()

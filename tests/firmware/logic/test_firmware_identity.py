@@ -12,7 +12,7 @@ from hotpin_hil.protocol.records import Record, RecordScanner
 from tests.support.native_board import Board, build_drivers_test
 
 FIELD_BYTES = 32
-"""Of version, project_name and idf_ver in ESP-IDF's esp_app_desc_t; a text that fills its field has no NUL."""
+"""Size of version, project_name and idf_ver in ESP-IDF's esp_app_desc_t; a text that fills its field has no NUL."""
 LONGEST = {name: (name + "-0123456789" * 3)[:FIELD_BYTES] for name in ("project", "version", "idf")}
 PARAMS = {"project": "project_name", "version": "project_version", "idf": "idf_version"}
 

@@ -1,5 +1,4 @@
-"""heap.hold, heap.split and heap.blocks on the exact heap model: levels are met to the byte, all memory is freed, and
-the map shows every block."""
+"""heap.hold, heap.split and heap.blocks on the exact heap model."""
 
 from __future__ import annotations
 
@@ -26,7 +25,7 @@ ESP_OK, ESP_ERR_NO_MEM, ESP_ERR_INVALID_STATE, ESP_ERR_INVALID_SIZE = 0, 0x101, 
 
 
 class Driver:
-    """The driver process: a board's heaps as they are when the application starts."""
+    """Driver process with the heaps of a board at the start of the application."""
 
     def __init__(self, program: Path) -> None:
         self._process = subprocess.Popen(
@@ -93,13 +92,13 @@ def board(program: Path) -> Iterator[Driver]:
 
 
 def reachable(free: int, leave: int) -> int:
-    """The smallest amount of at least `leave` bytes with the residue of `free`."""
+    """Smallest reachable level of at least `leave` bytes: congruent to `free` modulo 4."""
     return leave + (free - leave) % RESIDUE
 
 
 @pytest.mark.parametrize("caps", SETS)
 def test_level_is_met_to_the_byte(board: Driver, caps: str) -> None:
-    """From an untouched heap, wherever the level lies, in one piece and in pieces."""
+    """Starts from an untouched heap; each level is met with one large block and with small ones."""
     rng = random.Random(1)
     start = board.free(caps)
     for _ in range(100):
@@ -118,13 +117,13 @@ def test_level_is_met_to_the_byte(board: Driver, caps: str) -> None:
 def test_level_is_met_where_every_small_block_comes_from_one_hole(
     board: Driver, caps: str, leave: int, block: int
 ) -> None:
-    """The hole is 4 bytes larger than what is missing: the way down has to start again from another place."""
+    """The hole is 4 bytes larger than the missing amount, so the search must restart elsewhere."""
     assert board.ask(f"leave {caps} {leave} {block}")[2] == leave
 
 
 @pytest.mark.parametrize("caps", SETS)
 def test_level_is_met_among_small_holes(board: Driver, caps: str) -> None:
-    """Holes of all small sizes exist, so that a block may be larger than requested."""
+    """Holes of all small sizes exist, so a block may become larger than requested."""
     rng = random.Random(2)
     exact = 0
     rounds = 40
@@ -138,7 +137,7 @@ def test_level_is_met_among_small_holes(board: Driver, caps: str) -> None:
         leave = rng.randrange(256, start - 512)
         error, identifier, free, _ = board.ask(f"leave {caps} {leave} {rng.choice([0, 1024])}")
         assert error == ESP_OK
-        assert free >= leave, "never below what was asked"
+        assert free >= leave, "never below the requested level"
         exact += free == reachable(start, leave)
         board.ask(f"release {identifier}")
         assert board.free(caps) == start
@@ -149,7 +148,7 @@ def test_level_is_met_among_small_holes(board: Driver, caps: str) -> None:
 
 @pytest.mark.parametrize(("block", "count"), [(12, 0), (12, 4501), (1024, 0xFFFFFFFF)])
 def test_more_blocks_than_a_walk_may_take_are_refused(board: Driver, block: int, count: int) -> None:
-    """A heap of 200,000 blocks would be walked with interrupts off for a tenth of a second, at every figure."""
+    """Each reading would walk a heap of 200,000 blocks with interrupts off for 100 ms."""
     start = board.free("SPIRAM")
     assert board.ask(f"split SPIRAM {block} {count}")[0] == ESP_ERR_INVALID_SIZE
     assert board.free("SPIRAM") == start
@@ -157,7 +156,7 @@ def test_more_blocks_than_a_walk_may_take_are_refused(board: Driver, block: int,
 
 
 def test_levels_follow_one_another_in_steps_of_four(board: Driver) -> None:
-    """The steps of the threshold tests: to the level, four bytes below it, and back."""
+    """The sequence of the threshold tests: to the level, 4 bytes below it, and back."""
     start = board.free("INTERNAL,8BIT")
     for threshold in (51_203, 20_483, 35_843, 8_191):
         for level in (threshold, threshold - 4, threshold + 64, threshold):
@@ -173,13 +172,13 @@ def test_levels_follow_one_another_in_steps_of_four(board: Driver) -> None:
     assert board.free("INTERNAL,8BIT") == start
 
 
-def test_what_is_left_of_psram_stays_in_one_piece(board: Driver) -> None:
-    """So that a 64 KB buffer still fits when 96 KB are left."""
+def test_remaining_psram_is_one_block(board: Driver) -> None:
+    """A 64 KB buffer must still fit when 96 KB are left."""
     assert board.ask("leave SPIRAM 98304 0")[2] == 98_304
     assert board.ask("free SPIRAM")[1] >= 65_536
 
 
-def test_more_than_is_free_cannot_be_left(board: Driver) -> None:
+def test_level_above_free_memory_is_refused(board: Driver) -> None:
     free = board.free("DMA")
     assert board.ask(f"leave DMA {free + 1} 0")[0] == ESP_ERR_INVALID_SIZE
     assert board.ask(f"leave DMA {free} 0")[::2] == [ESP_OK, free]
@@ -195,7 +194,7 @@ def test_one_block_is_held_or_refused(board: Driver) -> None:
     assert board.free("SPIRAM") == start
 
 
-def test_ids_run_out_and_come_back(board: Driver) -> None:
+def test_ids_run_out_and_are_reused(board: Driver) -> None:
     identifiers = [board.ask("size SPIRAM 100")[1] for _ in range(HOLDS)]
     assert sorted(identifiers) == list(range(1, HOLDS + 1))
     assert board.ask("size SPIRAM 100")[0] == ESP_ERR_INVALID_STATE
@@ -216,20 +215,20 @@ def test_split_of_everything_leaves_no_room_for_more_than_a_block(board: Driver)
     start = board.free("SPIRAM")
     error, identifier, free, _ = board.ask("split SPIRAM 32768 0")
     assert error == ESP_OK
-    assert free > 98_304, "enough in sum for a 64 KB buffer and its margin"
-    assert board.ask("free SPIRAM")[1] < 65_536, "but in no piece"
+    assert free > 98_304, "enough in total for a 64 KB buffer and its margin"
+    assert board.ask("free SPIRAM")[1] < 65_536, "but no block is large enough"
     board.ask(f"release {identifier}")
     assert board.free("SPIRAM") == start
 
 
-def test_split_that_cannot_be_had_takes_nothing(board: Driver) -> None:
+def test_failed_split_takes_nothing(board: Driver) -> None:
     start = board.free("DMA")
     assert board.ask("split DMA 20000 100")[0] == ESP_ERR_NO_MEM
     assert board.free("DMA") == start
 
 
 HEADER = 4
-"""Size of each block's header, in front of its user address."""
+"""Size in bytes of the header in front of each block's user address."""
 
 
 def blocks(board: Driver, caps: str, room: int = 4096) -> dict[int, tuple[int, bool, list[int]]]:
@@ -270,7 +269,7 @@ def test_map_shows_every_block_where_it_lies(board: Driver, caps: str) -> None:
     assert HEADER * heaps <= ends < 2 * HEADER * heaps, "the allocator also counts each heap's end as free"
 
 
-def test_map_stops_where_its_room_does_and_says_so(board: Driver) -> None:
+def test_map_that_exceeds_its_buffer_is_marked_as_truncated(board: Driver) -> None:
     for _ in range(20):
         board.ask("take SPIRAM 100")
     ((at, _, everything),) = blocks(board, "SPIRAM").values()

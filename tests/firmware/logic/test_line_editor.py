@@ -1,6 +1,6 @@
-"""The console's line editor: keys, history, completion, and what is on the screen meanwhile.
+"""The console's line editor: keys, history, completion and screen.
 
-A small terminal below keeps the screen, so the tests check what a user sees, not the bytes behind it.
+A small terminal emulation keeps the screen, so the tests check what a user sees instead of bytes.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ TERMINAL = b"\x1b[0n"
 """A terminal's reply to the query for its presence."""
 
 unhurried = settings(deadline=None)
-"""The host may be busy with other tests."""
+"""No deadline: the host may be busy with other tests."""
 
 COMMANDS = {
     "help": None,
@@ -59,7 +59,7 @@ COMMANDS = {
 
 
 class Screen:
-    """Rows of a terminal as wide as the editor takes it to be."""
+    """Rows of a terminal with the width that the editor assumes."""
 
     def __init__(self) -> None:
         self.rows = [""]
@@ -97,7 +97,7 @@ class Screen:
 
 
 class Typist:
-    """A user at the editor, with a terminal that answers queries, or a plain one."""
+    """A user at the editor; the terminal answers queries or is a plain one."""
 
     def __init__(self, answers: bool = True) -> None:
         self.screen = Screen()
@@ -136,7 +136,7 @@ class Typist:
         return True
 
     def press(self, *keys: bytes | str, program: bool = False) -> Typist:
-        """Type text; each line is executed without output."""
+        """Types text; each line is executed without output."""
         for key in keys:
             for byte in key.encode() if isinstance(key, str) else key:
                 if EDITOR.lib.line_editor_feed(self.editor, bytes([byte])):
@@ -149,7 +149,7 @@ class Typist:
         return self
 
     def log(self, text: str) -> None:
-        """Another task writes a line."""
+        """Writes a line from another task."""
         self.screen.write(EDITOR.ffi.string(EDITOR.lib.line_editor_hide(self.editor)))
         self.screen.write(text.encode() + b"\r\n")
         EDITOR.lib.line_editor_show(self.editor)
@@ -166,7 +166,7 @@ class Typist:
 
 
 def check_screen(typist: Typist) -> None:
-    """Prompt and line stand on the last row, the cursor where the editor has it."""
+    """Asserts that the last row shows prompt and line with the cursor at the editor's position."""
     text, cursor = typist.text, typist.editor.cursor
     start = max(0, cursor - (COLUMNS - 1 - len(PROMPT)))
     assert typist.row == (PROMPT + text[start:])[: COLUMNS - 1].rstrip()
@@ -264,7 +264,7 @@ model_keys = st.lists(
 
 @unhurried
 @given(model_keys)
-def test_line_is_what_the_keys_make_of_it(keys: list[bytes]) -> None:
+def test_line_matches_the_model_after_any_keys(keys: list[bytes]) -> None:
     typist, model = Typist(), Model()
     for key in keys:
         typist.press(key)
@@ -275,8 +275,8 @@ def test_line_is_what_the_keys_make_of_it(keys: list[bytes]) -> None:
 
 @unhurried
 @given(st.lists(st.one_of(key_presses, st.just("log")), max_size=40))
-def test_screen_shows_the_line_whatever_was_pressed(keys: list[bytes | str]) -> None:
-    """Also with other tasks' lines in between: none of them is cut or written over."""
+def test_screen_shows_the_line_after_any_keys(keys: list[bytes | str]) -> None:
+    """Log lines of other tasks arrive in between and stay intact."""
     typist = Typist()
     logged = 0
     for key in keys:
@@ -295,8 +295,8 @@ def test_screen_shows_the_line_whatever_was_pressed(keys: list[bytes | str]) -> 
 
 @unhurried
 @given(st.lists(key_presses, max_size=20))
-def test_pasted_keys_do_what_typed_ones_do(keys: list[bytes]) -> None:
-    """The screen is updated once; less is sent, and the result is the same."""
+def test_pasted_keys_act_like_typed_keys(keys: list[bytes]) -> None:
+    """Pasting updates the screen once: fewer bytes, the same result."""
     typed, pasted = Typist(), Typist()
     typed.press(*keys)
     pasted.press(b"".join(keys))
@@ -314,18 +314,20 @@ def test_long_line_scrolls_sideways_and_is_never_more_than_a_row() -> None:
     assert len(typist.screen.rows) == 2, "greeting and line"
 
 
-def test_line_that_was_cut_short_is_not_obeyed() -> None:
+def test_truncated_line_is_not_executed() -> None:
     assert Typist().press("x" * LINE_MAX, "\n").too_long is False
     typist = Typist()
     assert typist.press("x" * (LINE_MAX + 1), "\n").too_long is True
-    assert typist.press("x" * (LINE_MAX + 1), b"\x7f", "\n").too_long is False, "it was seen and corrected"
+    assert typist.press("x" * (LINE_MAX + 1), b"\x7f", "\n").too_long is False, (
+        "the user saw and corrected the line"
+    )
 
 
 # --- Prompt ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("key", [b"h", b"\r", b"\n", b"\t", UP, b"\x03"])
-def test_first_key_brings_the_prompt(key: bytes) -> None:
+def test_first_key_shows_the_prompt(key: bytes) -> None:
     typist = Typist(answers=False)
     typist.log("I (1) TASK: nobody types yet")
     assert typist.screen.raw == b"I (1) TASK: nobody types yet\r\n"
@@ -335,25 +337,25 @@ def test_first_key_brings_the_prompt(key: bytes) -> None:
 
 
 @pytest.mark.parametrize("noise", [b"\x00", b"\xff\xfe", b"\x1c\x1d", b"\x1b", b"\x1b[0n", b"\x1b[200~"])
-def test_noise_brings_no_prompt(noise: bytes) -> None:
+def test_noise_shows_no_prompt(noise: bytes) -> None:
     assert Typist(answers=False).press(noise).screen.raw == b""
 
 
-def test_line_end_of_two_characters_is_one() -> None:
+def test_crlf_is_one_line_end() -> None:
     assert Typist().press(b"a\r\nb\nc\r\n\r\n").lines == ["a", "b", "c", ""]
 
 
 @unhurried
 @given(st.lists(key_presses.filter(lambda key: key not in (b"\x0c",)), max_size=20), st.booleans())
 def test_plain_terminal_gets_plain_text_only(keys: list[bytes], logs: bool) -> None:
-    """A program that types, or a terminal that does not answer: only characters, and corrections at the line's end."""
+    """A script or a silent terminal gets plain characters, and corrections only at the end of the line."""
     typist = Typist(answers=False)
     longest = 0
     for key in keys:
         typist.press(key)
-        assert typist.editor.cursor == len(typist.text), "it cannot be shown elsewhere"
+        assert typist.editor.cursor == len(typist.text), "a plain terminal cannot move the cursor"
         longest = max(longest, len(typist.text))
-        if longest < COLUMNS - len(PROMPT):  # what has wrapped cannot be erased
+        if longest < COLUMNS - len(PROMPT):  # wrapped text cannot be erased
             assert typist.row == (PROMPT + typist.text).rstrip() or not typist.text
         if logs:
             typist.log("I (1) TASK: line")
@@ -395,7 +397,7 @@ def test_request_is_neither_echoed_nor_answered_with_a_prompt(request: bytes) ->
 @unhurried
 @given(any_keys, requests, st.booleans())
 def test_request_is_whole_behind_any_keys(keys: bytes, request: bytes, answers: bool) -> None:
-    """Noise may act as any keys, recall old lines and fill this one: the request's bytes still end the line."""
+    """Noise may act as keys, recall old lines and fill this one; the line still ends with the bytes of the request."""
     typist = Typist(answers)
     typist.press(b"mem.log context=" + b"x" * 200, b"\n")
     keys = keys.replace(b"@", b"")
@@ -405,7 +407,7 @@ def test_request_is_whole_behind_any_keys(keys: bytes, request: bytes, answers: 
 
 @unhurried
 @given(st.lists(st.one_of(any_keys, requests, key_presses), max_size=8), st.booleans())
-def test_nothing_that_comes_goes_out_as_a_record(keys: list[bytes], answers: bool) -> None:
+def test_input_is_never_echoed_as_a_record(keys: list[bytes], answers: bool) -> None:
     typist = Typist(answers)
     typist.press(*keys)
     typist.log("I (1) TASK: line")
@@ -414,11 +416,11 @@ def test_nothing_that_comes_goes_out_as_a_record(keys: list[bytes], answers: boo
     assert RecordScanner().feed(typist.screen.raw + b"\n") == []
 
 
-def test_request_ends_the_prompt_until_somebody_types_again() -> None:
+def test_request_hides_the_prompt_until_the_next_key() -> None:
     typist = Typist()
     typist.press("half a line")
     typist.press(encode_request(7, "mem.stats", {}), program=True)
-    assert typist.screen.rows[-2:] == [PROMPT + "half a line", ""], "the reply starts on a row of its own"
+    assert typist.screen.rows[-2:] == [PROMPT + "half a line", ""], "the reply starts on a new row"
     typist.log("I (1) TASK: line")
     assert typist.row == ""
     typist.press("h")
@@ -432,7 +434,7 @@ def test_log_between_the_bytes_of_a_request_does_not_show_them() -> None:
     assert typist.screen.rows[-2:] == ["I (1) TASK: line", ""]
 
 
-def test_at_sign_in_a_persons_line_is_kept_and_not_shown() -> None:
+def test_at_sign_in_a_typed_line_is_kept_and_not_echoed() -> None:
     typist = Typist()
     typist.press("mem.log context=a@b", "\n")
     assert typist.lines == ["mem.log context=a@b"]
@@ -443,7 +445,7 @@ def test_at_sign_in_a_persons_line_is_kept_and_not_shown() -> None:
 # --- History -----------------------------------------------------------------------------------------------
 
 
-def test_up_and_down_go_through_the_lines_and_back_to_the_one_left() -> None:
+def test_up_and_down_walk_the_history_and_return_to_the_unfinished_line() -> None:
     typist = Typist()
     typist.press("first\n", "second\n", "third\n", "unfinished")
     seen = []
@@ -467,7 +469,7 @@ def test_history_keeps_the_newest_lines_that_fit(lines: list[str]) -> None:
     typist = Typist()
     typist.press(*(line + "\n" for line in lines))
     distinct = [line for line, before in zip(lines, ["", *lines], strict=False) if line != before]
-    kept, room = [], HISTORY_SIZE - 1  # the line that is left for it, an empty one
+    kept, room = [], HISTORY_SIZE - 1  # the unfinished line, which is empty
     for line in reversed(distinct):
         room -= len(line) + 1
         if room < 0:
@@ -504,14 +506,14 @@ def test_history_keeps_the_newest_lines_that_fit(lines: list[str]) -> None:
         ("  mode.set t", "  mode.set to="),
     ],
 )
-def test_tab_completes_what_has_one_meaning(typed: str, line: str) -> None:
+def test_tab_completes_an_unambiguous_word(typed: str, line: str) -> None:
     typist = Typist()
     typist.press(typed, "\t")
     assert typist.text == line
     check_screen(typist)
 
 
-def test_tab_lists_what_has_several_meanings() -> None:
+def test_tab_lists_the_candidates_of_an_ambiguous_word() -> None:
     typist = Typist()
     typist.press("mem.s\t")
     assert typist.screen.rows[-3:] == [PROMPT + "mem.s", "mem.stats  mem.self", PROMPT + "mem.s"]
@@ -533,8 +535,8 @@ def test_tab_completes_inside_the_line() -> None:
 
 @unhurried
 @given(st.lists(key_presses, max_size=12), st.booleans())
-def test_harness_reads_the_log_as_if_nobody_typed(keys: list[bytes], answers: bool) -> None:
-    """Text in front of a log line was erased from the screen, or ended with a line end."""
+def test_harness_reads_the_whole_log_while_a_user_types(keys: list[bytes], answers: bool) -> None:
+    """The editor erases its row, or ends it with a line end, before a log line is written."""
     typist = Typist(answers)
     expected = []
     for key in keys:
@@ -542,9 +544,9 @@ def test_harness_reads_the_log_as_if_nobody_typed(keys: list[bytes], answers: bo
         expected.append(f"I (1) TASK: behind {key.hex()}")
         typist.log(expected[-1])
     assert [line.text for line in LineSplitter().feed(typist.screen.raw) if parse_log_line(line)] == expected
-    told: list[object] = []
-    scanner = LineScanner({}, told.append, lambda *_: None)
+    interruptions: list[object] = []
+    scanner = LineScanner({}, interruptions.append, lambda *_: None)
     scanner.feed(typist.screen.raw)
     scanner.close()
     assert scanner.tally.levels["I"] == len(expected)
-    assert told == [], "no line looks as if another had cut it"
+    assert interruptions == [], "no line looks interrupted by another"

@@ -48,7 +48,7 @@ def make_thresholds(**fields: int) -> Any:
 
 
 class Levels:
-    """The state machine under test; check() returns the levels that one sample enters ("+") and leaves ("-")."""
+    """State machine under test; check() returns the levels entered ("+") and left ("-") by one sample."""
 
     def __init__(self, **thresholds: int) -> None:
         self.state = new("mem_levels_t *")
@@ -133,7 +133,7 @@ def test_fragmentation_is_raised_at_its_threshold_and_left_five_points_below(mem
     assert levels.changes(**{field: 25}) == [("-", name, 25, 30)]
 
 
-def test_fragmentation_thresholds_near_zero_make_no_storm() -> None:
+def test_fragmentation_thresholds_near_zero_cause_no_warning_storm() -> None:
     for threshold in range(7):
         levels = Levels(fragmentation_warning=threshold, fragmentation_critical=100)
         changes = [levels.check(internal_fragmentation=value) for value in [7, 7, 6, 7, 5, 7]]
@@ -143,7 +143,7 @@ def test_fragmentation_thresholds_near_zero_make_no_storm() -> None:
         assert left == [["-FRAGMENTATION_HIGH"] if threshold else [], [], []], "nothing is below 0 %"
 
 
-def test_fragmentation_is_of_the_worst_memory() -> None:
+def test_fragmentation_level_uses_the_most_fragmented_memory() -> None:
     levels = Levels()
     changes = levels.changes(internal_fragmentation=31, dma_fragmentation=33, psram_fragmentation=32)
     assert changes == [("+", "FRAGMENTATION_HIGH", 33, 30)]
@@ -182,7 +182,7 @@ def test_order_within_one_check() -> None:
     assert levels.check() == ["-INTERNAL_CRITICAL", "-DMA_CRITICAL", "-PSRAM_CRITICAL", "-FRAGMENTATION_HIGH"]
 
 
-def test_most_changes_that_one_check_can_have() -> None:
+def test_maximum_number_of_changes_in_one_check() -> None:
     levels = Levels()
     for stage in (30, 10):
         levels.check(
@@ -196,7 +196,7 @@ def test_most_changes_that_one_check_can_have() -> None:
 
 @dataclass
 class OneLevel:
-    """The rule for one level of one memory, written as the specification has it."""
+    """Model of one level of one memory, as in the specification."""
 
     threshold: int
     active: bool = False
@@ -221,17 +221,17 @@ def test_state_machine_against_a_model(memory: str, pair: tuple[int, int], value
     )
     announced = {"LOW": False, "CRITICAL": False}
     for raw in values:
-        # Small numbers select values right at one of the four boundaries.
+        # Small numbers select values at one of the four boundaries.
         edges = [low.threshold, critical.threshold, low.threshold + max(low.threshold // 10, 1024)]
         value = max(0, edges[raw % 3] + raw) if -2 <= raw <= 2 else raw
         low.update(value)
         critical.update(value)
         for change in levels.check(**{f"{memory}_free": value}):
             sign, level = change[0], change.removeprefix(change[0] + memory.upper() + "_")
-            assert announced[level] == (sign == "-"), "entered twice, or left without having been entered"
+            assert announced[level] == (sign == "-"), "entered twice, or left without being entered"
             announced[level] = sign == "+"
         assert announced["CRITICAL"] == critical.active
-        assert announced["LOW"] <= low.active, "LOW is still announced though it was left"
+        assert announced["LOW"] <= low.active, "LOW is still raised after it was left"
         if value < low.threshold and not critical.active:
             assert announced["LOW"]
 
@@ -283,7 +283,7 @@ def test_fragmentation_against_the_definition(heaps: list[list[int]]) -> None:
 
 
 def test_separate_regions_are_not_fragmentation() -> None:
-    # An idle board's: the first firmware called this 46 %.
+    # Heaps of an idle board, which the first firmware called 46 % fragmented.
     assert fragmentation([[31_744], [6_052], [92_184], [14_656], [112_968]]) == 0
 
 
@@ -307,7 +307,7 @@ def class_step(size: int, classes: int) -> int:
 
 
 def rounded_request(size: int, classes: int) -> int:
-    """facts of the allocator: up to 4, at least 12, then up to the class step."""
+    """Size that the allocator uses: rounded up to 4, at least 12, then rounded up to the step of its class."""
     size = max(12, -(-size // 4) * 4)
     step = class_step(size, classes)
     return -(-size // step) * step
@@ -325,7 +325,7 @@ def size_class(size: int, classes: int) -> tuple[int, int]:
 def test_fit_is_exact_on_both_sides(classes: int, block: int, request: int) -> None:
     fit = lib.mem_place_fit(block, SL_LOG2[classes])
     for wanted in (request, fit - 1, fit, fit + 1):
-        # What the allocator does: it takes any block of the rounded request's class or above.
+        # The allocator takes any block of the class of the rounded request or a higher class.
         served = size_class(rounded_request(wanted, classes), classes) <= size_class(block, classes)
         assert served == (wanted <= fit), (wanted, fit)
 
@@ -345,7 +345,7 @@ def place(heaps: list[tuple[int, list[int]]], sizes: list[int]) -> Any:
 
 
 def allocate(heaps: list[tuple[int, list[int]]], sizes: list[int]) -> int:
-    """The allocator, with the smallest block of a class in front of its list; how many blocks it places."""
+    """Number of blocks that the allocator places if the smallest block of a class is first in its list."""
     heaps = [(classes, list(free)) for classes, free in heaps]
     for done, size in enumerate(sizes):
         for classes, free in heaps:
@@ -387,8 +387,8 @@ def test_more_free_blocks_than_entries_do_not_hide_room(data: st.DataObject) -> 
         assert place([(16, blocks)], sizes).placeable
 
 
-def test_the_sum_is_not_enough() -> None:
-    # Recorded: I2S needs 25,980 bytes, 27,267 were free, and it failed.
+def test_enough_free_memory_without_a_large_block_is_not_placeable() -> None:
+    # Recorded: I2S failed; it needs 25,980 bytes, and 27,267 were free.
     i2s = [4096] * 4 + [2048] * 4
     assert place([(16, [2200] * 12)], [2048] * 8).placeable
     found = place([(16, [2200] * 12)], i2s)
@@ -397,7 +397,7 @@ def test_the_sum_is_not_enough() -> None:
 
 
 def test_camera_block_never_fits_the_dma_pool() -> None:
-    # 32,031 bytes free in the 32 KB pool at best; camera_controller needs 32,768 in one piece.
+    # The 32 KB pool has at most 32,031 bytes free; camera_controller needs one block of 32,768.
     assert not place([(16, [32_024])], [32_768]).placeable
     assert place([(16, [32_024]), (16, [65_536])], [32_768]).placeable
 
@@ -475,10 +475,10 @@ SIZE = MODULE.const("MEMORY_HISTORY_SIZE")
 
 
 class Boot:
-    """One start of the board, on a ring that survives resets."""
+    """One boot of the board, on a ring that survives resets."""
 
     def __init__(self, ring: Any, boot_count: int) -> None:
-        self.ring = ring  # the banks lie in it
+        self.ring = ring  # keeps the memory of the banks alive
         last_valid = new("bool *")
         boot = new("memory_last_boot_t *", {"boot_count": boot_count, "boot_id": boot_count * 1000})
         index = lib.mem_ring_open(ring, boot, last_valid)
@@ -507,7 +507,7 @@ def noise(seed: int) -> Any:
 
 
 @given(st.integers())
-def test_power_on_noise_is_no_last_boot(seed: int) -> None:
+def test_power_on_noise_is_not_a_previous_boot(seed: int) -> None:
     boot = Boot(noise(seed), 1)
     assert boot.last is None
     assert listed(boot.bank) == []
@@ -551,7 +551,7 @@ def test_torn_snapshot_is_left_out_and_the_others_stay() -> None:
     st.integers(0, ffi.sizeof("mem_slot_t") - 1),
     st.integers(1, 255),
 )
-def test_a_changed_byte_hides_its_snapshot_only(sequence: int, offset: int, flip: int) -> None:
+def test_changed_byte_hides_only_its_snapshot(sequence: int, offset: int, flip: int) -> None:
     ring = noise(4)
     boot = Boot(ring, 1)
     for number in (1, 2, 3):
@@ -562,7 +562,7 @@ def test_a_changed_byte_hides_its_snapshot_only(sequence: int, offset: int, flip
 
 
 @given(st.integers(0, ffi.offsetof("mem_bank_t", "slot") - 1), st.integers(1, 255))
-def test_a_changed_byte_of_its_head_hides_a_boot(offset: int, flip: int) -> None:
+def test_changed_byte_in_the_head_hides_the_boot(offset: int, flip: int) -> None:
     ring = noise(4)
     boot = Boot(ring, 1)
     boot.put(1)
@@ -571,7 +571,7 @@ def test_a_changed_byte_of_its_head_hides_a_boot(offset: int, flip: int) -> None
     assert Boot(ring, 2).last is None
 
 
-def test_snapshots_of_a_boot_whose_head_was_lost_do_not_become_this_boots() -> None:
+def test_snapshots_of_a_boot_with_a_lost_head_do_not_join_the_current_boot() -> None:
     ring = noise(6)
     boot = Boot(ring, 1)
     boot.put(1)
@@ -581,7 +581,7 @@ def test_snapshots_of_a_boot_whose_head_was_lost_do_not_become_this_boots() -> N
     assert listed(again.bank) == []
 
 
-def test_get_finds_only_what_is_still_there() -> None:
+def test_get_finds_only_snapshots_still_in_the_ring() -> None:
     boot = Boot(noise(5), 1)
     out = new("memory_snapshot_t *")
     for sequence in range(1, SIZE + 3):

@@ -1,4 +1,4 @@
-"""The statistics box: the guide's layout to the letter, every width and sign."""
+"""The statistics box: the guide's layout byte for byte, with every width and sign."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ffi, lib, new = MODULE.ffi, MODULE.lib, MODULE.new
 LINE_MAX = MODULE.const("MEM_LINE_MAX")
 CANARY = b"\xa5" * 16
 
-# The recorded "System Boot" of a real board, with this firmware's fragmentation and a delta of each sign.
+# "System Boot" recorded on a real board, with this firmware's fragmentation and deltas of both signs.
 SYSTEM_BOOT = {
     "stats": {
         "timestamp_ms": 1861,
@@ -74,7 +74,7 @@ BOX = f"""\
 def render(
     snapshot: dict[str, Any], time_ms: int = 1879, color: bytes = b"", reset: bytes = b""
 ) -> list[str]:
-    """All lines, without line ends; checks each length against the returned one and the limit."""
+    """All lines without line ends; checks the length of each against the returned length and the limit."""
     kept = [new("memory_snapshot_t *", snapshot), new("char[]", color), new("char[]", reset)]
     box = new("mem_box_t *", {"snapshot": kept[0], "time_ms": time_ms, "color": kept[1], "reset": kept[2]})
     lines = []
@@ -109,7 +109,7 @@ def guide_box() -> list[str]:
 
 
 def test_the_box_has_the_guides_lines() -> None:
-    """Labels, columns, units and borders; the guide's X runs stand for the figures and their padding."""
+    """Compares labels, columns, units and borders; runs of X in the guide are figures with their padding."""
     ours, guide = strip_prefix(render(SYSTEM_BOOT)).splitlines(), guide_box()
     assert len(ours) == len(guide)
     for mine, theirs in zip(ours, guide, strict=True):
@@ -171,7 +171,7 @@ def test_colours_and_time_stamp_stand_around_each_line() -> None:
         assert line.endswith("\033[0m")
 
 
-def test_no_box_is_longer_than_the_room_it_waits_for() -> None:
+def test_longest_box_fits_mem_box_max() -> None:
     widest = {
         "stats": {name: 2**32 - 1 for name in dir(new("memory_stats_t *")) if not name.startswith("_")},
         "delta": {name: -(2**31) for name in ("internal", "dma", "psram", "total")},

@@ -56,8 +56,8 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_figures_and_predictions_are_the_allocators(driver: Path, seed: int) -> None:
-    """Availability is exact at every boundary in every state; a placement is off by a rounding at most."""
+def test_figures_and_predictions_match_the_allocator(driver: Path, seed: int) -> None:
+    """Availability is exact at every boundary in every state; a placement differs by rounding at most."""
     done = subprocess.run(
         [str(driver), str(seed), str(STEPS)],
         input="".join(f"{line}\n" for line in profiles.load().boot_lines()),

@@ -1,4 +1,4 @@
-"""sys.panic kind=stack overwrites exactly the end of the stack, so that the board notices at once."""
+"""sys.panic kind=stack overwrites the stack exactly down to its end, so that the board detects it at once."""
 
 from __future__ import annotations
 

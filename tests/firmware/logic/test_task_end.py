@@ -24,7 +24,7 @@ def test_the_wait_ends_when_the_memory_is_free(board: Board, case: str) -> None:
     assert_checks_hold(board.run(case))
 
 
-def test_the_wait_gives_up_when_no_idle_task_gets_the_processor(board: Board) -> None:
+def test_the_wait_times_out_when_no_idle_task_runs(board: Board) -> None:
     result = board.run("task_keeps_the_processor")
     assert_checks_hold(result)
     assert 49 <= result.value("TASKS waited_ms") <= 60  # the first tick has begun
@@ -44,17 +44,17 @@ def arguments(text: str, start: int) -> list[str]:
             found.append("")
         else:
             found[-1] += letter
-    return [one.strip() for one in found]
+    return [argument.strip() for argument in found]
 
 
 def test_tasks_are_pinned_by_the_names_of_cores() -> None:
-    """A number would be a core that a single-core build does not have."""
+    """A hard-coded number may name a core that a single-core build does not have."""
     cores = {}
     for path in sorted(COMPONENTS.rglob("*.c")):
         text = path.read_text(encoding="utf-8")
         for call in PINNING.finditer(text):
             cores[path.name, call.start()] = arguments(text, call.end())[-1]
-    passed_on = {"core", "BaseType_t core"}  # audio_worker.c: the core that its caller names
+    passed_on = {"core", "BaseType_t core"}  # audio_worker.c: the caller chooses the core
     assert set(cores.values()) - passed_on == {"TASK_CORE_DRIVERS", "TASK_CORE_SOUND"}, cores
 
 

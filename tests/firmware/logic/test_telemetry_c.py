@@ -30,7 +30,7 @@ i32 = st.integers(-(2**31), 2**31 - 1)
 
 
 def crc16(data: bytes) -> int:
-    """CRC-16/CCITT-FALSE by another implementation."""
+    """CRC-16/CCITT-FALSE, implemented independently."""
     return binascii.crc_hqx(data, 0xFFFF)
 
 
@@ -95,7 +95,7 @@ def test_crc_check_value() -> None:
 
 
 @given(u32, i32, st.booleans(), st.integers(1, 8))
-def test_numbers_as_printf_writes_them(unsigned: int, signed: int, plus: bool, digits: int) -> None:
+def test_numbers_are_formatted_as_by_printf(unsigned: int, signed: int, plus: bool, digits: int) -> None:
     out = new("char[]", b"\xa5" * MODULE.const("NUMBER_TEXT_SIZE"))
     assert lib.number_u32(out, unsigned) == len(str(unsigned))
     assert ffi.string(out) == str(unsigned).encode()
@@ -106,14 +106,14 @@ def test_numbers_as_printf_writes_them(unsigned: int, signed: int, plus: bool, d
     assert ffi.string(out).decode() == (f"{unsigned:08X}" if plus else f"{unsigned:08x}")[-digits:]
 
 
-def test_reply_to_the_letter() -> None:
+def test_reply_matches_byte_for_byte() -> None:
     record = Record().reply(12)
     lib.telemetry_bool(record.r, b"ok", True)
     body = b'12 {"ok":true,"t":123,"b":"1a2b3c4d","n":7}'
     assert record.finish() == b"@" + body + b"*%04X\r\n" % crc16(body)
 
 
-def test_event_to_the_letter() -> None:
+def test_event_matches_byte_for_byte() -> None:
     record = Record().event(b"mem.warning")
     lib.telemetry_str(record.r, b"type", b"DMA_LOW")
     lib.telemetry_i32(record.r, b"delta", -5)
@@ -126,7 +126,7 @@ def test_reply_without_fields() -> None:
 
 
 @given(u32, i32, st.booleans(), st.binary(max_size=40))
-def test_values_come_back(unsigned: int, signed: int, flag: bool, data: bytes) -> None:
+def test_values_survive_a_round_trip(unsigned: int, signed: int, flag: bool, data: bytes) -> None:
     assert value_of(lambda r, key: lib.telemetry_u32(r, key, unsigned)) == unsigned
     assert value_of(lambda r, key: lib.telemetry_i32(r, key, signed)) == signed
     assert value_of(lambda r, key: lib.telemetry_bool(r, key, flag)) is flag
@@ -136,7 +136,7 @@ def test_values_come_back(unsigned: int, signed: int, flag: bool, data: bytes) -
 
 
 @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=30))
-def test_any_text_comes_back(text: str) -> None:
+def test_any_text_survives_a_round_trip(text: str) -> None:
     assert value_of(lambda r, key: lib.telemetry_str(r, key, text.encode())) == text
 
 
@@ -204,7 +204,7 @@ def test_a_record_is_whole_or_not_at_all(size: int, length: int, time_ms: int, n
         assert parse(line) == {"key": text, "t": time_ms, "b": "1a2b3c4d", "n": number}
 
 
-def test_an_overflowed_record_stays_so() -> None:
+def test_overflowed_record_stays_overflowed() -> None:
     record = Record(100).reply()
     lib.telemetry_str(record.r, b"key", b"x" * 100)
     lib.telemetry_u32(record.r, b"small", 1)
@@ -212,7 +212,7 @@ def test_an_overflowed_record_stays_so() -> None:
     assert record.finish() is None
 
 
-def test_the_longest_record_is_as_long_as_it_may_be() -> None:
+def test_longest_record_has_the_maximum_length() -> None:
     record = Record(4096).event(b"e")
     lib.telemetry_str(record.r, b"k", b"x" * (lib.telemetry_record_room(record.r) - len(',"k":""')))
     line = record.finish(2**32 - 1, b"ffffffff", 2**32 - 1)
@@ -222,7 +222,7 @@ def test_the_longest_record_is_as_long_as_it_may_be() -> None:
 
 
 def test_identity_fits_with_every_field_at_its_longest() -> None:
-    """sys.info's fields, as identity.c writes them, in a reply with the longest id."""
+    """The fields of sys.info as written by identity.c, in a reply with the longest id."""
     record = Record().reply(65535)
     r = record.r
     lib.telemetry_bool(r, b"ok", True)

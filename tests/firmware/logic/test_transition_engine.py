@@ -1,4 +1,4 @@
-"""The transition engine against a model, and the effect of a request in each state."""
+"""The transition engine against a model, and the decision on a request in each state."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ INIT, CAMERA, VOICE, ERROR, SHUTDOWN = range(5)
 
 @dataclass(frozen=True)
 class Step:
-    """cost: bytes its run takes and its undo gives back; errors: what the step's functions answer."""
+    """One step. cost: bytes that `run` takes and `undo` frees; errors: results of its functions."""
 
     cost: int = 0
     run_err: int = OK
@@ -39,7 +39,7 @@ class Step:
 
 @dataclass
 class Board:
-    """Run a transition made of `steps` and record every call."""
+    """Runs a transition of `steps` and records every call."""
 
     steps: list[Step]
     calls: list[tuple[str, int, bool]] = field(default_factory=list)
@@ -146,7 +146,7 @@ STEPS = st.lists(
 
 
 @given(STEPS)
-def test_engine_does_what_the_model_does(steps: list[Step]) -> None:
+def test_engine_matches_the_model(steps: list[Step]) -> None:
     end, rows, failed = Board(steps).run()
     model_end, model_rows = expected(steps)
     assert end == model_end
@@ -194,8 +194,8 @@ def test_every_step_is_entered_before_it_runs_and_refused_ones_do_not_run(steps:
         entered = None
 
 
-def test_failing_undo_stops_the_way_back() -> None:
-    """The steps before it must not be rolled back from an unknown state, which would confuse the drivers further."""
+def test_failing_undo_stops_the_rollback() -> None:
+    """From an unknown state the rollback must not continue: it would confuse the drivers further."""
     steps = [Step(), Step(undo_err=-1), Step(), Step(run_err=0x101)]
     end, rows, failed = Board(steps).run()
     assert end == STUCK
@@ -203,14 +203,14 @@ def test_failing_undo_stops_the_way_back() -> None:
     assert failed == (3, 0x101)
 
 
-def test_full_ledger_holds_every_step_forth_and_back() -> None:
+def test_full_ledger_holds_every_step_and_its_undo() -> None:
     steps = [Step(cost=10) for _ in range(STEPS_MAX - 1)] + [Step(run_err=-1)]
     end, rows, _ = Board(steps).run()
     assert end == UNDONE
     assert len(rows) == 2 * STEPS_MAX - 1
 
 
-def test_more_steps_than_the_ledger_holds_are_not_begun() -> None:
+def test_transition_with_more_steps_than_the_ledger_is_refused() -> None:
     board = Board([Step()] * (STEPS_MAX + 1))
     assert board.run() == (UNDONE, [], None)
     assert board.calls == []
@@ -238,7 +238,7 @@ STAY, CHANGE, REFUSE = C.lib.STATE_STAY, C.lib.STATE_CHANGE, C.lib.STATE_REFUSE
         (CAMERA, 77, REFUSE),
     ],
 )
-def test_what_a_request_means(now: int, wanted: int, decision: int) -> None:
+def test_decision_on_a_request_in_each_state(now: int, wanted: int, decision: int) -> None:
     assert C.lib.state_decide(now, wanted) == decision
 
 

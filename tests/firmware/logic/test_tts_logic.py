@@ -1,4 +1,4 @@
-"""The TTS decoder's decisions: when 64 KB of PSRAM may be taken, and what still fits into them."""
+"""Decisions of the TTS decoder: whether to take 64 KB of PSRAM, and whether a write still fits."""
 
 from __future__ import annotations
 

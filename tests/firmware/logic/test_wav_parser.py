@@ -77,13 +77,15 @@ class Outcome:
 
 
 def parse(data: bytes, stream_bytes: int = 0, pieces: int = 0) -> Outcome:
-    """Feeds data, in pieces of that size if it is not 0."""
+    """Feeds data in chunks of `pieces` bytes; 0: all at once."""
     parser = WAV.new("wav_parser_t *")
     WAV.lib.wav_parser_init(parser, stream_bytes)
     at = 0
     while at < len(data) and parser.state == WAV.lib.WAV_HEAD:
         part = data[at : at + pieces] if pieces else data[at:]
-        held = WAV.new("uint8_t[]", part)  # as long as the piece: what lies behind it is not to be read
+        held = WAV.new(
+            "uint8_t[]", part
+        )  # exactly as long as the chunk, so that a read beyond it is detected
         taken = WAV.lib.wav_parser_feed(parser, held, len(part))
         assert taken <= len(part)
         assert taken == len(part) or parser.state != WAV.lib.WAV_HEAD
@@ -103,7 +105,7 @@ def parse(data: bytes, stream_bytes: int = 0, pieces: int = 0) -> Outcome:
 
 @pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize("rate", [8000, 16000, 22050, 48000])
-def test_what_pythons_wave_module_writes_is_taken(channels: int, rate: int) -> None:
+def test_files_of_pythons_wave_module_are_accepted(channels: int, rate: int) -> None:
     file = io.BytesIO()
     with wave.open(file, "wb") as writer:
         writer.setnchannels(channels)
@@ -138,7 +140,7 @@ ACCEPTED = {
 
 @pytest.mark.parametrize("name", ACCEPTED)
 @pytest.mark.parametrize("pieces", [0, 1, 7])
-def test_streams_of_other_writers_are_taken(name: str, pieces: int) -> None:
+def test_streams_of_other_writers_are_accepted(name: str, pieces: int) -> None:
     data = ACCEPTED[name]
     outcome = parse(data, len(data), pieces)
     assert outcome.complete, outcome
@@ -187,7 +189,7 @@ def test_malformed_streams_are_refused_with_their_reason(name: str, pieces: int)
 
 
 @pytest.mark.parametrize("announced", [len(GOOD), len(GOOD) + 60])
-def test_a_length_not_known_yet_is_that_of_the_stream(announced: int) -> None:
+def test_unknown_length_is_that_of_the_stream(announced: int) -> None:
     data = stream(chunk(b"fmt ", fmt()), chunk(b"data", SAMPLES, UNKNOWN), size=UNKNOWN)
     outcome = parse(data, announced)
     assert outcome.complete
@@ -200,7 +202,7 @@ def test_an_unknown_data_length_is_the_rest_of_a_known_file() -> None:
     assert outcome.data_bytes == len(SAMPLES)
 
 
-def test_a_cut_head_is_neither_taken_nor_refused() -> None:
+def test_incomplete_header_is_neither_accepted_nor_refused() -> None:
     for length in range(len(GOOD) - len(SAMPLES)):
         outcome = parse(GOOD[:length])
         assert not outcome.complete
@@ -224,7 +226,7 @@ wild = st.one_of(
 
 @given(wild, st.one_of(st.just(0), st.integers(1, 400)), st.integers(1, 9))
 @example(GOOD, len(GOOD), 3)
-def test_the_pieces_a_stream_comes_in_change_nothing(data: bytes, announced: int, pieces: int) -> None:
+def test_chunking_does_not_change_the_result(data: bytes, announced: int, pieces: int) -> None:
     whole = parse(data, announced)
     assert parse(data, announced, pieces) == whole
     if whole.complete:
@@ -237,7 +239,7 @@ def test_the_pieces_a_stream_comes_in_change_nothing(data: bytes, announced: int
 
 
 @given(wild)
-def test_a_taken_stream_is_one_that_an_independent_reader_takes(data: bytes) -> None:
+def test_accepted_stream_is_accepted_by_an_independent_reader(data: bytes) -> None:
     outcome = parse(data)
     if not outcome.complete:
         return

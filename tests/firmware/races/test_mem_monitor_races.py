@@ -1,8 +1,7 @@
-"""The monitor task and the log queue with many tasks at once, under ThreadSanitizer and AddressSanitizer.
+"""Monitor task and log queue under concurrent use, with ThreadSanitizer and AddressSanitizer.
 
-The component's own files run on FreeRTOS calls made of pthreads (tests/fakes/), with real parallelism: 1,000
-starts and stops by two tasks while three others log, with a UART that is sometimes full and task creation that
-sometimes fails.
+The component runs on a fake of FreeRTOS made of pthreads (tests/fakes/), in real parallelism: two tasks start and stop
+the monitor 1,000 times while three others log; the UART is sometimes full, and task creation sometimes fails.
 """
 
 from __future__ import annotations
@@ -33,5 +32,5 @@ INCLUDES = [
 
 
 @pytest.mark.parametrize("sanitizer", ["thread", "address,undefined"])
-def test_tasks_that_log_start_and_stop_at_once(sanitizer: str, tmp_path: Path) -> None:
+def test_concurrent_logging_starting_and_stopping(sanitizer: str, tmp_path: Path) -> None:
     run_threads(build_threads(tmp_path, sanitizer, SOURCES, INCLUDES))

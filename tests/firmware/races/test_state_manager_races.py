@@ -1,7 +1,7 @@
-"""The state manager with many tasks at once, under ThreadSanitizer and AddressSanitizer.
+"""The state manager under concurrent use, with ThreadSanitizer and AddressSanitizer.
 
-The component's own files run on FreeRTOS calls made of pthreads (tests/fakes), with real parallelism, above
-drivers that check who calls them, and fail now and then.
+The component runs on a fake of FreeRTOS made of pthreads (tests/fakes), in real parallelism, on fake drivers that check
+their caller and sometimes fail.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ SOURCES = [
 
 
 @pytest.mark.parametrize("sanitizer", ["thread", "address,undefined"])
-def test_requests_from_many_tasks_with_failing_drivers(sanitizer: str, tmp_path: Path) -> None:
+def test_concurrent_requests_with_failing_drivers(sanitizer: str, tmp_path: Path) -> None:
     program = build_threads(tmp_path, sanitizer, SOURCES, INCLUDES)
     for seed in (1, 2, 3):
         run_threads(program, str(seed))

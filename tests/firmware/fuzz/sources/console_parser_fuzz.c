@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * libFuzzer: any bytes through the console's line, parser and argument check. Invariants are asserted here;
- * the sanitizers detect memory errors and undefined behaviour.
+ * libFuzzer target: feeds any bytes to the console's line buffer, parser and argument check. Invariants are
+ * asserted here; the sanitizers detect memory errors and undefined behaviour.
  */
 #include <assert.h>
 #include <string.h>
@@ -11,7 +11,7 @@
 #include "console_caps.h"
 #include "console_parser.h"
 
-/* The real one needs the IDF's capability bits; here only the format of the list matters. */
+/* The real function needs ESP-IDF's capability bits; here only the format of the list matters. */
 bool console_caps_parse(const char *list, uint32_t *caps)
 {
     *caps = 0;

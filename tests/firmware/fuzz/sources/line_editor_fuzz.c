@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * libFuzzer: any bytes as keys, with other tasks' lines in between, through the line editor and the
- * completion. Invariants are asserted here; the sanitizers detect memory errors and undefined behaviour.
+ * libFuzzer target: feeds any bytes as keys to line editor and completion, with log lines of other tasks in
+ * between. Invariants are asserted here; the sanitizers detect memory errors and undefined behaviour.
  */
 #include <assert.h>
 #include <string.h>
@@ -12,8 +12,8 @@
 #include "console_text.h"
 #include "line_editor.h"
 
-#define LOG_MARK 0x1c   /* no key: another task logs */
-#define QUICK_MARK 0x1d /* no key: more input waits, the screen is not brought up to date */
+#define LOG_MARK 0x1c   /* not a key: another task logs */
+#define QUICK_MARK 0x1d /* not a key: more input is waiting, so the screen is not updated */
 
 bool console_caps_parse(const char *list, uint32_t *caps)
 {
@@ -55,7 +55,7 @@ static void write_text(const char *text, size_t length)
 {
     static char s_last;
     for (size_t i = 0; i < length; i++) {
-        s_last ^= text[i]; /* each byte can be read */
+        s_last ^= text[i]; /* the sanitizer checks that each byte is readable */
     }
 }
 

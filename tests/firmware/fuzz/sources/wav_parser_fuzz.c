@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * libFuzzer: any bytes through the WAV parser, whole and in pieces. The first four bytes are the announced
- * length.
+ * libFuzzer target: feeds any bytes to the WAV parser, at once and in chunks. The first four bytes are the
+ * announced length.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -10,7 +10,7 @@
 
 #include "wav_parser.h"
 
-/* Each piece in its own allocation, so that the sanitizer finds reads beyond it. */
+/* Each chunk has its own allocation, so that the sanitizer finds reads beyond it. */
 static size_t feed(wav_parser_t *parser, const uint8_t *data, size_t len, size_t piece)
 {
     size_t at = 0;

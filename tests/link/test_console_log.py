@@ -1,4 +1,4 @@
-"""The console log that replaces pytest-embedded's queue and listener."""
+"""The console log, our replacement for pytest-embedded's queue and listener process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pytest_embedded.log import PexpectProcess
 from hotpin_hil.link.console_log import ConsoleLog
 
 
-def test_what_is_put_is_in_the_file_at_once_byte_for_byte(tmp_path: Path) -> None:
+def test_put_writes_the_file_at_once_byte_for_byte(tmp_path: Path) -> None:
     log = ConsoleLog(tmp_path / "folder" / "dut.log")
     log.put(b"I (1) A: \xff\xfe\r\nhalf ")
     log.put("a line\n")
@@ -20,7 +20,7 @@ def test_what_is_put_is_in_the_file_at_once_byte_for_byte(tmp_path: Path) -> Non
     log.close()
 
 
-def test_expect_reads_it(tmp_path: Path) -> None:
+def test_expect_reads_the_console_log(tmp_path: Path) -> None:
     log = ConsoleLog(tmp_path / "dut.log")
     with (tmp_path / "dut.log").open("rb") as file:
         expect = PexpectProcess(file)
@@ -31,7 +31,7 @@ def test_expect_reads_it(tmp_path: Path) -> None:
     log.close()
 
 
-def test_terminal_gets_whole_lines_and_no_loop(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_terminal_gets_whole_lines_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     log = ConsoleLog(tmp_path / "dut.log", terminal=sys.__stdout__)
     with redirect_stdout(log):  # type: ignore[type-var]
         print("from esptool")

@@ -1,4 +1,4 @@
-"""pytest-embedded is still what `hotpin_hil.link.embedded` was checked against."""
+"""The installed pytest-embedded still matches the version that `hotpin_hil.link.embedded` was checked against."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_installed_version_is_the_checked_one(package: str) -> None:
     ],
 )
 def test_services_are_imported_by_name_when_a_dut_is_made(package: str, name: str) -> None:
-    """An import at the head of their module would keep the class that was there before the replacement."""
+    """An import at module level would keep the class from before the replacement."""
     source = inspect.getsource(pytest_embedded.dut_factory)
     imports = re.findall(rf"^( *)from {package} import (.+)$", source, flags=re.MULTILINE)
     late = [names for indent, names in imports if indent]
@@ -58,13 +58,13 @@ def test_services_are_imported_by_name_when_a_dut_is_made(package: str, name: st
         ),
     ],
 )
-def test_constructors_take_what_they_took(theirs: type, parameters: str) -> None:
+def test_constructor_parameters_are_unchanged(theirs: type, parameters: str) -> None:
     found = list(inspect.signature(theirs.__init__).parameters)[1:]  # type: ignore[misc]
     assert " ".join(found) == parameters, REMEDY
 
 
 @pytest.mark.parametrize("name", FIXTURES)
-def test_overridden_fixtures_are_theirs(name: str) -> None:
+def test_overridden_fixtures_exist_in_pytest_embedded(name: str) -> None:
     assert hasattr(pytest_embedded.plugin, name), REMEDY
     assert hasattr(fixtures.console, name)
 

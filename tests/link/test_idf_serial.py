@@ -1,4 +1,4 @@
-"""Our replacement of pytest-embedded's serial service: quick set-ups, one thread, nothing left behind."""
+"""Our replacement of pytest-embedded's serial service: quick set-up, one thread, no leftovers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PATIENCE_S = 5.0
 
 
 class Log:
-    """Replacement for pytest-embedded's queue; collects the console's bytes and esptool's text."""
+    """Fake of pytest-embedded's message queue; collects console bytes and esptool's text."""
 
     def __init__(self) -> None:
         self.text = ""
@@ -60,7 +60,7 @@ def nothing_left_over(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def app(tmp_path: Path) -> Any:
-    """A build with one file, at an offset without code."""
+    """Build with one file, at an offset that holds no code."""
     (tmp_path / "data.bin").write_bytes(os.urandom(20_000) + bytes(80_000))
     return SimpleNamespace(
         target="esp32",
@@ -100,7 +100,7 @@ def test_setup_without_flashing_is_one_reset_pulse(server: Rfc2217Server, line: 
     assert server.changes.index(("purge", "rx"), server.changes.index(("rts", True))) > 0
 
 
-def test_what_was_sent_before_the_reset_is_dropped(server: Rfc2217Server, app: Any) -> None:
+def test_output_before_the_reset_is_dropped(server: Rfc2217Server, app: Any) -> None:
     def talk(change: Any) -> None:
         if change == ("rts", True):
             server.send(b"the former run's last words")
@@ -167,7 +167,7 @@ def test_closed_line_ends_a_wait(line: HilIdfSerial) -> None:
     timer.join()
 
 
-def test_nobody_at_the_port_is_a_port_error(app: Any) -> None:
+def test_port_without_a_server_is_a_port_error(app: Any) -> None:
     with pytest.raises(PortError, match=r"127\.0\.0\.1:1\b.*refused"):
         HilIdfSerial(app=app, msg_queue=Log(), port="rfc2217://127.0.0.1:1")
 
@@ -178,7 +178,7 @@ def test_power_is_cycled_once_before_a_chip_counts_as_dead(
     cycles: list[int] = []
 
     def cycle() -> bool:
-        while server.is_connected:  # the port is closed while its bridge may lose its power
+        while server.is_connected:  # the port must be closed, because its bridge may lose power
             time.sleep(0.001)
         cycles.append(server.clients)
         return True
@@ -198,7 +198,7 @@ def test_no_chip_behind_the_port_is_a_flash_error(server: Rfc2217Server, app: An
         HilIdfSerial(app=app, msg_queue=Log(), port=server.url)
 
 
-def test_wrong_choices_are_told_before_the_port_is_touched(server: Rfc2217Server, app: Any) -> None:
+def test_invalid_options_are_reported_before_the_port_is_opened(server: Rfc2217Server, app: Any) -> None:
     with pytest.raises(PortError, match="--port"):
         HilIdfSerial(app=app, msg_queue=Log())
     with pytest.raises(UsageError, match="--board-mac"):
@@ -208,7 +208,7 @@ def test_wrong_choices_are_told_before_the_port_is_touched(server: Rfc2217Server
     assert server.clients == 0
 
 
-def test_missing_or_empty_build_is_told(server: Rfc2217Server, app: Any) -> None:
+def test_missing_or_empty_build_is_reported(server: Rfc2217Server, app: Any) -> None:
     Path(app.flash_files[0].file_path).unlink()
     with pytest.raises(BuildError, match=r"data\.bin is missing"):
         HilIdfSerial(app=app, msg_queue=Log(), port=server.url)
@@ -217,7 +217,7 @@ def test_missing_or_empty_build_is_told(server: Rfc2217Server, app: Any) -> None
         HilIdfSerial(app=app, msg_queue=Log(), port=server.url)
 
 
-def test_fingerprint_tells_content_place_and_settings_apart(app: Any) -> None:
+def test_fingerprint_depends_on_content_offset_and_settings(app: Any) -> None:
     seen = {fingerprint(app)}
     (file,) = app.flash_files
     app.flash_files = [file._replace(offset=0x30000)]
@@ -241,7 +241,11 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BoardProcess]:
 
 
 def set_up(board: BoardProcess, app: Any, **options: Any) -> tuple[str, float]:
-    """One set-up and teardown; returns the log and the time from set-up to the chip's first line."""
+    """Sets up and tears down once.
+
+    Returns:
+        The log, and the seconds from set-up to the chip's first line.
+    """
     log = Log()
     began = time.monotonic()
     line = HilIdfSerial(app=app, msg_queue=log, port=board.port, **options)

@@ -1,4 +1,4 @@
-"""Budgets on a line: by the host's clock, and by an emulated board's clock if that is behind."""
+"""Budgets of waits: the host's clock, and the clock of an emulated board if it runs slower."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.fake_firmware import FakeFirmware
 
 
 class Host:
-    """The host's clock, put forward by hand, and an emulated board's that is slower by a factor."""
+    """Manual host clock, and the clock of an emulated board that is `slower` times slower."""
 
     def __init__(self, slower: float = 1.0) -> None:
         self.now_s = 1000.0
@@ -37,32 +37,32 @@ def host(monkeypatch: pytest.MonkeyPatch) -> Host:
 
 
 def lasts_s(deadline: Deadline, host: Host) -> float:
-    """Length of a budget on the host's clock, for a waiter that sleeps as long as requested."""
+    """Host seconds until a deadline expires, for a waiter that sleeps exactly as long as requested."""
     began_s = host.now_s
     while (remaining_s := deadline.remaining_s()) > 0:
         host.now_s += remaining_s
     return host.now_s - began_s
 
 
-def test_budget_of_a_real_board_is_the_hosts_time(host: Host) -> None:
+def test_budget_of_a_real_board_counts_host_time(host: Host) -> None:
     assert lasts_s(Deadline(2.0), host) == pytest.approx(2.0)
 
 
 @pytest.mark.parametrize("slower", [1.0, 3.0])
-def test_budget_of_an_emulated_board_is_its_own_time(host: Host, slower: float) -> None:
-    """The board's clock is first read when the host's time is up."""
+def test_budget_of_an_emulated_board_counts_board_time(host: Host, slower: float) -> None:
+    """The board's clock is read only after the host's time is up."""
     host.slower = slower
     assert lasts_s(Deadline(2.0, host.board_s), host) == pytest.approx(2.0 + slower * 2.0, rel=0.1)
 
 
-def test_emulator_is_not_asked_while_the_hosts_time_lasts(host: Host) -> None:
+def test_board_clock_is_not_read_before_the_host_budget_ends(host: Host) -> None:
     deadline = Deadline(2.0, host.board_s)
     host.now_s += 1.9
     assert deadline.remaining_s() == pytest.approx(0.1)
     assert host.asked == 0
 
 
-def test_emulator_is_not_asked_for_each_piece_of_output(host: Host) -> None:
+def test_board_clock_is_not_read_for_each_chunk(host: Host) -> None:
     deadline = Deadline(2.0, host.board_s)
     host.now_s += 2.0
     for _ in range(100):
@@ -71,16 +71,16 @@ def test_emulator_is_not_asked_for_each_piece_of_output(host: Host) -> None:
     assert host.asked == 1
 
 
-def test_board_whose_clock_stands_is_given_up(host: Host) -> None:
+def test_stopped_board_clock_ends_the_wait(host: Host) -> None:
     assert lasts_s(Deadline(2.0, lambda: 5.0), host) == pytest.approx(2.0 * LAST_RESORT)
 
 
-def test_emulator_that_does_not_tell_its_time_leaves_the_hosts(host: Host) -> None:
+def test_unreadable_board_clock_falls_back_to_host_time(host: Host) -> None:
     assert lasts_s(Deadline(2.0, lambda: None), host) == pytest.approx(2.0)
 
 
 def test_reply_of_a_slow_emulator_comes_in_time() -> None:
-    """Three times the command's budget passes on the host before the board has had a tenth of it."""
+    """On the host three budgets of the command pass; on the board a tenth of one."""
     board_s = 0.0
     late = threading.Event()
 
@@ -103,7 +103,7 @@ def test_reply_of_a_slow_emulator_comes_in_time() -> None:
     assert Device(channel).command("heap.probe", timeout_s=0.05, caps="DMA")["free"] == 100
 
 
-def test_repeats_of_a_command_have_the_lines_clock_too() -> None:
+def test_repeats_of_a_command_use_the_clock_of_the_line() -> None:
     channel = Channel(lambda data: None)
     budgets_s: list[float] = []
 
@@ -117,7 +117,7 @@ def test_repeats_of_a_command_have_the_lines_clock_too() -> None:
     assert budgets_s[0] == pytest.approx(0.01 * (1 + budgets.REPEATS))
 
 
-def test_board_that_is_silent_in_its_own_time_is_silent() -> None:
+def test_silent_emulated_board_times_out_by_its_own_clock() -> None:
     channel = Channel(lambda data: None, board_clock_s=itertools.count().__next__)
     with pytest.raises(NoReply):
         Device(channel).command("heap.probe", timeout_s=0.01, caps="DMA")

@@ -57,7 +57,7 @@ def test_timeout_and_unchanged_settings_send_nothing(server: Rfc2217Server, clie
     client.baudrate = 115200
     client.apply_settings(client.get_settings())
     assert time.monotonic() - began < PROMPT_S
-    client.reset_input_buffer()  # acknowledged, so everything sent before has been processed
+    client.reset_input_buffer()  # the acknowledgement shows that everything sent earlier was processed
     assert server.changes == [*before, ("purge", "rx")]
 
 
@@ -86,14 +86,14 @@ def test_every_byte_value_passes_both_ways(server: Rfc2217Server) -> None:
     port.write(everything)
     assert complete.wait(5)
     assert bytes(got) == everything
-    for start in range(0, len(everything), 7):  # commands cut in two
+    for start in range(0, len(everything), 7):  # the chunk size splits telnet commands
         server.send(everything[start : start + 7])
     port.timeout = 5
     assert port.read(len(everything)) == everything
     port.close()
 
 
-def test_read_returns_when_bytes_come_not_at_the_timeout(server: Rfc2217Server, client: Any) -> None:
+def test_read_returns_as_soon_as_bytes_arrive(server: Rfc2217Server, client: Any) -> None:
     client.timeout = 5
     timer = threading.Timer(0.05, server.send, [b"abc"])
     began = time.monotonic()
@@ -103,7 +103,7 @@ def test_read_returns_when_bytes_come_not_at_the_timeout(server: Rfc2217Server, 
     timer.join()
 
 
-def test_read_keeps_to_its_timeout_and_returns_what_came(server: Rfc2217Server, client: Any) -> None:
+def test_read_returns_the_received_bytes_at_its_timeout(server: Rfc2217Server, client: Any) -> None:
     server.send(b"ab")
     client.timeout = 0.05
     assert client.read(10) == b"ab"
@@ -112,7 +112,7 @@ def test_read_keeps_to_its_timeout_and_returns_what_came(server: Rfc2217Server, 
     assert client.read(1) == b""
 
 
-def test_reset_input_buffer_drops_what_was_sent_before(server: Rfc2217Server, client: Any) -> None:
+def test_reset_input_buffer_drops_earlier_input(server: Rfc2217Server, client: Any) -> None:
     server.send(b"old")
     client.reset_input_buffer()
     assert client.in_waiting == 0
@@ -143,12 +143,10 @@ def test_cancelled_read_leaves_nothing_behind(server: Rfc2217Server, client: Any
         assert not reader.is_alive()
     server.send(b"abc")
     client.timeout = 5
-    assert client.read(3) == b"abc", "a cancellation that nobody used ended this read"
+    assert client.read(3) == b"abc", "an unused cancellation ended this read"
 
 
-def test_cancellation_that_comes_while_bytes_are_delivered_is_used_up(
-    server: Rfc2217Server, client: Any
-) -> None:
+def test_cancellation_during_delivery_does_not_end_the_next_read(server: Rfc2217Server, client: Any) -> None:
     delivering, go_on = threading.Event(), threading.Event()
 
     def deliver(data: bytes) -> None:
@@ -169,7 +167,7 @@ def test_cancellation_that_comes_while_bytes_are_delivered_is_used_up(
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 1000])
-def test_telnet_commands_cut_anywhere_are_understood(size: int) -> None:
+def test_telnet_commands_are_understood_in_any_chunking(size: int) -> None:
     seen: list[Any] = []
     port = SimpleNamespace(
         _rx=bytearray(),
@@ -186,7 +184,7 @@ def test_telnet_commands_cut_anywhere_are_understood(size: int) -> None:
     assert seen == [("sub", b"\x2c\x65\xff\x01"), (b"\xfb", b"\xff"), b"\xf1"]
 
 
-def test_server_that_listens_again_a_moment_later_is_waited_for() -> None:
+def test_open_waits_for_a_server_that_listens_a_moment_later() -> None:
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     timer = threading.Timer(0.1, listener.listen)
@@ -242,8 +240,8 @@ def test_refused_connection_names_port_and_remedy(server: Rfc2217Server) -> None
         (b"login: ", "does not speak RFC 2217"),
     ],
 )
-def test_server_that_is_busy_or_no_rfc2217_server_is_named(greeting: bytes, message: str) -> None:
-    """Espressif's server leaves a second client waiting; a raw server forwards the port's bytes."""
+def test_busy_or_non_rfc2217_server_is_named(greeting: bytes, message: str) -> None:
+    """Espressif's server lets a second client hang; a raw server forwards the port's bytes."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = Serial(None)
         port.port = f"rfc2217://127.0.0.1:{listener.getsockname()[1]}?timeout=0.5"

@@ -15,7 +15,7 @@ ISR = "E (7340) gpio: gpio_install_isr_service(503): GPIO isr service already in
     ("line", "is_error"),
     [
         (ISR, False),
-        (ISR.replace("503", "517"), False),  # the line number is the IDF version's
+        (ISR.replace("503", "517"), False),  # the line number depends on the IDF version
         (ISR + " twice", True),
         (ISR.replace("gpio: ", "gpia: "), True),
         ("E (7340) gpio: gpio_set_level(227): GPIO output gpio_num error", True),
@@ -30,20 +30,20 @@ def test_only_the_line_itself_is_noise(line: str, is_error: bool) -> None:
 
 
 def test_noise_is_counted_wherever_it_stands() -> None:
-    """Also with colour codes, and after a piece of another task's line."""
+    """Noise counts also with colour codes and after part of another task's line."""
     noise = next(noise for noise in known_noise() if noise.tag == "gpio")
     assert noise.count(f"{ISR}\r\n\x1b[0;31m{ISR}\x1b[0m\nI (7) main: rea{ISR}\r\ndy\n") == 3
     assert noise.count(ISR[:-10]) == 0
 
 
-def test_every_row_says_why_and_where_from() -> None:
+def test_every_row_has_a_reason_and_a_source() -> None:
     for noise in known_noise():
         assert noise.reason
         assert noise.source
 
 
 def test_a_recorded_healthy_start_has_no_error_but_noise() -> None:
-    """Up to the first network connection, which this project's firmware does not make."""
+    """The recording is read up to its first network connection; this project's firmware has no network."""
     log = shared_data("real_logs/serial_monitor_2a9fccf.txt").read_bytes()
     lines = [parsed for parsed in map(parse_log_line, LineSplitter().feed(log)) if parsed]
     noise = next(noise for noise in known_noise() if noise.tag == "gpio")
@@ -54,12 +54,12 @@ def test_a_recorded_healthy_start_has_no_error_but_noise() -> None:
 DRIVERS = ("gpio", "ledc", "i2s_common")
 
 
-def test_what_esp_idfs_drivers_say_of_each_later_start_is_noise() -> None:
-    """The image for hardware, whose real drivers ran without a sensor: each of their complaints has its row."""
+def test_driver_complaints_of_every_later_start_are_noise() -> None:
+    """A run of the hardware image without a sensor: each complaint of its real drivers has a row."""
     log = shared_data("qemu_runs/hil-in-qemu.log").read_bytes()
     lines = [parsed for parsed in map(parse_log_line, LineSplitter().feed(log)) if parsed]
-    said = {(line.tag, line.level) for line in lines if line.tag in DRIVERS and line.level in "EW"}
-    assert said == {("gpio", "E"), ("ledc", "W"), ("i2s_common", "W")}
+    logged = {(line.tag, line.level) for line in lines if line.tag in DRIVERS and line.level in "EW"}
+    assert logged == {("gpio", "E"), ("ledc", "W"), ("i2s_common", "W")}
     assert [line for line in complaints(lines) if line.tag in DRIVERS] == []
 
 
@@ -71,7 +71,7 @@ def test_what_esp_idfs_drivers_say_of_each_later_start_is_noise() -> None:
         "W (11710) i2s_common: the rx channel on I2S0 is switched from master to slave for full-duplex mode",
     ],
 )
-def test_the_same_words_of_another_pin_or_port_are_a_complaint(line: str) -> None:
+def test_same_message_for_another_pin_or_port_is_a_complaint(line: str) -> None:
     parsed = parse_log_line(line)
     assert parsed is not None
     assert complaints([parsed]) == [parsed]

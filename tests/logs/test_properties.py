@@ -1,5 +1,5 @@
-"""Logs that were cut, doubled, garbled or interleaved: the reader never fails, never invents a box, and finds every
-box that was left whole."""
+"""Truncated, doubled, garbled or interleaved logs: the reader never fails, never invents a box, and finds every intact
+box."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ FOREIGN = st.sampled_from(
 
 @st.composite
 def damaged(draw: st.DrawFn) -> tuple[list[tuple[int, bytes]], set[int]]:
-    """A log after some damage, and the numbers of the boxes that were left whole."""
+    """A damaged log, and the numbers of the boxes that are still intact."""
     lines = log_lines(draw(st.integers(1, 4)))
     whole = {number for number, _ in lines if number}
     for _ in range(draw(st.integers(0, 6))):
@@ -82,7 +82,7 @@ def damaged(draw: st.DrawFn) -> tuple[list[tuple[int, bytes]], set[int]]:
             lines.insert(at, (number, text))
         elif what == "garble" and text:
             place = draw(st.integers(0, len(text) - 1))
-            # One digit for another within the same KB makes another box: nothing in it tells.
+            # A changed digit within the same KB gives a valid box: it is not detectable.
             new = bytes([draw(st.integers(0, 255).filter(lambda value: value not in b"\n 0123456789+-"))])
             lines[at] = (number, text[:place] + new + text[place + 1 :])
         elif what == "join" and at + 1 < len(lines):
@@ -98,7 +98,7 @@ def damaged(draw: st.DrawFn) -> tuple[list[tuple[int, bytes]], set[int]]:
 
 
 def boxes_in(log: bytes) -> list[ev.Sample]:
-    return [one for one in read_events(log) if isinstance(one, ev.Sample) and one.source == "box"]
+    return [event for event in read_events(log) if isinstance(event, ev.Sample) and event.source == "box"]
 
 
 def figures(box: ev.Sample) -> tuple[object, ...]:
@@ -124,10 +124,10 @@ def test_damage_neither_fails_nor_invents_nor_hides_a_box(
     lines, whole = damage
     log = b"\n".join(text for _, text in lines) + (b"\n" if ends else b"")
     found = boxes_in(log)
-    told = [figures(box) for box in found]
+    seen = [figures(box) for box in found]
     assert {f"Context {number}" for number in whole} <= {box.context for box in found}
-    # Every other box found was complete in the log: a title may be damaged, a figure may not.
-    assert {one[1:] for one in told} <= {one[1:] for one in REAL}
+    # Every other box found has the figures of a real one; its title may be damaged.
+    assert {box_figures[1:] for box_figures in seen} <= {box_figures[1:] for box_figures in REAL}
     pieces = [log[at : at + chunk] for at in range(0, len(log), chunk)]
     reader = LogReader()
     events = [event for piece in pieces for event in reader.feed(piece)] + reader.close()
@@ -137,20 +137,22 @@ def test_damage_neither_fails_nor_invents_nor_hides_a_box(
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 200), FOREIGN), max_size=20), st.integers(1, 3))
-def test_whole_lines_of_others_hide_no_box(foreign: list[tuple[int, bytes]], boxes: int) -> None:
-    """Those that are not of the box's own task: these are a box that is really damaged."""
+def test_whole_lines_of_other_tasks_hide_no_box(foreign: list[tuple[int, bytes]], boxes: int) -> None:
+    """Lines of the box's own task are excluded, because they really damage a box."""
     lines = [text for _, text in log_lines(boxes)]
     for at, text in foreign:
         if b"MEM_MGR" not in text:
             lines.insert(min(at, len(lines)), text)
     found = boxes_in(b"\n".join(lines) + b"\n")
-    assert {figures(box) for box in found} == {one for one in REAL if int(str(one[0])[-1]) <= boxes}
+    assert {figures(box) for box in found} == {
+        box_figures for box_figures in REAL if int(str(box_figures[0])[-1]) <= boxes
+    }
     assert len(found) == boxes
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.integers(0, BOX_LINES - 1), st.data())
-def test_line_that_another_one_cut_is_put_together_again(line: int, data: st.DataObject) -> None:
+def test_interrupted_line_is_joined(line: int, data: st.DataObject) -> None:
     lines = box_lines(1, 2_300)
     place = data.draw(st.integers(0, len(lines[line])))
     inserted = data.draw(
@@ -199,11 +201,11 @@ KNOWN = st.sampled_from(
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.tuples(KNOWN, st.integers(0, 2_000)), max_size=30), st.integers(1, 600))
-def test_any_lines_within_any_others_are_read_the_same_in_any_pieces(
+def test_interrupted_lines_are_read_the_same_in_any_chunking(
     inserted: list[tuple[bytes, int]], chunk: int
 ) -> None:
     log = b""
-    for line, at in inserted:  # beyond the end: a line behind the others
+    for line, at in inserted:  # beyond the end: appended
         log = log[:at] + line + b"\n" + log[at:]
     pieces = [log[at : at + chunk] for at in range(0, len(log), chunk)]
     reader = LogReader()
@@ -214,14 +216,14 @@ def test_any_lines_within_any_others_are_read_the_same_in_any_pieces(
 
 @settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=3_000))
-def test_any_bytes_are_read(junk: bytes) -> None:
+def test_any_bytes_are_accepted(junk: bytes) -> None:
     analysis = analyze([junk, b"\n", *(bytes([byte]) for byte in junk)], "junk")
     assert analysis.facts["boxes"]["complete"] == 0
     assert analysis.facts["bytes"] == 2 * len(junk) + 1
 
 
 def test_recorded_shape_cut_within_a_character_and_a_colour() -> None:
-    """The UART takes another task's line in the middle of a border's character and of a colour's escape."""
+    """Another task's line interrupts a border inside a UTF-8 character, and a colour code."""
     lines = box_lines(1, 2_300)
     lines[5] = b"\x1b[0;32m" + lines[5] + b"\x1b[0m"
     at = lines[7].index(b"\xe2\x95\x90") + 1
@@ -240,8 +242,8 @@ def test_overlong_line_is_one_line_and_costs_no_memory() -> None:
         assert analysis.unreadable["overlong line"] == 1
 
 
-def test_every_line_in_random_order_gives_no_box() -> None:
+def test_shuffled_lines_give_no_box() -> None:
     lines = [line for number in (1, 2, 3) for line in box_lines(number, 2_300)]
     random.Random(1).shuffle(lines)
     assert boxes_in(b"\n".join(lines)) == []
-    assert Counter(type(one) for one in read_events(b"\n".join(lines)))[ev.Sample] == 0
+    assert Counter(type(event) for event in read_events(b"\n".join(lines)))[ev.Sample] == 0

@@ -29,12 +29,16 @@ def lines(*times: int) -> bytes:
 
 
 def boots(log: bytes) -> list[tuple[int, str, str]]:
-    """(index, sign, cause) of each boot that the log shows."""
-    return [(one.boot, one.sign, one.cause) for one in read_events(log) if isinstance(one, ev.BootStarted)]
+    """Index, sign and cause of each boot in the log."""
+    return [
+        (event.boot, event.sign, event.cause)
+        for event in read_events(log)
+        if isinstance(event, ev.BootStarted)
+    ]
 
 
 class Firmware:
-    """Write records as the firmware does."""
+    """Writes records as the firmware does."""
 
     def __init__(self, boot: str = "0a0b0c0d") -> None:
         self.boot = boot
@@ -75,14 +79,14 @@ class Firmware:
             Firmware("00000001").event("boot") + Firmware("00000002").event("x"),
             [(1, "boot record", "")],
         ),
-        # Until the application runs its lines have the time of another clock.
+        # Before the application runs, log lines use another clock.
         (b"I (32416) boot: ESP-IDF v5.4 2nd stage bootloader\nI (32691) cpu_start: Multicore app\n"
          b"I (21530) cpu_start: GPIO 3 and 1 are used as console UART I/O pins\n" + lines(21_600),
          [(0, "boot loader", "")]),
     ],
     ids=["banner", "app", "twice", "no_banner", "loader", "download", "record", "two_clocks"],
 )  # fmt: skip
-def test_boots_are_told_by_whatever_shows_them(log: bytes, expected: list[tuple[int, str, str]]) -> None:
+def test_boots_are_detected_by_any_of_their_signs(log: bytes, expected: list[tuple[int, str, str]]) -> None:
     assert boots(log) == expected
 
 
@@ -91,18 +95,18 @@ def test_boots_are_told_by_whatever_shows_them(log: bytes, expected: list[tuple[
     [
         ((5_000, 5_010, 50, 5_020, 5_030), [3]),  # digits lost
         ((5_000, 5_010, 505_020, 5_030, 5_040), [3]),  # a digit too many
-        ((5_000, 5_566, 5_000, 5_600), []),  # times are taken before the lock
+        ((5_000, 5_566, 5_000, 5_600), []),  # tasks take the time stamp before the lock
         ((5_000, 65_000, 65_010), []),  # a pause
     ],
 )
-def test_damaged_time_stamp_is_no_boot(times: tuple[int, ...], odd: list[int]) -> None:
+def test_damaged_time_stamp_is_not_a_boot(times: tuple[int, ...], odd: list[int]) -> None:
     reader = LogReader()
     events = [*reader.feed(lines(*times)), *reader.close()]
     assert events == []
     assert reader.scan.tally.odd_stamps == odd
 
 
-def test_damaged_time_stamp_before_a_line_that_matters_is_no_boot() -> None:
+def test_damaged_time_stamp_before_an_event_is_not_a_boot() -> None:
     reader = LogReader()
     log = lines(5_000, 5_010, 505_020) + b"E (5030) APP: x\n" + lines(5_040, 5_050)
     assert [*reader.feed(log), *reader.close()] == []
@@ -120,8 +124,8 @@ def test_damaged_banner_is_counted_and_quoted() -> None:
 # --- Lines in lines ---
 
 
-def test_quoted_line_is_not_taken_for_another_tasks() -> None:
-    """A text may hold what looks like a line: of another time, it is a quotation."""
+def test_quoted_line_is_not_taken_for_a_line_of_another_task() -> None:
+    """Text that looks like a log line but has another time stamp is a quotation."""
     log = b"I (90000) HTTP: server said E (533) TTS: Failed to allocate memory\n"
     reader = LogReader()
     assert [*reader.feed(log), *reader.close()] == []
@@ -138,8 +142,8 @@ def test_line_in_a_line_is_counted_with_both_headers() -> None:
     assert reader.scan.tally.format.lines_with_second_header == [1]
 
 
-def test_line_without_end_is_dropped_as_it_comes() -> None:
-    """A gigabyte without a newline must not be kept."""
+def test_endless_line_is_dropped_as_it_arrives() -> None:
+    """A gigabyte without a newline must not fill the memory."""
     reader = LogReader()
     for _ in range(100):
         reader.feed(b"\0" * LINE_MAX)
@@ -149,7 +153,7 @@ def test_line_without_end_is_dropped_as_it_comes() -> None:
     assert (reader.scan.lines, reader.scan.blocks.overlong_lines) == (1, 1)
 
 
-def test_boxes_that_never_end_are_given_up() -> None:
+def test_boxes_without_an_end_are_dropped() -> None:
     top = render("x", MemoryStats(*[0] * 12), dict.fromkeys(DELTA_LABELS, 0))[:2]
     endless = "".join(f"I ({number}) MEM_MGR: ║ more\n" for number in range(1_000))
     started = "".join(f"I (1) TAG{tag}: {line}\n" for tag in range(100) for line in top)
@@ -161,7 +165,7 @@ def test_boxes_that_never_end_are_given_up() -> None:
     assert len(reader._lines._memory._boxes._open) <= 8
 
 
-def test_box_read_at_one_go_is_the_box_read_line_by_line() -> None:
+def test_box_is_the_same_in_one_chunk_and_line_by_line() -> None:
     stats = MemoryStats(100, *[5] * 11)
 
     def box(context: str, times: list[int]) -> bytes:
@@ -182,28 +186,28 @@ def test_box_read_at_one_go_is_the_box_read_line_by_line() -> None:
     ):
         whole, levels, form = read(log, len(log))
         assert (whole, levels, form) == read(log, 7)
-        assert sum(isinstance(one, ev.Sample) for one in whole) == boxes
+        assert sum(isinstance(event, ev.Sample) for event in whole) == boxes
         assert levels["I"] == count
-    assert [one.sign for one in whole if isinstance(one, ev.BootStarted)] == ["time stamps"]
+    assert [event.sign for event in whole if isinstance(event, ev.BootStarted)] == ["time stamps"]
 
 
-def test_panic_behind_a_line_that_was_cut_is_seen() -> None:
+def test_panic_after_a_truncated_line_is_detected() -> None:
     log = b"I (90) APP: stI (95) TTS: Free PSRAM: 5 bytes\narting Guru Meditation Error: Core  0 panic'ed (X).\n"
-    assert any(isinstance(one, ev.PanicSeen) for one in read_events(log))
+    assert any(isinstance(event, ev.PanicSeen) for event in read_events(log))
 
 
 def test_task_watchdog_belongs_to_the_boot_that_printed_it() -> None:
     report = b"E (9000) task_wdt: Task watchdog got triggered.\nE (9000) task_wdt:  - stt (CPU 1)\n"
     first, second = Firmware("00000001"), Firmware("00000002")
     events = read_events(first.event("x") + report + second.event("x"))
-    (watchdog,) = (one for one in events if isinstance(one, ev.TaskWatchdog))
+    (watchdog,) = (event for event in events if isinstance(event, ev.TaskWatchdog))
     assert (watchdog.boot, watchdog.tasks) == (0, ("stt",))
 
 
 # --- Records ---
 
 
-def test_sample_comes_in_two_records_of_which_none_may_be_missing() -> None:
+def test_sample_needs_both_of_its_records() -> None:
     firmware = Firmware()
     first = firmware.sample("A", 1_000, more=True)
     second = firmware.event("mem.sample", dma_watermark=7)
@@ -212,9 +216,9 @@ def test_sample_comes_in_two_records_of_which_none_may_be_missing() -> None:
     assert (sample.context, sample.stats.dma_watermark) == ("A", 7)
     firmware.n += 1
     other = firmware.event("mem.sample", dma_watermark=8)
-    assert [type(one).__name__ for one in read_events(first + other)] == ["Unreadable", "Unreadable"]
-    assert [type(one).__name__ for one in read_events(first)] == ["Unreadable"]
-    assert [type(one).__name__ for one in read_events(second)] == ["Unreadable"]
+    assert [type(event).__name__ for event in read_events(first + other)] == ["Unreadable", "Unreadable"]
+    assert [type(event).__name__ for event in read_events(first)] == ["Unreadable"]
+    assert [type(event).__name__ for event in read_events(second)] == ["Unreadable"]
 
 
 def test_sample_after_a_lost_half_has_its_own_line() -> None:
@@ -232,36 +236,38 @@ def test_missing_and_damaged_records_are_counted() -> None:
     damaged = firmware.event("x").replace(b'"x"', b'"y"')
     reader = LogReader()
     events = [*reader.feed(first + damaged + firmware.event("x")), *reader.close()]
-    assert [one.what for one in events if isinstance(one, ev.Unreadable)] == ["record"]
+    assert [event.what for event in events if isinstance(event, ev.Unreadable)] == ["record"]
     assert (reader.records, reader.records_lost) == (2, 4)
 
 
-def test_transition_that_record_and_line_tell_is_one() -> None:
+def test_transition_in_record_and_log_line_counts_once() -> None:
     record = Firmware().event("mode", **{"from": "camera"}, to="voice", ok=True, duration_ms=417, step=None)
     line = b"I (2000) STATE: camera -> voice in 417 ms\n"
     for log in (record + line, record, line):
-        told = [one for one in read_events(log) if isinstance(one, ev.Transition)]
-        assert [(one.to, one.result, one.duration_ms) for one in told] == [("voice", "complete", 417)]
+        transitions = [event for event in read_events(log) if isinstance(event, ev.Transition)]
+        assert [(event.to, event.result, event.duration_ms) for event in transitions] == [
+            ("voice", "complete", 417)
+        ]
 
 
-def test_late_record_of_a_transition_that_is_over_opens_none() -> None:
-    """The monitor task writes logged statistics later."""
+def test_late_record_of_a_finished_transition_opens_none() -> None:
+    """The monitor task writes statistics with a delay."""
     firmware = Firmware()
     log = firmware.event("mode", 2_500, **{"from": "camera"}, to="voice", ok=True, duration_ms=400, step=None)
     log += firmware.sample("Before Voice Transition", 5_000, t=2_100, psram_free=4_000_000)
     log += b"abort() was called at PC 0x400d70f4 on core 0\n\nBacktrace: 0x400d:0x3ffb\n\nRebooting...\n"
-    assert {one.name for one in diagnose(read_events(log))} == {"Panic: abort"}
+    assert {diagnosis.name for diagnosis in diagnose(read_events(log))} == {"Panic: abort"}
 
 
 def test_psram_warning_is_psram_exhausted() -> None:
     log = b"E (9000) MEM_MGR: CRITICAL: PSRAM very low! 100000 bytes (threshold: 204800 bytes)\n"
-    (one,) = diagnose(read_events(log))
-    assert one.name == "PSRAM exhausted"
+    (diagnosis,) = diagnose(read_events(log))
+    assert diagnosis.name == "PSRAM exhausted"
     record = Firmware().event(
         "mem.warning", type="PSRAM_CRITICAL", value=5, threshold=204_800, timestamp_ms=9
     )
-    (one,) = diagnose(read_events(record))
-    assert "5 bytes are free" in one.finding
+    (diagnosis,) = diagnose(read_events(record))
+    assert "5 bytes are free" in diagnosis.finding
 
 
 # --- Matched states ---
@@ -272,7 +278,7 @@ def test_leaks_are_judged_by_records_or_fresh_boxes_only() -> None:
     log = b""
     for cycle in range(20):
         log += firmware.sample("Before Voice Transition", 9_000, t=2_000 + cycle)
-        log += firmware.sample("After Voice Transition", 9_000, t=2_000 + cycle)  # stale: nothing but this
+        log += firmware.sample("After Voice Transition", 9_000, t=2_000 + cycle)  # stale: only such boxes
     states = MatchedStates()
     for event in read_events(log):
         states.feed(event)
@@ -282,9 +288,9 @@ def test_leaks_are_judged_by_records_or_fresh_boxes_only() -> None:
     record = ev.Sample(2, 0, 1, "record", "After Voice Transition", stats)
     for event in (box, record, record):
         states.feed(event)
-    assert {one.readings for one in states.end_boot(0)} == {2}
+    assert {state.readings for state in states.end_boot(0)} == {2}
     states.feed(box)
-    assert {one.readings for one in states.end_boot(0)} == {1}
+    assert {state.readings for state in states.end_boot(0)} == {1}
 
 
 def test_long_series_is_thinned_and_its_leak_stays_per_cycle() -> None:

@@ -1,5 +1,4 @@
-"""Whole runs in parallel on a bench of two virtual boards: none gets another's board, and none leaves anything behind,
-however it ends."""
+"""Parallel runs on a bench of two virtual boards: each has its own board and leaves nothing behind, however it ends."""
 
 from __future__ import annotations
 
@@ -30,7 +29,7 @@ INTERRUPTED = 2
 USAGE = 4
 BLOCKED = 7
 
-# A test has its board until somebody opens its gate, a pipe; then no reset but its own may have been heard.
+# A test holds its board until its gate, a pipe, is opened; until then only its own reset may occur.
 TESTS = """
 import os, time
 from pathlib import Path
@@ -87,7 +86,7 @@ class Bench:
         self.runs: list[Run] = []
 
     def add_power_switches(self) -> None:
-        """By the command line of virtual boards, as a bench's owner would."""
+        """Adds power switches: the `board power` command, as the owner of a bench would."""
         board = shlex.join([sys.executable, "-m", "hotpin_hil", "board", "power"])
         state = f"--state-dir {shlex.quote(str(self.boards.state_dir))}"
         power = f'power = {{ off = "{board} off {{mac}} {state}", on = "{board} on {{mac}} {state}", off_s = 0.01 }}'
@@ -95,7 +94,7 @@ class Bench:
         path.write_text(path.read_text().replace("\nmac", f"\n{power}\nmac"))
 
     def run(self, *options: str, tests: int = 1) -> Run:
-        """Start a run in parallel to this test."""
+        """Starts a run in parallel to this test."""
         self.runs.append(Run(self, len(self.runs), options, tests))
         return self.runs[-1]
 
@@ -113,7 +112,7 @@ class Bench:
 
 
 class Run:
-    """A pytest session in a session of its own, as in a terminal: Ctrl-C reaches all its processes."""
+    """A pytest run in its own terminal session, so that Ctrl-C reaches all its processes."""
 
     def __init__(self, bench: Bench, number: int, options: tuple[str, ...], tests: int) -> None:
         self.bench = bench
@@ -154,38 +153,42 @@ class Run:
             )
 
     @property
-    def said(self) -> str:
+    def output(self) -> str:
         return self.output.read_text(errors="replace")
 
     def wait_until(self, condition: Callable[[], object], what: str) -> None:
         deadline = time.monotonic() + PATIENCE_S
         while not condition():
-            assert self.process.poll() is None, f"it ended before {what}:\n{self.said}"
-            assert time.monotonic() < deadline, f"no {what}:\n{self.said}"
+            assert self.process.poll() is None, f"it ended before {what}:\n{self.output}"
+            assert time.monotonic() < deadline, f"no {what}:\n{self.output}"
             time.sleep(0.005)
 
     def boards(self) -> list[str]:
-        """Waits until each of its tests has a board; their ports."""
+        """Waits until each of its tests has a board.
+
+        Returns:
+            Ports of the boards.
+        """
         marks = [self.bench.folder / f"has-{self.number}-{number}" for number in range(self.tests)]
         self.wait_until(lambda: all(mark.exists() for mark in marks), "board")
         return [mark.read_text().split()[0] for mark in marks]
 
     def go_on(self) -> None:
-        """Open the gate for all tests that wait at it."""
-        with contextlib.suppress(OSError):  # no test waits any more
+        """Opens the gate for all waiting tests."""
+        with contextlib.suppress(OSError):  # no test is waiting
             os.close(os.open(self.gate, os.O_WRONLY | os.O_NONBLOCK))
 
     def end(self) -> int:
-        """Let the tests end and wait for the run; returns its exit status."""
+        """Lets the tests end and waits for the run; returns its exit status."""
         deadline = time.monotonic() + PATIENCE_S
         while self.process.poll() is None:
             self.go_on()
-            assert time.monotonic() < deadline, f"it does not end:\n{self.said}"
+            assert time.monotonic() < deadline, f"it does not end:\n{self.output}"
             time.sleep(0.01)
         return self.process.returncode
 
     def interrupt(self) -> None:
-        """Press Ctrl-C in its terminal."""
+        """Sends Ctrl-C to its terminal session."""
         os.killpg(self.process.pid, signal.SIGINT)
 
     def processes(self) -> list[str]:
@@ -199,7 +202,7 @@ class Run:
         return left
 
     def has_left_nothing(self) -> bool:
-        """Wait for processes that end by themselves after pytest (multiprocessing's resource tracker)."""
+        """Whether no process is left; waits for those that end by themselves (multiprocessing's resource tracker)."""
         deadline = time.monotonic() + PATIENCE_S
         while left := self.processes():
             assert time.monotonic() < deadline, f"still running: {left}"
@@ -232,17 +235,17 @@ def bench(boards: Boards, build: Build, tmp_path: Path) -> Iterator[Bench]:
         run.kill()
 
 
-def test_two_runs_at_once_have_a_board_each_and_a_third_says_who(bench: Bench) -> None:
+def test_two_parallel_runs_have_a_board_each_and_a_third_names_the_holders(bench: Bench) -> None:
     first, second = bench.run(), bench.run()
     assert {*first.boards(), *second.boards()} == set(bench.urls)
     third = bench.run("--lease-timeout", "0")
     assert third.end() == USAGE
-    (error,) = [line for line in third.said.splitlines() if "ERROR" in line]
+    (error,) = [line for line in third.output.splitlines() if "ERROR" in line]
     assert error.startswith("ERROR: 1 board is wanted, none free; in use: board-")
     for run in (first, second):
         assert f"by pid {run.process.pid} of " in error
-    assert "Traceback" not in third.said
-    assert (first.end(), second.end()) == (0, 0), first.said + second.said
+    assert "Traceback" not in third.output
+    assert (first.end(), second.end()) == (0, 0), first.output + second.output
     assert bench.is_free()
 
 
@@ -251,11 +254,13 @@ def test_a_third_run_waits_for_the_first_to_end(bench: Bench) -> None:
     (freed,) = first.boards()
     second.boards()
     third = bench.run("--lease-timeout", str(PATIENCE_S))
-    third.wait_until(lambda: "waiting up to" in third.said, "word on whom it waits for")
-    assert re.search(rf"in use: board-0 .*by pid ({first.process.pid}|{second.process.pid}) of ", third.said)
-    assert first.end() == 0, first.said
+    third.wait_until(lambda: "waiting up to" in third.output, "message that names the holder")
+    assert re.search(
+        rf"in use: board-0 .*by pid ({first.process.pid}|{second.process.pid}) of ", third.output
+    )
+    assert first.end() == 0, first.output
     assert third.boards() == [freed]
-    assert (second.end(), third.end()) == (0, 0), second.said + third.said
+    assert (second.end(), third.end()) == (0, 0), second.output + third.output
 
 
 @pytest.mark.parametrize(
@@ -266,7 +271,7 @@ def test_workers_have_a_board_each(bench: Bench, workers: tuple[str, ...]) -> No
     assert set(run.boards()) == set(bench.urls)
     other = bench.run("--lease-timeout", "0")
     assert other.end() == USAGE
-    assert run.end() == 0, run.said
+    assert run.end() == 0, run.output
     assert bench.is_free()
 
 
@@ -277,7 +282,7 @@ def test_a_killed_runs_board_is_taken_over_at_once(bench: Bench) -> None:
     first.process.wait()
     second = bench.run("--board-name", "board-1", "--lease-timeout", "0")
     assert second.boards() == [bench.urls[1]]
-    assert second.end() == 0, second.said
+    assert second.end() == 0, second.output
 
 
 def test_a_killed_runs_workers_keep_their_boards_until_they_are_gone(bench: Bench) -> None:
@@ -285,25 +290,25 @@ def test_a_killed_runs_workers_keep_their_boards_until_they_are_gone(bench: Benc
     first.boards()
     workers = [int((bench.folder / f"has-0-{number}").read_text().split()[1]) for number in range(2)]
     for worker in workers:
-        os.kill(worker, signal.SIGSTOP)  # now they can't have noticed
+        os.kill(worker, signal.SIGSTOP)  # stopped workers cannot notice the end of the controller
     first.process.kill()
     first.process.wait()
     second = bench.run("--lease-timeout", "0")
-    assert second.end() == USAGE, "the workers still have the boards"
+    assert second.end() == USAGE, "the workers still hold the boards"
     first.kill()
     third = bench.run("--lease-timeout", "0")
     third.boards()
-    assert third.end() == 0, third.said
+    assert third.end() == 0, third.output
 
 
 def interrupted(bench: Bench, run: Run) -> None:
-    """Nothing of the run is left, and its boards are free."""
+    """Asserts that the run left nothing behind and its boards are free."""
     run.interrupt()
     run.end()
-    assert run.process.returncode == INTERRUPTED, run.said
+    assert run.process.returncode == INTERRUPTED, run.output
     assert run.has_left_nothing()
     assert bench.is_free()
-    assert "INTERNALERROR" not in run.said
+    assert "INTERNALERROR" not in run.output
 
 
 def test_ctrl_c_in_a_test(bench: Bench) -> None:
@@ -323,23 +328,23 @@ def test_ctrl_c_while_waiting_for_a_board(bench: Bench) -> None:
         for url in bench.urls:
             lease.add(port_name(url))
         run = bench.run("--lease-timeout", "3600")
-        run.wait_until(lambda: "waiting up to" in run.said, "waiting")
+        run.wait_until(lambda: "waiting up to" in run.output, "waiting")
         run.interrupt()
         run.end()
-        assert run.process.returncode == INTERRUPTED, run.said
+        assert run.process.returncode == INTERRUPTED, run.output
         assert run.has_left_nothing()
     assert bench.is_free()
 
 
 def test_ctrl_c_while_flashing(bench: Bench) -> None:
     run = bench.run("-s", "--erase-all", "y")
-    run.wait_until(lambda: "Writing at" in run.said, "flashing")
+    run.wait_until(lambda: "Writing at" in run.output, "flashing")
     interrupted(bench, run)
 
 
 @pytest.fixture(scope="module")
 def usual_s(boards: Boards, build: Build, tmp_path_factory: pytest.TempPathFactory) -> float:
-    """How long a run takes from its lease to its test on this machine, now."""
+    """Seconds from lease to test that a run takes on this machine now."""
     bench = Bench(boards, build, tmp_path_factory.mktemp("usual"))
     run = bench.run()
     run.wait_until(bench.is_leased, "lease")
@@ -352,7 +357,7 @@ def usual_s(boards: Boards, build: Build, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.mark.parametrize("seed", range(4))
 def test_ctrl_c_at_any_moment(bench: Bench, usual_s: float, seed: int) -> None:
-    """Between the lease and the test."""
+    """At a random moment between the lease and the test."""
     run = bench.run()
     run.wait_until(bench.is_leased, "lease")
     with contextlib.suppress(subprocess.TimeoutExpired):
@@ -367,13 +372,13 @@ def test_a_board_without_power_is_switched_on_and_tested(bench: Bench) -> None:
     board.power.off()
     run = bench.run("--board-name", "board-1")
     assert run.boards() == [board.port]
-    assert run.end() == 0, run.said
+    assert run.end() == 0, run.output
 
 
 SWITCHES = """
 import re
 
-# What the firmware said as it was reset may come before it.
+# Output of the firmware before the reset may precede it.
 START = re.compile(rb"rst:0x1 .*?ready", re.DOTALL)
 
 def test_power(dut, power):
@@ -389,16 +394,16 @@ def test_power(dut, power):
 """
 
 
-def test_a_test_switches_the_power(bench: Bench) -> None:
+def test_test_can_switch_the_power(bench: Bench) -> None:
     bench.add_power_switches()
     (bench.folder / "conftest.py").write_text("pytest_plugins = ['fixtures.console', 'fixtures.board']\n")
     (bench.folder / "hil_tests/test_it.py").write_text(SWITCHES)
     run = bench.run()
-    assert run.end() == 0, run.said
+    assert run.end() == 0, run.output
 
 
-def test_results_name_the_board(bench: Bench) -> None:
-    """A failed test is run again on the same board, by the name that the bench gives it."""
+def test_command_in_the_results_names_the_board(bench: Bench) -> None:
+    """The command that repeats a failed test names the board as in the bench file."""
     run = bench.run("--board-name", "board-1")
     run.boards()
     assert run.end() == 0
@@ -412,8 +417,8 @@ TWO_BOARDS = """
 import pytest
 
 def test_both(dut):
-    for one in dut:
-        one.expect("ready")
+    for board in dut:
+        board.expect("ready")
     assert dut[0].serial.port != dut[1].serial.port
 
 @pytest.mark.parametrize("count", [1, 3], indirect=True)
@@ -422,14 +427,14 @@ def test_count_of_its_own(dut):
 """
 
 
-def test_a_test_has_two_boards(bench: Bench) -> None:
-    """pytest-embedded's --count, with a test that needs fewer, and one that needs more than the run has."""
+def test_test_can_use_two_boards(bench: Bench) -> None:
+    """With --count 2 one test needs fewer boards, another more than the run has."""
     (bench.folder / "hil_tests/test_it.py").write_text(TWO_BOARDS)
     run = bench.run("--count", "2", "-v")
     assert run.end() == BLOCKED
-    assert "test_both PASSED" in run.said
-    assert "test_count_of_its_own[1] PASSED" in run.said
-    assert "the test has 3 boards, the run 2" in run.said
+    assert "test_both PASSED" in run.output
+    assert "test_count_of_its_own[1] PASSED" in run.output
+    assert "the test has 3 boards, the run 2" in run.output
     assert bench.is_free()
 
 
@@ -441,8 +446,10 @@ def test_a_test_has_two_boards(bench: Bench) -> None:
         (("--port", "{0}|{1}"), "--port names 2 boards, but a test has 1"),
     ],
 )
-def test_boards_that_do_not_add_up_are_one_line(bench: Bench, options: tuple[str, ...], message: str) -> None:
-    run = bench.run(*(one.format(*bench.urls) for one in options))
+def test_contradictory_board_counts_are_a_one_line_error(
+    bench: Bench, options: tuple[str, ...], message: str
+) -> None:
+    run = bench.run(*(option.format(*bench.urls) for option in options))
     assert run.end() == USAGE
-    assert message in run.said
-    assert "Traceback" not in run.said
+    assert message in run.output
+    assert "Traceback" not in run.output

@@ -14,8 +14,8 @@ from hotpin_hil.paths import NATIVE_BUILD_DIR, PROJECT_ROOT
 pytest_plugins = ["pytester"]
 
 REST_MAX_S = 10.0
-"""From the board's death to the end of the session; takes 1 s on an idle machine. A single test that waits for the
-boot of a dead board takes 10 s."""
+"""Limit in seconds from the death of the board to the end of the session. It takes 1 s on an idle machine; a test
+that waits for the boot of a dead board takes 10 s."""
 
 # Kills the virtual board's process while the second test waits for an answer.
 KILLER = """

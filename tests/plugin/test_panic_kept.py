@@ -1,4 +1,4 @@
-"""A panic in a failed test: decoded where the tool is there, its core dump read back and checked, attached."""
+"""A panic in a failed test: decoded if addr2line is installed; core dump read back, checked and attached."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_tool_is_found_on_the_path_before_idfs_tools(tmp_path: Path) -> None:
     assert addr2line.find_tool(True, environment) == host
 
 
-def test_calls_have_what_was_inlined_there(tmp_path: Path) -> None:
+def test_backtrace_includes_inlined_calls(tmp_path: Path) -> None:
     tool = script(tmp_path / "tool", TOOL)
     assert addr2line.decode(tool, tmp_path / "elf", [0x400D1231, 0x400D12FD]) == [
         "0x400d1231: read_it at /src/main.c:7\n (inlined by) app_main at /src/main.c:12",
@@ -79,7 +79,7 @@ def test_calls_have_what_was_inlined_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["#!/bin/sh\nexit 1\n", "#!/no/such/interpreter\n"])
-def test_tool_that_fails_decodes_nothing(tmp_path: Path, text: str) -> None:
+def test_failing_addr2line_decodes_nothing(tmp_path: Path, text: str) -> None:
     assert addr2line.decode(script(tmp_path / "tool", text), tmp_path / "elf", [1]) == []
 
 
@@ -117,7 +117,7 @@ def test_checksum_of_another_version_is_not_judged() -> None:
     "content",
     [b"", b"\xff" * 64, bytes(64), struct.pack("<II", 65, 0x0102) + bytes(56), b"\x08\0\0\0\x02\x01\0\0"],
 )
-def test_what_is_no_core_dump_is_none(content: bytes) -> None:
+def test_invalid_core_dump_is_none(content: bytes) -> None:
     assert find_core_dump(content) is None
 
 
@@ -144,7 +144,7 @@ class Serial:
 
 
 class Dut:
-    def __init__(self, folder: Path, said: str, partition: bytes = b"") -> None:
+    def __init__(self, folder: Path, output: str, partition: bytes = b"") -> None:
         table = struct.pack("<HBBII16sI", 0x50AA, 1, 3, 0x210000, 0x20000, b"coredump", 0)
         (folder / "table.bin").write_bytes(table)
         (folder / "app.elf").write_bytes(ELF)
@@ -153,7 +153,7 @@ class Dut:
         self.app.elf_file = str(folder / "app.elf")
         self.app.flash_args = {"partition-table": {"file": "table.bin"}}
         self.channel = Channel(name="fake")
-        self.channel.feed(said.replace("\n", "\r\n").encode())
+        self.channel.feed(output.replace("\n", "\r\n").encode())
         self.serial = Serial(self.channel, partition)
 
 
@@ -189,7 +189,7 @@ def test_panic_is_decoded_and_its_core_dump_kept(tmp_path: Path, tool: Path) -> 
     assert "checksum right" in text
 
 
-def test_without_the_tool_the_raw_backtrace_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_raw_backtrace_is_kept_without_addr2line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setenv("IDF_TOOLS_PATH", str(tmp_path))
     (line,), (text,) = kept(tmp_path, Dut(tmp_path, PANIC))
@@ -210,14 +210,14 @@ def test_host_panic_is_marked_and_decoded_by_the_hosts_tool(
 ) -> None:
     script(tmp_path / "bin" / addr2line.HOST_TOOL, TOOL)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
-    said = PANIC.replace("\nBacktrace", "(host process: registers are its own)\n\nBacktrace")
-    (line,), (text,) = kept(tmp_path, Dut(tmp_path, said))
+    output = PANIC.replace("\nBacktrace", "(host process: registers are its own)\n\nBacktrace")
+    (line,), (text,) = kept(tmp_path, Dut(tmp_path, output))
     assert line["is_host"]
     assert "those of the host, not of an ESP32" in text
     assert "read_it" in line["calls"][0]
 
 
-def test_damaged_core_dump_is_kept_and_called_so(tmp_path: Path, tool: Path) -> None:
+def test_damaged_core_dump_is_kept_and_marked_as_damaged(tmp_path: Path, tool: Path) -> None:
     whole = bytearray(dump(0x0102))
     whole[30] ^= 1
     (line,), (text,) = kept(tmp_path, Dut(tmp_path, PANIC + SAVED, bytes(whole)))
@@ -239,7 +239,7 @@ def test_panic_is_attached_to_the_failing_test(suite: Suite) -> None:
         *("--alluredir=allure", "hil_tests"),
     )
     result.stdout.fnmatch_lines(["*- panic -*", "Guru Meditation Error: Core  1 panic'ed (LoadProhibited)*"])
-    # Not to the one that wanted it and passed.
+    # The passed test, which wanted its panic, has no attachment.
     (line,) = [line for line in suite.lines if line.get("about") == "panic"]
     assert line["test"].endswith("::test_crash")
     attached = [path.read_text() for path in Path("allure").glob("*-attachment.txt")]
@@ -249,10 +249,10 @@ def test_panic_is_attached_to_the_failing_test(suite: Suite) -> None:
 
 
 @pytest.mark.parametrize("is_emulated", [True, False])
-def test_panic_that_a_defect_of_the_emulator_can_cause_says_so(tmp_path: Path, is_emulated: bool) -> None:
-    said = PANIC.replace("LoadProhibited", "Interrupt wdt timeout on CPU1")
-    dut = Dut(tmp_path, said)
+def test_panic_that_qemu_can_cause_is_marked(tmp_path: Path, is_emulated: bool) -> None:
+    output = PANIC.replace("LoadProhibited", "Interrupt wdt timeout on CPU1")
+    dut = Dut(tmp_path, output)
     if is_emulated:
-        dut.serial.faults = []  # type: ignore[attr-defined]  # as HilQemu has them
+        dut.serial.faults = []  # type: ignore[attr-defined]  # attributes of HilQemu
     _, (text,) = kept(tmp_path, dut)
     assert ("a known defect of QEMU can cause this too" in text) == is_emulated

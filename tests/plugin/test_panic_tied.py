@@ -1,4 +1,4 @@
-"""The suite's tests of panics against what an ESP32's code printed: the first panic after the command counts."""
+"""Panics of the suite's tests against recorded ESP32 output: the first panic after the command counts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hotpin_hil.protocol.panic import Panic, find_panics
 from tests.conftest import shared_data
 
 RECORDED = [kind for kind in CAUSES if kind not in ("stack", "iram")]
-"""`stack` was recorded before it overflowed its stack for sure; an emulator lets `iram` through."""
+"""Without `stack`, recorded before the command reliably overflowed its stack, and `iram`, which QEMU allows."""
 
 OVERFLOW = (
     "sys.panic kind=stack\r\nok\r\n"
@@ -42,7 +42,7 @@ def test_recorded_panics_are_those_of_their_command_and_no_others(kind: str) -> 
 
 
 def test_a_later_panic_with_the_right_words_is_not_taken_for_the_first() -> None:
-    """The console's overflow went unseen, and the monitor died of it 14 s later, twice."""
+    """Seen twice: the console's overflow went undetected and killed the monitor task 14 s later."""
     panics = panics_after_the_command(shared_data("qemu_runs/panics/stack.log").read_bytes())
     assert [panic.cause for panic in panics] == ["LoadStorePIFAddrError", "Unhandled debug exception"]
     assert panics[1].task == "mem_monitor"

@@ -1,4 +1,4 @@
-"""Verdicts, results and exit status of whole pytest sessions, with a stand-in for the board behind `dut`."""
+"""Verdicts, results and exit status of whole pytest sessions, with a fake board behind `dut`."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_both(request):
 """
 
 
-def test_everything_shown_is_rehearsed(suite: Suite) -> None:
+def test_run_that_shows_all_requirements_is_rehearsed(suite: Suite) -> None:
     result = suite.run(ALL_PASS)
     assert result.ret == 0
     assert result.outlines[0] == "evidence: virtual board, at best REHEARSED (virtual)"
@@ -62,7 +62,7 @@ def test_everything_shown_is_rehearsed(suite: Suite) -> None:
     suite.validate()
 
 
-def test_results_are_a_run_from_header_to_end(suite: Suite) -> None:
+def test_results_have_header_measurements_verdicts_and_end(suite: Suite) -> None:
     suite.run(ALL_PASS)
     kinds = [line.get("about", line["kind"]) for line in suite.lines]
     assert kinds == ["run", "plan", "started", "board", "measurement", "verdict", "end"]
@@ -80,7 +80,7 @@ def test_results_are_a_run_from_header_to_end(suite: Suite) -> None:
     assert end["exit"] == 0
 
 
-# What a test does, the verdict of the requirement it shows, and what the reason says.
+# Body of a test, expected verdict of its requirement, and text of the reason.
 OUTCOMES = [
     ("measure('free', 9, 'B', min=9)", "MARGINAL", "free = 9 B, limit >= 9 B"),
     ("measure('free', 8, 'B', min=9)", "FAIL", "free = 8 B, limit >= 9 B"),
@@ -175,12 +175,12 @@ def test_marked_skip_never_passes(suite: Suite) -> None:
     assert suite.qualification["overall"] == "BLOCKED"
 
 
-def test_what_this_kind_of_board_cannot_show_is_not_run(suite: Suite) -> None:
+def test_requirement_of_another_kind_of_board_is_not_run(suite: Suite) -> None:
     suite.run("@requirement('HHH-01')\ndef test_it(measure): raise FirmwareError('ran')\n")
     assert suite.verdict("HHH-01") == "NOT APPLICABLE"
 
 
-def test_faults_are_left_out_visibly_where_the_board_cannot_have_them(suite: Suite) -> None:
+def test_fault_tests_are_listed_as_left_out_without_a_virtual_board(suite: Suite) -> None:
     write_build(Path("firmware/build"), idf="v5.4.2")
     suite.run(
         "@pytest.fixture\ndef faults(): raise FirmwareError('set up')\n"
@@ -227,7 +227,7 @@ def test_bench_error_of_one_test_does_not_block_the_next(suite: Suite) -> None:
     assert (suite.verdict("AAA-01"), suite.verdict("AAA-02")) == ("BLOCKED", "PASS")
 
 
-def test_error_while_taking_down_counts(suite: Suite) -> None:
+def test_teardown_error_fails_the_requirement(suite: Suite) -> None:
     suite.run(
         "@pytest.fixture\ndef clean(dut):\n    yield\n    raise FirmwareError('16 B were not given back')\n"
         "@requirement('AAA-01')\ndef test_it(clean, measure): measure('x', 1, exact=1)\n"
@@ -268,7 +268,7 @@ def test_hung_firmware_fails_and_its_console_is_shown(suite: Suite) -> None:
     result.stdout.fnmatch_lines(["*the board's console*", "I (5) main: *last words"])
 
 
-def test_dead_line_is_not_the_firmwares_fault(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dead_line_is_a_bench_fault(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plugin_board, "BOOT_S", 0.05)
     result = suite.run(f"RESET_SAYS = b'?'\n{SILENT_BOARD}")
     assert (suite.verdict("AAA-01"), suite.verdict("AAA-02")) == ("BLOCKED", "BLOCKED")
@@ -284,7 +284,7 @@ def test_board_that_does_not_start_blocks_everything(suite: Suite, monkeypatch: 
 
 
 def test_build_of_another_checkout_is_not_flashed(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The virtual board would refuse to run it, and every test would blame a firmware that never started."""
+    """Otherwise the virtual board refuses to run it, and every test blames a firmware that never started."""
     monkeypatch.setattr(package, "is_registered", [].__contains__)
     result = suite.run(ALL_PASS)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
@@ -321,8 +321,8 @@ def test_a_test_with_two_boards_starts_a_second(suite: Suite) -> None:
 def test_part_of_the_suite_is_incomplete(suite: Suite) -> None:
     result = suite.run("@requirement('AAA-01')\ndef test_it(measure): measure('x', 1, exact=1)\n")
     assert result.ret == 0
-    told = 'INCOMPLETE (virtual): not all tests were run; 1 of 1 tested "must" requirements pass;'
-    assert result.outlines[-1].startswith(told)
+    summary = 'INCOMPLETE (virtual): not all tests were run; 1 of 1 tested "must" requirements pass;'
+    assert result.outlines[-1].startswith(summary)
     assert "1 not run" in result.outlines[-1]
 
 
@@ -343,7 +343,7 @@ def test_bad(measure): measure('x', 2, exact=1)
         ("--ignore=hil_tests/test_other.py", "hil_tests"),
     ],
 )
-def test_leaving_out_the_test_that_fails_is_no_way_to_pass(suite: Suite, options: tuple[str, ...]) -> None:
+def test_run_without_the_failing_test_is_incomplete(suite: Suite, options: tuple[str, ...]) -> None:
     good, bad = TWO_OF_ONE.split("@requirement('AAA-01')\n")
     ignored = "--ignore" in options[0]
     if ignored:
@@ -398,7 +398,7 @@ def test_second_run_into_the_same_folder_is_refused(suite: Suite) -> None:
     assert suite.run(ALL_PASS).ret == 0
 
 
-def test_fixture_that_does_not_exist_is_not_the_firmwares_fault(suite: Suite) -> None:
+def test_missing_fixture_is_a_bench_fault(suite: Suite) -> None:
     result = suite.run("@requirement('AAA-01')\ndef test_it(measure, no_such_fixture): pass\n")
     assert suite.verdict("AAA-01") == "BLOCKED"
     assert result.ret == 7
@@ -420,8 +420,8 @@ def test_unplugged(unplugged): pass
 """
 
 
-def test_a_broken_fixture_is_shown_with_its_place(suite: Suite) -> None:
-    """A bench that is at fault is named; who wrote the fixture needs the line."""
+def test_broken_fixture_is_shown_with_file_and_line(suite: Suite) -> None:
+    """The author of a broken fixture needs the line; for a bench error the message is enough."""
     result = suite.run(BROKEN_FIXTURES)
     result.stdout.fnmatch_lines(
         ["*test_broken, setup*", ">*raise RuntimeError(*", "*test_it.py:*: RuntimeError"]
@@ -458,7 +458,7 @@ def test_results_are_on_disk_before_the_test_ends(suite: Suite) -> None:
     assert suite.verdict("AAA-01") == "PASS"
 
 
-def test_test_of_the_suite_without_requirement_counts(suite: Suite) -> None:
+def test_failing_test_without_a_requirement_counts(suite: Suite) -> None:
     result = suite.run(ALL_PASS + "def test_z(dut): assert False\n")
     assert result.ret == 1
     assert suite.qualification["overall"] == "NOT QUALIFIED"
@@ -507,7 +507,7 @@ def test_terminal_escapes_of_a_board_stay_out_of_the_terminal(suite: Suite) -> N
         ((), {"HOTPIN_BOARD": "real"}, "HOTPIN_BOARD is 'real'*"),
     ],
 )
-def test_what_the_user_got_wrong_is_one_line(
+def test_usage_error_is_one_line(
     suite: Suite,
     monkeypatch: pytest.MonkeyPatch,
     options: tuple[str, ...],
@@ -533,7 +533,7 @@ def test_missing_build_ends_the_run_before_a_board_is_touched(
     assert not FakeVirtualBoard.started
 
 
-def test_folder_that_cannot_be_written_is_one_line(suite: Suite) -> None:
+def test_unwritable_folder_is_a_one_line_error(suite: Suite) -> None:
     suite.write("a_file", "")
     result = suite.run(ALL_PASS, "--qualification-dir=a_file/below")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
@@ -547,7 +547,7 @@ def test_folder_that_cannot_be_written_is_one_line(suite: Suite) -> None:
         ("made/any", ("--tx", "2*popen", "--dist", "load", "--made-by-a-plugin", "made/any")),
     ],
 )
-def test_worker_starts_though_the_run_has_made_the_path_meanwhile(
+def test_worker_starts_after_the_run_created_the_path(
     suite: Suite, pytester: pytest.Pytester, made: str, options: tuple[str, ...]
 ) -> None:
     pytester.makepyfile(
@@ -576,7 +576,7 @@ def test_path_as_a_value_is_not_taken_for_tests(
     exists: bool,
     workers: tuple[str, ...],
 ) -> None:
-    """Pytest alone would make the root folder one above both, and find neither pytest.ini nor the suite."""
+    """Without the plugin pytest takes the common parent as rootdir and finds neither pytest.ini nor the suite."""
     elsewhere = tmp_path_factory.mktemp("elsewhere") / ("" if exists else "made_by_the_run")
     suite.write("conftest.py", CONFTEST + REGISTERED)
     suite.write("hil_tests/test_it.py", IMPORTS + WITHOUT_BOARD)
@@ -602,7 +602,7 @@ def test_path_as_a_value_is_not_taken_for_tests(
         (["-p", "/dev/null"], ["-p", "/dev/null"]),
     ],
 )
-def test_only_values_are_joined(given: list[str], meant: list[str]) -> None:
+def test_only_option_values_are_joined(given: list[str], meant: list[str]) -> None:
     class Parser(argparse.ArgumentParser):
         def error(self, message: str) -> NoReturn:
             raise pytest.UsageError(message)
@@ -616,12 +616,12 @@ def test_only_values_are_joined(given: list[str], meant: list[str]) -> None:
     assert join_values(given, parser.parse_known_args) == meant
 
 
-def test_auto_says_loudly_that_no_board_is_attached(suite: Suite) -> None:
+def test_auto_announces_that_no_board_is_attached(suite: Suite) -> None:
     result = suite.run(ALL_PASS, board=None)
     assert result.outlines[0] == "evidence: virtual board (no board is attached), at best REHEARSED (virtual)"
 
 
-def test_board_of_another_kind_is_not_believed(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_board_of_another_kind_blocks_the_run(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
     write_build(suite.folder.parent.parent / "firmware" / "build", idf="v5.4.2")
     monkeypatch.setattr(BoardInUse, "port", "rfc2217://127.0.0.1:1")
     result = suite.run(ALL_PASS, "hil_tests", "--port", "rfc2217://127.0.0.1:1", board="hardware")
@@ -646,19 +646,19 @@ def test_collect_only_needs_no_board(suite: Suite, pytester: pytest.Pytester) ->
     assert suite.run(ALL_PASS, "hil_tests", "--collect-only", board=None).ret == 0
 
 
-def test_workers_hand_their_evidence_over(suite: Suite) -> None:
-    """The workers are processes of their own, so they have no stand-in for a board: this test needs none."""
+def test_evidence_of_workers_is_collected(suite: Suite) -> None:
+    """Workers are separate processes without the fake board; this test needs none."""
     result = suite.run(WITHOUT_BOARD, "-n", "2", "hil_tests")
     assert result.ret == 0
-    told = [line.get("about", line["kind"]) for line in suite.lines]
-    assert told == ["run", "plan", "plan", "started", "measurement", "verdict", "end"]
+    kinds = [line.get("about", line["kind"]) for line in suite.lines]
+    assert kinds == ["run", "plan", "plan", "started", "measurement", "verdict", "end"]
     assert (suite.verdict("AAA-01"), suite.qualification["overall"]) == ("PASS", "REHEARSED")
     suite.validate()
 
 
 def test_worker_whose_board_does_not_start_is_blocked(suite: Suite, pytester: pytest.Pytester) -> None:
     suite.write("conftest.py", CONFTEST + REGISTERED)
-    pytester.makepyfile(hotpin_hil="raise SystemExit('error: no room')")  # what `python -m hotpin_hil` finds
+    pytester.makepyfile(hotpin_hil="raise SystemExit('error: no room')")  # replaces `python -m hotpin_hil`
     result = suite.run(ALL_PASS, "-n", "2", "hil_tests")
     assert result.ret == 7
     result.stdout.fnmatch_lines(

@@ -1,4 +1,4 @@
-"""Allure's results: what is attached, what is left out, and whose problem a failure is."""
+"""Allure results: attachments, omissions, and the category of each failure."""
 
 from __future__ import annotations
 
@@ -47,8 +47,10 @@ def ran(suite: Suite) -> Suite:
 
 
 def test_measurements_and_charts_are_attached(ran: Suite) -> None:
-    good = next(one for one in results("allure", "*-result.json") if "test_good" in one["name"])
-    attached = {one["name"]: Path("allure") / one["source"] for one in good["attachments"]}
+    good = next(result for result in results("allure", "*-result.json") if "test_good" in result["name"])
+    attached = {
+        attachment["name"]: Path("allure") / attachment["source"] for attachment in good["attachments"]
+    }
     header, took, hostile = attached["measurements"].read_text().splitlines()
     assert header.startswith("name,value,limit,margin,verdict")
     assert took == "took,950 us,<= 1000 us,50 us,MARGINAL,measured,AAA-01,guide"
@@ -59,22 +61,22 @@ def test_measurements_and_charts_are_attached(ran: Suite) -> None:
 
 
 def test_history_does_not_depend_on_the_board(ran: Suite) -> None:
-    for one in results("allure", "*-result.json"):
-        assert not re.search(r"24:0a:c4|rfc2217", json.dumps(one.get("parameters", [])))
-        assert one["historyId"]
+    for result in results("allure", "*-result.json"):
+        assert not re.search(r"24:0a:c4|rfc2217", json.dumps(result.get("parameters", [])))
+        assert result["historyId"]
 
 
 def test_fixtures_of_tools_are_left_out(ran: Suite) -> None:
     names: Counter[str] = Counter()
-    for one in results("allure", "*-container.json"):
-        names.update(part["name"] for part in (*one.get("befores", ()), *one.get("afters", ())))
+    for container in results("allure", "*-container.json"):
+        names.update(part["name"] for part in (*container.get("befores", ()), *container.get("afters", ())))
     assert names["prepared"] == 1
     assert "tmp_path" not in names
     assert not any("<lambda>" in name for name in names)
 
 
-def test_site_says_what_was_tested(ran: Suite) -> None:
-    """They are written after the folder was cleaned of an older run's."""
+def test_site_names_board_firmware_and_verdict(ran: Suite) -> None:
+    """The files are written after the folder was cleaned of an older run."""
     environment = dict(
         line.split("=", 1) for line in Path("allure/environment.properties").read_text().splitlines()
     )
@@ -95,7 +97,7 @@ def test_site_says_what_was_tested(ran: Suite) -> None:
     ],
 )
 def test_each_verdict_has_one_category(message: str, category: str) -> None:
-    found = [one["name"] for one in CATEGORIES if re.fullmatch(one.get("messageRegex", "(?!)"), message)]  # type: ignore[arg-type]
+    found = [row["name"] for row in CATEGORIES if re.fullmatch(row.get("messageRegex", "(?!)"), message)]  # type: ignore[arg-type]
     assert len(found) == 1
     assert found[0].startswith(category)
 
@@ -121,7 +123,7 @@ def test_each_verdict_has_one_category(message: str, category: str) -> None:
         ),
     ],
 )
-def test_site_leads_back_to_the_ci_job(
+def test_site_links_to_the_ci_job(
     tmp_path: Path, environ: dict[str, str], executor: dict[str, Any] | None
 ) -> None:
     write_about_the_run(tmp_path, None, environ)
@@ -132,7 +134,7 @@ def test_site_leads_back_to_the_ci_job(
         assert executor.items() <= json.loads(path.read_text()).items()
 
 
-def test_nothing_of_it_is_loaded_without_being_asked_for(suite: Suite) -> None:
+def test_allure_is_not_loaded_without_its_option(suite: Suite) -> None:
     result = suite.run(SUITE)
     assert "AAA-01" in result.stdout.str()
     assert not Path("allure").exists()

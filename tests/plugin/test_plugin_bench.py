@@ -1,4 +1,4 @@
-"""Effects of a bench file on a session: choice of board, its features, and its power when it seems dead."""
+"""Effects of a bench file on a session: choice of board, features, and power cycles of a dead board."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ def test_a_board_of_the_bench_is_used_and_named(suite: Suite) -> None:
 
 def test_the_environment_names_the_bench(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOTPIN_BENCH", "bench.toml")
-    monkeypatch.setenv("ESPPORT", "rfc2217://127.0.0.1:2")  # esptool's, which the bench outweighs
+    monkeypatch.setenv("ESPPORT", "rfc2217://127.0.0.1:2")  # esptool's variable, which the bench overrides
     assert suite.run(PASSES).ret == 0
     assert "--bench bench.toml --board-name cam-1" in only_verdict(suite)["reproduce"]
 
 
-def test_a_board_that_is_not_the_one_of_the_bench_blocks(suite: Suite) -> None:
+def test_board_with_another_mac_than_the_bench_file_is_blocked(suite: Suite) -> None:
     suite.write("bench.toml", BENCH.replace(MAC, MAC[:-1] + "2"))
     suite.write("conftest.py", Path("conftest.py").read_text().replace("board.mac", f"'{MAC}'"))
     assert suite.run(PASSES, *ON_BENCH).ret == 7
@@ -86,18 +86,18 @@ def test_a_board_that_is_not_the_one_of_the_bench_blocks(suite: Suite) -> None:
         (("--lease-timeout", "nan"), "--lease-timeout must be at least 0, not nan"),
     ],
 )
-def test_what_cannot_be_had_is_one_line(suite: Suite, options: tuple[str, ...], message: str) -> None:
+def test_unavailable_board_is_a_one_line_error(suite: Suite, options: tuple[str, ...], message: str) -> None:
     result = suite.run(PASSES, *options, "hil_tests", board=None)
     assert result.ret == 4
     (line,) = [line for line in result.errlines if line]
     assert line.startswith(f"ERROR: {message}")
 
 
-# --- what is fitted ---
+# --- Fitted parts ---
 
 
-def test_what_a_test_needs_and_the_board_lacks_blocks_it(suite: Suite) -> None:
-    """Not NOT APPLICABLE: another board of this kind could show it, so it must not pass for shown."""
+def test_feature_missing_from_the_board_blocks_the_test(suite: Suite) -> None:
+    """BLOCKED, not NOT APPLICABLE, because another board of this kind can show it."""
     result = suite.run(
         "@pytest.mark.needs('camera', 'mic')\n@requirement('AAA-01')\ndef test_a(dut): open('ran', 'w')\n"
         "@pytest.mark.needs('mic')\n@requirement('AAA-02')\ndef test_b(measure): measure('x', 1, exact=1)\n",
@@ -109,7 +109,7 @@ def test_what_a_test_needs_and_the_board_lacks_blocks_it(suite: Suite) -> None:
     assert result.ret == 7
 
 
-def test_power_is_what_only_a_bench_can_have(suite: Suite) -> None:
+def test_power_switch_exists_only_on_a_bench(suite: Suite) -> None:
     tests = "@pytest.mark.needs('power')\n" + PASSES
     assert suite.run(tests).ret == 7
     assert only_verdict(suite)["reason"] == "the virtual board has no power"
@@ -117,13 +117,13 @@ def test_power_is_what_only_a_bench_can_have(suite: Suite) -> None:
     assert suite.run(tests, *ON_BENCH).ret == 0
 
 
-def test_a_need_that_no_board_can_meet_ends_the_run(suite: Suite) -> None:
+def test_unknown_need_ends_the_run(suite: Suite) -> None:
     result = suite.run("@pytest.mark.needs('camra')\n" + PASSES)
     assert result.ret == 4
     assert "needs camra (known: camera, audio, mic, power)" in result.stderr.str()
 
 
-# --- the firmware that runs ---
+# --- The running firmware ---
 
 IDENTITY = """
 import pytest
@@ -160,7 +160,7 @@ def test_evidence_is_only_of_the_firmware_under_test(
         )
 
 
-# --- a board that seems dead ---
+# --- A dead board ---
 
 DIES = """
 @requirement("AAA-01")
@@ -173,7 +173,7 @@ def fixture_that_dies(dut): raise FlashError("no sync", "check the cable")
 SWITCHED = BENCH + "power = { cycle = \"sh -c 'echo x >> cycles'\" }\n"
 
 
-def test_a_dead_board_is_given_up_only_after_its_power_was_cycled(
+def test_dead_board_is_power_cycled_before_the_rest_is_blocked(
     suite: Suite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
@@ -185,7 +185,7 @@ def test_a_dead_board_is_given_up_only_after_its_power_was_cycled(
     assert asked == [PORT]
 
 
-def test_a_board_that_stays_dead_is_cycled_once(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_board_that_stays_dead_is_power_cycled_once(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
     def silent(port: str) -> str:
         raise FlashError(f"no chip answers on {port}")
 
@@ -197,10 +197,10 @@ def test_a_board_that_stays_dead_is_cycled_once(suite: Suite, monkeypatch: pytes
     assert result.ret == 7
 
 
-def test_power_is_not_cycled_again_before_the_board_was_heard(
+def test_power_is_not_cycled_again_before_the_firmware_has_answered(
     suite: Suite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its chip answers each time, but the firmware never reports its identity."""
+    """The chip answers each time, but the firmware never reports its identity."""
     monkeypatch.setattr(probe, "read_mac", lambda port: MAC)
     suite.write("bench.toml", SWITCHED)
     suite.run(
@@ -212,14 +212,16 @@ def test_power_is_not_cycled_again_before_the_board_was_heard(
     assert Path("tries").read_text() == "xx"
 
 
-def test_without_a_switch_nothing_is_tried(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dead_board_without_a_power_switch_is_not_retried(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(probe, "read_mac", lambda port: pytest.fail("asked"))
     suite.run(DIES, *ON_BENCH)
     assert suite.verdict("AAA-02") == "BLOCKED"
 
 
-def test_a_board_that_does_not_answer_gets_a_verdict(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A dead board is not a usage error: the run continues and reports BLOCKED, with the remedy."""
+def test_silent_board_is_blocked(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dead board is not a usage error: the run continues and reports BLOCKED with the remedy."""
 
     def silent(port: str) -> str:
         raise FlashError(f"no chip answers on {port}", "check the cable")

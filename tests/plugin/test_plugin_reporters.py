@@ -13,7 +13,7 @@ from tests.support.plugin_suite import CONFTEST, REGISTERED, REQUIREMENTS, Suite
 
 pytest_plugins = ["pytester", "tests.support.plugin_suite"]
 
-# Workers are processes of their own, without the stand-in for a board.
+# Workers are separate processes without the fake board.
 WITHOUT_BOARD = """
 from hotpin_hil.pytest_plugin.plugin import recorder_of
 
@@ -61,8 +61,8 @@ ALLURE = {"PASS": "passed", "MARGINAL": "passed", "FAIL": "failed", "UNSET": "fa
 
 
 def rows() -> str:
-    one = REQUIREMENTS.split("[[requirement]]")[1]
-    ids = [one.replace("AAA-01", f"OUT-{name}") for name, *_ in TESTS]
+    row = REQUIREMENTS.split("[[requirement]]")[1]
+    ids = [row.replace("AAA-01", f"OUT-{name}") for name, *_ in TESTS]
     return "[[requirement]]".join([REQUIREMENTS, *ids])
 
 
@@ -90,8 +90,8 @@ def test_verdict_is_the_same_in_every_report(suite: Suite, workers: tuple[str, .
     recorded = {line["requirement"][0]: line["verdict"] for line in suite.lines if line["kind"] == "verdict"}
     all_of_it, cases = junit(Path("junit.xml"))
     allure = {
-        one["name"].removeprefix("test_"): one
-        for one in (json.loads(path.read_text()) for path in Path("allure").glob("*-result.json"))
+        item["name"].removeprefix("test_"): item
+        for item in (json.loads(path.read_text()) for path in Path("allure").glob("*-result.json"))
     }
     for name, _, verdict, _ in TESTS:
         assert recorded[f"OUT-{name}"] == verdict == suite.verdict(f"OUT-{name}"), name
@@ -103,9 +103,9 @@ def test_verdict_is_the_same_in_every_report(suite: Suite, workers: tuple[str, .
         ]
         assert set(found) == ({JUNIT[verdict]} if JUNIT[verdict] else set()), name
         properties = {
-            one.attrib["name"]: one.attrib["value"]
+            item.attrib["name"]: item.attrib["value"]
             for case in cases[name]
-            for one in case.iterfind("properties/property")
+            for item in case.iterfind("properties/property")
         }
         assert properties["verdict"] == properties[f"requirement.OUT-{name}"] == verdict, name
         assert allure[name]["status"] == ALLURE[verdict], name
@@ -123,16 +123,16 @@ def test_verdict_is_the_same_in_every_report(suite: Suite, workers: tuple[str, .
 
     word = "|".join(WORDS.values())
     for name, _, _, letters in TESTS:
-        # In one process the word comes behind the name, from workers before it.
+        # The word follows the name in one process and precedes it with workers.
         shown = re.findall(
             rf"test_{name} ({word}|ERROR|SKIPPED|XFAIL)|({word}|ERROR|SKIPPED|XFAIL) \S+::test_{name}\b",
             result.stdout.str().split("= FAILURES =")[0],
         )
-        assert ["".join(one) for one in shown] == [WORDS[letter] for letter in letters], name
+        assert ["".join(item) for item in shown] == [WORDS[letter] for letter in letters], name
     suite.validate()
 
 
-def test_what_is_not_of_the_suite_is_reported_as_pytest_does(suite: Suite) -> None:
+def test_test_outside_the_suite_is_reported_as_by_pytest(suite: Suite) -> None:
     suite.run(
         "def test_own(): assert 1 == 2\n@pytest.fixture\ndef broken(): raise ValueError('x')\n"
         "def test_set_up(broken): pass\n",

@@ -1,4 +1,4 @@
-"""Contents of the results besides verdicts, also after a run or a worker was killed."""
+"""Contents of the results besides verdicts, also after a killed run or worker."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.plugin_suite import CONFTEST, IMPORTS, REGISTERED, WITHOUT, S
 
 pytest_plugins = ["pytester", "tests.support.plugin_suite"]
 
-# Without a board, so that it can run in a worker. The first test is over when the second one starts.
+# Uses no board, so that it can run in a worker. The first test has ended when the second starts.
 KILLED = """
 import os, signal, time
 from pathlib import Path
@@ -50,14 +50,14 @@ def test_never_begun(request):
     [("os.getpid()", ()), ("os.getppid()", ("-n", "2"))],
     ids=["alone", "on two workers"],
 )
-def test_killed_run_leaves_a_true_report(
+def test_killed_run_leaves_a_correct_report(
     suite: Suite,
     pytester: pytest.Pytester,
     capsys: pytest.CaptureFixture[str],
     victim: str,
     workers: tuple[str, ...],
 ) -> None:
-    never_begun = "" if workers else NEVER_BEGUN  # the other worker would begin it
+    never_begun = "" if workers else NEVER_BEGUN  # the other worker would start it
     suite.write("conftest.py", CONFTEST + REGISTERED)
     suite.write("hil_tests/test_it.py", IMPORTS + KILLED.replace("VICTIM", victim) + never_begun)
     result = pytester.runpytest_subprocess(*WITHOUT, "--board", "virtual", *workers, "hil_tests", timeout=60)
@@ -66,21 +66,21 @@ def test_killed_run_leaves_a_true_report(
     capsys.readouterr()
 
     assert main(["report", str(suite.folder)]) == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     running = "hil_tests/test_it.py::test_killed"
-    assert f"INCOMPLETE (virtual): the run was cut off while {running} was running; 1 of 1" in said
-    assert f"  was running: {running}\n" in said
-    assert "  no test ended: AAA-02\n" in said
-    assert "  not all tests ended: AAA-01\n" in said
+    assert f"INCOMPLETE (virtual): the run was cut off while {running} was running; 1 of 1" in output
+    assert f"  was running: {running}\n" in output
+    assert "  no test ended: AAA-02\n" in output
+    assert "  not all tests ended: AAA-01\n" in output
     qualification = suite.qualification
     waiting = {"test": "hil_tests/test_it.py::test_never_begun", "requirement": ["AAA-02"], "running": False}
     assert qualification["unfinished"] == [
         {"test": running, "requirement": ["AAA-01", "AAA-02"], "running": True},
         *([waiting] if never_begun else []),
     ]
-    # What the test that was killed had measured is not lost.
+    # The measurements of the killed test are kept.
     measured = qualification["requirements"]["AAA-01"]["measurements"]
-    assert running in [one["test"] for one in measured]
+    assert running in [line["test"] for line in measured]
     suite.validate()
 
 
@@ -114,7 +114,7 @@ def test_worker_of_a_killed_run_does_not_write_into_the_next(suite: Suite) -> No
     assert "older" not in (suite.folder / "results.jsonl").read_text()
 
 
-# A board that answers: the fake firmware behind a channel, as `dut.serial` would have it.
+# A board that answers: the fake firmware behind the channel of `dut.serial`.
 TALKING = """
 import pytest
 from hotpin_hil.device import Device
@@ -151,7 +151,7 @@ def about(suite: Suite, what: str) -> list[dict[str, object]]:
     return [line for line in suite.lines if line.get("about") == what]
 
 
-def test_what_the_board_says_is_noted_when_it_says_it(suite: Suite) -> None:
+def test_board_output_is_noted_as_it_arrives(suite: Suite) -> None:
     suite.run(
         f"{TALKING}\n"
         "@requirement('AAA-01')\n"
@@ -239,22 +239,22 @@ def test_heap_is_drawn_when_a_test_fails_for_lack_of_memory(
     )
     maps = about(suite, "heap")
     drawn = ["INTERNAL,8BIT", "SPIRAM"] if why else []
-    assert [one["caps"] for one in maps] == (drawn[::-1] if wanted and wanted[0] == "SPIRAM" else drawn)
-    assert [(one["caps"], one["wanted"]) for one in maps if one["wanted"]] == ([wanted] if wanted else [])
-    regions = [one["data"] for one in about(suite, "reply") if one["command"] == "heap.regions"]
+    assert [note["caps"] for note in maps] == (drawn[::-1] if wanted and wanted[0] == "SPIRAM" else drawn)
+    assert [(note["caps"], note["wanted"]) for note in maps if note["wanted"]] == ([wanted] if wanted else [])
+    regions = [note["data"] for note in about(suite, "reply") if note["command"] == "heap.regions"]
     assert regions == ([{"regions": [{"start": 1000}]}] if why else [])
-    for one in maps:
-        assert one["heaps"] == [
+    for note in maps:
+        assert note["heaps"] == [
             {"heap": 1000, "at": 1004, "blocks": [16, -32, 8], "truncated": True},
             {"heap": 5000, "at": 5004, "blocks": [-99], "truncated": False},
         ]
-        pytest.LineMatcher([str(one["why"])]).fnmatch_lines([str(why)])
+        pytest.LineMatcher([str(note["why"])]).fnmatch_lines([str(why)])
     suite.validate()
 
 
 @pytest.mark.parametrize("fails", [True, False])
 def test_complaints_of_a_failed_test_are_kept_with_their_boot(suite: Suite, fails: bool) -> None:
-    """A line of a boot that has sent no record yet belongs to the one whose records follow."""
+    """A line before the first record of a boot belongs to the boot of the records that follow."""
     suite.run(
         f"{TALKING}\n"
         "@requirement('AAA-01')\n"
@@ -273,12 +273,12 @@ def test_complaints_of_a_failed_test_are_kept_with_their_boot(suite: Suite, fail
         f"    assert not {fails}, (first, firmware.boot)\n"
     )
     kept = about(suite, "complaint")
-    assert [str(one["text"]).partition(") ")[2] for one in kept] == (
+    assert [str(note["text"]).partition(") ")[2] for note in kept] == (
         ["APP: too hot \\x1b[2J", "APP: no sensor"] if fails else []
     )
     if fails:
         reason = next(line["reason"] for line in suite.lines if line["kind"] == "verdict")
-        assert [str(one["boot"]) for one in kept] == re.findall(r"'([0-9a-f]{8})'", reason)
+        assert [str(note["boot"]) for note in kept] == re.findall(r"'([0-9a-f]{8})'", reason)
     suite.validate()
 
 
@@ -324,13 +324,13 @@ def test_noise_on_the_line_is_noted(suite: Suite) -> None:
     assert {name: noise[name] for name in ("damaged", "lost", "repeated", "garbled")} == {
         "damaged": 1,
         "lost": 1,
-        "repeated": 2,  # a record is missing, so the reply is asked for until it counts as somebody else's
+        "repeated": 2,  # after the lost record the reply is requested again, until it counts as foreign
         "garbled": 1,
     }
     suite.validate()
 
 
-def test_test_that_is_run_twice_is_named(suite: Suite) -> None:
+def test_test_that_ran_twice_is_named(suite: Suite) -> None:
     suite.run("@requirement('AAA-01')\ndef test_it(measure): measure('x', 1, exact=1)\n")
     path = suite.folder / "results.jsonl"
     lines = suite.lines

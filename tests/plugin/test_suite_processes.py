@@ -13,10 +13,10 @@ pytest_plugins = ["pytester"]
 
 
 def test_suite_starts_no_manager_process(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    """pytest-embedded's would outlive a session that was killed."""
+    """The manager process of pytest-embedded would outlive a killed session."""
     monkeypatch.setenv("PYTHONPATH", str(PROJECT_ROOT))
     pytester.makeini("[pytest]\n")
-    pytester.makeconftest("pytest_plugins = ['fixtures.console']")  # as the suite loads it
+    pytester.makeconftest("pytest_plugins = ['fixtures.console']")  # loaded as in the suite
     pytester.makepyfile(
         """
         import multiprocessing
@@ -31,8 +31,8 @@ def test_suite_starts_no_manager_process(pytester: pytest.Pytester, monkeypatch:
     result.assert_outcomes(passed=1)
 
 
-def test_another_pytest_than_the_installed_one_is_told_so() -> None:
-    """As before `make setup`, or with ESP-IDF's own Python first on the path."""
+def test_pytest_of_another_python_is_a_one_line_error() -> None:
+    """Happens before `make setup`, or with ESP-IDF's own Python first on the path."""
     process = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:hotpin_hil", "--target", "esp32"],
         cwd=PROJECT_ROOT,

@@ -1,4 +1,4 @@
-"""The statistics box and log lines: the guide's layout, recordings, and what breaks a box."""
+"""The statistics box and log lines: the guide's layout, recordings, and damage."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def find(text: str | bytes) -> list[Box | BrokenBox]:
     return finder.feed(text.encode() if isinstance(text, str) else text) + finder.flush()
 
 
-def test_box_is_the_guides_to_the_letter() -> None:
+def test_box_matches_the_guide_byte_for_byte() -> None:
     guide = shared_data("mission/memory_management_guide.md").read_text()
     layout = re.search(r"```\n(╔.*?╚[^\n]*)\n```", guide, re.DOTALL)
     assert layout
@@ -46,7 +46,7 @@ def test_box_is_the_guides_to_the_letter() -> None:
     assert [shape(line) for line in rendered] == [shape(line) for line in layout[1].splitlines()]
 
 
-def test_box_lines_are_those_that_real_boards_printed() -> None:
+def test_box_lines_match_those_of_recorded_boards() -> None:
     log = shared_data("real_logs/serialmonitorlogs_a67f01a.txt").read_bytes()
     first = next(box for box in find(log) if isinstance(box, Box))
     printed = [line.text for line in first.lines]
@@ -104,7 +104,7 @@ stats = st.builds(
 @given(
     stats, st.fixed_dictionaries({name: st.integers(-(2**31), 2**31 - 1) for name in DELTA_LABELS}), st.data()
 )
-def test_any_figures_come_back_in_any_chunking(
+def test_any_figures_survive_any_chunking(
     wanted: MemoryStats, delta: dict[str, int], data: st.DataObject
 ) -> None:
     raw = console(render("A context: (1)", wanted, delta)).encode()
@@ -117,7 +117,7 @@ def test_any_figures_come_back_in_any_chunking(
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "reason"),
     [
         (lambda text: text.replace("(219 KB)", "(220 KB)"), "line 5"),
         (lambda text: text.replace("   225179 bytes", "  225179 bytes"), "line 5"),
@@ -130,18 +130,18 @@ def test_any_figures_come_back_in_any_chunking(
         (lambda text: text.replace("204763 bytes (199 KB)", "2047"), "line 10"),
     ],
 )
-def test_any_departure_from_the_layout_is_told(change: object, told: str) -> None:
+def test_any_deviation_from_the_layout_is_reported(change: object, reason: str) -> None:
     changed = change(BOX)  # type: ignore[operator]
     assert changed != BOX
-    with pytest.raises(BoxError, match=told):
+    with pytest.raises(BoxError, match=reason):
         parse_text(changed)
     (broken,) = find(changed)
     assert isinstance(broken, BrokenBox)
-    assert told in broken.reason
+    assert reason in broken.reason
     parse_text(BOX)
 
 
-def test_foreign_line_in_a_box_is_told_not_lost() -> None:
+def test_foreign_line_in_a_box_is_reported() -> None:
     lines = BOX.splitlines(keepends=True)
     foreign = ["W (5) WIFI: foreign", "wifi:state", '@! {"event":"mem.sample"}*0000']
     text = "".join([*lines[:9], *(line + "\r\n" for line in foreign), *lines[9:]])
@@ -157,7 +157,7 @@ def test_line_torn_apart_by_another_task_breaks_the_box() -> None:
     assert isinstance(broken, BrokenBox)
 
 
-def test_box_cut_off_is_told_and_the_next_one_found() -> None:
+def test_truncated_box_is_reported_and_the_next_one_found() -> None:
     lines = BOX.splitlines(keepends=True)
     found = find("".join(lines[:10]) + BOX)
     assert [type(item) for item in found] == [BrokenBox, Box]
@@ -168,7 +168,7 @@ def test_box_cut_off_is_told_and_the_next_one_found() -> None:
     assert isinstance(lost, BrokenBox)
 
 
-def test_box_of_another_kind_is_none_of_ours() -> None:
+def test_box_of_another_kind_is_ignored() -> None:
     other = BOX.splitlines(keepends=True)[0] + "I (2) MEM_MGR: ║ Memory Manager Initialized\r\n"
     assert find(other + BOX.splitlines(keepends=True)[-1]) == []
 
@@ -176,7 +176,7 @@ def test_box_of_another_kind_is_none_of_ours() -> None:
 # --- fields ---
 
 
-def test_fields_are_the_firmwares() -> None:
+def test_fields_match_those_of_the_firmware() -> None:
     header = FIRMWARE_DIR / "components/memory_manager/include/memory_fields.h"
     if not header.is_file():
         pytest.skip("no firmware sources in this checkout")
@@ -191,7 +191,7 @@ def test_fields_are_the_firmwares() -> None:
 # --- lines ---
 
 
-def test_log_line_is_taken_apart() -> None:
+def test_log_line_is_split_into_its_parts() -> None:
     (line,) = LineSplitter().feed(b"\x1b[0;31mE (123) TTS: Insufficient: need 1\x1b[0m\r\n")
     parsed = parse_log_line(line)
     assert parsed
@@ -206,11 +206,11 @@ def test_log_line_is_taken_apart() -> None:
 @pytest.mark.parametrize(
     "text", ["", "I (12) no tag", "wifi:state: x", "X (1) A: b", "I (x) A: b", "I (1) : b"]
 )
-def test_other_lines_are_none(text: str) -> None:
+def test_other_lines_are_not_log_lines(text: str) -> None:
     assert parse_log_line(text) is None
 
 
-def test_splitter_survives_what_real_logs_hold() -> None:
+def test_splitter_survives_garbage_of_real_logs() -> None:
     splitter = LineSplitter()
     lines = splitter.feed(b"\xff\xfe\r\nhalf \xe2\x95" + b"\x94 line\nno end")
     assert [(line.text, line.offset) for line in lines] == [("\ufffd\ufffd", 0), ("half ╔ line", 4)]

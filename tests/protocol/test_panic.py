@@ -1,4 +1,4 @@
-"""The panic parser against recordings of the real handler, and lines that would break it."""
+"""The panic parser against recordings of the real handler and against confusing lines."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_an_exception_is_read_whole() -> None:
     assert panic.elf_sha256 == "b2fc75dc3"
 
 
-def test_a_corrupted_and_a_continued_backtrace_are_told() -> None:
+def test_corrupted_and_continued_backtraces_are_marked() -> None:
     panic = only(LOAD_STORE.replace("0x3FFF5650", "0x3FFF5650 |<-CORRUPTED"))
     assert panic.is_corrupted
     assert len(panic.backtrace) == 2
@@ -86,7 +86,7 @@ def test_a_corrupted_and_a_continued_backtrace_are_told() -> None:
 
 
 def test_both_cores_of_a_watchdog_are_kept_apart() -> None:
-    """Each core has a dump and a backtrace; the one that hung comes first."""
+    """Each core has a register dump and a backtrace; the hung core comes first."""
     other = DUMP.replace("Core  1", "Core  0").replace("0x400de8bf", "0x40081234")
     panic = only(
         "Guru Meditation Error: Core  1 panic'ed (Interrupt wdt timeout on CPU1). \r\n\r\n"
@@ -101,14 +101,14 @@ def test_both_cores_of_a_watchdog_are_kept_apart() -> None:
     assert not panic.is_corrupted
 
 
-def test_a_headline_behind_an_unfinished_log_line_is_found() -> None:
+def test_headline_after_an_unfinished_log_line_is_found() -> None:
     panic = only("I (123) STATE: to voiceGuru Meditation Error: Core  0 panic'ed (IllegalInstruction). x\r\n")
     assert panic.headline.startswith("Guru Meditation Error")
     assert (panic.cause, panic.is_complete) == ("IllegalInstruction", False)
 
 
-def test_what_the_monitor_added_is_no_part_of_it() -> None:
-    """`idf.py monitor` decodes between the lines; 'abort() was called' in such a line is no panic."""
+def test_lines_added_by_idf_monitor_are_ignored() -> None:
+    """`idf.py monitor` inserts decoded lines; 'abort() was called' in such a line is not a panic."""
     note = "--- 0x400de8bf: abort() was called at C:/x.c:12\r\n"
     panic = only(
         LOAD_STORE.replace("\r\n\r\nBacktrace", f"\r\n{note}\r\nBacktrace").replace(DUMP, note + DUMP)
@@ -117,7 +117,7 @@ def test_what_the_monitor_added_is_no_part_of_it() -> None:
     assert panic.details == ()
 
 
-def test_a_recording_that_ends_within_a_panic_gives_what_there_is() -> None:
+def test_truncated_panic_is_parsed_up_to_its_end() -> None:
     panic = only(LOAD_STORE[: LOAD_STORE.index("EXCVADDR")])
     assert panic.registers["A15"] == 0x5B
     assert panic.backtrace == ()
@@ -135,7 +135,7 @@ def test_a_reset_ends_a_panic_whose_end_was_lost() -> None:
     assert [(panic.elf_sha256, panic.is_complete) for panic in panics] == [("", False)]
 
 
-def test_the_next_panic_is_not_taken_for_a_part_of_the_last() -> None:
+def test_next_panic_is_not_merged_with_the_last() -> None:
     cut = LOAD_STORE[: LOAD_STORE.index("ELF file")]
     causes = [
         panic.cause for panic in find_panics((cut + LOAD_STORE.replace("LoadStoreError", "Other")).encode())
@@ -144,7 +144,7 @@ def test_the_next_panic_is_not_taken_for_a_part_of_the_last() -> None:
 
 
 def test_the_task_watchdogs_abort_is_one_panic() -> None:
-    """With its panic option IDF prints no 'abort()' line, the virtual board does."""
+    """With the watchdog's panic option IDF prints no 'abort()' line, but the virtual board does."""
     end = "\r\n\r\nBacktrace: 0x400de8bc:0x3fff5620\r\n\r\nRebooting...\r\n"
     assert only("E (50342) task_wdt: Aborting.\r\n\r\n" + end).cause == "task watchdog"
     panic = only(
@@ -154,7 +154,7 @@ def test_the_task_watchdogs_abort_is_one_panic() -> None:
     assert panic.details == ("abort() was called at PC 0x000012ab on core 0",)
 
 
-def test_a_watchdog_that_only_warns_is_no_panic() -> None:
+def test_watchdog_that_only_warns_is_not_a_panic() -> None:
     text = (
         "E (50342) task_wdt: Task watchdog got triggered. The following tasks did not reset it in time:\r\n"
         "E (50342) task_wdt: Print CPU 0 (current core) backtrace\r\n\r\n\r\n"
@@ -164,7 +164,7 @@ def test_a_watchdog_that_only_warns_is_no_panic() -> None:
 
 
 def test_an_abort_with_both_cores_backtraces_keeps_them_apart() -> None:
-    """The handler leaves out the registers of an abort, so that no heading says whose backtrace it is."""
+    """For an abort the handler prints no registers, so no heading names the core of a backtrace."""
     panic = only(
         "abort() was called at PC 0x4008a1b2 on core 1\r\n\r\n\r\nBacktrace: 0x400de8bc:0x3fff5620\r\n\r\n"
         "\r\n\r\nBacktrace: 0x40081231:0x3ffb2000 |<-CORRUPTED\r\n\r\nRebooting...\r\n"
@@ -173,7 +173,7 @@ def test_an_abort_with_both_cores_backtraces_keeps_them_apart() -> None:
     assert not panic.is_corrupted
 
 
-def test_why_a_check_aborted_is_kept() -> None:
+def test_reason_of_a_failed_check_is_kept() -> None:
     panic = only(
         'ESP_ERROR_CHECK failed: esp_err_t 0x101 (ESP_ERR_NO_MEM) at 0x400d1234\r\nfile: "./main/main.c" line 17'
         "\r\nfunc: app_main\r\nexpression: start()\r\n\r\nabort() was called at PC 0x4008a1b2 on core 1\r\n"
@@ -184,7 +184,7 @@ def test_why_a_check_aborted_is_kept() -> None:
     assert panic.details[-1] == "expression: start()"
 
 
-def test_the_task_of_a_stack_overflow_is_told() -> None:
+def test_stack_overflow_names_its_task() -> None:
     panic = only(
         "Guru Meditation Error: Core  0 panic'ed (Unhandled debug exception). \r\n"
         "Debug exception reason: Stack canary watchpoint triggered (mem_monitor) \r\n" + DUMP
@@ -202,8 +202,8 @@ def test_a_virtual_boards_registers_are_marked_as_the_hosts() -> None:
     assert not only(LOAD_STORE).is_host
 
 
-def test_any_cut_of_the_stream_gives_the_same() -> None:
-    """Fed line by line as bytes come in, a panic is returned as soon as it is over."""
+def test_chunking_does_not_change_the_panic() -> None:
+    """A panic fed in chunks is returned as soon as it has ended."""
     whole = find_panics(LOAD_STORE.encode())
     splitter, finder, found = LineSplitter(), PanicFinder(), []
     for start in range(0, len(LOAD_STORE), 7):

@@ -27,7 +27,7 @@ def test_checksum_is_ccitt_false() -> None:
 
 
 def test_record_written_by_hand_is_read() -> None:
-    # Checksum worked out with an independent implementation of CRC-16/CCITT-FALSE, bit by bit.
+    # Checksum from an independent, bitwise implementation of CRC-16/CCITT-FALSE.
     body = b'12 {"ok":true,"t":5,"b":"01020304","n":3}'
     crc = 0xFFFF
     for byte in body:
@@ -59,8 +59,8 @@ def test_record_is_found_anywhere_in_a_line(before: bytes, after: bytes) -> None
 
 
 def test_records_without_newline_between_them_are_both_found() -> None:
-    one, two = encode("1", {"ok": True, **FIELDS}).rstrip(), encode("!", {"event": "x", **FIELDS})
-    assert [record.raw for record in sound(scan(one + two))] == [one, two.rstrip()]
+    first, second = encode("1", {"ok": True, **FIELDS}).rstrip(), encode("!", {"event": "x", **FIELDS})
+    assert [record.raw for record in sound(scan(first + second))] == [first, second.rstrip()]
 
 
 def test_checksum_like_text_and_records_inside_a_string_do_not_end_a_record() -> None:
@@ -84,7 +84,7 @@ def test_checksum_like_text_and_records_inside_a_string_do_not_end_a_record() ->
         (b"@5 {" + b"[" * 900 + b"}*%04X\n" % crc16(b"5 {" + b"[" * 900 + b"}"), "JSON wrong"),
     ],
 )
-def test_damage_is_told_and_the_next_record_still_found(raw: bytes, reason: str) -> None:
+def test_damage_is_reported_and_the_next_record_found(raw: bytes, reason: str) -> None:
     scanner = RecordScanner()
     items = scanner.feed(raw + encode("6", {"ok": True, **FIELDS}))
     assert [type(item) for item in items] == [Corrupt, Record]
@@ -98,7 +98,7 @@ def test_any_noise_around_and_any_chunking_finds_every_record(
     noise: list[bytes], data: st.DataObject
 ) -> None:
     records = [encode("!", {"event": "e", "t": 1, "b": "00", "n": n}) for n in range(len(noise))]
-    # Noise ends with a line end here: noise that runs into a record's head is the case above.
+    # This noise ends with a line end; noise that runs into the head of a record is tested above.
     stream = b"".join(part + b"\n" + record for part, record in zip(noise, records, strict=True))
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=6)))
     chunks = [stream[a:b] for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
@@ -132,7 +132,7 @@ def record(n: int, boot: str = "aa") -> Record:
     return item
 
 
-def test_gap_is_noticed_and_closed_when_the_record_comes_again() -> None:
+def test_gap_is_detected_and_closed_by_the_repeated_record() -> None:
     check = SequenceCheck()
     assert [check.add(record(n), index) for index, n in enumerate([4, 5, 8])] == [True, True, True]
     assert [(gap.n, gap.seen_at) for gap in check.gaps()] == [(6, 2), (7, 2)]
@@ -141,7 +141,7 @@ def test_gap_is_noticed_and_closed_when_the_record_comes_again() -> None:
     assert check.gaps(since=3) == []
 
 
-def test_repeat_is_told_from_a_record_of_before_the_listening_began() -> None:
+def test_repeat_is_distinguished_from_a_record_sent_before_listening() -> None:
     check = SequenceCheck()
     assert check.add(record(50), 0)
     assert not check.add(record(50), 1)

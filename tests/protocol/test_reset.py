@@ -11,7 +11,7 @@ BANNER = "rst:0xc (SW_CPU_RESET),boot:0x13 (SPI_FAST_FLASH_BOOT)"
 DOWNLOAD = "rst:0x1 (POWERON_RESET),boot:0x3 (DOWNLOAD_BOOT(UART0/UART1/SDIO_REI_REO_V2))"
 
 
-def test_banner_behind_other_text() -> None:
+def test_banner_after_other_text_is_found() -> None:
     found = find_banner(f"I (5) APP: half a li{BANNER}")
     assert found is not None
     assert (found.cause, found.name, found.boot_mode) == (0xC, "SW_CPU_RESET", "SPI_FAST_FLASH_BOOT")

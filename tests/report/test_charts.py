@@ -45,7 +45,7 @@ def step(name: str, internal: int = 0, psram: int = 0, *, err: str = "ESP_OK", u
 
 
 def charts(text: str) -> list[Chart]:
-    """One chart of each kind, with this text in every place for a board's text."""
+    """One chart of each kind, with `text` wherever a board's text appears."""
     readings = [100_000 - 16 * number for number in range(40)]
     return [
         timeline_chart(timeline(30, text), "a", text),
@@ -60,7 +60,7 @@ def texts(chart: Chart) -> str:
     return " ".join(ET.fromstring(stand_alone(chart)).itertext())
 
 
-def test_every_chart_has_its_story_in_words_and_figures() -> None:
+def test_every_chart_has_a_description_and_a_table() -> None:
     for chart in charts("context"):
         head = re.match(r'<svg role="img" [^>]*><title>([^<]+)</title><desc>([^<]+)</desc>', chart.svg)
         assert head is not None
@@ -100,7 +100,7 @@ def test_no_text_breaks_a_drawing(text: str) -> None:
 def test_drawings_take_the_pages_colours_and_share_no_id() -> None:
     page = "".join(chart.svg for chart in charts("context"))
     used = set(re.findall(r"(?:fill|stroke): (#[0-9a-f]{6})", page))
-    assert used <= {"#000000"}, used  # of what is clipped or drawn by a pattern's default
+    assert used <= {"#000000"}, used  # elements that are clipped or drawn with a default
     assert "<style" not in page
     ids = re.findall(r'id="([^"]+)"', page)
     assert len(ids) == len(set(ids))
@@ -133,7 +133,7 @@ def test_a_dip_of_one_sample_in_ten_thousand_is_in_drawing_words_and_table() -> 
     assert max(max(curve) - min(curve) for curve in heights if len(curve) > 3) > 60
 
 
-def test_thresholds_are_drawn_while_they_are_in_force() -> None:
+def test_thresholds_are_drawn_only_while_in_force() -> None:
     plain = Timeline(timeline(30).samples, thresholds=[(0, LEVELS)])
     assert "warning 50 KB" in texts(timeline_chart(plain, "x", "x"))
     lowered = Timeline(timeline(30).samples, thresholds=[(0, {**LEVELS, "internal_ram_warning": 40 * 1024})])
@@ -176,25 +176,25 @@ def test_waterfall_names_every_step_its_change_and_its_failure() -> None:
         ([100_000 + (-1) ** number * number**3 for number in range(30)], "Verdict: undecided."),
     ],
 )
-def test_leak_is_told_in_words(readings: list[int], expected: str) -> None:
+def test_leak_is_described_in_words(readings: list[int], expected: str) -> None:
     chart = leak_chart(readings, find_leak(readings), "x", "x")
     assert expected in chart.description
 
 
-def test_heap_map_shows_every_block_and_the_one_that_did_not_fit() -> None:
+def test_heap_map_shows_every_block_and_the_block_that_did_not_fit() -> None:
     blocks = [100, -60] * 300 + [-22_528]
     chart = heap_map([DrawnHeap(0x3FFB0000, 0x3FFB0100, tuple(blocks))], "x", "x", 32_768)
     assert "40,528 B are free in 301 blocks; the largest is 22,528 B" in chart.description
     assert "Wanted was one block of 32,768 B" in chart.description
     assert "wanted: 32,768 B" in texts(chart)
     drawn = [path.count("Z") + path.count("z") for path in re.findall(r'd="([^"]*)"', chart.svg)]
-    assert max(drawn) >= 300  # one path of all used blocks; some go over two lines
+    assert max(drawn) >= 300  # one path for all used blocks; some span two rows
     assert chart.table is not None
     assert chart.table.rows[0][:6] == ("0x3ffb0000", "300", "30,000", "301", "40,528", "22,528")
 
 
-def test_nothing_is_imported_for_charts_before_one_is_drawn() -> None:
-    """matplotlib takes half a second to import: pytest's start must not pay for it."""
+def test_matplotlib_is_not_imported_before_a_chart_is_drawn() -> None:
+    """matplotlib takes 0.5 s to import, which must not slow down the start of pytest."""
     modules = "hotpin_hil.pytest_plugin.plugin, hotpin_hil.report.html, hotpin_hil.report.timeline"
     code = f"import sys, {modules}; sys.exit('matplotlib' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0

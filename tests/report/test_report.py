@@ -1,4 +1,4 @@
-"""Terminal table and page: the table fits, and a hostile log can't become markup or a terminal escape."""
+"""Terminal table and page: the table fits, and a hostile log cannot become markup or a terminal escape."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ HOSTILE = "<script>alert(1)</script>\x1b[2J\x00\"'><i>&amp;"
 TEST = "t::A"
 MOMENT = lines.Moment(TEST, "24:0a:c4:00:00:01", "00c0ffee", 2_000)
 LEDGER_FIGURES = ("internal_before", "internal_after", "psram_before", "psram_after")
-NOW = {"timestamp_ms": 2_000, **{one.name: 70_000 for one in FIELDS if one.section}}
+NOW = {"timestamp_ms": 2_000, **{field.name: 70_000 for field in FIELDS if field.section}}
 
 
 def results_with(name: str, reason: str, text: str = "t", more: Iterable[lines.ResultsLine] = ()) -> Results:
-    """A run in which requirement A failed and B is not built."""
+    """Results of a run in which requirement A failed and B is pending."""
     measured: list[Any] = []
     recorder = Recorder(TEST, ("A",), measured.append)
     recorder.measure(name, 7, "B", max=5, source=reason)
@@ -47,7 +47,7 @@ def results_with(name: str, reason: str, text: str = "t", more: Iterable[lines.R
 
 
 def run_with(name: str, reason: str, text: str = "t") -> dict[str, Any]:
-    """The qualification of such a run."""
+    """Qualification of the run of `results_with`."""
     return qualify(results_with(name, reason, text))
 
 
@@ -55,8 +55,8 @@ def page_of(results: Results) -> str:
     return render(qualify(results), results, "5ha256")
 
 
-def said(text: str) -> list[lines.ResultsLine]:
-    """Everything a board can say in a test and a results file can keep of it, with this text in each place."""
+def lines_with(text: str) -> list[lines.ResultsLine]:
+    """One line of each kind that holds output of a board, with `text` in each place."""
     ledger = {"step": text, "undo": False, "err": text, **dict.fromkeys(LEDGER_FIGURES, 1_000)}
     return [
         lines.EventNote(MOMENT, None, "mem.sample", {"context": text, **NOW}),
@@ -97,7 +97,7 @@ def said(text: str) -> list[lines.ResultsLine]:
 
 
 class Tags(HTMLParser):
-    """Collects the elements of a page, what they refer to, their ids, and its text."""
+    """Collects elements, references, ids and text of a page."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -122,7 +122,7 @@ class Tags(HTMLParser):
 
 
 def test_hostile_text_stays_text() -> None:
-    page = page_of(results_with(HOSTILE, HOSTILE, HOSTILE, said(HOSTILE)))
+    page = page_of(results_with(HOSTILE, HOSTILE, HOSTILE, lines_with(HOSTILE)))
     tags = Tags(page)
     assert not tags.names & {"script", "i", "img", "link", "iframe", "object", "foreignobject"}
     assert tags.text.count("<script>alert(1)</script>") > 20
@@ -140,26 +140,26 @@ def test_log_of_a_megabyte_in_one_line_is_shortened() -> None:
 
 
 @pytest.mark.parametrize("lone", ["\ud800", "\udc00x"])
-def test_text_that_is_no_unicode_can_be_written(lone: str) -> None:
-    page_of(results_with("free", lone, more=said(lone))).encode()
+def test_text_with_lone_surrogates_can_be_written(lone: str) -> None:
+    page_of(results_with("free", lone, more=lines_with(lone))).encode()
 
 
 def test_page_needs_no_network() -> None:
-    page = page_of(results_with("free", "too little", more=said("text")))
+    page = page_of(results_with("free", "too little", more=lines_with("text")))
     tags = Tags(page)
     assert all(reference.startswith("#") for reference in tags.references)
     assert "@import" not in page
     assert set(re.findall(r"url\((.)", page)) <= {"#"}
 
 
-def test_every_link_of_the_page_leads_somewhere() -> None:
-    tags = Tags(page_of(results_with("free", "too little", more=said("text"))))
+def test_every_link_of_the_page_has_a_target() -> None:
+    tags = Tags(page_of(results_with("free", "too little", more=lines_with("text"))))
     assert len(tags.ids) == len(set(tags.ids))
     assert len(tags.references) > 20
     assert {reference[1:] for reference in tags.references} <= set(tags.ids)
 
 
-def test_page_says_what_it_is_not() -> None:
+def test_page_states_what_it_does_not_prove() -> None:
     text = Tags(page_of(results_with("free", "too little"))).text
     assert "no hardware" in text
     assert "NOT QUALIFIED" in text
@@ -169,13 +169,13 @@ def test_page_says_what_it_is_not() -> None:
 
 def test_page_of_a_run_that_was_cut_off_says_so_and_what_is_missing() -> None:
     rows = [row("A"), row("B"), row("C")]
-    told = [
+    run_lines = [
         lines.PlanNote({"t::A": ("A",), "t::B": ("B",), "t::C": ("C",)}),
         lines.StartedNote("t::A", ("A",), "main"),
         verdict("A", "PASS"),
         lines.StartedNote("t::B", ("B",), "main"),
     ]
-    text = " ".join(Tags(page_of(results_of({**RUN, "requirements": rows}, told))).text.split())
+    text = " ".join(Tags(page_of(results_of({**RUN, "requirements": rows}, run_lines))).text.split())
     assert "INCOMPLETE: the run was cut off while t::B was running" in text
     assert "Running when it ended: t::B (B)" in text
     assert "1 tests were planned but did not start" in text
@@ -184,7 +184,7 @@ def test_page_of_a_run_that_was_cut_off_says_so_and_what_is_missing() -> None:
 
 
 def test_failure_has_its_reason_its_values_its_log_and_its_command() -> None:
-    page = page_of(results_with("free", "too little", more=said("the board's words")))
+    page = page_of(results_with("free", "too little", more=lines_with("the board's words")))
     text = " ".join(Tags(page).text.split())
     detail = text[text.index("Failures in detail") :]
     assert "FAIL A: A too little" in detail
@@ -218,7 +218,7 @@ def test_matrix_shows_the_margin_in_words_too() -> None:
         ({"quiet": 0, "loud": 2}, "loud: 2 limit = 1 exactly, and is not", r"loud 2 \(\+1\) .*"),
     ],
 )
-def test_of_exact_values_only_a_wrong_or_single_one_is_shown(
+def test_exact_values_are_counted_unless_wrong_or_single(
     values: dict[str, int], page: str, line: str
 ) -> None:
     measured: list[Any] = []
@@ -228,11 +228,11 @@ def test_of_exact_values_only_a_wrong_or_single_one_is_shown(
     word = "FAIL" if values.get("loud") == 2 else "PASS"
     results = results_of({**RUN, "requirements": [row("A")]}, [*measured, verdict("A", word), END])
     assert page in " ".join(Tags(page_of(results)).text.split())
-    _, (told, _) = table_lines(qualify(results))
-    assert re.fullmatch(rf"A +{word} +{line}", told)
+    _, (listed, _) = table_lines(qualify(results))
+    assert re.fullmatch(rf"A +{word} +{line}", listed)
 
 
-def test_boards_table_tells_models_from_chips_and_images_apart() -> None:
+def test_boards_table_distinguishes_models_chips_and_images() -> None:
     boards = [
         lines.BoardNote(
             {"build": "native", "mac": "a", "chip": "virtual", "rev": 301, "image": "with test console"}
@@ -269,8 +269,8 @@ def test_margin_is_a_share_of_the_limit(limit: dict[str, Any], value: float, sha
     assert margin_share(measured[0]) == (share if share is None else pytest.approx(share))
 
 
-def test_what_a_broken_firmware_sends_is_counted_and_left_out() -> None:
-    """Its events are whatever it likes."""
+def test_unreadable_notes_are_counted_and_left_out() -> None:
+    """Such a firmware may send any events."""
     odd = [
         lines.EventNote(MOMENT, None, "mem.sample", {"context": "x", "internal_free": "many"}),
         lines.EventNote(MOMENT, None, "mode", {"from": "camera"}),
@@ -291,31 +291,31 @@ def test_leak_series_is_judged_again_and_drawn() -> None:
 
 
 def test_ledger_belongs_to_the_change_that_made_it() -> None:
-    """A change refused at admission has no ledger: the one that is read then is of the change before."""
+    """A change refused at admission has no ledger; the ledger read then belongs to the previous change."""
     steps = [
         {"step": name, "undo": False, "err": "ESP_OK", **dict.fromkeys(LEDGER_FIGURES, 0)} for name in "ab"
     ]
     done = {"from": "camera", "to": "voice", "ok": True, "duration_ms": 5, "step": None}
     refused = {"from": "voice", "to": "camera", "ok": False, "duration_ms": 0, "step": "admission"}
-    told = [
+    notes = [
         lines.EventNote(MOMENT, "voice", "mode", done),
         lines.EventNote(MOMENT, "voice", "mode", refused),
         lines.ReplyNote(MOMENT, "voice", "mode.ledger", {"ledger": steps}),
     ]
-    (story,) = read_stories(told).values()
+    (story,) = read_stories(notes).values()
     (ledger,) = story.ledgers
     assert ledger.change is not None
     assert (ledger.change.start, ledger.change.to) == ("camera", "voice")
 
 
 def test_boots_of_a_test_are_drawn_one_after_the_other() -> None:
-    told = [
+    notes = [
         lines.EventNote(
             replace(MOMENT, boot=boot, t=at), None, "mem.sample", {"context": boot, **NOW, "timestamp_ms": at}
         )
         for boot, at in (("a", 1_000), ("a", 4_000), ("b", 1_500))
     ]
-    (story,) = read_stories(told).values()
+    (story,) = read_stories(notes).values()
     timeline = timeline_of(story.boots, {})
     assert timeline is not None
     assert [sample.t_ms for sample in timeline.samples] == [1_000, 4_000, 4_000 + GAP_MS + 1_500]
@@ -346,9 +346,11 @@ def test_table_shows_the_value_nearest_to_its_limit() -> None:
     assert word == Verdict.PASS.value
 
 
-def test_blocked_tests_are_told_once_per_reason() -> None:
-    blocked = [{**verdict(one, "BLOCKED"), "reason": "no sync", "remedy": "plug in"} for one in "ABC"]
-    header = {**RUN, "requirements": [row(one) for one in "ABC"]}
+def test_blocked_tests_are_listed_once_per_reason() -> None:
+    blocked = [
+        {**verdict(requirement, "BLOCKED"), "reason": "no sync", "remedy": "plug in"} for requirement in "ABC"
+    ]
+    header = {**RUN, "requirements": [row(requirement) for requirement in "ABC"]}
     assert blocked_lines(qualify(results_of(header, [*blocked, END]))) == [
         "no sync",
         "  remedy: plug in",
@@ -356,7 +358,7 @@ def test_blocked_tests_are_told_once_per_reason() -> None:
     ]
 
 
-def test_the_end_of_a_long_log_is_kept() -> None:
+def test_long_log_keeps_its_end() -> None:
     log = "".join(f"line {number}\n" for number in range(LOG_LINES + 5))
     shown = shorten_log(log).splitlines()
     assert shown[0] == "... 5 lines left out ..."

@@ -1,4 +1,4 @@
-"""The report in a browser: no error, no request, every link leads somewhere, with hostile texts too."""
+"""The report in a browser, also with hostile texts: no error, no request, no dead link."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hotpin_hil.evidence import lines
 from hotpin_hil.evidence.qualification import qualify
 from hotpin_hil.evidence.results import Results
 from hotpin_hil.report.html import render
-from tests.report.test_report import HOSTILE, MOMENT, TEST, results_with, said
+from tests.report.test_report import HOSTILE, MOMENT, TEST, lines_with, results_with
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(
 QUIET = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-extensions"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-    # Only the page may be requested: any other request fails, which shows on the console.
+    # Only the page may be requested; any other request fails and appears on the console.
     *(
         "--host-resolver-rules=MAP * ~NOTFOUND",
         "--enable-logging=stderr",
@@ -33,12 +33,12 @@ QUIET = (
     ),
 )
 
-# Added to the page under test only: reports what the page itself cannot.
+# Appended to the page under test; reports dead links, requests, width and executed scripts.
 PROBE = """<script>
 window.addEventListener("load", () => {
-  const dead = [...document.querySelectorAll("[href]")].map(one => one.getAttribute("href"))
+  const dead = [...document.querySelectorAll("[href]")].map(link => link.getAttribute("href"))
     .filter(href => !href.startsWith("#") || !document.getElementById(href.slice(1)));
-  const asked = performance.getEntriesByType("resource").map(one => one.name);
+  const asked = performance.getEntriesByType("resource").map(entry => entry.name);
   const wide = document.documentElement.scrollWidth > document.documentElement.clientWidth;
   document.documentElement.setAttribute("data-probe", JSON.stringify({dead, asked, wide, ran: window.ran || 0,
     links: document.querySelectorAll("a[href]").length,
@@ -50,14 +50,14 @@ window.addEventListener("load", () => {
 RUNS = HOSTILE + "<img src=x onerror='window.ran=1'>"
 MEGABYTE = RUNS + "A" * 1_000_000
 PAGES_MAX = 12
-"""On A4. The texts of a megabyte alone would take thousands."""
+"""Limit in A4 pages; unshortened texts of a megabyte would take thousands."""
 
 
 def with_a_megabyte() -> Results:
-    """What can hold a line as long as a board made it: its console, a panic, and what a test makes of either."""
-    panic = next(one for one in said(MEGABYTE) if isinstance(one, lines.PanicLog))
+    """Results with a line of a megabyte wherever one can occur: console, panic, and texts of a test."""
+    panic = next(line for line in lines_with(MEGABYTE) if isinstance(line, lines.PanicLog))
     more = [lines.SliceLog(TEST, None, "dut.log", MEGABYTE, 0), lines.ComplaintNote(MOMENT, MEGABYTE), panic]
-    return results_with("free", MEGABYTE, RUNS, [*said(RUNS), *more])
+    return results_with("free", MEGABYTE, RUNS, [*lines_with(RUNS), *more])
 
 
 def page_of(results: Results) -> str:
@@ -71,7 +71,7 @@ def browse(page: str, folder: Path, width: int) -> tuple[str, str]:
 
 
 def printed_pages(page: str, folder: Path) -> int:
-    """Sheets of A4 that the page takes."""
+    """Number of A4 pages when printed."""
     pdf = folder / "report.pdf"
     chromium(page, folder, "--no-pdf-header-footer", f"--print-to-pdf={pdf}")
     return len(re.findall(rb"/Type\s*/Page\b", pdf.read_bytes()))
@@ -94,7 +94,7 @@ def chromium(page: str, folder: Path, *options: str) -> subprocess.CompletedProc
 @pytest.mark.parametrize(
     ("results", "width"),
     [
-        (results_with(text, text, text, said(text)), width)
+        (results_with(text, text, text, lines_with(text)), width)
         for text, width in (("the board's words", 1366), (RUNS, 1366), ("A" * 5_000, 800))
     ]
     + [(with_a_megabyte(), 1366)],
@@ -112,13 +112,13 @@ def test_page_in_a_browser(results: Results, width: int, tmp_path: Path) -> None
     assert figures >= 6
 
 
-def test_a_megabyte_in_one_line_takes_few_sheets(tmp_path: Path) -> None:
+def test_a_megabyte_in_one_line_takes_few_pages(tmp_path: Path) -> None:
     pages = printed_pages(page_of(with_a_megabyte()), tmp_path)
     assert 1 < pages <= PAGES_MAX
 
 
-def test_probe_sees_what_it_is_for(tmp_path: Path) -> None:
-    """A script that runs, an address outside, and a link to nowhere."""
+def test_probe_detects_script_request_and_dead_link(tmp_path: Path) -> None:
+    """The sample page has a script, an external address and a dead link."""
     bad = "<body><a href='#nowhere'>x</a><script>console.error('x'); window.ran = 1</script><img src='http://example.com/x'></body>"
     found, console = browse(bad, tmp_path, 1366)
     assert "CONSOLE" in console

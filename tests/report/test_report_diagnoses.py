@@ -1,4 +1,4 @@
-"""Planted memory defects are diagnosed by name in the report, from records like those of a board."""
+"""The report names the diagnosis of memory defects, from notes like those of a board."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ Rebooting...
 
 
 class Board:
-    """Notes as derived from a board's records, one second apart."""
+    """Notes as they are made from a board's records, one second apart."""
 
     def __init__(self) -> None:
-        self.t, self.boot, self.told = 1_000, "00c0ffee", list[lines.ResultsLine]()
+        self.t, self.boot, self.notes = 1_000, "00c0ffee", list[lines.ResultsLine]()
 
     def event(self, name: str, **data: Any) -> None:
         self.t += 1_000
         moment = lines.Moment(TEST, "24:0a:c4:00:00:01", self.boot, self.t)
-        self.told.append(lines.EventNote(moment, None, name, data))
+        self.notes.append(lines.EventNote(moment, None, name, data))
 
     def sample(self, context: str, **figures: int) -> None:
         self.event("mem.sample", context=context, timestamp_ms=self.t + 900, **{**FIGURES, **figures})
 
     def cycle(self, lost: int) -> None:
-        """To voice mode, which needs less memory, and back, with `lost` bytes leaked by then."""
+        """A cycle to voice mode, which needs less memory, and back, with `lost` bytes leaked so far."""
         for to, start, more in (("Voice", 0, 3_252), ("Camera", 3_252, 0)):
             self.sample(f"Before {to} Transition", **self._figures(start - lost))
             self.change(to.lower())
@@ -68,7 +68,7 @@ def leak() -> Iterator[lines.ResultsLine]:
     board = Board()
     for cycle in range(40):
         board.cycle(lost=16 * cycle)
-    yield from board.told
+    yield from board.notes
 
 
 def fragmentation() -> Iterator[lines.ResultsLine]:
@@ -77,7 +77,7 @@ def fragmentation() -> Iterator[lines.ResultsLine]:
     for _ in range(3):
         board.sample("Periodic", dma_largest=3_456, dma_fragmentation=62, internal_fragmentation=62)
     board.event("mem.warning", type="FRAGMENTATION_HIGH", value=62, threshold=50, timestamp_ms=board.t)
-    yield from board.told
+    yield from board.notes
 
 
 def psram_exhaustion() -> Iterator[lines.ResultsLine]:
@@ -85,11 +85,11 @@ def psram_exhaustion() -> Iterator[lines.ResultsLine]:
     board.sample("Periodic")
     board.sample("Before TTS Allocation", psram_free=98_000, psram_largest=61_440)
     board.event("mem.warning", type="PSRAM_CRITICAL", value=98_000, threshold=204_800, timestamp_ms=board.t)
-    yield from board.told
+    yield from board.notes
 
 
 def fragmentation_with_a_map() -> Iterator[lines.ResultsLine]:
-    """The map is asked for when the test has failed."""
+    """The harness asks for the map after a failure."""
     yield from fragmentation()
     heaps = [
         {
@@ -106,7 +106,7 @@ def fragmentation_with_a_map() -> Iterator[lines.ResultsLine]:
 
 
 def refused_stream() -> Iterator[lines.ResultsLine]:
-    """Only a line of the log says so."""
+    """Only a log line shows the refusal."""
     board = Board()
     board.sample("Before Voice Transition")
     board.sample("After Voice Transition", psram_free=57_484, psram_largest=57_344)
@@ -115,7 +115,7 @@ def refused_stream() -> Iterator[lines.ResultsLine]:
     text = f"E ({moment.t}) TTS: Insufficient PSRAM: need 98304 bytes, have 57484 bytes"
     board.boot, board.t = "0badcafe", 500
     board.sample("System Boot")
-    yield from board.told
+    yield from board.notes
     yield lines.ComplaintNote(moment, text)
 
 
@@ -124,7 +124,7 @@ def no_memory() -> Iterator[lines.ResultsLine]:
     board.sample("Before Voice Transition", dma_free=27_267, dma_largest=3_456)
     failure = {"ok": False, "step": "admission", "err": "ESP_ERR_NO_MEM", "mode": "camera"}
     board.change("voice", **failure, block="I2S DMA", missing=4_080, largest=3_456)
-    yield from board.told
+    yield from board.notes
 
 
 def crash_in_a_transition() -> Iterator[lines.ResultsLine]:
@@ -133,7 +133,7 @@ def crash_in_a_transition() -> Iterator[lines.ResultsLine]:
     board.boot, board.t = "0badcafe", 500
     board.sample("System Boot")
     board.event("boot", free_at_main=200_000, reset_reason="PANIC", boot_count=2)
-    yield from board.told
+    yield from board.notes
     yield lines.panic(
         TEST,
         None,
@@ -154,7 +154,7 @@ def healthy() -> Iterator[lines.ResultsLine]:
     board = Board()
     for _ in range(40):
         board.cycle(lost=0)
-    yield from board.told
+    yield from board.notes
 
 
 @pytest.mark.parametrize(
@@ -178,13 +178,13 @@ def test_planted_defect_is_named_in_the_report_of_its_failure(planted: Any, name
     assert "Remedy" in detail
 
 
-def test_complaint_stands_where_the_board_logged_it() -> None:
-    """Sorted by time into the records of its own boot: the sample before it gives the free memory."""
+def test_complaint_is_placed_at_its_time_in_its_boot() -> None:
+    """It is sorted by time among the records of its boot; the sample before it gives the free memory."""
     (story,) = read_stories(refused_stream()).values()
-    one = next(found for found in diagnoses_of(story) if found.id == "DIAG-01")
-    assert one.boot == 0
-    assert "0.6 s before it 57,484 bytes of PSRAM were free" in one.finding
-    assert one.cause.startswith("3,934,884 bytes of PSRAM went during the transition to voice mode")
+    diagnosis = next(found for found in diagnoses_of(story) if found.id == "DIAG-01")
+    assert diagnosis.boot == 0
+    assert "0.6 s before it 57,484 bytes of PSRAM were free" in diagnosis.finding
+    assert diagnosis.cause.startswith("3,934,884 bytes of PSRAM went during the transition to voice mode")
 
 
 def test_complaints_are_listed_with_the_failure() -> None:
@@ -192,10 +192,10 @@ def test_complaints_are_listed_with_the_failure() -> None:
     assert "errors and warnings E (3500) TTS: Insufficient PSRAM: need 98304 bytes" in text
 
 
-def test_what_was_logged_again_is_listed_once() -> None:
+def test_repeated_log_line_is_listed_once_with_its_count() -> None:
     moment = lines.Moment(TEST, "24:0a:c4:00:00:01", "00c0ffee", 9_000)
-    told = [lines.ComplaintNote(moment, f"W ({t}) APP: too hot") for t in (7, 8, 9)]
-    text = " ".join(Tags(page_of(results_with("free", "x", more=told))).text.split())
+    notes = [lines.ComplaintNote(moment, f"W ({t}) APP: too hot") for t in (7, 8, 9)]
+    text = " ".join(Tags(page_of(results_with("free", "x", more=notes))).text.split())
     assert text.count("too hot") == 1
     assert "W (7) APP: too hot (3 times)" in text
 

@@ -1,4 +1,4 @@
-"""Builds the firmware's pure C files for the host and loads them with cffi.
+"""Compiles the firmware's pure C files for the host and loads them with cffi.
 
 A pure file includes no IDF header except esp_err.h and esp_attr.h; a file that includes more does not compile
 here. Undefined behaviour ends the process with a report; HOTPIN_C_SANITIZE=address,undefined
@@ -41,13 +41,13 @@ _STANDARD_HEADERS = ("stdbool.h", "stddef.h", "stdint.h", "string.h")
 
 
 class CModule:
-    """A compiled module: .lib has its functions, new() makes its types, const() reads its macros."""
+    """A compiled module: `lib` has the functions, `new()` allocates types, `const()` reads macros."""
 
     def __init__(self, ffi: FFI, lib: Any, macros: dict[str, str]) -> None:
         self.ffi = ffi
         self.lib = lib
         self._macros = macros
-        # From malloc, not from Python's pools: there AddressSanitizer sees where a buffer ends.
+        # malloc, because AddressSanitizer does not see the end of a buffer in Python's pools.
         self.new = ffi.new_allocator(alloc=lib.malloc, free=lib.free, should_clear_after_alloc=True)
 
     def const(self, name: str) -> int:
@@ -112,9 +112,9 @@ def build(
         sanitize = [f"-fsanitize={SANITIZE}", "-fno-sanitize-recover=all"]
         temporary = out_dir / f"{os.getpid()}.so"
         _run([cc, *flags, *sanitize, *includes, str(extra), *map(str, files), "-o", str(temporary)])
-        temporary.replace(library)  # another process may build the same
+        temporary.replace(library)  # another process may build the same module
 
-    # cffi's parser knows the standard types, and must not see how the C library defines them.
+    # cffi knows the standard types; its parser fails on the C library's definitions.
     declarations = _run([cc, "-E", "-P", f"-I{hollow}", *includes, str(unit)])
     macros = dict(
         found.groups(default="")

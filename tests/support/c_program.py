@@ -1,4 +1,4 @@
-"""Builds C programs of the firmware's own files with a sanitizer, and runs libFuzzer on its parsers."""
+"""Builds C programs from firmware sources with a sanitizer, and runs libFuzzer on parsers."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ import pytest
 from tests.support.c_build import compiler
 
 RUN_BUDGET_S = 120
-"""Time-out of a run, which takes 2 to 3 s on an idle machine; a deadlock never ends."""
+"""Timeout of a run in seconds, to end a deadlock; a run takes 2 to 3 s on an idle machine."""
 
 FUZZ_RUNS = os.environ.get("HOTPIN_FUZZ_RUNS", "20000")
-"""Inputs to try; a million take about a minute on an idle core."""
+"""Number of inputs; a million take about a minute on an idle core."""
 FUZZ_BUDGET_S = 600
 
 
 def build_threads(folder: Path, sanitizer: str, sources: Sequence[Path], includes: Sequence[Path]) -> Path:
-    """A program of tasks made of pthreads; skips where the compiler has no such sanitizer."""
+    """Builds a program whose tasks are pthreads; skips if the compiler does not have the sanitizer."""
     flags = ["-std=gnu17", "-O1", "-Wall", "-Wextra", "-Werror", "-pthread", f"-fsanitize={sanitizer}"]
     return _build([compiler(), *flags], sources, includes, folder / "races")
 
 
 def run_threads(program: Path, *arguments: str) -> None:
-    """Run the program, which checks itself and prints ok."""
+    """Runs a program that checks itself and prints ok."""
     done = subprocess.run(
         [program, *arguments], capture_output=True, text=True, check=False, timeout=RUN_BUDGET_S
     )
@@ -58,7 +58,14 @@ def fuzz(folder: Path, sources: Sequence[Path], includes: Sequence[Path], seeds:
 
 def _build(command: Sequence[str], sources: Sequence[Path], includes: Sequence[Path], program: Path) -> Path:
     built = subprocess.run(
-        [*command, "-g", *(f"-I{one}" for one in includes), *map(str, sources), "-o", str(program)],
+        [
+            *command,
+            "-g",
+            *(f"-I{include}" for include in includes),
+            *map(str, sources),
+            "-o",
+            str(program),
+        ],
         capture_output=True,
         text=True,
         check=False,

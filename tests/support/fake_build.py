@@ -13,7 +13,7 @@ ELF_SHA256 = bytes(range(32)).hex()
 
 
 def write_build(folder: Path, *, idf: str = NATIVE, chip: str = "esp32") -> Path:
-    """Writes what `idf.py build` leaves for a flasher (idf: the version it names); returns `folder`."""
+    """Writes the files of `idf.py build` that a flasher reads; `idf` is the version of ESP-IDF. Returns `folder`."""
     files = {
         "0x1000": ("bootloader/bootloader.bin", image(b"\0" * 16)),
         "0x8000": ("partition_table/partition-table.bin", b"\xaa\x50" + b"\0" * 30),

@@ -1,6 +1,6 @@
-"""Fake firmware without a board: the other side of the protocol, for tests of the client.
+"""Fake firmware: the board's side of the protocol, for tests of the client.
 
-Written from the protocol's text alone, and without the client's encoder, so that both do not share a mistake.
+Written from the protocol document, without the client's encoder, so that the two do not share a mistake.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def checksum(body: bytes) -> bytes:
 
 
 class FakeFirmware:
-    """`output` gets every byte it sends; `receive` takes every byte sent to it."""
+    """Fake firmware: it sends bytes to `output`; the test passes bytes to `receive`."""
 
     def __init__(self, output: Callable[[bytes], object], boot: str = "0a0b0c0d") -> None:
         self.output = output
@@ -70,7 +70,7 @@ class FakeFirmware:
         self.output(f"{level} ({self.t}) {tag}: {text}\r\n".encode())
 
     def start(self, boot: str | None = None, banner: bool = True, reason: str = "POWERON") -> None:
-        """Reset: banner, new boot id, boot event with this reset reason."""
+        """Resets: prints the banner, takes a new boot id, sends the boot event with this reset reason."""
         self.boot = boot or f"{int(self.boot, 16) + 1:08x}"
         self.n, self.t, self.cache, self._line = 0, 100, {}, b""
         if banner:
@@ -88,7 +88,7 @@ class FakeFirmware:
                 self._request(line.decode("latin-1"))
 
     def _request(self, line: str) -> None:
-        # A whole request behind garbage is found by its checksum.
+        # The checksum finds a request after garbage.
         for at in (match.start() for match in re.finditer("@", line)):
             body, star, crc = line[at + 1 :].rpartition("*")
             if star and checksum(body.encode("latin-1")) == crc.encode("latin-1"):

@@ -40,7 +40,7 @@ STARTS_OFFSET = 0x9000
 FLASH_BYTES = 4 << 20
 _DUMP = struct.pack("<II8s", 20, 0x0102, b"\x7fELFdump")
 CORE_DUMP = _DUMP + zlib.crc32(_DUMP).to_bytes(4, "little")
-"""As esp_core_dump leaves one: length, version with a CRC-32, content, checksum."""
+"""A core dump in the format of esp_core_dump: length, version with a CRC-32, content, checksum."""
 VERSION = "QEMU emulator version 9.2.2 (esp_develop_9.2.2_20250817)\nCopyright (c) 2003-2024\n"
 MACHINES = "Supported machines are:\nesp32                Espressif ESP32 machine\nnone                 empty machine\n"
 PANIC = (
@@ -75,14 +75,14 @@ def main(arguments: list[str]) -> None:
 
     firmware = FakeFirmware(lambda data: os.write(1, data), boot=f"{secrets.randbelow(1 << 31):08x}")
     descriptor = image[APP_OFFSET + 0x20 :]  # esp_app_desc_t
-    said: dict[str, Any] = {
+    identity: dict[str, Any] = {
         **IDENTITY,
         "build": "qemu",
         "psram": int(options.get("-m", "0M").removesuffix("M")) << 20,
         "project": descriptor[48:80].split(b"\0")[0].decode(),
         "elf_sha256": descriptor[144:176].hex(),
     }
-    firmware.handlers["sys.info"] = lambda _, args: said
+    firmware.handlers["sys.info"] = lambda _, args: identity
     firmware.handlers["mem.thresholds"] = lambda _, args: dict.fromkeys(THRESHOLDS, 1)
     firmware.handlers["die"] = lambda _, args: os._exit(3)
     firmware.handlers["panic"] = lambda _, args: panic(firmware, flash)
@@ -93,9 +93,9 @@ def main(arguments: list[str]) -> None:
     start(firmware, flash)
     while data := os.read(0, 4096):
         if b"\x01x" in data.replace(b"\x01\x01", b"\0"):
-            os._exit(0)  # for the monitor, as with -nographic
+            os._exit(0)  # input for QEMU's monitor, as with -nographic
         firmware.receive(data.replace(b"\x01\x01", b"\x01"))
-    threading.Event().wait()  # as the real one, which keeps running without input
+    threading.Event().wait()  # like the real QEMU, which keeps running without input
 
 
 def ordered(name: str) -> str:
@@ -106,7 +106,7 @@ hung = threading.Event()
 
 
 def start(firmware: FakeFirmware, flash: Path) -> None:
-    """A start of the firmware as the next order has it."""
+    """Starts the firmware with the next ordered outcome."""
     count_start(flash)
     orders = json.loads(ordered("starts") or "[]")
     order = orders.pop(0) if orders else ""
@@ -119,13 +119,13 @@ def start(firmware: FakeFirmware, flash: Path) -> None:
     if order:
         firmware.output(b"\r\nrst:0x1 (POWERON_RESET),boot:0x13 (SPI_FAST_FLASH_BOOT)\r\n")
         firmware.output(f"{order}\r\n".encode())
-        firmware.start(reason="INT_WDT")  # what the chip does next
+        firmware.start(reason="INT_WDT")  # the start that follows
         return
     firmware.start()
 
 
 def count_start(flash: Path) -> None:
-    """As the firmware counts its starts in NVS."""
+    """Counts a start in the flash, as the firmware does in NVS."""
     with flash.open("r+b") as file:
         file.seek(STARTS_OFFSET)
         starts = int.from_bytes(file.read(1), "little") + 1 & 0xFF
@@ -134,7 +134,7 @@ def count_start(flash: Path) -> None:
 
 
 def panic(firmware: FakeFirmware, flash: Path) -> None:
-    """A panic that leaves a core dump in the flash image, and the start after it."""
+    """Panics, leaves a core dump in the flash image, and starts again."""
     with flash.open("r+b") as file:
         file.seek(CORE_DUMP_OFFSET)
         file.write(CORE_DUMP)
@@ -156,12 +156,15 @@ THRESHOLDS = [
 def serve_qmp(where: str, firmware: FakeFirmware, flash: Path) -> None:
     path = where.removeprefix("unix:").split(",", maxsplit=1)[0]
     with socket.socket(socket.AF_UNIX) as server:
-        Path(path).unlink(missing_ok=True)  # as QEMU does
+        Path(path).unlink(missing_ok=True)  # like QEMU
         server.bind(path)
         server.listen()
         while True:
             client, _ = server.accept()
-            with client, contextlib.suppress(ConnectionError):  # a client may leave at once, as with QEMU
+            with (
+                client,
+                contextlib.suppress(ConnectionError),
+            ):  # a client may disconnect at once, as with QEMU
                 qmp_session(client, firmware, flash)
 
 
@@ -175,7 +178,7 @@ def qmp_session(client: socket.socket, firmware: FakeFirmware, flash: Path) -> N
             try:
                 request, end = json.JSONDecoder().raw_decode(text.lstrip())
             except ValueError:
-                break  # requests need no newline: a part of one has come
+                break  # requests need no newline: this one is incomplete
             text = text.lstrip()[end:]
             if hung.is_set() or (STATE / "deaf").exists():
                 continue

@@ -1,4 +1,4 @@
-"""The host build of a test program on a board's flash and RTC memory, without a board around it."""
+"""Runs a host-built test program on flash and RTC memory, without a virtual board."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hotpin_hil.virtual import profile
 from tests.support.native_build import build_native
 
 HOST_BUDGET_S = 30.0
-"""Host time after which the test gives up on a case; not a limit of the board."""
+"""Timeout of a case in host seconds; not a limit of the board."""
 
 CASE_NAME_OFFSET = 0x3FF000
 NVS_OFFSET = 0x9000
@@ -68,7 +68,7 @@ class Result:
 
 
 class Run:
-    """One start of the program; fd 0 and 1 are one end of a socket pair."""
+    """One start of the program, with fd 0 and 1 on one end of a socket pair."""
 
     def __init__(self, elf: Path, params: Path, early_input: bytes = b"") -> None:
         self.line, theirs = socket.socketpair()
@@ -100,12 +100,12 @@ class Run:
 
     @property
     def to_end(self) -> bytes:
-        """Output up to the end of the case; later output may or may not have arrived."""
+        """Output up to the end of the case, perhaps with later output."""
         assert b"END\r\n" in self.received
         return self.received.split(b"END\r\n")[0]
 
     def finish(self) -> Result:
-        """To the case's end, then power off."""
+        """Waits for the end of the case, then powers off."""
         self.read_until(b"END\r\n")
         self.line.close()
         return self.wait()
@@ -117,7 +117,7 @@ class Run:
 
 
 class Board:
-    """Flash and RTC memory, and the parameters of a start."""
+    """Flash, RTC memory, and start parameters."""
 
     def __init__(self, directory: Path, elf: Path) -> None:
         self.elf = elf

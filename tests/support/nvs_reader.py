@@ -1,4 +1,4 @@
-"""A reader of NVS partitions of its own, after the documented format: no code of the firmware or of its tools."""
+"""An independent reader of NVS partitions, written from the documented format."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import zlib
 
 
 def nvs_items(partition: bytes) -> dict[tuple[int, str], tuple[int, bytes]]:
-    """Values in an NVS partition: a reader of its own, after the documented format."""
+    """Values in an NVS partition."""
     items: dict[tuple[int, str], tuple[int, bytes]] = {}
     for base in range(0, len(partition), 4096):
         page = partition[base : base + 4096]
@@ -40,6 +40,6 @@ def nvs_items(partition: bytes) -> dict[tuple[int, str], tuple[int, bytes]]:
 
 
 def nvs_value(partition: bytes, namespace: str, key: str) -> bytes:
-    """The eight bytes of a number, or the text or blob, under a key; KeyError if there is none."""
+    """Value under a key: eight bytes for a number, else the text or blob. Raises KeyError if the key is missing."""
     items = nvs_items(partition)
     return items[items[0, namespace][1][0], key][1]

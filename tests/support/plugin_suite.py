@@ -1,7 +1,7 @@
-"""A checkout with a suite of its own, run by the plugin with a stand-in for the board: for tests of whole sessions.
+"""A small suite that the plugin runs with a fake board, for tests of whole sessions.
 
-The sessions run in this process without pytest-embedded: a conftest gives them a `dut`, and the virtual
-board's process is a stand-in. The suite itself tests the rest on a real board.
+Sessions run in this process without pytest-embedded: a conftest provides `dut`, and the virtual board's process is
+faked. The real suite tests the rest on a board.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tests.support.schemas import QUALIFICATION, RESULTS_LINE
 # Hypothesis's plugin takes a second for its summary.
 WITHOUT = ("-p", "no:pytest_embedded", "-p", "no:hypothesispytest")
 
-# Pytester forgets what a session imported first; these take long to import again for each.
+# Pytester forgets modules that a session imported first; importing these again takes long.
 SLOW_IMPORTS = (
     esptool.bin_image,
     hotpin_hil.report.html.render,
@@ -34,7 +34,7 @@ SLOW_IMPORTS = (
     serial,
 )
 
-# What matplotlib consists of cannot be imported a second time at all.
+# Parts of matplotlib cannot be imported twice.
 with drawing(50) as (_figure, _):
     finish(_figure, "none", "none", "none")
 
@@ -86,7 +86,7 @@ def measure(request, dut):
     return recorder_of(request.node).measure
 """
 
-# For sessions of which a part runs in other processes: the stand-in for a build counts as built here.
+# For sessions with other processes: the fake build counts as built by this checkout.
 REGISTERED = f"""
 from hotpin_hil.virtual import package
 package.is_registered = [{ELF_SHA256!r}].__contains__
@@ -100,7 +100,7 @@ requirement = pytest.mark.requirement
 
 
 class FakeVirtualBoard:
-    """Stand-in for the virtual board's process."""
+    """Fake of the virtual board's process."""
 
     started: ClassVar[list[FakeVirtualBoard]] = []
     refuses = False
@@ -125,7 +125,7 @@ class FakeVirtualBoard:
 
 
 class Suite:
-    """A checkout with a suite of its own in a temporary folder."""
+    """Checkout with a small suite in a temporary folder."""
 
     def __init__(self, pytester: pytest.Pytester) -> None:
         self._pytester = pytester
@@ -161,7 +161,7 @@ class Suite:
         return None if row is None else row["verdict"]
 
     def validate(self) -> None:
-        """Holds both files against the schemas of the package."""
+        """Validates both files with the package's schemas."""
         for line in self.lines:
             RESULTS_LINE.validate(line)
         QUALIFICATION.validate(self.qualification)

@@ -91,13 +91,13 @@ class Rfc2217Server:
             self._listener = self._listen(self.number)
 
     def write(self, data: bytes) -> None:
-        """Send PortManager's output to the client."""
+        """Sends PortManager's output to the client."""
         with self._lock:
             assert self._client is not None
             self._client.sendall(data)
 
     def send(self, data: bytes) -> None:
-        """Data from the 'board'."""
+        """Sends data as the board."""
         assert self._connected.wait(5)
         assert self._manager is not None
         self.write(b"".join(self._manager.escape(data)))
@@ -106,7 +106,7 @@ class Rfc2217Server:
         """The connection breaks."""
         assert self._connected.wait(5)
         assert self._client is not None
-        with contextlib.suppress(OSError):  # the client may be faster
+        with contextlib.suppress(OSError):  # the client may have closed it already
             self._client.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
@@ -115,7 +115,7 @@ class Rfc2217Server:
             self.drop()
         deadline = time.monotonic() + 5
         while self._thread.is_alive() and time.monotonic() < deadline:
-            # It may be about to listen again.
+            # The thread may be about to listen again.
             with contextlib.suppress(OSError):
                 socket.create_connection(("127.0.0.1", self.number), timeout=1).close()
             self._thread.join(0.01)

@@ -1,4 +1,4 @@
-"""Validators of the files that a run leaves, made of the schemas in the package."""
+"""Validators for the files of a run, from the schemas in the package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A board server of its own for tests, with a small stand-in for the firmware."""
+"""A board server for tests, with a small fake firmware."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from hotpin_hil.paths import NATIVE_BUILD_DIR, PROJECT_ROOT
 from hotpin_hil.virtual import package
 
 PATIENCE_S = 20.0
-"""Longest wait for anything, in host seconds; on an idle machine everything here takes milliseconds."""
+"""Timeout of every wait, in host seconds; on an idle machine each takes milliseconds."""
 
 CSV = """nvs, data, nvs, 0x9000, 0x6000
 factory, app, factory, 0x10000, 1M
 """
 
-# Prints its parameters and the first bytes of RTC memory, then echoes; words at the start of what it is sent
-# make it do something else.
+# Fake firmware: prints its parameters and the first bytes of RTC memory, then echoes; certain words at the start of
+# its input trigger other actions.
 FIRMWARE = r"""
 #include <fcntl.h>
 #include <stdio.h>
@@ -72,7 +72,7 @@ asyncio.run(serve(**paths, **options))
 """
 
 
-# esptool as its command line runs it, on the harness's own RFC 2217 client instead of pyserial's slow one.
+# esptool's command line on the harness's RFC 2217 client, because pyserial's is slow.
 ESPTOOL = (
     "from hotpin_hil.link.port import register_handlers; register_handlers(); import esptool; esptool._main()"
 )
@@ -81,7 +81,7 @@ ESPTOOL = (
 def run_esptool(
     url: str, *arguments: str, status: int = 0, program: str = ESPTOOL, cwd: Path = PROJECT_ROOT
 ) -> str:
-    """Run unmodified esptool on a board; returns its output. Fails unless it exits with `status`."""
+    """Runs unmodified esptool on a board; returns its output. Fails unless it exits with `status`."""
     done = subprocess.run(
         [sys.executable, "-c", program, "--port", url, *arguments],
         cwd=cwd,
@@ -107,12 +107,12 @@ def native_flash_image(build: Path = NATIVE_BUILD_DIR) -> bytes:
 
 
 class Build:
-    """A packaged build of the stand-in firmware; `registry` says that boards may run it."""
+    """Packaged build of the fake firmware; `registry` allows boards to run it."""
 
     def __init__(self, folder: Path) -> None:
         compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
         if compiler is None:
-            pytest.skip("no C compiler for the stand-in firmware")
+            pytest.skip("no C compiler for the fake firmware")
         self.folder = folder
         self.registry = folder / "native-elfs.txt"
         (folder / "fw.c").write_text(FIRMWARE)
@@ -143,12 +143,12 @@ class Build:
         return bytes(content)
 
     def esptool_files(self) -> list[str]:
-        """Offsets and files as esptool takes them."""
+        """Offsets and files as arguments for esptool."""
         return [text for offset, file in self.files.items() for text in (hex(offset), str(file))]
 
 
 class Boards:
-    """A board server in a process of its own."""
+    """Board server in its own process."""
 
     def __init__(self, state_dir: Path, registry: Path, **options: Any) -> None:
         options = {
@@ -177,19 +177,19 @@ class Boards:
         return self.found[0]["port"]
 
     def stop(self) -> str:
-        """Stop it as a user would; returns its last output."""
+        """Stops the server as a user would; returns its last output."""
         if self.process.poll() is None:
             self.process.terminate()
         return self.process.communicate(timeout=PATIENCE_S)[1].decode()
 
     def children(self) -> list[int]:
-        """Ids of its firmware processes."""
+        """Pids of its firmware processes."""
         path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return [int(pid) for pid in path.read_text().split()]
 
 
 class Console:
-    """A client of the serial port; the lines are not asserted."""
+    """Client of the serial port with DTR and RTS released."""
 
     def __init__(self, url: str, baud: int = 115200) -> None:
         register_handlers()
@@ -208,7 +208,7 @@ class Console:
         self.port.write(text.encode())
 
     def expect(self, pattern: str) -> re.Match[str]:
-        """Wait for a pattern and drop the text before it."""
+        """Waits for a pattern and drops the text before it."""
         deadline = time.monotonic() + PATIENCE_S
         while (found := re.search(pattern, self.text, re.DOTALL)) is None:
             assert time.monotonic() < deadline, f"no {pattern!r} in {self.text[-2000:]!r}"
@@ -217,20 +217,20 @@ class Console:
         return found
 
     def reset(self) -> None:
-        """Pulse EN and drop earlier output."""
+        """Pulses EN and drops earlier output."""
         self.port.rts = True
         self.port.reset_input_buffer()
         self.text = ""
         self.port.rts = False
 
     def restart(self) -> None:
-        """Reset and wait for the stand-in firmware."""
+        """Resets and waits for the fake firmware."""
         self.reset()
         self.expect("ready\n")
 
 
 def process_gone(pid: int) -> bool:
-    """Wait until a process has ended; returns False if it still runs."""
+    """Waits until a process has ended; returns False if it still runs."""
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         try:

@@ -1,4 +1,4 @@
-"""A small ELF file as an ESP-IDF build for the ESP32 would leave it: the tables its heaps are made from."""
+"""A small ELF file like that of an ESP-IDF build for the ESP32, with the tables that define its heaps."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RESERVED = (
     (0x3FFE3F20, 0x3FFE4350),
     (0x3FFAE000, 0x3FFAE6E0),
     (0x3F800000, 0x3FC00000),
-    (0x3FFB0000, 0x3FFBA8C6),  # static data, not a whole word
+    (0x3FFB0000, 0x3FFBA8C6),  # static data, not a multiple of a word
     (0x40080000, 0x4008FB28),  # code
 )
 
@@ -41,7 +41,7 @@ def write_elf(
     reserved: tuple[tuple[int, int], ...] = RESERVED,
     symbols: dict[str, int] | None = None,
 ) -> Path:
-    """One loaded segment with both tables and the app descriptor, and a symbol table."""
+    """Writes an ELF file with one loaded segment (both tables and the app descriptor) and a symbol table."""
     table = b"".join(struct.pack("<5I", start, size, TYPES[kind], 0, 0) for start, size, kind in regions)
     ranges = b"".join(struct.pack("<2I", *pair) for pair in reserved)
     descriptor = struct.pack("<112s32s112x", b"\x32\x54\xcd\xab", idf.encode())

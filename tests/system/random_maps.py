@@ -1,9 +1,9 @@
-"""Runs the suite on virtual boards whose memory map is drawn at random: no test of it may know one.
+"""Runs the suite on virtual boards with random memory maps, because no test may depend on a map.
 
     python -m tests.system.random_maps --count 20 --seed 1 [-- pytest's arguments]
 
-A drawn map is what a build for the ESP32 could leave: its static data and code end anywhere, it runs on one core
-or two, and ESP-IDF is v5.4 or v5.5. A map on which the suite fails is kept as a profile.
+A random map is one that a build for the ESP32 could have: static data and code end anywhere, on one core or two, with
+ESP-IDF v5.4 or v5.5. A map on which the suite fails is kept as a profile.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ROM_DATA = HeapRegion(0x3FFAE6E0, 6432, "DRAM")
 PSRAM = HeapRegion(0x3F800000, 4 << 20, "SPIRAM")
 DRAM_END, IRAM_END = 0x3FFE0000, 0x400A0000
 FIRST_DATA = range(0x3FFB4000, 0x3FFCA000, 4)
-"""Where static data may end: smaller than the smallest image, or 96 KB (the recorded firmware's) and more."""
+"""Ends of static data: below the smallest image, or 96 KB (as in the recorded firmware) and more."""
 FIRST_CODE = range(0x40088000, 0x4009E000, 4)
 
 
@@ -35,7 +35,7 @@ def profiles(draw: st.DrawFn) -> str:
     data, code = draw(st.sampled_from(FIRST_DATA)), draw(st.sampled_from(FIRST_CODE))
     base = draw(st.sampled_from(["hotpin-5.4", "hotpin-5.5"]))
     has = [f"IDF {base.removeprefix('hotpin-')}", *draw(st.sampled_from([[], ["newlib in flash"]]))]
-    has.append("two cores")  # as the host build that runs on it
+    has.append("two cores")  # must match the host build
     heaps = [ROM_DATA, HeapRegion(data, DRAM_END - data, "DRAM")]
     heaps += [HeapRegion(0x3FFE0440, 15072, "DIRAM"), HeapRegion(0x3FFE4350, 113840, "DIRAM")]
     heaps += [HeapRegion(code, IRAM_END - code, "IRAM"), PSRAM]
@@ -44,7 +44,7 @@ def profiles(draw: st.DrawFn) -> str:
 
 
 def run_suite(profile: str, folder: Path, arguments: Sequence[str]) -> str:
-    """Runs the suite on a board of this profile; "" if it passed, else what it said last."""
+    """Runs the suite on a board of this profile; returns "" if it passed, else its last output."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "profile.toml"
     path.write_text(profile, encoding="utf-8")
@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--count", type=int, default=20, metavar="N", help="number of maps (default: 20)")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="draws the same maps (default: 1)")
-    parser.add_argument("arguments", nargs="*", metavar="ARGUMENT", help="of pytest, after --")
+    parser.add_argument("arguments", nargs="*", metavar="ARGUMENT", help="arguments for pytest, after --")
     options = parser.parse_args(argv)
     failed: list[Path] = []
     numbers = iter(range(1, options.count + 1))
@@ -71,9 +71,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     @given(profiles())
     def each(profile: str) -> None:
         folder = MAPS_DIR / f"{options.seed}-{next(numbers)}"
-        said = run_suite(profile, folder, options.arguments)
-        print(f"{folder.name}: {'failed' if said else 'passed'}\n{said}", end="", flush=True)
-        if said:
+        failure = run_suite(profile, folder, options.arguments)
+        print(f"{folder.name}: {'failed' if failure else 'passed'}\n{failure}", end="", flush=True)
+        if failure:
             failed.append(folder / "profile.toml")
 
     each()

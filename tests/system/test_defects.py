@@ -1,4 +1,4 @@
-"""The catalogue of planted defects fits the firmware as it is, and planting leaves no trace."""
+"""The catalogue of defects matches the current firmware, and planting leaves no trace."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tests.system.defects.catalogue import Defect, Edit, load, planted
 DEFECTS = load()
 
 
-def test_catalogue_is_as_large_as_it_was_promised() -> None:
+def test_catalogue_has_the_promised_size() -> None:
     assert len(DEFECTS) >= 30
-    assert len({one.requirement for one in DEFECTS}) >= 30
+    assert len({defect.requirement for defect in DEFECTS}) >= 30
 
 
-@pytest.mark.parametrize("defect", DEFECTS, ids=lambda one: one.name)
+@pytest.mark.parametrize("defect", DEFECTS, ids=lambda defect: defect.name)
 def test_defect_can_be_planted_and_names_a_requirement_that_a_virtual_board_shows(
     defect: Defect, tmp_path: Path
 ) -> None:
@@ -38,7 +38,7 @@ def test_defect_can_be_planted_and_names_a_requirement_that_a_virtual_board_show
     assert "virtual" in requirement.kinds
 
 
-def test_place_that_is_gone_is_named_and_nothing_stays_changed(tmp_path: Path) -> None:
+def test_missing_place_is_named_and_no_file_is_changed(tmp_path: Path) -> None:
     (tmp_path / "a.c").write_text("one two")
     defect = Defect("half", "", "X", (Edit("a.c", "one", "1"), Edit("a.c", "three", "3")))
     with (

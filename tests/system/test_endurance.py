@@ -1,4 +1,4 @@
-"""The endurance run, short: `make endurance` plays it on 50 boards."""
+"""A short endurance run; `make endurance` plays it on 50 boards."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_boards_of_one_server_leave_nothing_behind() -> None:
     totals = endure(3, 6, seed=4, workers=2)
     assert totals.problems == []
     assert totals.rounds == 6
-    assert sum(totals.acted.values()) == 6  # these six do with this seed
+    assert sum(totals.acted.values()) == 6  # with this seed these six faults act
 
 
 @pytest.mark.skipif(not BUILD.is_file(), reason="the firmware's host build is missing: make native")
@@ -46,7 +46,7 @@ def test_every_fault_is_drawn_and_only_where_it_can_act() -> None:
         ("no-sensor", "DeviceError", 0, ["no-sensor"], True),
     ],
 )
-def test_a_fault_has_acted_by_what_its_board_says(
+def test_effect_of_a_fault_is_read_from_the_board_state(
     name: str, led_to: str, changes: int, in_force: list[str], acted: bool
 ) -> None:
     before, after = {"line_changes": 5}, {"line_changes": 5 + changes, "faults": in_force}

@@ -1,8 +1,8 @@
 """Every fault during a short run of the suite: verdict, remedy, and time until it is detected.
 
-The short run (fault_matrix/short_run.py) is a suite of its own with the project's fixtures and firmware, run by pytest
-in a process of its own. Cases that end with a working board share a run. A case that leaves a dead board has its own
-run, in which the next test must be BLOCKED at once. Prints the table (-s).
+The short run (fault_matrix/short_run.py) is a separate suite with the project's fixtures and firmware, in its own
+pytest process. Cases after which the board works share a run. A case that kills the board has its own run, in which
+the next test must be BLOCKED at once. With -s the tests print the table.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ PASS, FAIL, BLOCKED = "PASS", "FAIL", "BLOCKED"
 
 @dataclass(frozen=True)
 class Case:
-    """A fault and its outcome. `says`: text in the verdict's reason or remedy; `seconds`: limit for its test."""
+    """A fault and its expected outcome. `says`: pattern in reason or remedy; `seconds`: limit for its test."""
 
     id: str
     fault: str
@@ -79,7 +79,7 @@ ON_THE_LINE = [
     Case("drop", "drop", BLOCKED, CABLE, 8, {"rate": 0.02}),
     Case("insert", "insert", BLOCKED, CABLE, 8, {"rate": 0.02}),
     Case("duplicate", "duplicate", BLOCKED, CABLE, 8, {"rate": 0.02}),
-    # Recorded boards cut lines when they installed their UART driver again: the firmware's fault, if any.
+    # Recorded boards truncated lines when they reinstalled the UART driver: a fault of the firmware, if any.
     Case("cut-utf8", "cut-utf8", FAIL, "no statistics box", 6, {"count": 100}),
     Case("disconnect", "disconnect", BLOCKED, CABLE, arguments={"seconds": 0.05}),
     NONE,
@@ -158,13 +158,13 @@ CASES = {case.id: case for case in (*ON_THE_LINE, *ON_THE_BOARD, *DEADLY)}
 @dataclass(frozen=True)
 class Outcome:
     verdict: str
-    said: str
+    text: str
     seconds: float
 
 
 @dataclass(frozen=True)
 class Run:
-    """A session of the short run: outcome of each case, and of the test after them."""
+    """A run: outcomes of the cases and of the last test."""
 
     cases: dict[str, Outcome]
     after: Outcome
@@ -172,7 +172,7 @@ class Run:
 
 
 def run(folder: Path, cases: list[Case], *options: str) -> Run:
-    """Run the short run in `folder` with these cases."""
+    """Runs the short suite in `folder` with these cases."""
     if not (NATIVE_BUILD_DIR / "flasher_args.json").is_file():
         pytest.skip("the firmware's host build is missing: make native")
     suite = folder / "hil_tests"
@@ -219,19 +219,19 @@ def show(capsys: pytest.CaptureFixture[str], outcomes: dict[str, Outcome]) -> No
     with capsys.disabled():
         print()
         for name, outcome in outcomes.items():
-            print(f"{name:<26}{outcome.verdict:<10}{outcome.seconds:6.2f} s  {outcome.said[:150]}")
+            print(f"{name:<26}{outcome.verdict:<10}{outcome.seconds:6.2f} s  {outcome.text[:150]}")
 
 
 def problems(case: Case, outcome: Outcome) -> list[str]:
     """Deviations of a case's outcome from the expected one."""
-    told = f"{case.id}: {outcome}"
+    where = f"{case.id}: {outcome}"
     found = []
     if outcome.verdict != case.verdict:
-        found.append(f"{told}: expected {case.verdict}")
-    if not re.search(case.says, outcome.said):
-        found.append(f"{told}: expected to be told {case.says!r}")
+        found.append(f"{where}: expected {case.verdict}")
+    if not re.search(case.says, outcome.text):
+        found.append(f"{where}: expected the text {case.says!r}")
     if outcome.seconds > case.seconds * SLOW_MACHINE:
-        found.append(f"{told}: expected within {case.seconds} s on an idle machine")
+        found.append(f"{where}: expected within {case.seconds} s on an idle machine")
     return found
 
 
@@ -240,10 +240,10 @@ def test_matrix_has_every_fault() -> None:
 
 
 @pytest.mark.parametrize("cases", [ON_THE_LINE, ON_THE_BOARD], ids=["on the line", "on the board"])
-def test_faults_that_a_board_survives(
+def test_faults_that_the_board_survives(
     cases: list[Case], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In one run, where each must leave the next one a working board."""
+    """All cases share one run, so each must leave a working board."""
     session = run(tmp_path, cases)
     show(capsys, session.cases)
     assert list(session.cases) == [case.id for case in cases], session.output
@@ -254,7 +254,7 @@ def test_faults_that_a_board_survives(
 
 
 @pytest.mark.parametrize("case", DEADLY, ids=lambda case: case.id)
-def test_fault_that_leaves_no_board(case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_fault_that_kills_the_board(case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     session = run(tmp_path, [case])
     show(capsys, session.cases)
     wrong = problems(case, session.cases[case.id])
@@ -262,5 +262,5 @@ def test_fault_that_leaves_no_board(case: Case, tmp_path: Path, capsys: pytest.C
     assert session.after.verdict == case.after, session.after
     if case.after == BLOCKED:
         assert session.after.seconds < 1.0 * SLOW_MACHINE
-        assert "not tried again" in session.after.said
+        assert "not tried again" in session.after.text
     assert "Traceback (most recent call last)" not in session.output

@@ -1,7 +1,7 @@
-"""Memory defects planted in the firmware's sources: built, tested by the suite as its user would, and named by the
-report of the requirement that failed and by the analyser of the very log of that run.
+"""Memory defects planted in the firmware's sources, built and tested by the suite: the report of the failed requirement
+and the analyser of the same run's log must both name the diagnosis.
 
-`make selftest` plants all defects of the catalogue; here are those whose diagnosis it states.
+`make selftest` plants all defects of the catalogue; these tests plant those with a stated diagnosis.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from hotpin_hil.cli.main import main
 from tests.system.defects.catalogue import Defect, load, planted
 from tests.system.defects.checkout import Checkout, Processes
 
-DEFECTS = [one for one in load() if one.diagnoses]
+DEFECTS = [defect for defect in load() if defect.diagnoses]
 HEAP_MAP = {"DIAG-01", "DIAG-02"}
-"""Diagnoses of which a picture of the heaps shows why a block did not fit."""
+"""Diagnoses with a picture of the heaps that shows why a block did not fit."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,18 @@ class Run:
     def failures(self) -> list[Article]:
         page = (self.folder / "report.html").read_text(encoding="utf-8")
         return [
-            _article(one) for one in re.findall(r'<article class="failure".*?</article>', page, re.DOTALL)
+            _article(markup)
+            for markup in re.findall(r'<article class="failure".*?</article>', page, re.DOTALL)
         ]
 
     def failed(self) -> set[str]:
         """Requirements that failed."""
-        said = json.loads((self.folder / "qualification.json").read_text(encoding="utf-8"))
-        return {one for one, row in said["requirements"].items() if row["verdict"] == "FAIL"}
+        qualification = json.loads((self.folder / "qualification.json").read_text(encoding="utf-8"))
+        return {
+            requirement
+            for requirement, row in qualification["requirements"].items()
+            if row["verdict"] == "FAIL"
+        }
 
     def analysed(self, capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
         """Output of `hotpin-hil analyze --json` for each log of a board."""
@@ -62,7 +67,7 @@ class Run:
 
 def _article(markup: str) -> Article:
     def texts(pattern: str) -> list[str]:
-        return [_text(one) for one in re.findall(pattern, markup, re.DOTALL)]
+        return [_text(found) for found in re.findall(pattern, markup, re.DOTALL)]
 
     return Article(
         title=texts(r"<h3>(.*?)</h3>")[0],
@@ -80,11 +85,11 @@ def _analysed(log: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
     capsys.readouterr()
     assert main(["analyze", "--json", str(log)]) == 0
     document: dict[str, Any] = json.loads(capsys.readouterr().out)
-    return [f"{one['id']} {one['name']}" for one in document["diagnoses"]]
+    return [f"{diagnosis['id']} {diagnosis['name']}" for diagnosis in document["diagnoses"]]
 
 
 class Firmware:
-    """A private copy of the project, built once and again only where something changed."""
+    """Private copy of the project; only changed files are rebuilt."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -92,16 +97,16 @@ class Firmware:
         self._checkout = Checkout(folder / "checkout", self._processes)
 
     def run_with(self, defect: Defect) -> Run:
-        """The tests that must catch the defect, which must fail."""
+        """Plants a defect and runs the tests that must catch it; they must fail."""
         with planted(defect, self._checkout.root):
             return self.run(defect.requirement, good=(1,))
 
     def run(self, *requirements: str, good: tuple[int, ...]) -> Run:
-        """The tests that show these requirements, with the firmware as it is now."""
+        """Runs the tests of these requirements with the current firmware."""
         self._checkout.build_without_release()
         folder = self._folder / "qualification"
         shutil.rmtree(folder, ignore_errors=True)
-        options = [option for one in requirements for option in ("--requirement", one)]
+        options = [option for requirement in requirements for option in ("--requirement", requirement)]
         # The defects were sized for the memory of the recorded boards.
         options += ["--board-profile", "recorded"]
         self._checkout.run(*options, "--qualification-dir", str(folder), good=good)
@@ -113,9 +118,9 @@ class Firmware:
 
 @pytest.fixture(scope="module")
 def firmware(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Firmware]:
-    one = Firmware(tmp_path_factory.mktemp("firmware"))
-    yield one
-    one.end()
+    private = Firmware(tmp_path_factory.mktemp("firmware"))
+    yield private
+    private.end()
 
 
 def test_each_kind_of_defect_is_planted() -> None:
@@ -124,7 +129,7 @@ def test_each_kind_of_defect_is_planted() -> None:
         assert name in planted_for
 
 
-@pytest.mark.parametrize("defect", DEFECTS, ids=lambda one: one.name)
+@pytest.mark.parametrize("defect", DEFECTS, ids=lambda defect: defect.name)
 def test_defect_gets_its_diagnosis_in_report_and_analyser(
     firmware: Firmware, defect: Defect, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -136,7 +141,7 @@ def test_defect_gets_its_diagnosis_in_report_and_analyser(
     command = "pytest --target esp32 --board virtual --board-profile recorded hil_tests/"
     assert f"Reproduce: {command}" in failure.text
     assert "The last lines of the console" in failure.text
-    if HEAP_MAP & {one.split()[0] for one in defect.diagnoses}:
+    if HEAP_MAP & {diagnosis.split()[0] for diagnosis in defect.diagnoses}:
         assert any(figure.startswith("Heap map") for figure in failure.figures)
     if "DIAG-03" in failure.text:
         assert "internal free in camera mode: test_nothing_leaks" in failure.text  # a link to its chart
@@ -144,9 +149,9 @@ def test_defect_gets_its_diagnosis_in_report_and_analyser(
 
 
 def test_unharmed_firmware_gets_no_diagnosis(firmware: Firmware, capsys: pytest.CaptureFixture[str]) -> None:
-    run = firmware.run(*{one.requirement for one in DEFECTS}, good=(0,))
+    run = firmware.run(*{defect.requirement for defect in DEFECTS}, good=(0,))
     assert run.failures() == []
     assert '<div class="diagnosis">' not in (run.folder / "report.html").read_text(encoding="utf-8")
     logs = run.analysed(capsys)
-    assert len(logs) >= len({one.requirement for one in DEFECTS})
+    assert len(logs) >= len({defect.requirement for defect in DEFECTS})
     assert not any(logs), logs

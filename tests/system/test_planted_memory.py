@@ -1,4 +1,4 @@
-"""Memory defects planted on the virtual board: the analyser names each from the console log alone."""
+"""Memory defects on the virtual board: the analyser names each from the console log alone."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ from hotpin_hil.paths import FIRMWARE_DIR, NATIVE_BUILD_DIR
 TIME_SCALE = "50"
 CYCLES = 36
 QUIET_MS = 600_000
-"""Monitoring interval; the monitor's task then writes logged statistics."""
+"""Monitoring interval in ms; the monitor task writes logged statistics at that rate."""
 
 
 @dataclass
 class Planted:
-    """A board whose firmware has just started, and its log from then on."""
+    """A board after the start of its firmware, and its log from then on."""
 
     device: Device
     log: Path
     start: int = 0
 
     def text(self) -> bytes:
-        self.device.monitor(stop=True)  # what was logged is written
+        self.device.monitor(stop=True)  # all logged statistics are written
         return self.log.read_bytes()[self.start :]
 
     def diagnoses(self) -> dict[str, Diagnosis]:
-        """Diagnoses by name, with their subject if there are several."""
+        """First diagnosis of each name."""
         found: dict[str, Diagnosis] = {}
-        for one in diagnose(read_events(self.text())):
-            found.setdefault(one.name, one)
+        for diagnosis in diagnose(read_events(self.text())):
+            found.setdefault(diagnosis.name, diagnosis)
         return found
 
 
@@ -99,12 +99,12 @@ def test_leak_is_memory_slowly_decreasing_with_its_size(planted: Planted, caps: 
     cycle(planted.device, CYCLES)
     found = planted.diagnoses()
     assert set(found) == {"Memory slowly decreasing"}
-    one = found["Memory slowly decreasing"]
-    assert (one.id, one.confidence) == ("DIAG-03", Confidence.FACT)
-    assert one.finding.startswith(f"{memory} after the transition to ")
-    # 16 bytes, and the header of each block
-    assert any(f"less by {size}.0 bytes per cycle" in one.finding for size in (20, 24))
-    readings = [re.search(r"(.*): ([\d,]+) bytes free", evidence.text) for evidence in one.evidence]
+    diagnosis = found["Memory slowly decreasing"]
+    assert (diagnosis.id, diagnosis.confidence) == ("DIAG-03", Confidence.FACT)
+    assert diagnosis.finding.startswith(f"{memory} after the transition to ")
+    # 16 bytes and the block header
+    assert any(f"less by {size}.0 bytes per cycle" in diagnosis.finding for size in (20, 24))
+    readings = [re.search(r"(.*): ([\d,]+) bytes free", evidence.text) for evidence in diagnosis.evidence]
     (first, free), (_, free_at_last) = (found.groups() for found in readings if found)
     assert first.startswith("first reading after warm-up (")
     lost = int(free.replace(",", "")) - int(free_at_last.replace(",", ""))
@@ -119,10 +119,10 @@ def test_fragmentation_is_named_with_its_state_and_its_heap(planted: Planted) ->
     device.split("DMA", block=1024)
     device.log("Leaving voice")
     found = planted.diagnoses()
-    one = found["High fragmentation"]
-    assert one.id == "DIAG-02"
-    assert "Most of it came in voice mode" in one.finding
-    assert '"Entering voice" to "Leaving voice"' in one.finding
+    diagnosis = found["High fragmentation"]
+    assert diagnosis.id == "DIAG-02"
+    assert "Most of it came in voice mode" in diagnosis.finding
+    assert '"Entering voice" to "Leaving voice"' in diagnosis.finding
     device.release()
 
 
@@ -136,17 +136,17 @@ def test_heap_of_the_fragmentation_is_named_when_the_log_has_the_map(
         regions = device.regions()
     device.log("Fragmented")
     device.monitor(stop=True)
-    if map_comes == "after":  # a test asks for it when it has failed
+    if map_comes == "after":  # as after a failed test
         regions = device.regions()
-    heaps = [one for one in regions if "DMA" in one.caps.split(",")]
+    heaps = [region for region in regions if "DMA" in region.caps.split(",")]
     worst = max(heaps, key=lambda heap: heap.free - heap.largest)
-    one = planted.diagnoses()["High fragmentation"]
-    assert f"heap 0x{worst.start:08X}" in one.finding
-    assert f"heap 0x{worst.start:08X}" in one.evidence[-1].text
+    diagnosis = planted.diagnoses()["High fragmentation"]
+    assert f"heap 0x{worst.start:08X}" in diagnosis.finding
+    assert f"heap 0x{worst.start:08X}" in diagnosis.evidence[-1].text
     device.release()
 
 
-def test_refused_mode_names_the_block_memory_before_and_what_is_held(planted: Planted) -> None:
+def test_refused_mode_names_missing_block_memory_before_and_holder(planted: Planted) -> None:
     device = planted.device
     cycle(device, 2)
     before = device.probe("DMA").free
@@ -156,14 +156,14 @@ def test_refused_mode_names_the_block_memory_before_and_what_is_held(planted: Pl
     held = before - free
     with pytest.raises(DeviceError):
         device.set_mode("voice")
-    one = planted.diagnoses()["ESP_ERR_NO_MEM: no room for voice mode"]
-    assert (one.id, one.confidence) == ("DIAG-01", Confidence.FACT)
-    assert one.finding.startswith(
+    diagnosis = planted.diagnoses()["ESP_ERR_NO_MEM: no room for voice mode"]
+    assert (diagnosis.id, diagnosis.confidence) == ("DIAG-01", Confidence.FACT)
+    assert diagnosis.finding.startswith(
         "A block of 4,080 bytes for I2S DMA was missing; the largest free block was "
     )
-    assert f"before it {free:,} bytes of DMA-capable memory were free" in one.finding
-    more = int(one.cause.split(" bytes more")[0].replace(",", ""))
-    # The comparison is with an earlier cycle, whose warm-up took a little more or less.
+    assert f"before it {free:,} bytes of DMA-capable memory were free" in diagnosis.finding
+    more = int(diagnosis.cause.split(" bytes more")[0].replace(",", ""))
+    # The comparison is with an earlier cycle, in which warm-up allocations differ slightly.
     assert abs(more - held) < 4_096
     device.release()
 
@@ -178,16 +178,16 @@ def test_psram_exhaustion_is_named(planted: Planted) -> None:
     assert found["PSRAM exhausted"].id == "psram-exhausted"
     went = f'{held:,} bytes of PSRAM went in camera mode (from "After Camera Transition" to "Before TTS Allocation")'
     assert went in found["PSRAM exhausted"].finding
-    one = found["ESP_ERR_NO_MEM: PSRAM exhausted"]
-    assert one.id == "DIAG-01"
-    assert "98,304 bytes of PSRAM were asked for" in one.finding
-    assert f"0.0 s before it {before - held:,} bytes of PSRAM were free" in one.finding
-    assert (one.cause, one.confidence) == (went, Confidence.FACT)
+    diagnosis = found["ESP_ERR_NO_MEM: PSRAM exhausted"]
+    assert diagnosis.id == "DIAG-01"
+    assert "98,304 bytes of PSRAM were asked for" in diagnosis.finding
+    assert f"0.0 s before it {before - held:,} bytes of PSRAM were free" in diagnosis.finding
+    assert (diagnosis.cause, diagnosis.confidence) == (went, Confidence.FACT)
     device.release()
 
 
 @pytest.mark.parametrize(
-    ("kind", "step", "told"),
+    ("kind", "step", "cause"),
     [
         ("abort", "camera.stop", "abort"),
         ("store", "settle.up", "StoreProhibited"),
@@ -195,7 +195,7 @@ def test_psram_exhaustion_is_named(planted: Planted) -> None:
     ],
 )
 def test_crash_in_a_transition_is_a_chain_to_its_cause(
-    planted: Planted, kind: str, step: str, told: str
+    planted: Planted, kind: str, step: str, cause: str
 ) -> None:
     device = planted.device
     device.panic_at(kind, step)
@@ -203,23 +203,23 @@ def test_crash_in_a_transition_is_a_chain_to_its_cause(
         device.set_mode("voice")
     device.wait_ready()
     device.last()
-    one = planted.diagnoses()["Crash during a mode transition"]
-    assert (one.id, one.confidence, one.boot) == ("DIAG-04", Confidence.FACT, 0)
-    assert one.finding == f"The board crashed on its way to voice mode: {told}."
-    chain = " | ".join(evidence.text for evidence in one.evidence)
+    diagnosis = planted.diagnoses()["Crash during a mode transition"]
+    assert (diagnosis.id, diagnosis.confidence, diagnosis.boot) == ("DIAG-04", Confidence.FACT, 0)
+    assert diagnosis.finding == f"The board crashed on its way to voice mode: {cause}."
+    chain = " | ".join(evidence.text for evidence in diagnosis.evidence)
     links: list[Callable[[str], bool]] = [
-        lambda text: told in text,
+        lambda text: cause in text,
         lambda text: text.startswith("reset: "),
         lambda text: text in ("the firmware says: PANIC", "the firmware says: INT_WDT"),
         lambda text: text.startswith('survived the reset: "Before Voice Transition"'),
     ]
-    texts = [evidence.text for evidence in one.evidence][-len(links) :]
+    texts = [evidence.text for evidence in diagnosis.evidence][-len(links) :]
     assert [link(text) for link, text in zip(links, texts, strict=True)] == [True] * 4, chain
-    lines = [evidence.line for evidence in one.evidence]
+    lines = [evidence.line for evidence in diagnosis.evidence]
     assert lines == sorted(lines)
 
 
-def test_crash_outside_of_a_transition_is_no_crash_during_one(planted: Planted) -> None:
+def test_crash_outside_a_transition_is_not_blamed_on_one(planted: Planted) -> None:
     device = planted.device
     cycle(device, 1)
     device.monitor(stop=True)
@@ -229,7 +229,7 @@ def test_crash_outside_of_a_transition_is_no_crash_during_one(planted: Planted) 
     assert set(found) == {"Panic: abort"}
 
 
-def test_command_line_says_it_too(
+def test_command_line_reports_the_leak(
     planted: Planted, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     planted.device.leak("INTERNAL,8BIT", bytes=16, every="cycle")
@@ -240,5 +240,8 @@ def test_command_line_says_it_too(
     assert "[DIAG-03] Memory slowly decreasing" in capsys.readouterr().out
     assert main(["analyze", "--json", str(log)]) == 0
     document = json.loads(capsys.readouterr().out)
-    assert {one["id"] for one in document["diagnoses"]} == {"DIAG-03"}
-    assert [one["verdict"] for one in document["leaks"] if one["memory"] == "internal"] == ["leak", "leak"]
+    assert {diagnosis["id"] for diagnosis in document["diagnoses"]} == {"DIAG-03"}
+    assert [diagnosis["verdict"] for diagnosis in document["leaks"] if diagnosis["memory"] == "internal"] == [
+        "leak",
+        "leak",
+    ]

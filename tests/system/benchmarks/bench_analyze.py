@@ -23,14 +23,14 @@ from hotpin_hil.protocol.records import encode
 
 RECORDED = PROJECT_ROOT.parent / "shared" / "real_logs"
 LIMIT_S = 1.0
-"""For the recorded logs together (issue: analyser's speed)."""
+"""Limit in seconds for all recorded logs together."""
 LIMIT_MB_S = 20.0
 LIMIT_MB = 100.0
 COMMAND = (sys.executable, "-m", "hotpin_hil", "analyze", "--json")
 
 
 def made_log() -> bytes:
-    """Some cycles as this project's firmware logs them, between lines of other components."""
+    """A log of some cycles as this firmware prints them, with lines of other components."""
     lines = [b"rst:0x1 (POWERON_RESET),boot:0x13 (SPI_FAST_FLASH_BOOT)", b"I (566) cpu_start: Multicore app"]
     for cycle in range(200):
         t_ms = 2_000 + 900 * cycle

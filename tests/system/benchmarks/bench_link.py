@@ -49,7 +49,7 @@ from tests.support.rfc2217_server import Rfc2217Server
 
 COMMAND = ("heap.probe", {"caps": "DMA"})
 LIMIT_P95_MS = 2.0
-"""Limit that the project promises for a command on the virtual board."""
+"""Promised limit in ms for a command on the virtual board."""
 SETUPS = 10
 WARM_UP = 10
 
@@ -57,7 +57,7 @@ _spawn = multiprocessing.get_context("spawn")
 
 
 def listen_quietly(*args: Any) -> None:
-    """pytest-embedded's listener process without its copy of the console on the terminal."""
+    """pytest-embedded's listener process without the copy of the console on the terminal."""
     with open(os.devnull, "w") as nowhere:
         pytest_embedded.dut_factory._stdout = nowhere
         pytest_embedded.dut_factory._listen(*args)
@@ -91,7 +91,7 @@ class Expect:
 
 @contextmanager
 def stock_console(log: Path) -> Iterator[Any]:
-    """pytest-embedded's own queue, which a manager and a listener process bring to the log."""
+    """pytest-embedded's queue, with the manager and listener processes that write the log."""
     log.touch()
     manager = MessageQueueManager()
     manager.start()
@@ -191,7 +191,7 @@ def virtual_board(folder: Path) -> Iterator[tuple[str, Any]]:
 
 
 def report(results: dict[str, list[float]], where: str) -> int:
-    """Print the table; exit status 1 when the promise is broken."""
+    """Prints the table; returns 1 if the promised limit is exceeded."""
     print(f"Command round trip on {where}, ms")
     print(f"{'':<12}{'n':>6}{'p50':>9}{'p95':>9}{'times faster (p50)':>21}")
     stock = statistics.median(results["stock"])

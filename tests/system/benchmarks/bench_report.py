@@ -2,7 +2,7 @@
 
     python -m tests.system.benchmarks.bench_report [--cycles N]
 
-The results file is synthetic: as many tests, values and raw logs as the suite has, and one test of N cycles with four
+The results file is synthetic: the number of tests, values and raw logs of the suite, and one test of N cycles with four
 samples and two mode changes each.
 """
 
@@ -25,7 +25,7 @@ from hotpin_hil.protocol.fields import FIELDS
 from tests.evidence.test_evidence import END, RUN, row, verdict
 
 LIMIT_S, LIMIT_MB = 5.0, 5.0
-"""Limits that the project promises."""
+"""Promised limits."""
 TESTS, VALUES = 190, 10
 CYCLE_MS = 900
 MAC = "24:0a:c4:00:00:01"
@@ -51,7 +51,7 @@ def cycling(test: str, cycles: int) -> Iterator[lines.ResultsLine]:
         for place, context in enumerate(("Before", "After")):
             at = CYCLE_MS * change + 400 * place
             moment = lines.Moment(test, MAC, "00c0ffee", at)
-            figures = {one.name: 90_000 + change % 97 for one in FIELDS if one.section}
+            figures = {field.name: 90_000 + change % 97 for field in FIELDS if field.section}
             sample = {"context": f"{context} {to.title()} Transition", **figures, "timestamp_ms": at}
             yield lines.EventNote(moment, start, "mem.sample", sample)
         yield lines.EventNote(

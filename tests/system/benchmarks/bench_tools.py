@@ -3,11 +3,11 @@
     python -m tests.system.benchmarks.bench_tools [--only NAME]
 
 - first, later: the set-up of a test as pytest measures it, plus the wait until the firmware is ready. First: onto
-  an erased board; later: the firmware is on it already. Stock: pytest-embedded without this project's plugin.
+  an erased board; later: onto a board that already has the firmware. Stock: pytest-embedded without our plugin.
 - flash: esptool writes 721 KB at 921600 baud. Stock: the same esptool on pyserial's RFC 2217 client.
-- boards: 20 boards that can be connected to. Stock: 20 of esptool's esp_rfc2217_server, what 20 real boards need.
+- boards: start of 20 boards until all accept a connection. Stock: 20 instances of esptool's esp_rfc2217_server.
 
-No measurement takes longer than LIMIT_S; one that would is given as that.
+A measurement that would take longer than LIMIT_S ends there and shows LIMIT_S.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from hotpin_hil.pytest_plugin.plugin import DEFAULT_TIME_SCALE
 from tests.support.virtual_board import ESPTOOL
 
 LIMIT_S = 120.0
-"""Longest that any one of the tools is waited for."""
+"""Timeout of each tool in seconds."""
 FLASH_BYTES = 721 * 1024
 BOARDS = 20
 SETUPS = 3
 STOCK_TRIES = 3
-"""The stock tools take the port's speed back while the board boots already, and may so miss its first words."""
+"""The stock tools restore the baud rate after the board has started to boot, and may miss its first output."""
 STOCK_ESPTOOL = "import esptool; esptool._main()"
 
 TEST = """
@@ -56,7 +56,7 @@ class Failed(Exception):
 
 
 def timed(command: list[str], cwd: Path) -> tuple[float, str]:
-    """Run a tool; returns the seconds it took and its output, LIMIT_S if it takes longer."""
+    """Runs a tool; returns its duration in seconds (at most LIMIT_S) and its output."""
     began = time.perf_counter()
     environment = {**os.environ, "CI": "", "PYTHONPATH": str(PROJECT_ROOT)}
     try:
@@ -96,12 +96,12 @@ def set_ups(folder: Path, options: list[str]) -> tuple[float, float]:
         command += ["--target", "esp32", "--embedded-services", "esp,idf", "--port", port]
         command += ["--app-path", str(FIRMWARE_DIR), "--build-dir", NATIVE_BUILD_DIR.name]
         command += ["-p", "no:cacheprovider", "-vv", "--durations=0", "--durations-min=0.001", *options]
-        took, said = timed(command, folder)
-    if not said:
+        took, output = timed(command, folder)
+    if not output:
         return took, took
     phases = {
         (phase, int(number)): float(seconds)
-        for seconds, phase, number in re.findall(r"([\d.]+)s (setup|call) +\S*\[(\d+)\]", said)
+        for seconds, phase, number in re.findall(r"([\d.]+)s (setup|call) +\S*\[(\d+)\]", output)
     }
     waits = [phases["setup", number] + phases.get(("call", number), 0.0) for number in range(SETUPS)]
     return waits[0], min(waits[1:])
@@ -113,21 +113,21 @@ def stock_set_ups(folder: Path) -> tuple[float, float]:
         try:
             return set_ups(folder, ["-p", "no:hotpin_hil"])
         except Failed:
-            print("stock: a test failed, the measurement begins again", flush=True)
+            print("stock: a test failed, repeating the measurement", flush=True)
     return set_ups(folder, ["-p", "no:hotpin_hil"])
 
 
 def flash(folder: Path, program: str) -> float:
-    """esptool's whole run, in seconds."""
+    """Duration of a whole run of esptool, in seconds."""
     image = folder / "image.bin"
-    image.write_bytes(random.Random(721).randbytes(FLASH_BYTES))  # nothing to compress
+    image.write_bytes(random.Random(721).randbytes(FLASH_BYTES))  # incompressible
     with erased_board(folder) as port:
         command = [sys.executable, "-c", program, "--port", port, "--baud", "921600"]
         return timed([*command, "write-flash", "0x10000", str(image)], folder)[0]
 
 
 def start_boards(folder: Path) -> float:
-    """Until 20 virtual boards listen, in seconds."""
+    """Seconds until 20 virtual boards listen."""
     command = [sys.executable, "-m", "hotpin_hil", "board", "start", "--count", str(BOARDS), "--json"]
     began = time.perf_counter()
     with tempfile.TemporaryDirectory(dir=folder) as state:
@@ -140,12 +140,12 @@ def start_boards(folder: Path) -> float:
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            said = b""
-            while said.count(b"\n") < BOARDS:
+            output = b""
+            while output.count(b"\n") < BOARDS:
                 if not select.select([process.stdout], [], [], LIMIT_S)[0]:
                     return LIMIT_S
-                said += os.read(process.stdout.fileno(), 4096)
-            for line in said.splitlines():
+                output += os.read(process.stdout.fileno(), 4096)
+            for line in output.splitlines():
                 number = int(json.loads(line)["port"].rsplit(":", 1)[1])
                 socket.create_connection(("127.0.0.1", number), 5).close()
             return time.perf_counter() - began
@@ -155,7 +155,7 @@ def start_boards(folder: Path) -> float:
 
 
 def start_servers(_folder: Path) -> float:
-    """Until 20 of esptool's RFC 2217 servers listen, each on a pseudo terminal, in seconds."""
+    """Seconds until 20 of esptool's RFC 2217 servers listen, each on a pseudo-terminal."""
     terminals = [pty.openpty() for _ in range(BOARDS)]
     ports = free_ports(BOARDS)
     began = time.perf_counter()
@@ -189,9 +189,9 @@ def start_servers(_folder: Path) -> float:
 def free_ports(count: int) -> list[int]:
     """Ports that were free a moment ago."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
+    ports = [listener.getsockname()[1] for listener in sockets]
+    for listener in sockets:
+        listener.close()
     return ports
 
 
@@ -211,7 +211,7 @@ def report(rows: list[tuple[str, float, float]]) -> None:
 
 
 def measure(folder: Path, only: str | None) -> Iterator[list[tuple[str, float, float]]]:
-    """Yield the rows of each measurement when it is done."""
+    """Yields the rows of each finished measurement."""
     if only in (None, "setup"):
         ours = set_ups(folder, ["--board", "virtual"])
         stock = stock_set_ups(folder)

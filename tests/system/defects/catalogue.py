@@ -1,4 +1,4 @@
-"""The defects: what is planted, and the requirement whose test must fail then."""
+"""Catalogue of defects: the change to plant, and the requirement whose test must fail."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FOLDER = Path(__file__).with_name("catalogue")
 
 @dataclass(frozen=True)
 class Edit:
-    """`file` has `old` exactly once; `new` comes in its place."""
+    """Replaces `old`, which occurs exactly once in `file`, with `new`."""
 
     file: str
     old: str
@@ -35,11 +35,11 @@ class Defect:
     requirement: str
     edits: tuple[Edit, ...]
     diagnoses: tuple[str, ...] = ()
-    """Ids and names of what report and analyser must find, and nothing else; empty where nobody looks."""
+    """Ids and names of the diagnoses that report and analyser must find, and no others; empty: not checked."""
 
 
 def load(folder: Path = FOLDER) -> list[Defect]:
-    """All rows of the catalogue, file by file; raises ValueError when two have the same name."""
+    """All rows of the catalogue, file by file. Raises ValueError if two have the same name."""
     defects = []
     for path in sorted(folder.glob("*.toml")):
         with path.open("rb") as file:
@@ -59,7 +59,7 @@ def _read(row: dict[str, Any]) -> Defect:
 
 @contextmanager
 def planted(defect: Defect, root: Path) -> Iterator[None]:
-    """The checkout at `root` with the defect in it; ValueError when the firmware no longer has the place."""
+    """Context manager: plants the defect in the checkout at `root`. Raises ValueError if `old` does not occur once."""
     before: dict[Path, str] = {}
     try:
         for edit in defect.edits:

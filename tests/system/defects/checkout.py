@@ -1,4 +1,4 @@
-"""A private copy of the project, in which a defect can be planted, built and tested without harm."""
+"""A private copy of the project in which a defect is planted, built and tested."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Processes:
         self._ended = False
 
     def run(self, root: Path, arguments: Sequence[str], good: Sequence[int]) -> None:
-        """Runs Python in `root`; RuntimeError with its last words unless it ends with a `good` status."""
+        """Runs Python in `root`. Raises RuntimeError with its last output unless it exits with a `good` status."""
         with self._lock:
             if self._ended:
                 raise RuntimeError("interrupted")
@@ -40,7 +40,7 @@ class Processes:
                 stderr=subprocess.STDOUT,
                 text=True,
                 errors="replace",
-                start_new_session=True,  # so that nothing it started outlives it
+                start_new_session=True,  # so that its children can be killed with it
             )
             self._running.add(process)
         try:
@@ -55,7 +55,7 @@ class Processes:
             raise RuntimeError(f"{' '.join(arguments)} ended with {process.returncode}:\n{output[-4000:]}")
 
     def end(self) -> None:
-        """Kill the running processes and start no more."""
+        """Kills the running processes and starts no more."""
         with self._lock:
             self._ended = True
             for process in self._running:
@@ -63,7 +63,7 @@ class Processes:
 
 
 class Checkout:
-    """The files that git knows or would add, copied to `root`: the sources as they are now, and no build."""
+    """Copy in `root` of all files that git tracks or would add: the current sources without builds."""
 
     def __init__(self, root: Path, processes: Processes) -> None:
         self.root = root
@@ -80,23 +80,27 @@ class Checkout:
                 shutil.copy2(source, root / name)
 
     def build(self) -> None:
-        """Makes the builds for the virtual board, only where something changed."""
+        """Makes the builds for the virtual board; only changed files are compiled."""
         self._processes.run(self.root, ["-m", "hotpin_hil", "build", "--board", "virtual"], (0,))
 
     def build_without_release(self) -> None:
-        """The one that all but the tests of the release talk to, in half the time."""
+        """Makes only the build with the test console, in half the time; tests of the release image need the other."""
         build = "from hotpin_hil.boards.build import build_firmware; build_firmware('virtual', release=False)"
         self._processes.run(self.root, ["-c", build], (0,))
 
     def run(self, *options: str, good: Sequence[int] = (0, 1)) -> None:
-        """The suite on a virtual board; RuntimeError with its last words unless it ends with a `good` status."""
+        """Runs the suite on a virtual board. Raises RuntimeError, with the last output, unless its status is `good`."""
         pytest = ["-m", "pytest", "--target", "esp32", "--board", "virtual", "-q", *options]
         self._processes.run(self.root, pytest, good)
 
     def test(self, *options: str, good: Sequence[int] = (0, 1)) -> dict[str, str]:
-        """Builds and tests on a virtual board; what failed, by requirement, each with the first reason given.
+        """Builds and tests on a virtual board.
 
-        RuntimeError with the last words of what did not end with a `good` status.
+        Returns:
+            Failed requirements, each with the first reason.
+
+        Raises:
+            RuntimeError: with the last output if a step did not exit with a `good` status.
         """
         self.build()
         self.run(*options, good=good)

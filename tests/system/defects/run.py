@@ -1,9 +1,9 @@
 """Plants known defects in the firmware, one at a time, and checks that the suite blames the right requirement.
 
 `python -m tests.system.defects.run [NAME …]` (`make selftest`): each defect of the catalogue is planted in a private
-copy of the checkout, built, and tested on a virtual board by the tests that show its requirement (by the whole suite
-with --whole-suite). First the unharmed firmware has to pass the whole suite. The table says which requirements failed,
-and why. Exit status 1 if a defect was missed, or if the unharmed firmware fails.
+copy of the checkout, built, and tested on a virtual board by the tests of its requirement (by the whole suite with
+--whole-suite). Before that the unchanged firmware must pass the whole suite. The table lists the failed requirements
+with their reasons. The exit status is 1 if a defect was missed or the unchanged firmware fails.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ REASON_SHOWN = 90
 
 @dataclass(frozen=True)
 class Outcome:
-    """Outcome of the suite: the first reason for each failed requirement, or why there is no outcome."""
+    """Outcome of a run of the suite: the first reason for each failed requirement, or the error that prevented one."""
 
     failed: dict[str, str]
     seconds: float
@@ -36,7 +36,7 @@ class Outcome:
 
 
 class Workbench:
-    """Copies of the checkout, one for each defect tested at a time; only changed files are rebuilt."""
+    """Pool of checkout copies, one per parallel test; only changed files are rebuilt."""
 
     def __init__(self, folder: Path, count: int) -> None:
         self.processes = Processes()
@@ -46,11 +46,11 @@ class Workbench:
 
     @contextmanager
     def checkout(self) -> Iterator[Checkout]:
-        one = self._idle.get()
+        checkout = self._idle.get()
         try:
-            yield one
+            yield checkout
         finally:
-            self._idle.put(one)
+            self._idle.put(checkout)
 
     def examine(self, defect: Defect, whole_suite: bool) -> Outcome:
         options = BOARDS_AT_ONCE if whole_suite else ("-x", "--requirement", defect.requirement)
@@ -81,17 +81,17 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help="defects to plant (default: all)")
     parser.add_argument("--whole-suite", action="store_true", help="run every test against each defect")
     parser.add_argument(
-        "--skip-unharmed", action="store_true", help="do not test the unharmed firmware first"
+        "--skip-unharmed", action="store_true", help="do not test the unchanged firmware first"
     )
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="defects at once (default: 2)")
     arguments = parser.parse_args()
-    unknown = set(arguments.names) - {one.name for one in defects}
+    unknown = set(arguments.names) - {defect.name for defect in defects}
     if unknown:
-        names = "\n  ".join(one.name for one in defects)
+        names = "\n  ".join(defect.name for defect in defects)
         parser.error(f"no defect named {', '.join(sorted(unknown))}; there are:\n  {names}")
     if arguments.jobs < 1:
         parser.error(f"--jobs must be 1 or more, not {arguments.jobs}")
-    chosen = [one for one in defects if not arguments.names or one.name in arguments.names]
+    chosen = [defect for defect in defects if not arguments.names or defect.name in arguments.names]
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="hotpin-defects-") as folder:
         bench = Workbench(Path(folder), min(arguments.jobs, len(chosen)))
@@ -111,10 +111,10 @@ def main() -> int:
 
 
 def _run(bench: Workbench, defects: list[Defect], whole_suite: bool, skip_unharmed: bool) -> int:
-    """Print a row for each outcome as it arrives; returns the number of wrong ones."""
+    """Prints a row for each outcome as it arrives; returns the number of wrong outcomes."""
     wrong = 0
     if not skip_unharmed:
-        print("testing the unharmed firmware first ...", flush=True)
+        print("testing the unchanged firmware first ...", flush=True)
         outcome = bench.examine_unharmed()
         wrong += bool(outcome.problem)
         _row("(unharmed)", "nothing", outcome, not outcome.problem)

@@ -1,9 +1,9 @@
-"""Flashes, boots, talks to and kills many virtual boards of one server process, with a random fault in each round.
+"""Endurance run: flashes, boots and kills many virtual boards of one server, with a random fault in each round.
 
-`python -m tests.system.endurance.run` (`make endurance`): each round takes a board, empties its flash, and goes through
-flashing by esptool, boot, console and kill twice: first with a fault that begins at one of these points, when it may
-fail, then without, when it must not. At the end the server must hold what it held before: no process, file or port
-more. The run's seed makes boards, faults and their seeds the same again. Exit status 1 if anything was wrong.
+`python -m tests.system.endurance.run` (`make endurance`): each round erases the flash of a board, then twice
+flashes it with esptool, boots it, uses its console and kills it. The first pass has a fault that begins at one of these
+points and may fail; the second has none and must not. At the end the server must hold no more processes, files or ports
+than before. The same seed gives the same boards, faults and seeds of faults. The exit status is 1 after any error.
 """
 
 from __future__ import annotations
@@ -44,29 +44,29 @@ from tests.support.virtual_board import Boards
 POINTS = FLASH, BOOT, CONSOLE = ("flash", "boot", "console")
 CAN_ACT = {
     **dict.fromkeys(FAULTS, POINTS),
-    # on what is written to the flash, or on the reset before it
+    # acts on writes to the flash, or on the reset before them
     **dict.fromkeys(("power-cut-flashing", "bad-flash", "no-download"), (FLASH,)),
-    # on who opens the port, on who starts
+    # acts when the port is opened or the firmware starts
     **dict.fromkeys(("port-busy", "no-psram", "boot-loop"), (FLASH, BOOT)),
-    # on firmware that runs; a reset would end it before anyone saw it
+    # acts on running firmware; a reset would end it before it shows
     **dict.fromkeys(("hang", "power-cut-step", *firmware.ONCE), (CONSOLE,)),
 }
-"""Where each fault can act: at another point it would be refused, or over before it did anything."""
+"""Points at which each fault can act; elsewhere it is refused or ends without effect."""
 ON_BYTES = ("noise", "drop", "insert", "duplicate", "cut-utf8", "foreign-line")
 AT_ONCE = ("disconnect", "bridge-hang", "power-cut", "hang", *firmware.ONCE)
-"""These act as they begin."""
+"""Faults that act when they begin."""
 WHEN_OVER = ("power-cut-flashing", "power-cut-step")
-"""These are over when they have acted. Of all others it shows in the round's failure alone."""
+"""Faults that end when they have acted. The effect of all others shows only in the failure of the round."""
 ROUND_MAX_S = 180.0
-"""A round that takes longer hangs; on an idle machine the slowest takes about 10 s."""
+"""Seconds after which a round counts as hung; on an idle machine the slowest takes about 10 s."""
 LOOK_FOR_S, LOOK_EVERY_S = 2.0, 0.05
-"""Duration and number of counts of the server's files and children; the lowest count is used."""
+"""Seconds and number of counts of the server's files and children; the lowest count is used."""
 SETTLE_S = 30.0
-"""Longest wait for the server to release what its clients have released; it normally takes milliseconds."""
+"""Timeout in seconds for the server to release the resources of closed clients, normally milliseconds."""
 TIME_SCALE = 5.0
 NOTHING = "nothing"
 PATIENT = 7
-"""Patience with a board that must work: this machine may be busy."""
+"""Factor for the timeouts of a board that must work: this machine may be busy."""
 BOOT_S = 6.0
 REPLY_S = 0.5
 FLASH_BAUD = 921_600
@@ -75,7 +75,7 @@ APP_OFFSET, APP_BYTES = 0x10000, 0x100000
 
 @dataclass(frozen=True)
 class Round:
-    """One round. `url`, `directory`: its board."""
+    """One round on the board at `url` with its state in `directory`."""
 
     number: int
     url: str
@@ -85,7 +85,7 @@ class Round:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Outcome of a round: whether the fault acted, its effects, and errors (there must be none)."""
+    """Outcome of a round: whether the fault acted, its effect, and errors, which must be none."""
 
     number: int
     fault: str
@@ -129,14 +129,14 @@ def flash_files() -> list[tuple[int, str]]:
 
 @functools.cache
 def programmed() -> list[int]:
-    """Where in the flash the app clears bits: a byte 0xFF is written when the flash is erased."""
+    """Offsets of flash bytes in which the app clears bits; a byte 0xFF needs no write after an erase."""
     app = Path(dict(flash_files())[APP_OFFSET]).read_bytes()
     return [APP_OFFSET + at for at, byte in enumerate(app) if byte != 0xFF]
 
 
 @contextlib.contextmanager
 def quiet_esptool() -> Iterator[None]:
-    """esptool has one logger for the whole process, so silencing it must be undone for later users."""
+    """Silences esptool for a block. Its logger is global, so it is restored afterwards."""
     log.set_verbosity("silent")
     try:
         yield
@@ -145,7 +145,7 @@ def quiet_esptool() -> Iterator[None]:
 
 
 def flash(url: str, attempts: int) -> None:
-    """Writes the firmware by esptool's own functions; its errors, or a BenchError."""
+    """Flashes the firmware with esptool's functions. Raises esptool's errors or a BenchError."""
     port = open_port(url, 115_200)
     try:
         loader = ESP32ROM(port, 115_200)
@@ -159,7 +159,7 @@ def flash(url: str, attempts: int) -> None:
 
 @contextlib.contextmanager
 def console(url: str) -> Iterator[tuple[Any, Device]]:
-    """A board that is reset, and its console."""
+    """Context manager: resets a board and opens its console."""
     port = open_port(url, 115_200)
     channel = Channel(port.write, name=url)
     reader = PortReader(port, channel.feed, lambda error: channel.lost(BenchError(str(error))))  # type: ignore[arg-type]
@@ -173,14 +173,19 @@ def console(url: str) -> Iterator[tuple[Any, Device]]:
         port.close()
 
 
-def go_through(one: Round, before: Callable[[str], None], patience: int) -> None:
-    """Flash, boot, console, kill; `before` is told which point comes next. `patience`: how many times as long as usual
-    it waits before it gives up."""
-    control = BoardControl(one.directory)
+def go_through(round_: Round, before: Callable[[str], None], patience: int) -> None:
+    """Flashes, boots, uses the console, and kills.
+
+    Args:
+        round_: Round with the board.
+        before: Called with the name of each point before it.
+        patience: Factor for timeouts.
+    """
+    control = BoardControl(round_.directory)
     before("flash")
-    flash(one.url, patience)
+    flash(round_.url, patience)
     before("boot")
-    with console(one.url) as (_, device):
+    with console(round_.url) as (_, device):
         device.wait_ready(BOOT_S * patience)
         before("console")
         for to in ("voice", "camera"):
@@ -190,7 +195,7 @@ def go_through(one: Round, before: Callable[[str], None], patience: int) -> None
 
 
 def kill(control: BoardControl) -> None:
-    """The firmware process ends silently, as if the host had run out of memory."""
+    """Kills the firmware process silently, as if the host had run out of memory."""
     pid = control.state()["firmware_pid"]
     if pid is not None:
         with contextlib.suppress(ProcessLookupError):
@@ -206,16 +211,16 @@ def empty_flash(control: BoardControl) -> None:
 
 
 def some_fault(dice: random.Random) -> tuple[str, str, dict[str, Any]]:
-    """Any fault, a point where it can act, and arguments with which it does."""
+    """Random fault, a point at which it can act, and arguments with which it acts."""
     name = dice.choice(list(FAULTS))
     point = dice.choice(CAN_ACT[name])
     return name, point, some_arguments(name, point, dice)
 
 
 def some_arguments(name: str, point: str, dice: random.Random) -> dict[str, Any]:
-    """Arguments that differ from round to round and let the round finish."""
+    """Random arguments with which the round still finishes."""
     draw: dict[str, Callable[[], Any]] = {
-        # Flashing moves 700 KB to the board and 10 KB back, the console a few hundred bytes there and a few KB back.
+        # Flashing sends 700 KB to the board and 10 KB back, the console a few hundred bytes and a few KB back.
         "rate": lambda: dice.choice([0.001, 0.01] if point == FLASH else [0.03, 0.1]),
         "count": lambda: dice.choice([1, 10, 1000]),
         "direction": lambda: dice.choice(["to-host", "to-board", "both"]),
@@ -228,14 +233,16 @@ def some_arguments(name: str, point: str, dice: random.Random) -> dict[str, Any]
         "step": lambda: dice.choice(["lock", "camera.stop", "audio.start", "settle.up"]),
         "at": lambda: dice.choice(programmed()),
     }
-    return {one.name: draw[one.name]() for one in FAULTS[name].arguments if one.name in draw}
+    return {
+        argument.name: draw[argument.name]() for argument in FAULTS[name].arguments if argument.name in draw
+    }
 
 
-def play(one: Round) -> Outcome:
-    """One round, in a process of the pool."""
-    dice = random.Random(one.seed)
+def play(round_: Round) -> Outcome:
+    """Plays one round, in a process of the pool."""
+    dice = random.Random(round_.seed)
     (name, point, arguments), seed = some_fault(dice), dice.getrandbits(32)
-    control = BoardControl(one.directory)
+    control = BoardControl(round_.directory)
     started = time.monotonic()
     acted, led_to, problem = False, NOTHING, ""
     begun: list[dict[str, Any]] = []
@@ -250,7 +257,7 @@ def play(one: Round) -> Outcome:
     try:
         empty_flash(control)
         try:
-            go_through(one, cause, 1)
+            go_through(round_, cause, 1)
         except (HilError, FirmwareError, esptool.FatalError, OSError) as error:
             led_to = type(error).__name__
             if isinstance(error, UsageError):
@@ -258,12 +265,12 @@ def play(one: Round) -> Outcome:
         acted = bool(begun) and has_acted(name, led_to, begun[0], control.state())
         control.ask("clear")
         empty_flash(control)
-        go_through(one, lambda point: None, PATIENT)
-    except Exception as error:  # any error: the other rounds continue, and it is reported
+        go_through(round_, lambda point: None, PATIENT)
+    except Exception as error:  # any error is reported, and the other rounds continue
         problem = problem or f"{type(error).__name__}: {error}"
     finally:
         signal.alarm(0)
-    return Outcome(one.number, name, point, acted, led_to, time.monotonic() - started, problem)
+    return Outcome(round_.number, name, point, acted, led_to, time.monotonic() - started, problem)
 
 
 def has_acted(name: str, led_to: str, before: dict[str, Any], after: dict[str, Any]) -> bool:
@@ -294,13 +301,13 @@ class Held:
 
     @classmethod
     def by(cls, boards: Boards, before: Held | None = None) -> Held:
-        """Count the server's resources; with `before`, first wait until they are down to it, or until time is up."""
+        """Counts the server's resources; with `before`, first waits until they have fallen to it, up to a timeout."""
         controls = running(boards.state_dir)
         for control in controls:
             control.ask("clear")
             control.ask("power", on=False)
         listening = sum(map(accepts, boards.found))
-        # Between a client's end and listening again a board's server has neither socket: not to be counted there.
+        # Between the end of a client and the next listen a board has neither socket: do not count then.
         wait_until(lambda: not any(control.state()["client"] for control in controls))
         proc = Path(f"/proc/{boards.process.pid}")
         status = (proc / "status").read_text().splitlines()
@@ -309,7 +316,7 @@ class Held:
         children: list[int] = []
         started = time.monotonic()
 
-        def enough() -> bool:  # a control connection is there a moment longer than its client
+        def enough() -> bool:  # a control connection outlives its client for a moment
             files.append(len(list((proc / "fd").iterdir())))
             children.append(len(boards.children()))
             if before is None:
@@ -321,42 +328,42 @@ class Held:
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:
-    """Wait until `is_so()` is true, at most until the deadline; the caller's count then shows the error."""
+    """Waits until `is_so()` is true or the deadline passes; the caller's count then shows the error."""
     deadline = time.monotonic() + SETTLE_S
     while not is_so() and time.monotonic() < deadline:
         time.sleep(LOOK_EVERY_S)
 
 
 def open_files(boards: Boards) -> str:
-    """Files and sockets that the server has open, in one line."""
+    """Open files and sockets of the server, in one line."""
     folder = Path(f"/proc/{boards.process.pid}/fd")
     return ", ".join(f"{path.name} {os.readlink(path)}" for path in folder.iterdir())
 
 
 def accepts(board: dict[str, str]) -> bool:
-    """Whether a client finds the board's port free."""
+    """Whether the board's port accepts a client."""
     number = int(board["port"].rsplit(":", 1)[1])
     deadline = time.monotonic() + 5
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError):
             socket.create_connection(("127.0.0.1", number), timeout=5).close()
             return True
-        time.sleep(0.02)  # it listens again a moment after the last client
+        time.sleep(0.02)  # a board listens again a moment after its last client
     return False
 
 
 def endure(
     count: int, rounds: int, seed: int, *, workers: int, say: Callable[[str], None] = lambda text: None
 ) -> Totals:
-    """`rounds` rounds on `count` boards of one server; the totals, with all that was wrong."""
+    """Plays `rounds` rounds on `count` boards of one server; returns the totals with all errors."""
     totals = Totals()
     with quiet_esptool(), tempfile.TemporaryDirectory() as folder:
         boards = Boards(Path(folder), NATIVE_ELFS_FILE, count=count, time_scale=TIME_SCALE, seed=seed)
         try:
             first = [Round(0, board["port"], Path(board["directory"]), "") for board in boards.found[:1]]
-            for one in first:  # allocated once and kept
-                empty_flash(BoardControl(one.directory))
-                go_through(one, lambda point: None, PATIENT)
+            for warm_up in first:  # allocates what the server keeps
+                empty_flash(BoardControl(warm_up.directory))
+                go_through(warm_up, lambda point: None, PATIENT)
             before = Held.by(boards)
             queues = queues_of(boards, rounds, seed)
             work(queues, workers, totals, say)
@@ -382,7 +389,7 @@ def endure(
 
 
 def queues_of(boards: Boards, rounds: int, seed: int) -> list[list[Round]]:
-    """The rounds of each board, which follow each other."""
+    """Rounds of each board, to be played in order."""
     queues: list[list[Round]] = [[] for _ in boards.found]
     for number in range(1, rounds + 1):
         at = number % len(boards.found)
@@ -392,7 +399,7 @@ def queues_of(boards: Boards, rounds: int, seed: int) -> list[list[Round]]:
 
 
 def work(queues: list[list[Round]], workers: int, totals: Totals, say: Callable[[str], None]) -> None:
-    """Plays all rounds, those of `workers` boards at once."""
+    """Plays all rounds, on `workers` boards at a time."""
     with ProcessPoolExecutor(workers) as pool:
         for job in as_completed([pool.submit(play_all, queue) for queue in queues]):
             for outcome in job.result():
@@ -403,7 +410,7 @@ def work(queues: list[list[Round]], workers: int, totals: Totals, say: Callable[
 
 
 def play_all(queue: list[Round]) -> list[Outcome]:
-    return [play(one) for one in queue]
+    return [play(round_) for round_ in queue]
 
 
 def main() -> int:

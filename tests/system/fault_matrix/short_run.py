@@ -1,6 +1,6 @@
-"""Short run of the fault matrix: one test for each case in FAULT_CASES, which must detect its fault, and one after all.
+"""Short suite of the fault matrix: one test per case of FAULT_CASES, which must detect its fault, and a last test.
 
-tests/system/test_fault_matrix.py makes a suite of it; here it is not collected.
+tests/system/test_fault_matrix.py copies this file into a suite; it is not collected here.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def cause(faults: Faults, case: dict[str, Any], when: str) -> None:
 
 @pytest.fixture
 def broken(case: dict[str, Any], board: BoardInUse, faults: Faults) -> dict[str, Any]:
-    """The case, with its fault of before the set-up started; used before `dut`, which opens the port."""
+    """The case. Starts a fault that must act before the set-up; requested before `dut`, which opens the port."""
     if case["empty_flash"]:
         assert board.control is not None
         faults.power(False)

@@ -12,13 +12,13 @@ PYTEST_ARGS := $(BOARD_ARGS) $(ARGS)
 ALLURE_RESULTS := build/qualification/allure-results
 ALLURE_SITE    := build/qualification/allure
 
-# Number of boards at once: three virtual boards, which mostly wait, keep two cores half busy; an emulator keeps one busy.
+# Number of boards at once. Virtual boards mostly wait: three keep two cores half busy. An emulator keeps one core busy.
 VIRTUAL_BOARDS := -n 3
 EMULATED_BOARDS := -n 2
 
 .DEFAULT_GOAL := help
 announce:
-	@echo "qualify: on a board this run can end QUALIFIED; without one it is a rehearsal, REHEARSED (virtual) at best"
+	@echo "qualify: with a board this run can end QUALIFIED; without one REHEARSED (virtual) at best"
 
 .PHONY: help announce prerequisites setup firmware native qualify allure test test-harness test-suite selftest endurance \
   bench lint check-idf check-headers clean
@@ -51,16 +51,16 @@ $(VENV)/.ready: pyproject.toml constraints.txt | prerequisites
 	$(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt -e '.[dev]'
 	@touch $@
 
-setup: prerequisites $(VENV)/.ready ## make .venv with everything the other targets need
+setup: prerequisites $(VENV)/.ready ## make .venv with all Python packages
 
 native: setup ## build the firmware for the virtual board (firmware/build-native)
 	@$(BIN)/hotpin-hil build --board virtual
 
-firmware: setup ## build the firmware for the board at hand (BOARD=auto|hardware|qemu|virtual)
+firmware: setup ## build the firmware for a kind of board (BOARD=auto|hardware|qemu|virtual)
 	@$(BIN)/hotpin-hil build $(BOARD_ARGS)
 
 # `kind` reports a wrong BOARD or PORT before anything is built.
-qualify: announce setup ## run the suite on the board at hand and write build/qualification/ (BOARD=, PORT=, ARGS=)
+qualify: announce setup ## build, run the suite and write build/qualification/ (BOARD=, PORT=, ARGS=)
 	@$(BIN)/hotpin-hil kind $(BOARD_ARGS) >/dev/null
 	@$(BIN)/hotpin-hil build $(BOARD_ARGS)
 	@kind=$$($(BIN)/hotpin-hil kind $(BOARD_ARGS)) || exit; \
@@ -72,12 +72,12 @@ allure: ## make Allure's site of the last `make qualify` (needs Node.js)
 	  echo "error: npx not found: Allure 3 needs Node.js 18 or newer (apt install npm, brew install node)"; exit 1; \
 	fi
 	@if [ ! -d $(ALLURE_RESULTS) ]; then \
-	  echo "error: there are no results in $(ALLURE_RESULTS): run make qualify first"; exit 1; \
+	  echo "error: no results in $(ALLURE_RESULTS): run make qualify first"; exit 1; \
 	fi
 	npx --yes allure@3 awesome --single-file -o $(ALLURE_SITE) $(ALLURE_RESULTS)
 	@echo $(ALLURE_SITE)/index.html
 
-test: test-harness test-suite ## the harness's own tests, the C logic's tests, and the suite on the virtual board
+test: test-harness test-suite ## run the tests of harness and C logic, and the suite on the virtual board
 
 test-harness: native
 	$(BIN)/pytest tests -n 2 -q
@@ -85,16 +85,16 @@ test-harness: native
 test-suite: native
 	$(BIN)/pytest --target esp32 --board virtual $(VIRTUAL_BOARDS)
 
-selftest: setup ## plant every defect of tests/system/defects in the firmware, one at a time: the suite must catch each
+selftest: setup ## plant each defect of tests/system/defects in the firmware; the suite must catch it (ARGS=NAME)
 	$(BIN)/python -m tests.system.defects.run $(ARGS)
 
-endurance: native ## 200 rounds of flash, boot, console and kill on 50 virtual boards of one process, with random faults
+endurance: native ## play 200 rounds of flash, boot, console, kill and random faults on 50 virtual boards of one process
 	$(BIN)/python -m tests.system.endurance.run $(ARGS)
 
-bench: native ## measure the link, the analyser, the tools (against the stock ones in the same run) and the report
+bench: native ## measure link, analyser, report and tools, next to the stock tools in the same run
 	@status=0; for bench in bench_link bench_analyze bench_tools bench_report; do $(BIN)/python -m tests.system.benchmarks.$$bench || status=1; done; exit $$status
 
-lint: setup ## ruff, mypy and clang-format
+lint: setup ## run ruff, mypy and clang-format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy

@@ -13,13 +13,13 @@ SHARED_DIR = PROJECT_ROOT.parent / "shared"
 
 
 def pytest_configure() -> None:
-    # A shell starts background jobs with SIGINT ignored, and children inherit that: no test could send Ctrl-C.
+    # A shell ignores SIGINT in background jobs and children inherit that, which would break the tests of Ctrl-C.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def shared_data(name: str) -> Path:
-    """Path of recorded reference data next to a checkout; skips the test, visibly, when it is absent."""
+    """Path of recorded reference data next to a checkout; skips the test if the data is missing."""
     path = SHARED_DIR / name
     if not path.exists():
         pytest.skip(f"reference data {name!r} is not next to this checkout")

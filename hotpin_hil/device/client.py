@@ -27,6 +27,7 @@ from hotpin_hil.protocol.answers import (
     Placement,
     Probe,
     Region,
+    Resources,
     Sandwich,
     SelfCost,
     Settle,
@@ -35,6 +36,7 @@ from hotpin_hil.protocol.answers import (
     TtsState,
     parse_answer,
     parse_heap_maps,
+    parse_resources,
     parse_snapshots,
 )
 from hotpin_hil.protocol.fields import MemoryStats
@@ -77,6 +79,26 @@ class Device(Console):
         """Bytes of stack never used, by the name of each permanent task."""
         unused: dict[str, int] = self.command("sys.tasks")["stack_unused"]
         return unused
+
+    def resources(self) -> Resources:
+        """What the firmware holds now: blocks, tasks, queues, drivers, settings."""
+        return parse_resources(self.command("sys.resources"), "sys.resources")
+
+    def fail_call(
+        self, call: str | None = None, *, nth: int | None = None, count: int | None = None, off: bool = False
+    ) -> dict[str, Any]:
+        """Make calls of a function of ESP-IDF fail.
+
+        Args:
+            call: name of the function; None lists those that can fail.
+            nth: the first call that fails, counted from now.
+            count: number of failures.
+            off: disarm.
+
+        Returns:
+            `calls` (the list), `armed`, `seen`, `failed`.
+        """
+        return self.command("sys.fail", call=call, nth=nth, count=count, off=off or None)
 
     def _restart(self, command: str, **args: Any) -> BoardInfo:
         with suppress(BoardReset):  # the reset may overtake the reply

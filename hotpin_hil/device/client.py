@@ -270,6 +270,7 @@ class Device(Console):
         *,
         nth: int | None = None,
         count: int | None = None,
+        also: int | None = None,
         step: Caps | None = None,
         off: bool = False,
     ) -> dict[str, Any]:
@@ -279,13 +280,16 @@ class Device(Console):
             caps: capabilities of the allocations.
             nth: the first matching allocation that fails, counted from now.
             count: number of failures.
+            also: number of a further allocation that fails, counted like `nth`.
             step: steps whose next `count` entries fail ("undo:NAME" for an undoing).
             off: disarm everything.
 
         Returns:
             `armed`, `seen`, `failed`, `steps_armed`, `steps_failed`.
         """
-        return self.command("heap.fail", caps=caps, nth=nth, count=count, step=step, off=off or None)
+        return self.command(
+            "heap.fail", caps=caps, nth=nth, count=count, also=also, step=step, off=off or None
+        )
 
     def leak(
         self, caps: Caps | None = None, *, bytes: int | None = None, every: str = "cycle", off: bool = False

@@ -27,6 +27,7 @@ from hotpin_hil.protocol.answers import (
     Placement,
     Probe,
     Region,
+    Resources,
     Sandwich,
     SelfCost,
     Settle,
@@ -35,6 +36,7 @@ from hotpin_hil.protocol.answers import (
     TtsState,
     parse_answer,
     parse_heap_maps,
+    parse_resources,
     parse_snapshots,
 )
 from hotpin_hil.protocol.fields import MemoryStats
@@ -77,6 +79,26 @@ class Device(Console):
         """Bytes of stack never used, by the name of each permanent task."""
         unused: dict[str, int] = self.command("sys.tasks")["stack_unused"]
         return unused
+
+    def resources(self) -> Resources:
+        """What the firmware holds now: blocks, tasks, queues, drivers, settings."""
+        return parse_resources(self.command("sys.resources"), "sys.resources")
+
+    def fail_call(
+        self, call: str | None = None, *, nth: int | None = None, count: int | None = None, off: bool = False
+    ) -> dict[str, Any]:
+        """Make calls of a function of ESP-IDF fail.
+
+        Args:
+            call: name of the function; None lists those that can fail.
+            nth: the first call that fails, counted from now.
+            count: number of failures.
+            off: disarm.
+
+        Returns:
+            `calls` (the list), `armed`, `seen`, `failed`.
+        """
+        return self.command("sys.fail", call=call, nth=nth, count=count, off=off or None)
 
     def _restart(self, command: str, **args: Any) -> BoardInfo:
         with suppress(BoardReset):  # the reset may overtake the reply
@@ -248,6 +270,7 @@ class Device(Console):
         *,
         nth: int | None = None,
         count: int | None = None,
+        also: int | None = None,
         step: Caps | None = None,
         off: bool = False,
     ) -> dict[str, Any]:
@@ -257,13 +280,16 @@ class Device(Console):
             caps: capabilities of the allocations.
             nth: the first matching allocation that fails, counted from now.
             count: number of failures.
+            also: number of a further allocation that fails, counted like `nth`.
             step: steps whose next `count` entries fail ("undo:NAME" for an undoing).
             off: disarm everything.
 
         Returns:
             `armed`, `seen`, `failed`, `steps_armed`, `steps_failed`.
         """
-        return self.command("heap.fail", caps=caps, nth=nth, count=count, step=step, off=off or None)
+        return self.command(
+            "heap.fail", caps=caps, nth=nth, count=count, also=also, step=step, off=off or None
+        )
 
     def leak(
         self, caps: Caps | None = None, *, bytes: int | None = None, every: str = "cycle", off: bool = False

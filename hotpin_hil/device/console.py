@@ -65,6 +65,8 @@ class Console:
         """Resets before this moment are known."""
         self.on_reply: Callable[[str, dict[str, Any]], None] = lambda command, reply: None
         """Callback for each reply, with its command."""
+        self.on_ready: Callable[[], None] = lambda: None
+        """Callback for each start of the board that `wait_ready` has waited for."""
         # Random: a stored reply to a request of an earlier session must not match.
         self._id = secrets.randbelow(_ID_MAX)
         self._events: list[Event] = []
@@ -216,6 +218,11 @@ class Console:
             NoReply: the firmware did not start; quotes what the chip printed.
             SupplyFailed: the brown-out detector fired.
         """
+        info = self._wait_ready(timeout_s)
+        self.on_ready()
+        return info
+
+    def _wait_ready(self, timeout_s: float) -> BoardInfo:
         began_s = time.monotonic()
         found = self.channel.wait(self._new_boot, timeout_s)
         if found is _LOOPING:

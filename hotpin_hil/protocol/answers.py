@@ -109,6 +109,63 @@ class HeapMap:
 
 
 @dataclass(frozen=True)
+class HeapCensus:
+    """Used blocks of one heap, or of several: all but `heap` can be added up."""
+
+    heap: int
+    """Address of the heap."""
+    blocks: int
+    bytes: int
+    """Usable bytes of the blocks."""
+    sum: int
+    """Checksum over their sizes, regardless of their order."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What the firmware holds: `sys.resources`. Counts of objects, unless a field says otherwise."""
+
+    mode: str
+    busy: bool
+    """A change of mode is in progress."""
+    heaps: tuple[HeapCensus, ...]
+    tasks: int
+    queues: int
+    """Queues, semaphores and mutexes."""
+    watched: int
+    """Tasks that have subscribed to the task watchdog."""
+    frames: int
+    """Camera frames taken and not returned."""
+    i2s_channels: int
+    i2s_running: int
+    warning_calls: int
+    """Registered callbacks for warnings."""
+    recovery_calls: int
+    reclaimers: int
+    camera: bool
+    camera_power_down: int
+    """Level of the camera's power-down line: 1 is off, -1 unknown."""
+    audio: bool
+    stt: bool
+    stream: str
+    """State of the TTS stream."""
+    drivers_free: bool
+    """Nobody holds the lock on the drivers."""
+    interval_ms: int
+    """Monitoring interval, 0: stopped."""
+    thresholds: tuple[int, ...]
+    """In the order of `Thresholds`."""
+    settle_down_ms: int
+    settle_up_ms: int
+    holds: int
+    """Holds of `heap.hold` and `heap.split`."""
+    held: int
+    """Bytes of them."""
+    armed: int
+    """Failures that wait for their allocation, step or call."""
+
+
+@dataclass(frozen=True)
 class Hold:
     """Memory that a test holds; `free` and `largest` are read afterwards."""
 
@@ -350,6 +407,20 @@ def parse_snapshots(reply: dict[str, Any], what: str) -> tuple[Snapshot, ...]:
         stats = parse_answer(MemoryStats, values, what)
         found.append(parse_answer(Snapshot, {**values, "stats": stats}, what))
     return tuple(found)
+
+
+def parse_resources(reply: dict[str, Any], what: str) -> Resources:
+    """Parse `sys.resources`, which lists each heap as a row of four numbers.
+
+    Raises:
+        ProtocolError: a field is missing or has another type.
+    """
+    try:
+        heaps = tuple(HeapCensus(*row) for row in reply["heaps"])
+        thresholds = tuple(int(level) for level in reply["thresholds"])
+    except (KeyError, TypeError) as error:
+        raise ProtocolError(f"{what}: no rows of heaps and thresholds in {reply}") from error
+    return parse_answer(Resources, {**reply, "heaps": heaps, "thresholds": thresholds}, what)
 
 
 def parse_heap_maps(records: list[dict[str, Any]]) -> list[HeapMap]:

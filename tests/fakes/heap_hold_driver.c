@@ -14,6 +14,7 @@
  *   free CAPS               ask the allocator                   -> free, largest
  *   blocks CAPS MAX         heap_blocks_read, room for MAX      -> for each heap: heap, at, truncated, count,
  * sizes
+ *   census                  heap_blocks_census                  -> for each heap: heap, blocks, bytes, sum
  *
  * CAPS are names (console_caps.c).
  */
@@ -58,6 +59,17 @@ static void answer_blocks(uint32_t caps, size_t sizes_max)
     printf("\n");
 }
 
+static void answer_census(void)
+{
+    heap_census_t census[HEAP_BLOCKS_HEAPS_MAX];
+    size_t count = heap_blocks_census(census);
+    for (size_t i = 0; i < count; i++) {
+        printf("%u %u %u %u ", (unsigned)census[i].heap, (unsigned)census[i].count, (unsigned)census[i].bytes,
+               (unsigned)census[i].sum);
+    }
+    printf("\n");
+}
+
 int main(void)
 {
     heap_system_t *system = heap_system_create(HEAP_BACKING_TARGET);
@@ -86,6 +98,8 @@ int main(void)
         if (sscanf(line, "give %lu", &first) == 1) {
             heap_caps_free((void *)first);
             printf("0\n");
+        } else if (strcmp(line, "census\n") == 0) {
+            answer_census();
         } else if (sscanf(line, "release %lu", &first) == 1) {
             int there = heap_hold_release((unsigned)first, &info);
             printf("%d %u %u\n", there, (unsigned)info.bytes, (unsigned)info.blocks);

@@ -1,5 +1,4 @@
-# The functions that heap_fail.c, quiet.c and step_hook.c wrap. Read by this component's CMakeLists.txt and by
-# the host build.
+# The functions that the hooks and quiet.c wrap. Read by this component's CMakeLists.txt and by the host build.
 set(HIL_CONSOLE_WRAPPED
     heap_caps_malloc
     heap_caps_calloc
@@ -10,3 +9,11 @@ set(HIL_CONSOLE_WRAPPED
     state_manager_enter_step
     telemetry_send
 )
+set(idf_calls ${CMAKE_CURRENT_LIST_DIR}/src/hooks/idf_calls.def)
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${idf_calls})
+file(STRINGS ${idf_calls} calls REGEX "^(CALL|COUNTED|VOID_COUNTED)\\(")
+foreach(call IN LISTS calls)
+    string(REGEX REPLACE "^VOID_COUNTED\\(([^,]+),.*" "\\1" name "${call}")
+    string(REGEX REPLACE "^(CALL|COUNTED)\\([^,]+, ([^,]+),.*" "\\2" name "${name}")
+    list(APPEND HIL_CONSOLE_WRAPPED ${name})
+endforeach()

@@ -280,3 +280,45 @@ def test_map_that_exceeds_its_buffer_is_marked_as_truncated(board: Driver) -> No
 
 def test_map_of_a_set_that_no_heap_has_is_empty(board: Driver) -> None:
     assert blocks(board, "SPIRAM,DMA") == {}
+
+
+def census(board: Driver) -> dict[int, tuple[int, ...]]:
+    """Used blocks, their bytes and their checksum, by heap."""
+    words = board.ask("census")
+    return {words[at]: tuple(words[at + 1 : at + 4]) for at in range(0, len(words), 4)}
+
+
+def test_census_counts_the_used_blocks_of_every_heap(board: Driver) -> None:
+    """The same figures as from the maps of all heaps."""
+    words = board.ask("blocks DEFAULT 4000")
+    found = {}
+    while words:
+        heap, _, truncated, count, *rest = words
+        assert not truncated
+        used = [size for size in rest[:count] if size > 0]
+        found[heap] = (len(used), sum(used))
+        words = rest[count:]
+    counted = {heap: figures[:2] for heap, figures in census(board).items()}
+    assert found.items() <= counted.items()
+
+
+def test_census_is_the_same_again_only_with_blocks_of_the_same_sizes(board: Driver) -> None:
+    """Taken in another order, and with sizes that only have the same sum."""
+    sizes = [100, 200, 304]
+    start = census(board)
+    addresses = [board.ask(f"take SPIRAM {size}")[0] for size in sizes]
+    taken = census(board)
+    for address in addresses:
+        board.ask(f"give {address}")
+    assert census(board) == start
+    addresses = [board.ask(f"take SPIRAM {size}")[0] for size in reversed(sizes)]
+    assert census(board) == taken
+    for address in addresses:
+        board.ask(f"give {address}")
+    for size in (104, 196, 304):
+        board.ask(f"take SPIRAM {size}")
+    other = census(board)
+    assert {heap: figures[:2] for heap, figures in other.items()} == {
+        heap: figures[:2] for heap, figures in taken.items()
+    }
+    assert other != taken

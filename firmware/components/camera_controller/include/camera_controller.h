@@ -42,7 +42,14 @@ typedef struct {
  */
 esp_err_t camera_controller_init(void);
 
-/** @brief Frees everything and powers the sensor down. ESP_ERR_INVALID_STATE: not initialised. */
+/**
+ * @brief Frees everything and powers the sensor down.
+ *
+ * @return
+ *      - ESP_OK
+ *      - ESP_ERR_INVALID_STATE: not initialised
+ *      - any other error: everything is freed, but the sensor's power-down line could not be set
+ */
 esp_err_t camera_controller_deinit(void);
 
 bool camera_controller_is_initialized(void);

@@ -29,7 +29,7 @@ typedef struct {
 
 /** Powers the sensor up and resets it over its power-down line. */
 esp_err_t camera_backend_power_up(void);
-void camera_backend_power_down(void);
+esp_err_t camera_backend_power_down(void);
 /** Allocates everything and starts; after an error no resource is held. */
 esp_err_t camera_backend_open(void);
 void camera_backend_close(void);

@@ -67,9 +67,9 @@ esp_err_t camera_backend_power_up(void)
     return ESP_OK;
 }
 
-void camera_backend_power_down(void)
+esp_err_t camera_backend_power_down(void)
 {
-    gpio_set_level(PIN_PWDN, 1);
+    return gpio_set_level(PIN_PWDN, 1);
 }
 
 esp_err_t camera_backend_open(void)

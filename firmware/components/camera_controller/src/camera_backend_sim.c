@@ -53,8 +53,9 @@ esp_err_t camera_backend_power_up(void)
     return ESP_OK;
 }
 
-void camera_backend_power_down(void)
+esp_err_t camera_backend_power_down(void)
 {
+    return ESP_OK;
 }
 
 /** Idle, like the driver's task while no frame is requested. */

@@ -68,7 +68,7 @@ esp_err_t camera_controller_deinit(void)
     ESP_RETURN_ON_FALSE(s_initialized, ESP_ERR_INVALID_STATE, TAG, "not initialised");
     s_initialized = false;
     camera_backend_close();
-    camera_backend_power_down();
+    ESP_RETURN_ON_ERROR(camera_backend_power_down(), TAG, "the sensor stays powered");
     ESP_LOGI(TAG, "Stopped, DMA memory free %" PRIu32 " bytes", dma_free_bytes());
     return ESP_OK;
 }

@@ -13,32 +13,47 @@ _Static_assert(2 * WATCH_SLICE_MS <= CONFIG_ESP_TASK_WDT_TIMEOUT_S * 1000,
                "WATCH_SLICE_MS starves the watchdog");
 #endif
 
-static bool s_watched;
+static bool s_exists;  /* the build has a task watchdog */
+static bool s_wanted;  /* false while suspended */
+static bool s_watched; /* subscribed */
+
+/* A subscription takes memory, so it may fail: each feed tries again. */
+static esp_err_t subscribe(void)
+{
+    if (s_watched) {
+        return ESP_OK;
+    }
+    esp_err_t err = esp_task_wdt_add(NULL);
+    s_watched = err == ESP_OK || err == ESP_ERR_INVALID_ARG; /* subscribed already */
+    return err;
+}
 
 void watch_begin(void)
 {
-    s_watched = esp_task_wdt_add(NULL) == ESP_OK;
+    s_exists = subscribe() != ESP_ERR_INVALID_STATE;
+    s_wanted = s_exists;
 }
 
 void watch_feed(void)
 {
-    if (s_watched) {
+    if (s_wanted && subscribe() == ESP_OK) {
         esp_task_wdt_reset();
     }
 }
 
 void watch_suspend(void)
 {
+    s_wanted = false;
     if (s_watched) {
+        s_watched = false;
         esp_task_wdt_delete(NULL);
     }
 }
 
 void watch_resume(void)
 {
-    if (s_watched) {
-        watch_begin();
-    }
+    s_wanted = s_exists;
+    watch_feed();
 }
 
 void watch_pause(uint32_t ms)

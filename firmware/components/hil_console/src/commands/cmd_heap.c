@@ -327,7 +327,8 @@ static esp_err_t heap_fail(const console_request_t *request, console_reply_t *re
         if (nth == 0) {
             return console_bad_argument(reply, "nth", "0", "must be at least 1");
         }
-        heap_fail_arm(console_caps(request), nth, console_arg_u32(request, "count", 1));
+        heap_fail_arm(console_caps(request), nth, console_arg_u32(request, "count", 1),
+                      console_arg_u32(request, "also", 0));
     } else if (request->arg_count > 0) {
         return console_bad_argument(reply, "nth", "", "missing");
     }
@@ -413,8 +414,10 @@ static const console_command_t COMMANDS[] = {
      "take count= blocks (default: all), then free every second one"},
     {"heap.leak", "[caps=CAPS] [bytes=N] [every=cycle|sample] [off=1]", heap_leak,
      "leak a block at each return from voice to camera mode, or at each sample (default)"},
-    {"heap.fail", "[caps=CAPS] [nth=N] [count=N] [step=TEXT] [off=1]", heap_fail,
-     "the n-th allocation asking for caps, and count - 1 more, fail; or these steps of a change of mode"},
+    {"heap.fail", "[caps=CAPS] [nth=N] [count=N] [also=N] [step=TEXT] [off=1]", heap_fail,
+     "the n-th allocation asking for caps, count - 1 more, and that of number also, fail; or these steps of "
+     "a "
+     "change of mode"},
 };
 
 const console_group_t CMD_HEAP = CONSOLE_GROUP(COMMANDS);

@@ -110,6 +110,9 @@ static esp_err_t mem_monitor(const console_request_t *request, console_reply_t *
             return console_fail(reply, err, "%s ms is below the shortest interval, %d ms", start,
                                 CONFIG_HOTPIN_MEM_MIN_INTERVAL_MS);
         }
+        if (err == ESP_ERR_NO_MEM) {
+            return console_fail(reply, err, "no memory for the monitor's task");
+        }
     } else if (stop) {
         err = memory_manager_stop_monitoring();
     }

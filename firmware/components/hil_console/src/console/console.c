@@ -24,7 +24,8 @@
 #define TEXT_SHOWN 40 /* of the request, in an error's text; key and value are separate members */
 
 static const console_group_t *const GROUPS[] = {
-    &CMD_SYS, &CMD_MODE, &CMD_MEM, &CMD_HEAP, &CMD_BLOCKS, &CMD_TTS, &CMD_BENCH, &CMD_LOG, &CMD_API,
+    &CMD_SYS,    &CMD_RESOURCES, &CMD_MODE,  &CMD_MEM, &CMD_HEAP,
+    &CMD_BLOCKS, &CMD_TTS,       &CMD_BENCH, &CMD_LOG, &CMD_API,
 };
 
 #define GROUP_COUNT ARRAY_SIZE(GROUPS)

@@ -57,3 +57,44 @@ void heap_blocks_read(uint32_t caps, heap_blocks_t *blocks)
     blocks->truncated = false;
     heap_caps_walk(caps, note_block, blocks);
 }
+
+/* Finalizer of MurmurHash3: the sum of such values depends on each size, but not on the blocks' order. */
+static uint32_t mix(uint32_t size)
+{
+    size ^= size >> 16;
+    size *= 0x85ebca6bU;
+    size ^= size >> 13;
+    size *= 0xc2b2ae35U;
+    return size ^ size >> 16;
+}
+
+typedef struct {
+    heap_census_t *heaps;
+    size_t count;
+} census_t;
+
+static bool count_used(walker_heap_into_t heap, walker_block_info_t block, void *user_data)
+{
+    census_t *census = user_data;
+    uint32_t start = (uint32_t)heap.start;
+    if (census->count == 0 || census->heaps[census->count - 1].heap != start) {
+        if (census->count == HEAP_BLOCKS_HEAPS_MAX) {
+            return false;
+        }
+        census->heaps[census->count++] = (heap_census_t){.heap = start};
+    }
+    if (block.used) {
+        heap_census_t *counted = &census->heaps[census->count - 1];
+        counted->count++;
+        counted->bytes += (uint32_t)block.size;
+        counted->sum += mix((uint32_t)block.size);
+    }
+    return true;
+}
+
+size_t heap_blocks_census(heap_census_t census[HEAP_BLOCKS_HEAPS_MAX])
+{
+    census_t counted = {.heaps = census};
+    heap_caps_walk_all(count_used, &counted);
+    return counted.count;
+}

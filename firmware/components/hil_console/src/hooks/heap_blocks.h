@@ -24,6 +24,17 @@ typedef struct {
     size_t sizes_max; /*!< capacity of sizes */
 } heap_blocks_t;
 
+/** Used blocks of one heap. Two walks that differ in any size have different figures, up to a collision. */
+typedef struct {
+    uint32_t heap;  /*!< start of the heap, as in heap.regions */
+    uint32_t count; /*!< used blocks */
+    uint32_t bytes; /*!< their usable bytes */
+    uint32_t sum;   /*!< checksum over their sizes, regardless of their order */
+} heap_census_t;
+
+/** Counts the used blocks of all heaps. @return number of heaps, at most HEAP_BLOCKS_HEAPS_MAX */
+size_t heap_blocks_census(heap_census_t census[HEAP_BLOCKS_HEAPS_MAX]);
+
 /**
  * The heaps that have these capabilities, in the allocator's order.
  * @return ESP_ERR_INVALID_SIZE: there are more than HEAP_BLOCKS_HEAPS_MAX.

@@ -32,6 +32,7 @@ static heap_fail_state_t s_state;
 static uint32_t s_caps;
 static uint32_t s_first;
 static uint32_t s_count;
+static uint32_t s_also;
 
 /* The registered failed-allocation callback; ESP-IDF is given report_failure() instead. */
 static esp_alloc_failed_hook_t s_callback;
@@ -56,7 +57,7 @@ static IRAM_ATTR bool must_fail(size_t size, uint32_t caps, const char *function
     bool fails = false;
     if (s_state.armed && size > 0 && (caps & s_caps) == s_caps) {
         s_state.seen++;
-        fails = s_state.seen >= s_first && s_state.seen - s_first < s_count;
+        fails = (s_state.seen >= s_first && s_state.seen - s_first < s_count) || s_state.seen == s_also;
         s_state.failed += fails;
     }
     portEXIT_CRITICAL_SAFE(&s_lock);
@@ -105,12 +106,13 @@ esp_err_t __wrap_heap_caps_register_failed_alloc_callback(esp_alloc_failed_hook_
     return err;
 }
 
-void heap_fail_arm(uint32_t caps, uint32_t nth, uint32_t count)
+void heap_fail_arm(uint32_t caps, uint32_t nth, uint32_t count, uint32_t also)
 {
     portENTER_CRITICAL(&s_lock);
     s_caps = caps;
     s_first = nth;
     s_count = count;
+    s_also = also;
     s_state = (heap_fail_state_t){.armed = true};
     portEXIT_CRITICAL(&s_lock);
 }

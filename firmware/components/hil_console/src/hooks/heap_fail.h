@@ -18,10 +18,11 @@ typedef struct {
 } heap_fail_state_t;
 
 /**
- * @brief From now on, of the allocations with all of `caps` (0: any), the `nth` (from 1) and the `count - 1`
- * after it return NULL. The failed-allocation callback is called as the real allocator does.
+ * @brief From now on, of the allocations with all of `caps` (0: any), the `nth` (from 1), the `count - 1`
+ * after it and the one of number `also` (0: none) return NULL. The failed-allocation callback is called as
+ * the real allocator does.
  */
-void heap_fail_arm(uint32_t caps, uint32_t nth, uint32_t count);
+void heap_fail_arm(uint32_t caps, uint32_t nth, uint32_t count, uint32_t also);
 
 void heap_fail_disarm(void);
 

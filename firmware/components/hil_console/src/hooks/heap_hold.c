@@ -286,6 +286,18 @@ esp_err_t heap_hold_split(uint32_t caps, uint32_t block, uint32_t count, unsigne
     return ESP_OK;
 }
 
+void heap_hold_total(uint32_t *holds, uint32_t *bytes)
+{
+    *holds = 0;
+    *bytes = 0;
+    for (unsigned i = 0; i < HEAP_HOLD_MAX; i++) {
+        if (s_holds[i].used) {
+            ++*holds;
+            *bytes += s_holds[i].info.bytes;
+        }
+    }
+}
+
 bool heap_hold_info(unsigned id, heap_hold_info_t *info)
 {
     const hold_t *hold = hold_of(id);

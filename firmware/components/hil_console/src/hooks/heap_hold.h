@@ -55,6 +55,9 @@ esp_err_t heap_hold_split(uint32_t caps, uint32_t block, uint32_t count, unsigne
 /** Adds one block to the hold *id, which is created if *id is 0. For leaks. */
 esp_err_t heap_hold_add(uint32_t caps, uint32_t size, unsigned *id);
 
+/** All holds together: their number, and their usable bytes. */
+void heap_hold_total(uint32_t *holds, uint32_t *bytes);
+
 /** @return false if there is no such hold. */
 bool heap_hold_info(unsigned id, heap_hold_info_t *info);
 

@@ -1,0 +1,183 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The wrappers run in the contexts of the wrapped functions: from any task, on either core, and before the
+ * scheduler starts. They neither allocate nor log nor wait.
+ */
+#include "idf_calls.h"
+
+#include <stdatomic.h>
+#include <string.h>
+
+#include "array_size.h"
+#include "driver/gpio.h"
+#include "driver/i2s_std.h"
+#include "esp_camera.h"
+#include "esp_err.h"
+#include "esp_heap_caps.h"
+#include "esp_task_wdt.h"
+#include "freertos/FreeRTOS.h"
+#include "freertos/queue.h"
+#include "freertos/task.h"
+#include "memory_manager.h"
+#include "sdkconfig.h"
+
+#include "esp_freertos_hooks.h" /* on two cores it does not compile before FreeRTOS.h */
+
+#define IGNORE(...)
+
+/* The calls that can fail, by number. */
+#define CALL(result_type, name, ...) CALL_##name,
+#define COUNTED IGNORE
+#define VOID_COUNTED IGNORE
+enum {
+#include "idf_calls.def"
+    CALLS_
+};
+#undef CALL
+#define CALL(result_type, name, ...) #name,
+static const char *const NAMES[] = {
+#include "idf_calls.def"
+};
+#undef CALL
+#undef COUNTED
+#undef VOID_COUNTED
+
+_Static_assert(ARRAY_SIZE(NAMES) == CALLS_, "one name for each call");
+
+#define NONE (-1)
+
+static atomic_int s_held[IDF_HELD_];
+static atomic_int s_camera_power_down = -1;
+
+static portMUX_TYPE s_lock = portMUX_INITIALIZER_UNLOCKED;
+static atomic_int s_armed = NONE; /* number of the call; the rest is guarded by s_lock */
+static uint32_t s_first;
+static uint32_t s_count;
+static uint32_t s_seen;
+static uint32_t s_failed;
+
+static void held(idf_held_t what, int change)
+{
+    atomic_fetch_add(&s_held[what], change);
+}
+
+static void note_level(gpio_num_t pin, uint32_t level)
+{
+#ifdef CONFIG_HOTPIN_CAMERA_PIN_PWDN
+    if (pin == CONFIG_HOTPIN_CAMERA_PIN_PWDN) {
+        atomic_store(&s_camera_power_down, level != 0);
+    }
+#else
+    (void)pin;
+    (void)level;
+#endif
+}
+
+static bool must_fail(int call)
+{
+    if (atomic_load(&s_armed) != call) {
+        return false;
+    }
+    portENTER_CRITICAL_SAFE(&s_lock);
+    s_seen++;
+    bool fails = s_seen >= s_first && s_seen - s_first < s_count;
+    s_failed += fails;
+    portEXIT_CRITICAL_SAFE(&s_lock);
+    return fails;
+}
+
+#define INSTEAD false
+#define AFTER true
+
+#define CALL(type, name, parameters, arguments, failure, order, count) \
+    type __real_##name parameters;                                     \
+    type __wrap_##name parameters;                                     \
+    type __wrap_##name parameters                                      \
+    {                                                                  \
+        bool fails = must_fail(CALL_##name);                           \
+        if (fails && order == INSTEAD) {                               \
+            return failure;                                            \
+        }                                                              \
+        type result = __real_##name arguments;                         \
+        count;                                                         \
+        return fails ? failure : result;                               \
+    }
+#define COUNTED(type, name, parameters, arguments, count) \
+    type __real_##name parameters;                        \
+    type __wrap_##name parameters;                        \
+    type __wrap_##name parameters                         \
+    {                                                     \
+        type result = __real_##name arguments;            \
+        count;                                            \
+        return result;                                    \
+    }
+#define VOID_COUNTED(name, parameters, arguments, count) \
+    void __real_##name parameters;                       \
+    void __wrap_##name parameters;                       \
+    void __wrap_##name parameters                        \
+    {                                                    \
+        __real_##name arguments;                         \
+        count;                                           \
+    }
+#include "idf_calls.def"
+
+int32_t idf_calls_held(idf_held_t what)
+{
+    return atomic_load(&s_held[what]);
+}
+
+const char *idf_calls_held_name(idf_held_t what)
+{
+#define HELD_NAME(id, name) [id] = #name,
+    static const char *const HELD_NAMES[] = {IDF_HELD(HELD_NAME)};
+    return HELD_NAMES[what];
+}
+
+int idf_calls_camera_power_down(void)
+{
+    return atomic_load(&s_camera_power_down);
+}
+
+bool idf_calls_fail(const char *name, uint32_t nth, uint32_t count)
+{
+    int call = 0;
+    while (call < CALLS_ && strcmp(NAMES[call], name) != 0) {
+        call++;
+    }
+    if (call == CALLS_) {
+        return false;
+    }
+    idf_calls_disarm();
+    portENTER_CRITICAL(&s_lock);
+    s_first = nth;
+    s_count = count;
+    s_seen = 0;
+    s_failed = 0;
+    portEXIT_CRITICAL(&s_lock);
+    atomic_store(&s_armed, call);
+    return true;
+}
+
+void idf_calls_disarm(void)
+{
+    atomic_store(&s_armed, NONE);
+}
+
+idf_calls_state_t idf_calls_get_state(void)
+{
+    int armed = atomic_load(&s_armed);
+    portENTER_CRITICAL(&s_lock);
+    idf_calls_state_t state = {
+        .call = armed == NONE ? NULL : NAMES[armed],
+        .seen = s_seen,
+        .failed = s_failed,
+    };
+    portEXIT_CRITICAL(&s_lock);
+    return state;
+}
+
+const char *idf_calls_name(size_t index)
+{
+    return index < ARRAY_SIZE(NAMES) ? NAMES[index] : NULL;
+}

@@ -1,0 +1,88 @@
+"""What differs between two readings of the firmware's resources."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+
+from hotpin_hil.protocol.answers import HeapCensus, Region, Resources
+
+_CHECKSUM_MASK = 0xFFFF_FFFF
+INTERNAL = "internal"
+PSRAM = "PSRAM"
+IRAM = "IRAM"
+
+SLACK_BYTES = 12 * 8
+"""Tolerated where holes of other sizes may be left: the allocator gives a whole hole away if its rest, up to 12 bytes,
+is too small for a block, so each of some long-lived blocks may have become so much larger or smaller."""
+
+_NOTHING = HeapCensus(0, 0, 0, 0)
+
+
+def memory_names(regions: Iterable[Region]) -> dict[int, str]:
+    """Name of the memory that each heap belongs to, by the heap's address."""
+    return {region.start: _memory_name(region.caps.split(",")) for region in regions}
+
+
+def _memory_name(caps: list[str]) -> str:
+    if "SPIRAM" in caps:
+        return PSRAM
+    return INTERNAL if "8BIT" in caps else IRAM
+
+
+def differences(
+    before: Resources, after: Resources, memory_of: Mapping[int, str], *, slack: bool = False
+) -> dict[str, str]:
+    """Describes what differs, by field of `Resources`.
+
+    The blocks of all heaps of one memory are compared together: in which of them a block lies depends on what was free.
+
+    Args:
+        before: Earlier reading.
+        after: Later reading.
+        memory_of: Name of each heap's memory, by the heap's address; needed only if the heaps differ.
+        slack: Tolerate up to `SLACK_BYTES` with the same number of blocks.
+    """
+    found = {}
+    for field in dataclasses.fields(Resources):
+        values = getattr(before, field.name), getattr(after, field.name)
+        if values[0] == values[1]:
+            continue
+        if field.name == "heaps":
+            text = _heap_differences(*values, memory_of, SLACK_BYTES if slack else 0)
+        else:
+            text = f"{values[0]} before, {values[1]} after"
+        if text:
+            found[field.name] = text
+    return found
+
+
+def _heap_differences(
+    before: tuple[HeapCensus, ...], after: tuple[HeapCensus, ...], memory_of: Mapping[int, str], slack: int
+) -> str:
+    memories = _by_memory(before, memory_of), _by_memory(after, memory_of)
+    texts = []
+    for name in sorted({*memories[0], *memories[1]}):
+        old, new = (memory.get(name, _NOTHING) for memory in memories)
+        is_slack = slack > 0 and old.blocks == new.blocks and abs(old.bytes - new.bytes) <= slack
+        if old == new or is_slack:
+            continue
+        texts.append(
+            f"{name}: {old.blocks} blocks of {old.bytes} bytes before, {new.blocks} of {new.bytes} after "
+            f"({new.blocks - old.blocks:+} blocks, {new.bytes - old.bytes:+} bytes)"
+        )
+    return "; ".join(texts)
+
+
+def _by_memory(heaps: tuple[HeapCensus, ...], memory_of: Mapping[int, str]) -> dict[str, HeapCensus]:
+    memories: dict[str, HeapCensus] = {}
+    for heap in heaps:
+        name = memory_of.get(heap.heap, f"heap {heap.heap:#x}")
+        known = memories.get(name, _NOTHING)
+        memories[name] = HeapCensus(
+            0,
+            known.blocks + heap.blocks,
+            known.bytes + heap.bytes,
+            (known.sum + heap.sum) & _CHECKSUM_MASK,
+        )
+    return memories

@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Byte ring between one writing task and one reading task, in memory that the user provides. Neither side
- * waits or locks. Pure: no IDF header.
+ * Lock-free byte ring for one writing task and one reading task, in memory provided by the caller. Neither
+ * side blocks. Pure: no IDF header.
  */
 #pragma once
 
@@ -20,15 +20,15 @@ typedef struct {
     uint32_t read;    /*!< bytes read since init, modulo 2^32 */
 } audio_ring_t;
 
-/** size: a power of two, at most 2^31. The ring is empty. */
+/** Initialises an empty ring. size: bytes of memory, a power of two, at most 2^31. */
 void audio_ring_init(audio_ring_t *ring, void *memory, uint32_t size);
-/** Number of bytes in the ring. Either side may call it: for the reader it can only grow, for the writer only
- * shrink. */
+/** Number of bytes in the ring. Either side may call it; meanwhile the other side can only increase it (seen
+ * by the reader) or decrease it (seen by the writer). */
 uint32_t audio_ring_used(const audio_ring_t *ring);
 uint32_t audio_ring_room(const audio_ring_t *ring);
-/** Writer only. Takes what fits and returns the number of bytes taken. */
+/** Writer only. Copies as many bytes as fit. @return the number of bytes copied */
 size_t audio_ring_write(audio_ring_t *ring, const void *data, size_t len);
-/** Reader only. Returns the number of bytes read, at most len. */
+/** Reader only. @return the number of bytes read, at most len */
 size_t audio_ring_read(audio_ring_t *ring, void *data, size_t len);
 
 #ifdef __cplusplus

@@ -1,10 +1,10 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * A task that works until it is done or asked to end, and whose memory is free when audio_worker_join()
- * returns: it is neither deleted while it works nor left to the idle task.
+ * A task that runs until its work is done or it is asked to end. Its memory is free when audio_worker_join()
+ * returns: the task is never deleted while it works, and its memory is not left for the idle task to free.
  *
- * start and join are for one task; the struct must outlive the worker (static).
+ * One task must call both start and join. The struct must outlive the worker (make it static).
  */
 #pragma once
 
@@ -19,8 +19,8 @@
 extern "C" {
 #endif
 
-/** Block that a task takes in addition to its stack: its control block (340 bytes requested, 352 taken:
- * recorded with ESP-IDF v5.4). */
+/** Task control block, allocated in addition to the stack. ESP-IDF v5.4 requests 340 bytes, which occupy 352
+ * bytes of heap (recorded on a board). */
 #define AUDIO_WORKER_TCB_SIZE 340u
 
 typedef struct audio_worker {
@@ -32,17 +32,17 @@ typedef struct audio_worker {
 /**
  * @brief Creates the task.
  *
- * @param run the task's work: polls audio_worker_must_stop() at least every few 100 ms, and returns
+ * @param run the task's work; polls audio_worker_must_stop() every few hundred ms and returns when it is true
  * @param stack_size bytes
  * @return
  *      - ESP_OK
- *      - ESP_ERR_INVALID_STATE: the last one was not joined
+ *      - ESP_ERR_INVALID_STATE: the previous task was not joined
  *      - ESP_ERR_NO_MEM: no memory for the task
  */
 esp_err_t audio_worker_start(audio_worker_t *worker, const char *name, void (*run)(audio_worker_t *worker),
                              uint32_t stack_size, UBaseType_t priority, BaseType_t core);
 
-/** @brief For run(): true when the task is asked to end. */
+/** @brief True when the task is asked to end. To be called by run(). */
 bool audio_worker_must_stop(const audio_worker_t *worker);
 
 /** @brief True from start until join. */
@@ -54,8 +54,10 @@ bool audio_worker_is_done(const audio_worker_t *worker);
 /**
  * @brief Asks the task to end, waits for it, and frees its memory.
  *
- * @return ESP_OK; ESP_ERR_INVALID_STATE: there is none, or it is the caller; ESP_ERR_TIMEOUT: the task still
- * runs; the request to end stays
+ * @return
+ *      - ESP_OK
+ *      - ESP_ERR_INVALID_STATE: no task exists, or the caller is the task itself
+ *      - ESP_ERR_TIMEOUT: the task still runs; it remains asked to end
  */
 esp_err_t audio_worker_join(audio_worker_t *worker, uint32_t timeout_ms);
 

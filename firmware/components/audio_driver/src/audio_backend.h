@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Backend of the audio driver: the I2S port, or a simulation that takes the same memory. The driver checks
- * arguments and state.
+ * Backend of the audio driver: the I2S port, or a simulation that allocates the same memory. The caller,
+ * audio_driver.c, has checked arguments and state.
  */
 #pragma once
 
@@ -12,8 +12,8 @@
 #include "audio_driver.h"
 #include "esp_err.h"
 
-/* Frames (one sample of each channel) in a DMA buffer. 1,020 stereo frames are 4,080 bytes: a DMA descriptor
- * reaches 4,092. */
+/* Frames (one sample per channel) in a DMA buffer. 1,020 stereo frames are 4,080 bytes; a DMA descriptor
+ * covers at most 4,092. */
 #define AUDIO_DMA_FRAMES 1020u
 #define AUDIO_DMA_BUFFERS 4u
 #define AUDIO_PLAYBACK_FRAME_BYTES (AUDIO_PLAYBACK_CHANNELS * AUDIO_SAMPLE_BYTES)

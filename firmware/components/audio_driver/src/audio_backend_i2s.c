@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * I2S_NUM_1 in full duplex: a MAX98357A amplifier and an INMP441 microphone on the same BCLK and WS. Port 0
- * is the camera's: its parallel mode exists only there.
+ * I2S_NUM_1 in full duplex: a MAX98357A amplifier and an INMP441 microphone on the same BCLK and WS. The
+ * camera needs I2S_NUM_0, the only port with a parallel mode.
  */
 #include "audio_backend.h"
 
@@ -20,7 +20,7 @@ static i2s_std_config_t channel_config(i2s_slot_mode_t slots)
     return (i2s_std_config_t){
         .clk_cfg = I2S_STD_CLK_DEFAULT_CONFIG(AUDIO_SAMPLE_RATE_HZ),
         .slot_cfg = I2S_STD_PHILIPS_SLOT_DEFAULT_CONFIG(I2S_DATA_BIT_WIDTH_16BIT, slots),
-        /* The same pins in both configurations make the two channels one full-duplex port. */
+        /* The driver combines the two channels into one full-duplex port because their pins are the same. */
         .gpio_cfg =
             {
                 .mclk = I2S_GPIO_UNUSED,
@@ -52,7 +52,7 @@ esp_err_t audio_backend_open(void)
     i2s_chan_config_t channels = I2S_CHANNEL_DEFAULT_CONFIG(I2S_NUM_1, I2S_ROLE_MASTER);
     channels.dma_desc_num = AUDIO_DMA_BUFFERS;
     channels.dma_frame_num = AUDIO_DMA_FRAMES;
-    channels.auto_clear_after_cb = true; /* an underrun is silence, not the last buffer again */
+    channels.auto_clear_after_cb = true; /* an underrun plays silence instead of repeating the last buffer */
     const i2s_std_config_t playback = channel_config(I2S_SLOT_MODE_STEREO);
     const i2s_std_config_t capture = channel_config(I2S_SLOT_MODE_MONO);
 
@@ -97,7 +97,7 @@ static void put_in_order(int16_t *samples, size_t count)
 
 esp_err_t audio_backend_read(void *data, size_t len, size_t *got, uint32_t timeout_ms)
 {
-    *got = 0; /* the driver sets it unless it refuses the call at once */
+    *got = 0; /* the driver leaves it unset when it rejects the call */
     esp_err_t ret = i2s_channel_read(s_rx, data, len, got, timeout_ms);
     put_in_order(data, *got / sizeof(int16_t));
     return ret;

@@ -1,9 +1,9 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * The simulated audio hardware: for QEMU, whose I2S moves no samples. It allocates the blocks that ESP-IDF's
- * driver allocates (as recorded), in the same order and for the same time; playback drops samples at the
- * line's rate, and the microphone delivers a tone.
+ * Simulated audio hardware for QEMU, whose I2S transfers no samples. It allocates the same blocks as
+ * ESP-IDF's driver (as recorded), in the same order and for the same time. Playback consumes samples at the
+ * sample rate, and the microphone delivers a tone.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -48,7 +48,7 @@ static const block_t BLOCKS[] = {
 static void *s_blocks[BLOCK_COUNT];
 static int64_t s_start_us;
 static int64_t s_played;   /* frames taken since start */
-static int64_t s_captured; /* samples given since start */
+static int64_t s_captured; /* samples delivered since start */
 
 static void free_blocks(void)
 {
@@ -79,13 +79,13 @@ void audio_backend_close(void)
     free_blocks();
 }
 
-/** Number of frames that passed the line since start. */
+/** Number of frames that the simulated hardware has played and captured since start. */
 static int64_t line_position(void)
 {
     return (esp_timer_get_time() - s_start_us) * (int64_t)AUDIO_SAMPLE_RATE_HZ / 1000000;
 }
 
-/** Waits until the line has reached the frame, at most timeout_ms. */
+/** Waits until line_position() has reached the frame. @return false after timeout_ms */
 static bool wait_for_line(int64_t frame, uint32_t timeout_ms)
 {
     TickType_t start = xTaskGetTickCount();
@@ -105,7 +105,7 @@ esp_err_t audio_backend_write(const void *data, size_t len, size_t *written, uin
     while (len > 0) {
         int64_t line = line_position();
         if (s_played < line) {
-            s_played = line; /* an underrun: silence went out */
+            s_played = line; /* underrun: silence was played */
         }
         if (!wait_for_line(s_played + 1 - LINE_FRAMES, timeout_ms)) {
             return ESP_ERR_TIMEOUT;
@@ -136,7 +136,7 @@ esp_err_t audio_backend_read(void *data, size_t len, size_t *got, uint32_t timeo
     size_t count = len / sizeof(int16_t);
     *got = 0;
     if (s_captured < line_position() - LINE_FRAMES) {
-        s_captured = line_position() - LINE_FRAMES; /* overrun: the oldest are lost */
+        s_captured = line_position() - LINE_FRAMES; /* overrun: the oldest samples are lost */
     }
     for (size_t i = 0; i < count; i++) {
         if (!wait_for_line(s_captured + 1, timeout_ms)) {

@@ -16,7 +16,7 @@
 
 static const char *TAG = "AUDIO";
 
-/* Longest wait for the first samples after start: longer than two DMA buffers. */
+/* Longest wait for the first samples after start; longer than two DMA buffers take. */
 #define FIRST_SAMPLES_TIMEOUT_MS 200
 
 static bool s_initialized;
@@ -35,8 +35,8 @@ const size_t *audio_driver_blocks(size_t *count)
 }
 
 /**
- * Plays a moment of silence and drops the microphone's samples while it settles. A direction whose interrupt
- * could not be allocated starts without an error (ESP-IDF v5.4 does not check), and is detected here.
+ * Plays silence and drops microphone samples during the settling time. This also detects a direction whose
+ * interrupt could not be allocated: ESP-IDF v5.4 starts it without an error.
  */
 static esp_err_t settle(void)
 {
@@ -56,7 +56,7 @@ static esp_err_t settle(void)
 
 esp_err_t audio_driver_init(void)
 {
-    ESP_RETURN_ON_FALSE(!s_initialized, ESP_ERR_INVALID_STATE, TAG, "initialised already");
+    ESP_RETURN_ON_FALSE(!s_initialized, ESP_ERR_INVALID_STATE, TAG, "already initialised");
     uint32_t free_before = (uint32_t)heap_caps_get_free_size(AUDIO_DMA_CAPS);
     esp_err_t err = audio_backend_open();
     if (err != ESP_OK) {

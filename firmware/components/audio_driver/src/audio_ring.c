@@ -1,8 +1,9 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * The two counters run freely and are reduced at use. Each side publishes its own with release order, after
- * its bytes, and reads the other's with acquire order: this makes the bytes visible to the other core.
+ * The two counters never wrap at the ring's size; they are masked when used as an index. Each side stores its
+ * own counter with release order, after copying its bytes, and loads the other's with acquire order. This
+ * makes the bytes visible to the other core.
  */
 #include "audio_ring.h"
 
@@ -24,7 +25,7 @@ uint32_t audio_ring_room(const audio_ring_t *ring)
     return ring->size - audio_ring_used(ring);
 }
 
-/** Bytes of len, at most limit, that lie between counter and the end of the memory. */
+/** Number of bytes that can be copied from position `counter` without wrapping: at most len and limit. */
 static uint32_t up_to_end(const audio_ring_t *ring, uint32_t counter, size_t len, uint32_t limit)
 {
     uint32_t whole = len < limit ? (uint32_t)len : limit;

@@ -15,7 +15,7 @@ static void task_main(void *arg)
 {
     audio_worker_t *worker = arg;
     worker->run(worker);
-    /* Suspended, not deleted: audio_worker_join() deletes this task, so that its memory is free at once. */
+    /* Suspend, don't delete: audio_worker_join() deletes this task, which frees its memory at once. */
     for (;;) {
         vTaskSuspend(NULL);
     }
@@ -24,8 +24,8 @@ static void task_main(void *arg)
 esp_err_t audio_worker_start(audio_worker_t *worker, const char *name, void (*run)(audio_worker_t *worker),
                              uint32_t stack_size, UBaseType_t priority, BaseType_t core)
 {
-    ESP_RETURN_ON_FALSE(worker->task == NULL, ESP_ERR_INVALID_STATE, TAG, "%s: the last one was not joined",
-                        name);
+    ESP_RETURN_ON_FALSE(worker->task == NULL, ESP_ERR_INVALID_STATE, TAG,
+                        "%s: the previous task was not joined", name);
     worker->run = run;
     __atomic_store_n(&worker->stop, false, __ATOMIC_RELEASE);
     if (xTaskCreatePinnedToCore(task_main, name, stack_size, worker, priority, &worker->task, core) !=
@@ -51,8 +51,8 @@ bool audio_worker_is_done(const audio_worker_t *worker)
     return worker->task != NULL && eTaskGetState(worker->task) == eSuspended;
 }
 
-/** A task that has just suspended itself may still be on its core; if deleted then, it is left to the idle
- * task. */
+/** True while the task still runs on a core, as it may just after suspending itself. If it were deleted then,
+ * its memory would be freed later, by the idle task. */
 static bool is_on_a_core(TaskHandle_t task)
 {
     for (BaseType_t core = 0; core < CONFIG_FREERTOS_NUMBER_OF_CORES; core++) {

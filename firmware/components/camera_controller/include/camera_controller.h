@@ -1,9 +1,9 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * The camera: VGA JPEG, frame buffer in PSRAM. Its memory is held from init to deinit.
+ * The camera: VGA JPEG, frame buffer in PSRAM. Its memory is allocated from init to deinit.
  *
- * init, deinit and capture are for one task at a time.
+ * Only one task at a time may call init, deinit and capture.
  */
 #pragma once
 
@@ -17,25 +17,25 @@
 extern "C" {
 #endif
 
-/** Capabilities of the blocks of camera_controller_blocks() and camera_controller_psram_blocks(). */
+/** Capabilities of the blocks listed by camera_controller_blocks() and camera_controller_psram_blocks(). */
 #define CAMERA_DMA_CAPS (MALLOC_CAP_INTERNAL | MALLOC_CAP_DMA | MALLOC_CAP_8BIT)
 #define CAMERA_FRAME_CAPS (MALLOC_CAP_SPIRAM | MALLOC_CAP_8BIT)
 
 typedef struct {
     uint32_t width;
     uint32_t height;
-    uint32_t bytes;       /*!< of the JPEG data */
-    bool soi;             /*!< it begins with the start-of-image marker FF D8 FF */
-    bool eoi;             /*!< it ends with the end-of-image marker FF D9 (zeros behind it do not count) */
+    uint32_t bytes;       /*!< length of the JPEG data */
+    bool soi;             /*!< starts with the start-of-image marker FF D8 FF */
+    bool eoi;             /*!< ends with the end-of-image marker FF D9; zeros after it are ignored */
     uint32_t duration_ms; /*!< from the request until the frame is available */
 } camera_frame_info_t;
 
 /**
- * @brief Resets the sensor over its power-down line, then allocates the driver's memory and starts it.
+ * @brief Resets the sensor through its power-down line, then allocates the driver's memory and starts it.
  *
  * @return
  *      - ESP_OK
- *      - ESP_ERR_INVALID_STATE: it is initialised
+ *      - ESP_ERR_INVALID_STATE: already initialised
  *      - ESP_ERR_NO_MEM: no PSRAM, or an allocation failed; no resource is held
  *      - ESP_ERR_NOT_SUPPORTED: no sensor answers, or its type is unknown
  *      - any other error of the driver; no resource is held
@@ -61,18 +61,19 @@ bool camera_controller_is_initialized(void);
  *      - ESP_OK
  *      - ESP_ERR_INVALID_ARG: out is NULL
  *      - ESP_ERR_INVALID_STATE: not initialised
- *      - ESP_ERR_TIMEOUT: no frame came within the driver's 4 s
- *      - ESP_ERR_INVALID_RESPONSE: a frame without its markers, or of the wrong size; *out has the details
+ *      - ESP_ERR_TIMEOUT: no frame arrived within the driver's timeout of 4 s
+ *      - ESP_ERR_INVALID_RESPONSE: a marker is missing or the size is wrong; *out has the details
  */
 esp_err_t camera_controller_capture(camera_frame_info_t *out);
 
 /**
- * @brief Internal blocks that init allocates, for an admission check with CAMERA_DMA_CAPS: the DMA buffer,
- * which must be contiguous, and the driver task's stack. Small objects (about 1 KB) are not included.
+ * @brief Sizes in bytes of the internal blocks that init allocates, for an admission check with
+ * CAMERA_DMA_CAPS: the DMA buffer and the driver task's stack. Small objects (about 1 KB in total) are not
+ * included.
  */
 const size_t *camera_controller_blocks(size_t *count);
 
-/** @brief The frame buffers, for an admission check with CAMERA_FRAME_CAPS. */
+/** @brief Sizes in bytes of the frame buffers, for an admission check with CAMERA_FRAME_CAPS. */
 const size_t *camera_controller_psram_blocks(size_t *count);
 
 #ifdef __cplusplus

@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Backend of the camera controller: esp32-camera, or a simulation that takes the same memory. The controller
- * checks the state.
+ * Backend of the camera controller: esp32-camera, or a simulation that allocates the same memory. The caller,
+ * camera_controller.c, has checked the state.
  */
 #pragma once
 
@@ -11,8 +11,8 @@
 
 #include "esp_err.h"
 
-/* esp32-camera in JPEG mode on the ESP32: one DMA buffer of eight halves of 4,096 bytes, and width * height /
- * 5 bytes for a frame. */
+/* esp32-camera in JPEG mode on the ESP32 allocates one DMA buffer of eight halves of 4,096 bytes, and width *
+ * height / 5 bytes for a frame. */
 #define CAMERA_DMA_BUFFER_BYTES 32768u
 #define CAMERA_WIDTH 640u
 #define CAMERA_HEIGHT 480u
@@ -23,16 +23,16 @@ typedef struct {
     size_t len;
     uint32_t width;
     uint32_t height;
-    int64_t taken_us; /*!< esp_timer time of its first line */
-    void *handle;     /*!< the backend's */
+    int64_t taken_us; /*!< esp_timer time of the frame's first line */
+    void *handle;     /*!< private to the backend */
 } camera_backend_frame_t;
 
-/** Powers the sensor up and resets it over its power-down line. */
+/** Powers the sensor up and resets it through its power-down line. */
 esp_err_t camera_backend_power_up(void);
 esp_err_t camera_backend_power_down(void);
-/** Allocates everything and starts; after an error no resource is held. */
+/** Allocates all memory and starts the driver; after an error no resource is held. */
 esp_err_t camera_backend_open(void);
 void camera_backend_close(void);
-/** ESP_ERR_TIMEOUT: no frame. A frame must be given back. */
+/** Gets a frame, which must be given back. ESP_ERR_TIMEOUT: no frame arrived. */
 esp_err_t camera_backend_take(camera_backend_frame_t *frame);
 void camera_backend_give(camera_backend_frame_t *frame);

@@ -18,8 +18,8 @@ static const char *TAG = "CAMERA_ESP";
 #define PIN_PWDN CONFIG_HOTPIN_CAMERA_PIN_PWDN
 #define DRIVER_TASK "cam_task"
 
-/* The module's wiring: AI-Thinker's schematic. PWDN is driven here, not by the driver, which would pulse it
- * for 10 ms only. */
+/* Wiring from AI-Thinker's schematic. PWDN is driven by this file, since the driver would pulse it for 10 ms
+ * only. */
 static const camera_config_t CONFIG = {
     .pin_pwdn = -1,
     .pin_reset = -1,
@@ -50,8 +50,8 @@ static const camera_config_t CONFIG = {
 
 esp_err_t camera_backend_power_up(void)
 {
-    /* Without this pulse a sensor that was used before fails with "Detected camera not supported" (seen on
-     * boards; 100 ms each way cured 6 of 6). */
+    /* Without this pulse a sensor that was already used fails with "Detected camera not supported" (seen on
+     * boards; 100 ms high and 100 ms low fixed 6 of 6). */
     const gpio_config_t line = {
         .pin_bit_mask = 1ULL << PIN_PWDN,
         .mode = GPIO_MODE_OUTPUT,
@@ -76,7 +76,7 @@ esp_err_t camera_backend_open(void)
 {
     esp_err_t err = esp_camera_init(&CONFIG);
     if (err != ESP_OK) {
-        /* The driver frees what it allocated, and returns ESP_FAIL for a failed allocation. */
+        /* The driver returns ESP_FAIL for a failed allocation; it has freed its memory. */
         return err == ESP_FAIL ? ESP_ERR_NO_MEM : err;
     }
     /* The driver does not check whether its task was created. */

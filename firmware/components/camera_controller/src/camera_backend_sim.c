@@ -32,7 +32,7 @@ static const block_t BLOCKS[] = {
     {92, CAMERA_DMA_CAPS},                                  /* the driver's object */
     {32, OBJECT_CAPS},                                      /* the sensor and the clock */
     {1280, CAMERA_FRAME_CAPS},                              /* the sensor's bus */
-    {24, CAMERA_FRAME_CAPS},                                /* the same */
+    {24, CAMERA_FRAME_CAPS},                                /* also the sensor's bus */
     {56, CAMERA_FRAME_CAPS},                                /* frame descriptor */
     {CAMERA_FRAME_BYTES, CAMERA_FRAME_CAPS},                /* the frame: index FRAME */
     {CAMERA_DMA_BUFFER_BYTES, CAMERA_DMA_CAPS},             /* the DMA buffer, in one piece */
@@ -58,7 +58,7 @@ esp_err_t camera_backend_power_down(void)
     return ESP_OK;
 }
 
-/** Idle, like the driver's task while no frame is requested. */
+/** Blocks, like the driver's task while no frame is requested. */
 static void task_main(void *arg)
 {
     (void)arg;

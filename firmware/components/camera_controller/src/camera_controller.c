@@ -40,7 +40,7 @@ static uint32_t dma_free_bytes(void)
 
 esp_err_t camera_controller_init(void)
 {
-    ESP_RETURN_ON_FALSE(!s_initialized, ESP_ERR_INVALID_STATE, TAG, "initialised already");
+    ESP_RETURN_ON_FALSE(!s_initialized, ESP_ERR_INVALID_STATE, TAG, "already initialised");
     ESP_RETURN_ON_FALSE(heap_caps_get_total_size(CAMERA_FRAME_CAPS) > 0, ESP_ERR_NO_MEM, TAG,
                         "No PSRAM for a frame of %u bytes", CAMERA_FRAME_BYTES);
     uint32_t free_before = dma_free_bytes();
@@ -79,8 +79,8 @@ bool camera_controller_is_initialized(void)
 }
 
 /**
- * Gets a frame that begins after `since_us`. The driver refills a buffer as soon as it is returned and then
- * keeps it: the first frame may be as old as the return of the last one.
+ * Gets a frame that begins after `since_us`. The driver refills a returned buffer at once and keeps the
+ * frame, so the first frame may have been taken when the previous one was returned.
  */
 static esp_err_t take_fresh(int64_t since_us, camera_backend_frame_t *frame)
 {

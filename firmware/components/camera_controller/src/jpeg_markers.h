@@ -10,9 +10,9 @@
 #include <stdint.h>
 
 typedef struct {
-    bool soi;       /*!< begins with FF D8 FF */
-    bool eoi;       /*!< ends with FF D9; zeros behind it do not count */
-    uint32_t width; /*!< of its frame header; 0: none found */
+    bool soi;       /*!< starts with FF D8 FF */
+    bool eoi;       /*!< ends with FF D9; zeros after it are ignored */
+    uint32_t width; /*!< pixels, from the frame header; 0: no frame header found */
     uint32_t height;
 } jpeg_markers_t;
 

@@ -1,4 +1,4 @@
-# The functions that the hooks and quiet.c wrap. Read by this component's CMakeLists.txt and by the host build.
+# The functions that the hooks and quiet.c wrap. Included by this component's CMakeLists.txt and by the host build.
 set(HIL_CONSOLE_WRAPPED
     heap_caps_malloc
     heap_caps_calloc

@@ -208,7 +208,7 @@ def test_typed_line_needs_no_at_sign_and_checksum() -> None:
 
 
 def test_problem_names_key_and_value() -> None:
-    assert Parsed(b"@1 mem.log a=1 a=2").problem == ("a", "2", "comes twice")
+    assert Parsed(b"@1 mem.log a=1 a=2").problem == ("a", "2", "given twice")
     assert Parsed(b"@1 mem.log nonsense a=2").problem == ("nonsense", "", "not key=value")
     long = "k" * 200
     assert Parsed(f"@1 mem.log {long}=1 {long[:5]} a=2".encode()).problem == ("kkkkk", "", "not key=value")
@@ -404,13 +404,13 @@ def test_reply_larger_than_the_cache_is_not_kept_in_part() -> None:
 # --- Text for people ---------------------------------------------------------------------------------------
 
 
-def as_text(members: bytes, continues: bool = False, goes_on: bool = False) -> str:
+def as_text(members: bytes, continues: bool = False, unfinished: bool = False) -> str:
     written = bytearray()
     write = TEXT.ffi.callback(
         "void(const char *, size_t)", lambda text, length: written.extend(TEXT.ffi.buffer(text, length))
     )
     json = TEXT.new("char[]", members + b"#")  # nothing after it is read
-    TEXT.lib.console_text_from_members(json, len(members), continues, goes_on, write)
+    TEXT.lib.console_text_from_members(json, len(members), continues, unfinished, write)
     assert not written or written.endswith(b"\r\n")
     return bytes(written).decode("latin-1").replace("\r\n", "\n").removesuffix("\n")
 
@@ -440,9 +440,9 @@ def test_members_become_lines(members: bytes, text: str) -> None:
 
 
 def test_array_across_two_records_has_its_key_once() -> None:
-    assert as_text(b'"n":1,"rows":[[1,2],[3]]', goes_on=True) == "n: 1\nrows:\n  1, 2\n  3"
+    assert as_text(b'"n":1,"rows":[[1,2],[3]]', unfinished=True) == "n: 1\nrows:\n  1, 2\n  3"
     assert as_text(b'"rows":[[4]],"m":[]', continues=True) == "  4\nm: none"
-    assert as_text(b'"n":1,"rows":[]', goes_on=True).split() == ["n:", "1", "rows:"], (
+    assert as_text(b'"n":1,"rows":[]', unfinished=True).split() == ["n:", "1", "rows:"], (
         "its rows are still to come"
     )
     assert as_text(b'"names":["c"]', continues=True) == "  c"
@@ -468,8 +468,8 @@ def test_every_figure_of_a_reply_is_in_the_text(reply: dict[str, Any]) -> None:
 
 
 @given(st.binary(max_size=400), st.booleans(), st.booleans())
-def test_any_text_is_read_to_its_end_and_no_further(data: bytes, continues: bool, goes_on: bool) -> None:
-    as_text(data, continues, goes_on)
+def test_any_text_is_read_to_its_end_and_no_further(data: bytes, continues: bool, unfinished: bool) -> None:
+    as_text(data, continues, unfinished)
 
 
 @given(st.sampled_from([b"[", b"{", b'{"a":', b'"', b",", b"]", b"[,"]), st.integers(1, 480))

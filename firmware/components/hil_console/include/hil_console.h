@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * The test console on the log's UART: commands that read, load and break the board on purpose
- * (firmware/README.md lists them). Compiled only with CONFIG_HOTPIN_HIL_CONSOLE.
+ * The test console on the log's UART: commands that read the board's state, load it, and make it fail on
+ * purpose (firmware/README.md lists them). Compiled only with CONFIG_HOTPIN_HIL_CONSOLE.
  */
 #pragma once
 
@@ -13,17 +13,17 @@ extern "C" {
 #endif
 
 /**
- * @brief Calls the memory manager's API and stores the return codes for the command mem.api.
- *
- * To be called before memory_manager_init(): each call must be refused, and refused thresholds must not be
- * stored.
+ * @brief Calls the memory manager's API before memory_manager_init(), and stores the return codes for the
+ * command mem.api. The manager must refuse each call, and must not keep the refused thresholds.
  */
 void hil_console_before_init(void);
 
 /**
- * @brief Starts the console task. To be called after telemetry_init(), which owns the UART driver.
- * @return ESP_ERR_INVALID_STATE: already started, or no UART driver is installed; ESP_ERR_NO_MEM: no memory
- * for its stack
+ * @brief Starts the console task. To be called after telemetry_init(), which installs the UART driver.
+ * @return
+ *      - ESP_OK
+ *      - ESP_ERR_INVALID_STATE: already started, or no UART driver is installed
+ *      - ESP_ERR_NO_MEM: no memory for the task's stack
  */
 esp_err_t hil_console_start(void);
 

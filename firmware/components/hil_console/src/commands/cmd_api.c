@@ -17,7 +17,7 @@
 
 /* --- Callbacks --- */
 
-#define RECORDERS (MEMORY_CALLBACKS_MAX + 1) /* one more than the list holds */
+#define RECORDERS (MEMORY_CALLBACKS_MAX + 1) /* one more than can be registered */
 #define CALLS_MAX 48
 
 typedef struct {
@@ -28,7 +28,7 @@ typedef struct {
 
 static portMUX_TYPE s_lock = portMUX_INITIALIZER_UNLOCKED;
 static call_t s_calls[CALLS_MAX];
-static uint32_t s_call_count; /* all calls; only the first CALLS_MAX are stored */
+static uint32_t s_call_count; /* counts all calls; only the first CALLS_MAX are stored */
 static unsigned s_registered;
 static volatile bool s_first_logs;
 
@@ -47,7 +47,7 @@ static void note_call(uint8_t callback, bool recovery, const memory_warning_t *w
     }
 }
 
-/* A callback has no argument of its own, so each recorder is a pair of functions. */
+/* A callback gets no user argument, so each recorder is a pair of functions. */
 #define RECORDER(n)                                              \
     static void on_warning_##n(const memory_warning_t *warning)  \
     {                                                            \
@@ -136,7 +136,7 @@ static esp_err_t mem_callbacks(const console_request_t *request, console_reply_t
 
 #define NO_SUCH_BLOCK (1024 * 1024) /* more than the chip's internal memory */
 
-/* Destination of every query. Static: the largest does not fit on the stack of the main task. */
+/* Destination of every query. Static because the largest does not fit on the main task's stack. */
 static union {
     memory_stats_t stats;
     memory_monitoring_t monitoring;
@@ -149,8 +149,8 @@ static union {
 } s_out;
 static size_t s_out_count;
 
-/** Fills the callback list behind the entries of mem.callbacks and empties it again. @return the last error
- */
+/** Registers callbacks until the list is full, then removes them again; those of mem.callbacks stay. @return
+ * the last error */
 static esp_err_t fill(const memory_warning_callback_t *callbacks, esp_err_t (*add)(memory_warning_callback_t),
                       esp_err_t (*take)(memory_warning_callback_t))
 {
@@ -166,7 +166,7 @@ static esp_err_t fill(const memory_warning_callback_t *callbacks, esp_err_t (*ad
     return err;
 }
 
-/** A failed allocation with interrupts off: its callback can neither lock, allocate nor print. */
+/** Makes an allocation fail with interrupts off, when the failure callback cannot lock, allocate or print. */
 static esp_err_t fail_in_critical_section(void)
 {
     static portMUX_TYPE s_critical = portMUX_INITIALIZER_UNLOCKED;
@@ -192,7 +192,7 @@ static esp_err_t fail_in_critical_section(void)
     X(prefix##fragmentation_critical_below_warning, WITH(use, fragmentation_critical, 29))      \
     X(prefix##percent_over_100, WITH(use, fragmentation_critical, 101))
 
-/* X(name, call). Called once, by hil_console_before_init(); mem.api case=before_init.<name> replies the
+/* X(name, call). hil_console_before_init() makes each call once; mem.api case=before_init.<name> reports the
  * result. */
 #define BEFORE_INIT_CASES(X)                                                                \
     X(get_stats, memory_manager_get_stats(&s_out.stats))                                    \
@@ -322,7 +322,8 @@ static esp_err_t mem_api(const console_request_t *request, console_reply_t *repl
 static const console_command_t COMMANDS[] = {
     {"mem.api", "[case=TEXT]", mem_api, "run an edge case of the memory manager's API (none: list them)"},
     {"mem.callbacks", "[add=N] [reset=1] [log=1]", mem_callbacks,
-     "register callbacks that record their calls (log: the first also logs and queries); the calls so far"},
+     "list recorded callback calls; register callbacks that record them (log=1: the first also logs and "
+     "queries)"},
 };
 
 const console_group_t CMD_API = CONSOLE_GROUP(COMMANDS);

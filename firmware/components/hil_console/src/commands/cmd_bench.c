@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * bench.run: how long one call of the memory manager takes, by the board's microsecond clock.
+ * bench.run: duration of one call of the memory manager, measured with esp_timer.
  */
 #include <string.h>
 
@@ -13,8 +13,7 @@
 
 #define RUNS_MAX 128
 
-/* Pause between two logs in which the monitor writes the last one, so that each call finds the queue empty.
- */
+/* Pause after each log for the monitor task to write it, so that each call finds the queue empty. */
 #define LOG_PAUSE_MS 300
 
 static uint32_t s_durations_us[RUNS_MAX];
@@ -35,7 +34,7 @@ static void call_log(void)
     memory_manager_log_stats("Benchmark");
 }
 
-/** Insertion sort: at most RUNS_MAX values, once per command. */
+/** Insertion sort is enough: at most RUNS_MAX values, once per command. */
 static void sort(uint32_t *values, size_t count)
 {
     for (size_t i = 1; i < count; i++) {
@@ -53,7 +52,7 @@ static esp_err_t bench_run(const console_request_t *request, console_reply_t *re
     const char *what = console_arg(request, "what");
     uint32_t runs = console_arg_u32(request, "n", 0);
     if (runs == 0 || runs > RUNS_MAX) {
-        return console_bad_argument(reply, "n", console_arg(request, "n"), "can be 1 to 128");
+        return console_bad_argument(reply, "n", console_arg(request, "n"), "must be 1 to 128");
     }
     bool logs = strcmp(what, "log") == 0;
     void (*call)(void) = logs ? call_log : strcmp(what, "threshold") == 0 ? call_threshold : call_get_stats;

@@ -1,7 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * heap.blocks: block map of the heaps. Each record is self-contained: a run of blocks and its start address.
+ * heap.blocks: block map of the heaps. Each record can be read alone: it has a run of blocks and the run's
+ * start address.
  */
 #include <stdlib.h>
 
@@ -17,7 +18,7 @@
 #define VALUE_SIZE sizeof("-4194304,")
 #define TRUNCATED_SIZE sizeof(",\"truncated\":true")
 
-/** Adds the blocks that fit into a record, from `first` on. @return their number */
+/** Adds as many blocks as fit into a record, starting with block `first`. @return the number added */
 static size_t add_run(console_reply_t *reply, const heap_blocks_t *blocks, size_t first, uint32_t at)
 {
     console_u32(reply, "heap", blocks->heap);
@@ -56,7 +57,7 @@ static esp_err_t heap_blocks(const console_request_t *request, console_reply_t *
     size_t count;
     esp_err_t err = heap_blocks_heaps(caps, heaps, &count);
     if (err != ESP_OK) {
-        return console_fail(reply, err, "more than %d heaps: name a smaller capability set",
+        return console_fail(reply, err, "more than %d heaps: give a smaller capability set",
                             HEAP_BLOCKS_HEAPS_MAX);
     }
     bool begun = false;

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * heap.*: the heaps as reported by heap_caps, bypassing the memory manager; and deliberate allocations.
+ * heap.*: the heaps as heap_caps reports them, without the memory manager; and deliberate allocations.
  */
 #include <string.h>
 
@@ -50,7 +50,7 @@ static void add_read(telemetry_record_t *record, const direct_read_t *read)
     telemetry_u32(record, "minimum", read->minimum);
 }
 
-/** Splits "A,B;C" at the semicolons. @return the number of sets; 0 if one of them is not a capability set */
+/** Splits "A,B;C" at the semicolons. @return the number of capability sets; 0 if one of them is invalid */
 static size_t split_sets(const char *list, probe_set_t *sets)
 {
     size_t count = 0;
@@ -86,7 +86,8 @@ static void add_reads(console_reply_t *reply, const char *name, const probe_set_
     console_container_end(reply);
 }
 
-/** Read, claim, read: nothing is sent, logged or allocated in between. */
+/** Reads the heaps before and after the memory manager's statistics. Nothing is sent, logged or allocated in
+ * between. */
 static esp_err_t probe_around_stats(console_reply_t *reply, probe_set_t *sets, size_t count)
 {
     memory_stats_t claim;
@@ -116,7 +117,8 @@ static esp_err_t heap_probe(const console_request_t *request, console_reply_t *r
     const char *list = console_arg(request, "caps");
     size_t count = split_sets(list, s_sets);
     if (count == 0) {
-        return console_bad_argument(reply, "caps", list, "not up to 4 capability sets with ';' between them");
+        return console_bad_argument(reply, "caps", list,
+                                    "not a list of 1 to 4 capability sets separated by ';'");
     }
     if (console_arg(request, "around") != NULL) {
         return probe_around_stats(reply, s_sets, count);
@@ -143,7 +145,7 @@ typedef struct {
 typedef struct {
     region_t regions[REGIONS_MAX];
     size_t count;
-    uint32_t cap; /* of the capability set that selects the heaps */
+    uint32_t cap; /* the one bit of the capability set that selects the heaps */
 } regions_t;
 
 static region_t *region_at(regions_t *regions, intptr_t start)
@@ -185,7 +187,7 @@ static bool mark_cap(walker_heap_into_t heap, walker_block_info_t block, void *u
     if (region != NULL) {
         region->caps |= regions->cap;
     }
-    return false; /* the first block is enough: on to the next heap */
+    return false; /* one block is enough: continue with the next heap */
 }
 
 static esp_err_t heap_regions(const console_request_t *request, console_reply_t *reply)
@@ -245,7 +247,8 @@ static esp_err_t heap_hold(const console_request_t *request, console_reply_t *re
                                     "give either size or leave");
     }
     if (size != NULL && console_arg(request, "block") != NULL) {
-        return console_bad_argument(reply, "block", console_arg(request, "block"), "goes with leave only");
+        return console_bad_argument(reply, "block", console_arg(request, "block"),
+                                    "is allowed only with leave");
     }
     unsigned id;
     esp_err_t err = size != NULL ? heap_hold_size(caps, console_arg_u32(request, "size", 0), &id)
@@ -256,8 +259,8 @@ static esp_err_t heap_hold(const console_request_t *request, console_reply_t *re
     }
     if (err != ESP_OK) {
         direct_read_t read = read_directly(caps);
-        return console_fail(reply, err, "%s bytes asked, %u free, largest %u", size != NULL ? size : leave,
-                            (unsigned)read.free, (unsigned)read.largest);
+        return console_fail(reply, err, "%s bytes requested, %u free, largest block %u",
+                            size != NULL ? size : leave, (unsigned)read.free, (unsigned)read.largest);
     }
     return add_hold(reply, id);
 }
@@ -273,7 +276,7 @@ static esp_err_t heap_split(const console_request_t *request, console_reply_t *r
     }
     if (err == ESP_ERR_INVALID_SIZE) {
         return console_bad_argument(reply, "block", console_arg(request, "block"),
-                                    "more than 4500 blocks; use larger blocks, or count=");
+                                    "more than 4500 blocks: use larger blocks, or give count=");
     }
     if (err != ESP_OK) {
         return console_fail(reply, err, "only %u blocks of %s bytes could be allocated", (unsigned)had,
@@ -320,7 +323,8 @@ static esp_err_t heap_fail(const console_request_t *request, console_reply_t *re
         step_hook_disarm();
     } else if (step != NULL) {
         if (!step_hook_fail(step, console_arg_u32(request, "count", 1))) {
-            return console_bad_argument(reply, "step", step, "not up to 4 steps; mode.steps lists them");
+            return console_bad_argument(reply, "step", step,
+                                        "not a list of 1 to 4 steps; mode.steps lists the names");
         }
     } else if (console_arg(request, "nth") != NULL) {
         uint32_t nth = console_arg_u32(request, "nth", 0);
@@ -404,9 +408,9 @@ static esp_err_t heap_leak(const console_request_t *request, console_reply_t *re
 }
 
 static const console_command_t COMMANDS[] = {
-    {"heap.regions", "", heap_regions, "every heap, walked"},
+    {"heap.regions", "", heap_regions, "every heap: address range, capabilities, free memory, blocks"},
     {"heap.probe", "caps=TEXT [around=mem.stats]", heap_probe,
-     "free, largest block, minimum; or read, claim, read for up to 4 sets (A,B;C)"},
+     "free, largest block, minimum; around=: before and after mem.stats, for up to 4 sets (A,B;C)"},
     {"heap.hold", "caps=CAPS [size=N] [leave=N] [block=N]", heap_hold,
      "take one block, or all but leave= bytes (in blocks of at most block= bytes)"},
     {"heap.release", "[id=N] [all=1]", heap_release, "free held memory"},
@@ -415,9 +419,8 @@ static const console_command_t COMMANDS[] = {
     {"heap.leak", "[caps=CAPS] [bytes=N] [every=cycle|sample] [off=1]", heap_leak,
      "leak a block at each return from voice to camera mode, or at each sample (default)"},
     {"heap.fail", "[caps=CAPS] [nth=N] [count=N] [also=N] [step=TEXT] [off=1]", heap_fail,
-     "the n-th allocation asking for caps, count - 1 more, and that of number also, fail; or these steps of "
-     "a "
-     "change of mode"},
+     "make the n-th allocation with caps, the next count - 1 and number also= fail, or these steps of a change "
+     "of mode"},
 };
 
 const console_group_t CMD_HEAP = CONSOLE_GROUP(COMMANDS);

@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * log.load: tasks that log, to show that a statistics box stays contiguous among them. log.quiet: silence
- * for interactive use.
+ * log.load: tasks that log, to test that their lines do not split a statistics box. log.quiet: suppresses
+ * boxes and events for interactive use.
  */
 #include <inttypes.h>
 #include <stdatomic.h>
@@ -19,7 +19,7 @@
 #define TASKS_MAX 4
 #define STACK_SIZE 3072
 
-/* Above the memory monitor: their lines would split a box that is not written in one piece. */
+/* Above the memory monitor, so that these tasks' lines would split a box that is not written in one piece. */
 #define PRIORITY 6
 
 #define PERIOD_MS_DEFAULT 20
@@ -38,7 +38,7 @@ static void load_task(void *arg)
 {
     const char *tag = arg;
     for (uint32_t line = 1; !s_stop && (s_lines_each == 0 || line <= s_lines_each); line++) {
-        ESP_LOGI(tag, "line %" PRIu32 " of a task that logs", line);
+        ESP_LOGI(tag, "line %" PRIu32 " of a logging task", line);
         s_lines++;
         vTaskDelay(pdMS_TO_TICKS(s_period_ms));
     }
@@ -69,19 +69,20 @@ static esp_err_t log_load(const console_request_t *request, console_reply_t *rep
         stop();
         add_state(reply);
         return s_running == 0 ? ESP_OK
-                              : console_fail(reply, ESP_ERR_TIMEOUT, "%u tasks still log", s_running);
+                              : console_fail(reply, ESP_ERR_TIMEOUT, "%u tasks are still logging", s_running);
     }
     uint32_t tasks = console_arg_u32(request, "tasks", 0);
     uint32_t period_ms = console_arg_u32(request, "every", PERIOD_MS_DEFAULT);
     if (tasks == 0 || tasks > TASKS_MAX) {
         const char *given = console_arg(request, "tasks");
-        return console_bad_argument(reply, "tasks", given != NULL ? given : "", "can be 1 to 4");
+        return console_bad_argument(reply, "tasks", given != NULL ? given : "", "must be 1 to 4");
     }
     if (period_ms == 0) {
         return console_bad_argument(reply, "every", "0", "must be at least 1 ms");
     }
     if (s_running > 0) {
-        return console_fail(reply, ESP_ERR_INVALID_STATE, "%u tasks log already: log.load stop=1", s_running);
+        return console_fail(reply, ESP_ERR_INVALID_STATE, "%u tasks are already logging: log.load stop=1",
+                            s_running);
     }
     s_stop = false;
     s_lines = 0;
@@ -109,7 +110,7 @@ static esp_err_t log_quiet(const console_request_t *request, console_reply_t *re
 {
     if (reply->id != 0) {
         return console_fail(reply, ESP_ERR_NOT_SUPPORTED,
-                            "only for typed commands: a request ends the silence");
+                            "available to typed commands only: a request ends the silence");
     }
     const char *what = console_arg(request, "what");
     bool on = console_arg(request, "off") == NULL;

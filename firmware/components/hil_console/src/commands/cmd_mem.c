@@ -11,9 +11,10 @@
 #include "memory_manager.h"
 #include "sdkconfig.h"
 
-#define FIELD_SIZE 48 /* size of size of one member: quotes, name, colon, number, comma */
+#define FIELD_SIZE 48 /* bytes of one member: quotes, name, colon, number, comma */
 
-/* X-macros: console_u32() for each field of a struct, by its own name. */
+/* Arguments of the X-macro lists. The first two call console_u32() for each field, with its name as the key.
+ */
 #define ADD_STATS_FIELD(field, section, row) console_u32(reply, #field, stats->field);
 #define ADD_BASELINE_FIELD(field, label, stats_field) console_u32(reply, #field, baseline.field);
 #define NAME_FIELD(field, section, row) telemetry_str(console_room(reply, FIELD_SIZE), NULL, #field);
@@ -22,7 +23,8 @@
 #define COUNT_FIELD(field, section, row) +1
 
 #define STATS_FIELD_COUNT (0 MEMORY_STATS_FIELDS(COUNT_FIELD))
-/* size of brackets, sequence and context; the characters of a context may be escaped */
+/* Bytes of one row: the statistics, then brackets, sequence and a context whose characters may all be escaped
+ */
 #define SNAPSHOT_ROW_SIZE (STATS_FIELD_COUNT * sizeof("4294967295,") + 2 * MEMORY_CONTEXT_SIZE + 20)
 
 #define THRESHOLD_FIELDS(X)  \
@@ -101,13 +103,13 @@ static esp_err_t mem_monitor(const console_request_t *request, console_reply_t *
     const char *start = console_arg(request, "start");
     bool stop = console_arg(request, "stop") != NULL;
     if (start != NULL && stop) {
-        return console_bad_argument(reply, "stop", "1", "start and stop exclude each other");
+        return console_bad_argument(reply, "stop", "1", "give either start or stop");
     }
     esp_err_t err = ESP_OK;
     if (start != NULL) {
         err = memory_manager_start_monitoring(console_arg_u32(request, "start", 0));
         if (err == ESP_ERR_INVALID_ARG) {
-            return console_fail(reply, err, "%s ms is below the shortest interval, %d ms", start,
+            return console_fail(reply, err, "%s ms is below the minimum interval of %d ms", start,
                                 CONFIG_HOTPIN_MEM_MIN_INTERVAL_MS);
         }
         if (err == ESP_ERR_NO_MEM) {
@@ -145,7 +147,8 @@ static esp_err_t mem_thresholds(const console_request_t *request, console_reply_
     if (request->arg_count > 0) {
         err = memory_manager_set_thresholds(&thresholds);
         if (err != ESP_OK) {
-            return console_fail(reply, err, "critical beyond warning, or more than 100 %%");
+            return console_fail(reply, err,
+                                "a critical level is less severe than its warning level, or above 100 %%");
         }
     }
 #define ADD_FIELD(field) console_u32(reply, #field, thresholds.field);
@@ -308,7 +311,7 @@ static esp_err_t mem_self(const console_request_t *request, console_reply_t *rep
 
 static const console_command_t COMMANDS[] = {
     {"mem.stats", "", mem_stats, "memory now"},
-    {"mem.free", "", mem_free, "free memory by the three quick queries"},
+    {"mem.free", "", mem_free, "free internal, DMA and PSRAM memory, from the three quick queries"},
     {"mem.log", "context=TEXT", mem_log, "log the statistics; reports how long the caller was blocked"},
     {"mem.monitor", "[start=N] [stop=1]", mem_monitor,
      "start (interval in ms) or stop monitoring; reports the state"},
@@ -321,8 +324,8 @@ static const console_command_t COMMANDS[] = {
     {"mem.optimize", "", mem_optimize, "advice on pressure and fragmentation; runs the reclaimers"},
     {"mem.history", "[last=N]", mem_history, "the last snapshots, newest first"},
     {"mem.events", "[since=N]", mem_events,
-     "warnings, recoveries, failed allocations after this sequence number"},
-    {"mem.self", "", mem_self, "memory that the memory manager itself takes"},
+     "warnings, recoveries and failed allocations after sequence number since="},
+    {"mem.self", "", mem_self, "memory used by the memory manager itself"},
 };
 
 const console_group_t CMD_MEM = CONSOLE_GROUP(COMMANDS);

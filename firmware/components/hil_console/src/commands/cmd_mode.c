@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * mode.*, camera.*, stt.*: the modes and their functions.
+ * mode.*, camera.*, stt.*: changes of mode, camera frames, speech capture.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -13,10 +13,10 @@
 #include "state_manager.h"
 #include "stt_pipeline.h"
 
-/* Includes undoing and recovery. */
+/* Longest change, including undo and recovery. */
 #define MODE_WAIT_MS 30000
 
-/* Longer than a frame takes; a change of mode in progress may take longer. */
+/* Longer than a capture takes. A change of mode in progress may take longer still: the command then fails. */
 #define LOCK_MS 5000
 
 #define TEXT_SIZE 40
@@ -60,13 +60,13 @@ static esp_err_t mode_get(const console_request_t *request, console_reply_t *rep
     return ESP_OK;
 }
 
-/** Adds the name of the step, and the block if memory was missing. */
+/** Replies the error with the failed step and, if memory was missing, the block. */
 static esp_err_t fail_with_change(console_reply_t *reply, esp_err_t err, const state_change_t *failed)
 {
     if (failed->err != err) {
         return console_fail(reply, err,
                             err == ESP_ERR_TIMEOUT ? "the change is still in progress"
-                                                   : "superseded by another request");
+                                                   : "superseded by a later request");
     }
     reply->key = "step";
     reply->key_length = strlen(reply->key);
@@ -95,7 +95,7 @@ static system_state_t state_by_name(const char *name)
 
 static esp_err_t mode_set(const console_request_t *request, console_reply_t *reply)
 {
-    /* A typed command waits for the result; a program can request that, and receives the event. */
+    /* A typed command waits for the result. A program asks for that with wait=1, or reads the mode event. */
     bool wait = reply->id == 0 || console_arg(request, "wait") != NULL;
     system_state_t to = state_by_name(console_arg(request, "to"));
     state_manager_info_t info;
@@ -201,7 +201,8 @@ static esp_err_t stt_get(const console_request_t *request, console_reply_t *repl
     (void)request;
     stt_pipeline_stats_t stats;
     stt_pipeline_get_stats(&stats);
-    uint32_t time_ms = esp_log_timestamp(); /* the record's own time includes the wait for the UART */
+    uint32_t time_ms =
+        esp_log_timestamp(); /* the record's own t is later: it includes the wait for the UART */
     telemetry_bool(console_room(reply, TEXT_SIZE), "running", stats.running);
     console_u32(reply, "samples", stats.samples);
     console_u32(reply, "dropped", stats.dropped);
@@ -217,8 +218,8 @@ static const console_command_t COMMANDS[] = {
     {"mode.set", "to=camera|voice [wait=1]", mode_set,
      "request a mode; wait=1, or typed: reply when the change is done"},
     {"mode.steps", "to=camera|voice|shutdown [from=init|camera|voice|error]", mode_steps,
-     "the steps of a change, from the present state by default"},
-    {"mode.ledger", "", mode_ledger, "the last change's steps, with the free memory around each"},
+     "the steps of a change of mode (from=: default is the current mode)"},
+    {"mode.ledger", "", mode_ledger, "the last change's steps, with the free memory before and after each"},
     {"mode.settle", "[down=N] [up=N] [default=1]", mode_settle, "the pauses in a change of mode, ms"},
     {"camera.capture", "", camera_capture, "take a frame"},
     {"stt.get", "", stt_get, "statistics of the microphone's samples"},

@@ -15,7 +15,7 @@
 #include "state_manager.h"
 #include "step_hook.h"
 
-/* Waits for a change of mode in progress. */
+/* Longest wait for a change of mode in progress. */
 #define SHUTDOWN_MS 5000
 
 static esp_err_t sys_info(const console_request_t *request, console_reply_t *reply)
@@ -30,7 +30,7 @@ static esp_err_t sys_info(const console_request_t *request, console_reply_t *rep
 
 static esp_err_t sys_tasks(const console_request_t *request, console_reply_t *reply)
 {
-    /* Permanent tasks only: the handle of a task that ends meanwhile would be stale. */
+    /* Permanent tasks only: the handle of any other task could become stale. */
     static const char *const NAMES[] = {"mem_monitor", "state", "hil_console"};
     (void)request;
     console_u32(reply, "tasks", (uint32_t)uxTaskGetNumberOfTasks());
@@ -45,7 +45,7 @@ static esp_err_t sys_tasks(const console_request_t *request, console_reply_t *re
     return ESP_OK;
 }
 
-/* A reset does not power-cycle the camera sensor: it is shut down first. */
+/* A reset does not power-cycle the camera sensor, so stop the drivers first. */
 static void shut_down_and_restart(void)
 {
     state_manager_request(SYSTEM_STATE_SHUTDOWN, SHUTDOWN_MS);
@@ -104,7 +104,7 @@ static const console_command_t COMMANDS[] = {
     {"sys.tasks", "", sys_tasks, "number of tasks, and the unused stack of the permanent ones"},
     {"sys.reboot", "", sys_reboot, "restart"},
     {"sys.panic", "kind=abort|null|store|stack|wdt|task_wdt|heap|iram [step=TEXT]", sys_panic,
-     "crash, immediately or when this step of a change of mode is next entered"},
+     "crash now, or when this step of a change of mode is next entered"},
     {"sys.last", "", sys_last, "the memory snapshots that survived the last reset"},
 };
 

@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * tts.*: the TTS decoder's stream and its playback. Under the state manager's lock, since a change of mode
- * also closes the stream.
+ * tts.*: the TTS decoder's stream and its playback. The commands hold the state manager's lock, because a
+ * change of mode closes the stream.
  */
 #include "console.h"
 #include "esp_err.h"
@@ -14,7 +14,7 @@
 
 #define LOCK_MS 5000
 
-/* The stream buffer holds 2 s of sound, and nothing can be written during wait=1. */
+/* Much longer than any playback: the buffer holds 2 s of sound, and no data can be written during wait=1. */
 #define PLAY_WAIT_MS 10000
 #define PLAY_POLL_MS 10
 
@@ -49,13 +49,13 @@ static esp_err_t tts_open(const console_request_t *request, console_reply_t *rep
     err = tts_decoder_open(console_arg_u32(request, "bytes", 0));
     state_manager_unlock();
     if (err == ESP_ERR_NO_MEM) {
-        return console_fail(reply, err, "need %u of PSRAM and a block of %u, have %u and a block of %u",
-                            TTS_REQUIRED_PSRAM, TTS_STREAM_BUFFER_SIZE,
-                            (unsigned)heap_caps_get_free_size(MALLOC_CAP_SPIRAM),
-                            (unsigned)heap_caps_get_largest_free_block(MALLOC_CAP_SPIRAM));
+        return console_fail(
+            reply, err, "PSRAM: need %u bytes and a block of %u, have %u bytes and a block of %u",
+            TTS_REQUIRED_PSRAM, TTS_STREAM_BUFFER_SIZE, (unsigned)heap_caps_get_free_size(MALLOC_CAP_SPIRAM),
+            (unsigned)heap_caps_get_largest_free_block(MALLOC_CAP_SPIRAM));
     }
     if (err != ESP_OK) {
-        return console_fail(reply, err, "a stream is open already");
+        return console_fail(reply, err, "a stream is already open");
     }
     add_state(reply);
     return ESP_OK;
@@ -75,14 +75,14 @@ static esp_err_t tts_write(const console_request_t *request, console_reply_t *re
     if (err != ESP_OK) {
         return console_fail(reply, err,
                             err == ESP_ERR_INVALID_SIZE ? "the stream has no room for %u more bytes"
-                                                        : "no stream is open for %u bytes",
+                                                        : "no stream is open to take %u bytes",
                             (unsigned)length);
     }
     add_state(reply);
     return ESP_OK;
 }
 
-/** Called by the playback task, whose stack is large enough. */
+/** Called by the playback task, whose stack is large enough to send a record. */
 static void playback_done(const tts_playback_t *playback, void *context)
 {
     (void)context;
@@ -103,7 +103,7 @@ static esp_err_t wait_for_end(console_reply_t *reply)
         tts_decoder_info_t info;
         tts_decoder_get_info(&info);
         if (info.state == TTS_DECODER_CLOSED) {
-            return console_fail(reply, ESP_ERR_NOT_FINISHED, "the stream was closed meanwhile");
+            return console_fail(reply, ESP_ERR_NOT_FINISHED, "the stream was closed during playback");
         }
         if (waited_ms >= PLAY_WAIT_MS) {
             return console_fail(reply, ESP_ERR_TIMEOUT, "still playing after %d ms", PLAY_WAIT_MS);
@@ -152,18 +152,18 @@ static esp_err_t tts_close(const console_request_t *request, console_reply_t *re
     state_manager_unlock();
     if (err != ESP_OK) {
         return console_fail(reply, err,
-                            err == ESP_ERR_TIMEOUT ? "playback does not end" : "no stream is open");
+                            err == ESP_ERR_TIMEOUT ? "the playback task did not end" : "no stream is open");
     }
     add_state(reply);
     return ESP_OK;
 }
 
 static const console_command_t COMMANDS[] = {
-    {"tts.open", "[bytes=N]", tts_open, "open a stream (of bytes= bytes): allocates 64 KB of PSRAM"},
+    {"tts.open", "[bytes=N]", tts_open, "open a stream (bytes=: its length); allocates 64 KB of PSRAM"},
     {"tts.write", "data=BASE64", tts_write, "append to the stream"},
     {"tts.play", "[wait=1]", tts_play,
-     "play it, in voice mode (and wait for the end); the event tts reports the result"},
-    {"tts.close", "", tts_close, "end the stream, free the buffer"},
+     "play the stream, in voice mode (wait=1: reply at its end); the event tts reports the result"},
+    {"tts.close", "", tts_close, "close the stream and free its buffer"},
 };
 
 const console_group_t CMD_TTS = CONSOLE_GROUP(COMMANDS);

@@ -8,8 +8,8 @@
 #include "esp_log.h"
 #include "telemetry.h"
 
-/* The memory manager's tag. Its box is logged at level I; warnings stay. ESP-IDF keeps the level of a tag in
- * about 13 bytes of heap once it is set. */
+/* The memory manager's tag. Its box is logged at level I, so level W suppresses it and keeps warnings. The
+ * first call of esp_log_level_set() for a tag allocates about 13 bytes, which are never freed. */
 #define BOX_TAG "MEM_MGR"
 
 #define EVENT_MARK '!' /* after the '@' */
@@ -18,12 +18,12 @@ esp_err_t __wrap_telemetry_send(telemetry_record_t *record);
 esp_err_t __real_telemetry_send(telemetry_record_t *record);
 
 static bool s_boxes;
-static esp_log_level_t s_level; /* while s_boxes: the former value */
+static esp_log_level_t s_level; /* the tag's former level; valid while s_boxes is true */
 static atomic_bool s_records;
 
 esp_err_t __wrap_telemetry_send(telemetry_record_t *record)
 {
-    /* A suppressed record takes no number: the numbers stay consecutive. */
+    /* A suppressed record gets no sequence number, so the numbers stay consecutive. */
     return s_records && record->buf[1] == EVENT_MARK ? ESP_OK : __real_telemetry_send(record);
 }
 

@@ -20,8 +20,9 @@
 #include "reply_cache.h"
 
 #define MORE_MEMBER sizeof(",\"more\":true")
-#define BRACKETS 2    /* to close an open container */
-#define TEXT_SHOWN 40 /* of the request, in an error's text; key and value are separate members */
+#define BRACKETS 2 /* bytes that close an open container */
+#define TEXT_SHOWN \
+    40 /* bytes of the request quoted in an error message; key and value are separate members */
 
 static const console_group_t *const GROUPS[] = {
     &CMD_SYS,    &CMD_RESOURCES, &CMD_MODE,  &CMD_MEM, &CMD_HEAP,
@@ -46,18 +47,18 @@ static void send_as_text(console_reply_t *reply)
     static const char OK_MEMBER[] = "{\"ok\":true";
     const char *members = strstr(reply->buffer, OK_MEMBER);
     const char *end = reply->buffer + reply->record.len;
-    bool goes_on = reply->container != NULL;
+    bool unfinished = reply->container != NULL;
     telemetry_lock();
     if (members != NULL && members + sizeof(OK_MEMBER) < end) {
-        members += sizeof(OK_MEMBER); /* the comma too */
-        console_text_from_members(members, (size_t)(end - members), reply->continues, goes_on,
+        members += sizeof(OK_MEMBER); /* also skips the comma */
+        console_text_from_members(members, (size_t)(end - members), reply->continues, unfinished,
                                   console_output_write);
     } else {
         console_output_text("ok\r\n");
     }
     console_output_flush();
     telemetry_unlock();
-    reply->continues = goes_on;
+    reply->continues = unfinished;
 }
 
 static void send_record(console_reply_t *reply)
@@ -178,7 +179,7 @@ static void begin_error(console_reply_t *reply, const char *err)
     telemetry_str(&reply->record, "err", err);
 }
 
-/** Adds a text in one piece, in the next record if this one has no room for it. */
+/** Adds a text without splitting it; begins another record if this one has no room for it. */
 static void add_whole(console_reply_t *reply, const char *err, const char *name, const char *text,
                       size_t length)
 {
@@ -193,7 +194,7 @@ static void add_whole(console_reply_t *reply, const char *err, const char *name,
     begin_error(reply, err);
     before = reply->record;
     telemetry_strn(&reply->record, name, text, length);
-    if (reply->record.overflow) { /* a line of escaped characters only */
+    if (reply->record.overflow) { /* possible if nearly every character must be escaped */
         reply->record = before;
         telemetry_strn(&reply->record, name, text, length / 2);
     }
@@ -287,8 +288,9 @@ static void execute(const console_request_t *request, console_reply_t *reply)
     console_problem_t problem;
     if (command == NULL) {
         reply->err = "UNKNOWN_COMMAND";
-        err = console_fail(reply, ESP_ERR_NOT_FOUND, "%.*s; 'help' typed without @ lists the commands",
-                           TEXT_SHOWN, request->command);
+        err =
+            console_fail(reply, ESP_ERR_NOT_FOUND, "%.*s; type 'help' (without @) for a list of the commands",
+                         TEXT_SHOWN, request->command);
     } else if (!console_check_args(command->usage, request, &problem)) {
         err = fail_with_problem(reply, &problem);
     } else {
@@ -306,7 +308,7 @@ static void execute(const console_request_t *request, console_reply_t *reply)
     }
 }
 
-/** @return true if the reply to this request is still cached; it has been sent again. */
+/** Sends the cached reply to this request again. @return false if it is not cached */
 static bool send_again(const console_request_t *request, console_reply_t *reply)
 {
     size_t offset = 0;
@@ -347,7 +349,7 @@ bool console_dispatch(console_line_t *line, void (**after)(void))
     }
     bool by_program = s_request.id != 0;
     if (by_program) {
-        quiet_set(false, false); /* a test never finds a silenced board */
+        quiet_set(false, false); /* so that no test runs on a silenced board */
     } else if (console_help(result, &s_request)) {
         return false;
     }

@@ -3,10 +3,10 @@
  *
  * Interface of the command files: table rows and replies. Console task only.
  *
- * A handler adds members to the reply and returns ESP_OK; on an error its members are replaced by
- * {"ok":false,"err":…,"msg":…}. A reply that outgrows one record continues in the next, with "more":true in
- * all but the last. To the reader, records of one id are one object: members add up, arrays of the same name
- * are joined end to end, objects of the same name member by member.
+ * A handler adds members to the reply and returns ESP_OK. If it returns an error, its members are replaced by
+ * {"ok":false,"err":…,"msg":…}. A reply too long for one record continues in the next, with "more":true in
+ * all but the last. The reader merges records of one id into one object: members are added, arrays of the
+ * same name are concatenated, and objects of the same name are merged.
  */
 #pragma once
 
@@ -24,21 +24,21 @@
 typedef struct {
     telemetry_record_t record;
     char buffer[TELEMETRY_BUFFER_SIZE];
-    uint16_t id;           /*!< 0: typed, replied to as text */
-    const char *container; /*!< name of the open array or object, NULL outside */
+    uint16_t id;           /*!< 0: the command was typed; the reply is text */
+    const char *container; /*!< name of the open array or object; NULL: none is open */
     bool is_array;
-    bool continues;  /*!< the text ended inside a container */
-    bool keep;       /*!< for a repeat of the request */
-    const char *err; /*!< replaces the error's name, e.g. BAD_ARGUMENT; NULL: esp_err_to_name() */
+    bool continues;  /*!< the text sent so far ended inside a container */
+    bool keep;       /*!< store the reply, in case the request is repeated */
+    const char *err; /*!< name of the error, e.g. BAD_ARGUMENT; NULL: use esp_err_to_name() */
     char message[CONSOLE_MESSAGE_SIZE];
-    const char *key; /*!< key of the wrong argument, NULL: none; points into the request, like its value */
+    const char *key; /*!< key of the wrong argument, NULL: none; points into the request, as does the value */
     size_t key_length;
     const char *value;
-    void (*after)(void); /*!< called once the reply has left the UART; for commands that end in a reset */
+    void (*after)(void); /*!< called when the reply has left the UART; for commands that reset the board */
 } console_reply_t;
 
-/** One command: a row of a table. `usage` is checked before the handler runs, so required arguments are
- * present. */
+/** One command: a row of a table. Arguments are checked against `usage` before the handler runs, so required
+ * ones are present. */
 typedef struct {
     const char *name;
     const char *usage; /*!< see console_check_args() */
@@ -67,41 +67,42 @@ extern const console_group_t CMD_API;
 extern const console_group_t CMD_MODE;
 extern const console_group_t CMD_RESOURCES;
 
-/** The `index`-th command of all groups, NULL after the last. */
+/** @return the `index`-th command of all groups; NULL after the last */
 const console_command_t *console_command_at(size_t index);
 
 /* --- Replies --- */
 
-/** The reply's record with room for `need` more bytes. May send the members added so far. */
+/** @return the reply's record, with room for `need` more bytes. To make room, sends the members added so far.
+ */
 telemetry_record_t *console_room(console_reply_t *reply, size_t need);
 
-/** True if the present record has the room that console_room() needs. */
+/** True if `need` more bytes fit into the current record, that is, console_room() would not send it. */
 bool console_has_room(const console_reply_t *reply, size_t need);
 
-/** Sends the members added so far; the next ones go into another record. */
+/** Sends the members added so far and begins another record. */
 void console_next_record(console_reply_t *reply);
 
-/** A member whose value has at most 10 digits. */
+/** Adds a member, in a new record if necessary. */
 void console_u32(console_reply_t *reply, const char *key, uint32_t value);
 
-/** Opens an array or object that may span several records; console_room() inside it closes and reopens it. */
+/** Opens an array or object that may span several records: console_room() closes and reopens it as needed. */
 void console_array_begin(console_reply_t *reply, const char *name);
 void console_object_begin(console_reply_t *reply, const char *name);
 void console_container_end(console_reply_t *reply);
 
-/** Sets the error's text. @return err */
+/** Sets the error message. @return err */
 esp_err_t console_fail(console_reply_t *reply, esp_err_t err, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/** BAD_ARGUMENT, naming key and value. @return an error for the handler to return. */
+/** Sets the error BAD_ARGUMENT with key and value. @return the error that the handler must return */
 esp_err_t console_bad_argument(console_reply_t *reply, const char *key, const char *value,
                                const char *reason);
 
-/** @return the capability set of a checked `caps` argument; 0 without one. */
+/** @return the capability set given by `caps`, which has been checked; 0 if it is absent */
 uint32_t console_caps(const console_request_t *request);
 
 /**
- * @brief Background work of commands between two requests (heap.leak). @return false if there is none: the
- * console need not wake for it.
+ * @brief Does background work of commands between two requests (heap.leak).
+ * @return false if there is none, so the console need not poll
  */
 bool cmd_heap_background(void);

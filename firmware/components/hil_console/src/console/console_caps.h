@@ -13,13 +13,13 @@
 extern "C" {
 #endif
 
-/** @return true if every word of `list` names a capability; their union is written to `caps`. */
+/** Writes the union of the listed capabilities to `caps`. @return false if a word is not a capability */
 bool console_caps_parse(const char *list, uint32_t *caps);
 
-/** Writes the names of the known bits of `caps`, cut to fit; always NUL-terminated. @return `text`. */
+/** Writes the names of the known bits of `caps`, truncated to fit; always NUL-terminated. @return `text` */
 const char *console_caps_format(uint32_t caps, char *text, size_t size);
 
-/** The `index`-th known capability bit; 0 after the last. */
+/** @return the `index`-th known capability bit; 0 after the last */
 uint32_t console_caps_bit(size_t index);
 
 #ifdef __cplusplus

@@ -16,7 +16,7 @@ static bool starts_with(const char *text, size_t length, piece_t start)
     return length >= start.length && memcmp(text, start.text, start.length) == 0;
 }
 
-/** Cuts off the line's last word, the one being typed; it may be empty. */
+/** Removes the line's last word, which is being typed and may be empty. @return that word */
 static piece_t cut_last_word(piece_t *line)
 {
     size_t start = line->length;
@@ -53,7 +53,7 @@ static bool is_given(piece_t line, const console_usage_item_t *item)
     return false;
 }
 
-/** True if a quote is open, that is, inside a value with blanks. */
+/** True if the line ends inside a quoted value. */
 static bool is_quoted(piece_t line)
 {
     bool quoted = false;
@@ -89,7 +89,8 @@ static bool key_of_argument(const char *usage, piece_t line, piece_t typed, size
     return false;
 }
 
-/** The words of `a|b|c`, or the 1 that a key like `wait` takes; other types have none. */
+/** Completes a value: one of the words of `a|b|c`, or the 1 that a key like `wait` takes. Values of other
+ * types have no completions. */
 static bool word_of_value(const console_usage_item_t *item, piece_t typed, size_t index,
                           line_editor_word_t *word)
 {

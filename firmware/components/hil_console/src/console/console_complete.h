@@ -16,13 +16,13 @@ extern "C" {
 
 typedef struct {
     const char *name;
-    const char *usage; /*!< see console_check_args(); NULL: takes the name of a command */
+    const char *usage; /*!< see console_check_args(); NULL: the argument is the name of a command */
 } console_row_t;
 
-/** The `index`-th command. @return false: there are no more */
+/** Gets the `index`-th command. @return false after the last */
 typedef bool (*console_row_at_t)(size_t index, console_row_t *row);
 
-/** The `index`-th completion of these `length` characters. @return false: there are no more */
+/** Gets the `index`-th completion of `text`, which has `length` characters. @return false after the last */
 bool console_complete(console_row_at_t row_at, const char *text, size_t length, size_t index,
                       line_editor_word_t *word);
 

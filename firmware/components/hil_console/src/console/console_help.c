@@ -19,8 +19,8 @@ static const struct {
     const char *text;
 } TYPES[] = {
     {"N", "a number from 0 to 4294967295"},
-    {"SIZES", "1 to 16 sizes, with commas between them"},
-    {"TEXT", "text; in double quotes if it contains blanks"},
+    {"SIZES", "1 to 16 sizes, separated by commas"},
+    {"TEXT", "text, in double quotes if it contains blanks"},
     {"BASE64", "bytes in base64"},
     {"1", "1"},
 };
@@ -63,7 +63,7 @@ static void write_caps(void)
 {
     char name[16];
     uint32_t bit;
-    console_output_text("capabilities, with commas between them:");
+    console_output_text("capabilities, separated by commas:");
     for (size_t i = 0; (bit = console_caps_bit(i)) != 0; i++) {
         console_output_text(" ");
         console_output_text(console_caps_format(bit, name, sizeof(name)));
@@ -127,10 +127,10 @@ static void write_topic(const char *topic)
     if (found == 0) {
         console_output_text("UNKNOWN_COMMAND: no command starts with ");
         console_output_text(topic);
-        console_output_text("; help lists them all\r\n");
+        console_output_text("; help lists all commands\r\n");
     } else if (*topic == '\0') {
         console_output_text(
-            "\r\nhelp mem: commands with this prefix; help heap.hold: one command with its arguments\r\n");
+            "\r\nhelp mem: commands that start with mem; help heap.hold: one command with its arguments\r\n");
     }
     console_output_flush();
     telemetry_unlock();

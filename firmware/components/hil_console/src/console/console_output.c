@@ -7,7 +7,7 @@
 
 #include "telemetry.h"
 
-static size_t s_used; /* of telemetry_scratch() */
+static size_t s_used; /* bytes used of telemetry_scratch() */
 
 void console_output_write(const char *text, size_t length)
 {

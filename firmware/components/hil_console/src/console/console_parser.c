@@ -62,7 +62,7 @@ static int hex_digit(char c)
     return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
-/** True if `length` characters at `text` are followed, after `gap` characters, by their crc. */
+/** True if `text` is followed, after `gap` more characters, by the crc of its first `length` characters. */
 static bool crc_follows(const char *text, size_t length, size_t gap)
 {
     unsigned given = 0;
@@ -76,7 +76,7 @@ static bool crc_follows(const char *text, size_t length, size_t gap)
     return given == telemetry_crc16(TELEMETRY_CRC_START, text, length);
 }
 
-/** `text` starts after the '@'. With CRC_RIGHT or CRC_WRONG, *body is the length before the '*'. */
+/** Checks the crc of a request. `text` starts after the '@'; *body gets its length without the crc. */
 static crc_state_t check_crc(const char *text, size_t length, size_t *body)
 {
     size_t star = length;
@@ -85,8 +85,7 @@ static crc_state_t check_crc(const char *text, size_t length, size_t *body)
     }
     if (star == 0) {
         *body = length;
-        /* A crc without its '*' would pass for the end of the last value: check for one whose '*' was lost or
-         * changed. */
+        /* If the '*' was lost or changed, the crc's digits would be taken as the end of the last value. */
         bool lost = length > CRC_DIGITS && crc_follows(text, length - CRC_DIGITS, 0);
         bool changed = length > CRC_DIGITS + 1 && crc_follows(text, length - CRC_DIGITS - 1, 1);
         return lost || changed ? CRC_WRONG : CRC_ABSENT;
@@ -95,7 +94,8 @@ static crc_state_t check_crc(const char *text, size_t length, size_t *body)
     return length - star == CRC_DIGITS && crc_follows(text, *body, 1) ? CRC_RIGHT : CRC_WRONG;
 }
 
-/** FNV-1a: with the id and the length of four kept requests, 32 bits are plenty. */
+/** FNV-1a. 32 bits are plenty: a hash is compared only with those of the few kept replies, and only if the id
+ * is the same. */
 static uint32_t hash_text(const char *text, size_t length)
 {
     uint32_t hash = 2166136261u;
@@ -105,7 +105,7 @@ static uint32_t hash_text(const char *text, size_t length)
     return hash;
 }
 
-/** Reads "<id>" at the start of `text`. @return characters read; 0 if there is no id in 1-65535. */
+/** Reads "<id>" at the start of `text`. @return characters read; 0 if there is no id from 1 to 65535 */
 static size_t read_id(const char *text, size_t length, uint16_t *id)
 {
     uint32_t value = 0;
@@ -140,8 +140,8 @@ static console_line_result_t argument_error(console_request_t *request, const ch
     return CONSOLE_LINE_ARGUMENT;
 }
 
-/** Removes the quotes and backslashes of a quoted value. @return the byte after the closing quote, NULL if
- * none */
+/** Removes the quotes and backslashes of a quoted value. @return the byte after the closing quote; NULL if
+ * the quote is not closed */
 static char *unquote(char *value)
 {
     char *to = value;
@@ -159,7 +159,7 @@ static char *unquote(char *value)
     return from + 1;
 }
 
-/** Cuts `text` (NUL-terminated, printable) into command and arguments. */
+/** Splits `text` (NUL-terminated, printable) into command and arguments. */
 static console_line_result_t split_words(char *text, console_request_t *request)
 {
     while (is_blank(*text)) {
@@ -205,7 +205,7 @@ static console_line_result_t split_words(char *text, console_request_t *request)
         }
         if (console_arg(request, key) != NULL) {
             *text = '\0';
-            return argument_error(request, key, value, "comes twice");
+            return argument_error(request, key, value, "given twice");
         }
         request->args[request->arg_count++] = (console_arg_t){key, value};
     }
@@ -236,7 +236,7 @@ console_line_result_t console_parse(console_line_t *line, console_request_t *req
         crc = check_crc(text + 1, length - 1, &body);
     }
     if (crc != CRC_RIGHT) {
-        /* A whole request may follow garbage: its crc shows that. */
+        /* A request may follow garbage; it is found by its crc. */
         for (size_t at = length; at-- > 1;) {
             size_t tail_body;
             if (text[at] == '@' && check_crc(text + at + 1, length - at - 1, &tail_body) == CRC_RIGHT) {
@@ -297,7 +297,7 @@ uint32_t console_arg_u32(const console_request_t *request, const char *key, uint
     return text != NULL && console_parse_u32(text, &value) ? value : fallback;
 }
 
-/** Reads digits up to `stop` or the end. @return the character after them, NULL if they are not a uint32_t */
+/** Reads a decimal number. @return the character after its digits; NULL if they are not a uint32_t */
 static const char *read_number(const char *text, uint32_t *value)
 {
     uint64_t sum = 0;
@@ -390,7 +390,7 @@ bool console_parse_base64(const char *text, uint8_t *bytes, size_t max, size_t *
     return true;
 }
 
-/** True if `word` is one of the `|`-separated words in the `length` characters at `choices`. */
+/** True if `word` is one of the `|`-separated words of `choices`, which has `length` characters. */
 static bool is_choice(const char *word, const char *choices, size_t length)
 {
     size_t word_length = strlen(word);
@@ -406,7 +406,7 @@ static bool is_choice(const char *word, const char *choices, size_t length)
     return false;
 }
 
-/** @return description of the error in `value` as a `type`, NULL if it is valid */
+/** @return the reason why `value` is not a valid `type`; NULL if it is valid */
 static const char *check_value(const char *type, size_t length, const char *value)
 {
     uint32_t sizes[CONSOLE_SIZES_MAX];
@@ -416,7 +416,7 @@ static const char *check_value(const char *type, size_t length, const char *valu
         return console_parse_u32(value, sizes) ? NULL : "not a number from 0 to 4294967295";
     }
     if (length == 1 && *type == '1') {
-        return strcmp(value, "1") == 0 ? NULL : "can only be 1";
+        return strcmp(value, "1") == 0 ? NULL : "must be 1";
     }
     if (length == 5 && memcmp(type, "SIZES", 5) == 0) {
         return console_parse_sizes(value, sizes, CONSOLE_SIZES_MAX) > 0

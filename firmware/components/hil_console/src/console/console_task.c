@@ -20,7 +20,7 @@
 
 #define CONSOLE_UART ((uart_port_t)CONFIG_ESP_CONSOLE_UART_NUM)
 
-/* Polling interval of background work while there is any. */
+/* Polling interval while there is background work. */
 #define BACKGROUND_MS 20
 
 /* Long enough for a full transmit ring at 115200 baud. */
@@ -30,9 +30,9 @@ static TaskHandle_t s_task;
 
 static const line_editor_io_t EDITOR_IO = {console_output_write, console_complete_line};
 
-/* Both guarded by the stdout lock: a task that logs takes the line off the screen and puts it back. */
+/* Both guarded by the stdout lock: a task that logs hides the line being typed and shows it again. */
 static line_editor_t s_editor = {.io = &EDITOR_IO};
-static bool s_is_editing; /* the line itself is being written */
+static bool s_is_editing; /* the current output is the edited line itself */
 
 static void hide_line(void)
 {

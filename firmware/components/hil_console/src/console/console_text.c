@@ -5,13 +5,13 @@
 
 #include <string.h>
 
-#define DEPTH_MAX 3 /* no reply is deeper; deeper values are written unchanged */
+#define DEPTH_MAX 3 /* no reply is nested deeper; deeper values are written unchanged */
 
 typedef struct {
     const char *at;
     const char *end;
     void (*write)(const char *text, size_t length);
-    bool goes_on; /* containers open at the end */
+    bool unfinished; /* the last container continues in the next text */
 } text_t;
 
 static void put(const text_t *text, const char *what)
@@ -24,7 +24,7 @@ static bool next_is(const text_t *text, char c)
     return text->at < text->end && *text->at == c;
 }
 
-/** Writes a string without its quotes and without the backslash before a quote or a backslash. */
+/** Writes a string without its quotes; unescapes \" and \\. */
 static void write_string(text_t *text)
 {
     text->at++;
@@ -78,7 +78,7 @@ static void skip_separator(text_t *text, char close)
     text->at += text->at < text->end && *text->at != close;
 }
 
-/** The elements of an array or object, up to its end, separated by commas. */
+/** Writes the elements of an array or object, separated by commas, up to its end. */
 static void write_elements(text_t *text, char close, unsigned depth)
 {
     bool is_first = true;
@@ -92,7 +92,7 @@ static void write_elements(text_t *text, char close, unsigned depth)
         skip_separator(text, close);
     }
     text->at += text->at < text->end;
-    bool has_more = text->goes_on && text->at == text->end;
+    bool has_more = text->unfinished && text->at == text->end;
     put(text, is_first && !has_more ? "none" : "");
 }
 
@@ -113,7 +113,7 @@ static void write_inline(text_t *text, unsigned depth)
     }
 }
 
-/** True for a non-empty object, or an array of arrays or objects: each element gets a line. */
+/** True if each element needs a line of its own: in a non-empty object, or an array of arrays or objects. */
 static bool needs_lines(const text_t *text)
 {
     if (text->end - text->at < 2) {
@@ -144,10 +144,10 @@ static void drop_output(const char *text, size_t length)
     (void)length;
 }
 
-void console_text_from_members(const char *json, size_t length, bool continues, bool goes_on,
+void console_text_from_members(const char *json, size_t length, bool continues, bool unfinished,
                                void (*write)(const char *text, size_t length))
 {
-    text_t text = {json, json + length, write, goes_on};
+    text_t text = {json, json + length, write, unfinished};
     while (text.at < text.end) {
         text.write = continues ? drop_output : write;
         write_key(&text, ":");

@@ -13,14 +13,15 @@
  *
  *     key: value                     number, true, text without its quotes
  *     key: a, b, c                   array of such values; "none" if it is empty
- *     key:                           object: a line each for its members;
- *       key: value                   array of objects or arrays: a line each for these,
- *       key=value, key=value         with their members as key=value
+ *     key:                           object: one line per member
+ *       key: value
+ *     key:                           array of objects or arrays: one line per element,
+ *       key=value, key=value         with its members as key=value
  *
- * Takes any text: the output for invalid JSON is unspecified, but nothing is read beyond the text.
+ * Any text is allowed: the output for invalid JSON is unspecified, but no byte beyond the text is read.
  * @param json the members, without the outer braces
- * @param continues the first member is the rest of the container that ended the text before: without its key
- * @param goes_on the last member is a container that continues in the next text
+ * @param continues the first member continues the container that ended the previous text; omit its key
+ * @param unfinished the last member is a container that continues in the next text
  */
-void console_text_from_members(const char *json, size_t length, bool continues, bool goes_on,
+void console_text_from_members(const char *json, size_t length, bool continues, bool unfinished,
                                void (*write)(const char *text, size_t length));

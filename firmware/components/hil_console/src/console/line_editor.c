@@ -8,13 +8,14 @@
 #include "array_size.h"
 
 #define PROMPT_LENGTH (sizeof(LINE_EDITOR_PROMPT) - 1)
-#define ROOM (LINE_EDITOR_COLUMNS - 1 - PROMPT_LENGTH) /* the last column stays free: a full row wraps */
+#define ROOM (LINE_EDITOR_COLUMNS - 1 - PROMPT_LENGTH) /* the last column stays free: a full row would wrap \
+                                                        */
 
 #define CTRL(letter) ((letter) - '@')
 #define ESC 0x1b
 #define DELETE 0x7f
 
-/* Until the terminal answers ESC [5n it gets plain text only: programs and dumb terminals do not answer. */
+/* Until the terminal answers ESC [5n, send it plain text only: programs and dumb terminals do not answer. */
 #define GREETING \
     "HotPin test console: help lists the commands, Tab completes, Up and Down recall.\r\n" ASK_TERMINAL
 #define ASK_TERMINAL "\x1b[5n"
@@ -140,7 +141,7 @@ static void insert(line_editor_t *editor, const char *text, size_t length)
 {
     console_line_t *line = &editor->line;
     if (length > CONSOLE_LINE_MAX - line->length) {
-        line->overlong = true; /* a truncated line must not be executed */
+        line->overlong = true; /* so that the truncated line is not executed */
         return;
     }
     char *at = line->bytes + editor->cursor;
@@ -157,7 +158,7 @@ static void erase(line_editor_t *editor, size_t from, size_t to)
     if (from < to) {
         memmove(line->bytes + from, line->bytes + to, line->length - to);
         line->length -= to - from;
-        line->overlong = false; /* editing the line acknowledges the truncation */
+        line->overlong = false; /* erasing characters acknowledges the truncation */
         editor->cursor = from;
         changed(editor, from);
     }
@@ -182,7 +183,7 @@ static void swap_characters(line_editor_t *editor)
         char before = at[-1];
         at[-1] = at[0];
         at[0] = before;
-        move_to(editor, editor->cursor + 1); /* which redraws the line */
+        move_to(editor, editor->cursor + 1); /* also redraws the line */
     }
 }
 
@@ -224,7 +225,7 @@ static void history_pop(line_editor_t *editor)
     editor->history_used = (size_t)(history_line(editor, 1) - editor->history);
 }
 
-/** Ends the recall of lines: the newest entry is the line edited before it. */
+/** Ends the recall of earlier lines: drops the newest entry, which is the line that was being edited. */
 static void history_leave(line_editor_t *editor)
 {
     if (editor->history_at > 0) {
@@ -290,8 +291,8 @@ static void list_words(line_editor_t *editor, size_t cursor)
 }
 
 /**
- * Inserts the common prefix of all completions; with several and no common prefix, lists them. Linenoise
- * cycles through them instead, which hides the choice among 60 commands.
+ * Inserts the common prefix of all completions. If there are several without a common prefix, lists them;
+ * linenoise cycles through them instead, which hides the choice among 60 commands.
  */
 static void complete(line_editor_t *editor)
 {
@@ -341,7 +342,7 @@ static void clear_screen(line_editor_t *editor)
     }
 }
 
-/** True if the key has a function, so that a prompt is due. */
+/** True if the key is printable or has a function: then the prompt must be shown. */
 static bool is_key(char byte)
 {
     static const char KEYS[] = {CTRL('A'), CTRL('B'), CTRL('C'), CTRL('D'), CTRL('E'), CTRL('F'),
@@ -355,7 +356,7 @@ static void press(line_editor_t *editor, char key)
     size_t cursor = editor->cursor;
     size_t length = editor->line.length;
     if (!is_key(key)) {
-        return; /* noise, or a non-ASCII character, which no command takes */
+        return; /* noise, or a non-ASCII character: no command contains one */
     }
     open_session(editor);
     switch (key) {
@@ -379,7 +380,7 @@ static void press(line_editor_t *editor, char key)
     }
 }
 
-/** ESC [ `final`, ESC O `final`: cursor keys, as the control keys that do the same. */
+/** Handles ESC [ `final` and ESC O `final`: maps cursor keys to the equivalent control keys. */
 static void press_cursor_key(line_editor_t *editor, char final)
 {
     static const char KEYS[][2] = {
@@ -393,7 +394,7 @@ static void press_cursor_key(line_editor_t *editor, char final)
     }
 }
 
-/** ESC [ `parameter` ~ */
+/** Handles ESC [ `parameter` ~ */
 static void press_numbered_key(line_editor_t *editor)
 {
     switch (editor->parameter) {
@@ -444,7 +445,7 @@ static void take_escape(line_editor_t *editor, char byte)
 
 /* --- Lines --- */
 
-/** A byte of a request, that is, of anything after an '@'. The text before the '@' is discarded. */
+/** Takes a byte of a request: the '@' and everything after it. The text before the '@' is discarded. */
 static void take_raw(line_editor_t *editor, char byte)
 {
     console_line_t *line = &editor->line;

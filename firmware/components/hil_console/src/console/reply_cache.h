@@ -4,8 +4,8 @@
  * Cache of the last replies, sent again when the host repeats a request whose reply was lost. Console task
  * only.
  *
- * Pure: no IDF header. The last REPLY_CACHE_ENTRIES replies are kept as far as they fit into REPLY_CACHE_SIZE
- * bytes, the newest first. Only the reply to a query can be longer; its repeat is executed again.
+ * Pure: no IDF header. Keeps the last REPLY_CACHE_ENTRIES replies, or as many of the newest as fit into
+ * REPLY_CACHE_SIZE bytes. Only a query can have a longer reply; a repeated query is executed again.
  */
 #pragma once
 
@@ -16,15 +16,15 @@
 #define REPLY_CACHE_ENTRIES 4
 #define REPLY_CACHE_SIZE 4096
 
-/** Starts the reply to this request; the oldest one may go. */
+/** Starts the reply to this request; may drop the oldest reply. */
 void reply_cache_begin(uint16_t id, uint32_t hash);
 
-/** Adds a line of the reply begun last. */
+/** Adds a line to the reply that was started last. */
 void reply_cache_add(const char *line, size_t length);
 
 /**
- * @brief Reads a kept reply piece by piece.
- * @param offset bytes of it read so far
- * @return bytes written to `out`, whole lines only; 0: no such reply, or its end
+ * @brief Reads a kept reply in pieces.
+ * @param offset bytes of the reply read so far
+ * @return bytes written to `out`, whole lines only; 0 at the end, or if the reply is not kept
  */
 size_t reply_cache_read(uint16_t id, uint32_t hash, size_t offset, char *out, size_t size);

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * The walkers run with the heap locked and interrupts off: they only store what they receive.
+ * The walkers run with the heap locked and interrupts off, so they only store values.
  */
 #include "heap_blocks.h"
 
@@ -22,7 +22,7 @@ static bool note_heap(walker_heap_into_t heap, walker_block_info_t block, void *
     } else {
         list->heaps[list->count++] = (uint32_t)heap.start;
     }
-    return false; /* the first block is enough: on to the next heap */
+    return false; /* one block is enough: continue with the next heap */
 }
 
 esp_err_t heap_blocks_heaps(uint32_t caps, uint32_t heaps[HEAP_BLOCKS_HEAPS_MAX], size_t *count)

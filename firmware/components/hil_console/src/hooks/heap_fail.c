@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * The wrappers run in the same contexts as the heap: from any task, on either core, before the scheduler
+ * The wrappers run in any context in which the heap does: in any task, on either core, before the scheduler
  * starts, with the flash cache off. So they are in IRAM, their state is in DRAM, and they neither allocate
  * nor log.
  */
@@ -34,10 +34,10 @@ static uint32_t s_first;
 static uint32_t s_count;
 static uint32_t s_also;
 
-/* The registered failed-allocation callback; ESP-IDF is given report_failure() instead. */
+/* The application's failed-allocation callback. report_failure() is registered with ESP-IDF in its place. */
 static esp_alloc_failed_hook_t s_callback;
 
-/* Task inside heap_fail_quiet_malloc(). Only the console task calls it. */
+/* The task that is inside heap_fail_quiet_malloc(), which only the console task calls; or NULL. */
 static TaskHandle_t volatile s_quiet_task;
 
 static IRAM_ATTR void report_failure(size_t size, uint32_t caps, const char *function)

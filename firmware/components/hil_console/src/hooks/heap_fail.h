@@ -1,9 +1,9 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Allocations that fail on purpose. The linker's --wrap (wrap.cmake) puts these functions in front of the
- * heap_caps_* ones in HIL builds: no component under test carries a hook. Calls inside the heap component
- * itself (plain malloc, heap_caps_malloc_prefer) bypass the wrappers and never fail on purpose.
+ * Makes allocations fail on purpose. In HIL builds the linker's --wrap (wrap.cmake) puts wrappers around the
+ * heap_caps_* functions, so no component under test contains a hook. Calls inside the heap component itself
+ * (plain malloc, heap_caps_malloc_prefer) bypass the wrappers and never fail on purpose.
  */
 #pragma once
 
@@ -13,14 +13,14 @@
 
 typedef struct {
     bool armed;
-    uint32_t seen;   /*!< matching allocations since it was armed */
-    uint32_t failed; /*!< of these, made to fail */
+    uint32_t seen;   /*!< matching allocations since heap_fail_arm() */
+    uint32_t failed; /*!< number of them that were made to fail */
 } heap_fail_state_t;
 
 /**
- * @brief From now on, of the allocations with all of `caps` (0: any), the `nth` (from 1), the `count - 1`
- * after it and the one of number `also` (0: none) return NULL. The failed-allocation callback is called as
- * the real allocator does.
+ * @brief Makes allocations fail: of those that request all of `caps` (0: any allocation), counted from 1 from
+ * now on, number `nth`, the next `count - 1` and number `also` (0: none) return NULL. As with a real failure,
+ * the failed-allocation callback is called.
  */
 void heap_fail_arm(uint32_t caps, uint32_t nth, uint32_t count, uint32_t also);
 
@@ -29,7 +29,7 @@ void heap_fail_disarm(void);
 heap_fail_state_t heap_fail_get_state(void);
 
 /**
- * heap_caps_malloc() for the console's own use: not counted, never made to fail, and a real failure is not
- * reported to the failed-allocation callback.
+ * heap_caps_malloc() for the console's own use. It is not counted and never made to fail, and a real failure
+ * is not reported to the failed-allocation callback.
  */
 void *heap_fail_quiet_malloc(size_t size, uint32_t caps);

@@ -6,21 +6,21 @@
 #include "esp_heap_caps.h"
 #include "heap_fail.h"
 
-/* The allocator's grain, ESP-IDF v5.4 and v5.5 (TLSF, 32 bit): sizes are multiples of 4 from 12 on, a block
- * has a header of 4, and sizes are rounded up to one of 8, 16 or 32 steps per power of two, by the heap's
- * length. A size that is a multiple of the coarsest of these steps is never rounded up, in any heap. */
+/* Block sizes of the allocator, ESP-IDF v5.4 and v5.5 (TLSF, 32 bit): multiples of 4, at least 12; each block
+ * has a header of 4 bytes. Requests are rounded up to one of 8, 16 or 32 steps per power of two, depending on
+ * the heap's length. A multiple of the coarsest step is never rounded up, in any heap. */
 #define BLOCK_HEADER 4
 #define BLOCK_MIN 12
 #define BLOCK_COST_MIN (BLOCK_MIN + BLOCK_HEADER)
 #define STEPS_PER_POWER 8
 
-/* Largest piece for the last bytes: larger than typical small holes. */
+/* Largest of the small blocks, bytes: larger than typical small holes. */
 #define PIECE_MAX 256
 
-/* Limits on the time of a command when the end cannot be met exactly. */
+/* Limits on the number of attempts when `leave` cannot be met exactly. */
 #define EXACT_TRIES 400
 #define ROUNDS 16
-#define RESERVE_MAX 1024 /* bytes not taken by large blocks, for the end */
+#define RESERVE_MAX 1024 /* most bytes that the large blocks leave to the small ones */
 
 /* The allocator aligns to 4, which is less than a host pointer needs. */
 typedef struct held_block {
@@ -70,7 +70,7 @@ static bool push(hold_t *hold, uint32_t size)
            keep(hold, heap_fail_quiet_malloc(size, hold->info.caps));
 }
 
-/** Frees the block taken `younger` blocks before the last one, or the oldest. */
+/** Frees the block taken `younger` blocks before the last one; the oldest if there are fewer. */
 static void pop_after(hold_t *hold, unsigned younger)
 {
     held_block_t *before = NULL;
@@ -105,7 +105,7 @@ static void drop(hold_t *hold)
     hold->used = false;
 }
 
-/** The largest size up to `size` that no heap rounds up. `size` ≥ BLOCK_MIN. */
+/** @return the largest size, at most `size` (≥ BLOCK_MIN), that no heap rounds up */
 static uint32_t round_down(uint32_t size)
 {
     uint32_t step = BLOCK_HEADER;
@@ -120,7 +120,7 @@ static uint32_t free_bytes(const hold_t *hold)
     return (uint32_t)heap_caps_get_free_size(hold->info.caps);
 }
 
-/** Takes blocks, biggest first, while more than PIECE_MAX + `reserve` bytes remain and a block fits. */
+/** Takes blocks, largest first, while more than PIECE_MAX + `reserve` bytes remain and a block fits. */
 static void take_large(hold_t *hold, uint32_t leave, uint32_t limit, uint32_t reserve)
 {
     while (true) {
@@ -142,10 +142,11 @@ static void take_large(hold_t *hold, uint32_t leave, uint32_t limit, uint32_t re
 }
 
 /**
- * Takes the last bytes with small blocks. Two obstacles: a rest of 4, 8 or 12 bytes is less than any block
- * costs, and a free block with such a rest is allocated whole, so that a request may cost more than its size.
- * So sizes are tried until a combination fits exactly, at most about ten deep.
- * @return false if none fitted within *tries allocations; nothing is taken then
+ * Takes the last bytes with small blocks: tries sizes until a combination fits exactly, at most about ten
+ * blocks deep. A single block often does not fit, for two reasons. A remainder of 4, 8 or 12 bytes is less
+ * than any block costs. And the allocator does not split off such a remainder, so a request may cost more
+ * than its size.
+ * @return false if no combination fits within *tries allocations; no block is taken then
  */
 static bool take_exactly(hold_t *hold, uint32_t leave, unsigned *tries)
 {
@@ -195,11 +196,11 @@ static void take_down_to(hold_t *hold, uint32_t leave, uint32_t limit)
             return;
         }
         if (round % 2 == 0) {
-            /* Less in large blocks leaves more combinations. */
+            /* Leave more bytes to the small blocks: that allows more combinations. */
             pop(hold);
             reserve = reserve < RESERVE_MAX ? reserve * 2 : BLOCK_COST_MIN;
         } else {
-            /* All small blocks come from one hole a few bytes too large. Fill it, and continue elsewhere. */
+            /* All small blocks come from one hole, a few bytes too large. Fill it and continue elsewhere. */
             uint32_t now = free_bytes(hold);
             push(hold, now >= leave + BLOCK_COST_MIN ? now - leave - BLOCK_HEADER : BLOCK_MIN);
             pop_after(hold, 1 + round / 2);
@@ -269,13 +270,13 @@ esp_err_t heap_hold_split(uint32_t caps, uint32_t block, uint32_t count, unsigne
     while ((count == 0 || *had < count) && push(hold, size)) {
         ++*had;
     }
-    bool more = count == 0 && *had == HEAP_HOLD_BLOCKS_MAX; /* there may be */
+    bool more = count == 0 && *had == HEAP_HOLD_BLOCKS_MAX; /* more blocks may be available */
     if (more || *had < count || *had < 2) {
         drop(hold);
         return more ? ESP_ERR_INVALID_SIZE : ESP_ERR_NO_MEM;
     }
-    /* Blocks are taken off the front of a free block one after the other: every second one taken is every
-     * second by address. */
+    /* The allocator cuts consecutive blocks off the front of a free block. So every second block in order of
+     * allocation is also every second one by address. */
     for (held_block_t *kept = hold->last; kept != NULL && kept->next != NULL; kept = kept->next) {
         held_block_t *given = kept->next;
         kept->next = given->next;

@@ -1,10 +1,11 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Deliberate allocations of the console: levels, checkerboards, leaks. Console task only.
+ * Deliberate allocations of the console: to reach a level of free memory, to fragment it, to leak. Console
+ * task only.
  *
- * The blocks of one hold form a list linked inside the blocks, so that a hold costs no memory but the
- * blocks, regardless of their number. All allocations bypass heap_fail's filter.
+ * A hold is a set of blocks with an id. Its blocks are linked through their own memory, so a hold needs no
+ * other heap, regardless of the number of blocks. All allocations bypass heap_fail's filter.
  */
 #pragma once
 
@@ -16,50 +17,55 @@
 
 #define HEAP_HOLD_MAX 64 /*!< holds at a time; ids are 1..HEAP_HOLD_MAX */
 
-/** Most blocks of one hold. For each query the allocator walks all blocks of a heap with interrupts off: with
- * more blocks in PSRAM the console's input would overflow. */
+/** Most blocks of one hold. For each query the allocator walks all blocks of a heap with interrupts off. With
+ * more blocks in PSRAM that takes so long that the UART's input FIFO overflows. */
 #define HEAP_HOLD_BLOCKS_MAX 4500
 
 typedef struct {
     uint32_t caps;
     uint32_t blocks;
-    uint32_t bytes; /*!< usable bytes of the blocks; each block costs the heap 4 more */
+    uint32_t bytes; /*!< usable bytes of the blocks; each block takes 4 more bytes of heap */
 } heap_hold_info_t;
 
-/** Takes one block. ESP_ERR_NO_MEM: the allocation failed; ESP_ERR_INVALID_STATE: all ids are in use. */
+/** Allocates one block. ESP_ERR_NO_MEM: the allocation failed; ESP_ERR_INVALID_STATE: all ids are in use. */
 esp_err_t heap_hold_size(uint32_t caps, uint32_t size, unsigned *id);
 
 /**
- * @brief Takes blocks until heap_caps_get_free_size(caps) is as close above `leave` as the allocator permits.
+ * @brief Allocates blocks until heap_caps_get_free_size(caps) is as close above `leave` as the allocator
+ * permits, and never below it.
  *
- * Biggest blocks first (none above `block`, if that is not 0; the last bytes in blocks of up to 256), so
- * that the rest stays contiguous where possible. The result is never below `leave`.
+ * The largest blocks are allocated first, so that the remaining memory stays contiguous where possible. If
+ * `block` is not 0, no block is larger than that. The last bytes are taken in blocks of up to 256 bytes.
  *
- * A block takes 4 bytes more than its size, sizes are multiples of 4 of at least 12: free memory moves in
- * steps of 4, and its residue mod 4 is fixed (0 in PSRAM; 3 in the ESP32's internal and DMA memory, due to
- * the odd length of the DMA pool). With that residue `leave` is met exactly, except where no choice of
- * blocks fits: less than 16 bytes to take; with small holes, less than about 200 to take or less than about
- * 64 to leave. The caller reads back the result.
+ * A block takes 4 bytes more than its size, and sizes are multiples of 4, at least 12. So free memory changes
+ * in steps of 4, and its residue modulo 4 is fixed: 0 in PSRAM; 3 in the ESP32's internal and DMA memory, due
+ * to the odd length of the DMA pool. A `leave` with that residue is met exactly, unless no combination of
+ * blocks fits: with less than 16 bytes to take, or, where there are small holes, with less than about 200
+ * bytes to take or about 64 bytes to leave. Query the free size for the result.
  *
- * @return ESP_ERR_INVALID_SIZE if less than `leave` is free already.
+ * @return ESP_ERR_INVALID_SIZE: less than `leave` is free before the call
  */
 esp_err_t heap_hold_leave(uint32_t caps, uint32_t leave, uint32_t block, unsigned *id);
 
 /**
- * @brief Takes `count` blocks (0: all available) and frees every second one: free but fragmented memory.
- * @return ESP_ERR_NO_MEM if there are fewer, with their number in *had; ESP_ERR_INVALID_SIZE if it would be
- * more than HEAP_HOLD_BLOCKS_MAX. Nothing is held then.
+ * @brief Allocates `count` blocks (0: as many as fit) and frees every second one, which leaves fragmented
+ * free memory.
+ * @param[out] had number of blocks that could be allocated
+ * @return
+ *      - ESP_OK
+ *      - ESP_ERR_NO_MEM: fewer than `count`, or fewer than two, could be allocated; none is held
+ *      - ESP_ERR_INVALID_SIZE: more than HEAP_HOLD_BLOCKS_MAX would fit; none is held
  */
 esp_err_t heap_hold_split(uint32_t caps, uint32_t block, uint32_t count, unsigned *id, uint32_t *had);
 
-/** Adds one block to the hold *id, which is created if *id is 0. For leaks. */
+/** Adds one block to hold *id; creates a hold if *id is 0. For leaks. */
 esp_err_t heap_hold_add(uint32_t caps, uint32_t size, unsigned *id);
 
-/** All holds together: their number, and their usable bytes. */
+/** Number of all holds, and the sum of their usable bytes. */
 void heap_hold_total(uint32_t *holds, uint32_t *bytes);
 
-/** @return false if there is no such hold. */
+/** @return false if no hold has this id */
 bool heap_hold_info(unsigned id, heap_hold_info_t *info);
 
-/** Frees a hold, last block first. @return false if there is no such hold. */
+/** Frees a hold, last block first. @return false if no hold has this id */
 bool heap_hold_release(unsigned id, heap_hold_info_t *released);

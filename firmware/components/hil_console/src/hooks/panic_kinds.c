@@ -18,10 +18,11 @@ static const char *TAG = "HIL";
 
 #define BLOCK_SIZE 64
 
-/* Below a function's frame the caller's registers are saved, which the backtrace needs (Xtensa: 16 bytes). */
+/* Words below a function's frame to leave unchanged: the caller's registers are saved there (Xtensa: 16
+ * bytes), and the backtrace needs them. */
 #define KEPT_WORDS 32
 
-/* Through volatile, so that the compiler neither detects nor removes the undefined behaviour. */
+/* Volatile, so that the compiler neither detects nor removes the undefined behaviour. */
 static void *volatile s_address;
 
 static void crash_abort(void)
@@ -43,9 +44,9 @@ static void crash_store(void)
 }
 
 /**
- * Writes every word from below this frame down to the end of the stack, and none beyond: the watchpoint at
- * the end (32 bytes, somewhere in the last 64) triggers at its first word, and no other task's memory is
- * touched. A recursion would leave words between its frames unwritten, possibly exactly those.
+ * Writes every word from below this frame to the end of the stack, and none beyond. So the watchpoint at the
+ * end (32 bytes, somewhere in the last 64) always triggers, and no other task's memory is touched. A
+ * recursion would skip words between its frames, possibly the watched ones.
  */
 static void crash_stack(void)
 {
@@ -54,7 +55,7 @@ static void crash_stack(void)
     while (word > end) {
         *--word = 0;
     }
-    /* Without a watchpoint the overwritten end is detected when the task is switched out. */
+    /* Without a watchpoint, FreeRTOS detects the overwritten end of the stack at the next task switch. */
     vTaskDelay(1);
 }
 
@@ -65,32 +66,33 @@ static void crash_wdt(void)
     }
 }
 
-/** Interrupts stay on: this core's idle task never runs, so the task watchdog triggers. */
+/** Keeps this core's idle task from running, with interrupts on, so that the task watchdog triggers. */
 static void crash_task_wdt(void)
 {
     while (true) {
     }
 }
 
-/** The second free finds the block marked free already. */
+/** Frees a block twice: the second free finds it marked as free. */
 static void crash_heap(void)
 {
     heap_caps_free(s_address);
     heap_caps_free(s_address);
 }
 
-/** IRAM takes 32-bit accesses only: the failure of a byte buffer allocated without MALLOC_CAP_8BIT. */
+/** Writes a byte to IRAM, which allows 32-bit accesses only: the failure of a byte buffer allocated without
+ * MALLOC_CAP_8BIT. */
 static void crash_iram(void)
 {
     *((volatile uint8_t *)s_address + 1) = 1;
     heap_caps_free(s_address);
-    ESP_LOGE(TAG, "a byte store to IRAM went through: this chip is emulated");
+    ESP_LOGE(TAG, "a byte store to IRAM raised no exception: this chip is emulated");
 }
 
 static const struct {
     const char *kind;
     void (*crash)(void);
-    uint32_t caps; /* of the block at s_address; 0: none */
+    uint32_t caps; /* capabilities of the block at s_address; 0: no block is needed */
 } KINDS[] = {
     {"abort", crash_abort, 0},
     {"null", crash_null, 0},

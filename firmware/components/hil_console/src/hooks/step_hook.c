@@ -16,7 +16,7 @@ esp_err_t __wrap_state_manager_enter_step(const char *step, bool undo);
 esp_err_t __real_state_manager_enter_step(const char *step, bool undo);
 
 typedef struct {
-    const char *step; /* the state manager's own string; NULL: not used */
+    const char *step; /* the state manager's own string; NULL: this entry is free */
     bool undo;
     uint32_t left;
 } target_t;
@@ -51,7 +51,7 @@ esp_err_t __wrap_state_manager_enter_step(const char *step, bool undo)
     return fails ? ESP_FAIL : __real_state_manager_enter_step(step, undo);
 }
 
-/** The state manager's string for the step name of this length, or NULL. */
+/** @return the state manager's string for the step name, which has `length` characters; NULL if unknown */
 static const char *find_step(const char *name, size_t length)
 {
     for (int from = 0; from < SYSTEM_STATES_; from++) {

@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Deliberate failures and panics in the steps of a change of mode. The linker's --wrap (wrap.cmake) puts
- * this in front of state_manager_enter_step() in HIL builds; the state manager itself carries no hook.
+ * Deliberate failures and panics in the steps of a change of mode. In HIL builds the linker's --wrap
+ * (wrap.cmake) puts a wrapper around state_manager_enter_step(), so the state manager contains no hook.
  */
 #pragma once
 
@@ -12,19 +12,19 @@
 #define STEP_HOOK_MAX 4
 
 typedef struct {
-    uint32_t armed;  /*!< names that have failures left */
-    uint32_t failed; /*!< steps made to fail since it was armed */
+    uint32_t armed;  /*!< number of steps with failures left */
+    uint32_t failed; /*!< steps made to fail since step_hook_fail() */
 } step_hook_state_t;
 
 /**
- * @brief The next `count` times each of these steps is entered, it fails with ESP_FAIL.
+ * @brief Makes each of these steps fail with ESP_FAIL the next `count` times it is entered.
  *
- * @param list up to STEP_HOOK_MAX names with commas between them; "undo:NAME" is the undo of a step
- * @return false: an unknown step, or too many; nothing is armed
+ * @param list up to STEP_HOOK_MAX names, separated by commas; "undo:NAME" is the undo of a step
+ * @return false: unknown step, or too many; no step is armed
  */
 bool step_hook_fail(const char *list, uint32_t count);
 
-/** @brief When this step is next entered, `crash` is called. Same names. @return false: no such step */
+/** @brief Calls `crash` when this step is next entered. Names as above. @return false: unknown step */
 bool step_hook_crash(const char *step, void (*crash)(void));
 
 void step_hook_disarm(void);

@@ -1,15 +1,15 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Fields of the memory statistics: memory_stats_t, the statistics box and the mem.sample record are all
- * generated from these lists. Include memory_manager.h, not this file.
+ * Fields of the memory statistics. memory_stats_t, the statistics box and the mem.sample record are generated
+ * from these lists. Include memory_manager.h instead of this file.
  */
 #pragma once
 
 /* clang-format off: the lists are tables */
 
 /*
- * X(field, section, row): a uint32_t of memory_stats_t, and its place in the box (NONE: in the record only).
+ * X(field, section, row): a uint32_t of memory_stats_t and its place in the box (NONE: only in the record).
  * Sections and rows are names in mem_render.c's tables, in the same order.
  */
 #define MEMORY_STATS_FIELDS(X)                                                                              \
@@ -24,14 +24,14 @@
     X(psram_largest, PSRAM, LARGEST)                                                                        \
     X(psram_fragmentation, PSRAM, FRAGMENTATION)                                                            \
     X(total_free, TOTAL, FREE)            /* bytes; total = MALLOC_CAP_DEFAULT */                           \
-    X(total_minimum_free, TOTAL, MINIMUM) /* bytes; lowest total_free since boot; never rises */            \
-    X(iram_free, NONE, NONE)              /* bytes that take 32-bit accesses only */                        \
+    X(total_minimum_free, TOTAL, MINIMUM) /* bytes; lowest total_free since boot */                         \
+    X(iram_free, NONE, NONE)              /* bytes that allow 32-bit accesses only */                       \
     X(internal_watermark, NONE, NONE)     /* bytes; lowest free since the last periodic sample */           \
     X(dma_watermark, NONE, NONE)                                                                            \
     X(psram_watermark, NONE, NONE)                                                                          \
     X(total_watermark, NONE, NONE)
 
-/* X(field, label, stats field): the figures of a baseline, and the delta lines of the box. */
+/* X(field, label, stats field): the values of a baseline, and the delta lines of the box. */
 #define MEMORY_BASELINE_FIELDS(X)               \
     X(internal, "Internal RAM:", internal_free) \
     X(dma, "DMA-capable:", dma_free)            \

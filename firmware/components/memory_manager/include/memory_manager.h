@@ -3,9 +3,9 @@
  *
  * Memory manager: statistics, threshold warnings and memory logs.
  *
- * Unless stated otherwise, functions may be called from any task, but not from an interrupt; before
- * memory_manager_init() they return ESP_ERR_INVALID_STATE; an invalid argument (ESP_ERR_INVALID_ARG) changes
- * nothing. Sizes are bytes, times ms since boot, KB is 1,024 bytes.
+ * Unless stated otherwise, functions may be called from any task, but not from an interrupt. Before
+ * memory_manager_init() they return ESP_ERR_INVALID_STATE. A call that returns ESP_ERR_INVALID_ARG has no
+ * effect. Sizes are in bytes, times in ms since boot; 1 KB is 1,024 bytes.
  */
 #pragma once
 
@@ -19,13 +19,13 @@
 extern "C" {
 #endif
 
-#define MEMORY_CALLBACKS_MAX 8 //!< Warning callbacks, and as many recovery callbacks
+#define MEMORY_CALLBACKS_MAX 8 //!< Maximum for warning callbacks, and for recovery callbacks
 #define MEMORY_RECLAIMERS_MAX 4
 #define MEMORY_STATES_MAX 4       //!< Baselines in addition to the one of init
-#define MEMORY_STATE_NAME_SIZE 12 //!< With the terminator
-#define MEMORY_CONTEXT_SIZE 32    //!< With the terminator; a longer context is truncated
+#define MEMORY_STATE_NAME_SIZE 12 //!< Including the terminator
+#define MEMORY_CONTEXT_SIZE 32    //!< Including the terminator; a longer context is truncated
 #define MEMORY_PLACE_MAX 16       //!< Most blocks in one call of memory_manager_place()
-#define MEMORY_HISTORY_SIZE 16    //!< Snapshots kept for the running boot, and for the one before
+#define MEMORY_HISTORY_SIZE 16    //!< Snapshots kept of this boot, and of the previous one
 #define MEMORY_EVENTS_SIZE 8      //!< Events kept
 
 /** One sample. All fields are uint32_t; memory_fields.h lists them with their units. */
@@ -35,8 +35,8 @@ typedef struct {
 #undef MEMORY_STATS_MEMBER_
 } memory_stats_t;
 
-/** Warning thresholds. Memory: bytes, a warning is raised below them. Fragmentation: percent, at or above
- * them. */
+/** Warning thresholds. Memory: bytes; a warning is raised below the threshold. Fragmentation: percent; a
+ * warning is raised at or above it. */
 typedef struct {
     uint32_t internal_ram_warning;
     uint32_t internal_ram_critical;
@@ -76,15 +76,16 @@ typedef struct {
 } memory_warning_t;
 
 /**
- * Called by the task that detects the change (usually the monitor task), outside all locks: it may use this
- * API. The monitor's stack is 2 KB: printf and ESP_LOGx do not fit, memory_manager_log_stats() does.
+ * Called by the task that detects the change (usually the monitor task) with no lock held, so it may use this
+ * API. The monitor's stack of 2 KB is too small for printf and ESP_LOGx, but large enough for
+ * memory_manager_log_stats().
  */
 typedef void (*memory_warning_callback_t)(const memory_warning_t *warning);
 
-/** Frees memory that its component can do without. The gain is measured around the call. */
+/** Frees memory that its component can do without. The manager measures how much. */
 typedef void (*memory_reclaimer_t)(void);
 
-/** Free bytes at one moment: internal, dma, psram, total. */
+/** Free bytes at the time of the baseline: internal, dma, psram, total. */
 typedef struct {
     uint32_t timestamp_ms;
 #define MEMORY_BASELINE_MEMBER_(field, label, stats_field) uint32_t field;
@@ -92,7 +93,7 @@ typedef struct {
 #undef MEMORY_BASELINE_MEMBER_
 } memory_baseline_t;
 
-/** Present minus baseline, in bytes: negative if there is less free memory. */
+/** Current free memory minus the baseline, in bytes; negative if less is free. */
 typedef struct {
 #define MEMORY_DELTA_MEMBER_(field, label, stats_field) int32_t field;
     MEMORY_BASELINE_FIELDS(MEMORY_DELTA_MEMBER_)
@@ -103,7 +104,7 @@ typedef struct {
 typedef struct {
     uint32_t sequence; //!< Counts from 1 at each boot
     memory_stats_t stats;
-    memory_delta_t delta; //!< From the baseline at that time
+    memory_delta_t delta; //!< Difference from the baseline at that time
     char context[MEMORY_CONTEXT_SIZE];
 } memory_snapshot_t;
 
@@ -140,11 +141,11 @@ typedef struct {
 typedef struct {
     bool placeable;   //!< All the blocks can be allocated together, in this order
     size_t placed;    //!< Number of leading blocks that fit
-    uint32_t missing; //!< Size of the first block that does not fit, 0 if all do
-    uint32_t largest; //!< The largest block left for it
+    uint32_t missing; //!< Size of the first block that does not fit; 0 if all fit
+    uint32_t largest; //!< Largest block that could be allocated in its place
 } memory_placement_t;
 
-/** Findings of memory_manager_optimize(). Bits of `advice`. */
+/** Findings of memory_manager_optimize(): bit numbers in `advice`. */
 typedef enum {
     MEMORY_ADVICE_INTERNAL_PRESSURE,
     MEMORY_ADVICE_DMA_PRESSURE,
@@ -156,22 +157,22 @@ typedef enum {
 } memory_advice_t;
 
 typedef struct {
-    uint32_t advice;   //!< Bit n: memory_advice_t n applies
-    int32_t reclaimed; //!< Bytes of total_free gained by the reclaimers (changes by other tasks included)
+    uint32_t advice;   //!< Bit n is set if memory_advice_t n applies
+    int32_t reclaimed; //!< Increase of total_free while the reclaimers ran, including changes by other tasks
 } memory_optimize_report_t;
 
 typedef struct {
     uint32_t bytes_internal; //!< Sum of the following, except bytes_rtc
     uint32_t bytes_static;
-    uint32_t bytes_task; //!< Stack, control block and their headers; only while the monitor task runs
+    uint32_t bytes_task; //!< Stack, control block and their headers; 0 unless the monitor task runs
     uint32_t bytes_rtc;  //!< Snapshots and events, in RTC memory, which is not heap
     uint32_t stack_size;
-    uint32_t stack_unused;      //!< Never used since the task started; 0 when it does not run
+    uint32_t stack_unused;      //!< Bytes never used since the task started; 0 unless it runs
     uint32_t cpu_us_per_sample; //!< Mean time of a periodic sample with its threshold check
     uint32_t samples;
 } memory_self_t;
 
-/** The boot whose snapshots survived the last reset. */
+/** The previous boot, whose snapshots survived the reset. */
 typedef struct {
     uint32_t boot_count;
     uint32_t boot_id;
@@ -180,36 +181,39 @@ typedef struct {
 /* --- Starting --- */
 
 /**
- * Sets the thresholds (NULL: MEMORY_THRESHOLDS_DEFAULT), starts the low-water marks, hooks failed allocations
- * and takes the baseline.
+ * Sets the thresholds (NULL: MEMORY_THRESHOLDS_DEFAULT), starts the low-water marks, registers the
+ * failed-allocation callback, and sets the baseline.
  *
  * @return
  *      - ESP_OK
- *      - ESP_ERR_INVALID_ARG: a critical level above its warning level (fragmentation: below it), or a
- *        percentage over 100
+ *      - ESP_ERR_INVALID_ARG: a critical level is above its warning level (fragmentation: below it), or a
+ *        percentage is above 100
  *      - ESP_ERR_INVALID_STATE: already initialised
  */
 esp_err_t memory_manager_init(const memory_thresholds_t *thresholds);
 
 /**
- * Samples every interval_ms, first one interval from now. While monitoring runs, changes the interval.
+ * Starts the monitor task, which samples every interval_ms; the first sample is taken one interval from now.
+ * If the task is running, changes the interval.
  *
  * @return
  *      - ESP_OK
  *      - ESP_ERR_INVALID_STATE: not initialised
- *      - ESP_ERR_INVALID_ARG: below CONFIG_HOTPIN_MEM_MIN_INTERVAL_MS
+ *      - ESP_ERR_INVALID_ARG: interval_ms is below CONFIG_HOTPIN_MEM_MIN_INTERVAL_MS
  *      - ESP_ERR_NO_MEM: no memory for the task
  */
 esp_err_t memory_manager_start_monitoring(uint32_t interval_ms);
 
 /**
- * Returns when the monitor task has written all queued output and has ended; ESP_OK also when none runs.
- * From a callback it only requests the end: the task ends after the callback.
+ * Stops monitoring. Returns when the monitor task has written all queued output and has ended. Called from a
+ * callback, only requests the end: the task ends after the callback has returned.
+ *
+ * @return ESP_OK, also if monitoring is off; ESP_ERR_INVALID_STATE: not initialised
  */
 esp_err_t memory_manager_stop_monitoring(void);
 esp_err_t memory_manager_get_monitoring(memory_monitoring_t *out);
 
-/* --- Queries: each reads the heap; the three numbers and two checks also work before init --- */
+/* --- Queries. Each reads the heap. Those that return a number or bool also work before init. --- */
 
 esp_err_t memory_manager_get_stats(memory_stats_t *out);
 uint32_t memory_manager_get_free_internal(void);
@@ -217,15 +221,15 @@ uint32_t memory_manager_get_free_dma(void);
 uint32_t memory_manager_get_free_psram(void);
 
 /**
- * True exactly when heap_caps_malloc(size, MALLOC_CAP_DMA) or (…SPIRAM) would succeed now: one block, not
- * the total.
+ * True if and only if heap_caps_malloc(size, MALLOC_CAP_DMA) (below: MALLOC_CAP_SPIRAM) would succeed now.
+ * The check is for one contiguous block, not for the total of free memory.
  */
 bool memory_manager_check_dma_available(size_t size);
 bool memory_manager_check_psram_available(size_t size);
 
 /**
- * True if these blocks can be allocated together. memory_manager_place() also returns the one that cannot.
- * At most MEMORY_PLACE_MAX.
+ * True if these blocks, at most MEMORY_PLACE_MAX, can be allocated together. memory_manager_place() also
+ * reports the first block that does not fit.
  */
 bool memory_manager_can_place(uint32_t caps, const size_t sizes[], size_t count);
 esp_err_t memory_manager_place(uint32_t caps, const size_t sizes[], size_t count, memory_placement_t *out);
@@ -233,52 +237,55 @@ esp_err_t memory_manager_place(uint32_t caps, const size_t sizes[], size_t count
 /* --- Logs --- */
 
 /**
- * Samples, keeps the snapshot (it survives a reset) and returns; the monitor task, or a short-lived one when
- * monitoring is off, writes the mem.sample record and the box. Of more than 8 queued boxes the oldest is
- * dropped and counted; records are never dropped.
+ * Takes a sample, stores it as a snapshot that survives a reset, and returns. The monitor task, or a
+ * short-lived task if monitoring is off, writes the mem.sample record and the box. If more than 8 boxes are
+ * queued, the oldest is dropped and counted; records are never dropped.
  */
 esp_err_t memory_manager_log_stats(const char *context);
 
-/** Newest first; *count is the number written to out. */
+/** Snapshots of this boot, newest first; *count is the number written to out. */
 esp_err_t memory_manager_get_history(memory_snapshot_t *out, size_t max, size_t *count);
-/** ESP_ERR_NOT_FOUND: none survived (power-on, or nothing was logged). info may be NULL. */
+/** Snapshots of the previous boot, newest first. ESP_ERR_NOT_FOUND: none survived (after power-on, or if none
+ * was logged). info may be NULL. */
 esp_err_t memory_manager_get_last_boot(memory_last_boot_t *info, memory_snapshot_t *out, size_t max,
                                        size_t *count);
 
 /* --- Warnings --- */
 
 esp_err_t memory_manager_get_thresholds(memory_thresholds_t *out);
-/** NULL: the defaults. Takes effect at the next check. Errors as memory_manager_init(). */
+/** Sets the thresholds (NULL: the defaults) from the next check on. Same errors as memory_manager_init(). */
 esp_err_t memory_manager_set_thresholds(const memory_thresholds_t *thresholds);
 
-/** Called once on entering a level. ESP_ERR_NO_MEM: the list is full. */
+/** Registers a callback for entering a level; called once per entry. ESP_ERR_NO_MEM: the list is full. */
 esp_err_t memory_manager_register_warning_callback(memory_warning_callback_t callback);
-/** Called once on leaving a level whose warning was raised. ESP_ERR_NO_MEM: the list is full. */
+/** Registers a callback for leaving a level whose warning was raised; called once. ESP_ERR_NO_MEM: the list
+ * is full. */
 esp_err_t memory_manager_register_recovery_callback(memory_warning_callback_t callback);
-/** ESP_ERR_NOT_FOUND: not registered. A check that is running may still call it once. */
+/** A check in progress may still call the callback once. ESP_ERR_NOT_FOUND: not registered. */
 esp_err_t memory_manager_unregister_warning_callback(memory_warning_callback_t callback);
 esp_err_t memory_manager_unregister_recovery_callback(memory_warning_callback_t callback);
 
-/** Runs one check now, as the monitor does after each sample: warnings, callbacks, events. */
+/** Takes a sample and checks it as the monitor does: raises warnings, calls callbacks, sends events. */
 esp_err_t memory_manager_check_thresholds(void);
 
 /** Warnings, recoveries and failed allocations with sequence > since, oldest first. */
 esp_err_t memory_manager_get_events(uint32_t since, memory_event_t *out, size_t max, size_t *count);
 
-/** "INTERNAL_LOW" … "FRAGMENTATION_HIGH"; "?" for no type. */
+/** "INTERNAL_LOW" … "FRAGMENTATION_HIGH"; "?" if type is invalid. */
 const char *memory_warning_name(memory_warning_type_t type);
 
-/* --- Baselines: state NULL is the one of init, the reference of the box's deltas --- */
+/* --- Baselines. State NULL means the baseline set by init, to which the deltas in the box refer. --- */
 
 esp_err_t memory_manager_get_baseline(const char *state, memory_baseline_t *out);
-/** Sets the baseline to the present values. ESP_ERR_NO_MEM: MEMORY_STATES_MAX states have one already. */
+/** Sets the state's baseline to the current values. ESP_ERR_NO_MEM: MEMORY_STATES_MAX other states already
+ * have a baseline. */
 esp_err_t memory_manager_set_baseline(const char *state);
-/** Present minus that baseline. ESP_ERR_NOT_FOUND: the state has none. */
+/** Current values minus the state's baseline. ESP_ERR_NOT_FOUND: the state has no baseline. */
 esp_err_t memory_manager_get_delta(const char *state, memory_delta_t *out);
 
 /* --- Optimisation --- */
 
-/** Logs advice on pressure and fragmentation, runs the reclaimers, logs their gain. */
+/** Logs advice on low and fragmented memory, runs the reclaimers, and logs how much they freed. */
 esp_err_t memory_manager_optimize(void);
 /** The same, with the findings in *report, which may be NULL. */
 esp_err_t memory_manager_optimize_report(memory_optimize_report_t *report);
@@ -286,7 +293,7 @@ const char *memory_advice_text(memory_advice_t advice);
 /** ESP_ERR_NO_MEM: the list is full. */
 esp_err_t memory_manager_register_reclaimer(memory_reclaimer_t reclaimer);
 
-/** Memory that the manager itself takes. */
+/** Memory and CPU time used by the manager itself. */
 esp_err_t memory_manager_get_self(memory_self_t *out);
 
 #ifdef __cplusplus

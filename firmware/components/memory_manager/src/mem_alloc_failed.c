@@ -1,9 +1,9 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Slots for any number of writers and one reader, without locks. Each slot has no owner (FREE), is owned by
- * the writer that set it to WRITING, or by the reader once it is WRITTEN. A delayed writer blocks its own
- * slot only.
+ * Lock-free slots for any number of writers and one reader. A FREE slot has no owner, a WRITING slot is owned
+ * by the writer that set it to WRITING, and a WRITTEN slot is owned by the reader. A delayed writer blocks
+ * only its own slot.
  */
 #include "mem_alloc_failed.h"
 
@@ -14,7 +14,7 @@ enum { FREE, WRITING, WRITTEN };
 
 typedef struct {
     atomic_uint owner;
-    unsigned order; /* of the failures */
+    unsigned order; /* sequence number of the failure */
     mem_alloc_failed_t failed;
 } slot_t;
 

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Failed allocations: caught wherever they happen, reported later. Pure: no IDF header but esp_attr.h.
+ * Failed allocations: stored in any context, reported later. Pure: no IDF header but esp_attr.h.
  */
 #pragma once
 
@@ -15,19 +15,19 @@ typedef struct {
     uint32_t time_ms;
     uint32_t size;
     uint32_t caps;
-    const char *function; //!< A static name in flash (__func__ of the heap)
+    const char *function; //!< Static string in flash (__func__ of the heap function)
 } mem_alloc_failed_t;
 
 /**
- * Any task, at any time, also with the flash cache off: takes no lock, allocates nothing, writes nothing.
- * When all slots are in use it only counts: the first failures matter more than later ones that follow from
- * them.
+ * Stores a failure. May be called by any task in any context, also with the flash cache off: it neither
+ * locks, allocates nor prints. If all slots are in use it only counts the failure, since the first failures
+ * matter more than those they cause.
  */
 void mem_alloc_failed_put(const mem_alloc_failed_t *failed);
 
 /**
- * Removes the oldest one; false if there is none. One task at a time. Adds the failures that were only
- * counted to *lost.
+ * Removes the oldest failure; false if there is none. Adds the number of failures that were only counted to
+ * *lost. One task at a time.
  */
 bool mem_alloc_failed_take(mem_alloc_failed_t *out, uint32_t *lost);
 

@@ -6,7 +6,7 @@
 /* The allocator (TLSF) of heap_caps since ESP-IDF v5.0. */
 #define BLOCK_HEADER 4 /* before each block */
 #define BLOCK_SIZE_MIN 12
-#define BLOCK_SPLIT_MIN 16 /* a remainder from this size on becomes a free block */
+#define BLOCK_SPLIT_MIN 16 /* a remainder of at least this size becomes a free block */
 #define HEAP_HEADER 20
 #define HEAP_8_CLASSES_MAX                                                          \
     16384 /* bytes of heap with 8, and with 16, classes per power of two; above: 32 \
@@ -35,7 +35,7 @@ uint32_t mem_census_fragmentation(const mem_census_t *census)
     return census->free_sum == 0 ? 0 : (uint32_t)((100 * outside + census->free_sum / 2) / census->free_sum);
 }
 
-/* Distance between size classes at `size`: below 4 << sl_log2 one class per word. */
+/* Distance in bytes between size classes at `size`. Below 4 << sl_log2 there is one class per word. */
 static uint32_t class_step(uint32_t size, unsigned sl_log2)
 {
     return size < (4U << sl_log2) ? 4 : 1U << (31 - __builtin_clz(size) - sl_log2);
@@ -85,7 +85,7 @@ void mem_place_add(mem_place_t *place, uintptr_t heap_start, uintptr_t heap_end,
     place->block[slot].sl_log2 = classes_log2(heap_end - heap_start);
 }
 
-/* Index of the entry that serves the request, or -1. */
+/* Index of the free block that serves the request; -1 if none does. */
 static int choose(const mem_place_t *place, uint32_t request)
 {
     int best = -1;

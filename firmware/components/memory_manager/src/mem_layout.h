@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Fragmentation of a set of heaps, and placement of blocks in them. Fed block by block from a heap walk.
- * Pure: no IDF header.
+ * Fragmentation of a set of heaps, and placement of blocks in them. A heap walk adds the free blocks one by
+ * one. Pure: no IDF header.
  */
 #pragma once
 
@@ -11,52 +11,52 @@
 #include <stdint.h>
 #include "memory_manager.h"
 
-/** Census of one walk. Start with {0}. */
+/** Free blocks counted in one walk. Initialise with {0}. */
 typedef struct {
     uint32_t free_sum;     //!< Bytes in free blocks
-    uint32_t largest_sum;  //!< Sum of the largest free block of each heap seen before the present one
-    uint32_t heap_largest; //!< Largest free block of the present heap
-    uintptr_t heap;        //!< Start of the present heap
+    uint32_t largest_sum;  //!< Sum over the heaps before the current one of their largest free blocks
+    uint32_t heap_largest; //!< Largest free block of the current heap
+    uintptr_t heap;        //!< Start of the current heap
 } mem_census_t;
 
-/** The blocks of one heap must be consecutive, as in heap_caps_walk(). */
+/** Adds a free block. The blocks of one heap must be added consecutively, as by heap_caps_walk(). */
 void mem_census_add(mem_census_t *census, uintptr_t heap, size_t free_block);
 
 /**
- * Percent of the free bytes that lie outside the largest block of their heap, to the nearest; 0 if nothing is
- * free. An untouched heap is one block, so several separate regions do not count as fragmentation.
+ * Percentage of the free bytes that are outside the largest free block of their heap, rounded to the nearest;
+ * 0 if no memory is free. Computed per heap, so that separate regions do not count as fragmentation.
  */
 uint32_t mem_census_fragmentation(const mem_census_t *census);
 
 #define MEM_PLACE_BLOCKS (MEMORY_PLACE_MAX + 8)
 
 /**
- * Free blocks to place others in. Start with {0}. When there are more free blocks than entries the smallest
- * are omitted: MEMORY_PLACE_MAX requests need at most that number of the largest.
+ * Free blocks in which requests are placed. Initialise with {0}. If there are more free blocks than entries,
+ * the smallest are omitted: MEMORY_PLACE_MAX requests need at most that number of the largest blocks.
  */
 typedef struct {
     struct {
         uint32_t size;
-        uint8_t heap;    //!< Number of the heap in the walk
-        uint8_t sl_log2; //!< log2 of the heap's size classes per power of two
+        uint8_t heap;    //!< Number of the heap, in the order of the walk
+        uint8_t sl_log2; //!< log2 of the heap's number of size classes per power of two
     } block[MEM_PLACE_BLOCKS];
     uint8_t count;
     uint8_t heaps;
-    uintptr_t heap_start; //!< Of the last heap seen
+    uintptr_t heap_start; //!< Start of the last heap added
 } mem_place_t;
 
 void mem_place_add(mem_place_t *place, uintptr_t heap_start, uintptr_t heap_end, size_t free_block);
 
 /**
- * Places the blocks in order, as the allocator would: in the first heap that has room, in a block of the
- * smallest size class that fits. Consumes `place`. Where several free blocks share that class, the
- * allocator's choice depends on the order in which they were freed; this function takes the smallest (the
- * others differ by less than a class step).
+ * Places the blocks in order, as the allocator would: in the first heap with room, in a free block of the
+ * smallest size class that fits. Consumes `place`. If several free blocks are in that class, the allocator's
+ * choice depends on the order in which they were freed. This function takes the smallest; the others differ
+ * from it by less than a class step.
  */
 void mem_place_run(mem_place_t *place, const size_t sizes[], size_t count, memory_placement_t *out);
 
 /**
- * The largest request that a free block of this size can serve in a heap with 1 << sl_log2 classes: rounds
- * down.
+ * Largest request that a free block of this size can serve, in a heap with 1 << sl_log2 size classes per
+ * power of two.
  */
 uint32_t mem_place_fit(uint32_t block_size, unsigned sl_log2);

@@ -14,29 +14,29 @@
 #include "sdkconfig.h"
 #include "telemetry.h"
 
-#define FIELD_ROOM 48                          /* the longest field of a record, and "more":true behind it */
-#define RECORDS_MAX (2 * TELEMETRY_RECORD_MAX) /* size of one snapshot */
+#define FIELD_ROOM 48                          /* bytes of the longest field of a record and "more":true */
+#define RECORDS_MAX (2 * TELEMETRY_RECORD_MAX) /* bytes of one snapshot's records */
 
 _Static_assert(MEMORY_HISTORY_SIZE <= 16, "s_log.boxes has a bit for each slot");
 _Static_assert(MEMORY_HISTORY_SIZE >= MEM_LOG_BOXES_MAX, "a queued box has a slot");
 
-/* Survives a reset. In RTC memory, which the heap does not use. */
+/* Survives a reset, and takes no heap: RTC memory. */
 static RTC_NOINIT_ATTR mem_ring_t s_ring;
-/* In RTC memory only to save internal RAM: it holds addresses, and is empty after a reset. */
+/* In RTC memory only to save internal RAM. It contains pointers, so it is emptied at each start. */
 static RTC_NOINIT_ATTR memory_event_t s_events[MEMORY_EVENTS_SIZE];
 /* The record or box being written, guarded by the stdout lock. Also in RTC memory: it is too large for the
  * monitor's stack. */
 static RTC_NOINIT_ATTR memory_snapshot_t s_writing;
 
 static struct {
-    portMUX_TYPE lock;      /* guards all of this, s_ring and s_events */
-    mem_bank_t *bank;       /* of this boot */
-    const mem_bank_t *last; /* of the last boot, or NULL */
+    portMUX_TYPE lock;      /* guards this struct, s_ring and s_events */
+    mem_bank_t *bank;       /* bank of this boot */
+    const mem_bank_t *last; /* bank of the previous boot, or NULL */
     uint32_t newest;        /* sequence of the newest snapshot, 0: none */
-    uint32_t recorded;      /* sequence up to which records are written */
+    uint32_t recorded;      /* sequence of the last snapshot written as a record */
     uint32_t newest_event;
     uint16_t boxes;   /* bit n: slot n is queued to be written as a box */
-    uint16_t dropped; /* boxes, since the last record */
+    uint16_t dropped; /* boxes dropped since the last record */
 } s_log = {.lock = portMUX_INITIALIZER_UNLOCKED};
 
 void mem_log_init(void)
@@ -50,7 +50,7 @@ void mem_log_init(void)
     memset(s_events, 0, sizeof(s_events));
 }
 
-/* Truncates between characters, not inside one. */
+/* Truncates between UTF-8 characters, not inside one. */
 static void copy_context(char *out, const char *context)
 {
     size_t len = strnlen(context, MEMORY_CONTEXT_SIZE);
@@ -71,7 +71,7 @@ static uint16_t slot_bit(uint32_t sequence)
     return (uint16_t)(1U << (sequence % MEMORY_HISTORY_SIZE));
 }
 
-/* Sequence of the oldest snapshot queued as a box, 0 if none. With the lock held. */
+/* Sequence of the oldest snapshot queued as a box; 0 if none. Call with the lock held. */
 static uint32_t oldest_box(void)
 {
     uint32_t age = s_log.newest < MEMORY_HISTORY_SIZE ? s_log.newest : MEMORY_HISTORY_SIZE;
@@ -90,8 +90,8 @@ static void drop_box(uint32_t sequence)
     s_log.dropped++;
 }
 
-/* False: the slot's record is not written yet. Not inlined, so that its snapshot is off the stack when the
- * caller writes. */
+/* Stores a snapshot; false if the record in its slot is not written yet. Not inlined, so that its snapshot is
+ * no longer on the stack when the caller writes that record. */
 static NOINLINE_ATTR bool try_put(const memory_stats_t *stats, const memory_delta_t *delta,
                                   const char *context, bool box)
 {
@@ -102,7 +102,7 @@ static NOINLINE_ATTR bool try_put(const memory_stats_t *stats, const memory_delt
     if (room) {
         snapshot.sequence = s_log.newest + 1;
         if (s_log.boxes & slot_bit(snapshot.sequence)) {
-            drop_box(snapshot.sequence); /* sequence of the snapshot to overwrite */
+            drop_box(snapshot.sequence); /* box of the snapshot that used this slot */
         }
         s_log.newest++;
         mem_bank_put(s_log.bank, &snapshot);
@@ -141,7 +141,7 @@ bool mem_log_waiting(void)
     return records > 0 || boxes;
 }
 
-/* Adds a field; when the record is full, sends it and begins a continuation. */
+/* Adds a field; if the record is full, sends it and begins another. */
 static void add_field(telemetry_record_t *r, const char *key, uint32_t value, bool is_signed)
 {
     if (telemetry_record_room(r) < FIELD_ROOM) {
@@ -192,7 +192,7 @@ static void write_record(void)
         add_field(&record, "boxes_dropped", dropped, false);
         telemetry_send(&record);
     }
-    /* From here on its slot may be reused. */
+    /* From here on the snapshot's slot may be reused. */
     taskENTER_CRITICAL(&s_log.lock);
     if (s_log.recorded != s_log.newest) {
         s_log.recorded = sequence;
@@ -336,7 +336,7 @@ size_t mem_log_history(memory_snapshot_t *out, size_t max)
     taskENTER_CRITICAL(&s_log.lock);
     newest = s_log.newest;
     taskEXIT_CRITICAL(&s_log.lock);
-    /* One critical section for each: copying and checking one takes about 15 us. */
+    /* One critical section per snapshot: copying and checking it takes about 15 us. */
     for (uint32_t age = 0; age < MEMORY_HISTORY_SIZE && age < newest && count < max; age++) {
         taskENTER_CRITICAL(&s_log.lock);
         bool valid = mem_bank_get(s_log.bank, newest - age, &out[count]);
@@ -352,7 +352,7 @@ bool mem_log_last_boot(memory_last_boot_t *boot, memory_snapshot_t *out, size_t 
         return false;
     }
     *boot = s_log.last->boot;
-    *count = mem_bank_list(s_log.last, out, max); /* not written to in this boot */
+    *count = mem_bank_list(s_log.last, out, max); /* needs no lock: this boot does not write to it */
     return *count > 0 || max == 0;
 }
 

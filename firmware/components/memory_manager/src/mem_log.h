@@ -4,8 +4,8 @@
  * The log path: snapshots are queued in the RTC ring until they are written, first as a record, then as a
  * box.
  *
- * A task that logs only adds a snapshot to the ring. One writer at a time (it holds the stdout lock) removes
- * them.
+ * A task that logs only adds a snapshot to the ring. One writer at a time, which holds the stdout lock,
+ * removes snapshots.
  */
 #pragma once
 
@@ -16,14 +16,14 @@
 #include "mem_logic.h"
 #include "memory_manager.h"
 
-#define MEM_LOG_BOXES_MAX 8 //!< Most queued boxes; of more the oldest is dropped
+#define MEM_LOG_BOXES_MAX 8 //!< Most queued boxes; beyond that the oldest is dropped
 
-/** Finds the last boot's snapshots. */
+/** Finds the previous boot's snapshots. */
 void mem_log_init(void);
 
 /**
- * Queues a snapshot, to be written as a record and, if box, as a box. Returns at once, unless
- * MEMORY_HISTORY_SIZE records are queued already: then the caller writes the oldest itself, since no record
+ * Queues a snapshot to be written as a record and, if box is true, as a box. Returns at once, unless
+ * MEMORY_HISTORY_SIZE records are already queued: then the caller writes the oldest itself, since no record
  * may be lost.
  */
 void mem_log_put(const memory_stats_t *stats, const memory_delta_t *delta, const char *context, bool box);
@@ -31,21 +31,21 @@ void mem_log_put(const memory_stats_t *stats, const memory_delta_t *delta, const
 bool mem_log_waiting(void);
 
 /**
- * Writes the oldest queued record or, if there is none, box; false if nothing is queued or, unless force,
- * the transmit ring has no room for it.
+ * Writes the oldest queued record or, if no record is queued, the oldest box. Returns false if neither is
+ * queued, or if the transmit ring has no room and force is false.
  */
 bool mem_log_write_one(bool force);
 
-/** Keeps an event and sends its record. */
+/** Stores an event and sends its record. */
 void mem_log_change(const mem_change_t *change);
 void mem_log_alloc_failed(const mem_alloc_failed_t *failed, uint32_t lost);
 size_t mem_log_events(uint32_t since, memory_event_t *out, size_t max);
 
 size_t mem_log_history(memory_snapshot_t *out, size_t max);
-/** false: no last boot. */
+/** Snapshots of the previous boot; false if there are none. */
 bool mem_log_last_boot(memory_last_boot_t *boot, memory_snapshot_t *out, size_t max, size_t *count);
 
-/** One log line: text, and a number with its unit unless the unit is NULL. */
+/** Writes one log line: text, then the number with its unit (NULL: text only). */
 void mem_log_line(char letter, const char *text, int32_t number, const char *unit);
 
 size_t mem_log_static_size(void);

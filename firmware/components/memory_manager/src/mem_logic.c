@@ -11,7 +11,7 @@ esp_err_t mem_thresholds_check(const memory_thresholds_t *t)
     return good ? ESP_OK : ESP_ERR_INVALID_ARG;
 }
 
-/* Free bytes: bad is low. */
+/* For free bytes, which are bad if low. */
 static bool bytes_reached(uint32_t value, uint32_t threshold)
 {
     return value < threshold;
@@ -23,7 +23,7 @@ static bool bytes_left(uint32_t value, uint32_t threshold)
     return value >= (uint64_t)threshold + margin;
 }
 
-/* Fragmentation: bad is high. */
+/* For fragmentation, which is bad if high. */
 static bool percent_reached(uint32_t value, uint32_t threshold)
 {
     return value >= threshold;
@@ -196,7 +196,7 @@ const char *memory_advice_text(memory_advice_t advice)
 {
     static const char *const texts[MEMORY_ADVICE_KINDS_] = {
         [MEMORY_ADVICE_INTERNAL_PRESSURE] =
-            "internal RAM is low: free buffers, or move those that need no DMA to PSRAM",
+            "internal RAM is low: free buffers, or move buffers that need no DMA to PSRAM",
         [MEMORY_ADVICE_DMA_PRESSURE] = "DMA-capable RAM is low: stop a driver that is not in use",
         [MEMORY_ADVICE_PSRAM_PRESSURE] = "PSRAM is low: free stream and frame buffers",
         [MEMORY_ADVICE_INTERNAL_FRAGMENTED] =

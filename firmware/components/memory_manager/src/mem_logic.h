@@ -10,18 +10,18 @@
 #include <stdint.h>
 #include "memory_manager.h"
 
-#define MEM_HYSTERESIS_MIN 1024  //!< Bytes; otherwise a tenth of the threshold
-#define MEM_HYSTERESIS_PERCENT 5 //!< Points of fragmentation
+#define MEM_HYSTERESIS_MIN 1024  //!< Bytes; for large thresholds a tenth of the threshold
+#define MEM_HYSTERESIS_PERCENT 5 //!< Percentage points of fragmentation
 #define MEM_AUDIO_RESTART 40     //!< Percent of DMA fragmentation that justifies an audio driver restart
 
-/** ESP_ERR_INVALID_ARG: a critical level that is reached before its warning level, or over 100 %. */
+/** ESP_ERR_INVALID_ARG: a critical level would be reached before its warning level, or is above 100 %. */
 esp_err_t mem_thresholds_check(const memory_thresholds_t *thresholds);
 
-/** One memory's state. Start with {0}. */
+/** State of one memory. Initialise with {0}. */
 typedef struct {
     bool low; //!< Within the warning level, hysteresis included
     bool critical;
-    bool low_raised; //!< The warning was announced (a critical one supersedes it)
+    bool low_raised; //!< The warning was raised; it is not if the critical level is entered directly
 } mem_level_t;
 
 enum { MEM_INTERNAL, MEM_DMA, MEM_PSRAM, MEM_FRAGMENTATION, MEM_LEVELS };
@@ -31,24 +31,24 @@ typedef struct {
 } mem_levels_t;
 
 typedef struct {
-    bool recovered; //!< Left, otherwise entered
+    bool recovered; //!< true: the level was left; false: it was entered
     memory_warning_t warning;
 } mem_change_t;
 
 #define MEM_CHANGES_MAX (2 * MEM_LEVELS)
 
 /**
- * Checks a sample: writes the levels entered and left to out, in the order internal, DMA, PSRAM,
- * fragmentation, and for each the critical one first. Returns their number.
+ * Checks a sample. Writes the levels entered and left to out, in the order internal, DMA, PSRAM,
+ * fragmentation, for each the critical level first. Returns their number.
  */
 size_t mem_levels_update(mem_levels_t *levels, const memory_thresholds_t *thresholds,
                          const memory_stats_t *stats, mem_change_t out[MEM_CHANGES_MAX]);
 
-/** The worst of the three memories. */
+/** Highest fragmentation of the three memories, percent. */
 uint32_t mem_worst_fragmentation(const memory_stats_t *stats);
 
 memory_baseline_t mem_baseline(const memory_stats_t *stats);
 memory_delta_t mem_delta(const memory_stats_t *stats, const memory_baseline_t *baseline);
 
-/** Bit n: memory_advice_t n. */
+/** Bit n is set if memory_advice_t n applies. */
 uint32_t mem_advice(const memory_thresholds_t *thresholds, const memory_stats_t *stats);

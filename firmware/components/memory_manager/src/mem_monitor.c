@@ -1,12 +1,12 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * One task, created on demand, that ends itself. It runs as long as there is an interval or queued output.
+ * One task, created on demand, which ends itself. It runs while an interval is set or output is queued.
  *
- * s_lock guards the few words below. Tasks must not be created, notified or ended in a critical section, so:
- * the caller that changes NONE to STARTING creates the task; a caller that notifies it counts itself in
- * `users` first; and the task ends itself only after changing RUNNING to NONE, which requires users to be 0
- * and, under the same lock, no work.
+ * s_lock guards the variables below. A task must not be created, notified or deleted in a critical section.
+ * Therefore the caller that changes NONE to STARTING creates the task afterwards. A caller that notifies the
+ * task first counts itself in s_users. The task deletes itself only after it has changed RUNNING to NONE; it
+ * may do so only if, under the same lock, s_users is 0 and there is no work.
  */
 #include "mem_monitor.h"
 
@@ -27,13 +27,13 @@ static enum { NONE, STARTING, RUNNING } s_state;
 static TaskHandle_t s_task;       /* while RUNNING */
 static mem_periodic_t s_periodic; /* set once */
 static uint32_t s_interval_ms;    /* 0: do not sample */
-static uint32_t s_epoch;          /* counts changes of the interval */
-static uint32_t s_generation;     /* counts tasks */
+static uint32_t s_epoch;          /* number of changes of the interval */
+static uint32_t s_generation;     /* number of tasks created */
 static uint32_t s_users;
 
 static void task_main(void *arg);
 
-/* Counts the caller as a user of the running task; NULL if none runs. */
+/* Counts the caller as a user of the running task and returns the task; NULL if none runs. */
 static TaskHandle_t acquire(void)
 {
     TaskHandle_t task = NULL;
@@ -63,8 +63,8 @@ static void notify(void)
 }
 
 /*
- * Changes NONE to STARTING; then the caller must create the task. While another task does, waits for the
- * result.
+ * Returns true if it has changed NONE to STARTING: then the caller must create the task. If another caller is
+ * creating it, waits for the result.
  */
 static bool begin_start(void)
 {
@@ -84,7 +84,7 @@ static bool begin_start(void)
     }
 }
 
-/* The work must be queued before the call: then a running task does not end before it is done. */
+/* Queue the work before the call: then a running task does not end before it has done the work. */
 static esp_err_t ensure_task(void)
 {
     if (begin_start()) {
@@ -99,7 +99,7 @@ static esp_err_t ensure_task(void)
             return ESP_ERR_NO_MEM;
         }
     }
-    /* Also a new task: it may have checked, and blocked, before the work was queued. */
+    /* Notify a new task, too: it may have checked for work, and blocked, before the work was queued. */
     notify();
     return ESP_OK;
 }
@@ -142,7 +142,7 @@ void mem_monitor_stop(void)
         if (self || restarted) {
             return;
         }
-        /* In short waits: a task started meanwhile has the same name. */
+        /* Wait in short steps, since a task started in the meantime has the same name. */
         if (ended && task_end_wait_for(TASK_NAME, END_WAIT_MS) != ESP_ERR_TIMEOUT) {
             return;
         }
@@ -209,8 +209,8 @@ typedef struct {
     int64_t due_us;
 } schedule_t;
 
-/* Applies a change of the interval; returns whether a sample is due, and sets the time of the next one. Times
- * are added up from the start, so that the period does not drift; missed samples are skipped.
+/* Returns whether a sample is due, and sets the time of the next one. Applies a change of the interval. Each
+ * time is computed from the previous due time, so that the period does not drift; missed samples are skipped.
  */
 static bool sample_due(schedule_t *schedule)
 {
@@ -247,8 +247,7 @@ static void task_main(void *arg)
 {
     (void)arg;
     schedule_t schedule = {0};
-    int64_t waiting_since_us =
-        0; /* start of the wait start of the wait for room in the transmit ring; 0: not waiting */
+    int64_t waiting_since_us = 0; /* start of the wait for room in the transmit ring; 0: not waiting */
 
     for (;;) {
         if (sample_due(&schedule)) {
@@ -271,7 +270,7 @@ static void task_main(void *arg)
         } else if (try_end()) {
             break;
         } else {
-            vTaskDelay(1); /* another task is about to notify this one, or has just queued work */
+            vTaskDelay(1); /* another task is about to notify this task, or has just queued work */
         }
     }
     vTaskDelete(NULL);

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * The monitor task: samples periodically, and writes the queue of the log path.
+ * The monitor task: samples periodically, and writes the output queued by mem_log.h.
  */
 #pragma once
 
@@ -13,27 +13,27 @@
 /** Work of the monitor task, once per interval. */
 typedef void (*mem_periodic_t)(void);
 
-/** To be called first. */
+/** Sets the work of the task. To be called before all other functions. */
 void mem_monitor_init(mem_periodic_t periodic);
 
 /**
- * Starts the task, or sets a new interval, counted from now. ESP_ERR_NO_MEM: no memory for the task.
+ * Starts the task or changes the interval; the first sample is due one interval from now. ESP_ERR_NO_MEM: no
+ * memory for the task.
  */
 esp_err_t mem_monitor_start(uint32_t interval_ms);
 
-/** Returns when the task has ended, or was restarted by another task. From the task itself: only requests the
- * end.
- */
+/** Stops the task. Returns when it has ended, or another task has restarted it. Called from the task itself,
+ * only requests the end. */
 void mem_monitor_stop(void);
 
 /**
- * Wakes the task to write the queue of the log path, or creates one that ends when all is written. Without
- * memory for it the caller writes.
+ * Wakes the task to write queued output, or creates a task that ends when all output is written. If there is
+ * no memory for a task, the caller writes.
  */
 void mem_monitor_wake(void);
 
 bool mem_monitor_running(uint32_t *interval_ms);
-/** Bytes of stack never used; 0 when no task runs. */
+/** Bytes of stack that the task has never used; 0 if no task runs. */
 uint32_t mem_monitor_stack_unused(void);
 bool mem_monitor_has_task(void);
 size_t mem_monitor_static_size(void);

@@ -7,15 +7,15 @@
 #include "array_size.h"
 #include "number_format.h"
 
-#define BORDER_RUN "═══════════════════════════════════════════════════════════" /* 59 */
-#define LABEL_WIDTH 18 /* column of the values after "Largest Block:" and the like */
+#define BORDER_RUN "═══════════════════════════════════════════════════════════" /* 59 characters */
+#define LABEL_WIDTH 18 /* width of the column of labels such as "Largest Block:" */
 
 typedef enum { BORDER, CONTEXT, SECTION, BYTES, PERCENT, DELTA } row_kind_t;
 
 typedef struct {
     row_kind_t kind;
     const char *text; /* border corner, section title or label */
-    uint8_t field;    /* index of the figure in memory_stats_t or memory_delta_t */
+    uint8_t field;    /* index of the value in memory_stats_t or memory_delta_t */
     uint8_t kb_width;
 } row_t;
 
@@ -33,7 +33,7 @@ typedef struct {
 
 /* clang-format off: tables */
 
-/* FREE is the first row of every section, preceded by its title. */
+/* FREE is the first row of every section; the section's title precedes it. */
 #define ROW_FREE(field, section)                           \
     {BORDER, "╠", 0, 0}, {SECTION, TITLE_##section, 0, 0}, \
         {BYTES, "Free:", STATS_INDEX(field), KB_WIDTH_##section},
@@ -61,7 +61,7 @@ static char *put(char *out, const char *text)
     return out + len;
 }
 
-/* Right-aligned in width. */
+/* Writes text right-aligned in a column of `width` characters. */
 static char *put_right(char *out, const char *text, size_t width)
 {
     for (size_t len = strlen(text); len < width; len++) {

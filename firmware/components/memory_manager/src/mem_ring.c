@@ -35,7 +35,7 @@ int mem_ring_open(mem_ring_t *ring, const memory_last_boot_t *boot, bool *last_v
     bank->generation = valid[last] ? ring->bank[last].generation + 1 : 1;
     bank->boot = *boot;
     for (size_t i = 0; i < MEMORY_HISTORY_SIZE; i++) {
-        bank->slot[i].check = ~0U; /* not a possible CRC-16 */
+        bank->slot[i].check = ~0U; /* no CRC-16 has this value */
     }
     bank->check = header_check(bank);
     return 1 - last;

@@ -1,9 +1,9 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Snapshots that survive a reset: two banks in RTC memory, used alternately by successive boots, so that the
- * snapshots of the last boot remain readable while new ones are written. All data has a CRC: a reset can
- * occur between any two writes, and after power-on the content is random. Pure: no IDF header.
+ * Snapshots that survive a reset, in two banks of RTC memory. Successive boots use the banks alternately, so
+ * that the previous boot's snapshots remain readable while new ones are written. All data has a CRC, since a
+ * reset can occur between any two writes, and the content is random after power-on. Pure: no IDF header.
  */
 #pragma once
 
@@ -19,7 +19,7 @@ typedef struct {
 
 typedef struct {
     uint32_t magic;      //!< Changes with the layout of this memory
-    uint32_t generation; //!< Counts boots; the bank with the higher one is the newer
+    uint32_t generation; //!< Number of the boot; the bank with the higher number is newer
     memory_last_boot_t boot;
     uint32_t check; //!< CRC of the fields above
     mem_slot_t slot[MEMORY_HISTORY_SIZE];
@@ -30,16 +30,16 @@ typedef struct {
 } mem_ring_t;
 
 /**
- * Finds the last boot's bank and selects the other for this boot. Returns the index of this boot's bank;
- * *last_valid is true if the other is valid.
+ * Finds the previous boot's bank and selects the other one for this boot. Returns the index of this boot's
+ * bank; *last_valid is true if the previous boot's bank is valid.
  */
 int mem_ring_open(mem_ring_t *ring, const memory_last_boot_t *boot, bool *last_valid);
 
-/** Stores a snapshot in the slot of its sequence number, over the one MEMORY_HISTORY_SIZE before. */
+/** Stores a snapshot in the slot of its sequence number; overwrites the one MEMORY_HISTORY_SIZE before it. */
 void mem_bank_put(mem_bank_t *bank, const memory_snapshot_t *snapshot);
 
-/** The snapshot of this number; false if it is overwritten, torn or of another boot. */
+/** Reads the snapshot with this number; false if it was overwritten, is torn, or is from another boot. */
 bool mem_bank_get(const mem_bank_t *bank, uint32_t sequence, memory_snapshot_t *out);
 
-/** Valid snapshots, newest first; returns the number written to out. */
+/** Writes the valid snapshots to out, newest first; returns their number. */
 size_t mem_bank_list(const mem_bank_t *bank, memory_snapshot_t *out, size_t max);

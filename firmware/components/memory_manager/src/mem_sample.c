@@ -9,7 +9,7 @@
 #include "mem_layout.h"
 
 static portMUX_TYPE s_lock = portMUX_INITIALIZER_UNLOCKED;
-static uint32_t s_minimum_ever; /* of MEM_CAPS_TOTAL; guarded by s_lock; never rises */
+static uint32_t s_minimum_ever; /* lowest free size of MEM_CAPS_TOTAL since boot; guarded by s_lock */
 
 static uint32_t lower_minimum(uint32_t seen)
 {
@@ -48,7 +48,7 @@ static void sample_one(uint32_t caps, uint32_t *free_bytes, uint32_t *largest, u
     *fragmentation = mem_census_fragmentation(&census);
 }
 
-/* IRAM is INTERNAL without INTERNAL | 8BIT. Read again if another task allocated in between. */
+/* Free memory of INTERNAL minus that of INTERNAL | 8BIT. Reads again if another task allocated in between. */
 static uint32_t iram_free(void)
 {
     size_t before, all, after;
@@ -102,9 +102,9 @@ uint32_t memory_manager_get_free_psram(void)
 }
 
 /*
- * A request is rounded up to a size class, and served from a free block of that class or above, so it needs a
- * block whose size, rounded *down* to a class, is at least n. That rounded size, at its maximum over the
- * heaps, is what heap_caps_get_largest_free_block() returns: the comparison is exact on both sides.
+ * The allocator rounds a request up to a size class, and takes a free block of that class or above. So the
+ * request needs a block whose size, rounded *down* to a class, is at least `size`.
+ * heap_caps_get_largest_free_block() returns the largest such rounded size, so the comparison is exact.
  */
 static bool available(size_t size, uint32_t caps)
 {
@@ -121,7 +121,7 @@ bool memory_manager_check_psram_available(size_t size)
     return available(size, MEM_CAPS_PSRAM);
 }
 
-/* As count_block. */
+/* Called with the heap locked and interrupts off, like count_block(). */
 static bool collect_block(walker_heap_into_t heap, walker_block_info_t block, void *place)
 {
     if (!block.used) {
@@ -133,7 +133,8 @@ static bool collect_block(walker_heap_into_t heap, walker_block_info_t block, vo
 esp_err_t memory_manager_place(uint32_t caps, const size_t sizes[], size_t count, memory_placement_t *out)
 {
     mem_place_t place = {0};
-    /* EXEC memory is allocated differently, and no memory of the ESP32 is both DMA-capable and external. */
+    /* EXEC memory has its own allocation path, and no memory of the ESP32 is both DMA-capable and external.
+     */
     bool caps_good = caps != 0 && !(caps & (MALLOC_CAP_EXEC | MALLOC_CAP_INVALID)) &&
                      (caps & (MALLOC_CAP_SPIRAM | MALLOC_CAP_DMA)) != (MALLOC_CAP_SPIRAM | MALLOC_CAP_DMA);
     if (!caps_good || sizes == NULL || count == 0 || count > MEMORY_PLACE_MAX || out == NULL) {

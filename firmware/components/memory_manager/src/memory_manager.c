@@ -25,17 +25,18 @@
 #define PERIODIC_BOX false
 #endif
 
-#define TASK_OVERHEAD (352 + 2 * 4) /* control block (ESP-IDF v5.4), its header and the stack's */
+#define TASK_OVERHEAD \
+    (352 + 2 * 4) /* control block (ESP-IDF v5.4), block headers of control block and stack */
 
 enum { NEW, INITIALISING, READY };
 
 typedef struct {
-    char name[MEMORY_STATE_NAME_SIZE]; /* "": free */
+    char name[MEMORY_STATE_NAME_SIZE]; /* "": the entry is free */
     memory_baseline_t baseline;
 } state_baseline_t;
 
 static struct {
-    portMUX_TYPE lock; /* guards all of this; held for a few words at a time, never during a call */
+    portMUX_TYPE lock; /* guards this struct; held only to copy a few words, never during a call */
     memory_thresholds_t thresholds;
     mem_levels_t levels;
     memory_baseline_t baseline;
@@ -43,8 +44,8 @@ static struct {
     memory_warning_callback_t warning_callbacks[MEMORY_CALLBACKS_MAX];
     memory_warning_callback_t recovery_callbacks[MEMORY_CALLBACKS_MAX];
     memory_reclaimer_t reclaimers[MEMORY_RECLAIMERS_MAX];
-    uint32_t samples;   /* periodic ones */
-    uint64_t sample_us; /* total duration */
+    uint32_t samples;   /* number of periodic samples */
+    uint64_t sample_us; /* total duration of the periodic samples */
 } s_mm = {.lock = portMUX_INITIALIZER_UNLOCKED};
 
 static atomic_int s_phase = NEW;
@@ -89,7 +90,7 @@ static void call_back(const memory_warning_callback_t registered[MEMORY_CALLBACK
     }
 }
 
-/* Levels entered and left by this sample. */
+/* Levels entered and left with this sample. */
 static size_t update_levels(const memory_stats_t *stats, mem_change_t changes[MEM_CHANGES_MAX])
 {
     lock();
@@ -98,7 +99,7 @@ static size_t update_levels(const memory_stats_t *stats, mem_change_t changes[ME
     return count;
 }
 
-/* Reports the changes: records and the box first, since the callbacks may change the heap. */
+/* Reports the changes: records and the box first, because the callbacks may change the heap. */
 static void announce(const memory_stats_t *stats, const mem_change_t *changes, size_t count)
 {
     bool warned = false;
@@ -115,7 +116,7 @@ static void announce(const memory_stats_t *stats, const mem_change_t *changes, s
     }
 }
 
-/* One reader at a time, ensured by the stdout lock. */
+/* The stdout lock ensures one reader at a time. */
 static void report_failed_allocations(void)
 {
     mem_alloc_failed_t failed;
@@ -163,8 +164,8 @@ esp_err_t memory_manager_check_thresholds(void)
 
 /* --- Starting --- */
 
-/* Called by the heap in the task of the failed allocation, also while the flash cache is off: from here on
- * all code is in internal memory. */
+/* Called by the heap in the task whose allocation failed, also while the flash cache is off: all code called
+ * from here must be in IRAM. */
 static IRAM_ATTR void on_alloc_failed(size_t size, uint32_t caps, const char *function)
 {
     const mem_alloc_failed_t failed = {
@@ -341,7 +342,7 @@ esp_err_t memory_manager_set_thresholds(const memory_thresholds_t *thresholds)
     return ESP_OK;
 }
 
-/* Replaces the first entry equal to `old` with `callback`. */
+/* Replaces the first entry that equals `old` with `callback`. */
 static esp_err_t replace_callback(memory_warning_callback_t list[MEMORY_CALLBACKS_MAX],
                                   memory_warning_callback_t old, memory_warning_callback_t callback,
                                   esp_err_t if_none)
@@ -392,7 +393,8 @@ static bool state_name_good(const char *state)
            (state[0] != '\0' && strnlen(state, MEMORY_STATE_NAME_SIZE) < MEMORY_STATE_NAME_SIZE);
 }
 
-/* The state's baseline, or the first free one if `create`, or NULL. With the lock held. */
+/* The state's baseline; if there is none, the first free entry if `create`, otherwise NULL. Call with the
+ * lock held. */
 static memory_baseline_t *find_baseline(const char *state, bool create)
 {
     state_baseline_t *unused = NULL;

@@ -1,8 +1,9 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Memory that Wi-Fi, lwIP and WebSocket hold in the product. This firmware has no network, so the blocks are
- * allocated at boot and never freed: free memory is then as in the product. Sizes are set in Kconfig.
+ * Memory that Wi-Fi, lwIP and WebSocket use in the product. This firmware has no network; so that as much
+ * memory is free as in the product, these blocks are allocated at boot and never freed. Kconfig sets their
+ * sizes.
  */
 #pragma once
 
@@ -15,13 +16,13 @@ extern "C" {
 #endif
 
 typedef struct {
-    uint32_t internal_bytes; /*!< taken from the heap, headers included */
-    uint32_t psram_bytes;
+    uint32_t internal_bytes; /*!< internal memory allocated, including block headers */
+    uint32_t psram_bytes;    /*!< PSRAM allocated, including block headers */
     uint32_t blocks;
 } network_model_t;
 
 /**
- * @brief Allocates the blocks. Blocks that do not fit are skipped with a warning, so that the board still
+ * @brief Allocates the blocks. A block that does not fit is skipped with a warning, so that the board still
  * starts.
  *
  * @return
@@ -31,7 +32,7 @@ typedef struct {
  */
 esp_err_t network_model_start(void);
 
-/** @brief Memory held. Zeros before start, or when disabled. */
+/** @brief Memory allocated by the model; zeros before start, or if the model is disabled. */
 void network_model_get(network_model_t *out);
 
 #ifdef __cplusplus

@@ -19,7 +19,7 @@ static const char *TAG = "NETWORK";
 #define INTERNAL_CAPS (MALLOC_CAP_INTERNAL | MALLOC_CAP_8BIT)
 #define PSRAM_CAPS (MALLOC_CAP_SPIRAM | MALLOC_CAP_8BIT)
 #define PSRAM_BLOCK 32768u
-#define HEADER 4u /* of a heap block */
+#define HEADER 4u /* bytes of a heap block's header */
 
 static bool s_started;
 static network_model_t s_taken;
@@ -30,8 +30,8 @@ static network_model_t s_taken;
 static bool take(uint32_t size, uint32_t caps)
 {
     if (heap_caps_malloc(size, caps) == NULL) {
-        ESP_LOGW(TAG, "no block of %" PRIu32 " bytes (capabilities 0x%" PRIx32 "), largest is %" PRIu32, size,
-                 caps, (uint32_t)heap_caps_get_largest_free_block(caps));
+        ESP_LOGW(TAG, "no free block of %" PRIu32 " bytes (capabilities 0x%" PRIx32 "), largest is %" PRIu32,
+                 size, caps, (uint32_t)heap_caps_get_largest_free_block(caps));
         return false;
     }
     s_taken.blocks++;

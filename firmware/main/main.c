@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Start order of the components, and nothing else.
+ * Starts the components in order.
  */
 #include "esp_err.h"
 #include "esp_log.h"
@@ -15,7 +15,8 @@
 
 static const char *TAG = "MAIN";
 
-/** NVS holds the boot count and settings; a truncated partition or one of another version is erased. */
+/** Initialises NVS, which stores the boot count. Erases the partition if it is truncated or of another
+ * version. */
 static esp_err_t init_nvs(void)
 {
     esp_err_t err = nvs_flash_init();
@@ -29,21 +30,21 @@ static esp_err_t init_nvs(void)
     return err;
 }
 
-/** Called by the state task once the memory of the main task is free: tests measure from the boot event on.
- */
+/** Sends the boot event, from which tests measure. The state task calls it when the main task's memory is
+ * free. */
 static void announce(void)
 {
     telemetry_send_boot();
     ESP_LOGI(TAG, "HotPin ready");
 }
 
-/** The board starts in camera mode. If that fails, the reason is logged and the board keeps running: the next
- * request for a mode may succeed. */
+/** Enters camera mode. If that fails, logs the reason and keeps the board running: the next request for a
+ * mode may succeed. */
 static void enter_first_mode(void)
 {
     esp_err_t err = state_manager_start(announce);
     if (err != ESP_OK) {
-        announce(); /* no other task does it */
+        announce(); /* the state task does not run, so it cannot */
     } else {
         err = state_manager_request(SYSTEM_STATE_CAMERA_STANDBY, CONFIG_HOTPIN_STATE_START_TIMEOUT_MS);
     }
@@ -56,7 +57,7 @@ void app_main(void)
 {
     telemetry_mark_start();
 
-    /* Without NVS the boot count is unknown, but the board starts. */
+    /* If NVS fails the board starts, but the boot count is unknown. */
     esp_err_t err = init_nvs();
     if (err != ESP_OK) {
         ESP_LOGE(TAG, "NVS: %s", esp_err_to_name(err));

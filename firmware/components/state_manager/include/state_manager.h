@@ -6,11 +6,11 @@
  *     INIT -> CAMERA_STANDBY <-> VOICE_ACTIVE        ERROR -> a mode, by recovery        any -> SHUTDOWN
  *
  * One task changes modes. Before each change it checks that the blocks of the requested mode can be
- * allocated in addition to those held now, so that every change can also be undone. After a failed step, the
- * steps before it are undone in reverse order; if that fails too, the state is ERROR, and the task stops all
- * drivers and starts the former mode again.
+ * allocated in addition to those of the current mode, so that every change can be undone. After a failed
+ * step, the steps before it are undone in reverse order. If that fails too, the state is ERROR, and the task
+ * stops all drivers and starts the former mode again.
  *
- * Of requests that arrive faster than modes change, the last one counts.
+ * If requests arrive faster than modes change, the last one counts.
  *
  * Unless stated otherwise, functions may be called from any task, but not from an interrupt, and return
  * ESP_ERR_INVALID_STATE before state_manager_start().
@@ -28,7 +28,7 @@ extern "C" {
 #endif
 
 typedef enum {
-    SYSTEM_STATE_INIT, //!< No mode's drivers are up. Also after a first mode that could not be entered
+    SYSTEM_STATE_INIT, //!< No mode's drivers run: before the first mode, and if it could not be entered
     SYSTEM_STATE_CAMERA_STANDBY,
     SYSTEM_STATE_VOICE_ACTIVE,
     SYSTEM_STATE_ERROR,    //!< A change failed, and so did its undo
@@ -41,22 +41,22 @@ typedef enum {
 /** Result of a change of state. */
 typedef struct {
     system_state_t from;
-    system_state_t to; //!< The requested state, reached or not
+    system_state_t to; //!< The requested state, whether it was reached or not
     esp_err_t err;
     const char *step;     //!< The failed step, see state_manager_step_name(); NULL: none
     const char *block;    //!< Purpose of the missing block; NULL: unknown, or no memory was missing
     uint32_t missing;     //!< Bytes of the block that could not be allocated; 0: no memory was missing
-    uint32_t largest;     //!< The largest free block instead; only with block
-    uint32_t duration_ms; //!< Failed and undone steps included
+    uint32_t largest;     //!< Bytes of the largest free block; set only with block
+    uint32_t duration_ms; //!< Including failed and undone steps
 } state_change_t;
 
 typedef struct {
     system_state_t state;
-    system_state_t previous; //!< The state before the present one
-    bool busy;               //!< A request is not settled yet
-    uint32_t transitions;    //!< Changes of state that succeeded, since boot
-    uint32_t cycles;         //!< Of these, from voice to camera mode
-    uint32_t failures;       //!< Failed and refused changes
+    system_state_t previous; //!< The state before the current one
+    bool busy;               //!< A request is pending or in progress
+    uint32_t transitions;    //!< Successful changes of state since boot
+    uint32_t cycles;         //!< Successful changes from voice to camera mode since boot
+    uint32_t failures;       //!< Failed and refused changes since boot
     state_change_t last;     //!< The last change, successful or not
     state_change_t failed;   //!< The last failed change; recovery may have followed
 } state_manager_info_t;
@@ -74,14 +74,15 @@ typedef struct {
     { .down_ms = CONFIG_HOTPIN_STATE_SETTLE_DOWN_MS, .up_ms = CONFIG_HOTPIN_STATE_SETTLE_UP_MS }
 /* clang-format on */
 
-/** Called once, by the state task. */
+/** Called once, by the state task; see state_manager_start(). */
 typedef void (*state_manager_started_t)(void);
 
 /**
  * Allocates the STT ring, which is never freed, and starts the task in state INIT. To be called after
- * memory_manager_init(). started (NULL: none) is called when the first request is settled, the calling task
- * has ended, and its memory is free: from then on the start no longer changes the heap. Without memory for
- * the ring the task starts, but voice mode is refused.
+ * memory_manager_init(). If there is no memory for the ring, the task starts but refuses voice mode.
+ *
+ * started (NULL: none) is called when the first request is done, the calling task has ended, and its memory
+ * is free: from then on the start-up no longer changes the heap.
  *
  * @return
  *      - ESP_OK
@@ -91,13 +92,13 @@ typedef void (*state_manager_started_t)(void);
 esp_err_t state_manager_start(state_manager_started_t started);
 
 /**
- * Requests CAMERA_STANDBY, VOICE_ACTIVE or SHUTDOWN, and waits up to wait_ms until the manager has settled
- * (0: does not wait).
+ * Requests CAMERA_STANDBY, VOICE_ACTIVE or SHUTDOWN, and waits up to wait_ms until the request is done (0:
+ * does not wait).
  *
  * @return
- *      - ESP_OK: the state is the requested one, or, with wait_ms 0, the request is queued
- *      - ESP_ERR_INVALID_ARG: not a state to request
- *      - ESP_ERR_TIMEOUT: not settled yet, the change continues
+ *      - ESP_OK: the requested state is reached or, with wait_ms 0, the request is queued
+ *      - ESP_ERR_INVALID_ARG: this state cannot be requested
+ *      - ESP_ERR_TIMEOUT: not done yet; the change continues
  *      - ESP_ERR_INVALID_STATE: superseded by a later request, or the board is shut down
  *      - any other error: the reason of the failure; state_manager_get() has the details
  */
@@ -105,19 +106,20 @@ esp_err_t state_manager_request(system_state_t to, uint32_t wait_ms);
 
 esp_err_t state_manager_get(state_manager_info_t *out);
 
-/** Steps of the last change of state that was begun, with the free memory before and after each. */
+/** Steps of the last change of state that was started, with the free memory before and after each. */
 esp_err_t state_manager_get_ledger(transition_ledger_t *out);
 
 /**
- * Name of a step of a change, in order: "lock", from ERROR "recovery", "admission", then those of the modes.
- * NULL: no such step, or no such change. May be called before start.
+ * Name of step number `index` of a change: "lock", then "recovery" (only from ERROR), "admission", and the
+ * steps of the two modes. NULL after the last step, or if there is no such change. May be called before
+ * start.
  */
 const char *state_manager_step_name(system_state_t from, system_state_t to, size_t index);
 
 /**
- * Locks the drivers for one task: no change of state happens between lock and unlock. Not for longer than
- * CONFIG_HOTPIN_STATE_LOCK_TIMEOUT_MS: after that, changes fail. The TTS stream is opened, written, played
- * and closed under it too: leaving voice mode closes it.
+ * Locks the drivers for one task: the state does not change between lock and unlock. Changes of state fail if
+ * they wait for the lock longer than CONFIG_HOTPIN_STATE_LOCK_TIMEOUT_MS. Hold this lock also to open, write,
+ * play or close the TTS stream, because leaving voice mode closes the stream.
  *
  * @return
  *      - ESP_OK
@@ -127,11 +129,12 @@ const char *state_manager_step_name(system_state_t from, system_state_t to, size
 esp_err_t state_manager_lock(system_state_t state, uint32_t timeout_ms);
 void state_manager_unlock(void);
 
-/** Takes effect with the next change. NULL: the Kconfig values. ESP_ERR_INVALID_ARG: too long. */
+/** Sets the pauses (NULL: the Kconfig values) from the next change on. ESP_ERR_INVALID_ARG: a pause is too
+ * long. */
 esp_err_t state_manager_set_settle(const state_manager_settle_t *settle);
 void state_manager_get_settle(state_manager_settle_t *out);
 
-/** "init", "camera", "voice", "error", "shutdown"; "?" for no state. */
+/** "init", "camera", "voice", "error", "shutdown"; "?" if state is invalid. */
 const char *state_manager_name(system_state_t state);
 
 #ifdef __cplusplus

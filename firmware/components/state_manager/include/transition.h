@@ -60,8 +60,9 @@ typedef enum {
 } transition_end_t;
 
 /**
- * Runs the steps. The first undo that fails ends it: the remaining undos rely on the ones before them. A
- * transition of more than TRANSITION_STEPS_MAX steps is not begun: UNDONE, empty ledger.
+ * Runs the steps. The first undo that fails ends the transition, since the remaining undos rely on it. A
+ * transition of more than TRANSITION_STEPS_MAX steps is not started: the result is UNDONE, with an empty
+ * ledger.
  */
 transition_end_t transition_run(const transition_step_t *steps, size_t count, const transition_env_t *env,
                                 transition_ledger_t *ledger);

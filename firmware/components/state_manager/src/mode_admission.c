@@ -15,7 +15,7 @@ typedef struct {
     const size_t *(*sizes)(size_t *count);
 } need_t;
 
-/* On the ESP32 INTERNAL | 8BIT, which task stacks ask for, holds the same heaps as DMA. */
+/* On the ESP32, INTERNAL | 8BIT (requested for task stacks) selects the same heaps as DMA. */
 #define DMA_CAPS (MALLOC_CAP_INTERNAL | MALLOC_CAP_DMA | MALLOC_CAP_8BIT)
 #define PSRAM_CAPS (MALLOC_CAP_SPIRAM | MALLOC_CAP_8BIT)
 
@@ -23,7 +23,7 @@ static const need_t CAMERA_DMA[] = {{"camera DMA", camera_controller_blocks}};
 static const need_t CAMERA_PSRAM[] = {{"camera frame", camera_controller_psram_blocks}};
 static const need_t VOICE_DMA[] = {{"I2S DMA", audio_driver_blocks}, {"STT task", stt_pipeline_blocks}};
 
-/** Collects the blocks of all `needs`: they must fit together. */
+/** Checks that the blocks of all `needs` fit together. */
 static esp_err_t admit(const need_t *needs, size_t need_count, uint32_t caps, mode_shortage_t *shortage)
 {
     size_t sizes[MEMORY_PLACE_MAX];
@@ -69,7 +69,7 @@ esp_err_t mode_admit(system_state_t mode, mode_shortage_t *shortage)
         return err == ESP_OK ? admit(NEEDS(CAMERA_PSRAM), PSRAM_CAPS, shortage) : err;
     }
     if (mode == SYSTEM_STATE_VOICE_ACTIVE) {
-        /* Allocated at boot and never freed; needed here only if that allocation failed. */
+        /* Allocates the ring now if the allocation at boot failed. */
         if (stt_pipeline_prepare() != ESP_OK) {
             *shortage = (mode_shortage_t){
                 .block = "STT ring",

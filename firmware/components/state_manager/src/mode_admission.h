@@ -8,17 +8,17 @@
 #include "state_manager.h"
 
 typedef struct {
-    const char *block; /*!< Purpose of the block */
-    size_t number;     /*!< Number of the block for this purpose, from 1 */
-    uint32_t missing;  /*!< Its size, bytes */
-    uint32_t largest;  /*!< The largest free block instead */
+    const char *block; /*!< Purpose of the missing block */
+    size_t number;     /*!< Number of the block among those with this purpose, from 1 */
+    uint32_t missing;  /*!< Size of the missing block, bytes */
+    uint32_t largest;  /*!< Largest free block, bytes */
     uint32_t free;     /*!< Total free bytes of that memory */
 } mode_shortage_t;
 
 /**
- * Checks whether all blocks of the mode can be allocated together, in addition to the memory held now.
+ * Checks whether all blocks of the mode can be allocated together, in addition to the memory in use.
  *
- * ESP_ERR_NO_MEM: they cannot; *shortage is the first that does not fit. The drivers' small objects (about 1
- * KB in total) are not checked: if they do not fit, the step that allocates them fails.
+ * ESP_ERR_NO_MEM: they cannot; *shortage describes the first block that does not fit. The drivers' small
+ * objects (about 1 KB in total) are not checked: if they do not fit, the step that allocates them fails.
  */
 esp_err_t mode_admit(system_state_t mode, mode_shortage_t *shortage);

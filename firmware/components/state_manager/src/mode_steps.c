@@ -12,7 +12,7 @@
 #include "tts_decoder.h"
 #include "watch.h"
 
-/* Two words, written by the setter, read by the state task at its next pause. */
+/* Written by state_manager_set_settle(); the state task reads a value at its next pause. */
 static volatile state_manager_settle_t s_settle = STATE_MANAGER_SETTLE_DEFAULT();
 
 void mode_settle_set(const state_manager_settle_t *settle)
@@ -27,9 +27,7 @@ void state_manager_get_settle(state_manager_settle_t *out)
     out->up_ms = s_settle.up_ms;
 }
 
-/* Regardless of the pause, the memory of the drivers' tasks is free afterwards, provided that the idle tasks
- * run.
- */
+/* Pauses, then waits until the idle tasks have freed the memory of the drivers' tasks. */
 static void settle(uint32_t ms)
 {
     watch_pause(ms);
@@ -56,7 +54,8 @@ static bool stt_runs(void)
     return stats.running;
 }
 
-/* Cannot be undone: the playback is over. The stream's owner sees it closed. */
+/* Cannot be undone: playback has been aborted. The next call of the stream's user fails: no stream is open.
+ */
 static esp_err_t stop_tts(void)
 {
     tts_decoder_info_t info;
@@ -64,7 +63,7 @@ static esp_err_t stop_tts(void)
     return info.state == TTS_DECODER_CLOSED ? ESP_OK : tts_decoder_close();
 }
 
-/* With a stuck sensor bus esp32-camera probes 17 addresses for up to a second each. */
+/* If the sensor's bus is stuck, esp32-camera probes 17 addresses for up to a second each. */
 static esp_err_t start_camera(void)
 {
     watch_suspend();
@@ -89,7 +88,7 @@ static const transition_step_t VOICE_DOWN[] = {
     {"stt.stop", stt_pipeline_stop, stt_pipeline_start},
     {"audio.stop", audio_driver_deinit, audio_driver_init},
 };
-/* When undoing, the pause is between the same two modes. */
+/* The undo is the same pause: when a change is undone, it is between the same drivers. */
 static const transition_step_t SETTLE_DOWN = {"settle.down", mode_settle_down, mode_settle_down};
 static const transition_step_t SETTLE_UP = {"settle.up", settle_up, NULL};
 
@@ -148,7 +147,7 @@ esp_err_t mode_take_down(void)
 {
     esp_err_t first = stop_tts();
     if (stt_runs()) {
-        watch_feed(); /* each of these may wait for its task for seconds */
+        watch_feed(); /* each call may wait for its task for seconds */
         note(stt_pipeline_stop(), &first);
     }
     watch_feed();

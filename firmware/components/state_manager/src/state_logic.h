@@ -15,5 +15,5 @@ typedef enum {
 
 state_decision_t state_decide(system_state_t now, system_state_t wanted);
 
-/** True for the states that state_manager_request() takes. */
+/** True for the states that may be passed to state_manager_request(). */
 bool state_can_be_asked(system_state_t state);

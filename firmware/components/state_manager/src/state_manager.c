@@ -30,7 +30,7 @@ static const char *TAG = "STATE";
 
 #define SETTLED (1 << 0)
 
-/* Steps before those of the modes. */
+/* The steps before those of the modes. */
 #define STEP_LOCK "lock"
 #define STEP_RECOVERY "recovery" /* from ERROR only: stops all drivers */
 #define STEP_ADMISSION "admission"
@@ -41,21 +41,21 @@ typedef struct {
 } request_t;
 
 static struct {
-    SemaphoreHandle_t drivers; /* held by the state task during a change, and by users of the drivers */
-    SemaphoreHandle_t board;   /* guards the following; never held while waiting */
-    QueueHandle_t mailbox;     /* of one request: a later one takes the place of one not yet begun */
+    SemaphoreHandle_t drivers; /* held by the state task during a change, and by tasks that use a driver */
+    SemaphoreHandle_t board;   /* guards the following members; never held while waiting */
+    QueueHandle_t mailbox;     /* one request: a later request replaces one that was not started yet */
     EventGroupHandle_t events;
-    uint32_t asked;            /* ticket of the last request */
-    uint32_t settled;          /* ticket of the last settled request, */
-    system_state_t settled_to; /* its requested state, */
-    esp_err_t settled_err;     /* and its result */
+    uint32_t asked;            /* number of the last request */
+    uint32_t settled;          /* number of the last request that is done */
+    system_state_t settled_to; /* state that it requested */
+    esp_err_t settled_err;     /* result of that request */
     state_manager_info_t info;
     transition_ledger_t ledger;
 } s_sm;
 
 /* State task only, once it runs. */
 static state_manager_started_t s_started;
-static char s_starter[configMAX_TASK_NAME_LEN]; /* the task that started this one */
+static char s_starter[configMAX_TASK_NAME_LEN]; /* name of the task that called state_manager_start() */
 
 /* The change in progress. State task only. */
 static struct {
@@ -80,7 +80,7 @@ static uint32_t now_ms(void)
 
 static system_state_t present_state(void)
 {
-    return s_sm.info.state; /* written by the state task only */
+    return s_sm.info.state; /* no lock: only the state task writes it */
 }
 
 /* --- Result of a change --- */
@@ -123,7 +123,8 @@ static uint32_t begin_change(system_state_t to)
     return now_ms();
 }
 
-/** The state is set already: a receiver of the event finds the board in it. */
+/** Finishes a change. To be called after the state is set, so that a receiver of the event finds the board in
+ * it. */
 static esp_err_t end_change(uint32_t start_ms)
 {
     state_change_t *change = &s_now.change;
@@ -201,9 +202,9 @@ static void run_steps(system_state_t from, system_state_t to)
     const transition_entry_t *failure = transition_failure(&s_ledger);
     if (failure != NULL) {
         fail_at(failure->step, failure->err);
-        last_memory_event(&s_now.change.missing, event); /* drivers do not always say NO_MEM */
+        last_memory_event(&s_now.change.missing, event); /* drivers do not always return ESP_ERR_NO_MEM */
         ESP_LOGE(TAG, "Step %s: %s; %s", failure->step, esp_err_to_name(failure->err),
-                 s_now.end == TRANSITION_STUCK ? "and those before it cannot be undone" : "undone");
+                 s_now.end == TRANSITION_STUCK ? "the steps before it could not be undone" : "undone");
     }
     guard();
     s_sm.ledger = s_ledger;
@@ -253,7 +254,8 @@ static esp_err_t check_admission(system_state_t to)
     return fail_at(STEP_ADMISSION, err);
 }
 
-/** From a known state: to the requested one, or back. STUCK leaves the state ERROR. */
+/** Changes from a known state to the requested one, or undoes the change. If the undo fails, the state is
+ * ERROR. */
 static esp_err_t change_state(system_state_t to)
 {
     system_state_t from = present_state();
@@ -263,7 +265,7 @@ static esp_err_t change_state(system_state_t to)
     run_steps(from, to);
     system_state_t state = s_now.end == TRANSITION_DONE ? to : from;
     if (s_now.end != TRANSITION_STUCK && !mode_holds(state)) {
-        ESP_LOGE(TAG, "The drivers that are up are not those of %s mode", state_manager_name(state));
+        ESP_LOGE(TAG, "The running drivers are not those of %s mode", state_manager_name(state));
         s_now.change.err = s_now.change.err == ESP_OK ? ESP_ERR_INVALID_STATE : s_now.change.err;
         s_now.end = TRANSITION_STUCK;
     }
@@ -274,8 +276,8 @@ static esp_err_t change_state(system_state_t to)
     return s_now.change.err;
 }
 
-/* The same mode should take the same memory each time: the free memory after the first entry is the baseline.
- * At boot the main task still holds its stack, so the first mode is measured when it is next entered. */
+/* A mode should use the same memory each time: the free memory after its first entry is its baseline. The
+ * entry at boot does not count, because the main task's stack is not free yet. */
 static void compare_with_first_time(system_state_t state)
 {
     const char *name = state_manager_name(state);
@@ -292,7 +294,7 @@ static void compare_with_first_time(system_state_t state)
     }
 }
 
-/* With the drivers locked. */
+/* Call the following functions with the drivers locked. */
 
 static esp_err_t transition_to_camera_mode(void)
 {
@@ -324,7 +326,7 @@ static esp_err_t recover_to(system_state_t to)
         err = mode_take_down();
     }
     if (err != ESP_OK) {
-        ESP_LOGE(TAG, "Drivers cannot be taken down: %s", esp_err_to_name(err));
+        ESP_LOGE(TAG, "Cannot stop all drivers: %s", esp_err_to_name(err));
         return fail_at(STEP_RECOVERY, err);
     }
     mode_settle_down();
@@ -436,7 +438,7 @@ static void state_task(void *arg)
     }
 }
 
-/* A stream that was played to its end is held until its result is read: 76 KB of PSRAM and a task. */
+/* A stream that has ended keeps 76 KB of PSRAM and a task until it is closed. */
 static void reclaim_played_stream(void)
 {
     tts_decoder_info_t info;
@@ -470,8 +472,8 @@ esp_err_t state_manager_start(state_manager_started_t started)
     s_sm.board = xSemaphoreCreateMutexStatic(&s_board);
     s_started = started;
     snprintf(s_starter, sizeof(s_starter), "%s", pcTaskGetName(NULL));
-    /* Always the same core: ESP-IDF keeps 20 bytes for each interrupt and core that was used once, so a
-     * driver started on changing cores would take more memory each time. */
+    /* Pinned to one core: ESP-IDF keeps 20 bytes for each interrupt and core that was ever used, so starting
+     * a driver on changing cores would take more memory each time. */
     BaseType_t made = xTaskCreatePinnedToCore(state_task, "state", CONFIG_HOTPIN_STATE_TASK_STACK, NULL,
                                               CONFIG_HOTPIN_STATE_TASK_PRIORITY, &s_task, TASK_CORE_DRIVERS);
     if (made != pdPASS) {
@@ -484,7 +486,7 @@ esp_err_t state_manager_start(state_manager_started_t started)
     return ESP_OK;
 }
 
-/* With the guard held. Result for the requester of a settled or superseded request. */
+/* Result of a request that is done or superseded. Call with the guard held. */
 static esp_err_t verdict(system_state_t to)
 {
     if (s_sm.info.state == to) {
@@ -558,7 +560,7 @@ const char *state_manager_step_name(system_state_t from, system_state_t to, size
         return NULL;
     }
     if (from != SYSTEM_STATE_ERROR && index > 0) {
-        index++; /* no recovery */
+        index++; /* skip STEP_RECOVERY */
     }
     if (index < first_count) {
         return first[index];

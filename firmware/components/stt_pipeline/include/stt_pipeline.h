@@ -4,7 +4,7 @@
  * Speech to text: a task that copies samples from the microphone into a ring in PSRAM, from which the
  * network side reads. The ring is allocated once and never freed; the task runs from start to stop.
  *
- * prepare, start and stop are for one task (that of the state manager); read is for one consumer.
+ * Only one task (the state manager's) may call prepare, start and stop. Only one task at a time may read.
  */
 #pragma once
 
@@ -25,15 +25,15 @@ extern "C" {
 
 typedef struct {
     bool running;
-    uint32_t samples;     /*!< captured since start */
-    uint32_t dropped;     /*!< of these, lost because the ring was full */
-    uint32_t read_errors; /*!< reads of the audio driver that failed or timed out */
-    uint32_t ring_bytes;  /*!< waiting in the ring */
-    uint32_t peak;        /*!< largest magnitude since start, 0 to 32768 */
+    uint32_t samples;     /*!< samples captured since start */
+    uint32_t dropped;     /*!< samples dropped since start because the ring was full */
+    uint32_t read_errors; /*!< calls of audio_driver_read() that failed or timed out */
+    uint32_t ring_bytes;  /*!< bytes in the ring that have not been read */
+    uint32_t peak;        /*!< largest magnitude of a sample since start, 0 to 32768 */
 } stt_pipeline_stats_t;
 
 /**
- * @brief Allocates the ring; does nothing if it exists.
+ * @brief Allocates the ring unless it exists.
  *
  * @return ESP_OK; ESP_ERR_NO_MEM: no 64 KB block in PSRAM
  */
@@ -56,7 +56,7 @@ esp_err_t stt_pipeline_start(void);
  * @return
  *      - ESP_OK
  *      - ESP_ERR_INVALID_STATE: not running
- *      - ESP_ERR_TIMEOUT: the task has not ended within 2 s; it still runs
+ *      - ESP_ERR_TIMEOUT: the task did not end within 2 s; it still runs
  */
 esp_err_t stt_pipeline_stop(void);
 
@@ -68,10 +68,10 @@ esp_err_t stt_pipeline_stop(void);
  */
 esp_err_t stt_pipeline_read(void *data, size_t len, size_t *got);
 
-/** @brief Statistics since start, or after stop those of the last run. From any task. */
+/** @brief Statistics since start; after stop, those of the last run. Any task may call it. */
 void stt_pipeline_get_stats(stt_pipeline_stats_t *out);
 
-/** @brief Blocks that start allocates, for an admission check with STT_TASK_CAPS. */
+/** @brief Sizes in bytes of the blocks that start allocates, for an admission check with STT_TASK_CAPS. */
 const size_t *stt_pipeline_blocks(size_t *count);
 
 #ifdef __cplusplus

@@ -20,13 +20,13 @@
 
 static const char *TAG = "STT";
 
-/* Written byte by byte: without 8BIT the allocator may return memory that takes 32-bit accesses only. */
+/* 8BIT, because the ring is written byte by byte: other memory may allow 32-bit accesses only. */
 #define RING_CAPS (MALLOC_CAP_SPIRAM | MALLOC_CAP_8BIT)
 #define CHUNK_SAMPLES 512 /* 32 ms */
 #define READ_TIMEOUT_MS 200
 #define STOP_TIMEOUT_MS 2000
 
-static void *s_memory; /* of the ring; never freed */
+static void *s_memory; /* memory of the ring; never freed */
 static audio_ring_t s_ring;
 static audio_worker_t s_worker;
 static stt_pipeline_stats_t s_stats; /* written by the capture task while it runs */
@@ -63,7 +63,7 @@ static void take_in(const int16_t *samples, size_t count)
     size_t bytes = count * sizeof(samples[0]);
     size_t kept = 0;
     if (audio_ring_room(&s_ring) >=
-        bytes) { /* whole chunks: half a sample would shift all the following ones */
+        bytes) { /* only whole chunks: half a sample would shift all later samples */
         kept = audio_ring_write(&s_ring, samples, bytes);
     }
     s_stats.samples += (uint32_t)count;
@@ -79,15 +79,16 @@ static void capture(audio_worker_t *worker)
         take_in(chunk, got / sizeof(chunk[0]));
         if (err != ESP_OK) {
             s_stats.read_errors++;
-            vTaskDelay(pdMS_TO_TICKS(10)); /* an error may be returned at once */
+            vTaskDelay(pdMS_TO_TICKS(10)); /* avoids a busy loop if the driver returns an error at once */
         }
     }
 }
 
 esp_err_t stt_pipeline_start(void)
 {
-    ESP_RETURN_ON_FALSE(s_memory != NULL, ESP_ERR_INVALID_STATE, TAG, "no ring: prepare first");
-    ESP_RETURN_ON_FALSE(!audio_worker_exists(&s_worker), ESP_ERR_INVALID_STATE, TAG, "runs already");
+    ESP_RETURN_ON_FALSE(s_memory != NULL, ESP_ERR_INVALID_STATE, TAG,
+                        "no ring: call stt_pipeline_prepare() first");
+    ESP_RETURN_ON_FALSE(!audio_worker_exists(&s_worker), ESP_ERR_INVALID_STATE, TAG, "already running");
     ESP_RETURN_ON_FALSE(audio_driver_is_initialized(), ESP_ERR_INVALID_STATE, TAG,
                         "the audio driver is not initialised");
     audio_ring_init(&s_ring, s_memory, STT_RING_SIZE);
@@ -101,8 +102,8 @@ esp_err_t stt_pipeline_start(void)
 
 esp_err_t stt_pipeline_stop(void)
 {
-    ESP_RETURN_ON_FALSE(audio_worker_exists(&s_worker), ESP_ERR_INVALID_STATE, TAG, "does not run");
-    ESP_RETURN_ON_ERROR(audio_worker_join(&s_worker, STOP_TIMEOUT_MS), TAG, "the capture task does not end");
+    ESP_RETURN_ON_FALSE(audio_worker_exists(&s_worker), ESP_ERR_INVALID_STATE, TAG, "not running");
+    ESP_RETURN_ON_ERROR(audio_worker_join(&s_worker, STOP_TIMEOUT_MS), TAG, "the capture task did not end");
     ESP_LOGI(TAG, "Capture stopped after %" PRIu32 " samples, %" PRIu32 " dropped", s_stats.samples,
              s_stats.dropped);
     return ESP_OK;
@@ -112,7 +113,8 @@ esp_err_t stt_pipeline_read(void *data, size_t len, size_t *got)
 {
     ESP_RETURN_ON_FALSE(data != NULL && got != NULL, ESP_ERR_INVALID_ARG, TAG, "data or got is NULL");
     *got = 0;
-    ESP_RETURN_ON_FALSE(s_memory != NULL, ESP_ERR_INVALID_STATE, TAG, "no ring: prepare first");
+    ESP_RETURN_ON_FALSE(s_memory != NULL, ESP_ERR_INVALID_STATE, TAG,
+                        "no ring: call stt_pipeline_prepare() first");
     *got = audio_ring_read(&s_ring, data, len);
     return ESP_OK;
 }

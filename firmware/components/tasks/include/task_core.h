@@ -1,14 +1,14 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * The cores that tasks are pinned to. All are defined here, so that a single-core build
- * (CONFIG_FREERTOS_UNICORE, as for QEMU) has no task on a core that does not exist.
+ * The cores that tasks are pinned to. They are defined here only, so that no task of a single-core build
+ * (CONFIG_FREERTOS_UNICORE, as for QEMU) is pinned to a missing core.
  */
 #pragma once
 
 #include "sdkconfig.h"
 
-/** Tasks that start drivers: a driver's interrupts are allocated on the core that starts it. */
+/** Core of the tasks that start drivers, and so of the drivers' interrupts. */
 #define TASK_CORE_DRIVERS 0
-/** Tasks that copy audio samples: the core without the drivers' interrupts, if there are two. */
+/** Core of the tasks that copy audio samples: if there are two, the one without the drivers' interrupts. */
 #define TASK_CORE_SOUND (CONFIG_FREERTOS_NUMBER_OF_CORES - 1)

@@ -9,16 +9,16 @@
 #include "freertos/FreeRTOS.h"
 #include "freertos/task.h"
 
-#include "esp_freertos_hooks.h" /* on two cores it does not compile before FreeRTOS.h */
+#include "esp_freertos_hooks.h" /* after FreeRTOS.h, which it needs if there are two cores */
 #include "sdkconfig.h"
 
 #define CORES CONFIG_FREERTOS_NUMBER_OF_CORES
 
-/* An idle task frees the tasks that ended, then calls its hooks. The first call may belong to a round that
- * began before the task ended. */
+/* In each round an idle task frees the ended tasks, then calls its hooks. The first call may belong to a
+ * round that began before the task ended. */
 #define ROUNDS 2
 
-static atomic_uint s_rounds[CORES]; /* of each core's idle task */
+static atomic_uint s_rounds[CORES]; /* number of rounds of each core's idle task */
 
 static bool count_round(void)
 {
@@ -26,8 +26,8 @@ static bool count_round(void)
     return true; /* the core may sleep until its next interrupt */
 }
 
-/* The hooks stay registered: ESP-IDF removes all hooks with the same function, including those of other
- * waiting tasks. */
+/* Registers the hooks and leaves them registered: ESP-IDF would remove all hooks with the same function,
+ * including those of other waiting tasks. */
 static esp_err_t count_rounds(void)
 {
     static atomic_bool s_counting[CORES];
@@ -86,7 +86,7 @@ esp_err_t task_end_wait(uint32_t timeout_ms)
 esp_err_t task_end_wait_for(const char *name, uint32_t timeout_ms)
 {
     TickType_t start = xTaskGetTickCount();
-    while (xTaskGetHandle(name) != NULL) { /* also finds a task that an idle task has yet to free */
+    while (xTaskGetHandle(name) != NULL) { /* also finds an ended task that is not freed yet */
         if (is_over(start, timeout_ms)) {
             return ESP_ERR_TIMEOUT;
         }

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Integers to text without printf, which needs too much stack for a 2 KB task. Pure: no IDF header.
+ * Converts integers to text without printf, which needs too much stack for a 2 KB task. Pure: no IDF header.
  */
 #pragma once
 
@@ -13,7 +13,7 @@
 extern "C" {
 #endif
 
-#define NUMBER_TEXT_SIZE 12 //!< "-2147483648" and the terminator
+#define NUMBER_TEXT_SIZE 12 //!< Bytes of "-2147483648" and the terminator
 
 /*
  * Each writes the digits and a terminator to out (NUMBER_TEXT_SIZE bytes) and returns the number of
@@ -21,9 +21,9 @@ extern "C" {
  */
 
 size_t number_u32(char *out, uint32_t value);
-/** plus: always with a sign. */
+/** plus: also write the sign of a positive value. */
 size_t number_i32(char *out, int32_t value, bool plus);
-/** Exactly `digits` hex digits (1 to 8): the lowest ones. */
+/** Writes exactly `digits` hex digits (1 to 8); higher digits of value are dropped. */
 size_t number_hex(char *out, uint32_t value, unsigned digits, bool upper_case);
 
 #ifdef __cplusplus

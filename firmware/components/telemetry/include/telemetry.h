@@ -30,30 +30,30 @@ extern "C" {
 
 /* --- Starting --- */
 
-/** To be called first in app_main: saves the free heap at that time (free_at_main). */
+/** Saves the current free heap (free_at_main). To be called first in app_main. */
 void telemetry_mark_start(void);
 
 /**
- * Installs the UART driver (transmit ring of CONFIG_HOTPIN_UART_TX_RING bytes) under stdout, draws the boot
- * id, counts the boot in NVS (namespace "hotpin", key "boots"; NVS must be initialised). Sends nothing.
- * Without NVS the count is 0.
+ * Installs the UART driver (transmit ring of CONFIG_HOTPIN_UART_TX_RING bytes) under stdout, draws a random
+ * boot id, and counts the boot in NVS (namespace "hotpin", key "boots"). Call nvs_flash_init() before;
+ * without NVS the count is 0. Sends no record.
  *
  * @return
  *      - ESP_OK
  *      - ESP_ERR_INVALID_STATE: already called
- *      - any other error: of the UART driver or NVS
+ *      - other errors from the UART driver or NVS
  */
 esp_err_t telemetry_init(void);
 const char *telemetry_boot_id(void);   //!< 8 lower-case hex digits
 uint32_t telemetry_boot_id_bits(void); //!< Boot id as a number
-uint32_t telemetry_boot_count(void);   //!< 1 at the first boot after erasing; 0: unknown
+uint32_t telemetry_boot_count(void);   //!< 1 at the first boot after NVS was erased; 0: unknown
 
 /* --- Building a record: no allocation, no printf, about 100 bytes of stack --- */
 
 typedef struct telemetry_record {
-    char *buf;     //!< Buffer of the record; the whole line after telemetry_send()
-    size_t size;   //!< Of buf
-    size_t len;    //!< Bytes in buf
+    char *buf;     //!< Buffer of the record; after telemetry_send() the whole line
+    size_t size;   //!< Capacity of buf, bytes
+    size_t len;    //!< Bytes used in buf
     bool comma;    //!< The next value needs a comma
     bool overflow; //!< A value did not fit: telemetry_send() fails
 } telemetry_record_t;
@@ -63,47 +63,50 @@ void telemetry_reply_begin(telemetry_record_t *r, char *buf, size_t size, uint16
 /** Begins `@! {"event":"<event>"`. */
 void telemetry_event_begin(telemetry_record_t *r, char *buf, size_t size, const char *event);
 
-/* One value each. key NULL: an element of an array. Keys are plain ASCII and not escaped. */
+/* Each of these functions adds one value. key NULL: the value is an element of an array. Keys must be plain
+ * ASCII; they are not escaped. */
 void telemetry_u32(telemetry_record_t *r, const char *key, uint32_t value);
 void telemetry_i32(telemetry_record_t *r, const char *key, int32_t value);
 void telemetry_bool(telemetry_record_t *r, const char *key, bool value);
-/** UTF-8 becomes \u escapes, so the record is ASCII; broken UTF-8 becomes \ufffd. NULL is written as null. */
+/** Non-ASCII characters become \u escapes, invalid UTF-8 becomes \ufffd. NULL is written as null. */
 void telemetry_str(telemetry_record_t *r, const char *key, const char *value);
-/** At most the first len bytes of value. */
+/** Adds at most the first len bytes of value. */
 void telemetry_strn(telemetry_record_t *r, const char *key, const char *value, size_t len);
-/** "0x3ffb0000": an address or a bit set. */
+/** Adds an address or bit mask as text: "0x3ffb0000". */
 void telemetry_hex(telemetry_record_t *r, const char *key, uint32_t value);
-/** Bytes as lower-case hex digits without separators. */
+/** Adds bytes as lower-case hex digits without separators. */
 void telemetry_bytes(telemetry_record_t *r, const char *key, const uint8_t *data, size_t len);
 void telemetry_array_begin(telemetry_record_t *r, const char *key);
 void telemetry_array_end(telemetry_record_t *r);
 void telemetry_object_begin(telemetry_record_t *r, const char *key);
 void telemetry_object_end(telemetry_record_t *r);
-/** Bytes that still fit, without those that telemetry_send() appends ("more":true is not included). */
+/** Bytes that still fit. Space for the fields that telemetry_send() appends is reserved; space for
+ * "more":true is not. */
 size_t telemetry_record_room(const telemetry_record_t *r);
 
 /**
  * Appends t, b, n, the CRC and the line end, and writes the record in one piece under the stdout lock.
- * Afterwards r->buf holds the line and r->len its length, which may be kept for telemetry_resend().
- * ESP_ERR_INVALID_SIZE: the record overflowed; nothing is sent.
+ * Afterwards r->buf contains the line and r->len its length, which may be kept for telemetry_resend().
+ *
+ * @return ESP_OK; ESP_ERR_INVALID_SIZE: the record has overflowed and was not sent
  */
 esp_err_t telemetry_send(telemetry_record_t *r);
-/** Sends a line of telemetry_send() again, unchanged. */
+/** Sends a line that telemetry_send() built again, unchanged. */
 void telemetry_resend(const char *line, size_t len);
 
 /* --- Identity --- */
 
 /**
- * project, version, elf_sha256, idf, chip, rev, mac, psram, flash, reset_reason, boot_count, free_at_main,
- * build: the fields that fit, from number `field` (0: the first) on. With the longest app description they
- * fit into one record, unless characters are escaped.
- * @return the number of the first field that did not fit, for the next record; TELEMETRY_IDENTITY_FIELDS:
- * none
+ * Adds the identity: project, version, elf_sha256, idf, chip, rev, mac, psram, flash, reset_reason,
+ * boot_count, free_at_main, build. Starts with field number `field` (0: the first) and adds as many as fit.
+ * Even with the longest app description all fields fit into one record, unless characters must be escaped.
+ * @return number of the first field that did not fit, for the next record; TELEMETRY_IDENTITY_FIELDS if all
+ * did
  */
 size_t telemetry_add_identity(telemetry_record_t *r, size_t field);
 #define TELEMETRY_IDENTITY_FIELDS 13u
 
-/** The boot event. */
+/** Sends the boot event. */
 esp_err_t telemetry_send_boot(void);
 /** Name of esp_reset_reason(): "POWERON", "SW", "PANIC", … */
 const char *telemetry_reset_reason(void);
@@ -115,7 +118,7 @@ const char *telemetry_reset_reason(void);
 /** The stdout lock (recursive). No other task writes a line between lock and unlock. */
 void telemetry_lock(void);
 void telemetry_unlock(void);
-/** A buffer of TELEMETRY_SCRATCH_SIZE bytes for the holder of the lock; telemetry_send() does not use it.
+/** Buffer of TELEMETRY_SCRATCH_SIZE bytes for the task that holds the lock; telemetry_send() does not use it.
  */
 char *telemetry_scratch(void);
 /**
@@ -124,15 +127,15 @@ char *telemetry_scratch(void);
  */
 void telemetry_write(const char *text, size_t len);
 /**
- * True if this number of bytes, in writes of at most TELEMETRY_SCRATCH_SIZE, fits into the transmit ring
- * without waiting.
+ * True if `len` bytes, in writes of at most TELEMETRY_SCRATCH_SIZE, fit into the transmit ring without
+ * blocking.
  */
 bool telemetry_has_room(size_t len);
 
 /**
- * Callbacks for the line being typed below the log: `hide` takes it off the screen before other text is
- * written, `show` puts it back when the lock is released. Both are called by the writing task with the lock
- * held, and may write. Only with CONFIG_HOTPIN_HIL_CONSOLE.
+ * Sets callbacks for the line being typed below the log: `hide` removes it from the screen before other text
+ * is written, `show` writes it again before the lock is released. The writing task calls both with the lock
+ * held; they may write. Only with CONFIG_HOTPIN_HIL_CONSOLE.
  */
 void telemetry_set_foreground(void (*hide)(void), void (*show)(void));
 

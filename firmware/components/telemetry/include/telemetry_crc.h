@@ -15,7 +15,7 @@ extern "C" {
 
 #define TELEMETRY_CRC_START 0xFFFFU
 
-/** Continues crc over len more bytes; begin with TELEMETRY_CRC_START. */
+/** Returns crc, continued over len more bytes. Start with TELEMETRY_CRC_START. */
 uint16_t telemetry_crc16(uint16_t crc, const void *data, size_t len);
 
 #ifdef __cplusplus

@@ -17,11 +17,11 @@
 #include "esp_psram.h"
 #endif
 
-/* X(what esp_reset_reason() returns, without ESP_RST_) */
+/* X(name of the esp_reset_reason_t value without ESP_RST_) */
 #define RESET_REASONS(X) \
     X(POWERON) X(EXT) X(SW) X(PANIC) X(INT_WDT) X(TASK_WDT) X(WDT) X(DEEPSLEEP) X(BROWNOUT) X(SDIO)
 
-/* The fields of the app description end without a NUL when they are full. */
+/* A text in the app description has no terminator if it fills its field. */
 #define APP_TEXT_MAX(field) sizeof(((esp_app_desc_t *)0)->field)
 
 #define BUILD_KIND_MAX 16

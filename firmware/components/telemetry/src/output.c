@@ -1,12 +1,12 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * stdout through the UART driver, in whole pieces.
+ * Writes stdout to the UART driver in large pieces.
  *
- * ESP-IDF's VFS passes stdout's characters to the driver one by one. The driver's ring keeps two items for
- * each write (a description of 12 bytes and the data, 8 bytes of header each), so a character takes 32 bytes
- * of it and a 4 KB ring is full after 128 characters: a statistics box would delay every other task's line
- * by 230 ms. Written in pieces of up to 512 bytes the box takes about 3 KB of the ring, which leaves room for
+ * ESP-IDF's VFS passes stdout's characters to the driver one by one. The driver stores two items in its ring
+ * for each write: a description of 12 bytes and the data, each with a header of 8 bytes. So a character takes
+ * 32 bytes, and a 4 KB ring is full after 128 characters: a statistics box would delay every other task's
+ * line by 230 ms. In pieces of up to 512 bytes the box takes about 3 KB of the ring, which leaves room for
  * log lines.
  */
 #include "output.h"
@@ -97,11 +97,10 @@ void telemetry_write(const char *text, size_t len)
         fflush(stdout);
         return;
     }
-    fflush(stdout); /* flushes earlier output without a line end */
-    /* Block instead of spinning while the UART TX ring is full: without enough room the driver waits busily
-     * (ESP-IDF v5.4.4 and v5.5.2 on, uart_tx_all()), which would starve tasks of lower priority and the idle
-     * task.
-     */
+    fflush(stdout); /* earlier output without a line end */
+    /* Block instead of spinning while the UART TX ring is full. The driver itself would busy-wait for room
+     * (uart_tx_all() since ESP-IDF v5.4.4 and v5.5.2), which would starve the idle task and other tasks of
+     * lower priority. */
     while (!telemetry_has_room(len)) {
         vTaskDelay(1);
     }
@@ -112,15 +111,15 @@ bool telemetry_has_room(size_t len)
 {
     size_t free_size = 0;
     if (s_ring_capacity == 0 || uart_get_tx_buffer_free_size(CONSOLE_UART, &free_size) != ESP_OK) {
-        return true; /* the ring does not exist to wait for */
+        return true; /* without the driver there is no ring to wait for */
     }
     size_t needed = len + (len / TELEMETRY_SCRATCH_SIZE + 1) * RING_COST_OF_WRITE;
     return free_size >= (needed < s_ring_capacity ? needed : s_ring_capacity);
 }
 
 /*
- * ESP_LOGx: formats the line under the lock, then writes it at once. Formatting and writing use the caller's
- * stack one after the other, not at the same time as in vprintf.
+ * vprintf for ESP_LOGx: formats the line under the lock, then writes it in one piece. Unlike in vprintf,
+ * formatting and writing use the caller's stack one after the other, not at the same time.
  */
 static int log_vprintf(const char *format, va_list args)
 {
@@ -145,7 +144,7 @@ static int log_vprintf(const char *format, va_list args)
 
 esp_err_t telemetry_output_init(void)
 {
-    /* Data still in the hardware FIFO would be lost when the driver takes over. */
+    /* Installing the driver discards data in the hardware FIFO. */
     fflush(stdout);
     uart_wait_tx_idle_polling(CONSOLE_UART);
     ESP_RETURN_ON_ERROR(

@@ -1,11 +1,11 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * The console UART under stdout.
+ * Output through the console UART's driver.
  */
 #pragma once
 
 #include "esp_err.h"
 
-/** Installs the driver and sends log lines through it in one piece each. */
+/** Installs the driver, and makes ESP_LOGx write each line to it in one piece. */
 esp_err_t telemetry_output_init(void);

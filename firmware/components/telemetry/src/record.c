@@ -116,12 +116,13 @@ void telemetry_bytes(telemetry_record_t *r, const char *key, const uint8_t *data
 }
 
 /*
- * Decodes the first code point of text (len > 0) and returns its number of bytes. Anything that is not
- * well-formed UTF-8 (stray or missing continuation bytes, overlong forms, surrogates) is one byte of U+FFFD.
+ * Decodes the first code point of text (len > 0) and returns its number of bytes. A byte that does not start
+ * a well-formed UTF-8 sequence (stray or missing continuation bytes, overlong forms, surrogates) is decoded
+ * as U+FFFD.
  */
 static size_t take_code_point(const uint8_t *text, size_t len, uint32_t *code_point)
 {
-    static const uint32_t smallest[] = {0, 0, 0x80, 0x800, 0x10000}; /* by number of bytes */
+    static const uint32_t smallest[] = {0, 0, 0x80, 0x800, 0x10000}; /* least code point by number of bytes */
     uint8_t first = text[0];
     size_t count = first < 0x80   ? 1
                    : first < 0xC0 ? 0
@@ -239,7 +240,7 @@ esp_err_t telemetry_record_finish(telemetry_record_t *r, uint32_t time_ms, const
     if (r->overflow) {
         return ESP_ERR_INVALID_SIZE;
     }
-    /* Uses the reserve: the record cannot overflow from here on. */
+    /* The following fits into the reserved space. */
     number_u32(number, time_ms);
     if (r->comma) {
         put_bytes(r, ",", 1, 1);

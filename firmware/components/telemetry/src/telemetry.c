@@ -18,7 +18,7 @@ static atomic_flag s_started = ATOMIC_FLAG_INIT;
 static uint32_t s_boot_id_bits;
 static char s_boot_id[NUMBER_TEXT_SIZE] = "00000000";
 static uint32_t s_boot_count;
-static uint32_t s_sequence; /* of the last record; guarded by the stdout lock */
+static uint32_t s_sequence; /* number of the last record; guarded by the stdout lock */
 
 static esp_err_t count_boot(void)
 {
@@ -53,7 +53,7 @@ esp_err_t telemetry_init(void)
     ESP_RETURN_ON_ERROR(telemetry_output_init(), TAG, "console");
     esp_err_t err = count_boot();
     if (err != ESP_OK) {
-        ESP_LOGW(TAG, "boots are not counted: NVS error %s", esp_err_to_name(err));
+        ESP_LOGW(TAG, "cannot count the boot in NVS: %s", esp_err_to_name(err));
     }
     return ESP_OK;
 }
@@ -76,7 +76,7 @@ uint32_t telemetry_boot_count(void)
 esp_err_t telemetry_send(telemetry_record_t *r)
 {
     telemetry_lock();
-    /* The number is assigned under the lock, so that records are sent in the order of their numbers. */
+    /* Number the record under the lock, so that records are sent in the order of their numbers. */
     esp_err_t err = telemetry_record_finish(r, esp_log_timestamp(), s_boot_id, s_sequence + 1);
     if (err == ESP_OK) {
         s_sequence++;

@@ -17,12 +17,12 @@
 
 static const char *TAG = "TTS";
 
-/* Written byte by byte: without 8BIT the allocator may return memory that takes 32-bit accesses only. */
+/* 8BIT, because the buffer is written byte by byte: other memory may allow 32-bit accesses only. */
 #define STREAM_CAPS (MALLOC_CAP_SPIRAM | MALLOC_CAP_8BIT)
 
 static struct {
     uint8_t *buffer;
-    audio_ring_t ring; /* in buffer: write() fills it, playback empties it */
+    audio_ring_t ring; /* in buffer: tts_decoder_write() fills it, playback empties it */
     uint32_t written;
     uint32_t stream_bytes;
 } s_stream;
@@ -57,7 +57,7 @@ static esp_err_t check_psram(uint32_t psram_free)
 
 esp_err_t tts_decoder_open(uint32_t stream_bytes)
 {
-    ESP_RETURN_ON_FALSE(s_stream.buffer == NULL, ESP_ERR_INVALID_STATE, TAG, "a stream is open already");
+    ESP_RETURN_ON_FALSE(s_stream.buffer == NULL, ESP_ERR_INVALID_STATE, TAG, "a stream is already open");
     memory_manager_log_stats("Before TTS Allocation");
 
     uint32_t free_before = psram_free_bytes();
@@ -84,12 +84,12 @@ esp_err_t tts_decoder_open(uint32_t stream_bytes)
 
 esp_err_t tts_decoder_write(const void *data, size_t size)
 {
-    ESP_RETURN_ON_FALSE(data != NULL && size > 0, ESP_ERR_INVALID_ARG, TAG, "nothing to write");
+    ESP_RETURN_ON_FALSE(data != NULL && size > 0, ESP_ERR_INVALID_ARG, TAG, "data is NULL or size is 0");
     ESP_RETURN_ON_FALSE(s_stream.buffer != NULL, ESP_ERR_INVALID_STATE, TAG, "no stream is open");
     uint32_t room = audio_ring_room(&s_stream.ring);
     ESP_RETURN_ON_FALSE(tts_write_fits(s_stream.written, s_stream.stream_bytes, room, size),
-                        ESP_ERR_INVALID_SIZE, TAG, "no room for %u bytes after %" PRIu32, (unsigned)size,
-                        s_stream.written);
+                        ESP_ERR_INVALID_SIZE, TAG, "no room for %u bytes after the %" PRIu32 " written",
+                        (unsigned)size, s_stream.written);
     audio_ring_write(&s_stream.ring, data, size);
     s_stream.written += (uint32_t)size;
     return ESP_OK;
@@ -99,7 +99,7 @@ esp_err_t tts_decoder_play(tts_decoder_done_t done, void *context)
 {
     ESP_RETURN_ON_FALSE(s_stream.buffer != NULL, ESP_ERR_INVALID_STATE, TAG, "no stream is open");
     ESP_RETURN_ON_FALSE(!tts_playback_exists(), ESP_ERR_INVALID_STATE, TAG,
-                        "the stream has been played already");
+                        "the stream has already been played");
     ESP_RETURN_ON_FALSE(audio_driver_is_initialized(), ESP_ERR_INVALID_STATE, TAG,
                         "the audio driver is not initialised");
     return tts_playback_start(&s_stream.ring, s_stream.stream_bytes, done, context);
@@ -118,7 +118,7 @@ esp_err_t tts_decoder_close(void)
 {
     ESP_RETURN_ON_FALSE(s_stream.buffer != NULL, ESP_ERR_INVALID_STATE, TAG, "no stream is open");
     if (tts_playback_exists()) {
-        ESP_RETURN_ON_ERROR(tts_playback_stop(), TAG, "playback does not end");
+        ESP_RETURN_ON_ERROR(tts_playback_stop(), TAG, "the playback task did not end");
     }
     uint8_t *buffer = s_stream.buffer;
     s_stream.buffer = NULL;

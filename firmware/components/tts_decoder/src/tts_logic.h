@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Decisions of the decoder, without ESP-IDF: also compiled for the host tests.
+ * Decisions of the decoder. Pure: no IDF header, also compiled for the host tests.
  */
 #pragma once
 
@@ -12,14 +12,14 @@
 typedef enum {
     TTS_ADMITTED,
     TTS_TOO_LITTLE, /*!< free PSRAM is below TTS_REQUIRED_PSRAM */
-    TTS_NO_BLOCK,   /*!< enough in total, but no free block is large enough */
+    TTS_NO_BLOCK,   /*!< enough PSRAM is free in total, but no block is large enough */
 } tts_admission_t;
 
-/** @param block_available whether one block of TTS_STREAM_BUFFER_SIZE can be allocated now */
+/** @param block_available true if a block of TTS_STREAM_BUFFER_SIZE bytes can be allocated now */
 tts_admission_t tts_admit(uint32_t psram_free, bool block_available);
 
 /**
- * True if `size` more bytes fit after `written` ones: into the free part of the buffer, and into the
- * announced length (0: none).
+ * True if `size` more bytes fit into the free part of the buffer (`room`), and, after the `written` bytes,
+ * into the announced length (`stream_bytes`; 0: none).
  */
 bool tts_write_fits(uint32_t written, uint32_t stream_bytes, uint32_t room, size_t size);

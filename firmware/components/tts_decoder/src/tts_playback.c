@@ -21,7 +21,7 @@
 static const char *TAG = "TTS";
 
 #define COPY_SIZE 4096u               /* bytes of the stream processed at a time */
-#define SCRATCH_SIZE (2u * COPY_SIZE) /* the same in stereo */
+#define SCRATCH_SIZE (2u * COPY_SIZE) /* bytes of the same samples in stereo */
 #define BUFFER_CAPS (MALLOC_CAP_SPIRAM | MALLOC_CAP_8BIT)
 #define POLL_MS 10 /* polling interval of the stream; the DMA buffers hold 255 ms */
 #define WRITE_TIMEOUT_MS 500
@@ -37,7 +37,7 @@ static int16_t *s_scratch;
 static tts_playback_t s_playback; /* owned by the task until it has ended */
 static bool s_ended;
 
-/** Reads at least one byte, at most len. ESP_ERR_NOT_FINISHED: asked to stop; ESP_ERR_TIMEOUT: no data. */
+/** Reads 1 to len bytes. ESP_ERR_NOT_FINISHED: asked to stop; ESP_ERR_TIMEOUT: no data. */
 static esp_err_t read_stream(audio_worker_t *worker, uint8_t *data, size_t len, size_t *got)
 {
     TickType_t start = xTaskGetTickCount();
@@ -57,7 +57,7 @@ static esp_err_t read_stream(audio_worker_t *worker, uint8_t *data, size_t len, 
     }
 }
 
-/** Reads up to the first sample: byte by byte, a header has about 44 bytes. */
+/** Reads the header, which usually has 44 bytes, byte by byte up to the first sample. */
 static esp_err_t read_head(audio_worker_t *worker, wav_parser_t *wav)
 {
     wav_parser_init(wav, s_stream_bytes);
@@ -75,14 +75,14 @@ static esp_err_t read_head(audio_worker_t *worker, wav_parser_t *wav)
         return wav->error == WAV_NOT_SUPPORTED ? ESP_ERR_NOT_SUPPORTED : ESP_ERR_INVALID_RESPONSE;
     }
     if (wav->sample_rate_hz != AUDIO_SAMPLE_RATE_HZ) {
-        ESP_LOGE(TAG, "Stream refused: %" PRIu32 " Hz, the line runs at %u", wav->sample_rate_hz,
+        ESP_LOGE(TAG, "Stream refused: sample rate is %" PRIu32 " Hz, must be %u", wav->sample_rate_hz,
                  AUDIO_SAMPLE_RATE_HZ);
         return ESP_ERR_NOT_SUPPORTED;
     }
     return ESP_OK;
 }
 
-/** Plays whole frames of s_copy. */
+/** Plays this number of whole frames from s_copy. */
 static esp_err_t play_frames(size_t frames, uint16_t channels)
 {
     const int16_t *out = (const int16_t *)s_copy;
@@ -105,7 +105,7 @@ static esp_err_t play_samples(audio_worker_t *worker, const wav_parser_t *wav)
 {
     size_t frame_bytes = wav->channels * AUDIO_SAMPLE_BYTES;
     uint32_t left = wav->data_bytes;
-    size_t have = 0; /* bytes in s_copy: less than a frame after each round */
+    size_t have = 0; /* bytes in s_copy; less than a frame after each iteration */
     while (left > 0) {
         size_t room = COPY_SIZE - have;
         size_t got;
@@ -125,7 +125,7 @@ static esp_err_t play_samples(audio_worker_t *worker, const wav_parser_t *wav)
             memmove(s_copy, s_copy + frames * frame_bytes, have);
         }
     }
-    vTaskDelay(pdMS_TO_TICKS(AUDIO_PLAYBACK_LATENCY_MS)); /* until the last one is played */
+    vTaskDelay(pdMS_TO_TICKS(AUDIO_PLAYBACK_LATENCY_MS)); /* until the last frame has been played */
     return ESP_OK;
 }
 

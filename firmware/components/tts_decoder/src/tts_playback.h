@@ -10,13 +10,13 @@
 #include "audio_ring.h"
 #include "tts_decoder.h"
 
-/** Starts playback. stream, which the caller writes to, must exist until tts_playback_stop(). */
+/** Starts playback. The caller writes to stream, which must exist until tts_playback_stop(). */
 esp_err_t tts_playback_start(audio_ring_t *stream, uint32_t stream_bytes, tts_decoder_done_t done,
                              void *context);
 /** True between start and stop. */
 bool tts_playback_exists(void);
 bool tts_playback_has_ended(void);
-/** After its end. */
+/** Result of the playback; valid after its end. */
 tts_playback_t tts_playback_result(void);
-/** Ends playback if necessary, and frees its memory. Errors as tts_decoder_close(). */
+/** Ends playback if it is running, and frees its memory. Same errors as tts_decoder_close(). */
 esp_err_t tts_playback_stop(void);

@@ -1,9 +1,9 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * RIFF: "RIFF" length "WAVE", then chunks: name, length, contents, and a byte of padding if the length is
- * odd. "fmt " (16 bytes or more) must precede "data"; others are skipped. All numbers are little endian.
- * Streaming writers set a length of all ones for "unknown".
+ * Format: "RIFF", length, "WAVE", then chunks. A chunk has a name, a length, its contents, and a padding byte
+ * if the length is odd. "fmt " (16 bytes or more) must precede "data"; other chunks are skipped. All numbers
+ * are little endian. A length of all ones, written by streaming encoders, means "unknown".
  */
 #include "wav_parser.h"
 
@@ -13,7 +13,7 @@
 #define UNKNOWN 0xFFFFFFFFu
 #define FORMAT_PCM 1
 
-/* Pieces that are collected before they are parsed. */
+/* Parts of the header that are collected before they are parsed. */
 enum { PART_RIFF, PART_CHUNK, PART_FORMAT };
 static const uint8_t PART_SIZE[] = {12, 8, 16};
 
@@ -46,7 +46,7 @@ static wav_error_t riff(wav_parser_t *parser)
     if (length == UNKNOWN) {
         parser->riff_end = parser->stream_bytes != 0 ? parser->stream_bytes : UINT64_MAX;
     } else {
-        parser->riff_end = (uint64_t)length + 8; /* it counts from after itself */
+        parser->riff_end = (uint64_t)length + 8; /* length does not include "RIFF" and itself */
         if (parser->stream_bytes != 0 && parser->riff_end > parser->stream_bytes) {
             return WAV_BAD_LENGTH;
         }
@@ -55,7 +55,7 @@ static wav_error_t riff(wav_parser_t *parser)
     return WAV_OK;
 }
 
-/** Skips the rest of a chunk, and its padding. */
+/** Skips a chunk's contents and padding. */
 static wav_error_t pass_over(wav_parser_t *parser, uint32_t size)
 {
     uint64_t end = (uint64_t)parser->offset + size + (size & 1);
@@ -166,12 +166,12 @@ const char *wav_error_text(wav_error_t error)
     static const char *const TEXTS[] = {
         [WAV_OK] = "none",
         [WAV_NO_RIFF] = "not a RIFF/WAVE stream",
-        [WAV_BAD_LENGTH] = "a length in its header does not fit",
+        [WAV_BAD_LENGTH] = "invalid length in the header",
         [WAV_BAD_ORDER] = "samples before their format, or two formats",
-        [WAV_BAD_FORMAT] = "its format is contradictory",
-        [WAV_NO_SAMPLES] = "no samples, or no whole frames",
+        [WAV_BAD_FORMAT] = "contradictory values in the format chunk",
+        [WAV_NO_SAMPLES] = "no samples, or not a whole number of frames",
         [WAV_HEAD_TOO_LONG] = "the header is too long",
-        [WAV_UNKNOWN_LENGTH] = "its length is unknown",
+        [WAV_UNKNOWN_LENGTH] = "the number of samples is unknown",
         [WAV_NOT_SUPPORTED] = "not 16-bit PCM in one or two channels",
     };
     return (unsigned)error < WAV_ERRORS_ ? TEXTS[error] : "?";

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * The chip's start, line by line (see heap_system_boot_line).
+ * The heaps during the chip's start, line by line (see heap_system_boot_line).
  */
 #include "heap_internal.h"
 
@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A number at *text, decimal or 0x; moves *text past it. */
+/* Reads a decimal or 0x number at *text and moves *text past it. */
 static bool take_number(const char **text, uint32_t *value)
 {
     char *end;
@@ -44,7 +44,7 @@ static bool boot_heap(heap_system_t *system, const char *value)
         !take_char(&text, ',') || !heap_type_from_name(text, &type)) {
         return heap_fail(system, "heap=%.60s: not START,LENGTH,DRAM|DIRAM|IRAM|SPIRAM", value);
     }
-    /* Memory of the chip itself is known at reset; external memory is added once it has been found. */
+    /* Internal memory is known at reset; external memory is added after it has been detected. */
     return type == HEAP_TYPE_SPIRAM ? heap_system_add_region(system, start, length, type)
                                     : heap_system_add_heap(system, start, length, type);
 }
@@ -56,7 +56,7 @@ static bool boot_pool(heap_system_t *system, const char *value)
     if (!take_number(&text, &size) || !take_char(&text, ',') || !take_number(&text, &default_caps) ||
         (*text != '\0' && (!take_char(&text, ',') || !take_number(&text, &no_minimum))) || *text != '\0' ||
         default_caps > 1 || no_minimum > 1) {
-        return heap_fail(system, "pool=%.60s: not SIZE,0 or SIZE,1, and ,1 if its minimum counts as 0",
+        return heap_fail(system, "pool=%.60s: not SIZE,0 or SIZE,1, followed by ,1 if its minimum is 0",
                          value);
     }
     return heap_system_reserve_pool(system, size, default_caps == 1, no_minimum == 1);
@@ -109,7 +109,7 @@ static bool boot_startup(heap_system_t *system, const char *value)
     return true;
 }
 
-/* The blocks stay listed under no name: their addresses may soon be another's. */
+/* Frees the blocks and clears the line's name, since the addresses may soon be those of other blocks. */
 static bool boot_free(heap_system_t *system, const char *value)
 {
     for (uint32_t i = 0; i < system->start_count; i++) {

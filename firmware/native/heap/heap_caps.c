@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * ESP-IDF v5.4's esp_heap_caps.h on one system of heaps whose memory lies at the chip's addresses.
+ * Implements ESP-IDF v5.4's esp_heap_caps.h on one system of heaps whose memory is at the chip's addresses.
  */
 #include <inttypes.h>
 #include <stdarg.h>
@@ -20,15 +20,15 @@ static esp_alloc_failed_hook_t s_alloc_failed;
 static size_t s_internal_limit = NO_EXTERNAL_MALLOC;
 static bool s_locked;
 
-/* Minima from before the local-minimum monitoring; the block represents ESP-IDF's array and is only charged.
- */
+/* Minima from before the local-minimum monitoring. The block stands for ESP-IDF's array: it is allocated only
+ * to charge its size. */
 static struct {
     void *block;
     uint32_t heaps;
     uint32_t minima[HEAP_MAX_HEAPS];
 } s_monitor;
 
-/* --- Runtime's side --- */
+/* --- Interface for the runtime --- */
 
 void heap_caps_native_init(heap_system_t *system)
 {
@@ -65,7 +65,7 @@ static void __attribute__((noreturn)) panic(const char *found, const char *asser
     abort();
 }
 
-/* Line and assert of light poisoning; the model detects damage in the same way. */
+/* Panics with the line and assert of ESP-IDF's light poisoning; the model detects the same damage. */
 static void __attribute__((noreturn, format(printf, 1, 2))) panic_corrupt(const char *format, ...)
 {
     char found[192] = "CORRUPT HEAP: ";
@@ -84,7 +84,7 @@ static void __attribute__((noreturn)) panic_about(uint32_t address, const char *
     panic(NULL, assertion, note);
 }
 
-/* Entering a function that changes the heap. */
+/* To be called first by each function that changes the heap. */
 static heap_system_t *begin(void)
 {
     if (s_system == NULL) {
@@ -108,7 +108,7 @@ static void check_health(void)
 static uint32_t to_target(const void *ptr)
 {
     uintptr_t address = (uintptr_t)ptr;
-    return address > UINT32_MAX ? UINT32_MAX : (uint32_t)address; // a host address lies in no heap
+    return address > UINT32_MAX ? UINT32_MAX : (uint32_t)address; // a host address is in no heap
 }
 
 static void *to_pointer(uint32_t address)
@@ -116,13 +116,13 @@ static void *to_pointer(uint32_t address)
     return (void *)(uintptr_t)address;
 }
 
-/* size_t is 64 bits here; larger sizes than the chip's exceed every heap. */
+/* size_t is 64 bits on the host; a size that does not fit into 32 bits exceeds every heap. */
 static uint32_t to_size(size_t size)
 {
     return size > UINT32_MAX ? UINT32_MAX : (uint32_t)size;
 }
 
-/* False where the chip's 32-bit product overflows. */
+/* False if the 32-bit product would overflow on the chip. */
 static bool multiply(size_t n, size_t size, size_t *product)
 {
     return !__builtin_mul_overflow(n, size, product) && *product <= UINT32_MAX;
@@ -157,9 +157,8 @@ static void *calloc_base(size_t n, size_t size, uint32_t caps)
     return result;
 }
 
-/* Panics with ESP-IDF's message, unless a block in use starts there. outside: the assert for an address in no
- * heap.
- */
+/* Panics with ESP-IDF's message unless a block in use starts at address. outside: the assert for an address
+ * that is in no heap. */
 static void require_block(uint32_t address, const char *outside)
 {
     switch (heap_system_status(s_system, address)) {
@@ -225,7 +224,7 @@ void *heap_caps_calloc(size_t n, size_t size, uint32_t caps)
 {
     void *result = calloc_base(n, size, caps);
     if (result == NULL && size > 0 && s_alloc_failed != NULL) {
-        s_alloc_failed((uint32_t)(n * size), caps, __func__); // also for n = 0, and truncated: as in ESP-IDF
+        s_alloc_failed((uint32_t)(n * size), caps, __func__); // as in ESP-IDF: also for n = 0, and truncated
     }
     return result;
 }
@@ -285,7 +284,8 @@ static uint32_t default_caps(size_t size)
     return MALLOC_CAP_DEFAULT | (size <= s_internal_limit ? MALLOC_CAP_INTERNAL : MALLOC_CAP_SPIRAM);
 }
 
-/* Without external memory enabled, ESP-IDF's malloc() is heap_caps_malloc() and fails under its name. */
+/* Unless external memory is enabled, malloc() calls heap_caps_malloc(), and failures are reported with that
+ * name. */
 void *heap_caps_malloc_default(size_t size)
 {
     if (s_internal_limit == NO_EXTERNAL_MALLOC) {
@@ -338,7 +338,7 @@ void *heap_caps_aligned_alloc_default(size_t alignment, size_t size)
     return report_if_failed(result, size, MALLOC_CAP_DEFAULT, __func__);
 }
 
-/* --- API: asking --- */
+/* --- API: queries --- */
 
 void heap_caps_get_info(multi_heap_info_t *info, uint32_t caps)
 {
@@ -427,7 +427,7 @@ esp_err_t heap_caps_monitor_local_minimum_free_size_stop(void)
     return ESP_OK;
 }
 
-/* --- API: looking at blocks --- */
+/* --- API: walking the blocks --- */
 
 typedef struct {
     heap_caps_walker_cb_t callback;

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Interface between the native runtime and the heap besides esp_heap_caps.h: the system of heaps, the
+ * Interface between the native runtime and the heap in addition to esp_heap_caps.h: the system of heaps, the
  * implementation of malloc() and friends, and panics.
  */
 #pragma once
@@ -16,18 +16,19 @@ extern "C" {
 #endif
 
 /*
- * Every function of esp_heap_caps.h works on this system (backing HEAP_BACKING_TARGET, regions added) from
- * now on. Resets the failed-allocation callback, the malloc limit and the minimum monitoring, as a reset of
- * the chip does.
+ * Sets the system that all functions of esp_heap_caps.h use; it must have HEAP_BACKING_TARGET and its
+ * regions. Like a reset of the chip, clears the failed-allocation callback, the malloc limit and the minimum
+ * monitoring.
  */
 void heap_caps_native_init(heap_system_t *system);
 heap_system_t *heap_caps_native_system(void);
 
-/* Called, and must not return, when the chip would panic: free of a wrong pointer, a damaged heap. Default:
- * abort(). found: the line "CORRUPT HEAP: …" that ESP-IDF prints before, or NULL; assertion: the failed
- * assert as ESP-IDF words it, "function file:line (expression)"; note: details that the chip would not
- * print, or NULL.
- */
+/* Called when the chip would panic, such as for free() of an invalid pointer or a damaged heap. Must not
+ * return. Default: abort().
+ *
+ * found: the line "CORRUPT HEAP: …" that ESP-IDF prints first, or NULL
+ * assertion: the failed assert in ESP-IDF's form, "function file:line (expression)"
+ * note: details that the chip would not print, or NULL */
 typedef void (*heap_caps_panic_t)(const char *found, const char *assertion, const char *note);
 void heap_caps_native_set_panic(heap_caps_panic_t panic);
 

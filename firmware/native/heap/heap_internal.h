@@ -15,7 +15,7 @@
 #define HEAP_RECORD_SIZE 36u // sizeof(heap_t) of heap_caps on the chip
 #define HEAP_NAME_MAX 32
 #define HEAP_STARTS_MAX 64
-#define HEAP_START_BLOCKS 16 // blocks of one startup line
+#define HEAP_START_BLOCKS 16 // most blocks of one startup line
 
 typedef struct {
     heap_type_t type;
@@ -32,20 +32,20 @@ struct heap_system {
     memory_map_t map;
     uint32_t count;
     heap_t *heaps[HEAP_MAX_HEAPS]; // in search order
-    bool recorded;                 // the reset heaps' records have been charged
+    bool recorded;                 // the records of the heaps known at reset have been charged
     uint32_t start_count;
     heap_start_t starts[HEAP_STARTS_MAX];
     char error[200];
 };
 
-/* Sets heap_system_error(); returns false, for `return heap_fail(...)`. */
+/* Sets heap_system_error() and returns false, so that a function can `return heap_fail(...)`. */
 bool heap_fail(heap_system_t *system, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Capabilities of a type by priority, and all of them together. */
+/* Capabilities of a type: one set per priority, and their union. */
 const uint32_t *heap_type_caps(heap_type_t type);
 uint32_t heap_type_all_caps(heap_type_t type);
-/* True if EXEC from this heap returns the inverted alias. */
+/* True if an EXEC allocation from this type returns an address of the inverted alias. */
 bool heap_type_is_aliased(heap_type_t type);
 
-/* Charge the records of the heaps known at reset; once. */
+/* Charges the records of the heaps known at reset, once. */
 bool heap_record_reset_heaps(heap_system_t *system);

@@ -11,15 +11,15 @@
 #include <string.h>
 
 /*
- * D/IRAM is seen from the data side at DIRAM_DATA and, word by word in reverse order, from the instruction
- * side at DIRAM_CODE (soc/esp32: SOC_DIRAM_*, SOC_DIRAM_INVERTED). EXEC memory out of it is handed out by its
- * code address. Host memory can't be mirrored so: the code side is memory of its own here.
+ * D/IRAM is accessible at DIRAM_DATA by the data bus and at DIRAM_CODE by the instruction bus, there in
+ * reverse word order (soc/esp32: SOC_DIRAM_*, SOC_DIRAM_INVERTED). An EXEC allocation returns the address on
+ * the instruction bus. Host memory can't be mirrored like this, so that alias has separate memory.
  */
 #define DIRAM_DATA_END 0x40000000u
 #define DIRAM_CODE_START 0x400A0000u
 #define DIRAM_CODE_END 0x400C0000u
 
-#define UNALIGNED 4u // alignment that malloc gives anyway
+#define UNALIGNED 4u // alignment of every block
 
 /* --- Setting up --- */
 
@@ -63,9 +63,8 @@ static uint32_t end_of(const heap_t *heap)
     return heap->tlsf.start + heap->tlsf.length;
 }
 
-/* ESP-IDF allows a region wholly inside a heap (the pool), but not one that extends beyond a heap or equals
- * one.
- */
+/* The heap that conflicts with a new region, or NULL. As in ESP-IDF, a region may lie inside a heap (the
+ * pool), but it must not extend beyond that heap or equal it. */
 static const heap_t *find_clash(const heap_system_t *system, uint32_t start, uint32_t end)
 {
     for (uint32_t i = 0; i < system->count; i++) {
@@ -81,7 +80,7 @@ static const heap_t *find_clash(const heap_system_t *system, uint32_t start, uin
     return NULL;
 }
 
-/* Host memory for a region: its own, or part of the enclosing heap's. */
+/* Provides host memory for a region: new memory, or part of the enclosing heap's. */
 static bool give_memory(heap_system_t *system, uint32_t start, uint32_t length)
 {
     if (heap_system_find(system, start) >= 0) {
@@ -118,7 +117,7 @@ static heap_t *new_heap(heap_system_t *system, uint32_t start, uint32_t length, 
     if (clash != NULL) {
         heap_fail(system,
                   "heap 0x%08" PRIx32 " to 0x%08" PRIx32 " overlaps the heap 0x%08" PRIx32 " to 0x%08" PRIx32
-                  " (correct one of them)",
+                  " (correct one of the two)",
                   start, start + length - 1, clash->tlsf.start, end_of(clash) - 1);
         return NULL;
     }
@@ -155,7 +154,7 @@ bool heap_system_add_heap(heap_system_t *system, uint32_t start, uint32_t length
 {
     if (system->recorded) {
         return heap_fail(
-            system, "heap at 0x%08" PRIx32 ": the heaps known at reset come before anything is allocated",
+            system, "heap at 0x%08" PRIx32 ": heaps known at reset must be added before the first allocation",
             start);
     }
     heap_t *heap = new_heap(system, start, length, type);
@@ -208,8 +207,8 @@ bool heap_system_reserve_pool(heap_system_t *system, uint32_t size, bool default
     if (!heap_record_reset_heaps(system)) {
         return false;
     }
-    /* In several pieces when no block is large enough. Each heap is one byte shorter than its block, as in
-     * ESP-IDF. */
+    /* As in ESP-IDF, the pool is split if no block is large enough, and each heap of it is one byte shorter
+     * than its block. */
     while (size > 0) {
         heap_figures_t figures;
         heap_system_figures(system, caps, &figures);
@@ -244,7 +243,7 @@ bool heap_system_add_recorded(heap_system_t *system, uint32_t start, uint32_t le
         return heap_fail(system,
                          "heap at 0x%08" PRIx32 ": its %" PRIu32
                          " recorded blocks don't fill it from 0x%08" PRIx32
-                         " to its end (each begins 4 bytes after the one below)",
+                         " to its end (each must begin 4 bytes after the end of the block below)",
                          start, count, first);
     }
     insert_heap(system, heap, 0);
@@ -256,7 +255,7 @@ bool heap_system_add_recorded(heap_system_t *system, uint32_t start, uint32_t le
 
 int heap_system_find(const heap_system_t *system, uint32_t address)
 {
-    /* The pool is inside another heap, so the smaller one is the right one. */
+    /* The pool is inside another heap, so take the smaller of the two. */
     int found = -1;
     for (uint32_t i = 0; i < system->count; i++) {
         const heap_t *heap = system->heaps[i];
@@ -289,21 +288,22 @@ static bool has_caps(const heap_t *heap, uint32_t caps)
     return (heap_type_all_caps(heap->type) & caps) == caps;
 }
 
-/* --- EXEC memory out of D/IRAM --- */
+/* --- EXEC memory in D/IRAM --- */
 
 static bool is_code_alias(uint32_t address)
 {
     return address >= DIRAM_CODE_START && address < DIRAM_CODE_END;
 }
 
-/* Data address of the word before an alias, where the block's own address is kept; and the other way round.
+/* Data address of the word before an alias, which stores the block's address. The mapping is its own inverse.
  */
 static uint32_t alias_note(uint32_t alias)
 {
     return DIRAM_CODE_START + DIRAM_DATA_END - alias;
 }
 
-/* The block has room for `size` bytes and the note, which is its last word on the data side. */
+/* Stores the note in the block's last word (seen by the data bus) and returns the alias. The block must have
+ * room for `size` bytes and the note. */
 static uint32_t to_alias(heap_system_t *system, uint32_t data, uint32_t size)
 {
     uint32_t note = data + size;
@@ -311,7 +311,7 @@ static uint32_t to_alias(heap_system_t *system, uint32_t data, uint32_t size)
     return alias_note(note);
 }
 
-/* Data address of `address`; 0 if an alias's note is not an address in D/IRAM. */
+/* Block address of `address`; 0 if it is an alias whose note is not an address in D/IRAM. */
 static uint32_t from_alias(const heap_system_t *system, uint32_t address)
 {
     if (!is_code_alias(address)) {
@@ -328,7 +328,7 @@ static uint32_t from_alias(const heap_system_t *system, uint32_t address)
 
 /* --- Allocating --- */
 
-/* ESP-IDF's esp_heap_adjust_alignment_to_hw() as it is on the ESP32, whose caches and DMA ask for words only.
+/* ESP-IDF's esp_heap_adjust_alignment_to_hw() for the ESP32, whose caches and DMA need only word alignment.
  */
 static void adjust_to_hardware(uint32_t *alignment, uint32_t *size, uint32_t *caps)
 {
@@ -345,7 +345,7 @@ static void adjust_to_hardware(uint32_t *alignment, uint32_t *size, uint32_t *ca
     }
     if (*caps & MALLOC_CAP_SPIRAM) {
         *caps &=
-            ~(uint32_t)MALLOC_CAP_DMA; // the result can't be reached by DMA; ESP-IDF does not report that
+            ~(uint32_t)MALLOC_CAP_DMA; // as in ESP-IDF: DMA can't access the result, and no error is reported
     }
     *caps &= ~(uint32_t)MALLOC_CAP_CACHE_ALIGNED;
 }
@@ -464,7 +464,7 @@ uint32_t heap_system_realloc(heap_system_t *system, uint32_t address, uint32_t s
     return moved;
 }
 
-/* --- Asking --- */
+/* --- Queries --- */
 
 const char *heap_system_fault(const heap_system_t *system)
 {

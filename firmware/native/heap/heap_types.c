@@ -31,7 +31,7 @@ static const type_info_t s_types[HEAP_TYPE_COUNT] = {
                          MALLOC_CAP_DEFAULT | MALLOC_CAP_8BIT | MALLOC_CAP_32BIT}},
 };
 
-/* The address map, from the same source; D/IRAM is named by its data side. */
+/* The address map, from the same source; D/IRAM by its addresses on the data bus. */
 static const struct {
     uint32_t start;
     uint32_t end;

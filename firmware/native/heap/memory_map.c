@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #ifndef MAP_FIXED_NOREPLACE
-#define MAP_FIXED_NOREPLACE 0 // then the address is only a hint, and the check below decides
+#define MAP_FIXED_NOREPLACE 0 // old kernels: the address is only a hint, which is checked below
 #endif
 
 static const memory_mapping_t *find(const memory_map_t *map, uint32_t address)
@@ -47,7 +47,7 @@ static bool map_pages(memory_map_t *map, uint32_t start, uint32_t length, char *
         const char *reason = host == MAP_FAILED ? strerror(errno) : "the host chose another address";
         snprintf(error, error_size,
                  "cannot map 0x%08" PRIx32 " to 0x%08" PRIx32
-                 ": %s (another mapping of this process is there; "
+                 ": %s (the process uses these addresses otherwise; "
                  "build the program position independent)",
                  start, start + length - 1, reason);
         if (host != MAP_FAILED) {

@@ -22,11 +22,12 @@ typedef struct {
 } memory_map_t;
 
 /*
- * Give a region host memory, zeroed. HEAP_BACKING_TARGET: whole pages at the chip's addresses; pages that an
- * earlier region of this map already has are shared. False with one line in `error` when the host refuses.
+ * Provides zeroed host memory for a region. HEAP_BACKING_TARGET: whole pages at the chip's addresses, shared
+ * with earlier regions of this map on the same pages. Returns false, with one line in `error`, if the host
+ * refuses.
  */
 bool memory_map_add(memory_map_t *map, uint32_t start, uint32_t length, char *error, size_t error_size);
 void memory_map_free(memory_map_t *map);
 
-/* Host address of a byte; NULL when it is in no region. */
+/* Host address of a byte; NULL if it is in no region. */
 uint8_t *memory_map_host(const memory_map_t *map, uint32_t address);

@@ -9,7 +9,7 @@
 
 #define ALIGN 4u
 #define MULTI_HEAP_RECORD 20u // sizeof(struct multi_heap_info) on the chip, at the start of the region
-#define CONTROL_FIXED 36u // sizeof(control_t) on the chip; per first level it takes a bitmap and its lists
+#define CONTROL_FIXED 36u     // sizeof(control_t) on the chip, without each first level's bitmap and lists
 #define SPLIT_MIN (TLSF_BLOCK_MIN + TLSF_BLOCK_HEADER) // a remainder of this size becomes a block of its own
 
 #define FREE_BIT 1u
@@ -21,7 +21,7 @@
 #define NEXT_FREE_AT 8u
 #define PREV_FREE_AT 12u
 
-/* Sizes are 32 bits and so are these sums: what wraps on the chip wraps here. Alignment: a power of two. */
+/* Sizes and sums have 32 bits, so that they wrap as on the chip. alignment: a power of two. */
 static uint32_t align_up(uint32_t value, uint32_t alignment)
 {
     return (value + (alignment - 1)) & ~(alignment - 1);
@@ -42,7 +42,7 @@ static void report_damage(tlsf_heap_t *heap, const char *what, uint32_t address)
 
 /* --- Words of the heap's memory --- */
 
-/* Every access to headers goes through here, so that a damaged link can't lead out of the heap. */
+/* Every access to headers goes through this function, so that a damaged link can't lead out of the heap. */
 static uint32_t *word(tlsf_heap_t *heap, uint32_t address)
 {
     if (address < heap->first || address > heap->sentinel + BLOCK_SIZE_AT || address % ALIGN != 0) {
@@ -80,7 +80,7 @@ static uint32_t block_above(tlsf_heap_t *heap, uint32_t block)
     return block + TLSF_BLOCK_HEADER + size_of(heap, block);
 }
 
-/* Mark a block free or used, and tell the block above. */
+/* Marks a block free or used, also in the header of the block above. */
 static void set_free(tlsf_heap_t *heap, uint32_t block, bool is_free)
 {
     uint32_t above = block_above(heap, block);
@@ -98,7 +98,7 @@ static uint32_t small_limit(const tlsf_heap_t *heap)
     return ALIGN << heap->sl_log2;
 }
 
-/* Distance between the class of this size and the next. */
+/* Distance in bytes between the class of this size and the next. */
 static uint32_t class_step(const tlsf_heap_t *heap, uint32_t size)
 {
     return size < small_limit(heap) ? ALIGN : 1u << (log2_floor(size) - heap->sl_log2);
@@ -116,7 +116,7 @@ static void class_of(const tlsf_heap_t *heap, uint32_t size, uint32_t *fl, uint3
     }
 }
 
-/* Least block size for a request, or 0 if no block can be that large. */
+/* Smallest block size for a request; 0 if no block can be that large. */
 static uint32_t block_size_for(const tlsf_heap_t *heap, uint32_t request, uint32_t alignment)
 {
     uint32_t size = align_up(request, alignment);
@@ -177,8 +177,8 @@ static void list_remove(tlsf_heap_t *heap, uint32_t block)
 }
 
 /*
- * Take the block for a size out of its list: the head of the first list at or above the size rounded up to
- * its class. *size becomes that rounded size. 0 if there is none.
+ * Removes the block for a size from its list: the head of the first non-empty list at or above the size
+ * rounded up to its class. Sets *size to the rounded size. Returns 0 if there is no such block.
  */
 static uint32_t take_fit(tlsf_heap_t *heap, uint32_t *size)
 {
@@ -189,7 +189,7 @@ static uint32_t take_fit(tlsf_heap_t *heap, uint32_t *size)
     *size = align_up(*size, class_step(heap, *size));
     class_of(heap, *size, &fl, &sl);
     if (fl >= heap->fl_count) {
-        return 0; // the rounding went past the largest class
+        return 0; // the rounded size is above the largest class
     }
     uint32_t classes = heap->sl_bitmap[fl] & (UINT32_MAX << sl);
     if (classes == 0) {
@@ -216,7 +216,8 @@ static bool can_split(tlsf_heap_t *heap, uint32_t block, uint32_t size)
     return size_of(heap, block) >= size + SPLIT_MIN;
 }
 
-/* Cut a block after `size` bytes of data; the rest has no flags yet and is in no list. */
+/* Splits a block after `size` bytes of data. Returns the remainder, which has no flags yet and is in no list.
+ */
 static uint32_t split(tlsf_heap_t *heap, uint32_t block, uint32_t size)
 {
     uint32_t rest = block + TLSF_BLOCK_HEADER + size;
@@ -225,7 +226,7 @@ static uint32_t split(tlsf_heap_t *heap, uint32_t block, uint32_t size)
     return rest;
 }
 
-/* Add the free block above, if it is free, to a block that is in no list. */
+/* Joins a block that is in no list with the block above, if that is free. */
 static void join_above(tlsf_heap_t *heap, uint32_t block)
 {
     uint32_t above = block_above(heap, block);
@@ -235,7 +236,7 @@ static void join_above(tlsf_heap_t *heap, uint32_t block)
     }
 }
 
-/* Give back what a block has beyond `size`; the block becomes used. It is in no list. */
+/* Marks a block that is in no list used, after splitting off the bytes beyond `size`. */
 static void use(tlsf_heap_t *heap, uint32_t block, uint32_t size)
 {
     set_free(heap, block, false);
@@ -301,8 +302,7 @@ bool tlsf_init(tlsf_heap_t *heap, uint32_t start, uint32_t length, uint8_t *host
     *word(heap, heap->sentinel + BLOCK_SIZE_AT) = 0;
     set_free(heap, heap->first, true);
     list_insert(heap, heap->first);
-    heap->free_bytes =
-        bytes - control_size; // on the chip, too, the two headers and the odd bytes count as free
+    heap->free_bytes = bytes - control_size; // as on the chip, the two headers and odd bytes count as free
     heap->minimum_free_bytes = heap->free_bytes;
     return true;
 }
@@ -438,8 +438,8 @@ uint32_t tlsf_realloc(tlsf_heap_t *heap, uint32_t address, uint32_t size)
             has_flag(heap, above, FREE_BIT) && old_size + TLSF_BLOCK_HEADER + size_of(heap, above) >= needed;
         if (!room_above) {
             /*
-             * multi_heap counts this as one step: the new block is charged after the old one is credited, so
-             * the minimum never sees both at once.
+             * multi_heap counts this as one step: it credits the old block before it charges the new one, so
+             * the minimum never includes both.
              */
             uint32_t minimum = heap->minimum_free_bytes;
             uint32_t moved = tlsf_malloc(heap, size);
@@ -463,8 +463,7 @@ uint32_t tlsf_realloc(tlsf_heap_t *heap, uint32_t address, uint32_t size)
 
 void tlsf_figures(const tlsf_heap_t *heap, heap_figures_t *figures)
 {
-    /* All blocks of a class are rounded down to the same size, so the highest non-empty list determines it.
-     */
+    /* Sizes are rounded down to their class, so the highest non-empty list determines the result. */
     uint32_t largest = 0;
     if (heap->fl_bitmap != 0) {
         uint32_t fl = log2_floor(heap->fl_bitmap);
@@ -535,7 +534,8 @@ static bool check_block(const heap_block_t *info, void *context)
     return heap->fault[0] == '\0';
 }
 
-/* Every list holds free blocks of its class, linked both ways; returns how many blocks all lists hold. */
+/* Checks that every list contains only free blocks of its class, linked in both directions. Returns the
+ * number of blocks in all lists. */
 static uint32_t check_lists(tlsf_heap_t *heap)
 {
     uint32_t listed = 0;

@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * esp_heap_caps.h on heaps at the chip's addresses: cases that the Python tests of the model can't reach.
- * Run under AddressSanitizer and UBSan. Prints the first check that fails and exits 1.
+ * Tests esp_heap_caps.h on heaps at the chip's addresses: cases that the Python tests of the model can't
+ * cover. Run under AddressSanitizer and UBSan. Prints the first failed check and exits with status 1.
  */
 #include <inttypes.h>
 #include <setjmp.h>
@@ -21,7 +21,7 @@
         }                                                                   \
     } while (0)
 
-/* Runs `statement`, which must panic; the message is in s_panic_message. */
+/* Runs `statement`, which must panic; its message is then in s_panic_message. */
 #define CHECK_PANICS(statement)                                                       \
     do {                                                                              \
         s_panic_message[0] = '\0';                                                    \
@@ -57,7 +57,8 @@ static void on_failed(size_t size, uint32_t caps, const char *function)
     s_failed.function = function;
 }
 
-/* Recorded build a67f01a's map with the newer pool; nothing allocated but records and the pool. */
+/* The memory map of recorded build a67f01a with the newer pool. Only the heaps' records and the pool are
+ * allocated. */
 static heap_system_t *start(void)
 {
     static const char *const lines[][2] = {
@@ -137,7 +138,7 @@ static void test_what_is_no_failure_is_not_reported(void)
     CHECK(heap_caps_aligned_alloc(0, 100, MALLOC_CAP_DMA) == NULL);
     CHECK(s_failed.calls == 0);
     CHECK(heap_caps_register_failed_alloc_callback(NULL) == ESP_ERR_INVALID_ARG);
-    /* malloc() above the limit goes to PSRAM; when that is full it falls back to internal memory in silence.
+    /* malloc() above the limit uses PSRAM; if that is full, it uses internal memory and reports no failure.
      */
     void *most = heap_caps_malloc(heap_caps_get_largest_free_block(MALLOC_CAP_SPIRAM), MALLOC_CAP_SPIRAM);
     void *rest = heap_caps_malloc(heap_caps_get_largest_free_block(MALLOC_CAP_SPIRAM), MALLOC_CAP_SPIRAM);
@@ -154,11 +155,11 @@ static void test_sizes_beyond_the_chips_size_t_fail(void)
     CHECK(heap_caps_malloc(SIZE_MAX, MALLOC_CAP_8BIT) == NULL);
     CHECK(heap_caps_malloc((size_t)UINT32_MAX + 100, MALLOC_CAP_8BIT) == NULL);
     CHECK(heap_caps_calloc(0x10000, 0x10000, MALLOC_CAP_8BIT) ==
-          NULL); // 0 on the chip's 32 bits, but it checks
+          NULL); // the product is 0 in the chip's 32 bits, but ESP-IDF checks
     CHECK(heap_caps_calloc(SIZE_MAX, 2, MALLOC_CAP_8BIT) == NULL);
     memset(&s_failed, 0, sizeof(s_failed));
     CHECK(heap_caps_aligned_calloc(16, 0x10000, 0x10000, MALLOC_CAP_8BIT) == NULL);
-    CHECK(s_failed.calls == 0); // on the chip the product overflows before anything is asked
+    CHECK(s_failed.calls == 0); // the overflow is detected before the heap is called
     CHECK(heap_caps_calloc_default(SIZE_MAX, 2) == NULL);
 }
 
@@ -197,7 +198,8 @@ static void test_minimum_per_window(void)
     CHECK(heap_caps_get_minimum_free_size(MALLOC_CAP_DMA) == heap_caps_get_free_size(MALLOC_CAP_DMA));
     heap_caps_free(heap_caps_malloc(2000, MALLOC_CAP_DMA));
     CHECK(heap_caps_get_minimum_free_size(MALLOC_CAP_DMA) < heap_caps_get_free_size(MALLOC_CAP_DMA));
-    CHECK(heap_caps_monitor_local_minimum_free_size_start() == ESP_OK); // re-arms, takes nothing more
+    CHECK(heap_caps_monitor_local_minimum_free_size_start() ==
+          ESP_OK); // resets the minima, allocates nothing
     CHECK(psram - heap_caps_get_free_size(MALLOC_CAP_SPIRAM) == 32);
     CHECK(heap_caps_get_minimum_free_size(MALLOC_CAP_DMA) == heap_caps_get_free_size(MALLOC_CAP_DMA));
     CHECK(heap_caps_monitor_local_minimum_free_size_stop() == ESP_OK);
@@ -282,7 +284,7 @@ static void test_wrong_frees_panic_in_words(void)
 
 static void test_code_memory(void)
 {
-    /* IRAM first; from D/IRAM an address on the code side, whose block is found again when freed. */
+    /* IRAM is used first. D/IRAM returns an address on the instruction bus, whose block free() must find. */
     void *iram = heap_caps_malloc(19456, MALLOC_CAP_EXEC);
     CHECK((uintptr_t)iram >= 0x4009AD60 && (uintptr_t)iram < 0x400A0000);
     size_t free_bytes = heap_caps_get_free_size(MALLOC_CAP_DMA);
@@ -298,7 +300,7 @@ static void test_code_memory(void)
     CHECK(heap_caps_malloc(16, MALLOC_CAP_EXEC | MALLOC_CAP_8BIT) == NULL);
 }
 
-/* Random traffic with every kind of call; each block carries its own pattern. */
+/* Random calls of every kind; each block contains its own pattern. */
 static void test_traffic(void)
 {
     enum { SLOTS = 64, STEPS = 20000 };
@@ -349,7 +351,7 @@ static void test_traffic(void)
     CHECK(heap_caps_get_largest_free_block(MALLOC_CAP_DMA) == 110592);
 }
 
-/* Last: afterwards the heap is damaged. */
+/* Must run last, because it damages the heap. */
 static void test_an_overrun_is_found_and_panics(void)
 {
     uint8_t *block = heap_caps_malloc(64, MALLOC_CAP_SPIRAM);
@@ -365,7 +367,7 @@ int main(void)
 {
     heap_system_t *system = start();
     heap_system_t *second = heap_system_create(HEAP_BACKING_TARGET);
-    CHECK(!heap_system_boot_line(second, "heap", "0x3F800000,4194304,DRAM")); // the addresses are taken
+    CHECK(!heap_system_boot_line(second, "heap", "0x3F800000,4194304,DRAM")); // the addresses are in use
     CHECK(strstr(heap_system_error(second), "cannot map 0x3f800000") != NULL);
     heap_system_destroy(second);
     CHECK(heap_system_boot_block(system, "main task", 1) != 0);

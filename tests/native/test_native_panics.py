@@ -192,8 +192,8 @@ ABORTS = {
     + ABORT,
     "stale_handle": r"\nassert failed: xQueueSemaphoreTake \(handle 0x",
     "task_returns": r"FreeRTOS Task \"returner\" should not return, Aborting now!",
-    "print_masked": r"out of it\n\n" + ABORT + ".*a lock of newlib was requested",
-    "print_in_walk": r"\n" + ABORT + ".*a lock of newlib was requested",
+    "print_masked": r"out of it\n\n" + ABORT + ".*a newlib lock was requested",
+    "print_in_walk": r"\n" + ABORT + ".*a newlib lock was requested",
     "delete_holder": r"\nassert failed: vTaskDelete \(the task holds a mutex",
 }
 

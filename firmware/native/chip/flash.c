@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * The board's flash: a mapped file, so that written data survives any end of this process.
+ * The board's flash: a mapped file, so that written data survives however this process ends.
  */
 #include "chip/flash.h"
 
@@ -33,9 +33,9 @@
 #define FLAG_ENCRYPTED 1u
 #define FLAG_READONLY 2u
 #define PARTITIONS_MAX (TABLE_BYTES / ENTRY_BYTES)
-#define SIZE_PARTITION_ITEM 52 /* of an item of ESP-IDF's list on the chip */
-#define SIZE_MMU_BLOCK 44      /* head and tail of the list of mapped pages, made at the first mapping */
-#define SIZE_ITERATOR 20       /* of a search in the list */
+#define SIZE_PARTITION_ITEM 52 /* item of ESP-IDF's partition list on the chip */
+#define SIZE_MMU_BLOCK 44      /* head and tail of the list of mapped pages, allocated at the first mapping */
+#define SIZE_ITERATOR 20       /* iterator of a search in the partition list */
 #define LIST_STARTUP "partition list" /* name of the profile's startup line that holds the list's items */
 #define FLASH_ID 0x1640C8u
 
@@ -103,8 +103,8 @@ esp_err_t esp_flash_read(esp_flash_t *chip, void *buffer, uint32_t address, uint
     return ESP_OK;
 }
 
-/* Before it changes flash, ESP-IDF asks whether the pages are mapped: the lock's first use takes its memory.
- */
+/* ESP-IDF checks whether flash pages are mapped before it changes them. The check takes a lock, whose first
+ * use allocates its memory. */
 static void look_up_mapping(void)
 {
     native_lock_acquire(&s_mmu_lock);
@@ -156,8 +156,9 @@ static uint32_t word(const uint8_t *bytes)
 }
 
 /*
- * Makes ESP-IDF's allocations: two locks, the MMU's list ends, one item per partition; none is freed. With
- * core dumps in flash ESP-IDF loads the list before app_main: then the profile has these blocks.
+ * Loads the partition list with ESP-IDF's allocations: two locks, the MMU's list ends, one item per
+ * partition. None is freed. If core dumps go to flash, ESP-IDF loads the list before app_main, and the board
+ * profile contains these blocks.
  */
 static void load(void)
 {
@@ -205,7 +206,7 @@ const esp_partition_t *esp_partition_find_first(esp_partition_type_t type, esp_p
     if (!s_loaded) {
         load();
     }
-    /* The iterator; its place is the next allocation's. */
+    /* The iterator takes the place of the next allocation until it is freed. */
     void *iterator = heap_caps_malloc_default(SIZE_ITERATOR);
     native_lock_acquire(&s_list_lock);
     native_lock_release(&s_list_lock);

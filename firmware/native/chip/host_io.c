@@ -50,7 +50,7 @@ void native_host_write_raw(const char *data, size_t length)
             struct pollfd fd = {.fd = 1, .events = POLLOUT};
             poll(&fd, 1, -1);
         } else if (written < 0 && errno != EINTR) {
-            _exit(0); // the board has ended: end with it
+            _exit(0); // the board's process has ended
         }
     }
 }
@@ -82,7 +82,7 @@ bool native_host_poll(int64_t timeout_ns)
     native_host_flush();
     size_t room = s_input.room();
     struct pollfd fds[] = {
-        {.fd = room > 0 ? 0 : -1, .events = POLLIN}, // no room: the line waits
+        {.fd = room > 0 ? 0 : -1, .events = POLLIN}, // -1: no room, so leave the input in the line
         {.fd = g_native_params.faults_fd, .events = POLLIN},
     };
     struct timespec time = {.tv_sec = timeout_ns / 1000000000, .tv_nsec = timeout_ns % 1000000000};
@@ -99,7 +99,7 @@ bool native_host_poll(int64_t timeout_ns)
     uint8_t data[RX_CHUNK];
     ssize_t length = read(0, data, room < sizeof data ? room : sizeof data);
     if (length == 0 || (length < 0 && errno != EAGAIN && errno != EINTR)) {
-        native_host_exit(0); // the board has closed the line: power off
+        native_host_exit(0); // the board has closed the line, which means power off
     }
     if (length < 0) {
         return false;

@@ -10,18 +10,18 @@
 #include <stdint.h>
 
 typedef struct {
-    /* Bytes of input that can be taken now. */
+    /* Number of input bytes that can be received now. */
     size_t (*room)(void);
     void (*receive)(const uint8_t *data, size_t length);
-    /* Reads what was sent on the control socket. */
+    /* Reads from the control socket. */
     void (*control)(void);
 } native_host_input_t;
 
-/* Receivers of input; NULL members keep their former value. */
+/* Sets the receivers of input; a NULL member keeps its former value. */
 void native_host_set_input(native_host_input_t input);
 void native_host_write(const void *data, size_t length);
 void native_host_flush(void);
-/* Waits at most timeout_ns (0: polls) for input and passes it to the receiver. True if there was any. */
+/* Waits at most timeout_ns (0: polls) for input and passes it to the receiver. True if input was received. */
 bool native_host_poll(int64_t timeout_ns);
 int64_t native_host_now_ns(void);
 /* Writes at once; async-signal-safe. */

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Parameters of this start, set by the board.
+ * Parameters of this start of the firmware process, set by the board.
  */
 #pragma once
 
@@ -16,10 +16,10 @@ typedef struct {
     const char *flash_file;
     const char *rtc_file;
     uint32_t rom_cause; /* ROM reset code */
-    uint64_t start_us;  /* virtual time at which the app starts */
+    uint64_t start_us;  /* virtual time at which the app starts, us */
     uint64_t seed;
     double time_scale; /* virtual seconds per host second; 0: as fast as possible */
-    bool uart_paced;   /* bytes reach the host at the time the line would deliver them */
+    bool uart_paced;   /* bytes reach the host when a real line would deliver them */
     int faults_fd;     /* socket for fault requests; -1: none */
     uint8_t elf_sha256[32];
     const char *project_name; /* of the app description, as are the next two; NULL: this build's */
@@ -31,7 +31,7 @@ typedef struct {
 extern native_params_t g_native_params;
 
 /*
- * Reads the file and sets up the heap from its lines; a bad line ends the process with a message on stderr.
- * fault_line: takes the value of a fault= line, false if it is unknown.
+ * Reads the file and sets up the heap from its lines. An invalid line ends the process with a message on
+ * stderr. fault_line: receives the value of each fault= line; returns false if the fault is unknown.
  */
 void native_params_load(const char *path, bool (*fault_line)(char *line));

@@ -24,7 +24,7 @@ void esp_rom_output_to_channels(char c)
 
 int esp_rom_vprintf(const char *fmt, va_list ap)
 {
-    char text[512]; // the ROM has no limit; nothing in the firmware prints longer lines this way
+    char text[512]; // the ROM has no limit, but the firmware prints no longer lines through it
     int length = vsnprintf(text, sizeof text, fmt, ap);
     for (const char *c = text; *c != '\0'; c++) {
         esp_rom_output_to_channels(*c);
@@ -62,7 +62,7 @@ uint32_t esp_rom_crc32_le(uint32_t crc, uint8_t const *buf, uint32_t len)
     return ~crc_le(~crc, 0xEDB88320, buf, len);
 }
 
-/* --- Random numbers: a different sequence at each start, the same for the same seed and start --- */
+/* --- Random numbers: the sequence depends only on the seed and the start --- */
 
 static uint64_t s_random;
 

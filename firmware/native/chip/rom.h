@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Random numbers of the chip; the ROM's functions are in esp_rom_sys.h.
+ * Random numbers of the chip. esp_rom_sys.h declares the ROM's functions.
  */
 #pragma once
 

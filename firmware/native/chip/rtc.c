@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * RTC slow memory: the section rtc_noinit (RTC_NOINIT_ATTR) is on pages of its own, mapped from rtc_file, so
- * that it survives any end of the process. The last bytes of the file hold the runtime's own reset hint.
+ * RTC slow memory: the section rtc_noinit (RTC_NOINIT_ATTR) is on separate pages, mapped from rtc_file, so
+ * that it survives however the process ends. The last bytes of the file contain the runtime's own reset hint.
  */
 #include "chip/rtc.h"
 
@@ -50,7 +50,7 @@ void native_rtc_init(void)
     }
     size_t used = (size_t)(__used_rtc_noinit - __start_rtc_noinit);
     if (used > RTC_BYTES - HINT_BYTES) {
-        fail("RTC_NOINIT_ATTR variables take more than RTC slow memory has");
+        fail("RTC_NOINIT_ATTR variables are larger than RTC slow memory");
     }
     s_file = mmap(NULL, RTC_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (s_file == MAP_FAILED) {

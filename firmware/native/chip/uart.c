@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * UART 0: its FIFOs and its line in virtual time.
+ * UART 0: its FIFOs and its serial line, in virtual time.
  *
  * Bytes leave the transmit FIFO at the baud rate; a writer spins until the FIFO has room. The host gets a
  * byte when the firmware writes it, or, paced, when it leaves the FIFO.
@@ -16,16 +16,16 @@
 #include "sdkconfig.h"
 
 #define FIFO_BYTES NATIVE_UART_FIFO_BYTES
-#define RX_LINE_BYTES 4096 /* paced: bytes on their way */
+#define RX_LINE_BYTES 4096 /* paced: bytes that have not reached the FIFO yet */
 #define RX_TIMEOUT_BYTES 2
 #define BITS_PER_BYTE 10
 
 static struct {
     uint32_t fifo_level;
-    uint64_t fifo_since_ns; // the first byte in the FIFO started then
+    uint64_t fifo_since_ns; // time at which the first byte in the FIFO started to be sent
     uint8_t fifo[FIFO_BYTES];
     uint32_t fifo_first;
-    native_event_t tx_drained; // paced: pass on the bytes that have left the FIFO
+    native_event_t tx_drained; // paced: passes the bytes that have left the FIFO to the host
     uint8_t rx_line[RX_LINE_BYTES];
     size_t rx_line_length;
     native_event_t rx_arrived;
@@ -60,7 +60,7 @@ void native_uart_settle(void)
     }
     s_uart.fifo_level -= (uint32_t)gone;
     if (g_native_params.uart_paced && s_uart.fifo_level == 0) {
-        native_host_flush(); /* the host has it, even if the firmware hangs from here on */
+        native_host_flush(); /* so that the host gets it even if the firmware hangs */
     }
     s_uart.fifo_since_ns = s_uart.fifo_level == 0 ? now_ns() : s_uart.fifo_since_ns + gone * byte_ns();
 }
@@ -123,7 +123,7 @@ void native_uart_wait_idle_polling(void)
 
 /* --- Receiving --- */
 
-/* Called with bytes received from the line. */
+/* Takes bytes received from the line. */
 static void take(const uint8_t *data, size_t length)
 {
     if (s_uart.receiver.receive != NULL) {
@@ -162,7 +162,8 @@ static void on_rx_arrived(native_event_t *event)
     }
 }
 
-/* Unpaced, the host is held back and nothing is lost. A paced line does not wait. */
+/* Room for received bytes. An unpaced line blocks the host, so no byte is lost. A paced line does not block.
+ */
 static size_t rx_room(void)
 {
     if (g_native_params.uart_paced) {

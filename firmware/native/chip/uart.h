@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * UART 0: FIFOs and line.
+ * UART 0: its FIFOs and its serial line.
  */
 #pragma once
 
@@ -12,27 +12,27 @@
 #define NATIVE_UART_FIFO_BYTES 128
 #define NATIVE_UART_RX_CHUNK 120 /* RX FIFO full threshold of ESP-IDF */
 
-/* Receiver of bytes; without one they stay in the FIFO, and bytes that do not fit are lost. */
+/* Receiver of bytes. Without a receiver, bytes stay in the FIFO, and those that do not fit are lost. */
 typedef struct {
-    /* Bytes that can be taken now. */
+    /* Number of bytes that can be received now. */
     size_t (*room)(void);
-    /* Called as an interrupt. */
+    /* Called in interrupt context. */
     void (*receive)(const uint8_t *data, size_t length);
 } native_uart_receiver_t;
 
 void native_uart_init(void);
-/* Passes on the content of the FIFO. */
+/* Sets the receiver and passes it the content of the FIFO. */
 void native_uart_set_receiver(native_uart_receiver_t receiver);
 /* Removes the sent bytes from the transmit FIFO. */
 void native_uart_settle(void);
 /* Free bytes of the transmit FIFO. */
 uint32_t native_uart_room(void);
-/* Virtual time, us, at which no more than `level` bytes are left in the transmit FIFO. */
+/* Virtual time in us at which at most `level` bytes are left in the transmit FIFO. */
 uint64_t native_uart_level_reached_us(uint32_t level);
 void native_uart_put(uint8_t byte);
 /* Sends the bytes to the host now, or, on a paced line, when they leave the FIFO. */
 void native_uart_hand_over(const void *data, size_t length);
-/* Sends one character for the ROM or without a driver: busy-waits for the FIFO. */
+/* Sends one character without a driver, as the ROM does; busy-waits for the FIFO. */
 void native_uart_put_polling(char c);
 /* Busy-waits until the transmit FIFO is empty. */
 void native_uart_wait_idle_polling(void);

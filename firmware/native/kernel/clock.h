@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * The virtual clock: its time stands still while code runs; events are due at a later time.
+ * The virtual clock and its events. Its time does not advance by itself while code runs.
  */
 #pragma once
 
@@ -18,17 +18,17 @@ struct native_event {
     bool armed;
 };
 
-/* us since reset */
+/* Virtual time since reset, us. */
 uint64_t native_now_us(void);
-/* The clock is set once, before any event is armed. */
+/* Sets the clock; only once, before any event is armed. */
 void native_clock_set(uint64_t now_us);
-/* Moves the clock forward; fires nothing. */
+/* Advances the clock without firing events. */
 void native_clock_advance(uint64_t us);
 void native_event_arm(native_event_t *event, uint64_t when_us);
 void native_event_cancel(native_event_t *event);
-/* Time of the next event, us; UINT64_MAX without one. */
+/* Time of the next event, us; UINT64_MAX if none is armed. */
 uint64_t native_clock_next_us(void);
-/* Fires what is due now, as interrupts. */
+/* Fires the due events, as interrupts. */
 void native_clock_fire_due(void);
 
 bool native_in_isr(void);

@@ -18,7 +18,7 @@ struct waiter {
     bool all;
     bool clear;
     bool met;
-    EventBits_t bits; // the group's when the condition was met
+    EventBits_t bits; // the group's bits when the condition was met
     native_wait_list_t list;
 };
 
@@ -124,7 +124,7 @@ EventBits_t xEventGroupWaitBits(EventGroupHandle_t xEventGroup, const EventBits_
         *link = &waiter;
         native_wait(&waiter.list, native_deadline(xTicksToWait));
         if (waiter.met) {
-            return waiter.bits; // cleared already by the task that set them
+            return waiter.bits; // the task that set the bits has already cleared them
         }
         unlink_waiter(group, &waiter);
         bits = group->bits;

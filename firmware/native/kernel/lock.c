@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Newlib's locks: a FreeRTOS mutex each, allocated at its first use.
+ * Newlib's locks: each is a FreeRTOS mutex, allocated at its first use.
  */
 #include "kernel/lock.h"
 
@@ -23,18 +23,18 @@ void native_lock_ensure(native_lock_t *lock)
     } else {
         lock->mutex = lock->recursive ? xSemaphoreCreateRecursiveMutex() : xSemaphoreCreateMutex();
         if (lock->mutex == NULL) {
-            g_native_hooks.abort_at(__builtin_return_address(0), "no memory for a lock of newlib");
+            g_native_hooks.abort_at(__builtin_return_address(0), "no memory for a newlib lock");
         }
     }
 }
 
-/* With interrupts masked newlib aborts, whether the lock is free or not: this is the result of printf in a
- * critical section. */
+/* Aborts if interrupts are masked, as newlib does even if the lock is free. This is what happens to printf in
+ * a critical section. */
 static void require_task_context(void)
 {
     if (native_in_isr() || native_in_critical()) {
         g_native_hooks.abort_at(__builtin_return_address(0),
-                                "a lock of newlib was requested in an interrupt or a critical section");
+                                "a newlib lock was requested in an interrupt or a critical section");
     }
 }
 

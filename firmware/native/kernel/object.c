@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Handles: maps the firmware's address to the runtime's own object, and detects stale handles.
+ * Handles: maps the chip's address of a kernel object to the host's object, and detects stale handles.
  */
 #include "kernel/object.h"
 
@@ -14,7 +14,7 @@
 
 typedef struct {
     uint32_t mark;
-    uint32_t number; // never used again, so that a stale handle cannot name a new object
+    uint32_t number; // never reused, so that a stale handle cannot identify a new object
 } name_t;
 
 static void **s_objects;

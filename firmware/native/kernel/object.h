@@ -17,19 +17,17 @@ typedef enum {
     NATIVE_I2S_CHANNEL,
 } native_kind_t;
 
-/* A handle is the address of the object's block on the chip; the block's first 8 bytes identify the object.
- */
+/* A handle is the chip's address of the object's block, whose first 8 bytes identify the object. */
 void native_object_bind(void *block, native_kind_t kind, void *object);
 void *native_object_get(const void *handle, native_kind_t kind, const char *function);
 void native_object_unbind(void *block);
-/* Host memory, zeroed; the process ends when the host has none. */
+/* Zeroed host memory. If the host has none left, the process ends. */
 void *native_host_alloc(size_t size);
 void native_host_free(void *p);
 
-/* Sizes of kernel objects in the ESP32's heap (facts: recorded allocations of ESP-IDF v5.4; requested sizes).
- */
+/* Sizes of kernel objects in the ESP32's heap: requested bytes, recorded with ESP-IDF v5.4. */
 #if CONFIG_FREERTOS_UNICORE
-#define NATIVE_SIZE_TCB 336 /* does not name its core */
+#define NATIVE_SIZE_TCB 336 /* without the core's number */
 #else
 #define NATIVE_SIZE_TCB 340
 #endif

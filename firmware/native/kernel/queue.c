@@ -18,16 +18,16 @@
 
 typedef struct {
     QueueHandle_t handle;
-    void *charged_storage; // WithCaps: the block of its items
+    void *charged_storage; // queues created WithCaps: the block charged for the items
     uint8_t *items;        // item_size * length bytes
-    uint8_t *own_items;    // the same if this object has to free it
+    uint8_t *own_items;    // items if this object must free them, otherwise NULL
     UBaseType_t length;
     UBaseType_t item_size;
     UBaseType_t count;
     UBaseType_t first;
     uint8_t type;
     bool is_static;
-    native_task_t *holder; // mutexes
+    native_task_t *holder; // only for mutexes
     UBaseType_t recursion;
     native_wait_list_t senders;
     native_wait_list_t receivers;
@@ -65,8 +65,8 @@ static QueueHandle_t create(void *block, UBaseType_t length, UBaseType_t item_si
     return block;
 }
 
-/* As on the chip, object and items are one block; the items are in host memory, since they may hold host
- * pointers. */
+/* As on the chip, one block is charged for object and items. The items are in host memory, since they may
+ * contain host pointers. */
 QueueHandle_t xQueueGenericCreate(const UBaseType_t uxQueueLength, const UBaseType_t uxItemSize,
                                   const uint8_t ucQueueType)
 {
@@ -169,7 +169,7 @@ static void put(queue_t *queue, const void *item, BaseType_t position)
     }
     UBaseType_t slot;
     if (position == queueOVERWRITE && queue->count == queue->length) {
-        slot = queue->first; // only for queues of length 1
+        slot = queue->first; // xQueueOverwrite() is only for queues of length 1
         queue->count--;
     } else if (position == queueSEND_TO_FRONT) {
         queue->first = (queue->first + queue->length - 1) % queue->length;
@@ -181,7 +181,7 @@ static void put(queue_t *queue, const void *item, BaseType_t position)
     queue->count++;
 }
 
-/* Releases a mutex, and its holder's inherited priority. */
+/* Releases a mutex and takes back its holder's inherited priority. */
 static void let_go(queue_t *queue)
 {
     if (queue->holder == NULL) {
@@ -189,7 +189,7 @@ static void let_go(queue_t *queue)
     }
     if (queue->holder != native_current()) {
         g_native_hooks.panic("assert failed: xTaskPriorityDisinherit tasks.c (pxTCB == pxCurrentTCBs[ 0 ]): "
-                             "a mutex was given by a task that does not hold it");
+                             "a task gave a mutex that it does not hold");
     }
     native_task_t *holder = queue->holder;
     queue->holder = NULL;
@@ -220,7 +220,7 @@ BaseType_t xQueueGenericSend(QueueHandle_t xQueue, const void *const pvItemToQue
     return pdPASS;
 }
 
-/* A ready task of higher priority runs when the interrupt ends, whether a switch is requested or not. */
+/* A ready task of higher priority runs when the interrupt ends, even if the caller requests no switch. */
 static void wake_from_isr(native_wait_list_t *list, BaseType_t *woken)
 {
     bool higher = list->head != NULL && native_priority(list->head) > native_priority(native_current());
@@ -368,7 +368,7 @@ BaseType_t xQueueGiveMutexRecursive(QueueHandle_t xMutex)
     return pdPASS;
 }
 
-/* --- Asking --- */
+/* --- Queries --- */
 
 UBaseType_t uxQueueMessagesWaiting(const QueueHandle_t xQueue)
 {

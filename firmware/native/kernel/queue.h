@@ -9,9 +9,9 @@
 #include "freertos/FreeRTOS.h"
 #include "freertos/queue.h"
 
-/* A queue whose items take charged_item_size bytes of the modelled heap each: a driver's event need not have
- * the same size on the host. */
+/* Creates a queue that charges charged_item_size bytes per item to the modelled heap, since a driver's event
+ * may have another size on the host. */
 QueueHandle_t native_queue_create_with_caps(UBaseType_t length, UBaseType_t item_size,
                                             UBaseType_t charged_item_size, UBaseType_t caps);
-/* A mutex that takes no modelled memory. */
+/* Creates a mutex that takes no modelled memory. */
 QueueHandle_t native_mutex_uncharged(bool recursive);

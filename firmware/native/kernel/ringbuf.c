@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * ESP-IDF's ring buffers: items in one piece (no-split), or bytes. Data and item headers are in the modelled
+ * ESP-IDF's ring buffers: no-split buffers and byte buffers. Data and item headers are in the modelled
  * memory.
  */
 #include <assert.h>
@@ -16,7 +16,7 @@
 
 #define HEADER 8u
 #define FLAG_FREE 1u  /* returned */
-#define FLAG_DUMMY 2u /* only the remainder up to the end */
+#define FLAG_DUMMY 2u /* fills the remainder up to the end of the buffer */
 
 typedef struct {
     uint32_t length;
@@ -29,11 +29,11 @@ typedef struct {
     enum { OWN_HEAP, OWN_CAPS, OWN_NONE } own;
     uint32_t size;
     uint32_t max_item;
-    uint32_t write;  // offsets: written next,
-    uint32_t read;   // read next,
-    uint32_t oldest; // freed next
-    uint32_t used;   // from oldest to write: distinguishes full from empty
-    uint32_t unread; // items, or bytes
+    uint32_t write;  // offset that is written next
+    uint32_t read;   // offset that is read next
+    uint32_t oldest; // offset that is freed next
+    uint32_t used;   // bytes from oldest to write; distinguishes full from empty
+    uint32_t unread; // number of items, or of bytes in a byte buffer
     uint32_t lent;   // byte buffer: bytes that the reader has not returned yet
     native_wait_list_t senders;
     native_wait_list_t receivers;
@@ -118,7 +118,7 @@ static void set_header(ring_t *ring, uint32_t offset, uint32_t length, uint32_t 
     memcpy(ring->data + offset, &header, sizeof header);
 }
 
-/* The largest contiguous free piece. */
+/* Size of the largest contiguous free range. */
 static uint32_t free_piece(const ring_t *ring)
 {
     if (ring->used == ring->size) {
@@ -149,7 +149,7 @@ static bool fits(const ring_t *ring, uint32_t length)
     return ring->bytes ? length <= ring->size - ring->used : align(length) + HEADER <= free_piece(ring);
 }
 
-/* An offset after an item: where not even a header fits, the next item starts at 0. */
+/* Offset after an item. If no header fits between there and the end, the next item starts at offset 0. */
 static uint32_t step(ring_t *ring, uint32_t offset, uint32_t distance, uint32_t *used, int sign)
 {
     offset += distance;
@@ -233,7 +233,7 @@ static void give_back(ring_t *ring, uint8_t *item)
     item_header_t header = header_at(ring, offset);
     assert((header.flags & (FLAG_FREE | FLAG_DUMMY)) == 0);
     set_header(ring, offset, header.length, FLAG_FREE);
-    // Not past the reader: a dummy that it has yet to skip must stay.
+    // Stop at the reader: it has yet to skip a dummy there.
     while (ring->used > 0 && (ring->oldest != ring->read || ring->unread == 0)) {
         header = header_at(ring, ring->oldest);
         if (header.flags & FLAG_DUMMY) {
@@ -247,7 +247,7 @@ static void give_back(ring_t *ring, uint8_t *item)
     }
 }
 
-/* A byte buffer lends one piece at a time. */
+/* A byte buffer lends only one piece at a time to the reader. */
 static bool readable(const ring_t *ring)
 {
     return ring->unread > 0 && (!ring->bytes || ring->lent == 0);
@@ -336,7 +336,7 @@ void vRingbufferReturnItem(RingbufHandle_t xRingbuffer, void *pvItem)
     native_preempt();
 }
 
-/* --- Asking --- */
+/* --- Queries --- */
 
 size_t xRingbufferGetMaxItemSize(RingbufHandle_t xRingbuffer)
 {

@@ -1,9 +1,9 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * The virtual clock. It stands still while code runs, advances by the time that code declares
- * (native_consume_us), and steps to the next event when all tasks wait; a step is held back so that virtual
- * time does not run ahead of host time × time_scale.
+ * Advances the virtual clock. It does not advance by itself while code runs. It advances by the CPU time that
+ * code declares (native_consume_us), and steps to the next event when all tasks are blocked. A step waits
+ * until virtual time no longer leads host time × time_scale.
  */
 #include "kernel/run.h"
 
@@ -14,9 +14,9 @@
 #include "kernel/hooks.h"
 #include "kernel/task.h"
 
-#define LEAD_MAX_NS 1000000  // busy code may be this far ahead of the host's clock before it is held back
-#define LAG_MAX_NS 200000000 // a longer pause of the host is not caught up with
-#define BUSY_POLL_US 1000    // polling interval for input of busy code
+#define LEAD_MAX_NS 1000000  // lead over the host's clock from which busy code is paused
+#define LAG_MAX_NS 200000000 // longest pause of the host that virtual time catches up with
+#define BUSY_POLL_US 1000    // polling interval for input while code is busy
 
 static double s_time_scale;
 static uint64_t s_anchor_us;
@@ -40,7 +40,7 @@ void native_run_set_time_scale(double time_scale)
     s_anchor_ns = g_native_hooks.host_now_ns();
 }
 
-/* How long, in ns of host time, until virtual time may be when_us. */
+/* Host time in ns until virtual time may reach when_us. */
 static int64_t lead_ns(uint64_t when_us)
 {
     if (s_time_scale <= 0) {
@@ -56,7 +56,7 @@ static int64_t lead_ns(uint64_t when_us)
     return lead;
 }
 
-/* Virtual time of this moment on the host, within [now, limit]. */
+/* Virtual time that corresponds to the current host time, within [now, limit]. */
 static uint64_t host_virtual_us(uint64_t limit_us)
 {
     if (s_time_scale <= 0) {
@@ -68,7 +68,7 @@ static uint64_t host_virtual_us(uint64_t limit_us)
     return now > limit_us ? limit_us : now;
 }
 
-/* While a task is busy: poll for input, and do not run ahead of the host. */
+/* Polls for input and limits the lead over the host while a task is busy. */
 static void busy_pace(void)
 {
     if (native_now_us() - s_polled_us < BUSY_POLL_US) {
@@ -94,7 +94,7 @@ void native_consume_us(uint64_t us)
     }
     while (us > 0) {
         if (native_in_critical()) {
-            native_clock_advance(us); // events due meanwhile fire when interrupts are on again
+            native_clock_advance(us); // events that become due fire when interrupts are on again
             native_account(us);
             native_check_int_wdt();
             return;
@@ -135,7 +135,7 @@ void native_clock_idle_step(void)
 {
     g_native_hooks.alive();
     uint64_t next_us = native_clock_next_us();
-    bool eventless = next_us == UINT64_MAX; // then only input can happen
+    bool eventless = next_us == UINT64_MAX; // only input can wake a task
     int64_t lead = eventless ? -1 : lead_ns(next_us);
     s_idle = true;
     bool input = g_native_hooks.host_poll(eventless ? -1 : lead > 0 ? lead : 0);
@@ -145,7 +145,7 @@ void native_clock_idle_step(void)
         return;
     }
     if (lead > 0 && lead_ns(next_us) > 0) {
-        native_clock_set(host_virtual_us(next_us)); // woken early, by a signal
+        native_clock_set(host_virtual_us(next_us)); // a signal ended the wait early
         return;
     }
     native_clock_set(next_us);

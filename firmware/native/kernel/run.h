@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Running in virtual time: CPU time of code, and the lead of the clock over the host's.
+ * Running in virtual time: the CPU time of code, and pacing by the host's clock.
  */
 #pragma once
 
@@ -11,11 +11,12 @@
 void native_run_init(uint64_t start_us, double time_scale);
 /* Changes the time scale from this moment on. */
 void native_run_set_time_scale(double time_scale);
-/* The running code takes this long. Due events fire, higher tasks preempt, equals share by ticks. */
+/* Declares the CPU time of the running code. Meanwhile due events fire, tasks of higher priority preempt it,
+ * and tasks of equal priority share the CPU by ticks. */
 void native_consume_us(uint64_t us);
-/* Cost of reading a clock or a state in a loop that may poll it: 1 us. */
+/* Declares 1 us, the cost of reading a clock or a state, so that a loop that polls it ends. */
 void native_poll_cost(void);
-/* Called before input is passed on: if all tasks wait, the clock advances to the present. */
+/* To be called before input is passed on: if all tasks are blocked, advances the clock to the host's time. */
 void native_clock_input_arrived(void);
-/* For the idle task: waits (paced) for the next event or input and fires it. */
+/* For the idle task: waits, paced by host time, for the next event or input, and fires due events. */
 void native_clock_idle_step(void);

@@ -1,8 +1,9 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Tasks: pthreads that pass one baton, scheduled like FreeRTOS on one core: the highest ready priority runs,
- * equal priorities take turns at each tick, yield and preemption. Tasks pinned to core 1 run here too.
+ * Tasks: each is a pthread, and only the one that has the baton runs. Scheduling is that of FreeRTOS on one
+ * core: the highest ready priority runs; equal priorities take turns at each tick, yield and preemption.
+ * Tasks pinned to core 1 run on this core, too.
  */
 #include "kernel/task.h"
 
@@ -35,7 +36,7 @@
 typedef enum { STATE_READY, STATE_BLOCKED, STATE_SUSPENDED, STATE_DELETED } state_t;
 typedef enum { NOTIFY_NONE, NOTIFY_WAITING, NOTIFY_RECEIVED } notify_state_t;
 
-/* Owner of stack and TCB, which frees them. */
+/* How stack and TCB were allocated, and so how they are freed. */
 typedef enum { MEMORY_HEAP, MEMORY_STATIC, MEMORY_CAPS } memory_t;
 
 struct native_task {
@@ -54,10 +55,10 @@ struct native_task {
     state_t state;
     pthread_t thread;
     bool has_thread;
-    bool ended; // deleted by another task: its thread ends when it gets the baton
+    bool ended; // deleted by another task; the thread ends when it gets the baton
     sem_t baton;
     uintptr_t guard_start;
-    native_task_t *next_ready; // order within its priority
+    native_task_t *next_ready; // next task of the same priority
     native_task_t *next_all;
     native_wait_list_t *waits_in;
     native_task_t *next_waiting;
@@ -72,8 +73,8 @@ struct native_task {
 static native_task_t *s_current;
 static native_task_t *s_all; // in order of creation
 static native_task_t *s_ready[configMAX_PRIORITIES];
-static native_task_t *s_zombies;                     // deleted themselves; memory freed by the idle task
-static native_task_t *s_idle[configNUMBER_OF_CORES]; // the first one acts for all
+static native_task_t *s_zombies; // tasks that deleted themselves; the idle task frees them
+static native_task_t *s_idle[configNUMBER_OF_CORES]; // only the first one does the work of an idle task
 static UBaseType_t s_task_number;
 static UBaseType_t s_task_count;
 static bool s_running;
@@ -83,7 +84,7 @@ static int s_critical_depth;
 static int s_suspend_depth;
 static uint64_t s_critical_since_us;
 
-/* --- Ready lists: the running task is always the last of its list, as FreeRTOS' index leaves it --- */
+/* --- Ready lists. The running task is always the last of its list, as in FreeRTOS. --- */
 
 static void ready_append(native_task_t *task)
 {
@@ -121,7 +122,7 @@ static void make_ready(native_task_t *task)
     ready_append(task);
 }
 
-/* The task that runs next goes to the end of its list. */
+/* Returns the task that runs next and moves it to the end of its list. */
 static native_task_t *select_next(void)
 {
     native_task_t *task = ready_top();
@@ -158,7 +159,7 @@ static void pass_baton(native_task_t *from, native_task_t *to)
 
 static void idle_work(void);
 
-/* Makes the next task the running one; until some task is ready the calling thread acts as the idle task. */
+/* Makes the next task the running task. Until a task is ready, the calling thread acts as the idle task. */
 static native_task_t *run_next(void)
 {
     native_task_t *next;
@@ -173,7 +174,7 @@ static native_task_t *run_next(void)
     return next;
 }
 
-/* The calling task's thread continues when the task is selected again. */
+/* Runs the next task; returns when the calling task is selected again. */
 static void reschedule(void)
 {
     native_task_t *self = s_current;
@@ -220,7 +221,7 @@ uint64_t native_since_start_us(void)
     return native_now_us() - s_scheduler_start_us;
 }
 
-/* heap_caps_walk calls back with the heap's spinlock held. */
+/* Also true in the callback of heap_caps_walk(), which holds the heap's spinlock. */
 bool native_in_critical(void)
 {
     return s_critical_depth > 0 || heap_caps_native_locked();
@@ -319,10 +320,11 @@ static void timed_out(native_event_t *event)
 bool native_wait(native_wait_list_t *list, uint64_t deadline_us)
 {
     if (native_in_isr() || native_in_critical() || s_current == s_idle[0]) {
-        g_native_hooks.panic("assert failed: a wait in an interrupt, a critical section or an idle hook");
+        g_native_hooks.panic(
+            "assert failed: blocking call in an interrupt, a critical section or an idle hook");
     }
     if (s_suspend_depth > 0) {
-        g_native_hooks.panic("assert failed: a wait with the scheduler suspended");
+        g_native_hooks.panic("assert failed: blocking call with the scheduler suspended");
     }
     native_task_t *self = s_current;
     ready_remove(self);
@@ -399,7 +401,7 @@ void native_disinherit(native_task_t *holder)
 
 void native_disinherit_to(native_task_t *holder, UBaseType_t highest_waiting)
 {
-    if (holder->mutexes_held == 1) { // with more, another mutex's waiters may lend theirs
+    if (holder->mutexes_held == 1) { // otherwise tasks that wait for another mutex may lend their priority
         set_priority(holder,
                      highest_waiting > holder->base_priority ? highest_waiting : holder->base_priority);
     }
@@ -545,11 +547,11 @@ TaskHandle_t native_task_create_system(TaskFunction_t code, const char *name, ui
     if (code != NULL) {
         return launch(task);
     }
-    task->state = STATE_BLOCKED; // only counted and listed
+    task->state = STATE_BLOCKED; // it never runs; it is only counted and listed
     return task->handle;
 }
 
-/* Order as in FreeRTOS' prvDeleteTCB: the stack, then the TCB. */
+/* Frees the stack, then the TCB, as FreeRTOS' prvDeleteTCB() does. */
 static void free_task(native_task_t *task)
 {
     void *tcb = task->handle;
@@ -587,7 +589,7 @@ static void idle_work(void)
     s_current = s_idle[0];
 }
 
-/* The other task's thread waits for the baton, and receives it in order to end. */
+/* Ends another task's thread, which waits for the baton, by giving it the baton. */
 static void end_thread(native_task_t *task)
 {
     if (task->has_thread) {
@@ -604,9 +606,9 @@ void vTaskDelete(TaskHandle_t xTaskToDelete)
         g_native_hooks.panic("assert failed: vTaskDelete (the idle task cannot be deleted)");
     }
     if (task->mutexes_held > 0) {
-        // Worse on the chip: it continues, and the next task that takes that mutex blocks permanently.
+        // On the chip there is no panic, but the next task that takes that mutex blocks permanently.
         g_native_hooks.panic(
-            "assert failed: vTaskDelete (the task holds a mutex, which no task can give any more)");
+            "assert failed: vTaskDelete (the task holds a mutex, which no other task can give)");
     }
     if (task->state == STATE_READY) {
         ready_remove(task);
@@ -629,7 +631,7 @@ void vTaskDelete(TaskHandle_t xTaskToDelete)
     }
     task->next_all = NULL;
     *link = task;
-    // The task object may be freed before this thread ends: it is not accessed any more.
+    // From here on the task object must not be accessed: it may be freed before this thread ends.
     pthread_detach(pthread_self());
     native_task_t *next = run_next();
     g_native_hooks.thread_end();
@@ -728,7 +730,7 @@ BaseType_t xPortGetCoreID(void)
     return s_current != NULL && s_current->core == 1 ? 1 : 0;
 }
 
-/* --- Asking --- */
+/* --- Queries --- */
 
 TickType_t xTaskGetTickCountFromISR(void)
 {
@@ -867,8 +869,8 @@ void native_scheduler_start(void (*main_task)(void *), uint32_t main_stack_addre
 {
     s_idle_step = idle_step;
     static StaticTask_t s_main_block;
-    // The order in which ESP-IDF creates them; their memory is among the blocks taken at start. The
-    // timers' tasks are missing: the linker leaves them out of an image that uses no timer.
+    // In ESP-IDF's order of creation. Their memory is part of the blocks taken at start. There are no timer
+    // tasks, since the linker removes them from an image that uses no timer.
 #if configNUMBER_OF_CORES > 1
     native_task_create_system(NULL, "ipc0", 1024, configMAX_PRIORITIES - 1, 0);
     native_task_create_system(NULL, "ipc1", 1024, configMAX_PRIORITIES - 1, 1);

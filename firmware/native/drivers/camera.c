@@ -4,13 +4,13 @@
  * esp32-camera with an OV2640 on the ESP32-CAM: the driver's heap usage, its task, and frames at the
  * sensor's rate in virtual time.
  *
- * Memory: the blocks in the driver's sources (DMA buffer, descriptors, task, objects, queues, frame buffer),
- * and a remainder for the sensor's bus and state, so that the totals are the medians measured on boards:
- * 37,780 bytes internal, 62,816 PSRAM with one frame buffer. The pins' interrupt service comes on top once,
- * at the first start.
+ * Memory: the blocks that the driver's sources allocate (DMA buffer, descriptors, task, objects, queues,
+ * frame buffer), and a remainder for the sensor's bus and state. The totals are the medians measured on
+ * boards: 37,780 bytes internal, 62,816 bytes of PSRAM with one frame buffer. The first start also allocates
+ * the GPIO interrupt service.
  *
  * A sensor that was stopped is not detected again until its power-down line was high, then low, for about 100
- * ms each (seen on boards: 7 failures, cured 6 times of 6).
+ * ms each. On boards, detection failed 7 times; this pulse fixed it in 6 of 6 attempts.
  */
 #include <inttypes.h>
 #include <string.h>
@@ -36,15 +36,15 @@ static const char *HAL_TAG = "cam_hal";
 #define DMA_NODE_SIZE 2048
 #define SIZE_DESCRIPTOR 12
 #define SIZE_DRIVER 92
-#define SIZE_SENSOR 32                        // with the interrupt: the remainder to the internal median
-static const size_t BUS_SIZES[] = {1280, 24}; // the remainder to the PSRAM median
+#define SIZE_SENSOR 32                        // together with the interrupt, fills up to the internal median
+static const size_t BUS_SIZES[] = {1280, 24}; // fill up to the PSRAM median
 #define SIZE_FRAME 56
 #define EVENTS 7
 #define FRAMES_MAX 2
 
 #define PWDN_PIN 32
-#define PULSE_MIN_US 90000  // a delay of 100 ms may be a tick shorter
-#define SENSOR_START_MS 150 // its registers over a bus of 100 kHz
+#define PULSE_MIN_US 90000  // less than 100 ms, since a delay may be a tick shorter
+#define SENSOR_START_MS 150 // time to write its registers over a bus of 100 kHz
 #define FRAME_US 66667      // 15 frames a second: VGA JPEG with a clock of 20 MHz
 #define FRAME_TIMEOUT_MS 4000
 
@@ -65,13 +65,13 @@ static struct {
     void *dma_buffer;
     void *dma_nodes;
     QueueHandle_t events; // one item per frame that the sensor has sent
-    QueueHandle_t filled; // their indices; pointers on the chip, of the same size
+    QueueHandle_t filled; // indices of filled frames; the chip has pointers of the same size
     native_intr_t *intr;
     TaskHandle_t task;
     native_event_t vsync;
 } s_camera;
 
-static bool s_used; // stopped once without a reset of the board's power
+static bool s_used; // the sensor was stopped since the board was powered on
 
 /* --- Frames --- */
 
@@ -82,7 +82,7 @@ static const uint8_t FRAME_HEAD[] = {
     0xFF, 0xDA, 0, 8,  1,   1,        0,          0,        63,         0,                            // SOS
 };
 
-/* Noise between the head and EOI, without markers, of a length that varies from frame to frame. */
+/* Writes head, noise without markers, and EOI. The length varies from frame to frame. */
 static size_t draw(uint8_t *buffer, size_t size)
 {
     static uint32_t s_noise = 1;
@@ -127,7 +127,7 @@ static void cam_task(void *argument)
 
 /* --- Starting and stopping --- */
 
-/* Order and capabilities of the objects as in the driver. */
+/* Allocates the objects in the driver's order and with its capabilities. */
 static esp_err_t cam_init(void)
 {
     s_camera.driver = heap_caps_calloc(1, SIZE_DRIVER, MALLOC_CAP_DMA);
@@ -243,7 +243,7 @@ static esp_err_t cam_config(const camera_config_t *config)
         ESP_LOGE(HAL_TAG, "%s(%d): cam intr alloc failed", __func__, __LINE__);
         return ESP_FAIL;
     }
-    /* As in the driver: the result of the task creation is not checked. */
+    /* Like the driver, ignore a failure of the task creation. */
     xTaskCreatePinnedToCore(cam_task, "cam_task", CONFIG_CAMERA_TASK_STACK_SIZE, NULL,
                             configMAX_PRIORITIES - 2, &s_camera.task, 0);
     ESP_LOGI(HAL_TAG, "cam config ok");

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Pins: levels set by a driver, with their times.
+ * Pins: the levels set by drivers, and the times of their changes.
  */
 #include "drivers/gpio.h"
 
@@ -15,7 +15,7 @@
 
 static const char *TAG = "gpio";
 
-#define SIZE_ISR_TABLE (GPIO_NUM_MAX * 8) // a function and its argument for each pin
+#define SIZE_ISR_TABLE (GPIO_NUM_MAX * 8) // a function and its argument per pin
 
 typedef struct {
     bool output;
@@ -79,7 +79,7 @@ int gpio_get_level(gpio_num_t gpio_num)
     return GPIO_IS_VALID_GPIO(gpio_num) && s_pins[gpio_num].high;
 }
 
-/* The service is never uninstalled: a second install is refused with a log line. */
+/* No driver uninstalls the service, so a second install is refused with a log line. */
 esp_err_t gpio_install_isr_service(int intr_alloc_flags)
 {
     (void)intr_alloc_flags;

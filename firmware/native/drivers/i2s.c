@@ -1,12 +1,12 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * I2S in standard mode: the allocations of ESP-IDF v5.4's driver, block by block and in order (facts:
- * recorded allocations), and the DMA's progress in virtual time. Its behaviour without memory is kept too,
- * including flaws: if the second channel cannot be created the first stays, and a failed interrupt allocation
- * is ignored.
+ * I2S in standard mode: the allocations of ESP-IDF v5.4's driver, block by block and in order (as recorded),
+ * and the DMA's progress in virtual time. If memory is missing it behaves like the driver, including two
+ * flaws: if the second channel cannot be created the first one stays, and a failed interrupt allocation is
+ * ignored.
  *
- * The transmitter sends its buffers in a circle; the receiver fills its own with a tone.
+ * The transmitter sends its buffers in a circle; the receiver fills its buffers with a tone.
  */
 #include "drivers/i2s.h"
 
@@ -55,7 +55,7 @@ typedef enum { REGISTERED = 1, READY, RUNNING } state_t;
 typedef struct controller controller_t;
 
 typedef struct {
-    void *block; // block of the chip's object; the handle
+    void *block; // block of the chip's object, which is the handle
     controller_t *controller;
     i2s_dir_t dir;
     i2s_role_t role;
@@ -74,14 +74,14 @@ typedef struct {
     void *desc[DESCRIPTORS_MAX];
     uint8_t *bufs[DESCRIPTORS_MAX];
     native_intr_t *intr;
-    QueueHandle_t msg_queue; // buffers that may be written, or read
+    QueueHandle_t msg_queue; // buffers that may be written or read
     SemaphoreHandle_t mutex;
     SemaphoreHandle_t binary;
-    native_event_t done;  // the DMA is at the end of a buffer
-    uint32_t in_progress; // index of the buffer
+    native_event_t done;  // the DMA has reached the end of a buffer
+    uint32_t in_progress; // index of the buffer that the DMA uses
     uint64_t started_us;
     uint64_t buffers_done;
-    uint64_t position; // samples of the tone
+    uint64_t position; // position in the tone, samples
 } channel_t;
 
 struct controller {
@@ -172,7 +172,7 @@ static void buffer_done(native_event_t *event)
     xQueueSendFromISR(channel->msg_queue, &buffer, NULL);
 }
 
-/* --- Making and deleting --- */
+/* --- Creating and deleting --- */
 
 static esp_err_t i2s_register_channel(controller_t *controller, i2s_dir_t dir,
                                       const i2s_chan_config_t *config, channel_t **out)
@@ -410,7 +410,7 @@ esp_err_t i2s_channel_disable(i2s_chan_handle_t handle)
     ESP_GOTO_ON_FALSE(channel->state > READY, ESP_ERR_INVALID_STATE, err, TAG,
                       "the channel has not been enabled yet");
     channel->state = READY;
-    xSemaphoreTake(channel->binary, portMAX_DELAY); // the reader or writer has left
+    xSemaphoreTake(channel->binary, portMAX_DELAY); // wait until no task is in a read or write
     channel->curr_ptr = NULL;
     channel->rw_pos = 0;
     native_event_cancel(&channel->done);
@@ -423,8 +423,8 @@ err:
     return ret;
 }
 
-/* The buffer to continue in: the current one, or the next of the queue when that is used up or about to be
- * overtaken. */
+/* Selects the buffer to continue in: the current one or, if that is used up or the DMA is about to reach it,
+ * the next one in the queue. */
 static bool next_buffer(channel_t *channel, uint32_t timeout_ms)
 {
     UBaseType_t spare = channel->desc_num > 2 ? 1 : 0;

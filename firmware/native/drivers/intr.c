@@ -1,9 +1,9 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Memory of interrupts: ESP-IDF's handle, the descriptor of the interrupt line, and that of a user of a
- * shared source. Users of one source share its line. The descriptor of a line stays after its last user has
- * freed it, and serves the next source.
+ * Memory of interrupts: ESP-IDF's handle, the descriptor of the interrupt line, and the descriptor of each
+ * user of a shared source. Users of one source share its line. A line's descriptor is never freed: after its
+ * last user has released it, the next source reuses it.
  */
 #include "drivers/intr.h"
 
@@ -20,8 +20,8 @@ struct native_intr {
     void *shared;
 };
 
-static unsigned s_idle_lines;                 /* described, and used by no source now */
-static unsigned s_users[NATIVE_INTR_SOURCES]; /* of shared sources */
+static unsigned s_idle_lines;                 /* lines with a descriptor that no source uses */
+static unsigned s_users[NATIVE_INTR_SOURCES]; /* number of users of each shared source */
 
 static bool is_shared(native_intr_source_t source)
 {

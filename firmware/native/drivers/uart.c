@@ -1,10 +1,10 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * ESP-IDF's UART driver over chip/uart.c.
+ * ESP-IDF's UART driver on top of chip/uart.c.
  *
- * Bytes go into a ring first, and an interrupt refills the FIFO when fewer than 10 bytes are left. As in
- * ESP-IDF it is a no-split ring and each write is two items, so one character of stdout takes 32 bytes of it.
+ * Writes go into a ring; an interrupt refills the FIFO when fewer than 10 bytes are left. As in ESP-IDF the
+ * ring is no-split and each write takes two items, so one character of stdout takes 32 bytes of the ring.
  */
 #include <string.h>
 #include "chip/uart.h"
@@ -27,16 +27,16 @@
 
 #define FIFO_BYTES NATIVE_UART_FIFO_BYTES
 #define RING_ITEM_HEADER 8
-#define TX_EMPTY_DEFAULT 10 /* fewer bytes left: interrupt */
+#define TX_EMPTY_DEFAULT 10 /* FIFO level in bytes below which the interrupt triggers */
 #define DRIVER_CAPS MALLOC_CAP_DEFAULT
-#define SIZE_OBJECT 120 /* sizes of ESP-IDF's driver on the chip */
+#define SIZE_OBJECT 120 /* this and the next: sizes of the driver's blocks on the chip */
 #define SIZE_RX_STASH (FIFO_BYTES * 4)
 #define SIZE_PATTERN_QUEUE (10 * 4)
 #define SIZE_EVENT 12
 
 static const char *UART_TAG = "uart";
 
-/* ESP-IDF's header of each write: type, break length, size. */
+/* ESP-IDF's description of each write: type, break length, size. */
 typedef struct {
     uint32_t type;
     uint32_t break_length;
@@ -59,12 +59,12 @@ typedef struct {
     size_t rx_buffered;
     size_t rx_size;
     size_t tx_size;
-    // the item that the interrupt is sending
+    // item that the interrupt is sending
     uint8_t *item;
     uint8_t *item_next;
     size_t item_left;
-    size_t write_left; // of the write the item belongs to
-    bool fifo_waiting; // without a ring: a writer waits for the FIFO
+    size_t write_left; // bytes left of the write that the item belongs to
+    bool fifo_waiting; // driver without a ring: a writer waits for the FIFO
 } driver_t;
 
 static struct {
@@ -73,7 +73,7 @@ static struct {
     native_lock_t module_lock;
 } s_uart;
 
-/* --- The driver's interrupt --- */
+/* --- Interrupt --- */
 
 static void enable_tx_interrupt(void)
 {
@@ -164,7 +164,7 @@ static void receive(const uint8_t *data, size_t length)
     while (length > 0) {
         size_t part = length < NATIVE_UART_RX_CHUNK ? length : NATIVE_UART_RX_CHUNK;
         if (!xRingbufferSendFromISR(driver->rx_ring, data, part, NULL)) {
-            post_event(UART_FIFO_OVF, 0, false); // only on a paced line: see chip/uart.c
+            post_event(UART_FIFO_OVF, 0, false); // happens only on a paced line, see chip/uart.c
             return;
         }
         driver->rx_buffered += part;
@@ -174,7 +174,7 @@ static void receive(const uint8_t *data, size_t length)
     }
 }
 
-/* --- The driver's API --- */
+/* --- API --- */
 
 static void free_driver(driver_t *driver)
 {
@@ -199,7 +199,7 @@ static void free_driver(driver_t *driver)
     native_host_free(driver);
 }
 
-/* Allocations in ESP-IDF's order. */
+/* Makes ESP-IDF's allocations in its order. */
 static driver_t *new_driver(int rx_size, int tx_size, int queue_size)
 {
     driver_t *driver = native_host_alloc(sizeof *driver);
@@ -313,7 +313,7 @@ static void write_by_ring(driver_t *driver, const uint8_t *data, size_t size)
         size_t room = xRingbufferGetCurFreeSize(driver->tx_ring);
         size_t part = size < room ? size : room;
         if (part == 0) {
-            // ESP-IDF spins here: the CPU is busy until the interrupt has made room
+            // like ESP-IDF, spin until the interrupt has made room
             native_uart_settle();
             uint64_t until = s_uart.tx_empty.armed ? s_uart.tx_empty.when_us : native_now_us() + 1;
             native_consume_us(until > native_now_us() ? until - native_now_us() : 1);
@@ -387,8 +387,9 @@ static size_t item_in(size_t stretch, size_t max_item)
 }
 
 /*
- * Counts as ESP-IDF's release branches v5.4 and v5.5: all of an empty ring, otherwise one item in each of
- * the (at most two) free ranges. The ring's end is computed from its largest item, up to 8 bytes short.
+ * Free bytes as counted by ESP-IDF's release branches v5.4 and v5.5: the whole ring if it is empty, otherwise
+ * one item in each of the (at most two) free ranges. The ring's length is derived from its largest item, and
+ * so up to 8 bytes too small.
  */
 static size_t ring_room(const driver_t *driver)
 {
@@ -419,7 +420,7 @@ esp_err_t uart_get_tx_buffer_free_size(uart_port_t uart_num, size_t *size)
     return ESP_OK;
 }
 
-/* As in ESP-IDF: until the transmitter itself is idle, which it also is briefly between two refills. */
+/* As in ESP-IDF, waits until the transmitter is idle, which it also is briefly between two refills. */
 esp_err_t uart_wait_tx_done(uart_port_t uart_num, TickType_t ticks_to_wait)
 {
     ESP_RETURN_ON_FALSE(uart_num < UART_NUM_MAX, ESP_FAIL, UART_TAG, "uart_num error");

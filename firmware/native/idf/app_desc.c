@@ -20,7 +20,7 @@
 
 static esp_app_desc_t s_app_desc;
 
-/* A text of full length has no NUL, as in an ESP-IDF build. */
+/* As in an ESP-IDF build, a text that fills its field has no terminator. */
 static void describe(char field[32], const char *given, const char *built)
 {
     const char *text = given != NULL ? given : built;

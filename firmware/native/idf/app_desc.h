@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * The app description; components see it as esp_app_desc.h.
+ * The app description; esp_app_desc.h is the interface for components.
  */
 #pragma once
 

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * stdout and stderr of the firmware: newlib's streams with their locks and stdout's 128-byte line buffer.
+ * stdout and stderr of the firmware: newlib's streams, with their locks and stdout's 128-byte line buffer.
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -27,7 +27,7 @@ typedef struct {
 static stream_t s_stdout = {.lock = {.recursive = true, .precharged = true}, .buffered = true};
 static stream_t s_stderr = {.lock = {.recursive = true, .precharged = true}};
 
-/* NULL if the file is one of the host's own. */
+/* The modelled stream; NULL if the file is one of the host's. */
 static stream_t *stream_of(FILE *file)
 {
     return file == stdout ? &s_stdout : file == stderr ? &s_stderr : NULL;
@@ -197,7 +197,7 @@ int native_posix_memalign(void **out, size_t alignment, size_t size)
 {
     void *result = heap_caps_aligned_alloc_default(alignment, size);
     if (result != NULL || size == 0) {
-        *out = result; // only on success, and none for nothing is one: as in ESP-IDF
+        *out = result; // as in ESP-IDF: only on success
         return 0;
     }
     return ENOMEM;

@@ -1,9 +1,9 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * The core dump in flash: ESP-IDF's partition, header, checksum and messages. It holds little of a host
- * process: the crashed task's registers as far as the panic handler prints them, and the notes with the app
- * and the cause. Stacks are in host memory and are not saved.
+ * The core dump in flash: ESP-IDF's partition, header, checksum and messages. It contains only the registers
+ * of the crashed task that the panic handler prints, and the notes with app and cause. Stacks are in host
+ * memory and are not saved.
  */
 #include "idf/core_dump.h"
 
@@ -25,7 +25,7 @@
 #define ELF_TAG "esp_core_dump_elf"
 #define COMMON_TAG "esp_core_dump_common"
 #define SECTOR 4096u
-#define CACHE_BYTES 32u /* written at once; the end is padded to it */
+#define CACHE_BYTES 32u /* unit of a write; the end is padded to it */
 #define VERSION 0x0102u /* ELF with CRC32, chip id 0 */
 #define BLANK 0xFFFFFFFFu
 #define EM_XTENSA_ 94
@@ -41,9 +41,9 @@
 #if CONFIG_ESP_COREDUMP_ENABLE_TO_FLASH
 
 typedef struct {
-    uint32_t data_len; /* all, with padding and checksum */
+    uint32_t data_len; /* total length, with padding and checksum */
     uint32_t version;
-    uint32_t unused[3]; /* with ELF */
+    uint32_t unused[3]; /* unused in ELF format */
     uint32_t chip_rev;
 } header_t;
 
@@ -75,7 +75,7 @@ typedef struct {
     char elf_sha256[66];
 } __attribute__((packed)) info_t;
 
-/* Static: the panic handler may run on the end of a stack. */
+/* Static, because the panic handler may run at the end of a stack. */
 static struct {
     header_t header;
     Elf32_Ehdr elf;
@@ -84,7 +84,7 @@ static struct {
 } __attribute__((packed)) s_dump;
 static uint32_t s_notes_used;
 
-/* The core dump partition, once it was found. */
+/* The core dump partition; NULL until it is found. */
 static uint8_t *s_partition;
 static uint32_t s_partition_address;
 static uint32_t s_partition_size;
@@ -122,7 +122,7 @@ static uint32_t current_tcb(void)
     return task != NULL ? (uint32_t)(uintptr_t)native_task_handle(task) : 0;
 }
 
-/* Length of header and ELF. */
+/* Builds header and ELF; returns their length. */
 static uint32_t build(const native_crash_t *crash)
 {
     memset(&s_dump, 0, sizeof s_dump);
@@ -253,7 +253,7 @@ void native_core_dump_init(void)
     }
     if (s_partition == NULL) {
         ESP_EARLY_LOGE(TAG, "No core dump partition found!");
-        ESP_EARLY_LOGE(TAG, "No core dump partition found!"); // once more when it is checked
+        ESP_EARLY_LOGE(TAG, "No core dump partition found!"); // logged again by the check
         return;
     }
     ESP_EARLY_LOGI(TAG, "Found partition '%s' @ %x %d bytes", label, (unsigned)s_partition_address,

@@ -21,5 +21,5 @@ typedef struct {
 
 /* At start: logs ESP-IDF's messages about the core dump partition. */
 void native_core_dump_init(void);
-/* In a panic: saves a core dump and logs that. */
+/* Saves a core dump in a panic, and logs ESP-IDF's messages. */
 void native_core_dump_save(const native_crash_t *crash);

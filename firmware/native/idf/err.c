@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * esp_err: names of error codes, and ESP_ERROR_CHECK's end.
+ * esp_err: names of error codes, and the failure of ESP_ERROR_CHECK.
  */
 #include <stdio.h>
 #include "esp_err.h"

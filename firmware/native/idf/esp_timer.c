@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * esp_timer: the clock. The project creates no timers, so there is no task for them either.
+ * esp_timer: the clock only. The project creates no timers, so there is no timer task.
  */
 #include "chip/params.h"
 #include "esp_timer.h"

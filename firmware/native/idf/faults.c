@@ -3,9 +3,9 @@
  *
  * Faults on request: faults of the firmware's environment, requested by the board's user.
  *
- * Lines `name` or `name=number` come as fault= lines of the params file, in force from the start, and over
- * the socket faults_fd while the firmware runs. The names are those of
- * hotpin_hil/virtual/faults/firmware.py.
+ * A request is a line `name` or `name=number`. A fault= line of the params file takes effect at the start; a
+ * line from the socket faults_fd takes effect while the firmware runs. hotpin_hil/virtual/faults/firmware.py
+ * defines the names.
  */
 #include "idf/faults.h"
 
@@ -36,10 +36,10 @@ static native_event_t s_brown_out;
 
 typedef enum { NOTHING, SPIN, SPIN_MASKED, STORE } misdeed_t;
 
-static misdeed_t s_misdeed; // action of the task that runs next
+static misdeed_t s_misdeed; // fault that the next running task carries out
 
-/* The detector's interrupt, as ESP-IDF v5.4 and v5.5 handle it (brownout.c): a hint, a line, a reset of the
- * digital core. */
+/* Interrupt of the brownout detector, as handled by ESP-IDF v5.4 and v5.5 (brownout.c): sets the reset hint,
+ * logs a line, resets the digital core. */
 static void brown_out(native_event_t *event)
 {
     (void)event;
@@ -103,7 +103,7 @@ static void receive(void)
     char data[LINE_MAX_BYTES];
     ssize_t length = read(g_native_params.faults_fd, data, sizeof data);
     if (length == 0 || (length < 0 && errno != EAGAIN && errno != EINTR)) {
-        g_native_params.faults_fd = -1; // no further requests
+        g_native_params.faults_fd = -1; // closed: no further requests
         return;
     }
     for (ssize_t i = 0; i < length; i++) {
@@ -124,14 +124,15 @@ static void act(void)
     misdeed_t misdeed = s_misdeed;
     s_misdeed = NOTHING;
     if (misdeed == STORE) {
-        volatile uint32_t *volatile member = (uint32_t *)0x44; // of a deleted object, as seen on boards
+        volatile uint32_t *volatile member =
+            (uint32_t *)0x44; // member of a deleted object, as seen on boards
         *member = 1;
     }
     if (misdeed == SPIN_MASKED) {
         portDISABLE_INTERRUPTS();
     }
     while (misdeed != NOTHING) {
-        native_consume_us(100); // until a watchdog bites
+        native_consume_us(100); // until a watchdog triggers
     }
 }
 

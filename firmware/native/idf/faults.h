@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Faults on request, from the board's user.
+ * Faults requested by the board's user.
  */
 #pragma once
 
@@ -9,16 +9,16 @@
 
 typedef struct {
     bool boot_loop;          /* every start ends in a panic before app_main() */
-    bool power_cut_at_panic; /* where the chip would panic, its power is cut instead */
-    bool no_sensor;          /* the camera's connector is empty */
-    bool sensor_dead;        /* once used, the sensor answers only after its power was cut */
-    bool sensor_used;        /* ... and it was used before this start */
-    bool i2s_no_memory;      /* there is no room for I2S's DMA buffers */
+    bool power_cut_at_panic; /* instead of a panic, the board loses its power */
+    bool no_sensor;          /* no camera is connected */
+    bool sensor_dead;        /* a sensor that was used does not answer until its power is cut */
+    bool sensor_used;        /* the sensor was used before this start */
+    bool i2s_no_memory;      /* allocations of I2S DMA buffers fail */
 } native_faults_t;
 
 extern native_faults_t g_native_faults;
 
-/* `name` or `name=number`; false if it is unknown. The line is written to. */
+/* Takes a request `name` or `name=number`; false if it is unknown. Modifies the line. */
 bool native_faults_line(char *line);
-/* From here on faults are accepted from the control socket, and act in running tasks. */
+/* Starts to accept faults from the control socket, and to carry them out in running tasks. */
 void native_faults_init(void);

@@ -1,18 +1,18 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Idle hooks: callbacks of components, called each time an idle task has freed the tasks that ended.
+ * Idle hooks: callbacks of components, called each time an idle task has freed the ended tasks.
  */
 #include "idf/idle_hooks.h"
 
 #include <stddef.h>
-#include "freertos/FreeRTOS.h" // before esp_freertos_hooks.h, as ESP-IDF needs it
+#include "freertos/FreeRTOS.h" // ESP-IDF requires it before esp_freertos_hooks.h
 
 #include "esp_freertos_hooks.h"
 #include "freertos/task.h"
 #include "sdkconfig.h"
 
-#define HOOKS_MAX 8 /* of a core, as in ESP-IDF */
+#define HOOKS_MAX 8 /* per core, as in ESP-IDF */
 
 static esp_freertos_idle_cb_t s_hooks[CONFIG_FREERTOS_NUMBER_OF_CORES][HOOKS_MAX];
 
@@ -20,7 +20,7 @@ void native_idle_hooks_run(int core)
 {
     for (int i = 0; i < HOOKS_MAX; i++) {
         if (s_hooks[core][i] != NULL) {
-            s_hooks[core][i](); // whether the core may sleep makes no difference here
+            s_hooks[core][i](); // the result, whether the core may sleep, has no meaning on the host
         }
     }
 }

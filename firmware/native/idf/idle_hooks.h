@@ -5,5 +5,5 @@
  */
 #pragma once
 
-/* Calls those of a core. */
+/* Calls the hooks of a core. */
 void native_idle_hooks_run(int core);

@@ -19,7 +19,7 @@
 #include "native_console.h"
 #include "sdkconfig.h"
 
-#define TAG_HEADER 5 /* of a level entry on the chip: a pointer and the level; then the tag */
+#define TAG_HEADER 5 /* bytes of a level entry on the chip before the tag: a pointer and the level */
 
 typedef struct entry entry_t;
 struct entry {
@@ -117,6 +117,6 @@ uint32_t esp_log_timestamp(void)
     return s_base + xTaskGetTickCount() * (1000 / configTICK_RATE_HZ);
 }
 
-/* --- Buffers, 16 bytes a line --- */
+/* --- Buffers, 16 bytes per line --- */
 
 #define LINE 16

@@ -1,11 +1,11 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * NVS on the flash file's "nvs" partition, in ESP-IDF's page format (version 2), so that its tools can read
- * this data and vice versa. Memory is charged as for ESP-IDF's classes on the chip.
+ * NVS on the flash file's "nvs" partition, in ESP-IDF's page format (version 2), so that ESP-IDF's tools can
+ * read and write this data. Memory is charged as for ESP-IDF's classes on the chip.
  *
- * A page: header (32 bytes), entry states (2 bits each, 32 bytes), 126 entries of 32 bytes. States only ever
- * lose bits: empty 11, written 10, erased 00.
+ * A page has a header (32 bytes), entry states (2 bits each, 32 bytes), and 126 entries of 32 bytes. State
+ * bits are only cleared: empty 11, written 10, erased 00.
  */
 #include <string.h>
 #include "esp_heap_caps.h"
@@ -26,7 +26,7 @@
 #define VERSION 0xFEu
 #define NO_ENTRY 0xFFFFFFFFu
 #define CHUNK_ANY 0xFFu
-#define NS_INDEX 0u /* the namespace of the namespaces' names */
+#define NS_INDEX 0u /* namespace that contains the names of the namespaces */
 #define BLOB_VERSION_0 0x00u
 #define BLOB_VERSION_1 0x80u
 
@@ -39,7 +39,7 @@
 #define SIZE_HASH_BLOCK 128
 #define HASH_NODES 29
 #define SIZE_NAMESPACE 28
-#define SIZE_HANDLE 20 /* of each of the two objects of a handle */
+#define SIZE_HANDLE 20 /* each of the two objects of a handle */
 #define SIZE_SCAN 512  /* buffer for checking an empty page */
 
 enum { TYPE_SZ = 0x21, TYPE_BLOB_DATA = 0x42, TYPE_BLOB_INDEX = 0x48, TYPE_ANY = 0xFF };
@@ -96,7 +96,7 @@ struct hash_block {
 
 typedef struct page page_t;
 struct page {
-    page_t *next; // in the list of used, or of free pages
+    page_t *next; // next in the list of used or free pages
     uint32_t base;
     page_state_t state;
     uint32_t sequence;
@@ -128,7 +128,7 @@ static const esp_partition_t *s_partition; // NULL: not initialized
 static void *s_charged[3];                 // partition object, storage, pages
 static page_t *s_pages;
 static uint32_t s_page_count;
-static page_t *s_used; // by sequence number; the last one is written to
+static page_t *s_used; // ordered by sequence number; new entries are written to the last page
 static page_t *s_free;
 static uint32_t s_next_sequence;
 static name_t *s_names;
@@ -153,7 +153,7 @@ static esp_err_t set_entry_states(page_t *page, uint32_t first, uint32_t count, 
         words[entry / 16] &= ~(3u << entry % 16 * 2) | state << entry % 16 * 2;
     }
     for (uint32_t word = (first + count - 1) / 16 + 1;
-         word-- > first / 16;) { // the last first, as in ESP-IDF
+         word-- > first / 16;) { // last word first, as in ESP-IDF
         esp_err_t err = esp_partition_write(s_partition, address + 4 * word, &words[word], 4);
         if (err != ESP_OK) {
             return err;
@@ -255,9 +255,9 @@ static esp_err_t erase_entry(page_t *page, uint32_t entry)
 }
 
 /*
- * The next item at or after *entry of a namespace, type and key; each may be "any" (0xFF, TYPE_ANY, NULL).
- * Chunk: exactly that one, or CHUNK_ANY for items that are not chunks. Steps over data entries; erases what
- * is damaged.
+ * Finds the next item at or after *entry with this namespace, type and key; each may be "any" (0xFF,
+ * TYPE_ANY, NULL). chunk: number of a chunk, or CHUNK_ANY for items that are not chunks. Skips data entries;
+ * erases damaged entries.
  */
 static bool find_in_page(page_t *page, uint32_t *entry, uint8_t ns, uint8_t type, const char *key,
                          uint8_t chunk, item_t *item)
@@ -458,7 +458,7 @@ static esp_err_t copy_items(page_t *from, page_t *to)
     return ESP_OK;
 }
 
-/* Moves the valid items of a page to a fresh one and erases it. */
+/* Moves the valid items of a page to an empty one and erases the page. */
 static esp_err_t reclaim(page_t *page)
 {
     esp_err_t err = activate_page();
@@ -530,7 +530,7 @@ static bool entry_is_blank(const page_t *page, uint32_t entry)
     return true;
 }
 
-/* Loads entries and the hash list, and completes what a power cut interrupted. */
+/* Loads entries and the hash list, and completes writes that a power cut interrupted. */
 static esp_err_t load_entries(page_t *page)
 {
     page->next_free = page->state == PAGE_ACTIVE ? 0 : ENTRIES;
@@ -563,7 +563,7 @@ static esp_err_t load_entries(page_t *page)
         if (!whole) {
             erase_entry(page, entry);
         } else if (find_in_page(page, &at, item.ns, TYPE_ANY, item.key, item.chunk, &older) && at < entry) {
-            erase_entry(page, at); // rewritten, but the old one was not erased
+            erase_entry(page, at); // old version of a rewritten entry, not erased before a power cut
         }
     }
     return ESP_OK;
@@ -601,7 +601,7 @@ static void insert_used(page_t *page)
     *link = page;
 }
 
-/* The newest item may have an older version on another page. */
+/* Erases the older version of the newest item, which may be on another page. */
 static void erase_double_of_last(void)
 {
     page_t *last = last_used();
@@ -648,7 +648,7 @@ static esp_err_t load_pages(void)
             continue;
         }
         page_t *last = last_used();
-        if (last != page && last->state == PAGE_ACTIVE) { // its copy was in progress
+        if (last != page && last->state == PAGE_ACTIVE) { // the copy to it was in progress
             esp_err_t err = page_erase(last);
             if (err != ESP_OK) {
                 return err;
@@ -950,7 +950,7 @@ static esp_err_t write_value(uint8_t ns, uint8_t type, const char *key, const vo
     if (err != ESP_OK || !had) {
         return err;
     }
-    page = find(ns, old.type, key, CHUNK_ANY, &old, &entry); // the older of two; it may have moved
+    page = find(ns, old.type, key, CHUNK_ANY, &old, &entry); // the older version, which may have moved
     if (page != NULL) {
         if (old.type == TYPE_BLOB_INDEX) {
             erase_blob(ns, key, &old);
@@ -1046,7 +1046,7 @@ esp_err_t nvs_commit(nvs_handle_t handle)
 {
     native_lock_acquire(&s_lock);
     esp_err_t err =
-        *find_handle(handle) == NULL ? ESP_ERR_NVS_INVALID_HANDLE : ESP_OK; // everything is written already
+        *find_handle(handle) == NULL ? ESP_ERR_NVS_INVALID_HANDLE : ESP_OK; // all values are already written
     native_lock_release(&s_lock);
     return err;
 }

@@ -1,9 +1,10 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Panics: output in the format of ESP-IDF's panic handler, then the process ends with the code of a software
- * reset. Faults of the host process (SIGSEGV, …) are the chip's exceptions. A task that runs endlessly
- * without calling the runtime stops virtual time, so it is detected by the host's CPU clock.
+ * Panics: prints output in the format of ESP-IDF's panic handler, then ends the process with the code of a
+ * software reset. Faults of the host process (SIGSEGV, …) correspond to exceptions of the chip. A task that
+ * runs endlessly without calling the runtime stops virtual time, so the host's CPU clock is used to detect
+ * it.
  */
 #include "idf/panic.h"
 
@@ -34,8 +35,8 @@
 #include "soc/reset_reasons.h"
 
 #define SIGNAL_STACK_BYTES (64 * 1024)
-#define HANG_CHECK_MS 250 /* of CPU time */
-#define HANG_CHECKS 4     /* without a call of the runtime: the program hangs */
+#define HANG_CHECK_MS 250 /* interval of the checks, in CPU time */
+#define HANG_CHECKS 4     /* checks without a call of the runtime after which the program counts as hanging */
 #define FRAMES_MAX 32
 
 /* EXCCAUSE of the ESP32, and ESP-IDF's additional numbers. */
@@ -67,7 +68,7 @@ static void out(const char *format, ...)
     }
 }
 
-/* Note for readers who expect a chip's panic; note: further details, or NULL. */
+/* Prints how this output differs from that of a chip. note: further details, or NULL. */
 static void host_note_out(const char *note)
 {
     out("(host process: code addresses are offsets into the ELF, stack pointers and data addresses the low "
@@ -81,10 +82,10 @@ static void backtrace_out(uintptr_t pc, uintptr_t sp)
     int count = backtrace(frames, FRAMES_MAX);
     int first = 0;
     while (first < count && (uintptr_t)frames[first] != pc) {
-        first++; // frames above it are the handler's own
+        first++; // skip the handler's own frames
     }
     out("\r\n\r\nBacktrace:");
-    if (first == count) { // a jump to an invalid address: the unwinder stops there
+    if (first == count) { // after a jump to an invalid address, the unwinder finds no frames
         out(" 0x%08x:0x%08x", native_code_offset(pc), (unsigned)(uint32_t)sp);
 #if defined(__x86_64__)
         out(" 0x%08x:0x%08x", native_code_offset(*(const uintptr_t *)sp), (unsigned)(uint32_t)sp);
@@ -120,7 +121,7 @@ static void enter(void)
 #define CALLER ((uintptr_t)__builtin_return_address(0))
 #define FRAME ((uintptr_t)__builtin_frame_address(0))
 
-/* After enter(): the end of an abort or a failed assert. */
+/* Finishes an abort or a failed assert, after enter(). */
 static void __attribute__((noreturn))
 panic_at(uintptr_t pc, uintptr_t sp, const char *details, const char *note, uint32_t reason)
 {
@@ -157,7 +158,7 @@ void native_abort(void)
     native_abort_at(__builtin_return_address(0), NULL);
 }
 
-/* glibc's assert() ends here, in this program. */
+/* Called by glibc's assert(); replaces glibc's function. */
 void __assert_fail(const char *expression, const char *file, unsigned int line, const char *function)
 {
     const char *name = strrchr(file, '/');
@@ -193,9 +194,9 @@ typedef struct {
 #elif defined(__aarch64__)
 #define REG_PC(context) ((uintptr_t)(context)->uc_mcontext.pc)
 #define REG_SP(context) ((uintptr_t)(context)->uc_mcontext.sp)
-#define PAGE_FAULT_WRITE(context) false // not told apart
+#define PAGE_FAULT_WRITE(context) false // this CPU does not distinguish loads from stores
 #else
-#error "native: add this CPU's registers here"
+#error "native: unknown CPU; add its registers here"
 #endif
 
 static exception_t exception_of(int number, const siginfo_t *info, const ucontext_t *context)
@@ -235,7 +236,7 @@ static void registers_out(uintptr_t pc, uintptr_t sp, uint32_t cause, uintptr_t 
     host_note_out("only PC, A1, EXCCAUSE and EXCVADDR are shown");
 }
 
-/* As in ESP-IDF around an illegal instruction: three words from the one before. */
+/* Prints the memory at an illegal instruction, as ESP-IDF does: three words, starting one word before it. */
 static void instruction_out(uintptr_t pc)
 {
     uintptr_t address = (pc & ~(uintptr_t)3) - 4;
@@ -245,7 +246,7 @@ static void instruction_out(uintptr_t pc)
         (unsigned)words[1], (unsigned)words[2]);
 }
 
-/* description: text after the cause, with its line end. */
+/* Panics with "Guru Meditation Error". description: text after the cause, with its line end. */
 static void __attribute__((noreturn))
 guru(const char *cause_name, const char *description, native_crash_t crash)
 {
@@ -268,7 +269,7 @@ static void __attribute__((noreturn)) int_wdt(void)
          (native_crash_t){.pc = CALLER, .sp = FRAME, .cause = CAUSE_INT_WDT, .reason = ESP_RST_INT_WDT});
 }
 
-/* The task watchdog has printed its lines; ESP-IDF then panics without further output. */
+/* Panics after the task watchdog has printed its lines; like ESP-IDF, prints no cause. */
 static void __attribute__((noreturn)) task_wdt_panic(uintptr_t pc, uintptr_t sp)
 {
     out("\r\n\r\n");
@@ -312,8 +313,8 @@ static void on_signal(int number, siginfo_t *info, void *context_pointer)
 
 /* --- Hangs --- */
 
-/* The interrupt watchdog if interrupts are masked, else the task watchdog: on the chip they trigger by
- * themselves. */
+/* Detects a hang, and acts as the interrupt watchdog if interrupts are masked, otherwise as the task
+ * watchdog. */
 static void on_cpu_time(int number, siginfo_t *info, void *context_pointer)
 {
     (void)number;
@@ -347,7 +348,7 @@ static void on_cpu_time(int number, siginfo_t *info, void *context_pointer)
 static void on_term(int number)
 {
     (void)number;
-    _exit(0); // the board ends this process: power off
+    _exit(0); // the board ends this process, which means power off
 }
 
 /* --- Setting up --- */
@@ -381,7 +382,7 @@ static void thread_end(void)
 void native_panic_init(void)
 {
     void *frame[1];
-    backtrace(frame, 1); // loads its libraries now: not in a signal handler
+    backtrace(frame, 1); // loads the unwinder's library now, not in a signal handler
     thread_begin();
 
     struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
@@ -390,7 +391,7 @@ void native_panic_init(void)
     for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
 #if defined(__SANITIZE_ADDRESS__)
         if (faults[i] != SIGABRT) {
-            continue; // the sanitizer reports them better
+            continue; // the sanitizer's own report has more details
         }
 #endif
         sigaction(faults[i], &action, NULL);

@@ -1,8 +1,9 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * From the process's start to app_main(): the heap in the state ESP-IDF leaves it in, the app's start log in
- * its format, the tasks. ROM and second-stage bootloader are the board's.
+ * Start-up, from the start of the process to app_main(): brings the heap into the state in which ESP-IDF
+ * leaves it, prints ESP-IDF's start log, and starts the tasks. ROM and second-stage bootloader belong to the
+ * virtual board.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -42,7 +43,7 @@
 
 extern void app_main(void);
 
-/* A line of the start log; the steps in between take as long as on the chip. */
+/* Takes the time that this step takes on the chip, before its line of the start log. */
 static void step(uint64_t us)
 {
     native_consume_us(us);
@@ -87,7 +88,7 @@ static void log_heaps(void)
     }
 }
 
-/* Mappable part of the PSRAM: at most 4 MB, also with an 8 MB chip. */
+/* Bytes of PSRAM that can be mapped: at most 4 MB, even of an 8 MB chip. */
 static uint32_t mapped_psram(void)
 {
     heap_description_t heap;

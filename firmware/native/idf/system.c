@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * esp_system and queries of the chip: reset, identity, sizes.
+ * esp_system and chip information: reset, identity, sizes.
  */
 #include "idf/system.h"
 
@@ -65,7 +65,8 @@ void native_reset(uint32_t rom_cause)
 void esp_restart(void)
 {
     vTaskSuspendAll();
-    native_uart_wait_idle_polling(); // the FIFO is sent; data in the driver's ring is lost, as on the chip
+    native_uart_wait_idle_polling(); // as on the chip, the FIFO is sent, but data in the driver's ring is
+                                     // lost
     native_rtc_hint_set(NATIVE_RESET_NO_HINT);
     native_reset(RESET_REASON_CPU0_SW);
 }
@@ -75,7 +76,7 @@ void esp_restart(void)
 void esp_chip_info(esp_chip_info_t *out_info)
 {
     *out_info = (esp_chip_info_t){
-        .model = CHIP_POSIX_LINUX, // it runs on the host and must not pass for a chip
+        .model = CHIP_POSIX_LINUX, // so that a host build is never mistaken for a chip
         .features = CHIP_FEATURE_WIFI_BGN | CHIP_FEATURE_BT | CHIP_FEATURE_BLE,
         .revision = (uint16_t)g_native_params.chip_revision,
         .cores = 2,
@@ -101,7 +102,7 @@ esp_err_t esp_read_mac(uint8_t *mac, esp_mac_type_t type)
     if (mac == NULL) {
         return ESP_ERR_INVALID_ARG;
     }
-    // ESP32: four addresses in a row, the station's is the base
+    // the ESP32 has four consecutive addresses, starting with the station's
     uint8_t offset;
     switch (type) {
     case ESP_MAC_WIFI_STA:

@@ -1,7 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * The task watchdog, in virtual time: watched tasks (and core 0's idle task) must report within the timeout.
+ * The task watchdog, in virtual time: subscribed tasks and core 0's idle task must reset it within the
+ * timeout.
  */
 #include "idf/task_wdt.h"
 
@@ -20,14 +21,14 @@
 #include "kernel/task.h"
 #include "sdkconfig.h"
 
-#define SIZE_ENTRY 16 /* of an entry on the chip: task, name, list link, flag */
+#define SIZE_ENTRY 16 /* bytes of an entry on the chip: task, name, list link, flag */
 
 typedef struct entry entry_t;
 struct entry {
     entry_t *next;
     native_task_t *task; // NULL: a user
     const char *name;
-    void *block; // its memory on the chip; the handle of a user
+    void *block; // the entry's memory on the chip, which is also the handle of a user
     bool reset;
 };
 
@@ -67,13 +68,13 @@ static void on_timeout(native_event_t *event)
 {
     (void)event;
     if (native_current_is_idle()) {
-        s_idle_reset = true; // it is running, if only in one long step of the clock
+        s_idle_reset = true; // the idle task is running, even if the clock makes one long step
         feed_if_all_reset();
         if (s_event.armed) {
             return;
         }
     }
-    // Directly to the UART, as in ESP-IDF: a hanging task may hold the console's lock.
+    // Directly to the UART, as in ESP-IDF, because a hanging task may hold the console's lock.
     ESP_EARLY_LOGE(
         TAG, "Task watchdog got triggered. The following tasks/users did not reset the watchdog in time:");
     if (s_watch_idle && !s_idle_reset) {
@@ -201,8 +202,7 @@ esp_err_t esp_task_wdt_delete(TaskHandle_t task_handle)
     return ESP_OK;
 }
 
-/* The task object is deleted: ESP-IDF leaves such an entry behind, to trigger with a stale name; here it is
- * removed too. */
+/* Removes the entry of a deleted task. ESP-IDF keeps such an entry, and later triggers with a stale name. */
 static void forget(native_task_t *task)
 {
     entry_t **link = find_task(task);
@@ -211,7 +211,7 @@ static void forget(native_task_t *task)
     }
 }
 
-/* ESP-IDF's own initialisation; its memory is among the blocks taken at start. */
+/* ESP-IDF's initialisation at start. Its memory is part of the blocks taken at start. */
 void native_task_wdt_start(void)
 {
     g_native_hooks.task_deleted = forget;

@@ -1,11 +1,11 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * The task watchdog; components see it as esp_task_wdt.h.
+ * The task watchdog; esp_task_wdt.h is the interface for components.
  */
 #pragma once
 
-/* ESP-IDF's own initialisation, and the kernel's hooks. */
+/* Initialises the watchdog as ESP-IDF does at start, and registers the kernel's hooks. */
 void native_task_wdt_start(void);
-/* Core 0's idle task ran. */
+/* To be called when core 0's idle task has run. */
 void native_task_wdt_idle_ran(void);

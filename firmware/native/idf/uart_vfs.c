@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Output of stdout to the UART: through the driver, or polling. Lines end in CR LF, as ESP-IDF's default is.
+ * Writes stdout to the UART, through the driver or by polling. Lines end in CR LF, ESP-IDF's default.
  */
 #include "idf/uart_vfs.h"
 

@@ -1,12 +1,12 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Output of stdout to the UART; components see it as driver/uart_vfs.h.
+ * Output of stdout to the UART; driver/uart_vfs.h is the interface for components.
  */
 #pragma once
 
 #include <stddef.h>
 
-/* Function of the installed driver that sends one character; used after uart_vfs_dev_use_driver(). */
+/* Sets the driver's function that sends one character; it is used after uart_vfs_dev_use_driver(). */
 void native_uart_vfs_set_driver(void (*put)(char c));
 void native_uart_vfs_write(const char *data, size_t length);

@@ -1,5 +1,6 @@
-# The project's ESP-IDF components, built from their own CMakeLists.txt: idf_component_register() as far as they use it.
-# Libraries of ESP-IDF named in REQUIRES are all in the native runtime; project components must be named to be found.
+# Builds the project's ESP-IDF components from their own CMakeLists.txt, with those options of
+# idf_component_register() that they use. ESP-IDF components in REQUIRES need no target: the native runtime contains
+# them. Project components are found only if they are listed in HOTPIN_COMPONENTS.
 set(HOTPIN_IDF_COMPONENTS
     driver esp32-camera esp_app_format esp_common esp_driver_gpio esp_driver_i2s esp_driver_ledc esp_driver_uart
     esp_hw_support esp_partition esp_psram esp_ringbuf esp_rom esp_system esp_timer freertos heap log newlib nvs_flash
@@ -8,8 +9,8 @@ set(HOTPIN_IDF_COMPONENTS
 macro(idf_component_register)
     cmake_parse_arguments(ARG "" "" "SRCS;INCLUDE_DIRS;PRIV_INCLUDE_DIRS;REQUIRES;PRIV_REQUIRES" ${ARGN})
     if(ARG_UNPARSED_ARGUMENTS)
-        message(FATAL_ERROR "component ${COMPONENT_NAME}: idf_component_register(${ARG_UNPARSED_ARGUMENTS}) is not known "
-            "to the host build (native/cmake/components.cmake)")
+        message(FATAL_ERROR "component ${COMPONENT_NAME}: the host build does not support "
+            "idf_component_register(${ARG_UNPARSED_ARGUMENTS}); add it to native/cmake/components.cmake")
     endif()
     set(COMPONENT_LIB hotpin_component_${COMPONENT_NAME})
     if(ARG_SRCS)
@@ -29,7 +30,8 @@ macro(idf_component_register)
     set_property(GLOBAL PROPERTY HOTPIN_PRIVATE_${COMPONENT_NAME} ${ARG_PRIV_REQUIRES})
 endmacro()
 
-# After all components are read: each sees its own includes and those of what it requires, with what that re-exports.
+# Sets each component's include path: its own directories, those of the components it requires, and those that they
+# require publicly. To be called after all components are registered.
 function(hotpin_link_components executable)
     foreach(component IN LISTS HOTPIN_COMPONENTS)
         set(library hotpin_component_${component})
@@ -44,7 +46,7 @@ function(hotpin_link_components executable)
             endif()
             if(NOT dependency IN_LIST HOTPIN_COMPONENTS)
                 message(FATAL_ERROR "component ${component} requires '${dependency}', which is neither a component of "
-                    "this project nor one of ESP-IDF's that the native runtime provides "
+                    "this project nor an ESP-IDF component that the native runtime provides "
                     "(native/cmake/components.cmake)")
             endif()
             list(APPEND seen ${dependency})

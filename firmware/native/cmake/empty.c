@@ -1,6 +1,6 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * CMake requires a source; the program is in the libraries.
+ * The program is in the libraries, but CMake requires a source for an executable.
  */
 typedef int nothing_t;

@@ -38,8 +38,8 @@ typedef struct {
 ESP_STATIC_ASSERT(sizeof(esp_app_desc_t) == 256, "esp_app_desc_t should be 256 bytes");
 
 const esp_app_desc_t *esp_app_get_description(void);
-/* Writes up to size - 1 hex digits (CONFIG_APP_RETRIEVE_LEN_ELF_SHA at most); returns the bytes written with
- * the NUL. */
+/* Writes up to size - 1 hex digits, at most CONFIG_APP_RETRIEVE_LEN_ELF_SHA, and a NUL. Returns the number of
+ * bytes written, including the NUL. */
 int esp_app_get_elf_sha256(char *dst, size_t size);
 char *esp_app_get_elf_sha256_str(void);
 

@@ -4,9 +4,9 @@
  * Host version of ESP-IDF's esp_attr.h.
  *
  * The placement of code and constants has no effect on the host, so most attributes are empty. IRAM_ATTR and
- * DRAM_ATTR name ESP-IDF's sections, so that the objects show the references of code in IRAM
- * (test_firmware_iram.py). RTC_NOINIT_ATTR is real: its section is backed by a file, so that it survives
- * every reset that is not a power-on.
+ * DRAM_ATTR use ESP-IDF's section names, so that a test can find what code in IRAM refers to
+ * (test_firmware_iram.py). RTC_NOINIT_ATTR has an effect: a file backs its section, which therefore survives
+ * every reset except a power-on.
  */
 #pragma once
 
@@ -27,7 +27,8 @@
 #define NOINLINE_ATTR __attribute__((noinline))
 #define DRAM_STR(str) (str)
 
-/* The name is a C identifier so that the linker provides __start_rtc_noinit and __stop_rtc_noinit. */
+/* The section's name is a C identifier, so that the linker provides __start_rtc_noinit and __stop_rtc_noinit.
+ */
 #define RTC_NOINIT_ATTR __attribute__((section("rtc_noinit")))
 #define RTC_DATA_ATTR
 #define RTC_RODATA_ATTR

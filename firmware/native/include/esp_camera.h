@@ -62,7 +62,7 @@ typedef struct {
     size_t width;
     size_t height;
     pixformat_t format;
-    struct timeval timestamp; /* since boot, of the frame's first line */
+    struct timeval timestamp; /* time of the frame's first line since boot */
 } camera_fb_t;
 
 #define ESP_ERR_CAMERA_BASE 0x20000
@@ -73,7 +73,7 @@ typedef struct {
 
 esp_err_t esp_camera_init(const camera_config_t *config);
 esp_err_t esp_camera_deinit(void);
-/* NULL after 4 s without a frame. */
+/* Waits for a frame; NULL after 4 s. */
 camera_fb_t *esp_camera_fb_get(void);
 void esp_camera_fb_return(camera_fb_t *fb);
 

@@ -25,7 +25,7 @@ typedef enum {
     CHIP_ESP32P4 = 18,
     CHIP_ESP32C61 = 20,
     CHIP_ESP32C5 = 23,
-    CHIP_POSIX_LINUX = 999, /* value of this runtime: it is not a chip */
+    CHIP_POSIX_LINUX = 999, /* model reported by this runtime, which is not a chip */
 } esp_chip_model_t;
 
 #define CHIP_FEATURE_EMB_FLASH BIT(0)

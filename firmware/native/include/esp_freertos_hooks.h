@@ -6,7 +6,7 @@
 #pragma once
 
 #ifndef configNUMBER_OF_CORES
-#error "include freertos/FreeRTOS.h first: with two cores ESP-IDF's header does not compile before it"
+#error "include freertos/FreeRTOS.h first: ESP-IDF's header needs it if there are two cores"
 #endif
 
 #include <stdbool.h>
@@ -19,8 +19,8 @@ extern "C" {
 
 typedef bool (*esp_freertos_idle_cb_t)(void);
 
-/* The callback runs each time the core's idle task gets the CPU, after it has freed the tasks that ended.
- * ESP_ERR_INVALID_ARG: no such core; ESP_ERR_NO_MEM: all eight slots are in use. */
+/* Registers a callback that runs each time the core's idle task gets the CPU, after it has freed the ended
+ * tasks. ESP_ERR_INVALID_ARG: no such core; ESP_ERR_NO_MEM: all eight slots are in use. */
 esp_err_t esp_register_freertos_idle_hook_for_cpu(esp_freertos_idle_cb_t new_idle_cb, UBaseType_t cpuid);
 
 #ifdef __cplusplus

@@ -1,9 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Host version of ESP-IDF v5.4's esp_heap_caps.h: the same names, signatures and capability bits,
- * implemented by the exact model of the ESP32's heap (heap/esp_heap_model.h). Differences from the chip are
- * noted.
+ * Host version of ESP-IDF v5.4's esp_heap_caps.h: the same names, signatures and capability bits, implemented
+ * by the exact model of the ESP32's heap (heap/esp_heap_model.h). Comments mention differences from the chip.
  */
 #pragma once
 
@@ -19,9 +18,9 @@ extern "C" {
 #endif
 
 #define MALLOC_CAP_EXEC (1 << 0)  //!< Can run code
-#define MALLOC_CAP_32BIT (1 << 1) //!< Takes aligned 32-bit accesses
-#define MALLOC_CAP_8BIT (1 << 2)  //!< Takes accesses of any width
-#define MALLOC_CAP_DMA (1 << 3)   //!< Reached by DMA
+#define MALLOC_CAP_32BIT (1 << 1) //!< Allows aligned 32-bit accesses
+#define MALLOC_CAP_8BIT (1 << 2)  //!< Allows accesses of any width
+#define MALLOC_CAP_DMA (1 << 3)   //!< Accessible by DMA
 #define MALLOC_CAP_PID2 (1 << 4)  //!< PIDs are unused
 #define MALLOC_CAP_PID3 (1 << 5)
 #define MALLOC_CAP_PID4 (1 << 6)
@@ -39,12 +38,12 @@ extern "C" {
 #define MALLOC_CAP_DMA_DESC_AXI (1 << 18)
 #define MALLOC_CAP_CACHE_ALIGNED (1 << 19)
 #define MALLOC_CAP_SIMD (1 << 20)
-#define MALLOC_CAP_INVALID (1U << 31) //!< No memory has it; in walk and check: every heap. int in ESP-IDF
+#define MALLOC_CAP_INVALID (1U << 31) //!< No memory has it. In walk and check: every heap. An int in ESP-IDF
 
-/* Called on a failed allocation with the size, the capabilities and the name of the ESP-IDF function. */
+/* Called if an allocation fails, with its size, its capabilities and the name of ESP-IDF's function. */
 typedef void (*esp_alloc_failed_hook_t)(size_t size, uint32_t caps, const char *function_name);
 
-/* There is one slot; a second registration replaces the first. ESP_ERR_INVALID_ARG for NULL. */
+/* There is one slot: a second registration replaces the first. ESP_ERR_INVALID_ARG: callback is NULL. */
 esp_err_t heap_caps_register_failed_alloc_callback(esp_alloc_failed_hook_t callback);
 
 void *heap_caps_malloc(size_t size, uint32_t caps);
@@ -55,7 +54,7 @@ void __attribute__((deprecated)) heap_caps_aligned_free(void *ptr);
 void *heap_caps_aligned_calloc(size_t alignment, size_t n, size_t size, uint32_t caps);
 void *heap_caps_calloc(size_t n, size_t size, uint32_t caps);
 
-/* malloc() up to this size from internal memory first, above it from external memory first. */
+/* malloc() up to this size then tries internal memory first; above it, external memory first. */
 void heap_caps_malloc_extmem_enable(size_t limit);
 
 size_t heap_caps_get_total_size(uint32_t caps);
@@ -66,27 +65,27 @@ void heap_caps_get_info(multi_heap_info_t *info, uint32_t caps);
 size_t heap_caps_get_allocated_size(void *ptr);
 
 /*
- * From start on the minima count from that moment. The first start allocates 4 bytes per heap with
- * MALLOC_CAP_DEFAULT; a start while running re-arms and returns ESP_OK; stop restores the lower of the old
- * and the new minima and returns ESP_FAIL when not running.
+ * start resets the minima; the first start allocates 4 bytes per heap with MALLOC_CAP_DEFAULT. A start while
+ * monitoring runs resets them again and returns ESP_OK. stop restores the lower of the old and the new
+ * minima, or returns ESP_FAIL if monitoring does not run.
  */
 esp_err_t heap_caps_monitor_local_minimum_free_size_start(void);
 esp_err_t heap_caps_monitor_local_minimum_free_size_stop(void);
 
 typedef struct walker_heap_info {
     intptr_t start;   //!< First address of the heap that contains the block
-    intptr_t end;     //!< One past its last
+    intptr_t end;     //!< Address after the last byte of that heap
 } walker_heap_into_t; // sic, as in ESP-IDF
 
 typedef struct walker_block_info {
-    void *ptr;   //!< The block's data
-    size_t size; //!< Its size, without header
+    void *ptr;   //!< Start of the block's data
+    size_t size; //!< Size of the block without its header, bytes
     bool used;
 } walker_block_info_t;
 
 /*
- * False continues with the next heap. On the chip the heap is locked and interrupts are off meanwhile:
- * printing and allocating panic there, and allocating or freeing panics here.
+ * Returning false continues with the next heap. On the chip the heap is locked and interrupts are off during
+ * the callback, so it panics if it prints or allocates. On the host it panics if it allocates or frees.
  */
 typedef bool (*heap_caps_walker_cb_t)(walker_heap_into_t heap_info, walker_block_info_t block_info,
                                       void *user_data);

@@ -21,7 +21,7 @@ extern "C" {
 
 typedef int (*vprintf_like_t)(const char *, va_list);
 
-/* Returns the function used before. */
+/* Returns the previous function. */
 vprintf_like_t esp_log_set_vprintf(vprintf_like_t func);
 void esp_log_write(esp_log_level_t level, const char *tag, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
@@ -69,7 +69,7 @@ void esp_log_writev(esp_log_level_t level, const char *tag, const char *format, 
 #define ESP_LOGD(tag, format, ...) ESP_LOG_LEVEL_LOCAL(ESP_LOG_DEBUG, tag, format, ##__VA_ARGS__)
 #define ESP_LOGV(tag, format, ...) ESP_LOG_LEVEL_LOCAL(ESP_LOG_VERBOSE, tag, format, ##__VA_ARGS__)
 
-/* Early logs go through the ROM's printf: no lock, no driver. */
+/* Early logs use the ROM's printf, without lock and driver. */
 #define ESP_LOG_EARLY_IMPL(tag, format, log_level, letter, ...)                                  \
     do {                                                                                         \
         if (_ESP_LOG_EARLY_ENABLED(log_level)) {                                                 \

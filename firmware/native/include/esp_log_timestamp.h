@@ -11,9 +11,9 @@
 extern "C" {
 #endif
 
-/* ms since reset. Once the scheduler runs it moves in whole RTOS ticks, as on the chip. */
+/* Time since reset, ms. As on the chip, it advances in whole RTOS ticks once the scheduler runs. */
 uint32_t esp_log_timestamp(void);
-/* ms since reset from the clock itself, usable before the scheduler runs. */
+/* Time since reset, ms, directly from the clock; also works before the scheduler runs. */
 uint32_t esp_log_early_timestamp(void);
 
 #ifdef __cplusplus

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Host version of ESP-IDF's esp_memory_utils.h, for blocks of the modelled heap, which lie at the chip's
+ * Host version of ESP-IDF's esp_memory_utils.h, for blocks of the modelled heap, which are at the chip's
  * addresses.
  */
 #pragma once

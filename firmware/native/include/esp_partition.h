@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Host version of ESP-IDF's esp_partition.h: partitions of the board's flash file, from its table at 0x8000.
+ * Host version of ESP-IDF's esp_partition.h. The partitions are those in the flash file's table at 0x8000.
  */
 #pragma once
 
@@ -46,8 +46,8 @@ typedef struct {
     bool readonly;
 } esp_partition_t;
 
-/* label NULL matches any. NULL when there is none. The first call loads the table (and allocates its list).
- */
+/* Returns NULL if there is no such partition; label NULL matches any. The first call loads the table, which
+ * allocates a list. */
 const esp_partition_t *esp_partition_find_first(esp_partition_type_t type, esp_partition_subtype_t subtype,
                                                 const char *label);
 esp_err_t esp_partition_read(const esp_partition_t *partition, size_t src_offset, void *dst, size_t size);

@@ -1,8 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Host version of ESP-IDF's esp_random.h. Seeded by the board (seed and reset entropy), so a run can be
- * repeated.
+ * Host version of ESP-IDF's esp_random.h. The board provides the seed, so that a run can be repeated.
  */
 #pragma once
 

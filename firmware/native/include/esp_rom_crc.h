@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Host version of ESP-IDF's esp_rom_crc.h: the ROM's CRCs. Start with crc 0; the ROM inverts before and
- * after.
+ * Host version of ESP-IDF's esp_rom_crc.h: the ROM's CRCs. Start with crc 0: the ROM inverts the value before
+ * and after.
  */
 #pragma once
 

@@ -15,10 +15,10 @@
 extern "C" {
 #endif
 
-/* Directly to the UART: no stdout lock, no driver. */
+/* Writes directly to the UART, without stdout lock and driver. */
 int esp_rom_printf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 int esp_rom_vprintf(const char *fmt, va_list ap);
-/* Busy wait: takes virtual time, other tasks of the same or a lower priority do not run. */
+/* Busy-waits: takes virtual time, in which tasks of lower priority do not run. */
 void esp_rom_delay_us(uint32_t us);
 void esp_rom_output_to_channels(char c);
 

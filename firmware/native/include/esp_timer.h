@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Host version of ESP-IDF's esp_timer.h. Callbacks run in the "esp_timer" task (priority 22).
+ * Host version of ESP-IDF's esp_timer.h.
  */
 #pragma once
 
@@ -31,7 +31,8 @@ typedef struct {
     bool skip_unhandled_events;
 } esp_timer_create_args_t;
 
-/* us since the app started. Reading the clock costs 1 us of virtual time, so that a loop polling it ends. */
+/* Time since the app started, us. A call takes 1 us of virtual time, so that a loop that polls the clock
+ * ends. */
 int64_t esp_timer_get_time(void);
 
 #ifdef __cplusplus

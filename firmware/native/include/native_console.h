@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Console and heap functions that native_stdio.h maps the C library's names to. stdout and stderr are the
- * modelled console; other files are the host's.
+ * Console and heap functions to which native_stdio.h maps the C library's names. stdout and stderr are the
+ * modelled console; other files are those of the host.
  */
 #pragma once
 

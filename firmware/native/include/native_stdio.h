@@ -1,9 +1,9 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Included before every component source by the host build (-include): output to stdout or stderr goes to
- * the modelled console (FILE lock, 128-byte line buffer, UART), allocations come from the modelled heap, and
- * abort() is a panic. Function-like macros, so that struct members of these names are unaffected.
+ * The host build includes this file before every component source (-include). Output to stdout or stderr then
+ * goes to the modelled console (FILE lock, 128-byte line buffer, UART), allocations use the modelled heap,
+ * and abort() panics. The macros are function-like, so that struct members of these names are unaffected.
  */
 #pragma once
 

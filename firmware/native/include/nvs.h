@@ -60,7 +60,7 @@ typedef enum {
     NVS_TYPE_ANY = 0xff,
 } nvs_type_t;
 
-/* NOT_FOUND for a missing namespace opened read-only; READWRITE creates it. */
+/* If the namespace does not exist, READWRITE creates it; otherwise returns ESP_ERR_NVS_NOT_FOUND. */
 esp_err_t nvs_open(const char *namespace_name, nvs_open_mode_t open_mode, nvs_handle_t *out_handle);
 void nvs_close(nvs_handle_t handle);
 esp_err_t nvs_commit(nvs_handle_t handle);
@@ -84,7 +84,7 @@ esp_err_t nvs_get_i32(nvs_handle_t handle, const char *key, int32_t *out_value);
 esp_err_t nvs_get_u32(nvs_handle_t handle, const char *key, uint32_t *out_value);
 esp_err_t nvs_get_i64(nvs_handle_t handle, const char *key, int64_t *out_value);
 esp_err_t nvs_get_u64(nvs_handle_t handle, const char *key, uint64_t *out_value);
-/* out_value NULL: only *length is set. *length counts the NUL of a string. */
+/* out_value NULL: sets only *length. *length includes the NUL of a string. */
 esp_err_t nvs_get_str(nvs_handle_t handle, const char *key, char *out_value, size_t *length);
 esp_err_t nvs_get_blob(nvs_handle_t handle, const char *key, void *out_value, size_t *length);
 

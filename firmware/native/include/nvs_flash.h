@@ -12,7 +12,7 @@
 extern "C" {
 #endif
 
-/* ESP_ERR_NOT_FOUND without an "nvs" partition, ESP_ERR_NVS_NO_FREE_PAGES when it holds no empty page. */
+/* ESP_ERR_NOT_FOUND: no "nvs" partition; ESP_ERR_NVS_NO_FREE_PAGES: the partition has no empty page. */
 esp_err_t nvs_flash_init(void);
 esp_err_t nvs_flash_deinit(void);
 esp_err_t nvs_flash_erase(void);

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Heap usage of kernel objects: each step prints the new and the freed blocks, for comparison with
+ * Heap usage of kernel objects: each step prints the allocated and the freed blocks, for comparison with
  * recordings.
  */
 #include <errno.h>
@@ -113,12 +113,13 @@ static void case_allocations(void)
     STEP("nvs_flash_init (first, empty partition)", nvs_flash_init());
     STEP("heap_caps_malloc(4096,DMA)", heap_caps_malloc(4096, MALLOC_CAP_DMA));
     STEP("malloc+free 32768 DMA", block = heap_caps_malloc(32768, MALLOC_CAP_DMA); heap_caps_free(block));
-    native_intr_free(native_intr_alloc(NATIVE_INTR_I2S1)); // the recording's I2S left its line to the UART
+    native_intr_free(
+        native_intr_alloc(NATIVE_INTR_I2S1)); // as in the recording, the UART reuses the line's descriptor
     STEP("uart_driver_install(0,256,4096,0)", uart_driver_install(UART_NUM_0, 256, 4096, 0, NULL, 0));
     STEP("uart_vfs_dev_use_driver", uart_vfs_dev_use_driver(UART_NUM_0));
 }
 
-/* Every deleted object frees all its memory, for each way of creation. */
+/* Every deleted object frees all its memory, however it was created. */
 static void case_give_back(void)
 {
     nvs_flash_init();
@@ -179,7 +180,7 @@ static bool holds(const uint8_t *ptr, uint8_t value, size_t size)
     return true;
 }
 
-/* malloc() and friends: small blocks in internal memory, blocks of more than 16,384 bytes in PSRAM. */
+/* malloc() and friends put small blocks in internal memory, and blocks of more than 16,384 bytes in PSRAM. */
 static void case_libc(void)
 {
     size_t before = heap_caps_get_free_size(MALLOC_CAP_8BIT);
@@ -207,7 +208,7 @@ static void case_libc(void)
     free(aligned);
     aligned = memalign(64, 20000);
     CHECK(aligned != NULL && (uintptr_t)aligned % 64 == 0 && in_psram(aligned));
-    aligned = realloc(aligned, 30000); // afterwards like any other block
+    aligned = realloc(aligned, 30000); // an aligned block is reallocated like any other
     CHECK(aligned != NULL && in_psram(aligned));
     free(aligned);
     CHECK(aligned_alloc(3, 100) == NULL);

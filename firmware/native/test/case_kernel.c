@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Scheduling and the kernel objects' semantics.
+ * Scheduling, and the semantics of kernel objects.
  */
 #include <inttypes.h>
 #include <string.h>
@@ -30,7 +30,7 @@ static void start(TaskFunction_t code, const char *name, UBaseType_t priority, T
     xTaskCreate(code, name, 2048, (void *)name, priority, handle);
 }
 
-/* --- Who runs --- */
+/* --- Scheduling --- */
 
 static void mark_and_end(void *name)
 {
@@ -52,7 +52,7 @@ static void case_priority(void)
     trace("m");
     start(mark_and_end, "H", 2, NULL); // runs at once, inside xTaskCreate
     trace("m");
-    start(mark_and_end, "e", 1, NULL); // an equal priority waits for its turn
+    start(mark_and_end, "e", 1, NULL); // a task of equal priority waits for its turn
     start(mark_and_end, "L", 0, NULL);
     trace("m");
     vTaskDelay(1);
@@ -75,7 +75,7 @@ static void busy(void *name)
     vTaskDelete(NULL);
 }
 
-/* Equal priorities share the CPU by ticks while busy; a higher task preempts them in time. */
+/* Busy tasks of equal priority share the CPU by ticks; a task of higher priority preempts them in time. */
 static void high_ticker(void *name)
 {
     vTaskDelay(1);
@@ -100,13 +100,13 @@ static void case_delay(void)
     vTaskDelay(10);
     CHECK_EQUAL(xTaskGetTickCount() - start_tick, 10);
     int64_t passed = esp_timer_get_time() - start_us;
-    CHECK(passed > 9 * 1000 && passed <= 10 * 1000 + 10); // ends with a tick, as on the chip
+    CHECK(passed > 9 * 1000 && passed <= 10 * 1000 + 10); // the delay ends at a tick, as on the chip
 
     CHECK_EQUAL(esp_log_timestamp() % (1000 / configTICK_RATE_HZ),
                 esp_log_timestamp() % (1000 / configTICK_RATE_HZ));
 }
 
-/* A long period of virtual time, measured by the virtual clock alone. */
+/* Waits for a long period of virtual time, measured only by the virtual clock. */
 static void case_long_wait(void)
 {
     int64_t begin = esp_timer_get_time();
@@ -284,7 +284,7 @@ static void set_bits(void *unused)
     xEventGroupSetBits(s_group, 1);
     vTaskDelay(2);
     EventBits_t after = xEventGroupSetBits(s_group, 2);
-    CHECK_EQUAL(after, 0); // the waiting task cleared both
+    CHECK_EQUAL(after, 0); // the waiting task has cleared both bits
     vTaskDelete(NULL);
 }
 
@@ -340,7 +340,7 @@ static void case_buffers(void)
     CHECK_EQUAL(xRingbufferSend(ring, "12345", 5, 0), pdTRUE);
     char *got = xRingbufferReceiveUpTo(ring, &size, 0, 3);
     CHECK_EQUAL(size, 3);
-    CHECK(xRingbufferReceiveUpTo(ring, &size, 0, ALL) == NULL); // one piece at a time
+    CHECK(xRingbufferReceiveUpTo(ring, &size, 0, ALL) == NULL); // only one piece at a time
     vRingbufferReturnItem(ring, got);
     CHECK_EQUAL(xRingbufferSend(ring, "678901", 6, 0), pdTRUE);
     got = xRingbufferReceiveUpTo(ring, &size, 0, ALL);
@@ -353,7 +353,7 @@ static void case_buffers(void)
     vRingbufferDeleteWithCaps(ring);
 }
 
-/* --- Tasks as such --- */
+/* --- Tasks --- */
 
 static void sleeper(void *unused)
 {
@@ -388,7 +388,7 @@ static void case_tasks(void)
     CHECK_EQUAL(heap_caps_get_free_size(MALLOC_CAP_INTERNAL), before);
     CHECK_EQUAL(uxTaskGetNumberOfTasks(), 5);
 
-    start(end_at_once, "self", 5, NULL); // its own only when the idle task runs
+    start(end_at_once, "self", 5, NULL); // its memory is freed only when the idle task runs
     CHECK_EQUAL(before - heap_caps_get_free_size(MALLOC_CAP_INTERNAL), 2408);
     CHECK_EQUAL(uxTaskGetNumberOfTasks(), 5);
     vTaskDelay(1);
@@ -419,7 +419,7 @@ static void case_critical(void)
     printf("critical %s\n", s_trace);
 }
 
-/* Memory of the main task is freed after app_main() returns, as seen by another task. */
+/* Observes that the memory of the main task is freed after app_main() has returned. */
 static void look_after_main(void *before)
 {
     vTaskDelay(5);

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Ways of ending.
+ * Panics, resets and hangs.
  */
 #include <stdlib.h>
 #include "esp_heap_caps.h"
@@ -91,7 +91,7 @@ static void case_endless_masked(void)
     }
 }
 
-/* Busy, but reading the clock: virtual time advances and the watchdog triggers in virtual time. */
+/* Busy, but reads the clock: virtual time advances, and the watchdog triggers in virtual time. */
 static void case_busy(void)
 {
     while (s_sink != 77) {
@@ -152,7 +152,7 @@ static void case_task_returns(void)
     xTaskCreate(return_at_once, "returner", 2048, NULL, 5, NULL);
 }
 
-/* No other task prints: the lock is free, but newlib refuses it nevertheless. */
+/* No other task prints, so the lock is free; newlib aborts nevertheless. */
 static void case_print_masked(void)
 {
     printf("out of it\n");

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Data that outlives the process: RTC memory, flash, NVS. And the board's identity.
+ * Data that survives the process (RTC memory, flash, NVS), and the board's identity.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -83,7 +83,7 @@ static void case_nvs_write(void)
     CHECK_EQUAL(nvs_set_blob(h, "blob", blob, sizeof blob), ESP_OK);
     CHECK_EQUAL(nvs_set_u8(h, "a_key_that_is_too_long", 1), ESP_ERR_NVS_KEY_TOO_LONG);
     uint8_t u8;
-    CHECK_EQUAL(nvs_get_u8(h, "boots", &u8), ESP_ERR_NVS_NOT_FOUND); // another type
+    CHECK_EQUAL(nvs_get_u8(h, "boots", &u8), ESP_ERR_NVS_NOT_FOUND); // it has another type
     CHECK_EQUAL(nvs_commit(h), ESP_OK);
     nvs_close(h);
     CHECK_EQUAL(nvs_set_u8(h, "u8", 1), ESP_ERR_NVS_INVALID_HANDLE);
@@ -120,7 +120,8 @@ static void case_nvs_read(void)
     CHECK_EQUAL(nvs_erase_key(h, "u8"), ESP_ERR_NVS_NOT_FOUND);
 }
 
-/* More writes than the partition has entries: pages fill, are moved and erased, and nothing is lost. */
+/* Makes more writes than the partition has entries: pages fill, are moved and erased, and no value is lost.
+ */
 static void case_nvs_churn(void)
 {
     nvs_handle_t h;
@@ -165,7 +166,7 @@ static void case_partitions(void)
     data[0] = 0xFE;
     CHECK_EQUAL(esp_partition_write(p, 8, data, sizeof data), ESP_OK);
     CHECK_EQUAL(esp_partition_read(p, 8, data, sizeof data), ESP_OK);
-    CHECK_EQUAL(data[0], 0); // bits can only be cleared
+    CHECK_EQUAL(data[0], 0); // a write only clears bits
     CHECK_EQUAL(esp_partition_write(p, p->size - 2, data, sizeof data), ESP_ERR_INVALID_SIZE);
     CHECK(esp_partition_find_first(ESP_PARTITION_TYPE_DATA, ESP_PARTITION_SUBTYPE_ANY, "none") == NULL);
 }

@@ -28,7 +28,7 @@ static void print_line_of(int length)
 
 static int64_t time_of(void (*write)(int), int length)
 {
-    vTaskDelay(pdMS_TO_TICKS(200)); // the line is empty
+    vTaskDelay(pdMS_TO_TICKS(200)); // until all output is sent
     int64_t begin = esp_timer_get_time();
     write(length);
     return esp_timer_get_time() - begin;
@@ -49,7 +49,7 @@ static void install(int queue_size, QueueHandle_t *queue)
     uart_vfs_dev_use_driver(UART_NUM_0);
 }
 
-/* Time that a writer is blocked, by length; the test knows the time on a 115200 baud line. */
+/* Measures for how long writes of different lengths block. The test knows the time on a 115200 baud line. */
 static void case_blocking(void)
 {
     int64_t polling_short = time_of(print_line_of, 100);
@@ -73,7 +73,7 @@ static void case_blocking(void)
     printf("drained %" PRId64 "\n", drained);
 }
 
-/* A box of lines from a low-priority task, lines from three tasks of higher priority. */
+/* A low-priority task writes a box of lines while three tasks of higher priority log. */
 static volatile bool s_stop;
 
 static void logger(void *name)
@@ -118,7 +118,7 @@ static void case_box_locked(void)
     box(true);
 }
 
-/* Answers each line with its length and the board's time. */
+/* Replies to each line with its length and the board's time. */
 static void case_echo(void)
 {
     QueueHandle_t queue;
@@ -154,7 +154,7 @@ static void case_read_timeout(void)
     CHECK_EQUAL(uart_write_bytes(UART_NUM_1, data, 1), -1);
 }
 
-/* A run with everything that could depend on the host: tasks, timers, blocking output. */
+/* A run with all activities whose order could depend on the host: tasks, timers, blocking output. */
 static void talker(void *name)
 {
     for (int i = 0; i < 40; i++) {
@@ -196,16 +196,16 @@ static void case_ring_room(void)
     uart_wait_tx_idle_polling(UART_NUM_0); // so that the first write is processed at once
     uart_driver_install(UART_NUM_0, 256, 4096, 0, NULL, 0);
     uart_get_tx_buffer_free_size(UART_NUM_0, &room);
-    CHECK_EQUAL(room, 4096 - 8 - 20); // more than its largest item
+    CHECK_EQUAL(room, 4096 - 8 - 20); // an empty ring reports more than its largest item
     uart_write_bytes(UART_NUM_0, s_bytes, sizeof s_bytes);
     uart_get_tx_buffer_free_size(UART_NUM_0, &room);
-    CHECK_EQUAL(room, 2040 + 12 - 20); // after the write, and in the place of its description
+    CHECK_EQUAL(room, 2040 + 12 - 20); // the range after the data, and the freed range of the description
     uart_wait_tx_done(UART_NUM_0, portMAX_DELAY);
     uart_get_tx_buffer_free_size(UART_NUM_0, &room);
     CHECK_EQUAL(room, 4096 - 8 - 20);
 }
 
-/* As the console does before it hangs the chip: its output has left the line. */
+/* As the console does before it hangs the chip, waits until its output is sent. */
 static void case_last_words(void)
 {
     static const char WORDS[] = "these are the last words\r\n";

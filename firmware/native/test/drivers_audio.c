@@ -23,7 +23,7 @@
 #define TASK_BYTES (8192 + 352 + 8)
 #endif
 
-/* --- The driver of ESP-IDF: its blocks, as recorded --- */
+/* --- ESP-IDF's driver: its blocks, as recorded --- */
 
 static i2s_chan_handle_t s_tx;
 static i2s_chan_handle_t s_rx;
@@ -147,7 +147,7 @@ static void case_audio_arguments(void)
     }
 }
 
-/* Two seconds in both directions at once: the line's rate, and its data. */
+/* Plays and captures for two seconds at the same time; checks the sample rate and the data. */
 static void case_audio_pace(void)
 {
     static int16_t s_frames[2 * 500];
@@ -171,7 +171,7 @@ static void case_audio_pace(void)
     int32_t jump = 0;
     uint32_t total = 0;
     int32_t last = 0;
-    CHECK_EQUAL(audio_driver_read(s_samples, sizeof s_samples, NULL, 200), ESP_OK); // up to date
+    CHECK_EQUAL(audio_driver_read(s_samples, sizeof s_samples, NULL, 200), ESP_OK); // drop old samples
     CHECK_EQUAL(audio_driver_read(s_samples, sizeof s_samples, NULL, 200), ESP_OK);
     CHECK_EQUAL(audio_driver_read(s_samples, sizeof s_samples, NULL, 200), ESP_OK);
     last = s_samples[1599];
@@ -188,13 +188,13 @@ static void case_audio_pace(void)
     }
     test_note("PACE read %u\n", (unsigned)elapsed_ms(start));
     CHECK_EQUAL(total, 32000);
-    CHECK_EQUAL(jump, 1000); // the tone's slope: samples in order, none missing
+    CHECK_EQUAL(jump, 1000); // the tone's slope: all samples are there, in order
     CHECK_EQUAL(audio_driver_deinit(), ESP_OK);
 }
 
 static void case_audio_failures(void)
 {
-    CHECK_EQUAL(audio_driver_init(), ESP_OK); // one-time allocations are made now
+    CHECK_EQUAL(audio_driver_init(), ESP_OK); // so that one-time allocations are made now
     CHECK_EQUAL(audio_driver_deinit(), ESP_OK);
     uint32_t nth = 0;
     bool failed;
@@ -216,7 +216,7 @@ static void case_audio_failures(void)
     test_note("AUDIO allocations %u\n", (unsigned)nth - 1);
 }
 
-/* --- A worker whose memory must be free immediately after its end --- */
+/* --- Workers: their memory must be free when the join returns --- */
 
 static void short_work(audio_worker_t *worker)
 {
@@ -312,14 +312,15 @@ static void case_stt(void)
     uint32_t left = stats.ring_bytes - 3;
     vTaskDelay(pdMS_TO_TICKS(200));
     stt_pipeline_get_stats(&stats);
-    CHECK_EQUAL(stats.ring_bytes, left); // no room for a chunk, and none is cut
+    CHECK_EQUAL(stats.ring_bytes, left); // the full ring has no room for a whole chunk
     CHECK_EQUAL(stt_pipeline_stop(), ESP_OK);
     check_heaps("stt stopped", before, heaps_now());
     stt_pipeline_get_stats(&stats);
     CHECK(!stats.running && stats.samples > 64000);
     CHECK_EQUAL(stt_pipeline_start(), ESP_OK);
     stt_pipeline_get_stats(&stats);
-    CHECK(stats.ring_bytes <= 4 * 2040); // emptied; the content of the DMA buffers may have arrived already
+    CHECK(stats.ring_bytes <=
+          4 * 2040); // emptied, except for samples that have just been read from the DMA buffers
     CHECK_EQUAL(stt_pipeline_stop(), ESP_OK);
     for (uint32_t nth = 1; nth <= 2; nth++) {
         fail_allocation(nth);

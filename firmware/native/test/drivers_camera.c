@@ -44,7 +44,7 @@ static void case_camera_capture(void)
     CHECK_EQUAL(camera_controller_capture(NULL), ESP_ERR_INVALID_ARG);
     heaps_t before = heaps_now();
     for (int i = 0; i < 5; i++) {
-        vTaskDelay(pdMS_TO_TICKS(i == 2 ? 3000 : 10)); // a frame waits that is 3 s old: it must not be taken
+        vTaskDelay(pdMS_TO_TICKS(i == 2 ? 3000 : 10)); // once, a frame is 3 s old and must be dropped
         int64_t start = esp_timer_get_time();
         CHECK_EQUAL(camera_controller_capture(&frame), ESP_OK);
         CHECK_EQUAL(frame.width, 640);
@@ -89,7 +89,7 @@ static void case_camera_failures(void)
     test_note("CAMERA allocations %u\n", (unsigned)nth - 1);
 }
 
-/* Plenty of free memory, but no block of 32,768 bytes. */
+/* Plenty of memory is free, but no block of 32,768 bytes. */
 static void case_camera_no_block(void)
 {
     CHECK_EQUAL(camera_controller_init(), ESP_OK);

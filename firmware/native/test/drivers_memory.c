@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * The drivers together: cycles, a board without PSRAM, the modelled network.
+ * All drivers together: cycles of modes, a board without PSRAM, the modelled network.
  */
 #include "audio_driver.h"
 #include "camera_controller.h"
@@ -61,7 +61,7 @@ static void case_network(void)
     CHECK_EQUAL(taken.blocks, after.blocks - before.blocks);
 }
 
-/* Each refuses, logs that, and holds no resource. */
+/* Each driver refuses to start, logs that, and holds no resource. */
 static void case_no_psram(void)
 {
     CHECK_EQUAL(camera_controller_init(), ESP_ERR_NO_MEM);

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Output of telemetry to the UART.
+ * Telemetry's output to the UART.
  */
 #include <string.h>
 #include "drivers_test.h"

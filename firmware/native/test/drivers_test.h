@@ -25,15 +25,16 @@ typedef struct {
 } heaps_t;
 
 heaps_t heaps_now(void);
-/* Notes each difference. */
+/* Compares two snapshots and notes each difference. */
 void check_heaps(const char *what, heaps_t before, heaps_t after);
 
-/* The n-th allocation from now on fails, once; 0: none. Allocations of all components and drivers count. */
+/* Makes the n-th allocation from now on fail, once (0: none). Allocations of all components and drivers
+ * count. */
 void fail_allocation(uint32_t nth);
-/* True if it has failed; disarms it. */
+/* True if that allocation was made to fail; disarms it. */
 bool allocation_failed(void);
 
-/* Takes all blocks of that memory of at least limit bytes, so that none is left. */
+/* Allocates all free blocks of at least `limit` bytes with these capabilities. */
 void take_blocks(uint32_t caps, uint32_t limit);
 void give_blocks(void);
 

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * The TTS decoder: WAV streams over the audio driver.
+ * The TTS decoder: plays WAV streams through the audio driver.
  */
 #include <string.h>
 #include "audio_driver.h"
@@ -55,7 +55,7 @@ static void make_head(uint8_t head[HEAD_SIZE], uint32_t data_bytes, uint16_t cha
     put32(head + 40, data_bytes);
 }
 
-/* Never zero, so that each frame is heard. */
+/* A sample of the test signal. Never zero, so that each frame is counted as sounding. */
 static int16_t sample(uint32_t index)
 {
     return (int16_t)(1 + index % 30000);
@@ -78,7 +78,7 @@ static void write_all(const void *data, size_t size)
     }
 }
 
-/* In odd pieces, so that frames are cut. */
+/* Writes in pieces of odd length, so that frames are split. */
 static void write_samples(uint32_t count)
 {
     int16_t piece[333];
@@ -90,7 +90,7 @@ static void write_samples(uint32_t count)
         size_t cut = part > 100 ? 101 : part * 2;
         write_all(piece, cut);
         if (at % 2997 == 0) {
-            vTaskDelay(pdMS_TO_TICKS(30)); // playback reaches the cut
+            vTaskDelay(pdMS_TO_TICKS(30)); // until playback has read the partial frame
         }
         write_all((uint8_t *)piece + cut, part * 2 - cut);
         at += part;
@@ -121,7 +121,7 @@ static uint32_t expected_crc(uint32_t crc, uint32_t frames, uint16_t channels)
     return crc;
 }
 
-/* frames of audio, streamed through the 64 KB buffer. */
+/* Streams `frames` frames of audio through the 64 KB buffer. */
 static void play_stream(uint32_t frames, uint16_t channels, bool announced)
 {
     uint8_t head[HEAD_SIZE];
@@ -131,7 +131,7 @@ static void play_stream(uint32_t frames, uint16_t channels, bool announced)
     native_i2s_line_t line = native_i2s_line(I2S_NUM_1);
     make_head(head, data_bytes, channels, 16000);
     CHECK_EQUAL(tts_decoder_open(announced ? HEAD_SIZE + data_bytes : 0), ESP_OK);
-    vTaskDelay(pdMS_TO_TICKS(100)); // the statistics are written by a task that ends
+    vTaskDelay(pdMS_TO_TICKS(100)); // until the short-lived task that writes the statistics has ended
     CHECK_EQUAL(state(), TTS_DECODER_OPEN);
     tts_playback_t result;
     CHECK_EQUAL(tts_decoder_get_playback(&result), ESP_ERR_INVALID_STATE);
@@ -164,7 +164,8 @@ static void play_stream(uint32_t frames, uint16_t channels, bool announced)
 static void start(void)
 {
     CHECK_EQUAL(audio_driver_init(), ESP_OK);
-    CHECK_EQUAL(tts_decoder_open(0), ESP_OK); // the one-time allocations of the first log are made now
+    CHECK_EQUAL(tts_decoder_open(0),
+                ESP_OK); // so that the one-time allocations of the first log are made now
     CHECK_EQUAL(tts_decoder_close(), ESP_OK);
     vTaskDelay(pdMS_TO_TICKS(2000));
 }
@@ -210,7 +211,7 @@ static void case_tts_refused(void)
     CHECK_EQUAL(outcome(stream, sizeof stream, 0), ESP_ERR_INVALID_RESPONSE);
     make_head(stream, 402, 1, 16000); // longer than announced
     CHECK_EQUAL(outcome(stream, sizeof stream, sizeof stream), ESP_ERR_INVALID_RESPONSE);
-    CHECK_EQUAL(outcome(stream, sizeof stream, 0), ESP_ERR_TIMEOUT); // two bytes never come
+    CHECK_EQUAL(outcome(stream, sizeof stream, 0), ESP_ERR_TIMEOUT); // the last two bytes are missing
     CHECK_EQUAL(s_reported.samples, 200);
     CHECK_EQUAL(outcome(stream, 20, 0), ESP_ERR_TIMEOUT);
     CHECK_EQUAL(s_reported.samples, 0);

@@ -18,7 +18,7 @@ extern const test_case_t g_panic_cases[];
 extern const test_case_t g_storage_cases[];
 extern const test_case_t g_uart_cases[];
 
-/* One line per check, kept until the case ends: printing takes the board's time. */
+/* Stores one line per check until the case ends, because printing would take virtual time. */
 void test_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 #define CHECK(condition) \

@@ -1,7 +1,7 @@
 """Resolves the firmware's configuration for the host build.
 
-Reads the Kconfig tree (ESP-IDF's options as far as they are known here, and the project's own) with the given defaults
-files, as idf.py does, and writes `sdkconfig.h` for the C sources and `sdkconfig.json` for the tools.
+Reads the Kconfig tree (the supported ESP-IDF options and the project's own) with the given defaults files, as idf.py
+does, and writes `sdkconfig.h` for the C sources and `sdkconfig.json` for the tools.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def main() -> int:
         unknown = sorted(set(assigned(path)) - known)
         if unknown:
             return fail(
-                f"{path}: unknown option CONFIG_{unknown[0]}: correct its name, or, if ESP-IDF has it and it means "
-                f"nothing on the host, add it to {args.kconfig}"
+                f"{path}: unknown option CONFIG_{unknown[0]}: correct its name; if ESP-IDF has this option and it has "
+                f"no effect on the host, add it to {args.kconfig}"
             )
         config.load_config(str(path), replace=False)
 
@@ -74,13 +74,13 @@ def assigned(path: Path) -> list[str]:
             names.append(line[len("# CONFIG_") : -len(" is not set")])
         elif line and not line.startswith("#"):
             if not line.startswith("CONFIG_") or "=" not in line:
-                raise SystemExit(f"{path}:{number}: {line!r} is no assignment (CONFIG_NAME=value)")
+                raise SystemExit(f"{path}:{number}: {line!r} is not an assignment (CONFIG_NAME=value)")
             names.append(line[len("CONFIG_") : line.index("=")])
     return names
 
 
 def value_of(symbol: object) -> bool | int | str | None:
-    """A symbol's value as JSON has it; None for what is switched off and has no value."""
+    """A symbol's value for JSON; None if it has no value because its dependencies are off."""
     from esp_kconfiglib.core import BOOL, HEX, INT, STRING  # type: ignore[import-untyped]
 
     kind, text = symbol.orig_type, symbol.str_value  # type: ignore[attr-defined]
@@ -104,7 +104,7 @@ def header(values: dict[str, bool | int | str]) -> str:
 
 
 def write_if_changed(path: Path, text: str) -> None:
-    """So that an unchanged configuration compiles nothing anew."""
+    """Writes a file only if its text changes, so that an unchanged configuration recompiles no source."""
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         path.write_text(text, encoding="utf-8")
 

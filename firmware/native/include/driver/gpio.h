@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Host version of ESP-IDF's driver/gpio.h: outputs with a level, and the interrupt service's memory.
+ * Host version of ESP-IDF's driver/gpio.h: output levels, and the memory of the interrupt service.
  */
 #pragma once
 

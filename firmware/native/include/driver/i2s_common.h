@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Host version of ESP-IDF's driver/i2s_common.h (esp_driver_i2s, v5.4). Event callbacks are left out.
+ * Host version of ESP-IDF's driver/i2s_common.h (esp_driver_i2s, v5.4), without event callbacks.
  */
 #pragma once
 
@@ -25,11 +25,11 @@ extern "C" {
 typedef struct {
     i2s_port_t id;
     i2s_role_t role;
-    uint32_t dma_desc_num;  /* DMA buffers */
-    uint32_t dma_frame_num; /* frames in each */
+    uint32_t dma_desc_num;  /* number of DMA buffers */
+    uint32_t dma_frame_num; /* frames per DMA buffer */
     union {
         bool auto_clear;
-        bool auto_clear_after_cb; /* send zeros when nothing is written */
+        bool auto_clear_after_cb; /* send zeros if no data was written */
     };
     bool auto_clear_before_cb;
     bool allow_pd;

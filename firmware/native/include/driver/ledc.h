@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Host version of ESP-IDF's driver/ledc.h: the names that a camera's clock is configured with.
+ * Host version of ESP-IDF's driver/ledc.h: the names that a camera configuration uses for its clock.
  */
 #pragma once
 

@@ -64,16 +64,16 @@ typedef struct {
     bool timeout_flag;
 } uart_event_t;
 
-/* ESP_FAIL on any bad argument, a second install, or missing memory, as in ESP-IDF. rx_buffer_size must
- * exceed 128; tx_buffer_size is 0 (writers wait for the FIFO) or exceeds 128. */
+/* As in ESP-IDF, returns ESP_FAIL if an argument is invalid, the driver is installed, or memory is missing.
+ * rx_buffer_size must exceed 128; tx_buffer_size must be 0 (writers wait for the FIFO) or exceed 128. */
 esp_err_t uart_driver_install(uart_port_t uart_num, int rx_buffer_size, int tx_buffer_size, int queue_size,
                               QueueHandle_t *uart_queue, int intr_alloc_flags);
 bool uart_is_driver_installed(uart_port_t uart_num);
 esp_err_t uart_wait_tx_done(uart_port_t uart_num, TickType_t ticks_to_wait);
 esp_err_t uart_wait_tx_idle_polling(uart_port_t uart_num);
-/* Bytes taken (always all of them: waits for room), or -1. */
+/* Blocks until all bytes are taken. Returns their number, or -1 on an error. */
 int uart_write_bytes(uart_port_t uart_num, const void *src, size_t size);
-/* Bytes read before the timeout (0 if none), or -1. */
+/* Returns the number of bytes read before the timeout (0: none), or -1 on an error. */
 int uart_read_bytes(uart_port_t uart_num, void *buf, uint32_t length, TickType_t ticks_to_wait);
 esp_err_t uart_get_tx_buffer_free_size(uart_port_t uart_num, size_t *size);
 

@@ -11,8 +11,8 @@
 extern "C" {
 #endif
 
-/* stdout goes through the driver's TX ring. As in ESP-IDF each character is one uart_write_bytes() of its
- * own, which takes 32 bytes of the ring: 4,096 bytes of ring hold 128 characters of stdout. */
+/* Sends stdout through the driver's TX ring. As in ESP-IDF, each character is a separate uart_write_bytes(),
+ * which takes 32 bytes of the ring: a ring of 4,096 bytes holds 128 characters of stdout. */
 void uart_vfs_dev_use_driver(int uart_num);
 
 #ifdef __cplusplus

@@ -3,9 +3,9 @@
  *
  * Host version of FreeRTOS.h.
  *
- * The Static*_t objects only have to be large enough for this runtime's own objects: nothing may depend on
- * their size. A kernel object takes the ESP32's size from the modelled heap, regardless of where the object
- * really is.
+ * The Static*_t objects only have to be large enough for this runtime's objects; no code may depend on their
+ * size. A kernel object is charged to the modelled heap with its size on the ESP32, wherever the host's
+ * object is.
  */
 #pragma once
 

@@ -19,13 +19,13 @@ typedef TickType_t EventBits_t; /* 24 usable bits */
 
 EventGroupHandle_t xEventGroupCreate(void);
 EventGroupHandle_t xEventGroupCreateStatic(StaticEventGroup_t *pxEventGroupBuffer);
-/* The bits when the condition was met or the time ran out, before any clearing on exit. */
+/* Returns the bits at the time the condition was met or the timeout expired, before clear-on-exit. */
 EventBits_t xEventGroupWaitBits(EventGroupHandle_t xEventGroup, const EventBits_t uxBitsToWaitFor,
                                 const BaseType_t xClearOnExit, const BaseType_t xWaitForAllBits,
                                 TickType_t xTicksToWait);
-/* The bits before clearing. */
+/* Returns the bits before they are cleared. */
 EventBits_t xEventGroupClearBits(EventGroupHandle_t xEventGroup, const EventBits_t uxBitsToClear);
-/* The bits after setting and after the tasks that waited for them cleared theirs. */
+/* Returns the bits after they are set, and after the waiting tasks have cleared theirs. */
 EventBits_t xEventGroupSetBits(EventGroupHandle_t xEventGroup, const EventBits_t uxBitsToSet);
 
 #define xEventGroupGetBits(xEventGroup) xEventGroupClearBits((xEventGroup), 0)

@@ -3,8 +3,8 @@
  *
  * Host version of ESP-IDF's portmacro.h.
  *
- * One task runs at a time, so a spinlock never spins. A critical section keeps the running task from being
- * preempted; events due inside take effect when the outermost section is left.
+ * Only one task runs at a time, so a spinlock never spins. A critical section prevents preemption of the
+ * running task; events that become due inside it fire when the outermost section ends.
  */
 #pragma once
 
@@ -91,7 +91,7 @@ BaseType_t xPortGetCoreID(void);
 #define portEXIT_CRITICAL_SAFE(mux) vPortExitCritical(mux)
 
 #define portYIELD() vPortYield()
-/* An interrupt's end: the highest ready task runs anyway, so there is nothing to request. */
+/* Empty, because the ready task of the highest priority always runs at the end of an interrupt. */
 #define portYIELD_FROM_ISR(...) ((void)0)
 #define portYIELD_WITHIN_API() vPortYield()
 

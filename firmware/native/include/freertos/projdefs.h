@@ -9,7 +9,7 @@
 
 typedef void (*TaskFunction_t)(void *);
 
-/* 32-bit arithmetic, overflow included, as on the chip. */
+/* In 32 bits, so that it overflows as on the chip. */
 #define pdMS_TO_TICKS(xTimeInMs) \
     ((TickType_t)(((TickType_t)(xTimeInMs) * (TickType_t)configTICK_RATE_HZ) / (TickType_t)1000U))
 #define pdTICKS_TO_MS(xTicks) ((TickType_t)((uint64_t)(xTicks)*1000 / configTICK_RATE_HZ))

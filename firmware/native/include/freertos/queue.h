@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Host version of FreeRTOS' queue.h (V10.5.1). Queue sets are left out.
+ * Host version of FreeRTOS' queue.h (V10.5.1), without queue sets.
  */
 #pragma once
 

@@ -15,8 +15,8 @@ extern "C" {
 typedef void *RingbufHandle_t;
 
 typedef enum {
-    RINGBUF_TYPE_NOSPLIT = 0, /* items in one piece, 8 bytes of header each, 4-byte aligned */
-    RINGBUF_TYPE_ALLOWSPLIT,  /* not provided by this runtime: create returns NULL */
+    RINGBUF_TYPE_NOSPLIT = 0, /* contiguous items, each with a header of 8 bytes and 4-byte aligned */
+    RINGBUF_TYPE_ALLOWSPLIT,  /* not supported by this runtime: create returns NULL */
     RINGBUF_TYPE_BYTEBUF,     /* plain bytes */
     RINGBUF_TYPE_MAX,
 } RingbufferType_t;

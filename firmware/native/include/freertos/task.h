@@ -56,7 +56,7 @@ typedef struct xTASK_STATUS {
     UBaseType_t uxBasePriority;
     configRUN_TIME_COUNTER_TYPE ulRunTimeCounter; /* us of virtual time */
     StackType_t *pxStackBase;
-    configSTACK_DEPTH_TYPE usStackHighWaterMark; /* the whole stack: see uxTaskGetStackHighWaterMark */
+    configSTACK_DEPTH_TYPE usStackHighWaterMark; /* whole stack size, see uxTaskGetStackHighWaterMark() */
 #if CONFIG_FREERTOS_VTASKLIST_INCLUDE_COREID
     BaseType_t xCoreID;
 #endif
@@ -100,7 +100,7 @@ static inline TaskHandle_t xTaskCreateStatic(TaskFunction_t pxTaskCode, const ch
                                          puxStackBuffer, pxTaskBuffer, tskNO_AFFINITY);
 }
 
-/* The memory of a task that deletes itself is freed when the idle task runs. */
+/* If a task deletes itself, the idle task frees its memory. */
 void vTaskDelete(TaskHandle_t xTaskToDelete);
 void vTaskDelay(const TickType_t xTicksToDelay);
 #define vTaskDelayUntil(pxPreviousWakeTime, xTimeIncrement)            \
@@ -112,14 +112,13 @@ void vTaskPrioritySet(TaskHandle_t xTask, UBaseType_t uxNewPriority);
 eTaskState eTaskGetState(TaskHandle_t xTask);
 void vTaskSuspend(TaskHandle_t xTaskToSuspend);
 void vTaskSuspendAll(void);
-/* Reading the tick count costs 1 us of virtual time, so that a loop polling it ends. */
+/* A call takes 1 us of virtual time, so that a loop that polls the tick count ends. */
 TickType_t xTaskGetTickCount(void);
 TickType_t xTaskGetTickCountFromISR(void);
 UBaseType_t uxTaskGetNumberOfTasks(void);
 TaskHandle_t xTaskGetHandle(const char *pcNameToQuery);
 TaskHandle_t xTaskGetCurrentTaskHandle(void);
-/* Host stacks differ from the chip's: this returns the whole stack size in bytes, never a measurement.
- */
+/* Returns the whole stack size in bytes. It is not measured, since host stacks differ from the chip's. */
 UBaseType_t uxTaskGetStackHighWaterMark(TaskHandle_t xTask);
 
 BaseType_t xTaskGenericNotify(TaskHandle_t xTaskToNotify, UBaseType_t uxIndexToNotify, uint32_t ulValue,

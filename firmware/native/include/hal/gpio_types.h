@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Host version of ESP-IDF's hal/gpio_types.h, the names of pins and their modes.
+ * Host version of ESP-IDF's hal/gpio_types.h: names of pins and their modes.
  */
 #pragma once
 

@@ -3,12 +3,16 @@
 
     check_headers.py --idf PATH
 
-For each configuration it evaluates ESP-IDF's own Kconfig tree with the project's defaults files,
-works out each component's include path from the REQUIRES lists as ESP-IDF's build system does, and compiles each source
-of the project against ESP-IDF's headers with what compilers there are, as far as those go. Reported, by file and line:
-names, types, arguments and formats that ESP-IDF does not have that way; headers of components that are missing in
-REQUIRES; public headers that need a component which is only in PRIV_REQUIRES; options that ESP-IDF does not know, or
-that have no effect. No code of ESP-IDF is run but its CMake files up to `idf_component_register`.
+For each configuration the check evaluates ESP-IDF's own Kconfig tree with the project's defaults files, derives each
+component's include path from the REQUIRES lists as ESP-IDF's build system does, and compiles each source of the project
+against ESP-IDF's headers with the available compilers. It reports by file and line:
+
+- names, types, arguments and formats that do not match ESP-IDF's declarations,
+- headers of components that are missing in REQUIRES,
+- public headers that need a component listed only in PRIV_REQUIRES,
+- options that ESP-IDF does not have, or that have no effect.
+
+Of ESP-IDF's code, only the CMake files are run, up to `idf_component_register`.
 """
 
 from __future__ import annotations
@@ -27,25 +31,25 @@ from idfcheck import compilers, components, kconfig, static_memory
 
 FIRMWARE = Path(__file__).resolve().parents[1]
 
-BLIND = """Not seen by this check: what only the linker finds (functions that the configuration leaves out, linker
-fragments, --wrap, sizes of memory and flash), inline assembly, the registry's answer to idf_component.yml, headers of
-the toolchain's own newlib where they differ from {newlib}, and anything at run time."""
+BLIND = """Not checked: errors that only the linker finds (functions that the configuration excludes, linker fragments,
+--wrap, sizes of memory and flash), inline assembly, whether the registry can resolve idf_component.yml, differences
+between the toolchain's newlib headers and {newlib}, and run-time errors."""
 
 
 def configurations() -> dict[str, list[str]]:
-    """The builds that CMakeLists.txt knows (HOTPIN_BUILD), each with its defaults files in their order."""
+    """Build names (HOTPIN_BUILD) defined in CMakeLists.txt → their defaults files, in order."""
     text = (FIRMWARE / "CMakeLists.txt").read_text(encoding="utf-8")
     found = re.findall(r'HOTPIN_BUILD STREQUAL "([\w-]+)"\)\s+set\(hotpin_defaults ([^)]+)\)', text)
     return {name: files.split() for name, files in found}
 
 
 class CannotCheck(Exception):
-    """Something that the check needs is not there; the text says what to do."""
+    """A prerequisite of the check is missing. The message contains the remedy."""
 
 
 @dataclass
 class Report:
-    """What was found: where, what, and in which configurations."""
+    """Problems with their file, line and configurations."""
 
     found: dict[tuple[str, int, str], list[str]] = field(default_factory=dict)
     unseen: dict[str, str] = field(default_factory=dict)
@@ -59,13 +63,13 @@ class Report:
 
 @dataclass(frozen=True)
 class Project:
-    """The project in one configuration, with the components it is built with."""
+    """The project in one configuration, with its components."""
 
     configuration: str
     directories: list[Path]
-    """Of all components there are."""
+    """Directories of all available components."""
     tree: dict[str, components.Component]
-    """Those that take part, by name."""
+    """Name → component, for the components of this configuration."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ class Job:
 
     file: Path
     source: Path
-    """`file` itself, or what includes it if it is a header."""
+    """`file` itself; for a header, a generated source that includes it."""
     component: components.Component
     own: list[Path]
     system: list[Path]
@@ -84,7 +88,7 @@ class Job:
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0],
-        epilog="Exit status: 0 nothing found, 1 problems found, 2 cannot check.",
+        epilog="Exit status: 0 no problems, 1 problems found, 2 cannot check.",
     )
     parser.add_argument(
         "--idf",
@@ -102,7 +106,7 @@ def main() -> int:
     parser.add_argument("--config", choices=configurations(), help="one build only (default: all)")
     parser.add_argument("--newlib", type=Path, default=Path("/usr/include/newlib"), help="headers of newlib")
     parser.add_argument(
-        "--work", type=Path, default=FIRMWARE / "build-check", help="directory for what is generated"
+        "--work", type=Path, default=FIRMWARE / "build-check", help="directory for generated files"
     )
     parser.add_argument(
         "--static",
@@ -139,19 +143,23 @@ def check(args: argparse.Namespace) -> int:
 
 
 def prerequisites(args: argparse.Namespace) -> Path:
-    """The checkout of ESP-IDF, with everything there that the check needs."""
+    """The checkout of ESP-IDF.
+
+    Raises:
+        CannotCheck: the checkout, a compiler, newlib's headers or esp-idf-kconfig is missing.
+    """
     if args.idf is None:
-        raise CannotCheck("which ESP-IDF? Name its checkout: make check-headers IDF=~/esp/esp-idf")
+        raise CannotCheck("no ESP-IDF given: make check-headers IDF=~/esp/esp-idf, or set IDF_PATH")
     idf: Path = args.idf.expanduser().resolve()
     if not (idf / "tools" / "cmake" / "version.cmake").is_file():
-        raise CannotCheck(f"{idf} is no checkout of ESP-IDF (no tools/cmake/version.cmake)")
+        raise CannotCheck(f"{idf} is not a checkout of ESP-IDF (it has no tools/cmake/version.cmake)")
     if not compilers.available():
         raise CannotCheck(
-            "no compiler found that can read it: apt install gcc-xtensa-lx106 (better), or clang"
+            "no suitable compiler found: apt install gcc-xtensa-lx106 (better), or clang"
         )
     if not (args.newlib / "sys" / "reent.h").is_file():
         raise CannotCheck(
-            f"no headers of newlib in {args.newlib}: apt install libnewlib-dev, or name them: --newlib"
+            f"no newlib headers in {args.newlib}: apt install libnewlib-dev, or give their directory: --newlib"
         )
     try:
         import esp_kconfiglib  # type: ignore[import-untyped]  # noqa: F401
@@ -196,7 +204,7 @@ def check_configuration(
 
 
 def print_static_memory(configuration: str, work_list: list[Job], pool: ThreadPoolExecutor) -> None:
-    """A line for each component: its variables by where they lie, in bytes on the 32-bit chip."""
+    """Prints one line per component: bytes of its variables on the 32-bit chip, by memory."""
     tool = compilers.gcc()
     if tool is None:
         raise CannotCheck("--static needs GCC for Xtensa: apt install gcc-xtensa-lx106")
@@ -215,19 +223,19 @@ def component_directories(folder: Path) -> list[Path]:
 
 
 def component_problems(component: components.Component) -> Iterator[tuple[Path, str]]:
-    """What is wrong with a component's CMakeLists.txt itself."""
+    """Problems in a component's CMakeLists.txt itself: (file, message)."""
     script = component.directory / "CMakeLists.txt"
     if not component.fixed_requires:
-        yield script, "REQUIRES depends on the configuration, which is not known yet when ESP-IDF reads it"
+        yield script, "REQUIRES depends on the configuration, but ESP-IDF reads it before the configuration is known"
     for source in component.sources:
         if not source.is_file():
-            yield script, f"SRCS names {source.name}, which is not there"
+            yield script, f"SRCS lists {source.name}, which does not exist"
 
 
 def jobs(
     tree: dict[str, components.Component], component: components.Component, base: list[Path]
 ) -> Iterator[Job]:
-    """A component's sources with its include path, its public headers with that of a component that requires it."""
+    """Compilations of a component: its sources, and each public header as another component would include it."""
 
     def job(file: Path, source: Path, paths: list[Path], public: bool) -> Job:
         own = [
@@ -256,7 +264,7 @@ def complaints(job: Job, tools: list[compilers.Compiler]) -> list[compilers.Diag
 
 
 def record(job: Job, found: list[compilers.Diagnostic], project: Project, report: Report) -> None:
-    """Enters what the compilers said about one file, with the remedy where it is known."""
+    """Adds the compilers' diagnostics for one file to the report, with the remedy if it is known."""
     absent = sorted({name for name in job.component.needs if name not in project.tree})
     if found and absent:
         report.unseen[relative(job.file)] = without(absent)
@@ -266,29 +274,29 @@ def record(job: Job, found: list[compilers.Diagnostic], project: Project, report
         text = item.text
         if item.missing_header:
             if not job.public_header and is_public(item.file, project.tree):
-                continue  # reported where that header is compiled by itself
+                continue  # reported when that header is compiled by itself
             text = f"{item.missing_header} not found"
             offered = components.owners(project.directories, item.missing_header)
             if offered:
                 kind = "REQUIRES" if job.public_header else "PRIV_REQUIRES"
                 script = relative(job.component.directory / "CMakeLists.txt")
-                text += f": it is of {' or '.join(offered)}; add that to {kind} in {script}"
+                text += f": it belongs to {' or '.join(offered)}; add that to {kind} in {script}"
         report.add(item.file, item.line, text, project.configuration)
 
 
 def without(absent: list[str]) -> str:
     return (
-        f"{', '.join(absent)} is not there: run idf.py reconfigure once, or name its sources with --component"
+        f"{', '.join(absent)} is missing: run idf.py reconfigure once, or give its directory with --component"
     )
 
 
 def is_public(file: Path, tree: dict[str, components.Component]) -> bool:
-    """Whether a file is a public header of one of this project's components."""
+    """True if a file is a public header of one of this project's components."""
     return file.is_relative_to(FIRMWARE) and any(file.parent in item.include_dirs for item in tree.values())
 
 
 def relative(path: Path) -> str:
-    """A path as one would type it at the project's root."""
+    """A path of this project relative to the project's root; any other path as it is."""
     return os.path.relpath(path, FIRMWARE.parent) if path.is_relative_to(FIRMWARE) else str(path)
 
 

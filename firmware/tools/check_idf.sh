@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds every configuration of the firmware with ESP-IDF's own build system: what `make check-idf` runs.
+# Builds every configuration of the firmware with ESP-IDF's own build system. `make check-idf` runs this script.
 set -eu
 firmware=$(cd "$(dirname "$0")/.." && pwd)
 
@@ -10,12 +10,12 @@ missing() {
 
 [ -n "${IDF_PATH:-}" ] ||
     missing "IDF_PATH is not set: run '. ~/esp/esp-idf/export.sh' of ESP-IDF v5.4 or v5.5 first (without ESP-IDF: make check-headers)"
-[ -f "$IDF_PATH/tools/cmake/version.cmake" ] || missing "IDF_PATH is '$IDF_PATH', which is no checkout of ESP-IDF"
+[ -f "$IDF_PATH/tools/cmake/version.cmake" ] || missing "IDF_PATH is '$IDF_PATH', which is not a checkout of ESP-IDF"
 command -v idf.py >/dev/null || missing "idf.py is not on the path: run '. $IDF_PATH/export.sh' first"
 command -v xtensa-esp32-elf-gcc >/dev/null ||
     missing "the ESP32's compiler is not on the path: run '$IDF_PATH/install.sh esp32', then '. $IDF_PATH/export.sh'"
 
-# The configurations that CMakeLists.txt knows, in the directories that README.md names.
+# The configurations defined in CMakeLists.txt, built in the directories listed in README.md.
 for configuration in $(sed -n 's/.*(HOTPIN_BUILD STREQUAL "\([a-z-]*\)").*/\1/p' "$firmware/CMakeLists.txt"); do
     directory=build-$configuration
     [ "$configuration" != hil ] || directory=build

@@ -151,7 +151,7 @@ def test_a_component_missing_in_requires_is_named(bench: Bench) -> None:
     bench.change("components/caller/CMakeLists.txt", "PRIV_REQUIRES radio", "")
     (problem,) = bench.problems()
     assert problem.startswith(
-        "firmware/components/caller/caller.c:3: radio.h not found: it is of radio; add that to"
+        "firmware/components/caller/caller.c:3: radio.h not found: it belongs to radio; add that to"
     )
 
 
@@ -225,4 +225,4 @@ def test_a_missing_prerequisite_is_named_with_its_remedy(bench: Bench) -> None:
     assert done.returncode == 2
     assert "apt install libnewlib-dev" in done.stderr
     (bench.idf / "tools" / "cmake" / "version.cmake").unlink()
-    assert "is no checkout of ESP-IDF" in bench.run().stderr
+    assert "is not a checkout of ESP-IDF" in bench.run().stderr

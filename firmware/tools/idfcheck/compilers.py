@@ -1,4 +1,4 @@
-"""Compilers that read C for the ESP32 as its own toolchain would, without being that toolchain."""
+"""Compilers other than the ESP32's toolchain, with flags that make them check C code like that toolchain."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-# IDF's own warning flags (tools/cmake/build.cmake), and definitions.
+# ESP-IDF's warning flags and definitions (tools/cmake/build.cmake).
 FLAGS = (
     "-std=gnu17",
     "-Os",
@@ -23,7 +23,7 @@ FLAGS = (
     '-DIDF_VER="check"',
 )
 
-# On Xtensa's toolchain int32_t is long: this is what makes %u for a uint32_t wrong.
+# In the Xtensa toolchain int32_t is long, which makes %u wrong for a uint32_t.
 TYPES = (
     "-U__INT32_TYPE__",
     "-D__INT32_TYPE__=long int",
@@ -31,7 +31,7 @@ TYPES = (
     "-D__UINT32_TYPE__=long unsigned int",
 )
 
-# What clang cannot know of Xtensa: register names in the inline assembly of IDF's headers.
+# Diagnostic to ignore: clang does not know the Xtensa registers in the inline assembly of ESP-IDF's headers.
 FOREIGN_ASSEMBLY = re.compile(r"invalid (input|output) constraint '[^']*' in asm")
 
 DIAGNOSTIC = re.compile(
@@ -41,7 +41,7 @@ DIAGNOSTIC = re.compile(
 
 @dataclass(frozen=True)
 class Diagnostic:
-    """One complaint of a compiler."""
+    """One error or warning of a compiler."""
 
     file: Path
     line: int
@@ -49,14 +49,14 @@ class Diagnostic:
 
     @property
     def missing_header(self) -> str | None:
-        """The header that was not found, if that is the complaint."""
+        """The header that was not found; None for any other diagnostic."""
         match = re.match(r"'?([^':]+\.h)'?(?: file not found|: No such file or directory)", self.text)
         return match[1] if match else None
 
 
 @dataclass(frozen=True)
 class Compiler:
-    """A compiler, with the flags that make it read IDF's headers as for the ESP32."""
+    """A compiler, with the flags that make it read ESP-IDF's headers as for the ESP32."""
 
     name: str
     command: tuple[str, ...]
@@ -64,7 +64,13 @@ class Compiler:
     no_output: tuple[str, ...] = ()
 
     def check(self, source: Path, includes: Iterable[Path], system: Iterable[Path]) -> list[Diagnostic]:
-        """Complaints about one source. `includes` are ours, `system` are others': warnings in those are theirs."""
+        """Diagnostics for one source.
+
+        Args:
+            source: file to compile.
+            includes: this project's include directories.
+            system: other include directories; warnings in their headers are ignored.
+        """
         done = self._run(source, includes, system, *self.no_output)
         found = [
             Diagnostic(Path(match["file"]), int(match["line"]), match["text"])
@@ -76,7 +82,7 @@ class Compiler:
         return found
 
     def assembly(self, source: Path, includes: Iterable[Path], system: Iterable[Path]) -> str:
-        """What one source becomes, each object in a section of its own; empty if it cannot be compiled."""
+        """Assembly of one source, with a separate section per object; empty if it cannot be compiled."""
         done = self._run(source, includes, system, "-o", "-", "-fdata-sections", "-w")
         return "" if done.returncode else done.stdout
 
@@ -90,7 +96,7 @@ class Compiler:
 
 
 def gcc() -> Compiler | None:
-    """Debian's GCC for another Xtensa core (ESP8266's): same front end, same builtins, no assembler for the ESP32."""
+    """Debian's GCC for the ESP8266's Xtensa core: same front end and builtins, but no assembler for the ESP32."""
     name = "xtensa-lx106-elf-gcc"
     if shutil.which(name) is None:
         return None
@@ -124,12 +130,15 @@ def clang() -> Compiler | None:
 
 
 def available() -> list[Compiler]:
-    """Whatever this machine has; each sees what the other does not."""
+    """The compilers installed on this machine. Each finds problems that the other does not."""
     return [compiler for compiler in (gcc(), clang()) if compiler]
 
 
 def newlib_headers(found: Path, work: Path) -> list[Path]:
-    """Directories of the C library's headers. ESP-IDF declares one pointer of its own newlib without const."""
+    """Directories of the C library's headers: `found`, and an overlay of one header.
+
+    The overlay removes a const that ESP-IDF's own newlib does not have.
+    """
     overlay = work / "newlib" / "sys" / "reent.h"
     overlay.parent.mkdir(parents=True, exist_ok=True)
     text = (found / "sys" / "reent.h").read_text(encoding="utf-8")

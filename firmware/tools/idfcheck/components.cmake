@@ -1,16 +1,16 @@
 # Reads the CMakeLists.txt of components without a toolchain, as ESP-IDF's build system does before it configures
-# anything, and writes one line for each that registers itself:
+# the project. Writes one line for each component that registers itself:
 #   name <tab> directory <tab> SRCS <tab> INCLUDE_DIRS <tab> PRIV_INCLUDE_DIRS <tab> REQUIRES <tab> PRIV_REQUIRES
 # Lists are separated by semicolons; sources and directories are as written, relative to the component's directory.
 #
-# Reads the components named in ROOTS, what they require, and what is required publicly by that.
+# Reads the components named in ROOTS, the components they require, and those that these require publicly.
 #
-# cmake -D IDF_PATH=… -D LIST=… (directories of all components, one a line) -D ROOTS=… -D OUT=…
-#       [-D CONFIG=… (a file of set(CONFIG_… …) lines)] -P components.cmake
+# cmake -D IDF_PATH=… -D LIST=… (file with the directories of all components, one per line) -D ROOTS=… -D OUT=…
+#       [-D CONFIG=… (file of set(CONFIG_… …) lines)] -P components.cmake
 cmake_minimum_required(VERSION 3.16)
 cmake_policy(SET CMP0057 NEW)
 
-# What component scripts ask of the build system before they register.
+# Variables and functions of the build system that component scripts use before they register.
 set(IDF_TARGET esp32)
 set(IDF_TARGET_ARCH xtensa)
 set(IDF_TOOLCHAIN gcc)
@@ -57,7 +57,7 @@ endfunction()
 file(WRITE ${OUT} "")
 file(STRINGS ${LIST} directories)
 foreach(directory IN LISTS directories)
-    # A component from the registry lies in namespace__name, and is required as name.
+    # A component from the registry is in a directory namespace__name, but required as name.
     get_filename_component(name ${directory} NAME)
     string(REGEX REPLACE "^.*__" "" name ${name})
     set(directory_of_${name} ${directory})

@@ -1,4 +1,4 @@
-"""The components of an ESP-IDF project, and what each may include, as ESP-IDF's build system works it out."""
+"""The components of an ESP-IDF project and their include paths, derived like ESP-IDF's build system does."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 
 SCRIPT = Path(__file__).with_name("components.cmake")
 
-# What every component may use without asking: __COMPONENT_REQUIRES_COMMON in IDF's tools/cmake/build.cmake, with the
-# architecture's component.
+# Components that every component requires implicitly: __COMPONENT_REQUIRES_COMMON in ESP-IDF's tools/cmake/build.cmake,
+# and the architecture's component.
 COMMON = (
     "cxx",
     "newlib",
@@ -29,7 +29,7 @@ COMMON = (
 
 @dataclass(frozen=True)
 class Component:
-    """One component, as it registers itself in one configuration. Paths are absolute."""
+    """One component as registered in one configuration. Paths are absolute."""
 
     name: str
     directory: Path
@@ -39,11 +39,11 @@ class Component:
     requires: tuple[str, ...]
     private_requires: tuple[str, ...]
     fixed_requires: bool
-    """REQUIRES and PRIV_REQUIRES are the same before and after the configuration is known, as they must be."""
+    """True if REQUIRES and PRIV_REQUIRES do not depend on the configuration, as ESP-IDF demands."""
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Components that it names itself."""
+        """Components in its REQUIRES and PRIV_REQUIRES."""
         return (*self.requires, *self.private_requires)
 
 
@@ -54,9 +54,20 @@ class ComponentError(Exception):
 def read(
     idf: Path, directories: Iterable[Path], roots: Iterable[Path], config: Mapping[str, object], work: Path
 ) -> dict[str, Component]:
-    """The components in `roots`, what they require and what that gives on, by name, in one configuration.
+    """The components of one configuration: those in `roots`, and all that they require, directly or indirectly.
 
-    Option names are without CONFIG_. Raises ComponentError.
+    Args:
+        idf: checkout of ESP-IDF.
+        directories: directories of all available components.
+        roots: directories of the components to start from.
+        config: option names, without CONFIG_, and their values.
+        work: directory for generated files.
+
+    Returns:
+        Name → component.
+
+    Raises:
+        ComponentError: a CMakeLists.txt cannot be read.
     """
     work.mkdir(parents=True, exist_ok=True)
     listing = work / "components.txt"
@@ -70,7 +81,7 @@ def read(
     found: dict[str, Component] = {}
     for name, (directory, sources, include_dirs, private_include_dirs, *late_requires) in late.items():
         if name not in early:
-            continue  # required only once the configuration is known: too late
+            continue  # required only by a configuration, which ESP-IDF does not support
         requires = early[name][4:]
         base = Path(directory)
         found[name] = Component(
@@ -100,7 +111,7 @@ def run_cmake(
 
 
 def manifest(directory: Path, *, public: bool) -> tuple[str, ...]:
-    """Components that idf_component.yml adds: the component manager appends them to the lists, by their names."""
+    """Components in idf_component.yml, whose names the component manager adds to (PRIV_)REQUIRES."""
     path = directory / "idf_component.yml"
     if not path.is_file():
         return ()
@@ -117,7 +128,7 @@ def manifest(directory: Path, *, public: bool) -> tuple[str, ...]:
 
 
 def absent(own: Iterable[Path], directories: Iterable[Path]) -> list[str]:
-    """Components of the registry that this project's manifests name, and whose sources are not there."""
+    """Registry components in this project's manifests whose sources are missing."""
     there = {path.name.rpartition("__")[2] for path in directories}
     wanted = {name for path in own for public in (True, False) for name in manifest(path, public=public)}
     return sorted(wanted - there)
@@ -139,7 +150,7 @@ def setting(name: str, value: object) -> str:
 
 
 def public_includes(components: Mapping[str, Component], names: Iterable[str]) -> list[Path]:
-    """Directories that whoever requires these components gets: theirs, and those of what they require publicly."""
+    """Include directories that these components provide: their own, and those of their public requirements."""
     seen: dict[str, None] = {}
     todo = list(names)
     while todo:
@@ -152,13 +163,13 @@ def public_includes(components: Mapping[str, Component], names: Iterable[str]) -
 
 
 def includes_of(components: Mapping[str, Component], component: Component) -> list[Path]:
-    """Directories on the include path of a component's own sources."""
+    """Include path of a component's own sources."""
     own = [*component.include_dirs, *component.private_include_dirs]
     return own + public_includes(components, [*component.needs, *COMMON])
 
 
 def owners(directories: Iterable[Path], header: str) -> list[str]:
-    """Names of the components that have a header of this path in a directory of includes."""
+    """Names of the components that have this header in an include directory."""
     return sorted(
         directory.name
         for directory in directories

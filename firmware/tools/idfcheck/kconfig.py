@@ -1,4 +1,4 @@
-"""ESP-IDF's own Kconfig tree, with the project's, evaluated for the project's defaults files."""
+"""Evaluates ESP-IDF's and the project's Kconfig files with the project's defaults files."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class Assignment:
 
 @dataclass(frozen=True)
 class Resolved:
-    """A configuration: each option's value, and (file, line, message) of each line that does not do what it says."""
+    """A configuration: each option's value, and (file, line, message) of each line without the intended effect."""
 
     values: dict[str, Value]
     problems: list[tuple[Path, int, str]]
 
 
 def resolve(idf: Path, components: Iterable[Path], defaults: Iterable[Path], work: Path) -> Resolved:
-    """The configuration that idf.py would make, without asking for a toolchain."""
+    """The configuration that idf.py would generate, without a toolchain."""
     from esp_kconfiglib import Kconfig  # type: ignore[import-untyped]
 
     work.mkdir(parents=True, exist_ok=True)
@@ -50,7 +50,7 @@ def resolve(idf: Path, components: Iterable[Path], defaults: Iterable[Path], wor
         IDF_VERSION=version,
         IDF_INIT_VERSION=version,
         IDF_ENV_FPGA="",
-        KCONFIG_REPORT_VERBOSITY="quiet",  # no remarks on IDF's own Kconfig files
+        KCONFIG_REPORT_VERBOSITY="quiet",  # no messages about ESP-IDF's own Kconfig files
         COMPONENT_KCONFIGS_SOURCE_FILE=str(sources(work / "kconfigs.in", directories, "Kconfig")),
         COMPONENT_KCONFIGS_PROJBUILD_SOURCE_FILE=str(
             sources(work / "kconfigs_projbuild.in", directories, "Kconfig.projbuild")
@@ -58,7 +58,7 @@ def resolve(idf: Path, components: Iterable[Path], defaults: Iterable[Path], wor
     )
     config = Kconfig(str(idf / "Kconfig"), warn_to_stderr=False, info=False, suppress_traceback=True)
     renamed = renames([idf / "sdkconfig.rename", *(path / "sdkconfig.rename" for path in directories)])
-    assignments: dict[str, Assignment] = {}  # in order: the last one of a choice counts
+    assignments: dict[str, Assignment] = {}  # in order, since the last assignment to a choice counts
     problems = []
     for path in defaults:
         for item in read_defaults(path):
@@ -82,13 +82,13 @@ def resolve(idf: Path, components: Iterable[Path], defaults: Iterable[Path], wor
         if symbol is None or not symbol.nodes or (symbol.str_value or "n") == item.value:
             continue
         if symbol.choice and selected[symbol.choice] != item.name:
-            continue  # a later file chose otherwise
+            continue  # a later line selects another option of the choice
         problems.append(
             (
                 item.file,
                 item.line,
                 f"CONFIG_{item.name}={item.value} has no effect in ESP-IDF {version}: the option is "
-                f"'{symbol.str_value}'. What it depends on is off, or a range forbids the value.",
+                f"'{symbol.str_value}'. An option it depends on is off, or the value is out of range.",
             )
         )
     values = {}
@@ -100,7 +100,7 @@ def resolve(idf: Path, components: Iterable[Path], defaults: Iterable[Path], wor
 
 
 def idf_version(idf: Path) -> str:
-    """As in v5.4.2, without the v."""
+    """ESP-IDF's version, such as "5.4.2"."""
     text = (idf / "tools" / "cmake" / "version.cmake").read_text(encoding="utf-8")
     return ".".join(re.findall(r"IDF_VERSION_(?:MAJOR|MINOR|PATCH) (\d+)", text)[:3])
 

@@ -1,4 +1,4 @@
-"""Bytes of static memory that a source takes on the chip, read from the assembly that a 32-bit compiler makes of it."""
+"""Static memory that a source takes on the chip, in bytes, read from the assembly of a 32-bit compiler."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ PLACES = {
     ".dram1": "internal RAM",
     ".rtc_noinit": "RTC memory",
 }
-"""Where the linker puts these sections (ESP-IDF's sections.ld).
+"""Section → memory in which the linker places it (ESP-IDF's sections.ld).
 
-Code and constants are not counted: the compiler is another core's.
+Code and constants are not counted, because the compiler is for another core.
 """
 
 
 def of(assembly: str) -> Counter[str]:
-    """Bytes by place. What the linker adds between objects to align them is not in it."""
+    """Memory → bytes, without the padding that the linker adds between objects."""
     found: Counter[str] = Counter()
     section = ""
     for line in assembly.splitlines():

@@ -24,6 +24,12 @@ PHRASES = {
     r"\bthat (is|are) there\b": "existing",
     r"\b(tells|tell) how to\b": "explains how to",
     r"\b(stands|stand) in\b(?! the way)": "replaces, is in",
+    r"\b(initialised|installed|open|played|registered|running|started) already\b": "already open",
+    r"\bone an? (command|file|group|kind|line|page|task)\b": "one per file",
+    r"\bas far as (it|that|they|those) go(es)?\b": "as much as possible",
+    r"\bis no (assignment|checkout|directory|number)\b": "is not a checkout",
+    r"\bneither here nor there\b": "the state is undefined",
+    r"\b(lies|lie) in (host|internal|RTC) memory\b": "is in RTC memory",
 }
 """Regular expression of a phrase → what to write instead."""
 
@@ -33,7 +39,6 @@ QUOTATIONS: dict[str, str] = {
 """File → why its phrases are quotations."""
 
 NOT_YET = (
-    "firmware/",
     "hotpin_hil/analysis/",
     "hotpin_hil/boards/",
     "hotpin_hil/cli/",
@@ -74,6 +79,8 @@ def findings(name: str, text: str) -> list[str]:
         ("# It restarts for\n# ever.", 1),
         ("/* Whoever waits\n * goes on. */", 2),
         ("Besides, it is there for good; row.lacks('mic') and a stand-in come last.", 0),
+        ("It is initialised already; one command a line, one a group.", 2),
+        ("It is already open; one per line, one at a time.", 0),
     ],
 )
 def test_phrases_are_found(text: str, count: int) -> None:

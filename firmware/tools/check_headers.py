@@ -154,9 +154,7 @@ def prerequisites(args: argparse.Namespace) -> Path:
     if not (idf / "tools" / "cmake" / "version.cmake").is_file():
         raise CannotCheck(f"{idf} is not a checkout of ESP-IDF (it has no tools/cmake/version.cmake)")
     if not compilers.available():
-        raise CannotCheck(
-            "no suitable compiler found: apt install gcc-xtensa-lx106 (better), or clang"
-        )
+        raise CannotCheck("no suitable compiler found: apt install gcc-xtensa-lx106 (better), or clang")
     if not (args.newlib / "sys" / "reent.h").is_file():
         raise CannotCheck(
             f"no newlib headers in {args.newlib}: apt install libnewlib-dev, or give their directory: --newlib"
@@ -226,7 +224,10 @@ def component_problems(component: components.Component) -> Iterator[tuple[Path, 
     """Problems in a component's CMakeLists.txt itself: (file, message)."""
     script = component.directory / "CMakeLists.txt"
     if not component.fixed_requires:
-        yield script, "REQUIRES depends on the configuration, but ESP-IDF reads it before the configuration is known"
+        yield (
+            script,
+            "REQUIRES depends on the configuration, but ESP-IDF reads it before the configuration is known",
+        )
     for source in component.sources:
         if not source.is_file():
             yield script, f"SRCS lists {source.name}, which does not exist"

@@ -216,7 +216,7 @@ def test_file_that_cannot_be_checked_is_listed_with_the_reason(bench: Bench) -> 
     bench.change("components/caller/caller.c", '#include "radio.h"', '#include "lens.h"\n#include "radio.h"')
     done = bench.run()
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "not checked: firmware/components/caller/caller.c: lens is not there" in done.stdout
+    assert "not checked: firmware/components/caller/caller.c: lens is missing" in done.stdout
 
 
 def test_a_missing_prerequisite_is_named_with_its_remedy(bench: Bench) -> None:

@@ -130,7 +130,9 @@ def test_help_has_all_commands_a_group_and_one_with_its_arguments(person: Person
     assert re.search(r"^    size +optional +a number", text, re.MULTILINE)
     assert person.ask("heap.hold ?") == text
     assert "camera|voice" in person.ask("help mode.set")
-    assert person.ask("help nosuch") == "UNKNOWN_COMMAND: no command starts with nosuch; help lists all commands"
+    assert (
+        person.ask("help nosuch") == "UNKNOWN_COMMAND: no command starts with nosuch; help lists all commands"
+    )
 
 
 def test_mistakes_are_named_with_their_remedy(person: Person) -> None:

@@ -73,7 +73,7 @@ static bool take(const char *name, uint32_t number)
         faults->sensor_used = number != 0;
     } else if (strcmp(name, "i2s_no_memory") == 0) {
         faults->i2s_no_memory = number != 0;
-    } else if (strcmp(name, "time_scale_milli") == 0) { // no fault: the pace of the board's clock
+    } else if (strcmp(name, "time_scale_milli") == 0) { // not a fault: changes the pace of the clock
         native_run_set_time_scale(number / 1000.0);
     } else {
         return false;

@@ -281,7 +281,7 @@ HOLD = "caps=CAPS [size=N] [leave=N] [block=N]"
         (HOLD, b"x caps=DMA size=99999999999999999999", ("size", "99999999999999999999", "number")),
         (HOLD, b"x caps=DMA size=", ("size", "", "number")),
         ("[stop=1]", b"x stop=1", None),
-        ("[stop=1]", b"x stop=0", ("stop", "0", "only be 1")),
+        ("[stop=1]", b"x stop=0", ("stop", "0", "must be 1")),
         ("what=some|log n=N", b"x what=log n=1", None),
         ("what=some|log", b"x what=lo", ("what", "lo", "words")),
         ("what=some|log", b"x what=logs", ("what", "logs", "words")),

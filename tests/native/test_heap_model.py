@@ -486,7 +486,7 @@ def test_a_wrong_boot_line_is_named(line: str, words: str) -> None:
 
 def test_impossible_boot_lines_are_refused(heaps: HeapSystem) -> None:
     for line, words in (
-        ("heap=0x3FFAE6E0,6432,DRAM", "overlaps|come before"),
+        ("heap=0x3FFAE6E0,6432,DRAM", "overlaps|must be added before"),
         ("startup=INTERNAL,8BITS:16", "unknown capability"),
         ("startup=DMA:300000:too much", "no memory for 300000 bytes"),
     ):

@@ -295,8 +295,8 @@ static bool is_code_alias(uint32_t address)
     return address >= DIRAM_CODE_START && address < DIRAM_CODE_END;
 }
 
-/* Data address of the word before an alias, which stores the block's address. The mapping is its own inverse.
- */
+/* Data address of the word before an alias, which stores the block's address. The mapping is its own
+ * inverse. */
 static uint32_t alias_note(uint32_t alias)
 {
     return DIRAM_CODE_START + DIRAM_DATA_END - alias;
@@ -328,8 +328,8 @@ static uint32_t from_alias(const heap_system_t *system, uint32_t address)
 
 /* --- Allocating --- */
 
-/* ESP-IDF's esp_heap_adjust_alignment_to_hw() for the ESP32, whose caches and DMA need only word alignment.
- */
+/* ESP-IDF's esp_heap_adjust_alignment_to_hw() for the ESP32, whose caches and DMA need only word
+ * alignment. */
 static void adjust_to_hardware(uint32_t *alignment, uint32_t *size, uint32_t *caps)
 {
     const uint32_t descriptors = MALLOC_CAP_DMA_DESC_AHB | MALLOC_CAP_DMA_DESC_AXI;

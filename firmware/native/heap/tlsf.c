@@ -216,8 +216,8 @@ static bool can_split(tlsf_heap_t *heap, uint32_t block, uint32_t size)
     return size_of(heap, block) >= size + SPLIT_MIN;
 }
 
-/* Splits a block after `size` bytes of data. Returns the remainder, which has no flags yet and is in no list.
- */
+/* Splits a block after `size` bytes of data. Returns the remainder, which has no flags yet and is in no
+ * list. */
 static uint32_t split(tlsf_heap_t *heap, uint32_t block, uint32_t size)
 {
     uint32_t rest = block + TLSF_BLOCK_HEADER + size;

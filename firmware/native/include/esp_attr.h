@@ -27,8 +27,8 @@
 #define NOINLINE_ATTR __attribute__((noinline))
 #define DRAM_STR(str) (str)
 
-/* The section's name is a C identifier, so that the linker provides __start_rtc_noinit and __stop_rtc_noinit.
- */
+/* The section's name is a C identifier, so that the linker provides __start_rtc_noinit and
+ * __stop_rtc_noinit. */
 #define RTC_NOINIT_ATTR __attribute__((section("rtc_noinit")))
 #define RTC_DATA_ATTR
 #define RTC_RODATA_ATTR

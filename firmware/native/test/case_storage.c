@@ -120,8 +120,8 @@ static void case_nvs_read(void)
     CHECK_EQUAL(nvs_erase_key(h, "u8"), ESP_ERR_NVS_NOT_FOUND);
 }
 
-/* Makes more writes than the partition has entries: pages fill, are moved and erased, and no value is lost.
- */
+/* Makes more writes than the partition has entries: pages fill, are moved and erased, and no value is
+ * lost. */
 static void case_nvs_churn(void)
 {
     nvs_handle_t h;

@@ -133,8 +133,8 @@ static bool collect_block(walker_heap_into_t heap, walker_block_info_t block, vo
 esp_err_t memory_manager_place(uint32_t caps, const size_t sizes[], size_t count, memory_placement_t *out)
 {
     mem_place_t place = {0};
-    /* EXEC memory has its own allocation path, and no memory of the ESP32 is both DMA-capable and external.
-     */
+    /* EXEC memory has its own allocation path, and no memory of the ESP32 is both DMA-capable and
+     * external. */
     bool caps_good = caps != 0 && !(caps & (MALLOC_CAP_EXEC | MALLOC_CAP_INVALID)) &&
                      (caps & (MALLOC_CAP_SPIRAM | MALLOC_CAP_DMA)) != (MALLOC_CAP_SPIRAM | MALLOC_CAP_DMA);
     if (!caps_good || sizes == NULL || count == 0 || count > MEMORY_PLACE_MAX || out == NULL) {

@@ -25,8 +25,8 @@
 #define PERIODIC_BOX false
 #endif
 
-#define TASK_OVERHEAD \
-    (352 + 2 * 4) /* control block (ESP-IDF v5.4), block headers of control block and stack */
+/* Control block (ESP-IDF v5.4), and the block headers of control block and stack. */
+#define TASK_OVERHEAD (352 + 2 * 4)
 
 enum { NEW, INITIALISING, READY };
 

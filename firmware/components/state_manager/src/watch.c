@@ -15,16 +15,16 @@ _Static_assert(2 * WATCH_SLICE_MS <= CONFIG_ESP_TASK_WDT_TIMEOUT_S * 1000,
 
 static bool s_exists;  /* the build has a task watchdog */
 static bool s_wanted;  /* false while suspended */
-static bool s_watched; /* subscribed */
+static bool s_watched; /* the task is subscribed */
 
-/* A subscription takes memory, so it may fail: each feed tries again. */
+/* Subscribing allocates memory, so it may fail; each watch_feed() tries again. */
 static esp_err_t subscribe(void)
 {
     if (s_watched) {
         return ESP_OK;
     }
     esp_err_t err = esp_task_wdt_add(NULL);
-    s_watched = err == ESP_OK || err == ESP_ERR_INVALID_ARG; /* subscribed already */
+    s_watched = err == ESP_OK || err == ESP_ERR_INVALID_ARG; /* INVALID_ARG: already subscribed */
     return err;
 }
 

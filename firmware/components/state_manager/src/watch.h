@@ -16,8 +16,8 @@
 void watch_begin(void);
 void watch_feed(void);
 
-/** Suspends and resumes the watch, around a call that may legitimately take longer than the watchdog allows.
- */
+/** Suspends and resumes the watch, around a call that may legitimately take longer than the watchdog
+ * allows. */
 void watch_suspend(void);
 void watch_resume(void);
 

@@ -118,8 +118,8 @@ const char *telemetry_reset_reason(void);
 /** The stdout lock (recursive). No other task writes a line between lock and unlock. */
 void telemetry_lock(void);
 void telemetry_unlock(void);
-/** Buffer of TELEMETRY_SCRATCH_SIZE bytes for the task that holds the lock; telemetry_send() does not use it.
- */
+/** Buffer of TELEMETRY_SCRATCH_SIZE bytes for the task that holds the lock; telemetry_send() does not use
+ * it. */
 char *telemetry_scratch(void);
 /**
  * Writes text, whose lines end in "\r\n". Call it with the lock held. Blocks while the transmit ring is

@@ -138,8 +138,8 @@ static void test_what_is_no_failure_is_not_reported(void)
     CHECK(heap_caps_aligned_alloc(0, 100, MALLOC_CAP_DMA) == NULL);
     CHECK(s_failed.calls == 0);
     CHECK(heap_caps_register_failed_alloc_callback(NULL) == ESP_ERR_INVALID_ARG);
-    /* malloc() above the limit uses PSRAM; if that is full, it uses internal memory and reports no failure.
-     */
+    /* malloc() above the limit uses PSRAM; if that is full, it uses internal memory and reports no
+     * failure. */
     void *most = heap_caps_malloc(heap_caps_get_largest_free_block(MALLOC_CAP_SPIRAM), MALLOC_CAP_SPIRAM);
     void *rest = heap_caps_malloc(heap_caps_get_largest_free_block(MALLOC_CAP_SPIRAM), MALLOC_CAP_SPIRAM);
     void *fallen_back = heap_caps_malloc_default(20000);

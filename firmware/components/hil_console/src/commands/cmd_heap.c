@@ -419,8 +419,8 @@ static const console_command_t COMMANDS[] = {
     {"heap.leak", "[caps=CAPS] [bytes=N] [every=cycle|sample] [off=1]", heap_leak,
      "leak a block at each return from voice to camera mode, or at each sample (default)"},
     {"heap.fail", "[caps=CAPS] [nth=N] [count=N] [also=N] [step=TEXT] [off=1]", heap_fail,
-     "make the n-th allocation with caps, the next count - 1 and number also= fail, or these steps of a change "
-     "of mode"},
+     "make the n-th allocation with caps, the next count - 1 and number also= fail; or steps of a mode "
+     "change"},
 };
 
 const console_group_t CMD_HEAP = CONSOLE_GROUP(COMMANDS);

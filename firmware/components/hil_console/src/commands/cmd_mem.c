@@ -13,8 +13,8 @@
 
 #define FIELD_SIZE 48 /* bytes of one member: quotes, name, colon, number, comma */
 
-/* Arguments of the X-macro lists. The first two call console_u32() for each field, with its name as the key.
- */
+/* Arguments of the X-macro lists. The first two call console_u32() for each field, with its name as the
+ * key. */
 #define ADD_STATS_FIELD(field, section, row) console_u32(reply, #field, stats->field);
 #define ADD_BASELINE_FIELD(field, label, stats_field) console_u32(reply, #field, baseline.field);
 #define NAME_FIELD(field, section, row) telemetry_str(console_room(reply, FIELD_SIZE), NULL, #field);
@@ -23,8 +23,8 @@
 #define COUNT_FIELD(field, section, row) +1
 
 #define STATS_FIELD_COUNT (0 MEMORY_STATS_FIELDS(COUNT_FIELD))
-/* Bytes of one row: the statistics, then brackets, sequence and a context whose characters may all be escaped
- */
+/* Bytes of one row: the statistics, then brackets, sequence and a context whose characters may all be
+ * escaped */
 #define SNAPSHOT_ROW_SIZE (STATS_FIELD_COUNT * sizeof("4294967295,") + 2 * MEMORY_CONTEXT_SIZE + 20)
 
 #define THRESHOLD_FIELDS(X)  \
@@ -113,7 +113,7 @@ static esp_err_t mem_monitor(const console_request_t *request, console_reply_t *
                                 CONFIG_HOTPIN_MEM_MIN_INTERVAL_MS);
         }
         if (err == ESP_ERR_NO_MEM) {
-            return console_fail(reply, err, "no memory for the monitor's task");
+            return console_fail(reply, err, "no memory for the monitor task");
         }
     } else if (stop) {
         err = memory_manager_stop_monitoring();

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * sys.resources: what the firmware holds. sys.fail: calls of ESP-IDF that fail on purpose.
+ * sys.resources: all resources that the firmware holds. sys.fail: makes calls of ESP-IDF fail on purpose.
  */
 #include "audio_driver.h"
 #include "camera_controller.h"
@@ -31,7 +31,7 @@ static void add_i32(console_reply_t *reply, const char *key, int32_t value)
     telemetry_i32(console_room(reply, MEMBER_SIZE), key, value);
 }
 
-/** A row for each heap: start, used blocks, their bytes, their checksum. */
+/** Adds one row per heap: start, used blocks, their bytes, their checksum. */
 static void add_heaps(console_reply_t *reply)
 {
     static heap_census_t s_census[HEAP_BLOCKS_HEAPS_MAX];
@@ -130,7 +130,8 @@ static esp_err_t sys_fail(const console_request_t *request, console_reply_t *rep
             return console_bad_argument(reply, "nth", "0", "must be at least 1");
         }
         if (!idf_calls_fail(name, nth, console_arg_u32(request, "count", 1))) {
-            return console_bad_argument(reply, "call", name, "not a call that can fail; sys.fail lists them");
+            return console_bad_argument(
+                reply, "call", name, "this function cannot be made to fail; sys.fail lists those that can");
         }
     } else if (request->arg_count > 0) {
         return console_bad_argument(reply, "call", "", "missing");
@@ -149,9 +150,10 @@ static esp_err_t sys_fail(const console_request_t *request, console_reply_t *rep
 }
 
 static const console_command_t COMMANDS[] = {
-    {"sys.resources", "", sys_resources, "what the firmware holds: blocks, tasks, queues, drivers, settings"},
+    {"sys.resources", "", sys_resources,
+     "resources that the firmware holds: blocks, tasks, queues, drivers, settings"},
     {"sys.fail", "[call=TEXT] [nth=N] [count=N] [off=1]", sys_fail,
-     "the n-th call of this function of ESP-IDF, and count - 1 more, fail; none: lists them"},
+     "make the n-th call of this ESP-IDF function and the next count - 1 fail; without arguments: list them"},
 };
 
 const console_group_t CMD_RESOURCES = CONSOLE_GROUP(COMMANDS);

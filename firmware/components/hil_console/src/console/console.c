@@ -21,8 +21,8 @@
 
 #define MORE_MEMBER sizeof(",\"more\":true")
 #define BRACKETS 2 /* bytes that close an open container */
-#define TEXT_SHOWN \
-    40 /* bytes of the request quoted in an error message; key and value are separate members */
+/* Bytes of the request quoted in an error message; key and value are separate members. */
+#define TEXT_SHOWN 40
 
 static const console_group_t *const GROUPS[] = {
     &CMD_SYS,    &CMD_RESOURCES, &CMD_MODE,  &CMD_MEM, &CMD_HEAP,

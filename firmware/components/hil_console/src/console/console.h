@@ -72,8 +72,8 @@ const console_command_t *console_command_at(size_t index);
 
 /* --- Replies --- */
 
-/** @return the reply's record, with room for `need` more bytes. To make room, sends the members added so far.
- */
+/** @return the reply's record, with room for `need` more bytes. To make room, sends the members added so
+ * far. */
 telemetry_record_t *console_room(console_reply_t *reply, size_t need);
 
 /** True if `need` more bytes fit into the current record, that is, console_room() would not send it. */

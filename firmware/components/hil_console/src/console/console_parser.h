@@ -120,8 +120,8 @@ const char *console_arg(const console_request_t *request, const char *key);
 /** @return the value of `key` as a number; `fallback` if it is absent or not a number */
 uint32_t console_arg_u32(const console_request_t *request, const char *key, uint32_t fallback);
 
-/** Parses a decimal number. @return false if the text is anything else or does not fit; *value is unchanged
- */
+/** Parses a decimal number. @return false if the text is anything else or does not fit; *value is
+ * unchanged */
 bool console_parse_u32(const char *text, uint32_t *value);
 
 /** Parses a comma list. @return count of numbers written to `sizes`; 0 if the list is malformed or longer

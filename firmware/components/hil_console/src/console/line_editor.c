@@ -8,8 +8,8 @@
 #include "array_size.h"
 
 #define PROMPT_LENGTH (sizeof(LINE_EDITOR_PROMPT) - 1)
-#define ROOM (LINE_EDITOR_COLUMNS - 1 - PROMPT_LENGTH) /* the last column stays free: a full row would wrap \
-                                                        */
+/* The last column stays free: a full row would wrap. */
+#define ROOM (LINE_EDITOR_COLUMNS - 1 - PROMPT_LENGTH)
 
 #define CTRL(letter) ((letter) - '@')
 #define ESC 0x1b

@@ -58,7 +58,8 @@ void heap_blocks_read(uint32_t caps, heap_blocks_t *blocks)
     heap_caps_walk(caps, note_block, blocks);
 }
 
-/* Finalizer of MurmurHash3: the sum of such values depends on each size, but not on the blocks' order. */
+/* Finalizer of MurmurHash3. The sum of these values depends on each size, but not on the order of the
+ * blocks. */
 static uint32_t mix(uint32_t size)
 {
     size ^= size >> 16;

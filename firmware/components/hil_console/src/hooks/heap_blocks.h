@@ -23,12 +23,12 @@ typedef struct {
     size_t sizes_max; /*!< capacity of sizes, entries */
 } heap_blocks_t;
 
-/** Used blocks of one heap. Two walks that differ in any size have different figures, up to a collision. */
+/** Used blocks of one heap. If any block's size differs, the values differ, except for a hash collision. */
 typedef struct {
     uint32_t heap;  /*!< start of the heap, as in heap.regions */
-    uint32_t count; /*!< used blocks */
-    uint32_t bytes; /*!< their usable bytes */
-    uint32_t sum;   /*!< checksum over their sizes, regardless of their order */
+    uint32_t count; /*!< number of used blocks */
+    uint32_t bytes; /*!< usable bytes of these blocks */
+    uint32_t sum;   /*!< checksum over the sizes of these blocks, regardless of their order */
 } heap_census_t;
 
 /** Counts the used blocks of all heaps. @return number of heaps, at most HEAP_BLOCKS_HEAPS_MAX */

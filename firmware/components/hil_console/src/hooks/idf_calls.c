@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * The wrappers run in the contexts of the wrapped functions: from any task, on either core, and before the
- * scheduler starts. They neither allocate nor log nor wait.
+ * The wrappers run in any context in which the wrapped functions do: in any task, on either core, and before
+ * the scheduler starts. They neither allocate, log nor block.
  */
 #include "idf_calls.h"
 
@@ -26,7 +26,7 @@
 
 #define IGNORE(...)
 
-/* The calls that can fail, by number. */
+/* Numbers of the functions that can be made to fail. */
 #define CALL(result_type, name, ...) CALL_##name,
 #define COUNTED IGNORE
 #define VOID_COUNTED IGNORE
@@ -51,7 +51,7 @@ static atomic_int s_held[IDF_HELD_];
 static atomic_int s_camera_power_down = -1;
 
 static portMUX_TYPE s_lock = portMUX_INITIALIZER_UNLOCKED;
-static atomic_int s_armed = NONE; /* number of the call; the rest is guarded by s_lock */
+static atomic_int s_armed = NONE; /* number of the function; s_lock guards the following variables */
 static uint32_t s_first;
 static uint32_t s_count;
 static uint32_t s_seen;

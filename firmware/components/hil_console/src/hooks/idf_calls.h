@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Calls that are counted, and calls that fail on purpose. The linker's --wrap puts these functions in front
- * of the calls of idf_calls.def in HIL builds; no component under test carries a hook.
+ * Counts calls of ESP-IDF, and makes them fail on purpose. In HIL builds the linker's --wrap puts wrappers
+ * around the functions listed in idf_calls.def, so no component under test contains a hook.
  */
 #pragma once
 
@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/** Counts of what was taken and not given back, since the start of the chip. */
+/** Counts of objects allocated and not yet released, since the chip's start. */
 #define IDF_HELD(X)                           \
     X(IDF_QUEUES, queues)                     \
     X(IDF_WATCHED, watched)                   \
@@ -25,24 +25,24 @@
 typedef enum { IDF_HELD(IDF_HELD_ENTRY_) IDF_HELD_ } idf_held_t;
 
 typedef struct {
-    const char *call; /*!< NULL: none is armed */
-    uint32_t seen;    /*!< calls since it was armed */
-    uint32_t failed;  /*!< of these, made to fail */
+    const char *call; /*!< function that is made to fail; NULL: none */
+    uint32_t seen;    /*!< calls of it since idf_calls_fail() */
+    uint32_t failed;  /*!< number of them that were made to fail */
 } idf_calls_state_t;
 
-/** Objects of this kind that exist; negative: more were given back than taken. */
+/** Number of objects of this kind; negative: more were released than allocated. */
 int32_t idf_calls_held(idf_held_t what);
 
-/** Name of a count, as in the reply of sys.resources. */
+/** Name of a count in the reply to sys.resources. */
 const char *idf_calls_held_name(idf_held_t what);
 
-/** Level that the camera's power-down line was last set to: 1 is off. -1: never set. */
+/** Last level of the camera's power-down line: 1 is off; -1: never set. */
 int idf_calls_camera_power_down(void);
 
 /**
- * @brief From now on, of the calls of this function by any task, the `nth` (from 1) and the `count - 1` after
- * it fail.
- * @return false if no such call can be made to fail; nothing is changed then
+ * @brief Makes calls of this function fail: of the calls by any task, counted from 1 from now on, number
+ * `nth` and the next `count - 1`.
+ * @return false if this function cannot be made to fail; no state is changed then
  */
 bool idf_calls_fail(const char *name, uint32_t nth, uint32_t count);
 
@@ -50,5 +50,5 @@ void idf_calls_disarm(void);
 
 idf_calls_state_t idf_calls_get_state(void);
 
-/** The `index`-th call that can be made to fail, NULL after the last. */
+/** @return name of the `index`-th function that can be made to fail; NULL after the last */
 const char *idf_calls_name(size_t index);

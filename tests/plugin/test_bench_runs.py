@@ -120,7 +120,7 @@ class Run:
         self.tests = tests
         self.gate = bench.folder / f"gate-{number}"
         os.mkfifo(self.gate)
-        self.output = bench.folder / f"output-{number}.txt"
+        self.output_path = bench.folder / f"output-{number}.txt"
         environment = {
             **{
                 name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "HOTPIN"))
@@ -133,7 +133,7 @@ class Run:
         }
         environment.pop("CI", None)
         command = [sys.executable, "-u", "-m", "pytest", "--target", "esp32", "--bench", "bench.toml"]
-        with self.output.open("wb") as output:
+        with self.output_path.open("wb") as output:
             self.process = subprocess.Popen(
                 [
                     *command,
@@ -154,7 +154,7 @@ class Run:
 
     @property
     def output(self) -> str:
-        return self.output.read_text(errors="replace")
+        return self.output_path.read_text(errors="replace")
 
     def wait_until(self, condition: Callable[[], object], what: str) -> None:
         deadline = time.monotonic() + PATIENCE_S

@@ -165,7 +165,7 @@ def test_power_cut_during_flashing_is_repaired_by_flashing_again(
             dut.serial.flash()
         when = f"after {cut} bytes: "
         measure(
-            f"{when}the bench is blamed", "check cable, power" in str(failed.value), exact=True, source=SOURCE
+            f"{when}the bench is blamed", "check cable and power" in str(failed.value), exact=True, source=SOURCE
         )
         measure_flashed_again(dut, device, measure, elf_sha256, when)
 

@@ -285,7 +285,7 @@ def flash_files(app: Any) -> list[str]:
         BuildError: there is nothing to flash, or a file is missing.
     """
     if not app.flash_files or not app.flash_settings:
-        raise BuildError(f"{app.binary_path} has no flash files", "build the firmware first")
+        raise BuildError(f"{app.binary_path} has nothing to flash", "build the firmware first")
     missing = [file.file_path for file in app.flash_files if not Path(file.file_path).is_file()]
     if missing:
         raise BuildError(f"{missing[0]} is missing from the build", "build the firmware again")

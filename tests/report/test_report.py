@@ -213,7 +213,7 @@ def test_matrix_shows_the_margin_in_words_too() -> None:
         (
             {"quiet": 0, "loud": 1},
             "all 2 values match exactly exact limit",
-            "all 2 values match",
+            "all 2 values match .*",
         ),
         ({"quiet": 0}, "quiet: 0 limit = 0 exact limit", "quiet 0 .*"),
         ({"quiet": 0, "loud": 2}, "loud: 2 limit = 1 exact limit, not met", r"loud 2 \(\+1\) .*"),

@@ -134,15 +134,15 @@ def crash_in_a_transition() -> Iterator[lines.ResultsLine]:
     board.sample("System Boot")
     board.event("boot", free_at_main=200_000, reset_reason="PANIC", boot_count=2)
     yield from board.notes
-    yield lines.panic(
+    yield lines.PanicLog(
         TEST,
         None,
         headline="Guru Meditation Error: Core  1 panic'ed (LoadStoreError)",
         cause="LoadStoreError",
         core=1,
-        details=[],
-        backtrace=["0x400d1234:0x3ffb1230"],
-        calls=[],
+        details=(),
+        backtrace=("0x400d1234:0x3ffb1230",),
+        calls=(),
         is_host=False,
         text=PANIC,
         core_dump=None,

@@ -146,7 +146,7 @@ def test_console_is_a_terminal_on_the_boards_uart(boards: Boards) -> None:
             seen += os.read(ours, 4096)
 
     try:
-        expect(b"Ctrl-] leaves")
+        expect(b"Ctrl-] exits")
         board_command(boards.state_dir, "reset", "hotpin-5.4-0")
         expect(b"ready")
         os.write(ours, b"hello\r")

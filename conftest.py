@@ -11,7 +11,7 @@ if "hotpin_hil.pytest_plugin.plugin" not in sys.modules or find_spec("pytest_emb
         f"error: hotpin-hil is not installed for {sys.executable} (make setup && . .venv/bin/activate)",
         file=sys.stderr,
     )
-    sys.exit(4)  # pytest's status for wrong usage
+    sys.exit(4)  # pytest's exit status for a usage error
 
 pytest_plugins = [
     "fixtures.console",

@@ -35,7 +35,7 @@ CALLBACKS_MAX = 8
 
 
 def error_of(device: Device, command: str, **arguments: Any) -> str:
-    """Run a command; returns the name of its error, ESP_OK if it succeeds."""
+    """Run a command; returns the name of its error, or ESP_OK."""
     try:
         device.command(command, **arguments)
     except DeviceError as error:
@@ -56,7 +56,7 @@ def test_init_sets_the_guides_defaults(device: Device, measure: Measure) -> None
 def test_custom_thresholds_take_effect_and_defaults_come_back(
     device: Device, monitor: Monitor, measure: Measure
 ) -> None:
-    """Nothing is allocated: only the threshold moves, from below the current free memory to above it."""
+    """The test allocates nothing and only raises the threshold above the current free memory."""
     monitor.start()
     start = device.mark()
     monitor.complete_checks(1)
@@ -90,7 +90,7 @@ NONSENSE = {
 
 
 @pytest.mark.requirement("API-03")
-def test_nonsense_thresholds_are_refused_and_change_nothing(device: Device, measure: Measure) -> None:
+def test_invalid_thresholds_are_refused_and_change_nothing(device: Device, measure: Measure) -> None:
     for what, levels in NONSENSE.items():
         measure(what, error_of(device, "mem.thresholds", **levels), exact=INVALID_ARG, source="API-03")
         unchanged = asdict(device.thresholds()) == DEFAULT_THRESHOLDS
@@ -98,8 +98,8 @@ def test_nonsense_thresholds_are_refused_and_change_nothing(device: Device, meas
 
 
 @pytest.mark.requirement("API-03")
-def test_thresholds_at_their_limits_are_taken(device: Device, measure: Measure) -> None:
-    """The other side of the boundary: equal levels and 100 % are valid."""
+def test_thresholds_at_their_limits_are_accepted(device: Device, measure: Measure) -> None:
+    """Equal levels and 100 % are still valid."""
     edge = {"internal_ram_critical": 50 * KB, "fragmentation_critical": 100, "fragmentation_warning": 100}
     measure("error", error_of(device, "mem.thresholds", **edge), exact=OK, source="critical = warning, 100 %")
     for name, value in edge.items():
@@ -133,14 +133,14 @@ BEFORE_INIT = "before_init."
 
 
 def before_init_cases(device: Device) -> list[str]:
-    """Results, kept by the console, of calls that it made before app_main called memory_manager_init."""
+    """Results of calls that the console made before app_main called memory_manager_init."""
     cases = [str(case) for case in device.command("mem.api")["cases"]]
     return [case.removeprefix(BEFORE_INIT) for case in cases if case.startswith(BEFORE_INIT)]
 
 
 @pytest.mark.requirement("API-03")
-def test_init_refuses_nonsense(device: Device, measure: Measure) -> None:
-    """Tested at the first init, so that its order of checks can't hide an error; the init with defaults came after."""
+def test_init_refuses_invalid_thresholds(device: Device, measure: Measure) -> None:
+    """The console tries it before the first valid init, so that the order of checks cannot hide an error."""
     cases = [case for case in before_init_cases(device) if case.startswith("init_")]
     assert len(cases) >= 5, f"only {cases} were tried"
     for case in cases:
@@ -173,14 +173,14 @@ def test_second_init_is_refused_and_changes_nothing(device: Device, measure: Mea
 def test_get_stats_shows_an_allocation_made_just_before(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, memory: Memory
 ) -> None:
-    """With the monitor stopped nothing else takes a sample, so a cached result would be an old one."""
+    """The monitor is stopped, so a cached sample would be old."""
     monitor.stop()
     for size in (5 * KB, 40, 12 * KB):
         before = heaps.free(memory.caps)
         heaps.hold(memory, size)
         stats = device.stats()
         direct = heaps.free(memory.caps)
-        assert before - direct >= size, "the block was really taken"
+        assert before - direct >= size, "the block was not allocated"
         measure(
             f"{memory.name} free - direct read after taking {size} B",
             getattr(stats, memory.free_field) - direct,
@@ -228,10 +228,10 @@ def test_quick_queries_agree_with_get_stats(
 @pytest.mark.requirement("API-08")
 @pytest.mark.parametrize("layout", ["as_booted", "nearly_full", "fragmented"])
 @pytest.mark.parametrize("memory", [DMA, PSRAM], ids=lambda memory: memory.name)
-def test_check_is_true_exactly_when_the_block_can_be_had(
+def test_check_is_true_exactly_when_the_block_fits(
     device: Device, heaps: Heaps, measure: Measure, memory: Memory, layout: str
 ) -> None:
-    """Each result is verified at once: a block of that size is allocated and freed."""
+    """Each result is verified immediately by allocating and freeing a block of that size."""
     if layout == "nearly_full":
         heaps.leave(memory, memory.reachable(9_000))
     if layout == "fragmented":
@@ -255,12 +255,12 @@ def test_check_is_true_exactly_when_the_block_can_be_had(
         measure(
             f"check({what}: {size} B)", claimed, exact=had, source="heap_caps_malloc of that size, just then"
         )
-        assert had == fits_one(regions, size), "the harness's own rules disagree with the board's allocator"
+        assert had == fits_one(regions, size), "the harness's heap rules disagree with the board's allocator"
     assert heaps.can_hold(memory, largest)
     assert not heaps.can_hold(memory, largest + 1)
     if layout == "fragmented":
         wanted = 2 * largest
-        assert free > 2 * wanted, "the sum would do several times over"
+        assert free > 2 * wanted, "the sum must exceed the block several times"
         measure(
             "check in fragmented memory", device.check(**{memory.name: wanted}), exact=False, source="API-08"
         )
@@ -278,7 +278,7 @@ def calls_of(device: Device, kind: str) -> list[dict[str, Any]]:
 def test_each_callback_is_called_once_on_entering_and_never_on_leaving(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """Three callbacks while a level is entered, held for a while, and left."""
+    """Three callbacks while memory enters a level, stays in it and leaves it."""
     callbacks = 3
     threshold = 51_203
     device.callbacks(add=callbacks)
@@ -319,7 +319,7 @@ def test_each_callback_is_called_once_on_entering_and_never_on_leaving(
 def test_callback_that_logs_and_queries_does_not_deadlock(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """The callback's statistics are printed with the figures of that moment, and the monitor keeps running."""
+    """The callback's statistics are logged with current figures, and the monitor keeps running."""
     device.callbacks(add=1, log=True)
     device.thresholds(**only(internal_ram_warning=51_203))
     monitor.start()
@@ -334,8 +334,8 @@ def test_callback_that_logs_and_queries_does_not_deadlock(
 
 
 @pytest.mark.requirement("API-09")
-def test_callback_list_has_an_end(device: Device, measure: Measure) -> None:
-    """8 callbacks are accepted; a ninth is refused, and NULL always is."""
+def test_callback_list_is_limited(device: Device, measure: Measure) -> None:
+    """The manager accepts 8 callbacks, refuses the ninth, and always refuses NULL."""
     registered = device.callbacks(add=CALLBACKS_MAX)["registered"]
     measure("callbacks that fit", registered, exact=CALLBACKS_MAX, source="PROTOCOL.md §1")
     measure(

@@ -37,7 +37,7 @@ def test_boots_in_the_guides_order(dut: Any, measure: Measure) -> None:
 def test_memory_manager_is_up_before_the_board_is_ready(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """Init with the defaults, monitoring at 15 s, "System Boot", ready, 4 MB PSRAM: by state, not by log."""
+    """Init with the defaults, monitoring at 15 s, "System Boot", ready, 4 MB PSRAM, checked by state, not by log."""
     start = boot_start(device)
     (logged,) = device.events(
         "mem.sample", since=start, where=lambda event: event.data["context"] == "System Boot"
@@ -71,15 +71,15 @@ def test_memory_manager_is_up_before_the_board_is_ready(
 
 
 @pytest.mark.requirement("BOOT-01")
-def test_boot_event_comes_when_the_main_task_is_gone(device: Device, measure: Measure) -> None:
-    """Its stack of 4 KB was once freed while tests were already measuring."""
+def test_boot_event_follows_the_end_of_the_main_task(device: Device, measure: Measure) -> None:
+    """Regression: the main task's 4 KB stack was once freed while tests were already measuring."""
     free = [device.command("heap.probe", caps="INTERNAL,8BIT")["free"] for _ in range(2)]
     measure("internal free, later than at first", free[1] - free[0], "B", exact=0, source="PROTOCOL.md §3")
     measure_boot_event_is_last(device, measure)
 
 
 @pytest.mark.requirement("BOOT-02")
-def test_identity_is_that_of_the_build(
+def test_identity_matches_the_build(
     device: Device, board: BoardInUse, elf_sha256: str, measure: Measure
 ) -> None:
     """The firmware's identity must match the build's files."""
@@ -88,13 +88,13 @@ def test_identity_is_that_of_the_build(
     measure("version", info.version, exact=board.build.version, source="app image of the build")
     measure("IDF version", info.idf, exact=board.build.idf, source="app image of the build")
     measure("ELF SHA-256", info.elf_sha256, exact=elf_sha256, source="ELF file of the build")
-    # Size of the chip: some boards have 8 MB, of which 4 MB are mapped; the test of BOOT-01 reads those from the heap.
+    # Size of the PSRAM chip, which may be 8 MB with 4 MB mapped; the test of BOOT-01 reads the mapped size.
     measure("PSRAM", info.psram, "B", low=4 * MB, high=8 * MB, source="REQUIREMENTS.md BOOT-01")
 
 
 @needs_boot_loader
 @pytest.mark.requirement("BOOT-02")
-def test_identity_is_that_of_the_chip(dut: Any, device: Device, elf_sha256: str, measure: Measure) -> None:
+def test_identity_matches_the_chip(dut: Any, device: Device, elf_sha256: str, measure: Measure) -> None:
     """The firmware's chip data must match what esptool reads from the chip."""
     chip = read_chip(dut)
     info = start_over(dut, device)
@@ -107,8 +107,8 @@ def test_identity_is_that_of_the_chip(dut: Any, device: Device, elf_sha256: str,
 
 
 @pytest.mark.requirement("BOOT-02")
-def test_every_start_is_told_apart(dut: Any, device: Device, measure: Measure) -> None:
-    """Boot id, boot count and reset reason over two resets, one by EN and one by software."""
+def test_every_start_is_distinguishable(dut: Any, device: Device, measure: Measure) -> None:
+    """Boot id, boot count and reset reason after one reset over EN and one by software."""
     first = device.info()
     second = start_over(dut, device)
     third = device.reboot()
@@ -133,7 +133,7 @@ def test_every_start_is_told_apart(dut: Any, device: Device, measure: Measure) -
 
 @pytest.mark.requirement("BOOT-03")
 def test_healthy_boot_raises_no_warning(device: Device, monitor: Monitor, measure: Measure) -> None:
-    """The first firmware warned of fragmentation in all 15 recorded boots."""
+    """Regression: the first firmware warned of fragmentation in all 15 recorded boots."""
     monitor.start()
     monitor.complete_checks(HEALTHY_SAMPLES)
     start = boot_start(device)

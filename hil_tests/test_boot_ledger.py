@@ -1,9 +1,8 @@
 """Ledger of the firmware's own allocations, which explains the memory used at "System Boot".
 
-`boot_ledger.toml` lists every block that stays allocated from app_main's start until then. On the virtual
-board the figures before app_main are known to the byte (from its profile), so the firmware's figures must equal
-those minus the ledger, to the byte. On other boards the firmware's own reading at the start of app_main is used
-instead.
+`boot_ledger.toml` lists every block that the firmware allocates between the start of app_main and then. On the virtual
+board the profile gives the figures before app_main to the byte, so the firmware's figures must equal them minus the
+ledger, to the byte. Other boards use the firmware's own reading at the start of app_main instead.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ def test_system_boot_figures_are_explained_by_the_ledger(
     start_over(dut, device)
     stats = device.wait_box("System Boot", since=boot_start(device)).stats
     start = board.profile_of_own()
-    assert start is not None, "only on a board that the harness starts"
+    assert start is not None, "the profile is known only for a board that the harness starts"
     explained = profile.explain(start, profile.load_ledger(LEDGER_FILE))
     if board.memory_is_exact:
         for memory in MEMORIES:

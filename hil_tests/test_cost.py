@@ -1,6 +1,6 @@
-"""Cost of the memory manager: time of its calls, share of the CPU, bytes.
+"""Cost of the memory manager: time of its calls, CPU share, memory.
 
-Times are the chip's own, so a virtual board cannot show them (its CPU is the host's).
+Only a chip can show the times; a virtual board runs on the host's CPU.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ COMPONENT_SOURCES = ("memory_manager.c", "mem_")
 
 @pytest.fixture
 def qemu_extra_args(qemu_extra_args: str | None) -> str | None:
-    """The arguments of QEMU, whose instructions are else slower than the chip's."""
+    """QEMU's arguments with instructions about as fast as the chip's."""
     return at_chip_speed(qemu_extra_args) if qemu_extra_args else qemu_extra_args
 
 
 def times(bench: BenchTimes, board: BoardInUse) -> dict[str, int]:
-    """Measure the usual time of a call, and the longest one where only the board can have delayed it.
+    """The median time of a call, and the maximum on boards where the host cannot delay it.
 
-    In QEMU, the longest of many calls is set by the host's scheduler.
+    In QEMU, the host's scheduler determines the longest of many calls.
     """
     found = {"median": bench.median_us}
     return found | {"longest": bench.max_us} if board.is_real_chip else found
@@ -63,7 +63,7 @@ def test_get_stats_takes_less_than_a_millisecond(device: Device, board: BoardInU
 def test_log_stats_holds_its_caller_15_ms_at_most(
     device: Device, board: BoardInUse, measure: Measure
 ) -> None:
-    """On an idle line, and while boxes of earlier calls are being written. The first firmware took 252 ms."""
+    """On an idle line, and while earlier boxes are still being written. The first firmware took 252 ms."""
     alone = device.bench("log", LOGS)
     held = sorted(device.log(f"Busy {number}") for number in range(LOGS))
     busy = BenchTimes(held[0], held[LOGS // 2], held[-1])
@@ -91,7 +91,7 @@ def test_threshold_check_takes_less_than_a_millisecond(
 def test_monitor_takes_a_thousandth_of_the_processor_at_most(
     device: Device, monitor: Monitor, measure: Measure
 ) -> None:
-    """Computed from the time of a sample with its threshold check, as the manager counts it."""
+    """Computed from the manager's own figure for a sample with its threshold check."""
     monitor.start()
     monitor.samples(BUSY_SAMPLES)
     cost = device.self_cost()
@@ -109,7 +109,7 @@ def test_monitor_takes_a_thousandth_of_the_processor_at_most(
 def test_manager_takes_less_than_3_kb_in_all(
     dut: Any, device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """The manager's own figures against its variables in the ELF file and the heap that its task takes at start."""
+    """Compare the manager's own figures with its variables in the ELF file and the heap of its task."""
     cost = device.self_cost()
     monitor.stop()
     before = heaps.free(INTERNAL.caps)
@@ -133,7 +133,7 @@ def test_manager_takes_less_than_3_kb_in_all(
 def test_quarter_of_the_monitors_stack_is_never_used(
     device: Device, monitor: Monitor, board: BoardInUse, measure: Measure
 ) -> None:
-    """After samples, boxes, warnings and callbacks. Stack use on the host says nothing about the chip's."""
+    """Read after samples, boxes, warnings and callbacks. A host board cannot show the chip's stack use."""
     device.callbacks(add=1, log=True)
     device.thresholds(internal_ram_warning=400 * KB)
     monitor.start()
@@ -148,9 +148,9 @@ def test_quarter_of_the_monitors_stack_is_never_used(
     )
 
 
-@pytest.mark.boards("hardware", "qemu", needs="stacks that are the chip's")
+@pytest.mark.boards("hardware", "qemu", needs="the chip's stack usage")
 def test_tasks_that_stay_have_stack_to_spare(device: Device, modes: Modes, measure: Measure) -> None:
-    """After the heaviest use: driver starts and stops, a failed change with rollback, playback, logs, long replies."""
+    """Read after the heaviest use: driver starts and stops, a rolled-back transition, playback, logs, long replies."""
     modes.cycle()
     device.fail(step="audio.start")
     modes.refused(VOICE)
@@ -172,9 +172,9 @@ def test_tasks_that_stay_have_stack_to_spare(device: Device, modes: Modes, measu
 
 
 def static_bytes(elf: Path, *sources: str) -> int:
-    """Bytes of internal RAM that the variables of these source files take, by the ELF file's symbols.
+    """Bytes of internal RAM for the variables of these source files, from the ELF file's symbols.
 
-    Each object's local symbols follow the name of its file. RTC memory is not counted.
+    Each object's local symbols follow the name of its file. RTC memory does not count.
     """
     found = 0
     with elf.open("rb") as file:

@@ -1,6 +1,6 @@
-"""The guide's troubleshooting section as tests: the board's own reports lead from a symptom to its cause.
+"""The guide's troubleshooting section as tests: the board's reports must lead from a symptom to its cause.
 
-The test plants a cause and must then identify it from the board's output alone.
+Each test plants a cause and then identifies it from the board's output alone.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ PIECE = 3 * KB
 
 
 def sample_before(device: Device, moment_ms: int) -> Event:
-    """The last statistics before a moment of the board's clock; pending log output must be written by now."""
+    """The last statistics before a board time; all pending log output must have been written."""
     samples = device.events("mem.sample", since=Cursor())
     earlier = [event for event in samples if event.data["timestamp_ms"] <= moment_ms]
-    assert earlier, "nothing was recorded before it"
+    assert earlier, f"no statistics were recorded before {moment_ms} ms"
     return max(earlier, key=lambda event: int(event.data["snapshot"]))
 
 
@@ -38,9 +38,9 @@ def sample_before(device: Device, moment_ms: int) -> Event:
 def test_no_mem_names_the_missing_block_the_memory_before_it_and_who_holds_it(
     device: Device, heaps: Heaps, monitor: Monitor, modes: Modes, measure: Measure
 ) -> None:
-    """I2S fails as on the recorded boards: 27,267 B were free for 25,980, and no block was large enough.
+    """I2S fails as on the recorded boards, which had 27,267 B free for 25,980 B but no block large enough.
 
-    The culprit is found by comparison: the mode holds as much as before, so another part holds the rest.
+    The comparison identifies the holder: the mode uses as much as before, so another part holds the rest.
     """
     modes.warm_up()
     monitor.stop()
@@ -48,7 +48,7 @@ def test_no_mem_names_the_missing_block_the_memory_before_it_and_who_holds_it(
     healthy = heaps.free(DMA.caps)
     heaps.leave(DMA, DMA.reachable(80 * KB))
     heaps.split(DMA, block=PIECE)
-    while heaps.can_hold(DMA, I2S_BLOCK):  # the rest of a heap may have joined its last piece
+    while heaps.can_hold(DMA, I2S_BLOCK):  # the rest of a heap may be merged with its last piece
         heaps.hold(DMA, I2S_BLOCK)
     taken = healthy - heaps.free(DMA.caps)
     regions = heaps.regions(DMA)
@@ -67,7 +67,7 @@ def test_no_mem_names_the_missing_block_the_memory_before_it_and_who_holds_it(
     measure("largest block there is", failed.largest, "B", exact=largest, source="arithmetic on heap.regions")
     measure("missing block in the event", change.data["missing"], "B", exact=I2S_BLOCK, source="mode.get")
 
-    monitor.stop()  # the records of what was logged are written
+    monitor.stop()  # flushes the records of the log
     before = sample_before(device, change.t_ms)
     context = before.data["context"]
     measure(
@@ -93,7 +93,7 @@ def test_no_mem_names_the_missing_block_the_memory_before_it_and_who_holds_it(
 def test_no_mem_of_a_driver_shows_in_ledger_and_failed_allocation(
     device: Device, heaps: Heaps, modes: Modes, measure: Measure
 ) -> None:
-    """An allocation fails inside a driver, past every check: its size, the step, and memory around it are reported."""
+    """An allocation fails inside a driver, after all checks: the board reports its size, the step, and the memory."""
     modes.warm_up()
     before = heaps.free(INTERNAL.caps)
     device.fail("DMA", nth=3)
@@ -136,17 +136,17 @@ def test_no_mem_of_a_driver_shows_in_ledger_and_failed_allocation(
 
 
 def scattered(regions: list[HeapState]) -> dict[int, int]:
-    """Free bytes outside the largest block of a heap, by the heap's start; heaps without any left out."""
+    """Free bytes outside the largest block of a heap, by the heap's start, for heaps that have any."""
     return {region.start: region.free - region.largest for region in regions if region.free > region.largest}
 
 
 def total(regions: list[HeapState]) -> int:
-    """Scattered bytes of all these heaps."""
+    """Scattered bytes of all the heaps."""
     return sum(scattered(regions).values())
 
 
 def most_scattered(before: list[HeapState], after: list[HeapState]) -> int:
-    """Start of the heap whose free memory became most scattered."""
+    """Start of the heap whose scattered memory grew most."""
     known = scattered(before)
     grown = {start: lost - known.get(start, 0) for start, lost in scattered(after).items()}
     return max(grown, key=lambda start: grown[start])
@@ -154,7 +154,7 @@ def most_scattered(before: list[HeapState], after: list[HeapState]) -> int:
 
 @dataclass(frozen=True)
 class Split:
-    """How a test splits memory in one mode: bytes left free first, so that the split shows, and the blocks."""
+    """A way to split memory in one mode: bytes to leave free first, so that the split is visible, and the blocks."""
 
     mode: str
     memory: Memory
@@ -175,9 +175,9 @@ SPLITS = [
 def test_fragmentation_is_traced_to_its_region_and_its_mode(
     device: Device, heaps: Heaps, modes: Modes, measure: Measure, split: Split
 ) -> None:
-    """Memory is split in one of the modes of a cycle.
+    """The test splits memory in one mode of a cycle.
 
-    The statistics logged on entering and leaving each mode, and the heap maps of the same moments, identify the mode
+    The statistics logged on entering and leaving each mode, and the heap maps at the same time, must identify the mode
     and the heap.
     """
     modes.warm_up()
@@ -241,9 +241,10 @@ BLOCK = 12 * KB
 
 
 def hold_row(heaps: Heaps, memory: Memory) -> tuple[list[int], list[int]]:
-    """Hold a row of adjacent blocks in one heap, followed by more free memory than half of them take.
+    """Hold a row of adjacent blocks in one heap, before a free block larger than half of them.
 
-    Returns the row, and the blocks held before the allocator reached such a place.
+    Returns:
+        The row, and the blocks held before the allocator reached such a place.
     """
     passed: list[int] = []
     row: list[int] = []
@@ -253,7 +254,7 @@ def hold_row(heaps: Heaps, memory: Memory) -> tuple[list[int], list[int]]:
         block = heaps.hold(memory, BLOCK)
         after = {region.start: region for region in heaps.regions(memory)}
         (start,) = (start for start, region in after.items() if region.free != before[start].free)
-        # Cut from the front of the heap's largest block, as the last one was.
+        # Cut from the start of the heap's largest block, like the previous block.
         follows = before[start].largest - after[start].largest == before[start].free - after[start].free
         if start != place or not follows:
             passed, row, place = passed + row, [], start
@@ -270,7 +271,7 @@ def hold_row(heaps: Heaps, memory: Memory) -> tuple[list[int], list[int]]:
 def test_reverse_order_release_leaves_less_fragmentation(
     device: Device, heaps: Heaps, measure: Measure, memory: Memory
 ) -> None:
-    """Half of a row of blocks is freed, in reverse order or in order of allocation."""
+    """The test frees half of a row of blocks, in reverse order or in order of allocation."""
     left = {}
     for order in ("reverse", "same"):
         held, passed = hold_row(heaps, memory)
@@ -306,12 +307,12 @@ def test_reverse_order_release_leaves_less_fragmentation(
 
 CYCLES = 36
 QUIET_MS = 600_000
-"""Monitoring interval; with the monitor's task running, no short-lived task is created to write statistics."""
+"""Monitoring interval; while the monitor runs, the manager needs no short-lived task to write statistics."""
 PLANTED = 16
 
 
 def run_cycles(device: Device, modes: Modes, memory: Memory, series: Series) -> Leak:
-    """Verdict on free memory in camera mode over `cycles` cycles."""
+    """Verdict on free memory in camera mode over CYCLES cycles."""
     free = []
     for _ in range(CYCLES):
         modes.cycle()
@@ -329,7 +330,7 @@ def test_planted_leak_of_16_bytes_per_cycle_is_found_and_its_size_estimated(
     device.leak(memory.caps, bytes=PLANTED, every="cycle")
     leak = run_cycles(device, modes, memory, series)
     leaked = device.leak(off=True)["leaked"]
-    assert leaked == CYCLES, f"{leaked} leaks were planted"
+    assert leaked == CYCLES, f"{leaked} leaks were planted, not {CYCLES}"
     measure("verdict", str(leak.verdict), exact=str(LeakVerdict.LEAK), source=str(leak))
     measure(
         "estimated leak",
@@ -351,7 +352,7 @@ def test_planted_leak_of_16_bytes_per_cycle_is_found_and_its_size_estimated(
 def test_clean_run_raises_no_false_alarm(
     device: Device, modes: Modes, measure: Measure, series: Series
 ) -> None:
-    """The same number of cycles without a planted leak, both memories judged."""
+    """The same number of cycles without a planted leak, for both memories."""
     device.monitor(start=QUIET_MS)
     readings: dict[str, list[int]] = {"internal": [], "psram": []}
     for _ in range(CYCLES):

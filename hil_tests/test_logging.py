@@ -20,14 +20,14 @@ BOX_LINES = 28
 
 LOAD_TASKS = 3
 LOAD_PERIOD_MS = 20
-"""Log period of each task, 47 bytes a line: 60 % of the line at 115200 baud, which leaves room for records."""
+"""Log period of each task: 47-byte lines use 60 % of the line at 115200 baud and leave room for records."""
 PAUSE_MAX_MS = 100
-"""Longest pause of a task that logs every 20 ms and waits for a box or for the others' lines."""
+"""Maximum pause of a task that logs every 20 ms and waits for a box or for other tasks' lines."""
 ROUNDS = 5
 BOXES_IN_A_ROW = 3
 
 EVERYTHING = {**{memory.name: memory.caps for memory in MEMORIES}, "total": TOTAL_CAPS}
-"""Memories with a delta in the box, and the capabilities to read them with."""
+"""Memories with a delta in the box, and their capabilities."""
 
 
 def sample_of(device: Device, context: str, since: Cursor) -> Event:
@@ -36,7 +36,7 @@ def sample_of(device: Device, context: str, since: Cursor) -> Event:
 
 
 def deviations(device: Device, since: Cursor) -> str:
-    """Deviations from the guide's layout in the boxes since the mark, as text; empty without any."""
+    """Deviations from the guide's layout in the boxes since the mark, as text; empty if there are none."""
     return "; ".join(box.reason for box in device.broken_boxes(since))
 
 
@@ -45,9 +45,9 @@ def deviations(device: Device, since: Cursor) -> str:
 
 @pytest.mark.requirement("LOG-02")
 def test_box_is_the_guides_line_by_line(device: Device, heaps: Heaps, measure: Measure) -> None:
-    """Figures of different widths and signs: after boot, with little memory left, with more free than at the baseline.
+    """Figures of different widths and signs: after boot, with little memory, and with more than the baseline.
 
-    Each box is compared, line by line, with the guide's layout rendered by the harness from the same figures.
+    The harness renders the same figures in the guide's layout and compares each line.
     """
     start = boot_start(device)
     logged = device.mark()
@@ -81,11 +81,11 @@ def test_box_is_the_guides_line_by_line(device: Device, heaps: Heaps, measure: M
 
 @pytest.mark.requirement("LOG-03")
 def test_box_is_whole_while_three_tasks_log(device: Device, measure: Measure) -> None:
-    """Three tasks of a higher priority log all the time while boxes are written, several in a row.
+    """Three tasks of higher priority log continuously while several boxes in a row are written.
 
-    The load itself is measured too: around each box, every task must have kept logging.
+    The test also measures the load: every task must keep logging around each box.
     """
-    start = device.mark()  # before the load: the first lines count for the first box
+    start = device.mark()  # before the load, so that its first lines count for the first box
     device.command("log.load", tasks=LOAD_TASKS, every=LOAD_PERIOD_MS)
     contexts = [f"Under load {number}" for number in range(ROUNDS * BOXES_IN_A_ROW)]
     boxes: list[Box | None] = []
@@ -153,7 +153,7 @@ def first_box(device: Device, context: str, since: Cursor) -> Box | None:
 def test_logged_figures_are_of_the_moment_they_name(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, memory: Memory
 ) -> None:
-    """Log, allocate, log: the first firmware printed the monitor's last sample both times (103 of 116 pairs)."""
+    """Log, allocate, log. The first firmware printed the monitor's last sample both times (103 of 116 pairs)."""
     start = device.mark()
     steps = {"Before": 0, "After": 12 * KB, "After more": 40 * KB}
     for context, size in steps.items():
@@ -162,7 +162,7 @@ def test_logged_figures_are_of_the_moment_they_name(
         before = device.probe(memory.caps)
         device.log(context)
         after = device.probe(memory.caps)
-        assert before == after, "memory moved around the log, so its figures can't be judged"
+        assert before == after, "memory changed around the log, so its figures cannot be judged"
         box = device.wait_box(context, since=start)
         free, largest, _ = box.stats.memory(memory.name)
         record = sample_of(device, context, start)
@@ -223,7 +223,7 @@ def test_deltas_are_current_minus_baseline_with_sign(device: Device, heaps: Heap
 
 @pytest.mark.requirement("LOG-05")
 def test_first_baseline_is_that_of_init(device: Device, measure: Measure) -> None:
-    """'System Boot' is logged after monitoring has started, so its deltas show allocations since init's baseline."""
+    """'System Boot' is logged after the start of monitoring, so its deltas show the allocations since init."""
     box = device.wait_box("System Boot", since=boot_start(device))
     baseline = device.baseline()
     for name in DELTA_LABELS:

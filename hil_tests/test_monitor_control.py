@@ -1,4 +1,4 @@
-"""Monitoring can be started, changed and stopped any number of times without leaving memory or tasks behind."""
+"""Monitoring can be started, changed and stopped any number of times without leaking memory or tasks."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ SOURCE = "REQUIREMENTS.md API-05"
 def test_hundred_starts_changes_and_stops_leave_nothing_behind(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """Memory, heap blocks and tasks are read directly, with monitoring off, before and after."""
+    """Direct readings of memory, heap blocks and tasks before and after, with monitoring off."""
 
-    def look() -> dict[str, int]:
+    def read_all() -> dict[str, int]:
         monitor.stop()
         found = {f"{memory.name} free": heaps.free(memory.caps) for memory in MEMORIES}
         return {**found, "blocks": sum(heap.blocks for heap in device.regions()), "tasks": device.tasks()}
 
-    before = look()
+    before = read_all()
     wrong = 0
     for _ in range(ROUNDS):
         wrong += device.monitor(start=SLOW_MS).interval_ms != SLOW_MS
@@ -39,7 +39,7 @@ def test_hundred_starts_changes_and_stops_leave_nothing_behind(
         wrong += device.monitor(stop=True).running
         wrong += not device.monitor(start=SLOW_MS).running
     with_monitor = device.tasks()
-    after = look()
+    after = read_all()
     measure("answers that were not what was asked for", wrong, exact=0, source=SOURCE)
     for what, value in before.items():
         measure(f"{what} after {ROUNDS} rounds - before", after[what] - value, exact=0, source=SOURCE)
@@ -48,7 +48,7 @@ def test_hundred_starts_changes_and_stops_leave_nothing_behind(
 
 @pytest.mark.requirement("API-05")
 def test_interval_is_the_one_started_last(device: Device, monitor: Monitor, measure: Measure) -> None:
-    """Samples follow the interval, and none is taken once monitoring is stopped."""
+    """Samples follow the interval, and stop with monitoring."""
     for interval in (FAST_MS, 2 * FAST_MS):
         monitor.start(interval)
         stamps = [event.data["timestamp_ms"] for event in monitor.samples(4)]

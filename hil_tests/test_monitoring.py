@@ -1,4 +1,4 @@
-"""The monitor samples on time, and each of its figures matches the allocator's at that moment."""
+"""The monitor samples on time, and each figure matches the allocator's at that moment."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ INTERVAL_TOLERANCE = 0.01
 
 INTERVALS = 3
 INTERVAL_BUDGET_S = 20.0
-"""Host time to wait for a sample, which a board in real time takes every 15 s."""
+"""Host time to wait for a sample; a board in real time takes one every 15 s."""
 
 IN_ONE_COMMAND = "heap_caps, read before and after in the same command"
 
@@ -32,7 +32,7 @@ UNTOUCHED = "REQUIREMENTS.md MON-05: 0-3 %; facts: 1 - largest/free over all hea
 def test_samples_every_fifteen_seconds_of_board_time(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """The interval is that of app_main, and each sample is current: it shows memory taken since the last one."""
+    """The interval is app_main's, and each sample is current: it shows memory allocated since the last sample."""
     start = device.mark()
     samples = []
     for number in range(INTERVALS + 1):
@@ -59,7 +59,7 @@ def test_samples_every_fifteen_seconds_of_board_time(
             requirement="MON-01",
         )
     device.wait_box("Periodic", since=start)
-    monitor.samples(1, budget_s=INTERVAL_BUDGET_S)  # by then the last of the boxes before it is written
+    monitor.samples(1, budget_s=INTERVAL_BUDGET_S)  # flushes the last earlier box
     boxed = [box.stats.internal_free for box in device.boxes(start, "Periodic")]
     for sample in samples:
         measure(
@@ -83,13 +83,13 @@ def test_samples_every_fifteen_seconds_of_board_time(
 def test_every_figure_equals_a_direct_read(
     device: Device, heaps: Heaps, measure: Measure, loaded: bool
 ) -> None:
-    """read - claim - read in one command; the reads must agree, so that nothing moved in between."""
+    """Read, claim, read in one command; the readings must agree, so that no memory changed in between."""
     if loaded:
         for memory in MEMORIES:
             heaps.hold(memory, 10 * KB)
             heaps.split(memory, block=KB, count=8)
     sandwich = device.sandwich([*(memory.caps for memory in MEMORIES), TOTAL_CAPS], claim="mem.stats")
-    assert sandwich.stable, "memory moved during the command, so the claim can't be judged"
+    assert sandwich.stable, "memory changed during the command, so the claim cannot be judged"
     claim = sandwich.stats
     for memory in MEMORIES:
         read = sandwich.before[memory.caps]
@@ -122,13 +122,13 @@ def test_every_figure_equals_a_direct_read(
 
 
 @pytest.mark.requirement("MON-02")
-def test_minimum_ever_is_the_lowest_there_was(
+def test_minimum_ever_is_the_lowest_value(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """A passed low stays in the minimum, even when the allocator's own minimum is restarted.
+    """The minimum keeps a past low, even when the allocator's own minimum is reset.
 
-    The allocator adds up the minimums of the heaps, so its figure may lie below the lowest sum. Each sample restarts
-    it, so none may fall between two readings.
+    The allocator adds the minimums of the heaps, so its figure may be below the lowest sum. Each sample resets it, so
+    no sample may come between two readings.
     """
     monitor.stop()
     untouched = device.stats().total_minimum_free
@@ -136,7 +136,7 @@ def test_minimum_ever_is_the_lowest_there_was(
     lowest = heaps.free(TOTAL_CAPS)
     heaps.release(held)
     stats = device.stats()
-    assert lowest < untouched, "the block makes a new low"
+    assert lowest < untouched, "the block must cause a new low"
     minimum = stats.total_minimum_free
     measure(
         "minimum ever - allocator's", minimum - device.probe(TOTAL_CAPS).minimum, "B", exact=0, source=DIRECT
@@ -153,7 +153,7 @@ def test_minimum_ever_is_the_lowest_there_was(
 
     monitor.start()
     monitor.complete_checks(2)
-    assert device.probe(TOTAL_CAPS).minimum > minimum, "each sample restarts the allocator's own minimum"
+    assert device.probe(TOTAL_CAPS).minimum > minimum, "each sample must reset the allocator's own minimum"
     later = device.stats().total_minimum_free
     measure(
         "minimum ever after the low is out of the window", later, "B", exact=minimum, source="it never rises"
@@ -165,13 +165,13 @@ def test_minimum_ever_is_the_lowest_there_was(
 def test_fragmentation_follows_the_layout(
     device: Device, heaps: Heaps, measure: Measure, memory: Memory
 ) -> None:
-    """The first firmware read 46-51 % on an idle healthy board, and 7-11 % when memory had really run out."""
+    """The first firmware showed 46-51 % on an idle healthy board, and 7-11 % when memory had run out."""
 
     def claimed() -> int:
         return device.stats().memory(memory.name)[2]
 
     untouched = claimed()
-    assert memory is PSRAM or len(heaps.regions(memory)) > 1, "internal memory is several heaps"
+    assert memory is PSRAM or len(heaps.regions(memory)) > 1, "internal memory must have several heaps"
     measure("untouched", untouched, "%", low=0, high=UNTOUCHED_PERCENT, source=UNTOUCHED)
 
     if memory is PSRAM:
@@ -195,10 +195,10 @@ def test_fragmentation_follows_the_layout(
 # --- Between samples ----------------------------------------------------------------------------------------
 
 WINDOW_MS = 5_000
-"""Interval long enough to take and free a block between two samples."""
+"""Interval long enough to allocate and free a block between two samples."""
 DIP = 20 * KB
 OTHERS_MAX = 1 * KB
-"""Bytes that other tasks may briefly take while the test holds its block."""
+"""Bytes that other tasks may briefly allocate while the test holds its block."""
 
 
 @pytest.mark.requirement("MON-03")
@@ -206,7 +206,7 @@ OTHERS_MAX = 1 * KB
 def test_dip_between_two_samples_is_seen_in_the_windows_watermark(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, memory: Memory
 ) -> None:
-    """The first firmware missed every short minimum: a direct print showed 4,831 B of DMA memory, no sample did."""
+    """The first firmware missed every short minimum: a component printed 4,831 B of DMA memory, but no sample did."""
     field = f"{memory.name}_watermark"
     monitor.start(WINDOW_MS)
     (quiet,) = monitor.samples(1, budget_s=INTERVAL_BUDGET_S)
@@ -217,7 +217,7 @@ def test_dip_between_two_samples_is_seen_in_the_windows_watermark(
     (dip,) = monitor.samples(1, budget_s=INTERVAL_BUDGET_S)
     (after,) = monitor.samples(1, budget_s=INTERVAL_BUDGET_S)
     between = device.events("mem.sample", since=start, where=lambda event: event.n < dip.n)
-    assert not between, "a sample fell between taking and giving back"
+    assert not between, "a sample came between allocation and release"
 
     free = dip.data[memory.free_field]
     measure(
@@ -247,9 +247,9 @@ def test_dip_between_two_samples_is_seen_in_the_windows_watermark(
 
 @pytest.mark.requirement("MON-03")
 def test_minimum_ever_never_rises(device: Device, heaps: Heaps, monitor: Monitor, measure: Measure) -> None:
-    """Over lows of every memory, samples and new windows; it never exceeds free memory either.
+    """The test covers lows of every memory, samples and new windows; the minimum never exceeds free memory.
 
-    One low goes below the minimum left by the start.
+    One low is below the minimum of the start-up.
     """
     monitor.start()
     first = device.stats()
@@ -302,12 +302,12 @@ def test_healthy_boot_has_no_failed_allocation(device: Device, measure: Measure)
 def test_failed_allocation_is_recorded_with_size_capabilities_and_function(
     device: Device, heaps: Heaps, measure: Measure, memory: Memory, caps: int
 ) -> None:
-    """A block larger than any free one is really requested from the allocator."""
+    """The board requests a block larger than any free block."""
     size = heaps.free(memory.caps) + 4
     start = device.mark()
     assert not heaps.can_hold(memory, size)
     kept = failures(device, 0)
-    assert len(kept) == 1, f"one allocation failed, and these were recorded: {kept}"
+    assert len(kept) == 1, f"expected 1 recorded failure, got {kept}"
     failed = kept[0]
     measure("size", failed.size, "B", exact=size, source="asked for by the test")
     measure("capabilities", failed.caps, exact=caps, source="asked for by the test")
@@ -321,7 +321,7 @@ def test_failed_allocation_is_recorded_with_size_capabilities_and_function(
 def test_failure_is_reported_wherever_it_happens(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """Failures inside the OS: a task's stack by lack of memory, a stream buffer by injection.
+    """Failures inside the OS: a task's stack through a shortage, a stream buffer through injection.
 
     The monitor reports them at its next sample, without a request.
     """
@@ -348,13 +348,12 @@ def test_failure_is_reported_wherever_it_happens(
 
 @pytest.mark.requirement("MON-04")
 def test_failure_inside_a_critical_section_is_only_noted(device: Device, measure: Measure) -> None:
-    """The hook runs in the context of the failed allocation: if it printed, allocated or took a lock, the board would
-    abort here."""
+    """The hook runs in the failed allocation's context, so the board would abort if it logged, allocated or locked."""
     boot = device.info().b
     error = device.api("fail_in_critical_section")
     measure("error", error, exact="ESP_ERR_NO_MEM", source="no chip has such a block")
     kept = failures(device, 0)
-    assert len(kept) == 1, f"one allocation failed, and these were recorded: {kept}"
+    assert len(kept) == 1, f"expected 1 recorded failure, got {kept}"
     failed = kept[0]
     measure("capabilities", failed.caps, exact=CAP_DMA, source="asked for in the critical section")
     measure("boot id", device.info().b, exact=boot, source="no reset")
@@ -364,7 +363,7 @@ def test_failure_inside_a_critical_section_is_only_noted(device: Device, measure
 def test_failures_in_quick_succession_are_counted_when_not_kept(
     device: Device, heaps: Heaps, measure: Measure
 ) -> None:
-    """More failures than slots before the first query: overwritten ones are reported as `lost`."""
+    """With more failures than slots before the first query, the board reports overwritten ones as `lost`."""
     attempts = 30
     size = heaps.free(DMA.caps) + 4
     start = device.mark()

@@ -22,15 +22,15 @@ SOURCE = "REQUIREMENTS.md BOOT-04"
 
 @pytest.fixture
 def qemu_extra_args(qemu_extra_args: str | None) -> str | None:
-    """QEMU's arguments; the size of its PSRAM is the memory size they give."""
+    """QEMU's arguments without PSRAM."""
     return without_psram(qemu_extra_args) if qemu_extra_args else qemu_extra_args
 
 
 @pytest.fixture
 def port(board: BoardInUse, port: str | None, tmp_path: Path) -> Generator[str | None, None, None]:
-    """Port of a separate virtual board without PSRAM, in place of the run's; no port for QEMU."""
+    """Port of a separate virtual board without PSRAM, instead of the run's board; None in QEMU."""
     if port is None:
-        yield port  # `qemu_extra_args` takes the PSRAM away
+        yield port  # `qemu_extra_args` removes the PSRAM
         return
     arguments = [
         "--profile",
@@ -53,7 +53,7 @@ def refusal(device: Device, command: str, **arguments: str | bool) -> DeviceErro
 
 @pytest.mark.boards("qemu", "virtual", needs="a board without PSRAM")
 @pytest.mark.requirement("BOOT-04")
-def test_board_without_psram_starts_refuses_what_needs_it_and_goes_on(
+def test_board_without_psram_starts_refuses_what_needs_it_and_keeps_running(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
     start = boot_start(device)
@@ -77,7 +77,7 @@ def test_board_without_psram_starts_refuses_what_needs_it_and_goes_on(
         measure(f"{mode} mode: it names the block", block in error.msg, exact=True, source=error.msg)
     frame = refusal(device, "camera.capture")
     measure("taking a picture", frame.err, exact="ESP_ERR_INVALID_STATE", source="there is no camera mode")
-    monitor.stop()  # and the log of the refusals has been written
+    monitor.stop()  # flushes the log of the refusals
     measure(
         "internal memory kept by the refusals",
         before - heaps.free(INTERNAL.caps),

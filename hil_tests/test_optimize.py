@@ -27,12 +27,12 @@ WARNING_PERCENT = 30
 HOLE = 512
 HOLES_MAX = 48
 STEP = 0.004
-"""Fragmentation rises by this at each step: so no percent is left out."""
+"""Step of fragmentation, small enough not to skip a percent."""
 SOURCE = "REQUIREMENTS.md API-10"
 
 
 def check_advice(device: Device, measure: Measure, when: str, expected: set[str]) -> None:
-    """Measure that the reply has the expected advice, and that it is logged as warnings."""
+    """Measure that the reply has the expected advice, and that the board logs it as warnings."""
     start = device.mark()
     advice = device.optimize().advice
     given = {name for name, text in ADVICE.items() if any(text in line for line in advice)}
@@ -44,10 +44,10 @@ def check_advice(device: Device, measure: Measure, when: str, expected: set[str]
 
 
 @pytest.mark.requirement("API-10")
-def test_advice_is_for_the_pressure_there_is(
+def test_advice_matches_the_pressure(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """Free memory is set to just above and just below the default warning levels."""
+    """The test sets free memory to just above and just below the default warning levels."""
     monitor.stop()
     check_advice(device, measure, "as booted", set())
     for memory, free, expected in (
@@ -59,7 +59,9 @@ def test_advice_is_for_the_pressure_there_is(
     ):
         held = heaps.leave(memory, free)
         percent = max(heaps.fragmentation(memory) for memory in (DMA, PSRAM))
-        assert percent < WARNING_PERCENT, f"filling fragmented memory to {percent} %"
+        assert percent < WARNING_PERCENT, (
+            f"filling memory fragmented it by {percent} %, at most {WARNING_PERCENT - 1} % is allowed"
+        )
         check_advice(device, measure, f"{free} B of {memory.name} free", expected)
         heaps.release(held)
     check_advice(device, measure, "all given back", set())
@@ -69,10 +71,10 @@ def test_advice_is_for_the_pressure_there_is(
 def test_audio_restart_is_advised_from_40_percent_of_dma_fragmentation(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """Many small holes are made, then the large blocks taken: at once down to the first level, then in steps of less
-    than a percent, past both.
+    """The test makes many small holes, then allocates the large blocks: down to the first level at once, then past both
+    levels in steps of less than a percent.
 
-    On the ESP32 DMA-capable and byte-wise internal memory are the same heaps, so both are fragmented alike.
+    On the ESP32 DMA-capable and byte-wise internal memory are the same heaps, so both have the same fragmentation.
     """
     monitor.stop()
     device.thresholds(internal_ram_warning=0, internal_ram_critical=0)
@@ -87,7 +89,7 @@ def test_audio_restart_is_advised_from_40_percent_of_dma_fragmentation(
             expected |= {"audio"} if percent >= RESTART_PERCENT else set()
             check_advice(device, measure, f"DMA fragmented by {percent} %", expected)
         hold_towards(heaps, max((WARNING_PERCENT - 2) / 100, share_scattered(heaps) + STEP))
-    assert {RESTART_PERCENT - 1, RESTART_PERCENT} <= seen, f"the test's own steps met {sorted(seen)} % only"
+    assert {RESTART_PERCENT - 1, RESTART_PERCENT} <= seen, f"the test's steps reached only {sorted(seen)} %"
 
 
 def share_scattered(heaps: Heaps) -> float:
@@ -97,7 +99,7 @@ def share_scattered(heaps: Heaps) -> float:
 
 
 def hold_towards(heaps: Heaps, share: float) -> None:
-    """Takes one block, of what fits into no hole, so that at most this share of what is left is scattered."""
+    """Allocate one block too large for any hole, so that at most this share of the free memory is scattered."""
     regions = heaps.regions(DMA)
     free = sum(region.free for region in regions)
     scattered = free - sum(region.largest for region in regions)
@@ -117,12 +119,12 @@ def test_psram_fragmentation_has_its_own_advice(
 
 
 @pytest.mark.requirement("API-10")
-def test_bytes_won_by_reclaimers_are_those_that_direct_reads_find(
+def test_reclaimed_bytes_match_direct_reads(
     device: Device, heaps: Heaps, modes: Modes, measure: Measure
 ) -> None:
-    """The state manager's reclaimer closes a TTS stream that was played to its end and is still open.
+    """The state manager's reclaimer closes an open TTS stream that has been played to its end.
 
-    Monitoring stays on: without it each log has a short-lived task, whose stack the direct reads would see.
+    Monitoring stays on; without it, a short-lived task writes each log and its stack disturbs the readings.
     """
     nothing = device.optimize().reclaimed
     measure("reclaimed when there is nothing to", nothing, "B", exact=0, source=SOURCE)
@@ -130,7 +132,7 @@ def test_bytes_won_by_reclaimers_are_those_that_direct_reads_find(
     idle = heaps.free(TOTAL_CAPS)
     modes.play(tone(1_600))
     before = heaps.free(TOTAL_CAPS)
-    assert idle - before > 64 * KB, "the stream's buffer is held"
+    assert idle - before > 64 * KB, "the stream's buffer must be allocated"
     reclaimed = device.optimize().reclaimed
     after = heaps.free(TOTAL_CAPS)
     measure("reclaimed", reclaimed, "B", exact=after - before, source="direct reads before and after")

@@ -1,4 +1,4 @@
-"""The TTS decoder plays a WAV stream to its end, refuses invalid ones, and frees everything it allocated."""
+"""The TTS decoder plays a WAV stream to its end, refuses invalid ones, and frees all its memory."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from hotpin_hil.device import Device, DeviceError, budgets
 LATENCY_MS = 256
 """Playing time of the DMA buffers: four of 4,080 B at 64 B/ms, rounded up to ms and a tick."""
 BUFFER_MS = 64
-"""Playing time of one of these buffers: the clock starts while the first is played."""
+"""Playing time of one of these buffers, because the clock starts during the first one."""
 ALLOWANCE_MS = 100
-"""Tolerance for ticks, and for log lines between the first sample and the last."""
+"""Tolerance for ticks, and for log lines between the first and the last sample."""
 
 STREAM_BYTES = 64 * 1024
 """Size of the decoder's buffer (guide: TTS_STREAM_BUFFER_SIZE)."""
 PLAYBACK_BYTES = 4_096 + 8_192 + 3 * 64
-"""Memory of playback, including the overhead of each block."""
+"""Memory for playback, including the overhead of each block."""
 
 
 @pytest.fixture
 def voice(device: Device, modes: Modes) -> Modes:
-    """The board in voice mode after a first playback, in which drivers made their permanent allocations."""
+    """The board in voice mode after a first playback, in which drivers make their permanent allocations."""
     modes.to(VOICE)
     modes.play(tone(RATE_HZ // 50))
     device.tts_close()
@@ -36,7 +36,7 @@ def voice(device: Device, modes: Modes) -> Modes:
 
 
 def measure_same(measure: Measure, what: str, now: Reading, then: Reading) -> None:
-    """Measure that every byte, block and task is back; both readings are of one mode, so no drift is allowed."""
+    """Measure that every byte, block and task is back, without tolerance because both readings are of one mode."""
     for name, value in vars(now).items():
         unit = "" if name in ("blocks", "tasks") else "B"
         measure(f"{what}: {name}", value - getattr(then, name), unit, exact=0, source="TTS-06: every byte")
@@ -48,7 +48,7 @@ def measure_same(measure: Measure, what: str, now: Reading, then: Reading) -> No
 @pytest.mark.requirement("TTS-05")
 @pytest.mark.parametrize("channels", [1, 2], ids=["mono", "stereo"])
 def test_stream_is_played_to_its_end(device: Device, voice: Modes, measure: Measure, channels: int) -> None:
-    """The event reports the end; how long it took is also read from the board's clock at play and at end."""
+    """The event reports the end; the board's clock at start and end gives the duration too."""
     frames = RATE_HZ // 2 // channels + 3  # deliberately not a multiple of any buffer size
     start = device.mark()
     voice.write(tone(frames, channels=channels))
@@ -73,10 +73,10 @@ def test_stream_is_played_to_its_end(device: Device, voice: Modes, measure: Meas
 
 
 @pytest.mark.requirement("TTS-05")
-def test_stream_may_come_while_it_is_played(
+def test_stream_may_arrive_during_playback(
     device: Device, voice: Modes, measure: Measure, host_pace: HostPace
 ) -> None:
-    """Playback starts with the header and a little sound; the rest is written during playback."""
+    """Playback starts with the header and a little sound; the test writes the rest during playback."""
     frames = RATE_HZ // 4
     stream = tone(frames)
     start = device.mark()
@@ -94,7 +94,7 @@ def test_stream_may_come_while_it_is_played(
 
 @pytest.mark.requirement("TTS-05")
 def test_malformed_stream_is_refused(device: Device, voice: Modes, measure: Measure) -> None:
-    """Each malformed stream gives its own kind of error and plays nothing; the next valid stream plays."""
+    """Each malformed stream gives a specific error and plays nothing; the next valid stream plays."""
     then = voice.read()
     expected = dict.fromkeys(MALFORMED, "ESP_ERR_INVALID_RESPONSE") | dict.fromkeys(
         UNSUPPORTED, "ESP_ERR_NOT_SUPPORTED"
@@ -111,8 +111,8 @@ def test_malformed_stream_is_refused(device: Device, voice: Modes, measure: Meas
 
 
 @pytest.mark.requirement("TTS-05")
-def test_stream_that_stops_coming_is_given_up(device: Device, voice: Modes, measure: Measure) -> None:
-    """Less arrives than was announced: nothing, part of the header, the header alone, half of the samples."""
+def test_incomplete_stream_times_out(device: Device, voice: Modes, measure: Measure) -> None:
+    """Less data arrives than announced: nothing, part of the header, only the header, half of the samples."""
     stream = tone(1_000)
     for kept in (0, 20, 44, 1_044):
         start = device.mark()
@@ -157,7 +157,7 @@ def test_playing_needs_voice_mode_and_a_stream(device: Device, modes: Modes, mea
 
 @pytest.mark.requirement("TTS-06")
 def test_stop_returns_every_byte(device: Device, voice: Modes, measure: Measure) -> None:
-    """The stream is closed at each possible moment, twice each, with another stream in between."""
+    """The test closes the stream in each state, twice each, with another stream in between."""
     stream = tone(RATE_HZ // 4)
 
     def play_on() -> None:
@@ -190,7 +190,7 @@ def test_stop_returns_every_byte(device: Device, voice: Modes, measure: Measure)
 
 @pytest.mark.requirement("TTS-06")
 def test_leaving_voice_mode_returns_every_byte(device: Device, voice: Modes, measure: Measure) -> None:
-    """The mode change closes the stream while it plays."""
+    """The mode transition closes the playing stream."""
     voice.to(CAMERA)
     in_camera = voice.read()
     voice.to(VOICE)

@@ -1,8 +1,8 @@
 """The board recovers from crashes, watchdogs, brown-outs, and power cuts during flashing or a mode change.
 
-A reset or flashing again revives it, and the cause is reported. Power cuts at a given byte of flashing or step of a
-transition, and brown-outs, are shown on the virtual board (fixture `faults`) and recorded as left out on others. There
-the bench's power switch interrupts a transition if there is one, otherwise a reset over EN, a power-on to the chip.
+A reset or flashing revives the board, and the suite reports the cause. On the virtual board (fixture `faults`) the
+tests cut power at a given byte of flashing or step of a transition, and cause brown-outs; other boards record these as
+left out. There, the bench's power switch or else a reset over EN (a power-on for the chip) interrupts a transition.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SOURCE = "REQUIREMENTS.md ROB-02"
 COMPLAINT = re.compile(
     rb"E \(\d+\) (esp_image|boot|flash_parts): [^\r\n]+|invalid header: |csum err:|load:0x\w+,len:-"
 )
-"""Errors of the second-stage boot loader without a bootable app, or of the ROM without a boot loader."""
+"""Errors of the second-stage boot loader without a bootable app, and of the ROM without a boot loader."""
 SILENCE_S = 0.2
 
 REASONS = {
@@ -51,7 +51,7 @@ REASONS = {
 
 
 def watchdog_s(dut: Any, kind: str) -> float:
-    """Time-out of the watchdog that ends this kind of crash, in this build."""
+    """Timeout of the watchdog that ends this kind of crash in this build, in s."""
     config = json.loads((Path(dut.app.binary_path) / "config" / "sdkconfig.json").read_text())
     times_s = {"wdt": config["ESP_INT_WDT_TIMEOUT_MS"] / 1000, "task_wdt": config["ESP_TASK_WDT_TIMEOUT_S"]}
     return float(times_s.get(kind, 0))
@@ -67,7 +67,7 @@ def crash(dut: Any, device: Device, kind: str) -> None:
 
 
 def by_itself(device: Device) -> str:
-    """Measure how the board recovers after a crash, and whether a reset is enough."""
+    """Revive the board; returns whether a reset was enough or flashing was needed."""
     try:
         device.wait_ready(timeout_s=SILENCE_S)
     except NoReply:
@@ -76,10 +76,10 @@ def by_itself(device: Device) -> str:
 
 
 @pytest.mark.parametrize("kind", REASONS)
-def test_crash_ends_in_a_reset_that_tells_its_cause(
+def test_crash_ends_in_a_reset_that_reports_its_cause(
     dut: Any, device: Device, measure: Measure, kind: str
 ) -> None:
-    """The board recovers by itself; a query in between fails with an error that says what happened."""
+    """The board recovers by itself; a query in between fails with an error that names the crash."""
     before = device.info()
     start = device.mark()
     with pytest.raises(BoardReset) as reset:
@@ -97,7 +97,7 @@ def test_crash_ends_in_a_reset_that_tells_its_cause(
 def test_byte_access_to_iram_panics_where_the_chip_is_real(
     dut: Any, device: Device, board: BoardInUse, measure: Measure
 ) -> None:
-    """The crash of a byte buffer without MALLOC_CAP_8BIT, seen seven times on recorded boards."""
+    """The crash of a byte buffer without MALLOC_CAP_8BIT, which recorded boards show seven times."""
     start = device.mark()
     if board.is_real_chip:
         with pytest.raises(BoardReset):
@@ -121,10 +121,10 @@ def test_byte_access_to_iram_panics_where_the_chip_is_real(
         pytest.param(99, id="at_the_end", marks=pytest.mark.soak),
     ],
 )
-def test_flashing_that_was_cut_is_mended_by_flashing_again(
+def test_interrupted_flashing_is_repaired_by_flashing_again(
     dut: Any, device: Device, measure: Measure, share: int
 ) -> None:
-    """The flash after a power cut: erased for the new image, and partly written."""
+    """The test leaves the flash as after a power cut: erased for the new image, and partly written."""
     elf_sha256 = device.info().elf_sha256
     cut_flashing(dut, Path(dut.app.bin_file), share)
     measure_flashed_again(dut, device, measure, elf_sha256)
@@ -150,10 +150,10 @@ CUTS = 3
 CUTS_SEED = 20
 
 
-def test_power_cut_in_flashing_is_mended_by_flashing_again(
+def test_power_cut_during_flashing_is_repaired_by_flashing_again(
     dut: Any, device: Device, faults: Faults, measure: Measure
 ) -> None:
-    """Power is cut while esptool writes, once in each third of the data; the first third includes the boot loader."""
+    """The test cuts power while esptool writes, once in each third of the data; the first includes the boot loader."""
     elf_sha256 = device.info().elf_sha256
     sizes = [Path(file.file_path).stat().st_size for file in dut.app.flash_files]
     dice = random.Random(CUTS_SEED)
@@ -165,7 +165,10 @@ def test_power_cut_in_flashing_is_mended_by_flashing_again(
             dut.serial.flash()
         when = f"after {cut} bytes: "
         measure(
-            f"{when}the bench is blamed", "check cable, power" in str(failed.value), exact=True, source=SOURCE
+            f"{when}the bench is blamed",
+            "check cable and power" in str(failed.value),
+            exact=True,
+            source=SOURCE,
         )
         measure_flashed_again(dut, device, measure, elf_sha256, when)
 
@@ -182,7 +185,7 @@ def measure_supply_failed(
     reason: str,
     when: str = "",
 ) -> None:
-    """Trigger a reset that the suite must blame on the bench's supply."""
+    """Trigger a reset that the suite must attribute to the bench's supply."""
     before = device.info()
     with pytest.raises(SupplyFailed) as failed:
         action()
@@ -200,10 +203,10 @@ def measure_supply_failed(
     ("by", "printed"),
     [("interrupt", "SW_RESET.*Brownout detector was triggered"), ("hardware", "RTCWDT_BROWN_OUT_RESET")],
 )
-def test_brown_out_is_told_by_the_next_start(
+def test_next_start_reports_a_brown_out(
     device: Device, faults: Faults, measure: Measure, by: str, printed: str
 ) -> None:
-    """By default, ESP-IDF resets the chip from the detector's interrupt; without it the hardware does."""
+    """By default, the detector's interrupt resets the chip; without the interrupt, the hardware does."""
 
     def dip() -> None:
         start = device.mark()
@@ -241,7 +244,7 @@ def test_power_cut_at_each_step_of_a_transition_is_a_fresh_start(
 
 @dataclass(frozen=True)
 class Supply:
-    """A way to interrupt the board's power; `what` names it."""
+    """A way to interrupt the board's power, and its name."""
 
     what: str
     cycle: Callable[[], object]
@@ -249,12 +252,12 @@ class Supply:
 
 @pytest.fixture
 def supply(request: pytest.FixtureRequest, board: BoardInUse, dut: Any, device: Device) -> Supply:
-    """The way to interrupt this board's power: the bench's switch if there is one."""
+    """The bench's power switch, or else a reset over EN."""
     if board.power is not None:
         return Supply("the bench's power switch", Power(dut.serial, board.power).cycle)
     if board.is_real_chip:
         recorder_of(request.node).left_out(
-            "power cut by a switch: the bench has none; a reset over EN replaces it"
+            "a power cut: the bench has no switch, so a reset over EN replaces it"
         )
     return Supply("a reset over EN, a power-on to the chip", line_of(dut).hard_reset)
 
@@ -262,7 +265,7 @@ def supply(request: pytest.FixtureRequest, board: BoardInUse, dut: Any, device: 
 def test_power_cut_in_a_transition_is_a_fresh_start(
     device: Device, modes: Modes, supply: Supply, measure: Measure
 ) -> None:
-    """Each cut comes at a different moment of the transition."""
+    """Each power cut is at a different time in the transition."""
     memory = None
     for delay in range(0, 500, 100):
         device.settle(down=delay)

@@ -1,6 +1,6 @@
-"""The release image, the one that ships: it boots, logs and samples, without the suite's console.
+"""The release image boots, logs and samples, and does not contain the suite's console.
 
-It is flashed only for these tests; the next test flashes the image with the console again.
+Only these tests flash it; the next test flashes the image with the console again.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ def build_dir(board: BoardInUse) -> str:
     try:
         return str(board.build_of(RELEASE).folder)
     except BuildError as error:
-        # Only these tests need it; the others continue.
+        # Only these tests need the build, so the others continue.
         raise BenchError(f"no release build: {error.message}", error.remedy) from error
 
 
 @pytest.fixture
 def release(request: pytest.FixtureRequest, dut: Any, board: BoardInUse) -> Device:
-    """A freshly started board with the release image. It sends records but answers no request."""
+    """A freshly started board with the release image. It sends records but has no console."""
     device = Device(line_of(dut).channel)
     info = device.wait_ready()
     board.confirm(asdict(info), image=RELEASE)
@@ -59,7 +59,7 @@ def release(request: pytest.FixtureRequest, dut: Any, board: BoardInUse) -> Devi
 
 
 def ready(device: Device) -> BoardInfo:
-    """Board identity in the boot event."""
+    """Board identity from the boot event."""
     (boot,) = device.events("boot", since=boot_start(device))
     return BoardInfo(**{name: boot.data[name] for name in BoardInfo.__dataclass_fields__})
 
@@ -68,7 +68,7 @@ def ready(device: Device) -> BoardInfo:
 def test_release_image_boots_logs_and_ticks_without_a_warning(
     dut: Any, release: Device, measure: Measure
 ) -> None:
-    """Judged by the records it sends, because there is no console to query."""
+    """The test uses the board's records, because there is no console."""
     info = ready(release)
     measure_boot_event_is_last(release, measure)
     digest = hashlib.sha256(Path(dut.app.elf_file).read_bytes()).hexdigest()
@@ -122,7 +122,7 @@ def test_release_image_boots_logs_and_ticks_without_a_warning(
 
 @pytest.mark.requirement("REL-01", "ROB-03")
 def test_release_image_has_no_console(release: Device, measure: Measure) -> None:
-    """Input gets no reply, neither a user's nor the harness's, and has no effect."""
+    """Neither a user's nor the harness's input gets a reply or has an effect."""
     release.wait_box("System Boot", since=boot_start(release))
     start = release.mark()
     for line in ("help", "sys.info", "@1 sys.info", "@2 sys.reboot", "sys.panic kind=abort"):
@@ -144,9 +144,9 @@ def test_release_image_has_no_console(release: Device, measure: Measure) -> None
 def test_release_image_has_none_of_the_consoles_strings(
     dut: Any, release: Device, board: BoardInUse, measure: Measure
 ) -> None:
-    """No text of the console's sources that is long enough to be distinctive, and no command name, is in the image.
+    """The image contains no command name and no distinctive text of the console's sources.
 
-    The same search finds them in the image with the console, which shows that it works.
+    The same search finds them in the image with the console, which proves that the search works.
     """
     texts = console_texts()
     with_console = Path(board.build.folder / "hotpin.bin").read_bytes()
@@ -165,7 +165,7 @@ def test_release_image_has_none_of_the_consoles_strings(
 
 
 def console_texts() -> list[bytes]:
-    """String literals that occur only in the console's sources."""
+    """String literals that only the console's sources contain."""
     others = b"".join(
         path.read_bytes()
         for path in (PROJECT_ROOT / "firmware").rglob("*.[ch]")
@@ -181,29 +181,29 @@ def console_texts() -> list[bytes]:
 
 AT_MAIN = "free at app_main"
 BEFORE_CONSOLE, WITH_CONSOLE_TASK = "System Boot", "After Camera Transition"
-"""Moments of the start that both images log: before the console's task exists, and with it."""
+"""Contexts that both images log at the start: before the console's task exists, and with it."""
 STATIC_DRAM_MAX = {
     "hardware": {WITH_CONSOLE: 48 * KB, RELEASE: 35 * KB},
     "qemu": {WITH_CONSOLE: 35 * KB, RELEASE: 21 * KB},
 }
-"""Configurations hil, release, qemu, qemu-release took 43,208, 30,900, 30,900 and 18,752 bytes with ESP-IDF v5.4: 14 to
+"""Configurations hil, release, qemu, qemu-release use 43,208, 30,900, 30,900 and 18,752 bytes with ESP-IDF v5.4: 14 to
 16 % more."""
 CONSOLE_STATIC_MAX = 14 * KB
 """hil against release 12,304 bytes, qemu against qemu-release 12,152 (ESP-IDF v5.4); 12,296 and 12,144 (v5.5)."""
 CONSOLE_HEAP_MAX = KB
-"""Besides the task's stack: its control block and headers are 360 bytes."""
+"""Tolerance for the task's control block and headers, which take 360 bytes besides the stack."""
 HEAP_TABLE_B = 128
-"""TLSF's table has one more row, of 72 bytes, for a heap beyond the next power of two."""
+"""TLSF's table has another row of 72 bytes for a heap beyond the next power of two."""
 _HEAP_LINE = re.compile(r"At ([0-9A-F]{8}) len [0-9A-F]+ .*: DRAM$")
-"""Type in heap_init's list of memory that starts with static data."""
+"""Type, in heap_init's list, of memory that starts with static data."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """Memory figures that an image logs while it starts."""
+    """Memory figures in the start-up log of an image."""
 
     free: dict[str, int]
-    """Free bytes at app_main, and of each memory in the statistics of the start."""
+    """Free bytes at app_main, and of each memory in the start-up statistics."""
     first_heap: int
     """Start of the last heap of DRAM, after the static data."""
 
@@ -212,7 +212,7 @@ class Start:
 def test_release_image_has_the_consoles_memory_free(
     dut: Any, release: Device, board: BoardInUse, measure: Measure
 ) -> None:
-    """Without the console its memory is free: static data from the start, its stack once its task would exist."""
+    """The release image has the console's memory free: static data from the start, the stack after the task's start."""
     without = start_of(release)
     with_console = start_of(flash_and_start(dut, board.build.folder))
     sizes = {
@@ -250,9 +250,12 @@ def test_release_image_has_the_consoles_memory_free(
 
 
 def share_of_console(what: str, static: int, stack: int) -> tuple[int, int, str]:
-    """Limits for the difference of a figure of the start, and their reason.
+    """Limits for the difference of a start-up figure, and their reason.
 
-    static: bytes in front of the first heap; stack: of the console's task.
+    Args:
+        what: name of the figure.
+        static: bytes before the first heap.
+        stack: size of the console task's stack, bytes.
     """
     if what.startswith("psram"):
         return 0, 0, "the console takes none"
@@ -263,7 +266,7 @@ def share_of_console(what: str, static: int, stack: int) -> tuple[int, int, str]
 
 
 def measure_static_memory(kind: str, size: ImageSizes, start: Start, measure: Measure) -> None:
-    """Measure the start of the heap on the board against the build, and the static data in front of it."""
+    """Measure the start of the heap on the board against the build, and the static data before it."""
     if size.first_heap is not None:
         measure(
             f"first heap of the image {size.image}: on the board - in the build",
@@ -284,7 +287,7 @@ def measure_static_memory(kind: str, size: ImageSizes, start: Start, measure: Me
 
 
 def start_of(device: Device) -> Start:
-    """Figures logged by the image that has just started."""
+    """Start-up figures of the running image."""
     free = {AT_MAIN: ready(device).free_at_main}
     for context in (BEFORE_CONSOLE, WITH_CONSOLE_TASK):
         sample = device.wait_event("mem.sample", since=boot_start(device), where=context_is(context))
@@ -299,7 +302,7 @@ def start_of(device: Device) -> Start:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The configuration of a build, by ESP-IDF's names without CONFIG_."""
+    """The configuration of a build, by ESP-IDF's option names without CONFIG_."""
     config: dict[str, Any] = json.loads((folder / "config" / "sdkconfig.json").read_text())
     return config
 
@@ -315,5 +318,5 @@ def flash_and_start(dut: Any, folder: Path) -> Device:
 
 
 def context_is(context: str, after: int = -1) -> Callable[[Event], bool]:
-    """Samples of this context with a later sequence number."""
+    """Condition for samples with this context and a later sequence number."""
     return lambda event: event.data.get("context") == context and event.n > after

@@ -82,7 +82,7 @@ HOSTILE_LINES = [
     b"@1 " + b"A" * 5_000,
     b"AT+RST\r\n+++\r\nroot\r\nrm -rf /",
 ]
-"""Lines close to valid commands, each invalid in its own way."""
+"""Lines close to valid commands, each with a different defect."""
 
 
 ODD_LINES = [
@@ -92,11 +92,11 @@ ODD_LINES = [
     b"@1 mem.log context=%s%s%s%n%n",
     b"@1 mem.log context=" + b"A" * 200,
 ]
-"""Lines that may be executed as long as that does no harm."""
+"""Lines that the board may execute as long as they do no harm."""
 
 
 def answers(device: Device, line: bytes) -> list[Record]:
-    """Send a line; returns the replies to its id 1 that came before the board answered the harness again."""
+    """Send a line; returns the replies to id 1 that arrive before the board answers the harness again."""
     start = device.mark()
     for at in range(0, len(line), CHUNK):
         device.channel.send(line[at : at + CHUNK])
@@ -109,7 +109,7 @@ def answers(device: Device, line: bytes) -> list[Record]:
 def test_hostile_lines_get_a_clear_error_or_nothing(
     device: Device, modes: Modes, measure: Measure, host_pace: HostPace
 ) -> None:
-    """Each line is also sent with a valid checksum, as a request of the harness, to get past the first checks."""
+    """The test also sends each line with a valid checksum, like a request of the harness, to pass the first checks."""
     device.monitor(stop=True)
     before = modes.read()
     first = device.info()
@@ -128,7 +128,7 @@ def test_hostile_lines_get_a_clear_error_or_nothing(
                 if reply.get("ok") is False and not reply.get("err"):
                     unclear.append(f"{line[:40]!r} -> {record.raw[:80]!r}")
     device.release()
-    device.monitor(stop=True)  # and the short-lived writer of statistics has ended
+    device.monitor(stop=True)  # and waits for the short-lived writer of statistics
     measure("hostile lines that were obeyed", "; ".join(accepted), exact="", source=SOURCE)
     measure("errors without a name", "; ".join(unclear), exact="", source=SOURCE)
     check_unharmed(device, measure, first.boot_count)
@@ -136,13 +136,13 @@ def test_hostile_lines_get_a_clear_error_or_nothing(
 
 
 LONGEST_WORD = 200
-"""Bytes of a key or value that leave room for the rest of a 240-byte request."""
+"""Length of a key or value that leaves room for the rest of a 240-byte request."""
 
 
 @pytest.mark.requirement("ROB-01")
 @pytest.mark.parametrize("letter", ["a", '"'])
-def test_a_refused_argument_is_named_whole(device: Device, measure: Measure, letter: str) -> None:
-    """Of any length; also of quotes, which take two characters each in a request and a record, so half as many fit."""
+def test_a_refused_argument_is_quoted_completely(device: Device, measure: Measure, letter: str) -> None:
+    """Arguments of any length, including quotes, which take two characters each, so half as many fit."""
     value = letter * (LONGEST_WORD if letter == "a" else LONGEST_WORD // 2)
     with pytest.raises(DeviceError) as refused:
         device.command("mode.set", to=value)
@@ -151,7 +151,7 @@ def test_a_refused_argument_is_named_whole(device: Device, measure: Measure, let
 
 
 @pytest.mark.requirement("ROB-01")
-def test_an_unknown_key_is_named_whole(device: Device, measure: Measure) -> None:
+def test_an_unknown_key_is_quoted_completely(device: Device, measure: Measure) -> None:
     key = "k" * LONGEST_WORD
     with pytest.raises(DeviceError) as refused:
         device.command("mode.get", **{key: "1"})
@@ -162,7 +162,7 @@ def test_an_unknown_key_is_named_whole(device: Device, measure: Measure) -> None
 @pytest.mark.requirement("ROB-01")
 @pytest.mark.parametrize("kind", ["any_bytes", "printable", "like_requests"])
 def test_noise_does_no_harm(device: Device, modes: Modes, measure: Measure, kind: str) -> None:
-    """The same noise in every run; the board must answer after each part of it."""
+    """The noise is the same in every run; the board must answer after each part."""
     rng = random.Random(SEED)
     device.monitor(stop=True)
     before = modes.read()
@@ -183,7 +183,7 @@ WORDS = [b"@", b"1 ", b"mem.stats", b"heap.probe", b"caps=", b"DMA", b",", b";",
 
 
 def make_noise(rng: random.Random, kind: str) -> bytes:
-    """Up to CHUNK bytes. None of it can spell a command that resets the board or changes it."""
+    """Up to CHUNK bytes of noise that cannot spell a command that resets or changes the board."""
     size = rng.randrange(1, CHUNK)
     if kind == "any_bytes":
         return rng.randbytes(size)

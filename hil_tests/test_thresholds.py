@@ -1,7 +1,7 @@
 """Warnings are raised exactly at their thresholds, once, with the right values, and end with hysteresis.
 
-Memory is really taken on the board. A threshold that has the same residue modulo 4 as free memory can be met
-exactly, and the next reachable value is 4 bytes below it; the guide's round numbers lie between two values.
+The tests allocate real memory on the board. Free memory can equal a threshold with the same residue modulo 4 exactly,
+and the next reachable value is 4 bytes below; the guide's round numbers are between two reachable values.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from hotpin_hil.analysis.heap_layout import BLOCK_OVERHEAD, class_floor
 from hotpin_hil.device import Device
 
 CHECKS = 3
-"""Complete checks to wait before a warning counts as absent; two are the minimum that shows a repetition."""
+"""Complete checks to wait before a warning counts as absent; two are the minimum to show a repetition."""
 
 RULE = "PROTOCOL.md §1: raised when value < threshold"
 HYSTERESIS_RULE = "PROTOCOL.md §1: left at threshold + max(threshold/10, 1,024 B)"
@@ -55,7 +55,7 @@ class Level:
     def alone_at(self, threshold: int) -> dict[str, Any]:
         """Thresholds at which only this level can be reached.
 
-        A critical threshold may not lie above the warning's, so both are the same: critical supersedes low.
+        A critical threshold must not exceed the warning threshold, so both are equal: critical supersedes low.
         """
         if self.severity == "critical":
             return only(**{self.key: threshold, f"{self.memory.thresholds}_warning": threshold})
@@ -78,7 +78,7 @@ LEVELS = [
 def test_warns_below_its_threshold_and_not_at_it(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, level: Level
 ) -> None:
-    """At the threshold itself nothing is raised; 4 bytes below, exactly one warning says so."""
+    """Free memory at the threshold raises nothing; 4 bytes below, it raises exactly one warning."""
     memory = level.memory
     threshold = memory.reachable(DEFAULT_THRESHOLDS[level.key])
     device.thresholds(**level.alone_at(threshold))
@@ -109,7 +109,7 @@ def test_warns_below_its_threshold_and_not_at_it(
 def test_warns_around_the_guides_threshold(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, level: Level
 ) -> None:
-    """The default thresholds of memory_manager_init(NULL), at the reachable values on either side."""
+    """The default thresholds of memory_manager_init(NULL), at the nearest reachable values on either side."""
     memory = level.memory
     threshold = DEFAULT_THRESHOLDS[level.key]
     above = memory.reachable(threshold)
@@ -141,14 +141,14 @@ HOLES = 64
 
 
 def punch_holes(heaps: Heaps) -> None:
-    """Make 64 holes of 2 KB in PSRAM, in front of its large free block."""
+    """Make 64 holes of 2 KB in PSRAM before its large free block."""
     heaps.split(PSRAM, block=HOLE, count=2 * HOLES)
 
 
 def fragment_to(heaps: Heaps, percent: int) -> list[int]:
     """Raise PSRAM's fragmentation to `percent` by allocating from its large block; returns the ids to release.
 
-    Every piece is larger than a hole, so that it comes from the large block and the holes stay.
+    Every piece is larger than a hole, so it comes from the large block and the holes remain.
     """
     (region,) = heaps.regions(PSRAM)
     in_holes = region.free - region.largest
@@ -160,7 +160,7 @@ def fragment_to(heaps: Heaps, percent: int) -> list[int]:
         held.append(heaps.hold(PSRAM, size))
         surplus -= size + BLOCK_OVERHEAD
     reached = heaps.fragmentation(PSRAM)
-    assert reached == percent, f"the test's own steps led to {reached} % instead of {percent} %"
+    assert reached == percent, f"the test's steps reached {reached} % instead of {percent} %"
     return held
 
 
@@ -175,7 +175,7 @@ def fragment_to(heaps: Heaps, percent: int) -> list[int]:
 def test_fragmentation_warns_at_its_threshold_and_not_under_it(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, levels: dict[str, int]
 ) -> None:
-    """PSRAM is split, then its large block taken piece by piece, to one percent below the level and up to it."""
+    """The test splits PSRAM, then allocates its large block in pieces, to one percent below the level and up to it."""
     at = levels["fragmentation_warning"]
     device.thresholds(**only(**levels))
     monitor.start()
@@ -224,7 +224,7 @@ def test_fragmentation_of_each_memory_can_warn(
 
 
 def leave_level(threshold: int) -> int:
-    """Free bytes at which a level is left."""
+    """Free bytes at which memory leaves a level."""
     return threshold + max(threshold // 10, 1024)
 
 
@@ -245,12 +245,12 @@ def test_level_is_left_at_the_hysteresis_limit_and_not_below(
     memory, threshold = entry
     kind = Level(memory, "warning")
     limit = leave_level(threshold)
-    assert memory.reachable(limit) == limit, "the threshold is chosen so that the limit can be met exactly"
+    assert memory.reachable(limit) == limit, "the threshold must be such that free memory can equal the limit"
     device.thresholds(**kind.alone_at(threshold))
     monitor.start()
     start = device.mark()
 
-    # First to the level through a value 4 bytes short of leaving it, and back up to that value.
+    # First into the level through a value 4 bytes below the limit, and back up to that value.
     outer = heaps.leave(memory, limit - SMALLEST_STEP)
     inner = heaps.leave(memory, threshold - SMALLEST_STEP)
     monitor.warning(start, kind.type)
@@ -261,7 +261,7 @@ def test_level_is_left_at_the_hysteresis_limit_and_not_below(
     )
     measure("warnings on entering", len(monitor.warnings(start)), exact=1, source=HYSTERESIS_RULE)
 
-    # Out of the level with room to spare, then in again, and up to the limit itself.
+    # Far out of the level, then in again, and up to the limit itself.
     heaps.release(outer)
     monitor.recovery(start, kind.type)
     again = device.mark()
@@ -317,7 +317,7 @@ def test_fragmentation_is_left_five_points_under_its_threshold(
 def test_staying_and_hovering_raise_one_warning(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """The first firmware repeated the same CRITICAL every 15 s; here free memory also oscillates at the threshold."""
+    """The first firmware repeated the same CRITICAL every 15 s; here free memory even oscillates at the threshold."""
     threshold = 51_203
     crossings = 6
     device.thresholds(**only(internal_ram_warning=threshold))
@@ -339,7 +339,7 @@ def test_staying_and_hovering_raise_one_warning(
 def test_warning_logs_the_statistics(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """A warning logs a box and a record of that moment once, and not again while the level lasts."""
+    """A warning logs a current box and record once, and does not repeat them while the level lasts."""
     threshold = 51_203
     device.thresholds(**only(internal_ram_warning=threshold))
     monitor.start()
@@ -373,7 +373,7 @@ def reachable_defaults(memory: Memory, *levels: Level) -> dict[str, int]:
 def test_warning_critical_and_recovery_in_order(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, memory: Memory
 ) -> None:
-    """Down through both levels and up again gives four events, in this order, each with its own threshold."""
+    """Falling through both levels and rising again gives four events in this order, each with its own threshold."""
     low, critical = Level(memory, "warning"), Level(memory, "critical")
     thresholds = reachable_defaults(memory, low, critical)
     device.thresholds(**only(**thresholds))
@@ -409,7 +409,7 @@ def test_warning_critical_and_recovery_in_order(
 def test_critical_supersedes_low_when_both_are_reached_at_once(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, memory: Memory
 ) -> None:
-    """From healthy to critical between two checks: one warning. The lower level follows once critical is left."""
+    """A fall to critical between two checks gives one warning; the lower level follows after critical ends."""
     low, critical = Level(memory, "warning"), Level(memory, "critical")
     thresholds = reachable_defaults(memory, low, critical)
     monitor.stop()
@@ -434,10 +434,10 @@ def test_critical_supersedes_low_when_both_are_reached_at_once(
 
 
 @pytest.mark.requirement("THR-11")
-def test_internal_and_dma_are_told_apart(
+def test_internal_and_dma_are_distinguished(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """On the ESP32 both consist of the same heaps and differ only by their thresholds."""
+    """On the ESP32 both have the same heaps and differ only in their thresholds."""
     thresholds = {"internal_ram_warning": 80_003, "dma_capable_warning": 60_003}
     device.thresholds(**only(**thresholds))
     monitor.start()
@@ -470,7 +470,7 @@ def test_internal_and_dma_are_told_apart(
 
 
 @pytest.mark.requirement("THR-11")
-def test_both_fragmentation_levels_are_told_apart(
+def test_both_fragmentation_levels_are_distinguished(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
     device.thresholds(**only(fragmentation_warning=20, fragmentation_critical=40))

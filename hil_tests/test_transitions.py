@@ -1,7 +1,7 @@
 """Transitions between camera and voice mode: their effects, their log, and the state after a failure.
 
-Memory is read from the allocator, by its own walk of all heaps (`fixtures.modes`) or its figure for free memory,
-which statistics also use; time is read from the board's clock.
+Memory readings come from the allocator's walk of all heaps (`fixtures.modes`) or its figure for free memory,
+which statistics also use; times come from the board's clock.
 """
 
 from __future__ import annotations
@@ -44,18 +44,18 @@ STEPS = {
         "settle.up",
     ],
 }
-"""Steps of a change to each mode; a separate test checks that the firmware has exactly these."""
+"""Steps of the transition to each mode; a separate test checks that the firmware has exactly these."""
 
 UNTOUCHED = ["lock", "admission"]
-"""Steps that change nothing yet."""
+"""Steps without an effect to roll back."""
 NOT_UNDONE = {"tts.stop"}
-"""Step that ends a stream that was playing."""
+"""Step that ends a playing stream."""
 
 FLAT_B = 8
-"""Recorded boards: matched states lie within 8 B of each other after warm-up (facts: Warm-up)."""
+"""Recorded boards: the same state differs by at most 8 B after warm-up (facts: Warm-up)."""
 FLAT_BLOCKS = 2
 WARM_UP_B = 1 * KB
-"""Bytes that drivers allocate at their first start and keep: 0.6 to 0.85 KB on recorded boards."""
+"""Bytes that drivers permanently allocate at their first start: 0.6 to 0.85 KB on recorded boards."""
 
 
 AGAINST_BASELINE = re.compile(
@@ -71,7 +71,7 @@ class Flat:
     blocks: int
     source: str
     warm_up: int
-    """Cycles after which this holds: in the first ones drivers make their permanent allocations."""
+    """Number of cycles before this holds, in which drivers make their permanent allocations."""
 
     def measure(self, measure: Measure, what: str, now: Reading, then: Reading) -> None:
         """Measure the difference of two readings of the same state."""
@@ -84,7 +84,7 @@ class Flat:
 
 @pytest.fixture
 def flat(board: BoardInUse) -> Flat:
-    """How exactly memory returns on this board."""
+    """The allowed differences on this board."""
     if board.memory_is_exact:
         return Flat(0, 0, "the same state; the virtual board's heap is exact", 1)
     source = "the same state; real_boards.md: flat within 8 B after warm-up"
@@ -92,7 +92,7 @@ def flat(board: BoardInUse) -> Flat:
 
 
 def measure_mode_works(device: Device, modes: Modes, measure: Measure, when: str) -> None:
-    """Measure that the mode works: a whole picture in camera mode, sound input in voice mode."""
+    """Measure that the mode works: a complete picture in camera mode, sound input in voice mode."""
     if device.mode().mode == CAMERA:
         frame = device.capture()
         measure(f"{when}: picture begins", frame.soi, exact=True, source="JPEG: SOI")
@@ -120,15 +120,15 @@ def sample(device: Device, context: str, since: Cursor) -> Event:
 LAST = "Nothing older is left"
 
 
-def log_out(device: Device) -> None:
-    """Wait until everything logged so far is written; statistics are written in order."""
+def flush_log(device: Device) -> None:
+    """Wait until all earlier log output is written; statistics are written in order."""
     start = device.mark()
     device.log(LAST)
     device.wait_box(LAST, since=start)
 
 
 def measure_free(measure: Measure, what: str, said: dict[str, int], read: dict[str, int]) -> None:
-    """Measure free memory in statistics against a direct read of the same moment."""
+    """Measure free memory in statistics against a direct reading at the same time."""
     for name, value in read.items():
         difference = said[name] - value
         measure(
@@ -155,16 +155,16 @@ def measure_written(measure: Measure, samples: list[Event], boxes: list[Box], co
 def measure_logged(
     device: Device, measure: Measure, contexts: list[str], action: Callable[[], object]
 ) -> None:
-    """Run an action that must be logged under these contexts.
+    """Run an action that must log statistics with these contexts.
 
-    Figures of "Before …" are compared with a direct read just before, the others with one just after.
+    Compares the figures of "Before …" with a direct reading just before, the others with one just after.
     """
-    log_out(device)
+    flush_log(device)
     before = direct(device)
     start = device.mark()
     action()
     after = direct(device)
-    log_out(device)
+    flush_log(device)
     samples = device.events("mem.sample", since=start)
     measure_written(measure, samples, device.boxes(start), contexts)
     for event in samples:
@@ -179,16 +179,16 @@ def measure_logged(
 @pytest.mark.requirement("LOG-01")
 def test_statistics_are_logged_at_boot(device: Device, measure: Measure) -> None:
     start = boot_start(device)
-    log_out(device)
+    flush_log(device)
     contexts = ["System Boot", BEFORE[CAMERA], AFTER[CAMERA]]
     measure_written(measure, device.events("mem.sample", since=start), device.boxes(start), contexts)
 
 
 @pytest.mark.requirement("LOG-01")
-def test_statistics_are_logged_at_every_station(
+def test_statistics_are_logged_at_every_occasion(
     device: Device, modes: Modes, monitor: Monitor, measure: Measure
 ) -> None:
-    """Both modes, TTS allocation, a failed change of mode, a warning, and a component's own context."""
+    """Occasions: both modes, TTS allocation, a failed transition, a warning, and a component's own context."""
 
     def fail() -> None:
         device.fail(step="audio.start")
@@ -215,9 +215,9 @@ def test_statistics_are_logged_at_every_station(
 def test_each_change_is_logged_before_and_after_with_fresh_figures(
     device: Device, modes: Modes, heaps: Heaps, measure: Measure
 ) -> None:
-    """Memory is taken between the changes, so that no figure of an earlier log can be correct.
+    """The test allocates memory between the transitions, so that all figures of an earlier log are wrong.
 
-    In the first firmware 103 of 116 pairs were one and the same old sample.
+    In the first firmware, 103 of 116 pairs were the same old sample.
     """
     for round_number in range(2):
         for mode in (VOICE, CAMERA):
@@ -231,7 +231,7 @@ def test_each_change_is_logged_before_and_after_with_fresh_figures(
 
 @pytest.mark.requirement("TRN-01")
 def test_camera_to_voice_to_camera(device: Device, modes: Modes, measure: Measure) -> None:
-    """The board performs the function of each mode."""
+    """Measure that each mode does its work."""
 
     def measure_picture(when: str) -> None:
         frame = device.capture()
@@ -307,9 +307,9 @@ def test_memory_in_a_mode_is_what_it_was_one_cycle_before(
 
 
 def measure_cycles(device: Device, modes: Modes, measure: Measure, series: Series, cycles: int) -> None:
-    """Run `cycles` cycles, read memory in camera mode after each, and judge the losses.
+    """Run `cycles` cycles, read memory in camera mode after each, and measure the losses.
 
-    Without pauses, because the absence of leaks must not depend on them.
+    Runs without pauses, because the absence of leaks must not depend on them.
     """
     device.settle(down=0, up=0)
     readings = []
@@ -367,14 +367,14 @@ def test_nothing_leaks_over_1000_cycles(
 
 
 @pytest.mark.requirement("TRN-05")
-def test_steps_that_are_made_to_fail_are_all_there_are(device: Device, measure: Measure) -> None:
+def test_steps_that_are_made_to_fail_are_complete(device: Device, measure: Measure) -> None:
     for mode in MODES:
         steps = device.mode_steps(mode, other(mode))
         measure(f"steps to {mode}", " ".join(steps), exact=" ".join(STEPS[mode]), source="the tests below")
 
 
 def measure_undone(device: Device, measure: Measure, to: str, step: str, flat: Flat) -> None:
-    """Measure that the steps before the failed one were undone in reverse order, and each freed what it had taken."""
+    """Measure that the steps before the failed one were rolled back in reverse order, each freeing its memory."""
     steps = [name for name in STEPS[to] if name not in UNTOUCHED]
     done = steps[: steps.index(step)]
     undone = [name for name in reversed(done) if name not in NOT_UNDONE]
@@ -436,8 +436,10 @@ def test_failed_step_leads_back_to_the_former_mode(
 
 
 @pytest.mark.requirement("TRN-05", "LOG-01")
-def test_failed_undoing_is_recovered_from(device: Device, modes: Modes, flat: Flat, measure: Measure) -> None:
-    """Both the change and its rollback fail: everything is stopped, and the former mode is started again."""
+def test_board_recovers_from_a_failed_rollback(
+    device: Device, modes: Modes, flat: Flat, measure: Measure
+) -> None:
+    """The transition and its rollback fail, so the board stops all drivers and restarts the former mode."""
     modes.warm_up()
     then = modes.read()
     start = device.mark()
@@ -472,10 +474,10 @@ def test_failed_undoing_is_recovered_from(device: Device, modes: Modes, flat: Fl
     ],
     ids=["duplicate", "reversed", "rapid", "where_it_is"],
 )
-def test_requests_end_in_the_last_mode_asked(
+def test_requests_end_in_the_last_requested_mode(
     device: Device, modes: Modes, measure: Measure, asked: list[str], changes: int
 ) -> None:
-    """Requests follow one another without a wait: each but the first arrives while a change is under way."""
+    """The requests follow without a pause, so each but the first arrives during a transition."""
     then = device.mode()
     start = device.mark()
     for mode in asked:
@@ -503,11 +505,11 @@ def test_requests_end_in_the_last_mode_asked(
 
 SETTLE_MS = 50 + 50
 POWER_DOWN_MS = 100 + 100
-"""Time of PWDN high and low before each camera start, which the first firmware did not have."""
+"""Time of PWDN high and low before each camera start; the first firmware did not power-cycle the camera."""
 TICK_MS = 10
 LINES = 10
 LINE_WAIT_MS = 30
-"""Log lines of drivers in a change, each of which may wait for a piece of a box (PROTOCOL.md §2)."""
+"""Log lines of drivers in a transition; each may wait for a piece of a box (PROTOCOL.md §2)."""
 DURATION_MAX_MS = {
     VOICE: 890 + SETTLE_MS + LINES * LINE_WAIT_MS,
     CAMERA: 379 + SETTLE_MS + POWER_DOWN_MS + LINES * LINE_WAIT_MS,
@@ -518,7 +520,7 @@ DURATION_SOURCE = "real_boards.md: median without boxes (890, 379 ms) + pauses +
 @pytest.mark.requirement("TRN-07")
 @pytest.mark.parametrize("mode", [VOICE, CAMERA])
 def test_duration_is_within_its_limit(device: Device, modes: Modes, measure: Measure, mode: str) -> None:
-    """Duration as reported by the board, and by its clock at the two samples around the change."""
+    """The duration as reported by the board, and from its clock at the samples before and after the transition."""
     if mode == CAMERA:
         modes.to(VOICE)
     for round_number in range(3):
@@ -539,26 +541,26 @@ def test_duration_is_within_its_limit(device: Device, modes: Modes, measure: Mea
             high=2 * 15 + LINE_WAIT_MS + TICK_MS,
             source="two logs of 15 ms at most, a line; the samples' clock ticks",
         )
-    device.ledger()  # for the report's picture of the change
+    device.ledger()  # for the report's chart of the transition
 
 
 # --- Admission ----------------------------------------------------------------------------------------------
 
 REFUSED_MAX_MS = 150
-"""A camera's start alone holds PWDN for 200 ms; two logs of 15 ms and three lines of 30 ms fit."""
+"""A camera start alone holds PWDN for 200 ms; the limit allows two logs of 15 ms and three lines of 30 ms."""
 
 
 @dataclass(frozen=True)
 class Shortage:
-    """State of memory in which a mode change must be refused."""
+    """State of memory in which the board must refuse a transition."""
 
     to: str
     block: str
     missing: int
     leave: int
-    """Free bytes left in the memory that runs short."""
+    """Free bytes left in the scarce memory."""
     split: int = 0
-    """Size of the pieces that free memory is cut into."""
+    """Size of the pieces of free memory."""
 
 
 SHORTAGES = {
@@ -573,10 +575,10 @@ SHORTAGES = {
 
 @pytest.mark.requirement("TRN-08")
 @pytest.mark.parametrize("shortage", SHORTAGES.values(), ids=SHORTAGES)
-def test_too_little_memory_is_found_before_anything_is_torn_down(
+def test_memory_shortage_is_detected_before_any_step(
     device: Device, modes: Modes, heaps: Heaps, measure: Measure, shortage: Shortage
 ) -> None:
-    """Too little memory in total, or enough in total but no block that is large enough."""
+    """Too little memory in total, or enough in total without a large enough block."""
     origin = other(shortage.to)
     modes.cycle()
     if origin == VOICE:
@@ -638,7 +640,7 @@ def test_too_little_memory_is_found_before_anything_is_torn_down(
 
 @dataclass(frozen=True)
 class Crash:
-    """Crash that ends a mode change."""
+    """Crash during a mode transition."""
 
     to: str
     step: str
@@ -655,10 +657,10 @@ CRASHES = {
 
 
 def crash(device: Device, modes: Modes, plan: Crash) -> dict[str, int]:
-    """Crash the board in a mode change; returns the memory just before. Earlier log output is written by then."""
+    """Crash the board in a transition, after earlier log output is written; returns the memory just before."""
     if plan.to == CAMERA:
         modes.to(VOICE)
-    log_out(device)
+    flush_log(device)
     before = direct(device)
     device.panic_at(plan.kind, plan.step)
     with pytest.raises(BoardReset):
@@ -668,7 +670,7 @@ def crash(device: Device, modes: Modes, plan: Crash) -> dict[str, int]:
 
 @pytest.mark.requirement("TRN-09")
 @pytest.mark.parametrize("name", ["first_step", "between_the_modes", "last_step_back"])
-def test_statistics_before_a_crash_are_there_after_it(
+def test_statistics_from_before_a_crash_survive_it(
     device: Device, modes: Modes, measure: Measure, name: str
 ) -> None:
     plan = CRASHES[name]
@@ -692,7 +694,7 @@ def test_statistics_before_a_crash_are_there_after_it(
 
 @dataclass(frozen=True)
 class Chain:
-    """A board's reports of a crash, in order of time."""
+    """A board's reports of a crash, in chronological order."""
 
     box: Box
     """Last statistics box before the crash."""
@@ -708,7 +710,7 @@ class Chain:
 
 
 def put_together(device: Device, since: Cursor) -> Chain:
-    """Find the links of the chain in the data since a mark; the board must have started again."""
+    """Find the reports of a crash since a mark, after the board has restarted."""
     boot = device.wait_event("boot", since=since)
     panics = panics_of_the_boot(device, since)
     resets = device.channel.resets(since)
@@ -736,12 +738,12 @@ def put_together(device: Device, since: Cursor) -> Chain:
 
 @pytest.mark.requirement("DIAG-04")
 @pytest.mark.parametrize("name", ["last_step", "last_step_back"])
-def test_crash_in_a_change_is_told_from_box_to_cause(
+def test_crash_in_a_transition_is_reported_from_box_to_cause(
     device: Device, modes: Modes, measure: Measure, name: str
 ) -> None:
-    """The box before, the panic, the reset and its cause, each from a different source on the line.
+    """The last box, the panic, the reset and its cause each come from a different source on the line.
 
-    The crash comes late enough for the box, which takes 250 ms, to be complete.
+    The crash is late enough for the box, which takes 250 ms, to be complete.
     """
     plan = CRASHES[name]
     start = device.mark()
@@ -765,14 +767,14 @@ def test_crash_in_a_change_is_told_from_box_to_cause(
 
 PAUSES_MS = (0, 50, 500)
 PAUSE_TOLERANCE_MS = 150
-"""Tolerance: two pauses end at a 10 ms tick, the capture after a 32 ms piece, and three lines wait 30 ms."""
+"""Tolerance: two pauses end at a 10 ms tick, the capture ends after a 32 ms piece, and three lines wait 30 ms."""
 
 
 @pytest.mark.requirement("TRN-10")
 def test_pauses_add_to_duration_and_cost_no_memory(
     device: Device, modes: Modes, flat: Flat, measure: Measure
 ) -> None:
-    """The same changes with pauses of three lengths, each started on a quiet line."""
+    """The same transitions with pauses of three lengths, each started on a quiet line."""
     modes.warm_up()
     measure("pauses as built", device.settle().down_ms, "ms", exact=50, source="Kconfig's default")
     shortest: dict[str, tuple[int, Reading]] = {}
@@ -780,7 +782,7 @@ def test_pauses_add_to_duration_and_cost_no_memory(
         set_to = device.settle(down=pause, up=pause)
         measure("pauses as set", set_to.down_ms + set_to.up_ms, "ms", exact=2 * pause, source="mode.settle")
         for mode in (VOICE, CAMERA):
-            log_out(device)
+            flush_log(device)
             duration = modes.to(mode).duration_ms
             now = modes.read()
             if mode not in shortest:

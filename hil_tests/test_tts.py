@@ -1,4 +1,4 @@
-"""The TTS decoder allocates its 64 KB block only if 32 KB more remain free, and otherwise logs the reason."""
+"""The TTS decoder allocates its 64 KB block only if another 32 KB remain free, and otherwise logs the reason."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hotpin_hil.protocol.log import LogLine
 STREAM_BUFFER = 64 * KB
 REQUIRED = STREAM_BUFFER + 32 * KB
 PSRAM_START, PSRAM_END = 0x3F80_0000, 0x3FC0_0000
-"""Where the ESP32 maps its 4 MB of PSRAM (facts: heap_init of every recorded board)."""
+"""Addresses at which the ESP32 maps its 4 MB of PSRAM (facts: heap_init of every recorded board)."""
 
 INSUFFICIENT = r"Insufficient PSRAM: need (\d+) bytes, have (\d+) bytes"
 ADDRESS = r"(0x3[0-9a-f]{7})"
@@ -29,7 +29,7 @@ def numbers_in(line: LogLine, pattern: str) -> tuple[str, ...]:
 
 
 def open_error(device: Device) -> str:
-    """Try to open the stream; returns the name of the error, `none` if it opened."""
+    """Try to open the stream; returns the error's name, or `none`."""
     try:
         device.tts_open()
     except DeviceError as error:
@@ -38,7 +38,7 @@ def open_error(device: Device) -> str:
 
 
 def close_error(device: Device) -> str:
-    """Try to close the stream; returns the name of the error, `none` if it closed."""
+    """Try to close the stream; returns the error's name, or `none`."""
     try:
         device.tts_close()
     except DeviceError as error:
@@ -48,7 +48,7 @@ def close_error(device: Device) -> str:
 
 @pytest.mark.requirement("TTS-01")
 def test_stream_buffer_is_64_kb_of_psram(device: Device, heaps: Heaps, measure: Measure) -> None:
-    """The bytes that the allocation takes, by direct reads of all heaps, against the firmware's figures."""
+    """Compare the bytes that the allocation takes, from direct readings of all heaps, with the firmware's figures."""
     start = device.mark()
     before = {memory.name: heaps.free(memory.caps) for memory in (INTERNAL, DMA, PSRAM)}
     device.tts_open()
@@ -93,7 +93,9 @@ def test_stream_buffer_is_64_kb_of_psram(device: Device, heaps: Heaps, measure: 
 @pytest.mark.requirement("TTS-02")
 def test_exactly_the_required_psram_is_enough(device: Device, heaps: Heaps, measure: Measure) -> None:
     heaps.leave(PSRAM, REQUIRED)
-    assert fits_one(heaps.regions(PSRAM), STREAM_BUFFER), "the block itself must not be what decides here"
+    assert fits_one(heaps.regions(PSRAM), STREAM_BUFFER), (
+        "the largest block must not be the limiting factor here"
+    )
     measure(
         "error with 98,304 B free", open_error(device), exact="none", source="guide: need 65,536 + 32,768 B"
     )
@@ -113,10 +115,12 @@ def test_exactly_the_required_psram_is_enough(device: Device, heaps: Heaps, meas
 def test_safety_margin_refuses_below_the_required_psram(
     device: Device, heaps: Heaps, measure: Measure, short: int
 ) -> None:
-    """PSRAM is handed out in steps of 4 bytes, so 98,300 is the largest amount below 98,304."""
+    """The allocator works in steps of 4 bytes, so 98,300 is the largest size below 98,304."""
     free = REQUIRED - short
     heaps.leave(PSRAM, free)
-    assert fits_one(heaps.regions(PSRAM), STREAM_BUFFER), "the block itself must not be what decides here"
+    assert fits_one(heaps.regions(PSRAM), STREAM_BUFFER), (
+        "the largest block must not be the limiting factor here"
+    )
     start = device.mark()
     measure(
         f"error with {free} B free", open_error(device), exact="ESP_ERR_NO_MEM", source="guide: return value"
@@ -159,7 +163,7 @@ def test_refusal_leaks_nothing_and_ends_when_memory_is_back(
 def test_enough_in_sum_but_no_block_is_refused_with_its_own_message(
     device: Device, heaps: Heaps, measure: Measure
 ) -> None:
-    """Free PSRAM is twice what is required, in pieces of 32 KB."""
+    """Free PSRAM is twice the required size, in pieces of 32 KB."""
     piece = 32 * KB
     heaps.leave(PSRAM, 12 * (piece + BLOCK_OVERHEAD) + 8 * KB)
     heaps.split(PSRAM, block=piece, count=12)

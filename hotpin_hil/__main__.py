@@ -1,4 +1,7 @@
-"""`python -m hotpin_hil`, the same as `hotpin-hil`. Imports come late, so that Ctrl-C is quiet from the start."""
+"""`python -m hotpin_hil`, the same as `hotpin-hil`.
+
+Imports inside `main`, so that Ctrl-C during start-up prints no traceback.
+"""
 
 import sys
 

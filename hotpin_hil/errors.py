@@ -47,7 +47,7 @@ class PowerError(BenchError):
 
 
 class WrongBoardError(BenchError):
-    """The board is not the one, or not the kind, that the run requires."""
+    """Another board, or another kind of board, than the run requires."""
 
 
 class BuildError(BenchError):

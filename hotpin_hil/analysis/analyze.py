@@ -17,21 +17,21 @@ from hotpin_hil.logs.reader import LogReader
 from hotpin_hil.protocol import events as ev
 
 QUOTES_FIRST, QUOTES_LAST = 20, 5
-"""Quotes kept of unreadable text: from the start and from the end of the log."""
+"""Maximum number of unreadable texts quoted from the start and from the end of the log."""
 
 
 @dataclass(frozen=True)
 class LogAnalysis:
-    """Result of the analysis. Its texts may hold anything that a serial line can deliver: escape them."""
+    """Result of the analysis. Its texts come unchecked from a serial line: escape them."""
 
     facts: dict[str, Any]
-    """With the keys and meanings of `facts/log_analysis.md`."""
+    """Facts with the keys and meanings of `facts/log_analysis.md`."""
     not_kept: dict[str, int]
-    """Number of entries left out of the lists in `facts`, by list; empty for logs of usual size."""
+    """Number of entries omitted from the lists in `facts`, by list; empty for logs of usual size."""
     records: int
     """Undamaged records."""
     records_lost: int
-    """Records missing between two others."""
+    """Records missing between two records of one boot."""
     unreadable: dict[str, int]
     """Number of unreadable texts, by what they seemed to be."""
     quotes: tuple[ev.Unreadable, ...]
@@ -40,10 +40,10 @@ class LogAnalysis:
     boots: tuple[BootSummary, ...]
     """The first and the last boots."""
     lowest: tuple[Lowest, ...]
-    """The lowest figure of each memory, from any source."""
+    """The lowest free size of each memory, from any source."""
     printers: tuple[Printer, ...]
     transitions: tuple[ev.Transition, ...]
-    """The first ones."""
+    """The first transitions."""
     transition_count: int
     transition_times: tuple[TransitionTimes, ...]
     leaks: tuple[StateLeak, ...]
@@ -51,12 +51,12 @@ class LogAnalysis:
 
     @property
     def is_log(self) -> bool:
-        """Whether it has anything that an ESP32 prints."""
+        """Whether the log contains any ESP32 output."""
         boots = self.facts["boots"]
         return bool(self.facts["log_levels"] or self.records or boots["rom_banners"] or self.facts["panics"])
 
     def to_json(self) -> dict[str, Any]:
-        """Everything but the data of pictures."""
+        """The whole result as JSON data, except the data of pictures."""
         return {
             "schema": 1,
             "facts": self.facts,
@@ -64,23 +64,23 @@ class LogAnalysis:
             "records": self.records,
             "records_lost": self.records_lost,
             "unreadable": self.unreadable,
-            "unreadable_quotes": [asdict(one) for one in self.quotes],
+            "unreadable_quotes": [asdict(quote) for quote in self.quotes],
             "boot_count": self.boot_count,
-            "boots": [asdict(replace(one, story=None)) | {"how": one.how} for one in self.boots],
-            "lowest": [asdict(one) for one in self.lowest],
-            "direct_readings": [asdict(one) for one in self.printers],
+            "boots": [asdict(replace(boot, story=None)) | {"how": boot.how} for boot in self.boots],
+            "lowest": [asdict(lowest) for lowest in self.lowest],
+            "direct_readings": [asdict(printer) for printer in self.printers],
             "transition_count": self.transition_count,
-            "transitions": [asdict(one) for one in self.transitions],
-            "transition_times": [asdict(one) for one in self.transition_times],
-            "leaks": [_leak_json(one) for one in self.leaks],
-            "diagnoses": [asdict(one) for one in self.diagnoses],
+            "transitions": [asdict(transition) for transition in self.transitions],
+            "transition_times": [asdict(times) for times in self.transition_times],
+            "leaks": [_leak_json(leak) for leak in self.leaks],
+            "diagnoses": [asdict(diagnosis) for diagnosis in self.diagnoses],
         }
 
 
 def _leak_json(leak: StateLeak) -> dict[str, Any]:
     known = asdict(replace(leak, values=())) | {"verdict": str(leak.verdict), "text": str(leak)}
     del known["values"]
-    if leak.leak is not None:  # JSON knows no infinite numbers
+    if leak.leak is not None:  # JSON has no infinite numbers
         known["leak"] = {
             name: value if not isinstance(value, float) or math.isfinite(value) else None
             for name, value in known["leak"].items()
@@ -93,7 +93,7 @@ def analyze(chunks: Iterable[bytes], name: str) -> LogAnalysis:
 
     Args:
         chunks: the log, in chunks of any size.
-        name: for the facts.
+        name: name of the log in the facts.
     """
     reader, facts, summary, diagnoser = LogReader(), FactsBuilder(), SummaryBuilder(), Diagnoser()
     unreadable = _Unreadables()

@@ -1,4 +1,4 @@
-"""What the boot at hand has shown so far: the background that an event is judged against."""
+"""State of the current boot, against which each event is judged."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ _OTHER = {"camera": "voice", "voice": "camera"}
 
 
 class BootState:
-    """Newest samples, readings and heaps of a boot, and its mode. The diagnoser fills it, the handlers read it."""
+    """Newest samples, readings and heaps of a boot, and its mode. The diagnoser updates it, the handlers read it."""
 
     def __init__(self) -> None:
         self.mode = ""
         """Mode after the last complete transition; empty before the first."""
         self.last: ev.Sample | None = None
-        """The sample before the event at hand."""
+        """The newest sample before the current event."""
         self.heaps: ev.HeapsReported | None = None
         self.prints: dict[str, ev.HeapPrint] = {}
-        """Newest reading that a component has printed, by memory."""
+        """Newest reading printed by a component, by memory."""
         self.best: dict[str, ev.Sample] = {}
-        """By context, the sample with most internal memory free."""
+        """The sample with the most free internal memory, by context."""
 
     def start_boot(self) -> None:
-        """The chip has started: no mode is known."""
+        """Note the start of the chip: the mode is unknown."""
         self.mode = ""
 
     def end_boot(self) -> None:
@@ -33,7 +33,7 @@ class BootState:
         self.prints, self.best = {}, {}
 
     def remember(self, sample: ev.Sample) -> None:
-        """Take a sample, after the handlers have seen it."""
+        """Store a sample after the handlers have processed it."""
         self.last = sample
         best = self.best.get(sample.context)
         is_better = best is not None and sample.stats.internal_free > best.stats.internal_free
@@ -41,7 +41,7 @@ class BootState:
             self.best[sample.context] = sample
 
     def when(self, sample: ev.Sample) -> str:
-        """In which state memory changed between the sample before and this one, in words."""
+        """Describe the state in which memory changed between the previous sample and this one."""
         to = after_transition(sample.context)
         if to:
             return f"during the transition to {to} mode"

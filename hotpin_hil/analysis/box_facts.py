@@ -1,4 +1,4 @@
-"""The facts that the statistics boxes of a log show."""
+"""Facts from the statistics boxes of a log."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from hotpin_hil.protocol import events as ev
 from hotpin_hil.protocol.fields import DELTA_LABELS, MEMORIES, MemoryStats
 
 KEPT = 1_000
-"""Details kept, and contexts counted separately."""
+"""Maximum number of details kept, and of contexts counted separately."""
 OTHERS = "(others)"
 
 _TRANSITION = re.compile(r"(Before|After) (\w+) Transition")
 
 
 class BoxFacts:
-    """Counts boxes, and keeps the lowest figures in them."""
+    """Counts boxes and keeps their lowest figures."""
 
     def __init__(self) -> None:
         self.not_kept: Counter[str] = Counter()
-        """Entries that were left out, by the list that they belong to."""
+        """Number of omitted entries, by list."""
         self._by_context: Counter[str] = Counter()
         self._complete = self._truncated = self._corrupted = self._interleaved = self._most_foreign = 0
         self._corrupted_detail: list[dict[str, Any]] = []
@@ -34,7 +34,7 @@ class BoxFacts:
         self._reserve: list[int] = []
 
     def end_boot(self) -> None:
-        """A box of the next boot is no partner of one of this boot."""
+        """Note the end of a boot, so that boxes of two boots do not form a pair."""
         self._before = None
 
     def take_broken(self, box: ev.BoxBroken) -> None:
@@ -51,14 +51,14 @@ class BoxFacts:
         self._interleaved += box.foreign > 0
         self._most_foreign = max(self._most_foreign, box.foreign)
         if box.corrupted:
-            self._corrupt(box.line, box.context, "a line was cut by another and put together again")
+            self._corrupt(box.line, box.context, "another line split a line; the parts were joined again")
         self._first = self._first or box
         stats = box.stats
         for name in ("dma_free", "dma_largest", "internal_free", "psram_free"):
             value = getattr(stats, name)
             if name not in self._lowest or value < self._lowest[name][0]:
                 self._lowest[name] = (value, box)
-        # Total counts neither the pool that is kept for DMA nor the IRAM heap.
+        # `total_free` includes neither the DMA reserve pool nor the IRAM heap.
         self._reserve = _widened(self._reserve, stats.dma_free + stats.psram_free - stats.total_free)
         found = _TRANSITION.fullmatch(box.context)
         if found is not None:
@@ -82,7 +82,7 @@ class BoxFacts:
         }
 
     def minima(self) -> dict[str, Any]:
-        """The lowest figures, and those of the first box; nothing without any box."""
+        """The lowest figures and the figures of the first box; empty without boxes."""
         if self._first is None:
             return {}
         found: dict[str, Any] = {}

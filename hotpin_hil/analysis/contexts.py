@@ -1,4 +1,4 @@
-"""Contexts of the statistics, as both firmwares name them."""
+"""Context names in the statistics of both firmwares."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ BEFORE_TTS = "Before TTS Allocation"
 
 
 def before_transition(context: str) -> str:
-    """Mode that a transition leads to, from the context before it; empty for another context."""
+    """Target mode from the context logged before a transition; empty for other contexts."""
     found = _BEFORE.fullmatch(context)
     return found[1].lower() if found else ""
 
 
 def after_transition(context: str) -> str:
-    """Mode that a transition has led to, from the context after it; empty for another context."""
+    """Mode reached, from the context logged after a transition; empty for other contexts."""
     found = _AFTER.fullmatch(context)
     return found[1].lower() if found else ""

@@ -1,4 +1,4 @@
-"""DIAG-04: crashes, and the transitions that they came in."""
+"""DIAG-04: crashes, and the mode transitions in which they happened."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from hotpin_hil.analysis.model import (
 from hotpin_hil.protocol import events as ev
 
 _ORDERLY_RESETS = ("POWERON_RESET", "SW_RESET", "DEEPSLEEP_RESET", "SDIO_RESET")
-"""Causes that no crash leads to."""
+"""Reset causes that do not follow a crash."""
 
 
 @dataclass
 class _Crash:
-    """The chain of a crash, link by link."""
+    """The events of a crash."""
 
     boot: int
     to: str
-    """Mode that the transition led to; empty while nothing shows a transition."""
+    """Target mode of the transition; empty outside a transition."""
     before: Evidence | None
     panic: ev.PanicSeen | None = None
     reset: ev.BootStarted | None = None
@@ -41,10 +41,10 @@ class CrashHandler:
     def __init__(self, findings: Findings) -> None:
         self._findings = findings
         self._begun: Evidence | None = None
-        """What shows that a transition is under way."""
+        """Evidence of a transition in progress."""
         self._begun_to = ""
         self._ended_ms = -1
-        """Board time at which the last transition ended: a sample from before then shows no new one."""
+        """Board time at the end of the last transition; an earlier sample does not start a new one."""
         self._crash: _Crash | None = None
 
     # --- Transitions ---
@@ -56,15 +56,15 @@ class CrashHandler:
 
     def take_transition(self, event: ev.Transition) -> None:
         """Take the end of a transition."""
-        if event.result != "unfinished":  # that comes when the boot is over already
+        if event.result != "unfinished":  # emitted only after the boot has ended
             self._begun = None
             self._ended_ms = event.t_ms if event.t_ms is not None else -1
 
     def take_sample(self, sample: ev.Sample) -> None:
-        """Take a sample: statistics from before a transition are the first link of a crash in it.
+        """Take a sample: statistics logged before a transition are the first evidence of a crash in it.
 
-        A record shows a transition by itself, unless that is over when the record is written. A box may be printed
-        later still, so it only adds to what has shown one.
+        A record indicates a transition in progress unless the transition ended before the record was written. A box may
+        be printed even later, so it only adds to other evidence.
         """
         to = before_transition(sample.context)
         if not to:
@@ -102,7 +102,7 @@ class CrashHandler:
         self._begun = None
 
     def take_reason(self, event: ev.ResetReason) -> None:
-        """Take the firmware's own word on why it started."""
+        """Take the firmware's own reset reason."""
         if self._crash is not None and self._crash.reason is None:
             self._crash.reason = event
 
@@ -115,11 +115,11 @@ class CrashHandler:
         crash.to = crash.to or before_transition(event.context)
 
     def end_boot(self) -> None:
-        """The boot's times are over."""
+        """Reset the times of the boot."""
         self._ended_ms = -1
 
     def end(self) -> None:
-        """Report the crash at hand, if it came in a transition."""
+        """Report the current crash, if it happened in a transition."""
         crash, self._crash = self._crash, None
         if crash is None or not crash.to:
             return
@@ -133,10 +133,10 @@ class CrashHandler:
             Diagnosis(
                 "DIAG-04",
                 "Crash during a mode transition",
-                f"The board crashed on its way to {crash.to} mode: {how}.",
+                f"The board crashed during the transition to {crash.to} mode: {how}.",
                 tuple(_chain(crash)[:EVIDENCE_MAX]),
                 _cause(crash),
-                "see which step the backtrace is in; increase the stabilisation delays only if it names a driver",
+                "find the step in the backtrace; increase the stabilisation delays only if it names a driver",
                 Confidence.FACT if crash.panic else Confidence.INFERENCE,
                 crash.boot,
             ),
@@ -148,10 +148,10 @@ def _chain(crash: _Crash) -> list[Evidence]:
     if crash.panic is not None:
         chain.append(Evidence(crash.panic.line, crash.panic.t_ms, crash.panic.panic.headline))
     if crash.reset is not None:
-        text = crash.reset.cause or f"the next boot is shown by its {crash.reset.sign}"
+        text = crash.reset.cause or f"the next boot shows in its {crash.reset.sign}"
         chain.append(Evidence(crash.reset.line, None, f"reset: {text}"))
     if crash.reason is not None:
-        text = f"the firmware says: {crash.reason.reason}"
+        text = f"the firmware reports: {crash.reason.reason}"
         chain.append(Evidence(crash.reason.line, crash.reason.t_ms, text))
     if crash.survived is not None:
         text = f'survived the reset: "{crash.survived.context}", {figures(crash.survived.stats)}'
@@ -164,4 +164,4 @@ def _cause(crash: _Crash) -> str:
         return catalogue.of_panic(crash.panic.panic, crash.panic.regions).name
     if crash.reset is not None and crash.reset.cause in catalogue.WATCHDOG_RESETS:
         return f"a hardware watchdog: {catalogue.WATCHDOG_RESETS[crash.reset.cause]}"
-    return "the log does not tell"
+    return "the log does not show it"

@@ -1,9 +1,9 @@
-"""From a log's events to what was wrong with memory: by name, with the evidence and what to do.
+"""Diagnoses memory problems from a log's events: name, evidence, cause and remedy.
 
     for diagnosis in diagnose(read_events(log)): ...
 
-Pure: events go in, diagnoses come out. What the log states is a fact; what only follows from it together with
-experience from recorded boards is an inference.
+Pure: events in, diagnoses out. A diagnosis is a fact if the log itself states it, and an inference if it also relies on
+experience from recorded boards.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from hotpin_hil.protocol import events as ev
 
 
 def diagnose(events: Iterable[ev.LogEvent]) -> list[Diagnosis]:
-    """Everything that the events show, in the order in which it was first seen."""
+    """All diagnoses, in the order of their first evidence."""
     diagnoser = Diagnoser()
     for event in events:
         diagnoser.feed(event)
@@ -44,11 +44,11 @@ class Diagnoser:
         self._leaks = LeakHandler(self._findings)
         self._boot = 0
         self._has_records = False
-        """This boot's samples come as records."""
+        """Whether this boot sends its samples as records."""
 
     @property
     def leaks(self) -> list[StateLeak]:
-        """Verdicts on every boot that has ended, as many as are kept."""
+        """Verdicts on all ended boots, up to LEAKS_KEPT."""
         return self._leaks.leaks
 
     def feed(self, event: ev.LogEvent) -> None:
@@ -95,7 +95,7 @@ class Diagnoser:
                     self._findings.note(catalogue.CAMERA_NOT_SUPPORTED, event, event.text)
 
     def result(self) -> list[Diagnosis]:
-        """Everything found so far; the boot at hand ends with it."""
+        """End the current boot and return all diagnoses."""
         self._end_boot()
         self._crash.end()
         return self._findings.result()
@@ -105,7 +105,7 @@ class Diagnoser:
         if sample.source == "record":
             self._has_records = True
         elif self._has_records:
-            return  # a record has said the same
+            return  # this box repeats a record
         self._crash.take_sample(sample)
         self._shortage.take_sample(sample)
         self._stale.take_sample(sample)

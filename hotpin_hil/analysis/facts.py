@@ -1,6 +1,6 @@
 """The facts of a log, with the keys and meanings of `facts/log_analysis.md`.
 
-Lists keep their first entries; `not_kept` counts those left out, by the name of the list.
+Lists keep their first entries; `not_kept` counts the omitted ones, by the name of the list.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from hotpin_hil.logs.reader import LogReader
 from hotpin_hil.protocol import events as ev
 
 KEPT = 1_000
-"""Entries kept of each list."""
+"""Maximum number of entries per list."""
 
 
 class FactsBuilder:
-    """Collects the facts of a log from its events; `result` is compared with the facts of a recording."""
+    """Collects the facts of a log from its events. Tests compare `result` with the facts of recordings."""
 
     def __init__(self) -> None:
         self.not_kept: Counter[str] = Counter()
@@ -113,7 +113,8 @@ class FactsBuilder:
             "psram_mb_found": event.psram_mb,
             "free_heap_at_main": event.free_heap_at_main,
             "heap_regions": [
-                {"addr": f"0x{one.start:08X}", "len": one.length, "type": one.type} for one in event.regions
+                {"addr": f"0x{region.start:08X}", "len": region.length, "type": region.type}
+                for region in event.regions
             ],
         }
         if build not in self._builds:
@@ -122,7 +123,12 @@ class FactsBuilder:
     # --- Result ---
 
     def result(self, name: str, reader: LogReader) -> dict[str, Any]:
-        """The facts; name: of the log, reader: the one that has read it."""
+        """Return the facts.
+
+        Args:
+            name: name of the log.
+            reader: the reader that has read the log.
+        """
         scan = reader.scan
         self.not_kept += scan.tally.not_kept + self._boxes.not_kept
         facts: dict[str, Any] = {

@@ -19,13 +19,13 @@ from hotpin_hil.protocol import events as ev
 from hotpin_hil.protocol.fields import MEMORIES, MemoryStats
 
 FRAGMENTATION_PERCENT = 30
-"""The guide's threshold of a warning."""
+"""The guide's warning threshold."""
 LOW_PERCENT = 10
-"""A memory below this was not fragmented."""
+"""Below this, a memory is not fragmented."""
 CAMERA_BLOCK, CAMERA_COST = 32_768, 37_780
-"""Bytes of DMA-capable memory: the camera's largest block, and all that it takes (recorded boards)."""
+"""Bytes of DMA-capable memory: the camera's largest block, and its total need (recorded boards)."""
 I2S_BLOCK, I2S_COST = 4_080, 25_980
-"""The same for the I2S driver."""
+"""As above, for the I2S driver."""
 _DRIVERS = (("the camera", CAMERA_BLOCK, CAMERA_COST), ("I2S", I2S_BLOCK, I2S_COST))
 _CAPS = {"internal": "INTERNAL", "dma": "DMA", "psram": "SPIRAM"}
 
@@ -41,7 +41,7 @@ class _Rise:
 
 
 class FragmentationHandler:
-    """Reports a memory that has become fragmented, with its steepest rise and the heap it is in."""
+    """Reports a fragmented memory, with the steepest rise of its fragmentation and the affected heap."""
 
     def __init__(self, findings: Findings, state: BootState) -> None:
         self._findings = findings
@@ -51,18 +51,18 @@ class FragmentationHandler:
         self._early: list[ev.MemoryWarning] = []
         """Fragmentation warnings from before the first sample."""
         self._rises: dict[str, _Rise] = {}
-        """The steepest rise of each memory since it was low."""
+        """The steepest rise of each memory since its fragmentation was low."""
         self._fragmented: set[str] = set()
         self._unlocated: dict[str, tuple[ev.Sample, _Rise]] = {}
-        """Fragmented memories whose heap is not known yet."""
+        """Fragmented memories whose heap is still unknown."""
 
     def end_boot(self) -> None:
-        """Start over."""
+        """Forget the boot."""
         self._is_summed, self._early = None, []
         self._rises, self._fragmented, self._unlocated = {}, set(), {}
 
     def judge_figure(self, sample: ev.Sample) -> None:
-        """Find out from a boot's first sample how its firmware computes fragmentation."""
+        """Determine from a boot's first sample how the firmware computes fragmentation."""
         if self._is_summed is None:
             self._is_summed = _is_summed(sample.stats)
             for early in self._early:
@@ -83,13 +83,13 @@ class FragmentationHandler:
             self._check_blocks(sample)
         else:
             for memory in MEMORIES:
-                if memory != "internal" or not _same_heaps(sample.stats):  # reported once
+                if memory != "internal" or not _same_heaps(sample.stats):  # report equal heaps only once
                     self._check_percentage(memory, sample)
 
     def take_heaps(self) -> None:
-        """Take the heaps that the state has just received.
+        """Use the heaps that the state has just received.
 
-        They may explain an earlier sample: a test asks for them when it has failed.
+        They may explain an earlier sample, because a test requests them only after a failure.
         """
         for memory, (sample, rise) in self._unlocated.items():
             self._findings.revise(f"{memory} {rise.state}", self._diagnosis(memory, sample, rise))
@@ -115,7 +115,7 @@ class FragmentationHandler:
                 self._unlocated[memory] = sample, rise
 
     def _check_blocks(self, sample: ev.Sample) -> None:
-        """Where the percentage says nothing: enough is free, but not the block that a driver needs."""
+        """Check the blocks, for firmware whose percentage says nothing: enough is free, but no block fits."""
         free, largest, _ = sample.stats.memory("dma")
         for driver, block, cost in _DRIVERS:
             if free < cost or largest >= block:
@@ -125,11 +125,11 @@ class FragmentationHandler:
                 Diagnosis(
                     "DIAG-02",
                     "High fragmentation",
-                    f"{free:,} bytes of DMA-capable memory are free, {driver} takes {cost:,} with a block of {block:,} "
-                    f"in it, and the largest free block is {largest:,}.",
+                    f"{free:,} bytes of DMA-capable memory are free. {driver[0].upper()}{driver[1:]} needs {cost:,}, "
+                    f"including a block of {block:,}, but the largest free block is {largest:,}.",
                     (sample_evidence(sample),),
-                    "free memory lies in pieces between blocks that stay",
-                    "check for the block, not for the sum; release in the reverse order of taking",
+                    "free memory is split into pieces by long-lived blocks",
+                    "check for the largest block, not for the sum; free in the reverse order of allocation",
                     Confidence.FACT,
                     sample.boot,
                 ),
@@ -137,9 +137,9 @@ class FragmentationHandler:
 
     def _diagnosis(self, memory: str, sample: ev.Sample, rise: _Rise) -> Diagnosis:
         free, largest, percent = sample.stats.memory(memory)
-        evidence = [one for one in (rise.before, rise.after) if one is not None]
+        evidence = [edge for edge in (rise.before, rise.after) if edge is not None]
         evidence += [sample] if sample is not rise.after else []
-        shown = [sample_evidence(one) for one in evidence]
+        shown = [sample_evidence(each) for each in evidence]
         heaps = self._state.heaps
         region = None if heaps is None else _most_scattered(memory, heaps)
         if region is not None and heaps is not None:
@@ -153,13 +153,13 @@ class FragmentationHandler:
         return Diagnosis(
             "DIAG-02",
             "High fragmentation",
-            f"{name[0].upper()}{name[1:]} is fragmented by {percent} %: {free:,} bytes are free, the largest block "
-            f"is {largest:,}. Most of it came {rise.state} ({since}: {rise.points:+d} points); "
-            f"{region or 'which heap it is, this log does not show'}.",
+            f"{name[0].upper()}{name[1:]} is {percent} % fragmented: {free:,} bytes are free, and the largest block "
+            f"has {largest:,}. The steepest rise was {rise.state} ({since}: {rise.points:+d} points); "
+            f"{region or 'the log does not show which heap is affected'}.",
             tuple(shown),
-            "blocks of different lifetime lie between each other: what was taken in that state and stays "
-            "splits what is free",
-            "release in the reverse order of taking; take what stays before what comes and goes; "
+            "blocks of different lifetime are interleaved: long-lived blocks allocated in that state "
+            "split the free memory",
+            "free in the reverse order of allocation; allocate long-lived blocks before short-lived ones; "
             "restart the audio driver to merge DMA memory",
             Confidence.FACT,
             sample.boot,
@@ -167,22 +167,22 @@ class FragmentationHandler:
 
 
 def _most_scattered(memory: str, reported: ev.HeapsReported) -> str | None:
-    """The heap with most free bytes outside its largest block, in words."""
+    """Description of the heap with the most free bytes outside its largest block."""
     caps = _CAPS[memory]
-    heaps = [one for one in reported.heaps if caps in one.caps.split(",") and "8BIT" in one.caps]
+    heaps = [heap for heap in reported.heaps if caps in heap.caps.split(",") and "8BIT" in heap.caps]
     if not heaps:
         return None
-    worst = max(heaps, key=lambda one: one.free - one.largest)
+    worst = max(heaps, key=lambda heap: heap.free - heap.largest)
     return f"heap 0x{worst.start:08X}: {worst.free:,} bytes free, largest block {worst.largest:,}"
 
 
 def _is_summed(stats: MemoryStats) -> bool:
-    """Whether the percentages are 100 - largest / free over all heaps together (rounded up), and not all 0."""
+    """Whether the percentages equal 100 - largest / free over all heaps together, and are not all 0."""
     readings = [stats.memory(memory) for memory in MEMORIES]
     fits = all(free > 0 and percent == 100 - largest * 100 // free for free, largest, percent in readings)
     return fits and readings[0][2] > 0
 
 
 def _same_heaps(stats: MemoryStats) -> bool:
-    """Whether internal and DMA-capable memory are the same heaps: on the ESP32 they are, as IRAM is not counted."""
+    """Whether internal and DMA-capable memory are the same heaps, as on the ESP32, where IRAM is not counted."""
     return stats.memory("internal") == stats.memory("dma")

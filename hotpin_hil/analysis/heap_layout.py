@@ -1,11 +1,11 @@
 """Which allocations the ESP32's heaps can still serve, computed from their layout.
 
-A single number for free memory hides what matters: the sum may be large while no single block is. These functions
-take the heaps as the board's allocator walked them (`heap.regions`) and apply the rules of TLSF, the allocator of
-ESP-IDF. The suite checks the firmware's claims against them, so they share nothing with the firmware.
+A single number for free memory is misleading: the sum may be large while every single block is small. These functions
+apply the rules of TLSF, ESP-IDF's allocator, to the heaps as the board's allocator walked them (`heap.regions`). The
+suite checks the firmware's claims against them, so they share no code with the firmware.
 
-Sizes are bytes. A request is rounded *up* to a size class, a free block is filed under its size class rounded *down*:
-a free block of 100,000 bytes does not serve a request of 100,000.
+Sizes are bytes. A request is rounded *up* to a size class, and a free block is listed under its size rounded *down*:
+a free block of 100,000 bytes cannot serve a request for 100,000 bytes.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-BLOCK_OVERHEAD = 4  # the size word in front of each block
-MINIMUM_BLOCK = 12  # two list pointers and the next block's back pointer have to fit into a free block
+BLOCK_OVERHEAD = 4  # the size word before each block
+MINIMUM_BLOCK = 12  # a free block must hold two list pointers and the next block's back pointer
 ALIGNMENT = 4
-HEAP_HEADER = 20  # IDF's own record at the start of a heap, in front of TLSF's
+HEAP_HEADER = 20  # IDF's own header at the start of a heap, before TLSF's
 
 
 @dataclass(frozen=True)
 class HeapState:
-    """One heap: address, capabilities, and its free blocks as a walk found them.
+    """One heap: address, capabilities, and its free blocks according to a heap walk.
 
     `free` is the sum of the free blocks, `largest` the exact size of the largest one, not rounded to its class.
     """
@@ -33,18 +33,18 @@ class HeapState:
     largest: int
 
     def serves(self, caps: Iterable[str]) -> bool:
-        """Whether this heap has all of these capabilities."""
+        """Whether this heap has all of the capabilities."""
         return self.caps.issuperset(caps)
 
 
 def serving(regions: Iterable[HeapState], caps: Iterable[str]) -> list[HeapState]:
-    """The heaps that have all of these capabilities."""
+    """The heaps that have all of the capabilities."""
     wanted = frozenset(caps)
     return [region for region in regions if region.serves(wanted)]
 
 
 def subclasses(heap_length: int) -> int:
-    """Number of size classes per power of two that TLSF has in a heap of this length."""
+    """Number of TLSF size classes per power of two in a heap of this length."""
     pool = heap_length - HEAP_HEADER
     if pool <= 16 * 1024:
         return 8
@@ -52,7 +52,7 @@ def subclasses(heap_length: int) -> int:
 
 
 def class_step(size: int, heap_length: int) -> int:
-    """Width of the size class of `size`; classes below 4 times their number are 4 bytes wide."""
+    """Width of the size class of `size`, bytes; sizes below 4 times the number of classes have 4-byte classes."""
     classes = subclasses(heap_length)
     if size < classes * ALIGNMENT:
         return ALIGNMENT
@@ -60,20 +60,20 @@ def class_step(size: int, heap_length: int) -> int:
 
 
 def class_floor(size: int, heap_length: int) -> int:
-    """The size class that a free block is filed under: what a query for the largest block returns."""
+    """The size class of a free block, which is the result of a query for the largest block."""
     step = class_step(size, heap_length)
     return size // step * step
 
 
 def class_ceil(size: int, heap_length: int) -> int:
-    """The size class from which a request is served: any free block filed there or above will do."""
+    """The size class for a request: any free block of this class or above can serve it."""
     wanted = max(MINIMUM_BLOCK, -(-size // ALIGNMENT) * ALIGNMENT)
     step = class_step(wanted, heap_length)
     return -(-wanted // step) * step
 
 
 def fits_one(regions: Iterable[HeapState], size: int) -> bool:
-    """Whether one of these heaps can serve a single block of `size` bytes now."""
+    """Whether one of these heaps can serve a block of `size` bytes now."""
     return any(
         region.largest and class_ceil(size, region.length) <= class_floor(region.largest, region.length)
         for region in regions
@@ -88,7 +88,7 @@ def largest_request(regions: Iterable[HeapState]) -> int:
 def fragmentation_percent(regions: Sequence[HeapState]) -> int:
     """Percentage of free memory outside the largest block of its own heap, rounded to nearest.
 
-    Separate heaps are not fragmentation: the result is 0 if each has one whole free block, or if nothing is free.
+    Separate heaps are not fragmentation: the result is 0 if each heap has a single free block, or if no memory is free.
     """
     free = sum(region.free for region in regions)
     if free == 0:
@@ -100,8 +100,8 @@ def fragmentation_percent(regions: Sequence[HeapState]) -> int:
 def placeable(free_blocks: Iterable[tuple[int, int]], sizes: Iterable[int]) -> bool:
     """Whether free blocks can serve all requests together.
 
-    The allocator's own strategy: requests are served in order, each from the smallest class that holds it. The rest of
-    a block is kept for the next request if it can be a block itself.
+    Like the allocator, it serves requests in order, each from the smallest class that fits. The rest of a block stays
+    available if it is large enough for a block.
 
     Args:
         free_blocks: (size of the block, length of its heap), bytes.

@@ -1,12 +1,12 @@
 """Leak detection: does free memory in the same state fall from cycle to cycle?
 
 The input is one reading of free memory per cycle, always in the same state. The first cycles are warm-up (caches,
-driver objects made at first use) and dropped. Over the others the loss per cycle is estimated by the
-Theil-Sen slope, the median of the slopes between all pairs of readings, with Sen's confidence interval from
-Kendall's variance: a few outliers don't move it, and equal readings are allowed for. Readings that depend on
-each other (a sawtooth) carry less information than their number says; the interval is widened for that.
+driver objects created on first use) and dropped. For the others, the loss per cycle is the Theil-Sen slope, that is,
+the median of the slopes between all pairs of readings, with Sen's confidence interval from Kendall's variance. A few
+outliers do not move it, and equal readings are allowed. Readings that depend on each other (a sawtooth) carry less
+information than their number suggests; the interval is widened accordingly.
 
-A single step is no leak. It is reported, and removed before the slope is estimated.
+A single step is not a leak. It is reported, and removed before the slope is estimated.
 
 Sources: P. K. Sen, Estimates of the regression coefficient based on Kendall's tau, JASA 63 (1968) 1379;
 K. H. Hamed and A. R. Rao, A modified Mann-Kendall trend test for autocorrelated data, J. Hydrology 204 (1998)
@@ -24,29 +24,29 @@ from itertools import pairwise
 from statistics import NormalDist, median
 
 BUDGET_PER_CYCLE = 1_024 / 1_000
-"""Bytes: 1,024 in 1,000 cycles (REQUIREMENTS.md TRN-04)."""
+"""Bytes per cycle: 1,024 in 1,000 cycles (REQUIREMENTS.md TRN-04)."""
 
 WARM_UP_MIN = 4
 """Recorded boards settle over the first 3 to 4 cycles."""
 WARM_UP_SHARE_MAX = 4
-"""At most a quarter of the readings can be warm-up."""
+"""At most one reading in this number can be warm-up."""
 
 READINGS_MIN = 8
-"""After warm-up. With fewer, no interval of this confidence is finite."""
+"""Minimum after warm-up; with fewer readings, an interval of this confidence is infinite."""
 
 CONFIDENCE = 0.999
-"""Of the two-sided interval: a clean series is called a leak less than once in 1,000 times."""
+"""Confidence of the two-sided interval: a clean series is called a leak less than once in 1,000 times."""
 POWER = 0.9999
-"""Chance that a leak of the stated minimum size is found, by the interval's own arithmetic. The interval is an
-estimate too: 99 in 100 are really found."""
+"""Probability of finding a leak of the stated minimum size, by the arithmetic of the interval. Since the interval
+itself is an estimate, the real probability is 99 in 100."""
 
 NOISE_SPREADS = 6
-"""A reading further off than this many typical deviations belongs to something else than the noise."""
+"""A reading that deviates by more than this number of typical deviations is not noise."""
 GRANULE = 16
-"""Bytes: the smallest block there is costs this much, so a smaller difference between readings is no event."""
+"""Bytes: cost of the smallest block, so a smaller difference between readings is meaningless."""
 
 READINGS_MAX = 600
-"""The number of pairs grows with the square: longer series are reduced to this many group medians."""
+"""Longer series are reduced to this number of group medians, since the number of pairs grows quadratically."""
 
 
 class LeakVerdict(str, Enum):
@@ -69,7 +69,7 @@ class Trend:
     low: float
     high: float
     inflation: float = 1.0
-    """Variance as a multiple of that of the same number of independent readings."""
+    """Variance relative to that of the same number of independent readings."""
 
 
 @dataclass(frozen=True)
@@ -85,21 +85,21 @@ class Leak:
     """The result for a series of readings. Bytes per cycle; a loss is positive."""
 
     cycles: int
-    """Readings that count: those after warm-up."""
+    """Number of readings after warm-up."""
     warm_up: int
-    """Readings that were dropped at the start."""
+    """Number of readings dropped at the start."""
     slope: float
     low: float
     high: float
     detectable: float
-    """A steady loss of this much per cycle, in a series like this one, is called a leak in 99 of 100 cases."""
+    """Steady loss per cycle that is called a leak in 99 of 100 series like this one."""
     step: LevelStep | None
     budget: float
     """Allowed loss per cycle."""
 
     @property
     def lost_at_most(self) -> float:
-        """Bytes that may have leaked over the cycles that count: the upper bound of the slope, times these."""
+        """Upper bound of the bytes leaked after warm-up: the upper bound of the slope times the cycles."""
         return self.high * self.cycles
 
     @property
@@ -120,8 +120,8 @@ class Leak:
 def find_leak(free: Sequence[float], budget_per_cycle: float = BUDGET_PER_CYCLE) -> Leak:
     """Judge readings of free memory.
 
-    Another count that should stay the same, such as the number of allocated blocks, can be judged as well: negate it,
-    so that growth is a loss.
+    Other counts that should stay constant, such as the number of allocated blocks, can be judged too: negate them, so
+    that growth becomes a loss.
 
     Args:
         free: bytes, one reading per cycle in the same state.
@@ -155,9 +155,9 @@ def find_leak(free: Sequence[float], budget_per_cycle: float = BUDGET_PER_CYCLE)
 
 
 def find_warm_up(values: Sequence[float]) -> int:
-    """Number of readings at the start that differ from the rest; at least WARM_UP_MIN, if there are as many.
+    """Number of readings at the start that differ from the rest; at least WARM_UP_MIN, if the series is long enough.
 
-    The second half of the series defines where the first should be (a steady slope is no warm-up).
+    The second half of the series predicts the first half, so a steady slope is not warm-up.
     """
     count = len(values)
     if count < WARM_UP_MIN + READINGS_MIN:
@@ -174,7 +174,7 @@ def find_warm_up(values: Sequence[float]) -> int:
 def find_step(values: Sequence[float]) -> LevelStep | None:
     """The step of a series that has exactly one; None if it has none, or several.
 
-    A step is permanent: the levels before and after it differ by what it lost. Several steps are a leak in large
+    A step is permanent: the levels before and after it differ by the lost bytes. Several steps are a leak in large
     portions.
     """
     changes = [later - earlier for earlier, later in pairwise(values)]
@@ -188,7 +188,7 @@ def find_step(values: Sequence[float]) -> LevelStep | None:
 
 
 def _noise(deviations: Sequence[float]) -> float:
-    """The deviation up to which readings count as noise."""
+    """The largest deviation that counts as noise."""
     return max(GRANULE, NOISE_SPREADS * 1.4826 * median(abs(value) for value in deviations))
 
 
@@ -196,7 +196,7 @@ def _noise(deviations: Sequence[float]) -> float:
 
 
 def theil_sen(values: Sequence[float], confidence: float = CONFIDENCE) -> Trend:
-    """Median slope between all pairs of values, and its confidence interval; per position in the series."""
+    """Median slope between all pairs of values with its confidence interval, per position in the series."""
     points = _thinned(values)
     if len(points) < 2:
         return Trend(0.0, -math.inf, math.inf)
@@ -216,7 +216,7 @@ def theil_sen(values: Sequence[float], confidence: float = CONFIDENCE) -> Trend:
 
 
 def _slopes(points: Sequence[tuple[float, float]]) -> list[float]:
-    """Slopes between all pairs of points, in ascending order. There are many: NumPy takes a tenth of the time."""
+    """Slopes between all pairs of points, in ascending order. NumPy, because it takes a tenth of the time."""
     import numpy as np  # here: it takes a tenth of a second, and most runs judge no series
 
     at, value = np.array(points, dtype=float).T
@@ -228,8 +228,8 @@ def _slopes(points: Sequence[tuple[float, float]]) -> list[float]:
 def _quantile(probability: float, count: int, inflation: float) -> float:
     """Half width of the interval in standard deviations.
 
-    For independent readings the variance is known, and the normal distribution holds. For others it is an estimate
-    itself, from as many readings as would be independent ones: Student's t, expanded around the normal quantile
+    For independent readings the variance is known, so the normal distribution holds. For others the variance is an
+    estimate, from the equivalent number of independent readings: Student's t, expanded around the normal quantile
     (M. Abramowitz and I. A. Stegun, Handbook of Mathematical Functions, 26.7.5).
     """
     z = NormalDist().inv_cdf(probability)
@@ -245,16 +245,16 @@ def _quantile(probability: float, count: int, inflation: float) -> float:
 def _widest(residuals: Sequence[float], values: Sequence[float]) -> float:
     """Largest possible error of the slope for readings this close to the line.
 
-    Sen's interval can be infinite for a short series whose few bytes of scatter depend on each other, as when each
-    leaked block costs a word more or less than the last. The most unfavourable of such series, a random walk, has a
-    slope whose standard error is a seventh of this.
+    Sen's interval can be infinite for a short series with a few bytes of dependent scatter, for example when each
+    leaked block costs a word more or less than the last. The worst such series, a random walk, has a slope whose
+    standard error is a seventh of this.
     """
     middle = median(residuals)
     return 16 * max(abs(value - middle) for value in residuals) / len(values)
 
 
 def _thinned(values: Sequence[float]) -> list[tuple[float, float]]:
-    """Position and value; of a long series, those of group medians."""
+    """Position and value of each reading, or of group medians in a long series."""
     size = math.ceil(len(values) / READINGS_MAX) or 1
     return [
         (start + (len(values[start : start + size]) - 1) / 2, median(values[start : start + size]))
@@ -263,7 +263,7 @@ def _thinned(values: Sequence[float]) -> list[tuple[float, float]]:
 
 
 def _kendall_variance(values: Sequence[float]) -> float:
-    """Variance of Kendall's S for values without trend, ties allowed for."""
+    """Variance of Kendall's S for values without trend, corrected for ties."""
 
     def term(count: int) -> int:
         return count * (count - 1) * (2 * count + 5)
@@ -272,13 +272,13 @@ def _kendall_variance(values: Sequence[float]) -> float:
 
 
 def _inflation(residuals: Sequence[float]) -> float:
-    """Factor by which correlation of neighbours enlarges the variance (Hamed and Rao); at least 1.
+    """Factor by which the correlation of neighbours enlarges the variance (Hamed and Rao); at least 1.
 
-    Correlation counts up to the first lag without any: the interval is never narrowed.
+    It sums the correlation up to the first lag without any, so the interval never becomes narrower.
     """
     count = len(residuals)
     if max(residuals) - min(residuals) < GRANULE:
-        return 1.0  # which hole a block fell into, and nothing that happened
+        return 1.0  # such a difference only shows which hole a block fell into
     ranks = _ranks(residuals)
     mean = sum(ranks) / count
     centred = [rank - mean for rank in ranks]
@@ -289,7 +289,9 @@ def _inflation(residuals: Sequence[float]) -> float:
     for lag in range(1, count // 4):
         pairs = count - lag
         alike = sum(centred[i] * centred[i + lag] for i in range(pairs)) / energy
-        alike += (2 + 4 * alike) / pairs  # the estimate is too low by about this much: a line was taken out
+        alike += (
+            2 + 4 * alike
+        ) / pairs  # correct the estimate, which is too low because a line was subtracted
         if alike <= 0:
             break
         total += pairs * (pairs - 1) * (pairs - 2) * alike
@@ -297,7 +299,7 @@ def _inflation(residuals: Sequence[float]) -> float:
 
 
 def _ranks(values: Sequence[float]) -> list[float]:
-    """Rank of each value, equal values sharing the mean of theirs."""
+    """Rank of each value; equal values share their mean rank."""
     counts = Counter(values)
     rank: dict[float, float] = {}
     below = 0
@@ -310,10 +312,9 @@ def _ranks(values: Sequence[float]) -> list[float]:
 def _detectable(trend: Trend, count: int, budget: float) -> float:
     """The steady loss per cycle that would be called a leak with probability POWER.
 
-    The estimate must be so high that both bounds pass: the lower one above 0, the upper one above the
-    budget. Even without noise a leak shows only in whole blocks, and a single block is no more than a step: it takes
-    two. The correlation of the readings is an estimate too: in another such series it may be higher, and the interval
-    wider.
+    The estimate must be high enough for both bounds: the lower one above 0, the upper one above the budget. Even
+    without noise a leak appears only in whole blocks, and one block is just a step, so it takes two. The correlation of
+    the readings is an estimate too: in another series it may be higher, and the interval wider.
     """
     probability = (1 + CONFIDENCE) / 2
     half_width = max(trend.high - trend.slope, trend.slope - trend.low)
@@ -327,16 +328,16 @@ def _detectable(trend: Trend, count: int, budget: float) -> float:
 
 
 def _inflation_at_worst(inflation: float, count: int) -> float:
-    """Largest inflation that another series may have, for readings each of which depends on the one before.
+    """Largest inflation that another series may have, if each reading depends on the previous one.
 
-    Their likeness is then (inflation - 1) / (inflation + 1), and is known to 1 / sqrt(count).
+    The correlation is then (inflation - 1) / (inflation + 1), with an error of 1 / sqrt(count).
     """
-    likeness = (inflation - 1) / (inflation + 1) + LIKENESS_DEVIATIONS / math.sqrt(count)
-    likeness = min(likeness, LIKENESS_MAX)
-    return max(inflation, (1 + likeness) / (1 - likeness))
+    correlation = (inflation - 1) / (inflation + 1) + CORRELATION_DEVIATIONS / math.sqrt(count)
+    correlation = min(correlation, CORRELATION_MAX)
+    return max(inflation, (1 + correlation) / (1 - correlation))
 
 
-LIKENESS_DEVIATIONS = 3.3
-"""Assumed error of the correlation of neighbours, in deviations of its estimate."""
-LIKENESS_MAX = 0.95
-"""Readings with a higher correlation say next to nothing."""
+CORRELATION_DEVIATIONS = 3.3
+"""Assumed error of the correlation of neighbours, in standard deviations."""
+CORRELATION_MAX = 0.95
+"""Readings with a higher correlation carry almost no information."""

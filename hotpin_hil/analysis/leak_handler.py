@@ -1,4 +1,4 @@
-"""DIAG-03: memory that becomes less in the same state."""
+"""DIAG-03: memory that decreases in the same state."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hotpin_hil.analysis.model import NAMES, Confidence, Diagnosis, Evidence, Fi
 from hotpin_hil.protocol import events as ev
 
 LEAKS_KEPT, LEAKS_DRAWN = 500, 24
-"""Verdicts kept, and those kept with their readings."""
+"""Maximum number of verdicts kept, and of those kept with their readings."""
 
 
 class LeakHandler:
@@ -20,7 +20,7 @@ class LeakHandler:
 
     def __init__(self, findings: Findings) -> None:
         self.leaks: list[StateLeak] = []
-        """Verdicts on every boot that has ended, as many as are kept."""
+        """Verdicts on all ended boots, up to LEAKS_KEPT."""
         self._findings = findings
         self._states = MatchedStates()
 
@@ -48,11 +48,11 @@ class LeakHandler:
             Diagnosis(
                 "DIAG-03",
                 "Memory slowly decreasing",
-                f"{name[0].upper()}{name[1:]} {leak.state} becomes less by {slope:.1f} bytes per cycle "
+                f"{name[0].upper()}{name[1:]} {leak.state} decreases by {slope:.1f} bytes per cycle "
                 f"(between {low:.1f} and {high:.1f}), over {leak.leak.cycles} cycles.",
                 (Evidence(leak.settled_line, None, warm_up), Evidence(leak.last_line, None, last)),
                 f"a leak of about {slope:.0f} bytes in every cycle, block headers included",
-                "compare allocations and frees of one cycle (heap tracing); look for what each cycle creates again",
+                "compare allocations and frees of one cycle (heap tracing); look for objects that every cycle creates",
                 Confidence.FACT,
                 leak.boot,
             ),
@@ -60,14 +60,14 @@ class LeakHandler:
 
 
 class StaleStatistics:
-    """Reports statistics from after a transition that repeat those from before it."""
+    """Reports statistics logged after a transition that repeat those logged before it."""
 
     def __init__(self, findings: Findings) -> None:
         self._findings = findings
         self._before: ev.Sample | None = None
 
     def end_boot(self) -> None:
-        """Start over."""
+        """Forget the boot."""
         self._before = None
 
     def take_sample(self, sample: ev.Sample) -> None:

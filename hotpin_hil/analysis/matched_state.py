@@ -1,4 +1,4 @@
-"""Free memory in the same state, cycle by cycle and boot by boot: the input of the leak verdict."""
+"""Collects free memory in the same state, cycle by cycle and boot by boot, for the leak verdict."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from hotpin_hil.protocol import events as ev
 from hotpin_hil.protocol.fields import MEMORIES, MemoryStats
 
 READINGS_KEPT = 4_096
-"""Each time a series reaches this length it is thinned to half: memory must not grow with the log."""
+"""A series that reaches this length is thinned to half, so that memory does not grow with the log."""
 SERIES_MAX = 64
 
 _JUDGED = ("internal", "psram")
-"""DMA memory is part of internal memory, and so are its leaks."""
+"""DMA memory and its leaks are part of internal memory."""
 
 
 @dataclass
 class Readings:
-    """One reading per cycle; of a long series every `stride`-th."""
+    """One reading per cycle, or per `stride` cycles in a long series."""
 
     values: list[int] = field(default_factory=list)
     lines: list[int] = field(default_factory=list)
@@ -29,7 +29,7 @@ class Readings:
     last_line: int = 0
 
     def add(self, value: int, line: int) -> None:
-        """Add a reading, bytes, with its line."""
+        """Add a reading (bytes) and its line."""
         if self.count % self.stride == 0:
             self.values.append(value)
             self.lines.append(line)
@@ -47,7 +47,7 @@ class StateLeak:
     boot: int
     memory: str
     state: str
-    """The state that the readings have in common, in words."""
+    """Description of the common state of the readings."""
     readings: int
     first_line: int
     last_line: int
@@ -57,7 +57,7 @@ class StateLeak:
     leak: Leak | None
     """None with too few readings."""
     values: tuple[int, ...] = ()
-    """The readings, every `stride`-th of them."""
+    """Every `stride`-th reading."""
     stride: int = 1
     settled: int = 0
     """Bytes free at the first reading after warm-up."""
@@ -78,8 +78,8 @@ class StateLeak:
 class MatchedStates:
     """Collects readings of the same state from the events of a boot; `end_boot` judges them.
 
-    Statistics that repeat those from before the transition in every figure are no reading: the first firmware printed
-    a sample that was seconds old. Records are preferred to boxes, which say the same.
+    Statistics that repeat all figures from before the transition do not count as a reading, because the first firmware
+    printed samples that were seconds old. Records take precedence over boxes with the same content.
     """
 
     def __init__(self) -> None:
@@ -92,7 +92,7 @@ class MatchedStates:
         self._before: MemoryStats | None = None
         self._to = ""
         self._seen: set[tuple[str, str]] = set()
-        """Components whose first reading in the present transition was taken."""
+        """Components whose first reading in the current transition is stored."""
 
     def feed(self, event: ev.LogEvent) -> None:
         """Take the next event."""
@@ -135,7 +135,7 @@ class MatchedStates:
             kept.setdefault(key, Readings()).add(value, line)
 
     def end_boot(self, boot: int) -> list[StateLeak]:
-        """Judge the boot that has ended, and start over."""
+        """Judge the ended boot, and clear the readings."""
         samples = self._records or self._boxes
         verdicts = [
             _judge(boot, memory, state, readings)
@@ -147,7 +147,7 @@ class MatchedStates:
 
 
 def same_figures(before: MemoryStats, after: MemoryStats) -> bool:
-    """Whether all eight figures are equal: free and largest of three memories, total free and its minimum."""
+    """Whether all eight figures are equal: free and largest of each memory, total free and its minimum."""
     return _eight(before) == _eight(after)
 
 
@@ -179,7 +179,7 @@ def _judge(boot: int, memory: str, state: str, readings: Readings) -> StateLeak:
 
 
 def _per_cycle(leak: Leak, stride: int) -> Leak:
-    """A verdict on every `stride`-th cycle, for each of them."""
+    """Convert a verdict on every `stride`-th cycle to single cycles."""
     step = leak.step and replace(leak.step, cycle=leak.step.cycle * stride)
     return replace(
         leak,

@@ -1,4 +1,4 @@
-"""Diagnoses: what they consist of, and where they are collected."""
+"""Diagnoses and their collection."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from hotpin_hil.protocol.fields import MEMORIES, MemoryStats
 NAMES = {"internal": "internal memory", "dma": "DMA-capable memory", "psram": "PSRAM", "heap": "all heaps"}
 
 EVIDENCE_MAX = 8
-"""Lines of evidence kept of one diagnosis."""
+"""Maximum number of lines of evidence per diagnosis."""
 FOUND_MAX = 200
-"""Different diagnoses kept; a log has a handful."""
+"""Maximum number of different diagnoses; a typical log has a handful."""
 
 
 class Confidence(str, Enum):
-    """How far a diagnosis can be relied on."""
+    """Reliability of a diagnosis."""
 
     FACT = "fact"
     """The log itself states it."""
     INFERENCE = "inference"
-    """It fits the log; something else could look the same."""
+    """The log fits it, but another cause could look the same."""
 
     def __str__(self) -> str:
         return self.value
@@ -31,7 +31,7 @@ class Confidence(str, Enum):
 
 @dataclass(frozen=True)
 class Evidence:
-    """A line of the log that supports a diagnosis. Its text may hold anything: escape it before showing it."""
+    """A line of the log that supports a diagnosis. Its text is unchecked: escape it before display."""
 
     line: int
     t_ms: int | None
@@ -40,26 +40,26 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """One thing that was wrong, with its evidence and its remedy."""
+    """One problem, with its evidence and remedy."""
 
     id: str
     """"DIAG-01" … "DIAG-04" of the guide's troubleshooting section, or the catalogue's name."""
     name: str
     finding: str
-    """One sentence, or two."""
+    """One or two sentences."""
     evidence: tuple[Evidence, ...]
     cause: str
     """The most likely cause."""
     remedy: str
     confidence: Confidence
     boot: int
-    """Boot of the log, from 0, in which it was first seen."""
+    """First boot with the problem, from 0."""
     count: int = 1
-    """How many times the log shows it."""
+    """Number of occurrences in the log."""
 
 
 class Findings:
-    """The diagnoses of a log, each kind once, in the order in which they were first seen."""
+    """The diagnoses of a log, each kind once, in the order of their first evidence."""
 
     def __init__(self) -> None:
         self._found: dict[tuple[str, str], Diagnosis] = {}
@@ -68,25 +68,25 @@ class Findings:
         """Keep a diagnosis, or count it if its kind is known.
 
         Args:
-            key: tells diagnoses of the same id apart.
+            key: distinguishes diagnoses with the same id.
             found: the diagnosis.
         """
         known = self._found.get((found.id, key))
         if known is not None:
-            more = tuple(one for one in found.evidence if one not in known.evidence)
+            more = tuple(line for line in found.evidence if line not in known.evidence)
             evidence = (*known.evidence, *more)[:EVIDENCE_MAX]
             self._found[found.id, key] = replace(known, count=known.count + 1, evidence=evidence)
         elif len(self._found) < FOUND_MAX:
             self._found[found.id, key] = found
 
     def revise(self, key: str, found: Diagnosis) -> None:
-        """Replace a diagnosis by one that says more, if it was kept; its count stays."""
+        """Replace a diagnosis by a more detailed one, if it is known; keep its count."""
         known = self._found.get((found.id, key))
         if known is not None:
             self._found[found.id, key] = replace(found, count=known.count)
 
     def note(self, known: Known, event: ev.LogEvent, text: str, key: str = "") -> None:
-        """Add an entry of the catalogue; text: the evidence, at the place of the event."""
+        """Add a catalogue entry, with `text` as evidence at the event's line."""
         confidence = Confidence.FACT if known.is_fact else Confidence.INFERENCE
         evidence = (Evidence(event.line, event.t_ms, text),)
         self.add(

@@ -23,13 +23,13 @@ class PsramFall:
 
     def __str__(self) -> str:
         return (
-            f'{self.bytes:,} bytes of PSRAM went {self.state} (from "{self.before.context}" to '
+            f'{self.bytes:,} bytes of PSRAM were lost {self.state} (from "{self.before.context}" to '
             f'"{self.after.context}")'
         )
 
 
 class PsramHandler:
-    """Reports exhausted PSRAM, with the largest fall since there was enough of it."""
+    """Reports exhausted PSRAM, with the largest fall since PSRAM was last above the warning threshold."""
 
     def __init__(self, findings: Findings, state: BootState) -> None:
         self._findings = findings
@@ -38,11 +38,11 @@ class PsramHandler:
 
     @property
     def fall(self) -> PsramFall | None:
-        """The largest fall of PSRAM since there was enough of it."""
+        """The largest fall since PSRAM was last above the warning threshold."""
         return self._fall
 
     def end_boot(self) -> None:
-        """Start over."""
+        """Forget the boot."""
         self._fall = None
 
     def take_sample(self, sample: ev.Sample) -> None:
@@ -67,7 +67,7 @@ class PsramHandler:
         """Report that PSRAM is exhausted.
 
         Args:
-            event: what shows it.
+            event: the event that shows it.
             free: bytes left, if known.
             text: evidence.
         """
@@ -81,8 +81,8 @@ class PsramHandler:
                 "PSRAM exhausted",
                 f"PSRAM is nearly used up{have}.{went}",
                 (*before, Evidence(event.line, event.t_ms, text)),
-                "large buffers are held, or were never given back: frame buffers, streams, recordings",
-                "compare the statistics of the same state over time; bound every queue that lies in PSRAM",
+                "large buffers are still allocated or were never freed: frame buffers, streams, recordings",
+                "compare the statistics of the same state over time; limit the length of every queue in PSRAM",
                 Confidence.FACT,
                 event.boot,
             ),

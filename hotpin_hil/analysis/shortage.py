@@ -1,4 +1,4 @@
-"""DIAG-01: an allocation or a transition failed for lack of memory."""
+"""DIAG-01: an allocation or a transition failed through a memory shortage."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from hotpin_hil.protocol import events as ev
 
 I2S_BUFFERS = "four blocks of 4,080 and four of 2,040 bytes, 25,980 in all"
 INCIDENT_MS = 1_000
-"""Different components report the same shortage within this time."""
+"""Maximum time between reports of one shortage by different components."""
 RETRY_MS = 50
-"""One component reports its second attempt within this time."""
+"""Maximum time between a component's reports of its first and second attempt."""
 _NO_MEMORY = "ESP_ERR_NO_MEM"
 
 Failure = ev.AllocationFailed | ev.Transition
@@ -30,18 +30,18 @@ Failure = ev.AllocationFailed | ev.Transition
 
 @dataclass
 class _Shortage:
-    """A failure whose circumstances are still being reported."""
+    """A failure about which more events may follow."""
 
     event: Failure
     sample: ev.Sample | None
     print: ev.HeapPrint | None
     best: ev.Sample | None
-    """The sample of the same context with most memory free, for comparison."""
+    """The sample with the same context and the most free memory, for comparison."""
     heaps: ev.HeapsReported | None
 
 
 class ShortageHandler:
-    """Reports a failure for lack of memory together with the memory before it."""
+    """Reports a failure through a memory shortage, together with the memory before it."""
 
     def __init__(self, findings: Findings, state: BootState, psram: PsramHandler) -> None:
         self._findings = findings
@@ -56,11 +56,11 @@ class ShortageHandler:
 
     def take_failure(self, event: Failure) -> None:
         """Take a failed allocation or transition."""
-        open_one = self._shortage
-        if open_one is not None and _is_same_incident(open_one.event, event):
-            # The transition's record says more than the line; what a driver printed says more than that it failed.
+        current = self._shortage
+        if current is not None and _is_same_incident(current.event, event):
+            # Prefer the most detailed report: a transition's record to a line, a driver's line to a bare failure.
             if isinstance(event, ev.Transition) and event.missing:
-                open_one.event = event
+                current.event = event
             return
         self.end()
         state = self._state
@@ -69,7 +69,7 @@ class ShortageHandler:
         self._shortage = _Shortage(event, state.last, reading, best, state.heaps)
 
     def take_sample(self, sample: ev.Sample) -> None:
-        """Take a sample: statistics from before the failure may be written after it."""
+        """Take a sample: statistics taken before the failure may be written after it."""
         short = self._shortage
         if short is None or short.event.t_ms is None:
             return
@@ -79,32 +79,34 @@ class ShortageHandler:
             short.sample, short.best, short.print = sample, self._state.best.get(sample.context), None
 
     def take_heaps(self, event: ev.HeapsReported) -> None:
-        """Take the heaps: a test asks for them when it has failed."""
+        """Take the heaps, which a test requests after a failure."""
         if self._shortage is not None and self._shortage.heaps is None:
             self._shortage.heaps = event
 
     def end(self) -> None:
-        """Report the shortage at hand, if there is one."""
+        """Report the current shortage, if any."""
         short, self._shortage = self._shortage, None
         if short is None:
             return
         event = short.event
         if isinstance(event, ev.AllocationFailed) and event.kind == "psram":
             self._psram.report(event, event.have, event.text)
-        missing, who, text = _missing_block(event)
+        missing, consumer, text = _missing_block(event)
         memory_before, evidence = _memory_before(short)
         evidence.append(Evidence(event.line, event.t_ms, text))
         holder, confidence = self._holder(short, evidence)
         if short.heaps is not None:
             heaps = ", ".join(
-                f"0x{one.start:08X} {one.free:,}/{one.largest:,}" for one in short.heaps.heaps if one.free
+                f"0x{heap.start:08X} {heap.free:,}/{heap.largest:,}"
+                for heap in short.heaps.heaps
+                if heap.free
             )
             evidence.append(Evidence(short.heaps.line, short.heaps.t_ms, f"heaps, free/largest: {heaps}"))
         self._findings.add(
-            who,
+            consumer,
             Diagnosis(
                 "DIAG-01",
-                f"ESP_ERR_NO_MEM: {who}",
+                f"ESP_ERR_NO_MEM: {consumer}",
                 f"{missing}; {memory_before}.",
                 tuple(evidence[:EVIDENCE_MAX]),
                 holder,
@@ -115,7 +117,7 @@ class ShortageHandler:
         )
 
     def _holder(self, short: _Shortage, evidence: list[Evidence]) -> tuple[str, Confidence]:
-        """Who held the memory, from a comparison with the same state at another time; adds its evidence."""
+        """Find what held the memory, by comparison with the same state at another time; appends its evidence."""
         memory = _memory_of(short.event)
         sample, best = short.sample, short.best
         if sample is not None and best is not None and best.line != sample.line:
@@ -124,8 +126,8 @@ class ShortageHandler:
                 evidence.append(sample_evidence(best))
                 when = f"line {best.line}" if best.t_ms is None else f"{best.t_ms / 1000:,.1f} s"
                 return (
-                    f"{more:,} bytes more of {NAMES[memory]} were held than at {when} in the same state "
-                    f'("{best.context}"): none of the mode\'s drivers holds them',
+                    f"{more:,} bytes more of {NAMES[memory]} were allocated than at {when} in the same state "
+                    f'("{best.context}"); none of the mode\'s drivers allocated them',
                     Confidence.FACT,
                 )
         event, fall = short.event, self._psram.fall
@@ -135,40 +137,40 @@ class ShortageHandler:
             return f"{fall}", Confidence.FACT
         if isinstance(event, ev.AllocationFailed) and event.kind == "tts":
             return (
-                "audio chunks of 4 KB that wait to be played were taken from DMA memory one by one "
-                "(recorded boards: DMA memory drained so, with 4 MB of PSRAM free)",
+                "queued 4 KB audio chunks were allocated from DMA memory one by one "
+                "(recorded boards exhausted DMA memory this way, with 4 MB of PSRAM free)",
                 Confidence.INFERENCE,
             )
         return (
-            "who held it, this log does not show: it has no statistics of the same state",
+            "the log does not show what held the memory, because it has no statistics of the same state",
             Confidence.INFERENCE,
         )
 
 
 def _memory_of(event: Failure) -> str:
-    """The memory that was short."""
+    """The memory that ran short."""
     return "psram" if isinstance(event, ev.AllocationFailed) and event.kind == "psram" else "dma"
 
 
 def _memory_before(short: _Shortage) -> tuple[str, list[Evidence]]:
-    """Memory before the failure, in words, with its evidence."""
+    """Description of memory before the failure, with its evidence."""
     event, sample, reading = short.event, short.sample, short.print
     memory = _memory_of(event)
     if sample is not None and (reading is None or reading.line < sample.line):
         free, largest, _ = sample.stats.memory(memory)
         when = _how_long_before(sample.t_ms, event.t_ms)
-        text = f"{when} {free:,} bytes of {NAMES[memory]} were free, the largest block {largest:,}"
+        text = f"{when} {free:,} bytes of {NAMES[memory]} were free, and the largest block was {largest:,}"
         return text, [sample_evidence(sample)]
     if reading is not None:
         when = _how_long_before(reading.t_ms, event.t_ms)
         text = f"{when} {reading.free:,} bytes of {NAMES[reading.memory]} were free"
         shown = f"{reading.tag}: {reading.free} bytes of {NAMES[reading.memory]} free"
         return text, [Evidence(reading.line, reading.t_ms, shown)]
-    return "memory before it is not in the log", []
+    return "the log does not show the memory before it", []
 
 
 def _how_long_before(reading_ms: int | None, event_ms: int | None) -> str:
-    """`5.9 s before it`: memory that was free long before says little of the moment."""
+    """`5.9 s before it`, since an old reading says little about the moment of failure."""
     if reading_ms is None or event_ms is None:
         return "at some time before it"
     return f"{max(0, event_ms - reading_ms) / 1000:.1f} s before it"
@@ -188,14 +190,14 @@ def _is_same_incident(first: Failure, second: Failure) -> bool:
 
 
 def _missing_block(event: Failure) -> tuple[str, str, str]:
-    """(what was missing, for whom, the line that says so)."""
+    """Description of the missing block, its consumer, and the text of the log."""
     if isinstance(event, ev.Transition):
         what = event.block or f"step {event.step}" if event.step else f"{event.to} mode"
         if event.missing:
             largest = f"; the largest free block was {event.largest:,}" if event.largest else ""
-            missing = f"A block of {event.missing:,} bytes for {what} was missing{largest}"
+            missing = f"A block of {event.missing:,} bytes for {what} was not available{largest}"
         else:
-            missing = f"Memory for {what} was missing; which block, the log does not say"
+            missing = f"Memory for {what} was not available; the log does not say which block"
         return missing, f"no room for {event.to} mode", event.text
     if event.kind == "i2s":
         return f"I2S did not get its buffers ({I2S_BUFFERS})", "I2S out of DMA memory", event.text
@@ -203,19 +205,19 @@ def _missing_block(event: Failure) -> tuple[str, str, str]:
         size = f" of {event.size:,} bytes" if event.size else ""
         return f"An audio chunk{size} could not be allocated", "TTS out of DMA memory", event.text
     if event.kind == "psram":
-        size = f"{event.size:,} bytes" if event.size else "A block"
-        return f"{size} of PSRAM were asked for, and refused", "PSRAM exhausted", event.text
+        size = f"{event.size:,} bytes" if event.size else "a block"
+        return f"A request for {size} of PSRAM was refused", "PSRAM exhausted", event.text
     size = f" of {event.size:,} bytes" if event.size is not None else ""
-    who = "no room for a mode" if event.kind == "transition" else "a failed allocation"
-    return f"A block{size} could not be allocated", who, event.text
+    consumer = "no room for a mode" if event.kind == "transition" else "a failed allocation"
+    return f"A block{size} could not be allocated", consumer, event.text
 
 
 def _remedy(event: Failure) -> str:
     if isinstance(event, ev.AllocationFailed):
         if event.kind == "i2s":
-            return "check that every block can be placed, not the sum; start I2S before memory is split"
+            return "check that every block can be placed, not the sum; start I2S before memory becomes fragmented"
         if event.kind == "tts":
-            return "queue audio in PSRAM, and copy to DMA memory only what is being played"
+            return "queue audio in PSRAM, and copy only the chunk being played to DMA memory"
         if event.kind == "psram":
-            return "free buffers first; keep the margin that the check asks for"
-    return "free what the comparison shows, or restart its owner; check for the missing block before the transition"
+            return "free buffers first; keep the margin that the check requires"
+    return "free the memory that the comparison shows, or restart its owner; check for the block before the transition"

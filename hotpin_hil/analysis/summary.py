@@ -1,6 +1,6 @@
-"""Summary of a log boot by boot: causes, modes, lowest memory, direct readings.
+"""Summarises a log boot by boot: causes, modes, lowest memory, direct readings.
 
-Everything is bounded: the first and the last boots are kept, all are counted.
+Memory use is bounded: it keeps the first and the last boots, and counts all.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from hotpin_hil.protocol.fields import MEMORIES
 BOOTS_FIRST, BOOTS_LAST = 100, 20
 TRANSITIONS_KEPT = 200
 PICTURED = 6
-"""Number of boots that are drawn: the first ones with statistics."""
+"""Maximum number of boots drawn: the first ones with statistics."""
 SAMPLES_KEPT, MARKS_KEPT = 2_000, 300
 PRINTERS_MAX = 64
 
 
 @dataclass(frozen=True)
 class Lowest:
-    """The lowest free memory seen, and where."""
+    """The lowest free size of a memory, and its source."""
 
     memory: str
     bytes: int
@@ -31,12 +31,12 @@ class Lowest:
     boot: int
     t_ms: int | None
     where: str
-    """Which statistics, component or watermark."""
+    """The statistics, component or watermark that shows it."""
 
 
 @dataclass
 class Printer:
-    """The readings of one memory that one component has printed."""
+    """One component's printed readings of one memory."""
 
     tag: str
     memory: str
@@ -48,7 +48,7 @@ class Printer:
 
 @dataclass
 class BootPicture:
-    """The data of a boot's picture."""
+    """Data for the picture of a boot."""
 
     samples: list[ev.Sample] = field(default_factory=list)
     marks: list[ev.LogEvent] = field(default_factory=list)
@@ -61,8 +61,8 @@ class BootSummary:
 
     boot: int
     line: int
-    """Line of its first sign; 1 for a log that starts within it."""
-    sign: str = "the log begins within it"
+    """Line of its first sign; 1 if the log starts within the boot."""
+    sign: str = "the log starts within this boot"
     cause: str = ""
     """The ROM's name of the reset."""
     reason: str = ""
@@ -75,20 +75,20 @@ class BootSummary:
     warnings: int = 0
     panics: int = 0
     transitions: dict[str, int] = field(default_factory=dict)
-    """By how they ended."""
+    """Number of transitions by result."""
     story: BootPicture | None = None
     """None for boots that are not drawn."""
 
     @property
     def how(self) -> str:
-        """Why it started, as far as the log shows."""
-        told = [self.cause, f"the firmware says {self.reason}" if self.reason else ""]
-        return ", ".join(one for one in told if one) or f"no banner, shown by: {self.sign}"
+        """The cause of the start, as far as the log shows it."""
+        causes = [self.cause, f"the firmware reports {self.reason}" if self.reason else ""]
+        return ", ".join(cause for cause in causes if cause) or f"no banner, shown by: {self.sign}"
 
 
 @dataclass(frozen=True)
 class TransitionTimes:
-    """Durations in ms of the transitions to one mode that have start and end in the log."""
+    """Durations (ms) of the transitions to one mode with both start and end in the log."""
 
     to: str
     count: int
@@ -98,14 +98,14 @@ class TransitionTimes:
 
 
 class SummaryBuilder:
-    """Summarises a log from its events."""
+    """Builds the summary of a log from its events."""
 
     def __init__(self) -> None:
         self.boots = 0
         self.lowest: dict[str, Lowest] = {}
         self.printers: dict[tuple[str, str], Printer] = {}
         self.transitions: list[ev.Transition] = []
-        """The first ones."""
+        """The first transitions."""
         self.transition_count = 0
         self._durations: dict[str, _Durations] = {}
         self._first: list[BootSummary] = []
@@ -204,8 +204,10 @@ class SummaryBuilder:
     def transition_times(self) -> tuple[TransitionTimes, ...]:
         """Durations by target mode."""
         return tuple(
-            TransitionTimes(to, one.readings.count, one.shortest, median(one.readings.values), one.longest)
-            for to, one in self._durations.items()
+            TransitionTimes(
+                to, times.readings.count, times.shortest, median(times.readings.values), times.longest
+            )
+            for to, times in self._durations.items()
         )
 
 

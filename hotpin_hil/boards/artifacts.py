@@ -36,7 +36,7 @@ class AppDescriptor:
     elf_sha256: str
 
     def as_json(self) -> dict[str, Any]:
-        """The descriptor as the results file has it."""
+        """The descriptor as in the results file."""
         return {
             "project": self.project,
             "version": self.version,
@@ -47,7 +47,7 @@ class AppDescriptor:
 
 @dataclass(frozen=True)
 class FirmwareBuild(AppDescriptor):
-    """A build that can be flashed, with its app descriptor."""
+    """A firmware build ready to flash, with its app descriptor."""
 
     folder: Path
     flash_files: tuple[tuple[int, Path], ...] = ()
@@ -70,13 +70,13 @@ class FirmwareBuild(AppDescriptor):
 
 
 def parse_app_descriptor(content: bytes) -> AppDescriptor:
-    """Parses an esp_app_desc_t.
+    """Parse an esp_app_desc_t.
 
     Raises:
-        BuildError: `content` does not begin with one.
+        BuildError: `content` does not start with an app descriptor.
     """
     if not content.startswith(_APP_DESCRIPTOR_MAGIC):
-        raise BuildError("there is no app descriptor", "")
+        raise BuildError("no app descriptor", "")
 
     def field(offset: int, length: int) -> bytes:
         return content[offset : offset + length]
@@ -96,11 +96,11 @@ def how_to_build(kind: BoardKind) -> str:
 
 
 def read_build(folder: Path, kind: BoardKind, target: str | None = None) -> FirmwareBuild:
-    """Reads and checks the build in `folder`.
+    """Read and check the build in `folder`.
 
     Args:
         folder: the build folder.
-        kind: the kind of board that is to run it.
+        kind: the kind of board for the build.
         target: the chip that the user named (--target), if any.
 
     Raises:
@@ -141,10 +141,10 @@ def read_build(folder: Path, kind: BoardKind, target: str | None = None) -> Firm
 
 
 def check_registered(build: FirmwareBuild) -> None:
-    """Checks that the virtual board would run this build: it refuses programs that this checkout has not built.
+    """Check that the virtual board would run this build. It refuses programs from other checkouts.
 
     Raises:
-        BuildError: another checkout has built it.
+        BuildError: another checkout built it.
     """
     from hotpin_hil.virtual.package import is_registered  # imports only where the virtual board runs
 
@@ -171,7 +171,7 @@ def _flasher_args(folder: Path, remedy: str) -> dict[str, Any]:
 
 
 def _check_image(path: Path, remedy: str) -> None:
-    """Raises BuildError unless `path` is a complete image for this chip with a valid checksum and SHA-256."""
+    """Raise BuildError unless `path` is a complete image for this chip with a valid checksum and SHA-256."""
     from esptool.bin_image import LoadFirmwareImage
 
     try:
@@ -193,7 +193,7 @@ def _describe(app: Path, remedy: str) -> AppDescriptor:
     try:
         return parse_app_descriptor(app.read_bytes()[APP_DESCRIPTOR_OFFSET:])
     except BuildError as error:
-        raise BuildError(f"{app} is a firmware image but no ESP-IDF application", remedy) from error
+        raise BuildError(f"{app} is a firmware image but not an ESP-IDF application", remedy) from error
 
 
 def _check_kind(build: FirmwareBuild, kind: BoardKind) -> None:

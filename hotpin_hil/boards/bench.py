@@ -1,4 +1,4 @@
-"""bench.toml: the boards of a bench, their fitted parts and power switches."""
+"""bench.toml: the boards of a bench with their fitted parts and power switches."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ else:
 ENV_BENCH = "HOTPIN_BENCH"
 
 FEATURES = ("camera", "audio", "mic")
-"""Parts that may be fitted to a board: an OV2640, the I2S amplifier, the I2S microphone."""
+"""Parts that a board may have: an OV2640, the I2S amplifier, the I2S microphone."""
 POWER = "power"
-"""Need of a test that switches the board's power."""
+"""Argument of a `needs` mark: the test switches the board's power."""
 
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _NUMBER = (int, float)
@@ -65,15 +65,15 @@ class BoardEntry:
     name: str
     kind: BoardKind
     port: str | None = None
-    """Device or URL; None for a board on one of the attached ports, identified by its MAC."""
+    """Device or URL; None for a board that is identified by its MAC on one of the attached ports."""
     mac: str | None = None
     features: tuple[str, ...] = FEATURES
-    """Fitted parts. A board without a description is assumed to have all of them."""
+    """Fitted parts. A board without a description counts as fully fitted."""
     power: PowerSwitch | None = None
     notes: str = ""
 
     def is_without(self, needed: str) -> bool:
-        """Whether the board does not have this feature, or a power switch for `POWER`."""
+        """Whether the board is missing this feature, or for `POWER` a power switch."""
         return self.power is None if needed == POWER else needed not in self.features
 
     def as_json(self) -> str:
@@ -82,11 +82,11 @@ class BoardEntry:
 
     @classmethod
     def from_json(cls, text: str) -> BoardEntry:
-        """The entry of `as_json`."""
-        said = json.loads(text)
-        power = said.pop("power")
+        """Inverse of `as_json`."""
+        fields = json.loads(text)
+        power = fields.pop("power")
         return cls(
-            **{**said, "kind": BoardKind(said["kind"]), "features": tuple(said["features"])},
+            **{**fields, "kind": BoardKind(fields["kind"]), "features": tuple(fields["features"])},
             power=PowerSwitch(**power) if power else None,
         )
 
@@ -98,14 +98,14 @@ class BoardEntry:
 
 @dataclass(frozen=True)
 class Bench:
-    """The boards of one bench.toml, in its order."""
+    """The boards of one bench.toml, in file order."""
 
     path: Path
     boards: tuple[BoardEntry, ...]
 
 
 def find_bench(given: str | None, environment: Mapping[str, str]) -> Bench | None:
-    """Reads the bench file of --bench or HOTPIN_BENCH; None if neither is given.
+    """Read the bench file of --bench or HOTPIN_BENCH; None if neither is given.
 
     Raises:
         UsageError: the file cannot be read or is invalid.
@@ -115,7 +115,7 @@ def find_bench(given: str | None, environment: Mapping[str, str]) -> Bench | Non
 
 
 def load_bench(path: Path) -> Bench:
-    """Reads and checks a bench file.
+    """Read and check a bench file.
 
     Raises:
         UsageError: the file cannot be read or is invalid. The message names file, board, key, value and remedy.
@@ -139,7 +139,7 @@ def load_bench(path: Path) -> Bench:
 
 
 def normal_mac(text: str) -> str | None:
-    """A MAC in any usual spelling as `24:0a:c4:00:00:01`; None if it is not a MAC."""
+    """A MAC in any usual spelling as `24:0a:c4:00:00:01`; None if the text is not a MAC."""
     mac = text.strip().lower().replace("-", ":")
     if re.fullmatch("[0-9a-f]{12}", mac):
         mac = ":".join(re.findall("..", mac))
@@ -170,7 +170,7 @@ def _board(path: Path, number: int, row: dict[str, Any]) -> BoardEntry:
     kind = _kind(where, row.get("kind"), port)
     if kind is BoardKind.VIRTUAL and port is None:
         raise UsageError(
-            f"{where}: a virtual board is not found by its mac", "give the port that it has said"
+            f"{where}: a virtual board cannot be found by its mac", "give the port that it printed"
         )
     return BoardEntry(
         name=name,
@@ -220,7 +220,7 @@ def _check_url(where: str, text: str) -> None:
 
 
 def _kind(where: str, text: str | None, port: str | None) -> BoardKind:
-    """Without `kind`, a board on loopback counts as virtual: its evidence claims less."""
+    """Without `kind`, a board on loopback counts as virtual, which claims less evidence."""
     if text is None:
         return BoardKind.VIRTUAL if port is not None and is_loopback(port) else BoardKind.HARDWARE
     kinds = (BoardKind.HARDWARE.value, BoardKind.VIRTUAL.value)
@@ -232,9 +232,7 @@ def _kind(where: str, text: str | None, port: str | None) -> BoardKind:
 def _features(where: str, values: list[Any]) -> tuple[str, ...]:
     for value in values:
         if value not in FEATURES:
-            raise UsageError(
-                f"{where}: features has the unknown {value!r}", f"known features: {', '.join(FEATURES)}"
-            )
+            raise UsageError(f"{where}: unknown feature {value!r}", f"known features: {', '.join(FEATURES)}")
     return tuple(values)
 
 
@@ -264,8 +262,8 @@ def _filled(where: str, key: str, command: str, names: dict[str, str]) -> str:
         unknown = [field for field in fields if not names.get(field)]
         if unknown:
             raise UsageError(
-                f"{where}: {key} = {command!r} asks for {{{unknown[0]}}}, which the board does not have",
-                f"it may ask for {', '.join('{' + name + '}' for name in names)}",
+                f"{where}: {key} = {command!r} uses {{{unknown[0]}}}, which the board does not have",
+                f"available: {', '.join('{' + name + '}' for name in names)}",
             )
         return command.format(**names)
     except ValueError as error:
@@ -281,8 +279,8 @@ def _check_unique(path: Path, boards: tuple[BoardEntry, ...]) -> None:
             value = getattr(board, key)
             if value is not None and value in seen:
                 raise UsageError(
-                    f"{path}: board {board.name!r}: {key} = {value!r} is also that of {seen[value]!r}",
-                    "each board has its own: hotpin-hil boards shows them",
+                    f"{path}: board {board.name!r}: {key} = {value!r} is also used by {seen[value]!r}",
+                    "give each board its own; hotpin-hil boards shows them",
                 )
             if value is not None:
                 seen[value] = board.name

@@ -1,6 +1,6 @@
-"""The interface of a board. Each kind is one class: `HardwareBoard`, `QemuBoard`, `VirtualBoard`.
+"""The interface of a board. Each kind of board is one class: `HardwareBoard`, `QemuBoard`, `VirtualBoard`.
 
-Code outside this package asks a board what it can do, never which kind it is. A new kind is a new class here, a member
+Code outside this package asks what a board can do, never which kind it is. A new kind is a new class here, a member
 of `BoardKind`, and a line in `session.KINDS`.
 """
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BoardSettings:
-    """What a run gives its board."""
+    """The run's settings for its board."""
 
     is_started_here: bool
-    """Whether the harness starts the board, instead of leasing one that exists."""
+    """Whether the harness starts the board, instead of leasing an existing one."""
     options: Any
     """pytest-embedded's options, which `Board.prepare` completes."""
     folder: Path
@@ -34,7 +34,7 @@ class BoardSettings:
 
 
 class Board(Protocol):
-    """A board of one kind, or several of them for a test that has several."""
+    """A board of one kind, or several boards for a test that uses several."""
 
     @property
     def kind(self) -> BoardKind:
@@ -46,19 +46,19 @@ class Board(Protocol):
 
     @property
     def is_real_chip(self) -> bool:
-        """Whether the chip is silicon: its times and its exceptions are those of the product."""
+        """Whether the chip is silicon, with the product's timing and exceptions."""
 
     @property
     def runs_chip_code(self) -> bool:
-        """Whether it executes the chip's instructions: stack depths are those of the product."""
+        """Whether the board executes the chip's instructions, with the product's stack depths."""
 
     @property
     def memory_is_exact(self) -> bool:
-        """Whether its heap is modelled, so that each figure is known to the byte."""
+        """Whether the heap is modelled, so that each figure is known to the byte."""
 
     @property
     def outlives_a_test(self) -> bool:
-        """Whether the next test meets the same board, in whatever state this one left it."""
+        """Whether the next test uses the same board, in the state that the previous test left."""
 
     @property
     def can_fail_on_purpose(self) -> bool:
@@ -74,49 +74,49 @@ class Board(Protocol):
 
     @property
     def mac(self) -> str | None:
-        """MAC of the first board if it is known before the firmware reports it."""
+        """MAC of the first board, if it is known before the firmware reports it."""
 
     def check_tools(self) -> None:
-        """Checks the programs that this kind of board needs.
+        """Check the programs that this kind of board needs.
 
         Raises:
-            UsageError: one of them is missing or too old.
+            UsageError: a program is missing or too old.
         """
 
     def check_build(self, build: FirmwareBuild) -> None:
-        """Checks that the board would run this build.
+        """Check that the board would run this build.
 
         Raises:
-            BuildError: it would not.
+            BuildError: the board would not run it.
         """
 
     def prepare(self, worker: str, power_cycle: Callable[[], bool] | None) -> None:
-        """Sets the options of pytest-embedded and registers the harness's services.
+        """Set pytest-embedded's options and register the harness's services.
 
         Args:
             worker: name of this process in file names.
-            power_cycle: cycles the board's power and returns whether it did; None without a switch.
+            power_cycle: cycles the board's power and returns whether it did so; None without a switch.
         """
 
     def start(self, count: int) -> list[str] | None:
-        """Starts boards until `count` of them run.
+        """Start boards until `count` of them run.
 
         Returns:
-            Their ports; empty if boards of this run are not started but leased, None if the kind has no ports.
+            Their ports; empty if the run leases its boards, None if this kind of board has no ports.
 
         Raises:
             PortError: a board did not start.
         """
 
     def check_alive(self) -> None:
-        """Checks the boards that `start` started.
+        """Check the boards that `start` started.
 
         Raises:
-            PortError: one of them has ended.
+            PortError: a board has ended.
         """
 
     def describe(self) -> dict[str, Any]:
-        """What the results file records about the board before the first test."""
+        """Data about the board for the results file, before the first test."""
 
     def stop(self) -> None:
-        """Ends what `start` started. Safe to call twice."""
+        """Stop the started boards. Safe to call twice."""

@@ -17,13 +17,13 @@ from hotpin_hil.paths import BUILD_DIR
 from hotpin_hil.virtual.control import BoardControl
 
 START_TIMEOUT_S = 20.0
-"""Time on the host's clock until the board listens; it takes about 0.3 s."""
+"""Maximum time until the board listens, on the host's clock; it takes about 0.3 s."""
 STOP_TIMEOUT_S = 5.0
 
 HARNESS_STATE_DIR = BUILD_DIR / "pytest-boards"
-"""Flash of the boards that test runs start. Boards that a user starts have another folder."""
+"""Folder for the flash of boards started by test runs. Boards started by a user have another folder."""
 LOG_NAME = "server.log"
-"""Log of a server in the background, in the directory of its first board."""
+"""Log of a background server, in the directory of its first board."""
 
 _START = (sys.executable, "-m", "hotpin_hil", "board", "start", "--json")
 
@@ -44,12 +44,12 @@ class BoardProcess:
     def start(
         cls, log: Path, arguments: Sequence[str] = (), environment: Mapping[str, str] | None = None
     ) -> BoardProcess:
-        """Runs `hotpin-hil board start`.
+        """Run `hotpin-hil board start`.
 
         Args:
             log: file for the standard error of the process.
             arguments: further options of the command.
-            environment: of the process, if not that of this one.
+            environment: environment of the process; None inherits this process's.
 
         Raises:
             PortError: the board did not start; the message has the last line of the log.
@@ -63,48 +63,48 @@ class BoardProcess:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 env=None if environment is None else dict(environment),
-                # Ctrl-C in the terminal must not end the board before the tests have cleaned up.
+                # Ctrl-C in the terminal must not end the board before the tests' clean-up.
                 start_new_session=True,
             )
         try:
             line = _first_line(process)
-            said = json.loads(line)
-            return cls(process, said["port"], said["mac"], Path(said["directory"]), log)
+            board = json.loads(line)
+            return cls(process, board["port"], board["mac"], Path(board["directory"]), log)
         except (ValueError, KeyError, TypeError) as error:
             status = _stop(process)
             raise PortError(
-                f"the virtual board did not start (exit status {status}): {last_words(log)}", f"see {log}"
+                f"the virtual board did not start (exit status {status}): {last_line(log)}", f"see {log}"
             ) from error
         except BaseException:
             _stop(process)
             raise
 
     def check_alive(self) -> None:
-        """Checks that the process runs.
+        """Check that the process is running.
 
         Raises:
-            PortError: it has ended.
+            PortError: the process has ended.
         """
         status = self._process.poll()
         if status is not None:
             raise PortError(
-                f"the virtual board has ended (exit status {status}): {last_words(self._log)}",
+                f"the virtual board has ended (exit status {status}): {last_line(self._log)}",
                 f"see {self._log}",
             )
 
     def stop(self) -> None:
-        """Ends the process and waits for it."""
+        """Stop the process and wait for its end."""
         _stop(self._process)
 
 
 def start_detached(arguments: Sequence[str], count: int, state_dir: Path) -> list[dict[str, str]]:
-    """Starts `count` boards in a process that outlives this one; `board stop` ends it.
+    """Start `count` boards in a process that outlives this one; `board stop` stops it.
 
     Returns:
         The JSON line of `board start --json` for each board, with `log`: the log file of the process.
 
     Raises:
-        UsageError: the process did not start; the message is its last line.
+        UsageError: the process did not start; the message is the last line of its log.
     """
     log = state_dir / f"starting-{os.getpid()}.log"
     try:
@@ -127,7 +127,7 @@ def start_detached(arguments: Sequence[str], count: int, state_dir: Path) -> lis
         lines = [process.stdout.readline() for _ in range(max(1, count))]
         if not all(lines):
             _stop(process)
-            raise UsageError(last_words(log).removeprefix("error: "))
+            raise UsageError(last_line(log).removeprefix("error: "))
         boards = [json.loads(line) for line in lines]
         kept = log.replace(Path(boards[0]["directory"]) / LOG_NAME)
     except BaseException:
@@ -138,7 +138,7 @@ def start_detached(arguments: Sequence[str], count: int, state_dir: Path) -> lis
 
 
 def _first_line(process: subprocess.Popen[bytes]) -> bytes:
-    """The first line of the output, or a part of it if the process ends or takes too long."""
+    """The first line of the output, incomplete if the process ends or takes too long."""
     assert process.stdout is not None
     output = process.stdout.fileno()
     deadline = time.monotonic() + START_TIMEOUT_S
@@ -153,25 +153,25 @@ def _first_line(process: subprocess.Popen[bytes]) -> bytes:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> int:
-    """Ends the process, first by closing its input if it has one, and returns its exit status."""
+    """Stop the process, first by closing its input if it has one, and return its exit status."""
     assert process.stdout is not None
     if process.stdin is not None:
         with contextlib.suppress(OSError):
             process.stdin.close()
     elif process.poll() is None:
         process.terminate()
-    for insist in (process.terminate, process.kill):
+    for stop in (process.terminate, process.kill):
         try:
             process.wait(STOP_TIMEOUT_S)
             break
         except subprocess.TimeoutExpired:
-            insist()
+            stop()
     status = process.wait()
     process.stdout.close()
     return status
 
 
-def last_words(log: Path) -> str:
+def last_line(log: Path) -> str:
     """The last line of a log file."""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1] if lines else "it said nothing"
+    return lines[-1] if lines else "no output"

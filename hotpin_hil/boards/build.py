@@ -1,6 +1,6 @@
-"""Builds the firmware for a kind of board: `idf.py` for hardware and QEMU, cmake for the virtual board.
+"""Builds the firmware for a kind of board, with `idf.py` for hardware and QEMU, with cmake for the virtual board.
 
-Each kind has two builds: one with the test console, for the suite, and the release that ships.
+Each kind has two builds: one with the test console, for the suite, and the release build that ships.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ def release_build_dir(kind: str) -> Path:
 
 
 def build_firmware(kind: str, *, release: bool = True) -> Path:
-    """Builds the firmware for boards of `kind`.
+    """Build the firmware for boards of `kind`.
 
     Args:
         kind: "hardware", "qemu" or "virtual".
-        release: whether to make the release build too.
+        release: whether to build the release too.
 
     Returns:
         The folder of the build with the console.
@@ -64,7 +64,7 @@ def build_firmware(kind: str, *, release: bool = True) -> Path:
         if release:
             _build_with_idf(release_build_dir(kind), _RELEASE_CONFIGURATIONS[kind])
     else:
-        _use_what_is_there(build_dir(kind))
+        _use_existing_build(build_dir(kind))
     return build_dir(kind)
 
 
@@ -94,18 +94,18 @@ def _build_with_idf(folder: Path, configuration: str) -> None:
     _run(["idf.py", "-C", str(FIRMWARE_DIR), "-B", str(folder), choice, "build"], folder)
 
 
-def _use_what_is_there(folder: Path) -> None:
-    """Without ESP-IDF, an earlier build must do. Tests that need a release build report a missing one."""
+def _use_existing_build(folder: Path) -> None:
+    """Use an earlier build, since ESP-IDF is missing. Tests that need a release build report a missing one."""
     if not (folder / "flasher_args.json").exists():
         raise BuildError(
             f"no firmware build in {folder}, and idf.py is not on the path",
             "run '. $IDF_PATH/export.sh' of ESP-IDF v5.4 or v5.5 first, or use --board virtual",
         )
-    print(f"idf.py is not on the path: using the build that is in {folder}")
+    print(f"idf.py is not on the path: using the existing build in {folder}")
 
 
 def _run(command: list[str], folder: Path) -> None:
-    """Runs a build step. Its output is shown only if it fails, and kept in a log file."""
+    """Run a build step; on failure, write its output to a log file and show the end."""
     result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     if result.returncode == 0:
         return
@@ -114,6 +114,6 @@ def _run(command: list[str], folder: Path) -> None:
     log.write_text(result.stdout)
     tail = "\n".join(result.stdout.splitlines()[-30:])
     raise BuildError(
-        f"building the firmware failed:\n{tail}\n'{command[0]}' ended with {result.returncode}",
-        f"whole log: {log}",
+        f"building the firmware failed:\n{tail}\n'{command[0]}' ended with exit status {result.returncode}",
+        f"see the whole log: {log}",
     )

@@ -1,4 +1,4 @@
-"""Choice of the kind of board, and of the boards that a run may lease."""
+"""Chooses the kind of board, and the boards that a run may lease."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ ENV_PORT = "ESPPORT"
 """Default port of esptool and pytest-embedded."""
 
 PORT_SEPARATOR = "|"
-"""Between the ports of a test with several boards, as in pytest-embedded."""
+"""Separator between the ports of a test with several boards, as in pytest-embedded."""
 
 _NAMES = ", ".join(kind.value for kind in BoardKind)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The kind of board, the boards to lease from (none: the harness starts one), and the reason in a few words."""
+    """The kind of board, the boards to lease from (empty: the harness starts one), and the reason in a few words."""
 
     kind: BoardKind
     boards: tuple[BoardEntry, ...] = ()
     why: str = ""
     is_pool: bool = False
-    """Whether the boards are interchangeable: those of a bench are, attached ones are not."""
+    """Whether the boards are interchangeable, as in a bench; attached boards are not."""
 
 
 @dataclass(frozen=True)
@@ -47,78 +47,76 @@ def choose_board(
     attached: Callable[[], Sequence[str]],
     bench: Bench | None = None,
 ) -> Choice:
-    """Chooses the kind of board. A port on loopback counts as a virtual board unless it is named hardware.
+    """Choose the kind of board. A port on loopback counts as a virtual board unless the user names hardware.
 
     Args:
         wish: the user's request.
         environment: HOTPIN_BOARD, ESPPORT and CI of the process.
-        attached: lists the ports of attached boards; called only if they matter.
+        attached: lists the ports of attached boards; called only if needed.
         bench: the bench file, if there is one.
 
     Raises:
         UsageError: the request is contradictory, or no board matches.
     """
-    asked = wish.kind or environment.get(ENV_BOARD) or AUTO
-    if asked not in CHOICES:
-        raise UsageError(f"{ENV_BOARD} is {asked!r}", f"set it to one of {', '.join(CHOICES)}")
-    if asked == AUTO and _is_ci(environment):
+    requested = wish.kind or environment.get(ENV_BOARD) or AUTO
+    if requested not in CHOICES:
+        raise UsageError(f"{ENV_BOARD} is {requested!r}", f"set it to one of {', '.join(CHOICES)}")
+    if requested == AUTO and _is_ci(environment):
         raise UsageError(
-            "CI is set, so the kind of board must be named: evidence may not depend on what is plugged in",
+            "CI is set, so the kind of board must be named: evidence must not depend on the attached boards",
             f"give --board ({_NAMES}) or set {ENV_BOARD}",
         )
     if wish.mac is not None and normal_mac(wish.mac) is None:
         raise UsageError(f"--board-mac {wish.mac} is not a MAC", "write it as 24:0a:c4:00:00:01")
-    named_otherwise = bench is not None or asked in (BoardKind.VIRTUAL, BoardKind.QEMU)
+    named_otherwise = bench is not None or requested in (BoardKind.VIRTUAL, BoardKind.QEMU)
     if wish.port == "":
         raise UsageError("--port is empty", "name the port, or leave --port out")
     port = wish.port or (None if named_otherwise else environment.get(ENV_PORT))
     if port:
-        found = [_on_port(asked, one, bench) for one in port.split(PORT_SEPARATOR)]
-        kinds = {one.kind for one in found}
+        found = [_on_port(requested, each, bench) for each in port.split(PORT_SEPARATOR)]
+        kinds = {choice.kind for choice in found}
         if len(kinds) > 1:
             raise UsageError(f"the boards on {port} are of several kinds", "name them with --board")
-        return Choice(kinds.pop(), tuple(board for one in found for board in one.boards), found[0].why)
+        return Choice(kinds.pop(), tuple(board for choice in found for board in choice.boards), found[0].why)
     if wish.name and bench is None:
-        raise UsageError(
-            f"--board-name {wish.name} is the name of a board of a bench", "give --bench FILE too"
-        )
-    if bench is not None and asked != BoardKind.QEMU:
-        return _of_bench(asked, wish, bench)
-    if asked in (BoardKind.VIRTUAL, BoardKind.QEMU):
-        return Choice(BoardKind(asked))
+        raise UsageError(f"--board-name {wish.name} names a board of a bench", "give --bench FILE too")
+    if bench is not None and requested != BoardKind.QEMU:
+        return _of_bench(requested, wish, bench)
+    if requested in (BoardKind.VIRTUAL, BoardKind.QEMU):
+        return Choice(BoardKind(requested))
     ports = tuple(attached())
     if ports:
         boards = tuple(BoardEntry(port, BoardKind.HARDWARE, port) for port in ports)
         return Choice(BoardKind.HARDWARE, boards, f"found on {', '.join(ports)}")
-    if asked == BoardKind.HARDWARE or wish.mac:
+    if requested == BoardKind.HARDWARE or wish.mac:
         raise UsageError(
             "no attached board was found",
-            "plug one in (hotpin-hil boards lists what is seen), or name its --port",
+            "plug one in (hotpin-hil boards lists the detected boards), or name its --port",
         )
     return Choice(BoardKind.VIRTUAL, (), "no board is attached")
 
 
-def _on_port(asked: str, port: str, bench: Bench | None) -> Choice:
-    if asked == BoardKind.QEMU:
+def _on_port(requested: str, port: str, bench: Bench | None) -> Choice:
+    if requested == BoardKind.QEMU:
         raise UsageError(f"QEMU has no port, but --port {port} was given", "leave --port out")
     if "://" not in port and not Path(port).exists():
         raise UsageError(f"there is no port {port}", "hotpin-hil boards lists the attached boards")
     for board in bench.boards if bench else ():
         if board.port is not None and port_name(board.port) == port_name(port):
-            _check_kind(asked, board)
+            _check_kind(requested, board)
             return Choice(board.kind, (board,), f"{board.name} on {port}")
     why = f"on {port}"
-    if asked != AUTO:
-        kind = BoardKind(asked)
+    if requested != AUTO:
+        kind = BoardKind(requested)
     elif is_loopback(port):
         kind = BoardKind.VIRTUAL
-        why = f"{port} is on loopback; for a real board behind it say --board hardware"
+        why = f"{port} is on loopback; for a real board there, give --board hardware"
     else:
         kind = BoardKind.HARDWARE
     return Choice(kind, (BoardEntry(port, kind, port),), why)
 
 
-def _of_bench(asked: str, wish: Wish, bench: Bench) -> Choice:
+def _of_bench(requested: str, wish: Wish, bench: Bench) -> Choice:
     boards = bench.boards
     if wish.name:
         boards = tuple(board for board in boards if board.name == wish.name)
@@ -130,25 +128,25 @@ def _of_bench(asked: str, wish: Wish, bench: Bench) -> Choice:
             f"{bench.path} has no board {asked_for}", f"it has {', '.join(map(str, bench.boards))}"
         )
     if wish.name:
-        _check_kind(asked, boards[0])
+        _check_kind(requested, boards[0])
     kinds = {board.kind for board in boards}
-    if asked == AUTO:
-        asked = (BoardKind.HARDWARE if BoardKind.HARDWARE in kinds else BoardKind.VIRTUAL).value
-    if BoardKind(asked) not in kinds:
-        if asked == BoardKind.VIRTUAL and not wish.mac:
+    if requested == AUTO:
+        requested = (BoardKind.HARDWARE if BoardKind.HARDWARE in kinds else BoardKind.VIRTUAL).value
+    if BoardKind(requested) not in kinds:
+        if requested == BoardKind.VIRTUAL and not wish.mac:
             return Choice(BoardKind.VIRTUAL)
         raise UsageError(
-            f"{bench.path} has no {asked} board{f' with the MAC {wish.mac}' if wish.mac else ''}",
+            f"{bench.path} has no {requested} board{f' with the MAC {wish.mac}' if wish.mac else ''}",
             f"it has {', '.join(map(str, bench.boards))}",
         )
-    chosen = tuple(board for board in boards if board.kind == asked)
-    return Choice(BoardKind(asked), chosen, f"of {bench.path.name}", is_pool=True)
+    chosen = tuple(board for board in boards if board.kind == requested)
+    return Choice(BoardKind(requested), chosen, f"of {bench.path.name}", is_pool=True)
 
 
-def _check_kind(asked: str, board: BoardEntry) -> None:
-    if asked not in (AUTO, board.kind):
+def _check_kind(requested: str, board: BoardEntry) -> None:
+    if requested not in (AUTO, board.kind):
         raise UsageError(
-            f"board {board.name} of the bench is a {board.kind} board, but --board {asked} was given",
+            f"board {board.name} of the bench is a {board.kind} board, but --board {requested} was given",
             f"run with --board {board.kind}",
         )
 

@@ -1,4 +1,4 @@
-"""Flashes a firmware build onto the chip on a port, as `idf.py flash` does, and only the parts that differ."""
+"""Flashes a firmware build like `idf.py flash`, but only the parts that differ."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CONNECT_ATTEMPTS = 2
 
 
 def flash_build(port: str, build: FirmwareBuild) -> list[str]:
-    """Writes the parts of `build` that differ from the flash, and resets the chip.
+    """Write the parts of `build` that differ from the flash, and reset the chip.
 
     Returns:
         The names of the files that were written.
@@ -42,7 +42,7 @@ def flash_build(port: str, build: FirmwareBuild) -> list[str]:
         except esptool.FatalError as error:
             raise FlashError(
                 f"flashing the board on {port} failed: {str(error).splitlines()[0]}",
-                "end its faults, reset it, then try again",
+                "clear its faults, reset it, then try again",
             ) from error
         except (OSError, PortError) as error:
             raise port_error(port, error) from error

@@ -28,36 +28,36 @@ class HardwareBoard:
         self._options = settings.options
 
     def check_tools(self) -> None:
-        """Nothing but esptool is needed, which the package depends on."""
+        """Do nothing: esptool, a dependency of the package, is enough."""
 
     def check_build(self, build: FirmwareBuild) -> None:
-        """Every build for the chip runs on it."""
+        """Do nothing: every build for the chip runs on it."""
 
     def prepare(self, worker: str, power_cycle: Callable[[], bool] | None) -> None:
-        """Registers the harness's serial service."""
+        """Register the harness's serial service."""
         use_serial_service(self._options, power_cycle)
 
     def start(self, count: int) -> list[str] | None:
-        """Starts nothing: the ports are those of the leases."""
+        """Do nothing: the leases determine the ports."""
         return []
 
     def check_alive(self) -> None:
-        """A board that has died is found by its silence."""
+        """Do nothing: a dead board is detected by its silence."""
 
     def describe(self) -> dict[str, Any]:
-        """Nothing: the firmware reports what is known."""
+        """Return nothing: the firmware reports its identity itself."""
         return {}
 
     def stop(self) -> None:
-        """Nothing was started."""
+        """Do nothing: nothing was started."""
 
 
 def use_serial_service(options: Any, power_cycle: Callable[[], bool] | None) -> None:
-    """Makes pytest-embedded open ports with the harness's serial service.
+    """Make pytest-embedded open ports with the harness's serial service.
 
     Args:
-        options: the options of the run. Without pytest-embedded's among them, nothing is done.
-        power_cycle: called when a chip does not enter its boot loader.
+        options: the options of the run. Without pytest-embedded's options, the function does nothing.
+        power_cycle: called if a chip does not enter its boot loader.
     """
     if not hasattr(options, "embedded_services"):
         return

@@ -1,4 +1,4 @@
-"""Identities that boards report: checked against the board that was asked for, and kept."""
+"""Identities that boards report: checks them against the requested board, and stores them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hotpin_hil.boards.kind import BoardKind
 from hotpin_hil.errors import FirmwareError, WrongBoardError
 
 _KIND_OF_BUILD = {"native": BoardKind.VIRTUAL, "qemu": BoardKind.QEMU}
-"""`build` in sys.info of firmware that only runs on that kind of board; every other build means hardware."""
+"""Value of `build` in sys.info for firmware of one kind of board; any other value means hardware."""
 
 _ARTICLE = {
     BoardKind.HARDWARE: "a hardware board",
@@ -20,46 +20,44 @@ _ARTICLE = {
 
 def check_identity(
     kind: BoardKind,
-    said: Mapping[str, Any],
+    info: Mapping[str, Any],
     mac: str | None = None,
     elf_sha256: str | None = None,
     is_flashed: bool = True,
 ) -> None:
-    """Checks that a board is what its evidence will be called.
+    """Check that a board is the one that the evidence will name.
 
     Args:
         kind: the kind of board that was chosen.
-        said: the fields of sys.info (PROTOCOL.md §3).
-        mac: the board that was named or leased, if its MAC is known.
+        info: the fields of sys.info (PROTOCOL.md §3).
+        mac: MAC of the named or leased board, if known.
         elf_sha256: ELF file of the firmware under test, if the board must run that one.
-        is_flashed: whether the board was flashed with it.
+        is_flashed: whether the harness flashed it.
 
     Raises:
-        WrongBoardError: it is another kind of board, another board, or one that was not flashed.
-        FirmwareError: it was flashed and reports another firmware.
+        WrongBoardError: another kind of board, another board, or a board that was not flashed.
+        FirmwareError: the board was flashed but reports another firmware.
     """
-    build = said.get("build")
+    build = info.get("build")
     if not isinstance(build, str):
-        raise WrongBoardError("the board does not say which build it runs", "flash firmware of this checkout")
+        raise WrongBoardError("the board does not report its build", "flash firmware of this checkout")
     actual = _KIND_OF_BUILD.get(build, BoardKind.HARDWARE)
     if actual is not kind:
         raise WrongBoardError(
             f"the board runs the build {build!r}, which makes it {_ARTICLE[actual]}, not {_ARTICLE[kind]}",
             f"run with --board {actual}",
         )
-    if mac is not None and str(said.get("mac", "")).lower() != mac.lower():
+    if mac is not None and str(info.get("mac", "")).lower() != mac.lower():
         raise WrongBoardError(
-            f"the board's MAC is {said.get('mac')}, not {mac}",
-            "name the board's --port, or leave out --board-mac; in a bench.toml, mend its mac",
+            f"the board's MAC is {info.get('mac')}, not {mac}",
+            "name the board's --port, or leave out --board-mac; in a bench.toml, correct its mac",
         )
-    running = str(said.get("elf_sha256", ""))
+    running = str(info.get("elf_sha256", ""))
     if elf_sha256 is not None and running != elf_sha256:
-        text = (
-            f"the board runs the firmware with ELF {running[:9] or '?'}, not {elf_sha256[:9]} of this build"
-        )
+        text = f"the board runs the firmware with ELF {running[:9] or '?'}, not this build's {elf_sha256[:9]}"
         if is_flashed:
-            raise FirmwareError(f"{text}, which was flashed", "")
-        raise WrongBoardError(text, "have it flashed: leave out --skip-autoflash")
+            raise FirmwareError(f"{text}, although that was flashed", "")
+        raise WrongBoardError(text, "let the harness flash it: leave out --skip-autoflash")
 
 
 _LASTING = ("mac", "chip", "rev", "psram", "flash", "build", "idf", "project", "version", "elf_sha256")
@@ -70,23 +68,23 @@ class Identities:
     """The identities that boards of this process have reported."""
 
     def __init__(self) -> None:
-        """Nothing has been reported yet."""
+        """Start without identities."""
         self._known: list[dict[str, Any]] = []
         self.mac: str | None = None
         """The newest MAC."""
 
-    def add(self, said: Mapping[str, Any], image: str) -> dict[str, Any] | None:
-        """Keeps an identity.
+    def add(self, info: Mapping[str, Any], image: str) -> dict[str, Any] | None:
+        """Store an identity.
 
         Args:
-            said: the fields of sys.info.
+            info: the fields of sys.info.
             image: the image that the board runs.
 
         Returns:
-            The fields that stay the same from boot to boot, and `image`; None if they are known already.
+            The fields that stay the same from boot to boot, and `image`; None if they are already known.
         """
-        self.mac = said.get("mac", self.mac)
-        identity = {name: said[name] for name in _LASTING if name in said} | {"image": image}
+        self.mac = info.get("mac", self.mac)
+        identity = {name: info[name] for name in _LASTING if name in info} | {"image": image}
         if identity in self._known:
             return None
         self._known.append(identity)

@@ -1,4 +1,4 @@
-"""The board as fixtures and the evidence see it: questions about it, its identity, its power."""
+"""The board as seen by fixtures and the evidence: its properties, identity and power."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ if TYPE_CHECKING:
 
 
 class BoardInUse:
-    """The board of this process. Fixtures may use it in tests that have `dut`."""
+    """The board of this process. Fixtures may use it in tests with `dut`."""
 
     def __init__(self, session: BoardSession) -> None:
-        """Asks nothing of the session before it has chosen a board."""
+        """Create it before the session has chosen a board."""
         self.session = session
         self._identities = Identities()
         self.on_identity: Callable[[dict[str, Any]], None] = lambda identity: None
         """Callback for each new identity that a board of this process confirms."""
         self.on_noise: Callable[[Noise, str, int], None] = lambda noise, test, count: None
-        """Callback for known noise in the log of a test, with the number of its lines."""
+        """Callback for known noise in a test's log, with the number of lines."""
 
     @property
     def is_chosen(self) -> bool:
-        """Whether the board has been chosen: nothing else is known before."""
+        """Whether the board is chosen; before that, no other property is available."""
         return self.session.is_chosen
 
     def choose(self) -> None:
-        """Chooses the board: see `BoardSession.choose`."""
+        """Choose the board: see `BoardSession.choose`."""
         self.session.choose()
 
     @property
     def kind(self) -> BoardKind:
-        """Name of the kind: a key for data. For a decision, ask what the board can do."""
+        """Name of the kind, for data only. For a decision, use the properties below."""
         return self.session.board.kind
 
     @property
@@ -55,22 +55,22 @@ class BoardInUse:
 
     @property
     def is_real_chip(self) -> bool:
-        """Whether the chip is silicon: its times and its exceptions are those of the product."""
+        """Whether the chip is silicon, with the product's timing and exceptions."""
         return self.session.board.is_real_chip
 
     @property
     def runs_chip_code(self) -> bool:
-        """Whether it executes the chip's instructions: stack depths are those of the product."""
+        """Whether the board executes the chip's instructions, with the product's stack depths."""
         return self.session.board.runs_chip_code
 
     @property
     def memory_is_exact(self) -> bool:
-        """Whether its heap is modelled, so that each figure is known to the byte."""
+        """Whether the heap is modelled, so that each figure is known to the byte."""
         return self.session.board.memory_is_exact
 
     @property
     def outlives_a_test(self) -> bool:
-        """Whether the next test meets the same board, in whatever state this one left it."""
+        """Whether the next test uses the same board, in the state that the previous test left."""
         return self.session.board.outlives_a_test
 
     @property
@@ -80,7 +80,7 @@ class BoardInUse:
 
     @property
     def control(self) -> BoardControl | None:
-        """Control of the virtual board that the harness has started; None for any other board."""
+        """Control of the virtual board that the harness started; None for any other board."""
         return self.session.board.control
 
     def profile_of_own(self) -> BoardProfile | None:
@@ -94,11 +94,11 @@ class BoardInUse:
 
     @property
     def build(self) -> FirmwareBuild:
-        """The firmware that is flashed."""
+        """The firmware build to flash."""
         return self.session.build
 
     def build_of(self, image: str) -> FirmwareBuild:
-        """The build of one of the firmware's images.
+        """The firmware build of an image.
 
         Raises:
             BuildError: it is missing or damaged.
@@ -121,10 +121,10 @@ class BoardInUse:
         return self.session.power
 
     def check_needs(self, needs: Collection[str]) -> None:
-        """Checks what a test needs: features of the bench file, or `power`.
+        """Check a test's needs: features of the bench file, or `power`.
 
         Raises:
-            BenchError: the board does not have it.
+            BenchError: the board does not have one of them.
         """
         entry = self.session.entry
         missing = [need for need in needs if (entry.is_without(need) if entry else need == POWER)]
@@ -135,33 +135,33 @@ class BoardInUse:
             )
 
     def confirm(
-        self, said: Mapping[str, Any], elf_sha256: str | None = None, *, image: str = WITH_CONSOLE
+        self, info: Mapping[str, Any], elf_sha256: str | None = None, *, image: str = WITH_CONSOLE
     ) -> bool:
-        """Checks the identity that the firmware reports, before anything else that it reports is believed.
+        """Check the identity that the firmware reports, before using any of its other data.
 
         Args:
-            said: the fields of sys.info.
-            elf_sha256: ELF file of the firmware that was flashed, if it must be that one.
+            info: the fields of sys.info.
+            elf_sha256: ELF file of the flashed firmware, if the board must run it.
             image: the image that the board runs.
 
         Returns:
             Whether this identity is new to this process.
 
         Raises:
-            WrongBoardError: it is another board.
-            FirmwareError: it does not run the firmware that was flashed.
+            WrongBoardError: another board, or another kind of board.
+            FirmwareError: the board does not run the flashed firmware.
         """
         entry, options = self.session.entry, self.session.options
         check_identity(
             self.kind,
-            said,
+            info,
             mac=(entry and entry.mac) or options.board_mac,
             elf_sha256=elf_sha256,
             is_flashed=not is_true(getattr(options, "skip_autoflash", None)),
         )
-        self.session.rescue.heard()
-        self.session.leases.confirm_mac(said.get("mac", self.mac))
-        identity = self._identities.add(said, image)
+        self.session.rescue.note_answer()
+        self.session.leases.confirm_mac(info.get("mac", self.mac))
+        identity = self._identities.add(info, image)
         if identity is None:
             return False
         self.on_identity(identity)
@@ -178,7 +178,7 @@ class BoardInUse:
         return rerun_command(self.kind.value, where, session.options, nodeid)
 
     def as_json(self) -> dict[str, Any]:
-        """What is known of the board before the firmware reports its identity."""
+        """Data about the board before the firmware reports its identity."""
         ports = self.session.leases.leased_ports
         return {
             "kind": self.kind.value,

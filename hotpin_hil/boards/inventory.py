@@ -1,4 +1,4 @@
-"""`hotpin-hil boards`: attached boards and those of a bench, with their chips and current users."""
+"""`hotpin-hil boards`: lists attached boards and the boards of a bench, with their chips and current users."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hotpin_hil.errors import HilError, PortError
 MB = 1024 * 1024
 
 Probe = Callable[[str, Callable[[str], object]], ChipReport]
-"""Probes the chip on a port; the callback takes the name of each slow step."""
+"""Probes the chip on a port; the callback receives the name of each slow step."""
 
 
 @dataclass
@@ -32,12 +32,12 @@ class BoardRow:
     chip: ChipReport | None = None
     """None if the chip was not probed or did not answer."""
     holder: Holder | None = None
-    """The run that has leased it."""
+    """The run that leased it."""
     problem: HilError | None = None
 
     @property
     def mac(self) -> str | None:
-        """MAC of the chip, or of the bench file."""
+        """MAC from the chip, or else from the bench file."""
         return self.chip.mac if self.chip else self.entry.mac if self.entry else None
 
     def as_json(self) -> dict[str, Any]:
@@ -66,13 +66,13 @@ class BoardRow:
         }
 
     def lines(self) -> Iterator[str]:
-        """Text for the terminal: a head line, then details, indented."""
+        """Lines for the terminal: a head line, then indented details."""
         entry = self.entry
         where = self.port or "on no port"
         if self.bridge:
             where += f" ({self.bridge.bridge} at {self.bridge.location or '?'})"
         head = [entry.name] if entry else []
-        head += [self.mac or "MAC not known", where]
+        head += [self.mac or "MAC unknown", where]
         if entry:
             head += [entry.kind.value, "in use" if self.holder else "free"]
         yield "  ".join(head)
@@ -85,7 +85,7 @@ class BoardRow:
             if self.problem.remedy:
                 yield f"    remedy: {self.problem.remedy}"
         if self.bridge and self.bridge.stable and self.bridge.stable != self.port:
-            yield f"    lasting name: {self.bridge.stable}"
+            yield f"    stable name: {self.bridge.stable}"
         if entry:
             power = "; power switch" if entry.power else ""
             yield f"    fitted: {', '.join(entry.features) or 'nothing'}{power}"
@@ -94,16 +94,16 @@ class BoardRow:
 
     def _chip_lines(self, chip: ChipReport) -> Iterator[str]:
         flash = f"{chip.flash // MB} MB flash" if chip.flash else "its flash chip does not answer"
-        psram = {None: "PSRAM not told by what is flashed", 0: "no PSRAM"}.get(
+        psram = {None: "PSRAM unknown (not logged by the flashed firmware)", 0: "no PSRAM"}.get(
             chip.psram, f"{(chip.psram or 0) // MB} MB PSRAM"
         )
         yield f"    {chip.chip} {chip.revision}, {flash}, {psram}"
         for label, app in chip.apps:
             yield (
-                f"    holds {app.project} {app.version} (IDF {app.idf}, ELF {app.elf_sha256[:9]}) in {label}"
+                f"    firmware: {app.project} {app.version} (IDF {app.idf}, ELF {app.elf_sha256[:9]}) in {label}"
             )
         if chip.flash and not chip.apps:
-            yield "    holds no ESP-IDF application"
+            yield "    firmware: no ESP-IDF application"
 
 
 def take_inventory(
@@ -113,14 +113,14 @@ def take_inventory(
     probe: Probe | None,
     tell: Callable[[str], object] = lambda text: None,
 ) -> list[BoardRow]:
-    """Lists the boards of the bench in its order, then the other attached ports.
+    """List the boards of the bench in file order, then the other attached ports.
 
     Args:
         ports: the attached serial bridges.
         bench: the boards of the bench file.
         leases: folder of the lock files.
-        probe: asks a chip, which resets it; leased boards are left alone. None: no board is asked.
-        tell: takes progress messages.
+        probe: identifies a chip, which resets it; called only for free boards. None probes no board.
+        tell: receives progress messages.
     """
     bridges = {port_name(port.device): port for port in ports}
     rows = []
@@ -147,8 +147,8 @@ def _look(row: BoardRow, port: str, leases: Path, probe: Probe | None, tell: Cal
     name = row.entry.name if row.entry else port
     try:
         with Lease(leases, name) as lease:
-            for one in names:
-                lease.add(one)
+            for lock_name in names:
+                lease.add(lock_name)
             row.chip = probe(port, lambda what: tell(f"{name}: {what} ..."))
     except TakenError as taken:
         row.holder = taken.holder
@@ -156,13 +156,13 @@ def _look(row: BoardRow, port: str, leases: Path, probe: Probe | None, tell: Cal
         row.problem = error
     if row.chip and row.entry and row.entry.mac not in (None, row.chip.mac):
         row.problem = PortError(
-            f"this board is {row.chip.mac}; the bench says {row.entry.mac} is here",
-            "mend mac or port in bench.toml",
+            f"the board on this port is {row.chip.mac}, but the bench file names {row.entry.mac}",
+            "correct mac or port in bench.toml",
         )
 
 
 def _missing(port: str) -> HilError | None:
-    """The error that opening the port would give, as far as it can be known without opening it."""
+    """The error of opening the port, as far as it can be predicted without opening it."""
     from hotpin_hil.link.port import port_error
 
     if "://" in port:
@@ -179,11 +179,11 @@ def _missing(port: str) -> HilError | None:
 def _find(
     wanted: list[BoardRow], attached: list[BoardRow], rows: list[BoardRow], leases: Path, is_probed: bool
 ) -> None:
-    """Assigns attached ports to boards of the bench that are known only by their MAC."""
+    """Assign attached ports to boards of the bench that are known only by their MAC."""
     for row in wanted:
         if row.port is not None or row.entry is None or row.entry.mac is None:
             continue
-        found = next((one for one in attached if one.mac == row.entry.mac), None)
+        found = next((other for other in attached if other.mac == row.entry.mac), None)
         if found is not None:
             rows.remove(found)
             row.port, row.bridge, row.chip = found.port, found.bridge, found.chip
@@ -191,6 +191,6 @@ def _find(
         row.holder = holder_of(leases, mac_name(row.entry.mac))
         if row.holder is None:
             text = (
-                "it is on none of the attached ports" if is_probed else "its port is not known without asking"
+                "it is on none of the attached ports" if is_probed else "its port is unknown without probing"
             )
             row.problem = PortError(text, "plug it in" if is_probed else "leave out --no-probe")

@@ -1,10 +1,10 @@
-"""Leases: two runs never use the same board, even if they know it by different names.
+"""Leases: prevent two runs from using the same board, even under different names.
 
 A board is leased by locking a file for each of its names: port and MAC. The kernel releases a lock when its process
-ends, so a crashed run blocks nothing; the content of an unlocked file is ignored.
+ends, so a crashed run does not block a board; the content of an unlocked file is ignored.
 
-The worker processes of a run share its lease. The board is free only when the last of them has ended, so that a worker
-that outlives a killed run does not meet another run on its board.
+The worker processes of a run share its lease. The board becomes free only when the last of them ends, so a worker that
+outlives a killed run never shares its board with another run.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ ENV_LEASES = "HOTPIN_LEASES"
 COMMAND_MAX = 100
 
 LOOK_S = 0.2
-"""How long to retry a locked name: `holder_of` of another process locks it for a moment."""
+"""Time to retry a locked name, because `holder_of` in another process locks it for a moment."""
 _POLL_S = 0.01
 
 
@@ -55,8 +55,8 @@ class Holder:
     """The user's name for the board."""
 
     @classmethod
-    def me(cls, board: str) -> Holder:
-        """This process."""
+    def this_process(cls, board: str) -> Holder:
+        """The holder for this process."""
         command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
         return cls(
             pid=os.getpid(),
@@ -74,14 +74,14 @@ class Holder:
 
 
 UNKNOWN = Holder(pid=0, user="?", host="?", since="?", command="?", board="?")
-"""For a lock file that is still being written."""
+"""Holder for a lock file that is still being written."""
 
 
 class TakenError(UsageError):
     """Another run uses the board."""
 
     def __init__(self, board: str, holder: Holder) -> None:
-        super().__init__(f"{board} is in use by {holder}", "wait for its end")
+        super().__init__(f"{board} is in use by {holder}", "wait until it ends")
         self.board = board
         self.holder = holder
 
@@ -104,11 +104,11 @@ class Lease:
     """The locks of one process on a board, until `release` or the end of the process."""
 
     def __init__(self, folder: Path, board: str, *, shared: bool = False) -> None:
-        """Locks nothing yet.
+        """Create a lease without locks.
 
         Args:
-            folder: of the lock files.
-            board: name of the board for messages of other runs.
+            folder: folder of the lock files.
+            board: name of the board in messages of other runs.
             shared: whether worker processes of this run will `join`.
         """
         self._folder = folder
@@ -117,10 +117,10 @@ class Lease:
         self._files: dict[str, IO[str]] = {}
 
     def add(self, name: str) -> None:
-        """Locks one name of the board.
+        """Lock one name of the board.
 
         Raises:
-            TakenError: another run has locked it. Nothing changes then.
+            TakenError: another run has locked it; the lease is unchanged.
         """
         if name in self._files or fcntl is None:
             return
@@ -128,15 +128,15 @@ class Lease:
         if not _lock(file, fcntl.LOCK_EX):
             raise self._taken(file)
         file.truncate(0)
-        json.dump(asdict(Holder.me(self._board)), file)
+        json.dump(asdict(Holder.this_process(self._board)), file)
         file.flush()
-        # Not atomic: another run may have locked it in between.
+        # Not atomic: another run may lock it in between.
         if self._shared and not _lock(file, fcntl.LOCK_SH):
             raise self._taken(file)
         self._files[name] = file
 
     def join(self, name: str) -> None:
-        """Joins the lease of the run that started this worker.
+        """Join the lease of the run that started this worker.
 
         Raises:
             TakenError: another run has locked the name.
@@ -154,12 +154,12 @@ class Lease:
         return TakenError(self._board, holder)
 
     def adopt(self, other: Lease) -> None:
-        """Takes over the locks of another lease."""
+        """Take over the locks of another lease."""
         self._files.update(other._files)
         other._files.clear()
 
     def release(self) -> None:
-        """Releases all locks. Safe to call twice."""
+        """Release all locks. Safe to call twice."""
         for file in self._files.values():
             with contextlib.suppress(OSError):
                 file.close()
@@ -173,13 +173,13 @@ class Lease:
 
 
 def holder_of(folder: Path, *names: str) -> Holder | None:
-    """The run that has locked one of these names; None if they are free."""
+    """The run that has locked one of these names; None if all are free."""
     for name in names:
         path = _path(folder, name)
         if fcntl is None or not path.exists():
             continue
         with _open(folder, name) as file:
-            # Not LOCK_SH, which would succeed next to a run with workers.
+            # Not LOCK_SH, which succeeds alongside a run with workers.
             if not _lock(file, fcntl.LOCK_EX):
                 return _read(file)
     return None
@@ -188,7 +188,7 @@ def holder_of(folder: Path, *names: str) -> Holder | None:
 def lease_folder(environment: Mapping[str, str]) -> Path:
     """Folder of this user's lock files.
 
-    It is below the home folder: runtime folders differ between a login and a service of the same user.
+    It is in the home folder, because a login and a service of the same user have different runtime folders.
 
     Raises:
         UsageError: the user has no home folder.
@@ -218,14 +218,14 @@ def _open(folder: Path, name: str) -> IO[str]:
 
 
 def _descriptor(path: Path) -> int:
-    """Opens or makes a lock file that every user may lock."""
+    """Open or create a lock file that every user may lock."""
     # Most kernels refuse O_CREAT for another user's file in a folder like /tmp (fs.protected_regular).
     with contextlib.suppress(FileNotFoundError):
         return os.open(path, os.O_RDWR)
     umask = os.umask(0)
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-    except FileExistsError:  # another run has just made it
+    except FileExistsError:  # another run has just created it
         return os.open(path, os.O_RDWR)
     finally:
         os.umask(umask)
@@ -246,8 +246,8 @@ def _lock(file: IO[str], how: int) -> bool:
 def _read(file: IO[str]) -> Holder:
     try:
         file.seek(0)
-        said: dict[str, Any] = json.loads(file.read())
-        return Holder(**said)
+        fields: dict[str, Any] = json.loads(file.read())
+        return Holder(**fields)
     except (OSError, ValueError, TypeError):
         return UNKNOWN
 

@@ -13,17 +13,17 @@ from hotpin_hil.errors import PortError, UsageError
 
 
 class RunLeases:
-    """The boards that this run has leased, and which worker has which.
+    """The boards that this run leased, and their assignment to workers.
 
     The controller of pytest-xdist leases a board for each worker and hands it over as JSON; the worker joins that
     lease. Boards that the harness starts itself need no lease.
     """
 
     def __init__(self, environment: Mapping[str, str], worker: str) -> None:
-        """Leases nothing yet.
+        """Create it without leases.
 
         Args:
-            environment: may name the folder of the leases.
+            environment: environment that may name the lease folder.
             worker: id of this pytest-xdist worker, empty in the main process.
         """
         self._environment = environment
@@ -34,7 +34,7 @@ class RunLeases:
         """The board of this process, or the first of several."""
 
     def accept(self, given: str) -> BoardEntry:
-        """Takes the board, as JSON, that the controller has leased for this worker."""
+        """Take the board, as JSON, that the controller leased for this worker."""
         entry = BoardEntry.from_json(given)
         self.mine = LeasedBoard(entry, Lease(lease_folder(self._environment), str(entry)))
         return entry
@@ -49,18 +49,18 @@ class RunLeases:
         timeout_s: float,
         tell: Callable[[str], object],
     ) -> None:
-        """Leases a board for each worker, or the boards of one test. Leases nothing if boards are leased already.
+        """Lease a board for each worker, or the boards of one test. Does nothing if boards are already leased.
 
         Args:
-            choice: the boards to take from.
+            choice: the boards to choose from.
             workers: number of processes that run tests.
-            count: number of boards that a test has.
+            count: number of boards per test.
             mac: the only board to lease, if the user named one.
-            timeout_s: how long to wait for boards that other runs use.
-            tell: takes a line whenever the run has to wait.
+            timeout_s: time to wait for boards that other runs use, s.
+            tell: receives a line whenever the run has to wait.
 
         Raises:
-            UsageError: there are not enough boards, or they stay in use.
+            UsageError: there are too few boards, or they remain in use.
         """
         if not choice.boards or self._leased or self.mine:
             return
@@ -85,7 +85,7 @@ class RunLeases:
         self._leased = pool.lease(wanted, timeout_s, tell)
 
     def hand_over(self, worker: str) -> str | None:
-        """A leased board, as JSON, for a worker process; None if each worker starts its own."""
+        """A leased board, as JSON, for a worker process; None if each worker starts its own board."""
         if not self._leased:
             return None
         number = min(set(range(len(self._leased))) - set(self._workers.values()))
@@ -93,14 +93,14 @@ class RunLeases:
         return self._leased[number].entry.as_json()
 
     def take_back(self, worker: str) -> None:
-        """Frees the board of a worker that has ended, for the worker that replaces it."""
+        """Free the board of an ended worker, for its replacement."""
         self._workers.pop(worker, None)
 
     def join(self) -> None:
-        """Makes a leased board the one of this process; a worker joins the controller's lease.
+        """Assign a leased board to this process; a worker joins the controller's lease.
 
         Raises:
-            BenchError: the board is on no port, or its MAC could not be read.
+            BenchError: the board is not on any port, or its MAC could not be read.
         """
         if self._leased:
             self.mine = self._leased[0]
@@ -108,13 +108,13 @@ class RunLeases:
             return
         entry = self.mine.entry
         if entry.port is None:
-            raise self.mine.problem or PortError(f"board {entry} is on no port", "hotpin-hil boards")
+            raise self.mine.problem or PortError(f"board {entry} is not on any port", "see hotpin-hil boards")
         if self._worker:
             for name in (port_name(entry.port), *((mac_name(entry.mac),) if entry.mac else ())):
                 self.mine.lease.join(name)
 
     def confirm_mac(self, mac: str | None) -> None:
-        """Leases the MAC too, if it could not be read before.
+        """Lease the MAC too, if it could not be read before.
 
         Raises:
             PortError: another run has leased this MAC.
@@ -129,7 +129,7 @@ class RunLeases:
 
     @property
     def leased_ports(self) -> list[str]:
-        """The ports of all boards that this process has leased."""
+        """The ports of all boards that this process leased."""
         return [board.entry.port for board in self._leased if board.entry.port]
 
     @property
@@ -139,7 +139,7 @@ class RunLeases:
         return [str(board.entry.port) for board in boards]
 
     def release(self) -> None:
-        """Releases all leases. Safe to call twice."""
+        """Release all leases. Safe to call twice."""
         for board in (*self._leased, *((self.mine,) if self.mine else ())):
             board.lease.release()
 
@@ -150,7 +150,7 @@ def attached_ports() -> list[str]:
 
 
 def ask_mac(port: str) -> str:
-    """Reads the MAC of the chip on `port`, which resets it.
+    """Read the MAC of the chip on `port`, which resets it.
 
     Raises:
         BenchError: the chip does not answer.

@@ -1,4 +1,4 @@
-"""Leases the boards that a run needs, and waits while other runs use them."""
+"""Leases the boards for a run, and waits while other runs use them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hotpin_hil.boards.power import PowerSwitch, wait_for_port
 from hotpin_hil.errors import BenchError, PortError, UsageError
 
 RETRY_S = 0.2
-"""Pause between two attempts. It is randomised, or two runs that need two boards may each keep one."""
+"""Pause between two attempts, randomised so that two runs that need two boards do not each keep one."""
 
 
 @dataclass
@@ -23,10 +23,10 @@ class LeasedBoard:
     """A board that this run may use until the lease is released."""
 
     entry: BoardEntry
-    """With port, and with MAC if the chip answered."""
+    """The entry with its port, and with its MAC if the chip answered."""
     lease: Lease
     problem: BenchError | None = None
-    """Why its MAC could not be read. The first test that uses the board reports it."""
+    """The reason why its MAC could not be read, which the board's first test reports."""
 
 
 @dataclass
@@ -36,28 +36,28 @@ class BoardPool:
     boards: Sequence[BoardEntry]
     folder: Path
     attached: Callable[[], Sequence[str]]
-    """Lists the attached ports, where a board may be that is known only by its MAC."""
+    """Lists the attached ports, to find boards that are known only by their MAC."""
     ask_mac: Callable[[str], str]
-    """Reads the MAC of the chip on a port, which resets it. Raises BenchError."""
+    """Reads the MAC of the chip on a port, which resets it; raises BenchError."""
     mac: str | None = None
-    """The only board to lease."""
+    """MAC of the only board to lease."""
     shared: bool = False
     """Whether worker processes will join the leases."""
     _macs: dict[str, str | BenchError] = field(default_factory=dict)
 
     def lease(self, count: int, timeout_s: float, tell: Callable[[str], object]) -> list[LeasedBoard]:
-        """Leases `count` boards, in the order of `boards`, or none.
+        """Lease `count` boards in the order of `boards`, or none.
 
         Args:
             count: number of boards.
-            timeout_s: how long to wait for boards that other runs use.
-            tell: takes a line when waiting begins, and when a board in use has changed hands.
+            timeout_s: time to wait for boards that other runs use.
+            tell: receives a line when the wait starts, and when a board gets another user.
 
         Raises:
-            UsageError: there are not enough boards, or they stay in use.
+            UsageError: there are too few boards, or they remain in use.
         """
         deadline = time.monotonic() + timeout_s
-        told = ""
+        reported = ""
         while True:
             leased, taken = self._try(count)
             if len(leased) == count:
@@ -66,29 +66,29 @@ class BoardPool:
                 board.lease.release()
             if len(leased) + len(taken) < count:
                 raise self._too_few(count, len(leased) + len(taken))
-            said = "; ".join(f"{one.board} by {one.holder}" for one in taken)
+            in_use = "; ".join(f"{error.board} by {error.holder}" for error in taken)
             if time.monotonic() >= deadline:
-                waited = f", also after {timeout_s:g} s" if timeout_s else ""
+                waited = f", even after {timeout_s:g} s" if timeout_s else ""
                 raise UsageError(
-                    f"{_boards(count)} wanted, {len(leased) or 'none'} free{waited}; in use: {said}",
-                    "wait for their end with --lease-timeout S",
+                    f"{_boards(count)} needed, {len(leased) or 'none'} free{waited}; in use: {in_use}",
+                    "wait longer with --lease-timeout S",
                 )
-            if said != told:
-                told = said
-                tell(f"waiting up to {timeout_s:g} s: {_boards(count)} wanted; in use: {said}")
+            if in_use != reported:
+                reported = in_use
+                tell(f"waiting up to {timeout_s:g} s: {_boards(count)} needed; in use: {in_use}")
             time.sleep(RETRY_S * (1 + random.random()))
 
-    def _too_few(self, count: int, there: int) -> UsageError:
+    def _too_few(self, count: int, available: int) -> UsageError:
         names = ", ".join(map(str, self.boards))
-        if self.mac and not there:
+        if self.mac and not available:
             return UsageError(f"none of {names} has the MAC {self.mac}", "check --board-mac")
         return UsageError(
-            f"{_boards(count)} wanted, but there {'is' if there == 1 else 'are'} only {there}: {names}",
+            f"{_boards(count)} needed, but only {available} available: {names}",
             "use a smaller -n or --count",
         )
 
     def _try(self, count: int) -> tuple[list[LeasedBoard], list[TakenError]]:
-        """Leases up to `count` boards, those that answer first; returns boards in use by others, too."""
+        """Lease up to `count` boards, preferring those that answer; also return the boards in use by others."""
         sound: list[LeasedBoard] = []
         troubled: list[LeasedBoard] = []
         taken: list[TakenError] = []
@@ -113,7 +113,7 @@ class BoardPool:
         return sound + troubled[:wanted], taken
 
     def _lease(self, entry: BoardEntry) -> LeasedBoard | None:
-        """Leases the port first: reading the MAC resets the board. None if another MAC is wanted."""
+        """Lease a board, its port first because reading the MAC resets it. None if its MAC is not the wanted one."""
         lease = Lease(self.folder, str(entry), shared=self.shared)
         try:
             board = self._find(entry, lease) if entry.port is None else self._take(entry, entry.port, lease)
@@ -127,7 +127,7 @@ class BoardPool:
     def _take(self, entry: BoardEntry, port: str, lease: Lease) -> LeasedBoard | None:
         lease.add(port_name(port))
         if entry.kind is BoardKind.VIRTUAL:
-            # It has one port, and boards of different servers may have equal MACs.
+            # A virtual board has one port, and boards of different servers may have equal MACs.
             return LeasedBoard(entry, lease)
         problem = None
         if entry.mac is None:
@@ -142,10 +142,10 @@ class BoardPool:
         return LeasedBoard(entry, lease, problem)
 
     def _find(self, entry: BoardEntry, lease: Lease) -> LeasedBoard:
-        """Finds a board by its MAC on the attached ports that no other entry names."""
+        """Find a board by its MAC on the attached ports that no other entry names."""
         assert entry.mac is not None
         lease.add(mac_name(entry.mac))
-        named = {port_name(one.port) for one in self.boards if one.port}
+        named = {port_name(board.port) for board in self.boards if board.port}
         for port in self.attached():
             if port_name(port) in named:
                 continue
@@ -154,18 +154,18 @@ class BoardPool:
                     other.add(port_name(port))
                     found = self._mac_on(port, None) == entry.mac
                 except (TakenError, BenchError):
-                    continue  # in use, or it does not answer
+                    continue  # in use, or the chip does not answer
                 if found:
                     lease.adopt(other)
                     return LeasedBoard(replace(entry, port=port), lease)
         problem = PortError(
             f"board {entry} is on none of the attached ports",
-            "plug it in; hotpin-hil boards lists what is seen",
+            "plug it in; hotpin-hil boards lists the detected boards",
         )
         return LeasedBoard(entry, lease, problem)
 
     def _mac_on(self, port: str, power: PowerSwitch | None) -> str:
-        """Reads a MAC once in a run; a chip that does not answer gets one power cycle if there is a switch."""
+        """Read a MAC once per run; power-cycle a silent chip once if it has a switch."""
         if port not in self._macs:
             try:
                 try:

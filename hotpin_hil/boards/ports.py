@@ -31,14 +31,14 @@ class SerialBridge:
     location: str
     serial_number: str
     stable: str = ""
-    """Name that stays the same when it is plugged in again, if the system has one (udev)."""
+    """Name that stays the same after replugging, if the system provides one (udev)."""
 
 
 def find_ports(listed: Iterable[Any] | None = None) -> list[SerialBridge]:
     """The attached bridges, sorted by device name.
 
     Args:
-        listed: ports as pyserial lists them; None lists them now.
+        listed: ports as listed by pyserial; None lists them now.
     """
     if listed is None:
         from serial.tools import list_ports
@@ -63,8 +63,8 @@ def stable_name(device: str, is_unique: bool, folder: Path = SERIAL_NAMES) -> st
 
     Args:
         device: the device name.
-        is_unique: whether the bridge has a serial number. A CH340 has none: two of them share one name in by-id.
-        folder: of udev's links.
+        is_unique: whether the bridge has a serial number. A CH340 has none, so two of them share one name in by-id.
+        folder: folder of udev's links.
     """
     real = os.path.realpath(device)
     for kind in ("by-id", "by-path") if is_unique else ("by-path",):

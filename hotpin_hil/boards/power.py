@@ -1,6 +1,6 @@
 """A board's power switch: the user's commands that turn its supply off and on.
 
-A reset over EN resets neither the camera sensor nor a chip that has latched up.
+A reset over EN affects neither the camera sensor nor a latched-up chip.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from pathlib import Path
 from hotpin_hil.errors import PowerError
 
 PORT_BACK_S = 15.0
-"""A serial bridge that loses its power with the board takes 1 to 2 s to be listed again; behind a hub, longer."""
+"""A serial bridge that loses power with the board takes 1 to 2 s to reappear; longer behind a hub."""
 _POLL_S = 0.1
 
 
 @dataclass(frozen=True)
 class PowerSwitch:
-    """Commands as bench.toml gives them, with {name}, {mac} and {port} filled in: `cycle`, or `off` and `on`."""
+    """The switch's commands from bench.toml, with {name}, {mac} and {port} filled in: `cycle`, or `off` and `on`."""
 
     board: str
     off_command: str = ""
     on_command: str = ""
     cycle_command: str = ""
     off_s: float = 1.0
-    """How long the power stays off: the board's capacitors must discharge."""
+    """Time that the power stays off, so that the board's capacitors discharge."""
     timeout_s: float = 30.0
     """Time limit of one command, on the host's clock."""
 
     def off(self) -> None:
-        """Turns the power off.
+        """Turn the power off.
 
         Raises:
             PowerError: the switch can only cycle, or its command failed.
@@ -41,7 +41,7 @@ class PowerSwitch:
         self._run(self._command("off", self.off_command))
 
     def on(self) -> None:
-        """Turns the power on.
+        """Turn the power on.
 
         Raises:
             PowerError: the switch can only cycle, or its command failed.
@@ -49,7 +49,7 @@ class PowerSwitch:
         self._run(self._command("on", self.on_command))
 
     def cycle(self) -> None:
-        """Turns the power off and on again. It is on afterwards even after Ctrl-C.
+        """Turn the power off and on again. The power is on afterwards even after Ctrl-C.
 
         Raises:
             PowerError: a command of the switch failed.
@@ -66,15 +66,15 @@ class PowerSwitch:
     def _command(self, what: str, command: str) -> str:
         if not command:
             raise PowerError(
-                f"the power switch of {self.board} can only cycle", f"give power.{what} in bench.toml"
+                f"the power switch of {self.board} can only cycle", f"set power.{what} in bench.toml"
             )
         return command
 
     def _run(self, command: str) -> None:
-        """Runs a command. Raises PowerError, with the last line of its output, unless it ends with 0 in time."""
+        """Run a command. Raises PowerError with the last line of its output if it fails or takes too long."""
         remedy = f"run it by hand: {command}"
         try:
-            # Not a pipe: it would stay open until the last child of the command ends.
+            # Not a pipe, which stays open until the last child of the command ends.
             with tempfile.TemporaryFile() as output:
                 result = subprocess.run(
                     shlex.split(command),
@@ -92,17 +92,18 @@ class PowerSwitch:
             ) from error
         except OSError as error:
             raise PowerError(
-                f"the power switch of {self.board} does not run: {error.strerror}", remedy
+                f"the power switch of {self.board} cannot be run: {error.strerror}", remedy
             ) from error
         if result.returncode:
-            said = lines[-1] if lines else "it said nothing"
+            output_line = lines[-1] if lines else "no output"
             raise PowerError(
-                f"the power switch of {self.board} ended with {result.returncode}: {said}", remedy
+                f"the power switch of {self.board} ended with exit status {result.returncode}: {output_line}",
+                remedy,
             )
 
 
 def wait_for_port(port: str, timeout_s: float = PORT_BACK_S) -> None:
-    """Waits until a device is listed again whose bridge has lost its power. Returns after `timeout_s` at the latest."""
+    """Wait until a device reappears whose bridge lost power, for at most `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     while "://" not in port and not Path(port).exists() and time.monotonic() < deadline:
         time.sleep(_POLL_S)

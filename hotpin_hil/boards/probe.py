@@ -1,4 +1,4 @@
-"""Identifies a chip: fuses and flash in its boot loader, then PSRAM from the log of its start.
+"""Identifies a chip: fuses and flash through its boot loader, then PSRAM from its start-up log.
 
 Probing resets the board: lease its port first.
 """
@@ -30,8 +30,7 @@ from hotpin_hil.link.port import open_port, port_error
 CONSOLE_BAUD = 115200
 CONNECT_ATTEMPTS = 2
 START_S = 4.0
-"""From reset to the line about PSRAM: 1.2 s on the recorded boards; the ROM's and the boot loader's logs come
-before it."""
+"""From reset to the line about PSRAM: 1.2 s on the recorded boards, after the logs of the ROM and the boot loader."""
 
 TABLE_OFFSET = 0x8000  # CONFIG_PARTITION_TABLE_OFFSET's default
 TABLE_SIZE = 0xC00
@@ -39,7 +38,7 @@ _TABLE_ENTRY = struct.Struct("<2sBBII16sI")  # esp_partition_info_t in ESP-IDF's
 _TABLE_MAGIC = b"\xaa\x50"
 _TYPE_APP = 0
 
-# Size of PSRAM in the log of a start: from ESP-IDF's driver, or the boot record of this project's firmware.
+# Size of PSRAM in a start-up log: from ESP-IDF's driver, or from this project's boot record.
 _PSRAM_FOUND = re.compile(rb"esp_psram: Found (\d+)MB PSRAM|\"psram\":(\d+)[,}]")
 _PSRAM_MISSING = re.compile(rb"PSRAM chip not found|Failed to init external RAM")
 _MB = 1024 * 1024
@@ -53,19 +52,19 @@ class ChipReport:
 
     mac: str
     chip: str
-    """esptool's name: `ESP32-D0WD-V3`."""
+    """esptool's name of the chip, for example `ESP32-D0WD-V3`."""
     revision: str
-    """`v3.1`."""
+    """For example `v3.1`."""
     flash: int | None = None
-    """Bytes; None when the flash chip does not answer."""
+    """Bytes; None if the flash chip does not answer."""
     psram: int | None = None
-    """Bytes of the PSRAM chip; 0 for none, None if the flashed firmware does not log it."""
+    """Bytes; 0 without PSRAM, None if the flashed firmware does not log it."""
     apps: tuple[tuple[str, AppDescriptor], ...] = ()
     """Partition and descriptor of each ESP-IDF application in flash."""
 
 
 def read_mac(port: str) -> str:
-    """Reads the MAC of the chip on `port`, as `24:0a:c4:00:00:01`, and resets the chip.
+    """Read the MAC of the chip on `port`, as `24:0a:c4:00:00:01`, and reset the chip.
 
     Raises:
         FlashError: no chip answers.
@@ -78,11 +77,11 @@ def read_mac(port: str) -> str:
 
 
 def probe(port: str, tell: Tell = lambda text: None) -> ChipReport:
-    """Identifies the board on `port` and leaves it running.
+    """Identify the board on `port` and leave it running.
 
     Args:
         port: device or URL.
-        tell: takes the name of each slow step.
+        tell: receives the name of each slow step.
 
     Raises:
         FlashError: no chip answers.
@@ -94,7 +93,7 @@ def probe(port: str, tell: Tell = lambda text: None) -> ChipReport:
         known = {"mac": _mac(chip), "chip": name, "revision": revision.rstrip(")")}
         flash: int | None = None
         apps: tuple[tuple[str, AppDescriptor], ...] = ()
-        with contextlib.suppress(esptool.FatalError):  # no flash chip, or one that does not answer
+        with contextlib.suppress(esptool.FatalError):  # no flash chip, or it does not answer
             tell("flash")
             attach_flash(chip)
             flash = flash_size(chip)
@@ -109,7 +108,7 @@ def probe(port: str, tell: Tell = lambda text: None) -> ChipReport:
 
 @contextlib.contextmanager
 def _chip(port: str) -> Iterator[Any]:
-    """The chip in its boot loader, without esptool's output and with errors of this package."""
+    """Enter the chip's boot loader for the block; hides esptool's output and converts its errors."""
     with contextlib.redirect_stdout(io.StringIO()), contextlib.closing(open_port(port, CONSOLE_BAUD)) as line:
         try:
             yield detect_chip(line, connect_attempts=CONNECT_ATTEMPTS)
@@ -142,18 +141,18 @@ def _apps(chip: Any, flash: int) -> Iterator[tuple[str, AppDescriptor]]:
         if kind != _TYPE_APP or offset + APP_DESCRIPTOR_OFFSET + APP_DESCRIPTOR_SIZE > flash:
             continue
         content = chip.read_flash(offset + APP_DESCRIPTOR_OFFSET, APP_DESCRIPTOR_SIZE)
-        with contextlib.suppress(BuildError):  # erased, encrypted, or no ESP-IDF application
+        with contextlib.suppress(BuildError):  # erased, encrypted, or not an ESP-IDF application
             yield label.split(b"\0")[0].decode("ascii", "replace"), parse_app_descriptor(content)
 
 
 def listen_for_psram(line: Any) -> int | None:
-    """Size of PSRAM in bytes from the log of the start that has just begun.
+    """Read the size of PSRAM, in bytes, from the log of the current start.
 
     Args:
         line: an open port.
 
     Returns:
-        0 without PSRAM, None if the log does not say.
+        The size; 0 without PSRAM, None if the log does not show it.
     """
     log = b""
     deadline = time.monotonic() + START_S

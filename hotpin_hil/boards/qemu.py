@@ -1,4 +1,4 @@
-"""Espressif's QEMU as a board: finding it, checking it, and how pytest-embedded starts it."""
+"""Espressif's QEMU as a board: finds and checks it, and configures pytest-embedded to start it."""
 
 from __future__ import annotations
 
@@ -18,19 +18,18 @@ from hotpin_hil.errors import UsageError
 PROGRAM = "qemu-system-xtensa"
 MACHINE = "esp32"
 OLDEST = (8, 0)
-"""Before 8.0 the machine has no PSRAM of 4 MB."""
+"""Older versions have no 4 MB PSRAM."""
 PSRAM_ARGUMENTS = ("-m", "4M")
-"""The machine has as much PSRAM as QEMU is given memory: 4 MB are mapped on the real board."""
+"""QEMU's memory size is the PSRAM size; the real board maps 4 MB."""
 CLOCK_ARGUMENTS = ("-icount", "shift=6,sleep=off")
-"""The board's time is counted in instructions, 2 ** 6 ns each, and while all its tasks wait it is put forward to the
-next timer: a loaded host then delays a test, but no watchdog of the board can notice.
+"""Counts the board's time in instructions, 2 ** 6 ns each, and advances it to the next timer while all tasks wait. A
+loaded host then delays a test, but triggers no watchdog of the board.
 
-Before its boot loader the board waits 0.6 s in a loop, for its fuses: the longer an instruction, the fewer of them."""
+Before its boot loader the board spins for 0.6 s to read its fuses; longer instructions make that loop shorter."""
 CHIP_SPEED_ARGUMENTS = ("-icount", "shift=3,sleep=off")
-"""The same with 8 ns for an instruction, about what the chip takes: a start then keeps the host busy four times as
-long."""
+"""As above with 8 ns per instruction, about the chip's speed; a start then takes the host four times as long."""
 WATCHDOG_ARGUMENT = "property=wdt_disable,value=true"
-"""In a user's `-global driver=timer.esp32.timg,...`: no watchdog of the board ever bites."""
+"""Part of a user's `-global driver=timer.esp32.timg,...` that disables the board's watchdogs."""
 _ASK_TIMEOUT_S = 30.0
 _VERSION = re.compile(r"version (\d+)\.(\d+)")
 _REMEDY = (
@@ -40,26 +39,30 @@ _REMEDY = (
 
 @dataclass(frozen=True)
 class Emulator:
-    """A QEMU that has the machine. `version`: its own words, as "9.2.2 (esp_develop_9.2.2_20250817)"."""
+    """A QEMU with the machine. `version` is QEMU's own text, such as "9.2.2 (esp_develop_9.2.2_20250817)"."""
 
     program: str
     version: str
 
 
 def find_emulator(path: str | None) -> Emulator:
-    """The emulator to use. Raises UsageError if there is none, or one that is too old or has no ESP32.
+    """Find the emulator.
 
-    path: what --qemu-prog-path says, if anything.
+    Args:
+        path: value of --qemu-prog-path, if given.
+
+    Raises:
+        UsageError: it is missing, too old, or has no ESP32.
     """
     program = path or PROGRAM
     if shutil.which(program) is None:
-        where = "as --qemu-prog-path says" if path else "on the path"
+        where = "(from --qemu-prog-path)" if path else "on the path"
         raise UsageError(f"there is no {program} {where}", _REMEDY)
-    said = _ask(program, "--version")
-    found = _VERSION.search(said)
+    output = _ask(program, "--version")
+    found = _VERSION.search(output)
     if found is None:
-        raise UsageError(f"{program} --version does not name a version of QEMU: {_first_line(said)}", _REMEDY)
-    version = said[found.start(1) :].splitlines()[0].strip()
+        raise UsageError(f"{program} --version does not print a QEMU version: {_first_line(output)}", _REMEDY)
+    version = output[found.start(1) :].splitlines()[0].strip()
     if (int(found[1]), int(found[2])) < OLDEST:
         oldest = ".".join(map(str, OLDEST))
         raise UsageError(f"{program} is QEMU {version}, but {oldest} or newer is needed", _REMEDY)
@@ -86,11 +89,11 @@ def _ask(program: str, *arguments: str) -> str:
 
 
 def _first_line(text: str) -> str:
-    return next((line.strip() for line in text.splitlines() if line.strip()), "it said nothing")
+    return next((line.strip() for line in text.splitlines() if line.strip()), "no output")
 
 
 def extra_arguments(given: str | None) -> str:
-    """The value of --qemu-extra-args, with 4 MB of PSRAM and counted time unless it sets memory or clock."""
+    """Complete --qemu-extra-args with 4 MB of PSRAM and counted time, unless the user sets memory or clock."""
     words = shlex.split(given or "")
     for ours in (PSRAM_ARGUMENTS, CLOCK_ARGUMENTS):
         if ours[0] not in words:
@@ -99,7 +102,7 @@ def extra_arguments(given: str | None) -> str:
 
 
 def without_psram(arguments: str) -> str:
-    """The same arguments for a board whose PSRAM is missing."""
+    """The arguments for a board without PSRAM."""
     words = shlex.split(arguments)
     if PSRAM_ARGUMENTS[0] in words:
         at = words.index(PSRAM_ARGUMENTS[0])
@@ -108,18 +111,18 @@ def without_psram(arguments: str) -> str:
 
 
 def at_chip_speed(arguments: str) -> str:
-    """The same arguments with instructions about as fast as the chip's, unless the user chose the clock."""
+    """The arguments with instructions about as fast as the chip's, unless the user chose the clock."""
     return arguments.replace(shlex.join(CLOCK_ARGUMENTS), shlex.join(CHIP_SPEED_ARGUMENTS))
 
 
 def describe(emulator: Emulator, arguments: str) -> dict[str, str]:
-    """The emulator as the results file has it. Whether it was patched cannot be known."""
+    """The emulator's data for the results file. Patches of the emulator cannot be detected."""
     words = shlex.split(arguments)
     known = {"emulator": f"QEMU {emulator.version}", "emulator_clock": "the host's"}
     if "-icount" in words:
         known["emulator_clock"] = f"counts instructions: -icount {words[words.index('-icount') + 1]}"
     if any(WATCHDOG_ARGUMENT in word for word in words):
-        known["emulator_watchdogs"] = "off: no watchdog of the board can bite"
+        known["emulator_watchdogs"] = "off"
     return known
 
 
@@ -142,18 +145,18 @@ class QemuBoard:
         self._emulator: Emulator | None = None
 
     def check_tools(self) -> None:
-        """Finds the emulator.
+        """Find the emulator.
 
         Raises:
-            UsageError: there is none, or it is too old or has no ESP32.
+            UsageError: it is missing, too old, or has no ESP32.
         """
         self._emulator = find_emulator(getattr(self._settings.options, "qemu_prog_path", None))
 
     def check_build(self, build: FirmwareBuild) -> None:
-        """Every build for the chip runs in it."""
+        """Do nothing: every build for the chip runs in it."""
 
     def prepare(self, worker: str, power_cycle: Callable[[], bool] | None) -> None:
-        """Registers the harness's QEMU service; each worker has a flash image of its own."""
+        """Register the harness's QEMU service; each worker has its own flash image."""
         from hotpin_hil.link.embedded import install_qemu
 
         install_qemu()
@@ -164,11 +167,11 @@ class QemuBoard:
         options.qemu_extra_args = extra_arguments(options.qemu_extra_args)
 
     def start(self, count: int) -> list[str] | None:
-        """QEMU has no ports: pytest-embedded starts one for each `dut`."""
+        """Do nothing: QEMU has no ports, and pytest-embedded starts one for each `dut`."""
         return None
 
     def check_alive(self) -> None:
-        """Nothing runs between two tests."""
+        """Do nothing: no emulator runs between two tests."""
 
     def describe(self) -> dict[str, Any]:
         """The emulator and its clock."""
@@ -177,4 +180,4 @@ class QemuBoard:
         return dict(describe(self._emulator, extra_arguments(getattr(options, "qemu_extra_args", None))))
 
     def stop(self) -> None:
-        """Nothing runs after the last test."""
+        """Do nothing: no emulator runs after the last test."""

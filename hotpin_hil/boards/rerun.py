@@ -11,12 +11,12 @@ SOAK = "soak"
 
 
 def rerun_command(kind: str, where: Sequence[str], options: Any, nodeid: str) -> str:
-    """The shell command for one test.
+    """Build the shell command for one test.
 
     Args:
         kind: name of the kind of board.
         where: options that name the board.
-        options: the options of the run, of which those that matter to a single test are repeated.
+        options: the options of the run; those that matter to a single test are repeated.
         nodeid: the test.
     """
     words = ["pytest", "--target", "esp32", "--board", kind, *where]

@@ -6,13 +6,13 @@ from hotpin_hil.boards.power import PowerSwitch, wait_for_port
 
 
 class PowerRescue:
-    """Cycles the power of a dead board: once, and again only after the board was heard in between."""
+    """Cycles the power of a dead board once, and again only after the board has answered."""
 
     def __init__(self) -> None:
         self._may_try = True
 
-    def heard(self) -> None:
-        """Allows another power cycle: the board has reported its identity."""
+    def note_answer(self) -> None:
+        """Allow another power cycle, because the board has reported its identity."""
         self._may_try = True
 
     def can_cycle(self, switch: PowerSwitch | None, port: str | None) -> bool:
@@ -20,10 +20,10 @@ class PowerRescue:
         return switch is not None and port is not None and self._may_try
 
     def cycle(self, switch: PowerSwitch | None, port: str | None) -> bool:
-        """Cycles the power and waits for the port.
+        """Cycle the power and wait for the port.
 
         Returns:
-            Whether the power was cycled: there is a switch, and the board was heard since the last time.
+            Whether the power was cycled; requires a switch and an answer since the last power cycle.
 
         Raises:
             PowerError: the switch failed.

@@ -1,4 +1,4 @@
-"""A run's dealings with its board: choose it, lease it, point pytest-embedded at it, and end it."""
+"""The board of a run: chooses and leases it, configures pytest-embedded for it, and stops it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from hotpin_hil.errors import BenchError, UsageError
 from hotpin_hil.paths import FIRMWARE_DIR
 
 LEASE_TIMEOUT_S = 5.0
-"""Default of --lease-timeout: `hotpin-hil boards` leases a board about that long to identify it."""
+"""Default of --lease-timeout; `hotpin-hil boards` leases a board about that long to identify it."""
 
 KINDS: dict[BoardKind, Callable[[BoardSettings], Board]] = {
     BoardKind.HARDWARE: HardwareBoard,
@@ -32,7 +32,7 @@ KINDS: dict[BoardKind, Callable[[BoardSettings], Board]] = {
 
 
 class BoardSession:
-    """The board of one process of a run, from the choice to the end."""
+    """The board of one process of a run."""
 
     def __init__(
         self,
@@ -45,16 +45,16 @@ class BoardSession:
         worker: str = "",
         handed_over: str | None = None,
     ) -> None:
-        """Touches no board.
+        """Create the session without touching a board.
 
         Args:
             options: the options of the run, this package's and pytest-embedded's.
             root: the checkout.
             folder: the run's output folder.
             time_scale: upper limit of a virtual board's clock, as a multiple of the host's.
-            environment: of the process.
+            environment: environment of the process.
             worker: id of this pytest-xdist worker, empty in the main process.
-            handed_over: the board, as JSON, that the controller has leased for this worker.
+            handed_over: the board, as JSON, that the controller leased for this worker.
         """
         self.options = options
         self.environment = environment
@@ -70,24 +70,24 @@ class BoardSession:
 
     @property
     def is_chosen(self) -> bool:
-        """Whether `choose` has decided."""
+        """Whether `choose` has chosen a board."""
         return self._choice is not None
 
     @property
     def choice(self) -> Choice:
-        """Which boards the run may use, and why."""
+        """The boards that the run may use, and the reason."""
         assert self._choice is not None, "the board has not been chosen yet"
         return self._choice
 
     @property
     def board(self) -> Board:
-        """The board, as its kind."""
+        """The chosen board."""
         assert self._board is not None, "the board has not been chosen yet"
         return self._board
 
     @property
     def build(self) -> FirmwareBuild:
-        """The firmware that is flashed."""
+        """The firmware build to flash."""
         assert self._build is not None, "the board has not been chosen yet"
         return self._build
 
@@ -103,13 +103,13 @@ class BoardSession:
 
     @property
     def count(self) -> int:
-        """Number of boards of a test that does not say so itself: pytest-embedded's --count."""
+        """Default number of boards per test: pytest-embedded's --count."""
         count: int = getattr(self.options, "count", None) or 1
         return count
 
     @property
     def entry(self) -> BoardEntry | None:
-        """The board in the bench file or on the command line; None for one that the harness starts."""
+        """The board in the bench file or on the command line; None for a board that the harness starts."""
         return self.leases.mine.entry if self.leases.mine else None
 
     @property
@@ -118,7 +118,7 @@ class BoardSession:
         return self.entry.power if self.entry else None
 
     def choose(self) -> None:
-        """Chooses board and build. Touches no board.
+        """Choose board and build, without touching a board.
 
         Raises:
             UsageError: the command line or the environment is wrong.
@@ -136,7 +136,7 @@ class BoardSession:
             ("--board-profile", options.board_profile),
         ):
             if value is not None and not board.is_modelled:
-                raise UsageError(f"{option} is for the virtual board, not for {choice.kind}", "leave it out")
+                raise UsageError(f"{option} is for virtual boards, not for {choice.kind}", "leave it out")
         board.check_tools()
         build = read_build(self._build_folder(choice.kind), choice.kind, getattr(options, "target", None))
         board.check_build(build)
@@ -148,7 +148,7 @@ class BoardSession:
         named = len(str(options.port or "").split(PORT_SEPARATOR))
         if named > 1 and named != self.count:
             raise UsageError(
-                f"--port names {named} boards, but a test has {self.count}", f"give --count {named} too"
+                f"--port names {named} boards, but a test uses {self.count}", f"give --count {named} too"
             )
         wish = Wish(kind=options.board, port=options.port, mac=options.board_mac, name=options.board_name)
         return choose_board(wish, self.environment, attached_ports, bench)
@@ -158,14 +158,14 @@ class BoardSession:
         return (firmware / (getattr(self.options, "build_dir", None) or build_dir(kind).name)).absolute()
 
     def lease(self, workers: int, tell: Callable[[str], object]) -> None:
-        """Leases a board for each worker, unless the harness starts the boards.
+        """Lease a board for each worker, unless the harness starts the boards.
 
         Args:
             workers: number of processes that run tests.
-            tell: takes a line whenever the run has to wait.
+            tell: receives a line whenever the run has to wait.
 
         Raises:
-            UsageError: there are not enough boards, or they stay in use.
+            UsageError: there are too few boards, or they remain in use.
         """
         self.leases.lease(
             self.choice,
@@ -177,7 +177,7 @@ class BoardSession:
         )
 
     def prepare(self, worker: str) -> None:
-        """Points pytest-embedded at the board and the build; starts the board if the harness is to.
+        """Configure pytest-embedded for the board and the build; start the board if the harness owns it.
 
         Args:
             worker: name of this process in file names.
@@ -187,12 +187,12 @@ class BoardSession:
         """
         options = self.options
         self.leases.join()
-        # pytest-embedded prefers it to --port, and the board has been chosen.
+        # pytest-embedded prefers ESPPORT to --port.
         self.environment.pop(ENV_PORT, None)
         options.app_path = str(self._root / FIRMWARE_DIR.name)
         options.build_dir = str(self.build.folder)
         options.target = getattr(options, "target", None) or "esp32"
-        # panics.py does both, for Xtensa too.
+        # panics.py does both, also for Xtensa.
         options.skip_check_coredump = options.skip_decode_panic = "y"
         if getattr(options, "root_logdir", None) is None:
             options.root_logdir = str(self._folder / "logs")
@@ -202,7 +202,7 @@ class BoardSession:
         self.connect(1)
 
     def connect(self, count: int) -> None:
-        """Points pytest-embedded at `count` boards for the next test.
+        """Configure pytest-embedded for `count` boards in the next test.
 
         Raises:
             BenchError: this run has fewer boards.
@@ -212,7 +212,7 @@ class BoardSession:
             return
         if len(ports) < count:
             raise BenchError(
-                f"the test has {count} boards, the run {len(ports)}",
+                f"the test needs {count} boards, but the run has {len(ports)}",
                 f"give --count {count}, and leave -n out",
             )
         self.options.port = PORT_SEPARATOR.join(ports[:count])
@@ -223,11 +223,11 @@ class BoardSession:
         return self.rescue.can_cycle(self.power, self.port)
 
     def power_cycle(self) -> bool:
-        """Cycles the power of a board that no longer answers, if it has a switch: see `PowerRescue`."""
+        """Cycle the power of a silent board, if it has a switch: see `PowerRescue`."""
         return self.rescue.cycle(self.power, self.port)
 
     def stop(self) -> None:
-        """Ends started boards and releases leased ones. Safe to call twice."""
+        """Stop started boards and release leased ones. Safe to call twice."""
         if self._board is not None:
             self._board.stop()
         self.leases.release()

@@ -1,7 +1,7 @@
-"""Sizes of a firmware image: static memory and code by its ELF file, and what esp-idf-size reads from its map file.
+"""Sizes of a firmware image: memory and code from its ELF file, and the figures of esp-idf-size from its map file.
 
-A build for the virtual board is a program of the host: its sections say nothing about an ESP32. The memory map is that
-of the board's profile then, and the sizes say which one.
+A build for the virtual board is a host program, whose sections say nothing about an ESP32. The memory map then comes
+from the board's profile, and the sizes name the profile.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from hotpin_hil.virtual.profile import BoardProfile
 
 DRAM_ORIGIN = 0x3FFB0000
-"""Where static data begins on an ESP32 without Bluetooth: dram0_0_seg in ESP-IDF's memory.ld."""
+"""Start of static data on an ESP32 without Bluetooth: dram0_0_seg in ESP-IDF's memory.ld."""
 
 IDF_SIZE = "esp-idf-size"
 IDF_SIZE_TIMEOUT_S = 60.0
-"""It takes 1 to 3 s for the map file of this firmware."""
+"""It takes 1 to 3 s for this firmware's map file."""
 
 _DATA = (".dram0.data",)
 _BSS = (".noinit", ".dram0.bss")
@@ -37,24 +37,24 @@ _FLASH_DATA = (".flash.appdesc", ".flash.rodata")
 # The sections of ESP-IDF's linker script for the ESP32 (esp_system/ld/esp32/sections.ld.in), v5.4 and v5.5.
 
 _HEAP_START, _IRAM_END = "_heap_start", "_iram_end"
-"""Symbols of the same script: heap_init gives the memory from the first on, and behind the second, to the heap."""
+"""Symbols of the same script: heap_init adds the memory after them to the heap."""
 
 
 @dataclass(frozen=True)
 class ImageSizes:
-    """Bytes and addresses of one image; None if not measured, with the reason in `not_measured`."""
+    """Bytes and addresses of one image; None if not measured, for the reason in `not_measured`."""
 
     image: str
-    """Which of the firmware's images: "with test console" or "release"."""
+    """Name of the image: "with test console" or "release"."""
     elf_sha256: str
     source: str
     """Source of the figures: "ELF file" or "profile NAME"."""
     is_modelled: bool
-    """Whether the figures are those of a board's profile."""
+    """Whether the figures come from a board profile."""
     first_heap: int | None = None
     """Start address of the first heap after the static data."""
     static_dram: int | None = None
-    """.data and .bss, and what aligns them."""
+    """Bytes of .data and .bss, with alignment."""
     data: int | None = None
     bss: int | None = None
     iram: int | None = None
@@ -62,19 +62,19 @@ class ImageSizes:
     flash_code: int | None = None
     flash_data: int | None = None
     image_size: int | None = None
-    """Of the app image, as it is flashed."""
+    """Bytes of the app image in flash."""
     idf_size: Mapping[str, Any] | None = None
     """{"tool": "esp-idf-size 2.3.2", "total": bytes, "memory": {type: {"used": bytes, "total": bytes}}}."""
     not_measured: tuple[str, ...] = field(default=())
 
 
 def read_sizes(build: FirmwareBuild, image: str, profile: BoardProfile | None = None) -> ImageSizes:
-    """Measures a build. Does not raise: what cannot be read is named in `not_measured`.
+    """Measure a build. Does not raise; `not_measured` names the unreadable figures.
 
     Args:
         build: the build.
         image: name of the firmware's image.
-        profile: of the virtual board that runs it, if one does.
+        profile: profile of the virtual board that runs it, if any.
     """
     if build.idf == NATIVE_IDF_VERSION:
         return _of_profile(build, image, profile)
@@ -112,10 +112,10 @@ class _NotReadError(Exception):
 
 
 def _of_profile(build: FirmwareBuild, image: str, profile: BoardProfile | None) -> ImageSizes:
-    missing = ["code, .data and .bss: the image is a program of the host"]
+    missing = ["code, .data and .bss: the image is a host program"]
     first = iram_end = None
     if profile is None:
-        missing.insert(0, "memory map: the virtual board's profile is not known here")
+        missing.insert(0, "memory map: the virtual board's profile is unknown")
     else:
         first = first_heap_of(profile)
         iram_end = next((heap.start for heap in profile.heaps if heap.type == "IRAM"), None)
@@ -132,7 +132,7 @@ def _of_profile(build: FirmwareBuild, image: str, profile: BoardProfile | None) 
 
 
 def first_heap_of(profile: BoardProfile) -> int | None:
-    """Start address of the first heap after the static data on a board of this profile."""
+    """Start address of the first heap after the static data, on a board with this profile."""
     starts = [heap.start for heap in profile.heaps if heap.type == "DRAM" and heap.start >= DRAM_ORIGIN]
     return min(starts, default=None)
 
@@ -145,7 +145,7 @@ def _read_elf(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             elf = ELFFile(file)
             if elf["e_machine"] != "EM_XTENSA":
-                raise _NotReadError(f"{path} is no program for the ESP32 ({elf['e_machine']})")
+                raise _NotReadError(f"{path} is not an ESP32 program ({elf['e_machine']})")
             symbols = _symbols(elf, (_HEAP_START, _IRAM_END))
             sizes = {section.name: section["sh_size"] for section in elf.iter_sections()}
     except OSError as error:
@@ -195,12 +195,14 @@ def _run_idf_size(map_file: Path) -> dict[str, Any]:
         raise _NotReadError(f"{tool} took more than {IDF_SIZE_TIMEOUT_S:g} s for {map_file}") from None
     if result.returncode:
         words = (result.stderr or result.stdout).strip().splitlines()
-        raise _NotReadError(f"{tool} ended with {result.returncode}: {words[-1] if words else 'no words'}")
+        raise _NotReadError(
+            f"{tool} ended with exit status {result.returncode}: {words[-1] if words else 'no output'}"
+        )
     try:
-        said = json.loads(result.stdout)
+        report = json.loads(result.stdout)
         memory = {
-            row["name"]: {"used": int(row["used"]), "total": int(row["total"])} for row in said["layout"]
+            row["name"]: {"used": int(row["used"]), "total": int(row["total"])} for row in report["layout"]
         }
-        return {"tool": tool, "total": int(said["total_size"]), "memory": memory}
+        return {"tool": tool, "total": int(report["total_size"]), "memory": memory}
     except (ValueError, KeyError, TypeError) as error:
-        raise _NotReadError(f"{tool} wrote something else than its format json2: {error!r}") from error
+        raise _NotReadError(f"{tool} did not write its format json2: {error!r}") from error

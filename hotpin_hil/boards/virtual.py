@@ -1,4 +1,4 @@
-"""The virtual ESP32-CAM: one that the harness starts, or one that another process serves on a port."""
+"""The virtual ESP32-CAM: started by the harness, or served by another process on a port."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class VirtualBoard:
-    """Virtual boards, each of them a process."""
+    """Virtual boards, one process each."""
 
     kind = BoardKind.VIRTUAL
     is_modelled = True
@@ -34,17 +34,17 @@ class VirtualBoard:
 
     @property
     def can_fail_on_purpose(self) -> bool:
-        """Only if nobody else uses the board."""
+        """True only if no other run uses the board."""
         return self._settings.is_started_here
 
     @property
     def control(self) -> BoardControl | None:
-        """Control of the first board that was started here."""
+        """Control of the first board that the harness started."""
         return self._processes[0].control if self._processes else None
 
     @property
     def profile(self) -> profile.BoardProfile | None:
-        """The profile of the boards that are started here; unknown for a board that another process serves."""
+        """The profile of the boards that the harness starts; unknown for a board that another process serves."""
         return profile.load(self._profile_name) if self._settings.is_started_here else None
 
     @property
@@ -53,33 +53,33 @@ class VirtualBoard:
 
     @property
     def mac(self) -> str | None:
-        """MAC of the first board that was started here."""
+        """MAC of the first board that the harness started."""
         return self._processes[0].mac if self._processes else None
 
     def check_tools(self) -> None:
-        """Checks that the profile exists; the process checks its own tools when it starts.
+        """Check that the profile exists; the process checks its own tools when it starts.
 
         Raises:
-            UsageError: there is no such profile, or it is damaged.
+            UsageError: the profile does not exist or is damaged.
         """
         profile.load(self._profile_name)
 
     def check_build(self, build: FirmwareBuild) -> None:
-        """Checks that this checkout has built it: the virtual board runs no other program.
+        """Check that this checkout built the firmware, because the virtual board runs no other program.
 
         Raises:
-            BuildError: another checkout has built it.
+            BuildError: another checkout built it.
         """
         if self._settings.is_started_here:
             check_registered(build)
 
     def prepare(self, worker: str, power_cycle: Callable[[], bool] | None) -> None:
-        """Registers the harness's serial service."""
+        """Register the harness's serial service."""
         self._worker = worker
         use_serial_service(self._settings.options, power_cycle)
 
     def start(self, count: int) -> list[str] | None:
-        """Starts boards until `count` of them run, unless another process serves them."""
+        """Start boards until `count` of them run, unless another process serves them."""
         while self._settings.is_started_here and len(self._processes) < count:
             self._processes.append(self._start())
         return [process.port for process in self._processes]
@@ -91,10 +91,10 @@ class VirtualBoard:
         return BoardProcess.start(log, arguments)
 
     def check_alive(self) -> None:
-        """Checks the processes that were started here.
+        """Check the started processes.
 
         Raises:
-            PortError: one of them has ended.
+            PortError: a process has ended.
         """
         for process in self._processes:
             process.check_alive()
@@ -104,6 +104,6 @@ class VirtualBoard:
         return {"time_scale": self._settings.time_scale, "profile": self._profile_name}
 
     def stop(self) -> None:
-        """Ends the processes that were started here."""
+        """Stop the started processes."""
         while self._processes:
             self._processes.pop().stop()

@@ -1,4 +1,4 @@
-"""`hotpin-hil analyze`: analyzes recorded console logs."""
+"""`hotpin-hil analyze`: analyses recorded console logs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PAGE_START = b"<!doctype html"
 
 
 def analyze_logs(paths: Sequence[str], as_json: bool, page: Path | None = None) -> bool:
-    """Prints one result for each log, and an error line for each log that cannot be read.
+    """Print one result for each log, and an error line for each unreadable log.
 
     Args:
         paths: the logs; `-` is standard input.
@@ -31,8 +31,8 @@ def analyze_logs(paths: Sequence[str], as_json: bool, page: Path | None = None) 
         Whether all logs were read.
 
     Raises:
-        UsageError: `page` exists and is not a page of an earlier analysis. It may be a log, which cannot be recorded
-            again.
+        UsageError: `page` exists and is not a page of an earlier analysis; it may be a log, and overwriting it would
+            lose the recording.
     """
     if page is not None:
         _check_page(page)
@@ -66,16 +66,16 @@ def _check_page(path: Path) -> None:
         return  # it does not exist yet; if it cannot be read, writing it fails with a better message
     if not is_page:
         raise UsageError(
-            f"--html would overwrite {path}, which is no page of an earlier analysis",
+            f"--html would overwrite {path}, which is not a page of an earlier analysis",
             "name another file after --html, and the logs before it",
         )
 
 
 def analyze_file(path: str) -> LogAnalysis:
-    """Analyzes one log; `-` is standard input.
+    """Analyse one log; `-` is standard input.
 
     Raises:
-        UsageError: it cannot be read, or is no console log.
+        UsageError: the file cannot be read, or is not a console log.
     """
     try:
         if path == STANDARD_INPUT:
@@ -92,8 +92,8 @@ def analyze_file(path: str) -> LogAnalysis:
         raise UsageError(f"{path} is empty", "name a log, or - for standard input")
     if not analysis.is_log:
         raise UsageError(
-            f"{path} is no console log: {lines:,} lines, {size:,} bytes, nothing in them that an ESP32 prints",
-            "name what idf.py monitor or a terminal has recorded",
+            f"{path} is not a console log: {lines:,} lines, {size:,} bytes, no ESP32 output",
+            "name a recording of idf.py monitor or of a terminal",
         )
     return analysis
 

@@ -17,24 +17,29 @@ if TYPE_CHECKING:
     from hotpin_hil.boards.artifacts import FirmwareBuild
     from hotpin_hil.virtual.control import BoardControl
 
-_BOARD_HELP = "its name, MAC or port, as `board list` shows them; not needed where only one runs"
+_BOARD_HELP = "name, MAC or port from `board list`; optional if only one board runs"
 _CONSOLE_BAUD = 115200
 
 
 def add_commands(board: Any) -> None:
-    """Adds the commands to the subparsers of `hotpin-hil board`."""
+    """Add the commands to the subparsers of `hotpin-hil board`."""
     start = board.add_parser("start", help="start virtual boards and serve them until stopped (Ctrl-C)")
     start.add_argument("--count", type=int, default=1, metavar="N", help="number of boards (default: 1)")
     start.add_argument(
         "--json", action="store_true", help="print a JSON line per board: name, port, mac, directory"
     )
-    start.add_argument("--profile", metavar="NAME", help="board profile or path of one (default: hotpin-5.4)")
-    start.add_argument("--state-dir", metavar="DIR", help="where the boards' flash is kept between starts")
+    start.add_argument(
+        "--profile", metavar="NAME", help="name or path of a board profile (default: hotpin-5.4)"
+    )
+    start.add_argument("--state-dir", metavar="DIR", help="folder of the boards' flash between starts")
     start.add_argument(
         "--seed", type=int, metavar="N", help="repeat the random values of an earlier run with this seed"
     )
     start.add_argument(
-        "--time-scale", type=float, metavar="X", help="how much faster than the host's clock (default: 1)"
+        "--time-scale",
+        type=float,
+        metavar="X",
+        help="speed of the board's clock relative to the host's (default: 1)",
     )
     start.add_argument("--paced", action="store_true", help="send at the speed of the UART's baud rate")
     start.add_argument(
@@ -49,26 +54,26 @@ def add_commands(board: Any) -> None:
         help="flash this build first (default: firmware/build-native)",
     )
     end = start.add_mutually_exclusive_group()
-    end.add_argument("--until-eof", action="store_true", help="stop when standard input ends, too")
+    end.add_argument("--until-eof", action="store_true", help="also stop when standard input ends")
     end.add_argument("--detach", action="store_true", help="serve in the background until `board stop`")
     start.set_defaults(run=_start)
 
-    flash = _command(board, "flash", _flash, "flash a build: what differs, then a reset")
+    flash = _command(board, "flash", _flash, "flash the parts of a build that differ, and reset the board")
     flash.add_argument("board", nargs="?", metavar="BOARD", help=_BOARD_HELP)
     flash.add_argument(
         "--build", type=Path, default=NATIVE_BUILD_DIR, metavar="DIR", help="default: firmware/build-native"
     )
 
-    show = _command(board, "list", _list, "list the virtual boards that run")
+    show = _command(board, "list", _list, "list the running virtual boards")
     show.add_argument("--json", action="store_true", help="print a JSON line per board")
 
-    stop = _command(board, "stop", _stop, "end virtual boards; their flash is kept")
+    stop = _command(board, "stop", _stop, "stop virtual boards, keeping their flash")
     stop.add_argument("boards", nargs="*", metavar="BOARD", help=_BOARD_HELP)
-    stop.add_argument("--all", action="store_true", help="all that run")
+    stop.add_argument("--all", action="store_true", help="stop all running boards")
 
     for name, run, what in (
         ("reset", _reset, "press a board's reset button"),
-        ("console", _console, "a terminal on a board's UART, until Ctrl-]"),
+        ("console", _console, "open a terminal on a board's UART (Ctrl-] exits)"),
     ):
         _command(board, name, run, what).add_argument("board", nargs="?", metavar="BOARD", help=_BOARD_HELP)
 
@@ -76,8 +81,10 @@ def add_commands(board: Any) -> None:
     power.add_argument("to", choices=("on", "off"))
     power.add_argument("board", nargs="?", metavar="BOARD", help=_BOARD_HELP)
 
-    fault = _command(board, "fault", _fault, "inject a fault; without FAULT: list the faults")
-    fault.add_argument("fault", nargs="?", metavar="FAULT", help="name of the fault, or clear: end all")
+    fault = _command(board, "fault", _fault, "inject a fault, or list the faults (no argument)")
+    fault.add_argument(
+        "fault", nargs="?", metavar="FAULT", help="name of the fault, or `clear` to end all faults"
+    )
     fault.add_argument("arguments", nargs="*", metavar="KEY=VALUE", help="its arguments")
     fault.add_argument("--on", dest="board", metavar="BOARD", help=_BOARD_HELP)
     fault.add_argument("--seed", type=int, metavar="N", help="repeat the random values of an earlier fault")
@@ -85,7 +92,7 @@ def add_commands(board: Any) -> None:
 
 def _command(board: Any, name: str, run: Callable[[argparse.Namespace], int], what: str) -> Any:
     command = board.add_parser(name, help=what)
-    command.add_argument("--state-dir", metavar="DIR", help="as `board start` was given it")
+    command.add_argument("--state-dir", metavar="DIR", help="the --state-dir of `board start`")
     command.set_defaults(run=run)
     return command
 
@@ -94,7 +101,7 @@ def _start(options: argparse.Namespace) -> int:
     from hotpin_hil.virtual.server import main_start
 
     if options.flash is not None:
-        _build(options.flash)  # reports a mistake before a board is started
+        _build(options.flash)  # report a wrong build before starting a board
     return _start_detached(options) if options.detach else main_start(options)
 
 
@@ -110,7 +117,7 @@ def _start_detached(options: argparse.Namespace) -> int:
     for board in boards:
         print(start_line(board, options.json))
     if not options.json:
-        print(f"in the background, log {boards[0]['log']}; to end: hotpin-hil board stop")
+        print(f"running in the background, log {boards[0]['log']}; stop with: hotpin-hil board stop")
     return 0
 
 
@@ -126,12 +133,12 @@ def _flash(options: argparse.Namespace) -> int:
         lease.add(port_name(port))
         state = control.state()
         if state["client"]:
-            raise UsageError(f"{name} has a client on {port}", "close it: a monitor, a console, a test run")
+            raise UsageError(f"{name} has a client on {port}", "close the monitor, console or test run")
         if state["power"] == "off":
             raise UsageError(f"{name} has no power", "hotpin-hil board power on")
         written = flash_build(port, build)
-    done = f"{', '.join(written)} written" if written else "all of it was there already"
-    print(f"{name} holds {build.project} {build.version} (ELF {build.elf_sha256[:9]}): {done}; reset")
+    done = f"{', '.join(written)} written" if written else "already up to date"
+    print(f"{name} has {build.project} {build.version} (ELF {build.elf_sha256[:9]}): {done}; reset")
     return 0
 
 
@@ -164,7 +171,7 @@ def _stop(options: argparse.Namespace) -> int:
     boards = _running(options)
     if not options.all:
         chosen = [_choose(boards, board) for board in options.boards] or [_choose(boards, None)]
-        boards = list(dict.fromkeys(chosen))  # one board may be named twice
+        boards = list(dict.fromkeys(chosen))  # a board may be named twice
     for board in boards:
         board.stop()
         print(f"stopped {board.directory.name}")
@@ -186,7 +193,7 @@ def _fault(options: argparse.Namespace) -> int:
 
     if options.fault is None:
         for fault in FAULTS.values():
-            arguments = " ".join(f"{one.name}={one.default}" for one in fault.arguments)
+            arguments = " ".join(f"{argument.name}={argument.default}" for argument in fault.arguments)
             print(f"{fault.name:<20}{fault.help}; it ends {fault.ends}")
             if arguments:
                 print(f"{'':<20}{arguments}")
@@ -195,7 +202,7 @@ def _fault(options: argparse.Namespace) -> int:
         _chosen(options).ask("clear")
         return 0
     given = dict(_key_value(word) for word in options.arguments)
-    find(options.fault).parse(given)  # reports a mistake before the board is looked up
+    find(options.fault).parse(given)  # report a wrong argument before searching for the board
     begun = _chosen(options).ask("fault", fault=options.fault, arguments=given, seed=options.seed)
     print(begun["text"])
     return 0
@@ -204,7 +211,9 @@ def _fault(options: argparse.Namespace) -> int:
 def _key_value(word: str) -> tuple[str, str]:
     key, equals, value = word.partition("=")
     if not equals:
-        raise UsageError(f"{word!r} is no argument of a fault", "write key=value; `board fault` lists them")
+        raise UsageError(
+            f"{word!r} is not an argument of a fault", "write key=value; `board fault` lists them"
+        )
     return key, value
 
 
@@ -214,9 +223,11 @@ def _console(options: argparse.Namespace) -> int:
     from hotpin_hil.link.port import open_port
 
     if not sys.stdin.isatty():
-        raise UsageError("board console needs a terminal", "to a program give the port that board list shows")
+        raise UsageError(
+            "board console needs a terminal", "in a program, use the port that `board list` shows"
+        )
     port = open_port(_chosen(options).state()["port"], _CONSOLE_BAUD)
-    print(f"console of {port.port}; Ctrl-] leaves, Ctrl-T Ctrl-H helps", file=sys.stderr)
+    print(f"console of {port.port}; Ctrl-] exits, Ctrl-T Ctrl-H shows help", file=sys.stderr)
     terminal = Miniterm(port, eol="lf", filters=("direct",))
     terminal.set_rx_encoding("utf-8", "replace")
     terminal.set_tx_encoding("utf-8")
@@ -248,7 +259,7 @@ def _chosen(options: argparse.Namespace) -> BoardControl:
 
 
 def _choose(boards: Sequence[BoardControl], wanted: str | None) -> BoardControl:
-    """The board with this name. Raises UsageError if there is none, or if no name is given and several run."""
+    """The board with this name, or the only running board. Raises UsageError otherwise."""
     named = {board.directory.name: board for board in boards}
     names = ", ".join(named) or "none"
     if wanted is None:
@@ -267,4 +278,4 @@ def _choose(boards: Sequence[BoardControl], wanted: str | None) -> BoardControl:
             state["port"].rsplit(":")[-1],
         ):
             return board
-    raise UsageError(f"no virtual board {wanted!r} runs here", f"there are: {names}")
+    raise UsageError(f"no virtual board {wanted!r} runs here", f"running: {names}")

@@ -13,27 +13,27 @@ EXIT_UNEXPLAINED = 1
 
 
 def add_command(commands: Any) -> None:
-    """Adds the command to the subparsers of `hotpin-hil`."""
+    """Add the command to the subparsers of `hotpin-hil`."""
     fidelity = commands.add_parser(
         "fidelity",
-        help="compare the measurements of runs on several kinds of board; 1 if a difference is unexplained",
+        help="compare the measurements of runs on several kinds of board; exits with 1 on an unexplained difference",
     )
     fidelity.add_argument(
         "runs",
         metavar="RUN",
         nargs="+",
         type=Path,
-        help="folder of a run, or its results.jsonl; the first is compared",
+        help="folder of a run, or its results.jsonl; the first is the reference",
     )
     shape = fidelity.add_mutually_exclusive_group()
     shape.add_argument("--json", action="store_true", help="print everything as one JSON object")
     shape.add_argument("--markdown", action="store_true", help="print the table of docs/virtual-board.md")
-    fidelity.add_argument("--html", metavar="OUT", type=Path, help="write a page, too")
+    fidelity.add_argument("--html", metavar="OUT", type=Path, help="also write an HTML page")
     fidelity.add_argument(
         "--into",
         metavar="FILE",
         type=Path,
-        help="with --markdown: replace the table of this document instead",
+        help="with --markdown: replace the table in this document instead of printing it",
     )
     fidelity.set_defaults(run=_run)
 
@@ -45,7 +45,7 @@ def _run(options: argparse.Namespace) -> int:
     from hotpin_hil.report.whole_file import write_whole
 
     if len(options.runs) < 2:
-        raise UsageError("fidelity compares runs, and one was named", "name a second folder")
+        raise UsageError("fidelity needs at least two runs, but only one is given", "name a second folder")
     if options.into and not options.markdown:
         raise UsageError("--into writes the Markdown table", "give --markdown too")
     comparison = compare(read_runs(options.runs), load_reasons())

@@ -24,14 +24,14 @@ EXIT_INTERRUPTED = 130
 
 
 class _Parser(argparse.ArgumentParser):
-    """An unknown option is one line and exit status 2, without the usage text before it."""
+    """Reports a usage error in one line with exit status 2, without the usage text."""
 
     def error(self, message: str) -> None:  # type: ignore[override]
         self.exit(EXIT_ERROR, f"error: {message} (try: {self.prog} --help)\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command.
+    """Run one command.
 
     Returns:
         The exit status: 0 done, 1 a difference was found, 2 an error, 130 interrupted.
@@ -42,24 +42,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             return _run(arguments)
         finally:
-            sys.stdout.flush()  # here, where a closed pipe is handled, and not at exit
+            sys.stdout.flush()  # here, not at exit, so that the handlers below see a closed pipe
     except HilError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_ERROR
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        _drop_output()  # the reader (head, less) has ended
+        _drop_output()  # the reader of the pipe (head, less) has ended
         return 0
     except OSError as error:
-        # Commands report errors of their own files; this is the output, or a full disk.
+        # Commands report errors of their own files, so this concerns the output or a full disk.
         _drop_output()
         print(f"error: {error.filename or 'output'} cannot be written: {error.strerror}", file=sys.stderr)
         return EXIT_ERROR
 
 
 def _make_output_safe() -> None:
-    """Prints characters that the encoding does not have as escapes; drops all output if standard output is closed."""
+    """Print unencodable characters as escapes; drop all output if standard output is closed."""
     if sys.stdout is None:
         sys.stdout = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     elif isinstance(sys.stdout, io.TextIOWrapper):
@@ -67,7 +67,7 @@ def _make_output_safe() -> None:
 
 
 def _drop_output() -> None:
-    """Prevents a second error message when Python flushes standard output at exit."""
+    """Prevent a second error message when Python flushes standard output at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -90,24 +90,24 @@ def _parser() -> argparse.ArgumentParser:
 
     boards = commands.add_parser(
         "boards",
-        help="list attached boards and those of a bench, with their chips and current users",
+        help="list attached boards and the boards of a bench, with their chips and current users",
     )
-    boards.add_argument("--bench", metavar="FILE", help="the bench's boards too (env: HOTPIN_BENCH)")
+    boards.add_argument("--bench", metavar="FILE", help="also list this bench's boards (env: HOTPIN_BENCH)")
     boards.add_argument("--json", action="store_true", help="print one JSON array")
     boards.add_argument(
-        "--no-probe", action="store_true", help="leave the boards alone: asking one resets it"
+        "--no-probe", action="store_true", help="do not probe the boards, which would reset them"
     )
     boards.set_defaults(run=_boards)
 
     for name, run, what in (
         ("build", _build, "build the firmware for a kind of board"),
-        ("kind", _kind, "say which kind of board pytest would choose"),
+        ("kind", _kind, "print the kind of board that pytest would choose"),
     ):
         command = commands.add_parser(name, help=what)
         command.add_argument(
             "--board", choices=_board_choices(), help="kind of board (default: as pytest would choose)"
         )
-        command.add_argument("--port", help="the port that pytest will be given")
+        command.add_argument("--port", help="the --port that pytest will get")
         command.set_defaults(run=run)
 
     report = commands.add_parser(
@@ -118,10 +118,10 @@ def _parser() -> argparse.ArgumentParser:
 
     fidelity.add_command(commands)
 
-    analyze = commands.add_parser("analyze", help="say what recorded console logs show")
+    analyze = commands.add_parser("analyze", help="analyse recorded console logs")
     analyze.add_argument("logs", metavar="LOG", nargs="+", help="file, or - for standard input")
     analyze.add_argument("--json", action="store_true", help="print a JSON line per log")
-    analyze.add_argument("--html", metavar="OUT", type=Path, help="write the results as a page, too")
+    analyze.add_argument("--html", metavar="OUT", type=Path, help="also write the results as an HTML page")
     analyze.set_defaults(run=_analyze)
 
     profile = commands.add_parser(
@@ -134,12 +134,12 @@ def _parser() -> argparse.ArgumentParser:
         "--out",
         metavar="FILE",
         type=Path,
-        help="TOML file to write (default: print); in an existing profile only the memory map is replaced",
+        help="TOML file to write (default: print); replaces only the memory map of an existing profile",
     )
     profile.set_defaults(run=_profile)
 
     heap = commands.add_parser("heap", help="the heap model").add_subparsers(metavar="COMMAND", required=True)
-    replay = heap.add_parser("replay", help="play a file of recorded heap operations through the model")
+    replay = heap.add_parser("replay", help="replay recorded heap operations in the model")
     replay.add_argument("file", metavar="FILE", type=Path)
     replay.set_defaults(run=_heap_replay)
     return parser
@@ -174,9 +174,7 @@ def _boards(options: argparse.Namespace) -> int:
     for row in rows:
         print("\n".join(row.lines()))
     if not rows:
-        print(
-            "no board found: none of the USB serial bridges of ESP32-CAM boards is attached", file=sys.stderr
-        )
+        print("no board found: no USB serial bridge of an ESP32-CAM board is attached", file=sys.stderr)
     return 0
 
 
@@ -199,7 +197,7 @@ def _kind(options: argparse.Namespace) -> int:
 
 
 def _kind_to_build(options: argparse.Namespace) -> BoardKind:
-    """The kind to build for. If the user names one, no board needs to be attached."""
+    """The kind of board to build for; if the user names it, no board needs to be attached."""
     from hotpin_hil.boards.kind import ENV_BOARD, BoardKind
 
     asked = options.board or os.environ.get(ENV_BOARD)

@@ -1,7 +1,7 @@
-"""Timeouts of the host, in seconds of its own clock: the only place with such numbers.
+"""Timeouts on the host's clock, in seconds; the only module with such numbers.
 
-They are budgets, not delays: every wait ends as soon as its condition holds. Limits of the firmware are measured with
-the board's clock and are independent of these.
+They are budgets, not delays: every wait ends as soon as its condition holds. The firmware's own limits are measured
+with the board's clock and do not depend on these.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ REPLY_S = 1.0
 REPEATS = 2
 """Repeats of a request before the board counts as silent."""
 SENDS_MAX = 8
-"""Maximum number of sends, including those after damaged replies, which are repeated without waiting."""
+"""Maximum number of sends, including immediate repeats after damaged replies."""
 SLOW_REPLY_S = 5.0
 """A reply to a command that fills or walks the whole heap."""
 BENCH_REPLY_S = 30.0
 """A benchmark's reply."""
 BOOT_S = 10.0
-"""From reset to the `boot` event: 1.5 s on a board with 4 MB PSRAM, more after flash was erased (NVS)."""
+"""From reset to the `boot` event: 1.5 s on a board with 4 MB PSRAM, longer after a flash erase (NVS)."""
 STARTS_MAX = 6
-"""Consecutive resets without a `boot` event after which none is expected, because a working board succeeds at the
-second start. (A set-up may reset it twice, and a test once more.)"""
+"""Consecutive resets without a `boot` event after which `wait_ready` gives up. A working board needs at most two
+starts; a set-up may reset it twice, and a test once more."""
 MODE_S = 10.0
-"""A mode transition: 2.2 s with boxes on the recorded boards, and the same again if it is undone."""
+"""A mode transition: 2.2 s with boxes on the recorded boards, and as long again for a rollback."""
 PLAY_S = 5.0
 """From the start of a short playback to its end."""
 EVENT_S = 3.0
 """An event that immediately follows an action of the test."""
 BOX_S = 3.0
-"""From a request for a statistics box to its last line: 0.25 s at 115200 baud, behind up to 8 queued ones."""
+"""From a request for a statistics box to its last line: 0.25 s at 115200 baud, after up to 8 queued boxes."""

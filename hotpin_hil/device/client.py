@@ -68,7 +68,7 @@ class Device(Console):
         return self._restart("sys.panic", kind=kind)
 
     def panic_at(self, kind: str, step: str) -> None:
-        """Crash the firmware at the next start of this step of a mode transition ("undo:NAME" for its undoing)."""
+        """Crash the firmware at the next start of a mode transition's step ("undo:NAME" for its rollback)."""
         self.command("sys.panic", kind=kind, step=step)
 
     def tasks(self) -> int:
@@ -126,7 +126,7 @@ class Device(Console):
 
     def mode_steps(self, to: str, start: str | None = None) -> list[str]:
         """Names of the steps from the mode `start` (None: the current one) to another, in order."""
-        arguments: dict[str, Any] = {"to": to, "from": start}  # "from" is no name in Python
+        arguments: dict[str, Any] = {"to": to, "from": start}  # "from" is a Python keyword
         return [str(step) for step in self.command("mode.steps", **arguments)["steps"]]
 
     def ledger(self) -> list[LedgerEntry]:
@@ -135,7 +135,7 @@ class Device(Console):
         return [parse_answer(LedgerEntry, entry, "mode.ledger") for entry in entries]
 
     def settle(self, *, down: int | None = None, up: int | None = None, default: bool = False) -> Settle:
-        """Set the pauses in a mode transition (ms), or only read them."""
+        """Set the pauses in a mode transition (ms); without arguments only read them."""
         reply = self.command("mode.settle", down=down, up=up, default=default or None)
         return parse_answer(Settle, reply, "mode.settle")
 
@@ -156,16 +156,16 @@ class Device(Console):
         return parse_answer(MemoryStats, self.command("mem.stats"), "mem.stats")
 
     def log(self, context: str) -> int:
-        """Log the statistics; returns how long that held the calling task on the board, µs."""
+        """Log the statistics; returns how long the call blocked its task on the board, in µs."""
         return int(self.command("mem.log", context=context)["held_us"])
 
     def monitor(self, *, start: int | None = None, stop: bool = False) -> Monitor:
-        """Start monitoring with an interval in ms, stop it, or only read its state."""
+        """Start monitoring with an interval in ms, stop it, or read its state (no arguments)."""
         reply = self.command("mem.monitor", start=start, stop=stop or None)
         return parse_answer(Monitor, reply, "mem.monitor")
 
     def thresholds(self, *, default: bool = False, **levels: int) -> Thresholds:
-        """Set some of the eight thresholds, or all to their defaults, or only read them; returns those in force."""
+        """Set some of the eight thresholds, restore the defaults, or only read them; returns the current ones."""
         reply = self.command("mem.thresholds", default=default or None, **levels)
         return parse_answer(Thresholds, reply, "mem.thresholds")
 
@@ -179,7 +179,7 @@ class Device(Console):
         return parse_answer(Placement, reply, "mem.place")
 
     def baseline(self, *, set: bool = False, state: str | None = None) -> dict[str, Any]:
-        """Set the baseline, or only read it (`state`: that of a mode); returns free bytes by memory."""
+        """Set or read the baseline (`state`: of this mode); returns free bytes by memory."""
         return self.command("mem.baseline", set=set or None, state=state)
 
     def optimize(self) -> Optimization:
@@ -201,16 +201,16 @@ class Device(Console):
         return parse_answer(SelfCost, self.command("mem.self"), "mem.self")
 
     def api(self, case: str) -> str:
-        """Run an edge case of the API on the board; returns the name of its error, "ESP_OK" for none."""
+        """Run an edge case of the API on the board; returns the error's name, or "ESP_OK"."""
         return str(self.command("mem.api", case=case)["err"])
 
     def callbacks(self, *, add: int | None = None, reset: bool = False, log: bool = False) -> dict[str, Any]:
-        """Register callbacks that record their calls, or only read what they have recorded.
+        """Register callbacks that record their calls, or read the calls recorded so far.
 
         Args:
             add: number of callbacks to register.
-            reset: forget the calls so far.
-            log: the first callback also logs and queries.
+            reset: delete the recorded calls.
+            log: the first callback also calls the manager's log and query functions.
 
         Returns:
             `registered`, `count`, and `calls`: a list of {callback, kind, type, value, threshold, timestamp_ms}.
@@ -220,11 +220,11 @@ class Device(Console):
     # --- heap ---
 
     def probe(self, caps: Caps) -> Probe:
-        """Direct reading of one capability set, without the memory manager."""
+        """Direct reading of one capability set, bypassing the memory manager."""
         return parse_answer(Probe, self.command("heap.probe", caps=caps), "heap.probe")
 
     def sandwich(self, caps_list: Sequence[str], claim: str = "mem.stats") -> Sandwich:
-        """Direct readings of up to 4 capability sets, a claim, and the readings again, without interruption."""
+        """Read up to 4 capability sets directly, take a claim, and read them again, all without interruption."""
         reply = self.command("heap.probe", caps=";".join(caps_list), around=claim)
         readings = [
             {caps: parse_answer(Probe, reply[when][caps], f"heap.probe {when}") for caps in caps_list}
@@ -258,7 +258,7 @@ class Device(Console):
         return parse_answer(Hold, reply, "heap.split")
 
     def release(self, id: int | None = None) -> int:
-        """Free one hold, or all; returns the bytes that were held."""
+        """Free one hold, or all; returns the number of bytes released."""
         reply = self.command(
             "heap.release", timeout_s=budgets.SLOW_REPLY_S, id=id, all=True if id is None else None
         )
@@ -280,9 +280,9 @@ class Device(Console):
             caps: capabilities of the allocations.
             nth: the first matching allocation that fails, counted from now.
             count: number of failures.
-            also: number of a further allocation that fails, counted like `nth`.
-            step: steps whose next `count` entries fail ("undo:NAME" for an undoing).
-            off: disarm everything.
+            also: number of another allocation that fails, counted like `nth`.
+            step: steps whose next `count` entries fail ("undo:NAME" for a rollback).
+            off: disarm all faults.
 
         Returns:
             `armed`, `seen`, `failed`, `steps_armed`, `steps_failed`.
@@ -294,7 +294,7 @@ class Device(Console):
     def leak(
         self, caps: Caps | None = None, *, bytes: int | None = None, every: str = "cycle", off: bool = False
     ) -> dict[str, Any]:
-        """Leak a block at each return to camera mode ("cycle") or each sample, or stop; returns `id`, `leaked`."""
+        """Leak a block per return to camera mode (`every`="cycle") or per sample, or stop; returns `id`, `leaked`."""
         if off:
             return self.command("heap.leak", off=True)
         return self.command("heap.leak", caps=caps, bytes=bytes, every=every)
@@ -311,7 +311,7 @@ class Device(Console):
         return parse_answer(TtsState, reply, "tts.write")
 
     def tts_play(self, *, wait: bool = False) -> TtsState:
-        """Start playing the stream, in voice mode; `wait`: until its end."""
+        """Start playing the stream, in voice mode; with `wait`, return only at its end."""
         reply = self.command("tts.play", timeout_s=budgets.PLAY_S, wait=wait or None)
         return parse_answer(TtsState, reply, "tts.play")
 

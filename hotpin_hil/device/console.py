@@ -1,10 +1,10 @@
 """Requests and replies, events, log lines and boxes of one board, over one channel.
 
 A request is repeated with the same id and text until an undamaged reply arrives; the firmware executes it once. Every
-record carries the boot id and a sequence number, so a reset or a lost record never goes unnoticed: a call whose result
-it invalidates raises BoardReset or LostRecord.
+record carries the boot id and a sequence number, so no reset and no lost record goes unnoticed: if it invalidates the
+result of a call, the call raises BoardReset or LostRecord.
 
-For one test thread; the reader of the channel is another thread.
+Use it from one test thread; another thread reads the channel.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ _PANIC = re.compile(
     rb"|Task watchdog got triggered[^\r\n]*|Brownout detector was triggered|\*\*\*ERROR\*\*\*[^\r\n]*"
 )
 _CONFIRMATIONS = 2
-"""Unchanged repeats of a reply after which a record missing next to it is taken to belong to something else."""
+"""Number of identical replies after which a record missing next to them counts as part of something else."""
 _CABLE = "check the cable and the baud rate"
 _NO_CONSOLE_REMEDY = "is this a build with the HIL console, and is the baud rate right?"
 
 _CRC = "CRC"
 _DAMAGED_REQUEST = {_CRC, "SYNTAX", "TOO_LONG", "UNKNOWN_COMMAND", "BAD_ARGUMENT"}
-"""Errors that a damaged request can cause (without its '*', it is taken for a request without checksum)."""
+"""Errors that a damaged request can cause. (Without its '*', it looks like a request without a checksum.)"""
 
 Where = Callable[[Event], bool]
 
@@ -60,14 +60,14 @@ class Console:
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
         self.boot: str | None = None
-        """Boot id that the test knows: set by `wait_ready`, or by the first reply."""
+        """The boot id that the test knows, from `wait_ready` or the first reply."""
         self._accepted = Cursor()
-        """Resets before this moment are known."""
+        """The test knows about all resets before this moment."""
         self.on_reply: Callable[[str, dict[str, Any]], None] = lambda command, reply: None
         """Callback for each reply, with its command."""
         self.on_ready: Callable[[], None] = lambda: None
-        """Callback for each start of the board that `wait_ready` has waited for."""
-        # Random: a stored reply to a request of an earlier session must not match.
+        """Callback for each start of the board that `wait_ready` waits for."""
+        # Random, so that a stored reply to an earlier session's request does not match.
         self._id = secrets.randbelow(_ID_MAX)
         self._events: list[Event] = []
         self._assembler = EventAssembler()
@@ -79,22 +79,22 @@ class Console:
     # --- commands ---
 
     def command(self, name: str, *, timeout_s: float = budgets.REPLY_S, **args: Any) -> dict[str, Any]:
-        """Send a command, and wait for its reply.
+        """Send a command and wait for its reply.
 
         Args:
             name: for example "mem.stats".
             timeout_s: budget for one attempt; a request is repeated.
-            args: as of `encode_request`.
+            args: the command's arguments, see `encode_request`.
 
         Returns:
             The fields of the reply, all its records joined.
 
         Raises:
-            DeviceError: the firmware refuses.
+            DeviceError: the firmware refused or failed.
             NoReply: no reply arrived.
             BoardReset: the board was reset meanwhile.
             LostRecord: a record of the reply is missing.
-            NoisyLine: the line changes bytes.
+            NoisyLine: the line corrupts bytes.
             PortError: the line is lost.
         """
         return merge_parts(self.command_parts(name, timeout_s=timeout_s, **args))
@@ -102,7 +102,7 @@ class Console:
     def command_parts(
         self, name: str, *, timeout_s: float = budgets.REPLY_S, **args: Any
     ) -> list[dict[str, Any]]:
-        """Like `command`, with the fields of each record of the reply separately."""
+        """Like `command`, but returns the fields of each record of the reply separately."""
         request_id = self._id = self._id % _ID_MAX + 1
         request = encode_request(request_id, name, args)
         self._check_reset(self._accepted, f"before '{name}'")
@@ -127,13 +127,13 @@ class Console:
             if give_up.remaining_s() <= 0 or sends == budgets.SENDS_MAX:
                 break
             last_send = self.channel.mark()
-            # No newline first: the rest of a damaged request would then be executed as one without
-            # checksum, while behind that rest the firmware finds this one by its checksum.
+            # No newline first: the firmware would execute the rest of a damaged request as one without checksum.
+            # When this request follows that rest directly, the firmware finds it by its checksum.
             self.channel.send(request)
         heard = len(self.channel.text(start))
         message = (
             f"no reply to '{name}', sent {sends} times in {timeout_s * (1 + budgets.REPEATS):.1f} s; "
-            f"{heard} bytes came meanwhile{self._panic(start)}"
+            f"{heard} bytes arrived meanwhile{self._panic(start)}"
         )
         refusals = (*self.channel.records(start), *self.channel.repeated(start))
         wrong = sum(record.data.get("err") == _CRC for record in refusals)
@@ -149,14 +149,16 @@ class Console:
         )
 
     def _reply(self, name: str, request_id: int, start: Cursor, last_send: Cursor) -> list[Record] | None:
-        """The complete reply, [] if the request is to be repeated, None while it may still come."""
+        """The complete reply; [] if the request must be repeated; None while the reply may still arrive."""
         answers = [r for r in self.channel.records(start) if r.kind == "reply" and r.id == request_id]
         again = [r for r in self.channel.repeated(start) if r.kind == "reply" and r.id == request_id]
         parts = sorted((r for r in answers if not _refused(r)), key=lambda r: r.n)
         if parts and not parts[-1].more and all(part.boot == (self.boot or part.boot) for part in parts):
             if sum(not part.more for part in parts) > 1:
-                raise LostRecord(f"'{name}' was executed twice, because it was damaged on its way", _CABLE)
-            # A record lost before the last one may have been part of this answer; the stored reply will tell.
+                raise LostRecord(
+                    f"'{name}' was executed twice because the request was damaged in transit", _CABLE
+                )
+            # A record lost before the last one may belong to this reply; a repeat of the stored reply decides.
             suspect = any(gap.n < parts[-1].n for gap in self.channel.gaps(start))
             arrivals = [parts[-1], *(r for r in again if not r.more)]
             if not suspect or len(arrivals) > _CONFIRMATIONS:
@@ -165,7 +167,7 @@ class Console:
                 return []
         refused = [r for r in (*answers, *again) if _refused(r) and r.data["err"] != "CRC"]
         if len(refused) > 1:
-            return refused[-1:]  # the same twice: not caused by the line
+            return refused[-1:]  # the same error twice is not caused by the line
         self._check_reset(start, f"during '{name}'")
         damaged = any(r.offset >= last_send.offset for r in answers if r not in parts)
         if damaged or self.channel.corrupt(last_send):
@@ -178,9 +180,9 @@ class Console:
             self._accepted = Cursor(record.offset, self.channel.mark().index)
 
     def _check_noise(self, since: Cursor, what: str) -> None:
-        """Raise NoisyLine if the line has changed bytes since then.
+        """Raise NoisyLine if the line has corrupted bytes since then.
 
-        Then neither a missing record nor text without checksum is evidence against the firmware.
+        On such a line, neither a missing record nor a damaged text is evidence against the firmware.
         """
         noise = self.channel.noise(since)
         if noise.corrupted_in_transit:
@@ -193,20 +195,20 @@ class Console:
         if not resets and self.channel.boot in (None, self.boot):
             return
         how = f" ({resets[-1].name})" if resets else ""
-        said = self._panic(self._accepted)
-        message = f"the board was reset{how} {when}{said}"
-        if (not said or BROWN_OUT in said) and power_failure(self.channel, self._accepted):
+        panic = self._panic(self._accepted)
+        message = f"the board was reset{how} {when}{panic}"
+        if (not panic or BROWN_OUT in panic) and power_failure(self.channel, self._accepted):
             raise SupplyFailed(message, SUPPLY_REMEDY)
-        raise BoardReset(message, "if the test asked for it, wait_ready() must follow")
+        raise BoardReset(message, "if the test requested it, call wait_ready() afterwards")
 
     def _panic(self, since: Cursor) -> str:
         found = [text.decode(errors="replace") for text in _PANIC.findall(self.channel.text(since))]
-        return f"; it said: {'; '.join(dict.fromkeys(found[-2:]))}" if found else ""
+        return f"; it printed: {'; '.join(dict.fromkeys(found[-2:]))}" if found else ""
 
     # --- starting ---
 
     def wait_ready(self, timeout_s: float = budgets.BOOT_S) -> BoardInfo:
-        """Wait for a boot newer than the known one, which it replaces.
+        """Wait for a newer boot than the known one, and adopt its boot id.
 
         Args:
             timeout_s: budget.
@@ -234,20 +236,20 @@ class Console:
         began = self._began()
         if found is None and not any(record.offset > began for record in self.channel.records()):
             last = [line for line in self.text(self._accepted).splitlines() if line.strip()][-1:]
-            said = f"the last it said was {last[0].strip()!r}" if last else "it said nothing"
+            last_line = f"its last line was {last[0].strip()!r}" if last else "it printed nothing"
             starts = self._starts()
             message = f"the firmware did not start within {timeout_s:.3g} s"
-            message += f", in which the chip was reset {starts} times" if starts > 1 else ""
-            message += f"; {said}{self._panic(self._accepted)}"
+            message += f", and the chip was reset {starts} times" if starts > 1 else ""
+            message += f"; {last_line}{self._panic(self._accepted)}"
             if message.endswith(BROWN_OUT):
                 raise SupplyFailed(message, SUPPLY_REMEDY)
             raise NoReply(
                 message,
                 len(self.channel.text(self._accepted)),
-                "flash it again; if it says nothing, check power and baud rate",
+                "flash it again; if it prints nothing, check power and baud rate",
                 self.channel.noise(self._accepted),
             )
-        # The boot event was lost or damaged; the console returns the same data.
+        # The boot event was lost or damaged; `sys.info` returns the same data.
         self.boot = None
         reply = self.command("sys.info")
         self._accepted = self.channel.mark()
@@ -259,9 +261,9 @@ class Console:
         return resets[-1].offset if resets else self._accepted.offset
 
     def _starts(self) -> int:
-        """Number of starts of the chip since the harness last reset it."""
-        asked_from = self.channel.asked_from
-        return sum(reset.offset >= asked_from for reset in self.channel.resets(self._accepted))
+        """Number of chip starts since the harness last reset it."""
+        reset_from = self.channel.reset_from
+        return sum(reset.offset >= reset_from for reset in self.channel.resets(self._accepted))
 
     def _new_boot(self) -> Event | None:
         self._take_events()
@@ -275,7 +277,7 @@ class Console:
         return _DAMAGED if self.channel.corrupt(Cursor(began)) else None
 
     def barrier(self) -> None:
-        """Wait until everything sent before has arrived, so that lost records are known."""
+        """Wait until all earlier output has arrived, so that lost records are detected."""
         self.command("heap.probe", caps="DMA")
 
     # --- events ---
@@ -336,8 +338,8 @@ class Console:
             where: condition on the event.
 
         Raises:
-            MissingEvent: the event did not come, while the board was alive.
-            LostRecord: a record is missing that may have been the event.
+            MissingEvent: the event did not arrive, although the board is alive.
+            LostRecord: a missing record may have been the event.
             NoReply: the board is silent.
             BoardReset: the board was reset meanwhile.
         """
@@ -353,9 +355,9 @@ class Console:
             self.barrier()
             self._check_gaps(since, f"whether event '{name}' came")
             self._check_noise(since, f"event '{name}' did not come within {timeout_s:g} s")
-            others = ", ".join(other.name for other in self._matching(None, since, None)) or "none at all"
+            others = ", ".join(other.name for other in self._matching(None, since, None)) or "none"
             raise MissingEvent(
-                f"event '{name}' did not come within {timeout_s:g} s; since then came: {others}"
+                f"event '{name}' did not come within {timeout_s:g} s; events since then: {others}"
             )
         self._check_gaps(since, f"whether there was an earlier '{name}'", until=event.index)
         return event
@@ -371,9 +373,7 @@ class Console:
         found = self._matching(name, since, where)
         if found:
             fields = {key: value for key, value in found[0].data.items() if key not in ("event", "b", "n")}
-            raise UnexpectedEvent(
-                f"{len(found)} event(s) '{name}' where there must be none; the first: {fields}"
-            )
+            raise UnexpectedEvent(f"{len(found)} forbidden event(s) '{name}'; the first: {fields}")
         self._check_gaps(since, f"whether event '{name}' came")
 
     # --- console text ---
@@ -391,7 +391,7 @@ class Console:
         """Wait for the first log line since a moment whose text matches a pattern (re.search).
 
         Raises:
-            MissingEvent: no such line came, while the board was alive.
+            MissingEvent: no such line arrived, although the board is alive.
             BoardReset: the board was reset meanwhile.
         """
         regex = re.compile(pattern)
@@ -418,7 +418,7 @@ class Console:
         return self._boxes
 
     def boxes(self, since: Cursor, context: str | None = None) -> list[Box]:
-        """The complete boxes that started since a moment; lines of other tasks may stand between theirs."""
+        """Complete boxes that started since a moment, even if other tasks' lines interrupt them."""
         return [
             box
             for box in self._take_boxes()
@@ -435,7 +435,7 @@ class Console:
             box for box in self._take_boxes() if isinstance(box, BrokenBox) and box.offset >= since.offset
         ]
         if broken:
-            self._check_noise(since, f"a statistics box came damaged: {broken[0].reason}")
+            self._check_noise(since, f"a statistics box is damaged: {broken[0].reason}")
         return broken
 
     def wait_box(self, context: str, timeout_s: float = budgets.BOX_S, *, since: Cursor) -> Box:
@@ -443,7 +443,7 @@ class Console:
 
         Raises:
             ProtocolError: a box does not have the guide's layout.
-            MissingEvent: no such box came, while the board was alive.
+            MissingEvent: no such box arrived, although the board is alive.
             BoardReset: the board was reset meanwhile.
         """
 
@@ -451,7 +451,7 @@ class Console:
             boxes = self.boxes(since, context)
             if not boxes:
                 for broken in self.broken_boxes(since):
-                    raise ProtocolError(f"a statistics box is not as the guide has it: {broken.reason}")
+                    raise ProtocolError(f"a statistics box does not have the guide's layout: {broken.reason}")
                 self._check_reset(since, f"while waiting for the box '{context}'")
             return boxes[0] if boxes else None
 
@@ -469,7 +469,7 @@ def _refused(reply: Record) -> bool:
 
 
 _LOOPING = Event("looping", {}, 0, "", 0, -1)
-"""Replacement for a boot event that will not arrive."""
+"""Placeholder for a boot event that will not arrive."""
 
 _DAMAGED = Event("damaged", {}, 0, "", 0, -1)
-"""Replacement for a boot event that arrived damaged."""
+"""Placeholder for a boot event that arrived damaged."""

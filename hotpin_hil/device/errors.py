@@ -44,21 +44,21 @@ class MissingEvent(FirmwareError):
 
 
 class BoardReset(FirmwareError):
-    """The board was reset, and the harness did not ask for it: the measurement around it is void."""
+    """The board was reset without a request from the harness; the current measurement is void."""
 
 
 class SupplyFailed(BoardReset, BenchError):
     """The board was reset because its power failed or dipped.
 
-    This is a fault of the bench's supply, not of the firmware, unless the test has caused it.
+    This is a fault of the bench's supply, not of the firmware, unless the test caused it.
     """
 
 
 class NoReply(HilError):
     """No reply: a dead line or hung firmware.
 
-    `heard` is the number of bytes received meanwhile, `noise` the line's errors in that time. Neither a BenchError nor
-    a FirmwareError: whether a reset revives the board decides which of them it is.
+    `heard` is the number of bytes received meanwhile, `noise` the line's errors in that time. It is neither a
+    BenchError nor a FirmwareError, because a reset decides which: the fault is the firmware's if the board revives.
     """
 
     def __init__(self, message: str, heard: int, remedy: str = "", noise: LineNoise | None = None) -> None:
@@ -68,8 +68,8 @@ class NoReply(HilError):
 
 
 class LostRecord(BenchError):
-    """A record is missing in the sequence; its content is unknown."""
+    """A gap in the sequence numbers: a record of unknown content is missing."""
 
 
 class NoisyLine(BenchError):
-    """An expected record or text is missing or damaged, and the line changes bytes."""
+    """An expected record or text is missing or damaged, and the line corrupts bytes."""

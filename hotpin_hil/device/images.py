@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 WITH_CONSOLE = "with test console"
-"""The image that answers the harness's commands."""
+"""Image with the console that answers the harness's commands."""
 RELEASE = "release"
-"""The image that ships: it sends records and answers nothing."""
+"""Image that ships; it sends records but has no console."""

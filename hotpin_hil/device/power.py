@@ -1,4 +1,4 @@
-"""Resets caused by the supply: a power-on or brown-out that the harness did not ask for."""
+"""Resets caused by the power supply: power-ons and brown-outs that the harness did not request."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from hotpin_hil.link.channel import Channel, Cursor, Reset
 
 SUPPLY_REMEDY = (
     "check the supply (5 V, 2 A at the board), the cable and anything else that may pull EN; "
-    "if the test asked for it, wait_ready() must follow"
+    "if the test requested it, call wait_ready() afterwards"
 )
 
 _POWER_ON = 0x1
@@ -21,18 +21,18 @@ _REASONS = ("POWERON", "BROWNOUT")
 
 
 def power_failure(channel: Channel, since: Cursor | None = None) -> str:
-    """The newest reset since a moment that the harness did not ask for, in words, if the supply is its likely cause.
+    """Describe the newest unrequested reset since a moment, if a loss of power is its likely cause.
 
     Returns:
-        Empty for any other cause.
+        For example "the board was reset in mid-test by a loss of power (POWERON_RESET)"; empty for any other cause.
     """
-    resets = [reset for reset in channel.resets(since) if not reset.asked]
+    resets = [reset for reset in channel.resets(since) if not reset.requested]
     if resets and _is_power(channel, resets[-1]):
         return f"the board was reset in mid-test by a loss of power ({resets[-1].name})"
     everything = channel.records()
     for record in reversed(channel.records(since)):
         reason = record.data.get("reset_reason")
-        is_unasked = record.boot != everything[0].boot and not channel.was_asked(record.boot)
+        is_unasked = record.boot != everything[0].boot and not channel.was_requested(record.boot)
         if record.event == "boot" and reason in _REASONS and is_unasked:
             return f"the board was reset in mid-test by a loss of power ({reason})"
     return ""

@@ -1,4 +1,4 @@
-"""Whether an exception is the fault of the firmware (FAIL) or of the bench (BLOCKED); decided only here."""
+"""Decides whether an exception is the firmware's fault (FAIL) or the bench's (BLOCKED); the only place that does."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ CALL = "call"
 TEARDOWN = "teardown"
 
 _TOOLS = ("esptool", "serial", "pytest_embedded", "pytest_embedded_idf", "pytest_embedded_serial")
-"""Packages between the test and the chip: their own exceptions during set-up are the bench's fault."""
+"""Packages between the test and the chip; exceptions from them during set-up are the bench's fault."""
 
 _LOST_BOARD = (PortError, FlashError, WrongBoardError)
-"""After one of these in set-up, the next test would only fail again, and slowly. (A missing build is found at once, and
-may be one that only this test flashes.)"""
+"""Set-up errors after which the next test would fail too, and slowly. (A missing build is not one: it is detected at
+once, and may be a build that only this test flashes.)"""
 
 _REMEDIES = {
     "esptool": "check cable, port and power, and that the board is reachable: hotpin-hil boards",
-    "serial": "check that the port exists, that you may use it, and that nothing else has it open: hotpin-hil boards",
+    "serial": "check that the port exists, is permitted and not open elsewhere: hotpin-hil boards",
     "": "see the traceback in pytest's output",
 }
 
-_DEAD_REMEDY = "check cable, power and baud rate; hotpin-hil boards lists what is seen"
+_DEAD_REMEDY = "check cable, power and baud rate; hotpin-hil boards lists the detected boards"
 
 
 REASON_MAX = 2_000
-"""Characters of a reason: an exception may hold all that a board has said."""
+"""Maximum length of a reason in characters: an exception may quote a board's whole output."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """The verdict that an exception leads to."""
+    """The verdict on an exception."""
 
     verdict: Verdict
     reason: str
@@ -54,7 +54,7 @@ class Finding:
     board_is_dead: bool = False
     """Whether no later test can succeed on this board."""
     needs_traceback: bool = False
-    """Whether the exception is unexpected, so that its place says more than its text."""
+    """Whether the exception is unexpected, so that its traceback says more than its text."""
 
     def __str__(self) -> str:
         remedy = f" (remedy: {self.remedy})" if self.remedy else ""
@@ -67,34 +67,34 @@ def blame(
     chip_answers: Callable[[], bool] = lambda: False,
     channel: Channel | None = None,
 ) -> Finding:
-    """FAIL for wrong firmware, BLOCKED for a bench that kept the test from showing anything.
+    """Judge an exception: FAIL if the firmware is wrong, BLOCKED if the bench kept the test from showing anything.
+
+    A `BenchError` blocks the test wherever it was raised, also as a stated cause or as a member of a group. In set-up,
+    the tools' own errors and unexpected exceptions of fixtures block it too. In the test itself an unexpected exception
+    fails it, since the test most likely did not understand the reply. A missing reply, event or line is the bench's
+    fault if the board lost its power during the test or the line corrupted bytes; a wrong value is always the
+    firmware's fault.
 
     Args:
-        error: The exception.
+        error: the exception.
         phase: SETUP, CALL or TEARDOWN.
-        chip_answers: Resets the chip and returns whether its boot loader answers; called only after silence.
-        channel: The line to the board, if there is one.
-
-    A `BenchError` counts wherever it was raised, also as the stated cause of, or in a group with, another
-    one. In a set-up the tools' own errors are the bench's too, and so is an unexpected exception of a
-    fixture; in the test itself an unexpected exception fails it, since it most likely did not understand
-    the answer. What is missing (a reply, an event, a line) is the bench's if the board lost its power in the
-    test or the line changed bytes meanwhile; a wrong value never is.
+        chip_answers: resets the chip and returns whether its boot loader answers; called only after silence.
+        channel: the line to the board, if there is one.
     """
-    for one in causes(error):
-        if isinstance(one, BenchError):
-            dead = phase == SETUP and isinstance(one, _LOST_BOARD)
-            return Finding(Verdict.BLOCKED, _first_line(one.message), one.remedy, dead)
-        if isinstance(one, NoReply):
-            return _excuse(one, channel, one.noise) or _silence(one, chip_answers())
-        if isinstance(one, MissingEvent) or _package(type(one)) == "pexpect":
-            excuse = _excuse(one, channel, channel.noise() if channel else None)
+    for cause in causes(error):
+        if isinstance(cause, BenchError):
+            dead = phase == SETUP and isinstance(cause, _LOST_BOARD)
+            return Finding(Verdict.BLOCKED, _first_line(cause.message), cause.remedy, dead)
+        if isinstance(cause, NoReply):
+            return _excuse(cause, channel, cause.noise) or _silence(cause, chip_answers())
+        if isinstance(cause, MissingEvent) or _package(type(cause)) == "pexpect":
+            excuse = _excuse(cause, channel, channel.noise() if channel else None)
             if excuse is not None:
                 return excuse
-    for one in causes(error):
-        package = _package(type(one))
-        if package == "esptool" or (package == "serial" and isinstance(one, OSError)):
-            return Finding(Verdict.BLOCKED, _first_line(one), _REMEDIES[package], phase == SETUP)
+    for cause in causes(error):
+        package = _package(type(cause))
+        if package == "esptool" or (package == "serial" and isinstance(cause, OSError)):
+            return Finding(Verdict.BLOCKED, _first_line(cause), _REMEDIES[package], phase == SETUP)
     if isinstance(error, (AssertionError, FirmwareError)) or _is_verdict_of_a_test(error):
         return Finding(Verdict.FAIL, _first_line(error))
     if isinstance(error, HilError):
@@ -102,7 +102,7 @@ def blame(
     if phase == SETUP and _raised_by_a_tool(error):
         if isinstance(error, OSError):
             return Finding(Verdict.BLOCKED, _named(error), _REMEDIES["esptool"], True)
-        # An option of pytest-embedded with a value that it does not understand, a package that is not there.
+        # For example an invalid option value for pytest-embedded, or a missing package.
         return Finding(Verdict.BLOCKED, _named(error), _REMEDIES[""], True, needs_traceback=True)
     if phase == CALL:
         return Finding(Verdict.FAIL, _named(error))
@@ -112,10 +112,10 @@ def blame(
 
 
 def _excuse(error: BaseException, channel: Channel | None, noise: LineNoise | None) -> Finding | None:
-    """BLOCKED if the bench explains why something is missing.
+    """Return BLOCKED if the bench explains why something is missing.
 
-    A panic is a better explanation. A line without a single sound record is not noisy: the firmware may use another
-    format.
+    A panic is a better explanation. A line without a single sound record does not count as noisy, since the firmware
+    may use another format.
     """
     if channel is None or find_panics(channel.text()):
         return None
@@ -129,9 +129,9 @@ def _excuse(error: BaseException, channel: Channel | None, noise: LineNoise | No
 
 
 def _silence(error: NoReply, chip_answers: bool) -> Finding:
-    """FAIL if the chip answers a reset, else BLOCKED.
+    """Return FAIL if the chip answers a reset, else BLOCKED.
 
-    A line that carries the boot log after a reset would have carried the firmware's replies before it.
+    A line that carries the boot log after the reset would also have carried the firmware's replies before it.
     """
     reason = _first_line(error.message)
     if chip_answers:
@@ -149,14 +149,14 @@ def causes(error: BaseException) -> Iterator[BaseException]:
     queue: list[BaseException] = [error]
     seen: set[int] = set()
     while queue:
-        one = queue.pop(0)
-        if id(one) in seen:
+        cause = queue.pop(0)
+        if id(cause) in seen:
             continue
-        seen.add(id(one))
-        yield one
-        queue.extend(getattr(one, "exceptions", ()))  # ExceptionGroup, which Python 3.10 doesn't have
-        if one.__cause__ is not None:
-            queue.append(one.__cause__)
+        seen.add(id(cause))
+        yield cause
+        queue.extend(getattr(cause, "exceptions", ()))  # ExceptionGroup, not available in Python 3.10
+        if cause.__cause__ is not None:
+            queue.append(cause.__cause__)
 
 
 def _package(kind: type) -> str:
@@ -165,9 +165,9 @@ def _package(kind: type) -> str:
 
 
 def _is_verdict_of_a_test(error: BaseException) -> bool:
-    """Whether it is pytest.fail, or pexpect's TIMEOUT or EOF (the expected line did not come).
+    """Whether the exception is pytest.fail, or pexpect's TIMEOUT or EOF (the expected line did not arrive).
 
-    pytest's own errors, such as a missing fixture, are not.
+    False for pytest's own errors, such as a missing fixture.
     """
     modules = {base.__module__ for base in type(error).__mro__}
     return "_pytest.outcomes" in modules or _package(type(error)) == "pexpect"
@@ -184,7 +184,7 @@ def _raised_by_a_tool(error: BaseException) -> bool:
 
 
 def _first_line(error: object) -> str:
-    """The first line that is not blank; further lines of pexpect and assert stay in the traceback."""
+    """The first non-blank line; further lines of pexpect and assert are in the traceback."""
     lines = [line.strip() for line in str(error).splitlines()]
     line = next((line for line in lines if line), type(error).__name__)
     left_out = len(line) - REASON_MAX

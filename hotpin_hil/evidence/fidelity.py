@@ -1,7 +1,7 @@
-"""Compares runs of the suite on different kinds of board: every measurement side by side, every difference classed.
+"""Compares runs of the suite on different kinds of board: every measurement side by side, every difference classified.
 
-A difference is explained if a row of fidelity.toml matches it and its bound holds; everything else is not explained.
-Values never explain a verdict: where one board fails, no row makes that a matter of the board.
+A difference is explained if a row of fidelity.toml matches it and its bound holds; all others are unexplained. No row
+explains a verdict with the values: a failure on one board is never attributed to the kind of board.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from hotpin_hil.evidence.results import Results, read_results
 SHOWN = (Verdict.PASS, Verdict.MARGINAL)
 
 Key = tuple[str, str, int]
-"""Test, name of the measurement without figures, and its number among those of that name in that test."""
+"""Test, measurement name without figures, and index among the measurements of that name in the test."""
 
 _FIGURE = re.compile(r"0x[0-9a-fA-F]+|\d{4,}|\d+(?= %)")
-"""Addresses, bytes and shares in a name, such as "check(largest block: 110592 B)": each board has its own."""
+"""Addresses, sizes and percentages in a name, such as "check(largest block: 110592 B)", which differ by board."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run of the suite, as far as a comparison needs it."""
+    """One run of the suite, with the data that a comparison needs."""
 
     label: str
     """Its kind of board, numbered if there are several of a kind."""
@@ -55,7 +55,7 @@ class Run:
 
     @cached_property
     def measurements(self) -> dict[Key, MeasurementLine]:
-        """In the order in which they were taken."""
+        """All measurements, in the order of the run."""
         counts: Counter[tuple[str, str]] = Counter()
         found: dict[Key, MeasurementLine] = {}
         for line in self.results.measurements:
@@ -67,11 +67,11 @@ class Run:
     @cached_property
     def verdicts(self) -> dict[tuple[str, str], VerdictLine]:
         """Test and requirement id (empty for a test without one) -> the line of the verdict."""
-        return {(line.test, one): line for line in self.results.verdicts for one in line.requirement or ("",)}
+        return {(line.test, id_): line for line in self.results.verdicts for id_ in line.requirement or ("",)}
 
     @cached_property
     def memory_map(self) -> tuple[int, int] | None:
-        """Where the first heap begins and where IRAM ends; None if the run does not say it."""
+        """Address of the first heap and of the end of IRAM; None if the run does not report them."""
         for note in self.results.sizes():
             if note.image == WITH_CONSOLE and note.first_heap is not None and note.iram_end is not None:
                 return note.first_heap, note.iram_end
@@ -79,7 +79,7 @@ class Run:
 
     @cached_property
     def free_at_main(self) -> int | None:
-        """Free bytes at the start of app_main in most of the run's starts; None if none was seen."""
+        """The most frequent number of free bytes at the start of app_main; None if the run has no `boot` event."""
         seen = Counter(
             note.data.get("free_at_main") for note in self.results.of(EventNote) if note.event == "boot"
         )
@@ -87,7 +87,7 @@ class Run:
         return value if isinstance(value, int) else None
 
     def describe(self) -> str:
-        """What ran where, on one line."""
+        """Board, firmware and memory map of the run, on one line."""
         place = self.memory_map
         parts = [f"{self.kind} board", f"firmware {self.idf}"]
         parts += [f"profile {self.profile}"] if self.profile else []
@@ -99,7 +99,7 @@ class Run:
 
 @dataclass(frozen=True)
 class RunDifference:
-    """Two runs do not agree on one thing."""
+    """One difference between two runs."""
 
     of: str
     """VALUE, ONLY or VERDICT."""
@@ -110,16 +110,16 @@ class RunDifference:
     left: Value | None
     right: Value | None
     runs: tuple[str, str]
-    """Labels of the two."""
+    """Labels of the two runs."""
     reason: Reason | None = None
     because: str = ""
-    """Why it is explained if not by a row of fidelity.toml, or why it is not."""
+    """An explanation other than a row of fidelity.toml, or why there is none."""
     explained: bool = False
 
     def shown(self) -> tuple[str, str]:
         """The two values as text, with their unit."""
         left, right = (
-            "(none)" if one is None else with_unit(one, self.unit) for one in (self.left, self.right)
+            "(none)" if value is None else with_unit(value, self.unit) for value in (self.left, self.right)
         )
         return left, right
 
@@ -133,7 +133,7 @@ class MeasurementRow:
     name: str
     unit: str
     values: tuple[Value | None, ...]
-    """None: this run does not have it."""
+    """One value per run; None if the run did not measure it."""
 
 
 @dataclass(frozen=True)
@@ -143,30 +143,34 @@ class Comparison:
     runs: tuple[Run, ...]
     rows: list[MeasurementRow]
     differences: list[RunDifference] = field(default_factory=list)
-    """Of each run to the first one."""
+    """Differences of each run from the first one."""
 
     @property
     def explained(self) -> list[RunDifference]:
         """The differences with a reason."""
-        return [one for one in self.differences if one.explained]
+        return [difference for difference in self.differences if difference.explained]
 
     @property
     def unexplained(self) -> list[RunDifference]:
         """The differences without a reason."""
-        return [one for one in self.differences if not one.explained]
+        return [difference for difference in self.differences if not difference.explained]
 
     @property
     def equal(self) -> int:
-        """How many measurements all runs have and agree on."""
+        """Number of measurements that all runs have with equal values."""
         return sum(row.values.count(row.values[0]) == len(row.values) for row in self.rows)
 
 
 def read_runs(paths: Sequence[Path]) -> tuple[Run, ...]:
-    """The runs in these folders, or with these results.jsonl. UsageError if one cannot be read or measured nothing."""
+    """Read the runs in these folders or results.jsonl files.
+
+    Raises:
+        UsageError: a run cannot be read or measured nothing.
+    """
     runs = [Run("", read_results(path)) for path in paths]
     for path, run in zip(paths, runs, strict=True):
         if not run.measurements:
-            raise UsageError(f"{path} has no measurement", "name the folder of a run that was completed")
+            raise UsageError(f"{path} has no measurement", "name the folder of a completed run")
     kinds = Counter(run.kind for run in runs)
     seen: Counter[str] = Counter()
     named = []
@@ -178,7 +182,7 @@ def read_runs(paths: Sequence[Path]) -> tuple[Run, ...]:
 
 
 def compare(runs: Sequence[Run], reasons: Sequence[Reason]) -> Comparison:
-    """Compares each run with the first one."""
+    """Compare each run with the first one."""
     first, *others = runs
     found = [difference for other in others for difference in _Pair(first, other, reasons).differences()]
     return Comparison(tuple(runs), _rows(runs), found)
@@ -190,13 +194,13 @@ def _rows(runs: Sequence[Run]) -> list[MeasurementRow]:
     for key in keys:
         found = [run.measurements.get(key) for run in runs]
         line = next(line for line in found if line is not None)
-        values = tuple(None if one is None else one.value for one in found)
+        values = tuple(None if measurement is None else measurement.value for measurement in found)
         rows.append(MeasurementRow(line.test, line.requirement, line.name, line.unit, values))
     return rows
 
 
 class _Pair:
-    """Two runs, and what explains their differences."""
+    """Two runs, and the reasons that may explain their differences."""
 
     def __init__(self, left: Run, right: Run, reasons: Sequence[Reason]) -> None:
         self._left, self._right = left, right
@@ -213,14 +217,16 @@ class _Pair:
         self._shift = None if free[0] is None or free[1] is None else free[1] - free[0]
 
     def differences(self) -> Iterator[RunDifference]:
-        values = [one for key in self._keys() for one in self._of_measurement(key)]
+        values = [difference for key in self._keys() for difference in self._of_measurement(key)]
         verdicts = list(self._of_verdicts(values))
-        excused = {one.test for one in verdicts if one.explained and one.reason is not None}
-        for one in values:
-            if one.of == ONLY and not one.explained and one.test in excused:
-                yield replace(one, explained=True, because="the test is not applicable on the other board")
+        excused = {verdict.test for verdict in verdicts if verdict.explained and verdict.reason is not None}
+        for difference in values:
+            if difference.of == ONLY and not difference.explained and difference.test in excused:
+                yield replace(
+                    difference, explained=True, because="the test is not applicable on the other board"
+                )
             else:
-                yield one
+                yield difference
         yield from verdicts
 
     def _keys(self) -> list[Key]:
@@ -233,7 +239,7 @@ class _Pair:
             return
         if (left.verdict in SHOWN) != (right.verdict in SHOWN):
             words = f"{left.verdict} on {self._labels[0]}, {right.verdict} on {self._labels[1]}"
-            because = f"{words}: no reason explains a limit that is not kept"
+            because = f"{words}: no reason can explain a violated limit"
             yield replace(self._difference(VALUE, left, left.value, right.value), because=because)
         elif not _same(left.value, right.value):
             yield self._explain(self._difference(VALUE, left, left.value, right.value))
@@ -246,7 +252,7 @@ class _Pair:
         for reason in self._reasons:
             if reason.of == ONLY and has in reason.only_on and self._concerns(reason, found):
                 return replace(found, reason=reason, explained=True)
-        return replace(found, because=f"only {has} has it")
+        return replace(found, because=f"only {has} measured it")
 
     def _explain(self, found: RunDifference) -> RunDifference:
         assert found.left is not None
@@ -267,27 +273,29 @@ class _Pair:
         return reason.exceeds(left, right, self._shift)
 
     def _of_verdicts(self, values: Sequence[RunDifference]) -> Iterator[RunDifference]:
-        unexplained = {one.test for one in values if not one.explained}
+        unexplained = {difference.test for difference in values if not difference.explained}
         for key in dict.fromkeys((*self._left.verdicts, *self._right.verdicts)):
             left, right = self._left.verdicts.get(key), self._right.verdicts.get(key)
-            there, here = (line.verdict.value if line else None for line in (left, right))
-            if there == here:
+            left_verdict, right_verdict = (line.verdict.value if line else None for line in (left, right))
+            if left_verdict == right_verdict:
                 continue
-            test, one = key
-            ids = (one,) if one else ()
-            found = RunDifference(VERDICT, test, ids, "verdict", "", there, here, self._labels)
+            test, id_ = key
+            ids = (id_,) if id_ else ()
+            found = RunDifference(
+                VERDICT, test, ids, "verdict", "", left_verdict, right_verdict, self._labels
+            )
             if left is None or right is None:
                 has = self._left.label if left else self._right.label
                 yield replace(found, because=f"only the {has} run has this test")
             elif {left.verdict, right.verdict} == set(SHOWN):
                 explained = test not in unexplained
-                because = "it follows from the values" if explained else "a value of it is not explained"
+                because = "the explained values cause it" if explained else "one of its values is unexplained"
                 yield replace(found, explained=explained, because=because)
             else:
                 yield self._of_applicability(found, left, right)
 
     def _of_applicability(self, found: RunDifference, left: VerdictLine, right: VerdictLine) -> RunDifference:
-        """NOT APPLICABLE on one board may be explained, if the other board shows it; FAIL and BLOCKED never are."""
+        """Explain a NOT APPLICABLE verdict if the other board shows the requirement; never FAIL or BLOCKED."""
         word = Verdict.NOT_APPLICABLE
         absent, shown = (left, right) if left.verdict == word else (right, left)
         if absent.verdict == word and shown.verdict in SHOWN:
@@ -295,12 +303,12 @@ class _Pair:
                 is_meant = reason.of == VERDICT and self._concerns(reason, found)
                 if is_meant and re.search(reason.because, absent.reason):
                     return replace(found, reason=reason, explained=True)
-        says = "; ".join(
+        reasons = "; ".join(
             f"{run.label}: {line.reason}"
             for run, line in ((self._left, left), (self._right, right))
             if line.reason
         )
-        return replace(found, because=says or "no reason in fidelity.toml matches it")
+        return replace(found, because=reasons or "no reason in fidelity.toml matches it")
 
     def _difference(
         self, of: str, line: MeasurementLine, left: Value | None, right: Value | None
@@ -322,5 +330,5 @@ class _Pair:
 
 
 def _same(left: Any, right: Any) -> bool:
-    """True == 1 in Python, but a firmware that says 1 where it should say true is wrong."""
+    """Python's True equals 1, but firmware that sends 1 instead of true is wrong."""
     return isinstance(left, bool) == isinstance(right, bool) and bool(left == right)

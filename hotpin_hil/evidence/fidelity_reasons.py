@@ -1,4 +1,4 @@
-"""Why two kinds of board may measure different values: reads and checks fidelity.toml, where the reasons are data."""
+"""Reads and checks fidelity.toml: the reasons why two kinds of board may measure different values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hotpin_hil.evidence.toml_tables import read_tables
 REASONS_FILE = Path(__file__).parent / "fidelity.toml"
 
 VALUE, ONLY, VERDICT = "value", "only", "verdict"
-"""What differs: a value; a measurement that one run alone has; the verdict of a test."""
+"""What differs: a value, a measurement that only one run has, or the verdict of a test."""
 
 CLASSES = ("map", "flash", "pointer size", "clock", "simulated", "identity", "not modelled", "not applicable")
 
@@ -42,12 +42,12 @@ _KEYS = {
 }
 
 FREE_AT_MAIN = "free_at_main"
-"""`follows`: the difference must be that of the two boards' free memory at the start of app_main."""
+"""Value of `follows`: the expected difference is that of free memory at the start of app_main."""
 
 
 @dataclass(frozen=True)
 class Reason:
-    """One row of fidelity.toml. It explains a difference that its patterns match and its bounds hold."""
+    """One row of fidelity.toml. It explains a difference if its patterns match and its bounds hold."""
 
     id: str
     klass: str
@@ -56,7 +56,7 @@ class Reason:
     boards: tuple[str, ...] = ()
     """At least one of the two runs must be on one of these kinds of board; empty: any."""
     only_on: tuple[str, ...] = ()
-    """Of `only`: the kinds of board that have the measurement."""
+    """For `only`: the kinds of board that have the measurement."""
     other_map: bool = False
     """Whether the two runs must have different memory maps."""
     requirement: tuple[str, ...] = ()
@@ -65,53 +65,59 @@ class Reason:
     unit: tuple[str, ...] = ()
     follows: str = ""
     differ_by: float = 0
-    """What the other board has more than that of a kind in `boards`."""
+    """How much more the other board has than the board of a kind in `boards`."""
     max_difference: float | None = None
-    """How far a difference may be from the expected one: `differ_by`, or what the maps differ by."""
+    """Tolerance around the expected difference, which is `differ_by` or the difference of the maps."""
     multiple_of: int = 0
-    """The difference must be 1 to `max_multiple` times this, each give or take `max_difference`."""
+    """The difference must be 1 to `max_multiple` times this, each within `max_difference`."""
     max_multiple: int = 0
     max_ratio: float | None = None
     match: str = ""
-    """Regular expression for both values, which are texts then."""
+    """Regular expression for both values as text."""
     because: str = ""
-    """Of `verdict`: regular expression for the reason that a NOT APPLICABLE verdict gives."""
+    """For `verdict`: regular expression for the reason of the NOT APPLICABLE verdict."""
     unbounded: str = ""
-    """Why no bound has a meaning."""
+    """Why no bound makes sense."""
 
     def concerns(self, requirement: Sequence[str], test: str, name: str, unit: str) -> bool:
-        """Whether the patterns match: `*`, `?` and `[!a]` as in file names, a `[` that is meant as `[[]`."""
+        """Whether the patterns match: `*`, `?` and `[!a]` as in file names; `[[]` matches a literal `[`."""
         return (
-            (not self.requirement or any(_matches(one, self.requirement) for one in requirement))
+            (not self.requirement or any(_matches(id_, self.requirement) for id_ in requirement))
             and (not self.test or _matches(test.rpartition("/")[2], self.test))
             and (not self.name or _matches(name, self.name))
             and (not self.unit or unit in self.unit)
         )
 
     def exceeds(self, left: Value, right: Value, shift: int | None) -> str:
-        """Why the bounds do not hold for two values; empty if they do.
+        """Say why the bounds do not hold for two values; empty if they hold.
 
-        left: of the run on a kind of `boards`, if only one is. shift: what the right board has more free at the start
-        of app_main; None if that is not known.
+        Args:
+            left: value of the run on a kind of `boards`, if only one run is.
+            right: value of the other run.
+            shift: how much more the right board has free at the start of app_main, bytes; None if unknown.
         """
         if self.match:
             texts = (str(left), str(right))
-            return "" if all(re.fullmatch(self.match, one) for one in texts) else "not of the expected form"
+            return "" if all(re.fullmatch(self.match, text) for text in texts) else "not of the expected form"
         if self.max_difference is None and self.max_ratio is None:
             return ""
-        if any(isinstance(one, (bool, str)) for one in (left, right)):
+        if any(isinstance(value, (bool, str)) for value in (left, right)):
             return "not a number"
         low, high = float(left), float(right)
         expected = float(self.differ_by)
         if self.follows:
             if shift is None:
-                return f"{self.follows} of a run is not known"
+                return f"{self.follows} of a run is unknown"
             expected = float(shift)
         difference = abs(high - low - expected)
         if self.multiple_of:
             return self._exceeds_multiple(difference)
         if self.max_difference is not None and difference > self.max_difference:
-            off = f"{difference:g} off the expected {expected:+g}" if expected else f"{difference:g} apart"
+            off = (
+                f"{difference:g} away from the expected {expected:+g}"
+                if expected
+                else f"{difference:g} apart"
+            )
             return f"{off}, more than {self.max_difference:g}"
         if self.max_ratio is not None and _ratio(low, high) > self.max_ratio:
             return f"a ratio of {_ratio(low, high):.3g}, more than {self.max_ratio:g}"
@@ -130,13 +136,13 @@ class Reason:
         parts = []
         if self.multiple_of:
             parts.append(
-                f"1 to {self.max_multiple} times {self.multiple_of}, each give or take {self.max_difference:g}"
+                f"1 to {self.max_multiple} times {self.multiple_of}, each within {self.max_difference:g}"
             )
         elif self.max_difference is not None:
-            by = "what the maps differ by" if self.follows else f"{self.differ_by:+g}"
+            by = "the difference of the maps" if self.follows else f"{self.differ_by:+g}"
             is_shifted = self.follows or self.differ_by
             parts.append(
-                f"{by}, give or take {self.max_difference:g}"
+                f"{by}, within {self.max_difference:g}"
                 if is_shifted
                 else f"at most {self.max_difference:g} apart"
             )
@@ -145,7 +151,7 @@ class Reason:
         if self.match:
             parts.append(f"both are {self.match}")
         if self.because:
-            parts.append(f"the verdict says: {self.because}")
+            parts.append(f"the verdict's reason: {self.because}")
         return ", ".join(parts) or f"none: {self.unbounded}"
 
 
@@ -153,21 +159,21 @@ def _matches(text: str, patterns: Sequence[str]) -> bool:
     return any(fnmatchcase(text, pattern) for pattern in patterns)
 
 
-def _ratio(one: float, other: float) -> float:
-    small, large = sorted((abs(one), abs(other)))
+def _ratio(value: float, other: float) -> float:
+    small, large = sorted((abs(value), abs(other)))
     if large == 0:
         return 1.0
-    return large / small if small and (one < 0) == (other < 0) else math.inf
+    return large / small if small and (value < 0) == (other < 0) else math.inf
 
 
 def load_reasons(path: Path = REASONS_FILE) -> tuple[Reason, ...]:
-    """Reads and checks the file. UsageError names the row, the key and the value that is wrong."""
+    """Read and check the file. Raises UsageError, naming the wrong row, key and value."""
     tables = read_tables(path, "reason")
     reasons: dict[str, Reason] = {}
     for number, table in enumerate(tables, start=1):
         reason = _reason(table, f"{path}, reason {number} ({table.get('id', 'no id')})")
         if reason.id in reasons:
-            raise UsageError(f"{path}: reason {reason.id} is there twice")
+            raise UsageError(f"{path}: reason {reason.id} appears twice")
         reasons[reason.id] = reason
     return tuple(reasons.values())
 
@@ -185,7 +191,7 @@ def _reason(table: Mapping[str, Any], where: str) -> Reason:
 
     def texts(key: str) -> tuple[str, ...]:
         value = table.get(key, [])
-        if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise UsageError(f"{where}: {key} must be a list of texts, not {value!r}")
         return tuple(value)
 
@@ -242,18 +248,20 @@ def _check(reason: Reason, where: str) -> None:
         raise UsageError(f"{where}: of {reason.of!r} is not one of {VALUE}, {ONLY}, {VERDICT}")
     unknown = [kind for kind in (*reason.boards, *reason.only_on) if kind not in KINDS]
     if unknown:
-        raise UsageError(f"{where}: {', '.join(unknown)} is no kind of board", f"known: {', '.join(KINDS)}")
+        raise UsageError(
+            f"{where}: {', '.join(unknown)} is not a kind of board", f"known: {', '.join(KINDS)}"
+        )
     if not any((reason.requirement, reason.test, reason.name, reason.because)):
         raise UsageError(f"{where}: it would explain every difference", "give requirement, test or name")
     for key in ("match", "because"):
         try:
             re.compile(getattr(reason, key))
         except re.error as error:
-            raise UsageError(f"{where}: {key} is no regular expression: {error}") from error
+            raise UsageError(f"{where}: {key} is not a regular expression: {error}") from error
     if (reason.of == ONLY) != bool(reason.only_on):
-        raise UsageError(f'{where}: only_on goes with of = "{ONLY}"')
+        raise UsageError(f'{where}: only_on requires of = "{ONLY}"')
     if (reason.of == VERDICT) != bool(reason.because):
-        raise UsageError(f'{where}: because goes with of = "{VERDICT}"')
+        raise UsageError(f'{where}: because requires of = "{VERDICT}"')
     if reason.follows not in ("", FREE_AT_MAIN):
         raise UsageError(f"{where}: follows {reason.follows!r} is not {FREE_AT_MAIN}")
     if not isinstance(reason.differ_by, (int, float)) or isinstance(reason.differ_by, bool):
@@ -263,9 +271,9 @@ def _check(reason: Reason, where: str) -> None:
     if reason.multiple_of and (not reason.max_multiple or reason.max_difference is None):
         raise UsageError(f"{where}: multiple_of needs max_multiple and max_difference")
     if reason.differ_by and not reason.boards:
-        raise UsageError(f"{where}: differ_by needs boards: the other board has so much more than those")
+        raise UsageError(f"{where}: differ_by needs boards: the boards that have less")
     has_bound = any((reason.max_difference is not None, reason.max_ratio is not None, reason.match))
     if reason.of == VALUE and has_bound == bool(reason.unbounded):
         raise UsageError(
-            f"{where}: it must have a bound (max_difference, max_ratio, match), or say in unbounded why it has none"
+            f"{where}: give a bound (max_difference, max_ratio, match), or the reason for none in unbounded"
         )

@@ -1,15 +1,15 @@
-"""The lines of results.jsonl as frozen dataclasses: the one place that knows their fields.
+"""The lines of results.jsonl as frozen dataclasses; the only module that knows their fields.
 
 A line has a `kind`; a note or a log also has an `about`. Its JSON is `{"kind": ..., "about": ...}` followed by the
 fields of its class, in their order and under their names (`class` for `klass`). schemas/results.schema.json describes
-the same; a test compares the two.
+the same format; a test compares the two.
 
-`file` is relative to the folder of results.jsonl, if the file is below it.
+`file` is relative to the folder of results.jsonl if the file is inside it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -32,7 +32,7 @@ LOG = "log"
 
 
 class ResultsLine:
-    """One line of results.jsonl. The classes below are its kinds."""
+    """One line of results.jsonl. Each class below is one kind."""
 
     kind: ClassVar[str]
     about: ClassVar[str] = ""
@@ -57,7 +57,7 @@ class ResultsLine:
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Self:
-        """The line that this JSON data describes. Keys without a field are left out.
+        """The line that this JSON data describes. Keys without a field are ignored.
 
         Raises:
             KeyError: A field without a default is missing; the message is its key.
@@ -77,8 +77,6 @@ class ResultsLine:
 
 
 LineClass = TypeVar("LineClass", bound=ResultsLine)
-
-Line = ResultsLine
 
 
 def json_keys(line: type[ResultsLine]) -> list[str]:
@@ -106,7 +104,7 @@ def read_line(row: Mapping[str, Any]) -> ResultsLine | None:
 
 
 def _keys(line: type[ResultsLine]) -> tuple[tuple[Field[Any], str], ...]:
-    """The fields of a line class, each with its JSON key; an empty key stands for the keys of a Moment."""
+    """The fields of a line class, each with its JSON key; an empty key means the keys of a Moment."""
     if line not in _FOUND_KEYS:
         assert is_dataclass(line)
         _FOUND_KEYS[line] = tuple((part, part.metadata.get("key", part.name)) for part in fields(line))
@@ -114,7 +112,7 @@ def _keys(line: type[ResultsLine]) -> tuple[tuple[Field[Any], str], ...]:
 
 
 _FOUND_KEYS: dict[type, tuple[tuple[Field[Any], str], ...]] = {}
-"""Found once for each class: a results file has tens of thousands of lines."""
+"""Cache by class, since a results file has tens of thousands of lines."""
 
 
 def _same(value: Any) -> Any:
@@ -160,7 +158,7 @@ class Moment:
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Moment:
-        """The moment of a line about one."""
+        """The moment in a line's JSON data."""
         return cls(row["test"], row["board"], row["boot"], row["t"])
 
 
@@ -170,7 +168,7 @@ _MOMENT: _Read = {"read": Moment.from_json, "key": ""}
 
 @dataclass(frozen=True)
 class RunLine(ResultsLine):
-    """The first line: what was run, on what, with what."""
+    """The first line: the run's firmware, board and harness."""
 
     kind = "run"
 
@@ -180,7 +178,7 @@ class RunLine(ResultsLine):
     """What the kind of board can prove: "hardware", "emulated" or "virtual"."""
     started: str
     board: Mapping[str, Any]
-    """What was known of the board before it answered."""
+    """What the harness knew about the board before the first reply."""
     firmware: Mapping[str, Any]
     harness: Mapping[str, Any]
     requirements: tuple[Requirement, ...] = field(
@@ -194,7 +192,7 @@ class RunLine(ResultsLine):
 
 @dataclass(frozen=True)
 class MeasurementLine(ResultsLine):
-    """One value against one limit. `value` is a JSON type: NaN and infinity are text."""
+    """One value against one limit. `value` is a JSON type: NaN and infinity become text."""
 
     kind = "measurement"
 
@@ -214,7 +212,7 @@ class MeasurementLine(ResultsLine):
 
 @dataclass(frozen=True)
 class VerdictLine(ResultsLine):
-    """The verdict of one test for those of its requirements that share it."""
+    """The verdict of one test on the requirements listed."""
 
     kind = "verdict"
 
@@ -249,7 +247,7 @@ class BoardNote(ResultsLine):
 
 @dataclass(frozen=True)
 class SelectionNote(ResultsLine):
-    """Which tests of the suite the run leaves out."""
+    """Which tests of the suite the run does not include."""
 
     kind, about = NOTE, "selection"
 
@@ -258,7 +256,7 @@ class SelectionNote(ResultsLine):
 
 @dataclass(frozen=True)
 class LeftOutNote(ResultsLine):
-    """What the run cannot show on this kind of board although another kind could."""
+    """A check that this kind of board or bench cannot perform although another could."""
 
     kind, about = NOTE, "left_out"
 
@@ -267,7 +265,7 @@ class LeftOutNote(ResultsLine):
 
 @dataclass(frozen=True)
 class SizesNote(ResultsLine):
-    """Static sizes of an image that was on a board, in bytes; None if not measured.
+    """Static sizes of an image that ran on a board, in bytes; None if not measured.
 
     Written at the end of a run, once for each image.
     """
@@ -284,7 +282,7 @@ class SizesNote(ResultsLine):
     first_heap: int | None
     """Address of the first heap."""
     static_dram: int | None
-    """Bytes in front of the first heap."""
+    """Bytes before the first heap."""
     data: int | None
     bss: int | None
     iram: int | None
@@ -296,7 +294,7 @@ class SizesNote(ResultsLine):
     idf_size: Mapping[str, Any] | None
     """{"tool", "total", "memory": {type: {"used", "total"}}}."""
     not_measured: tuple[str, ...] = field(metadata=_TUPLE)
-    """What is None, and why."""
+    """The fields that are None, and why."""
 
 
 @dataclass(frozen=True)
@@ -312,7 +310,7 @@ class FaultNote(ResultsLine):
 
 @dataclass(frozen=True)
 class PlanNote(ResultsLine):
-    """The tests that the run is going to run: node id -> requirement ids."""
+    """The tests that the run plans: node id -> requirement ids."""
 
     kind, about = NOTE, "plan"
 
@@ -327,7 +325,7 @@ class PlanNote(ResultsLine):
 
 @dataclass(frozen=True)
 class StartedNote(ResultsLine):
-    """A test has begun.
+    """The start of a test.
 
     A test that has no verdict line was running when the run, or its worker, ended. A second note about the same test
     is a rerun.
@@ -379,14 +377,14 @@ class EventNote(_MomentLine):
     event: str
     """"mem.sample", "mode", "mem.warning", "mem.recovered", "mem.alloc_failed", "tts", "boot", "log.dropped"."""
     data: Mapping[str, Any]
-    """The event's fields as the firmware sent them: unchecked."""
+    """The event's fields as the firmware sent them, unchecked."""
 
 
 @dataclass(frozen=True)
 class ReplyNote(_MomentLine):
     """A reply that the report needs, with the fields of PROTOCOL.md §3.
 
-    A ledger is that of the newest transition. Thresholds are those in force from then on. Regions come with a heap
+    A ledger describes the newest transition. Thresholds apply from this moment. Regions accompany a heap
     note.
     """
 
@@ -396,12 +394,12 @@ class ReplyNote(_MomentLine):
     command: str
     """"mode.ledger", "mem.thresholds" or "heap.regions"."""
     data: Mapping[str, Any]
-    """The reply's fields as the firmware sent them: unchecked."""
+    """The reply's fields as the firmware sent them, unchecked."""
 
 
 @dataclass(frozen=True)
 class ComplaintNote(_MomentLine):
-    """A console line of a failed test, logged as an error or a warning, that is no known noise."""
+    """An error or warning in the console log of a failed test that is not known noise."""
 
     kind, about = NOTE, "complaint"
 
@@ -410,13 +408,13 @@ class ComplaintNote(_MomentLine):
 
 @dataclass(frozen=True)
 class HeapNote(_MomentLine):
-    """The blocks of some heaps after a test failed for lack of memory or for fragmentation."""
+    """Blocks of some heaps, read after a test failed through a memory shortage or fragmentation."""
 
     kind, about = NOTE, "heap"
 
     why: str
     caps: str
-    """Such as "INTERNAL,8BIT"."""
+    """For example "INTERNAL,8BIT"."""
     wanted: int | None
     """Size in bytes of the block that could not be allocated."""
     heaps: tuple[HeapMap, ...] = field(
@@ -430,7 +428,7 @@ class HeapNote(_MomentLine):
 class SeriesNote(ResultsLine):
     """The readings that a leak verdict is based on: one per cycle, in the same state.
 
-    `analysis.leak.find_leak(values, budget)` is what the test judged.
+    `analysis.leak.find_leak(values, budget)` gives the verdict of the test.
     """
 
     kind, about = NOTE, "series"
@@ -446,25 +444,25 @@ class SeriesNote(ResultsLine):
 
 @dataclass(frozen=True)
 class NoiseNote(ResultsLine):
-    """Disturbances on the serial line during a test that had any."""
+    """Errors on the serial line during a test; only written if there were any."""
 
     kind, about = NOTE, "noise"
 
     test: str
     board: str | None
     damaged: int = 0
-    """Records."""
+    """Number of records."""
     lost: int = 0
-    """Records."""
+    """Number of records."""
     repeated: int = 0
-    """Records."""
+    """Number of records."""
     garbled: int = 0
-    """Lines with bytes that no firmware sends."""
+    """Number of lines with bytes that no firmware sends."""
 
 
 @dataclass(frozen=True)
 class KnownNoiseNote(ResultsLine):
-    """An entry of logs/known_noise.toml that the board logged as an error, and why that is no complaint."""
+    """An entry of logs/known_noise.toml that the board logged as an error, and why it is harmless."""
 
     kind, about = NOTE, "known_noise"
 
@@ -476,7 +474,7 @@ class KnownNoiseNote(ResultsLine):
 
 @dataclass(frozen=True)
 class EmulatorNote(ResultsLine):
-    """A known fault of the emulator that stopped a start of the firmware."""
+    """A known emulator fault that stopped a start of the firmware."""
 
     kind, about = NOTE, "emulator"
 
@@ -484,12 +482,12 @@ class EmulatorNote(ResultsLine):
     board: str | None
     text: str
     count: int
-    """How often the emulator was restarted for it."""
+    """Number of emulator restarts for this reason."""
 
 
 @dataclass(frozen=True)
 class CoreDumpFile:
-    """A core dump that was read back from the board."""
+    """A core dump read back from the board."""
 
     file: str
     size: int
@@ -527,7 +525,7 @@ class PanicLog(ResultsLine):
 
 @dataclass(frozen=True)
 class SliceLog(ResultsLine):
-    """The last lines of the console when a test failed."""
+    """The last console lines of a failed test."""
 
     kind, about = LOG, "slice"
 
@@ -536,12 +534,12 @@ class SliceLog(ResultsLine):
     file: str | None
     text: str
     left_out: int
-    """Number of lines before them."""
+    """Number of earlier lines, not shown."""
 
 
 @dataclass(frozen=True)
 class RawLog(ResultsLine):
-    """The file with everything the board sent during a test."""
+    """The file with the board's whole output during a test."""
 
     kind, about = LOG, "raw"
 
@@ -560,25 +558,3 @@ LINE_CLASSES: tuple[type[ResultsLine], ...] = (
     *(PanicLog, SliceLog, RawLog),
 )
 _CLASSES: dict[tuple[Any, Any], type[ResultsLine]] = {(line.kind, line.about): line for line in LINE_CLASSES}
-
-
-# --- Made from what the plugin has in hand --------------------------------------------------------------------
-
-complaint, emulator, log_slice, raw_log = ComplaintNote, EmulatorNote, SliceLog, RawLog
-
-
-def heap(
-    moment: Moment, why: str, caps: str, heaps: Sequence[Mapping[str, Any]], wanted: int | None
-) -> HeapNote:
-    """heaps: each the fields of a HeapMap."""
-    return HeapNote(moment, why, caps, wanted, tuple(HeapMap(**one) for one in heaps))
-
-
-def noise(test: str, board: str | None, counts: Mapping[str, int]) -> NoiseNote:
-    """counts: the fields of a LineNoise that are noted."""
-    return NoiseNote(test, board, **counts)
-
-
-def panic(test: str, board: str | None, *, core_dump: Mapping[str, Any] | None, **found: Any) -> PanicLog:
-    """found: the other fields of a PanicLog, with any sequences."""
-    return PanicLog.from_json({"test": test, "board": board, "core_dump": core_dump, **found})

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 Value = int | float | bool | str
-"""A measured value. Booleans and texts can only be compared exactly."""
+"""A measured value. Only an exact limit can apply to booleans and texts."""
 
 MARGINAL_SHARE = 0.10
-"""A max or min limit is met only MARGINALly when less than this share of the limit is left."""
+"""A value within a max or min limit is MARGINAL if its margin is below this share of the limit."""
 
 
 class Verdict(str, Enum):
@@ -33,11 +33,11 @@ class Verdict(str, Enum):
 
 
 _WORST_FIRST = list(Verdict)
-"""The order of the definition above: FAIL outweighs everything, NOT APPLICABLE nothing."""
+"""In the order of definition: FAIL outweighs every other verdict, NOT APPLICABLE none."""
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict | None:
-    """The verdict that decides; None for no verdicts."""
+    """The gravest of some verdicts; None if there are none."""
     return min(verdicts, key=_WORST_FIRST.index, default=None)
 
 
@@ -54,7 +54,7 @@ class LimitKind(str, Enum):
 
 
 class MeasurementClass(str, Enum):
-    """MODELLED values echo a constant of a board profile: they never carry a requirement to PASS."""
+    """MODELLED values echo a constant of a board profile, so they never make a requirement PASS."""
 
     MEASURED = "measured"
     MODELLED = "modelled"
@@ -65,9 +65,9 @@ class MeasurementClass(str, Enum):
 
 @dataclass(frozen=True)
 class Limit:
-    """What a value must satisfy; all bounds are inclusive.
+    """A limit on a measured value; all bounds are inclusive.
 
-    `value` is for max, min and exact; `low` and `high` for range.
+    `value` applies to max, min and exact; `low` and `high` to range.
     """
 
     kind: LimitKind
@@ -77,7 +77,7 @@ class Limit:
     source: str = ""
 
     def margin(self, measured: Value) -> float | None:
-        """How far `measured` is inside the limit, in its unit; negative outside, None for exact limits."""
+        """Distance from `measured` to the limit, in its unit; negative outside the limit, None for exact limits."""
         if self.kind is LimitKind.EXACT or not _is_finite(measured):
             return None
         number = float(measured)
@@ -90,7 +90,7 @@ class Limit:
     def judge(self, measured: Value) -> Verdict:
         """PASS, MARGINAL or FAIL."""
         if self.kind is LimitKind.EXACT:
-            # True == 1 in Python, but a firmware that says 1 where it should say true is wrong.
+            # Python's True equals 1, but firmware that sends 1 instead of true is wrong.
             same = isinstance(measured, bool) == isinstance(self.value, bool) and measured == self.value
             return Verdict.PASS if same else Verdict.FAIL
         margin = self.margin(measured)
@@ -115,7 +115,7 @@ class Limit:
 
 
 class LimitArguments(TypedDict, total=False):
-    """The arguments that state a limit: exactly one of `max`, `min`, `low` with `high`, and `exact`, all inclusive.
+    """Arguments that define a limit: exactly one of `max`, `min`, `exact`, or `low` with `high`; all inclusive.
 
     source: where the limit comes from (a requirement, a datasheet, a recording).
     """
@@ -129,10 +129,10 @@ class LimitArguments(TypedDict, total=False):
 
 
 def make_limit(**arguments: Unpack[LimitArguments]) -> Limit:
-    """The limit that these arguments state.
+    """Build the limit that these arguments define.
 
     Raises:
-        TypeError: They do not state exactly one limit.
+        TypeError: they do not define exactly one limit.
     """
     unknown = arguments.keys() - LimitArguments.__annotations__.keys()
     if unknown:
@@ -158,7 +158,7 @@ def make_limit(**arguments: Unpack[LimitArguments]) -> Limit:
 class Measurement:
     """One value against one limit.
 
-    `boot` (id) and `t` (ms since boot) are the time of the measurement on the board, if known.
+    `boot` (id) and `t` (ms since boot) give the time of the measurement on the board, if known.
     """
 
     test: str
@@ -183,7 +183,7 @@ class Measurement:
 
 
 def with_unit(value: object, unit: str) -> str:
-    """A value as shown to people: `12 B`, `true`, `text`; an empty text is `""`."""
+    """A value for display: `12 B`, `true`, `text`; an empty text is `""`."""
     if isinstance(value, bool):
         text = "true" if value else "false"
     elif isinstance(value, float):
@@ -194,7 +194,7 @@ def with_unit(value: object, unit: str) -> str:
 
 
 def limit_text(limit: Limit, unit: str) -> str:
-    """The limit as shown to people: `<= 1000 us`, `3..5 B`, `= true`."""
+    """The limit for display: `<= 1000 us`, `3..5 B`, `= true`."""
     if limit.kind is LimitKind.RANGE:
         return f"{with_unit(limit.low, '')}..{with_unit(limit.high, unit)}"
     sign = {LimitKind.MAX: "<=", LimitKind.MIN: ">=", LimitKind.EXACT: "="}[limit.kind]
@@ -202,7 +202,7 @@ def limit_text(limit: Limit, unit: str) -> str:
 
 
 def json_value(value: Value) -> Value:
-    """The value as a plain JSON type. JSON has no NaN and no infinity: they are written as text."""
+    """The value as a plain JSON type. NaN and infinity, which JSON does not have, become text."""
     if isinstance(value, bool):
         return value
     if isinstance(value, int):
@@ -225,5 +225,5 @@ def _number(value: Value | None) -> float:
 
 
 def _whole(number: float) -> float:
-    """51200.0 is written as 51200: bytes stay bytes."""
+    """Turn 51200.0 into 51200, so that bytes stay integers."""
     return int(number) if number.is_integer() else number

@@ -1,4 +1,4 @@
-"""The verdict per requirement and for the whole run: a pure function of results.jsonl."""
+"""The verdict on each requirement and on the whole run, as a pure function of results.jsonl."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ EVIDENCE = {"hardware": "hardware", "qemu": "emulated", "virtual": "virtual"}
 """The evidence that each kind of board provides."""
 
 BEST = {"hardware": QUALIFIED, "emulated": REHEARSED, "virtual": REHEARSED}
-"""The best overall verdict that this evidence allows."""
+"""The best overall verdict that each kind of evidence allows."""
 
 EXIT_FAILED = 1
 EXIT_BLOCKED = 7
 
 NATIVE_BUILD = "native"
-"""`build` in the sys.info of firmware that runs on the host, so never hardware."""
+"""`build` in `sys.info` of firmware built for the host, so never hardware."""
 
 _SHOWN = (Verdict.PASS, Verdict.MARGINAL)
 _FAILED = (Verdict.FAIL, Verdict.UNSET)
 
 
 def qualify(results: Results) -> dict[str, Any]:
-    """qualification.json (PROTOCOL.md §4) as data."""
+    """Return the content of qualification.json (PROTOCOL.md §4)."""
     evidence = results.run.evidence
     kind = next(kind for kind, gives in EVIDENCE.items() if gives == evidence)
     rows = results.run.requirements
@@ -73,7 +73,7 @@ def qualify(results: Results) -> dict[str, Any]:
 def headline(qualification: Mapping[str, Any]) -> str:
     """The overall verdict in one line.
 
-    Such as `REHEARSED (virtual): all 34 "must" requirements that this kind of board can show pass; 30 not built yet
+    For example `REHEARSED (virtual): all 34 "must" requirements that this kind of board can show pass; 30 not built yet
     (listed)`.
     """
     counts = qualification["counts"]
@@ -94,19 +94,19 @@ def headline(qualification: Mapping[str, Any]) -> str:
 
 
 def exit_status(verdicts: Mapping[Verdict, int], pytest_status: int) -> int:
-    """The exit status for these counts of verdicts; `pytest_status` if they do not decide.
+    """The exit status for these counts of verdicts, or `pytest_status` if they do not determine it.
 
     pytest's own 2 (interrupted), 3 (internal error), 4 (usage) and 5 (no tests) are kept.
     """
     if pytest_status not in (0, 1):
         return pytest_status
-    if any(verdicts.get(one) for one in _FAILED):
+    if any(verdicts.get(verdict) for verdict in _FAILED):
         return EXIT_FAILED
     return EXIT_BLOCKED if verdicts.get(Verdict.BLOCKED) else pytest_status
 
 
 def _judge(row: Requirement, kind: str, results: Results) -> dict[str, Any]:
-    """The entry of one requirement; its verdict is None if no test of it was completed."""
+    """The entry of one requirement; its verdict is None if none of its tests completed."""
     lines = [line for line in results.verdicts if row.id in line.requirement]
     verdict = worst(line.verdict for line in lines)
     if kind not in row.kinds and verdict is not Verdict.FAIL:
@@ -136,12 +136,12 @@ def _not_tested(row: Requirement) -> dict[str, Any]:
         "text": row.text,
         "priority": row.priority,
         "pending": bool(row.pending),
-        "reason": row.pending or "no test of it was completed",
+        "reason": row.pending or "none of its tests completed",
     }
 
 
 def _unfinished(results: Results) -> list[dict[str, Any]]:
-    """Every test without a verdict in a run that was cut off; those that were running come first."""
+    """Every test without a verdict in an interrupted run; tests that were running come first."""
     running = results.unfinished()
     ended = {line.test for line in results.verdicts}
     waiting = {test: ids for test, ids in results.planned().items() if test not in ended | running.keys()}
@@ -153,41 +153,41 @@ def _unfinished(results: Results) -> list[dict[str, Any]]:
 
 
 def _notes(results: Results) -> list[str]:
-    """Notes about the whole run, without known noise, which is shown elsewhere."""
+    """Notes about the whole run, except known noise, which has its own section."""
     texts = [note.text for note in results.notes if isinstance(note, (SelectionNote, LeftOutNote))]
     starts: Counter[str] = Counter()
     for note in results.of(EmulatorNote):
         starts[note.text] += note.count
     texts += [
-        f"the emulator was started again {count} times before the firmware was ready: {text}"
+        f"the emulator was restarted {count} times before the firmware was ready: {text}"
         for text, count in starts.items()
     ]
     if results.cut:
-        texts.append(f"{results.cut} line(s) of the results were cut off and are left out")
+        texts.append(f"{results.cut} line(s) of the results were cut off and are ignored")
     return list(dict.fromkeys(texts))
 
 
 def missing_lines(qualification: Mapping[str, Any]) -> list[str]:
-    """What a run that was cut off leaves open, for the terminal.
+    """Terminal lines about what an interrupted run leaves open.
 
-    The tests that were running, and the "must" requirements with tests that were not completed.
+    They name the tests that were running, and the "must" requirements with incomplete tests.
     """
     unfinished = qualification["unfinished"]
-    lines = [f"was running: {one['test']}" for one in unfinished if one["running"]]
+    lines = [f"was running: {test['test']}" for test in unfinished if test["running"]]
     pending = {
         row["id"] for row in qualification["not_tested"] if row["pending"] or row["priority"] != "must"
     }
-    open_ids = {one for test in unfinished for one in test["requirement"]} - pending
+    open_ids = {id_ for test in unfinished for id_ in test["requirement"]} - pending
     open_ids |= {row["id"] for row in qualification["not_tested"]} - pending
     untouched = open_ids - set(qualification["requirements"])
-    for title, ids in (("no test ended", untouched), ("not all tests ended", open_ids - untouched)):
+    for title, ids in (("no test completed", untouched), ("not all tests completed", open_ids - untouched)):
         if ids:
             lines.append(f"{title}: {', '.join(sorted(ids))}")
     return lines
 
 
 def _overall(rows: Sequence[Requirement], judged: Mapping[str, Any], results: Results) -> tuple[str, str]:
-    """The overall verdict, and the gravest reason why it is not the best one."""
+    """The overall verdict, and the main reason why it is not the best verdict."""
     every = Counter(line.verdict for line in results.verdicts)
     musts = [row for row in rows if row.is_must]
     not_run = [row.id for row in musts if judged[row.id]["verdict"] is None and not row.pending]
@@ -198,21 +198,21 @@ def _overall(rows: Sequence[Requirement], judged: Mapping[str, Any], results: Re
             INCOMPLETE,
             f"the run was cut off {f'while {running} was running' if running else 'before its end'}",
         )
-    if any(every[one] for one in _FAILED):
+    if any(every[verdict] for verdict in _FAILED):
         return NOT_QUALIFIED, ""
     if every[Verdict.BLOCKED]:
-        return BLOCKED, "the bench, not the firmware, kept requirements from being shown"
+        return BLOCKED, "the bench, not the firmware, blocked some tests"
     if results.cut:
         return INCOMPLETE, "lines of the results were cut off"
     if results.end.exit != 0:
-        return INCOMPLETE, f"pytest ended with {results.end.exit}"
+        return INCOMPLETE, f"pytest ended with exit status {results.end.exit}"
     if not any(judged[row.id]["verdict"] in _SHOWN for row in musts):
-        return INCOMPLETE, "nothing was shown"
+        return INCOMPLETE, "no requirement was shown"
     if not_run or results.is_selection:
         return INCOMPLETE, "not all tests were run"
     unmeasured = [row for row in musts if "hardware" in row.kinds and judged[row.id]["verdict"] not in _SHOWN]
     if on_hardware and unmeasured:
-        return INCOMPLETE, 'a release needs every "must" requirement'
+        return INCOMPLETE, 'a release must pass every "must" requirement'
     if on_hardware and not all(_is_real(board) for board in results.boards() or [{}]):
         return INCOMPLETE, "the board never reported that it is real hardware"
     return BEST[results.run.evidence], ""
@@ -223,11 +223,11 @@ def _is_real(board: Mapping[str, Any]) -> bool:
 
 
 def _board(results: Results) -> dict[str, Any]:
-    """The boards of the run: what was known before, then what they reported. Several workers have several."""
-    said = results.boards()
-    if len(said) > 1:
-        return {**results.run.board, "boards": said}
-    return {**results.run.board, **(said[0] if said else {})}
+    """The boards of the run: what the harness knew, updated with what they reported. Workers may use several."""
+    reported = results.boards()
+    if len(reported) > 1:
+        return {**results.run.board, "boards": reported}
+    return {**results.run.board, **(reported[0] if reported else {})}
 
 
 def _counts(rows: Sequence[Requirement], judged: Mapping[str, Any]) -> dict[str, int]:
@@ -237,7 +237,7 @@ def _counts(rows: Sequence[Requirement], judged: Mapping[str, Any]) -> dict[str,
     untested = [row for row in must if judged[row.id]["verdict"] is None]
     inapplicable = [row for row in must if judged[row.id]["verdict"] == Verdict.NOT_APPLICABLE.value]
     return {
-        **{one.value: verdicts[one.value] for one in Verdict},
+        **{verdict.value: verdicts[verdict.value] for verdict in Verdict},
         "not_tested": sum(row["verdict"] is None for row in judged.values()),
         "must": len(must),
         "must_shown": len(must) - len(untested) - len(inapplicable),

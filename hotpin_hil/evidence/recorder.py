@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 Sink = Callable[[ResultsLine], None]
-"""Writes a line of results.jsonl at once, so that a killed run keeps what it has measured."""
+"""Writes a line of results.jsonl immediately, so that a killed run keeps its measurements."""
 
 
 class Recorder:
-    """The measurements of one test. A value out of limit does not stop the test, which fails at its end.
+    """The measurements of one test. A value outside its limit does not stop the test; the test fails at its end.
 
-    `where` may be set to a function that returns (boot id, ms since boot) of the newest record from the board; it is
-    called for each measurement.
+    Set `where` to a function that returns (boot id, ms since boot) of the board's newest record; it is called for each
+    measurement.
     """
 
     def __init__(self, test: str, requirements: Iterable[str], sink: Sink) -> None:
@@ -50,19 +50,19 @@ class Recorder:
         klass: str = "measured",
         **limit: Unpack[LimitArguments],
     ) -> Measurement:
-        """Records `value` against the one limit given and returns the record.
+        """Record a value against exactly one limit.
 
         Args:
-            name: What was measured, the same in every run.
+            name: what was measured; the same text in every run.
             value: The value.
             unit: Unit of value and limit ("B", "ms", "" for none).
-            requirement: Id or ids that it shows; None for all ids of the test.
+            requirement: id or ids that the value proves; None for all ids of the test.
             klass: "modelled" for a value that only echoes the board profile.
             limit: Exactly one limit, see LimitArguments.
 
         Raises:
-            TypeError: There is not exactly one limit.
-            ValueError: The test is not marked with an id.
+            TypeError: there is not exactly one limit.
+            ValueError: the test is not marked with one of the ids.
         """
         boot, t = self.where()
         measurement = Measurement(
@@ -83,7 +83,7 @@ class Recorder:
         return measurement
 
     def series(self, name: str, values: Sequence[float], unit: str = "", budget: float | None = None) -> None:
-        """Records the readings that a leak verdict is based on: one value per cycle, in the same state.
+        """Record the readings behind a leak verdict: one value per cycle, in the same state.
 
         Args:
             name: What was read.
@@ -94,19 +94,19 @@ class Recorder:
         self._sink(SeriesNote(self.test, self.board, name, unit, tuple(values), budget))
 
     def left_out(self, what: str) -> None:
-        """Records what the test would show on another bench or another kind of board."""
+        """Record what the test could check on another bench or kind of board."""
         ids = ", ".join(self.requirements)
         self._sink(LeftOutNote(f"{ids} without {what}" if ids else what))
 
     def fault(self, fault: str) -> None:
-        """Records an injected fault: name, arguments, seed."""
+        """Record an injected fault: name, arguments, seed."""
         self._sink(FaultNote(self.test, self.board, fault))
 
     def _ids(self, requirement: str | Iterable[str] | None) -> tuple[str, ...]:
         if requirement is None:
             return self.requirements
         ids = (requirement,) if isinstance(requirement, str) else tuple(requirement)
-        foreign = [one for one in ids if one not in self.requirements]
+        foreign = [id_ for id_ in ids if id_ not in self.requirements]
         if foreign:
             raise ValueError(
                 f"{self.test} measures for {', '.join(foreign)} but is marked "
@@ -116,17 +116,19 @@ class Recorder:
 
     @property
     def failures(self) -> list[Measurement]:
-        """The measurements out of limit."""
-        return [one for one in self.measurements if one.verdict is Verdict.FAIL]
+        """The measurements outside their limits."""
+        return [measurement for measurement in self.measurements if measurement.verdict is Verdict.FAIL]
 
     def verdicts(self) -> dict[str, Verdict]:
         """The verdict of each requirement from its measurements alone; UNSET if there are none."""
-        return {one: self._verdict(one) for one in self.requirements}
+        return {id_: self._verdict(id_) for id_ in self.requirements}
 
     def _verdict(self, requirement: str) -> Verdict:
-        own = [one for one in self.measurements if requirement in one.requirement]
-        failed = any(one.verdict is Verdict.FAIL for one in own)
-        measured = [one.verdict for one in own if one.klass is MeasurementClass.MEASURED]
+        own = [measurement for measurement in self.measurements if requirement in measurement.requirement]
+        failed = any(measurement.verdict is Verdict.FAIL for measurement in own)
+        measured = [
+            measurement.verdict for measurement in own if measurement.klass is MeasurementClass.MEASURED
+        ]
         if failed:
             return Verdict.FAIL
         if own and not measured:
@@ -135,7 +137,7 @@ class Recorder:
 
 
 def line_of(measurement: Measurement) -> MeasurementLine:
-    """The line of results.jsonl."""
+    """The results.jsonl line for a measurement."""
     return MeasurementLine(
         test=measurement.test,
         requirement=measurement.requirement,

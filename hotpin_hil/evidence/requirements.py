@@ -1,4 +1,4 @@
-"""Reads requirements.toml: what the firmware must do, as data."""
+"""Reads requirements.toml, the list of what the firmware must do."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class Requirement:
     source: str
     priority: str
     kinds: tuple[str, ...]
-    """Kinds of board that can show it."""
+    """Kinds of board that can prove it."""
     pending: str = ""
-    """Why no test shows it yet; empty once one does."""
+    """Why no test covers it yet; empty if one does."""
 
     @property
     def is_must(self) -> bool:
-        """Whether a release needs it."""
+        """Whether a release must fulfil it."""
         return self.priority == "must"
 
     def as_json(self) -> dict[str, Any]:
@@ -65,7 +65,7 @@ class Requirements(Mapping[str, Requirement]):
 
 
 def load_requirements(path: Path) -> Requirements:
-    """Reads and checks requirements.toml.
+    """Read and check requirements.toml.
 
     Raises:
         UsageError: The file cannot be read or a row is wrong; the message names file, row and key.
@@ -95,6 +95,6 @@ def _row(table: dict[str, Any], where: str) -> Requirement:
         raise UsageError(f"{where}: kinds must be a list of {', '.join(KINDS)}, not {kinds!r}")
     pending = table.get("pending", "")
     if not isinstance(pending, str) or ("pending" in table and not pending):
-        raise UsageError(f"{where}: pending must be a text (why nothing shows it yet), not {pending!r}")
+        raise UsageError(f"{where}: pending must be a text (why no test covers it yet), not {pending!r}")
     fields = {key: table[key] for key in _KEYS - {"kinds", "pending"}}
     return Requirement(**fields, kinds=tuple(kinds), pending=pending)

@@ -1,4 +1,4 @@
-"""results.jsonl: written line by line as things happen, read back even when the run was killed."""
+"""Writes results.jsonl line by line during a run, and reads it back even after the run was killed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _T = TypeVar("_T")
 
 
 class ResultsFile:
-    """Appends lines to a results file; a line has left the process when that returns.
+    """Appends lines to a results file, unbuffered: after `append` returns, the line survives a crash of the process.
 
     Any number of processes and threads may append: each line is one write at the end of the file.
     """
@@ -48,19 +48,19 @@ class ResultsFile:
         self._fd = os.open(path, os.O_WRONLY | os.O_APPEND)
 
     def append(self, line: ResultsLine) -> None:
-        """Writes a line."""
+        """Write a line."""
         text = json.dumps(line.as_json(), allow_nan=False, separators=(",", ":")) + "\n"
         rest = text.encode("ascii")
-        while rest:  # at once, unless the disk is full
+        while rest:  # one write, unless the disk is full
             rest = rest[os.write(self._fd, rest) :]
 
     def close(self) -> None:
-        """Closes the file."""
+        """Close the file."""
         os.close(self._fd)
 
 
 class ResultsWriter(ResultsFile):
-    """Begins a new file with the run line, for this process and those that append to its `path`.
+    """Starts a new file with the run line, for this process and for others that append to its `path`.
 
     The file is locked until `close`.
 
@@ -89,7 +89,7 @@ class ResultsWriter(ResultsFile):
 
 
 def _make_way(path: Path) -> None:
-    """Removes an older run's file: a truncated one could still get lines from that run's workers."""
+    """Remove an older run's file; if it were only truncated, that run's workers could still append to it."""
     try:
         fd = os.open(path, os.O_WRONLY)
     except FileNotFoundError:
@@ -102,7 +102,7 @@ def _make_way(path: Path) -> None:
 
 
 def _lock(fd: int, folder: Path) -> None:
-    """The kernel drops the lock with the process, however that ends."""
+    """Lock the file; the kernel releases the lock when the process ends in any way."""
     if fcntl is None:
         return
     try:
@@ -132,7 +132,7 @@ class Results:
     """Number of lines lost because their writer was killed in the middle."""
 
     def add(self, line: ResultsLine) -> None:
-        """Adds the next line of the file."""
+        """Add the next line of the file."""
         match line:
             case MeasurementLine():
                 self.measurements.append(line)
@@ -149,8 +149,8 @@ class Results:
 
     def boards(self) -> list[Mapping[str, Any]]:
         """What the boards reported about themselves, each once, in order of appearance."""
-        said = [note.board for note in self.of(BoardNote)]
-        return [board for number, board in enumerate(said) if board not in said[:number]]
+        reported = [note.board for note in self.of(BoardNote)]
+        return [board for number, board in enumerate(reported) if board not in reported[:number]]
 
     def sizes(self) -> list[SizesNote]:
         """The sizes of the images that were on a board, the image with the console first."""
@@ -163,7 +163,7 @@ class Results:
 
     def planned(self) -> dict[str, tuple[str, ...]]:
         """Node id -> requirement ids of every test that was planned; empty if collection did not finish."""
-        # Every worker writes the plan, since any of them may be killed before it can.
+        # Every worker writes the plan, because a worker may be killed before it does.
         return {test: ids for plan in self.of(PlanNote) for test, ids in plan.tests.items()}
 
     def unfinished(self) -> dict[str, tuple[str, ...]]:
@@ -180,11 +180,11 @@ class Results:
 _RUN_FIELDS = ("run", "evidence", "started", "board", "firmware", "harness")
 """Keys that the first line must have, besides its schema."""
 _NEXT = '{"kind":'
-"""How every line begins that can follow the beginning of another."""
+"""Beginning of every line that may follow a truncated line."""
 
 
 def read_results(folder: Path) -> Results:
-    """Reads `folder`/results.jsonl, or `folder` itself if it is such a file.
+    """Read `folder`/results.jsonl, or `folder` itself if it is a file.
 
     Lines cut by a kill are counted and dropped.
 
@@ -195,7 +195,7 @@ def read_results(folder: Path) -> Results:
     found = _rows(path)
     run = next(found, None)
     if run is None:
-        raise UsageError(f"{path} is empty", "the run was killed before it began: run pytest again")
+        raise UsageError(f"{path} is empty", "the run was killed at its start: run pytest again")
     if run.get("kind") != RunLine.kind or run.get("schema") != SCHEMA_VERSION:
         raise UsageError(f"{path} does not begin with a run line of schema {SCHEMA_VERSION}")
     missing = [name for name in _RUN_FIELDS if name not in run]
@@ -213,7 +213,7 @@ def read_results(folder: Path) -> Results:
 
 
 def _read(read: Callable[[dict[str, Any]], _T], row: dict[str, Any], path: Path, number: int) -> _T:
-    """The typed line; a UsageError that names file and line if it is not one."""
+    """Parse a line. Raises UsageError with file and line number if it is invalid."""
     try:
         return read(row)
     except KeyError as error:
@@ -223,7 +223,7 @@ def _read(read: Callable[[dict[str, Any]], _T], row: dict[str, Any], path: Path,
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any] | None]:
-    """The lines as JSON objects; None for each line of which only the beginning was written."""
+    """The lines as JSON objects; None for each truncated line."""
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
@@ -231,10 +231,10 @@ def _rows(path: Path) -> Iterator[dict[str, Any] | None]:
             f"cannot read {path}: {error.strerror}", "give the folder of a run, such as build/qualification"
         ) from error
     rows = text.split("\n")
-    rest = rows.pop()  # empty, unless the run was killed while it wrote
+    rest = rows.pop()  # empty, unless the run was killed while writing
     for number, row in enumerate(rows, start=1):
         following = row.find(_NEXT, 1)
-        if following > 0 and not _is_json(row):  # a worker was killed while it wrote, the others kept writing
+        if following > 0 and not _is_json(row):  # a worker was killed while writing, and others continued
             yield None
         else:
             following = 0

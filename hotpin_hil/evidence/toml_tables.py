@@ -1,4 +1,4 @@
-"""Reads a TOML file that holds one array of tables, such as requirements.toml."""
+"""Reads a TOML file with a single array of tables, such as requirements.toml."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ else:
 
 
 def read_tables(path: Path, name: str) -> list[Any]:
-    """Reads the tables of the array `name`, unchecked.
+    """Read the tables of the array `name`, unchecked.
 
     Raises:
-        UsageError: The file cannot be read, is not TOML, or holds anything else.
+        UsageError: The file cannot be read, is not TOML, or has other content.
     """
     try:
         with path.open("rb") as file:
@@ -29,5 +29,5 @@ def read_tables(path: Path, name: str) -> list[Any]:
         raise UsageError(f"{path} is not valid TOML: {error}") from error
     tables = data.get(name, [])
     if not isinstance(tables, list) or set(data) - {name}:
-        raise UsageError(f"{path} may only hold [[{name}]] tables")
+        raise UsageError(f"{path} may contain only [[{name}]] tables")
     return tables

@@ -25,7 +25,7 @@ LAST_RESORT = 20
 _NO_TEXT = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f\xc0\xc1\xf5-\xff]")
 """Bytes that never occur in UTF-8 text. (Others in a wrong order may come from a line within another line.)"""
 _GARBLED_MIN = 3
-"""This number of lines blames the line; fewer may come from a single reset or a bug of the firmware."""
+"""Garbled lines that prove a bad line; fewer may come from a single reset or a firmware bug."""
 
 
 @dataclass(frozen=True, order=True)
@@ -45,8 +45,8 @@ class Reset:
     """The ROM's code: 0x1 power-on, 0xc software, …"""
     name: str
     boot_mode: str
-    asked: bool = False
-    """The harness asked for the reset."""
+    requested: bool = False
+    """The harness requested the reset."""
 
 
 @dataclass(frozen=True)
@@ -56,14 +56,14 @@ class LineNoise:
     damaged: int
     """Damaged records: their checksum is wrong, or they were cut off or overwritten."""
     mismatched: int
-    """Damaged records in which only the checksum is wrong. (A second writer on the board, or a crash, cuts or
+    """Damaged records in which only the checksum is wrong. (Another task's output, or a crash, cuts or
     overwrites a record; neither changes single bytes in it.)"""
     lost: int
     """Records that never arrived, by their sequence numbers."""
     repeated: int
-    """Records that came again, because the request for them was repeated."""
+    """Records that arrived again because their request was repeated."""
     garbled: int
-    """Lines with bytes that never occur in text."""
+    """Number of lines with bytes that never occur in UTF-8 text."""
 
     def __bool__(self) -> bool:
         return any((self.damaged, self.lost, self.repeated, self.garbled))
@@ -81,7 +81,7 @@ class Deadline:
     """The end of a budget, in seconds from now.
 
     A real board's clock is the host's. An emulated board's clock (`board_clock_s`) falls behind on a loaded host: then
-    the budget lasts until that clock has advanced by it too. It is asked only when the host's time is up.
+    the budget lasts until that clock has advanced by it too. The board's clock is read only when the host's time is up.
     """
 
     def __init__(self, budget_s: float, board_clock_s: Callable[[], float | None] | None = None) -> None:
@@ -92,7 +92,7 @@ class Deadline:
         self._board_end_s: float | None = None
 
     def remaining_s(self) -> float:
-        """Seconds left at least; 0 or less when it is over. May query the board's emulator, which takes a while."""
+        """Lower bound of the seconds left; 0 or less at the end. May query the board's emulator, which is slow."""
         now_s = time.monotonic()
         if now_s < self._end_s or self._board_clock_s is None:
             return self._end_s - now_s
@@ -101,7 +101,7 @@ class Deadline:
             return 0.0
         if self._board_end_s is None:
             self._board_end_s = board_s + self._budget_s
-        # No further query before its clock can have reached the end, at the host's speed at most.
+        # The board's clock runs no faster than the host's, so no query is needed before then.
         self._end_s = min(now_s + self._board_end_s - board_s, self._last_resort_s)
         return self._end_s - now_s
 
@@ -130,13 +130,13 @@ class Channel:
         self._corrupt: list[Corrupt] = []
         self._resets: list[Reset] = []
         self._banner_from = 0
-        self._is_asked = False
-        """The harness has asked for a reset that has not shown yet."""
-        self.asked_from = 0
-        """Bytes received when the harness last asked for a reset."""
-        self._is_asked_boot = False
-        """The current boot comes from a reset that the harness asked for."""
-        self._asked_boots: set[str] = set()
+        self._is_requested = False
+        """The harness requested a reset that has not appeared on the line yet."""
+        self.reset_from = 0
+        """Number of bytes received before the harness last requested a reset."""
+        self._is_requested_boot = False
+        """The current boot follows a reset that the harness requested."""
+        self._requested_boots: set[str] = set()
         self._error: PortError | None = None
         self._observer: Callable[[Record], None] | None = None
 
@@ -158,7 +158,7 @@ class Channel:
                     self._repeated.append(item)
             self._cond.notify_all()
             new = self._records[known:] if self._observer is not None else []
-        # Outside the lock, so that the test does not wait for the observer.
+        # Outside the lock: a slow observer must not block the test.
         for record in new:
             if self._observer is not None:
                 self._observer(record)
@@ -173,27 +173,27 @@ class Channel:
     def _find_resets(self) -> None:
         for banner in find_banners(self._text, self._banner_from):
             self._resets.append(
-                Reset(banner.start, banner.cause, banner.name, banner.boot_mode, asked=self._is_asked)
+                Reset(banner.start, banner.cause, banner.name, banner.boot_mode, requested=self._is_requested)
             )
-            self._is_asked, self._is_asked_boot = False, self._is_asked
+            self._is_requested, self._is_requested_boot = False, self._is_requested
             self._banner_from = banner.end
         self._banner_from = max(self._banner_from, len(self._text) - BANNER_MAX)
 
     def _note_boot(self, record: Record) -> None:
-        """Note whether a new boot was asked for, even if the ROM printed no banner."""
+        """Note whether the harness requested a new boot, even if the ROM printed no banner."""
         if self._records and record.boot == self._records[-1].boot:
             return
-        if self._is_asked or self._is_asked_boot:
-            self._asked_boots.add(record.boot)
-        self._is_asked = self._is_asked_boot = False
+        if self._is_requested or self._is_requested_boot:
+            self._requested_boots.add(record.boot)
+        self._is_requested = self._is_requested_boot = False
 
-    def reset_asked(self) -> None:
+    def announce_reset(self) -> None:
         """Announce that the harness is about to reset the chip."""
         with self._cond:
-            self._is_asked = True
-            self.asked_from = len(self._text)
+            self._is_requested = True
+            self.reset_from = len(self._text)
 
-    def lost(self, error: PortError) -> None:
+    def report_lost(self, error: PortError) -> None:
         """Report that the line is lost: every wait, current and future, raises `error`."""
         with self._cond:
             self._error = self._error or error
@@ -217,7 +217,7 @@ class Channel:
             error = PortError(
                 f"{self.name}: {failure}", "check the cable and the board's power, then run again"
             )
-            self.lost(error)
+            self.report_lost(error)
             raise error from failure
 
     def mark(self) -> Cursor:
@@ -226,11 +226,11 @@ class Channel:
             return Cursor(len(self._text), len(self._records))
 
     def deadline(self, budget_s: float) -> Deadline:
-        """The end of a budget that begins now, by the clocks that count on this line."""
+        """A deadline that starts now and uses this line's clocks."""
         return Deadline(budget_s, self._board_clock_s)
 
     def wait(self, found: Callable[[], T | None], timeout_s: float) -> T | None:
-        """Wait until a function returns something.
+        """Wait until a function returns a value other than None.
 
         Args:
             found: called with the channel locked, now and after every chunk received.
@@ -246,7 +246,7 @@ class Channel:
         while True:
             remaining_s = (
                 deadline.remaining_s()
-            )  # not with the channel locked: an emulator answers only if it is read
+            )  # before locking the channel: an emulator answers only while its output is read
             with self._cond:
                 result = found()
                 if result is not None:
@@ -268,7 +268,7 @@ class Channel:
             return self._records[since.index if since else 0 :]
 
     def repeated(self, since: Cursor | None = None) -> list[Record]:
-        """Repeated records (stored replies), which are not in `records`."""
+        """Repeated records (stored replies); `records` leaves them out."""
         with self._cond:
             return [item for item in self._repeated if item.offset >= (since.offset if since else 0)]
 
@@ -291,10 +291,10 @@ class Channel:
             )
             return next((record.boot for record in self._records if start <= record.offset < end), None)
 
-    def was_asked(self, boot: str) -> bool:
-        """Whether the harness asked for the reset that this boot came from."""
+    def was_requested(self, boot: str) -> bool:
+        """Whether the harness requested the reset before this boot."""
         with self._cond:
-            return boot in self._asked_boots
+            return boot in self._requested_boots
 
     def gaps(self, since: Cursor | None = None) -> list[Gap]:
         """Records of the current boot that never arrived."""
@@ -302,7 +302,7 @@ class Channel:
             return self._sequence.gaps(since.index if since else 0)
 
     def noise(self, since: Cursor | None = None) -> LineNoise:
-        """The line's errors. Searches all of the text: not for use in a loop."""
+        """The line's errors. Searches the whole text, so avoid it in loops."""
         corrupt = self.corrupt(since)
         return LineNoise(
             damaged=len(corrupt),

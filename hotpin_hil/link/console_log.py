@@ -1,8 +1,8 @@
 """The console log of one `dut`, written where it is received.
 
-pytest-embedded sends every byte to a manager process and from there to a listener process, which each test starts and
-which writes the file that `dut.expect` reads. Writing that file directly saves the start of a Python per test and two
-hops per chunk. Fixtures put it in place of `msg_queue` and `_listener`, and it has the methods of both.
+pytest-embedded sends every byte to a manager process and from there to a listener process. Each test starts these, and
+the listener writes the file that `dut.expect` reads. Writing that file directly saves a Python start per test and two
+hops per chunk. Fixtures return a `ConsoleLog` for `msg_queue` and `_listener`, so it has the methods of both.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import Any, TextIO
 
 
 class ConsoleLog:
-    """Replaces pytest-embedded's MessageQueue; data is in the file when `put` returns."""
+    """Replaces pytest-embedded's MessageQueue; `put` returns when the data is in the file."""
 
     def __init__(self, path: str | Path, terminal: TextIO | None = None) -> None:
         """Open the log.
 
         Args:
             path: the log file, which is appended to.
-            terminal: shows complete lines as they arrive; None for no output.
+            terminal: prints complete lines as they arrive; None prints nothing.
         """
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,7 +50,7 @@ class ConsoleLog:
         """Do nothing: nothing is buffered."""
 
     def isatty(self) -> bool:
-        """No: esptool then writes plain lines instead of redrawing its progress."""
+        """False, so that esptool writes plain lines instead of redrawing its progress."""
         return False
 
     def close(self) -> None:

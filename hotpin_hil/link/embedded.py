@@ -1,11 +1,11 @@
 """Everything that this package replaces inside pytest-embedded.
 
 pytest-embedded has no registry for services: its `dut_factory` imports a service's class by name from the service's
-package when it makes a `dut`, so the name is where a subclass goes. Its fixtures are overridden by name, as pytest
-intends, in `fixtures/console.py`: `FIXTURES`.
+package when it makes a `dut`, so this module rebinds that name to a subclass. Its fixtures are overridden by name, as
+pytest intends, in `fixtures/console.py`: `FIXTURES`.
 
-Checked against `CHECKED_VERSION`. tests/link/test_embedded.py fails with another version, and if one of these names or
-constructors is no longer what it was.
+Checked against `CHECKED_VERSION`. tests/link/test_embedded.py fails on any other version, or if a replaced name or
+constructor changes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FIXTURES = ("msg_queue", "_listener", "_mp_manager")
 
 
 def install_serial() -> None:
-    """Makes pytest-embedded open ports with `HilIdfSerial` and the fast `rfc2217://` client. Idempotent."""
+    """Make pytest-embedded open ports with `HilIdfSerial` and the fast `rfc2217://` client. Idempotent."""
     import pytest_embedded_idf
 
     from hotpin_hil.link.idf_serial import HilIdfSerial
@@ -34,7 +34,7 @@ def install_serial() -> None:
 
 
 def install_qemu() -> None:
-    """Makes pytest-embedded run QEMU with `HilQemu` and `HilQemuApp`. Idempotent."""
+    """Make pytest-embedded run QEMU with `HilQemu` and `HilQemuApp`. Idempotent."""
     import pytest_embedded_qemu
 
     from hotpin_hil.link.idf_qemu import HilQemu, HilQemuApp

@@ -1,9 +1,8 @@
-"""How a start of the firmware in an emulator ended: ready, or stopped by a known fault of the emulator.
+"""Outcome of a firmware start in an emulator: ready, or stopped by a known emulator fault.
 
-Espressif's QEMU gives each core a PSRAM of its own, so a lock in it that one core has taken is never free for the
-other. And a core that the host stops while the flash cache is off may read from the cache. Both end in a panic
-that looks like the firmware's. No test can have caused a panic before the firmware is ready, so such a start is
-repeated.
+Espressif's QEMU gives each core its own PSRAM, so a lock in PSRAM that one core takes never becomes free for the other.
+And a core that the host pauses while the flash cache is off may read from the cache. Both end in a panic that looks
+like the firmware's. Before the firmware is ready no test can have caused a panic, so such a start is repeated.
 """
 
 from __future__ import annotations
@@ -19,19 +18,20 @@ KNOWN_PANICS = {
 }
 """Text of a panic -> the defect of QEMU behind it."""
 WATCHDOG_RESETS = ("TG0WDT_SYS_RESET", "TG1WDT_SYS_RESET", "RTCWDT_RTC_RESET", "RTCWDT_SYS_RESET")
-"""Resets by a watchdog alone. After a panic of the firmware they are its own. Otherwise they are the emulator's, also
-the first of a start: a reset over EN sets the boot loader's watchdog, which may end before the ROM prints anything."""
+"""Resets by a watchdog alone. After a firmware panic, such a reset is the firmware's fault. Otherwise it is the
+emulator's, even the first reset of a start: a reset over EN arms the boot loader's watchdog, which may fire before the
+ROM prints anything."""
 _TOO_SLOW = "the host was too slow for the boot loader's watchdog"
 RESETS_MAX = 3
-"""Restarts in one start after which the start counts as ended; the test then sees the cause."""
+"""Restarts after which the start counts as ended, so that the test sees the cause."""
 READY = b"Returned from app_main()"
-"""ESP-IDF's main task: for firmware that does not send the event `boot`."""
+"""Line of ESP-IDF's main task, for firmware that does not send the `boot` event."""
 _PANIC = re.compile(rb"Guru Meditation Error|Task watchdog got triggered|abort\(\) was called")
 
 
 @dataclass(frozen=True)
 class Start:
-    """Outcome of a start; `fault` describes a known fault of the emulator, empty if there was none."""
+    """Outcome of a start; `fault` describes a known emulator fault and is empty if there was none."""
 
     fault: str = ""
 
@@ -42,7 +42,7 @@ def known_defect(console: str) -> str:
 
 
 def judge_start(channel: Channel) -> Start | None:
-    """The end of the first start on this channel; None while it may still come."""
+    """Outcome of the first start on this channel; None while it is still running."""
     resets = channel.resets()
     if not resets:
         return None

@@ -6,8 +6,8 @@ methods. Differences:
 - UART0 is QEMU's standard input and output, read by one blocking thread; QEMU's own messages go to a log file;
 - each emulator has its own copy of the build's flash image and its own control socket (a file, so that two workers
   never compete for a port);
-- a start that a known fault of the emulator stopped is repeated (`emulator_start`) and counted in `faults`;
-- budgets end by the emulator's clock where that is behind the host's (`Deadline`);
+- a start that fails through a known emulator fault is repeated (`emulator_start`) and counted in `faults`;
+- budgets follow the emulator's clock where it lags behind the host's (`Deadline`);
 - when QEMU exits, the channel ends with a PortError that quotes QEMU's last message.
 """
 
@@ -39,8 +39,8 @@ from hotpin_hil.link.idf_serial import fingerprint, flash_files
 from hotpin_hil.link.qmp import Qmp
 
 STARTS_MAX = 4
-"""Attempts before a failed start is left to the test. About every second start of a dual-core build fails in an
-unpatched emulator, so all four fail once in 16."""
+"""Attempts before the test gets the failed start. About every second start of a dual-core build fails in an
+unpatched emulator, so all four fail in 1 of 16 cases."""
 START_S = 10.0
 """From reset to ready, by the emulator's clock: 5 s with the memory test of 4 MB of PSRAM."""
 STOP_TIMEOUT_S = 5.0
@@ -77,12 +77,12 @@ def make_image(app: IdfApp, path: str) -> None:
     ]
     arguments = ["--chip", app.target, "merge-bin", "--output", str(path)]
     arguments += ["--pad-to-size", app.flash_settings.get("flash_size", "4MB"), *settings, *flash_files(app)]
-    said = io.StringIO()
+    output = io.StringIO()
     try:
-        with contextlib.redirect_stdout(said):
+        with contextlib.redirect_stdout(output):
             esptool.main(arguments)
     except (esptool.FatalError, OSError, SystemExit) as error:
-        last = [line for line in said.getvalue().splitlines() if line.strip()][-1:]
+        last = [line for line in output.getvalue().splitlines() if line.strip()][-1:]
         raise FlashError(
             f"esptool could not make QEMU's flash image {path}: {error} {' '.join(last)}".rstrip(),
             "build the firmware again: hotpin-hil build --board qemu",
@@ -90,14 +90,15 @@ def make_image(app: IdfApp, path: str) -> None:
 
 
 PIPE_BYTES = 1024 * 1024
-"""Console pipe: QEMU drops output that does not fit, and an idle board's clock may run hours ahead of a busy host's."""
+"""Console pipe: QEMU drops output that does not fit, and an idle board's clock may run hours ahead of a busy host's
+clock."""
 
 
 class _Piped(subprocess.Popen[bytes]):
-    """Sends its standard output to a pipe instead of DuplicateStdoutPopen's polled file."""
+    """Process with a pipe as standard output, instead of DuplicateStdoutPopen's polled file."""
 
     def __init__(self, cmd: list[str], **kwargs: Any) -> None:
-        # A session of its own: Ctrl-C in the terminal must not end it before the clean-up is done.
+        # Its own session: Ctrl-C in the terminal must not end QEMU before the clean-up.
         own = {
             "stdout": subprocess.PIPE,
             "pipesize": PIPE_BYTES,
@@ -108,17 +109,17 @@ class _Piped(subprocess.Popen[bytes]):
 
 
 def _end_with_parent() -> None:
-    """Runs in the child: Linux kills it when the tests are killed, because it would continue without standard input."""
+    """Called in the child: makes Linux kill QEMU with its parent, since QEMU ignores a closed standard input."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class HilQemu(Qemu, _Piped):  # type: ignore[misc]
-    """QEMU for one test; `channel` is the content of its UART0 and the way to write to it."""
+    """QEMU for one test; `channel` reads and writes its UART0."""
 
     REDIRECT_CLS = None
     QEMU_DEFAULT_QMP_FMT = ""
-    """Use no TCP port: two workers may both find the same one free."""
+    """No TCP port: two workers may both find the same port free."""
 
     def __init__(
         self,
@@ -134,12 +135,12 @@ class HilQemu(Qemu, _Piped):  # type: ignore[misc]
         self._qmp = Qmp(f"{self._sockets.name}/qmp")
         self.channel = Channel(self._send, name="QEMU", board_clock_s=self._qmp.clock_s)
         self.faults: list[str] = []
-        """Known faults of the emulator that made a restart necessary."""
+        """Known emulator faults that made a restart necessary."""
         self._reader: threading.Thread | None = None
         self._ending = False
         self._switch = threading.Lock()
         self._trial: Channel | None = None
-        """Receives the console in place of `channel` until a start has ended."""
+        """Receives the console output instead of `channel` during a start."""
         template = Path(str(qemu_image_path))
         self._image = template.with_name(f"{template.stem}-board{dut_index}.bin")
         try:
@@ -178,7 +179,7 @@ class HilQemu(Qemu, _Piped):  # type: ignore[misc]
         """Write a build to the flash, restart QEMU, and wait for the end of its start.
 
         Args:
-            app: Build to write; None: the test's own.
+            app: build to write; None for the test's own.
         """
         self._end()
         make_image(app or self.app, str(self._image))
@@ -187,7 +188,7 @@ class HilQemu(Qemu, _Piped):  # type: ignore[misc]
         self._finish_trial()
 
     def read_flash(self, offset: int, size: int, path: Path) -> None:
-        """Read a part of the flash into a file while the board runs. Raises FlashError."""
+        """Copy a part of the flash to a file while the board runs. Raises FlashError."""
         try:
             with self._image.open("rb") as image:
                 image.seek(offset)
@@ -202,14 +203,14 @@ class HilQemu(Qemu, _Piped):  # type: ignore[misc]
     # --- starts ---
 
     def _begin_trial(self) -> None:
-        """Hold the console output back and save the flash, so that the start can be repeated."""
-        self.channel.reset_asked()
+        """Withhold the console output and save the flash, so that the start can be repeated."""
+        self.channel.announce_reset()
         shutil.copyfile(self._image, self._image.with_suffix(".before"))
         with self._switch:
             self._trial = Channel(name="QEMU", board_clock_s=self._qmp.clock_s)
 
     def _finish_trial(self) -> None:
-        """Repeat the start while a known fault of the emulator ends it, then release the console output.
+        """Repeat the start while a known emulator fault stops it, then release the console output.
 
         Raises:
             EmulatorError: QEMU cannot be started at all.
@@ -225,12 +226,12 @@ class HilQemu(Qemu, _Piped):  # type: ignore[misc]
                 self._begin_trial()
                 self._launch()
             else:
-                self._fault_of_start()  # left for the test to report
+                self._fault_of_start()  # the test reports this failure
         finally:
             self._show_trial()
 
     def _fault_of_start(self) -> str:
-        """Wait for the end of the start; returns the known fault of the emulator, empty if there was none."""
+        """Wait for the end of the start; returns the known emulator fault, or an empty text."""
         trial = self._trial
         assert trial is not None
         try:
@@ -238,7 +239,7 @@ class HilQemu(Qemu, _Piped):  # type: ignore[misc]
         except PortError as error:
             if self.returncode is not None and self.returncode < 0:
                 return f"QEMU crashed with signal {-self.returncode}"
-            if not trial.text():  # its arguments are wrong, also for the next test
+            if not trial.text():  # QEMU printed nothing, so its arguments are wrong for every test
                 raise EmulatorError(error.message, "start it by hand with the command in the log") from error
             return ""
         if start is None and not self._qmp.answers():
@@ -251,12 +252,12 @@ class HilQemu(Qemu, _Piped):  # type: ignore[misc]
             if trial is not None:
                 self._deliver(trial.text())
                 if trial.error is not None:
-                    self.channel.lost(trial.error)
+                    self.channel.report_lost(trial.error)
 
     def _launch(self) -> None:
         self._ending = False
         Path(self._qmp.path).unlink(missing_ok=True)
-        self._qmp.restarted()
+        self._qmp.reset_state()
         _Piped.__init__(self, self._cmd, stdin=subprocess.PIPE, stderr=self._fw, bufsize=0)
         self._read()
 
@@ -282,7 +283,7 @@ class HilQemu(Qemu, _Piped):  # type: ignore[misc]
         if not self._ending:
             error = PortError(f"QEMU has ended{self._last_words()}", _REMEDY)
             with self._switch:
-                (self._trial or self.channel).lost(error)
+                (self._trial or self.channel).report_lost(error)
 
     def _deliver(self, data: bytes) -> None:
         self.channel.feed(data)
@@ -294,16 +295,16 @@ class HilQemu(Qemu, _Piped):  # type: ignore[misc]
     def _last_words(self) -> str:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.wait(STOP_TIMEOUT_S)
-        said = Path(self._logfile).read_text(errors="replace").splitlines()
-        last = [line.strip() for line in said if line.strip()][-1:]
+        log = Path(self._logfile).read_text(errors="replace").splitlines()
+        last = [line.strip() for line in log if line.strip()][-1:]
         return f" (exit status {self.returncode}){f': {last[0]}' if last else ''}"
 
     # --- the end ---
 
     def _end(self) -> None:
         self._ending = True
-        for insist in (subprocess.Popen.terminate, subprocess.Popen.kill):
-            insist(self)
+        for stop in (subprocess.Popen.terminate, subprocess.Popen.kill):
+            stop(self)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.wait(STOP_TIMEOUT_S)
                 break
@@ -319,7 +320,7 @@ class HilQemu(Qemu, _Piped):  # type: ignore[misc]
         self._end()
         self.close()
         self._show_trial()
-        self.channel.lost(PortError("QEMU was stopped", "it is, at the test's end"))
+        self.channel.report_lost(PortError("QEMU was stopped", "each test's QEMU is stopped at its end"))
         self._sockets.cleanup()
         for image in (self._image, self._image.with_suffix(".before")):
             image.unlink(missing_ok=True)

@@ -3,10 +3,10 @@
 `HilIdfSerial` replaces pytest-embedded's `IdfSerial` and keeps its methods. Differences:
 
 - one blocking reader thread instead of a 50 ms poll; bytes reach `channel` before pytest-embedded's queue;
-- the boot loader is entered only to flash or erase; a set-up with nothing to flash is one reset;
+- the boot loader is entered only to flash or erase; a set-up with nothing to flash needs one reset;
 - flash contents that are already up to date are not written again, in this run or the next;
 - after flashing the board is reset once, with the console's baud rate set;
-- a lost line ends the channel with a PortError; nothing reconnects behind the test's back.
+- a lost line ends the channel with a PortError; there is no silent reconnect.
 """
 
 from __future__ import annotations
@@ -35,20 +35,18 @@ EN_LOW_S = 0.1
 EN_LOW_NETWORK_S = 0.02
 """Reset pulse on a network port, whose server acknowledges each edge."""
 
-_FLASH_REMEDY = (
-    "check cable, power and that nothing pulls GPIO2 or GPIO12 high while flashing, then run again"
-)
+_FLASH_REMEDY = "check cable and power; let nothing pull GPIO2 or GPIO12 high while flashing; then run again"
 
 
 class HilIdfSerial(IdfSerial):  # type: ignore[misc]  # pytest-embedded is not typed
-    """One board's port for one test; `channel` is the line's content and the way to write to it."""
+    """One board's port for one test; `channel` reads and writes the line."""
 
     _flashed: ClassVar[dict[str, str]] = {}
-    """Port -> fingerprint of the image that this process knows to be on the chip there."""
+    """Port -> fingerprint of the image that this process last flashed there."""
 
     power_cycle: ClassVar[Callable[[], bool] | None] = None
-    """Hook that power-cycles a chip that does not enter its boot loader; returns whether it did. The port is closed
-    during the call."""
+    """Hook that power-cycles a chip stuck outside its boot loader; returns whether it switched the power. The port is
+    closed during the call."""
 
     channel: Channel
 
@@ -95,7 +93,7 @@ class HilIdfSerial(IdfSerial):  # type: ignore[misc]  # pytest-embedded is not t
         self.channel = Channel(connection.write, name=port)
         try:
             self.esp = CHIP_DEFS[self.target](connection, baud)
-            # Skip IdfSerial and EspSerial, whose constructors would enter the boot loader for every test.
+            # Skip IdfSerial and EspSerial, whose constructors enter the boot loader for every test.
             Serial.__init__(self, msg_queue, port=connection, baud=baud, meta=meta, **kwargs)
         except BaseException:
             connection.close()
@@ -118,7 +116,7 @@ class HilIdfSerial(IdfSerial):  # type: ignore[misc]  # pytest-embedded is not t
 
     def hard_reset(self) -> None:
         """Reset the chip over EN. If no reader runs, as in set-up, pending bytes are dropped first."""
-        self.channel.reset_asked()
+        self.channel.announce_reset()
         try:
             self.proc.dtr = False
             self.proc.rts = True
@@ -136,7 +134,7 @@ class HilIdfSerial(IdfSerial):  # type: ignore[misc]  # pytest-embedded is not t
         self._flashed.pop(self.port, None)
 
     def flash(self, app: Any = None) -> None:
-        """Write the changed parts of the app's flash files, then reset. Raises FlashError, BuildError or PortError."""
+        """Write the flash files that changed, then reset. Raises FlashError, BuildError or PortError."""
         app = app or self.app
         files = flash_files(app)
         self.forget_flashed()
@@ -146,7 +144,7 @@ class HilIdfSerial(IdfSerial):  # type: ignore[misc]  # pytest-embedded is not t
                     nvs = app.partition_table["nvs"]
                     self._esptool("erase-region", str(nvs["offset"]), str(nvs["size"]))
                     self.esp.connect(attempts=CONNECT_ATTEMPTS)
-                # IDF still writes --flash_mode, which esptool 5 takes with a warning each time.
+                # IDF still writes --flash_mode, which makes esptool 5 print a warning each time.
                 settings = [
                     text.replace("_", "-") if text.startswith("--") else text
                     for text in (*app.flash_args["write_flash_args"], *self._force_flag(app))
@@ -163,7 +161,7 @@ class HilIdfSerial(IdfSerial):  # type: ignore[misc]  # pytest-embedded is not t
         run_esptool([*options, command, *arguments], self.esp)
 
     def read_flash(self, offset: int, size: int, path: Path) -> None:
-        """Read a part of the flash into a file, and reset the chip. Raises FlashError or PortError."""
+        """Copy a part of the flash to a file, then reset the chip. Raises FlashError or PortError."""
         with self.disable_redirect_thread():
             with self._boot_loader():
                 self._esptool("read-flash", hex(offset), hex(size), str(path))
@@ -182,16 +180,16 @@ class HilIdfSerial(IdfSerial):  # type: ignore[misc]  # pytest-embedded is not t
 
     @contextmanager
     def _boot_loader(self) -> Iterator[None]:
-        """Context in the ROM's boot loader; restores the port's settings and converts esptool's errors."""
+        """Run the block in the ROM's boot loader; restores the port's settings and converts esptool's errors."""
         settings = self.proc.get_settings()
         try:
             with redirect_stdout(self._q):
                 self._connect()
                 yield
-        except SystemExit as error:  # how click reports a bad argument
+        except SystemExit as error:  # click reports a bad argument like this
             raise FlashError(f"esptool refused its arguments: {error}", "see the log above") from error
         except esptool.FatalError as error:
-            # esptool's further lines point to a web page about ports.
+            # The other lines only link to esptool's troubleshooting page.
             raise FlashError(f"{self.port}: {str(error).splitlines()[0]}", _FLASH_REMEDY) from error
         except OSError as error:
             raise port_error(self.port, error) from error
@@ -200,7 +198,7 @@ class HilIdfSerial(IdfSerial):  # type: ignore[misc]  # pytest-embedded is not t
                 self.proc.apply_settings(settings)
 
     def _connect(self) -> None:
-        """Enter the boot loader; a second attempt follows a power cycle if power can be switched."""
+        """Enter the boot loader; if that fails and power can be switched, power-cycle and try once more."""
         try:
             self.esp.connect(attempts=CONNECT_ATTEMPTS)
         except (esptool.FatalError, OSError):
@@ -221,7 +219,7 @@ class HilIdfSerial(IdfSerial):  # type: ignore[misc]  # pytest-embedded is not t
 
     def start_redirect_thread(self) -> None:
         if not self._reading():
-            self.channel.reset_asked()  # the chip may have been reset while the port was not read
+            self.channel.announce_reset()  # the chip may have been reset while the port was not read
             self._redirect_thread = PortReader(self.proc, self._deliver, self._line_lost)
             self._redirect_thread.start()
 
@@ -233,11 +231,11 @@ class HilIdfSerial(IdfSerial):  # type: ignore[misc]  # pytest-embedded is not t
             logging.debug("console log of %s is closed: %s", self.port, error)
 
     def _line_lost(self, error: BaseException) -> None:
-        self.channel.lost(port_error(self.port, error))
+        self.channel.report_lost(port_error(self.port, error))
 
     @contextmanager
     def disable_redirect_thread(self, kill_port: bool = False) -> Iterator[bool]:
-        """Stop the reader within the block (with `kill_port` also close the port); yields whether it ran before."""
+        """Stop the reader within the block (with `kill_port` also close the port); yields whether it was running."""
         was_reading = self.stop_redirect_thread()
         if kill_port:
             self.proc.close()
@@ -255,15 +253,15 @@ class HilIdfSerial(IdfSerial):  # type: ignore[misc]  # pytest-embedded is not t
     def close(self) -> None:
         """Close the port and end the reader thread; a wait on the channel raises PortError."""
         super().close()
-        self.channel.lost(
-            PortError(f"{self.channel.name} was closed", "the test's port is closed at its end")
+        self.channel.report_lost(
+            PortError(f"{self.channel.name} was closed", "each test's port is closed at its end")
         )
 
 
 def run_esptool(arguments: list[str], esp: Any) -> None:
     """Run one esptool command on a connected chip.
 
-    esptool's command line library turns Ctrl-C into an exit with status 1, which would look like a bad argument.
+    esptool's command-line library turns Ctrl-C into an exit with status 1, which would look like a bad argument.
 
     Raises:
         FatalError: The command failed.
@@ -281,13 +279,13 @@ def run_esptool(arguments: list[str], esp: Any) -> None:
 
 
 def flash_files(app: Any) -> list[str]:
-    """The address and file arguments of `esptool write-flash`.
+    """Address and file arguments for `esptool write-flash`.
 
     Raises:
         BuildError: there is nothing to flash, or a file is missing.
     """
     if not app.flash_files or not app.flash_settings:
-        raise BuildError(f"{app.binary_path} holds nothing to flash", "build the firmware first")
+        raise BuildError(f"{app.binary_path} has nothing to flash", "build the firmware first")
     missing = [file.file_path for file in app.flash_files if not Path(file.file_path).is_file()]
     if missing:
         raise BuildError(f"{missing[0]} is missing from the build", "build the firmware again")

@@ -8,15 +8,15 @@ from hotpin_hil.link.channel import Channel
 
 
 def line_of(dut: Any) -> Any:
-    """The service with `channel`, `hard_reset()` and `flash(app)`.
+    """The `dut`'s service with `channel`, `hard_reset()` and `flash(app)`.
 
-    It is `dut.serial` (HilIdfSerial), in QEMU `dut.qemu` (HilQemu).
+    `dut.serial` (HilIdfSerial) on a serial port, `dut.qemu` (HilQemu) in QEMU.
     """
     serial = getattr(dut, "serial", None)
     return serial if serial is not None else getattr(dut, "qemu", None)
 
 
 def channel_of(dut: Any) -> Channel | None:
-    """The channel of a `dut`, None if its service is not the harness's."""
+    """The channel of a `dut`, None if its service is not one of the harness's classes."""
     channel = getattr(line_of(dut), "channel", None)
     return channel if isinstance(channel, Channel) else None

@@ -12,7 +12,7 @@ from hotpin_hil.link.port_holders import holders, permission_remedy
 
 HANDLER_PACKAGE = "hotpin_hil.link.serial_handlers"
 READ_TIMEOUT_S = 0.05
-"""For direct reads of the port; the reader thread waits without timeout."""
+"""For direct reads of the port; the reader thread has no timeout."""
 
 _BUSY = (errno.EBUSY, errno.EAGAIN)
 _FORBIDDEN = (errno.EACCES, errno.EPERM)
@@ -34,8 +34,8 @@ def is_network(port: str) -> bool:
 def open_port(port: str, baud: int) -> Any:
     """Open a port exclusively, with both control lines released.
 
-    Released, because a base board may wire DTR to IO0 and RTS to EN directly: with both asserted, pyserial's default,
-    the chip is held in reset.
+    A base board may wire DTR to IO0 and RTS to EN directly. Asserting both, as pyserial does by default, would then
+    hold the chip in reset.
 
     Args:
         port: device name or pyserial URL.
@@ -73,5 +73,5 @@ def _remedy(port: str, number: int | None) -> str:
         return permission_remedy(port)
     if number in _BUSY:
         others = ", ".join(holders(port))
-        return f"close what uses it: {others or 'a monitor, another test run'}"
+        return f"close the program that uses it: {others or 'a monitor or another test run'}"
     return _REMEDY

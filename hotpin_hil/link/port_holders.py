@@ -16,7 +16,7 @@ COMMAND_MAX = 60
 
 
 def holders(port: str) -> list[str]:
-    """`pid 123 (picocom /dev/ttyUSB0)` for each process that has a port open; only root sees those of other users."""
+    """Processes that have the port open, as `pid 123 (picocom /dev/ttyUSB0)`; only root sees other users' processes."""
     try:
         device = os.stat(port)
     except OSError:
@@ -61,6 +61,6 @@ def permission_remedy(port: str) -> str:
     except (OSError, KeyError):
         group = user = ""
     if not group or group == "root":
-        # udev has not assigned it to the group of serial ports; joining root's group would grant far more.
+        # udev did not assign the port to the serial group; joining root's group would grant far too much.
         return "install the udev rule of docs/bench.md, then plug the board in again"
     return f"sudo usermod -aG {group} {user or '$USER'}, then log in again; {udev}"

@@ -10,7 +10,7 @@ from typing import Any
 class PortReader(threading.Thread):
     """Blocks in `port.read` and hands every chunk to `deliver` at once.
 
-    Calls `lost`, from this thread, with the exception that ended the port; not after `terminate`.
+    When the port fails, the reader thread calls `lost` with the exception; never after `terminate`.
     """
 
     def __init__(
@@ -46,14 +46,14 @@ class PortReader(threading.Thread):
                 return
 
     def terminate(self) -> None:
-        """Stop and join; deliver everything that the port has received, and restore its timeout."""
+        """Stop and join the thread, deliver all bytes received, and restore the port's timeout."""
         if not self.is_alive():
             return
         self._stopping = True
         self._port.cancel_read()
         self.join()
         if self._port.is_open:
-            # One read without waiting takes the rest, and the cancellation if the thread did not need it.
+            # A read without waiting takes the rest, and a cancellation that the thread has not consumed.
             self._port.timeout = 0
             rest = self._port.read(self._port.in_waiting or 1)
             self._port.timeout = self._timeout

@@ -14,14 +14,17 @@ from qemu.qmp import QMPClient
 from hotpin_hil.errors import PortError
 
 TIMEOUT_S = 30.0
-"""QEMU with a twentieth of a core answers within 2 s."""
+"""QEMU on 5 % of a core answers within 2 s."""
 _REMEDY = "run it again; if it hangs again, start QEMU by hand with the command in its log"
 _DRIFT = re.compile(r"Host - Guest clock\s+(-?\d+) ms")
 """Line in the monitor's `info jit` output with instruction counting: accel/tcg/monitor.c of QEMU."""
 
 
 class Qmp:
-    """Control socket of one QEMU. Each command opens its own connection, so that none waits for another's reply."""
+    """Control socket of one QEMU.
+
+    Each command opens its own connection and so never waits for another command's reply.
+    """
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -34,7 +37,7 @@ class Qmp:
             return asyncio.run(asyncio.wait_for(self._execute(command, arguments), TIMEOUT_S))
         except Exception as error:  # qemu.qmp and asyncio raise many kinds
             reason = str(error) or f"no answer in {TIMEOUT_S:g} s"
-            raise PortError(f"QEMU does not take '{command}' over QMP: {reason}", _REMEDY) from error
+            raise PortError(f"QMP command '{command}' failed in QEMU: {reason}", _REMEDY) from error
 
     async def _execute(self, command: str, arguments: dict[str, Any] | None) -> Any:
         client = QMPClient()
@@ -56,30 +59,30 @@ class Qmp:
     def clock_s(self) -> float | None:
         """Seconds on the emulated board's clock since it was first read; 0 until QEMU is up.
 
-        None if QEMU does not report it: it does not count instructions, or it hangs.
+        None if QEMU hangs, or does not count instructions and so reports no clock.
         """
         if self._is_hung:
             return None
         if not self._listens():
             return 0.0
         try:
-            said = str(self.execute("human-monitor-command", {"command-line": "info jit"}))
+            answer = str(self.execute("human-monitor-command", {"command-line": "info jit"}))
         except PortError:
             self._is_hung = True  # a second query would only time out again
             return None
-        drift = _DRIFT.search(said)
+        drift = _DRIFT.search(answer)
         if drift is None:
             return None
         now_s = time.monotonic() - int(drift[1]) / 1000
         self._first_s = now_s if self._first_s is None else self._first_s
         return now_s - self._first_s
 
-    def restarted(self) -> None:
+    def reset_state(self) -> None:
         """Forget the state of the previous QEMU after a restart."""
         self._is_hung, self._first_s = False, None
 
     def _listens(self) -> bool:
-        """Whether QEMU accepts a connection; it may still not answer."""
+        """Whether QEMU accepts a connection, even if it does not answer then."""
         with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(TIMEOUT_S)
             try:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 XTENSA_TOOL = "xtensa-esp32-elf-addr2line"
 HOST_TOOL = "addr2line"
-"""For firmware built for the host, whose code addresses are offsets into its ELF."""
+"""For firmware built for the host; its code addresses are offsets into the ELF."""
 
 TOOLS_PATH = "IDF_TOOLS_PATH"
 _TOOLS_DEFAULT = "~/.espressif"
@@ -19,35 +19,35 @@ _IN_TOOLS = ("tools/xtensa-esp-elf/*/xtensa-esp-elf/bin", "tools/xtensa-esp32-el
 """Where idf_tools.py puts the toolchain: IDF v5.2 and later, older versions."""
 
 TIMEOUT_S = 20.0
-"""A large ELF takes a second."""
+"""A large ELF takes about 1 s."""
 
 _ADDRESS = re.compile(r"(0x[0-9a-f]+): ")
 
 
 def find_tool(is_host: bool, environment: Mapping[str, str] = os.environ) -> Path | None:
-    """Find the addr2line for a backtrace: on the PATH, or the newest of ESP-IDF's tools.
+    """Find the addr2line for a backtrace: on the PATH, else the newest in ESP-IDF's tools.
 
     Args:
-        is_host: whether the backtrace is of firmware built for the host.
+        is_host: whether the firmware was built for the host.
         environment: with PATH and IDF_TOOLS_PATH.
 
     Returns:
-        Its path, None if there is none.
+        Its path, None if it is not installed.
     """
     name = HOST_TOOL if is_host else XTENSA_TOOL
     found = shutil.which(name, path=environment.get("PATH"))
     if found or is_host:
         return Path(found) if found else None
     tools = Path(environment.get(TOOLS_PATH) or _TOOLS_DEFAULT).expanduser()
-    there = [path for folder in _IN_TOOLS for path in sorted(tools.glob(f"{folder}/{name}"))]
-    return there[-1] if there else None
+    installed = [path for folder in _IN_TOOLS for path in sorted(tools.glob(f"{folder}/{name}"))]
+    return installed[-1] if installed else None
 
 
 def decode(tool: Path, elf: Path, addresses: Sequence[int]) -> list[str]:
     """Decode addresses.
 
     Returns:
-        A text per address, in order: `0x400d1234: app_main at main.c:12`, with inlined functions on further lines.
+        One text per address, in order: `0x400d1234: app_main at main.c:12`, with inlined functions on further lines.
         Empty if the tool fails.
     """
     if not addresses:

@@ -8,7 +8,7 @@ from hotpin_hil.logs.format import LogFormat
 from hotpin_hil.protocol.log import COLOUR, ERASED
 
 LINE_MAX = 64 * 1024
-"""Bytes; the rest of a longer line is dropped, and the line counted."""
+"""Bytes; a longer line is truncated and counted."""
 
 _COLOURED = re.compile(rb"\x1b\[[0-9;]*m[^\n]*\n")
 _BROKEN_COLOUR = re.compile(rb"\x1b[^\n]*\n")
@@ -17,7 +17,7 @@ _REPLACED = re.compile("�[^\n]*\n")
 
 
 class BlockCutter:
-    """Cuts a stream into blocks of whole lines, and counts in `form` what it has taken out of them."""
+    """Cuts a stream into blocks of whole lines; counts the colours and damage that it removes in `form`."""
 
     def __init__(self, form: LogFormat) -> None:
         self.bytes = 0
@@ -33,7 +33,7 @@ class BlockCutter:
         return self._plain(block) if block else b""
 
     def close(self) -> bytes:
-        """The line that the end of the log leaves without newline, if there is one; with a newline."""
+        """End the log; returns its unterminated last line with a newline added, or nothing."""
         self.ends_with_newline = not self._carry and not self._is_skipping
         if self.ends_with_newline:
             return b""

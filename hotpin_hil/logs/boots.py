@@ -19,7 +19,7 @@ _APP_MARKS = {
     ("main_task", "Started on CPU0"): 6,
     ("main_task", "Calling app_main()"): 7,
 }
-"""What each application start prints, in this order; the number is the stage of the boot."""
+"""Lines that every application start prints, in this order, with the stage of the boot."""
 _STAGE_FALL, _STAGE_BANNER, _STAGE_LOADER, _STAGE_RUNNING = 0, 1, 2, 7
 
 BANNER, LOADER, APPLICATION, RECORD, TIMES = (
@@ -34,7 +34,7 @@ _SIGNS_IN_LOG_LINES = (TIMES, LOADER, APPLICATION)
 
 
 class LineClock(Protocol):
-    """What the handlers need to know of the lines that were not handed to them."""
+    """What the handlers need to know about lines that they do not receive."""
 
     @property
     def headed_lines(self) -> int:
@@ -45,19 +45,22 @@ class LineClock(Protocol):
         """Latest time in this boot, None before the first."""
 
     def restart_clock(self) -> None:
-        """The board has started again: times begin at 0."""
+        """Note that the board has restarted, so times begin at 0."""
 
 
 class BootTracker:
-    """Detects boots. The signs of one boot come in the order of their stages; a sign out of order is a new boot."""
+    """Detects boots.
+
+    The signs of one boot follow in the order of their stages; a sign out of order means a new boot.
+    """
 
     def __init__(self, sink: EventSink, clock: LineClock, end_boot: Callable[[], None]) -> None:
         """Make a tracker.
 
         Args:
-            sink: takes the events.
+            sink: receives the events.
             clock: restarted with each boot.
-            end_boot: called before a boot starts, to complete what belongs to the boot before.
+            end_boot: called before each new boot, to complete the events of the previous boot.
         """
         self.rom_banners = 0
         self.boot_loader_starts = 0
@@ -66,17 +69,17 @@ class BootTracker:
         self._clock = clock
         self._end_boot = end_boot
         self._stage: int | None = None
-        """Stage of the latest sign; None while the log has shown no boot from its beginning."""
-        self._heard_anything = False
+        """Stage of the latest sign; None before the first sign."""
+        self._has_output = False
         self._is_download = False
-        """The chip waits to be flashed: the boot that counts comes next."""
+        """The chip waits for a flasher; the firmware's boot follows."""
 
-    def hear(self) -> None:
+    def note_output(self) -> None:
         """Note that the current boot has printed something."""
-        self._heard_anything = True
+        self._has_output = True
 
     def take_text(self, line: ConsoleLine) -> None:
-        """Take a line without header: the ROM's."""
+        """Take a line without an ESP_LOG header, such as the ROM's."""
         text = line.text
         if is_greeting(text):
             self.rom_banners += 1
@@ -104,7 +107,7 @@ class BootTracker:
             self._clock.restart_clock()
 
     def take_app_start(self, line: LogLine) -> None:
-        """Take a line that may be a mark of the application's start."""
+        """Take a line that may mark the application's start."""
         stage = _APP_MARKS.get((line.tag, line.text))
         if stage is not None:
             before = self._sink.boot
@@ -113,9 +116,10 @@ class BootTracker:
             self.app_starts += not was_running or self._sink.boot != before
 
     def take_fall(self, line: LogLine) -> None:
-        """Take a line whose time lies far behind those before it: a new boot, unless the boot at hand explains it.
+        """Take a line whose time is far behind the lines before it.
 
-        Until the application runs, lines have the time of another clock, which an emulator does not keep in step.
+        It means a new boot, except while a boot is starting: until the application runs, log lines use another clock,
+        which an emulator does not keep in step.
         """
         is_starting = self._stage is not None and 0 < self._stage < _STAGE_RUNNING
         is_sign = (line.tag, line.text) in _APP_MARKS or _BOOT_LOADER.search(line.text)
@@ -123,7 +127,7 @@ class BootTracker:
             self._start(line.number, line.t_ms, TIMES, _STAGE_FALL)
 
     def take_new_boot_id(self, number: int, t_ms: int) -> None:
-        """Take a record with another boot id than the one before."""
+        """Take a record whose boot id differs from the previous record's."""
         self._start(number, t_ms, RECORD, _STAGE_RUNNING)
 
     def _advance(self, line: LogLine, sign: str, stage: int) -> None:
@@ -133,11 +137,11 @@ class BootTracker:
 
     def _start(self, number: int, t_ms: int | None, sign: str, stage: int, **banner: Any) -> None:
         self._end_boot()
-        # Lines that say nothing are only counted; a sign in a log line is itself one of those counted.
+        # Uninteresting lines are only counted; a sign in a log line is included in that count.
         before = self._clock.headed_lines - (sign in _SIGNS_IN_LOG_LINES)
-        if (self._heard_anything or before > 0) and not self._is_download:
+        if (self._has_output or before > 0) and not self._is_download:
             self._sink.next_boot()
-        self._heard_anything = True
+        self._has_output = True
         self._is_download = banner.get("mode") == DOWNLOAD_BOOT
         self._stage = stage
         if sign != TIMES:

@@ -1,4 +1,4 @@
-"""Identity of the firmware, as the start-up lines print it."""
+"""Identity of the firmware, collected from its start-up lines."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _APP_INFO = {
 
 
 class BuildCollector:
-    """Collects the pieces of a boot's BuildSeen, and emits it when the boot ends."""
+    """Collects the fields of a boot's BuildSeen event and emits it when the boot ends."""
 
     def __init__(self, sink: EventSink) -> None:
         self._sink = sink
@@ -56,19 +56,19 @@ class BuildCollector:
         if found is not None:
             self._add(line.number, "psram_mb", int(found[1]))
 
-    def note_free_at_main(self, line: int, free: int, *, is_first_word: bool) -> None:
+    def note_free_at_main(self, line: int, free: int, *, keep_first: bool) -> None:
         """Note the free heap at `app_main`.
 
         Args:
             line: where it was printed.
             free: bytes.
-            is_first_word: True keeps a figure that was noted before.
+            keep_first: True keeps an earlier figure.
         """
-        if not (is_first_word and "free_heap_at_main" in self._fields):
+        if not (keep_first and "free_heap_at_main" in self._fields):
             self._add(line, "free_heap_at_main", free)
 
     def end_boot(self) -> None:
-        """Emit what the boot has printed of its build, and start over."""
+        """Emit the BuildSeen event of the ended boot, if any, and reset."""
         if self._line is not None:
             place = self._sink.place(self._line, None)
             self._sink.emit(ev.BuildSeen(*place, regions=self._regions, **self._fields))

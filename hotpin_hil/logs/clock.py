@@ -1,4 +1,4 @@
-"""The board's clock as the lines of a log show it: tells a restart from late lines and damaged times."""
+"""The board's clock as seen in a log's lines: distinguishes restarts from late lines and damaged times."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from hotpin_hil.logs.format import LineTally
 
 FALL_MS = 1_000
-"""Tasks take the time of a line before they wait for their turn to write it: recorded boards show times up to 566 ms
-behind. A time that falls back further is of a new boot."""
+"""Tasks read the time of a line before they wait to write it: recorded boards show lines up to 566 ms late. A time that
+falls back further belongs to a new boot."""
 
 
 class BoardClock:
-    """Follows the times of the lines; late and odd ones are counted in the tally."""
+    """Follows the times of the lines; counts late and odd times in the tally."""
 
     def __init__(self, tally: LineTally, ahead: Callable[[int], Sequence[int]]) -> None:
         """Make a clock.
@@ -26,12 +26,12 @@ class BoardClock:
         self._tally = tally
         self._ahead = ahead
         self._before_jump = -1
-        """The latest time before `high`, where that was a jump."""
+        """The latest time before `high`, if `high` was a jump."""
         self._jump_to = -1
         self._jump_line = 0
 
     def restart(self) -> None:
-        """The board has started again: times begin at 0."""
+        """Note that the board has restarted, so times begin at 0."""
         self.high = self._before_jump = -1
 
     def take_run(self, times: list[int], first: int) -> bool:
@@ -42,7 +42,7 @@ class BoardClock:
             first: number of the first line.
 
         Returns:
-            False, with nothing taken, if one of them may show a restart.
+            False, with no time taken, if one of them may show a restart.
         """
         if self.high <= times[0] and times[-1] - self.high <= FALL_MS and times == sorted(times):
             self.high = times[-1]
@@ -65,36 +65,36 @@ class BoardClock:
         return True
 
     def take_steady(self, times: list[int]) -> bool:
-        """Take the times of lines that were printed in one go; returns False, with nothing taken, if they jump."""
+        """Take the times of lines printed in one go; returns False, with no time taken, if they jump."""
         high = max(self.high, 0)
         if not 0 <= times[0] - high <= times[-1] - high <= FALL_MS or times != sorted(times):
             return False
         self.high = times[-1]
         return True
 
-    def take(self, number: int, t_ms: int, behind: int) -> bool:
+    def take(self, number: int, t_ms: int, end: int) -> bool:
         """Take the time of a line.
 
         Args:
             number: of the line.
             t_ms: its time.
-            behind: offset after it, for looking ahead.
+            end: offset after the line, for looking ahead.
 
         Returns:
             Whether the time shows that the clock has restarted.
         """
         if t_ms < self.high:
-            return self._take_late(number, t_ms, behind)
+            return self._take_late(number, t_ms, end)
         if t_ms - self.high > FALL_MS:
             self._before_jump, self._jump_to, self._jump_line = self.high, t_ms, number
         self.high = t_ms
         return False
 
-    def _take_late(self, number: int, t_ms: int, behind: int) -> bool:
+    def _take_late(self, number: int, t_ms: int, end: int) -> bool:
         if self.high - t_ms <= FALL_MS:
             self._tally.count_reversals([self.high - t_ms])
             return False
-        later = self._ahead(behind)
+        later = self._ahead(end)
         if later and min(later) >= self.high - FALL_MS:
             self._tally.count_odd_stamp(number)
             return False

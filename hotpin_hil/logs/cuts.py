@@ -1,19 +1,19 @@
-"""Lines that another task's line was printed into: cut up, and put together again."""
+"""Lines that another task's output split: cuts them into pieces and joins these again."""
 
 from __future__ import annotations
 
 from hotpin_hil.logs.shapes import INSERTED, RECORD_END, Row
 
 JOIN_MS = 2_000
-"""A line within a line belongs to another task if their times are this close: a text that quotes a line is no cut."""
+"""Maximum time between a line and another task's line within it; a larger gap means a quoted line."""
 
 
 def cut_up(row: Row, high_ms: int) -> list[bytes]:
-    """The pieces of a line: it is cut where another one begins in it.
+    """Cut a line where another task's line begins in it; returns the pieces.
 
     Args:
         row: the line.
-        high_ms: latest time so far, for a line that has none; -1 if there is none.
+        high_ms: latest time so far, used for a line without a time; -1 if unknown.
     """
     level, stamp, tag, text = row
     if text.startswith(b"@") and not level and RECORD_END.search(text):
@@ -30,9 +30,9 @@ def cut_up(row: Row, high_ms: int) -> list[bytes]:
 
 
 class LineJoiner:
-    """Keeps the beginnings of lines that were cut until the rest comes.
+    """Keeps the beginnings of split lines until the rest arrives.
 
-    Lines are given back as (number, text, whether it was joined).
+    Lines are returned as (number, text, whether it was joined).
     """
 
     def __init__(self) -> None:
@@ -41,13 +41,13 @@ class LineJoiner:
 
     @property
     def oldest(self) -> int | None:
-        """Number of the oldest line that waits for its rest."""
+        """Number of the oldest line whose rest is missing; None if there is none."""
         return self.waiting[0][0] if self.waiting else None
 
     def join(self, number: int, pieces: list[bytes]) -> list[tuple[int, bytes, bool]]:
-        """Take the pieces of a line; returns the lines that are complete now."""
+        """Take the pieces of a line; returns the completed lines."""
         done = []
-        if self.waiting:  # then this line has no header: it continues what was cut last
+        if self.waiting:  # this line has no header, so it continues the last split line
             cut_number, cut_text = self.waiting.pop()
             whole, pieces = cut_text + pieces[0], pieces[1:]
             if pieces:
@@ -64,6 +64,6 @@ class LineJoiner:
         return done
 
     def leave(self) -> list[tuple[int, bytes, bool]]:
-        """Give up waiting; returns the cut lines as they are, innermost first."""
+        """Give up waiting; returns the incomplete lines, innermost first."""
         cut, self.waiting = self.waiting, []
         return [(number, text, False) for number, text in reversed(cut)]

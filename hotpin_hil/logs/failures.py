@@ -8,7 +8,7 @@ from hotpin_hil.logs.sink import EventSink
 from hotpin_hil.protocol import events as ev
 from hotpin_hil.protocol.log import LogLine
 
-# Failed allocations, in the shapes that recorded boards and this project's firmware print.
+# Failed allocations, as recorded boards and this project's firmware print them.
 _I2S_NO_MEM = re.compile(r"allocate DMA buffer failed")
 _ALLOC_FAILED = re.compile(r"(?i)alloc(?:ation)? failed|failed to allocate")
 _NO_PSRAM = re.compile(r"Insufficient PSRAM: need (\d+) bytes, have (\d+) bytes")
@@ -23,12 +23,12 @@ _TASKS_MAX = 100
 
 
 class FailureLines:
-    """Turns errors and warnings of any component into events."""
+    """Turns any component's errors and warnings into events."""
 
     def __init__(self, sink: EventSink) -> None:
         self._sink = sink
         self._watchdog: tuple[int, int, list[str]] | None = None
-        """Line, time and tasks of a watchdog report that is being printed."""
+        """Line, time and tasks of the watchdog report being printed."""
 
     def take_complaint(self, line: LogLine) -> None:
         """Take a line of level E or W."""
@@ -65,7 +65,7 @@ class FailureLines:
                 self.end_task_watchdog()
 
     def end_task_watchdog(self) -> None:
-        """Report the task watchdog whose lines have ended, if there is one."""
+        """Emit the finished task watchdog report, if any."""
         if self._watchdog is not None:
             number, t_ms, tasks = self._watchdog
             self._watchdog = None

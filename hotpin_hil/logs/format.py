@@ -1,4 +1,4 @@
-"""What a log file is like: counts of lines, levels, and of what its way through terminals has done to it."""
+"""Format of a log file: counts of lines, of levels, and of damage from terminals on its way."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 KEPT = 1_000
-"""Line numbers and tags kept of each kind; further ones are only counted."""
+"""Maximum number of line numbers or tags kept per kind; the rest are only counted."""
 OTHER_TAGS = "(other tags)"
 LEVELS = {level.encode(): level for level in "EWIDV"}
 
@@ -18,7 +18,7 @@ _DECODED = re.compile(rb"--- (?:0x[0-9a-fA-F]+: |\(inlined by\) )")
 
 @dataclass
 class LogFormat:
-    """What the file is like; the names are those of `facts/log_analysis.md`."""
+    """Counts of a file's format features, with the names of `facts/log_analysis.md`."""
 
     ansi_lines: int = 0
     broken_ansi_lines: int = 0
@@ -40,7 +40,7 @@ class LineTally:
         self.format = LogFormat()
         self.errors_by_tag: Counter[str] = Counter()
         self.not_kept: Counter[str] = Counter()
-        """Line numbers that were left out, by the list that they belong to."""
+        """Number of omitted line numbers, by the list that omits them."""
         self.odd_stamps: list[int] = []
         """Lines whose time fits neither the lines before nor those after."""
         self._by_level = dict.fromkeys(LEVELS, 0)
@@ -76,7 +76,7 @@ class LineTally:
         return name
 
     def count_headless(self, number: int, text: bytes) -> bool:
-        """Count a line without header; returns False for one that `idf.py monitor` has written."""
+        """Count a line without a header; returns False for a line of `idf.py monitor`."""
         form = self.format
         if text.startswith(b"--- "):
             form.monitor_note_lines += 1
@@ -89,7 +89,7 @@ class LineTally:
         return True
 
     def count_second_header(self, number: int) -> None:
-        """Count a line that another one was printed into."""
+        """Count a line that another task's line was printed into."""
         self._keep("lines_with_second_header", self.format.lines_with_second_header, number)
 
     def count_odd_stamp(self, number: int) -> None:
@@ -97,7 +97,7 @@ class LineTally:
         self._keep("odd_stamps", self.odd_stamps, number)
 
     def count_reversals(self, late_ms: list[int]) -> None:
-        """Count lines whose time lies behind that of earlier lines, by this much each."""
+        """Count lines that are late; `late_ms` has how far each is behind the latest time."""
         self.format.timestamp_reversals += len(late_ms)
         self.format.worst_reversal_ms = max(self.format.worst_reversal_ms, *late_ms, 0)
 

@@ -1,4 +1,4 @@
-"""Console lines → typed events: the handlers of a log, put together."""
+"""Console lines → typed events: connects the handlers of a log."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ WANTED = {
     "STATE": (),
     WATCHDOG_TAG: (),
 }
-"""Lines that a LineInterpreter needs, besides those that a scanner hands on by itself: by tag, what they say."""
+"""Lines that a LineInterpreter needs besides those that every scanner passes on: texts by tag."""
 
 
 class LineInterpreter:
     """Passes each line to the handler of its topic, and collects their events.
 
-    Each handler keeps its own state. What does not belong to a single topic is here: the dispatch by tag, and the
-    panics, which may begin in any line.
+    Each handler keeps its own state. This class only has what spans several topics: the dispatch by tag, and panics,
+    which may begin in any line.
     """
 
     def __init__(self, clock: LineClock) -> None:
         """Make an interpreter.
 
         Args:
-            clock: counts the lines and times that are not handed on.
+            clock: knows the lines that are only counted.
         """
         self._clock = clock
         self._sink = EventSink()
@@ -82,12 +82,12 @@ class LineInterpreter:
         """Take the next line.
 
         Returns:
-            Whether every line that follows matters, until a call returns False: a box or a panic is being printed.
+            True while a box or a panic is being printed, so that every following line matters.
         """
         if isinstance(line, LogLine):
             if line.is_fall or line.text[:1] not in BORDERS:
                 self._log_line(line)
-            self.boots.hear()
+            self.boots.note_output()
         else:
             self._text_line(line)
         if self._is_waiting or line.text[:1] == TOP[0] or _has_trace(line):
@@ -99,16 +99,16 @@ class LineInterpreter:
         return self._is_waiting
 
     def take_whole_box(self, number: int, t_ms: int, title_ms: int, context: str, figures: list[int]) -> None:
-        """Take a box that nothing interrupts; arguments as of MemoryLines.take_whole_box."""
-        self.boots.hear()
+        """Take an uninterrupted box; for the arguments see MemoryLines.take_whole_box."""
+        self.boots.note_output()
         self._memory.take_whole_box(number, t_ms, title_ms, context, figures)
 
     def take_record(self, number: int, record: Record) -> None:
-        """Take a record that was decoded before; number: of its line."""
+        """Take a decoded record and the number of its line."""
         self.records.take(number, record)
 
     def close(self) -> None:
-        """Complete what the end of the log leaves unfinished."""
+        """End the log: complete all unfinished events."""
         self._flush_panics()
         self._memory.close()
         self._failures.end_task_watchdog()
@@ -121,7 +121,7 @@ class LineInterpreter:
     def _log_line(self, line: LogLine) -> None:
         if line.tag != WATCHDOG_TAG:
             self._failures.end_task_watchdog()
-        if line.is_fall and not self._panics.is_waiting:  # the panic handler's lines have another clock
+        if line.is_fall and not self._panics.is_waiting:  # the panic handler's lines use another clock
             self.boots.take_fall(line)
         handler = self._by_tag.get(line.tag)
         if handler is not None:
@@ -157,7 +157,7 @@ class LineInterpreter:
 
 
 def _has_trace(line: LogLine | ConsoleLine) -> bool:
-    """Whether a line starts a panic, or explains one that follows."""
+    """Whether a line starts a panic or explains a following one."""
     if _TRACE.search(line.text) is not None:
         return True
     is_own = not isinstance(line, LogLine) or line.tag == WATCHDOG_TAG

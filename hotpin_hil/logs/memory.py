@@ -1,4 +1,4 @@
-"""What log lines say about memory: boxes, warnings, and readings that components print themselves."""
+"""Log lines about memory: boxes, warnings, and readings that components print themselves."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ class MemoryLines:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether a box is being printed, so that the next line matters whatever it says."""
+        """Whether a box is being printed, so that the next line matters regardless of its text."""
         return self._boxes.is_waiting
 
     # --- Boxes ---
 
     def take_box_line(self, line: LogLine | ConsoleLine) -> None:
-        """Take a line that may be part of a box, or stand between its lines."""
+        """Take a line that may be part of a box or interrupt it."""
         for box in self._boxes.add(line):
             self._box(box)
 
@@ -68,7 +68,7 @@ class MemoryLines:
         )
 
     def close(self) -> None:
-        """Report the boxes that the end of the log has cut off."""
+        """End the log: emit the boxes that it cuts off."""
         for box in self._boxes.flush():
             self._box(box)
 
@@ -125,12 +125,12 @@ class MemoryLines:
         )
 
     def take_reading(self, line: LogLine) -> None:
-        """Take a line in which a component may print free memory that it has read itself."""
+        """Take a line that may be a component's own reading of free memory."""
         found = _FREE.match(line.text)
         if found is not None:
             memory, free = _FREE_NAMES[found[1]], int(found[2])
             if line.tag == _FIRST_MAIN and memory == "heap":
-                self._build.note_free_at_main(line.number, free, is_first_word=True)
+                self._build.note_free_at_main(line.number, free, keep_first=True)
         elif (found := _DMA_FREE.search(line.text)) is not None:
             memory, free = "dma", int(found[2] or found[1])
         else:

@@ -31,11 +31,11 @@ class Noise:
     source: str
 
     def covers(self, line: LogLine) -> bool:
-        """Whether a line is this noise."""
+        """Whether this row covers a line."""
         return (line.level, line.tag) == (self.level, self.tag) and bool(re.fullmatch(self.text, line.text))
 
     def count(self, log: str) -> int:
-        """Number of occurrences in a console log, also after a piece of another line."""
+        """Number of occurrences in a console log, including those after a fragment of another line."""
         line = rf"{re.escape(self.level)} \(\d+\) {re.escape(self.tag)}: {self.text}"
         return len(re.findall(line, log))
 
@@ -49,9 +49,8 @@ def known_noise() -> tuple[Noise, ...]:
 
 def complaints(lines: Iterable[LogLine]) -> list[LogLine]:
     """The lines of level E or W, without known noise."""
-    return [
-        line for line in lines if line.level in "EW" and not any(one.covers(line) for one in known_noise())
-    ]
+    noise = known_noise()
+    return [line for line in lines if line.level in "EW" and not any(row.covers(line) for row in noise)]
 
 
 def errors(lines: Iterable[LogLine]) -> list[LogLine]:

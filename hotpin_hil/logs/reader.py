@@ -1,4 +1,4 @@
-"""A recorded console → typed events, of this project's firmware or the first one, from a board or `idf.py monitor`.
+"""A recorded console → typed events, of this project's or the first firmware, from a board or from `idf.py monitor`.
 
     reader = LogReader()
     for chunk in chunks:
@@ -16,11 +16,11 @@ from hotpin_hil.protocol import events as ev
 from hotpin_hil.protocol.log import ConsoleLine, LogLine
 
 CHUNK = 64 * 1024
-"""Bytes to read at once: the fastest size. Larger blocks are new pages from the system each time."""
+"""Bytes to read at once: the fastest size, because the system allocates new pages for every larger block."""
 
 
 def read_events(data: bytes) -> list[ev.LogEvent]:
-    """All events of a whole log, or of a part of one."""
+    """All events of a log or a part of one."""
     reader = LogReader()
     return [*reader.feed(data), *reader.close()]
 
@@ -40,7 +40,7 @@ class LogReader:
 
     @property
     def records_lost(self) -> int:
-        """Number of records missing between two others of the same boot."""
+        """Number of records missing between two records of one boot."""
         return self._lines.records.records_lost
 
     @property

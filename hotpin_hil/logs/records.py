@@ -1,4 +1,4 @@
-"""Records in a log: events, and the replies that say something about memory."""
+"""Records in a log: events, and replies about memory."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ class RecordLines:
         self.records = 0
         """Undamaged records."""
         self.records_lost = 0
-        """Numbers that are missing between two records of one boot."""
+        """Number of records missing between two records of one boot."""
         self._sink = sink
         self._boots = boots
         self._build = build
         self._transitions = transitions
         self._boot_id = ""
         self._newest = 0
-        """Number of the newest record of this boot."""
+        """Sequence number of this boot's newest record."""
         self._half_sample: tuple[int, Record] | None = None
         self._heaps: tuple[int | None, list[ev.MappedHeap]] | None = None
-        """Request id and heaps of a `heap.regions` reply that is not complete."""
+        """Request id and heaps of an incomplete `heap.regions` reply."""
         self._last_reply: tuple[int | None, list[str]] | None = None
-        """Request id and field names of a `sys.last` reply, until its newest snapshot has come."""
+        """Request id and field names of a `sys.last` reply, until its newest snapshot arrives."""
 
     def take_line(self, line: ConsoleLine) -> None:
         """Take a line that may hold records."""
@@ -51,10 +51,10 @@ class RecordLines:
                 self._emit_unreadable(line.number, None, item.reason, item)
 
     def take(self, number: int, record: Record) -> None:
-        """Take the next record; number: of its line."""
+        """Take the next record and the number of its line."""
         self.records += 1
         self._follow(number, record)
-        self._boots.hear()
+        self._boots.note_output()
         try:
             self._decode(number, record)
         except (KeyError, TypeError, ValueError) as error:
@@ -62,7 +62,7 @@ class RecordLines:
             self._emit_unreadable(number, record.t_ms, reason, record)
 
     def end_boot(self) -> None:
-        """Report a half sample that the boot's end has cut off, and forget the boot id."""
+        """Emit a half sample cut off by the end of the boot, and forget the boot id."""
         self._lose_half()
         self._boot_id = ""
 
@@ -80,7 +80,7 @@ class RecordLines:
         if record.event == SAMPLE:
             self._sample(number, record)
         elif record.event == BOOT and record.more:
-            pass  # long texts of the build come in a record of their own, before the one that is decoded
+            pass  # the build's long texts have their own record, before the decoded one
         elif record.event is not None:
             self._event(decode_event(record.event, record.data, self._sink.place(number, record.t_ms)))
         elif isinstance(record.data.get("regions"), list):
@@ -96,10 +96,10 @@ class RecordLines:
         elif event is not None:
             self._sink.emit(event)
             if isinstance(event, ev.ResetReason) and event.free_at_main is not None:
-                self._build.note_free_at_main(event.line, event.free_at_main, is_first_word=False)
+                self._build.note_free_at_main(event.line, event.free_at_main, keep_first=False)
 
     def _sample(self, number: int, record: Record) -> None:
-        """A sample takes two records."""
+        """Take one of the two records of a sample."""
         data = record.data
         if self._half_sample is not None:
             first_number, first = self._half_sample
@@ -110,7 +110,7 @@ class RecordLines:
                 return
             self._lose_half()
         if "context" not in data:
-            raise ValueError("the second half of a sample whose first is missing")
+            raise ValueError("the first half of this sample is missing")
         if record.more:
             self._half_sample = (number, record)
         else:
@@ -123,7 +123,7 @@ class RecordLines:
             self._emit_unreadable(number, first.t_ms, "the second half of a sample is missing", first)
 
     def _regions(self, number: int, record: Record) -> None:
-        """The heaps come in several records of one reply."""
+        """Take one of several records with heaps in a reply."""
         if not self._heaps or self._heaps[0] != record.id:
             self._heaps = (record.id, [])
         heaps = self._heaps[1]

@@ -1,8 +1,8 @@
 """Finds the lines of a log that matter, fast, in a stream of any length.
 
-A log of a gigabyte has some 15 million lines, and nearly all of them say nothing about memory. Those are counted
-(levels, times) and dropped a run at a time, by a few searches over the text. The others are handed on, one by one,
-put together again where another task's line had cut them.
+A 1 GB log has about 15 million lines, and nearly all of them say nothing about memory. The scanner counts those
+(levels, times) and drops them a run at a time, with a few searches over the text. It passes the others on one by one,
+joined again where another task's line split them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from hotpin_hil.protocol.log import ConsoleLine, LogLine
 from hotpin_hil.protocol.panic import TRACES
 
 LOOK_AHEAD = 8
-"""Lines after a fall of the time that show whether the clock has restarted or one time is damaged."""
+"""Lines to examine after a fall in time, to distinguish a restart from a damaged time."""
 
 
 class LineScanner:
@@ -37,12 +37,12 @@ class LineScanner:
         """Make a scanner.
 
         Args:
-            wanted: by tag, the texts that make a line wanted; no texts for all lines of the tag. Also handed on are
-                lines about free memory, and those that may be a record, a reset or a failure.
-            take: called with each line that is handed on, in order. Returns whether every line that follows is
-                wanted as well, until a call returns False.
-            take_box: called with a whole statistics box instead of its lines, where nothing interrupts it: number and
-                time of its first line, time of its second, context, figures.
+            wanted: by tag, the texts that make a line wanted; no texts means all lines of the tag. The scanner also
+                passes on lines about free memory and lines that may be a record, a reset or a failure.
+            take: called with each line passed on, in order. Returns True if every following line is wanted too, until
+                a call returns False.
+            take_box: called with an uninterrupted statistics box instead of its lines: number and time of its first
+                line, time of its second, context, figures.
         """
         self.tally = LineTally()
         self.blocks = BlockCutter(self.tally.format)
@@ -53,12 +53,12 @@ class LineScanner:
         self._take_whole_box = take_box
         self._wants_all = False
         self._wanted = {tag.encode(): shapes.any_of(texts) for tag, texts in wanted.items()}
-        self._before_telling = shapes.before_telling(wanted)
+        self._before_special = shapes.before_special(wanted)
         self._traces: set[int] = set()
-        """Numbers of the lines at hand that have a trace of a panic in them."""
+        """Numbers of the waiting lines that may be part of a panic."""
         self._has_records = False
         self._text = b"\n"
-        """Lines that wait for those after them; a newline stands before them."""
+        """Lines that wait for later ones, after a leading newline."""
 
     @property
     def headed_lines(self) -> int:
@@ -71,7 +71,7 @@ class LineScanner:
         return self._clock.high if self._clock.high >= 0 else None
 
     def restart_clock(self) -> None:
-        """The board has started again: times begin at 0."""
+        """Note that the board has restarted, so times begin at 0."""
         self._clock.restart()
 
     def feed(self, data: bytes) -> None:
@@ -82,18 +82,18 @@ class LineScanner:
             self._scan(_start_of_last(LOOK_AHEAD, self._text))
 
     def close(self) -> None:
-        """Scan the lines that are left at the end of the log."""
+        """End the log: scan the remaining lines."""
         self._text += self.blocks.close()
         self._scan(len(self._text))
         self._leave_cut()
 
     def _scan(self, end: int) -> None:
-        """Scan the lines that wait, up to the one that starts at `end`."""
+        """Scan the waiting lines before offset `end`."""
         at = 1
-        for start in [*self._telling(end), end]:
+        for start in [*self._special(end), end]:
             if at < start and not (self._wants_all or self._cut.waiting):
                 at = self._count_plain(at, start)
-            while at < start:  # those that are not plain: times that fall or jump, or in a box
+            while at < start:  # not plain after all: times fall or jump, or a box is open
                 at = self._take(at, end)
             if at == start < end:
                 at = self._take(at, end)
@@ -101,10 +101,10 @@ class LineScanner:
                 at = self._take(at, end)
         self._text = self._text[at - 1 :]
 
-    def _telling(self, end: int) -> list[int]:
-        """Offsets before `end` of the lines that may be more than counted, in order."""
+    def _special(self, end: int) -> list[int]:
+        """Offsets before `end` of the lines that may need more than counting, in order."""
         text = self._text
-        starts = [found.end() for found in self._before_telling.finditer(text, 0, end - 1)]
+        starts = [found.end() for found in self._before_special.finditer(text, 0, end - 1)]
         self._has_records = b"@" in text
         marks = [b"ree ", b"@"] if self._has_records else [b"ree "]
         others = {start for mark in marks for start in _lines_with(mark, text, end)}
@@ -117,9 +117,9 @@ class LineScanner:
         return sorted(others.union(starts)) if others else starts
 
     def _count_plain(self, begin: int, end: int) -> int:
-        """Count the plain lines from `begin` to `end` at once; returns the offset of the first that is left.
+        """Count the plain lines from `begin` to `end` at once; returns the offset of the first line left.
 
-        None is counted if the clock may restart in them, or another line is within one.
+        It counts no line if the clock may restart within them, or if one contains another line.
         """
         text = self._text
         if shapes.SECOND_TIME.search(text, begin, end):
@@ -134,7 +134,7 @@ class LineScanner:
         return end
 
     def _take(self, at: int, end: int) -> int:
-        """Take the line at `at`, which is more than counted, or may be; returns the offset of the next."""
+        """Take the line at `at`, which may need more than counting; returns the offset of the next line."""
         found = ROW.match(self._text, at)
         assert found is not None
         level, stamp, tag, text = row = found.groups(b"")
@@ -175,7 +175,7 @@ class LineScanner:
         self._wants_all = self._take_line(line)
 
     def _take_box(self, at: int, end: int) -> int:
-        """Take a box that nothing interrupts; returns the offset after it, 0 if there is none."""
+        """Take an uninterrupted box; returns the offset after it, 0 if there is no such box."""
         box = _find_box(self._text, at, end)
         if box is None or not self._clock.take_steady(box.times):
             return 0
@@ -184,7 +184,7 @@ class LineScanner:
         return box.end
 
     def _take_pieces(self, row: Row, behind: int) -> None:
-        """Take a line that another one was printed into, or that may continue one before it."""
+        """Take a line that contains another line, or that may continue an earlier one."""
         level, text = row[0], row[3]
         number = self.lines
         if not level:
@@ -217,7 +217,7 @@ class LineScanner:
         return LogLine(LEVELS[level], int(stamp), name, _rest(text), 0, number, is_joined, is_fall)
 
     def _take_header(self, number: int, level: bytes, stamp: bytes, tag: bytes, behind: int) -> bool:
-        """Count a whole header; returns whether its time shows that the clock has restarted."""
+        """Count a header; returns whether its time shows a restart of the clock."""
         self.tally.count(level)
         if level == b"E":
             self.tally.count_error(tag)
@@ -237,7 +237,7 @@ class _FoundBox(NamedTuple):
 
 
 def _find_box(text: bytes, at: int, end: int) -> _FoundBox | None:
-    """The whole box that starts at `at`, None if there is none; line by line takes three times as long."""
+    """The whole box that starts at `at`, None if there is none. Three times as fast as line by line."""
     found = shapes.BOX.match(text, at, end)
     if found is None:
         return None
@@ -252,7 +252,7 @@ def _find_box(text: bytes, at: int, end: int) -> _FoundBox | None:
 
 
 def _lines_with(mark: bytes, text: bytes, end: int) -> Iterator[int]:
-    """Offsets of the lines before `end` that have `mark` in them, once for each."""
+    """Offset of the line of each occurrence of `mark` before `end`."""
     at = text.find(mark, 0, end)
     while at >= 0:
         yield text.rfind(b"\n", 0, at) + 1
@@ -260,7 +260,7 @@ def _lines_with(mark: bytes, text: bytes, end: int) -> Iterator[int]:
 
 
 def _start_of_last(count: int, text: bytes) -> int:
-    """Offset of the last `count` lines; 1 if there are no more of them, as a newline stands before the first."""
+    """Offset of the last `count` lines; 1, after the leading newline, if there are fewer."""
     end = len(text)
     for _ in range(count + 1):
         end = text.rfind(b"\n", 0, end)
@@ -270,5 +270,5 @@ def _start_of_last(count: int, text: bytes) -> int:
 
 
 def _rest(text: bytes) -> str:
-    """A line's text, from what follows the colon of its header."""
+    """Text of a line, from the bytes after its header's colon."""
     return (text[1:] if text[:1] == b" " else text).decode("utf-8", errors="replace")

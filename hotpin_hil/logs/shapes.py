@@ -1,4 +1,4 @@
-"""The shapes of a log's lines as byte patterns: what the scanner searches for."""
+"""Byte patterns of log lines, for the scanner."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ Row = tuple[bytes, ...]
 
 _WORD = rb"[^\s:@{]{1,40}"
 _TAG = rb"%s(?:(?=:)|(?: (?!\()%s){1,3})" % (_WORD, _WORD)
-"""A tag may have words, but no time in brackets and no record: these belong to the next line."""
+"""A tag may have several words, but no time in parentheses and no record, which belong to the next line."""
 _HEADER = rb"([EWIDV]) \((\d{1,10})\) (%s):" % _TAG
 ROW = re.compile(rb"(?:%s)?([^\n]*)\n" % _HEADER)
 BOX_TOP, BOX_BOTTOM = f" {TOP}".encode(), f"{BOTTOM}\n".encode()
 BOX = re.compile(
     rb"I \(\d{1,10}\) (%s): %s\n(?:I \(\d{1,10}\) \1: [^\n]*\n){%d}" % (_TAG, TOP.encode(), BOX_LINES - 1)
 )
-"""As many lines of one task as a box has."""
+"""Consecutive lines of one task, as many as a box has."""
 BOX_LINE = re.compile(rb"\((\d+)\) [^:]*: ([^\n]*\n)")
 PLAIN_TIME = re.compile(rb"\n[IW] \((\d+)")
 """The time of a plain line, searched from the newline before it."""
@@ -30,26 +30,26 @@ RECORD_END = re.compile(rb"\}\*[0-9A-F]{4}\r?$")
 HEADLESS = re.compile(rb"@|rst:|_RESET\)|BOOT\)|ets [A-Z]|CORRUPT HEAP: |ESP_ERROR_CHECK failed")
 """Lines without header that matter."""
 _FAILURE_TEXTS = ("lloc", "nsufficient", "despite", "amera", "Aborting.")
-"""In errors and warnings that report a failed allocation, or a camera that did not start."""
+"""Texts in errors and warnings about failed allocations or a camera that did not start."""
 
 
 def any_of(texts: Sequence[str]) -> re.Pattern[bytes]:
-    """Matches any of some texts."""
+    """Pattern that matches any of the texts."""
     return re.compile("|".join(map(re.escape, texts)).encode())
 
 
 FAILURE = any_of(_FAILURE_TEXTS)
 
 
-def before_telling(wanted: Mapping[str, Sequence[str]]) -> re.Pattern[bytes]:
-    """Matches the newline before each line that is not plain.
+def before_special(wanted: Mapping[str, Sequence[str]]) -> re.Pattern[bytes]:
+    """Pattern of the newline before each line that is not plain.
 
-    Plain lines are information that is not wanted, and warnings that are not wanted and report no failure.
+    Plain lines are unwanted information, and unwanted warnings that report no failure.
 
     Args:
-        wanted: by tag, the texts that make a line wanted; no texts for all lines of the tag.
+        wanted: by tag, the texts that make a line wanted; no texts means all lines of the tag.
     """
-    # An alternative for each text is faster than one for all: `re` then only looks where the text's first letter is.
+    # One alternative per text is faster than one for all: `re` then looks only where the text's first letter is.
     unwanted = "|".join(
         rf"{re.escape(tag)}:[^\n]*{re.escape(text)}" if text else f"{re.escape(tag)}:"
         for tag, texts in wanted.items()

@@ -1,4 +1,4 @@
-"""Where the handlers of a log put their events."""
+"""Collector for the events of a log's handlers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hotpin_hil.protocol.log import ConsoleLine, LogLine
 
 
 class EventSink:
-    """Collects events in order, and knows the number of the boot that they belong to."""
+    """Collects events in order and counts boots."""
 
     def __init__(self) -> None:
         self._boot = 0
@@ -20,7 +20,7 @@ class EventSink:
         return self._boot
 
     def next_boot(self) -> None:
-        """Start counting events for the next boot."""
+        """Assign the following events to the next boot."""
         self._boot += 1
 
     def place(self, line: int, t_ms: int | None) -> Place:

@@ -1,4 +1,4 @@
-"""Mode transitions, from records and from the lines of both firmwares."""
+"""Mode transitions, from records and from log lines of either firmware."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ class _Begun(NamedTuple):
 
 
 class TransitionTracker:
-    """Pairs the start and the end of each transition, and tells a line from the record that says the same."""
+    """Pairs the start and end of each transition, and drops a line that repeats a record."""
 
     def __init__(self, sink: EventSink) -> None:
         self._sink = sink
         self._begun: _Begun | None = None
         self._recorded: tuple[str, int] = _NOTHING_RECORDED
-        """Target and duration of the transition in the latest record: the next line repeats them."""
+        """Target and duration (ms) of the latest recorded transition, which the next line repeats."""
 
     def take_record(self, change: ev.ModeChange) -> None:
         """Take a `mode` event."""
@@ -73,7 +73,10 @@ class TransitionTracker:
             self._end(line, self._begun.to, "failed")
 
     def take_manager(self, line: LogLine) -> None:
-        """Take a line of this project's state manager (`STATE`). A log without records has nothing else."""
+        """Take a line of this project's state manager (`STATE`).
+
+        In a log without records, these lines are the only source.
+        """
         place = self._sink.place(line.number, line.t_ms)
         if (found := _CHANGED.fullmatch(line.text)) is not None:
             to, duration = found[2], int(found[3])
@@ -93,7 +96,7 @@ class TransitionTracker:
             )
 
     def end_boot(self) -> None:
-        """Report a transition that the boot's end has cut off."""
+        """Emit a transition cut off by the end of the boot."""
         if self._begun is not None:
             begun, self._begun = self._begun, None
             place = self._sink.place(begun.line, begun.t_ms)
@@ -124,7 +127,7 @@ class TransitionTracker:
 
 
 def _failed_text(change: ev.ModeChange) -> str:
-    """A failed transition as a sentence."""
+    """Description of a failed transition."""
     step, error = change.step or None, change.error or None
     text = f"{change.start} -> {change.to} failed at step {step}: {error}"
     if change.missing:

@@ -105,7 +105,7 @@ class HeapMap:
     blocks: tuple[int, ...]
     """Sizes in bytes, free ones negative."""
     truncated: bool = False
-    """The heap has more blocks than the firmware had room for."""
+    """The heap has more blocks than the firmware could list."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ class Hold:
 
     id: int
     held: int
-    """Usable bytes of the blocks; each costs the heap 4 more."""
+    """Usable bytes of the blocks; the heap needs 4 more for each."""
     blocks: int
     free: int
     largest: int
@@ -210,12 +210,12 @@ class Placement:
     placed: int | None = None
     """Number of leading blocks that fit."""
     largest: int | None = None
-    """Largest free block that is left for the missing one."""
+    """Largest free block left for the block that does not fit."""
 
 
 @dataclass(frozen=True)
 class SelfCost:
-    """What the memory manager itself costs."""
+    """Memory and time that the memory manager itself uses."""
 
     bytes_internal: int
     stack_size: int
@@ -225,7 +225,7 @@ class SelfCost:
     bytes_static: int | None = None
     bytes_task: int | None = None
     bytes_rtc: int | None = None
-    """Kept in RTC memory, which is no heap."""
+    """In RTC memory, which is not part of any heap."""
 
 
 @dataclass(frozen=True)
@@ -239,7 +239,7 @@ class TtsState:
     written: int | None = None
     room: int | None = None
     samples: int | None = None
-    """Frames played, and their time, after `tts.play wait=1`."""
+    """Number of frames played, and their duration; only after `tts.play wait=1`."""
     duration_ms: int | None = None
 
 
@@ -271,7 +271,7 @@ class Mode:
 
 @dataclass(frozen=True)
 class LedgerEntry:
-    """One step of a mode transition, or its undoing, with free memory before and after it."""
+    """One step of a mode transition, or its rollback, with the free bytes before and after."""
 
     step: str
     undo: bool
@@ -284,7 +284,7 @@ class LedgerEntry:
 
 @dataclass(frozen=True)
 class Settle:
-    """Pauses in a mode transition: after the old mode's drivers are down, and after the new mode's are up."""
+    """Pauses in a mode transition: after the old mode's drivers stop, and after the new mode's drivers start."""
 
     down_ms: int
     up_ms: int
@@ -292,7 +292,7 @@ class Settle:
 
 @dataclass(frozen=True)
 class Frame:
-    """A captured picture; `soi` and `eoi`: whether it has the JPEG markers of start and end."""
+    """A captured picture; `soi` and `eoi` say whether its JPEG start and end markers are present."""
 
     width: int
     height: int
@@ -313,7 +313,7 @@ class Capture:
     ring_bytes: int
     peak: int
     time_ms: int
-    """Board time of the count. The reply's own time is later if another task was writing."""
+    """Board time of the count; the reply's `t` is later if another task was writing."""
 
 
 @dataclass(frozen=True)
@@ -327,7 +327,7 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class LastBoot:
-    """`sys.last`: what survived the last reset. No snapshots: nothing is known of the boot before."""
+    """Reply to `sys.last`: snapshots that survived the last reset; empty if nothing is known of the previous boot."""
 
     reset_reason: str
     snapshots: tuple[Snapshot, ...]
@@ -352,7 +352,7 @@ class MemoryEvent:
 
 @dataclass(frozen=True)
 class Optimization:
-    """Advice of the memory manager, and the bytes that its reclaimers have freed."""
+    """Advice of the memory manager, and the bytes that its reclaimers freed."""
 
     advice: tuple[str, ...]
     reclaimed: int
@@ -424,7 +424,7 @@ def parse_resources(reply: dict[str, Any], what: str) -> Resources:
 
 
 def parse_heap_maps(records: list[dict[str, Any]]) -> list[HeapMap]:
-    """Join the records of `heap.blocks`, each of which has some consecutive blocks of one heap."""
+    """Join the records of a `heap.blocks` reply; each record has consecutive blocks of one heap."""
     maps: dict[int, HeapMap] = {}
     for record in records:
         run = parse_answer(HeapMap, {**record, "blocks": tuple(record.get("blocks", ()))}, "heap.blocks")
@@ -438,11 +438,11 @@ def parse_heap_maps(records: list[dict[str, Any]]) -> list[HeapMap]:
 def _fits(value: Any, hint: Any) -> bool:
     if isinstance(hint, types.UnionType):
         return any(_fits(value, option) for option in typing.get_args(hint))
-    return type(value) is (typing.get_origin(hint) or hint)  # a bool is no int here
+    return type(value) is (typing.get_origin(hint) or hint)  # bool is a subclass of int
 
 
 def merge_parts(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    """Join the records of one reply: lists are concatenated, objects merged, of other values the last one counts."""
+    """Join the records of one reply: concatenate lists, merge objects, keep the last of any other value."""
     merged: dict[str, Any] = {}
     for part in parts:
         for key, value in part.items():

@@ -1,6 +1,6 @@
 """The statistics box of the guide: a strict parser for one box, and a finder for boxes in a stream.
 
-The layout is defined once, as the rendering of given figures. Parsing reads the figures, renders them, and compares
+`render` is the only definition of the layout. The parser reads the figures, renders them again and compares
 every line: a wrong width, a missing line or a wrong KB figure is an error.
 """
 
@@ -24,7 +24,7 @@ _KB = 1024
 _WIDE = ("psram", "total")
 """Prefixes of the fields whose KB figure has four digits."""
 FOREIGN_MAX = 200
-"""Lines of other tasks after which a box is given up."""
+"""Lines of other tasks within a box before the finder gives the box up."""
 OPEN_MAX = 8
 """Tasks that may print boxes at the same time."""
 
@@ -32,7 +32,7 @@ _FIGURE = re.compile(r"║   [^:]+: +([+-]?\d{1,10})(?: bytes|%)")
 
 
 class BoxError(ValueError):
-    """A box that does not have exactly the guide's layout: names the line, the expected and the actual text."""
+    """A box deviates from the guide's layout; names the line, the expected text and the actual text."""
 
 
 @dataclass(frozen=True)
@@ -43,20 +43,20 @@ class Box:
     stats: MemoryStats
     """`timestamp_ms` is the log time of the first line: a box has no sample time of its own."""
     delta: dict[str, int]
-    """Free bytes now minus free bytes at the baseline, by DELTA_LABELS' keys."""
+    """Free bytes now minus free bytes at the baseline, by the keys of DELTA_LABELS."""
     lines: tuple[LogLine, ...]
     foreign: tuple[str, ...] = ()
-    """Lines of other tasks between those of the box."""
+    """Other tasks' lines, printed between the box's own."""
     offset: int = 0
 
     @property
     def interleaved(self) -> bool:
-        """Whether lines of other tasks stand between those of the box."""
+        """Whether other tasks' lines are mixed in with the box's own."""
         return bool(self.foreign)
 
     @property
     def is_joined(self) -> bool:
-        """Whether another task's line was printed into one of its lines."""
+        """Whether another task's output split one of its lines."""
         return any(line.is_joined for line in self.lines)
 
 
@@ -69,7 +69,7 @@ class BrokenBox:
     foreign: tuple[str, ...]
     offset: int
     own: tuple[LogLine, ...] = ()
-    """The log lines that `lines` are the texts of."""
+    """The parsed log lines behind `lines`."""
 
     @property
     def context(self) -> str:
@@ -85,12 +85,12 @@ def render(context: str, stats: MemoryStats, delta: dict[str, int]) -> list[str]
         stats: the figures.
         delta: free bytes now minus free bytes at the baseline, by the keys of DELTA_LABELS.
     """
-    figures = [getattr(stats, one.name) for one in BOX_FIELDS]
+    figures = [getattr(stats, field.name) for field in BOX_FIELDS]
     return _text(context, figures + [delta[name] for name in DELTA_LABELS]).split("\n")[:-1]
 
 
 def _text(context: str, figures: list[int]) -> str:
-    """The lines of a box with these figures, in the order of BOX_FIELDS, then DELTA_LABELS."""
+    """Text of a box; figures are in the order of BOX_FIELDS, then DELTA_LABELS."""
     values: list[int] = []
     for has_kb, value in zip(_HAS_KB, figures, strict=True):
         if has_kb:
@@ -101,27 +101,27 @@ def _text(context: str, figures: list[int]) -> str:
 
 
 def _template() -> str:
-    """The box for the `%` operator: context, then each size followed by itself in KB."""
+    """The box as a `%` format string. Its arguments: the context, then each size in bytes and again in KB."""
     lines = [TOP, f"{_TITLE}%s"]
     section = ""
-    for one in BOX_FIELDS:
-        if one.section != section:
-            section = one.section
+    for item in BOX_FIELDS:
+        if item.section != section:
+            section = item.section
             lines += [RULE, f"║ {section}:"]
-        label = f"║   {one.label + ':':<{_LABEL_WIDTH}}"
-        places = 4 if one.name.startswith(_WIDE) else 3
-        lines.append(f"{label}%3d%%" if one.unit == "%" else f"{label}%6d bytes (%{places}d KB)")
+        label = f"║   {item.label + ':':<{_LABEL_WIDTH}}"
+        places = 4 if item.name.startswith(_WIDE) else 3
+        lines.append(f"{label}%3d%%" if item.unit == "%" else f"{label}%6d bytes (%{places}d KB)")
     lines += [RULE, _DELTA_HEADING]
     lines += [f"║   {label + ':':<{_LABEL_WIDTH}}%+7d bytes (%+4d KB)" for label in DELTA_LABELS.values()]
     return "\n".join([*lines, BOTTOM, ""])
 
 
-_HAS_KB = [one.unit != "%" for one in BOX_FIELDS] + [True] * len(DELTA_LABELS)
+_HAS_KB = [item.unit != "%" for item in BOX_FIELDS] + [True] * len(DELTA_LABELS)
 _TEMPLATE = _template()
 
 
 def _whole_pattern() -> str:
-    """Matches a box's text: context and figures are groups, what is in brackets is checked by rendering."""
+    """Pattern of a box's text with groups for context and figures; `render` checks the KB figures later."""
     pattern = re.escape(_TEMPLATE).replace("%s", r"([^\n]*)").replace("%%", "%")
     pattern = re.sub(r"\\\(%\\?\+?\d?d", r"\\( *[+-]?\\d{1,10}", pattern)
     return re.sub(r"%\\?\+?\d?d", r" *([+-]?\\d{1,10})", pattern)
@@ -144,7 +144,7 @@ def parse_whole(text: str) -> tuple[str, list[int]] | None:
 
 
 def box_values(t_ms: int, figures: list[int]) -> tuple[MemoryStats, dict[str, int]]:
-    """Name the figures of a box, which are in the order of BOX_FIELDS, then DELTA_LABELS."""
+    """Statistics and deltas from a box's figures, given in the order of BOX_FIELDS, then DELTA_LABELS."""
     stats = MemoryStats(t_ms, *figures[: len(BOX_FIELDS)])
     return stats, dict(zip(DELTA_LABELS, figures[len(BOX_FIELDS) :], strict=True))
 
@@ -193,7 +193,7 @@ def parse_text(text: str) -> Box:
     for number, line in enumerate(LineSplitter().feed(text.strip().encode() + b"\n"), 1):
         parsed = parse_log_line(line)
         if parsed is None:
-            raise BoxError(f"line {number} is no log line: {line.text!r}")
+            raise BoxError(f"line {number} is not a log line: {line.text!r}")
         lines.append(parsed)
     return parse(lines)
 
@@ -209,13 +209,13 @@ class _Open:
 class BoxFinder:
     """Finds boxes in a stream, fed in chunks of any size or line by line.
 
-    Lines of other tasks within a box are kept apart, and given with it.
+    Lines of other tasks within a box are collected in `foreign`.
     """
 
     def __init__(self, offset: int = 0) -> None:
         self._splitter = LineSplitter(offset)
         self._open: dict[str, _Open] = {}
-        """By tag: while one task prints its box, another may print one of its own."""
+        """Boxes being printed, by tag: two tasks may print boxes at the same time."""
 
     @property
     def is_waiting(self) -> bool:
@@ -246,7 +246,7 @@ class BoxFinder:
         box = self._open[tag]
         box.foreign.append(line.whole)
         if len(box.foreign) > FOREIGN_MAX:
-            return self._give_up(tag, f"not finished {FOREIGN_MAX} lines later")
+            return self._give_up(tag, f"not finished after {FOREIGN_MAX} lines of other tasks")
         return []
 
     def _add_own(self, tag: str, line: LogLine, found: list[Box | BrokenBox]) -> None:
@@ -254,7 +254,7 @@ class BoxFinder:
         if border == TOP[0] and line.text == TOP:
             found += self._give_up(tag, "cut off by the next box")
             if len(self._open) == OPEN_MAX:
-                found += self._give_up(next(iter(self._open)), "too many others begin within it")
+                found += self._give_up(next(iter(self._open)), "too many other boxes start within it")
             self._open[tag] = _Open([line])
         elif tag in self._open:
             own = self._open[tag].own
@@ -277,14 +277,14 @@ class BoxFinder:
 
     def _give_up(self, tag: str, reason: str) -> list[Box | BrokenBox]:
         box = self._open.pop(tag, None)
-        # A lone top rule belongs to a box of some other kind.
+        # A lone top rule belongs to another kind of box.
         if box is None or len(box.own) < 2:
             return []
         own = tuple(box.own)
         return [BrokenBox(reason, tuple(line.text for line in own), tuple(box.foreign), own[0].offset, own)]
 
     def flush(self) -> list[Box | BrokenBox]:
-        """End the stream; returns the boxes that it leaves incomplete."""
+        """End the stream; returns the incomplete boxes."""
         found = self.feed(b"\n")
         for tag in list(self._open):
             found += self._give_up(tag, "the log ends within it")

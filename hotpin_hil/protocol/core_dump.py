@@ -1,7 +1,7 @@
 """Core dumps in flash as ESP-IDF writes them: a header, an ELF, and a checksum over both.
 
-esp_core_dump_types.h of v5.4 and v5.5: the header's first word is the length of all, padding and checksum included,
-the second one the version, whose lower half is 0x0102 with a CRC-32, 0x0103 with a SHA-256 (0x0104 after v5.5).
+esp_core_dump_types.h of v5.4 and v5.5: the header's first word is the total length with padding and checksum,
+the second word the version, whose lower half is 0x0102 with a CRC-32, 0x0103 with a SHA-256 (0x0104 after v5.5).
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class CoreDump:
     content: bytes
     """Header, ELF, padding and checksum."""
     is_sound: bool | None
-    """Whether the checksum is right; None if the version's checksum is not known here."""
+    """Whether the checksum is right; None for an unknown version."""
 
 
 def find_core_dump(partition: bytes) -> CoreDump | None:
-    """The core dump in a partition; None if the partition is erased, or the length in it is impossible."""
+    """The core dump in a partition; None if the partition is erased or its length field is invalid."""
     if len(partition) < _HEADER.size:
         return None
     length, version = _HEADER.unpack_from(partition)
@@ -55,7 +55,7 @@ def find_core_dump(partition: bytes) -> CoreDump | None:
 
 
 def find_partition(table: bytes) -> tuple[int, int] | None:
-    """Offset and size in bytes of the core dump partition in a binary partition table; None if it has none."""
+    """Offset and size (bytes) of the core dump partition in a binary partition table; None if there is none."""
     for at in range(0, len(table) - _ENTRY_BYTES + 1, _ENTRY_BYTES):
         magic, type_, subtype, offset, size = _ENTRY.unpack_from(table, at)
         if magic != _ENTRY_MAGIC:

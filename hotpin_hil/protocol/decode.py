@@ -1,4 +1,4 @@
-"""Decodes the fields of a firmware event or reply into typed events: the only place that knows their keys.
+"""Decodes the fields of firmware events and replies into typed events; the only module that knows their keys.
 
 All functions raise KeyError, TypeError or ValueError if a field is missing or has another type or value.
 """
@@ -17,7 +17,7 @@ ALLOC_FAILED, MODE, BOOT = "mem.alloc_failed", "mode", "boot"
 """Names of the events."""
 
 FRAGMENTATION_CRITICAL = 50
-"""%; default threshold of the guide. The level of a fragmentation warning shows only in its threshold."""
+"""%; the guide's default threshold. Only the threshold shows the level of a fragmentation warning."""
 _WARNING_TYPES = {
     "INTERNAL_LOW": ("WARN", "internal"),
     "INTERNAL_CRITICAL": ("CRIT", "internal"),
@@ -26,15 +26,17 @@ _WARNING_TYPES = {
     "PSRAM_LOW": ("WARN", "psram"),
     "PSRAM_CRITICAL": ("CRIT", "psram"),
 }
-_REQUIRED = tuple(one.name for one in dataclasses.fields(MemoryStats) if one.default is dataclasses.MISSING)
-_OPTIONAL = tuple(one.name for one in FIELDS if one.name not in _REQUIRED)
+_REQUIRED = tuple(
+    field.name for field in dataclasses.fields(MemoryStats) if field.default is dataclasses.MISSING
+)
+_OPTIONAL = tuple(field.name for field in FIELDS if field.name not in _REQUIRED)
 _DELTA = "delta_"
 
 Fields = Mapping[str, Any]
 
 
 class Place(NamedTuple):
-    """Where an event stands: line (from 1), boot (from 0), board time in ms."""
+    """Position of an event in a log: line (from 1), boot (from 0), board time in ms."""
 
     line: int
     boot: int
@@ -46,11 +48,11 @@ def decode_event(name: str, data: Fields, place: Place) -> ev.LogEvent | None:
 
     Args:
         name: value of its `event` field.
-        data: its fields; those of all its records, if it came in several.
-        place: where the event stands. Samples and warnings carry their own time.
+        data: its fields, with all its records joined.
+        place: position of the event. Samples and warnings carry their own time.
 
     Returns:
-        The typed event; None for one that says nothing about memory, modes or boots.
+        The typed event; None for an event that is not about memory, modes or boots.
     """
     decode = _DECODERS.get(name)
     return None if decode is None else decode(data, place)
@@ -63,7 +65,7 @@ def decode_stats(data: Fields) -> MemoryStats:
 
 
 def decode_heaps(rows: Sequence[Fields]) -> list[ev.MappedHeap]:
-    """The heaps in the `regions` of a reply to `heap.regions`."""
+    """Heaps of a `heap.regions` reply, from its `regions` field."""
     return [
         ev.MappedHeap(
             start=_integer(row, "start"),
@@ -77,14 +79,14 @@ def decode_heaps(rows: Sequence[Fields]) -> list[ev.MappedHeap]:
 
 
 def decode_survived(names: Sequence[str], row: Sequence[Any], place: Place) -> ev.Survived:
-    """The newest snapshot of a reply to `sys.last`: a row of its table, and the names of the columns."""
+    """The newest snapshot of a `sys.last` reply, from a row of its table and the names of the columns."""
     data = dict(zip(names, row, strict=True))
     return ev.Survived(*place, context=ev.quote(str(data["context"])), stats=decode_stats(data))
 
 
 def _integer(data: Fields, key: str) -> int:
     value = data[key]
-    if type(value) is not int:  # a bool is no integer here
+    if type(value) is not int:  # bool is a subclass of int
         raise ValueError(f"{key!r} is {value!r}, expected an integer")
     return value
 

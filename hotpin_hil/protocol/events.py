@@ -1,6 +1,6 @@
 """Typed events: everything that a console log, a record or a panic reports, in one vocabulary.
 
-The log reader and the report make them, the analysis judges them. Each event carries its place: the line (from 1),
+The log reader and the report create them, the analysis judges them. Each event carries its place: the line (from 1),
 the boot (from 0) and the board's time where it is known. Sizes are bytes, times are ms since boot.
 """
 
@@ -27,15 +27,15 @@ class LogEvent:
     line: int
     boot: int
     t_ms: int | None
-    """None where the log has no time, as in the text of a panic."""
+    """None where the log has no time, for example in the text of a panic."""
 
 
 @dataclass(frozen=True)
 class BootStarted(LogEvent):
-    """The chip has started."""
+    """The chip started."""
 
     sign: str
-    """What showed it: "reset banner", "boot loader", "application", "boot record" or "time stamps"."""
+    """Evidence of the start: "reset banner", "boot loader", "application", "boot record" or "time stamps"."""
     cause: str = ""
     """The ROM's name of the reset ("POWERON_RESET"); empty without a readable banner."""
     code: int | None = None
@@ -46,7 +46,7 @@ class BootStarted(LogEvent):
 
 @dataclass(frozen=True)
 class ResetReason(LogEvent):
-    """The `boot` event: why the firmware says it started, from `esp_reset_reason()` and its boot counter."""
+    """The `boot` event: the firmware's own reset reason (`esp_reset_reason()`) and boot counter."""
 
     reason: str
     boot_count: int | None = None
@@ -66,7 +66,7 @@ class HeapInitRegion:
 
 @dataclass(frozen=True)
 class BuildSeen(LogEvent):
-    """Identity of the firmware. Printed piece by piece; complete when the next boot starts or the log ends."""
+    """Identity of the firmware. Printed in pieces, so the event follows when the next boot starts or the log ends."""
 
     project: str = ""
     app_version: str = ""
@@ -91,9 +91,9 @@ class Sample(LogEvent):
     title_ms: int | None = None
     """Log time of a box's second line; `t_ms` is that of its first."""
     foreign: int = 0
-    """Lines of other tasks between those of the box."""
+    """Number of other tasks' lines between the box's own."""
     corrupted: bool = False
-    """A line of the box was cut by another one and put together again."""
+    """Another line split a line of the box; the parts were joined again."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class BoxBroken(LogEvent):
 
 @dataclass(frozen=True)
 class HeapPrint(LogEvent):
-    """Free memory that a component read and printed itself."""
+    """Free memory as a component itself read and printed it."""
 
     tag: str
     memory: str
@@ -135,7 +135,7 @@ class HeapsReported(LogEvent):
 
 @dataclass(frozen=True)
 class MemoryWarning(LogEvent):
-    """A memory has entered a warning level, or left it (`recovered`)."""
+    """A memory entered a warning level, or left it (`recovered`)."""
 
     level: str
     """"WARN" or "CRIT"."""
@@ -153,7 +153,7 @@ class MemoryWarning(LogEvent):
 
 @dataclass(frozen=True)
 class TransitionStarted(LogEvent):
-    """A mode transition has started."""
+    """A mode transition started."""
 
     to: str
     """"camera" or "voice"."""
@@ -161,15 +161,15 @@ class TransitionStarted(LogEvent):
 
 @dataclass(frozen=True)
 class ModeChange(LogEvent):
-    """The `mode` event: a mode transition has ended."""
+    """The `mode` event: a mode transition ended."""
 
     start: str
-    """The mode before it."""
+    """The mode before the transition."""
     to: str
     ok: bool
     duration_ms: int
     step: str = ""
-    """The step that failed; empty when none did or it is not known."""
+    """The step that failed; empty if none failed or the step is unknown."""
     error: str = ""
     block: str = ""
     """The allocation that failed."""
@@ -177,7 +177,7 @@ class ModeChange(LogEvent):
     largest: int | None = None
     """Largest free block at that moment."""
     mode: str = ""
-    """The mode after a failed transition, where the event has it."""
+    """The mode after a failed transition, if the event states it."""
 
 
 @dataclass(frozen=True)
@@ -210,9 +210,9 @@ class AllocationFailed(LogEvent):
     size: int | None = None
     caps: int | None = None
     have: int | None = None
-    """Free bytes, where the line has them."""
+    """Free bytes, if the line states them."""
     function: str = ""
-    """The allocating function, where the record has it."""
+    """The allocating function, if the record states it."""
 
 
 @dataclass(frozen=True)
@@ -224,7 +224,7 @@ class CameraFailed(LogEvent):
 
 @dataclass(frozen=True)
 class TaskWatchdog(LogEvent):
-    """`task_wdt: Task watchdog got triggered`, with the tasks that did not reset it."""
+    """`task_wdt: Task watchdog got triggered`, with the tasks that did not feed it."""
 
     tasks: tuple[str, ...]
 
@@ -239,7 +239,7 @@ class PanicSeen(LogEvent):
 
 @dataclass(frozen=True)
 class Survived(LogEvent):
-    """The reply to `sys.last`: the newest statistics of the boot before, which survived the reset."""
+    """The reply to `sys.last`: the newest statistics of the previous boot, which survived the reset."""
 
     context: str
     stats: MemoryStats

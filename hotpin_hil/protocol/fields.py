@@ -1,6 +1,6 @@
-"""The fields of a memory sample: the only place on the host that knows their names, labels and units.
+"""The fields of a memory sample; the only module on the host that knows their names, labels and units.
 
-Records, boxes and reports follow from `MemoryStats`; the firmware has the same list once.
+Records, boxes and reports derive from `MemoryStats`; the firmware defines the same list in one place.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from operator import attrgetter
 from typing import Any
 
 MEMORIES = ("internal", "dma", "psram")
-"""Prefixes of the three memories that have free, largest and fragmentation."""
+"""Prefixes of the three memories with free size, largest block and fragmentation."""
 
 
 def _field(unit: str, section: str = "", label: str = "", **kwargs: Any) -> Any:
@@ -34,7 +34,7 @@ class MemoryStats:
     psram_fragmentation: int = _field("%", "PSRAM", "Fragmentation")
     total_free: int = _field("B", "Total Heap", "Free")
     total_minimum_free: int = _field("B", "Total Heap", "Minimum Ever")
-    # Not in the box, and not in every build's record.
+    # Never in the box, and in the record only of some builds.
     iram_free: int | None = _field("B", default=None)
     internal_watermark: int | None = _field("B", default=None)
     dma_watermark: int | None = _field("B", default=None)
@@ -54,7 +54,7 @@ _OF_MEMORY = {
 
 @dataclass(frozen=True)
 class MemoryField:
-    """How one field of MemoryStats is named, labelled and measured."""
+    """Name, unit and label of one field of MemoryStats."""
 
     name: str
     unit: str

@@ -20,7 +20,7 @@ class EventAssembler:
             index: its index on the channel.
 
         Returns:
-            The event that it completes, None if there is none.
+            The event that the record completes, None if more records follow.
         """
         if record.event is None:
             return None

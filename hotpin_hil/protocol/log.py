@@ -6,11 +6,11 @@ import re
 from typing import NamedTuple
 
 LINE_MAX = 4096
-"""Bytes after which a line without newline is cut: it is noise, not a log line."""
+"""Bytes after which a line without a newline is cut, because it must be noise."""
 
 COLOUR = re.compile(rb"\x1b\[[0-9;]*m")
 ERASED = re.compile(rb"[^\n]*\r\x1b\[K")
-"""What a terminal is told to erase: prompt and line of the firmware's console, in front of another task's line."""
+"""Text that a terminal would erase: the console's prompt and input line, before another task's line."""
 _LINE = re.compile(r"([EWIDV]) \((\d+)\) ([^\s:][^:]*): (.*)", re.DOTALL)
 
 
@@ -40,9 +40,9 @@ class LogLine(NamedTuple):
     number: int = 0
     """From 1; 0 if lines are not counted."""
     is_joined: bool = False
-    """Another line was printed into it, and it was put together again."""
+    """Another task's output split the line; the parts were joined again."""
     is_fall: bool = False
-    """Its time is so far below those before it that the board's clock must have restarted."""
+    """Its time is so far behind the previous lines' that the board's clock must have restarted."""
 
     @property
     def whole(self) -> str:
@@ -73,7 +73,7 @@ class LineSplitter:
             self._base += used
 
     def flush(self) -> list[ConsoleLine]:
-        """The unfinished line at the end of the stream, if there is one."""
+        """End the stream; returns its unfinished last line, if any."""
         rest, self._buffer = bytes(self._buffer), bytearray()
         return [self._line(rest)] if rest else []
 

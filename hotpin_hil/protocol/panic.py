@@ -1,6 +1,7 @@
 """Parses the text of ESP-IDF's panic handler: cause, core, registers and backtrace.
 
-Shapes: esp_system/panic.c and its Xtensa port in ESP-IDF v5.4 and v5.5, as a serial line delivers them: a headline
+Shapes: esp_system/panic.c and its Xtensa port in ESP-IDF v5.4 and v5.5, as a serial line delivers them: possibly a
+    headline
 after an unfinished log line, lines of `idf.py monitor` in between, any part missing.
 """
 
@@ -15,7 +16,7 @@ from hotpin_hil.protocol.log import ConsoleLine, LineSplitter
 from hotpin_hil.protocol.reset import shows_start
 
 LINES_MAX = 120
-"""A panic of two cores takes some 45 lines, and `idf.py monitor` adds as many."""
+"""A panic of both cores prints about 45 lines, and `idf.py monitor` adds about as many."""
 
 CORRUPTED = "CORRUPTED"
 
@@ -53,13 +54,13 @@ TRACES = (
     b"Panic handler entered",
 )
 OTHER_TRACES = (b"Aborting.", b"CORRUPT HEAP: ", b"ESP_ERROR_CHECK failed")
-"""A line with none of these neither starts a panic nor explains one that follows. TRACES may stand after an unfinished
-line of another task; OTHER_TRACES are lines of their own, or errors."""
+"""Every line that starts or explains a panic contains one of these. TRACES may follow another task's unfinished line;
+OTHER_TRACES are on lines of their own, or in errors."""
 
 
 @dataclass(frozen=True)
 class StackFrame:
-    """One call of a backtrace: `pc` is within the calling instruction (IDF has subtracted already)."""
+    """One call of a backtrace: `pc` is within the calling instruction (IDF has already subtracted)."""
 
     pc: int
     sp: int
@@ -96,24 +97,24 @@ class Panic:
     headline: str
     """The text that reports the panic, from where it starts in its line."""
     core: int | None
-    """The core that panicked, None if the text does not name it."""
+    """The core that panicked, None if the text does not say."""
     details: tuple[str, ...] = ()
     """Further explaining lines, in order: heap corruption, ESP_ERROR_CHECK, the task of an overflowed stack, …"""
     states: tuple[CoreState, ...] = ()
-    """The core that panicked first, then the other one if it was printed too."""
+    """The core that panicked, then the other core if it was printed."""
     elf_sha256: str = ""
     """The first hex digits of the ELF's SHA-256 (9 by default)."""
     is_host: bool = False
-    """The panic is of a virtual board: registers and stack pointers are the host's, code addresses are offsets
+    """The panic comes from a virtual board: registers and stack pointers are the host's, code addresses are offsets
     into its ELF."""
     dump_saved: bool = False
     """The core dump was written to flash."""
     is_complete: bool = False
-    """The handler has ended: it rebooted, or stopped on purpose."""
+    """The handler finished: it rebooted or halted as configured."""
     offset: int = 0
-    """Offset in the stream of the line that it starts in."""
+    """Stream offset of the line in which it starts."""
     end: int = 0
-    """Offset after the text of its last line."""
+    """Stream offset after the text of its last line."""
     number: int = 0
     """Number of the line with the headline; 0 if lines are not counted."""
 
@@ -134,7 +135,7 @@ class Panic:
 
     @property
     def task(self) -> str | None:
-        """The task whose stack overflowed, where the text says it."""
+        """The task whose stack overflowed, None if the text does not say."""
         for text in (self.headline, *self.details):
             if found := _STACK.search(text) or _STACK_DETAIL.search(text):
                 return found[1]
@@ -147,7 +148,7 @@ class Panic:
 
 
 def find_panics(text: bytes, offset: int = 0) -> list[Panic]:
-    """All panics in a recording; its end may cut off the last one."""
+    """All panics in a recording; the last one may be cut off."""
     finder = PanicFinder()
     splitter = LineSplitter(offset)
     found = []
@@ -162,7 +163,7 @@ class PanicFinder:
     def __init__(self) -> None:
         self._before: list[ConsoleLine] = []
         self._lines: list[ConsoleLine] = []
-        """Of the panic at hand, its precursors included; empty when there is none."""
+        """Lines of the current panic, with those that explain it; empty outside a panic."""
         self._end = 0
 
     @property
@@ -193,19 +194,19 @@ class PanicFinder:
         return found
 
     def _is_next(self, text: str) -> bool:
-        """Whether a headline starts another panic: the one at hand has printed its state already."""
+        """Whether this headline starts another panic, because the current one has already printed its state."""
         if _headline(text) is None:
             return False
         return any(_BACKTRACE.search(line.text) or _DUMP.search(line.text) for line in self._lines)
 
     def flush(self) -> list[Panic]:
-        """End the stream; returns the panic that it leaves incomplete."""
+        """End the stream; returns the incomplete panic, if any."""
         lines, self._lines = self._lines, []
         return [_parse(lines)] if lines else []
 
 
 def _headline(text: str) -> tuple[str, int | None, str] | None:
-    """Cause, core and the text of a headline; None if the line starts no panic."""
+    """Cause, core and the text of a headline; None if the line does not start a panic."""
     if _MONITOR.match(text):
         return None
     if found := _GURU.search(text):
@@ -269,9 +270,11 @@ def _parse(lines: Iterable[ConsoleLine]) -> Panic:
     return Panic(
         cause=cause,
         headline=headline,
-        core=core if core is not None else next((one.core for one in states if one.core is not None), None),
+        core=core
+        if core is not None
+        else next((state.core for state in states if state.core is not None), None),
         details=tuple(details),
-        states=tuple(one.frozen() for one in states),
+        states=tuple(state.frozen() for state in states),
         elf_sha256=sha,
         is_host=host,
         dump_saved=saved,

@@ -1,6 +1,6 @@
 """Finds records, `@<id|!> {json}*<crc>`, in the bytes of a serial line.
 
-A record may start anywhere: after another task's text, after a record that lost its newline, inside the remains of a
+A record may start anywhere: after another task's text, after a record without its newline, within the remains of a
 damaged one. The checksum decides, not the line structure.
 """
 
@@ -14,7 +14,7 @@ from typing import Any, Literal
 from hotpin_hil.protocol.crc import crc16
 
 SPAN_MAX = 1024
-"""Longest record that is searched for, bytes: twice what the protocol allows, to recognise one that is too long."""
+"""Longest span to search, bytes: twice the protocol's limit, so that an overlong record is recognised."""
 
 _HEAD = re.compile(rb"@(!|[0-9]{1,5}) \{")
 _END = re.compile(rb"\}\*([0-9A-F]{4})")
@@ -23,7 +23,7 @@ _BREAK = re.compile(rb"[^\x20-\x7e]")
 _HEAD_MAX = len(b"@65535 {")
 
 CHECKSUM_WRONG = "does not match"
-"""Part of the reason of a Corrupt in which only the checksum is wrong."""
+"""Part of `Corrupt.reason` if only the checksum is wrong."""
 
 Kind = Literal["reply", "event"]
 
@@ -37,7 +37,7 @@ class Record:
     """Request id of a reply, None for an event."""
     data: dict[str, Any]
     raw: bytes = field(repr=False)
-    """The record as received; empty if it was not received as bytes."""
+    """The record's bytes as received; empty if it did not arrive as bytes."""
     offset: int
     """Offset of its `@` in the stream, bytes."""
 
@@ -69,7 +69,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Corrupt:
-    """Bytes that start like a record but are none: damaged, cut off, or overwritten by another."""
+    """Bytes that start like a record but are damaged, cut off, or overwritten by another record."""
 
     raw: bytes
     offset: int
@@ -110,10 +110,10 @@ class RecordScanner:
         self._base = 0
         """Stream offset of the buffer's first byte."""
         self.damaged = 0
-        """Number of Corrupt returned so far."""
+        """Number of damaged records so far."""
 
     def feed(self, data: bytes) -> list[Record | Corrupt]:
-        """Scan the next chunk; returns the records and the damaged ones that it completes, in stream order."""
+        """Scan the next chunk; returns the sound and damaged records that it completes, in stream order."""
         self._buffer += data
         found: list[Record | Corrupt] = []
         while (head := _HEAD.search(self._buffer)) is not None:
@@ -126,7 +126,7 @@ class RecordScanner:
                 self.damaged += 1
             found.append(item)
             self._drop(start + used)
-        # Keep what may be the beginning of a head.
+        # Keep a possible beginning of a record's head.
         at = self._buffer.rfind(b"@", max(0, len(self._buffer) - _HEAD_MAX))
         self._drop(len(self._buffer) if at < 0 else at)
         return found
@@ -136,7 +136,7 @@ class RecordScanner:
         self._base += count
 
     def _take(self, head: re.Match[bytes]) -> tuple[Record | Corrupt | None, int]:
-        """What starts at `head`, and its length; (None, 0) if that needs more bytes to tell."""
+        """The item that starts at `head`, and its length; (None, 0) if more bytes are needed to decide."""
         start = head.start()
         window = bytes(self._buffer[start : start + SPAN_MAX])
         offset = self._base + start
@@ -148,7 +148,7 @@ class RecordScanner:
             if crc16(body) == int(end[1], 16):
                 return _decode(head[1], body, text[: end.end()], offset), end.end()
             reason = f"checksum {end[1].decode()} {CHECKSUM_WRONG}"
-        # A sound record further on shows that this one will never be completed.
+        # A sound record later in the text shows that this record will never be completed.
         following = _HEAD.search(text, 1)
         while following is not None:
             rest = text[following.start() :]

@@ -20,7 +20,7 @@ def encode_request(request_id: int, command: str, args: Mapping[str, Any]) -> by
     Args:
         request_id: 1 to 65535.
         command: for example "mem.stats".
-        args: None leaves an argument out; True is sent as 1, a list with commas.
+        args: by name. None omits the argument; True is sent as 1, a list as comma-separated values.
 
     Raises:
         UsageError: a value is not printable ASCII, or the request is too long.
@@ -31,7 +31,8 @@ def encode_request(request_id: int, command: str, args: Mapping[str, Any]) -> by
     line = b"@%s*%04X" % (body, crc16(body))
     if len(line) > REQUEST_MAX:
         raise UsageError(
-            f"request '{command}' has {len(line)} bytes, at most {REQUEST_MAX} fit", "send it in parts"
+            f"request '{command}' has {len(line)} bytes, the limit is {REQUEST_MAX}",
+            "split it into several requests",
         )
     return line + b"\n"
 
@@ -45,7 +46,7 @@ def _value(command: str, key: str, value: Any) -> str:
         text = str(value)
     if text and _PLAIN.issuperset(text):
         return text
-    # '*' introduces the checksum, so the console takes none inside a value, quoted or not.
+    # '*' introduces the checksum, so the console refuses it inside a value, quoted or not.
     if not all(" " <= char <= "~" and char != "*" for char in text):
         raise UsageError(f"'{command}' {key}={text!r}: only printable ASCII without '*' can be sent")
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')

@@ -1,4 +1,4 @@
-"""What the ROM prints when the chip starts: its greeting and the reset banner.
+"""The ROM's greeting and reset banner, printed when the chip starts.
 
     ets Jul 29 2019 12:21:46
     rst:0x1 (POWERON_RESET),boot:0x13 (SPI_FAST_FLASH_BOOT)
@@ -13,16 +13,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 BANNER_MAX = 120
-"""Bytes; no banner is longer. A search in a growing stream starts this far before its end."""
+"""Upper limit of a banner's length, bytes. A search in a growing stream restarts this far before its end."""
 DOWNLOAD_BOOT = "DOWNLOAD_BOOT"
-"""Boot mode of a chip that waits to be flashed."""
+"""Boot mode of a chip that waits for a flasher."""
 ROM_MARKS = (b"ets ", b"rst:0x")
-"""Found in the first lines after a reset."""
+"""Text in the first lines after a reset."""
 
 _BANNER = r"rst:0x([0-9a-f]+) \(([A-Z0-9_]+)\),boot:0x[0-9a-f]+ \(([A-Z0-9_]+)"
 _IN_LINE = re.compile(_BANNER)
 _IN_STREAM = re.compile(rb"%s(?=[^A-Z0-9_])" % _BANNER.encode())
-"""The next byte shows that the name of the boot mode is complete."""
+"""The look-ahead ensures that the boot mode's name is complete."""
 _DAMAGED = re.compile(r"rst:|\([A-Z0-9_]*_RESET\)|[A-Z0-9]+_RESET\)[,/]boot|\(SPI_FAST_FLASH_BOOT\)")
 _GREETING = re.compile(r"ets [A-Z][a-z]{2} +\d+ \d{4} \d\d:\d\d:\d\d")
 _START = re.compile(r"rst:0x[0-9a-f]+ \(|ets \w{3} +\d+ \d{4} ")
@@ -40,7 +40,7 @@ class ResetBanner:
     """"SPI_FAST_FLASH_BOOT", "DOWNLOAD_BOOT", …"""
     start: int
     end: int
-    """Offsets in the searched text of the banner and of the first character after it."""
+    """Offsets of the banner's start and end in the searched text."""
 
 
 def find_banner(line: str) -> ResetBanner | None:

@@ -1,4 +1,4 @@
-"""Sequence numbers and boot ids: lost records, and boots that nobody asked for."""
+"""Sequence numbers and boot ids: detects lost records and unrequested boots."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from hotpin_hil.protocol.records import Record
 
 GAP_MAX = 1000
-"""Lost records that are listed of a longer run."""
+"""Maximum number of lost records listed for one gap."""
 
 
 @dataclass(frozen=True)
 class Gap:
-    """Record `n` of a boot did not arrive; `seen_at`: index of the record on the channel that showed it."""
+    """Record `n` of a boot did not arrive; `seen_at` is the channel index of the record that revealed the loss."""
 
     boot: str
     n: int
@@ -20,7 +20,7 @@ class Gap:
 
 
 class SequenceCheck:
-    """Follows the sequence numbers of one line's records in the order of arrival."""
+    """Follows the sequence numbers of the records on one line, in the order of arrival."""
 
     def __init__(self) -> None:
         self.boot: str | None = None
@@ -30,7 +30,7 @@ class SequenceCheck:
         self._next = 0
         self._missing: dict[int, Gap] = {}
         self._early: set[int] = set()
-        """Numbers below `_first` that came later: stored replies from before the harness was listening."""
+        """Numbers below `_first` that arrived later: stored replies from before the harness listened."""
 
     def add(self, record: Record, index: int) -> bool:
         """Take the next record.
@@ -40,7 +40,7 @@ class SequenceCheck:
             index: its index on the channel.
 
         Returns:
-            False for a record that was counted already: the firmware repeats a stored reply.
+            False for a record that was already counted, that is, a repeated stored reply.
         """
         n = record.n
         if record.boot != self.boot:
@@ -63,5 +63,5 @@ class SequenceCheck:
         return self._missing.pop(n, None) is not None
 
     def gaps(self, since: int = 0) -> list[Gap]:
-        """Records missing from the current boot whose loss showed at index `since` or later."""
+        """Missing records of the current boot whose loss was detected at index `since` or later."""
         return [gap for gap in self._missing.values() if gap.seen_at >= since]

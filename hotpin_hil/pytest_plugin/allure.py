@@ -1,7 +1,7 @@
 """Additions to Allure's results: measurements, charts, the board's log, and facts about the whole run.
 
-Registered only with `--alluredir`. The board's identity never becomes a test parameter: parameters are part of the key
-of a test's history.
+Registered only with `--alluredir`. The board's identity is never a test parameter, because parameters are part of the
+key of a test's history.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from hotpin_hil.report.content import NOT_SHOWN, charts_of_test
 from hotpin_hil.report.text import printable
 
 TOOLS = ("pytest_embedded", "_pytest", "xdist", "allure", "fixtures.console")
-"""Modules whose fixtures are left out of the results: pytest-embedded alone adds some 70 to each test."""
+"""Modules whose fixtures are omitted from the results; pytest-embedded alone adds about 70 per test."""
 
 CATEGORIES = [
     {
@@ -43,16 +43,17 @@ CATEGORIES = [
     {"name": "Firmware: a requirement is not met", "messageRegex": r"(?s)FAIL.*"},
     {"name": "Not applicable to this kind of board", "matchedStatuses": ["skipped"]},
 ]
-"""categories.json: firmware, bench or harness, by the verdict at the start of a result's message (reporters.py)."""
+"""categories.json: classifies results as firmware, bench or harness by the verdict at the start of the message
+(reporters.py)."""
 
 _FIELDS = ("name", "value", "limit", "margin", "verdict", "class", "requirement", "source")
 
 
 class AllurePlugin:
-    """Adds to each test's results in the process that runs it, and to the run's in the process that reports."""
+    """Extends each test's results in the process that runs the test, and the run's results in the reporting process."""
 
     def __init__(self, config: pytest.Config, evidence: EvidencePlugin, folder: Path) -> None:
-        """Makes the plugin.
+        """Create the plugin.
 
         Args:
             config: Configuration of the run.
@@ -65,40 +66,40 @@ class AllurePlugin:
         self._results = Path(config.option.allure_report_dir).absolute()
         self._lines: list[ResultsLine] = []
         self._of_tools: set[str] = set()
-        """Names of fixtures defined by tools."""
+        """Names of fixtures that tools define."""
         evidence.on_line = self._lines.append
         if worker_id(config):
             config.option.clean_alluredir = False  # other workers may have written results already
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self) -> None:
-        """Replaces Allure's file logger, which is registered by now."""
+        """Replace Allure's file logger, which is registered at this point."""
         for logger in allure_commons.plugin_manager.get_plugins():
             if type(logger) is AllureFileLogger:
                 self._config.add_cleanup(_filter_containers(self._results, logger, self._of_tools))
 
     def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> None:
-        """Notes whether a tool or the suite defines a fixture; a suite's may override a tool's of the same name."""
+        """Note whether a tool or the suite defines the fixture, since the suite may override a tool's fixture."""
         is_tools = fixturedef.func.__module__.startswith(TOOLS)
         (self._of_tools.add if is_tools else self._of_tools.discard)(fixturedef.argname)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logstart(self) -> None:
-        """Forgets the lines of the test before."""
+        """Forget the lines of the previous test."""
         self._lines.clear()
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Attaches the evidence of a test that has ended."""
-        report = yield  # the verdict plugin has written its last line about the test
+        """Attach the evidence after a test has ended."""
+        report = yield  # by now the verdict plugin has written its last line about the test
         if call.when == TEARDOWN:
             self._attach([line for line in self._lines if line.test_id == item.nodeid])
         return report
 
     def _attach(self, lines: list[ResultsLine]) -> None:
-        """Attaches what is known of a test. Charts take time: a passed test gets only those of its leak series."""
+        """Attach a test's evidence. Charts are slow, so a passed test gets only those of its leak series."""
         measured = [line for line in lines if isinstance(line, MeasurementLine)]
         if measured:
             allure.attach(_csv(measured), "measurements", allure.attachment_type.CSV)
@@ -113,15 +114,15 @@ class AllurePlugin:
                 allure.attach(content, "the board's console", allure.attachment_type.TEXT)
 
     def pytest_sessionfinish(self) -> None:
-        """Writes about the run, after allure-pytest has removed an older run's results."""
+        """Write the files about the run, after allure-pytest has removed an older run's results."""
         if not worker_id(self._config) and self._results.is_dir():
-            write_about_the_run(self._results, self._evidence.qualification, os.environ)
+            write_run_files(self._results, self._evidence.qualification, os.environ)
 
 
-def write_about_the_run(
+def write_run_files(
     folder: Path, qualification: Mapping[str, Any] | None, environ: Mapping[str, str]
 ) -> None:
-    """Writes environment.properties, categories.json and, in CI, executor.json."""
+    """Write environment.properties, categories.json and, in CI, executor.json."""
     (folder / "categories.json").write_text(json.dumps(CATEGORIES, indent=1) + "\n", encoding="utf-8")
     if qualification is not None:
         rows = [f"{name}={_property(value)}" for name, value in _environment(qualification)]
@@ -138,7 +139,7 @@ def _environment(qualification: Mapping[str, Any]) -> list[tuple[str, object]]:
         ("verdict", qualification["overall"]),
         ("evidence", qualification["evidence"]),
         ("board.kind", board["kind"]),
-        ("board.mac", ", ".join(dict.fromkeys(str(one.get("mac", "unknown")) for one in boards))),
+        ("board.mac", ", ".join(dict.fromkeys(str(each.get("mac", "unknown")) for each in boards))),
         *((f"firmware.{name}", value) for name, value in firmware.items()),
         *((f"harness.{name}", harness[name]) for name in ("version", "python")),
         *((f"harness.{name}", value) for name, value in harness["packages"].items()),
@@ -151,7 +152,7 @@ def _property(value: object) -> str:
 
 
 def _executor(environ: Mapping[str, str]) -> dict[str, Any]:
-    """The CI job that made the results; empty outside CI."""
+    """The CI job behind the results; empty outside CI."""
     if environ.get("GITHUB_ACTIONS"):
         number = environ.get("GITHUB_RUN_NUMBER", "")
         url = "/".join(environ.get(name, "") for name in ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY"))
@@ -186,13 +187,13 @@ def _csv(measured: list[MeasurementLine]) -> str:
 
 
 def _filter_containers(folder: Path, logger: AllureFileLogger, left_out: set[str]) -> Callable[[], None]:
-    """Replaces Allure's logger with one that leaves out these fixtures unless they failed; returns the undo."""
+    """Replace Allure's logger by one that omits these fixtures unless they failed; returns the undo function."""
 
     class Logger(AllureFileLogger):  # type: ignore[misc]
         @allure_commons.hookimpl  # type: ignore[untyped-decorator]
         def report_container(self, container: Any) -> None:
-            container.befores = [one for one in container.befores if _counts(one, left_out)]
-            container.afters = [one for one in container.afters if _counts(one, left_out)]
+            container.befores = [fixture for fixture in container.befores if _is_reported(fixture, left_out)]
+            container.afters = [fixture for fixture in container.afters if _is_reported(fixture, left_out)]
             if container.befores or container.afters:
                 self._report_item(container)
 
@@ -201,15 +202,18 @@ def _filter_containers(folder: Path, logger: AllureFileLogger, left_out: set[str
     manager.unregister(logger)
     manager.register(ours)
 
-    def put_back() -> None:
-        """Restores Allure's logger, which allure-pytest unregisters itself."""
+    def restore() -> None:
+        """Restore Allure's logger; allure-pytest unregisters it itself."""
         manager.unregister(ours)
         manager.register(logger, name)
 
-    return put_back
+    return restore
 
 
-def _counts(fixture: Any, left_out: set[str]) -> bool:
-    """Whether to report it. An `after` is named `fixture::finalizer`; finalizers named `<lambda>` are pytest's own."""
+def _is_reported(fixture: Any, left_out: set[str]) -> bool:
+    """Whether to report a fixture.
+
+    An `after` is named `fixture::finalizer`; finalizers named `<lambda>` are pytest's own.
+    """
     name, _, finalizer = fixture.name.partition("::")
     return (name not in left_out and finalizer != "<lambda>") or fixture.status in ("failed", "broken")

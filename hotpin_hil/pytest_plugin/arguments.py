@@ -1,11 +1,11 @@
-"""Prevents pytest from taking the value of an option for a test path.
+"""Prevents pytest from mistaking an option's value for a test path.
 
-Pytest looks for pytest.ini before it loads its plugins, so it does not know `--port` yet: in
-`pytest --port /dev/ttyUSB0` it takes /dev/ttyUSB0 for a path, makes /dev the root folder and does not find
-pytest.ini. `--port=/dev/ttyUSB0` is unambiguous, so the command line is rewritten to that form.
+Pytest looks for pytest.ini before it loads its plugins, when it does not know `--port` yet. In
+`pytest --port /dev/ttyUSB0` it treats /dev/ttyUSB0 as a path, makes /dev the root folder and does not find pytest.ini.
+`--port=/dev/ttyUSB0` is unambiguous, so this module rewrites the command line to that form.
 
-Only paths that exist are affected, but workers of pytest-xdist read the same command line
-(`config.invocation_params.args`) after the run has made the paths in it (`--alluredir`, `--junitxml`, …).
+Pytest only considers existing paths. But pytest-xdist workers read the same command line
+(`config.invocation_params.args`) after the run has created the paths in it (`--alluredir`, `--junitxml`, …).
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import pytest
 
 
 def join_values(arguments: Sequence[str], read: Callable[[Sequence[str]], object]) -> list[str]:
-    """Rewrites each `--option value` to `--option=value`.
+    """Rewrite each `--option value` to `--option=value`.
 
-    Words stay separate if joining them changes the meaning: a flag and a test path, an option with two values.
+    Words stay separate if joining them would change the meaning: a flag and a test path, an option with two values.
 
     Args:
         arguments: the command line.

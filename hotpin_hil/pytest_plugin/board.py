@@ -1,5 +1,5 @@
-"""The board in a pytest session: chosen before the tests, prepared for the first test that uses `dut`, checked in each
-test. The hooks are here; what they do is in `hotpin_hil.boards`.
+"""The board in a pytest session: chosen before the tests, prepared for the first test that uses `dut`, checked before
+each test. This module has the hooks; `hotpin_hil.boards` has the implementation.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ __all__ = [
 ]
 
 _HANDED_OVER = "hotpin_board"
-"""Key in the input of an xdist worker: the board, as JSON, that the controller has leased for it."""
+"""Key of an xdist worker's input: the board, as JSON, that the controller leased for the worker."""
 
 BOARD_KEY = pytest.StashKey[BoardInUse]()
 
 BOARDS = "boards"
-"""Mark of tests that only these kinds of board can run; on others, other tests show their requirements."""
+"""Mark of tests that only some kinds of board can run."""
 
 
 def wants_board(item: pytest.Item) -> bool:
-    """Whether the test uses pytest-embedded's `dut`, itself or through a fixture."""
+    """Whether the test uses pytest-embedded's `dut`, directly or through a fixture."""
     return "dut" in getattr(item, "fixturenames", ())
 
 
@@ -54,7 +54,7 @@ def wants_faults(item: pytest.Item) -> bool:
 
 
 class BoardPlugin:
-    """Gives each process its board when the first test that uses `dut` is set up."""
+    """Provides each process with its board when the first test that uses `dut` is set up."""
 
     def __init__(self, config: pytest.Config, board: BoardInUse) -> None:
         self._config = config
@@ -64,7 +64,7 @@ class BoardPlugin:
         self._dut: Any = None
 
     def choose(self) -> None:
-        """Chooses and leases the board. A mistake of the user ends the run here, before a board is touched."""
+        """Choose and lease the board. A usage error ends the run here, before the harness touches a board."""
         if self.board.is_chosen:
             return
         try:
@@ -81,18 +81,18 @@ class BoardPlugin:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
-        """Hands each worker of pytest-xdist its board."""
+        """Pass each pytest-xdist worker its board."""
         board = self._session.leases.hand_over(node.gateway.id)
         if board is not None:
             node.workerinput[_HANDED_OVER] = board
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
-        """Frees the board of a worker that has ended."""
+        """Free the board of an ended worker."""
         self._session.leases.take_back(node.gateway.id)
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Rejects a test that needs something no board can have: it would never run."""
+        """Reject a test that needs something unknown, because it would never run."""
         for item in items:
             unknown = needs_of(item) - {*FEATURES, POWER}
             if unknown:
@@ -102,7 +102,7 @@ class BoardPlugin:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Chooses the board of a session outside the suite that uses `dut`. A worker does so in its first test."""
+        """Choose the board of a session that uses `dut` outside the suite. A worker does so in its first test."""
         if (
             not self._config.option.collectonly
             and not worker_id(self._config)
@@ -111,7 +111,7 @@ class BoardPlugin:
             self.choose()
 
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        """Prepares and checks the board before fixtures are set up, after marks have skipped what they skip."""
+        """Prepare and check the board after skip marks and before fixtures."""
         if not wants_board(item):
             return
         if not self._is_prepared:
@@ -123,7 +123,7 @@ class BoardPlugin:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(self, fixturedef: Any) -> Generator[None, Any, Any]:
-        """Keeps `dut` for `chip_answers`: a test that fails in a later fixture does not have it yet."""
+        """Keep `dut` for `chip_answers`, because a test that fails in a later fixture has no `dut` yet."""
         __tracebackhide__ = True
         result = yield
         if fixturedef.argname == "dut":
@@ -132,7 +132,7 @@ class BoardPlugin:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> None:
-        """Reports known noise in the log of the test."""
+        """Report known noise in the test's log."""
         log = self.console_log()
         for noise in known_noise():
             count = noise.count(log)
@@ -140,7 +140,7 @@ class BoardPlugin:
                 self.board.on_noise(noise, item.nodeid, count)
 
     def pytest_runtest_logfinish(self) -> None:
-        """Forgets `dut`."""
+        """Forget `dut`."""
         self._dut = None
 
     @property
@@ -165,7 +165,7 @@ class BoardPlugin:
             return False
 
     def revive(self) -> bool:
-        """Whether a dead board answers after a power cycle. False without a power switch."""
+        """Power-cycle a dead board; returns whether it answers then. False without a power switch."""
         if not self._session.can_power_cycle:
             return False
         serial = getattr(self._dut, "serial", None)
@@ -194,23 +194,23 @@ def worker_id(config: pytest.Config) -> str:
 
 
 def handed_over(config: pytest.Config) -> str | None:
-    """The board, as JSON, that the controller has leased for this worker."""
+    """The board, as JSON, that the controller leased for this worker."""
     board: str | None = getattr(config, "workerinput", {}).get(_HANDED_OVER)
     return board
 
 
 def needs_of(item: pytest.Item) -> set[str]:
-    """The features that the `needs` marks of a test name."""
+    """The features in the `needs` marks of a test."""
     return {str(feature) for mark in item.iter_markers("needs") for feature in mark.args}
 
 
 def first_dut(dut: Any) -> Any:
-    """The board that is listened to and asked: the first one of a test with several."""
+    """The `dut` for events and commands, which is the first in a test with several."""
     return dut[0] if isinstance(dut, (list, tuple)) else dut
 
 
 def _boards_of(item: pytest.Item) -> int | None:
-    """Number of boards of a test that is parametrized with pytest-embedded's `count`."""
+    """Number of boards in a test parametrized with pytest-embedded's `count`; None without it."""
     callspec = getattr(item, "callspec", None)
     count = callspec.params.get("count") if callspec else None
     return int(count) if isinstance(count, (int, str)) and str(count).isdigit() else None

@@ -1,7 +1,7 @@
-"""The evidence of a session: results.jsonl is begun, written while the tests run, ended and summed up.
+"""The evidence of a session: starts results.jsonl, writes it while the tests run, ends it and makes the reports.
 
-The process that reports to the user (with pytest-xdist: the controller) begins and ends results.jsonl. Workers append
-to the same file, so that what they have seen is kept even if they are killed.
+The process that reports to the user (with pytest-xdist: the controller) starts and ends results.jsonl. Workers append
+to the same file, so that their results survive if they are killed.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ from hotpin_hil.evidence.qualification import EVIDENCE, exit_status
 from hotpin_hil.evidence.results import ResultsFile, ResultsWriter, read_results
 from hotpin_hil.logs.noise import Noise
 from hotpin_hil.pytest_plugin.board import BoardInUse, BoardPlugin, worker_id
-from hotpin_hil.pytest_plugin.boot_story import StoryKeeper
 from hotpin_hil.pytest_plugin.marks import SuiteMarks
+from hotpin_hil.pytest_plugin.note_keeper import NoteKeeper
 from hotpin_hil.pytest_plugin.reporters import ReporterPlugin
 from hotpin_hil.pytest_plugin.selection import requirement_ids
 from hotpin_hil.pytest_plugin.terminal import TerminalPlugin
@@ -63,14 +63,14 @@ class EvidencePlugin:
         requirements: Path,
         folder: Path,
     ) -> None:
-        """Makes the plugin and those it consists of.
+        """Create the plugin and its parts.
 
         Args:
             config: Configuration of the run.
             board: Plugin that provides the board.
             reporters: Receives the verdicts for JUnit and Allure.
             requirements: requirements.toml, in the folder of the suite.
-            folder: Folder for results.jsonl and what is made from it.
+            folder: Folder for results.jsonl and the reports.
         """
         self._config = config
         self._board_plugin = board
@@ -79,16 +79,16 @@ class EvidencePlugin:
         self._folder = folder
         self._writer: ResultsWriter | None = None
         self._results: ResultsFile | None = None
-        """File for the lines of this process: the writer's, in a worker the controller's."""
+        """File for the lines of this process; in a worker, the controller's file."""
         self.qualification: dict[str, Any] | None = None
-        """Content of qualification.json, once it is known; None in a worker."""
+        """Content of qualification.json at the end of the run; None before, and in a worker."""
         self.on_line: Callable[[ResultsLine], object] | None = None
         """Callback for each line that this process writes, from any thread."""
         self._marks = SuiteMarks(config, self._board, requirements, self._write)
         self._counter = VerdictCounter(self._board, folder, self._write)
         self._terminal = TerminalPlugin(config, folder)
-        story = StoryKeeper(self._board, folder, self._write)
-        verdicts = VerdictPlugin(config, board, self._marks, story, reporters, write=self._write)
+        notes = NoteKeeper(self._board, folder, self._write)
+        verdicts = VerdictPlugin(config, board, self._marks, notes, reporters, write=self._write)
         for name, plugin in (
             ("marks", self._marks),
             ("verdicts", verdicts),
@@ -101,7 +101,7 @@ class EvidencePlugin:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self) -> None:
-        """Begins results.jsonl, or in a worker opens the controller's."""
+        """Start results.jsonl, or in a worker open the controller's."""
         config = self._config
         if not self._marks.start_session() or config.option.collectonly:
             return
@@ -125,25 +125,25 @@ class EvidencePlugin:
         if path:
             self._results = ResultsFile(Path(path))
             self._config.add_cleanup(self._results.close)
-        # The controller has reported any error; one that is new is reported by the first test.
+        # The controller has reported any error; the first test reports a new one.
         with suppress(HilError):
             self._board.choose()
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
-        """Passes the path of the results to a worker that pytest-xdist is about to start."""
+        """Pass the path of the results to a worker before pytest-xdist starts it."""
         if self._writer is not None:
             node.workerinput[_RESULTS_FILE] = str(self._writer.path.resolve())
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Writes which tests are going to run."""
+        """Write the list of planned tests."""
         tests = {item.nodeid: requirement_ids(item) for item in session.items if self._marks.includes(item)}
         if tests:
             self._write(PlanNote(tests))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> Generator[None, None, None]:
-        """Ends results.jsonl, makes the reports from it, and sets pytest's exit status."""
+        """End results.jsonl, make the reports from it, and set pytest's exit status."""
         if self._writer is not None:
             self._finish(self._writer, session, int(exitstatus))
         yield
@@ -161,11 +161,11 @@ class EvidencePlugin:
             self.qualification = write_reports(self._folder)
         except HilError as error:
             session.exitstatus = status or pytest.ExitCode.INTERNAL_ERROR
-            self._terminal.write_line(f"no report was made: {error}", bold=True, red=True)
-        if self._counter.counts:  # else no test ended: pytest has said why, and an empty table would hide it
+            self._terminal.write_line(f"the report failed: {error}", bold=True, red=True)
+        if self._counter.counts:  # without a completed test, an empty table would hide pytest's own message
             self._terminal.qualification = self.qualification
         self._results = None
-        writer.close()  # only now: no other run may begin its results before these are read
+        writer.close()  # only now, so that no other run replaces the results before they are read
 
     def _run_line(self) -> RunLine:
         return RunLine(
@@ -188,7 +188,7 @@ class EvidencePlugin:
             self._write(KnownNoiseNote(test, text, count, noise.reason))
 
     def _write(self, line: ResultsLine) -> None:
-        """Writes a line; from any thread."""
+        """Write a line; thread-safe."""
         if self._results is not None:
             self._results.append(line)
         if self.on_line is not None:
@@ -196,11 +196,11 @@ class EvidencePlugin:
 
 
 def _sizes(board: BoardInUse, folder: Path) -> Iterator[SizesNote]:
-    """The sizes of each image that was on a board: read last, since that takes seconds, and once for all workers."""
+    """The sizes of each image that ran on a board. Read last, once for all workers, because it takes seconds."""
     try:
         identities = read_results(folder).boards()
     except HilError:
-        return  # write_reports raises the same error, and it is shown there
+        return  # write_reports raises and shows the same error
     images = dict.fromkeys(
         (identity["image"], identity["elf_sha256"])
         for identity in identities
@@ -224,7 +224,7 @@ def _sizes_of(board: BoardInUse, image: str, elf_sha256: str) -> ImageSizes:
 
 
 def _remove_reports(folder: Path) -> None:
-    """Removes the reports of an older run, so that they cannot be taken for those of this run."""
+    """Remove an older run's reports, so that they are not mistaken for this run's."""
     for name in (QUALIFICATION_FILE, REPORT_FILE):
         (folder / name).unlink(missing_ok=True)
 

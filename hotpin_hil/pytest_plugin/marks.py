@@ -1,4 +1,4 @@
-"""Which tests belong to the suite, which requirements they show, and why a test does not apply to a board."""
+"""Decides which tests belong to the suite, which requirements they show, and why a test does not apply to a board."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from hotpin_hil.evidence.requirements import Requirements, load_requirements
 from hotpin_hil.pytest_plugin.board import BOARDS, SOAK, BoardInUse, wants_board, wants_faults
 from hotpin_hil.pytest_plugin.selection import requirement_ids
 
-FAULTS_ARE_VIRTUAL = "causes faults, which only a virtual board that the harness starts can have"
+FAULTS_ARE_VIRTUAL = "injects faults, which needs a virtual board started by the harness"
 
 
 class SuiteMarks:
-    """The suite's requirement marks: checked at collection, and compared with the board before each test."""
+    """The suite's requirement marks: checks them at collection, and compares them with the board before each test."""
 
     def __init__(
         self,
@@ -27,7 +27,7 @@ class SuiteMarks:
         requirements: Path,
         write: Callable[[ResultsLine], None],
     ) -> None:
-        """Makes the plugin.
+        """Create the plugin.
 
         Args:
             config: Configuration of the run.
@@ -41,10 +41,10 @@ class SuiteMarks:
         self._write = write
         self._requirements: Requirements | None = None
         self.is_suite = False
-        """Whether this run includes tests of the suite; known from the start of the session on."""
+        """Whether this run includes tests of the suite; set at the start of the session."""
 
     def start_session(self) -> bool:
-        """Whether the paths on the command line reach into the folder of the suite."""
+        """Determine whether the paths on the command line include tests of the suite."""
         if self._file.is_file():
             suite = self._file.parent.resolve()
             self.is_suite = any(
@@ -67,15 +67,15 @@ class SuiteMarks:
         return self._requirements
 
     def uncollected(self) -> str:
-        """Why the command line leaves tests of the suite uncollected; empty if it collects them all."""
+        """Reason why the command line does not collect the whole suite; empty if it does."""
         config = self._config
         if not any(_covers(path, self._file.parent.resolve()) for path in _paths(config)):
-            return f"only a part of the suite was asked for: {' '.join(map(str, config.args))}"
+            return f"only a part of the suite was selected: {' '.join(map(str, config.args))}"
         ignored = [*(config.option.ignore or ()), *(config.option.ignore_glob or ())]
         return f"not collected: {' '.join(map(str, ignored))}" if ignored else ""
 
     def not_applicable(self, item: pytest.Item) -> str:
-        """Why a test cannot show its requirements on this kind of board; empty if it can."""
+        """Reason why a test cannot show its requirements on this kind of board; empty if it can."""
         if not self._board.is_chosen:
             return ""
         kind = self._board.kind
@@ -86,7 +86,7 @@ class SuiteMarks:
         if ids and wants_faults(item) and not self._board.can_fail_on_purpose:
             missing = FAULTS_ARE_VIRTUAL
         elif mark is not None and kind.value not in mark.args:
-            missing = f"needs {mark.kwargs['needs']}, which a {kind} board has not"
+            missing = f"needs {mark.kwargs['needs']}, which a {kind} board does not have"
         if ids and kind.value not in kinds:
             return f"{', '.join(ids)} cannot be shown on a {kind} board"
         if not missing:
@@ -96,7 +96,7 @@ class SuiteMarks:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_pycollect_makeitem(self, collector: pytest.Collector) -> Generator[None, Any, Any]:
-        """Fails the collection of a test that names an unknown requirement: it would show nothing."""
+        """Fail the collection of a test that names an unknown requirement, because it would show nothing."""
         made = yield
         for item in made if isinstance(made, list) else [made]:
             if isinstance(item, pytest.Item):
@@ -104,9 +104,9 @@ class SuiteMarks:
         return made
 
     def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
-        """Notes deselected tests: a requirement must not pass because the test that fails it was left out.
+        """Note deselected tests, so that a requirement does not pass just because its failing test was not run.
 
-        Long tests (`soak`), which a normal run leaves out, only repeat at length what another test shows.
+        Long tests (`soak`) do not count: a normal run deselects them, and they only repeat other tests at length.
         """
         left_out = [item for item in items if requirement_ids(item) and not item.get_closest_marker(SOAK)]
         if self.is_suite and left_out:

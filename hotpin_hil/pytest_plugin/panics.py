@@ -1,4 +1,4 @@
-"""Panics of a failed test: backtraces are decoded, the core dump is read back, both are kept with the results."""
+"""Panics of a failed test: decodes their backtraces, reads the core dump back, and stores both with the results."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hotpin_hil.errors import HilError
-from hotpin_hil.evidence import lines
+from hotpin_hil.evidence.lines import CoreDumpFile, PanicLog, ResultsLine
 from hotpin_hil.link.channel import Channel
 from hotpin_hil.link.emulator_start import known_defect
 from hotpin_hil.link.line import line_of
@@ -24,7 +24,7 @@ from hotpin_hil.report.text import printable
 
 FOLDER = "panics"
 PANICS_MAX = 3
-"""A boot loop has many equal ones; the first are kept."""
+"""Maximum number of panics kept; a boot loop repeats the same panic."""
 ESP_COREDUMP = "esp_coredump"
 ESP_COREDUMP_TIMEOUT_S = 60.0
 
@@ -36,17 +36,17 @@ def keep_panics(
     dut: Any,
     *,
     folder: Path,
-    take: Callable[[lines.Line], None],
+    take: Callable[[ResultsLine], None],
 ) -> list[str]:
-    """Keeps the panics of a failed test.
+    """Record the panics of a failed test.
 
     Args:
         test: node id.
         board: MAC.
         channel: the console of the test.
-        dut: of pytest-embedded.
+        dut: the test's `dut`.
         folder: the run's output folder.
-        take: takes lines for the results file.
+        take: receives lines for the results file.
 
     Returns:
         A readable text for each panic.
@@ -63,16 +63,16 @@ def keep_panics(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
         take(
-            lines.panic(
+            PanicLog(
                 test,
                 board,
                 file=path.relative_to(folder).as_posix(),
                 headline=panic.headline,
                 cause=panic.cause,
                 core=panic.core,
-                details=list(panic.details),
-                backtrace=[str(frame) for frame in panic.backtrace],
-                calls=calls,
+                details=panic.details,
+                backtrace=tuple(str(frame) for frame in panic.backtrace),
+                calls=tuple(calls),
                 is_host=panic.is_host,
                 text=text,
                 core_dump=dump,
@@ -92,7 +92,7 @@ def _calls(panic: Panic, dut: Any) -> tuple[list[str], str]:
     if panic.elf_sha256 and not hashlib.sha256(Path(elf).read_bytes()).hexdigest().startswith(
         panic.elf_sha256
     ):
-        return [], f"the ELF file of the build is not the one that panicked ({panic.elf_sha256})"
+        return [], f"the build's ELF file does not match the firmware that panicked ({panic.elf_sha256})"
     tool = find_tool(panic.is_host)
     if tool is None:
         return [], f"not decoded: {HOST_TOOL if panic.is_host else XTENSA_TOOL} is not installed"
@@ -105,31 +105,29 @@ def _text(
     channel: Channel,
     calls: list[str],
     remark: str,
-    dump: dict[str, Any] | None,
+    dump: CoreDumpFile | None,
     *,
     is_emulated: bool,
 ) -> str:
-    said = channel.text()[panic.offset : panic.end].decode("utf-8", errors="replace").replace("\r\n", "\n")
-    parts = [printable(said).rstrip()]
+    output = channel.text()[panic.offset : panic.end].decode("utf-8", errors="replace").replace("\r\n", "\n")
+    parts = [printable(output).rstrip()]
     if panic.is_host:
-        parts.append("(registers and stack pointers are those of the host, not of an ESP32)")
-    defect = known_defect(said) if is_emulated else ""
+        parts.append("(registers and stack pointers are the host's, not an ESP32's)")
+    defect = known_defect(output) if is_emulated else ""
     if defect:
         parts.append(
-            f"(a known defect of QEMU can cause this too: {defect}. Run the test again; if it comes again, run the "
-            "build for one core)"
+            f"(a known defect of QEMU can cause this too: {defect}. Run the test again; if the panic recurs, use "
+            "the single-core build)"
         )
     parts.append("\n".join(["backtrace, innermost call first:", *calls]) if calls else f"backtrace: {remark}")
     if dump is not None:
-        sound = {True: "right", False: "WRONG", None: "not checked"}[dump["sound"]]
-        parts.append(
-            f"core dump: {dump['file']}, {dump['size']} bytes, checksum {sound}\n{dump['text']}".rstrip()
-        )
+        sound = {True: "right", False: "WRONG", None: "not checked"}[dump.sound]
+        parts.append(f"core dump: {dump.file}, {dump.size} bytes, checksum {sound}\n{dump.text}".rstrip())
     return "\n\n".join(parts) + "\n"
 
 
-def _core_dump(dut: Any, folder: Path, name: str) -> dict[str, Any] | None:
-    """Reads the core dump partition and resets the board; None without a core dump."""
+def _core_dump(dut: Any, folder: Path, name: str) -> CoreDumpFile | None:
+    """Read the core dump partition and resets the board; None without a core dump."""
     serial = line_of(dut)
     app: Any = getattr(dut, "app", None)
     table = getattr(app, "flash_args", {}).get("partition-table", {}).get("file")
@@ -140,18 +138,18 @@ def _core_dump(dut: Any, folder: Path, name: str) -> dict[str, Any] | None:
         return None
     path = folder / FOLDER / f"{name}.core-dump.bin"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with suppress(HilError):  # the test has failed already
+    with suppress(HilError):  # the test has already failed
         serial.read_flash(*place, path)
         dump = find_core_dump(path.read_bytes())
         if dump is not None:
             path.write_bytes(dump.content)
-            return {
-                "file": path.relative_to(folder).as_posix(),
-                "size": len(dump.content),
-                "sha256": hashlib.sha256(dump.content).hexdigest(),
-                "sound": dump.is_sound,
-                "text": _decode_dump(path, app.elf_file),
-            }
+            return CoreDumpFile(
+                file=path.relative_to(folder).as_posix(),
+                size=len(dump.content),
+                sha256=hashlib.sha256(dump.content).hexdigest(),
+                sound=dump.is_sound,
+                text=_decode_dump(path, app.elf_file),
+            )
     path.unlink(missing_ok=True)
     return None
 

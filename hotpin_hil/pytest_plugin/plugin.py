@@ -12,32 +12,32 @@ from hotpin_hil.boards.bench import ENV_BENCH
 from hotpin_hil.boards.in_use import BoardInUse
 from hotpin_hil.boards.kind import CHOICES, ENV_BOARD
 from hotpin_hil.boards.session import LEASE_TIMEOUT_S, BoardSession
+from hotpin_hil.evidence.board_notes import BoardNotes
 from hotpin_hil.evidence.recorder import Recorder
-from hotpin_hil.evidence.story import Story
 from hotpin_hil.paths import REQUIREMENTS_FILE
 from hotpin_hil.pytest_plugin import board as board_side
-from hotpin_hil.pytest_plugin import boot_story
 from hotpin_hil.pytest_plugin import evidence as evidence_side
+from hotpin_hil.pytest_plugin import note_keeper
 from hotpin_hil.pytest_plugin.arguments import join_values
 from hotpin_hil.pytest_plugin.board import BOARDS, SOAK
 from hotpin_hil.pytest_plugin.reporters import ReporterPlugin
 from hotpin_hil.pytest_plugin.selection import OrderPlugin, SelectionPlugin
 
-__all__ = ["BoardInUse", "board_of", "recorder_of", "story_of"]
+__all__ = ["BoardInUse", "board_of", "notes_of", "recorder_of"]
 
 DEFAULT_TIME_SCALE = 20.0
 """Upper limit of a virtual board's clock while all its tasks wait, as a multiple of the host's."""
 SOAK_TIME_SCALE = 100.0
-"""The same for a run of the long tests alone, which mostly wait for the board's pauses of 0.9 s in each cycle."""
+"""As above, for runs of the long tests alone, which mostly wait for the board's 0.9 s pauses in each cycle."""
 
 _LOADED_ONCE = "ignore:Module already imported so cannot be rewritten:pytest.PytestAssertRewriteWarning"
-"""Warning of pytest about its plugins when it starts again."""
+"""Warning from pytest about its plugins on a restart."""
 
 SUITE_DIR = REQUIREMENTS_FILE.parent.name
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Adds the options of the harness."""
+    """Add the options of the harness."""
     group = parser.getgroup("hotpin", "HotPin hardware-in-the-loop")
     group.addoption(
         "--board",
@@ -56,13 +56,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=float,
         default=LEASE_TIMEOUT_S,
         metavar="S",
-        help="how long to wait for boards that other runs use (default: %(default)g)",
+        help="seconds to wait for boards that other runs use (default: %(default)g)",
     )
     group.addoption(
         "--order-seed",
         type=int,
         metavar="N",
-        help="shuffle the tests, equally for equal N (default: as they are written)",
+        help="shuffle the tests with this seed (default: source order)",
     )
     group.addoption(
         "--requirement",
@@ -74,19 +74,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--qualification-dir",
         metavar="DIR",
-        help="output folder of the evidence (default: build/qualification)",
+        help="folder for the evidence (default: build/qualification)",
     )
     group.addoption(
         "--time-scale",
         type=float,
         metavar="X",
-        help=f"virtual board: clock limit, a multiple of the host's (default: {DEFAULT_TIME_SCALE:g}, "
+        help=f"virtual board: maximum clock speed, as a multiple of the host's (default: {DEFAULT_TIME_SCALE:g}, "
         f"with -m {SOAK} {SOAK_TIME_SCALE:g})",
     )
     group.addoption(
         "--board-profile",
         metavar="NAME",
-        help="virtual board: its profile, or the path of one (default: hotpin-5.4; see docs/virtual-board.md)",
+        help="virtual board: name or path of its profile (default: hotpin-5.4; see docs/virtual-board.md)",
     )
 
 
@@ -94,12 +94,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_load_initial_conftests(
     early_config: pytest.Config, parser: pytest.Parser
 ) -> Generator[None, None, None]:
-    """Starts again, before anything else, if pytest took the value of an option for a test path.
+    """Restart pytest first if it mistook an option's value for a test path.
 
-    Workers of pytest-xdist get a command line that they cannot misread.
+    pytest-xdist workers get an unambiguous command line.
     """
     given = early_config.invocation_params
-    arguments = [str(one) for one in given.args]
+    arguments = [str(argument) for argument in given.args]
     joined = join_values(arguments, parser.parse_known_args)
     if any(map(os.path.exists, set(arguments) - set(joined))):
         raise SystemExit(pytest.main([*joined, "-W", _LOADED_ONCE], given.plugins))
@@ -110,16 +110,16 @@ def pytest_load_initial_conftests(
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Registers marks, the board and the evidence."""
+    """Register the marks and the plugin's parts."""
     config.addinivalue_line("markers", "requirement(*ids): the requirement ids that this test shows")
     config.addinivalue_line(
-        "markers", f"{BOARDS}(*kinds, needs=…): the kinds of board that can run the test, and why"
+        "markers", f"{BOARDS}(*kinds, needs=…): the kinds of board that can run the test, and what it needs"
     )
     config.addinivalue_line(
         "markers",
-        "needs(*features): what the board must have: camera, audio, mic (bench.toml), power (a switch)",
+        "needs(*features): parts that the board must have: camera, audio, mic (bench.toml), power (a switch)",
     )
-    # pytest-embedded uses it in every test, whether or not there is a JUnit report.
+    # pytest-embedded triggers this warning in every test, even without a JUnit report.
     config.addinivalue_line("filterwarnings", "ignore:record_xml_attribute is")
     option = config.option
     if option.time_scale is not None and not option.time_scale > 0:
@@ -167,6 +167,6 @@ def recorder_of(item: pytest.Item) -> Recorder:
     return item.stash[evidence_side.RECORDER_KEY]
 
 
-def story_of(item: pytest.Item) -> Story:
-    """The story of the board in a running test of the suite."""
-    return item.stash[boot_story.STORY_KEY]
+def notes_of(item: pytest.Item) -> BoardNotes:
+    """The notes about the board in a running test of the suite."""
+    return item.stash[note_keeper.NOTES_KEY]

@@ -1,8 +1,8 @@
 """Verdicts in JUnit's XML and in Allure's results.
 
-Both formats go by the phase and the class of an exception, which do not say whether firmware or bench is at fault.
-Here the verdict decides: FAIL and UNSET become JUnit's `failure` and Allure's `failed`; BLOCKED becomes `error` and
-`broken`, in whichever phase the exception was raised.
+Both formats derive the result from the phase and the class of an exception, which do not say whether firmware or bench
+is at fault. These reporters use the verdict instead: FAIL and UNSET become JUnit's `failure` and Allure's `failed`;
+BLOCKED becomes `error` and `broken`, in any phase.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ _JUNIT_RESULTS = {"failure": "failures", "error": "errors", "skipped": "skipped"
 
 
 class ReporterPlugin:
-    """Passes the verdicts of each test on to JUnit and Allure once the test has ended."""
+    """Passes the verdicts of each ended test to JUnit and Allure."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._verdict: Verdict | None = None
-        """Verdict of the running test, once it is known."""
+        """Verdict of the running test; None until it is known."""
         self._message = ""
         if getattr(config.option, "allure_report_dir", None):
             self._hook_into_allure()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logstart(self) -> None:
-        """Forgets the verdict of the test before."""
+        """Forget the verdict of the previous test."""
         self._verdict = None
 
     def report_verdicts(self, report: pytest.TestReport, lines: Sequence[VerdictLine]) -> None:
-        """Adds the verdicts of a test to its last report.
+        """Add the verdicts of a test to its last report.
 
         Args:
             report: Report of the teardown.
@@ -59,7 +59,7 @@ class ReporterPlugin:
         ]
 
     def _hook_into_allure(self) -> None:
-        """Registers with Allure to see each result before it is written."""
+        """Register with Allure, to see each result before it is written."""
         import allure_commons
 
         class Verdicts:
@@ -72,7 +72,7 @@ class ReporterPlugin:
         self._config.add_cleanup(lambda: allure_commons.plugin_manager.unregister(verdicts))
 
     def _mend_allure(self, result: Any) -> None:
-        """Puts the verdict into Allure's result of the running test."""
+        """Put the verdict into Allure's result of the running test."""
         from allure_commons.model2 import Status, StatusDetails
 
         if self._verdict in (*_FAILED, Verdict.BLOCKED):
@@ -81,14 +81,14 @@ class ReporterPlugin:
             result.statusDetails = StatusDetails(message=self._message, trace=trace)
 
     def mend_junit(self) -> None:
-        """Puts the verdicts into the JUnit file that pytest has written."""
+        """Put the verdicts into the JUnit file that pytest has written."""
         path = getattr(self._config.option, "xmlpath", None)
         if path and Path(path).is_file():
             _mend_junit(Path(path))
 
 
 def _message(verdict: Verdict | None, lines: Sequence[VerdictLine]) -> str:
-    """`BLOCKED: reason (remedy: what to do)` for the verdict that counts."""
+    """`BLOCKED: reason (remedy: what to do)` for the deciding verdict."""
     own = next((line for line in lines if line.verdict is verdict), None)
     if own is None or not own.reason:
         return ""
@@ -116,12 +116,12 @@ def _name(case: ElementTree.Element) -> tuple[str | None, str | None]:
 
 
 def _properties(case: ElementTree.Element) -> dict[str, str]:
-    return {one.get("name", ""): one.get("value", "") for one in case.iterfind("properties/property")}
+    return {item.get("name", ""): item.get("value", "") for item in case.iterfind("properties/property")}
 
 
 def _mend_case(case: ElementTree.Element, properties: dict[str, str]) -> None:
     verdict = properties.get(_VERDICT, "")
-    if verdict not in (Verdict.BLOCKED.value, *(one.value for one in _FAILED)):
+    if verdict not in (Verdict.BLOCKED.value, *(failed.value for failed in _FAILED)):
         return
     found = [case.find(element) for element in _JUNIT_RESULTS]
     for element in found:

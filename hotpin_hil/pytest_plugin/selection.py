@@ -21,7 +21,7 @@ class SelectionPlugin:
     """Deselects tests that show none of the wanted requirements."""
 
     def __init__(self, wanted: list[str], requirements: Path) -> None:
-        """Checks the ids.
+        """Check the ids.
 
         Args:
             wanted: requirement ids.
@@ -48,7 +48,7 @@ class SelectionPlugin:
 
 
 class OrderPlugin:
-    """Shuffles the tests, equally in each worker: verdicts must not depend on the order."""
+    """Shuffles the tests, identically in each worker, to show that verdicts do not depend on the order."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed

@@ -1,4 +1,4 @@
-"""Verdicts on the terminal: the first and the last line, the requirement table, the words for each test."""
+"""Verdicts on the terminal: the first and the last line, the requirement table, the result of each test."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class TerminalPlugin:
     """Adds the verdicts to pytest's terminal output."""
 
     def __init__(self, config: pytest.Config, folder: Path) -> None:
-        """Makes the plugin.
+        """Create the plugin.
 
         Args:
             config: Configuration of the run.
@@ -34,17 +34,17 @@ class TerminalPlugin:
         self._config = config
         self._folder = folder
         self.qualification: Mapping[str, Any] | None = None
-        """What the summary shows; None for no summary."""
+        """Content of the summary; None for no summary."""
 
     def write_line(self, text: str, **markup: bool) -> None:
-        """Writes a line, in the process that has a terminal."""
+        """Write a line, if this process has the terminal."""
         reporter = self._config.pluginmanager.get_plugin("terminalreporter")
         if reporter is not None:
             reporter.ensure_newline()
             reporter.write_line(text, **markup)
 
     def write_first_line(self, board: BoardInUse) -> None:
-        """Writes what the run can prove at best on this kind of board."""
+        """Write the best verdict that the run can reach on this kind of board."""
         evidence = EVIDENCE[board.kind.value]
         about = board.as_json().get("emulator") or board.why
         why = f" ({about})" if about else ""
@@ -53,11 +53,11 @@ class TerminalPlugin:
         )
 
     def write_headline(self, qualification: Mapping[str, Any]) -> None:
-        """Writes the overall verdict. The terminal reporter has finished: nothing follows this line."""
+        """Write the overall verdict, as the last line of the output."""
         self.write_line(headline(qualification), bold=True)
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        """Shows unexpected tracebacks, the requirement table, failures with their reasons, and the files."""
+        """Show unexpected tracebacks, the requirement table, failures with their reasons, and the files."""
         if self.qualification is None:
             return
         for report in terminalreporter.getreports("blocked"):
@@ -81,7 +81,7 @@ class TerminalPlugin:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(self, report: Any) -> tuple[str, str, Any] | None:
-        """Shows the verdict: pytest's own words only name the phase that failed."""
+        """Show the verdict instead of pytest's word, which only names the failed phase."""
         verdict = getattr(report, REPORT_VERDICT, "")
         if report.passed or not verdict:
             return None

@@ -1,4 +1,4 @@
-"""From what a test measured and how it ended to its verdict lines and pytest's reports."""
+"""Derives the verdict lines and pytest's reports from a test's measurements and outcome."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from hotpin_hil.evidence.model import Measurement, Verdict, worst
 from hotpin_hil.evidence.recorder import Recorder
 from hotpin_hil.evidence.results import read_results
 from hotpin_hil.pytest_plugin.board import BoardInUse, BoardPlugin, first_dut, wants_board, worker_id
-from hotpin_hil.pytest_plugin.boot_story import StoryKeeper
 from hotpin_hil.pytest_plugin.marks import SuiteMarks
+from hotpin_hil.pytest_plugin.note_keeper import NoteKeeper
 from hotpin_hil.pytest_plugin.reporters import ReporterPlugin
 from hotpin_hil.pytest_plugin.selection import requirement_ids
 from hotpin_hil.report.text import printable, shorten_log
@@ -28,7 +28,7 @@ _FINDINGS_KEY = pytest.StashKey[list[Finding]]()
 REPORT_VERDICT = "hotpin_verdict"
 """Attribute of a test report of the suite: the verdict of that phase."""
 REPORT_TRACEBACK = "hotpin_traceback"
-"""Attribute of a report that is BLOCKED by an exception that nothing in the harness expects."""
+"""Attribute of a report that is BLOCKED by an unexpected exception."""
 _REPORT_VERDICTS = "hotpin_verdicts"
 """Attribute of the last report of a test of the suite: the verdicts of its requirements."""
 
@@ -36,32 +36,32 @@ _CRASH_REMEDY = "run it again; if it happens again, run it alone and without -n 
 
 
 class _NotMet(AssertionError):
-    """Raised at the end of a test whose measurements are out of limit or missing.
+    """A test's measurements are outside their limits or missing; raised at its end.
 
     `Recorder.verdicts` has the verdict of each requirement.
     """
 
 
 class VerdictPlugin:
-    """Runs in the process of the test: records, judges, and writes the verdict lines."""
+    """Records and judges tests and writes their verdict lines, in the process that runs them."""
 
     def __init__(
         self,
         config: pytest.Config,
         board: BoardPlugin,
         marks: SuiteMarks,
-        story: StoryKeeper,
+        notes: NoteKeeper,
         reporters: ReporterPlugin,
         *,
         write: Callable[[ResultsLine], None],
     ) -> None:
-        """Makes the plugin.
+        """Create the plugin.
 
         Args:
             config: Configuration of the run.
             board: Plugin that provides the board.
             marks: The suite's requirement marks.
-            story: Keeps what the board sends in a test.
+            notes: Writes the notes about what the board sends.
             reporters: Receives the verdicts for JUnit and Allure.
             write: Writes a line of results.jsonl.
         """
@@ -69,15 +69,15 @@ class VerdictPlugin:
         self._board_plugin = board
         self._board = board.board
         self._marks = marks
-        self._story = story
+        self._notes = notes
         self._reporters = reporters
         self._write = write
         self._dead: Finding | None = None
-        """What showed that no further test can reach the board."""
+        """The finding that no further test can reach the board; None while it is reachable."""
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
-        """Gives a test of the suite its recorder."""
+        """Give each test of the suite its recorder."""
         if self._marks.includes(item):
             item.stash[RECORDER_KEY] = Recorder(item.nodeid, requirement_ids(item), self._write)
             item.stash[_FINDINGS_KEY] = []
@@ -85,12 +85,12 @@ class VerdictPlugin:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        """Skips a test that does not apply to the board, and blocks one whose board is dead."""
+        """Skip a test that does not apply to the board, and block a test whose board is dead."""
         if RECORDER_KEY not in item.stash:
             return
         worker = worker_id(self._config) or "main"
         self._write(StartedNote(item.nodeid, requirement_ids(item), worker))
-        self._story.begin(item)
+        self._notes.begin(item)
         reason = self._marks.not_applicable(item)
         if reason:
             item.stash[_FINDINGS_KEY].append(Finding(Verdict.NOT_APPLICABLE, reason))
@@ -102,16 +102,16 @@ class VerdictPlugin:
     def pytest_fixture_setup(
         self, fixturedef: Any, request: pytest.FixtureRequest
     ) -> Generator[None, Any, Any]:
-        """Listens to the board as soon as there is a line to it."""
+        """Observe the board as soon as its line is open."""
         __tracebackhide__ = True
         result = yield
         if fixturedef.argname == "dut":
-            self._story.listen(request.node, first_dut(result))
+            self._notes.listen(request.node, first_dut(result))
         return result
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
-        """Fails a test that ended well but whose measurements are out of limit or missing."""
+        """Fail a test that ended normally but whose measurements are outside their limits or missing."""
         __tracebackhide__ = True
         result = yield
         recorder = item.stash.get(RECORDER_KEY, None)
@@ -131,7 +131,7 @@ class VerdictPlugin:
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Puts the verdict into pytest's report, and after teardown into the results."""
+        """Put the verdict into pytest's report, and after teardown into the results."""
         report = yield
         if RECORDER_KEY not in item.stash:
             return report
@@ -142,12 +142,12 @@ class VerdictPlugin:
             setattr(report, REPORT_VERDICT, Verdict.FAIL.value)
             report.longrepr = str(call.excinfo.value)
         if report.failed:
-            panics = self._story.failed(item, call.excinfo.value) if call.excinfo is not None else []
+            panics = self._notes.record_failure(item, call.excinfo.value) if call.excinfo is not None else []
             report.sections = [(name, shorten_log(text)) for name, text in report.sections]
             report.sections.append(("the board's console", shorten_log(self._board_plugin.console_log())))
             report.sections += [("panic", text) for text in panics]
         if call.when == TEARDOWN:
-            self._story.end(item)
+            self._notes.end(item)
             verdicts = _verdict_lines(item, self._board)
             for line in verdicts:
                 self._write(line)
@@ -164,12 +164,12 @@ class VerdictPlugin:
         if report.failed and finding.needs_traceback:
             setattr(report, REPORT_TRACEBACK, True)
         elif report.failed and finding.verdict is Verdict.BLOCKED:
-            report.longrepr = printable(str(finding))  # a traceback into the bench's code would not help
+            report.longrepr = printable(str(finding))  # a traceback into the harness would not help
         if finding.board_is_dead and self._is_lost(call) and not self._board_plugin.revive():
             self._dead = finding
 
     def _is_lost(self, call: pytest.CallInfo[None]) -> bool:
-        """Whether the next test would meet the same dead board."""
+        """Whether the next test would get the same dead board."""
         assert call.excinfo is not None
         return self._board.outlives_a_test or isinstance(call.excinfo.value, EmulatorError)
 
@@ -178,7 +178,7 @@ class VerdictCounter:
     """Counts verdicts in the process that reports to the user (with pytest-xdist: the controller)."""
 
     def __init__(self, board: BoardInUse, folder: Path, write: Callable[[ResultsLine], None]) -> None:
-        """Makes the counter.
+        """Create the counter.
 
         Args:
             board: Board that the tests run on.
@@ -189,12 +189,12 @@ class VerdictCounter:
         self._folder = folder
         self._write = write
         self.is_active = False
-        """Whether this is the process that reports."""
+        """Whether this process reports to the user."""
         self.counts: Counter[Verdict] = Counter()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Counts the verdicts of a report, from this process or from a worker."""
+        """Count the verdicts of a report from this process or from a worker."""
         if not self.is_active:
             return
         for verdict in getattr(report, _REPORT_VERDICTS, ()):
@@ -203,7 +203,7 @@ class VerdictCounter:
             self._count_failure(report)
 
     def _count_failure(self, report: pytest.TestReport) -> None:
-        """Counts a failed test that is not of the suite, or whose worker has crashed."""
+        """Count a failed test outside the suite, or one whose worker crashed."""
         ids = read_results(self._folder).unfinished().get(report.nodeid)
         if ids is None:
             self.counts[Verdict.FAIL] += 1
@@ -219,7 +219,7 @@ class VerdictCounter:
 
 
 def _finding(report: pytest.TestReport, call: pytest.CallInfo[None], board: BoardPlugin) -> Finding | None:
-    """What ended this phase, other than the test's measurements."""
+    """The finding on an exception that ended this phase; None without one."""
     if call.excinfo is None or isinstance(call.excinfo.value, _NotMet):
         return None
     error = call.excinfo.value
@@ -238,7 +238,7 @@ def _finding(report: pytest.TestReport, call: pytest.CallInfo[None], board: Boar
 
 
 def _verdict_lines(item: pytest.Item, board: BoardInUse) -> list[VerdictLine]:
-    """One line for each verdict that requirements of the test have."""
+    """One line for each different verdict on the test's requirements."""
     recorder = item.stash[RECORDER_KEY]
     findings = item.stash[_FINDINGS_KEY]
     if any(finding.verdict is Verdict.NOT_APPLICABLE for finding in findings):
@@ -274,16 +274,16 @@ def _reasons(
 
 
 def _shown_verdict(findings: list[Finding]) -> Verdict:
-    """The verdict of a phase. A test that does not apply to this kind of board is skipped, not BLOCKED."""
+    """The verdict of a phase. A test that does not apply to this kind of board counts as skipped, not as BLOCKED."""
     if any(finding.verdict is Verdict.NOT_APPLICABLE for finding in findings):
         return Verdict.NOT_APPLICABLE
     return findings[-1].verdict
 
 
 def _combine(measured: Verdict, ended: Verdict | None) -> Verdict:
-    """The verdict of a requirement from its measurements and from what ended the test early, if anything did.
+    """The verdict on a requirement from its measurements and from an early end of the test, if any.
 
-    What was not measured because the test ended early is not UNSET.
+    A requirement that is not measured because the test ended early is not UNSET.
     """
     if ended is None:
         return measured

@@ -1,2 +1,1 @@
-"""What people read: the terminal table, qualification.json and report.html, all made from results.jsonl
-alone."""
+"""The terminal table, qualification.json and report.html, all made from results.jsonl alone."""

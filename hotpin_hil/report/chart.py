@@ -1,7 +1,7 @@
-"""Static SVG for the reports, drawn with matplotlib, which is imported when the first chart is drawn and not before.
+"""Static SVG charts for the reports, drawn with matplotlib, which is imported with the first chart.
 
 A chart takes its colours from the page (CSS variables of templates/page.css), so that it is dark on a dark screen and
-black on paper. Whatever text is drawn is text in the SVG too, escaped, and never read as mathematics or markup.
+black on paper. Text in a chart is escaped text in the SVG, never mathematics or markup.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 POINTS_PER_INCH = 72
 WIDTH_PT = 760
-"""Width on a laptop within the margins; on A4 it is scaled down to about two thirds."""
+"""Width of a laptop screen within the margins; A4 paper scales it to about two thirds."""
 
 LABEL_MAX = 48
-"""Characters of a text within a drawing."""
+"""Maximum number of characters of a text within a drawing."""
 
 TITLE_MAX = 160
 
-# Colours as the drawing code names them: placeholders that no other colour of a chart has, by CSS variable.
+# Colours for the drawing code: unique placeholders, each replaced by a CSS variable.
 INK = "#010101"
 FAINT = "#020202"
 LINE = "#030303"
@@ -56,7 +56,7 @@ _VARIABLES = {
 _STYLE = {
     "svg.fonttype": "none",
     "text.parse_math": False,
-    "font.family": "DejaVu Sans",  # measured with, and comes with matplotlib; the page's own font is shown
+    "font.family": "DejaVu Sans",  # only for measuring; the page shows its own font
     "font.size": 9,
     "axes.edgecolor": LINE,
     "axes.facecolor": "none",
@@ -78,19 +78,19 @@ _STYLE = {
 
 @dataclass(frozen=True)
 class Table:
-    """The figures of a chart for those who cannot see it."""
+    """The figures of a chart as an accessible table."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
     def is_number(self, column: int) -> bool:
-        """Whether the cells of a column are figures, to be aligned at the right."""
+        """Whether the cells of a column are numbers, which are aligned right."""
         return all(re.fullmatch(r"[-+\d,.]*( s)?", row[column]) for row in self.rows)
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A drawing with what it shows in words. `name` is its place on the page: letters, digits and hyphens."""
+    """A drawing with its description. `name` is its anchor on the page: letters, digits and hyphens."""
 
     name: str
     svg: Markup
@@ -103,9 +103,9 @@ class Chart:
 def drawing(
     height_pt: float, rows: Sequence[float] = (1,), columns: Sequence[float] = (1,)
 ) -> Iterator[tuple[Figure, list[Axes]]]:
-    """An empty figure with axes for each row and column (relative heights and widths), row by row.
+    """Create an empty figure with axes for each row and column (relative heights and widths), row by row.
 
-    The axes of a column share their x axis. The style holds within the context, where `finish` is called too.
+    The axes of a column share their x axis. Call `finish` within the context, where the style applies.
     """
     import matplotlib as mpl
     from matplotlib.figure import Figure
@@ -125,27 +125,25 @@ def drawing(
 
 
 def finish(figure: Figure, name: str, title: str, description: str, table: Table | None = None) -> Chart:
-    """The figure as SVG that can share a page with others: no styles, and no id that another figure uses."""
+    """Convert the figure to SVG for a page with other charts: without styles, and with unique ids."""
     import matplotlib as mpl
 
     title, description = shorten(title, TITLE_MAX), printable(description)
     drawn = io.StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     with mpl.rc_context({"svg.hashsalt": name}), warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", "Glyph .* missing from font"
-        )  # which only measures: the page has others
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # this font is only for measuring
         figure.savefig(drawn, format="svg", metadata=nothing)
     return Chart(name, _for_page(drawn.getvalue(), title, description), title, description, table)
 
 
 def label(text: str) -> str:
-    """A board's text as it can be drawn: what is no character breaks a font, and what is long the layout."""
+    """Make a board's text drawable: without characters that break a font, and short enough for the layout."""
     return shorten(text, LABEL_MAX)
 
 
 def stand_alone(chart: Chart, colours: dict[str, str] | None = None) -> str:
-    """The chart as a file of its own, on white, which other viewers show too."""
+    """The chart as a separate SVG file on white, for any viewer."""
     shown = {**_ON_WHITE, **(colours or {})}
     svg = re.sub(r"var\((--[a-z]+)\)", lambda match: shown[match[1]], str(chart.svg))
     return svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
@@ -176,14 +174,14 @@ def _for_page(svg: str, title: str, description: str) -> Markup:
         f'<svg role="img" viewBox="{box[1]}" font-family="system-ui, sans-serif" stroke-linejoin="round">'
         f"<title>{escape(title)}</title><desc>{escape(description)}</desc>"
     )
-    return Markup(head + body + "</svg>")  # matplotlib has escaped what is drawn
+    return Markup(head + body + "</svg>")  # matplotlib has escaped the drawn text
 
 
 def _tag_for_page(match: re.Match[str]) -> str:
-    """A tag in the page's terms; the text between tags is left alone."""
+    """Adapt a tag to the page; the text between tags is unchanged."""
     tag = re.sub(r"\s*\n\s*", " ", match[0])
     if tag.startswith("<g "):
-        tag = re.sub(r' id="[^"]*"', "", tag)  # only what is in <defs> is referred to
+        tag = re.sub(r' id="[^"]*"', "", tag)  # only elements in <defs> are referenced
     tag = tag.replace("xlink:href", "href")
     tag = re.sub(r"font(-family)?: [^;\"]*;? ?", _size_and_weight, tag)
     tag = re.sub(r"-?\d+\.\d{2,}", lambda number: f"{float(number[0]):.1f}".removesuffix(".0"), tag)
@@ -198,23 +196,23 @@ def _size_and_weight(match: re.Match[str]) -> str:
 
 
 Box = tuple[float, float, float, float]
-"""Left, right, and two edges up and down."""
+"""Left, right, and the two vertical edges."""
 
 
 def boxes_patch(boxes: Sequence[Box], **style: Any) -> Any:
-    """Boxes of one style as one path: thousands of them stay small, and quick to draw."""
+    """Boxes of one style as one path, which keeps thousands of them small and fast."""
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path
 
     points: list[tuple[float, float]] = []
-    for left, right, one, other in boxes:
-        points += [(left, one), (right, one), (right, other), (left, other), (left, one)]
+    for left, right, bottom, top in boxes:
+        points += [(left, bottom), (right, bottom), (right, top), (left, top), (left, bottom)]
     codes = [Path.MOVETO, Path.LINETO, Path.LINETO, Path.LINETO, Path.CLOSEPOLY] * len(boxes)
     return PathPatch(Path(points or [(0.0, 0.0)], codes or [Path.MOVETO]), **style)
 
 
 def plain(axes: Any, *, grid: str = "y") -> None:
-    """Takes off what does not carry a figure: ticks' marks, and the frame but for its base line."""
+    """Remove decoration: tick marks, and the frame except for its base line."""
     axes.tick_params(length=0)
     axes.grid(axis=grid)
     axes.set_axisbelow(True)
@@ -222,8 +220,11 @@ def plain(axes: Any, *, grid: str = "y") -> None:
 
 
 def thinned(values: Sequence[float], buckets: int) -> list[int]:
-    """Indices of a series as short as a drawing can show: of each of `buckets` equal parts the first, the
-    last, the least and the greatest, so that no extreme is hidden; all of a series no longer than that."""
+    """Indices of a series, thinned for a drawing.
+
+    Keeps the first, last, least and greatest value of each of `buckets` equal parts, so that no extreme is hidden. A
+    short series is kept whole.
+    """
     count = len(values)
     if count <= 4 * buckets:
         return list(range(count))

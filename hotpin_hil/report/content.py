@@ -44,19 +44,19 @@ OVERVIEWS_MAX = 4
 WATERFALLS_MAX = 4
 LEAK_CHARTS_MAX = 8
 FAILURES_DRAWN_MAX = 12
-"""Number of failures with charts and diagnoses: a report must not take minutes."""
+"""Maximum number of failures with charts and diagnoses, so that a report does not take minutes."""
 LOG_TEXT_MAX = 20_000
-"""Characters of a console log, of which the last ones are shown."""
+"""Maximum number of characters shown of a console log, counted from its end."""
 
 COMPLAINTS_SHOWN, COMPLAINT_MAX = 20, 300
-"""Lines, and characters of each."""
+"""Maximum number of lines, and of characters per line."""
 
 _LOGGED_AT = re.compile(r"\(\d+\) ")
 
 _Log = TypeVar("_Log", PanicLog, SliceLog)
 
 NOT_SHOWN = (Verdict.FAIL.value, Verdict.UNSET.value, Verdict.BLOCKED.value)
-"""Verdicts of a test that did not show its requirement, the gravest first."""
+"""Verdicts of a test that did not show its requirement, gravest first."""
 
 
 @dataclass(frozen=True)
@@ -70,29 +70,29 @@ class RequirementRow:
     measurements: tuple[MeasurementLine, ...]
     charts: tuple[Chart, ...]
     name: str = ""
-    """Of the value that is shown; empty when none is."""
+    """Name of the value shown; empty if none is."""
     value: str = ""
     limit: str = ""
     share: float | None = None
-    """Of the limit, what is left of it; None where that has no meaning."""
+    """Margin left, as a share of the limit; None if a share makes no sense."""
     klass: str = ""
     """"measured", "modelled" or "both"."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A test that did not show what it is for, and why."""
+    """A test that did not show its requirements, and the reason."""
 
     anchor: str
     ids: tuple[str, ...]
     test: Mapping[str, Any]
     """Its entry in qualification.json."""
     measurements: tuple[MeasurementLine, ...]
-    """Those that were out of their limits."""
+    """The measurements outside their limits."""
     panics: tuple[PanicLog, ...]
     slices: tuple[SliceLog, ...]
     complaints: tuple[str, ...] = ()
-    """The last lines that the board logged as an error or a warning; what it logged again and again, once."""
+    """The board's last error and warning lines, each repeated line only once."""
     elsewhere: tuple[Chart, ...] = ()
     """Charts of this test in other sections."""
     diagnoses: tuple[Diagnosis, ...] = ()
@@ -117,11 +117,11 @@ class Content:
     sizes: Table | None
     size_notes: list[str]
     odd: int
-    """Notes of what a board said that could not be read."""
+    """Number of unreadable notes from boards."""
 
 
 def collect(results: Results, qualification: Mapping[str, Any]) -> Content:
-    """Draws the charts and gathers what belongs together."""
+    """Draw the charts and assemble the content."""
     stories = read_stories(results.notes)
     defaults = default_thresholds(stories.values())
     charts: dict[str, list[Chart]] = {}
@@ -148,9 +148,9 @@ def collect(results: Results, qualification: Mapping[str, Any]) -> Content:
     )
 
 
-def charts_of_test(told: Iterable[ResultsLine], *, everything: bool) -> list[Chart]:
-    """Those of a single test by the lines about it: of its leak series, or of all that it is known to have done."""
-    stories = read_stories(told)
+def charts_of_test(lines: Iterable[ResultsLine], *, everything: bool) -> list[Chart]:
+    """Draw the charts of one test from its lines: of its leak series, or with `everything` all charts."""
+    stories = read_stories(lines)
     found, _ = _leaks(stories.values(), {})
     if everything:
         defaults = default_thresholds(stories.values())
@@ -160,7 +160,7 @@ def charts_of_test(told: Iterable[ResultsLine], *, everything: bool) -> list[Cha
 
 
 def anchor(text: str) -> str:
-    """A text as the name of a place on the page."""
+    """Convert a text to an anchor on the page."""
     return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-").lower()
 
 
@@ -175,17 +175,17 @@ def short_name(test: str) -> str:
 def _matrix(
     qualification: Mapping[str, Any], results: Results, charts: Mapping[str, list[Chart]]
 ) -> list[RequirementRow]:
-    return [_row(one, entry, results, charts) for one, entry in qualification["requirements"].items()]
+    return [_row(id_, entry, results, charts) for id_, entry in qualification["requirements"].items()]
 
 
 def _row(
-    one: str, entry: Mapping[str, Any], results: Results, charts: Mapping[str, list[Chart]]
+    id_: str, entry: Mapping[str, Any], results: Results, charts: Mapping[str, list[Chart]]
 ) -> RequirementRow:
     drawn = {chart.name: chart for test in entry["tests"] for chart in charts.get(test["test"], ())}
-    measured = [line for line in results.measurements if one in line.requirement]
+    measured = [line for line in results.measurements if id_ in line.requirement]
     classes = {line.klass.value for line in measured}
     klass = "both" if len(classes) > 1 else "".join(classes)
-    row = RequirementRow(one, anchor(one), entry, tuple(measured), tuple(drawn.values()), klass=klass)
+    row = RequirementRow(id_, anchor(id_), entry, tuple(measured), tuple(drawn.values()), klass=klass)
     shown = nearest(measured) if measured else None
     if shown is None:
         return row
@@ -209,13 +209,13 @@ def _failures(
     charts: Mapping[str, list[Chart]],
 ) -> list[Failure]:
     found: dict[tuple[str, str], tuple[list[str], Mapping[str, Any]]] = {}
-    for one, entry in qualification["requirements"].items():
+    for id_, entry in qualification["requirements"].items():
         for test in entry["tests"]:
-            found.setdefault((test["test"], test["verdict"]), ([], test))[0].append(one)
+            found.setdefault((test["test"], test["verdict"]), ([], test))[0].append(id_)
     for test in qualification["other_tests"]:
         found.setdefault((test["test"], test["verdict"]), ([], test))
     wrong = [(ids, test) for ids, test in found.values() if test["verdict"] in NOT_SHOWN]
-    wrong.sort(key=lambda one: NOT_SHOWN.index(one[1]["verdict"]))
+    wrong.sort(key=lambda entry: NOT_SHOWN.index(entry[1]["verdict"]))
     failures = []
     for number, (ids, test) in enumerate(wrong, start=1):
         story = stories.get(test["test"], TestStory(test["test"]))
@@ -238,7 +238,7 @@ def _failures(
 
 
 def _drawn(failure: Failure, story: TestStory, defaults: Mapping[str, int]) -> Failure:
-    """With diagnoses and charts of what the board said in the test."""
+    """Add diagnoses and charts from the notes about the board."""
     return replace(
         failure,
         diagnoses=tuple(diagnoses_of(story)),
@@ -248,21 +248,21 @@ def _drawn(failure: Failure, story: TestStory, defaults: Mapping[str, int]) -> F
 
 
 def _pictures(story: TestStory, defaults: Mapping[str, int], name: str) -> list[Chart]:
-    """Memory during a test, and its last change of mode."""
+    """Charts of memory during a test, and of its last mode transition."""
     charts = []
     timeline = timeline_of(story.boots, defaults)
     if timeline:
         charts.append(timeline_chart(timeline, f"{name}-memory", "Memory during the test"))
     if story.ledgers:
         last = story.ledgers[-1]
-        charts.append(waterfall_chart(last.steps, f"{name}-steps", f"Last change of mode: {_way(last)}"))
+        charts.append(waterfall_chart(last.steps, f"{name}-steps", f"Last mode transition: {_way(last)}"))
     return charts
 
 
 def _maps(story: TestStory, name: str) -> list[Chart]:
     return [
-        heap_map(one.heaps, f"{name}-heap-{place}", f"Heap map, {one.caps}: {one.why}", one.wanted)
-        for place, one in enumerate(story.heaps, start=1)
+        heap_map(heap.heaps, f"{name}-heap-{place}", f"Heap map, {heap.caps}: {heap.why}", heap.wanted)
+        for place, heap in enumerate(story.heaps, start=1)
     ]
 
 
@@ -273,8 +273,8 @@ def _complaints(story: TestStory) -> tuple[str, ...]:
         text = _LOGGED_AT.sub("", line.text, count=1)
         first.setdefault(text, _cut(line.text))
         counts[text] += 1
-    told = [f"{line} ({counts[text]} times)" if counts[text] > 1 else line for text, line in first.items()]
-    return tuple(told[-COMPLAINTS_SHOWN:])
+    shown = [f"{line} ({counts[text]} times)" if counts[text] > 1 else line for text, line in first.items()]
+    return tuple(shown[-COMPLAINTS_SHOWN:])
 
 
 def _cut(text: str) -> str:
@@ -285,7 +285,7 @@ def _shortened(log: _Log) -> _Log:
     left_out = len(log.text) - LOG_TEXT_MAX
     if left_out <= 0:
         return log
-    return replace(log, text=f"... {left_out} characters left out ...\n{log.text[-LOG_TEXT_MAX:]}")
+    return replace(log, text=f"... {left_out} characters omitted ...\n{log.text[-LOG_TEXT_MAX:]}")
 
 
 # --- Memory over time ---------------------------------------------------------------------------------------
@@ -294,25 +294,25 @@ def _shortened(log: _Log) -> _Log:
 def _longest_timeline(
     stories: Mapping[str, TestStory], defaults: Mapping[str, int], charts: dict[str, list[Chart]]
 ) -> list[Chart]:
-    """That of the test with the most changes of mode: a day of the product, pressed together."""
-    story = max(stories.values(), key=lambda one: len(one.changes), default=None)
+    """The timeline of the test with the most mode transitions: a day of the product in short."""
+    story = max(stories.values(), key=lambda story: len(story.changes), default=None)
     timeline = timeline_of(story.boots, defaults) if story and story.changes else None
     if story is None or timeline is None:
         return []
     count = len(story.changes)
-    chart = timeline_chart(timeline, "memory-cycles", f"{count} changes of mode: {short_name(story.test)}")
+    chart = timeline_chart(timeline, "memory-cycles", f"{count} mode transitions: {short_name(story.test)}")
     charts.setdefault(story.test, []).append(chart)
     return [chart]
 
 
 def _overviews(stories: Iterable[TestStory], defaults: Mapping[str, int]) -> list[Chart]:
-    """All boots of each board, those with the most first."""
+    """Timelines of all boots of each board, boards with the most boots first."""
     boards: dict[str, list[BootStory]] = {}
     for story in stories:
         for boot in story.boots:
             boards.setdefault(boot.board or "a board that did not report its MAC", []).append(boot)
     found: list[Chart] = []
-    for board, boots in sorted(boards.items(), key=lambda one: -len(one[1]))[:OVERVIEWS_MAX]:
+    for board, boots in sorted(boards.items(), key=lambda item: -len(item[1]))[:OVERVIEWS_MAX]:
         timeline = timeline_of(boots, defaults, resets=len(boots) < 10)
         if timeline:
             title = f"The whole run on {board}: {len(boots)} boots, one after the other"
@@ -324,32 +324,34 @@ def _overviews(stories: Iterable[TestStory], defaults: Mapping[str, int]) -> lis
 
 
 def _changes(stories: Iterable[TestStory]) -> Table | None:
-    """How often and how fast the modes were changed."""
+    """Numbers and durations of mode transitions."""
     groups: dict[tuple[str, str], list[ev.ModeChange]] = {}
     for story in stories:
         for change in story.changes:
             groups.setdefault((change.start, change.to), []).append(change)
     rows = []
-    for (start, to), changes in sorted(groups.items(), key=lambda one: -len(one[1])):
+    for (start, to), changes in sorted(groups.items(), key=lambda item: -len(item[1])):
         times = sorted(change.duration_ms for change in changes if change.ok)
         failed = Counter(change.step or "?" for change in changes if not change.ok)
         took = [f"{value:,.0f}" for value in (times[0], median(times), times[-1])] if times else ["", "", ""]
         steps = ", ".join(f"{step} ({count})" for step, count in failed.most_common())
         rows.append((f"{start} to {to}", f"{len(times):,}", *took, f"{failed.total():,}", steps))
-    columns = ("change", "done", "shortest, ms", "median, ms", "longest, ms", "failed", "at step")
+    columns = ("transition", "done", "shortest, ms", "median, ms", "longest, ms", "failed", "at step")
     return Table(columns, tuple(rows)) if rows else None
 
 
 def _waterfalls(stories: Iterable[TestStory], charts: dict[str, list[Chart]]) -> list[Chart]:
-    """Of each way that went well the ledger seen last (warm-up is over then), then those that were undone."""
+    """The last ledger of each successful transition (after warm-up), then rolled-back ones."""
     ledgers = [ledger for story in stories for ledger in story.ledgers]
-    well: dict[str, Ledger] = {}
+    successful: dict[str, Ledger] = {}
     undone: dict[str, Ledger] = {}
     for ledger in ledgers:
-        (undone if any(step.undo or not step.ok for step in ledger.steps) else well)[_way(ledger)] = ledger
-    longest = sorted(undone.values(), key=lambda one: -len(one.steps))
+        (undone if any(step.undo or not step.ok for step in ledger.steps) else successful)[_way(ledger)] = (
+            ledger
+        )
+    longest = sorted(undone.values(), key=lambda ledger: -len(ledger.steps))
     found: list[Chart] = []
-    for ledger in [*well.values(), *longest][:WATERFALLS_MAX]:
+    for ledger in [*successful.values(), *longest][:WATERFALLS_MAX]:
         title = f"{_way(ledger)} ({short_name(ledger.test)})"
         chart = waterfall_chart(ledger.steps, f"steps-{len(found) + 1}", title)
         found.append(chart)
@@ -359,7 +361,7 @@ def _waterfalls(stories: Iterable[TestStory], charts: dict[str, list[Chart]]) ->
 
 def _way(ledger: Ledger) -> str:
     if ledger.change is None:
-        return "a change of mode without an end"
+        return "a mode transition without an end"
     way = f"{ledger.change.start} to {ledger.change.to}"
     return way if ledger.change.ok else f"{way}, failed at {ledger.change.step or 'an unknown step'}"
 
@@ -368,7 +370,7 @@ def _way(ledger: Ledger) -> str:
 
 
 def _leaks(stories: Iterable[TestStory], charts: dict[str, list[Chart]]) -> tuple[list[Chart], list[str]]:
-    """A chart for each series that a leak was looked for in; what is too much in words."""
+    """Charts of the series judged for a leak, and text for those beyond the maximum."""
     found: list[Chart] = []
     more = []
     for story in stories:
@@ -386,34 +388,32 @@ def _leaks(stories: Iterable[TestStory], charts: dict[str, list[Chart]]) -> tupl
     return found, more
 
 
-# --- What the evidence is not -------------------------------------------------------------------------------
+# --- Limits of the evidence -------------------------------------------------------------------------------
 
 NETWORK = (
     "The firmware under test has no network. The memory that Wi-Fi, lwIP and WebSocket use in the product is allocated "
-    "at boot as modelled blocks: 58,900 B of internal memory and 65,544 B of PSRAM unless the build says otherwise "
-    "(Kconfig, HOTPIN_NETWORK_MODEL). Recorded boards spent 58,800 to 92,000 B on it."
+    "at boot as modelled blocks: 58,900 B of internal memory and 65,544 B of PSRAM unless the build overrides it "
+    "(Kconfig, HOTPIN_NETWORK_MODEL). Recorded boards used 58,800 to 92,000 B."
 )
 CONSOLE = (
     "The image under test has a test console, which the release image does not have. REL-01 flashes the release "
     "image and reports the difference in memory."
 )
 VIRTUAL = (
-    "The board was a model. Its heap answers as the ESP32's to the byte; its CPU times, stack use, radio, sensor and "
-    "sound are not those of a chip, and what needs them is NOT APPLICABLE."
+    "The board was a model. Its heap matches the ESP32's to the byte; its CPU times, stack use, radio, sensor and "
+    "sound do not, so requirements that need them are NOT APPLICABLE."
 )
 EMULATED = "The board was QEMU: no camera sensor and no sound."
 COUNTED_TIME = (
-    "The emulator counted instructions as time: a time in this report is a number of instructions, not the time "
-    "that a chip with its caches, flash and serial line needs for them."
+    "The emulator counted instructions as time: times in this report are instruction counts, not the time "
+    "that a chip with its caches, flash and serial line needs."
 )
-HOST_TIME = "Times in this report are those of the emulator's host."
-NO_WATCHDOGS = (
-    "The emulator's watchdogs were off: hangs that a watchdog of the board would have found were not found."
-)
+HOST_TIME = "Times in this report are times of the emulator's host."
+NO_WATCHDOGS = "The emulator's watchdogs were off, so they detected no hangs."
 
 
 def _deviations(results: Results) -> list[str]:
-    """Where the test differs from the product in use, whatever its verdicts."""
+    """Differences between the tested system and the product in use."""
     found = [NETWORK, CONSOLE]
     evidence = results.run.evidence
     if evidence != "hardware":
@@ -428,14 +428,14 @@ def _deviations(results: Results) -> list[str]:
     modelled = sum(line.klass is MeasurementClass.MODELLED for line in results.measurements)
     if modelled:
         found.append(
-            f"{modelled} of {len(results.measurements)} values are modelled: they echo a constant of the board's "
-            "profile, and carry no requirement to PASS."
+            f"{modelled} of {len(results.measurements)} values are modelled: they echo constants of the board's "
+            "profile and make no requirement PASS."
         )
     return found
 
 
 def _noise(results: Results) -> list[str]:
-    """What disturbed the line, and the errors that boards logged and that are known to mean nothing."""
+    """Disturbances on the line, and known harmless errors in the boards' logs."""
     kinds = ("damaged", "lost", "repeated", "garbled")
     found = [
         f"{short_name(note.test)}: "

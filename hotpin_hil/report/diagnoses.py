@@ -1,7 +1,7 @@
-"""What was wrong with memory in a test, found again from what results.jsonl keeps of it.
+"""Diagnoses memory problems of a test from its notes in results.jsonl.
 
-The board's events, complaints and panics go through the same handlers and the same diagnosis as a console log does: a
-report and `hotpin-hil analyze` never differ about the same events.
+The board's events, complaints and panics pass through the same handlers and the same diagnosis as a console log, so a
+report and `hotpin-hil analyze` agree about the same events.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ REPLY_ID = 1
 
 
 def diagnoses_of(story: TestStory) -> list[Diagnosis]:
-    """All that the test's events and panics show, in the order in which it was first seen."""
+    """Diagnoses from the test's events and panics, in the order of their first evidence."""
     return diagnose(_events(story))
 
 
 def _events(story: TestStory) -> list[ev.LogEvent]:
-    """The typed events of a test. A panic ends a boot: it stands before the records of the next one."""
+    """The typed events of a test. A panic ends a boot, so it comes before the records of the next boot."""
     replay = _Replay()
     panics = [panic.text for panic in story.panics]
     complaints: dict[str | None, list[ComplaintNote]] = {}
@@ -51,7 +51,7 @@ def _events(story: TestStory) -> list[ev.LogEvent]:
 
 
 class _Replay:
-    """Feeds the handlers of a console log with what the results kept of one, and is their clock."""
+    """Feeds the handlers of a console log with the notes of the results, and is their clock."""
 
     headed_lines = 0
 
@@ -61,11 +61,11 @@ class _Replay:
         self._lines = LineInterpreter(self)
 
     def restart_clock(self) -> None:
-        """Start again at the boot that follows."""
+        """Restart the clock for the next boot."""
         self.high_ms = None
 
     def record(self, kind: Kind, line: EventNote | ReplyNote, number: int, data: dict[str, Any]) -> None:
-        """Take a record; one without board time or boot, which only damaged results have, is left out."""
+        """Take a record; ignores one without board time or boot, which only damaged results have."""
         if not isinstance(line.t, int) or not isinstance(line.boot, str):
             return
         self._number += 1
@@ -75,7 +75,7 @@ class _Replay:
         )
 
     def complaints(self, waiting: list[ComplaintNote], until_ms: int | None = None) -> None:
-        """Take from the front of the list those logged by then, or all of them."""
+        """Take the complaints logged before a time from the front of the list, or all of them."""
         while waiting and (until_ms is None or (waiting[0].t or 0) <= until_ms):
             self.text(waiting.pop(0).text)
 
@@ -89,6 +89,6 @@ class _Replay:
             self._lines.take(parsed._replace(number=self._number))
 
     def events(self) -> list[ev.LogEvent]:
-        """All events, the last ones completed."""
+        """Complete the last events and return all."""
         self._lines.close()
         return self._lines.events()

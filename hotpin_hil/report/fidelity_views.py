@@ -1,4 +1,4 @@
-"""A comparison of runs for people and machines: plain lines, JSON, the table of docs/virtual-board.md, a page."""
+"""Views of a comparison of runs: text lines, JSON, the table of docs/virtual-board.md, an HTML page."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from hotpin_hil.report.whole_file import write_whole
 
 BEGIN = "<!-- hotpin-hil fidelity: begin -->"
 END = "<!-- hotpin-hil fidelity: end -->"
-"""The generated part of a document stands between these lines."""
+"""Lines around the generated part of a document."""
 
 _SHOWN_MAX = 40
-"""Characters of a value in a table."""
+"""Maximum number of characters of a value in a table."""
 FOLLOWS = "follows"
-"""Stands for the reason of what follows from something else that is explained."""
+"""Class name of differences that follow from other explained differences."""
 
 
 def text_lines(comparison: Comparison) -> list[str]:
-    """The runs, what is not explained one by one, and what is explained by its reasons."""
+    """The runs, each unexplained difference, and the explained differences by reason."""
     lines = [f"{run.label}: {run.describe()}" for run in comparison.runs]
     lines += [summary(comparison), ""]
     if comparison.unexplained:
         lines.append("not explained")
         test = ""
-        for one in comparison.unexplained:
-            if one.test != test:
-                test = one.test
+        for difference in comparison.unexplained:
+            if difference.test != test:
+                test = difference.test
                 lines.append(f"  {test}")
-            lines += _wrapped(f"{one.name}: {_side_by_side(one)}: {one.because}", "    ")
+            lines += _wrapped(f"{difference.name}: {_side_by_side(difference)}: {difference.because}", "    ")
         lines.append("")
     if comparison.explained:
         lines.append("explained")
@@ -59,7 +59,7 @@ def summary(comparison: Comparison) -> str:
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:
-    """Everything: each measurement with a value per run, and each difference with what explains it."""
+    """All data: each measurement with a value per run, and each difference with its reason."""
     return {
         "runs": [
             {
@@ -86,32 +86,32 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
             }
             for row in comparison.rows
         ],
-        "differences": [_difference(one) for one in comparison.differences],
+        "differences": [_difference(difference) for difference in comparison.differences],
     }
 
 
-def _difference(one: RunDifference) -> dict[str, Any]:
+def _difference(difference: RunDifference) -> dict[str, Any]:
     return {
-        "of": one.of,
-        "test": one.test,
-        "requirement": list(one.requirement),
-        "name": one.name,
-        "unit": one.unit,
-        "values": dict(zip(one.runs, (one.left, one.right), strict=True)),
-        "explained": one.explained,
-        "class": one.reason.klass if one.reason else None,
-        "reason": one.reason.id if one.reason else None,
-        "text": one.reason.text if one.reason else one.because,
+        "of": difference.of,
+        "test": difference.test,
+        "requirement": list(difference.requirement),
+        "name": difference.name,
+        "unit": difference.unit,
+        "values": dict(zip(difference.runs, (difference.left, difference.right), strict=True)),
+        "explained": difference.explained,
+        "class": difference.reason.klass if difference.reason else None,
+        "reason": difference.reason.id if difference.reason else None,
+        "text": difference.reason.text if difference.reason else difference.because,
     }
 
 
 def markdown(comparison: Comparison, command: str) -> str:
-    """The generated part of docs/virtual-board.md. command: what makes it again."""
+    """The generated part of docs/virtual-board.md; `command` reproduces it."""
     lines = [f"Made by `{command}`.", ""]
     lines += [f"- {run.label}: {run.describe()}" for run in comparison.runs]
     lines += ["", f"{summary(comparison)}.", ""]
     if comparison.explained:
-        lines += ["| class | differences | explained by | bound | for example |", "|---|---|---|---|---|"]
+        lines += ["| class | differences | explained by | bound | example |", "|---|---|---|---|---|"]
         lines += [
             _cells(title, str(len(found)), text, bound, f"{found[0].name}: {_side_by_side(found[0])}")
             for title, text, bound, found in _groups(comparison.explained)
@@ -119,8 +119,13 @@ def markdown(comparison: Comparison, command: str) -> str:
     if comparison.unexplained:
         lines += ["", "| not explained | measurement | values | why not |", "|---|---|---|---|"]
         lines += [
-            _cells(", ".join(one.requirement), one.name, _side_by_side(one), one.because)
-            for one in comparison.unexplained
+            _cells(
+                ", ".join(difference.requirement),
+                difference.name,
+                _side_by_side(difference),
+                difference.because,
+            )
+            for difference in comparison.unexplained
         ]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -130,7 +135,7 @@ def _cells(*texts: str) -> str:
 
 
 def put_into(path: Path, text: str) -> None:
-    """Replaces what stands between BEGIN and END in a document. UsageError unless each is there once, in order."""
+    """Replace the text between BEGIN and END in a document. Raises UsageError unless each occurs once, in order."""
     try:
         document = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -145,7 +150,7 @@ def put_into(path: Path, text: str) -> None:
 
 
 def page(comparison: Comparison) -> str:
-    """The comparison as one page: no network, no scripts, every text of a run escaped."""
+    """The comparison as one HTML page: no network access, no scripts, all texts escaped."""
     labels = [run.label for run in comparison.runs]
     return render_page(
         "fidelity.html",
@@ -155,12 +160,12 @@ def page(comparison: Comparison) -> str:
             ("requirement", "measurement", *_columns(comparison), "why"),
             tuple(
                 (
-                    ", ".join(one.requirement),
-                    one.name,
-                    *_across(comparison, one),
-                    f"{one.because} ({one.test})",
+                    ", ".join(difference.requirement),
+                    difference.name,
+                    *_across(comparison, difference),
+                    f"{difference.because} ({difference.test})",
                 )
-                for one in comparison.unexplained
+                for difference in comparison.unexplained
             ),
         ),
         groups=[
@@ -169,7 +174,9 @@ def page(comparison: Comparison) -> str:
                 bound,
                 Table(
                     ("requirement", "measurement", *_columns(comparison)),
-                    tuple((", ".join(one.requirement), one.name, *_across(comparison, one)) for one in found),
+                    tuple(
+                        (", ".join(each.requirement), each.name, *_across(comparison, each)) for each in found
+                    ),
                 ),
             )
             for title, text, bound, found in _groups(comparison.explained)
@@ -188,17 +195,19 @@ def _columns(comparison: Comparison) -> list[str]:
     return [run.label for run in comparison.runs]
 
 
-def _across(comparison: Comparison, one: RunDifference) -> list[str]:
-    """The two values of a difference in the columns of all runs; empty for a run that it is not about."""
-    values: Mapping[str, str] = dict(zip(one.runs, one.shown(), strict=True))
+def _across(comparison: Comparison, difference: RunDifference) -> list[str]:
+    """The two values of a difference, in the columns of all runs; empty in the columns of other runs."""
+    values: Mapping[str, str] = dict(zip(difference.runs, difference.shown(), strict=True))
     return [shorten(values.get(run.label, ""), _SHOWN_MAX) for run in comparison.runs]
 
 
 def _groups(found: Iterable[RunDifference]) -> list[tuple[str, str, str, list[RunDifference]]]:
     """(class, reason, bound, differences) for each reason, the largest group first."""
     groups: dict[tuple[Reason | None, str], list[RunDifference]] = {}
-    for one in found:
-        groups.setdefault((one.reason, "" if one.reason else one.because), []).append(one)
+    for difference in found:
+        groups.setdefault((difference.reason, "" if difference.reason else difference.because), []).append(
+            difference
+        )
     ordered: Sequence[tuple[tuple[Reason | None, str], list[RunDifference]]] = sorted(
         groups.items(), key=lambda group: -len(group[1])
     )
@@ -208,8 +217,8 @@ def _groups(found: Iterable[RunDifference]) -> list[tuple[str, str, str, list[Ru
     ]
 
 
-def _side_by_side(one: RunDifference) -> str:
-    pairs = zip(one.runs, one.shown(), strict=True)
+def _side_by_side(difference: RunDifference) -> str:
+    pairs = zip(difference.runs, difference.shown(), strict=True)
     return ", ".join(f"{label} {shorten(value, _SHOWN_MAX)}" for label, value in pairs)
 
 

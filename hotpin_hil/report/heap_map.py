@@ -1,4 +1,4 @@
-"""A picture of every block of some heaps, and of the block that did not fit, to the same scale."""
+"""Draws every block of some heaps, and the block that did not fit, to the same scale."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from hotpin_hil.report.chart import (
 )
 
 BLOCK_HEADER = 4
-"""Bytes in front of each block, with ESP-IDF's heaps."""
+"""Bytes before each block in ESP-IDF's heaps."""
 ROWS_MAX = 22
-"""Lines of the picture; how many bytes a line stands for follows from it."""
+"""Maximum number of lines in the picture, which determines the bytes per line."""
 ROW_BYTES_MIN = 1024
 ROW_PT = 15
 
 
 @dataclass(frozen=True)
 class DrawnHeap:
-    """One heap: the user address of its first block, and each block's usable bytes, negative when it is free.
+    """One heap: the user address of its first block, and the usable bytes of each block, negative if free.
 
-    The next block's address is this one's, and its size, and BLOCK_HEADER (`heap.blocks`, PROTOCOL.md §3).
+    The next block's address is the sum of this address, the size and BLOCK_HEADER (`heap.blocks`, PROTOCOL.md §3).
     """
 
     start: int
@@ -55,7 +55,7 @@ class DrawnHeap:
 
 
 def heap_map(heaps: Sequence[DrawnHeap], name: str, title: str, wanted: int | None = None) -> Chart:
-    """Draws heaps of at least one block. `wanted`: size of the block that did not fit, None if none is known."""
+    """Draw heaps of at least one block. `wanted` is the size of the block that did not fit, None if unknown."""
     row_bytes = _row_bytes(heaps, wanted or 0)
     rows = sum(_rows(heap.end - heap.first, row_bytes) for heap in heaps) + len(heaps)
     rows += _rows(wanted, row_bytes) + 1 if wanted else 0
@@ -91,7 +91,7 @@ def heap_map(heaps: Sequence[DrawnHeap], name: str, title: str, wanted: int | No
 
 
 def _draw_heap(axes: Any, heap: DrawnHeap, row: int, row_bytes: int, largest: int) -> None:
-    """All blocks of a kind are one path: thousands of them stay small."""
+    """Draw all blocks of a kind as one path, which keeps thousands of them small."""
     used: list[Box] = []
     free: list[Box] = []
     biggest: list[Box] = []
@@ -115,7 +115,7 @@ def _draw_heap(axes: Any, heap: DrawnHeap, row: int, row_bytes: int, largest: in
 
 
 def _lines(at: int, size: int, row_bytes: int) -> Iterator[tuple[int, int, int]]:
-    """The lines that `size` bytes from `at` on go over: number, left edge and width."""
+    """The lines that `size` bytes from `at` cover: number, left edge and width."""
     while size > 0:
         number, left = divmod(at, row_bytes)
         width = min(size, row_bytes - left)
@@ -141,11 +141,11 @@ def _in_words(heaps: Sequence[DrawnHeap], wanted: int | None) -> str:
     holes = sum(len(heap.free) for heap in heaps)
     text = f"{free:,} B are free in {holes} blocks; the largest is {largest:,} B."
     if wanted:
-        text += f" Wanted was one block of {wanted:,} B."
+        text += f" The request was for one block of {wanted:,} B."
         if largest >= wanted:
-            text += " It would fit now, or be filed under a smaller size class."
+            text += " It would fit now, unless the free block is listed under a smaller size class."
     if any(heap.truncated for heap in heaps):
-        text += " A heap had more blocks than the board could list: the rest is not shown."
+        text += " A heap had more blocks than the board could list; the rest is not shown."
     return text
 
 

@@ -1,4 +1,4 @@
-"""report.html: the qualification as one file, readable offline and on paper."""
+"""report.html: the qualification as one file for offline reading and for printing."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from hotpin_hil.report.page import environment, render_page
 
 
 def render(qualification: Mapping[str, Any], results: Results, results_sha256: str = "") -> str:
-    """The page. Everything from a log or a board is escaped; nothing of it can become markup.
+    """Render the page. All text from logs and boards is escaped.
 
     Args:
         qualification: Content of qualification.json.
         results: Content of results.jsonl.
-        results_sha256: Hash of results.jsonl, which holds the hashes of all raw logs.
+        results_sha256: Hash of results.jsonl, which contains the hashes of all raw logs.
     """
     filters = environment().filters
     filters["value"] = lambda line: with_unit(line.value, line.unit)
@@ -46,20 +46,20 @@ def _sections(content: Content) -> list[tuple[str, str]]:
     """Anchor and name of each section of the page."""
     return [
         (place, name)
-        for place, name, there in (
+        for place, name, is_shown in (
             ("identities", "What was tested", True),
             ("failures", "What failed", content.failures),
             ("requirements", "Requirements", True),
             ("sizes", "Sizes", content.sizes),
             ("memory", "Memory over time", content.timelines),
-            ("transitions", "Changes of mode", content.changes),
+            ("transitions", "Mode transitions", content.changes),
             ("leaks", "Leaks", content.leaks),
             ("deviations", "What this does not prove", True),
             ("not-tested", "Not tested", True),
             ("evidence", "Evidence", True),
             ("raw-logs", "Raw logs", True),
         )
-        if there
+        if is_shown
     ]
 
 
@@ -81,18 +81,18 @@ _NAMES = {
     "time_scale": "clock",
     "python": "Python",
 }
-"""Names of the fields of boards and builds, in the order in which they are shown."""
+"""Names of the fields of boards and builds, in display order."""
 
 
 def named(fields: Mapping[str, Any]) -> dict[str, str]:
-    """Fields under the names that the page shows."""
+    """The fields under their display names."""
     return {_NAMES.get(name, name.replace("_", " ")): _shown(name, value) for name, value in fields.items()}
 
 
 def _shown(name: str, value: Any) -> str:
-    """Sizes in MB, and no table within a table."""
+    """A field's value as text: sizes in MB, tables flattened."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {one}" for key, one in value.items())
+        return ", ".join(f"{key} {item}" for key, item in value.items())
     if name in ("psram", "flash") and isinstance(value, int):
         return f"{value / 1024 / 1024:g} MB" if value else "none"
     if name == "time_scale" and isinstance(value, (int, float)):
@@ -103,13 +103,13 @@ def _shown(name: str, value: Any) -> str:
 
 
 def _boards(qualification: Mapping[str, Any]) -> tuple[dict[str, str], Table | None]:
-    """Fields that all boards of the run share, and a table of those that differ.
+    """Fields that all boards of the run share, and a table of the differing fields.
 
-    Fields that the firmware's own list already shows are left out.
+    Fields that the firmware's own list already shows are omitted.
     """
     board, firmware = qualification["board"], qualification["firmware"]
     run = {name: value for name, value in board.items() if name != "boards"}
-    rows = [_with_chip({**run, **one}) for one in board.get("boards", [{}])]
+    rows = [_with_chip({**run, **reported}) for reported in board.get("boards", [{}])]
     rows.sort(key=lambda row: str(row.get("mac", "")))
     known = {name for row in rows for name in row}
     columns = [name for name in _NAMES if name in known] + sorted(known - _NAMES.keys())
@@ -140,6 +140,6 @@ def _with_chip(board: Mapping[str, Any]) -> dict[str, Any]:
     if "chip" in board:
         revision = board.get("rev")
         shown = f" rev v{revision // 100}.{revision % 100}" if isinstance(revision, int) else ""
-        chip = "none: the model of an ESP32" if board["chip"] == VIRTUAL_CHIP else board["chip"]
+        chip = "none: a model of an ESP32" if board["chip"] == VIRTUAL_CHIP else board["chip"]
         row["chip"] = f"{chip}{shown}"
     return row

@@ -1,4 +1,4 @@
-"""The readings of a leak test with what the verdict rests on: slope, confidence band, budget, detectable leak."""
+"""Draws the readings of a leak test with slope, confidence band, budget and detectable leak."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ BUCKETS = 250
 
 
 def leak_chart(readings: Sequence[float], leak: Leak, name: str, title: str, unit: str = "B") -> Chart:
-    """Draws free memory (`unit`, one reading per cycle, at least one) and what `find_leak` says of it.
+    """Draw free memory (`unit`, at least one reading, one per cycle) and the result of `find_leak`.
 
-    Upwards is lost, from the level that the readings settle at.
+    The y axis shows the loss from the first reading after warm-up.
     """
     with drawing(250) as (figure, (axes,)):
         plain(axes)
@@ -48,7 +48,7 @@ def leak_chart(readings: Sequence[float], leak: Leak, name: str, title: str, uni
         if leak.cycles:
             _draw_trend(axes, lost, leak)
         axes.set_xlim(-0.5, len(readings) - 0.5)
-        axes.set_xlabel(f"cycle (shaded: {leak.warm_up} of warm-up, left out)")
+        axes.set_xlabel(f"cycle (shaded: {leak.warm_up} of warm-up, ignored)")
         axes.set_ylabel(f"lost, {label(unit)}")
         axes.legend(
             loc="lower left", bbox_to_anchor=(0, 1), ncols=5, borderaxespad=0, fontsize=8, frameon=False
@@ -85,7 +85,7 @@ def _draw_trend(axes: Any, lost: Sequence[float], leak: Leak) -> None:
             [leak.detectable * (at - first) for at in ends],
             color=FAINT,
             linestyle=":",
-            label="smallest leak that would be found",
+            label="smallest detectable leak",
         )
     if leak.budget:
         axes.plot(
@@ -110,13 +110,13 @@ def _draw_trend(axes: Any, lost: Sequence[float], leak: Leak) -> None:
 def _bow_tie(
     corners: Sequence[tuple[float, float]], centre: tuple[float, float]
 ) -> list[tuple[float, float]]:
-    """The two triangles between the lines of the lowest and the highest slope, which cross in the middle."""
+    """The two triangles between the lines of lowest and highest slope, which cross in the middle."""
     low_first, low_last, high_last, high_first = corners
     return [centre, low_last, high_last, centre, high_first, low_first, centre]
 
 
 def in_words(leak: Leak, unit: str = "B") -> str:
-    """What the verdict rests on, in a sentence for each figure."""
+    """The basis of the verdict, one sentence per figure."""
     parts = [f"Verdict: {leak.verdict}."]
     if not leak.cycles or not math.isfinite(leak.high):
         parts.append(
@@ -125,12 +125,12 @@ def in_words(leak: Leak, unit: str = "B") -> str:
         return " ".join(parts)
     parts += [
         f"Slope {leak.slope:+.3f} {unit} per cycle, with 99.9 % confidence between {leak.low:+.3f} and "
-        f"{leak.high:+.3f}, over {leak.cycles} cycles ({leak.warm_up} of warm-up left out).",
+        f"{leak.high:+.3f}, over {leak.cycles} cycles ({leak.warm_up} of warm-up ignored).",
         f"Allowed: {leak.budget:.3f} per cycle.",
-        f"A steady leak of {leak.detectable:.3f} {unit} per cycle would have been found in 99 of 100 such runs.",
+        f"A steady leak of {leak.detectable:.3f} {unit} per cycle is found in 99 of 100 such runs.",
     ]
     if leak.step:
-        parts.append(f"Once, at cycle {leak.step.cycle}, {leak.step.lost:+,.0f} {unit} were lost to stay.")
+        parts.append(f"A single permanent loss of {leak.step.lost:+,.0f} {unit} at cycle {leak.step.cycle}.")
     return " ".join(parts)
 
 
@@ -146,7 +146,7 @@ def _table(readings: Sequence[float], unit: str) -> Table:
     if len(rows) > ROWS_MAX:
         rows = [
             *rows[: ROWS_MAX // 2],
-            ("…", f"{len(rows) - ROWS_MAX} rows left out"),
+            ("…", f"{len(rows) - ROWS_MAX} rows omitted"),
             *rows[-ROWS_MAX // 2 :],
         ]
     return Table(("cycles", f"free, {unit}"), tuple(rows))

@@ -1,4 +1,4 @@
-"""What console logs show, as one page: no network, no scripts, printable, in the style of the qualification report."""
+"""The analysis of console logs as one printable page, without network access or scripts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class LogPart:
 
     anchor: str
     name: str
-    """Of the file, without its folder."""
+    """Name of the file, without its folder."""
     log: LogAnalysis
     boots: Table
     memory: Table
@@ -36,14 +36,14 @@ class LogPart:
     printers: Table
     leaks: Table
     undecided: int
-    """Series with too few readings for a verdict."""
+    """Number of series with too few readings for a verdict."""
     unreadable: Table
     timelines: tuple[Chart, ...]
     leak_charts: tuple[Chart, ...]
 
 
 def render(analyses: Sequence[LogAnalysis]) -> str:
-    """The page. Texts of a log are escaped: nothing of them can become markup."""
+    """Render the page. All text from logs is escaped."""
     parts = [_part(number, analysis) for number, analysis in enumerate(analyses, 1)]
     return render_page("log.html", logs=parts)
 
@@ -51,8 +51,8 @@ def render(analyses: Sequence[LogAnalysis]) -> str:
 def _part(number: int, analysis: LogAnalysis) -> LogPart:
     anchor = f"log-{number}"
     pictured = [boot for boot in analysis.boots if boot.story is not None]
-    drawn = [one for one in analysis.leaks if one.leak is not None and one.values]
-    drawn.sort(key=lambda one: one.verdict is not LeakVerdict.LEAK)
+    drawn = [leak for leak in analysis.leaks if leak.leak is not None and leak.values]
+    drawn.sort(key=lambda leak: leak.verdict is not LeakVerdict.LEAK)
     return LogPart(
         anchor,
         shorten(Path(analysis.facts["file"]).name, 60),
@@ -63,18 +63,18 @@ def _part(number: int, analysis: LogAnalysis) -> LogPart:
         failed=_failed(analysis),
         printers=_printers(analysis),
         leaks=_leaks(analysis),
-        undecided=sum(one.leak is None for one in analysis.leaks),
+        undecided=sum(leak.leak is None for leak in analysis.leaks),
         unreadable=_unreadable(analysis),
         timelines=tuple(_timeline(anchor, boot) for boot in pictured),
         leak_charts=tuple(
             leak_chart(
-                one.values,
-                one.leak,
+                leak.values,
+                leak.leak,
                 f"{anchor}-leak-{place}",
-                f"Boot {one.boot}: {NAMES[one.memory]} {shorten(one.state, TEXT_MAX)}",
+                f"Boot {leak.boot}: {NAMES[leak.memory]} {shorten(leak.state, TEXT_MAX)}",
             )
-            for place, one in enumerate(drawn[:LEAKS_DRAWN])
-            if one.leak is not None and one.stride == 1
+            for place, leak in enumerate(drawn[:LEAKS_DRAWN])
+            if leak.leak is not None and leak.stride == 1
         ),
     )
 
@@ -112,20 +112,20 @@ def _boots(analysis: LogAnalysis) -> Table:
 def _memory(analysis: LogAnalysis) -> Table:
     rows = tuple(
         (
-            NAMES[one.memory],
-            f"{one.bytes:,} B",
-            str(one.boot),
-            _time(one.t_ms),
-            f"{one.line:,}",
-            shorten(one.where, TEXT_MAX),
+            NAMES[lowest.memory],
+            f"{lowest.bytes:,} B",
+            str(lowest.boot),
+            _time(lowest.t_ms),
+            f"{lowest.line:,}",
+            shorten(lowest.where, TEXT_MAX),
         )
-        for one in analysis.lowest
+        for lowest in analysis.lowest
     )
-    return Table(("memory", "lowest free", "boot", "time", "line", "told by"), rows)
+    return Table(("memory", "lowest free", "boot", "time", "line", "source"), rows)
 
 
 def _transitions(analysis: LogAnalysis) -> Table:
-    times = {one.to: one for one in analysis.transition_times}
+    times = {duration.to: duration for duration in analysis.transition_times}
     rows = []
     for to, results in analysis.facts["transitions"].items():
         took = times.get(to)
@@ -138,24 +138,29 @@ def _transitions(analysis: LogAnalysis) -> Table:
 
 def _failed(analysis: LogAnalysis) -> Table:
     rows = tuple(
-        (f"{one.line:,}", str(one.boot), _time(one.t_ms), shorten(one.text or one.result, TEXT_MAX))
-        for one in analysis.transitions
-        if one.result != "complete"
+        (
+            f"{transition.line:,}",
+            str(transition.boot),
+            _time(transition.t_ms),
+            shorten(transition.text or transition.result, TEXT_MAX),
+        )
+        for transition in analysis.transitions
+        if transition.result != "complete"
     )
-    return Table(("line", "boot", "time", "what the log says"), rows)
+    return Table(("line", "boot", "time", "text of the log"), rows)
 
 
 def _printers(analysis: LogAnalysis) -> Table:
     rows = tuple(
         (
-            shorten(one.tag, 40),
-            NAMES[one.memory],
-            f"{one.count:,}",
-            f"{one.lowest:,} B",
-            f"{one.lowest_line:,}",
-            f"{one.highest:,} B",
+            shorten(printer.tag, 40),
+            NAMES[printer.memory],
+            f"{printer.count:,}",
+            f"{printer.lowest:,} B",
+            f"{printer.lowest_line:,}",
+            f"{printer.highest:,} B",
         )
-        for one in analysis.printers
+        for printer in analysis.printers
     )
     return Table(("component", "memory", "times", "lowest free", "line", "highest free"), rows)
 
@@ -163,23 +168,23 @@ def _printers(analysis: LogAnalysis) -> Table:
 def _leaks(analysis: LogAnalysis) -> Table:
     rows = tuple(
         (
-            str(one.boot),
-            NAMES[one.memory],
-            shorten(one.state, TEXT_MAX),
-            f"{one.readings:,}",
-            f"{one.first:,} → {one.last:,} B",
-            str(one),
+            str(leak.boot),
+            NAMES[leak.memory],
+            shorten(leak.state, TEXT_MAX),
+            f"{leak.readings:,}",
+            f"{leak.first:,} → {leak.last:,} B",
+            str(leak),
         )
-        for one in analysis.leaks
-        if one.leak is not None
+        for leak in analysis.leaks
+        if leak.leak is not None
     )
     return Table(("boot", "memory", "same state", "readings", "first → last", "verdict"), rows)
 
 
 def _unreadable(analysis: LogAnalysis) -> Table:
     rows = tuple(
-        (f"{one.line:,}", one.what, shorten(one.reason, TEXT_MAX), shorten(one.quote, TEXT_MAX))
-        for one in analysis.quotes
+        (f"{quote.line:,}", quote.what, shorten(quote.reason, TEXT_MAX), shorten(quote.quote, TEXT_MAX))
+        for quote in analysis.quotes
     )
     return Table(("line", "what", "why", "quoted"), rows)
 
@@ -187,10 +192,12 @@ def _unreadable(analysis: LogAnalysis) -> Table:
 def _timeline(anchor: str, boot: BootSummary) -> Chart:
     assert boot.story is not None
     samples = boot.story.samples
-    if any(one.source == "record" for one in samples):
-        samples = [one for one in samples if one.source == "record"]
-    drawn = [TimelineSample(one.t_ms or 0, shorten(one.context, 60), one.stats) for one in samples]
-    drawn.sort(key=lambda one: one.t_ms)  # what was logged may be written later
+    if any(sample.source == "record" for sample in samples):
+        samples = [sample for sample in samples if sample.source == "record"]
+    drawn = [
+        TimelineSample(sample.t_ms or 0, shorten(sample.context, 60), sample.stats) for sample in samples
+    ]
+    drawn.sort(key=lambda sample: sample.t_ms)  # lines may be written later than logged
     timeline = Timeline(drawn, _marks(boot.story.marks), _spans(boot))
     title = f"Boot {boot.boot}: memory over time"
     return timeline_chart(timeline, f"{anchor}-boot-{boot.boot}", title)
@@ -198,35 +205,35 @@ def _timeline(anchor: str, boot: BootSummary) -> Chart:
 
 def _marks(events: Sequence[ev.LogEvent]) -> list[Mark]:
     marks = []
-    for one in events:
+    for event in events:
         kind, text = None, ""
-        match one:
+        match event:
             case ev.MemoryWarning():
-                kind, text = (MarkKind.RECOVERED if one.recovered else MarkKind.WARNING), one.text
+                kind, text = (MarkKind.RECOVERED if event.recovered else MarkKind.WARNING), event.text
             case ev.AllocationFailed():
-                kind, text = MarkKind.ALLOC_FAILED, one.text
+                kind, text = MarkKind.ALLOC_FAILED, event.text
             case ev.Transition(result="failed"):
-                kind, text = MarkKind.MODE_FAILED, one.text
+                kind, text = MarkKind.MODE_FAILED, event.text
             case ev.PanicSeen():
-                kind, text = MarkKind.RESET, one.panic.cause
-        if kind is not None and one.t_ms is not None:
-            marks.append(Mark(one.t_ms, kind, shorten(text, 80)))
+                kind, text = MarkKind.RESET, event.panic.cause
+        if kind is not None and event.t_ms is not None:
+            marks.append(Mark(event.t_ms, kind, shorten(text, 80)))
     return marks
 
 
 def _spans(boot: BootSummary) -> list[Span]:
     assert boot.story is not None
     ended = [
-        one
-        for one in boot.story.marks
-        if isinstance(one, ev.Transition) and one.result == "complete" and one.t_ms is not None
+        mark
+        for mark in boot.story.marks
+        if isinstance(mark, ev.Transition) and mark.result == "complete" and mark.t_ms is not None
     ]
     spans = []
-    for place, one in enumerate(ended):
-        assert one.t_ms is not None
+    for place, transition in enumerate(ended):
+        assert transition.t_ms is not None
         after = ended[place + 1] if place + 1 < len(ended) else None
         end = boot.last_ms if after is None else (after.t_ms or 0) - (after.duration_ms or 0)
-        spans.append(Span(shorten(one.to, 20), one.t_ms, max(one.t_ms, end)))
+        spans.append(Span(shorten(transition.to, 20), transition.t_ms, max(transition.t_ms, end)))
     return spans
 
 

@@ -1,4 +1,4 @@
-"""What a log shows, as text for a terminal. Nothing from the log reaches it unescaped."""
+"""The analysis of a log as text for a terminal, with all text from the log escaped."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ QUOTES_SHOWN = 10
 
 
 def text_lines(analysis: LogAnalysis) -> list[str]:
-    """The whole result, line by line."""
+    """The whole result as lines."""
     lines: list[str] = []
     for title, body in (
         ("", [_headline(analysis)]),
@@ -25,7 +25,7 @@ def text_lines(analysis: LogAnalysis) -> list[str]:
         ("Memory", _memory(analysis)),
         ("Transitions", _transitions(analysis)),
         ("Leak verdicts, same state compared", _leaks(analysis)),
-        ("Could not be read", _unreadable(analysis)),
+        ("Unreadable", _unreadable(analysis)),
     ):
         if body:
             lines += ["", title, "-" * len(title)] if title else []
@@ -43,17 +43,17 @@ def _headline(analysis: LogAnalysis) -> str:
 
 def _diagnoses(analysis: LogAnalysis) -> list[str]:
     if not analysis.diagnoses:
-        return ["none: nothing in this log has the shape of a known failure"]
-    return [line for one in analysis.diagnoses for line in _diagnosis(one)]
+        return ["none: no known failure in this log"]
+    return [line for diagnosis in analysis.diagnoses for line in _diagnosis(diagnosis)]
 
 
-def _diagnosis(one: Diagnosis) -> list[str]:
-    count = f", {one.count} times" if one.count > 1 else ""
-    lines = [f"[{one.id}] {one.name} ({one.confidence}; boot {one.boot}{count})"]
-    lines += _wrapped(one.finding)
-    lines += _wrapped(f"Likely cause: {one.cause}.")
-    lines += _wrapped(f"Remedy: {one.remedy}.")
-    for evidence in one.evidence:
+def _diagnosis(found: Diagnosis) -> list[str]:
+    count = f", {found.count} times" if found.count > 1 else ""
+    lines = [f"[{found.id}] {found.name} ({found.confidence}; boot {found.boot}{count})"]
+    lines += _wrapped(found.finding)
+    lines += _wrapped(f"Likely cause: {found.cause}.")
+    lines += _wrapped(f"Remedy: {found.remedy}.")
+    for evidence in found.evidence:
         time = f" at {evidence.t_ms:,} ms" if evidence.t_ms is not None else ""
         lines.append(f"    line {evidence.line:,}{time}: {shorten(evidence.text, WIDTH)}")
     return lines
@@ -66,7 +66,7 @@ def _wrapped(text: str) -> list[str]:
 def _boots(analysis: LogAnalysis) -> list[str]:
     boots = analysis.boots
     shown = boots if len(boots) <= BOOTS_SHOWN else (*boots[: BOOTS_SHOWN - 5], *boots[-5:])
-    lines = [_boot(one) for one in shown]
+    lines = [_boot(boot) for boot in shown]
     if analysis.boot_count > len(shown):
         lines.append(f"... {analysis.boot_count - len(shown):,} boots not shown")
     return lines
@@ -80,7 +80,7 @@ def _boot(boot: BootSummary) -> str:
         else ""
     )
     ended = ", ".join(f"{count} {result}" for result, count in boot.transitions.items())
-    told = [
+    counts = [
         f"statistics: {boot.samples}",
         f"transitions: {ended}" if ended else "",
         f"warnings: {boot.warnings}" if boot.warnings else "",
@@ -89,26 +89,26 @@ def _boot(boot: BootSummary) -> str:
     until = f"until {boot.last_ms:,} ms: " if boot.last_ms else ""
     return (
         f"boot {boot.boot}, line {boot.line:,}: {shorten(boot.how, WIDTH)}{shorten(what, WIDTH)}\n"
-        f"    {until}{', '.join(one for one in told if one)}"
+        f"    {until}{', '.join(text for text in counts if text)}"
     )
 
 
 def _memory(analysis: LogAnalysis) -> list[str]:
     lines = []
-    for one in analysis.lowest:
-        time = f" at {one.t_ms:,} ms" if one.t_ms is not None else ""
+    for lowest in analysis.lowest:
+        time = f" at {lowest.t_ms:,} ms" if lowest.t_ms is not None else ""
         lines.append(
-            f"lowest {NAMES[one.memory]}: {one.bytes:,} bytes, boot {one.boot}{time}, line {one.line:,}, "
-            f"{shorten(one.where, WIDTH)}"
+            f"lowest {NAMES[lowest.memory]}: {lowest.bytes:,} bytes, boot {lowest.boot}{time}, line {lowest.line:,}, "
+            f"{shorten(lowest.where, WIDTH)}"
         )
     boxes = analysis.facts["boxes"]
     if boxes["total"]:
         stale = sum(analysis.facts["before_after_pairs_identical_snapshot"].values())
         pairs = sum(analysis.facts["before_after_pairs"].values())
         lines.append(
-            f"boxes: {boxes['complete']:,} whole, {boxes['truncated']:,} broken off or damaged, "
-            f"{boxes['interleaved_by_other_tasks']:,} with other lines in them, "
-            f"{boxes['corrupted']:,} with a cut line; {stale} of {pairs} before/after pairs identical"
+            f"boxes: {boxes['complete']:,} whole, {boxes['truncated']:,} incomplete or damaged, "
+            f"{boxes['interleaved_by_other_tasks']:,} interrupted by other lines, "
+            f"{boxes['corrupted']:,} with a split line; {stale} of {pairs} before/after pairs identical"
         )
     warnings = analysis.facts["memory_warnings"]
     if warnings:
@@ -123,7 +123,7 @@ def _memory(analysis: LogAnalysis) -> list[str]:
 
 def _transitions(analysis: LogAnalysis) -> list[str]:
     lines = []
-    times = {one.to: one for one in analysis.transition_times}
+    times = {duration.to: duration for duration in analysis.transition_times}
     for to, results in analysis.facts["transitions"].items():
         line = f"to {shorten(to, 20)}: " + ", ".join(
             f"{count:,} {result}" for result, count in results.items()
@@ -134,15 +134,17 @@ def _transitions(analysis: LogAnalysis) -> list[str]:
                 f"; {took.shortest:,} / {took.median:,.0f} / {took.longest:,} ms (shortest, median, longest)"
             )
         lines.append(line)
-    for one in analysis.transitions:
-        if one.result == "failed":
-            lines.append(f"    line {one.line:,}, boot {one.boot}: {shorten(one.text, WIDTH)}")
+    for transition in analysis.transitions:
+        if transition.result == "failed":
+            lines.append(
+                f"    line {transition.line:,}, boot {transition.boot}: {shorten(transition.text, WIDTH)}"
+            )
     return lines
 
 
 def _leaks(analysis: LogAnalysis) -> list[str]:
-    judged = [one for one in analysis.leaks if one.leak is not None]
-    lines = [f"boot {one.boot}, {NAMES[one.memory]} {shorten(one.state, 60)}: {one}" for one in judged]
+    judged = [leak for leak in analysis.leaks if leak.leak is not None]
+    lines = [f"boot {leak.boot}, {NAMES[leak.memory]} {shorten(leak.state, 60)}: {leak}" for leak in judged]
     few = len(analysis.leaks) - len(judged)
     if few:
         lines.append(f"{few} series with too few readings for a verdict")
@@ -158,7 +160,7 @@ def _unreadable(analysis: LogAnalysis) -> list[str]:
             f"    line {quote.line:,}: {quote.what}, {shorten(quote.reason, 60)}: {shorten(quote.quote, 60)}"
         )
     lost = analysis.records_lost
-    return [*lines, *_if(lost, f"{lost:,} records are missing between those that are there")]
+    return [*lines, *_if(lost, f"{lost:,} records are missing between others")]
 
 
 def _if(wanted: object, line: str) -> Iterable[str]:

@@ -1,4 +1,4 @@
-"""The margin of measured values: which of many values to show, and how much of its limit is left."""
+"""The margin of measured values: chooses the value to show, and computes its share of the limit."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from hotpin_hil.evidence.model import LimitKind, Value, Verdict
 
 
 def nearest(measurements: Sequence[MeasurementLine]) -> MeasurementLine | None:
-    """The measurement to show: the one with the worst verdict, and among those with the least margin.
+    """Choose the measurement to show: the one with the worst verdict, then with the least margin.
 
-    None if there are several and all are exactly right: their number says more than any one of them.
+    None if several values all match exactly, since their number says more than any single value.
     """
     order = list(Verdict)
 
-    def key(one: MeasurementLine) -> tuple[int, float]:
-        share = margin_share(one)
-        return order.index(one.verdict), float("inf") if share is None else share
+    def key(measurement: MeasurementLine) -> tuple[int, float]:
+        share = margin_share(measurement)
+        return order.index(measurement.verdict), float("inf") if share is None else share
 
     found = min(measurements, key=key)
     is_exact = margin_share(found) is None and found.verdict is Verdict.PASS
@@ -25,10 +25,10 @@ def nearest(measurements: Sequence[MeasurementLine]) -> MeasurementLine | None:
 
 
 def margin_share(measurement: MeasurementLine) -> float | None:
-    """The margin as a share of the limit (for a range: of half its width), negative if the limit is exceeded.
+    """The margin as a share of the limit (of half the width for a range), negative if the limit is exceeded.
 
-    A range from 0 up bounds an unsigned quantity, such as bytes lost: 0 is the best value, not an edge. None if a
-    share has no meaning, as for exact limits.
+    In a range from 0 up, which bounds an unsigned quantity such as bytes lost, 0 is the best value and not an edge.
+    None if a share makes no sense, as for exact limits.
     """
     margin, limit = measurement.margin, measurement.limit
     if margin is None:
@@ -40,12 +40,12 @@ def margin_share(measurement: MeasurementLine) -> float | None:
         scale = (high - low) / 2
     else:
         scale = abs(_number(limit.value))
-    if scale == 0:  # such as "at most 0": any excess is all of it
+    if scale == 0:  # for example "at most 0", where any excess counts as 100 %
         return None if margin >= 0 else -1.0
     return margin / scale
 
 
 def _number(value: Value | None) -> float:
-    """A value that has a margin is a number, and so is its limit."""
+    """Narrow a value or limit to a number, which it is if there is a margin."""
     assert isinstance(value, (int, float))
     return float(value)

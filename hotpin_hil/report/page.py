@@ -1,4 +1,4 @@
-"""Pages made from templates: one file each, no network, no scripts, and no text that can become markup."""
+"""Renders pages from templates: one file each, no network access, no scripts, all text escaped."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 TEXT_MAX = 2_000
-"""Number of characters shown of a text; the filter `whole` shows all."""
+"""Maximum number of characters shown of a text; the filter `whole` shows all of it."""
 
 SYMBOLS = {
     "PASS": "✓",
@@ -25,11 +25,11 @@ SYMBOLS = {
     "NOT QUALIFIED": "✕",
     "INCOMPLETE": "◌",
 }
-"""A sign for each verdict, so that none is conveyed by colour alone."""
+"""A symbol for each verdict, so that no verdict depends on colour alone."""
 
 
 def render_page(template: str, **content: Any) -> str:
-    """The page that a template of `templates/` makes of this content. Texts are escaped, a chart's SVG is not."""
+    """Render a template of `templates/`. Texts are escaped, the SVG of a chart is not."""
     return environment().get_template(template).render(symbols=SYMBOLS, **content)
 
 
@@ -53,7 +53,7 @@ def environment() -> Environment:
 
 
 def _shown(text: str) -> str:
-    """The text without control characters, which HTML does not allow, and cut to TEXT_MAX."""
+    """The text cut to TEXT_MAX, without control characters, which HTML does not allow."""
     left_out = len(text) - TEXT_MAX
     return (
         printable(text) if left_out <= 0 else f"{printable(text[:TEXT_MAX])} ... and {left_out:,} characters"

@@ -1,4 +1,4 @@
-"""The firmware's sizes as a table: one column for each image that was on a board."""
+"""The firmware's sizes as a table: one column for each image that ran on a board."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ _ROWS = (
     ("constants in flash", "flash_data"),
     ("app image", "image_size"),
 )
-_ADDRESSES = (("first heap begins at", "first_heap"), ("IRAM ends at", "iram_end"))
+_ADDRESSES = (("first heap starts at", "first_heap"), ("IRAM ends at", "iram_end"))
 
 
 def sizes_table(sizes: Sequence[Mapping[str, Any]]) -> Table | None:
-    """The sizes in qualification.json; None if there are none. Rows without any value are left out."""
+    """Table of the sizes in qualification.json, without empty rows; None if there are no sizes."""
     if not sizes:
         return None
     rows = [_row(f"{name}, B", [_number(image[key]) for image in sizes]) for name, key in _ROWS]
     rows += [_row(name, [_address(image[key]) for image in sizes]) for name, key in _ADDRESSES]
-    rows += [_row(f"{name}, as esp-idf-size counts it, B", cells) for name, cells in _memory_types(sizes)]
+    rows += [_row(f"{name} according to esp-idf-size, B", cells) for name, cells in _memory_types(sizes)]
     rows = [row for row in rows if set(row[1:]) != {NOT_MEASURED}]
     columns = ("", *(f"{image['image']} ({image['class']})" for image in sizes))
     return Table(columns, (*rows, ("read from", *(_source(image) for image in sizes))))
 
 
 def sizes_notes(sizes: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What was not measured, and why: each reason once, with the images it concerns."""
+    """The reasons why sizes were not measured, each once, with the affected images."""
     reasons: dict[str, list[str]] = {}
     for image in sizes:
         for reason in image["not_measured"]:

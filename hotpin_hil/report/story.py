@@ -1,6 +1,6 @@
-"""What a board sent in each test, collected from the notes of results.jsonl.
+"""The events and replies of a board in each test, collected from the notes of results.jsonl.
 
-Broken firmware may send anything: malformed data is left out and counted, never an error.
+Broken firmware may send anything, so malformed data is ignored and counted, never an error.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from hotpin_hil.report.timeline import LEVELS, Mark, MarkKind, Span, Timeline, T
 from hotpin_hil.report.waterfall import Step
 
 GAP_MS = 500
-"""Between two boots that are drawn one after the other."""
+"""Gap between two boots drawn one after the other."""
 
 _Taken = EventNote | ReplyNote | ComplaintNote | HeapNote | SeriesNote | SliceLog | PanicLog
 _TAKEN = (EventNote, ReplyNote, ComplaintNote, HeapNote, SeriesNote, SliceLog, PanicLog)
@@ -34,7 +34,7 @@ _TAKEN = (EventNote, ReplyNote, ComplaintNote, HeapNote, SeriesNote, SliceLog, P
 
 @dataclass(frozen=True)
 class Ledger:
-    """The steps of a change of mode; the change itself is None where its event was not seen."""
+    """The steps of a mode transition; `change` is None if its event is missing."""
 
     test: str
     change: ev.ModeChange | None
@@ -43,7 +43,7 @@ class Ledger:
 
 @dataclass(frozen=True)
 class HeapPicture:
-    """The heaps of some capabilities when a test failed."""
+    """The heaps with some capabilities, read after a failure."""
 
     why: str
     caps: str
@@ -53,7 +53,7 @@ class HeapPicture:
 
 @dataclass
 class BootStory:
-    """What one boot of a board said, times in ms since it began."""
+    """The data of one boot of a board; times in ms since boot."""
 
     board: str | None
     boot: str | None
@@ -65,7 +65,7 @@ class BootStory:
 
     @property
     def spans(self) -> list[Span]:
-        """From change to change the mode that the board was in, as far as that is known."""
+        """The known modes of the board between transitions."""
         found = []
         since, mode = 0, ""
         for t_ms, change in self.changes:
@@ -79,25 +79,25 @@ class BootStory:
 
 @dataclass
 class TestStory:
-    """All that is known of one test besides its measurements."""
+    """All data about one test besides its measurements."""
 
-    __test__ = False  # its name starts like a test class: pytest leaves it alone
+    __test__ = False  # not a test class, despite its name
 
     test: str
     boots: list[BootStory] = field(default_factory=list)
     events: list[EventNote] = field(default_factory=list)
-    """Of the board, in their order: "event" notes."""
+    """The board's "event" notes, in order."""
     ledgers: list[Ledger] = field(default_factory=list)
     heaps: list[HeapPicture] = field(default_factory=list)
     series: list[SeriesNote] = field(default_factory=list)
     slices: list[SliceLog] = field(default_factory=list)
     panics: list[PanicLog] = field(default_factory=list)
     complaints: list[ComplaintNote] = field(default_factory=list)
-    """What was logged as an error or a warning, if the test failed."""
+    """The board's error and warning lines, if the test failed."""
     regions: list[ReplyNote] = field(default_factory=list)
-    """Answers that say what is free in each heap."""
+    """Replies to `heap.regions`."""
     odd: int = 0
-    """Notes whose content did not have its shape."""
+    """Number of malformed notes."""
 
     @property
     def changes(self) -> list[ev.ModeChange]:
@@ -109,7 +109,7 @@ class TestStory:
 
 
 def read_stories(notes: Iterable[ResultsLine]) -> dict[str, TestStory]:
-    """The story of each test that these notes and logs are about, in the order of their first line."""
+    """Collect the story of each test from notes and logs, in the order of the first line."""
     stories: dict[str, TestStory] = {}
     for line in notes:
         if isinstance(line, _TAKEN):
@@ -124,9 +124,12 @@ def read_stories(notes: Iterable[ResultsLine]) -> dict[str, TestStory]:
 def timeline_of(
     boots: Sequence[BootStory], defaults: Mapping[str, int], *, resets: bool = True
 ) -> Timeline | None:
-    """One after the other the boots of a board; None if they hold no sample.
+    """Join the boots of a board into one timeline; None without samples.
 
-    defaults: the thresholds in force from a boot's start on. resets: whether the boots' starts are marked.
+    Args:
+        boots: the boots, in order.
+        defaults: the thresholds at the start of each boot.
+        resets: whether to mark the start of each boot.
     """
     samples: list[TimelineSample] = []
     marks: list[Mark] = []
@@ -136,9 +139,11 @@ def timeline_of(
     for number, boot in enumerate(boots):
         if number and resets:
             marks.append(Mark(offset, MarkKind.RESET, f"boot {boot.boot}"))
-        samples += [TimelineSample(offset + one.t_ms, one.context, one.stats) for one in boot.samples]
-        marks += [Mark(offset + one.t_ms, one.kind, one.text) for one in boot.marks]
-        spans += [Span(one.mode, offset + one.start_ms, offset + one.end_ms) for one in boot.spans]
+        samples += [
+            TimelineSample(offset + sample.t_ms, sample.context, sample.stats) for sample in boot.samples
+        ]
+        marks += [Mark(offset + mark.t_ms, mark.kind, mark.text) for mark in boot.marks]
+        spans += [Span(span.mode, offset + span.start_ms, offset + span.end_ms) for span in boot.spans]
         if defaults:
             thresholds.append((offset, defaults))
         thresholds += [(offset + at, levels) for at, levels in boot.thresholds]
@@ -147,7 +152,7 @@ def timeline_of(
 
 
 def default_thresholds(stories: Iterable[TestStory]) -> Mapping[str, int]:
-    """Those of the first boot that was asked for them: no test has set others by then."""
+    """The thresholds of the first boot that reports them, before any test sets others."""
     for story in stories:
         for boot in story.boots:
             if boot.thresholds:
@@ -207,7 +212,7 @@ def _event(story: TestStory, line: EventNote) -> None:
 
 
 def _time(line: EventNote | ReplyNote) -> int:
-    """Board time of a line that is drawn at it; a TypeError if it has none."""
+    """Board time of a line, ms. Raises TypeError if it has none."""
     if not isinstance(line.t, int):
         raise TypeError("a line without board time")
     return line.t
@@ -230,7 +235,7 @@ def _reply(story: TestStory, line: ReplyNote) -> None:
 
 
 def _change_of(steps: Sequence[Step], boot: BootStory) -> ev.ModeChange | None:
-    """The newest change that a ledger can belong to: one refused before its first step has none."""
+    """The newest transition that fits a ledger; a transition refused before its first step has no ledger."""
     failed = {step.step for step in steps if not step.ok}
     done = not failed and not any(step.undo for step in steps)
     for _, change in reversed(boot.changes):

@@ -1,4 +1,4 @@
-"""The requirement table on the terminal: plain lines of at most 100 columns, made from qualification.json."""
+"""The requirement table for the terminal: plain lines of at most 100 columns, from qualification.json."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ Qualification = Mapping[str, Any]
 
 
 def table_lines(qualification: Qualification) -> list[tuple[str, str | None]]:
-    """A line and its verdict (None for none) per requirement, then what was not tested."""
+    """A line with its verdict (or None) per requirement, then the untested requirements."""
     lines: list[tuple[str, str | None]] = [
         (_row("id", "verdict", "closest to its limit (+ further values)", "limit", "tests"), None)
     ]
-    for one, entry in qualification["requirements"].items():
+    for id_, entry in qualification["requirements"].items():
         value, limit = _nearest([MeasurementLine.from_json(row) for row in entry["measurements"]])
-        lines.append((_row(one, entry["verdict"], value, limit, str(len(entry["tests"]))), entry["verdict"]))
+        lines.append((_row(id_, entry["verdict"], value, limit, str(len(entry["tests"]))), entry["verdict"]))
     for title, pending in (("not run:", False), ("not built yet:", True)):
         rows = [row for row in qualification["not_tested"] if row["pending"] is pending]
         if rows:
@@ -35,7 +35,7 @@ def table_lines(qualification: Qualification) -> list[tuple[str, str | None]]:
 
 
 def failed_lines(qualification: Qualification) -> list[str]:
-    """Each failed test: ids, reason, and the command that reproduces it."""
+    """Lines for each failed test: ids, reason, and the command that reproduces it."""
     wrong = (Verdict.FAIL.value, Verdict.UNSET.value)
     lines = []
     for ids, test in _tests(qualification):
@@ -50,7 +50,7 @@ def failed_lines(qualification: Qualification) -> list[str]:
 
 
 def blocked_lines(qualification: Qualification) -> list[str]:
-    """Each reason for BLOCKED once, with its remedy and the ids concerned."""
+    """Lines for each reason for BLOCKED, with its remedy and the affected ids."""
     reasons: dict[tuple[str, str], list[str]] = {}
     for ids, test in _tests(qualification):
         if test["verdict"] == Verdict.BLOCKED.value:
@@ -64,40 +64,40 @@ def blocked_lines(qualification: Qualification) -> list[str]:
                 printable(f"remedy: {remedy}"), WIDTH, initial_indent="  ", subsequent_indent="    "
             )
         concerned = ", ".join(dict.fromkeys(ids))
-        lines += textwrap.wrap(f"concerns: {concerned}", WIDTH, initial_indent="  ", subsequent_indent="    ")
+        lines += textwrap.wrap(f"affects: {concerned}", WIDTH, initial_indent="  ", subsequent_indent="    ")
     return lines
 
 
 def _tests(qualification: Qualification) -> list[tuple[list[str], Mapping[str, Any]]]:
     """Every completed test with the ids that share its verdict, in order of requirements."""
     found: dict[tuple[str, str], tuple[list[str], Mapping[str, Any]]] = {}
-    for one, entry in qualification["requirements"].items():
+    for id_, entry in qualification["requirements"].items():
         for test in entry["tests"]:
-            found.setdefault((test["test"], test["verdict"]), ([], test))[0].append(one)
+            found.setdefault((test["test"], test["verdict"]), ([], test))[0].append(id_)
     for test in qualification["other_tests"]:
         found.setdefault((test["test"], test["verdict"]), ([], test))
     return list(found.values())
 
 
 def _nearest(measurements: list[MeasurementLine]) -> tuple[str, str]:
-    """Value and limit to show of many, then `(+n)`, the number of further values.
+    """Value and limit of the measurement to show, then `(+n)`, the number of further values.
 
-    If all values are exactly right, only their number.
+    If all values match exactly, only their number.
     """
     if not measurements:
         return "", ""
     shown = nearest(measurements)
     if shown is None:
-        return f"all {len(measurements)} values as they must be", "exact"
+        return f"all {len(measurements)} values match", "exact"
     more = f" (+{len(measurements) - 1})" if len(measurements) > 1 else ""
     value = with_unit(shown.value, shown.unit)
     name = shorten(shown.name, max(8, _VALUE - len(f" {value}{more}")))
     return f"{name} {value}{more}", limit_text(shown.limit, shown.unit)
 
 
-def _row(one: str, verdict: str, value: str, limit: str, tests: str) -> str:
+def _row(id_: str, verdict: str, value: str, limit: str, tests: str) -> str:
     cells = (
-        f"{shorten(one, _ID):{_ID}}",
+        f"{shorten(id_, _ID):{_ID}}",
         f"{verdict:{_VERDICT}}",
         f"{shorten(value, _VALUE):{_VALUE}}",
         f"{shorten(limit, _LIMIT):{_LIMIT}}",
@@ -106,7 +106,7 @@ def _row(one: str, verdict: str, value: str, limit: str, tests: str) -> str:
 
 
 def _grouped(rows: list[Mapping[str, Any]]) -> list[str]:
-    """One entry for all ids with the same reason."""
+    """Lines with one entry for all ids with the same reason."""
     reasons: dict[str, list[str]] = {}
     for row in rows:
         reasons.setdefault(row["reason"], []).append(

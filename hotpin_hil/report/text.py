@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 LOG_LINES = 60
-"""A boot is about 45 lines."""
+"""A boot prints about 45 lines."""
 
 
 LINE_MAX = 2_000
-"""Characters. A record has at most a quarter of it."""
+"""Characters; a record has at most a quarter."""
 
 
 def printable(text: str) -> str:
-    """Replaces control characters (terminal escapes among them) by `\\x1b` and the like; line ends stay."""
+    """Replace control characters, including terminal escapes, by text such as `\\x1b`; keeps line ends."""
     if text.replace("\n", "").isprintable():
         return text
     return "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text)
 
 
 def shorten_log(text: str) -> str:
-    """The last lines of a board's log, which say what happened: for showing it with a failed test."""
+    """The last lines of a board's log, for the report of a failed test."""
     lines = [_cut(line) for line in printable(text.replace("\r\n", "\n")).splitlines(keepends=True)]
     if len(lines) <= LOG_LINES:
         return "".join(lines)
-    return f"... {len(lines) - LOG_LINES} lines left out ...\n" + "".join(lines[-LOG_LINES:])
+    return f"... {len(lines) - LOG_LINES} lines omitted ...\n" + "".join(lines[-LOG_LINES:])
 
 
 def _cut(line: str) -> str:
@@ -31,6 +31,6 @@ def _cut(line: str) -> str:
 
 
 def shorten(text: str, width: int) -> str:
-    """One line of at most `width` characters; `...` at its end says that there was more."""
+    """The text as one line of at most `width` characters; a cut is marked by `...`."""
     line = printable(" ".join(text.split()))
     return line if len(line) <= width else line[: width - 3].rstrip() + "..."

@@ -29,9 +29,9 @@ from hotpin_hil.report.chart import (
 KB = 1024
 
 BUCKETS = 200
-"""Buckets of a line, each with up to four points: more than a screen or a page can resolve."""
+"""Buckets per line, each with up to four points, which is more than a screen or a page can resolve."""
 MARKS_MAX = 40
-"""Marks of each kind in the drawing and in its table; the text below gives their number."""
+"""Maximum number of marks of each kind in the drawing and its table; the description gives the total."""
 
 LEVELS = {
     "internal": ("internal_ram_warning", "internal_ram_critical"),
@@ -42,12 +42,12 @@ LEVELS = {
 
 
 class MarkKind(Enum):
-    """Events besides samples: sign in the drawing, and name."""
+    """Kinds of events: symbol in the drawing, and name."""
 
     WARNING = ("▲", "warning")
     RECOVERED = ("▽", "recovered")
     ALLOC_FAILED = ("✕", "allocation failed")
-    MODE_FAILED = ("◆", "change of mode failed")
+    MODE_FAILED = ("◆", "mode transition failed")
     RESET = ("↺", "reset")
 
     @property
@@ -61,7 +61,7 @@ class MarkKind(Enum):
 
 @dataclass(frozen=True)
 class TimelineSample:
-    """One reading of all memories. Times are ms since the boot, or since the first of several boots."""
+    """One reading of all memories. Time in ms since the boot, or since the first of several boots."""
 
     t_ms: float
     context: str
@@ -86,8 +86,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Timeline:
-    """All that one drawing shows. `thresholds`: from when on which levels (PROTOCOL.md §1, by name) were in
-    force."""
+    """All data of one drawing. `thresholds`: start time (ms) and levels by name (PROTOCOL.md §1)."""
 
     samples: Sequence[TimelineSample]
     marks: Sequence[Mark] = ()
@@ -96,7 +95,7 @@ class Timeline:
 
 
 def timeline_chart(timeline: Timeline, name: str, title: str) -> Chart:
-    """Draws a timeline of at least one sample."""
+    """Draw a timeline of at least one sample."""
     with drawing(360, rows=(0.32, 2, 2, 2)) as (figure, (modes, *panels)):
         times = [sample.t_ms / 1000 for sample in timeline.samples]
         everything = [*times, *(mark.t_ms / 1000 for mark in timeline.marks)]
@@ -112,7 +111,7 @@ def timeline_chart(timeline: Timeline, name: str, title: str) -> Chart:
 
 
 def _draw_modes(axes: Any, timeline: Timeline, length_s: float) -> None:
-    """A lane with the modes, and above it the signs of what happened."""
+    """Draw a lane with the modes, and the symbols of events above it."""
     for voice in (False, True):
         style = {"facecolor": BAND if voice else "none", "edgecolor": FAINT, "linewidth": 0.5}
         axes.add_artist(boxes_patch(_extents(timeline, voice), **style))
@@ -134,7 +133,7 @@ def _draw_modes(axes: Any, timeline: Timeline, length_s: float) -> None:
 
 
 def _extents(timeline: Timeline, voice: bool) -> list[Box]:
-    """The time (s) in voice mode, or in all others, from below to above."""
+    """Boxes for the time (s) in voice mode, or in all other modes."""
     return [
         (span.start_ms / 1000, span.end_ms / 1000, 0, 1)
         for span in timeline.spans
@@ -143,7 +142,7 @@ def _extents(timeline: Timeline, voice: bool) -> list[Box]:
 
 
 _ACROSS = (MarkKind.RESET, MarkKind.MODE_FAILED, MarkKind.ALLOC_FAILED)
-"""Marks that a line goes down from, through all panels."""
+"""Kinds of marks with a vertical line through all panels."""
 
 
 def _draw_memory(axes: Any, memory: str, timeline: Timeline, times: list[float], end: float) -> None:
@@ -181,7 +180,7 @@ def _draw_memory(axes: Any, memory: str, timeline: Timeline, times: list[float],
 
 
 def _draw_thresholds(axes: Any, memory: str, timeline: Timeline, end: float) -> None:
-    """Draws the thresholds that are not far above the axis, and labels the last ones."""
+    """Draw the thresholds that are not far above the axis, and label the last ones."""
     top = axes.get_ylim()[1]
     labels: dict[str, float] = {}
     for level, what, style in zip(LEVELS[memory], ("warning", "critical"), ("--", "-"), strict=True):
@@ -209,7 +208,7 @@ def _draw_thresholds(axes: Any, memory: str, timeline: Timeline, end: float) -> 
 
 
 def _in_force(timeline: Timeline, level: str, end: float) -> Iterator[tuple[float, float, int]]:
-    """From when to when (s) which value of a threshold was in force; 0 is none."""
+    """Start, end (s) and value of each period of a threshold; 0 means disabled."""
     changes: list[tuple[float, int]] = []
     for at, levels in timeline.thresholds:
         if level in levels and (not changes or changes[-1][1] != levels[level]):
@@ -221,8 +220,8 @@ def _in_force(timeline: Timeline, level: str, end: float) -> Iterator[tuple[floa
 
 
 def _lowest(timeline: Timeline, memory: str) -> tuple[int, TimelineSample]:
-    """The least free memory, and the first sample that has it."""
-    sample = min(timeline.samples, key=lambda one: int(getattr(one.stats, f"{memory}_free")))
+    """The least free memory, and the first sample with it."""
+    sample = min(timeline.samples, key=lambda sample: int(getattr(sample.stats, f"{memory}_free")))
     return getattr(sample.stats, f"{memory}_free"), sample
 
 
@@ -241,7 +240,7 @@ def _in_words(timeline: Timeline) -> str:
 
 
 ROWS_MAX = 60
-"""Of a chart's table: of more samples those with extremes are shown, as in the drawing."""
+"""Maximum number of rows in a chart's table; of more samples, it shows those with extremes."""
 
 
 def _table(timeline: Timeline) -> Table:
@@ -250,7 +249,9 @@ def _table(timeline: Timeline) -> Table:
     if len(samples) > ROWS_MAX:
         kept = {0, len(samples) - 1}
         for memory in MEMORIES:
-            kept |= set(thinned([getattr(one.stats, f"{memory}_free") for one in samples], ROWS_MAX // 12))
+            kept |= set(
+                thinned([getattr(sample.stats, f"{memory}_free") for sample in samples], ROWS_MAX // 12)
+            )
     rows = [(samples[index].t_ms, _row(samples[index])) for index in kept]
     for kind in MarkKind:
         marks = [mark for mark in timeline.marks if mark.kind is kind][:MARKS_MAX]

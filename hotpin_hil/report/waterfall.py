@@ -1,4 +1,4 @@
-"""A change of mode step by step: what each step took or gave back, as a waterfall."""
+"""Draws a mode transition as a waterfall: the memory that each step allocates or frees."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from hotpin_hil.report.chart import FAINT, GREEN, INK, LINE, RED, Chart, Table, 
 
 KB = 1024
 MEMORIES = ("internal", "psram")
-"""What the firmware's ledger has figures of."""
+"""Memories in the firmware's ledger."""
 NAMES = {"internal": "internal RAM", "psram": "PSRAM"}
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step of a change of mode, or its undoing, with the free bytes around it (`mode.ledger`)."""
+    """One step of a mode transition, or its rollback, with the free bytes before and after (`mode.ledger`)."""
 
     step: str
     undo: bool
@@ -35,12 +35,12 @@ class Step:
         return f"undo {self.step}" if self.undo else self.step
 
     def change(self, memory: str) -> int:
-        """Bytes more free after the step; negative: it took memory."""
+        """Change of free bytes by the step; negative if the step allocates."""
         return int(getattr(self, f"{memory}_after") - getattr(self, f"{memory}_before"))
 
 
 def waterfall_chart(steps: Sequence[Step], name: str, title: str) -> Chart:
-    """Draws the steps of one change, at least one, from above to below."""
+    """Draw the steps of one transition (at least one) from top to bottom."""
     with drawing(70 + 19 * len(steps), columns=(1, 1)) as (figure, panels):
         for memory, axes in zip(MEMORIES, panels, strict=True):
             _draw(axes, memory, steps)

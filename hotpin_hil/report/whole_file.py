@@ -1,4 +1,4 @@
-"""Writes a file as a whole or not at all."""
+"""Writes a file completely or not at all."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hotpin_hil.errors import UsageError
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Writes the file; after an error or Ctrl-C, the old content is unchanged.
+    """Write the file; after an error or Ctrl-C, the old content is unchanged.
 
     Raises:
         UsageError: The file cannot be written.
@@ -21,7 +21,7 @@ def write_whole(path: Path, text: str) -> None:
     except OSError as error:
         raise UsageError(
             f"{path} cannot be written: {error.strerror or error}",
-            "its folder must exist, be writable and have room",
+            "make sure that its folder exists, is writable and has space",
         ) from None
     finally:
         with suppress(OSError):

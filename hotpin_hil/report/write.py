@@ -1,4 +1,4 @@
-"""Makes qualification.json and report.html from results.jsonl and nothing else."""
+"""Makes qualification.json and report.html from results.jsonl alone."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ REPORT_FILE = "report.html"
 
 
 def write_reports(folder: Path) -> dict[str, Any]:
-    """Writes both files into `folder`, which holds results.jsonl; returns the qualification.
+    """Write both files into `folder`, next to results.jsonl; returns the qualification.
 
     Raises:
         UsageError: The results cannot be read or a file cannot be written.

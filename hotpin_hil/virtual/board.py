@@ -331,7 +331,7 @@ class Esp32Cam:
         self._stop()
         if not self._powered:
             return
-        # Seeded at each reset: random numbers must not depend on how far the chip had got before it, which depends
+        # Seeded at each reset, because random numbers must not depend on the chip's progress before it, which depends
         # on the host's speed.
         self._releases += 1
         self._random.seed(f"{self._options.seed}/{self._index}/{self._releases}")
@@ -437,7 +437,7 @@ class Esp32Cam:
         elf = image.unpack_elf(app.segment0)
         if elf is None:
             self._say(
-                f"the app at {app.offset:#x} is no host build and can't run here; flash firmware/build-native"
+                f"the app at {app.offset:#x} is not a host build and can't run here; flash firmware/build-native"
             )
             return
         program = Program.load(elf)

@@ -1,10 +1,9 @@
 """Control channel of a virtual board: a Unix socket in the board's directory, one JSON object per line.
 
 Requests: `{"do": "state" | "reset" | "power" | "fault" | "clear" | "pace" | "stop", …}` with `on` (true, false) for
-"power", `fault`, `arguments` and optionally `seed` for "fault", and `time_scale` (null: as the server was started) for
-"pace". Replies: `{"ok": true, …}` or `{"ok": false, "error": …,
-"remedy": …}`. The reply to "state" and to every change of it carries the board's `state`; the reply to "fault" carries
-the fault that was started, also as `text`.
+"power", `fault`, `arguments` and optionally `seed` for "fault", and `time_scale` (null: as at the start of the server)
+for "pace". Replies: `{"ok": true, …}` or `{"ok": false, "error": …, "remedy": …}`. The replies to "state" and to state
+changes include the board's `state`; the reply to "fault" includes the started fault, also as `text`.
 """
 
 from __future__ import annotations
@@ -214,7 +213,7 @@ class BoardControl:
                     fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
                     return
                 if time.monotonic() > deadline:
-                    raise UsageError(f"the board in {self.directory} does not end", "kill its server")
+                    raise UsageError(f"the board in {self.directory} does not stop", "kill its server")
                 time.sleep(_POLL_S)
 
 

@@ -145,7 +145,7 @@ class HeapSystem:
         self._require(self._c.heap_system_add_heap(self._system, start, length, _type_number(type)))
 
     def add_region(self, start: int, length: int, type: str) -> None:
-        """A heap added later: searched first, and its record of 36 bytes is charged."""
+        """Add a heap that is searched first; the model charges its record of 36 bytes."""
         self._require(self._c.heap_system_add_region(self._system, start, length, _type_number(type)))
 
     def reserve_pool(self, size: int, default_caps: bool, no_minimum: bool = False) -> None:
@@ -234,7 +234,7 @@ class HeapSystem:
         return found
 
     def reset_minimum(self, index: int) -> int:
-        """Restart the minimum of heap `index` (of `heaps()`) from now; returns the old minimum."""
+        """Reset the minimum of heap `index` (of `heaps()`) from now; returns the old minimum."""
         return int(self._c.heap_system_reset_minimum(self._system, index))
 
     def lower_minimum(self, index: int, minimum: int) -> None:

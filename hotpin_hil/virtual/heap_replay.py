@@ -19,7 +19,7 @@ from hotpin_hil.virtual.heap import Block, HeapError, HeapSystem, SingleHeap, ca
 
 
 class VectorError(UsageError):
-    """A damaged file of heap vectors; names file, line and what was expected there."""
+    """A damaged file of heap vectors; names the file, the line and the expected content."""
 
 
 RECORDED_BUFFER = 0x3F80087C
@@ -333,7 +333,7 @@ def replay(path: Path | str, out: TextIO | None = None, keep: int = 10) -> Repla
             f'begins with {kind!r}, not with "heap" or "system"', "name a file of recorded heap vectors"
         )
     if replayer.operations == 0:
-        raise first.error("holds no operation after its first lines", "it was cut off; copy it again")
+        raise first.error("has no operation after its first lines", "it was cut off; copy it again")
     result = replayer.result()
     for difference in result.differences:
         print(difference, file=out)

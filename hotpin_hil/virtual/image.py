@@ -2,7 +2,7 @@
 
 The host-built firmware is packed in a valid ESP32 app image, so that every tool between the build and the chip
 treats it as any other app: segment 0 is a DROM segment with the app descriptor, then a header, then the ELF.
-A second, tiny segment stands for code in IRAM and holds the entry point. `pack_*` use esptool's own image
+A second, tiny segment represents code in IRAM and holds the entry point. `pack_*` use esptool's own image
 writer; reading is done here, as the chip's bootloader does it.
 """
 

@@ -348,9 +348,9 @@ def load(name_or_path: str | Path = DEFAULT_PROFILE) -> BoardProfile:
 
 @dataclass(frozen=True)
 class Allocation:
-    """One line of a ledger: blocks taken (`sizes`), or with `frees` an earlier line's blocks given back.
+    """One line of a ledger: blocks to allocate (`sizes`), or with `frees` an earlier line's blocks to free.
 
-    `unless`: left out where the profile's startup blocks have this name.
+    `unless`: skipped if the profile's startup blocks have this name.
     """
 
     what: str
@@ -388,7 +388,7 @@ def load_ledger(path: Path | str) -> list[Allocation]:
     what = "console task"       # a name; the next lines may free it
     caps = "INTERNAL,8BIT"      # capabilities, or "malloc" for malloc()
     sizes = [4096, 352]         # requested bytes in the order of the calls; one block: size = 4096
-    unless = "console"          # not where the profile's start has blocks of this name; may be left out
+    unless = "console"          # optional: skipped if the profile's startup blocks have this name
 
     [[allocation]]
     frees = "console task"      # all of that line's blocks, last one first
@@ -426,7 +426,8 @@ def explain(profile: BoardProfile, ledger: Iterable[Allocation]) -> Explanation:
         if entry.frees:
             if entry.frees not in held:
                 raise ProfileError(
-                    f"{place}: nothing is held under {entry.frees!r}", "name the `what` of an earlier entry"
+                    f"{place}: no block named {entry.frees!r} is allocated",
+                    "name the `what` of an earlier entry",
                 )
             for block in reversed(held.pop(entry.frees)):
                 system.free(block.address)

@@ -1,9 +1,9 @@
 """A board profile from a firmware build: the memory map that ESP-IDF will find when this image starts.
 
 ESP-IDF makes its heaps from two tables, which the ELF file holds: the chip's memory (`soc_memory_regions`) and
-what is reserved of it (by the ROM, the caches, the image's own data and code). This is the same calculation
-(components/heap: port/memory_layout_utils.c, heap_caps_init.c). What else of a profile depends on the build is
-which of ESP-IDF's own objects the linker took in.
+the reserved parts of it (for the ROM, the caches, the image's data and code). This is the same calculation
+(components/heap: port/memory_layout_utils.c, heap_caps_init.c). The only other part of a profile that depends on the
+build is the set of ESP-IDF's own objects that the linker included.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _TRAITS = {"prvTimerTask": "timer service", "esp_timer_create": "esp_timer"}
 
 @dataclass(frozen=True)
 class BuiltMap:
-    """What a build fixes of a profile."""
+    """The parts of a profile that depend on the build."""
 
     elf: Path
     idf: str
@@ -51,7 +51,7 @@ class BuiltMap:
             known = ", ".join(other for other in names() if other.startswith("hotpin-"))
             raise BuildError(
                 f"{self.elf}: built with ESP-IDF {self.idf}, and there is no profile {name}",
-                f"the start of another ESP-IDF is not known; there are {known}",
+                f"the start of this ESP-IDF is unknown; known: {known}",
             )
         return name
 
@@ -160,7 +160,7 @@ def _heaps(path: Path, elf: _Elf) -> tuple[HeapRegion, ...]:
 
 
 def _without(start: int, end: int, reserved: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """What is left of a region; reserved ranges grow to whole words."""
+    """The rest of a region after reservations, which grow to whole words."""
     for first, last in reserved:
         low, high = first & ~3, (last + 3) & ~3
         if high <= start or low >= end:
@@ -183,7 +183,7 @@ def _traits(elf: _Elf, idf: str) -> Iterator[str]:
 
 
 def write_profile(built: BuiltMap, out: Path) -> None:
-    """Write a profile with this map; in a file that is a profile already only the map is replaced.
+    """Write a profile with this map; in an existing profile, replace only the map.
 
     Raises UsageError if the file cannot be read or written, or has no map to replace.
     """
@@ -206,7 +206,7 @@ def write_profile(built: BuiltMap, out: Path) -> None:
 
 
 def new_profile(built: BuiltMap, name: str) -> str:
-    """A profile of this build as TOML, the rest like the shipped one for its ESP-IDF."""
+    """A profile of this build as TOML, otherwise like the shipped profile for its ESP-IDF."""
     return (
         f"# The memory map of a build with ESP-IDF {built.idf}, by `hotpin-hil profile`.\n\n"
         f'like = "{built.base}"\nname = "{name[:31]}"\n{built.keys()}'

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 EN_RISE_S = 0.4
-"""How long EN takes to rise while both lines are asserted, in host seconds.
+"""Rise time of EN while both lines are asserted, in host seconds.
 
 A real board's capacitor takes milliseconds, because a real adapter changes both lines within one. Over
 RFC2217 the client's step from (DTR, RTS) to (DTR, no RTS) takes 50 to 150 ms (pyserial polls for the server's

@@ -156,9 +156,9 @@ async def _flash(board: Esp32Cam, build: Path, stopped: asyncio.Event) -> None:
         await _first(_ended(process), stopped.wait())
         if stopped.is_set():
             process.terminate()
-        _, said = process.communicate()
+        _, output = process.communicate()
     if process.returncode and not stopped.is_set():
-        raise UsageError(said.decode(errors="replace").strip().removeprefix("error: "))
+        raise UsageError(output.decode(errors="replace").strip().removeprefix("error: "))
 
 
 async def _ended(process: subprocess.Popen[bytes]) -> None:
@@ -209,7 +209,7 @@ def _take_places(
             places.append((index, directory, lock))
         if len(places) == count:
             return places
-    raise UsageError(f"only {len(places)} places are free in {state_dir}", "stop other boards")
+    raise UsageError(f"only {len(places)} places are available in {state_dir}", "stop other boards")
 
 
 def _lock(directory: Path) -> IO[bytes] | None:

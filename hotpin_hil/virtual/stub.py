@@ -1,7 +1,7 @@
 """The flasher stub that esptool uploads and starts: its commands, as esptool 5.6's own stub serves them.
 
 The behaviour is that of espressif/esp-flasher-stub: a data packet is answered before it is written, so that an
-error while writing is told by the answer to the next command; flash is erased just ahead of what is written.
+error while writing is reported in the reply to the next command; flash is erased just before it is written.
 """
 
 from __future__ import annotations
@@ -196,8 +196,8 @@ class Stub:
 
     def _deflate_data(self, request: Request) -> Reply:
         write, length, block = self._data(request, _BAD_DATA_LEN)
-        # The stub takes the announced length and reads as much of its buffer; here nothing lies behind the
-        # packet, so one that announces more than it holds has a wrong checksum.
+        # The real stub reads the announced length from its buffer. Here the buffer ends with the
+        # packet, so a packet that announces more than it contains has a wrong checksum.
         if length > len(block) or not request.checksum_fits(block[:length]):
             raise Refused(_BAD_DATA_CHECKSUM)
         return Reply(then=lambda: write.inflate_block(block[:length]))

@@ -75,8 +75,8 @@ def test_standard_input_is_read() -> None:
         (None, "cannot be read: No such file or directory"),
         ("folder", "is a folder (name the logs in it)"),
         (b"", "is empty"),
-        (b"\x7fELF\x02\x01" + bytes(range(256)) * 50, "is no console log: "),
-        (b"Dear diary,\nnothing happened.\n", "is no console log: 2 lines, 30 bytes"),
+        (b"\x7fELF\x02\x01" + bytes(range(256)) * 50, "is not a console log: "),
+        (b"Dear diary,\nnothing happened.\n", "is not a console log: 2 lines, 30 bytes"),
     ],
 )
 def test_input_that_is_not_a_log_is_a_one_line_error(

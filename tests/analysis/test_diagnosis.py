@@ -109,19 +109,19 @@ def test_i2s_out_of_dma_reports_the_free_dma_memory() -> None:
         (panic("LoadStoreError", 0x4009B398), "LoadStoreError on the IRAM heap", "0x4009AD60"),
         (
             panic("InstructionFetchError", 0x3FFB1234, 0x3FFB1234, " |<-CORRUPTED"),
-            "InstructionFetchError: a jump to where no code is",
+            "InstructionFetchError: a jump to an address without code",
             "which is data memory. The stack is corrupted.",
         ),
         (
             panic("StoreProhibited", 0x44),
             "StoreProhibited at a small offset: use of a deleted object",
-            "Offset 0x44",
+            "offset 0x44",
         ),
         (panic("StoreProhibited", 0x3F400000), "Panic: StoreProhibited", "StoreProhibited"),
         (
             RESET.format(code=8, name="TG1WDT_SYS_RESET"),
             "TG1WDT_SYS_RESET: reset by a hardware watchdog",
-            "fell silent",
+            "went silent",
         ),
         (RESET.format(code=15, name="RTCWDT_BROWN_OUT_RESET"), "Brown-out", "supply"),
         (
@@ -158,7 +158,7 @@ def test_crash_in_a_transition_links_transition_panic_and_cause() -> None:
     diagnosis = found["Crash during a mode transition"]
     assert diagnosis.id == "DIAG-04"
     assert diagnosis.confidence is Confidence.FACT
-    assert diagnosis.finding == "The board crashed on its way to voice mode: StoreProhibited."
+    assert diagnosis.finding == "The board crashed during the transition to voice mode: StoreProhibited."
     assert [evidence.text for evidence in diagnosis.evidence] == [
         "=== TRANSITION TO VOICE MODE ===",
         "Guru Meditation Error: Core  1 panic'ed (StoreProhibited). Exception was unhandled.",

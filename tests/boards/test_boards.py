@@ -153,7 +153,7 @@ def not_flashed(folder: Path, name: str) -> None:
         (lambda folder: damage(folder / "hotpin.bin", 0x40), "hotpin.bin is damaged"),
         (lambda folder: (folder / "hotpin.bin").write_bytes(image(b"\0", checksum=0)), "its checksum"),
         (lambda folder: damage(folder / "hotpin.bin", -1), "hotpin.bin is damaged: its SHA-256"),
-        (lambda folder: (folder / "hotpin.bin").write_bytes(image(b"\0" * 16)), "no ESP-IDF application"),
+        (lambda folder: (folder / "hotpin.bin").write_bytes(image(b"\0" * 16)), "not an ESP-IDF application"),
         (
             lambda folder: (folder / "hotpin.bin").write_bytes(image(b"\0" * 16, chip_id=9)),
             "for another chip",
@@ -214,7 +214,7 @@ def test_board_whose_build_is_of_another_kind_is_refused(
 
 
 def test_board_without_identity_or_with_another_mac_is_refused() -> None:
-    with pytest.raises(WrongBoardError, match="does not say"):
+    with pytest.raises(WrongBoardError, match="does not report"):
         check_identity(BoardKind.HARDWARE, {})
     identity = {"build": "hil", "mac": "24:0a:c4:00:00:01"}
     check_identity(BoardKind.HARDWARE, identity, "24:0A:C4:00:00:01")
@@ -277,7 +277,7 @@ def test_virtual_board_that_does_not_listen_is_killed(
     )
     monkeypatch.setattr(board_process, "START_TIMEOUT_S", 2.0)
     monkeypatch.setattr(board_process, "STOP_TIMEOUT_S", 0.2)
-    with pytest.raises(PortError, match="it said nothing"):
+    with pytest.raises(PortError, match="no output"):
         BoardProcess.start(tmp_path / "board.log")
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "pid").read_text()), 0)

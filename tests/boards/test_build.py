@@ -72,7 +72,7 @@ def test_without_idf_the_existing_build_is_used_and_no_release_is_required(
 def test_failed_build_reports_its_last_lines_and_log_file(tools: Path) -> None:
     (tools / "idf.py").write_text("#!/bin/sh\necho first; echo undefined reference; exit 3\n")
     (tools / "idf.py").chmod(0o755)
-    with pytest.raises(BuildError, match=r"undefined reference\n'idf.py' ended with 3"):
+    with pytest.raises(BuildError, match=r"undefined reference\n'idf.py' ended with exit status 3"):
         build.build_firmware("hardware")
     assert (build.build_dir("hardware") / "build.log").read_text().startswith("first\n")
 

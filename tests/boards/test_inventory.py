@@ -271,7 +271,7 @@ def test_a_leased_board_is_not_disturbed(tmp_path: Path) -> None:
 def test_board_with_another_mac_than_the_bench_file_is_a_problem(tmp_path: Path) -> None:
     (row,) = take_inventory([], [entry("cam", "p1", ONE)], tmp_path, Asked(p1=TWO))
     assert row.problem is not None
-    assert f"this board is {TWO}; the bench says {ONE} is here" in row.problem.message
+    assert f"the board on this port is {TWO}, but the bench file names {ONE}" in row.problem.message
 
 
 def test_listing_without_probe_touches_no_board(tmp_path: Path) -> None:
@@ -336,7 +336,7 @@ def test_a_busy_port_names_its_user() -> None:
         with pytest.raises(PortError) as caught:
             open_port(name, 115200)
         assert f"pid {child} (" in caught.value.remedy
-        assert caught.value.remedy.startswith("close what uses it: pid ")
+        assert caught.value.remedy.startswith("close the program that uses it: pid ")
         assert f"pid {os.getpid()} " not in caught.value.remedy
     finally:
         os.kill(child, 9)
@@ -371,4 +371,4 @@ def test_permission_error_names_the_remedy(
 
 
 def test_row_without_facts_is_still_printed() -> None:
-    assert list(BoardRow("p1").lines()) == ["MAC not known  p1"]
+    assert list(BoardRow("p1").lines()) == ["MAC unknown  p1"]

@@ -283,7 +283,7 @@ def test_a_board_is_leased_by_port_and_mac(tmp_path: Path) -> None:
     (board,) = Bench(tmp_path, p1=ONE).lease()
     assert (board.entry.port, board.entry.mac) == ("p1", ONE)
     # Another port leads to the same chip, found by its MAC: refused, and that port is free again.
-    with pytest.raises(UsageError, match=r"1 board is wanted, none free; in use: p9 .*by pid"):
+    with pytest.raises(UsageError, match=r"1 board is needed, none free; in use: p9 .*by pid"):
         Bench(tmp_path, p9=ONE).lease()
     assert holder_of(tmp_path, port_name("p9")) is None
     board.lease.release()
@@ -309,13 +309,15 @@ def test_known_mac_is_not_read_again(tmp_path: Path) -> None:
 
 def test_all_requested_boards_are_leased_or_none(tmp_path: Path, other_run: Callable[..., OtherRun]) -> None:
     other_run(port_name("p2"))
-    with pytest.raises(UsageError, match=r"2 boards are wanted, 1 free; in use: p2 by pid \d+ of"):
+    with pytest.raises(UsageError, match=r"2 boards are needed, 1 free; in use: p2 by pid \d+ of"):
         Bench(tmp_path, p1=ONE, p2=TWO).lease(count=2)
     assert holder_of(tmp_path, port_name("p1"), mac_name(ONE)) is None
 
 
 def test_request_for_more_boards_than_attached_does_not_wait(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"3 boards are wanted, .* only 2: p1, p2 \(use a smaller -n"):
+    with pytest.raises(
+        UsageError, match=r"3 boards are needed, .* only 2 available: p1, p2 \(use a smaller -n"
+    ):
         Bench(tmp_path, p1=ONE, p2=TWO).pool().lease(3, 3600, print)
 
 
@@ -333,13 +335,13 @@ def test_wait_is_announced_once_and_ends_with_the_other_run(
     assert board.entry.mac == ONE
     (announcement,) = bench.announced
     assert announcement.startswith(
-        f"waiting up to 20 s: 1 board is wanted; in use: p1 by pid {run.process.pid} of "
+        f"waiting up to 20 s: 1 board is needed; in use: p1 by pid {run.process.pid} of "
     )
 
 
 def test_wait_ends_at_its_timeout(tmp_path: Path, other_run: Callable[..., OtherRun]) -> None:
     other_run(port_name("p1"))
-    with pytest.raises(UsageError, match=r"none free, also after 0\.05 s; in use: p1 by pid"):
+    with pytest.raises(UsageError, match=r"none free, even after 0\.05 s; in use: p1 by pid"):
         Bench(tmp_path, p1=ONE).pool().lease(1, 0.05, lambda text: None)
 
 

@@ -43,11 +43,11 @@ def test_a_board_is_not_left_off(tmp_path: Path, off: str) -> None:
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("sh -c 'echo usb; echo no such hub >&2; exit 3'", "cam-1 ended with 3: no such hub"),
-        ("false", "cam-1 ended with 1: it said nothing"),
+        ("sh -c 'echo usb; echo no such hub >&2; exit 3'", "cam-1 ended with exit status 3: no such hub"),
+        ("false", "cam-1 ended with exit status 1: no output"),
         (
             "not-installed -a off",
-            "cam-1 does not run: No such file or directory (run it by hand: not-installed",
+            "cam-1 cannot be run: No such file or directory (run it by hand: not-installed",
         ),
         ("sleep 60", "cam-1 did not finish within 0.1 s"),
     ],
@@ -72,7 +72,7 @@ def test_power_command_may_leave_a_process_running(tmp_path: Path) -> None:
 
 
 def test_switch_without_off_refuses_to_switch_off() -> None:
-    with pytest.raises(PowerError, match=r"can only cycle \(give power.off in bench.toml\)"):
+    with pytest.raises(PowerError, match=r"can only cycle \(set power.off in bench.toml\)"):
         PowerSwitch("a", cycle_command="true").off()
 
 

@@ -213,7 +213,7 @@ def test_start_spoiled_by_the_emulator_is_repeated_and_reported(qemu: Qemu) -> N
     assert result.ret == 0
     assert [line["count"] for line in qemu.lines("emulator")] == [1, 1]
     (note,) = [text for text in qemu.qualification["notes"] if "emulator" in text]
-    assert "started again 2 times" in note
+    assert "restarted 2 times" in note
     assert "Interrupt wdt timeout on CPU1" in note
     assert "Interrupt wdt timeout" not in result.stdout.str().split("requirements")[0]
 
@@ -298,7 +298,7 @@ def test_missing_qemu_is_a_one_line_error_before_any_test(qemu: Qemu, pytester: 
 
 
 def test_missing_qemu_prog_path_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="as --qemu-prog-path says"):
+    with pytest.raises(UsageError, match="from --qemu-prog-path"):
         find_emulator(str(tmp_path / "qemu"))
 
 
@@ -306,7 +306,7 @@ def test_missing_qemu_prog_path_is_refused(tmp_path: Path) -> None:
     ("order", "text", "complaint"),
     [
         ("version", "QEMU emulator version 7.2.9 (Debian)\n", "is QEMU 7.2.9 (Debian), but 8.0 or newer"),
-        ("version", "something else\n", "does not name a version of QEMU: something else"),
+        ("version", "something else\n", "does not print a QEMU version: something else"),
         ("machines", "Supported machines are:\nlx60   lx60 EVB\n", "has no machine 'esp32'"),
     ],
 )
@@ -427,7 +427,7 @@ def test_start_spoiled_by_the_emulator_leaves_no_trace(
     (found,) = emulator.faults
     assert fault in found
     assert len(qemu.started) == 2
-    assert [reset.asked for reset in emulator.channel.resets()] == [True]
+    assert [reset.requested for reset in emulator.channel.resets()] == [True]
     assert order.encode() not in emulator.channel.text() + emulator._q.text
     assert emulator._q.text == emulator.channel.text()
     assert starts_in_flash(emulator, tmp_path) == 0
@@ -450,7 +450,7 @@ def test_reset_spoiled_by_the_emulator_is_repeated_on_the_same_flash(
     qemu.order(CPU1, "")
     emulator.hard_reset()
     assert len(emulator.faults) == 1
-    assert [reset.asked for reset in emulator.channel.resets()] == [True, True]
+    assert [reset.requested for reset in emulator.channel.resets()] == [True, True]
     assert starts_in_flash(emulator, tmp_path) == 1
 
 

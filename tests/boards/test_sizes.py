@@ -129,7 +129,7 @@ def test_static_memory_and_code_are_those_of_the_elf_file(build: FirmwareBuild) 
     [
         (lambda path: path.unlink(), "No such file"),
         (lambda path: path.write_bytes(b"no ELF"), "is damaged"),
-        (lambda path: write_elf(path, machine=X86_64), "is no program for the ESP32 (EM_X86_64)"),
+        (lambda path: write_elf(path, machine=X86_64), "is not an ESP32 program (EM_X86_64)"),
     ],
     ids=["missing", "damaged", "of_the_host"],
 )
@@ -197,7 +197,7 @@ def test_native_build_has_the_map_of_its_boards_profile(tmp_path: Path) -> None:
     assert found.data is found.image_size is None
     unknown = read_sizes(build, lines.WITH_CONSOLE)
     assert unknown.first_heap is None
-    assert "profile is not known" in unknown.not_measured[0]
+    assert "profile is unknown" in unknown.not_measured[0]
 
 
 @pytest.mark.parametrize("name", profiles.names())
@@ -282,8 +282,8 @@ def test_qualification_lists_the_image_with_the_console_first() -> None:
     text = " ".join(Tags(page_of(results)).text.split())
     assert "with test console (measured) release (measured)" in text
     assert "static DRAM (.data + .bss), B 30,900 30,900" in text
-    assert "first heap begins at 0x3FFB78B8 0x3FFB78B8" in text
-    assert "DRAM, as esp-idf-size counts it, B 30,892 not measured" in text
+    assert "first heap starts at 0x3FFB78B8 0x3FFB78B8" in text
+    assert "DRAM according to esp-idf-size, B 30,892 not measured" in text
     assert "ELF file; esp-idf-size 2 ELF file" in text
 
 

@@ -110,7 +110,7 @@ def test_value_that_cannot_be_sent_is_refused(bench: Bench, text: str) -> None:
 
 
 def test_overlong_request_is_refused(bench: Bench) -> None:
-    with pytest.raises(UsageError, match=f"at most {REQUEST_MAX}"):
+    with pytest.raises(UsageError, match=f"the limit is {REQUEST_MAX}"):
         bench.device.command("echo", context="x" * REQUEST_MAX)
 
 
@@ -229,7 +229,7 @@ def test_missing_reply_is_reported_with_the_received_output(bench: Bench) -> Non
     bench.to_board = lambda data: (
         bench.channel.feed(b"Guru Meditation Error: Core  0 panic'ed (IWDT)\r\n") or b""
     )
-    with pytest.raises(NoReply, match="it said: Guru Meditation Error: Core  0 panic'ed"):
+    with pytest.raises(NoReply, match="it printed: Guru Meditation Error: Core  0 panic'ed"):
         bench.device.command("mem.stats", timeout_s=SHORT_S)
 
 
@@ -240,7 +240,7 @@ def test_damaged_requests_are_blamed_on_the_line(bench: Bench) -> None:
 
 
 def test_lost_line_ends_the_command_at_once(bench: Bench) -> None:
-    bench.to_board = lambda data: bench.channel.lost(PortError("fake was lost")) or b""  # type: ignore[func-returns-value]
+    bench.to_board = lambda data: bench.channel.report_lost(PortError("fake was lost")) or b""  # type: ignore[func-returns-value]
     with pytest.raises(PortError, match="fake was lost"):
         bench.device.command("mem.stats", timeout_s=60)
 
@@ -335,7 +335,7 @@ def test_starts_before_reflashing_are_not_a_boot_loop() -> None:
     )
     with pytest.raises(NoReply, match="was reset"):
         bench.device.wait_ready(SHORT_S)
-    bench.channel.reset_asked()
+    bench.channel.announce_reset()
     threading.Timer(SHORT_S, bench.firmware.start).start()
     assert bench.device.wait_ready().b == bench.firmware.boot
 
@@ -389,7 +389,7 @@ def test_failed_start_is_reported_with_the_last_output() -> None:
     bench.channel.feed(
         b"rst:0x10 (RTCWDT_RTC_RESET),boot:0x13 (SPI_FAST_FLASH_BOOT)\r\ninvalid header: 0xffffffff\r\n"
     )
-    with pytest.raises(NoReply, match="the last it said was 'invalid header: 0xffffffff'"):
+    with pytest.raises(NoReply, match="its last line was 'invalid header: 0xffffffff'"):
         bench.device.wait_ready(SHORT_S)
 
 
@@ -434,7 +434,7 @@ def test_rest_of_a_lost_event_is_not_mixed_into_the_next(bench: Bench) -> None:
 def test_missing_event_is_reported_with_the_received_events(bench: Bench) -> None:
     since = bench.device.mark()
     bench.firmware.event("mem.sample")
-    with pytest.raises(MissingEvent, match=r"'mem.warning' did not come.*came: mem.sample"):
+    with pytest.raises(MissingEvent, match=r"'mem.warning' did not come.*then: mem.sample"):
         bench.device.wait_event("mem.warning", SHORT_S, since=since)
 
 
@@ -576,7 +576,7 @@ def tty() -> Iterator[tuple[Any, FakeFirmware, Channel, list[BaseException]]]:
 
     def lost(error: BaseException) -> None:
         errors.append(error)
-        channel.lost(PortError(str(error)))
+        channel.report_lost(PortError(str(error)))
 
     reader = PortReader(port, channel.feed, lost)
     reader.start()

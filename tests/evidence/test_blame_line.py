@@ -28,7 +28,7 @@ class Bench:
         self.firmware = FakeFirmware(lambda data: self.channel.feed(self.to_host(data)))
         self.channel = Channel(self.firmware.receive, name="fake")
         self.device = Device(self.channel)
-        self.channel.reset_asked()
+        self.channel.announce_reset()
         self.firmware.start()
         self.device.wait_ready(SHORT_S)
         self.since = self.channel.mark()
@@ -91,7 +91,7 @@ def test_reset_without_a_banner_is_known_by_the_boot_event(
 
 @pytest.mark.parametrize("with_banner", [True, False])
 def test_requested_power_on_is_not_a_loss_of_power(bench: Bench, with_banner: bool) -> None:
-    bench.channel.reset_asked()
+    bench.channel.announce_reset()
     bench.firmware.start(banner=with_banner)
     assert bench.channel.boot == bench.firmware.boot
     assert bench.verdict(bench.caught(BoardReset, lambda: bench.device.probe("DMA"))).verdict is Verdict.FAIL
@@ -154,7 +154,7 @@ def test_missing_reply_is_blamed_on_line_or_firmware(
 def test_firmware_that_never_sends_a_valid_checksum_is_not_noise() -> None:
     channel = Channel(lambda data: None, name="fake")
     firmware = FakeFirmware(lambda data: channel.feed(flipped(data)))
-    channel.reset_asked()
+    channel.announce_reset()
     firmware.start()
     with pytest.raises(NoReply) as info:
         Device(channel).wait_ready(SHORT_S)

@@ -211,7 +211,7 @@ def test_requirements_of_the_suite_are_valid() -> None:
     ("text", "message"),
     [
         ("[[requirement]", "not valid TOML"),
-        ("x = 1", "may only hold"),
+        ("x = 1", "may contain only"),
         ("[[requirement]]\n" + ROW + "[[requirement]]\n" + ROW, "A-01 appears twice"),
         ("[[requirement]]\n" + ROW.replace("must", "should"), r"1 \(A-01\): priority 'should'"),
         ("[[requirement]]\n" + ROW.replace('["virtual"]', '["virtual", "paper"]'), "kinds must be"),
@@ -377,7 +377,7 @@ def test_hardware_does_not_qualify_with_a_pending_requirement() -> None:
     qualification = qualify(results_of(header, [REAL_BOARD, verdict("A", "PASS"), END]))
     assert qualification["overall"] == "INCOMPLETE"
     assert headline(qualification).startswith(
-        'INCOMPLETE (hardware): a release needs every "must" requirement; all 1 "must"'
+        'INCOMPLETE (hardware): a release must pass every "must" requirement; all 1 "must"'
     )
 
 

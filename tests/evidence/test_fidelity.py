@@ -101,7 +101,7 @@ def a_run(
                     CHIP,
                     ["BOOT-02"],
                     "NOT APPLICABLE",
-                    "test_chip needs a chip that esptool can talk to, which a qemu board has not",
+                    "test_chip needs a chip that answers esptool, which a qemu board does not have",
                 )
             ]
         ),
@@ -224,7 +224,7 @@ def test_figures_must_differ_by_the_difference_of_the_maps(tmp_path: Path) -> No
     (tmp_path / "wrong").mkdir()
     found = compared(tmp_path / "wrong", wrong, a_run("emulated"))
     (difference,) = found.unexplained
-    assert "map-free: 1024 off the expected +12020, more than 512" in difference.because
+    assert "map-free: 1024 away from the expected +12020, more than 512" in difference.because
 
 
 @pytest.mark.parametrize(
@@ -317,10 +317,10 @@ def test_no_shipped_reason_explains_memory_of_the_same_map_without_a_bound() -> 
             "class 'luck' is not one",
         ),
         ("[[reason]]\nid = 'a'\nclass = 'map'\ntext = 't'\nmax_ratio = 2", "would explain every difference"),
-        ("[[reason]]\nid = 'a'\nclass = 'map'\ntext = 't'\nname = ['x']", "must have a bound"),
+        ("[[reason]]\nid = 'a'\nclass = 'map'\ntext = 't'\nname = ['x']", "give a bound"),
         (
             "[[reason]]\nid = 'a'\nclass = 'map'\ntext = 't'\nname = ['x']\nmax_ratio = 2\nunbounded = 'why'",
-            "must have a bound",
+            "give a bound",
         ),
         (
             "[[reason]]\nid = 'a'\nclass = 'map'\ntext = 't'\nname = ['x']\nmax_ratio = -2",
@@ -328,19 +328,19 @@ def test_no_shipped_reason_explains_memory_of_the_same_map_without_a_bound() -> 
         ),
         (
             "[[reason]]\nid = 'a'\nclass = 'map'\ntext = 't'\nname = ['x']\nmatch = '('",
-            "no regular expression",
+            "not a regular expression",
         ),
         (
             "[[reason]]\nid = 'a'\nclass = 'map'\ntext = 't'\nname = ['x']\nboards = ['toaster']\nmax_ratio = 2",
-            "toaster is no kind of board",
+            "toaster is not a kind of board",
         ),
         (
             "[[reason]]\nid = 'a'\nclass = 'map'\ntext = 't'\nname = ['x']\nof = 'only'",
-            "only_on goes with of",
+            "only_on requires of",
         ),
         (
             "[[reason]]\nid = 'a'\nclass = 'map'\ntext = 't'\nname = ['x']\nof = 'verdict'",
-            "because goes with of",
+            "because requires of",
         ),
         ("[[reason]]\nid = 'a'\nclass = 'map'\ntext = 't'\nname = 'x'\nmax_ratio = 2", "name must be a list"),
         (
@@ -350,7 +350,7 @@ def test_no_shipped_reason_explains_memory_of_the_same_map_without_a_bound() -> 
         ("[[reason]]\nid = 'a'\nclass = 'map'\ntext = 't'\nwhy = 'x'", "unknown key why"),
         (
             2 * "[[reason]]\nid = 'a'\nclass = 'map'\ntext = 't'\nname = ['x']\nmax_ratio = 2\n",
-            "is there twice",
+            "appears twice",
         ),
         ("[[reason]", "is not valid TOML"),
     ],
@@ -527,7 +527,7 @@ def test_table_replaces_the_text_between_the_markers(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["{run}"], "one was named"),
+        (["{run}"], "only one is given"),
         (["{run}", "{none}"], "cannot read"),
         (["{run}", "{empty}"], "has no measurement"),
         (["{run}", "{run}", "--into", "{doc}"], "give --markdown too"),

@@ -236,7 +236,7 @@ def test_refused_connection_names_port_and_remedy(server: Rfc2217Server) -> None
 @pytest.mark.parametrize(
     ("greeting", "message"),
     [
-        (b"", "takes the connection but says nothing .*serves somebody else"),
+        (b"", "accepts the connection but sends nothing .*serves another client"),
         (b"login: ", "does not speak RFC 2217"),
     ],
 )

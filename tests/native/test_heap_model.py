@@ -961,7 +961,7 @@ def test_a_ledger_explains_the_figures(board: BoardProfile, tmp_path: Path) -> N
     ("entry", "words"),
     [
         (Allocation("big", "DMA", (300_000,)), r"ledger entry 1 \(big\): no memory for 300000 bytes of DMA"),
-        (Allocation("free", frees="big"), "nothing is held under 'big'"),
+        (Allocation("free", frees="big"), "no block named 'big' is allocated"),
     ],
 )
 def test_impossible_ledger_is_refused(board: BoardProfile, entry: Allocation, words: str) -> None:

@@ -120,7 +120,7 @@ class Run:
         self.tests = tests
         self.gate = bench.folder / f"gate-{number}"
         os.mkfifo(self.gate)
-        self.output = bench.folder / f"output-{number}.txt"
+        self.output_path = bench.folder / f"output-{number}.txt"
         environment = {
             **{
                 name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "HOTPIN"))
@@ -133,7 +133,7 @@ class Run:
         }
         environment.pop("CI", None)
         command = [sys.executable, "-u", "-m", "pytest", "--target", "esp32", "--bench", "bench.toml"]
-        with self.output.open("wb") as output:
+        with self.output_path.open("wb") as output:
             self.process = subprocess.Popen(
                 [
                     *command,
@@ -154,7 +154,7 @@ class Run:
 
     @property
     def output(self) -> str:
-        return self.output.read_text(errors="replace")
+        return self.output_path.read_text(errors="replace")
 
     def wait_until(self, condition: Callable[[], object], what: str) -> None:
         deadline = time.monotonic() + PATIENCE_S
@@ -434,7 +434,7 @@ def test_test_can_use_two_boards(bench: Bench) -> None:
     assert run.end() == BLOCKED
     assert "test_both PASSED" in run.output
     assert "test_count_of_its_own[1] PASSED" in run.output
-    assert "the test has 3 boards, the run 2" in run.output
+    assert "the test needs 3 boards, but the run has 2" in run.output
     assert bench.is_free()
 
 
@@ -442,8 +442,8 @@ def test_test_can_use_two_boards(bench: Bench) -> None:
     ("options", "message"),
     [
         (("--count", "2", "-n", "2"), "-n gives each of 2 workers one board, but --count 2 was given"),
-        (("--count", "3"), "3 boards are wanted, but there are only 2"),
-        (("--port", "{0}|{1}"), "--port names 2 boards, but a test has 1"),
+        (("--count", "3"), "3 boards are needed, but only 2 available"),
+        (("--port", "{0}|{1}"), "--port names 2 boards, but a test uses 1"),
     ],
 )
 def test_contradictory_board_counts_are_a_one_line_error(

@@ -202,7 +202,7 @@ def test_raw_backtrace_is_kept_without_addr2line(tmp_path: Path, monkeypatch: py
 def test_backtrace_of_another_build_is_not_decoded(tmp_path: Path, tool: Path) -> None:
     (line,), (text,) = kept(tmp_path, Dut(tmp_path, PANIC.replace(SHA, "123456789")))
     assert line["calls"] == []
-    assert "is not the one that panicked (123456789)" in text
+    assert "does not match the firmware that panicked (123456789)" in text
 
 
 def test_host_panic_is_marked_and_decoded_by_the_hosts_tool(
@@ -213,7 +213,7 @@ def test_host_panic_is_marked_and_decoded_by_the_hosts_tool(
     output = PANIC.replace("\nBacktrace", "(host process: registers are its own)\n\nBacktrace")
     (line,), (text,) = kept(tmp_path, Dut(tmp_path, output))
     assert line["is_host"]
-    assert "those of the host, not of an ESP32" in text
+    assert "the host's, not an ESP32's" in text
     assert "read_it" in line["calls"][0]
 
 

@@ -197,7 +197,7 @@ def test_fault_tests_are_listed_as_left_out_without_a_virtual_board(suite: Suite
     assert verdicts["test_cut"] == verdicts["test_only"] == "NOT APPLICABLE"
     assert suite.verdict("AAA-02") == "NOT APPLICABLE"
     assert (
-        "AAA-01 without test_cut: it causes faults, which only a virtual board that the harness starts can have"
+        "AAA-01 without test_cut: it injects faults, which needs a virtual board started by the harness"
         in (suite.qualification["notes"])
     )
     suite.validate()
@@ -470,7 +470,9 @@ def test_unknown_requirement_is_an_error_of_collection(suite: Suite) -> None:
     assert result.ret == 2
     result.stdout.fnmatch_lines(["*test_it.py::test_it is marked with the unknown requirement ZZZ-99 *"])
     assert not FakeVirtualBoard.started
-    assert result.outlines[-1].startswith("INCOMPLETE (virtual): pytest ended with 2; 0 of 0 tested")
+    assert result.outlines[-1].startswith(
+        "INCOMPLETE (virtual): pytest ended with exit status 2; 0 of 0 tested"
+    )
 
 
 def test_older_results_are_not_taken_for_this_run(suite: Suite) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hotpin_hil.pytest_plugin.allure import CATEGORIES, write_about_the_run
+from hotpin_hil.pytest_plugin.allure import CATEGORIES, write_run_files
 from tests.support.plugin_suite import Suite
 
 pytest_plugins = ["pytester", "tests.support.plugin_suite"]
@@ -126,7 +126,7 @@ def test_each_verdict_has_one_category(message: str, category: str) -> None:
 def test_site_links_to_the_ci_job(
     tmp_path: Path, environ: dict[str, str], executor: dict[str, Any] | None
 ) -> None:
-    write_about_the_run(tmp_path, None, environ)
+    write_run_files(tmp_path, None, environ)
     path = tmp_path / "executor.json"
     if executor is None:
         assert not path.exists()

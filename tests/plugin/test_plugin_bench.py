@@ -72,7 +72,7 @@ def test_board_with_another_mac_than_the_bench_file_is_blocked(suite: Suite) -> 
         ),
         (
             ("--board-name", "cam-1"),
-            "--board-name cam-1 is the name of a board of a bench (give --bench FILE",
+            "--board-name cam-1 names a board of a bench (give --bench FILE",
         ),
         (("--bench=bench.toml", "--board-name", "cam-2"), "bench.toml has no board cam-2 (it has cam-1"),
         (("--bench=bench.toml", "--board-mac", MAC[:-1] + "9"), f"bench.toml has no board {MAC[:-1]}9"),
@@ -156,7 +156,7 @@ def test_evidence_is_only_of_the_firmware_under_test(
     assert suite.verdict("AAA-01") == verdict
     if verdict != "PASS":
         assert only_verdict(suite)["reason"].startswith(
-            "the board runs the firmware with ELF 000000000, not 00010203"
+            "the board runs the firmware with ELF 000000000, not this build's 00010203"
         )
 
 

@@ -70,8 +70,8 @@ def test_killed_run_leaves_a_correct_report(
     running = "hil_tests/test_it.py::test_killed"
     assert f"INCOMPLETE (virtual): the run was cut off while {running} was running; 1 of 1" in output
     assert f"  was running: {running}\n" in output
-    assert "  no test ended: AAA-02\n" in output
-    assert "  not all tests ended: AAA-01\n" in output
+    assert "  no test completed: AAA-02\n" in output
+    assert "  not all tests completed: AAA-01\n" in output
     qualification = suite.qualification
     waiting = {"test": "hil_tests/test_it.py::test_never_begun", "requirement": ["AAA-02"], "running": False}
     assert qualification["unfinished"] == [
@@ -119,7 +119,7 @@ TALKING = """
 import pytest
 from hotpin_hil.device import Device
 from hotpin_hil.link.channel import Channel
-from hotpin_hil.pytest_plugin.plugin import story_of
+from hotpin_hil.pytest_plugin.plugin import notes_of
 from tests.support.fake_firmware import FakeFirmware
 
 class Serial:
@@ -141,7 +141,7 @@ def firmware(dut):
 @pytest.fixture
 def device(request, dut):
     device = Device(dut.serial.channel)
-    device.on_reply = story_of(request.node).reply
+    device.on_reply = notes_of(request.node).reply
     device.wait_ready()
     return device
 """
@@ -265,7 +265,7 @@ def test_complaints_of_a_failed_test_are_kept_with_their_boot(suite: Suite, fail
         "    firmware.log('as it should be')\n"
         "    known = 'gpio_install_isr_service(97): GPIO isr service already installed'\n"
         "    firmware.log(known, tag='gpio', level='E')\n"
-        "    device.channel.reset_asked()\n"
+        "    device.channel.announce_reset()\n"
         "    firmware.output(b'\\r\\nrst:0x1 (POWERON_RESET),boot:0x13 (SPI_FAST_FLASH_BOOT)\\r\\n')\n"
         "    firmware.log('no sensor', level='E')\n"
         "    firmware.start(banner=False)\n"

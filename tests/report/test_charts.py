@@ -171,7 +171,7 @@ def test_waterfall_names_every_step_its_change_and_its_failure() -> None:
     [
         ([100_000 - 16 * number for number in range(40)], "Slope +16.000 B per cycle"),
         ([100_000] * 40, "Verdict: within budget."),
-        ([100_000] * 20 + [91_804] * 20, "at cycle 20, +8,196 B were lost to stay"),
+        ([100_000] * 20 + [91_804] * 20, "A single permanent loss of +8,196 B at cycle 20"),
         ([100_000], "too few"),
         ([100_000 + (-1) ** number * number**3 for number in range(30)], "Verdict: undecided."),
     ],
@@ -185,7 +185,7 @@ def test_heap_map_shows_every_block_and_the_block_that_did_not_fit() -> None:
     blocks = [100, -60] * 300 + [-22_528]
     chart = heap_map([DrawnHeap(0x3FFB0000, 0x3FFB0100, tuple(blocks))], "x", "x", 32_768)
     assert "40,528 B are free in 301 blocks; the largest is 22,528 B" in chart.description
-    assert "Wanted was one block of 32,768 B" in chart.description
+    assert "The request was for one block of 32,768 B" in chart.description
     assert "wanted: 32,768 B" in texts(chart)
     drawn = [path.count("Z") + path.count("z") for path in re.findall(r'd="([^"]*)"', chart.svg)]
     assert max(drawn) >= 300  # one path for all used blocks; some span two rows

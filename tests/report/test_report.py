@@ -17,6 +17,7 @@ from hotpin_hil.evidence.model import Verdict
 from hotpin_hil.evidence.qualification import qualify
 from hotpin_hil.evidence.recorder import Recorder
 from hotpin_hil.evidence.results import Results
+from hotpin_hil.protocol.answers import HeapMap
 from hotpin_hil.protocol.fields import FIELDS
 from hotpin_hil.report.html import render
 from hotpin_hil.report.margin import margin_share
@@ -74,23 +75,23 @@ def lines_with(text: str) -> list[lines.ResultsLine]:
         lines.ReplyNote(MOMENT, text, "mode.ledger", {"ledger": [ledger]}),
         lines.ReplyNote(MOMENT, text, "heap.regions", {"regions": [{"start": 1, "caps": text}]}),
         lines.ComplaintNote(MOMENT, text),
-        lines.heap(MOMENT, text, text, [{"heap": 1, "at": 2, "blocks": [8, -4], "truncated": False}], 9),
+        lines.HeapNote(MOMENT, text, text, 9, (HeapMap(heap=1, at=2, blocks=(8, -4)),)),
         lines.SeriesNote(TEST, None, name=text, unit=text, values=(50_000,) * 20, budget=1.024),
-        lines.noise(TEST, None, {"damaged": 1, "lost": 0, "repeated": 2, "garbled": 0}),
+        lines.NoiseNote(TEST, None, damaged=1, repeated=2),
         lines.SliceLog(TEST, None, text, text, 3),
         lines.RawLog(TEST, None, text, 5, text),
-        lines.panic(
+        lines.PanicLog(
             TEST,
             None,
             headline=text,
             cause=text,
             core=0,
-            details=[text],
-            backtrace=[],
-            calls=[text],
+            details=(text,),
+            backtrace=(),
+            calls=(text,),
             is_host=True,
             text=text,
-            core_dump={"file": text, "size": 3, "sha256": text, "sound": True, "text": text},
+            core_dump=lines.CoreDumpFile(file=text, size=3, sha256=text, sound=True, text=text),
             file=text,
         ),
     ]
@@ -135,7 +136,7 @@ def test_log_of_a_megabyte_in_one_line_is_shortened() -> None:
         results_with("free", "x", more=[lines.SliceLog(TEST, None, None, "A" * 1_000_000 + "end", 0)])
     )
     assert len(page) < 100_000
-    assert "980003 characters left out" in page
+    assert "980003 characters omitted" in page
     assert "AAAend" in page
 
 
@@ -177,7 +178,7 @@ def test_page_of_a_run_that_was_cut_off_says_so_and_what_is_missing() -> None:
     ]
     text = " ".join(Tags(page_of(results_of({**RUN, "requirements": rows}, run_lines))).text.split())
     assert "INCOMPLETE: the run was cut off while t::B was running" in text
-    assert "Running when it ended: t::B (B)" in text
+    assert "Running at the end: t::B (B)" in text
     assert "1 tests were planned but did not start" in text
     assert "Requirements without a verdict: B , C" in text
     assert "never: the run was cut off" in text
@@ -191,7 +192,7 @@ def test_failure_has_its_reason_its_values_its_log_and_its_command() -> None:
     assert "Reproduce: pytest t" in detail
     assert "free 7 B <= 5 B" in detail
     assert "Heap map" in detail
-    assert "Wanted was one block of 9 B" in detail
+    assert "The request was for one block of 9 B" in detail
     assert "the board's words" in detail
     assert 'id="failure-1-memory"' in page
 
@@ -211,11 +212,11 @@ def test_matrix_shows_the_margin_in_words_too() -> None:
     [
         (
             {"quiet": 0, "loud": 1},
-            "all 2 values are exactly what they must be exactly",
-            "all 2 values as they .*",
+            "all 2 values match exactly exact limit",
+            "all 2 values match .*",
         ),
-        ({"quiet": 0}, "quiet: 0 limit = 0 exactly", "quiet 0 .*"),
-        ({"quiet": 0, "loud": 2}, "loud: 2 limit = 1 exactly, and is not", r"loud 2 \(\+1\) .*"),
+        ({"quiet": 0}, "quiet: 0 limit = 0 exact limit", "quiet 0 .*"),
+        ({"quiet": 0, "loud": 2}, "loud: 2 limit = 1 exact limit, not met", r"loud 2 \(\+1\) .*"),
     ],
 )
 def test_exact_values_are_counted_unless_wrong_or_single(
@@ -241,7 +242,7 @@ def test_boards_table_distinguishes_models_chips_and_images() -> None:
         lines.BoardNote({"build": "hil", "mac": "c", "chip": "ESP32", "rev": HOSTILE}),
     ]
     text = " ".join(Tags(page_of(results_with("free", "x", more=boards))).text.split())
-    assert "none: the model of an ESP32 rev v3.1 native with test console" in text
+    assert "none: a model of an ESP32 rev v3.1 native with test console" in text
     assert "ESP32 rev v1.0 release release" in text
 
 
@@ -277,7 +278,7 @@ def test_unreadable_notes_are_counted_and_left_out() -> None:
         lines.EventNote(MOMENT, None, "mem.warning", {"type": 7, "value": None, "threshold": []}),
         lines.ReplyNote(MOMENT, None, "mode.ledger", {"ledger": [{"step": 1}]}),
         lines.ReplyNote(MOMENT, None, "mem.thresholds", {}),
-        lines.heap(MOMENT, "x", "DMA", [{"heap": "x", "at": 1, "blocks": [1]}], None),
+        lines.HeapNote(MOMENT, "x", "DMA", None, (HeapMap(heap="x", at=1, blocks=(1,)),)),  # type: ignore[arg-type],
     ]
     text = " ".join(Tags(page_of(results_with("free", "x", more=odd))).text.split())
     assert "6 notes from a board could not be read" in text
@@ -354,14 +355,14 @@ def test_blocked_tests_are_listed_once_per_reason() -> None:
     assert blocked_lines(qualify(results_of(header, [*blocked, END]))) == [
         "no sync",
         "  remedy: plug in",
-        "  concerns: A, B, C",
+        "  affects: A, B, C",
     ]
 
 
 def test_long_log_keeps_its_end() -> None:
     log = "".join(f"line {number}\n" for number in range(LOG_LINES + 5))
     shown = shorten_log(log).splitlines()
-    assert shown[0] == "... 5 lines left out ..."
+    assert shown[0] == "... 5 lines omitted ..."
     assert (shown[1], shown[-1]) == ("line 5", f"line {LOG_LINES + 4}")
     assert shorten_log("one\r\n\x1b[2Jtwo") == "one\n\\x1b[2Jtwo"
     assert shorten_log("A" * 1_000_000 + "\ntwo") == "A" * 2_000 + " ... and 998,000 characters\ntwo"

@@ -134,15 +134,15 @@ def crash_in_a_transition() -> Iterator[lines.ResultsLine]:
     board.sample("System Boot")
     board.event("boot", free_at_main=200_000, reset_reason="PANIC", boot_count=2)
     yield from board.notes
-    yield lines.panic(
+    yield lines.PanicLog(
         TEST,
         None,
         headline="Guru Meditation Error: Core  1 panic'ed (LoadStoreError)",
         cause="LoadStoreError",
         core=1,
-        details=[],
-        backtrace=["0x400d1234:0x3ffb1230"],
-        calls=[],
+        details=(),
+        backtrace=("0x400d1234:0x3ffb1230",),
+        calls=(),
         is_host=False,
         text=PANIC,
         core_dump=None,
@@ -184,12 +184,14 @@ def test_complaint_is_placed_at_its_time_in_its_boot() -> None:
     diagnosis = next(found for found in diagnoses_of(story) if found.id == "DIAG-01")
     assert diagnosis.boot == 0
     assert "0.6 s before it 57,484 bytes of PSRAM were free" in diagnosis.finding
-    assert diagnosis.cause.startswith("3,934,884 bytes of PSRAM went during the transition to voice mode")
+    assert diagnosis.cause.startswith(
+        "3,934,884 bytes of PSRAM were lost during the transition to voice mode"
+    )
 
 
 def test_complaints_are_listed_with_the_failure() -> None:
     text = " ".join(Tags(page_of(results_with("free", "too little", more=refused_stream()))).text.split())
-    assert "errors and warnings E (3500) TTS: Insufficient PSRAM: need 98304 bytes" in text
+    assert "warnings in the board's log E (3500) TTS: Insufficient PSRAM: need 98304 bytes" in text
 
 
 def test_repeated_log_line_is_listed_once_with_its_count() -> None:

@@ -140,7 +140,7 @@ def test_defect_gets_its_diagnosis_in_report_and_analyser(
     assert failure.diagnoses == list(defect.diagnoses)
     command = "pytest --target esp32 --board virtual --board-profile recorded hil_tests/"
     assert f"Reproduce: {command}" in failure.text
-    assert "The last lines of the console" in failure.text
+    assert "Last lines of the console" in failure.text
     if HEAP_MAP & {diagnosis.split()[0] for diagnosis in defect.diagnoses}:
         assert any(figure.startswith("Heap map") for figure in failure.figures)
     if "DIAG-03" in failure.text:

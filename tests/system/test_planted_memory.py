@@ -103,7 +103,7 @@ def test_leak_is_memory_slowly_decreasing_with_its_size(planted: Planted, caps: 
     assert (diagnosis.id, diagnosis.confidence) == ("DIAG-03", Confidence.FACT)
     assert diagnosis.finding.startswith(f"{memory} after the transition to ")
     # 16 bytes and the block header
-    assert any(f"less by {size}.0 bytes per cycle" in diagnosis.finding for size in (20, 24))
+    assert any(f"decreases by {size}.0 bytes per cycle" in diagnosis.finding for size in (20, 24))
     readings = [re.search(r"(.*): ([\d,]+) bytes free", evidence.text) for evidence in diagnosis.evidence]
     (first, free), (_, free_at_last) = (found.groups() for found in readings if found)
     assert first.startswith("first reading after warm-up (")
@@ -121,7 +121,7 @@ def test_fragmentation_is_named_with_its_state_and_its_heap(planted: Planted) ->
     found = planted.diagnoses()
     diagnosis = found["High fragmentation"]
     assert diagnosis.id == "DIAG-02"
-    assert "Most of it came in voice mode" in diagnosis.finding
+    assert "The steepest rise was in voice mode" in diagnosis.finding
     assert '"Entering voice" to "Leaving voice"' in diagnosis.finding
     device.release()
 
@@ -159,7 +159,7 @@ def test_refused_mode_names_missing_block_memory_before_and_holder(planted: Plan
     diagnosis = planted.diagnoses()["ESP_ERR_NO_MEM: no room for voice mode"]
     assert (diagnosis.id, diagnosis.confidence) == ("DIAG-01", Confidence.FACT)
     assert diagnosis.finding.startswith(
-        "A block of 4,080 bytes for I2S DMA was missing; the largest free block was "
+        "A block of 4,080 bytes for I2S DMA was not available; the largest free block was "
     )
     assert f"before it {free:,} bytes of DMA-capable memory were free" in diagnosis.finding
     more = int(diagnosis.cause.split(" bytes more")[0].replace(",", ""))
@@ -176,11 +176,14 @@ def test_psram_exhaustion_is_named(planted: Planted) -> None:
         device.tts_open()
     found = planted.diagnoses()
     assert found["PSRAM exhausted"].id == "psram-exhausted"
-    went = f'{held:,} bytes of PSRAM went in camera mode (from "After Camera Transition" to "Before TTS Allocation")'
+    went = (
+        f'{held:,} bytes of PSRAM were lost in camera mode (from "After Camera Transition" to '
+        '"Before TTS Allocation")'
+    )
     assert went in found["PSRAM exhausted"].finding
     diagnosis = found["ESP_ERR_NO_MEM: PSRAM exhausted"]
     assert diagnosis.id == "DIAG-01"
-    assert "98,304 bytes of PSRAM were asked for" in diagnosis.finding
+    assert "A request for 98,304 bytes of PSRAM was refused" in diagnosis.finding
     assert f"0.0 s before it {before - held:,} bytes of PSRAM were free" in diagnosis.finding
     assert (diagnosis.cause, diagnosis.confidence) == (went, Confidence.FACT)
     device.release()
@@ -205,12 +208,12 @@ def test_crash_in_a_transition_is_a_chain_to_its_cause(
     device.last()
     diagnosis = planted.diagnoses()["Crash during a mode transition"]
     assert (diagnosis.id, diagnosis.confidence, diagnosis.boot) == ("DIAG-04", Confidence.FACT, 0)
-    assert diagnosis.finding == f"The board crashed on its way to voice mode: {cause}."
+    assert diagnosis.finding == f"The board crashed during the transition to voice mode: {cause}."
     chain = " | ".join(evidence.text for evidence in diagnosis.evidence)
     links: list[Callable[[str], bool]] = [
         lambda text: cause in text,
         lambda text: text.startswith("reset: "),
-        lambda text: text in ("the firmware says: PANIC", "the firmware says: INT_WDT"),
+        lambda text: text in ("the firmware reports: PANIC", "the firmware reports: INT_WDT"),
         lambda text: text.startswith('survived the reset: "Before Voice Transition"'),
     ]
     texts = [evidence.text for evidence in diagnosis.evidence][-len(links) :]

@@ -46,7 +46,7 @@ def test_arguments_are_checked_and_filled_in() -> None:
     ):
         with pytest.raises(UsageError, match=message):
             find(name).parse(given)
-    with pytest.raises(UsageError, match=r"no fault 'fire' \(there are noise, drop"):
+    with pytest.raises(UsageError, match=r"unknown fault 'fire' \(known faults: noise, drop"):
         find("fire")
 
 

@@ -337,7 +337,7 @@ def test_app_without_a_host_program_is_named(state_dir: Path, build: Build) -> N
         with Console(boards.url) as console:
             console.reset()
             console.expect(
-                r"\nvirtual board: the app at 0x10000 is no host build .*; flash firmware/build-native\n"
+                r"\nvirtual board: the app at 0x10000 is not a host build .*; flash firmware/build-native\n"
             )
     finally:
         boards.stop()

@@ -146,7 +146,7 @@ def test_console_is_a_terminal_on_the_boards_uart(boards: Boards) -> None:
             seen += os.read(ours, 4096)
 
     try:
-        expect(b"Ctrl-] leaves")
+        expect(b"Ctrl-] exits")
         board_command(boards.state_dir, "reset", "hotpin-5.4-0")
         expect(b"ready")
         os.write(ours, b"hello\r")
@@ -209,7 +209,7 @@ def test_state_folder_with_a_long_path_works(tmp_path: Path) -> None:
 def test_invalid_request_gets_an_error_and_disturbs_no_other_client(control: BoardControl) -> None:
     for do, more, message in (
         ("dance", {}, "unknown request 'dance'"),
-        ("fault", {"fault": "fire"}, "there is no fault 'fire'"),
+        ("fault", {"fault": "fire"}, "unknown fault 'fire'"),
         ("fault", {"fault": "noise", "arguments": {"rate": 2}}, "rate is 2"),
         ("fault", {"fault": "noise", "arguments": {"loud": 2}}, "no argument 'loud'"),
         ("fault", {"fault": "noise", "arguments": 3}, "arguments is 3"),
@@ -247,8 +247,8 @@ def test_client_that_does_not_read_its_answers_is_dropped(control: BoardControl)
     ("arguments", "message"),
     [
         (["reset"], "no virtual board runs here (start one: hotpin-hil board start)"),
-        (["fault", "fire"], "there is no fault 'fire'"),
-        (["fault", "noise", "loud"], "'loud' is no argument of a fault"),
+        (["fault", "fire"], "unknown fault 'fire'"),
+        (["fault", "noise", "loud"], "'loud' is not an argument of a fault"),
         (["fault", "noise", "rate=x"], "fault noise: rate is 'x' (give a number from 0 to 1)"),
         (["console"], "board console needs a terminal"),
         (["stop", "hotpin-5.4-7"], "no virtual board 'hotpin-5.4-7' runs here"),

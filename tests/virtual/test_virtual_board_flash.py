@@ -90,7 +90,7 @@ def test_flash_writes_only_the_files_that_differ(
         file.write(b"settings")
     status, out, err = board_command("flash", "--build", build.folder)
     assert (status, err) == (0, "")
-    assert out.startswith("hotpin-5.4-0 holds fw 1 (ELF ")
+    assert out.startswith("hotpin-5.4-0 has fw 1 (ELF ")
     assert out.endswith("): bootloader.bin, partition-table.bin, fw.bin written; reset\n")
     assert "  fw 1 (ELF " in board_command("list")[1]
     with Console(boards.url) as console:
@@ -100,9 +100,7 @@ def test_flash_writes_only_the_files_that_differ(
         file.write(b"damage")
     out = board_command("flash", "hotpin-5.4-0", "--build", build.folder)[1]
     assert out.endswith("): fw.bin written; reset\n")
-    assert board_command("flash", "--build", build.folder)[1].endswith(
-        "): all of it was there already; reset\n"
-    )
+    assert board_command("flash", "--build", build.folder)[1].endswith("): already up to date; reset\n")
     content = flash.read_bytes()
     assert content[NVS : NVS + 8] == b"settings"
     for offset, file_ in build.files.items():
@@ -154,7 +152,7 @@ def test_board_in_use_or_without_power_is_not_flashed(
 
     with Console(boards.url):
         assert refusal() == (
-            f"error: hotpin-5.4-0 has a client on {boards.url} (close it: a monitor, a console, a test run)\n"
+            f"error: hotpin-5.4-0 has a client on {boards.url} (close the monitor, console or test run)\n"
         )
     with Lease(tmp_path / "leases", "rehearsal") as lease:
         lease.add(port_name(boards.url))
@@ -162,7 +160,7 @@ def test_board_in_use_or_without_power_is_not_flashed(
     BoardControl(Path(boards.found[0]["directory"])).ask("power", on=False)
     assert refusal() == "error: hotpin-5.4-0 has no power (hotpin-hil board power on)\n"
     assert refusal("hotpin-5.4-7") == (
-        "error: no virtual board 'hotpin-5.4-7' runs here (there are: hotpin-5.4-0)\n"
+        "error: no virtual board 'hotpin-5.4-7' runs here (running: hotpin-5.4-0)\n"
     )
 
 
@@ -265,7 +263,7 @@ def test_stop_waits_until_the_place_is_free(tmp_path: Path, monkeypatch: pytest.
     control = BoardControl(tmp_path)
     monkeypatch.setattr("hotpin_hil.virtual.control.STOP_TIMEOUT_S", 0.1)
     monkeypatch.setattr(control, "ask", lambda do: {"ok": True})
-    with lock, pytest.raises(UsageError, match="does not end"):
+    with lock, pytest.raises(UsageError, match="does not stop"):
         control.stop()
     control.stop()
 

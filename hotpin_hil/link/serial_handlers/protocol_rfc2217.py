@@ -1,10 +1,9 @@
 """A fast RFC 2217 client for pyserial's `rfc2217://` URLs.
 
-pyserial's own client renegotiates the whole port on every assignment of `timeout` (esptool assigns it twice
-per command) and polls for each acknowledgement in 50 ms steps. This one keeps pyserial's telnet and option
-code and replaces only how it waits: bytes are taken from the socket by the thread that needs something from it (a
-reader, or a caller that waits for an acknowledgement), all others wait on one condition. There is no thread
-of its own.
+pyserial's own client renegotiates the whole port on every assignment of `timeout` (esptool assigns it twice per
+command) and polls for each acknowledgement in 50 ms steps. This client keeps pyserial's telnet and option code and
+replaces only the waiting. It has no thread of its own: a caller that needs data (a reader, or a writer that waits for
+an acknowledgement) receives from the socket, and all other callers wait on one condition.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from serial.serialutil import PortNotOpenError, SerialException, SerialTimeoutEx
 
 CONNECT_S = 5.0
 BUSY_RETRY_S = 0.5
-"""A server that takes one client at a time listens again only a moment after the former client has left."""
+"""A server for one client at a time takes a moment to listen again after a client leaves."""
 BUSY_RETRY_STEP_S = 0.01
 RECV_BYTES = 65536
 
@@ -52,8 +51,11 @@ class Serial(rfc2217.Serial):  # type: ignore[misc]  # pyserial is not typed
     # --- opening and closing ---
 
     def open(self) -> None:
-        """Connect, negotiate, apply the settings and the lines; SerialException names the port and the
-        remedy."""
+        """Connect, negotiate, and apply the settings and control lines.
+
+        Raises:
+            SerialException: the connection failed; the message names the port and the remedy.
+        """
         if self._port is None:
             raise SerialException("Port must be configured before it can be used.")
         if self.is_open:
@@ -63,7 +65,7 @@ class Serial(rfc2217.Serial):  # type: ignore[misc]  # pyserial is not typed
         self._network_timeout = 3
         try:
             address = self.from_url(self.portstr)
-        except TypeError:  # pyserial compares a missing port number
+        except TypeError:  # raised by pyserial for a missing port number
             raise SerialException(f"no port number in {self.portstr!r} (rfc2217://host:port)") from None
         self._socket = _connect(address, self.portstr)
         self._reset_state()
@@ -71,8 +73,8 @@ class Serial(rfc2217.Serial):  # type: ignore[misc]  # pyserial is not typed
         try:
             self._negotiate()
             self._reconfigure_port()
-            # DTR (IO0) before RTS (EN): from both released to both asserted, pyserial's default, EN never
-            # falls.
+            # DTR (IO0) before RTS (EN): going from both released to both asserted, pyserial's default, in this
+            # order never pulls EN low.
             if not self._dsrdtr:
                 self._update_dtr_state()
             if not self._rtscts:
@@ -140,15 +142,15 @@ class Serial(rfc2217.Serial):  # type: ignore[misc]  # pyserial is not typed
         for item in self._telnet_options:
             if item.state is rfc2217.REQUESTED:
                 self.telnet_send_option(item.send_yes, item.option)
-        # Either every mandatory option that was not refused is active, or the peer is no RFC 2217 server.
+        # An RFC 2217 server activates every mandatory option that it does not refuse.
         agreed = self._wait(
             lambda: sum(o.active for o in mandatory) == sum(o.state != rfc2217.INACTIVE for o in mandatory),
             self._network_timeout,
         )
         if not agreed and not any(item.active for item in self._telnet_options) and not self._rx:
             raise SerialException(
-                f"{self.portstr} takes the connection but says nothing (it serves somebody else: esp_rfc2217_server "
-                "lets others wait; or it hangs)"
+                f"{self.portstr} accepts the connection but sends nothing (it serves another client, which "
+                "esp_rfc2217_server does not report, or it hangs)"
             )
         if not agreed:
             raise SerialException(
@@ -165,7 +167,7 @@ class Serial(rfc2217.Serial):  # type: ignore[misc]  # pyserial is not typed
             return
         self._wake()
         with self._cond:
-            # The thread that sits in the selector must be out of it before the sockets go.
+            # A thread blocked in the selector must leave it before the sockets are closed.
             while self._pumping:
                 self._cond.wait()
             if self._selector is not None:
@@ -173,7 +175,7 @@ class Serial(rfc2217.Serial):  # type: ignore[misc]  # pyserial is not typed
             for end in self._wakeup or ():
                 end.close()
             self._selector = self._wakeup = None
-            with contextlib.suppress(OSError):  # the peer was faster
+            with contextlib.suppress(OSError):  # the peer closed it first
                 self._socket.shutdown(socket.SHUT_RDWR)
             self._socket.close()
             self._socket = None
@@ -181,8 +183,7 @@ class Serial(rfc2217.Serial):  # type: ignore[misc]  # pyserial is not typed
     # --- settings ---
 
     def _reconfigure_port(self) -> None:
-        """Send the settings that differ from what the server has acknowledged; a new timeout costs
-        nothing."""
+        """Send the settings that differ from those that the server acknowledged; a new timeout sends nothing."""
         if self._socket is None:
             raise SerialException("Can only operate on open ports")
         if not 0 < self._baudrate < 2**32:
@@ -238,7 +239,7 @@ class Serial(rfc2217.Serial):  # type: ignore[misc]  # pyserial is not typed
             raise SerialException(f"{self.portstr} refused {item.name} = {item.value.hex()} (hex)")
 
     def get_modem_state(self) -> int:
-        """Line states as the server last sent them (asked for afresh with ?poll_modem)."""
+        """Line states as the server last sent them; with ?poll_modem, requested again first."""
         if self._poll_modem_state and self._modemstate_timeout.expired():
             self.rfc2217_send_subnegotiation(rfc2217.NOTIFY_MODEMSTATE)
             self._wait(lambda: not self._modemstate_timeout.expired(), self._network_timeout)
@@ -261,15 +262,15 @@ class Serial(rfc2217.Serial):  # type: ignore[misc]  # pyserial is not typed
         return len(self._rx)
 
     def read(self, size: int = 1) -> bytes:
-        """Up to `size` bytes: all of them, or what came until the timeout, `cancel_read` or close."""
+        """Read `size` bytes; returns fewer after the timeout, `cancel_read` or close."""
         if not self.is_open:
             raise PortNotOpenError()
         try:
             self._wait(lambda: len(self._rx) >= size or self._cancelled, self._timeout)
         except PortNotOpenError:
-            return b""  # closed while waiting, as pyserial's other ports do
+            return b""  # closed while waiting: empty, as from pyserial's other ports
         except SerialException:
-            if not self._rx:  # what came before the loss is still good
+            if not self._rx:  # bytes from before the loss are still valid
                 raise
         with self._cond:
             self._cancelled = False
@@ -278,7 +279,7 @@ class Serial(rfc2217.Serial):  # type: ignore[misc]  # pyserial is not typed
         return data
 
     def cancel_read(self) -> None:
-        """Make the `read` that waits now, or else the next one, return at once."""
+        """Make the waiting `read`, or else the next one, return at once."""
         with self._cond:
             self._cancelled = True
             self._cond.notify_all()
@@ -295,7 +296,7 @@ class Serial(rfc2217.Serial):  # type: ignore[misc]  # pyserial is not typed
         if not self.is_open:
             raise PortNotOpenError()
         self.rfc2217_send_purge(rfc2217.PURGE_RECEIVE_BUFFER)
-        # The acknowledgement follows the old bytes in the stream, so they are all here by now.
+        # The acknowledgement follows the old bytes in the stream, so all of them have arrived.
         with self._cond:
             self._rx.clear()
 
@@ -320,13 +321,12 @@ class Serial(rfc2217.Serial):  # type: ignore[misc]  # pyserial is not typed
             if self._wakeup is not None:
                 self._wakeup[1].send(b"\0")
         except OSError:
-            pass  # full: it is awake already; closed: nobody waits
+            pass  # full: already awake; closed: no thread waits
 
     def _wait(self, done: Callable[[], bool], timeout: float | None) -> bool:
-        """Process what the server sends until `done()`; False when `timeout` seconds (None: no timeout) have
-        passed.
+        """Process the server's data until `done()`; returns False after `timeout` seconds (None: no timeout).
 
-        `done` is called with the lock held. A timeout of 0 takes in what has already arrived.
+        `done` is called with the lock held. A timeout of 0 processes only data that has already arrived.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         drained = False
@@ -348,7 +348,7 @@ class Serial(rfc2217.Serial):  # type: ignore[misc]  # pyserial is not typed
             return True
 
     def _pump(self, timeout: float | None) -> bool:
-        """Take one chunk from the socket; called with the lock held, which is released while waiting."""
+        """Receive one chunk from the socket. The caller holds the lock; it is released during the wait."""
         self._pumping = True
         self._cond.release()
         data: bytes | None = None
@@ -394,7 +394,7 @@ def _connect(address: tuple[str, int], url: str) -> socket.socket:
 
 
 def _telnet_parser(port: Serial) -> Any:
-    """Coroutine: each chunk sent in goes, unescaped, to `port._rx`; commands go to pyserial's handlers."""
+    """Coroutine that unescapes each chunk sent to it into `port._rx`, and passes commands to pyserial's handlers."""
     suboption: bytearray | None = None
     pending = b""
     while True:

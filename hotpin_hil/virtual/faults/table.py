@@ -221,12 +221,12 @@ FAULTS = {
 def find(name: str) -> Fault:
     """The fault of this name. Raises UsageError, with all names, if there is none."""
     if name not in FAULTS:
-        raise UsageError(f"there is no fault {name!r}", f"there are {', '.join(FAULTS)}")
+        raise UsageError(f"unknown fault {name!r}", f"known faults: {', '.join(FAULTS)}")
     return FAULTS[name]
 
 
 def describe() -> str:
-    """The table as Markdown, as docs/faults.md has it."""
+    """The table as Markdown, for docs/faults.md."""
     lines = []
     for group, where in GROUPS.items():
         lines += [

@@ -162,7 +162,7 @@ def console(url: str) -> Iterator[tuple[Any, Device]]:
     """Context manager: resets a board and opens its console."""
     port = open_port(url, 115_200)
     channel = Channel(port.write, name=url)
-    reader = PortReader(port, channel.feed, lambda error: channel.lost(BenchError(str(error))))  # type: ignore[arg-type]
+    reader = PortReader(port, channel.feed, lambda error: channel.report_lost(BenchError(str(error))))  # type: ignore[arg-type]
     reader.start()
     try:
         port.dtr, port.rts = False, True

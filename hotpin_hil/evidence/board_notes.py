@@ -1,4 +1,4 @@
-"""What the board said during one test, noted while it says it: events as they come, and the answers worth keeping."""
+"""Notes about what one board sends during one test: its events, and the replies that a report needs."""
 
 from __future__ import annotations
 
@@ -10,22 +10,31 @@ from hotpin_hil.protocol.fragments import EventAssembler
 from hotpin_hil.protocol.records import Record
 
 KEPT_REPLIES = ("mode.ledger", "mem.thresholds")
-"""Commands whose answers a report needs; the tests ask them."""
+"""Commands of the tests whose replies a report needs."""
 REGIONS = "heap.regions"
-"""Its answer is kept where a test has failed for lack of memory."""
+"""Its reply is kept after a test failed through a memory shortage."""
 
 _MODE_EVENT = "mode"
 _ENVELOPE = frozenset(("t", "b", "n", "event", "more", "part_of"))
-"""Fields of a record that the line has elsewhere or that only matter on the wire."""
+"""Fields that the results line stores elsewhere, or that matter only on the wire."""
 
 
-class Story:
-    """Notes of one board in one test. `event` is called from the reader's thread, all else from the test's."""
+class BoardNotes:
+    """Writes the notes of one board in one test.
+
+    The reader thread calls `record`, the test thread all other methods.
+    """
 
     def __init__(
         self, test: str, board: Callable[[], str | None], sink: Callable[[ResultsLine], None]
     ) -> None:
-        """board: its MAC, once known. sink: takes each line at once; must stand being called by two threads."""
+        """Make the notes of a test.
+
+        Args:
+            test: node id.
+            board: returns the board's MAC once it is known.
+            sink: receives each line immediately; must be thread-safe.
+        """
         self._test = test
         self._board = board
         self._sink = sink
@@ -37,11 +46,11 @@ class Story:
 
     @property
     def moment(self) -> Moment:
-        """That of the newest record."""
+        """Moment of the newest record."""
         return Moment(self._test, self._board(), self._boot, self._t)
 
     def record(self, record: Record) -> None:
-        """Takes the next record of the line, whatever it is."""
+        """Take the next record of any kind."""
         if record.boot != self._boot:
             self._mode = None
         self._boot, self._t = record.boot, record.t_ms
@@ -55,12 +64,12 @@ class Story:
         self._sink(EventNote(self.moment, self._mode, event.name, _content(event.data)))
 
     def reply(self, command: str, data: Mapping[str, Any]) -> None:
-        """Takes the answer to a command; most are not kept."""
+        """Take the reply to a command; most are not kept."""
         if command in KEPT_REPLIES:
             self.keep_reply(command, data)
 
     def keep_reply(self, command: str, data: Mapping[str, Any]) -> None:
-        """Takes an answer that is kept whatever it is."""
+        """Take a reply that is always kept."""
         self._sink(ReplyNote(self.moment, self._mode, command, _content(data, "ok")))
 
 

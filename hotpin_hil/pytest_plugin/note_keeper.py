@@ -1,6 +1,6 @@
-"""Results of a test besides its measurements: events and raw log; after a failure also heap and console.
+"""Writes the results of a test besides its measurements: events and raw log; after a failure also heap and console.
 
-`EvidencePlugin` calls it. The shapes of the lines are in `evidence.lines`.
+`EvidencePlugin` calls it. `evidence.lines` defines the lines.
 """
 
 from __future__ import annotations
@@ -18,9 +18,18 @@ import pytest
 
 from hotpin_hil.device import Device, DeviceError, NoReply, budgets
 from hotpin_hil.errors import HilError
-from hotpin_hil.evidence import lines
 from hotpin_hil.evidence.blame import causes
-from hotpin_hil.evidence.story import REGIONS, Story
+from hotpin_hil.evidence.board_notes import REGIONS, BoardNotes
+from hotpin_hil.evidence.lines import (
+    ComplaintNote,
+    EmulatorNote,
+    HeapNote,
+    Moment,
+    NoiseNote,
+    RawLog,
+    ResultsLine,
+    SliceLog,
+)
 from hotpin_hil.link.channel import Channel, Cursor
 from hotpin_hil.link.line import channel_of, line_of
 from hotpin_hil.logs.noise import complaints
@@ -28,11 +37,11 @@ from hotpin_hil.pytest_plugin.board import BoardInUse
 from hotpin_hil.pytest_plugin.panics import keep_panics
 from hotpin_hil.report.text import LOG_LINES, printable
 
-STORY_KEY = pytest.StashKey[Story]()
+NOTES_KEY = pytest.StashKey[BoardNotes]()
 
 NO_MEMORY = "ESP_ERR_NO_MEM"
 INTERNAL, PSRAM = "INTERNAL,8BIT", "SPIRAM"
-"""Capabilities of the heaps that are drawn when a test has run out of memory."""
+"""Capabilities of the heaps drawn after a memory shortage."""
 PSRAM_BLOCKS = ("camera frame", "STT ring")
 """Names of the blocks that modes allocate in PSRAM (mode_admission.c)."""
 MALLOC_CAP_SPIRAM = 1 << 10
@@ -40,51 +49,51 @@ MALLOC_CAP_SPIRAM = 1 << 10
 _TTS_BLOCK = re.compile(r"a block of (\d+)")
 """Size of the requested block in the refusal of a TTS stream."""
 COMPLAINTS_MAX = 200
-"""Number of complaints kept of a failed test: the last ones."""
+"""Maximum number of complaints kept per failed test, counted from the end."""
 
 
-class StoryKeeper:
-    """Keeps the stories of the tests of one process."""
+class NoteKeeper:
+    """Writes the notes about the tests of one process."""
 
-    def __init__(self, board: BoardInUse, folder: Path, take: Callable[[lines.Line], None]) -> None:
+    def __init__(self, board: BoardInUse, folder: Path, take: Callable[[ResultsLine], None]) -> None:
         self._board = board
         self._folder = folder
         self._take = take
         self._channel: Channel | None = None
         self._dut: Any = None
         self._faults: list[str] = []
-        """Faults of the emulator in repeated starts. The emulator appends to this list during the test."""
+        """Emulator faults that made restarts necessary. The emulator appends to this list during the test."""
 
     def begin(self, item: pytest.Item) -> None:
-        """Begins the story of a test, before its set-up."""
+        """Start the notes of a test, before its set-up."""
         self._channel = self._dut = None
         self._faults = []
-        item.stash[STORY_KEY] = Story(item.nodeid, lambda: self._board.mac, self._take)
+        item.stash[NOTES_KEY] = BoardNotes(item.nodeid, lambda: self._board.mac, self._take)
 
     def listen(self, item: pytest.Item, dut: Any) -> None:
-        """Observes the channel of a `dut`, from its beginning."""
-        story = item.stash.get(STORY_KEY, None)
+        """Observe the channel of a `dut` from its first byte."""
+        notes = item.stash.get(NOTES_KEY, None)
         channel = channel_of(dut)
-        if story is not None and channel is not None:
+        if notes is not None and channel is not None:
             self._channel, self._dut = channel, dut
             self._faults = getattr(line_of(dut), "faults", [])
-            channel.observe(story.record)
+            channel.observe(notes.record)
 
-    def failed(self, item: pytest.Item, error: BaseException) -> list[str]:
-        """Keeps the state of the board after a failure, before teardown changes it.
+    def record_failure(self, item: pytest.Item, error: BaseException) -> list[str]:
+        """Record the state of the board after a failure, before teardown changes it.
 
         Returns:
             A readable text for each panic of the test.
         """
-        story = item.stash.get(STORY_KEY, None)
-        if story is None or self._channel is None:
+        notes = item.stash.get(NOTES_KEY, None)
+        if notes is None or self._channel is None:
             return []
         self._keep_slice(item, self._channel)
         self._keep_complaints(item, self._channel)
-        why = _lack_of_memory(error, self._channel)
+        why = _memory_shortage(error, self._channel)
         if why and self._channel.error is None and not isinstance(error, NoReply):
-            self._draw_heaps(story, self._channel, why, _wanted(error, self._channel))
-        # Last, since reading a core dump resets the board; and once, even if teardown fails too.
+            self._draw_heaps(notes, self._channel, why, _wanted(error, self._channel))
+        # Last, because reading a core dump resets the board; and only once, even if teardown fails too.
         dut, self._dut = self._dut, None
         if dut is None:
             return []
@@ -93,20 +102,20 @@ class StoryKeeper:
         )
 
     def end(self, item: pytest.Item) -> None:
-        """Ends the story of a test, after the teardown of its fixtures."""
+        """End the notes of a test, after the teardown of its fixtures."""
         channel, self._channel, self._dut = self._channel, None, None
         for text, count in Counter(self._faults).items():
-            self._take(lines.emulator(item.nodeid, self._board.mac, text, count))
+            self._take(EmulatorNote(item.nodeid, self._board.mac, text, count))
         if channel is not None:
             noise = channel.noise()
             if noise:
                 counts = {name: count for name, count in asdict(noise).items() if name != "mismatched"}
-                self._take(lines.noise(item.nodeid, self._board.mac, counts))
+                self._take(NoiseNote(item.nodeid, self._board.mac, **counts))
         log = self._raw_log(item)
         if log is not None and log.is_file():
             content = log.read_bytes()
             self._take(
-                lines.raw_log(
+                RawLog(
                     item.nodeid,
                     self._board.mac,
                     self._relative(log),
@@ -120,7 +129,7 @@ class StoryKeeper:
         rows = text.splitlines()
         log = self._raw_log(item)
         self._take(
-            lines.log_slice(
+            SliceLog(
                 item.nodeid,
                 self._board.mac,
                 self._relative(log) if log else None,
@@ -130,22 +139,24 @@ class StoryKeeper:
         )
 
     def _keep_complaints(self, item: pytest.Item, channel: Channel) -> None:
-        """Keeps error and warning lines; those of a boot without records have no boot id and are left out."""
+        """Record error and warning lines, except those of a boot without records, which has no boot id."""
         for line in complaints(Device(channel).log_lines(Cursor()))[-COMPLAINTS_MAX:]:
             boot = channel.boot_at(line.offset)
             if boot is not None:
-                moment = lines.Moment(item.nodeid, self._board.mac, boot, line.t_ms)
-                self._take(lines.complaint(moment, printable(line.whole)))
+                moment = Moment(item.nodeid, self._board.mac, boot, line.t_ms)
+                self._take(ComplaintNote(moment, printable(line.whole)))
 
-    def _draw_heaps(self, story: Story, channel: Channel, why: str, wanted: tuple[str, int] | None) -> None:
-        """Keeps the heap maps, beginning with the memory in which a block did not fit."""
+    def _draw_heaps(
+        self, notes: BoardNotes, channel: Channel, why: str, wanted: tuple[str, int] | None
+    ) -> None:
+        """Record the heap maps, starting with the memory in which a block did not fit."""
         device = Device(channel)
         where, size = wanted or (INTERNAL, None)
-        with suppress(HilError):  # the test has failed already
+        with suppress(HilError):  # the test has already failed
             for caps in (INTERNAL, PSRAM) if where == INTERNAL else (PSRAM, INTERNAL):
-                heaps = [asdict(heap) for heap in device.blocks(caps)]
-                self._take(lines.heap(story.moment, why, caps, heaps, size if caps == where else None))
-            story.keep_reply(REGIONS, device.command(REGIONS, timeout_s=budgets.SLOW_REPLY_S))
+                wanted_size = size if caps == where else None
+                self._take(HeapNote(notes.moment, why, caps, wanted_size, tuple(device.blocks(caps))))
+            notes.keep_reply(REGIONS, device.command(REGIONS, timeout_s=budgets.SLOW_REPLY_S))
 
     @staticmethod
     def _raw_log(item: pytest.Item) -> Path | None:
@@ -158,16 +169,16 @@ class StoryKeeper:
         return str(path)
 
 
-def _lack_of_memory(error: BaseException, channel: Channel) -> str:
+def _memory_shortage(error: BaseException, channel: Channel) -> str:
     """The kind of memory shortage in a failed test; empty if there is no sign of one."""
-    for one in causes(error):
-        if isinstance(one, DeviceError) and one.err == NO_MEMORY:
-            return str(one)
+    for cause in causes(error):
+        if isinstance(cause, DeviceError) and cause.err == NO_MEMORY:
+            return str(cause)
     for data in _events(channel):
         if data["event"] == "mem.alloc_failed":
             return f"an allocation of {data.get('size')} bytes failed"
         if data["event"] == "mode" and data.get("missing"):
-            return f"a change of mode needed {data['missing']} more bytes in one block"
+            return f"a mode transition needed {data['missing']} more bytes in one block"
         if data["event"] == "mem.warning" and str(data.get("type")).startswith("FRAGMENTATION"):
             return f"fragmentation of {data.get('value')} %"
     return ""
@@ -175,9 +186,9 @@ def _lack_of_memory(error: BaseException, channel: Channel) -> str:
 
 def _wanted(error: BaseException, channel: Channel) -> tuple[str, int] | None:
     """Capabilities and size of the newest block that could not be allocated."""
-    for one in causes(error):
-        if isinstance(one, DeviceError) and one.err == NO_MEMORY and one.command == "tts.open":
-            block = _TTS_BLOCK.search(one.msg)
+    for cause in causes(error):
+        if isinstance(cause, DeviceError) and cause.err == NO_MEMORY and cause.command == "tts.open":
+            block = _TTS_BLOCK.search(cause.msg)
             return (PSRAM, int(block[1])) if block else None
     for data in _events(channel):
         if data["event"] == "mem.alloc_failed":

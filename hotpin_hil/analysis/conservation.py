@@ -13,8 +13,9 @@ PSRAM = "PSRAM"
 IRAM = "IRAM"
 
 SLACK_BYTES = 12 * 8
-"""Tolerated where holes of other sizes may be left: the allocator gives a whole hole away if its rest, up to 12 bytes,
-is too small for a block, so each of some long-lived blocks may have become so much larger or smaller."""
+"""Tolerated with the same number of blocks, also for other sizes of the same sum: blocks that are taken again fall into
+other holes, and the allocator gives a whole hole away if its rest, up to 12 bytes, is too small for a block. On the
+real firmware the first restart of the monitor alone makes it 16 bytes."""
 
 _NOTHING = HeapCensus(0, 0, 0, 0)
 
@@ -30,9 +31,7 @@ def _memory_name(caps: list[str]) -> str:
     return INTERNAL if "8BIT" in caps else IRAM
 
 
-def differences(
-    before: Resources, after: Resources, memory_of: Mapping[int, str], *, slack: bool = False
-) -> dict[str, str]:
+def differences(before: Resources, after: Resources, memory_of: Mapping[int, str]) -> dict[str, str]:
     """Describes what differs, by field of `Resources`.
 
     The blocks of all heaps of one memory are compared together: in which of them a block lies depends on what was free.
@@ -41,7 +40,6 @@ def differences(
         before: Earlier reading.
         after: Later reading.
         memory_of: Name of each heap's memory, by the heap's address; needed only if the heaps differ.
-        slack: Tolerate up to `SLACK_BYTES` with the same number of blocks.
     """
     found = {}
     for field in dataclasses.fields(Resources):
@@ -49,7 +47,7 @@ def differences(
         if values[0] == values[1]:
             continue
         if field.name == "heaps":
-            text = _heap_differences(*values, memory_of, SLACK_BYTES if slack else 0)
+            text = _heap_differences(*values, memory_of)
         else:
             text = f"{values[0]} before, {values[1]} after"
         if text:
@@ -58,14 +56,14 @@ def differences(
 
 
 def _heap_differences(
-    before: tuple[HeapCensus, ...], after: tuple[HeapCensus, ...], memory_of: Mapping[int, str], slack: int
+    before: tuple[HeapCensus, ...], after: tuple[HeapCensus, ...], memory_of: Mapping[int, str]
 ) -> str:
     memories = _by_memory(before, memory_of), _by_memory(after, memory_of)
     texts = []
     for name in sorted({*memories[0], *memories[1]}):
         old, new = (memory.get(name, _NOTHING) for memory in memories)
-        is_slack = slack > 0 and old.blocks == new.blocks and abs(old.bytes - new.bytes) <= slack
-        if old == new or is_slack:
+        is_slack = old.blocks == new.blocks and abs(old.bytes - new.bytes) <= SLACK_BYTES
+        if is_slack:
             continue
         texts.append(
             f"{name}: {old.blocks} blocks of {old.bytes} bytes before, {new.blocks} of {new.bytes} after "

@@ -241,7 +241,7 @@ def test_two_parallel_runs_have_a_board_each_and_a_third_names_the_holders(bench
     third = bench.run("--lease-timeout", "0")
     assert third.end() == USAGE
     (error,) = [line for line in third.output.splitlines() if "ERROR" in line]
-    assert error.startswith("ERROR: 1 board is wanted, none free; in use: board-")
+    assert error.startswith("ERROR: 1 board is needed, none free; in use: board-")
     for run in (first, second):
         assert f"by pid {run.process.pid} of " in error
     assert "Traceback" not in third.output

@@ -144,7 +144,7 @@ DEADLY = [
         "power-cut-flashing",
         "power-cut-flashing",
         BLOCKED,
-        "check cable, power",
+        "check cable and power",
         14,
         {"bytes": 300_000, "off_s": 0.02},
         "set-up",

@@ -44,8 +44,6 @@ QUOTATIONS: dict[str, str] = {
 }
 """File → why its phrases are quotations."""
 
-"""Parts of the repository whose wording is not revised yet. To be emptied."""
-
 
 def text_files() -> list[str]:
     """Paths of the text files that git tracks, relative to the repository's root."""

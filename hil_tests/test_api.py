@@ -162,7 +162,7 @@ def test_second_init_is_refused_and_changes_nothing(device: Device, measure: Mea
     custom = only(psram_warning=64)
     device.thresholds(**custom)
     measure("second init", device.api("init_again"), exact=INVALID_STATE, source="PROTOCOL.md §1")
-    measure("thresholds kept", asdict(device.thresholds()) == custom, exact=True, source="nothing changed")
+    measure("thresholds unchanged", asdict(device.thresholds()) == custom, exact=True, source="API-04")
 
 
 # --- Queries ------------------------------------------------------------------------------------------------
@@ -193,7 +193,7 @@ def test_get_stats_shows_an_allocation_made_just_before(
         "time stamps of two samples in order",
         first.timestamp_ms <= second.timestamp_ms,
         exact=True,
-        source="fresh",
+        source="each query takes a new sample",
     )
 
 
@@ -306,12 +306,22 @@ def test_each_callback_is_called_once_on_entering_and_never_on_leaving(
             high=4 * FAST_INTERVAL_MS,
             source="the board's clock",
         )
-    measure("recovery calls in the level", len(calls_of(device, "recovered")), exact=0, source="not left yet")
+    measure(
+        "recovery calls while the level lasts",
+        len(calls_of(device, "recovered")),
+        exact=0,
+        source="the level still lasts",
+    )
 
     heaps.release(held)
     monitor.recovery(start)
     monitor.complete_checks(2)
-    measure("warning calls after leaving", len(calls_of(device, "warning")), exact=callbacks, source="API-09")
+    measure(
+        "warning calls after leaving the level",
+        len(calls_of(device, "warning")),
+        exact=callbacks,
+        source="API-09",
+    )
     measure("recovery calls", len(calls_of(device, "recovered")), exact=callbacks, source="PROTOCOL.md §1")
 
 
@@ -337,10 +347,28 @@ def test_callback_that_logs_and_queries_does_not_deadlock(
 def test_callback_list_is_limited(device: Device, measure: Measure) -> None:
     """The manager accepts 8 callbacks, refuses the ninth, and always refuses NULL."""
     registered = device.callbacks(add=CALLBACKS_MAX)["registered"]
-    measure("callbacks that fit", registered, exact=CALLBACKS_MAX, source="PROTOCOL.md §1")
+    measure("callbacks registered", registered, exact=CALLBACKS_MAX, source="PROTOCOL.md §1")
     measure(
-        "one more", error_of(device, "mem.callbacks", add=1), exact=NO_MEM, source="REQUIREMENTS.md API-09"
+        "registering another warning callback",
+        error_of(device, "mem.callbacks", add=1),
+        exact=NO_MEM,
+        source="REQUIREMENTS.md API-09",
     )
-    measure("one more for recovery", device.api("recovery_callbacks_full"), exact=NO_MEM, source="API-09")
-    measure("NULL", device.api("callback_null"), exact=INVALID_ARG, source="REQUIREMENTS.md API-09")
-    measure("NULL for recovery", device.api("recovery_callback_null"), exact=INVALID_ARG, source="API-09")
+    measure(
+        "registering another recovery callback",
+        device.api("recovery_callbacks_full"),
+        exact=NO_MEM,
+        source="API-09",
+    )
+    measure(
+        "registering a NULL warning callback",
+        device.api("callback_null"),
+        exact=INVALID_ARG,
+        source="REQUIREMENTS.md API-09",
+    )
+    measure(
+        "registering a NULL recovery callback",
+        device.api("recovery_callback_null"),
+        exact=INVALID_ARG,
+        source="API-09",
+    )

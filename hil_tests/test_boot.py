@@ -74,7 +74,13 @@ def test_memory_manager_is_up_before_the_board_is_ready(
 def test_boot_event_follows_the_end_of_the_main_task(device: Device, measure: Measure) -> None:
     """Regression: the main task's 4 KB stack was once freed while tests were already measuring."""
     free = [device.command("heap.probe", caps="INTERNAL,8BIT")["free"] for _ in range(2)]
-    measure("internal free, later than at first", free[1] - free[0], "B", exact=0, source="PROTOCOL.md §3")
+    measure(
+        "internal free: second reading - first reading",
+        free[1] - free[0],
+        "B",
+        exact=0,
+        source="PROTOCOL.md §3",
+    )
     measure_boot_event_is_last(device, measure)
 
 
@@ -117,10 +123,13 @@ def test_every_start_is_distinguishable(dut: Any, device: Device, measure: Measu
         "boot id after a software reset differs", third.b != second.b, exact=True, source="PROTOCOL.md §3"
     )
     measure(
-        "boots counted by EN", second.boot_count - first.boot_count, exact=1, source="REQUIREMENTS.md BOOT-02"
+        "boots counted after an EN reset",
+        second.boot_count - first.boot_count,
+        exact=1,
+        source="REQUIREMENTS.md BOOT-02",
     )
     measure(
-        "boots counted by software",
+        "boots counted after a software reset",
         third.boot_count - second.boot_count,
         exact=1,
         source="REQUIREMENTS.md BOOT-02",

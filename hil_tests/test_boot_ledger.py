@@ -48,7 +48,7 @@ def test_system_boot_figures_are_explained_by_the_ledger(
         return
     listed = start.boot_heap().stats(TOTAL_CAPS).free - explained.figures["total"].free
     measure(
-        "taken since app_main beyond the ledger",
+        "memory taken since app_main beyond the ledger",
         device.info().free_at_main - stats.total_free - listed,
         "B",
         low=-UNLISTED_MAX_B,

@@ -116,17 +116,17 @@ def test_manager_takes_less_than_3_kb_in_all(
     monitor.start()
     task = before - heaps.free(INTERNAL.caps)
     variables = static_bytes(Path(dut.app.elf_file), *COMPONENT_SOURCES)
-    measure("bytes in all, as it says", cost.bytes_internal, "B", max=TOTAL_MAX - 1, source="guide: < 3 KB")
+    measure("total bytes, as reported", cost.bytes_internal, "B", max=TOTAL_MAX - 1, source="guide: < 3 KB")
     measure("task and variables, measured", task + variables, "B", max=TOTAL_MAX - 1, source="guide: < 3 KB")
-    measure("bytes of its task, as it says", cost.bytes_task, "B", exact=task, source="heap.probe")
+    measure("bytes of the monitor task, as reported", cost.bytes_task, "B", exact=task, source="heap.probe")
     measure(
-        "bytes of its variables, as it says",
+        "bytes of the variables, as reported",
         cost.bytes_static,
         "B",
         exact=variables,
-        source="symbols of its objects in the ELF file",
+        source="symbols of the manager's objects in the ELF file",
     )
-    measure("stack", cost.stack_size, "B", exact=STACK_SIZE, source="guide: 2 KB stack")
+    measure("stack size", cost.stack_size, "B", exact=STACK_SIZE, source="guide: 2 KB stack")
 
 
 @pytest.mark.requirement("PERF-05")
@@ -167,7 +167,7 @@ def test_tasks_that_stay_have_stack_to_spare(device: Device, modes: Modes, measu
             unused,
             "B",
             min=TASK_STACK_SPARE,
-            source="an interrupt's frame and one more call",
+            source="an interrupt's frame and another call",
         )
 
 

@@ -62,31 +62,46 @@ def test_no_mem_names_the_missing_block_the_memory_before_it_and_who_holds_it(
     (change,) = device.events("mode", since=start)
     largest = largest_request(regions)
     measure("error", error.err, exact="ESP_ERR_NO_MEM", source="guide: ESP_ERR_NO_MEM errors")
-    measure("who wanted it", failed.block, exact="I2S DMA", source="the first driver of voice mode")
+    measure(
+        "name of the missing block", failed.block, exact="I2S DMA", source="the first driver of voice mode"
+    )
     measure("missing block", failed.missing, "B", exact=I2S_BLOCK, source="facts: TX buffers of 4,080 B")
-    measure("largest block there is", failed.largest, "B", exact=largest, source="arithmetic on heap.regions")
+    measure("largest free block", failed.largest, "B", exact=largest, source="arithmetic on heap.regions")
     measure("missing block in the event", change.data["missing"], "B", exact=I2S_BLOCK, source="mode.get")
 
     monitor.stop()  # flushes the records of the log
     before = sample_before(device, change.t_ms)
     context = before.data["context"]
     measure(
-        "last statistics before it",
+        "last statistics before the failure",
         context,
         exact="Before Voice Transition",
         source="guide: review memory logs",
     )
     measure(
-        "DMA free before it", before.data["dma_free"], "B", exact=heaps.free(DMA.caps), source="heap.probe"
+        "DMA free before the failure",
+        before.data["dma_free"],
+        "B",
+        exact=heaps.free(DMA.caps),
+        source="heap.probe",
     )
     history = device.history(1)[0]
     measure(
-        "newest snapshot kept", history.context, exact="Before Voice Transition", source="it survives a reset"
+        "newest snapshot kept",
+        history.context,
+        exact="Before Voice Transition",
+        source="snapshots survive a reset",
     )
 
     baseline = device.baseline(state="healthy")
     holder = baseline["dma"] - before.data["dma_free"]
-    measure("held by none of the mode's drivers", holder, "B", exact=taken, source="what the test took")
+    measure(
+        "DMA memory not held by the mode's drivers",
+        holder,
+        "B",
+        exact=taken,
+        source="memory taken by the test",
+    )
 
 
 @pytest.mark.requirement("DIAG-01")
@@ -106,30 +121,39 @@ def test_no_mem_of_a_driver_shows_in_ledger_and_failed_allocation(
     step = next(entry for entry in entries if entry.err != "ESP_OK")
     measure("step that failed", failed.step, exact=step.step, source="the ledger's entry with an error")
     measure(
-        "it is the audio driver's", step.step, exact="audio.start", source="the first to ask for DMA memory"
+        "step of the audio driver",
+        step.step,
+        exact="audio.start",
+        source="the first step that allocates DMA memory",
     )
-    measure("bytes that were missing", failed.missing, "B", exact=failure.size, source="mem.events")
+    measure("size of the missing block", failed.missing, "B", exact=failure.size, source="mem.events")
     measure(
         "function", str(failure.function).startswith("heap_caps_"), exact=True, source=str(failure.function)
     )
     given_back = next(entry for entry in entries if entry.step == "camera.stop" and not entry.undo)
-    measure("free before the first step", given_back.internal_before, "B", exact=before, source="heap.probe")
     measure(
-        "given back by the first step",
+        "internal free before the first step",
+        given_back.internal_before,
+        "B",
+        exact=before,
+        source="heap.probe",
+    )
+    measure(
+        "memory freed by the first step",
         given_back.internal_after - given_back.internal_before,
         "B",
         min=CAMERA_BLOCK,
-        source="real_boards.md: the camera holds one DMA block of this size, and more",
+        source="real_boards.md: the camera holds a DMA block of this size, among others",
     )
     measure(
-        "kept by the step that failed",
+        "memory kept by the failed step",
         step.internal_before - step.internal_after,
         "B",
         exact=0,
         source="no leak",
     )
     undone = [entry.step for entry in entries if entry.undo]
-    measure("undone", ", ".join(undone), exact="settle.down, camera.stop", source="reverse order")
+    measure("steps undone", ", ".join(undone), exact="settle.down, camera.stop", source="reverse order")
 
 
 # --- High fragmentation -------------------------------------------------------------------------------------
@@ -212,7 +236,7 @@ def test_fragmentation_is_traced_to_its_region_and_its_mode(
         rises[split.mode],
         "%",
         min=5,
-        source="it shows in the statistics",
+        source="the statistics show the split",
     )
     before, after = maps[split.mode]
     region = most_scattered(before, after)
@@ -291,10 +315,14 @@ def test_reverse_order_release_leaves_less_fragmentation(
         for block in (set(held) - set(given_back)) | set(passed):
             heaps.release(block)
     measure(
-        "scattered by reverse order", left["reverse"], "B", exact=0, source="guide: release in reverse order"
+        "bytes scattered by reverse order",
+        left["reverse"],
+        "B",
+        exact=0,
+        source="guide: release in reverse order",
     )
     measure(
-        "scattered by the same order",
+        "bytes scattered by the same order",
         left["same"],
         "B",
         low=BLOCKS // 2 * BLOCK,
@@ -344,7 +372,11 @@ def test_planted_leak_of_16_bytes_per_cycle_is_found_and_its_size_estimated(
         "lower bound of the estimate", leak.low, "B/cycle", min=BUDGET_PER_CYCLE, source="beyond the budget"
     )
     measure(
-        "smallest leak that this run finds", leak.detectable, "B/cycle", max=PLANTED, source="it finds 16 B"
+        "smallest leak that this run finds",
+        leak.detectable,
+        "B/cycle",
+        max=PLANTED,
+        source="the planted leak",
     )
 
 

@@ -1,7 +1,7 @@
-"""Every operation, with every failure that it can meet: the error is said, nothing is left, and then it works.
+"""Makes every operation fail in every way: it reports the error, leaves nothing behind, and then works again.
 
-The n-th allocation fails, n from 1 until the operation is over; the same for the calls of ESP-IDF and the steps of a
-change of mode; and two allocations of one operation. Each test records its number of cases.
+The n-th allocation fails, for each n from 1 to the last allocation of the operation. Other tests make the n-th ESP-IDF
+call fail, each step of a mode change, or two allocations of one operation. Each test records its number of cases.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from fixtures.modes import CAMERA, VOICE, WRITE_BYTES
 from fixtures.sweep import Failure, Operation, Outcome, Sweep, allocation, call, step
 from hotpin_hil.device import Device
 
-SOURCE = "the error is said, all is as before, the operation then works"
+SOURCE = "the error is reported, the resources are unchanged, and the operation works afterwards"
 
 STREAM = tone(200)
 
 PAIRS = 12
-"""Pairs of failing allocations for each direction of a change of mode."""
+"""Pairs of failing allocations for each direction of a mode change."""
 CALLS_MAX = 4
 """Failing calls of one function in one operation: samples are read without end."""
 
@@ -156,7 +156,7 @@ def sweep_allocations(device: Device, measure: Measure, operation: Operation) ->
             f"{operation.name}: allocations that were made to fail",
             outcome.cases,
             min=operation.allocates,
-            source="what it takes (firmware/README.md, Memory budget)",
+            source="allocations of the operation (firmware/README.md, Memory budget)",
         )
 
 
@@ -173,7 +173,7 @@ def test_each_allocation_of_a_console_command_fails(device: Device, measure: Mea
 
 
 def calls_of(device: Device, operation: Operation, name: str) -> int:
-    """Calls of a function in an unharmed run, at most CALLS_MAX."""
+    """Calls of a function in an undisturbed run, at most CALLS_MAX."""
     device.fail_call(name, nth=1_000_000)
     operation.run(device)
     seen = int(device.fail_call()["seen"])

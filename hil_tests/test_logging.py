@@ -20,7 +20,7 @@ BOX_LINES = 28
 
 LOAD_TASKS = 3
 LOAD_PERIOD_MS = 20
-"""Log period of each task: 47-byte lines use 60 % of the line at 115200 baud and leave room for records."""
+"""Log period of each task: 47-byte lines use 60 % of the UART at 115200 baud and leave room for records."""
 PAUSE_MAX_MS = 100
 """Maximum pause of a task that logs every 20 ms and waits for a box or for other tasks' lines."""
 ROUNDS = 5

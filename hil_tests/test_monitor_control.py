@@ -40,10 +40,10 @@ def test_hundred_starts_changes_and_stops_leave_nothing_behind(
         wrong += not device.monitor(start=SLOW_MS).running
     with_monitor = device.tasks()
     after = read_all()
-    measure("answers that were not what was asked for", wrong, exact=0, source=SOURCE)
+    measure("answers that differ from the request", wrong, exact=0, source=SOURCE)
     for what, value in before.items():
         measure(f"{what} after {ROUNDS} rounds - before", after[what] - value, exact=0, source=SOURCE)
-    measure("tasks that monitoring takes", with_monitor - before["tasks"], exact=1, source="one monitor task")
+    measure("tasks used by monitoring", with_monitor - before["tasks"], exact=1, source="one monitor task")
 
 
 @pytest.mark.requirement("API-05")
@@ -86,8 +86,14 @@ def test_interval_below_the_minimum_is_an_error_and_changes_nothing(device: Devi
         source=SOURCE,
     )
     state = device.monitor()
-    measure("interval kept", state.interval_ms, "ms", exact=SLOW_MS, source="nothing changed")
-    measure("still running", state.running, exact=True, source="nothing changed")
+    measure(
+        "interval after the refusals",
+        state.interval_ms,
+        "ms",
+        exact=SLOW_MS,
+        source="a refusal changes nothing",
+    )
+    measure("monitor still runs", state.running, exact=True, source="a refusal changes nothing")
     measure(
         "start(minimum)", device.monitor(start=MINIMUM_MS).interval_ms, "ms", exact=MINIMUM_MS, source=SOURCE
     )

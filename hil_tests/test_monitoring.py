@@ -156,7 +156,11 @@ def test_minimum_ever_is_the_lowest_value(
     assert device.probe(TOTAL_CAPS).minimum > minimum, "each sample must reset the allocator's own minimum"
     later = device.stats().total_minimum_free
     measure(
-        "minimum ever after the low is out of the window", later, "B", exact=minimum, source="it never rises"
+        "minimum ever after the low has left the window",
+        later,
+        "B",
+        exact=minimum,
+        source="the minimum never rises",
     )
 
 
@@ -172,24 +176,52 @@ def test_fragmentation_follows_the_layout(
 
     untouched = claimed()
     assert memory is PSRAM or len(heaps.regions(memory)) > 1, "internal memory must have several heaps"
-    measure("untouched", untouched, "%", low=0, high=UNTOUCHED_PERCENT, source=UNTOUCHED)
+    measure(
+        "fragmentation, memory untouched", untouched, "%", low=0, high=UNTOUCHED_PERCENT, source=UNTOUCHED
+    )
 
     if memory is PSRAM:
         heaps.leave(memory, 400 * KB)
     first = heaps.split(memory, block=2 * KB, count=16)
     little = claimed()
-    measure("split once", little, "%", exact=heaps.fragmentation(memory), source="arithmetic on heap.regions")
-    measure("rise when split", little - untouched, "%", low=3, high=100, source="REQUIREMENTS.md MON-05")
+    measure(
+        "fragmentation, memory split once",
+        little,
+        "%",
+        exact=heaps.fragmentation(memory),
+        source="arithmetic on heap.regions",
+    )
+    measure(
+        "rise of fragmentation after the first split",
+        little - untouched,
+        "%",
+        low=3,
+        high=100,
+        source="REQUIREMENTS.md MON-05",
+    )
     second = heaps.split(memory, block=3 * KB, count=14)
     more = claimed()
-    measure("split twice", more, "%", exact=heaps.fragmentation(memory), source="arithmetic on heap.regions")
     measure(
-        "further rise when split more", more - little, "%", low=3, high=100, source="REQUIREMENTS.md MON-05"
+        "fragmentation, memory split twice",
+        more,
+        "%",
+        exact=heaps.fragmentation(memory),
+        source="arithmetic on heap.regions",
+    )
+    measure(
+        "rise of fragmentation after the second split",
+        more - little,
+        "%",
+        low=3,
+        high=100,
+        source="REQUIREMENTS.md MON-05",
     )
 
     heaps.release(second)
     heaps.release(first)
-    measure("merged again", claimed(), "%", low=0, high=UNTOUCHED_PERCENT, source=UNTOUCHED)
+    measure(
+        "fragmentation, memory merged again", claimed(), "%", low=0, high=UNTOUCHED_PERCENT, source=UNTOUCHED
+    )
 
 
 # --- Between samples ----------------------------------------------------------------------------------------
@@ -221,11 +253,11 @@ def test_dip_between_two_samples_is_seen_in_the_windows_watermark(
 
     free = dip.data[memory.free_field]
     measure(
-        "free in the sample after the dip - before",
+        "free memory after the dip - before the dip",
         free - quiet.data[memory.free_field],
         "B",
         exact=0,
-        source="samples alone do not see it",
+        source="the samples miss the dip",
     )
     measure(
         "lowest direct read - watermark of the window",
@@ -233,7 +265,7 @@ def test_dip_between_two_samples_is_seen_in_the_windows_watermark(
         "B",
         low=0,
         high=OTHERS_MAX,
-        source="the dip is seen, and no other",
+        source="the watermark shows this dip and no other",
     )
     measure(
         "free - watermark in the next window",
@@ -241,7 +273,7 @@ def test_dip_between_two_samples_is_seen_in_the_windows_watermark(
         "B",
         low=0,
         high=OTHERS_MAX,
-        source="each window has its own watermark",
+        source="each window has a new watermark",
     )
 
 
@@ -270,7 +302,11 @@ def test_minimum_ever_never_rises(device: Device, heaps: Heaps, monitor: Monitor
     measure("falls of the minimum ever", minima[0] - minima[-1], "B", min=1, source="the test's own blocks")
     above = max(stats.total_minimum_free - stats.total_free for stats in seen)
     measure(
-        "minimum ever - free, at most", above, "B", max=0, source="a minimum is no more than what is free"
+        "minimum ever - free memory, highest of all samples",
+        above,
+        "B",
+        max=0,
+        source="the minimum never exceeds free memory",
     )
 
 
@@ -309,8 +345,8 @@ def test_failed_allocation_is_recorded_with_size_capabilities_and_function(
     kept = failures(device, 0)
     assert len(kept) == 1, f"expected 1 recorded failure, got {kept}"
     failed = kept[0]
-    measure("size", failed.size, "B", exact=size, source="asked for by the test")
-    measure("capabilities", failed.caps, exact=caps, source="asked for by the test")
+    measure("size", failed.size, "B", exact=size, source="requested by the test")
+    measure("capabilities", failed.caps, exact=caps, source="requested by the test")
     measure("function", failed.function, exact="heap_caps_malloc", source="called by heap.hold")
     event = device.wait_event("mem.alloc_failed", since=start)
     for name in ("size", "caps", "function"):
@@ -334,7 +370,9 @@ def test_failure_is_reported_wherever_it_happens(
     assert refused.value.err == "ESP_ERR_NO_MEM"
     event = device.wait_event("mem.alloc_failed", since=start)
     measure("size of a task's stack", event.data["size"], "B", exact=TASK_STACK, source="log.load")
-    measure("it was internal memory", bool(event.data["caps"] & CAP_INTERNAL), exact=True, source="a stack")
+    measure(
+        "internal memory was requested", bool(event.data["caps"] & CAP_INTERNAL), exact=True, source="a stack"
+    )
 
     device.fail("SPIRAM", nth=1)
     start = device.mark()
@@ -343,7 +381,9 @@ def test_failure_is_reported_wherever_it_happens(
     device.fail(off=True)
     event = device.wait_event("mem.alloc_failed", since=start)
     measure("size of the stream buffer", event.data["size"], "B", exact=64 * KB, source="guide: 64 KB")
-    measure("it was PSRAM", bool(event.data["caps"] & CAP_SPIRAM), exact=True, source="guide: in PSRAM")
+    measure(
+        "PSRAM was requested", bool(event.data["caps"] & CAP_SPIRAM), exact=True, source="guide: in PSRAM"
+    )
 
 
 @pytest.mark.requirement("MON-04")
@@ -355,7 +395,7 @@ def test_failure_inside_a_critical_section_is_only_noted(device: Device, measure
     kept = failures(device, 0)
     assert len(kept) == 1, f"expected 1 recorded failure, got {kept}"
     failed = kept[0]
-    measure("capabilities", failed.caps, exact=CAP_DMA, source="asked for in the critical section")
+    measure("capabilities", failed.caps, exact=CAP_DMA, source="requested in the critical section")
     measure("boot id", device.info().b, exact=boot, source="no reset")
 
 
@@ -371,5 +411,10 @@ def test_failures_in_quick_succession_are_counted_when_not_kept(
         assert not heaps.can_hold(DMA, size)
     failures(device, 0)
     events = device.events("mem.alloc_failed", since=start)
-    told = sum(1 + event.data["lost"] for event in events)
-    measure("failures told, kept or lost", told, exact=attempts, source="REQUIREMENTS.md MON-04: anywhere")
+    reported = sum(1 + event.data["lost"] for event in events)
+    measure(
+        "failures reported or counted as lost",
+        reported,
+        exact=attempts,
+        source="REQUIREMENTS.md MON-04: anywhere",
+    )

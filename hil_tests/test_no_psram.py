@@ -58,11 +58,21 @@ def test_board_without_psram_starts_refuses_what_needs_it_and_keeps_running(
 ) -> None:
     start = boot_start(device)
     info = device.info()
-    measure("PSRAM it reports", info.psram, "B", exact=0, source=SOURCE)
+    measure("PSRAM reported by the board", info.psram, "B", exact=0, source=SOURCE)
     errors = [f"{line.tag}: {line.text}" for line in device.log_lines(start) if line.level == "E"]
     said = " | ".join(errors)
-    measure("the chip's driver says it", "PSRAM chip not found" in said, exact=True, source=said)
-    measure("it says what camera mode needs", "camera frame block" in said, exact=True, source=said)
+    measure(
+        "the PSRAM driver reports that the chip is missing",
+        "PSRAM chip not found" in said,
+        exact=True,
+        source=said,
+    )
+    measure(
+        "the log names the block that camera mode needs",
+        "camera frame block" in said,
+        exact=True,
+        source=said,
+    )
     measure("mode", device.mode().mode, exact="init", source="camera mode is unavailable")
     device.wait_line("HotPin ready", since=start)
 
@@ -74,12 +84,12 @@ def test_board_without_psram_starts_refuses_what_needs_it_and_keeps_running(
     for mode, block in ((CAMERA, "camera frame"), (VOICE, "STT ring")):
         error = refusal(device, "mode.set", to=mode, wait=True)
         measure(f"{mode} mode", error.err, exact="ESP_ERR_NO_MEM", source=SOURCE)
-        measure(f"{mode} mode: it names the block", block in error.msg, exact=True, source=error.msg)
+        measure(f"{mode} mode: the message names the block", block in error.msg, exact=True, source=error.msg)
     frame = refusal(device, "camera.capture")
-    measure("taking a picture", frame.err, exact="ESP_ERR_INVALID_STATE", source="there is no camera mode")
+    measure("taking a picture", frame.err, exact="ESP_ERR_INVALID_STATE", source="camera mode is unavailable")
     monitor.stop()  # flushes the log of the refusals
     measure(
-        "internal memory kept by the refusals",
+        "internal memory kept after the refusals",
         before - heaps.free(INTERNAL.caps),
         "B",
         exact=0,
@@ -94,5 +104,7 @@ def test_board_without_psram_starts_refuses_what_needs_it_and_keeps_running(
     warnings = {event.data["type"] for event in monitor.warnings(start)}
     measure("warnings", ", ".join(warnings), exact="PSRAM_CRITICAL", source="0 B are below 200 KB")
     measure("internal free", heaps.free(INTERNAL.caps), "B", min=50 * KB, source="no other pressure")
-    measure("starts", device.info().boot_count - info.boot_count, exact=0, source="no crash loop")
-    measure("resets since", len(device.channel.resets(start)), exact=1, source="that of the start alone")
+    measure("boots counted", device.info().boot_count - info.boot_count, exact=0, source="no crash loop")
+    measure(
+        "resets in the test", len(device.channel.resets(start)), exact=1, source="the reset before the test"
+    )

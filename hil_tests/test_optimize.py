@@ -37,10 +37,15 @@ def check_advice(device: Device, measure: Measure, when: str, expected: set[str]
     advice = device.optimize().advice
     given = {name for name, text in ADVICE.items() if any(text in line for line in advice)}
     measure(f"{when}: advice", ", ".join(sorted(given)), exact=", ".join(sorted(expected)), source=SOURCE)
-    measure(f"{when}: pieces of advice", len(advice), exact=len(expected), source="no other")
+    measure(f"{when}: pieces of advice", len(advice), exact=len(expected), source="no further advice")
     device.wait_line(r"optimisation reclaimed -?\d+ bytes", since=start)
     logged = [line.text for line in device.log_lines(start) if line.tag == "MEM_MGR" and line.level == "W"]
-    measure(f"{when}: in the log", "; ".join(logged), exact="; ".join(advice), source="it logs what it says")
+    measure(
+        f"{when}: advice in the log",
+        "; ".join(logged),
+        exact="; ".join(advice),
+        source="the log repeats the reply",
+    )
 
 
 @pytest.mark.requirement("API-10")
@@ -127,7 +132,7 @@ def test_reclaimed_bytes_match_direct_reads(
     Monitoring stays on; without it, a short-lived task writes each log and its stack disturbs the readings.
     """
     nothing = device.optimize().reclaimed
-    measure("reclaimed when there is nothing to", nothing, "B", exact=0, source=SOURCE)
+    measure("memory reclaimed when no stream is open", nothing, "B", exact=0, source=SOURCE)
     modes.to(VOICE)
     idle = heaps.free(TOTAL_CAPS)
     modes.play(tone(1_600))
@@ -135,6 +140,12 @@ def test_reclaimed_bytes_match_direct_reads(
     assert idle - before > 64 * KB, "the stream's buffer must be allocated"
     reclaimed = device.optimize().reclaimed
     after = heaps.free(TOTAL_CAPS)
-    measure("reclaimed", reclaimed, "B", exact=after - before, source="direct reads before and after")
-    measure("reclaimed of a played stream", reclaimed, "B", min=64 * KB + BLOCK_OVERHEAD, source="its buffer")
-    measure("free afterwards", after, "B", exact=idle, source="as before the stream")
+    measure("memory reclaimed", reclaimed, "B", exact=after - before, source="direct reads before and after")
+    measure(
+        "memory reclaimed from a played stream",
+        reclaimed,
+        "B",
+        min=64 * KB + BLOCK_OVERHEAD,
+        source="the stream's buffer",
+    )
+    measure("total free afterwards", after, "B", exact=idle, source="free memory before the stream")

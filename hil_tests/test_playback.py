@@ -56,7 +56,7 @@ def test_stream_is_played_to_its_end(device: Device, voice: Modes, measure: Meas
     end = device.wait_event("tts", budgets.PLAY_S, since=start)
     measure("state", end.data["state"], exact="ended", source="PROTOCOL.md §3")
     measure("result", end.data["err"], exact="ESP_OK", source="TTS-05")
-    measure("played", end.data["samples"], "frames", exact=frames, source="frames in the stream")
+    measure("frames played", end.data["samples"], "frames", exact=frames, source="frames in the stream")
     length_ms = frames * 1000 // RATE_HZ
     for what, duration_ms in (("reported", end.data["duration_ms"]), ("by the clock", end.t_ms - begun_ms)):
         measure(
@@ -65,11 +65,13 @@ def test_stream_is_played_to_its_end(device: Device, voice: Modes, measure: Meas
             "ms",
             low=length_ms - BUFFER_MS,
             high=length_ms + LATENCY_MS + ALLOWANCE_MS,
-            source="frames / 16 kHz; what is in the DMA buffers is played out",
+            source="frames / 16 kHz; the DMA buffers are played to the end",
         )
     device.barrier()
-    measure("ends reported", len(device.events("tts", since=start)), exact=1, source="PROTOCOL.md §3")
-    measure("microphone's reads failed", device.recording().read_errors, exact=0, source="full duplex")
+    measure(
+        "playback ends reported", len(device.events("tts", since=start)), exact=1, source="PROTOCOL.md §3"
+    )
+    measure("failed reads of the microphone", device.recording().read_errors, exact=0, source="full duplex")
 
 
 @pytest.mark.requirement("TTS-05")
@@ -88,7 +90,7 @@ def test_stream_may_arrive_during_playback(
             device.tts_write(stream[at : at + WRITE_BYTES])
     end = device.wait_event("tts", budgets.PLAY_S, since=start)
     measure("result", end.data["err"], exact="ESP_OK", source="TTS-05")
-    measure("played", end.data["samples"], "frames", exact=frames, source="frames in the stream")
+    measure("frames played", end.data["samples"], "frames", exact=frames, source="frames in the stream")
     device.tts_close()
 
 
@@ -102,12 +104,18 @@ def test_malformed_stream_is_refused(device: Device, voice: Modes, measure: Meas
     for what, error in expected.items():
         end = voice.play((MALFORMED | UNSUPPORTED)[what])
         measure(f"{what}: error", end.data["err"], exact=error, source="TTS-05: refused with an error")
-        measure(f"{what}: played", end.data["samples"], "frames", exact=0, source="TTS-05")
+        measure(f"{what}: frames played", end.data["samples"], "frames", exact=0, source="TTS-05")
         device.tts_close()
     measure_same(measure, "after all of them", voice.read(), then)
     frames = 500
     end = voice.play(tone(frames))
-    measure("a sound one afterwards", end.data["samples"], "frames", exact=frames, source="TTS-05")
+    measure(
+        "frames played of a valid stream afterwards",
+        end.data["samples"],
+        "frames",
+        exact=frames,
+        source="TTS-05",
+    )
 
 
 @pytest.mark.requirement("TTS-05")
@@ -124,7 +132,13 @@ def test_incomplete_stream_times_out(device: Device, voice: Modes, measure: Meas
         came = f"{kept} B came"
         measure(f"{came}: error", end.data["err"], exact="ESP_ERR_TIMEOUT", source="TTS-05: an error")
         played = max(0, kept - 44) // 2
-        measure(f"{came}: played", end.data["samples"], "frames", exact=played, source="what had come")
+        measure(
+            f"{came}: frames played",
+            end.data["samples"],
+            "frames",
+            exact=played,
+            source="the frames that arrived",
+        )
         device.tts_close()
 
 
@@ -138,14 +152,21 @@ def test_playing_needs_voice_mode_and_a_stream(device: Device, modes: Modes, mea
         return "none"
 
     modes.write(tone(100))
-    measure("in camera mode", error_of(device.tts_play), exact="ESP_ERR_INVALID_STATE", source="no I2S there")
+    measure(
+        "tts.play in camera mode",
+        error_of(device.tts_play),
+        exact="ESP_ERR_INVALID_STATE",
+        source="camera mode has no I2S",
+    )
     device.tts_close()
     modes.to(VOICE)
-    measure("without a stream", error_of(device.tts_play), exact="ESP_ERR_INVALID_STATE", source="TTS-05")
+    measure(
+        "tts.play without a stream", error_of(device.tts_play), exact="ESP_ERR_INVALID_STATE", source="TTS-05"
+    )
     device.tts_open(100)
     too_much = b"\0" * 101
     measure(
-        "more than announced",
+        "tts.write of more than announced",
         error_of(lambda: device.tts_write(too_much)),
         exact="ESP_ERR_INVALID_SIZE",
         source="TTS-05",
@@ -163,7 +184,7 @@ def test_stop_returns_every_byte(device: Device, voice: Modes, measure: Measure)
     def play_on() -> None:
         voice.write(stream)
         state = device.tts_play().state
-        measure("closed while", state, exact="playing", source="the test's own order")
+        measure("state when closed", state, exact="playing", source="the test's own order")
 
     begin: dict[str, Callable[[], object]] = {
         "opened": device.tts_open,
@@ -202,4 +223,10 @@ def test_leaving_voice_mode_returns_every_byte(device: Device, voice: Modes, mea
     voice.to(VOICE)
     measure_same(measure, "in voice mode", voice.read(), in_voice)
     frames = 500
-    measure("plays again", voice.play(tone(frames)).data["samples"], "frames", exact=frames, source="TTS-06")
+    measure(
+        "the stream plays again",
+        voice.play(tone(frames)).data["samples"],
+        "frames",
+        exact=frames,
+        source="TTS-06",
+    )

@@ -88,10 +88,10 @@ def test_crash_ends_in_a_reset_that_reports_its_cause(
     panic = measure_panic(device, measure, start, kind)
     words = "Task watchdog got triggered" if kind == "task_wdt" else panic.headline
     said = words in str(reset.value)
-    measure("the error says what the chip said", said, exact=True, source=f"{words} in: {reset.value}")
+    measure("the error quotes the chip's message", said, exact=True, source=f"{words} in: {reset.value}")
     measure("reset reason", after.reset_reason, exact=REASONS[kind], source="esp_reset_reason()")
-    measure("starts", after.boot_count - before.boot_count, exact=1, source="one reset, no loop")
-    measure("it works", device.mode().mode, exact="camera", source=SOURCE)
+    measure("boots counted", after.boot_count - before.boot_count, exact=1, source="one reset, no loop")
+    measure("the board works", device.mode().mode, exact="camera", source=SOURCE)
 
 
 def test_byte_access_to_iram_panics_where_the_chip_is_real(
@@ -108,7 +108,11 @@ def test_byte_access_to_iram_panics_where_the_chip_is_real(
     device.command("sys.panic", kind="iram")
     line = device.wait_line("this chip is emulated", since=start)
     measure(
-        "an emulated chip says so", line.level, exact="E", source="no evidence of the chip", klass="modelled"
+        "an emulated chip identifies itself",
+        line.level,
+        exact="E",
+        source="no evidence of the chip",
+        klass="modelled",
     )
 
 
@@ -139,11 +143,11 @@ def measure_flashed_again(
     complaint = device.channel.wait(lambda: COMPLAINT.search(device.channel.text(start)), budgets.BOOT_S)
     said = complaint is not None
     measure(f"{when}the boot loader complains", said, exact=True, source="boot_logs: no bootable app")
-    measure(f"{when}it comes back", by_itself(device), exact="by flashing it again", source=SOURCE)
+    measure(f"{when}recovery of the board", by_itself(device), exact="by flashing it again", source=SOURCE)
     dut.serial.flash()
     info = device.wait_ready()
     measure(f"{when}ELF SHA-256 after flashing again", info.elf_sha256, exact=elf_sha256, source=SOURCE)
-    measure(f"{when}it works", device.mode().mode, exact="camera", source=SOURCE)
+    measure(f"{when}the board works", device.mode().mode, exact="camera", source=SOURCE)
 
 
 CUTS = 3
@@ -191,12 +195,14 @@ def measure_supply_failed(
         action()
     said = bool(re.search(printed, str(failed.value)))
     measure(
-        f"{when}the error says what the chip said", said, exact=True, source=f"{printed} in: {failed.value}"
+        f"{when}the error quotes the chip's message", said, exact=True, source=f"{printed} in: {failed.value}"
     )
     after = device.wait_ready()
     measure(f"{when}reset reason", after.reset_reason, exact=reason, source="esp_reset_reason()")
-    measure(f"{when}starts", after.boot_count - before.boot_count, exact=1, source="one reset, no loop")
-    measure(f"{when}it works", device.mode().mode, exact="camera", source=SOURCE)
+    measure(
+        f"{when}boots counted", after.boot_count - before.boot_count, exact=1, source="one reset, no loop"
+    )
+    measure(f"{when}the board works", device.mode().mode, exact="camera", source=SOURCE)
 
 
 @pytest.mark.parametrize(
@@ -231,13 +237,19 @@ def test_power_cut_at_each_step_of_a_transition_is_a_fresh_start(
             device, measure, lambda: modes.to(to), printed="POWERON_RESET", reason="POWERON", when=when
         )
         measure(
-            f"{when}snapshots of before", len(device.last().snapshots), exact=0, source="RTC memory is lost"
+            f"{when}snapshots from before the power cut",
+            len(device.last().snapshots),
+            exact=0,
+            source="RTC memory is lost",
         )
         device.monitor(stop=True)
         now = modes.read()
         if memory is not None:
             measure(
-                f"{when}memory other than at the start before", str(now - memory), exact="{}", source=SOURCE
+                f"{when}memory difference from the previous boot",
+                str(now - memory),
+                exact="{}",
+                source=SOURCE,
             )
         memory = now
 
@@ -276,12 +288,14 @@ def test_power_cut_in_a_transition_is_a_fresh_start(
         supply.cycle()
         info = device.wait_ready()
         measure(f"{delay} ms: reset reason", info.reset_reason, exact="POWERON", source=supply.what)
-        measure(f"{delay} ms: mode", device.mode().mode, exact="camera", source="a fresh start")
+        measure(
+            f"{delay} ms: mode", device.mode().mode, exact="camera", source="the board starts in camera mode"
+        )
         device.monitor(stop=True)
         now = modes.read()
         if memory is not None:
             measure(
-                f"{delay} ms: memory other than at the start before",
+                f"{delay} ms: memory difference from the previous boot",
                 str(now - memory),
                 exact="{}",
                 source=SOURCE,

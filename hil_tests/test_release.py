@@ -117,7 +117,12 @@ def test_release_image_boots_logs_and_ticks_without_a_warning(
         if line.tag == "MEM_MGR" and line.level in "EW"
     ]
     measure("complaints of the memory manager", "; ".join(complaints), exact="", source="a healthy boot")
-    measure("boots", len(release.channel.resets(boot_start(release))), exact=1, source="no reset since")
+    measure(
+        "boots counted",
+        len(release.channel.resets(boot_start(release))),
+        exact=1,
+        source="no reset in the test",
+    )
 
 
 @pytest.mark.requirement("REL-01", "ROB-03")
@@ -132,12 +137,10 @@ def test_release_image_has_no_console(release: Device, measure: Measure) -> None
     sample = release.wait_event("mem.sample", SAMPLE_BUDGET_S, since=start, where=context_is("Periodic"))
     replies = [record for record in release.channel.records(start) if record.kind == "reply"]
     measure("replies", len(replies), exact=0, source="REQUIREMENTS.md ROB-03")
-    measure("resets by what was sent", len(release.channel.resets(start)), exact=0, source="ROB-03")
+    measure("resets after sending", len(release.channel.resets(start)), exact=0, source="ROB-03")
     said = {line.tag for line in release.log_lines(start)} - {"MEM_MGR"}
-    measure(
-        "log lines of others than the memory manager", ", ".join(said), exact="", source="no echo, no help"
-    )
-    measure("it still samples", bool(sample.data["internal_free"]), exact=True, source="REL-01")
+    measure("log lines not of the memory manager", ", ".join(said), exact="", source="no echo, no help")
+    measure("the monitor still samples", bool(sample.data["internal_free"]), exact=True, source="REL-01")
 
 
 @pytest.mark.requirement("ROB-03")
@@ -158,7 +161,10 @@ def test_release_image_has_none_of_the_consoles_strings(
         )
     known = sum(text in with_console for text in texts)
     measure(
-        "of them, found in the image with the console", known, min=len(texts) // 2, source="they are its own"
+        "texts found in the image with the console",
+        known,
+        min=len(texts) // 2,
+        source="the image contains its own texts",
     )
     has_console = bool(read_config(Path(dut.app.binary_path)).get("HOTPIN_HIL_CONSOLE"))
     measure("CONFIG_HOTPIN_HIL_CONSOLE", has_console, exact=False, source="sdkconfig")
@@ -246,7 +252,9 @@ def test_release_image_has_the_consoles_memory_free(
             klass="modelled" if is_modelled and what == AT_MAIN else "measured",
         )
     saved = board.build.app_file.stat().st_size - Path(dut.app.bin_file).stat().st_size
-    measure("image, with console - release", saved, "B", min=1, source="the console is not in it")
+    measure(
+        "image size, with console - release", saved, "B", min=1, source="the release image has no console"
+    )
 
 
 def share_of_console(what: str, static: int, stack: int) -> tuple[int, int, str]:
@@ -273,7 +281,7 @@ def measure_static_memory(kind: str, size: ImageSizes, start: Start, measure: Me
             start.first_heap - size.first_heap,
             "B",
             exact=0,
-            source=f"{size.source}: heap_init gives to the heap what the linker left",
+            source=f"{size.source}: heap_init adds the memory that the linker left free",
             klass="modelled" if size.is_modelled else "measured",
         )
     if size.static_dram is not None and kind in STATIC_DRAM_MAX:
@@ -282,7 +290,7 @@ def measure_static_memory(kind: str, size: ImageSizes, start: Start, measure: Me
             size.static_dram,
             "B",
             max=STATIC_DRAM_MAX[kind][size.image],
-            source="real_build.md: what this configuration took, and 14 to 16 %",
+            source="real_build.md: the size of this configuration, plus 14 to 16 %",
         )
 
 

@@ -132,7 +132,12 @@ def test_hostile_lines_get_a_clear_error_or_nothing(
     measure("hostile lines that were obeyed", "; ".join(accepted), exact="", source=SOURCE)
     measure("errors without a name", "; ".join(unclear), exact="", source=SOURCE)
     check_unharmed(device, measure, first.boot_count)
-    measure("changes of memory and tasks", str(modes.read() - before), exact="{}", source="nothing is kept")
+    measure(
+        "changes of memory and tasks",
+        str(modes.read() - before),
+        exact="{}",
+        source="no memory and no task is kept",
+    )
 
 
 LONGEST_WORD = 200
@@ -175,7 +180,12 @@ def test_noise_does_no_harm(device: Device, modes: Modes, measure: Measure, kind
         device.info()
         sent += len(noise)
     check_unharmed(device, measure, first.boot_count)
-    measure("changes of memory and tasks", str(modes.read() - before), exact="{}", source="nothing is kept")
+    measure(
+        "changes of memory and tasks",
+        str(modes.read() - before),
+        exact="{}",
+        source="no memory and no task is kept",
+    )
 
 
 WORDS = [b"@", b"1 ", b"mem.stats", b"heap.probe", b"caps=", b"DMA", b",", b";", b"size=", b"4294967295", b"-", b"*",
@@ -194,8 +204,8 @@ def make_noise(rng: random.Random, kind: str) -> bytes:
 
 def check_unharmed(device: Device, measure: Measure, boot_count: int) -> None:
     """Measure that the board is in the same boot (as every command also checks) and executes commands."""
-    measure("boots since", device.info().boot_count - boot_count, exact=0, source=SOURCE)
+    measure("boots counted", device.info().boot_count - boot_count, exact=0, source=SOURCE)
     with pytest.raises(DeviceError) as refused:
         device.command("no.such.command")
     measure("an unknown command", refused.value.err, exact="UNKNOWN_COMMAND", source="PROTOCOL.md §3")
-    measure("a known one works", device.command("mem.stats")["ok"], exact=True, source=SOURCE)
+    measure("a known command works", device.command("mem.stats")["ok"], exact=True, source=SOURCE)

@@ -212,7 +212,12 @@ def test_fragmentation_of_each_memory_can_warn(
     monitor.start()
     start = device.mark()
     monitor.complete_checks(CHECKS)
-    measure("warnings one percent under", len(monitor.warnings(start)), exact=0, source=FRAGMENTATION_RULE)
+    measure(
+        "warnings one percent below the threshold",
+        len(monitor.warnings(start)),
+        exact=0,
+        source=FRAGMENTATION_RULE,
+    )
 
     start = device.mark()
     device.thresholds(**only(fragmentation_warning=percent))
@@ -259,7 +264,7 @@ def test_level_is_left_at_the_hysteresis_limit_and_not_below(
     measure(
         "recoveries 4 B short of the limit", len(monitor.recoveries(start)), exact=0, source=HYSTERESIS_RULE
     )
-    measure("warnings on entering", len(monitor.warnings(start)), exact=1, source=HYSTERESIS_RULE)
+    measure("warnings on entering the level", len(monitor.warnings(start)), exact=1, source=HYSTERESIS_RULE)
 
     # Far out of the level, then in again, and up to the limit itself.
     heaps.release(outer)
@@ -272,11 +277,23 @@ def test_level_is_left_at_the_hysteresis_limit_and_not_below(
     recovered = monitor.recovery(again, kind.type)
     monitor.complete_checks(CHECKS)
     measure("recoveries at the limit", len(monitor.recoveries(again)), exact=1, source=HYSTERESIS_RULE)
-    measure("value on leaving", recovered.data["value"], "B", exact=limit, source="direct read (heap.probe)")
     measure(
-        "threshold on leaving", recovered.data["threshold"], "B", exact=threshold, source="set by the test"
+        "value on leaving the level",
+        recovered.data["value"],
+        "B",
+        exact=limit,
+        source="direct read (heap.probe)",
     )
-    measure("warnings on entering again", len(monitor.warnings(again)), exact=1, source=HYSTERESIS_RULE)
+    measure(
+        "threshold on leaving the level",
+        recovered.data["threshold"],
+        "B",
+        exact=threshold,
+        source="set by the test",
+    )
+    measure(
+        "warnings on entering the level again", len(monitor.warnings(again)), exact=1, source=HYSTERESIS_RULE
+    )
 
 
 @pytest.mark.requirement("THR-08")
@@ -298,7 +315,10 @@ def test_fragmentation_is_left_five_points_under_its_threshold(
     assert heaps.fragmentation(PSRAM) == threshold - 4
     monitor.complete_checks(CHECKS)
     measure(
-        "recoveries 4 points under", len(monitor.recoveries(start)), exact=0, source=FRAGMENTATION_HYSTERESIS
+        "recoveries 4 points below the threshold",
+        len(monitor.recoveries(start)),
+        exact=0,
+        source=FRAGMENTATION_HYSTERESIS,
     )
 
     for identifier in reversed(from_left):
@@ -307,9 +327,14 @@ def test_fragmentation_is_left_five_points_under_its_threshold(
     recovered = monitor.recovery(start, "FRAGMENTATION_HIGH")
     monitor.complete_checks(CHECKS)
     measure(
-        "recoveries 5 points under", len(monitor.recoveries(start)), exact=1, source=FRAGMENTATION_HYSTERESIS
+        "recoveries 5 points below the threshold",
+        len(monitor.recoveries(start)),
+        exact=1,
+        source=FRAGMENTATION_HYSTERESIS,
     )
-    measure("value on leaving", recovered.data["value"], "%", exact=threshold - 5, source="heap.regions")
+    measure(
+        "value on leaving the level", recovered.data["value"], "%", exact=threshold - 5, source="heap.regions"
+    )
     measure("warnings", len(monitor.warnings(start)), exact=1, source=FRAGMENTATION_HYSTERESIS)
 
 
@@ -428,7 +453,12 @@ def test_critical_supersedes_low_when_both_are_reached_at_once(
     monitor.recovery(start, critical.type)
     monitor.complete_checks(CHECKS)
     told = ", ".join(str(event.data["type"]) for event in monitor.warnings(start))
-    measure("warnings once critical is left", told, exact=low.type, source="the lower level still holds")
+    measure(
+        "warnings after leaving the critical level",
+        told,
+        exact=low.type,
+        source="the lower level still holds",
+    )
     told = ", ".join(str(event.data["type"]) for event in monitor.recoveries(start))
     measure("recoveries", told, exact=critical.type, source="the lower level still holds")
 
@@ -465,7 +495,7 @@ def test_internal_and_dma_are_distinguished(
             f"{other.name} warnings meanwhile",
             len(monitor.warnings(start, other.warning)),
             exact=0,
-            source="its threshold was not crossed in this step",
+            source="this step did not cross the threshold",
         )
 
 
@@ -488,6 +518,6 @@ def test_both_fragmentation_levels_are_distinguished(
             warning.data["threshold"],
             "%",
             exact=level_percent,
-            source="PROTOCOL.md §1: threshold_value tells which",
+            source="PROTOCOL.md §1: threshold_value shows which",
         )
         measure(f"warnings {name}", len(monitor.warnings(start)), exact=1, source=FRAGMENTATION_RULE)

@@ -149,7 +149,7 @@ def measure_written(measure: Measure, samples: list[Event], boxes: list[Box], co
     for box in boxes:
         for name, value in free_of(box.stats).items():
             said = figures.get(box.context, {}).get(name, "no record")
-            measure(f"{box.context}: {name} in the box", value, "B", exact=said, source="its record")
+            measure(f"{box.context}: {name} in the box", value, "B", exact=said, source="the box's record")
 
 
 def measure_logged(
@@ -248,7 +248,7 @@ def test_camera_to_voice_to_camera(device: Device, modes: Modes, measure: Measur
 
     voice = modes.to(VOICE)
     measure("mode", voice.mode, exact=VOICE, source="TRN-01")
-    measure("mode before", voice.previous, exact=CAMERA, source="TRN-01")
+    measure("previous mode", voice.previous, exact=CAMERA, source="TRN-01")
     modes.record(0.2)
     first = device.recording()
     modes.record(2.2)
@@ -260,18 +260,18 @@ def test_camera_to_voice_to_camera(device: Device, modes: Modes, measure: Measur
         "Hz",
         low=RATE_HZ * 0.9,
         high=RATE_HZ * 1.1,
-        source="16 kHz; they come with each DMA buffer of 64 ms, 2 s are looked at",
+        source="16 kHz over 2 s, in DMA buffers of 64 ms",
     )
-    measure("reads that failed", second.read_errors, exact=0, source="TRN-01")
+    measure("failed reads", second.read_errors, exact=0, source="TRN-01")
     frames = RATE_HZ // 10
     end = modes.play(tone(frames))
-    measure("played", end.data["samples"], "frames", exact=frames, source="frames in the stream")
-    measure("playback ended with", end.data["err"], exact="ESP_OK", source="TRN-01")
+    measure("frames played", end.data["samples"], "frames", exact=frames, source="frames in the stream")
+    measure("result of the playback", end.data["err"], exact="ESP_OK", source="TRN-01")
     device.tts_close()
 
     camera = modes.to(CAMERA)
-    measure("mode at last", camera.mode, exact=CAMERA, source="TRN-01")
-    measure("changes", camera.transitions, exact=3, source="from init, and two")
+    measure("mode at the end", camera.mode, exact=CAMERA, source="TRN-01")
+    measure("changes", camera.transitions, exact=3, source="one from init, and two by the test")
     measure_picture("second picture")
 
 
@@ -297,7 +297,7 @@ def test_memory_in_a_mode_is_what_it_was_one_cycle_before(
         latest = [match for match in told if match["mode"] == mode][-1]
         for memory in ("internal", "psram"):
             measure(
-                f"{mode} against its baseline, as it says: {memory}",
+                f"{mode} mode: difference from the baseline in the log: {memory}",
                 int(latest[memory]),
                 "B",
                 low=-WARM_UP_B,
@@ -322,7 +322,7 @@ def measure_cycles(device: Device, modes: Modes, measure: Measure, series: Serie
         leak = find_leak(free)
         per_1000 = 1_000
         measure(
-            f"{name}: lost per 1,000 cycles at most",
+            f"{name}: loss per 1,000 cycles, upper bound",
             round(leak.high * per_1000, 1),
             "B",
             max=1_024,
@@ -336,16 +336,18 @@ def measure_cycles(device: Device, modes: Modes, measure: Measure, series: Serie
             source="the smallest block, lost once a cycle",
         )
         measure(
-            f"{name}: lost in one step",
+            f"{name}: one-time loss",
             leak.step.lost if leak.step else 0,
             "B",
             max=1_024,
-            source="TRN-04: what is lost once counts against the same budget",
+            source="TRN-04: a one-time loss counts against the same budget",
         )
     blocks = find_leak([-reading.blocks for reading in readings])
     measure("blocks per cycle", blocks.slope, exact=0, source="TRN-04: block count slope 0")
     tasks = readings[-1].tasks - readings[0].tasks
-    measure("tasks more after all cycles", tasks, exact=0, source="real_boards.md: a task leaked per cycle")
+    measure(
+        "additional tasks after all cycles", tasks, exact=0, source="real_boards.md: a task leaked per cycle"
+    )
 
 
 @pytest.mark.requirement("TRN-04")
@@ -383,7 +385,7 @@ def measure_undone(device: Device, measure: Measure, to: str, step: str, flat: F
         "steps done and undone",
         " ".join(f"undo:{entry.step}" if entry.undo else entry.step for entry in ledger),
         exact=" ".join([*done, step, *(f"undo:{name}" for name in undone)]),
-        source="TRN-05: the steps before it, in reverse order",
+        source="TRN-05: the preceding steps, in reverse order",
     )
     forth = {entry.step: entry for entry in ledger if not entry.undo}
     for entry in (entry for entry in ledger if entry.undo):
@@ -394,7 +396,7 @@ def measure_undone(device: Device, measure: Measure, to: str, step: str, flat: F
                 "B",
                 low=-flat.free,
                 high=flat.free,
-                source=f"as before {entry.step} was done",
+                source=f"free memory before {entry.step}",
             )
 
 
@@ -415,10 +417,10 @@ def test_failed_step_leads_back_to_the_former_mode(
     device.fail(step=step)
     error = modes.refused(to)
     measure("steps that failed", device.fail()["steps_failed"], exact=1, source="heap.fail step=…")
-    measure("step that the answer names", str(error.reply.get("value")), exact=step, source="PROTOCOL.md §3")
+    measure("step that the reply names", str(error.reply.get("value")), exact=step, source="PROTOCOL.md §3")
     now = device.mode()
     measure("mode", now.mode, exact=origin, source="TRN-05: back to the former mode")
-    measure("settled", now.busy, exact=False, source="TRN-05")
+    measure("mode change in progress", now.busy, exact=False, source="TRN-05")
     measure("changes made", now.transitions - then.transitions, exact=0, source="TRN-05")
     measure("failures counted", now.failures - then.failures, exact=1, source="one step was made to fail")
     flat.measure(measure, "after the failure", modes.read(), read_then)
@@ -429,7 +431,7 @@ def test_failed_step_leads_back_to_the_former_mode(
         measure_undone(device, measure, to, step, flat)
 
     measure_mode_works(device, modes, measure, "afterwards")
-    measure("mode when asked again", modes.to(to).mode, exact=to, source="TRN-05: works afterwards")
+    measure("mode after the next request", modes.to(to).mode, exact=to, source="TRN-05: works afterwards")
     measure_mode_works(device, modes, measure, "in the other mode")
     modes.to(origin)
     flat.measure(measure, "back again", modes.read(), read_then)
@@ -457,7 +459,9 @@ def test_board_recovers_from_a_failed_rollback(
     measure("mode", device.mode().mode, exact=CAMERA, source="TRN-05: the former mode")
     flat.measure(measure, "after recovery", modes.read(), then)
     measure_mode_works(device, modes, measure, "afterwards")
-    measure("mode when asked again", modes.to(VOICE).mode, exact=VOICE, source="TRN-05: works afterwards")
+    measure(
+        "mode after the next request", modes.to(VOICE).mode, exact=VOICE, source="TRN-05: works afterwards"
+    )
 
 
 # --- Requests -----------------------------------------------------------------------------------------------
@@ -483,21 +487,27 @@ def test_requests_end_in_the_last_requested_mode(
     for mode in asked:
         device.set_mode(mode, wait=False)
     now = modes.settled()
-    measure("mode", now.mode, exact=asked[-1], source="TRN-06: the last that was asked for")
+    measure("mode", now.mode, exact=asked[-1], source="TRN-06: the last requested mode")
     measure("failures", now.failures - then.failures, exact=0, source="TRN-06")
     made = now.transitions - then.transitions
-    measure("changes", made, low=int(changes > 0), high=changes, source="each passed over or made once")
+    measure(
+        "changes",
+        made,
+        low=int(changes > 0),
+        high=changes,
+        source="each request is carried out once or skipped",
+    )
     device.barrier()
     events = modes.changes(start)
-    measure("events", len(events), exact=made, source="one for each change")
+    measure("events", len(events), exact=made, source="one event for each change")
     path = [CAMERA, *(str(event.data["to"]) for event in events)]
     measure(
-        "each begins where the last one ended",
+        "each change starts in the mode in which the previous one ended",
         " ".join(str(event.data["from"]) for event in events),
         exact=" ".join(path[:-1]),
         source="TRN-06",
     )
-    measure("the last one's end", path[-1], exact=asked[-1], source="TRN-06")
+    measure("mode at the end of the last change", path[-1], exact=asked[-1], source="TRN-06")
     measure_mode_works(device, modes, measure, "afterwards")
 
 
@@ -514,7 +524,7 @@ DURATION_MAX_MS = {
     VOICE: 890 + SETTLE_MS + LINES * LINE_WAIT_MS,
     CAMERA: 379 + SETTLE_MS + POWER_DOWN_MS + LINES * LINE_WAIT_MS,
 }
-DURATION_SOURCE = "real_boards.md: median without boxes (890, 379 ms) + pauses + waits for the line"
+DURATION_SOURCE = "real_boards.md: median without boxes (890, 379 ms) + pauses + waits for the UART"
 
 
 @pytest.mark.requirement("TRN-07")
@@ -539,7 +549,7 @@ def test_duration_is_within_its_limit(device: Device, modes: Modes, measure: Mea
             "ms",
             low=-TICK_MS - 1,
             high=2 * 15 + LINE_WAIT_MS + TICK_MS,
-            source="two logs of 15 ms at most, a line; the samples' clock ticks",
+            source="two logs of at most 15 ms, the wait for one line, and clock ticks",
         )
     device.ledger()  # for the report's chart of the transition
 
@@ -597,37 +607,55 @@ def test_memory_shortage_is_detected_before_any_step(
         "step", str(error.reply.get("value")), exact="admission", source="TRN-08: before anything is touched"
     )
     measure("message names the block", shortage.block in error.msg, exact=True, source=error.msg)
-    measure("message names its size", str(shortage.missing) in error.msg, exact=True, source=error.msg)
+    measure(
+        "message names the size of the block",
+        str(shortage.missing) in error.msg,
+        exact=True,
+        source=error.msg,
+    )
     now = device.mode()
     assert now.failed is not None
     measure(
-        "block that is missing", now.failed.block or "", exact=shortage.block, source="TRN-08: which block"
+        "name of the missing block",
+        now.failed.block or "",
+        exact=shortage.block,
+        source="TRN-08: which block",
     )
     measure(
-        "its size", now.failed.missing or 0, "B", exact=shortage.missing, source="real_boards.md: its costs"
+        "size of the missing block",
+        now.failed.missing or 0,
+        "B",
+        exact=shortage.missing,
+        source="real_boards.md: driver costs",
     )
     largest = device.probe(memory.caps).largest
     measure(
-        "largest free block it names",
+        "largest free block that the reply names",
         now.failed.largest or 0,
         "B",
         low=0,
         high=min(largest, shortage.missing - 1),
-        source="heap.probe; it is too small",
+        source="heap.probe; smaller than the missing block",
     )
     if shortage.split:
         free = heaps.free(memory.caps)
-        measure("free in sum", free, "B", min=shortage.missing, source="the sum would do for the block")
+        measure(
+            "sum of the free blocks",
+            free,
+            "B",
+            min=shortage.missing,
+            source="the sum is enough for the block",
+        )
 
     measure("mode", now.mode, exact=origin, source="TRN-08: the former mode")
     took = now.duration_ms
-    measure("time it took", took, "ms", max=REFUSED_MAX_MS, source="no driver is restarted")
+    measure("duration of the refusal", took, "ms", max=REFUSED_MAX_MS, source="no driver is restarted")
     measure("heaps are as before", device.regions() == regions_then, exact=True, source="heap.regions, twice")
     measure("no step was begun", device.ledger() == ledger_then, exact=True, source="mode.ledger, twice")
     measure("changes", now.transitions - then.transitions, exact=0, source="TRN-08")
     if origin == VOICE:
         more = modes.record(0.5) - samples_then
-        measure("samples went on", more, min=1, source="they count from the capture's start")
+        measure("samples captured after the refusal", more, min=1, source="the capture continues")
     measure_mode_works(device, modes, measure, "still")
 
     for identifier in reversed(held):
@@ -686,15 +714,15 @@ def test_statistics_from_before_a_crash_survive_it(
     measure("reset reason", second.reset_reason, exact="PANIC", source="esp_reset_reason()")
     measure("reset reason in the record", last.reset_reason, exact="PANIC", source="esp_reset_reason()")
     measure("boots counted", second.boot_count - first.boot_count, exact=1, source="TRN-09")
-    measure(
-        "boot that the record is of", last.boot_count or 0, exact=first.boot_count, source="the one before"
-    )
+    measure("boot of the record", last.boot_count or 0, exact=first.boot_count, source="the previous boot")
     measure("id of that boot", last.boot_id or "", exact=first.b, source="sys.info before")
     assert last.snapshots, "no statistics survived the reset"
     newest = last.snapshots[0]
     measure("last statistics before the crash", newest.context, exact=BEFORE[plan.to], source="TRN-09")
     measure_free(measure, "before the crash", free_of(newest.stats), before)
-    measure("mode after it", device.mode().mode, exact=CAMERA, source="the board starts in camera mode")
+    measure(
+        "mode after the reset", device.mode().mode, exact=CAMERA, source="the board starts in camera mode"
+    )
 
 
 @dataclass(frozen=True)
@@ -746,7 +774,7 @@ def put_together(device: Device, since: Cursor) -> Chain:
 def test_crash_in_a_transition_is_reported_from_box_to_cause(
     device: Device, modes: Modes, measure: Measure, name: str
 ) -> None:
-    """The last box, the panic, the reset and its cause each come from a different source on the line.
+    """The last box, the panic, the reset and its cause each come from a different source.
 
     The crash is late enough for the box to be complete.
     """
@@ -762,10 +790,10 @@ def test_crash_in_a_transition_is_reported_from_box_to_cause(
     is_it = bool(re.fullmatch(CAUSES[plan.kind], chain.panic.cause))
     measure("panic", is_it, exact=True, source=chain.panic.headline)
     measure("reset", chain.reset, exact="SW_CPU_RESET", source="ROM banner of a reset after a panic")
-    measure("cause", chain.cause, exact="PANIC", source="esp_reset_reason() of the next start")
-    measure("in this order on the line", chain.in_order, exact=True, source="DIAG-04")
-    measure("what survived is the same log", chain.survived.context, exact=BEFORE[plan.to], source="sys.last")
-    measure_free(measure, "what survived", free_of(chain.survived.stats), free_of(chain.box.stats))
+    measure("cause", chain.cause, exact="PANIC", source="esp_reset_reason() of the next boot")
+    measure("box, panic, reset and cause arrive in this order", chain.in_order, exact=True, source="DIAG-04")
+    measure("context of the surviving log", chain.survived.context, exact=BEFORE[plan.to], source="sys.last")
+    measure_free(measure, "surviving log", free_of(chain.survived.stats), free_of(chain.box.stats))
 
 
 # --- Pauses -------------------------------------------------------------------------------------------------
@@ -803,10 +831,10 @@ def test_pauses_add_to_duration_and_cost_no_memory(
             flat.measure(measure, f"{mode} with {pause} ms, against none", now, shortest[mode][1])
             settled = {entry.step: entry for entry in device.ledger()}
             for step in ("settle.down", "settle.up"):
-                won = settled[step].internal_after - settled[step].internal_before
+                gained = settled[step].internal_after - settled[step].internal_before
                 measure(
-                    f"{step} of {pause} ms to {mode}: memory won",
-                    won,
+                    f"{step} of {pause} ms to {mode}: memory gained",
+                    gained,
                     "B",
                     low=0,
                     high=8_552,

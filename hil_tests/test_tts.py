@@ -61,7 +61,9 @@ def test_stream_buffer_is_64_kb_of_psram(device: Device, heaps: Heaps, measure: 
         exact=cost,
         source="guide: 64 KB in PSRAM, + header",
     )
-    measure("internal taken", before["internal"] - after["internal"], "B", exact=0, source="guide: PSRAM")
+    measure(
+        "internal memory taken", before["internal"] - after["internal"], "B", exact=0, source="guide: PSRAM"
+    )
 
     for context, free in (
         ("Before TTS Allocation", before["psram"]),
@@ -126,9 +128,11 @@ def test_safety_margin_refuses_below_the_required_psram(
         f"error with {free} B free", open_error(device), exact="ESP_ERR_NO_MEM", source="guide: return value"
     )
     needed, had = numbers_in(device.wait_line(INSUFFICIENT, since=start), INSUFFICIENT)
-    measure("needed, in the message", int(needed), "B", exact=REQUIRED, source="guide: 65,536 + 32,768")
-    measure("had, in the message", int(had), "B", exact=free, source="direct read (heap.probe)")
-    measure("free PSRAM afterwards", heaps.free(PSRAM.caps), "B", exact=free, source="nothing was taken")
+    measure("needed bytes in the message", int(needed), "B", exact=REQUIRED, source="guide: 65,536 + 32,768")
+    measure("available bytes in the message", int(had), "B", exact=free, source="direct read (heap.probe)")
+    measure(
+        "free PSRAM afterwards", heaps.free(PSRAM.caps), "B", exact=free, source="a refusal takes no memory"
+    )
 
 
 @pytest.mark.requirement("TTS-03")
@@ -149,7 +153,10 @@ def test_refusal_leaks_nothing_and_ends_when_memory_is_back(
             source="no leak",
         )
     measure(
-        "closing after the refusals", close_error(device), exact="ESP_ERR_INVALID_STATE", source="not open"
+        "closing after the refusals",
+        close_error(device),
+        exact="ESP_ERR_INVALID_STATE",
+        source="no stream is open",
     )
 
     heaps.release(held)
@@ -169,7 +176,7 @@ def test_enough_in_sum_but_no_block_is_refused_with_its_own_message(
     heaps.split(PSRAM, block=piece, count=12)
     free = heaps.free(PSRAM.caps)
     regions = heaps.regions(PSRAM)
-    measure("free PSRAM, in sum", free, "B", min=REQUIRED, source="the sum would do")
+    measure("sum of the free PSRAM blocks", free, "B", min=REQUIRED, source="the sum is enough")
     assert not fits_one(regions, STREAM_BUFFER)
 
     start = device.mark()
@@ -178,9 +185,14 @@ def test_enough_in_sum_but_no_block_is_refused_with_its_own_message(
     device.wait_line(rf"\b{largest}\b", since=start)
     errors = [line.text for line in device.log_lines(start) if line.tag == "TTS" and line.level == "E"]
     said = " | ".join(errors)
-    measure("it names the block that is missing", str(STREAM_BUFFER) in said, exact=True, source=said)
-    measure("it names the largest block there is", str(largest) in said, exact=True, source=said)
+    measure("the message names the missing block", str(STREAM_BUFFER) in said, exact=True, source=said)
+    measure("the message names the largest free block", str(largest) in said, exact=True, source=said)
     measure(
-        "it is the sum's message", "Insufficient PSRAM: need" in said, exact=False, source="its own message"
+        "the message complains about the sum",
+        "Insufficient PSRAM: need" in said,
+        exact=False,
+        source="fragmentation has its own message",
     )
-    measure("free PSRAM afterwards", heaps.free(PSRAM.caps), "B", exact=free, source="nothing was taken")
+    measure(
+        "free PSRAM afterwards", heaps.free(PSRAM.caps), "B", exact=free, source="a refusal takes no memory"
+    )

@@ -24,7 +24,7 @@ class BootState:
         """The sample with the most free internal memory, by context."""
 
     def start_boot(self) -> None:
-        """Note the start of the chip: the mode is unknown."""
+        """Begin a boot: the mode is unknown."""
         self.mode = ""
 
     def end_boot(self) -> None:

@@ -34,7 +34,7 @@ class BoxFacts:
         self._reserve: list[int] = []
 
     def end_boot(self) -> None:
-        """Note the end of a boot, so that boxes of two boots do not form a pair."""
+        """End the boot, so that boxes of two boots do not form a pair."""
         self._before = None
 
     def take_broken(self, box: ev.BoxBroken) -> None:

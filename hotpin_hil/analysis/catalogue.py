@@ -47,7 +47,7 @@ def of_panic(panic: Panic, regions: Iterable[ev.HeapInitRegion]) -> Known:
 
     Args:
         panic: the panic.
-        regions: the build's memory map, as far as it was printed.
+        regions: the part of the build's memory map that was printed.
     """
     address = panic.excvaddr
     cause = panic.cause

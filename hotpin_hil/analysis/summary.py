@@ -81,7 +81,7 @@ class BootSummary:
 
     @property
     def how(self) -> str:
-        """The cause of the start, as far as the log shows it."""
+        """The reset reason, if the log shows it; otherwise the sign of the boot."""
         causes = [self.cause, f"the firmware reports {self.reason}" if self.reason else ""]
         return ", ".join(cause for cause in causes if cause) or f"no banner, shown by: {self.sign}"
 

@@ -188,5 +188,5 @@ class BoardInUse:
 
 
 def is_true(value: object) -> bool:
-    """Whether a yes-or-no option of pytest-embedded is set: `y`, `yes` or `true`."""
+    """Whether a yes-or-no pytest-embedded option is set: `y`, `yes` or `true`."""
     return value is True or (isinstance(value, str) and value.lower() in ("y", "yes", "true"))

@@ -162,7 +162,7 @@ def _look(row: BoardRow, port: str, leases: Path, probe: Probe | None, tell: Cal
 
 
 def _missing(port: str) -> HilError | None:
-    """The error of opening the port, as far as it can be predicted without opening it."""
+    """The error that opening the port would raise, if it can be predicted without opening the port."""
     from hotpin_hil.link.port import port_error
 
     if "://" in port:

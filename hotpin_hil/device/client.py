@@ -87,7 +87,7 @@ class Device(Console):
     def fail_call(
         self, call: str | None = None, *, nth: int | None = None, count: int | None = None, off: bool = False
     ) -> dict[str, Any]:
-        """Make calls of a function of ESP-IDF fail.
+        """Make calls to an ESP-IDF function fail.
 
         Args:
             call: name of the function; None lists those that can fail.

@@ -66,7 +66,7 @@ class Console:
         self.on_reply: Callable[[str, dict[str, Any]], None] = lambda command, reply: None
         """Callback for each reply, with its command."""
         self.on_ready: Callable[[], None] = lambda: None
-        """Callback for each start of the board that `wait_ready` waits for."""
+        """Callback for each boot that `wait_ready` waits for."""
         # Random, so that a stored reply to an earlier session's request does not match.
         self._id = secrets.randbelow(_ID_MAX)
         self._events: list[Event] = []
@@ -186,7 +186,7 @@ class Console:
         """
         noise = self.channel.noise(since)
         if noise.corrupted_in_transit:
-            raise NoisyLine(f"{what}; the line is noisy: {noise}", NOISE_REMEDY)
+            raise NoisyLine(f"{what}; the serial line is noisy: {noise}", NOISE_REMEDY)
 
     def _check_reset(self, since: Cursor, when: str) -> None:
         if self.boot is None:

@@ -72,14 +72,14 @@ def blame(
     A `BenchError` blocks the test wherever it was raised, also as a stated cause or as a member of a group. In set-up,
     the tools' own errors and unexpected exceptions of fixtures block it too. In the test itself an unexpected exception
     fails it, since the test most likely did not understand the reply. A missing reply, event or line is the bench's
-    fault if the board lost its power during the test or the line corrupted bytes; a wrong value is always the
+    fault if the board lost power during the test or the serial line corrupted bytes; a wrong value is always the
     firmware's fault.
 
     Args:
         error: the exception.
         phase: SETUP, CALL or TEARDOWN.
         chip_answers: resets the chip and returns whether its boot loader answers; called only after silence.
-        channel: the line to the board, if there is one.
+        channel: the serial line to the board, if there is one.
     """
     for cause in causes(error):
         if isinstance(cause, BenchError):
@@ -114,8 +114,8 @@ def blame(
 def _excuse(error: BaseException, channel: Channel | None, noise: LineNoise | None) -> Finding | None:
     """Return BLOCKED if the bench explains why something is missing.
 
-    A panic is a better explanation. A line without a single sound record does not count as noisy, since the firmware
-    may use another format.
+    A panic is a better explanation. A serial line on which no valid record has arrived does not count as noisy, since
+    the firmware may use another format.
     """
     if channel is None or find_panics(channel.text()):
         return None
@@ -124,14 +124,14 @@ def _excuse(error: BaseException, channel: Channel | None, noise: LineNoise | No
     if failure:
         return Finding(Verdict.BLOCKED, f"{failure}: {reason}", SUPPLY_REMEDY)
     if noise is not None and noise.corrupted_in_transit and channel.records():
-        return Finding(Verdict.BLOCKED, f"{reason}; the line is noisy: {noise}", NOISE_REMEDY)
+        return Finding(Verdict.BLOCKED, f"{reason}; the serial line is noisy: {noise}", NOISE_REMEDY)
     return None
 
 
 def _silence(error: NoReply, chip_answers: bool) -> Finding:
     """Return FAIL if the chip answers a reset, else BLOCKED.
 
-    A line that carries the boot log after the reset would also have carried the firmware's replies before it.
+    A serial line that carries the boot log after the reset would also have carried the firmware's replies before it.
     """
     reason = _first_line(error.message)
     if chip_answers:

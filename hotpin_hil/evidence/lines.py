@@ -474,7 +474,7 @@ class KnownNoiseNote(ResultsLine):
 
 @dataclass(frozen=True)
 class EmulatorNote(ResultsLine):
-    """A known emulator fault that stopped a start of the firmware."""
+    """A known emulator fault that stopped a boot of the firmware."""
 
     kind, about = NOTE, "emulator"
 

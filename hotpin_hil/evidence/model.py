@@ -37,7 +37,7 @@ _WORST_FIRST = list(Verdict)
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict | None:
-    """The gravest of some verdicts; None if there are none."""
+    """The worst of some verdicts; None if there are none."""
     return min(verdicts, key=_WORST_FIRST.index, default=None)
 
 

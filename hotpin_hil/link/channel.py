@@ -180,7 +180,7 @@ class Channel:
         self._banner_from = max(self._banner_from, len(self._text) - BANNER_MAX)
 
     def _note_boot(self, record: Record) -> None:
-        """Note whether the harness requested a new boot, even if the ROM printed no banner."""
+        """Record whether the harness requested a new boot, even if the ROM printed no banner."""
         if self._records and record.boot == self._records[-1].boot:
             return
         if self._is_requested or self._is_requested_boot:

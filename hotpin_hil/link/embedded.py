@@ -19,7 +19,7 @@ PACKAGES = (
     "pytest-embedded-serial-esp",
 )
 FIXTURES = ("msg_queue", "_listener", "_mp_manager")
-"""Fixtures of pytest-embedded that the suite overrides."""
+"""The pytest-embedded fixtures that the suite overrides."""
 
 
 def install_serial() -> None:

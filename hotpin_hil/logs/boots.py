@@ -1,4 +1,4 @@
-"""Boots: which lines belong to which start of the chip."""
+"""Boots: assigns log lines to boots of the chip."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class LineClock(Protocol):
         """Latest time in this boot, None before the first."""
 
     def restart_clock(self) -> None:
-        """Note that the board has restarted, so times begin at 0."""
+        """Restart the log's clock: after a reset, timestamps begin at 0."""
 
 
 class BootTracker:
@@ -75,7 +75,7 @@ class BootTracker:
         """The chip waits for a flasher; the firmware's boot follows."""
 
     def note_output(self) -> None:
-        """Note that the current boot has printed something."""
+        """Record that the current boot has printed something."""
         self._has_output = True
 
     def take_text(self, line: ConsoleLine) -> None:

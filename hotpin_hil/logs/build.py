@@ -32,7 +32,7 @@ class BuildCollector:
 
     @property
     def regions(self) -> tuple[ev.HeapInitRegion, ...]:
-        """The memory map of this boot, as far as it was printed."""
+        """The part of this boot's memory map that was printed."""
         return self._regions
 
     def take_app_info(self, line: LogLine) -> None:
@@ -57,7 +57,7 @@ class BuildCollector:
             self._add(line.number, "psram_mb", int(found[1]))
 
     def note_free_at_main(self, line: int, free: int, *, keep_first: bool) -> None:
-        """Note the free heap at `app_main`.
+        """Store the free heap at `app_main`.
 
         Args:
             line: where it was printed.

@@ -31,7 +31,7 @@ class BoardClock:
         self._jump_line = 0
 
     def restart(self) -> None:
-        """Note that the board has restarted, so times begin at 0."""
+        """Restart the clock: after a reset, timestamps begin at 0."""
         self.high = self._before_jump = -1
 
     def take_run(self, times: list[int], first: int) -> bool:

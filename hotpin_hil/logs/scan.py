@@ -71,7 +71,7 @@ class LineScanner:
         return self._clock.high if self._clock.high >= 0 else None
 
     def restart_clock(self) -> None:
-        """Note that the board has restarted, so times begin at 0."""
+        """Restart the log's clock: after a reset, timestamps begin at 0."""
         self._clock.restart()
 
     def feed(self, data: bytes) -> None:

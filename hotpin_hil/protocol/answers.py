@@ -127,7 +127,7 @@ class Resources:
 
     mode: str
     busy: bool
-    """A change of mode is in progress."""
+    """A mode change is in progress."""
     heaps: tuple[HeapCensus, ...]
     tasks: int
     queues: int

@@ -231,7 +231,7 @@ class TaskWatchdog(LogEvent):
 
 @dataclass(frozen=True)
 class PanicSeen(LogEvent):
-    """A panic, with the memory map of its boot as far as it was printed."""
+    """A panic, with the part of the memory map that its boot printed."""
 
     panic: Panic
     regions: tuple[HeapInitRegion, ...] = ()

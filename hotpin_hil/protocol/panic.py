@@ -89,7 +89,7 @@ class CoreState:
 
 @dataclass(frozen=True)
 class Panic:
-    """One panic, as far as it was printed."""
+    """One panic; the log may contain only part of it."""
 
     cause: str
     """IDF's reason ("LoadProhibited", "Interrupt wdt timeout on CPU0"), or "abort", "assert", "stack overflow",

@@ -48,7 +48,7 @@ class Record:
 
     @property
     def boot(self) -> str:
-        """Boot id: 8 hex digits, new at each start of the firmware."""
+        """Boot id: 8 hex digits, new at each boot."""
         return str(self.data["b"])
 
     @property

@@ -79,7 +79,7 @@ class AllurePlugin:
                 self._config.add_cleanup(_filter_containers(self._results, logger, self._of_tools))
 
     def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> None:
-        """Note whether a tool or the suite defines the fixture, since the suite may override a tool's fixture."""
+        """Record whether a tool or the suite defines the fixture, since the suite may override a tool's fixture."""
         is_tools = fixturedef.func.__module__.startswith(TOOLS)
         (self._of_tools.add if is_tools else self._of_tools.discard)(fixturedef.argname)
 

@@ -104,7 +104,7 @@ class SuiteMarks:
         return made
 
     def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
-        """Note deselected tests, so that a requirement does not pass just because its failing test was not run.
+        """Record deselected tests, so that a requirement does not pass just because its failing test was not run.
 
         Long tests (`soak`) do not count: a normal run deselects them, and they only repeat other tests at length.
         """

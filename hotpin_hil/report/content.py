@@ -56,7 +56,7 @@ _LOGGED_AT = re.compile(r"\(\d+\) ")
 _Log = TypeVar("_Log", PanicLog, SliceLog)
 
 NOT_SHOWN = (Verdict.FAIL.value, Verdict.UNSET.value, Verdict.BLOCKED.value)
-"""Verdicts of a test that did not show its requirement, gravest first."""
+"""Verdicts of a test that did not show its requirement, worst first."""
 
 
 @dataclass(frozen=True)

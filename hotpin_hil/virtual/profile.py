@@ -116,7 +116,7 @@ class BoardProfile:
         ]
 
     def boot_lines(self) -> list[str]:
-        """The chip's start as `key=value` lines, in order, for the firmware process and for `boot_heap`.
+        """The chip's boot as `key=value` lines, in order, for the firmware process and for `boot_heap`.
 
         Without PSRAM there are no PSRAM blocks, and ESP-IDF makes no DMA pool.
         """

@@ -47,7 +47,7 @@ def commands(pipeline: str) -> Iterator[tuple[str, list[str]]]:
 
 @cache
 def pytest_options() -> set[str]:
-    """All long options of pytest in this project, with those of pytest-embedded and this plugin."""
+    """All long pytest options in this project, including those of pytest-embedded and this plugin."""
     usage = subprocess.run(
         [sys.executable, "-m", "pytest", "--help"],
         cwd=PROJECT_ROOT,

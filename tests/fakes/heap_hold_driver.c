@@ -4,7 +4,7 @@
  * Test driver for heap_hold.c and heap_blocks.c on the heap model. Reads commands from stdin; answers each
  * with one line of numbers.
  *
- *   boot KEY VALUE          a line of the chip's start          -> 1 or 0
+ *   boot KEY VALUE          a line of the chip's boot           -> 1 or 0
  *   take CAPS SIZE          allocate, like other tasks          -> address or 0
  *   give ADDRESS            free                                -> 0
  *   leave CAPS LEAVE BLOCK  heap_hold_leave                     -> error, id, free, blocks

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * mem_sample.c on the heap model: `driver SEED STEPS`, the lines of the chip's start on stdin. Allocates and
+ * mem_sample.c on the heap model: `driver SEED STEPS`, the lines of the chip's boot on stdin. Allocates and
  * frees at random, and compares the manager's answers with the allocator. Prints counts, or the first
  * difference.
  */

@@ -619,7 +619,7 @@ static void coalescing(void)
     }
 }
 
-/** Each step fails once, by name: the former mode is restored. */
+/** Makes each step fail once (steps are selected by name); the previous mode must be restored each time. */
 static void each_step(void)
 {
     const system_state_t modes[] = {SYSTEM_STATE_CAMERA_STANDBY, SYSTEM_STATE_VOICE_ACTIVE};
@@ -636,7 +636,8 @@ static void each_step(void)
             s_fail_step = NULL;
             state_manager_get(&info);
             if (err != ESP_FAIL || info.last.step == NULL || strcmp(info.last.step, step) != 0) {
-                fail("step %s failed, and %d at %s is told", step, err, info.last.step);
+                fail("step %s was made to fail, but the reported error is %d at %s", step, err,
+                     info.last.step);
             }
             expect_state(from, step);
             if ((s_recoveries > recoveries) != (steps >= 2)) {

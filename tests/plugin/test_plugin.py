@@ -649,7 +649,7 @@ def test_collect_only_needs_no_board(suite: Suite, pytester: pytest.Pytester) ->
 
 
 def test_evidence_of_workers_is_collected(suite: Suite) -> None:
-    """Workers are separate processes without the fake board; this test needs none."""
+    """Workers are separate processes, where the fake board is not installed, so this test uses no board."""
     result = suite.run(WITHOUT_BOARD, "-n", "2", "hil_tests")
     assert result.ret == 0
     kinds = [line.get("about", line["kind"]) for line in suite.lines]

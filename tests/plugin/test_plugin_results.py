@@ -17,7 +17,8 @@ from tests.support.plugin_suite import CONFTEST, IMPORTS, REGISTERED, WITHOUT, S
 
 pytest_plugins = ["pytester", "tests.support.plugin_suite"]
 
-# Uses no board, so that it can run in a worker. The first test has ended when the second starts.
+# Uses no board, so that it can run in a worker. The second test kills its victim only after the first test's verdict is
+# in results.jsonl.
 KILLED = """
 import os, signal, time
 from pathlib import Path

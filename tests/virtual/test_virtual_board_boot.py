@@ -90,7 +90,7 @@ def recorded_bootloader() -> bytes:
 
 @pytest.fixture
 def recorded_flash(tmp_path: Path) -> Iterator[Flash]:
-    """Flash with the contents of the recorded boots, as far as their logs show them."""
+    """Flash with the contents of the recorded boots, limited to the parts that their logs show."""
     flash = Flash(tmp_path / "recorded.bin", 4 << 20)
     for offset, data in (
         (0x1000, recorded_bootloader()),

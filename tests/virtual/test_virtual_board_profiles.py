@@ -1,4 +1,4 @@
-"""Each shipped profile: its figures against the recording it comes from, and the firmware's start on it."""
+"""Each shipped profile: its figures against the recording it comes from, and the firmware's boot on the profile."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ void heap_system_destroy(heap_system_t *system);
 const char *heap_system_error(const heap_system_t *system);
 
 /*
- * Performs one step of the chip's start; call in the chip's order. BoardProfile.boot_lines() writes such
+ * Performs one step of the chip's boot; call in the chip's order. BoardProfile.boot_lines() writes such
  * lines into the params file of the firmware process:
  *
  *   heap=0x3FFAE6E0,6432,DRAM

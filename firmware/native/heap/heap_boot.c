@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * The heaps during the chip's start, line by line (see heap_system_boot_line).
+ * The heaps during the chip's boot, line by line (see heap_system_boot_line).
  */
 #include "heap_internal.h"
 

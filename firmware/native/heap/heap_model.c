@@ -207,8 +207,8 @@ bool heap_system_reserve_pool(heap_system_t *system, uint32_t size, bool default
     if (!heap_record_reset_heaps(system)) {
         return false;
     }
-    /* As in ESP-IDF, the pool is split if no block is large enough, and each heap of it is one byte shorter
-     * than its block. */
+    /* As in ESP-IDF, the pool is split if no single block is large enough; each resulting heap is one byte
+     * shorter than the block it occupies. */
     while (size > 0) {
         heap_figures_t figures;
         heap_system_figures(system, caps, &figures);

@@ -40,7 +40,7 @@ extern "C" {
 #define MALLOC_CAP_SIMD (1 << 20)
 #define MALLOC_CAP_INVALID (1U << 31) //!< No memory has it. In walk and check: every heap. An int in ESP-IDF
 
-/* Called if an allocation fails, with its size, its capabilities and the name of ESP-IDF's function. */
+/* Called if an allocation fails, with its size, its capabilities and the name of the ESP-IDF function. */
 typedef void (*esp_alloc_failed_hook_t)(size_t size, uint32_t caps, const char *function_name);
 
 /* There is one slot: a second registration replaces the first. ESP_ERR_INVALID_ARG: callback is NULL. */

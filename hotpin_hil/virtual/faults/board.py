@@ -95,7 +95,7 @@ class Faults:
 
     @property
     def in_force(self) -> list[InForce]:
-        """Requested faults that have not ended, as far as the board knows."""
+        """Requested faults that the board believes are still in force."""
         return list(self._in_force)
 
     def is_in_force(self, name: str) -> bool:

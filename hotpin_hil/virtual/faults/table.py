@@ -74,10 +74,10 @@ class Fault:
 
 LINE, POWER, BOARD, FIRMWARE = "line", "power", "chip", "firmware"
 GROUPS = {
-    LINE: "on the line between the chip and its client",
+    LINE: "on the serial line",
     POWER: "of the supply",
     BOARD: "of the chip and its flash",
-    FIRMWARE: "in the firmware's world",
+    FIRMWARE: "in the firmware's environment",
 }
 CLEARED = "when cleared"
 RESET = "with a reset"
@@ -102,19 +102,19 @@ FAULTS = {
         Fault(
             "cut-utf8",
             LINE,
-            "a line is cut off inside a UTF-8 character",
+            "a log line is cut off inside a UTF-8 character",
             "after count lines",
             (_LINES,),
         ),
         Fault(
             "foreign-line",
             LINE,
-            "another task's line interrupts a line, whose rest follows on the next one",
+            "another task's log line interrupts a log line, whose rest follows on the next line",
             "after count lines",
             (
                 _LINES,
-                Argument("inside", "line", "what it interrupts", choices=("line", "character")),
-                Argument("text", "I (4711) wifi:state: run -> run (0x0)", "the other task's line"),
+                Argument("inside", "line", "the place of the interruption", choices=("line", "character")),
+                Argument("text", "I (4711) wifi:state: run -> run (0x0)", "the other task's log line"),
             ),
         ),
         Fault(

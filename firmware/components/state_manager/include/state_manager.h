@@ -61,7 +61,7 @@ typedef struct {
     state_change_t failed;   //!< The last failed change; recovery may have followed
 } state_manager_info_t;
 
-/** Pauses in a change of mode, in ms; at most STATE_MANAGER_SETTLE_MAX_MS each. */
+/** Pauses in a mode change, in ms; at most STATE_MANAGER_SETTLE_MAX_MS each. */
 typedef struct {
     uint32_t down_ms; //!< After the old mode's drivers have stopped
     uint32_t up_ms;   //!< After the new mode's drivers have started

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * mode.*, camera.*, stt.*: changes of mode, camera frames, speech capture.
+ * mode.*, camera.*, stt.*: mode changes, camera frames, speech capture.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -16,7 +16,7 @@
 /* Longest change, including undo and recovery. */
 #define MODE_WAIT_MS 30000
 
-/* Longer than a capture takes. A change of mode in progress may take longer still: the command then fails. */
+/* Longer than a capture takes. A mode change in progress may take longer still: the command then fails. */
 #define LOCK_MS 5000
 
 #define TEXT_SIZE 40
@@ -179,8 +179,8 @@ static esp_err_t camera_capture(const console_request_t *request, console_reply_
     camera_frame_info_t frame;
     esp_err_t err = state_manager_lock(SYSTEM_STATE_CAMERA_STANDBY, LOCK_MS);
     if (err != ESP_OK) {
-        return console_fail(
-            reply, err, err == ESP_ERR_TIMEOUT ? "a change of mode is in progress" : "not in camera mode");
+        return console_fail(reply, err,
+                            err == ESP_ERR_TIMEOUT ? "a mode change is in progress" : "not in camera mode");
     }
     err = camera_controller_capture(&frame);
     state_manager_unlock();
@@ -218,9 +218,9 @@ static const console_command_t COMMANDS[] = {
     {"mode.set", "to=camera|voice [wait=1]", mode_set,
      "request a mode; wait=1, or typed: reply when the change is done"},
     {"mode.steps", "to=camera|voice|shutdown [from=init|camera|voice|error]", mode_steps,
-     "the steps of a change of mode (from=: default is the current mode)"},
+     "the steps of a mode change (from=: default is the current mode)"},
     {"mode.ledger", "", mode_ledger, "the last change's steps, with the free memory before and after each"},
-    {"mode.settle", "[down=N] [up=N] [default=1]", mode_settle, "the pauses in a change of mode, ms"},
+    {"mode.settle", "[down=N] [up=N] [default=1]", mode_settle, "the pauses in a mode change, ms"},
     {"camera.capture", "", camera_capture, "take a frame"},
     {"stt.get", "", stt_get, "statistics of the microphone's samples"},
 };

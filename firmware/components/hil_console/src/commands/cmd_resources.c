@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * sys.resources: all resources that the firmware holds. sys.fail: makes calls of ESP-IDF fail on purpose.
+ * sys.resources: all resources that the firmware holds. sys.fail: makes ESP-IDF calls fail on purpose.
  */
 #include "audio_driver.h"
 #include "camera_controller.h"

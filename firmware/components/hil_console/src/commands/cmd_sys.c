@@ -15,7 +15,7 @@
 #include "state_manager.h"
 #include "step_hook.h"
 
-/* Longest wait for a change of mode in progress. */
+/* Longest wait for a mode change in progress. */
 #define SHUTDOWN_MS 5000
 
 static esp_err_t sys_info(const console_request_t *request, console_reply_t *reply)
@@ -71,7 +71,7 @@ static esp_err_t sys_panic(const console_request_t *request, console_reply_t *re
         reply->after = NULL;
         if (!step_hook_crash(step, crash)) {
             return console_bad_argument(reply, "step", step,
-                                        "not a step of any change of mode; mode.steps lists them");
+                                        "not a step of any mode change; mode.steps lists them");
         }
     }
     return err;
@@ -104,7 +104,7 @@ static const console_command_t COMMANDS[] = {
     {"sys.tasks", "", sys_tasks, "number of tasks, and the unused stack of the permanent ones"},
     {"sys.reboot", "", sys_reboot, "restart"},
     {"sys.panic", "kind=abort|null|store|stack|wdt|task_wdt|heap|iram [step=TEXT]", sys_panic,
-     "crash now, or when this step of a change of mode is next entered"},
+     "crash now, or when this step of a mode change is next entered"},
     {"sys.last", "", sys_last, "the memory snapshots that survived the last reset"},
 };
 

@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * tts.*: the TTS decoder's stream and its playback. The commands hold the state manager's lock, because a
- * change of mode closes the stream.
+ * mode change closes the stream.
  */
 #include "console.h"
 #include "esp_err.h"
@@ -35,7 +35,7 @@ static esp_err_t lock(console_reply_t *reply, system_state_t state)
     esp_err_t err = state_manager_lock(state, LOCK_MS);
     if (err != ESP_OK) {
         console_fail(reply, err,
-                     err == ESP_ERR_TIMEOUT ? "a change of mode is in progress" : "not in voice mode");
+                     err == ESP_ERR_TIMEOUT ? "a mode change is in progress" : "not in voice mode");
     }
     return err;
 }
@@ -162,7 +162,7 @@ static const console_command_t COMMANDS[] = {
     {"tts.open", "[bytes=N]", tts_open, "open a stream (bytes=: its length); allocates 64 KB of PSRAM"},
     {"tts.write", "data=BASE64", tts_write, "append to the stream"},
     {"tts.play", "[wait=1]", tts_play,
-     "play the stream, in voice mode (wait=1: reply at its end); the event tts reports the result"},
+     "play the stream (voice mode only); wait=1: reply when playback ends; the tts event reports the result"},
     {"tts.close", "", tts_close, "close the stream and free its buffer"},
 };
 

@@ -1,8 +1,9 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Buffered text output. Buffering saves space in the UART driver's ring: each write takes 31 bytes of it in
- * addition to the text. Hold the stdout lock from the first console_output_write() to console_output_flush().
+ * Buffered text output. Buffering saves space in the UART driver's ring: in addition to the text, each write
+ * takes 31 bytes in the ring. Hold the stdout lock from the first console_output_write() to
+ * console_output_flush().
  */
 #pragma once
 

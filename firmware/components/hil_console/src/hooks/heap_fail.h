@@ -14,7 +14,7 @@
 typedef struct {
     bool armed;
     uint32_t seen;   /*!< matching allocations since heap_fail_arm() */
-    uint32_t failed; /*!< number of them that were made to fail */
+    uint32_t failed; /*!< how many of those were made to fail */
 } heap_fail_state_t;
 
 /**

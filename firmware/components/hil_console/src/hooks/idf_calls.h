@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Counts calls of ESP-IDF, and makes them fail on purpose. In HIL builds the linker's --wrap puts wrappers
+ * Counts ESP-IDF calls, and makes them fail on purpose. In HIL builds the linker's --wrap puts wrappers
  * around the functions listed in idf_calls.def, so no component under test contains a hook.
  */
 #pragma once
@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/** Counts of objects allocated and not yet released, since the chip's start. */
+/** Counts of objects allocated and not yet released, since boot. */
 #define IDF_HELD(X)                           \
     X(IDF_QUEUES, queues)                     \
     X(IDF_WATCHED, watched)                   \
@@ -26,8 +26,8 @@ typedef enum { IDF_HELD(IDF_HELD_ENTRY_) IDF_HELD_ } idf_held_t;
 
 typedef struct {
     const char *call; /*!< function that is made to fail; NULL: none */
-    uint32_t seen;    /*!< calls of it since idf_calls_fail() */
-    uint32_t failed;  /*!< number of them that were made to fail */
+    uint32_t seen;    /*!< calls to the function since idf_calls_fail() */
+    uint32_t failed;  /*!< how many of those calls were made to fail */
 } idf_calls_state_t;
 
 /** Number of objects of this kind; negative: more were released than allocated. */

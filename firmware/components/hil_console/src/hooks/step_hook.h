@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Deliberate failures and panics in the steps of a change of mode. In HIL builds the linker's --wrap
+ * Deliberate failures and panics in the steps of a mode change. In HIL builds the linker's --wrap
  * (wrap.cmake) puts a wrapper around state_manager_enter_step(), so the state manager contains no hook.
  */
 #pragma once

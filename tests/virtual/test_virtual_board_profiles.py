@@ -25,7 +25,7 @@ RECORDED = {
 }
 FIRST_MUTEX = 96
 """Bytes of the recorded application's first mutex, allocated between the start of app_main and the first box."""
-RESERVED_DMA = 16 * (8_704 + 4) + 512  # one block keeps the size of a hole that is too small to split
+RESERVED_DMA = 16 * (8_704 + 4)
 
 
 def recorded_lines(log: str) -> list[str]:
@@ -79,7 +79,10 @@ def test_no_two_profiles_share_a_mac_or_a_folder() -> None:
 
 def test_tight_dma_profile_differs_from_the_default_only_in_dma_memory() -> None:
     default, tight = profiles.load().boot_heap(), profiles.load("tight-dma").boot_heap()
-    assert default.stats("DMA").free - tight.stats("DMA").free == RESERVED_DMA
+    taken = default.stats("DMA").free - tight.stats("DMA").free
+    assert (
+        RESERVED_DMA <= taken <= RESERVED_DMA + 512
+    )  # a block keeps the rest of a hole that is too small to split
     assert default.stats("SPIRAM") == tight.stats("SPIRAM")
 
 

@@ -15,7 +15,7 @@ import pytest
 from fixtures.audio import tone
 from fixtures.measure import Measure
 from fixtures.modes import CAMERA, VOICE, WRITE_BYTES
-from fixtures.sweep import Failure, Operation, Outcome, Sweep, allocation, call, step
+from fixtures.sweep import CASES_MAX, Failure, Operation, Outcome, Sweep, allocation, call, step
 from hotpin_hil.device import Device
 
 SOURCE = "the error is reported, the resources are unchanged, and the operation works afterwards"
@@ -155,7 +155,8 @@ def sweep_allocations(device: Device, measure: Measure, operation: Operation) ->
         measure(
             f"{operation.name}: allocations that were made to fail",
             outcome.cases,
-            min=operation.allocates,
+            low=operation.allocates,
+            high=CASES_MAX,
             source="allocations of the operation (firmware/README.md, Memory budget)",
         )
 

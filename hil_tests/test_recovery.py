@@ -21,7 +21,7 @@ from fixtures.board import Power, needs_boot_loader
 from fixtures.faults import Faults
 from fixtures.flashing import cut_flashing
 from fixtures.measure import Measure
-from fixtures.modes import MODES, VOICE, Modes, other
+from fixtures.modes import MODES, VOICE, Modes, other, unexplained_between_boots
 from fixtures.panics import measure_panic
 from hotpin_hil.device import BoardReset, Device, NoReply, SupplyFailed, budgets
 from hotpin_hil.errors import FlashError
@@ -295,8 +295,8 @@ def test_power_cut_in_a_transition_is_a_fresh_start(
         now = modes.read()
         if memory is not None:
             measure(
-                f"{delay} ms: memory difference from the previous boot",
-                str(now - memory),
+                f"{delay} ms: unexplained memory difference from the previous boot",
+                str(unexplained_between_boots(now, memory)),
                 exact="{}",
                 source=SOURCE,
             )

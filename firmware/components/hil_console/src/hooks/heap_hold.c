@@ -256,6 +256,62 @@ esp_err_t heap_hold_leave(uint32_t caps, uint32_t leave, uint32_t block, unsigne
     return ESP_OK;
 }
 
+/** The lowest block first. Consecutive allocations mostly rise, and `last` is the highest: then each
+ * insertion is at the front. */
+static void sort_by_address(hold_t *hold)
+{
+    held_block_t *sorted = NULL;
+    while (hold->last != NULL) {
+        held_block_t *block = hold->last;
+        hold->last = block->next;
+        held_block_t *before = NULL;
+        held_block_t *after = sorted;
+        while (after != NULL && (uintptr_t)after < (uintptr_t)block) {
+            before = after;
+            after = after->next;
+        }
+        block->next = after;
+        if (before != NULL) {
+            before->next = block;
+        } else {
+            sorted = block;
+        }
+    }
+    hold->last = sorted;
+}
+
+/** @return whether nothing can lie between two blocks, of which `low` has the lower address */
+static bool adjoin(held_block_t *low, const held_block_t *high)
+{
+    return (uintptr_t)high - (uintptr_t)low - heap_caps_get_allocated_size(low) <= BLOCK_COST_MIN;
+}
+
+/** Frees a block only if the block above it adjoins and stays, so that no two freed blocks, nor a freed block
+ * and the rest of its hole, become one hole. */
+static void free_every_second(hold_t *hold)
+{
+    held_block_t *below = NULL;
+    held_block_t *block = hold->last;
+    while (block != NULL && block->next != NULL) {
+        held_block_t *above = block->next;
+        if (!adjoin(block, above)) {
+            below = block;
+            block = above;
+            continue;
+        }
+        if (below != NULL) {
+            below->next = above;
+        } else {
+            hold->last = above;
+        }
+        hold->info.blocks--;
+        hold->info.bytes -= (uint32_t)heap_caps_get_allocated_size(block);
+        heap_caps_free(block);
+        below = above;
+        block = above->next;
+    }
+}
+
 esp_err_t heap_hold_split(uint32_t caps, uint32_t block, uint32_t count, unsigned *id, uint32_t *had)
 {
     *had = 0;
@@ -275,15 +331,8 @@ esp_err_t heap_hold_split(uint32_t caps, uint32_t block, uint32_t count, unsigne
         drop(hold);
         return more ? ESP_ERR_INVALID_SIZE : ESP_ERR_NO_MEM;
     }
-    /* The allocator cuts consecutive blocks off the front of a free block. So every second block in order of
-     * allocation is also every second one by address. */
-    for (held_block_t *kept = hold->last; kept != NULL && kept->next != NULL; kept = kept->next) {
-        held_block_t *given = kept->next;
-        kept->next = given->next;
-        hold->info.blocks--;
-        hold->info.bytes -= (uint32_t)heap_caps_get_allocated_size(given);
-        heap_caps_free(given);
-    }
+    sort_by_address(hold);
+    free_every_second(hold);
     return ESP_OK;
 }
 

@@ -27,20 +27,23 @@ def qemu_extra_args(qemu_extra_args: str | None) -> str | None:
 
 
 @pytest.fixture
-def port(board: BoardInUse, port: str | None, tmp_path: Path) -> Generator[str | None, None, None]:
-    """Port of a separate virtual board without PSRAM, instead of the run's board; None in QEMU."""
+def board_profile(request: pytest.FixtureRequest) -> list[str]:
+    """Options of `hotpin-hil board start` that choose the run's profile."""
+    name = request.config.getoption("board_profile")
+    return ["--profile", str(name)] if name else []
+
+
+@pytest.fixture
+def port(
+    board: BoardInUse, board_profile: list[str], port: str | None, tmp_path: Path
+) -> Generator[str | None, None, None]:
+    """Port of a separate virtual board of the run's profile, without PSRAM; None in QEMU."""
     if port is None:
         yield port  # `qemu_extra_args` removes the PSRAM
         return
-    arguments = [
-        "--profile",
-        "no-psram",
-        "--state-dir",
-        str(tmp_path),
-        "--time-scale",
-        f"{board.time_scale:g}",
-    ]
+    arguments = [*board_profile, "--state-dir", str(tmp_path), "--time-scale", f"{board.time_scale:g}"]
     without_psram = BoardProcess.start(tmp_path / "board.log", arguments)
+    without_psram.control.ask("fault", fault="no-psram", arguments={}, seed=None)
     yield without_psram.port
     without_psram.stop()
 

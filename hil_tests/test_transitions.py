@@ -578,7 +578,7 @@ SHORTAGES = {
     "voice_buffers": Shortage(VOICE, "I2S DMA", 4_080, leave=90_000, split=3_000),
     "voice_task": Shortage(VOICE, "STT task", 8_192, leave=90_000, split=6_000),
     "camera_sum": Shortage(CAMERA, "camera DMA", 32_768, leave=30_000),
-    "camera_block": Shortage(CAMERA, "camera DMA", 32_768, leave=90_000, split=20_000),
+    "camera_block": Shortage(CAMERA, "camera DMA", 32_768, leave=90_000, split=8_000),
     "camera_frame": Shortage(CAMERA, "camera frame", 61_440, leave=60_000),
 }
 

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 DRAM_ORIGIN = 0x3FFB0000
 """Start of static data on an ESP32 without Bluetooth: dram0_0_seg in ESP-IDF's memory.ld."""
 
+IRAM_ORIGIN = 0x40080000
+"""Start of code in IRAM: iram0_0_seg of the same script. On one core, the heaps include IRAM below it."""
+
 IDF_SIZE = "esp-idf-size"
 IDF_SIZE_TIMEOUT_S = 60.0
 """It takes 1 to 3 s for this firmware's map file."""
@@ -118,7 +121,7 @@ def _of_profile(build: FirmwareBuild, image: str, profile: BoardProfile | None) 
         missing.insert(0, "memory map: the virtual board's profile is unknown")
     else:
         first = first_heap_of(profile)
-        iram_end = next((heap.start for heap in profile.heaps if heap.type == "IRAM"), None)
+        iram_end = _heap_from(profile, "IRAM", IRAM_ORIGIN)
     return ImageSizes(
         image=image,
         elf_sha256=build.elf_sha256,
@@ -133,7 +136,11 @@ def _of_profile(build: FirmwareBuild, image: str, profile: BoardProfile | None) 
 
 def first_heap_of(profile: BoardProfile) -> int | None:
     """Start address of the first heap after the static data, on a board with this profile."""
-    starts = [heap.start for heap in profile.heaps if heap.type == "DRAM" and heap.start >= DRAM_ORIGIN]
+    return _heap_from(profile, "DRAM", DRAM_ORIGIN)
+
+
+def _heap_from(profile: BoardProfile, kind: str, origin: int) -> int | None:
+    starts = [heap.start for heap in profile.heaps if heap.type == kind and heap.start >= origin]
     return min(starts, default=None)
 
 

@@ -86,6 +86,16 @@ class Run:
         value = seen.most_common(1)[0][0] if seen else None
         return value if isinstance(value, int) else None
 
+    @cached_property
+    def boot_counts(self) -> dict[str, int]:
+        """Test -> boot count of its first `boot` event."""
+        counts: dict[str, int] = {}
+        for note in self.results.of(EventNote):
+            count = note.data.get("boot_count")
+            if note.event == "boot" and isinstance(count, int):
+                counts.setdefault(note.test, count)
+        return counts
+
     def describe(self) -> str:
         """Board, firmware and memory map of the run, on one line."""
         place = self.memory_map
@@ -261,11 +271,16 @@ class _Pair:
         for reason in self._reasons:
             if reason.of != VALUE or not self._concerns(reason, found):
                 continue
+            if reason.other_starts and self._has_equal_starts(found.test):
+                continue
             exceeds = self._exceeds(reason, found.left, found.right)
             if not exceeds:
                 return replace(found, reason=reason, explained=True)
             refused.append(f"{reason.id}: {exceeds}")
         return replace(found, because="; ".join(refused) or "no reason in fidelity.toml matches it")
+
+    def _has_equal_starts(self, test: str) -> bool:
+        return self._left.boot_counts.get(test) == self._right.boot_counts.get(test)
 
     def _exceeds(self, reason: Reason, left: Value, right: Value) -> str:
         if reason.boards and self._left.kind not in reason.boards:

@@ -32,6 +32,7 @@ _KEYS = {
     "boards",
     "only_on",
     "other_map",
+    "other_starts",
     "unit",
     "follows",
     "differ_by",
@@ -59,6 +60,8 @@ class Reason:
     """For `only`: the kinds of board that have the measurement."""
     other_map: bool = False
     """Whether the two runs must have different memory maps."""
+    other_starts: bool = False
+    """Whether the entries of NVS must differ in number for the test: each start since it was erased adds one."""
     requirement: tuple[str, ...] = ()
     test: tuple[str, ...] = ()
     name: tuple[str, ...] = ()
@@ -212,9 +215,9 @@ def _reason(table: Mapping[str, Any], where: str) -> Reason:
     for key in ("id", "class", "text"):
         if key not in table:
             raise UsageError(f"{where}: {key} is missing")
-    other_map = table.get("other_map", False)
-    if not isinstance(other_map, bool):
-        raise UsageError(f"{where}: other_map must be true or false, not {other_map!r}")
+    for key in ("other_map", "other_starts"):
+        if not isinstance(table.get(key, False), bool):
+            raise UsageError(f"{where}: {key} must be true or false, not {table[key]!r}")
     reason = Reason(
         id=text("id"),
         klass=text("class"),
@@ -222,7 +225,8 @@ def _reason(table: Mapping[str, Any], where: str) -> Reason:
         of=text("of", VALUE),
         boards=texts("boards"),
         only_on=texts("only_on"),
-        other_map=other_map,
+        other_map=table.get("other_map", False),
+        other_starts=table.get("other_starts", False),
         requirement=texts("requirement"),
         test=texts("test"),
         name=texts("name"),

@@ -56,6 +56,7 @@ class StartParameters:
             f"mac={self.mac}",
             f"chip_revision={profile.revision}",
             f"psram_bytes={profile.psram_mb * 0x100000}",
+            *([f"cores={profile.cores}"] if profile.cores else []),
             f"flash_file={self.flash_file}",
             f"rtc_file={self.rtc_file}",
             f"rom_cause={self.rom_cause}",

@@ -104,6 +104,12 @@ class BoardProfile:
     search_order: str = "address"
     has: tuple[str, ...] = ()
 
+    @property
+    def cores(self) -> int | None:
+        """Number of cores that FreeRTOS uses in the profile's build; None if the profile does not name it."""
+        counts = {"one core": 1, "two cores": 2}
+        return next((count for name, count in counts.items() if name in self.has), None)
+
     def startup(self, after: str) -> list[StartupBlocks]:
         """This build's startup blocks that follow a step of the start, in order."""
         psram = self.psram_mb > 0
@@ -350,13 +356,15 @@ def load(name_or_path: str | Path = DEFAULT_PROFILE) -> BoardProfile:
 class Allocation:
     """One line of a ledger: blocks to allocate (`sizes`), or with `frees` an earlier line's blocks to free.
 
-    `unless`: skipped if the profile's startup blocks have this name.
+    `only`: skipped unless the profile's `has` has this name. `unless`: skipped if the profile's `has` or startup blocks
+    have this name.
     """
 
     what: str
     caps: str = ""
     sizes: tuple[int, ...] = ()
     frees: str = ""
+    only: str = ""
     unless: str = ""
 
 
@@ -388,7 +396,8 @@ def load_ledger(path: Path | str) -> list[Allocation]:
     what = "console task"       # a name; the next lines may free it
     caps = "INTERNAL,8BIT"      # capabilities, or "malloc" for malloc()
     sizes = [4096, 352]         # requested bytes in the order of the calls; one block: size = 4096
-    unless = "console"          # optional: skipped if the profile's startup blocks have this name
+    only = "one core"           # optional: skipped unless the profile's `has` has this name
+    unless = "console"          # optional: skipped if the profile's `has` or startup blocks have this name
 
     [[allocation]]
     frees = "console task"      # all of that line's blocks, last one first
@@ -402,12 +411,12 @@ def load_ledger(path: Path | str) -> list[Allocation]:
             table.only("frees")
             ledger.append(Allocation(what=f"free of {table.text('frees')}", frees=table.text("frees")))
             continue
-        table.only("what", "caps", "size", "sizes", "unless")
+        table.only("what", "caps", "size", "sizes", "only", "unless")
         if ("size" in table.data) == ("sizes" in table.data):
             raise table.error("size", "either size or sizes")
         sizes = (table.integer("size", low=1),) if "size" in table.data else table.sizes("sizes")
-        unless = table.text("unless") if "unless" in table.data else ""
-        ledger.append(Allocation(table.text("what"), table.text("caps"), sizes, unless=unless))
+        only, unless = (table.text(key) if key in table.data else "" for key in ("only", "unless"))
+        ledger.append(Allocation(table.text("what"), table.text("caps"), sizes, only=only, unless=unless))
     return ledger
 
 
@@ -418,9 +427,9 @@ def explain(profile: BoardProfile, ledger: Iterable[Allocation]) -> Explanation:
     """
     system = profile.boot_heap()
     held: dict[str, list[Placed]] = {}
-    taken_at_start = {blocks.what for step in _STEPS for blocks in profile.startup(step)}
+    names = {*profile.has, *(blocks.what for step in _STEPS for blocks in profile.startup(step))}
     for number, entry in enumerate(ledger, start=1):
-        if entry.unless and entry.unless in taken_at_start:
+        if (entry.unless and entry.unless in names) or (entry.only and entry.only not in names):
             continue
         place = f"ledger entry {number} ({entry.what})"
         if entry.frees:

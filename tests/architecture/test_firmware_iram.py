@@ -34,6 +34,8 @@ ELSEWHERE_IN_IRAM = {
     "__real_heap_caps_realloc",
     "__real_heap_caps_aligned_alloc",
     "__real_heap_caps_aligned_calloc",
+    "__real_heap_caps_malloc_default",
+    "__real_heap_caps_realloc_default",
 }
 
 

@@ -201,6 +201,15 @@ def test_native_build_has_the_map_of_its_boards_profile(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", profiles.names())
+def test_code_in_iram_ends_above_its_origin_on_every_profile(tmp_path: Path, name: str) -> None:
+    """On one core, the heaps also include IRAM below the code."""
+    build = read_build(write_build(tmp_path / "build"), BoardKind.VIRTUAL)
+    found = read_sizes(build, lines.WITH_CONSOLE, profiles.load(name))
+    assert found.iram_end is not None
+    assert 0x40080000 < found.iram_end < 0x400A0000
+
+
+@pytest.mark.parametrize("name", profiles.names())
 def test_first_heap_lies_behind_static_data_on_every_profile(name: str) -> None:
     first = first_heap_of(profiles.load(name))
     assert first is not None

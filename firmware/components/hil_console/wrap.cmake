@@ -5,6 +5,8 @@ set(HIL_CONSOLE_WRAPPED
     heap_caps_realloc
     heap_caps_aligned_alloc
     heap_caps_aligned_calloc
+    heap_caps_malloc_default
+    heap_caps_realloc_default
     heap_caps_register_failed_alloc_callback
     state_manager_enter_step
     telemetry_send

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "heap/esp_heap_model.h"
+#include "kernel/object.h"
 
 native_params_t g_native_params = {
     .mac = {0x24, 0x0a, 0xc4, 0x00, 0x00, 0x01},
@@ -69,6 +70,11 @@ static void set(const char *key, char *value)
         p->chip_revision = (uint32_t)number(key, value);
     } else if (strcmp(key, "psram_bytes") == 0) {
         p->psram_bytes = (uint32_t)number(key, value);
+    } else if (strcmp(key, "cores") == 0) {
+        g_native_cores = (unsigned)number(key, value);
+        if (g_native_cores != 1 && g_native_cores != 2) {
+            bad_line(key, "not 1 or 2");
+        }
     } else if (strcmp(key, "flash_file") == 0) {
         p->flash_file = strdup(value);
     } else if (strcmp(key, "rtc_file") == 0) {

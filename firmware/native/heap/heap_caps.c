@@ -298,19 +298,6 @@ void *heap_caps_malloc_default(size_t size)
     return report_if_failed(result, size, MALLOC_CAP_DEFAULT, __func__);
 }
 
-void *heap_caps_calloc_default(size_t n, size_t size)
-{
-    size_t bytes;
-    if (!multiply(n, size, &bytes)) {
-        return NULL;
-    }
-    void *result = heap_caps_malloc_default(bytes);
-    if (result != NULL) {
-        memset(result, 0, bytes);
-    }
-    return result;
-}
-
 void *heap_caps_realloc_default(void *ptr, size_t size)
 {
     if (s_internal_limit == NO_EXTERNAL_MALLOC) {

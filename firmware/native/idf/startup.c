@@ -32,6 +32,7 @@
 #include "idf/system.h"
 #include "idf/task_wdt.h"
 #include "kernel/hooks.h"
+#include "kernel/object.h"
 #include "kernel/run.h"
 #include "kernel/task.h"
 #include "sdkconfig.h"
@@ -121,11 +122,11 @@ static void log_psram_found(void)
     }
     ESP_EARLY_LOGI("esp_psram", "Found %" PRIu32 "MB PSRAM device", megabytes);
     ESP_EARLY_LOGI("esp_psram", "Speed: 40MHz");
-#if CONFIG_FREERTOS_UNICORE
-    ESP_EARLY_LOGI("esp_psram", "PSRAM initialized, cache is in normal (1-core) mode.");
-#else
-    ESP_EARLY_LOGI("esp_psram", "PSRAM initialized, cache is in low/high (2-core) mode.");
-#endif
+    if (g_native_cores == 1) {
+        ESP_EARLY_LOGI("esp_psram", "PSRAM initialized, cache is in normal (1-core) mode.");
+    } else {
+        ESP_EARLY_LOGI("esp_psram", "PSRAM initialized, cache is in low/high (2-core) mode.");
+    }
     if (mapped_psram() < g_native_params.psram_bytes) {
         ESP_EARLY_LOGW("esp_psram",
                        "Virtual address not enough for PSRAM, map as much as we can. %" PRIu32 "MB is mapped",
@@ -143,11 +144,7 @@ static void log_start(void)
     uint32_t revision = g_native_params.chip_revision;
     log_psram_found();
     step(8000);
-#if CONFIG_FREERTOS_UNICORE
-    ESP_EARLY_LOGI("cpu_start", "Unicore app");
-#else
-    ESP_EARLY_LOGI("cpu_start", "Multicore app");
-#endif
+    ESP_EARLY_LOGI("cpu_start", "%s app", g_native_cores == 1 ? "Unicore" : "Multicore");
 #if CONFIG_SPIRAM_MEMTEST
     if (psram_kb > 0) {
         step(psram_kb * PSRAM_TEST_US_PER_MB / 1024);

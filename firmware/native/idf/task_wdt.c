@@ -14,6 +14,7 @@
 #include "esp_task_wdt.h"
 #include "freertos/FreeRTOS.h"
 #include "freertos/task.h"
+#include "heap/heap_caps_native.h"
 #include "idf/panic.h"
 #include "kernel/clock.h"
 #include "kernel/hooks.h"
@@ -143,7 +144,7 @@ static entry_t **find_task(const native_task_t *task)
 
 static esp_err_t add(native_task_t *task, const char *name, void **block)
 {
-    void *memory = heap_caps_calloc(1, SIZE_ENTRY, NATIVE_KERNEL_CAPS);
+    void *memory = heap_caps_calloc_default(1, SIZE_ENTRY);
     if (memory == NULL) {
         return ESP_ERR_NO_MEM;
     }

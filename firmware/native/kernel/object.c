@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "kernel/hooks.h"
+#include "sdkconfig.h"
 
 #define MARK 0x4B4F0000u // "KO": kernel object; the low byte is its kind
 
@@ -16,6 +17,12 @@ typedef struct {
     uint32_t mark;
     uint32_t number; // never reused, so that a stale handle cannot identify a new object
 } name_t;
+
+#if CONFIG_FREERTOS_UNICORE
+unsigned g_native_cores = 1;
+#else
+unsigned g_native_cores = 2;
+#endif
 
 static void **s_objects;
 static uint32_t s_count;

@@ -26,13 +26,12 @@ void *native_host_alloc(size_t size);
 void native_host_free(void *p);
 
 /* Sizes of kernel objects in the ESP32's heap: requested bytes, recorded with ESP-IDF v5.4. */
-#if CONFIG_FREERTOS_UNICORE
-#define NATIVE_SIZE_TCB 336 /* without the core's number */
-#else
-#define NATIVE_SIZE_TCB 340
-#endif
+#define NATIVE_SIZE_TCB(cores) ((cores) == 1 ? 336 : 340) /* on one core without the core's number */
 #define NATIVE_SIZE_QUEUE 84
 #define NATIVE_SIZE_EVENT_GROUP 36
 #define NATIVE_SIZE_RING_BUFFER 112
+
+/* Cores of the modelled chip that FreeRTOS uses, 1 or 2. */
+extern unsigned g_native_cores;
 
 #define NATIVE_KERNEL_CAPS (MALLOC_CAP_INTERNAL | MALLOC_CAP_8BIT)

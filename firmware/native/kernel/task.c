@@ -512,7 +512,7 @@ BaseType_t xTaskCreatePinnedToCore(TaskFunction_t pxTaskCode, const char *const 
                                    const BaseType_t xCoreID)
 {
     void *stack = heap_caps_malloc(ulStackDepth, NATIVE_KERNEL_CAPS);
-    void *tcb = stack == NULL ? NULL : heap_caps_malloc(NATIVE_SIZE_TCB, NATIVE_KERNEL_CAPS);
+    void *tcb = stack == NULL ? NULL : heap_caps_malloc(NATIVE_SIZE_TCB(g_native_cores), NATIVE_KERNEL_CAPS);
     if (tcb == NULL) {
         heap_caps_free(stack);
         return errCOULD_NOT_ALLOCATE_REQUIRED_MEMORY;

@@ -18,6 +18,8 @@ void *__real_heap_caps_calloc(size_t n, size_t size, uint32_t caps);
 void *__real_heap_caps_realloc(void *ptr, size_t size, uint32_t caps);
 void *__real_heap_caps_aligned_alloc(size_t alignment, size_t size, uint32_t caps);
 void *__real_heap_caps_aligned_calloc(size_t alignment, size_t n, size_t size, uint32_t caps);
+void *__real_heap_caps_malloc_default(size_t size);
+void *__real_heap_caps_realloc_default(void *ptr, size_t size);
 esp_err_t __real_heap_caps_register_failed_alloc_callback(esp_alloc_failed_hook_t callback);
 
 void *__wrap_heap_caps_malloc(size_t size, uint32_t caps);
@@ -25,6 +27,8 @@ void *__wrap_heap_caps_calloc(size_t n, size_t size, uint32_t caps);
 void *__wrap_heap_caps_realloc(void *ptr, size_t size, uint32_t caps);
 void *__wrap_heap_caps_aligned_alloc(size_t alignment, size_t size, uint32_t caps);
 void *__wrap_heap_caps_aligned_calloc(size_t alignment, size_t n, size_t size, uint32_t caps);
+void *__wrap_heap_caps_malloc_default(size_t size);
+void *__wrap_heap_caps_realloc_default(void *ptr, size_t size);
 esp_err_t __wrap_heap_caps_register_failed_alloc_callback(esp_alloc_failed_hook_t callback);
 
 static portMUX_TYPE s_lock = portMUX_INITIALIZER_UNLOCKED;
@@ -95,6 +99,18 @@ IRAM_ATTR void *__wrap_heap_caps_aligned_calloc(size_t alignment, size_t n, size
 {
     static DRAM_ATTR const char NAME[] = "heap_caps_aligned_calloc";
     return must_fail(n * size, caps, NAME) ? NULL : __real_heap_caps_aligned_calloc(alignment, n, size, caps);
+}
+
+IRAM_ATTR void *__wrap_heap_caps_malloc_default(size_t size)
+{
+    static DRAM_ATTR const char NAME[] = "heap_caps_malloc_default";
+    return must_fail(size, MALLOC_CAP_DEFAULT, NAME) ? NULL : __real_heap_caps_malloc_default(size);
+}
+
+IRAM_ATTR void *__wrap_heap_caps_realloc_default(void *ptr, size_t size)
+{
+    static DRAM_ATTR const char NAME[] = "heap_caps_realloc_default";
+    return must_fail(size, MALLOC_CAP_DEFAULT, NAME) ? NULL : __real_heap_caps_realloc_default(ptr, size);
 }
 
 esp_err_t __wrap_heap_caps_register_failed_alloc_callback(esp_alloc_failed_hook_t callback)

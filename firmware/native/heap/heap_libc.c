@@ -1,0 +1,23 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * calloc() as newlib defines it, in a file of its own: as on the chip, the linker's --wrap of
+ * heap_caps_malloc_default() then applies to it.
+ */
+#include <stdint.h>
+#include <string.h>
+
+#include "heap_caps_native.h"
+
+void *heap_caps_calloc_default(size_t n, size_t size)
+{
+    size_t bytes;
+    if (__builtin_mul_overflow(n, size, &bytes) || bytes > UINT32_MAX) {
+        return NULL;
+    }
+    void *result = heap_caps_malloc_default(bytes);
+    if (result != NULL) {
+        memset(result, 0, bytes);
+    }
+    return result;
+}

@@ -270,7 +270,7 @@ def test_check_is_true_exactly_when_the_block_fits(
 
 
 def calls_of(device: Device, kind: str) -> list[dict[str, Any]]:
-    """Recorded calls of the callbacks of this kind, `warning` or `recovered`."""
+    """Recorded calls of the `warning` callbacks or of the `recovered` callbacks."""
     return [call for call in device.callbacks()["calls"] if call["kind"] == kind]
 
 

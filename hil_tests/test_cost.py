@@ -1,6 +1,6 @@
 """Cost of the memory manager: time of its calls, CPU share, memory.
 
-Only a chip can show the times; a virtual board runs on the host's CPU.
+Only a chip can measure the times; a virtual board runs on the host's CPU.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def test_manager_takes_less_than_3_kb_in_all(
 def test_quarter_of_the_monitors_stack_is_never_used(
     device: Device, monitor: Monitor, board: BoardInUse, measure: Measure
 ) -> None:
-    """Read after samples, boxes, warnings and callbacks. A host board cannot show the chip's stack use."""
+    """Read after samples, boxes, warnings and callbacks. A host board cannot measure the chip's stack use."""
     device.callbacks(add=1, log=True)
     device.thresholds(internal_ram_warning=400 * KB)
     monitor.start()

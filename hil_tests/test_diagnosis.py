@@ -295,7 +295,7 @@ def hold_row(heaps: Heaps, memory: Memory) -> tuple[list[int], list[int]]:
 def test_reverse_order_release_leaves_less_fragmentation(
     device: Device, heaps: Heaps, measure: Measure, memory: Memory
 ) -> None:
-    """The test frees half of a row of blocks, in reverse order or in order of allocation."""
+    """Allocates a row of blocks and frees half of it, in the order of allocation or in reverse."""
     left = {}
     for order in ("reverse", "same"):
         held, passed = hold_row(heaps, memory)

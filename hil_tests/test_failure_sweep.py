@@ -23,7 +23,7 @@ SOURCE = "the error is reported, the resources are unchanged, and the operation 
 STREAM = tone(200)
 
 PAIRS = 12
-"""Pairs of failing allocations for each direction of a mode change."""
+"""Number of pairs of failing allocations per direction of a mode change."""
 CALLS_MAX = 4
 """Failing calls of one function in one operation: samples are read without end."""
 

@@ -51,7 +51,7 @@ REASONS = {
 
 
 def watchdog_s(dut: Any, kind: str) -> float:
-    """Timeout of the watchdog that ends this kind of crash in this build, in s."""
+    """Timeout in s of the watchdog that ends this kind of crash in this build."""
     config = json.loads((Path(dut.app.binary_path) / "config" / "sdkconfig.json").read_text())
     times_s = {"wdt": config["ESP_INT_WDT_TIMEOUT_MS"] / 1000, "task_wdt": config["ESP_TASK_WDT_TIMEOUT_S"]}
     return float(times_s.get(kind, 0))

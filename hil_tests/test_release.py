@@ -258,7 +258,7 @@ def test_release_image_has_the_consoles_memory_free(
 
 
 def share_of_console(what: str, static: int, stack: int) -> tuple[int, int, str]:
-    """Limits for the difference of a start-up figure, and their reason.
+    """Lowest and highest allowed difference of a start-up figure between the builds, and the limits' source.
 
     Args:
         what: name of the figure.

@@ -65,7 +65,7 @@ AGAINST_BASELINE = re.compile(
 
 @dataclass(frozen=True)
 class Flat:
-    """Allowed difference of two readings of the same state; the virtual board's heap is exact."""
+    """Allowed difference between two readings in the same state; the virtual board's heap is exact."""
 
     free: int
     blocks: int
@@ -74,7 +74,7 @@ class Flat:
     """Number of cycles before this holds, in which drivers make their permanent allocations."""
 
     def measure(self, measure: Measure, what: str, now: Reading, then: Reading) -> None:
-        """Measure the difference of two readings of the same state."""
+        """Measure the difference between two readings in the same state."""
         for name, value in vars(now).items():
             limit = {"blocks": self.blocks, "tasks": 0}.get(name, self.free)
             unit = "" if name in ("blocks", "tasks") else "B"
@@ -570,7 +570,7 @@ class Shortage:
     leave: int
     """Free bytes left in the scarce memory."""
     split: int = 0
-    """Size of the pieces of free memory."""
+    """Size of each free piece."""
 
 
 SHORTAGES = {

@@ -1,4 +1,4 @@
-"""What differs between two readings of the firmware's resources."""
+"""Compares two readings of the resources that the firmware holds."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ _CAPS = {"internal": "INTERNAL", "dma": "DMA", "psram": "SPIRAM"}
 
 @dataclass(frozen=True)
 class _Rise:
-    """A rise of a memory's fragmentation from one sample to the next."""
+    """A rise in the fragmentation of a memory from one sample to the next."""
 
     points: int
     before: ev.Sample | None

@@ -86,9 +86,10 @@ def largest_request(regions: Iterable[HeapState]) -> int:
 
 
 def fragmentation_percent(regions: Sequence[HeapState]) -> int:
-    """Percentage of free memory outside the largest block of its own heap, rounded to nearest.
+    """Percentage of the free bytes outside the largest free block of their heap, rounded to a whole number.
 
-    Separate heaps are not fragmentation: the result is 0 if each heap has a single free block, or if no memory is free.
+    Separate heaps do not count as fragmentation: the result is 0 if each heap has a single free block. It is also 0
+    if no memory is free.
     """
     free = sum(region.free for region in regions)
     if free == 0:

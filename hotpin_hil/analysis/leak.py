@@ -69,7 +69,7 @@ class Trend:
     low: float
     high: float
     inflation: float = 1.0
-    """Variance relative to that of the same number of independent readings."""
+    """Variance, divided by the variance of equally many independent readings."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class Leak:
 
 
 def find_leak(free: Sequence[float], budget_per_cycle: float = BUDGET_PER_CYCLE) -> Leak:
-    """Judge readings of free memory.
+    """Decide whether a series of free-memory readings contains a leak.
 
     Other counts that should stay constant, such as the number of allocated blocks, can be judged too: negate them, so
     that growth becomes a loss.
@@ -338,6 +338,6 @@ def _inflation_at_worst(inflation: float, count: int) -> float:
 
 
 CORRELATION_DEVIATIONS = 3.3
-"""Assumed error of the correlation of neighbours, in standard deviations."""
+"""Assumed error of the correlation between neighbouring readings, in standard deviations."""
 CORRELATION_MAX = 0.95
 """Readings with a higher correlation carry almost no information."""

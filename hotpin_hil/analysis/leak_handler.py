@@ -16,7 +16,7 @@ LEAKS_KEPT, LEAKS_DRAWN = 500, 24
 
 
 class LeakHandler:
-    """Collects readings of the same state, and judges them when the boot ends."""
+    """Collects readings in the same state, and looks for a leak in them when the boot ends."""
 
     def __init__(self, findings: Findings) -> None:
         self.leaks: list[StateLeak] = []
@@ -29,7 +29,7 @@ class LeakHandler:
         self._states.feed(event)
 
     def end_boot(self, boot: int) -> None:
-        """Judge the readings of a boot."""
+        """Look for leaks in the readings of the boot that ended."""
         for leak in self._states.end_boot(boot):
             if len(self.leaks) < LEAKS_KEPT:
                 has_room = len(self.leaks) < LEAKS_DRAWN

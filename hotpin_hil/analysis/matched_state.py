@@ -47,7 +47,7 @@ class StateLeak:
     boot: int
     memory: str
     state: str
-    """Description of the common state of the readings."""
+    """Text that describes the state in which all readings were taken."""
     readings: int
     first_line: int
     last_line: int
@@ -76,7 +76,7 @@ class StateLeak:
 
 
 class MatchedStates:
-    """Collects readings of the same state from the events of a boot; `end_boot` judges them.
+    """Collects readings in the same state from the events of a boot; `end_boot` looks for leaks in them.
 
     Statistics that repeat all figures from before the transition do not count as a reading, because the first firmware
     printed samples that were seconds old. Records take precedence over boxes with the same content.

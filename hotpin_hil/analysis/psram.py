@@ -14,7 +14,7 @@ PSRAM_WARNING, PSRAM_CRITICAL = 500 * 1024, 200 * 1024
 
 @dataclass(frozen=True)
 class PsramFall:
-    """A fall of free PSRAM from one sample to the next."""
+    """A drop in free PSRAM from one sample to the next."""
 
     bytes: int
     before: ev.Sample
@@ -82,7 +82,7 @@ class PsramHandler:
                 f"PSRAM is nearly used up{have}.{went}",
                 (*before, Evidence(event.line, event.t_ms, text)),
                 "large buffers are still allocated or were never freed: frame buffers, streams, recordings",
-                "compare the statistics of the same state over time; limit the length of every queue in PSRAM",
+                "compare the statistics in the same state over time; limit the length of every queue in PSRAM",
                 Confidence.FACT,
                 event.boot,
             ),

@@ -142,7 +142,7 @@ class ShortageHandler:
                 Confidence.INFERENCE,
             )
         return (
-            "the log does not show what held the memory, because it has no statistics of the same state",
+            "the log does not show what held the memory, because it has no statistics in the same state",
             Confidence.INFERENCE,
         )
 

@@ -36,7 +36,7 @@ class Lowest:
 
 @dataclass
 class Printer:
-    """One component's printed readings of one memory."""
+    """The readings that one component printed of one memory."""
 
     tag: str
     memory: str

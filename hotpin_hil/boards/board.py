@@ -34,7 +34,7 @@ class BoardSettings:
 
 
 class Board(Protocol):
-    """A board of one kind, or several boards for a test that uses several."""
+    """One board, or several boards of the same kind for a test that uses several."""
 
     @property
     def kind(self) -> BoardKind:

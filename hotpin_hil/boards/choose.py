@@ -22,7 +22,7 @@ _NAMES = ", ".join(kind.value for kind in BoardKind)
 
 @dataclass(frozen=True)
 class Choice:
-    """The kind of board, the boards to lease from (empty: the harness starts one), and the reason in a few words."""
+    """The kind of board, the boards to lease from (empty: the harness starts one), and why they were chosen."""
 
     kind: BoardKind
     boards: tuple[BoardEntry, ...] = ()

@@ -32,7 +32,7 @@ KINDS: dict[BoardKind, Callable[[BoardSettings], Board]] = {
 
 
 class BoardSession:
-    """The board of one process of a run."""
+    """The board that this process of the run uses."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class BoardSession:
 
     @property
     def choice(self) -> Choice:
-        """The boards that the run may use, and the reason."""
+        """The boards this run may use, and why they were chosen."""
         assert self._choice is not None, "the board has not been chosen yet"
         return self._choice
 

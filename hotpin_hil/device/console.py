@@ -43,7 +43,7 @@ _PANIC = re.compile(
     rb"|Task watchdog got triggered[^\r\n]*|Brownout detector was triggered|\*\*\*ERROR\*\*\*[^\r\n]*"
 )
 _CONFIRMATIONS = 2
-"""Number of identical replies after which a record missing next to them counts as part of something else."""
+"""After this many identical replies, a record that is missing next to them cannot be part of the reply."""
 _CABLE = "check the cable and the baud rate"
 _NO_CONSOLE_REMEDY = "is this a build with the HIL console, and is the baud rate right?"
 

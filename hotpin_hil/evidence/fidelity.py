@@ -66,7 +66,7 @@ class Run:
 
     @cached_property
     def verdicts(self) -> dict[tuple[str, str], VerdictLine]:
-        """Test and requirement id (empty for a test without one) -> the line of the verdict."""
+        """Test and requirement id (empty if the test has no requirement) -> the line of the verdict."""
         return {(line.test, id_): line for line in self.results.verdicts for id_ in line.requirement or ("",)}
 
     @cached_property
@@ -200,7 +200,7 @@ def _rows(runs: Sequence[Run]) -> list[MeasurementRow]:
 
 
 class _Pair:
-    """Two runs, and the reasons that may explain their differences."""
+    """Two runs, and the reasons that can explain their differences."""
 
     def __init__(self, left: Run, right: Run, reasons: Sequence[Reason]) -> None:
         self._left, self._right = left, right
@@ -295,7 +295,7 @@ class _Pair:
                 yield self._of_applicability(found, left, right)
 
     def _of_applicability(self, found: RunDifference, left: VerdictLine, right: VerdictLine) -> RunDifference:
-        """Explain a NOT APPLICABLE verdict if the other board shows the requirement; never FAIL or BLOCKED."""
+        """Explain a NOT APPLICABLE verdict if the other board tests the requirement; never FAIL or BLOCKED."""
         word = Verdict.NOT_APPLICABLE
         absent, shown = (left, right) if left.verdict == word else (right, left)
         if absent.verdict == word and shown.verdict in SHOWN:

@@ -42,7 +42,7 @@ _KEYS = {
 }
 
 FREE_AT_MAIN = "free_at_main"
-"""Value of `follows`: the expected difference is that of free memory at the start of app_main."""
+"""Value of `follows`: the expected difference is the difference in free memory at the start of app_main."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Reason:
     differ_by: float = 0
     """How much more the other board has than the board of a kind in `boards`."""
     max_difference: float | None = None
-    """Tolerance around the expected difference, which is `differ_by` or the difference of the maps."""
+    """Tolerance around the expected difference, which is `differ_by` or the difference between the maps."""
     multiple_of: int = 0
     """The difference must be 1 to `max_multiple` times this, each within `max_difference`."""
     max_multiple: int = 0
@@ -139,7 +139,7 @@ class Reason:
                 f"1 to {self.max_multiple} times {self.multiple_of}, each within {self.max_difference:g}"
             )
         elif self.max_difference is not None:
-            by = "the difference of the maps" if self.follows else f"{self.differ_by:+g}"
+            by = "the difference between the maps" if self.follows else f"{self.differ_by:+g}"
             is_shifted = self.follows or self.differ_by
             parts.append(
                 f"{by}, within {self.max_difference:g}"

@@ -273,7 +273,7 @@ class SizesNote(ResultsLine):
     kind, about = NOTE, "sizes"
 
     klass: MeasurementClass = field(metadata=_CLASS)
-    """MODELLED if the figures are those of a board profile."""
+    """MODELLED if the figures come from a board profile."""
     image: str
     """WITH_CONSOLE or RELEASE."""
     elf_sha256: str

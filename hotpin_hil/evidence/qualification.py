@@ -73,14 +73,14 @@ def qualify(results: Results) -> dict[str, Any]:
 def headline(qualification: Mapping[str, Any]) -> str:
     """The overall verdict in one line.
 
-    For example `REHEARSED (virtual): all 34 "must" requirements that this kind of board can show pass; 30 not built yet
+    For example `REHEARSED (virtual): all 34 "must" requirements that this kind of board can test pass; 30 not built yet
     (listed)`.
     """
     counts = qualification["counts"]
     parts = [qualification["reason"]] if qualification["reason"] else []
     passed, shown = counts["must_passed"], counts["must_shown"]
     if passed == shown > 0 and not counts["must_not_run"]:
-        parts.append(f'all {shown} "must" requirements that this kind of board can show pass')
+        parts.append(f'all {shown} "must" requirements that this kind of board can test pass')
     else:
         parts.append(f'{passed} of {shown} tested "must" requirements pass')
     for key, text in (
@@ -207,7 +207,7 @@ def _overall(rows: Sequence[Requirement], judged: Mapping[str, Any], results: Re
     if results.end.exit != 0:
         return INCOMPLETE, f"pytest ended with exit status {results.end.exit}"
     if not any(judged[row.id]["verdict"] in _SHOWN for row in musts):
-        return INCOMPLETE, "no requirement was shown"
+        return INCOMPLETE, "no requirement was verified"
     if not_run or results.is_selection:
         return INCOMPLETE, "not all tests were run"
     unmeasured = [row for row in musts if "hardware" in row.kinds and judged[row.id]["verdict"] not in _SHOWN]

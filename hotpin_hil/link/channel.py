@@ -283,7 +283,7 @@ class Channel:
             return [item for item in self._resets if item.offset >= (since.offset if since else 0)]
 
     def boot_at(self, offset: int) -> str | None:
-        """Boot id of the records between the resets around an offset of the stream; None without records."""
+        """Boot id of the records between the resets before and after an offset in the stream; None without records."""
         with self._cond:
             start = max((reset.offset for reset in self._resets if reset.offset <= offset), default=0)
             end = min(

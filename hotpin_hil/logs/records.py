@@ -23,7 +23,7 @@ class RecordLines:
         self.records = 0
         """Undamaged records."""
         self.records_lost = 0
-        """Number of records missing between two records of one boot."""
+        """Number of records that are missing between records of the same boot."""
         self._sink = sink
         self._boots = boots
         self._build = build
@@ -99,7 +99,7 @@ class RecordLines:
                 self._build.note_free_at_main(event.line, event.free_at_main, keep_first=False)
 
     def _sample(self, number: int, record: Record) -> None:
-        """Take one of the two records of a sample."""
+        """Take the first or second record of a sample."""
         data = record.data
         if self._half_sample is not None:
             first_number, first = self._half_sample

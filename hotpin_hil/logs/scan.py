@@ -252,7 +252,7 @@ def _find_box(text: bytes, at: int, end: int) -> _FoundBox | None:
 
 
 def _lines_with(mark: bytes, text: bytes, end: int) -> Iterator[int]:
-    """Offset of the line of each occurrence of `mark` before `end`."""
+    """Offsets of the lines that contain `mark`, before `end`."""
     at = text.find(mark, 0, end)
     while at >= 0:
         yield text.rfind(b"\n", 0, at) + 1

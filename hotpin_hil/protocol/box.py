@@ -24,7 +24,7 @@ _KB = 1024
 _WIDE = ("psram", "total")
 """Prefixes of the fields whose KB figure has four digits."""
 FOREIGN_MAX = 200
-"""Lines of other tasks within a box before the finder gives the box up."""
+"""Number of lines from other tasks within a box after which the finder gives the box up."""
 OPEN_MAX = 8
 """Tasks that may print boxes at the same time."""
 
@@ -209,7 +209,7 @@ class _Open:
 class BoxFinder:
     """Finds boxes in a stream, fed in chunks of any size or line by line.
 
-    Lines of other tasks within a box are collected in `foreign`.
+    Lines from other tasks within a box are collected in `foreign`.
     """
 
     def __init__(self, offset: int = 0) -> None:
@@ -246,7 +246,7 @@ class BoxFinder:
         box = self._open[tag]
         box.foreign.append(line.whole)
         if len(box.foreign) > FOREIGN_MAX:
-            return self._give_up(tag, f"not finished after {FOREIGN_MAX} lines of other tasks")
+            return self._give_up(tag, f"not finished after {FOREIGN_MAX} lines from other tasks")
         return []
 
     def _add_own(self, tag: str, line: LogLine, found: list[Box | BrokenBox]) -> None:

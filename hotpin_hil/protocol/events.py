@@ -89,7 +89,7 @@ class Sample(LogEvent):
     stats: MemoryStats
     delta: dict[str, int] = field(default_factory=dict)
     title_ms: int | None = None
-    """Log time of a box's second line; `t_ms` is that of its first."""
+    """Log time of a box's second line; `t_ms` is the log time of its first line."""
     foreign: int = 0
     """Number of other tasks' lines between the box's own."""
     corrupted: bool = False

@@ -59,7 +59,7 @@ class MemoryField:
     name: str
     unit: str
     section: str
-    """Heading of its section of the box; empty if the box does not show it."""
+    """Heading of the box section that has this field; empty if the box does not have it."""
     label: str
 
 

@@ -66,5 +66,5 @@ def is_greeting(line: str) -> bool:
 
 
 def shows_start(line: str) -> bool:
-    """Whether a line has the beginning of a banner or of the greeting: the chip has been reset."""
+    """Whether a line starts like a banner or like the greeting, which means that the chip was reset."""
     return _START.search(line) is not None

@@ -69,7 +69,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="append",
         default=[],
         metavar="ID",
-        help="run only the tests that show this requirement (may be repeated)",
+        help="run only the tests of this requirement (may be repeated)",
     )
     group.addoption(
         "--qualification-dir",
@@ -163,7 +163,7 @@ def board_of(config: pytest.Config) -> BoardInUse:
 
 
 def recorder_of(item: pytest.Item) -> Recorder:
-    """The recorder of a running test of the suite (`request.node` of its fixtures)."""
+    """The recorder of a running test; `item` is the `request.node` of the test's fixtures."""
     return item.stash[evidence_side.RECORDER_KEY]
 
 

@@ -18,7 +18,7 @@ def requirement_ids(item: pytest.Item) -> tuple[str, ...]:
 
 
 class SelectionPlugin:
-    """Deselects tests that show none of the wanted requirements."""
+    """Deselects the tests that have none of the wanted requirements."""
 
     def __init__(self, wanted: list[str], requirements: Path) -> None:
         """Check the ids.
@@ -48,7 +48,7 @@ class SelectionPlugin:
 
 
 class OrderPlugin:
-    """Shuffles the tests, identically in each worker, to show that verdicts do not depend on the order."""
+    """Shuffles the tests, identically in each worker, so that verdicts that depend on the order are noticed."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed

@@ -26,11 +26,11 @@ RECORDER_KEY = pytest.StashKey[Recorder]()
 _FINDINGS_KEY = pytest.StashKey[list[Finding]]()
 
 REPORT_VERDICT = "hotpin_verdict"
-"""Attribute of a test report of the suite: the verdict of that phase."""
+"""Attribute of pytest's report on a phase of a test: the verdict of that phase."""
 REPORT_TRACEBACK = "hotpin_traceback"
 """Attribute of a report that is BLOCKED by an unexpected exception."""
 _REPORT_VERDICTS = "hotpin_verdicts"
-"""Attribute of the last report of a test of the suite: the verdicts of its requirements."""
+"""Attribute of pytest's last report on a test: the verdicts of the test's requirements."""
 
 _CRASH_REMEDY = "run it again; if it happens again, run it alone and without -n to see the crash"
 
@@ -219,7 +219,7 @@ class VerdictCounter:
 
 
 def _finding(report: pytest.TestReport, call: pytest.CallInfo[None], board: BoardPlugin) -> Finding | None:
-    """The finding on an exception that ended this phase; None without one."""
+    """The finding on the exception that ended this phase; None if the phase raised none."""
     if call.excinfo is None or isinstance(call.excinfo.value, _NotMet):
         return None
     error = call.excinfo.value
@@ -233,7 +233,7 @@ def _finding(report: pytest.TestReport, call: pytest.CallInfo[None], board: Boar
     if hasattr(report, "wasxfail"):
         return Finding(Verdict.FAIL, f"known to fail: {report.wasxfail}")
     if report.skipped:
-        return Finding(Verdict.BLOCKED, f"skipped: {error}", "a skipped test does not show its requirement")
+        return Finding(Verdict.BLOCKED, f"skipped: {error}", "a skipped test does not verify its requirement")
     return blame(error, call.when, board.chip_answers, board.channel)
 
 

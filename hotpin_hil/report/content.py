@@ -46,7 +46,7 @@ LEAK_CHARTS_MAX = 8
 FAILURES_DRAWN_MAX = 12
 """Maximum number of failures with charts and diagnoses, so that a report does not take minutes."""
 LOG_TEXT_MAX = 20_000
-"""Maximum number of characters shown of a console log, counted from its end."""
+"""Maximum number of characters of a console log on the page; they are taken from the end of the log."""
 
 COMPLAINTS_SHOWN, COMPLAINT_MAX = 20, 300
 """Maximum number of lines, and of characters per line."""
@@ -56,7 +56,7 @@ _LOGGED_AT = re.compile(r"\(\d+\) ")
 _Log = TypeVar("_Log", PanicLog, SliceLog)
 
 NOT_SHOWN = (Verdict.FAIL.value, Verdict.UNSET.value, Verdict.BLOCKED.value)
-"""Verdicts of a test that did not show its requirement, worst first."""
+"""Verdicts of a test that did not verify its requirement, worst first."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class RequirementRow:
 
 @dataclass(frozen=True)
 class Failure:
-    """A test that did not show its requirements, and the reason."""
+    """A test that did not verify its requirements, and why."""
 
     anchor: str
     ids: tuple[str, ...]
@@ -306,7 +306,7 @@ def _longest_timeline(
 
 
 def _overviews(stories: Iterable[TestStory], defaults: Mapping[str, int]) -> list[Chart]:
-    """Timelines of all boots of each board, boards with the most boots first."""
+    """One timeline per boot. Boards with the most boots come first."""
     boards: dict[str, list[BootStory]] = {}
     for story in stories:
         for boot in story.boots:

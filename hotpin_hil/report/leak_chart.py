@@ -1,4 +1,4 @@
-"""Draws the readings of a leak test with slope, confidence band, budget and detectable leak."""
+"""Draws the series of a leak test with its slope, confidence band, budget and smallest detectable leak."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ KB = 1024
 BUCKETS = 200
 """Buckets per line, each with up to four points, which is more than a screen or a page can resolve."""
 MARKS_MAX = 40
-"""Maximum number of marks of each kind in the drawing and its table; the description gives the total."""
+"""Maximum number of marks per kind, in the drawing and in its table; the caption gives the total."""
 
 LEVELS = {
     "internal": ("internal_ram_warning", "internal_ram_critical"),

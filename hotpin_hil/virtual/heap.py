@@ -55,7 +55,7 @@ def _type_number(name: str) -> int:
 
 
 def type_at(address: int) -> str | None:
-    """Memory type of an address of the ESP32's map; None where there is no heap memory."""
+    """Memory type at an address in the ESP32's map; None where there is no heap memory."""
     name: str = library().heap_type_name(library().heap_type_at(address)).decode()
     return None if name == "?" else name
 
@@ -137,7 +137,7 @@ class HeapSystem:
         self._require(self._c.heap_system_boot_line(self._system, key.encode(), value.encode()))
 
     def boot_block(self, name: str, index: int = 0) -> int:
-        """Address of a block of a startup line by the line's name; 0 if there is none."""
+        """Address of the block that the `startup=` line with this name allocated; 0 if there is none."""
         return int(self._c.heap_system_boot_block(self._system, name.encode(), index))
 
     def add_heap(self, start: int, length: int, type: str) -> None:
@@ -281,7 +281,7 @@ def _u32(size: int) -> int:
 
 
 class SingleHeap:
-    """One heap alone, as `multi_heap_*`: no capabilities, every size goes to the allocator as it is."""
+    """One heap alone, as `multi_heap_*`: no capabilities, and every size goes to the allocator unchanged."""
 
     def __init__(self, start: int, length: int) -> None:
         self.start = start

@@ -59,7 +59,7 @@ class Request:
         return length, sequence, self.data[BLOCK_HEADER.size :]
 
     def checksum_fits(self, block: bytes) -> bool:
-        """Whether the packet's checksum is that of `block`."""
+        """Whether the packet's checksum matches `block`."""
         return CHECKSUM_SEED ^ xor_bytes(block) == self.checksum
 
 

@@ -1,6 +1,6 @@
 """The flasher stub that esptool uploads and starts: its commands, as esptool 5.6's own stub serves them.
 
-The behaviour is that of espressif/esp-flasher-stub: a data packet is answered before it is written, so that an
+The behaviour matches espressif/esp-flasher-stub: a data packet is answered before it is written, so that an
 error while writing is reported in the reply to the next command; flash is erased just before it is written.
 """
 

@@ -94,7 +94,7 @@ class Qemu:
         }
 
     def order(self, *starts: str) -> None:
-        """Sets the outcomes of the next starts of the firmware (fake_qemu.py)."""
+        """Sets how the firmware's next starts end (fake_qemu.py)."""
         (self.state / "starts").write_text(json.dumps(starts))
 
     def lines(self, about: str) -> list[dict[str, Any]]:

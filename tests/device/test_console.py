@@ -508,7 +508,7 @@ def test_commands_survive_any_damage_of_any_exchange(plan: dict[int, tuple[str, 
     """Two chunks are damaged; each command still gets its own answer and is executed once."""
     bench = Bench()
     bench.device._id = 100
-    # A request without its checksum can be valid when truncated, and the client cannot notice that.
+    # Without a checksum, a truncated request can still be valid, and the client has no way to tell.
     bench.firmware.checksum_required = True
     bench.firmware.start()
     bench.device.wait_ready(SHORT_S)

@@ -290,7 +290,7 @@ def test_line_after_a_line_cut_by_a_killed_worker_is_kept(tmp_path: Path) -> Non
     cut = '{"kind":"measurement","te'
     lines = [{**RUN, "requirements": [row("A")]}, verdict("A", "PASS"), END]
     first, second, last = map(json.dumps, lines)
-    second = second.replace('"kind": "verdict"', '"kind":"verdict"')  # as it is written
+    second = second.replace('"kind": "verdict"', '"kind":"verdict"')  # the spacing that the file uses
     (tmp_path / "results.jsonl").write_text(f"{first}\n{cut}{second}\n{last}\n")
     results = read_results(tmp_path)
     assert results.cut == 1

@@ -116,7 +116,7 @@ def write(folder: Path, content: Iterable[dict[str, Any]]) -> Path:
 
 
 def changed(content: list[dict[str, Any]], test: str, **fields: Any) -> list[dict[str, Any]]:
-    """Copy of a run with other fields in the measurements of one test."""
+    """Copies a run, with other fields in the measurements of one test."""
     return [
         {**line, **fields} if line["kind"] == "measurement" and line["test"] == test else line
         for line in content

@@ -378,7 +378,7 @@ def test_a_board_without_power_is_switched_on_and_tested(bench: Bench) -> None:
 SWITCHES = """
 import re
 
-# Output of the firmware before the reset may precede it.
+# The firmware may print more lines before the reset's banner.
 START = re.compile(rb"rst:0x1 .*?ready", re.DOTALL)
 
 def test_power(dut, power):

@@ -97,7 +97,7 @@ def test_unavailable_board_is_a_one_line_error(suite: Suite, options: tuple[str,
 
 
 def test_feature_missing_from_the_board_blocks_the_test(suite: Suite) -> None:
-    """BLOCKED, not NOT APPLICABLE, because another board of this kind can show it."""
+    """BLOCKED, not NOT APPLICABLE, because another board of this kind can run the test."""
     result = suite.run(
         "@pytest.mark.needs('camera', 'mic')\n@requirement('AAA-01')\ndef test_a(dut): open('ran', 'w')\n"
         "@pytest.mark.needs('mic')\n@requirement('AAA-02')\ndef test_b(measure): measure('x', 1, exact=1)\n",

@@ -57,7 +57,7 @@ def page_of(results: Results) -> str:
 
 
 def lines_with(text: str) -> list[lines.ResultsLine]:
-    """One line of each kind that holds output of a board, with `text` in each place."""
+    """One results line per kind that contains output of a board, with `text` in every such field."""
     ledger = {"step": text, "undo": False, "err": text, **dict.fromkeys(LEDGER_FIGURES, 1_000)}
     return [
         lines.EventNote(MOMENT, None, "mem.sample", {"context": text, **NOW}),

@@ -34,7 +34,7 @@ Rebooting...
 
 
 class Board:
-    """Notes as they are made from a board's records, one second apart."""
+    """Notes as the plugin makes them from a board's records, one second apart."""
 
     def __init__(self) -> None:
         self.t, self.boot, self.notes = 1_000, "00c0ffee", list[lines.ResultsLine]()

@@ -25,7 +25,7 @@ from hotpin_hil.virtual.faults.table import FAULTS
 SHORT_RUN = Path(__file__).parent / "fault_matrix" / "short_run.py"
 RUN_TIMEOUT_S = 300.0
 SLOW_MACHINE = 4.0
-"""Factor for time limits, which are those of an idle machine."""
+"""Factor for the time limits, which were chosen for an idle machine."""
 
 CONFTEST = """
 import json

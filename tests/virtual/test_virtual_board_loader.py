@@ -1,4 +1,4 @@
-"""The loader protocol packet by packet: commands of ROM and stub, and arbitrary input."""
+"""The loader protocol packet by packet: the commands of the ROM and of the stub, and arbitrary input."""
 
 from __future__ import annotations
 

@@ -128,7 +128,7 @@ class Faults:
         for line in firmware.lines_to_clear(names):
             self._board.tell_firmware(line)
         if "power-cut-step" in names:
-            self._request("heap.fail off=1")  # that disarms the step, too
+            self._request("heap.fail off=1")  # also disarms the step
         self._report(f"faults cleared: {', '.join(sorted(names))}")
 
     def close(self) -> None:

@@ -27,7 +27,7 @@ ESP_OK, ESP_ERR_NO_MEM, ESP_ERR_INVALID_STATE, ESP_ERR_INVALID_SIZE = 0, 0x101, 
 
 
 class Driver:
-    """Driver process with the heaps of a board at the start of the application."""
+    """A driver process whose heaps are like a board's when the application starts."""
 
     def __init__(self, program: Path) -> None:
         self._process = subprocess.Popen(

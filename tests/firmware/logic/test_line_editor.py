@@ -276,7 +276,7 @@ def test_line_matches_the_model_after_any_keys(keys: list[bytes]) -> None:
 @unhurried
 @given(st.lists(st.one_of(key_presses, st.just("log")), max_size=40))
 def test_screen_shows_the_line_after_any_keys(keys: list[bytes | str]) -> None:
-    """Log lines of other tasks arrive in between and stay intact."""
+    """Log lines from other tasks arrive in between and stay intact."""
     typist = Typist()
     logged = 0
     for key in keys:

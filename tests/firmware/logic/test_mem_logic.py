@@ -196,7 +196,7 @@ def test_maximum_number_of_changes_in_one_check() -> None:
 
 @dataclass
 class OneLevel:
-    """Model of one level of one memory, as in the specification."""
+    """Model of one threshold level of one memory, as specified."""
 
     threshold: int
     active: bool = False

@@ -23,8 +23,8 @@ typedef struct {
 void mem_census_add(mem_census_t *census, uintptr_t heap, size_t free_block);
 
 /**
- * Percentage of the free bytes that are outside the largest free block of their heap, rounded to the nearest;
- * 0 if no memory is free. Computed per heap, so that separate regions do not count as fragmentation.
+ * Percentage of the free bytes that are outside the largest free block of their heap, rounded to the nearest
+ * whole number. Separate heaps do not count as fragmentation. 0 if no memory is free.
  */
 uint32_t mem_census_fragmentation(const mem_census_t *census);
 

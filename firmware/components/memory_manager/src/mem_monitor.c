@@ -99,7 +99,7 @@ static esp_err_t ensure_task(void)
             return ESP_ERR_NO_MEM;
         }
     }
-    /* Notify a new task, too: it may have checked for work, and blocked, before the work was queued. */
+    /* Also notify a new task: it may have checked for work, and blocked, before the work was queued. */
     notify();
     return ESP_OK;
 }

@@ -23,7 +23,7 @@ HEAP_HEADER = 20  # IDF's own header at the start of a heap, before TLSF's
 class HeapState:
     """One heap: address, capabilities, and its free blocks according to a heap walk.
 
-    `free` is the sum of the free blocks, `largest` the exact size of the largest one, not rounded to its class.
+    `free` is the sum of the free blocks. `largest` is the exact size of the largest free block, not its size class.
     """
 
     start: int
@@ -52,7 +52,7 @@ def subclasses(heap_length: int) -> int:
 
 
 def class_step(size: int, heap_length: int) -> int:
-    """Width of the size class of `size`, bytes; sizes below 4 times the number of classes have 4-byte classes."""
+    """Width in bytes of the size class of `size`; 4 for sizes below 4 times the number of classes."""
     classes = subclasses(heap_length)
     if size < classes * ALIGNMENT:
         return ALIGNMENT

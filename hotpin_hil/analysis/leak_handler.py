@@ -12,7 +12,7 @@ from hotpin_hil.analysis.model import NAMES, Confidence, Diagnosis, Evidence, Fi
 from hotpin_hil.protocol import events as ev
 
 LEAKS_KEPT, LEAKS_DRAWN = 500, 24
-"""Maximum number of verdicts kept, and of those kept with their readings."""
+"""Maximum number of verdicts that are kept, and of verdicts that are kept together with their readings."""
 
 
 class LeakHandler:
@@ -60,7 +60,7 @@ class LeakHandler:
 
 
 class StaleStatistics:
-    """Reports statistics logged after a transition that repeat those logged before it."""
+    """Reports statistics logged after a transition that only repeat the statistics logged before it."""
 
     def __init__(self, findings: Findings) -> None:
         self._findings = findings

@@ -14,7 +14,7 @@ READINGS_KEPT = 4_096
 SERIES_MAX = 64
 
 _JUDGED = ("internal", "psram")
-"""DMA memory and its leaks are part of internal memory."""
+"""The memories to judge. DMA memory is part of internal memory, so its leaks are found there."""
 
 
 @dataclass
@@ -55,7 +55,7 @@ class StateLeak:
     last: int
     """Bytes free at the first and at the last reading."""
     leak: Leak | None
-    """None with too few readings."""
+    """None if there are too few readings."""
     values: tuple[int, ...] = ()
     """Every `stride`-th reading."""
     stride: int = 1
@@ -65,7 +65,7 @@ class StateLeak:
 
     @property
     def verdict(self) -> LeakVerdict:
-        """The verdict; undecided with too few readings."""
+        """The verdict; undecided if there are too few readings."""
         return LeakVerdict.UNDECIDED if self.leak is None else self.leak.verdict
 
     def __str__(self) -> str:
@@ -135,7 +135,7 @@ class MatchedStates:
             kept.setdefault(key, Readings()).add(value, line)
 
     def end_boot(self, boot: int) -> list[StateLeak]:
-        """Judge the ended boot, and clear the readings."""
+        """Judge the boot that ended, and clear the readings."""
         samples = self._records or self._boxes
         verdicts = [
             _judge(boot, memory, state, readings)

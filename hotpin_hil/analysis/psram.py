@@ -29,7 +29,7 @@ class PsramFall:
 
 
 class PsramHandler:
-    """Reports exhausted PSRAM, with the largest fall since PSRAM was last above the warning threshold."""
+    """Reports exhausted PSRAM, with the largest drop since PSRAM was last above the warning threshold."""
 
     def __init__(self, findings: Findings, state: BootState) -> None:
         self._findings = findings
@@ -38,7 +38,7 @@ class PsramHandler:
 
     @property
     def fall(self) -> PsramFall | None:
-        """The largest fall since PSRAM was last above the warning threshold."""
+        """The largest drop since PSRAM was last above the warning threshold."""
         return self._fall
 
     def end_boot(self) -> None:

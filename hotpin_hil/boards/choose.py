@@ -28,12 +28,12 @@ class Choice:
     boards: tuple[BoardEntry, ...] = ()
     why: str = ""
     is_pool: bool = False
-    """Whether the boards are interchangeable, as in a bench; attached boards are not."""
+    """Whether any of the boards will do, as in a bench. Attached boards are not interchangeable."""
 
 
 @dataclass(frozen=True)
 class Wish:
-    """The user's request: kind (--board), port, and MAC or name of a board."""
+    """What the user asked for: the kind (--board), the port, and the MAC or name of a board."""
 
     kind: str | None = None
     port: str | None = None

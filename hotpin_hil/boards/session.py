@@ -22,7 +22,7 @@ from hotpin_hil.errors import BenchError, UsageError
 from hotpin_hil.paths import FIRMWARE_DIR
 
 LEASE_TIMEOUT_S = 5.0
-"""Default of --lease-timeout; `hotpin-hil boards` leases a board about that long to identify it."""
+"""Default of --lease-timeout. `hotpin-hil boards` leases a board for about that long while it identifies the board."""
 
 KINDS: dict[BoardKind, Callable[[BoardSettings], Board]] = {
     BoardKind.HARDWARE: HardwareBoard,

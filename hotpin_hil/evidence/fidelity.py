@@ -1,7 +1,7 @@
 """Compares runs of the suite on different kinds of board: every measurement side by side, every difference classified.
 
 A difference is explained if a row of fidelity.toml matches it and its bound holds; all others are unexplained. No row
-explains a verdict with the values: a failure on one board is never attributed to the kind of board.
+explains a failed verdict: a failure on one board is never attributed to the kind of board.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from hotpin_hil.evidence.results import Results, read_results
 SHOWN = (Verdict.PASS, Verdict.MARGINAL)
 
 Key = tuple[str, str, int]
-"""Test, measurement name without figures, and index among the measurements of that name in the test."""
+"""Test, measurement name without figures, and index among the test's measurements with that name."""
 
 _FIGURE = re.compile(r"0x[0-9a-fA-F]+|\d{4,}|\d+(?= %)")
 """Addresses, sizes and percentages in a name, such as "check(largest block: 110592 B)", which differ by board."""
@@ -35,7 +35,7 @@ class Run:
     """One run of the suite, with the data that a comparison needs."""
 
     label: str
-    """Its kind of board, numbered if there are several of a kind."""
+    """Kind of board, with a number if several runs used the same kind."""
     results: Results
 
     @property
@@ -113,7 +113,7 @@ class RunDifference:
     """Labels of the two runs."""
     reason: Reason | None = None
     because: str = ""
-    """An explanation other than a row of fidelity.toml, or why there is none."""
+    """An explanation that is not a row of fidelity.toml, or the reason why there is no explanation."""
     explained: bool = False
 
     def shown(self) -> tuple[str, str]:
@@ -126,7 +126,7 @@ class RunDifference:
 
 @dataclass(frozen=True)
 class MeasurementRow:
-    """One measurement, a column for each run."""
+    """One measurement, with one column per run."""
 
     test: str
     requirement: tuple[str, ...]
@@ -330,5 +330,5 @@ class _Pair:
 
 
 def _same(left: Any, right: Any) -> bool:
-    """Python's True equals 1, but firmware that sends 1 instead of true is wrong."""
+    """Whether two values are equal. Python's True equals 1, but firmware that sends 1 instead of true is wrong."""
     return isinstance(left, bool) == isinstance(right, bool) and bool(left == right)

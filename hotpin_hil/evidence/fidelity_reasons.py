@@ -65,7 +65,7 @@ class Reason:
     unit: tuple[str, ...] = ()
     follows: str = ""
     differ_by: float = 0
-    """How much more the other board has than the board of a kind in `boards`."""
+    """Value on the other board minus the value on the board whose kind is in `boards`."""
     max_difference: float | None = None
     """Tolerance around the expected difference, which is `differ_by` or the difference between the maps."""
     multiple_of: int = 0
@@ -77,7 +77,7 @@ class Reason:
     because: str = ""
     """For `verdict`: regular expression for the reason of the NOT APPLICABLE verdict."""
     unbounded: str = ""
-    """Why no bound makes sense."""
+    """Why no bound makes sense for this reason."""
 
     def concerns(self, requirement: Sequence[str], test: str, name: str, unit: str) -> bool:
         """Whether the patterns match: `*`, `?` and `[!a]` as in file names; `[[]` matches a literal `[`."""
@@ -94,7 +94,7 @@ class Reason:
         Args:
             left: value of the run on a kind of `boards`, if only one run is.
             right: value of the other run.
-            shift: how much more the right board has free at the start of app_main, bytes; None if unknown.
+            shift: bytes free at the start of app_main on the right board, minus those on the left; None if unknown.
         """
         if self.match:
             texts = (str(left), str(right))
@@ -132,7 +132,7 @@ class Reason:
 
     @property
     def bound(self) -> str:
-        """The bound as text."""
+        """The bound as text, for the table."""
         parts = []
         if self.multiple_of:
             parts.append(

@@ -34,7 +34,7 @@ EXIT_FAILED = 1
 EXIT_BLOCKED = 7
 
 NATIVE_BUILD = "native"
-"""`build` in `sys.info` of firmware built for the host, so never hardware."""
+"""`build` in `sys.info` of firmware that was built for the host. It never counts as hardware."""
 
 _SHOWN = (Verdict.PASS, Verdict.MARGINAL)
 _FAILED = (Verdict.FAIL, Verdict.UNSET)
@@ -168,7 +168,7 @@ def _notes(results: Results) -> list[str]:
 
 
 def missing_lines(qualification: Mapping[str, Any]) -> list[str]:
-    """Terminal lines about what an interrupted run leaves open.
+    """Terminal lines that say what an interrupted run left untested.
 
     They name the tests that were running, and the "must" requirements with incomplete tests.
     """
@@ -187,7 +187,7 @@ def missing_lines(qualification: Mapping[str, Any]) -> list[str]:
 
 
 def _overall(rows: Sequence[Requirement], judged: Mapping[str, Any], results: Results) -> tuple[str, str]:
-    """The overall verdict, and the main reason why it is not the best verdict."""
+    """The overall verdict, and the main reason why it is not the best one."""
     every = Counter(line.verdict for line in results.verdicts)
     musts = [row for row in rows if row.is_must]
     not_run = [row.id for row in musts if judged[row.id]["verdict"] is None and not row.pending]
@@ -231,7 +231,7 @@ def _board(results: Results) -> dict[str, Any]:
 
 
 def _counts(rows: Sequence[Requirement], judged: Mapping[str, Any]) -> dict[str, int]:
-    """Number of requirements per verdict, and of "must" requirements shown, passed, and not run."""
+    """Number of requirements per verdict, and of "must" requirements that were verified, passed, and not run."""
     verdicts = Counter(row["verdict"] for row in judged.values() if row["verdict"])
     must = [row for row in rows if row.is_must]
     untested = [row for row in must if judged[row.id]["verdict"] is None]

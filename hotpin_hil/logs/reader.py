@@ -1,4 +1,4 @@
-"""A recorded console → typed events, of this project's or the first firmware, from a board or from `idf.py monitor`.
+"""A recorded console → typed events. Reads logs of both firmwares, from a board or from `idf.py monitor`.
 
     reader = LogReader()
     for chunk in chunks:

@@ -62,7 +62,7 @@ class RecordLines:
             self._emit_unreadable(number, record.t_ms, reason, record)
 
     def end_boot(self) -> None:
-        """Emit a half sample cut off by the end of the boot, and forget the boot id."""
+        """Emit half of a sample if the boot ended before the other half; forget the boot id."""
         self._lose_half()
         self._boot_id = ""
 
@@ -123,7 +123,7 @@ class RecordLines:
             self._emit_unreadable(number, first.t_ms, "the second half of a sample is missing", first)
 
     def _regions(self, number: int, record: Record) -> None:
-        """Take one of several records with heaps in a reply."""
+        """Take one of the records of a `heap.regions` reply."""
         if not self._heaps or self._heaps[0] != record.id:
             self._heaps = (record.id, [])
         heaps = self._heaps[1]

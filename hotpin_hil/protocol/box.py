@@ -26,13 +26,13 @@ _WIDE = ("psram", "total")
 FOREIGN_MAX = 200
 """Number of lines from other tasks within a box after which the finder gives the box up."""
 OPEN_MAX = 8
-"""Tasks that may print boxes at the same time."""
+"""Maximum number of tasks that may print boxes at the same time."""
 
 _FIGURE = re.compile(r"║   [^:]+: +([+-]?\d{1,10})(?: bytes|%)")
 
 
 class BoxError(ValueError):
-    """A box deviates from the guide's layout; names the line, the expected text and the actual text."""
+    """A box deviates from the guide's layout. The message has the line, the expected text and the actual text."""
 
 
 @dataclass(frozen=True)
@@ -46,17 +46,17 @@ class Box:
     """Free bytes now minus free bytes at the baseline, by the keys of DELTA_LABELS."""
     lines: tuple[LogLine, ...]
     foreign: tuple[str, ...] = ()
-    """Other tasks' lines, printed between the box's own."""
+    """Lines from other tasks, printed between the lines of the box."""
     offset: int = 0
 
     @property
     def interleaved(self) -> bool:
-        """Whether other tasks' lines are mixed in with the box's own."""
+        """Whether lines from other tasks are printed between the lines of the box."""
         return bool(self.foreign)
 
     @property
     def is_joined(self) -> bool:
-        """Whether another task's output split one of its lines."""
+        """Whether another task's output split a line of the box."""
         return any(line.is_joined for line in self.lines)
 
 
@@ -223,14 +223,14 @@ class BoxFinder:
         return bool(self._open)
 
     def feed(self, data: bytes) -> list[Box | BrokenBox]:
-        """Take the next chunk; returns the boxes that it completes or shows to be broken."""
+        """Take the next chunk; returns the boxes that it completes or breaks."""
         found: list[Box | BrokenBox] = []
         for line in self._splitter.feed(data):
             found += self.add(parse_log_line(line) or line)
         return found
 
     def add(self, line: LogLine | ConsoleLine) -> list[Box | BrokenBox]:
-        """Take the next line; returns the boxes that it completes or shows to be broken."""
+        """Take the next line; returns the boxes that it completes or breaks."""
         if not self._open and line.text != TOP:
             return []
         own_tag = line.tag if isinstance(line, LogLine) and line.text[:1] in BORDERS else None

@@ -44,7 +44,7 @@ class ResetBanner:
 
 
 def find_banner(line: str) -> ResetBanner | None:
-    """The reset banner in a line, None if the line has no intact one."""
+    """The reset banner in a line; None if the line has no intact banner."""
     found = _IN_LINE.search(line)
     return None if found is None else ResetBanner(int(found[1], 16), found[2], found[3], *found.span())
 

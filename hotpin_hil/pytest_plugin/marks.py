@@ -1,4 +1,4 @@
-"""Decides which tests belong to the suite, which requirements they show, and why a test does not apply to a board."""
+"""Decides which tests belong to the suite, which requirements they have, and why a test does not apply to a board."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class SuiteMarks:
     def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
         """Record deselected tests, so that a requirement does not pass just because its failing test was not run.
 
-        Long tests (`soak`) do not count: a normal run deselects them, and they only repeat other tests at length.
+        Long tests (`soak`) do not count, because a normal run deselects them, and they only repeat others at length.
         """
         left_out = [item for item in items if requirement_ids(item) and not item.get_closest_marker(SOAK)]
         if self.is_suite and left_out:

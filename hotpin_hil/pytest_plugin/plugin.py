@@ -28,7 +28,7 @@ __all__ = ["BoardInUse", "board_of", "notes_of", "recorder_of"]
 DEFAULT_TIME_SCALE = 20.0
 """Upper limit of a virtual board's clock while all its tasks wait, as a multiple of the host's."""
 SOAK_TIME_SCALE = 100.0
-"""As above, for runs of the long tests alone, which mostly wait for the board's 0.9 s pauses in each cycle."""
+"""The same limit for runs with only the long tests, which mostly wait for the board's pauses of 0.9 s per cycle."""
 
 _LOADED_ONCE = "ignore:Module already imported so cannot be rewritten:pytest.PytestAssertRewriteWarning"
 """Warning from pytest about its plugins on a restart."""
@@ -168,5 +168,5 @@ def recorder_of(item: pytest.Item) -> Recorder:
 
 
 def notes_of(item: pytest.Item) -> BoardNotes:
-    """The notes about the board in a running test of the suite."""
+    """The notes about the board in a running test."""
     return item.stash[note_keeper.NOTES_KEY]

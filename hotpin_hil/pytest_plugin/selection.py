@@ -12,7 +12,7 @@ from hotpin_hil.evidence.requirements import load_requirements
 
 
 def requirement_ids(item: pytest.Item) -> tuple[str, ...]:
-    """The ids of all `requirement` marks of a test, each once, outermost mark first."""
+    """The ids in the `requirement` marks of a test, each once, from the outermost mark inwards."""
     marks = reversed(list(item.iter_markers("requirement")))
     return tuple(dict.fromkeys(requirement for mark in marks for requirement in mark.args))
 

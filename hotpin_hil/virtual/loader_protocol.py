@@ -95,7 +95,7 @@ class Chip:
 
 
 class Commands(Protocol):
-    """Command set of one of the two loaders."""
+    """The commands of one of the two loaders."""
 
     def frame(self, frame: bytes) -> None:
         """Serve one SLIP frame."""

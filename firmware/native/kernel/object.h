@@ -27,7 +27,7 @@ void native_host_free(void *p);
 
 /* Sizes of kernel objects in the ESP32's heap: requested bytes, recorded with ESP-IDF v5.4. */
 #if CONFIG_FREERTOS_UNICORE
-#define NATIVE_SIZE_TCB 336 /* without the core's number */
+#define NATIVE_SIZE_TCB 336 /* without the core number */
 #else
 #define NATIVE_SIZE_TCB 340
 #endif

@@ -89,7 +89,7 @@ def project_headers() -> dict[str, Path]:
 
 
 def included_by_all_ways(start: Path) -> Iterator[tuple[Path, str]]:
-    """Headers of others that `start` reaches through project headers, each with the file that includes it."""
+    """Headers outside the project that `start` reaches through project headers, each with the file that includes it."""
     headers = project_headers()
     seen: set[Path] = set()
     todo = [start]
@@ -205,7 +205,7 @@ def test_no_include_cycle_among_the_components_files() -> None:
 
 
 def requirements(component: Path) -> set[str]:
-    """The project's components that a component requires, publicly or privately."""
+    """Components of this project that a component requires, publicly or privately."""
     text = re.sub(r"#[^\n]*", "", (component / "CMakeLists.txt").read_text(encoding="utf-8"))
     words = set(re.findall(r"[\w-]+", " ".join(re.findall(r"(?:REQUIRES|set\(requires)([^)]*)", text))))
     return {path.name for path in COMPONENTS.iterdir() if path.name in words} - {component.name}

@@ -61,7 +61,7 @@ def bench() -> Bench:
 
 
 def once(change: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
-    """Wraps a damage function so that it changes only the first chunk."""
+    """Wraps a function that damages chunks, so that it changes only the first chunk."""
     chunks: list[bytes] = []
 
     def damage(data: bytes) -> bytes:

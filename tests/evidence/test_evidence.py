@@ -166,7 +166,7 @@ def test_only_unexpected_errors_need_a_traceback(error: BaseException, needs: bo
 
 
 def test_an_option_that_a_tool_refuses_keeps_its_own_remedy() -> None:
-    """The remedy is not "check the cable"."""
+    """The remedy must not become "check the cable"."""
     kwargs = {"app": None, "msg_queue": None, "port_mac": "24:0a:c4:00:00:01"}
     with pytest.raises(UsageError) as caught:
         HilIdfSerial(**kwargs)

@@ -171,7 +171,7 @@ NOT_IN_THE_RUNTIME = re.compile(
 """Steps of the recording whose API the native runtime does not have, because the firmware does not use it."""
 
 REUSED_HOLE_BYTES = 12
-"""Bytes by which a block may be larger than requested: it keeps the size of a hole that is too small to split."""
+"""Bytes by which a block may be larger than requested, if the hole it is in is too small to split."""
 
 
 def test_objects_take_the_recorded_blocks(board: Board) -> None:

@@ -148,7 +148,7 @@ def test_it(board, measure): measure("x", 1, exact=1)
 def test_evidence_is_only_of_the_firmware_under_test(
     suite: Suite, running: str, options: tuple[str, ...], verdict: str
 ) -> None:
-    """A board that was flashed and says otherwise lies; one that was not just holds another firmware."""
+    """If the harness flashed the board, a wrong identity is the firmware's fault; if not, it has other firmware."""
     suite.write(
         "conftest.py", Path("conftest.py").read_text().replace('"--port"', '"--port", "--skip-autoflash"')
     )

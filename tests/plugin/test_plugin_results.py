@@ -1,4 +1,4 @@
-"""Contents of the results besides verdicts, also after a killed run or worker."""
+"""Contents of the results other than verdicts, even after a run or a worker was killed."""
 
 from __future__ import annotations
 

@@ -271,7 +271,7 @@ def test_margin_is_a_share_of_the_limit(limit: dict[str, Any], value: float, sha
 
 
 def test_unreadable_notes_are_counted_and_left_out() -> None:
-    """Such a firmware may send any events."""
+    """Broken firmware may send any events."""
     odd = [
         lines.EventNote(MOMENT, None, "mem.sample", {"context": "x", "internal_free": "many"}),
         lines.EventNote(MOMENT, None, "mode", {"from": "camera"}),

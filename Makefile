@@ -18,7 +18,7 @@ EMULATED_BOARDS := -n 2
 
 .DEFAULT_GOAL := help
 announce:
-	@echo "qualify: with a board this run can end QUALIFIED; without one REHEARSED (virtual) at best"
+	@echo "qualify: with a board this run can end QUALIFIED; without a board, REHEARSED (virtual) at best"
 
 .PHONY: help announce prerequisites setup firmware native qualify allure test test-harness test-suite selftest endurance \
   bench lint check-idf check-headers clean

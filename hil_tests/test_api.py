@@ -140,7 +140,7 @@ def before_init_cases(device: Device) -> list[str]:
 
 @pytest.mark.requirement("API-03")
 def test_init_refuses_invalid_thresholds(device: Device, measure: Measure) -> None:
-    """The console tries it before the first valid init, so that the order of checks cannot hide an error."""
+    """The console tries an invalid init before the valid one, so that the order of checks cannot hide an error."""
     cases = [case for case in before_init_cases(device) if case.startswith("init_")]
     assert len(cases) >= 5, f"only {cases} were tried"
     for case in cases:
@@ -270,7 +270,7 @@ def test_check_is_true_exactly_when_the_block_fits(
 
 
 def calls_of(device: Device, kind: str) -> list[dict[str, Any]]:
-    """Recorded calls of the callbacks of this kind, `warning` or `recovered`."""
+    """Recorded calls of the `warning` callbacks or of the `recovered` callbacks."""
     return [call for call in device.callbacks()["calls"] if call["kind"] == kind]
 
 
@@ -278,7 +278,7 @@ def calls_of(device: Device, kind: str) -> list[dict[str, Any]]:
 def test_each_callback_is_called_once_on_entering_and_never_on_leaving(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """Three callbacks while memory enters a level, stays in it and leaves it."""
+    """The test registers three callbacks; memory then enters a level, stays in it and leaves it."""
     callbacks = 3
     threshold = 51_203
     device.callbacks(add=callbacks)

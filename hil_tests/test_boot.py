@@ -37,7 +37,7 @@ def test_boots_in_the_guides_order(dut: Any, measure: Measure) -> None:
 def test_memory_manager_is_up_before_the_board_is_ready(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """Init with the defaults, monitoring at 15 s, "System Boot", ready, 4 MB PSRAM, checked by state, not by log."""
+    """Init with the defaults, monitoring at 15 s, "System Boot", 4 MB PSRAM: checked by the state, not by the log."""
     start = boot_start(device)
     (logged,) = device.events(
         "mem.sample", since=start, where=lambda event: event.data["context"] == "System Boot"

@@ -1,8 +1,8 @@
 """Ledger of the firmware's own allocations, which explains the memory used at "System Boot".
 
-`boot_ledger.toml` lists every block that the firmware allocates between the start of app_main and then. On the virtual
-board the profile gives the figures before app_main to the byte, so the firmware's figures must equal them minus the
-ledger, to the byte. Other boards use the firmware's own reading at the start of app_main instead.
+`boot_ledger.toml` lists every block that the firmware allocates from the start of app_main to "System Boot". On the
+virtual board the profile gives the figures before app_main to the byte, so the firmware's figures must equal them
+minus the ledger, to the byte. Other boards use the firmware's own reading at the start of app_main instead.
 """
 
 from __future__ import annotations

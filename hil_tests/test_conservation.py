@@ -1,6 +1,6 @@
-"""The reading that every test is compared by at its end (fixtures/conservation.py) shows each resource that is taken.
+"""The reading of resources that ends every test (fixtures/conservation.py) contains each resource that is taken.
 
-Without this, "nothing is left" could mean that nothing was looked at.
+Without this test, "nothing is left" could mean that nothing was looked at.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Take = Callable[[Device], object]
 
 MODE = {"mode", "heaps", "queues", "camera", "audio", "stt"}
 DRIVERS = {"camera_power_down", "i2s_channels", "i2s_running"}
-"""Not with the simulated camera and sound of QEMU builds."""
+"""Resources that QEMU builds do not have, because they simulate the camera and the sound."""
 
 TAKEN: dict[str, tuple[Take, set[str]]] = {
     "a block": (lambda device: device.hold("DMA", size=100), {"heaps", "holds", "held"}),
@@ -57,7 +57,7 @@ def test_what_is_taken_shows(device: Device, measure: Measure, what: str) -> Non
 
 @pytest.mark.needs("camera")
 def test_drivers_of_a_mode_show(device: Device, measure: Measure) -> None:
-    """The camera's queues, power line and task against the sound's channels and task."""
+    """Compares the camera's queues, power line and task with the sound's channels and task."""
     has_line = device.resources().camera_power_down >= 0
     expected = MODE | DRIVERS if has_line else MODE
     found = changed(device, lambda device: device.set_mode(VOICE)) - {"tasks"}

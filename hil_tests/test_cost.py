@@ -1,6 +1,6 @@
 """Cost of the memory manager: time of its calls, CPU share, memory.
 
-Only a chip can show the times; a virtual board runs on the host's CPU.
+Only a chip can measure the times; a virtual board runs on the host's CPU.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ COMPONENT_SOURCES = ("memory_manager.c", "mem_")
 
 @pytest.fixture
 def qemu_extra_args(qemu_extra_args: str | None) -> str | None:
-    """QEMU's arguments with instructions about as fast as the chip's."""
+    """QEMU's arguments, so that instructions are about as fast as the chip's."""
     return at_chip_speed(qemu_extra_args) if qemu_extra_args else qemu_extra_args
 
 
@@ -63,7 +63,7 @@ def test_get_stats_takes_less_than_a_millisecond(device: Device, board: BoardInU
 def test_log_stats_holds_its_caller_15_ms_at_most(
     device: Device, board: BoardInUse, measure: Measure
 ) -> None:
-    """On an idle line, and while earlier boxes are still being written. The first firmware took 252 ms."""
+    """On an idle UART, and while earlier boxes are still being written. The first firmware took 252 ms."""
     alone = device.bench("log", LOGS)
     held = sorted(device.log(f"Busy {number}") for number in range(LOGS))
     busy = BenchTimes(held[0], held[LOGS // 2], held[-1])
@@ -133,7 +133,7 @@ def test_manager_takes_less_than_3_kb_in_all(
 def test_quarter_of_the_monitors_stack_is_never_used(
     device: Device, monitor: Monitor, board: BoardInUse, measure: Measure
 ) -> None:
-    """Read after samples, boxes, warnings and callbacks. A host board cannot show the chip's stack use."""
+    """Read after samples, boxes, warnings and callbacks. A host board cannot measure the chip's stack use."""
     device.callbacks(add=1, log=True)
     device.thresholds(internal_ram_warning=400 * KB)
     monitor.start()

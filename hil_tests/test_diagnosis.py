@@ -40,7 +40,7 @@ def test_no_mem_names_the_missing_block_the_memory_before_it_and_who_holds_it(
 ) -> None:
     """I2S fails as on the recorded boards, which had 27,267 B free for 25,980 B but no block large enough.
 
-    The comparison identifies the holder: the mode uses as much as before, so another part holds the rest.
+    The comparison identifies the holder: the mode uses as much as before, so another part of the firmware has the rest.
     """
     modes.warm_up()
     monitor.stop()
@@ -160,7 +160,7 @@ def test_no_mem_of_a_driver_shows_in_ledger_and_failed_allocation(
 
 
 def scattered(regions: list[HeapState]) -> dict[int, int]:
-    """Free bytes outside the largest block of a heap, by the heap's start, for heaps that have any."""
+    """Heap start -> free bytes outside the largest free block, for each heap that has any."""
     return {region.start: region.free - region.largest for region in regions if region.free > region.largest}
 
 
@@ -268,7 +268,7 @@ def hold_row(heaps: Heaps, memory: Memory) -> tuple[list[int], list[int]]:
     """Hold a row of adjacent blocks in one heap, before a free block larger than half of them.
 
     Returns:
-        The row, and the blocks held before the allocator reached such a place.
+        The row, and the blocks that had to be held before the allocator reached such a place.
     """
     passed: list[int] = []
     row: list[int] = []
@@ -295,7 +295,7 @@ def hold_row(heaps: Heaps, memory: Memory) -> tuple[list[int], list[int]]:
 def test_reverse_order_release_leaves_less_fragmentation(
     device: Device, heaps: Heaps, measure: Measure, memory: Memory
 ) -> None:
-    """The test frees half of a row of blocks, in reverse order or in order of allocation."""
+    """Allocates a row of blocks and frees half of it, in the order of allocation or in reverse."""
     left = {}
     for order in ("reverse", "same"):
         held, passed = hold_row(heaps, memory)

@@ -23,9 +23,9 @@ SOURCE = "the error is reported, the resources are unchanged, and the operation 
 STREAM = tone(200)
 
 PAIRS = 12
-"""Pairs of failing allocations for each direction of a mode change."""
+"""Number of pairs of failing allocations per direction of a mode change."""
 CALLS_MAX = 4
-"""Failing calls of one function in one operation: samples are read without end."""
+"""Maximum number of failing calls of one function in one operation, because samples are read without end."""
 
 
 def without_pauses(device: Device, mode: str) -> None:
@@ -46,7 +46,7 @@ def fill_in_voice_mode(device: Device) -> None:
 
 
 def play_a_stream(device: Device) -> None:
-    """From opening to closing; closed also after a failure, as the stream's owner does."""
+    """Opens, fills, plays and closes a stream. Also closes it after a failure, as the stream's owner does."""
     fill(device)
     try:
         device.tts_play(wait=True)

@@ -45,7 +45,7 @@ def deviations(device: Device, since: Cursor) -> str:
 
 @pytest.mark.requirement("LOG-02")
 def test_box_is_the_guides_line_by_line(device: Device, heaps: Heaps, measure: Measure) -> None:
-    """Figures of different widths and signs: after boot, with little memory, and with more than the baseline.
+    """The figures have different widths and signs: after boot, with little memory, and with more than the baseline.
 
     The harness renders the same figures in the guide's layout and compares each line.
     """

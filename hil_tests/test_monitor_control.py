@@ -24,7 +24,7 @@ SOURCE = "REQUIREMENTS.md API-05"
 def test_hundred_starts_changes_and_stops_leave_nothing_behind(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """Direct readings of memory, heap blocks and tasks before and after, with monitoring off."""
+    """Reads memory, heap blocks and tasks directly, before and after, with monitoring off."""
 
     def read_all() -> dict[str, int]:
         monitor.stop()

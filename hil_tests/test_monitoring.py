@@ -1,4 +1,4 @@
-"""The monitor samples on time, and each figure matches the allocator's at that moment."""
+"""The monitor samples on time, and each figure matches the allocator at that moment."""
 
 from __future__ import annotations
 
@@ -357,7 +357,7 @@ def test_failed_allocation_is_recorded_with_size_capabilities_and_function(
 def test_failure_is_reported_wherever_it_happens(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """Failures inside the OS: a task's stack through a shortage, a stream buffer through injection.
+    """Failures inside the OS: the stack of a task, through a shortage; a stream buffer, through an injected failure.
 
     The monitor reports them at its next sample, without a request.
     """

@@ -35,7 +35,7 @@ SOURCE = "REQUIREMENTS.md ROB-02"
 COMPLAINT = re.compile(
     rb"E \(\d+\) (esp_image|boot|flash_parts): [^\r\n]+|invalid header: |csum err:|load:0x\w+,len:-"
 )
-"""Errors of the second-stage boot loader without a bootable app, and of the ROM without a boot loader."""
+"""Errors that the second-stage boot loader logs without a bootable app, and the ROM without a boot loader."""
 SILENCE_S = 0.2
 
 REASONS = {
@@ -51,7 +51,7 @@ REASONS = {
 
 
 def watchdog_s(dut: Any, kind: str) -> float:
-    """Timeout of the watchdog that ends this kind of crash in this build, in s."""
+    """Timeout in s of the watchdog that ends this kind of crash in this build."""
     config = json.loads((Path(dut.app.binary_path) / "config" / "sdkconfig.json").read_text())
     times_s = {"wdt": config["ESP_INT_WDT_TIMEOUT_MS"] / 1000, "task_wdt": config["ESP_TASK_WDT_TIMEOUT_S"]}
     return float(times_s.get(kind, 0))
@@ -97,7 +97,7 @@ def test_crash_ends_in_a_reset_that_reports_its_cause(
 def test_byte_access_to_iram_panics_where_the_chip_is_real(
     dut: Any, device: Device, board: BoardInUse, measure: Measure
 ) -> None:
-    """The crash of a byte buffer without MALLOC_CAP_8BIT, which recorded boards show seven times."""
+    """A byte buffer allocated without MALLOC_CAP_8BIT; recorded boards crashed seven times for this reason."""
     start = device.mark()
     if board.is_real_chip:
         with pytest.raises(BoardReset):

@@ -201,7 +201,7 @@ CONSOLE_HEAP_MAX = KB
 HEAP_TABLE_B = 128
 """TLSF's table has another row of 72 bytes for a heap beyond the next power of two."""
 _HEAP_LINE = re.compile(r"At ([0-9A-F]{8}) len [0-9A-F]+ .*: DRAM$")
-"""Type, in heap_init's list, of memory that starts with static data."""
+"""Line in heap_init's list for the memory that starts with static data."""
 
 
 @dataclass(frozen=True)
@@ -258,7 +258,7 @@ def test_release_image_has_the_consoles_memory_free(
 
 
 def share_of_console(what: str, static: int, stack: int) -> tuple[int, int, str]:
-    """Limits for the difference of a start-up figure, and their reason.
+    """Lowest and highest allowed difference of a start-up figure between the builds, and the limits' source.
 
     Args:
         what: name of the figure.

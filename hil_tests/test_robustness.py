@@ -119,7 +119,7 @@ def test_hostile_lines_get_a_clear_error_or_nothing(
         body = line[1:]
         with_checksum = b"@%s*%04X" % (body, crc16(body)) if line.startswith(b"@") else line
         for sent in (line, with_checksum):
-            with host_pace():  # a line that stops coming is cut there, and its rest is another line
+            with host_pace():  # the board cuts a line that stops arriving, and takes the rest as another line
                 records = answers(device, sent)
             for record in records:
                 reply = record.data

@@ -28,7 +28,7 @@ from hotpin_hil.analysis.heap_layout import BLOCK_OVERHEAD, class_floor
 from hotpin_hil.device import Device
 
 CHECKS = 3
-"""Complete checks to wait before a warning counts as absent; two are the minimum to show a repetition."""
+"""Number of complete checks to wait before a warning counts as absent. A repetition needs at least two."""
 
 RULE = "PROTOCOL.md §1: raised when value < threshold"
 HYSTERESIS_RULE = "PROTOCOL.md §1: left at threshold + max(threshold/10, 1,024 B)"
@@ -255,7 +255,7 @@ def test_level_is_left_at_the_hysteresis_limit_and_not_below(
     monitor.start()
     start = device.mark()
 
-    # First into the level through a value 4 bytes below the limit, and back up to that value.
+    # First enter the level and return to a value 4 bytes below the limit.
     outer = heaps.leave(memory, limit - SMALLEST_STEP)
     inner = heaps.leave(memory, threshold - SMALLEST_STEP)
     monitor.warning(start, kind.type)
@@ -266,7 +266,7 @@ def test_level_is_left_at_the_hysteresis_limit_and_not_below(
     )
     measure("warnings on entering the level", len(monitor.warnings(start)), exact=1, source=HYSTERESIS_RULE)
 
-    # Far out of the level, then in again, and up to the limit itself.
+    # Leave the level by far, enter it again, and return to the limit itself.
     heaps.release(outer)
     monitor.recovery(start, kind.type)
     again = device.mark()

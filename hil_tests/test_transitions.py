@@ -44,7 +44,7 @@ STEPS = {
         "settle.up",
     ],
 }
-"""Steps of the transition to each mode; a separate test checks that the firmware has exactly these."""
+"""Steps of the transition to each mode. Another test checks that the firmware has exactly these."""
 
 UNTOUCHED = ["lock", "admission"]
 """Steps without an effect to roll back."""
@@ -65,16 +65,16 @@ AGAINST_BASELINE = re.compile(
 
 @dataclass(frozen=True)
 class Flat:
-    """Allowed difference of two readings of the same state; the virtual board's heap is exact."""
+    """Allowed difference between two readings in the same state; the virtual board's heap is exact."""
 
     free: int
     blocks: int
     source: str
     warm_up: int
-    """Number of cycles before this holds, in which drivers make their permanent allocations."""
+    """Number of cycles after which the limits hold; in them, drivers make their permanent allocations."""
 
     def measure(self, measure: Measure, what: str, now: Reading, then: Reading) -> None:
-        """Measure the difference of two readings of the same state."""
+        """Measure the difference between two readings in the same state."""
         for name, value in vars(now).items():
             limit = {"blocks": self.blocks, "tasks": 0}.get(name, self.free)
             unit = "" if name in ("blocks", "tasks") else "B"
@@ -157,7 +157,7 @@ def measure_logged(
 ) -> None:
     """Run an action that must log statistics with these contexts.
 
-    Compares the figures of "Before …" with a direct reading just before, the others with one just after.
+    Compares the figures of "Before …" with a direct reading just before, and the others with a reading just after.
     """
     flush_log(device)
     before = direct(device)
@@ -519,7 +519,7 @@ POWER_DOWN_MS = 100 + 100
 TICK_MS = 10
 LINES = 10
 LINE_WAIT_MS = 30
-"""Log lines of drivers in a transition; each may wait for a piece of a box (PROTOCOL.md §2)."""
+"""Time that a driver's log line in a transition may wait for a piece of a box (PROTOCOL.md §2)."""
 DURATION_MAX_MS = {
     VOICE: 890 + SETTLE_MS + LINES * LINE_WAIT_MS,
     CAMERA: 379 + SETTLE_MS + POWER_DOWN_MS + LINES * LINE_WAIT_MS,
@@ -570,7 +570,7 @@ class Shortage:
     leave: int
     """Free bytes left in the scarce memory."""
     split: int = 0
-    """Size of the pieces of free memory."""
+    """Size of each free piece."""
 
 
 SHORTAGES = {
@@ -807,7 +807,7 @@ PAUSE_TOLERANCE_MS = 150
 def test_pauses_add_to_duration_and_cost_no_memory(
     device: Device, modes: Modes, flat: Flat, measure: Measure
 ) -> None:
-    """The same transitions with pauses of three lengths, each started on a quiet line."""
+    """The same transitions with pauses of three lengths, each started on a quiet UART."""
     modes.warm_up()
     measure("pauses as built", device.settle().down_ms, "ms", exact=50, source="Kconfig's default")
     shortest: dict[str, tuple[int, Reading]] = {}

@@ -48,7 +48,7 @@ def close_error(device: Device) -> str:
 
 @pytest.mark.requirement("TTS-01")
 def test_stream_buffer_is_64_kb_of_psram(device: Device, heaps: Heaps, measure: Measure) -> None:
-    """Compare the bytes that the allocation takes, from direct readings of all heaps, with the firmware's figures."""
+    """Compare the bytes that the allocation takes, read directly from all heaps, with the firmware's figures."""
     start = device.mark()
     before = {memory.name: heaps.free(memory.caps) for memory in (INTERNAL, DMA, PSRAM)}
     device.tts_open()
@@ -125,7 +125,10 @@ def test_safety_margin_refuses_below_the_required_psram(
     )
     start = device.mark()
     measure(
-        f"error with {free} B free", open_error(device), exact="ESP_ERR_NO_MEM", source="guide: return value"
+        f"error with {free} B free",
+        open_error(device),
+        exact="ESP_ERR_NO_MEM",
+        source="guide: result of open",
     )
     needed, had = numbers_in(device.wait_line(INSUFFICIENT, since=start), INSUFFICIENT)
     measure("needed bytes in the message", int(needed), "B", exact=REQUIRED, source="guide: 65,536 + 32,768")

@@ -44,7 +44,7 @@ static void enter_first_mode(void)
 {
     esp_err_t err = state_manager_start(announce);
     if (err != ESP_OK) {
-        announce(); /* the state task does not run, so it cannot */
+        announce(); /* the state task, which normally does this, does not run */
     } else {
         err = state_manager_request(SYSTEM_STATE_CAMERA_STANDBY, CONFIG_HOTPIN_STATE_START_TIMEOUT_MS);
     }

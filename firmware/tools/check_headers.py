@@ -297,7 +297,7 @@ def is_public(file: Path, tree: dict[str, components.Component]) -> bool:
 
 
 def relative(path: Path) -> str:
-    """A path of this project relative to the project's root; any other path as it is."""
+    """The path relative to the project's root if it is inside the project; otherwise the path unchanged."""
     return os.path.relpath(path, FIRMWARE.parent) if path.is_relative_to(FIRMWARE) else str(path)
 
 

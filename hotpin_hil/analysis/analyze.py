@@ -17,7 +17,7 @@ from hotpin_hil.logs.reader import LogReader
 from hotpin_hil.protocol import events as ev
 
 QUOTES_FIRST, QUOTES_LAST = 20, 5
-"""Maximum number of unreadable texts quoted from the start and from the end of the log."""
+"""Maximum number of quoted unreadable texts, at the start of the log and again at its end."""
 
 
 @dataclass(frozen=True)

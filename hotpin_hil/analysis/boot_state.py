@@ -10,7 +10,7 @@ _OTHER = {"camera": "voice", "voice": "camera"}
 
 
 class BootState:
-    """Newest samples, readings and heaps of a boot, and its mode. The diagnoser updates it, the handlers read it."""
+    """The newest samples, readings and heaps of a boot, and its mode. The diagnoser writes it, handlers read it."""
 
     def __init__(self) -> None:
         self.mode = ""

@@ -39,11 +39,11 @@ class Known:
     cause: str
     remedy: str
     is_fact: bool
-    """Whether the log states it; otherwise it is an inference from recorded boards."""
+    """Whether the log states the finding; otherwise the finding is an inference from recorded boards."""
 
 
 def of_panic(panic: Panic, regions: Iterable[ev.HeapInitRegion]) -> Known:
-    """The entry for a panic.
+    """Find the entry for a panic.
 
     Args:
         panic: the panic.
@@ -126,7 +126,7 @@ def of_panic(panic: Panic, regions: Iterable[ev.HeapInitRegion]) -> Known:
 
 
 def of_reset(boot: ev.BootStarted, *, after_panic: bool) -> Known | None:
-    """The entry for a reset by its ROM name; None for an ordinary reset.
+    """Find the entry for a reset by the ROM's name for it; None for an ordinary reset.
 
     Args:
         boot: the start after the reset.

@@ -1,4 +1,4 @@
-"""What differs between two readings of the firmware's resources."""
+"""Compares two readings of the resources that the firmware holds."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ PSRAM = "PSRAM"
 IRAM = "IRAM"
 
 SLACK_BYTES = 12 * 8
-"""Tolerated with the same number of blocks, also for other sizes of the same sum: blocks that are taken again fall into
-other holes, and the allocator gives a whole hole away if its rest, up to 12 bytes, is too small for a block. On the
-real firmware the first restart of the monitor alone makes it 16 bytes."""
+"""Tolerated difference in bytes, if the number of blocks is the same. Blocks that are freed and allocated again fall
+into other holes. If the rest of a hole, up to 12 bytes, is too small for a block, the allocator hands out the whole
+hole. On the real firmware the first restart of the monitor alone causes a difference of 16 bytes."""
 
 _NOTHING = HeapCensus(0, 0, 0, 0)
 
@@ -34,7 +34,7 @@ def _memory_name(caps: list[str]) -> str:
 def differences(before: Resources, after: Resources, memory_of: Mapping[int, str]) -> dict[str, str]:
     """Describes what differs, by field of `Resources`.
 
-    The blocks of all heaps of one memory are compared together: in which of them a block lies depends on what was free.
+    All heaps of one memory are compared together, because the heap in which a block lies depends on what was free.
 
     Args:
         before: Earlier reading.

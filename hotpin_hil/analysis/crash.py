@@ -44,7 +44,7 @@ class CrashHandler:
         """Evidence of a transition in progress."""
         self._begun_to = ""
         self._ended_ms = -1
-        """Board time at the end of the last transition; an earlier sample does not start a new one."""
+        """Board time at the end of the last transition. A sample from before that time starts no new transition."""
         self._crash: _Crash | None = None
 
     # --- Transitions ---
@@ -61,7 +61,7 @@ class CrashHandler:
             self._ended_ms = event.t_ms if event.t_ms is not None else -1
 
     def take_sample(self, sample: ev.Sample) -> None:
-        """Take a sample: statistics logged before a transition are the first evidence of a crash in it.
+        """Take a sample. Statistics logged before a transition are the first evidence of a crash in that transition.
 
         A record indicates a transition in progress unless the transition ended before the record was written. A box may
         be printed even later, so it only adds to other evidence.
@@ -119,7 +119,7 @@ class CrashHandler:
         self._ended_ms = -1
 
     def end(self) -> None:
-        """Report the current crash, if it happened in a transition."""
+        """Report the current crash, if it happened in a mode transition."""
         crash, self._crash = self._crash, None
         if crash is None or not crash.to:
             return

@@ -31,7 +31,7 @@ def diagnose(events: Iterable[ev.LogEvent]) -> list[Diagnosis]:
 
 
 class Diagnoser:
-    """Passes each event to the handlers of its topic; memory does not grow with the log."""
+    """Passes each event to the handlers that need it; memory does not grow with the log."""
 
     def __init__(self) -> None:
         self._findings = Findings()

@@ -25,14 +25,14 @@ LOW_PERCENT = 10
 CAMERA_BLOCK, CAMERA_COST = 32_768, 37_780
 """Bytes of DMA-capable memory: the camera's largest block, and its total need (recorded boards)."""
 I2S_BLOCK, I2S_COST = 4_080, 25_980
-"""As above, for the I2S driver."""
+"""The same two figures for the I2S driver."""
 _DRIVERS = (("the camera", CAMERA_BLOCK, CAMERA_COST), ("I2S", I2S_BLOCK, I2S_COST))
 _CAPS = {"internal": "INTERNAL", "dma": "DMA", "psram": "SPIRAM"}
 
 
 @dataclass(frozen=True)
 class _Rise:
-    """A rise of a memory's fragmentation from one sample to the next."""
+    """A rise in the fragmentation of a memory from one sample to the next."""
 
     points: int
     before: ev.Sample | None
@@ -87,9 +87,9 @@ class FragmentationHandler:
                     self._check_percentage(memory, sample)
 
     def take_heaps(self) -> None:
-        """Use the heaps that the state has just received.
+        """Use the heap layout that has just been stored in the boot state.
 
-        They may explain an earlier sample, because a test requests them only after a failure.
+        It may explain an earlier sample, because a test requests the layout only after a failure.
         """
         for memory, (sample, rise) in self._unlocated.items():
             self._findings.revise(f"{memory} {rise.state}", self._diagnosis(memory, sample, rise))
@@ -115,7 +115,7 @@ class FragmentationHandler:
                 self._unlocated[memory] = sample, rise
 
     def _check_blocks(self, sample: ev.Sample) -> None:
-        """Check the blocks, for firmware whose percentage says nothing: enough is free, but no block fits."""
+        """For firmware whose percentage says nothing: check whether enough memory is free although no block fits."""
         free, largest, _ = sample.stats.memory("dma")
         for driver, block, cost in _DRIVERS:
             if free < cost or largest >= block:
@@ -167,7 +167,7 @@ class FragmentationHandler:
 
 
 def _most_scattered(memory: str, reported: ev.HeapsReported) -> str | None:
-    """Description of the heap with the most free bytes outside its largest block."""
+    """Describe the heap that has the most free bytes outside its largest block."""
     caps = _CAPS[memory]
     heaps = [heap for heap in reported.heaps if caps in heap.caps.split(",") and "8BIT" in heap.caps]
     if not heaps:

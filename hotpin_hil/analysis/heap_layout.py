@@ -23,7 +23,7 @@ HEAP_HEADER = 20  # IDF's own header at the start of a heap, before TLSF's
 class HeapState:
     """One heap: address, capabilities, and its free blocks according to a heap walk.
 
-    `free` is the sum of the free blocks, `largest` the exact size of the largest one, not rounded to its class.
+    `free` is the sum of the free blocks. `largest` is the exact size of the largest free block, not its size class.
     """
 
     start: int
@@ -52,7 +52,7 @@ def subclasses(heap_length: int) -> int:
 
 
 def class_step(size: int, heap_length: int) -> int:
-    """Width of the size class of `size`, bytes; sizes below 4 times the number of classes have 4-byte classes."""
+    """Width in bytes of the size class of `size`; 4 for sizes below 4 times the number of classes."""
     classes = subclasses(heap_length)
     if size < classes * ALIGNMENT:
         return ALIGNMENT
@@ -86,9 +86,10 @@ def largest_request(regions: Iterable[HeapState]) -> int:
 
 
 def fragmentation_percent(regions: Sequence[HeapState]) -> int:
-    """Percentage of free memory outside the largest block of its own heap, rounded to nearest.
+    """Percentage of the free bytes outside the largest free block of their heap, rounded to a whole number.
 
-    Separate heaps are not fragmentation: the result is 0 if each heap has a single free block, or if no memory is free.
+    Separate heaps do not count as fragmentation: the result is 0 if each heap has a single free block. It is also 0
+    if no memory is free.
     """
     free = sum(region.free for region in regions)
     if free == 0:

@@ -32,16 +32,16 @@ WARM_UP_SHARE_MAX = 4
 """At most one reading in this number can be warm-up."""
 
 READINGS_MIN = 8
-"""Minimum after warm-up; with fewer readings, an interval of this confidence is infinite."""
+"""Minimum number of readings after warm-up; with fewer, an interval of this confidence is infinite."""
 
 CONFIDENCE = 0.999
 """Confidence of the two-sided interval: a clean series is called a leak less than once in 1,000 times."""
 POWER = 0.9999
-"""Probability of finding a leak of the stated minimum size, by the arithmetic of the interval. Since the interval
-itself is an estimate, the real probability is 99 in 100."""
+"""Calculated probability of finding a leak of the size `Leak.detectable`. The calculation uses the interval, which is
+an estimate itself, so the real probability is 99 in 100."""
 
 NOISE_SPREADS = 6
-"""A reading that deviates by more than this number of typical deviations is not noise."""
+"""A reading is not noise if it deviates by more than this many typical deviations."""
 GRANULE = 16
 """Bytes: cost of the smallest block, so a smaller difference between readings is meaningless."""
 
@@ -69,7 +69,7 @@ class Trend:
     low: float
     high: float
     inflation: float = 1.0
-    """Variance relative to that of the same number of independent readings."""
+    """Variance, divided by the variance of equally many independent readings."""
 
 
 @dataclass(frozen=True)
@@ -118,10 +118,10 @@ class Leak:
 
 
 def find_leak(free: Sequence[float], budget_per_cycle: float = BUDGET_PER_CYCLE) -> Leak:
-    """Judge readings of free memory.
+    """Decide whether a series of free-memory readings contains a leak.
 
-    Other counts that should stay constant, such as the number of allocated blocks, can be judged too: negate them, so
-    that growth becomes a loss.
+    The function also works for other counts that should stay constant, such as the number of allocated blocks. Negate
+    them, so that growth becomes a loss.
 
     Args:
         free: bytes, one reading per cycle in the same state.
@@ -155,7 +155,7 @@ def find_leak(free: Sequence[float], budget_per_cycle: float = BUDGET_PER_CYCLE)
 
 
 def find_warm_up(values: Sequence[float]) -> int:
-    """Number of readings at the start that differ from the rest; at least WARM_UP_MIN, if the series is long enough.
+    """Number of warm-up readings, which differ from the rest; at least WARM_UP_MIN, if the series is long enough.
 
     The second half of the series predicts the first half, so a steady slope is not warm-up.
     """
@@ -172,7 +172,7 @@ def find_warm_up(values: Sequence[float]) -> int:
 
 
 def find_step(values: Sequence[float]) -> LevelStep | None:
-    """The step of a series that has exactly one; None if it has none, or several.
+    """The only step of a series; None if the series has no step, or several.
 
     A step is permanent: the levels before and after it differ by the lost bytes. Several steps are a leak in large
     portions.
@@ -314,7 +314,7 @@ def _detectable(trend: Trend, count: int, budget: float) -> float:
 
     The estimate must be high enough for both bounds: the lower one above 0, the upper one above the budget. Even
     without noise a leak appears only in whole blocks, and one block is just a step, so it takes two. The correlation of
-    the readings is an estimate too: in another series it may be higher, and the interval wider.
+    the readings is also an estimate: in another series it may be higher, and the interval wider.
     """
     probability = (1 + CONFIDENCE) / 2
     half_width = max(trend.high - trend.slope, trend.slope - trend.low)
@@ -338,6 +338,6 @@ def _inflation_at_worst(inflation: float, count: int) -> float:
 
 
 CORRELATION_DEVIATIONS = 3.3
-"""Assumed error of the correlation of neighbours, in standard deviations."""
+"""Assumed error of the correlation between neighbouring readings, in standard deviations."""
 CORRELATION_MAX = 0.95
 """Readings with a higher correlation carry almost no information."""

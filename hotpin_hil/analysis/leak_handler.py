@@ -12,11 +12,11 @@ from hotpin_hil.analysis.model import NAMES, Confidence, Diagnosis, Evidence, Fi
 from hotpin_hil.protocol import events as ev
 
 LEAKS_KEPT, LEAKS_DRAWN = 500, 24
-"""Maximum number of verdicts kept, and of those kept with their readings."""
+"""Maximum number of verdicts that are kept, and of verdicts that are kept together with their readings."""
 
 
 class LeakHandler:
-    """Collects readings of the same state, and judges them when the boot ends."""
+    """Collects readings in the same state, and looks for a leak in them when the boot ends."""
 
     def __init__(self, findings: Findings) -> None:
         self.leaks: list[StateLeak] = []
@@ -29,7 +29,7 @@ class LeakHandler:
         self._states.feed(event)
 
     def end_boot(self, boot: int) -> None:
-        """Judge the readings of a boot."""
+        """Look for leaks in the readings of the boot that ended."""
         for leak in self._states.end_boot(boot):
             if len(self.leaks) < LEAKS_KEPT:
                 has_room = len(self.leaks) < LEAKS_DRAWN
@@ -60,7 +60,7 @@ class LeakHandler:
 
 
 class StaleStatistics:
-    """Reports statistics logged after a transition that repeat those logged before it."""
+    """Reports statistics logged after a transition that only repeat the statistics logged before it."""
 
     def __init__(self, findings: Findings) -> None:
         self._findings = findings

@@ -14,7 +14,7 @@ READINGS_KEPT = 4_096
 SERIES_MAX = 64
 
 _JUDGED = ("internal", "psram")
-"""DMA memory and its leaks are part of internal memory."""
+"""The memories to judge. DMA memory is part of internal memory, so its leaks are found there."""
 
 
 @dataclass
@@ -47,7 +47,7 @@ class StateLeak:
     boot: int
     memory: str
     state: str
-    """Description of the common state of the readings."""
+    """Text that describes the state in which all readings were taken."""
     readings: int
     first_line: int
     last_line: int
@@ -55,7 +55,7 @@ class StateLeak:
     last: int
     """Bytes free at the first and at the last reading."""
     leak: Leak | None
-    """None with too few readings."""
+    """None if there are too few readings."""
     values: tuple[int, ...] = ()
     """Every `stride`-th reading."""
     stride: int = 1
@@ -65,7 +65,7 @@ class StateLeak:
 
     @property
     def verdict(self) -> LeakVerdict:
-        """The verdict; undecided with too few readings."""
+        """The verdict; undecided if there are too few readings."""
         return LeakVerdict.UNDECIDED if self.leak is None else self.leak.verdict
 
     def __str__(self) -> str:
@@ -76,7 +76,7 @@ class StateLeak:
 
 
 class MatchedStates:
-    """Collects readings of the same state from the events of a boot; `end_boot` judges them.
+    """Collects readings in the same state from the events of a boot; `end_boot` looks for leaks in them.
 
     Statistics that repeat all figures from before the transition do not count as a reading, because the first firmware
     printed samples that were seconds old. Records take precedence over boxes with the same content.
@@ -135,7 +135,7 @@ class MatchedStates:
             kept.setdefault(key, Readings()).add(value, line)
 
     def end_boot(self, boot: int) -> list[StateLeak]:
-        """Judge the ended boot, and clear the readings."""
+        """Judge the boot that ended, and clear the readings."""
         samples = self._records or self._boxes
         verdicts = [
             _judge(boot, memory, state, readings)

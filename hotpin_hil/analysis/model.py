@@ -21,9 +21,9 @@ class Confidence(str, Enum):
     """Reliability of a diagnosis."""
 
     FACT = "fact"
-    """The log itself states it."""
+    """The log itself states the cause."""
     INFERENCE = "inference"
-    """The log fits it, but another cause could look the same."""
+    """The log fits the diagnosis, but another cause could look the same."""
 
     def __str__(self) -> str:
         return self.value
@@ -65,7 +65,7 @@ class Findings:
         self._found: dict[tuple[str, str], Diagnosis] = {}
 
     def add(self, key: str, found: Diagnosis) -> None:
-        """Keep a diagnosis, or count it if its kind is known.
+        """Add a diagnosis, or only count it if the same kind was added before.
 
         Args:
             key: distinguishes diagnoses with the same id.
@@ -80,13 +80,13 @@ class Findings:
             self._found[found.id, key] = found
 
     def revise(self, key: str, found: Diagnosis) -> None:
-        """Replace a diagnosis by a more detailed one, if it is known; keep its count."""
+        """Replace an earlier diagnosis by a more detailed one, and keep its count."""
         known = self._found.get((found.id, key))
         if known is not None:
             self._found[found.id, key] = replace(found, count=known.count)
 
     def note(self, known: Known, event: ev.LogEvent, text: str, key: str = "") -> None:
-        """Add a catalogue entry, with `text` as evidence at the event's line."""
+        """Add a catalogue entry. The evidence is `text`, at the line of the event."""
         confidence = Confidence.FACT if known.is_fact else Confidence.INFERENCE
         evidence = (Evidence(event.line, event.t_ms, text),)
         self.add(

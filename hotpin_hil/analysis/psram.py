@@ -14,7 +14,7 @@ PSRAM_WARNING, PSRAM_CRITICAL = 500 * 1024, 200 * 1024
 
 @dataclass(frozen=True)
 class PsramFall:
-    """A fall of free PSRAM from one sample to the next."""
+    """A drop in free PSRAM from one sample to the next."""
 
     bytes: int
     before: ev.Sample
@@ -29,7 +29,7 @@ class PsramFall:
 
 
 class PsramHandler:
-    """Reports exhausted PSRAM, with the largest fall since PSRAM was last above the warning threshold."""
+    """Reports exhausted PSRAM, with the largest drop since PSRAM was last above the warning threshold."""
 
     def __init__(self, findings: Findings, state: BootState) -> None:
         self._findings = findings
@@ -38,7 +38,7 @@ class PsramHandler:
 
     @property
     def fall(self) -> PsramFall | None:
-        """The largest fall since PSRAM was last above the warning threshold."""
+        """The largest drop since PSRAM was last above the warning threshold."""
         return self._fall
 
     def end_boot(self) -> None:
@@ -82,7 +82,7 @@ class PsramHandler:
                 f"PSRAM is nearly used up{have}.{went}",
                 (*before, Evidence(event.line, event.t_ms, text)),
                 "large buffers are still allocated or were never freed: frame buffers, streams, recordings",
-                "compare the statistics of the same state over time; limit the length of every queue in PSRAM",
+                "compare the statistics in the same state over time; limit the length of every queue in PSRAM",
                 Confidence.FACT,
                 event.boot,
             ),

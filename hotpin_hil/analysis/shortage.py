@@ -20,7 +20,7 @@ from hotpin_hil.protocol import events as ev
 
 I2S_BUFFERS = "four blocks of 4,080 and four of 2,040 bytes, 25,980 in all"
 INCIDENT_MS = 1_000
-"""Maximum time between reports of one shortage by different components."""
+"""Maximum time between reports by different components about the same shortage."""
 RETRY_MS = 50
 """Maximum time between a component's reports of its first and second attempt."""
 _NO_MEMORY = "ESP_ERR_NO_MEM"
@@ -58,7 +58,7 @@ class ShortageHandler:
         """Take a failed allocation or transition."""
         current = self._shortage
         if current is not None and _is_same_incident(current.event, event):
-            # Prefer the most detailed report: a transition's record to a line, a driver's line to a bare failure.
+            # Prefer the most detailed report: a transition's record over a line, a driver's line over a bare failure.
             if isinstance(event, ev.Transition) and event.missing:
                 current.event = event
             return
@@ -69,7 +69,7 @@ class ShortageHandler:
         self._shortage = _Shortage(event, state.last, reading, best, state.heaps)
 
     def take_sample(self, sample: ev.Sample) -> None:
-        """Take a sample: statistics taken before the failure may be written after it."""
+        """Take a sample. The firmware may write statistics after a failure that it took before the failure."""
         short = self._shortage
         if short is None or short.event.t_ms is None:
             return
@@ -142,7 +142,7 @@ class ShortageHandler:
                 Confidence.INFERENCE,
             )
         return (
-            "the log does not show what held the memory, because it has no statistics of the same state",
+            "the log does not show what held the memory, because it has no statistics in the same state",
             Confidence.INFERENCE,
         )
 
@@ -153,7 +153,7 @@ def _memory_of(event: Failure) -> str:
 
 
 def _memory_before(short: _Shortage) -> tuple[str, list[Evidence]]:
-    """Description of memory before the failure, with its evidence."""
+    """Describe the memory before the failure; also returns the evidence."""
     event, sample, reading = short.event, short.sample, short.print
     memory = _memory_of(event)
     if sample is not None and (reading is None or reading.line < sample.line):
@@ -170,7 +170,7 @@ def _memory_before(short: _Shortage) -> tuple[str, list[Evidence]]:
 
 
 def _how_long_before(reading_ms: int | None, event_ms: int | None) -> str:
-    """`5.9 s before it`, since an old reading says little about the moment of failure."""
+    """Text such as `5.9 s before it`, because an old reading says little about the moment of failure."""
     if reading_ms is None or event_ms is None:
         return "at some time before it"
     return f"{max(0, event_ms - reading_ms) / 1000:.1f} s before it"
@@ -190,7 +190,7 @@ def _is_same_incident(first: Failure, second: Failure) -> bool:
 
 
 def _missing_block(event: Failure) -> tuple[str, str, str]:
-    """Description of the missing block, its consumer, and the text of the log."""
+    """Describe the missing block and the component that requested it, with the text of the log."""
     if isinstance(event, ev.Transition):
         what = event.block or f"step {event.step}" if event.step else f"{event.to} mode"
         if event.missing:

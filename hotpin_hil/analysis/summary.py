@@ -1,6 +1,6 @@
 """Summarises a log boot by boot: causes, modes, lowest memory, direct readings.
 
-Memory use is bounded: it keeps the first and the last boots, and counts all.
+Memory use is bounded: the summary keeps the first and the last boots, and counts all.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class Lowest:
     boot: int
     t_ms: int | None
     where: str
-    """The statistics, component or watermark that shows it."""
+    """The statistics, the component or the watermark with this figure."""
 
 
 @dataclass
 class Printer:
-    """One component's printed readings of one memory."""
+    """The readings that one component printed of one memory."""
 
     tag: str
     memory: str
@@ -57,11 +57,11 @@ class BootPicture:
 
 @dataclass
 class BootSummary:
-    """One boot, from its first sign to the next one's."""
+    """One boot, from its first sign in the log to the first sign of the next boot."""
 
     boot: int
     line: int
-    """Line of its first sign; 1 if the log starts within the boot."""
+    """Line of the first sign of the boot; 1 if the log starts within the boot."""
     sign: str = "the log starts within this boot"
     cause: str = ""
     """The ROM's name of the reset."""
@@ -70,7 +70,7 @@ class BootSummary:
     boot_count: int | None = None
     build: ev.BuildSeen | None = None
     last_ms: int = 0
-    """Latest time of its events."""
+    """Time of the boot's latest event."""
     samples: int = 0
     warnings: int = 0
     panics: int = 0

@@ -1,4 +1,4 @@
-"""Firmware builds: read and checked before a board is touched."""
+"""Reads and checks firmware builds, before a board is touched."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ ENV_BENCH = "HOTPIN_BENCH"
 FEATURES = ("camera", "audio", "mic")
 """Parts that a board may have: an OV2640, the I2S amplifier, the I2S microphone."""
 POWER = "power"
-"""Argument of a `needs` mark: the test switches the board's power."""
+"""Argument of a `needs` mark for a test that switches the board's power."""
 
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _NUMBER = (int, float)
@@ -73,7 +73,7 @@ class BoardEntry:
     notes: str = ""
 
     def is_without(self, needed: str) -> bool:
-        """Whether the board is missing this feature, or for `POWER` a power switch."""
+        """Whether the board does not have this feature. The feature `POWER` means a power switch."""
         return self.power is None if needed == POWER else needed not in self.features
 
     def as_json(self) -> str:

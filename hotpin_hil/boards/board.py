@@ -34,7 +34,7 @@ class BoardSettings:
 
 
 class Board(Protocol):
-    """A board of one kind, or several boards for a test that uses several."""
+    """One board, or several boards of the same kind for a test that uses several."""
 
     @property
     def kind(self) -> BoardKind:
@@ -46,15 +46,15 @@ class Board(Protocol):
 
     @property
     def is_real_chip(self) -> bool:
-        """Whether the chip is silicon, with the product's timing and exceptions."""
+        """Whether the chip is a real ESP32, so that timing and exceptions are the product's."""
 
     @property
     def runs_chip_code(self) -> bool:
-        """Whether the board executes the chip's instructions, with the product's stack depths."""
+        """Whether the board executes the ESP32's instructions, so that stack depths are the product's."""
 
     @property
     def memory_is_exact(self) -> bool:
-        """Whether the heap is modelled, so that each figure is known to the byte."""
+        """Whether the heap is a model, so that the test knows each figure to the byte."""
 
     @property
     def outlives_a_test(self) -> bool:
@@ -74,7 +74,7 @@ class Board(Protocol):
 
     @property
     def mac(self) -> str | None:
-        """MAC of the first board, if it is known before the firmware reports it."""
+        """MAC of the first board, if it is known before the firmware reports one."""
 
     def check_tools(self) -> None:
         """Check the programs that this kind of board needs.
@@ -102,7 +102,7 @@ class Board(Protocol):
         """Start boards until `count` of them run.
 
         Returns:
-            Their ports; empty if the run leases its boards, None if this kind of board has no ports.
+            The ports of the boards; empty if the run leases its boards, None if this kind of board has no ports.
 
         Raises:
             PortError: a board did not start.

@@ -29,7 +29,7 @@ _START = (sys.executable, "-m", "hotpin_hil", "board", "start", "--json")
 
 
 class BoardProcess:
-    """One virtual board. It ends with its standard input, so it cannot outlive this process."""
+    """One virtual board. The process ends when its standard input closes, so it cannot outlive this process."""
 
     def __init__(
         self, process: subprocess.Popen[bytes], port: str, mac: str, directory: Path, log: Path
@@ -49,7 +49,7 @@ class BoardProcess:
         Args:
             log: file for the standard error of the process.
             arguments: further options of the command.
-            environment: environment of the process; None inherits this process's.
+            environment: environment of the process; None: the environment of this process.
 
         Raises:
             PortError: the board did not start; the message has the last line of the log.

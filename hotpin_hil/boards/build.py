@@ -47,7 +47,7 @@ def build_firmware(kind: str, *, release: bool = True) -> Path:
 
     Args:
         kind: "hardware", "qemu" or "virtual".
-        release: whether to build the release too.
+        release: whether to also build the release.
 
     Returns:
         The folder of the build with the console.
@@ -95,7 +95,7 @@ def _build_with_idf(folder: Path, configuration: str) -> None:
 
 
 def _use_existing_build(folder: Path) -> None:
-    """Use an earlier build, since ESP-IDF is missing. Tests that need a release build report a missing one."""
+    """Use an earlier build, because ESP-IDF is missing. Tests that need a release build report a missing one."""
     if not (folder / "flasher_args.json").exists():
         raise BuildError(
             f"no firmware build in {folder}, and idf.py is not on the path",

@@ -22,18 +22,18 @@ _NAMES = ", ".join(kind.value for kind in BoardKind)
 
 @dataclass(frozen=True)
 class Choice:
-    """The kind of board, the boards to lease from (empty: the harness starts one), and the reason in a few words."""
+    """The kind of board, the boards to lease from (empty: the harness starts one), and why they were chosen."""
 
     kind: BoardKind
     boards: tuple[BoardEntry, ...] = ()
     why: str = ""
     is_pool: bool = False
-    """Whether the boards are interchangeable, as in a bench; attached boards are not."""
+    """Whether any of the boards will do, as in a bench. Attached boards are not interchangeable."""
 
 
 @dataclass(frozen=True)
 class Wish:
-    """The user's request: kind (--board), port, and MAC or name of a board."""
+    """What the user asked for: the kind (--board), the port, and the MAC or name of a board."""
 
     kind: str | None = None
     port: str | None = None

@@ -9,7 +9,7 @@ from hotpin_hil.boards.kind import BoardKind
 from hotpin_hil.errors import FirmwareError, WrongBoardError
 
 _KIND_OF_BUILD = {"native": BoardKind.VIRTUAL, "qemu": BoardKind.QEMU}
-"""Value of `build` in sys.info for firmware of one kind of board; any other value means hardware."""
+"""Value of `build` in sys.info -> the kind of board that the firmware is built for; any other value means hardware."""
 
 _ARTICLE = {
     BoardKind.HARDWARE: "a hardware board",

@@ -1,4 +1,4 @@
-"""The board as seen by fixtures and the evidence: its properties, identity and power."""
+"""The board as fixtures and the evidence see it: its properties, identity and power."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class BoardInUse:
     """The board of this process. Fixtures may use it in tests with `dut`."""
 
     def __init__(self, session: BoardSession) -> None:
-        """Create it before the session has chosen a board."""
+        """Create the object before the session has chosen a board."""
         self.session = session
         self._identities = Identities()
         self.on_identity: Callable[[dict[str, Any]], None] = lambda identity: None
@@ -55,17 +55,17 @@ class BoardInUse:
 
     @property
     def is_real_chip(self) -> bool:
-        """Whether the chip is silicon, with the product's timing and exceptions."""
+        """Whether the chip is a real ESP32, so that timing and exceptions are the product's."""
         return self.session.board.is_real_chip
 
     @property
     def runs_chip_code(self) -> bool:
-        """Whether the board executes the chip's instructions, with the product's stack depths."""
+        """Whether the board executes the ESP32's instructions, so that stack depths are the product's."""
         return self.session.board.runs_chip_code
 
     @property
     def memory_is_exact(self) -> bool:
-        """Whether the heap is modelled, so that each figure is known to the byte."""
+        """Whether the heap is a model, so that the test knows each figure to the byte."""
         return self.session.board.memory_is_exact
 
     @property
@@ -107,7 +107,7 @@ class BoardInUse:
 
     @property
     def port(self) -> str | None:
-        """Port of the board, or of several; None in QEMU."""
+        """Port of the board, or ports of several boards; None in QEMU."""
         return self.session.port
 
     @property

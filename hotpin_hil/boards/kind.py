@@ -10,7 +10,7 @@ ENV_BOARD = "HOTPIN_BOARD"
 
 
 class BoardKind(str, Enum):
-    """Name of a kind of board, on the command line and in results."""
+    """A kind of board, by its name on the command line and in results."""
 
     HARDWARE = "hardware"
     QEMU = "qemu"

@@ -37,7 +37,7 @@ ENV_LEASES = "HOTPIN_LEASES"
 COMMAND_MAX = 100
 
 LOOK_S = 0.2
-"""Time to retry a locked name, because `holder_of` in another process locks it for a moment."""
+"""How long to retry a locked name, because `holder_of` in another process locks each name for a moment."""
 _POLL_S = 0.01
 
 
@@ -52,7 +52,7 @@ class Holder:
     """Local time, ISO 8601."""
     command: str
     board: str
-    """The user's name for the board."""
+    """What the user calls the board."""
 
     @classmethod
     def this_process(cls, board: str) -> Holder:
@@ -87,7 +87,7 @@ class TakenError(UsageError):
 
 
 def port_name(port: str) -> str:
-    """The lease name of a port: equal for all paths to one device and all URLs of one server."""
+    """The name under which a port is leased: the same for all paths to one device and all URLs of one server."""
     if "://" not in port:
         return f"port-{os.path.realpath(port)}"
     address = urlsplit(port)

@@ -20,7 +20,7 @@ class RunLeases:
     """
 
     def __init__(self, environment: Mapping[str, str], worker: str) -> None:
-        """Create it without leases.
+        """Create the object without leases.
 
         Args:
             environment: environment that may name the lease folder.
@@ -85,7 +85,7 @@ class RunLeases:
         self._leased = pool.lease(wanted, timeout_s, tell)
 
     def hand_over(self, worker: str) -> str | None:
-        """A leased board, as JSON, for a worker process; None if each worker starts its own board."""
+        """Give a leased board to a worker process, as JSON; None if each worker starts its own board."""
         if not self._leased:
             return None
         number = min(set(range(len(self._leased))) - set(self._workers.values()))
@@ -114,7 +114,7 @@ class RunLeases:
                 self.mine.lease.join(name)
 
     def confirm_mac(self, mac: str | None) -> None:
-        """Lease the MAC too, if it could not be read before.
+        """Also lease the MAC, if it could not be read before.
 
         Raises:
             PortError: another run has leased this MAC.

@@ -15,7 +15,7 @@ from hotpin_hil.boards.power import PowerSwitch, wait_for_port
 from hotpin_hil.errors import BenchError, PortError, UsageError
 
 RETRY_S = 0.2
-"""Pause between two attempts, randomised so that two runs that need two boards do not each keep one."""
+"""Pause between two attempts; randomised, so that two runs that both need two boards do not keep one each."""
 
 
 @dataclass
@@ -26,7 +26,7 @@ class LeasedBoard:
     """The entry with its port, and with its MAC if the chip answered."""
     lease: Lease
     problem: BenchError | None = None
-    """The reason why its MAC could not be read, which the board's first test reports."""
+    """Why the MAC of the board could not be read. The first test on the board reports this."""
 
 
 @dataclass

@@ -15,7 +15,7 @@ from pathlib import Path
 from hotpin_hil.errors import PowerError
 
 PORT_BACK_S = 15.0
-"""A serial bridge that loses power with the board takes 1 to 2 s to reappear; longer behind a hub."""
+"""A serial bridge that loses power together with the board takes 1 to 2 s to reappear, and longer behind a hub."""
 _POLL_S = 0.1
 
 
@@ -103,7 +103,7 @@ class PowerSwitch:
 
 
 def wait_for_port(port: str, timeout_s: float = PORT_BACK_S) -> None:
-    """Wait until a device reappears whose bridge lost power, for at most `timeout_s`."""
+    """Wait, for at most `timeout_s`, until the device of a bridge that lost power reappears."""
     deadline = time.monotonic() + timeout_s
     while "://" not in port and not Path(port).exists() and time.monotonic() < deadline:
         time.sleep(_POLL_S)

@@ -1,4 +1,4 @@
-"""Identifies a chip: fuses and flash through its boot loader, then PSRAM from its start-up log.
+"""Identifies a chip: reads fuses and flash through its boot loader, then the size of PSRAM from its start-up log.
 
 Probing resets the board: lease its port first.
 """
@@ -30,7 +30,8 @@ from hotpin_hil.link.port import open_port, port_error
 CONSOLE_BAUD = 115200
 CONNECT_ATTEMPTS = 2
 START_S = 4.0
-"""From reset to the line about PSRAM: 1.2 s on the recorded boards, after the logs of the ROM and the boot loader."""
+"""Time from the reset to the log line about PSRAM. It follows the logs of the ROM and the boot loader, after 1.2 s on
+the recorded boards."""
 
 TABLE_OFFSET = 0x8000  # CONFIG_PARTITION_TABLE_OFFSET's default
 TABLE_SIZE = 0xC00

@@ -6,7 +6,7 @@ from hotpin_hil.boards.power import PowerSwitch, wait_for_port
 
 
 class PowerRescue:
-    """Cycles the power of a dead board once, and again only after the board has answered."""
+    """Cycles the power of a dead board once. It does so again only if the board has answered in between."""
 
     def __init__(self) -> None:
         self._may_try = True

@@ -22,7 +22,7 @@ from hotpin_hil.errors import BenchError, UsageError
 from hotpin_hil.paths import FIRMWARE_DIR
 
 LEASE_TIMEOUT_S = 5.0
-"""Default of --lease-timeout; `hotpin-hil boards` leases a board about that long to identify it."""
+"""Default of --lease-timeout. `hotpin-hil boards` leases a board for about that long while it identifies the board."""
 
 KINDS: dict[BoardKind, Callable[[BoardSettings], Board]] = {
     BoardKind.HARDWARE: HardwareBoard,
@@ -32,7 +32,7 @@ KINDS: dict[BoardKind, Callable[[BoardSettings], Board]] = {
 
 
 class BoardSession:
-    """The board of one process of a run."""
+    """The board that this process of the run uses."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class BoardSession:
 
     @property
     def choice(self) -> Choice:
-        """The boards that the run may use, and the reason."""
+        """The boards this run may use, and why they were chosen."""
         assert self._choice is not None, "the board has not been chosen yet"
         return self._choice
 

@@ -44,7 +44,7 @@ class VirtualBoard:
 
     @property
     def profile(self) -> profile.BoardProfile | None:
-        """The profile of the boards that the harness starts; unknown for a board that another process serves."""
+        """The profile of the boards that the harness starts; None for a board that another process serves."""
         return profile.load(self._profile_name) if self._settings.is_started_here else None
 
     @property

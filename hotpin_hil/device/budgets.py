@@ -7,9 +7,9 @@ with the board's clock and do not depend on these.
 from __future__ import annotations
 
 REPLY_S = 1.0
-"""One reply. At 115200 baud the longest record takes 42 ms, and a box delays it by up to 250 ms."""
+"""One reply. At 115200 baud the longest record takes 42 ms, and a statistics box can delay the record by 250 ms."""
 REPEATS = 2
-"""Repeats of a request before the board counts as silent."""
+"""Number of times that a request is repeated before the board counts as silent."""
 SENDS_MAX = 8
 """Maximum number of sends, including immediate repeats after damaged replies."""
 SLOW_REPLY_S = 5.0

@@ -68,7 +68,7 @@ class Device(Console):
         return self._restart("sys.panic", kind=kind)
 
     def panic_at(self, kind: str, step: str) -> None:
-        """Crash the firmware at the next start of a mode transition's step ("undo:NAME" for its rollback)."""
+        """Crash the firmware when a step of a mode transition next starts ("undo:NAME": its rollback)."""
         self.command("sys.panic", kind=kind, step=step)
 
     def tasks(self) -> int:
@@ -76,7 +76,7 @@ class Device(Console):
         return int(self.command("sys.tasks")["tasks"])
 
     def stack_unused(self) -> dict[str, int]:
-        """Bytes of stack never used, by the name of each permanent task."""
+        """Bytes of stack that each permanent task has never used, by task name."""
         unused: dict[str, int] = self.command("sys.tasks")["stack_unused"]
         return unused
 
@@ -146,7 +146,7 @@ class Device(Console):
         )
 
     def recording(self) -> Capture:
-        """Progress of the microphone's capture, in voice mode."""
+        """Read the progress of the microphone's capture, in voice mode."""
         return parse_answer(Capture, self.command("stt.get"), "stt.get")
 
     # --- memory manager ---
@@ -224,7 +224,7 @@ class Device(Console):
         return parse_answer(Probe, self.command("heap.probe", caps=caps), "heap.probe")
 
     def sandwich(self, caps_list: Sequence[str], claim: str = "mem.stats") -> Sandwich:
-        """Read up to 4 capability sets directly, take a claim, and read them again, all without interruption."""
+        """Read up to 4 capability sets, run the command `claim`, and read the sets again, without interruption."""
         reply = self.command("heap.probe", caps=";".join(caps_list), around=claim)
         readings = [
             {caps: parse_answer(Probe, reply[when][caps], f"heap.probe {when}") for caps in caps_list}

@@ -43,7 +43,7 @@ _PANIC = re.compile(
     rb"|Task watchdog got triggered[^\r\n]*|Brownout detector was triggered|\*\*\*ERROR\*\*\*[^\r\n]*"
 )
 _CONFIRMATIONS = 2
-"""Number of identical replies after which a record missing next to them counts as part of something else."""
+"""After this many identical replies, a record that is missing next to them cannot be part of the reply."""
 _CABLE = "check the cable and the baud rate"
 _NO_CONSOLE_REMEDY = "is this a build with the HIL console, and is the baud rate right?"
 
@@ -62,7 +62,7 @@ class Console:
         self.boot: str | None = None
         """The boot id that the test knows, from `wait_ready` or the first reply."""
         self._accepted = Cursor()
-        """The test knows about all resets before this moment."""
+        """The test knows about every reset before this moment."""
         self.on_reply: Callable[[str, dict[str, Any]], None] = lambda command, reply: None
         """Callback for each reply, with its command."""
         self.on_ready: Callable[[], None] = lambda: None
@@ -94,8 +94,8 @@ class Console:
             NoReply: no reply arrived.
             BoardReset: the board was reset meanwhile.
             LostRecord: a record of the reply is missing.
-            NoisyLine: the line corrupts bytes.
-            PortError: the line is lost.
+            NoisyLine: the serial line corrupts bytes.
+            PortError: the port was lost.
         """
         return merge_parts(self.command_parts(name, timeout_s=timeout_s, **args))
 
@@ -127,8 +127,8 @@ class Console:
             if give_up.remaining_s() <= 0 or sends == budgets.SENDS_MAX:
                 break
             last_send = self.channel.mark()
-            # No newline first: the firmware would execute the rest of a damaged request as one without checksum.
-            # When this request follows that rest directly, the firmware finds it by its checksum.
+            # No newline first: the firmware would execute the rest of a damaged request as one without a checksum.
+            # If this request directly follows that rest, the firmware finds the request by its checksum.
             self.channel.send(request)
         heard = len(self.channel.text(start))
         message = (
@@ -158,7 +158,7 @@ class Console:
                 raise LostRecord(
                     f"'{name}' was executed twice because the request was damaged in transit", _CABLE
                 )
-            # A record lost before the last one may belong to this reply; a repeat of the stored reply decides.
+            # A record that was lost before the last one may belong to this reply. The repeated reply decides.
             suspect = any(gap.n < parts[-1].n for gap in self.channel.gaps(start))
             arrivals = [parts[-1], *(r for r in again if not r.more)]
             if not suspect or len(arrivals) > _CONFIRMATIONS:
@@ -167,7 +167,7 @@ class Console:
                 return []
         refused = [r for r in (*answers, *again) if _refused(r) and r.data["err"] != "CRC"]
         if len(refused) > 1:
-            return refused[-1:]  # the same error twice is not caused by the line
+            return refused[-1:]  # the serial line does not cause the same error twice
         self._check_reset(start, f"during '{name}'")
         damaged = any(r.offset >= last_send.offset for r in answers if r not in parts)
         if damaged or self.channel.corrupt(last_send):
@@ -180,9 +180,9 @@ class Console:
             self._accepted = Cursor(record.offset, self.channel.mark().index)
 
     def _check_noise(self, since: Cursor, what: str) -> None:
-        """Raise NoisyLine if the line has corrupted bytes since then.
+        """Raise NoisyLine if the serial line has corrupted bytes since then.
 
-        On such a line, neither a missing record nor a damaged text is evidence against the firmware.
+        If it has, neither a missing record nor a damaged text is evidence against the firmware.
         """
         noise = self.channel.noise(since)
         if noise.corrupted_in_transit:
@@ -383,7 +383,7 @@ class Console:
         return self.channel.text(since).decode("utf-8", errors="replace")
 
     def log_lines(self, since: Cursor) -> list[LogLine]:
-        """The complete lines in ESP_LOG's shape since a moment."""
+        """The complete log lines (in ESP_LOG's format) since a moment."""
         lines = LineSplitter(since.offset).feed(self.channel.text(since))
         return [parsed for parsed in map(parse_log_line, lines) if parsed is not None]
 
@@ -429,7 +429,7 @@ class Console:
         """Boxes since a moment that were cut off or do not have the guide's layout.
 
         Raises:
-            NoisyLine: the line may have damaged them.
+            NoisyLine: the serial line may have damaged them.
         """
         broken = [
             box for box in self._take_boxes() if isinstance(box, BrokenBox) and box.offset >= since.offset
@@ -464,7 +464,7 @@ class Console:
 
 
 def _refused(reply: Record) -> bool:
-    """Whether the firmware refused the request, as it would a damaged one."""
+    """Whether the firmware refused the request with an error that a damaged request would also get."""
     return reply.data.get("ok") is False and reply.data.get("err") in _DAMAGED_REQUEST
 
 

@@ -40,7 +40,7 @@ class UnexpectedEvent(FirmwareError):
 
 
 class MissingEvent(FirmwareError):
-    """An expected event, line or box did not arrive although the board was alive."""
+    """An expected event, log line or box did not arrive although the board was alive."""
 
 
 class BoardReset(FirmwareError):
@@ -55,10 +55,10 @@ class SupplyFailed(BoardReset, BenchError):
 
 
 class NoReply(HilError):
-    """No reply: a dead line or hung firmware.
+    """No reply: a dead serial line, or hung firmware.
 
-    `heard` is the number of bytes received meanwhile, `noise` the line's errors in that time. It is neither a
-    BenchError nor a FirmwareError, because a reset decides which: the fault is the firmware's if the board revives.
+    `heard` is the number of bytes received meanwhile, `noise` the errors of the serial line in that time. The class is
+    neither a BenchError nor a FirmwareError, because only a reset can tell: if the board revives, the firmware hung.
     """
 
     def __init__(self, message: str, heard: int, remedy: str = "", noise: LineNoise | None = None) -> None:
@@ -72,4 +72,4 @@ class LostRecord(BenchError):
 
 
 class NoisyLine(BenchError):
-    """An expected record or text is missing or damaged, and the line corrupts bytes."""
+    """An expected record or text is missing or damaged, and the serial line corrupts bytes."""

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 WITH_CONSOLE = "with test console"
-"""Image with the console that answers the harness's commands."""
+"""The image that has the test console, which answers the harness's commands."""
 RELEASE = "release"
-"""Image that ships; it sends records but has no console."""
+"""The image that ships. It sends records, but has no console."""

@@ -15,9 +15,9 @@ _BROWN_OUT = 0xF
 BROWN_OUT = "Brownout detector was triggered"
 """Text of IDF's handler, which then resets the chip by software."""
 _BROWN_OUT_NEAR = 300
-"""Bytes between that text and the banner of the reset that follows."""
+"""Maximum number of bytes between that text and the banner of the reset that follows."""
 _REASONS = ("POWERON", "BROWNOUT")
-"""`reset_reason` of the boot event, for a ROM that prints no banner (GPIO15 low)."""
+"""`reset_reason` in the boot event, in case the ROM prints no banner (GPIO15 low)."""
 
 
 def power_failure(channel: Channel, since: Cursor | None = None) -> str:

@@ -25,11 +25,11 @@ CALL = "call"
 TEARDOWN = "teardown"
 
 _TOOLS = ("esptool", "serial", "pytest_embedded", "pytest_embedded_idf", "pytest_embedded_serial")
-"""Packages between the test and the chip; exceptions from them during set-up are the bench's fault."""
+"""Packages between the test and the chip. An exception that they raise during set-up is the bench's fault."""
 
 _LOST_BOARD = (PortError, FlashError, WrongBoardError)
-"""Set-up errors after which the next test would fail too, and slowly. (A missing build is not one: it is detected at
-once, and may be a build that only this test flashes.)"""
+"""Set-up errors after which the next test would also fail, and slowly. A missing build is not among them, because it is
+detected at once, and because it may be a build that only this test flashes."""
 
 _REMEDIES = {
     "esptool": "check cable, port and power, and that the board is reachable: hotpin-hil boards",
@@ -67,13 +67,13 @@ def blame(
     chip_answers: Callable[[], bool] = lambda: False,
     channel: Channel | None = None,
 ) -> Finding:
-    """Judge an exception: FAIL if the firmware is wrong, BLOCKED if the bench kept the test from showing anything.
+    """Judge an exception: FAIL if the firmware is wrong, BLOCKED if the bench prevented the test.
 
-    A `BenchError` blocks the test wherever it was raised, also as a stated cause or as a member of a group. In set-up,
-    the tools' own errors and unexpected exceptions of fixtures block it too. In the test itself an unexpected exception
-    fails it, since the test most likely did not understand the reply. A missing reply, event or line is the bench's
-    fault if the board lost power during the test or the serial line corrupted bytes; a wrong value is always the
-    firmware's fault.
+    A `BenchError` blocks the test wherever it was raised, even as a stated cause or as a member of a group. In set-up,
+    the tools' own errors and unexpected exceptions of fixtures also block the test. In the test itself, an unexpected
+    exception fails the test, because the test most likely did not understand the reply. A missing reply, event or log
+    line is the bench's fault if the board lost power during the test, or if the serial line corrupted bytes. A wrong
+    value is always the firmware's fault.
 
     Args:
         error: the exception.
@@ -112,9 +112,9 @@ def blame(
 
 
 def _excuse(error: BaseException, channel: Channel | None, noise: LineNoise | None) -> Finding | None:
-    """Return BLOCKED if the bench explains why something is missing.
+    """Return BLOCKED if the bench explains why something is missing; a panic is a better explanation.
 
-    A panic is a better explanation. A serial line on which no valid record has arrived does not count as noisy, since
+    A serial line on which no valid record has arrived does not count as noisy, since
     the firmware may use another format.
     """
     if channel is None or find_panics(channel.text()):

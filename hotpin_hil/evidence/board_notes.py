@@ -10,9 +10,9 @@ from hotpin_hil.protocol.fragments import EventAssembler
 from hotpin_hil.protocol.records import Record
 
 KEPT_REPLIES = ("mode.ledger", "mem.thresholds")
-"""Commands of the tests whose replies a report needs."""
+"""Console commands whose replies the report needs."""
 REGIONS = "heap.regions"
-"""Its reply is kept after a test failed through a memory shortage."""
+"""The reply to this command is kept if a test failed through a memory shortage."""
 
 _MODE_EVENT = "mode"
 _ENVELOPE = frozenset(("t", "b", "n", "event", "more", "part_of"))
@@ -28,7 +28,7 @@ class BoardNotes:
     def __init__(
         self, test: str, board: Callable[[], str | None], sink: Callable[[ResultsLine], None]
     ) -> None:
-        """Make the notes of a test.
+        """Create the notes for one test.
 
         Args:
             test: node id.
@@ -64,7 +64,7 @@ class BoardNotes:
         self._sink(EventNote(self.moment, self._mode, event.name, _content(event.data)))
 
     def reply(self, command: str, data: Mapping[str, Any]) -> None:
-        """Take the reply to a command; most are not kept."""
+        """Take the reply to a command; most replies are not kept."""
         if command in KEPT_REPLIES:
             self.keep_reply(command, data)
 

@@ -1,7 +1,7 @@
 """Compares runs of the suite on different kinds of board: every measurement side by side, every difference classified.
 
 A difference is explained if a row of fidelity.toml matches it and its bound holds; all others are unexplained. No row
-explains a verdict with the values: a failure on one board is never attributed to the kind of board.
+explains a failed verdict: a failure on one board is never attributed to the kind of board.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from hotpin_hil.evidence.results import Results, read_results
 SHOWN = (Verdict.PASS, Verdict.MARGINAL)
 
 Key = tuple[str, str, int]
-"""Test, measurement name without figures, and index among the measurements of that name in the test."""
+"""Test, measurement name without figures, and index among the test's measurements with that name."""
 
 _FIGURE = re.compile(r"0x[0-9a-fA-F]+|\d{4,}|\d+(?= %)")
 """Addresses, sizes and percentages in a name, such as "check(largest block: 110592 B)", which differ by board."""
@@ -35,7 +35,7 @@ class Run:
     """One run of the suite, with the data that a comparison needs."""
 
     label: str
-    """Its kind of board, numbered if there are several of a kind."""
+    """Kind of board, with a number if several runs used the same kind."""
     results: Results
 
     @property
@@ -66,7 +66,7 @@ class Run:
 
     @cached_property
     def verdicts(self) -> dict[tuple[str, str], VerdictLine]:
-        """Test and requirement id (empty for a test without one) -> the line of the verdict."""
+        """Test and requirement id (empty if the test has no requirement) -> the line of the verdict."""
         return {(line.test, id_): line for line in self.results.verdicts for id_ in line.requirement or ("",)}
 
     @cached_property
@@ -123,7 +123,7 @@ class RunDifference:
     """Labels of the two runs."""
     reason: Reason | None = None
     because: str = ""
-    """An explanation other than a row of fidelity.toml, or why there is none."""
+    """An explanation that is not a row of fidelity.toml, or the reason why there is no explanation."""
     explained: bool = False
 
     def shown(self) -> tuple[str, str]:
@@ -136,7 +136,7 @@ class RunDifference:
 
 @dataclass(frozen=True)
 class MeasurementRow:
-    """One measurement, a column for each run."""
+    """One measurement, with one column per run."""
 
     test: str
     requirement: tuple[str, ...]
@@ -210,7 +210,7 @@ def _rows(runs: Sequence[Run]) -> list[MeasurementRow]:
 
 
 class _Pair:
-    """Two runs, and the reasons that may explain their differences."""
+    """Two runs, and the reasons that can explain their differences."""
 
     def __init__(self, left: Run, right: Run, reasons: Sequence[Reason]) -> None:
         self._left, self._right = left, right
@@ -310,7 +310,7 @@ class _Pair:
                 yield self._of_applicability(found, left, right)
 
     def _of_applicability(self, found: RunDifference, left: VerdictLine, right: VerdictLine) -> RunDifference:
-        """Explain a NOT APPLICABLE verdict if the other board shows the requirement; never FAIL or BLOCKED."""
+        """Explain a NOT APPLICABLE verdict if the other board tests the requirement; never FAIL or BLOCKED."""
         word = Verdict.NOT_APPLICABLE
         absent, shown = (left, right) if left.verdict == word else (right, left)
         if absent.verdict == word and shown.verdict in SHOWN:
@@ -345,5 +345,5 @@ class _Pair:
 
 
 def _same(left: Any, right: Any) -> bool:
-    """Python's True equals 1, but firmware that sends 1 instead of true is wrong."""
+    """Whether two values are equal. Python's True equals 1, but firmware that sends 1 instead of true is wrong."""
     return isinstance(left, bool) == isinstance(right, bool) and bool(left == right)

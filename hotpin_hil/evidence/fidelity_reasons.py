@@ -43,7 +43,7 @@ _KEYS = {
 }
 
 FREE_AT_MAIN = "free_at_main"
-"""Value of `follows`: the expected difference is that of free memory at the start of app_main."""
+"""Value of `follows`: the expected difference is the difference in free memory at the start of app_main."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,9 @@ class Reason:
     unit: tuple[str, ...] = ()
     follows: str = ""
     differ_by: float = 0
-    """How much more the other board has than the board of a kind in `boards`."""
+    """Value on the other board minus the value on the board whose kind is in `boards`."""
     max_difference: float | None = None
-    """Tolerance around the expected difference, which is `differ_by` or the difference of the maps."""
+    """Tolerance around the expected difference, which is `differ_by` or the difference between the maps."""
     multiple_of: int = 0
     """The difference must be 1 to `max_multiple` times this, each within `max_difference`."""
     max_multiple: int = 0
@@ -80,7 +80,7 @@ class Reason:
     because: str = ""
     """For `verdict`: regular expression for the reason of the NOT APPLICABLE verdict."""
     unbounded: str = ""
-    """Why no bound makes sense."""
+    """Why no bound makes sense for this reason."""
 
     def concerns(self, requirement: Sequence[str], test: str, name: str, unit: str) -> bool:
         """Whether the patterns match: `*`, `?` and `[!a]` as in file names; `[[]` matches a literal `[`."""
@@ -97,7 +97,7 @@ class Reason:
         Args:
             left: value of the run on a kind of `boards`, if only one run is.
             right: value of the other run.
-            shift: how much more the right board has free at the start of app_main, bytes; None if unknown.
+            shift: bytes free at the start of app_main on the right board, minus those on the left; None if unknown.
         """
         if self.match:
             texts = (str(left), str(right))
@@ -135,14 +135,14 @@ class Reason:
 
     @property
     def bound(self) -> str:
-        """The bound as text."""
+        """The bound as text, for the table."""
         parts = []
         if self.multiple_of:
             parts.append(
                 f"1 to {self.max_multiple} times {self.multiple_of}, each within {self.max_difference:g}"
             )
         elif self.max_difference is not None:
-            by = "the difference of the maps" if self.follows else f"{self.differ_by:+g}"
+            by = "the difference between the maps" if self.follows else f"{self.differ_by:+g}"
             is_shifted = self.follows or self.differ_by
             parts.append(
                 f"{by}, within {self.max_difference:g}"

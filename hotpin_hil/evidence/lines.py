@@ -80,7 +80,7 @@ LineClass = TypeVar("LineClass", bound=ResultsLine)
 
 
 def json_keys(line: type[ResultsLine]) -> list[str]:
-    """The keys of a line's JSON besides `kind` and `about`."""
+    """The keys in the JSON of a line, without `kind` and `about`."""
     return [name for part, key in _keys(line) for name in ([key] if key else _MOMENT_KEYS)]
 
 
@@ -212,7 +212,7 @@ class MeasurementLine(ResultsLine):
 
 @dataclass(frozen=True)
 class VerdictLine(ResultsLine):
-    """The verdict of one test on the requirements listed."""
+    """The verdict of one test on the listed requirements."""
 
     kind = "verdict"
 
@@ -247,7 +247,7 @@ class BoardNote(ResultsLine):
 
 @dataclass(frozen=True)
 class SelectionNote(ResultsLine):
-    """Which tests of the suite the run does not include."""
+    """Tests of the suite that the run does not include."""
 
     kind, about = NOTE, "selection"
 
@@ -256,7 +256,7 @@ class SelectionNote(ResultsLine):
 
 @dataclass(frozen=True)
 class LeftOutNote(ResultsLine):
-    """A check that this kind of board or bench cannot perform although another could."""
+    """A check that only another kind of board, or another bench, can perform."""
 
     kind, about = NOTE, "left_out"
 
@@ -273,7 +273,7 @@ class SizesNote(ResultsLine):
     kind, about = NOTE, "sizes"
 
     klass: MeasurementClass = field(metadata=_CLASS)
-    """MODELLED if the figures are those of a board profile."""
+    """MODELLED if the figures come from a board profile."""
     image: str
     """WITH_CONSOLE or RELEASE."""
     elf_sha256: str
@@ -534,7 +534,7 @@ class SliceLog(ResultsLine):
     file: str | None
     text: str
     left_out: int
-    """Number of earlier lines, not shown."""
+    """Number of earlier lines that are left out."""
 
 
 @dataclass(frozen=True)

@@ -33,11 +33,11 @@ class Verdict(str, Enum):
 
 
 _WORST_FIRST = list(Verdict)
-"""In the order of definition: FAIL outweighs every other verdict, NOT APPLICABLE none."""
+"""The verdicts in the order of their definition: FAIL outweighs all others, and NOT APPLICABLE outweighs none."""
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict | None:
-    """The worst of some verdicts; None if there are none."""
+    """The worst of these verdicts; None if there are none."""
     return min(verdicts, key=_WORST_FIRST.index, default=None)
 
 
@@ -77,7 +77,7 @@ class Limit:
     source: str = ""
 
     def margin(self, measured: Value) -> float | None:
-        """Distance from `measured` to the limit, in its unit; negative outside the limit, None for exact limits."""
+        """Distance from `measured` to the limit, in the limit's unit; negative outside it, None for exact limits."""
         if self.kind is LimitKind.EXACT or not _is_finite(measured):
             return None
         number = float(measured)
@@ -225,5 +225,5 @@ def _number(value: Value | None) -> float:
 
 
 def _whole(number: float) -> float:
-    """Turn 51200.0 into 51200, so that bytes stay integers."""
+    """Convert 51200.0 to 51200, so that bytes stay integers."""
     return int(number) if number.is_integer() else number

@@ -34,7 +34,7 @@ EXIT_FAILED = 1
 EXIT_BLOCKED = 7
 
 NATIVE_BUILD = "native"
-"""`build` in `sys.info` of firmware built for the host, so never hardware."""
+"""`build` in `sys.info` of firmware that was built for the host. It never counts as hardware."""
 
 _SHOWN = (Verdict.PASS, Verdict.MARGINAL)
 _FAILED = (Verdict.FAIL, Verdict.UNSET)
@@ -73,14 +73,14 @@ def qualify(results: Results) -> dict[str, Any]:
 def headline(qualification: Mapping[str, Any]) -> str:
     """The overall verdict in one line.
 
-    For example `REHEARSED (virtual): all 34 "must" requirements that this kind of board can show pass; 30 not built yet
+    For example `REHEARSED (virtual): all 34 "must" requirements that this kind of board can test pass; 30 not built yet
     (listed)`.
     """
     counts = qualification["counts"]
     parts = [qualification["reason"]] if qualification["reason"] else []
     passed, shown = counts["must_passed"], counts["must_shown"]
     if passed == shown > 0 and not counts["must_not_run"]:
-        parts.append(f'all {shown} "must" requirements that this kind of board can show pass')
+        parts.append(f'all {shown} "must" requirements that this kind of board can test pass')
     else:
         parts.append(f'{passed} of {shown} tested "must" requirements pass')
     for key, text in (
@@ -168,7 +168,7 @@ def _notes(results: Results) -> list[str]:
 
 
 def missing_lines(qualification: Mapping[str, Any]) -> list[str]:
-    """Terminal lines about what an interrupted run leaves open.
+    """Terminal lines that say what an interrupted run left untested.
 
     They name the tests that were running, and the "must" requirements with incomplete tests.
     """
@@ -187,7 +187,7 @@ def missing_lines(qualification: Mapping[str, Any]) -> list[str]:
 
 
 def _overall(rows: Sequence[Requirement], judged: Mapping[str, Any], results: Results) -> tuple[str, str]:
-    """The overall verdict, and the main reason why it is not the best verdict."""
+    """The overall verdict, and the main reason why it is not the best one."""
     every = Counter(line.verdict for line in results.verdicts)
     musts = [row for row in rows if row.is_must]
     not_run = [row.id for row in musts if judged[row.id]["verdict"] is None and not row.pending]
@@ -207,7 +207,7 @@ def _overall(rows: Sequence[Requirement], judged: Mapping[str, Any], results: Re
     if results.end.exit != 0:
         return INCOMPLETE, f"pytest ended with exit status {results.end.exit}"
     if not any(judged[row.id]["verdict"] in _SHOWN for row in musts):
-        return INCOMPLETE, "no requirement was shown"
+        return INCOMPLETE, "no requirement was verified"
     if not_run or results.is_selection:
         return INCOMPLETE, "not all tests were run"
     unmeasured = [row for row in musts if "hardware" in row.kinds and judged[row.id]["verdict"] not in _SHOWN]
@@ -231,7 +231,7 @@ def _board(results: Results) -> dict[str, Any]:
 
 
 def _counts(rows: Sequence[Requirement], judged: Mapping[str, Any]) -> dict[str, int]:
-    """Number of requirements per verdict, and of "must" requirements shown, passed, and not run."""
+    """Number of requirements per verdict, and of "must" requirements that were verified, passed, and not run."""
     verdicts = Counter(row["verdict"] for row in judged.values() if row["verdict"])
     must = [row for row in rows if row.is_must]
     untested = [row for row in must if judged[row.id]["verdict"] is None]

@@ -56,7 +56,7 @@ class Recorder:
             name: what was measured; the same text in every run.
             value: The value.
             unit: Unit of value and limit ("B", "ms", "" for none).
-            requirement: id or ids that the value proves; None for all ids of the test.
+            requirement: id or ids that the value belongs to; None for all ids of the test.
             klass: "modelled" for a value that only echoes the board profile.
             limit: Exactly one limit, see LimitArguments.
 
@@ -94,7 +94,7 @@ class Recorder:
         self._sink(SeriesNote(self.test, self.board, name, unit, tuple(values), budget))
 
     def left_out(self, what: str) -> None:
-        """Record what the test could check on another bench or kind of board."""
+        """Record a check that the test could make on another bench or kind of board."""
         ids = ", ".join(self.requirements)
         self._sink(LeftOutNote(f"{ids} without {what}" if ids else what))
 
@@ -120,7 +120,7 @@ class Recorder:
         return [measurement for measurement in self.measurements if measurement.verdict is Verdict.FAIL]
 
     def verdicts(self) -> dict[str, Verdict]:
-        """The verdict of each requirement from its measurements alone; UNSET if there are none."""
+        """The verdict of each requirement, from its measurements alone; UNSET if it has none."""
         return {id_: self._verdict(id_) for id_ in self.requirements}
 
     def _verdict(self, requirement: str) -> Verdict:

@@ -24,13 +24,13 @@ class Requirement:
     source: str
     priority: str
     kinds: tuple[str, ...]
-    """Kinds of board that can prove it."""
+    """Kinds of board that can test the requirement."""
     pending: str = ""
-    """Why no test covers it yet; empty if one does."""
+    """Why no test covers the requirement yet; empty if a test does."""
 
     @property
     def is_must(self) -> bool:
-        """Whether a release must fulfil it."""
+        """Whether a release must fulfil the requirement."""
         return self.priority == "must"
 
     def as_json(self) -> dict[str, Any]:

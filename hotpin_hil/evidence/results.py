@@ -89,7 +89,7 @@ class ResultsWriter(ResultsFile):
 
 
 def _make_way(path: Path) -> None:
-    """Remove an older run's file; if it were only truncated, that run's workers could still append to it."""
+    """Remove the file of an older run. If it were only truncated, workers of that run could still append to it."""
     try:
         fd = os.open(path, os.O_WRONLY)
     except FileNotFoundError:
@@ -129,7 +129,7 @@ class Results:
     """Notes and logs, in the order of the file."""
     end: EndLine | None = None
     cut: int = 0
-    """Number of lines lost because their writer was killed in the middle."""
+    """Number of lines that were lost because their writer was killed while writing."""
 
     def add(self, line: ResultsLine) -> None:
         """Add the next line of the file."""
@@ -172,7 +172,7 @@ class Results:
         return {note.test: note.requirement for note in self.of(StartedNote) if note.test not in ended}
 
     def reruns(self) -> dict[str, int]:
-        """Node id -> number of runs, of the tests that ran more than once."""
+        """Node id -> number of runs, for each test that ran more than once."""
         times = Counter(note.test for note in self.of(StartedNote))
         return {test: count for test, count in times.items() if count > 1}
 

@@ -1,1 +1,1 @@
-"""The serial line: opening a port, reading it without polling, finding records in the bytes received."""
+"""The serial line: opens a port, reads it without polling, and finds records in the received bytes."""

@@ -1,7 +1,7 @@
-"""One serial line: its bytes, the records and resets in them, and waiting for these.
+"""One serial line: the received bytes, the records and resets in them, and waits for either.
 
-A reader thread feeds it, one test thread waits on it. It keeps everything that it has received (a few MB for hours of
-log at 115200 baud), so that any moment can be examined afterwards.
+A reader thread feeds the channel, and one test thread waits on it. The channel keeps everything that it has received (a
+few MB for hours of log at 115200 baud), so that any moment can be examined later.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from hotpin_hil.protocol.sequence import Gap, SequenceCheck
 T = TypeVar("T")
 
 LAST_RESORT = 20
-"""Multiple of a budget on the host's clock after which it ends, whatever an emulated board's clock says."""
+"""A budget ends after this many times its length on the host's clock, whatever the clock of an emulated board says."""
 _NO_TEXT = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f\xc0\xc1\xf5-\xff]")
 """Bytes that never occur in UTF-8 text. (Others in a wrong order may come from a line within another line.)"""
 _GARBLED_MIN = 3
-"""Garbled lines that prove a bad line; fewer may come from a single reset or a firmware bug."""
+"""Number of garbled text lines that prove a bad serial line. Fewer may come from a single reset or a firmware bug."""
 
 
 @dataclass(frozen=True, order=True)
 class Cursor:
-    """A moment on the line: everything from `offset` (bytes) and `index` (records) on came after it."""
+    """A moment on the serial line. Bytes from `offset` on, and records from `index` on, arrived after it."""
 
     offset: int = 0
     index: int = 0
@@ -51,26 +51,26 @@ class Reset:
 
 @dataclass(frozen=True)
 class LineNoise:
-    """Damage on the line: signs of a bad cable or baud rate."""
+    """Damage on the serial line: signs of a bad cable or baud rate."""
 
     damaged: int
-    """Damaged records: their checksum is wrong, or they were cut off or overwritten."""
+    """Number of damaged records: the checksum is wrong, or the record was cut off or overwritten."""
     mismatched: int
-    """Damaged records in which only the checksum is wrong. (Another task's output, or a crash, cuts or
+    """Number of damaged records in which only the checksum is wrong. (Another task's output, or a crash, cuts or
     overwrites a record; neither changes single bytes in it.)"""
     lost: int
-    """Records that never arrived, by their sequence numbers."""
+    """Number of records that never arrived, according to the sequence numbers."""
     repeated: int
-    """Records that arrived again because their request was repeated."""
+    """Number of records that arrived again because their request was repeated."""
     garbled: int
-    """Number of lines with bytes that never occur in UTF-8 text."""
+    """Number of text lines with bytes that never occur in UTF-8."""
 
     def __bool__(self) -> bool:
         return any((self.damaged, self.lost, self.repeated, self.garbled))
 
     @property
     def corrupted_in_transit(self) -> bool:
-        """Whether the line has changed bytes, which is not the firmware's fault."""
+        """Whether the serial line has changed bytes, which is not the firmware's fault."""
         return self.mismatched > 0 or self.garbled >= _GARBLED_MIN
 
     def __str__(self) -> str:
@@ -80,8 +80,9 @@ class LineNoise:
 class Deadline:
     """The end of a budget, in seconds from now.
 
-    A real board's clock is the host's. An emulated board's clock (`board_clock_s`) falls behind on a loaded host: then
-    the budget lasts until that clock has advanced by it too. The board's clock is read only when the host's time is up.
+    A real board's clock is the host's. An emulated board's clock (`board_clock_s`) falls behind on a loaded host. The
+    budget then lasts until that clock has also advanced by the budget. The board's clock is read only when the host's
+    time is up.
     """
 
     def __init__(self, budget_s: float, board_clock_s: Callable[[], float | None] | None = None) -> None:
@@ -109,7 +110,7 @@ class Deadline:
 class Channel:
     """Everything received on one serial line; thread-safe.
 
-    `write` sends bytes to the board; without it the line is read-only. `board_clock_s`: see `Deadline`.
+    `write` sends bytes to the board; without it the channel is read-only. `board_clock_s`: see `Deadline`.
     """
 
     def __init__(
@@ -131,7 +132,7 @@ class Channel:
         self._resets: list[Reset] = []
         self._banner_from = 0
         self._is_requested = False
-        """The harness requested a reset that has not appeared on the line yet."""
+        """The harness requested a reset that has not appeared on the serial line yet."""
         self.reset_from = 0
         """Number of bytes received before the harness last requested a reset."""
         self._is_requested_boot = False
@@ -164,7 +165,7 @@ class Channel:
                 self._observer(record)
 
     def observe(self, observer: Callable[[Record], None]) -> None:
-        """Call `observer` with every undamaged record: now with those received, then from the reader thread."""
+        """Call `observer` with every undamaged record: now with those already received, then from the reader thread."""
         with self._cond:
             for record in self._records:
                 observer(record)
@@ -194,7 +195,7 @@ class Channel:
             self.reset_from = len(self._text)
 
     def report_lost(self, error: PortError) -> None:
-        """Report that the line is lost: every wait, current and future, raises `error`."""
+        """Report that the port was lost: every wait, current and future, raises `error`."""
         with self._cond:
             self._error = self._error or error
             self._cond.notify_all()
@@ -205,7 +206,7 @@ class Channel:
         """Send bytes to the board.
 
         Raises:
-            PortError: the line is lost or read-only.
+            PortError: the port was lost, or the channel is read-only.
         """
         if self._error is not None:
             raise self._error
@@ -226,7 +227,7 @@ class Channel:
             return Cursor(len(self._text), len(self._records))
 
     def deadline(self, budget_s: float) -> Deadline:
-        """A deadline that starts now and uses this line's clocks."""
+        """A deadline that starts now and uses the clocks of this channel."""
         return Deadline(budget_s, self._board_clock_s)
 
     def wait(self, found: Callable[[], T | None], timeout_s: float) -> T | None:
@@ -283,7 +284,7 @@ class Channel:
             return [item for item in self._resets if item.offset >= (since.offset if since else 0)]
 
     def boot_at(self, offset: int) -> str | None:
-        """Boot id of the records between the resets around an offset of the stream; None without records."""
+        """Boot id of the records between the resets before and after an offset in the stream; None without records."""
         with self._cond:
             start = max((reset.offset for reset in self._resets if reset.offset <= offset), default=0)
             end = min(
@@ -302,7 +303,7 @@ class Channel:
             return self._sequence.gaps(since.index if since else 0)
 
     def noise(self, since: Cursor | None = None) -> LineNoise:
-        """The line's errors. Searches the whole text, so avoid it in loops."""
+        """The errors of the serial line. Searches the whole text, so avoid it in loops."""
         corrupt = self.corrupt(since)
         return LineNoise(
             damaged=len(corrupt),
@@ -319,7 +320,7 @@ class Channel:
 
     @property
     def error(self) -> PortError | None:
-        """The reason why the line was lost; None while it works."""
+        """The reason why the port was lost; None while it works."""
         return self._error
 
 

@@ -2,7 +2,7 @@
 
 pytest-embedded sends every byte to a manager process and from there to a listener process. Each test starts these, and
 the listener writes the file that `dut.expect` reads. Writing that file directly saves a Python start per test and two
-hops per chunk. Fixtures return a `ConsoleLog` for `msg_queue` and `_listener`, so it has the methods of both.
+hops per chunk. The fixtures `msg_queue` and `_listener` both return a `ConsoleLog`, so it has the methods of both.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class ConsoleLog:
         self.listener = _NoProcess()
 
     def put(self, data: bytes | str, **_: Any) -> None:
-        """Append to the log, and show complete lines on the terminal if there is one."""
+        """Append to the log, and print complete lines on the terminal if there is one."""
         raw = data.encode() if isinstance(data, str) else data
         with self._lock:
             if self._file.closed:

@@ -1,8 +1,8 @@
-"""Outcome of a firmware start in an emulator: ready, or stopped by a known emulator fault.
+"""Judges how a firmware start in an emulator ended: ready, or stopped by a known emulator fault.
 
 Espressif's QEMU gives each core its own PSRAM, so a lock in PSRAM that one core takes never becomes free for the other.
 And a core that the host pauses while the flash cache is off may read from the cache. Both end in a panic that looks
-like the firmware's. Before the firmware is ready no test can have caused a panic, so such a start is repeated.
+like a fault of the firmware. Before the firmware is ready no test can have caused a panic, so such a start is repeated.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ emulator's, even the first reset of a start: a reset over EN arms the boot loade
 ROM prints anything."""
 _TOO_SLOW = "the host was too slow for the boot loader's watchdog"
 RESETS_MAX = 3
-"""Restarts after which the start counts as ended, so that the test sees the cause."""
+"""After this many restarts the start counts as ended, so that the test sees the cause."""
 READY = b"Returned from app_main()"
 """Line of ESP-IDF's main task, for firmware that does not send the `boot` event."""
 _PANIC = re.compile(rb"Guru Meditation Error|Task watchdog got triggered|abort\(\) was called")

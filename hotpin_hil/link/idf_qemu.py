@@ -42,7 +42,7 @@ STARTS_MAX = 4
 """Attempts before the test gets the failed start. About every second start of a dual-core build fails in an
 unpatched emulator, so all four fail in 1 of 16 cases."""
 START_S = 10.0
-"""From reset to ready, by the emulator's clock: 5 s with the memory test of 4 MB of PSRAM."""
+"""Maximum time from reset to ready, on the emulator's clock. A start with the test of 4 MB of PSRAM takes 5 s."""
 STOP_TIMEOUT_S = 5.0
 _READ_BYTES = 65536
 _ESCAPE = b"\x01"
@@ -109,7 +109,7 @@ class _Piped(subprocess.Popen[bytes]):
 
 
 def _end_with_parent() -> None:
-    """Called in the child: makes Linux kill QEMU with its parent, since QEMU ignores a closed standard input."""
+    """Runs in the child: makes Linux kill QEMU with its parent, because QEMU ignores a closed standard input."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
@@ -135,12 +135,12 @@ class HilQemu(Qemu, _Piped):  # type: ignore[misc]
         self._qmp = Qmp(f"{self._sockets.name}/qmp")
         self.channel = Channel(self._send, name="QEMU", board_clock_s=self._qmp.clock_s)
         self.faults: list[str] = []
-        """Known emulator faults that made a restart necessary."""
+        """Known emulator faults because of which QEMU was restarted."""
         self._reader: threading.Thread | None = None
         self._ending = False
         self._switch = threading.Lock()
         self._trial: Channel | None = None
-        """Receives the console output instead of `channel` during a start."""
+        """Channel that receives the console output instead of `channel` during a start."""
         template = Path(str(qemu_image_path))
         self._image = template.with_name(f"{template.stem}-board{dut_index}.bin")
         try:

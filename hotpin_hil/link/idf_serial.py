@@ -6,7 +6,7 @@
 - the boot loader is entered only to flash or erase; a set-up with nothing to flash needs one reset;
 - flash contents that are already up to date are not written again, in this run or the next;
 - after flashing the board is reset once, with the console's baud rate set;
-- a lost line ends the channel with a PortError; there is no silent reconnect.
+- a lost port ends the channel with a PortError; there is no silent reconnect.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ _FLASH_REMEDY = "check cable and power; let nothing pull GPIO2 or GPIO12 high wh
 
 
 class HilIdfSerial(IdfSerial):  # type: ignore[misc]  # pytest-embedded is not typed
-    """One board's port for one test; `channel` reads and writes the line."""
+    """One board's port for one test; `channel` reads and writes the port."""
 
     _flashed: ClassVar[dict[str, str]] = {}
     """Port -> fingerprint of the image that this process last flashed there."""
 
     power_cycle: ClassVar[Callable[[], bool] | None] = None
-    """Hook that power-cycles a chip stuck outside its boot loader; returns whether it switched the power. The port is
-    closed during the call."""
+    """Hook that power-cycles a chip that does not enter its boot loader; returns whether it switched the power. The
+    port is closed during the call."""
 
     channel: Channel
 
@@ -205,7 +205,7 @@ class HilIdfSerial(IdfSerial):  # type: ignore[misc]  # pytest-embedded is not t
             cycle = type(self).power_cycle
             if cycle is None:
                 raise
-            self.proc.close()  # the USB bridge may lose power too
+            self.proc.close()  # the USB bridge may also lose power
             is_cycled = cycle()
             self.proc.open()
             if not is_cycled:

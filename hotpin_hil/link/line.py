@@ -1,4 +1,4 @@
-"""Serial line of pytest-embedded's `dut`, on every kind of board."""
+"""Finds the serial line of pytest-embedded's `dut`, on every kind of board."""
 
 from __future__ import annotations
 
@@ -17,6 +17,6 @@ def line_of(dut: Any) -> Any:
 
 
 def channel_of(dut: Any) -> Channel | None:
-    """The channel of a `dut`, None if its service is not one of the harness's classes."""
+    """The channel of a `dut`; None if the `dut` does not use the harness's services."""
     channel = getattr(line_of(dut), "channel", None)
     return channel if isinstance(channel, Channel) else None

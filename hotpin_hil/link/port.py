@@ -12,7 +12,7 @@ from hotpin_hil.link.port_holders import holders, permission_remedy
 
 HANDLER_PACKAGE = "hotpin_hil.link.serial_handlers"
 READ_TIMEOUT_S = 0.05
-"""For direct reads of the port; the reader thread has no timeout."""
+"""Timeout for direct reads of the port. The reader thread has no timeout."""
 
 _BUSY = (errno.EBUSY, errno.EAGAIN)
 _FORBIDDEN = (errno.EACCES, errno.EPERM)

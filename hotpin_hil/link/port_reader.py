@@ -10,7 +10,7 @@ from typing import Any
 class PortReader(threading.Thread):
     """Blocks in `port.read` and hands every chunk to `deliver` at once.
 
-    When the port fails, the reader thread calls `lost` with the exception; never after `terminate`.
+    When the port fails, the reader thread calls `lost` with the exception, but never after `terminate`.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class PortReader(threading.Thread):
         self._port.cancel_read()
         self.join()
         if self._port.is_open:
-            # A read without waiting takes the rest, and a cancellation that the thread has not consumed.
+            # A read without waiting takes the remaining bytes, and any cancellation that the thread has not consumed.
             self._port.timeout = 0
             rest = self._port.read(self._port.in_waiting or 1)
             self._port.timeout = self._timeout

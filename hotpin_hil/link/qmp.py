@@ -17,7 +17,7 @@ TIMEOUT_S = 30.0
 """QEMU on 5 % of a core answers within 2 s."""
 _REMEDY = "run it again; if it hangs again, start QEMU by hand with the command in its log"
 _DRIFT = re.compile(r"Host - Guest clock\s+(-?\d+) ms")
-"""Line in the monitor's `info jit` output with instruction counting: accel/tcg/monitor.c of QEMU."""
+"""Line that QEMU's monitor prints for `info jit` if it counts instructions (QEMU: accel/tcg/monitor.c)."""
 
 
 class Qmp:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 XTENSA_TOOL = "xtensa-esp32-elf-addr2line"
 HOST_TOOL = "addr2line"
-"""For firmware built for the host; its code addresses are offsets into the ELF."""
+"""The tool for firmware built for the host, whose code addresses are offsets into the ELF."""
 
 TOOLS_PATH = "IDF_TOOLS_PATH"
 _TOOLS_DEFAULT = "~/.espressif"

@@ -34,7 +34,7 @@ _SIGNS_IN_LOG_LINES = (TIMES, LOADER, APPLICATION)
 
 
 class LineClock(Protocol):
-    """What the handlers need to know about lines that they do not receive."""
+    """What the handlers need to know about the lines that the scanner only counts."""
 
     @property
     def headed_lines(self) -> int:
@@ -51,7 +51,7 @@ class LineClock(Protocol):
 class BootTracker:
     """Detects boots.
 
-    The signs of one boot follow in the order of their stages; a sign out of order means a new boot.
+    The signs of one boot come in the order of their stages. A sign out of order means a new boot.
     """
 
     def __init__(self, sink: EventSink, clock: LineClock, end_boot: Callable[[], None]) -> None:
@@ -59,7 +59,7 @@ class BootTracker:
 
         Args:
             sink: receives the events.
-            clock: restarted with each boot.
+            clock: the clock to restart at each boot.
             end_boot: called before each new boot, to complete the events of the previous boot.
         """
         self.rom_banners = 0
@@ -116,10 +116,10 @@ class BootTracker:
             self.app_starts += not was_running or self._sink.boot != before
 
     def take_fall(self, line: LogLine) -> None:
-        """Take a line whose time is far behind the lines before it.
+        """Take a line whose time is far behind the times of the lines before it.
 
-        It means a new boot, except while a boot is starting: until the application runs, log lines use another clock,
-        which an emulator does not keep in step.
+        Such a line means a new boot, except while a boot is starting: until the application runs, log lines use
+        another clock, which an emulator does not keep in step.
         """
         is_starting = self._stage is not None and 0 < self._stage < _STAGE_RUNNING
         is_sign = (line.tag, line.text) in _APP_MARKS or _BOOT_LOADER.search(line.text)

@@ -62,7 +62,7 @@ class BuildCollector:
         Args:
             line: where it was printed.
             free: bytes.
-            keep_first: True keeps an earlier figure.
+            keep_first: whether to keep an earlier figure.
         """
         if not (keep_first and "free_heap_at_main" in self._fields):
             self._add(line, "free_heap_at_main", free)

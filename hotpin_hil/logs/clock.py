@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from hotpin_hil.logs.format import LineTally
 
 FALL_MS = 1_000
-"""Tasks read the time of a line before they wait to write it: recorded boards show lines up to 566 ms late. A time that
-falls back further belongs to a new boot."""
+"""A task reads the time of a line before it waits to write the line: on recorded boards, lines are up to 566 ms late. A
+time that falls back further belongs to a new boot."""
 
 
 class BoardClock:
@@ -19,7 +19,7 @@ class BoardClock:
 
         Args:
             tally: counts late and odd times.
-            ahead: called with the offset after a line; returns the times of the next two lines that have one.
+            ahead: called with the offset after a line; returns the times of the next two lines that have a time.
         """
         self.high = -1
         """Latest time of this boot in ms; -1 before the first."""
@@ -42,7 +42,7 @@ class BoardClock:
             first: number of the first line.
 
         Returns:
-            False, with no time taken, if one of them may show a restart.
+            False if one of the times may mean a restart; then no time is taken.
         """
         if self.high <= times[0] and times[-1] - self.high <= FALL_MS and times == sorted(times):
             self.high = times[-1]
@@ -65,7 +65,7 @@ class BoardClock:
         return True
 
     def take_steady(self, times: list[int]) -> bool:
-        """Take the times of lines printed in one go; returns False, with no time taken, if they jump."""
+        """Take the times of lines printed in one go. If they jump, take none and return False."""
         high = max(self.high, 0)
         if not 0 <= times[0] - high <= times[-1] - high <= FALL_MS or times != sorted(times):
             return False
@@ -81,7 +81,7 @@ class BoardClock:
             end: offset after the line, for looking ahead.
 
         Returns:
-            Whether the time shows that the clock has restarted.
+            Whether the time means that the clock has restarted.
         """
         if t_ms < self.high:
             return self._take_late(number, t_ms, end)

@@ -1,4 +1,4 @@
-"""Lines that another task's output split: cuts them into pieces and joins these again."""
+"""Handles lines that another task's output split: cuts them into pieces, and joins the pieces."""
 
 from __future__ import annotations
 
@@ -64,6 +64,6 @@ class LineJoiner:
         return done
 
     def leave(self) -> list[tuple[int, bytes, bool]]:
-        """Give up waiting; returns the incomplete lines, innermost first."""
+        """Stop waiting for the missing parts; returns the incomplete lines, innermost first."""
         cut, self.waiting = self.waiting, []
         return [(number, text, False) for number, text in reversed(cut)]

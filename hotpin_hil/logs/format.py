@@ -1,4 +1,4 @@
-"""Format of a log file: counts of lines, of levels, and of damage from terminals on its way."""
+"""Counts the lines and levels of a log file, and the damage that terminals did to it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class LineTally:
         self.not_kept: Counter[str] = Counter()
         """Number of omitted line numbers, by the list that omits them."""
         self.odd_stamps: list[int] = []
-        """Lines whose time fits neither the lines before nor those after."""
+        """Lines whose time fits neither the lines before nor the lines after."""
         self._by_level = dict.fromkeys(LEVELS, 0)
         self._names: dict[bytes, str] = {}
 
@@ -97,7 +97,7 @@ class LineTally:
         self._keep("odd_stamps", self.odd_stamps, number)
 
     def count_reversals(self, late_ms: list[int]) -> None:
-        """Count lines that are late; `late_ms` has how far each is behind the latest time."""
+        """Count lines that are late. For each, `late_ms` has the ms that it is behind the latest time."""
         self.format.timestamp_reversals += len(late_ms)
         self.format.worst_reversal_ms = max(self.format.worst_reversal_ms, *late_ms, 0)
 

@@ -1,4 +1,4 @@
-"""A recorded console → typed events, of this project's or the first firmware, from a board or from `idf.py monitor`.
+"""A recorded console → typed events. Reads logs of both firmwares, from a board or from `idf.py monitor`.
 
     reader = LogReader()
     for chunk in chunks:
@@ -20,7 +20,7 @@ CHUNK = 64 * 1024
 
 
 def read_events(data: bytes) -> list[ev.LogEvent]:
-    """All events of a log or a part of one."""
+    """All events of a log, or of a part of a log."""
     reader = LogReader()
     return [*reader.feed(data), *reader.close()]
 
@@ -40,7 +40,7 @@ class LogReader:
 
     @property
     def records_lost(self) -> int:
-        """Number of records missing between two records of one boot."""
+        """Number of records that are missing between records of the same boot."""
         return self._lines.records.records_lost
 
     @property
@@ -50,12 +50,12 @@ class LogReader:
 
     @property
     def boot_loader_starts(self) -> int:
-        """Number of starts of the second-stage boot loader."""
+        """How often the second-stage boot loader started."""
         return self._lines.boots.boot_loader_starts
 
     @property
     def app_starts(self) -> int:
-        """Number of starts of the application."""
+        """How often the application started."""
         return self._lines.boots.app_starts
 
     def feed(self, data: bytes) -> list[ev.LogEvent]:

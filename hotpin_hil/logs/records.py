@@ -23,7 +23,7 @@ class RecordLines:
         self.records = 0
         """Undamaged records."""
         self.records_lost = 0
-        """Number of records missing between two records of one boot."""
+        """Number of records that are missing between records of the same boot."""
         self._sink = sink
         self._boots = boots
         self._build = build
@@ -62,7 +62,7 @@ class RecordLines:
             self._emit_unreadable(number, record.t_ms, reason, record)
 
     def end_boot(self) -> None:
-        """Emit a half sample cut off by the end of the boot, and forget the boot id."""
+        """Emit half of a sample if the boot ended before the other half; forget the boot id."""
         self._lose_half()
         self._boot_id = ""
 
@@ -99,7 +99,7 @@ class RecordLines:
                 self._build.note_free_at_main(event.line, event.free_at_main, keep_first=False)
 
     def _sample(self, number: int, record: Record) -> None:
-        """Take one of the two records of a sample."""
+        """Take the first or second record of a sample."""
         data = record.data
         if self._half_sample is not None:
             first_number, first = self._half_sample
@@ -123,7 +123,7 @@ class RecordLines:
             self._emit_unreadable(number, first.t_ms, "the second half of a sample is missing", first)
 
     def _regions(self, number: int, record: Record) -> None:
-        """Take one of several records with heaps in a reply."""
+        """Take one of the records of a `heap.regions` reply."""
         if not self._heaps or self._heaps[0] != record.id:
             self._heaps = (record.id, [])
         heaps = self._heaps[1]

@@ -1,8 +1,8 @@
 """Finds the lines of a log that matter, fast, in a stream of any length.
 
 A 1 GB log has about 15 million lines, and nearly all of them say nothing about memory. The scanner counts those
-(levels, times) and drops them a run at a time, with a few searches over the text. It passes the others on one by one,
-joined again where another task's line split them.
+(levels, times) and drops them a run at a time, with a few searches over the text. It passes the other lines on one by
+one, and joins those that another task's line split.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from hotpin_hil.protocol.log import ConsoleLine, LogLine
 from hotpin_hil.protocol.panic import TRACES
 
 LOOK_AHEAD = 8
-"""Lines to examine after a fall in time, to distinguish a restart from a damaged time."""
+"""Number of lines to examine after a time that falls, to distinguish a restart from a damaged time."""
 
 
 class LineScanner:
@@ -252,7 +252,7 @@ def _find_box(text: bytes, at: int, end: int) -> _FoundBox | None:
 
 
 def _lines_with(mark: bytes, text: bytes, end: int) -> Iterator[int]:
-    """Offset of the line of each occurrence of `mark` before `end`."""
+    """Offsets of the lines that contain `mark`, before `end`."""
     at = text.find(mark, 0, end)
     while at >= 0:
         yield text.rfind(b"\n", 0, at) + 1

@@ -12,7 +12,7 @@ Row = tuple[bytes, ...]
 
 _WORD = rb"[^\s:@{]{1,40}"
 _TAG = rb"%s(?:(?=:)|(?: (?!\()%s){1,3})" % (_WORD, _WORD)
-"""A tag may have several words, but no time in parentheses and no record, which belong to the next line."""
+"""A tag may have several words. A time in parentheses, or a record, is not part of it but belongs to the next line."""
 _HEADER = rb"([EWIDV]) \((\d{1,10})\) (%s):" % _TAG
 ROW = re.compile(rb"(?:%s)?([^\n]*)\n" % _HEADER)
 BOX_TOP, BOX_BOTTOM = f" {TOP}".encode(), f"{BOTTOM}\n".encode()
@@ -44,7 +44,7 @@ FAILURE = any_of(_FAILURE_TEXTS)
 def before_special(wanted: Mapping[str, Sequence[str]]) -> re.Pattern[bytes]:
     """Pattern of the newline before each line that is not plain.
 
-    Plain lines are unwanted information, and unwanted warnings that report no failure.
+    Plain lines are unwanted lines of level I, and unwanted warnings that report no failure.
 
     Args:
         wanted: by tag, the texts that make a line wanted; no texts means all lines of the tag.

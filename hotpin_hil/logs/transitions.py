@@ -33,7 +33,7 @@ class _Begun(NamedTuple):
 
 
 class TransitionTracker:
-    """Pairs the start and end of each transition, and drops a line that repeats a record."""
+    """Pairs the start and the end of each transition, and drops log lines that only repeat a record."""
 
     def __init__(self, sink: EventSink) -> None:
         self._sink = sink
@@ -75,7 +75,7 @@ class TransitionTracker:
     def take_manager(self, line: LogLine) -> None:
         """Take a line of this project's state manager (`STATE`).
 
-        In a log without records, these lines are the only source.
+        In a log without records, these lines are the only source of transitions.
         """
         place = self._sink.place(line.number, line.t_ms)
         if (found := _CHANGED.fullmatch(line.text)) is not None:

@@ -60,7 +60,10 @@ class Probe:
 
 @dataclass(frozen=True)
 class Sandwich:
-    """A claim between two direct readings per capability set; valid only if the readings agree (`stable`)."""
+    """The reply to a command (the claim), and a direct reading of each capability set before and after it.
+
+    The claim can be compared with the readings only if both readings agree (`stable`).
+    """
 
     before: dict[str, Probe]
     claim: dict[str, Any]
@@ -73,7 +76,7 @@ class Sandwich:
 
     @property
     def stats(self) -> MemoryStats:
-        """The claim as a memory sample, if it was `mem.stats`."""
+        """The claim as a memory sample, if the command was `mem.stats`."""
         return parse_answer(MemoryStats, self.claim, "claim of heap.probe")
 
 
@@ -101,7 +104,7 @@ class HeapMap:
     heap: int
     """Address of the heap."""
     at: int
-    """Address of the first block; each next one follows after the size of the block + 4."""
+    """Address of the first block. The next address is higher by the size of the block + 4."""
     blocks: tuple[int, ...]
     """Sizes in bytes, free ones negative."""
     truncated: bool = False
@@ -110,7 +113,7 @@ class HeapMap:
 
 @dataclass(frozen=True)
 class HeapCensus:
-    """Used blocks of one heap, or of several: all but `heap` can be added up."""
+    """Used blocks of one heap, or of several heaps, because all fields but `heap` can be added up."""
 
     heap: int
     """Address of the heap."""
@@ -118,7 +121,7 @@ class HeapCensus:
     bytes: int
     """Usable bytes of the blocks."""
     sum: int
-    """Checksum over their sizes, regardless of their order."""
+    """Checksum over the sizes of the blocks, regardless of their order."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +153,7 @@ class Resources:
     stream: str
     """State of the TTS stream."""
     drivers_free: bool
-    """Nobody holds the lock on the drivers."""
+    """No task holds the lock on the drivers."""
     interval_ms: int
     """Monitoring interval, 0: stopped."""
     thresholds: tuple[int, ...]
@@ -158,16 +161,16 @@ class Resources:
     settle_down_ms: int
     settle_up_ms: int
     holds: int
-    """Holds of `heap.hold` and `heap.split`."""
+    """Number of holds by `heap.hold` and `heap.split`."""
     held: int
-    """Bytes of them."""
+    """Bytes that these holds keep."""
     armed: int
-    """Failures that wait for their allocation, step or call."""
+    """Number of armed failures that wait for their allocation, step or call."""
 
 
 @dataclass(frozen=True)
 class Hold:
-    """Memory that a test holds; `free` and `largest` are read afterwards."""
+    """Memory that a test holds; `free` and `largest` are read after the allocation."""
 
     id: int
     held: int
@@ -202,7 +205,7 @@ class Monitor:
 
 @dataclass(frozen=True)
 class Placement:
-    """Whether some blocks fit together."""
+    """Whether a set of blocks fits into the free memory."""
 
     placeable: bool
     missing: int
@@ -225,7 +228,7 @@ class SelfCost:
     bytes_static: int | None = None
     bytes_task: int | None = None
     bytes_rtc: int | None = None
-    """In RTC memory, which is not part of any heap."""
+    """Bytes in RTC memory, which is not part of any heap."""
 
 
 @dataclass(frozen=True)
@@ -239,7 +242,7 @@ class TtsState:
     written: int | None = None
     room: int | None = None
     samples: int | None = None
-    """Number of frames played, and their duration; only after `tts.play wait=1`."""
+    """Number of frames played, and their duration; both are set only after `tts.play wait=1`."""
     duration_ms: int | None = None
 
 
@@ -257,7 +260,7 @@ class ModeFailure:
 
 @dataclass(frozen=True)
 class Mode:
-    """The mode, the transitions since boot, and how long the last one took."""
+    """The mode, the number of transitions since boot, and the duration of the last one."""
 
     mode: str
     previous: str
@@ -313,7 +316,7 @@ class Capture:
     ring_bytes: int
     peak: int
     time_ms: int
-    """Board time of the count; the reply's `t` is later if another task was writing."""
+    """Board time at which the samples were counted. The reply's `t` is later if another task was writing."""
 
 
 @dataclass(frozen=True)

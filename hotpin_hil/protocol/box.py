@@ -24,15 +24,15 @@ _KB = 1024
 _WIDE = ("psram", "total")
 """Prefixes of the fields whose KB figure has four digits."""
 FOREIGN_MAX = 200
-"""Lines of other tasks within a box before the finder gives the box up."""
+"""Number of lines from other tasks within a box after which the finder gives the box up."""
 OPEN_MAX = 8
-"""Tasks that may print boxes at the same time."""
+"""Maximum number of tasks that may print boxes at the same time."""
 
 _FIGURE = re.compile(r"║   [^:]+: +([+-]?\d{1,10})(?: bytes|%)")
 
 
 class BoxError(ValueError):
-    """A box deviates from the guide's layout; names the line, the expected text and the actual text."""
+    """A box deviates from the guide's layout. The message has the line, the expected text and the actual text."""
 
 
 @dataclass(frozen=True)
@@ -46,17 +46,17 @@ class Box:
     """Free bytes now minus free bytes at the baseline, by the keys of DELTA_LABELS."""
     lines: tuple[LogLine, ...]
     foreign: tuple[str, ...] = ()
-    """Other tasks' lines, printed between the box's own."""
+    """Lines from other tasks, printed between the lines of the box."""
     offset: int = 0
 
     @property
     def interleaved(self) -> bool:
-        """Whether other tasks' lines are mixed in with the box's own."""
+        """Whether lines from other tasks are printed between the lines of the box."""
         return bool(self.foreign)
 
     @property
     def is_joined(self) -> bool:
-        """Whether another task's output split one of its lines."""
+        """Whether another task's output split a line of the box."""
         return any(line.is_joined for line in self.lines)
 
 
@@ -209,7 +209,7 @@ class _Open:
 class BoxFinder:
     """Finds boxes in a stream, fed in chunks of any size or line by line.
 
-    Lines of other tasks within a box are collected in `foreign`.
+    Lines from other tasks within a box are collected in `foreign`.
     """
 
     def __init__(self, offset: int = 0) -> None:
@@ -223,14 +223,14 @@ class BoxFinder:
         return bool(self._open)
 
     def feed(self, data: bytes) -> list[Box | BrokenBox]:
-        """Take the next chunk; returns the boxes that it completes or shows to be broken."""
+        """Take the next chunk; returns the boxes that it completes or breaks."""
         found: list[Box | BrokenBox] = []
         for line in self._splitter.feed(data):
             found += self.add(parse_log_line(line) or line)
         return found
 
     def add(self, line: LogLine | ConsoleLine) -> list[Box | BrokenBox]:
-        """Take the next line; returns the boxes that it completes or shows to be broken."""
+        """Take the next line; returns the boxes that it completes or breaks."""
         if not self._open and line.text != TOP:
             return []
         own_tag = line.tag if isinstance(line, LogLine) and line.text[:1] in BORDERS else None
@@ -246,7 +246,7 @@ class BoxFinder:
         box = self._open[tag]
         box.foreign.append(line.whole)
         if len(box.foreign) > FOREIGN_MAX:
-            return self._give_up(tag, f"not finished after {FOREIGN_MAX} lines of other tasks")
+            return self._give_up(tag, f"not finished after {FOREIGN_MAX} lines from other tasks")
         return []
 
     def _add_own(self, tag: str, line: LogLine, found: list[Box | BrokenBox]) -> None:

@@ -66,7 +66,7 @@ class HeapInitRegion:
 
 @dataclass(frozen=True)
 class BuildSeen(LogEvent):
-    """Identity of the firmware. Printed in pieces, so the event follows when the next boot starts or the log ends."""
+    """Identity of the firmware, printed in pieces: the event comes when the next boot starts or the log ends."""
 
     project: str = ""
     app_version: str = ""
@@ -89,9 +89,9 @@ class Sample(LogEvent):
     stats: MemoryStats
     delta: dict[str, int] = field(default_factory=dict)
     title_ms: int | None = None
-    """Log time of a box's second line; `t_ms` is that of its first."""
+    """Log time of a box's second line; `t_ms` is the log time of its first line."""
     foreign: int = 0
-    """Number of other tasks' lines between the box's own."""
+    """Number of lines from other tasks between the lines of the box."""
     corrupted: bool = False
     """Another line split a line of the box; the parts were joined again."""
 
@@ -107,7 +107,7 @@ class BoxBroken(LogEvent):
 
 @dataclass(frozen=True)
 class HeapPrint(LogEvent):
-    """Free memory as a component itself read and printed it."""
+    """Free memory that a component read and printed itself."""
 
     tag: str
     memory: str
@@ -135,7 +135,7 @@ class HeapsReported(LogEvent):
 
 @dataclass(frozen=True)
 class MemoryWarning(LogEvent):
-    """A memory entered a warning level, or left it (`recovered`)."""
+    """A memory entered a warning level, or left the level (`recovered`)."""
 
     level: str
     """"WARN" or "CRIT"."""

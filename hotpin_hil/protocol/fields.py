@@ -34,7 +34,7 @@ class MemoryStats:
     psram_fragmentation: int = _field("%", "PSRAM", "Fragmentation")
     total_free: int = _field("B", "Total Heap", "Free")
     total_minimum_free: int = _field("B", "Total Heap", "Minimum Ever")
-    # Never in the box, and in the record only of some builds.
+    # Never in the box, and only some builds have it in the record.
     iram_free: int | None = _field("B", default=None)
     internal_watermark: int | None = _field("B", default=None)
     dma_watermark: int | None = _field("B", default=None)
@@ -59,7 +59,7 @@ class MemoryField:
     name: str
     unit: str
     section: str
-    """Heading of its section of the box; empty if the box does not show it."""
+    """Heading of the box section that has this field; empty if the box does not have it."""
     label: str
 
 
@@ -69,4 +69,4 @@ FIELDS: tuple[MemoryField, ...] = tuple(
 BOX_FIELDS: tuple[MemoryField, ...] = tuple(field for field in FIELDS if field.section)
 
 DELTA_LABELS = {"internal": "Internal RAM", "dma": "DMA-capable", "psram": "PSRAM", "total": "Total Heap"}
-"""Labels of the differences from the baseline that the box shows, in free bytes."""
+"""Labels of the box's differences from the baseline, which are in free bytes."""

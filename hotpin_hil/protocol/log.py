@@ -6,11 +6,11 @@ import re
 from typing import NamedTuple
 
 LINE_MAX = 4096
-"""Bytes after which a line without a newline is cut, because it must be noise."""
+"""A line is cut after this many bytes without a newline, because it must be noise."""
 
 COLOUR = re.compile(rb"\x1b\[[0-9;]*m")
 ERASED = re.compile(rb"[^\n]*\r\x1b\[K")
-"""Text that a terminal would erase: the console's prompt and input line, before another task's line."""
+"""Text that a terminal would erase: the console's prompt and input line, when another task prints a line."""
 _LINE = re.compile(r"([EWIDV]) \((\d+)\) ([^\s:][^:]*): (.*)", re.DOTALL)
 
 
@@ -42,7 +42,7 @@ class LogLine(NamedTuple):
     is_joined: bool = False
     """Another task's output split the line; the parts were joined again."""
     is_fall: bool = False
-    """Its time is so far behind the previous lines' that the board's clock must have restarted."""
+    """The time is so far behind the times of earlier lines that the board's clock must have restarted."""
 
     @property
     def whole(self) -> str:

@@ -1,8 +1,7 @@
 """Parses the text of ESP-IDF's panic handler: cause, core, registers and backtrace.
 
-Shapes: esp_system/panic.c and its Xtensa port in ESP-IDF v5.4 and v5.5, as a serial line delivers them: possibly a
-    headline
-after an unfinished log line, lines of `idf.py monitor` in between, any part missing.
+The formats come from esp_system/panic.c and its Xtensa port in ESP-IDF v5.4 and v5.5. On a serial line, the headline
+may follow an unfinished log line, `idf.py monitor` may print lines in between, and any part may be missing.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ _TWICE = re.compile(r"Panic handler entered multiple times")
 _STACK_DETAIL = re.compile(r"Stack canary watchpoint triggered \((.*?)\)")
 
 _BEFORE = re.compile(r"CORRUPT HEAP: .*|ESP_ERROR_CHECK failed: .*")
-"""Lines that explain an `abort` or `assert` within the next few lines."""
+"""Lines that explain an `abort` or `assert` that follows within a few lines."""
 _BEFORE_LINES_MAX = 8
 
 _DUMP = re.compile(r"Core\s+(\d+) register dump:")
@@ -79,7 +78,7 @@ class CoreState:
     backtrace: tuple[StackFrame, ...] = ()
     """Innermost call first."""
     mark: str = ""
-    """`CORRUPTED` (the chain of stack frames is broken), `CONTINUES` (deeper than printed), or empty."""
+    """`CORRUPTED` (the chain of stack frames is broken), `CONTINUES` (there are more calls than printed), or empty."""
 
     @property
     def is_corrupted(self) -> bool:

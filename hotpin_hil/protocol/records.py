@@ -14,7 +14,7 @@ from typing import Any, Literal
 from hotpin_hil.protocol.crc import crc16
 
 SPAN_MAX = 1024
-"""Longest span to search, bytes: twice the protocol's limit, so that an overlong record is recognised."""
+"""Maximum length of a record in the search, bytes: twice the protocol's limit, to recognise overlong records."""
 
 _HEAD = re.compile(rb"@(!|[0-9]{1,5}) \{")
 _END = re.compile(rb"\}\*([0-9A-F]{4})")
@@ -37,7 +37,7 @@ class Record:
     """Request id of a reply, None for an event."""
     data: dict[str, Any]
     raw: bytes = field(repr=False)
-    """The record's bytes as received; empty if it did not arrive as bytes."""
+    """The received bytes of the record; empty if the record was not made from bytes."""
     offset: int
     """Offset of its `@` in the stream, bytes."""
 
@@ -148,7 +148,7 @@ class RecordScanner:
             if crc16(body) == int(end[1], 16):
                 return _decode(head[1], body, text[: end.end()], offset), end.end()
             reason = f"checksum {end[1].decode()} {CHECKSUM_WRONG}"
-        # A sound record later in the text shows that this record will never be completed.
+        # A sound record later in the text means that this record will never be completed.
         following = _HEAD.search(text, 1)
         while following is not None:
             rest = text[following.start() :]

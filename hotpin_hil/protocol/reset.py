@@ -44,7 +44,7 @@ class ResetBanner:
 
 
 def find_banner(line: str) -> ResetBanner | None:
-    """The reset banner in a line, None if the line has no intact one."""
+    """The reset banner in a line; None if the line has no intact banner."""
     found = _IN_LINE.search(line)
     return None if found is None else ResetBanner(int(found[1], 16), found[2], found[3], *found.span())
 
@@ -66,5 +66,5 @@ def is_greeting(line: str) -> bool:
 
 
 def shows_start(line: str) -> bool:
-    """Whether a line has the beginning of a banner or of the greeting: the chip has been reset."""
+    """Whether a line starts like a banner or like the greeting, which means that the chip was reset."""
     return _START.search(line) is not None

@@ -12,7 +12,7 @@ GAP_MAX = 1000
 
 @dataclass(frozen=True)
 class Gap:
-    """Record `n` of a boot did not arrive; `seen_at` is the channel index of the record that revealed the loss."""
+    """Record `n` of a boot did not arrive. `seen_at` is the channel index of the record that revealed the loss."""
 
     boot: str
     n: int
@@ -20,7 +20,7 @@ class Gap:
 
 
 class SequenceCheck:
-    """Follows the sequence numbers of the records on one line, in the order of arrival."""
+    """Follows the sequence numbers of the records on one serial line, in the order of arrival."""
 
     def __init__(self) -> None:
         self.boot: str | None = None
@@ -30,7 +30,7 @@ class SequenceCheck:
         self._next = 0
         self._missing: dict[int, Gap] = {}
         self._early: set[int] = set()
-        """Numbers below `_first` that arrived later: stored replies from before the harness listened."""
+        """Numbers below `_first` that arrived later. They belong to stored replies from before the harness listened."""
 
     def add(self, record: Record, index: int) -> bool:
         """Take the next record.

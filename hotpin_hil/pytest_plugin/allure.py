@@ -73,13 +73,13 @@ class AllurePlugin:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self) -> None:
-        """Replace Allure's file logger, which is registered at this point."""
+        """Replace Allure's file logger, which is registered by now."""
         for logger in allure_commons.plugin_manager.get_plugins():
             if type(logger) is AllureFileLogger:
                 self._config.add_cleanup(_filter_containers(self._results, logger, self._of_tools))
 
     def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> None:
-        """Record whether a tool or the suite defines the fixture, since the suite may override a tool's fixture."""
+        """Record whether a tool or the suite defines the fixture, because the suite may override a tool's fixture."""
         is_tools = fixturedef.func.__module__.startswith(TOOLS)
         (self._of_tools.add if is_tools else self._of_tools.discard)(fixturedef.argname)
 
@@ -147,7 +147,7 @@ def _environment(qualification: Mapping[str, Any]) -> list[tuple[str, object]]:
 
 
 def _property(value: object) -> str:
-    """A value in .properties syntax: one line, backslashes doubled."""
+    """A value in .properties syntax: on one line, with doubled backslashes."""
     return printable(str(value)).replace("\\", "\\\\").replace("\n", " ")
 
 
@@ -187,7 +187,7 @@ def _csv(measured: list[MeasurementLine]) -> str:
 
 
 def _filter_containers(folder: Path, logger: AllureFileLogger, left_out: set[str]) -> Callable[[], None]:
-    """Replace Allure's logger by one that omits these fixtures unless they failed; returns the undo function."""
+    """Replace Allure's logger by one that omits these fixtures unless they failed; returns a function to undo it."""
 
     class Logger(AllureFileLogger):  # type: ignore[misc]
         @allure_commons.hookimpl  # type: ignore[untyped-decorator]

@@ -40,7 +40,7 @@ _HANDED_OVER = "hotpin_board"
 BOARD_KEY = pytest.StashKey[BoardInUse]()
 
 BOARDS = "boards"
-"""Mark of tests that only some kinds of board can run."""
+"""Name of the mark for tests that only some kinds of board can run."""
 
 
 def wants_board(item: pytest.Item) -> bool:
@@ -54,7 +54,7 @@ def wants_faults(item: pytest.Item) -> bool:
 
 
 class BoardPlugin:
-    """Provides each process with its board when the first test that uses `dut` is set up."""
+    """Prepares the board of each process, when the first test that uses `dut` is set up."""
 
     def __init__(self, config: pytest.Config, board: BoardInUse) -> None:
         self._config = config
@@ -92,7 +92,7 @@ class BoardPlugin:
         self._session.leases.take_back(node.gateway.id)
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Reject a test that needs something unknown, because it would never run."""
+        """Reject a test whose `needs` mark has an unknown name, because it would never run."""
         for item in items:
             unknown = needs_of(item) - {*FEATURES, POWER}
             if unknown:
@@ -153,7 +153,7 @@ class BoardPlugin:
         return self.channel.text().decode("utf-8", errors="replace") if self.channel else ""
 
     def chip_answers(self) -> bool:
-        """Whether the chip's boot loader reports after a reset."""
+        """Reset the chip; returns whether its boot loader then reports."""
         channel = self.channel
         if channel is None:
             return False
@@ -165,7 +165,7 @@ class BoardPlugin:
             return False
 
     def revive(self) -> bool:
-        """Power-cycle a dead board; returns whether it answers then. False without a power switch."""
+        """Power-cycle a dead board; returns whether it answers afterwards. False without a power switch."""
         if not self._session.can_power_cycle:
             return False
         serial = getattr(self._dut, "serial", None)

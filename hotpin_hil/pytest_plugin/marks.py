@@ -1,4 +1,4 @@
-"""Decides which tests belong to the suite, which requirements they show, and why a test does not apply to a board."""
+"""Decides which tests belong to the suite, which requirements they have, and why a test does not apply to a board."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class SuiteMarks:
         return f"not collected: {' '.join(map(str, ignored))}" if ignored else ""
 
     def not_applicable(self, item: pytest.Item) -> str:
-        """Reason why a test cannot show its requirements on this kind of board; empty if it can."""
+        """Reason why this kind of board cannot test the requirements of a test; empty if it can."""
         if not self._board.is_chosen:
             return ""
         kind = self._board.kind
@@ -88,7 +88,7 @@ class SuiteMarks:
         elif mark is not None and kind.value not in mark.args:
             missing = f"needs {mark.kwargs['needs']}, which a {kind} board does not have"
         if ids and kind.value not in kinds:
-            return f"{', '.join(ids)} cannot be shown on a {kind} board"
+            return f"{', '.join(ids)} cannot be tested on a {kind} board"
         if not missing:
             return ""
         self._write(LeftOutNote(f"{', '.join(ids) or 'the suite'} without {item.name}: it {missing}"))
@@ -96,7 +96,7 @@ class SuiteMarks:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_pycollect_makeitem(self, collector: pytest.Collector) -> Generator[None, Any, Any]:
-        """Fail the collection of a test that names an unknown requirement, because it would show nothing."""
+        """Fail the collection of a test that names an unknown requirement, because it would verify nothing."""
         made = yield
         for item in made if isinstance(made, list) else [made]:
             if isinstance(item, pytest.Item):
@@ -106,7 +106,7 @@ class SuiteMarks:
     def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
         """Record deselected tests, so that a requirement does not pass just because its failing test was not run.
 
-        Long tests (`soak`) do not count: a normal run deselects them, and they only repeat other tests at length.
+        Long tests (`soak`) do not count, because a normal run deselects them, and they only repeat others at length.
         """
         left_out = [item for item in items if requirement_ids(item) and not item.get_closest_marker(SOAK)]
         if self.is_suite and left_out:

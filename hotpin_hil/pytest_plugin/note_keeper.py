@@ -1,4 +1,4 @@
-"""Writes the results of a test besides its measurements: events and raw log; after a failure also heap and console.
+"""Writes a test's results other than its measurements: events and raw log; after a failure also heap and console.
 
 `EvidencePlugin` calls it. `evidence.lines` defines the lines.
 """
@@ -93,7 +93,7 @@ class NoteKeeper:
         why = _memory_shortage(error, self._channel)
         if why and self._channel.error is None and not isinstance(error, NoReply):
             self._draw_heaps(notes, self._channel, why, _wanted(error, self._channel))
-        # Last, because reading a core dump resets the board; and only once, even if teardown fails too.
+        # Last, because reading a core dump resets the board; and only once, even if teardown also fails.
         dut, self._dut = self._dut, None
         if dut is None:
             return []
@@ -170,7 +170,7 @@ class NoteKeeper:
 
 
 def _memory_shortage(error: BaseException, channel: Channel) -> str:
-    """The kind of memory shortage in a failed test; empty if there is no sign of one."""
+    """The kind of memory that ran short in a failed test; empty if nothing suggests a shortage."""
     for cause in causes(error):
         if isinstance(cause, DeviceError) and cause.err == NO_MEMORY:
             return str(cause)

@@ -127,7 +127,7 @@ def _text(
 
 
 def _core_dump(dut: Any, folder: Path, name: str) -> CoreDumpFile | None:
-    """Read the core dump partition and resets the board; None without a core dump."""
+    """Read the core dump partition, which resets the board; None if there is no core dump."""
     serial = line_of(dut)
     app: Any = getattr(dut, "app", None)
     table = getattr(app, "flash_args", {}).get("partition-table", {}).get("file")

@@ -28,7 +28,7 @@ __all__ = ["BoardInUse", "board_of", "notes_of", "recorder_of"]
 DEFAULT_TIME_SCALE = 20.0
 """Upper limit of a virtual board's clock while all its tasks wait, as a multiple of the host's."""
 SOAK_TIME_SCALE = 100.0
-"""As above, for runs of the long tests alone, which mostly wait for the board's 0.9 s pauses in each cycle."""
+"""The same limit for runs with only the long tests, which mostly wait for the board's pauses of 0.9 s per cycle."""
 
 _LOADED_ONCE = "ignore:Module already imported so cannot be rewritten:pytest.PytestAssertRewriteWarning"
 """Warning from pytest about its plugins on a restart."""
@@ -69,7 +69,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="append",
         default=[],
         metavar="ID",
-        help="run only the tests that show this requirement (may be repeated)",
+        help="run only the tests of this requirement (may be repeated)",
     )
     group.addoption(
         "--qualification-dir",
@@ -163,10 +163,10 @@ def board_of(config: pytest.Config) -> BoardInUse:
 
 
 def recorder_of(item: pytest.Item) -> Recorder:
-    """The recorder of a running test of the suite (`request.node` of its fixtures)."""
+    """The recorder of a running test; `item` is the `request.node` of the test's fixtures."""
     return item.stash[evidence_side.RECORDER_KEY]
 
 
 def notes_of(item: pytest.Item) -> BoardNotes:
-    """The notes about the board in a running test of the suite."""
+    """The notes about the board in a running test."""
     return item.stash[note_keeper.NOTES_KEY]

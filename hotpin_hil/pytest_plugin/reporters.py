@@ -72,7 +72,7 @@ class ReporterPlugin:
         self._config.add_cleanup(lambda: allure_commons.plugin_manager.unregister(verdicts))
 
     def _mend_allure(self, result: Any) -> None:
-        """Put the verdict into Allure's result of the running test."""
+        """Put the verdict into Allure's result for the running test."""
         from allure_commons.model2 import Status, StatusDetails
 
         if self._verdict in (*_FAILED, Verdict.BLOCKED):

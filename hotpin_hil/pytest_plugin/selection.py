@@ -12,13 +12,13 @@ from hotpin_hil.evidence.requirements import load_requirements
 
 
 def requirement_ids(item: pytest.Item) -> tuple[str, ...]:
-    """The ids of all `requirement` marks of a test, each once, outermost mark first."""
+    """The ids in the `requirement` marks of a test, each once, from the outermost mark inwards."""
     marks = reversed(list(item.iter_markers("requirement")))
     return tuple(dict.fromkeys(requirement for mark in marks for requirement in mark.args))
 
 
 class SelectionPlugin:
-    """Deselects tests that show none of the wanted requirements."""
+    """Deselects the tests that have none of the wanted requirements."""
 
     def __init__(self, wanted: list[str], requirements: Path) -> None:
         """Check the ids.
@@ -48,7 +48,7 @@ class SelectionPlugin:
 
 
 class OrderPlugin:
-    """Shuffles the tests, identically in each worker, to show that verdicts do not depend on the order."""
+    """Shuffles the tests, identically in each worker, so that verdicts that depend on the order are noticed."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed

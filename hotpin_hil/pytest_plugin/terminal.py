@@ -34,7 +34,7 @@ class TerminalPlugin:
         self._config = config
         self._folder = folder
         self.qualification: Mapping[str, Any] | None = None
-        """Content of the summary; None for no summary."""
+        """The qualification to summarise; None prints no summary."""
 
     def write_line(self, text: str, **markup: bool) -> None:
         """Write a line, if this process has the terminal."""

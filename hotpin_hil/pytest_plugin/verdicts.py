@@ -26,17 +26,17 @@ RECORDER_KEY = pytest.StashKey[Recorder]()
 _FINDINGS_KEY = pytest.StashKey[list[Finding]]()
 
 REPORT_VERDICT = "hotpin_verdict"
-"""Attribute of a test report of the suite: the verdict of that phase."""
+"""Attribute of pytest's report on a phase of a test: the verdict of that phase."""
 REPORT_TRACEBACK = "hotpin_traceback"
 """Attribute of a report that is BLOCKED by an unexpected exception."""
 _REPORT_VERDICTS = "hotpin_verdicts"
-"""Attribute of the last report of a test of the suite: the verdicts of its requirements."""
+"""Attribute of pytest's last report on a test: the verdicts of the test's requirements."""
 
 _CRASH_REMEDY = "run it again; if it happens again, run it alone and without -n to see the crash"
 
 
 class _NotMet(AssertionError):
-    """A test's measurements are outside their limits or missing; raised at its end.
+    """Raised at the end of a test whose measurements are missing or outside their limits.
 
     `Recorder.verdicts` has the verdict of each requirement.
     """
@@ -73,11 +73,11 @@ class VerdictPlugin:
         self._reporters = reporters
         self._write = write
         self._dead: Finding | None = None
-        """The finding that no further test can reach the board; None while it is reachable."""
+        """The finding after which no further test can reach the board; None while the board is reachable."""
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
-        """Give each test of the suite its recorder."""
+        """Give each test of the suite a recorder."""
         if self._marks.includes(item):
             item.stash[RECORDER_KEY] = Recorder(item.nodeid, requirement_ids(item), self._write)
             item.stash[_FINDINGS_KEY] = []
@@ -111,7 +111,7 @@ class VerdictPlugin:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
-        """Fail a test that ended normally but whose measurements are outside their limits or missing."""
+        """Fail a test that ended normally, but whose measurements are missing or outside their limits."""
         __tracebackhide__ = True
         result = yield
         recorder = item.stash.get(RECORDER_KEY, None)
@@ -169,7 +169,7 @@ class VerdictPlugin:
             self._dead = finding
 
     def _is_lost(self, call: pytest.CallInfo[None]) -> bool:
-        """Whether the next test would get the same dead board."""
+        """Whether the next test would use the same dead board."""
         assert call.excinfo is not None
         return self._board.outlives_a_test or isinstance(call.excinfo.value, EmulatorError)
 
@@ -219,7 +219,7 @@ class VerdictCounter:
 
 
 def _finding(report: pytest.TestReport, call: pytest.CallInfo[None], board: BoardPlugin) -> Finding | None:
-    """The finding on an exception that ended this phase; None without one."""
+    """The finding on the exception that ended this phase; None if the phase raised none."""
     if call.excinfo is None or isinstance(call.excinfo.value, _NotMet):
         return None
     error = call.excinfo.value
@@ -233,7 +233,7 @@ def _finding(report: pytest.TestReport, call: pytest.CallInfo[None], board: Boar
     if hasattr(report, "wasxfail"):
         return Finding(Verdict.FAIL, f"known to fail: {report.wasxfail}")
     if report.skipped:
-        return Finding(Verdict.BLOCKED, f"skipped: {error}", "a skipped test does not show its requirement")
+        return Finding(Verdict.BLOCKED, f"skipped: {error}", "a skipped test does not verify its requirement")
     return blame(error, call.when, board.chip_answers, board.channel)
 
 

@@ -138,7 +138,7 @@ def finish(figure: Figure, name: str, title: str, description: str, table: Table
 
 
 def label(text: str) -> str:
-    """Make a board's text drawable: without characters that break a font, and short enough for the layout."""
+    """Make a board's text drawable: remove characters that break a font, and shorten the text for the layout."""
     return shorten(text, LABEL_MAX)
 
 
@@ -196,11 +196,11 @@ def _size_and_weight(match: re.Match[str]) -> str:
 
 
 Box = tuple[float, float, float, float]
-"""Left, right, and the two vertical edges."""
+"""Left edge, right edge, and the two vertical limits."""
 
 
 def boxes_patch(boxes: Sequence[Box], **style: Any) -> Any:
-    """Boxes of one style as one path, which keeps thousands of them small and fast."""
+    """Draw all boxes with the same style as one path, so that thousands of them stay small and fast."""
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path
 

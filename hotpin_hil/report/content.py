@@ -46,7 +46,7 @@ LEAK_CHARTS_MAX = 8
 FAILURES_DRAWN_MAX = 12
 """Maximum number of failures with charts and diagnoses, so that a report does not take minutes."""
 LOG_TEXT_MAX = 20_000
-"""Maximum number of characters shown of a console log, counted from its end."""
+"""Maximum number of characters of a console log on the page; they are taken from the end of the log."""
 
 COMPLAINTS_SHOWN, COMPLAINT_MAX = 20, 300
 """Maximum number of lines, and of characters per line."""
@@ -56,7 +56,7 @@ _LOGGED_AT = re.compile(r"\(\d+\) ")
 _Log = TypeVar("_Log", PanicLog, SliceLog)
 
 NOT_SHOWN = (Verdict.FAIL.value, Verdict.UNSET.value, Verdict.BLOCKED.value)
-"""Verdicts of a test that did not show its requirement, worst first."""
+"""Verdicts of a test that did not verify its requirement, worst first."""
 
 
 @dataclass(frozen=True)
@@ -74,19 +74,19 @@ class RequirementRow:
     value: str = ""
     limit: str = ""
     share: float | None = None
-    """Margin left, as a share of the limit; None if a share makes no sense."""
+    """Remaining margin, as a share of the limit; None if a share makes no sense."""
     klass: str = ""
     """"measured", "modelled" or "both"."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A test that did not show its requirements, and the reason."""
+    """A test that did not verify its requirements, and why."""
 
     anchor: str
     ids: tuple[str, ...]
     test: Mapping[str, Any]
-    """Its entry in qualification.json."""
+    """The test's entry in qualification.json."""
     measurements: tuple[MeasurementLine, ...]
     """The measurements outside their limits."""
     panics: tuple[PanicLog, ...]
@@ -94,7 +94,7 @@ class Failure:
     complaints: tuple[str, ...] = ()
     """The board's last error and warning lines, each repeated line only once."""
     elsewhere: tuple[Chart, ...] = ()
-    """Charts of this test in other sections."""
+    """Charts of this test that are in other sections."""
     diagnoses: tuple[Diagnosis, ...] = ()
     charts: tuple[Chart, ...] = ()
     heap_maps: tuple[Chart, ...] = ()
@@ -149,7 +149,7 @@ def collect(results: Results, qualification: Mapping[str, Any]) -> Content:
 
 
 def charts_of_test(lines: Iterable[ResultsLine], *, everything: bool) -> list[Chart]:
-    """Draw the charts of one test from its lines: of its leak series, or with `everything` all charts."""
+    """Draw the charts of one test from its lines: only of its leak series, or all charts with `everything`."""
     stories = read_stories(lines)
     found, _ = _leaks(stories.values(), {})
     if everything:
@@ -306,7 +306,7 @@ def _longest_timeline(
 
 
 def _overviews(stories: Iterable[TestStory], defaults: Mapping[str, int]) -> list[Chart]:
-    """Timelines of all boots of each board, boards with the most boots first."""
+    """One timeline per boot. Boards with the most boots come first."""
     boards: dict[str, list[BootStory]] = {}
     for story in stories:
         for boot in story.boots:
@@ -341,7 +341,7 @@ def _changes(stories: Iterable[TestStory]) -> Table | None:
 
 
 def _waterfalls(stories: Iterable[TestStory], charts: dict[str, list[Chart]]) -> list[Chart]:
-    """The last ledger of each successful transition (after warm-up), then rolled-back ones."""
+    """The last ledger of each successful transition after warm-up, then the ledgers of rolled-back transitions."""
     ledgers = [ledger for story in stories for ledger in story.ledgers]
     successful: dict[str, Ledger] = {}
     undone: dict[str, Ledger] = {}
@@ -435,7 +435,7 @@ def _deviations(results: Results) -> list[str]:
 
 
 def _noise(results: Results) -> list[str]:
-    """Disturbances on the line, and known harmless errors in the boards' logs."""
+    """Disturbances on the serial line, and known harmless errors in the boards' logs."""
     kinds = ("damaged", "lost", "repeated", "garbled")
     found = [
         f"{short_name(note.test)}: "

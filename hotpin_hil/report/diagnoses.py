@@ -51,7 +51,7 @@ def _events(story: TestStory) -> list[ev.LogEvent]:
 
 
 class _Replay:
-    """Feeds the handlers of a console log with the notes of the results, and is their clock."""
+    """Feeds the notes of the results to the handlers of console logs, and also serves as their clock."""
 
     headed_lines = 0
 

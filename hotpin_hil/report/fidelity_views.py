@@ -196,7 +196,7 @@ def _columns(comparison: Comparison) -> list[str]:
 
 
 def _across(comparison: Comparison, difference: RunDifference) -> list[str]:
-    """The two values of a difference, in the columns of all runs; empty in the columns of other runs."""
+    """One cell per run: the two values of a difference in the columns of their runs, the others empty."""
     values: Mapping[str, str] = dict(zip(difference.runs, difference.shown(), strict=True))
     return [shorten(values.get(run.label, ""), _SHOWN_MAX) for run in comparison.runs]
 

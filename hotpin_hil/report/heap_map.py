@@ -1,4 +1,4 @@
-"""Draws every block of some heaps, and the block that did not fit, to the same scale."""
+"""Draws every block of a few heaps and, to the same scale, the block that did not fit."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def heap_map(heaps: Sequence[DrawnHeap], name: str, title: str, wanted: int | No
 
 
 def _draw_heap(axes: Any, heap: DrawnHeap, row: int, row_bytes: int, largest: int) -> None:
-    """Draw all blocks of a kind as one path, which keeps thousands of them small."""
+    """Draw all blocks of a kind as one path, so that thousands of them stay small."""
     used: list[Box] = []
     free: list[Box] = []
     biggest: list[Box] = []

@@ -1,4 +1,4 @@
-"""Draws the readings of a leak test with slope, confidence band, budget and detectable leak."""
+"""Draws the series of a leak test with its slope, confidence band, budget and smallest detectable leak."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def _draw_trend(axes: Any, lost: Sequence[float], leak: Leak) -> None:
 def _bow_tie(
     corners: Sequence[tuple[float, float]], centre: tuple[float, float]
 ) -> list[tuple[float, float]]:
-    """The two triangles between the lines of lowest and highest slope, which cross in the middle."""
+    """The two triangles between the lines with the lowest and the highest slope, which cross in the middle."""
     low_first, low_last, high_last, high_first = corners
     return [centre, low_last, high_last, centre, high_first, low_first, centre]
 
@@ -135,7 +135,7 @@ def in_words(leak: Leak, unit: str = "B") -> str:
 
 
 def _table(readings: Sequence[float], unit: str) -> Table:
-    """Runs of equal readings, so that a flat series is one line."""
+    """Table with one row per run of equal readings, so that a flat series is one row."""
     rows = []
     start = 0
     for index in range(1, len(readings) + 1):

@@ -1,4 +1,4 @@
-"""The margin of measured values: chooses the value to show, and computes its share of the limit."""
+"""Chooses which measured value to show, and computes its margin as a share of the limit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hotpin_hil.evidence.model import LimitKind, Value, Verdict
 
 
 def nearest(measurements: Sequence[MeasurementLine]) -> MeasurementLine | None:
-    """Choose the measurement to show: the one with the worst verdict, then with the least margin.
+    """Choose the measurement to show: the worst verdict first, then the least margin.
 
     None if several values all match exactly, since their number says more than any single value.
     """
@@ -46,6 +46,6 @@ def margin_share(measurement: MeasurementLine) -> float | None:
 
 
 def _number(value: Value | None) -> float:
-    """Narrow a value or limit to a number, which it is if there is a margin."""
+    """Narrow the type of a value or limit to a number. It is a number whenever there is a margin."""
     assert isinstance(value, (int, float))
     return float(value)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 TEXT_MAX = 2_000
-"""Maximum number of characters shown of a text; the filter `whole` shows all of it."""
+"""Maximum length of a text on the page, in characters. The filter `whole` keeps all of the text."""
 
 SYMBOLS = {
     "PASS": "✓",

@@ -1,6 +1,6 @@
 """The events and replies of a board in each test, collected from the notes of results.jsonl.
 
-Broken firmware may send anything, so malformed data is ignored and counted, never an error.
+Broken firmware may send anything, so malformed data is not an error but ignored and counted.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from hotpin_hil.report.timeline import LEVELS, Mark, MarkKind, Span, Timeline, T
 from hotpin_hil.report.waterfall import Step
 
 GAP_MS = 500
-"""Gap between two boots drawn one after the other."""
+"""Gap in the drawing between two consecutive boots."""
 
 _Taken = EventNote | ReplyNote | ComplaintNote | HeapNote | SeriesNote | SliceLog | PanicLog
 _TAKEN = (EventNote, ReplyNote, ComplaintNote, HeapNote, SeriesNote, SliceLog, PanicLog)
@@ -235,7 +235,7 @@ def _reply(story: TestStory, line: ReplyNote) -> None:
 
 
 def _change_of(steps: Sequence[Step], boot: BootStory) -> ev.ModeChange | None:
-    """The newest transition that fits a ledger; a transition refused before its first step has no ledger."""
+    """The newest transition that matches a ledger. A transition refused before its first step has no ledger."""
     failed = {step.step for step in steps if not step.ok}
     done = not failed and not any(step.undo for step in steps)
     for _, change in reversed(boot.changes):

@@ -19,7 +19,7 @@ Qualification = Mapping[str, Any]
 
 
 def table_lines(qualification: Qualification) -> list[tuple[str, str | None]]:
-    """A line with its verdict (or None) per requirement, then the untested requirements."""
+    """One line per requirement with the verdict (or None), then the untested requirements."""
     lines: list[tuple[str, str | None]] = [
         (_row("id", "verdict", "closest to its limit (+ further values)", "limit", "tests"), None)
     ]
@@ -82,7 +82,7 @@ def _tests(qualification: Qualification) -> list[tuple[list[str], Mapping[str, A
 def _nearest(measurements: list[MeasurementLine]) -> tuple[str, str]:
     """Value and limit of the measurement to show, then `(+n)`, the number of further values.
 
-    If all values match exactly, only their number.
+    If all values match exactly, returns only their number.
     """
     if not measurements:
         return "", ""
@@ -106,7 +106,7 @@ def _row(id_: str, verdict: str, value: str, limit: str, tests: str) -> str:
 
 
 def _grouped(rows: list[Mapping[str, Any]]) -> list[str]:
-    """Lines with one entry for all ids with the same reason."""
+    """Lines with one entry per reason, which lists all ids with that reason."""
     reasons: dict[str, list[str]] = {}
     for row in rows:
         reasons.setdefault(row["reason"], []).append(

@@ -31,7 +31,7 @@ KB = 1024
 BUCKETS = 200
 """Buckets per line, each with up to four points, which is more than a screen or a page can resolve."""
 MARKS_MAX = 40
-"""Maximum number of marks of each kind in the drawing and its table; the description gives the total."""
+"""Maximum number of marks per kind, in the drawing and in its table; the caption gives the total."""
 
 LEVELS = {
     "internal": ("internal_ram_warning", "internal_ram_critical"),
@@ -77,7 +77,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Span:
-    """The time that the firmware was in a mode."""
+    """A period in which the firmware was in one mode."""
 
     mode: str
     start_ms: float
@@ -208,7 +208,7 @@ def _draw_thresholds(axes: Any, memory: str, timeline: Timeline, end: float) -> 
 
 
 def _in_force(timeline: Timeline, level: str, end: float) -> Iterator[tuple[float, float, int]]:
-    """Start, end (s) and value of each period of a threshold; 0 means disabled."""
+    """Start (s), end (s) and value for each period in which a threshold was constant; 0 means disabled."""
     changes: list[tuple[float, int]] = []
     for at, levels in timeline.thresholds:
         if level in levels and (not changes or changes[-1][1] != levels[level]):
@@ -240,7 +240,7 @@ def _in_words(timeline: Timeline) -> str:
 
 
 ROWS_MAX = 60
-"""Maximum number of rows in a chart's table; of more samples, it shows those with extremes."""
+"""Maximum number of rows in a chart's table. If there are more samples, the table has those with extremes."""
 
 
 def _table(timeline: Timeline) -> Table:

@@ -37,7 +37,7 @@ CONSOLE_BAUD = 115200
 _BAUD_TOLERANCE = 0.03  # a UART samples wrong bits beyond about 3 %
 _GRAIN_S = 0.002  # boot log lines this close together are sent in one write
 _RESTART_PAUSE_S = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-_LONG_RUN_S = 0.2  # a run of at least this long is not a boot loop
+_LONG_RUN_S = 0.2  # firmware that ran at least this long is not in a boot loop
 # How a receiver at the wrong baud rate reads each byte: any fixed, unreadable mapping works.
 _GARBLED = bytes((byte * 167 + 0x9B) & 0xFF | 0x80 for byte in range(256))
 
@@ -174,7 +174,7 @@ class Esp32Cam:
         return "crashed" if self._crashed else "halted"
 
     def set_time_scale(self, scale: float | None) -> None:
-        """Change the pace of the board's clock: virtual seconds per host second; None: as the server was started."""
+        """Change the pace of the board's clock, in virtual seconds per host second; None restores the server's pace."""
         self._time_scale = self._options.time_scale if scale is None else scale
         self.tell_firmware(f"time_scale_milli={round(self._time_scale * 1000)}")
 
@@ -327,7 +327,7 @@ class Esp32Cam:
         self._stop()
 
     def _release(self, download: bool) -> None:
-        """Handle EN rising, a power-on reset to the chip. No effect without power."""
+        """Handle EN rising, which the chip sees as a power-on reset. No effect without power."""
         self._stop()
         if not self._powered:
             return

@@ -1,7 +1,7 @@
 """Boot log between reset and the app: checks and messages of the ROM and the second-stage bootloader.
 
 `boot` checks the flash as the chip does and returns the printed lines, their times after the reset, and how the boot
-ends. Texts and order are those of recorded boots of intact and damaged flash, and of IDF v5.4's bootloader.
+ends. Texts and order match recorded boots with intact and damaged flash, and IDF v5.4's bootloader.
 The second stage itself is part of the board: the bootloader image in flash is checked like a real one, but
 not executed.
 """

@@ -1,4 +1,4 @@
-"""Control channel of a virtual board: a Unix socket in the board's directory, one JSON object per line.
+"""The control channel of a virtual board: a Unix socket in the board's directory, with one JSON object per line.
 
 Requests: `{"do": "state" | "reset" | "power" | "fault" | "clear" | "pace" | "stop", …}` with `on` (true, false) for
 "power", `fault`, `arguments` and optionally `seed` for "fault", and `time_scale` (null: as at the start of the server)
@@ -28,7 +28,7 @@ LOCK_NAME = "lock"
 _LINE_MAX = 64 * 1024
 _CLIENTS_MAX = 16
 TIME_SCALE_MAX = 1e6
-"""Largest time scale that the firmware's host runtime takes (firmware/native/chip/params.c)."""
+"""Largest time scale that the firmware's host runtime accepts (firmware/native/chip/params.c)."""
 
 Message = dict[str, Any]
 
@@ -46,7 +46,7 @@ class Controlled(Protocol):
 
 
 class ControlServer:
-    """Control socket of one board; the holder of the directory's lock may replace a stale socket."""
+    """Control socket of one board. The process that holds the directory's lock may replace a stale socket."""
 
     def __init__(self, directory: Path, board: Controlled, stop: Callable[[], None]) -> None:
         self._board = board
@@ -228,7 +228,7 @@ _START = "start one: hotpin-hil board start"
 
 
 def running(state_dir: Path) -> list[BoardControl]:
-    """Running boards with their state in this folder, by name."""
+    """The boards that run in this folder: name -> state."""
     found = []
     for path in sorted(state_dir.glob(f"*/{SOCKET_NAME}")):
         control = BoardControl(path.parent)
@@ -263,7 +263,7 @@ def _on(request: Message) -> bool:
 
 
 def check_time_scale(scale: float) -> None:
-    """Raises UsageError unless a board can run at this many virtual seconds per host second."""
+    """Raise UsageError unless a board can run at this many virtual seconds per host second."""
     if not 0 <= scale <= TIME_SCALE_MAX:
         raise UsageError(
             f"time scale {scale:g} is not valid", f"give 0 (no waiting) up to {TIME_SCALE_MAX:.0f}"

@@ -11,7 +11,7 @@ from pathlib import Path
 from hotpin_hil.errors import UsageError
 
 SECTOR = 0x1000
-BLOCK = 0x10000  # the chip erases these in one go too
+BLOCK = 0x10000  # the chip can also erase one of these in one go
 ERASED_BYTE = 0xFF
 _ERASED_MEGABYTE = bytes([ERASED_BYTE]) * 0x100000
 
@@ -24,8 +24,8 @@ class Flash:
     """`size` bytes of NOR flash kept in the file `path`.
 
     A new file is erased. Programming only clears bits, as the chip does, so writing twice without an erase
-    gives the AND of both. The mapping is shared: what one side writes, the other sees at once, and it
-    survives the death of either.
+    gives the AND of both. The mapping is shared: each side sees at once what the other writes, and the
+    content survives the death of either.
     """
 
     def __init__(self, path: Path, size: int) -> None:

@@ -1,7 +1,8 @@
 """Python interface of the ESP32 heap model.
 
 The model itself is C (`firmware/native/heap`); the same code runs inside the firmware built for the host.
-Sizes are bytes, addresses the chip's, capability sets comma lists without `MALLOC_CAP_` ("INTERNAL,8BIT").
+Sizes are in bytes. Addresses are the chip's. Capability sets are comma lists without `MALLOC_CAP_`
+("INTERNAL,8BIT").
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def _type_number(name: str) -> int:
 
 
 def type_at(address: int) -> str | None:
-    """Memory type of an address of the ESP32's map; None where there is no heap memory."""
+    """Memory type at an address in the ESP32's map; None where there is no heap memory."""
     name: str = library().heap_type_name(library().heap_type_at(address)).decode()
     return None if name == "?" else name
 
@@ -137,11 +138,11 @@ class HeapSystem:
         self._require(self._c.heap_system_boot_line(self._system, key.encode(), value.encode()))
 
     def boot_block(self, name: str, index: int = 0) -> int:
-        """Address of a block of a startup line by the line's name; 0 if there is none."""
+        """Address of the block that the `startup=` line with this name allocated; 0 if there is none."""
         return int(self._c.heap_system_boot_block(self._system, name.encode(), index))
 
     def add_heap(self, start: int, length: int, type: str) -> None:
-        """A heap known at reset; searched after those added before."""
+        """Add a heap that is known at reset; it is searched after the heaps added before."""
         self._require(self._c.heap_system_add_heap(self._system, start, length, _type_number(type)))
 
     def add_region(self, start: int, length: int, type: str) -> None:
@@ -149,11 +150,11 @@ class HeapSystem:
         self._require(self._c.heap_system_add_region(self._system, start, length, _type_number(type)))
 
     def reserve_pool(self, size: int, default_caps: bool, no_minimum: bool = False) -> None:
-        """The DMA pool, taken out of internal memory."""
+        """Add the DMA pool, which takes its memory from internal memory."""
         self._require(self._c.heap_system_reserve_pool(self._system, size, default_caps, no_minimum))
 
     def add_recorded(self, start: int, length: int, type: str, blocks: list[Block]) -> None:
-        """A heap in a recorded state, blocks in address order; searched before those added earlier."""
+        """Add a heap in a recorded state, blocks in address order; it is searched before those added earlier."""
         array = (CBlock * len(blocks))(
             *(CBlock(b.heap_start, b.heap_end, b.address, b.size, b.used) for b in blocks)
         )
@@ -186,7 +187,7 @@ class HeapSystem:
         return self._sound(self._c.heap_system_realloc(self._system, address, _u32(size), caps_bits(caps)))
 
     def free(self, address: int) -> None:
-        """`heap_caps_free`; HeapError where the chip would panic."""
+        """`heap_caps_free`. Raises HeapError where the chip would panic."""
         self._require_block(address, self._c.heap_system_free(self._system, address))
         self._sound(0)
 
@@ -281,7 +282,7 @@ def _u32(size: int) -> int:
 
 
 class SingleHeap:
-    """One heap alone, as `multi_heap_*`: no capabilities, every size goes to the allocator as it is."""
+    """One heap alone, as `multi_heap_*`: no capabilities, and every size goes to the allocator unchanged."""
 
     def __init__(self, start: int, length: int) -> None:
         self.start = start

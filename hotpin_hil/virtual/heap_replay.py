@@ -59,7 +59,7 @@ class ReplayResult:
 
 @dataclass(frozen=True)
 class _Operation:
-    """One line of a vector file, with typed access that names file and line when something is wrong."""
+    """One line of a vector file. Typed access, with errors that name file and line."""
 
     path: Path
     line: int
@@ -164,20 +164,19 @@ class _Replayer:
                 f"id {identity} is allocated twice", "copy the file again: lines are missing"
             )
         if identity in self._model:
-            release(
-                self._model.pop(identity)
-            )  # memory that only the model granted: noted as a difference then
+            # Only the model granted this memory; the difference was noted at the time.
+            release(self._model.pop(identity))
         return identity
 
     def live(self, operation: _Operation) -> tuple[int, int]:
-        """An id in use, and the model's address for it; 0 when only the recording got memory."""
+        """The id of an operation, which must be in use, and its address in the model (0: none)."""
         identity = operation.integer("id")
         if identity not in self._recorded:
             raise operation.error(f"id {identity} is not allocated", "copy the file again: lines are missing")
         return identity, self._model.get(identity, 0)
 
     def granted(self, identity: int, recorded: bool, address: int) -> None:
-        """An allocation's outcome: whether the recording got memory, and the model's address or 0."""
+        """Store who granted an allocation: the recording (`recorded`), and the model (`address` is not 0)."""
         if recorded:
             self._recorded.add(identity)
         if address:

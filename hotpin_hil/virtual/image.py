@@ -26,7 +26,7 @@ SEGMENT_HEADER = struct.Struct("<II")
 APP_DESCRIPTOR = struct.Struct("<II8x 32s32s16s16s32s 32s HHB 75x")
 APP_DESCRIPTOR_MAGIC = 0xABCD5432
 ELF_SHA256_OFFSET = 0xB0
-"""Where an app image holds its ELF's SHA-256: IDF's tools read it there."""
+"""Offset in an app image of the SHA-256 of its ELF, where IDF's tools read it."""
 BOOTLOADER_DESCRIPTOR = struct.Struct("<B3xI32s24s16x")
 BOOTLOADER_DESCRIPTOR_MAGIC = 0x50
 
@@ -102,7 +102,7 @@ def pack_app(elf: bytes, info: BuildInfo, settings: FlashSettings) -> bytes:
 
 
 def pack_bootloader(info: BuildInfo, settings: FlashSettings) -> bytes:
-    """A small second-stage bootloader image: the layout of a real one, no code in it."""
+    """A small second-stage bootloader image, with the layout of a real one but without code."""
     descriptor = BOOTLOADER_DESCRIPTOR.pack(
         BOOTLOADER_DESCRIPTOR_MAGIC, 1, _text(HOST_IDF_VERSION, 32), _text(f"{info.date} {info.time}", 24)
     )

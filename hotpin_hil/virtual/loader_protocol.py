@@ -59,7 +59,7 @@ class Request:
         return length, sequence, self.data[BLOCK_HEADER.size :]
 
     def checksum_fits(self, block: bytes) -> bool:
-        """Whether the packet's checksum is that of `block`."""
+        """Whether the packet's checksum matches `block`."""
         return CHECKSUM_SEED ^ xor_bytes(block) == self.checksum
 
 
@@ -95,7 +95,7 @@ class Chip:
 
 
 class Commands(Protocol):
-    """Command set of one of the two loaders."""
+    """The commands of one of the two loaders."""
 
     def frame(self, frame: bytes) -> None:
         """Serve one SLIP frame."""

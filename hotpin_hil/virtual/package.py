@@ -165,7 +165,7 @@ def register_elf(sha256: str, registry: Path = NATIVE_ELFS_FILE) -> None:
 
 
 def is_registered(sha256: str, registry: Path = NATIVE_ELFS_FILE) -> bool:
-    """Whether this checkout built the ELF with this hash."""
+    """Whether this checkout has built the ELF with this hash."""
     try:
         return sha256 in registry.read_text(encoding="ascii").split()
     except FileNotFoundError:

@@ -1,6 +1,6 @@
 """ESP-IDF partition tables: from CSV to the binary the bootloader reads.
 
-The rules and the accepted columns are those of IDF's own generator (`name, type, subtype, offset, size,
+The rules and the accepted columns match IDF's own generator (`name, type, subtype, offset, size,
 flags`); the binary form is 32 bytes per entry, then an MD5 entry, padded with 0xFF to 0xC00 bytes.
 """
 

@@ -1,4 +1,4 @@
-"""The firmware process: the board's CPU while an app runs.
+"""The firmware process, which acts as the board's CPU while an app runs.
 
 `<elf> <params-file>` with UART0 on file descriptors 0 and 1 (both ends of one socket pair) and diagnostics of
 the host runtime on 2. It ends itself with 100 + N when the chip would reset with ROM code N.
@@ -85,7 +85,7 @@ class Program:
 
     @classmethod
     def load(cls, elf: bytes) -> Program:
-        """The program for these bytes; the last few are cached, because boards of one process share them."""
+        """The program for these bytes. The last few are cached, because the boards of one process share them."""
         sha256 = hashlib.sha256(elf).hexdigest()
         if sha256 not in cls._cache:
             while len(cls._cache) >= 4:

@@ -43,7 +43,7 @@ MEMORIES = {
     "psram": "SPIRAM",
     "total": "DEFAULT",
 }
-"""Memories with figures of their own, and the capability set that selects each."""
+"""Name of each memory -> the capability set that selects it."""
 
 _HEAP_TYPES = ("DRAM", "DIRAM", "IRAM", "SPIRAM")
 _SEARCH_ORDERS = ("address", "size")
@@ -111,7 +111,7 @@ class BoardProfile:
         return next((count for name, count in counts.items() if name in self.has), None)
 
     def startup(self, after: str) -> list[StartupBlocks]:
-        """This build's startup blocks that follow a step of the start, in order."""
+        """The startup blocks of this build that follow one step of the start, in order."""
         psram = self.psram_mb > 0
         return [
             blocks
@@ -169,7 +169,7 @@ def _startup_line(blocks: StartupBlocks) -> str:
 
 @dataclass(frozen=True)
 class _Table:
-    """A TOML table with typed access whose errors name file, place, key and value."""
+    """A TOML table with typed access. Its errors name the file, the place, the key and the value."""
 
     path: Path
     where: str
@@ -354,7 +354,7 @@ def load(name_or_path: str | Path = DEFAULT_PROFILE) -> BoardProfile:
 
 @dataclass(frozen=True)
 class Allocation:
-    """One line of a ledger: blocks to allocate (`sizes`), or with `frees` an earlier line's blocks to free.
+    """One line of a ledger: blocks to allocate (`sizes`), or blocks of an earlier line to free (`frees`).
 
     `only`: skipped unless the profile's `has` has this name. `unless`: skipped if the profile's `has` or startup blocks
     have this name.

@@ -2,8 +2,8 @@
 
 ESP-IDF makes its heaps from two tables, which the ELF file holds: the chip's memory (`soc_memory_regions`) and
 the reserved parts of it (for the ROM, the caches, the image's data and code). This is the same calculation
-(components/heap: port/memory_layout_utils.c, heap_caps_init.c). The only other part of a profile that depends on the
-build is the set of ESP-IDF's own objects that the linker included.
+(components/heap: port/memory_layout_utils.c, heap_caps_init.c). Only one other part of a profile depends on
+the build: which of ESP-IDF's own objects the linker included.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class BuiltMap:
 
     @property
     def base(self) -> str:
-        """The shipped profile with the start of this ESP-IDF."""
+        """Name of the shipped profile for the ESP-IDF version of this build."""
         name = f"hotpin-{_minor(self.idf)}"
         if name not in names():
             known = ", ".join(other for other in names() if other.startswith("hotpin-"))
@@ -160,7 +160,7 @@ def _heaps(path: Path, elf: _Elf) -> tuple[HeapRegion, ...]:
 
 
 def _without(start: int, end: int, reserved: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """The rest of a region after reservations, which grow to whole words."""
+    """What is left of a region without its reservations, which are widened to whole words."""
     for first, last in reserved:
         low, high = first & ~3, (last + 3) & ~3
         if high <= start or low >= end:

@@ -1,7 +1,7 @@
 """The server side of RFC 2217: a serial port on a TCP socket, one client at a time.
 
-Every request is answered at once and in order, because clients poll for the replies. Bytes are forwarded as
-they arrive, in both directions, without buffering.
+Every request is answered at once and in order, because clients poll for the replies. Bytes are forwarded in
+both directions as they arrive, without buffering.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ class Server:
 
 
 class Connection:
-    """One client: telnet and RFC 2217 in, the chip's bytes out."""
+    """One client: receives telnet and RFC 2217 commands, and sends the chip's bytes."""
 
     def __init__(
         self, client: socket.socket, port: SerialPort, signature: bytes, lost: Callable[[], None]
@@ -225,7 +225,7 @@ class Connection:
             except (BlockingIOError, InterruptedError):
                 sent = 0
             except OSError:
-                return  # the reader sees it too and closes
+                return  # the reader also sees the error and closes
             if sent == len(data):
                 return
             data = data[sent:]

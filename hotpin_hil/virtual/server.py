@@ -195,7 +195,7 @@ def _take_ports(first: int | None, count: int, stack: contextlib.ExitStack) -> l
 def _take_places(
     state_dir: Path, profile_name: str, count: int, stack: contextlib.ExitStack
 ) -> list[tuple[int, Path, IO[bytes]]]:
-    """Directories for `count` boards with their numbers and locks; closing the stack releases them.
+    """Directories, numbers and locks for `count` boards; closing the stack releases them.
 
     The kernel releases a lock when its process ends, so a dead process never blocks a place.
     """
@@ -230,7 +230,7 @@ def _lock(directory: Path) -> IO[bytes] | None:
 
 
 def _stop_event(until_eof: bool, stack: contextlib.ExitStack) -> asyncio.Event:
-    """An event that SIGTERM, SIGINT and, with `until_eof`, the end of stdin set."""
+    """An event that is set by SIGTERM, by SIGINT and, with `until_eof`, by the end of stdin."""
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
     with contextlib.suppress(ValueError, RuntimeError):  # only a main thread can have handlers

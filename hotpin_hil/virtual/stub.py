@@ -1,6 +1,6 @@
 """The flasher stub that esptool uploads and starts: its commands, as esptool 5.6's own stub serves them.
 
-The behaviour is that of espressif/esp-flasher-stub: a data packet is answered before it is written, so that an
+The behaviour matches espressif/esp-flasher-stub: a data packet is answered before it is written, so that an
 error while writing is reported in the reply to the next command; flash is erased just before it is written.
 """
 
@@ -85,7 +85,7 @@ class Stub:
             protocol.ERASE_FLASH: self._erase_flash,
             protocol.ERASE_REGION: self._erase_region,
             protocol.READ_FLASH: self._read_flash,
-            protocol.RUN_USER_CODE: lambda _: None,  # neither done nor answered
+            protocol.RUN_USER_CODE: lambda _: None,  # the stub neither runs nor answers it
         } | dict.fromkeys(_PLUGIN_COMMANDS, self._not_implemented)
         chip.send(slip.encode(GREETING))
 
@@ -117,7 +117,7 @@ class Stub:
                 self._error = refused.code
 
     def _tell_error(self) -> None:
-        """Reply to this command, without serving it, with the error of the work after the last reply."""
+        """Reply to this command with the error of the work after the last reply, without serving the command."""
         error, self._error = self._error, None
         if error is not None:
             raise Refused(error)
@@ -312,7 +312,7 @@ class _StubWrite:
             block = self.inflate.unconsumed_tail
 
     def _erase_to(self, target: int) -> None:
-        """Erase, in the chip's blocks where they fit, until all before `target` is; nothing beyond the end."""
+        """Erase everything before `target`, in the chip's blocks where they fit, and nothing beyond the end."""
         while self._erased_to < min(target, self._end):
             fits = self._erased_to % BLOCK == 0 and self._erased_to + BLOCK <= self._end
             step = BLOCK if fits else SECTOR

@@ -1,4 +1,4 @@
-"""Two readings of the firmware's resources: what is reported as different, and what is not."""
+"""Comparison of two readings of the firmware's resources: what counts as a difference, and what does not."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from tests.conftest import shared_data
 
 
 def diagnosed(log: bytes | str) -> dict[str, Diagnosis]:
-    """By name."""
+    """The diagnoses of a log, by name."""
     found = diagnose(read_events(log.encode() if isinstance(log, str) else log))
     assert len({diagnosis.name for diagnosis in found}) == len(found)
     return {diagnosis.name: diagnosis for diagnosis in found}

@@ -49,7 +49,7 @@ def test_largest_block_of_an_untouched_heap_matches_the_recording(
 
 
 def test_one_block_fits_exactly_when_the_recorded_malloc_succeeded() -> None:
-    """The recordings have a malloc right after each query, which shows whether the largest block was enough."""
+    """The recordings have a malloc right after each query. Its result tells whether the largest block was enough."""
     checked = refused = 0
     length = 0
     lines = [
@@ -130,7 +130,7 @@ def test_fragmentation_is_a_percentage(heaps: list[tuple[int, int]]) -> None:
 
 
 def test_camera_block_does_not_fit_the_dma_pool() -> None:
-    """Of the 32 KB reserved for DMA 32,020 bytes are usable, too few for the camera's 32,768."""
+    """Of the 32 KB reserved for DMA, 32,020 bytes are usable; the camera needs 32,768."""
     pool = region(32_767, free=32_020, largest=32_020)
     assert not fits_one([pool], 32_768)
     assert fits_one([pool], 31_744)

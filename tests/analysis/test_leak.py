@@ -57,7 +57,7 @@ def sawtooth(rng: random.Random, count: int) -> list[float]:
 
 
 def outliers(rng: random.Random, count: int) -> list[float]:
-    """Some readings are taken while another task holds memory."""
+    """A few readings are taken while another task holds memory."""
     return [-800.0 if rng.random() < 0.05 else 0.0 for _ in range(count)]
 
 
@@ -108,7 +108,7 @@ def test_slope_is_not_moved_by_outliers() -> None:
 
 
 def test_interval_covers_the_true_slope_at_its_confidence_level() -> None:
-    """Tested at 90 %, where a few hundred series reveal a wrong width."""
+    """Tested at 90 %, because a few hundred series then reveal a wrong width."""
     rng = random.Random(5)
     inside = 0
     for _ in range(400):
@@ -153,7 +153,7 @@ def test_leak_is_found_while_a_block_fills_a_larger_hole() -> None:
 @pytest.mark.parametrize("noise", CLEAN, ids=lambda noise: noise.__name__)
 @pytest.mark.parametrize("per_cycle", [3.0, 16.0, 44.0])
 def test_planted_leak_is_found_and_its_size_estimated(noise: Noise, per_cycle: float) -> None:
-    """A recorded board lost 44 bytes per cycle; one lost small block costs 16."""
+    """A recorded board lost 44 bytes per cycle. The smallest lost block costs 16 bytes."""
     rng = random.Random(per_cycle)
     for _ in range(5):
         leak = find_leak(whole_words(add(noise(rng, CYCLES), leaking(per_cycle, CYCLES))))

@@ -36,6 +36,17 @@ PHRASES = {
     r"\bis no (kind|log|program|regular|member)\b": "is not a",
     r"\bwhat is seen\b": "the detected boards, the output",
     r"\bput together again\b": "joined again",
+    r"\bcannot be shown\b": "cannot be tested",
+    r"\brequirements? (was|were|is|are) (not )?shown\b": "is verified, is tested",
+    r"\b(fall|drop|rise) of (a |the )?(free|memory)\b": "drop in, rise in",
+    r"\blines? of (an)?other tasks?\b": "line from another task",
+    r"\bof (one|the same) name\b": "with the same name",
+    r"\b(is|are|be) (that|those) of\b": "match, belong to, come from",
+    r", and (the|their|its) reasons?(?=[.:])": "and why",
+    r", too(?=[.,:;)\"])": "`also`, before the verb",
+    r"\b(call|dependency|import|include) circles?\b": "cycle",
+    r"\brounded to (the )?nearest(?=[.,;])": "to the nearest whole number",
+    r"\bwithout one(?=[.,;])": "without, and the noun",
 }
 """Regular expression of a phrase → what to write instead."""
 
@@ -75,6 +86,8 @@ def findings(name: str, text: str) -> list[str]:
         ("Besides, it is there for good; row.lacks('mic') and a stand-in come last.", 0),
         ("It is initialised already; one command a line, one a group.", 2),
         ("It is already open; one per line, one at a time.", 0),
+        ("Text and order are those of the ROM, too.", 2),
+        ("The file is missing, too old, or without one of them.", 0),
     ],
 )
 def test_phrases_are_found(text: str, count: int) -> None:

@@ -1,7 +1,7 @@
 """Code that runs while the flash cache is off uses nothing in flash.
 
 ESP-IDF keeps the heap's functions in IRAM so that they can be called while the cache is off. Code of this project that
-they call (the wraps of the test console, the failed-allocation callback) must be in IRAM too, with everything that it
+they call (the wraps of the test console, the failed-allocation callback) must also be in IRAM, with everything that it
 uses. The host build has the same sections, so its object files show these references.
 """
 
@@ -79,7 +79,7 @@ def needs(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def called_by_the_heap() -> set[str]:
-    """Functions that the linker wraps around those of the heap, and callbacks registered with the heap."""
+    """Functions that the linker wraps around the heap's functions, and callbacks registered with the heap."""
     wrapped = re.findall(
         r"^\s+(heap_caps_\w*alloc)$", (COMPONENTS / "hil_console/wrap.cmake").read_text(), re.M
     )

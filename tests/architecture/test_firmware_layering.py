@@ -89,7 +89,7 @@ def project_headers() -> dict[str, Path]:
 
 
 def included_by_all_ways(start: Path) -> Iterator[tuple[Path, str]]:
-    """Headers of others that `start` reaches through project headers, each with the file that includes it."""
+    """Headers outside the project that `start` reaches through project headers, each with the file that includes it."""
     headers = project_headers()
     seen: set[Path] = set()
     todo = [start]
@@ -185,8 +185,8 @@ def test_requirements_do_not_depend_on_the_configuration() -> None:
             )
 
 
-def circle_in(graph: dict[str, set[str]]) -> str:
-    """Names of one circle, joined by arrows; empty if there is none."""
+def cycle_in(graph: dict[str, set[str]]) -> str:
+    """Names of one cycle, joined by arrows; empty if there is none."""
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
@@ -194,31 +194,31 @@ def circle_in(graph: dict[str, set[str]]) -> str:
     return ""
 
 
-def test_no_include_circle_among_the_components_files() -> None:
+def test_no_include_cycle_among_the_components_files() -> None:
     headers = project_headers()
     graph = {
         name_of(path): {name_of(headers[header]) for header in includes(path) if header in headers}
         for path in sources("*.c", "*.h")
     }
     assert graph["main/main.c"], "no include of a component's header was found"
-    assert circle_in(graph) == ""
+    assert cycle_in(graph) == ""
 
 
 def requirements(component: Path) -> set[str]:
-    """The project's components that a component requires, publicly or privately."""
+    """Components of this project that a component requires, publicly or privately."""
     text = re.sub(r"#[^\n]*", "", (component / "CMakeLists.txt").read_text(encoding="utf-8"))
     words = set(re.findall(r"[\w-]+", " ".join(re.findall(r"(?:REQUIRES|set\(requires)([^)]*)", text))))
     return {path.name for path in COMPONENTS.iterdir() if path.name in words} - {component.name}
 
 
-def test_no_circle_among_the_components_requirements() -> None:
+def test_no_cycle_among_the_components_requirements() -> None:
     graph = {path.name: requirements(path) for path in COMPONENTS.iterdir()}
     assert "state_manager" in graph["hil_console"], "the requirements were not found"
-    assert circle_in(graph) == ""
+    assert cycle_in(graph) == ""
 
 
-def test_circle_is_named() -> None:
-    assert circle_in({"a": {"b"}, "b": {"c"}, "c": {"b"}}) in ("b -> c -> b", "c -> b -> c")
+def test_cycle_is_named() -> None:
+    assert cycle_in({"a": {"b"}, "b": {"c"}, "c": {"b"}}) in ("b -> c -> b", "c -> b -> c")
 
 
 @pytest.mark.parametrize("header", sorted(COMPONENTS.glob("*/include/*.h")), ids=lambda path: path.name)

@@ -1,6 +1,6 @@
-"""Layers of firmware/native: a file calls only its own layer and those below it, and the calls form no circle.
+"""Layers of firmware/native: a file calls only its own layer and the layers below, and no calls form a cycle.
 
-The test reads the symbols of the compiled objects, so calls through ESP-IDF's headers count too.
+The test reads the symbols of the compiled objects, so it also sees calls through ESP-IDF's headers.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def test_no_file_calls_a_layer_above_its_own(calls: dict[str, set[str]]) -> None
     assert not upward, "\n".join(sorted(upward))
 
 
-def test_no_call_circle_among_the_files(calls: dict[str, set[str]]) -> None:
+def test_no_call_cycle_among_the_files(calls: dict[str, set[str]]) -> None:
     try:
         TopologicalSorter(calls).prepare()
     except CycleError as error:

@@ -1,4 +1,4 @@
-"""Layers of hotpin_hil: allowed imports, no import circle, unique class names, no class that is too long.
+"""Layers of hotpin_hil: allowed imports, no import cycle, unique class names, no class that is too long.
 
 An import under `if TYPE_CHECKING:` or inside a function counts like any other: both are dependencies.
 """
@@ -107,22 +107,22 @@ def test_a_layer_imports_only_those_below_it() -> None:
     assert wrong == []
 
 
-def test_no_import_circle() -> None:
+def test_no_import_cycle() -> None:
     graph = {name: imported(name, tree) for name, tree in modules().items()}
-    circles = circles_in(graph)
-    assert circles == []
+    cycles = cycles_in(graph)
+    assert cycles == []
 
 
-def circles_in(graph: dict[str, set[str]]) -> list[list[str]]:
-    """Modules on an import circle.
+def cycles_in(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Modules on an import cycle.
 
-    Repeatedly removes modules that import no remaining module; the rest is on a circle or imports one.
+    Repeatedly removes modules that import no remaining module; the rest is on a cycle or imports one.
     """
     left = dict(graph)
     while True:
         settled = [name for name, others in left.items() if not others & left.keys()]
         if not settled:
-            # Modules that only import a circle are not part of it.
+            # Modules that only import a cycle are not part of it.
             while outer := [name for name in left if not any(name in others for others in left.values())]:
                 for name in outer:
                     del left[name]
@@ -131,9 +131,9 @@ def circles_in(graph: dict[str, set[str]]) -> list[list[str]]:
             del left[name]
 
 
-def test_circle_is_detected() -> None:
+def test_cycle_is_detected() -> None:
     graph = {"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": set(), "e": {"a"}}
-    assert circles_in(graph) == [["b", "c"]]
+    assert cycles_in(graph) == [["b", "c"]]
 
 
 def test_class_names_are_unique() -> None:

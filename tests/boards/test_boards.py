@@ -129,7 +129,7 @@ def damage(path: Path, offset: int) -> None:
 
 
 def not_flashed(folder: Path, name: str) -> None:
-    """Its file is not among those that are flashed, and not there."""
+    """Names a file for this part that is neither flashed nor present."""
     path = folder / "flasher_args.json"
     arguments = json.loads(path.read_text())
     arguments[name]["file"] = "elsewhere.bin"

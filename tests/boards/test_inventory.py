@@ -121,13 +121,13 @@ def test_psram_is_not_read_from_half_a_number(output: bytes) -> None:
     [(0x164020, 4 << 20), (0x204020, 64 << 20), (0, None), (0xFFFFFF, None)],
 )
 def test_flash_size_comes_from_the_flash_id(flash_id: int, size: int | None) -> None:
-    """0x000000 and 0xFFFFFF: a chip that does not answer leaves the line low or high."""
+    """0x000000 and 0xFFFFFF: a flash chip that does not answer leaves the data line low or high."""
     chip = SimpleNamespace(flash_id=lambda cache: flash_id, secure_download_mode=False)
     assert probing.flash_size(chip) == size
 
 
 def test_silent_flash_chip_is_a_bench_error() -> None:
-    """In the suite there is then no flash size to compare the firmware's with."""
+    """Without its id, the suite has no flash size to compare with the size that the firmware reports."""
     chip = SimpleNamespace(
         connect=lambda: None,
         read_mac=lambda: bytes.fromhex("240ac4000001"),

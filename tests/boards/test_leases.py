@@ -1,4 +1,4 @@
-"""A board belongs to one run at a time, and a dead run blocks no other."""
+"""A board belongs to one run at a time, and a dead run blocks no other run."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_a_killed_runs_lease_is_taken_over_at_once(
 def test_a_shared_lease_lasts_until_its_last_process_is_gone(
     tmp_path: Path, other_run: Callable[..., OtherRun]
 ) -> None:
-    """Workers of a killed pytest-xdist controller run on for a while."""
+    """Workers of a killed pytest-xdist controller keep running for a while."""
     controller = other_run("mac-1", shared=True)
     assert holder_of(tmp_path, "mac-1") is not None
     with pytest.raises(TakenError):

@@ -32,7 +32,7 @@ def test_cycle_command_overrides_off_and_on(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("off", ["false", "sh -c 'kill -INT $PPID; sleep 5'"])
 def test_a_board_is_not_left_off(tmp_path: Path, off: str) -> None:
-    """Neither a failing command nor Ctrl-C leaves it off."""
+    """Neither a failing command nor Ctrl-C leaves the board off."""
     log = tmp_path / "log"
     switch = PowerSwitch("a", off_command=off, on_command=writes("on", log), off_s=0.01)
     with pytest.raises((PowerError, KeyboardInterrupt)):
@@ -84,4 +84,4 @@ def test_port_that_vanished_with_its_bridge_is_waited_for(tmp_path: Path) -> Non
     assert port.exists()
     timer.join()
     wait_for_port("rfc2217://bench:4000", 0)
-    wait_for_port(str(tmp_path / "gone"), 0.01)  # opening it will tell
+    wait_for_port(str(tmp_path / "gone"), 0.01)  # opening the port then reports the error

@@ -94,7 +94,7 @@ class Qemu:
         }
 
     def order(self, *starts: str) -> None:
-        """Sets the outcomes of the next starts of the firmware (fake_qemu.py)."""
+        """Sets how the firmware's next starts end (fake_qemu.py)."""
         (self.state / "starts").write_text(json.dumps(starts))
 
     def lines(self, about: str) -> list[dict[str, Any]]:
@@ -194,7 +194,7 @@ def test_firmware_that_is_silent_in_qemu_fails(qemu: Qemu) -> None:
 
 
 def test_hung_emulator_blocks_its_own_test_and_no_other(qemu: Qemu) -> None:
-    """The next test starts an emulator of its own."""
+    """The next test starts its own emulator."""
     (qemu.state / "deaf").touch()
     result = qemu.run(
         "@requirement('AAA-01')\ndef test_hangs(device):\n    device.command('silence')\n"
@@ -436,7 +436,7 @@ def test_start_spoiled_by_the_emulator_leaves_no_trace(
 def test_slow_emulator_is_not_taken_for_a_hung_one(
     qemu: Qemu, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a loaded host QEMU may need longer than the budget of a start before it even listens."""
+    """On a loaded host, QEMU may need longer than the budget of a start just to listen."""
     monkeypatch.setattr(idf_qemu, "START_S", 1.0)
     (qemu.state / "late").write_text("2.0")
     assert start().faults == []

@@ -61,7 +61,7 @@ def bench() -> Bench:
 
 
 def once(change: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
-    """Wraps a damage function so that it changes only the first chunk."""
+    """Wraps a function that damages chunks, so that it changes only the first chunk."""
     chunks: list[bytes] = []
 
     def damage(data: bytes) -> bytes:
@@ -508,7 +508,7 @@ def test_commands_survive_any_damage_of_any_exchange(plan: dict[int, tuple[str, 
     """Two chunks are damaged; each command still gets its own answer and is executed once."""
     bench = Bench()
     bench.device._id = 100
-    # A request without its checksum can be valid when truncated, and the client cannot notice that.
+    # Without a checksum, a truncated request can still be valid, and the client has no way to tell.
     bench.firmware.checksum_required = True
     bench.firmware.start()
     bench.device.wait_ready(SHORT_S)

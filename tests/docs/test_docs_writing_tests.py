@@ -37,7 +37,7 @@ def blocks(language: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Run:
-    """Output and results of a run of the page's tests."""
+    """What a run of the page's tests printed, and its results."""
 
     output: str
     verdicts: dict[str, str]

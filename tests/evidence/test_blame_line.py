@@ -1,4 +1,4 @@
-"""Blame for missing output, from the state of the line: power, noise, panic or firmware."""
+"""Who is to blame for missing output, judged by what the serial line carried: power, noise, panic or firmware."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BROWN_OUT = (
 
 
 class Bench:
-    """Ready device on a line whose bytes a test can change."""
+    """A ready device on a serial line whose bytes a test can change."""
 
     def __init__(self) -> None:
         self.to_host: Callable[[bytes], bytes] = lambda data: data
@@ -73,7 +73,7 @@ def test_unexpected_reset_is_blamed_on_supply_or_firmware(
     finding = bench.verdict(bench.caught(BoardReset, lambda: bench.device.probe("DMA")))
     assert finding.verdict is verdict
     assert ("supply" in finding.remedy) is (verdict is Verdict.BLOCKED)
-    # A test that only uses dut.expect notices it by missing output.
+    # A test that only uses dut.expect notices the reset by missing output.
     assert bench.verdict(pexpect.TIMEOUT("READY did not come")).verdict is verdict
 
 
@@ -165,7 +165,7 @@ def test_firmware_that_never_sends_a_valid_checksum_is_not_noise() -> None:
     "error", [AssertionError("free is 7"), MissingEvent("no event"), ValueError("odd")], ids=repr
 )
 def test_noise_excuses_only_missing_output(bench: Bench, error: Exception) -> None:
-    """Another task, not the line, causes a record that is overwritten or cut off."""
+    """Another task, not the serial line, causes a record that is overwritten or cut off."""
     record = bench.firmware.record("!", {"event": "tts", "state": "end"})
     bench.firmware.output(record[:20] + bench.firmware.record("!", {"event": "tts", "state": "end"}))
     assert bench.verdict(error).verdict is Verdict.FAIL

@@ -166,7 +166,7 @@ def test_only_unexpected_errors_need_a_traceback(error: BaseException, needs: bo
 
 
 def test_an_option_that_a_tool_refuses_keeps_its_own_remedy() -> None:
-    """The remedy is not "check the cable"."""
+    """The remedy must not become "check the cable"."""
     kwargs = {"app": None, "msg_queue": None, "port_mac": "24:0a:c4:00:00:01"}
     with pytest.raises(UsageError) as caught:
         HilIdfSerial(**kwargs)
@@ -290,7 +290,7 @@ def test_line_after_a_line_cut_by_a_killed_worker_is_kept(tmp_path: Path) -> Non
     cut = '{"kind":"measurement","te'
     lines = [{**RUN, "requirements": [row("A")]}, verdict("A", "PASS"), END]
     first, second, last = map(json.dumps, lines)
-    second = second.replace('"kind": "verdict"', '"kind":"verdict"')  # as it is written
+    second = second.replace('"kind": "verdict"', '"kind":"verdict"')  # the spacing that the file uses
     (tmp_path / "results.jsonl").write_text(f"{first}\n{cut}{second}\n{last}\n")
     results = read_results(tmp_path)
     assert results.cut == 1

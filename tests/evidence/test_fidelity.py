@@ -36,7 +36,7 @@ QEMU_FREE = 4_476_279
 
 SHIPPED = load_reasons()
 NOT_MADE = "No two runs have been compared since the board's profiles changed."
-"""Text of the page while it has no table."""
+"""Text on the page while it has no table."""
 
 
 def measured(
@@ -122,7 +122,7 @@ def write(folder: Path, content: Iterable[dict[str, Any]]) -> Path:
 
 
 def changed(content: list[dict[str, Any]], test: str, **fields: Any) -> list[dict[str, Any]]:
-    """Copy of a run with other fields in the measurements of one test."""
+    """Copies a run, with other fields in the measurements of one test."""
     return [
         {**line, **fields} if line["kind"] == "measurement" and line["test"] == test else line
         for line in content
@@ -443,7 +443,7 @@ MEMORY = ("B", "%")
 def test_recorded_differences_are_explained_except_those_of_memory(
     tmp_path: Path,
 ) -> None:
-    """With the same map on both boards only pointer size and pictures may explain a figure of memory."""
+    """With the same map on both boards, only the size of pointers and of pictures may explain a memory figure."""
     found = compared(
         tmp_path, recorded_run("virtual", QEMU_MAP, "virtual"), recorded_run("emulated", QEMU_MAP, "qemu")
     )

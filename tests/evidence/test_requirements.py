@@ -104,7 +104,9 @@ def test_source_is_a_section_of_the_guide() -> None:
 def test_every_requirement_that_is_not_pending_has_a_test() -> None:
     tested = ids_with_tests()
     missing = [row["id"] for row in rows() if "pending" not in row and row["id"] not in tested]
-    assert not missing, f"no test in hil_tests/ shows {missing}: write one, or say why with `pending`"
+    assert not missing, (
+        f"no test in hil_tests/ has the requirements {missing}: write one, or say why with `pending`"
+    )
 
 
 def test_pending_requirements_have_no_test() -> None:

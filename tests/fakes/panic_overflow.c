@@ -35,7 +35,7 @@ static __attribute__((noinline)) void fill(void)
     }
 }
 
-/* Last call of the crash: the memory below this frame is as the crash left it. */
+/* The crash calls this last, so the memory below this frame is still as the overflow left it. */
 void vTaskDelay(const TickType_t ticks)
 {
     (void)ticks;

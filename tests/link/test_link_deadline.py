@@ -80,7 +80,7 @@ def test_unreadable_board_clock_falls_back_to_host_time(host: Host) -> None:
 
 
 def test_reply_of_a_slow_emulator_comes_in_time() -> None:
-    """On the host three budgets of the command pass; on the board a tenth of one."""
+    """On the host three times the command's budget passes; on the board only a tenth of it."""
     board_s = 0.0
     late = threading.Event()
 

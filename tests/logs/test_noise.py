@@ -30,7 +30,7 @@ def test_only_the_line_itself_is_noise(line: str, is_error: bool) -> None:
 
 
 def test_noise_is_counted_wherever_it_stands() -> None:
-    """Noise counts also with colour codes and after part of another task's line."""
+    """Noise also counts with colour codes, and after part of another task's line."""
     noise = next(noise for noise in known_noise() if noise.tag == "gpio")
     assert noise.count(f"{ISR}\r\n\x1b[0;31m{ISR}\x1b[0m\nI (7) main: rea{ISR}\r\ndy\n") == 3
     assert noise.count(ISR[:-10]) == 0
@@ -55,7 +55,7 @@ DRIVERS = ("gpio", "ledc", "i2s_common")
 
 
 def test_driver_complaints_of_every_later_start_are_noise() -> None:
-    """A run of the hardware image without a sensor: each complaint of its real drivers has a row."""
+    """The hardware image ran without a sensor. Each complaint of its real drivers has a row in known_noise.toml."""
     log = shared_data("qemu_runs/hil-in-qemu.log").read_bytes()
     lines = [parsed for parsed in map(parse_log_line, LineSplitter().feed(log)) if parsed]
     logged = {(line.tag, line.level) for line in lines if line.tag in DRIVERS and line.level in "EW"}

@@ -126,7 +126,7 @@ def test_damage_neither_fails_nor_invents_nor_hides_a_box(
     found = boxes_in(log)
     seen = [figures(box) for box in found]
     assert {f"Context {number}" for number in whole} <= {box.context for box in found}
-    # Every other box found has the figures of a real one; its title may be damaged.
+    # Every other box that was found has the figures of a real box; its title may be damaged.
     assert {box_figures[1:] for box_figures in seen} <= {box_figures[1:] for box_figures in REAL}
     pieces = [log[at : at + chunk] for at in range(0, len(log), chunk)]
     reader = LogReader()

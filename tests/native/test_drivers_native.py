@@ -1,7 +1,7 @@
 """The firmware's drivers on models of their hardware: memory taken and freed, and data transferred.
 
 Each test runs one case of the drivers' test program (`firmware/native/test/drivers_*.c`); the flash names the case. The
-cases check themselves; figures are compared with recordings here.
+cases check themselves. This file compares their figures with recordings.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CAMERA_INTERNAL, CAMERA_PSRAM = 37_780, 62_816
 """Bytes that an initialised camera takes, median of boards. Source: facts, real_boards.md."""
 TTS_TASK, TTS_BUFFERS = 8_552, 4_096 + 8_192 + 2 * 4
 HOLE_BYTES = 12
-"""Bytes by which a block may be larger: it keeps the size of a hole that is too small to split."""
+"""Bytes by which a block may be larger than requested, if the hole it is in is too small to split."""
 
 
 @pytest.fixture(scope="session")
@@ -152,7 +152,7 @@ def test_audio_takes_the_memory_measured_on_idf(drivers: Board) -> None:
 
 
 def test_audio_moves_samples_at_the_lines_rate(drivers: Board) -> None:
-    """Moves two seconds each way; after the last write up to 255 ms of playback are still in the DMA buffers."""
+    """Moves two seconds of sound each way. After the last write, up to 255 ms of it are still in the DMA buffers."""
     result = run(drivers, "audio_pace")
     assert 2000 - 256 <= value(result, "PACE write") <= 2000
     assert 1900 <= value(result, "PACE read") <= 2064

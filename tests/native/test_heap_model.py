@@ -77,7 +77,7 @@ def test_model_repeats_every_recorded_answer_of_the_real_heap(name: str, operati
 
 
 def test_replay_reports_where_the_model_differs(tmp_path: Path) -> None:
-    """A replay must detect differences: one changed result is found, and no other."""
+    """A replay must find the one result that was changed in the recording, and no other."""
     lines = shared_data("heap_vectors/heap_caps.jsonl").read_text().splitlines()
     at = next(i for i, line in enumerate(lines) if '"op":"malloc"' in line)
     lines[at] = lines[at].replace('"0x3f80087c"', '"0x3f800880"')
@@ -321,7 +321,7 @@ def test_malloc_takes_small_blocks_from_internal_memory_and_large_ones_from_psra
 
 
 def test_task_stacks_use_up_the_pool_before_diram(heaps: HeapSystem) -> None:
-    """So the pool is nearly empty at run time on real boards and protects nothing."""
+    """The pool is therefore nearly empty at run time on real boards, and protects nothing."""
     while memory_of(heaps, heaps.malloc(8_192, "INTERNAL,8BIT")) == "DRAM":
         pass
     pool = heaps.heaps()[0]

@@ -226,7 +226,7 @@ def test_without_psram_the_default_configuration_aborts_as_recorded(tmp_path: Pa
     assert recorded[-1] == "Rebooting..."
 
     def early(lines: list[str]) -> list[str]:
-        """So early the chip has no ELF hash, and the emulator's backtrace ends in a corrupted frame."""
+        """At this early point the chip has no ELF hash, and the emulator's backtrace ends in a corrupted frame."""
         text = "\n".join(shape([line.replace(" |<-CORRUPTED", "") for line in lines]))
         return re.sub(r"(called at PC) \w+|(SHA256:).*", r"\1\2", text).splitlines()
 

@@ -171,7 +171,7 @@ NOT_IN_THE_RUNTIME = re.compile(
 """Steps of the recording whose API the native runtime does not have, because the firmware does not use it."""
 
 REUSED_HOLE_BYTES = 12
-"""Bytes by which a block may be larger than requested: it keeps the size of a hole that is too small to split."""
+"""Bytes by which a block may be larger than requested, if the hole it is in is too small to split."""
 
 
 def test_objects_take_the_recorded_blocks(board: Board) -> None:
@@ -229,7 +229,7 @@ def box_lines(result: Result) -> list[str]:
     box = [i for i, line in enumerate(lines) if "box line" in line]
     assert len(box) == 25
     own = r"box line \d\d of 25, with a border that is as long as the real one is \.{21}"
-    foreign = r"I \(\d+\) log\d: a line of another task, of some length, so that it takes its time"
+    foreign = r"I \(\d+\) log\d: a line from another task, long enough to take some time on a UART"
     whole = re.compile(f"{own}|{foreign}")
     inside = lines[box[0] : box[-1] + 1]
     for line in inside:

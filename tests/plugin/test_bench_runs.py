@@ -86,7 +86,7 @@ class Bench:
         self.runs: list[Run] = []
 
     def add_power_switches(self) -> None:
-        """Adds power switches: the `board power` command, as the owner of a bench would."""
+        """Adds power switches as the owner of a bench would, with the command `board power`."""
         board = shlex.join([sys.executable, "-m", "hotpin_hil", "board", "power"])
         state = f"--state-dir {shlex.quote(str(self.boards.state_dir))}"
         power = f'power = {{ off = "{board} off {{mac}} {state}", on = "{board} on {{mac}} {state}", off_s = 0.01 }}'
@@ -164,7 +164,7 @@ class Run:
             time.sleep(0.005)
 
     def boards(self) -> list[str]:
-        """Waits until each of its tests has a board.
+        """Waits until each test of the run has a board.
 
         Returns:
             Ports of the boards.
@@ -188,11 +188,11 @@ class Run:
         return self.process.returncode
 
     def interrupt(self) -> None:
-        """Sends Ctrl-C to its terminal session."""
+        """Sends Ctrl-C to the terminal session of the run."""
         os.killpg(self.process.pid, signal.SIGINT)
 
     def processes(self) -> list[str]:
-        """Processes still running in its session."""
+        """Processes that still run in the session."""
         left = []
         for path in Path("/proc").glob("[0-9]*/stat"):
             with contextlib.suppress(OSError):
@@ -344,7 +344,7 @@ def test_ctrl_c_while_flashing(bench: Bench) -> None:
 
 @pytest.fixture(scope="module")
 def usual_s(boards: Boards, build: Build, tmp_path_factory: pytest.TempPathFactory) -> float:
-    """Seconds from lease to test that a run takes on this machine now."""
+    """Seconds that a run currently takes on this machine from its lease to its first test."""
     bench = Bench(boards, build, tmp_path_factory.mktemp("usual"))
     run = bench.run()
     run.wait_until(bench.is_leased, "lease")
@@ -357,7 +357,7 @@ def usual_s(boards: Boards, build: Build, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.mark.parametrize("seed", range(4))
 def test_ctrl_c_at_any_moment(bench: Bench, usual_s: float, seed: int) -> None:
-    """At a random moment between the lease and the test."""
+    """Ctrl-C comes at a random moment between the lease and the test."""
     run = bench.run()
     run.wait_until(bench.is_leased, "lease")
     with contextlib.suppress(subprocess.TimeoutExpired):
@@ -378,7 +378,7 @@ def test_a_board_without_power_is_switched_on_and_tested(bench: Bench) -> None:
 SWITCHES = """
 import re
 
-# Output of the firmware before the reset may precede it.
+# The firmware may print more lines before the reset's banner.
 START = re.compile(rb"rst:0x1 .*?ready", re.DOTALL)
 
 def test_power(dut, power):
@@ -428,7 +428,7 @@ def test_count_of_its_own(dut):
 
 
 def test_test_can_use_two_boards(bench: Bench) -> None:
-    """With --count 2 one test needs fewer boards, another more than the run has."""
+    """With --count 2, one test needs fewer boards than the run has, and another needs more."""
     (bench.folder / "hil_tests/test_it.py").write_text(TWO_BOARDS)
     run = bench.run("--count", "2", "-v")
     assert run.end() == BLOCKED

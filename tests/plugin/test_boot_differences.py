@@ -1,4 +1,4 @@
-"""Memory of two boots: which differences the suite takes as explained."""
+"""Differences in memory between two boots: which of them the suite accepts as explained."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BOOTED = Reading(internal=168_999, dma=168_999, psram=3_992_368, blocks=163, tas
     [
         {"blocks": 164, "internal": 168_999 - 132, "dma": 168_999 - 132},  # the 29th entry
         {"blocks": 160, "internal": 168_999 + 396, "dma": 168_999 + 396},  # a new page of NVS
-        {"internal": 168_999 - 4, "dma": 168_999 - 4},  # a hole whose rest is no block
+        {"internal": 168_999 - 4, "dma": 168_999 - 4},  # the rest of the hole is too small for a block
         {"blocks": 164, "internal": 168_999 - 136, "dma": 168_999 - 136},
     ],
 )

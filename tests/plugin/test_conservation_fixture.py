@@ -1,4 +1,4 @@
-"""The suite's check after each test: what the test's commands have set is put back, anything else is a difference."""
+"""The suite's check after each test undoes what the test's commands have set; anything left is a difference."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.analysis.test_conservation import BEFORE
 
 
 class Board:
-    """A device that reports `now`; `calls` are the commands that put something back."""
+    """A device that reports `now`. `calls` has the commands that undo something."""
 
     def __init__(self) -> None:
         self.now: Resources | Exception = BEFORE

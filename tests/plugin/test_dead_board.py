@@ -1,4 +1,4 @@
-"""A board that dies in the middle of a selection of the suite: the rest is BLOCKED within seconds."""
+"""A board dies in the middle of a run: the remaining tests are BLOCKED within seconds."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from hotpin_hil.protocol.panic import Panic, find_panics
 from tests.conftest import shared_data
 
 RECORDED = [kind for kind in CAUSES if kind not in ("stack", "iram")]
-"""Without `stack`, recorded before the command reliably overflowed its stack, and `iram`, which QEMU allows."""
+"""All kinds but `stack`, which was recorded before the command overflowed reliably, and `iram`, which QEMU allows."""
 
 OVERFLOW = (
     "sys.panic kind=stack\r\nok\r\n"

@@ -50,7 +50,7 @@ def test_run_that_shows_all_requirements_is_rehearsed(suite: Suite) -> None:
     assert result.ret == 0
     assert result.outlines[0] == "evidence: virtual board, at best REHEARSED (virtual)"
     assert result.outlines[-1] == (
-        'REHEARSED (virtual): all 2 "must" requirements that this kind of board can show pass; '
+        'REHEARSED (virtual): all 2 "must" requirements that this kind of board can test pass; '
         "1 not applicable to this kind of board; 1 not built yet (listed)"
     )
     assert suite.qualification["overall"] == "REHEARSED"
@@ -284,7 +284,7 @@ def test_board_that_does_not_start_blocks_everything(suite: Suite, monkeypatch: 
 
 
 def test_build_of_another_checkout_is_not_flashed(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Otherwise the virtual board refuses to run it, and every test blames a firmware that never started."""
+    """Otherwise the virtual board refuses to run the build, and every test reports that the firmware never started."""
     monkeypatch.setattr(package, "is_registered", [].__contains__)
     result = suite.run(ALL_PASS)
     assert result.ret == pytest.ExitCode.USAGE_ERROR

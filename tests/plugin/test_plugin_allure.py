@@ -76,7 +76,7 @@ def test_fixtures_of_tools_are_left_out(ran: Suite) -> None:
 
 
 def test_site_names_board_firmware_and_verdict(ran: Suite) -> None:
-    """The files are written after the folder was cleaned of an older run."""
+    """The files are written after an older run's files were removed from the folder."""
     environment = dict(
         line.split("=", 1) for line in Path("allure/environment.properties").read_text().splitlines()
     )

@@ -97,7 +97,7 @@ def test_unavailable_board_is_a_one_line_error(suite: Suite, options: tuple[str,
 
 
 def test_feature_missing_from_the_board_blocks_the_test(suite: Suite) -> None:
-    """BLOCKED, not NOT APPLICABLE, because another board of this kind can show it."""
+    """BLOCKED, not NOT APPLICABLE, because another board of this kind can run the test."""
     result = suite.run(
         "@pytest.mark.needs('camera', 'mic')\n@requirement('AAA-01')\ndef test_a(dut): open('ran', 'w')\n"
         "@pytest.mark.needs('mic')\n@requirement('AAA-02')\ndef test_b(measure): measure('x', 1, exact=1)\n",
@@ -148,7 +148,7 @@ def test_it(board, measure): measure("x", 1, exact=1)
 def test_evidence_is_only_of_the_firmware_under_test(
     suite: Suite, running: str, options: tuple[str, ...], verdict: str
 ) -> None:
-    """A board that was flashed and says otherwise lies; one that was not just holds another firmware."""
+    """If the harness flashed the board, a wrong identity is the firmware's fault; if not, it has other firmware."""
     suite.write(
         "conftest.py", Path("conftest.py").read_text().replace('"--port"', '"--port", "--skip-autoflash"')
     )

@@ -123,7 +123,7 @@ def test_verdict_is_the_same_in_every_report(suite: Suite, workers: tuple[str, .
 
     word = "|".join(WORDS.values())
     for name, _, _, letters in TESTS:
-        # The word follows the name in one process and precedes it with workers.
+        # The verdict word comes after the test name without `-n`, and before it with `-n`.
         shown = re.findall(
             rf"test_{name} ({word}|ERROR|SKIPPED|XFAIL)|({word}|ERROR|SKIPPED|XFAIL) \S+::test_{name}\b",
             result.stdout.str().split("= FAILURES =")[0],

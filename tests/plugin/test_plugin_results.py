@@ -1,4 +1,4 @@
-"""Contents of the results besides verdicts, also after a killed run or worker."""
+"""Contents of the results other than verdicts, even after a run or a worker was killed."""
 
 from __future__ import annotations
 
@@ -255,7 +255,7 @@ def test_heap_is_drawn_when_a_test_fails_for_lack_of_memory(
 
 @pytest.mark.parametrize("fails", [True, False])
 def test_complaints_of_a_failed_test_are_kept_with_their_boot(suite: Suite, fails: bool) -> None:
-    """A line before the first record of a boot belongs to the boot of the records that follow."""
+    """A line before a boot's first record belongs to that boot."""
     suite.run(
         f"{TALKING}\n"
         "@requirement('AAA-01')\n"

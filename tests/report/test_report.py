@@ -57,7 +57,7 @@ def page_of(results: Results) -> str:
 
 
 def lines_with(text: str) -> list[lines.ResultsLine]:
-    """One line of each kind that holds output of a board, with `text` in each place."""
+    """One results line per kind that contains output of a board, with `text` in every such field."""
     ledger = {"step": text, "undo": False, "err": text, **dict.fromkeys(LEDGER_FIGURES, 1_000)}
     return [
         lines.EventNote(MOMENT, None, "mem.sample", {"context": text, **NOW}),
@@ -271,7 +271,7 @@ def test_margin_is_a_share_of_the_limit(limit: dict[str, Any], value: float, sha
 
 
 def test_unreadable_notes_are_counted_and_left_out() -> None:
-    """Such a firmware may send any events."""
+    """Broken firmware may send any events."""
     odd = [
         lines.EventNote(MOMENT, None, "mem.sample", {"context": "x", "internal_free": "many"}),
         lines.EventNote(MOMENT, None, "mode", {"from": "camera"}),

@@ -54,7 +54,7 @@ PAGES_MAX = 12
 
 
 def with_a_megabyte() -> Results:
-    """Results with a line of a megabyte wherever one can occur: console, panic, and texts of a test."""
+    """Results with a line of a megabyte in every possible place: console, panic, and the texts of a test."""
     panic = next(line for line in lines_with(MEGABYTE) if isinstance(line, lines.PanicLog))
     more = [lines.SliceLog(TEST, None, "dut.log", MEGABYTE, 0), lines.ComplaintNote(MOMENT, MEGABYTE), panic]
     return results_with("free", MEGABYTE, RUNS, [*lines_with(RUNS), *more])

@@ -34,7 +34,7 @@ Rebooting...
 
 
 class Board:
-    """Notes as they are made from a board's records, one second apart."""
+    """Notes as the plugin makes them from a board's records, one second apart."""
 
     def __init__(self) -> None:
         self.t, self.boot, self.notes = 1_000, "00c0ffee", list[lines.ResultsLine]()
@@ -106,7 +106,7 @@ def fragmentation_with_a_map() -> Iterator[lines.ResultsLine]:
 
 
 def refused_stream() -> Iterator[lines.ResultsLine]:
-    """Only a log line shows the refusal."""
+    """Only a log line reports the refusal."""
     board = Board()
     board.sample("Before Voice Transition")
     board.sample("After Voice Transition", psram_free=57_484, psram_largest=57_344)
@@ -179,7 +179,7 @@ def test_planted_defect_is_named_in_the_report_of_its_failure(planted: Any, name
 
 
 def test_complaint_is_placed_at_its_time_in_its_boot() -> None:
-    """It is sorted by time among the records of its boot; the sample before it gives the free memory."""
+    """The complaint is sorted by time among the records of its boot. The sample before it gives the free memory."""
     (story,) = read_stories(refused_stream()).values()
     diagnosis = next(found for found in diagnoses_of(story) if found.id == "DIAG-01")
     assert diagnosis.boot == 0

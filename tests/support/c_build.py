@@ -2,7 +2,7 @@
 
 A pure file includes no IDF header except esp_err.h and esp_attr.h; a file that includes more does not compile
 here. Undefined behaviour ends the process with a report; HOTPIN_C_SANITIZE=address,undefined
-(with libasan preloaded, see test_c_sanitizers.py) checks memory accesses too.
+(with libasan preloaded, see test_c_sanitizers.py) also checks memory accesses.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""A fake `qemu-system-xtensa` that the harness cannot distinguish from the real one: it takes the harness's arguments,
-has its console on standard input and output, and serves QMP on a Unix socket.
+"""A fake `qemu-system-xtensa` that looks like the real one to the harness: it takes the harness's arguments, has its
+console on standard input and output, and serves QMP on a Unix socket.
 
 It runs the fake firmware. The folder `STATE` records its starts and controls it:
     started    one line of arguments per start of an emulator
@@ -143,7 +143,7 @@ def panic(firmware: FakeFirmware, flash: Path) -> None:
 
 
 def mute(_: FakeFirmware, args: dict[str, str]) -> None:
-    """No answer."""
+    """Gives no answer."""
 
 
 THRESHOLDS = [

@@ -80,7 +80,7 @@ class Run:
         self.received = b""
 
     def read_until(self, marker: bytes) -> bool:
-        """Read until the marker appears (True) or the line is closed (False)."""
+        """Reads until the marker appears (True) or the socket is closed (False)."""
         deadline = time.monotonic() + HOST_BUDGET_S
         looked_at = 0
         while self.received.find(marker, looked_at) < 0:
@@ -100,7 +100,7 @@ class Run:
 
     @property
     def to_end(self) -> bytes:
-        """Output up to the end of the case, perhaps with later output."""
+        """Output up to the end of the case; later output may follow."""
         assert b"END\r\n" in self.received
         return self.received.split(b"END\r\n")[0]
 

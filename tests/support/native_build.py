@@ -1,4 +1,4 @@
-"""Incremental builds of test programs of the firmware's host build."""
+"""Builds the test programs of the firmware's host build incrementally."""
 
 from __future__ import annotations
 

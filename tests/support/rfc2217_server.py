@@ -103,7 +103,7 @@ class Rfc2217Server:
         self.write(b"".join(self._manager.escape(data)))
 
     def drop(self) -> None:
-        """The connection breaks."""
+        """Breaks the connection."""
         assert self._connected.wait(5)
         assert self._client is not None
         with contextlib.suppress(OSError):  # the client may have closed it already
@@ -127,5 +127,5 @@ class Rfc2217Server:
         return self._connected.is_set()
 
     def lines(self) -> list[tuple[str, Any]]:
-        """Changes of the control lines only."""
+        """The recorded changes of the control lines."""
         return [change for change in self.changes if change[0] in ("dtr", "rts")]

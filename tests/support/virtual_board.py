@@ -183,13 +183,13 @@ class Boards:
         return self.process.communicate(timeout=PATIENCE_S)[1].decode()
 
     def children(self) -> list[int]:
-        """Pids of its firmware processes."""
+        """Pids of the server's firmware processes."""
         path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return [int(pid) for pid in path.read_text().split()]
 
 
 class Console:
-    """Client of the serial port with DTR and RTS released."""
+    """Client of the serial port, with DTR and RTS released."""
 
     def __init__(self, url: str, baud: int = 115200) -> None:
         register_handlers()

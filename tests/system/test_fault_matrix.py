@@ -1,4 +1,4 @@
-"""Every fault during a short run of the suite: verdict, remedy, and time until it is detected.
+"""Every fault during a short run of the suite: verdict, remedy, and time until the fault is detected.
 
 The short run (fault_matrix/short_run.py) is a separate suite with the project's fixtures and firmware, in its own
 pytest process. Cases after which the board works share a run. A case that kills the board has its own run, in which
@@ -25,7 +25,7 @@ from hotpin_hil.virtual.faults.table import FAULTS
 SHORT_RUN = Path(__file__).parent / "fault_matrix" / "short_run.py"
 RUN_TIMEOUT_S = 300.0
 SLOW_MACHINE = 4.0
-"""Factor for time limits, which are those of an idle machine."""
+"""Factor for the time limits, which were chosen for an idle machine."""
 
 CONFTEST = """
 import json
@@ -42,7 +42,7 @@ PASS, FAIL, BLOCKED = "PASS", "FAIL", "BLOCKED"
 
 @dataclass(frozen=True)
 class Case:
-    """A fault and its expected outcome. `says`: pattern in reason or remedy; `seconds`: limit for its test."""
+    """A fault and its expected outcome. `says`: pattern in reason or remedy; `seconds`: limit for the test."""
 
     id: str
     fault: str

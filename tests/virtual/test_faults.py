@@ -1,4 +1,4 @@
-"""Faults: the table, and the effects on the line, on the flash, and on parameters of the runtime."""
+"""Faults: the table, and the effects on the serial line, on the flash, and on the parameters of the runtime."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SENT = "".join(f"I ({n}) TAG: line {n} ┌──║ end\r\n" for n in range(60))
 
 
 def passed(name: str, seed: int = 1, chunk: int = 7, **arguments: Any) -> bytes:
-    """SENT after the line faults."""
+    """SENT after it has passed the faults of the serial line."""
     line = LineFaults()
     line.add(name, find(name).parse(arguments), str(seed))
     return b"".join(line.to_host(SENT[at : at + chunk]) for at in range(0, len(SENT), chunk))
@@ -121,7 +121,7 @@ def test_foreign_line_breaks_in_and_the_rest_follows() -> None:
 
 
 def test_megabytes_without_an_end_of_line_pass_in_time() -> None:
-    """Happens while flash is read. Storing the line would make the cost quadratic."""
+    """Reading flash sends such data. Storing the text line would make the cost quadratic."""
     line = LineFaults()
     line.add("cut-utf8", find("cut-utf8").parse({}), "1")
     started = time.process_time()

@@ -15,7 +15,7 @@ from hotpin_hil.virtual.control import BoardControl
 from tests.support.virtual_board import Boards, Console, native_flash_image
 
 SCALE = 2000.0
-"""Virtual seconds per host second: one request and its reply already take seconds of the board's clock."""
+"""Virtual seconds per host second. At this pace a single request takes seconds of the board's clock."""
 
 
 @pytest.fixture(scope="module")

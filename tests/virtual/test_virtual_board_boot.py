@@ -128,7 +128,7 @@ ENDINGS = {
     "erased": bootlog.Restart(bootlog.RTCWDT_RTC_RESET, 1000.0),
     "bootloader_bit_flipped": bootlog.Halt(),
 }
-"""End of a first boot; the emulator of the recordings has no watchdog that would end the first of these."""
+"""How the first boot ends. The emulator of the recordings has no watchdog that would end the first of these boots."""
 
 
 @pytest.mark.parametrize("name", DAMAGES)

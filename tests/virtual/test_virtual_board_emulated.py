@@ -1,7 +1,7 @@
 """The virtual board against this firmware, built with the real ESP-IDF and run in an emulated ESP32.
 
 Recorded runs of the emulator have the free memory at each step and list every block; on the same memory map the virtual
-board must match. The QEMU configuration simulates camera and microphone, so it is built for the host, too. The first
+board must match. The QEMU configuration simulates camera and microphone, so it is also built for the host. The first
 runs are of commit f74ed55.
 """
 

@@ -1,4 +1,4 @@
-"""The loader protocol packet by packet: commands of ROM and stub, and arbitrary input."""
+"""The loader protocol packet by packet: the commands of the ROM and of the stub, and arbitrary input."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ class Host:
         return slip.Decoder().feed(self.sent)
 
     def command(self, op: int, data: bytes = b"", checksum: int = 0) -> tuple[int, bytes]:
-        """Value, and data with status, of the only reply."""
+        """The value of the only reply, and its data with the status."""
         (reply, *_) = self.raw(slip.encode(protocol.HEADER.pack(0, op, len(data), checksum) + data))
         direction, answered, length, value = protocol.HEADER.unpack_from(reply)
         assert (direction, answered, length) == (1, op, len(reply) - 8)
         return value, reply[8:]
 
     def words(self, op: int, *words: int) -> bytes:
-        """Data and status of the reply to a command of 32-bit words."""
+        """The data and status of the reply to a command whose data are 32-bit words."""
         return self.command(op, struct.pack(f"<{len(words)}I", *words))[1]
 
     def block(self, op: int, sequence: int, block: bytes) -> bytes:

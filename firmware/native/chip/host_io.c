@@ -82,7 +82,7 @@ bool native_host_poll(int64_t timeout_ns)
     native_host_flush();
     size_t room = s_input.room();
     struct pollfd fds[] = {
-        {.fd = room > 0 ? 0 : -1, .events = POLLIN}, // -1: no room, so leave the input in the line
+        {.fd = room > 0 ? 0 : -1, .events = POLLIN}, // -1: no room, so leave the input in the socket
         {.fd = g_native_params.faults_fd, .events = POLLIN},
     };
     struct timespec time = {.tv_sec = timeout_ns / 1000000000, .tv_nsec = timeout_ns % 1000000000};

@@ -19,10 +19,10 @@ typedef struct {
     uint64_t start_us;  /* virtual time at which the app starts, us */
     uint64_t seed;
     double time_scale; /* virtual seconds per host second; 0: as fast as possible */
-    bool uart_paced;   /* bytes reach the host when a real line would deliver them */
+    bool uart_paced;   /* bytes reach the host when a real serial line would deliver them */
     int faults_fd;     /* socket for fault requests; -1: none */
     uint8_t elf_sha256[32];
-    const char *project_name; /* of the app description, as are the next two; NULL: this build's */
+    const char *project_name; /* from the app description, like the next two; NULL: the value of this build */
     const char *project_version;
     const char *idf_version;
     heap_system_t *heap;

@@ -109,7 +109,8 @@ static bool boot_startup(heap_system_t *system, const char *value)
     return true;
 }
 
-/* Frees the blocks and clears the line's name, since the addresses may soon be those of other blocks. */
+/* Frees the blocks and forgets the `startup=` line's name, because other blocks may soon reuse the
+ * addresses. */
 static bool boot_free(heap_system_t *system, const char *value)
 {
     for (uint32_t i = 0; i < system->start_count; i++) {

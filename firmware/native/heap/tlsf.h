@@ -54,8 +54,8 @@ bool tlsf_init(tlsf_heap_t *heap, uint32_t start, uint32_t length, uint8_t *host
  * fill the heap. */
 bool tlsf_restore(tlsf_heap_t *heap, const heap_block_t *blocks, uint32_t count);
 
-/* Addresses are those of data; 0 is NULL. alignment: a power of two. For realloc, size must not be 0, and
- * address must be a block in use. */
+/* Addresses point to data, not to block headers; 0 is NULL. alignment: a power of two. For realloc, size must
+ * not be 0, and address must be a block in use. */
 uint32_t tlsf_malloc(tlsf_heap_t *heap, uint32_t size);
 uint32_t tlsf_memalign(tlsf_heap_t *heap, uint32_t alignment, uint32_t size);
 uint32_t tlsf_realloc(tlsf_heap_t *heap, uint32_t address, uint32_t size);

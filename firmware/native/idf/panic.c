@@ -233,7 +233,7 @@ static void registers_out(uintptr_t pc, uintptr_t sp, uint32_t cause, uintptr_t 
         }
         out("%-8s: 0x%08x  %s", names[i], (unsigned)value, i % 4 == 3 ? "\r\n" : "");
     }
-    host_note_out("only PC, A1, EXCCAUSE and EXCVADDR are shown");
+    host_note_out("only PC, A1, EXCCAUSE and EXCVADDR are printed");
 }
 
 /* Prints the memory at an illegal instruction, as ESP-IDF does: three words, starting one word before it. */

@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * Console and heap functions to which native_stdio.h maps the C library's names. stdout and stderr are the
- * modelled console; other files are those of the host.
+ * modelled console; other files belong to the host.
  */
 #pragma once
 

@@ -13,7 +13,7 @@ struct native_event {
     void (*fire)(native_event_t *event);
     void *context;
     uint64_t when_us;
-    uint64_t order; /* events of the same time fire in the order they were armed */
+    uint64_t order; /* events at the same time fire in the order in which they were armed */
     native_event_t *next;
     bool armed;
 };

@@ -65,8 +65,8 @@ static QueueHandle_t create(void *block, UBaseType_t length, UBaseType_t item_si
     return block;
 }
 
-/* As on the chip, one block is charged for object and items. The items are in host memory, since they may
- * contain host pointers. */
+/* As on the chip, one block is charged for the object and its items. The items are in host memory, because
+ * they may contain host pointers. */
 QueueHandle_t xQueueGenericCreate(const UBaseType_t uxQueueLength, const UBaseType_t uxItemSize,
                                   const uint8_t ucQueueType)
 {

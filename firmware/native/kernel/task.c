@@ -1,9 +1,9 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Tasks: each is a pthread, and only the one that has the baton runs. Scheduling is that of FreeRTOS on one
- * core: the highest ready priority runs; equal priorities take turns at each tick, yield and preemption.
- * Tasks pinned to core 1 run on this core, too.
+ * Tasks: each is a pthread, and only the one that has the baton runs. Tasks are scheduled as by FreeRTOS on
+ * one core: the highest ready priority runs; equal priorities take turns at each tick, yield and preemption.
+ * Tasks pinned to core 1 also run on this core.
  */
 #include "kernel/task.h"
 

@@ -79,8 +79,8 @@ static volatile bool s_stop;
 static void logger(void *name)
 {
     while (!s_stop) {
-        ESP_LOGI((const char *)name, "a line of another task, of some length, so that it takes its time");
-        vTaskDelay(40); // about half of the line's capacity
+        ESP_LOGI((const char *)name, "a line from another task, long enough to take some time on a UART");
+        vTaskDelay(40); // about half of what the UART can send
     }
     vTaskDelete(NULL);
 }

@@ -22,7 +22,7 @@ from serial.serialutil import PortNotOpenError, SerialException, SerialTimeoutEx
 
 CONNECT_S = 5.0
 BUSY_RETRY_S = 0.5
-"""A server for one client at a time takes a moment to listen again after a client leaves."""
+"""Time to retry: a server for one client at a time takes a moment to listen again after a client leaves."""
 BUSY_RETRY_STEP_S = 0.01
 RECV_BYTES = 65536
 
@@ -239,7 +239,7 @@ class Serial(rfc2217.Serial):  # type: ignore[misc]  # pyserial is not typed
             raise SerialException(f"{self.portstr} refused {item.name} = {item.value.hex()} (hex)")
 
     def get_modem_state(self) -> int:
-        """Line states as the server last sent them; with ?poll_modem, requested again first."""
+        """Line states as the server last sent them. With ?poll_modem they are requested again first."""
         if self._poll_modem_state and self._modemstate_timeout.expired():
             self.rfc2217_send_subnegotiation(rfc2217.NOTIFY_MODEMSTATE)
             self._wait(lambda: not self._modemstate_timeout.expired(), self._network_timeout)
@@ -279,7 +279,7 @@ class Serial(rfc2217.Serial):  # type: ignore[misc]  # pyserial is not typed
         return data
 
     def cancel_read(self) -> None:
-        """Make the waiting `read`, or else the next one, return at once."""
+        """Make the waiting `read` return at once, or the next `read` if none is waiting."""
         with self._cond:
             self._cancelled = True
             self._cond.notify_all()
@@ -292,7 +292,7 @@ class Serial(rfc2217.Serial):  # type: ignore[misc]  # pyserial is not typed
         return len(data)
 
     def reset_input_buffer(self) -> None:
-        """Drop everything received so far, here and at the server."""
+        """Drop everything received so far, in this client and at the server."""
         if not self.is_open:
             raise PortNotOpenError()
         self.rfc2217_send_purge(rfc2217.PURGE_RECEIVE_BUFFER)

@@ -91,11 +91,11 @@ class Faults:
         self._flash_left: int | None = None
         self._flash_off_s = 0.0
         self.panic_off_s = 0.0
-        """Seconds without power after a power cut in place of a panic."""
+        """Seconds without power after a power cut that replaces a panic."""
 
     @property
     def in_force(self) -> list[InForce]:
-        """Requested faults that the board believes are still in force."""
+        """Requested faults that are still in force, as far as the board knows."""
         return list(self._in_force)
 
     def is_in_force(self, name: str) -> bool:
@@ -128,7 +128,7 @@ class Faults:
         for line in firmware.lines_to_clear(names):
             self._board.tell_firmware(line)
         if "power-cut-step" in names:
-            self._request("heap.fail off=1")  # that disarms the step, too
+            self._request("heap.fail off=1")  # also disarms the step
         self._report(f"faults cleared: {', '.join(sorted(names))}")
 
     def close(self) -> None:
@@ -186,7 +186,7 @@ class Faults:
                 self._board.tell_firmware(line)
 
     def _cut_at_step(self, fault: InForce, off_s: float) -> None:
-        """Arm a crash at the step through the console; power is cut in place of the panic."""
+        """Arm a crash at the step through the console. When the firmware panics, power is cut instead."""
         self.panic_off_s = off_s
         self._board.tell_firmware("power_cut_at_panic=1")
         self._request(f"sys.panic kind=abort step={fault.arguments['step']}")

@@ -10,7 +10,7 @@ from hotpin_hil.virtual.faults.table import BOTH, Arguments
 
 
 class Filter(Protocol):
-    """A filter of a byte stream, chunk by chunk; `done` once it changes nothing more."""
+    """A filter of a byte stream, chunk by chunk. `done` becomes true when it will change nothing more."""
 
     @property
     def done(self) -> bool: ...
@@ -19,7 +19,7 @@ class Filter(Protocol):
 
 
 class _Bytes:
-    """Changes single bytes at random: each with probability `rate`, at most `count` of them (0: no limit)."""
+    """Changes single bytes at random: each byte with probability `rate`, and at most `count` bytes (0: no limit)."""
 
     def __init__(self, change: Callable[[int], bytes], rate: float, count: int, dice: random.Random) -> None:
         self._change = change
@@ -43,7 +43,7 @@ class _Bytes:
 
 
 class _Lines:
-    """Breaks up `count` lines after the first byte for which `place(length of the line so far, byte)` is true.
+    """Breaks up `count` text lines, each after the first byte for which `place(length so far, byte)` is true.
 
     `inserted` is written there; if it is None, the rest of the line is dropped instead.
     """
@@ -52,7 +52,7 @@ class _Lines:
         self._place = place
         self._inserted = inserted
         self._left = count
-        self._length = 0  # not the line itself: loader traffic may contain no line end for megabytes
+        self._length = 0  # not the line itself: loader traffic may have no line end for megabytes
         self._losing = False
 
     @property

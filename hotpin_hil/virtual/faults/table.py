@@ -1,4 +1,4 @@
-"""Table of all faults, with arguments and effects: the source of the fixture, the command line and docs/faults.md."""
+"""The table of all faults. The fixture, the command line and docs/faults.md are derived from it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Arguments = dict[str, Value]
 
 @dataclass(frozen=True)
 class Argument:
-    """One argument of a fault, of the type of `default`. A number is within `low` and `high`, a text in `choices`."""
+    """One argument of a fault, of the type of `default`: a number from `low` to `high`, or one of `choices`."""
 
     name: str
     default: Value
@@ -47,7 +47,7 @@ class Argument:
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault. `ends`: when it ends by itself, for the docs."""
+    """One fault. `ends` says when the fault ends by itself, for the docs."""
 
     name: str
     group: str
@@ -219,7 +219,7 @@ FAULTS = {
 
 
 def find(name: str) -> Fault:
-    """The fault of this name. Raises UsageError, with all names, if there is none."""
+    """The fault with this name. Raises UsageError, which lists all names, if there is none."""
     if name not in FAULTS:
         raise UsageError(f"unknown fault {name!r}", f"known faults: {', '.join(FAULTS)}")
     return FAULTS[name]

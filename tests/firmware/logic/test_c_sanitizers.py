@@ -38,7 +38,7 @@ def test_pure_c_files_under_address_sanitizer() -> None:
         **os.environ,
         "HOTPIN_C_SANITIZE": "address,undefined",
         "LD_PRELOAD": str(library),
-        "ASAN_OPTIONS": "detect_leaks=0",  # Python's own leaks
+        "ASAN_OPTIONS": "detect_leaks=0",  # Python itself leaks
     }
     # Capture would swallow a sanitizer report, and some plugins start processes.
     # The conftest.py in the root belongs to the suite and needs those plugins.

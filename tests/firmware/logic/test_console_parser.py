@@ -56,7 +56,7 @@ def text_of(module: CModule, pointer: Any) -> str:
 
 
 def problem_of(problem: Any) -> tuple[str, str, str]:
-    """Key, value and reason."""
+    """Key, value and reason of the problem."""
     key = bytes(PARSER.ffi.buffer(problem.key, problem.key_length)).decode("latin-1")
     return key, text_of(PARSER, problem.value), text_of(PARSER, problem.reason)
 
@@ -119,7 +119,7 @@ def test_request_arrives_as_the_host_encoded_it(request_id: int, command: str, a
 def test_damaged_request_is_never_taken_for_another(
     request_id: int, command: str, args: dict[str, str], data: st.DataObject
 ) -> None:
-    """After one byte is changed, lost or inserted, the line is refused or is a typed line instead of a request."""
+    """If one byte is changed, lost or inserted, the line is refused, or is taken for a typed line."""
     whole = encode_request(request_id, command, args).rstrip(b"\n")
     line = bytearray(whole)
     at = data.draw(st.integers(0, len(line) - 1))
@@ -142,7 +142,7 @@ def test_damaged_request_is_never_taken_for_another(
 def test_request_is_found_behind_garbage(
     junk: bytes, request_id: int, command: str, args: dict[str, str]
 ) -> None:
-    """Noise or a truncated line may precede a request; its checksum shows where it begins."""
+    """Noise or a truncated line may precede a request. The checksum tells where the request begins."""
     line = encode_request(request_id, command, args).rstrip(b"\n")
     assume(len(junk) + len(line) <= LINE_MAX)
     parsed = Parsed(junk + line)
@@ -359,7 +359,7 @@ replies = st.lists(st.tuples(ids, st.lists(reply_lines, min_size=1, max_size=6))
 
 
 request_numbers = itertools.count()
-"""Distinct hashes of requests: the cache outlives one example, so each number is used once."""
+"""Distinct hashes of requests. The cache outlives one example, so each number is used only once."""
 
 
 @given(replies)

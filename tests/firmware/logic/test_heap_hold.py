@@ -27,7 +27,7 @@ ESP_OK, ESP_ERR_NO_MEM, ESP_ERR_INVALID_STATE, ESP_ERR_INVALID_SIZE = 0, 0x101, 
 
 
 class Driver:
-    """Driver process with the heaps of a board at the start of the application."""
+    """A driver process whose heaps are like a board's when the application starts."""
 
     def __init__(self, program: Path) -> None:
         self._process = subprocess.Popen(
@@ -94,7 +94,7 @@ def board(program: Path) -> Iterator[Driver]:
 
 
 def reachable(free: int, leave: int) -> int:
-    """Smallest reachable level of at least `leave` bytes: congruent to `free` modulo 4."""
+    """Smallest reachable level of at least `leave` bytes. It is congruent to `free` modulo 4."""
     return leave + (free - leave) % RESIDUE
 
 
@@ -206,7 +206,7 @@ def test_ids_run_out_and_are_reused(board: Driver) -> None:
 
 @pytest.mark.parametrize(("caps", "kept"), [("DMA", 21), ("SPIRAM", 20)])
 def test_split_leaves_every_second_block(board: Driver, caps: str, kept: int) -> None:
-    """The blocks of DMA memory lie in two heaps, and the last one of each stays."""
+    """The blocks of DMA memory lie in two heaps, and the last block of each heap stays."""
     start = board.free(caps)
     error, identifier, free, blocks = board.ask(f"split {caps} 1024 40")
     assert (error, blocks, free) == (ESP_OK, kept, start - kept * 1028)
@@ -227,7 +227,7 @@ def test_split_of_everything_leaves_no_room_for_more_than_a_block(board: Driver)
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("block", [1_024, 4_092, 6_000])
 def test_split_of_everything_leaves_no_hole_larger_than_a_block(board: Driver, block: int, seed: int) -> None:
-    """Whatever holes memory had: neither two freed blocks nor a freed block and the rest of its hole become one."""
+    """Whatever holes memory had, two freed blocks never become one, nor does a freed block and the rest of its hole."""
     rng = random.Random(seed)
     taken = [board.ask(f"take DMA {rng.randrange(12, 9_000)}")[0] for _ in range(30)]
     for address in rng.sample([address for address in taken if address], 12):
@@ -250,7 +250,7 @@ HEADER = 4
 
 
 def blocks(board: Driver, caps: str, room: int = 4096) -> dict[int, tuple[int, bool, list[int]]]:
-    """For each heap: address of the first block, whether the list is cut, signed sizes."""
+    """For each heap: the address of the first block, whether the list is cut off, and the signed sizes."""
     words = board.ask(f"blocks {caps} {room}")
     heaps = {}
     while words:
@@ -307,7 +307,7 @@ def census(board: Driver) -> dict[int, tuple[int, ...]]:
 
 
 def test_census_counts_the_used_blocks_of_every_heap(board: Driver) -> None:
-    """The same figures as from the maps of all heaps."""
+    """The census has the same figures as the maps of all heaps."""
     words = board.ask("blocks DEFAULT 4000")
     found = {}
     while words:
@@ -321,7 +321,7 @@ def test_census_counts_the_used_blocks_of_every_heap(board: Driver) -> None:
 
 
 def test_census_is_the_same_again_only_with_blocks_of_the_same_sizes(board: Driver) -> None:
-    """Taken in another order, and with sizes that only have the same sum."""
+    """Blocks in another order give the same census; blocks whose sizes only have the same sum do not."""
     sizes = [100, 200, 304]
     start = census(board)
     addresses = [board.ask(f"take SPIRAM {size}")[0] for size in sizes]

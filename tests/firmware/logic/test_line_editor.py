@@ -43,7 +43,7 @@ HISTORY_SIZE = EDITOR.const("LINE_EDITOR_HISTORY_SIZE")
 UP, DOWN, RIGHT, LEFT, HOME, END = (b"\x1b[%c" % key for key in b"ABCDHF")
 DEL = b"\x1b[3~"
 TERMINAL = b"\x1b[0n"
-"""A terminal's reply to the query for its presence."""
+"""A terminal's reply to the query whether there is one."""
 
 unhurried = settings(deadline=None)
 """No deadline: the host may be busy with other tests."""
@@ -97,7 +97,7 @@ class Screen:
 
 
 class Typist:
-    """A user at the editor; the terminal answers queries or is a plain one."""
+    """A user at the editor. The terminal answers queries, or is a plain terminal."""
 
     def __init__(self, answers: bool = True) -> None:
         self.screen = Screen()
@@ -166,7 +166,7 @@ class Typist:
 
 
 def check_screen(typist: Typist) -> None:
-    """Asserts that the last row shows prompt and line with the cursor at the editor's position."""
+    """Asserts that the last row has the prompt and the line, with the cursor at the editor's position."""
     text, cursor = typist.text, typist.editor.cursor
     start = max(0, cursor - (COLUMNS - 1 - len(PROMPT)))
     assert typist.row == (PROMPT + text[start:])[: COLUMNS - 1].rstrip()
@@ -276,7 +276,7 @@ def test_line_matches_the_model_after_any_keys(keys: list[bytes]) -> None:
 @unhurried
 @given(st.lists(st.one_of(key_presses, st.just("log")), max_size=40))
 def test_screen_shows_the_line_after_any_keys(keys: list[bytes | str]) -> None:
-    """Log lines of other tasks arrive in between and stay intact."""
+    """Log lines from other tasks arrive in between and stay intact."""
     typist = Typist()
     logged = 0
     for key in keys:
@@ -296,7 +296,7 @@ def test_screen_shows_the_line_after_any_keys(keys: list[bytes | str]) -> None:
 @unhurried
 @given(st.lists(key_presses, max_size=20))
 def test_pasted_keys_act_like_typed_keys(keys: list[bytes]) -> None:
-    """Pasting updates the screen once: fewer bytes, the same result."""
+    """Pasting updates the screen only once, which takes fewer bytes and has the same result."""
     typed, pasted = Typist(), Typist()
     typed.press(*keys)
     pasted.press(b"".join(keys))

@@ -196,7 +196,7 @@ def test_maximum_number_of_changes_in_one_check() -> None:
 
 @dataclass
 class OneLevel:
-    """Model of one level of one memory, as in the specification."""
+    """Model of one threshold level of one memory, as specified."""
 
     threshold: int
     active: bool = False
@@ -221,7 +221,7 @@ def test_state_machine_against_a_model(memory: str, pair: tuple[int, int], value
     )
     announced = {"LOW": False, "CRITICAL": False}
     for raw in values:
-        # Small numbers select values at one of the four boundaries.
+        # Small numbers select a value at one of the four boundaries.
         edges = [low.threshold, critical.threshold, low.threshold + max(low.threshold // 10, 1024)]
         value = max(0, edges[raw % 3] + raw) if -2 <= raw <= 2 else raw
         low.update(value)
@@ -644,7 +644,7 @@ def test_failed_allocations_of_many_tasks_are_never_torn_nor_uncounted() -> None
         thread.join()
     done.set()
     reader.join()
-    put(0)  # carries the count of those lost since
+    put(0)  # also carries the number of failures lost since then
     some, missed = drain()
     assert all((size, caps) == (time * 3, time * 5) for time, size, caps in taken)
     assert len(set(taken)) == len(taken)

@@ -57,7 +57,7 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_figures_and_predictions_match_the_allocator(driver: Path, seed: int) -> None:
-    """Availability is exact at every boundary in every state; a placement differs by rounding at most."""
+    """Availability is exact at every boundary in every state. A predicted placement is wrong at most by rounding."""
     done = subprocess.run(
         [str(driver), str(seed), str(STEPS)],
         input="".join(f"{line}\n" for line in profiles.load().boot_lines()),
@@ -70,5 +70,5 @@ def test_figures_and_predictions_match_the_allocator(driver: Path, seed: int) ->
     counts = {name: int(value) for name, value in re.findall(r"(\w+)=(\d+)", done.stdout)}
     assert counts["checks"] / 10 < counts["yes"] < counts["checks"] * 9 / 10, "both answers must occur"
     assert counts["places"] / 10 < counts["placeable"] < counts["places"] * 9 / 10, "both answers must occur"
-    # Which of several blocks of one class is taken depends on the order in which they were freed.
+    # Which of several blocks in the same class is taken depends on the order in which they were freed.
     assert counts["misplaced"] <= counts["places"] / 100

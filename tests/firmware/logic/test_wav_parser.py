@@ -1,4 +1,4 @@
-"""The header of a WAV stream: accepted forms, and every reason for refusal, against an independent parser."""
+"""The header of a WAV stream: accepted forms and reasons for refusal, compared with an independent parser."""
 
 from __future__ import annotations
 

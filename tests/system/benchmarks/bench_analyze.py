@@ -3,7 +3,7 @@
     python -m tests.system.benchmarks.bench_analyze [--megabytes N] [--log FILE …]
 
 The long log repeats the given logs (default: the recorded ones next to this checkout, otherwise one made from the
-firmware's own formats) up to that length; it is never on disk. Time and memory are those of the whole process.
+firmware's own formats) up to that length; it is never on disk. Time and memory are measured for the whole process.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ COMMAND = (sys.executable, "-m", "hotpin_hil", "analyze", "--json")
 
 
 def made_log() -> bytes:
-    """A log of some cycles as this firmware prints them, with lines of other components."""
+    """A log of several cycles as this firmware prints them, with lines from other components."""
     lines = [b"rst:0x1 (POWERON_RESET),boot:0x13 (SPI_FAST_FLASH_BOOT)", b"I (566) cpu_start: Multicore app"]
     for cycle in range(200):
         t_ms = 2_000 + 900 * cycle

@@ -28,14 +28,14 @@ class Edit:
 
 @dataclass(frozen=True)
 class Defect:
-    """A small change that makes the firmware wrong, and the requirement that must catch it."""
+    """A small change that breaks the firmware, and the requirement whose tests must catch it."""
 
     name: str
     what: str
     requirement: str
     edits: tuple[Edit, ...]
     diagnoses: tuple[str, ...] = ()
-    """Ids and names of the diagnoses that report and analyser must find, and no others; empty: not checked."""
+    """Ids and names of the diagnoses that the report and the analyser must make, and no others; empty: not checked."""
 
 
 def load(folder: Path = FOLDER) -> list[Defect]:

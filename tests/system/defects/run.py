@@ -28,7 +28,7 @@ REASON_SHOWN = 90
 
 @dataclass(frozen=True)
 class Outcome:
-    """Outcome of a run of the suite: the first reason for each failed requirement, or the error that prevented one."""
+    """Result of a run of the suite: first reason for each failed requirement, or the error that prevented the run."""
 
     failed: dict[str, str]
     seconds: float

@@ -48,7 +48,7 @@ CAN_ACT = {
     **dict.fromkeys(("power-cut-flashing", "bad-flash", "no-download"), (FLASH,)),
     # acts when the port is opened or the firmware starts
     **dict.fromkeys(("port-busy", "no-psram", "boot-loop"), (FLASH, BOOT)),
-    # acts on running firmware; a reset would end it before it shows
+    # acts on running firmware; a reset would end the fault before it has an effect
     **dict.fromkeys(("hang", "power-cut-step", *firmware.ONCE), (CONSOLE,)),
 }
 """Points at which each fault can act; elsewhere it is refused or ends without effect."""
@@ -56,7 +56,7 @@ ON_BYTES = ("noise", "drop", "insert", "duplicate", "cut-utf8", "foreign-line")
 AT_ONCE = ("disconnect", "bridge-hang", "power-cut", "hang", *firmware.ONCE)
 """Faults that act when they begin."""
 WHEN_OVER = ("power-cut-flashing", "power-cut-step")
-"""Faults that end when they have acted. The effect of all others shows only in the failure of the round."""
+"""Faults that end when they have acted. All other faults are noticed only if the round fails."""
 ROUND_MAX_S = 180.0
 """Seconds after which a round counts as hung; on an idle machine the slowest takes about 10 s."""
 LOOK_FOR_S, LOOK_EVERY_S = 2.0, 0.05
@@ -66,7 +66,7 @@ SETTLE_S = 30.0
 TIME_SCALE = 5.0
 NOTHING = "nothing"
 PATIENT = 7
-"""Factor for the timeouts of a board that must work: this machine may be busy."""
+"""Factor for the timeouts of a board that must work, because this machine may be busy."""
 BOOT_S = 6.0
 REPLY_S = 0.5
 FLASH_BAUD = 921_600
@@ -85,7 +85,7 @@ class Round:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Outcome of a round: whether the fault acted, its effect, and errors, which must be none."""
+    """Outcome of a round: whether the fault acted, its effect, and the errors, of which there must be none."""
 
     number: int
     fault: str
@@ -328,7 +328,7 @@ class Held:
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:
-    """Waits until `is_so()` is true or the deadline passes; the caller's count then shows the error."""
+    """Waits until `is_so()` is true or the deadline passes; the caller's count then reveals the error."""
     deadline = time.monotonic() + SETTLE_S
     while not is_so() and time.monotonic() < deadline:
         time.sleep(LOOK_EVERY_S)

@@ -22,8 +22,8 @@ typedef struct {
 
 /** Initialises an empty ring. size: bytes of memory, a power of two, at most 2^31. */
 void audio_ring_init(audio_ring_t *ring, void *memory, uint32_t size);
-/** Number of bytes in the ring. Either side may call it; meanwhile the other side can only increase it (seen
- * by the reader) or decrease it (seen by the writer). */
+/** Number of bytes in the ring. Either side may call it. Until the caller reads or writes, the number can
+ * only grow for the reader, and only shrink for the writer. */
 uint32_t audio_ring_used(const audio_ring_t *ring);
 uint32_t audio_ring_room(const audio_ring_t *ring);
 /** Writer only. Copies as many bytes as fit. @return the number of bytes copied */

@@ -31,7 +31,8 @@
     X(psram_watermark, NONE, NONE)                                                                          \
     X(total_watermark, NONE, NONE)
 
-/* X(field, label, stats field): the values of a baseline, and the delta lines of the box. */
+/* X(field, label, stats field): one row per baseline value. Also generates the delta rows of the
+ * statistics box. */
 #define MEMORY_BASELINE_FIELDS(X)               \
     X(internal, "Internal RAM:", internal_free) \
     X(dma, "DMA-capable:", dma_free)            \

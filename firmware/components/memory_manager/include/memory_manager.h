@@ -48,7 +48,7 @@ typedef struct {
     uint32_t fragmentation_critical;
 } memory_thresholds_t;
 
-/* clang-format off: one memory a line */
+/* clang-format off: one memory per line */
 #define MEMORY_THRESHOLDS_DEFAULT()                                                                       \
     {                                                                                                     \
         .internal_ram_warning = 50 * 1024, .internal_ram_critical = 20 * 1024,                            \

@@ -14,7 +14,7 @@
 /** Free blocks counted in one walk. Initialise with {0}. */
 typedef struct {
     uint32_t free_sum;     //!< Bytes in free blocks
-    uint32_t largest_sum;  //!< Sum over the heaps before the current one of their largest free blocks
+    uint32_t largest_sum;  //!< Sum of the largest free blocks of all heaps before the current one
     uint32_t heap_largest; //!< Largest free block of the current heap
     uintptr_t heap;        //!< Start of the current heap
 } mem_census_t;
@@ -23,8 +23,8 @@ typedef struct {
 void mem_census_add(mem_census_t *census, uintptr_t heap, size_t free_block);
 
 /**
- * Percentage of the free bytes that are outside the largest free block of their heap, rounded to the nearest;
- * 0 if no memory is free. Computed per heap, so that separate regions do not count as fragmentation.
+ * Percentage of the free bytes that are outside the largest free block of their heap, rounded to the nearest
+ * whole number. Separate heaps do not count as fragmentation. 0 if no memory is free.
  */
 uint32_t mem_census_fragmentation(const mem_census_t *census);
 
@@ -32,7 +32,7 @@ uint32_t mem_census_fragmentation(const mem_census_t *census);
 
 /**
  * Free blocks in which requests are placed. Initialise with {0}. If there are more free blocks than entries,
- * the smallest are omitted: MEMORY_PLACE_MAX requests need at most that number of the largest blocks.
+ * the smallest are omitted, because MEMORY_PLACE_MAX requests never need more than that number of blocks.
  */
 typedef struct {
     struct {

@@ -24,7 +24,7 @@
 
 static portMUX_TYPE s_lock = portMUX_INITIALIZER_UNLOCKED;
 static enum { NONE, STARTING, RUNNING } s_state;
-static TaskHandle_t s_task;       /* while RUNNING */
+static TaskHandle_t s_task;       /* valid in state RUNNING */
 static mem_periodic_t s_periodic; /* set once */
 static uint32_t s_interval_ms;    /* 0: do not sample */
 static uint32_t s_epoch;          /* number of changes of the interval */
@@ -99,7 +99,7 @@ static esp_err_t ensure_task(void)
             return ESP_ERR_NO_MEM;
         }
     }
-    /* Notify a new task, too: it may have checked for work, and blocked, before the work was queued. */
+    /* Also notify a new task: it may have checked for work, and blocked, before the work was queued. */
     notify();
     return ESP_OK;
 }

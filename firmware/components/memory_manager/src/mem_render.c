@@ -33,7 +33,7 @@ typedef struct {
 
 /* clang-format off: tables */
 
-/* FREE is the first row of every section; the section's title precedes it. */
+/* FREE is the first row of every section, so it also prints the section's title. */
 #define ROW_FREE(field, section)                           \
     {BORDER, "╠", 0, 0}, {SECTION, TITLE_##section, 0, 0}, \
         {BYTES, "Free:", STATS_INDEX(field), KB_WIDTH_##section},

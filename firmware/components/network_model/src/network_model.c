@@ -40,7 +40,7 @@ static bool take(uint32_t size, uint32_t caps)
     return true;
 }
 
-/** Allocates blocks of one size until the total would exceed the limit. */
+/** Allocates equal blocks until the total would exceed the limit. */
 static bool fill(uint32_t size, uint32_t caps, const uint32_t *sum, uint32_t limit)
 {
     while (*sum + size + HEADER <= limit) {

@@ -7,7 +7,7 @@
  *
  * One task changes modes. Before each change it checks that the blocks of the requested mode can be
  * allocated in addition to those of the current mode, so that every change can be undone. After a failed
- * step, the steps before it are undone in reverse order. If that fails too, the state is ERROR, and the task
+ * step, the steps before it are undone in reverse order. If that also fails, the state is ERROR, and the task
  * stops all drivers and starts the former mode again.
  *
  * If requests arrive faster than modes change, the last one counts.
@@ -118,7 +118,7 @@ const char *state_manager_step_name(system_state_t from, system_state_t to, size
 
 /**
  * Locks the drivers for one task: the state does not change between lock and unlock. Changes of state fail if
- * they wait for the lock longer than CONFIG_HOTPIN_STATE_LOCK_TIMEOUT_MS. Hold this lock also to open, write,
+ * they wait for the lock longer than CONFIG_HOTPIN_STATE_LOCK_TIMEOUT_MS. Also hold this lock to open, write,
  * play or close the TTS stream, because leaving voice mode closes the stream.
  *
  * @return

@@ -48,7 +48,8 @@ typedef struct {
 } transition_ledger_t;
 
 typedef struct {
-    /** Called before each step and each undo; an error counts as the step's own, and the step is not run. */
+    /** Called before each step and each undo; if it returns an error, the step is not run and counts as
+     * failed. */
     esp_err_t (*enter)(const char *step, bool undo);
     transition_memory_t (*measure)(void);
 } transition_env_t;

@@ -54,8 +54,8 @@ static bool stt_runs(void)
     return stats.running;
 }
 
-/* Cannot be undone: playback has been aborted. The next call of the stream's user fails: no stream is
- * open. */
+/* Cannot be undone: playback has been aborted. The next call of the stream's user fails, because no
+ * stream is open. */
 static esp_err_t stop_tts(void)
 {
     tts_decoder_info_t info;

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Effect of a request in a state. Pure.
+ * Decides what a request does in the current state. Pure.
  */
 #pragma once
 

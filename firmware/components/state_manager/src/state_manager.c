@@ -30,7 +30,7 @@ static const char *TAG = "STATE";
 
 #define SETTLED (1 << 0)
 
-/* The steps before those of the modes. */
+/* Steps that come before the steps of the modes. */
 #define STEP_LOCK "lock"
 #define STEP_RECOVERY "recovery" /* from ERROR only: stops all drivers */
 #define STEP_ADMISSION "admission"

@@ -68,7 +68,7 @@ esp_err_t stt_pipeline_stop(void);
  */
 esp_err_t stt_pipeline_read(void *data, size_t len, size_t *got);
 
-/** @brief Statistics since start; after stop, those of the last run. Any task may call it. */
+/** @brief Statistics since start; after stop, the statistics of the last run. Any task may call it. */
 void stt_pipeline_get_stats(stt_pipeline_stats_t *out);
 
 /** @brief Sizes in bytes of the blocks that start allocates, for an admission check with STT_TASK_CAPS. */

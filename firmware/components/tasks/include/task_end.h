@@ -32,7 +32,7 @@ extern "C" {
 esp_err_t task_end_wait(uint32_t timeout_ms);
 
 /**
- * @brief Waits until no task of this name exists and its memory is free.
+ * @brief Waits until no task with this name exists and its memory is free.
  *
  * @return
  *      - ESP_OK

@@ -22,7 +22,7 @@ size_t number_i32(char *out, int32_t value, bool plus)
 {
     if (value < 0) {
         *out = '-';
-        return 1 + number_u32(out + 1, 0U - (uint32_t)value); /* correct for INT32_MIN, too */
+        return 1 + number_u32(out + 1, 0U - (uint32_t)value); /* also correct for INT32_MIN */
     }
     if (plus) {
         *out = '+';

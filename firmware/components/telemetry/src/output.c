@@ -58,7 +58,7 @@ static void hide_foreground(void)
 {
 #if CONFIG_HOTPIN_HIL_CONSOLE
     if (s_foreground.hide != NULL && !s_foreground.is_hidden) {
-        s_foreground.is_hidden = true; /* first: hide() writes too */
+        s_foreground.is_hidden = true; /* set first, because hide() also writes */
         s_foreground.hide();
     }
 #endif

@@ -1,8 +1,9 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * libFuzzer target: feeds any bytes as keys to line editor and completion, with log lines of other tasks in
- * between. Invariants are asserted here; the sanitizers detect memory errors and undefined behaviour.
+ * libFuzzer target: feeds any bytes as keys to the line editor and its completion, with log lines from other
+ * tasks in between. Invariants are asserted here; the sanitizers detect memory errors and undefined
+ * behaviour.
  */
 #include <assert.h>
 #include <string.h>

@@ -351,8 +351,8 @@ static struct {
     unsigned id;
     uint32_t caps;
     uint32_t bytes;
-    uint32_t (*count)(void); /* total of leak points, */
-    uint32_t upto;           /* and of those that leaked */
+    uint32_t (*count)(void); /* number of leak points so far */
+    uint32_t upto;           /* leak points up to this number have leaked */
     uint32_t leaked;
 } s_leak;
 

@@ -5,8 +5,8 @@
  *
  * A handler adds members to the reply and returns ESP_OK. If it returns an error, its members are replaced by
  * {"ok":false,"err":…,"msg":…}. A reply too long for one record continues in the next, with "more":true in
- * all but the last. The reader merges records of one id into one object: members are added, arrays of the
- * same name are concatenated, and objects of the same name are merged.
+ * all but the last. The reader merges records of one id into one object: members are added, arrays
+ * with the same name are concatenated, and objects with the same name are merged.
  */
 #pragma once
 

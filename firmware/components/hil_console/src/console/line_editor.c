@@ -342,7 +342,7 @@ static void clear_screen(line_editor_t *editor)
     }
 }
 
-/** True if the key is printable or has a function: then the prompt must be shown. */
+/** True if the key is printable or has a function, so that the prompt must be visible. */
 static bool is_key(char byte)
 {
     static const char KEYS[] = {CTRL('A'), CTRL('B'), CTRL('C'), CTRL('D'), CTRL('E'), CTRL('F'),

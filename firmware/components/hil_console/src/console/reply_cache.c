@@ -8,7 +8,7 @@
 typedef struct {
     uint16_t id; /* 0: empty */
     uint32_t hash;
-    size_t start; /* in s_ring */
+    size_t start; /* offset in s_ring */
     size_t length;
 } entry_t;
 

@@ -18,9 +18,9 @@ typedef struct {
 } heap_fail_state_t;
 
 /**
- * @brief Makes allocations fail: of those that request all of `caps` (0: any allocation), counted from 1 from
- * now on, number `nth`, the next `count - 1` and number `also` (0: none) return NULL. As with a real failure,
- * the failed-allocation callback is called.
+ * @brief Makes allocations fail. From now on, counts the allocations that request all of `caps` (0: any
+ * allocation), from 1. Number `nth`, the next `count - 1` and number `also` (0: none) return NULL. As with a
+ * real failure, the failed-allocation callback is called.
  */
 void heap_fail_arm(uint32_t caps, uint32_t nth, uint32_t count, uint32_t also);
 

@@ -49,8 +49,8 @@ esp_err_t heap_hold_leave(uint32_t caps, uint32_t leave, uint32_t block, unsigne
 
 /**
  * @brief Allocates `count` blocks (0: as many as fit) and frees every second one, which leaves fragmented
- * free memory. Each hole that it makes has the size of one block: the last block before each gap or other
- * block stays.
+ * free memory. Each new hole has the size of one block, because the last block before a gap or a foreign
+ * block is not freed.
  * @param[out] had number of blocks that could be allocated
  * @return
  *      - ESP_OK

@@ -40,8 +40,8 @@ const char *idf_calls_held_name(idf_held_t what);
 int idf_calls_camera_power_down(void);
 
 /**
- * @brief Makes calls of this function fail: of the calls by any task, counted from 1 from now on, number
- * `nth` and the next `count - 1`.
+ * @brief Makes calls of this function fail. From now on, counts the calls by any task, from 1. Number `nth`
+ * and the next `count - 1` fail.
  * @return false if this function cannot be made to fail; no state is changed then
  */
 bool idf_calls_fail(const char *name, uint32_t nth, uint32_t count);

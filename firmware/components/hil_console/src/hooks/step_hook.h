@@ -24,7 +24,8 @@ typedef struct {
  */
 bool step_hook_fail(const char *list, uint32_t count);
 
-/** @brief Calls `crash` when this step is next entered. Names as above. @return false: unknown step */
+/** @brief Calls `crash` when this step is next entered. Names as for step_hook_fail(). @return false: unknown
+ * step */
 bool step_hook_crash(const char *step, void (*crash)(void));
 
 void step_hook_disarm(void);

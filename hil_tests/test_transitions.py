@@ -588,7 +588,7 @@ SHORTAGES = {
 def test_memory_shortage_is_detected_before_any_step(
     device: Device, modes: Modes, heaps: Heaps, measure: Measure, shortage: Shortage
 ) -> None:
-    """Too little memory in total, or enough in total without a large enough block."""
+    """Either too little memory is free in total, or enough is free but no block is large enough."""
     origin = other(shortage.to)
     modes.cycle()
     if origin == VOICE:

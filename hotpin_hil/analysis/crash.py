@@ -91,7 +91,7 @@ class CrashHandler:
         is_after_panic = crash is not None and crash.panic is not None and crash.reset is None
         known = catalogue.of_reset(boot, after_panic=is_after_panic)
         if known is not None:
-            text = boot.cause or f"a boot without banner, shown by: {boot.sign}"
+            text = boot.cause or f"a boot without a banner, detected by: {boot.sign}"
             self._findings.note(known, boot, text, boot.cause)
         if is_after_panic and crash is not None:
             crash.reset = boot
@@ -148,7 +148,7 @@ def _chain(crash: _Crash) -> list[Evidence]:
     if crash.panic is not None:
         chain.append(Evidence(crash.panic.line, crash.panic.t_ms, crash.panic.panic.headline))
     if crash.reset is not None:
-        text = crash.reset.cause or f"the next boot shows in its {crash.reset.sign}"
+        text = crash.reset.cause or f"no cause in the log; the next boot was detected by: {crash.reset.sign}"
         chain.append(Evidence(crash.reset.line, None, f"reset: {text}"))
     if crash.reason is not None:
         text = f"the firmware reports: {crash.reason.reason}"

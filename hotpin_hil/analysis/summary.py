@@ -83,7 +83,7 @@ class BootSummary:
     def how(self) -> str:
         """The reset reason, if the log shows it; otherwise the sign of the boot."""
         causes = [self.cause, f"the firmware reports {self.reason}" if self.reason else ""]
-        return ", ".join(cause for cause in causes if cause) or f"no banner, shown by: {self.sign}"
+        return ", ".join(cause for cause in causes if cause) or f"no banner, detected by: {self.sign}"
 
 
 @dataclass(frozen=True)

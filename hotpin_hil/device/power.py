@@ -24,17 +24,17 @@ def power_failure(channel: Channel, since: Cursor | None = None) -> str:
     """Describe the newest unrequested reset since a moment, if a loss of power is its likely cause.
 
     Returns:
-        For example "the board was reset in mid-test by a loss of power (POWERON_RESET)"; empty for any other cause.
+        For example "the board was reset during the test by a loss of power (POWERON_RESET)"; empty for any other cause.
     """
     resets = [reset for reset in channel.resets(since) if not reset.requested]
     if resets and _is_power(channel, resets[-1]):
-        return f"the board was reset in mid-test by a loss of power ({resets[-1].name})"
+        return f"the board was reset during the test by a loss of power ({resets[-1].name})"
     everything = channel.records()
     for record in reversed(channel.records(since)):
         reason = record.data.get("reset_reason")
         is_unasked = record.boot != everything[0].boot and not channel.was_requested(record.boot)
         if record.event == "boot" and reason in _REASONS and is_unasked:
-            return f"the board was reset in mid-test by a loss of power ({reason})"
+            return f"the board was reset during the test by a loss of power ({reason})"
     return ""
 
 

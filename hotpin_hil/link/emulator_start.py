@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from hotpin_hil.link.channel import Channel, Cursor
 
 KNOWN_PANICS = {
-    "Interrupt wdt timeout on CPU1": "each core has a PSRAM of its own",
+    "Interrupt wdt timeout on CPU1": "each core has its own PSRAM",
     "Cache disabled but cached memory region accessed": "the host stopped a core while its cache was off",
 }
 """Text of a panic -> the defect of QEMU behind it."""

@@ -33,11 +33,11 @@ TOOLS = ("pytest_embedded", "_pytest", "xdist", "allure", "fixtures.console")
 
 CATEGORIES = [
     {
-        "name": "Harness: a test did not do its work",
+        "name": "Harness: the test itself is broken",
         "messageRegex": r"(?s)(UNSET.*|BLOCKED: the test's (setup|call|teardown) raised.*)",
     },
     {
-        "name": "Bench: kept the test from showing anything",
+        "name": "Bench: it prevented the test",
         "messageRegex": r"(?s)BLOCKED: (?!the test's (setup|call|teardown) raised).*",
     },
     {"name": "Firmware: a requirement is not met", "messageRegex": r"(?s)FAIL.*"},

@@ -116,7 +116,7 @@ def _text(
     defect = known_defect(output) if is_emulated else ""
     if defect:
         parts.append(
-            f"(a known defect of QEMU can cause this too: {defect}. Run the test again; if the panic recurs, use "
+            f"(a known defect of QEMU can also cause this: {defect}. Run the test again; if the panic recurs, use "
             "the single-core build)"
         )
     parts.append("\n".join(["backtrace, innermost call first:", *calls]) if calls else f"backtrace: {remark}")

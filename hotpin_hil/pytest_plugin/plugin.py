@@ -111,7 +111,7 @@ def pytest_load_initial_conftests(
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marks and the plugin's parts."""
-    config.addinivalue_line("markers", "requirement(*ids): the requirement ids that this test shows")
+    config.addinivalue_line("markers", "requirement(*ids): ids of the requirements that this test verifies")
     config.addinivalue_line(
         "markers", f"{BOARDS}(*kinds, needs=…): the kinds of board that can run the test, and what it needs"
     )

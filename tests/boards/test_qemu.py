@@ -409,7 +409,7 @@ def starts_in_flash(emulator: HilQemu, tmp_path: Path) -> int:
 @pytest.mark.parametrize(
     ("order", "fault"),
     [
-        (CPU1, "Interrupt wdt timeout on CPU1 (each core has a PSRAM of its own)"),
+        (CPU1, "Interrupt wdt timeout on CPU1 (each core has its own PSRAM)"),
         ("Cache disabled but cached memory region accessed", "the host stopped a core"),
         (
             "rst:0x7 (TG0WDT_SYS_RESET),boot:0x12 (SPI_FAST_FLASH_BOOT)",

@@ -255,4 +255,4 @@ def test_panic_that_qemu_can_cause_is_marked(tmp_path: Path, is_emulated: bool) 
     if is_emulated:
         dut.serial.faults = []  # type: ignore[attr-defined]  # attributes of HilQemu
     _, (text,) = kept(tmp_path, dut)
-    assert ("a known defect of QEMU can cause this too" in text) == is_emulated
+    assert ("a known defect of QEMU can also cause this" in text) == is_emulated

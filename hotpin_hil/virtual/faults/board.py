@@ -192,7 +192,7 @@ class Faults:
         self._request(f"sys.panic kind=abort step={fault.arguments['step']}")
 
     def _request(self, command: str) -> None:
-        """Send a console command with a fresh id, because the firmware ignores a repeated one."""
+        """Send a console command with a new id, because the firmware ignores an id that it has seen."""
         self._requests += 1
         self._board.type_in(f"@{60000 + self._requests % 5000} {command}\n")
 

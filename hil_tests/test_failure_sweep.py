@@ -114,7 +114,7 @@ COMMANDS = [
 
 
 def log_and_wait(device: Device) -> None:
-    """While monitoring is off the log starts a task for itself; stopping waits for its end."""
+    """While monitoring is off, a log starts its own task; `monitor(stop=True)` waits until that task has ended."""
     device.log("Sweep")
     device.monitor(stop=True)
 

@@ -52,7 +52,7 @@ def find_emulator(path: str | None) -> Emulator:
         path: value of --qemu-prog-path, if given.
 
     Raises:
-        UsageError: it is missing, too old, or has no ESP32.
+        UsageError: QEMU is missing, is too old, or has no machine `esp32`.
     """
     program = path or PROGRAM
     if shutil.which(program) is None:
@@ -148,7 +148,7 @@ class QemuBoard:
         """Find the emulator.
 
         Raises:
-            UsageError: it is missing, too old, or has no ESP32.
+            UsageError: QEMU is missing, is too old, or has no machine `esp32`.
         """
         self._emulator = find_emulator(getattr(self._settings.options, "qemu_prog_path", None))
 

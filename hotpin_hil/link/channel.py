@@ -241,7 +241,7 @@ class Channel:
             The first result of `found` that is not None; None after the timeout.
 
         Raises:
-            PortError: the line is lost.
+            PortError: the port was lost.
         """
         deadline = self.deadline(timeout_s)
         while True:

@@ -31,12 +31,12 @@ REASON_POWERON, REASON_SW, REASON_PANIC, REASON_INT_WDT, REASON_TASK_WDT = 1, 3,
 
 
 def build_runtime_test() -> Path:
-    """The runtime's own test program."""
+    """Builds the test program of the host runtime."""
     return build_native("native-test", "runtime_test.elf", "-DHOTPIN_FIRMWARE=OFF")
 
 
 def build_drivers_test() -> Path:
-    """The test program of the project's drivers on the models of their hardware."""
+    """Builds the test program that runs the project's drivers on models of their hardware."""
     return build_native("native-drivers-test", "drivers_test.elf", "-DHOTPIN_PACKAGE=OFF")
 
 

@@ -14,6 +14,7 @@ from hotpin_hil.boards import leasing
 from hotpin_hil.boards.bench import FEATURES, POWER
 from hotpin_hil.boards.in_use import BoardInUse
 from hotpin_hil.boards.rerun import SOAK
+from hotpin_hil.boards.stale import notice_if_stale
 from hotpin_hil.device.budgets import BOOT_S
 from hotpin_hil.errors import HilError, PortError, UsageError
 from hotpin_hil.link.channel import Channel
@@ -72,6 +73,9 @@ class BoardPlugin:
             self._session.lease(_workers(self._config), self._tell)
         except HilError as error:
             raise pytest.UsageError(str(error)) from error
+        notice = notice_if_stale(self.board.build, self.board.kind)
+        if notice:
+            self._tell(notice)
 
     def _tell(self, text: str) -> None:
         reporter = self._config.pluginmanager.get_plugin("terminalreporter")

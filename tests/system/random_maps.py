@@ -23,6 +23,11 @@ from hotpin_hil.virtual.profile import HeapRegion
 MAPS_DIR = BUILD_DIR / "random-maps"
 ROM_DATA = HeapRegion(0x3FFAE6E0, 6432, "DRAM")
 PSRAM = HeapRegion(0x3F800000, 4 << 20, "SPIRAM")
+BY_CORES = {
+    "one core": [HeapRegion(0x3FFE0440, 129984, "DIRAM"), HeapRegion(0x40078000, 32768, "IRAM")],
+    "two cores": [HeapRegion(0x3FFE0440, 15072, "DIRAM"), HeapRegion(0x3FFE4350, 113840, "DIRAM")],
+}
+"""The second core's ROM data and cache are heaps if FreeRTOS uses only one."""
 DRAM_END, IRAM_END = 0x3FFE0000, 0x400A0000
 FIRST_DATA = range(0x3FFB4000, 0x3FFCA000, 4)
 """Ends of static data: below the smallest image, or 96 KB (as in the recorded firmware) and more."""
@@ -35,9 +40,9 @@ def profiles(draw: st.DrawFn) -> str:
     data, code = draw(st.sampled_from(FIRST_DATA)), draw(st.sampled_from(FIRST_CODE))
     base = draw(st.sampled_from(["hotpin-5.4", "hotpin-5.5"]))
     has = [f"IDF {base.removeprefix('hotpin-')}", *draw(st.sampled_from([[], ["newlib in flash"]]))]
-    has.append("two cores")  # must match the host build
-    heaps = [ROM_DATA, HeapRegion(data, DRAM_END - data, "DRAM")]
-    heaps += [HeapRegion(0x3FFE0440, 15072, "DIRAM"), HeapRegion(0x3FFE4350, 113840, "DIRAM")]
+    cores = draw(st.sampled_from(list(BY_CORES)))
+    has.append(cores)
+    heaps = [ROM_DATA, HeapRegion(data, DRAM_END - data, "DRAM"), *BY_CORES[cores]]
     heaps += [HeapRegion(code, IRAM_END - code, "IRAM"), PSRAM]
     lines = [f'  {{ start = 0x{h.start:08X}, length = {h.length}, type = "{h.type}" }},' for h in heaps]
     return "\n".join([f'like = "{base}"', 'name = "random"', f"has = {has}", "heap = [", *lines, "]", ""])

@@ -281,6 +281,7 @@ def test_each_callback_is_called_once_on_entering_and_never_on_leaving(
     """The test registers three callbacks; memory then enters a level, stays in it and leaves it."""
     callbacks = 3
     threshold = 51_203
+    device.callbacks(reset=True)  # the one of `monitor`
     device.callbacks(add=callbacks)
     device.thresholds(**only(internal_ram_warning=threshold))
     monitor.start()
@@ -330,6 +331,7 @@ def test_callback_that_logs_and_queries_does_not_deadlock(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
     """The callback's statistics are logged with current figures, and the monitor keeps running."""
+    device.callbacks(reset=True)
     device.callbacks(add=1, log=True)
     device.thresholds(**only(internal_ram_warning=51_203))
     monitor.start()

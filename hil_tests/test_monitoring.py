@@ -397,24 +397,3 @@ def test_failure_inside_a_critical_section_is_only_noted(device: Device, measure
     failed = kept[0]
     measure("capabilities", failed.caps, exact=CAP_DMA, source="requested in the critical section")
     measure("boot id", device.info().b, exact=boot, source="no reset")
-
-
-@pytest.mark.requirement("MON-04")
-def test_failures_in_quick_succession_are_counted_when_not_kept(
-    device: Device, heaps: Heaps, measure: Measure
-) -> None:
-    """With more failures than slots before the first query, the board reports overwritten ones as `lost`."""
-    attempts = 30
-    size = heaps.free(DMA.caps) + 4
-    start = device.mark()
-    for _ in range(attempts):
-        assert not heaps.can_hold(DMA, size)
-    failures(device, 0)
-    events = device.events("mem.alloc_failed", since=start)
-    reported = sum(1 + event.data["lost"] for event in events)
-    measure(
-        "failures reported or counted as lost",
-        reported,
-        exact=attempts,
-        source="REQUIREMENTS.md MON-04: anywhere",
-    )

@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from fixtures.board import Power, needs_boot_loader
+from fixtures.board import Power, erase_nvs, needs_boot_loader
+from fixtures.device import start_over
 from fixtures.faults import Faults
 from fixtures.flashing import cut_flashing
 from fixtures.measure import Measure
@@ -92,6 +93,52 @@ def test_crash_ends_in_a_reset_that_reports_its_cause(
     measure("reset reason", after.reset_reason, exact=REASONS[kind], source="esp_reset_reason()")
     measure("boots counted", after.boot_count - before.boot_count, exact=1, source="one reset, no loop")
     measure("the board works", device.mode().mode, exact="camera", source=SOURCE)
+
+
+CRASHES_IN_A_ROW = 5
+
+
+def test_crashes_in_a_row_are_counted_and_each_keeps_the_last_statistics(
+    device: Device, measure: Measure
+) -> None:
+    """Without a loss of power: the statistics of each boot are found in the next one, and in no later one."""
+    before = device.info()
+    for number in range(1, CRASHES_IN_A_ROW + 1):
+        context = f"Before crash {number}"
+        device.log(context)
+        kept = [(snapshot.context, snapshot.stats) for snapshot in device.history()]
+        info = device.panic("abort")
+        last = device.last()
+        when = f"crash {number}: "
+        measure(f"{when}reset reason", info.reset_reason, exact="PANIC", source="esp_reset_reason()")
+        measure(
+            f"{when}boots counted", info.boot_count - before.boot_count, exact=1, source="one reset, no loop"
+        )
+        measure(f"{when}boot id is new", info.b != before.b, exact=True, source="PROTOCOL.md §3")
+        measure(f"{when}id of the last boot", last.boot_id or "", exact=before.b, source="sys.info before")
+        measure(
+            f"{when}count of the last boot",
+            last.boot_count or 0,
+            exact=before.boot_count,
+            source="sys.info before",
+        )
+        found = [(snapshot.context, snapshot.stats) for snapshot in last.snapshots]
+        measure(f"{when}statistics", found == kept, exact=True, source="mem.history before")
+        measure(f"{when}newest statistics", found[0][0] if found else "", exact=context, source="mem.log")
+        before = info
+
+
+@needs_boot_loader
+def test_boots_are_counted_from_one_after_the_storage_is_erased(
+    dut: Any, device: Device, measure: Measure
+) -> None:
+    erase_nvs(dut)
+    counts = [
+        start_over(dut, device).boot_count,
+        device.reboot().boot_count,
+        device.panic("abort").boot_count,
+    ]
+    measure("boot counts", str(counts), exact="[1, 2, 3]", source="REQUIREMENTS.md BOOT-02")
 
 
 def test_byte_access_to_iram_panics_where_the_chip_is_real(

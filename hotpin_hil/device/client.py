@@ -85,7 +85,13 @@ class Device(Console):
         return parse_resources(self.command("sys.resources"), "sys.resources")
 
     def fail_call(
-        self, call: str | None = None, *, nth: int | None = None, count: int | None = None, off: bool = False
+        self,
+        call: str | None = None,
+        *,
+        nth: int | None = None,
+        count: int | None = None,
+        boot: bool = False,
+        off: bool = False,
     ) -> dict[str, Any]:
         """Make calls to an ESP-IDF function fail.
 
@@ -93,12 +99,13 @@ class Device(Console):
             call: name of the function; None lists those that can fail.
             nth: the first call that fails, counted from now.
             count: number of failures.
+            boot: in the next start by software, counted from the beginning of app_main.
             off: disarm.
 
         Returns:
             `calls` (the list), `armed`, `seen`, `failed`.
         """
-        return self.command("sys.fail", call=call, nth=nth, count=count, off=off or None)
+        return self.command("sys.fail", call=call, nth=nth, count=count, boot=boot or None, off=off or None)
 
     def _restart(self, command: str, **args: Any) -> BoardInfo:
         with suppress(BoardReset):  # the reset may overtake the reply
@@ -272,6 +279,7 @@ class Device(Console):
         count: int | None = None,
         also: int | None = None,
         step: Caps | None = None,
+        boot: bool = False,
         off: bool = False,
     ) -> dict[str, Any]:
         """Make allocations or steps of a mode transition fail.
@@ -281,6 +289,7 @@ class Device(Console):
             nth: the first matching allocation that fails, counted from now.
             count: number of failures.
             also: number of another allocation that fails, counted like `nth`.
+            boot: allocations in the next start by software, counted from the init of the memory manager.
             step: steps whose next `count` entries fail ("undo:NAME" for a rollback).
             off: disarm all faults.
 
@@ -288,7 +297,14 @@ class Device(Console):
             `armed`, `seen`, `failed`, `steps_armed`, `steps_failed`.
         """
         return self.command(
-            "heap.fail", caps=caps, nth=nth, count=count, also=also, step=step, off=off or None
+            "heap.fail",
+            caps=caps,
+            nth=nth,
+            count=count,
+            also=also,
+            step=step,
+            boot=boot or None,
+            off=off or None,
         )
 
     def leak(

@@ -227,6 +227,7 @@ class Esp32Cam:
         if self._loader is not None:
             self._loader.feed(data)
         elif self._process is not None:
+            self._restarts = 0  # firmware that reads commands is not in a boot loop
             self._process.write(data)
 
     def set_lines(self, dtr: bool, rts: bool) -> None:

@@ -9,6 +9,7 @@ set(HIL_CONSOLE_WRAPPED
     heap_caps_realloc_default
     heap_caps_register_failed_alloc_callback
     state_manager_enter_step
+    telemetry_mark_start
     telemetry_send
 )
 set(idf_calls ${CMAKE_CURRENT_LIST_DIR}/src/hooks/idf_calls.def)

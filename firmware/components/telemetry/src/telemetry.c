@@ -4,7 +4,6 @@
 #include "telemetry.h"
 
 #include <stdatomic.h>
-#include "esp_check.h"
 #include "esp_log.h"
 #include "esp_random.h"
 #include "number_format.h"
@@ -50,12 +49,12 @@ esp_err_t telemetry_init(void)
     }
     s_boot_id_bits = esp_random();
     number_hex(s_boot_id, s_boot_id_bits, 8, false);
-    ESP_RETURN_ON_ERROR(telemetry_output_init(), TAG, "console");
-    esp_err_t err = count_boot();
+    esp_err_t output_err = telemetry_output_init();
+    esp_err_t err = count_boot(); /* also without the UART driver */
     if (err != ESP_OK) {
         ESP_LOGW(TAG, "cannot count the boot in NVS: %s", esp_err_to_name(err));
     }
-    return ESP_OK;
+    return output_err;
 }
 
 const char *telemetry_boot_id(void)

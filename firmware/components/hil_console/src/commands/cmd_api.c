@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "array_size.h"
+#include "boot_fail.h"
 #include "console.h"
 #include "esp_heap_caps.h"
 #include "freertos/FreeRTOS.h"
@@ -266,6 +267,7 @@ void hil_console_before_init(void)
         s_before_init[i] = BEFORE_INIT[i].run();
     }
     s_before_init_ran = true;
+    boot_fail_begin_allocations();
 }
 
 static void list_cases(console_reply_t *reply)

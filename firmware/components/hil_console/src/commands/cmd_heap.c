@@ -5,6 +5,7 @@
  */
 #include <string.h>
 
+#include "boot_fail.h"
 #include "console.h"
 #include "console_caps.h"
 #include "esp_heap_caps.h"
@@ -321,6 +322,7 @@ static esp_err_t heap_fail(const console_request_t *request, console_reply_t *re
     if (console_arg(request, "off") != NULL) {
         heap_fail_disarm();
         step_hook_disarm();
+        boot_fail_disarm();
     } else if (step != NULL) {
         if (!step_hook_fail(step, console_arg_u32(request, "count", 1))) {
             return console_bad_argument(reply, "step", step,
@@ -331,8 +333,10 @@ static esp_err_t heap_fail(const console_request_t *request, console_reply_t *re
         if (nth == 0) {
             return console_bad_argument(reply, "nth", "0", "must be at least 1");
         }
-        heap_fail_arm(console_caps(request), nth, console_arg_u32(request, "count", 1),
-                      console_arg_u32(request, "also", 0));
+        void (*arm)(uint32_t, uint32_t, uint32_t, uint32_t) =
+            console_arg(request, "boot") != NULL ? boot_fail_allocation : heap_fail_arm;
+        arm(console_caps(request), nth, console_arg_u32(request, "count", 1),
+            console_arg_u32(request, "also", 0));
     } else if (request->arg_count > 0) {
         return console_bad_argument(reply, "nth", "", "missing");
     }
@@ -418,9 +422,9 @@ static const console_command_t COMMANDS[] = {
      "take count= blocks (default: all), then free every second one"},
     {"heap.leak", "[caps=CAPS] [bytes=N] [every=cycle|sample] [off=1]", heap_leak,
      "leak a block at each return from voice to camera mode, or at each sample (default)"},
-    {"heap.fail", "[caps=CAPS] [nth=N] [count=N] [also=N] [step=TEXT] [off=1]", heap_fail,
-     "make the n-th allocation with caps, the next count - 1 and number also= fail; or steps of a mode "
-     "change"},
+    {"heap.fail", "[caps=CAPS] [nth=N] [count=N] [also=N] [boot=1] [step=TEXT] [off=1]", heap_fail,
+     "make the n-th allocation with caps, the next count - 1 and number also= fail (boot=1: in the next "
+     "start); or steps of a mode change"},
 };
 
 const console_group_t CMD_HEAP = CONSOLE_GROUP(COMMANDS);

@@ -4,6 +4,7 @@
  * sys.resources: all resources that the firmware holds. sys.fail: makes ESP-IDF calls fail on purpose.
  */
 #include "audio_driver.h"
+#include "boot_fail.h"
 #include "camera_controller.h"
 #include "console.h"
 #include "freertos/FreeRTOS.h"
@@ -98,7 +99,7 @@ static void add_own(console_reply_t *reply)
     console_u32(reply, "held", bytes);
     console_u32(reply, "armed",
                 heap_fail_get_state().armed + step_hook_get_state().armed +
-                    (idf_calls_get_state().call != NULL));
+                    (idf_calls_get_state().call != NULL) + boot_fail_armed());
 }
 
 static esp_err_t sys_resources(const console_request_t *request, console_reply_t *reply)
@@ -124,12 +125,15 @@ static esp_err_t sys_fail(const console_request_t *request, console_reply_t *rep
     const char *name = console_arg(request, "call");
     if (console_arg(request, "off") != NULL) {
         idf_calls_disarm();
+        boot_fail_disarm();
     } else if (name != NULL) {
         uint32_t nth = console_arg_u32(request, "nth", 1);
         if (nth == 0) {
             return console_bad_argument(reply, "nth", "0", "must be at least 1");
         }
-        if (!idf_calls_fail(name, nth, console_arg_u32(request, "count", 1))) {
+        bool (*fail)(const char *, uint32_t, uint32_t) =
+            console_arg(request, "boot") != NULL ? boot_fail_call : idf_calls_fail;
+        if (!fail(name, nth, console_arg_u32(request, "count", 1))) {
             return console_bad_argument(
                 reply, "call", name, "this function cannot be made to fail; sys.fail lists those that can");
         }
@@ -152,8 +156,9 @@ static esp_err_t sys_fail(const console_request_t *request, console_reply_t *rep
 static const console_command_t COMMANDS[] = {
     {"sys.resources", "", sys_resources,
      "resources that the firmware holds: blocks, tasks, queues, drivers, settings"},
-    {"sys.fail", "[call=TEXT] [nth=N] [count=N] [off=1]", sys_fail,
-     "make the n-th call of this ESP-IDF function and the next count - 1 fail; without arguments: list them"},
+    {"sys.fail", "[call=TEXT] [nth=N] [count=N] [boot=1] [off=1]", sys_fail,
+     "make the n-th call of this ESP-IDF function and the next count - 1 fail (boot=1: in the next start); "
+     "without arguments: list them"},
 };
 
 const console_group_t CMD_RESOURCES = CONSOLE_GROUP(COMMANDS);

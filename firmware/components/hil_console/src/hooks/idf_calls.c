@@ -12,6 +12,7 @@
 #include "array_size.h"
 #include "driver/gpio.h"
 #include "driver/i2s_std.h"
+#include "driver/uart.h"
 #include "esp_camera.h"
 #include "esp_err.h"
 #include "esp_heap_caps.h"
@@ -20,6 +21,8 @@
 #include "freertos/queue.h"
 #include "freertos/task.h"
 #include "memory_manager.h"
+#include "nvs.h"
+#include "nvs_flash.h"
 #include "sdkconfig.h"
 
 #include "esp_freertos_hooks.h" /* on two cores it does not compile before FreeRTOS.h */

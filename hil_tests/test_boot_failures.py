@@ -1,0 +1,91 @@
+"""Makes the start fail in every way: the board reports it, is ready all the same, and works.
+
+Other tests make the same failures occur in a running board (test_failure_sweep.py).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from fixtures.boot_sweep import NETWORK_TAG, BootSweep, boot_allocation, boot_call
+from fixtures.device import boot_start
+from fixtures.measure import Measure
+from hotpin_hil.device import Device
+
+SOURCE = "the failure is reported, the board is ready, its modes work, and its resources are as usual"
+
+CALLS = [
+    ("xTaskCreatePinnedToCore", 1),  # the monitor
+    ("xTaskCreatePinnedToCore", 2),  # the console
+    ("xTaskCreatePinnedToCore", 3),  # the state manager
+    ("esp_task_wdt_add", 1),
+    ("esp_register_freertos_idle_hook_for_cpu", 1),
+    ("heap_caps_monitor_local_minimum_free_size_start", 1),
+    ("nvs_flash_init", 1),
+    ("nvs_open", 1),
+    ("nvs_get_u32", 1),
+    ("nvs_set_u32", 1),
+    ("nvs_commit", 1),
+    ("uart_driver_install", 1),
+    ("uart_get_tx_buffer_free_size", 1),
+]
+"""Calls of the start; those of the camera's start are the same in a mode change (test_failure_sweep.py)."""
+
+
+def network_blocks(device: Device) -> int:
+    """Number of allocations of the modelled network in the current boot."""
+    line = device.wait_line(r"Modelled network: .* in \d+ blocks", since=boot_start(device))
+    found = re.search(r"in (\d+) blocks", line.text)
+    assert found is not None
+    return int(found[1])
+
+
+def record(measure: Measure, sweep: BootSweep, kind: str) -> None:
+    sweep.close()
+    print("\n".join(sweep.problems))
+    measure(
+        f"start: problems with failing {kind}",
+        "; ".join(sweep.problems),
+        exact="",
+        source=f"{sweep.cases} failures: {SOURCE}",
+    )
+
+
+@pytest.mark.needs("camera")
+@pytest.mark.requirement("ROB-02", "MON-04")
+def test_each_allocation_of_the_start_fails(dut: Any, device: Device, measure: Measure) -> None:
+    """The network's blocks all fail alike, and so do those of the first mode; only the ends of both runs are tried.
+
+    test_failure_sweep.py covers each allocation of a mode change.
+    """
+    blocks = network_blocks(device)
+    sweep = BootSweep(dut, device)
+    last = sweep.allocations
+    nth, in_network = 1, False
+    while nth <= last:
+        start = sweep.one(boot_allocation(nth), is_allocation=True)
+        is_network = any(line.tag == NETWORK_TAG for line in start.said)
+        if is_network and not in_network and blocks > 1:
+            nth += blocks - 1
+        elif start.step is not None and nth < last:
+            nth = last
+        else:
+            nth += 1
+        in_network = is_network
+    record(measure, sweep, "allocations")
+    measure("allocations that were made to fail", sweep.cases, min=10, source="allocations of the start")
+
+
+@pytest.mark.needs("camera")
+@pytest.mark.requirement("ROB-02")
+def test_each_call_of_esp_idf_in_the_start_fails(dut: Any, device: Device, measure: Measure) -> None:
+    sweep = BootSweep(dut, device)
+    for name, nth in CALLS:
+        start = sweep.one(boot_call(name, nth), is_allocation=False)
+        if not start.failed:
+            sweep.problems.append(f"the start does not make call {nth} of {name}")
+    record(measure, sweep, "calls")
+    measure("tasks that the watchdog watches", sweep.watched, exact=1, source="the state manager's task")

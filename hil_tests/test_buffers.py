@@ -1,0 +1,231 @@
+"""Every buffer of limited size: filled to its size N, one more, and twice over, it keeps the right entries.
+
+Kept and dropped entries together are those offered. The TTS stream, the list of callbacks and the console's request
+have tests of their own (test_playback.py, test_api.py, test_robustness.py).
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from fixtures.audio import RATE_HZ
+from fixtures.measure import Measure
+from fixtures.memory import DMA, Heaps
+from fixtures.modes import CAMERA, VOICE, Modes
+from fixtures.pace import HostPace
+from hotpin_hil.device import Device, DeviceError
+from hotpin_hil.protocol.request import encode_request
+
+EVENTS_KEPT = 8
+SNAPSHOTS_KEPT = 16
+BOXES_QUEUED = 8
+FAILURES_NOTED = 4
+"""Failed allocations that are noted between two looks at them."""
+REPLIES_KEPT = 4
+STT_RING_BYTES = 65_536
+CHUNK_BYTES = 1_024
+"""Samples are put into the ring in whole pieces of 32 ms."""
+
+
+def fills(size: int) -> list[int]:
+    return [size, size + 1, 2 * size + 1]
+
+
+def fail_to_hold(device: Device, size: int) -> None:
+    with pytest.raises(DeviceError):
+        device.hold(DMA.caps, size=size)
+
+
+@pytest.mark.requirement("MON-04")
+def test_the_newest_events_are_kept(device: Device, heaps: Heaps, measure: Measure) -> None:
+    """Each failed allocation asks for another size, so that entries cannot be taken for each other."""
+    size = heaps.free(DMA.caps) + 4
+    offered: list[int] = []
+    for count in fills(EVENTS_KEPT):
+        while len(offered) < count:
+            offered.append(size + 4 * len(offered))
+            fail_to_hold(device, offered[-1])
+            events = device.mem_events()
+        measure(
+            f"events kept of {count}",
+            str([event.size for event in events]),
+            exact=str(offered[-EVENTS_KEPT:]),
+            source=f"the newest {EVENTS_KEPT}",
+        )
+        measure(
+            f"their numbers, of {count}",
+            str([event.sequence for event in events]),
+            exact=str(list(range(count + 1))[-EVENTS_KEPT:]),
+            source="each event has the next number",
+        )
+    newest = events[-1].sequence
+    for since, kept in ((newest, 0), (newest - 1, 1), (newest - EVENTS_KEPT, EVENTS_KEPT), (1, EVENTS_KEPT)):
+        found = [event.sequence for event in device.mem_events(since)]
+        expected = list(range(newest - kept + 1, newest + 1))
+        measure(
+            f"events since {since - newest:+d}", str(found), exact=str(expected), source="above that number"
+        )
+
+
+@pytest.mark.requirement("MON-04")
+def test_the_first_failures_between_two_looks_are_noted_and_the_others_counted(
+    device: Device, heaps: Heaps, measure: Measure
+) -> None:
+    size = heaps.free(DMA.caps) + 4
+    for count in (*fills(FAILURES_NOTED), FAILURES_NOTED):
+        last = max((event.sequence for event in device.mem_events()), default=0)
+        start = device.mark()
+        sizes = [size + 4 * number for number in range(count)]
+        for wanted in sizes:
+            fail_to_hold(device, wanted)
+        noted = [event.size for event in device.mem_events(last)]
+        measure(
+            f"noted of {count}",
+            str(noted),
+            exact=str(sizes[:FAILURES_NOTED]),
+            source=f"the first {FAILURES_NOTED}",
+        )
+        events = device.events("mem.alloc_failed", since=start)
+        lost = [event.data["lost"] for event in events]
+        measure(
+            f"lost of {count}",
+            str(lost),
+            exact=str([max(0, count - FAILURES_NOTED), *[0] * (len(lost) - 1)]),
+            source="noted + lost = offered, each counted once",
+        )
+
+
+@pytest.mark.requirement("TRN-09")
+def test_the_newest_snapshots_are_kept(device: Device, measure: Measure) -> None:
+    """Also over a reset."""
+    device.monitor(stop=True)
+    offered = [f"{snapshot.context}" for snapshot in reversed(device.history())]
+    start = len(offered)
+    for count in fills(SNAPSHOTS_KEPT):
+        while len(offered) < count:
+            offered.append(f"Entry {len(offered)}")
+            device.log(offered[-1])
+        kept = device.history()
+        measure(
+            f"snapshots kept of {count}",
+            str([snapshot.context for snapshot in kept]),
+            exact=str(offered[: -SNAPSHOTS_KEPT - 1 : -1]),
+            source=f"the newest {SNAPSHOTS_KEPT}, newest first",
+        )
+        numbers = [snapshot.sequence for snapshot in kept]
+        measure(
+            f"their numbers, of {count}",
+            str(numbers),
+            exact=str(list(range(count, count - SNAPSHOTS_KEPT, -1))),
+            source="each snapshot has the next number",
+        )
+    assert start < SNAPSHOTS_KEPT, "the start alone fills the history"
+    for last in (0, 1, SNAPSHOTS_KEPT - 1, SNAPSHOTS_KEPT, SNAPSHOTS_KEPT + 1):
+        found = len(device.history(last))
+        measure(
+            f"snapshots asked for: {last}", found, exact=min(last, SNAPSHOTS_KEPT), source="mem.history last="
+        )
+    before = [(snapshot.context, snapshot.stats) for snapshot in device.history()]
+    device.reboot()
+    after = [(snapshot.context, snapshot.stats) for snapshot in device.last().snapshots]
+    # The shutdown logs nothing, so all of them are still there.
+    measure("snapshots after a reset", after == before, exact=True, source="sys.last against mem.history")
+
+
+@pytest.mark.requirement("LOG-03")
+def test_the_oldest_waiting_boxes_are_dropped_and_counted(
+    device: Device, host_pace: HostPace, measure: Measure
+) -> None:
+    """A box takes the line for 230 ms, a log command for a few: the queue of boxes must overflow."""
+    before = device.mark()
+    device.log("First")
+    device.wait_box("First", since=before)  # no box of the start waits any more
+    start = device.mark()
+    contexts = [f"Box {number}" for number in range(2 * BOXES_QUEUED + 1)]
+    with host_pace():
+        for context in contexts:
+            device.log(context)
+    device.wait_box(contexts[-1], since=start)
+    device.log("Last")  # its record counts the boxes that were dropped last
+    device.wait_box("Last", since=start)
+    written = [box.context for box in device.boxes(start) if box.context in contexts]
+    samples = device.events("mem.sample", since=start)
+    dropped = sum(sample.data["boxes_dropped"] for sample in samples)
+    told = sum(event.data["boxes"] for event in device.events("log.dropped", since=start))
+    measure("dropped boxes", dropped, low=1, high=len(contexts) - BOXES_QUEUED, source="more than the queue")
+    measure("dropped boxes in log.dropped", told, exact=dropped, source="the records' boxes_dropped")
+    measure("boxes written and dropped", len(written) + dropped, exact=len(contexts), source="PROTOCOL.md §2")
+    measure(
+        "boxes in the order of their logs",
+        written == [context for context in contexts if context in written],
+        exact=True,
+        source="PROTOCOL.md §2",
+    )
+    measure(
+        "the newest boxes",
+        str(written[-BOXES_QUEUED:]),
+        exact=str(contexts[-BOXES_QUEUED:]),
+        source="the oldest are dropped",
+    )
+    recorded = [sample.data["context"] for sample in samples if sample.data["context"] in contexts]
+    measure("records", str(recorded), exact=str(contexts), source="records are never dropped")
+
+
+@pytest.mark.requirement("TRN-01")
+def test_recording_keeps_what_fits_and_counts_the_rest(
+    device: Device, modes: Modes, measure: Measure
+) -> None:
+    """Nothing reads the ring here, so it fills up."""
+    modes.to(VOICE)
+    capacity = STT_RING_BYTES // CHUNK_BYTES * CHUNK_BYTES
+    for seconds in (0.1, STT_RING_BYTES / 2 / RATE_HZ + 0.1, 2 * STT_RING_BYTES / 2 / RATE_HZ + 0.2):
+        modes.record(seconds)
+        heard = device.recording()
+        kept = min(heard.samples * 2, capacity)
+        measure(
+            f"after {seconds:.1f} s: bytes in the ring", heard.ring_bytes, "B", exact=kept, source="sound"
+        )
+        measure(
+            f"after {seconds:.1f} s: samples kept and dropped",
+            heard.ring_bytes // 2 + heard.dropped,
+            exact=heard.samples,
+            source="samples of the microphone",
+        )
+    modes.to(CAMERA)
+    modes.to(VOICE)
+    again = device.recording()
+    measure("dropped in a new recording", again.dropped, exact=0, source="each recording starts empty")
+
+
+@pytest.mark.requirement("ROB-01")
+def test_the_newest_replies_are_repeated(device: Device, measure: Measure) -> None:
+    """A repeated request gets the stored reply, byte by byte; one whose reply is forgotten is executed again."""
+    first = 60_001
+
+    def ask(number: int) -> bytes:
+        start = device.mark()
+        device.channel.send(encode_request(first + number, "mem.log", {"context": f"Reply {number}"}))
+
+        def reply() -> bytes | None:
+            records = [*device.channel.records(start), *device.channel.repeated(start)]
+            return next((record.raw for record in records if record.id == first + number), None)
+
+        raw = device.channel.wait(reply, 5)
+        assert raw is not None, f"no reply to request {number}"
+        return raw
+
+    def logged() -> int:
+        return device.history(1)[0].sequence
+
+    device.monitor(stop=True)
+    replies = [ask(number) for number in range(REPLIES_KEPT + 1)]
+    before = logged()
+    # Reading the history has a reply of its own, which is stored, too.
+    repeated = [ask(number) == replies[number] for number in range(REPLIES_KEPT, 1, -1)]
+    measure(
+        "repeated replies", str(repeated), exact=str([True] * (REPLIES_KEPT - 1)), source="PROTOCOL.md §3"
+    )
+    measure("executed again", logged() - before, exact=0, source="PROTOCOL.md §3")
+    is_stored = ask(0) == replies[0]
+    measure("the oldest reply is stored", is_stored, exact=False, source=f"the last {REPLIES_KEPT}")
+    measure("the oldest request is executed again", logged() - before, exact=1, source="PROTOCOL.md §3")

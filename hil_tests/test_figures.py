@@ -1,0 +1,151 @@
+"""Every reported figure follows a known cause to the byte, so that a constant, or a figure of another memory, shows.
+
+The cause is a block that the test holds; its size comes from the allocator's own walk of the heaps.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import pytest
+
+from fixtures.measure import Measure
+from fixtures.memory import INTERNAL, PSRAM, Heaps, Memory
+from fixtures.modes import CAMERA, VOICE, Modes
+from hotpin_hil.analysis.heap_layout import BLOCK_OVERHEAD
+from hotpin_hil.device import Device
+from hotpin_hil.link.channel import Cursor
+
+SIZES = {"internal": 1_236, "psram": 5_432}
+"""Bytes to hold of each memory: different, and neither a power of two nor a multiple of the other."""
+SOURCE = "bytes of the held blocks and their headers (heap.blocks)"
+MEMORIES = {"internal": INTERNAL, "psram": PSRAM}
+
+
+@dataclass(frozen=True)
+class Walk:
+    """Used bytes of each memory, headers included, from a walk of the heaps' blocks."""
+
+    internal: int
+    psram: int
+
+    def __sub__(self, other: Walk) -> dict[str, int]:
+        return {"internal": self.internal - other.internal, "psram": self.psram - other.psram}
+
+
+def walk(device: Device) -> Walk:
+    """Walks all blocks; free ones are listed with a negative size."""
+
+    def used(memory: Memory) -> int:
+        return sum(
+            size + BLOCK_OVERHEAD for heap in device.blocks(memory.caps) for size in heap.blocks if size > 0
+        )
+
+    return Walk(used(INTERNAL), used(PSRAM))
+
+
+def hold_both(device: Device, heaps: Heaps) -> dict[str, int]:
+    """Holds a block of each memory; returns the bytes that each takes."""
+    before = walk(device)
+    for name, memory in MEMORIES.items():
+        heaps.hold(memory, SIZES[name])
+    taken = walk(device) - before
+    assert all(taken[name] >= SIZES[name] + BLOCK_OVERHEAD for name in SIZES), f"the walk shows {taken}"
+    return taken
+
+
+@pytest.mark.requirement("LOG-05", "LOG-06")
+def test_deltas_follow_held_blocks(device: Device, heaps: Heaps, measure: Measure) -> None:
+    """In the record; fixtures/agreement.py compares the box with it."""
+    device.monitor(stop=True)
+    start = device.mark()
+    device.baseline(set=True)
+    taken = hold_both(device, heaps)
+    device.log("Held")
+    event = device.wait_event("mem.sample", since=start, where=lambda event: event.data["context"] == "Held")
+    expected = {"internal": taken["internal"], "dma": taken["internal"], "psram": taken["psram"]}
+    expected["total"] = taken["internal"] + taken["psram"]
+    for name, size in expected.items():
+        measure(f"delta of {name}", event.data[f"delta_{name}"], "B", exact=-size, source=SOURCE)
+
+
+def against_baseline(device: Device, since: Cursor, mode: str) -> dict[str, int]:
+    """The figures of the line that compares a mode with its first entry."""
+    pattern = rf"{mode} mode against its baseline: internal ([+-]\d+), PSRAM ([+-]\d+) bytes"
+    line = device.wait_line(pattern, since=since)
+    found = re.search(pattern, line.text)
+    assert found is not None
+    return {"internal": int(found[1]), "psram": int(found[2])}
+
+
+HOLES_B = 24
+"""A block that is allocated again may fall into another hole, whose rest of up to 12 bytes is given away with it."""
+
+
+@pytest.mark.needs("camera")
+@pytest.mark.requirement("TRN-03")
+def test_modes_are_compared_with_their_own_baselines(
+    device: Device, heaps: Heaps, modes: Modes, measure: Measure
+) -> None:
+    """A block held before a mode's baseline was set does not show in its comparison, one held after it does.
+
+    Setting one baseline changes no other.
+    """
+    modes.warm_up()
+    for mode in (VOICE, CAMERA):
+        modes.to(mode)
+        device.baseline(set=True, state=mode)
+    kept = {state: _levels(device, state) for state in (VOICE, CAMERA)}
+    held = dict.fromkeys(MEMORIES, 0)
+    for mode in (VOICE, CAMERA):
+        taken = hold_both(device, heaps)
+        held = {name: size + taken[name] for name, size in held.items()}
+        start = device.mark()
+        modes.to(mode)
+        for name, figure in against_baseline(device, start, mode).items():
+            measure(
+                f"{mode} against its baseline: {name}",
+                figure,
+                "B",
+                low=-held[name] - HOLES_B,
+                high=-held[name] + HOLES_B,
+                source=SOURCE,
+            )
+    device.baseline(set=True)
+    device.baseline(set=True, state="own")
+    for state, levels in kept.items():
+        measure(
+            f"baseline of {state}", str(_levels(device, state)), exact=str(levels), source="not set again"
+        )
+
+
+def _levels(device: Device, state: str) -> dict[str, int]:
+    baseline = device.baseline(state=state)
+    return {name: baseline[name] for name in ("timestamp_ms", "internal", "dma", "psram", "total")}
+
+
+@pytest.mark.requirement("TRN-05")
+def test_ledger_shows_a_block_of_the_mode(device: Device, modes: Modes, measure: Measure) -> None:
+    """The ledger's steps add up to the difference of two walks, memory by memory."""
+    modes.warm_up()
+    for mode in (VOICE, CAMERA):
+        before = {name: heap_free(device, memory) for name, memory in MEMORIES.items()}
+        modes.to(mode)
+        after = {name: heap_free(device, memory) for name, memory in MEMORIES.items()}
+        ledger = device.ledger()
+        for name in MEMORIES:
+            steps = sum(
+                getattr(entry, f"{name}_after") - getattr(entry, f"{name}_before") for entry in ledger
+            )
+            measure(
+                f"to {mode}: {name} gained in the steps",
+                steps,
+                "B",
+                exact=after[name] - before[name],
+                source="heap.probe before and after",
+            )
+
+
+def heap_free(device: Device, memory: Memory) -> int:
+    return device.probe(memory.caps).free

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from functools import partial
 
 import pytest
 
-from fixtures.audio import MALFORMED, RATE_HZ, UNSUPPORTED, tone
+from fixtures.audio import (
+    MALFORMED,
+    RATE_HZ,
+    UNSUPPORTED,
+    chunk,
+    format_chunk,
+    interleaved,
+    noise,
+    riff,
+    tone,
+)
 from fixtures.measure import Measure
 from fixtures.modes import CAMERA, VOICE, WRITE_BYTES, Modes, Reading
 from fixtures.pace import HostPace
@@ -78,17 +89,23 @@ def test_stream_is_played_to_its_end(device: Device, voice: Modes, measure: Meas
 def test_stream_may_arrive_during_playback(
     device: Device, voice: Modes, measure: Measure, host_pace: HostPace
 ) -> None:
-    """Playback starts with the header and a little sound; the test writes the rest during playback."""
-    frames = RATE_HZ // 4
-    stream = tone(frames)
+    """Playback starts with the header and a little sound; the test writes the rest during playback, in odd pieces."""
+    frames = RATE_HZ // 8
+    left, right = noise(frames, 1), noise(frames, 2)
+    stream = riff(format_chunk(2), chunk("data", interleaved(left, right)))
+    piece = WRITE_BYTES - 1
     start = device.mark()
     device.tts_open(len(stream))
-    device.tts_write(stream[:WRITE_BYTES])
+    device.tts_write(stream[:piece])
+    device.sound(reset=True)
     with host_pace():
         device.tts_play()
-        for at in range(WRITE_BYTES, len(stream), WRITE_BYTES):
-            device.tts_write(stream[at : at + WRITE_BYTES])
+        for at in range(piece, len(stream), piece):
+            device.tts_write(stream[at : at + piece])
     end = device.wait_event("tts", budgets.PLAY_S, since=start)
+    sound = device.sound()
+    measure("left channel", sound.left, exact=zlib.crc32(left), source="CRC-32 of its samples")
+    measure("right channel", sound.right, exact=zlib.crc32(right), source="CRC-32 of its samples")
     measure("result", end.data["err"], exact="ESP_OK", source="TTS-05")
     measure("frames played", end.data["samples"], "frames", exact=frames, source="frames in the stream")
     device.tts_close()

@@ -35,6 +35,7 @@ from hotpin_hil.protocol.answers import (
     SelfCost,
     Settle,
     Snapshot,
+    Sound,
     Thresholds,
     TtsState,
 )
@@ -70,6 +71,7 @@ __all__ = [
     "SelfCost",
     "Settle",
     "Snapshot",
+    "Sound",
     "SupplyFailed",
     "Thresholds",
     "TtsState",

@@ -32,6 +32,7 @@ from hotpin_hil.protocol.answers import (
     SelfCost,
     Settle,
     Snapshot,
+    Sound,
     Thresholds,
     TtsState,
     parse_answer,
@@ -91,6 +92,7 @@ class Device(Console):
         nth: int | None = None,
         count: int | None = None,
         boot: bool = False,
+        frame: str | None = None,
         off: bool = False,
     ) -> dict[str, Any]:
         """Make calls to an ESP-IDF function fail.
@@ -100,12 +102,15 @@ class Device(Console):
             nth: the first call that fails, counted from now.
             count: number of failures.
             boot: in the next start by software, counted from the beginning of app_main.
+            frame: failing calls of esp_camera_fb_get return a frame with this fault: cut, start, end, size, stale.
             off: disarm.
 
         Returns:
             `calls` (the list), `armed`, `seen`, `failed`.
         """
-        return self.command("sys.fail", call=call, nth=nth, count=count, boot=boot or None, off=off or None)
+        return self.command(
+            "sys.fail", call=call, nth=nth, count=count, boot=boot or None, frame=frame, off=off or None
+        )
 
     def _restart(self, command: str, **args: Any) -> BoardInfo:
         with suppress(BoardReset):  # the reset may overtake the reply
@@ -155,6 +160,14 @@ class Device(Console):
     def recording(self) -> Capture:
         """Read the progress of the microphone's capture, in voice mode."""
         return parse_answer(Capture, self.command("stt.get"), "stt.get")
+
+    def read_recording(self, size: int, *, skip: bool = False) -> bytes:
+        """Take up to `size` bytes of recorded samples (16 bits, little endian) out of the ring, or only drop them."""
+        return b"".join(map(bytes.fromhex, self.command("stt.read", bytes=size, skip=skip or None)["data"]))
+
+    def sound(self, *, reset: bool = False) -> Sound:
+        """Digests of what was played and recorded since the audio driver's start or `reset`."""
+        return parse_answer(Sound, self.command("audio.tap", reset=reset or None), "audio.tap")
 
     # --- memory manager ---
 
@@ -211,18 +224,31 @@ class Device(Console):
         """Run an edge case of the API on the board; returns the error's name, or "ESP_OK"."""
         return str(self.command("mem.api", case=case)["err"])
 
-    def callbacks(self, *, add: int | None = None, reset: bool = False, log: bool = False) -> dict[str, Any]:
+    def callbacks(
+        self,
+        *,
+        add: int | None = None,
+        reset: bool = False,
+        log: bool = False,
+        call: str | None = None,
+        go: bool = False,
+    ) -> dict[str, Any]:
         """Register callbacks that record their calls, or read the calls recorded so far.
 
         Args:
             add: number of callbacks to register.
             reset: delete the recorded calls.
             log: the first callback also calls the manager's log and query functions.
+            call: the first callback makes this call of the API, or blocks ("block").
+            go: end the blocked callback.
 
         Returns:
-            `registered`, `count`, and `calls`: a list of {callback, kind, type, value, threshold, timestamp_ms}.
+            `registered`, `count`, and `calls`: a list of {callback, kind, type, value, threshold, timestamp_ms};
+            `can_call`: the names for `call`; `called`: the first error of these calls; `blocked`.
         """
-        return self.command("mem.callbacks", add=add, reset=reset or None, log=log or None)
+        return self.command(
+            "mem.callbacks", add=add, reset=reset or None, log=log or None, call=call, go=go or None
+        )
 
     # --- heap ---
 

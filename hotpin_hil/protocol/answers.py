@@ -320,6 +320,18 @@ class Capture:
 
 
 @dataclass(frozen=True)
+class Sound:
+    """Digests of the sound: counts since the start of the driver, and the CRC-32 of each channel's samples."""
+
+    frames: int
+    left: int
+    right: int
+    samples: int
+    """Recorded samples."""
+    recorded: int
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """One entry of the manager's history."""
 

@@ -1,5 +1,8 @@
 # The functions that the hooks and quiet.c wrap. Included by this component's CMakeLists.txt and by the host build.
 set(HIL_CONSOLE_WRAPPED
+    audio_backend_open
+    audio_backend_read
+    audio_backend_write
     heap_caps_malloc
     heap_caps_calloc
     heap_caps_realloc

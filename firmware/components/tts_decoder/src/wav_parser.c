@@ -62,6 +62,9 @@ static wav_error_t pass_over(wav_parser_t *parser, uint32_t size)
     if (end > WAV_HEAD_MAX) {
         return WAV_HEAD_TOO_LONG;
     }
+    if (end >= parser->riff_end) {
+        return WAV_NO_SAMPLES; /* no room for another chunk */
+    }
     parser->skip = (uint32_t)(end - parser->offset);
     parser->part = PART_CHUNK;
     return WAV_OK;

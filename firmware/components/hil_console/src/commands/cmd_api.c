@@ -4,6 +4,7 @@
  * mem.api: edge cases of the memory manager's API, run on the board. mem.callbacks: callbacks that record
  * their calls.
  */
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -12,6 +13,7 @@
 #include "console.h"
 #include "esp_heap_caps.h"
 #include "freertos/FreeRTOS.h"
+#include "freertos/task.h"
 #include "hil_console.h"
 #include "memory_manager.h"
 #include "sdkconfig.h"
@@ -33,6 +35,127 @@ static uint32_t s_call_count; /* counts all calls; only the first CALLS_MAX are 
 static unsigned s_registered;
 static volatile bool s_first_logs;
 
+/* Destination of every query. Static because the largest does not fit on the stack of the main task or the
+ * monitor. */
+static union {
+    memory_stats_t stats;
+    memory_monitoring_t monitoring;
+    memory_thresholds_t thresholds;
+    memory_event_t event;
+    memory_snapshot_t snapshot;
+    memory_baseline_t baseline;
+    memory_delta_t delta;
+    memory_self_t self;
+    memory_placement_t placement;
+    memory_optimize_report_t report;
+} s_out;
+static size_t s_out_count;
+
+/* --- Calls from inside a callback --- */
+
+#define BLOCK_MS 10
+#define BLOCKS_MAX 500 /* 5 s */
+
+static atomic_bool s_go;         /* ends a blocked callback */
+static atomic_bool s_is_blocked; /* a callback waits for it */
+
+/** Blocks the caller until mem.callbacks go=1, so that a test can see what it holds up. */
+static esp_err_t block(void)
+{
+    esp_err_t err = ESP_ERR_TIMEOUT;
+    s_is_blocked = true;
+    for (int i = 0; i < BLOCKS_MAX && err != ESP_OK; i++) {
+        err = atomic_exchange(&s_go, false) ? ESP_OK : ESP_ERR_TIMEOUT;
+        vTaskDelay(err == ESP_OK ? 0 : pdMS_TO_TICKS(BLOCK_MS));
+    }
+    s_is_blocked = false;
+    return err;
+}
+
+static void ignore(const memory_warning_t *warning)
+{
+    (void)warning;
+}
+
+static esp_err_t register_and_unregister(void)
+{
+    esp_err_t err = memory_manager_register_warning_callback(ignore);
+    return err == ESP_OK ? memory_manager_unregister_warning_callback(ignore) : err;
+}
+
+static esp_err_t allocate(void)
+{
+    void *block = heap_caps_malloc(64, MALLOC_CAP_DMA);
+    heap_caps_free(block);
+    return block != NULL ? ESP_OK : ESP_ERR_NO_MEM;
+}
+
+static esp_err_t set_same_thresholds(void)
+{
+    esp_err_t err = memory_manager_get_thresholds(&s_out.thresholds);
+    return err == ESP_OK ? memory_manager_set_thresholds(&s_out.thresholds) : err;
+}
+
+static esp_err_t place(void)
+{
+    static const size_t SIZES[] = {64, 128};
+    return memory_manager_place(MALLOC_CAP_DMA, SIZES, ARRAY_SIZE(SIZES), &s_out.placement);
+}
+
+/* X(name, call): calls that the first callback can make. The test requires each of them to return ESP_OK. */
+#define CALLBACK_CALLS(X)                                                                   \
+    X(allocate, allocate())                                                                 \
+    X(block, block())                                                                       \
+    X(check_thresholds, memory_manager_check_thresholds())                                  \
+    X(get_baseline, memory_manager_get_baseline(NULL, &s_out.baseline))                     \
+    X(get_delta, memory_manager_get_delta(NULL, &s_out.delta))                              \
+    X(get_events, memory_manager_get_events(0, &s_out.event, 1, &s_out_count))              \
+    X(get_history, memory_manager_get_history(&s_out.snapshot, 1, &s_out_count))            \
+    X(get_monitoring, memory_manager_get_monitoring(&s_out.monitoring))                     \
+    X(get_self, memory_manager_get_self(&s_out.self))                                       \
+    X(get_stats, memory_manager_get_stats(&s_out.stats))                                    \
+    X(log_stats, memory_manager_log_stats("From Callback"))                                 \
+    X(optimize, memory_manager_optimize())                                                  \
+    X(place, place())                                                                       \
+    X(register, register_and_unregister())                                                  \
+    X(set_baseline, memory_manager_set_baseline("inside"))                                  \
+    X(set_thresholds, set_same_thresholds())                                                \
+    X(start_monitoring, memory_manager_start_monitoring(CONFIG_HOTPIN_MEM_MIN_INTERVAL_MS)) \
+    X(stop_monitoring, memory_manager_stop_monitoring())
+
+typedef struct {
+    const char *name;
+    esp_err_t (*run)(void);
+} api_case_t;
+
+#define CALL_FUNCTION(name, call)               \
+    static esp_err_t callback_call_##name(void) \
+    {                                           \
+        return call;                            \
+    }
+#define CALL_ENTRY(name, call) {#name, callback_call_##name},
+CALLBACK_CALLS(CALL_FUNCTION)
+static const api_case_t FROM_CALLBACK[] = {CALLBACK_CALLS(CALL_ENTRY)};
+
+static const api_case_t *volatile s_first_calls; /* NULL: nothing */
+static volatile esp_err_t s_called = ESP_ERR_NOT_FINISHED;
+static volatile bool s_is_inside; /* a call that checks thresholds may call the callbacks again */
+
+static void call_from_inside(bool recovery)
+{
+    const api_case_t *call = s_first_calls;
+    if (s_first_logs) {
+        memory_manager_get_stats(&s_out.stats);
+        memory_manager_log_stats(recovery ? "Recovery Callback" : "Warning Callback");
+    }
+    if (call != NULL && !s_is_inside) {
+        s_is_inside = true;
+        esp_err_t err = call->run();
+        s_called = s_called == ESP_ERR_NOT_FINISHED || s_called == ESP_OK ? err : s_called;
+        s_is_inside = false;
+    }
+}
+
 static void note_call(uint8_t callback, bool recovery, const memory_warning_t *warning)
 {
     portENTER_CRITICAL(&s_lock);
@@ -41,10 +164,8 @@ static void note_call(uint8_t callback, bool recovery, const memory_warning_t *w
     }
     s_call_count++;
     portEXIT_CRITICAL(&s_lock);
-    if (callback == 0 && s_first_logs) {
-        static memory_stats_t s_stats; /* static: the monitor's stack is small */
-        memory_manager_get_stats(&s_stats);
-        memory_manager_log_stats(recovery ? "Recovery Callback" : "Warning Callback");
+    if (callback == 0) {
+        call_from_inside(recovery);
     }
 }
 
@@ -89,18 +210,54 @@ static void forget_callbacks(void)
         memory_manager_unregister_recovery_callback(ON_RECOVERY[s_registered]);
     }
     s_first_logs = false;
+    s_first_calls = NULL;
     portENTER_CRITICAL(&s_lock);
     s_call_count = 0;
     portEXIT_CRITICAL(&s_lock);
 }
 
+static const api_case_t *find_call(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(FROM_CALLBACK); i++) {
+        if (strcmp(FROM_CALLBACK[i].name, name) == 0) {
+            return &FROM_CALLBACK[i];
+        }
+    }
+    return NULL;
+}
+
+static void add_called(console_reply_t *reply)
+{
+    console_array_begin(reply, "can_call");
+    for (size_t i = 0; i < ARRAY_SIZE(FROM_CALLBACK); i++) {
+        telemetry_str(console_room(reply, 40), NULL, FROM_CALLBACK[i].name);
+    }
+    console_container_end(reply);
+    telemetry_str(console_room(reply, 48), "called", esp_err_to_name(s_called));
+    telemetry_bool(console_room(reply, 24), "blocked", s_is_blocked);
+}
+
 static esp_err_t mem_callbacks(const console_request_t *request, console_reply_t *reply)
 {
+    const char *name = console_arg(request, "call");
+    const api_case_t *call = name != NULL ? find_call(name) : NULL;
+    if (name != NULL && call == NULL) {
+        return console_bad_argument(reply, "call", name,
+                                    "unknown; mem.callbacks without arguments lists the calls");
+    }
+    if (console_arg(request, "go") != NULL) {
+        s_go = true;
+    }
     if (console_arg(request, "reset") != NULL) {
         forget_callbacks();
     }
     if (console_arg(request, "log") != NULL) {
         s_first_logs = true;
+    }
+    if (call != NULL) {
+        s_go = false;
+        s_called = ESP_ERR_NOT_FINISHED;
+        s_first_calls = call;
     }
     uint32_t add = console_arg_u32(request, "add", 0);
     for (uint32_t i = 0; i < add; i++) {
@@ -116,6 +273,7 @@ static esp_err_t mem_callbacks(const console_request_t *request, console_reply_t
     portEXIT_CRITICAL(&s_lock);
     console_u32(reply, "registered", s_registered);
     console_u32(reply, "count", count);
+    add_called(reply);
     console_array_begin(reply, "calls");
     for (uint32_t i = 0; i < count && i < CALLS_MAX; i++) {
         const call_t *call = &s_calls[i];
@@ -136,19 +294,6 @@ static esp_err_t mem_callbacks(const console_request_t *request, console_reply_t
 /* --- Edge cases --- */
 
 #define NO_SUCH_BLOCK (1024 * 1024) /* more than the chip's internal memory */
-
-/* Destination of every query. Static because the largest does not fit on the main task's stack. */
-static union {
-    memory_stats_t stats;
-    memory_monitoring_t monitoring;
-    memory_thresholds_t thresholds;
-    memory_event_t event;
-    memory_snapshot_t snapshot;
-    memory_baseline_t baseline;
-    memory_self_t self;
-    memory_placement_t placement;
-} s_out;
-static size_t s_out_count;
 
 /** Registers callbacks until the list is full, then removes them again; those of mem.callbacks stay. @return
  * the last error */
@@ -239,11 +384,6 @@ static esp_err_t fail_in_critical_section(void)
       WITH(memory_manager_set_thresholds, internal_ram_critical, 50 * 1024 + 1))                   \
     THRESHOLD_CASES(X, thresholds_, memory_manager_set_thresholds)
 
-typedef struct {
-    const char *name;
-    esp_err_t (*run)(void);
-} api_case_t;
-
 #define CASE_FUNCTION(name, call)      \
     static esp_err_t case_##name(void) \
     {                                  \
@@ -323,9 +463,9 @@ static esp_err_t mem_api(const console_request_t *request, console_reply_t *repl
 
 static const console_command_t COMMANDS[] = {
     {"mem.api", "[case=TEXT]", mem_api, "run an edge case of the memory manager's API (none: list them)"},
-    {"mem.callbacks", "[add=N] [reset=1] [log=1]", mem_callbacks,
+    {"mem.callbacks", "[add=N] [reset=1] [log=1] [call=TEXT] [go=1]", mem_callbacks,
      "list recorded callback calls; register callbacks that record them (log=1: the first also logs and "
-     "queries)"},
+     "queries; call=: it makes this call; go=1: it no longer blocks)"},
 };
 
 const console_group_t CMD_API = CONSOLE_GROUP(COMMANDS);

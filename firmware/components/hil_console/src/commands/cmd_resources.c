@@ -3,6 +3,8 @@
  *
  * sys.resources: all resources that the firmware holds. sys.fail: makes ESP-IDF calls fail on purpose.
  */
+#include <string.h>
+
 #include "audio_driver.h"
 #include "boot_fail.h"
 #include "camera_controller.h"
@@ -120,6 +122,15 @@ static esp_err_t sys_resources(const console_request_t *request, console_reply_t
     return ESP_OK;
 }
 
+static idf_frame_t frame_by_name(const char *name)
+{
+    int frame = IDF_FRAME_NONE;
+    while (frame < IDF_FRAMES_SPOILT_ && strcmp(idf_calls_frame_name(frame), name) != 0) {
+        frame++;
+    }
+    return frame;
+}
+
 static esp_err_t sys_fail(const console_request_t *request, console_reply_t *reply)
 {
     const char *name = console_arg(request, "call");
@@ -136,6 +147,9 @@ static esp_err_t sys_fail(const console_request_t *request, console_reply_t *rep
         if (!fail(name, nth, console_arg_u32(request, "count", 1))) {
             return console_bad_argument(
                 reply, "call", name, "this function cannot be made to fail; sys.fail lists those that can");
+        }
+        if (console_arg(request, "frame") != NULL) {
+            idf_calls_spoil_frames(frame_by_name(console_arg(request, "frame")));
         }
     } else if (request->arg_count > 0) {
         return console_bad_argument(reply, "call", "", "missing");
@@ -156,9 +170,10 @@ static esp_err_t sys_fail(const console_request_t *request, console_reply_t *rep
 static const console_command_t COMMANDS[] = {
     {"sys.resources", "", sys_resources,
      "resources that the firmware holds: blocks, tasks, queues, drivers, settings"},
-    {"sys.fail", "[call=TEXT] [nth=N] [count=N] [boot=1] [off=1]", sys_fail,
+    {"sys.fail", "[call=TEXT] [nth=N] [count=N] [boot=1] [frame=none|cut|start|end|size|stale] [off=1]",
+     sys_fail,
      "make the n-th call of this ESP-IDF function and the next count - 1 fail (boot=1: in the next start); "
-     "without arguments: list them"},
+     "frame=: esp_camera_fb_get returns a frame with this fault; without arguments: list them"},
 };
 
 const console_group_t CMD_RESOURCES = CONSOLE_GROUP(COMMANDS);

@@ -93,6 +93,45 @@ static bool must_fail(int call)
 #define INSTEAD false
 #define AFTER true
 
+static volatile idf_frame_t s_frame;
+
+#if !CONFIG_HOTPIN_CAMERA_SIMULATED
+#define SHORT_FRAME 16   /* bytes */
+#define HEADERS_MAX 1024 /* bytes in which the frame header SOF0 is found */
+#define HEIGHT_AT 5      /* after SOF0: length, precision, height */
+
+camera_fb_t *__real_esp_camera_fb_get(void);
+
+static void change_height(camera_fb_t *frame)
+{
+    for (size_t i = 0; i + HEIGHT_AT + 1 < frame->len && i < HEADERS_MAX; i++) {
+        if (frame->buf[i] == 0xFF && frame->buf[i + 1] == 0xC0) {
+            frame->buf[i + HEIGHT_AT] ^= 1;
+            return;
+        }
+    }
+}
+
+/** Result of a failing call. The driver sets everything that is changed here anew for each frame. */
+static camera_fb_t *failed_frame(void)
+{
+    camera_fb_t *frame = s_frame == IDF_FRAME_NONE ? NULL : __real_esp_camera_fb_get();
+    if (frame == NULL) {
+        return NULL;
+    }
+    held(IDF_FRAMES, 1);
+    switch (s_frame) {
+    case IDF_FRAME_SHORT: frame->len = frame->len < SHORT_FRAME ? frame->len : SHORT_FRAME; break;
+    case IDF_FRAME_START: frame->buf[1] = 0; break;
+    case IDF_FRAME_END: frame->len = frame->len / 2; break;
+    case IDF_FRAME_SIZE: change_height(frame); break;
+    case IDF_FRAME_STALE: frame->timestamp = (struct timeval){0}; break;
+    default: break;
+    }
+    return frame;
+}
+#endif
+
 #define CALL(type, name, parameters, arguments, failure, order, count) \
     type __real_##name parameters;                                     \
     type __wrap_##name parameters;                                     \
@@ -162,9 +201,22 @@ bool idf_calls_fail(const char *name, uint32_t nth, uint32_t count)
     return true;
 }
 
+const char *idf_calls_frame_name(idf_frame_t frame)
+{
+#define FRAME_NAME(id, name) [id] = #name,
+    static const char *const FRAME_NAMES[] = {IDF_FRAMES_SPOILT(FRAME_NAME)};
+    return FRAME_NAMES[frame];
+}
+
+void idf_calls_spoil_frames(idf_frame_t frame)
+{
+    s_frame = frame;
+}
+
 void idf_calls_disarm(void)
 {
     atomic_store(&s_armed, NONE);
+    s_frame = IDF_FRAME_NONE;
 }
 
 idf_calls_state_t idf_calls_get_state(void)

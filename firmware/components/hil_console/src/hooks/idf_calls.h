@@ -46,6 +46,24 @@ int idf_calls_camera_power_down(void);
  */
 bool idf_calls_fail(const char *name, uint32_t nth, uint32_t count);
 
+/** What a failing esp_camera_fb_get() returns instead of a good frame. */
+#define IDF_FRAMES_SPOILT(X)                                        \
+    X(IDF_FRAME_NONE, none)   /* no frame */                        \
+    X(IDF_FRAME_SHORT, cut)   /* only the first bytes */            \
+    X(IDF_FRAME_START, start) /* without the JPEG's start marker */ \
+    X(IDF_FRAME_END, end)     /* without its end marker */          \
+    X(IDF_FRAME_SIZE, size)   /* of another height */               \
+    X(IDF_FRAME_STALE, stale) /* taken long ago */
+
+#define IDF_FRAME_ENTRY_(id, name) id,
+typedef enum { IDF_FRAMES_SPOILT(IDF_FRAME_ENTRY_) IDF_FRAMES_SPOILT_ } idf_frame_t;
+
+/** Name of a kind of frame, as an argument of sys.fail. */
+const char *idf_calls_frame_name(idf_frame_t frame);
+
+/** Kind of frame that failing calls of esp_camera_fb_get() return. idf_calls_disarm() resets it to NONE. */
+void idf_calls_spoil_frames(idf_frame_t frame);
+
 void idf_calls_disarm(void);
 
 idf_calls_state_t idf_calls_get_state(void);

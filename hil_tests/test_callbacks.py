@@ -1,0 +1,156 @@
+"""Callbacks of the memory manager: of every memory and both directions, without a lock, and free to call the manager.
+
+Levels are crossed by moving thresholds, in one check by the console (`bench.run what=threshold`) or by the monitor.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fixtures.measure import Measure
+from fixtures.memory import KB, MEMORIES, Monitor, only
+from fixtures.poll import poll
+from hotpin_hil.device import Device
+
+pytestmark = pytest.mark.requirement("API-09")
+
+CALLBACKS_MAX = 8
+"""PROTOCOL.md §1."""
+BYTES = ("internal_ram", "dma_capable", "psram")
+KINDS = {"internal_ram": "INTERNAL", "dma_capable": "DMA", "psram": "PSRAM"}
+FAST_MS, SLOW_MS = 100, 3_600_000
+QUERIES = (
+    "mem.stats",
+    "mem.free",
+    "mem.thresholds",
+    "mem.history",
+    "mem.events",
+    "mem.baseline",
+    "mem.self",
+    "mem.optimize",
+    "mode.get",
+    "sys.info",
+    "heap.regions",
+)
+
+
+def crossed(device: Device, level: str, distance: int) -> dict[str, int]:
+    """Thresholds `distance` bytes above free memory, each memory by some more, and 0 % fragmentation."""
+    stats = device.stats()
+    found = {}
+    for number, (name, memory) in enumerate(zip(BYTES, MEMORIES, strict=True)):
+        found[f"{name}_{level}"] = stats.memory(memory.name)[0] + distance + 4 * KB * number
+    return found
+
+
+def check(device: Device) -> list[dict[str, Any]]:
+    """Checks the thresholds once; returns the calls that it caused."""
+    count = len(device.callbacks()["calls"])
+    device.bench("threshold", 1)
+    calls: list[dict[str, Any]] = device.callbacks()["calls"]
+    return calls[count:]
+
+
+def texts(calls: list[dict[str, Any]]) -> str:
+    return ", ".join(
+        f"{call['callback']} {call['kind']} {call['type']} {call['threshold']}" for call in calls
+    )
+
+
+def test_every_callback_is_called_for_every_level_of_one_check(device: Device, measure: Measure) -> None:
+    """Down to the first level, to the critical level, and up again, with all callbacks each time."""
+    device.monitor(start=SLOW_MS)  # no sample comes meanwhile, but the monitor's task exists all the time
+    device.thresholds(**only())
+    low = {**crossed(device, "warning", 12 * KB), "fragmentation_warning": 0}
+    critical = {**crossed(device, "critical", 8 * KB), "fragmentation_critical": 0}
+    steps = {
+        "to the first levels": ("warning", "LOW", "warning", only(**low)),
+        "to the critical levels": ("warning", "CRITICAL", "critical", only(**low, **critical)),
+        "back to the first levels": ("recovered", "CRITICAL", "critical", only(**low)),
+        "to none": ("recovered", "LOW", "warning", only()),
+    }
+    for what, (kind, suffix, level, levels) in steps.items():
+        device.callbacks(reset=True)
+        device.callbacks(add=CALLBACKS_MAX)
+        device.thresholds(**levels)
+        calls = check(device)
+        changes = [
+            *((f"{KINDS[name]}_{suffix}", levels[f"{name}_{level}"]) for name in BYTES),
+            ("FRAGMENTATION_HIGH", levels[f"fragmentation_{level}"]),
+        ]
+        expected = [
+            f"{number} {kind} {type_name} {threshold}"
+            for type_name, threshold in changes
+            for number in range(CALLBACKS_MAX)
+        ]
+        measure(f"{what}: calls", texts(calls), exact=", ".join(expected), source="PROTOCOL.md §1")
+        stats = device.stats()
+        for name, memory in zip(BYTES, MEMORIES, strict=True):
+            values = {call["value"] for call in calls if call["type"] == f"{KINDS[name]}_{suffix}"}
+            free = stats.memory(memory.name)[0]
+            measure(f"{what}: value of {memory.name}", str(values), exact=str({free}), source="mem.stats")
+
+
+def trigger(device: Device, monitor: Monitor) -> None:
+    """Lets the monitor enter the level PSRAM_LOW."""
+    start = device.mark()
+    device.thresholds(**only(psram_warning=8 * KB * KB))
+    monitor.start(FAST_MS)
+    monitor.warning(start, "PSRAM_LOW")
+
+
+def test_no_lock_is_held_while_a_callback_runs(device: Device, monitor: Monitor, measure: Measure) -> None:
+    """A callback blocks; everything else goes on in the meantime, except the monitor's own task."""
+    device.callbacks(reset=True)
+    device.callbacks(add=2, call="block")
+    trigger(device, monitor)
+    blocked = poll(device.callbacks, lambda state: bool(state["blocked"]), "a blocked callback")
+    measure("calls of the callbacks", len(blocked["calls"]), exact=1, source="the first blocks the second")
+    for command in QUERIES:
+        device.command(command)
+    device.log("Meanwhile")
+    device.thresholds(psram_warning=8 * KB * KB - 4)
+    device.baseline(set=True)
+    device.monitor(start=2 * FAST_MS)
+    device.bench("threshold", 1)
+    measure(
+        "the callback still blocks", device.callbacks()["blocked"], exact=True, source="nothing waits for it"
+    )
+    drivers_free = device.resources().drivers_free
+    measure("the drivers' lock is free", drivers_free, exact=True, source="sys.resources")
+    device.callbacks(go=True)
+    after = poll(device.callbacks, lambda state: not state["blocked"], "the end of the callback")
+    measure("result of the blocked call", after["called"], exact="ESP_OK", source="it did not time out")
+    poll(device.callbacks, lambda state: len(state["calls"]) == 2, "the second callback")
+    samples = monitor.complete_checks(1)
+    measure("samples afterwards", len(samples), exact=1, source="the monitor keeps running")
+
+
+def test_a_callback_may_call_the_manager(device: Device, monitor: Monitor, measure: Measure) -> None:
+    """On entering a level and on leaving it, in the monitor's task."""
+    names = [name for name in device.callbacks()["can_call"] if name != "block"]
+    assert len(names) >= 15, f"only {names} can be called"
+    for name in names:
+        device.callbacks(reset=True)
+        device.callbacks(add=2, call=name)
+        for kind, levels in (("warning", only(psram_warning=8 * KB * KB)), ("recovered", only())):
+            start = device.mark()
+            monitor.start(FAST_MS)  # before the change: the call may stop it again
+            device.thresholds(**levels)
+            device.wait_event(f"mem.{kind}", since=start)
+            calls = poll(
+                lambda: device.callbacks()["calls"],
+                lambda calls, kind=kind: (
+                    [call["callback"] for call in calls if call["kind"] == kind] == [0, 1]
+                ),  # type: ignore[misc]
+                f"both callbacks after {name}",
+            )
+            measure(
+                f"{name}, {kind}: calls", len(calls), exact=2 if kind == "warning" else 4, source="API-09"
+            )
+        state = device.callbacks()
+        measure(f"{name}: result of the call", state["called"], exact="ESP_OK", source="allowed from inside")
+        running = device.monitor().running
+        measure(f"{name}: monitoring", running, exact=name != "stop_monitoring", source="the call itself")

@@ -1,0 +1,115 @@
+"""Sound to the sample: the speaker's driver is given the file, and what is recorded is the microphone's signal."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+import pytest
+
+from fixtures.audio import shapes
+from fixtures.measure import Measure
+from fixtures.modes import VOICE, Modes
+from fixtures.pace import HostPace
+from fixtures.poll import poll
+from hotpin_hil.device import Device
+
+TONE_PERIOD, TONE_PEAK = 40, 10_000
+"""Triangle of the simulated microphones, in samples (audio_backend_sim.c, native/drivers/i2s.c)."""
+READ_BYTES = 1_024
+CHUNK_SAMPLES = 512
+"""The ring takes whole pieces of 32 ms."""
+RING_SAMPLES = 32_768
+
+
+@pytest.mark.requirement("TTS-05")
+def test_streams_of_every_shape_are_played_to_the_sample(
+    device: Device, modes: Modes, measure: Measure
+) -> None:
+    """Each stream is played exactly or refused with its error, and then nothing is played."""
+    modes.to(VOICE)
+    for name, shape in shapes().items():
+        device.sound(reset=True)
+        end = modes.play(shape.stream)
+        sound = device.sound()
+        device.tts_close()
+        measure(f"{name}: result", end.data["err"], exact=shape.err, source="the stream's header")
+        frames = len(shape.left) // 2
+        measure(f"{name}: frames reported", end.data["samples"], "frames", exact=frames, source="the stream")
+        expected = f"{frames} frames, {zlib.crc32(shape.left):08x} {zlib.crc32(shape.right):08x}"
+        measure(
+            f"{name}: sound",
+            f"{sound.frames} frames, {sound.left:08x} {sound.right:08x}",
+            exact=expected,
+            source="count, and CRC-32 of the left and right channel's samples in the stream",
+        )
+
+
+def tone(index: int) -> int:
+    """Sample of the simulated microphone."""
+    phase = index % TONE_PERIOD
+    rising = phase if phase < TONE_PERIOD // 2 else TONE_PERIOD - phase
+    return rising * (4 * TONE_PEAK // TONE_PERIOD) - TONE_PEAK
+
+
+def phase_of(samples: list[int]) -> int:
+    """Position of the first sample in the tone."""
+    return next(index for index in range(TONE_PERIOD) if samples[:2] == [tone(index), tone(index + 1)])
+
+
+def gaps(samples: list[int]) -> list[tuple[int, int]]:
+    """Places where the tone does not continue: number of samples before, and of those left out (modulo its period)."""
+    found = []
+    first = phase_of(samples)
+    for number, sample in enumerate(samples):
+        if sample != tone(first + number) and number + 1 < len(samples):
+            skipped = (phase_of(samples[number:]) - first - number) % TONE_PERIOD
+            found.append((number, skipped))
+            first += skipped
+    return found
+
+
+def read(device: Device, count: int) -> list[int]:
+    """Reads this number of samples out of the ring."""
+    data = b""
+    while len(data) < 2 * count:
+        data += device.read_recording(min(READ_BYTES, 2 * count - len(data)))
+    return [sample for (sample,) in struct.iter_unpack("<h", data)]
+
+
+@pytest.mark.boards("qemu", "virtual", needs="a microphone whose signal is known")
+@pytest.mark.requirement("TRN-01")
+def test_recording_is_the_microphones_signal(
+    device: Device, modes: Modes, host_pace: HostPace, measure: Measure
+) -> None:
+    """Sample by sample, through an overflow of the ring, whose gaps must be as long as reported.
+
+    The UART is slower than the microphone, so most samples are dropped without being sent.
+    """
+    modes.to(VOICE)
+    poll(device.recording, lambda heard: heard.dropped > 0, "a full ring")
+    oldest = read(device, CHUNK_SAMPLES)
+    measure("gaps in the oldest samples", str(gaps(oldest)), exact="[]", source="the oldest are kept")
+    with host_pace():  # the ring must not be full again before it is asked
+        device.read_recording(2 * (RING_SAMPLES - 2 * CHUNK_SAMPLES), skip=True)
+        start = device.recording()
+        # Samples that were dropped after the last stored one leave no gap yet.
+        heard = poll(
+            device.recording, lambda heard: heard.samples >= start.samples + 2 * CHUNK_SAMPLES, "more samples"
+        )
+    assert heard.dropped == start.dropped, "the ring was full again; run with less load"
+    rest = read(device, heard.samples - heard.dropped - RING_SAMPLES + CHUNK_SAMPLES)
+    found = gaps(rest)
+    measure(
+        "samples before the first gap",
+        found[0][0] if found else len(rest),
+        min=CHUNK_SAMPLES,
+        source="the samples that were in the ring when it was full",
+    )
+    measure(
+        f"length of the gaps, modulo {TONE_PERIOD} samples",
+        sum(skipped for _, skipped in found) % TONE_PERIOD,
+        exact=heard.dropped % TONE_PERIOD,
+        source="dropped samples that stt.get reports",
+    )
+    measure("peak", heard.peak, exact=TONE_PEAK, source="the tone's peak")

@@ -21,6 +21,7 @@ CALLBACKS_MAX = 8
 BYTES = ("internal_ram", "dma_capable", "psram")
 KINDS = {"internal_ram": "INTERNAL", "dma_capable": "DMA", "psram": "PSRAM"}
 FAST_MS, SLOW_MS = 100, 3_600_000
+POLLS = 500
 QUERIES = (
     "mem.stats",
     "mem.free",
@@ -106,7 +107,7 @@ def test_no_lock_is_held_while_a_callback_runs(device: Device, monitor: Monitor,
     device.callbacks(reset=True)
     device.callbacks(add=2, call="block")
     trigger(device, monitor)
-    blocked = poll(device.callbacks, lambda state: bool(state["blocked"]), "a blocked callback")
+    blocked = poll(device.callbacks, lambda state: bool(state["blocked"]), "a blocked callback", POLLS)
     measure("calls of the callbacks", len(blocked["calls"]), exact=1, source="the first blocks the second")
     for command in QUERIES:
         device.command(command)
@@ -121,9 +122,9 @@ def test_no_lock_is_held_while_a_callback_runs(device: Device, monitor: Monitor,
     drivers_free = device.resources().drivers_free
     measure("the drivers' lock is free", drivers_free, exact=True, source="sys.resources")
     device.callbacks(go=True)
-    after = poll(device.callbacks, lambda state: not state["blocked"], "the end of the callback")
+    after = poll(device.callbacks, lambda state: not state["blocked"], "the end of the callback", POLLS)
     measure("result of the blocked call", after["called"], exact="ESP_OK", source="it did not time out")
-    poll(device.callbacks, lambda state: len(state["calls"]) == 2, "the second callback")
+    poll(device.callbacks, lambda state: len(state["calls"]) == 2, "the second callback", POLLS)
     samples = monitor.complete_checks(1)
     measure("samples afterwards", len(samples), exact=1, source="the monitor keeps running")
 
@@ -146,6 +147,7 @@ def test_a_callback_may_call_the_manager(device: Device, monitor: Monitor, measu
                     [call["callback"] for call in calls if call["kind"] == kind] == [0, 1]
                 ),  # type: ignore[misc]
                 f"both callbacks after {name}",
+                POLLS,
             )
             measure(
                 f"{name}, {kind}: calls", len(calls), exact=2 if kind == "warning" else 4, source="API-09"

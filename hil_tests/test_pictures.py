@@ -5,20 +5,25 @@ from __future__ import annotations
 import pytest
 
 from fixtures.measure import Measure
+from fixtures.modes import CAMERA, VOICE, Modes
 from hotpin_hil.device import Device, DeviceError
+
+pytestmark = [
+    pytest.mark.requirement("TRN-01"),
+    pytest.mark.needs("camera"),
+    pytest.mark.boards("hardware", "virtual", needs="the camera's driver; QEMU builds simulate it"),
+]
 
 INVALID, TIMEOUT = "ESP_ERR_INVALID_RESPONSE", "ESP_ERR_TIMEOUT"
 FAULTS = {"cut": INVALID, "start": INVALID, "end": INVALID, "size": INVALID, "stale": TIMEOUT}
 ALL = 100_000
 """Number of bad frames: the firmware drops frames that are older than the request."""
 TIMEOUT_MS = 4_000
+PWDN_PIN, PWDN_MS = 32, 100
+"""CONFIG_HOTPIN_CAMERA_PIN_PWDN and _PWDN_MS."""
 
 
-@pytest.mark.needs("camera")
-@pytest.mark.requirement("TRN-01")
 def test_bad_frames_are_refused(device: Device, measure: Measure) -> None:
-    if "esp_camera_fb_get" not in device.fail_call()["calls"]:
-        pytest.skip("the simulated camera of this build has no driver")
     for fault, expected in FAULTS.items():
         device.fail_call("esp_camera_fb_get", frame=fault, count=ALL)
         before = device.info().t
@@ -36,3 +41,30 @@ def test_bad_frames_are_refused(device: Device, measure: Measure) -> None:
         frame = device.capture()
         measure(f"after {fault}: picture", frame.soi and frame.eoi, exact=True, source="JPEG")
         measure(f"after {fault}: height", frame.height, "px", exact=480, source="VGA")
+
+
+def test_camera_is_powered_only_in_camera_mode(device: Device, modes: Modes, measure: Measure) -> None:
+    """Its power-down line: high before each start, for long enough to reset the sensor, and in voice mode."""
+    for mode, is_high in ((VOICE, True), (CAMERA, False), (VOICE, True)):
+        before = device.pins()[PWDN_PIN]
+        modes.to(mode)
+        pin = device.pins()[PWDN_PIN]
+        measure(f"{mode}: power-down line is high", pin.is_high, exact=is_high, source="1: off")
+        measure(
+            f"{mode}: changes of the line", pin.changes - before.changes, exact=1, source="one for each mode"
+        )
+        if mode == CAMERA:
+            measure(
+                "time without power",
+                pin.high_ms,
+                "ms",
+                min=PWDN_MS - 10,
+                source="DESIGN.md §2: 100 ms; a tick",
+            )
+    others = sorted(set(device.pins()) - {PWDN_PIN})
+    measure(
+        "other pins that were set",
+        str(others),
+        exact="[]",
+        source="only the drivers of ESP-IDF use other pins",
+    )

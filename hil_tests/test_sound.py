@@ -89,7 +89,7 @@ def test_recording_is_the_microphones_signal(
     modes.to(VOICE)
     poll(device.recording, lambda heard: heard.dropped > 0, "a full ring")
     oldest = read(device, CHUNK_SAMPLES)
-    measure("gaps in the oldest samples", str(gaps(oldest)), exact="[]", source="the oldest are kept")
+    measure("gaps in the oldest samples", str(gaps(oldest)[:5]), exact="[]", source="the oldest are kept")
     with host_pace():  # the ring must not be full again before it is asked
         device.read_recording(2 * (RING_SAMPLES - 2 * CHUNK_SAMPLES), skip=True)
         start = device.recording()

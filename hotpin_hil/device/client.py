@@ -24,6 +24,7 @@ from hotpin_hil.protocol.answers import (
     ModeFailure,
     Monitor,
     Optimization,
+    Pin,
     Placement,
     Probe,
     Region,
@@ -80,6 +81,19 @@ class Device(Console):
         """Bytes of stack that each permanent task has never used, by task name."""
         unused: dict[str, int] = self.command("sys.tasks")["stack_unused"]
         return unused
+
+    def priorities(self) -> dict[str, int]:
+        """Priority of each task by name: the permanent ones, and those of the mode's drivers."""
+        priorities: dict[str, int] = self.command("sys.tasks")["priorities"]
+        return priorities
+
+    def hold_lock(self, what: str, ms: int) -> None:
+        """Let a task hold the lock of the drivers or the output for `ms` of board time, from after the reply on."""
+        self.command("sys.lock", what=what, ms=ms)
+
+    def pins(self) -> dict[int, Pin]:
+        """The pins that the firmware has set, by number."""
+        return {row[0]: Pin(bool(row[1]), *row[2:]) for row in self.command("gpio.tap")["pins"]}
 
     def resources(self) -> Resources:
         """What the firmware holds now: blocks, tasks, queues, drivers, settings."""

@@ -320,6 +320,17 @@ class Capture:
 
 
 @dataclass(frozen=True)
+class Pin:
+    """A pin that the firmware has set."""
+
+    is_high: bool
+    changes: int
+    """Changes of the level, including the first setting."""
+    high_ms: int
+    """Duration of the last time it was high and is not any more, ms."""
+
+
+@dataclass(frozen=True)
 class Sound:
     """Digests of the sound: counts since the start of the driver, and the CRC-32 of each channel's samples."""
 

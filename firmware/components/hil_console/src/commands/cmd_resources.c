@@ -9,6 +9,7 @@
 #include "boot_fail.h"
 #include "camera_controller.h"
 #include "console.h"
+#include "driver/gpio.h"
 #include "freertos/FreeRTOS.h"
 #include "freertos/task.h"
 #include "heap_blocks.h"
@@ -122,6 +123,26 @@ static esp_err_t sys_resources(const console_request_t *request, console_reply_t
     return ESP_OK;
 }
 
+static esp_err_t gpio_tap(const console_request_t *request, console_reply_t *reply)
+{
+    (void)request;
+    idf_pin_t pin;
+    console_array_begin(reply, "pins");
+    for (uint32_t number = 0; number < GPIO_NUM_MAX; number++) {
+        if (idf_calls_pin(number, &pin)) {
+            telemetry_record_t *record = console_room(reply, 4 * NUMBER_SIZE + sizeof("[],"));
+            telemetry_array_begin(record, NULL);
+            telemetry_u32(record, NULL, number);
+            telemetry_u32(record, NULL, pin.is_high);
+            telemetry_u32(record, NULL, pin.changes);
+            telemetry_u32(record, NULL, pin.high_ms);
+            telemetry_array_end(record);
+        }
+    }
+    console_container_end(reply);
+    return ESP_OK;
+}
+
 static idf_frame_t frame_by_name(const char *name)
 {
     int frame = IDF_FRAME_NONE;
@@ -170,6 +191,7 @@ static esp_err_t sys_fail(const console_request_t *request, console_reply_t *rep
 static const console_command_t COMMANDS[] = {
     {"sys.resources", "", sys_resources,
      "resources that the firmware holds: blocks, tasks, queues, drivers, settings"},
+    {"gpio.tap", "", gpio_tap, "pins that were set: number, level, changes, ms of the last time it was high"},
     {"sys.fail", "[call=TEXT] [nth=N] [count=N] [boot=1] [frame=none|cut|start|end|size|stale] [off=1]",
      sys_fail,
      "make the n-th call of this ESP-IDF function and the next count - 1 fail (boot=1: in the next start); "

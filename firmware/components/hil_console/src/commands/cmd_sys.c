@@ -3,6 +3,9 @@
  *
  * sys.*: identity, resets, and data that survived the last reset.
  */
+#include <stdatomic.h>
+#include <string.h>
+
 #include "array_size.h"
 #include "console.h"
 #include "console_snapshots.h"
@@ -28,6 +31,32 @@ static esp_err_t sys_info(const console_request_t *request, console_reply_t *rep
     return ESP_OK;
 }
 
+static void add_priority(console_reply_t *reply, const char *name)
+{
+    TaskHandle_t task = xTaskGetHandle(name);
+    if (task != NULL) {
+        console_u32(reply, name, (uint32_t)uxTaskPriorityGet(task));
+    }
+}
+
+static void add_priorities(console_reply_t *reply)
+{
+    static const char *const PERMANENT[] = {"mem_monitor", "state", "hil_console"};
+    static const char *const OF_A_MODE[] = {"stt_capture", "tts_playback", "cam_task"};
+    console_object_begin(reply, "priorities");
+    for (size_t i = 0; i < ARRAY_SIZE(PERMANENT); i++) {
+        add_priority(reply, PERMANENT[i]);
+    }
+    /* With the lock no driver ends its task. */
+    if (state_manager_lock(SYSTEM_STATE_ANY, 0) == ESP_OK) {
+        for (size_t i = 0; i < ARRAY_SIZE(OF_A_MODE); i++) {
+            add_priority(reply, OF_A_MODE[i]);
+        }
+        state_manager_unlock();
+    }
+    console_container_end(reply);
+}
+
 static esp_err_t sys_tasks(const console_request_t *request, console_reply_t *reply)
 {
     /* Permanent tasks only: the handle of any other task could become stale. */
@@ -42,6 +71,60 @@ static esp_err_t sys_tasks(const console_request_t *request, console_reply_t *re
         }
     }
     console_container_end(reply);
+    add_priorities(reply);
+    return ESP_OK;
+}
+
+/* --- Holding a lock --- */
+
+#define LOCK_MS_MAX 20000
+#define LOCK_STACK 2560
+#define LOCK_PRIORITY 7 /* takes a free lock at once */
+
+static atomic_bool s_is_held;
+
+static void hold_drivers(void *arg)
+{
+    if (state_manager_lock(SYSTEM_STATE_ANY, LOCK_MS_MAX) == ESP_OK) {
+        vTaskDelay(pdMS_TO_TICKS((uintptr_t)arg));
+        state_manager_unlock();
+    }
+    s_is_held = false;
+    vTaskDelete(NULL);
+}
+
+static void hold_output(void *arg)
+{
+    telemetry_lock();
+    vTaskDelay(pdMS_TO_TICKS((uintptr_t)arg));
+    telemetry_unlock();
+    s_is_held = false;
+    vTaskDelete(NULL);
+}
+
+static uint32_t s_hold_ms;
+static TaskFunction_t s_hold;
+
+/* After the reply, because nothing is written while the output is held. */
+static void start_to_hold(void)
+{
+    if (xTaskCreate(s_hold, "lock", LOCK_STACK, (void *)(uintptr_t)s_hold_ms, LOCK_PRIORITY, NULL) !=
+        pdPASS) {
+        s_is_held = false;
+    }
+}
+
+static esp_err_t sys_lock(const console_request_t *request, console_reply_t *reply)
+{
+    s_hold_ms = console_arg_u32(request, "ms", 0);
+    if (s_hold_ms == 0 || s_hold_ms > LOCK_MS_MAX) {
+        return console_bad_argument(reply, "ms", console_arg(request, "ms"), "must be 1 to 20000");
+    }
+    if (atomic_exchange(&s_is_held, true)) {
+        return console_fail(reply, ESP_ERR_INVALID_STATE, "a lock is still held");
+    }
+    s_hold = strcmp(console_arg(request, "what"), "drivers") == 0 ? hold_drivers : hold_output;
+    reply->after = start_to_hold;
     return ESP_OK;
 }
 
@@ -101,7 +184,9 @@ static esp_err_t sys_last(const console_request_t *request, console_reply_t *rep
 
 static const console_command_t COMMANDS[] = {
     {"sys.info", "", sys_info, "identity of the board and the build"},
-    {"sys.tasks", "", sys_tasks, "number of tasks, and the unused stack of the permanent ones"},
+    {"sys.tasks", "", sys_tasks, "number of tasks, the unused stack of the permanent ones, priorities"},
+    {"sys.lock", "what=drivers|output ms=N", sys_lock,
+     "let a task hold the drivers' lock or that of the output, at most 20 s"},
     {"sys.reboot", "", sys_reboot, "restart"},
     {"sys.panic", "kind=abort|null|store|stack|wdt|task_wdt|heap|iram [step=TEXT]", sys_panic,
      "crash now, or when this step of a mode change is next entered"},

@@ -65,8 +65,44 @@ static void held(idf_held_t what, int change)
     atomic_fetch_add(&s_held[what], change);
 }
 
+typedef struct {
+    bool is_high;
+    uint32_t changes;
+    uint32_t raised_ms;
+    uint32_t high_ms;
+} pin_t;
+
+static pin_t s_pins[GPIO_NUM_MAX]; /* written by the task that drives the pin */
+
+static void note_change(gpio_num_t pin, bool is_high)
+{
+    pin_t *known = &s_pins[pin];
+    uint32_t now_ms = (uint32_t)pdTICKS_TO_MS(xTaskGetTickCount());
+    if (known->changes == 0 || known->is_high != is_high) {
+        if (is_high) {
+            known->raised_ms = now_ms;
+        } else if (known->changes > 0) {
+            known->high_ms = now_ms - known->raised_ms;
+        }
+        known->is_high = is_high;
+        known->changes++;
+    }
+}
+
+bool idf_calls_pin(uint32_t pin, idf_pin_t *out)
+{
+    if (pin >= GPIO_NUM_MAX || s_pins[pin].changes == 0) {
+        return false;
+    }
+    *out = (idf_pin_t){s_pins[pin].is_high, s_pins[pin].changes, s_pins[pin].high_ms};
+    return true;
+}
+
 static void note_level(gpio_num_t pin, uint32_t level)
 {
+    if (pin >= 0 && pin < GPIO_NUM_MAX) {
+        note_change(pin, level != 0);
+    }
 #ifdef CONFIG_HOTPIN_CAMERA_PIN_PWDN
     if (pin == CONFIG_HOTPIN_CAMERA_PIN_PWDN) {
         atomic_store(&s_camera_power_down, level != 0);

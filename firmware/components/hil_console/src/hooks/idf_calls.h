@@ -36,6 +36,16 @@ int32_t idf_calls_held(idf_held_t what);
 /** Name of a count in the reply to sys.resources. */
 const char *idf_calls_held_name(idf_held_t what);
 
+/** Level of a pin that gpio_set_level() has set. */
+typedef struct {
+    bool is_high;
+    uint32_t changes; /*!< including the first setting */
+    uint32_t high_ms; /*!< duration of the last time it was high and is not any more */
+} idf_pin_t;
+
+/** @return false if this pin was never set */
+bool idf_calls_pin(uint32_t pin, idf_pin_t *out);
+
 /** Last level of the camera's power-down line: 1 is off; -1: never set. */
 int idf_calls_camera_power_down(void);
 

@@ -1,0 +1,114 @@
+"""What the builds are: options of the release image, stack use along call chains, and the tasks' priorities."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fixtures.audio import RATE_HZ, tone
+from fixtures.measure import Measure
+from fixtures.modes import CAMERA, VOICE, Modes
+from hotpin_hil.boards.stack_use import MONITOR, documented_tasks, limit, stack_use
+from hotpin_hil.device import Device
+from hotpin_hil.device.images import RELEASE, WITH_CONSOLE
+from hotpin_hil.pytest_plugin.plugin import BoardInUse
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+OPTIONS = Path(__file__).with_name("release_sdkconfig.toml")
+
+
+def config_of(folder: Path) -> dict[str, Any]:
+    """Options of a build, without CONFIG_."""
+    config: dict[str, Any] = json.loads((folder / "config" / "sdkconfig.json").read_text())
+    return config
+
+
+# In QEMU the release image has simulated drivers and one core.
+@pytest.mark.boards("hardware", "virtual", needs="a build of the release configuration")
+@pytest.mark.requirement("REL-01")
+def test_release_image_has_the_expected_options(board: BoardInUse, measure: Measure) -> None:
+    config = config_of(board.build_of(RELEASE).folder)
+    expected = {
+        name: value for table in tomllib.loads(OPTIONS.read_text()).values() for name, value in table.items()
+    }
+    for name, value in expected.items():
+        if name in config or board.is_real_chip:
+            measure(f"CONFIG_{name}", config.get(name, False), exact=value, source=OPTIONS.name)
+
+
+@pytest.mark.boards(
+    "virtual", needs="call graphs; for another build: python -m hotpin_hil.boards.stack_use FOLDER"
+)
+@pytest.mark.requirement("PERF-05")
+@pytest.mark.parametrize("image", [WITH_CONSOLE, RELEASE])
+def test_call_chains_fit_into_the_stacks(board: BoardInUse, measure: Measure, image: str) -> None:
+    """The deepest chain of each task, from the compiler's call graphs. The host's frames are larger than the chip's.
+
+    The release image's monitor must not reach a function that formats text: its stack is too small for that.
+    """
+    uses = stack_use(board.build_of(image).folder)
+    assert MONITOR in uses, "the build has no call graphs; gcc 10 or newer makes them"
+    tasks = documented_tasks()
+    for task, use in uses.items():
+        measure(
+            f"{image}: deepest call chain of {task}",
+            use.bytes,
+            "B",
+            max=limit(task, tasks[task].stack, use),
+            source=" > ".join(use.chain),
+            klass="modelled",
+        )
+    if image == RELEASE:
+        logs = uses[MONITOR].logs
+        measure("the monitor formats text", logs, exact=False, source="PROTOCOL.md §2: its stack has 2 KB")
+
+
+STACK_OPTIONS = {
+    "hil_console": "HOTPIN_HIL_CONSOLE_STACK",
+    "state": "HOTPIN_STATE_TASK_STACK",
+    "stt_capture": "HOTPIN_STT_TASK_STACK",
+    "tts_playback": "HOTPIN_TTS_TASK_STACK",
+    "cam_task": "CAMERA_TASK_STACK_SIZE",
+}
+
+
+@pytest.mark.requirement("BOOT-01")
+def test_tasks_have_the_documented_stacks_and_priorities(
+    board: BoardInUse, device: Device, modes: Modes, measure: Measure
+) -> None:
+    """In each mode, and while a stream is played."""
+    config = config_of(board.build.folder)
+    tasks = documented_tasks()
+    for task, option in STACK_OPTIONS.items():
+        measure(f"stack of {task}", tasks[task].stack, "B", exact=config[option], source=f"CONFIG_{option}")
+    permanent = {"mem_monitor", "state", "hil_console"}
+    found = {CAMERA: device.priorities()}
+    modes.to(VOICE)
+    found[VOICE] = device.priorities()
+    modes.write(tone(RATE_HZ // 8))
+    device.tts_play()
+    found["playing"] = device.priorities()
+    expected = {
+        CAMERA: permanent | {"cam_task"},
+        VOICE: permanent | {"stt_capture"},
+        "playing": permanent | {"stt_capture", "tts_playback"},
+    }
+    for when, names in expected.items():
+        measure(
+            f"{when}: tasks", str(sorted(found[when])), exact=str(sorted(names)), source="the mode's tasks"
+        )
+        for name in sorted(names & found[when].keys()):
+            measure(
+                f"{when}: priority of {name}",
+                found[when][name],
+                exact=tasks[name].priority,
+                source="firmware/README.md, Tasks",
+            )

@@ -1,0 +1,102 @@
+"""A lock that is held too long: each request ends with its error, monitoring continues, and then all is as before."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from fixtures.measure import Measure
+from fixtures.memory import Monitor
+from fixtures.modes import CAMERA, VOICE, Modes
+from fixtures.poll import poll
+from hotpin_hil.device import Device, DeviceError
+
+HOLD_MS = 12_000
+STATE_TIMEOUT_MS = 10_000
+"""CONFIG_HOTPIN_STATE_LOCK_TIMEOUT_MS."""
+INTERVAL_MS = 500
+TOLERANCE_MS = 5
+"""1 % of the interval (REQUIREMENTS.md MON-01)."""
+OUTPUT_MS = 1_730
+"""Three intervals and a part of one."""
+
+
+@pytest.mark.requirement("TRN-06")
+def test_requests_end_with_an_error_while_the_drivers_are_held(
+    device: Device, modes: Modes, monitor: Monitor, measure: Measure
+) -> None:
+    monitor.start(INTERVAL_MS)
+    start = device.mark()
+    device.hold_lock("drivers", HOLD_MS)
+    poll(device.resources, lambda state: not state.drivers_free, "the held lock")
+    began = device.monitor()
+    device.set_mode(VOICE, wait=False)
+    with pytest.raises(DeviceError) as refused:
+        device.capture()
+    measure("camera.capture", refused.value.err, exact="ESP_ERR_TIMEOUT", source="waits at most 5 s")
+    event = device.wait_event("mode", HOLD_MS / 1000, since=start)
+    told = f"{event.data['ok']} {event.data.get('err')} {event.data['step']} {event.data.get('mode')}"
+    measure("mode event", told, exact="False ESP_ERR_TIMEOUT lock camera", source="TRN-06")
+    measure(
+        "duration of the request",
+        event.data["duration_ms"],
+        "ms",
+        low=STATE_TIMEOUT_MS - 10,  # a tick
+        high=STATE_TIMEOUT_MS + 100,
+        source="CONFIG_HOTPIN_STATE_LOCK_TIMEOUT_MS",
+    )
+    samples = device.monitor().samples - began.samples
+    measure(
+        "samples meanwhile",
+        samples,
+        min=STATE_TIMEOUT_MS // INTERVAL_MS - 1,
+        source="the monitor needs no lock",
+    )
+    poll(device.resources, lambda state: state.drivers_free, "the free lock")
+    measure("mode", device.mode().mode, exact=CAMERA, source="the former mode")
+    frame = device.capture()
+    measure("picture afterwards", frame.soi and frame.eoi, exact=True, source="TRN-06")
+    measure("mode after the next request", modes.to(VOICE).mode, exact=VOICE, source="TRN-06")
+
+
+@pytest.mark.requirement("MON-01")
+def test_monitor_keeps_its_interval_after_the_output_was_held(
+    device: Device, monitor: Monitor, measure: Measure
+) -> None:
+    """Samples that fall into the hold are left out. The first one after it may be late, the others keep the rhythm."""
+    monitor.start(INTERVAL_MS)
+    (before,) = monitor.samples(1)
+    device.hold_lock("output", OUTPUT_MS)
+    after = monitor.samples(6)
+    stamps = [event.data["timestamp_ms"] for event in (before, *after)]
+    gaps = [later - earlier for earlier, later in pairwise(stamps)]
+    print(f"time between samples: {gaps}")
+    late = [(stamp - stamps[0] + TOLERANCE_MS) % INTERVAL_MS - TOLERANCE_MS for stamp in stamps]
+    off = [delay for delay in late if delay > TOLERANCE_MS]
+    measure("samples that are late", len(off), low=0, high=1, source="the first one after the hold")
+    measure(
+        "last sample, behind the rhythm",
+        late[-1],
+        "ms",
+        low=-TOLERANCE_MS,
+        high=TOLERANCE_MS,
+        source="REQUIREMENTS.md MON-01",
+    )
+    measure(
+        "samples left out",
+        max(gaps),
+        "ms",
+        low=2 * INTERVAL_MS,
+        high=OUTPUT_MS + INTERVAL_MS,
+        source="the hold",
+    )
+    in_hold = stamps[-1] - stamps[0] - max(gaps)
+    measure(
+        "time of the other five",
+        in_hold,
+        "ms",
+        low=4 * INTERVAL_MS - TOLERANCE_MS,
+        high=5 * INTERVAL_MS + TOLERANCE_MS,
+        source="no burst",
+    )

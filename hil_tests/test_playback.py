@@ -173,6 +173,22 @@ def test_playing_needs_voice_mode_and_a_stream(device: Device, modes: Modes, mea
     )
 
 
+@pytest.mark.requirement("TTS-05")
+def test_close_during_playback_reports_its_end_once(device: Device, voice: Modes, measure: Measure) -> None:
+    """The tts event of an aborted playback arrives before the reply to tts.close."""
+    frames = RATE_HZ // 2
+    voice.write(tone(frames))
+    start = device.mark()
+    device.tts_play()
+    closed = device.command("tts.close")
+    device.barrier()
+    ends = device.events("tts", since=start)
+    measure("playback ends reported", len(ends), exact=1, source="tts_decoder.h: once for each play")
+    measure("result", ends[0].data["err"], exact="ESP_ERR_NOT_FINISHED", source="tts_decoder.h")
+    measure("number of the event's record", ends[0].n, max=int(closed["n"]) - 1, source="before the reply")
+    measure("frames taken by the driver", ends[0].data["samples"], "frames", max=frames, source="the stream")
+
+
 # --- Stopping -----------------------------------------------------------------------------------------------
 
 

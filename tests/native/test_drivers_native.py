@@ -76,6 +76,7 @@ def value(result: Result, name: str) -> int:
         "camera_no_block",
         "camera_pwdn",
         "cycles",
+        "tts_aborted",
         "tts_play",
         "tts_refused",
         "tts_states",

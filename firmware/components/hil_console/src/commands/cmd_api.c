@@ -80,13 +80,18 @@ static esp_err_t register_recorder(unsigned n)
     return err;
 }
 
-static void forget_callbacks(void)
+static void forget_newest(uint32_t count)
 {
-    while (s_registered > 0) {
+    while (count-- > 0) {
         s_registered--;
         memory_manager_unregister_warning_callback(ON_WARNING[s_registered]);
         memory_manager_unregister_recovery_callback(ON_RECOVERY[s_registered]);
     }
+}
+
+static void forget_callbacks(void)
+{
+    forget_newest(s_registered);
     s_first_logs = false;
     portENTER_CRITICAL(&s_lock);
     s_call_count = 0;
@@ -95,20 +100,24 @@ static void forget_callbacks(void)
 
 static esp_err_t mem_callbacks(const console_request_t *request, console_reply_t *reply)
 {
+    uint32_t add = console_arg_u32(request, "add", 0);
+    if (add > MEMORY_CALLBACKS_MAX) {
+        return console_bad_argument(reply, "add", console_arg(request, "add"), "must be at most 8");
+    }
     if (console_arg(request, "reset") != NULL) {
         forget_callbacks();
     }
-    if (console_arg(request, "log") != NULL) {
-        s_first_logs = true;
-    }
-    uint32_t add = console_arg_u32(request, "add", 0);
-    for (uint32_t i = 0; i < add; i++) {
+    for (uint32_t added = 0; added < add; added++) {
         esp_err_t err = s_registered < RECORDERS ? register_recorder(s_registered) : ESP_ERR_NO_MEM;
         if (err != ESP_OK) {
+            forget_newest(added);
             return console_fail(reply, err, "%u callbacks are registered, %u more were requested",
-                                s_registered, (unsigned)(add - i));
+                                s_registered, (unsigned)add);
         }
         s_registered++;
+    }
+    if (console_arg(request, "log") != NULL) {
+        s_first_logs = true;
     }
     portENTER_CRITICAL(&s_lock);
     uint32_t count = s_call_count;

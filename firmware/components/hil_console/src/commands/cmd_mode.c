@@ -154,17 +154,13 @@ static esp_err_t mode_ledger(const console_request_t *request, console_reply_t *
 
 static esp_err_t mode_settle(const console_request_t *request, console_reply_t *reply)
 {
-    state_manager_settle_t settle;
-    esp_err_t err = ESP_OK;
-    if (console_arg(request, "default") != NULL) {
-        err = state_manager_set_settle(NULL);
+    state_manager_settle_t settle = STATE_MANAGER_SETTLE_DEFAULT();
+    if (console_arg(request, "default") == NULL) {
+        state_manager_get_settle(&settle);
     }
-    state_manager_get_settle(&settle);
     settle.down_ms = console_arg_u32(request, "down", settle.down_ms);
     settle.up_ms = console_arg_u32(request, "up", settle.up_ms);
-    if (err == ESP_OK) {
-        err = state_manager_set_settle(&settle);
-    }
+    esp_err_t err = state_manager_set_settle(&settle);
     if (err != ESP_OK) {
         return console_fail(reply, err, "at most %d ms each", STATE_MANAGER_SETTLE_MAX_MS);
     }

@@ -181,6 +181,11 @@ def test_playback_takes_its_task_and_two_buffers(drivers: Board) -> None:
     assert value(result, "TTS psram") == TTS_BUFFERS
 
 
+@pytest.mark.parametrize("case", ["init_again", "first_failure"])
+def test_memory_manager_starts_again_and_finds_a_tasks_first_failure(drivers: Board, case: str) -> None:
+    run(drivers, case)
+
+
 def test_network_takes_the_products_memory(drivers: Board) -> None:
     result = run(drivers, "network")
     assert 58_900 - 516 < value(result, "NETWORK internal") <= 58_900

@@ -107,7 +107,8 @@ esp_err_t tts_decoder_get_playback(tts_playback_t *out);
  * @return
  *      - ESP_OK
  *      - ESP_ERR_INVALID_STATE: no stream is open, or the caller is the playback task
- *      - ESP_ERR_TIMEOUT: the playback task did not end within 2 s; no memory was freed, call close again
+ *      - ESP_ERR_TIMEOUT: the playback task did not end within 2 s. It remains asked to end, but no
+ *        memory was freed: call close again
  */
 esp_err_t tts_decoder_close(void);
 

@@ -190,6 +190,27 @@ def test_playing_needs_voice_mode_and_a_stream(device: Device, modes: Modes, mea
     )
 
 
+@pytest.mark.requirement("TTS-05")
+def test_close_during_playback_reports_its_end_once(
+    device: Device, voice: Modes, measure: Measure, host_pace: HostPace
+) -> None:
+    """The tts event precedes the reply to tts.close. Playback cannot end before it: half of the stream is missing."""
+    frames = RATE_HZ // 8
+    stream = tone(2 * frames)
+    device.tts_open(len(stream))
+    for at in range(0, len(stream) // 2, WRITE_BYTES):
+        device.tts_write(stream[at : at + WRITE_BYTES])
+    start = device.mark()
+    with host_pace():
+        device.tts_play()
+        closed = device.command("tts.close")
+    device.barrier()
+    ends = device.events("tts", since=start)
+    measure("playback ends reported", len(ends), exact=1, source="tts_decoder.h: once for each play")
+    measure("result", ends[0].data["err"], exact="ESP_ERR_NOT_FINISHED", source="tts_decoder.h")
+    measure("number of the event's record", ends[0].n, max=int(closed["n"]) - 1, source="before the reply")
+
+
 # --- Stopping -----------------------------------------------------------------------------------------------
 
 

@@ -464,6 +464,28 @@ def test_board_recovers_from_a_failed_rollback(
     )
 
 
+I2S_PORT_B = 36
+"""First block that audio.start allocates (facts: i2s_new_channel)."""
+
+
+@pytest.mark.requirement("TRN-05")
+def test_refused_change_names_its_own_step_and_block(device: Device, modes: Modes, measure: Measure) -> None:
+    """Every allocation fails, so the undo and all attempts to recover fail after the step that the error must name."""
+    modes.warm_up()
+    start = device.mark()
+    device.fail("INTERNAL", nth=1, count=1_000)
+    error = modes.refused(VOICE)
+    device.fail(off=True)
+    change = modes.changes(start)[0]
+    measure("step", error.reply.get("value"), exact="audio.start", source="the first step that allocates")
+    measure("step in the event", change.data["step"], exact="audio.start", source="the same")
+    measure("missing block in the event", change.data["missing"], "B", exact=I2S_PORT_B, source="facts: I2S")
+    said = f"{I2S_PORT_B} bytes are missing" in error.msg
+    measure("the message names the missing bytes", said, exact=True, source=error.msg)
+    measure("mode", device.mode().mode, exact="error", source="nothing could be started")
+    measure("mode after the next request", modes.to(CAMERA).mode, exact=CAMERA, source="TRN-05")
+
+
 # --- Requests -----------------------------------------------------------------------------------------------
 
 

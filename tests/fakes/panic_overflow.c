@@ -81,7 +81,7 @@ uint32_t esp_log_timestamp(void)
 int main(void)
 {
     void (*crash)(void);
-    if (panic_prepare("stack", &crash) != ESP_OK) {
+    if (panic_find("stack", &crash) != ESP_OK) {
         printf("wrong: no such kind\n");
         return 0;
     }

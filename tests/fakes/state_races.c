@@ -35,6 +35,7 @@
 #include "watch.h"
 
 #define ASKERS 3
+#define UNDO_BYTES 16
 #define ASKS_EACH 400
 #define FOREVER_MS 10000000u
 
@@ -45,6 +46,10 @@ static atomic_int s_camera_up, s_audio_up, s_stt_up, s_busy, s_starts, s_recover
 static atomic_bool s_camera_used;
 static atomic_bool s_main_ended, s_started, s_unfreed;
 static const char *s_fail_step, *s_fail_undo; /* set at rest only */
+static bool s_steps_allocate = true;          /* set at rest only */
+static bool s_fail_recovery;                  /* makes the first attempt to recover fail */
+static atomic_bool s_stt_is_deaf;             /* makes the next stop time out */
+static atomic_bool s_stt_is_asked;
 
 static void fail(const char *format, ...)
 {
@@ -331,11 +336,32 @@ esp_err_t memory_manager_log_stats(const char *context)
     return ESP_OK;
 }
 
-esp_err_t memory_manager_get_events(uint32_t since, memory_event_t *out, size_t max, size_t *count)
+/* The state task's allocations: every step and every undo fails to allocate. */
+static uint32_t s_failed_bytes;
+static bool s_watches;
+
+static uint32_t step_bytes(const char *step)
 {
-    (void)since, (void)out, (void)max;
-    *count = 0;
-    return ESP_OK;
+    return 30 + (uint32_t)strlen(step);
+}
+
+static void fail_to_allocate(uint32_t bytes)
+{
+    if (s_watches && s_failed_bytes == 0) {
+        s_failed_bytes = bytes;
+    }
+}
+
+void memory_manager_watch_failures(void)
+{
+    s_watches = true;
+    s_failed_bytes = 0;
+}
+
+uint32_t memory_manager_first_failure(void)
+{
+    s_watches = false;
+    return s_failed_bytes;
 }
 
 esp_err_t memory_manager_get_delta(const char *state, memory_delta_t *out)
@@ -397,6 +423,14 @@ esp_err_t telemetry_send(telemetry_record_t *r)
 esp_err_t state_manager_enter_step(const char *step, bool undo)
 {
     const char **name = undo ? &s_fail_undo : &s_fail_step;
+    if (!undo && s_fail_recovery && strcmp(step, "recovery") == 0) {
+        s_fail_recovery = false;
+        return ESP_ERR_NO_MEM;
+    }
+    if (undo || s_steps_allocate) {
+        fail_to_allocate(undo ? UNDO_BYTES : step_bytes(step));
+        fail_to_allocate(UNDO_BYTES); /* only the first failure counts */
+    }
     if (*name != NULL && strcmp(step, *name) == 0) {
         *name = NULL; /* fail only once: recovery runs the same steps */
         return ESP_FAIL;
@@ -466,15 +500,27 @@ esp_err_t stt_pipeline_prepare(void)
 }
 esp_err_t stt_pipeline_start(void)
 {
+    s_stt_is_asked = false;
     return drive("stt start", &s_stt_up, 1, s_audio_up);
 }
 esp_err_t stt_pipeline_stop(void)
 {
-    return drive("stt stop", &s_stt_up, 0, true);
+    s_stt_is_asked = true;
+    if (s_stt_is_deaf) {
+        s_stt_is_deaf = false;
+        return ESP_ERR_TIMEOUT;
+    }
+    esp_err_t err = drive("stt stop", &s_stt_up, 0, true);
+    s_stt_is_asked = err != ESP_OK;
+    return err;
+}
+bool stt_pipeline_is_started(void)
+{
+    return s_stt_up;
 }
 void stt_pipeline_get_stats(stt_pipeline_stats_t *out)
 {
-    *out = (stt_pipeline_stats_t){.running = s_stt_up};
+    *out = (stt_pipeline_stats_t){.running = s_stt_up && !s_stt_is_asked};
 }
 
 static const size_t *one_block(size_t *count)
@@ -683,6 +729,60 @@ static void recovering(void)
     }
 }
 
+static void expect_error(const char *when, esp_err_t err, esp_err_t wanted, const state_change_t *failed,
+                         const char *step, uint32_t missing)
+{
+    bool named = step != NULL && failed->step != NULL && strcmp(failed->step, step) == 0;
+    if (err != wanted || (step == NULL ? failed->step != NULL : !named) || failed->missing != missing) {
+        fail("%s: error 0x%x, step %s, %u bytes; not 0x%x, %s, %u", when, err,
+             failed->step != NULL ? failed->step : "none", failed->missing, wanted,
+             step != NULL ? step : "none", missing);
+    }
+}
+
+/** The error of a request names the step that failed and its block, whatever failed afterwards. */
+static void explaining(void)
+{
+    state_change_t failed;
+    state_manager_request(SYSTEM_STATE_CAMERA_STANDBY, FOREVER_MS);
+    s_fail_step = "stt.start";
+    s_fail_undo = "camera.stop";
+    s_fail_recovery = true;
+    esp_err_t err = state_manager_change(SYSTEM_STATE_VOICE_ACTIVE, FOREVER_MS, &failed);
+    expect_error("a recovery that fails", err, ESP_FAIL, &failed, "stt.start", step_bytes("stt.start"));
+    expect_state(SYSTEM_STATE_CAMERA_STANDBY, "after the second attempt");
+    if (s_fail_recovery) {
+        fail("no recovery has failed");
+    }
+    s_steps_allocate = false;
+    s_fail_step = "settle.up";
+    err = state_manager_change(SYSTEM_STATE_VOICE_ACTIVE, FOREVER_MS, &failed);
+    s_steps_allocate = true;
+    expect_error("an undo without memory", err, ESP_FAIL, &failed, "settle.up", 0);
+    state_manager_lock(SYSTEM_STATE_ANY, FOREVER_MS);
+    err = state_manager_change(SYSTEM_STATE_VOICE_ACTIVE, 1, &failed);
+    expect_error("a change in progress", err, ESP_ERR_TIMEOUT, &failed, NULL, 0);
+    state_manager_unlock();
+    state_manager_request(SYSTEM_STATE_VOICE_ACTIVE, FOREVER_MS);
+}
+
+/** A stop that times out leaves a task that may end at any time: voice mode is started again. */
+static void stopping_a_deaf_task(void)
+{
+    state_manager_info_t info;
+    state_change_t failed;
+    state_manager_request(SYSTEM_STATE_VOICE_ACTIVE, FOREVER_MS);
+    s_stt_is_deaf = true;
+    esp_err_t err = state_manager_change(SYSTEM_STATE_CAMERA_STANDBY, FOREVER_MS, &failed);
+    expect_error("a deaf task", err, ESP_ERR_TIMEOUT, &failed, "stt.stop", step_bytes("stt.stop"));
+    expect_state(SYSTEM_STATE_VOICE_ACTIVE, "after a stop that timed out");
+    state_manager_get(&info);
+    if (s_stt_is_asked || info.previous != SYSTEM_STATE_ERROR) {
+        fail("the capture task is %s, the state before was %s", s_stt_is_asked ? "asked to end" : "running",
+             state_manager_name(info.previous));
+    }
+}
+
 static void started(void)
 {
     if (!s_main_ended || s_started || !pthread_equal(pthread_self(), s_state_task)) {
@@ -712,9 +812,9 @@ static void shutting_down(void)
         fail("shutdown refused");
     }
     expect_state(SYSTEM_STATE_SHUTDOWN, "after shutdown");
-    if (state_manager_request(SYSTEM_STATE_VOICE_ACTIVE, FOREVER_MS) != ESP_ERR_INVALID_STATE) {
-        fail("a mode after shutdown");
-    }
+    state_change_t failed;
+    esp_err_t err = state_manager_change(SYSTEM_STATE_VOICE_ACTIVE, FOREVER_MS, &failed);
+    expect_error("a mode after shutdown", err, ESP_ERR_INVALID_STATE, &failed, NULL, 0);
     expect_state(SYSTEM_STATE_SHUTDOWN, "after shutdown");
 }
 
@@ -735,6 +835,8 @@ int main(int argc, char **argv)
     coalescing();
     each_step();
     recovering();
+    explaining();
+    stopping_a_deaf_task();
     shutting_down();
     printf("ok: %d drivers started, %d recoveries, %d events\n", s_starts, s_recoveries, s_events);
     fflush(stdout);

@@ -76,6 +76,7 @@ def value(result: Result, name: str) -> int:
         "camera_no_block",
         "camera_pwdn",
         "cycles",
+        "tts_aborted",
         "tts_play",
         "tts_refused",
         "tts_states",
@@ -178,6 +179,11 @@ def test_playback_takes_its_task_and_two_buffers(drivers: Board) -> None:
     result = run(drivers, "tts_play")
     assert value(result, "TTS internal") == TTS_TASK
     assert value(result, "TTS psram") == TTS_BUFFERS
+
+
+@pytest.mark.parametrize("case", ["init_again", "first_failure"])
+def test_memory_manager_starts_again_and_finds_a_tasks_first_failure(drivers: Board, case: str) -> None:
+    run(drivers, case)
 
 
 def test_network_takes_the_products_memory(drivers: Board) -> None:

@@ -245,8 +245,10 @@ static void case_worker(void)
     CHECK_EQUAL(audio_worker_join(&s_worker, 10), ESP_OK);
     check_heaps("short worker", before, heaps_now());
     CHECK_EQUAL(audio_worker_start(&s_worker, "deaf", deaf_work, 4096, 10, 1), ESP_OK);
+    CHECK(!audio_worker_must_stop(&s_worker));
     CHECK_EQUAL(audio_worker_join(&s_worker, 100), ESP_ERR_TIMEOUT);
     CHECK(audio_worker_exists(&s_worker));
+    CHECK(audio_worker_must_stop(&s_worker));
     CHECK_EQUAL(audio_worker_join(&s_worker, 2000), ESP_OK);
     check_heaps("deaf worker", before, heaps_now());
     for (uint32_t nth = 1; nth <= 2; nth++) {

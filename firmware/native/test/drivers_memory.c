@@ -1,11 +1,16 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * All drivers together: cycles of modes, a board without PSRAM, the modelled network.
+ * All drivers together: cycles of modes, a board without PSRAM, the modelled network. The memory manager's
+ * start, and its watch of failed allocations.
  */
 #include "audio_driver.h"
 #include "camera_controller.h"
 #include "drivers_test.h"
+#include "esp_heap_caps.h"
+#include "freertos/FreeRTOS.h"
+#include "freertos/task.h"
+#include "memory_manager.h"
 #include "network_model.h"
 #include "stt_pipeline.h"
 #include "tts_decoder.h"
@@ -78,9 +83,53 @@ static void case_no_psram(void)
     check_heaps("refused", before, heaps_now());
 }
 
+esp_err_t __real_heap_caps_register_failed_alloc_callback(esp_alloc_failed_hook_t callback);
+esp_err_t __wrap_heap_caps_register_failed_alloc_callback(esp_alloc_failed_hook_t callback);
+
+static bool s_refuses_callback;
+
+esp_err_t __wrap_heap_caps_register_failed_alloc_callback(esp_alloc_failed_hook_t callback)
+{
+    return s_refuses_callback ? ESP_FAIL : __real_heap_caps_register_failed_alloc_callback(callback);
+}
+
+/* After power-on no snapshots survive, also not those of an initialisation that failed. */
+static void case_init_again(void)
+{
+    size_t count;
+    s_refuses_callback = true;
+    CHECK_EQUAL(memory_manager_init(NULL), ESP_FAIL);
+    CHECK_EQUAL(memory_manager_get_last_boot(NULL, NULL, 0, &count), ESP_ERR_INVALID_STATE);
+    s_refuses_callback = false;
+    CHECK_EQUAL(memory_manager_init(NULL), ESP_OK);
+    CHECK_EQUAL(memory_manager_get_last_boot(NULL, NULL, 0, &count), ESP_ERR_NOT_FOUND);
+}
+
+/* Only the calling task's first failure counts. */
+static void allocate_too_much(void *size)
+{
+    CHECK(heap_caps_malloc((size_t)(uintptr_t)size, MALLOC_CAP_DMA) == NULL);
+    vTaskDelete(NULL);
+}
+
+static void case_first_failure(void)
+{
+    const size_t too_much = 1024 * 1024;
+    CHECK_EQUAL(memory_manager_init(NULL), ESP_OK);
+    CHECK_EQUAL(memory_manager_first_failure(), 0);
+    memory_manager_watch_failures();
+    CHECK_EQUAL(xTaskCreate(allocate_too_much, "other", 4096, (void *)(uintptr_t)too_much, 20, NULL), pdPASS);
+    vTaskDelay(pdMS_TO_TICKS(20));
+    CHECK(heap_caps_malloc(too_much + 1, MALLOC_CAP_DMA) == NULL);
+    CHECK(heap_caps_malloc(too_much + 2, MALLOC_CAP_DMA) == NULL);
+    CHECK_EQUAL(memory_manager_first_failure(), too_much + 1);
+    CHECK(heap_caps_malloc(too_much + 3, MALLOC_CAP_DMA) == NULL);
+    CHECK_EQUAL(memory_manager_first_failure(), too_much + 1);
+    memory_manager_watch_failures();
+    CHECK_EQUAL(memory_manager_first_failure(), 0);
+}
+
 const test_case_t g_memory_cases[] = {
-    {"cycles", case_cycles},
-    {"network", case_network},
-    {"no_psram", case_no_psram},
-    {NULL, NULL},
+    {"init_again", case_init_again}, {"first_failure", case_first_failure}, {"cycles", case_cycles},
+    {"network", case_network},       {"no_psram", case_no_psram},           {NULL, NULL},
 };

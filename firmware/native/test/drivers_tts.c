@@ -215,6 +215,8 @@ static void case_tts_refused(void)
     CHECK_EQUAL(s_reported.samples, 200);
     CHECK_EQUAL(outcome(stream, 20, 0), ESP_ERR_TIMEOUT);
     CHECK_EQUAL(s_reported.samples, 0);
+    put32(stream + 4, UINT32_MAX); // only the announced length gives the end
+    CHECK_EQUAL(outcome(stream, 40, 40), ESP_ERR_INVALID_RESPONSE);
     CHECK_EQUAL(audio_driver_deinit(), ESP_OK);
 }
 
@@ -261,7 +263,31 @@ static void case_tts_states(void)
     CHECK_EQUAL(audio_driver_deinit(), ESP_OK);
 }
 
+/* Frames that the audio driver took before close are played, the last of them after close. */
+static void case_tts_aborted(void)
+{
+    static int16_t s_sound[16000] = {[0 ... 15999] = 5};
+    uint8_t head[HEAD_SIZE];
+    start();
+    make_head(head, sizeof s_sound, 1, 16000);
+    native_i2s_line_t line = native_i2s_line(I2S_NUM_1);
+    CHECK_EQUAL(tts_decoder_open(0), ESP_OK);
+    write_all(head, sizeof head);
+    write_all(s_sound, sizeof s_sound);
+    CHECK_EQUAL(tts_decoder_play(done, &s_reported), ESP_OK);
+    vTaskDelay(pdMS_TO_TICKS(400));
+    CHECK_EQUAL(tts_decoder_close(), ESP_OK);
+    CHECK_EQUAL(s_reported.result, ESP_ERR_NOT_FINISHED);
+    uint32_t played = (uint32_t)(native_i2s_line(I2S_NUM_1).sounding - line.sounding);
+    CHECK(s_reported.samples > played);
+    CHECK(s_reported.samples - played <= AUDIO_PLAYBACK_LATENCY_MS * 16);
+    vTaskDelay(pdMS_TO_TICKS(AUDIO_PLAYBACK_LATENCY_MS));
+    CHECK_EQUAL(native_i2s_line(I2S_NUM_1).sounding - line.sounding, s_reported.samples);
+    CHECK_EQUAL(audio_driver_deinit(), ESP_OK);
+}
+
 const test_case_t g_tts_cases[] = {
+    {"tts_aborted", case_tts_aborted},
     {"tts_play", case_tts_play},
     {"tts_refused", case_tts_refused},
     {"tts_states", case_tts_states},

@@ -52,6 +52,57 @@ class RingMachine(RuleBasedStateMachine):
 
 TestRing = RingMachine.TestCase
 
+THIRD_TASK = """
+#define audio_ring_init third_init
+#define audio_ring_used third_used
+#define audio_ring_room third_room
+#define audio_ring_read third_read
+#define audio_ring_write third_write
+static audio_ring_t s_ring = {.size = 64};
+static audio_ring_t s_next; /* the counters after the first load */
+static uint32_t load(const uint32_t *counter)
+{
+    uint32_t value = *counter;
+    s_ring.read = s_next.read;
+    s_ring.written = s_next.written;
+    return value;
+}
+#define __atomic_load_n(counter, order) load(counter)
+#include "audio_ring.c"
+uint32_t used_while(uint32_t read, uint32_t written, uint32_t next_read, uint32_t next_written)
+{
+    s_ring.read = read;
+    s_ring.written = written;
+    s_next.read = next_read;
+    s_next.written = next_written;
+    return third_used(&s_ring);
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "used"),
+    [
+        ((0, 64), (64, 88), 24),
+        ((0, 64), (64, 65), 1),
+        ((NEAR_OVERFLOW, NEAR_OVERFLOW + 10), (10, 50), 40),
+        ((7, 20), (7, 0), 0),  # audio_ring_init() has cleared one counter of two
+    ],
+)
+def test_third_task_reads_a_level_that_the_ring_had(
+    before: tuple[int, int], after: tuple[int, int], used: int
+) -> None:
+    """Both sides move on while a third task is between its loads of the two counters."""
+    third = build(
+        "audio_ring_third",
+        ["audio_driver/src/audio_ring.c"],
+        ["audio_ring.h"],
+        extra_source=THIRD_TASK,
+        extra_cdef="uint32_t used_while(uint32_t, uint32_t, uint32_t, uint32_t);",
+    )
+    assert third.lib.used_while(*before, *after) == used
+
+
 TWO_THREADS = """
 #include <pthread.h>
 static audio_ring_t s_ring;

@@ -27,6 +27,7 @@ ERRORS = {
         "WAV_BAD_ORDER",
         "WAV_BAD_FORMAT",
         "WAV_NO_SAMPLES",
+        "WAV_CUT_SHORT",
         "WAV_HEAD_TOO_LONG",
         "WAV_UNKNOWN_LENGTH",
         "WAV_NOT_SUPPORTED",
@@ -207,6 +208,16 @@ def test_incomplete_header_is_neither_accepted_nor_refused() -> None:
         outcome = parse(GOOD[:length])
         assert not outcome.complete
         assert not outcome.refused
+
+
+@pytest.mark.parametrize("pieces", [0, 1, 7])
+def test_stream_that_ends_in_its_header_as_announced_is_refused(pieces: int) -> None:
+    """At its last byte at the latest; a chunk's length is refused as soon as it is known."""
+    data = stream(chunk(b"JUNK", b"abc"), chunk(b"fmt ", fmt()), chunk(b"data", SAMPLES), size=UNKNOWN)
+    for length in range(1, len(data) - len(SAMPLES)):
+        cut = parse(data[:length], length, pieces)
+        assert cut.error in ("WAV_CUT_SHORT", "WAV_BAD_LENGTH")
+        assert cut.error == "WAV_CUT_SHORT" or cut.taken in (20, 32)  # the ends of chunk headers
 
 
 chunks = st.tuples(

@@ -22,9 +22,10 @@ typedef struct {
 
 /** Initialises an empty ring. size: bytes of memory, a power of two, at most 2^31. */
 void audio_ring_init(audio_ring_t *ring, void *memory, uint32_t size);
-/** Number of bytes in the ring. Either side may call it. Until the caller reads or writes, the number can
- * only grow for the reader, and only shrink for the writer. */
+/** Number of bytes in the ring, from 0 to its size. Any task may call it. Until the caller reads or writes,
+ * the number can only grow for the reader, and only shrink for the writer. */
 uint32_t audio_ring_used(const audio_ring_t *ring);
+/** Number of bytes that fit into the ring: its size less audio_ring_used(). */
 uint32_t audio_ring_room(const audio_ring_t *ring);
 /** Writer only. Copies as many bytes as fit. @return the number of bytes copied */
 size_t audio_ring_write(audio_ring_t *ring, const void *data, size_t len);

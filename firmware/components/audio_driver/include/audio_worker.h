@@ -42,7 +42,7 @@ typedef struct audio_worker {
 esp_err_t audio_worker_start(audio_worker_t *worker, const char *name, void (*run)(audio_worker_t *worker),
                              uint32_t stack_size, UBaseType_t priority, BaseType_t core);
 
-/** @brief True when the task is asked to end. To be called by run(). */
+/** @brief True when the task is asked to end, until the next start. */
 bool audio_worker_must_stop(const audio_worker_t *worker);
 
 /** @brief True from start until join. */

@@ -271,6 +271,12 @@ esp_err_t memory_manager_check_thresholds(void);
 /** Warnings, recoveries and failed allocations with sequence > since, oldest first. */
 esp_err_t memory_manager_get_events(uint32_t since, memory_event_t *out, size_t max, size_t *count);
 
+/** Watches the calling task's allocations until memory_manager_first_failure(). One task at a time. */
+void memory_manager_watch_failures(void);
+/** Ends the watch. @return size of the first allocation that failed during it, also if called again; 0: none
+ */
+uint32_t memory_manager_first_failure(void);
+
 /** "INTERNAL_LOW" … "FRAGMENTATION_HIGH"; "?" if type is invalid. */
 const char *memory_warning_name(memory_warning_type_t type);
 

@@ -44,8 +44,10 @@ static struct {
     memory_warning_callback_t warning_callbacks[MEMORY_CALLBACKS_MAX];
     memory_warning_callback_t recovery_callbacks[MEMORY_CALLBACKS_MAX];
     memory_reclaimer_t reclaimers[MEMORY_RECLAIMERS_MAX];
-    uint32_t samples;   /* number of periodic samples */
-    uint64_t sample_us; /* total duration of the periodic samples */
+    uint32_t samples;                   /* number of periodic samples */
+    uint64_t sample_us;                 /* total duration of the periodic samples */
+    TaskHandle_t volatile watched_task; /* NULL: none; not guarded, like the following member */
+    uint32_t watched_failure;           /* used by that task only */
 } s_mm = {.lock = portMUX_INITIALIZER_UNLOCKED};
 
 static atomic_int s_phase = NEW;
@@ -175,6 +177,10 @@ static IRAM_ATTR void on_alloc_failed(size_t size, uint32_t caps, const char *fu
         .function = function,
     };
     mem_alloc_failed_put(&failed);
+    TaskHandle_t watched = s_mm.watched_task;
+    if (watched != NULL && watched == xTaskGetCurrentTaskHandle() && s_mm.watched_failure == 0) {
+        s_mm.watched_failure = (uint32_t)size;
+    }
 }
 
 esp_err_t memory_manager_init(const memory_thresholds_t *thresholds)
@@ -189,8 +195,6 @@ esp_err_t memory_manager_init(const memory_thresholds_t *thresholds)
         return ESP_ERR_INVALID_STATE;
     }
     s_mm.thresholds = thresholds != NULL ? *thresholds : defaults;
-    mem_monitor_init(periodic);
-    mem_log_init();
     esp_err_t err = mem_sample_init();
     if (err == ESP_OK) {
         err = heap_caps_register_failed_alloc_callback(on_alloc_failed);
@@ -199,6 +203,9 @@ esp_err_t memory_manager_init(const memory_thresholds_t *thresholds)
         atomic_store(&s_phase, NEW);
         return err;
     }
+    mem_monitor_init(periodic);
+    mem_log_init(); /* once, when nothing can fail: a second call would take this boot's bank for the last
+                       one's */
     mem_sample_take(&stats);
     s_mm.baseline = mem_baseline(&stats);
     atomic_store(&s_phase, READY);
@@ -309,6 +316,18 @@ esp_err_t memory_manager_get_events(uint32_t since, memory_event_t *out, size_t 
     report_failed_allocations();
     *count = mem_log_events(since, out, max);
     return ESP_OK;
+}
+
+void memory_manager_watch_failures(void)
+{
+    s_mm.watched_failure = 0;
+    s_mm.watched_task = xTaskGetCurrentTaskHandle();
+}
+
+uint32_t memory_manager_first_failure(void)
+{
+    s_mm.watched_task = NULL;
+    return s_mm.watched_failure;
 }
 
 /* --- Thresholds and callbacks --- */

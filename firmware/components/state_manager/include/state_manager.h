@@ -45,7 +45,7 @@ typedef struct {
     esp_err_t err;
     const char *step;     //!< The failed step, see state_manager_step_name(); NULL: none
     const char *block;    //!< Purpose of the missing block; NULL: unknown, or no memory was missing
-    uint32_t missing;     //!< Bytes of the block that could not be allocated; 0: no memory was missing
+    uint32_t missing;     //!< Bytes of the step's first failed allocation; 0: no memory was missing
     uint32_t largest;     //!< Bytes of the largest free block; set only with block
     uint32_t duration_ms; //!< Including failed and undone steps
 } state_change_t;
@@ -100,9 +100,15 @@ esp_err_t state_manager_start(state_manager_started_t started);
  *      - ESP_ERR_INVALID_ARG: this state cannot be requested
  *      - ESP_ERR_TIMEOUT: not done yet; the change continues
  *      - ESP_ERR_INVALID_STATE: superseded by a later request, or the board is shut down
- *      - any other error: the reason of the failure; state_manager_get() has the details
+ *      - any other error: the reason of the failure; state_manager_change() gives the details
  */
 esp_err_t state_manager_request(system_state_t to, uint32_t wait_ms);
+
+/**
+ * Like state_manager_request(). If the change failed, *failed describes it, not the recovery that may have
+ * followed. In all other cases failed->step is NULL.
+ */
+esp_err_t state_manager_change(system_state_t to, uint32_t wait_ms, state_change_t *failed);
 
 esp_err_t state_manager_get(state_manager_info_t *out);
 

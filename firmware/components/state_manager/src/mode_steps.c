@@ -47,6 +47,7 @@ static esp_err_t settle_up(void)
     return ESP_OK;
 }
 
+/* False also after a stop that timed out: the task may end at any time. */
 static bool stt_runs(void)
 {
     stt_pipeline_stats_t stats;
@@ -133,7 +134,7 @@ bool mode_holds(system_state_t state)
     bool camera = state == SYSTEM_STATE_CAMERA_STANDBY;
     bool voice = state == SYSTEM_STATE_VOICE_ACTIVE;
     return camera_controller_is_initialized() == camera && audio_driver_is_initialized() == voice &&
-           stt_runs() == voice;
+           stt_pipeline_is_started() == voice && stt_runs() == voice;
 }
 
 static void note(esp_err_t err, esp_err_t *first)
@@ -146,12 +147,12 @@ static void note(esp_err_t err, esp_err_t *first)
 esp_err_t mode_take_down(void)
 {
     esp_err_t first = stop_tts();
-    if (stt_runs()) {
+    if (stt_pipeline_is_started()) {
         watch_feed(); /* each call may wait for its task for seconds */
         note(stt_pipeline_stop(), &first);
     }
     watch_feed();
-    if (audio_driver_is_initialized()) {
+    if (first == ESP_OK && audio_driver_is_initialized()) { /* otherwise a task may still use it */
         note(audio_driver_deinit(), &first);
     }
     if (camera_controller_is_initialized()) {

@@ -45,10 +45,9 @@ static struct {
     SemaphoreHandle_t board;   /* guards the following members; never held while waiting */
     QueueHandle_t mailbox;     /* one request: a later request replaces one that was not started yet */
     EventGroupHandle_t events;
-    uint32_t asked;            /* number of the last request */
-    uint32_t settled;          /* number of the last request that is done */
-    system_state_t settled_to; /* state that it requested */
-    esp_err_t settled_err;     /* result of that request */
+    uint32_t asked;         /* number of the last request */
+    uint32_t settled;       /* number of the last request that is done */
+    state_change_t outcome; /* result of that request, without recovery; no step: no change was tried */
     state_manager_info_t info;
     transition_ledger_t ledger;
 } s_sm;
@@ -155,28 +154,16 @@ static esp_err_t fail_at(const char *step, esp_err_t err)
     return err;
 }
 
-/* --- Why memory was missing --- */
-
-static uint32_t last_memory_event(uint32_t *failed_bytes, uint32_t since)
-{
-    static memory_event_t s_events[MEMORY_EVENTS_SIZE];
-    size_t count = 0;
-    uint32_t last = since;
-    memory_manager_get_events(since, s_events, MEMORY_EVENTS_SIZE, &count);
-    for (size_t i = 0; i < count; i++) {
-        last = s_events[i].sequence;
-        if (s_events[i].kind == MEMORY_EVENT_ALLOC_FAILED && failed_bytes != NULL) {
-            *failed_bytes = s_events[i].size;
-        }
-    }
-    return last;
-}
-
 /* --- Steps --- */
 
 static esp_err_t enter_step(const char *step, bool undo)
 {
     watch_feed();
+    if (undo) {
+        memory_manager_first_failure(); /* ends the watch: that of the failed step counts */
+    } else {
+        memory_manager_watch_failures();
+    }
     ESP_LOGD(TAG, "%s%s", undo ? "undo " : "", step);
     return state_manager_enter_step(step, undo);
 }
@@ -196,13 +183,12 @@ static void run_steps(system_state_t from, system_state_t to)
     static transition_ledger_t s_ledger;
     transition_step_t steps[TRANSITION_STEPS_MAX];
     size_t count = mode_step_list(from, to, steps);
-    uint32_t event = last_memory_event(NULL, 0);
 
     s_now.end = transition_run(steps, count, &ENV, &s_ledger);
     const transition_entry_t *failure = transition_failure(&s_ledger);
     if (failure != NULL) {
         fail_at(failure->step, failure->err);
-        last_memory_event(&s_now.change.missing, event); /* drivers do not always return ESP_ERR_NO_MEM */
+        s_now.change.missing = memory_manager_first_failure(); /* drivers do not always return NO_MEM */
         ESP_LOGE(TAG, "Step %s: %s; %s", failure->step, esp_err_to_name(failure->err),
                  s_now.end == TRANSITION_STUCK ? "the steps before it could not be undone" : "undone");
     }
@@ -370,39 +356,41 @@ static esp_err_t change_locked(system_state_t to)
     }
 }
 
-static esp_err_t change_or_recover(system_state_t to)
+/** @return the result of the change, not of a recovery after it */
+static state_change_t change_or_recover(system_state_t to)
 {
     system_state_t from = present_state();
     uint32_t start_ms = begin_change(to);
     if (lock_drivers() != ESP_OK) {
-        return end_change(start_ms);
+        end_change(start_ms);
+        return s_now.change;
     }
     change_locked(to);
-    esp_err_t err = end_change(start_ms);
+    end_change(start_ms);
+    state_change_t change = s_now.change;
     if (from != SYSTEM_STATE_ERROR && present_state() == SYSTEM_STATE_ERROR) {
         recover_by_itself(from);
     }
     xSemaphoreGive(s_sm.drivers);
-    return err;
+    return change;
 }
 
 /* --- Requests --- */
 
-static esp_err_t deal_with(system_state_t to)
+static state_change_t deal_with(system_state_t to)
 {
     switch (state_decide(present_state(), to)) {
-    case STATE_STAY: return ESP_OK;
+    case STATE_STAY: return (state_change_t){.to = to, .err = ESP_OK};
     case STATE_CHANGE: return change_or_recover(to);
-    default: return ESP_ERR_INVALID_STATE;
+    default: return (state_change_t){.to = to, .err = ESP_ERR_INVALID_STATE};
     }
 }
 
-static void settle(const request_t *request, esp_err_t err)
+static void settle(const request_t *request, state_change_t outcome)
 {
     guard();
     s_sm.settled = request->ticket;
-    s_sm.settled_to = request->to;
-    s_sm.settled_err = err;
+    s_sm.outcome = outcome;
     if (s_sm.settled == s_sm.asked) {
         s_sm.info.busy = false;
         xEventGroupSetBits(s_sm.events, SETTLED);
@@ -487,16 +475,21 @@ esp_err_t state_manager_start(state_manager_started_t started)
 }
 
 /* Result of a request that is done or superseded. Call with the guard held. */
-static esp_err_t verdict(system_state_t to)
+static esp_err_t verdict(system_state_t to, state_change_t *failed)
 {
     if (s_sm.info.state == to) {
         return ESP_OK;
     }
-    return s_sm.settled_to == to && s_sm.settled_err != ESP_OK ? s_sm.settled_err : ESP_ERR_INVALID_STATE;
+    if (s_sm.outcome.to != to || s_sm.outcome.err == ESP_OK) {
+        return ESP_ERR_INVALID_STATE;
+    }
+    *failed = s_sm.outcome;
+    return failed->err;
 }
 
-esp_err_t state_manager_request(system_state_t to, uint32_t wait_ms)
+esp_err_t state_manager_change(system_state_t to, uint32_t wait_ms, state_change_t *failed)
 {
+    *failed = (state_change_t){.to = to};
     if (!state_can_be_asked(to)) {
         return ESP_ERR_INVALID_ARG;
     }
@@ -516,9 +509,15 @@ esp_err_t state_manager_request(system_state_t to, uint32_t wait_ms)
         return ESP_ERR_TIMEOUT;
     }
     guard();
-    esp_err_t err = verdict(to);
+    esp_err_t err = verdict(to, failed);
     unguard();
     return err;
+}
+
+esp_err_t state_manager_request(system_state_t to, uint32_t wait_ms)
+{
+    state_change_t failed;
+    return state_manager_change(to, wait_ms, &failed);
 }
 
 /* --- Queries --- */

@@ -24,7 +24,7 @@ extern "C" {
 #define STT_TASK_CAPS (MALLOC_CAP_INTERNAL | MALLOC_CAP_8BIT)
 
 typedef struct {
-    bool running;
+    bool running;         /*!< the task exists and is not asked to end */
     uint32_t samples;     /*!< samples captured since start */
     uint32_t dropped;     /*!< samples dropped since start because the ring was full */
     uint32_t read_errors; /*!< calls of audio_driver_read() that failed or timed out */
@@ -56,9 +56,13 @@ esp_err_t stt_pipeline_start(void);
  * @return
  *      - ESP_OK
  *      - ESP_ERR_INVALID_STATE: not running
- *      - ESP_ERR_TIMEOUT: the task did not end within 2 s; it still runs
+ *      - ESP_ERR_TIMEOUT: the task did not end within 2 s. It remains asked to end, so capture is not
+ * reliable any more: call stop again, then start.
  */
 esp_err_t stt_pipeline_stop(void);
+
+/** @brief True from start until a stop that succeeds. */
+bool stt_pipeline_is_started(void);
 
 /**
  * @brief Reads captured bytes from the ring, without waiting.

@@ -109,6 +109,11 @@ esp_err_t stt_pipeline_stop(void)
     return ESP_OK;
 }
 
+bool stt_pipeline_is_started(void)
+{
+    return audio_worker_exists(&s_worker);
+}
+
 esp_err_t stt_pipeline_read(void *data, size_t len, size_t *got)
 {
     ESP_RETURN_ON_FALSE(data != NULL && got != NULL, ESP_ERR_INVALID_ARG, TAG, "data or got is NULL");
@@ -122,6 +127,6 @@ esp_err_t stt_pipeline_read(void *data, size_t len, size_t *got)
 void stt_pipeline_get_stats(stt_pipeline_stats_t *out)
 {
     *out = s_stats;
-    out->running = audio_worker_exists(&s_worker);
+    out->running = audio_worker_exists(&s_worker) && !audio_worker_must_stop(&s_worker);
     out->ring_bytes = s_memory != NULL ? audio_ring_used(&s_ring) : 0;
 }

@@ -40,13 +40,15 @@ typedef struct {
 
 typedef struct {
     esp_err_t result;     /*!< ESP_OK when the last sample was played; otherwise see tts_decoder_play() */
-    uint32_t samples;     /*!< frames played at 16 kHz */
+    uint32_t samples;     /*!< frames that the audio driver took, at 16 kHz; unless result is ESP_OK, the last
+                               AUDIO_PLAYBACK_LATENCY_MS of them may not have been played yet */
     uint32_t duration_ms; /*!< from the first sample to the end */
 } tts_playback_t;
 
 /**
- * Called by the playback task when playback has ended, with any result, but not if tts_decoder_close() ended
- * it. It must not call open, play or close.
+ * Called by the playback task when playback has ended, once for each tts_decoder_play() that returned ESP_OK.
+ * If tts_decoder_close() ends the playback, the result is ESP_ERR_NOT_FINISHED, and the call is made before
+ * close returns ESP_OK. It must not call open, play or close.
  */
 typedef void (*tts_decoder_done_t)(const tts_playback_t *playback, void *context);
 
@@ -78,7 +80,7 @@ esp_err_t tts_decoder_write(const void *data, size_t size);
  * @brief Starts playing the stream, including data written later, and returns at once.
  *
  * Allocates 12 KB of PSRAM and a task, which close frees. The stream is checked while it is played. The
- * result is passed to done and returned by tts_decoder_get_playback():
+ * result is passed to done and, until close, returned by tts_decoder_get_playback():
  *      - ESP_OK: all samples were played
  *      - ESP_ERR_INVALID_RESPONSE: the stream is malformed (the log has the details)
  *      - ESP_ERR_NOT_SUPPORTED: the stream is not 16-bit PCM at 16 kHz in one or two channels
@@ -105,7 +107,8 @@ esp_err_t tts_decoder_get_playback(tts_playback_t *out);
  * @return
  *      - ESP_OK
  *      - ESP_ERR_INVALID_STATE: no stream is open, or the caller is the playback task
- *      - ESP_ERR_TIMEOUT: the playback task did not end within 2 s; no memory was freed, call close again
+ *      - ESP_ERR_TIMEOUT: the playback task did not end within 2 s. It remains asked to end, but no
+ *        memory was freed: call close again
  */
 esp_err_t tts_decoder_close(void);
 

@@ -143,22 +143,27 @@ static wav_error_t piece_complete(wav_parser_t *parser)
     }
 }
 
+static wav_error_t take_byte(wav_parser_t *parser, uint8_t byte)
+{
+    parser->offset++;
+    if (parser->skip > 0) {
+        parser->skip--;
+        return WAV_OK;
+    }
+    parser->piece[parser->have++] = byte;
+    return parser->have == PART_SIZE[parser->part] ? piece_complete(parser) : WAV_OK;
+}
+
 size_t wav_parser_feed(wav_parser_t *parser, const uint8_t *data, size_t len)
 {
     size_t taken = 0;
     while (taken < len && parser->state == WAV_HEAD) {
-        uint8_t byte = data[taken++];
-        parser->offset++;
-        if (parser->skip > 0) {
-            parser->skip--;
-            continue;
+        parser->error = take_byte(parser, data[taken++]);
+        if (parser->error == WAV_OK && parser->state == WAV_HEAD && parser->offset == parser->stream_bytes) {
+            parser->error = WAV_CUT_SHORT;
         }
-        parser->piece[parser->have++] = byte;
-        if (parser->have == PART_SIZE[parser->part]) {
-            parser->error = piece_complete(parser);
-            if (parser->error != WAV_OK) {
-                parser->state = WAV_REFUSED;
-            }
+        if (parser->error != WAV_OK) {
+            parser->state = WAV_REFUSED;
         }
     }
     return taken;
@@ -173,6 +178,7 @@ const char *wav_error_text(wav_error_t error)
         [WAV_BAD_ORDER] = "samples before their format, or two formats",
         [WAV_BAD_FORMAT] = "contradictory values in the format chunk",
         [WAV_NO_SAMPLES] = "no samples, or not a whole number of frames",
+        [WAV_CUT_SHORT] = "the stream ends in its header",
         [WAV_HEAD_TOO_LONG] = "the header is too long",
         [WAV_UNKNOWN_LENGTH] = "the number of samples is unknown",
         [WAV_NOT_SUPPORTED] = "not 16-bit PCM in one or two channels",

@@ -202,13 +202,18 @@ static esp_err_t register_recorder(unsigned n)
     return err;
 }
 
-static void forget_callbacks(void)
+static void forget_newest(uint32_t count)
 {
-    while (s_registered > 0) {
+    while (count-- > 0) {
         s_registered--;
         memory_manager_unregister_warning_callback(ON_WARNING[s_registered]);
         memory_manager_unregister_recovery_callback(ON_RECOVERY[s_registered]);
     }
+}
+
+static void forget_callbacks(void)
+{
+    forget_newest(s_registered);
     s_first_logs = false;
     s_first_calls = NULL;
     portENTER_CRITICAL(&s_lock);
@@ -245,11 +250,24 @@ static esp_err_t mem_callbacks(const console_request_t *request, console_reply_t
         return console_bad_argument(reply, "call", name,
                                     "unknown; mem.callbacks without arguments lists the calls");
     }
+    uint32_t add = console_arg_u32(request, "add", 0);
+    if (add > MEMORY_CALLBACKS_MAX) {
+        return console_bad_argument(reply, "add", console_arg(request, "add"), "must be at most 8");
+    }
     if (console_arg(request, "go") != NULL) {
         s_go = true;
     }
     if (console_arg(request, "reset") != NULL) {
         forget_callbacks();
+    }
+    for (uint32_t added = 0; added < add; added++) {
+        esp_err_t err = s_registered < RECORDERS ? register_recorder(s_registered) : ESP_ERR_NO_MEM;
+        if (err != ESP_OK) {
+            forget_newest(added);
+            return console_fail(reply, err, "%u callbacks are registered, %u more were requested",
+                                s_registered, (unsigned)add);
+        }
+        s_registered++;
     }
     if (console_arg(request, "log") != NULL) {
         s_first_logs = true;
@@ -258,15 +276,6 @@ static esp_err_t mem_callbacks(const console_request_t *request, console_reply_t
         s_go = false;
         s_called = ESP_ERR_NOT_FINISHED;
         s_first_calls = call;
-    }
-    uint32_t add = console_arg_u32(request, "add", 0);
-    for (uint32_t i = 0; i < add; i++) {
-        esp_err_t err = s_registered < RECORDERS ? register_recorder(s_registered) : ESP_ERR_NO_MEM;
-        if (err != ESP_OK) {
-            return console_fail(reply, err, "%u callbacks are registered, %u more were requested",
-                                s_registered, (unsigned)(add - i));
-        }
-        s_registered++;
     }
     portENTER_CRITICAL(&s_lock);
     uint32_t count = s_call_count;

@@ -60,17 +60,23 @@ static esp_err_t mode_get(const console_request_t *request, console_reply_t *rep
     return ESP_OK;
 }
 
+/** Replies the error of a request for which no step failed. */
+static esp_err_t fail_without_step(console_reply_t *reply, esp_err_t err, system_state_t now)
+{
+    if (err == ESP_ERR_TIMEOUT) {
+        return console_fail(reply, err, "the change is still in progress");
+    }
+    return console_fail(reply, err,
+                        now == SYSTEM_STATE_SHUTDOWN ? "the board is shut down"
+                                                     : "superseded by a later request");
+}
+
 /** Replies the error with the failed step and, if memory was missing, the block. */
 static esp_err_t fail_with_change(console_reply_t *reply, esp_err_t err, const state_change_t *failed)
 {
-    if (failed->err != err) {
-        return console_fail(reply, err,
-                            err == ESP_ERR_TIMEOUT ? "the change is still in progress"
-                                                   : "superseded by a later request");
-    }
     reply->key = "step";
     reply->key_length = strlen(reply->key);
-    reply->value = failed->step != NULL ? failed->step : "";
+    reply->value = failed->step;
     if (failed->block != NULL) {
         return console_fail(reply, err,
                             "step %s: %" PRIu32 " bytes are missing for %s, largest free block %" PRIu32,
@@ -99,12 +105,14 @@ static esp_err_t mode_set(const console_request_t *request, console_reply_t *rep
     bool wait = reply->id == 0 || console_arg(request, "wait") != NULL;
     system_state_t to = state_by_name(console_arg(request, "to"));
     state_manager_info_t info;
-    esp_err_t err = state_manager_request(to, wait ? MODE_WAIT_MS : 0);
+    state_change_t failed;
+    esp_err_t err = state_manager_change(to, wait ? MODE_WAIT_MS : 0, &failed);
     if (state_manager_get(&info) != ESP_OK) {
         return console_fail(reply, err, "the state manager has not been started");
     }
     if (err != ESP_OK) {
-        return fail_with_change(reply, err, &info.failed);
+        return failed.step != NULL ? fail_with_change(reply, err, &failed)
+                                   : fail_without_step(reply, err, info.state);
     }
     add_mode(reply, &info);
     return ESP_OK;
@@ -154,17 +162,13 @@ static esp_err_t mode_ledger(const console_request_t *request, console_reply_t *
 
 static esp_err_t mode_settle(const console_request_t *request, console_reply_t *reply)
 {
-    state_manager_settle_t settle;
-    esp_err_t err = ESP_OK;
-    if (console_arg(request, "default") != NULL) {
-        err = state_manager_set_settle(NULL);
+    state_manager_settle_t settle = STATE_MANAGER_SETTLE_DEFAULT();
+    if (console_arg(request, "default") == NULL) {
+        state_manager_get_settle(&settle);
     }
-    state_manager_get_settle(&settle);
     settle.down_ms = console_arg_u32(request, "down", settle.down_ms);
     settle.up_ms = console_arg_u32(request, "up", settle.up_ms);
-    if (err == ESP_OK) {
-        err = state_manager_set_settle(&settle);
-    }
+    esp_err_t err = state_manager_set_settle(&settle);
     if (err != ESP_OK) {
         return console_fail(reply, err, "at most %d ms each", STATE_MANAGER_SETTLE_MAX_MS);
     }

@@ -144,20 +144,22 @@ static esp_err_t sys_reboot(const console_request_t *request, console_reply_t *r
 
 static esp_err_t sys_panic(const console_request_t *request, console_reply_t *reply)
 {
-    esp_err_t err = panic_prepare(console_arg(request, "kind"), &reply->after);
+    void (*crash)(void);
+    const char *step = console_arg(request, "step");
+    esp_err_t err = panic_find(console_arg(request, "kind"), &crash);
     if (err == ESP_ERR_NOT_SUPPORTED) {
         return console_fail(reply, err, "no free IRAM to write to");
     }
-    const char *step = console_arg(request, "step");
-    if (err == ESP_OK && step != NULL) {
-        void (*crash)(void) = reply->after;
-        reply->after = NULL;
-        if (!step_hook_crash(step, crash)) {
-            return console_bad_argument(reply, "step", step,
-                                        "not a step of any mode change; mode.steps lists them");
-        }
+    if (err != ESP_OK) {
+        return err;
     }
-    return err;
+    if (step == NULL) {
+        reply->after = crash;
+    } else if (!step_hook_crash(step, crash)) {
+        return console_bad_argument(reply, "step", step,
+                                    "not a step of any mode change; mode.steps lists them");
+    }
+    return ESP_OK;
 }
 
 static esp_err_t sys_last(const console_request_t *request, console_reply_t *reply)

@@ -3,6 +3,7 @@
  */
 #include "panic_kinds.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +25,9 @@ static const char *TAG = "HIL";
 
 /* Volatile, so that the compiler neither detects nor removes the undefined behaviour. */
 static void *volatile s_address;
+
+#define HEAP_CAPS (MALLOC_CAP_INTERNAL | MALLOC_CAP_8BIT)
+#define IRAM_CAPS MALLOC_CAP_INTERNAL
 
 static void crash_abort(void)
 {
@@ -73,17 +77,31 @@ static void crash_task_wdt(void)
     }
 }
 
+static bool take_block(uint32_t caps)
+{
+    s_address = heap_caps_malloc(BLOCK_SIZE, caps);
+    if (s_address == NULL) {
+        ESP_LOGE(TAG, "no panic: no memory for its block of %d bytes", BLOCK_SIZE);
+    }
+    return s_address != NULL;
+}
+
 /** Frees a block twice: the second free finds it marked as free. */
 static void crash_heap(void)
 {
-    heap_caps_free(s_address);
-    heap_caps_free(s_address);
+    if (take_block(HEAP_CAPS)) {
+        heap_caps_free(s_address);
+        heap_caps_free(s_address);
+    }
 }
 
 /** Writes a byte to IRAM, which allows 32-bit accesses only: the failure of a byte buffer allocated without
  * MALLOC_CAP_8BIT. */
 static void crash_iram(void)
 {
+    if (!take_block(IRAM_CAPS)) {
+        return;
+    }
     *((volatile uint8_t *)s_address + 1) = 1;
     heap_caps_free(s_address);
     ESP_LOGE(TAG, "a byte store to IRAM raised no exception: this chip is emulated");
@@ -92,38 +110,32 @@ static void crash_iram(void)
 static const struct {
     const char *kind;
     void (*crash)(void);
-    uint32_t caps; /* capabilities of the block at s_address; 0: no block is needed */
+    uint32_t caps; /* capabilities of the block that the panic needs; 0: none */
 } KINDS[] = {
-    {"abort", crash_abort, 0},
-    {"null", crash_null, 0},
-    {"store", crash_store, 0},
-    {"stack", crash_stack, 0},
-    {"wdt", crash_wdt, 0},
-    {"task_wdt", crash_task_wdt, 0},
-    {"heap", crash_heap, MALLOC_CAP_INTERNAL | MALLOC_CAP_8BIT},
-    {"iram", crash_iram, MALLOC_CAP_INTERNAL},
+    {"abort", crash_abort, 0},       {"null", crash_null, 0},         {"store", crash_store, 0},
+    {"stack", crash_stack, 0},       {"wdt", crash_wdt, 0},           {"task_wdt", crash_task_wdt, 0},
+    {"heap", crash_heap, HEAP_CAPS}, {"iram", crash_iram, IRAM_CAPS},
 };
 
-esp_err_t panic_prepare(const char *kind, void (**crash)(void))
+/* Keeps no block: the panic may never happen. */
+static esp_err_t check_block(uint32_t caps)
+{
+    void *block = heap_caps_malloc(BLOCK_SIZE, caps);
+    if (block == NULL) {
+        return ESP_ERR_NO_MEM;
+    }
+    bool good = caps != IRAM_CAPS || !esp_ptr_byte_accessible(block);
+    heap_caps_free(block);
+    return good ? ESP_OK : ESP_ERR_NOT_SUPPORTED;
+}
+
+esp_err_t panic_find(const char *kind, void (**crash)(void))
 {
     for (size_t i = 0; i < ARRAY_SIZE(KINDS); i++) {
-        if (strcmp(KINDS[i].kind, kind) != 0) {
-            continue;
+        if (strcmp(KINDS[i].kind, kind) == 0) {
+            *crash = KINDS[i].crash;
+            return KINDS[i].caps == 0 ? ESP_OK : check_block(KINDS[i].caps);
         }
-        *crash = KINDS[i].crash;
-        if (KINDS[i].caps == 0) {
-            return ESP_OK;
-        }
-        void *block = heap_caps_malloc(BLOCK_SIZE, KINDS[i].caps);
-        if (block == NULL) {
-            return ESP_ERR_NO_MEM;
-        }
-        if (KINDS[i].crash == crash_iram && esp_ptr_byte_accessible(block)) {
-            heap_caps_free(block);
-            return ESP_ERR_NOT_SUPPORTED;
-        }
-        s_address = block;
-        return ESP_OK;
     }
     return ESP_ERR_NOT_FOUND;
 }

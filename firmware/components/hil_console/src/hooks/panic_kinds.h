@@ -9,11 +9,12 @@
 #include "esp_err.h"
 
 /**
- * @brief Prepares a panic of this kind (one of abort, null, store, stack, wdt, task_wdt, heap, iram).
- * @param[out] crash function that causes the panic
+ * @brief Finds the panic of this kind (one of abort, null, store, stack, wdt, task_wdt, heap, iram).
+ * Allocates nothing: kinds heap and iram take their block when they crash.
+ * @param[out] crash function that causes the panic; it returns if no memory is left for its block
  * @return
  *      - ESP_OK
  *      - ESP_ERR_NOT_SUPPORTED: kind iram, but no IRAM is free
  *      - ESP_ERR_NO_MEM: no memory for the block that kind heap or iram needs
  */
-esp_err_t panic_prepare(const char *kind, void (**crash)(void));
+esp_err_t panic_find(const char *kind, void (**crash)(void));

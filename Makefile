@@ -21,7 +21,7 @@ announce:
 	@echo "qualify: with a board this run can end QUALIFIED; without a board, REHEARSED (virtual) at best"
 
 .PHONY: help announce prerequisites setup firmware native qualify allure test test-harness test-suite selftest endurance \
-  bench lint check-idf check-headers clean
+  explore bench lint check-idf check-headers clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -90,6 +90,10 @@ selftest: setup ## plant each defect of tests/system/defects in the firmware; th
 
 endurance: native ## play 200 rounds of flash, boot, console, kill and random faults on 50 virtual boards of one process
 	$(BIN)/python -m tests.system.endurance.run $(ARGS)
+
+MINUTES ?= 10
+explore: native ## let the model of the guide play against the firmware with a fresh seed (MINUTES=10, ARGS="--seed N")
+	$(BIN)/python -m tests.model.explore --minutes $(MINUTES) $(ARGS)
 
 bench: native ## measure link, analyser, report and tools, next to the stock tools in the same run
 	@status=0; for bench in bench_link bench_analyze bench_tools bench_report; do $(BIN)/python -m tests.system.benchmarks.$$bench || status=1; done; exit $$status

@@ -80,7 +80,7 @@ void native_host_write(const void *data, size_t length)
 bool native_host_poll(int64_t timeout_ns)
 {
     native_host_flush();
-    size_t room = s_input.room();
+    size_t room = native_clock_stands() ? 0 : s_input.room();
     struct pollfd fds[] = {
         {.fd = room > 0 ? 0 : -1, .events = POLLIN}, // -1: no room, so leave the input in the socket
         {.fd = g_native_params.faults_fd, .events = POLLIN},

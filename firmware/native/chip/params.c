@@ -83,6 +83,10 @@ static void set(const char *key, char *value)
         p->rom_cause = (uint32_t)number(key, value);
     } else if (strcmp(key, "start_us") == 0) {
         p->start_us = number(key, value);
+    } else if (strcmp(key, "uptime_us") == 0) {
+        p->uptime_us = number(key, value);
+    } else if (strcmp(key, "clock_held") == 0) {
+        p->clock_held = number(key, value) != 0;
     } else if (strcmp(key, "seed") == 0) {
         p->seed = number(key, value);
     } else if (strcmp(key, "time_scale") == 0) {

@@ -79,7 +79,7 @@ typedef struct {
     SemaphoreHandle_t binary;
     native_event_t done;  // the DMA has reached the end of a buffer
     uint32_t in_progress; // index of the buffer that the DMA uses
-    uint64_t started_us;
+    uint64_t started_us;  // less the jumps of the clock until then
     uint64_t buffers_done;
     uint64_t position; // position in the tone, samples
 } channel_t;
@@ -144,7 +144,8 @@ static void received(channel_t *channel, uint8_t *buffer)
 static void arm(channel_t *channel)
 {
     uint64_t frames = (channel->buffers_done + 1) * (channel->buf_size / channel->frame_bytes);
-    native_event_arm(&channel->done, channel->started_us + frames * 1000000 / channel->rate_hz);
+    native_event_arm(&channel->done,
+                     channel->started_us + native_clock_jumped_us() + frames * 1000000 / channel->rate_hz);
 }
 
 static void buffer_done(native_event_t *event)
@@ -384,7 +385,7 @@ esp_err_t i2s_channel_enable(i2s_chan_handle_t handle)
     xSemaphoreTake(channel->mutex, portMAX_DELAY);
     ESP_GOTO_ON_FALSE(channel->state == READY, ESP_ERR_INVALID_STATE, err, TAG,
                       "the channel has already enabled or not initialized");
-    channel->started_us = native_now_us();
+    channel->started_us = native_now_us() - native_clock_jumped_us();
     channel->buffers_done = 0;
     channel->in_progress = 0;
     arm(channel);

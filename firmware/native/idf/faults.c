@@ -6,6 +6,10 @@
  * A request is a line `name` or `name=number`. A fault= line of the params file takes effect at the start; a
  * line from the socket faults_fd takes effect while the firmware runs. hotpin_hil/virtual/faults/firmware.py
  * defines the names.
+ *
+ * Lines of the same kind move a held clock. `run=US` lets it run for this time; the answer is a line with the
+ * time since reset in us. `jump=US` moves the clock and everything that is due: time passes in which nothing
+ * happens.
  */
 #include "idf/faults.h"
 
@@ -49,7 +53,7 @@ static void brown_out(native_event_t *event)
     native_reset(RESET_REASON_CORE_SW);
 }
 
-static bool take(const char *name, uint32_t number)
+static bool take(const char *name, uint64_t number)
 {
     native_faults_t *faults = &g_native_faults;
     if (strcmp(name, "brown_out") == 0) {
@@ -75,6 +79,10 @@ static bool take(const char *name, uint32_t number)
         faults->i2s_no_memory = number != 0;
     } else if (strcmp(name, "time_scale_milli") == 0) { // not a fault: changes the pace of the clock
         native_run_set_time_scale(number / 1000.0);
+    } else if (strcmp(name, "run") == 0) {
+        native_clock_run(number);
+    } else if (strcmp(name, "jump") == 0) {
+        native_clock_jump(number);
     } else {
         return false;
     }
@@ -84,11 +92,11 @@ static bool take(const char *name, uint32_t number)
 bool native_faults_line(char *line)
 {
     char *value = strchr(line, '=');
-    uint32_t number = 1;
+    uint64_t number = 1;
     if (value != NULL) {
         *value++ = '\0';
         char *end;
-        number = (uint32_t)strtoul(value, &end, 10);
+        number = strtoull(value, &end, 10);
         if (end == value || *end != '\0') {
             return false;
         }
@@ -119,6 +127,17 @@ static void receive(void)
     }
 }
 
+/* Answer to `run`: all output up to this time is on the line already. */
+static void held(void)
+{
+    char line[32];
+    int length = snprintf(line, sizeof line, "%llu\n", (unsigned long long)native_now_us());
+    native_host_flush();
+    if (write(g_native_params.faults_fd, line, (size_t)length) != length) {
+        native_host_exit(0); // the board has ended
+    }
+}
+
 static void act(void)
 {
     misdeed_t misdeed = s_misdeed;
@@ -139,5 +158,6 @@ static void act(void)
 void native_faults_init(void)
 {
     g_native_hooks.act = act;
+    g_native_hooks.held = held;
     native_host_set_input((native_host_input_t){.control = receive});
 }

@@ -112,7 +112,7 @@ uint32_t esp_log_timestamp(void)
     }
     static uint32_t s_base;
     if (s_base == 0) {
-        s_base = esp_log_early_timestamp();
+        s_base = esp_log_early_timestamp() - (uint32_t)(native_clock_uptime_us() / 1000);
     }
     return s_base + xTaskGetTickCount() * (1000 / configTICK_RATE_HZ);
 }

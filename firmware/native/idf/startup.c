@@ -235,7 +235,10 @@ int main(int argc, char **argv)
     g_native_hooks.idle = on_idle;
     native_panic_init();
     native_faults_init();
-    native_run_init(g_native_params.start_us, g_native_params.time_scale);
+    native_run_init(g_native_params.start_us, g_native_params.uptime_us, g_native_params.time_scale);
+    if (g_native_params.clock_held) {
+        native_clock_hold();
+    }
     native_uart_init();
     native_system_init();
     native_app_desc_init();

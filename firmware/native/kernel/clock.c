@@ -9,6 +9,8 @@
 
 static uint64_t s_now_us;
 static uint64_t s_order;
+static uint64_t s_uptime_us;
+static uint64_t s_jumped_us;
 static native_event_t *s_events; // by time, then by order
 static int s_isr_depth;
 
@@ -25,6 +27,30 @@ void native_clock_set(uint64_t now_us)
 void native_clock_advance(uint64_t us)
 {
     s_now_us += us;
+}
+
+void native_clock_set_uptime(uint64_t uptime_us)
+{
+    s_uptime_us = uptime_us;
+}
+
+uint64_t native_clock_uptime_us(void)
+{
+    return s_uptime_us;
+}
+
+void native_clock_jump(uint64_t us)
+{
+    s_now_us += us;
+    s_jumped_us += us;
+    for (native_event_t *event = s_events; event != NULL; event = event->next) {
+        event->when_us += us;
+    }
+}
+
+uint64_t native_clock_jumped_us(void)
+{
+    return s_jumped_us;
 }
 
 uint64_t native_clock_next_us(void)

@@ -24,6 +24,13 @@ uint64_t native_now_us(void);
 void native_clock_set(uint64_t now_us);
 /* Advances the clock without firing events. */
 void native_clock_advance(uint64_t us);
+/* Time that the scheduler and its ticks seem to have run before the start, us. */
+void native_clock_set_uptime(uint64_t uptime_us);
+uint64_t native_clock_uptime_us(void);
+/* Moves the clock and all events forward: they stay as far away as they were. */
+void native_clock_jump(uint64_t us);
+/* Sum of all jumps, us: for a device that counts on from the time of its start. */
+uint64_t native_clock_jumped_us(void);
 void native_event_arm(native_event_t *event, uint64_t when_us);
 void native_event_cancel(native_event_t *event);
 /* Time of the next event, us; UINT64_MAX if none is armed. */

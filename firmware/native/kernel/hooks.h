@@ -17,6 +17,8 @@ typedef struct {
     /* Waits at most timeout_ns (0: polls, negative: no limit) for input and passes it on; true if input was
      * received. */
     bool (*host_poll)(int64_t timeout_ns);
+    /* The held clock has reached its limit (native_clock_run). */
+    void (*held)(void);
     /* Ends the process. */
     void (*host_exit)(int status) __attribute__((noreturn));
     /* A failed assertion of the kernel. */

@@ -23,9 +23,14 @@ static uint64_t s_anchor_us;
 static int64_t s_anchor_ns;
 static uint64_t s_polled_us;
 static bool s_idle;
+static uint64_t s_run_until_us = UINT64_MAX; // of a held clock
+static bool s_run_requested;
+static bool s_stands;
 
-void native_run_init(uint64_t start_us, double time_scale)
+void native_run_init(uint64_t start_us, uint64_t uptime_us, double time_scale)
 {
+    native_clock_set_uptime(uptime_us);
+    start_us += uptime_us;
     native_clock_set(start_us);
     s_time_scale = time_scale;
     s_anchor_us = start_us;
@@ -38,6 +43,43 @@ void native_run_set_time_scale(double time_scale)
     s_time_scale = time_scale;
     s_anchor_us = native_now_us();
     s_anchor_ns = g_native_hooks.host_now_ns();
+}
+
+void native_clock_hold(void)
+{
+    s_run_until_us = native_now_us();
+    s_run_requested = true; // the first answer tells that the start is done
+}
+
+void native_clock_run(uint64_t us)
+{
+    s_run_until_us = native_now_us() + us;
+    s_run_requested = true;
+}
+
+bool native_clock_stands(void)
+{
+    return s_stands;
+}
+
+/* All tasks wait, and no event is due before the held clock's limit: waits for the next request. Input that
+ * came before the request to run is passed on first. */
+static void stand_still(void)
+{
+    if (s_run_requested && g_native_hooks.host_poll(0)) {
+        return;
+    }
+    if (native_now_us() < s_run_until_us) {
+        native_clock_set(s_run_until_us);
+    }
+    if (s_run_requested) {
+        s_run_requested = false;
+        g_native_hooks.held();
+    }
+    s_stands = true;
+    g_native_hooks.host_poll(-1);
+    s_stands = false;
+    s_polled_us = native_now_us();
 }
 
 /* Host time in ns until virtual time may reach when_us. */
@@ -135,6 +177,10 @@ void native_clock_idle_step(void)
 {
     g_native_hooks.alive();
     uint64_t next_us = native_clock_next_us();
+    if (next_us > s_run_until_us) {
+        stand_still();
+        return;
+    }
     bool eventless = next_us == UINT64_MAX; // only input can wake a task
     int64_t lead = eventless ? -1 : lead_ns(next_us);
     s_idle = true;

@@ -5,10 +5,20 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
-/* time_scale: virtual seconds per host second; 0: as fast as possible. */
-void native_run_init(uint64_t start_us, double time_scale);
+/* time_scale: virtual seconds per host second; 0: as fast as possible. uptime_us: time that the scheduler and
+ * its ticks seem to have run before. */
+void native_run_init(uint64_t start_us, uint64_t uptime_us, double time_scale);
+/* From now on the clock stands still while all tasks wait, until native_clock_run(). Calls the hook `held`
+ * when it stands still for the first time. */
+void native_clock_hold(void);
+/* Lets a held clock run for this long, then calls the hook `held`. */
+void native_clock_run(uint64_t us);
+/* True while a held clock stands still. UART input then waits for the next run, so that a run does not depend
+ * on the host's timing. */
+bool native_clock_stands(void);
 /* Changes the time scale from this moment on. */
 void native_run_set_time_scale(double time_scale);
 /* Declares the CPU time of the running code. Meanwhile due events fire, tasks of higher priority preempt it,

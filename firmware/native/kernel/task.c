@@ -889,7 +889,7 @@ void native_scheduler_start(void (*main_task)(void *), uint32_t main_stack_addre
         s_idle[core] = native_object_get(idle, NATIVE_TASK, __func__);
     }
 
-    s_scheduler_start_us = native_now_us();
+    s_scheduler_start_us = native_now_us() - native_clock_uptime_us();
     s_running = true;
     s_current = select_next();
     sem_post(&s_current->baton);

@@ -35,8 +35,15 @@ typedef struct {
 #undef MEMORY_STATS_MEMBER_
 } memory_stats_t;
 
-/** Warning thresholds. Memory: bytes; a warning is raised below the threshold. Fragmentation: percent; a
- * warning is raised at or above it. */
+/**
+ * Warning thresholds. Memory: bytes; a level is entered below the threshold, and left at the threshold plus
+ * the larger of a tenth of it and 1 KB. Fragmentation: percent; a level is entered at or above the threshold,
+ * and left 5 points below it.
+ *
+ * The critical level supersedes the warning: if both are entered in one check, only the critical one is
+ * raised. When it is left, the warning is raised if the value is still below the warning threshold. One check
+ * announces internal, DMA, PSRAM, fragmentation in this order, for each the critical level first.
+ */
 typedef struct {
     uint32_t internal_ram_warning;
     uint32_t internal_ram_critical;
@@ -194,7 +201,8 @@ esp_err_t memory_manager_init(const memory_thresholds_t *thresholds);
 
 /**
  * Starts the monitor task, which samples every interval_ms; the first sample is taken one interval from now.
- * If the task is running, changes the interval.
+ * If the task is running, changes the interval. Samples are due at multiples of the interval, so their times
+ * do not drift. If the task is late by several intervals, it takes one sample and skips the others.
  *
  * @return
  *      - ESP_OK
@@ -245,8 +253,9 @@ esp_err_t memory_manager_log_stats(const char *context);
 
 /** Snapshots of this boot, newest first; *count is the number written to out. */
 esp_err_t memory_manager_get_history(memory_snapshot_t *out, size_t max, size_t *count);
-/** Snapshots of the previous boot, newest first. ESP_ERR_NOT_FOUND: none survived (after power-on, or if none
- * was logged). info may be NULL. */
+/** Snapshots of the previous boot, newest first, without those that are damaged. If that boot's own record is
+ * damaged, snapshots of the boot before it, as info tells. ESP_ERR_NOT_FOUND: none survived (after power-on,
+ * or if none was logged). info may be NULL. */
 esp_err_t memory_manager_get_last_boot(memory_last_boot_t *info, memory_snapshot_t *out, size_t max,
                                        size_t *count);
 
@@ -268,7 +277,9 @@ esp_err_t memory_manager_unregister_recovery_callback(memory_warning_callback_t 
 /** Takes a sample and checks it as the monitor does: raises warnings, calls callbacks, sends events. */
 esp_err_t memory_manager_check_thresholds(void);
 
-/** Warnings, recoveries and failed allocations with sequence > since, oldest first. */
+/** Warnings, recoveries and failed allocations with sequence > since, oldest first: of the last
+ * MEMORY_EVENTS_SIZE. Reports the allocations that failed since the last report (else the monitor does): the
+ * first 4, and the number of the others as `lost` in the first one's record. */
 esp_err_t memory_manager_get_events(uint32_t since, memory_event_t *out, size_t max, size_t *count);
 
 /** Watches the calling task's allocations until memory_manager_first_failure(). One task at a time. */

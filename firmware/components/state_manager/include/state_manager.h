@@ -8,9 +8,12 @@
  * One task changes modes. Before each change it checks that the blocks of the requested mode can be
  * allocated in addition to those of the current mode, so that every change can be undone. After a failed
  * step, the steps before it are undone in reverse order. If that also fails, the state is ERROR, and the task
- * stops all drivers and starts the former mode again.
+ * closes the TTS stream, stops all drivers and starts the former mode again.
  *
  * If requests arrive faster than modes change, the last one counts.
+ *
+ * The free memory after a mode's first entry is the baseline of that mode ("camera", "voice"), see
+ * memory_manager_get_baseline(). The entry at boot does not count.
  *
  * Unless stated otherwise, functions may be called from any task, but not from an interrupt, and return
  * ESP_ERR_INVALID_STATE before state_manager_start().
@@ -80,6 +83,7 @@ typedef void (*state_manager_started_t)(void);
 /**
  * Allocates the STT ring, which is never freed, and starts the task in state INIT. To be called after
  * memory_manager_init(). If there is no memory for the ring, the task starts but refuses voice mode.
+ * Registers a reclaimer that closes a TTS stream that has been played.
  *
  * started (NULL: none) is called when the first request is done, the calling task has ended, and its memory
  * is free: from then on the start-up no longer changes the heap.

@@ -1,0 +1,1 @@
+"""A model of the guide plays against the firmware: see docs/writing-tests.md."""

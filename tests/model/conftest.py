@@ -1,0 +1,11 @@
+"""The option `--script` of test_replay.py."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--script", help="tests/model: replay the game in this file instead of those in scripts/"
+    )

@@ -1,0 +1,92 @@
+"""Lets the model play: `python -m tests.model.explore [--minutes M] [--seed N]`.
+
+Prints the seed, then the progress. A disagreement is shrunk and printed as a script; the exit status is 1 then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import random
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from hypothesis import HealthCheck, Phase, seed, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from hotpin_hil.paths import NATIVE_BUILD_DIR
+from tests.model.machine import FirmwareMachine
+from tests.support.virtual_board import native_flash_image
+
+ROUND = 10
+"""Games in a round: the time is looked at in between."""
+STEPS = 50
+"""Operations in a game, at most."""
+
+
+def play(
+    first_seed: int,
+    seconds: float = math.inf,
+    rounds: float = math.inf,
+    shrink: bool = True,
+    show: bool = False,
+) -> int:
+    """Play rounds of games; returns the number of operations.
+
+    Args:
+        first_seed: seed of the first round; the next rounds take the numbers after it.
+        seconds: host time after which no further round starts.
+        rounds: number of rounds.
+        shrink: shorten the script of a disagreement.
+        show: print the progress.
+
+    Raises:
+        Disagreement: with its script.
+    """
+    FirmwareMachine.elf = NATIVE_BUILD_DIR / "hotpin.elf"
+    FirmwareMachine.flash = native_flash_image()
+    FirmwareMachine.steps = FirmwareMachine.examples = 0
+    chosen = settings(
+        max_examples=ROUND,
+        stateful_step_count=STEPS,
+        deadline=None,
+        database=None,
+        print_blob=False,
+        suppress_health_check=list(HealthCheck),
+        report_multiple_bugs=False,
+        phases=[Phase.generate, Phase.shrink] if shrink else [Phase.generate],
+    )
+    start = time.monotonic()
+    number = first_seed
+    with tempfile.TemporaryDirectory(prefix="model-") as folder:
+        FirmwareMachine.folder = Path(folder)
+        while time.monotonic() - start < seconds and number - first_seed < rounds:
+            run_state_machine_as_test(seed(number)(FirmwareMachine), settings=chosen)
+            number += 1
+            if show:
+                passed = time.monotonic() - start
+                done = FirmwareMachine.steps
+                print(f"seed {number - 1}: {done} steps, {done / passed:.0f} a second", flush=True)
+    return FirmwareMachine.steps
+
+
+def main() -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
+    parser.add_argument("--no-shrink", action="store_true", help="report the first script as it is")
+    options = parser.parse_args()
+    print(f"seed {options.seed}; repeat with --seed {options.seed}", flush=True)
+    try:
+        play(options.seed, options.minutes * 60, shrink=not options.no_shrink, show=True)
+    except AssertionError as disagreement:
+        print(f"\nDISAGREEMENT: {disagreement}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

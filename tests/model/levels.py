@@ -1,0 +1,128 @@
+"""Warning levels, advice and fragmentation as the guide and memory_manager.h promise them.
+
+Written from those documents, not from the C code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+KB = 1024
+DEFAULTS = {
+    "internal_ram_warning": 50 * KB,
+    "internal_ram_critical": 20 * KB,
+    "dma_capable_warning": 35 * KB,
+    "dma_capable_critical": 20 * KB,
+    "psram_warning": 500 * KB,
+    "psram_critical": 200 * KB,
+    "fragmentation_warning": 30,
+    "fragmentation_critical": 50,
+}
+MEMORIES = {"internal": "internal_ram", "dma": "dma_capable", "psram": "psram"}
+"""Memories in the order of a check: prefix of the statistics, prefix of the thresholds."""
+HYSTERESIS_BYTES, HYSTERESIS_POINTS = 1024, 5
+AUDIO_RESTART_PERCENT = 40
+
+Stats = Mapping[str, int]
+Thresholds = Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Change:
+    """A level entered, or left (`recovered`)."""
+
+    recovered: bool
+    type: str
+    value: int
+    threshold: int
+
+
+@dataclass
+class _Level:
+    """Warning and critical level of one measure; the critical one supersedes the warning."""
+
+    warned: bool = False
+    critical: bool = False
+
+
+def _below(value: int, threshold: int) -> bool:
+    return value < threshold
+
+
+def _above_margin(value: int, threshold: int) -> bool:
+    return value >= threshold + max(threshold // 10, HYSTERESIS_BYTES)
+
+
+def _at_or_above(value: int, threshold: int) -> bool:
+    return value >= threshold
+
+
+def _below_margin(value: int, threshold: int) -> bool:
+    return value <= max(threshold - HYSTERESIS_POINTS, 0) and value < threshold
+
+
+@dataclass
+class Levels:
+    """Levels of the three memories and of fragmentation."""
+
+    levels: dict[str, _Level] = field(default_factory=dict)
+
+    def check(self, stats: Stats, thresholds: Thresholds) -> list[Change]:
+        """Levels that a check of this sample enters and leaves, in the order of their announcement."""
+        changes = []
+        for memory, prefix in MEMORIES.items():
+            names = (f"{memory.upper()}_LOW", f"{memory.upper()}_CRITICAL")
+            changes += self._check(prefix, stats[f"{memory}_free"], thresholds, names, low_is_bad=True)
+        worst = max(stats[f"{memory}_fragmentation"] for memory in MEMORIES)
+        names = ("FRAGMENTATION_HIGH", "FRAGMENTATION_HIGH")
+        return changes + self._check("fragmentation", worst, thresholds, names, low_is_bad=False)
+
+    def _check(
+        self, name: str, value: int, thresholds: Thresholds, types: tuple[str, str], low_is_bad: bool
+    ) -> list[Change]:
+        level = self.levels.setdefault(name, _Level())
+        warning, critical = thresholds[f"{name}_warning"], thresholds[f"{name}_critical"]
+        entered, left = (_below, _above_margin) if low_is_bad else (_at_or_above, _below_margin)
+        changes = []
+        if level.critical != (not left(value, critical) if level.critical else entered(value, critical)):
+            level.critical = not level.critical
+            changes.append(Change(not level.critical, types[1], value, critical))
+        if level.warned and left(value, warning):
+            level.warned = False
+            changes.append(Change(True, types[0], value, warning))
+        elif not level.warned and not level.critical and entered(value, warning):
+            level.warned = True
+            changes.append(Change(False, types[0], value, warning))
+        return changes
+
+
+def are_valid(thresholds: Thresholds) -> bool:
+    """Whether the firmware must accept these thresholds."""
+    ordered = all(
+        thresholds[f"{name}_critical"] <= thresholds[f"{name}_warning"] for name in MEMORIES.values()
+    )
+    return ordered and thresholds["fragmentation_warning"] <= thresholds["fragmentation_critical"] <= 100
+
+
+def fragmentation(regions: Iterable[Mapping[str, Any]], caps: set[str]) -> int:
+    """Fragmentation in percent, from the free bytes and the largest block of each heap."""
+    chosen = [region for region in regions if caps <= set(region["caps"].split(","))]
+    free = sum(region["free"] for region in chosen)
+    outside = free - sum(region["largest"] for region in chosen)
+    return (100 * outside + free // 2) // free if free else 0
+
+
+def advice(stats: Stats, thresholds: Thresholds) -> list[str]:
+    """Beginnings of the advice of `mem.optimize`, in order."""
+    high = thresholds["fragmentation_warning"]
+    applies = {
+        "internal RAM is low": stats["internal_free"] < thresholds["internal_ram_warning"],
+        "DMA-capable RAM is low": stats["dma_free"] < thresholds["dma_capable_warning"],
+        "PSRAM is low": stats["psram_free"] < thresholds["psram_warning"],
+        "internal RAM is fragmented": stats["internal_fragmentation"] >= high,
+        "DMA-capable RAM is fragmented": stats["dma_fragmentation"] >= AUDIO_RESTART_PERCENT,
+        "PSRAM is fragmented": stats["psram_fragmentation"] >= high,
+    }
+    return [text for text, given in applies.items() if given]

@@ -1,0 +1,88 @@
+"""The bounded buffers of the memory manager: what each keeps when it is full. From memory_manager.h."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+HISTORY, EVENTS, BOXES, FAILURES = 16, 8, 8, 4
+
+Row = dict[str, Any]
+
+
+class Boxes:
+    """Queue of statistics boxes: the oldest is dropped when more than `BOXES` wait."""
+
+    def __init__(self) -> None:
+        self.waiting: deque[str] = deque()
+        self.dropped = 0
+        """Dropped since boot."""
+        self.reported = 0
+        """Of those, reported in a record."""
+
+    def put(self, context: str) -> None:
+        """A snapshot is logged."""
+        self.waiting.append(context)
+        if len(self.waiting) > BOXES:
+            self.waiting.popleft()
+            self.dropped += 1
+
+
+class Events:
+    """Warnings, recoveries and failed allocations: the newest `EVENTS` are kept."""
+
+    def __init__(self) -> None:
+        self.newest = 0
+        self._kept: deque[Row] = deque(maxlen=EVENTS)
+
+    def put(self, event: Row) -> None:
+        """Something happened; events are numbered from 1."""
+        self.newest += 1
+        self._kept.append({"sequence": self.newest, **event})
+
+    def since(self, sequence: int) -> list[Row]:
+        """Events after this number, oldest first."""
+        return [event for event in self._kept if event["sequence"] > sequence]
+
+
+class History:
+    """Snapshots of one boot: the newest `HISTORY` are kept."""
+
+    def __init__(self) -> None:
+        self.newest = 0
+        self._kept: deque[Row] = deque(maxlen=HISTORY)
+
+    def put(self, row: Row) -> None:
+        """A snapshot is logged."""
+        self.newest = row["sequence"]
+        self._kept.append(row)
+
+    def rows(self, last: int = HISTORY) -> list[Row]:
+        """The newest `last` snapshots, newest first."""
+        return list(reversed(self._kept))[:last]
+
+
+class FailureSlots:
+    """Failed allocations on their way to the monitor: the first `FAILURES` are kept, further ones are counted."""
+
+    def __init__(self) -> None:
+        self._kept: deque[Row] = deque()
+        self._lost = 0
+
+    def put(self, failure: Row) -> None:
+        """An allocation failed."""
+        if len(self._kept) < FAILURES:
+            self._kept.append(failure)
+        else:
+            self._lost += 1
+
+    def take(self) -> Row | None:
+        """The next failure that is reported, with the count of lost ones; None: there is none."""
+        if not self._kept:
+            return None
+        failure = {**self._kept.popleft(), "lost": self._lost}
+        self._lost = 0
+        return failure
+
+    def __len__(self) -> int:
+        return len(self._kept)

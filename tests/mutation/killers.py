@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from tests.mutation.reach import TestRun
 from tests.system.defects.checkout import Checkout, is_bad
 
-START_TIMEOUT_S = 90
+START_TIMEOUT_S = 300
 TIMES_SLOWER = 4
 """Allowance for a loaded machine; a mutant that takes longer hangs, which is a kill."""
 _FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)

@@ -20,8 +20,8 @@ EMULATED_BOARDS := -n 2
 announce:
 	@echo "qualify: with a board this run can end QUALIFIED; without a board, REHEARSED (virtual) at best"
 
-.PHONY: help announce prerequisites setup firmware native qualify allure test test-harness test-suite selftest endurance \
-  explore bench lint check-idf check-headers clean
+.PHONY: help announce prerequisites setup firmware native qualify allure test test-harness test-suite selftest mutate coverage \
+  endurance explore bench lint check-idf check-headers clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -87,6 +87,13 @@ test-suite: native
 
 selftest: setup ## plant each defect of tests/system/defects in the firmware; the suite must catch it (ARGS=NAME)
 	$(BIN)/python -m tests.system.defects.run $(ARGS)
+
+# Mutants are drawn from the seed: the same SEED and sources give the same mutants.
+mutate: setup ## test random changes of the firmware, list those that no test notices (COMPONENT= N= SEED= ARGS=)
+	$(BIN)/python -m tests.mutation.run $(COMPONENT:%=--component %) $(N:%=-n %) $(SEED:%=--seed %) $(ARGS)
+
+coverage: setup ## list lines and branches of the components that no test reaches
+	$(BIN)/python -m tests.mutation.coverage
 
 endurance: native ## play 200 rounds of flash, boot, console, kill and random faults on 50 virtual boards of one process
 	$(BIN)/python -m tests.system.endurance.run $(ARGS)

@@ -46,6 +46,9 @@ STEPS = {
 }
 """Steps of the transition to each mode. Another test checks that the firmware has exactly these."""
 
+RECOVERY_ATTEMPTS = 3
+"""CONFIG_HOTPIN_STATE_RECOVERY_ATTEMPTS: attempts to restart the former mode before the board waits for a request."""
+
 UNTOUCHED = ["lock", "admission"]
 """Steps without an effect to roll back."""
 NOT_UNDONE = {"tts.stop"}
@@ -462,6 +465,37 @@ def test_board_recovers_from_a_failed_rollback(
     measure(
         "mode after the next request", modes.to(VOICE).mode, exact=VOICE, source="TRN-05: works afterwards"
     )
+
+
+@pytest.mark.requirement("TRN-05", "LOG-01")
+@pytest.mark.parametrize("failing", range(1, RECOVERY_ATTEMPTS + 1))
+def test_recovery_is_tried_a_few_times_and_then_on_request(
+    device: Device, modes: Modes, flat: Flat, measure: Measure, failing: int
+) -> None:
+    """After a failed rollback, the first `failing` attempts to start the former mode also fail."""
+    modes.warm_up()
+    then, read_then = device.mode(), modes.read()
+    start = device.mark()
+    device.fail(step=["stt.start", "undo:audio.start", "camera.start"], count=failing)
+    modes.refused(VOICE)
+    now = modes.settled()
+    device.fail(off=True)
+    recovers = failing < RECOVERY_ATTEMPTS
+    measure("mode", now.mode, exact=CAMERA if recovers else "error", source=f"{RECOVERY_ATTEMPTS} attempts")
+    measure("failures counted", now.failures - then.failures, exact=1 + failing, source="one per attempt")
+    device.barrier()
+    path = [f"{event.data['from']} {event.data['to']} {event.data['ok']}" for event in modes.changes(start)]
+    expected = ["camera voice False", *["error camera False"] * failing, *["error camera True"] * recovers]
+    measure("events", "; ".join(path), exact="; ".join(expected), source="TRN-05: one event per attempt")
+
+    asked = device.mark()
+    measure("mode after a request", modes.to(VOICE).mode, exact=VOICE, source="TRN-05: works afterwards")
+    logged = [event.data["context"] for event in device.events("mem.sample", since=asked)]
+    contexts = [BEFORE[VOICE], AFTER[VOICE]] if recovers else [RECOVERY]
+    measure("statistics", ", ".join(logged), exact=", ".join(contexts), source="LOG-01")
+    measure_mode_works(device, modes, measure, "afterwards")
+    modes.to(CAMERA)
+    flat.measure(measure, "back again", modes.read(), read_then)
 
 
 I2S_PORT_B = 36

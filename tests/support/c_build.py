@@ -21,6 +21,8 @@ from hotpin_hil.paths import BUILD_DIR, FIRMWARE_DIR
 
 COMPONENTS = FIRMWARE_DIR / "components"
 SANITIZE = os.environ.get("HOTPIN_C_SANITIZE", "undefined")
+COVERAGE = ["--coverage", "-fprofile-update=atomic"] if os.environ.get("HOTPIN_COVERAGE") else []
+"""gcc's flags to count the executions of lines, as the option HOTPIN_COVERAGE of firmware/native."""
 
 ESP_ERR_STUB = """\
 #pragma once
@@ -87,7 +89,7 @@ def build(
     ]
     digest = hashlib.sha256(
         "\0".join(
-            [SANITIZE, ESP_ERR_STUB, ESP_ATTR_STUB, extra_source, extra_cdef, *headers, *texts]
+            [SANITIZE, *COVERAGE, ESP_ERR_STUB, ESP_ATTR_STUB, extra_source, extra_cdef, *headers, *texts]
         ).encode()
     ).hexdigest()
     out_dir = BUILD_DIR / "c-tests" / f"{name}-{digest[:16]}"
@@ -111,7 +113,9 @@ def build(
         flags = ["-std=gnu17", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared", "-pthread"]
         sanitize = [f"-fsanitize={SANITIZE}", "-fno-sanitize-recover=all"]
         temporary = out_dir / f"{os.getpid()}.so"
-        _run([cc, *flags, *sanitize, *includes, str(extra), *map(str, files), "-o", str(temporary)])
+        _run(
+            [cc, *flags, *sanitize, *COVERAGE, *includes, str(extra), *map(str, files), "-o", str(temporary)]
+        )
         temporary.replace(library)  # another process may build the same module
 
     # cffi knows the standard types; its parser fails on the C library's definitions.

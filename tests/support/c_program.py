@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.c_build import compiler
+from tests.support.c_build import COVERAGE, compiler
 
 RUN_BUDGET_S = 120
 """Timeout of a run in seconds, to end a deadlock; a run takes 2 to 3 s on an idle machine."""
@@ -23,7 +23,7 @@ FUZZ_BUDGET_S = 600
 def build_threads(folder: Path, sanitizer: str, sources: Sequence[Path], includes: Sequence[Path]) -> Path:
     """Builds a program whose tasks are pthreads; skips if the compiler does not have the sanitizer."""
     flags = ["-std=gnu17", "-O1", "-Wall", "-Wextra", "-Werror", "-pthread", f"-fsanitize={sanitizer}"]
-    return _build([compiler(), *flags], sources, includes, folder / "races")
+    return _build([compiler(), *flags, *COVERAGE], sources, includes, folder / "races")
 
 
 def run_threads(program: Path, *arguments: str) -> None:

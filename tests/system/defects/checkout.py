@@ -10,12 +10,14 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from hotpin_hil.paths import PROJECT_ROOT
 
 RUN_TIMEOUT_S = 300
+GOOD_VERDICTS = {"PASS", "MARGINAL", "NOT APPLICABLE"}
 
 
 class Processes:
@@ -26,15 +28,27 @@ class Processes:
         self._running: set[subprocess.Popen[str]] = set()
         self._ended = False
 
-    def run(self, root: Path, arguments: Sequence[str], good: Sequence[int]) -> None:
-        """Runs Python in `root`. Raises RuntimeError with its last output unless it exits with a `good` status."""
+    def run(
+        self,
+        root: Path,
+        command: Sequence[str],
+        good: Sequence[int] | None,
+        timeout: float = RUN_TIMEOUT_S,
+        environment: Mapping[str, str] | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs a command in `root` and returns its status and output.
+
+        Raises:
+            RuntimeError: with its last output unless it exits with a `good` status; None: any.
+            subprocess.TimeoutExpired: it takes longer than `timeout` seconds.
+        """
         with self._lock:
             if self._ended:
                 raise RuntimeError("interrupted")
             process = subprocess.Popen(
-                [sys.executable, *arguments],
+                command,
                 cwd=root,
-                env=dict(os.environ, PYTHONPATH=str(root)),
+                env={**os.environ, "PYTHONPATH": str(root), **(environment or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -44,15 +58,16 @@ class Processes:
             )
             self._running.add(process)
         try:
-            output, _ = process.communicate(timeout=RUN_TIMEOUT_S)
+            output, _ = process.communicate(timeout=timeout)
         except BaseException:
             _kill(process)
             raise
         finally:
             with self._lock:
                 self._running.discard(process)
-        if process.returncode not in good:
-            raise RuntimeError(f"{' '.join(arguments)} ended with {process.returncode}:\n{output[-4000:]}")
+        if good is not None and process.returncode not in good:
+            raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}:\n{output[-4000:]}")
+        return subprocess.CompletedProcess(command, process.returncode, output)
 
     def end(self) -> None:
         """Kills the running processes and starts no more."""
@@ -67,6 +82,8 @@ class Checkout:
 
     def __init__(self, root: Path, processes: Processes) -> None:
         self.root = root
+        self.environment: dict[str, str] = {}
+        """More variables for the commands that run in the copy."""
         self._processes = processes
         listed = subprocess.run(
             ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
@@ -81,17 +98,36 @@ class Checkout:
 
     def build(self) -> None:
         """Makes the builds for the virtual board; only changed files are compiled."""
-        self._processes.run(self.root, ["-m", "hotpin_hil", "build", "--board", "virtual"], (0,))
+        self._python("-m", "hotpin_hil", "build", "--board", "virtual", good=(0,))
 
     def build_without_release(self) -> None:
         """Makes only the build with the test console, in half the time; tests of the release image need the other."""
         build = "from hotpin_hil.boards.build import build_firmware; build_firmware('virtual', release=False)"
-        self._processes.run(self.root, ["-c", build], (0,))
+        self._python("-c", build, good=(0,))
 
-    def run(self, *options: str, good: Sequence[int] = (0, 1)) -> None:
-        """Runs the suite on a virtual board. Raises RuntimeError, with the last output, unless its status is `good`."""
+    def run(
+        self, *options: str, good: Sequence[int] | None = (0, 1), timeout: float = RUN_TIMEOUT_S
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs the suite on a virtual board and returns its status and output.
+
+        Raises:
+            RuntimeError: with the last output unless its status is `good`; None: any.
+            subprocess.TimeoutExpired: it takes longer than `timeout` seconds.
+        """
         pytest = ["-m", "pytest", "--target", "esp32", "--board", "virtual", "-q", *options]
-        self._processes.run(self.root, pytest, good)
+        return self._python(*pytest, good=good, timeout=timeout)
+
+    def run_host_tests(
+        self, *modules: str, good: Sequence[int] | None = (0, 1), timeout: float = RUN_TIMEOUT_S
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs modules of the harness's own tests until the first failure; otherwise like `run`."""
+        options = ["-x", "-q", "-p", "no:cacheprovider", "--basetemp", "build/host-tests"]
+        return self._python("-m", "pytest", *options, *modules, good=good, timeout=timeout)
+
+    def _python(
+        self, *arguments: str, good: Sequence[int] | None, timeout: float = RUN_TIMEOUT_S
+    ) -> subprocess.CompletedProcess[str]:
+        return self._processes.run(self.root, [sys.executable, *arguments], good, timeout, self.environment)
 
     def test(self, *options: str, good: Sequence[int] = (0, 1)) -> dict[str, str]:
         """Builds and tests on a virtual board.
@@ -105,12 +141,21 @@ class Checkout:
         self.build()
         self.run(*options, good=good)
         failed: dict[str, str] = {}
-        results = self.root / "build/qualification/results.jsonl"
-        for line in map(json.loads, results.read_text(encoding="utf-8").splitlines()):
+        for line in self.results():
             if line["kind"] == "verdict" and line["verdict"] == "FAIL":
                 for requirement in line["requirement"]:
                     failed.setdefault(requirement, line["reason"])
         return failed
+
+    def results(self) -> list[dict[str, Any]]:
+        """The lines of the last run's results.jsonl."""
+        path = self.root / "build/qualification/results.jsonl"
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def is_bad(line: Mapping[str, Any]) -> bool:
+    """Whether a line of results.jsonl is the verdict of a test that failed or was prevented."""
+    return line["kind"] == "verdict" and line["verdict"] not in GOOD_VERDICTS
 
 
 def _kill(process: subprocess.Popen[str]) -> None:

@@ -236,10 +236,13 @@ bool memory_manager_check_dma_available(size_t size);
 bool memory_manager_check_psram_available(size_t size);
 
 /**
- * True if these blocks, at most MEMORY_PLACE_MAX, can be allocated together. memory_manager_place() also
- * reports the first block that does not fit.
+ * Reports whether these blocks, at most MEMORY_PLACE_MAX, can be allocated together, and the first block that
+ * does not fit.
+ *
+ * @return
+ *      - ESP_OK
+ *      - ESP_ERR_INVALID_ARG: unknown capabilities, no or too many blocks, or a NULL pointer
  */
-bool memory_manager_can_place(uint32_t caps, const size_t sizes[], size_t count);
 esp_err_t memory_manager_place(uint32_t caps, const size_t sizes[], size_t count, memory_placement_t *out);
 
 /* --- Logs --- */

@@ -144,9 +144,3 @@ esp_err_t memory_manager_place(uint32_t caps, const size_t sizes[], size_t count
     mem_place_run(&place, sizes, count, out);
     return ESP_OK;
 }
-
-bool memory_manager_can_place(uint32_t caps, const size_t sizes[], size_t count)
-{
-    memory_placement_t placement;
-    return memory_manager_place(caps, sizes, count, &placement) == ESP_OK && placement.placeable;
-}

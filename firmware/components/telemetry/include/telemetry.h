@@ -44,8 +44,7 @@ void telemetry_mark_start(void);
  *      - other errors from the UART driver or NVS
  */
 esp_err_t telemetry_init(void);
-const char *telemetry_boot_id(void);   //!< 8 lower-case hex digits
-uint32_t telemetry_boot_id_bits(void); //!< Boot id as a number
+uint32_t telemetry_boot_id_bits(void); //!< Boot id; records have it as 8 lower-case hex digits
 uint32_t telemetry_boot_count(void);   //!< 1 at the first boot after NVS was erased; 0: unknown
 
 /* --- Building a record: no allocation, no printf, about 100 bytes of stack --- */

@@ -57,11 +57,6 @@ esp_err_t telemetry_init(void)
     return output_err;
 }
 
-const char *telemetry_boot_id(void)
-{
-    return s_boot_id;
-}
-
 uint32_t telemetry_boot_id_bits(void)
 {
     return s_boot_id_bits;

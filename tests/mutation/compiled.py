@@ -1,0 +1,70 @@
+"""Compiles single files as the host build does, to discard mutants that do not compile or change no code."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+COMMANDS_FILE = "firmware/build-native/compile_commands.json"
+HIGHER_OPTIMISATION = "-O2"
+"""Finds more equal code than the build's own level."""
+
+
+@dataclass(frozen=True)
+class Code:
+    """Object code of a file, as built and at a higher optimisation."""
+
+    as_built: bytes
+    optimised: bytes
+
+
+class Compiler:
+    """The compile commands of a built copy of the project."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        entries = json.loads((root / COMMANDS_FILE).read_text(encoding="utf-8"))
+        self._commands = {
+            str(Path(entry["file"]).relative_to(root)): (shlex.split(entry["command"]), entry["directory"])
+            for entry in entries
+            if Path(entry["file"]).is_relative_to(root)
+        }
+        self._unchanged: dict[str, Code | None] = {}
+
+    def files(self) -> list[str]:
+        """C files of components and main that the host build compiles."""
+        return sorted(
+            file for file in self._commands if file.startswith(("firmware/components/", "firmware/main/"))
+        )
+
+    def learn(self, file: str) -> None:
+        """Compiles an unchanged file, for `judge`."""
+        if file not in self._unchanged:
+            self._unchanged[file] = self.compile(file)
+
+    def judge(self, file: str) -> str:
+        """`not compiled`, `equal code`, or nothing if the changed file has code of its own."""
+        code, unchanged = self.compile(file), self._unchanged[file]
+        if code is None:
+            return "not compiled"
+        assert unchanged is not None, f"{file} does not compile without a mutant"
+        if code.as_built == unchanged.as_built or code.optimised == unchanged.optimised:
+            return "equal code"
+        return ""
+
+    def compile(self, file: str) -> Code | None:
+        """The file's code without debug information; None if it does not compile."""
+        as_built = self._compile(file)
+        optimised = self._compile(file, HIGHER_OPTIMISATION, "-w") if as_built else None
+        return Code(as_built, optimised) if as_built and optimised else None
+
+    def _compile(self, file: str, *options: str) -> bytes | None:
+        command, folder = self._commands[file]
+        output = self._root / "build" / "mutant.o"
+        output.parent.mkdir(exist_ok=True)
+        replaced = [*command, *options, "-g0", "-o", str(output)]
+        done = subprocess.run(replaced, cwd=folder, capture_output=True, check=False)
+        return output.read_bytes() if done.returncode == 0 else None

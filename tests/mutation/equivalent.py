@@ -1,0 +1,47 @@
+"""Triage of survivors: mutants that no test can kill, each with the reason, in equivalent.toml."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.mutation.mutants import Mutant
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+FILE = Path(__file__).with_name("equivalent.toml")
+
+
+@dataclass(frozen=True)
+class Equivalent:
+    """A change of a line that changes no behaviour that a requirement promises."""
+
+    file: str
+    before: str
+    """The line without its indentation."""
+    after: str
+    reason: str
+
+    def covers(self, mutant: Mutant) -> bool:
+        """Whether the mutant is this change, wherever the line is."""
+        change = (mutant.file, mutant.before.strip(), _squeezed(mutant.after))
+        return change == (self.file, self.before, _squeezed(self.after))
+
+
+def load(path: Path = FILE) -> list[Equivalent]:
+    """All entries."""
+    with path.open("rb") as file:
+        return [Equivalent(**row) for row in tomllib.load(file).get("equivalent", [])]
+
+
+def argued(mutants: list[Mutant], entries: list[Equivalent]) -> set[Mutant]:
+    """The mutants that an entry covers."""
+    return {mutant for mutant in mutants if any(entry.covers(mutant) for entry in entries)}
+
+
+def _squeezed(line: str) -> str:
+    return "".join(line.split())

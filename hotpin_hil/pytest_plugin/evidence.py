@@ -23,6 +23,7 @@ from hotpin_hil import __version__
 from hotpin_hil.boards.sizes import ImageSizes, read_sizes, unknown_sizes
 from hotpin_hil.errors import BuildError, HilError
 from hotpin_hil.evidence.lines import (
+    EVIDENCE,
     BoardNote,
     EndLine,
     KnownNoiseNote,
@@ -33,7 +34,7 @@ from hotpin_hil.evidence.lines import (
     SizesNote,
 )
 from hotpin_hil.evidence.model import MeasurementClass
-from hotpin_hil.evidence.qualification import EVIDENCE, exit_status
+from hotpin_hil.evidence.qualification import exit_status
 from hotpin_hil.evidence.results import ResultsFile, ResultsWriter, read_results
 from hotpin_hil.logs.noise import Noise
 from hotpin_hil.pytest_plugin.board import BoardInUse, BoardPlugin, worker_id

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from hotpin_hil.evidence.lines import EVIDENCE
 from hotpin_hil.evidence.model import Verdict
-from hotpin_hil.evidence.qualification import BEST, EVIDENCE, headline
+from hotpin_hil.evidence.qualification import BEST, headline
 from hotpin_hil.evidence.results import FILE_NAME
 from hotpin_hil.pytest_plugin.board import BoardInUse
 from hotpin_hil.pytest_plugin.verdicts import REPORT_TRACEBACK, REPORT_VERDICT

@@ -155,8 +155,11 @@ class EvidencePlugin:
     def _finish(self, writer: ResultsWriter, session: pytest.Session, status: int) -> None:
         status = exit_status(self._counter.counts, status)
         session.exitstatus = status
-        for note in _sizes(self._board, self._folder):
-            writer.append(note)
+        with suppress(HilError):  # write_reports raises and shows the same error
+            results = read_results(self._folder)
+            self._terminal.is_selection = results.is_selection
+            for note in _sizes(self._board, results.boards()):
+                writer.append(note)
         writer.append(EndLine(status, _now()))
         try:
             self.qualification = write_reports(self._folder)
@@ -196,12 +199,8 @@ class EvidencePlugin:
             self.on_line(line)
 
 
-def _sizes(board: BoardInUse, folder: Path) -> Iterator[SizesNote]:
+def _sizes(board: BoardInUse, identities: list[Mapping[str, Any]]) -> Iterator[SizesNote]:
     """The sizes of each image that ran on a board. Read last, once for all workers, because it takes seconds."""
-    try:
-        identities = read_results(folder).boards()
-    except HilError:
-        return  # write_reports raises and shows the same error
     images = dict.fromkeys(
         (identity["image"], identity["elf_sha256"])
         for identity in identities

@@ -385,6 +385,26 @@ def test_only_a_soak_test_may_be_left_out(suite: Suite, marker: str, overall: st
     assert suite.qualification["overall"] == overall
 
 
+ONE_REQUIREMENT = WITHOUT_BOARD.replace(', "AAA-02"', "")
+STOPS = "@requirement('AAA-02')\ndef test_stop(request): raise KeyboardInterrupt\n"
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "on two workers"])
+def test_part_of_the_suite_has_a_short_table(suite: Suite, workers: tuple[str, ...]) -> None:
+    suite.write("conftest.py", CONFTEST + REGISTERED)
+    result = suite.run(ONE_REQUIREMENT + STOPS, "-k", "not stop", *workers, "hil_tests")
+    table = [line for line in result.outlines if re.match(r"[A-Z]{3}-\d\d |not |other ", line)]
+    assert [row.split()[0] for row in table] == ["AAA-01", "other"]
+    assert table[1] == "other requirements: 3 not selected"
+
+
+def test_interrupted_part_lists_what_was_selected(suite: Suite) -> None:
+    result = suite.run(ONE_REQUIREMENT + STOPS, "hil_tests/test_it.py")
+    result.stdout.fnmatch_lines(
+        ["AAA-01 *PASS*", "not run:", "  AAA-02: *", "other requirements: 2 not selected"], consecutive=True
+    )
+
+
 def test_second_run_into_the_same_folder_is_refused(suite: Suite) -> None:
     suite.run(ALL_PASS)
     other = ResultsWriter(suite.folder, RunLine.from_json(suite.lines[0]))

@@ -65,19 +65,18 @@ class ResultsWriter(ResultsFile):
     The file is locked until `close`.
 
     Raises:
-        UsageError: The folder cannot be written, or another run is writing to it.
+        UsageError: The folder cannot be written, or it holds another run's file.
     """
 
     def __init__(self, folder: Path, run: RunLine) -> None:
         self.path = folder / FILE_NAME
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            _make_way(self.path)
             self.path.touch(exist_ok=False)
         except FileExistsError:
             if not folder.is_dir():
                 raise UsageError(f"{folder} is not a folder", "give another --qualification-dir") from None
-            raise _in_use(folder) from None  # another run began at the same moment
+            raise _in_use(folder) from None
         except OSError as error:
             raise UsageError(
                 f"cannot write the evidence to {folder}: {error.strerror or error}",
@@ -88,17 +87,19 @@ class ResultsWriter(ResultsFile):
         self.append(run)
 
 
-def _make_way(path: Path) -> None:
-    """Remove the file of an older run. If it were only truncated, workers of that run could still append to it."""
+def is_being_written(folder: Path) -> bool:
+    """Whether a run is writing its results to the folder."""
     try:
-        fd = os.open(path, os.O_WRONLY)
-    except FileNotFoundError:
-        return
+        fd = os.open(folder / FILE_NAME, os.O_WRONLY)
+    except OSError:
+        return False
     try:
-        _lock(fd, path.parent)
-        path.unlink(missing_ok=True)
+        _lock(fd, folder)
+    except UsageError:
+        return True
     finally:
-        os.close(fd)
+        os.close(fd)  # which also releases the lock
+    return False
 
 
 def _lock(fd: int, folder: Path) -> None:

@@ -407,15 +407,18 @@ def test_interrupted_part_lists_what_was_selected(suite: Suite) -> None:
 
 def test_second_run_into_the_same_folder_is_refused(suite: Suite) -> None:
     suite.run(ALL_PASS)
-    other = ResultsWriter(suite.folder, RunLine.from_json(suite.lines[0]))
-    result = suite.run(ALL_PASS)
+    run = RunLine.from_json(suite.lines[0])
+    suite.folder = suite.runs / "named"
+    other = ResultsWriter(suite.folder, run)
+    where = f"--qualification-dir={suite.folder}"
+    result = suite.run(ALL_PASS, where, "--overwrite", "hil_tests")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(
         ["ERROR: another run is writing its evidence to * (wait * --qualification-dir)"]
     )
     assert [line["kind"] for line in suite.lines] == ["run"]
     other.close()
-    assert suite.run(ALL_PASS).ret == 0
+    assert suite.run(ALL_PASS, where, "--overwrite", "hil_tests").ret == 0
 
 
 def test_missing_fixture_is_a_bench_fault(suite: Suite) -> None:
@@ -472,7 +475,7 @@ def test_interrupted_run_is_incomplete(suite: Suite) -> None:
 def test_results_are_on_disk_before_the_test_ends(suite: Suite) -> None:
     suite.run(
         "@requirement('AAA-01')\ndef test_it(measure):\n    measure('x', 1, exact=1)\n"
-        "    lines = open('build/qualification/results.jsonl').read().splitlines()\n"
+        "    lines = open('build/qualification/latest/results.jsonl').read().splitlines()\n"
         '    assert \'"name":"x"\' in lines[-1]\n'
     )
     assert suite.verdict("AAA-01") == "PASS"
@@ -499,7 +502,7 @@ def test_older_results_are_not_taken_for_this_run(suite: Suite) -> None:
     suite.run(ALL_PASS)
     suite.run(
         "import os\n@requirement('AAA-01')\ndef test_it(measure):\n"
-        "    measure('older', os.path.exists('build/qualification/qualification.json'), exact=False)\n"
+        "    measure('older', os.path.exists('build/qualification/latest/qualification.json'), exact=False)\n"
     )
     assert suite.verdict("AAA-01") == "PASS"
 

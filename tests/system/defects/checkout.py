@@ -105,7 +105,7 @@ class Checkout:
         self.build()
         self.run(*options, good=good)
         failed: dict[str, str] = {}
-        results = self.root / "build/qualification/results.jsonl"
+        results = self.root / "build/qualification/latest/results.jsonl"
         for line in map(json.loads, results.read_text(encoding="utf-8").splitlines()):
             if line["kind"] == "verdict" and line["verdict"] == "FAIL":
                 for requirement in line["requirement"]:

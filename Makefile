@@ -9,8 +9,7 @@ NATIVE := firmware/build-native
 BOARD_ARGS  := --board $(BOARD) $(if $(PORT),--port $(PORT))
 PYTEST_ARGS := $(BOARD_ARGS) $(ARGS)
 
-ALLURE_RESULTS := build/qualification/allure-results
-ALLURE_SITE    := build/qualification/allure
+ALLURE_HISTORY := build/qualification/allure-history.jsonl
 
 # Number of boards at once. Virtual boards mostly wait: three keep two cores half busy. An emulator keeps one core busy.
 VIRTUAL_BOARDS := -n 3
@@ -60,22 +59,23 @@ firmware: setup ## build the firmware for a kind of board (BOARD=auto|hardware|q
 	@$(BIN)/hotpin-hil build $(BOARD_ARGS)
 
 # `kind` reports a wrong BOARD or PORT before anything is built.
-qualify: announce setup ## build, run the suite and write build/qualification/ (BOARD=, PORT=, ARGS=)
+qualify: announce setup ## build, run the suite and write build/qualification/latest/ (BOARD=, PORT=, ARGS=)
 	@$(BIN)/hotpin-hil kind $(BOARD_ARGS) >/dev/null
 	@$(BIN)/hotpin-hil build $(BOARD_ARGS)
 	@kind=$$($(BIN)/hotpin-hil kind $(BOARD_ARGS)) || exit; \
 	case "$$kind" in virtual) boards="$(VIRTUAL_BOARDS)";; qemu) boards="$(EMULATED_BOARDS)";; esac; \
-	$(BIN)/pytest --target esp32 $$boards --alluredir $(ALLURE_RESULTS) --clean-alluredir $(PYTEST_ARGS)
+	$(BIN)/pytest --target esp32 $$boards --allure $(PYTEST_ARGS)
 
-allure: ## make Allure's site of the last `make qualify` (needs Node.js)
+allure: setup ## make Allure's site of the last `make qualify` (needs Node.js)
 	@if ! command -v npx >/dev/null; then \
 	  echo "error: npx not found: Allure 3 needs Node.js 18 or newer (apt install npm, brew install node)"; exit 1; \
 	fi
-	@if [ ! -d $(ALLURE_RESULTS) ]; then \
-	  echo "error: no results in $(ALLURE_RESULTS): run make qualify first"; exit 1; \
-	fi
-	npx --yes allure@3 awesome --single-file -o $(ALLURE_SITE) $(ALLURE_RESULTS)
-	@echo $(ALLURE_SITE)/index.html
+	@run=$$($(BIN)/hotpin-hil runs --latest) || exit; \
+	if [ ! -d "$$run/allure-results" ]; then \
+	  echo "error: no results in $$run/allure-results: run make qualify first"; exit 1; \
+	fi; \
+	npx --yes allure@3 awesome --single-file --history-path $(ALLURE_HISTORY) -o "$$run/allure" "$$run/allure-results" && \
+	echo "$$run/allure/index.html"
 
 test: test-harness test-suite ## run the tests of harness and C logic, and the suite on the virtual board
 

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hotpin_hil import __version__
-from hotpin_hil.cli import fidelity
+from hotpin_hil.cli import fidelity, runs
 from hotpin_hil.cli.board import add_commands
 from hotpin_hil.errors import HilError
+from hotpin_hil.paths import RUNS_DIR
 
 if TYPE_CHECKING:
     from hotpin_hil.boards.kind import BoardKind
@@ -113,8 +114,17 @@ def _parser() -> argparse.ArgumentParser:
     report = commands.add_parser(
         "report", help="make qualification.json and report.html from a run's results.jsonl"
     )
-    report.add_argument("folder", metavar="DIR", type=Path, help="folder with results.jsonl")
+    report.add_argument(
+        "folder",
+        metavar="DIR",
+        type=Path,
+        nargs="?",
+        default=RUNS_DIR,
+        help="folder of a run (default: the newest)",
+    )
     report.set_defaults(run=_report)
+
+    runs.add_command(commands)
 
     fidelity.add_command(commands)
 
@@ -219,11 +229,13 @@ def _chosen_kind(options: argparse.Namespace) -> BoardKind:
 
 def _report(options: argparse.Namespace) -> int:
     from hotpin_hil.evidence.qualification import headline, missing_lines
+    from hotpin_hil.evidence.run_folders import find_run
     from hotpin_hil.report.write import QUALIFICATION_FILE, REPORT_FILE, write_reports
 
-    qualification = write_reports(options.folder)
+    folder = find_run(options.folder)
+    qualification = write_reports(folder)
     for name in (QUALIFICATION_FILE, REPORT_FILE):
-        print(options.folder / name)
+        print(folder / name)
     print(headline(qualification))
     for line in missing_lines(qualification):
         print(f"  {line}")

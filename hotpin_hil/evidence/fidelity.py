@@ -16,10 +16,10 @@ from typing import Any
 
 from hotpin_hil.errors import UsageError
 from hotpin_hil.evidence.fidelity_reasons import ONLY, VALUE, VERDICT, Reason
-from hotpin_hil.evidence.lines import WITH_CONSOLE, EventNote, MeasurementLine, VerdictLine
+from hotpin_hil.evidence.lines import EVIDENCE, WITH_CONSOLE, EventNote, MeasurementLine, VerdictLine
 from hotpin_hil.evidence.model import Value, Verdict, with_unit
-from hotpin_hil.evidence.qualification import EVIDENCE
 from hotpin_hil.evidence.results import Results, read_results
+from hotpin_hil.evidence.run_folders import find_run
 
 SHOWN = (Verdict.PASS, Verdict.MARGINAL)
 
@@ -177,8 +177,10 @@ def read_runs(paths: Sequence[Path]) -> tuple[Run, ...]:
     Raises:
         UsageError: a run cannot be read or measured nothing.
     """
-    runs = [Run("", read_results(path)) for path in paths]
+    runs = [Run("", read_results(find_run(path))) for path in paths]
     for path, run in zip(paths, runs, strict=True):
+        if run.results.unreadable:
+            raise UsageError(f"{path}, {run.results.unreadable[0]}", "restore the results, or repeat the run")
         if not run.measurements:
             raise UsageError(f"{path} has no measurement", "name the folder of a completed run")
     kinds = Counter(run.kind for run in runs)

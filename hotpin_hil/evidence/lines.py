@@ -9,12 +9,13 @@ the same format; a test compares the two.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from hotpin_hil.device import images
+from hotpin_hil.evidence.field_types import check_fields
 from hotpin_hil.evidence.model import Limit, MeasurementClass, Value, Verdict
 from hotpin_hil.evidence.requirements import Requirement
 from hotpin_hil.protocol.answers import HeapMap
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 SCHEMA_VERSION = 1
+
+EVIDENCE = {"hardware": "hardware", "qemu": "emulated", "virtual": "virtual"}
+"""The evidence that each kind of board provides."""
 
 WITH_CONSOLE, RELEASE = images.WITH_CONSOLE, images.RELEASE
 """`image` in notes about boards and sizes: the images of the firmware that a board can run."""
@@ -73,7 +77,9 @@ class ResultsLine:
                 values[part.name] = read(row[key])
             elif part.default is MISSING:
                 raise KeyError(key)
-        return cls(**values)
+        line = cls(**values)
+        check_fields(line)
+        return line
 
 
 LineClass = TypeVar("LineClass", bound=ResultsLine)
@@ -134,8 +140,27 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def _items(value: Any) -> tuple[Any, ...]:
+    """The items of an array. A text or an object can be iterated too, but is an error here."""
+    if not isinstance(value, list):
+        raise TypeError(f"{str(value)[:40]!r} is not an array")
+    return tuple(value)
+
+
+def _one_of(known: Collection[str], text: Any) -> Any:
+    if text not in known:
+        raise ValueError(f"{str(text)[:40]!r} is not one of {', '.join(known)}")
+    return text
+
+
+def _with_text(data: Any, key: str) -> Any:
+    if not isinstance(data, Mapping) or not isinstance(data.get(key), str):
+        raise TypeError(f"{str(data)[:40]!r} is not an object with the text {key!r}")
+    return data
+
+
 _Read = Mapping[str, Any]
-_TUPLE: _Read = {"read": tuple}
+_TUPLE: _Read = {"read": _items}
 _VERDICT: _Read = {"read": Verdict}
 _CLASS: _Read = {"read": MeasurementClass, "key": "class"}
 
@@ -174,15 +199,15 @@ class RunLine(ResultsLine):
 
     run: str
     """UUID of the run."""
-    evidence: str
+    evidence: str = field(metadata={"read": lambda text: _one_of(EVIDENCE.values(), text)})
     """What the kind of board can prove: "hardware", "emulated" or "virtual"."""
     started: str
-    board: Mapping[str, Any]
+    board: Mapping[str, Any] = field(metadata={"read": lambda board: _with_text(board, "kind")})
     """What the harness knew about the board before the first reply."""
     firmware: Mapping[str, Any]
     harness: Mapping[str, Any]
     requirements: tuple[Requirement, ...] = field(
-        default=(), metadata={"read": lambda rows: tuple(map(Requirement.from_json, rows))}
+        default=(), metadata={"read": lambda rows: tuple(map(Requirement.from_json, _items(rows)))}
     )
 
     def as_json(self) -> dict[str, Any]:
@@ -315,7 +340,7 @@ class PlanNote(ResultsLine):
     kind, about = NOTE, "plan"
 
     tests: Mapping[str, tuple[str, ...]] = field(
-        metadata={"read": lambda tests: {test: tuple(ids) for test, ids in tests.items()}}
+        metadata={"read": lambda tests: {test: _items(ids) for test, ids in tests.items()}}
     )
 
     def as_json(self) -> dict[str, Any]:
@@ -419,7 +444,9 @@ class HeapNote(_MomentLine):
     """Size in bytes of the block that could not be allocated."""
     heaps: tuple[HeapMap, ...] = field(
         metadata={
-            "read": lambda rows: tuple(HeapMap(**{**row, "blocks": tuple(row["blocks"])}) for row in rows)
+            "read": lambda rows: tuple(
+                HeapMap(**{**row, "blocks": _items(row["blocks"])}) for row in _items(rows)
+            )
         }
     )
 

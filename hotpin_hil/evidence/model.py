@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 Value = int | float | bool | str
 """A measured value. Only an exact limit can apply to booleans and texts."""
+
+NUMBER_MAX = 2.0**64
+"""Largest magnitude of a number in the results. A larger one becomes text, like NaN and infinity."""
 
 MARGINAL_SHARE = 0.10
 """A value within a max or min limit is MARGINAL if its margin is below this share of the limit."""
@@ -76,9 +78,23 @@ class Limit:
     high: float | None = None
     source: str = ""
 
+    def __post_init__(self) -> None:
+        """Check the bounds.
+
+        Raises:
+            TypeError: A bound is missing, or is not a finite number.
+        """
+        if self.kind is LimitKind.RANGE:
+            _number(self.low)
+            _number(self.high)
+        elif self.kind is not LimitKind.EXACT or isinstance(self.value, float):
+            _number(self.value)
+        elif not isinstance(self.value, (int, str)):
+            raise TypeError(f"an exact limit must be a number, a boolean or a text, not {self.value!r}")
+
     def margin(self, measured: Value) -> float | None:
         """Distance from `measured` to the limit, in the limit's unit; negative outside it, None for exact limits."""
-        if self.kind is LimitKind.EXACT or not _is_finite(measured):
+        if self.kind is LimitKind.EXACT or not _is_number(measured):
             return None
         number = float(measured)
         if self.kind is LimitKind.MAX:
@@ -182,6 +198,29 @@ class Measurement:
         return f"{self.name} = {with_unit(self.value, self.unit)}, limit {limit}"
 
 
+class Judged(Protocol):
+    """A measurement with its verdict."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """PASS, MARGINAL or FAIL."""
+
+    @property
+    def klass(self) -> MeasurementClass:
+        """Whether the value is measured or modelled."""
+
+
+def judge_all(measurements: Iterable[Judged]) -> Verdict:
+    """The verdict of one test on one requirement, from all its measurements; UNSET if there are none."""
+    found = list(measurements)
+    if any(each.verdict is Verdict.FAIL for each in found):
+        return Verdict.FAIL
+    measured = [each.verdict for each in found if each.klass is MeasurementClass.MEASURED]
+    if found and not measured:
+        return Verdict.NOT_APPLICABLE
+    return worst(measured) or Verdict.UNSET
+
+
 def with_unit(value: object, unit: str) -> str:
     """A value for display: `12 B`, `true`, `text`; an empty text is `""`."""
     if isinstance(value, bool):
@@ -202,25 +241,26 @@ def limit_text(limit: Limit, unit: str) -> str:
 
 
 def json_value(value: Value) -> Value:
-    """The value as a plain JSON type. NaN and infinity, which JSON does not have, become text."""
+    """The value as a plain JSON type. NaN, infinity and numbers beyond NUMBER_MAX become text."""
     if isinstance(value, bool):
         return value
     if isinstance(value, int):
-        return int(value)
+        return int(value) if _is_number(value) else f"{value:#x}"  # str() refuses more than 4,300 digits
     if isinstance(value, float):
-        return float(value) if math.isfinite(value) else str(value)
+        return float(value) if _is_number(value) else str(value)
     if isinstance(value, str):
         return str(value)
     raise TypeError(f"a measured value must be a number, a boolean or a text, not {value!r}")
 
 
-def _is_finite(value: Value) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+def _is_number(value: object) -> bool:
+    """Whether the value is a number that the results can hold; false for NaN, infinity and booleans."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= NUMBER_MAX
 
 
 def _number(value: Value | None) -> float:
-    if value is None or isinstance(value, (bool, str)):
-        raise TypeError(f"a limit must be a number, not {value!r}")
+    if value is None or isinstance(value, (bool, str)) or not _is_number(value):
+        raise TypeError(f"a limit must be a finite number, not {value!r}")
     return value
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hotpin_hil.evidence.lines import (
+    EVIDENCE,
     SCHEMA_VERSION,
     EmulatorNote,
     LeftOutNote,
@@ -24,9 +25,6 @@ REHEARSED = "REHEARSED"
 BLOCKED = "BLOCKED"
 INCOMPLETE = "INCOMPLETE"
 
-EVIDENCE = {"hardware": "hardware", "qemu": "emulated", "virtual": "virtual"}
-"""The evidence that each kind of board provides."""
-
 BEST = {"hardware": QUALIFIED, "emulated": REHEARSED, "virtual": REHEARSED}
 """The best overall verdict that each kind of evidence allows."""
 
@@ -35,6 +33,9 @@ EXIT_BLOCKED = 7
 
 NATIVE_BUILD = "native"
 """`build` in `sys.info` of firmware that was built for the host. It never counts as hardware."""
+
+NOTES_MAX = 20
+"""Maximum number of notes about unreadable lines, and about contradictions."""
 
 _SHOWN = (Verdict.PASS, Verdict.MARGINAL)
 _FAILED = (Verdict.FAIL, Verdict.UNSET)
@@ -164,6 +165,10 @@ def _notes(results: Results) -> list[str]:
     ]
     if results.cut:
         texts.append(f"{results.cut} line(s) of the results were cut off and are ignored")
+    for what, found in (("ignored", results.unreadable), ("recomputed", results.contradictions)):
+        texts += [f"{what}: {text}" for text in found[:NOTES_MAX]]
+        if len(found) > NOTES_MAX:
+            texts.append(f"{what}: {len(found) - NOTES_MAX} more lines of the results")
     return list(dict.fromkeys(texts))
 
 
@@ -192,6 +197,8 @@ def _overall(rows: Sequence[Requirement], judged: Mapping[str, Any], results: Re
     musts = [row for row in rows if row.is_must]
     not_run = [row.id for row in musts if judged[row.id]["verdict"] is None and not row.pending]
     on_hardware = results.run.evidence == "hardware"
+    if results.unreadable:
+        return INCOMPLETE, _few("unreadable lines in the results", results.unreadable)
     if results.end is None:
         running = ", ".join(results.unfinished())
         return (
@@ -202,10 +209,15 @@ def _overall(rows: Sequence[Requirement], judged: Mapping[str, Any], results: Re
         return NOT_QUALIFIED, ""
     if every[Verdict.BLOCKED]:
         return BLOCKED, "the bench, not the firmware, blocked some tests"
+    if results.contradictions:
+        return INCOMPLETE, _few("contradictions in the results", results.contradictions)
     if results.cut:
         return INCOMPLETE, "lines of the results were cut off"
     if results.end.exit != 0:
         return INCOMPLETE, f"pytest ended with exit status {results.end.exit}"
+    without = results.without_verdict()
+    if without:
+        return INCOMPLETE, _few("planned tests without a verdict on each of their requirements", without)
     if not any(judged[row.id]["verdict"] in _SHOWN for row in musts):
         return INCOMPLETE, "no requirement was verified"
     if not_run or results.is_selection:
@@ -216,6 +228,11 @@ def _overall(rows: Sequence[Requirement], judged: Mapping[str, Any], results: Re
     if on_hardware and not all(_is_real(board) for board in results.boards() or [{}]):
         return INCOMPLETE, "the board never reported that it is real hardware"
     return BEST[results.run.evidence], ""
+
+
+def _few(what: str, texts: Sequence[str]) -> str:
+    """The number of texts and the first of them."""
+    return f"{len(texts)} {what}, the first: {texts[0]}" if len(texts) > 1 else f"{what}: {texts[0]}"
 
 
 def _is_real(board: Mapping[str, Any]) -> bool:

@@ -13,8 +13,8 @@ from hotpin_hil.evidence.model import (
     Value,
     Verdict,
     json_value,
+    judge_all,
     make_limit,
-    worst,
 )
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Recorder:
             test=self.test,
             requirement=self._ids(requirement),
             name=name,
-            value=value,
+            value=json_value(value),  # as the results file has it, so that both are judged alike
             unit=unit,
             limit=make_limit(**limit),
             klass=MeasurementClass(klass),
@@ -121,19 +121,10 @@ class Recorder:
 
     def verdicts(self) -> dict[str, Verdict]:
         """The verdict of each requirement, from its measurements alone; UNSET if it has none."""
-        return {id_: self._verdict(id_) for id_ in self.requirements}
-
-    def _verdict(self, requirement: str) -> Verdict:
-        own = [measurement for measurement in self.measurements if requirement in measurement.requirement]
-        failed = any(measurement.verdict is Verdict.FAIL for measurement in own)
-        measured = [
-            measurement.verdict for measurement in own if measurement.klass is MeasurementClass.MEASURED
-        ]
-        if failed:
-            return Verdict.FAIL
-        if own and not measured:
-            return Verdict.NOT_APPLICABLE
-        return worst(measured) or Verdict.UNSET
+        return {
+            id_: judge_all(measurement for measurement in self.measurements if id_ in measurement.requirement)
+            for id_ in self.requirements
+        }
 
 
 def line_of(measurement: Measurement) -> MeasurementLine:
@@ -142,7 +133,7 @@ def line_of(measurement: Measurement) -> MeasurementLine:
         test=measurement.test,
         requirement=measurement.requirement,
         name=measurement.name,
-        value=json_value(measurement.value),
+        value=measurement.value,
         unit=measurement.unit,
         limit=measurement.limit,
         margin=measurement.limit.margin(measurement.value),

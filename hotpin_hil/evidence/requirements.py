@@ -40,8 +40,17 @@ class Requirement:
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Requirement:
-        """The requirement that this JSON data describes."""
-        return cls(**{**row, "kinds": tuple(row["kinds"])})
+        """The requirement that this JSON data describes.
+
+        Raises:
+            TypeError: A key is missing or unknown, or a value is not one of those allowed.
+        """
+        kinds = row.get("kinds")
+        if not isinstance(kinds, list) or not kinds or any(kind not in KINDS for kind in kinds):
+            raise TypeError(f"kinds of requirement {row.get('id')!r} is {kinds!r}")
+        if row.get("priority") not in PRIORITIES:
+            raise TypeError(f"priority of requirement {row.get('id')!r} is {row.get('priority')!r}")
+        return cls(**{**row, "kinds": tuple(kinds)})
 
 
 class Requirements(Mapping[str, Requirement]):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from hotpin_hil.errors import UsageError
 from hotpin_hil.evidence.lines import (
@@ -27,6 +27,8 @@ from hotpin_hil.evidence.lines import (
     VerdictLine,
     read_line,
 )
+from hotpin_hil.evidence.model import Verdict, judge_all, worst
+from hotpin_hil.evidence.strict_json import read_object
 
 try:
     import fcntl
@@ -34,8 +36,6 @@ except ImportError:  # not on Windows, where a second run in the same folder goe
     fcntl = None  # type: ignore[assignment]
 
 FILE_NAME = "results.jsonl"
-
-_T = TypeVar("_T")
 
 
 class ResultsFile:
@@ -65,19 +65,18 @@ class ResultsWriter(ResultsFile):
     The file is locked until `close`.
 
     Raises:
-        UsageError: The folder cannot be written, or another run is writing to it.
+        UsageError: The folder cannot be written, or it holds another run's file.
     """
 
     def __init__(self, folder: Path, run: RunLine) -> None:
         self.path = folder / FILE_NAME
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            _make_way(self.path)
             self.path.touch(exist_ok=False)
         except FileExistsError:
             if not folder.is_dir():
                 raise UsageError(f"{folder} is not a folder", "give another --qualification-dir") from None
-            raise _in_use(folder) from None  # another run began at the same moment
+            raise _in_use(folder) from None
         except OSError as error:
             raise UsageError(
                 f"cannot write the evidence to {folder}: {error.strerror or error}",
@@ -88,17 +87,19 @@ class ResultsWriter(ResultsFile):
         self.append(run)
 
 
-def _make_way(path: Path) -> None:
-    """Remove the file of an older run. If it were only truncated, workers of that run could still append to it."""
+def is_being_written(folder: Path) -> bool:
+    """Whether a run is writing its results to the folder."""
     try:
-        fd = os.open(path, os.O_WRONLY)
-    except FileNotFoundError:
-        return
+        fd = os.open(folder / FILE_NAME, os.O_WRONLY)
+    except OSError:
+        return False
     try:
-        _lock(fd, path.parent)
-        path.unlink(missing_ok=True)
+        _lock(fd, folder)
+    except UsageError:
+        return True
     finally:
-        os.close(fd)
+        os.close(fd)  # which also releases the lock
+    return False
 
 
 def _lock(fd: int, folder: Path) -> None:
@@ -120,7 +121,7 @@ def _in_use(folder: Path) -> UsageError:
 
 @dataclass
 class Results:
-    """The content of a results file, sorted by kind."""
+    """The content of a results file, sorted by kind, with every verdict recomputed from values and limits."""
 
     run: RunLine
     measurements: list[MeasurementLine] = field(default_factory=list)
@@ -130,18 +131,74 @@ class Results:
     end: EndLine | None = None
     cut: int = 0
     """Number of lines that were lost because their writer was killed while writing."""
+    unreadable: list[str] = field(default_factory=list)
+    """A text for each line that no run writes, such as "line 5: not JSON: ..."."""
+    contradictions: list[str] = field(default_factory=list)
+    """A text for each line that contradicts another line, or itself."""
+    _attempts: dict[str, list[MeasurementLine]] = field(default_factory=dict, repr=False)
+    """Node id -> measurements since the test started, so that each attempt of a rerun is judged by its own values."""
 
-    def add(self, line: ResultsLine) -> None:
-        """Add the next line of the file."""
+    def add(self, line: ResultsLine, where: str = "a line") -> None:
+        """Add the next line of the file.
+
+        Args:
+            line: The line.
+            where: Name of the line in `contradictions`.
+
+        Raises:
+            ValueError: The line cannot follow the first one.
+        """
         match line:
             case MeasurementLine():
-                self.measurements.append(line)
+                self._add_measurement(line, where)
             case VerdictLine():
-                self.verdicts.append(line)
+                self._add_verdict(line, where)
             case EndLine():
                 self.end = line
+            case RunLine():
+                raise ValueError("the first line of another run")
+            case StartedNote():
+                self._attempts[line.test] = []
+                self.notes.append(line)
             case _:
                 self.notes.append(line)
+
+    def _add_measurement(self, line: MeasurementLine, where: str) -> None:
+        verdict = line.limit.judge(line.value)
+        if verdict is not line.verdict:
+            self.contradictions.append(
+                f"{where} says {line.verdict}, but {line.name} is {verdict} by its value and limit"
+            )
+        line = replace(line, verdict=verdict, margin=line.limit.margin(line.value))
+        self._check_ids(line.requirement, where)
+        self.measurements.append(line)
+        self._attempts.setdefault(line.test, []).append(line)
+
+    def _add_verdict(self, line: VerdictLine, where: str) -> None:
+        """Add the line, or a line for each different verdict that the values of its requirements give."""
+        self._check_ids(line.requirement, where)
+        measured = self._attempts.get(line.test, ())
+        groups: dict[Verdict, list[str]] = {}
+        for id_ in line.requirement:
+            found = judge_all(value for value in measured if id_ in value.requirement)
+            groups.setdefault(_recomputed(line.verdict, found), []).append(id_)
+        if not line.requirement:
+            failed = any(value.verdict is Verdict.FAIL for value in measured)
+            groups[Verdict.FAIL if failed else line.verdict] = []
+        for verdict, ids in groups.items():
+            if verdict is line.verdict:
+                self.verdicts.append(replace(line, requirement=tuple(ids)))
+                continue
+            about = f"{line.verdict}, but {'nothing was measured' if verdict is Verdict.UNSET else 'its values say'}"
+            about += "" if verdict is Verdict.UNSET else f" {verdict}"
+            self.contradictions.append(f"{where} says {about} ({', '.join(ids) or line.test})")
+            reason = f"the results say {about}"
+            self.verdicts.append(replace(line, requirement=tuple(ids), verdict=verdict, reason=reason))
+
+    def _check_ids(self, ids: tuple[str, ...], where: str) -> None:
+        unknown = [id_ for id_ in ids if id_ not in {row.id for row in self.run.requirements}]
+        if unknown:
+            self.contradictions.append(f"{where} names the unknown requirement {', '.join(unknown)}")
 
     def of(self, kind: type[LineClass]) -> list[LineClass]:
         """The notes or logs of this class, in the order of the file."""
@@ -171,87 +228,107 @@ class Results:
         ended = {verdict.test for verdict in self.verdicts}
         return {note.test: note.requirement for note in self.of(StartedNote) if note.test not in ended}
 
+    def without_verdict(self) -> list[str]:
+        """Node ids of the planned tests that have no verdict on at least one of their requirements."""
+        judged: dict[str, set[str]] = {}
+        for verdict in self.verdicts:
+            judged.setdefault(verdict.test, set()).update(verdict.requirement)
+        return [test for test, ids in self.planned().items() if not judged.get(test, set()).issuperset(ids)]
+
     def reruns(self) -> dict[str, int]:
         """Node id -> number of runs, for each test that ran more than once."""
         times = Counter(note.test for note in self.of(StartedNote))
         return {test: count for test, count in times.items() if count > 1}
 
 
-_RUN_FIELDS = ("run", "evidence", "started", "board", "firmware", "harness")
-"""Keys that the first line must have, besides its schema."""
-_NEXT = '{"kind":'
+_NEXT = b'{"kind":'
 """Beginning of every line that may follow a truncated line."""
 
 
 def read_results(folder: Path) -> Results:
     """Read `folder`/results.jsonl, or `folder` itself if it is a file.
 
-    Lines cut by a kill are counted and dropped.
+    Lines cut by a kill are counted and dropped. Lines that no run writes are dropped too, and listed in `unreadable`.
 
     Raises:
-        UsageError: The file cannot be read or holds anything but lines of results.
+        UsageError: The file cannot be read, or its first line does not describe a run.
     """
     path = folder if folder.is_file() else folder / FILE_NAME
-    found = _rows(path)
-    run = next(found, None)
-    if run is None:
-        raise UsageError(f"{path} is empty", "the run was killed at its start: run pytest again")
-    if run.get("kind") != RunLine.kind or run.get("schema") != SCHEMA_VERSION:
-        raise UsageError(f"{path} does not begin with a run line of schema {SCHEMA_VERSION}")
-    missing = [name for name in _RUN_FIELDS if name not in run]
-    if missing:
-        raise UsageError(f"{path}, line 1 has no {', '.join(missing)}")
-    results = Results(_read(RunLine.from_json, run, path, 1))
-    for number, row in enumerate(found, start=2):
-        if row is None:
-            results.cut += 1
-            continue
-        line = _read(read_line, row, path, number)
-        if line is not None:
-            results.add(line)
-    return results
-
-
-def _read(read: Callable[[dict[str, Any]], _T], row: dict[str, Any], path: Path, number: int) -> _T:
-    """Parse a line. Raises UsageError with file and line number if it is invalid."""
     try:
-        return read(row)
-    except KeyError as error:
-        raise UsageError(f"{path}, line {number} has no {error.args[0]}") from error
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise UsageError(f"{path}, line {number}: {error}") from error
-
-
-def _rows(path: Path) -> Iterator[dict[str, Any] | None]:
-    """The lines as JSON objects; None for each truncated line."""
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        lines = path.read_bytes().split(b"\n")
     except OSError as error:
         raise UsageError(
             f"cannot read {path}: {error.strerror}", "give the folder of a run, such as build/qualification"
         ) from error
-    rows = text.split("\n")
-    rest = rows.pop()  # empty, unless the run was killed while writing
-    for number, row in enumerate(rows, start=1):
-        following = row.find(_NEXT, 1)
-        if following > 0 and not _is_json(row):  # a worker was killed while writing, and others continued
-            yield None
-        else:
-            following = 0
+    rest = lines.pop()  # empty, unless the run was killed while writing
+    if not lines:
+        raise UsageError(f"{path} is empty", "the run was killed at its start: run pytest again")
+    results = Results(_run_line(path, lines[0]))
+    for number, text in enumerate(lines[1:], start=2):
+        whole = _without_cut(text)
+        results.cut += whole is not text
+        where = f"line {number}"
         try:
-            line = json.loads(row[following:])
-        except ValueError as error:
-            raise UsageError(f"{path}, line {number} is not JSON: {error}") from error
-        if not isinstance(line, dict):
-            raise UsageError(f"{path}, line {number} is not an object")
-        yield line
-    if rest:
-        yield None
+            line = read_line(read_object(whole))
+            if line is not None:
+                results.add(line, where)
+        except _UNREADABLE as error:
+            results.unreadable.append(f"{where}: {_text(error)}")
+    results.cut += bool(rest)
+    return results
 
 
-def _is_json(row: str) -> bool:
+_UNREADABLE = (LookupError, TypeError, ValueError, AttributeError)
+"""Errors of a line that no run writes."""
+
+
+def _run_line(path: Path, text: bytes) -> RunLine:
     try:
-        json.loads(row)
+        row = read_object(text)
+        if row.get("kind") != RunLine.kind or row.get("schema") != SCHEMA_VERSION:
+            raise UsageError(f"{path} does not begin with a run line of schema {SCHEMA_VERSION}")
+        return RunLine.from_json(row)
+    except _UNREADABLE as error:
+        raise UsageError(
+            f"{path}, line 1: {_text(error)}",
+            "the results are damaged: restore the file, or run pytest again",
+        ) from error
+
+
+def _text(error: Exception) -> str:
+    """What is wrong with a line, in a few words."""
+    text = f"no key {error.args[0]!r}" if isinstance(error, KeyError) else str(error)
+    text = text.encode("ascii", "backslashreplace").decode("ascii")
+    return text if len(text) <= 160 else f"{text[:160]}..."
+
+
+def _without_cut(line: bytes) -> bytes:
+    """The line without the beginning of another line, whose writer was killed while others continued."""
+    following = line.find(_NEXT, 1)
+    if following < 0 or _is_json(line):
+        return line
+    while following > 0 and not _is_json(line[following:]):  # a limit begins like a line
+        following = line.find(_NEXT, following + 1)
+    return line[following:] if following > 0 else line
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        read_object(line)
     except ValueError:
         return False
     return True
+
+
+def _recomputed(stated: Verdict, measured: Verdict) -> Verdict:
+    """The verdict on a requirement: the one that was written, unless the measured values are worse.
+
+    A test that ended early has a verdict of its own. Otherwise the values decide.
+    """
+    if measured is Verdict.FAIL:
+        return measured
+    if stated not in (Verdict.PASS, Verdict.MARGINAL):
+        return stated
+    if measured in (Verdict.UNSET, Verdict.NOT_APPLICABLE):
+        return measured
+    return worst((stated, measured)) or stated

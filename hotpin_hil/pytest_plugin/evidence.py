@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import platform
 import sys
-import uuid
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict
@@ -23,6 +22,7 @@ from hotpin_hil import __version__
 from hotpin_hil.boards.sizes import ImageSizes, read_sizes, unknown_sizes
 from hotpin_hil.errors import BuildError, HilError
 from hotpin_hil.evidence.lines import (
+    EVIDENCE,
     BoardNote,
     EndLine,
     KnownNoiseNote,
@@ -33,17 +33,18 @@ from hotpin_hil.evidence.lines import (
     SizesNote,
 )
 from hotpin_hil.evidence.model import MeasurementClass
-from hotpin_hil.evidence.qualification import EVIDENCE, exit_status
+from hotpin_hil.evidence.qualification import exit_status
 from hotpin_hil.evidence.results import ResultsFile, ResultsWriter, read_results
 from hotpin_hil.logs.noise import Noise
 from hotpin_hil.pytest_plugin.board import BoardInUse, BoardPlugin, worker_id
 from hotpin_hil.pytest_plugin.marks import SuiteMarks
 from hotpin_hil.pytest_plugin.note_keeper import NoteKeeper
 from hotpin_hil.pytest_plugin.reporters import ReporterPlugin
+from hotpin_hil.pytest_plugin.run_folder import RunFolder
 from hotpin_hil.pytest_plugin.selection import requirement_ids
 from hotpin_hil.pytest_plugin.terminal import TerminalPlugin
 from hotpin_hil.pytest_plugin.verdicts import RECORDER_KEY, VerdictCounter, VerdictPlugin
-from hotpin_hil.report.write import QUALIFICATION_FILE, REPORT_FILE, write_reports
+from hotpin_hil.report.write import write_reports
 
 __all__ = ["RECORDER_KEY", "EvidencePlugin"]
 
@@ -61,7 +62,7 @@ class EvidencePlugin:
         board: BoardPlugin,
         reporters: ReporterPlugin,
         requirements: Path,
-        folder: Path,
+        run_folder: RunFolder,
     ) -> None:
         """Create the plugin and its parts.
 
@@ -70,13 +71,14 @@ class EvidencePlugin:
             board: Plugin that provides the board.
             reporters: Receives the verdicts for JUnit and Allure.
             requirements: requirements.toml, in the folder of the suite.
-            folder: Folder for results.jsonl and the reports.
+            run_folder: Folder for results.jsonl and the reports.
         """
         self._config = config
         self._board_plugin = board
         self._board = board.board
         self._reporters = reporters
-        self._folder = folder
+        self._run_folder = run_folder
+        folder = self._folder = run_folder.path
         self._writer: ResultsWriter | None = None
         self._results: ResultsFile | None = None
         """File for the lines of this process; in a worker, the controller's file."""
@@ -110,11 +112,12 @@ class EvidencePlugin:
             return
         self._board_plugin.choose()
         try:
+            self._run_folder.begin()
             self._results = self._writer = ResultsWriter(self._folder, self._run_line())
         except HilError as error:
             raise pytest.UsageError(str(error)) from error
+        self._run_folder.holds_results = True
         self._counter.is_active = True
-        _remove_reports(self._folder)
         uncollected = self._marks.uncollected()
         if uncollected:
             self._write(SelectionNote(uncollected))
@@ -154,8 +157,11 @@ class EvidencePlugin:
     def _finish(self, writer: ResultsWriter, session: pytest.Session, status: int) -> None:
         status = exit_status(self._counter.counts, status)
         session.exitstatus = status
-        for note in _sizes(self._board, self._folder):
-            writer.append(note)
+        with suppress(HilError):  # write_reports raises and shows the same error
+            results = read_results(self._folder)
+            self._terminal.is_selection = results.is_selection
+            for note in _sizes(self._board, results.boards()):
+                writer.append(note)
         writer.append(EndLine(status, _now()))
         try:
             self.qualification = write_reports(self._folder)
@@ -169,7 +175,7 @@ class EvidencePlugin:
 
     def _run_line(self) -> RunLine:
         return RunLine(
-            run=str(uuid.uuid4()),
+            run=self._run_folder.run,
             evidence=EVIDENCE[self._board.kind.value],
             started=_now(),
             board=self._board.as_json(),
@@ -195,12 +201,8 @@ class EvidencePlugin:
             self.on_line(line)
 
 
-def _sizes(board: BoardInUse, folder: Path) -> Iterator[SizesNote]:
+def _sizes(board: BoardInUse, identities: list[Mapping[str, Any]]) -> Iterator[SizesNote]:
     """The sizes of each image that ran on a board. Read last, once for all workers, because it takes seconds."""
-    try:
-        identities = read_results(folder).boards()
-    except HilError:
-        return  # write_reports raises and shows the same error
     images = dict.fromkeys(
         (identity["image"], identity["elf_sha256"])
         for identity in identities
@@ -221,12 +223,6 @@ def _sizes_of(board: BoardInUse, image: str, elf_sha256: str) -> ImageSizes:
     except BuildError as error:
         return unknown_sizes(image, elf_sha256, str(error))
     return read_sizes(build, image, board.profile_of_own())
-
-
-def _remove_reports(folder: Path) -> None:
-    """Remove an older run's reports, so that they are not mistaken for this run's."""
-    for name in (QUALIFICATION_FILE, REPORT_FILE):
-        (folder / name).unlink(missing_ok=True)
 
 
 def _harness() -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator
-from pathlib import Path
 
 import pytest
 
@@ -14,13 +13,15 @@ from hotpin_hil.boards.kind import CHOICES, ENV_BOARD
 from hotpin_hil.boards.session import LEASE_TIMEOUT_S, BoardSession
 from hotpin_hil.evidence.board_notes import BoardNotes
 from hotpin_hil.evidence.recorder import Recorder
-from hotpin_hil.paths import REQUIREMENTS_FILE
+from hotpin_hil.evidence.run_folders import LATEST
+from hotpin_hil.paths import REQUIREMENTS_FILE, RUNS_DIR
 from hotpin_hil.pytest_plugin import board as board_side
 from hotpin_hil.pytest_plugin import evidence as evidence_side
 from hotpin_hil.pytest_plugin import note_keeper
 from hotpin_hil.pytest_plugin.arguments import join_values
 from hotpin_hil.pytest_plugin.board import BOARDS, SOAK
 from hotpin_hil.pytest_plugin.reporters import ReporterPlugin
+from hotpin_hil.pytest_plugin.run_folder import ALLURE_RESULTS, RunFolder
 from hotpin_hil.pytest_plugin.selection import OrderPlugin, SelectionPlugin
 
 __all__ = ["BoardInUse", "board_of", "notes_of", "recorder_of"]
@@ -32,6 +33,8 @@ SOAK_TIME_SCALE = 100.0
 
 _LOADED_ONCE = "ignore:Module already imported so cannot be rewritten:pytest.PytestAssertRewriteWarning"
 """Warning from pytest about its plugins on a restart."""
+
+_FOLDER_KEY = pytest.StashKey[RunFolder]()
 
 SUITE_DIR = REQUIREMENTS_FILE.parent.name
 
@@ -74,7 +77,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--qualification-dir",
         metavar="DIR",
-        help="folder for the evidence (default: build/qualification)",
+        help=f"folder for the evidence (default: a new folder in {RUNS_DIR}, which `{LATEST}` there names)",
+    )
+    group.addoption(
+        "--overwrite",
+        action="store_true",
+        help="let --qualification-dir name a folder that holds the results of another run",
+    )
+    group.addoption(
+        "--allure",
+        action="store_true",
+        help=f"write Allure's results to {ALLURE_RESULTS}/ in the folder for the evidence",
     )
     group.addoption(
         "--time-scale",
@@ -109,6 +122,16 @@ def pytest_load_initial_conftests(
     yield
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Choose the run's folder before allure-pytest makes its own in `pytest_configure`."""
+    folder = _run_folder(config)
+    if config.option.allure:
+        if not hasattr(config.option, "allure_report_dir"):
+            raise pytest.UsageError("--allure needs allure-pytest (pip install allure-pytest)")
+        config.option.allure_report_dir = str(folder.path / ALLURE_RESULTS)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marks and the plugin's parts."""
     config.addinivalue_line("markers", "requirement(*ids): ids of the requirements that this test verifies")
@@ -126,8 +149,9 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"--time-scale must be greater than 0, not {option.time_scale:g}")
     if not 0 <= option.lease_timeout < float("inf"):
         raise pytest.UsageError(f"--lease-timeout must be at least 0, not {option.lease_timeout:g}")
-    folder = Path(option.qualification_dir or config.rootpath / "build" / "qualification")
-    folder = folder if folder.is_absolute() else config.invocation_params.dir / folder
+    run_folder = _run_folder(config)
+    config.pluginmanager.register(run_folder, "hotpin-folder")
+    folder = run_folder.path
     usual_scale = SOAK_TIME_SCALE if option.markexpr == SOAK else DEFAULT_TIME_SCALE
     session = BoardSession(
         option,
@@ -149,12 +173,20 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(OrderPlugin(option.order_seed), "hotpin-order")
     reporters = ReporterPlugin(config)
     config.pluginmanager.register(reporters, "hotpin-reporters")
-    evidence = evidence_side.EvidencePlugin(config, board_plugin, reporters, requirements, folder)
+    evidence = evidence_side.EvidencePlugin(config, board_plugin, reporters, requirements, run_folder)
     config.pluginmanager.register(evidence, "hotpin-evidence")
     if getattr(option, "allure_report_dir", None):
         from hotpin_hil.pytest_plugin.allure import AllurePlugin
 
         config.pluginmanager.register(AllurePlugin(config, evidence, folder), "hotpin-allure")
+
+
+def _run_folder(config: pytest.Config) -> RunFolder:
+    """The run's folder, chosen at the first call."""
+    if _FOLDER_KEY not in config.stash:
+        config.stash[_FOLDER_KEY] = RunFolder(config)
+        config.add_cleanup(config.stash[_FOLDER_KEY].close)  # the first cleanup that is added runs last
+    return config.stash[_FOLDER_KEY]
 
 
 def board_of(config: pytest.Config) -> BoardInUse:

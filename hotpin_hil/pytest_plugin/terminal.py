@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from hotpin_hil.evidence.lines import EVIDENCE
 from hotpin_hil.evidence.model import Verdict
-from hotpin_hil.evidence.qualification import BEST, EVIDENCE, headline
+from hotpin_hil.evidence.qualification import BEST, headline
 from hotpin_hil.evidence.results import FILE_NAME
 from hotpin_hil.pytest_plugin.board import BoardInUse
 from hotpin_hil.pytest_plugin.verdicts import REPORT_TRACEBACK, REPORT_VERDICT
@@ -35,6 +36,8 @@ class TerminalPlugin:
         self._folder = folder
         self.qualification: Mapping[str, Any] | None = None
         """The qualification to summarise; None prints no summary."""
+        self.is_selection = False
+        """Whether only a part of the suite was selected."""
 
     def write_line(self, text: str, **markup: bool) -> None:
         """Write a line, if this process has the terminal."""
@@ -65,7 +68,7 @@ class TerminalPlugin:
                 terminalreporter.section(f"{report.nodeid}, {report.when}", sep="_")
                 terminalreporter.write_line(printable(report.longreprtext))
         terminalreporter.section("requirements")
-        for text, verdict in table_lines(self.qualification):
+        for text, verdict in table_lines(self.qualification, is_selection=self.is_selection):
             terminalreporter.write_line(text, **_markup(verdict))
         for title, texts in (
             ("failed", failed_lines(self.qualification)),

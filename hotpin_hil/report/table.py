@@ -18,19 +18,36 @@ _GAP = "  "
 Qualification = Mapping[str, Any]
 
 
-def table_lines(qualification: Qualification) -> list[tuple[str, str | None]]:
-    """One line per requirement with the verdict (or None), then the untested requirements."""
+def table_lines(qualification: Qualification, *, is_selection: bool = False) -> list[tuple[str, str | None]]:
+    """One line per requirement with the verdict (or None), then the untested requirements.
+
+    Args:
+        qualification: Content of qualification.json.
+        is_selection: Whether only a part of the suite was selected. Requirements without a selected test are then only
+            counted.
+    """
+    entries, untested = qualification["requirements"], qualification["not_tested"]
+    others = 0
+    if is_selection:
+        selected = {id_ for test in qualification["unfinished"] for id_ in test["requirement"]}
+        selected |= {id_ for id_, entry in entries.items() if entry["tests"]}
+        others = len(entries) + len(untested)
+        entries = {id_: entry for id_, entry in entries.items() if id_ in selected}
+        untested = [row for row in untested if row["id"] in selected]
+        others -= len(entries) + len(untested)
     lines: list[tuple[str, str | None]] = [
         (_row("id", "verdict", "closest to its limit (+ further values)", "limit", "tests"), None)
     ]
-    for id_, entry in qualification["requirements"].items():
+    for id_, entry in entries.items():
         value, limit = _nearest([MeasurementLine.from_json(row) for row in entry["measurements"]])
         lines.append((_row(id_, entry["verdict"], value, limit, str(len(entry["tests"]))), entry["verdict"]))
     for title, pending in (("not run:", False), ("not built yet:", True)):
-        rows = [row for row in qualification["not_tested"] if row["pending"] is pending]
+        rows = [row for row in untested if row["pending"] is pending]
         if rows:
             lines.append((title, None))
             lines += [(line, None) for line in _grouped(rows)]
+    if others:
+        lines.append((f"other requirements: {others} not selected", None))
     return lines
 
 

@@ -20,7 +20,7 @@ from hotpin_hil.evidence.model import MeasurementClass
 from hotpin_hil.evidence.qualification import qualify
 from hotpin_hil.report.sizes import sizes_notes, sizes_table
 from hotpin_hil.virtual import profile as profiles
-from tests.evidence.test_evidence import END, RUN, results_of, row, verdict
+from tests.evidence.test_evidence import END, RUN, passed, results_of, row
 from tests.report.test_report import Tags, page_of
 from tests.support.fake_build import ELF_SHA256, write_build
 from tests.support.plugin_suite import Suite
@@ -277,7 +277,7 @@ def run_with(*sizes: ImageSizes) -> Any:
     notes = [note_of(size) for size in sizes]
     for note in notes:
         RESULTS_LINE.validate(note.as_json())
-    return results_of({**RUN, "requirements": [row("A")]}, [*notes, verdict("A", "PASS"), END])
+    return results_of({**RUN, "requirements": [row("A")]}, [*notes, *passed("A"), END])
 
 
 def test_qualification_lists_the_image_with_the_console_first() -> None:

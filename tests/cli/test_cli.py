@@ -14,7 +14,7 @@ from hotpin_hil import __main__
 from hotpin_hil.cli import main as cli
 from hotpin_hil.errors import BuildError
 from hotpin_hil.paths import PROJECT_ROOT
-from tests.evidence.test_evidence import END, RUN, row, verdict
+from tests.evidence.test_evidence import END, RUN, passed, row
 from tests.support.fake_build import ELF_SHA256, write_build
 
 
@@ -53,7 +53,7 @@ def test_bad_input_is_one_line(
 
 
 def test_report_is_made_from_the_results_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    lines = [{**RUN, "requirements": [row("A")]}, verdict("A", "PASS"), END]
+    lines = [{**RUN, "requirements": [row("A")]}, *passed("A"), END]
     (tmp_path / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert cli.main(["report", str(tmp_path)]) == 0
     assert capsys.readouterr().out.splitlines()[-1].startswith('REHEARSED (virtual): all 1 "must"')
@@ -62,7 +62,7 @@ def test_report_is_made_from_the_results_alone(tmp_path: Path, capsys: pytest.Ca
 
 
 def test_unwritable_report_is_a_one_line_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    lines = [{**RUN, "requirements": [row("A")]}, verdict("A", "PASS"), END]
+    lines = [{**RUN, "requirements": [row("A")]}, *passed("A"), END]
     (tmp_path / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (tmp_path / "report.html").mkdir()
     assert cli.main(["report", str(tmp_path)]) == cli.EXIT_ERROR

@@ -69,7 +69,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         timeout=RUN_TIMEOUT_S,
         check=False,
     )
-    results = project / "build" / "qualification" / "results.jsonl"
+    results = project / "build" / "qualification" / "latest" / "results.jsonl"
     assert results.is_file(), done.stdout + done.stderr
     lines = map(json.loads, results.read_text(encoding="utf-8").splitlines())
     verdicts = {

@@ -26,7 +26,7 @@ from hotpin_hil.errors import (
     WrongBoardError,
 )
 from hotpin_hil.evidence.blame import CALL, SETUP, blame
-from hotpin_hil.evidence.lines import ResultsLine, RunLine, VerdictLine, read_line
+from hotpin_hil.evidence.lines import MeasurementLine, ResultsLine, RunLine, VerdictLine, read_line
 from hotpin_hil.evidence.model import Verdict, make_limit, worst
 from hotpin_hil.evidence.qualification import exit_status, headline, qualify
 from hotpin_hil.evidence.recorder import Recorder
@@ -260,6 +260,14 @@ def verdict(requirement: str, word: str) -> dict[str, Any]:
     }
 
 
+def passed(requirement: str, word: str = "PASS") -> list[dict[str, Any]]:
+    """A value that gives the verdict, and the verdict."""
+    lines: list[Any] = []
+    recorder = Recorder(f"t::{requirement}", [requirement], lines.append)
+    recorder.measure("value", 10 if word == "MARGINAL" else 5, max=10)
+    return [lines[0].as_json(), verdict(requirement, word)]
+
+
 END = {"kind": "end", "exit": 0, "finished": "2025-01-01T00:01:00+00:00"}
 REAL_BOARD = {"kind": "note", "about": "board", "board": {"build": "hil", "mac": "24:0a:c4:00:00:01"}}
 
@@ -275,7 +283,9 @@ def results_of(run: dict[str, Any], lines: Iterable[ResultsLine | dict[str, Any]
 
 def test_killed_run_keeps_its_results(tmp_path: Path) -> None:
     writer = ResultsWriter(tmp_path, RunLine.from_json({**RUN, "requirements": [row("A"), row("B")]}))
-    writer.append(VerdictLine.from_json(verdict("A", "PASS")))
+    measured, judged = passed("A")
+    writer.append(MeasurementLine.from_json(measured))
+    writer.append(VerdictLine.from_json(judged))
     path = tmp_path / "results.jsonl"
     path.write_text(path.read_text() + '{"kind":"verd')  # SIGKILL cut the write
     results = read_results(tmp_path)
@@ -286,12 +296,14 @@ def test_killed_run_keeps_its_results(tmp_path: Path) -> None:
     assert "cut off" in qualification["notes"][0]
 
 
-def test_line_after_a_line_cut_by_a_killed_worker_is_kept(tmp_path: Path) -> None:
-    cut = '{"kind":"measurement","te'
-    lines = [{**RUN, "requirements": [row("A")]}, verdict("A", "PASS"), END]
-    first, second, last = map(json.dumps, lines)
+@pytest.mark.parametrize(
+    "cut", ['{"kind":"measurement","te', '{"kind":"measurement","limit":{"kind":"max","va']
+)
+def test_line_after_a_line_cut_by_a_killed_worker_is_kept(tmp_path: Path, cut: str) -> None:
+    lines = [{**RUN, "requirements": [row("A")]}, *passed("A"), END]
+    first, value, second, last = map(json.dumps, lines)
     second = second.replace('"kind": "verdict"', '"kind":"verdict"')  # the spacing that the file uses
-    (tmp_path / "results.jsonl").write_text(f"{first}\n{cut}{second}\n{last}\n")
+    (tmp_path / "results.jsonl").write_text(f"{first}\n{value}\n{cut}{second}\n{last}\n")
     results = read_results(tmp_path)
     assert results.cut == 1
     qualification = qualify(results)
@@ -308,21 +320,110 @@ def test_line_after_a_line_cut_by_a_killed_worker_is_kept(tmp_path: Path) -> Non
         ("", "is empty"),
         ('{"kind":"end"}\n', "does not begin with a run line"),
         (json.dumps({**RUN, "schema": 2}) + "\n", "run line of schema 1"),
-        (json.dumps(RUN) + "\n\n", "line 2 is not JSON"),
-        (json.dumps(RUN) + "\n[]\n", "line 2 is not an object"),
-        (json.dumps(RUN) + '\n{"kind":"poem"}\n', "line 2: unknown kind 'poem'"),
-        (json.dumps(RUN) + "\n{}\n", "line 2: no kind"),
-        (json.dumps(RUN) + '\n{"kind":"end","exit":0}\n', "line 2 has no finished"),
-        (
-            json.dumps(RUN) + f"\n{json.dumps(verdict('A', 'GOOD'))}\n",
-            "line 2: 'GOOD' is not a valid Verdict",
-        ),
+        ("{" * 100_000 + "\n", "line 1: "),
+        (json.dumps({**RUN, "evidence": "guess"}) + "\n", "line 1: 'guess' is not one of"),
+        (json.dumps({**RUN, "board": 5}) + "\n", "line 1: '5' is not an object"),
     ],
 )
-def test_damaged_results_file_is_named(tmp_path: Path, text: str, message: str) -> None:
+def test_file_without_a_run_is_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "results.jsonl").write_text(text)
     with pytest.raises(UsageError, match=message):
         read_results(tmp_path)
+
+
+MEASURED = json.dumps(passed("A")[0])
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("", "not JSON"),
+        ("[]", "not an object"),
+        ('{"kind":"poem"}', "unknown kind 'poem'"),
+        ("{}", "no kind"),
+        ('{"kind":"end","exit":0}', "no key 'finished'"),
+        (json.dumps(verdict("A", "GOOD")), "'GOOD' is not a valid Verdict"),
+        (json.dumps(RUN), "the first line of another run"),
+        (MEASURED.replace('"value": 5', '"value": NaN', 1), "NaN is not a number"),
+        (MEASURED.replace('"value": 5', '"value": 1e999', 1), "out of range"),
+        (MEASURED.replace('"value": 5', f'"value": {"9" * 5000}', 1), "(5000 characters) is out of range"),
+        (MEASURED.replace('"value": 10', '"value": "10"', 1), "a limit must be a finite number"),
+        (MEASURED.replace('"value": 5', '"value": 5, "value": 6', 1), "the key 'value' occurs twice"),
+        (MEASURED.replace('"value": 5', '"value": ' + "[" * 40 + "]" * 40, 1), "levels of nesting"),
+        (MEASURED.replace('"value": 5', '"value": ' + "[" * 100_000, 1), "levels of nesting"),
+        (MEASURED.replace('["A"]', '"A"'), "is not an array"),
+        (MEASURED.replace('"unit": ""', '"unit": "é"'), "the byte 0xc3 is not ASCII"),
+        (MEASURED.replace('"unit": ""', '"unit": 5'), "unit is 5, not str"),
+    ],
+)
+def test_line_that_no_run_writes_is_named_and_the_run_incomplete(
+    tmp_path: Path, line: str, message: str
+) -> None:
+    rows = [
+        json.dumps({**RUN, "requirements": [row("A")]}),
+        *map(json.dumps, passed("A")),
+        line,
+        json.dumps(END),
+    ]
+    (tmp_path / "results.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    qualification = qualify(read_results(tmp_path))
+    assert qualification["overall"] == "INCOMPLETE"
+    assert qualification["reason"].startswith("unreadable lines in the results: line 4: ")
+    assert message in qualification["reason"]
+    assert qualification["requirements"]["A"]["verdict"] == "PASS"
+
+
+# Recomputed verdicts
+
+
+def judged_again(*lines: dict[str, Any]) -> dict[str, Any]:
+    rows = [row("A"), row("B")]
+    return qualify(results_of({**RUN, "requirements": rows}, [*lines, *passed("B"), END]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "word", "overall"),
+    [
+        ({}, "PASS", "REHEARSED"),
+        ({"value": 11}, "FAIL", "NOT QUALIFIED"),
+        ({"value": "nan"}, "FAIL", "NOT QUALIFIED"),
+        ({"value": 1e9, "limit": {"kind": "exact", "value": 5}}, "FAIL", "NOT QUALIFIED"),
+        ({"value": 10}, "MARGINAL", "INCOMPLETE"),
+        ({"verdict": "FAIL"}, "PASS", "INCOMPLETE"),
+        ({"class": "modelled"}, "NOT APPLICABLE", "INCOMPLETE"),
+        ({"test": "t::other"}, "UNSET", "NOT QUALIFIED"),
+        ({"requirement": ["B"]}, "UNSET", "NOT QUALIFIED"),
+        ({"requirement": ["A", "Z"]}, "PASS", "INCOMPLETE"),
+    ],
+)
+def test_verdict_is_recomputed_from_value_and_limit(changes: dict[str, Any], word: str, overall: str) -> None:
+    measured, judged = passed("A")
+    qualification = judged_again({**measured, **changes}, judged)
+    assert (qualification["requirements"]["A"]["verdict"], qualification["overall"]) == (word, overall)
+    assert any(note.startswith("recomputed: ") for note in qualification["notes"]) is bool(changes)
+    QUALIFICATION.validate(qualification)
+
+
+def test_pass_without_a_value_is_unset_and_other_verdicts_stay() -> None:
+    assert judged_again(verdict("A", "PASS"))["requirements"]["A"]["verdict"] == "UNSET"
+    for word in ("FAIL", "BLOCKED", "NOT APPLICABLE"):
+        assert judged_again(passed("A")[0], verdict("A", word))["requirements"]["A"]["verdict"] == word
+
+
+def test_each_attempt_of_a_rerun_is_judged_by_its_own_values() -> None:
+    started = {"kind": "note", "about": "started", "test": "t::A", "requirement": ["A"], "worker": "main"}
+    measured, judged = passed("A")
+    failed = [{**measured, "value": 11, "verdict": "FAIL"}, verdict("A", "FAIL")]
+    qualification = judged_again(started, *failed, started, measured, judged)
+    assert [test["verdict"] for test in qualification["requirements"]["A"]["tests"]] == ["FAIL", "PASS"]
+    assert not qualification["notes"]
+
+
+def test_planned_test_without_a_verdict_makes_the_run_incomplete() -> None:
+    plan = {"kind": "note", "about": "plan", "tests": {"t::A": ["A", "B"], "t::B": ["B"]}}
+    qualification = judged_again(plan, *passed("A"))
+    assert qualification["overall"] == "INCOMPLETE"
+    assert "without a verdict on each of their requirements: t::A" in qualification["reason"]
 
 
 # Overall verdict
@@ -363,7 +464,13 @@ def test_overall(
 ) -> None:
     rows = [row("A"), row("B"), row("F", priority="later")]
     header = {**RUN, **run, "requirements": rows}
-    verdicts = [verdict(requirement, word) for requirement, word in zip("AB", words, strict=False)]
+    verdicts = [
+        line
+        for requirement, word in zip("AB", words, strict=False)
+        for line in (
+            passed(requirement, word) if word in ("PASS", "MARGINAL") else [verdict(requirement, word)]
+        )
+    ]
     qualification = qualify(results_of(header, [*verdicts, *lines]))
     assert qualification["overall"] == overall
     QUALIFICATION.validate(qualification)
@@ -374,7 +481,7 @@ def test_overall(
 def test_hardware_does_not_qualify_with_a_pending_requirement() -> None:
     rows = [row("A"), row("P", pending="not built")]
     header = {**RUN, **HARDWARE, "requirements": rows}
-    qualification = qualify(results_of(header, [REAL_BOARD, verdict("A", "PASS"), END]))
+    qualification = qualify(results_of(header, [REAL_BOARD, *passed("A"), END]))
     assert qualification["overall"] == "INCOMPLETE"
     assert headline(qualification).startswith(
         'INCOMPLETE (hardware): a release must pass every "must" requirement; all 1 "must"'
@@ -382,14 +489,14 @@ def test_hardware_does_not_qualify_with_a_pending_requirement() -> None:
 
 
 def test_qualified_on_anything_but_hardware_violates_the_schema() -> None:
-    qualification = qualify(results_of({**RUN, "requirements": [row("A")]}, [verdict("A", "PASS"), END]))
+    qualification = qualify(results_of({**RUN, "requirements": [row("A")]}, [*passed("A"), END]))
     QUALIFICATION.validate(qualification)
     assert not QUALIFICATION.is_valid({**qualification, "overall": "QUALIFIED"})
 
 
 def test_not_applicable_requirement_does_not_pass() -> None:
     rows = [row("A"), row("H", kinds=["hardware"])]
-    lines = [verdict("A", "PASS"), verdict("H", "PASS"), END]
+    lines = [*passed("A"), *passed("H"), END]
     qualification = qualify(results_of({**RUN, "requirements": rows}, lines))
     assert qualification["requirements"]["H"]["verdict"] == "NOT APPLICABLE"
     assert qualification["counts"]["must_shown"] == 1

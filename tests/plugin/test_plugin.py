@@ -385,17 +385,40 @@ def test_only_a_soak_test_may_be_left_out(suite: Suite, marker: str, overall: st
     assert suite.qualification["overall"] == overall
 
 
+ONE_REQUIREMENT = WITHOUT_BOARD.replace(', "AAA-02"', "")
+STOPS = "@requirement('AAA-02')\ndef test_stop(request): raise KeyboardInterrupt\n"
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "on two workers"])
+def test_part_of_the_suite_has_a_short_table(suite: Suite, workers: tuple[str, ...]) -> None:
+    suite.write("conftest.py", CONFTEST + REGISTERED)
+    result = suite.run(ONE_REQUIREMENT + STOPS, "-k", "not stop", *workers, "hil_tests")
+    table = [line for line in result.outlines if re.match(r"[A-Z]{3}-\d\d |not |other ", line)]
+    assert [row.split()[0] for row in table] == ["AAA-01", "other"]
+    assert table[1] == "other requirements: 3 not selected"
+
+
+def test_interrupted_part_lists_what_was_selected(suite: Suite) -> None:
+    result = suite.run(ONE_REQUIREMENT + STOPS, "hil_tests/test_it.py")
+    result.stdout.fnmatch_lines(
+        ["AAA-01 *PASS*", "not run:", "  AAA-02: *", "other requirements: 2 not selected"], consecutive=True
+    )
+
+
 def test_second_run_into_the_same_folder_is_refused(suite: Suite) -> None:
     suite.run(ALL_PASS)
-    other = ResultsWriter(suite.folder, RunLine.from_json(suite.lines[0]))
-    result = suite.run(ALL_PASS)
+    run = RunLine.from_json(suite.lines[0])
+    suite.folder = suite.runs / "named"
+    other = ResultsWriter(suite.folder, run)
+    where = f"--qualification-dir={suite.folder}"
+    result = suite.run(ALL_PASS, where, "--overwrite", "hil_tests")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(
         ["ERROR: another run is writing its evidence to * (wait * --qualification-dir)"]
     )
     assert [line["kind"] for line in suite.lines] == ["run"]
     other.close()
-    assert suite.run(ALL_PASS).ret == 0
+    assert suite.run(ALL_PASS, where, "--overwrite", "hil_tests").ret == 0
 
 
 def test_missing_fixture_is_a_bench_fault(suite: Suite) -> None:
@@ -452,7 +475,7 @@ def test_interrupted_run_is_incomplete(suite: Suite) -> None:
 def test_results_are_on_disk_before_the_test_ends(suite: Suite) -> None:
     suite.run(
         "@requirement('AAA-01')\ndef test_it(measure):\n    measure('x', 1, exact=1)\n"
-        "    lines = open('build/qualification/results.jsonl').read().splitlines()\n"
+        "    lines = open('build/qualification/latest/results.jsonl').read().splitlines()\n"
         '    assert \'"name":"x"\' in lines[-1]\n'
     )
     assert suite.verdict("AAA-01") == "PASS"
@@ -479,7 +502,7 @@ def test_older_results_are_not_taken_for_this_run(suite: Suite) -> None:
     suite.run(ALL_PASS)
     suite.run(
         "import os\n@requirement('AAA-01')\ndef test_it(measure):\n"
-        "    measure('older', os.path.exists('build/qualification/qualification.json'), exact=False)\n"
+        "    measure('older', os.path.exists('build/qualification/latest/qualification.json'), exact=False)\n"
     )
     assert suite.verdict("AAA-01") == "PASS"
 

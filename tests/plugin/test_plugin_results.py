@@ -34,7 +34,7 @@ def test_over(request):
 @requirement("AAA-01", "AAA-02")
 def test_killed(request):
     measure(request)
-    while '"kind":"verdict"' not in Path("build/qualification/results.jsonl").read_text():
+    while '"kind":"verdict"' not in Path("build/qualification/latest/results.jsonl").read_text():
         time.sleep(0.01)
     os.kill(VICTIM, signal.SIGKILL)
     time.sleep(60)
@@ -163,7 +163,7 @@ def test_board_output_is_noted_as_it_arrives(suite: Suite) -> None:
         "    firmware.output(firmware.record('!', {'event': 'mem.sample', 'internal_free': 7}))\n"
         "    device.command('mode.ledger')\n"
         "    device.probe('DMA')\n"
-        "    lines = open('build/qualification/results.jsonl').read()\n"
+        "    lines = open('build/qualification/latest/results.jsonl').read()\n"
         "    assert 'mem.sample' in lines and 'mode.ledger' in lines\n"
         "    pytest.fail('done')\n"
     )
@@ -289,7 +289,7 @@ def test_raw_log_and_the_end_of_a_failed_tests_console_are_kept(suite: Suite) ->
         "@pytest.fixture\n"
         "def _pexpect_logfile(tmp_path_factory):\n"
         "    import pathlib\n"
-        "    path = pathlib.Path('build/qualification/logs/dut.log').resolve()\n"
+        "    path = pathlib.Path('build/qualification/latest/logs/dut.log').resolve()\n"
         "    path.parent.mkdir(exist_ok=True)\n"
         "    path.write_bytes(b'all of it')\n"
         "    return str(path)\n"

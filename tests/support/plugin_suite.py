@@ -129,7 +129,8 @@ class Suite:
 
     def __init__(self, pytester: pytest.Pytester) -> None:
         self._pytester = pytester
-        self.folder = pytester.path / "build" / "qualification"
+        self.runs = pytester.path / "build" / "qualification"
+        self.folder = self.runs / "latest"
         pytester.makeini("[pytest]\n")
         write_build(pytester.path / "firmware" / "build-native")
         self.write("hil_tests/requirements.toml", REQUIREMENTS)

@@ -199,7 +199,7 @@ def run(folder: Path, cases: list[Case], *options: str) -> Run:
         check=False,
     )
     output = done.stdout + done.stderr
-    results = folder / "build" / "qualification" / "results.jsonl"
+    results = folder / "build" / "qualification" / "latest" / "results.jsonl"
     assert results.is_file(), output
     seconds: dict[str, float] = {}
     for line in (folder / "durations.jsonl").read_text().splitlines():

@@ -149,7 +149,7 @@ class Checkout:
 
     def results(self) -> list[dict[str, Any]]:
         """The lines of the last run's results.jsonl."""
-        path = self.root / "build/qualification/results.jsonl"
+        path = self.root / "build/qualification/latest/results.jsonl"
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 

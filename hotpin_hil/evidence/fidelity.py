@@ -303,7 +303,11 @@ class _Pair:
             )
             if left is None or right is None:
                 has = self._left.label if left else self._right.label
-                yield replace(found, because=f"only the {has} run has this test")
+                nothing_to_compare = (left_verdict or right_verdict) == Verdict.NOT_APPLICABLE.value
+                because = f"only the {has} run has this test" + (
+                    ", where it is not applicable" if nothing_to_compare else ""
+                )
+                yield replace(found, explained=nothing_to_compare, because=because)
             elif {left.verdict, right.verdict} == set(SHOWN):
                 explained = test not in unexplained
                 because = "the explained values cause it" if explained else "one of its values is unexplained"

@@ -485,8 +485,12 @@ def test_every_value_reason_explains_a_recorded_difference_or_is_listed_here(
     found = compared(tmp_path, *recorded)
     used = {difference.reason.id for difference in found.explained if difference.reason}
     assert {reason.id for reason in SHIPPED if reason.of == "value"} - used == {
+        "clock-of-locks",
+        "counted-meanwhile",
+        "log-task-alive",
         "mac",
         "nvs-placement",
+        "position-in-a-period",
         "rapid-requests",
         "rapid-requests-order",
     }

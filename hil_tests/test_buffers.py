@@ -220,7 +220,7 @@ def test_the_newest_replies_are_repeated(device: Device, measure: Measure) -> No
     device.monitor(stop=True)
     replies = [ask(number) for number in range(REPLIES_KEPT + 1)]
     before = logged()
-    # Reading the history has a reply of its own, which is stored, too.
+    # Reading the history has a reply of its own, which is also stored.
     repeated = [ask(number) == replies[number] for number in range(REPLIES_KEPT, 1, -1)]
     measure(
         "repeated replies", str(repeated), exact=str([True] * (REPLIES_KEPT - 1)), source="PROTOCOL.md §3"

@@ -110,7 +110,7 @@ def trigger(device: Device, monitor: Monitor) -> None:
 
 
 def test_no_lock_is_held_while_a_callback_runs(device: Device, monitor: Monitor, measure: Measure) -> None:
-    """A callback blocks; everything else goes on in the meantime, except the monitor's own task."""
+    """A callback blocks; everything else continues, except the monitor's own task."""
     device.callbacks(reset=True)
     device.callbacks(add=2, call="block")
     trigger(device, monitor)

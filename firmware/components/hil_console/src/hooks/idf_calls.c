@@ -148,7 +148,7 @@ static void change_height(camera_fb_t *frame)
     }
 }
 
-/** Result of a failing call. The driver sets everything that is changed here anew for each frame. */
+/** Result of a failing call. The driver sets everything that is changed here again for each frame. */
 static camera_fb_t *failed_frame(void)
 {
     camera_fb_t *frame = s_frame == IDF_FRAME_NONE ? NULL : __real_esp_camera_fb_get();

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -58,6 +60,39 @@ def test_requests_end_with_an_error_while_the_drivers_are_held(
     frame = device.capture()
     measure("picture afterwards", frame.soi and frame.eoi, exact=True, source="TRN-06")
     measure("mode after the next request", modes.to(VOICE).mode, exact=VOICE, source="TRN-06")
+
+
+LONGEST_MS = 20_000
+"""Leaves the harness 15 s of board time to send a command, which waits 5 s for the drivers."""
+PIECE = bytes(8)
+USERS_OF_DRIVERS: dict[str, dict[str, Any]] = {
+    "tts.open": {},
+    "tts.write": {"data": base64.b64encode(PIECE).decode()},
+    "tts.play": {},
+    "tts.close": {},
+    "stt.read": {"bytes": 2},
+}
+"""Commands in voice mode with their arguments; without the lock each is obeyed, or refused with another error."""
+
+
+@pytest.mark.requirement("TRN-06")
+def test_commands_wait_for_the_drivers_and_then_do_nothing(
+    device: Device, modes: Modes, measure: Measure
+) -> None:
+    modes.to(VOICE)
+    device.tts_open()
+    before = device.tts_write(PIECE)
+    for command, arguments in USERS_OF_DRIVERS.items():
+        device.hold_lock("drivers", LONGEST_MS)
+        with pytest.raises(DeviceError) as refused:
+            device.command(command, timeout_s=LONGEST_MS / 1000, **arguments)
+        measure(command, refused.value.err, exact="ESP_ERR_TIMEOUT", source="waits at most 5 s")
+        poll(device.resources, lambda state: state.drivers_free, "the free lock")
+    after = device.tts_write(PIECE)
+    measure("state of the stream", after.state, exact=before.state, source="nothing was opened or played")
+    grown = (after.written or 0) - (before.written or 0)
+    measure("bytes written", grown, "B", exact=len(PIECE), source="one tts.write was obeyed")
+    device.tts_close()
 
 
 @pytest.mark.requirement("MON-01")

@@ -22,6 +22,8 @@ ADVICE = {
 }
 """Text of each piece of advice."""
 
+ALL_MEMORY = 16 * KB * KB
+"""A warning level above all memory of the board."""
 RESTART_PERCENT = 40
 WARNING_PERCENT = 30
 HOLE = 512
@@ -95,6 +97,13 @@ def test_audio_restart_is_advised_from_40_percent_of_dma_fragmentation(
             check_advice(device, measure, f"DMA fragmented by {percent} %", expected)
         hold_towards(heaps, max((WARNING_PERCENT - 2) / 100, share_scattered(heaps) + STEP))
     assert {RESTART_PERCENT - 1, RESTART_PERCENT} <= seen, f"the test's steps reached only {sorted(seen)} %"
+
+    # All of it at once does not fit into one record of the reply.
+    heaps.split(PSRAM, block=8 * KB, count=2 * HOLES_MAX)
+    device.thresholds(default=True)
+    device.thresholds(internal_ram_warning=ALL_MEMORY, dma_capable_warning=ALL_MEMORY)
+    device.thresholds(psram_warning=ALL_MEMORY, fragmentation_warning=1)
+    check_advice(device, measure, "everything at once", set(ADVICE))
 
 
 def share_scattered(heaps: Heaps) -> float:

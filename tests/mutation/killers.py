@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from tests.mutation.reach import TestRun
 from tests.system.defects.checkout import Checkout, is_bad
 
+TIMED_OUT = "time-out"
 START_TIMEOUT_S = 300
 TIMES_SLOWER = 4
 """Allowance for a loaded machine; a mutant that takes longer hangs, which is a kill."""
@@ -45,7 +46,7 @@ def _by_host_tests(checkout: Checkout, runs: Sequence[TestRun]) -> Kill | None:
     try:
         done = checkout.run_host_tests(*(run.name for run in runs), good=None, timeout=_timeout(runs))
     except subprocess.TimeoutExpired:
-        return Kill("host tests", "time-out")
+        return Kill("host tests", TIMED_OUT)
     if not done.returncode:
         return None
     # A sanitizer ends the process before pytest prints anything.
@@ -63,7 +64,7 @@ def _by_suite(checkout: Checkout, runs: Sequence[TestRun]) -> Kill | None:
     try:
         done = checkout.run("-x", *(run.name for run in runs), good=None, timeout=_timeout(runs))
     except subprocess.TimeoutExpired:
-        return Kill("suite", "time-out")
+        return Kill("suite", TIMED_OUT)
     if not done.returncode:
         return None
     for line in checkout.results():

@@ -22,7 +22,7 @@ from hotpin_hil.paths import PROJECT_ROOT
 from tests.mutation import equivalent, outcomes, reach
 from tests.mutation.compiled import Compiler
 from tests.mutation.draw import in_random_order, shares
-from tests.mutation.killers import find_killer
+from tests.mutation.killers import TIMED_OUT, find_killer
 from tests.mutation.mutants import Mutant, component_of, mutants_of, planted
 from tests.mutation.outcomes import SURVIVED, Outcome, OutcomesFile
 from tests.mutation.reach import Measurement, Reach, TestRun
@@ -138,7 +138,9 @@ def main() -> int:
     parser.add_argument("-n", type=int, default=300, metavar="N", help="mutants to test (default: 300)")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="seed of the draw (default: 1)")
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="mutants at once (default: 2)")
-    parser.add_argument("--again", action="store_true", help="test the survivors of the same draw once more")
+    parser.add_argument(
+        "--again", action="store_true", help="test survivors and time-outs of the same draw once more"
+    )
     arguments = parser.parse_args()
     if arguments.jobs < 1 or arguments.n < 1:
         parser.error(f"-n and --jobs must be 1 or more, not {arguments.n} and {arguments.jobs}")
@@ -171,7 +173,7 @@ def main() -> int:
 
 def _is_open(mutant: Mutant, file: OutcomesFile, again: bool) -> bool:
     known = file.outcomes.get(mutant)
-    return known is None or (again and known.result == SURVIVED)
+    return known is None or (again and (known.result == SURVIVED or known.killer == TIMED_OUT))
 
 
 def _report(file: OutcomesFile, run: Run) -> None:

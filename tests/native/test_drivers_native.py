@@ -75,6 +75,7 @@ def value(result: Result, name: str) -> int:
         "camera_failures",
         "camera_no_block",
         "camera_pwdn",
+        "camera_wiring",
         "cycles",
         "tts_aborted",
         "tts_play",

@@ -140,9 +140,24 @@ static esp_err_t cam_init(void)
     return ESP_OK;
 }
 
-static bool sensor_answers(void)
+/* The ESP32-CAM's wiring, from AI-Thinker's schematic, and the OV2640's clock (datasheet 5). On a board a
+ * wrong data line damages the pictures; the model's sensor does not answer. */
+static bool is_wired(const camera_config_t *config)
 {
-    if (g_native_faults.no_sensor) {
+    static const int WIRING[] = {-1, 0, 26, 27, 35, 34, 39, 36, 21, 19, 18, 5, 25, 23, 22};
+    const int given[] = {
+        config->pin_reset, config->pin_xclk, config->pin_sccb_sda, config->pin_sccb_scl, config->pin_d7,
+        config->pin_d6,    config->pin_d5,   config->pin_d4,       config->pin_d3,       config->pin_d2,
+        config->pin_d1,    config->pin_d0,   config->pin_vsync,    config->pin_href,     config->pin_pclk,
+    };
+    _Static_assert(sizeof given == sizeof WIRING, "the same pins");
+    return memcmp(given, WIRING, sizeof WIRING) == 0 && config->xclk_freq_hz >= 6000000 &&
+           config->xclk_freq_hz <= 24000000;
+}
+
+static bool sensor_answers(const camera_config_t *config)
+{
+    if (g_native_faults.no_sensor || !is_wired(config)) {
         return false;
     }
     if (g_native_faults.sensor_dead) {
@@ -166,7 +181,7 @@ static esp_err_t camera_probe(const camera_config_t *config)
         }
     }
     vTaskDelay(pdMS_TO_TICKS(10));
-    if (!sensor_answers()) {
+    if (!sensor_answers(config)) {
         ESP_LOGE(TAG, "Detected camera not supported.");
         return ESP_ERR_NOT_SUPPORTED;
     }

@@ -104,26 +104,64 @@ static void case_camera_no_block(void)
     CHECK_EQUAL(camera_controller_deinit(), ESP_OK);
 }
 
+static const camera_config_t CONFIG = {
+    .pin_pwdn = -1,
+    .pin_reset = -1,
+    .pin_xclk = 0,
+    .pin_sccb_sda = 26,
+    .pin_sccb_scl = 27,
+    .pin_d7 = 35,
+    .pin_d6 = 34,
+    .pin_d5 = 39,
+    .pin_d4 = 36,
+    .pin_d3 = 21,
+    .pin_d2 = 19,
+    .pin_d1 = 18,
+    .pin_d0 = 5,
+    .pin_vsync = 25,
+    .pin_href = 23,
+    .pin_pclk = 22,
+    .xclk_freq_hz = 20000000,
+    .pixel_format = PIXFORMAT_JPEG,
+    .frame_size = FRAMESIZE_VGA,
+    .fb_count = 1,
+};
+
+/* Pulses the power-down line: `ms` high, then `ms` low. */
+static void pulse(uint32_t ms)
+{
+    const gpio_config_t line = {.pin_bit_mask = 1ULL << 32, .mode = GPIO_MODE_OUTPUT};
+    gpio_config(&line);
+    gpio_set_level(32, 1);
+    vTaskDelay(pdMS_TO_TICKS(ms));
+    gpio_set_level(32, 0);
+    vTaskDelay(pdMS_TO_TICKS(ms));
+}
+
+/* The sensor answers only on the board's pins, and at a clock of its datasheet. */
+static void case_camera_wiring(void)
+{
+    camera_config_t config = CONFIG;
+    config.pin_d3 = 4;
+    CHECK_EQUAL(esp_camera_init(&config), ESP_ERR_NOT_SUPPORTED);
+    pulse(100);
+    config = CONFIG;
+    config.xclk_freq_hz = 2000000;
+    CHECK_EQUAL(esp_camera_init(&config), ESP_ERR_NOT_SUPPORTED);
+    pulse(100);
+    CHECK_EQUAL(esp_camera_init(&CONFIG), ESP_OK);
+    CHECK_EQUAL(esp_camera_deinit(), ESP_OK);
+}
+
 /* A used sensor is detected again only after a long enough pulse on its power-down line. */
 static void case_camera_pwdn(void)
 {
-    static const camera_config_t CONFIG = {
-        .pin_pwdn = -1,
-        .pixel_format = PIXFORMAT_JPEG,
-        .frame_size = FRAMESIZE_VGA,
-        .fb_count = 1,
-    };
     CHECK_EQUAL(esp_camera_init(&CONFIG), ESP_OK);
     CHECK_EQUAL(esp_camera_deinit(), ESP_OK);
     heaps_t before = heaps_now();
     CHECK_EQUAL(esp_camera_init(&CONFIG), ESP_ERR_NOT_SUPPORTED);
     check_heaps("not detected", before, heaps_now());
-    const gpio_config_t line = {.pin_bit_mask = 1ULL << 32, .mode = GPIO_MODE_OUTPUT};
-    gpio_config(&line);
-    gpio_set_level(32, 1);
-    vTaskDelay(pdMS_TO_TICKS(10));
-    gpio_set_level(32, 0);
-    vTaskDelay(pdMS_TO_TICKS(10));
+    pulse(10);
     CHECK_EQUAL(esp_camera_init(&CONFIG), ESP_ERR_NOT_SUPPORTED);
     CHECK_EQUAL(camera_controller_init(), ESP_OK);
     CHECK_EQUAL(gpio_get_level(32), 0);
@@ -134,7 +172,11 @@ static void case_camera_pwdn(void)
 }
 
 const test_case_t g_camera_cases[] = {
-    {"camera_memory", case_camera_memory},     {"camera_capture", case_camera_capture},
-    {"camera_failures", case_camera_failures}, {"camera_no_block", case_camera_no_block},
-    {"camera_pwdn", case_camera_pwdn},         {NULL, NULL},
+    {"camera_memory", case_camera_memory},
+    {"camera_capture", case_camera_capture},
+    {"camera_failures", case_camera_failures},
+    {"camera_no_block", case_camera_no_block},
+    {"camera_pwdn", case_camera_pwdn},
+    {"camera_wiring", case_camera_wiring},
+    {NULL, NULL},
 };

@@ -247,7 +247,7 @@ REFUSED = [
 
 @pytest.mark.requirement("ROB-01")
 def test_refused_command_changes_nothing(device: Device, measure: Measure) -> None:
-    """The test first changes each setting from its default, so that a command that restores a default shows, too."""
+    """The test first changes each setting from its default, which reveals a command that restores a default."""
     device.settle(down=1, up=2)
     device.thresholds(psram_warning=600_000)
     device.callbacks(add=2)

@@ -62,8 +62,7 @@ class Memory:
     def changes(self) -> None:
         """Memory changes; the next direct reading tells how far.
 
-        The low-water marks, too: ESP-IDF adds up the lowest free memory of each heap, which need not have been at
-        the same time.
+        The low-water marks also change: ESP-IDF adds up the lowest free memory of each heap, at different times.
         """
         self.known = None
         self._may_sink = True

@@ -40,7 +40,7 @@ def _before(game: Game) -> None:
 @operation(to=st.sampled_from(["camera", "voice", "voice"]), fail=st.just("") | st.sampled_from(FAILABLE),
            undo=st.integers(0, 3).map(lambda number: int(number == 0)))  # fmt: skip
 def mode(game: Game, to: str, fail: str, undo: int) -> None:
-    """Change the mode and wait. `fail`: a step that fails; `undo`: the undo of the step before it fails, too."""
+    """Change the mode and wait. `fail`: a step that fails; `undo`: the undo of the step before it also fails."""
     watcher, old = game.watcher, game.mode
     if not has_plenty(game):
         return

@@ -11,7 +11,7 @@ import pytest
 
 from hotpin_hil.paths import FIRMWARE_DIR, PROJECT_ROOT
 from hotpin_hil.virtual import profile as profiles
-from tests.support.c_build import compiler
+from tests.support.c_build import COVERAGE, compiler
 
 CONSOLE = FIRMWARE_DIR / "components" / "hil_console" / "src"
 HEAP_MODEL = FIRMWARE_DIR / "native" / "heap"
@@ -77,7 +77,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     flags = ["-std=gnu17", "-O1", "-g", "-Wall", "-Wextra", "-Werror"]
     sanitize = ["-fsanitize=undefined", "-fno-sanitize-recover=all"]
     done = subprocess.run(
-        [compiler(), *flags, *sanitize, *includes, *map(str, sources), "-o", str(out)],
+        [compiler(), *flags, *sanitize, *COVERAGE, *includes, *map(str, sources), "-o", str(out)],
         capture_output=True,
         text=True,
         check=False,

@@ -10,7 +10,7 @@ import pytest
 
 from hotpin_hil.paths import FIRMWARE_DIR, PROJECT_ROOT
 from hotpin_hil.virtual import profile as profiles
-from tests.support.c_build import COMPONENTS, compiler
+from tests.support.c_build import COMPONENTS, COVERAGE, compiler
 
 FAKES = PROJECT_ROOT / "tests" / "fakes"
 HEAP_MODEL = FIRMWARE_DIR / "native" / "heap"
@@ -42,6 +42,7 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
             compiler(),
             *flags,
             *sanitize,
+            *COVERAGE,
             *(f"-I{path}" for path in INCLUDES),
             *map(str, SOURCES),
             "-o",

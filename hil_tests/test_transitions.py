@@ -496,6 +496,27 @@ def test_recovery_is_tried_a_few_times_and_then_on_request(
     flat.measure(measure, "back again", modes.read(), read_then)
 
 
+LONG_PAUSE_MS = 5_000
+"""Leaves the harness time for a second request before the step that fails."""
+
+
+@pytest.mark.requirement("TRN-05", "TRN-06")
+def test_request_takes_precedence_over_recovery(device: Device, modes: Modes, measure: Measure) -> None:
+    """A request that waits when the rollback fails is served at once, without an attempt to start the former mode."""
+    start = device.mark()
+    device.settle(down=LONG_PAUSE_MS)
+    device.fail(step=["stt.start", "undo:audio.start"])
+    device.set_mode(VOICE, wait=False)
+    device.set_mode(VOICE, wait=False)
+    measure("mode", modes.settled().mode, exact=VOICE, source="TRN-06: the last requested mode")
+    device.settle(default=True)
+    device.barrier()
+    path = [f"{event.data['from']} {event.data['to']} {event.data['ok']}" for event in modes.changes(start)]
+    expected = "camera voice False; error voice True"
+    measure("events", "; ".join(path), exact=expected, source="TRN-06: no change to a mode not requested")
+    measure_mode_works(device, modes, measure, "afterwards")
+
+
 I2S_PORT_B = 36
 """First block that audio.start allocates (facts: i2s_new_channel)."""
 

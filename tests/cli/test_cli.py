@@ -25,7 +25,7 @@ from tests.support.fake_build import ELF_SHA256, write_build
         (["frobnicate"], "invalid choice: 'frobnicate'"),
         (["boards", "--loud"], "unrecognized arguments: --loud"),
         (["board", "start", "--count", "many"], "argument --count: invalid int value: 'many'"),
-        (["report"], "the following arguments are required: DIR"),
+        (["report"], "cannot read build/qualification/results.jsonl: No such file or directory (give"),
         (["report", "not-there"], "cannot read not-there/results.jsonl: No such file or directory (give"),
         (["heap", "replay", "not-there"], "not-there"),
         (["build", "--board", "paper"], "argument --board: invalid choice: 'paper'"),
@@ -81,7 +81,7 @@ def test_results_without_a_run_header_are_a_one_line_error(
 ) -> None:
     (tmp_path / "results.jsonl").write_text('{"schema":1,"kind":"run","run":"1"}\n')
     assert cli.main(["report", str(tmp_path)]) == cli.EXIT_ERROR
-    assert "line 1 has no evidence, started, board, firmware, harness" in capsys.readouterr().err
+    assert "line 1: no key 'evidence' (the results are damaged: " in capsys.readouterr().err
 
 
 def test_build_prints_its_board_and_its_result(

@@ -646,8 +646,10 @@ def test_auto_announces_that_no_board_is_attached(suite: Suite) -> None:
     assert result.outlines[0] == "evidence: virtual board (no board is attached), at best REHEARSED (virtual)"
 
 
-def test_board_of_another_kind_blocks_the_run(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_build(suite.folder.parent.parent / "firmware" / "build", idf="v5.4.2")
+def test_board_of_another_kind_blocks_the_run(
+    suite: Suite, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_build(pytester.path / "firmware" / "build", idf="v5.4.2")
     monkeypatch.setattr(BoardInUse, "port", "rfc2217://127.0.0.1:1")
     result = suite.run(ALL_PASS, "hil_tests", "--port", "rfc2217://127.0.0.1:1", board="hardware")
     assert result.outlines[0].endswith("at best QUALIFIED (hardware)")

@@ -24,6 +24,8 @@ from hotpin_hil.paths import FIRMWARE_DIR, NATIVE_BUILD_DIR
 
 TIME_SCALE = "50"
 CYCLES = 36
+FILLER = 1_024
+"""Bytes allocated in small blocks: more than the small holes of any heap."""
 QUIET_MS = 600_000
 """Monitoring interval in ms; the monitor task writes logged statistics at that rate."""
 
@@ -95,8 +97,14 @@ def test_clean_run_gets_no_diagnosis(planted: Planted) -> None:
 
 @pytest.mark.parametrize(("caps", "memory"), [("INTERNAL,8BIT", "Internal memory"), ("SPIRAM", "PSRAM")])
 def test_leak_is_memory_slowly_decreasing_with_its_size(planted: Planted, caps: str, memory: str) -> None:
+    free = planted.device.probe(caps).free
+    filler = planted.device.hold(
+        caps, leave=free - FILLER, block=16
+    )  # a leaked block would also take a small hole's rest
     planted.device.leak(caps, bytes=16, every="cycle")
     cycle(planted.device, CYCLES)
+    planted.device.leak(off=True)
+    planted.device.release(filler.id)
     found = planted.diagnoses()
     assert set(found) == {"Memory slowly decreasing"}
     diagnosis = found["Memory slowly decreasing"]

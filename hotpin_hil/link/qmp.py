@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import socket
 import time
@@ -15,6 +16,8 @@ from hotpin_hil.errors import PortError
 
 TIMEOUT_S = 30.0
 """QEMU on 5 % of a core answers within 2 s."""
+SOCKET_S = 5.0
+"""Longest time from QEMU's start until its socket exists, on a busy host."""
 _REMEDY = "run it again; if it hangs again, start QEMU by hand with the command in its log"
 _DRIFT = re.compile(r"Host - Guest clock\s+(-?\d+) ms")
 """Line that QEMU's monitor prints for `info jit` if it counts instructions (QEMU: accel/tcg/monitor.c)."""
@@ -42,11 +45,18 @@ class Qmp:
     async def _execute(self, command: str, arguments: dict[str, Any] | None) -> Any:
         client = QMPClient()
         try:
-            await client.connect(self.path)
+            await self._connect(client)
             return await client.execute(command, arguments)
         finally:
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(client.disconnect(), TIMEOUT_S)
+
+    async def _connect(self, client: QMPClient) -> None:
+        """Connect to the socket, which QEMU makes a moment after its start."""
+        until = time.monotonic() + SOCKET_S
+        while not os.path.exists(self.path) and time.monotonic() < until:
+            await asyncio.sleep(0.02)
+        await client.connect(self.path)
 
     def answers(self) -> bool:
         """Whether QEMU's main loop is alive."""

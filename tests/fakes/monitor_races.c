@@ -391,6 +391,11 @@ int main(void)
     if (s_failures != FAILERS * FAILURES_EACH + 1) {
         fail("failures neither reported nor counted", s_failures, FAILERS * FAILURES_EACH + 1);
     }
+    mem_monitor_start(1);
+    while (atomic_load(&s_periodic) ==
+           0) { /* on a busy host, no start above may have lasted until a sample */
+        usleep(1000);
+    }
     mem_monitor_stop();
     if (mem_log_waiting()) {
         fail("the task ended before it had written all", s_records, 0);

@@ -63,10 +63,10 @@ class Console:
         """The boot id that the test knows, from `wait_ready` or the first reply."""
         self._accepted = Cursor()
         """The test knows about every reset before this moment."""
-        self.on_reply: Callable[[str, dict[str, Any]], None] = lambda command, reply: None
-        """Callback for each reply, with its command."""
-        self.on_ready: Callable[[], None] = lambda: None
-        """Callback for each boot that `wait_ready` waits for."""
+        self.on_reply: list[Callable[[str, dict[str, Any]], None]] = []
+        """Called in order for each reply, with its command."""
+        self.on_ready: list[Callable[[], None]] = []
+        """Called in order for each boot that `wait_ready` waits for."""
         # Random, so that a stored reply to an earlier session's request does not match.
         self._id = secrets.randbelow(_ID_MAX)
         self._events: list[Event] = []
@@ -122,7 +122,8 @@ class Console:
                 reply = merge_parts([part.data for part in parts])
                 if reply.get("ok") is not True:
                     raise DeviceError(name, reply)
-                self.on_reply(name, reply)
+                for on_reply in self.on_reply:
+                    on_reply(name, reply)
                 return [part.data for part in parts]
             if give_up.remaining_s() <= 0 or sends == budgets.SENDS_MAX:
                 break
@@ -221,7 +222,8 @@ class Console:
             SupplyFailed: the brown-out detector fired.
         """
         info = self._wait_ready(timeout_s)
-        self.on_ready()
+        for on_ready in self.on_ready:
+            on_ready()
         return info
 
     def _wait_ready(self, timeout_s: float) -> BoardInfo:

@@ -49,7 +49,7 @@ def test_setting_of_the_test_is_put_back() -> None:
     board, conservation = begun()
     board.set(mode="voice", thresholds=(8, 7, 6, 5, 4, 3, 2, 1))
     for command in ("mode.set", "mem.thresholds"):
-        conservation.note(command)
+        conservation.note(command, {})
     assert conservation.differences() == {}
     assert board.calls == ["mode camera", "thresholds"]
 
@@ -57,7 +57,7 @@ def test_setting_of_the_test_is_put_back() -> None:
 def test_setting_that_the_firmware_changed_itself_is_a_difference() -> None:
     board, conservation = begun()
     board.set(thresholds=(8, 7, 6, 5, 4, 3, 2, 1))
-    conservation.note("mode.set")
+    conservation.note("mode.set", {})
     assert set(conservation.differences()) == {"thresholds"}
     assert board.calls == []
 
@@ -65,13 +65,13 @@ def test_setting_that_the_firmware_changed_itself_is_a_difference() -> None:
 def test_what_is_still_held_after_the_setting_was_put_back_is_a_difference() -> None:
     board, conservation = begun()
     board.set(mode="voice", i2s_channels=1)
-    conservation.note("mode.set")
+    conservation.note("mode.set", {})
     assert conservation.differences() == {"i2s_channels": "0 before, 1 after"}
 
 
 def test_restart_begins_again() -> None:
     board, conservation = begun()
-    conservation.note("mode.set")
+    conservation.note("mode.set", {})
     board.set(mode="voice")
     conservation.begin()
     assert conservation.differences() == {}

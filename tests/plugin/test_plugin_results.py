@@ -143,7 +143,7 @@ def firmware(dut):
 @pytest.fixture
 def device(request, dut):
     device = Device(dut.serial.channel)
-    device.on_reply = notes_of(request.node).reply
+    device.on_reply.append(notes_of(request.node).reply)
     device.wait_ready()
     return device
 """

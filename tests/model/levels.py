@@ -9,17 +9,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-KB = 1024
-DEFAULTS = {
-    "internal_ram_warning": 50 * KB,
-    "internal_ram_critical": 20 * KB,
-    "dma_capable_warning": 35 * KB,
-    "dma_capable_critical": 20 * KB,
-    "psram_warning": 500 * KB,
-    "psram_critical": 200 * KB,
-    "fragmentation_warning": 30,
-    "fragmentation_critical": 50,
-}
 MEMORIES = {"internal": "internal_ram", "dma": "dma_capable", "psram": "psram"}
 """Memories in the order of a check: prefix of the statistics, prefix of the thresholds."""
 HYSTERESIS_BYTES, HYSTERESIS_POINTS = 1024, 5

@@ -60,7 +60,7 @@ class Memory:
         self._iram: int | None = None
 
     def changes(self) -> None:
-        """Memory changes; the next direct reading tells how far.
+        """Memory changes; the next direct reading shows by how much.
 
         The low-water marks also change: ESP-IDF adds up the lowest free memory of each heap, at different times.
         """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
+from fixtures.memory import DEFAULT_THRESHOLDS
 from tests.model import levels
 from tests.model.game import Game, operation
 from tests.model.levels import MEMORIES
@@ -22,7 +23,7 @@ POINTS = st.integers(-8, 8)
 def set_thresholds(game: Game, default: bool = False, **values: int) -> None:
     """Set some thresholds; the others stay. A contradiction changes nothing."""
     watcher = game.watcher
-    asked = {**(levels.DEFAULTS if default else watcher.thresholds), **values}
+    asked = {**(DEFAULT_THRESHOLDS if default else watcher.thresholds), **values}
     good = levels.are_valid(asked)
     if good:
         watcher.thresholds = asked

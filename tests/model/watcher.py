@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fixtures.memory import DEFAULT_THRESHOLDS
 from tests.model.board import Item
-from tests.model.levels import DEFAULTS, Change, Levels
+from tests.model.levels import Change, Levels
 from tests.model.memory import FIELDS, Memory, expect
 from tests.model.rings import Boxes, Events, FailureSlots, History
 from tests.model.schedule import SLACK_MS, WORD, Schedule
@@ -34,7 +35,7 @@ class Watcher:
         self.memory = Memory()
         self.schedule = Schedule()
         self.boxes, self.events, self.history, self.failures = Boxes(), Events(), History(), FailureSlots()
-        self.levels, self.thresholds = Levels(), dict(DEFAULTS)
+        self.levels, self.thresholds = Levels(), dict(DEFAULT_THRESHOLDS)
         self.boot_id: str | None = None
         self.boot_event: Row | None = None
         self.modes: list[Row] = []

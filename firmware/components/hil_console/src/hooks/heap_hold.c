@@ -70,6 +70,20 @@ static bool push(hold_t *hold, uint32_t size)
            keep(hold, heap_fail_quiet_malloc(size, hold->info.caps));
 }
 
+/** Frees the block after `before`, or the first one of the list if `before` is NULL. */
+static void free_after(hold_t *hold, held_block_t *before)
+{
+    held_block_t *block = before != NULL ? before->next : hold->last;
+    if (before != NULL) {
+        before->next = block->next;
+    } else {
+        hold->last = block->next;
+    }
+    hold->info.blocks--;
+    hold->info.bytes -= (uint32_t)heap_caps_get_allocated_size(block);
+    heap_caps_free(block);
+}
+
 /** Frees the block taken `younger` blocks before the last one; the oldest if there are fewer. */
 static void pop_after(hold_t *hold, unsigned younger)
 {
@@ -82,14 +96,7 @@ static void pop_after(hold_t *hold, unsigned younger)
         before = block;
         block = block->next;
     }
-    if (before != NULL) {
-        before->next = block->next;
-    } else {
-        hold->last = block->next;
-    }
-    hold->info.blocks--;
-    hold->info.bytes -= (uint32_t)heap_caps_get_allocated_size(block);
-    heap_caps_free(block);
+    free_after(hold, before);
 }
 
 static void pop(hold_t *hold)
@@ -299,14 +306,7 @@ static void free_every_second(hold_t *hold)
             block = above;
             continue;
         }
-        if (below != NULL) {
-            below->next = above;
-        } else {
-            hold->last = above;
-        }
-        hold->info.blocks--;
-        hold->info.bytes -= (uint32_t)heap_caps_get_allocated_size(block);
-        heap_caps_free(block);
+        free_after(hold, below);
         below = above;
         block = above->next;
     }

@@ -122,12 +122,6 @@ static uint32_t to_size(size_t size)
     return size > UINT32_MAX ? UINT32_MAX : (uint32_t)size;
 }
 
-/* False if the 32-bit product would overflow on the chip. */
-static bool multiply(size_t n, size_t size, size_t *product)
-{
-    return !__builtin_mul_overflow(n, size, product) && *product <= UINT32_MAX;
-}
-
 /* --- Allocating, without reporting failure --- */
 
 static void *malloc_base(size_t size, uint32_t caps)
@@ -147,7 +141,7 @@ static void *aligned_alloc_base(size_t alignment, size_t size, uint32_t caps)
 static void *calloc_base(size_t n, size_t size, uint32_t caps)
 {
     size_t bytes;
-    if (!multiply(n, size, &bytes)) {
+    if (!heap_caps_native_multiply(n, size, &bytes)) {
         return NULL;
     }
     void *result = malloc_base(bytes, caps);
@@ -262,7 +256,7 @@ void heap_caps_aligned_free(void *ptr)
 void *heap_caps_aligned_calloc(size_t alignment, size_t n, size_t size, uint32_t caps)
 {
     size_t bytes;
-    if (!multiply(n, size, &bytes)) {
+    if (!heap_caps_native_multiply(n, size, &bytes)) {
         return NULL;
     }
     void *result = heap_caps_aligned_alloc(alignment, bytes, caps);

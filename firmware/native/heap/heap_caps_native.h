@@ -35,6 +35,12 @@ void heap_caps_native_set_panic(heap_caps_panic_t panic);
 /* True inside heap_caps_walk's callback: on the chip, interrupts are off and printing panics. */
 bool heap_caps_native_locked(void);
 
+/* False if the 32-bit product would overflow on the chip. */
+static inline bool heap_caps_native_multiply(size_t n, size_t size, size_t *product)
+{
+    return !__builtin_mul_overflow(n, size, product) && *product <= UINT32_MAX;
+}
+
 /* malloc(), calloc(), realloc(), aligned_alloc() of the firmware; free() is heap_caps_free(). */
 void *heap_caps_malloc_default(size_t size);
 void *heap_caps_calloc_default(size_t n, size_t size);

@@ -4,7 +4,6 @@
  * calloc() as newlib defines it, in a file of its own: as on the chip, the linker's --wrap of
  * heap_caps_malloc_default() then applies to it.
  */
-#include <stdint.h>
 #include <string.h>
 
 #include "heap_caps_native.h"
@@ -12,7 +11,7 @@
 void *heap_caps_calloc_default(size_t n, size_t size)
 {
     size_t bytes;
-    if (__builtin_mul_overflow(n, size, &bytes) || bytes > UINT32_MAX) {
+    if (!heap_caps_native_multiply(n, size, &bytes)) {
         return NULL;
     }
     void *result = heap_caps_malloc_default(bytes);

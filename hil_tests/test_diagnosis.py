@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 import pytest
 
 from fixtures.measure import Measure, Series
-from fixtures.memory import DMA, INTERNAL, KB, PSRAM, Heaps, Memory, Monitor
+from fixtures.memory import DMA, INTERNAL, KB, PSRAM, Heaps, Memory, Monitor, fill_small_holes
 from fixtures.modes import CAMERA, VOICE, Modes
 from hotpin_hil.analysis.heap_layout import BLOCK_OVERHEAD, HeapState, fits_one, largest_request
 from hotpin_hil.analysis.leak import BUDGET_PER_CYCLE, Leak, LeakVerdict, find_leak
@@ -337,12 +337,6 @@ CYCLES = 36
 QUIET_MS = 600_000
 """Monitoring interval; while the monitor runs, the manager needs no short-lived task to write statistics."""
 PLANTED = 16
-FILLER = 1_024
-
-
-def fill_small_holes(device: Device, memory: Memory) -> None:
-    """Take holes in which a leaked block would also take the rest: up to 12 bytes that look like noise."""
-    device.hold(memory.caps, leave=memory.reachable(device.probe(memory.caps).free - FILLER), block=PLANTED)
 
 
 def run_cycles(device: Device, modes: Modes, memory: Memory, series: Series) -> Leak:
@@ -361,7 +355,7 @@ def test_planted_leak_of_16_bytes_per_cycle_is_found_and_its_size_estimated(
     device: Device, modes: Modes, measure: Measure, series: Series, memory: Memory
 ) -> None:
     device.monitor(start=QUIET_MS)
-    fill_small_holes(device, memory)
+    fill_small_holes(device, memory.caps, PLANTED)
     device.leak(memory.caps, bytes=PLANTED, every="cycle")
     leak = run_cycles(device, modes, memory, series)
     leaked = device.leak(off=True)["leaked"]

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from pytest_embedded_idf.app import IdfApp
 
+from fixtures.memory import fill_small_holes
 from hotpin_hil.analysis.diagnosis import diagnose
 from hotpin_hil.analysis.model import Confidence, Diagnosis
 from hotpin_hil.boards.board_process import BoardProcess
@@ -24,8 +25,6 @@ from hotpin_hil.paths import FIRMWARE_DIR, NATIVE_BUILD_DIR
 
 TIME_SCALE = "50"
 CYCLES = 36
-FILLER = 1_024
-"""Bytes allocated in small blocks: more than the small holes of any heap."""
 QUIET_MS = 600_000
 """Monitoring interval in ms; the monitor task writes logged statistics at that rate."""
 
@@ -97,10 +96,7 @@ def test_clean_run_gets_no_diagnosis(planted: Planted) -> None:
 
 @pytest.mark.parametrize(("caps", "memory"), [("INTERNAL,8BIT", "Internal memory"), ("SPIRAM", "PSRAM")])
 def test_leak_is_memory_slowly_decreasing_with_its_size(planted: Planted, caps: str, memory: str) -> None:
-    free = planted.device.probe(caps).free
-    filler = planted.device.hold(
-        caps, leave=free - FILLER, block=16
-    )  # a leaked block would also take a small hole's rest
+    filler = fill_small_holes(planted.device, caps, 16)
     planted.device.leak(caps, bytes=16, every="cycle")
     cycle(planted.device, CYCLES)
     planted.device.leak(off=True)

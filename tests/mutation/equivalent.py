@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from hotpin_hil.evidence.toml_tables import read_tables
 from tests.mutation.mutants import Mutant
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 FILE = Path(__file__).with_name("equivalent.toml")
 
@@ -34,8 +29,7 @@ class Equivalent:
 
 def load(path: Path = FILE) -> list[Equivalent]:
     """All entries."""
-    with path.open("rb") as file:
-        return [Equivalent(**row) for row in tomllib.load(file).get("equivalent", [])]
+    return [Equivalent(**row) for row in read_tables(path, "equivalent")]
 
 
 def argued(mutants: list[Mutant], entries: list[Equivalent]) -> set[Mutant]:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from hotpin_hil.evidence.toml_tables import read_tables
 
 FOLDER = Path(__file__).with_name("catalogue")
 
@@ -42,9 +38,7 @@ def load(folder: Path = FOLDER) -> list[Defect]:
     """All rows of the catalogue, file by file. Raises ValueError if two have the same name."""
     defects = []
     for path in sorted(folder.glob("*.toml")):
-        with path.open("rb") as file:
-            rows = tomllib.load(file)["defect"]
-        defects += [_read(row) for row in rows]
+        defects += [_read(row) for row in read_tables(path, "defect")]
     names = [defect.name for defect in defects]
     twice = {name for name in names if names.count(name) > 1}
     if twice:

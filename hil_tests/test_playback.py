@@ -214,26 +214,30 @@ def test_close_during_playback_reports_its_end_once(
 # --- Stopping -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.requirement("TTS-06")
-def test_stop_returns_every_byte(device: Device, voice: Modes, measure: Measure) -> None:
-    """The test closes the stream in each state, twice each, with another stream in between."""
-    stream = tone(RATE_HZ // 4)
+STREAM_STATES = ("opened", "written", "playing", "ended", "refused")
 
-    def play_on() -> None:
-        voice.write(stream)
-        state = device.tts_play().state
-        measure("state when closed", state, exact="playing", source="the test's own order")
 
+def bring_stream_to(state: str, device: Device, voice: Modes) -> None:
+    """Opens a stream and brings it to one of STREAM_STATES."""
     begin: dict[str, Callable[[], object]] = {
         "opened": device.tts_open,
-        "written": partial(voice.write, stream[: 4 * WRITE_BYTES]),
-        "playing": play_on,
+        "written": partial(voice.write, tone(RATE_HZ // 4)[: 4 * WRITE_BYTES]),
+        "playing": partial(voice.write, tone(RATE_HZ // 4)),
         "ended": partial(voice.play, tone(100)),
         "refused": partial(voice.play, MALFORMED["another kind of file"]),
     }
+    begin[state]()
+    if state == "playing":
+        now = device.tts_play().state
+        assert now == "playing", f"a stream of 250 ms is {now} right after tts.play"
+
+
+@pytest.mark.requirement("TTS-06")
+def test_stop_returns_every_byte(device: Device, voice: Modes, measure: Measure) -> None:
+    """The test closes the stream in each state, twice each, with another stream in between."""
     then = voice.read()
-    for when in [*begin, *begin]:
-        begin[when]()
+    for when in [*STREAM_STATES, *STREAM_STATES]:
+        bring_stream_to(when, device, voice)
         taken = then.psram - voice.read().psram
         measure(
             f"{when}: PSRAM taken",
@@ -249,17 +253,18 @@ def test_stop_returns_every_byte(device: Device, voice: Modes, measure: Measure)
 
 @pytest.mark.requirement("TTS-06")
 def test_leaving_voice_mode_returns_every_byte(device: Device, voice: Modes, measure: Measure) -> None:
-    """The mode transition closes the playing stream."""
+    """The mode transition closes the stream in each of its states."""
     voice.to(CAMERA)
     in_camera = voice.read()
     voice.to(VOICE)
     in_voice = voice.read()
-    voice.write(tone(RATE_HZ // 2))
-    device.tts_play()
-    voice.to(CAMERA)
-    measure_same(measure, "in camera mode", voice.read(), in_camera)
-    voice.to(VOICE)
-    measure_same(measure, "in voice mode", voice.read(), in_voice)
+    for when in STREAM_STATES:
+        bring_stream_to(when, device, voice)
+        voice.to(CAMERA)
+        measure_same(measure, f"{when}: in camera mode", voice.read(), in_camera)
+        measure(f"{when}: state", device.resources().stream, exact="closed", source="state_manager.h")
+        voice.to(VOICE)
+        measure_same(measure, f"{when}: in voice mode", voice.read(), in_voice)
     frames = 500
     measure(
         "the stream plays again",

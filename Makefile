@@ -19,8 +19,8 @@ EMULATED_BOARDS := -n 2
 announce:
 	@echo "qualify: with a board this run can end QUALIFIED; without a board, REHEARSED (virtual) at best"
 
-.PHONY: help announce prerequisites setup firmware native qualify allure test test-harness test-suite selftest mutate coverage \
-  endurance explore bench lint check-idf check-headers clean
+.PHONY: help announce prerequisites setup firmware native qualify allure test test-harness test-suite selftest mutate \
+  mutate-python coverage endurance explore bench lint check-idf check-headers clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -91,6 +91,10 @@ selftest: setup ## plant each defect of tests/system/defects in the firmware; th
 # Mutants are drawn from the seed: the same SEED and sources give the same mutants.
 mutate: setup ## test random changes of the firmware, list those that no test notices (COMPONENT= N= SEED= ARGS=)
 	$(BIN)/python -m tests.mutation.run $(COMPONENT:%=--component %) $(N:%=-n %) $(SEED:%=--seed %) $(ARGS)
+
+mutate-python: setup ## the same for the harness's evidence, analysis and leases (N= SEED=)
+	$(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt -e '.[mutation-python]'
+	$(BIN)/python -m tests.mutation.python $(N:%=-n %) $(SEED:%=--seed %)
 
 coverage: setup ## list lines and branches of the components that no test reaches
 	$(BIN)/python -m tests.mutation.coverage

@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="tests.mutation.python", description=(__doc__ or "").splitlines()[0], allow_abbrev=False
     )
-    parser.add_argument("-n", type=int, default=100, metavar="N", help="mutants to test (default: 100)")
+    parser.add_argument("-n", type=int, default=30, metavar="N", help="mutants to test (default: 30)")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="seed of the draw (default: 1)")
     options = parser.parse_args(arguments)
     sources = digest(PROJECT_ROOT, SOURCES)[:8]

@@ -7,6 +7,7 @@ reaches. Its files are in build/mutation.
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import tempfile
 from collections import Counter
@@ -107,6 +108,9 @@ def _print_unreached(file: str, lines: dict[int, Line]) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(
+        signal.SIGTERM, signal.default_int_handler
+    )  # ends the processes and removes the copies, like Ctrl-C
     try:
         sys.exit(main())
     except KeyboardInterrupt:

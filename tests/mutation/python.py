@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import signal
 import sqlite3
 import sys
 import tempfile
@@ -104,6 +105,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(
+        signal.SIGTERM, signal.default_int_handler
+    )  # ends the processes and removes the copies, like Ctrl-C
     try:
         sys.exit(main())
     except KeyboardInterrupt:

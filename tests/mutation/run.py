@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -187,6 +188,9 @@ def _report(file: OutcomesFile, run: Run) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(
+        signal.SIGTERM, signal.default_int_handler
+    )  # ends the processes and removes the copies, like Ctrl-C
     try:
         sys.exit(main())
     except KeyboardInterrupt:

@@ -153,7 +153,7 @@ def test_the_oldest_waiting_boxes_are_dropped_and_counted(
     dropped = sum(sample.data["boxes_dropped"] for sample in samples)
     told = sum(event.data["boxes"] for event in device.events("log.dropped", since=start))
     measure("dropped boxes", dropped, low=1, high=len(contexts) - BOXES_QUEUED, source="more than the queue")
-    measure("dropped boxes in log.dropped", told, exact=dropped, source="the records' boxes_dropped")
+    measure("dropped boxes in log.dropped - in the records", told - dropped, exact=0, source="LOG-03")
     measure("boxes written and dropped", len(written) + dropped, exact=len(contexts), source="PROTOCOL.md §2")
     measure(
         "boxes in the order of their logs",
@@ -183,12 +183,16 @@ def test_recording_keeps_what_fits_and_counts_the_rest(
         heard = device.recording()
         kept = min(heard.samples * 2, capacity)
         measure(
-            f"after {seconds:.1f} s: bytes in the ring", heard.ring_bytes, "B", exact=kept, source="sound"
+            f"after {seconds:.1f} s: bytes in the ring - bytes that fit",
+            heard.ring_bytes - kept,
+            "B",
+            exact=0,
+            source="the samples captured, at most the ring's whole chunks",
         )
         measure(
-            f"after {seconds:.1f} s: samples kept and dropped",
-            heard.ring_bytes // 2 + heard.dropped,
-            exact=heard.samples,
+            f"after {seconds:.1f} s: samples kept and dropped - captured",
+            heard.ring_bytes // 2 + heard.dropped - heard.samples,
+            exact=0,
             source="samples of the microphone",
         )
     modes.to(CAMERA)

@@ -128,7 +128,7 @@ def test_release_image_boots_logs_and_ticks_without_a_warning(
 @pytest.mark.requirement("REL-01", "ROB-03")
 def test_release_image_has_no_console(release: Device, measure: Measure) -> None:
     """Neither a user's nor the harness's input gets a reply or has an effect."""
-    release.wait_box("System Boot", since=boot_start(release))
+    release.wait_line("HotPin ready", since=boot_start(release))
     start = release.mark()
     for line in ("help", "sys.info", "@1 sys.info", "@2 sys.reboot", "sys.panic kind=abort"):
         release.channel.send(line.encode() + b"\n")

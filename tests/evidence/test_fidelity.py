@@ -486,13 +486,14 @@ def test_every_value_reason_explains_a_recorded_difference_or_is_listed_here(
     used = {difference.reason.id for difference in found.explained if difference.reason}
     assert {reason.id for reason in SHIPPED if reason.of == "value"} - used == {
         "clock-of-locks",
-        "counted-meanwhile",
+        "dropped-boxes",
         "log-task-alive",
         "mac",
         "nvs-placement",
         "position-in-a-period",
         "rapid-requests",
         "rapid-requests-order",
+        "samples-meanwhile",
     }
 
 

@@ -1,4 +1,4 @@
-"""Arguments that a command's usage allows and the command itself must refuse, with the key and value named."""
+"""Requests that the firmware must refuse without any effect: wrong arguments, and requests in the wrong state."""
 
 from __future__ import annotations
 
@@ -7,49 +7,88 @@ from typing import Any
 import pytest
 
 from fixtures.measure import Measure
+from hotpin_hil.analysis.conservation import differences, memory_names
 from hotpin_hil.device import Device, DeviceError
 
-SOURCE = "PROTOCOL.md §3: naming key and value"
-
-ARGUMENTS: list[tuple[str, dict[str, Any], str, str]] = [
-    ("heap.hold", {"caps": "DMA"}, "size", ""),
-    ("heap.hold", {"caps": "DMA", "size": 64, "leave": 32}, "leave", "32"),
-    ("heap.hold", {"caps": "DMA", "size": 64, "block": 16}, "block", "16"),
-    ("heap.release", {}, "id", ""),
-    ("heap.release", {"id": 1, "all": True}, "id", "1"),
-    ("heap.fail", {"caps": "DMA"}, "nth", ""),
-    ("heap.fail", {"caps": "DMA", "nth": 0}, "nth", "0"),
-    ("heap.fail", {"step": "camera.stop,nowhere"}, "step", "camera.stop,nowhere"),
-    ("heap.leak", {"bytes": 16}, "caps", ""),
-    ("heap.leak", {"caps": "DMA"}, "bytes", ""),
-    ("heap.probe", {"caps": "DMA;SPIRAM"}, "caps", "DMA;SPIRAM"),
-    ("log.load", {}, "tasks", ""),
-    ("log.load", {"tasks": 0}, "tasks", "0"),
-    ("log.load", {"tasks": 5}, "tasks", "5"),
-    ("log.load", {"tasks": 1, "every": 0}, "every", "0"),
-    ("mem.api", {"case": "nonsense"}, "case", "nonsense"),
-    ("mem.check", {}, "dma", ""),
-    ("mem.check", {"dma": 64, "psram": 32}, "psram", "32"),
-    ("sys.fail", {"nth": 1}, "call", ""),
-    ("sys.fail", {"call": "nonsense"}, "call", "nonsense"),
-    ("sys.fail", {"call": "gpio_config", "nth": 0}, "nth", "0"),
-]
-"""Command, arguments, and the key and value that the error names."""
+REFUSED = {
+    # command line: the key and value that the error names, or the error
+    "bench.run what=log n=129": "n=129",
+    "heap.fail caps=DMA": "nth=",
+    "heap.fail caps=DMA nth=0": "nth=0",
+    "heap.fail step=camera.stop,nowhere": "step=camera.stop,nowhere",
+    "heap.fail step=audio.start,nosuch": "step=audio.start,nosuch",
+    "heap.hold caps=DMA": "size=",
+    "heap.hold caps=DMA size=64 leave=32": "leave=32",
+    "heap.hold caps=DMA size=64 block=16": "block=16",
+    "heap.hold caps=DMA size=100 block=4": "block=4",
+    "heap.hold caps=DMA size=100 leave=100": "leave=100",
+    "heap.leak bytes=16": "caps=",
+    "heap.leak caps=DMA": "bytes=",
+    "heap.leak caps=DMA every=sample": "bytes=",
+    "heap.probe caps=DMA;SPIRAM": "caps=DMA;SPIRAM",
+    "heap.release": "id=",
+    "heap.release id=1 all=1": "id=1",
+    "heap.release all=1 id=1": "id=1",
+    "heap.split caps=DMA block=16 count=4501": "count=4501",
+    "log.load": "tasks=",
+    "log.load tasks=0": "tasks=0",
+    "log.load tasks=5": "tasks=5",
+    "log.load tasks=1 every=0": "every=0",
+    "log.load tasks=2 every=0": "every=0",
+    "mem.api case=nonsense": "case=nonsense",
+    "mem.baseline set=1 state=a_name_longer_than_any_state_has": "ESP_ERR_INVALID_ARG",
+    "mem.callbacks reset=1 add=9": "add=9",
+    "mem.callbacks log=1 add=7": "ESP_ERR_NO_MEM",
+    "mem.check": "dma=",
+    "mem.check dma=64 psram=32": "psram=32",
+    "mem.monitor start=1000 stop=1": "stop=1",
+    "mem.monitor start=1": "ESP_ERR_INVALID_ARG",
+    "mem.thresholds default=1 fragmentation_critical=101": "ESP_ERR_INVALID_ARG",
+    "mem.thresholds psram_warning=700000 fragmentation_critical=101": "ESP_ERR_INVALID_ARG",
+    "mode.set to=voice wait=2": "wait=2",
+    "mode.settle default=1 down=10001": "ESP_ERR_INVALID_ARG",
+    "mode.settle down=3 up=10001": "ESP_ERR_INVALID_ARG",
+    "sys.fail nth=1": "call=",
+    "sys.fail call=nonsense": "call=nonsense",
+    "sys.fail call=gpio_config nth=0": "nth=0",
+    "sys.fail call=xQueueCreateMutex nth=0": "nth=0",
+    "sys.fail nth=1 call=nosuch": "call=nosuch",
+    "sys.panic kind=abort step=nosuch": "step=nosuch",
+    "sys.panic kind=heap step=nosuch": "step=nosuch",
+    "sys.panic kind=iram step=nosuch": "step=nosuch",
+    "tts.open bytes=x": "bytes=x",
+    "tts.play wait=2": "wait=2",
+    "tts.write data=AAA": "data=AAA",
+}
+"""Command lines that their usage allows. The last argument is missing, invalid, or contradicts the others; what
+precedes it would have an effect."""
 
 
 @pytest.mark.requirement("ROB-01")
-def test_refused_arguments_are_named_and_arm_nothing(device: Device, measure: Measure) -> None:
-    """The fixture `conservation` checks that none of them changes what the firmware holds."""
-    for command, arguments, key, value in ARGUMENTS:
-        text = " ".join([command, *(f"{name}={given}" for name, given in arguments.items())])
+def test_refused_command_names_its_argument_and_changes_nothing(device: Device, measure: Measure) -> None:
+    """The test first changes each setting from its default, which reveals a command that restores a default."""
+    device.settle(down=1, up=2)
+    device.thresholds(psram_warning=600_000)
+    device.callbacks(add=2)
+    device.hold("DMA", size=100)
+    device.tts_open()
+    device.fail(step="stt.start")
+    before = device.resources()
+    memory_of = memory_names(device.regions())
+    calls = device.callbacks()["registered"]
+    for line, named in REFUSED.items():
+        name, *words = line.split(" ")
         with pytest.raises(DeviceError) as refused:
-            device.command(command, **arguments)
-        reply = refused.value.reply
-        measure(f"{text}: error", refused.value.err, exact="BAD_ARGUMENT", source=SOURCE)
-        measure(f"{text}: named", f"{reply['key']}={reply['value']}", exact=f"{key}={value}", source=SOURCE)
-    faults = device.fail()
-    armed = [faults["armed"], faults["steps_armed"] > 0, device.fail_call()["armed"]]
-    measure("faults armed by refused requests", sum(armed), exact=0, source="a refused request does nothing")
+            device.command(name, **dict(word.split("=", 1) for word in words))
+        error = refused.value.err
+        if error == "BAD_ARGUMENT":
+            error = f"{refused.value.reply['key']}={refused.value.reply['value']}"
+        measure(f"{line}: refused", error, exact=named, source="PROTOCOL.md §3")
+        changed = differences(before, device.resources(), memory_of)
+        measure(
+            f"{line}: changed", ", ".join(sorted(changed)), exact="", source="a refused command has no effect"
+        )
+    measure("callbacks that record", device.callbacks()["registered"], exact=calls, source="mem.callbacks")
 
 
 HOLDS_MAX = 64

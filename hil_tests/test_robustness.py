@@ -9,7 +9,6 @@ import pytest
 from fixtures.measure import Measure
 from fixtures.modes import Modes
 from fixtures.pace import HostPace
-from hotpin_hil.analysis.conservation import differences, memory_names
 from hotpin_hil.device import Device, DeviceError
 from hotpin_hil.protocol.crc import crc16
 from hotpin_hil.protocol.records import Record
@@ -210,66 +209,6 @@ def check_unharmed(device: Device, measure: Measure, boot_count: int) -> None:
         device.command("no.such.command")
     measure("an unknown command", refused.value.err, exact="UNKNOWN_COMMAND", source="PROTOCOL.md §3")
     measure("a known command works", device.command("mem.stats")["ok"], exact=True, source=SOURCE)
-
-
-REFUSED = [
-    "mode.settle default=1 down=10001",
-    "mode.settle down=3 up=10001",
-    "mode.set to=voice wait=2",
-    "mem.thresholds default=1 fragmentation_critical=101",
-    "mem.thresholds psram_warning=700000 fragmentation_critical=101",
-    "mem.monitor start=1000 stop=1",
-    "mem.monitor start=1",
-    "mem.callbacks reset=1 add=9",
-    "mem.callbacks log=1 add=7",
-    "mem.baseline set=1 state=a_name_longer_than_any_state_has",
-    "heap.hold caps=DMA size=100 block=4",
-    "heap.hold caps=DMA size=100 leave=100",
-    "heap.split caps=DMA block=16 count=4501",
-    "heap.release all=1 id=1",
-    "heap.leak caps=DMA every=sample",
-    "heap.fail caps=DMA nth=0",
-    "heap.fail step=audio.start,nosuch",
-    "sys.fail call=xQueueCreateMutex nth=0",
-    "sys.fail nth=1 call=nosuch",
-    "sys.panic kind=abort step=nosuch",
-    "sys.panic kind=heap step=nosuch",
-    "sys.panic kind=iram step=nosuch",
-    "log.load tasks=5",
-    "log.load tasks=2 every=0",
-    "tts.open bytes=x",
-    "tts.write data=AAA",
-    "tts.play wait=2",
-    "bench.run what=log n=129",
-]
-"""Commands whose last argument is invalid, or contradicts the others; what precedes it would have an effect."""
-
-
-@pytest.mark.requirement("ROB-01")
-def test_refused_command_changes_nothing(device: Device, measure: Measure) -> None:
-    """The test first changes each setting from its default, which reveals a command that restores a default."""
-    device.settle(down=1, up=2)
-    device.thresholds(psram_warning=600_000)
-    device.callbacks(add=2)
-    device.hold("DMA", size=100)
-    device.tts_open()
-    device.fail(step="stt.start")
-    before = device.resources()
-    memory_of = memory_names(device.regions())
-    calls = device.callbacks()["registered"]
-    for line in REFUSED:
-        name, *words = line.split(" ")
-        try:
-            device.command(name, **dict(word.split("=", 1) for word in words))
-            error = "none"
-        except DeviceError as refused:
-            error = refused.err
-        changed = differences(before, device.resources(), memory_of)
-        measure(f"{line}: refused", error != "none", exact=True, source=f"error: {error}")
-        measure(
-            f"{line}: changed", ", ".join(sorted(changed)), exact="", source="a refused command has no effect"
-        )
-    measure("callbacks that record", device.callbacks()["registered"], exact=calls, source="mem.callbacks")
 
 
 @pytest.mark.requirement("ROB-01")

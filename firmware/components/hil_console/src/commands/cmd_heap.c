@@ -276,8 +276,9 @@ static esp_err_t heap_split(const console_request_t *request, console_reply_t *r
         return no_id_left(reply);
     }
     if (err == ESP_ERR_INVALID_SIZE) {
-        return console_bad_argument(reply, "block", console_arg(request, "block"),
-                                    "more than 4500 blocks: use larger blocks, or give count=");
+        const char *key = console_arg(request, "count") != NULL ? "count" : "block";
+        return console_bad_argument(reply, key, console_arg(request, key),
+                                    "more than 4500 blocks: use larger blocks, or give a smaller count");
     }
     if (err != ESP_OK) {
         return console_fail(reply, err, "only %u blocks of %s bytes could be allocated", (unsigned)had,

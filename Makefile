@@ -9,8 +9,6 @@ NATIVE := firmware/build-native
 BOARD_ARGS  := --board $(BOARD) $(if $(PORT),--port $(PORT))
 PYTEST_ARGS := $(BOARD_ARGS) $(ARGS)
 
-ALLURE_HISTORY := build/qualification/allure-history.jsonl
-
 # Number of boards at once. Virtual boards mostly wait: three keep two cores half busy. An emulator keeps one core busy.
 VIRTUAL_BOARDS := -n 3
 EMULATED_BOARDS := -n 2
@@ -74,7 +72,7 @@ allure: setup ## make Allure's site of the last `make qualify` (needs Node.js)
 	if [ ! -d "$$run/allure-results" ]; then \
 	  echo "error: no results in $$run/allure-results: run make qualify first"; exit 1; \
 	fi; \
-	npx --yes allure@3 awesome --single-file --history-path $(ALLURE_HISTORY) -o "$$run/allure" "$$run/allure-results" && \
+	npx --yes allure@3 awesome --single-file --history-path "$$(dirname "$$run")/allure-history.jsonl" -o "$$run/allure" "$$run/allure-results" && \
 	echo "$$run/allure/index.html"
 
 test: test-harness test-suite ## run the tests of harness and C logic, and the suite on the virtual board

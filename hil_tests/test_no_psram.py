@@ -41,8 +41,8 @@ def port(
     if port is None:
         yield port  # `qemu_extra_args` removes the PSRAM
         return
-    arguments = [*board_profile, "--state-dir", str(tmp_path), "--time-scale", f"{board.time_scale:g}"]
-    without_psram = BoardProcess.start(tmp_path / "board.log", arguments)
+    arguments = [*board_profile, "--time-scale", f"{board.time_scale:g}"]
+    without_psram = BoardProcess.start(tmp_path / "board.log", tmp_path, arguments)
     without_psram.control.ask("fault", fault="no-psram", arguments={}, seed=None)
     yield without_psram.port
     without_psram.stop()

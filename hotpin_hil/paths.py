@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
@@ -13,8 +14,23 @@ IDF_RELEASE_BUILD_DIR = FIRMWARE_DIR / "build-release"
 QEMU_RELEASE_BUILD_DIR = FIRMWARE_DIR / "build-qemu-release"
 NATIVE_RELEASE_BUILD_DIR = FIRMWARE_DIR / "build-native-release"
 BUILD_DIR = PROJECT_ROOT / "build"
-RUNS_DIR = Path("build", "qualification")
+ENV_STATE_DIR = "HOTPIN_STATE_DIR"
+"""Environment variable with the folder for runs and virtual boards, if not a checkout's build/."""
+RUNS_NAME = "qualification"
+RUNS_DIR = Path("build", RUNS_NAME)
 """Folder of all runs of the suite, relative to a checkout; each run has a folder of its own in it."""
 REQUIREMENTS_FILE = PROJECT_ROOT / "hil_tests" / "requirements.toml"
 NATIVE_ELFS_FILE = BUILD_DIR / "native-elfs.txt"
 """SHA-256 (hex, one per line) of the host-built firmware ELFs of this checkout; a virtual board only runs these."""
+
+
+def state_dir() -> Path | None:
+    """The folder that the user chose for runs and virtual boards; None for a checkout's build/."""
+    given = os.environ.get(ENV_STATE_DIR)
+    return Path(given).absolute() if given else None
+
+
+def runs_dir() -> Path:
+    """Folder of all runs of the suite, as a user in a checkout names it."""
+    given = state_dir()
+    return given / RUNS_NAME if given else RUNS_DIR

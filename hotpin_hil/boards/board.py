@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from hotpin_hil.virtual.profile import BoardProfile
 
 
+RUN_STATE = "state"
+"""Folder in a run's folder for what only this run needs: flash of virtual boards, pytest-embedded's cache."""
+
+
 @dataclass(frozen=True)
 class BoardSettings:
     """The run's settings for its board."""

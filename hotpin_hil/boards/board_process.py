@@ -13,15 +13,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hotpin_hil.errors import PortError, UsageError
-from hotpin_hil.paths import BUILD_DIR
 from hotpin_hil.virtual.control import BoardControl
 
 START_TIMEOUT_S = 20.0
 """Maximum time until the board listens, on the host's clock; it takes about 0.3 s."""
 STOP_TIMEOUT_S = 5.0
 
-HARNESS_STATE_DIR = BUILD_DIR / "pytest-boards"
-"""Folder for the flash of boards started by test runs. Boards started by a user have another folder."""
 LOG_NAME = "server.log"
 """Log of a background server, in the directory of its first board."""
 
@@ -42,19 +39,24 @@ class BoardProcess:
 
     @classmethod
     def start(
-        cls, log: Path, arguments: Sequence[str] = (), environment: Mapping[str, str] | None = None
+        cls,
+        log: Path,
+        state_dir: Path,
+        arguments: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
     ) -> BoardProcess:
         """Run `hotpin-hil board start`.
 
         Args:
             log: file for the standard error of the process.
+            state_dir: folder for the board's flash; no other run's boards may use it.
             arguments: further options of the command.
             environment: environment of the process; None: the environment of this process.
 
         Raises:
             PortError: the board did not start; the message has the last line of the log.
         """
-        command = [*_START, "--until-eof", "--state-dir", str(HARNESS_STATE_DIR), *arguments]
+        command = [*_START, "--until-eof", "--state-dir", str(state_dir), *arguments]
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as errors:
             process = subprocess.Popen(

@@ -5,9 +5,11 @@ Each kind has two builds: one with the test console, for the suite, and the rele
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from hotpin_hil.errors import BuildError
@@ -20,6 +22,13 @@ from hotpin_hil.paths import (
     QEMU_BUILD_DIR,
     QEMU_RELEASE_BUILD_DIR,
 )
+
+try:
+    import fcntl
+except ImportError:  # Windows, where no virtual board runs
+    fcntl = None  # type: ignore[assignment]
+
+LOCK_NAME = ".hotpin-build.lock"
 
 _HIL_DIRS = {"hardware": IDF_BUILD_DIR, "qemu": QEMU_BUILD_DIR, "virtual": NATIVE_BUILD_DIR}
 _RELEASE_DIRS = {
@@ -69,8 +78,9 @@ def build_firmware(kind: str, *, release: bool = True) -> Path:
 
 
 def _build_native(folder: Path, configuration: str) -> None:
-    _run(_native_configure(folder, configuration), folder)
-    _run(["cmake", "--build", str(folder)], folder)
+    with _locked(folder):
+        _run(_native_configure(folder, configuration), folder)
+        _run(["cmake", "--build", str(folder)], folder)
 
 
 def _native_configure(folder: Path, configuration: str) -> list[str]:
@@ -91,7 +101,33 @@ def _native_configure(folder: Path, configuration: str) -> list[str]:
 
 def _build_with_idf(folder: Path, configuration: str) -> None:
     choice = f"-DHOTPIN_BUILD={configuration}"
-    _run(["idf.py", "-C", str(FIRMWARE_DIR), "-B", str(folder), choice, "build"], folder)
+    with _locked(folder):
+        _run(["idf.py", "-C", str(FIRMWARE_DIR), "-B", str(folder), choice, "build"], folder)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Let only one process at a time build in a folder; the kernel releases the lock when the process ends.
+
+    Raises:
+        BuildError: the user may not write to the folder.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / LOCK_NAME).open("ab")
+    except OSError as error:
+        raise BuildError(
+            f"can't build in {folder}: {error.strerror}",
+            "build as the user who owns the checkout, or clone it; to test, set HOTPIN_STATE_DIR",
+        ) from error
+    with file:
+        if fcntl is not None:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                print(f"another process builds in {folder}: waiting for it ...", flush=True)
+                fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _use_existing_build(folder: Path) -> None:

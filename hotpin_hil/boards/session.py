@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from hotpin_hil.boards.artifacts import FirmwareBuild, read_build
 from hotpin_hil.boards.bench import BoardEntry, find_bench
-from hotpin_hil.boards.board import Board, BoardSettings
+from hotpin_hil.boards.board import RUN_STATE, Board, BoardSettings
 from hotpin_hil.boards.build import build_dir
 from hotpin_hil.boards.choose import ENV_PORT, PORT_SEPARATOR, Choice, Wish, choose_board
 from hotpin_hil.boards.hardware import HardwareBoard
@@ -197,6 +197,9 @@ class BoardSession:
         if getattr(options, "root_logdir", None) is None:
             options.root_logdir = str(self._folder / "logs")
             Path(options.root_logdir).mkdir(parents=True, exist_ok=True)
+        if getattr(options, "cache_dir", None) is None:
+            # The default is one folder for all users of the machine, with a lock file that belongs to the first.
+            options.cache_dir = str(self._folder / RUN_STATE / worker)
         self.board.prepare(worker, self.power_cycle if self.power else None)
         options.port = self.entry.port if self.entry else None
         self.connect(1)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hotpin_hil.boards.artifacts import FirmwareBuild, check_registered
-from hotpin_hil.boards.board import BoardSettings
+from hotpin_hil.boards.board import RUN_STATE, BoardSettings
 from hotpin_hil.boards.board_process import BoardProcess
 from hotpin_hil.boards.hardware import use_serial_service
 from hotpin_hil.boards.kind import BoardKind
@@ -88,7 +88,7 @@ class VirtualBoard:
         number = f"-{len(self._processes) + 1}" if self._processes else ""
         log: Path = self._settings.folder / f"virtual-board-{self._worker}{number}.log"
         arguments = ["--time-scale", f"{self._settings.time_scale:g}", "--profile", self._profile_name]
-        return BoardProcess.start(log, arguments)
+        return BoardProcess.start(log, self._settings.folder / RUN_STATE / "boards", arguments)
 
     def check_alive(self) -> None:
         """Check the started processes.

@@ -249,9 +249,9 @@ def _running(options: argparse.Namespace) -> list[BoardControl]:
 
 
 def _state_dir(options: argparse.Namespace) -> Path:
-    from hotpin_hil.virtual.server import DEFAULT_STATE_DIR
+    from hotpin_hil.virtual.server import default_state_dir
 
-    return Path(options.state_dir) if options.state_dir else DEFAULT_STATE_DIR
+    return Path(options.state_dir) if options.state_dir else default_state_dir()
 
 
 def _chosen(options: argparse.Namespace) -> BoardControl:

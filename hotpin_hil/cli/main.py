@@ -14,7 +14,7 @@ from hotpin_hil import __version__
 from hotpin_hil.cli import fidelity, runs
 from hotpin_hil.cli.board import add_commands
 from hotpin_hil.errors import HilError
-from hotpin_hil.paths import RUNS_DIR
+from hotpin_hil.paths import runs_dir
 
 if TYPE_CHECKING:
     from hotpin_hil.boards.kind import BoardKind
@@ -119,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         type=Path,
         nargs="?",
-        default=RUNS_DIR,
+        default=runs_dir(),
         help="folder of a run (default: the newest)",
     )
     report.set_defaults(run=_report)

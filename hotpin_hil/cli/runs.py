@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from hotpin_hil.errors import UsageError
-from hotpin_hil.paths import RUNS_DIR
+from hotpin_hil.paths import runs_dir
 
 
 def add_command(commands: Any) -> None:
     """Add the command to the parser of `hotpin-hil`."""
     parser = commands.add_parser("runs", help="list the runs of the suite, oldest first, or remove old ones")
     parser.add_argument(
-        "folder", metavar="DIR", type=Path, nargs="?", default=RUNS_DIR, help=f"default: {RUNS_DIR}"
+        "folder", metavar="DIR", type=Path, nargs="?", default=runs_dir(), help="default: %(default)s"
     )
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--prune", metavar="N", type=_count, help="remove all but the N newest runs")

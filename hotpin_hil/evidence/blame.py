@@ -31,6 +31,9 @@ _LOST_BOARD = (PortError, FlashError, WrongBoardError)
 """Set-up errors after which the next test would also fail, and slowly. A missing build is not among them, because it is
 detected at once, and because it may be a build that only this test flashes."""
 
+_ERRORS_OF_THE_SUITE = (TypeError, NameError, AttributeError)
+"""Programming errors, such as a wrong argument in a fixture. No bench causes them."""
+
 _REMEDIES = {
     "esptool": "check cable, port and power, and that the board is reachable: hotpin-hil boards",
     "serial": "check that the port exists, is permitted and not open elsewhere: hotpin-hil boards",
@@ -106,6 +109,13 @@ def blame(
         return Finding(Verdict.BLOCKED, _named(error), _REMEDIES[""], True, needs_traceback=True)
     if phase == CALL:
         return Finding(Verdict.FAIL, _named(error))
+    if isinstance(error, _ERRORS_OF_THE_SUITE):
+        return Finding(
+            Verdict.FAIL,
+            f"the test's {phase} raised {_named(error)}",
+            "correct the test or its fixture",
+            needs_traceback=True,
+        )
     return Finding(
         Verdict.BLOCKED, f"the test's {phase} raised {_named(error)}", _REMEDIES[""], needs_traceback=True
     )

@@ -36,6 +36,8 @@ except ImportError:  # not on Windows, where a second run in the same folder goe
     fcntl = None  # type: ignore[assignment]
 
 FILE_NAME = "results.jsonl"
+FLAKY = "flaky: "
+"""Start of the reason of a verdict that follows an earlier attempt of the same test."""
 
 
 class ResultsFile:
@@ -80,7 +82,7 @@ class ResultsWriter(ResultsFile):
         except OSError as error:
             raise UsageError(
                 f"cannot write the evidence to {folder}: {error.strerror or error}",
-                "give a folder that you can write with --qualification-dir",
+                "name a folder that you can write: --state-dir, HOTPIN_STATE_DIR or --qualification-dir",
             ) from error
         super().__init__(self.path)
         _lock(self._fd, folder)
@@ -135,6 +137,8 @@ class Results:
     """A text for each line that no run writes, such as "line 5: not JSON: ..."."""
     contradictions: list[str] = field(default_factory=list)
     """A text for each line that contradicts another line, or itself."""
+    _blocked: dict[str, list[VerdictLine]] = field(default_factory=dict, repr=False)
+    """Node id -> BLOCKED verdicts of earlier attempts, which count only until a later attempt has ended."""
     _attempts: dict[str, list[MeasurementLine]] = field(default_factory=dict, repr=False)
     """Node id -> measurements since the test started, so that each attempt of a rerun is judged by its own values."""
 
@@ -158,6 +162,12 @@ class Results:
             case RunLine():
                 raise ValueError("the first line of another run")
             case StartedNote():
+                if line.test in self._attempts:
+                    self._blocked[line.test] = [
+                        verdict
+                        for verdict in self.verdicts
+                        if verdict.test == line.test and verdict.verdict is Verdict.BLOCKED
+                    ]
                 self._attempts[line.test] = []
                 self.notes.append(line)
             case _:
@@ -177,6 +187,8 @@ class Results:
     def _add_verdict(self, line: VerdictLine, where: str) -> None:
         """Add the line, or a line for each different verdict that the values of its requirements give."""
         self._check_ids(line.requirement, where)
+        for earlier in self._blocked.pop(line.test, ()):
+            self.verdicts.remove(earlier)
         measured = self._attempts.get(line.test, ())
         groups: dict[Verdict, list[str]] = {}
         for id_ in line.requirement:

@@ -14,7 +14,7 @@ from hotpin_hil.boards.session import LEASE_TIMEOUT_S, BoardSession
 from hotpin_hil.evidence.board_notes import BoardNotes
 from hotpin_hil.evidence.recorder import Recorder
 from hotpin_hil.evidence.run_folders import LATEST
-from hotpin_hil.paths import REQUIREMENTS_FILE, RUNS_DIR
+from hotpin_hil.paths import ENV_STATE_DIR, REQUIREMENTS_FILE, RUNS_DIR, RUNS_NAME
 from hotpin_hil.pytest_plugin import board as board_side
 from hotpin_hil.pytest_plugin import evidence as evidence_side
 from hotpin_hil.pytest_plugin import note_keeper
@@ -78,6 +78,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--qualification-dir",
         metavar="DIR",
         help=f"folder for the evidence (default: a new folder in {RUNS_DIR}, which `{LATEST}` there names)",
+    )
+    group.addoption(
+        "--state-dir",
+        metavar="DIR",
+        help=f"folder for new runs ({RUNS_NAME}/ in it) instead of the checkout's build/ (env: {ENV_STATE_DIR})",
     )
     group.addoption(
         "--overwrite",

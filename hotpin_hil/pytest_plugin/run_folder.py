@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
+from hotpin_hil.boards.board import RUN_STATE
 from hotpin_hil.errors import UsageError
 from hotpin_hil.evidence.results import FILE_NAME, is_being_written
 from hotpin_hil.evidence.run_folders import LATEST, point_latest, run_name
-from hotpin_hil.paths import RUNS_DIR
+from hotpin_hil.paths import RUNS_DIR, RUNS_NAME, state_dir
 from hotpin_hil.pytest_plugin.board import worker_id
 from hotpin_hil.pytest_plugin.panics import FOLDER as PANICS
 from hotpin_hil.report.write import QUALIFICATION_FILE, REPORT_FILE
@@ -47,7 +48,7 @@ class RunFolder:
         elif named:
             self.path = config.invocation_params.dir / named
         else:
-            self.path = config.rootpath / RUNS_DIR / run_name(datetime.now(timezone.utc), self.run)
+            self.path = _runs(config) / run_name(datetime.now(timezone.utc), self.run)
         self._is_workers = bool(worker_id(config))
         self._is_named = bool(named)
         self._before = {name for name in ("", *_FILES) if (self.path / name).exists()}
@@ -102,6 +103,7 @@ class RunFolder:
         """Remove what a run without a test has made, and the files that a run with tests has overwritten."""
         if self._is_workers:
             return
+        shutil.rmtree(self.path / RUN_STATE, ignore_errors=True)
         if self._has_test:
             if self._older is not None:
                 shutil.rmtree(self._older, ignore_errors=True)
@@ -120,6 +122,13 @@ class RunFolder:
             if name not in self._before:
                 with suppress(OSError):  # JUnit's file, which pytest wrote to the folder, stays
                     (self.path / name).rmdir()
+
+
+def _runs(config: pytest.Config) -> Path:
+    """Folder of all runs."""
+    given = config.option.state_dir
+    state = config.invocation_params.dir / given if given else state_dir()
+    return state / RUNS_NAME if state else config.rootpath / RUNS_DIR
 
 
 def _move(source: Path, target: Path) -> None:

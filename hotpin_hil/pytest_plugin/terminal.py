@@ -15,7 +15,7 @@ from hotpin_hil.evidence.qualification import BEST, headline
 from hotpin_hil.evidence.results import FILE_NAME
 from hotpin_hil.pytest_plugin.board import BoardInUse
 from hotpin_hil.pytest_plugin.verdicts import REPORT_TRACEBACK, REPORT_VERDICT
-from hotpin_hil.report.table import blocked_lines, failed_lines, table_lines
+from hotpin_hil.report.table import blocked_lines, failed_lines, flaky_lines, table_lines
 from hotpin_hil.report.text import printable
 from hotpin_hil.report.write import QUALIFICATION_FILE, REPORT_FILE
 
@@ -73,6 +73,7 @@ class TerminalPlugin:
         for title, texts in (
             ("failed", failed_lines(self.qualification)),
             ("blocked", blocked_lines(self.qualification)),
+            ("flaky", flaky_lines(self.qualification)),
         ):
             if texts:
                 terminalreporter.section(title)

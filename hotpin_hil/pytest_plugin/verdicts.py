@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from hotpin_hil.evidence.blame import TEARDOWN, Finding, blame
 from hotpin_hil.evidence.lines import ResultsLine, StartedNote, VerdictLine
 from hotpin_hil.evidence.model import Measurement, Verdict, worst
 from hotpin_hil.evidence.recorder import Recorder
-from hotpin_hil.evidence.results import read_results
+from hotpin_hil.evidence.results import FLAKY, read_results
 from hotpin_hil.pytest_plugin.board import BoardInUse, BoardPlugin, first_dut, wants_board, worker_id
 from hotpin_hil.pytest_plugin.marks import SuiteMarks
 from hotpin_hil.pytest_plugin.note_keeper import NoteKeeper
@@ -74,20 +75,16 @@ class VerdictPlugin:
         self._write = write
         self._dead: Finding | None = None
         """The finding after which no further test can reach the board; None while the board is reachable."""
-
-    @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
-        """Give each test of the suite a recorder."""
-        if self._marks.includes(item):
-            item.stash[RECORDER_KEY] = Recorder(item.nodeid, requirement_ids(item), self._write)
-            item.stash[_FINDINGS_KEY] = []
-        return (yield)
+        self._attempts: dict[str, list[str]] = {}
+        """Node id -> the worst verdict of each attempt so far; a plugin may repeat a failed test."""
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        """Skip a test that does not apply to the board, and block a test whose board is dead."""
-        if RECORDER_KEY not in item.stash:
+        """Give each attempt of a test its own recorder, unless the test does not apply or its board is dead."""
+        if not self._marks.includes(item):
             return
+        item.stash[RECORDER_KEY] = Recorder(item.nodeid, requirement_ids(item), self._write)
+        item.stash[_FINDINGS_KEY] = []
         worker = worker_id(self._config) or "main"
         self._write(StartedNote(item.nodeid, requirement_ids(item), worker))
         self._notes.begin(item)
@@ -148,7 +145,7 @@ class VerdictPlugin:
             report.sections += [("panic", text) for text in panics]
         if call.when == TEARDOWN:
             self._notes.end(item)
-            verdicts = _verdict_lines(item, self._board)
+            verdicts = self._as_attempt(_verdict_lines(item, self._board), item.nodeid)
             for line in verdicts:
                 self._write(line)
             setattr(report, _REPORT_VERDICTS, [line.verdict.value for line in verdicts])
@@ -167,6 +164,15 @@ class VerdictPlugin:
             report.longrepr = printable(str(finding))  # a traceback into the harness would not help
         if finding.board_is_dead and self._is_lost(call) and not self._board_plugin.revive():
             self._dead = finding
+
+    def _as_attempt(self, lines: list[VerdictLine], nodeid: str) -> list[VerdictLine]:
+        """Name the earlier attempts in the reasons of a test that was repeated."""
+        attempts = self._attempts.setdefault(nodeid, [])
+        if attempts:
+            before = f"{FLAKY}{', '.join(attempts)} in {_count(len(attempts))} before"
+            lines = [replace(line, reason="; ".join(filter(None, (before, line.reason)))) for line in lines]
+        attempts.append(str(worst(line.verdict for line in lines)))
+        return lines
 
     def _is_lost(self, call: pytest.CallInfo[None]) -> bool:
         """Whether the next test would use the same dead board."""
@@ -191,14 +197,19 @@ class VerdictCounter:
         self.is_active = False
         """Whether this process reports to the user."""
         self.counts: Counter[Verdict] = Counter()
+        self._blocked: Counter[str] = Counter()
+        """Node id -> BLOCKED verdicts of the newest attempt, which a further attempt replaces."""
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Count the verdicts of a report from this process or from a worker."""
         if not self.is_active:
             return
-        for verdict in getattr(report, _REPORT_VERDICTS, ()):
-            self.counts[Verdict(verdict)] += 1
+        verdicts = [Verdict(verdict) for verdict in getattr(report, _REPORT_VERDICTS, ())]
+        if verdicts:
+            self.counts[Verdict.BLOCKED] -= self._blocked.pop(report.nodeid, 0)
+            self._blocked[report.nodeid] = verdicts.count(Verdict.BLOCKED)
+            self.counts.update(verdicts)
         if report.failed and not hasattr(report, REPORT_VERDICT):
             self._count_failure(report)
 
@@ -224,12 +235,8 @@ def _finding(report: pytest.TestReport, call: pytest.CallInfo[None], board: Boar
         return None
     error = call.excinfo.value
     if isinstance(error, pytest.FixtureLookupError):
-        what = (error.msg or f"there is no fixture {error.argname!r}").splitlines()[0]
-        return Finding(
-            Verdict.BLOCKED,
-            f"the test's {call.when} raised {type(error).__name__}: {what}",
-            "correct the test, or add the fixture to its conftest.py",
-        )
+        what = (error.msg or f"fixture {error.argname!r} not found").splitlines()[0]
+        return Finding(Verdict.FAIL, what, "correct the test, or add the fixture to its conftest.py")
     if hasattr(report, "wasxfail"):
         return Finding(Verdict.FAIL, f"known to fail: {report.wasxfail}")
     if report.skipped:
@@ -288,6 +295,10 @@ def _combine(measured: Verdict, ended: Verdict | None) -> Verdict:
     if ended is None:
         return measured
     return Verdict.FAIL if measured is Verdict.FAIL else ended
+
+
+def _count(attempts: int) -> str:
+    return "the attempt" if attempts == 1 else f"the {attempts} attempts"
 
 
 def _source(measurement: Measurement) -> str:

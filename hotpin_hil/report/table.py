@@ -8,6 +8,7 @@ from typing import Any
 
 from hotpin_hil.evidence.lines import MeasurementLine
 from hotpin_hil.evidence.model import Verdict, limit_text, with_unit
+from hotpin_hil.evidence.results import FLAKY
 from hotpin_hil.report.margin import nearest
 from hotpin_hil.report.text import printable, shorten
 
@@ -83,6 +84,16 @@ def blocked_lines(qualification: Qualification) -> list[str]:
         concerned = ", ".join(dict.fromkeys(ids))
         lines += textwrap.wrap(f"affects: {concerned}", WIDTH, initial_indent="  ", subsequent_indent="    ")
     return lines
+
+
+def flaky_lines(qualification: Qualification) -> list[str]:
+    """A line for each verdict of a repeated test, with the verdicts of its earlier attempts."""
+    lines = {
+        f"{test['test']}: {test['verdict']}; {test['reason'].removeprefix(FLAKY)}": None
+        for _, test in _tests(qualification)
+        if test["reason"].startswith(FLAKY)
+    }
+    return [line for text in lines for line in textwrap.wrap(printable(text), WIDTH, subsequent_indent="  ")]
 
 
 def _tests(qualification: Qualification) -> list[tuple[list[str], Mapping[str, Any]]]:

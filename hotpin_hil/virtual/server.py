@@ -19,15 +19,19 @@ from pathlib import Path
 from typing import IO, TextIO
 
 from hotpin_hil.errors import UsageError
-from hotpin_hil.paths import BUILD_DIR, NATIVE_ELFS_FILE
+from hotpin_hil.paths import BUILD_DIR, NATIVE_ELFS_FILE, state_dir
 from hotpin_hil.virtual import profile as profiles
 from hotpin_hil.virtual.board import BoardOptions, Esp32Cam
 from hotpin_hil.virtual.control import LOCK_NAME, ControlServer, check_time_scale
 from hotpin_hil.virtual.rfc2217 import LoopbackPort
 
-DEFAULT_STATE_DIR = BUILD_DIR / "virtual-boards"
 MAX_BOARDS = 256
 _LAST_PORT = 65535
+
+
+def default_state_dir() -> Path:
+    """Folder of the boards that a user starts without --state-dir."""
+    return (state_dir() or BUILD_DIR) / "virtual-boards"
 
 
 def main_start(args: argparse.Namespace) -> int:
@@ -51,7 +55,7 @@ def main_start(args: argparse.Namespace) -> int:
             serve(
                 count=args.count,
                 profile=args.profile or profiles.DEFAULT_PROFILE,
-                state_dir=Path(args.state_dir) if args.state_dir else DEFAULT_STATE_DIR,
+                state_dir=Path(args.state_dir) if args.state_dir else default_state_dir(),
                 seed=args.seed,
                 time_scale=1.0 if args.time_scale is None else args.time_scale,
                 paced=bool(args.paced),

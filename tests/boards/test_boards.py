@@ -15,13 +15,16 @@ import pytest
 
 from hotpin_hil.boards import board_process
 from hotpin_hil.boards.artifacts import read_build
+from hotpin_hil.boards.board import BoardSettings
 from hotpin_hil.boards.board_process import BoardProcess
 from hotpin_hil.boards.choose import Wish, choose_board
 from hotpin_hil.boards.identity import check_identity
 from hotpin_hil.boards.kind import BoardKind
 from hotpin_hil.boards.ports import find_ports
+from hotpin_hil.boards.virtual import VirtualBoard
 from hotpin_hil.errors import BuildError, PortError, UsageError, WrongBoardError
-from hotpin_hil.virtual.server import DEFAULT_STATE_DIR
+from hotpin_hil.paths import BUILD_DIR
+from hotpin_hil.virtual.server import default_state_dir
 from tests.support.fake_build import ELF_SHA256, image, write_build
 
 REMOTE = "rfc2217://bench-3.example:4000"
@@ -241,7 +244,7 @@ open("ended", "w").write(str(len(sys.stdin.read())))
 
 def test_virtual_board_ends_when_its_stdin_closes(stand_in: Path, tmp_path: Path) -> None:
     stand_in.write_text(SERVES)
-    board = BoardProcess.start(tmp_path / "board.log", ["--time-scale", "3"])
+    board = BoardProcess.start(tmp_path / "board.log", tmp_path, ["--time-scale", "3"])
     assert (board.port, board.mac) == ("rfc2217://127.0.0.1:1", "24:0a:c4:00:00:01")
     board.check_alive()
     # Ctrl-C reaches every process of the terminal's session, so the board needs its own.
@@ -265,7 +268,7 @@ def test_virtual_board_that_fails_to_start_reports_the_reason(
 ) -> None:
     stand_in.write_text(program)
     with pytest.raises(PortError, match=message):
-        BoardProcess.start(tmp_path / "board.log")
+        BoardProcess.start(tmp_path / "board.log", tmp_path)
 
 
 def test_virtual_board_that_does_not_listen_is_killed(
@@ -278,7 +281,7 @@ def test_virtual_board_that_does_not_listen_is_killed(
     monkeypatch.setattr(board_process, "START_TIMEOUT_S", 2.0)
     monkeypatch.setattr(board_process, "STOP_TIMEOUT_S", 0.2)
     with pytest.raises(PortError, match="no output"):
-        BoardProcess.start(tmp_path / "board.log")
+        BoardProcess.start(tmp_path / "board.log", tmp_path)
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "pid").read_text()), 0)
 
@@ -290,7 +293,7 @@ def test_virtual_board_does_not_outlive_a_killed_run(stand_in: Path, tmp_path: P
     runner = (
         f"import os, signal, sys; sys.path.insert(0, {str(Path(board_process.__file__).parents[2])!r})\n"
         "from pathlib import Path\nfrom hotpin_hil.boards.board_process import BoardProcess\n"
-        "board = BoardProcess.start(Path('board.log'))\nos.kill(os.getpid(), signal.SIGKILL)\n"
+        "board = BoardProcess.start(Path('board.log'), Path())\nos.kill(os.getpid(), signal.SIGKILL)\n"
     )
     result = subprocess.run([sys.executable, "-c", runner], cwd=tmp_path, check=False, timeout=30)
     assert result.returncode == -signal.SIGKILL
@@ -300,11 +303,16 @@ def test_virtual_board_does_not_outlive_a_killed_run(stand_in: Path, tmp_path: P
 
 
 def test_boards_of_a_run_and_boards_started_by_hand_have_separate_flash(
-    stand_in: Path, tmp_path: Path
+    stand_in: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stand_in.write_text("import json, sys\nopen('arguments', 'w').write(json.dumps(sys.argv))\n" + SERVES)
-    BoardProcess.start(tmp_path / "board.log", ["--state-dir", "mine"]).stop()
+    options = SimpleNamespace(board_profile=None)
+    board = VirtualBoard(BoardSettings(True, options, tmp_path / "run", time_scale=1.0))
+    board.start(1)
+    board.stop()
     arguments = json.loads((tmp_path / "arguments").read_text())
-    places = [arguments[at + 1] for at, word in enumerate(arguments) if word == "--state-dir"]
-    assert places == [str(board_process.HARNESS_STATE_DIR), "mine"]  # the last occurrence of an option counts
-    assert board_process.HARNESS_STATE_DIR != DEFAULT_STATE_DIR
+    assert arguments[arguments.index("--state-dir") + 1] == str(tmp_path / "run" / "state" / "boards")
+    monkeypatch.setenv("HOTPIN_STATE_DIR", str(tmp_path / "mine"))
+    assert default_state_dir() == tmp_path / "mine" / "virtual-boards"
+    monkeypatch.delenv("HOTPIN_STATE_DIR")
+    assert default_state_dir() == BUILD_DIR / "virtual-boards"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import threading
 from pathlib import Path
 
 import pytest
@@ -67,6 +69,35 @@ def test_without_idf_the_existing_build_is_used_and_no_release_is_required(
     (folder / "flasher_args.json").touch()
     assert build.build_firmware("hardware") == folder
     assert str(folder) in capsys.readouterr().out
+
+
+def test_second_build_in_a_folder_waits_for_the_first(tools: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_tool(tools, "idf.py")
+    waits = threading.Event()
+    monkeypatch.setattr("builtins.print", lambda text, **_: waits.set())
+    folder = build.build_dir("qemu")
+    folder.mkdir()
+    second = threading.Thread(target=build.build_firmware, args=("qemu",))
+    with (folder / build.LOCK_NAME).open("ab") as first:
+        fcntl.flock(first, fcntl.LOCK_EX)
+        second.start()
+        assert waits.wait(20.0)
+        assert not (tools / "log").exists()
+    second.join(20.0)
+    assert len(log(tools)) == 2
+
+
+def test_folder_that_another_user_owns_is_named_with_a_remedy(
+    tools: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_tool(tools, "cmake")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(BuildError, match=r"can't build in .*: Permission denied .*HOTPIN_STATE_DIR"):
+        build.build_firmware("virtual")
 
 
 def test_failed_build_reports_its_last_lines_and_log_file(tools: Path) -> None:

@@ -235,7 +235,7 @@ def test_fingerprint_depends_on_content_offset_and_settings(app: Any) -> None:
 @pytest.fixture(scope="module")
 def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BoardProcess]:
     folder = tmp_path_factory.mktemp("board")
-    board = BoardProcess.start(folder / "log", ["--state-dir", str(folder / "state")])
+    board = BoardProcess.start(folder / "log", folder / "state")
     yield board
     board.stop()
 

@@ -421,12 +421,6 @@ def test_second_run_into_the_same_folder_is_refused(suite: Suite) -> None:
     assert suite.run(ALL_PASS, where, "--overwrite", "hil_tests").ret == 0
 
 
-def test_missing_fixture_is_a_bench_fault(suite: Suite) -> None:
-    result = suite.run("@requirement('AAA-01')\ndef test_it(measure, no_such_fixture): pass\n")
-    assert suite.verdict("AAA-01") == "BLOCKED"
-    assert result.ret == 7
-
-
 BROKEN_FIXTURES = """
 @pytest.fixture
 def broken():

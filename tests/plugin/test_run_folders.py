@@ -109,6 +109,40 @@ def test_workers_write_to_the_folder_of_their_run(suite: Suite) -> None:
     assert list((folder / "allure-results").glob("*-result.json"))
 
 
+@pytest.mark.parametrize("how", ["option", "variable"])
+def test_state_folder_holds_the_runs_of_a_checkout_that_cannot_be_written(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], how: str
+) -> None:
+    state = suite.runs.parents[1] / "state of mine"
+    options: tuple[str, ...] = ("hil_tests",)
+    if how == "option":
+        options = ("--state-dir", str(state), *options)
+    else:
+        monkeypatch.setenv("HOTPIN_STATE_DIR", str(state))
+    suite.folder = state / "qualification" / "latest"
+    assert suite.run(PASSES, *options).ret == 0
+    assert suite.verdict("AAA-01") == "PASS"
+    assert not suite.runs.exists()
+    monkeypatch.setenv("HOTPIN_STATE_DIR", str(state))
+    capsys.readouterr()
+    assert main(["runs", "--latest"]) == 0
+    assert capsys.readouterr().out == f"{suite.folder.resolve()}\n"
+
+
+def test_what_only_the_run_needs_is_in_its_folder_and_removed_at_its_end(suite: Suite) -> None:
+    suite.run(
+        "@requirement('AAA-01')\ndef test_it(measure, request):\n"
+        "    cache = Path(request.config.option.cache_dir)\n"
+        "    assert cache.parent.name == 'state'\n    cache.mkdir(parents=True)\n"
+        "    measure('x', str(cache.parents[1]), exact=str(cache.parents[1]))\n"
+        "from pathlib import Path\n"
+    )
+    folder = suite.folder.resolve()
+    (value,) = [line["value"] for line in suite.lines if line["kind"] == "measurement"]
+    assert value == str(folder)
+    assert not (folder / "state").exists()
+
+
 def run_in(folder: Path) -> ResultsWriter:
     return ResultsWriter(folder, RunLine.from_json(RUN))
 

@@ -111,7 +111,7 @@ class FakeVirtualBoard:
         self.is_running = True
 
     @classmethod
-    def start(cls, log: Path, arguments: list[str]) -> FakeVirtualBoard:
+    def start(cls, log: Path, state_dir: Path, arguments: list[str]) -> FakeVirtualBoard:
         if cls.refuses:
             raise PortError("the virtual board did not start: no room", "make room")
         cls.started.append(cls())
@@ -170,7 +170,7 @@ class Suite:
 
 @pytest.fixture
 def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Suite:
-    for name in ("CI", "HOTPIN_BOARD", "ESPPORT", "PYTEST_ADDOPTS"):
+    for name in ("CI", "HOTPIN_BOARD", "ESPPORT", "HOTPIN_STATE_DIR", "PYTEST_ADDOPTS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(virtual, "BoardProcess", FakeVirtualBoard)
     monkeypatch.setattr(ports, "find_ports", list)

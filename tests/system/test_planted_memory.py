@@ -51,9 +51,7 @@ class Planted:
 
 @contextmanager
 def running_board(folder: Path) -> Iterator[tuple[HilIdfSerial, Device, Path]]:
-    board = BoardProcess.start(
-        folder / "board.log", ["--state-dir", str(folder / "state"), "--time-scale", TIME_SCALE]
-    )
+    board = BoardProcess.start(folder / "board.log", folder / "state", ["--time-scale", TIME_SCALE])
     console = ConsoleLog(folder / "console.log")
     try:
         app = IdfApp(str(FIRMWARE_DIR), NATIVE_BUILD_DIR.name)

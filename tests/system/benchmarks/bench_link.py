@@ -182,8 +182,8 @@ def echo_server() -> Iterator[tuple[str, Any]]:
 
 @contextmanager
 def virtual_board(folder: Path) -> Iterator[tuple[str, Any]]:
-    arguments = ["--state-dir", str(folder / "state"), "--time-scale", f"{DEFAULT_TIME_SCALE:g}"]
-    board = BoardProcess.start(folder / "board.log", arguments)
+    arguments = ["--time-scale", f"{DEFAULT_TIME_SCALE:g}"]
+    board = BoardProcess.start(folder / "board.log", folder / "state", arguments)
     try:
         yield board.port, IdfApp(str(FIRMWARE_DIR), NATIVE_BUILD_DIR.name)
     finally:

@@ -80,8 +80,8 @@ def timed(command: list[str], cwd: Path) -> tuple[float, str]:
 def erased_board(folder: Path) -> Iterator[str]:
     """A virtual board with nothing in its flash."""
     with tempfile.TemporaryDirectory(dir=folder) as state:
-        arguments = ["--state-dir", state, "--time-scale", f"{DEFAULT_TIME_SCALE:g}"]
-        board = BoardProcess.start(folder / "board.log", arguments)
+        arguments = ["--time-scale", f"{DEFAULT_TIME_SCALE:g}"]
+        board = BoardProcess.start(folder / "board.log", Path(state), arguments)
         try:
             yield board.port
         finally:

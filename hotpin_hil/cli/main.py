@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hotpin_hil import __version__
-from hotpin_hil.cli import fidelity, runs
+from hotpin_hil.cli import fidelity, runs, seal
 from hotpin_hil.cli.board import add_commands
 from hotpin_hil.errors import HilError
 from hotpin_hil.paths import RUNS_DIR
@@ -125,6 +125,8 @@ def _parser() -> argparse.ArgumentParser:
     report.set_defaults(run=_report)
 
     runs.add_command(commands)
+
+    seal.add_commands(commands)
 
     fidelity.add_command(commands)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hotpin_hil import __version__
-from hotpin_hil.cli import fidelity, runs
+from hotpin_hil.cli import fidelity, runs, seal
 from hotpin_hil.cli.board import add_commands
 from hotpin_hil.errors import HilError
 from hotpin_hil.paths import runs_dir
@@ -122,9 +122,14 @@ def _parser() -> argparse.ArgumentParser:
         default=runs_dir(),
         help="folder of a run (default: the newest)",
     )
+    report.add_argument(
+        "--csv", action="store_true", help="also write requirements.csv and tests.csv, the requirement matrix"
+    )
     report.set_defaults(run=_report)
 
     runs.add_command(commands)
+
+    seal.add_commands(commands)
 
     fidelity.add_command(commands)
 
@@ -230,11 +235,15 @@ def _chosen_kind(options: argparse.Namespace) -> BoardKind:
 def _report(options: argparse.Namespace) -> int:
     from hotpin_hil.evidence.qualification import headline, missing_lines
     from hotpin_hil.evidence.run_folders import find_run
-    from hotpin_hil.report.write import QUALIFICATION_FILE, REPORT_FILE, write_reports
+    from hotpin_hil.report import write
 
     folder = find_run(options.folder)
-    qualification = write_reports(folder)
-    for name in (QUALIFICATION_FILE, REPORT_FILE):
+    qualification = write.write_reports(folder)
+    names = [write.QUALIFICATION_FILE, write.REPORT_FILE]
+    if options.csv:
+        write.write_csv(folder)
+        names += [write.REQUIREMENTS_CSV, write.TESTS_CSV]
+    for name in names:
         print(folder / name)
     print(headline(qualification))
     for line in missing_lines(qualification):

@@ -1,4 +1,4 @@
-"""Makes qualification.json and report.html from results.jsonl alone."""
+"""Makes qualification.json, report.html and the CSV files from results.jsonl alone."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from typing import Any
 
 from hotpin_hil.evidence.qualification import qualify
 from hotpin_hil.evidence.results import FILE_NAME, read_results
+from hotpin_hil.report.csv_matrix import csv_by_requirement, csv_by_test
 from hotpin_hil.report.html import render
 from hotpin_hil.report.whole_file import write_whole
 
 QUALIFICATION_FILE = "qualification.json"
 REPORT_FILE = "report.html"
+REQUIREMENTS_CSV = "requirements.csv"
+TESTS_CSV = "tests.csv"
 
 
 def write_reports(folder: Path) -> dict[str, Any]:
@@ -27,6 +30,17 @@ def write_reports(folder: Path) -> dict[str, Any]:
     write_whole(folder / QUALIFICATION_FILE, json.dumps(qualification, indent=1) + "\n")
     write_whole(folder / REPORT_FILE, render(qualification, results, _sha256(folder)))
     return qualification
+
+
+def write_csv(folder: Path) -> None:
+    """Write the requirement matrix both ways into `folder`: REQUIREMENTS_CSV and TESTS_CSV.
+
+    Raises:
+        UsageError: The results cannot be read or a file cannot be written.
+    """
+    results = read_results(folder)
+    write_whole(folder / REQUIREMENTS_CSV, csv_by_requirement(qualify(results), results))
+    write_whole(folder / TESTS_CSV, csv_by_test(results))
 
 
 def _sha256(folder: Path) -> str:

@@ -61,6 +61,18 @@ def test_report_is_made_from_the_results_alone(tmp_path: Path, capsys: pytest.Ca
     assert "REHEARSED" in (tmp_path / "report.html").read_text()
 
 
+def test_report_writes_the_matrix_on_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [{**RUN, "requirements": [row("A")]}, *passed("A"), END]
+    (tmp_path / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert cli.main(["report", str(tmp_path)]) == 0
+    assert not list(tmp_path.glob("*.csv"))
+    assert cli.main(["report", "--csv", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    for name in ("requirements.csv", "tests.csv"):
+        assert str(tmp_path / name) in printed
+        assert ",t::A," in (tmp_path / name).read_text().replace("\n", ",")
+
+
 def test_unwritable_report_is_a_one_line_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = [{**RUN, "requirements": [row("A")]}, *passed("A"), END]
     (tmp_path / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))

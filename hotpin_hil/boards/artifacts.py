@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hotpin_hil.boards.kind import BoardKind
+from hotpin_hil.boards.origin import UNKNOWN_ORIGIN, Origin, find_origin
 from hotpin_hil.errors import BuildError
 
 CHIP = "esp32"
@@ -52,6 +53,8 @@ class FirmwareBuild(AppDescriptor):
     folder: Path
     flash_files: tuple[tuple[int, Path], ...] = ()
     """Flash offset and file of each part."""
+    origin: Origin = UNKNOWN_ORIGIN
+    """The commits that it was built from."""
 
     @property
     def app_file(self) -> Path:
@@ -134,6 +137,7 @@ def read_build(folder: Path, kind: BoardKind, target: str | None = None) -> Firm
     build = FirmwareBuild(
         folder=folder,
         flash_files=tuple(sorted(files.items())),
+        origin=find_origin(app.read_bytes()),
         **asdict(_describe(app, remedy)),
     )
     _check_kind(build, kind)

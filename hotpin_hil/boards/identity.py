@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hotpin_hil.boards.kind import BoardKind
+from hotpin_hil.boards.origin import Origin, reported_origin
 from hotpin_hil.errors import FirmwareError, WrongBoardError
 
 _KIND_OF_BUILD = {"native": BoardKind.VIRTUAL, "qemu": BoardKind.QEMU}
@@ -24,6 +25,8 @@ def check_identity(
     mac: str | None = None,
     elf_sha256: str | None = None,
     is_flashed: bool = True,
+    *,
+    origin: Origin,
 ) -> None:
     """Check that a board is the one that the evidence will name.
 
@@ -33,9 +36,11 @@ def check_identity(
         mac: MAC of the named or leased board, if known.
         elf_sha256: ELF file of the firmware under test, if the board must run that one.
         is_flashed: whether the harness flashed it.
+        origin: the commits of the firmware under test.
 
     Raises:
-        WrongBoardError: another kind of board, another board, or a board that was not flashed.
+        WrongBoardError: another kind of board, another board, a board that was not flashed, or firmware of
+            another commit.
         FirmwareError: the board was flashed but reports another firmware.
     """
     build = info.get("build")
@@ -52,6 +57,12 @@ def check_identity(
             f"the board's MAC is {info.get('mac')}, not {mac}",
             "name the board's --port, or leave out --board-mac; in a bench.toml, correct its mac",
         )
+    reported = reported_origin(info)
+    if (reported.commit, reported.dirty) != (origin.commit, origin.dirty):
+        raise WrongBoardError(
+            f"the board reports firmware of {reported}, but the flashed image is of {origin}",
+            "build and flash again; with --skip-autoflash, flash the build under test",
+        )
     running = str(info.get("elf_sha256", ""))
     if elf_sha256 is not None and running != elf_sha256:
         text = f"the board runs the firmware with ELF {running[:9] or '?'}, not this build's {elf_sha256[:9]}"
@@ -60,7 +71,20 @@ def check_identity(
         raise WrongBoardError(text, "let the harness flash it: leave out --skip-autoflash")
 
 
-_LASTING = ("mac", "chip", "rev", "psram", "flash", "build", "idf", "project", "version", "elf_sha256")
+_LASTING = (
+    "mac",
+    "chip",
+    "rev",
+    "psram",
+    "flash",
+    "build",
+    "idf",
+    "project",
+    "version",
+    "elf_sha256",
+    "commit",
+    "dirty",
+)
 """The fields of sys.info that stay the same from boot to boot."""
 
 

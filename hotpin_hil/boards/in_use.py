@@ -148,7 +148,7 @@ class BoardInUse:
             Whether this identity is new to this process.
 
         Raises:
-            WrongBoardError: another board, or another kind of board.
+            WrongBoardError: another board, another kind of board, or firmware of another commit.
             FirmwareError: the board does not run the flashed firmware.
         """
         entry, options = self.session.entry, self.session.options
@@ -158,6 +158,7 @@ class BoardInUse:
             mac=(entry and entry.mac) or options.board_mac,
             elf_sha256=elf_sha256,
             is_flashed=not is_true(getattr(options, "skip_autoflash", None)),
+            origin=self.build_of(image).origin,
         )
         self.session.rescue.note_answer()
         self.session.leases.confirm_mac(info.get("mac", self.mac))

@@ -47,6 +47,10 @@ class BoardInfo:
     """Boot id."""
     t: int
     """Time of the reply, ms since boot."""
+    commit: str = ""
+    """Commit that the firmware was built from; empty if its sources were not in git."""
+    dirty: str = ""
+    """Start of the hash of the uncommitted changes; empty if there were none."""
 
 
 @dataclass(frozen=True)

@@ -67,12 +67,15 @@ class FlashSettings:
 
 @dataclass(frozen=True)
 class BuildInfo:
-    """Build identity in the app descriptor; `date` and `time` as the C compiler writes them."""
+    """Build identity in the app descriptor; `date` and `time` as the C compiler writes them.
+
+    Both are empty in a reproducible build.
+    """
 
     project: str
     version: str
-    date: str
-    time: str
+    date: str = ""
+    time: str = ""
 
 
 def pack_app(elf: bytes, info: BuildInfo, settings: FlashSettings) -> bytes:
@@ -104,7 +107,10 @@ def pack_app(elf: bytes, info: BuildInfo, settings: FlashSettings) -> bytes:
 def pack_bootloader(info: BuildInfo, settings: FlashSettings) -> bytes:
     """A small second-stage bootloader image, with the layout of a real one but without code."""
     descriptor = BOOTLOADER_DESCRIPTOR.pack(
-        BOOTLOADER_DESCRIPTOR_MAGIC, 1, _text(HOST_IDF_VERSION, 32), _text(f"{info.date} {info.time}", 24)
+        BOOTLOADER_DESCRIPTOR_MAGIC,
+        1,
+        _text(HOST_IDF_VERSION, 32),
+        _text(f"{info.date} {info.time}".strip(), 24),
     )
     segments = [
         (0x3FFF0030, descriptor),

@@ -15,7 +15,6 @@ import hashlib
 import json
 import os
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +73,7 @@ def package(
         sdkconfig.get("ESPTOOLPY_FLASHSIZE", "4MB"),
         sdkconfig.get("ESPTOOLPY_FLASHFREQ", "40m"),
     )
-    info = _build_info(elf_file, project, version)
+    info = image.BuildInfo(project, version)
     app = image.pack_app(elf, info, settings)
     app_partition = _app_partition(partitions, partitions_file.name)
     if len(app) > app_partition.size:
@@ -177,15 +176,6 @@ def _app_partition(partitions: list[partition.Partition], source: str) -> partit
     if not apps:
         raise UsageError(f"{source} has no app partition", "add one of type app, subtype factory")
     return min(apps, key=lambda p: p.subtype)
-
-
-def _build_info(elf_file: Path, project: str, version: str) -> image.BuildInfo:
-    """Times from SOURCE_DATE_EPOCH or else the ELF, so that packing twice gives the same image."""
-    epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
-    stamp = time.gmtime(int(epoch) if epoch.isdigit() else int(elf_file.stat().st_mtime))
-    month = "JanFebMarAprMayJunJulAugSepOctNovDec"[stamp.tm_mon * 3 - 3 : stamp.tm_mon * 3]
-    date = f"{month} {stamp.tm_mday:2d} {stamp.tm_year}"
-    return image.BuildInfo(project, version, date, time.strftime("%H:%M:%S", stamp))
 
 
 def _read(path: Path) -> bytes:

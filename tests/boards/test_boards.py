@@ -20,6 +20,7 @@ from hotpin_hil.boards.board_process import BoardProcess
 from hotpin_hil.boards.choose import Wish, choose_board
 from hotpin_hil.boards.identity import check_identity
 from hotpin_hil.boards.kind import BoardKind
+from hotpin_hil.boards.origin import Origin, find_origin
 from hotpin_hil.boards.ports import find_ports
 from hotpin_hil.boards.virtual import VirtualBoard
 from hotpin_hil.errors import BuildError, PortError, UsageError, WrongBoardError
@@ -209,20 +210,50 @@ def test_board_whose_build_is_of_another_kind_is_refused(
     kind: BoardKind, build: str, actual: BoardKind
 ) -> None:
     if kind is actual:
-        check_identity(kind, {"build": build})
+        check_identity(kind, {"build": build}, origin=Origin())
         return
     with pytest.raises(WrongBoardError) as caught:
-        check_identity(kind, {"build": build})
+        check_identity(kind, {"build": build}, origin=Origin())
     assert f"--board {actual}" in caught.value.remedy
 
 
 def test_board_without_identity_or_with_another_mac_is_refused() -> None:
     with pytest.raises(WrongBoardError, match="does not report"):
-        check_identity(BoardKind.HARDWARE, {})
+        check_identity(BoardKind.HARDWARE, {}, origin=Origin())
     identity = {"build": "hil", "mac": "24:0a:c4:00:00:01"}
-    check_identity(BoardKind.HARDWARE, identity, "24:0A:C4:00:00:01")
+    check_identity(BoardKind.HARDWARE, identity, "24:0A:C4:00:00:01", origin=Origin())
     with pytest.raises(WrongBoardError, match="24:0a:c4:00:00:01, not 24:0a:c4:00:00:02"):
-        check_identity(BoardKind.HARDWARE, identity, "24:0a:c4:00:00:02")
+        check_identity(BoardKind.HARDWARE, identity, "24:0a:c4:00:00:02", origin=Origin())
+
+
+COMMIT = "0123456789" * 4
+
+
+@pytest.mark.parametrize(
+    ("commit", "dirty", "reported"),
+    [
+        ("f" * 40, "", "commit ffffffffffff,"),
+        (COMMIT, "abcdefabcdef", "commit 012345678901 with the changes abcdefabcdef,"),
+        ("", "", "an unknown commit,"),
+    ],
+)
+def test_firmware_of_another_commit_than_the_flashed_image_is_refused(
+    commit: str, dirty: str, reported: str
+) -> None:
+    identity = {"build": "hil", "commit": commit, "dirty": dirty}
+    check_identity(BoardKind.HARDWARE, identity, origin=Origin(commit, dirty, "e" * 40))
+    with pytest.raises(WrongBoardError, match=f"reports firmware of {reported} but the .* is of commit 012"):
+        check_identity(BoardKind.HARDWARE, identity, origin=Origin(COMMIT))
+
+
+def test_origin_is_read_from_the_image(tmp_path: Path) -> None:
+    fields = (b"HOTPIN-BUILT-FROM", COMMIT.encode(), b"abcdefabcdef", b"e" * 40)
+    place = b"".join(field.ljust(size, b"\0") for field, size in zip(fields, (20, 44, 16, 44), strict=True))
+    found = Origin(COMMIT, "abcdefabcdef", "e" * 40)
+    assert find_origin(b"code" + place + b"more") == found
+    assert find_origin(b"code" + place[:-1]) == find_origin(b"") == Origin()  # cut, or of older firmware
+    folder = write_build(tmp_path, constants=place)
+    assert read_build(folder, BoardKind.VIRTUAL).origin == found
 
 
 @pytest.fixture

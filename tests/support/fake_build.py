@@ -12,12 +12,22 @@ CHECKSUM_SEED = 0xEF
 ELF_SHA256 = bytes(range(32)).hex()
 
 
-def write_build(folder: Path, *, idf: str = NATIVE, chip: str = "esp32") -> Path:
-    """Writes the files of `idf.py build` that a flasher reads; `idf` is the version of ESP-IDF. Returns `folder`."""
+def write_build(folder: Path, *, idf: str = NATIVE, chip: str = "esp32", constants: bytes = b"") -> Path:
+    """Writes the files of `idf.py build` that a flasher reads.
+
+    Args:
+        folder: the build folder.
+        idf: version of ESP-IDF.
+        chip: name of the chip.
+        constants: constants of the app image, after its descriptor.
+
+    Returns:
+        `folder`.
+    """
     files = {
         "0x1000": ("bootloader/bootloader.bin", image(b"\0" * 16)),
         "0x8000": ("partition_table/partition-table.bin", b"\xaa\x50" + b"\0" * 30),
-        "0x10000": ("hotpin.bin", image(app_descriptor(idf))),
+        "0x10000": ("hotpin.bin", image(app_descriptor(idf) + constants)),
     }
     for name, content in files.values():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

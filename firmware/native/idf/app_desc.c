@@ -35,10 +35,6 @@ void native_app_desc_init(void)
     describe(s_app_desc.version, g_native_params.project_version, HOTPIN_PROJECT_VERSION);
     describe(s_app_desc.project_name, g_native_params.project_name, HOTPIN_PROJECT_NAME);
     describe(s_app_desc.idf_ver, g_native_params.idf_version, "native");
-#if CONFIG_APP_COMPILE_TIME_DATE
-    memcpy(s_app_desc.time, __TIME__, sizeof __TIME__);
-    memcpy(s_app_desc.date, __DATE__, sizeof __DATE__);
-#endif
     memcpy(s_app_desc.app_elf_sha256, g_native_params.elf_sha256, sizeof s_app_desc.app_elf_sha256);
 }
 

@@ -157,7 +157,6 @@ static void log_start(void)
     ESP_EARLY_LOGI("app_init", "Application information:");
     ESP_EARLY_LOGI("app_init", "Project name:     %.32s", app->project_name);
     ESP_EARLY_LOGI("app_init", "App version:      %.32s", app->version);
-    ESP_EARLY_LOGI("app_init", "Compile time:     %s %s", app->date, app->time);
     ESP_EARLY_LOGI("app_init", "ELF file SHA256:  %s...", esp_app_get_elf_sha256_str());
     ESP_EARLY_LOGI("app_init", "ESP-IDF:          %.32s", app->idf_ver);
     ESP_EARLY_LOGI("efuse_init", "Min chip rev:     v0.0");

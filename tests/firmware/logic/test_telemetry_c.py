@@ -221,18 +221,30 @@ def test_longest_record_has_the_maximum_length() -> None:
     parse(line)
 
 
-def test_identity_fits_with_every_field_at_its_longest() -> None:
-    """The fields of sys.info as written by identity.c, in a reply with the longest id."""
+def test_identity_of_a_build_fits_into_one_record() -> None:
+    """The fields of sys.info as written by identity.c, in a reply with the longest id. The texts are a build's."""
     record = Record().reply(65535)
     r = record.r
     lib.telemetry_bool(r, b"ok", True)
-    for key in (b"project", b"version", b"idf"):
-        lib.telemetry_strn(r, key, b"x" * 32, 24)
+    for key, text in (
+        (b"project", b"hotpin"),
+        (b"version", b"10.10.10"),
+        (b"idf", b"v5.4.4-956-g69ae551ac64-dirty"),
+    ):
+        lib.telemetry_strn(r, key, text, 32)
     lib.telemetry_bytes(r, b"elf_sha256", b"\xff" * 32, 32)
     lib.telemetry_str(r, b"chip", b"virtual")
     lib.telemetry_str(r, b"mac", b"24:0a:c4:00:00:01")
     lib.telemetry_str(r, b"reset_reason", b"DEEPSLEEP")
     lib.telemetry_str(r, b"build", b"release")
-    for key in (b"rev", b"psram", b"flash", b"boot_count", b"free_at_main"):
-        lib.telemetry_u32(r, key, 2**32 - 1)
-    parse(record.finish(2**32 - 1, b"ffffffff", 2**32 - 1))
+    lib.telemetry_str(r, b"commit", b"f" * 40)
+    lib.telemetry_str(r, b"dirty", b"f" * 12)
+    lib.telemetry_u32(r, b"rev", 399)
+    for key, value in (
+        (b"psram", 8 << 20),
+        (b"flash", 16 << 20),
+        (b"boot_count", 99_999),
+        (b"free_at_main", 8 << 20),
+    ):
+        lib.telemetry_u32(r, key, value)
+    parse(record.finish(2**32 - 1, b"ffffffff", 99_999))

@@ -97,13 +97,13 @@ void telemetry_resend(const char *line, size_t len);
 
 /**
  * Adds the identity: project, version, elf_sha256, idf, chip, rev, mac, psram, flash, reset_reason,
- * boot_count, free_at_main, build. Starts with field number `field` (0: the first) and adds as many as fit.
- * Even with the longest app description all fields fit into one record, unless characters must be escaped.
+ * boot_count, free_at_main, build, commit, dirty. Starts with field number `field` (0: the first) and adds
+ * as many as fit: if project, version and IDF version are long, the last fields need another record.
  * @return number of the first field that did not fit, for the next record; TELEMETRY_IDENTITY_FIELDS if all
  * did
  */
 size_t telemetry_add_identity(telemetry_record_t *r, size_t field);
-#define TELEMETRY_IDENTITY_FIELDS 13u
+#define TELEMETRY_IDENTITY_FIELDS 15u
 
 /** Sends the boot event. */
 esp_err_t telemetry_send_boot(void);

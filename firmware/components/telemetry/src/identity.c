@@ -5,6 +5,7 @@
  */
 #include "telemetry.h"
 
+#include "build_origin.h"
 #include "esp_app_desc.h"
 #include "esp_chip_info.h"
 #include "esp_flash.h"
@@ -117,6 +118,8 @@ static void add_field(telemetry_record_t *r, size_t field)
     case 10: telemetry_u32(r, "boot_count", telemetry_boot_count()); break;
     case 11: telemetry_u32(r, "free_at_main", s_free_at_main); break;
     case 12: telemetry_str(r, "build", CONFIG_HOTPIN_BUILD_KIND); break;
+    case 13: telemetry_str(r, "commit", g_build_origin.commit); break;
+    case 14: telemetry_str(r, "dirty", g_build_origin.dirty); break;
     }
 }
 

@@ -23,6 +23,9 @@ from hotpin_hil.evidence.run_folders import find_run
 
 SHOWN = (Verdict.PASS, Verdict.MARGINAL)
 
+UNMATCHED = "no reason in fidelity.toml matches it"
+"""Why a difference that no row concerns is unexplained."""
+
 Key = tuple[str, str, int]
 """Test, measurement name without figures, and index among the test's measurements with that name."""
 
@@ -125,6 +128,8 @@ class RunDifference:
     because: str = ""
     """An explanation that is not a row of fidelity.toml, or the reason why there is no explanation."""
     explained: bool = False
+    key: Key | None = None
+    """Key of the measurement; None for a verdict."""
 
     def shown(self) -> tuple[str, str]:
         """The two values as text, with their unit."""
@@ -229,7 +234,9 @@ class _Pair:
         self._shift = None if free[0] is None or free[1] is None else free[1] - free[0]
 
     def differences(self) -> Iterator[RunDifference]:
-        values = [difference for key in self._keys() for difference in self._of_measurement(key)]
+        values = [
+            replace(difference, key=key) for key in self._keys() for difference in self._of_measurement(key)
+        ]
         verdicts = list(self._of_verdicts(values))
         excused = {verdict.test for verdict in verdicts if verdict.explained and verdict.reason is not None}
         for difference in values:
@@ -279,7 +286,7 @@ class _Pair:
             if not exceeds:
                 return replace(found, reason=reason, explained=True)
             refused.append(f"{reason.id}: {exceeds}")
-        return replace(found, because="; ".join(refused) or "no reason in fidelity.toml matches it")
+        return replace(found, because="; ".join(refused) or UNMATCHED)
 
     def _has_equal_starts(self, test: str) -> bool:
         return self._left.boot_counts.get(test) == self._right.boot_counts.get(test)
@@ -329,7 +336,7 @@ class _Pair:
             for run, line in ((self._left, left), (self._right, right))
             if line.reason
         )
-        return replace(found, because=reasons or "no reason in fidelity.toml matches it")
+        return replace(found, because=reasons or UNMATCHED)
 
     def _difference(
         self, of: str, line: MeasurementLine, left: Value | None, right: Value | None

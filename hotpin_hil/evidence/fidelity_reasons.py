@@ -33,6 +33,7 @@ _KEYS = {
     "only_on",
     "other_map",
     "other_starts",
+    "every_run",
     "unit",
     "follows",
     "differ_by",
@@ -62,6 +63,8 @@ class Reason:
     """Whether the two runs must have different memory maps."""
     other_starts: bool = False
     """Whether the entries of NVS must differ in number for the test: each start since it was erased adds one."""
+    every_run: bool = False
+    """Whether two runs on the same kind of board may differ for this reason as well."""
     requirement: tuple[str, ...] = ()
     test: tuple[str, ...] = ()
     name: tuple[str, ...] = ()
@@ -215,7 +218,7 @@ def _reason(table: Mapping[str, Any], where: str) -> Reason:
     for key in ("id", "class", "text"):
         if key not in table:
             raise UsageError(f"{where}: {key} is missing")
-    for key in ("other_map", "other_starts"):
+    for key in ("other_map", "other_starts", "every_run"):
         if not isinstance(table.get(key, False), bool):
             raise UsageError(f"{where}: {key} must be true or false, not {table[key]!r}")
     reason = Reason(
@@ -227,6 +230,7 @@ def _reason(table: Mapping[str, Any], where: str) -> Reason:
         only_on=texts("only_on"),
         other_map=table.get("other_map", False),
         other_starts=table.get("other_starts", False),
+        every_run=table.get("every_run", False),
         requirement=texts("requirement"),
         test=texts("test"),
         name=texts("name"),

@@ -1,0 +1,200 @@
+"""Views of a comparison of releases: text lines, JSON, an HTML page."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from hotpin_hil.evidence.compare import ReleaseComparison
+from hotpin_hil.evidence.model import Verdict
+from hotpin_hil.evidence.release_changes import MEASUREMENT, SUBJECTS, Effect, ReleaseChange
+from hotpin_hil.report.chart import Table
+from hotpin_hil.report.page import render_page
+from hotpin_hil.report.table import WIDTH
+from hotpin_hil.report.text import printable, shorten
+
+TITLES = {
+    "requirement": "Requirements",
+    "test": "Tests",
+    "memory": "Memory per mode",
+    "transition": "Transition times",
+    "ledger": "Ledger of each step",
+    "leak": "Leak slopes",
+    "size": "Image sizes",
+    "measurement": "Measurements",
+    "limit": "Limits",
+}
+"""Title of each of SUBJECTS."""
+
+_VALUE_MAX = 40
+"""Maximum number of characters of a value."""
+_PLACES_SHOWN = 3
+"""Number of places that a line names."""
+
+_COLUMNS = ("requirement", "place", "name", "base", "candidate", "difference", "why")
+
+_PLURALS = {
+    Effect.REGRESSION: "regressions",
+    Effect.IMPROVEMENT: "improvements",
+    Effect.NEUTRAL: "other changes",
+}
+
+
+def summary(comparison: ReleaseComparison) -> str:
+    """The result in one line."""
+    counts = [(effect, len(comparison.of(effect))) for effect in Effect]
+    found = [f"{count} {_name(effect, count)}" for effect, count in counts if count]
+    return (
+        f"{', '.join(found) or 'no change'}; {sum(comparison.compared.values()):,} pairs compared, "
+        f"{sum(comparison.within.values()):,} of them differ within the scatter of one build"
+    )
+
+
+def text_lines(comparison: ReleaseComparison) -> list[str]:
+    """The releases, each regression and improvement, and the number of other changes."""
+    lines = [f"base: {base.describe()}" for base in comparison.bases]
+    lines += [f"candidate: {comparison.candidate.describe()}", summary(comparison)]
+    for note in comparison.notes:
+        lines += _wrapped(f"note: {note}", "")
+    for effect in (Effect.REGRESSION, Effect.IMPROVEMENT):
+        lines += ["", *change_lines(comparison.of(effect), _PLURALS[effect])] if comparison.of(effect) else []
+    others = comparison.of(Effect.NEUTRAL)
+    if others:
+        counts = {subject: sum(change.subject == subject for change in others) for subject in SUBJECTS}
+        shown = ", ".join(f"{count} {TITLES[subject].lower()}" for subject, count in counts.items() if count)
+        lines += ["", *_wrapped(f"other changes, on the page and in the JSON: {shown}", "")]
+    return [printable(line) for line in lines]
+
+
+def change_lines(changes: Sequence[ReleaseChange], title: str) -> list[str]:
+    """A title, and a few lines for each change. Measurements that moved by the same amount share their lines."""
+    lines = [title]
+    for group in _groups(changes):
+        first = group[0]
+        base, candidate = (shorten(value, _VALUE_MAX) for value in first.shown())
+        ids = (
+            ", ".join(dict.fromkeys(id_ for change in group for id_ in change.requirement))
+            or "no requirement"
+        )
+        places = list(dict.fromkeys(change.place for change in group))
+        more = f" and {len(places) - _PLACES_SHOWN} more" if len(places) > _PLACES_SHOWN else ""
+        what = first.name if len(group) == 1 else f"{len(group)} values, the first: {first.name}"
+        size = f", {first.size}" if first.size else ""
+        lines += _wrapped(f"{first.subject}, {ids}: {', '.join(places[:_PLACES_SHOWN])}{more}", "  ")
+        lines += _wrapped(f"{what}: {base}, now {candidate}{size}", "      ")
+        lines += _wrapped(first.why, "      ") if first.why else []
+    return lines
+
+
+def _groups(changes: Iterable[ReleaseChange]) -> list[list[ReleaseChange]]:
+    """Measurements with an equal difference together, all other changes on their own."""
+    groups: dict[object, list[ReleaseChange]] = {}
+    for number, change in enumerate(changes):
+        is_shared = change.subject == MEASUREMENT and change.size
+        key = (change.effect, change.size.partition(" (")[0]) if is_shared else number
+        groups.setdefault(key, []).append(change)
+    return list(groups.values())
+
+
+def as_json(comparison: ReleaseComparison, *, fails: bool = False) -> dict[str, Any]:
+    """All data: the releases, the verdict on each subject, and each change."""
+    releases = {"base": comparison.bases, "candidate": (comparison.candidate,)}
+    return {
+        **{
+            side: [
+                {
+                    "run": release.results.run.run,
+                    "started": release.results.run.started,
+                    "overall": release.qualification["overall"],
+                    "kind": release.run.kind,
+                    "firmware": dict(release.results.run.firmware),
+                }
+                for release in runs
+            ]
+            for side, runs in releases.items()
+        },
+        "notes": list(comparison.notes),
+        "verdicts": {
+            subject: {
+                "verdict": comparison.verdict(subject, fails=fails).value,
+                "compared": comparison.compared[subject],
+                "within": comparison.within[subject],
+            }
+            for subject in SUBJECTS
+        },
+        "changes": [change_as_json(change) for change in comparison.changes],
+    }
+
+
+def change_as_json(change: ReleaseChange) -> dict[str, Any]:
+    """One change as JSON data."""
+    return {
+        "effect": change.effect.value,
+        "subject": change.subject,
+        "requirement": list(change.requirement),
+        "place": change.place,
+        "name": change.name,
+        "unit": change.unit,
+        "base": change.base,
+        "candidate": change.candidate,
+        "difference": change.size,
+        "why": change.why,
+    }
+
+
+def verdict_table(verdicts: Mapping[str, tuple[Verdict, int, int]]) -> list[tuple[str, str, str, str]]:
+    """Title, verdict, pairs compared and pairs within the scatter, for each of SUBJECTS."""
+    return [
+        (TITLES[subject], verdict.value, f"{compared:,}", f"{within:,}")
+        for subject, (verdict, compared, within) in verdicts.items()
+    ]
+
+
+def tables(changes: Sequence[ReleaseChange]) -> list[tuple[str, Table]]:
+    """A title and a table for each subject that has changes."""
+    return [
+        (TITLES[subject], Table(_COLUMNS, tuple(map(_row, found))))
+        for subject in SUBJECTS
+        if (found := [change for change in changes if change.subject == subject])
+    ]
+
+
+def page(comparison: ReleaseComparison, *, fails: bool = False) -> str:
+    """The comparison as one HTML page: no network access, no scripts, all texts escaped."""
+    releases = {f"base {number}": base.describe() for number, base in enumerate(comparison.bases, start=1)}
+    if len(comparison.bases) == 1:
+        releases = {"base": comparison.bases[0].describe()}
+    return render_page(
+        "compare.html",
+        releases={**releases, "candidate": comparison.candidate.describe()},
+        summary=summary(comparison),
+        notes=comparison.notes,
+        verdicts=verdict_table(
+            {
+                subject: (
+                    comparison.verdict(subject, fails=fails),
+                    comparison.compared[subject],
+                    comparison.within[subject],
+                )
+                for subject in SUBJECTS
+            }
+        ),
+        regressions=tables(comparison.regressions),
+        improvements=tables(comparison.of(Effect.IMPROVEMENT)),
+        others=tables(comparison.of(Effect.NEUTRAL)),
+    )
+
+
+def _row(change: ReleaseChange) -> tuple[str, ...]:
+    base, candidate = (shorten(value, _VALUE_MAX) for value in change.shown())
+    ids = ", ".join(change.requirement)
+    return ids, change.place, change.name, base, candidate, change.size, change.why
+
+
+def _name(effect: Effect, count: int) -> str:
+    return _PLURALS[effect] if count != 1 else _PLURALS[effect].removesuffix("s")
+
+
+def _wrapped(text: str, indent: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, initial_indent=indent, subsequent_indent=f"{indent}  ")

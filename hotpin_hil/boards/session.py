@@ -194,12 +194,7 @@ class BoardSession:
         options.target = getattr(options, "target", None) or "esp32"
         # panics.py does both, also for Xtensa.
         options.skip_check_coredump = options.skip_decode_panic = "y"
-        if getattr(options, "root_logdir", None) is None:
-            options.root_logdir = str(self._folder / "logs")
-            Path(options.root_logdir).mkdir(parents=True, exist_ok=True)
-        if getattr(options, "cache_dir", None) is None:
-            # The default is one folder for all users of the machine, with a lock file that belongs to the first.
-            options.cache_dir = str(self._folder / RUN_STATE / worker)
+        _name_folders(options, self._folder, worker)
         self.board.prepare(worker, self.power_cycle if self.power else None)
         options.port = self.entry.port if self.entry else None
         self.connect(1)
@@ -234,3 +229,13 @@ class BoardSession:
         if self._board is not None:
             self._board.stop()
         self.leases.release()
+
+
+def _name_folders(options: Any, folder: Path, worker: str) -> None:
+    """Give pytest-embedded folders in the run's folder, unless the user has named others."""
+    if getattr(options, "root_logdir", None) is None:
+        options.root_logdir = str(folder / "logs")
+        Path(options.root_logdir).mkdir(parents=True, exist_ok=True)
+    if getattr(options, "cache_dir", None) is None:
+        # The default is one folder for all users of the machine, with a lock file that belongs to the first.
+        options.cache_dir = str(folder / RUN_STATE / worker)

@@ -142,7 +142,7 @@ def test_every_start_is_distinguishable(dut: Any, device: Device, measure: Measu
 
 @pytest.mark.requirement("BOOT-03")
 def test_healthy_boot_raises_no_warning(device: Device, monitor: Monitor, measure: Measure) -> None:
-    """Regression: the first firmware warned of fragmentation in all 15 recorded boots."""
+    """Regression: the original firmware warned of fragmentation in all 15 recorded boots."""
     monitor.start()
     monitor.complete_checks(HEALTHY_SAMPLES)
     start = boot_start(device)

@@ -36,7 +36,7 @@ def test_system_boot_figures_are_explained_by_the_ledger(
     start_over(dut, device)
     stats = device.wait_box("System Boot", since=boot_start(device)).stats
     start = board.profile_of_own()
-    assert start is not None, "the profile is known only for a board that the harness starts"
+    assert start is not None, "no profile: the harness did not start this board"
     explained = profile.explain(start, profile.load_ledger(LEDGER_FILE))
     if board.memory_is_exact:
         for memory in MEMORIES:

@@ -63,7 +63,7 @@ def test_get_stats_takes_less_than_a_millisecond(device: Device, board: BoardInU
 def test_log_stats_holds_its_caller_15_ms_at_most(
     device: Device, board: BoardInUse, measure: Measure
 ) -> None:
-    """On an idle UART, and while earlier boxes are still being written. The first firmware took 252 ms."""
+    """On an idle UART, and while earlier boxes are still being written. The original firmware took 252 ms."""
     alone = device.bench("log", LOGS)
     held = sorted(device.log(f"Busy {number}") for number in range(LOGS))
     busy = BenchTimes(held[0], held[LOGS // 2], held[-1])
@@ -91,7 +91,7 @@ def test_threshold_check_takes_less_than_a_millisecond(
 def test_monitor_takes_a_thousandth_of_the_processor_at_most(
     device: Device, monitor: Monitor, measure: Measure
 ) -> None:
-    """Computed from the manager's own figure for a sample with its threshold check."""
+    """Computed from `cpu_us_per_sample` of `mem.self`: a sample with its threshold check."""
     monitor.start()
     monitor.samples(BUSY_SAMPLES)
     cost = device.self_cost()

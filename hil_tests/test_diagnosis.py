@@ -165,12 +165,12 @@ def scattered(regions: list[HeapState]) -> dict[int, int]:
 
 
 def total(regions: list[HeapState]) -> int:
-    """Scattered bytes of all the heaps."""
+    """Sum of `scattered` over all heaps."""
     return sum(scattered(regions).values())
 
 
 def most_scattered(before: list[HeapState], after: list[HeapState]) -> int:
-    """Start of the heap whose scattered memory grew most."""
+    """Start of the heap whose free memory outside the largest block grew most."""
     known = scattered(before)
     grown = {start: lost - known.get(start, 0) for start, lost in scattered(after).items()}
     return max(grown, key=lambda start: grown[start])
@@ -242,7 +242,7 @@ def test_fragmentation_is_traced_to_its_region_and_its_mode(
     region = most_scattered(before, after)
     (heap,) = (heap for heap in after if heap.start == region)
     measure(
-        f"bytes that lie scattered in the heap at 0x{region:08x}",
+        f"free bytes outside the largest block of the heap at 0x{region:08x}",
         heap.free - heap.largest,
         "B",
         min=split.block * split.count // 8,
@@ -315,14 +315,14 @@ def test_reverse_order_release_leaves_less_fragmentation(
         for block in (set(held) - set(given_back)) | set(passed):
             heaps.release(block)
     measure(
-        "bytes scattered by reverse order",
+        "free bytes outside the largest block, freed in reverse order",
         left["reverse"],
         "B",
         exact=0,
         source="guide: release in reverse order",
     )
     measure(
-        "bytes scattered by the same order",
+        "free bytes outside the largest block, freed in allocation order",
         left["same"],
         "B",
         low=BLOCKS // 2 * BLOCK,

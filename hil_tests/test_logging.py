@@ -153,7 +153,7 @@ def first_box(device: Device, context: str, since: Cursor) -> Box | None:
 def test_logged_figures_are_of_the_moment_they_name(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, memory: Memory
 ) -> None:
-    """Log, allocate, log. The first firmware printed the monitor's last sample both times (103 of 116 pairs)."""
+    """Log, allocate, log. The original firmware printed the monitor's last sample both times (103 of 116 pairs)."""
     start = device.mark()
     steps = {"Before": 0, "After": 12 * KB, "After more": 40 * KB}
     for context, size in steps.items():

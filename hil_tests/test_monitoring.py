@@ -169,7 +169,7 @@ def test_minimum_ever_is_the_lowest_value(
 def test_fragmentation_follows_the_layout(
     device: Device, heaps: Heaps, measure: Measure, memory: Memory
 ) -> None:
-    """The first firmware showed 46-51 % on an idle healthy board, and 7-11 % when memory had run out."""
+    """The original firmware showed 46-51 % on an idle healthy board, and 7-11 % when memory had run out."""
 
     def claimed() -> int:
         return device.stats().memory(memory.name)[2]
@@ -238,7 +238,7 @@ OTHERS_MAX = 1 * KB
 def test_dip_between_two_samples_is_seen_in_the_windows_watermark(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, memory: Memory
 ) -> None:
-    """The first firmware missed every short minimum: a component printed 4,831 B of DMA memory, but no sample did."""
+    """The original firmware missed short minima: a component printed 4,831 B of free DMA memory, but no sample did."""
     field = f"{memory.name}_watermark"
     monitor.start(WINDOW_MS)
     (quiet,) = monitor.samples(1, budget_s=INTERVAL_BUDGET_S)

@@ -34,7 +34,7 @@ SOURCE = "REQUIREMENTS.md API-10"
 
 
 def check_advice(device: Device, measure: Measure, when: str, expected: set[str]) -> None:
-    """Measure that the reply has the expected advice, and that the board logs it as warnings."""
+    """Check that the reply has the expected advice, and that the board logs it as warnings."""
     start = device.mark()
     advice = device.optimize().advice
     given = {name for name, text in ADVICE.items() if any(text in line for line in advice)}

@@ -52,7 +52,7 @@ REASONS = {
 
 
 def watchdog_s(dut: Any, kind: str) -> float:
-    """Timeout in s of the watchdog that ends this kind of crash in this build."""
+    """Timeout in s of the watchdog that catches this kind of crash in this build; 0 if none does."""
     config = json.loads((Path(dut.app.binary_path) / "config" / "sdkconfig.json").read_text())
     times_s = {"wdt": config["ESP_INT_WDT_TIMEOUT_MS"] / 1000, "task_wdt": config["ESP_TASK_WDT_TIMEOUT_S"]}
     return float(times_s.get(kind, 0))
@@ -184,7 +184,7 @@ def test_interrupted_flashing_is_repaired_by_flashing_again(
 def measure_flashed_again(
     dut: Any, device: Device, measure: Measure, elf_sha256: str, when: str = ""
 ) -> None:
-    """Measure that the boot loader reports no bootable app, and that flashing again repairs it."""
+    """Check that the boot loader reports no bootable app, and that flashing again repairs it."""
     start = device.mark()
     dut.serial.hard_reset()
     complaint = device.channel.wait(lambda: COMPLAINT.search(device.channel.text(start)), budgets.BOOT_S)

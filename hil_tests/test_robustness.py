@@ -203,7 +203,7 @@ def make_noise(rng: random.Random, kind: str) -> bytes:
 
 
 def check_unharmed(device: Device, measure: Measure, boot_count: int) -> None:
-    """Measure that the board is in the same boot (as every command also checks) and executes commands."""
+    """Check that the board is in the same boot (as every command also checks) and executes commands."""
     measure("boots counted", device.info().boot_count - boot_count, exact=0, source=SOURCE)
     with pytest.raises(DeviceError) as refused:
         device.command("no.such.command")

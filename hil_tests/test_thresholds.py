@@ -342,7 +342,7 @@ def test_fragmentation_is_left_five_points_under_its_threshold(
 def test_staying_and_hovering_raise_one_warning(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """The first firmware repeated the same CRITICAL every 15 s; here free memory even oscillates at the threshold."""
+    """The original firmware repeated the same CRITICAL every 15 s. Here free memory even oscillates around it."""
     threshold = 51_203
     crossings = 6
     device.thresholds(**only(internal_ram_warning=threshold))
@@ -364,7 +364,7 @@ def test_staying_and_hovering_raise_one_warning(
 def test_warning_logs_the_statistics(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """A warning logs a current box and record once, and does not repeat them while the level lasts."""
+    """A warning logs one box and one record with fresh statistics, and does not repeat them while the level lasts."""
     threshold = 51_203
     device.thresholds(**only(internal_ram_warning=threshold))
     monitor.start()

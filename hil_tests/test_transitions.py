@@ -1,7 +1,7 @@
 """Transitions between camera and voice mode: their effects, their log, and the state after a failure.
 
-Memory readings come from the allocator's walk of all heaps (`fixtures.modes`) or its figure for free memory,
-which statistics also use; times come from the board's clock.
+Memory readings come from a heap walk (`fixtures.modes`) or from `heap_caps_get_free_size()`, as the statistics do;
+times come from the board's clock.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def flat(board: BoardInUse) -> Flat:
 
 
 def measure_mode_works(device: Device, modes: Modes, measure: Measure, when: str) -> None:
-    """Measure that the mode works: a complete picture in camera mode, sound input in voice mode."""
+    """Check that the mode works: a complete picture in camera mode, sound input in voice mode."""
     if device.mode().mode == CAMERA:
         frame = device.capture()
         measure(f"{when}: picture begins", frame.soi, exact=True, source="JPEG: SOI")
@@ -140,7 +140,7 @@ def measure_free(measure: Measure, what: str, said: dict[str, int], read: dict[s
 
 
 def measure_written(measure: Measure, samples: list[Event], boxes: list[Box], contexts: list[str]) -> None:
-    """Measure that records and boxes have these contexts, each once and in this order, with the same figures."""
+    """Check that records and boxes have these contexts, each once and in this order, with the same figures."""
     written = {
         "records": [event.data["context"] for event in samples],
         "boxes": [box.context for box in boxes],
@@ -220,7 +220,7 @@ def test_each_change_is_logged_before_and_after_with_fresh_figures(
 ) -> None:
     """The test allocates memory between the transitions, so that all figures of an earlier log are wrong.
 
-    In the first firmware, 103 of 116 pairs were the same old sample.
+    In the original firmware, 103 of 116 pairs were the same old sample.
     """
     for round_number in range(2):
         for mode in (VOICE, CAMERA):
@@ -234,7 +234,7 @@ def test_each_change_is_logged_before_and_after_with_fresh_figures(
 
 @pytest.mark.requirement("TRN-01")
 def test_camera_to_voice_to_camera(device: Device, modes: Modes, measure: Measure) -> None:
-    """Measure that each mode does its work."""
+    """Switch camera → voice → camera, and check each mode after each switch."""
 
     def measure_picture(when: str) -> None:
         frame = device.capture()
@@ -379,7 +379,7 @@ def test_steps_that_are_made_to_fail_are_complete(device: Device, measure: Measu
 
 
 def measure_undone(device: Device, measure: Measure, to: str, step: str, flat: Flat) -> None:
-    """Measure that the steps before the failed one were rolled back in reverse order, each freeing its memory."""
+    """Check that the steps before the failed one were rolled back in reverse order, each freeing its memory."""
     steps = [name for name in STEPS[to] if name not in UNTOUCHED]
     done = steps[: steps.index(step)]
     undone = [name for name in reversed(done) if name not in NOT_UNDONE]
@@ -590,7 +590,10 @@ def test_requests_end_in_the_last_requested_mode(
 
 SETTLE_MS = 50 + 50
 POWER_DOWN_MS = 100 + 100
-"""Time of PWDN high and low before each camera start; the first firmware did not power-cycle the camera."""
+"""PWDN is held high, then low, before each camera start (100 ms each).
+
+The recorded boards ran the original firmware, which did not power-cycle the camera.
+"""
 TICK_MS = 10
 LINES = 10
 LINE_WAIT_MS = 30

@@ -27,7 +27,7 @@ class LogAnalysis:
     facts: dict[str, Any]
     """Facts with the keys and meanings of `facts/log_analysis.md`."""
     not_kept: dict[str, int]
-    """Number of entries omitted from the lists in `facts`, by list; empty for logs of usual size."""
+    """Per list in `facts`: number of entries dropped after its first KEPT; empty for logs of usual size."""
     records: int
     """Undamaged records."""
     records_lost: int

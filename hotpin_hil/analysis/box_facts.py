@@ -22,7 +22,7 @@ class BoxFacts:
 
     def __init__(self) -> None:
         self.not_kept: Counter[str] = Counter()
-        """Number of omitted entries, by list."""
+        """Per list: number of entries dropped after its first KEPT."""
         self._by_context: Counter[str] = Counter()
         self._complete = self._truncated = self._corrupted = self._interleaved = self._most_foreign = 0
         self._corrupted_detail: list[dict[str, Any]] = []
@@ -38,14 +38,14 @@ class BoxFacts:
         self._before = None
 
     def take_broken(self, box: ev.BoxBroken) -> None:
-        """Take a box that was not completed."""
+        """Count a box that was not completed."""
         self._truncated += 1
         self._count_context(box.context)
         if box.corrupted:
             self._corrupt(box.line, box.context, box.reason)
 
     def take(self, box: ev.Sample) -> None:
-        """Take a whole box."""
+        """Count a complete box, and keep its figures if they are the lowest so far."""
         self._complete += 1
         self._count_context(box.context)
         self._interleaved += box.foreign > 0

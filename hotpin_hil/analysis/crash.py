@@ -50,18 +50,18 @@ class CrashHandler:
     # --- Transitions ---
 
     def take_transition_start(self, event: ev.TransitionStarted) -> None:
-        """Take the start of a transition."""
+        """Remember the transition in progress, which a crash will be attributed to."""
         text = f"=== TRANSITION TO {event.to.upper()} MODE ==="
         self._begin(event.to, Evidence(event.line, event.t_ms, text))
 
     def take_transition(self, event: ev.Transition) -> None:
-        """Take the end of a transition."""
+        """Forget the transition in progress."""
         if event.result != "unfinished":  # emitted only after the boot has ended
             self._begun = None
             self._ended_ms = event.t_ms if event.t_ms is not None else -1
 
     def take_sample(self, sample: ev.Sample) -> None:
-        """Take a sample. Statistics logged before a transition are the first evidence of a crash in that transition.
+        """Remember a transition in progress if the sample was logged before it, as the first evidence of a crash.
 
         A record indicates a transition in progress unless the transition ended before the record was written. A box may
         be printed even later, so it only adds to other evidence.
@@ -79,14 +79,17 @@ class CrashHandler:
     # --- Crashes ---
 
     def take_panic(self, event: ev.PanicSeen) -> None:
-        """Take a panic."""
+        """Begin a crash report from a panic."""
         known = catalogue.of_panic(event.panic, event.regions)
         self._findings.note(known, event, event.panic.headline, event.panic.cause)
         self.end()
         self._crash = _Crash(event.boot, self._begun_to if self._begun else "", self._begun, panic=event)
 
     def take_boot(self, boot: ev.BootStarted) -> None:
-        """Take the start of a boot."""
+        """Note a known reset cause, and complete or begin a crash report.
+
+        A reset without a panic is a crash only if it happened during a transition.
+        """
         crash = self._crash
         is_after_panic = crash is not None and crash.panic is not None and crash.reset is None
         known = catalogue.of_reset(boot, after_panic=is_after_panic)
@@ -102,12 +105,12 @@ class CrashHandler:
         self._begun = None
 
     def take_reason(self, event: ev.ResetReason) -> None:
-        """Take the firmware's own reset reason."""
+        """Add the reset reason that the firmware reports to the crash report, if one is open."""
         if self._crash is not None and self._crash.reason is None:
             self._crash.reason = event
 
     def take_survived(self, event: ev.Survived) -> None:
-        """Take the statistics that survived the reset."""
+        """Add the statistics that survived the reset to the crash report, if one is open."""
         crash = self._crash
         if crash is None or crash.survived is not None:
             return

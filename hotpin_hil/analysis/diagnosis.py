@@ -52,7 +52,7 @@ class Diagnoser:
         return self._leaks.leaks
 
     def feed(self, event: ev.LogEvent) -> None:
-        """Take the next event."""
+        """Pass the next event of the log to the diagnoses that it concerns."""
         if event.boot != self._boot or isinstance(event, ev.BootStarted):
             self._end_boot()
             self._boot = event.boot

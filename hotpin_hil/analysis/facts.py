@@ -1,6 +1,6 @@
 """The facts of a log, with the keys and meanings of `facts/log_analysis.md`.
 
-Lists keep their first entries; `not_kept` counts the omitted ones, by the name of the list.
+Lists keep their first KEPT entries. `not_kept` has the number of entries dropped after them, per list.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class FactsBuilder:
         self._failed: list[int] = []
 
     def feed(self, event: ev.LogEvent) -> None:
-        """Take the next event."""
+        """Count the next event of the log, and keep its details."""
         match event:
             case ev.HeapPrint():
                 self._prints += event.memory == "dma"

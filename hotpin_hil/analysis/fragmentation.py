@@ -69,7 +69,7 @@ class FragmentationHandler:
                 self.take_warning(early)
 
     def take_warning(self, event: ev.MemoryWarning) -> None:
-        """Take a warning."""
+        """Note a fragmentation warning whose figure sums over separate heaps. Keep it until a sample shows that."""
         if event.memory != "frag":
             return
         if self._is_summed is None and len(self._early) < EVIDENCE_MAX:
@@ -78,7 +78,7 @@ class FragmentationHandler:
             self._findings.note(catalogue.SUMMED_FRAGMENTATION, event, event.text)
 
     def take_sample(self, sample: ev.Sample) -> None:
-        """Take a sample."""
+        """Check the fragmentation of a sample, by percentages or by its largest blocks."""
         if self._is_summed:
             self._check_blocks(sample)
         else:

@@ -25,7 +25,7 @@ class LeakHandler:
         self._states = MatchedStates()
 
     def feed(self, event: ev.LogEvent) -> None:
-        """Take the next event."""
+        """Add the event's readings of free memory to the series that are searched for leaks."""
         self._states.feed(event)
 
     def end_boot(self, boot: int) -> None:
@@ -71,7 +71,7 @@ class StaleStatistics:
         self._before = None
 
     def take_sample(self, sample: ev.Sample) -> None:
-        """Take a sample."""
+        """Note a sample that repeats the one from before the same transition."""
         if before_transition(sample.context):
             self._before = sample
             return

@@ -78,8 +78,8 @@ class StateLeak:
 class MatchedStates:
     """Collects readings in the same state from the events of a boot; `end_boot` looks for leaks in them.
 
-    Statistics that repeat all figures from before the transition do not count as a reading, because the first firmware
-    printed samples that were seconds old. Records take precedence over boxes with the same content.
+    Statistics that repeat all figures from before the transition do not count as a reading, because the original
+    firmware printed samples that were seconds old. Records take precedence over boxes with the same content.
     """
 
     def __init__(self) -> None:
@@ -95,7 +95,7 @@ class MatchedStates:
         """Components whose first reading in the current transition is stored."""
 
     def feed(self, event: ev.LogEvent) -> None:
-        """Take the next event."""
+        """Add the event's readings of free memory to the series of its state."""
         if isinstance(event, ev.Sample):
             self._sample(event)
         elif isinstance(event, ev.HeapPrint):

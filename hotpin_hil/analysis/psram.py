@@ -46,7 +46,7 @@ class PsramHandler:
         self._fall = None
 
     def take_sample(self, sample: ev.Sample) -> None:
-        """Take a sample."""
+        """Track the largest drop in free PSRAM, and report a sample below the critical level."""
         last = self._state.last
         free = sample.stats.psram_free
         if last is not None:
@@ -59,7 +59,7 @@ class PsramHandler:
             self.report(sample, free, sample_text(sample))
 
     def take_warning(self, event: ev.MemoryWarning) -> None:
-        """Take a warning."""
+        """Report a critical PSRAM warning."""
         if event.memory == "psram" and event.level == "CRIT":
             self.report(event, event.value, event.text)
 

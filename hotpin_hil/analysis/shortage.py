@@ -50,12 +50,15 @@ class ShortageHandler:
         self._shortage: _Shortage | None = None
 
     def take_transition(self, event: ev.Transition) -> None:
-        """Take the end of a transition."""
+        """Process a transition that failed for lack of memory."""
         if event.result == "failed" and (event.missing or event.error == _NO_MEMORY):
             self.take_failure(event)
 
     def take_failure(self, event: Failure) -> None:
-        """Take a failed allocation or transition."""
+        """Process a failed allocation or transition.
+
+        Reports of the same incident are merged; the most detailed one is kept.
+        """
         current = self._shortage
         if current is not None and _is_same_incident(current.event, event):
             # Prefer the most detailed report: a transition's record over a line, a driver's line over a bare failure.
@@ -69,7 +72,10 @@ class ShortageHandler:
         self._shortage = _Shortage(event, state.last, reading, best, state.heaps)
 
     def take_sample(self, sample: ev.Sample) -> None:
-        """Take a sample. The firmware may write statistics after a failure that it took before the failure."""
+        """End the incident with the first sample taken after it, or add statistics from before the failing operation.
+
+        The firmware may write statistics after a failure that it took before the failure.
+        """
         short = self._shortage
         if short is None or short.event.t_ms is None:
             return
@@ -79,7 +85,7 @@ class ShortageHandler:
             short.sample, short.best, short.print = sample, self._state.best.get(sample.context), None
 
     def take_heaps(self, event: ev.HeapsReported) -> None:
-        """Take the heaps, which a test requests after a failure."""
+        """Add the heaps to the open incident. A test requests them after a failure."""
         if self._shortage is not None and self._shortage.heaps is None:
             self._shortage.heaps = event
 

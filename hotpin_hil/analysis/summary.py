@@ -114,7 +114,7 @@ class SummaryBuilder:
         self._pictured = 0
 
     def feed(self, event: ev.LogEvent) -> None:
-        """Take the next event."""
+        """Add the next event of the log to the summary of its boot."""
         boot = self._boot(event)
         if event.t_ms is not None and event.t_ms > boot.last_ms:
             boot.last_ms = event.t_ms

@@ -50,7 +50,7 @@ _POWER_TYPES: dict[str, tuple[type, ...]] = {
     "timeout_s": _NUMBER,
 }
 _TYPE_NAMES: dict[tuple[type, ...], str] = {
-    (str,): "a text",
+    (str,): "a string",
     (list,): "a list",
     (dict,): "a table",
     _NUMBER: "a number",

@@ -175,7 +175,7 @@ class QemuBoard:
 
     def describe(self) -> dict[str, Any]:
         """The emulator and its clock."""
-        assert self._emulator is not None, "check_tools() finds the emulator"
+        assert self._emulator is not None, "check_tools() has not run"
         options = self._settings.options
         return dict(describe(self._emulator, extra_arguments(getattr(options, "qemu_extra_args", None))))
 

@@ -115,7 +115,7 @@ class Device(Console):
             call: name of the function; None lists those that can fail.
             nth: the first call that fails, counted from now.
             count: number of failures.
-            boot: in the next start by software, counted from the beginning of app_main.
+            boot: in the next boot, counted from the start of app_main; survives a software reset, not a power-on.
             frame: failing calls of esp_camera_fb_get return a frame with this fault: cut, start, end, size, stale.
             off: disarm.
 
@@ -329,7 +329,7 @@ class Device(Console):
             nth: the first matching allocation that fails, counted from now.
             count: number of failures.
             also: number of another allocation that fails, counted like `nth`.
-            boot: allocations in the next start by software, counted from the init of the memory manager.
+            boot: in the next boot, counted from memory_manager_init(); survives a software reset, not a power-on.
             step: steps whose next `count` entries fail ("undo:NAME" for a rollback).
             off: disarm all faults.
 

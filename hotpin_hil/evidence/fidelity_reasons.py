@@ -192,7 +192,7 @@ def _reason(table: Mapping[str, Any], where: str) -> Reason:
     def text(key: str, default: str = "") -> str:
         value = table.get(key, default)
         if not isinstance(value, str) or (key in table and not value):
-            raise UsageError(f"{where}: {key} must be a text, not {value!r}")
+            raise UsageError(f"{where}: {key} must be a non-empty string, got {value!r}")
         return value
 
     def texts(key: str) -> tuple[str, ...]:

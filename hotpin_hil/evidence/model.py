@@ -90,7 +90,7 @@ class Limit:
         elif self.kind is not LimitKind.EXACT or isinstance(self.value, float):
             _number(self.value)
         elif not isinstance(self.value, (int, str)):
-            raise TypeError(f"an exact limit must be a number, a boolean or a text, not {self.value!r}")
+            raise TypeError(f"an exact limit must be a number, a boolean or a string, got {self.value!r}")
 
     def margin(self, measured: Value) -> float | None:
         """Distance from `measured` to the limit, in the limit's unit; negative outside it, None for exact limits."""
@@ -250,7 +250,7 @@ def json_value(value: Value) -> Value:
         return float(value) if _is_number(value) else str(value)
     if isinstance(value, str):
         return str(value)
-    raise TypeError(f"a measured value must be a number, a boolean or a text, not {value!r}")
+    raise TypeError(f"a measured value must be a number, a boolean or a string, got {value!r}")
 
 
 def _is_number(value: object) -> bool:

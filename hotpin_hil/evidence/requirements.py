@@ -96,7 +96,7 @@ def _row(table: dict[str, Any], where: str) -> Requirement:
         raise UsageError(f"{where}: unknown key {', '.join(unknown)}", f"known: {', '.join(sorted(_KEYS))}")
     for key in sorted(_KEYS - {"kinds", "pending"}):
         if not isinstance(table.get(key), str) or not table[key]:
-            raise UsageError(f"{where}: {key} must be a text, not {table.get(key)!r}")
+            raise UsageError(f"{where}: {key} must be a non-empty string, got {table.get(key)!r}")
     if table["priority"] not in PRIORITIES:
         raise UsageError(f"{where}: priority {table['priority']!r} is not one of {', '.join(PRIORITIES)}")
     kinds = table.get("kinds")
@@ -104,6 +104,8 @@ def _row(table: dict[str, Any], where: str) -> Requirement:
         raise UsageError(f"{where}: kinds must be a list of {', '.join(KINDS)}, not {kinds!r}")
     pending = table.get("pending", "")
     if not isinstance(pending, str) or ("pending" in table and not pending):
-        raise UsageError(f"{where}: pending must be a text (why no test covers it yet), not {pending!r}")
+        raise UsageError(
+            f"{where}: pending must be a non-empty string (why no test covers it yet), got {pending!r}"
+        )
     fields = {key: table[key] for key in _KEYS - {"kinds", "pending"}}
     return Requirement(**fields, kinds=tuple(kinds), pending=pending)

@@ -79,7 +79,7 @@ class BootTracker:
         self._has_output = True
 
     def take_text(self, line: ConsoleLine) -> None:
-        """Take a line without an ESP_LOG header, such as the ROM's."""
+        """Start a boot if a line without an ESP_LOG header has the ROM's reset banner."""
         text = line.text
         if is_greeting(text):
             self.rom_banners += 1
@@ -100,14 +100,14 @@ class BootTracker:
             self._sink.emit_unreadable(BANNER, "damaged", line)
 
     def take_boot_loader(self, line: LogLine) -> None:
-        """Take a line of the second-stage boot loader."""
+        """Start or continue a boot if a line is the first of the second-stage boot loader."""
         if _BOOT_LOADER.search(line.text) is not None:
             self.boot_loader_starts += 1
             self._advance(line, LOADER, _STAGE_LOADER)
             self._clock.restart_clock()
 
     def take_app_start(self, line: LogLine) -> None:
-        """Take a line that may mark the application's start."""
+        """Start or continue a boot if a line marks the application's start."""
         stage = _APP_MARKS.get((line.tag, line.text))
         if stage is not None:
             before = self._sink.boot
@@ -116,7 +116,7 @@ class BootTracker:
             self.app_starts += not was_running or self._sink.boot != before
 
     def take_fall(self, line: LogLine) -> None:
-        """Take a line whose time is far behind the times of the lines before it.
+        """Start a boot at a line whose time is far behind the times of the lines before it.
 
         Such a line means a new boot, except while a boot is starting: until the application runs, log lines use
         another clock, which an emulator does not keep in step.
@@ -127,7 +127,7 @@ class BootTracker:
             self._start(line.number, line.t_ms, TIMES, _STAGE_FALL)
 
     def take_new_boot_id(self, number: int, t_ms: int) -> None:
-        """Take a record whose boot id differs from the previous record's."""
+        """Start a boot at a record whose boot id differs from the previous record's."""
         self._start(number, t_ms, RECORD, _STAGE_RUNNING)
 
     def _advance(self, line: LogLine, sign: str, stage: int) -> None:

@@ -36,14 +36,14 @@ class BuildCollector:
         return self._regions
 
     def take_app_info(self, line: LogLine) -> None:
-        """Take a line of `app_init` or `efuse_init`."""
+        """Store a fact about the build or chip from a line of `app_init` or `efuse_init`."""
         name, _, value = line.text.partition(":")
         key = _APP_INFO.get(name)
         if key is not None:
             self._add(line.number, key, value.strip())
 
     def take_heap_region(self, line: LogLine) -> None:
-        """Take a line of `heap_init`."""
+        """Store a heap region from a line of `heap_init`."""
         found = _HEAP_REGION.fullmatch(line.text)
         if found is not None:
             region = ev.HeapInitRegion(int(found[1], 16), int(found[2], 16), found[3])
@@ -51,7 +51,7 @@ class BuildCollector:
             self._note_line(line.number)
 
     def take_psram(self, line: LogLine) -> None:
-        """Take a line of the PSRAM driver."""
+        """Store the size of the PSRAM from a line of its driver."""
         found = _PSRAM.fullmatch(line.text)
         if found is not None:
             self._add(line.number, "psram_mb", int(found[1]))

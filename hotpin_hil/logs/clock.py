@@ -35,7 +35,7 @@ class BoardClock:
         self.high = self._before_jump = -1
 
     def take_run(self, times: list[int], first: int) -> bool:
-        """Take the times of consecutive lines.
+        """Advance the clock by the times of consecutive lines.
 
         Args:
             times: ms.
@@ -65,7 +65,7 @@ class BoardClock:
         return True
 
     def take_steady(self, times: list[int]) -> bool:
-        """Take the times of lines printed in one go. If they jump, take none and return False."""
+        """Advance the clock by the times of lines printed in one go. If they jump, change nothing and return False."""
         high = max(self.high, 0)
         if not 0 <= times[0] - high <= times[-1] - high <= FALL_MS or times != sorted(times):
             return False
@@ -73,7 +73,7 @@ class BoardClock:
         return True
 
     def take(self, number: int, t_ms: int, end: int) -> bool:
-        """Take the time of a line.
+        """Advance the clock by the time of a line.
 
         Args:
             number: of the line.

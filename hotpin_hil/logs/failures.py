@@ -31,7 +31,7 @@ class FailureLines:
         """Line, time and tasks of the watchdog report being printed."""
 
     def take_complaint(self, line: LogLine) -> None:
-        """Take a line of level E or W."""
+        """Emit an event if a line of level E or W reports a failed allocation or camera."""
         place = self._sink.place(line.number, line.t_ms)
         text = line.text
         if (found := _NO_PSRAM.search(text) or _BLOCK_FAILED.search(text)) is not None:
@@ -53,7 +53,7 @@ class FailureLines:
         self._sink.emit(event)
 
     def take_task_watchdog(self, line: LogLine) -> None:
-        """Take a line of `task_wdt`."""
+        """Collect the lines of a task watchdog report (`task_wdt`)."""
         if line.text.startswith("Task watchdog got triggered"):
             self.end_task_watchdog()
             self._watchdog = (line.number, line.t_ms, [])

@@ -40,7 +40,7 @@ class LineTally:
         self.format = LogFormat()
         self.errors_by_tag: Counter[str] = Counter()
         self.not_kept: Counter[str] = Counter()
-        """Number of omitted line numbers, by the list that omits them."""
+        """Per list: number of entries dropped after its first KEPT."""
         self.odd_stamps: list[int] = []
         """Lines whose time fits neither the lines before nor the lines after."""
         self._by_level = dict.fromkeys(LEVELS, 0)

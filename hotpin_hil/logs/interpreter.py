@@ -79,7 +79,7 @@ class LineInterpreter:
         }
 
     def take(self, line: LogLine | ConsoleLine) -> bool:
-        """Take the next line.
+        """Emit the events that the next line contains or completes.
 
         Returns:
             True while a box or a panic is being printed, so that every following line matters.
@@ -99,12 +99,12 @@ class LineInterpreter:
         return self._is_waiting
 
     def take_whole_box(self, number: int, t_ms: int, title_ms: int, context: str, figures: list[int]) -> None:
-        """Take an uninterrupted box; for the arguments see MemoryLines.take_whole_box."""
+        """Emit the sample of an uninterrupted box; for the arguments see MemoryLines.take_whole_box."""
         self.boots.note_output()
         self._memory.take_whole_box(number, t_ms, title_ms, context, figures)
 
     def take_record(self, number: int, record: Record) -> None:
-        """Take a decoded record and the number of its line."""
+        """Emit the event that a decoded record contains or completes."""
         self.records.take(number, record)
 
     def close(self) -> None:

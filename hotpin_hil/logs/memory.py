@@ -15,7 +15,7 @@ _FREE = re.compile(r"\s*Free (DMA-capable|PSRAM|internal RAM|heap)(?: before| af
 _DMA_FREE = re.compile(r"DMA memory free (\d+)(?: -> (\d+))? bytes")
 _FREE_NAMES = {"DMA-capable": "dma", "PSRAM": "psram", "internal RAM": "internal", "heap": "heap"}
 _FIRST_MAIN = "HOTPIN_MAIN"
-"""Tag of the first firmware's main task, which prints the free heap itself."""
+"""Tag of the original firmware's main task, which prints the free heap itself."""
 _WARNING = re.compile(r"(WARNING|CRITICAL): (.*)")
 _WARNING_WORDS = dict(zip(MEMORIES, ("Internal", "DMA", "PSRAM"), strict=True))
 _BYTES = re.compile(r"(\d+) bytes")
@@ -39,12 +39,12 @@ class MemoryLines:
     # --- Boxes ---
 
     def take_box_line(self, line: LogLine | ConsoleLine) -> None:
-        """Take a line that may be part of a box or interrupt it."""
+        """Add a line to the open box, if it continues or interrupts one."""
         for box in self._boxes.add(line):
             self._box(box)
 
     def take_whole_box(self, number: int, t_ms: int, title_ms: int, context: str, figures: list[int]) -> None:
-        """Take an uninterrupted box.
+        """Emit the sample of an uninterrupted box.
 
         Args:
             number: line number of its top.
@@ -98,7 +98,7 @@ class MemoryLines:
     # --- Single lines ---
 
     def take_manager(self, line: LogLine) -> None:
-        """Take a line of the memory manager: its warnings."""
+        """Emit the warning that a line of the memory manager contains, if any."""
         found = _WARNING.search(line.text) if line.level in "EW" else None
         if found is None:
             return
@@ -125,7 +125,7 @@ class MemoryLines:
         )
 
     def take_reading(self, line: LogLine) -> None:
-        """Take a line that may be a component's own reading of free memory."""
+        """Emit a component's own reading of free memory, if the line has one."""
         found = _FREE.match(line.text)
         if found is not None:
             memory, free = _FREE_NAMES[found[1]], int(found[2])

@@ -38,7 +38,7 @@ class RecordLines:
         """Request id and field names of a `sys.last` reply, until its newest snapshot arrives."""
 
     def take_line(self, line: ConsoleLine) -> None:
-        """Take a line that may hold records."""
+        """Decode the records in a line, if any."""
         raw = line.text.encode("utf-8", errors="replace")
         record = read_record(raw)
         if record is not None:
@@ -51,7 +51,7 @@ class RecordLines:
                 self._emit_unreadable(line.number, None, item.reason, item)
 
     def take(self, number: int, record: Record) -> None:
-        """Take the next record and the number of its line."""
+        """Emit the event that the next record contains or completes."""
         self.records += 1
         self._follow(number, record)
         self._boots.note_output()
@@ -99,7 +99,7 @@ class RecordLines:
                 self._build.note_free_at_main(event.line, event.free_at_main, keep_first=False)
 
     def _sample(self, number: int, record: Record) -> None:
-        """Take the first or second record of a sample."""
+        """Keep the first record of a sample, or emit the sample that the second one completes."""
         data = record.data
         if self._half_sample is not None:
             first_number, first = self._half_sample

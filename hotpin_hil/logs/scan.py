@@ -134,7 +134,7 @@ class LineScanner:
         return end
 
     def _take(self, at: int, end: int) -> int:
-        """Take the line at `at`, which may need more than counting; returns the offset of the next line."""
+        """Process the line at `at`, which may need more than counting; returns the offset of the next line."""
         found = ROW.match(self._text, at)
         assert found is not None
         level, stamp, tag, text = row = found.groups(b"")
@@ -175,7 +175,7 @@ class LineScanner:
         self._wants_all = self._take_line(line)
 
     def _take_box(self, at: int, end: int) -> int:
-        """Take an uninterrupted box; returns the offset after it, 0 if there is no such box."""
+        """Process an uninterrupted box at once; returns the offset after it, 0 if there is no such box."""
         box = _find_box(self._text, at, end)
         if box is None or not self._clock.take_steady(box.times):
             return 0
@@ -184,7 +184,7 @@ class LineScanner:
         return box.end
 
     def _take_pieces(self, row: Row, behind: int) -> None:
-        """Take a line that contains another line, or that may continue an earlier one."""
+        """Separate a line from another line inside it, or join it with the line that it continues."""
         level, text = row[0], row[3]
         number = self.lines
         if not level:

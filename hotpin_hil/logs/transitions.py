@@ -42,7 +42,7 @@ class TransitionTracker:
         """Target and duration (ms) of the latest recorded transition, which the next line repeats."""
 
     def take_record(self, change: ev.ModeChange) -> None:
-        """Take a `mode` event."""
+        """Emit the transition that a `mode` event reports."""
         self._begun = None
         if change.ok:
             self._recorded = (change.to, change.duration_ms)
@@ -64,7 +64,7 @@ class TransitionTracker:
         )
 
     def take_first_manager(self, line: LogLine) -> None:
-        """Take a line of the first firmware's state manager (`STATE_MGR`)."""
+        """Begin or end a transition by a line of the original firmware's state manager (`STATE_MGR`)."""
         if (found := _TO_MODE.search(line.text)) is not None:
             self._begin(line, found[1].lower())
         elif (found := _MODE_DONE.search(line.text)) is not None:
@@ -73,7 +73,7 @@ class TransitionTracker:
             self._end(line, self._begun.to, "failed")
 
     def take_manager(self, line: LogLine) -> None:
-        """Take a line of this project's state manager (`STATE`).
+        """Emit the transition or failed allocation in a line of this project's state manager (`STATE`).
 
         In a log without records, these lines are the only source of transitions.
         """

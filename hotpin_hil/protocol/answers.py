@@ -331,7 +331,7 @@ class Pin:
     changes: int
     """Changes of the level, including the first setting."""
     high_ms: int
-    """Duration of the last time it was high and is not any more, ms."""
+    """Length of its last high pulse, ms; 0 if there was none."""
 
 
 @dataclass(frozen=True)

@@ -223,14 +223,14 @@ class BoxFinder:
         return bool(self._open)
 
     def feed(self, data: bytes) -> list[Box | BrokenBox]:
-        """Take the next chunk; returns the boxes that it completes or breaks."""
+        """Parse the next chunk; returns the boxes that it completes or breaks."""
         found: list[Box | BrokenBox] = []
         for line in self._splitter.feed(data):
             found += self.add(parse_log_line(line) or line)
         return found
 
     def add(self, line: LogLine | ConsoleLine) -> list[Box | BrokenBox]:
-        """Take the next line; returns the boxes that it completes or breaks."""
+        """Parse the next line; returns the boxes that it completes or breaks."""
         if not self._open and line.text != TOP:
             return []
         own_tag = line.tag if isinstance(line, LogLine) and line.text[:1] in BORDERS else None

@@ -13,7 +13,7 @@ class EventAssembler:
         self._parts: dict[str, list[Record]] = {}
 
     def feed(self, record: Record, index: int) -> Event | None:
-        """Take the next record.
+        """Add the next record to its event.
 
         Args:
             record: the record.

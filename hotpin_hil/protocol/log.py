@@ -58,7 +58,7 @@ class LineSplitter:
         self._base = offset
 
     def feed(self, data: bytes) -> list[ConsoleLine]:
-        """Take the next chunk; returns the lines that it completes."""
+        """Split the next chunk; returns the lines that it completes."""
         self._buffer += data
         lines: list[ConsoleLine] = []
         while True:

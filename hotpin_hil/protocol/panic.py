@@ -171,7 +171,7 @@ class PanicFinder:
         return bool(self._lines or self._before)
 
     def feed(self, line: ConsoleLine) -> list[Panic]:
-        """Take the next line; returns the panics that it completes: none, one, or two."""
+        """Parse the next line; returns the panics that it completes: none, one, or two."""
         found: list[Panic] = []
         if self._lines:
             if (

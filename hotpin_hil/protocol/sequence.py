@@ -33,7 +33,7 @@ class SequenceCheck:
         """Numbers below `_first` that arrived later. They belong to stored replies from before the harness listened."""
 
     def add(self, record: Record, index: int) -> bool:
-        """Take the next record.
+        """Count the next record, and note the numbers missing before it.
 
         Args:
             record: the record.

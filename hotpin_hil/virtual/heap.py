@@ -1,7 +1,7 @@
 """Python interface of the ESP32 heap model.
 
 The model itself is C (`firmware/native/heap`); the same code runs inside the firmware built for the host.
-Sizes are in bytes. Addresses are the chip's. Capability sets are comma lists without `MALLOC_CAP_`
+Sizes are in bytes. Addresses are the chip's. Capability sets are comma-separated lists without `MALLOC_CAP_`
 ("INTERNAL,8BIT").
 """
 

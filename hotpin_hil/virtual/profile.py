@@ -202,7 +202,7 @@ class _Table:
     def text(self, key: str, default: str | None = None) -> str:
         value = self.data.get(key, default)
         if not isinstance(value, str) or not value:
-            raise self.error(key, "a text that is not empty")
+            raise self.error(key, "a non-empty string")
         return value
 
     def name(self, key: str) -> str:

@@ -101,7 +101,7 @@ def test_heap_serves_a_request_only_with_all_capabilities() -> None:
 
 
 def test_separate_whole_heaps_are_not_fragmentation() -> None:
-    """The first firmware computed 1 - largest/free over all heaps, which is 51 % for this healthy layout."""
+    """The original firmware computed 1 - largest/free over all heaps, which is 51 % for this healthy layout."""
     heaps = [region(n + 900, free=n, largest=n) for n in (6_052, 92_184, 14_656, 112_968)]
     assert fragmentation_percent(heaps) == 0
 

@@ -47,6 +47,14 @@ PHRASES = {
     r"\b(call|dependency|import|include) circles?\b": "cycle",
     r"\brounded to (the )?nearest(?=[.,;])": "to the nearest whole number",
     r"\bwithout one(?=[.,;])": "without, and the noun",
+    r"\b(must be|or|give) a text\b": "a string, a non-empty string",
+    r"\bfirst firmware\b": "the original firmware",
+    r"\bmeasure that\b": "check that",
+    r'"""take (a|the next) (box|chunk|event|line|panic|sample|warning)\b': "count, parse, store, emit",
+    r"\bcomma lists?\b": "comma-separated list",
+    r"\b(start|reset|restart)s? by software\b": "software reset",
+    r"\bnot any more\b": "no longer",
+    r"\bbytes scattered\b": "free bytes outside the largest block",
 }
 """Regular expression of a phrase → what to write instead."""
 

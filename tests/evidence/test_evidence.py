@@ -109,7 +109,7 @@ def test_recorder_refuses_foreign_requirements_and_missing_values() -> None:
     recorder = Recorder("t", ("A",), lines.append)
     with pytest.raises(ValueError, match="marked"):
         recorder.measure("a", 1, exact=1, requirement="Z")
-    with pytest.raises(TypeError, match="a number, a boolean or a text"):
+    with pytest.raises(TypeError, match="a number, a boolean or a string"):
         recorder.measure("a", None, exact=1)  # type: ignore[arg-type]
     assert not lines
     assert not recorder.measurements
@@ -216,7 +216,7 @@ def test_requirements_of_the_suite_are_valid() -> None:
         ("[[requirement]]\n" + ROW.replace("must", "should"), r"1 \(A-01\): priority 'should'"),
         ("[[requirement]]\n" + ROW.replace('["virtual"]', '["virtual", "paper"]'), "kinds must be"),
         ("[[requirement]]\n" + ROW.replace('["virtual"]', "[]"), "kinds must be"),
-        ("[[requirement]]\n" + ROW.replace('"t"', "1"), "text must be a text, not 1"),
+        ("[[requirement]]\n" + ROW.replace('"t"', "1"), "text must be a non-empty string, got 1"),
         ("[[requirement]]\n" + ROW + 'pending = ""', "pending must be"),
         ("[[requirement]]\n" + ROW + 'limit = "1"', "unknown key limit"),
     ],

@@ -380,6 +380,9 @@ RENAMED = {
     "boot that the record is of": "boot of the record",
     "bytes in all, as it says": "total bytes, as reported",
     "bytes of its variables, as it says": "bytes of the variables, as reported",
+    "bytes that lie scattered in the heap at 0x3f800000": (
+        "free bytes outside the largest block of the heap at 0x3f800000"
+    ),
     "free afterwards": "total free afterwards",
     "free before the first step": "internal free before the first step",
     "further rise when split more": "rise of fragmentation after the second split",
@@ -391,7 +394,7 @@ RENAMED = {
     "minimum ever after the low is out of the window": "minimum ever after the low has left the window",
     "rise when split": "rise of fragmentation after the first split",
     "samples went on": "samples captured after the refusal",
-    "scattered by the same order": "bytes scattered by the same order",
+    "scattered by the same order": "free bytes outside the largest block, freed in allocation order",
     "split once": "fragmentation, memory split once",
     "split twice": "fragmentation, memory split twice",
     "time it took": "duration of the refusal",

@@ -50,7 +50,7 @@ class Compiler:
         code, unchanged = self.compile(file), self._unchanged[file]
         if code is None:
             return "not compiled"
-        assert unchanged is not None, f"{file} does not compile without a mutant"
+        assert unchanged is not None, f"{file} does not compile even without a mutant"
         if code.as_built == unchanged.as_built or code.optimised == unchanged.optimised:
             return "equal code"
         return ""

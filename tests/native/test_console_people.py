@@ -136,7 +136,9 @@ def test_help_has_all_commands_a_group_and_one_with_its_arguments(person: Person
 
 
 def test_mistakes_are_named_with_their_remedy(person: Person) -> None:
-    assert person.ask("heap.hold caps=DMB size=1").startswith("BAD_ARGUMENT: caps=DMB: not a comma list")
+    assert person.ask("heap.hold caps=DMB size=1").startswith(
+        "BAD_ARGUMENT: caps=DMB: not a comma-separated list"
+    )
     assert person.ask("heap.hold size").endswith("not key=value; see help heap.hold")
     assert person.ask("mode.set to=vioce").endswith("see help mode.set")
     assert "help" in person.ask("nonsense")

@@ -67,7 +67,7 @@ def test_number_that_is_left_out_or_used_twice(line: Line) -> None:
 def test_time_that_goes_back(line: Line) -> None:
     line.record(MODE, 2, t=9)
     line.record(MODE, 3, t=8)
-    assert line.agreement.disagreements() == ["record 3 of 8 ms follows one of 9 ms"]
+    assert line.agreement.disagreements() == ["record 3 has t=8 ms, earlier than record 2 (9 ms)"]
 
 
 def test_line_with_other_figures_than_its_event(line: Line) -> None:

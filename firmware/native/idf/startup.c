@@ -37,10 +37,11 @@
 #include "kernel/task.h"
 #include "sdkconfig.h"
 
-#define MAIN_TASK_STARTUP                                                                                \
-    "main task"                     /* name of the startup line that holds the main task's stack and TCB \
-                                     */
-#define PSRAM_TEST_US_PER_MB 197000 /* recorded start logs: 0.79 s for 4 MB */
+/* Name of the startup line that holds the main task's stack and TCB. */
+#define MAIN_TASK_STARTUP "main task"
+
+/* Duration of the PSRAM test. Recorded start logs: 0.79 s for 4 MB. */
+#define PSRAM_TEST_US_PER_MB 197000
 
 extern void app_main(void);
 

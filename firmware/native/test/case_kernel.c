@@ -284,7 +284,7 @@ static void set_bits(void *unused)
     xEventGroupSetBits(s_group, 1);
     vTaskDelay(2);
     EventBits_t after = xEventGroupSetBits(s_group, 2);
-    CHECK_EQUAL(after, 0); // the waiting task has cleared both bits
+    CHECK_EQUAL(after, 0); // xClearOnExit: the setter clears both bits on behalf of the waiter
     vTaskDelete(NULL);
 }
 

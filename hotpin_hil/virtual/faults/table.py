@@ -162,7 +162,7 @@ FAULTS = {
                 Argument(
                     "by",
                     "interrupt",
-                    "interrupt: ESP-IDF's default, prints a line and resets by software; hardware: rst:0xf",
+                    "interrupt: ESP-IDF's default, prints a line and does a software reset; hardware: rst:0xf",
                     choices=("interrupt", "hardware"),
                 ),
             ),

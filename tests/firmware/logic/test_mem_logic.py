@@ -283,7 +283,7 @@ def test_fragmentation_against_the_definition(heaps: list[list[int]]) -> None:
 
 
 def test_separate_regions_are_not_fragmentation() -> None:
-    # Heaps of an idle board, which the first firmware called 46 % fragmented.
+    # Heaps of an idle board, which the original firmware called 46 % fragmented.
     assert fragmentation([[31_744], [6_052], [92_184], [14_656], [112_968]]) == 0
 
 

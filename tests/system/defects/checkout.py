@@ -97,11 +97,11 @@ class Checkout:
                 shutil.copy2(source, root / name)
 
     def build(self) -> None:
-        """Makes the builds for the virtual board; only changed files are compiled."""
+        """Build the virtual board's firmware (test console and release) incrementally."""
         self._python("-m", "hotpin_hil", "build", "--board", "virtual", good=(0,))
 
     def build_without_release(self) -> None:
-        """Makes only the build with the test console, in half the time; tests of the release image need the other."""
+        """Build only the firmware with the test console, in half the time; tests of the release image need both."""
         build = "from hotpin_hil.boards.build import build_firmware; build_firmware('virtual', release=False)"
         self._python("-c", build, good=(0,))
 

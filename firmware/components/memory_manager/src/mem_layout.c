@@ -8,9 +8,9 @@
 #define BLOCK_SIZE_MIN 12
 #define BLOCK_SPLIT_MIN 16 /* a remainder of at least this size becomes a free block */
 #define HEAP_HEADER 20
-#define HEAP_8_CLASSES_MAX                                                          \
-    16384 /* bytes of heap with 8, and with 16, classes per power of two; above: 32 \
-           */
+
+/* Largest heap in bytes with 8, or 16, TLSF second-level lists per power of two; larger heaps have 32. */
+#define HEAP_8_CLASSES_MAX 16384
 #define HEAP_16_CLASSES_MAX 262144
 
 static uint32_t max_u32(uint32_t a, uint32_t b)

@@ -30,7 +30,7 @@
 
 static const char *TAG = "telemetry";
 
-/* All guarded by the stdout lock. */
+/* All guarded by the stdout lock after init. */
 static char s_scratch[TELEMETRY_SCRATCH_SIZE];
 static char s_log_line[LOG_LINE_SIZE];
 static size_t s_ring_capacity; /* largest free size that the driver reports; 0: no driver */

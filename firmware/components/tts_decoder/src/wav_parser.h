@@ -19,7 +19,7 @@ typedef enum {
     WAV_BAD_ORDER,  /*!< samples before their format, or two formats */
     WAV_BAD_FORMAT, /*!< values in the format chunk contradict each other */
     WAV_NO_SAMPLES, /*!< no samples, or not a whole number of frames */
-    WAV_CUT_SHORT,  /*!< the stream, as long as announced, ends in its header */
+    WAV_CUT_SHORT,  /*!< the stream has the announced length, but ends before the first sample */
     WAV_HEAD_TOO_LONG,  /*!< more than WAV_HEAD_MAX */
     WAV_UNKNOWN_LENGTH, /*!< neither the stream's length nor the header gives the number of samples */
     WAV_NOT_SUPPORTED,  /*!< not 16-bit PCM in one or two channels */

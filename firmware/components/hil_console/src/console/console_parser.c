@@ -421,12 +421,12 @@ static const char *check_value(const char *type, size_t length, const char *valu
     if (length == 5 && memcmp(type, "SIZES", 5) == 0) {
         return console_parse_sizes(value, sizes, CONSOLE_SIZES_MAX) > 0
                    ? NULL
-                   : "not a comma list of 1 to 16 sizes above 0";
+                   : "not a comma-separated list of 1 to 16 sizes above 0";
     }
     if (length == 4 && memcmp(type, "CAPS", 4) == 0) {
         return console_caps_parse(value, sizes)
                    ? NULL
-                   : "not a comma list of capabilities (DMA, 8BIT, INTERNAL, ...)";
+                   : "not a comma-separated list of capabilities (DMA, 8BIT, INTERNAL, ...)";
     }
     if (length == 4 && memcmp(type, "TEXT", 4) == 0) {
         return *value != '\0' ? NULL : "empty";

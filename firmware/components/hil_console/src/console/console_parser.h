@@ -91,8 +91,8 @@ console_line_result_t console_parse(console_line_t *line, console_request_t *req
  *
  * @param usage blank-separated `key=TYPE`, optional ones in brackets. Types:
  *   N        decimal number, 0-4294967295
- *   SIZES    comma list of 1 to CONSOLE_SIZES_MAX such numbers, none of which is 0
- *   CAPS     comma list of capability names (console_caps.h)
+ *   SIZES    comma-separated list of 1 to CONSOLE_SIZES_MAX such numbers, none of which is 0
+ *   CAPS     comma-separated list of capability names (console_caps.h)
  *   TEXT     anything, not empty
  *   BASE64   RFC 4648 with padding
  *   1        the digit 1 only
@@ -124,8 +124,8 @@ uint32_t console_arg_u32(const console_request_t *request, const char *key, uint
  * unchanged */
 bool console_parse_u32(const char *text, uint32_t *value);
 
-/** Parses a comma list. @return count of numbers written to `sizes`; 0 if the list is malformed or longer
- * than `max` */
+/** Parses a comma-separated list. @return count of numbers written to `sizes`; 0 if the list is malformed or
+ * longer than `max` */
 size_t console_parse_sizes(const char *text, uint32_t *sizes, size_t max);
 
 /** Decodes base64. *length gets the number of bytes. @return false if the text is malformed or decodes to

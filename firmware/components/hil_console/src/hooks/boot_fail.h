@@ -1,28 +1,29 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Makes the next start fail on purpose. RTC memory keeps the failure over a reset by software; a power-on
- * forgets it. A call is armed when app_main begins, an allocation before the memory manager is initialised,
- * which is the first to report one.
+ * Makes an ESP-IDF call or an allocation fail in the next boot. The plan is kept in RTC memory, which
+ * survives a software reset but not a power-on. Calls are counted from the start of app_main. Allocations are
+ * counted from just before memory_manager_init(), the first function of the firmware that reports failed
+ * allocations.
  */
 #pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
 
-/** heap_fail_arm() in the next start. */
+/** heap_fail_arm() in the next boot. */
 void boot_fail_allocation(uint32_t caps, uint32_t nth, uint32_t count, uint32_t also);
 
 /**
- * @brief idf_calls_fail() in the next start.
+ * @brief idf_calls_fail() in the next boot.
  * @return false if this function cannot be made to fail; no state is changed then
  */
 bool boot_fail_call(const char *name, uint32_t nth, uint32_t count);
 
 void boot_fail_disarm(void);
 
-/** True if the next start is to fail. */
+/** True if a failure is planned for the next boot. */
 bool boot_fail_armed(void);
 
-/** Arms the allocation that is to fail in this start, if any. */
+/** Arms the allocation that is to fail in this boot, if any. */
 void boot_fail_begin_allocations(void);

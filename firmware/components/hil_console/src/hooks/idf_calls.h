@@ -40,7 +40,7 @@ const char *idf_calls_held_name(idf_held_t what);
 typedef struct {
     bool is_high;
     uint32_t changes; /*!< including the first setting */
-    uint32_t high_ms; /*!< duration of the last time it was high and is not any more */
+    uint32_t high_ms; /*!< length of its last high pulse, ms; 0 if there was none */
 } idf_pin_t;
 
 /** @return false if this pin was never set */

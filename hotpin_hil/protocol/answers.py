@@ -141,6 +141,8 @@ class Resources:
     """Queues, semaphores and mutexes."""
     watched: int
     """Tasks that have subscribed to the task watchdog."""
+    idle_hooks: int
+    """Registered idle hooks of both cores; ESP-IDF has room for eight on each."""
     frames: int
     """Camera frames taken and not returned."""
     i2s_channels: int

@@ -21,6 +21,7 @@ REPLY: dict[str, Any] = {
     "tasks": 8,
     "queues": 10,
     "watched": 1,
+    "idle_hooks": 2,
     "frames": 0,
     "i2s_channels": 0,
     "i2s_running": 0,

@@ -14,6 +14,7 @@
 #define IDF_HELD(X)                           \
     X(IDF_QUEUES, queues)                     \
     X(IDF_WATCHED, watched)                   \
+    X(IDF_IDLE_HOOKS, idle_hooks)             \
     X(IDF_FRAMES, frames)                     \
     X(IDF_I2S_CHANNELS, i2s_channels)         \
     X(IDF_I2S_RUNNING, i2s_running)           \

@@ -48,7 +48,7 @@ typedef struct {
 /**
  * Called by the playback task when playback has ended, once for each tts_decoder_play() that returned ESP_OK.
  * If tts_decoder_close() ends the playback, the result is ESP_ERR_NOT_FINISHED, and the call is made before
- * close returns ESP_OK. It must not call open, play or close.
+ * close returns ESP_OK. The state is already TTS_DECODER_ENDED. It must not call open, play or close.
  */
 typedef void (*tts_decoder_done_t)(const tts_playback_t *playback, void *context);
 

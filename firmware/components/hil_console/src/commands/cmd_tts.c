@@ -88,8 +88,10 @@ static void playback_done(const tts_playback_t *playback, void *context)
     (void)context;
     char buffer[TELEMETRY_BUFFER_SIZE];
     telemetry_record_t record;
+    tts_decoder_info_t info;
+    tts_decoder_get_info(&info);
     telemetry_event_begin(&record, buffer, sizeof(buffer), "tts");
-    telemetry_str(&record, "state", tts_decoder_state_name(TTS_DECODER_ENDED));
+    telemetry_str(&record, "state", tts_decoder_state_name(info.state));
     telemetry_str(&record, "err", esp_err_to_name(playback->result));
     telemetry_u32(&record, "samples", playback->samples);
     telemetry_u32(&record, "duration_ms", playback->duration_ms);

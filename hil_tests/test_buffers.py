@@ -203,12 +203,14 @@ def test_recording_keeps_what_fits_and_counts_the_rest(
 
 @pytest.mark.requirement("ROB-01")
 def test_the_newest_replies_are_repeated(device: Device, measure: Measure) -> None:
-    """A repeated request gets the stored reply, byte by byte; one whose reply is forgotten is executed again."""
+    """A repeated request gets the stored reply, byte by byte. One whose reply is forgotten is executed again, and so is
+    one with a stored id but another text."""
     first = 60_001
 
-    def ask(number: int) -> bytes:
+    def ask(number: int, context: str = "") -> bytes:
         start = device.mark()
-        device.channel.send(encode_request(first + number, "mem.log", {"context": f"Reply {number}"}))
+        arguments = {"context": context or f"Reply {number}"}
+        device.channel.send(encode_request(first + number, "mem.log", arguments))
 
         def reply() -> bytes | None:
             records = [*device.channel.records(start), *device.channel.repeated(start)]
@@ -233,3 +235,11 @@ def test_the_newest_replies_are_repeated(device: Device, measure: Measure) -> No
     is_stored = ask(0) == replies[0]
     measure("the oldest reply is stored", is_stored, exact=False, source=f"the last {REPLIES_KEPT}")
     measure("the oldest request is executed again", logged() - before, exact=1, source="PROTOCOL.md §3")
+    before = logged()
+    ask(0, "Another text")
+    measure(
+        "executed: a stored id with another text",
+        logged() - before,
+        exact=1,
+        source="PROTOCOL.md §3: same text",
+    )

@@ -281,7 +281,7 @@ class _Measurements:
                 continue
             self.compared[LIMIT] += 1
             texts = [limit_text(line.limit, line.unit) for line in (base, candidate)]
-            if texts[0] != texts[1]:
+            if texts[0] != texts[1] and not _moves_along(base, candidate):
                 yield ReleaseChange(Effect.NEUTRAL, LIMIT, base.requirement, base.test, base.name, "", *texts)
 
     def _test(self, found: RunDifference) -> Iterator[ReleaseChange]:
@@ -332,6 +332,11 @@ class _Measurements:
         if len(numbers) == len(values) and not isinstance(found.right, (bool, str)):
             return _is_near(found.right, numbers)
         return len(set(values)) > 1
+
+
+def _moves_along(base: MeasurementLine, candidate: MeasurementLine) -> bool:
+    """Whether a limit moved with its value, since a test computed it from a reading: the margin is the same."""
+    return base.margin == candidate.margin and base.value != candidate.value
 
 
 def _is_near(value: float, seen: Iterable[float]) -> bool:

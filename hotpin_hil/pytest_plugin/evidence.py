@@ -39,13 +39,14 @@ from hotpin_hil.logs.noise import Noise
 from hotpin_hil.pytest_plugin.baseline import Baseline
 from hotpin_hil.pytest_plugin.board import BoardInUse, BoardPlugin, worker_id
 from hotpin_hil.pytest_plugin.marks import SuiteMarks
+from hotpin_hil.pytest_plugin.metrics import add_metrics, begin_metrics, metric_path
 from hotpin_hil.pytest_plugin.note_keeper import NoteKeeper
 from hotpin_hil.pytest_plugin.reporters import ReporterPlugin
 from hotpin_hil.pytest_plugin.run_folder import RunFolder
 from hotpin_hil.pytest_plugin.selection import requirement_ids
 from hotpin_hil.pytest_plugin.terminal import TerminalPlugin
 from hotpin_hil.pytest_plugin.verdicts import RECORDER_KEY, VerdictCounter, VerdictPlugin
-from hotpin_hil.report.write import write_reports
+from hotpin_hil.report.write import METRICS_FILE, write_reports
 
 __all__ = ["RECORDER_KEY", "EvidencePlugin"]
 
@@ -88,6 +89,7 @@ class EvidencePlugin:
         self.on_line: Callable[[ResultsLine], object] | None = None
         """Callback for each line that this process writes, from any thread."""
         self._baseline = Baseline(config)
+        self._metrics = metric_path(config)
         self._marks = SuiteMarks(config, self._board, requirements, self._write)
         self._counter = VerdictCounter(self._board, folder, self._write)
         self._terminal = TerminalPlugin(config, folder)
@@ -115,6 +117,8 @@ class EvidencePlugin:
         self._board_plugin.choose()
         try:
             self._baseline.read(self._board.kind.value)
+            if self._metrics is not None:
+                begin_metrics(self._metrics)
             self._run_folder.begin()
             self._results = self._writer = ResultsWriter(self._folder, self._run_line())
         except HilError as error:
@@ -174,6 +178,8 @@ class EvidencePlugin:
         writer.append(EndLine(status, _now()))
         try:
             self.qualification = write_reports(self._folder)
+            if self._metrics is not None:
+                add_metrics(self._metrics, (self._folder / METRICS_FILE).read_text(encoding="utf-8"))
         except HilError as error:
             session.exitstatus = status or pytest.ExitCode.INTERNAL_ERROR
             self._terminal.write_line(f"the report failed: {error}", bold=True, red=True)

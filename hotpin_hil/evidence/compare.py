@@ -98,16 +98,8 @@ def compare_releases(bases: Sequence[Release], candidate: Release) -> ReleaseCom
     Raises:
         UsageError: The runs used several kinds of board, or the bases several builds.
     """
+    check_bases(bases, candidate.run.kind)
     base = bases[0]
-    check_kind(base, candidate.run.kind)
-    for other in bases[1:]:
-        check_kind(base, other.run.kind)
-        if other.build != base.build:
-            raise UsageError(
-                f"the base runs {base.results.run.run[:8]} and {other.results.run.run[:8]} tested different builds: "
-                f"{base.build[:9]} and {other.build[:9]}",
-                "repeat the run of one build, since only such runs show what varies from run to run",
-            )
     values = _Measurements(bases, candidate)
     figures = _Figures(bases, candidate)
     requirements = _requirements(base, candidate)
@@ -120,17 +112,25 @@ def compare_releases(bases: Sequence[Release], candidate: Release) -> ReleaseCom
     return ReleaseComparison(tuple(bases), candidate, tuple(changes), compared, within, notes)
 
 
-def check_kind(base: Release, kind: str) -> None:
-    """Make sure that the base used this kind of board.
+def check_bases(bases: Sequence[Release], kind: str) -> None:
+    """Make sure that the bases used this kind of board, and tested one build.
 
     Raises:
-        UsageError: It used another kind.
+        UsageError: They did not.
     """
-    if base.run.kind != kind:
-        raise UsageError(
-            f"the base was run on a {base.run.kind} board, the candidate on a {kind} board",
-            "compare runs on one kind of board; hotpin-hil fidelity compares kinds",
-        )
+    for base in bases:
+        if base.run.kind != kind:
+            raise UsageError(
+                f"the base was run on a {base.run.kind} board, the candidate on a {kind} board",
+                "compare runs on one kind of board; hotpin-hil fidelity compares kinds",
+            )
+        if base.build != bases[0].build:
+            builds = f"{bases[0].build[:9]} and {base.build[:9]}"
+            raise UsageError(
+                f"the runs {bases[0].results.run.run[:8]} and {base.results.run.run[:8]} of the base tested different "
+                f"builds: {builds}",
+                "repeat the run of one build, since only such runs show what varies from run to run",
+            )
 
 
 def _notes(bases: Sequence[Release], candidate: Release) -> Iterator[str]:
@@ -281,7 +281,7 @@ class _Measurements:
                 continue
             self.compared[LIMIT] += 1
             texts = [limit_text(line.limit, line.unit) for line in (base, candidate)]
-            if texts[0] != texts[1]:
+            if texts[0] != texts[1] and not _moves_along(base, candidate):
                 yield ReleaseChange(Effect.NEUTRAL, LIMIT, base.requirement, base.test, base.name, "", *texts)
 
     def _test(self, found: RunDifference) -> Iterator[ReleaseChange]:
@@ -332,6 +332,11 @@ class _Measurements:
         if len(numbers) == len(values) and not isinstance(found.right, (bool, str)):
             return _is_near(found.right, numbers)
         return len(set(values)) > 1
+
+
+def _moves_along(base: MeasurementLine, candidate: MeasurementLine) -> bool:
+    """Whether a limit moved with its value, since a test computed it from a reading: the margin is the same."""
+    return base.margin == candidate.margin and base.value != candidate.value
 
 
 def _is_near(value: float, seen: Iterable[float]) -> bool:

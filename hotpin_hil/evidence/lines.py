@@ -323,6 +323,26 @@ class SizesNote(ResultsLine):
 
 
 @dataclass(frozen=True)
+class BaselineNote(ResultsLine):
+    """The comparison with the last release that the run was started with (`--baseline`)."""
+
+    kind, about = NOTE, "baseline"
+
+    run: str
+    """UUID of the base's first run."""
+    text: str
+    """The base, on one line."""
+    fails: bool
+    """Whether a regression fails the run."""
+    summary: str
+    verdicts: Mapping[str, Any]
+    """{subject: {"verdict", "compared", "within"}}, with the pairs that differ within the scatter of one build."""
+    changes: tuple[Mapping[str, Any], ...] = field(metadata=_TUPLE)
+    """evidence.release_changes.ReleaseChange as JSON data."""
+    notes: tuple[str, ...] = field(metadata=_TUPLE)
+
+
+@dataclass(frozen=True)
 class FaultNote(ResultsLine):
     """A fault that the test injected: name, arguments and seed (docs/faults.md)."""
 
@@ -579,7 +599,7 @@ class RawLog(ResultsLine):
 
 LINE_CLASSES: tuple[type[ResultsLine], ...] = (
     *(RunLine, MeasurementLine, VerdictLine, EndLine),
-    *(BoardNote, SelectionNote, LeftOutNote, SizesNote, FaultNote, PlanNote, StartedNote),
+    *(BoardNote, SelectionNote, LeftOutNote, SizesNote, BaselineNote, FaultNote, PlanNote, StartedNote),
     *(EventNote, ReplyNote, ComplaintNote, HeapNote),
     *(SeriesNote, NoiseNote, KnownNoiseNote, EmulatorNote),
     *(PanicLog, SliceLog, RawLog),

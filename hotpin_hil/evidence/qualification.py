@@ -9,10 +9,11 @@ from typing import Any
 from hotpin_hil.evidence.lines import (
     EVIDENCE,
     SCHEMA_VERSION,
+    BaselineNote,
     EmulatorNote,
     LeftOutNote,
+    ResultsLine,
     SelectionNote,
-    SizesNote,
     VerdictLine,
 )
 from hotpin_hil.evidence.model import Verdict, worst
@@ -49,7 +50,7 @@ def qualify(results: Results) -> dict[str, Any]:
     judged = {row.id: _judge(row, kind, results) for row in rows}
     not_tested = [_not_tested(row) for row in rows if judged[row.id]["verdict"] is None]
     overall, reason = _overall(rows, judged, results)
-    return {
+    found: dict[str, Any] = {
         "schema": SCHEMA_VERSION,
         "run": results.run.run,
         "started": results.run.started,
@@ -65,10 +66,13 @@ def qualify(results: Results) -> dict[str, Any]:
         "other_tests": [_test(line) for line in results.verdicts if not line.requirement],
         "unfinished": _unfinished(results),
         "reruns": results.reruns(),
-        "sizes": [_sizes(note) for note in results.sizes()],
+        "sizes": [_content(note) for note in results.sizes()],
         "notes": _notes(results),
         "counts": _counts(rows, judged),
     }
+    for note in results.of(BaselineNote):
+        found["since_last_release"] = _content(note)
+    return found
 
 
 def headline(qualification: Mapping[str, Any]) -> str:
@@ -106,6 +110,11 @@ def exit_status(verdicts: Mapping[Verdict, int], pytest_status: int) -> int:
     return EXIT_BLOCKED if verdicts.get(Verdict.BLOCKED) else pytest_status
 
 
+def has_failed(note: BaselineNote) -> bool:
+    """Whether a comparison with the last release fails the run."""
+    return any(entry["verdict"] == Verdict.FAIL.value for entry in note.verdicts.values())
+
+
 def _judge(row: Requirement, kind: str, results: Results) -> dict[str, Any]:
     """The entry of one requirement; its verdict is None if none of its tests completed."""
     lines = [line for line in results.verdicts if row.id in line.requirement]
@@ -127,7 +136,7 @@ def _test(line: VerdictLine) -> dict[str, Any]:
     return {key: row[key] for key in ("test", "verdict", "reason", "remedy", "reproduce")}
 
 
-def _sizes(note: SizesNote) -> dict[str, Any]:
+def _content(note: ResultsLine) -> dict[str, Any]:
     return {key: value for key, value in note.as_json().items() if key not in ("kind", "about")}
 
 
@@ -207,6 +216,9 @@ def _overall(rows: Sequence[Requirement], judged: Mapping[str, Any], results: Re
         )
     if any(every[verdict] for verdict in _FAILED):
         return NOT_QUALIFIED, ""
+    for note in results.of(BaselineNote):
+        if has_failed(note):
+            return NOT_QUALIFIED, f"{note.summary.partition(';')[0]} since run {note.run[:8]}"
     if every[Verdict.BLOCKED]:
         return BLOCKED, "the bench, not the firmware, blocked some tests"
     if results.contradictions:

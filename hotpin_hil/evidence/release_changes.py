@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from enum import Enum
 from fnmatch import fnmatchcase
+from typing import Any
 
 from hotpin_hil.evidence.fidelity import SHOWN
 from hotpin_hil.evidence.lines import MeasurementLine
@@ -65,6 +67,19 @@ class ReleaseChange:
         text = f"{change:+,}" if isinstance(change, int) else f"{change:+,.6g}"
         share = f" ({change / abs(base) * 100:+.1f} %)" if base else ""
         return f"{text} {self.unit}".strip() + share
+
+    def as_json(self) -> dict[str, Any]:
+        """The change as JSON data."""
+        return {**asdict(self), "effect": self.effect.value, "requirement": list(self.requirement)}
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> ReleaseChange:
+        """The change that this JSON data describes.
+
+        Raises:
+            LookupError, TypeError, ValueError: It describes something else.
+        """
+        return cls(**{**row, "effect": Effect(row["effect"]), "requirement": tuple(row["requirement"])})
 
     def shown(self) -> tuple[str, str]:
         """The two values as text, with their unit."""

@@ -33,18 +33,20 @@ from hotpin_hil.evidence.lines import (
     SizesNote,
 )
 from hotpin_hil.evidence.model import MeasurementClass
-from hotpin_hil.evidence.qualification import exit_status
+from hotpin_hil.evidence.qualification import EXIT_BLOCKED, EXIT_FAILED, exit_status, has_failed
 from hotpin_hil.evidence.results import ResultsFile, ResultsWriter, read_results
 from hotpin_hil.logs.noise import Noise
+from hotpin_hil.pytest_plugin.baseline import Baseline
 from hotpin_hil.pytest_plugin.board import BoardInUse, BoardPlugin, worker_id
 from hotpin_hil.pytest_plugin.marks import SuiteMarks
+from hotpin_hil.pytest_plugin.metrics import add_metrics, begin_metrics, metric_path
 from hotpin_hil.pytest_plugin.note_keeper import NoteKeeper
 from hotpin_hil.pytest_plugin.reporters import ReporterPlugin
 from hotpin_hil.pytest_plugin.run_folder import RunFolder
 from hotpin_hil.pytest_plugin.selection import requirement_ids
 from hotpin_hil.pytest_plugin.terminal import TerminalPlugin
 from hotpin_hil.pytest_plugin.verdicts import RECORDER_KEY, VerdictCounter, VerdictPlugin
-from hotpin_hil.report.write import write_reports
+from hotpin_hil.report.write import METRICS_FILE, write_reports
 
 __all__ = ["RECORDER_KEY", "EvidencePlugin"]
 
@@ -86,6 +88,8 @@ class EvidencePlugin:
         """Content of qualification.json at the end of the run; None before, and in a worker."""
         self.on_line: Callable[[ResultsLine], object] | None = None
         """Callback for each line that this process writes, from any thread."""
+        self._baseline = Baseline(config)
+        self._metrics = metric_path(config)
         self._marks = SuiteMarks(config, self._board, requirements, self._write)
         self._counter = VerdictCounter(self._board, folder, self._write)
         self._terminal = TerminalPlugin(config, folder)
@@ -112,6 +116,9 @@ class EvidencePlugin:
             return
         self._board_plugin.choose()
         try:
+            self._baseline.read(self._board.kind.value)
+            if self._metrics is not None:
+                begin_metrics(self._metrics)
             self._run_folder.begin()
             self._results = self._writer = ResultsWriter(self._folder, self._run_line())
         except HilError as error:
@@ -162,9 +169,17 @@ class EvidencePlugin:
             self._terminal.is_selection = results.is_selection
             for note in _sizes(self._board, results.boards()):
                 writer.append(note)
+                results.add(note)
+            compared = self._baseline.compare(results)
+            if compared is not None:
+                writer.append(compared)
+                if has_failed(compared) and status in (pytest.ExitCode.OK, EXIT_BLOCKED):
+                    status = session.exitstatus = EXIT_FAILED
         writer.append(EndLine(status, _now()))
         try:
             self.qualification = write_reports(self._folder)
+            if self._metrics is not None:
+                add_metrics(self._metrics, (self._folder / METRICS_FILE).read_text(encoding="utf-8"))
         except HilError as error:
             session.exitstatus = status or pytest.ExitCode.INTERNAL_ERROR
             self._terminal.write_line(f"the report failed: {error}", bold=True, red=True)

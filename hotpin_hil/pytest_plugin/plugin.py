@@ -90,6 +90,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="let --qualification-dir name a folder that holds the results of another run",
     )
     group.addoption(
+        "--baseline",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="compare the run with this run of the last release (docs/compare.md); more runs of it show what varies",
+    )
+    group.addoption(
+        "--fail-on-regression",
+        action="store_true",
+        help="with --baseline: a regression fails the run",
+    )
+    group.addoption(
         "--allure",
         action="store_true",
         help=f"write Allure's results to {ALLURE_RESULTS}/ in the folder for the evidence",

@@ -19,11 +19,11 @@ from hotpin_hil.evidence.run_folders import LATEST, point_latest, run_name
 from hotpin_hil.paths import RUNS_DIR, RUNS_NAME, state_dir
 from hotpin_hil.pytest_plugin.board import worker_id
 from hotpin_hil.pytest_plugin.panics import FOLDER as PANICS
-from hotpin_hil.report.write import QUALIFICATION_FILE, REPORT_FILE
+from hotpin_hil.report.write import METRICS_FILE, QUALIFICATION_FILE, REPORT_FILE
 
 ALLURE_RESULTS = "allure-results"
 LOGS = "logs"
-_FILES = (FILE_NAME, QUALIFICATION_FILE, REPORT_FILE, LOGS, PANICS, ALLURE_RESULTS)
+_FILES = (FILE_NAME, QUALIFICATION_FILE, REPORT_FILE, METRICS_FILE, LOGS, PANICS, ALLURE_RESULTS)
 """Files and folders of a run in a folder that the user named."""
 
 _HANDED_OVER = "hotpin_folder"

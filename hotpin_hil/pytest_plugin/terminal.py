@@ -15,6 +15,7 @@ from hotpin_hil.evidence.qualification import BEST, headline
 from hotpin_hil.evidence.results import FILE_NAME
 from hotpin_hil.pytest_plugin.board import BoardInUse
 from hotpin_hil.pytest_plugin.verdicts import REPORT_TRACEBACK, REPORT_VERDICT
+from hotpin_hil.report.compare_page import baseline_lines
 from hotpin_hil.report.table import blocked_lines, failed_lines, flaky_lines, table_lines
 from hotpin_hil.report.text import printable
 from hotpin_hil.report.write import QUALIFICATION_FILE, REPORT_FILE
@@ -79,6 +80,11 @@ class TerminalPlugin:
                 terminalreporter.section(title)
                 for text in texts:
                     terminalreporter.write_line(text)
+        compared = self.qualification.get("since_last_release")
+        if compared:
+            terminalreporter.section("since the last release")
+            for text in baseline_lines(compared):
+                terminalreporter.write_line(text)
         terminalreporter.section("evidence")
         for name in (FILE_NAME, QUALIFICATION_FILE, REPORT_FILE):
             terminalreporter.write_line(_shown_path(self._folder / name))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from hotpin_hil.evidence.compare import ReleaseComparison
-from hotpin_hil.evidence.model import Verdict
+from hotpin_hil.evidence.lines import BaselineNote
 from hotpin_hil.evidence.release_changes import MEASUREMENT, SUBJECTS, Effect, ReleaseChange
 from hotpin_hil.report.chart import Table
 from hotpin_hil.report.page import render_page
@@ -115,39 +116,81 @@ def as_json(comparison: ReleaseComparison, *, fails: bool = False) -> dict[str, 
             for side, runs in releases.items()
         },
         "notes": list(comparison.notes),
-        "verdicts": {
-            subject: {
-                "verdict": comparison.verdict(subject, fails=fails).value,
-                "compared": comparison.compared[subject],
-                "within": comparison.within[subject],
-            }
-            for subject in SUBJECTS
-        },
-        "changes": [change_as_json(change) for change in comparison.changes],
+        "verdicts": _verdicts(comparison, fails=fails),
+        "changes": [{**change.as_json(), "difference": change.size} for change in comparison.changes],
     }
 
 
-def change_as_json(change: ReleaseChange) -> dict[str, Any]:
-    """One change as JSON data."""
+def baseline_note(comparison: ReleaseComparison, *, fails: bool) -> BaselineNote:
+    """The comparison as a line of the candidate's results."""
+    return BaselineNote(
+        run=comparison.bases[0].results.run.run,
+        text=comparison.bases[0].describe(),
+        fails=fails,
+        summary=summary(comparison),
+        verdicts=_verdicts(comparison, fails=fails),
+        changes=tuple(change.as_json() for change in comparison.changes),
+        notes=comparison.notes,
+    )
+
+
+def _verdicts(comparison: ReleaseComparison, *, fails: bool) -> dict[str, dict[str, Any]]:
     return {
-        "effect": change.effect.value,
-        "subject": change.subject,
-        "requirement": list(change.requirement),
-        "place": change.place,
-        "name": change.name,
-        "unit": change.unit,
-        "base": change.base,
-        "candidate": change.candidate,
-        "difference": change.size,
-        "why": change.why,
+        subject: {
+            "verdict": comparison.verdict(subject, fails=fails).value,
+            "compared": comparison.compared[subject],
+            "within": comparison.within[subject],
+        }
+        for subject in SUBJECTS
     }
 
 
-def verdict_table(verdicts: Mapping[str, tuple[Verdict, int, int]]) -> list[tuple[str, str, str, str]]:
-    """Title, verdict, pairs compared and pairs within the scatter, for each of SUBJECTS."""
+def changes_of(entry: Mapping[str, Any]) -> list[ReleaseChange]:
+    """The changes in the JSON data of a BaselineNote. Those that no comparison writes are left out."""
+    found = []
+    for row in entry["changes"]:
+        with suppress(LookupError, TypeError, ValueError):
+            found.append(ReleaseChange.from_json(row))
+    return found
+
+
+def baseline_lines(entry: Mapping[str, Any]) -> list[str]:
+    """Lines for the terminal about the JSON data of a BaselineNote."""
+    lines = [f"base: {entry['text']}", entry["summary"]]
+    for note in entry["notes"]:
+        lines += _wrapped(f"note: {note}", "")
+    regressions = [change for change in changes_of(entry) if change.effect is Effect.REGRESSION]
+    if regressions:
+        lines += change_lines(regressions, _PLURALS[Effect.REGRESSION])
+    return [printable(line) for line in lines]
+
+
+def baseline_view(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """What the section of a report shows, from the JSON data of a BaselineNote."""
+    changes = changes_of(entry)
+    return {
+        "text": entry["text"],
+        "summary": entry["summary"],
+        "notes": entry["notes"],
+        "verdicts": verdict_rows(entry["verdicts"]),
+        "groups": [
+            (_PLURALS[effect].capitalize(), effect is Effect.REGRESSION, found)
+            for effect in Effect
+            if (found := tables([change for change in changes if change.effect is effect]))
+        ],
+    }
+
+
+def verdict_rows(verdicts: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str, str, str]]:
+    """Title, verdict, pairs compared and pairs within the scatter, for each subject."""
     return [
-        (TITLES[subject], verdict.value, f"{compared:,}", f"{within:,}")
-        for subject, (verdict, compared, within) in verdicts.items()
+        (
+            TITLES.get(subject, subject),
+            str(entry.get("verdict", "")),
+            str(entry.get("compared", "")),
+            str(entry.get("within", "")),
+        )
+        for subject, entry in verdicts.items()
     ]
 
 
@@ -162,27 +205,13 @@ def tables(changes: Sequence[ReleaseChange]) -> list[tuple[str, Table]]:
 
 def page(comparison: ReleaseComparison, *, fails: bool = False) -> str:
     """The comparison as one HTML page: no network access, no scripts, all texts escaped."""
-    releases = {f"base {number}": base.describe() for number, base in enumerate(comparison.bases, start=1)}
-    if len(comparison.bases) == 1:
-        releases = {"base": comparison.bases[0].describe()}
+    bases = {f"base {number}": base.describe() for number, base in enumerate(comparison.bases, start=1)}
+    if len(bases) == 1:
+        bases = {"base": comparison.bases[0].describe()}
     return render_page(
         "compare.html",
-        releases={**releases, "candidate": comparison.candidate.describe()},
-        summary=summary(comparison),
-        notes=comparison.notes,
-        verdicts=verdict_table(
-            {
-                subject: (
-                    comparison.verdict(subject, fails=fails),
-                    comparison.compared[subject],
-                    comparison.within[subject],
-                )
-                for subject in SUBJECTS
-            }
-        ),
-        regressions=tables(comparison.regressions),
-        improvements=tables(comparison.of(Effect.IMPROVEMENT)),
-        others=tables(comparison.of(Effect.NEUTRAL)),
+        releases={**bases, "candidate": comparison.candidate.describe()},
+        since=baseline_view(baseline_note(comparison, fails=fails).as_json()),
     )
 
 

@@ -9,6 +9,7 @@ from hotpin_hil.evidence.model import limit_text, with_unit
 from hotpin_hil.evidence.qualification import NATIVE_BUILD, headline
 from hotpin_hil.evidence.results import Results
 from hotpin_hil.report.chart import Table
+from hotpin_hil.report.compare_page import baseline_view
 from hotpin_hil.report.content import Content, anchor, collect, short_name
 from hotpin_hil.report.page import environment, render_page
 
@@ -28,11 +29,14 @@ def render(qualification: Mapping[str, Any], results: Results, results_sha256: s
     filters["short_name"] = short_name
     content = collect(results, qualification)
     common, boards = _boards(qualification)
+    compared = qualification.get("since_last_release")
+    since = baseline_view(compared) if compared else None
     return render_page(
         "report.html",
         q=qualification,
         c=content,
-        sections=_sections(content),
+        since=since,
+        sections=_sections(content, has_baseline=since is not None),
         firmware=named(qualification["firmware"]),
         harness=named(qualification["harness"]),
         headline=headline(qualification),
@@ -42,13 +46,14 @@ def render(qualification: Mapping[str, Any], results: Results, results_sha256: s
     )
 
 
-def _sections(content: Content) -> list[tuple[str, str]]:
+def _sections(content: Content, *, has_baseline: bool) -> list[tuple[str, str]]:
     """Anchor and name of each section of the page."""
     return [
         (place, name)
         for place, name, is_shown in (
             ("identities", "What was tested", True),
             ("failures", "What failed", content.failures),
+            ("since-last-release", "Since the last release", has_baseline),
             ("requirements", "Requirements", True),
             ("sizes", "Sizes", content.sizes),
             ("memory", "Memory over time", content.timelines),

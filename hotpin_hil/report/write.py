@@ -1,4 +1,4 @@
-"""Makes qualification.json, report.html and the CSV files from results.jsonl alone."""
+"""Makes qualification.json, report.html, openmetrics.txt and the CSV files from results.jsonl alone."""
 
 from __future__ import annotations
 
@@ -7,20 +7,24 @@ import json
 from pathlib import Path
 from typing import Any
 
+from hotpin_hil.evidence.fidelity import Run
 from hotpin_hil.evidence.qualification import qualify
+from hotpin_hil.evidence.releases import Release
 from hotpin_hil.evidence.results import FILE_NAME, read_results
 from hotpin_hil.report.csv_matrix import csv_by_requirement, csv_by_test
 from hotpin_hil.report.html import render
+from hotpin_hil.report.openmetrics import openmetrics
 from hotpin_hil.report.whole_file import write_whole
 
 QUALIFICATION_FILE = "qualification.json"
 REPORT_FILE = "report.html"
 REQUIREMENTS_CSV = "requirements.csv"
 TESTS_CSV = "tests.csv"
+METRICS_FILE = "openmetrics.txt"
 
 
 def write_reports(folder: Path) -> dict[str, Any]:
-    """Write both files into `folder`, next to results.jsonl; returns the qualification.
+    """Write the files into `folder`, next to results.jsonl; returns the qualification.
 
     Raises:
         UsageError: The results cannot be read or a file cannot be written.
@@ -28,6 +32,7 @@ def write_reports(folder: Path) -> dict[str, Any]:
     results = read_results(folder)
     qualification = qualify(results)
     write_whole(folder / QUALIFICATION_FILE, json.dumps(qualification, indent=1) + "\n")
+    write_whole(folder / METRICS_FILE, openmetrics(Release(Run("run", results), qualification)))
     write_whole(folder / REPORT_FILE, render(qualification, results, _sha256(folder)))
     return qualification
 

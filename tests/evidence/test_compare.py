@@ -160,7 +160,7 @@ def test_qualification_file_alone_shows_values_verdicts_and_sizes(tmp_path: Path
             replace(CANDIDATE, evidence="virtual"),
             "on a qemu board, the candidate on a virtual",
         ),
-        ((BASE, CANDIDATE), CANDIDATE, "different builds: aaaaaaaaa and bbbbbbbbb"),
+        ((BASE, CANDIDATE), CANDIDATE, "builds: aaaaaaaaa and bbbbbbbbb"),
     ],
 )
 def test_runs_that_cannot_be_compared_are_refused(

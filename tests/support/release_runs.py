@@ -26,7 +26,7 @@ VOICE_INTERNAL, VOICE_PSRAM = 98_544, 131_084
 """Bytes that voice mode takes."""
 STATIC_DRAM = 28_944
 DURATION_MS = 212
-MANAGER_B = 2_892
+MANAGER_B = 2_000
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ pytest_plugins = [
     "fixtures.conservation",
     "fixtures.measure",
     "fixtures.board",
+    "fixtures.clock",
     "fixtures.device",
     "fixtures.faults",
     "fixtures.memory",

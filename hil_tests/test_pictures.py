@@ -43,6 +43,25 @@ def test_bad_frames_are_refused(device: Device, measure: Measure) -> None:
         measure(f"after {fault}: height", frame.height, "px", exact=480, source="VGA")
 
 
+OLD_FRAMES = 20
+FRAME_MS = 20
+"""Shorter than the period of any frame rate that the sensor has at VGA."""
+
+
+def test_duration_of_a_picture_counts_from_the_request(device: Device, measure: Measure) -> None:
+    """The driver has old frames, which the firmware drops one by one."""
+    usual = max(device.capture().duration_ms for _ in range(3))
+    device.fail_call("esp_camera_fb_get", frame="stale", count=OLD_FRAMES)
+    duration = device.capture().duration_ms
+    measure(
+        "duration with old frames - without",
+        duration - usual,
+        "ms",
+        min=OLD_FRAMES * FRAME_MS,
+        source=f"{OLD_FRAMES} more frames",
+    )
+
+
 def test_camera_is_powered_only_in_camera_mode(device: Device, modes: Modes, measure: Measure) -> None:
     """Its power-down line: high before each start, for long enough to reset the sensor, and in voice mode."""
     for mode, is_high in ((VOICE, True), (CAMERA, False), (VOICE, True)):

@@ -920,7 +920,19 @@ def test_pauses_add_to_duration_and_cost_no_memory(
                 )
 
 
-TOO_LONG_MS = 10_001
+LONGEST_MS = 10_000
+TOO_LONG_MS = LONGEST_MS + 1
+
+
+@pytest.mark.requirement("TRN-10", "ROB-02")
+def test_longest_pauses_do_not_trip_the_watchdog(device: Device, modes: Modes, measure: Measure) -> None:
+    """The task watchdog resets the board if a watched task is silent for 5 s."""
+    boots = device.info().boot_count
+    device.settle(down=LONGEST_MS, up=LONGEST_MS)
+    changed = device.set_mode(VOICE)
+    measure("mode", changed.mode, exact=VOICE, source="TRN-10")
+    measure("duration", changed.duration_ms, "ms", min=2 * LONGEST_MS, source="two pauses")
+    measure("resets", device.info().boot_count - boots, exact=0, source="the state task feeds the watchdog")
 
 
 @pytest.mark.requirement("TRN-10")

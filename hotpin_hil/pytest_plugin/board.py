@@ -50,8 +50,8 @@ def wants_board(item: pytest.Item) -> bool:
 
 
 def wants_faults(item: pytest.Item) -> bool:
-    """Whether the test injects faults, through the fixture `faults`."""
-    return "faults" in getattr(item, "fixturenames", ())
+    """Whether the test injects faults, through the fixture `faults` or `clock`."""
+    return not {"faults", "clock"}.isdisjoint(getattr(item, "fixturenames", ()))
 
 
 class BoardPlugin:

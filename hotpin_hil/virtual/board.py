@@ -178,6 +178,10 @@ class Esp32Cam:
         self._time_scale = self._options.time_scale if scale is None else scale
         self.tell_firmware(f"time_scale_milli={round(self._time_scale * 1000)}")
 
+    def jump(self, us: int) -> None:
+        """Add `us` microseconds to the clock of the running firmware, in which no event happens and nothing falls due."""
+        self.tell_firmware(f"jump={us}")
+
     def power_on(self) -> None:
         """Switch power on and reset; volatile state is lost. No effect if the board already has power."""
         self._cancel(self._power_timer)

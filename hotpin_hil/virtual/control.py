@@ -1,8 +1,8 @@
 """The control channel of a virtual board: a Unix socket in the board's directory, with one JSON object per line.
 
-Requests: `{"do": "state" | "reset" | "power" | "fault" | "clear" | "pace" | "stop", …}` with `on` (true, false) for
-"power", `fault`, `arguments` and optionally `seed` for "fault", and `time_scale` (null: as at the start of the server)
-for "pace". Replies: `{"ok": true, …}` or `{"ok": false, "error": …, "remedy": …}`. The replies to "state" and to state
+Requests: `{"do": "state" | "reset" | "power" | "fault" | "clear" | "pace" | "jump" | "stop", …}` with `on` (true, false) for
+"power", `fault`, `arguments` and optionally `seed` for "fault", `time_scale` (null: as at the start of the server) for
+"pace", and `us` for "jump". Replies: `{"ok": true, …}` or `{"ok": false, "error": …, "remedy": …}`. The replies to "state" and to state
 changes include the board's `state`; the reply to "fault" includes the started fault, also as `text`.
 """
 
@@ -28,6 +28,8 @@ LOCK_NAME = "lock"
 _LINE_MAX = 64 * 1024
 _CLIENTS_MAX = 16
 TIME_SCALE_MAX = 1e6
+JUMP_MAX_US = 1 << 53
+"""285 years; larger integers are not exact in every JSON reader."""
 """Largest time scale that the firmware's host runtime accepts (firmware/native/chip/params.c)."""
 
 Message = dict[str, Any]
@@ -43,6 +45,7 @@ class Controlled(Protocol):
     def power_on(self) -> None: ...
     def power_off(self) -> None: ...
     def set_time_scale(self, scale: float | None) -> None: ...
+    def jump(self, us: int) -> None: ...
 
 
 class ControlServer:
@@ -101,6 +104,8 @@ class ControlServer:
                 board.faults.clear()
             case "pace":
                 board.set_time_scale(_time_scale(request))
+            case "jump":
+                board.jump(_microseconds(request))
             case "fault":
                 fault = board.faults.inject(str(request.get("fault")), _arguments(request), _seed(request))
                 return {
@@ -278,6 +283,13 @@ def _time_scale(request: Message) -> float | None:
         raise UsageError(f"time_scale is {scale!r}", "give a number, or null for that of the server")
     check_time_scale(scale)
     return float(scale)
+
+
+def _microseconds(request: Message) -> int:
+    us = request.get("us")
+    if isinstance(us, bool) or not isinstance(us, int) or not 0 < us < JUMP_MAX_US:
+        raise UsageError(f"us is {us!r}", f"give a whole number from 1 to {JUMP_MAX_US - 1}")
+    return us
 
 
 def _seed(request: Message) -> int | None:

@@ -82,7 +82,7 @@ static bool take(const char *name, uint64_t number)
     } else if (strcmp(name, "run") == 0) {
         native_clock_run(number);
     } else if (strcmp(name, "jump") == 0) {
-        native_clock_jump(number);
+        native_run_jump(number);
     } else {
         return false;
     }

@@ -45,6 +45,12 @@ void native_run_set_time_scale(double time_scale)
     s_anchor_ns = g_native_hooks.host_now_ns();
 }
 
+void native_run_jump(uint64_t us)
+{
+    native_clock_jump(us);
+    s_anchor_us += us; // the host need not catch up
+}
+
 void native_clock_hold(void)
 {
     s_run_until_us = native_now_us();

@@ -21,6 +21,8 @@ void native_clock_run(uint64_t us);
 bool native_clock_stands(void);
 /* Changes the time scale from this moment on. */
 void native_run_set_time_scale(double time_scale);
+/* Moves the clock and everything that is due, at once at any pace: time passes in which nothing happens. */
+void native_run_jump(uint64_t us);
 /* Declares the CPU time of the running code. Meanwhile due events fire, tasks of higher priority preempt it,
  * and tasks of equal priority share the CPU by ticks. */
 void native_consume_us(uint64_t us);

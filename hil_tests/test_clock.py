@@ -1,0 +1,109 @@
+"""The clock passes the limits of 31 and 32 bits, and times are measured from the right moment."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from fixtures.audio import RATE_HZ, tone
+from fixtures.clock import BoardClock
+from fixtures.measure import Measure
+from fixtures.memory import Monitor
+from fixtures.modes import CAMERA, VOICE, WRITE_BYTES, Modes
+from fixtures.pace import HostPace
+from fixtures.poll import poll
+from hotpin_hil.device import Device, budgets
+
+LIMITS_MS = {
+    "us_31_bits": (1 << 31) // 1000,
+    "us_32_bits": (1 << 32) // 1000,
+    "ms_31_bits": 1 << 31,
+}
+"""Time since boot at which a counter of microseconds or milliseconds changes its sign or wraps."""
+SHORTLY_MS = 700
+"""Time before the limit at which each step begins; each ends after the limit."""
+INTERVAL_MS = 500
+TOLERANCE_MS = 5
+"""1 % of the interval (REQUIREMENTS.md MON-01)."""
+STALL_MS = 3_000
+"""Longer than CONFIG_HOTPIN_TTS_STALL_MS."""
+SLOW = 0.1
+"""Pace of the clock: the first half of the stream lasts long enough for a loaded host to let the clock jump."""
+
+each_limit = pytest.mark.parametrize("limit_ms", LIMITS_MS.values(), ids=LIMITS_MS)
+
+
+@pytest.mark.requirement("MON-01")
+@each_limit
+def test_monitor_keeps_its_interval_past_the_limit(
+    monitor: Monitor, clock: BoardClock, measure: Measure, limit_ms: int
+) -> None:
+    clock.jump_to(limit_ms - SHORTLY_MS)
+    monitor.start(INTERVAL_MS)
+    stamps = [event.data["timestamp_ms"] for event in monitor.samples(5)]
+    measure(
+        "last sample is after the limit", stamps[-1] > limit_ms, exact=True, source="the test's own order"
+    )
+    for number, (earlier, later) in enumerate(pairwise(stamps), 1):
+        measure(
+            f"interval {number}",
+            later - earlier,
+            "ms",
+            low=INTERVAL_MS - TOLERANCE_MS,
+            high=INTERVAL_MS + TOLERANCE_MS,
+            source="REQUIREMENTS.md MON-01",
+        )
+
+
+@pytest.mark.requirement("TRN-07")
+@each_limit
+def test_duration_of_a_change_past_the_limit_is_right(
+    device: Device, modes: Modes, clock: BoardClock, measure: Measure, limit_ms: int
+) -> None:
+    """The change takes longer than the time until the limit, because of its pauses."""
+    device.settle(down=SHORTLY_MS, up=SHORTLY_MS)
+    expected = modes.to(VOICE).duration_ms
+    modes.to(CAMERA)
+    clock.jump_to(limit_ms - SHORTLY_MS)
+    start = device.mark()
+    duration = modes.to(VOICE).duration_ms
+    (event,) = modes.changes(start)
+    measure("change ends after the limit", event.t_ms > limit_ms, exact=True, source="the test's own order")
+    measure(
+        "duration past the limit - before",
+        duration - expected,
+        "ms",
+        low=-50,
+        high=50,
+        source="the same change at another time: ticks, and lines of the log",
+    )
+
+
+@pytest.mark.requirement("TTS-05")
+def test_playback_may_pause_for_data_at_any_time(
+    device: Device, modes: Modes, clock: BoardClock, host_pace: HostPace, measure: Measure
+) -> None:
+    """The time-out counts from the last data: a stream that is played for longer than the time-out may still pause."""
+    modes.to(VOICE)
+    frames = RATE_HZ // 4
+    stream = tone(2 * frames)
+    half = len(stream) // 2 // WRITE_BYTES * WRITE_BYTES
+    start = device.mark()
+    device.tts_open(len(stream))
+    for at in range(0, half, WRITE_BYTES):
+        device.tts_write(stream[at : at + WRITE_BYTES])
+    with host_pace(SLOW):
+        device.tts_play()
+        clock.jump(STALL_MS)  # while there is data
+        played_ms = clock.now_ms() + half * 1000 // (2 * RATE_HZ) + 100
+        poll(clock.now_ms, lambda now: now > played_ms, "the end of the first half")
+        with host_pace():
+            for at in range(half, len(stream), WRITE_BYTES):
+                device.tts_write(stream[at : at + WRITE_BYTES])
+    end = device.wait_event("tts", budgets.PLAY_S, since=start)
+    measure(
+        "result", end.data["err"], exact="ESP_OK", source="CONFIG_HOTPIN_TTS_STALL_MS after the last data"
+    )
+    measure("frames played", end.data["samples"], exact=2 * frames, source="the whole stream")
+    device.tts_close()

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Faults on request: faults of the firmware's environment, requested by the board's user.
+ * Faults of the firmware's environment that the board's user requests.
  *
  * A request is a line `name` or `name=number`. A fault= line of the params file takes effect at the start; a
  * line from the socket faults_fd takes effect while the firmware runs. hotpin_hil/virtual/faults/firmware.py

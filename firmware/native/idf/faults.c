@@ -8,8 +8,7 @@
  * defines the names.
  *
  * Lines of the same kind move a held clock. `run=US` lets it run for this time; the answer is a line with the
- * time since reset in us. `jump=US` moves the clock and everything that is due: time passes in which nothing
- * happens.
+ * time since reset in us. `jump=US` moves the clock and all pending deadlines, so nothing happens meanwhile.
  */
 #include "idf/faults.h"
 

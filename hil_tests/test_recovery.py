@@ -2,7 +2,7 @@
 
 A reset or flashing revives the board, and the suite reports the cause. On the virtual board (fixture `faults`) the
 tests cut power at a given byte of flashing or step of a transition, and cause brown-outs. On other boards these tests
-are recorded as left out, and the bench's power switch, or a reset over EN without one, interrupts a transition.
+are recorded as left out, and the bench's power switch, or a reset over EN if there is none, interrupts a transition.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ def test_boots_in_the_guides_order(dut: Any, measure: Measure) -> None:
 def test_memory_manager_is_up_before_the_board_is_ready(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """Init with the defaults, monitoring at 15 s, "System Boot", 4 MB PSRAM: checked by the state, not by the log."""
+    """Checks the state, not the log: default thresholds, monitoring every 15 s, "System Boot", 4 MB of PSRAM."""
     start = boot_start(device)
     (logged,) = device.events(
         "mem.sample", since=start, where=lambda event: event.data["context"] == "System Boot"
@@ -114,7 +114,7 @@ def test_identity_matches_the_chip(dut: Any, device: Device, elf_sha256: str, me
 
 @pytest.mark.requirement("BOOT-02")
 def test_every_start_is_distinguishable(dut: Any, device: Device, measure: Measure) -> None:
-    """Boot id, boot count and reset reason after one reset over EN and one by software."""
+    """Checks boot id, boot count and reset reason after a reset over EN and after a software reset."""
     first = device.info()
     second = start_over(dut, device)
     third = device.reboot()

@@ -1,4 +1,4 @@
-"""Makes the start fail in every way: the board reports it, is ready all the same, and works.
+"""Makes each allocation and many ESP-IDF calls of the start fail: the board reports it, becomes ready, and works.
 
 Other tests make the same failures occur in a running board (test_failure_sweep.py).
 """
@@ -32,7 +32,7 @@ CALLS = [
     ("uart_driver_install", 1),
     ("uart_get_tx_buffer_free_size", 1),
 ]
-"""Calls of the start; those of the camera's start are the same in a mode change (test_failure_sweep.py)."""
+"""Calls of the start that are made to fail. test_failure_sweep.py covers those of the camera, in a mode change."""
 
 
 def network_blocks(device: Device) -> int:
@@ -57,7 +57,7 @@ def record(measure: Measure, sweep: BootSweep, kind: str) -> None:
 @pytest.mark.needs("camera")
 @pytest.mark.requirement("ROB-02", "MON-04")
 def test_each_allocation_of_the_start_fails(dut: Any, device: Device, measure: Measure) -> None:
-    """The network's blocks all fail alike, and so do those of the first mode; only the ends of both runs are tried.
+    """Of the network's blocks, and of the first mode's, only the first and the last are tried, because all fail alike.
 
     test_failure_sweep.py covers each allocation of a mode change.
     """

@@ -1,6 +1,6 @@
-"""Every buffer of limited size: filled to its size N, one more, and twice over, it keeps the right entries.
+"""Each buffer for N entries keeps the right ones when it is given N, N + 1 and 2 N + 1 entries.
 
-Kept and dropped entries together are those offered. The TTS stream, the list of callbacks and the console's request
+Entries kept plus entries dropped are the entries given. The TTS stream, the list of callbacks and the console's request
 have tests of their own (test_playback.py, test_api.py, test_robustness.py).
 """
 
@@ -20,11 +20,11 @@ EVENTS_KEPT = 8
 SNAPSHOTS_KEPT = 16
 BOXES_QUEUED = 8
 FAILURES_NOTED = 4
-"""Failed allocations that are noted between two looks at them."""
+"""Number of failed allocations that the firmware stores between two samples of the monitor."""
 REPLIES_KEPT = 4
 STT_RING_BYTES = 65_536
 CHUNK_BYTES = 1_024
-"""Samples are put into the ring in whole pieces of 32 ms."""
+"""Samples are written to the ring in chunks of 32 ms."""
 
 
 def fills(size: int) -> list[int]:
@@ -38,7 +38,7 @@ def fail_to_hold(device: Device, size: int) -> None:
 
 @pytest.mark.requirement("MON-04")
 def test_the_newest_events_are_kept(device: Device, heaps: Heaps, measure: Measure) -> None:
-    """Each failed allocation asks for another size, so that entries cannot be taken for each other."""
+    """Each failed allocation has a different size, which identifies its entry."""
     size = heaps.free(DMA.caps) + 4
     offered: list[int] = []
     for count in fills(EVENTS_KEPT):
@@ -97,7 +97,7 @@ def test_the_first_failures_between_two_looks_are_noted_and_the_others_counted(
 
 @pytest.mark.requirement("TRN-09")
 def test_the_newest_snapshots_are_kept(device: Device, measure: Measure) -> None:
-    """Also over a reset."""
+    """Reads the snapshots before and after a reset."""
     device.monitor(stop=True)
     offered = [f"{snapshot.context}" for snapshot in reversed(device.history())]
     start = len(offered)
@@ -136,7 +136,7 @@ def test_the_newest_snapshots_are_kept(device: Device, measure: Measure) -> None
 def test_the_oldest_waiting_boxes_are_dropped_and_counted(
     device: Device, host_pace: HostPace, measure: Measure
 ) -> None:
-    """A box takes the line for 230 ms, a log command for a few: the queue of boxes must overflow."""
+    """Writing a box takes 230 ms, a log command only a few, so the queue of boxes must overflow."""
     before = device.mark()
     device.log("First")
     device.wait_box("First", since=before)  # no box of the start waits any more

@@ -1,4 +1,4 @@
-"""What the builds are: options of the release image, stack use along call chains, and the tasks' priorities."""
+"""Properties of the builds: options of the release image, stack use along call chains, and the tasks' priorities."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ STACK_OPTIONS = {
 def test_tasks_have_the_documented_stacks_and_priorities(
     board: BoardInUse, device: Device, modes: Modes, measure: Measure
 ) -> None:
-    """In each mode, and while a stream is played."""
+    """Checks the tasks in each mode, and during playback."""
     config = config_of(board.build.folder)
     tasks = documented_tasks()
     for task, option in STACK_OPTIONS.items():

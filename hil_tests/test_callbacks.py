@@ -1,4 +1,4 @@
-"""Callbacks of the memory manager: of every memory and both directions, without a lock, and free to call the manager.
+"""Callbacks of the memory manager: called for each memory on entering and leaving a level, without a lock held.
 
 Levels are crossed by moving thresholds, in one check by the console (`bench.run what=threshold`) or by the monitor.
 """
@@ -38,7 +38,7 @@ QUERIES = (
 
 
 def crossed(device: Device, level: str, distance: int) -> dict[str, int]:
-    """Thresholds `distance` bytes above free memory, each memory by some more, and 0 % fragmentation."""
+    """Thresholds of this level, `distance` bytes above the free memory, and 4 KB more for each further memory."""
     stats = device.stats()
     found = {}
     for number, (name, memory) in enumerate(zip(BYTES, MEMORIES, strict=True)):
@@ -55,7 +55,7 @@ def check(device: Device) -> list[dict[str, Any]]:
 
 
 def texts(calls: list[dict[str, Any]], thresholds: dict[str, int]) -> str:
-    """The calls in words that do not depend on the board's memory, if each has the threshold of its type."""
+    """The calls as text. It has a threshold only if that is wrong, so it is the same on all boards."""
     return ", ".join(
         f"{call['callback']} {call['kind']} {call['type']}"
         + (
@@ -68,7 +68,7 @@ def texts(calls: list[dict[str, Any]], thresholds: dict[str, int]) -> str:
 
 
 def test_every_callback_is_called_for_every_level_of_one_check(device: Device, measure: Measure) -> None:
-    """Down to the first level, to the critical level, and up again, with all callbacks each time."""
+    """Memory enters the warning level and the critical level, and leaves both; every time all callbacks are called."""
     device.monitor(start=SLOW_MS)  # no sample comes meanwhile, but the monitor's task exists all the time
     device.thresholds(**only())
     low = {**crossed(device, "warning", 12 * KB), "fragmentation_warning": 0}
@@ -110,7 +110,7 @@ def trigger(device: Device, monitor: Monitor) -> None:
 
 
 def test_no_lock_is_held_while_a_callback_runs(device: Device, monitor: Monitor, measure: Measure) -> None:
-    """A callback blocks; everything else continues, except the monitor's own task."""
+    """While a callback blocks, everything except the monitor's task continues."""
     device.callbacks(reset=True)
     device.callbacks(add=2, call="block")
     trigger(device, monitor)
@@ -137,7 +137,7 @@ def test_no_lock_is_held_while_a_callback_runs(device: Device, monitor: Monitor,
 
 
 def test_a_callback_may_call_the_manager(device: Device, monitor: Monitor, measure: Measure) -> None:
-    """On entering a level and on leaving it, in the monitor's task."""
+    """The callback makes each call on entering a level and on leaving it, in the monitor's task."""
     names = [name for name in device.callbacks()["can_call"] if name != "block"]
     assert len(names) >= 15, f"only {names} can be called"
     for name in names:

@@ -1,6 +1,6 @@
-"""The reading of resources that ends every test (fixtures/conservation.py) contains each resource that is taken.
+"""`sys.resources`, which every test compares at its end (fixtures/conservation.py), shows each allocated resource.
 
-Without this test, "nothing is left" could mean that nothing was looked at.
+Without this test, "nothing is left" could mean that nothing was checked.
 """
 
 from __future__ import annotations

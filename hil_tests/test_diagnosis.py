@@ -315,14 +315,14 @@ def test_reverse_order_release_leaves_less_fragmentation(
         for block in (set(held) - set(given_back)) | set(passed):
             heaps.release(block)
     measure(
-        "free bytes outside the largest block, freed in reverse order",
+        "freed in reverse order: free bytes outside the largest block",
         left["reverse"],
         "B",
         exact=0,
         source="guide: release in reverse order",
     )
     measure(
-        "free bytes outside the largest block, freed in allocation order",
+        "freed in allocation order: free bytes outside the largest block",
         left["same"],
         "B",
         low=BLOCKS // 2 * BLOCK,

@@ -1,6 +1,6 @@
-"""Every reported figure follows a known cause to the byte, so that a constant, or a figure of another memory, shows.
+"""Every reported figure changes by exactly the size of a block that the test holds.
 
-The cause is a block that the test holds; its size comes from the allocator's own walk of the heaps.
+This detects a constant, or a figure of another memory. The size of the block comes from a heap walk.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def hold_both(device: Device, heaps: Heaps) -> dict[str, int]:
 
 @pytest.mark.requirement("LOG-05", "LOG-06")
 def test_deltas_follow_held_blocks(device: Device, heaps: Heaps, measure: Measure) -> None:
-    """In the record; fixtures/agreement.py compares the box with it."""
+    """Checks the deltas in the record; fixtures/agreement.py compares the box with the record."""
     device.monitor(stop=True)
     start = device.mark()
     device.baseline(set=True)
@@ -80,7 +80,7 @@ def against_baseline(device: Device, since: Cursor, mode: str) -> dict[str, int]
 
 
 HOLES_B = 24
-"""A block that is allocated again may fall into another hole, whose rest of up to 12 bytes is given away with it."""
+"""A block that is allocated again may get another hole, and with it a rest of up to 12 bytes that fits no block."""
 
 
 @pytest.mark.needs("camera")

@@ -1,4 +1,4 @@
-"""A lock that is held too long: each request ends with its error, monitoring continues, and then all is as before."""
+"""A lock that is held too long: each request ends with its error, monitoring continues, and the board recovers."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_commands_wait_for_the_drivers_and_then_do_nothing(
 def test_monitor_keeps_its_interval_after_the_output_was_held(
     device: Device, monitor: Monitor, measure: Measure
 ) -> None:
-    """Samples that fall into the hold are left out. The first one after it may be late, the others keep the rhythm."""
+    """No sample is taken while the lock is held. The first one afterwards may be late; the others are on time."""
     monitor.start(INTERVAL_MS)
     (before,) = monitor.samples(1)
     device.hold_lock("output", OUTPUT_MS)

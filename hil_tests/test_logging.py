@@ -1,4 +1,4 @@
-"""The statistics box: the guide's layout, unbroken, current figures, and a record with the same figures."""
+"""The statistics box has the guide's layout, is not interrupted, has current figures, and agrees with its record."""
 
 from __future__ import annotations
 

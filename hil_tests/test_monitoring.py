@@ -83,7 +83,7 @@ def test_samples_every_fifteen_seconds_of_board_time(
 def test_every_figure_equals_a_direct_read(
     device: Device, heaps: Heaps, measure: Measure, loaded: bool
 ) -> None:
-    """Read, claim, read in one command; the readings must agree, so that no memory changed in between."""
+    """One command reads heaps, statistics, heaps. Equal heap readings show that no memory changed in between."""
     if loaded:
         for memory in MEMORIES:
             heaps.hold(memory, 10 * KB)

@@ -113,7 +113,7 @@ def share_scattered(heaps: Heaps) -> float:
 
 
 def hold_towards(heaps: Heaps, share: float) -> None:
-    """Allocate one block too large for any hole, so that at most this share of the free memory is scattered."""
+    """Allocate one block too large for any hole, to raise the share outside the largest blocks to at most `share`."""
     regions = heaps.regions(DMA)
     free = sum(region.free for region in regions)
     scattered = free - sum(region.largest for region in regions)

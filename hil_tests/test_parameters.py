@@ -1,6 +1,6 @@
-"""Every parameter that can be set: alone, with a value that no other has, and at both ends of its range.
+"""Sets each parameter alone, to a value that no other has, and to both ends of its range.
 
-It is read back, and all others keep their values.
+The parameter is read back, and all others must keep their values.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Parameter:
 
 
 def threshold(name: str) -> Parameter:
-    """Its range ends at the other level of the same memory."""
+    """A threshold, whose range ends at the other level of the same memory."""
     memory, level = name.rsplit("_", 1)
     low, high = 0, 100 if memory == "fragmentation" else U32_MAX
     if (level == "warning") == (memory == "fragmentation"):
@@ -79,7 +79,7 @@ def test_each_parameter_is_read_back_and_changes_no_other(device: Device, measur
 
 @pytest.mark.requirement("API-02", "TRN-10")
 def test_parameters_set_together_do_not_mix(device: Device, measure: Measure) -> None:
-    """All at once, each to a value of its own."""
+    """Sets all parameters at once, each to a different value."""
     levels = {
         "internal_ram_warning": 50_001,
         "internal_ram_critical": 20_002,

@@ -63,7 +63,7 @@ def test_duration_of_a_picture_counts_from_the_request(device: Device, measure: 
 
 
 def test_camera_is_powered_only_in_camera_mode(device: Device, modes: Modes, measure: Measure) -> None:
-    """Its power-down line: high before each start, for long enough to reset the sensor, and in voice mode."""
+    """The power-down line is high in voice mode, and before each start for long enough to reset the sensor."""
     for mode, is_high in ((VOICE, True), (CAMERA, False), (VOICE, True)):
         before = device.pins()[PWDN_PIN]
         modes.to(mode)

@@ -1,8 +1,8 @@
 """The board recovers from crashes, watchdogs, brown-outs, and power cuts during flashing or a mode change.
 
 A reset or flashing revives the board, and the suite reports the cause. On the virtual board (fixture `faults`) the
-tests cut power at a given byte of flashing or step of a transition, and cause brown-outs; other boards record these as
-left out. There, the bench's power switch or else a reset over EN (a power-on for the chip) interrupts a transition.
+tests cut power at a given byte of flashing or step of a transition, and cause brown-outs. On other boards these tests
+are recorded as left out, and the bench's power switch, or a reset over EN if there is none, interrupts a transition.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ CRASHES_IN_A_ROW = 5
 def test_crashes_in_a_row_are_counted_and_each_keeps_the_last_statistics(
     device: Device, measure: Measure
 ) -> None:
-    """Without a loss of power: the statistics of each boot are found in the next one, and in no later one."""
+    """Over resets without a power loss, each boot's statistics are found in the next boot, and in no later one."""
     before = device.info()
     for number in range(1, CRASHES_IN_A_ROW + 1):
         context = f"Before crash {number}"

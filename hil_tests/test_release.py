@@ -218,7 +218,7 @@ class Start:
 def test_release_image_has_the_consoles_memory_free(
     dut: Any, release: Device, board: BoardInUse, measure: Measure
 ) -> None:
-    """The release image has the console's memory free: static data from the start, the stack after the task's start."""
+    """In the release image the console's memory is free: its static data from the start, then its task's stack."""
     without = start_of(release)
     with_console = start_of(flash_and_start(dut, board.build.folder))
     sizes = {

@@ -1,4 +1,4 @@
-"""Sound to the sample: the speaker's driver is given the file, and what is recorded is the microphone's signal."""
+"""Sound, compared by the sample: the speaker's driver gets the file's samples, and the ring the microphone's."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def phase_of(samples: list[int]) -> int:
 
 
 def gaps(samples: list[int]) -> list[tuple[int, int]]:
-    """Places where the tone does not continue: number of samples before, and of those left out (modulo its period)."""
+    """Gaps in the tone: number of samples before each, and number of missing samples (modulo the tone's period)."""
     found = []
     first = phase_of(samples)
     for number, sample in enumerate(samples):
@@ -82,7 +82,7 @@ def read(device: Device, count: int) -> list[int]:
 def test_recording_is_the_microphones_signal(
     device: Device, modes: Modes, host_pace: HostPace, measure: Measure
 ) -> None:
-    """Sample by sample, through an overflow of the ring, whose gaps must be as long as reported.
+    """Compares each sample. The ring overflows on the way; the gaps must be as long as reported.
 
     The UART is slower than the microphone, so most samples are dropped without being sent.
     """

@@ -191,7 +191,7 @@ def test_statistics_are_logged_at_boot(device: Device, measure: Measure) -> None
 def test_statistics_are_logged_at_every_occasion(
     device: Device, modes: Modes, monitor: Monitor, measure: Measure
 ) -> None:
-    """Occasions: both modes, TTS allocation, a failed transition, a warning, and a component's own context."""
+    """Occasions are both modes, TTS allocation, a failed transition, a warning, and a component's own context."""
 
     def fail() -> None:
         device.fail(step="audio.start")

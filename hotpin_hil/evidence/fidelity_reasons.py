@@ -198,7 +198,7 @@ def _reason(table: Mapping[str, Any], where: str) -> Reason:
     def texts(key: str) -> tuple[str, ...]:
         value = table.get(key, [])
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise UsageError(f"{where}: {key} must be a list of texts, not {value!r}")
+            raise UsageError(f"{where}: {key} must be a list of strings, got {value!r}")
         return tuple(value)
 
     def number(key: str) -> float | None:

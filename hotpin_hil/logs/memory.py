@@ -109,7 +109,7 @@ class MemoryLines:
             known = [name for name, word in _WARNING_WORDS.items() if word in text]
             size = _BYTES.search(text)
             if not known or size is None:
-                self._sink.emit_unreadable("warning", "neither memory nor value in it", line)
+                self._sink.emit_unreadable("warning", "it names no memory or no value", line)
                 return
             memory, value = known[0], int(size[1])
         threshold = _THRESHOLD.search(text)

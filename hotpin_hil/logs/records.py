@@ -58,7 +58,7 @@ class RecordLines:
         try:
             self._decode(number, record)
         except (KeyError, TypeError, ValueError) as error:
-            reason = f"checksum right, field missing or wrong: {error}"
+            reason = f"the checksum is right, but a field is missing or wrong: {error}"
             self._emit_unreadable(number, record.t_ms, reason, record)
 
     def end_boot(self) -> None:

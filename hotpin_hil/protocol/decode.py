@@ -17,7 +17,7 @@ ALLOC_FAILED, MODE, BOOT = "mem.alloc_failed", "mode", "boot"
 """Names of the events."""
 
 FRAGMENTATION_CRITICAL = 50
-"""The guide's default threshold, in %. A fragmentation warning has no level of its own; the threshold in it tells."""
+"""The guide's default threshold, in %. A fragmentation warning has no level; its threshold identifies it."""
 _WARNING_TYPES = {
     "INTERNAL_LOW": ("WARN", "internal"),
     "INTERNAL_CRITICAL": ("CRIT", "internal"),

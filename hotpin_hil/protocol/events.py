@@ -12,7 +12,7 @@ from hotpin_hil.protocol.fields import MemoryStats
 from hotpin_hil.protocol.panic import Panic
 
 QUOTE_MAX = 200
-"""Characters kept of a text that the board sent."""
+"""Maximum number of characters kept of a string that the board sent."""
 
 
 def quote(text: str) -> str:

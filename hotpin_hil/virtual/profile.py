@@ -208,7 +208,7 @@ class _Table:
     def name(self, key: str) -> str:
         value = self.text(key)
         if not value.isprintable() or len(value) >= 32:
-            raise self.error(key, "a name of less than 32 characters on one line")
+            raise self.error(key, "a name of fewer than 32 characters on one line")
         return value
 
     def choice(self, key: str, choices: tuple[str, ...], default: str) -> str:
@@ -220,7 +220,7 @@ class _Table:
     def texts(self, key: str) -> tuple[str, ...]:
         value = self.data.get(key, [])
         if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
-            raise self.error(key, "a list of texts")
+            raise self.error(key, "a list of strings")
         return tuple(value)
 
     def sizes(self, key: str) -> tuple[int, ...]:

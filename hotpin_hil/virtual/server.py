@@ -213,7 +213,9 @@ def _take_places(
             places.append((index, directory, lock))
         if len(places) == count:
             return places
-    raise UsageError(f"only {len(places)} places are available in {state_dir}", "stop other boards")
+    raise UsageError(
+        f"only {len(places)} of {MAX_BOARDS} board folders are free in {state_dir}", "stop other boards"
+    )
 
 
 def _lock(directory: Path) -> IO[bytes] | None:

@@ -394,7 +394,7 @@ RENAMED = {
     "minimum ever after the low is out of the window": "minimum ever after the low has left the window",
     "rise when split": "rise of fragmentation after the first split",
     "samples went on": "samples captured after the refusal",
-    "scattered by the same order": "free bytes outside the largest block, freed in allocation order",
+    "scattered by the same order": "freed in allocation order: free bytes outside the largest block",
     "split once": "fragmentation, memory split once",
     "split twice": "fragmentation, memory split twice",
     "time it took": "duration of the refusal",

@@ -87,7 +87,7 @@ def test_ledger_skips_allocations_made_at_the_start(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ('search_order = "alphabet"', "search_order is 'alphabet'.*address, size"),
-        ('has = "esp_timer"', "has is 'esp_timer'.*a list of texts"),
+        ('has = "esp_timer"', "has is 'esp_timer'.*a list of strings"),
         (
             '[[startup_internal]]\nwhat = "x"\nsizes = [4]\nafter = "lunch"',
             "after is 'lunch'.*reset, psram, pool",

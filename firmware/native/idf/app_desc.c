@@ -20,7 +20,7 @@
 
 static esp_app_desc_t s_app_desc;
 
-/* As in an ESP-IDF build, a text that fills its field has no terminator. */
+/* As in an ESP-IDF build, a string that fills its field has no terminator. */
 static void describe(char field[32], const char *given, const char *built)
 {
     const char *text = given != NULL ? given : built;

@@ -1,15 +1,14 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Faults on request: faults of the firmware's environment, requested by the board's user.
+ * Faults of the firmware's environment that the board's user requests.
  *
  * A request is a line `name` or `name=number`. A fault= line of the params file takes effect at the start; a
  * line from the socket faults_fd takes effect while the firmware runs. hotpin_hil/virtual/faults/firmware.py
  * defines the names.
  *
  * Lines of the same kind move a held clock. `run=US` lets it run for this time; the answer is a line with the
- * time since reset in us. `jump=US` moves the clock and everything that is due: time passes in which nothing
- * happens.
+ * time since reset in us. `jump=US` moves the clock and all pending deadlines, so nothing happens meanwhile.
  */
 #include "idf/faults.h"
 

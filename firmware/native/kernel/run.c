@@ -54,7 +54,7 @@ void native_run_jump(uint64_t us)
 void native_clock_hold(void)
 {
     s_run_until_us = native_now_us();
-    s_run_requested = true; // the first answer tells that the start is done
+    s_run_requested = true; // the first answer reports that start-up has completed
 }
 
 void native_clock_run(uint64_t us)

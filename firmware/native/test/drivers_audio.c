@@ -188,7 +188,7 @@ static void case_audio_pace(void)
     }
     test_note("PACE read %u\n", (unsigned)elapsed_ms(start));
     CHECK_EQUAL(total, 32000);
-    CHECK_EQUAL(jump, 1000); // the tone's slope: all samples are there, in order
+    CHECK_EQUAL(jump, 1000); // the tone's slope: no sample is missing or out of order
     CHECK_EQUAL(audio_driver_deinit(), ESP_OK);
 }
 

@@ -160,7 +160,8 @@ static esp_err_t enter_step(const char *step, bool undo)
 {
     watch_feed();
     if (undo) {
-        memory_manager_first_failure(); /* ends the watch: that of the failed step counts */
+        memory_manager_first_failure(); /* ends the watch: failures in an undo must not hide that of the step
+                                         */
     } else {
         memory_manager_watch_failures();
     }

@@ -127,7 +127,7 @@ static uint32_t free_bytes(const hold_t *hold)
     return (uint32_t)heap_caps_get_free_size(hold->info.caps);
 }
 
-/** Takes blocks, largest first, while more than PIECE_MAX + `reserve` bytes remain and a block fits. */
+/** Allocates blocks, largest first, while more than PIECE_MAX + `reserve` bytes remain and a block fits. */
 static void take_large(hold_t *hold, uint32_t leave, uint32_t limit, uint32_t reserve)
 {
     while (true) {
@@ -149,11 +149,11 @@ static void take_large(hold_t *hold, uint32_t leave, uint32_t limit, uint32_t re
 }
 
 /**
- * Takes the last bytes with small blocks: tries sizes until a combination fits exactly, at most about ten
- * blocks deep. A single block often does not fit, for two reasons. A remainder of 4, 8 or 12 bytes is less
- * than any block costs. And the allocator does not split off such a remainder, so a request may cost more
- * than its size.
- * @return false if no combination fits within *tries allocations; no block is taken then
+ * Allocates the last bytes in small blocks: tries sizes until a combination of at most about ten blocks fits
+ * exactly. A single block often does not fit, for two reasons. A remainder of 4, 8 or 12 bytes is less than
+ * any block costs. And the allocator does not split off such a remainder, so a request may cost more than its
+ * size.
+ * @return false if no combination fits within *tries allocations; no block is kept then
  */
 static bool take_exactly(hold_t *hold, uint32_t leave, unsigned *tries)
 {
@@ -180,7 +180,7 @@ static bool take_exactly(hold_t *hold, uint32_t leave, unsigned *tries)
     return false;
 }
 
-/** Takes small blocks while the free size stays above `leave`. */
+/** Allocates small blocks while the free size stays above `leave`. */
 static void take_roughly(hold_t *hold, uint32_t leave)
 {
     for (uint32_t size = PIECE_MAX; size >= BLOCK_MIN; size = round_down(size - BLOCK_HEADER)) {

@@ -40,8 +40,8 @@ esp_err_t heap_hold_size(uint32_t caps, uint32_t size, unsigned *id);
  * A block takes 4 bytes more than its size, and sizes are multiples of 4, at least 12. So free memory changes
  * in steps of 4, and its residue modulo 4 is fixed: 0 in PSRAM; 3 in the ESP32's internal and DMA memory, due
  * to the odd length of the DMA pool. A `leave` with that residue is met exactly, unless no combination of
- * blocks fits: with less than 16 bytes to take, or, where there are small holes, with less than about 200
- * bytes to take or about 64 bytes to leave. Query the free size for the result.
+ * blocks fits. That happens if fewer than 16 bytes have to be allocated, or, with small holes, if fewer than
+ * about 200 bytes have to be allocated or about 64 left free. Query the free size for the result.
  *
  * @return ESP_ERR_INVALID_SIZE: less than `leave` is free before the call
  */

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from fixtures.device import boot_start
 from fixtures.measure import Measure
 from fixtures.memory import INTERNAL, PSRAM, Heaps, Memory
 from fixtures.modes import CAMERA, VOICE, Modes
@@ -153,3 +154,31 @@ def test_ledger_shows_a_block_of_the_mode(device: Device, modes: Modes, measure:
 
 def heap_free(device: Device, memory: Memory) -> int:
     return device.probe(memory.caps).free
+
+
+NETWORK = re.compile(r"Modelled network: (\d+) bytes internal, (\d+) PSRAM in (\d+) blocks")
+NETWORK_BLOCKS = [1_600] * 10 + [6_656, 3_584, 2_304]
+"""Receive buffers and stacks (network_model's Kconfig)."""
+SMALL_BLOCK, INTERNAL_LIMIT = 512, 58_900
+PSRAM_BLOCK, PSRAM_LIMIT = 32_768, 65_544
+
+
+@pytest.mark.requirement("BOOT-01")
+def test_modelled_network_takes_what_it_says(device: Device, measure: Measure) -> None:
+    """The blocks fill the configured memory, each with its header."""
+    fixed = sum(size + BLOCK_OVERHEAD for size in NETWORK_BLOCKS)
+    small = (INTERNAL_LIMIT - fixed) // (SMALL_BLOCK + BLOCK_OVERHEAD)
+    in_psram = PSRAM_LIMIT // (PSRAM_BLOCK + BLOCK_OVERHEAD)
+    line = device.wait_line(NETWORK.pattern, since=boot_start(device))
+    said = NETWORK.fullmatch(line.text)
+    assert said is not None
+    internal, psram, blocks = map(int, said.groups())
+    source = "network_model's Kconfig"
+    measure("internal", internal, "B", exact=fixed + small * (SMALL_BLOCK + BLOCK_OVERHEAD), source=source)
+    measure("PSRAM", psram, "B", exact=in_psram * (PSRAM_BLOCK + BLOCK_OVERHEAD), source=source)
+    measure("blocks", blocks, exact=len(NETWORK_BLOCKS) + small + in_psram, source=source)
+    held = [size for heap in device.blocks(INTERNAL.caps) for size in heap.blocks if size > 0]
+    for size in {*NETWORK_BLOCKS, SMALL_BLOCK}:
+        wanted = small if size == SMALL_BLOCK else NETWORK_BLOCKS.count(size)
+        found = sum(size <= block < size + BLOCK_OVERHEAD * 4 for block in held)
+        measure(f"blocks of {size} bytes in the heap", found, min=wanted, source=source)

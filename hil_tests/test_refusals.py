@@ -123,3 +123,6 @@ def test_request_in_the_wrong_state_is_refused_and_the_state_stays(device: Devic
     device.release()
 
     refuse("baseline of a mode that was never entered", "ESP_ERR_NOT_FOUND", "mem.baseline", state="voice")
+    device.baseline(set=True, state="motor")
+    for state in ("moto", "motors", "m", "Motor"):
+        refuse(f"baseline of {state}, not motor", "ESP_ERR_NOT_FOUND", "mem.baseline", state=state)

@@ -145,9 +145,9 @@ LONGEST_WORD = 200
 
 
 @pytest.mark.requirement("ROB-01")
-@pytest.mark.parametrize("letter", ["a", '"'])
+@pytest.mark.parametrize("letter", ["a", '"', "\\"], ids=["letter", "quote", "backslash"])
 def test_a_refused_argument_is_quoted_completely(device: Device, measure: Measure, letter: str) -> None:
-    """Arguments of any length. A quote is sent as two characters, so only half as many fit."""
+    """Arguments of any length. A quote or backslash is sent as two characters, so only half as many fit."""
     value = letter * (LONGEST_WORD if letter == "a" else LONGEST_WORD // 2)
     with pytest.raises(DeviceError) as refused:
         device.command("mode.set", to=value)

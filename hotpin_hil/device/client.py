@@ -126,6 +126,22 @@ class Device(Console):
             "sys.fail", call=call, nth=nth, count=count, boot=boot or None, frame=frame, off=off or None
         )
 
+    def flip_rtc(self, at: int, step: int | None = None) -> int:
+        """Flip a bit in RTC memory that survives a reset.
+
+        Args:
+            at: number of the byte.
+            step: also in each further byte at this distance.
+
+        Returns:
+            The number of flipped bits.
+        """
+        return int(self.command("sys.rtc", at=at, step=step)["flipped"])
+
+    def find_in_rtc(self, word: int) -> list[int]:
+        """Byte numbers in RTC memory at which a 32-bit number is stored."""
+        return [int(at) for at in self.command("sys.rtc", find=word)["found"]]
+
     def _restart(self, command: str, **args: Any) -> BoardInfo:
         with suppress(BoardReset):  # the reset may overtake the reply
             self.command(command, **args)

@@ -179,7 +179,7 @@ class Esp32Cam:
         self.tell_firmware(f"time_scale_milli={round(self._time_scale * 1000)}")
 
     def jump(self, us: int) -> None:
-        """Add `us` microseconds to the clock of the running firmware, in which no event happens and nothing falls due."""
+        """Move the clock of the running firmware by `us` microseconds, in which nothing happens and nothing falls due."""
         self.tell_firmware(f"jump={us}")
 
     def power_on(self) -> None:

@@ -1,9 +1,10 @@
 """The control channel of a virtual board: a Unix socket in the board's directory, with one JSON object per line.
 
-Requests: `{"do": "state" | "reset" | "power" | "fault" | "clear" | "pace" | "jump" | "stop", …}` with `on` (true, false) for
-"power", `fault`, `arguments` and optionally `seed` for "fault", `time_scale` (null: as at the start of the server) for
-"pace", and `us` for "jump". Replies: `{"ok": true, …}` or `{"ok": false, "error": …, "remedy": …}`. The replies to "state" and to state
-changes include the board's `state`; the reply to "fault" includes the started fault, also as `text`.
+Requests: `{"do": "state" | "reset" | "power" | "fault" | "clear" | "pace" | "jump" | "stop", …}` with `on` (true, false)
+for "power", `fault`, `arguments` and optionally `seed` for "fault", `time_scale` (null: as at the start of the server)
+for "pace", and `us` for "jump". Replies: `{"ok": true, …}` or `{"ok": false, "error": …, "remedy": …}`. The replies to
+"state" and to state changes include the board's `state`; the reply to "fault" includes the started fault, also as
+`text`.
 """
 
 from __future__ import annotations

@@ -26,9 +26,9 @@ typedef struct {
 } hint_t;
 
 /* From the linker script: page-aligned start, end of the used part, page-aligned end. */
-extern uint8_t __start_rtc_noinit[];
-extern uint8_t __used_rtc_noinit[];
-extern uint8_t __stop_rtc_noinit[];
+extern uint8_t _rtc_noinit_start[];
+extern uint8_t _rtc_noinit_end[];
+extern uint8_t __native_rtc_noinit_pages_end[];
 
 static uint8_t *s_file;
 
@@ -48,7 +48,7 @@ void native_rtc_init(void)
     if (info.st_size != RTC_BYTES) {
         fail("must have 8192 bytes");
     }
-    size_t used = (size_t)(__used_rtc_noinit - __start_rtc_noinit);
+    size_t used = (size_t)(_rtc_noinit_end - _rtc_noinit_start);
     if (used > RTC_BYTES - HINT_BYTES) {
         fail("RTC_NOINIT_ATTR variables are larger than RTC slow memory");
     }
@@ -56,8 +56,8 @@ void native_rtc_init(void)
     if (s_file == MAP_FAILED) {
         fail(strerror(errno));
     }
-    size_t length = (size_t)(__stop_rtc_noinit - __start_rtc_noinit);
-    if (length > 0 && mmap(__start_rtc_noinit, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd,
+    size_t length = (size_t)(__native_rtc_noinit_pages_end - _rtc_noinit_start);
+    if (length > 0 && mmap(_rtc_noinit_start, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd,
                            0) == MAP_FAILED) {
         fail(strerror(errno));
     }

@@ -25,8 +25,8 @@
 #define TEXT_SHOWN 40
 
 static const console_group_t *const GROUPS[] = {
-    &CMD_SYS,    &CMD_RESOURCES, &CMD_MODE,  &CMD_SOUND, &CMD_MEM, &CMD_HEAP,
-    &CMD_BLOCKS, &CMD_TTS,       &CMD_BENCH, &CMD_LOG,   &CMD_API,
+    &CMD_SYS,  &CMD_RESOURCES, &CMD_RTC, &CMD_MODE,  &CMD_SOUND, &CMD_MEM,
+    &CMD_HEAP, &CMD_BLOCKS,    &CMD_TTS, &CMD_BENCH, &CMD_LOG,   &CMD_API,
 };
 
 #define GROUP_COUNT ARRAY_SIZE(GROUPS)

@@ -66,6 +66,7 @@ extern const console_group_t CMD_LOG;
 extern const console_group_t CMD_API;
 extern const console_group_t CMD_MODE;
 extern const console_group_t CMD_RESOURCES;
+extern const console_group_t CMD_RTC;
 extern const console_group_t CMD_SOUND;
 
 /** @return the `index`-th command of all groups; NULL after the last */

@@ -1,0 +1,107 @@
+"""What survives a reset in RTC memory: exactly the last boot's statistics, and nothing that was damaged."""
+
+from __future__ import annotations
+
+import pytest
+
+from fixtures.measure import Measure
+from hotpin_hil.device import BoardInfo, Device, LastBoot, Snapshot
+
+pytestmark = pytest.mark.requirement("TRN-09")
+
+LOGS = (20, 0, 3, 0, 12)
+"""Snapshots that the test adds in each boot. A boot with few follows one with many, which used the same memory."""
+ROUNDS = 8
+STEP = 148
+"""Distance of flipped bits: about one in each of the 16 snapshots."""
+FURTHER = 61
+"""From round to round; odd, so that each round damages other members."""
+
+Kept = list[tuple[str, object, object]]
+
+
+def kept(snapshots: tuple[Snapshot, ...]) -> Kept:
+    """What must survive of each snapshot."""
+    return [(snapshot.context, snapshot.stats, snapshot.sequence) for snapshot in snapshots]
+
+
+def identity(last: LastBoot) -> str:
+    """Count and id of the last boot, as reported."""
+    return f"{last.boot_count} {last.boot_id}"
+
+
+def logged(device: Device, count: int) -> Kept:
+    """Adds snapshots; returns all that this boot keeps."""
+    for number in range(count):
+        device.log(f"Survivor {number}")
+    return kept(device.history())
+
+
+def test_each_boot_finds_the_last_boot_and_no_earlier_one(device: Device, measure: Measure) -> None:
+    for boot, count in enumerate(LOGS, 1):
+        info = device.info()
+        before = logged(device, count)
+        device.reboot()
+        last = device.last()
+        measure(
+            f"boot {boot}: the last boot",
+            identity(last),
+            exact=f"{info.boot_count} {info.b}",
+            source="sys.info",
+        )
+        measure(
+            f"boot {boot}: snapshots", len(last.snapshots), exact=len(before), source="mem.history before"
+        )
+        measure(
+            f"boot {boot}: same snapshots", kept(last.snapshots) == before, exact=True, source="mem.history"
+        )
+
+
+def test_last_boot_is_found_if_its_count_is_unknown(device: Device, measure: Measure) -> None:
+    """Without NVS a boot has the count 0; the newer boot is still found."""
+    logged(device, 2)
+    device.fail_call("nvs_open", boot=True)
+    info: BoardInfo = device.reboot()
+    measure("boot count without NVS", info.boot_count, exact=0, source="telemetry.h: unknown")
+    before = logged(device, 1)
+    device.reboot()
+    last = device.last()
+    measure("the last boot", identity(last), exact=f"0 {info.b}", source="sys.info before")
+    measure("same snapshots", kept(last.snapshots) == before, exact=True, source="mem.history before")
+
+
+def test_damaged_snapshots_are_not_reported(device: Device, measure: Measure) -> None:
+    """Bits flip all over the memory; what is reported afterwards is what was logged, or nothing."""
+    reported = 0
+    for number in range(ROUNDS):
+        info = device.info()
+        before = logged(device, 16)
+        device.flip_rtc(number * FURTHER % STEP, STEP)
+        device.reboot()
+        last = device.last()
+        wrong = [snapshot for snapshot in kept(last.snapshots) if snapshot not in before]
+        if last.snapshots and last.boot_id == info.b:
+            reported += len(last.snapshots)
+        elif last.snapshots:
+            wrong = []  # of the boot before it, whose snapshots are not known here
+        measure(f"round {number}: snapshots that nobody logged", len(wrong), exact=0, source="CRC of each")
+    measure("snapshots reported", reported, min=1, source="not all are damaged")
+
+
+def test_damaged_identity_of_the_last_boot_is_not_reported(device: Device, measure: Measure) -> None:
+    """A bit flips in each copy of the boot's id and in the count before it."""
+    for distance in (0, 2, -4, -2):
+        info = device.info()
+        device.log("Survivor")
+        places = device.find_in_rtc(int(info.b, 16))
+        measure(f"places of the id, {distance:+d}", len(places), min=1, source="RTC memory has it")
+        for at in places:
+            device.flip_rtc(at + distance)
+        device.reboot()
+        last = device.last()
+        is_right = last.boot_id is None or last.boot_id != info.b or last.boot_count == info.boot_count
+        measure(f"count for the id, {distance:+d}", is_right, exact=True, source="CRC of id and count")
+        invented = last.boot_id is not None and abs(int(last.boot_id, 16) ^ int(info.b, 16)) in (1, 1 << 16)
+        measure(
+            f"an id with one bit flipped, {distance:+d}", invented, exact=False, source="CRC of id and count"
+        )

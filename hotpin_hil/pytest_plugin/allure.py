@@ -10,7 +10,8 @@ import csv
 import io
 import json
 import os
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import allure_commons
 import pytest
 from allure_commons.logger import AllureFileLogger
 
+from hotpin_hil.errors import host_remedy
 from hotpin_hil.evidence.blame import TEARDOWN
 from hotpin_hil.evidence.lines import MeasurementLine, PanicLog, RawLog, ResultsLine, VerdictLine
 from hotpin_hil.evidence.model import limit_text, with_unit
@@ -197,6 +199,15 @@ def _filter_containers(folder: Path, logger: AllureFileLogger, left_out: set[str
             if container.befores or container.afters:
                 self._report_item(container)
 
+        def _report_item(self, item: Any) -> None:
+            with _ignored_shortage():
+                super()._report_item(item)
+
+        @allure_commons.hookimpl  # type: ignore[untyped-decorator]
+        def report_attached_data(self, body: Any, file_name: str) -> None:
+            with _ignored_shortage():
+                super().report_attached_data(body, file_name)
+
     manager = allure_commons.plugin_manager
     name, ours = manager.get_name(logger), Logger(folder)
     manager.unregister(logger)
@@ -208,6 +219,16 @@ def _filter_containers(folder: Path, logger: AllureFileLogger, left_out: set[str
         manager.register(logger, name)
 
     return restore
+
+
+@contextmanager
+def _ignored_shortage() -> Iterator[None]:
+    """Leave out a file of Allure's if the disk is full; results.jsonl reports the full disk."""
+    try:
+        yield
+    except OSError as error:
+        if not host_remedy(error):
+            raise
 
 
 def _is_reported(fixture: Any, left_out: set[str]) -> bool:

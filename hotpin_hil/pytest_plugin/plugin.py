@@ -13,6 +13,7 @@ from hotpin_hil.boards.kind import CHOICES, ENV_BOARD
 from hotpin_hil.boards.session import LEASE_TIMEOUT_S, BoardSession
 from hotpin_hil.evidence.board_notes import BoardNotes
 from hotpin_hil.evidence.recorder import Recorder
+from hotpin_hil.evidence.results import cannot_write
 from hotpin_hil.evidence.run_folders import LATEST
 from hotpin_hil.paths import ENV_STATE_DIR, REQUIREMENTS_FILE, RUNS_DIR, RUNS_NAME
 from hotpin_hil.pytest_plugin import board as board_side
@@ -147,6 +148,10 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
         if not hasattr(config.option, "allure_report_dir"):
             raise pytest.UsageError("--allure needs allure-pytest (pip install allure-pytest)")
         config.option.allure_report_dir = str(folder.path / ALLURE_RESULTS)
+        try:
+            (folder.path / ALLURE_RESULTS).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise pytest.UsageError(str(cannot_write(folder.path, error))) from error
 
 
 def pytest_configure(config: pytest.Config) -> None:

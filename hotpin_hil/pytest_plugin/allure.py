@@ -25,6 +25,7 @@ from hotpin_hil.evidence.blame import TEARDOWN
 from hotpin_hil.evidence.lines import MeasurementLine, PanicLog, RawLog, ResultsLine, VerdictLine
 from hotpin_hil.evidence.model import limit_text, with_unit
 from hotpin_hil.pytest_plugin.board import worker_id
+from hotpin_hil.pytest_plugin.environment import environment
 from hotpin_hil.pytest_plugin.evidence import EvidencePlugin
 from hotpin_hil.report.chart import stand_alone
 from hotpin_hil.report.content import NOT_SHOWN, charts_of_test
@@ -127,25 +128,11 @@ def write_run_files(
     """Write environment.properties, categories.json and, in CI, executor.json."""
     (folder / "categories.json").write_text(json.dumps(CATEGORIES, indent=1) + "\n", encoding="utf-8")
     if qualification is not None:
-        rows = [f"{name}={_property(value)}" for name, value in _environment(qualification)]
+        rows = [f"{name}={_property(value)}" for name, value in environment(qualification)]
         (folder / "environment.properties").write_text("\n".join(rows) + "\n", encoding="utf-8")
     executor = _executor(environ)
     if executor:
         (folder / "executor.json").write_text(json.dumps(executor, indent=1) + "\n", encoding="utf-8")
-
-
-def _environment(qualification: Mapping[str, Any]) -> list[tuple[str, object]]:
-    board, firmware, harness = (qualification[part] for part in ("board", "firmware", "harness"))
-    boards = board.get("boards", [board])
-    return [
-        ("verdict", qualification["overall"]),
-        ("evidence", qualification["evidence"]),
-        ("board.kind", board["kind"]),
-        ("board.mac", ", ".join(dict.fromkeys(str(each.get("mac", "unknown")) for each in boards))),
-        *((f"firmware.{name}", value) for name, value in firmware.items()),
-        *((f"harness.{name}", harness[name]) for name in ("version", "python")),
-        *((f"harness.{name}", value) for name, value in harness["packages"].items()),
-    ]
 
 
 def _property(value: object) -> str:

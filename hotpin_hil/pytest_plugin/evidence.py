@@ -6,6 +6,7 @@ to the same file, so that their results survive if they are killed.
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -33,7 +34,14 @@ from hotpin_hil.evidence.lines import (
     SizesNote,
 )
 from hotpin_hil.evidence.model import MeasurementClass
-from hotpin_hil.evidence.qualification import EXIT_BLOCKED, EXIT_FAILED, exit_status, has_failed
+from hotpin_hil.evidence.qualification import (
+    EXIT_BLOCKED,
+    EXIT_FAILED,
+    EXIT_INCOMPLETE,
+    INCOMPLETE,
+    exit_status,
+    has_failed,
+)
 from hotpin_hil.evidence.results import ResultsFile, ResultsWriter, read_results
 from hotpin_hil.logs.noise import Noise
 from hotpin_hil.pytest_plugin.baseline import Baseline
@@ -44,6 +52,7 @@ from hotpin_hil.pytest_plugin.note_keeper import NoteKeeper
 from hotpin_hil.pytest_plugin.reporters import ReporterPlugin
 from hotpin_hil.pytest_plugin.run_folder import RunFolder
 from hotpin_hil.pytest_plugin.selection import requirement_ids
+from hotpin_hil.pytest_plugin.step_summary import add_step_summary
 from hotpin_hil.pytest_plugin.terminal import TerminalPlugin
 from hotpin_hil.pytest_plugin.verdicts import RECORDER_KEY, VerdictCounter, VerdictPlugin
 from hotpin_hil.report.write import METRICS_FILE, write_reports
@@ -160,7 +169,9 @@ class EvidencePlugin:
             self._finish(self._writer, session, int(exitstatus))
         try:
             yield
-            self._reporters.mend_junit()
+            self._reporters.mend_junit(self.qualification)
+            if self.qualification is not None:
+                add_step_summary(self.qualification, os.environ)
         except OSError as error:
             if not host_remedy(error):
                 raise
@@ -194,10 +205,20 @@ class EvidencePlugin:
             if not host_remedy(error.__cause__):
                 session.exitstatus = status or pytest.ExitCode.INTERNAL_ERROR
             self._report_fault(session, f"the report failed: {error}")
+        if self.qualification is not None:
+            self._note_incomplete(session, self.qualification)
         if self._counter.counts:  # without a completed test, an empty table would hide pytest's own message
             self._terminal.qualification = self.qualification
         self._results = None
         writer.close()  # only now, so that no other run replaces the results before they are read
+
+    def _note_incomplete(self, session: pytest.Session, qualification: Mapping[str, Any]) -> None:
+        if (
+            self._config.option.require_complete
+            and qualification["overall"] == INCOMPLETE
+            and session.exitstatus == pytest.ExitCode.OK
+        ):
+            session.exitstatus = EXIT_INCOMPLETE
 
     def _report_fault(self, session: pytest.Session, text: str) -> None:
         """Show why the evidence is incomplete. The bench prevented a complete run, unless the run failed anyway."""

@@ -120,7 +120,9 @@ class VerdictPlugin:
         recorder = item.stash.get(RECORDER_KEY, None)
         if recorder is not None:
             verdicts = recorder.verdicts().items()
-            problems = [f"out of limit: {value}{_source(value)}" for value in recorder.failures]
+            problems = [
+                f"out of limit: {recorder.described(value)}{_source(value)}" for value in recorder.failures
+            ]
             problems += [
                 f"UNSET: nothing was measured for {requirement}"
                 for requirement, verdict in verdicts
@@ -156,7 +158,8 @@ class VerdictPlugin:
             for line in verdicts:
                 self._write(line)
             setattr(report, _REPORT_VERDICTS, [line.verdict.value for line in verdicts])
-            self._reporters.report_verdicts(report, verdicts)
+            self._reporters.report_verdicts(report, verdicts, item.stash[RECORDER_KEY].measurements)
+            self._reporters.report_keys(report, item)
         return report
 
     def _add_finding(
@@ -279,19 +282,17 @@ def _verdict_lines(item: pytest.Item, board: BoardInUse) -> list[VerdictLine]:
     lines = []
     for verdict, ids in groups.items():
         own = [finding for finding in findings if finding.verdict is verdict]
-        reason = "; ".join(_reasons(verdict, ids, own, recorder.measurements))
+        reason = "; ".join(_reasons(verdict, ids, own, recorder))
         remedy = next((finding.remedy for finding in own if finding.remedy), "")
         lines.append(VerdictLine(item.nodeid, tuple(ids), verdict, reason, remedy, reproduce))
     return lines
 
 
-def _reasons(
-    verdict: Verdict, ids: list[str], findings: list[Finding], measurements: list[Measurement]
-) -> list[str]:
+def _reasons(verdict: Verdict, ids: list[str], findings: list[Finding], recorder: Recorder) -> list[str]:
     reasons = [finding.reason for finding in findings]
     if verdict in (Verdict.FAIL, Verdict.MARGINAL):
-        concerned = [value for value in measurements if not ids or set(ids) & set(value.requirement)]
-        reasons += [str(value) for value in concerned if value.verdict is verdict]
+        concerned = [value for value in recorder.measurements if not ids or set(ids) & set(value.requirement)]
+        reasons += [recorder.described(value) for value in concerned if value.verdict is verdict]
     if verdict is Verdict.UNSET:
         reasons.append("nothing was measured for it")
     if verdict is Verdict.NOT_APPLICABLE and not findings:

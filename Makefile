@@ -62,7 +62,7 @@ qualify: announce setup ## build, run the suite and write build/qualification/la
 	@$(BIN)/hotpin-hil build $(BOARD_ARGS)
 	@kind=$$($(BIN)/hotpin-hil kind $(BOARD_ARGS)) || exit; \
 	case "$$kind" in virtual) boards="$(VIRTUAL_BOARDS)";; qemu) boards="$(EMULATED_BOARDS)";; esac; \
-	$(BIN)/pytest --target esp32 $$boards --allure $(PYTEST_ARGS)
+	$(BIN)/pytest --target esp32 $$boards --allure --require-complete $(PYTEST_ARGS)
 
 allure: setup ## make Allure's site of the last `make qualify` (needs Node.js)
 	@if ! command -v npx >/dev/null; then \

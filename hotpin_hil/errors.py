@@ -6,6 +6,22 @@ Every error says what happened to which thing, and what to do about it. Its clas
 
 from __future__ import annotations
 
+import errno
+
+_HOST_REMEDIES = {
+    errno.ENOSPC: "free space on the disk, then run again",
+    errno.EDQUOT: "free space in the user's disk quota, then run again",
+    errno.EIO: "check the disk (dmesg), then run again",
+    errno.EMFILE: "raise the limit of open files (ulimit -n 4096), then run again",
+    errno.ENFILE: "close programs: the machine has no file handles left",
+    errno.ENOMEM: "free memory on this machine, then run again",
+}
+
+
+def host_remedy(error: BaseException | None) -> str:
+    """The remedy of an OSError that means a shortage on this machine; empty for any other error."""
+    return _HOST_REMEDIES.get(error.errno or 0, "") if isinstance(error, OSError) else ""
+
 
 class HilError(Exception):
     """Base class of the harness's own errors.
@@ -48,6 +64,10 @@ class PowerError(BenchError):
 
 class WrongBoardError(BenchError):
     """Another board, or another kind of board, than the run requires."""
+
+
+class HostError(BenchError):
+    """This machine is short of something, or ended or stopped a process of the bench."""
 
 
 class BuildError(BenchError):

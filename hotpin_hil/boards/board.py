@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from hotpin_hil.boards.artifacts import FirmwareBuild
 from hotpin_hil.boards.kind import BoardKind
+from hotpin_hil.errors import HostError
 
 if TYPE_CHECKING:
     from hotpin_hil.virtual.control import BoardControl  # its imports work only where the virtual board does
@@ -118,6 +119,9 @@ class Board(Protocol):
         Raises:
             PortError: a board has ended.
         """
+
+    def host_fault(self) -> HostError | None:
+        """A fault of this machine that reached the board since `check_alive`; None if the board noticed none."""
 
     def describe(self) -> dict[str, Any]:
         """Data about the board for the results file, before the first test."""

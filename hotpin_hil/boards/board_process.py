@@ -12,12 +12,14 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from hotpin_hil.errors import PortError, UsageError
-from hotpin_hil.virtual.control import BoardControl
+from hotpin_hil.errors import HostError, PortError, UsageError
+from hotpin_hil.virtual.control import ANSWER_TIMEOUT_S, BoardControl, NotRunning
 
 START_TIMEOUT_S = 20.0
 """Maximum time until the board listens, on the host's clock; it takes about 0.3 s."""
 STOP_TIMEOUT_S = 5.0
+STALL_MAX_S = 30.0
+"""Maximum time that a stopped process is waited for, before each test."""
 
 LOG_NAME = "server.log"
 """Log of a background server, in the directory of its first board."""
@@ -35,6 +37,9 @@ class BoardProcess:
         self.port = port
         self.mac = mac
         self.control = BoardControl(directory)
+        self.host_fault: HostError | None = None
+        """The newest fault of this machine since `check_alive`."""
+        self._host_faults = 0
         self._log = log
 
     @classmethod
@@ -82,9 +87,10 @@ class BoardProcess:
             raise
 
     def check_alive(self) -> None:
-        """Check that the process is running.
+        """Check that the process is running, and forget earlier faults of this machine.
 
         Raises:
+            HostError: the process does not answer.
             PortError: the process has ended.
         """
         status = self._process.poll()
@@ -93,6 +99,21 @@ class BoardProcess:
                 f"the virtual board has ended (exit status {status}): {last_line(self._log)}",
                 f"see {self._log}",
             )
+        with contextlib.suppress(NotRunning):  # it ends now, which the test notices
+            self.note_host_faults(STALL_MAX_S)
+        self.host_fault = None
+
+    def note_host_faults(self, timeout_s: float = ANSWER_TIMEOUT_S) -> None:
+        """Ask the board for the faults of this machine that it noticed.
+
+        Raises:
+            HostError: the process does not answer in time.
+            NotRunning: the process has ended.
+        """
+        faults = self.control.state(timeout_s).get("host_faults", [])
+        if len(faults) > self._host_faults:
+            self.host_fault = HostError(faults[-1]["text"], faults[-1]["remedy"])
+        self._host_faults = len(faults)
 
     def stop(self) -> None:
         """Stop the process and wait for its end."""

@@ -8,6 +8,7 @@ from typing import Any
 from hotpin_hil.boards.artifacts import FirmwareBuild
 from hotpin_hil.boards.board import BoardSettings
 from hotpin_hil.boards.kind import BoardKind
+from hotpin_hil.errors import HostError
 
 
 class HardwareBoard:
@@ -43,6 +44,10 @@ class HardwareBoard:
 
     def check_alive(self) -> None:
         """Do nothing: a dead board is detected by its silence."""
+
+    def host_fault(self) -> HostError | None:
+        """None: faults of the machine reach a real board only through its port."""
+        return None
 
     def describe(self) -> dict[str, Any]:
         """Return nothing: the firmware reports its identity itself."""

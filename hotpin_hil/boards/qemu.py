@@ -13,7 +13,7 @@ from typing import Any
 from hotpin_hil.boards.artifacts import FirmwareBuild
 from hotpin_hil.boards.board import BoardSettings
 from hotpin_hil.boards.kind import BoardKind
-from hotpin_hil.errors import UsageError
+from hotpin_hil.errors import HostError, UsageError
 
 PROGRAM = "qemu-system-xtensa"
 MACHINE = "esp32"
@@ -172,6 +172,10 @@ class QemuBoard:
 
     def check_alive(self) -> None:
         """Do nothing: no emulator runs between two tests."""
+
+    def host_fault(self) -> HostError | None:
+        """None: an ended emulator reports itself."""
+        return None
 
     def describe(self) -> dict[str, Any]:
         """The emulator and its clock."""

@@ -11,6 +11,7 @@ from hotpin_hil.boards.board import RUN_STATE, BoardSettings
 from hotpin_hil.boards.board_process import BoardProcess
 from hotpin_hil.boards.hardware import use_serial_service
 from hotpin_hil.boards.kind import BoardKind
+from hotpin_hil.errors import HilError, HostError
 from hotpin_hil.virtual import profile
 
 if TYPE_CHECKING:
@@ -94,10 +95,24 @@ class VirtualBoard:
         """Check the started processes.
 
         Raises:
+            HostError: a process does not answer.
             PortError: a process has ended.
         """
         for process in self._processes:
             process.check_alive()
+
+    def host_fault(self) -> HostError | None:
+        """The newest fault of this machine that a started board noticed since `check_alive`."""
+        for process in self._processes:
+            try:
+                process.note_host_faults()
+            except HostError as error:
+                return error
+            except HilError:
+                continue  # the process has ended, which `check_alive` reports
+            if process.host_fault is not None:
+                return process.host_fault
+        return None
 
     def describe(self) -> dict[str, Any]:
         """The speed of its clock and its profile."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from hotpin_hil import __version__
 from hotpin_hil.cli import compare, fidelity, runs, seal
 from hotpin_hil.cli.board import add_commands
-from hotpin_hil.errors import HilError
+from hotpin_hil.errors import HilError, host_remedy
 from hotpin_hil.paths import runs_dir
 
 if TYPE_CHECKING:
@@ -55,7 +55,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         # Commands report errors of their own files, so this concerns the output or a full disk.
         _drop_output()
-        print(f"error: {error.filename or 'output'} cannot be written: {error.strerror}", file=sys.stderr)
+        remedy = f" ({host_remedy(error)})" if host_remedy(error) else ""
+        print(
+            f"error: {error.filename or 'output'} cannot be written: {error.strerror}{remedy}",
+            file=sys.stderr,
+        )
         return EXIT_ERROR
 
 

@@ -13,8 +13,10 @@ from hotpin_hil.errors import (
     FirmwareError,
     FlashError,
     HilError,
+    HostError,
     PortError,
     WrongBoardError,
+    host_remedy,
 )
 from hotpin_hil.evidence.model import Verdict
 from hotpin_hil.link.channel import Channel, LineNoise
@@ -69,6 +71,7 @@ def blame(
     phase: str,
     chip_answers: Callable[[], bool] = lambda: False,
     channel: Channel | None = None,
+    host_fault: Callable[[], HostError | None] = lambda: None,
 ) -> Finding:
     """Judge an exception: FAIL if the firmware is wrong, BLOCKED if the bench prevented the test.
 
@@ -83,17 +86,24 @@ def blame(
         phase: SETUP, CALL or TEARDOWN.
         chip_answers: resets the chip and returns whether its boot loader answers; called only after silence.
         channel: the serial line to the board, if there is one.
+        host_fault: returns what the host did to the board during the test, if anything.
     """
+    fault = host_fault()
+    if fault is not None and not (channel is not None and find_panics(channel.text())):
+        return Finding(Verdict.BLOCKED, f"{fault.message}; then {_named(error)}", fault.remedy)
     for cause in causes(error):
         if isinstance(cause, BenchError):
             dead = phase == SETUP and isinstance(cause, _LOST_BOARD)
             return Finding(Verdict.BLOCKED, _first_line(cause.message), cause.remedy, dead)
         if isinstance(cause, NoReply):
-            return _excuse(cause, channel, cause.noise) or _silence(cause, chip_answers())
+            return _excuse(cause, channel, cause.noise) or _silence(cause, chip_answers(), host_fault)
         if isinstance(cause, MissingEvent) or _package(type(cause)) == "pexpect":
             excuse = _excuse(cause, channel, channel.noise() if channel else None)
             if excuse is not None:
                 return excuse
+    for cause in causes(error):
+        if host_remedy(cause):
+            return Finding(Verdict.BLOCKED, _named(cause), host_remedy(cause))
     for cause in causes(error):
         package = _package(type(cause))
         if package == "esptool" or (package == "serial" and isinstance(cause, OSError)):
@@ -130,6 +140,8 @@ def _excuse(error: BaseException, channel: Channel | None, noise: LineNoise | No
     if channel is None or find_panics(channel.text()):
         return None
     reason = _first_line(error.message if isinstance(error, HilError) else error)
+    if channel.error is not None:
+        return Finding(Verdict.BLOCKED, f"{channel.error.message}: {reason}", channel.error.remedy)
     failure = power_failure(channel)
     if failure:
         return Finding(Verdict.BLOCKED, f"{failure}: {reason}", SUPPLY_REMEDY)
@@ -138,7 +150,7 @@ def _excuse(error: BaseException, channel: Channel | None, noise: LineNoise | No
     return None
 
 
-def _silence(error: NoReply, chip_answers: bool) -> Finding:
+def _silence(error: NoReply, chip_answers: bool, host_fault: Callable[[], HostError | None]) -> Finding:
     """Return FAIL if the chip answers a reset, else BLOCKED.
 
     A serial line that carries the boot log after the reset would also have carried the firmware's replies before it.
@@ -146,6 +158,9 @@ def _silence(error: NoReply, chip_answers: bool) -> Finding:
     reason = _first_line(error.message)
     if chip_answers:
         return Finding(Verdict.FAIL, f"{reason}; the chip is alive: it answers a reset")
+    fault = host_fault()  # it may have come only during the reset
+    if fault is not None:
+        return Finding(Verdict.BLOCKED, f"{fault.message}; {reason}", fault.remedy)
     return Finding(
         Verdict.BLOCKED,
         f"{reason}; the chip does not answer a reset either",

@@ -31,6 +31,8 @@ BEST = {"hardware": QUALIFIED, "emulated": REHEARSED, "virtual": REHEARSED}
 
 EXIT_FAILED = 1
 EXIT_BLOCKED = 7
+EXIT_INCOMPLETE = 8
+"""With --require-complete: nothing failed, but the run left something out."""
 
 NATIVE_BUILD = "native"
 """`build` in `sys.info` of firmware that was built for the host. It never counts as hardware."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from hotpin_hil.evidence.lines import FaultNote, LeftOutNote, MeasurementLine, ResultsLine, SeriesNote
@@ -35,6 +38,8 @@ class Recorder:
         self.test = test
         self.requirements = tuple(requirements)
         self.measurements: list[Measurement] = []
+        self.places: dict[int, str] = {}
+        """Index in `measurements` of a value outside its limit -> `file:line` of the call in the test."""
         self.board: str | None = None
         """MAC of the board under test, once known."""
         self.where: Callable[[], tuple[str | None, int | None]] = lambda: (None, None)
@@ -78,6 +83,8 @@ class Recorder:
             t=t,
         )
         line = line_of(measurement)
+        if measurement.verdict is Verdict.FAIL:
+            self.places[len(self.measurements)] = self._place()
         self.measurements.append(measurement)
         self._sink(line)
         return measurement
@@ -101,6 +108,21 @@ class Recorder:
     def fault(self, fault: str) -> None:
         """Record an injected fault: name, arguments, seed."""
         self._sink(FaultNote(self.test, self.board, fault))
+
+    def _place(self) -> str:
+        """`file:line` of the innermost call in the file of the test; empty if that file is not on the stack."""
+        file = self.test.partition("::")[0]
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None:
+            if Path(frame.f_code.co_filename).as_posix().endswith(f"/{file}"):
+                return f"{file}:{frame.f_lineno}"
+            frame = frame.f_back
+        return ""
+
+    def described(self, measurement: Measurement) -> str:
+        """A measurement as text, with the place of its call if it is outside its limit."""
+        places = [self.places.get(at, "") for at, own in enumerate(self.measurements) if own is measurement]
+        return f"{measurement} at {places[0]}" if places and places[0] else str(measurement)
 
     def _ids(self, requirement: str | Iterable[str] | None) -> tuple[str, ...]:
         if requirement is None:

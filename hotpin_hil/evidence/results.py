@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections import Counter
+import threading
+from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from hotpin_hil.errors import UsageError
+from hotpin_hil.errors import HostError, UsageError, host_remedy
 from hotpin_hil.evidence.lines import (
     RELEASE,
     SCHEMA_VERSION,
@@ -43,18 +44,58 @@ FLAKY = "flaky: "
 class ResultsFile:
     """Appends lines to a results file, unbuffered: after `append` returns, the line survives a crash of the process.
 
-    Any number of processes and threads may append: each line is one write at the end of the file.
+    Any number of processes and threads may append: each line is one write at the end of the file. If the disk is full,
+    the lines wait in memory until there is space again, and the file ends with a whole line.
     """
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         self._fd = os.open(path, os.O_WRONLY | os.O_APPEND)
+        self._lock = threading.Lock()
+        self._waiting: deque[bytes] = deque()
 
     def append(self, line: ResultsLine) -> None:
-        """Write a line."""
+        """Write a line, or let it wait: see `flush`."""
         text = json.dumps(line.as_json(), allow_nan=False, separators=(",", ":")) + "\n"
-        rest = text.encode("ascii")
-        while rest:  # one write, unless the disk is full
-            rest = rest[os.write(self._fd, rest) :]
+        with self._lock:
+            self._waiting.append(text.encode("ascii"))
+            self._write_waiting()
+
+    def flush(self) -> HostError | None:
+        """Write the waiting lines.
+
+        Returns:
+            Why some still wait; None if all lines are in the file.
+        """
+        with self._lock:
+            error = self._write_waiting()
+        if error is None:
+            return None
+        return HostError(
+            f"cannot write {self.path}: {error.strerror}; {len(self._waiting)} lines wait for space",
+            host_remedy(error) or "make sure that the disk can be written, then run again",
+        )
+
+    def _write_waiting(self) -> OSError | None:
+        try:
+            while self._waiting:
+                self._write(self._waiting[0])
+                self._waiting.popleft()
+        except OSError as error:
+            return error
+        return None
+
+    def _write(self, text: bytes) -> None:
+        """Write a line completely or not at all."""
+        written = 0
+        try:
+            while written < len(text):  # one write, unless the disk is full
+                written += os.write(self._fd, text[written:])
+        except OSError:
+            end = os.lseek(self._fd, 0, os.SEEK_CUR)
+            if written and os.fstat(self._fd).st_size == end:  # no other process has written since
+                os.ftruncate(self._fd, end - written)
+            raise
 
     def close(self) -> None:
         """Close the file."""
@@ -71,22 +112,33 @@ class ResultsWriter(ResultsFile):
     """
 
     def __init__(self, folder: Path, run: RunLine) -> None:
-        self.path = folder / FILE_NAME
+        path = folder / FILE_NAME
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self.path.touch(exist_ok=False)
+            path.touch(exist_ok=False)
         except FileExistsError:
             if not folder.is_dir():
                 raise UsageError(f"{folder} is not a folder", "give another --qualification-dir") from None
             raise _in_use(folder) from None
         except OSError as error:
-            raise UsageError(
-                f"cannot write the evidence to {folder}: {error.strerror or error}",
-                "name a folder that you can write: --state-dir, HOTPIN_STATE_DIR or --qualification-dir",
-            ) from error
-        super().__init__(self.path)
+            raise cannot_write(folder, error) from error
+        super().__init__(path)
         _lock(self._fd, folder)
         self.append(run)
+        problem = self.flush()
+        if problem is not None:
+            self.close()
+            path.unlink()
+            raise UsageError(problem.message, problem.remedy)
+
+
+def cannot_write(folder: Path, error: OSError) -> UsageError:
+    """The error of a folder for evidence that cannot be written."""
+    return UsageError(
+        f"cannot write the evidence to {folder}: {error.strerror or error}",
+        host_remedy(error)
+        or "name a folder that you can write: --state-dir, HOTPIN_STATE_DIR or --qualification-dir",
+    )
 
 
 def is_being_written(folder: Path) -> bool:

@@ -37,12 +37,17 @@ class ConsoleLog:
         with self._lock:
             if self._file.closed:
                 return  # the test is over
-            self._file.write(raw)
+            self._write(raw)
             whole, newline, self._line = (self._line + raw).rpartition(b"\n")
         if newline and self._terminal is not None:
             text = (whole + newline).decode("utf-8", errors="replace").replace("\r\n", "\n")
             with suppress(OSError, ValueError):
                 print(text, end="", file=self._terminal, flush=True)
+
+    def _write(self, raw: bytes) -> None:
+        """Write everything, because a full disk ends a write early without an error."""
+        while raw:
+            raw = raw[self._file.write(raw) :]
 
     write = put
 

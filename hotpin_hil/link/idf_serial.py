@@ -24,7 +24,7 @@ from esptool.targets import CHIP_DEFS
 from pytest_embedded_idf.serial import IdfSerial
 from pytest_embedded_serial.serial import Serial
 
-from hotpin_hil.errors import BuildError, FlashError, PortError, UsageError
+from hotpin_hil.errors import BuildError, FlashError, PortError, UsageError, host_remedy
 from hotpin_hil.link.channel import Channel
 from hotpin_hil.link.port import is_network, open_port, port_error
 from hotpin_hil.link.port_reader import PortReader
@@ -229,6 +229,10 @@ class HilIdfSerial(IdfSerial):  # type: ignore[misc]  # pytest-embedded is not t
             self._q.put(data)
         except (OSError, EOFError) as error:  # the queue's process ends before the port at the session's end
             logging.debug("console log of %s is closed: %s", self.port, error)
+            if host_remedy(error):  # `dut.expect` reads the log, and would miss the rest
+                self.channel.report_lost(
+                    PortError(f"cannot write the console log: {error}", host_remedy(error))
+                )
 
     def _line_lost(self, error: BaseException) -> None:
         self.channel.report_lost(port_error(self.port, error))

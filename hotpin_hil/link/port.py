@@ -7,7 +7,7 @@ from typing import Any
 
 import serial
 
-from hotpin_hil.errors import PortError
+from hotpin_hil.errors import PortError, host_remedy
 from hotpin_hil.link.port_holders import holders, permission_remedy
 
 HANDLER_PACKAGE = "hotpin_hil.link.serial_handlers"
@@ -67,6 +67,9 @@ def port_error(port: str, error: BaseException) -> PortError:
 
 
 def _remedy(port: str, number: int | None) -> str:
+    shortage = host_remedy(OSError(number, "")) if number else ""
+    if shortage and number != errno.EIO:  # EIO: the device is gone
+        return shortage
     if number == errno.ENOENT:
         return "plug the board in, or name its port with --port"
     if number in _FORBIDDEN:

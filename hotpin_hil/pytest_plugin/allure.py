@@ -10,7 +10,8 @@ import csv
 import io
 import json
 import os
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,12 @@ import allure_commons
 import pytest
 from allure_commons.logger import AllureFileLogger
 
+from hotpin_hil.errors import host_remedy
 from hotpin_hil.evidence.blame import TEARDOWN
 from hotpin_hil.evidence.lines import MeasurementLine, PanicLog, RawLog, ResultsLine, VerdictLine
 from hotpin_hil.evidence.model import limit_text, with_unit
 from hotpin_hil.pytest_plugin.board import worker_id
+from hotpin_hil.pytest_plugin.environment import environment
 from hotpin_hil.pytest_plugin.evidence import EvidencePlugin
 from hotpin_hil.report.chart import stand_alone
 from hotpin_hil.report.content import NOT_SHOWN, charts_of_test
@@ -125,25 +128,11 @@ def write_run_files(
     """Write environment.properties, categories.json and, in CI, executor.json."""
     (folder / "categories.json").write_text(json.dumps(CATEGORIES, indent=1) + "\n", encoding="utf-8")
     if qualification is not None:
-        rows = [f"{name}={_property(value)}" for name, value in _environment(qualification)]
+        rows = [f"{name}={_property(value)}" for name, value in environment(qualification)]
         (folder / "environment.properties").write_text("\n".join(rows) + "\n", encoding="utf-8")
     executor = _executor(environ)
     if executor:
         (folder / "executor.json").write_text(json.dumps(executor, indent=1) + "\n", encoding="utf-8")
-
-
-def _environment(qualification: Mapping[str, Any]) -> list[tuple[str, object]]:
-    board, firmware, harness = (qualification[part] for part in ("board", "firmware", "harness"))
-    boards = board.get("boards", [board])
-    return [
-        ("verdict", qualification["overall"]),
-        ("evidence", qualification["evidence"]),
-        ("board.kind", board["kind"]),
-        ("board.mac", ", ".join(dict.fromkeys(str(each.get("mac", "unknown")) for each in boards))),
-        *((f"firmware.{name}", value) for name, value in firmware.items()),
-        *((f"harness.{name}", harness[name]) for name in ("version", "python")),
-        *((f"harness.{name}", value) for name, value in harness["packages"].items()),
-    ]
 
 
 def _property(value: object) -> str:
@@ -197,6 +186,15 @@ def _filter_containers(folder: Path, logger: AllureFileLogger, left_out: set[str
             if container.befores or container.afters:
                 self._report_item(container)
 
+        def _report_item(self, item: Any) -> None:
+            with _ignored_shortage():
+                super()._report_item(item)
+
+        @allure_commons.hookimpl  # type: ignore[untyped-decorator]
+        def report_attached_data(self, body: Any, file_name: str) -> None:
+            with _ignored_shortage():
+                super().report_attached_data(body, file_name)
+
     manager = allure_commons.plugin_manager
     name, ours = manager.get_name(logger), Logger(folder)
     manager.unregister(logger)
@@ -208,6 +206,16 @@ def _filter_containers(folder: Path, logger: AllureFileLogger, left_out: set[str
         manager.register(logger, name)
 
     return restore
+
+
+@contextmanager
+def _ignored_shortage() -> Iterator[None]:
+    """Leave out a file of Allure's if the disk is full; results.jsonl reports the full disk."""
+    try:
+        yield
+    except OSError as error:
+        if not host_remedy(error):
+            raise
 
 
 def _is_reported(fixture: Any, left_out: set[str]) -> bool:

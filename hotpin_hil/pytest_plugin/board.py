@@ -16,7 +16,7 @@ from hotpin_hil.boards.in_use import BoardInUse
 from hotpin_hil.boards.rerun import SOAK
 from hotpin_hil.boards.stale import notice_if_stale
 from hotpin_hil.device.budgets import BOOT_S
-from hotpin_hil.errors import HilError, PortError, UsageError
+from hotpin_hil.errors import HilError, HostError, PortError, UsageError
 from hotpin_hil.link.channel import Channel
 from hotpin_hil.link.line import channel_of, line_of
 from hotpin_hil.logs.noise import known_noise
@@ -155,6 +155,10 @@ class BoardPlugin:
     def console_log(self) -> str:
         """The console output of the board in the running test."""
         return self.channel.text().decode("utf-8", errors="replace") if self.channel else ""
+
+    def host_fault(self) -> HostError | None:
+        """A fault of this machine that reached the board of the running test."""
+        return self._session.board.host_fault() if self._is_prepared and self.board.is_chosen else None
 
     def chip_answers(self) -> bool:
         """Reset the chip; returns whether its boot loader then reports."""

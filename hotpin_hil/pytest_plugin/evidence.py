@@ -6,6 +6,7 @@ to the same file, so that their results survive if they are killed.
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -20,7 +21,7 @@ import pytest
 
 from hotpin_hil import __version__
 from hotpin_hil.boards.sizes import ImageSizes, read_sizes, unknown_sizes
-from hotpin_hil.errors import BuildError, HilError
+from hotpin_hil.errors import BuildError, HilError, HostError, host_remedy
 from hotpin_hil.evidence.lines import (
     EVIDENCE,
     BoardNote,
@@ -33,7 +34,14 @@ from hotpin_hil.evidence.lines import (
     SizesNote,
 )
 from hotpin_hil.evidence.model import MeasurementClass
-from hotpin_hil.evidence.qualification import EXIT_BLOCKED, EXIT_FAILED, exit_status, has_failed
+from hotpin_hil.evidence.qualification import (
+    EXIT_BLOCKED,
+    EXIT_FAILED,
+    EXIT_INCOMPLETE,
+    INCOMPLETE,
+    exit_status,
+    has_failed,
+)
 from hotpin_hil.evidence.results import ResultsFile, ResultsWriter, read_results
 from hotpin_hil.logs.noise import Noise
 from hotpin_hil.pytest_plugin.baseline import Baseline
@@ -44,6 +52,7 @@ from hotpin_hil.pytest_plugin.note_keeper import NoteKeeper
 from hotpin_hil.pytest_plugin.reporters import ReporterPlugin
 from hotpin_hil.pytest_plugin.run_folder import RunFolder
 from hotpin_hil.pytest_plugin.selection import requirement_ids
+from hotpin_hil.pytest_plugin.step_summary import add_step_summary
 from hotpin_hil.pytest_plugin.terminal import TerminalPlugin
 from hotpin_hil.pytest_plugin.verdicts import RECORDER_KEY, VerdictCounter, VerdictPlugin
 from hotpin_hil.report.write import METRICS_FILE, write_reports
@@ -94,7 +103,9 @@ class EvidencePlugin:
         self._counter = VerdictCounter(self._board, folder, self._write)
         self._terminal = TerminalPlugin(config, folder)
         notes = NoteKeeper(self._board, folder, self._write)
-        verdicts = VerdictPlugin(config, board, self._marks, notes, reporters, write=self._write)
+        verdicts = VerdictPlugin(
+            config, board, self._marks, notes, reporters, write=self._write, evidence_fault=self._fault
+        )
         for name, plugin in (
             ("marks", self._marks),
             ("verdicts", verdicts),
@@ -156,8 +167,15 @@ class EvidencePlugin:
         """End results.jsonl, make the reports from it, and set pytest's exit status."""
         if self._writer is not None:
             self._finish(self._writer, session, int(exitstatus))
-        yield
-        self._reporters.mend_junit()
+        try:
+            yield
+            self._reporters.mend_junit(self.qualification)
+            if self.qualification is not None:
+                add_step_summary(self.qualification, os.environ)
+        except OSError as error:
+            if not host_remedy(error):
+                raise
+            self._report_fault(session, f"{error} ({host_remedy(error)})")
         if self.qualification is not None:
             self._terminal.write_headline(self.qualification)
 
@@ -176,17 +194,40 @@ class EvidencePlugin:
                 if has_failed(compared) and status in (pytest.ExitCode.OK, EXIT_BLOCKED):
                     status = session.exitstatus = EXIT_FAILED
         writer.append(EndLine(status, _now()))
+        fault = writer.flush()
+        if fault is not None:
+            self._report_fault(session, str(fault))
         try:
             self.qualification = write_reports(self._folder)
             if self._metrics is not None:
                 add_metrics(self._metrics, (self._folder / METRICS_FILE).read_text(encoding="utf-8"))
         except HilError as error:
-            session.exitstatus = status or pytest.ExitCode.INTERNAL_ERROR
-            self._terminal.write_line(f"the report failed: {error}", bold=True, red=True)
+            if not host_remedy(error.__cause__):
+                session.exitstatus = status or pytest.ExitCode.INTERNAL_ERROR
+            self._report_fault(session, f"the report failed: {error}")
+        if self.qualification is not None:
+            self._note_incomplete(session, self.qualification)
         if self._counter.counts:  # without a completed test, an empty table would hide pytest's own message
             self._terminal.qualification = self.qualification
         self._results = None
         writer.close()  # only now, so that no other run replaces the results before they are read
+
+    def _note_incomplete(self, session: pytest.Session, qualification: Mapping[str, Any]) -> None:
+        if (
+            self._config.option.require_complete
+            and qualification["overall"] == INCOMPLETE
+            and session.exitstatus == pytest.ExitCode.OK
+        ):
+            session.exitstatus = EXIT_INCOMPLETE
+
+    def _report_fault(self, session: pytest.Session, text: str) -> None:
+        """Show why the evidence is incomplete. The bench prevented a complete run, unless the run failed anyway."""
+        session.exitstatus = session.exitstatus or EXIT_BLOCKED
+        self._terminal.write_line(text, bold=True, red=True)
+
+    def _fault(self) -> HostError | None:
+        """Why the evidence cannot be written now; None if it can."""
+        return self._results.flush() if self._results is not None else None
 
     def _run_line(self) -> RunLine:
         return RunLine(

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from hotpin_hil.device import Device, DeviceError, NoReply, budgets
-from hotpin_hil.errors import HilError
+from hotpin_hil.errors import HilError, host_remedy
 from hotpin_hil.evidence.blame import causes
 from hotpin_hil.evidence.board_notes import REGIONS, BoardNotes
 from hotpin_hil.evidence.lines import (
@@ -97,9 +97,14 @@ class NoteKeeper:
         dut, self._dut = self._dut, None
         if dut is None:
             return []
-        return keep_panics(
-            item.nodeid, self._board.mac, self._channel, dut, folder=self._folder, take=self._take
-        )
+        try:
+            return keep_panics(
+                item.nodeid, self._board.mac, self._channel, dut, folder=self._folder, take=self._take
+            )
+        except OSError as shortage:
+            if not host_remedy(shortage):
+                raise
+            return [f"the panics were not kept: {shortage} ({host_remedy(shortage)})"]
 
     def end(self, item: pytest.Item) -> None:
         """End the notes of a test, after the teardown of its fixtures."""

@@ -12,7 +12,9 @@ from hotpin_hil.boards.in_use import BoardInUse
 from hotpin_hil.boards.kind import CHOICES, ENV_BOARD
 from hotpin_hil.boards.session import LEASE_TIMEOUT_S, BoardSession
 from hotpin_hil.evidence.board_notes import BoardNotes
+from hotpin_hil.evidence.qualification import EXIT_INCOMPLETE
 from hotpin_hil.evidence.recorder import Recorder
+from hotpin_hil.evidence.results import cannot_write
 from hotpin_hil.evidence.run_folders import LATEST
 from hotpin_hil.paths import ENV_STATE_DIR, REQUIREMENTS_FILE, RUNS_DIR, RUNS_NAME
 from hotpin_hil.pytest_plugin import board as board_side
@@ -102,6 +104,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="with --baseline: a regression fails the run",
     )
     group.addoption(
+        "--require-complete",
+        action="store_true",
+        help=f"end with exit status {EXIT_INCOMPLETE} if the run is INCOMPLETE and nothing failed, for pipelines",
+    )
+    group.addoption(
         "--allure",
         action="store_true",
         help=f"write Allure's results to {ALLURE_RESULTS}/ in the folder for the evidence",
@@ -147,6 +154,10 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
         if not hasattr(config.option, "allure_report_dir"):
             raise pytest.UsageError("--allure needs allure-pytest (pip install allure-pytest)")
         config.option.allure_report_dir = str(folder.path / ALLURE_RESULTS)
+        try:
+            (folder.path / ALLURE_RESULTS).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise pytest.UsageError(str(cannot_write(folder.path, error))) from error
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -154,6 +165,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "requirement(*ids): ids of the requirements that this test verifies")
     config.addinivalue_line(
         "markers", f"{BOARDS}(*kinds, needs=…): the kinds of board that can run the test, and what it needs"
+    )
+    config.addinivalue_line(
+        "markers", "test_key(key): key of the test in a test management tool, such as Xray or TestRail"
     )
     config.addinivalue_line(
         "markers",

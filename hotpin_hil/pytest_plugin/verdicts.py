@@ -55,6 +55,7 @@ class VerdictPlugin:
         reporters: ReporterPlugin,
         *,
         write: Callable[[ResultsLine], None],
+        evidence_fault: Callable[[], BenchError | None],
     ) -> None:
         """Create the plugin.
 
@@ -65,7 +66,9 @@ class VerdictPlugin:
             notes: Writes the notes about what the board sends.
             reporters: Receives the verdicts for JUnit and Allure.
             write: Writes a line of results.jsonl.
+            evidence_fault: Returns why the evidence cannot be written now; None if it can.
         """
+        self._evidence_fault = evidence_fault
         self._config = config
         self._board_plugin = board
         self._board = board.board
@@ -92,6 +95,9 @@ class VerdictPlugin:
         if reason:
             item.stash[_FINDINGS_KEY].append(Finding(Verdict.NOT_APPLICABLE, reason))
             pytest.skip(reason)
+        fault = self._evidence_fault()
+        if fault is not None:
+            raise fault
         if self._dead is not None and wants_board(item):
             raise BenchError(f"not tried again: {self._dead.reason}", self._dead.remedy)
 
@@ -114,7 +120,9 @@ class VerdictPlugin:
         recorder = item.stash.get(RECORDER_KEY, None)
         if recorder is not None:
             verdicts = recorder.verdicts().items()
-            problems = [f"out of limit: {value}{_source(value)}" for value in recorder.failures]
+            problems = [
+                f"out of limit: {recorder.described(value)}{_source(value)}" for value in recorder.failures
+            ]
             problems += [
                 f"UNSET: nothing was measured for {requirement}"
                 for requirement, verdict in verdicts
@@ -145,11 +153,13 @@ class VerdictPlugin:
             report.sections += [("panic", text) for text in panics]
         if call.when == TEARDOWN:
             self._notes.end(item)
+            self._block_without_evidence(item, report)
             verdicts = self._as_attempt(_verdict_lines(item, self._board), item.nodeid)
             for line in verdicts:
                 self._write(line)
             setattr(report, _REPORT_VERDICTS, [line.verdict.value for line in verdicts])
-            self._reporters.report_verdicts(report, verdicts)
+            self._reporters.report_verdicts(report, verdicts, item.stash[RECORDER_KEY].measurements)
+            self._reporters.report_keys(report, item)
         return report
 
     def _add_finding(
@@ -164,6 +174,18 @@ class VerdictPlugin:
             report.longrepr = printable(str(finding))  # a traceback into the harness would not help
         if finding.board_is_dead and self._is_lost(call) and not self._board_plugin.revive():
             self._dead = finding
+
+    def _block_without_evidence(self, item: pytest.Item, report: pytest.TestReport) -> None:
+        """Block a test whose lines are not all in the results file."""
+        fault = self._evidence_fault()
+        if fault is None:
+            return
+        finding = Finding(Verdict.BLOCKED, fault.message, fault.remedy)
+        item.stash[_FINDINGS_KEY].append(finding)
+        if report.passed:
+            report.outcome = "failed"
+            report.longrepr = printable(str(finding))
+            setattr(report, REPORT_VERDICT, finding.verdict.value)
 
     def _as_attempt(self, lines: list[VerdictLine], nodeid: str) -> list[VerdictLine]:
         """Name the earlier attempts in the reasons of a test that was repeated."""
@@ -241,7 +263,7 @@ def _finding(report: pytest.TestReport, call: pytest.CallInfo[None], board: Boar
         return Finding(Verdict.FAIL, f"known to fail: {report.wasxfail}")
     if report.skipped:
         return Finding(Verdict.BLOCKED, f"skipped: {error}", "a skipped test does not verify its requirement")
-    return blame(error, call.when, board.chip_answers, board.channel)
+    return blame(error, call.when, board.chip_answers, board.channel, board.host_fault)
 
 
 def _verdict_lines(item: pytest.Item, board: BoardInUse) -> list[VerdictLine]:
@@ -260,19 +282,17 @@ def _verdict_lines(item: pytest.Item, board: BoardInUse) -> list[VerdictLine]:
     lines = []
     for verdict, ids in groups.items():
         own = [finding for finding in findings if finding.verdict is verdict]
-        reason = "; ".join(_reasons(verdict, ids, own, recorder.measurements))
+        reason = "; ".join(_reasons(verdict, ids, own, recorder))
         remedy = next((finding.remedy for finding in own if finding.remedy), "")
         lines.append(VerdictLine(item.nodeid, tuple(ids), verdict, reason, remedy, reproduce))
     return lines
 
 
-def _reasons(
-    verdict: Verdict, ids: list[str], findings: list[Finding], measurements: list[Measurement]
-) -> list[str]:
+def _reasons(verdict: Verdict, ids: list[str], findings: list[Finding], recorder: Recorder) -> list[str]:
     reasons = [finding.reason for finding in findings]
     if verdict in (Verdict.FAIL, Verdict.MARGINAL):
-        concerned = [value for value in measurements if not ids or set(ids) & set(value.requirement)]
-        reasons += [str(value) for value in concerned if value.verdict is verdict]
+        concerned = [value for value in recorder.measurements if not ids or set(ids) & set(value.requirement)]
+        reasons += [recorder.described(value) for value in concerned if value.verdict is verdict]
     if verdict is Verdict.UNSET:
         reasons.append("nothing was measured for it")
     if verdict is Verdict.NOT_APPLICABLE and not findings:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-from hotpin_hil.errors import UsageError
+from hotpin_hil.errors import UsageError, host_remedy
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -21,8 +21,8 @@ def write_whole(path: Path, text: str) -> None:
     except OSError as error:
         raise UsageError(
             f"{path} cannot be written: {error.strerror or error}",
-            "make sure that its folder exists, is writable and has space",
-        ) from None
+            host_remedy(error) or "make sure that its folder exists, is writable and has space",
+        ) from error
     finally:
         with suppress(OSError):
             part.unlink()

@@ -17,6 +17,7 @@ from hotpin_hil.virtual.bootlog import BOARD_PREFIX, Boot, RunApp
 from hotpin_hil.virtual.chip import Registers, format_mac, parse_mac
 from hotpin_hil.virtual.faults.board import Faults
 from hotpin_hil.virtual.flash import Flash
+from hotpin_hil.virtual.host_watch import HostWatch
 from hotpin_hil.virtual.loader_protocol import Chip
 from hotpin_hil.virtual.package import is_registered
 from hotpin_hil.virtual.process import (
@@ -79,6 +80,7 @@ class Esp32Cam:
         self._releases = 0
         self._random = random.Random()
         self._loop = asyncio.get_running_loop()
+        self._host = HostWatch()
         self.faults = Faults(
             self, f"{options.seed}/{index}", lambda text: report(f"{self.mac}: {text}"), self._loop.call_later
         )
@@ -133,7 +135,8 @@ class Esp32Cam:
         """Board identity and current state, ready for JSON.
 
         `holds` is the app in flash, `firmware` the project and version of the app started since the last reset,
-        `said` the last message of the board itself since then, `server_pid` the process that serves the board.
+        `said` the last message of the board itself since then, `server_pid` the process that serves the board,
+        `host_faults` what the host did to the board since its start.
         """
         app = bootlog.app_in(self._flash)
         return {
@@ -151,6 +154,7 @@ class Esp32Cam:
             "time_scale": self._time_scale,
             "faults": [str(fault) for fault in self.faults.in_force],
             "line_changes": self.faults.line.changes,
+            "host_faults": self._host.faults,
             "server_pid": os.getpid(),
         }
 
@@ -208,6 +212,7 @@ class Esp32Cam:
         self._stop()
         self._cancel(self._power_timer)
         self.faults.close()
+        self._host.close()
         self._circuit.close()
         self._server.close()
         self._flash.close()
@@ -395,9 +400,9 @@ class Esp32Cam:
             try:
                 (self._directory / "rtc.bin").write_bytes(self._random.randbytes(RTC_BYTES))
             except OSError as error:
-                self._say(
-                    f"can't keep RTC memory in {self._directory}: {error.strerror}; start the board again"
-                )
+                text = f"can't keep RTC memory in {self._directory}: {error.strerror}"
+                self._host.failed(text, error)
+                self._say(f"{text}; start the board again")
                 return
         boot = bootlog.boot(self._flash, cause, self.profile.revision)
         self._boot_lines.extend(boot.lines)
@@ -474,6 +479,7 @@ class Esp32Cam:
         try:
             self._process = FirmwareProcess(program, params_file, parameters, self._transmit, self._exited)
         except (BenchError, OSError) as error:
+            self._host.failed(str(error), error if isinstance(error, OSError) else error.__cause__)
             self._say(str(error))
             return
         self._started_at = self._loop.time()
@@ -493,6 +499,7 @@ class Esp32Cam:
             self._restart(cause)
             return
         self._crashed = True
+        self._host.process_ended(status)
         hint = f": {diagnostic}" if diagnostic else ""
         self._say(
             f"the host runtime of the firmware failed with {describe_exit(status)}{hint}; reset to continue"

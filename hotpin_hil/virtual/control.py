@@ -1,10 +1,9 @@
 """The control channel of a virtual board: a Unix socket in the board's directory, with one JSON object per line.
 
-Requests: `{"do": "state" | "reset" | "power" | "fault" | "clear" | "pace" | "jump" | "stop", …}` with `on` (boolean) for
-"power", `fault`, `arguments` and optionally `seed` for "fault", `time_scale` (null: as at the start of the server)
-for "pace", and `us` for "jump". Replies: `{"ok": true, …}` or `{"ok": false, "error": …, "remedy": …}`. The replies to
-"state" and to state changes include the board's `state`; the reply to "fault" includes the started fault, also as
-`text`.
+Requests: `{"do": "state" | "reset" | "power" | "fault" | "clear" | "pace" | "jump" | "stop", …}`. "power" has `on`
+(boolean), "fault" has `fault`, `arguments` and optionally `seed`, "pace" has `time_scale` (null: as at the start of the
+server), "jump" has `us`. Replies: `{"ok": true, …}` or `{"ok": false, "error": …, "remedy": …}`. The replies to "state"
+and to state changes include the board's `state`; the reply to "fault" includes the started fault, also as `text`.
 """
 
 from __future__ import annotations
@@ -20,12 +19,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-from hotpin_hil.errors import HilError, UsageError
+from hotpin_hil.errors import HilError, HostError, UsageError, host_remedy
+from hotpin_hil.virtual.accepting import accept
 from hotpin_hil.virtual.faults.board import Faults
 
 SOCKET_NAME = "control"
 LOCK_NAME = "lock"
 """Lock file in a board's directory, held by the board's server."""
+ANSWER_TIMEOUT_S = 5.0
 _LINE_MAX = 64 * 1024
 _CLIENTS_MAX = 16
 TIME_SCALE_MAX = 1e6
@@ -122,10 +123,9 @@ class ControlServer:
         return {"state": board.state()}
 
     def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            connection, _ = self._listener.accept()
-            client = _Client(connection, self.answer, self._clients.discard)
-            self._clients.add(client)
+        connection = accept(self._listener, self._accept)
+        if connection is not None:
+            self._clients.add(_Client(connection, self.answer, self._clients.discard))
 
 
 class _Client:
@@ -178,23 +178,31 @@ class BoardControl:
 
     Raises:
         UsageError: The board refuses the request.
+        HostError: The process of the board is stopped, or this process has no file handles left.
         NotRunning: No process serves the board.
     """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
 
-    def ask(self, do: str, **more: Any) -> Message:
+    def ask(self, do: str, *, timeout_s: float = ANSWER_TIMEOUT_S, **more: Any) -> Message:
         """Return the reply to one request."""
         request = json.dumps({"do": do, **more}).encode() + b"\n"
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-                connection.settimeout(ANSWER_TIMEOUT_S)
+                connection.settimeout(timeout_s)
                 with _short_path(self.directory) as path:
                     connection.connect(path)
                 connection.sendall(request)
                 answer = connection.makefile("rb").readline()
+        except TimeoutError as error:
+            raise HostError(
+                f"the process of the board in {self.directory} has not answered for {timeout_s:g} s",
+                "let it run: it is stopped, or the machine is overloaded",
+            ) from error
         except OSError as error:
+            if host_remedy(error):
+                raise HostError(f"cannot reach the board: {error.strerror}", host_remedy(error)) from error
             raise NotRunning(
                 f"no board runs in {self.directory}: {error.strerror or error}", _START
             ) from error
@@ -205,8 +213,8 @@ class BoardControl:
             raise UsageError(reply["error"], reply["remedy"])
         return reply
 
-    def state(self) -> Message:
-        state: Message = self.ask("state")["state"]
+    def state(self, timeout_s: float = ANSWER_TIMEOUT_S) -> Message:
+        state: Message = self.ask("state", timeout_s=timeout_s)["state"]
         return state
 
     def stop(self) -> None:
@@ -227,7 +235,6 @@ class NotRunning(HilError):
     """No process serves the board."""
 
 
-ANSWER_TIMEOUT_S = 5.0
 STOP_TIMEOUT_S = 5.0
 _POLL_S = 0.01
 _START = "start one: hotpin-hil board start"
@@ -238,7 +245,7 @@ def running(state_dir: Path) -> list[BoardControl]:
     found = []
     for path in sorted(state_dir.glob(f"*/{SOCKET_NAME}")):
         control = BoardControl(path.parent)
-        with contextlib.suppress(NotRunning):
+        with contextlib.suppress(NotRunning, HostError):
             control.state()
             found.append(control)
     return found

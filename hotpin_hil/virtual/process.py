@@ -118,10 +118,10 @@ class FirmwareProcess:
         self.frozen = False
         self._last_diagnostic = ""
         self._diagnostics = bytearray()
-        self._uart, theirs = socket.socketpair()
-        self._uart.setblocking(False)
-        self._faults, their_faults = socket.socketpair()
-        self._faults.setblocking(False)
+        with contextlib.ExitStack() as stack:
+            self._uart, theirs = _socket_pair(stack)
+            self._faults, their_faults = _socket_pair(stack)
+            stack.pop_all()
         try:
             params_file.write_text(
                 f"{parameters.text()}faults_fd={their_faults.fileno()}\n", encoding="utf-8"
@@ -149,7 +149,14 @@ class FirmwareProcess:
         assert self._popen.stderr is not None
         self._stderr = self._popen.stderr
         os.set_blocking(self._stderr.fileno(), False)
-        self._pidfd = os.pidfd_open(self._popen.pid)
+        try:
+            self._pidfd = os.pidfd_open(self._popen.pid)
+        except OSError:
+            self._popen.kill()
+            self._popen.wait()
+            for end in (self._uart, self._faults, self._stderr):
+                end.close()
+            raise
         self._loop.add_reader(self._uart, self._uart_readable)
         self._loop.add_reader(self._stderr, self._stderr_readable)
         self._loop.add_reader(self._pidfd, self._ended)
@@ -241,6 +248,13 @@ class FirmwareProcess:
         self._faults.close()
         self._stderr.close()
         os.close(self._pidfd)
+
+
+def _socket_pair(stack: contextlib.ExitStack) -> tuple[socket.socket, socket.socket]:
+    """Our end of a pair, which does not block, and the other; the stack closes both."""
+    ours, theirs = map(stack.enter_context, socket.socketpair())
+    ours.setblocking(False)
+    return ours, theirs
 
 
 def report(text: str) -> None:

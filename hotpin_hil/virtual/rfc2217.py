@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from hotpin_hil.errors import UsageError
+from hotpin_hil.virtual.accepting import accept
 
 IAC, DONT, DO, WONT, WILL, SB, SE = 255, 254, 253, 252, 251, 250, 240
 BINARY, SUPPRESS_GO_AHEAD, COM_PORT = 0, 3, 44
@@ -139,9 +140,8 @@ class Server:
 
     def _accept(self) -> None:
         assert self._listener is not None
-        try:
-            client, _ = self._listener.accept()
-        except OSError:  # the client has already disconnected
+        client = accept(self._listener, self._accept)
+        if client is None:
             return
         self._stop_listening()
         self._connection = Connection(client, self._port, self._signature, self._lost)

@@ -17,7 +17,7 @@ import serial
 
 import hotpin_hil.report.html
 from hotpin_hil.boards import ports, virtual
-from hotpin_hil.errors import PortError
+from hotpin_hil.errors import HostError, PortError
 from hotpin_hil.report.chart import drawing, finish
 from hotpin_hil.virtual import package
 from tests.support.fake_build import ELF_SHA256, write_build
@@ -117,8 +117,13 @@ class FakeVirtualBoard:
         cls.started.append(cls())
         return cls.started[-1]
 
+    host_fault: HostError | None = None
+
     def check_alive(self) -> None:
         assert self.is_running
+
+    def note_host_faults(self) -> None:
+        pass
 
     def stop(self) -> None:
         self.is_running = False

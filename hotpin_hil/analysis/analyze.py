@@ -110,8 +110,14 @@ def analyze(chunks: Iterable[bytes], name: str) -> LogAnalysis:
         take(reader.feed(chunk))
     take(reader.close())
     scan = reader.scan
-    odd = len(scan.tally.odd_stamps) + scan.tally.not_kept["odd_stamps"]
-    counts = unreadable.counts + Counter({"time stamp": odd, "overlong line": scan.blocks.overlong_lines})
+    tally = scan.tally
+    counts = unreadable.counts + Counter(
+        {
+            "time stamp": len(tally.odd_stamps) + tally.not_kept["odd_stamps"],
+            "header within a line": len(tally.hidden_headers) + tally.not_kept["hidden_headers"],
+            "overlong line": scan.blocks.overlong_lines,
+        }
+    )
     diagnoses = tuple(diagnoser.result())
     return LogAnalysis(
         facts=facts.result(name, reader),

@@ -27,7 +27,7 @@ class FailureLines:
 
     def __init__(self, sink: EventSink) -> None:
         self._sink = sink
-        self._watchdog: tuple[int, int, list[str]] | None = None
+        self._watchdog: tuple[int, int | None, list[str]] | None = None
         """Line, time and tasks of the watchdog report being printed."""
 
     def take_complaint(self, line: LogLine) -> None:

@@ -18,6 +18,7 @@ from hotpin_hil.logs.cuts import LineJoiner, cut_up
 from hotpin_hil.logs.format import LEVELS, LineTally
 from hotpin_hil.logs.shapes import ROW, Row
 from hotpin_hil.protocol.box import BOX_LINES, parse_whole
+from hotpin_hil.protocol.headers import OtherHeaders
 from hotpin_hil.protocol.log import ConsoleLine, LogLine
 from hotpin_hil.protocol.panic import TRACES
 
@@ -49,6 +50,7 @@ class LineScanner:
         self.lines = 0
         self._clock = BoardClock(self.tally, self._times_after)
         self._cut = LineJoiner()
+        self._headers = OtherHeaders()
         self._take_line = take
         self._take_whole_box = take_box
         self._wants_all = False
@@ -138,6 +140,8 @@ class LineScanner:
         found = ROW.match(self._text, at)
         assert found is not None
         level, stamp, tag, text = row = found.groups(b"")
+        if not level and not self._cut.waiting and (other := self._headers.read(text)) is not None:
+            level, stamp, tag, text = row = other
         self.lines += 1
         number, behind = self.lines, found.end()
         if text == shapes.BOX_TOP and not (self._wants_all or self._cut.waiting):
@@ -167,7 +171,7 @@ class LineScanner:
             ):
                 name = self.tally.name(tag)
                 self._hand_on(
-                    LogLine(LEVELS[level], int(stamp), name, _rest(text), 0, number, False, is_fall)
+                    LogLine(LEVELS[level], _time(stamp), name, _rest(text), 0, number, False, is_fall)
                 )
         return behind
 
@@ -197,6 +201,8 @@ class LineScanner:
         elif self._cut.waiting:
             self._leave_cut()
         pieces = cut_up(row, self._clock.high)
+        if not level and len(pieces) == 1 and not self._cut.waiting and shapes.INSERTED.search(text):
+            self.tally.count_hidden_header(number)
         if len(pieces) > 1 and level and not pieces[1].startswith(b"@"):
             self.tally.count_second_header(number)
         for joined in self._cut.join(number, pieces):
@@ -214,14 +220,14 @@ class LineScanner:
             return ConsoleLine(text.decode("utf-8", errors="replace"), 0, number)
         is_fall = self._take_header(number, level, stamp, tag, behind)
         name = self.tally.name(tag)
-        return LogLine(LEVELS[level], int(stamp), name, _rest(text), 0, number, is_joined, is_fall)
+        return LogLine(LEVELS[level], _time(stamp), name, _rest(text), 0, number, is_joined, is_fall)
 
     def _take_header(self, number: int, level: bytes, stamp: bytes, tag: bytes, behind: int) -> bool:
         """Count a header; returns whether its time shows a restart of the clock."""
         self.tally.count(level)
         if level == b"E":
             self.tally.count_error(tag)
-        return self._clock.take(number, int(stamp), behind)
+        return bool(stamp) and self._clock.take(number, int(stamp), behind)
 
     def _times_after(self, offset: int) -> list[int]:
         return [int(row[2]) for row in islice(ROW.finditer(self._text, offset), LOOK_AHEAD) if row[1]][:2]
@@ -267,6 +273,10 @@ def _start_of_last(count: int, text: bytes) -> int:
         if end < 0:
             return 1
     return end + 1
+
+
+def _time(stamp: bytes) -> int | None:
+    return int(stamp) if stamp else None
 
 
 def _rest(text: bytes) -> str:

@@ -129,9 +129,7 @@ class LineScanner:
         times = list(map(int, shapes.PLAIN_TIME.findall(text, begin - 1, end - 1)))
         if not self._clock.take_run(times, self.lines + 1):
             return begin
-        warnings = text.count(b"\nW (", begin - 1, end - 1)
-        self.tally.count(b"W", warnings)
-        self.tally.count(b"I", len(times) - warnings)
+        self.tally.count(b"I", len(times))
         self.lines += len(times)
         return end
 

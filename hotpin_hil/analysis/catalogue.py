@@ -226,6 +226,20 @@ def of_heap_check(event: ev.HeapCorrupted) -> Known:
     )
 
 
+def of_heap_trace(event: ev.HeapTrace) -> Known:
+    """The entry for the allocations that a heap trace lists."""
+    most = ", ".join(f"{caller} {size:,} bytes in {count}" for caller, count, size in event.callers[:5])
+    return Known(
+        "heap-trace",
+        "Heap trace: allocations that were not freed",
+        f"heap_trace_dump lists {event.bytes:,} bytes in {event.allocations:,} allocations"
+        + (f"; by caller: {most}." if most else "."),
+        "allocations between heap_trace_start and the dump that were not freed by then",
+        "look up the callers in the ELF; a caller whose count grows from dump to dump leaks",
+        is_fact=True,
+    )
+
+
 def _overwritten(event: ev.HeapCorrupted) -> str:
     """Which bytes of the mark after or before a block were overwritten."""
     if event.expected is None or event.got is None:

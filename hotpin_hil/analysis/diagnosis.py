@@ -99,6 +99,8 @@ class Diagnoser:
             case ev.BrownOut():
                 self._loop.take_failure(event, catalogue.BROWN_OUT_RESET.name)
                 self._findings.note(catalogue.BROWN_OUT_RESET, event, event.text)
+            case ev.HeapTrace():
+                self._findings.note(catalogue.of_heap_trace(event), event, f"{event.bytes} bytes in trace")
             case ev.HeapCorrupted():
                 self._findings.note(catalogue.of_heap_check(event), event, event.text)
             case ev.AllocationFailed():

@@ -69,7 +69,7 @@ class FailureLines:
         return True
 
     def take_complaint(self, line: LogLine) -> None:
-        """Take a line of level E or W."""
+        """Emit an event if a line of level E or W reports a failure."""
         place = self._sink.place(line.number, line.t_ms)
         text = line.text
         if (found := _NO_PSRAM.search(text) or _BLOCK_FAILED.search(text)) is not None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from hotpin_hil.logs.boots import BootTracker, LineClock
 from hotpin_hil.logs.build import BuildCollector
 from hotpin_hil.logs.failures import FailureLines
+from hotpin_hil.logs.heap_trace import HeapTraceLines
 from hotpin_hil.logs.memory import MemoryLines
 from hotpin_hil.logs.records import RecordLines
 from hotpin_hil.logs.sink import EventSink
@@ -63,6 +64,7 @@ class LineInterpreter:
         self._memory = MemoryLines(self._sink, self._build)
         self._transitions = TransitionTracker(self._sink)
         self._failures = FailureLines(self._sink)
+        self._trace = HeapTraceLines(self._sink)
         self.records = RecordLines(self._sink, self.boots, self._build, self._transitions)
         self._is_waiting = False
         self._by_tag: dict[str, Callable[[LogLine], None]] = {
@@ -133,7 +135,7 @@ class LineInterpreter:
         handler = self._by_tag.get(line.tag)
         if handler is not None:
             handler(line)
-        if "ree " in line.text:
+        if "ree" in line.text or "eap" in line.text:
             self._memory.take_reading(line)
         if line.level in "EW":
             self._failures.take_complaint(line)
@@ -146,6 +148,10 @@ class LineInterpreter:
             self._failures.watchdog.take_backtrace(line)
         elif self._failures.take_text(line):
             self.boots.note_output()
+        elif "bytes (@" in line.text or "in trace (" in line.text:
+            self._trace.take(line, self._clock.high_ms)
+        elif "ree" in line.text or "eap" in line.text:
+            self._memory.take_text_reading(line, self._clock.high_ms)
 
     def _app_init(self, line: LogLine) -> None:
         self.boots.take_app_start(line)

@@ -108,7 +108,7 @@ class LineScanner:
         text = self._text
         starts = [found.end() for found in self._before_special.finditer(text, 0, end - 1)]
         self._has_records = b"@" in text
-        marks = [b"ree ", b"@"] if self._has_records else [b"ree "]
+        marks = [b"ree", b"eap", b"@"] if self._has_records else [b"ree", b"eap"]
         others = {start for mark in marks for start in _lines_with(mark, text, end)}
         oldest = self._cut.oldest or self.lines + 1
         self._traces = {number for number in self._traces if number >= oldest}
@@ -163,7 +163,8 @@ class LineScanner:
                 self._wants_all
                 or (level in b"EW" and shapes.FAILURE.search(text))
                 or (tag in self._wanted and self._wanted[tag].search(text))
-                or b"ree " in text
+                or b"ree" in text
+                or b"eap" in text
                 or is_fall
                 or number in self._traces
             ):

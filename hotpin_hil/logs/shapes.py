@@ -29,7 +29,8 @@ INSERTED = re.compile(rb"%s|@(?:!|\d{1,5}) \{" % _HEADER)
 RECORD_END = re.compile(rb"\}\*[0-9A-F]{4}\r?$")
 HEADLESS = re.compile(
     rb"@|rst:|_RESET\)|BOOT\)|ets [A-Z]|ESP-ROM:|Saved PC:|CORRUPT HEAP: |ESP_ERROR_CHECK failed|Backtrace:|rownout|"
-    rb"invalid header|csum err|ets_main|flash read err|failed to allocate|alloc fail|bad_alloc|MemoryError|alloc eb"
+    rb"invalid header|csum err|ets_main|flash read err|failed to allocate|alloc fail|bad_alloc|MemoryError|alloc eb|"
+    rb"ree|eap|bytes \(@|in trace \("
 )
 """Lines without header that matter."""
 FAILURE = re.compile(

@@ -36,7 +36,7 @@ class WatchdogLines:
         self._report: _Report | None = None
 
     def take(self, line: LogLine) -> None:
-        """Take a line of `task_wdt`."""
+        """Collect the lines of a task watchdog report (`task_wdt`)."""
         if line.text.startswith("Task watchdog got triggered"):
             self.end()
             self._report = _Report(line.number, line.t_ms, line.number)

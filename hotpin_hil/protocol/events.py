@@ -163,6 +163,16 @@ class HeapPrint(LogEvent):
 
 
 @dataclass(frozen=True)
+class HeapTrace(LogEvent):
+    """The total of a `heap_trace_dump`."""
+
+    bytes: int
+    allocations: int
+    callers: tuple[tuple[str, int, int], ...]
+    """Address of the caller, number of its allocations and their bytes; the largest first."""
+
+
+@dataclass(frozen=True)
 class MappedHeap:
     """One heap of `heap.regions`."""
 

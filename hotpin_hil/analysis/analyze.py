@@ -46,6 +46,8 @@ class LogAnalysis:
     """The first transitions."""
     transition_count: int
     transition_times: tuple[TransitionTimes, ...]
+    panics: tuple[ev.PanicSeen, ...]
+    """The first panics."""
     leaks: tuple[StateLeak, ...]
     diagnoses: tuple[Diagnosis, ...]
 
@@ -53,7 +55,8 @@ class LogAnalysis:
     def is_log(self) -> bool:
         """Whether the log contains any ESP32 output."""
         boots = self.facts["boots"]
-        return bool(self.facts["log_levels"] or self.records or boots["rom_banners"] or self.facts["panics"])
+        seen = (self.facts["log_levels"], self.records, boots["rom_banners"], boots["rom_resets"])
+        return any(seen) or bool(self.facts["panics"] or self.printers or self.diagnoses)
 
     def to_json(self) -> dict[str, Any]:
         """The whole result as JSON data, except the data of pictures."""
@@ -72,9 +75,35 @@ class LogAnalysis:
             "transition_count": self.transition_count,
             "transitions": [asdict(transition) for transition in self.transitions],
             "transition_times": [asdict(times) for times in self.transition_times],
+            "panics": [_panic_json(panic) for panic in self.panics],
             "leaks": [_leak_json(leak) for leak in self.leaks],
             "diagnoses": [asdict(diagnosis) for diagnosis in self.diagnoses],
         }
+
+
+def _panic_json(event: ev.PanicSeen) -> dict[str, Any]:
+    panic = event.panic
+    return {
+        "line": event.line,
+        "boot": event.boot,
+        "cause": panic.cause,
+        "headline": panic.headline,
+        "core": panic.core,
+        "task": panic.task,
+        "details": list(panic.details),
+        "elf_sha256": panic.elf_sha256,
+        "cores": [
+            {
+                "core": state.core,
+                "registers": {name: f"0x{value:08x}" for name, value in state.registers.items()},
+                "backtrace": [str(frame) for frame in state.backtrace],
+                "mark": state.mark,
+            }
+            for state in panic.states
+        ],
+        "core_dump_lines": panic.core_dump_lines,
+        "core_dump_whole": panic.is_core_dump_whole,
+    }
 
 
 def _leak_json(leak: StateLeak) -> dict[str, Any]:
@@ -109,9 +138,16 @@ def analyze(chunks: Iterable[bytes], name: str) -> LogAnalysis:
     for chunk in chunks:
         take(reader.feed(chunk))
     take(reader.close())
+    summary.close(reader.scan.headed_lines)
     scan = reader.scan
-    odd = len(scan.tally.odd_stamps) + scan.tally.not_kept["odd_stamps"]
-    counts = unreadable.counts + Counter({"time stamp": odd, "overlong line": scan.blocks.overlong_lines})
+    tally = scan.tally
+    counts = unreadable.counts + Counter(
+        {
+            "time stamp": len(tally.odd_stamps) + tally.not_kept["odd_stamps"],
+            "header within a line": len(tally.hidden_headers) + tally.not_kept["hidden_headers"],
+            "overlong line": scan.blocks.overlong_lines,
+        }
+    )
     diagnoses = tuple(diagnoser.result())
     return LogAnalysis(
         facts=facts.result(name, reader),
@@ -127,6 +163,7 @@ def analyze(chunks: Iterable[bytes], name: str) -> LogAnalysis:
         transitions=tuple(summary.transitions),
         transition_count=summary.transition_count,
         transition_times=summary.transition_times,
+        panics=tuple(summary.panics),
         leaks=tuple(diagnoser.leaks),
         diagnoses=diagnoses,
     )

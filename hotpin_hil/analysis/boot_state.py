@@ -17,6 +17,8 @@ class BootState:
         """Mode after the last complete transition; empty before the first."""
         self.last: ev.Sample | None = None
         """The newest sample before the current event."""
+        self.is_hotpin = False
+        """Whether the firmware is HotPin's: only then do its figures apply."""
         self.heaps: ev.HeapsReported | None = None
         self.prints: dict[str, ev.HeapPrint] = {}
         """Newest reading printed by a component, by memory."""

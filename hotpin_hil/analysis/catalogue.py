@@ -5,11 +5,13 @@ One function per kind of event; it returns None if the catalogue has no entry fo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hotpin_hil.protocol import events as ev
 from hotpin_hil.protocol.panic import Panic
+from hotpin_hil.protocol.reset import BROWN_OUT, WATCHDOG, reset_kind
 
 IRAM_HEAP = range(0x40080000, 0x400A0000)
 """Internal memory with 32-bit access only; part of it is a heap."""
@@ -17,16 +19,37 @@ DATA_MEMORY = range(0x3F400000, 0x40000000)
 """Data bus of the ESP32; it cannot hold code."""
 NULL_PAGE = 0x1000
 """Addresses below this are members of an object at NULL."""
-WATCHDOG_RESETS = {
-    "TG0WDT_SYS_RESET": "timer group 0, used by the task watchdog",
-    "TG1WDT_SYS_RESET": "timer group 1, used by the interrupt watchdog",
-    "TGWDT_CPU_RESET": "a timer group, for one core",
-    "RTCWDT_SYS_RESET": "the RTC watchdog",
-    "RTCWDT_CPU_RESET": "the RTC watchdog, for one core",
-    "RTCWDT_RTC_RESET": "the RTC watchdog, for the whole chip",
+_WATCHDOGS = (
+    ("TG0", "timer group 0, used by the task watchdog"),
+    ("TG1", "timer group 1, used by the interrupt watchdog"),
+    ("TGWDT", "a timer group, for one core"),
+    ("RTCWDT", "the RTC watchdog"),
+    ("LP_WDT", "the low-power watchdog"),
+    ("HP_WDT", "a timer group"),
+    ("SUPER", "the super watchdog"),
+)
+"""Parts of the ROM's names of resets that bypass the panic handler."""
+POISON = {
+    0xABBA1234: "the mark before a block",
+    0xBAAD5678: "the mark after a block",
+    0xFEFEFEFE: "freed memory",
+    0xCECECECE: "memory that was never written",
+    0xA5A5A5A5: "unused stack",
 }
-"""ROM names of resets that bypass the panic handler."""
-BROWN_OUT = "RTCWDT_BROWN_OUT_RESET"
+"""Patterns that heap poisoning and FreeRTOS write into memory."""
+_POISON_REACH = 0x400
+"""Offsets of members of an object whose pointer is such a pattern."""
+_ALLOCATOR = re.compile(
+    r"\b(?:tlsf\w{0,20}|multi_heap\w{0,20}|heap_caps\w{0,20})\.c\b|\bblock_\w{1,40}|outside heap areas"
+)
+
+
+def watchdog_of(cause: str) -> str:
+    """The watchdog behind the ROM's name of a reset."""
+    return next((text for part, text in _WATCHDOGS if part in cause), "a watchdog of the chip")
+
+
+_BAD_ACCESS = ("StoreProhibited", "LoadProhibited", "Load access fault", "Store access fault")
 
 
 @dataclass(frozen=True)
@@ -66,8 +89,27 @@ def of_panic(panic: Panic, regions: Iterable[ev.HeapInitRegion]) -> Known:
             "allocate byte buffers with MALLOC_CAP_8BIT (or MALLOC_CAP_DMA) as well",
             is_fact=heap is not None,
         )
-    if "Fetch" in cause:
-        pc = panic.registers.get("PC")
+    poison = _poison(address)
+    if poison is not None:
+        return Known(
+            "heap-poison",
+            f"{cause}: use of {POISON[poison]}",
+            f"The CPU{where} used 0x{address:08x} as an address; 0x{poison:08x} is the pattern of {POISON[poison]}.",
+            "a pointer was read from memory that is freed, was never written, or is not part of the object",
+            "find the object in the backtrace; look for its use after free() or before its initialisation",
+            is_fact=False,
+        )
+    if "Fetch" in cause or cause == "Instruction access fault":
+        pc = panic.pc
+        if pc is not None and pc < NULL_PAGE:
+            return Known(
+                "jump-to-data",
+                f"{cause}: a call through a NULL function pointer",
+                f"The CPU{where} fetched an instruction from {_hex(pc)}.",
+                "a function pointer that was never set, or whose object was deleted or zeroed",
+                "look for a callback that is not registered yet, or whose object is gone",
+                is_fact=False,
+            )
         is_data = address is not None and address in DATA_MEMORY
         return Known(
             "jump-to-data",
@@ -75,11 +117,11 @@ def of_panic(panic: Panic, regions: Iterable[ev.HeapInitRegion]) -> Known:
             f"The CPU{where} fetched an instruction from {_hex(address if address is not None else pc)}"
             + (", which is data memory." if is_data else ".")
             + (" The stack is corrupted." if panic.is_corrupted else ""),
-            "a function pointer or return address was overwritten, or its object was deleted; memory was not short",
+            "a function pointer or return address was overwritten, or its object was deleted",
             "look for a callback of an object that is deleted while its task runs, and for too small a stack",
             is_fact=False,
         )
-    if cause in ("StoreProhibited", "LoadProhibited") and address is not None and address < NULL_PAGE:
+    if cause in _BAD_ACCESS and address is not None and address < NULL_PAGE:
         return Known(
             "deleted-object",
             f"{cause} at a small offset: use of a deleted object",
@@ -88,20 +130,22 @@ def of_panic(panic: Panic, regions: Iterable[ev.HeapInitRegion]) -> Known:
             "check which tasks still use what the transition deletes; delete it only after they have ended",
             is_fact=False,
         )
-    if any("CORRUPT HEAP" in line for line in panic.details):
+    corrupt = [line for line in panic.details if "CORRUPT HEAP" in line]
+    if corrupt or (cause == "assert" and _ALLOCATOR.search(panic.headline)):
         return Known(
             "corrupt-heap",
             "Heap corruption",
-            f"The heap's own structures were overwritten: {panic.details[0]}",
+            f"The heap's own structures were overwritten: {(*corrupt, panic.headline)[0]}",
             "a write past the end of a block, or into a freed block",
             "call heap_caps_check_integrity_all() between the steps to find the faulty step; enable heap poisoning",
             is_fact=True,
         )
-    if cause == "stack overflow" or "Stack canary" in " ".join(panic.details):
+    if cause in ("stack overflow", "Stack protection fault") or "Stack canary" in " ".join(panic.details):
+        task = f"Task {panic.task}" if panic.task else "A task"
         return Known(
             "stack-overflow",
             "Stack overflow",
-            f"A task overflowed its stack: {(panic.details or (panic.headline,))[0]}",
+            f"{task} overflowed its stack{_overrun(panic)}: {(panic.details or (panic.headline,))[0]}",
             "the task's stack is too small for the functions that it calls",
             "enlarge it, or move large local variables to the heap",
             is_fact=True,
@@ -115,11 +159,20 @@ def of_panic(panic: Panic, regions: Iterable[ev.HeapInitRegion]) -> Known:
             "the backtrace of both cores shows where",
             is_fact=True,
         )
+    if cause == "stack smashing":
+        return Known(
+            "stack-smashing",
+            "Stack smashing",
+            "A function wrote past the end of a local array.",
+            "an index or a length that is not checked against the size of the array",
+            "decode the backtrace: the function is the one that calls __stack_chk_fail",
+            is_fact=True,
+        )
     return Known(
         f"panic-{cause.replace(' ', '-')}",
         f"Panic: {cause}",
         f"{panic.headline}",
-        "see the panic text and its backtrace; the log does not show a memory problem",
+        "see the panic text and its backtrace",
         "decode the backtrace with the ELF of this build",
         is_fact=True,
     )
@@ -132,30 +185,102 @@ def of_reset(boot: ev.BootStarted, *, after_panic: bool) -> Known | None:
         boot: the start after the reset.
         after_panic: whether a panic was printed before the reset.
     """
-    if boot.cause == BROWN_OUT:
-        return Known(
-            "brown-out",
-            "Brown-out",
-            "The supply voltage fell below the chip's minimum.",
-            "supply, cable or regulator is too weak for the current peaks of Wi-Fi, flash LED and camera",
-            "feed 5 V with 1 A or more, over a short cable; add capacitance at the board",
-            is_fact=True,
-        )
-    if boot.cause in WATCHDOG_RESETS and not after_panic:
+    kind = reset_kind(boot.code, boot.cause)
+    if kind == BROWN_OUT:
+        return BROWN_OUT_RESET
+    if kind == WATCHDOG and boot.cause and not after_panic:
+        before = "the log begins with the reset" if boot.is_first else "no panic was printed before it"
         return Known(
             "hardware-watchdog",
             f"{boot.cause}: reset by a hardware watchdog",
-            f"The board went silent and a watchdog reset it ({WATCHDOG_RESETS[boot.cause]}); no panic was printed.",
+            f"{'A' if boot.is_first else 'The board went silent and a'} watchdog reset the board "
+            f"({watchdog_of(boot.cause)}); {before}.",
             "interrupts stayed off, or the panic handler itself could not run (flash or PSRAM access hung)",
-            "read the statistics that survived the reset (sys.last)",
+            "read the statistics that survived the reset (sys.last), or look up the PC that the ROM printed in the ELF",
             is_fact=True,
         )
     return None
 
 
-def of_task_watchdog(tasks: Sequence[str]) -> Known:
-    """The entry for a task watchdog; `tasks` names the tasks that did not feed it."""
-    doubled = sorted({task for task in tasks if tasks.count(task) > 1})
+BROWN_OUT_RESET = Known(
+    "brown-out",
+    "Brown-out",
+    "The supply voltage fell below the chip's minimum.",
+    "supply, cable or regulator is too weak for the current peaks of Wi-Fi, flash LED and camera",
+    "feed 5 V with 1 A or more, over a short cable; add capacitance at the board",
+    is_fact=True,
+)
+
+
+def of_heap_check(event: ev.HeapCorrupted) -> Known:
+    """The entry for a block that a heap check found overwritten."""
+    return Known(
+        "corrupt-heap",
+        "Heap corruption",
+        f"A check of the heap found an overwritten block: {event.text}{_overwritten(event)}",
+        "a write past the end of a block"
+        if event.is_tail
+        else "a write past the end of the block before it, or into a freed block",
+        "call heap_caps_check_integrity_all() between the steps to find the faulty step; enable heap poisoning",
+        is_fact=True,
+    )
+
+
+def of_heap_trace(event: ev.HeapTrace) -> Known:
+    """The entry for the allocations that a heap trace lists."""
+    most = ", ".join(f"{caller} {size:,} bytes in {count}" for caller, count, size in event.callers[:5])
+    return Known(
+        "heap-trace",
+        "Heap trace: allocations that were not freed",
+        f"heap_trace_dump lists {event.bytes:,} bytes in {event.allocations:,} allocations"
+        + (f"; by caller: {most}." if most else "."),
+        "allocations between heap_trace_start and the dump that were not freed by then",
+        "look up the callers in the ELF; a caller whose count grows from dump to dump leaks",
+        is_fact=True,
+    )
+
+
+def _overwritten(event: ev.HeapCorrupted) -> str:
+    """Which bytes of the mark after or before a block were overwritten."""
+    if event.expected is None or event.got is None:
+        return ""
+    expected, got = event.expected.to_bytes(4, "little"), event.got.to_bytes(4, "little")
+    changed = [index for index in range(4) if expected[index] != got[index]]
+    if not changed or len(changed) == 4:
+        return "; all 4 bytes of the mark were overwritten" if changed else ""
+    text = f"; {len(changed)} of the mark's 4 bytes changed, up to byte {changed[-1] + 1}"
+    if event.is_tail and changed == [0] and got[0] == 0:
+        text += ": a 0 one byte past the end, like the end of a string"
+    return text
+
+
+def _poison(address: int | None) -> int | None:
+    if address is None:
+        return None
+    return next((known for known in POISON if abs(address - known) <= _POISON_REACH), None)
+
+
+_STACK_POINTER = re.compile(r"Stack pointer: 0x([0-9a-f]{1,8})")
+_STACK_BOUNDS = re.compile(r"Stack bounds: 0x([0-9a-f]{1,8}) - 0x([0-9a-f]{1,8})")
+
+
+def _overrun(panic: Panic) -> str:
+    """How far the stack pointer is outside the stack, if the panic says."""
+    text = " ".join(panic.details)
+    pointer, bounds = _STACK_POINTER.search(text), _STACK_BOUNDS.search(text)
+    if pointer is None or bounds is None:
+        return ""
+    low, high = int(bounds[1], 16), int(bounds[2], 16)
+    return f" of {high - low:,} bytes by {low - int(pointer[1], 16):,}"
+
+
+_IDLE = re.compile(r"IDLE\d?")
+
+
+def of_task_watchdog(event: ev.TaskWatchdog) -> Known:
+    """The entry for a report of the task watchdog."""
+    tasks = event.tasks
+    doubled = sorted({task for task in tasks if tasks.count(task) > 1 and not _IDLE.fullmatch(task)})
     if doubled:
         return Known(
             "task-watchdog",
@@ -165,10 +290,30 @@ def of_task_watchdog(tasks: Sequence[str]) -> Known:
             "create it once, or end the old task first; unsubscribe a task from the watchdog when it ends",
             is_fact=False,
         )
+    starved = {
+        core
+        for task, core in zip(tasks, event.cores or ("",) * len(tasks), strict=True)
+        if _IDLE.fullmatch(task)
+    }
+    busy = {
+        core: task for core, task in event.running.items() if core in starved and not _IDLE.fullmatch(task)
+    }
+    if busy:
+        who = ", ".join(f"{task} on core {core}" for core, task in sorted(busy.items()))
+        return Known(
+            "task-watchdog",
+            f"Task watchdog: a core was kept busy by {', '.join(sorted(set(busy.values())))}",
+            f"The idle task did not run in time, because another task kept its core busy: {who}.",
+            "this task computes, polls or spins without blocking (the report names the task at its end)",
+            "let the task block or delay in its loop, lower its priority, or split the work; decode the backtrace",
+            is_fact=True,
+        )
+    ran = ", ".join(f"{task} on core {core}" for core, task in sorted(event.running.items()))
     return Known(
         "task-watchdog",
         "Task watchdog",
-        f"Tasks did not feed the task watchdog in time: {', '.join(tasks) or 'the log names none'}.",
+        f"Tasks did not feed the task watchdog in time: {', '.join(tasks) or 'the log names none'}"
+        + (f"; {ran} ran instead." if ran else "."),
         "the task hangs, waits too long, or ended without unsubscribing from the watchdog",
         "the backtraces printed with it show where the cores were",
         is_fact=True,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hotpin_hil.analysis import catalogue
 from hotpin_hil.analysis.contexts import before_transition
@@ -16,9 +16,15 @@ from hotpin_hil.analysis.model import (
     sample_text,
 )
 from hotpin_hil.protocol import events as ev
+from hotpin_hil.protocol.panic import Panic
+from hotpin_hil.protocol.reset import WATCHDOG, reset_kind
 
 _ORDERLY_RESETS = ("POWERON_RESET", "SW_RESET", "DEEPSLEEP_RESET", "SDIO_RESET")
 """Reset causes that do not follow a crash."""
+
+
+_CONSEQUENCES = ("abort", "assert", "failed allocation")
+BACKTRACE_MAX = 12
 
 
 @dataclass
@@ -46,6 +52,10 @@ class CrashHandler:
         self._ended_ms = -1
         """Board time at the end of the last transition. A sample from before that time starts no new transition."""
         self._crash: _Crash | None = None
+        self._failure: ev.LogEvent | None = None
+        """The last failed allocation or start-up fault of this boot, which an abort may follow."""
+        self._reset: tuple[str, str] | None = None
+        """The diagnosis of the reset that began this boot."""
 
     # --- Transitions ---
 
@@ -81,7 +91,16 @@ class CrashHandler:
     def take_panic(self, event: ev.PanicSeen) -> None:
         """Begin a crash report from a panic."""
         known = catalogue.of_panic(event.panic, event.regions)
-        self._findings.note(known, event, event.panic.headline, event.panic.cause)
+        before = self._failure
+        if before is not None and event.panic.cause in _CONSEQUENCES and known.id.startswith("panic-"):
+            known = replace(
+                known, cause=f"a consequence of the failure reported just before it, in line {before.line:,}"
+            )
+        key = "" if known.id == "corrupt-heap" else event.panic.cause
+        self._findings.note(known, event, event.panic.headline, key)
+        for text in (*event.panic.details[:2], _backtrace(event.panic)):
+            if text:
+                self._findings.support(known.id, key, Evidence(event.line, event.t_ms, text))
         self.end()
         self._crash = _Crash(event.boot, self._begun_to if self._begun else "", self._begun, panic=event)
 
@@ -93,9 +112,12 @@ class CrashHandler:
         crash = self._crash
         is_after_panic = crash is not None and crash.panic is not None and crash.reset is None
         known = catalogue.of_reset(boot, after_panic=is_after_panic)
+        self._failure, self._reset = None, None
         if known is not None:
             text = boot.cause or f"a boot without a banner, detected by: {boot.sign}"
-            self._findings.note(known, boot, text, boot.cause)
+            key = "" if known is catalogue.BROWN_OUT_RESET else boot.cause
+            self._findings.note(known, boot, text, key)
+            self._reset = (known.id, key)
         if is_after_panic and crash is not None:
             crash.reset = boot
         else:
@@ -103,6 +125,15 @@ class CrashHandler:
             if self._begun is not None and boot.cause not in _ORDERLY_RESETS and boot.boot > 0:
                 self._crash = _Crash(boot.boot - 1, self._begun_to, self._begun, reset=boot)
         self._begun = None
+
+    def take_failure(self, event: ev.LogEvent) -> None:
+        """Take a failed allocation or a fault of the start-up."""
+        self._failure = event
+
+    def take_reset_place(self, event: ev.ResetPlace) -> None:
+        """Take the place where a watchdog reset the CPU."""
+        if self._reset is not None:
+            self._findings.support(*self._reset, Evidence(event.line, event.t_ms, event.text))
 
     def take_reason(self, event: ev.ResetReason) -> None:
         """Add the reset reason that the firmware reports to the crash report, if one is open."""
@@ -146,6 +177,11 @@ class CrashHandler:
         )
 
 
+def _backtrace(panic: Panic) -> str:
+    calls = " ".join(f"0x{frame.pc:08x}" for frame in panic.backtrace[:BACKTRACE_MAX])
+    return f"backtrace: {calls}" if calls else ""
+
+
 def _chain(crash: _Crash) -> list[Evidence]:
     chain = [crash.before] if crash.before else []
     if crash.panic is not None:
@@ -165,6 +201,6 @@ def _chain(crash: _Crash) -> list[Evidence]:
 def _cause(crash: _Crash) -> str:
     if crash.panic is not None:
         return catalogue.of_panic(crash.panic.panic, crash.panic.regions).name
-    if crash.reset is not None and crash.reset.cause in catalogue.WATCHDOG_RESETS:
-        return f"a hardware watchdog: {catalogue.WATCHDOG_RESETS[crash.reset.cause]}"
+    if crash.reset is not None and reset_kind(crash.reset.code, crash.reset.cause) == WATCHDOG:
+        return f"a hardware watchdog: {catalogue.watchdog_of(crash.reset.cause)}"
     return "the log does not show it"

@@ -11,15 +11,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from hotpin_hil.analysis import catalogue
+from hotpin_hil.analysis.boot_catalogue import BOOT_FAULTS
+from hotpin_hil.analysis.boot_loop import BootLoopHandler
 from hotpin_hil.analysis.boot_state import BootState
 from hotpin_hil.analysis.crash import CrashHandler
 from hotpin_hil.analysis.fragmentation import FragmentationHandler
 from hotpin_hil.analysis.leak_handler import LeakHandler, StaleStatistics
 from hotpin_hil.analysis.matched_state import StateLeak
-from hotpin_hil.analysis.model import Diagnosis, Findings
+from hotpin_hil.analysis.model import Diagnosis, Evidence, Findings
 from hotpin_hil.analysis.psram import PsramHandler
 from hotpin_hil.analysis.shortage import ShortageHandler
 from hotpin_hil.protocol import events as ev
+from hotpin_hil.protocol.boot_faults import NO_APP
 
 
 def diagnose(events: Iterable[ev.LogEvent]) -> list[Diagnosis]:
@@ -40,9 +43,12 @@ class Diagnoser:
         self._shortage = ShortageHandler(self._findings, self._state, self._psram)
         self._fragmentation = FragmentationHandler(self._findings, self._state)
         self._crash = CrashHandler(self._findings)
+        self._loop = BootLoopHandler(self._findings)
         self._stale = StaleStatistics(self._findings)
         self._leaks = LeakHandler(self._findings)
         self._boot = 0
+        self._fault = ""
+        """Kind of the last fault of this boot's start."""
         self._has_records = False
         """Whether this boot sends its samples as records."""
 
@@ -57,10 +63,14 @@ class Diagnoser:
             self._end_boot()
             self._boot = event.boot
         self._leaks.feed(event)
+        self._state.is_hotpin |= isinstance(event, ev.Sample | ev.Transition | ev.TransitionStarted)
         match event:
             case ev.HeapPrint():
                 self._state.prints[event.memory] = event
+            case ev.BootEnded():
+                self._loop.take_boot_end(event)
             case ev.BootStarted():
+                self._loop.take_boot(event)
                 self._crash.take_boot(event)
                 self._state.start_boot()
             case ev.ResetReason():
@@ -80,16 +90,34 @@ class Diagnoser:
                 if event.result == "complete":
                     self._state.mode = event.to
                 self._shortage.take_transition(event)
+            case ev.ResetPlace():
+                self._crash.take_reset_place(event)
+            case ev.BootFault():
+                self._crash.take_failure(event)
+                self._loop.take_failure(event, BOOT_FAULTS[event.kind].name)
+                self._boot_fault(event)
+            case ev.BrownOut():
+                self._loop.take_failure(event, catalogue.BROWN_OUT_RESET.name)
+                self._findings.note(catalogue.BROWN_OUT_RESET, event, event.text)
+            case ev.HeapTrace():
+                self._findings.note(catalogue.of_heap_trace(event), event, f"{event.bytes} bytes in trace")
+            case ev.HeapCorrupted():
+                self._findings.note(catalogue.of_heap_check(event), event, event.text)
             case ev.AllocationFailed():
+                self._crash.take_failure(event)
                 self._shortage.take_failure(event)
             case ev.MemoryWarning(recovered=False):
                 self._psram.take_warning(event)
                 self._fragmentation.take_warning(event)
             case ev.PanicSeen():
+                self._loop.take_failure(event, event.panic.headline)
                 self._crash.take_panic(event)
             case ev.TaskWatchdog():
-                known = catalogue.of_task_watchdog(event.tasks)
-                self._findings.note(known, event, f"task watchdog: {', '.join(event.tasks)}")
+                known = catalogue.of_task_watchdog(event)
+                ran = "".join(f", core {core} ran {task}" for core, task in sorted(event.running.items()))
+                self._findings.note(known, event, f"task watchdog: {', '.join(event.tasks)}{ran}")
+                if event.backtrace:
+                    self._findings.support(known.id, "", Evidence(event.line, event.t_ms, event.backtrace))
             case ev.CameraFailed():
                 if "not supported" in event.text or "NOT_SUPPORTED" in event.text:
                     self._findings.note(catalogue.CAMERA_NOT_SUPPORTED, event, event.text)
@@ -97,8 +125,17 @@ class Diagnoser:
     def result(self) -> list[Diagnosis]:
         """End the current boot and return all diagnoses."""
         self._end_boot()
+        self._loop.end(self._boot)
         self._crash.end()
         return self._findings.result()
+
+    def _boot_fault(self, event: ev.BootFault) -> None:
+        """Note a fault. That no application is left to start is only a consequence of another fault before it."""
+        if event.kind == NO_APP and self._fault not in ("", NO_APP):
+            self._findings.support(self._fault, "", Evidence(event.line, event.t_ms, event.text))
+            return
+        self._fault = event.kind
+        self._findings.note(BOOT_FAULTS[event.kind], event, event.text)
 
     def _sample(self, sample: ev.Sample) -> None:
         self._fragmentation.judge_figure(sample)
@@ -121,4 +158,5 @@ class Diagnoser:
         self._fragmentation.end_boot()
         self._psram.end_boot()
         self._crash.end_boot()
+        self._fault = ""
         self._has_records = False

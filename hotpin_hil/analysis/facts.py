@@ -12,6 +12,7 @@ from typing import Any
 from hotpin_hil.analysis.box_facts import BoxFacts
 from hotpin_hil.logs.reader import LogReader
 from hotpin_hil.protocol import events as ev
+from hotpin_hil.protocol.reset import is_download
 
 KEPT = 1_000
 """Maximum number of entries per list."""
@@ -91,8 +92,7 @@ class FactsBuilder:
 
     def _boot(self, event: ev.BootStarted) -> None:
         self._boxes.end_boot()
-        is_download = event.mode == "DOWNLOAD_BOOT"
-        self._download_boots += is_download
+        self._download_boots += is_download(event.mode)
         if event.cause:
             assert event.code is not None
             entry: dict[str, Any] = {
@@ -177,8 +177,10 @@ class FactsBuilder:
 def _panic(event: ev.PanicSeen) -> dict[str, Any]:
     panic = event.panic
     entry: dict[str, Any] = {"line": event.line, "core": panic.core, "kind": panic.cause}
-    for key, register in (("pc", "PC"), ("excvaddr", "EXCVADDR"), ("exccause", "EXCCAUSE")):
-        if register in panic.registers:
-            entry[key] = f"0x{panic.registers[register]:08x}"
+    registers = panic.registers
+    cause = registers.get("EXCCAUSE", registers.get("MCAUSE"))
+    for key, value in (("pc", panic.pc), ("excvaddr", panic.excvaddr), ("exccause", cause)):
+        if value is not None:
+            entry[key] = f"0x{value:08x}"
     entry["rebooting"] = panic.is_complete
     return entry

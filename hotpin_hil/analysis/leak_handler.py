@@ -53,7 +53,7 @@ class LeakHandler:
                 (Evidence(leak.settled_line, None, warm_up), Evidence(leak.last_line, None, last)),
                 f"a leak of about {slope:.0f} bytes in every cycle, block headers included",
                 "compare allocations and frees of one cycle (heap tracing); look for objects that every cycle creates",
-                Confidence.FACT,
+                Confidence.INFERENCE if leak.is_weak else Confidence.FACT,
                 leak.boot,
             ),
         )

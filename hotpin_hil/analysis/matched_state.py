@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 from hotpin_hil.analysis.contexts import after_transition, before_transition
 from hotpin_hil.analysis.leak import BUDGET_PER_CYCLE, READINGS_MIN, WARM_UP_MIN, Leak, LeakVerdict, find_leak
@@ -62,10 +64,16 @@ class StateLeak:
     settled: int = 0
     """Bytes free at the first reading after warm-up."""
     settled_line: int = 0
+    is_weak: bool = False
+    """The state at the readings is unknown, so a verdict is weaker evidence."""
+    is_steady: bool = True
+    """Memory never returns to its earlier level."""
 
     @property
     def verdict(self) -> LeakVerdict:
-        """The verdict; undecided if there are too few readings."""
+        """The verdict; undecided if there are too few readings, or if memory returns to its earlier level."""
+        if self.is_weak and not self.is_steady:
+            return LeakVerdict.UNDECIDED
         return LeakVerdict.UNDECIDED if self.leak is None else self.leak.verdict
 
     def __str__(self) -> str:
@@ -89,6 +97,9 @@ class MatchedStates:
         self._boxes: dict[tuple[str, str], Readings] = {}
         self._records: dict[tuple[str, str], Readings] = {}
         self._prints: dict[tuple[str, str], Readings] = {}
+        self._any: dict[tuple[str, str], Readings] = {}
+        """Readings in unknown states, for a firmware that prints neither statistics nor transitions."""
+        self._is_hotpin = False
         self._before: MemoryStats | None = None
         self._to = ""
         self._seen: set[tuple[str, str]] = set()
@@ -96,6 +107,7 @@ class MatchedStates:
 
     def feed(self, event: ev.LogEvent) -> None:
         """Add the event's readings of free memory to the series of its state."""
+        self._is_hotpin |= isinstance(event, ev.Sample | ev.Transition | ev.TransitionStarted)
         if isinstance(event, ev.Sample):
             self._sample(event)
         elif isinstance(event, ev.HeapPrint):
@@ -109,6 +121,9 @@ class MatchedStates:
                 self._seen.add(key)
                 state = f"{event.tag}'s first reading on the way to {self._to} mode"
                 self._add(self._prints, (event.memory, state), event.free, event.line)
+            if not self._is_hotpin:
+                state = f"printed by {event.tag or 'the firmware'}, in a state that the log does not tell"
+                self._add(self._any, (event.memory, state), event.free, event.line)
         elif isinstance(event, ev.TransitionStarted):
             self._to, self._seen = event.to, set()
         elif isinstance(event, ev.Transition):
@@ -142,6 +157,14 @@ class MatchedStates:
             for kept in (samples, self._prints)
             for (memory, state), readings in kept.items()
         ]
+        if not self._is_hotpin:
+            verdicts += [
+                replace(
+                    _judge(boot, memory, state, readings), is_weak=True, is_steady=_is_steady(readings.values)
+                )
+                for (memory, state), readings in self._any.items()
+                if readings.count > 1
+            ]
         self._clear()
         return verdicts
 
@@ -154,6 +177,15 @@ def same_figures(before: MemoryStats, after: MemoryStats) -> bool:
 def _eight(stats: MemoryStats) -> tuple[int, ...]:
     pairs = (stats.memory(memory)[:2] for memory in MEMORIES)
     return (*(value for pair in pairs for value in pair), stats.total_free, stats.total_minimum_free)
+
+
+def _is_steady(values: Sequence[int]) -> bool:
+    """Whether each quarter of a series stays below the best reading of the quarter before it."""
+    quarter = len(values) // 4
+    if not quarter:
+        return False
+    best = [max(values[at * quarter : (at + 1) * quarter]) for at in range(4)]
+    return all(after < before for before, after in pairwise(best))
 
 
 def _judge(boot: int, memory: str, state: str, readings: Readings) -> StateLeak:

@@ -103,6 +103,12 @@ class Findings:
             ),
         )
 
+    def support(self, id_: str, key: str, evidence: Evidence) -> None:
+        """Add a line of evidence to an earlier diagnosis."""
+        known = self._found.get((id_, key))
+        if known is not None and evidence not in known.evidence and len(known.evidence) < EVIDENCE_MAX:
+            self._found[id_, key] = replace(known, evidence=(*known.evidence, evidence))
+
     def result(self) -> list[Diagnosis]:
         """All diagnoses."""
         return list(self._found.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hotpin_hil.analysis.boot_state import BootState
@@ -17,7 +18,16 @@ from hotpin_hil.analysis.model import (
 )
 from hotpin_hil.analysis.psram import PSRAM_WARNING, PsramHandler
 from hotpin_hil.protocol import events as ev
+from hotpin_hil.protocol.shortages import caps_text
 
+INTERNAL_MAX = 600 * 1024
+"""Bytes; no chip of the family except the P4 has more internal memory, so more free memory is mostly PSRAM."""
+_REMEDIES = {
+    "psram": "check that PSRAM was found at the start (CONFIG_SPIRAM, mode, speed); allocate less, or free it first",
+    "dma": "free internal memory: move large buffers to PSRAM, allocate drivers' buffers first and keep them",
+    "internal": "free internal memory: move large buffers to PSRAM; make stacks and queues smaller",
+    "": "print free and largest block before it; free or shorten what grows, and move large buffers to PSRAM",
+}
 I2S_BUFFERS = "four blocks of 4,080 and four of 2,040 bytes, 25,980 in all"
 INCIDENT_MS = 1_000
 """Maximum time between reports by different components about the same shortage."""
@@ -68,7 +78,7 @@ class ShortageHandler:
         self.end()
         state = self._state
         best = state.best.get(state.last.context) if state.last else None
-        reading = state.prints.get(_memory_of(event))
+        reading = _nearest(state.prints, _memory_of(event))
         self._shortage = _Shortage(event, state.last, reading, best, state.heaps)
 
     def take_sample(self, sample: ev.Sample) -> None:
@@ -97,7 +107,7 @@ class ShortageHandler:
         event = short.event
         if isinstance(event, ev.AllocationFailed) and event.kind == "psram":
             self._psram.report(event, event.have, event.text)
-        missing, consumer, text = _missing_block(event)
+        missing, consumer, text = _missing_block(event, is_hotpin=self._state.is_hotpin)
         memory_before, evidence = _memory_before(short)
         evidence.append(Evidence(event.line, event.t_ms, text))
         holder, confidence = self._holder(short, evidence)
@@ -153,8 +163,17 @@ class ShortageHandler:
         )
 
 
+def _nearest(prints: Mapping[str, ev.HeapPrint], memory: str) -> ev.HeapPrint | None:
+    """The newest reading of a memory; of any other memory if there is none."""
+    if memory in prints or not prints:
+        return prints.get(memory)
+    return max(prints.values(), key=lambda reading: reading.line)
+
+
 def _memory_of(event: Failure) -> str:
     """The memory that ran short."""
+    if isinstance(event, ev.AllocationFailed) and event.memory and event.memory != "heap":
+        return event.memory
     return "psram" if isinstance(event, ev.AllocationFailed) and event.kind == "psram" else "dma"
 
 
@@ -170,6 +189,9 @@ def _memory_before(short: _Shortage) -> tuple[str, list[Evidence]]:
     if reading is not None:
         when = _how_long_before(reading.t_ms, event.t_ms)
         text = f"{when} {reading.free:,} bytes of {NAMES[reading.memory]} were free"
+        if reading.largest is not None:
+            text += f", and the largest block was {reading.largest:,}"
+        text += _judge(event, reading)
         shown = f"{reading.tag}: {reading.free} bytes of {NAMES[reading.memory]} free"
         return text, [Evidence(reading.line, reading.t_ms, shown)]
     return "the log does not show the memory before it", []
@@ -195,7 +217,7 @@ def _is_same_incident(first: Failure, second: Failure) -> bool:
     return apart_ms <= INCIDENT_MS
 
 
-def _missing_block(event: Failure) -> tuple[str, str, str]:
+def _missing_block(event: Failure, *, is_hotpin: bool) -> tuple[str, str, str]:
     """Describe the missing block and the component that requested it, with the text of the log."""
     if isinstance(event, ev.Transition):
         what = event.block or f"step {event.step}" if event.step else f"{event.to} mode"
@@ -206,7 +228,8 @@ def _missing_block(event: Failure) -> tuple[str, str, str]:
             missing = f"Memory for {what} was not available; the log does not say which block"
         return missing, f"no room for {event.to} mode", event.text
     if event.kind == "i2s":
-        return f"I2S did not get its buffers ({I2S_BUFFERS})", "I2S out of DMA memory", event.text
+        buffers = f"buffers ({I2S_BUFFERS})" if is_hotpin else "DMA buffers"
+        return f"I2S did not get its {buffers}", "I2S out of DMA memory", event.text
     if event.kind == "tts":
         size = f" of {event.size:,} bytes" if event.size else ""
         return f"An audio chunk{size} could not be allocated", "TTS out of DMA memory", event.text
@@ -214,8 +237,38 @@ def _missing_block(event: Failure) -> tuple[str, str, str]:
         size = f"{event.size:,} bytes" if event.size else "a block"
         return f"A request for {size} of PSRAM was refused", "PSRAM exhausted", event.text
     size = f" of {event.size:,} bytes" if event.size is not None else ""
-    consumer = "no room for a mode" if event.kind == "transition" else "a failed allocation"
-    return f"A block{size} could not be allocated", consumer, event.text
+    consumer = "no room for a mode" if event.kind == "transition" else event.consumer or "a failed allocation"
+    what = f" for the {event.consumer}" if event.consumer else ""
+    if event.caps is not None:
+        what += f" with capabilities 0x{event.caps:x} ({caps_text(event.caps)})"
+    elif event.memory:
+        what += f" in {NAMES[event.memory]}"
+    by = f" by {event.function}" if event.function else ""
+    return f"A block{size}{what} could not be allocated{by}{_have(event)}", consumer, event.text
+
+
+def _have(event: ev.AllocationFailed) -> str:
+    """The free bytes that the line of the failure states."""
+    if event.have is None or event.kind == "transition":
+        return ""
+    is_mostly_psram = event.memory in ("dma", "internal") and event.have > INTERNAL_MAX
+    mostly = ", most of it PSRAM, which this block cannot use" if is_mostly_psram else ""
+    return f" ({event.have:,} bytes were free in all heaps{mostly})"
+
+
+def _judge(event: Failure, reading: ev.HeapPrint | None) -> str:
+    """Which kind of shortage it was, if a reading and the block's size show it."""
+    size = event.size if isinstance(event, ev.AllocationFailed) else event.missing
+    if reading is None or size is None:
+        return ""
+    largest = reading.largest
+    if reading.free < size:
+        return "; too little memory was free"
+    if largest is None:
+        return ""
+    if largest < size:
+        return "; enough was free in all, but no block was large enough: fragmentation"
+    return "; a block of this size was free, so it had not the capability that was asked for, or was used by then"
 
 
 def _remedy(event: Failure) -> str:
@@ -226,4 +279,6 @@ def _remedy(event: Failure) -> str:
             return "queue audio in PSRAM, and copy only the chunk being played to DMA memory"
         if event.kind == "psram":
             return "free buffers first; keep the margin that the check requires"
+        if event.kind != "transition":
+            return _REMEDIES.get(event.memory, _REMEDIES[""])
     return "free the memory that the comparison shows, or restart its owner; check for the block before the transition"

@@ -15,6 +15,7 @@ from hotpin_hil.protocol.fields import MEMORIES
 
 BOOTS_FIRST, BOOTS_LAST = 100, 20
 TRANSITIONS_KEPT = 200
+PANICS_KEPT = 100
 PICTURED = 6
 """Maximum number of boots drawn: the first ones with statistics."""
 SAMPLES_KEPT, MARKS_KEPT = 2_000, 300
@@ -69,6 +70,8 @@ class BootSummary:
     """Reset reason as the firmware reports it."""
     boot_count: int | None = None
     build: ev.BuildSeen | None = None
+    stage: str = ""
+    """How far the boot came, if the log has its end."""
     last_ms: int = 0
     """Time of the boot's latest event."""
     samples: int = 0
@@ -107,11 +110,22 @@ class SummaryBuilder:
         self.transitions: list[ev.Transition] = []
         """The first transitions."""
         self.transition_count = 0
+        self.panics: list[ev.PanicSeen] = []
+        """The first panics."""
         self._durations: dict[str, _Durations] = {}
         self._first: list[BootSummary] = []
         self._last: deque[BootSummary] = deque(maxlen=BOOTS_LAST)
         self._present: BootSummary | None = None
         self._pictured = 0
+
+    def close(self, lines: int) -> None:
+        """End the log: a log with lines of a board but without events has one boot.
+
+        Args:
+            lines: number of lines with a header.
+        """
+        if self._present is None and lines:
+            self._boot(ev.LogEvent(1, 0, None))
 
     def feed(self, event: ev.LogEvent) -> None:
         """Add the next event of the log to the summary of its boot."""
@@ -121,6 +135,8 @@ class SummaryBuilder:
         match event:
             case ev.HeapPrint():
                 self._print(event)
+            case ev.BootEnded():
+                boot.stage = event.stage
             case ev.BootStarted():
                 boot.line, boot.sign, boot.cause = event.line, event.sign, event.cause
             case ev.ResetReason():
@@ -135,6 +151,8 @@ class SummaryBuilder:
                 boot.warnings += 1
             case ev.PanicSeen():
                 boot.panics += 1
+                if len(self.panics) < PANICS_KEPT:
+                    self.panics.append(event)
             case ev.Transition():
                 boot.transitions[event.result] = boot.transitions.get(event.result, 0) + 1
                 self._transition(event)

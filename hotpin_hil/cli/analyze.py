@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
+from typing import cast
 
 from hotpin_hil.analysis.analyze import LogAnalysis, analyze
 from hotpin_hil.errors import HilError, UsageError
-from hotpin_hil.logs.reader import CHUNK
+from hotpin_hil.logs.compressed import LogChunks
 from hotpin_hil.report.log_text import text_lines
 from hotpin_hil.report.text import printable
 from hotpin_hil.report.whole_file import write_whole
@@ -79,14 +80,18 @@ def analyze_file(path: str) -> LogAnalysis:
     """
     try:
         if path == STANDARD_INPUT:
-            analysis = analyze(_chunks(sys.stdin.buffer), path)
+            chunks = LogChunks(cast(BufferedReader, sys.stdin.buffer))
+            analysis = analyze(chunks, path)
         else:
             with open(path, "rb") as file:
-                analysis = analyze(_chunks(file), path)
+                chunks = LogChunks(file)
+                analysis = analyze(chunks, path)
     except IsADirectoryError:
         raise UsageError(f"{path} is a folder", "name the logs in it") from None
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}") from None
+    if chunks.damage:
+        print(f"warning: {printable(path)}: {printable(chunks.damage)}", file=sys.stderr)
     lines, size = analysis.facts["lines"], analysis.facts["bytes"]
     if size == 0:
         raise UsageError(f"{path} is empty", "name a log, or - for standard input")
@@ -96,8 +101,3 @@ def analyze_file(path: str) -> LogAnalysis:
             "name a recording of idf.py monitor or of a terminal",
         )
     return analysis
-
-
-def _chunks(file: BinaryIO) -> Iterator[bytes]:
-    while chunk := file.read(CHUNK):
-        yield chunk

@@ -1,44 +1,73 @@
-"""Chunks of a log → blocks of whole lines, without colours and carriage returns."""
+"""Chunks of a log → windows of whole lines, without encoding, colours, carriage returns and terminals' prefixes."""
 
 from __future__ import annotations
 
 import re
 
+from hotpin_hil.logs.encoding import TextDecoder
 from hotpin_hil.logs.format import LogFormat
+from hotpin_hil.logs.prefix import PrefixRemover
 from hotpin_hil.protocol.log import COLOUR, ERASED
 
 LINE_MAX = 64 * 1024
 """Bytes; a longer line is truncated and counted."""
+WINDOW = 64 * 1024
+"""Bytes of whole lines in which a prefix is searched. Windows, unlike chunks, depend only on the log."""
 
 _COLOURED = re.compile(rb"\x1b\[[0-9;]*m[^\n]*\n")
 _BROKEN_COLOUR = re.compile(rb"\x1b[^\n]*\n")
+_BARE_COLOUR = re.compile(
+    rb"(?:\xe2\x90\x9b|\[1B\]|\[ESC\]|<ESC>|\^\[|\\(?:033|x1[bB]|u001[bB]|e)|#033)\[(?:\d{1,2}(?:;\d{1,2}){0,3})?[mK]|"
+    rb"\[(?:0|[01];3\d|3\d|1)m"
+)
+"""A colour code whose ESC a clipboard, a web page or a system log has replaced or dropped."""
+_BARE_HINTS = (b"[0m", b"[0;", b"[1;", b"[3", b"[K")
 _COLOUR_REST = re.compile(rb"\[0(?:;3\d)?m[^\n]*\n")
 _REPLACED = re.compile("�[^\n]*\n")
 
 
 class BlockCutter:
-    """Cuts a stream into blocks of whole lines; counts the colours and damage that it removes in `form`."""
+    """Cuts a stream into windows of whole lines; counts the colours and damage that it removes in `form`."""
 
     def __init__(self, form: LogFormat) -> None:
         self.bytes = 0
+        """Bytes of the log as UTF-8."""
         self.overlong_lines = 0
         self.ends_with_newline = True
         self._form = form
+        self._decoder = TextDecoder()
+        self._prefix = PrefixRemover()
         self._carry = b""
         self._is_skipping = False
+        self._waiting = b""
+        """Whole lines that do not fill a window yet."""
 
     def feed(self, data: bytes) -> bytes:
-        """The lines that `data` completes."""
-        block = self._whole_lines(data)
-        return self._plain(block) if block else b""
+        """The lines of the windows that `data` completes."""
+        return self._windows(self._whole_lines(self._decoder.feed(data)))
 
     def close(self) -> bytes:
-        """End the log; returns its unterminated last line with a newline added, or nothing."""
+        """End the log; returns its last lines, an unterminated one with a newline added."""
+        block = self._whole_lines(self._decoder.close())
         self.ends_with_newline = not self._carry and not self._is_skipping
-        if self.ends_with_newline:
+        if self._carry:
+            block += self._carry + b"\n"
+            self._carry = b""
+        lines = self._windows(block)
+        rest, self._waiting = self._waiting, b""
+        return lines + (self._prefix.remove(rest) if rest else b"")
+
+    def _windows(self, block: bytes) -> bytes:
+        if not block:
             return b""
-        rest, self._carry = self._carry, b""
-        return self._plain(rest + b"\n")
+        self._waiting += self._plain(block)
+        lines, start = [], 0
+        while len(self._waiting) - start >= WINDOW:
+            end = self._waiting.index(b"\n", start + WINDOW - 1) + 1
+            lines.append(self._prefix.remove(self._waiting[start:end]))
+            start = end
+        self._waiting = self._waiting[start:]
+        return b"".join(lines)
 
     def _whole_lines(self, data: bytes) -> bytes:
         self.bytes += len(data)
@@ -75,8 +104,10 @@ class BlockCutter:
             form.broken_ansi_lines += len(_BROKEN_COLOUR.findall(block))
         if b"[0" in block:
             form.broken_ansi_lines += len(_COLOUR_REST.findall(block))
-        if b"\r" in block:
-            block = block.replace(b"\r\n", b"\n")
+        if any(hint in block for hint in _BARE_HINTS):
+            block = _BARE_COLOUR.sub(b"", block)
+        if b"\r" in block:  # CR CR LF is what a Windows capture in text mode makes of CR LF
+            block = block.replace(b"\r\r\n", b"\n").replace(b"\r\n", b"\n")
         if not block.isascii():
             text = block.decode("utf-8", errors="replace")
             lines = _REPLACED.findall(text) if "�" in text else []

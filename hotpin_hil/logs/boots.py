@@ -9,13 +9,16 @@ from typing import Any, Protocol
 from hotpin_hil.logs.sink import EventSink
 from hotpin_hil.protocol import events as ev
 from hotpin_hil.protocol.log import ConsoleLine, LogLine
-from hotpin_hil.protocol.reset import DOWNLOAD_BOOT, find_banner, is_damaged_banner, is_greeting
+from hotpin_hil.protocol.reset import find_banner, is_damaged_banner, is_download, is_greeting
 
 _BOOT_LOADER = re.compile(r"ESP-IDF (\S+) 2nd stage bootloader")
+_SAVED_PC = re.compile(r"Saved PC:0x[0-9a-f]{8}")
+_WATCHDOG_PC = re.compile(r"WDT reset info: \w{1,10} CPU PC=0x[0-9a-f]{1,8}")
 _APP_MARKS = {
     ("cpu_start", "Multicore app"): 3,
     ("cpu_start", "Pro cpu start user code"): 4,
     ("app_init", "Application information:"): 5,
+    ("cpu_start", "Application information:"): 5,
     ("main_task", "Started on CPU0"): 6,
     ("main_task", "Calling app_main()"): 7,
 }
@@ -83,6 +86,8 @@ class BootTracker:
         text = line.text
         if is_greeting(text):
             self.rom_banners += 1
+        if (place := _SAVED_PC.match(text)) is not None:
+            self._sink.emit(ev.ResetPlace(*self._sink.place(line.number, None), text=place[0]))
         if "rst:" not in text and "_RESET)" not in text and "BOOT)" not in text:
             return
         banner = find_banner(text)
@@ -105,6 +110,10 @@ class BootTracker:
             self.boot_loader_starts += 1
             self._advance(line, LOADER, _STAGE_LOADER)
             self._clock.restart_clock()
+        elif _WATCHDOG_PC.match(line.text) is not None:
+            self._sink.emit(
+                ev.ResetPlace(*self._sink.place(line.number, line.t_ms), text=ev.quote(line.text))
+            )
 
     def take_app_start(self, line: LogLine) -> None:
         """Start or continue a boot if a line marks the application's start."""
@@ -131,19 +140,41 @@ class BootTracker:
         self._start(number, t_ms, RECORD, _STAGE_RUNNING)
 
     def _advance(self, line: LogLine, sign: str, stage: int) -> None:
-        if self._stage is None or stage <= self._stage:
+        if self._stage is None and not line.is_fall and self._clock.high_ms == line.t_ms:
+            # The log begins within the start of this boot: the lines before it are the boot's own.
+            self._begin(line.number, line.t_ms, sign)
+        elif self._stage is None or stage <= self._stage:
             self._start(line.number, line.t_ms, sign, stage)
         self._stage = stage
 
     def _start(self, number: int, t_ms: int | None, sign: str, stage: int, **banner: Any) -> None:
         self._end_boot()
+        ended_ms, ended = self._clock.high_ms, self._stage
         # Uninteresting lines are only counted; a sign in a log line is included in that count.
         before = self._clock.headed_lines - (sign in _SIGNS_IN_LOG_LINES)
-        if (self._has_output or before > 0) and not self._is_download:
+        is_next = (self._has_output or before > 0) and not self._is_download
+        if is_next:
+            if sign in _SIGNS_IN_LOG_LINES and ended_ms is not None and t_ms == ended_ms:
+                ended_ms = None  # the clock has already taken the time of the new boot's line
+            place = self._sink.place(number - 1, ended_ms)
+            self._sink.emit(ev.BootEnded(*place, stage=_stage_text(ended)))
             self._sink.next_boot()
         self._has_output = True
-        self._is_download = banner.get("mode") == DOWNLOAD_BOOT
+        self._is_download = is_download(banner.get("mode", ""))
         self._stage = stage
         if sign != TIMES:
             self._clock.restart_clock()
-        self._sink.emit(ev.BootStarted(*self._sink.place(number, t_ms), sign=sign, **banner))
+        is_first = self._sink.boot == 0 and not is_next
+        self._begin(number, t_ms, sign, is_first=is_first, **banner)
+
+    def _begin(self, number: int, t_ms: int | None, sign: str, **more: Any) -> None:
+        self._has_output = True
+        self._sink.emit(ev.BootStarted(*self._sink.place(number, t_ms), sign=sign, **more))
+
+
+def _stage_text(stage: int | None) -> str:
+    if stage is None or stage in (_STAGE_FALL, _STAGE_RUNNING):
+        return "application"
+    if stage == _STAGE_BANNER:
+        return "ROM"
+    return "boot loader" if stage == _STAGE_LOADER else "start of the application"

@@ -9,9 +9,9 @@ from hotpin_hil.logs.sink import EventSink
 from hotpin_hil.protocol import events as ev
 from hotpin_hil.protocol.log import LogLine
 
-_HEAP_REGION = re.compile(r"At ([0-9A-Fa-f]{8}) len ([0-9A-Fa-f]{8}) \(\d+ KiB\): (\S+)")
+_HEAP_REGION = re.compile(r"At ([0-9A-Fa-f]{8}) len ([0-9A-Fa-f]{8}) \(\d{1,10} KiB\): (\S{1,40})")
 _REGIONS_MAX = 32
-_PSRAM = re.compile(r"Found (\d+)MB PSRAM device")
+_PSRAM = re.compile(r"Found (\d{1,5})(MB PSRAM|MBit SPI RAM) device")
 _APP_INFO = {
     "Project name": "project",
     "App version": "app_version",
@@ -54,7 +54,13 @@ class BuildCollector:
         """Store the size of the PSRAM from a line of its driver."""
         found = _PSRAM.fullmatch(line.text)
         if found is not None:
-            self._add(line.number, "psram_mb", int(found[1]))
+            size = int(found[1])
+            self._add(line.number, "psram_mb", size // 8 if "Bit" in found[2] else size)
+
+    def note_elf(self, line: int, sha256: str) -> None:
+        """Store the ELF that a panic names, unless the start-up has named it."""
+        if "elf" not in self._fields:
+            self._add(line, "elf", sha256)
 
     def note_free_at_main(self, line: int, free: int, *, keep_first: bool) -> None:
         """Store the free heap at `app_main`.

@@ -43,6 +43,8 @@ class LineTally:
         """Per list: number of entries dropped after its first KEPT."""
         self.odd_stamps: list[int] = []
         """Lines whose time fits neither the lines before nor the lines after."""
+        self.hidden_headers: list[int] = []
+        """Lines that are not read although a header is within them."""
         self._by_level = dict.fromkeys(LEVELS, 0)
         self._names: dict[bytes, str] = {}
 
@@ -95,6 +97,10 @@ class LineTally:
     def count_odd_stamp(self, number: int) -> None:
         """Count a line whose time is damaged."""
         self._keep("odd_stamps", self.odd_stamps, number)
+
+    def count_hidden_header(self, number: int) -> None:
+        """Count a line that is not read although a header is within it."""
+        self._keep("hidden_headers", self.hidden_headers, number)
 
     def count_reversals(self, late_ms: list[int]) -> None:
         """Count lines that are late. For each, `late_ms` has the ms that it is behind the latest time."""

@@ -7,10 +7,12 @@ from collections.abc import Callable
 
 from hotpin_hil.logs.boots import BootTracker, LineClock
 from hotpin_hil.logs.build import BuildCollector
-from hotpin_hil.logs.failures import WATCHDOG_TAG, FailureLines
+from hotpin_hil.logs.failures import FailureLines
+from hotpin_hil.logs.heap_trace import HeapTraceLines
 from hotpin_hil.logs.memory import MemoryLines
 from hotpin_hil.logs.records import RecordLines
 from hotpin_hil.logs.sink import EventSink
+from hotpin_hil.logs.task_watchdog import TAG as WATCHDOG_TAG
 from hotpin_hil.logs.transitions import TransitionTracker
 from hotpin_hil.protocol import events as ev
 from hotpin_hil.protocol.box import BORDERS, TOP
@@ -22,15 +24,17 @@ _TRACE = re.compile("|".join(re.escape(trace.decode()) for trace in TRACES))
 _OTHER_TRACE = re.compile("|".join(re.escape(trace.decode()) for trace in OTHER_TRACES))
 
 WANTED = {
-    "boot": ("2nd stage",),
+    "boot": ("2nd stage", "WDT reset info"),
     "cpu_start": (),
     "app_init": (),
     "main_task": (),
     "efuse_init": (),
     "heap_init": (),
     "esp_psram": ("Found",),
+    "spiram": ("Found",),
     "quad_psram": (),
     "psram": (),
+    "cam_hal": ("Allocating",),
     "MEM_MGR": (),
     "STATE_MGR": ("=== T", "mode transition", "Failed to"),
     "STATE": (),
@@ -60,22 +64,25 @@ class LineInterpreter:
         self._memory = MemoryLines(self._sink, self._build)
         self._transitions = TransitionTracker(self._sink)
         self._failures = FailureLines(self._sink)
+        self._trace = HeapTraceLines(self._sink)
         self.records = RecordLines(self._sink, self.boots, self._build, self._transitions)
         self._is_waiting = False
         self._by_tag: dict[str, Callable[[LogLine], None]] = {
             "boot": self.boots.take_boot_loader,
-            "cpu_start": self.boots.take_app_start,
+            "cpu_start": self._app_init,
             "app_init": self._app_init,
             "main_task": self.boots.take_app_start,
             "efuse_init": self._build.take_app_info,
             "heap_init": self._build.take_heap_region,
             "esp_psram": self._build.take_psram,
+            "spiram": self._build.take_psram,
+            "cam_hal": self._failures.take_announcement,
             "quad_psram": self._build.take_psram,
             "psram": self._build.take_psram,
             "MEM_MGR": self._memory.take_manager,
             "STATE_MGR": self._transitions.take_first_manager,
             "STATE": self._transitions.take_manager,
-            WATCHDOG_TAG: self._failures.take_task_watchdog,
+            WATCHDOG_TAG: self._failures.watchdog.take,
         }
 
     def take(self, line: LogLine | ConsoleLine) -> bool:
@@ -95,6 +102,9 @@ class LineInterpreter:
             if self._panics.is_waiting or _has_trace(line):
                 for panic in self._panics.feed(ConsoleLine(line.whole, 0, line.number)):
                     self._panic(panic)
+                if self._panics.has_headline:
+                    self._failures.watchdog.end()
+                    self.boots.note_output()
             self._is_waiting = self._memory.is_waiting or self._panics.is_waiting
         return self._is_waiting
 
@@ -111,7 +121,6 @@ class LineInterpreter:
         """End the log: complete all unfinished events."""
         self._flush_panics()
         self._memory.close()
-        self._failures.end_task_watchdog()
         self._end_boot()
 
     def events(self) -> list[ev.LogEvent]:
@@ -120,13 +129,13 @@ class LineInterpreter:
 
     def _log_line(self, line: LogLine) -> None:
         if line.tag != WATCHDOG_TAG:
-            self._failures.end_task_watchdog()
+            self._failures.watchdog.end()
         if line.is_fall and not self._panics.is_waiting:  # the panic handler's lines use another clock
             self.boots.take_fall(line)
         handler = self._by_tag.get(line.tag)
         if handler is not None:
             handler(line)
-        if "ree " in line.text:
+        if "ree" in line.text or "eap" in line.text:
             self._memory.take_reading(line)
         if line.level in "EW":
             self._failures.take_complaint(line)
@@ -135,12 +144,23 @@ class LineInterpreter:
         if "@" in line.text:
             self.records.take_line(line)
         self.boots.take_text(line)
+        if "Backtrace:" in line.text:
+            self._failures.watchdog.take_backtrace(line)
+        elif self._failures.take_text(line):
+            self.boots.note_output()
+        elif "bytes (@" in line.text or "in trace (" in line.text:
+            self._trace.take(line, self._clock.high_ms)
+        elif "ree" in line.text or "eap" in line.text:
+            self._memory.take_text_reading(line, self._clock.high_ms)
 
     def _app_init(self, line: LogLine) -> None:
         self.boots.take_app_start(line)
         self._build.take_app_info(line)
 
     def _panic(self, panic: Panic) -> None:
+        self.boots.note_output()
+        if panic.elf_sha256:
+            self._build.note_elf(panic.number, panic.elf_sha256)
         place = self._sink.place(panic.number, self._clock.high_ms)
         self._sink.emit(ev.PanicSeen(*place, panic=panic, regions=self._build.regions))
 
@@ -149,7 +169,7 @@ class LineInterpreter:
             self._panic(panic)
 
     def _end_boot(self) -> None:
-        self._failures.end_task_watchdog()
+        self._failures.end_boot()
         self._flush_panics()
         self._transitions.end_boot()
         self.records.end_boot()

@@ -10,17 +10,24 @@ from hotpin_hil.protocol import events as ev
 from hotpin_hil.protocol.box import Box, BoxFinder, BrokenBox, box_values
 from hotpin_hil.protocol.fields import MEMORIES
 from hotpin_hil.protocol.log import ConsoleLine, LogLine
+from hotpin_hil.protocol.readings import find_readings
+from hotpin_hil.protocol.shortages import memory_of_caps
 
-_FREE = re.compile(r"\s*Free (DMA-capable|PSRAM|internal RAM|heap)(?: before| after)?: (\d+) bytes")
-_DMA_FREE = re.compile(r"DMA memory free (\d+)(?: -> (\d+))? bytes")
+_FREE = re.compile(r"\s{0,8}Free (DMA-capable|PSRAM|internal RAM|heap)(?: before| after)?: (\d{1,10}) bytes")
+_DMA_FREE = re.compile(r"DMA memory free (\d{1,10})(?: -> (\d{1,10}))? bytes")
 _FREE_NAMES = {"DMA-capable": "dma", "PSRAM": "psram", "internal RAM": "internal", "heap": "heap"}
+_OWN_TAGS = ("MEM_MGR", "STATE", "STATE_MGR", "heap_init")
+"""Tags whose lines have handlers of their own."""
+_SUMMARY = re.compile(r"Heap summary for capabilities 0x([0-9a-fA-F]{1,8})")
+_TOTALS = re.compile(r"\s{1,8}free \d{1,10} allocated \d{1,10} min_free ")
+_SUMMARY_LINES = 200
 _FIRST_MAIN = "HOTPIN_MAIN"
 """Tag of the original firmware's main task, which prints the free heap itself."""
 _WARNING = re.compile(r"(WARNING|CRITICAL): (.*)")
 _WARNING_WORDS = dict(zip(MEMORIES, ("Internal", "DMA", "PSRAM"), strict=True))
-_BYTES = re.compile(r"(\d+) bytes")
-_THRESHOLD = re.compile(r"threshold: (\d+)")
-_PERCENT = re.compile(r"(\d+)%")
+_BYTES = re.compile(r"\b(\d{1,10}) bytes")
+_THRESHOLD = re.compile(r"threshold: (\d{1,10})")
+_PERCENT = re.compile(r"\b(\d{1,10})%")
 
 
 class MemoryLines:
@@ -30,6 +37,8 @@ class MemoryLines:
         self._sink = sink
         self._build = build
         self._boxes = BoxFinder()
+        self._summary = (-_SUMMARY_LINES, "")
+        """Line of the last `heap_caps_print_heap_info`, and the memory that it is about."""
 
     @property
     def is_waiting(self) -> bool:
@@ -134,5 +143,29 @@ class MemoryLines:
         elif (found := _DMA_FREE.search(line.text)) is not None:
             memory, free = "dma", int(found[2] or found[1])
         else:
+            if line.tag not in _OWN_TAGS:
+                self._readings(line, line.t_ms, line.tag)
             return
         self._sink.emit(ev.HeapPrint(line.number, self._sink.boot, line.t_ms, line.tag, memory, free))
+
+    def take_text_reading(self, line: ConsoleLine, t_ms: int | None) -> None:
+        """Take a line without a header that may be a reading.
+
+        Args:
+            line: the line.
+            t_ms: latest time before it.
+        """
+        found = _SUMMARY.search(line.text)
+        if found is not None:
+            self._summary = (line.number, memory_of_caps(int(found[1], 16)))
+            return
+        number, memory = self._summary
+        is_total = line.number - number <= _SUMMARY_LINES and _TOTALS.match(line.text) is not None
+        self._readings(line, t_ms, "", memory if is_total else "")
+
+    def _readings(self, line: LogLine | ConsoleLine, t_ms: int | None, tag: str, memory: str = "") -> None:
+        place = self._sink.place(line.number, t_ms)
+        for reading in find_readings(line.text, memory):
+            self._sink.emit(
+                ev.HeapPrint(*place, tag, reading.memory, reading.free, reading.largest, reading.minimum)
+            )

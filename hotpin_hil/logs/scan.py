@@ -18,6 +18,7 @@ from hotpin_hil.logs.cuts import LineJoiner, cut_up
 from hotpin_hil.logs.format import LEVELS, LineTally
 from hotpin_hil.logs.shapes import ROW, Row
 from hotpin_hil.protocol.box import BOX_LINES, parse_whole
+from hotpin_hil.protocol.headers import OtherHeaders
 from hotpin_hil.protocol.log import ConsoleLine, LogLine
 from hotpin_hil.protocol.panic import TRACES
 
@@ -49,6 +50,7 @@ class LineScanner:
         self.lines = 0
         self._clock = BoardClock(self.tally, self._times_after)
         self._cut = LineJoiner()
+        self._headers = OtherHeaders()
         self._take_line = take
         self._take_whole_box = take_box
         self._wants_all = False
@@ -106,7 +108,7 @@ class LineScanner:
         text = self._text
         starts = [found.end() for found in self._before_special.finditer(text, 0, end - 1)]
         self._has_records = b"@" in text
-        marks = [b"ree ", b"@"] if self._has_records else [b"ree "]
+        marks = [b"ree", b"eap", b"@"] if self._has_records else [b"ree", b"eap"]
         others = {start for mark in marks for start in _lines_with(mark, text, end)}
         oldest = self._cut.oldest or self.lines + 1
         self._traces = {number for number in self._traces if number >= oldest}
@@ -127,9 +129,7 @@ class LineScanner:
         times = list(map(int, shapes.PLAIN_TIME.findall(text, begin - 1, end - 1)))
         if not self._clock.take_run(times, self.lines + 1):
             return begin
-        warnings = text.count(b"\nW (", begin - 1, end - 1)
-        self.tally.count(b"W", warnings)
-        self.tally.count(b"I", len(times) - warnings)
+        self.tally.count(b"I", len(times))
         self.lines += len(times)
         return end
 
@@ -138,6 +138,8 @@ class LineScanner:
         found = ROW.match(self._text, at)
         assert found is not None
         level, stamp, tag, text = row = found.groups(b"")
+        if not level and not self._cut.waiting and (other := self._headers.read(text)) is not None:
+            level, stamp, tag, text = row = other
         self.lines += 1
         number, behind = self.lines, found.end()
         if text == shapes.BOX_TOP and not (self._wants_all or self._cut.waiting):
@@ -161,13 +163,14 @@ class LineScanner:
                 self._wants_all
                 or (level in b"EW" and shapes.FAILURE.search(text))
                 or (tag in self._wanted and self._wanted[tag].search(text))
-                or b"ree " in text
+                or b"ree" in text
+                or b"eap" in text
                 or is_fall
                 or number in self._traces
             ):
                 name = self.tally.name(tag)
                 self._hand_on(
-                    LogLine(LEVELS[level], int(stamp), name, _rest(text), 0, number, False, is_fall)
+                    LogLine(LEVELS[level], _time(stamp), name, _rest(text), 0, number, False, is_fall)
                 )
         return behind
 
@@ -197,6 +200,8 @@ class LineScanner:
         elif self._cut.waiting:
             self._leave_cut()
         pieces = cut_up(row, self._clock.high)
+        if not level and len(pieces) == 1 and not self._cut.waiting and shapes.INSERTED.search(text):
+            self.tally.count_hidden_header(number)
         if len(pieces) > 1 and level and not pieces[1].startswith(b"@"):
             self.tally.count_second_header(number)
         for joined in self._cut.join(number, pieces):
@@ -214,14 +219,14 @@ class LineScanner:
             return ConsoleLine(text.decode("utf-8", errors="replace"), 0, number)
         is_fall = self._take_header(number, level, stamp, tag, behind)
         name = self.tally.name(tag)
-        return LogLine(LEVELS[level], int(stamp), name, _rest(text), 0, number, is_joined, is_fall)
+        return LogLine(LEVELS[level], _time(stamp), name, _rest(text), 0, number, is_joined, is_fall)
 
     def _take_header(self, number: int, level: bytes, stamp: bytes, tag: bytes, behind: int) -> bool:
         """Count a header; returns whether its time shows a restart of the clock."""
         self.tally.count(level)
         if level == b"E":
             self.tally.count_error(tag)
-        return self._clock.take(number, int(stamp), behind)
+        return bool(stamp) and self._clock.take(number, int(stamp), behind)
 
     def _times_after(self, offset: int) -> list[int]:
         return [int(row[2]) for row in islice(ROW.finditer(self._text, offset), LOOK_AHEAD) if row[1]][:2]
@@ -267,6 +272,10 @@ def _start_of_last(count: int, text: bytes) -> int:
         if end < 0:
             return 1
     return end + 1
+
+
+def _time(stamp: bytes) -> int | None:
+    return int(stamp) if stamp else None
 
 
 def _rest(text: bytes) -> str:

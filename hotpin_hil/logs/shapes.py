@@ -21,16 +21,24 @@ BOX = re.compile(
 )
 """Consecutive lines of one task, as many as a box has."""
 BOX_LINE = re.compile(rb"\((\d+)\) [^:]*: ([^\n]*\n)")
-PLAIN_TIME = re.compile(rb"\n[IW] \((\d+)")
+PLAIN_TIME = re.compile(rb"\nI \((\d{1,10})")
 """The time of a plain line, searched from the newline before it."""
 SECOND_TIME = re.compile(rb"\((?<=[^\n][EWIDV] \()\d{1,10}\) ")
 INSERTED = re.compile(rb"%s|@(?:!|\d{1,5}) \{" % _HEADER)
 """The beginning of another task's line within a line: a header, or a record."""
 RECORD_END = re.compile(rb"\}\*[0-9A-F]{4}\r?$")
-HEADLESS = re.compile(rb"@|rst:|_RESET\)|BOOT\)|ets [A-Z]|CORRUPT HEAP: |ESP_ERROR_CHECK failed")
+HEADLESS = re.compile(
+    rb"@|rst:|_RESET\)|BOOT\)|ets [A-Z]|ESP-ROM:|Saved PC:|CORRUPT HEAP: |ESP_ERROR_CHECK failed|Backtrace:|rownout|"
+    rb"invalid header|csum err|ets_main|flash read err|failed to allocate|alloc fail|bad_alloc|MemoryError|alloc eb|"
+    rb"ree|eap|bytes \(@|in trace \("
+)
 """Lines without header that matter."""
-_FAILURE_TEXTS = ("lloc", "nsufficient", "despite", "amera", "Aborting.")
-"""Texts in errors and warnings about failed allocations or a camera that did not start."""
+FAILURE = re.compile(
+    rb"WDT|lloc|nsufficient|despite|amera|Aborting\.|[Mm][Ee][Mm]|0x101|errno|(?i:out of|not enough|task)|SSL|-0x|"
+    rb"-32512|rownout|PSRAM|SPI RAM|external RAM|rx buffer|tx buffer|[Ii]mage|bootable|hecksum|partition|chip rev|"
+    rb"blk rev|chip ID|segment|binary"
+)
+"""Texts in errors and warnings that may report a failure."""
 
 
 def any_of(texts: Sequence[str]) -> re.Pattern[bytes]:
@@ -38,13 +46,10 @@ def any_of(texts: Sequence[str]) -> re.Pattern[bytes]:
     return re.compile("|".join(map(re.escape, texts)).encode())
 
 
-FAILURE = any_of(_FAILURE_TEXTS)
-
-
 def before_special(wanted: Mapping[str, Sequence[str]]) -> re.Pattern[bytes]:
     """Pattern of the newline before each line that is not plain.
 
-    Plain lines are unwanted lines of level I, and unwanted warnings that report no failure.
+    Plain lines are unwanted lines of level I.
 
     Args:
         wanted: by tag, the texts that make a line wanted; no texts means all lines of the tag.
@@ -55,8 +60,6 @@ def before_special(wanted: Mapping[str, Sequence[str]]) -> re.Pattern[bytes]:
         for tag, texts in wanted.items()
         for text in texts or ("",)
     )
-    harmful = "|".join(rf"[^\n]*{re.escape(text)}" for text in _FAILURE_TEXTS)
     unwanted = f"(?!{unwanted})" if unwanted else ""
-    harmless = f"(?!{harmful})"
-    plain = rf"\n(?!(?:I \(\d{{1,10}}\) |W \(\d{{1,10}}\) {harmless}){unwanted}"
+    plain = rf"\n(?!I \(\d{{1,10}}\) {unwanted}"
     return re.compile(plain.encode() + _TAG + b":)")

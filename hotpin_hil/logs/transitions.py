@@ -110,7 +110,7 @@ class TransitionTracker:
     def _end(self, line: LogLine, to: str, result: str) -> None:
         begun, self._begun = self._begun, None
         duration = start = None
-        if begun is not None and begun.to == to and begun.t_ms is not None:
+        if begun is not None and begun.to == to and begun.t_ms is not None and line.t_ms is not None:
             duration, start = max(0, line.t_ms - begun.t_ms), begun.line
         error = _ERR_NAME.search(line.text)
         self._sink.emit(

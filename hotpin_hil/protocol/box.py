@@ -175,7 +175,7 @@ def parse(lines: Iterable[LogLine]) -> Box:
             )
         figures.append(int(match[1]))
     context = texts[1][len(_TITLE) :]
-    stats, delta = box_values(lines[0].t_ms, figures)
+    stats, delta = box_values(lines[0].t_ms or 0, figures)
     rendered = render(context, stats, delta)
     if rendered != texts:
         number = next(number for number, line in enumerate(rendered) if line != texts[number])

@@ -42,6 +42,49 @@ class BootStarted(LogEvent):
     """The ROM's number of the reset."""
     mode: str = ""
     """"SPI_FAST_FLASH_BOOT", "DOWNLOAD_BOOT", …; empty without a banner."""
+    is_first: bool = False
+    """Nothing of an earlier boot is in the log."""
+
+
+@dataclass(frozen=True)
+class BootEnded(LogEvent):
+    """The output of a boot ended, because the next one started. `t_ms` is its latest time."""
+
+    stage: str
+    """How far it came: "ROM", "boot loader", "start of the application" or "application"."""
+
+
+@dataclass(frozen=True)
+class ResetPlace(LogEvent):
+    """The ROM or the boot loader says where the CPU was when a watchdog reset it."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class BootFault(LogEvent):
+    """The ROM, the boot loader or the start-up code cannot start the application."""
+
+    kind: str
+    """A constant of protocol.boot_faults."""
+    text: str
+
+
+@dataclass(frozen=True)
+class BrownOut(LogEvent):
+    """The brown-out detector triggered."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class HeapCorrupted(LogEvent):
+    """`CORRUPT HEAP`: a check of the heap found an overwritten block."""
+
+    text: str
+    is_tail: bool
+    expected: int | None = None
+    got: int | None = None
 
 
 @dataclass(frozen=True)
@@ -113,6 +156,20 @@ class HeapPrint(LogEvent):
     memory: str
     """"dma", "psram", "internal" or "heap"."""
     free: int
+    largest: int | None = None
+    """Largest free block, if printed with it."""
+    minimum: int | None = None
+    """Lowest free size so far, if printed with it."""
+
+
+@dataclass(frozen=True)
+class HeapTrace(LogEvent):
+    """The total of a `heap_trace_dump`."""
+
+    bytes: int
+    allocations: int
+    callers: tuple[tuple[str, int, int], ...]
+    """Address of the caller, number of its allocations and their bytes; the largest first."""
 
 
 @dataclass(frozen=True)
@@ -213,6 +270,10 @@ class AllocationFailed(LogEvent):
     """Free bytes, if the line states them."""
     function: str = ""
     """The allocating function, if the record states it."""
+    memory: str = ""
+    """"dma", "internal", "psram", or empty if unknown."""
+    consumer: str = ""
+    """The component that asked for the memory; empty if unknown."""
 
 
 @dataclass(frozen=True)
@@ -227,6 +288,11 @@ class TaskWatchdog(LogEvent):
     """`task_wdt: Task watchdog got triggered`, with the tasks that did not feed it."""
 
     tasks: tuple[str, ...]
+    cores: tuple[str, ...] = ()
+    """The core of each task in the report: "0", "1", "0/1" or empty."""
+    running: dict[str, str] = field(default_factory=dict)
+    """The task that ran on each core, by the core's number."""
+    backtrace: str = ""
 
 
 @dataclass(frozen=True)

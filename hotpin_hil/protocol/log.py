@@ -9,9 +9,9 @@ LINE_MAX = 4096
 """A line is cut after this many bytes without a newline, because it must be noise."""
 
 COLOUR = re.compile(rb"\x1b\[[0-9;]*m")
-ERASED = re.compile(rb"[^\n]*\r\x1b\[K")
+ERASED = re.compile(rb"(?m)^[^\n]*\r\x1b\[K")
 """Text that a terminal would erase: the console's prompt and input line, when another task prints a line."""
-_LINE = re.compile(r"([EWIDV]) \((\d+)\) ([^\s:][^:]*): (.*)", re.DOTALL)
+_LINE = re.compile(r"([EWIDV]) \((\d{1,10})\) ([^\s:][^:]*): (.*)", re.DOTALL)
 
 
 class ConsoleLine(NamedTuple):
@@ -33,7 +33,8 @@ class LogLine(NamedTuple):
 
     level: str
     """E, W, I, D or V."""
-    t_ms: int
+    t_ms: int | None
+    """None for a header without a time."""
     tag: str
     text: str
     offset: int = 0
@@ -47,7 +48,8 @@ class LogLine(NamedTuple):
     @property
     def whole(self) -> str:
         """The line as printed."""
-        return f"{self.level} ({self.t_ms}) {self.tag}: {self.text}"
+        time = "" if self.t_ms is None else f" ({self.t_ms})"
+        return f"{self.level}{time} {self.tag}: {self.text}"
 
 
 class LineSplitter:

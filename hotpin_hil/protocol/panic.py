@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from hotpin_hil.protocol.log import ConsoleLine, LineSplitter
@@ -20,28 +20,41 @@ LINES_MAX = 120
 CORRUPTED = "CORRUPTED"
 
 # Text that starts a panic.
-_GURU = re.compile(r"Guru Meditation Error: Core\s+(\d+) panic'ed \((.*?)\)\.?")
-_ABORT = re.compile(r"abort\(\) was called(?: at PC 0x([0-9a-fA-F]+) on core (\d+))?")
-_ASSERT = re.compile(r"assert failed: ")
-_STACK = re.compile(r"\*\*\*ERROR\*\*\* A stack overflow in task (.*) has been detected")
+_GURU = re.compile(
+    r"Guru Meditation Error: Core {1,3}(\d{1,3}) panic'ed \((.{0,120}?)\)\.?|"
+    r"Guru Meditation Error of type (.{1,60}?) occurred on core {1,3}(\d)"
+)
+_ABORT = re.compile(r"abort\(\) was called(?: at PC 0x([0-9a-fA-F]{1,8}) on core (\d{1,3}))?")
+_ASSERT = re.compile(r"assert failed: |assertion \".{1,200}?\" failed: file ")
+_OUT_OF_MEMORY = re.compile(r"Mem alloc fail\. size 0x")
+_SMASHED = re.compile(r"Stack smashing protect failure!")
+_STACK = re.compile(r"\*\*\*ERROR\*\*\* A stack overflow in task (.{0,60}) has been detected")
 _WATCHDOG = re.compile(r"task_wdt: Aborting\.")
 _TWICE = re.compile(r"Panic handler entered multiple times")
-_STACK_DETAIL = re.compile(r"Stack canary watchpoint triggered \((.*?)\)")
+_STACK_DETAIL = re.compile(r"Stack canary watchpoint triggered \((.{0,60}?)\)")
+_STACK_TASK = re.compile(r'Detected in task "(.{1,60}?)" at 0x')
 
-_BEFORE = re.compile(r"CORRUPT HEAP: .*|ESP_ERROR_CHECK failed: .*")
+_BEFORE = re.compile(
+    r"CORRUPT HEAP: .|ESP_ERROR_CHECK failed: .|terminate called after|was called but failed"
+)
 """Lines that explain an `abort` or `assert` that follows within a few lines."""
 _BEFORE_LINES_MAX = 8
 
-_DUMP = re.compile(r"Core\s+(\d+) register dump:")
+_DUMP = re.compile(r"Core {1,3}(\d{1,3}) register dump:")
 _REGISTER = re.compile(
-    r"\b(PC|PS|A\d{1,2}|SAR|EXCCAUSE|EXCVADDR|LBEG|LEND|LCOUNT|EPC\d)\s*: 0x([0-9a-fA-F]{8})\b"
+    r"\b(PC|PS|A\d{1,2}|SAR|EXCCAUSE|EXCVADDR|LBEG|LEND|LCOUNT|EPC\d|"
+    r"MEPC|RA|SP|GP|TP|T\d|S0/FP|S\d{1,2}|MSTATUS|MTVEC|MCAUSE|MTVAL|MHARTID) {0,8}: 0x([0-9a-fA-F]{8})\b"
 )
-_BACKTRACE = re.compile(r"Backtrace:((?: ?0x[0-9a-fA-F]+:0x[0-9a-fA-F]+)*)\s*(?:\|<-(CORRUPTED|CONTINUES))?")
-_FRAME = re.compile(r"0x([0-9a-fA-F]+):0x([0-9a-fA-F]+)")
-_SHA256 = re.compile(r"ELF file SHA256:\s+([0-9a-fA-F]+)")
+_BACKTRACE = re.compile(
+    r"Backtrace:((?: {0,2}0x[0-9a-fA-F]{1,8}:0x[0-9a-fA-F]{1,8}){0,200})\s{0,4}(?:\|<-(CORRUPTED|CONTINUES))?"
+)
+_FRAME = re.compile(r"0x([0-9a-fA-F]{1,8}):0x([0-9a-fA-F]{1,8})")
+_SHA256 = re.compile(r"ELF file SHA256: {1,4}([0-9a-fA-F]{1,64})")
+_CORE_DUMP = re.compile(r"=+ CORE DUMP (START|END) =+")
+_STACK_MEMORY = re.compile(r"Stack memory:|[0-9a-f]{8}: 0x[0-9a-f]{8} 0x")
 _DUMP_SAVED = re.compile(r"esp_core_dump_flash: Core dump has been saved to flash")
 _HOST = re.compile(r"\(host process\b")
-_END = re.compile(r"Rebooting\.\.\.|Rebooting in\s+\d+ seconds|CPU halted\.|Entering gdb stub now\.")
+_END = re.compile(r"Rebooting\.\.\.|Rebooting in {1,3}\d{1,6} seconds|CPU halted\.|Entering gdb stub now\.")
 _APP_MAIN = "Calling app_main()"
 _MONITOR = re.compile(r"--- ")
 
@@ -51,8 +64,13 @@ TRACES = (
     b"assert failed: ",
     b"***ERROR*** A stack",
     b"Panic handler entered",
+    b'assertion "',
+    b"Mem alloc fail.",
+    b"Stack smashing protect",
 )
-OTHER_TRACES = (b"Aborting.", b"CORRUPT HEAP: ", b"ESP_ERROR_CHECK failed")
+OTHER_TRACES = (
+    b"Aborting.", b"CORRUPT HEAP: ", b"ESP_ERROR_CHECK failed", b"terminate called after", b"was called but failed",
+)  # fmt: skip
 """Every line that starts or explains a panic contains one of these. TRACES may follow another task's unfinished line;
 OTHER_TRACES are on lines of their own, or in errors."""
 
@@ -112,6 +130,9 @@ class Panic:
     """The handler finished: it rebooted or halted as configured."""
     offset: int = 0
     """Stream offset of the line in which it starts."""
+    core_dump_lines: int = 0
+    """Lines of a core dump that was printed in base64, without its first and last line."""
+    is_core_dump_whole: bool = False
     end: int = 0
     """Stream offset after the text of its last line."""
     number: int = 0
@@ -136,14 +157,19 @@ class Panic:
     def task(self) -> str | None:
         """The task whose stack overflowed, None if the text does not say."""
         for text in (self.headline, *self.details):
-            if found := _STACK.search(text) or _STACK_DETAIL.search(text):
+            if found := _STACK.search(text) or _STACK_DETAIL.search(text) or _STACK_TASK.search(text):
                 return found[1]
         return None
 
     @property
     def excvaddr(self) -> int | None:
         """The address whose access caused the exception, None if it was not printed."""
-        return self.registers.get("EXCVADDR")
+        return self.registers.get("EXCVADDR", self.registers.get("MTVAL"))
+
+    @property
+    def pc(self) -> int | None:
+        """The program counter, None if it was not printed."""
+        return self.registers.get("PC", self.registers.get("MEPC"))
 
 
 def find_panics(text: bytes, offset: int = 0) -> list[Panic]:
@@ -163,7 +189,13 @@ class PanicFinder:
         self._before: list[ConsoleLine] = []
         self._lines: list[ConsoleLine] = []
         """Lines of the current panic, with those that explain it; empty outside a panic."""
-        self._end = 0
+        self._core_dump: tuple[int, bool] | None = None
+        """Lines of the printed core dump, and whether it has ended; None if none was printed."""
+
+    @property
+    def has_headline(self) -> bool:
+        """Whether a panic is being printed."""
+        return bool(self._lines)
 
     @property
     def is_waiting(self) -> bool:
@@ -181,6 +213,8 @@ class PanicFinder:
                 or len(self._lines) >= LINES_MAX
             ):
                 found += self.flush()
+            elif self._is_core_dump(line.text):
+                return []
             else:
                 self._lines.append(line)
                 return self.flush() if _END.search(line.text) else []
@@ -192,6 +226,17 @@ class PanicFinder:
             self._before = [*self._before, line] if len(self._before) < _BEFORE_LINES_MAX else []
         return found
 
+    def _is_core_dump(self, text: str) -> bool:
+        """Count the lines of a core dump in base64, which may be thousands."""
+        mark = _CORE_DUMP.search(text)
+        if mark is not None:
+            self._core_dump = (0, False) if mark[1] == "START" else ((self._core_dump or (0, False))[0], True)
+            return True
+        if self._core_dump is None or self._core_dump[1]:
+            return False
+        self._core_dump = (self._core_dump[0] + 1, False)
+        return True
+
     def _is_next(self, text: str) -> bool:
         """Whether this headline starts another panic, because the current one has already printed its state."""
         if _headline(text) is None:
@@ -201,7 +246,13 @@ class PanicFinder:
     def flush(self) -> list[Panic]:
         """End the stream; returns the incomplete panic, if any."""
         lines, self._lines = self._lines, []
-        return [_parse(lines)] if lines else []
+        dump, self._core_dump = self._core_dump, None
+        if not lines:
+            return []
+        panic = _parse(lines)
+        return [
+            panic if dump is None else replace(panic, core_dump_lines=dump[0], is_core_dump_whole=dump[1])
+        ]
 
 
 def _headline(text: str) -> tuple[str, int | None, str] | None:
@@ -209,12 +260,14 @@ def _headline(text: str) -> tuple[str, int | None, str] | None:
     if _MONITOR.match(text):
         return None
     if found := _GURU.search(text):
-        return found[2], int(found[1]), text[found.start() :]
+        return found[2] or found[3] or "", int(found[1] or found[4]), text[found.start() :]
     if found := _ABORT.search(text):
         return "abort", int(found[2]) if found[2] else None, text[found.start() :]
     for pattern, cause in (
         (_ASSERT, "assert"),
         (_STACK, "stack overflow"),
+        (_SMASHED, "stack smashing"),
+        (_OUT_OF_MEMORY, "failed allocation"),
         (_WATCHDOG, "task watchdog"),
         (_TWICE, "panic in the panic handler"),
     ):
@@ -262,6 +315,8 @@ def _parse(lines: Iterable[ConsoleLine]) -> Panic:
             saved = True
         elif _END.search(text):
             complete = True
+        elif _STACK_MEMORY.match(text):
+            continue
         elif text.strip() and not states and not sha:
             details.append(text.strip())
             if found := _STACK_DETAIL.search(text):

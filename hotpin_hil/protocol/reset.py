@@ -14,18 +14,29 @@ from dataclasses import dataclass
 
 BANNER_MAX = 120
 """Upper limit of a banner's length, bytes. A search in a growing stream restarts this far before its end."""
-DOWNLOAD_BOOT = "DOWNLOAD_BOOT"
-"""Boot mode of a chip that waits for a flasher."""
+
+POWER_ON, SOFTWARE, SLEEP, WATCHDOG, BROWN_OUT, USB, OTHER = (
+    "power-on", "software", "sleep", "watchdog", "brown-out", "USB", "other",
+)  # fmt: skip
+"""Kinds of resets."""
+_KINDS = {
+    POWER_ON: (0x1,), SOFTWARE: (0x3, 0xC), SLEEP: (0x5,), USB: (0x15, 0x16), BROWN_OUT: (0xF,),
+    WATCHDOG: (0x4, 0x7, 0x8, 0x9, 0xB, 0xD, 0x10, 0x11, 0x12),
+}  # fmt: skip
+_KIND_OF_CODE = {code: kind for kind, codes in _KINDS.items() for code in codes}
+"""The codes mean the same in all chips of the family, though their names differ."""
 ROM_MARKS = (b"ets ", b"rst:0x")
 """Text in the first lines after a reset."""
 
-_BANNER = r"rst:0x([0-9a-f]+) \(([A-Z0-9_]+)\),boot:0x[0-9a-f]+ \(([A-Z0-9_]+)"
+_BANNER = r"rst:0x([0-9a-f]{1,4}) \(([A-Z0-9_]{1,40})\),boot:0x[0-9a-f]{1,8} \(([A-Z0-9_]{1,40})"
 _IN_LINE = re.compile(_BANNER)
 _IN_STREAM = re.compile(rb"%s(?=[^A-Z0-9_])" % _BANNER.encode())
 """The look-ahead ensures that the boot mode's name is complete."""
-_DAMAGED = re.compile(r"rst:|\([A-Z0-9_]*_RESET\)|[A-Z0-9]+_RESET\)[,/]boot|\(SPI_FAST_FLASH_BOOT\)")
-_GREETING = re.compile(r"ets [A-Z][a-z]{2} +\d+ \d{4} \d\d:\d\d:\d\d")
-_START = re.compile(r"rst:0x[0-9a-f]+ \(|ets \w{3} +\d+ \d{4} ")
+_DAMAGED = re.compile(
+    r"rst:|\([A-Z0-9_]{0,40}_RE?SE?T\)|[A-Z0-9]{1,40}_RESET\)[,/]boot|\(SPI_FAST_FLASH_BOOT\)"
+)
+_GREETING = re.compile(r"ets [A-Z][a-z]{2} {1,2}\d{1,2} \d{4} \d\d:\d\d:\d\d|ESP-ROM:esp32")
+_START = re.compile(r"rst:0x[0-9a-f]{1,4} \(|ets \w{3} {1,2}\d{1,2} \d{4} |ESP-ROM:esp32")
 
 
 @dataclass(frozen=True)
@@ -41,6 +52,19 @@ class ResetBanner:
     start: int
     end: int
     """Offsets of the banner's start and end in the searched text."""
+
+
+def reset_kind(code: int | None, name: str) -> str:
+    """The kind of a reset, by the ROM's code; by its name if the code is unknown."""
+    if code in _KIND_OF_CODE:
+        return _KIND_OF_CODE[code]
+    words = ((BROWN_OUT, "BROWN"), (WATCHDOG, "WDT"), (SLEEP, "SLEEP"), (POWER_ON, "POWERON"), (USB, "USB"))
+    return next((kind for kind, word in words if word in name), OTHER)
+
+
+def is_download(boot_mode: str) -> bool:
+    """Whether the chip waits for a flasher in this boot mode."""
+    return "DOWNLOAD" in boot_mode
 
 
 def find_banner(line: str) -> ResetBanner | None:

@@ -84,7 +84,7 @@ class _Replay:
         for line in LineSplitter().feed(text.encode("utf-8", errors="replace") + b"\n"):
             self._number += 1
             parsed = parse_log_line(line) or line
-            if isinstance(parsed, LogLine):
+            if isinstance(parsed, LogLine) and parsed.t_ms is not None:
                 self.high_ms = max(self.high_ms or 0, parsed.t_ms)
             self._lines.take(parsed._replace(number=self._number))
 

@@ -51,7 +51,8 @@ def test_load_store_error_is_placed_in_the_iram_heap_by_the_memory_map() -> None
     assert diagnosis.confidence is Confidence.FACT
     assert "0x4009b398" in diagnosis.finding
     assert "0x4009B0B4" in diagnosis.finding
-    assert [evidence.line for evidence in diagnosis.evidence] == [358]
+    assert {evidence.line for evidence in diagnosis.evidence} == {358}
+    assert diagnosis.evidence[-1].text.startswith("backtrace: 0x400")
 
 
 # --- Typical failures, after recorded boards ---

@@ -1,0 +1,87 @@
+"""Boot loops: runs in a row that end in the same way."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from hotpin_hil.analysis.model import EVIDENCE_MAX, Confidence, Diagnosis, Evidence, Findings
+from hotpin_hil.protocol import events as ev
+from hotpin_hil.protocol.reset import BROWN_OUT, WATCHDOG, reset_kind
+
+RUNS_MIN = 3
+"""Runs in a row that make a loop."""
+
+
+class BootLoopHandler:
+    """Follows how each run ends; reports three or more in a row that end alike."""
+
+    def __init__(self, findings: Findings) -> None:
+        self._findings = findings
+        self._end = ""
+        """How the present run ends, as far as it is known."""
+        self._line = 0
+        self._stage = ""
+        self._last_ms: int | None = None
+        self._runs: list[Evidence] = []
+        self._count = 0
+        self._repeated = ""
+        self._stages: Counter[str] = Counter()
+        self._first_boot = 0
+
+    def take_failure(self, event: ev.LogEvent, text: str) -> None:
+        """Take a panic, a brown-out or a fault of the start-up; the first one of a run counts."""
+        if not self._end:
+            self._end, self._line = text, event.line
+
+    def take_boot_end(self, event: ev.BootEnded) -> None:
+        """Take the end of a run's output."""
+        self._stage, self._last_ms = event.stage, event.t_ms
+
+    def take_boot(self, event: ev.BootStarted) -> None:
+        """Take the start of a run, which ends the one before it."""
+        if event.is_first or event.boot == 0:
+            return
+        kind = reset_kind(event.code, event.cause)
+        if not self._end and kind in (WATCHDOG, BROWN_OUT):
+            self._end, self._line = event.cause, event.line
+        self._end_run(event.boot - 1)
+
+    def end(self, boot: int) -> None:
+        """End the log; the last run counts if it failed, too."""
+        if self._end and self._end == self._repeated:
+            self._stage = ""
+            self._end_run(boot)
+
+    def _end_run(self, boot: int) -> None:
+        end, self._end = self._end, ""
+        if not end or end != self._repeated:
+            self._repeated, self._count, self._runs, self._stages = end, 0, [], Counter()
+            self._first_boot = boot
+        if not end:
+            return
+        self._count += 1
+        if self._stage:
+            self._stages[self._stage] += 1
+        if len(self._runs) < EVIDENCE_MAX:
+            self._runs.append(Evidence(self._line, self._last_ms, end))
+        if self._count >= RUNS_MIN:
+            self._report()
+
+    def _report(self) -> None:
+        reached = ", ".join(f"{stage} ({count} times)" for stage, count in self._stages.most_common())
+        found = Diagnosis(
+            "boot-loop",
+            "Boot loop",
+            f"The board restarted again and again: {self._count:,} runs in a row ended alike: {self._repeated}. "
+            f"They came as far as: {reached or 'unknown'}.",
+            tuple(self._runs),
+            "what ends each run; see its own diagnosis",
+            "mend what ends the runs; to read the log in peace, hold the chip in download mode",
+            Confidence.FACT,
+            self._first_boot,
+        )
+        key = f"{self._first_boot}"
+        if self._count == RUNS_MIN:
+            self._findings.add(key, found)
+        else:
+            self._findings.revise(key, found)

@@ -1,0 +1,45 @@
+"""`heap_trace_dump`: the allocations that were not freed, by caller."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+
+from hotpin_hil.logs.sink import EventSink
+from hotpin_hil.protocol import events as ev
+from hotpin_hil.protocol.log import ConsoleLine
+
+_ROW = re.compile(
+    r"\s{0,12}(\d{1,10}) bytes \(@ 0x[0-9a-f]{1,8}.{0,20}?\) allocated CPU \d "
+    r"ccount 0x[0-9a-f]{1,8} caller (0x[0-9a-f]{1,8})"
+)
+_TOTAL = re.compile(r"(\d{1,10}) bytes (?:'leaked'|alive) in trace \((\d{1,10})")
+_CALLERS_MAX = 256
+
+
+class HeapTraceLines:
+    """Adds up the rows of a dump, and emits an event at its total."""
+
+    def __init__(self, sink: EventSink) -> None:
+        self._sink = sink
+        self._callers: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])
+
+    def take(self, line: ConsoleLine, t_ms: int | None) -> None:
+        """Take a line that may be part of a dump."""
+        if (row := _ROW.match(line.text)) is not None:
+            if row[2] in self._callers or len(self._callers) < _CALLERS_MAX:
+                sums = self._callers[row[2]]
+                sums[0] += 1
+                sums[1] += int(row[1])
+        elif (total := _TOTAL.match(line.text.strip())) is not None:
+            callers = sorted(self._callers.items(), key=lambda entry: -entry[1][1])
+            self._callers.clear()
+            place = self._sink.place(line.number, t_ms)
+            self._sink.emit(
+                ev.HeapTrace(
+                    *place,
+                    bytes=int(total[1]),
+                    allocations=int(total[2]),
+                    callers=tuple((caller, count, size) for caller, (count, size) in callers),
+                )
+            )

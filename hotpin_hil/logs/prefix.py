@@ -1,0 +1,128 @@
+"""Prefixes that a terminal puts in front of each line: a time stamp, a host name, a quotation mark, an indent.
+
+A prefix is found from the lines themselves: it is the text in front of lines that the board surely printed, and it has
+the same shape in most lines. Digits may differ from line to line, and so may the names of months and days.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+
+PREFIX_MAX = 100
+"""Bytes; a longer text in front of a line is not a prefix."""
+SHARE_MIN = 0.5
+"""Share of a window's lines that must have the prefix."""
+
+_BOARD_LINE = (
+    rb"[EWIDV] \((?:\d{1,10}|(?:[\d-]{8,10} )?\d\d:\d\d:\d\d\.\d{1,6})\) \S|(?:\[ {0,9}\d{1,10}\])?\[[EWIDV]\]\[|"
+    rb"rst:0x[0-9a-f]{1,2} \(|ets [A-Z][a-z]{2} |ESP-ROM:|Guru Meditation Error|Backtrace: ?0x|"
+    rb"abort\(\) was called|assert failed: |(?:PC|MEPC|A\d{1,2}|EXCVADDR) {1,7}: 0x|Rebooting\.\.\.|"
+    rb"CORRUPT HEAP: |load:0x|entry 0x|ELF file SHA256: |Core {1,2}\d register dump:|"
+    rb"ESP_ERROR_CHECK failed|@(?:!|\d{1,5}) \{|Brownout detector was triggered|"
+    rb"\*\*\*ERROR\*\*\* A stack|[EWI] [A-Za-z_]\w{2,30}: "
+)
+_IN_FRONT = re.compile(rb"(?m)^(.{0,%d}?)(?:%s)" % (PREFIX_MAX, _BOARD_LINE))
+_CLOCK = re.compile(
+    rb"(?m)^([\[(<]?(?:\d{4}-\d\d-\d\d[ T_])?\d\d?:\d\d:\d\d(?:[.,:]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?[\])>]?"
+    rb"(?:[ \t]{0,2}(?:->|>|\|))?[ \t]{0,2})(?=\S)"
+)
+"""A time of day in front of a line, for a log in which no line shows by itself that the board printed it."""
+_TOKEN = re.compile(rb"\d+|[A-Za-z]+|[ \t]+|[^\dA-Za-z \t]")
+_NAMES = rb"Jan|Feb|Mar|Apr|May|June?|July?|Aug|Sept?|Oct|Nov|Dec|Mon|Tue|Wed|Thu|Fri|Sat|Sun|AM|PM|am|pm"
+_NAME = re.compile(_NAMES)
+_LINE = re.compile(rb"(?m)^[^\n]*[^\s][^\n]*$")
+_SECOND_HEADER = re.compile(rb"\((?<=[^\n][EWIDV] \()\d{1,10}\) ")
+
+
+class PrefixRemover:
+    """Removes the prefix from the lines of a log, one window of whole lines after the other."""
+
+    def __init__(self) -> None:
+        self._prefix: re.Pattern[bytes] | None = None
+        self._is_first = True
+
+    def remove(self, window: bytes) -> bytes:
+        """The lines of a window without their prefix.
+
+        A monitor can switch its time stamps on and off, so a window in which the known prefix is rare, or in which
+        headers stand within lines, is searched for another one.
+        """
+        if self._prefix is None:
+            is_doubtful = self._is_first or _SECOND_HEADER.search(window) is not None
+        else:
+            is_doubtful = not _is_usual(self._prefix, window)
+        if is_doubtful:
+            self._prefix = find_prefix(window)
+        self._is_first = False
+        return window if self._prefix is None else self._prefix.sub(b"", window)
+
+
+def find_prefix(window: bytes) -> re.Pattern[bytes] | None:
+    """The pattern of the prefix that most lines of a window have; None if they have none."""
+    in_front = _IN_FRONT.findall(window)
+    bare = in_front.count(b"")
+    if len(in_front) < 1:
+        in_front = _CLOCK.findall(window)
+    by_shape: defaultdict[tuple[bytes, ...], list[bytes]] = defaultdict(list)
+    for text in in_front:
+        if text:
+            by_shape[_shape(text)].append(text)
+    for _, texts in sorted(by_shape.items(), key=lambda entry: -len(entry[1]))[:3]:
+        prefix = _pattern(texts)
+        if len(texts) > bare and _is_usual(prefix, window):
+            return prefix
+    return None
+
+
+def _is_usual(prefix: re.Pattern[bytes], window: bytes) -> bool:
+    lines = sum(1 for _ in _LINE.finditer(window))
+    return lines > 0 and sum(1 for _ in prefix.finditer(window)) >= SHARE_MIN * lines
+
+
+def _tokens(text: bytes) -> list[bytes]:
+    """Digits, words, blanks and signs of a text. Blanks before a number are padding, so they are no token."""
+    tokens = _TOKEN.findall(text)
+    return [
+        token
+        for token, after in zip(tokens, [*tokens[1:], b""], strict=True)
+        if not (token.isspace() and after.isdigit())
+    ]
+
+
+def _shape(text: bytes) -> tuple[bytes, ...]:
+    return tuple(_kind(token) for token in _tokens(text))
+
+
+def _kind(token: bytes) -> bytes:
+    if token.isdigit():
+        return b"9"
+    if token.isalpha():
+        return b"name" if _NAME.fullmatch(token) else b"a"
+    return b" " if token.isspace() else token
+
+
+def _pattern(texts: list[bytes]) -> re.Pattern[bytes]:
+    """The pattern of all texts of one shape."""
+    columns = zip(*(_tokens(text) for text in texts), strict=True)
+    kinds = _shape(texts[0])
+    parts = [
+        _part(kind, Counter(column), is_last)
+        for kind, column, is_last in zip(kinds, columns, [*[False] * (len(kinds) - 1), True], strict=True)
+    ]
+    end = rb"|%s[ \t]*$" % b"".join(parts[:-1]) if kinds[-1] == b" " and len(parts) > 1 else b""
+    return re.compile(rb"(?m)^(?:%s%s)" % (b"".join(parts), end))
+
+
+def _part(kind: bytes, texts: Counter[bytes], is_last: bool) -> bytes:
+    if kind == b"9":
+        return rb"[ \t]{0,12}\d{1,20}"
+    if kind == b"name":
+        return rb"[ \t]{0,2}(?:%s)" % _NAMES
+    if len(texts) == 1:
+        return re.escape(next(iter(texts)))
+    if kind == b" ":
+        lengths = sorted(map(len, texts))
+        return rb"[ \t]{%d,%d}" % (lengths[0], lengths[0] if is_last else lengths[-1])
+    lengths = sorted(map(len, texts))
+    return rb"[A-Za-z]{%d,%d}" % (lengths[0], lengths[-1])

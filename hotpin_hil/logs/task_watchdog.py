@@ -1,0 +1,72 @@
+"""Reports of the task watchdog: the tasks that did not feed it, the tasks that ran instead, and the backtrace."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from hotpin_hil.logs.sink import EventSink
+from hotpin_hil.protocol import events as ev
+from hotpin_hil.protocol.log import ConsoleLine, LogLine
+
+TAG = "task_wdt"
+_TASK = re.compile(r" ?- (.{1,60}?) \((?:CPU ([\d/]{1,8})|any)\)")
+_RUNNING = re.compile(r"CPU (\d): (.{1,60})")
+_TASKS_MAX = 100
+_LINES_MAX = 12
+"""A backtrace further below belongs to something else."""
+
+
+@dataclass
+class _Report:
+    line: int
+    t_ms: int | None
+    last_line: int
+    tasks: list[str] = field(default_factory=list)
+    cores: list[str] = field(default_factory=list)
+    running: dict[str, str] = field(default_factory=dict)
+    backtrace: str = ""
+
+
+class WatchdogLines:
+    """Collects the lines of a report, and emits it when it ends."""
+
+    def __init__(self, sink: EventSink) -> None:
+        self._sink = sink
+        self._report: _Report | None = None
+
+    def take(self, line: LogLine) -> None:
+        """Collect the lines of a task watchdog report (`task_wdt`)."""
+        if line.text.startswith("Task watchdog got triggered"):
+            self.end()
+            self._report = _Report(line.number, line.t_ms, line.number)
+        report = self._report
+        if report is None:
+            return
+        report.last_line = line.number
+        task = _TASK.match(line.text)
+        if task is not None and len(report.tasks) < _TASKS_MAX:
+            report.tasks.append(task[1])
+            report.cores.append(task[2] or "")
+        elif (running := _RUNNING.match(line.text)) is not None:
+            report.running[running[1]] = running[2].strip()
+
+    def take_backtrace(self, line: ConsoleLine) -> None:
+        """Take a line with a backtrace, which belongs to the report if it follows soon."""
+        report = self._report
+        if report is not None and not report.backtrace and line.number - report.last_line <= _LINES_MAX:
+            report.backtrace = ev.quote(line.text.strip())
+
+    def end(self) -> None:
+        """Emit the report, if there is one."""
+        report, self._report = self._report, None
+        if report is not None:
+            self._sink.emit(
+                ev.TaskWatchdog(
+                    *self._sink.place(report.line, report.t_ms),
+                    tasks=tuple(report.tasks),
+                    cores=tuple(report.cores),
+                    running=report.running,
+                    backtrace=report.backtrace,
+                )
+            )

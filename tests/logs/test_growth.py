@@ -1,0 +1,61 @@
+"""No line takes more than linear time, and no number fails: one damaged line must not hold up an analysis."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from hotpin_hil.analysis.analyze import analyze
+
+SHORT, LONG = 8 * 1024, 64 * 1024
+SMALL_S = 0.03
+"""CPU seconds; a line that takes less may take any share of them."""
+RATIO_MAX = 24
+"""Time for the long line divided by that for the short line: 8 if linear, 64 if quadratic."""
+
+HEADS = (
+    "", "I (1000) app: ", "E (1000) app: ", "W (1000) MEM_MGR: WARNING: Internal ",
+    "E (1) MEM_MGR: CRITICAL: fragmentation ", "rst:0x1 (", "ets Jul ", "@! {", "Guru Meditation Error: Core ",
+    "Backtrace:", "abort() was called at PC 0x", "assert failed: ", "CORRUPT HEAP: ", "I (1) heap_init: At ",
+    "E (1) task_wdt:  - ", "E (1) boot: ", "E (1) esp_image: ", "[  1250][E][", "[D][", "I (10:15:01.120) ", "E ",
+    "Heap summary for capabilities 0x", "PC      : 0x", "I (5) STATE: No room for camera mode: ",
+    "I (5) TTS: Free DMA-capable: ", "E (5) wifi:alloc eb len=", "Mem alloc fail. size 0x", "  16 bytes (@ 0x",
+    "10:00:00 -> I (5) app: ", "free heap ", "\x1b[", "E (5) app: failed to create ", "(",
+)  # fmt: skip
+FILLINGS = (
+    "9", "A", "a ", " ", "_", "(", "0x40081c16:0x3ffb99c0 ", "A_RESET)", "[0m", "\r", "task ", "heap 9 ",
+    "@1 {", "\r\x1b[",
+)  # fmt: skip
+
+
+def seconds(line: bytes) -> float:
+    began = time.process_time()
+    analyze([b"I (999) app: x\n", line, b"\nI (1001) app: y\n"], "log")
+    return time.process_time() - began
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_time_of_a_line_grows_with_its_length_only(head: str) -> None:
+    slow = []
+    for filling in FILLINGS:
+        long, short = ((head + filling * (size // len(filling))).encode() for size in (LONG, SHORT))
+        took = seconds(long)
+        if took > SMALL_S:
+            took = min(took, seconds(long), seconds(long))
+            base = max(min(seconds(short) for _ in range(3)), SMALL_S / 8)
+            if took > SMALL_S and took / base > RATIO_MAX:
+                slow.append(f"{filling!r}: {took:.3f} s, {took / base:.0f} times as long")
+    assert slow == []
+
+
+@pytest.mark.parametrize("number", ["9" * 5_000, "1e999", "-1", "0x" + "f" * 5_000, "NaN", "1" * 11])
+@pytest.mark.parametrize("head", HEADS)
+def test_no_number_fails(head: str, number: str) -> None:
+    for text in (
+        f"{head}{number}",
+        f"{head}{number} bytes (threshold: {number})",
+        f"{head}{number}}}*0000",
+        number,
+    ):
+        analyze([b"I (999) app: x\n", text.encode(), b"\n"], "log")

@@ -36,7 +36,8 @@ def test_page_has_a_chart_and_a_table_of_each_figure(runs: Path, tmp_path: Path)
     assert main(["trend", str(runs), "--html", str(page)]) == 0
     html = page.read_text(encoding="utf-8")
     assert html.count("<svg") == 4  # memory, transitions, leaks, sizes
-    assert "100,592" in html
+    assert "voice mode: internal free" in html
+    assert "28,944" in html
     assert "with test console: static dram" in html
     assert not re.search(r"<script|https?://", html)
 

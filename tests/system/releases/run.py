@@ -85,7 +85,7 @@ class Bench:
         self._checkout = Checkout(folder / "checkout", Processes())
 
     def run(self, name: str) -> Release:
-        """Build, run the tests, and read the results; a run of that name that is there already is only read."""
+        """Build, run the tests, and read the results; an existing run with that name is only read."""
         results = self._folder / name
         if not (results / "qualification.json").is_file():
             self._checkout.build()

@@ -39,7 +39,7 @@ from hotpin_hil.evidence.run_figures import RunFigure, Topic, difference
 
 BANDS_FILE = Path(__file__).parent / "run_to_run.toml"
 
-NO_BAND = "it is the same in every run of one build"
+NO_BAND = "no scatter: it is the same in every run of one build"
 """Why a difference that no band concerns counts."""
 
 

@@ -65,7 +65,7 @@ class ReleaseChange:
             return ""
         change = candidate - base
         text = f"{change:+,}" if isinstance(change, int) else f"{change:+,.6g}"
-        share = f" ({change / abs(base) * 100:+.1f} %)" if base else ""
+        share = f" ({change / abs(base) * 100:+.1f} %)" if base and self.unit != "%" else ""
         return f"{text} {self.unit}".strip() + share
 
     def as_json(self) -> dict[str, Any]:

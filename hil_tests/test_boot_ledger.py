@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from fixtures.board import erase_nvs, needs_boot_loader
-from fixtures.device import boot_start, start_over
+from fixtures.device import boot_start, context_is, start_over
 from fixtures.measure import Measure
 from fixtures.memory import MEMORIES, TOTAL_CAPS
 from hotpin_hil.device import Device
@@ -23,6 +23,8 @@ from hotpin_hil.virtual import profile
 LEDGER_FILE = PROJECT_ROOT / "hil_tests" / "boot_ledger.toml"
 SOURCE = "the profile's state before app_main, minus boot_ledger.toml"
 
+DELTA_SLACK_B = 16
+"""Tolerance for other versions of IDF and holes; the low-water marks take 32."""
 UNLISTED_MAX_B = 512
 """Tolerance for other versions of IDF; the ledger has the sizes of v5.4."""
 
@@ -38,6 +40,7 @@ def test_system_boot_figures_are_explained_by_the_ledger(
     start = board.profile_of_own()
     assert start is not None, "no profile: the harness did not start this board"
     explained = profile.explain(start, profile.load_ledger(LEDGER_FILE))
+    measure_delta(device, board, explained, measure)
     if board.memory_is_exact:
         for memory in MEMORIES:
             free, largest, _ = stats.memory(memory.name)
@@ -54,4 +57,21 @@ def test_system_boot_figures_are_explained_by_the_ledger(
         low=-UNLISTED_MAX_B,
         high=UNLISTED_MAX_B,
         source="sys.info's free_at_main - 'System Boot' - boot_ledger.toml",
+    )
+
+
+def measure_delta(
+    device: Device, board: BoardInUse, explained: profile.Explanation, measure: Measure
+) -> None:
+    """Measure that the baseline is taken after the init's own allocations and before the monitor's task."""
+    (logged,) = device.events("mem.sample", since=boot_start(device), where=context_is("System Boot"))
+    monitor = sum(block.cost for block in explained.placed if block.what.startswith("monitor task"))
+    slack = 0 if board.memory_is_exact else DELTA_SLACK_B
+    measure(
+        "delta of internal memory",
+        logged.data["delta_internal"],
+        "B",
+        low=-monitor - slack,
+        high=-monitor + slack,
+        source="PROTOCOL.md: baseline at init; boot_ledger.toml",
     )

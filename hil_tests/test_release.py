@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,11 @@ from typing import Any
 import pytest
 from pytest_embedded_idf.app import IdfApp
 
-from fixtures.device import boot_start, measure_boot_event_is_last
+from fixtures.device import boot_start, context_is, measure_boot_event_is_last
 from fixtures.measure import Measure
 from fixtures.memory import KB, MEMORIES
 from hotpin_hil.boards.sizes import ImageSizes, read_sizes
-from hotpin_hil.device import BoardInfo, Device, Event, NoReply, budgets
+from hotpin_hil.device import BoardInfo, Device, NoReply, budgets
 from hotpin_hil.device.images import RELEASE, WITH_CONSOLE
 from hotpin_hil.errors import BenchError, BuildError
 from hotpin_hil.link.line import line_of
@@ -323,8 +322,3 @@ def flash_and_start(dut: Any, folder: Path) -> Device:
     device.channel.wait(lambda: device.channel.resets(since) or None, budgets.BOOT_S)
     device.wait_ready()
     return device
-
-
-def context_is(context: str, after: int = -1) -> Callable[[Event], bool]:
-    """Condition for samples with this context and a later sequence number."""
-    return lambda event: event.data.get("context") == context and event.n > after

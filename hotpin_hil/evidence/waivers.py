@@ -78,9 +78,11 @@ class Waiver:
 
         Raises:
             TypeError: A key is missing or unknown.
-            ValueError: `expires` is not a date.
+            ValueError: `expires` is not a date, or the waiver names nothing.
         """
         waiver = cls(**row)
+        if not (waiver.requirement or waiver.measurement):
+            raise ValueError("a waiver without a requirement and a measurement")
         date.fromisoformat(waiver.expires)
         return waiver
 

@@ -182,7 +182,9 @@ class EvidencePlugin:
         items = [item for item in session.items if self._marks.includes(item)]
         if items:
             self._write(PlanNote({item.nodeid: requirement_ids(item) for item in items}))
-            self._write(ProcedureNote(procedures(items)))
+        texts = procedures(items)
+        if texts:
+            self._write(ProcedureNote(texts))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> Generator[None, None, None]:

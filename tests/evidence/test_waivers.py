@@ -189,6 +189,13 @@ def test_waiver_that_is_added_to_the_results_contradicts_them() -> None:
     assert results_of({**RUN, "requirements": [row("A"), row("B")]}, lines).contradictions
 
 
+@pytest.mark.parametrize("changes", [{"requirement": ""}, {"expires": "never"}, {"expires": 5}, {"limit": 1}])
+def test_waiver_that_no_run_writes_is_refused(changes: dict[str, Any]) -> None:
+    row = {**WaiverNote(waiver()).as_json()["waiver"], **changes}
+    with pytest.raises((TypeError, ValueError)):
+        Waiver.from_json(row)
+
+
 # The file
 
 ROW = 'requirement = "A"\nreason = "r"\napproved_by = "x"\nexpires = 2025-01-01\nbound = 1\nunit = "B"\n'

@@ -18,6 +18,7 @@ from hotpin_hil.device import images
 from hotpin_hil.evidence.field_types import check_fields
 from hotpin_hil.evidence.model import Limit, MeasurementClass, Value, Verdict
 from hotpin_hil.evidence.requirements import Requirement
+from hotpin_hil.evidence.waivers import Waiver
 from hotpin_hil.protocol.answers import HeapMap
 
 if TYPE_CHECKING:
@@ -369,6 +370,24 @@ class PlanNote(ResultsLine):
 
 
 @dataclass(frozen=True)
+class WaiverNote(ResultsLine):
+    """A waiver that applies to the run's kind of board. Written before the first test."""
+
+    kind, about = NOTE, "waiver"
+
+    waiver: Waiver = field(metadata={"read": Waiver.from_json})
+
+
+@dataclass(frozen=True)
+class ProcedureNote(ResultsLine):
+    """What the tests do: node id without parameters -> docstring of the test, if it has one."""
+
+    kind, about = NOTE, "procedure"
+
+    tests: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class StartedNote(ResultsLine):
     """The start of a test.
 
@@ -599,7 +618,18 @@ class RawLog(ResultsLine):
 
 LINE_CLASSES: tuple[type[ResultsLine], ...] = (
     *(RunLine, MeasurementLine, VerdictLine, EndLine),
-    *(BoardNote, SelectionNote, LeftOutNote, SizesNote, BaselineNote, FaultNote, PlanNote, StartedNote),
+    *(
+        BoardNote,
+        SelectionNote,
+        LeftOutNote,
+        SizesNote,
+        BaselineNote,
+        FaultNote,
+        WaiverNote,
+        PlanNote,
+        ProcedureNote,
+        StartedNote,
+    ),
     *(EventNote, ReplyNote, ComplaintNote, HeapNote),
     *(SeriesNote, NoiseNote, KnownNoiseNote, EmulatorNote),
     *(PanicLog, SliceLog, RawLog),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Protocol, TypedDict
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict, TypeGuard
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -26,6 +26,7 @@ class Verdict(str, Enum):
     FAIL = "FAIL"
     UNSET = "UNSET"
     BLOCKED = "BLOCKED"
+    WAIVED = "WAIVED"
     MARGINAL = "MARGINAL"
     PASS = "PASS"
     NOT_APPLICABLE = "NOT APPLICABLE"
@@ -33,6 +34,9 @@ class Verdict(str, Enum):
     def __str__(self) -> str:
         return self.value
 
+
+PASSED = (Verdict.WAIVED, Verdict.MARGINAL, Verdict.PASS)
+"""Verdicts with which a requirement passes."""
 
 _WORST_FIRST = list(Verdict)
 """The verdicts in the order of their definition: FAIL outweighs all others, and NOT APPLICABLE outweighs none."""
@@ -94,7 +98,7 @@ class Limit:
 
     def margin(self, measured: Value) -> float | None:
         """Distance from `measured` to the limit, in the limit's unit; negative outside it, None for exact limits."""
-        if self.kind is LimitKind.EXACT or not _is_number(measured):
+        if self.kind is LimitKind.EXACT or not is_number(measured):
             return None
         number = float(measured)
         if self.kind is LimitKind.MAX:
@@ -187,11 +191,13 @@ class Measurement:
     board: str | None = None
     boot: str | None = None
     t: int | None = None
+    is_waived: bool = False
+    """Whether a waiver covers the value, which is outside its limit."""
 
     @property
     def verdict(self) -> Verdict:
-        """PASS, MARGINAL or FAIL."""
-        return self.limit.judge(self.value)
+        """PASS, MARGINAL, WAIVED or FAIL."""
+        return Verdict.WAIVED if self.is_waived else self.limit.judge(self.value)
 
     def __str__(self) -> str:
         limit = limit_text(self.limit, self.unit)
@@ -203,7 +209,7 @@ class Judged(Protocol):
 
     @property
     def verdict(self) -> Verdict:
-        """PASS, MARGINAL or FAIL."""
+        """PASS, MARGINAL, WAIVED or FAIL."""
 
     @property
     def klass(self) -> MeasurementClass:
@@ -245,21 +251,21 @@ def json_value(value: Value) -> Value:
     if isinstance(value, bool):
         return value
     if isinstance(value, int):
-        return int(value) if _is_number(value) else f"{value:#x}"  # str() refuses more than 4,300 digits
+        return int(value) if is_number(value) else f"{value:#x}"  # str() refuses more than 4,300 digits
     if isinstance(value, float):
-        return float(value) if _is_number(value) else str(value)
+        return float(value) if is_number(value) else str(value)
     if isinstance(value, str):
         return str(value)
     raise TypeError(f"a measured value must be a number, a boolean or a string, got {value!r}")
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[int | float]:
     """Whether the value is a number that the results can hold; false for NaN, infinity and booleans."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= NUMBER_MAX
 
 
 def _number(value: Value | None) -> float:
-    if value is None or isinstance(value, (bool, str)) or not _is_number(value):
+    if value is None or isinstance(value, (bool, str)) or not is_number(value):
         raise TypeError(f"a limit must be a finite number, not {value!r}")
     return value
 

@@ -16,9 +16,10 @@ from hotpin_hil.evidence.lines import (
     SelectionNote,
     VerdictLine,
 )
-from hotpin_hil.evidence.model import Verdict, worst
+from hotpin_hil.evidence.model import PASSED, Verdict, worst
 from hotpin_hil.evidence.requirements import Requirement
 from hotpin_hil.evidence.results import Results
+from hotpin_hil.evidence.waiver_use import waiver_uses
 
 QUALIFIED = "QUALIFIED"
 NOT_QUALIFIED = "NOT QUALIFIED"
@@ -40,7 +41,6 @@ NATIVE_BUILD = "native"
 NOTES_MAX = 20
 """Maximum number of notes about unreadable lines, and about contradictions."""
 
-_SHOWN = (Verdict.PASS, Verdict.MARGINAL)
 _FAILED = (Verdict.FAIL, Verdict.UNSET)
 
 
@@ -51,7 +51,8 @@ def qualify(results: Results) -> dict[str, Any]:
     rows = results.run.requirements
     judged = {row.id: _judge(row, kind, results) for row in rows}
     not_tested = [_not_tested(row) for row in rows if judged[row.id]["verdict"] is None]
-    overall, reason = _overall(rows, judged, results)
+    uses = waiver_uses(results)
+    overall, reason = _overall(rows, judged, results, [use.problem for use in uses if use.problem])
     found: dict[str, Any] = {
         "schema": SCHEMA_VERSION,
         "run": results.run.run,
@@ -65,6 +66,7 @@ def qualify(results: Results) -> dict[str, Any]:
         "harness": results.run.harness,
         "requirements": {key: row for key, row in judged.items() if row["verdict"] is not None},
         "not_tested": not_tested,
+        "waivers": [use.as_json() for use in uses],
         "other_tests": [_test(line) for line in results.verdicts if not line.requirement],
         "unfinished": _unfinished(results),
         "reruns": results.reruns(),
@@ -91,6 +93,7 @@ def headline(qualification: Mapping[str, Any]) -> str:
     else:
         parts.append(f'{passed} of {shown} tested "must" requirements pass')
     for key, text in (
+        (Verdict.WAIVED.value, "waived (listed)"),
         ("must_not_applicable", "not applicable to this kind of board"),
         ("must_not_run", "not run"),
         ("must_pending", "not built yet (listed)"),
@@ -202,8 +205,17 @@ def missing_lines(qualification: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _overall(rows: Sequence[Requirement], judged: Mapping[str, Any], results: Results) -> tuple[str, str]:
-    """The overall verdict, and the main reason why it is not the best one."""
+def _overall(
+    rows: Sequence[Requirement], judged: Mapping[str, Any], results: Results, waivers: Sequence[str]
+) -> tuple[str, str]:
+    """The overall verdict, and the main reason why it is not the best one.
+
+    Args:
+        rows: The requirements.
+        judged: Requirement id -> its entry.
+        results: The results.
+        waivers: What is wrong with the waivers.
+    """
     every = Counter(line.verdict for line in results.verdicts)
     musts = [row for row in rows if row.is_must]
     not_run = [row.id for row in musts if judged[row.id]["verdict"] is None and not row.pending]
@@ -221,6 +233,8 @@ def _overall(rows: Sequence[Requirement], judged: Mapping[str, Any], results: Re
     for note in results.of(BaselineNote):
         if has_failed(note):
             return NOT_QUALIFIED, f"{note.summary.partition(';')[0]} since run {note.run[:8]}"
+    if waivers:
+        return NOT_QUALIFIED, _few("expired or unneeded waivers", waivers)
     if every[Verdict.BLOCKED]:
         return BLOCKED, "the bench, not the firmware, blocked some tests"
     if results.contradictions:
@@ -232,11 +246,11 @@ def _overall(rows: Sequence[Requirement], judged: Mapping[str, Any], results: Re
     without = results.without_verdict()
     if without:
         return INCOMPLETE, _few("planned tests without a verdict on each of their requirements", without)
-    if not any(judged[row.id]["verdict"] in _SHOWN for row in musts):
+    if not any(judged[row.id]["verdict"] in PASSED for row in musts):
         return INCOMPLETE, "no requirement was verified"
     if not_run or results.is_selection:
         return INCOMPLETE, "not all tests were run"
-    unmeasured = [row for row in musts if "hardware" in row.kinds and judged[row.id]["verdict"] not in _SHOWN]
+    unmeasured = [row for row in musts if "hardware" in row.kinds and judged[row.id]["verdict"] not in PASSED]
     if on_hardware and unmeasured:
         return INCOMPLETE, 'a release must pass every "must" requirement'
     if on_hardware and not all(_is_real(board) for board in results.boards() or [{}]):
@@ -272,7 +286,7 @@ def _counts(rows: Sequence[Requirement], judged: Mapping[str, Any]) -> dict[str,
         "not_tested": sum(row["verdict"] is None for row in judged.values()),
         "must": len(must),
         "must_shown": len(must) - len(untested) - len(inapplicable),
-        "must_passed": sum(judged[row.id]["verdict"] in _SHOWN for row in must),
+        "must_passed": sum(judged[row.id]["verdict"] in PASSED for row in must),
         "must_not_applicable": len(inapplicable),
         "must_not_run": sum(not row.pending for row in untested),
         "must_pending": sum(bool(row.pending) for row in untested),

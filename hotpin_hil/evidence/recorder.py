@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from hotpin_hil.evidence.model import (
     judge_all,
     make_limit,
 )
+from hotpin_hil.evidence.waivers import Waivers
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -34,7 +36,9 @@ class Recorder:
     measurement.
     """
 
-    def __init__(self, test: str, requirements: Iterable[str], sink: Sink) -> None:
+    def __init__(
+        self, test: str, requirements: Iterable[str], sink: Sink, waivers: Waivers | None = None
+    ) -> None:
         self.test = test
         self.requirements = tuple(requirements)
         self.measurements: list[Measurement] = []
@@ -44,6 +48,7 @@ class Recorder:
         """MAC of the board under test, once known."""
         self.where: Callable[[], tuple[str | None, int | None]] = lambda: (None, None)
         self._sink = sink
+        self._waivers = waivers
 
     def measure(
         self,
@@ -82,6 +87,8 @@ class Recorder:
             boot=boot,
             t=t,
         )
+        if self._waivers is not None and self._waivers.judge(measurement) is Verdict.WAIVED:
+            measurement = replace(measurement, is_waived=True)
         line = line_of(measurement)
         if measurement.verdict is Verdict.FAIL:
             self.places[len(self.measurements)] = self._place()

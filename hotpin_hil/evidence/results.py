@@ -26,10 +26,12 @@ from hotpin_hil.evidence.lines import (
     SizesNote,
     StartedNote,
     VerdictLine,
+    WaiverNote,
     read_line,
 )
-from hotpin_hil.evidence.model import Verdict, judge_all, worst
+from hotpin_hil.evidence.model import PASSED, Verdict, judge_all, worst
 from hotpin_hil.evidence.strict_json import read_object
+from hotpin_hil.evidence.waivers import Waivers
 
 try:
     import fcntl
@@ -189,10 +191,14 @@ class Results:
     """A text for each line that no run writes, such as "line 5: not JSON: ..."."""
     contradictions: list[str] = field(default_factory=list)
     """A text for each line that contradicts another line, or itself."""
+    waivers: Waivers = field(init=False, repr=False)
     _blocked: dict[str, list[VerdictLine]] = field(default_factory=dict, repr=False)
     """Node id -> BLOCKED verdicts of earlier attempts, which count only until a later attempt has ended."""
     _attempts: dict[str, list[MeasurementLine]] = field(default_factory=dict, repr=False)
     """Node id -> measurements since the test started, so that each attempt of a rerun is judged by its own values."""
+
+    def __post_init__(self) -> None:
+        self.waivers = Waivers(self.run.started)
 
     def add(self, line: ResultsLine, where: str = "a line") -> None:
         """Add the next line of the file.
@@ -222,11 +228,14 @@ class Results:
                     ]
                 self._attempts[line.test] = []
                 self.notes.append(line)
+            case WaiverNote():
+                self.waivers.add(line.waiver)
+                self.notes.append(line)
             case _:
                 self.notes.append(line)
 
     def _add_measurement(self, line: MeasurementLine, where: str) -> None:
-        verdict = line.limit.judge(line.value)
+        verdict = self.waivers.judge(line)
         if verdict is not line.verdict:
             self.contradictions.append(
                 f"{where} says {line.verdict}, but {line.name} is {verdict} by its value and limit"
@@ -391,8 +400,8 @@ def _recomputed(stated: Verdict, measured: Verdict) -> Verdict:
     """
     if measured is Verdict.FAIL:
         return measured
-    if stated not in (Verdict.PASS, Verdict.MARGINAL):
+    if stated not in PASSED:
         return stated
-    if measured in (Verdict.UNSET, Verdict.NOT_APPLICABLE):
+    if measured in (Verdict.UNSET, Verdict.NOT_APPLICABLE) or stated is Verdict.WAIVED:
         return measured
     return worst((stated, measured)) or stated

@@ -24,7 +24,9 @@ def read_tables(path: Path, name: str) -> list[Any]:
         with path.open("rb") as file:
             data = tomllib.load(file)
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+        raise UsageError(
+            f"cannot read {path}: {error.strerror}", "give a file that exists, and make it readable"
+        ) from error
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path} is not valid TOML: {error}") from error
     tables = data.get(name, [])

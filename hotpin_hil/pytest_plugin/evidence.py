@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict
@@ -28,33 +29,38 @@ from hotpin_hil.evidence.lines import (
     EndLine,
     KnownNoiseNote,
     PlanNote,
+    ProcedureNote,
     ResultsLine,
     RunLine,
     SelectionNote,
     SizesNote,
+    WaiverNote,
 )
-from hotpin_hil.evidence.model import MeasurementClass
+from hotpin_hil.evidence.model import MeasurementClass, Verdict
 from hotpin_hil.evidence.qualification import (
     EXIT_BLOCKED,
-    EXIT_FAILED,
     EXIT_INCOMPLETE,
     INCOMPLETE,
     exit_status,
     has_failed,
 )
 from hotpin_hil.evidence.results import ResultsFile, ResultsWriter, read_results
+from hotpin_hil.evidence.waiver_use import waiver_uses
+from hotpin_hil.evidence.waivers import Waivers
 from hotpin_hil.logs.noise import Noise
 from hotpin_hil.pytest_plugin.baseline import Baseline
 from hotpin_hil.pytest_plugin.board import BoardInUse, BoardPlugin, worker_id
 from hotpin_hil.pytest_plugin.marks import SuiteMarks
 from hotpin_hil.pytest_plugin.metrics import add_metrics, begin_metrics, metric_path
 from hotpin_hil.pytest_plugin.note_keeper import NoteKeeper
+from hotpin_hil.pytest_plugin.procedures import procedures
 from hotpin_hil.pytest_plugin.reporters import ReporterPlugin
 from hotpin_hil.pytest_plugin.run_folder import RunFolder
 from hotpin_hil.pytest_plugin.selection import requirement_ids
 from hotpin_hil.pytest_plugin.step_summary import add_step_summary
 from hotpin_hil.pytest_plugin.terminal import TerminalPlugin
 from hotpin_hil.pytest_plugin.verdicts import RECORDER_KEY, VerdictCounter, VerdictPlugin
+from hotpin_hil.pytest_plugin.waivers import run_waivers
 from hotpin_hil.report.write import METRICS_FILE, write_reports
 
 __all__ = ["RECORDER_KEY", "EvidencePlugin"]
@@ -93,6 +99,8 @@ class EvidencePlugin:
         self._writer: ResultsWriter | None = None
         self._results: ResultsFile | None = None
         """File for the lines of this process; in a worker, the controller's file."""
+        self._waivers: Waivers | None = None
+        """The waivers of the run; None before its start."""
         self.qualification: dict[str, Any] | None = None
         """Content of qualification.json at the end of the run; None before, and in a worker."""
         self.on_line: Callable[[ResultsLine], object] | None = None
@@ -104,7 +112,14 @@ class EvidencePlugin:
         self._terminal = TerminalPlugin(config, folder)
         notes = NoteKeeper(self._board, folder, self._write)
         verdicts = VerdictPlugin(
-            config, board, self._marks, notes, reporters, write=self._write, evidence_fault=self._fault
+            config,
+            board,
+            self._marks,
+            notes,
+            reporters,
+            write=self._write,
+            evidence_fault=self._fault,
+            waivers=lambda: self._waivers,
         )
         for name, plugin in (
             ("marks", self._marks),
@@ -126,15 +141,20 @@ class EvidencePlugin:
             self._start_worker()
             return
         self._board_plugin.choose()
+        run = self._run_line()
         try:
             self._baseline.read(self._board.kind.value)
             if self._metrics is not None:
                 begin_metrics(self._metrics)
+            waivers = run_waivers(config, self._board.kind, self._marks.requirements())
             self._run_folder.begin()
-            self._results = self._writer = ResultsWriter(self._folder, self._run_line())
+            self._results = self._writer = ResultsWriter(self._folder, run)
         except HilError as error:
             raise pytest.UsageError(str(error)) from error
         self._run_folder.holds_results = True
+        self._waivers = Waivers(run.started, waivers)
+        for waiver in waivers:
+            self._write(WaiverNote(waiver))
         self._counter.is_active = True
         uncollected = self._marks.uncollected()
         if uncollected:
@@ -145,6 +165,7 @@ class EvidencePlugin:
         path = getattr(self._config, "workerinput", {}).get(_RESULTS_FILE)
         if path:
             self._results = ResultsFile(Path(path))
+            self._waivers = read_results(Path(path)).waivers
             self._config.add_cleanup(self._results.close)
         # The controller has reported any error; the first test reports a new one.
         with suppress(HilError):
@@ -157,10 +178,13 @@ class EvidencePlugin:
             node.workerinput[_RESULTS_FILE] = str(self._writer.path.resolve())
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Write the list of planned tests."""
-        tests = {item.nodeid: requirement_ids(item) for item in session.items if self._marks.includes(item)}
-        if tests:
-            self._write(PlanNote(tests))
+        """Write the list of planned tests, and what they do."""
+        items = [item for item in session.items if self._marks.includes(item)]
+        if items:
+            self._write(PlanNote({item.nodeid: requirement_ids(item) for item in items}))
+        texts = procedures(items)
+        if texts:
+            self._write(ProcedureNote(texts))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> Generator[None, None, None]:
@@ -180,19 +204,20 @@ class EvidencePlugin:
             self._terminal.write_headline(self.qualification)
 
     def _finish(self, writer: ResultsWriter, session: pytest.Session, status: int) -> None:
-        status = exit_status(self._counter.counts, status)
-        session.exitstatus = status
+        counts = Counter(self._counter.counts)
         with suppress(HilError):  # write_reports raises and shows the same error
             results = read_results(self._folder)
             self._terminal.is_selection = results.is_selection
+            counts[Verdict.FAIL] += sum(bool(use.problem) for use in waiver_uses(results))
             for note in _sizes(self._board, results.boards()):
                 writer.append(note)
                 results.add(note)
             compared = self._baseline.compare(results)
             if compared is not None:
                 writer.append(compared)
-                if has_failed(compared) and status in (pytest.ExitCode.OK, EXIT_BLOCKED):
-                    status = session.exitstatus = EXIT_FAILED
+                counts[Verdict.FAIL] += has_failed(compared)
+        status = exit_status(counts, status)
+        session.exitstatus = status
         writer.append(EndLine(status, _now()))
         fault = writer.flush()
         if fault is not None:

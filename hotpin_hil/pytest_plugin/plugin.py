@@ -25,6 +25,7 @@ from hotpin_hil.pytest_plugin.board import BOARDS, SOAK
 from hotpin_hil.pytest_plugin.reporters import ReporterPlugin
 from hotpin_hil.pytest_plugin.run_folder import ALLURE_RESULTS, RunFolder
 from hotpin_hil.pytest_plugin.selection import OrderPlugin, SelectionPlugin
+from hotpin_hil.pytest_plugin.waivers import add_option as add_waivers_option
 
 __all__ = ["BoardInUse", "board_of", "notes_of", "recorder_of"]
 
@@ -113,6 +114,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help=f"write Allure's results to {ALLURE_RESULTS}/ in the folder for the evidence",
     )
+    add_waivers_option(group)
     group.addoption(
         "--time-scale",
         type=float,

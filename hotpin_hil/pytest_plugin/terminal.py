@@ -18,6 +18,7 @@ from hotpin_hil.pytest_plugin.verdicts import REPORT_TRACEBACK, REPORT_VERDICT
 from hotpin_hil.report.compare_page import baseline_lines
 from hotpin_hil.report.table import blocked_lines, failed_lines, flaky_lines, table_lines
 from hotpin_hil.report.text import printable
+from hotpin_hil.report.waiver_lines import waiver_lines
 from hotpin_hil.report.write import QUALIFICATION_FILE, REPORT_FILE
 
 _COLOURS = {Verdict.PASS: "green", Verdict.FAIL: "red", Verdict.UNSET: "red"}
@@ -75,6 +76,7 @@ class TerminalPlugin:
             ("failed", failed_lines(self.qualification)),
             ("blocked", blocked_lines(self.qualification)),
             ("flaky", flaky_lines(self.qualification)),
+            ("waivers", waiver_lines(self.qualification)),
         ):
             if texts:
                 terminalreporter.section(title)

@@ -16,6 +16,7 @@ from hotpin_hil.evidence.lines import ResultsLine, StartedNote, VerdictLine
 from hotpin_hil.evidence.model import Measurement, Verdict, worst
 from hotpin_hil.evidence.recorder import Recorder
 from hotpin_hil.evidence.results import FLAKY, read_results
+from hotpin_hil.evidence.waivers import Waivers
 from hotpin_hil.pytest_plugin.board import BoardInUse, BoardPlugin, first_dut, wants_board, worker_id
 from hotpin_hil.pytest_plugin.marks import SuiteMarks
 from hotpin_hil.pytest_plugin.note_keeper import NoteKeeper
@@ -56,6 +57,7 @@ class VerdictPlugin:
         *,
         write: Callable[[ResultsLine], None],
         evidence_fault: Callable[[], BenchError | None],
+        waivers: Callable[[], Waivers | None],
     ) -> None:
         """Create the plugin.
 
@@ -67,9 +69,11 @@ class VerdictPlugin:
             reporters: Receives the verdicts for JUnit and Allure.
             write: Writes a line of results.jsonl.
             evidence_fault: Returns why the evidence cannot be written now; None if it can.
+            waivers: Returns the waivers of the run.
         """
         self._evidence_fault = evidence_fault
         self._config = config
+        self._waivers = waivers
         self._board_plugin = board
         self._board = board.board
         self._marks = marks
@@ -86,7 +90,7 @@ class VerdictPlugin:
         """Give each attempt of a test its own recorder, unless the test does not apply or its board is dead."""
         if not self._marks.includes(item):
             return
-        item.stash[RECORDER_KEY] = Recorder(item.nodeid, requirement_ids(item), self._write)
+        item.stash[RECORDER_KEY] = Recorder(item.nodeid, requirement_ids(item), self._write, self._waivers())
         item.stash[_FINDINGS_KEY] = []
         worker = worker_id(self._config) or "main"
         self._write(StartedNote(item.nodeid, requirement_ids(item), worker))
@@ -290,7 +294,7 @@ def _verdict_lines(item: pytest.Item, board: BoardInUse) -> list[VerdictLine]:
 
 def _reasons(verdict: Verdict, ids: list[str], findings: list[Finding], recorder: Recorder) -> list[str]:
     reasons = [finding.reason for finding in findings]
-    if verdict in (Verdict.FAIL, Verdict.MARGINAL):
+    if verdict in (Verdict.FAIL, Verdict.WAIVED, Verdict.MARGINAL):
         concerned = [value for value in recorder.measurements if not ids or set(ids) & set(value.requirement)]
         reasons += [recorder.described(value) for value in concerned if value.verdict is verdict]
     if verdict is Verdict.UNSET:

@@ -28,6 +28,7 @@ from hotpin_hil.report.diagnoses import diagnoses_of
 from hotpin_hil.report.heap_map import heap_map
 from hotpin_hil.report.leak_chart import leak_chart
 from hotpin_hil.report.margin import margin_share, nearest
+from hotpin_hil.report.proofs import Proof, procedures_of, proofs
 from hotpin_hil.report.sizes import sizes_notes, sizes_table
 from hotpin_hil.report.story import (
     BootStory,
@@ -68,6 +69,7 @@ class RequirementRow:
     entry: Mapping[str, Any]
     """The requirement's entry in qualification.json."""
     measurements: tuple[MeasurementLine, ...]
+    proofs: tuple[Proof, ...]
     charts: tuple[Chart, ...]
     name: str = ""
     """Name of the value shown; empty if none is."""
@@ -75,6 +77,8 @@ class RequirementRow:
     limit: str = ""
     share: float | None = None
     """Remaining margin, as a share of the limit; None if a share makes no sense."""
+    is_marginal: bool = False
+    """Whether the value shown is MARGINAL."""
     klass: str = ""
     """"measured", "modelled" or "both"."""
 
@@ -105,6 +109,8 @@ class Content:
     """Everything that the template needs besides qualification.json."""
 
     matrix: list[RequirementRow]
+    others: tuple[Proof, ...]
+    """Tests without a requirement."""
     failures: list[Failure]
     timelines: list[Chart]
     changes: Table | None
@@ -133,6 +139,7 @@ def collect(results: Results, qualification: Mapping[str, Any]) -> Content:
     leaks, more_leaks = _leaks(stories.values(), charts)
     return Content(
         matrix=_matrix(qualification, results, charts),
+        others=_others(qualification, results),
         failures=_failures(qualification, results, stories, defaults, charts),
         timelines=timelines,
         changes=_changes(stories.values()),
@@ -175,17 +182,37 @@ def short_name(test: str) -> str:
 def _matrix(
     qualification: Mapping[str, Any], results: Results, charts: Mapping[str, list[Chart]]
 ) -> list[RequirementRow]:
-    return [_row(id_, entry, results, charts) for id_, entry in qualification["requirements"].items()]
+    procedures = procedures_of(results)
+    return [
+        _row(id_, entry, results, charts, procedures) for id_, entry in qualification["requirements"].items()
+    ]
+
+
+def _others(qualification: Mapping[str, Any], results: Results) -> tuple[Proof, ...]:
+    measured = [line for line in results.measurements if not line.requirement]
+    return proofs(qualification["other_tests"], measured, procedures_of(results))
 
 
 def _row(
-    id_: str, entry: Mapping[str, Any], results: Results, charts: Mapping[str, list[Chart]]
+    id_: str,
+    entry: Mapping[str, Any],
+    results: Results,
+    charts: Mapping[str, list[Chart]],
+    procedures: Mapping[str, str],
 ) -> RequirementRow:
     drawn = {chart.name: chart for test in entry["tests"] for chart in charts.get(test["test"], ())}
     measured = [line for line in results.measurements if id_ in line.requirement]
     classes = {line.klass.value for line in measured}
     klass = "both" if len(classes) > 1 else "".join(classes)
-    row = RequirementRow(id_, anchor(id_), entry, tuple(measured), tuple(drawn.values()), klass=klass)
+    row = RequirementRow(
+        id_,
+        anchor(id_),
+        entry,
+        tuple(measured),
+        proofs(entry["tests"], measured, procedures),
+        tuple(drawn.values()),
+        klass=klass,
+    )
     shown = nearest(measured) if measured else None
     if shown is None:
         return row
@@ -195,6 +222,7 @@ def _row(
         value=with_unit(shown.value, shown.unit),
         limit=limit_text(shown.limit, shown.unit),
         share=margin_share(shown),
+        is_marginal=shown.verdict is Verdict.MARGINAL,
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from hotpin_hil.evidence.lines import MeasurementLine, VerdictLine
 from hotpin_hil.evidence.model import Verdict, worst
 from hotpin_hil.evidence.results import Results
+from hotpin_hil.report.proofs import procedure_of, procedures_of
 from hotpin_hil.report.text import printable
 
 REQUIREMENT_COLUMNS = (
@@ -21,7 +22,10 @@ REQUIREMENT_COLUMNS = (
     *("measurement", "value", "unit", "limit_kind", "limit", "limit_low", "limit_high", "margin"),
     *("verdict", "class", "limit_source", "board", "boot", "t_ms"),
 )
-TEST_COLUMNS = ("test", "test_verdict", "requirement", "text", "verdict", "values", "reason", "reproduce")
+TEST_COLUMNS = (
+    *("test", "procedure", "test_verdict", "requirement", "text"),
+    *("verdict", "values", "reason", "reproduce"),
+)
 
 _FORMULA = ("=", "+", "-", "@")
 
@@ -59,6 +63,7 @@ def csv_by_requirement(qualification: Mapping[str, Any], results: Results) -> st
 def csv_by_test(results: Results) -> str:
     """One row per requirement of each test; a test without a requirement has one row."""
     texts = {requirement.id: requirement.text for requirement in results.run.requirements}
+    procedures = procedures_of(results)
     rows = []
     for test, lines in _by_test(results.verdicts).items():
         for id_ in dict.fromkeys(id_ for line in lines for id_ in line.requirement) or ("",):
@@ -66,6 +71,7 @@ def csv_by_test(results: Results) -> str:
             rows.append(
                 {
                     "test": test,
+                    "procedure": procedure_of(test, procedures),
                     "test_verdict": _worst(lines),
                     "requirement": id_,
                     "text": texts.get(id_, ""),

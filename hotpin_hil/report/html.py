@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hotpin_hil.evidence.model import limit_text, with_unit
+from hotpin_hil.evidence.model import MARGINAL_SHARE, Verdict, limit_text, with_unit
 from hotpin_hil.evidence.qualification import NATIVE_BUILD, headline
 from hotpin_hil.evidence.results import Results
 from hotpin_hil.report.chart import Table
 from hotpin_hil.report.compare_page import baseline_view
 from hotpin_hil.report.content import Content, anchor, collect, short_name
 from hotpin_hil.report.page import environment, render_page
+from hotpin_hil.report.waiver_lines import waived_values, waiver_name
 
 
 def render(qualification: Mapping[str, Any], results: Results, results_sha256: str = "") -> str:
@@ -27,6 +28,9 @@ def render(qualification: Mapping[str, Any], results: Results, results_sha256: s
     filters["limit"] = lambda line: limit_text(line.limit, line.unit)
     filters["anchor"] = anchor
     filters["short_name"] = short_name
+    filters["waiver_name"] = waiver_name
+    filters["waived_values"] = waived_values
+    filters["bound"] = lambda waiver: with_unit(waiver["bound"], waiver["unit"])
     content = collect(results, qualification)
     common, boards = _boards(qualification)
     compared = qualification.get("since_last_release")
@@ -43,7 +47,31 @@ def render(qualification: Mapping[str, Any], results: Results, results_sha256: s
         common=common,
         boards=boards,
         results_sha256=results_sha256,
+        marginal_share=MARGINAL_SHARE,
+        filters=_filters(content),
     )
+
+
+_SHOWN = {
+    "all": tuple(Verdict),
+    "not passed": (Verdict.FAIL, Verdict.UNSET, Verdict.BLOCKED, Verdict.NOT_APPLICABLE),
+    "marginal or waived": (Verdict.MARGINAL, Verdict.WAIVED),
+}
+"""The choices of the filter of the requirement matrix, and the verdicts that each shows."""
+
+
+def _filters(content: Content) -> list[tuple[str, str, int, list[str]]]:
+    """Anchor, name, number of rows, and hidden verdicts of each choice of the filter."""
+    words = [row.entry["verdict"] for row in content.matrix]
+    return [
+        (
+            f"show-{anchor(name)}",
+            name,
+            sum(word in shown for word in words),
+            [verdict.value for verdict in Verdict if verdict not in shown],
+        )
+        for name, shown in _SHOWN.items()
+    ]
 
 
 def _sections(content: Content, *, has_baseline: bool) -> list[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +14,16 @@ if TYPE_CHECKING:
 TEXT_MAX = 2_000
 """Maximum length of a text on the page, in characters. The filter `whole` keeps all of the text."""
 
+FIGURE_MAX = 28
+"""Maximum length of a value that is kept on one line, in characters."""
+
+_HASH = re.compile(r"\b(?:[0-9a-f]{64}|[0-9a-f]{40}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\b")
+"""A SHA-256, a SHA-1 or a UUID."""
+
 SYMBOLS = {
     "PASS": "✓",
     "MARGINAL": "△",
+    "WAIVED": "◇",
     "FAIL": "✕",
     "UNSET": "?",
     "BLOCKED": "⊘",
@@ -49,6 +57,13 @@ def environment() -> Environment:
         ),
     )
     made.filters["whole"] = lambda text: Markup(escape(printable(text)))
+    made.filters["hashes"] = lambda value: Markup(
+        _HASH.sub(r"<code>\g<0></code>", str(escape(_shown(str(value)))))
+    )
+    made.filters["figure"] = lambda text: (
+        text if len(text) > FIGURE_MAX else Markup('<span class="figure">{}</span>').format(printable(text))
+    )
+    made.filters["css_word"] = lambda text: re.sub(r"[^0-9A-Za-z-]", "", text)[: FIGURE_MAX * 2]
     return made
 
 

@@ -29,6 +29,7 @@ from hotpin_hil.evidence.lines import (
     NoiseNote,
     PanicLog,
     PlanNote,
+    ProcedureNote,
     RawLog,
     ReplyNote,
     ResultsLine,
@@ -39,11 +40,13 @@ from hotpin_hil.evidence.lines import (
     SliceLog,
     StartedNote,
     VerdictLine,
+    WaiverNote,
     json_keys,
     read_line,
 )
 from hotpin_hil.evidence.model import Limit, LimitKind, MeasurementClass, Verdict
 from hotpin_hil.evidence.requirements import Requirement
+from hotpin_hil.evidence.waivers import Waiver
 from hotpin_hil.protocol.answers import HeapMap
 from tests.support.schemas import LINE_SCHEMA, RESULTS_LINE
 
@@ -96,7 +99,9 @@ EXAMPLES: tuple[ResultsLine, ...] = (
         ("a note",),
     ),
     FaultNote(TEST, None, "mute()"),
+    WaiverNote(Waiver("A-01", "free", "rev 2", "R. Lead", "2026-12-31", 12, "B")),
     PlanNote({TEST: ("A-01",)}),
+    ProcedureNote({TEST: "Boots, and looks."}),
     StartedNote(TEST, ("A-01",), "gw0"),
     EventNote(MOMENT, None, "tts", {"id": 1}),
     ReplyNote(MOMENT, "voice", "mode.ledger", {"ledger": []}),

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from hotpin_hil.evidence.lines import ProcedureNote
 from hotpin_hil.evidence.qualification import qualify
 from hotpin_hil.evidence.recorder import Recorder
 from hotpin_hil.evidence.results import Results
@@ -26,7 +27,7 @@ def made(results: Results) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
 
 def two_tests() -> Results:
     """Test t::A measures for A and B and fails B; t::B measures nothing for B; C has no test."""
-    lines: list[Any] = []
+    lines: list[Any] = [ProcedureNote({"t::A": "Boots, and looks."})]
     recorder = Recorder("t::A", ("A", "B"), lines.append)
     recorder.measure("took", 950, "us", max=1_000, source="guide")
     recorder.measure("lost", 3, "B", low=0, high=2, requirement="B")
@@ -76,6 +77,7 @@ def test_test_has_its_requirements() -> None:
         ("t::B", "BLOCKED", "B", "BLOCKED", "0"),
         ("t::other", "PASS", "", "PASS", "0"),
     ]
+    assert [row["procedure"] for row in rows] == [*["Boots, and looks."] * 2, "B", "other"]
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-x", "@SUM(A1)"])

@@ -205,6 +205,41 @@ def test_matrix_shows_the_margin_in_words_too() -> None:
     results = results_of({**RUN, "requirements": [row("A")]}, [*measured, verdict("A", "MARGINAL"), END])
     text = " ".join(Tags(page_of(results)).text.split())
     assert "took: 950 us limit <= 1000 us 5.0 % left △ MARGINAL measured 2 values, 1 test" in text
+    assert text.count("with less than 10 % of a max or min limit left") == 1
+
+
+def test_evidence_names_what_each_test_does() -> None:
+    """By the docstring, or by the name if there is none. Each value stands under its test."""
+    measured: list[Any] = []
+    for test in ("t.py::test_one[a]", "t.py::test_one[b]", "t.py::test_waits_for_two"):
+        Recorder(test, ("A",), measured.append).measure(f"value of {test}", 5, max=10)
+        measured.append({**verdict("A", "PASS"), "test": test})
+    Recorder("t.py::test_free", (), measured.append).measure("free value", 5, max=10)
+    measured.append({**verdict("A", "PASS"), "test": "t.py::test_free", "requirement": []})
+    procedures = lines.ProcedureNote({"t.py::test_one": "Boots, and looks."})
+    results = results_of({**RUN, "requirements": [row("A")]}, [procedures, *measured, END])
+    text = " ".join(Tags(page_of(results)).text.split())
+    for name, procedure in (
+        ("test_one[a]", "Boots, and looks."),
+        ("test_one[b]", "Boots, and looks."),
+        ("test_waits_for_two", "waits for two"),
+    ):
+        assert f"{name} {procedure} ✓ PASS pytest t " in text
+        assert f"value of t.py::{name} 5 <= 10" in text
+    assert "test_free free ✓ PASS pytest t name value limit and its source verdict free value 5" in text
+
+
+def test_hash_is_monospaced_and_a_zero_count_is_no_alarm() -> None:
+    board = {"build": "hil", "mac": "a", "elf_sha256": "0123456789abcdef" * 4}
+    page = page_of(results_with("free", "x", more=[lines.BoardNote(board)]))
+    assert f"<dd><code>{'0123456789abcdef' * 4}</code></dd>" in page
+    assert '<li class="none"><b>0</b> <span class="verdict pass">' in page
+    assert '<li><b>1</b> <span class="verdict fail">' in page
+
+
+def test_run_id_in_the_margin_of_the_paper_is_no_markup() -> None:
+    page = page_of(results_of({**RUN, "run": '8a6e"; } body { display: none; } </style>'}, [END]))
+    assert 'run 8a6ebodydisplaynonestyle"; }' in page
 
 
 @pytest.mark.parametrize(

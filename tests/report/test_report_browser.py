@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hotpin_hil.evidence import lines
 from hotpin_hil.evidence.qualification import qualify
+from hotpin_hil.evidence.recorder import Recorder
 from hotpin_hil.evidence.results import Results
 from hotpin_hil.report.html import render
+from tests.evidence.test_evidence import END, RUN, passed, results_of, row, verdict
 from tests.report.test_report import HOSTILE, MOMENT, TEST, lines_with, results_with
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -49,6 +53,8 @@ window.addEventListener("load", () => {
 
 RUNS = HOSTILE + "<img src=x onerror='window.ran=1'>"
 MEGABYTE = RUNS + "A" * 1_000_000
+PHONE = 390
+"""Width of a phone's screen in CSS pixels."""
 PAGES_MAX = 12
 """Limit in A4 pages; unshortened texts of a megabyte would take thousands."""
 
@@ -70,11 +76,16 @@ def browse(page: str, folder: Path, width: int) -> tuple[str, str]:
     return done.stdout, "\n".join(line for line in done.stderr.splitlines() if "CONSOLE" in line)
 
 
-def printed_pages(page: str, folder: Path) -> int:
-    """Number of A4 pages when printed."""
+def printed(page: str, folder: Path) -> Path:
+    """The page as a PDF file, on A4."""
     pdf = folder / "report.pdf"
     chromium(page, folder, "--no-pdf-header-footer", f"--print-to-pdf={pdf}")
-    return len(re.findall(rb"/Type\s*/Page\b", pdf.read_bytes()))
+    return pdf
+
+
+def printed_pages(page: str, folder: Path) -> int:
+    """Number of A4 pages when printed."""
+    return len(re.findall(rb"/Type\s*/Page\b", printed(page, folder).read_bytes()))
 
 
 def chromium(page: str, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -95,10 +106,13 @@ def chromium(page: str, folder: Path, *options: str) -> subprocess.CompletedProc
     ("results", "width"),
     [
         (results_with(text, text, text, lines_with(text)), width)
-        for text, width in (("the board's words", 1366), (RUNS, 1366), ("A" * 5_000, 800))
+        for text, width in (
+            *(("the board's words", 1366), (RUNS, 1366), ("A" * 5_000, 800)),
+            *(("the board's words", PHONE), ("A" * 5_000, PHONE)),
+        )
     ]
     + [(with_a_megabyte(), 1366)],
-    ids=["plain", "hostile", "long", "megabyte"],
+    ids=["plain", "hostile", "long", "phone", "long-phone", "megabyte"],
 )
 def test_page_in_a_browser(results: Results, width: int, tmp_path: Path) -> None:
     found, console = browse(page_of(results), tmp_path, width)
@@ -115,6 +129,80 @@ def test_page_in_a_browser(results: Results, width: int, tmp_path: Path) -> None
 def test_a_megabyte_in_one_line_takes_few_pages(tmp_path: Path) -> None:
     pages = printed_pages(page_of(with_a_megabyte()), tmp_path)
     assert 1 < pages <= PAGES_MAX
+
+
+@pytest.mark.skipif(shutil.which("pdftotext") is None, reason="needs pdftotext (poppler-utils)")
+def test_every_value_is_on_paper(tmp_path: Path) -> None:
+    measured: list[Any] = []
+    for test in ("t::A", "t::B"):
+        recorder = Recorder(test, (test[-1],) if test == "t::A" else (), measured.append)
+        for number in range(120):
+            recorder.measure(f"value {test} number {number}", 1_000_000 + number, "B", max=2_000_000)
+        measured.append({**verdict("A", "PASS"), "test": test, "requirement": list(recorder.requirements)})
+    logs = [lines.RawLog("t::A", None, f"logs/{number}", 5, f"{number:064x}") for number in range(9)]
+    waiting = lines.PlanNote({"t::waiting": ("A",)})
+    results = results_of({**RUN, "requirements": [row("A")]}, [waiting, *measured, *logs])
+    pdf = printed(render(qualify(results), results, "5ha256" * 9), tmp_path)
+    command = ["pdftotext", "-raw", str(pdf), "-"]
+    text = " ".join(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+    found = {*re.findall(r"value (t::[AB] number \d+) (\d+) B <= 2000000 B", text)}
+    assert found == {
+        (f"{test} number {number}", str(1_000_000 + number))
+        for test in ("t::A", "t::B")
+        for number in range(120)
+    }
+    together = text.replace(" ", "")
+    assert all(f"{number:064x}" in together for number in range(9))
+    assert "t::waiting (A)" in text
+    assert "5ha256" * 9 in together
+    for word in ("prepared by", "reviewed by", "approved by", f"INCOMPLETE (virtual), run {RUN['run']}"):
+        assert word in text
+    pages = int(text.rpartition(" of ")[2].split()[0])
+    assert pages > 2
+    assert all(f"page {number} of {pages}" in text for number in range(1, pages + 1))
+
+
+# Appended to the page under test: the rows that each choice of the filter shows, and what a link opens.
+CLICKS = """<script>
+window.addEventListener("load", () => {
+  const shown = {};
+  for (const choice of document.querySelectorAll("input[name=show]")) {
+    choice.click();
+    shown[document.querySelector(`label[for=${choice.id}]`).textContent] =
+      [...document.querySelectorAll("table.requirements tbody tr")].filter(row => row.offsetHeight).map(row => row.id);
+  }
+  const details = [...document.querySelectorAll("details")];
+  details.forEach(each => each.open = false);
+  document.querySelector("a[href='#evidence-c']").click();
+  setTimeout(() => {
+    const opened = details.filter(each => each.open).map(each => each.textContent.trim().split(" ")[0]);
+    document.documentElement.setAttribute("data-probe", JSON.stringify({shown, opened}));
+  }, 200);
+});
+</script></body>"""
+
+
+def test_filter_and_links_work_without_scripts(tmp_path: Path) -> None:
+    """The scripts of this test only click."""
+    words = {"A": "PASS", "B": "FAIL", "C": "MARGINAL", "D": "NOT APPLICABLE", "E": "BLOCKED"}
+    judged = [
+        line
+        for id_, word in words.items()
+        for line in (passed(id_, word) if word in ("PASS", "MARGINAL") else [verdict(id_, word)])
+    ]
+    results = results_of({**RUN, "requirements": [row(id_) for id_ in words]}, [*judged, END])
+    page = page_of(results).replace("</body>", CLICKS)
+    done = chromium(page, tmp_path, "--window-size=1366,768", "--dump-dom")
+    probe = re.search(r'data-probe="([^"]*)"', done.stdout)
+    assert probe is not None
+    assert json.loads(probe[1].replace("&quot;", '"')) == {
+        "shown": {
+            "all (5)": ["a", "b", "c", "d", "e"],
+            "not passed (3)": ["b", "d", "e"],
+            "marginal or waived (1)": ["c"],
+        },
+        "opened": ["C"],
+    }
 
 
 def test_probe_detects_script_request_and_dead_link(tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ from hotpin_hil.pytest_plugin.metrics import add_metrics, begin_metrics, metric_
 from hotpin_hil.pytest_plugin.note_keeper import NoteKeeper
 from hotpin_hil.pytest_plugin.reporters import ReporterPlugin
 from hotpin_hil.pytest_plugin.run_folder import RunFolder
+from hotpin_hil.pytest_plugin.run_provenance import read_provenance
 from hotpin_hil.pytest_plugin.selection import requirement_ids
 from hotpin_hil.pytest_plugin.terminal import TerminalPlugin
 from hotpin_hil.pytest_plugin.verdicts import RECORDER_KEY, VerdictCounter, VerdictPlugin
@@ -197,6 +198,7 @@ class EvidencePlugin:
             firmware=self._board.build.as_json(),
             harness=_harness(),
             requirements=tuple(self._marks.requirements().values()),
+            provenance=read_provenance(self._config, self._board, self._marks.file),
         )
 
     def _note_identity(self, identity: Mapping[str, Any]) -> None:

@@ -102,6 +102,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="with --baseline: a regression fails the run",
     )
     group.addoption(
+        "--allow-dirty",
+        action="store_true",
+        help="allow QUALIFIED in spite of uncommitted changes or an unknown commit; the report says so",
+    )
+    group.addoption(
         "--allure",
         action="store_true",
         help=f"write Allure's results to {ALLURE_RESULTS}/ in the folder for the evidence",

@@ -41,7 +41,7 @@ def test_run_records_where_it_comes_from(
 ) -> None:
     monkeypatch.setenv("CI_JOB_URL", "https://ci.example.org/job/1")
     monkeypatch.setattr(in_use, "release_build_dir", lambda kind: pytester.path / "none")
-    assert suite.run(PASSES, "hil_tests", "--order-seed", "7", "--time-scale", "3").ret == 0
+    assert suite.run(PASSES, "hil_tests", "--order-seed", "7", "--time-scale", "3", "--allow-dirty").ret == 0
     suite.validate()
     found: dict[str, Any] = suite.lines[0]["provenance"]
     assert found == suite.qualification["provenance"]
@@ -49,8 +49,8 @@ def test_run_records_where_it_comes_from(
     assert "not a git repository" in found["suite"]["unknown"]
     assert found["requirements_sha256"] == sha256(REQUIREMENTS.encode())
     assert found["command"].startswith("pytest ")
-    assert found["command"].endswith("--board=virtual hil_tests --order-seed=7 --time-scale=3")
-    assert (found["order_seed"], found["time_scale"], found["allow_dirty"]) == (7, 3.0, False)
+    assert found["command"].endswith("--board=virtual hil_tests --order-seed=7 --time-scale=3 --allow-dirty")
+    assert (found["order_seed"], found["time_scale"], found["allow_dirty"]) == (7, 3.0, True)
     assert found["host"]["name"] == platform.node()
     assert found["host"]["ci_job"] == "https://ci.example.org/job/1"
     (firmware,) = found["firmware"]
@@ -61,7 +61,7 @@ def test_run_records_where_it_comes_from(
         (offset, sha256(path.read_bytes())) for offset, path in build.flash_files
     ]
     page = (suite.folder / "report.html").read_text(encoding="utf-8")
-    assert "The firmware with test console is of an unknown commit." in page
+    assert "The firmware with test console is of an unknown commit (allowed by --allow-dirty)." in page
     assert f"bootloader/bootloader.bin, {firmware['flashed'][0]['size']} bytes" in page
 
 
@@ -70,6 +70,7 @@ def test_board_of_another_commit_than_the_flashed_image_blocks_the_run(suite: Su
     suite.write("hil_tests/conftest.py", OTHER_COMMIT)
     assert suite.run(tests).ret == 7
     assert suite.qualification["overall"] == "BLOCKED"
+    assert suite.lines[0]["provenance"]["allow_dirty"] is False
     (test,) = suite.qualification["requirements"]["AAA-01"]["tests"]
     assert test["reason"] == (
         f"the board reports firmware of commit {'f' * 12}, but the flashed image is of an unknown commit"

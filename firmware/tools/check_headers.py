@@ -185,6 +185,9 @@ def check_configuration(
         else:
             report.add(file, line, text, name)
     (work / "sdkconfig.h").write_text(kconfig.header(resolved.values), encoding="utf-8")
+    for template in sorted((FIRMWARE / "components").glob("*/*.h.in")):  # the build generates these headers
+        text = re.sub(r"@\w+@", "", template.read_text(encoding="utf-8"))
+        (work / template.stem).write_text(text, encoding="utf-8")
 
     tree = components.read(idf, directories, own + managed, resolved.values, work)
     project = Project(name, directories, tree)

@@ -26,7 +26,7 @@ def check_identity(
     elf_sha256: str | None = None,
     is_flashed: bool = True,
     *,
-    origin: Origin,
+    origin: Origin | None,
 ) -> None:
     """Check that a board is the one that the evidence will name.
 
@@ -36,7 +36,7 @@ def check_identity(
         mac: MAC of the named or leased board, if known.
         elf_sha256: ELF file of the firmware under test, if the board must run that one.
         is_flashed: whether the harness flashed it.
-        origin: the commits of the firmware under test.
+        origin: the commits of the firmware under test; None if its build cannot be read.
 
     Raises:
         WrongBoardError: another kind of board, another board, a board that was not flashed, or firmware of
@@ -58,7 +58,7 @@ def check_identity(
             "name the board's --port, or leave out --board-mac; in a bench.toml, correct its mac",
         )
     reported = reported_origin(info)
-    if (reported.commit, reported.dirty) != (origin.commit, origin.dirty):
+    if origin is not None and (reported.commit, reported.dirty) != (origin.commit, origin.dirty):
         raise WrongBoardError(
             f"the board reports firmware of {reported}, but the flashed image is of {origin}",
             "build and flash again; with --skip-autoflash, flash the build under test",
@@ -108,7 +108,7 @@ class Identities:
             The fields that stay the same from boot to boot, and `image`; None if they are already known.
         """
         self.mac = info.get("mac", self.mac)
-        identity = {name: info[name] for name in _LASTING if name in info} | {"image": image}
+        identity = {name: info[name] for name in _LASTING if info.get(name, "") != ""} | {"image": image}
         if identity in self._known:
             return None
         self._known.append(identity)

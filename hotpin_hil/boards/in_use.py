@@ -10,11 +10,12 @@ from hotpin_hil.boards.bench import ENV_BENCH, POWER
 from hotpin_hil.boards.build import release_build_dir
 from hotpin_hil.boards.identity import Identities, check_identity
 from hotpin_hil.boards.kind import BoardKind
+from hotpin_hil.boards.origin import Origin
 from hotpin_hil.boards.power import PowerSwitch
 from hotpin_hil.boards.rerun import rerun_command
 from hotpin_hil.boards.session import BoardSession
 from hotpin_hil.device.images import RELEASE, WITH_CONSOLE
-from hotpin_hil.errors import BenchError
+from hotpin_hil.errors import BenchError, BuildError
 from hotpin_hil.logs.noise import Noise
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ class BoardInUse:
             mac=(entry and entry.mac) or options.board_mac,
             elf_sha256=elf_sha256,
             is_flashed=not is_true(getattr(options, "skip_autoflash", None)),
-            origin=self.build_of(image).origin,
+            origin=self._origin_of(image),
         )
         self.session.rescue.note_answer()
         self.session.leases.confirm_mac(info.get("mac", self.mac))
@@ -167,6 +168,12 @@ class BoardInUse:
             return False
         self.on_identity(identity)
         return True
+
+    def _origin_of(self, image: str) -> Origin | None:
+        try:
+            return self.build_of(image).origin
+        except BuildError:
+            return None
 
     def reproduce(self, nodeid: str) -> str:
         """The shell command that runs one test again on the same kind of board."""

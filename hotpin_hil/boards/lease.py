@@ -60,7 +60,7 @@ class Holder:
         command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
         return cls(
             pid=os.getpid(),
-            user=_user(),
+            user=user_name(),
             host=socket.gethostname(),
             since=datetime.now().astimezone().isoformat(timespec="seconds"),
             command=command if len(command) <= COMMAND_MAX else command[: COMMAND_MAX - 3] + "...",
@@ -252,7 +252,8 @@ def _read(file: IO[str]) -> Holder:
         return UNKNOWN
 
 
-def _user() -> str:
+def user_name() -> str:
+    """Name of the user who runs this process."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user without a name

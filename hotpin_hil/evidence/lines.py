@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from hotpin_hil.device import images
 from hotpin_hil.evidence.field_types import check_fields
 from hotpin_hil.evidence.model import Limit, MeasurementClass, Value, Verdict
+from hotpin_hil.evidence.provenance import Provenance
 from hotpin_hil.evidence.requirements import Requirement
 from hotpin_hil.evidence.waivers import Waiver
 from hotpin_hil.protocol.answers import HeapMap
@@ -210,6 +211,10 @@ class RunLine(ResultsLine):
     requirements: tuple[Requirement, ...] = field(
         default=(), metadata={"read": lambda rows: tuple(map(Requirement.from_json, _items(rows)))}
     )
+    provenance: Provenance | None = field(
+        default=None, metadata={"read": lambda data: None if data is None else Provenance.from_json(data)}
+    )
+    """None in files of older versions."""
 
     def as_json(self) -> dict[str, Any]:
         """The line as JSON data, its schema first."""

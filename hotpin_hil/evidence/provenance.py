@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -110,7 +110,8 @@ class Provenance:
 
     def as_json(self) -> dict[str, Any]:
         """The provenance as JSON data."""
-        return asdict(self)
+        data: dict[str, Any] = _with_lists(asdict(self))
+        return data
 
     @classmethod
     def from_json(cls, data: Any) -> Provenance:
@@ -167,8 +168,15 @@ def _values(cls: type[Any], data: Any) -> dict[str, Any]:
     return {part.name: data[part.name] for part in fields(cls)}
 
 
-def _items(value: Any) -> Sequence[Any]:
-    if not isinstance(value, (list, tuple)):
+def _with_lists(value: Any) -> Any:
+    """Data of a dataclass, with lists instead of tuples."""
+    if isinstance(value, dict):
+        return {key: _with_lists(item) for key, item in value.items()}
+    return [_with_lists(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _items(value: Any) -> list[Any]:
+    if not isinstance(value, list):
         raise TypeError(f"{str(value)[:40]!r} is not an array")
     return value
 

@@ -64,6 +64,7 @@ def qualify(results: Results) -> dict[str, Any]:
         "board": _board(results),
         "firmware": results.run.firmware,
         "harness": results.run.harness,
+        "provenance": results.run.provenance.as_json() if results.run.provenance else None,
         "requirements": {key: row for key, row in judged.items() if row["verdict"] is not None},
         "not_tested": not_tested,
         "waivers": [use.as_json() for use in uses],
@@ -255,7 +256,19 @@ def _overall(
         return INCOMPLETE, 'a release must pass every "must" requirement'
     if on_hardware and not all(_is_real(board) for board in results.boards() or [{}]):
         return INCOMPLETE, "the board never reported that it is real hardware"
+    doubts = _doubts(results)
+    if on_hardware and doubts:
+        provenance = results.run.provenance
+        if provenance is None or not provenance.allow_dirty:
+            return INCOMPLETE, f"{'; '.join(doubts)}: commit and build, or give --allow-dirty"
+        return QUALIFIED, f"allowed by --allow-dirty: {'; '.join(doubts)}"
     return BEST[results.run.evidence], ""
+
+
+def _doubts(results: Results) -> list[str]:
+    """Why the results do not identify the sources of the harness, the suite and the firmware."""
+    provenance = results.run.provenance
+    return ["the run names no commit"] if provenance is None else provenance.doubts()
 
 
 def _few(what: str, texts: Sequence[str]) -> str:

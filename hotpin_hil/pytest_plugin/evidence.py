@@ -56,6 +56,7 @@ from hotpin_hil.pytest_plugin.note_keeper import NoteKeeper
 from hotpin_hil.pytest_plugin.procedures import procedures
 from hotpin_hil.pytest_plugin.reporters import ReporterPlugin
 from hotpin_hil.pytest_plugin.run_folder import RunFolder
+from hotpin_hil.pytest_plugin.run_provenance import read_provenance
 from hotpin_hil.pytest_plugin.selection import requirement_ids
 from hotpin_hil.pytest_plugin.step_summary import add_step_summary
 from hotpin_hil.pytest_plugin.terminal import TerminalPlugin
@@ -263,6 +264,7 @@ class EvidencePlugin:
             firmware=self._board.build.as_json(),
             harness=_harness(),
             requirements=tuple(self._marks.requirements().values()),
+            provenance=read_provenance(self._config, self._board, self._marks.file),
         )
 
     def _note_identity(self, identity: Mapping[str, Any]) -> None:

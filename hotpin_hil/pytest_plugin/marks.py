@@ -37,7 +37,8 @@ class SuiteMarks:
         """
         self._config = config
         self._board = board
-        self._file = requirements
+        self.file = requirements
+        """requirements.toml."""
         self._write = write
         self._requirements: Requirements | None = None
         self.is_suite = False
@@ -45,8 +46,8 @@ class SuiteMarks:
 
     def start_session(self) -> bool:
         """Determine whether the paths on the command line include tests of the suite."""
-        if self._file.is_file():
-            suite = self._file.parent.resolve()
+        if self.file.is_file():
+            suite = self.file.parent.resolve()
             self.is_suite = any(
                 suite in path.parents or _covers(path, suite) for path in _paths(self._config)
             )
@@ -63,13 +64,13 @@ class SuiteMarks:
             UsageError: The file cannot be read or has a wrong row.
         """
         if self._requirements is None:
-            self._requirements = load_requirements(self._file)
+            self._requirements = load_requirements(self.file)
         return self._requirements
 
     def uncollected(self) -> str:
         """Reason why the command line does not collect the whole suite; empty if it does."""
         config = self._config
-        if not any(_covers(path, self._file.parent.resolve()) for path in _paths(config)):
+        if not any(_covers(path, self.file.parent.resolve()) for path in _paths(config)):
             return f"only a part of the suite was selected: {' '.join(map(str, config.args))}"
         ignored = [*(config.option.ignore or ()), *(config.option.ignore_glob or ())]
         return f"not collected: {' '.join(map(str, ignored))}" if ignored else ""
@@ -128,7 +129,7 @@ class SuiteMarks:
         if unknown:
             raise collector.CollectError(
                 f"{item.nodeid} is marked with the unknown requirement {', '.join(unknown)} "
-                f"(add it to {self._file.name} or correct the mark)"
+                f"(add it to {self.file.name} or correct the mark)"
             )
 
 

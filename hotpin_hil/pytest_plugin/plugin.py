@@ -110,6 +110,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help=f"end with exit status {EXIT_INCOMPLETE} if the run is INCOMPLETE and nothing failed, for pipelines",
     )
     group.addoption(
+        "--allow-dirty",
+        action="store_true",
+        help="allow QUALIFIED in spite of uncommitted changes or an unknown commit; the report says so",
+    )
+    group.addoption(
         "--allure",
         action="store_true",
         help=f"write Allure's results to {ALLURE_RESULTS}/ in the folder for the evidence",

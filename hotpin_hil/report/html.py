@@ -43,6 +43,7 @@ def render(qualification: Mapping[str, Any], results: Results, results_sha256: s
         sections=_sections(content, has_baseline=since is not None),
         firmware=named(qualification["firmware"]),
         harness=named(qualification["harness"]),
+        provenance=results.run.provenance,
         headline=headline(qualification),
         common=common,
         boards=boards,

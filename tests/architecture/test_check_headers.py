@@ -61,11 +61,13 @@ PROJECT = {
     "CMakeLists.txt": 'if(HOTPIN_BUILD STREQUAL "hil")\n    set(hotpin_defaults sdkconfig.defaults)\nendif()\n',
     "sdkconfig.defaults": "CONFIG_RADIO=y\nCONFIG_RADIO_POWER=5\nCONFIG_SPEED_HIGH=y\n",
     "main/CMakeLists.txt": 'idf_component_register(SRCS "main.c" PRIV_REQUIRES caller)',
-    "main/main.c": '#include "caller.h"\nvoid app_main(void);\nvoid app_main(void)\n{\n    caller_call(1);\n}\n',
+    "main/main.c": '#include "caller.h"\nvoid app_main(void);\nvoid app_main(void)\n{\n    caller_call(1);\n}\n'
+    '#include "commit.h"\n',
     "components/caller/CMakeLists.txt": """\
         idf_component_register(SRCS "caller.c" INCLUDE_DIRS "include" PRIV_REQUIRES radio)
         """,
     "components/caller/include/caller.h": "#pragma once\nvoid caller_call(int length);\n",
+    "components/caller/commit.h.in": '#define COMMIT "@COMMIT@"\n',
     "components/caller/caller.c": """\
         #include "caller.h"
         #include "log.h"

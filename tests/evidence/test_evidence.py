@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,14 @@ from hotpin_hil.errors import (
 from hotpin_hil.evidence.blame import CALL, SETUP, blame
 from hotpin_hil.evidence.lines import MeasurementLine, ResultsLine, RunLine, VerdictLine, read_line
 from hotpin_hil.evidence.model import Verdict, make_limit, worst
+from hotpin_hil.evidence.provenance import Provenance, Tree
 from hotpin_hil.evidence.qualification import exit_status, headline, qualify
 from hotpin_hil.evidence.recorder import Recorder
 from hotpin_hil.evidence.requirements import load_requirements
 from hotpin_hil.evidence.results import Results, ResultsWriter, read_results
 from hotpin_hil.link.idf_serial import HilIdfSerial
 from hotpin_hil.paths import REQUIREMENTS_FILE
+from tests.support.provenance import PROVENANCE
 from tests.support.schemas import QUALIFICATION, REQUIREMENT, RESULTS_LINE
 
 # Limits
@@ -429,7 +432,7 @@ def test_planned_test_without_a_verdict_makes_the_run_incomplete() -> None:
 # Overall verdict
 
 VIRTUAL: dict[str, Any] = {}
-HARDWARE = {"evidence": "hardware", "board": {"kind": "hardware"}}
+HARDWARE = {"evidence": "hardware", "board": {"kind": "hardware"}, "provenance": PROVENANCE.as_json()}
 
 
 @pytest.mark.parametrize(
@@ -476,6 +479,46 @@ def test_overall(
     QUALIFICATION.validate(qualification)
     for line in (header, *verdicts, *lines):
         RESULTS_LINE.validate(line)
+
+
+DIRTY, NO_GIT = Tree("0" * 40, dirty="abcdefabcdef"), Tree(unknown="git is not installed")
+DIRTY_FIRMWARE = (replace(PROVENANCE.firmware[0], tree=DIRTY),)
+
+
+@pytest.mark.parametrize(
+    ("provenance", "doubt"),
+    [
+        (None, "the run names no commit"),
+        (replace(PROVENANCE, harness=DIRTY), "the harness has uncommitted changes (abcdefabcdef)"),
+        (replace(PROVENANCE, suite=NO_GIT), "the suite is of an unknown commit (git is not installed)"),
+        (
+            replace(PROVENANCE, harness=DIRTY, suite=DIRTY),
+            "the harness with its suite has uncommitted changes (abcdefabcdef)",
+        ),
+        (
+            replace(PROVENANCE, firmware=DIRTY_FIRMWARE),
+            "the firmware with test console has uncommitted changes (abcdefabcdef)",
+        ),
+    ],
+)
+def test_hardware_qualifies_only_from_known_sources_unless_allowed(
+    provenance: Provenance | None, doubt: str
+) -> None:
+    def judged(found: Provenance | None, **fields: Any) -> dict[str, Any]:
+        data = found and found.as_json()
+        header = {**RUN, **HARDWARE, "requirements": [row("A")], **fields, "provenance": data}
+        return qualify(results_of(header, [REAL_BOARD, *passed("A"), END]))
+
+    found = judged(provenance)
+    assert (found["overall"], found["reason"]) == (
+        "INCOMPLETE",
+        f"{doubt}: commit and build, or give --allow-dirty",
+    )
+    assert judged(provenance, evidence="virtual", board={"kind": "virtual"})["overall"] == "REHEARSED"
+    if provenance is not None:
+        found = judged(replace(provenance, allow_dirty=True))
+        assert found["overall"] == "QUALIFIED"
+        assert f"QUALIFIED (hardware): allowed by --allow-dirty: {doubt}; all 1" in headline(found)
 
 
 def test_hardware_does_not_qualify_with_a_pending_requirement() -> None:

@@ -48,6 +48,7 @@ from hotpin_hil.evidence.model import Limit, LimitKind, MeasurementClass, Verdic
 from hotpin_hil.evidence.requirements import Requirement
 from hotpin_hil.evidence.waivers import Waiver
 from hotpin_hil.protocol.answers import HeapMap
+from tests.support.provenance import PROVENANCE
 from tests.support.schemas import LINE_SCHEMA, RESULTS_LINE
 
 TEST, MAC, SHA256 = "t::A", "24:0a:c4:00:00:01", "ab" * 32
@@ -63,6 +64,7 @@ EXAMPLES: tuple[ResultsLine, ...] = (
         {"project": "hotpin", "version": "1", "idf": "native", "elf_sha256": "00"},
         {"version": "1", "python": "3", "packages": {}},
         (Requirement("A-01", "text", "source", "must", ("virtual",)),),
+        PROVENANCE,
     ),
     MeasurementLine(
         TEST,
@@ -171,7 +173,7 @@ def test_unknown_key_is_left_out_and_a_missing_one_named(line: ResultsLine) -> N
     row = line.as_json()
     assert read_line({**row, "from_the_future": 1}) == line
     for key in json_keys(type(line)):
-        if key in ("requirements", "damaged", "lost", "repeated", "garbled"):  # optional keys
+        if key in ("requirements", "provenance", "damaged", "lost", "repeated", "garbled"):  # optional keys
             continue
         with pytest.raises(KeyError, match=key):
             read_line({name: value for name, value in row.items() if name != key})

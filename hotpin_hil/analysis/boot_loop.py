@@ -29,16 +29,16 @@ class BootLoopHandler:
         self._first_boot = 0
 
     def take_failure(self, event: ev.LogEvent, text: str) -> None:
-        """Take a panic, a brown-out or a fault of the start-up; the first one of a run counts."""
+        """Remember how a run fails: by a panic, a brown-out or a fault of the start-up. The first counts."""
         if not self._end:
             self._end, self._line = text, event.line
 
     def take_boot_end(self, event: ev.BootEnded) -> None:
-        """Take the end of a run's output."""
+        """Remember how far a run came."""
         self._stage, self._last_ms = event.stage, event.t_ms
 
     def take_boot(self, event: ev.BootStarted) -> None:
-        """Take the start of a run, which ends the one before it."""
+        """Count the run that ended before this start."""
         if event.is_first or event.boot == 0:
             return
         kind = reset_kind(event.code, event.cause)
@@ -47,7 +47,7 @@ class BootLoopHandler:
         self._end_run(event.boot - 1)
 
     def end(self, boot: int) -> None:
-        """End the log; the last run counts if it failed, too."""
+        """End the log; the last run also counts if it failed."""
         if self._end and self._end == self._repeated:
             self._stage = ""
             self._end_run(boot)

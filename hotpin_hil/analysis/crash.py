@@ -127,11 +127,11 @@ class CrashHandler:
         self._begun = None
 
     def take_failure(self, event: ev.LogEvent) -> None:
-        """Take a failed allocation or a fault of the start-up."""
+        """Remember a failed allocation or a fault of the start-up."""
         self._failure = event
 
     def take_reset_place(self, event: ev.ResetPlace) -> None:
-        """Take the place where a watchdog reset the CPU."""
+        """Add the place of the CPU to the diagnosis of the watchdog's reset."""
         if self._reset is not None:
             self._findings.support(*self._reset, Evidence(event.line, event.t_ms, event.text))
 

@@ -43,13 +43,13 @@ class FailureLines:
         self._frame = None
 
     def take_announcement(self, line: LogLine) -> None:
-        """Take a line in which the camera's driver says which frame buffer it is going to allocate."""
+        """Remember the frame buffer that the camera's driver is going to allocate."""
         found = _FRAME_BUFFER.search(line.text)
         if found is not None:
             self._frame = (int(found[1]), "psram" if "PSRAM" in found[2] else "dma")
 
     def take_text(self, line: ConsoleLine) -> bool:
-        """Take a line without a header; returns whether it reports a failure."""
+        """Emit an event if a line without a header reports a failure; returns whether it does."""
         text = line.text
         place = self._sink.place(line.number, None)
         if _BROWN_OUT.match(text):

@@ -25,7 +25,7 @@ class HeapTraceLines:
         self._callers: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])
 
     def take(self, line: ConsoleLine, t_ms: int | None) -> None:
-        """Take a line that may be part of a dump."""
+        """Add the row of a dump, or emit its total."""
         if (row := _ROW.match(line.text)) is not None:
             if row[2] in self._callers or len(self._callers) < _CALLERS_MAX:
                 sums = self._callers[row[2]]

@@ -149,7 +149,7 @@ class MemoryLines:
         self._sink.emit(ev.HeapPrint(line.number, self._sink.boot, line.t_ms, line.tag, memory, free))
 
     def take_text_reading(self, line: ConsoleLine, t_ms: int | None) -> None:
-        """Take a line without a header that may be a reading.
+        """Emit the readings in a line without a header.
 
         Args:
             line: the line.

@@ -52,7 +52,7 @@ class WatchdogLines:
             report.running[running[1]] = running[2].strip()
 
     def take_backtrace(self, line: ConsoleLine) -> None:
-        """Take a line with a backtrace, which belongs to the report if it follows soon."""
+        """Keep a backtrace, which belongs to the report if it follows soon."""
         report = self._report
         if report is not None and not report.backtrace and line.number - report.last_line <= _LINES_MAX:
             report.backtrace = ev.quote(line.text.strip())

@@ -91,7 +91,7 @@ def denied(tag: str, text: str, *, is_complaint: bool) -> Denied | None:
         text: after the header.
         is_complaint: whether the line is an error or a warning. In other lines only unmistakable texts count.
     """
-    if (found := _HOOK.search(text)) is not None:
+    if "failed to allocate" in text and (found := _HOOK.search(text)) is not None:
         caps = int(found[3], 16 if found[3].startswith(("0x", "0")) else 10)
         return Denied("", memory_of_caps(caps), int(found[2]), caps, function=found[1] or "")
     if (found := _ABORTED.search(text)) is not None:

@@ -23,10 +23,7 @@ HEADS = (
     "I (5) TTS: Free DMA-capable: ", "E (5) wifi:alloc eb len=", "Mem alloc fail. size 0x", "  16 bytes (@ 0x",
     "10:00:00 -> I (5) app: ", "free heap ", "\x1b[", "E (5) app: failed to create ", "(",
 )  # fmt: skip
-FILLINGS = (
-    "9", "A", "a ", " ", "_", "(", "0x40081c16:0x3ffb99c0 ", "A_RESET)", "[0m", "\r", "task ", "heap 9 ",
-    "@1 {", "\r\x1b[",
-)  # fmt: skip
+FILLINGS = ("9", "A", "_ ", "@1 {", "\r\x1b[")
 
 
 def seconds(line: bytes) -> float:

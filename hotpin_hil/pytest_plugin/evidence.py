@@ -28,8 +28,6 @@ from hotpin_hil.evidence.lines import (
     BoardNote,
     EndLine,
     KnownNoiseNote,
-    PlanNote,
-    ProcedureNote,
     ResultsLine,
     RunLine,
     SelectionNote,
@@ -53,11 +51,10 @@ from hotpin_hil.pytest_plugin.board import BoardInUse, BoardPlugin, worker_id
 from hotpin_hil.pytest_plugin.marks import SuiteMarks
 from hotpin_hil.pytest_plugin.metrics import add_metrics, begin_metrics, metric_path
 from hotpin_hil.pytest_plugin.note_keeper import NoteKeeper
-from hotpin_hil.pytest_plugin.procedures import procedures
+from hotpin_hil.pytest_plugin.plan import PlanPlugin
 from hotpin_hil.pytest_plugin.reporters import ReporterPlugin
 from hotpin_hil.pytest_plugin.run_folder import RunFolder
 from hotpin_hil.pytest_plugin.run_provenance import read_provenance
-from hotpin_hil.pytest_plugin.selection import requirement_ids
 from hotpin_hil.pytest_plugin.step_summary import add_step_summary
 from hotpin_hil.pytest_plugin.terminal import TerminalPlugin
 from hotpin_hil.pytest_plugin.verdicts import RECORDER_KEY, VerdictCounter, VerdictPlugin
@@ -101,7 +98,6 @@ class EvidencePlugin:
         self._results: ResultsFile | None = None
         """File for the lines of this process; in a worker, the controller's file."""
         self._waivers: Waivers | None = None
-        """The waivers of the run; None before its start."""
         self.qualification: dict[str, Any] | None = None
         """Content of qualification.json at the end of the run; None before, and in a worker."""
         self.on_line: Callable[[ResultsLine], object] | None = None
@@ -124,6 +120,7 @@ class EvidencePlugin:
         )
         for name, plugin in (
             ("marks", self._marks),
+            ("plan", PlanPlugin(self._marks, self._write)),
             ("verdicts", verdicts),
             ("counter", self._counter),
             ("terminal", self._terminal),
@@ -147,14 +144,13 @@ class EvidencePlugin:
             self._baseline.read(self._board.kind.value)
             if self._metrics is not None:
                 begin_metrics(self._metrics)
-            waivers = run_waivers(config, self._board.kind, self._marks.requirements())
+            self._waivers = run_waivers(config, self._board.kind, self._marks.requirements(), run.started)
             self._run_folder.begin()
             self._results = self._writer = ResultsWriter(self._folder, run)
         except HilError as error:
             raise pytest.UsageError(str(error)) from error
         self._run_folder.holds_results = True
-        self._waivers = Waivers(run.started, waivers)
-        for waiver in waivers:
+        for waiver in self._waivers:
             self._write(WaiverNote(waiver))
         self._counter.is_active = True
         uncollected = self._marks.uncollected()
@@ -177,15 +173,6 @@ class EvidencePlugin:
         """Pass the path of the results to a worker before pytest-xdist starts it."""
         if self._writer is not None:
             node.workerinput[_RESULTS_FILE] = str(self._writer.path.resolve())
-
-    def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Write the list of planned tests, and what they do."""
-        items = [item for item in session.items if self._marks.includes(item)]
-        if items:
-            self._write(PlanNote({item.nodeid: requirement_ids(item) for item in items}))
-        texts = procedures(items)
-        if texts:
-            self._write(ProcedureNote(texts))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> Generator[None, None, None]:

@@ -7,7 +7,7 @@ from collections.abc import Collection
 import pytest
 
 from hotpin_hil.boards.kind import BoardKind
-from hotpin_hil.evidence.waivers import FILE_NAME, Waiver, load_waivers
+from hotpin_hil.evidence.waivers import FILE_NAME, Waivers, load_waivers
 
 
 def add_option(group: pytest.OptionGroup) -> None:
@@ -20,13 +20,16 @@ def add_option(group: pytest.OptionGroup) -> None:
     )
 
 
-def run_waivers(config: pytest.Config, kind: BoardKind, requirements: Collection[str]) -> list[Waiver]:
+def run_waivers(
+    config: pytest.Config, kind: BoardKind, requirements: Collection[str], started: str
+) -> Waivers:
     """The waivers that apply to this kind of board.
 
     Args:
         config: Configuration of the run.
         kind: Kind of board.
         requirements: The known requirement ids.
+        started: Start of the run, ISO 8601.
 
     Raises:
         UsageError: The file cannot be read, or a row is wrong.
@@ -34,5 +37,6 @@ def run_waivers(config: pytest.Config, kind: BoardKind, requirements: Collection
     named = config.option.waivers
     path = config.invocation_params.dir / named if named else config.rootpath / FILE_NAME
     if not named and not path.exists():
-        return []
-    return [waiver for waiver, kinds in load_waivers(path, requirements) if kind.value in kinds]
+        return Waivers(started)
+    loaded = load_waivers(path, requirements)
+    return Waivers(started, [waiver for waiver, kinds in loaded if kind.value in kinds])

@@ -153,8 +153,7 @@ class EvidencePlugin:
         for waiver in self._waivers:
             self._write(WaiverNote(waiver))
         self._counter.is_active = True
-        uncollected = self._marks.uncollected()
-        if uncollected:
+        if uncollected := self._marks.uncollected():
             self._write(SelectionNote(uncollected))
         self._terminal.write_first_line(self._board)
 

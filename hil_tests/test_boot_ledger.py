@@ -63,7 +63,7 @@ def test_system_boot_figures_are_explained_by_the_ledger(
 def measure_delta(
     device: Device, board: BoardInUse, explained: profile.Explanation, measure: Measure
 ) -> None:
-    """Measure that the baseline is taken after the init's own allocations and before the monitor's task."""
+    """Check that the baseline is taken after the init's own allocations and before the monitor's task."""
     (logged,) = device.events("mem.sample", since=boot_start(device), where=context_is("System Boot"))
     monitor = sum(block.cost for block in explained.placed if block.what.startswith("monitor task"))
     slack = 0 if board.memory_is_exact else DELTA_SLACK_B

@@ -172,7 +172,7 @@ def _waiver(table: Any, where: str, requirements: Collection[str]) -> tuple[Waiv
         raise UsageError(f"{where}: no requirement and no measurement", "name one of them, or both")
     for key in (*_NAMES, *_TEXTS):
         if (key in table or key in _TEXTS) and (not isinstance(table.get(key), str) or not table[key]):
-            raise UsageError(f"{where}: {key} is {_shown(table, key)}", "give a text in quotes")
+            raise UsageError(f"{where}: {key} is {_shown(table, key)}", "give a string in quotes")
     requirement = table.get("requirement", "")
     if requirement and requirement not in requirements:
         raise UsageError(

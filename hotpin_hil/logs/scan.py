@@ -48,7 +48,7 @@ class LineScanner:
         self.tally = LineTally()
         self.blocks = BlockCutter(self.tally.format)
         self.lines = 0
-        self._clock = BoardClock(self.tally, self._times_after)
+        self._clock = BoardClock(self.tally, lambda offset: _times_after(self._text, offset))
         self._cut = LineJoiner()
         self._headers = OtherHeaders()
         self._take_line = take
@@ -169,9 +169,8 @@ class LineScanner:
                 or number in self._traces
             ):
                 name = self.tally.name(tag)
-                self._hand_on(
-                    LogLine(LEVELS[level], _time(stamp), name, _rest(text), 0, number, False, is_fall)
-                )
+                line = LogLine(LEVELS[level], _time(stamp), name, _rest(text), 0, number, False, is_fall)
+                self._hand_on(line)
         return behind
 
     def _hand_on(self, line: LogLine | ConsoleLine) -> None:
@@ -228,8 +227,9 @@ class LineScanner:
             self.tally.count_error(tag)
         return bool(stamp) and self._clock.take(number, int(stamp), behind)
 
-    def _times_after(self, offset: int) -> list[int]:
-        return [int(row[2]) for row in islice(ROW.finditer(self._text, offset), LOOK_AHEAD) if row[1]][:2]
+
+def _times_after(text: bytes, offset: int) -> list[int]:
+    return [int(row[2]) for row in islice(ROW.finditer(text, offset), LOOK_AHEAD) if row[1]][:2]
 
 
 class _FoundBox(NamedTuple):

@@ -84,6 +84,7 @@ def test_unwritable_report_is_a_one_line_error(tmp_path: Path, capsys: pytest.Ca
     assert {path.name for path in tmp_path.iterdir()} == {
         "results.jsonl",
         "qualification.json",
+        "openmetrics.txt",
         "report.html",
     }
 
@@ -215,7 +216,9 @@ def shell(tmp_path: Path, how: str, **environment: str) -> subprocess.CompletedP
 
 def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
     process = shell(tmp_path, "> /dev/full")
-    assert process.stderr == "error: output cannot be written: No space left on device\n"
+    assert process.stderr == (
+        "error: output cannot be written: No space left on device (free space on the disk, then run again)\n"
+    )
     assert process.returncode == cli.EXIT_ERROR
 
 

@@ -6,13 +6,13 @@ import codecs
 
 SAMPLE = 1_024
 """Bytes at the start of a log that decide about its encoding."""
-_MARKS = (
-    (codecs.BOM_UTF8, ""),
-    (codecs.BOM_UTF16_LE, "utf-16-le"),
-    (codecs.BOM_UTF16_BE, "utf-16-be"),
-)
+_UTF16 = {"utf-16-le": codecs.BOM_UTF16_LE, "utf-16-be": codecs.BOM_UTF16_BE}
 _NULS_MIN = 0.6
 """UTF-16 without a mark: the share of characters whose upper byte is 0. A console log is mostly ASCII."""
+_PAIRS_MIN = 8
+"""Characters without a mark that are enough to recognise UTF-16."""
+_MARKED_NULS_MIN = 0.25
+"""The same with a mark, which noise at the start of a serial log may look like. Boxes have fewer ASCII characters."""
 
 
 class TextDecoder:
@@ -39,10 +39,12 @@ class TextDecoder:
 
     def _start(self, head: bytes) -> bytes:
         self._head = None
-        mark, encoding = next((known for known in _MARKS if head.startswith(known[0])), (b"", _guess(head)))
+        if head.startswith(codecs.BOM_UTF8):
+            return head[len(codecs.BOM_UTF8) :]
+        encoding, begin = _utf16(head[:SAMPLE])
         if encoding:
             self._utf16 = codecs.getincrementaldecoder(encoding)(errors="replace")
-        return head[len(mark) :]
+        return head[begin:]
 
     def _decode(self, data: bytes, *, final: bool = False) -> bytes:
         if self._utf16 is None:
@@ -50,13 +52,16 @@ class TextDecoder:
         return self._utf16.decode(data, final).encode("utf-8", errors="replace")
 
 
-def _guess(head: bytes) -> str:
-    """The UTF-16 without a mark that a log starts with, empty for any other encoding."""
-    sample = head[:SAMPLE]
-    pairs = len(sample) // 2
-    if not pairs:
-        return ""
-    even, odd = sample[0 : 2 * pairs : 2].count(0), sample[1 : 2 * pairs : 2].count(0)
-    if odd >= _NULS_MIN * pairs and not even:
-        return "utf-16-le"
-    return "utf-16-be" if even >= _NULS_MIN * pairs and not odd else ""
+def _utf16(sample: bytes) -> tuple[str, int]:
+    """The UTF-16 that a log starts with, and the length of its mark; ("", 0) for any other encoding."""
+    for encoding, mark in _UTF16.items():
+        begin = len(mark) if sample.startswith(mark) else 0
+        upper = 1 if encoding == "utf-16-le" else 0
+        pairs = (len(sample) - begin) // 2
+        end = begin + 2 * pairs
+        nuls, others = (sample[begin + byte : end : 2].count(0) for byte in (upper, 1 - upper))
+        if begin and nuls >= _MARKED_NULS_MIN * pairs and nuls >= others:
+            return encoding, begin
+        if pairs >= _PAIRS_MIN and not begin and nuls >= _NULS_MIN * pairs and not others:
+            return encoding, 0
+    return "", 0

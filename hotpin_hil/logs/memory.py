@@ -149,12 +149,14 @@ class MemoryLines:
         self._sink.emit(ev.HeapPrint(line.number, self._sink.boot, line.t_ms, line.tag, memory, free))
 
     def take_text_reading(self, line: ConsoleLine, t_ms: int | None) -> None:
-        """Emit the readings in a line without a header.
+        """Emit the readings in a line without a header, unless it has a record, whose figures are read elsewhere.
 
         Args:
             line: the line.
             t_ms: latest time before it.
         """
+        if line.text.startswith("@"):
+            return
         found = _SUMMARY.search(line.text)
         if found is not None:
             self._summary = (line.number, memory_of_caps(int(found[1], 16)))

@@ -124,7 +124,7 @@ NULL_CASES = [
 @pytest.mark.requirement("API-03")
 def test_null_is_refused(device: Device, measure: Measure) -> None:
     for case in NULL_CASES:
-        measure(case, device.api(case), exact=INVALID_ARG, source="REQUIREMENTS.md API-03")
+        measure(case, device.api(case), exact=INVALID_ARG, source="requirement API-03")
     unchanged = asdict(device.thresholds()) == DEFAULT_THRESHOLDS
     measure("nothing changed", unchanged, exact=True, source="API-03")
 
@@ -145,7 +145,7 @@ def test_init_refuses_invalid_thresholds(device: Device, measure: Measure) -> No
     assert len(cases) >= 5, f"only {cases} were tried"
     for case in cases:
         answer = device.api(BEFORE_INIT + case)
-        measure(case, answer, exact=INVALID_ARG, source="REQUIREMENTS.md API-03")
+        measure(case, answer, exact=INVALID_ARG, source="requirement API-03")
 
 
 @pytest.mark.requirement("API-04")
@@ -154,7 +154,7 @@ def test_calls_before_init_are_refused(device: Device, measure: Measure) -> None
     assert {"get_stats", "start_monitoring", "stop_monitoring", "log_stats", "optimize"} <= set(cases)
     for case in cases:
         answer = device.api(BEFORE_INIT + case)
-        measure(f"{case} before init", answer, exact=INVALID_STATE, source="REQUIREMENTS.md API-04")
+        measure(f"{case} before init", answer, exact=INVALID_STATE, source="requirement API-04")
 
 
 @pytest.mark.requirement("API-04")
@@ -250,10 +250,10 @@ def test_check_is_true_exactly_when_the_block_fits(
         "half the largest block": largest // 2,
     }
     for what, size in sizes.items():
-        claimed = device.check(**{memory.name: size})
+        reported = device.check(**{memory.name: size})
         had = heaps.can_hold(memory, size)
         measure(
-            f"check({what}: {size} B)", claimed, exact=had, source="heap_caps_malloc of that size, just then"
+            f"check({what}: {size} B)", reported, exact=had, source="heap_caps_malloc of that size, just then"
         )
         assert had == fits_one(regions, size), "the harness's heap rules disagree with the board's allocator"
     assert heaps.can_hold(memory, largest)
@@ -354,7 +354,7 @@ def test_callback_list_is_limited(device: Device, measure: Measure) -> None:
         "registering another warning callback",
         error_of(device, "mem.callbacks", add=1),
         exact=NO_MEM,
-        source="REQUIREMENTS.md API-09",
+        source="requirement API-09",
     )
     measure(
         "registering another recovery callback",
@@ -366,7 +366,7 @@ def test_callback_list_is_limited(device: Device, measure: Measure) -> None:
         "registering a NULL warning callback",
         device.api("callback_null"),
         exact=INVALID_ARG,
-        source="REQUIREMENTS.md API-09",
+        source="requirement API-09",
     )
     measure(
         "registering a NULL recovery callback",

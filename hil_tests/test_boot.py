@@ -67,7 +67,7 @@ def test_memory_manager_is_up_before_the_board_is_ready(
     for name, value in DEFAULT_THRESHOLDS.items():
         measure(name, getattr(thresholds, name), exact=value, source="guide: memory_manager_init(NULL)")
     mapped = sum(region.length for region in heaps.regions(PSRAM))
-    measure("PSRAM in the heap", mapped, "B", exact=4 * MB, source="REQUIREMENTS.md BOOT-01, heap.regions")
+    measure("PSRAM in the heap", mapped, "B", exact=4 * MB, source="requirement BOOT-01, heap.regions")
 
 
 @pytest.mark.requirement("BOOT-01")
@@ -95,7 +95,7 @@ def test_identity_matches_the_build(
     measure("IDF version", info.idf, exact=board.build.idf, source="app image of the build")
     measure("ELF SHA-256", info.elf_sha256, exact=elf_sha256, source="ELF file of the build")
     # Size of the PSRAM chip, which may be 8 MB with 4 MB mapped; the test of BOOT-01 reads the mapped size.
-    measure("PSRAM", info.psram, "B", low=4 * MB, high=8 * MB, source="REQUIREMENTS.md BOOT-01")
+    measure("PSRAM", info.psram, "B", low=4 * MB, high=8 * MB, source="requirement BOOT-01")
 
 
 @needs_boot_loader
@@ -126,13 +126,13 @@ def test_every_start_is_distinguishable(dut: Any, device: Device, measure: Measu
         "boots counted after an EN reset",
         second.boot_count - first.boot_count,
         exact=1,
-        source="REQUIREMENTS.md BOOT-02",
+        source="requirement BOOT-02",
     )
     measure(
         "boots counted after a software reset",
         third.boot_count - second.boot_count,
         exact=1,
-        source="REQUIREMENTS.md BOOT-02",
+        source="requirement BOOT-02",
     )
     measure(
         "reset reason after EN", second.reset_reason, exact="POWERON", source="a reset over EN is a power-on"
@@ -146,9 +146,7 @@ def test_healthy_boot_raises_no_warning(device: Device, monitor: Monitor, measur
     monitor.start()
     monitor.complete_checks(HEALTHY_SAMPLES)
     start = boot_start(device)
-    measure(
-        "warning events since reset", len(monitor.warnings(start)), exact=0, source="REQUIREMENTS.md BOOT-03"
-    )
+    measure("warning events since reset", len(monitor.warnings(start)), exact=0, source="requirement BOOT-03")
     measure(
         "warning boxes since reset", len(device.boxes(start, "Memory Warning")), exact=0, source="BOOT-03"
     )
@@ -161,6 +159,4 @@ def test_healthy_boot_raises_no_warning(device: Device, monitor: Monitor, measur
         exact="",
         source="a healthy board; hotpin_hil/logs/known_noise.toml",
     )
-    measure(
-        "complaints of the memory manager", "; ".join(complaints), exact="", source="REQUIREMENTS.md BOOT-03"
-    )
+    measure("complaints of the memory manager", "; ".join(complaints), exact="", source="requirement BOOT-03")

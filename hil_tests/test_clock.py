@@ -25,7 +25,7 @@ SHORTLY_MS = 700
 """Time before the limit at which each step begins; each ends after the limit."""
 INTERVAL_MS = 500
 TOLERANCE_MS = 5
-"""1 % of the interval (REQUIREMENTS.md MON-01)."""
+"""1 % of the interval (requirement MON-01)."""
 STALL_MS = 3_000
 """Longer than CONFIG_HOTPIN_TTS_STALL_MS."""
 SLOW = 0.1
@@ -52,7 +52,7 @@ def test_monitor_keeps_its_interval_past_the_limit(
             "ms",
             low=INTERVAL_MS - TOLERANCE_MS,
             high=INTERVAL_MS + TOLERANCE_MS,
-            source="REQUIREMENTS.md MON-01",
+            source="requirement MON-01",
         )
 
 

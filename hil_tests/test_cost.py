@@ -143,7 +143,7 @@ def test_quarter_of_the_monitors_stack_is_never_used(
         device.self_cost().stack_unused,
         "B",
         min=STACK_SPARE,
-        source="REQUIREMENTS.md PERF-05: 25 % of 2 KB",
+        source="requirement PERF-05: 25 % of 2 KB",
         klass="measured" if board.runs_chip_code else "modelled",
     )
 

@@ -136,14 +136,17 @@ OPERATIONS = [
 
 def record(measure: Measure, operation: Operation, kind: str, outcome: Outcome) -> None:
     """Prints and records the number of cases and the problems."""
-    print(f"{operation.name}: {outcome.cases} failing {kind}, {outcome.survived} of them survived")
+    print(
+        f"{operation.name}: {outcome.cases} injected failures of {kind}; "
+        f"the operation still succeeded in {outcome.survived}"
+    )
     for problem in outcome.problems:
         print(problem)
     measure(
         f"{operation.name}: problems with failing {kind}",
         "; ".join(outcome.problems),
         exact="",
-        source=f"{outcome.cases} failures, {outcome.survived} survived: {SOURCE}",
+        source=f"{outcome.cases} injected failures; the operation still succeeded in {outcome.survived}: {SOURCE}",
     )
 
 

@@ -19,7 +19,7 @@ STATE_TIMEOUT_MS = 10_000
 """CONFIG_HOTPIN_STATE_LOCK_TIMEOUT_MS."""
 INTERVAL_MS = 500
 TOLERANCE_MS = 5
-"""1 % of the interval (REQUIREMENTS.md MON-01)."""
+"""1 % of the interval (requirement MON-01)."""
 OUTPUT_MS = 1_730
 """Three intervals and a part of one."""
 
@@ -44,7 +44,7 @@ def test_requests_end_with_an_error_while_the_drivers_are_held(
         "duration of the request",
         event.data["duration_ms"],
         "ms",
-        low=STATE_TIMEOUT_MS - 10,  # a tick
+        low=STATE_TIMEOUT_MS - 10,  # less one 10 ms tick
         high=STATE_TIMEOUT_MS + 100,
         source="CONFIG_HOTPIN_STATE_LOCK_TIMEOUT_MS",
     )
@@ -116,7 +116,7 @@ def test_monitor_keeps_its_interval_after_the_output_was_held(
         "ms",
         low=-TOLERANCE_MS,
         high=TOLERANCE_MS,
-        source="REQUIREMENTS.md MON-01",
+        source="requirement MON-01",
     )
     measure(
         "samples left out",

@@ -102,14 +102,14 @@ def test_box_is_whole_while_three_tasks_log(device: Device, measure: Measure) ->
         "whole boxes",
         len([box for box in boxes if box]),
         exact=len(contexts),
-        source="REQUIREMENTS.md LOG-03",
+        source="requirement LOG-03",
     )
-    measure("broken boxes", deviations(device, start), exact="", source="REQUIREMENTS.md LOG-03")
+    measure("broken boxes", deviations(device, start), exact="", source="requirement LOG-03")
     for context, box in zip(contexts, boxes, strict=True):
         foreign = " | ".join(box.foreign) if box else "no box"
-        measure(f"foreign lines in {context!r}", foreign, exact="", source="REQUIREMENTS.md LOG-03")
+        measure(f"foreign lines in {context!r}", foreign, exact="", source="requirement LOG-03")
     stamps = loaders(device, start)
-    measure("tasks that logged", len(stamps), exact=LOAD_TASKS, source="REQUIREMENTS.md LOG-03")
+    measure("tasks that logged", len(stamps), exact=LOAD_TASKS, source="requirement LOG-03")
     for tag, times in stamps.items():
         pauses = [longest_pause(times, box.lines[0].t_ms) for box in boxes if box]
         measure(

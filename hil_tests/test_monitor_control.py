@@ -15,9 +15,9 @@ SLOW_MS, FAST_MS = 60_000, 400
 MINIMUM_MS = 100
 """CONFIG_HOTPIN_MEM_MIN_INTERVAL_MS of builds with the console (PROTOCOL.md §1)."""
 INTERVAL_TOLERANCE = 0.01
-"""REQUIREMENTS.md MON-01."""
+"""Requirement MON-01."""
 
-SOURCE = "REQUIREMENTS.md API-05"
+SOURCE = "requirement API-05"
 
 
 @pytest.mark.requirement("API-05")
@@ -59,7 +59,7 @@ def test_interval_is_the_one_started_last(device: Device, monitor: Monitor, meas
                 "ms",
                 low=interval * (1 - INTERVAL_TOLERANCE),
                 high=interval * (1 + INTERVAL_TOLERANCE),
-                source="REQUIREMENTS.md MON-01, by the board's clock",
+                source="requirement MON-01, by the board's clock",
             )
     monitor.stop()
     start = device.mark()

@@ -14,7 +14,7 @@ from hotpin_hil.device import Device, DeviceError, MemoryEvent
 
 INTERVAL_MS = 15_000
 INTERVAL_TOLERANCE = 0.01
-"""REQUIREMENTS.md MON-01: within 1 % of the board's own clock."""
+"""Requirement MON-01: within 1 % of the board's own clock."""
 
 INTERVALS = 3
 INTERVAL_BUDGET_S = 20.0
@@ -25,7 +25,7 @@ IN_ONE_COMMAND = "heap_caps, read before and after in the same command"
 UNTOUCHED_PERCENT = 3
 DIRECT = "direct read (heap.probe)"
 
-UNTOUCHED = "REQUIREMENTS.md MON-05: 0-3 %; facts: 1 - largest/free over all heaps would read about 50 %"
+UNTOUCHED = "requirement MON-05: 0-3 %; facts: 1 - largest/free over all heaps would read about 50 %"
 
 
 @pytest.mark.requirement("MON-01", "BOOT-03")
@@ -55,7 +55,7 @@ def test_samples_every_fifteen_seconds_of_board_time(
             "ms",
             low=INTERVAL_MS * (1 - INTERVAL_TOLERANCE),
             high=INTERVAL_MS * (1 + INTERVAL_TOLERANCE),
-            source="REQUIREMENTS.md MON-01, by the board's clock",
+            source="requirement MON-01, by the board's clock",
             requirement="MON-01",
         )
     device.wait_box("Periodic", since=start)
@@ -73,7 +73,7 @@ def test_samples_every_fifteen_seconds_of_board_time(
         "warnings in the first minute",
         len(monitor.warnings(boot_start(device))),
         exact=0,
-        source="REQUIREMENTS.md BOOT-03",
+        source="requirement BOOT-03",
         requirement="BOOT-03",
     )
 
@@ -88,12 +88,14 @@ def test_every_figure_equals_a_direct_read(
         for memory in MEMORIES:
             heaps.hold(memory, 10 * KB)
             heaps.split(memory, block=KB, count=8)
-    sandwich = device.sandwich([*(memory.caps for memory in MEMORIES), TOTAL_CAPS], claim="mem.stats")
-    assert sandwich.stable, "memory changed during the command, so the claim cannot be judged"
-    claim = sandwich.stats
+    sandwich = device.sandwich([*(memory.caps for memory in MEMORIES), TOTAL_CAPS], around="mem.stats")
+    assert sandwich.stable, (
+        "memory changed during the command, so mem.stats cannot be compared with the readings"
+    )
+    reported = sandwich.stats
     for memory in MEMORIES:
         read = sandwich.before[memory.caps]
-        free, largest, fragmentation = claim.memory(memory.name)
+        free, largest, fragmentation = reported.memory(memory.name)
         measure(f"{memory.name} free - direct read", free - read.free, "B", exact=0, source=IN_ONE_COMMAND)
         measure(
             f"{memory.name} largest - direct read",
@@ -118,7 +120,7 @@ def test_every_figure_equals_a_direct_read(
             source="arithmetic on heap.regions",
         )
     total = sandwich.before[TOTAL_CAPS].free
-    measure("total free - direct read", claim.total_free - total, "B", exact=0, source=IN_ONE_COMMAND)
+    measure("total free - direct read", reported.total_free - total, "B", exact=0, source=IN_ONE_COMMAND)
 
 
 @pytest.mark.requirement("MON-02")
@@ -171,10 +173,10 @@ def test_fragmentation_follows_the_layout(
 ) -> None:
     """The original firmware showed 46-51 % on an idle healthy board, and 7-11 % when memory had run out."""
 
-    def claimed() -> int:
+    def reported_percent() -> int:
         return device.stats().memory(memory.name)[2]
 
-    untouched = claimed()
+    untouched = reported_percent()
     assert memory is PSRAM or len(heaps.regions(memory)) > 1, "internal memory must have several heaps"
     measure(
         "fragmentation, memory untouched", untouched, "%", low=0, high=UNTOUCHED_PERCENT, source=UNTOUCHED
@@ -183,7 +185,7 @@ def test_fragmentation_follows_the_layout(
     if memory is PSRAM:
         heaps.leave(memory, 400 * KB)
     first = heaps.split(memory, block=2 * KB, count=16)
-    little = claimed()
+    little = reported_percent()
     measure(
         "fragmentation, memory split once",
         little,
@@ -197,10 +199,10 @@ def test_fragmentation_follows_the_layout(
         "%",
         low=3,
         high=100,
-        source="REQUIREMENTS.md MON-05",
+        source="requirement MON-05",
     )
     second = heaps.split(memory, block=3 * KB, count=14)
-    more = claimed()
+    more = reported_percent()
     measure(
         "fragmentation, memory split twice",
         more,
@@ -214,13 +216,18 @@ def test_fragmentation_follows_the_layout(
         "%",
         low=3,
         high=100,
-        source="REQUIREMENTS.md MON-05",
+        source="requirement MON-05",
     )
 
     heaps.release(second)
     heaps.release(first)
     measure(
-        "fragmentation, memory merged again", claimed(), "%", low=0, high=UNTOUCHED_PERCENT, source=UNTOUCHED
+        "fragmentation, memory merged again",
+        reported_percent(),
+        "%",
+        low=0,
+        high=UNTOUCHED_PERCENT,
+        source=UNTOUCHED,
     )
 
 
@@ -298,7 +305,7 @@ def test_minimum_ever_never_rises(device: Device, heaps: Heaps, monitor: Monitor
             monitor.samples(1)
     minima = [stats.total_minimum_free for stats in seen]
     rises = [later - earlier for earlier, later in pairwise(minima) if later > earlier]
-    measure("rises of the minimum ever", len(rises), exact=0, source="REQUIREMENTS.md MON-03")
+    measure("rises of the minimum ever", len(rises), exact=0, source="requirement MON-03")
     measure("falls of the minimum ever", minima[0] - minima[-1], "B", min=1, source="the test's own blocks")
     above = max(stats.total_minimum_free - stats.total_free for stats in seen)
     measure(

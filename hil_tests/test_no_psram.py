@@ -17,7 +17,7 @@ from hotpin_hil.device import Device, DeviceError
 from hotpin_hil.pytest_plugin.plugin import BoardInUse
 
 SAMPLES = 3
-SOURCE = "REQUIREMENTS.md BOOT-04"
+SOURCE = "requirement BOOT-04"
 
 
 @pytest.fixture

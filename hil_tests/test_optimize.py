@@ -30,7 +30,7 @@ HOLE = 512
 HOLES_MAX = 48
 STEP = 0.004
 """Step of fragmentation, small enough not to skip a percent."""
-SOURCE = "REQUIREMENTS.md API-10"
+SOURCE = "requirement API-10"
 
 
 def check_advice(device: Device, measure: Measure, when: str, expected: set[str]) -> None:

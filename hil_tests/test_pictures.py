@@ -68,7 +68,12 @@ def test_camera_is_powered_only_in_camera_mode(device: Device, modes: Modes, mea
         before = device.pins()[PWDN_PIN]
         modes.to(mode)
         pin = device.pins()[PWDN_PIN]
-        measure(f"{mode}: power-down line is high", pin.is_high, exact=is_high, source="1: off")
+        measure(
+            f"{mode}: power-down line is high",
+            pin.is_high,
+            exact=is_high,
+            source="the camera is off while the line is high",
+        )
         measure(
             f"{mode}: changes of the line", pin.changes - before.changes, exact=1, source="one for each mode"
         )
@@ -78,7 +83,7 @@ def test_camera_is_powered_only_in_camera_mode(device: Device, modes: Modes, mea
                 pin.high_ms,
                 "ms",
                 min=PWDN_MS - 10,
-                source="DESIGN.md §2: 100 ms; a tick",
+                source="100 ms power-down pulse (CONFIG_HOTPIN_CAMERA_PWDN_MS), less one 10 ms tick",
             )
     others = sorted(set(device.pins()) - {PWDN_PIN})
     measure(

@@ -31,12 +31,12 @@ from hotpin_hil.pytest_plugin.plugin import BoardInUse, recorder_of
 
 pytestmark = pytest.mark.requirement("ROB-02")
 
-SOURCE = "REQUIREMENTS.md ROB-02"
+SOURCE = "requirement ROB-02"
 
 COMPLAINT = re.compile(
     rb"E \(\d+\) (esp_image|boot|flash_parts): [^\r\n]+|invalid header: |csum err:|load:0x\w+,len:-"
 )
-"""Errors that the second-stage boot loader logs without a bootable app, and the ROM without a boot loader."""
+"""Errors that the second-stage bootloader logs without a bootable app, and the ROM without a bootloader."""
 SILENCE_S = 0.2
 
 REASONS = {
@@ -138,7 +138,7 @@ def test_boots_are_counted_from_one_after_the_storage_is_erased(
         device.reboot().boot_count,
         device.panic("abort").boot_count,
     ]
-    measure("boot counts", str(counts), exact="[1, 2, 3]", source="REQUIREMENTS.md BOOT-02")
+    measure("boot counts", str(counts), exact="[1, 2, 3]", source="requirement BOOT-02")
 
 
 def test_byte_access_to_iram_panics_where_the_chip_is_real(
@@ -184,12 +184,12 @@ def test_interrupted_flashing_is_repaired_by_flashing_again(
 def measure_flashed_again(
     dut: Any, device: Device, measure: Measure, elf_sha256: str, when: str = ""
 ) -> None:
-    """Check that the boot loader reports no bootable app, and that flashing again repairs it."""
+    """Check that the bootloader reports no bootable app, and that flashing again repairs it."""
     start = device.mark()
     dut.serial.hard_reset()
     complaint = device.channel.wait(lambda: COMPLAINT.search(device.channel.text(start)), budgets.BOOT_S)
     said = complaint is not None
-    measure(f"{when}the boot loader complains", said, exact=True, source="boot_logs: no bootable app")
+    measure(f"{when}the bootloader reports an error", said, exact=True, source="boot_logs: no bootable app")
     measure(f"{when}recovery of the board", by_itself(device), exact="by flashing it again", source=SOURCE)
     dut.serial.flash()
     info = device.wait_ready()
@@ -204,7 +204,7 @@ CUTS_SEED = 20
 def test_power_cut_during_flashing_is_repaired_by_flashing_again(
     dut: Any, device: Device, faults: Faults, measure: Measure
 ) -> None:
-    """The test cuts power while esptool writes, once in each third of the data; the first includes the boot loader."""
+    """The test cuts power while esptool writes, once in each third of the data; the first includes the bootloader."""
     elf_sha256 = device.info().elf_sha256
     sizes = [Path(file.file_path).stat().st_size for file in dut.app.flash_files]
     dice = random.Random(CUTS_SEED)

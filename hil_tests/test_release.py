@@ -99,7 +99,7 @@ def test_release_image_boots_logs_and_ticks_without_a_warning(
             "ms",
             low=INTERVAL_MS - INTERVAL_TOLERANCE_MS,
             high=INTERVAL_MS + INTERVAL_TOLERANCE_MS,
-            source="REQUIREMENTS.md MON-01",
+            source="requirement MON-01",
         )
         first = later
     release.wait_box("Periodic", since=boot_start(release))
@@ -135,7 +135,7 @@ def test_release_image_has_no_console(release: Device, measure: Measure) -> None
         release.command("sys.info", timeout_s=SILENCE_S)
     sample = release.wait_event("mem.sample", SAMPLE_BUDGET_S, since=start, where=context_is("Periodic"))
     replies = [record for record in release.channel.records(start) if record.kind == "reply"]
-    measure("replies", len(replies), exact=0, source="REQUIREMENTS.md ROB-03")
+    measure("replies", len(replies), exact=0, source="requirement ROB-03")
     measure("resets after sending", len(release.channel.resets(start)), exact=0, source="ROB-03")
     said = {line.tag for line in release.log_lines(start)} - {"MEM_MGR"}
     measure("log lines not of the memory manager", ", ".join(said), exact="", source="no echo, no help")
@@ -155,9 +155,7 @@ def test_release_image_has_none_of_the_consoles_strings(
     for name, image in (("bin", Path(dut.app.bin_file)), ("elf", Path(dut.app.elf_file))):
         content = image.read_bytes()
         found = [text.decode() for text in texts if text in content]
-        measure(
-            f"texts of the console in {name}", "; ".join(found), exact="", source="REQUIREMENTS.md ROB-03"
-        )
+        measure(f"texts of the console in {name}", "; ".join(found), exact="", source="requirement ROB-03")
     known = sum(text in with_console for text in texts)
     measure(
         "texts found in the image with the console",

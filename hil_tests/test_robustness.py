@@ -18,7 +18,7 @@ NOISE_BYTES = 6_000
 CHUNK = 200
 """Bytes per write, fewer than the board's receive buffer holds."""
 
-SOURCE = "REQUIREMENTS.md ROB-01"
+SOURCE = "requirement ROB-01"
 
 HOSTILE_LINES = [
     b"@",

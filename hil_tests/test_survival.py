@@ -84,7 +84,12 @@ def test_damaged_snapshots_are_not_reported(device: Device, measure: Measure) ->
             reported += len(last.snapshots)
         elif last.snapshots:
             wrong = []  # of the boot before it, whose snapshots are not known here
-        measure(f"round {number}: snapshots that nobody logged", len(wrong), exact=0, source="CRC of each")
+        measure(
+            f"round {number}: snapshots that nobody logged",
+            len(wrong),
+            exact=0,
+            source="a CRC protects each snapshot",
+        )
     measure("snapshots reported", reported, min=1, source="not all are damaged")
 
 
@@ -94,7 +99,12 @@ def test_damaged_identity_of_the_last_boot_is_not_reported(device: Device, measu
         info = device.info()
         device.log("Survivor")
         places = device.find_in_rtc(int(info.b, 16))
-        measure(f"places of the id, {distance:+d}", len(places), min=1, source="RTC memory has it")
+        measure(
+            f"copies of the boot id in RTC memory, offset {distance:+d}",
+            len(places),
+            min=1,
+            source="the firmware keeps the boot id in RTC_NOINIT memory",
+        )
         for at in places:
             device.flip_rtc(at + distance)
         device.reboot()

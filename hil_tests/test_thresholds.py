@@ -426,7 +426,7 @@ def test_warning_critical_and_recovery_in_order(
             ("mem.recovered", low),
         ]
     )
-    measure("events", told, exact=expected, source="REQUIREMENTS.md THR-10")
+    measure("events", told, exact=expected, source="requirement THR-10")
 
 
 @pytest.mark.requirement("THR-10")

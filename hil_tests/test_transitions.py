@@ -615,15 +615,15 @@ def test_duration_is_within_its_limit(device: Device, modes: Modes, measure: Mea
         if round_number:
             modes.to(other(mode))
         start = device.mark()
-        claimed = modes.to(mode).duration_ms
+        reported = modes.to(mode).duration_ms
         stamps = [sample(device, contexts[mode], start).data["timestamp_ms"] for contexts in (BEFORE, AFTER)]
         between = stamps[1] - stamps[0]
         limit = DURATION_MAX_MS[mode]
-        measure(f"to {mode}, claimed", claimed, "ms", max=limit, source=DURATION_SOURCE)
+        measure(f"to {mode}, claimed", reported, "ms", max=limit, source=DURATION_SOURCE)
         measure(f"to {mode}, between the samples", between, "ms", max=limit, source=DURATION_SOURCE)
         measure(
             f"to {mode}, claimed - between the samples",
-            claimed - between,
+            reported - between,
             "ms",
             low=-TICK_MS - 1,
             high=2 * 15 + LINE_WAIT_MS + TICK_MS,
@@ -916,7 +916,7 @@ def test_pauses_add_to_duration_and_cost_no_memory(
                     "B",
                     low=0,
                     high=8_552,
-                    source="at most an ended task's stack, which the idle task frees",
+                    source="at most a deleted task's stack, which the idle task frees",
                 )
 
 

@@ -163,7 +163,7 @@ def test_refusal_leaks_nothing_and_ends_when_memory_is_back(
     )
 
     heaps.release(held)
-    measure("error once memory is back", open_error(device), exact="none", source="REQUIREMENTS.md TTS-03")
+    measure("error once memory is back", open_error(device), exact="none", source="requirement TTS-03")
     device.tts_close()
     for memory, free in zip((INTERNAL, DMA, PSRAM), untouched, strict=True):
         measure(f"{memory.name} free at the end", heaps.free(memory.caps), "B", exact=free, source="no leak")
@@ -183,7 +183,7 @@ def test_enough_in_sum_but_no_block_is_refused_with_its_own_message(
     assert not fits_one(regions, STREAM_BUFFER)
 
     start = device.mark()
-    measure("error", open_error(device), exact="ESP_ERR_NO_MEM", source="REQUIREMENTS.md TTS-04")
+    measure("error", open_error(device), exact="ESP_ERR_NO_MEM", source="requirement TTS-04")
     largest = largest_request(regions)
     device.wait_line(rf"\b{largest}\b", since=start)
     errors = [line.text for line in device.log_lines(start) if line.tag == "TTS" and line.level == "E"]

@@ -16,17 +16,17 @@ BOOT_FAULTS: dict[str, Known] = dict(
     (
         _known(
             faults.BLANK_FLASH,
-            "No boot loader: the flash is empty",
-            "The ROM read only 0xff where the boot loader should be.",
-            "the flash is erased, or the boot loader was flashed to another chip's offset (0x1000 on ESP32 and S2, "
+            "No bootloader: the flash is empty",
+            "The ROM read only 0xff where the bootloader should be.",
+            "the flash is erased, or the bootloader was flashed to another chip's offset (0x1000 on ESP32 and S2, "
             "0x0 on S3, C3, C6 and H2, 0x2000 on P4 and C5)",
             _FLASH_ALL,
         ),
         _known(
             faults.BOOT_LOADER_DAMAGED,
-            "Boot loader damaged",
-            "The ROM rejects the boot loader in the flash.",
-            "a damaged or interrupted flash operation, a boot loader for another chip or offset, or a wrong flash mode",
+            "Bootloader damaged",
+            "The ROM rejects the bootloader in the flash.",
+            "a damaged or interrupted flash operation, a bootloader for another chip or offset, or a wrong flash mode",
             f"{_FLASH_ALL}; if it recurs, use DIO mode and 40 MHz, and check the supply while flashing",
         ),
         _known(
@@ -39,21 +39,21 @@ BOOT_FAULTS: dict[str, Known] = dict(
         _known(
             faults.PARTITION_TABLE,
             "Partition table damaged",
-            "The boot loader rejects the partition table.",
-            "the table is damaged, missing, or flashed to another offset than the boot loader expects",
+            "The bootloader rejects the partition table.",
+            "the table is damaged, missing, or flashed to another offset than the bootloader expects",
             "flash it again: idf.py partition-table-flash; check CONFIG_PARTITION_TABLE_OFFSET",
         ),
         _known(
             faults.NO_APP,
             "No bootable application",
-            "The boot loader finds no application that it can start.",
+            "The bootloader finds no application that it can start.",
             "nothing is flashed at the application's offset, or the partition table has none there",
             "flash the application: idf.py flash; compare its offset with the partition table",
         ),
         _known(
             faults.APP_DAMAGED,
             "Application image damaged",
-            "The boot loader rejects the application in the flash.",
+            "The bootloader rejects the application in the flash.",
             "an interrupted flash operation or OTA update, an image larger than its partition, or a flash mode or speed"
             " that the chip does not keep",
             "flash the application again: idf.py flash; if it recurs, use DIO mode and 40 MHz",
@@ -61,7 +61,7 @@ BOOT_FAULTS: dict[str, Known] = dict(
         _known(
             faults.WRONG_CHIP,
             "Image for another chip or chip revision",
-            "The boot loader says that the image does not fit this chip.",
+            "The bootloader says that the image does not fit this chip.",
             "the image was built for another chip of the family or for a newer revision",
             "build for this chip: idf.py set-target; lower the minimum chip revision in the configuration",
         ),

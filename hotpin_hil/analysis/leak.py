@@ -24,7 +24,7 @@ from itertools import pairwise
 from statistics import NormalDist, median
 
 BUDGET_PER_CYCLE = 1_024 / 1_000
-"""Bytes per cycle: 1,024 in 1,000 cycles (REQUIREMENTS.md TRN-04)."""
+"""Bytes per cycle: 1,024 in 1,000 cycles (requirement TRN-04)."""
 
 WARM_UP_MIN = 4
 """Recorded boards settle over the first 3 to 4 cycles."""

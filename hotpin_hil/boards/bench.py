@@ -220,7 +220,7 @@ def _check_url(where: str, text: str) -> None:
 
 
 def _kind(where: str, text: str | None, port: str | None) -> BoardKind:
-    """Without `kind`, a board on loopback counts as virtual, which claims less evidence."""
+    """Without `kind`, a board on loopback counts as virtual, the kind with the weaker evidence."""
     if text is None:
         return BoardKind.VIRTUAL if port is not None and is_loopback(port) else BoardKind.HARDWARE
     kinds = (BoardKind.HARDWARE.value, BoardKind.VIRTUAL.value)

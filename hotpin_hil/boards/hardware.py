@@ -62,7 +62,7 @@ def use_serial_service(options: Any, power_cycle: Callable[[], bool] | None) -> 
 
     Args:
         options: the options of the run. Without pytest-embedded's options, the function does nothing.
-        power_cycle: called if a chip does not enter its boot loader.
+        power_cycle: called if a chip does not enter download mode.
     """
     if not hasattr(options, "embedded_services"):
         return

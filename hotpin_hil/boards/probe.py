@@ -1,4 +1,4 @@
-"""Identifies a chip: reads fuses and flash through its boot loader, then the size of PSRAM from its start-up log.
+"""Identifies a chip: reads fuses and flash in download mode, then the size of PSRAM from its start-up log.
 
 Probing resets the board: lease its port first.
 """
@@ -30,7 +30,7 @@ from hotpin_hil.link.port import open_port, port_error
 CONSOLE_BAUD = 115200
 CONNECT_ATTEMPTS = 2
 START_S = 4.0
-"""Time from the reset to the log line about PSRAM. It follows the logs of the ROM and the boot loader, after 1.2 s on
+"""Time from the reset to the log line about PSRAM. It follows the logs of the ROM and the bootloader, after 1.2 s on
 the recorded boards."""
 
 TABLE_OFFSET = 0x8000  # CONFIG_PARTITION_TABLE_OFFSET's default
@@ -109,7 +109,7 @@ def probe(port: str, tell: Tell = lambda text: None) -> ChipReport:
 
 @contextlib.contextmanager
 def _chip(port: str) -> Iterator[Any]:
-    """Enter the chip's boot loader for the block; hides esptool's output and converts its errors."""
+    """Enter the chip's download mode for the block; hides esptool's output and converts its errors."""
     with contextlib.redirect_stdout(io.StringIO()), contextlib.closing(open_port(port, CONSOLE_BAUD)) as line:
         try:
             yield detect_chip(line, connect_attempts=CONNECT_ATTEMPTS)

@@ -25,7 +25,7 @@ CLOCK_ARGUMENTS = ("-icount", "shift=6,sleep=off")
 """Counts the board's time in instructions, 2 ** 6 ns each, and advances it to the next timer while all tasks wait. A
 loaded host then delays a test, but triggers no watchdog of the board.
 
-Before its boot loader the board spins for 0.6 s to read its fuses; longer instructions make that loop shorter."""
+Before its bootloader the board spins for 0.6 s to read its fuses; longer instructions make that loop shorter."""
 CHIP_SPEED_ARGUMENTS = ("-icount", "shift=3,sleep=off")
 """As above with 8 ns per instruction, about the chip's speed; a start then takes the host four times as long."""
 WATCHDOG_ARGUMENT = "property=wdt_disable,value=true"

@@ -286,9 +286,9 @@ class Device(Console):
         """Direct reading of one capability set, bypassing the memory manager."""
         return parse_answer(Probe, self.command("heap.probe", caps=caps), "heap.probe")
 
-    def sandwich(self, caps_list: Sequence[str], claim: str = "mem.stats") -> Sandwich:
-        """Read up to 4 capability sets, run the command `claim`, and read the sets again, without interruption."""
-        reply = self.command("heap.probe", caps=";".join(caps_list), around=claim)
+    def sandwich(self, caps_list: Sequence[str], around: str = "mem.stats") -> Sandwich:
+        """Read up to 4 capability sets, run the command `around`, and read the sets again, without interruption."""
+        reply = self.command("heap.probe", caps=";".join(caps_list), around=around)
         readings = [
             {caps: parse_answer(Probe, reply[when][caps], f"heap.probe {when}") for caps in caps_list}
             for when in ("before", "after")

@@ -83,7 +83,8 @@ class Console:
 
         Args:
             name: for example "mem.stats".
-            timeout_s: budget for one attempt; a request is repeated.
+            timeout_s: wait per attempt, seconds. The request is resent on timeout or on a damaged reply; the call takes
+                at most `timeout_s * (1 + budgets.REPEATS)`.
             args: the command's arguments, see `encode_request`.
 
         Returns:
@@ -181,7 +182,7 @@ class Console:
             self._accepted = Cursor(record.offset, self.channel.mark().index)
 
     def _check_noise(self, since: Cursor, what: str) -> None:
-        """Raise NoisyLine if the serial line has corrupted bytes since then.
+        """Raise NoisyLine if the serial line has corrupted bytes after `since`.
 
         If it has, neither a missing record nor a damaged text is evidence against the firmware.
         """
@@ -314,15 +315,15 @@ class Console:
             )
 
     def events(self, name: str | None = None, *, since: Cursor, where: Where | None = None) -> list[Event]:
-        """Events that have arrived since a moment.
+        """Events that have arrived after `since`.
 
         Args:
             name: None for all.
-            since: the moment.
+            since: the cursor from which to search.
             where: condition on the event.
 
         Raises:
-            LostRecord: a record is missing since then.
+            LostRecord: a record sent after `since` was lost.
         """
         found = self._matching(name, since, where)
         self._check_gaps(since, f"whether there was another '{name or 'event'}'")
@@ -331,12 +332,12 @@ class Console:
     def wait_event(
         self, name: str, timeout_s: float = budgets.EVENT_S, *, since: Cursor, where: Where | None = None
     ) -> Event:
-        """Wait for the first matching event since a moment; it may have arrived already.
+        """Wait for the first matching event after `since`; it may have arrived already.
 
         Args:
             name: of the event.
             timeout_s: budget.
-            since: the moment.
+            since: the cursor from which to search.
             where: condition on the event.
 
         Raises:
@@ -365,11 +366,11 @@ class Console:
         return event
 
     def no_event(self, name: str, *, since: Cursor, where: Where | None = None) -> None:
-        """Check that no matching event was sent since a moment.
+        """Check that no matching event has been sent since the cursor `since`.
 
         Raises:
             UnexpectedEvent: one was sent.
-            LostRecord: a record is missing since then.
+            LostRecord: a record sent after `since` was lost.
         """
         self.barrier()
         found = self._matching(name, since, where)
@@ -381,16 +382,16 @@ class Console:
     # --- console text ---
 
     def text(self, since: Cursor) -> str:
-        """Everything received since a moment, as text; bytes that are not UTF-8 become U+FFFD."""
+        """Everything received after `since`, as text; bytes that are not UTF-8 become U+FFFD."""
         return self.channel.text(since).decode("utf-8", errors="replace")
 
     def log_lines(self, since: Cursor) -> list[LogLine]:
-        """The complete log lines (in ESP_LOG's format) since a moment."""
+        """The complete log lines (in ESP_LOG's format) after `since`."""
         lines = LineSplitter(since.offset).feed(self.channel.text(since))
         return [parsed for parsed in map(parse_log_line, lines) if parsed is not None]
 
     def wait_line(self, pattern: str, timeout_s: float = budgets.EVENT_S, *, since: Cursor) -> LogLine:
-        """Wait for the first log line since a moment whose text matches a pattern (re.search).
+        """Wait for the first log line after `since` whose text matches a pattern (re.search).
 
         Raises:
             MissingEvent: no such line arrived, although the board is alive.
@@ -420,7 +421,7 @@ class Console:
         return self._boxes
 
     def boxes(self, since: Cursor, context: str | None = None) -> list[Box]:
-        """Complete boxes that started since a moment, even if other tasks' lines interrupt them."""
+        """Complete boxes that started after `since`, even if other tasks' lines interrupt them."""
         return [
             box
             for box in self._take_boxes()
@@ -428,7 +429,7 @@ class Console:
         ]
 
     def broken_boxes(self, since: Cursor) -> list[BrokenBox]:
-        """Boxes since a moment that were cut off or do not have the guide's layout.
+        """Boxes after `since` that were cut off or do not have the guide's layout.
 
         Raises:
             NoisyLine: the serial line may have damaged them.
@@ -441,7 +442,7 @@ class Console:
         return broken
 
     def wait_box(self, context: str, timeout_s: float = budgets.BOX_S, *, since: Cursor) -> Box:
-        """Wait for the first box with this context since a moment.
+        """Wait for the first box with this context after `since`.
 
         Raises:
             ProtocolError: a box does not have the guide's layout.

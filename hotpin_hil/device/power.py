@@ -21,7 +21,7 @@ _REASONS = ("POWERON", "BROWNOUT")
 
 
 def power_failure(channel: Channel, since: Cursor | None = None) -> str:
-    """Describe the newest unrequested reset since a moment, if a loss of power is its likely cause.
+    """Describe the newest unrequested reset after `since` (None: any), if a loss of power is its likely cause.
 
     Returns:
         For example "the board was reset during the test by a loss of power (POWERON_RESET)"; empty for any other cause.

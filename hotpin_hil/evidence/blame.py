@@ -84,7 +84,7 @@ def blame(
     Args:
         error: the exception.
         phase: SETUP, CALL or TEARDOWN.
-        chip_answers: resets the chip and returns whether its boot loader answers; called only after silence.
+        chip_answers: resets the chip and returns whether its ROM then prints a reset banner; called only after silence.
         channel: the serial line to the board, if there is one.
         host_fault: returns what the host did to the board during the test, if anything.
     """

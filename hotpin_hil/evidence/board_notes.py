@@ -50,7 +50,7 @@ class BoardNotes:
         return Moment(self._test, self._board(), self._boot, self._t)
 
     def record(self, record: Record) -> None:
-        """Take the next record of any kind."""
+        """Note boot, time and mode from a record of any kind; emits a note if the record completes an event."""
         if record.boot != self._boot:
             self._mode = None
         self._boot, self._t = record.boot, record.t_ms
@@ -64,12 +64,12 @@ class BoardNotes:
         self._sink(EventNote(self.moment, self._mode, event.name, _content(event.data)))
 
     def reply(self, command: str, data: Mapping[str, Any]) -> None:
-        """Take the reply to a command; most replies are not kept."""
+        """Emit a note for the reply, if replies to this command are kept."""
         if command in KEPT_REPLIES:
             self.keep_reply(command, data)
 
     def keep_reply(self, command: str, data: Mapping[str, Any]) -> None:
-        """Take a reply that is always kept."""
+        """Emit a note for a reply, whatever the command."""
         self._sink(ReplyNote(self.moment, self._mode, command, _content(data, "ok")))
 
 

@@ -259,7 +259,7 @@ class Channel:
                 self._cond.wait(remaining_s)
 
     def text(self, since: Cursor | None = None) -> bytes:
-        """Every byte received since a moment (None: from the beginning)."""
+        """Every byte received after `since` (None: from the beginning)."""
         with self._cond:
             return bytes(self._text[since.offset if since else 0 :])
 

@@ -19,9 +19,9 @@ KNOWN_PANICS = {
 """Text of a panic -> the defect of QEMU behind it."""
 WATCHDOG_RESETS = ("TG0WDT_SYS_RESET", "TG1WDT_SYS_RESET", "RTCWDT_RTC_RESET", "RTCWDT_SYS_RESET")
 """Resets by a watchdog alone. After a firmware panic, such a reset is the firmware's fault. Otherwise it is the
-emulator's, even the first reset of a start: a reset over EN arms the boot loader's watchdog, which may fire before the
+emulator's, even the first reset of a start: a reset over EN arms the bootloader's watchdog, which may fire before the
 ROM prints anything."""
-_TOO_SLOW = "the host was too slow for the boot loader's watchdog"
+_TOO_SLOW = "the host was too slow for the bootloader's watchdog"
 RESETS_MAX = 3
 """After this many restarts the start counts as ended, so that the test sees the cause."""
 READY = b"Returned from app_main()"

@@ -3,7 +3,7 @@
 `HilIdfSerial` replaces pytest-embedded's `IdfSerial` and keeps its methods. Differences:
 
 - one blocking reader thread instead of a 50 ms poll; bytes reach `channel` before pytest-embedded's queue;
-- the boot loader is entered only to flash or erase; a set-up with nothing to flash needs one reset;
+- download mode is entered only to flash or erase; a set-up with nothing to flash needs one reset;
 - flash contents that are already up to date are not written again, in this run or the next;
 - after flashing the board is reset once, with the console's baud rate set;
 - a lost port ends the channel with a PortError; there is no silent reconnect.
@@ -45,7 +45,7 @@ class HilIdfSerial(IdfSerial):  # type: ignore[misc]  # pytest-embedded is not t
     """Port -> fingerprint of the image that this process last flashed there."""
 
     power_cycle: ClassVar[Callable[[], bool] | None] = None
-    """Hook that power-cycles a chip that does not enter its boot loader; returns whether it switched the power. The
+    """Hook that power-cycles a chip that does not enter download mode; returns whether it switched the power. The
     port is closed during the call."""
 
     channel: Channel
@@ -93,7 +93,7 @@ class HilIdfSerial(IdfSerial):  # type: ignore[misc]  # pytest-embedded is not t
         self.channel = Channel(connection.write, name=port)
         try:
             self.esp = CHIP_DEFS[self.target](connection, baud)
-            # Skip IdfSerial and EspSerial, whose constructors enter the boot loader for every test.
+            # Skip IdfSerial and EspSerial, whose constructors enter download mode for every test.
             Serial.__init__(self, msg_queue, port=connection, baud=baud, meta=meta, **kwargs)
         except BaseException:
             connection.close()
@@ -180,7 +180,7 @@ class HilIdfSerial(IdfSerial):  # type: ignore[misc]  # pytest-embedded is not t
 
     @contextmanager
     def _boot_loader(self) -> Iterator[None]:
-        """Run the block in the ROM's boot loader; restores the port's settings and converts esptool's errors."""
+        """Run the block in the ROM's download mode; restores the port's settings and converts esptool's errors."""
         settings = self.proc.get_settings()
         try:
             with redirect_stdout(self._q):
@@ -198,7 +198,7 @@ class HilIdfSerial(IdfSerial):  # type: ignore[misc]  # pytest-embedded is not t
                 self.proc.apply_settings(settings)
 
     def _connect(self) -> None:
-        """Enter the boot loader; if that fails and power can be switched, power-cycle and try once more."""
+        """Enter download mode; if that fails and power can be switched, power-cycle and try once more."""
         try:
             self.esp.connect(attempts=CONNECT_ATTEMPTS)
         except (esptool.FatalError, OSError):

@@ -105,7 +105,7 @@ class BootTracker:
             self._sink.emit_unreadable(BANNER, "damaged", line)
 
     def take_boot_loader(self, line: LogLine) -> None:
-        """Start or continue a boot if a line is the first of the second-stage boot loader."""
+        """Start or continue a boot if a line is the first of the second-stage bootloader."""
         if _BOOT_LOADER.search(line.text) is not None:
             self.boot_loader_starts += 1
             self._advance(line, LOADER, _STAGE_LOADER)

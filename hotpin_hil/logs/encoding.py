@@ -16,7 +16,7 @@ _MARKED_NULS_MIN = 0.25
 
 
 class TextDecoder:
-    """Turns a capture of any of these encodings into UTF-8, in chunks of any size."""
+    """Turns a capture in any of these encodings, fed in chunks of any size, into UTF-8."""
 
     def __init__(self) -> None:
         self._head: bytes | None = b""

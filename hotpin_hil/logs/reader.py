@@ -26,7 +26,7 @@ def read_events(data: bytes) -> list[ev.LogEvent]:
 
 
 class LogReader:
-    """Reads a log in chunks of any size; the events do not depend on the chunks."""
+    """Reads a log, fed in chunks of any size; the events do not depend on the chunks."""
 
     def __init__(self) -> None:
         self.scan = LineScanner(WANTED, self._take, self._take_whole_box)
@@ -50,7 +50,7 @@ class LogReader:
 
     @property
     def boot_loader_starts(self) -> int:
-        """How often the second-stage boot loader started."""
+        """How often the second-stage bootloader started."""
         return self._lines.boots.boot_loader_starts
 
     @property

@@ -27,7 +27,7 @@ LOOK_AHEAD = 8
 
 
 class LineScanner:
-    """Scans a log in chunks of any size; the result does not depend on the chunks."""
+    """Scans a log, fed in chunks of any size; the result does not depend on the chunks."""
 
     def __init__(
         self,

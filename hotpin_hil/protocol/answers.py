@@ -64,24 +64,24 @@ class Probe:
 
 @dataclass(frozen=True)
 class Sandwich:
-    """The reply to a command (the claim), and a direct reading of each capability set before and after it.
+    """The reply to a command, and a direct reading of each capability set before and after it.
 
-    The claim can be compared with the readings only if both readings agree (`stable`).
+    The reply can be compared with the readings only if both readings agree (`stable`).
     """
 
     before: dict[str, Probe]
-    claim: dict[str, Any]
+    reply: dict[str, Any]
     after: dict[str, Probe]
 
     @property
     def stable(self) -> bool:
-        """Whether the readings before and after the claim are equal."""
+        """Whether the readings before and after the command are equal."""
         return self.before == self.after
 
     @property
     def stats(self) -> MemoryStats:
-        """The claim as a memory sample, if the command was `mem.stats`."""
-        return parse_answer(MemoryStats, self.claim, "claim of heap.probe")
+        """The reply as a memory sample, if the command was `mem.stats`."""
+        return parse_answer(MemoryStats, self.reply, "mem.stats in heap.probe")
 
 
 @dataclass(frozen=True)

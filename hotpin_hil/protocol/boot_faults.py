@@ -1,4 +1,4 @@
-"""Texts of the ROM, the boot loader and the start-up code about a chip that cannot start its application.
+"""Texts of the ROM, the bootloader and the start-up code about a chip that cannot start its application.
 
 The texts come from ESP-IDF v5.4 and older: bootloader_support, esp_psram, spi_flash, and the ROMs of the family.
 """
@@ -46,7 +46,7 @@ START_UP_TAGS = frozenset(
         "esp_psram",
     )
 ) | {"cpu_start", "boot_comm", "bootloader_common", "spi_flash", "esp32_psram"}
-"""Tags of the boot loader and the start-up code."""
+"""Tags of the bootloader and the start-up code."""
 
 
 def rom_fault(text: str) -> str | None:
@@ -55,7 +55,7 @@ def rom_fault(text: str) -> str | None:
 
 
 def start_up_fault(tag: str, text: str) -> str | None:
-    """The fault that an error of the boot loader or the start-up code reports; None for any other line."""
+    """The fault that an error of the bootloader or the start-up code reports; None for any other line."""
     if tag not in START_UP_TAGS:
         return None
     return next((kind for kind, pattern in _FROM_SOFTWARE if pattern.search(text)), None)

@@ -56,14 +56,14 @@ class BootEnded(LogEvent):
 
 @dataclass(frozen=True)
 class ResetPlace(LogEvent):
-    """The ROM or the boot loader says where the CPU was when a watchdog reset it."""
+    """The ROM or the bootloader says where the CPU was when a watchdog reset it."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class BootFault(LogEvent):
-    """The ROM, the boot loader or the start-up code cannot start the application."""
+    """The ROM, the bootloader or the start-up code cannot start the application."""
 
     kind: str
     """A constant of protocol.boot_faults."""

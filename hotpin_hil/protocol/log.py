@@ -53,7 +53,7 @@ class LogLine(NamedTuple):
 
 
 class LineSplitter:
-    """Splits a stream into lines, in chunks of any size; drops CR before LF, ANSI colours and erased text."""
+    """Splits a stream, fed in chunks of any size, into lines; drops CR before LF, ANSI colours and erased text."""
 
     def __init__(self, offset: int = 0) -> None:
         self._buffer = bytearray()

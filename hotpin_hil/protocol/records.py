@@ -103,7 +103,7 @@ def read_record(line: bytes, offset: int = 0) -> Record | None:
 
 
 class RecordScanner:
-    """Scans a stream for records, in chunks of any size."""
+    """Scans a stream, fed in chunks of any size, for records."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()

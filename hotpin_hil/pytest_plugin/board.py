@@ -161,7 +161,7 @@ class BoardPlugin:
         return self._session.board.host_fault() if self._is_prepared and self.board.is_chosen else None
 
     def chip_answers(self) -> bool:
-        """Reset the chip; returns whether its boot loader then reports."""
+        """Reset the chip; returns whether its ROM then prints a reset banner."""
         channel = self.channel
         if channel is None:
             return False

@@ -305,7 +305,8 @@ def _reasons(verdict: Verdict, ids: list[str], findings: list[Finding], recorder
 
 
 def _shown_verdict(findings: list[Finding]) -> Verdict:
-    """The verdict of a phase. A test that does not apply to this kind of board counts as skipped, not as BLOCKED."""
+    """Verdict to show after a phase: NOT_APPLICABLE if the test does not apply to this kind of board, although its skip
+    alone would be BLOCKED; else that of the newest finding."""
     if any(finding.verdict is Verdict.NOT_APPLICABLE for finding in findings):
         return Verdict.NOT_APPLICABLE
     return findings[-1].verdict

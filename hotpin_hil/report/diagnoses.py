@@ -65,7 +65,7 @@ class _Replay:
         self.high_ms = None
 
     def record(self, kind: Kind, line: EventNote | ReplyNote, number: int, data: dict[str, Any]) -> None:
-        """Take a record; ignores one without board time or boot, which only damaged results have."""
+        """Feed a record to the diagnosis; ignores one without board time or boot, which only damaged results have."""
         if not isinstance(line.t, int) or not isinstance(line.boot, str):
             return
         self._number += 1
@@ -75,12 +75,12 @@ class _Replay:
         )
 
     def complaints(self, waiting: list[ComplaintNote], until_ms: int | None = None) -> None:
-        """Take the complaints logged before a time from the front of the list, or all of them."""
+        """Remove the complaints logged before a time (None: all) from the front of the list, and feed their text."""
         while waiting and (until_ms is None or (waiting[0].t or 0) <= until_ms):
             self.text(waiting.pop(0).text)
 
     def text(self, text: str) -> None:
-        """Take console text."""
+        """Feed console text to the diagnosis, line by line."""
         for line in LineSplitter().feed(text.encode("utf-8", errors="replace") + b"\n"):
             self._number += 1
             parsed = parse_log_line(line) or line

@@ -54,6 +54,14 @@ PHRASES = {
     r"\bcomma lists?\b": "comma-separated list",
     r"\b(start|reset|restart)s? by software\b": "software reset",
     r"\bnot any more\b": "no longer",
+    r"\bsince a moment\b": "after `since`",
+    r"\bmissing since then\b": "was lost after `since`",
+    r"\b(REQUIREMENTS|DESIGN)\.md [A-Z§]": "requirement MON-01, a Kconfig option, a header",
+    r"\b(into|for) [\w-]+, in chunks of any size\b": "a stream, fed in chunks of any size,",
+    r"\bended tasks?\b": "deleted task",
+    r"\bused sensor\b": "a sensor that was started and stopped",
+    r"\bROM('s)? boot loader\b": "download mode",
+    r"\bsecond-stage boot loader\b": "bootloader",
     r"\bbytes scattered\b": "free bytes outside the largest block",
 }
 """Regular expression of a phrase → what to write instead."""

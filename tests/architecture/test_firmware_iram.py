@@ -26,7 +26,7 @@ ELSEWHERE_IN_IRAM = {
     "xTaskGetCurrentTaskHandle",  # freertos/linker.lf, and what it calls: all of FreeRTOS
     "vPortEnterCritical",
     "vPortExitCritical",
-    "memcpy",  # ROM (esp_rom/esp32/ld/esp32.rom.newlib-funcs.ld); with the PSRAM workaround newlib's fragment
+    "memcpy",  # ROM (esp_rom/esp32/ld/esp32.rom.newlib-funcs.ld); with CONFIG_SPIRAM_CACHE_WORKAROUND newlib's
     "memset",
     # heap/heap_caps.c: HEAP_IRAM_ATTR
     "__real_heap_caps_malloc",

@@ -159,7 +159,7 @@ def test_flashed_board_is_listed_with_all_its_facts(boards: Boards, build: Build
 
 
 def test_board_runs_its_firmware_after_the_probe(boards: Boards) -> None:
-    """The probe ends with a reset, not in the boot loader."""
+    """The probe ends with a reset, not in download mode."""
     probe(url(boards, 0))
     with Console(url(boards, 0)) as console:
         console.send("still there?")

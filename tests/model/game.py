@@ -192,7 +192,10 @@ class Game:
     # --- memory ---
 
     def probe(self) -> dict[str, int]:
-        """Read the allocator around a claim of the manager; checks the claim, and that no memory is lost."""
+        """Read the heap, mem.stats, and the heap again.
+
+        Checks that mem.stats agrees with the heap and that no memory leaked.
+        """
         sets = {"caps": ";".join(CAPS.values()), "around": "mem.stats"}
         reply, walked = self.ask_all([("heap.probe", sets), ("heap.regions", {})])
         figures = self.watcher.memory.read(reply["before"], reply["after"], reply["claim"], walked["regions"])

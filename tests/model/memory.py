@@ -71,9 +71,9 @@ class Memory:
         """A task is created and ends again: only the low-water marks may change."""
         self._may_sink = True
 
-    def read(self, before: Mapping[str, Any], after: Mapping[str, Any], claim: Figures,
+    def read(self, before: Mapping[str, Any], after: Mapping[str, Any], reported: Figures,
              regions: list[dict[str, Any]]) -> dict[str, int]:  # fmt: skip
-        """Check a claim of the manager that was made between two direct readings; returns the figures."""
+        """Check what the manager reported between two direct readings; returns the figures."""
         expect(before == after, f"memory changed within one command: {before}, then {after}")
         direct = {"total_free": before[CAPS["total"]]["free"]}
         for memory, caps in REGION_CAPS.items():
@@ -90,7 +90,7 @@ class Memory:
             self.known is None or self.known == direct, f"memory changed by itself: {self.known} to {direct}"
         )
         self.known = direct
-        self.check(claim, "mem.stats", direct)
+        self.check(reported, "mem.stats", direct)
         return direct
 
     def _check_lows(self, lows: Figures, source: str) -> None:

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Idle hooks: callbacks of components, called each time an idle task has freed the ended tasks.
+ * Idle hooks: callbacks of components, called each time an idle task has freed the deleted tasks.
  */
 #include "idf/idle_hooks.h"
 

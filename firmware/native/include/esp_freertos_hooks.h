@@ -19,8 +19,8 @@ extern "C" {
 
 typedef bool (*esp_freertos_idle_cb_t)(void);
 
-/* Registers a callback that runs each time the core's idle task gets the CPU, after it has freed the ended
- * tasks. ESP_ERR_INVALID_ARG: no such core; ESP_ERR_NO_MEM: all eight slots are in use. */
+/* Registers a callback that runs each time the core's idle task gets the CPU, after it has freed the
+ * deleted tasks. ESP_ERR_INVALID_ARG: no such core; ESP_ERR_NO_MEM: all eight slots are in use. */
 esp_err_t esp_register_freertos_idle_hook_for_cpu(esp_freertos_idle_cb_t new_idle_cb, UBaseType_t cpuid);
 
 #ifdef __cplusplus

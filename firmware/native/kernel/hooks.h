@@ -31,7 +31,7 @@ typedef struct {
     void (*alive)(void);
     /* Called in a running task with interrupts on, to carry out requested faults. */
     void (*act)(void);
-    /* Called when the idle task of this core has run and freed the ended tasks. */
+    /* Called when the idle task of this core has run and freed the deleted tasks. */
     void (*idle)(int core);
     /* Called when a task is deleted; its memory may still be in use. */
     void (*task_deleted)(native_task_t *task);

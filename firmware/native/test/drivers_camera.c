@@ -153,7 +153,8 @@ static void case_camera_wiring(void)
     CHECK_EQUAL(esp_camera_deinit(), ESP_OK);
 }
 
-/* A used sensor is detected again only after a long enough pulse on its power-down line. */
+/* After a start and stop, the sensor is detected again only after a long enough pulse on its power-down
+ * line. */
 static void case_camera_pwdn(void)
 {
     CHECK_EQUAL(esp_camera_init(&CONFIG), ESP_OK);

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Waiting for the memory of tasks that have ended.
+ * Waiting for the memory of deleted tasks.
  */
 #include "drivers_test.h"
 #include "esp_timer.h"
@@ -49,10 +49,10 @@ static void case_task_ended(void)
     make(end_at_once, "short", 10);
     CHECK(heaps_now().internal_free < before.internal_free);
     CHECK_EQUAL(task_end_wait(TASK_END_TIMEOUT_MS), ESP_OK);
-    check_heaps("memory of a task that ended", before, heaps_now());
+    check_heaps("memory of a deleted task", before, heaps_now());
     make(end_at_once, "short", 10);
     CHECK_EQUAL(task_end_wait_for("short", TASK_END_TIMEOUT_MS), ESP_OK);
-    check_heaps("memory of a task that ended, by its name", before, heaps_now());
+    check_heaps("memory of a deleted task, by its name", before, heaps_now());
 }
 
 static void case_task_still_runs(void)

@@ -235,7 +235,11 @@ class Faults:
 
 
 def _with_a_bit_stuck(offset: int, data: bytes, at: int) -> bytes:
-    """`data` with the lowest bit to be cleared at flash offset `at` left set, if that byte is in it."""
+    """Return `data` as stored if one bit cannot be programmed.
+
+    The lowest 0 bit of the byte at flash offset `at` stays 1. Unchanged if `data` does not cover `at` or the
+    byte is 0xFF.
+    """
     index = at - offset
     if not 0 <= index < len(data) or data[index] == 0xFF:
         return data

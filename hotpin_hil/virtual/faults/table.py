@@ -170,13 +170,13 @@ FAULTS = {
         Fault(
             "no-download",
             BOARD,
-            "IO0 is not pulled low at a reset: the boot loader is never entered",
+            "IO0 is not pulled low at reset, so the chip never enters download mode",
             CLEARED,
         ),
         Fault(
             "bad-flash",
             BOARD,
-            "one bit of a flash byte stays set when it is written (no effect on a byte 0xFF)",
+            "one bit of a flash byte cannot be cleared (no effect if the byte written is 0xFF)",
             CLEARED,
             (Argument("at", 0x20000, "offset of the byte", high=0xFFFFFF),),
         ),
@@ -187,17 +187,17 @@ FAULTS = {
             "every start ends in a panic before app_main",
             f"{CLEARED}, with the next start",
         ),
-        Fault("panic", FIRMWARE, "the task that runs next writes to address 0x44", "with the panic's reset"),
+        Fault("panic", FIRMWARE, "the running task writes to address 0x44", "with the panic's reset"),
         Fault(
             "task-watchdog",
             FIRMWARE,
-            "the task that runs next never waits again",
+            "the running task spins and never blocks",
             "with the watchdog's reset",
         ),
         Fault(
             "interrupt-watchdog",
             FIRMWARE,
-            "the task that runs next masks interrupts and never ends",
+            "the running task disables interrupts and spins",
             "with the watchdog's reset",
         ),
         Fault(
@@ -210,7 +210,8 @@ FAULTS = {
         Fault(
             "sensor-dead",
             FIRMWARE,
-            "a used sensor does not answer again until a power cycle: the power-down line has no effect",
+            "once started and stopped, the sensor does not answer again until a power cycle: "
+            "the power-down line has no effect",
             CLEARED,
         ),
         Fault("i2s-no-memory", FIRMWARE, "I2S has no memory for its DMA buffers", CLEARED),

@@ -1,4 +1,4 @@
-"""Waiting for the memory of tasks that have ended, on the native runtime's heap and idle tasks."""
+"""Waiting for the memory of deleted tasks, on the native runtime's heap and idle tasks."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Waits until the memory of ended tasks is free. An idle task frees the stack and control block of a task
+ * Waits until the memory of deleted tasks is free. An idle task frees the stack and control block of a task
  * that deleted itself, some time later. Code that reports free memory, or the end of an operation, waits for
  * that first.
  *
@@ -21,8 +21,8 @@ extern "C" {
 #define TASK_END_TIMEOUT_MS 1000
 
 /**
- * @brief Waits until the memory of every task that ended before this call is free. Takes 1 to 3 ticks on an
- * idle board.
+ * @brief Waits until the memory of every task that was deleted before this call is free. Takes 1 to 3 ticks
+ * on an idle board.
  *
  * @return
  *      - ESP_OK

@@ -14,8 +14,8 @@
 
 #define CORES CONFIG_FREERTOS_NUMBER_OF_CORES
 
-/* In each round an idle task frees the ended tasks, then calls its hooks. The first call may belong to a
- * round that began before the task ended. */
+/* In each round an idle task frees the deleted tasks, then calls its hooks. The first call may belong to a
+ * round that began before the task was deleted. */
 #define ROUNDS 2
 
 static atomic_uint s_rounds[CORES]; /* number of rounds of each core's idle task */
@@ -86,7 +86,7 @@ esp_err_t task_end_wait(uint32_t timeout_ms)
 esp_err_t task_end_wait_for(const char *name, uint32_t timeout_ms)
 {
     TickType_t start = xTaskGetTickCount();
-    while (xTaskGetHandle(name) != NULL) { /* also finds an ended task that is not freed yet */
+    while (xTaskGetHandle(name) != NULL) { /* also finds a deleted task that is not freed yet */
         if (is_over(start, timeout_ms)) {
             return ESP_ERR_TIMEOUT;
         }

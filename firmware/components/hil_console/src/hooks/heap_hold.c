@@ -293,8 +293,8 @@ static bool adjoin(held_block_t *low, const held_block_t *high)
     return (uintptr_t)high - (uintptr_t)low - heap_caps_get_allocated_size(low) <= BLOCK_COST_MIN;
 }
 
-/** Frees a block only if the block above it adjoins and stays, so that no two freed blocks, nor a freed block
- * and the rest of its hole, become one hole. */
+/** Frees every second block. A block is freed only if the next higher block is adjacent and stays allocated;
+ * otherwise the freed block would coalesce with free memory above it. */
 static void free_every_second(hold_t *hold)
 {
     held_block_t *below = NULL;

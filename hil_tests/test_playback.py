@@ -136,6 +136,18 @@ def test_malformed_stream_is_refused(device: Device, voice: Modes, measure: Meas
 
 
 @pytest.mark.requirement("TTS-05")
+def test_impossible_length_is_refused_without_waiting_for_data(
+    voice: Modes, device: Device, measure: Measure
+) -> None:
+    """A length that wraps at 32 bits, in a stream of unknown length: the decoder must not wait for its chunk."""
+    wraps = chunk("LIST", b"INFO", 0xFFFF_FFFF - 43)
+    stream = riff(format_chunk(1), wraps, chunk("data", bytes(64)), length=0xFFFF_FFFF)
+    end = voice.play(stream, is_announced=False)
+    measure("error", end.data["err"], exact="ESP_ERR_INVALID_RESPONSE", source="wav_parser.h")
+    device.tts_close()
+
+
+@pytest.mark.requirement("TTS-05")
 def test_incomplete_stream_times_out(device: Device, voice: Modes, measure: Measure) -> None:
     """Less data arrives than announced: nothing, part of the header, only the header, half of the samples."""
     stream = tone(1_000)

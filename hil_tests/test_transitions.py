@@ -232,6 +232,9 @@ def test_each_change_is_logged_before_and_after_with_fresh_figures(
 # --- There and back -----------------------------------------------------------------------------------------
 
 
+FRAGMENTATION_MAX = 20
+
+
 @pytest.mark.requirement("TRN-01")
 def test_camera_to_voice_to_camera(device: Device, modes: Modes, measure: Measure) -> None:
     """Switch camera → voice → camera, and check each mode after each switch."""
@@ -252,6 +255,13 @@ def test_camera_to_voice_to_camera(device: Device, modes: Modes, measure: Measur
     voice = modes.to(VOICE)
     measure("mode", voice.mode, exact=VOICE, source="TRN-01")
     measure("previous mode", voice.previous, exact=CAMERA, source="TRN-01")
+    measure(
+        "fragmentation of internal memory in voice mode",
+        device.stats().internal_fragmentation,
+        "%",
+        max=FRAGMENTATION_MAX,
+        source="half of the default warning level: a healthy mode is far from it",
+    )
     modes.record(0.2)
     first = device.recording()
     modes.record(2.2)

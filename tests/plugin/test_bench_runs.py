@@ -351,7 +351,7 @@ def usual_s(boards: Boards, build: Build, tmp_path_factory: pytest.TempPathFacto
     began = time.monotonic()
     run.boards()
     took = time.monotonic() - began
-    assert run.end() == 0
+    assert run.end() == 0, run.output
     return took
 
 

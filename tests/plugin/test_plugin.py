@@ -156,8 +156,15 @@ def test_a_value_out_of_limit_does_not_stop_the_test(suite: Suite) -> None:
     assert (suite.verdict("AAA-01"), suite.verdict("AAA-02")) == ("FAIL", "PASS")
     assert suite.qualification["overall"] == "NOT QUALIFIED"
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["out of limit: first = 5, limit <= 1 (datasheet 4.1)"])
-    result.stdout.fnmatch_lines(["AAA-01: FAIL: first = 5, limit <= 1", "  reproduce: pytest*::test_it"])
+    result.stdout.fnmatch_lines(
+        ["out of limit: first = 5, limit <= 1 at hil_tests/test_it.py:[0-9]* (datasheet 4.1)"]
+    )
+    result.stdout.fnmatch_lines(
+        [
+            "AAA-01: FAIL: first = 5, limit <= 1 at hil_tests/test_it.py:[0-9]*",
+            "  reproduce: pytest*::test_it",
+        ]
+    )
 
 
 def test_one_test_cannot_pass_what_another_fails(suite: Suite) -> None:

@@ -43,12 +43,8 @@ def test_each_boot_finds_the_last_boot_and_no_earlier_one(device: Device, measur
         before = logged(device, count)
         device.reboot()
         last = device.last()
-        measure(
-            f"boot {boot}: the last boot",
-            identity(last),
-            exact=f"{info.boot_count} {info.b}",
-            source="sys.info",
-        )
+        is_same = identity(last) == f"{info.boot_count} {info.b}"
+        measure(f"boot {boot}: id and count of the last boot", is_same, exact=True, source="sys.info before")
         measure(
             f"boot {boot}: snapshots", len(last.snapshots), exact=len(before), source="mem.history before"
         )
@@ -66,7 +62,8 @@ def test_last_boot_is_found_if_its_count_is_unknown(device: Device, measure: Mea
     before = logged(device, 1)
     device.reboot()
     last = device.last()
-    measure("the last boot", identity(last), exact=f"0 {info.b}", source="sys.info before")
+    is_same = identity(last) == f"0 {info.b}"
+    measure("id and count of the last boot", is_same, exact=True, source="sys.info before")
     measure("same snapshots", kept(last.snapshots) == before, exact=True, source="mem.history before")
 
 
@@ -90,7 +87,7 @@ def test_damaged_snapshots_are_not_reported(device: Device, measure: Measure) ->
             exact=0,
             source="a CRC protects each snapshot",
         )
-    measure("snapshots reported", reported, min=1, source="not all are damaged")
+    measure("some snapshots were reported", reported > 0, exact=True, source="not all are damaged")
 
 
 def test_damaged_identity_of_the_last_boot_is_not_reported(device: Device, measure: Measure) -> None:

@@ -493,9 +493,11 @@ def test_every_value_reason_explains_a_recorded_difference_or_is_listed_here(
         "log-task-alive",
         "mac",
         "nvs-placement",
+        "phase-of-the-hold",
         "position-in-a-period",
         "rapid-requests",
         "rapid-requests-order",
+        "recorded-meanwhile",
         "samples-meanwhile",
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-import sys
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from hotpin_hil.evidence.git_tree import read_tree
 from hotpin_hil.evidence.provenance import Provenance
 from hotpin_hil.paths import PROJECT_ROOT
 from hotpin_hil.pytest_plugin.run_provenance import JUDGES, ci_job
+from tests.support.c_build import compiler
 from tests.support.fake_build import ELF_SHA256, write_build
 from tests.support.plugin_suite import REQUIREMENTS, Suite
 from tests.support.provenance import PROVENANCE
@@ -112,7 +113,8 @@ def test_ci_job(environment: dict[str, str], url: str) -> None:
 def test_compiler_and_configuration_of_a_build(tmp_path: Path) -> None:
     build = read_build(write_build(tmp_path), BoardKind.VIRTUAL)
     assert (compiler_of(build), sdkconfig_of(build)) == ("", None)
-    build.elf_file.write_bytes(Path(sys.executable).resolve().read_bytes())
+    compile_empty_file = [compiler(), "-x", "c", "-c", "/dev/null", "-o", str(build.elf_file)]
+    subprocess.run(compile_empty_file, check=True)
     assert "GCC" in compiler_of(build) or "clang" in compiler_of(build)
     build.elf_file.write_bytes(b"\x7fELF")
     assert compiler_of(build) == ""

@@ -141,7 +141,8 @@ class Game:
             left_us = self.watcher.schedule.due_in_us(self.board.now_us)
             if left_us is None or left_us > within_us:
                 return
-            self.watcher.since_us = self.board.now_us
+            # A sample that is due already may have been taken, and its record not yet arrived.
+            self.watcher.since_us = self.board.now_us + min(left_us, 0)
             expect(
                 self.run(max(left_us, 0) + 2 * QUIET_US), f"the program ended with {self.board.reset_code}"
             )

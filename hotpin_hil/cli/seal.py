@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from hotpin_hil.paths import RUNS_DIR
+from hotpin_hil.paths import runs_dir
 
 _DIFFERENT = 1
 
@@ -24,7 +24,7 @@ def add_commands(commands: Any) -> None:
             metavar="DIR",
             type=Path,
             nargs="?",
-            default=RUNS_DIR,
+            default=runs_dir(),
             help="folder of a run, or any other folder (default: the newest run)",
         )
         parser.set_defaults(run=run)

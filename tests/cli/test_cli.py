@@ -231,3 +231,12 @@ def test_ascii_terminal_gets_escapes(tmp_path: Path) -> None:
 def test_closed_output_prints_no_error(tmp_path: Path) -> None:
     process = shell(tmp_path, ">&-")
     assert (process.returncode, process.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("command", ["report", "seal", "verify"])
+def test_commands_on_the_newest_run_find_it_in_the_users_state_folder(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOTPIN_STATE_DIR", str(tmp_path / "state"))
+    assert cli.main([command]) == cli.EXIT_ERROR  # there is no run
+    assert str(tmp_path / "state" / "qualification") in capsys.readouterr().err

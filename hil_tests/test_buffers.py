@@ -10,7 +10,7 @@ import pytest
 
 from fixtures.audio import RATE_HZ
 from fixtures.measure import Measure
-from fixtures.memory import DMA, Heaps
+from fixtures.memory import DMA, Heaps, survivors
 from fixtures.modes import CAMERA, VOICE, Modes
 from fixtures.pace import HostPace
 from hotpin_hil.device import Device, DeviceError
@@ -129,9 +129,9 @@ def test_the_newest_snapshots_are_kept(device: Device, measure: Measure) -> None
         measure(
             f"snapshots asked for: {last}", found, exact=min(last, SNAPSHOTS_KEPT), source="mem.history last="
         )
-    before = [(snapshot.context, snapshot.stats) for snapshot in device.history()]
+    before = survivors(device.history())
     device.reboot()
-    after = [(snapshot.context, snapshot.stats) for snapshot in device.last().snapshots]
+    after = survivors(device.last().snapshots)
     # The shutdown logs nothing, so all of them are still there.
     measure("snapshots after a reset", after == before, exact=True, source="sys.last against mem.history")
 

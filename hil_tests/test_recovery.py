@@ -22,6 +22,7 @@ from fixtures.device import start_over
 from fixtures.faults import Faults
 from fixtures.flashing import cut_flashing
 from fixtures.measure import Measure
+from fixtures.memory import survivors
 from fixtures.modes import MODES, VOICE, Modes, other, unexplained_between_boots
 from fixtures.panics import measure_panic
 from hotpin_hil.device import BoardReset, Device, NoReply, SupplyFailed, budgets
@@ -106,7 +107,7 @@ def test_crashes_in_a_row_are_counted_and_each_keeps_the_last_statistics(
     for number in range(1, CRASHES_IN_A_ROW + 1):
         context = f"Before crash {number}"
         device.log(context)
-        kept = [(snapshot.context, snapshot.stats) for snapshot in device.history()]
+        kept = survivors(device.history())
         info = device.panic("abort")
         last = device.last()
         when = f"crash {number}: "
@@ -122,7 +123,7 @@ def test_crashes_in_a_row_are_counted_and_each_keeps_the_last_statistics(
             exact=before.boot_count,
             source="sys.info before",
         )
-        found = [(snapshot.context, snapshot.stats) for snapshot in last.snapshots]
+        found = survivors(last.snapshots)
         measure(f"{when}statistics", found == kept, exact=True, source="mem.history before")
         measure(f"{when}newest statistics", found[0][0] if found else "", exact=context, source="mem.log")
         before = info

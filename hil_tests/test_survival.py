@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from fixtures.measure import Measure
-from hotpin_hil.device import BoardInfo, Device, LastBoot, Snapshot
+from fixtures.memory import Survivor, survivors
+from hotpin_hil.device import BoardInfo, Device, LastBoot
 
 pytestmark = pytest.mark.requirement("TRN-09")
 
@@ -17,24 +18,17 @@ STEP = 148
 FURTHER = 61
 """From round to round; odd, so that each round damages other members."""
 
-Kept = list[tuple[str, object, object]]
-
-
-def kept(snapshots: tuple[Snapshot, ...]) -> Kept:
-    """What must survive of each snapshot."""
-    return [(snapshot.context, snapshot.stats, snapshot.sequence) for snapshot in snapshots]
-
 
 def identity(last: LastBoot) -> str:
     """Count and id of the last boot, as reported."""
     return f"{last.boot_count} {last.boot_id}"
 
 
-def logged(device: Device, count: int) -> Kept:
+def logged(device: Device, count: int) -> list[Survivor]:
     """Adds snapshots; returns all that this boot keeps."""
     for number in range(count):
         device.log(f"Survivor {number}")
-    return kept(device.history())
+    return survivors(device.history())
 
 
 def test_each_boot_finds_the_last_boot_and_no_earlier_one(device: Device, measure: Measure) -> None:
@@ -49,7 +43,10 @@ def test_each_boot_finds_the_last_boot_and_no_earlier_one(device: Device, measur
             f"boot {boot}: snapshots", len(last.snapshots), exact=len(before), source="mem.history before"
         )
         measure(
-            f"boot {boot}: same snapshots", kept(last.snapshots) == before, exact=True, source="mem.history"
+            f"boot {boot}: same snapshots",
+            survivors(last.snapshots) == before,
+            exact=True,
+            source="mem.history",
         )
 
 
@@ -64,7 +61,7 @@ def test_last_boot_is_found_if_its_count_is_unknown(device: Device, measure: Mea
     last = device.last()
     is_same = identity(last) == f"0 {info.b}"
     measure("id and count of the last boot", is_same, exact=True, source="sys.info before")
-    measure("same snapshots", kept(last.snapshots) == before, exact=True, source="mem.history before")
+    measure("same snapshots", survivors(last.snapshots) == before, exact=True, source="mem.history before")
 
 
 def test_damaged_snapshots_are_not_reported(device: Device, measure: Measure) -> None:
@@ -76,7 +73,7 @@ def test_damaged_snapshots_are_not_reported(device: Device, measure: Measure) ->
         device.flip_rtc(number * FURTHER % STEP, STEP)
         device.reboot()
         last = device.last()
-        wrong = [snapshot for snapshot in kept(last.snapshots) if snapshot not in before]
+        wrong = [snapshot for snapshot in survivors(last.snapshots) if snapshot not in before]
         if last.snapshots and last.boot_id == info.b:
             reported += len(last.snapshots)
         elif last.snapshots:

@@ -18,7 +18,7 @@ from hotpin_hil.evidence import fidelity
 from hotpin_hil.evidence.fidelity import SHOWN, UNMATCHED, Key, RunDifference
 from hotpin_hil.evidence.fidelity_reasons import ONLY, VALUE, VERDICT, Reason, load_reasons
 from hotpin_hil.evidence.lines import MeasurementLine
-from hotpin_hil.evidence.model import LimitKind, Verdict, limit_text
+from hotpin_hil.evidence.model import LimitKind, Verdict, is_number, limit_text
 from hotpin_hil.evidence.release_changes import (
     ABSENT,
     LIMIT,
@@ -328,8 +328,8 @@ class _Measurements:
         if found.right is None or None in lines:
             return None in lines
         values = [line.value for line in lines if line is not None]
-        numbers = [value for value in values if not isinstance(value, (bool, str))]
-        if len(numbers) == len(values) and not isinstance(found.right, (bool, str)):
+        numbers = [value for value in values if is_number(value)]
+        if len(numbers) == len(values) and is_number(found.right):
             return _is_near(found.right, numbers)
         return len(set(values)) > 1
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from hotpin_hil.evidence.fidelity import SHOWN
 from hotpin_hil.evidence.lines import MeasurementLine
-from hotpin_hil.evidence.model import LimitKind, Value, Verdict, with_unit
+from hotpin_hil.evidence.model import LimitKind, Value, Verdict, is_number, with_unit
 from hotpin_hil.evidence.run_figures import RunFigure, Topic
 
 REQUIREMENT, TEST, MEASUREMENT, LIMIT = "requirement", "test", "measurement", "limit"
@@ -163,7 +163,7 @@ def _is_more_better(line: MeasurementLine) -> bool | None:
 
 
 def _number(value: Value | None) -> float | None:
-    return None if isinstance(value, (bool, str)) else value
+    return value if is_number(value) else None
 
 
 def _whole(value: float) -> float:

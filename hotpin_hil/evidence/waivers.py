@@ -66,7 +66,7 @@ class Waiver:
     """Unit of the bound. A value in another unit is not covered."""
 
     def __str__(self) -> str:
-        return " ".join(filter(None, (self.requirement, self.measurement and f'"{self.measurement}"')))
+        return name_of(self.requirement, self.measurement)
 
     def as_json(self) -> dict[str, Any]:
         """The waiver as JSON data."""
@@ -101,6 +101,11 @@ class Waiver:
             return min(edge, self.bound) <= value <= max(edge, self.bound)
         exact = measured.limit.kind is LimitKind.EXACT
         return exact and Limit(LimitKind.EXACT, self.bound).judge(value) is not Verdict.FAIL
+
+
+def name_of(requirement: str, measurement: str) -> str:
+    """What a waiver covers: requirement, name of the measurement, or both."""
+    return " ".join(filter(None, (requirement, measurement and f'"{measurement}"')))
 
 
 class Waivers:

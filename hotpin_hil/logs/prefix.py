@@ -62,7 +62,7 @@ def find_prefix(window: bytes) -> re.Pattern[bytes] | None:
     """The pattern of the prefix that most lines of a window have; None if they have none."""
     in_front = _IN_FRONT.findall(window)
     bare = in_front.count(b"")
-    if len(in_front) < 1:
+    if not in_front:
         in_front = _CLOCK.findall(window)
     by_shape: defaultdict[tuple[bytes, ...], list[bytes]] = defaultdict(list)
     for text in in_front:
@@ -121,8 +121,7 @@ def _part(kind: bytes, texts: Counter[bytes], is_last: bool) -> bytes:
         return rb"[ \t]{0,2}(?:%s)" % _NAMES
     if len(texts) == 1:
         return re.escape(next(iter(texts)))
+    shortest, longest = min(map(len, texts)), max(map(len, texts))
     if kind == b" ":
-        lengths = sorted(map(len, texts))
-        return rb"[ \t]{%d,%d}" % (lengths[0], lengths[0] if is_last else lengths[-1])
-    lengths = sorted(map(len, texts))
-    return rb"[A-Za-z]{%d,%d}" % (lengths[0], lengths[-1])
+        return rb"[ \t]{%d,%d}" % (shortest, shortest if is_last else longest)
+    return rb"[A-Za-z]{%d,%d}" % (shortest, longest)

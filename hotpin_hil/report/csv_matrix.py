@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from hotpin_hil.evidence.lines import MeasurementLine, VerdictLine
 from hotpin_hil.evidence.model import Verdict, worst
@@ -27,6 +27,7 @@ TEST_COLUMNS = (
     *("verdict", "values", "reason", "reproduce"),
 )
 
+_Line = TypeVar("_Line", MeasurementLine, VerdictLine)
 _FORMULA = ("=", "+", "-", "@")
 
 
@@ -36,6 +37,7 @@ def csv_by_requirement(qualification: Mapping[str, Any], results: Results) -> st
     A test without a value has one row, and so has a requirement without a test.
     """
     rows = []
+    values = _by_test(results.measurements)
     untested = {row["id"]: row for row in qualification["not_tested"]}
     for requirement in results.run.requirements:
         entry = qualification["requirements"].get(requirement.id)
@@ -48,11 +50,7 @@ def csv_by_requirement(qualification: Mapping[str, Any], results: Results) -> st
         lines = [line for line in results.verdicts if requirement.id in line.requirement]
         for test, own in _by_test(lines).items():
             verdict = {"test": test, "test_verdict": _worst(own), "reason": _reasons(own)}
-            measured = [
-                line
-                for line in results.measurements
-                if line.test == test and requirement.id in line.requirement
-            ]
+            measured = [line for line in values.get(test, ()) if requirement.id in line.requirement]
             rows += [{**head, **verdict, **value} for value in map(_value, measured)] or [{**head, **verdict}]
         if not lines:
             reason = untested[requirement.id]["reason"] if requirement.id in untested else ""
@@ -64,6 +62,7 @@ def csv_by_test(results: Results) -> str:
     """One row per requirement of each test; a test without a requirement has one row."""
     texts = {requirement.id: requirement.text for requirement in results.run.requirements}
     procedures = procedures_of(results)
+    values = _by_test(results.measurements)
     rows = []
     for test, lines in _by_test(results.verdicts).items():
         for id_ in dict.fromkeys(id_ for line in lines for id_ in line.requirement) or ("",):
@@ -76,10 +75,7 @@ def csv_by_test(results: Results) -> str:
                     "requirement": id_,
                     "text": texts.get(id_, ""),
                     "verdict": _worst(own),
-                    "values": sum(
-                        line.test == test and (id_ in line.requirement or not id_)
-                        for line in results.measurements
-                    ),
+                    "values": sum(not id_ or id_ in line.requirement for line in values.get(test, ())),
                     "reason": _reasons(own),
                     "reproduce": own[0].reproduce,
                 }
@@ -87,8 +83,8 @@ def csv_by_test(results: Results) -> str:
     return _table(TEST_COLUMNS, rows)
 
 
-def _by_test(lines: Iterable[VerdictLine]) -> dict[str, list[VerdictLine]]:
-    tests: dict[str, list[VerdictLine]] = {}
+def _by_test(lines: Iterable[_Line]) -> dict[str, list[_Line]]:
+    tests: dict[str, list[_Line]] = {}
     for line in lines:
         tests.setdefault(line.test, []).append(line)
     return tests

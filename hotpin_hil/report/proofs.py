@@ -39,9 +39,8 @@ def proofs(
     for entry in entries:
         tests.setdefault(entry["test"], []).append(entry)
     values: dict[str, list[MeasurementLine]] = {test: [] for test in tests}
-    for (
-        line
-    ) in measurements:  # also those of a test without a verdict, which was running at the end of the run
+    # A test without a verdict, which was running at the end of the run, also has values.
+    for line in measurements:
         values.setdefault(line.test, []).append(line)
     return tuple(
         Proof(test, procedure_of(test, procedures), tuple(tests.get(test, ())), tuple(lines))

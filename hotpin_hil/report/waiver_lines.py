@@ -8,6 +8,7 @@ from typing import Any
 
 from hotpin_hil.evidence.lines import MeasurementLine
 from hotpin_hil.evidence.model import limit_text, with_unit
+from hotpin_hil.evidence.waivers import name_of
 from hotpin_hil.report.table import WIDTH
 from hotpin_hil.report.text import printable
 
@@ -28,8 +29,8 @@ def waiver_lines(qualification: Mapping[str, Any]) -> list[str]:
 
 
 def waiver_name(row: Mapping[str, Any]) -> str:
-    """What a waiver covers: requirement, name of the measurement, or both."""
-    return " ".join(filter(None, (row["requirement"], row["measurement"] and f'"{row["measurement"]}"')))
+    """What the waiver of an entry covers."""
+    return name_of(row["requirement"], row["measurement"])
 
 
 def waived_values(row: Mapping[str, Any]) -> list[str]:

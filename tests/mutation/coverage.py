@@ -7,7 +7,6 @@ reaches. Its files are in build/mutation.
 from __future__ import annotations
 
 import json
-import signal
 import sys
 import tempfile
 from collections import Counter
@@ -19,6 +18,7 @@ from hotpin_hil.paths import PROJECT_ROOT
 from tests.mutation import counters
 from tests.mutation.mutants import component_of
 from tests.mutation.reach import HOST_TRACE, SUITE_TRACE, Measurement
+from tests.support.command import run_command
 from tests.system.defects.checkout import Processes
 
 BOTH = {"host tests": [HOST_TRACE], "suite": [SUITE_TRACE], "both": [HOST_TRACE, SUITE_TRACE]}
@@ -108,10 +108,4 @@ def _print_unreached(file: str, lines: dict[int, Line]) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(
-        signal.SIGTERM, signal.default_int_handler
-    )  # ends the processes and removes the copies, like Ctrl-C
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run_command(main)

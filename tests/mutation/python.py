@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import random
-import signal
 import sqlite3
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from hotpin_hil.paths import PROJECT_ROOT
 from tests.mutation.reach import FOLDER, digest
+from tests.support.command import run_command
 from tests.system.defects.checkout import Checkout, Processes
 
 MODULES = [
@@ -105,10 +105,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(
-        signal.SIGTERM, signal.default_int_handler
-    )  # ends the processes and removes the copies, like Ctrl-C
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run_command(main)

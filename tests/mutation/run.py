@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import random
-import signal
 import sys
 import tempfile
 import time
@@ -27,6 +26,7 @@ from tests.mutation.killers import TIMED_OUT, find_killer
 from tests.mutation.mutants import Mutant, component_of, mutants_of, planted
 from tests.mutation.outcomes import SURVIVED, Outcome, OutcomesFile
 from tests.mutation.reach import Measurement, Reach, TestRun
+from tests.support.command import run_command
 from tests.system.defects.checkout import Checkout, Processes
 
 
@@ -188,10 +188,4 @@ def _report(file: OutcomesFile, run: Run) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(
-        signal.SIGTERM, signal.default_int_handler
-    )  # ends the processes and removes the copies, like Ctrl-C
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run_command(main)

@@ -43,8 +43,8 @@ static esp_err_t sys_rtc(const console_request_t *request, console_reply_t *repl
     }
     uint32_t flipped = 0;
     if (console_arg(request, "at") != NULL) {
-        for (; at < rtc_size(); at += step < rtc_size() ? step : rtc_size()) {
-            _rtc_noinit_start[at] ^= 1;
+        for (uint64_t byte = at; byte < rtc_size(); byte += step) {
+            _rtc_noinit_start[byte] ^= 1;
             flipped++;
         }
     }

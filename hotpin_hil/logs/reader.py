@@ -28,8 +28,14 @@ def read_events(data: bytes) -> list[ev.LogEvent]:
 class LogReader:
     """Reads a log, fed in chunks of any size; the events do not depend on the chunks."""
 
-    def __init__(self) -> None:
-        self.scan = LineScanner(WANTED, self._take, self._take_whole_box)
+    def __init__(self, *, is_live: bool = False) -> None:
+        """Make a reader.
+
+        Args:
+            is_live: return an event as soon as the lines that make it have arrived, instead of a window at a time.
+                The events are the same, except where a terminal's prefix begins or ends.
+        """
+        self.scan = LineScanner(WANTED, self._take, self._take_whole_box, is_live=is_live)
         """Counts lines, levels, times and format errors."""
         self._lines = LineInterpreter(self.scan)
 

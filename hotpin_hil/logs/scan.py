@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from hotpin_hil.logs import shapes
 from hotpin_hil.logs.blocks import BlockCutter
-from hotpin_hil.logs.clock import BoardClock
+from hotpin_hil.logs.clock import FALL_MS, BoardClock
 from hotpin_hil.logs.cuts import LineJoiner, cut_up
 from hotpin_hil.logs.format import LEVELS, LineTally
 from hotpin_hil.logs.shapes import ROW, Row
@@ -24,6 +24,8 @@ from hotpin_hil.protocol.panic import TRACES
 
 LOOK_AHEAD = 8
 """Number of lines to examine after a time that falls, to distinguish a restart from a damaged time."""
+TIMES_AHEAD = 2
+"""Number of times in these lines that are enough."""
 
 
 class LineScanner:
@@ -34,6 +36,8 @@ class LineScanner:
         wanted: Mapping[str, Sequence[str]],
         take: Callable[[LogLine | ConsoleLine], bool],
         take_box: Callable[[int, int, int, str, list[int]], None],
+        *,
+        is_live: bool = False,
     ) -> None:
         """Make a scanner.
 
@@ -44,9 +48,11 @@ class LineScanner:
                 a call returns False.
             take_box: called with an uninterrupted statistics box instead of its lines: number and time of its first
                 line, time of its second, context, figures.
+            is_live: scan each line as soon as it is whole. Only a line whose time falls waits for the next ones.
         """
         self.tally = LineTally()
-        self.blocks = BlockCutter(self.tally.format)
+        self.blocks = BlockCutter(self.tally.format, is_live=is_live)
+        self._is_live = is_live
         self.lines = 0
         self._clock = BoardClock(self.tally, lambda offset: _times_after(self._text, offset))
         self._cut = LineJoiner()
@@ -81,13 +87,34 @@ class LineScanner:
         block = self.blocks.feed(data)
         if block:
             self._text += block
-            self._scan(_start_of_last(LOOK_AHEAD, self._text))
+            if self._is_live:
+                self._scan_decided()
+            else:
+                self._scan(_start_of_last(LOOK_AHEAD, self._text))
 
     def close(self) -> None:
         """End the log: scan the remaining lines."""
         self._text += self.blocks.close()
         self._scan(len(self._text))
         self._leave_cut()
+
+    def _scan_decided(self) -> None:
+        """Scan the waiting lines up to one whose time falls, if too few lines follow to tell a restart from damage."""
+        while (end := self._decided()) > 1:
+            self._scan(end)
+
+    def _decided(self) -> int:
+        """Offset after the lines that can be scanned at once; a restart may follow them."""
+        high = self._clock.high
+        for found in shapes.TIME.finditer(self._text):
+            time = int(found[1])
+            if time < high - FALL_MS:
+                behind = self._text.index(b"\n", found.end()) + 1
+                is_decided = len(_times_after(self._text, behind)) == TIMES_AHEAD
+                is_decided |= self._text.count(b"\n", behind) >= LOOK_AHEAD
+                return behind if is_decided else self._text.rfind(b"\n", 0, found.start()) + 1
+            high = max(high, time)
+        return len(self._text)
 
     def _scan(self, end: int) -> None:
         """Scan the waiting lines before offset `end`."""
@@ -229,7 +256,8 @@ class LineScanner:
 
 
 def _times_after(text: bytes, offset: int) -> list[int]:
-    return [int(row[2]) for row in islice(ROW.finditer(text, offset), LOOK_AHEAD) if row[1]][:2]
+    rows = islice(ROW.finditer(text, offset), LOOK_AHEAD)
+    return [int(row[2]) for row in rows if row[1]][:TIMES_AHEAD]
 
 
 class _FoundBox(NamedTuple):

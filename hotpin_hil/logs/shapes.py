@@ -21,6 +21,8 @@ BOX = re.compile(
 )
 """Consecutive lines of one task, as many as a box has."""
 BOX_LINE = re.compile(rb"\((\d+)\) [^:]*: ([^\n]*\n)")
+TIME = re.compile(rb"[EWIDV] \((\d{1,10})\) ")
+"""The time of a line, or of a line within a line."""
 PLAIN_TIME = re.compile(rb"\nI \((\d{1,10})")
 """The time of a plain line, searched from the newline before it."""
 SECOND_TIME = re.compile(rb"\((?<=[^\n][EWIDV] \()\d{1,10}\) ")

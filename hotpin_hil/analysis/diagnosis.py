@@ -8,7 +8,7 @@ experience from recorded boards.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from hotpin_hil.analysis import catalogue
 from hotpin_hil.analysis.boot_catalogue import BOOT_FAULTS
@@ -56,6 +56,11 @@ class Diagnoser:
     def leaks(self) -> list[StateLeak]:
         """Verdicts on all ended boots, up to LEAKS_KEPT."""
         return self._leaks.leaks
+
+    @property
+    def found(self) -> Mapping[tuple[str, str], Diagnosis]:
+        """The diagnoses so far, by id and key. Those that need the end of a boot or of an incident come later."""
+        return self._findings.by_key
 
     def feed(self, event: ev.LogEvent) -> None:
         """Pass the next event of the log to the diagnoses that it concerns."""

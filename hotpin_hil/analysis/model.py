@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -108,6 +109,11 @@ class Findings:
         known = self._found.get((id_, key))
         if known is not None and evidence not in known.evidence and len(known.evidence) < EVIDENCE_MAX:
             self._found[id_, key] = replace(known, evidence=(*known.evidence, evidence))
+
+    @property
+    def by_key(self) -> Mapping[tuple[str, str], Diagnosis]:
+        """The diagnoses so far, by id and key."""
+        return self._found
 
     def result(self) -> list[Diagnosis]:
         """All diagnoses."""

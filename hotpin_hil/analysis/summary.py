@@ -118,6 +118,11 @@ class SummaryBuilder:
         self._present: BootSummary | None = None
         self._pictured = 0
 
+    @property
+    def present(self) -> BootSummary | None:
+        """The newest boot; None before the first event."""
+        return self._present
+
     def close(self, lines: int) -> None:
         """End the log: a log with lines of a board but without events has one boot.
 

@@ -3,7 +3,7 @@
     log = LiveLog()
     for chunk in port: print(log.feed(chunk), log.gauges, log.findings)
 
-The same reader, summary and diagnoses as of a finished log, so the findings after `close` are those of `analyze`. The
+It uses the reader, the summary and the diagnoses of a finished log, so the findings after `close` match `analyze`. The
 state and the news do not depend on the chunks.
 """
 

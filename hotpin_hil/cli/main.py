@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hotpin_hil import __version__
-from hotpin_hil.cli import compare, fidelity, runs, seal, trend
+from hotpin_hil.cli import compare, fidelity, monitor, runs, seal, trend
 from hotpin_hil.cli.board import add_commands
 from hotpin_hil.errors import HilError, host_remedy
 from hotpin_hil.paths import runs_dir
@@ -146,6 +146,8 @@ def _parser() -> argparse.ArgumentParser:
     analyze.add_argument("--json", action="store_true", help="print a JSON line per log")
     analyze.add_argument("--html", metavar="OUT", type=Path, help="also write the results as an HTML page")
     analyze.set_defaults(run=_analyze)
+
+    monitor.add_command(commands)
 
     profile = commands.add_parser(
         "profile", help="make a profile for virtual boards from a firmware build's memory map"

@@ -69,7 +69,7 @@ def test_state_does_not_depend_on_the_chunks() -> None:
 
 
 def test_a_panic_is_diagnosed_with_its_last_line() -> None:
-    """DIAG-04, too, for which the diagnoser waits until the next boot has reported its reset."""
+    """Also DIAG-04, for which the diagnoser waits until the next boot has reported its reset."""
     board, log = Firmware(), LiveLog()
     figures = dict.fromkeys(("internal_largest", "dma_largest", "psram_free", "psram_largest"), 3_000_000)
     log.feed(APP + board.sample(SAMPLE_BEFORE, 3_000_000, **figures))

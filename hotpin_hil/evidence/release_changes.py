@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from enum import Enum
 from fnmatch import fnmatchcase
 from typing import Any
 
+from hotpin_hil.compat import StrEnum
 from hotpin_hil.evidence.fidelity import SHOWN
 from hotpin_hil.evidence.lines import MeasurementLine
 from hotpin_hil.evidence.model import LimitKind, Value, Verdict, is_number, with_unit
@@ -29,15 +29,12 @@ _MORE_IS_BETTER = ("*free*", "*largest*", "minimum ever*", "*never used*")
 _LESS_IS_BETTER_UNITS = ("ms", "us", "s", "B/cycle")
 
 
-class Effect(str, Enum):
+class Effect(StrEnum):
     """What a change means for a release."""
 
     REGRESSION = "regression"
     IMPROVEMENT = "improvement"
     NEUTRAL = "neutral"
-
-    def __str__(self) -> str:
-        return self.value
 
 
 @dataclass(frozen=True)

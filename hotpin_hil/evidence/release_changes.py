@@ -88,7 +88,8 @@ def verdict_change(
 ) -> ReleaseChange:
     """A changed verdict on a requirement or of a test.
 
-    A lost requirement is a regression; a test that is gone is not, if its requirement is still verified.
+    A lost requirement is a regression; a test that is gone is not, if its requirement is still verified. Nor is a
+    verdict that became WAIVED: the waiver accepts it.
 
     Args:
         subject: REQUIREMENT or TEST.
@@ -101,7 +102,9 @@ def verdict_change(
     was, is_now = base in _SHOWN, candidate in _SHOWN
     is_lost = was and not is_now and (subject == REQUIREMENT or bool(candidate))
     is_better: bool | None = None
-    if candidate in (Verdict.FAIL.value, Verdict.UNSET.value) or is_lost:
+    if candidate == Verdict.WAIVED.value:
+        pass
+    elif candidate in (Verdict.FAIL.value, Verdict.UNSET.value) or is_lost:
         is_better = False
     elif is_now and base is not None:
         is_better = True
@@ -136,6 +139,8 @@ def is_same_verdict(base: str | None, candidate: str | None) -> bool:
 def is_better(base: MeasurementLine, candidate: MeasurementLine) -> bool | None:
     """Whether a measurement moved for the better; None for a text, or without a direction."""
     was, is_now = base.verdict in SHOWN, candidate.verdict in SHOWN
+    if candidate.verdict is Verdict.WAIVED:
+        return None
     if not (was and is_now):
         return None if was == is_now else is_now
     left, right = _number(base.value), _number(candidate.value)

@@ -147,7 +147,7 @@ def test_named_toolchain_must_work(tmp_path: Path) -> None:
 
 def test_output_of_addr2line_is_parsed() -> None:
     output = (
-        "0x400d1231\nread_it\n/src/main.c:7 (discriminator 2)\napp_main\n/src/main.c:12\n"
+        "0x400d1231\nread_it\n/build/../src/main.c:7 (discriminator 2)\napp_main\n/src/main.c:12\n"
         "0x400d12fd\nmemcpy\n??:0\n0x4000c2c8\n??\n??:?\n0x400d2000\nns::Class::run(int)\n/src/c:x.cpp:?\n"
     )
     found = addr2line.parse(output)

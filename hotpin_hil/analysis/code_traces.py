@@ -54,7 +54,7 @@ class Decoding:
     calls: tuple[DecodedAddress, ...] = ()
     """One entry per address of the trace; empty if none was decoded."""
     remark: ElfRemark | None = None
-    """The ELF file, and whether it is that of the firmware."""
+    """The ELF file, and whether the firmware's log names it."""
     stack: tuple[str, ...] = ()
     """The calls that the stack memory of a RISC-V panic shows."""
     stack_method: str = ""

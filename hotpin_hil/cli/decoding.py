@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hotpin_hil.errors import UsageError
-from hotpin_hil.report.text import printable
+from hotpin_hil.printable import printable
 
 if TYPE_CHECKING:
     from hotpin_hil.analysis.decoding import TraceDecoder

@@ -14,9 +14,9 @@ from hotpin_hil.evidence.lines import CoreDumpFile, PanicLog, ResultsLine
 from hotpin_hil.link.channel import Channel
 from hotpin_hil.link.emulator_start import known_defect
 from hotpin_hil.link.line import line_of
+from hotpin_hil.printable import printable
 from hotpin_hil.protocol.core_dump import find_core_dump, find_partition
 from hotpin_hil.protocol.panic import Panic, find_panics
-from hotpin_hil.report.text import printable
 from hotpin_hil.symbols.decoder import AddressDecoder
 from hotpin_hil.symbols.esp_coredump import report_core_dump
 from hotpin_hil.symbols.firmware_elf import read_elf

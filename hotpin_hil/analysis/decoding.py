@@ -97,7 +97,7 @@ def _with_call(diagnosis: Diagnosis, by_line: dict[int, CodeTrace]) -> Diagnosis
     for line in dict.fromkeys(evidence.line for evidence in diagnosis.evidence):
         trace = by_line.get(line)
         calls = [call for call in trace.decoding.calls if call.is_known] if trace is not None else []
-        places = [call.places[0] for call in calls]
+        places = [place for call in calls for place in call.places]
         own = [place for place in places if place.function not in PANIC_FUNCTIONS] or places
         if trace is not None and own:
             names = dict.fromkeys(place.short for place in own)

@@ -1,4 +1,4 @@
-"""constraints.txt and requirements.lock: for each Python version, one version of each package, of all that are needed."""
+"""constraints.txt and requirements.lock: one version of each needed package for each Python version."""
 
 from __future__ import annotations
 

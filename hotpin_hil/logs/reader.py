@@ -10,7 +10,7 @@ Memory does not grow with the log. Lines that start like a known format but cann
 
 from __future__ import annotations
 
-from hotpin_hil.logs.interpreter import WANTED, LineInterpreter
+from hotpin_hil.logs.interpreter import WANTED, LineInterpreter, matters
 from hotpin_hil.logs.scan import LineScanner
 from hotpin_hil.protocol import events as ev
 from hotpin_hil.protocol.log import ConsoleLine, LogLine
@@ -29,7 +29,9 @@ class LogReader:
     """Reads a log, fed in chunks of any size; the events do not depend on the chunks."""
 
     def __init__(self) -> None:
-        self.scan = LineScanner(WANTED, self._take, self._take_whole_box)
+        self.scan = LineScanner(
+            WANTED, self._take, lambda number, box: self._lines.take_whole_box(number, box), matters
+        )
         """Counts lines, levels, times and format errors."""
         self._lines = LineInterpreter(self.scan)
 
@@ -71,8 +73,3 @@ class LogReader:
 
     def _take(self, line: LogLine | ConsoleLine) -> bool:
         return self._lines.take(line)
-
-    def _take_whole_box(
-        self, number: int, t_ms: int, title_ms: int, context: str, figures: list[int]
-    ) -> None:
-        self._lines.take_whole_box(number, t_ms, title_ms, context, figures)

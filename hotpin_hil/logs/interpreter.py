@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 from hotpin_hil.logs.boots import APP_MARKS, BootTracker, LineClock
@@ -21,8 +20,8 @@ from hotpin_hil.protocol.log import ConsoleLine, LogLine
 from hotpin_hil.protocol.panic import OTHER_TRACES, TRACES, Panic, PanicFinder
 from hotpin_hil.protocol.records import Record
 
-_TRACE = re.compile("|".join(re.escape(trace.decode()) for trace in TRACES))
-_OTHER_TRACE = re.compile("|".join(re.escape(trace.decode()) for trace in OTHER_TRACES))
+_TRACES = tuple(trace.decode() for trace in TRACES)
+_OTHER_TRACES = tuple(trace.decode() for trace in OTHER_TRACES)
 
 WANTED = {
     "boot": ("2nd stage", "WDT reset info"),
@@ -98,9 +97,10 @@ class LineInterpreter:
             self.boots.note_output()
         else:
             self._text_line(line)
-        if self._is_waiting or line.text[:1] == TOP[0] or _has_trace(line):
+        has_trace = _has_trace(line)
+        if self._is_waiting or line.text[:1] == TOP[0] or has_trace:
             self._memory.take_box_line(line)
-            if self._panics.is_waiting or _has_trace(line):
+            if self._panics.is_waiting or has_trace:
                 for panic in self._panics.feed(ConsoleLine(line.whole, 0, line.number)):
                     self._panic(panic)
                 if self._panics.has_headline:
@@ -145,12 +145,12 @@ class LineInterpreter:
             handler(line)
         if "ree" in line.text or "eap" in line.text:
             self._memory.take_reading(line)
-        if line.level in "EW":
+        if line.level in "EW" and line.tag != WATCHDOG_TAG:
             self._failures.take_complaint(line)
 
     def _text_line(self, line: ConsoleLine) -> None:
-        if "@" in line.text:
-            self.records.take_line(line)
+        if "@" in line.text and self.records.take_line(line):
+            return
         self.boots.take_text(line)
         if "Backtrace:" in line.text:
             self._failures.watchdog.take_backtrace(line)
@@ -199,7 +199,9 @@ def matters(level: str, tag: str, text: str) -> bool:
 
 def _has_trace(line: LogLine | ConsoleLine) -> bool:
     """Whether a line starts a panic or explains a following one."""
-    if _TRACE.search(line.text) is not None:
-        return True
+    text = line.text
+    for trace in _TRACES:
+        if trace in text:
+            return True
     is_own = not isinstance(line, LogLine) or line.tag == WATCHDOG_TAG
-    return is_own and _OTHER_TRACE.search(line.text) is not None
+    return is_own and any(trace in text for trace in _OTHER_TRACES)

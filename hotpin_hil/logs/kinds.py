@@ -16,16 +16,19 @@ SHAPE_MAX = 512
 
 PLAIN_TEXT = b"."
 """A line without header that only has to be counted. Such a line with a header has its level as its kind."""
-OTHER, OTHER_STAMPED = b"x", b"X"
-"""A line that may need more than counting; one that also starts with a level and a time."""
-TRACE, TRACE_STAMPED = b"t", b"T"
-"""The same for a line that may be part of a panic."""
 MONITOR_NOTE, DECODED_ADDRESS = b"m", b"d"
 """A line of `idf.py monitor`, which only has to be counted."""
-NOT_PLAIN = re.compile(rb"[xXtT]")
-NOT_A_BOARDS = re.compile(rb"[xXtTmd]")
-UNSTAMPED = PLAIN_TEXT + OTHER + TRACE + MONITOR_NOTE + DECODED_ADDRESS
-"""The kinds of lines that do not start with a level and a time."""
+OTHER, WANTED, TRACE = b"xX", b"wW", b"tT"
+"""A line that may need more than counting, that surely matters, that may be part of a panic; a capital letter if the
+line starts with a level and a time."""
+BOX = b"B"
+"""The first line of a box."""
+NOT_PLAIN = re.compile(rb"[xXwWtTB]")
+NOT_A_BOARDS = re.compile(rb"[xXwWtTBmd]")
+UNSURE = OTHER + TRACE
+"""Kinds of lines that may have another task's line within."""
+UNSTAMPED = PLAIN_TEXT + MONITOR_NOTE + DECODED_ADDRESS + b"xwt"
+"""Kinds of lines that do not start with a level and a time."""
 
 _SHAPE = bytes.maketrans(b"123456789", b"000000000")
 

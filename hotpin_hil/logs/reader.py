@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from hotpin_hil.logs.interpreter import WANTED, LineInterpreter, matters
 from hotpin_hil.logs.scan import LineScanner
+from hotpin_hil.logs.whole_box import WholeBox
 from hotpin_hil.protocol import events as ev
 from hotpin_hil.protocol.log import ConsoleLine, LogLine
 
@@ -29,9 +30,7 @@ class LogReader:
     """Reads a log, fed in chunks of any size; the events do not depend on the chunks."""
 
     def __init__(self) -> None:
-        self.scan = LineScanner(
-            WANTED, self._take, lambda number, box: self._lines.take_whole_box(number, box), matters
-        )
+        self.scan = LineScanner(WANTED, self._take, self._take_whole_box, matters)
         """Counts lines, levels, times and format errors."""
         self._lines = LineInterpreter(self.scan)
 
@@ -73,3 +72,6 @@ class LogReader:
 
     def _take(self, line: LogLine | ConsoleLine) -> bool:
         return self._lines.take(line)
+
+    def _take_whole_box(self, number: int, box: WholeBox) -> None:
+        self._lines.take_whole_box(number, box)

@@ -7,7 +7,6 @@ one, and joins those that another task's line split.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 
 from hotpin_hil.logs import shapes
@@ -16,20 +15,21 @@ from hotpin_hil.logs.clock import BoardClock
 from hotpin_hil.logs.cuts import LineJoiner, cut_up
 from hotpin_hil.logs.format import LEVELS, LineTally, is_decoded_address, is_monitor_note, is_remarkable
 from hotpin_hil.logs.kinds import (
+    BOX,
     DECODED_ADDRESS,
     MONITOR_NOTE,
     NOT_PLAIN,
     OTHER,
-    OTHER_STAMPED,
     PLAIN_TEXT,
     TRACE,
-    TRACE_STAMPED,
     UNSTAMPED,
+    UNSURE,
+    WANTED,
     LineKinds,
     shape_of,
 )
 from hotpin_hil.logs.shapes import ROW, Row
-from hotpin_hil.logs.whole_box import WholeBox, find_whole_box, is_other_box
+from hotpin_hil.logs.whole_box import WholeBox, find_whole_box, is_cut_off, is_other_box
 from hotpin_hil.protocol.box import BOX_LINES
 from hotpin_hil.protocol.headers import OtherHeaders, has_other_header
 from hotpin_hil.protocol.log import ConsoleLine, LogLine
@@ -37,9 +37,6 @@ from hotpin_hil.protocol.panic import OTHER_TRACES, TRACES
 
 LOOK_AHEAD = 8
 """Number of lines to examine after a time that falls, to distinguish a restart from a damaged time."""
-_TRACE = re.compile(b"|".join(map(re.escape, TRACES)))
-_LATER_TRACE = re.compile(b"|".join(map(re.escape, OTHER_TRACES)))
-_TRACE_KINDS = TRACE + TRACE_STAMPED
 
 
 class LineScanner:
@@ -79,15 +76,15 @@ class LineScanner:
             shape_of(tag.encode()): shapes.any_of([shape_of(text.encode()).decode() for text in texts])
             for tag, texts in wanted.items()
         }
-        self._line_kinds = LineKinds(self._kind)
+        self.line_kinds = LineKinds(self._kind)
         self._waiting: list[bytes] = []
         """Lines that wait for later ones."""
         self._kinds = b""
         """Their kinds, one byte a line."""
         self._stamps: list[bytes] = []
         """The times of those that start with a level and a time."""
-        self._stamps_at = (0, 0)
-        """Index of a waiting line, and the number of the times before it."""
+        self._stamp = 0
+        """Index of the first of these times that is not read yet."""
 
     @property
     def headed_lines(self) -> int:
@@ -106,7 +103,9 @@ class LineScanner:
     def feed(self, data: bytes) -> None:
         """Scan the lines that `data` completes."""
         self._add(self.blocks.feed(data))
-        self._scan(len(self._waiting) - LOOK_AHEAD)
+        end = max(0, len(self._waiting) - LOOK_AHEAD)
+        top = self._kinds.rfind(BOX, 0, end)
+        self._scan(top if top >= 0 and is_cut_off(self._waiting[:end], top) else end)
 
     def close(self) -> None:
         """End the log: scan the remaining lines."""
@@ -117,37 +116,27 @@ class LineScanner:
     def _add(self, block: bytes) -> None:
         if block:
             self._waiting += block.split(b"\n")[:-1]
-            self._kinds += self._line_kinds.of_lines(block)
+            self._kinds += self.line_kinds.of_lines(block)
             self._stamps += shapes.STAMP.findall(b"\n" + block)
 
     def _scan(self, end: int) -> None:
         """Scan the waiting lines before index `end`."""
-        at = 0
-        self._stamps_at = (0, 0)
+        at = self._stamp = 0
         while at < end:
             start = at
             if not (self._wants_all or self._cut.waiting):
                 found = NOT_PLAIN.search(self._kinds, at, end)
                 start = found.start() if found else end
-                if at < start and self._count_plain(at, start):
-                    at = start
-            for _ in range(at, start):  # not plain after all: times fall
+            if at == start:
                 at = self._take(at, end)
-            if at == start < end:
-                at = self._take(at, end)
+            elif self._count_plain(at, start):
+                at = start
+            else:  # not plain after all: times fall
+                for index in range(at, start):
+                    at = self._take(index, end)
         if at > 0:
-            stamps = self._stamps_before(at)
-            del self._waiting[:at], self._stamps[:stamps]
+            del self._waiting[:at], self._stamps[: self._stamp]
             self._kinds = self._kinds[at:]
-
-    def _stamps_before(self, index: int) -> int:
-        """Number of the waiting times before a line."""
-        at, stamps = self._stamps_at
-        if index < at:
-            at = stamps = 0
-        stamps += len(self._kinds[at:index].translate(None, UNSTAMPED))
-        self._stamps_at = index, stamps
-        return stamps
 
     def _count_plain(self, begin: int, end: int) -> bool:
         """Count the plain lines from `begin` to `end` at once; returns False if the clock may restart within them."""
@@ -172,13 +161,17 @@ class LineScanner:
             self._count_errors(begin, end)
 
     def _take_times(self, begin: int, end: int) -> bool:
-        stamps = self._stamps[self._stamps_before(begin) : self._stamps_before(end)]
+        """Advance the clock by the times of the lines from `begin` to `end`, unless it may restart within them."""
+        behind = self._stamp + len(self._kinds[begin:end].translate(None, UNSTAMPED))
 
         def number_of(index: int) -> int:
             stamped = [at for at in range(begin, end) if self._kinds[at] not in UNSTAMPED]
             return self.lines + 1 + stamped[index] - begin
 
-        return self._clock.take_run(stamps, number_of)
+        if not self._clock.take_run(self._stamps[self._stamp : behind], number_of):
+            return False
+        self._stamp = behind
+        return True
 
     def _count_errors(self, begin: int, end: int) -> None:
         """Count the plain errors among the lines from `begin` to `end` by tag."""
@@ -191,36 +184,32 @@ class LineScanner:
 
     def _take(self, at: int, end: int) -> int:
         """Process the line at `at`, which may need more than counting; returns the index of the next line."""
-        found = ROW.match(self._waiting[at])
-        assert found is not None
-        level, stamp, tag, text = row = found.groups(b"")
-        is_top = level != b"" and text == shapes.BOX_TOP
+        kind = self._kinds[at]
+        is_top = kind in BOX
         if is_top and not (self._wants_all or self._cut.waiting):
             behind = self._take_box(at, end)
             if behind:
                 return behind
             is_top = not is_other_box(self._waiting, at)
-        if not level and not self._cut.waiting and (other := self._headers.read(text)) is not None:
+        found = ROW.match(self._waiting[at])
+        assert found is not None
+        level, stamp, tag, text = row = found.groups(b"")
+        if kind in OTHER and not self._cut.waiting and (other := self._headers.read(text)) is not None:
             level, stamp, tag, text = row = other
-        is_trace = self._kinds[at] in _TRACE_KINDS
-        is_plain = NOT_PLAIN.match(self._kinds, at) is None
+        self._stamp += kind not in UNSTAMPED
         self.lines += 1
         number, behind = self.lines, at + 1
-        if (
-            self._cut.waiting
-            or (b") " in text and shapes.INSERTED.search(text))
-            or (b"@" in text and (level or text[:1] != b"@"))
-        ):
+        if self._cut.waiting or (kind in UNSURE and _is_cut(level, text)):
             self._take_pieces(row, behind)
         elif not level:
             is_boards = self.tally.count_headless(number, text)
-            is_marked = is_boards and (shapes.HEADLESS.search(text) or shapes.MEMORY.search(text))
-            if (is_marked and not is_plain) or self._wants_all or is_trace:
+            is_wanted = kind in WANTED or (kind in OTHER and _may_matter_alone(text))
+            if self._wants_all or (is_wanted and is_boards) or kind in TRACE:
                 self._hand_on(ConsoleLine(text.decode("utf-8", errors="replace"), 0, number))
         else:
             is_fall = self._take_header(number, level, stamp, tag, behind)
-            is_wanted = is_top or (not is_plain and self._is_wanted(level, tag, text))
-            if self._wants_all or is_wanted or is_fall or is_trace:
+            is_wanted = kind in WANTED or (kind in OTHER and self._is_wanted(level, tag, text))
+            if self._wants_all or is_wanted or is_top or is_fall or kind in TRACE:
                 name = self.tally.name(tag)
                 line = LogLine(LEVELS[level], _time(stamp), name, _rest(text), 0, number, False, is_fall)
                 self._hand_on(line)
@@ -232,38 +221,43 @@ class LineScanner:
         return is_of_topic or shapes.has_mark(level, text)
 
     def _kind(self, shape: bytes) -> bytes:
-        """The kind of the lines of a shape: plain if `_take` would do no more than count them."""
+        """The kind of the lines of a shape."""
         is_stamped = shapes.STAMP.match(b"\n" + shape) is not None
-        if _TRACE.search(shape):
-            return TRACE_STAMPED if is_stamped else TRACE
+        if any(trace in shape for trace in TRACES):
+            return TRACE[is_stamped:][:1]
+        if shape[:1] == b"@" and b"@" not in shape[1:] and b") " not in shape:
+            return WANTED[:1]
         found = ROW.match(shape)
         assert found is not None
         level, _, tag, text = found.groups(b"")
-        if b"@" not in text and not (b") " in text and shapes.SECOND_TIME.search(shape)):
-            if level and text != shapes.BOX_TOP and not self._may_be_wanted(level, tag, text):
-                return level
-            if not level and not is_stamped and is_monitor_note(text):
-                return DECODED_ADDRESS if is_decoded_address(text) else MONITOR_NOTE
-            if not level and not is_stamped and self._is_plain_text(text):
-                return PLAIN_TEXT
-        return OTHER_STAMPED if is_stamped else OTHER
+        unsure = OTHER[is_stamped:][:1]
+        if b"@" in text or (b") " in text and shapes.SECOND_TIME.search(shape)):
+            return unsure
+        if level:
+            return BOX if text == shapes.BOX_TOP else self._kind_of_headed(level, tag, text)
+        return unsure if is_stamped or has_other_header(text) else self._kind_of_text(text)
 
-    def _is_plain_text(self, text: bytes) -> bool:
-        if shapes.HEADLESS.search(text) or _LATER_TRACE.search(text):
-            return False
-        if has_other_header(text) or is_remarkable(text):
-            return False
-        return not shapes.MEMORY.search(text) or not self._may_matter(b"", b"", text)
+    def _kind_of_text(self, text: bytes) -> bytes:
+        if is_monitor_note(text):
+            return DECODED_ADDRESS if is_decoded_address(text) else MONITOR_NOTE
+        if shapes.HEADLESS.search(text):
+            return WANTED[:1]
+        if shapes.MEMORY.search(text) and self._may_matter(b"", b"", text):
+            return WANTED[:1]
+        return (
+            OTHER[:1] if any(trace in text for trace in OTHER_TRACES) or is_remarkable(text) else PLAIN_TEXT
+        )
 
-    def _may_be_wanted(self, level: bytes, tag: bytes, text: bytes) -> bool:
-        """Whether `_is_wanted` may be true of a line with this shape, and the line may have an event."""
+    def _kind_of_headed(self, level: bytes, tag: bytes, text: bytes) -> bytes:
         if tag in self._wanted_shapes and self._wanted_shapes[tag].search(text):
-            return True
-        is_marked = shapes.has_mark(level, text) or (level in b"EW" and shapes.FAILURE_CODE.search(text))
-        return bool(is_marked) and self._may_matter(level, tag, text)
+            return OTHER[1:]
+        if shapes.has_mark(level, text):
+            return WANTED[1:] if self._may_matter(level, tag, text) else level
+        is_code = level in b"EW" and shapes.FAILURE_CODE.search(text)
+        return OTHER[1:] if is_code and self._may_matter(level, tag, text) else level
 
     def _may_matter(self, level: bytes, tag: bytes, text: bytes) -> bool:
-        """Whether a line with this shape may matter, which its shape does not tell if a name has digits."""
+        """Whether a line with this shape may have an event, which its shape does not tell if a name has digits."""
         if shapes.DIGIT_IN_NAME.search(b"%s:%s" % (tag, text)):
             return True
         return self._matters(level.decode(), tag.decode("utf-8", errors="replace"), _rest(text))
@@ -332,6 +326,18 @@ class LineScanner:
         if level == b"E":
             self.tally.count_error(tag)
         return bool(stamp) and self._clock.take(number, int(stamp), behind)
+
+
+def _may_matter_alone(text: bytes) -> bool:
+    """Whether a line without header may have an event."""
+    return shapes.HEADLESS.search(text) is not None or shapes.MEMORY.search(text) is not None
+
+
+def _is_cut(level: bytes, text: bytes) -> bool:
+    """Whether another task's line is within a line."""
+    if b") " in text and shapes.INSERTED.search(text):
+        return True
+    return b"@" in text and (level != b"" or text[:1] != b"@")
 
 
 def _time(stamp: bytes) -> int | None:

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from hotpin_hil.logs.kinds import NOT_A_BOARDS
+from hotpin_hil.logs.kinds import NOT_A_BOARDS, TRACE
 from hotpin_hil.logs.shapes import BOX_TOP
-from hotpin_hil.protocol.box import BOX_LINES, FOREIGN_MAX, TITLE, printed_values, template_lines
+from hotpin_hil.protocol.box import BOTTOM, BOX_LINES, FOREIGN_MAX, TITLE, printed_values, template_lines
 
 _OWN = b"\xe2\x95"
 """The first bytes of all border characters."""
 _FIGURE = re.compile(rb": +([+-]?\d{1,10})(?: bytes|%)")
-_TITLE = TITLE.encode()
+_TITLE, _BOTTOM = TITLE.encode(), BOTTOM.encode()
 
 
 class WholeBox(NamedTuple):
@@ -40,6 +40,11 @@ def is_other_box(lines: Sequence[bytes], top: int) -> bool:
     return _own_mark(lines[top]) in after and _TITLE not in after
 
 
+def is_cut_off(lines: Sequence[bytes], top: int) -> bool:
+    """Whether lines end within a statistics box that starts at index `top`, so that it may be whole later."""
+    return len(lines) - top < BOX_LINES and top + 1 < len(lines) and _TITLE in lines[top + 1]
+
+
 def find_whole_box(lines: Sequence[bytes], kinds: bytes, top: int, end: int) -> WholeBox | None:
     """The box whose first line is at index `top`; None if it is not whole or needs a closer look.
 
@@ -50,24 +55,13 @@ def find_whole_box(lines: Sequence[bytes], kinds: bytes, top: int, end: int) -> 
         end: index after the last line that may be used.
     """
     mark = _own_mark(lines[top])
-    own: list[bytes] = []
-    places: list[int] = []
-    foreign: list[int] = []
-    for index in range(top, end):
-        line = lines[index]
-        if mark in line:
-            own.append(line)
-            places.append(index)
-            if len(own) == 2 and _TITLE not in line:
-                return None
-            if len(own) == BOX_LINES:
-                break
-        elif NOT_A_BOARDS.match(kinds, index) or len(foreign) == FOREIGN_MAX:
-            return None
-        else:
-            foreign.append(index)
-    if len(own) < BOX_LINES:
+    behind = top + BOX_LINES
+    places: Sequence[int] | None = range(top, behind)
+    if behind > end or not (mark in lines[behind - 1] and lines[behind - 1].endswith(_BOTTOM)):
+        places = _own_lines(mark, lines, kinds, top, end)
+    if places is None or any(kinds[index] in TRACE for index in places[:2]):
         return None
+    own = [lines[index] for index in places]
     text = b"\n".join(own)
     figures = [int(figure) for figure in _FIGURE.findall(text, len(own[0]) + len(own[1]))]
     stamps = [line[3 : line.index(b")")] for line in own]
@@ -78,7 +72,23 @@ def find_whole_box(lines: Sequence[bytes], kinds: bytes, top: int, end: int) -> 
         context = title.decode()
     except UnicodeDecodeError:
         return None
+    foreign = sorted({*range(top, places[-1])}.difference(places)) if places[-1] >= behind else []
     return WholeBox(top, places[1], places[-1] + 1, stamps, context, figures, foreign)
+
+
+def _own_lines(mark: bytes, lines: Sequence[bytes], kinds: bytes, top: int, end: int) -> list[int] | None:
+    """Indices of the lines of a box that others interrupt; None if another one may need more than counting."""
+    places: list[int] = []
+    for index in range(top, min(top + BOX_LINES + FOREIGN_MAX, end)):
+        if mark in lines[index]:
+            places.append(index)
+            if len(places) == 2 and _TITLE not in lines[index]:
+                return None
+            if len(places) == BOX_LINES:
+                return places
+        elif NOT_A_BOARDS.match(kinds, index):
+            return None
+    return None
 
 
 def _own_mark(top: bytes) -> bytes:

@@ -18,16 +18,16 @@ PLAIN_TEXT = b"."
 """A line without header that only has to be counted. Such a line with a header has its level as its kind."""
 MONITOR_NOTE, DECODED_ADDRESS = b"m", b"d"
 """A line of `idf.py monitor`, which only has to be counted."""
-OTHER, WANTED, TRACE = b"xX", b"wW", b"tT"
+OTHER, WANTED, TRACE = b"xX", b"yY", b"tT"
 """A line that may need more than counting, that surely matters, that may be part of a panic; a capital letter if the
 line starts with a level and a time."""
 BOX = b"B"
 """The first line of a box."""
-NOT_PLAIN = re.compile(rb"[xXwWtTB]")
-NOT_A_BOARDS = re.compile(rb"[xXwWtTBmd]")
+NOT_PLAIN = re.compile(rb"[xXyYtTB]")
+NOT_A_BOARDS = re.compile(rb"[xXyYtTBmd]")
 UNSURE = OTHER + TRACE
 """Kinds of lines that may have another task's line within."""
-UNSTAMPED = PLAIN_TEXT + MONITOR_NOTE + DECODED_ADDRESS + b"xwt"
+UNSTAMPED = PLAIN_TEXT + MONITOR_NOTE + DECODED_ADDRESS + b"xyt"
 """Kinds of lines that do not start with a level and a time."""
 
 _SHAPE = bytes.maketrans(b"123456789", b"000000000")

@@ -9,7 +9,20 @@ from typing import Any
 
 import pytest
 
-from hotpin_hil.logs.kinds import KNOWN_MAX, NOT_PLAIN, SHAPE_MAX, LineKinds
+from hotpin_hil.logs.format import LEVELS
+from hotpin_hil.logs.kinds import (
+    BOX,
+    DECODED_ADDRESS,
+    KNOWN_MAX,
+    MONITOR_NOTE,
+    NOT_PLAIN,
+    OTHER,
+    PLAIN_TEXT,
+    SHAPE_MAX,
+    TRACE,
+    WANTED,
+    LineKinds,
+)
 from hotpin_hil.logs.reader import LogReader
 from hotpin_hil.logs.scan import LineScanner
 from hotpin_hil.protocol import events as ev
@@ -140,6 +153,15 @@ def test_plain_lines_have_no_event(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(lines) > 1_000
     at_one_time = [TIME.sub(rb"\1 (1000)", line) for line in lines if not line.startswith(b"--- ")]
     assert events_of(at_one_time, monkeypatch) == []
+
+
+def test_no_kind_of_line_is_also_a_level() -> None:
+    others = OTHER + WANTED + TRACE + BOX + PLAIN_TEXT + MONITOR_NOTE + DECODED_ADDRESS
+    assert not set(others).intersection(b"".join(LEVELS))
+    kinds = LogReader().scan.line_kinds
+    lines = b"".join(b"%s (1) app: x\n" % level for level in LEVELS)
+    assert kinds.of_lines(lines) == b"".join(LEVELS)
+    assert not NOT_PLAIN.search(kinds.of_lines(lines))
 
 
 def test_shapes_take_bounded_memory() -> None:

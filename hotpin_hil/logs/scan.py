@@ -7,6 +7,7 @@ one, and joins those that another task's line split.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 from hotpin_hil.logs import shapes
@@ -35,6 +36,8 @@ from hotpin_hil.protocol.headers import OtherHeaders, has_other_header
 from hotpin_hil.protocol.log import ConsoleLine, LogLine
 from hotpin_hil.protocol.panic import OTHER_TRACES, TRACES
 
+_TRACE = re.compile(b"|".join(map(re.escape, TRACES)))
+_LATER_TRACE = re.compile(b"|".join(map(re.escape, OTHER_TRACES)))
 LOOK_AHEAD = 8
 """Number of lines to examine after a time that falls, to distinguish a restart from a damaged time."""
 
@@ -223,7 +226,7 @@ class LineScanner:
     def _kind(self, shape: bytes) -> bytes:
         """The kind of the lines of a shape."""
         is_stamped = shapes.STAMP.match(b"\n" + shape) is not None
-        if any(trace in shape for trace in TRACES):
+        if _TRACE.search(shape):
             return TRACE[is_stamped:][:1]
         if shape[:1] == b"@" and b"@" not in shape[1:] and b") " not in shape:
             return WANTED[:1]
@@ -244,9 +247,7 @@ class LineScanner:
             return WANTED[:1]
         if shapes.MEMORY.search(text) and self._may_matter(b"", b"", text):
             return WANTED[:1]
-        return (
-            OTHER[:1] if any(trace in text for trace in OTHER_TRACES) or is_remarkable(text) else PLAIN_TEXT
-        )
+        return OTHER[:1] if _LATER_TRACE.search(text) or is_remarkable(text) else PLAIN_TEXT
 
     def _kind_of_headed(self, level: bytes, tag: bytes, text: bytes) -> bytes:
         if tag in self._wanted_shapes and self._wanted_shapes[tag].search(text):
@@ -267,7 +268,8 @@ class LineScanner:
 
     def _take_box(self, at: int, end: int) -> int:
         """Process a whole box at once; returns the index after it, 0 if there is no such box."""
-        box = find_whole_box(self._waiting, self._kinds, at, end)
+        stamps = self._stamps[self._stamp : self._stamp + BOX_LINES]
+        box = find_whole_box(self._waiting, self._kinds, stamps, at, end)
         if box is None or not self._take_times(at, box.end):
             return 0
         first = self.lines + 1

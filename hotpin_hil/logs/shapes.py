@@ -30,12 +30,12 @@ HEADLESS = re.compile(
 """Lines without header that matter."""
 MEMORY = re.compile(rb"ree|eap")
 """Free heap and the like."""
-FAILURE = re.compile(
-    rb"WDT|lloc|nsufficient|despite|amera|Aborting\.|[Mm][Ee][Mm]|0x101|errno|(?i:out of|not enough|task)|SSL|-0x|"
-    rb"-32512|rownout|PSRAM|SPI RAM|external RAM|rx buffer|tx buffer|[Ii]mage|bootable|hecksum|partition|chip rev|"
-    rb"blk rev|chip ID|segment|binary"
+_FAILURE = re.compile(
+    rb"lloc|mem|task|out of|not enough|nsufficient|wdt|despite|amera|aborting\.|0x101|errno|ssl|-0x|-32512|rownout|"
+    rb"psram|spi ram|external ram|rx buffer|tx buffer|image|bootable|hecksum|partition|chip rev|blk rev|chip id|"
+    rb"segment|binary"
 )
-"""Texts in errors and warnings that may report a failure."""
+"""Texts, in small letters, in errors and warnings that may report a failure."""
 FAILURE_CODE = re.compile(rb"0x000|-00000")
 """The codes among them, in a shape."""
 DIGIT_IN_NAME = re.compile(rb"[A-Za-z_-]0|0[A-Za-z_]|errno")
@@ -44,7 +44,9 @@ DIGIT_IN_NAME = re.compile(rb"[A-Za-z_-]0|0[A-Za-z_]|errno")
 
 def has_mark(level: bytes, text: bytes) -> bool:
     """Whether a line with a header has a word about free memory or a failure."""
-    return b"ree" in text or b"eap" in text or (level in b"EW" and FAILURE.search(text) is not None)
+    if MEMORY.search(text) is not None:
+        return True
+    return level in b"EW" and _FAILURE.search(text.lower()) is not None
 
 
 def any_of(texts: Sequence[str]) -> re.Pattern[bytes]:

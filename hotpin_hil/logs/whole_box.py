@@ -45,26 +45,31 @@ def is_cut_off(lines: Sequence[bytes], top: int) -> bool:
     return len(lines) - top < BOX_LINES and top + 1 < len(lines) and _TITLE in lines[top + 1]
 
 
-def find_whole_box(lines: Sequence[bytes], kinds: bytes, top: int, end: int) -> WholeBox | None:
+def find_whole_box(
+    lines: Sequence[bytes], kinds: bytes, stamps: list[bytes], top: int, end: int
+) -> WholeBox | None:
     """The box whose first line is at index `top`; None if it is not whole or needs a closer look.
 
     Args:
         lines: lines of a log.
         kinds: their kinds.
+        stamps: the times from the first line of the box on.
         top: index of a line with the text BOX_TOP.
         end: index after the last line that may be used.
     """
     mark = _own_mark(lines[top])
     behind = top + BOX_LINES
-    places: Sequence[int] | None = range(top, behind)
-    if behind > end or not (mark in lines[behind - 1] and lines[behind - 1].endswith(_BOTTOM)):
+    if behind <= end and mark in lines[behind - 1] and lines[behind - 1].endswith(_BOTTOM):
+        places: Sequence[int] = range(top, behind)
+        own = lines[top:behind]
+    else:
         places = _own_lines(mark, lines, kinds, top, end)
-    if places is None or any(kinds[index] in TRACE for index in places[:2]):
+        own = [lines[index] for index in places]
+        stamps = [line[3 : line.index(b")")] for line in own]
+    if len(own) < BOX_LINES or len(stamps) < BOX_LINES or kinds[places[1]] in TRACE:
         return None
-    own = [lines[index] for index in places]
     text = b"\n".join(own)
     figures = [int(figure) for figure in _FIGURE.findall(text, len(own[0]) + len(own[1]))]
-    stamps = [line[3 : line.index(b")")] for line in own]
     title = own[1].partition(_TITLE)[2]
     if b") " in title or b"@" in title or text != _printed(mark, stamps, title, figures):
         return None
@@ -76,19 +81,19 @@ def find_whole_box(lines: Sequence[bytes], kinds: bytes, top: int, end: int) -> 
     return WholeBox(top, places[1], places[-1] + 1, stamps, context, figures, foreign)
 
 
-def _own_lines(mark: bytes, lines: Sequence[bytes], kinds: bytes, top: int, end: int) -> list[int] | None:
-    """Indices of the lines of a box that others interrupt; None if another one may need more than counting."""
+def _own_lines(mark: bytes, lines: Sequence[bytes], kinds: bytes, top: int, end: int) -> list[int]:
+    """Indices of the lines of a box that others interrupt; none if another one may need more than counting."""
     places: list[int] = []
     for index in range(top, min(top + BOX_LINES + FOREIGN_MAX, end)):
         if mark in lines[index]:
             places.append(index)
             if len(places) == 2 and _TITLE not in lines[index]:
-                return None
+                return []
             if len(places) == BOX_LINES:
                 return places
         elif NOT_A_BOARDS.match(kinds, index):
-            return None
-    return None
+            return []
+    return []
 
 
 def _own_mark(top: bytes) -> bytes:

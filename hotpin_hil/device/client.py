@@ -27,6 +27,7 @@ from hotpin_hil.protocol.answers import (
     Pin,
     Placement,
     Probe,
+    Reclaimers,
     Region,
     Resources,
     Sandwich,
@@ -38,6 +39,7 @@ from hotpin_hil.protocol.answers import (
     TtsState,
     parse_answer,
     parse_heap_maps,
+    parse_reclaimers,
     parse_resources,
     parse_snapshots,
 )
@@ -236,6 +238,47 @@ class Device(Console):
         """Get the manager's advice and run the reclaimers."""
         reply = self.command("mem.optimize", timeout_s=budgets.SLOW_REPLY_S)
         return parse_answer(Optimization, {**reply, "advice": tuple(reply.get("advice", ()))}, "mem.optimize")
+
+    def reclaimers(
+        self,
+        caps: Caps | None = None,
+        *,
+        add: str | None = None,
+        size: int | None = None,
+        cost: int | None = None,
+        start: str | None = None,
+        nested: bool = False,
+        request: int | None = None,
+        watch: int | None = None,
+        off: bool = False,
+    ) -> Reclaimers:
+        """Read the reclaimers and their last uses; or change them first.
+
+        Args:
+            caps: memory that `add`, `request` or `watch` refers to.
+            add: name of a reclaimer to register, which frees a block that it allocates now.
+            size: bytes of that block; None: the reclaimer has nothing to free.
+            cost: cost of that reclaimer.
+            start: mildest trigger of that reclaimer: low (None), critical, failure, refusal, request.
+            nested: that reclaimer requests memory while it runs.
+            request: bytes of a block that reclaimers must make room for.
+            watch: smallest size of allocations whose failure runs reclaimers.
+            off: remove the reclaimers that were added.
+        """
+        arguments: dict[str, Any] = {"from": start, "for": request}  # Python keywords
+        reply = self.command(
+            "mem.reclaim",
+            timeout_s=budgets.SLOW_REPLY_S,
+            caps=caps,
+            add=add,
+            size=size,
+            cost=cost,
+            nested=nested or None,
+            watch=watch,
+            off=off or None,
+            **arguments,
+        )
+        return parse_reclaimers(reply)
 
     def history(self, last: int | None = None) -> tuple[Snapshot, ...]:
         """The latest snapshots (None: all that are kept), newest first."""

@@ -391,6 +391,56 @@ class Optimization:
 
 
 @dataclass(frozen=True)
+class Reclaimer:
+    """A registered reclaimer, and what its runs gained."""
+
+    name: str
+    cost: int
+    from_: str
+    """Mildest trigger at which it runs."""
+    runs: int
+    gained: int
+    skipped: bool
+    task: str = ""
+    """Task of its last run; only of reclaimers that the test added."""
+    took: bool = False
+    """The reclaimer requested memory while it ran, and the request was served."""
+
+
+@dataclass(frozen=True)
+class ReclaimUse:
+    """One run of a reclaimer."""
+
+    name: str
+    trigger: str
+    gain: int
+    timestamp_ms: int
+
+
+@dataclass(frozen=True)
+class Reclaimers:
+    """The reclaimers in the order in which they run, and their last uses, newest first."""
+
+    reclaimers: tuple[Reclaimer, ...]
+    uses: tuple[ReclaimUse, ...]
+    bytes_static: int
+    available: bool | None = None
+    """Whether a requested block can be allocated; None without a request."""
+
+    def __getitem__(self, name: str) -> Reclaimer:
+        return next(reclaimer for reclaimer in self.reclaimers if reclaimer.name == name)
+
+
+def parse_reclaimers(reply: dict[str, Any]) -> Reclaimers:
+    """The reply of `mem.reclaim`. Raises ProtocolError if a field is wrong."""
+    what = "mem.reclaim"
+    rows = [{**row, "from_": row.get("from")} for row in reply.get("reclaimers", ())]
+    reclaimers = tuple(parse_answer(Reclaimer, row, what) for row in rows)
+    uses = tuple(parse_answer(ReclaimUse, row, what) for row in reply.get("uses", ()))
+    return parse_answer(Reclaimers, {**reply, "reclaimers": reclaimers, "uses": uses}, what)
+
+
+@dataclass(frozen=True)
 class BenchTimes:
     """Result of a benchmark on the board, µs."""
 

@@ -14,7 +14,6 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "esp_err.h"
-#include "memory_manager.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -37,7 +36,7 @@ typedef enum {
 /** One reclaimer. The struct must stay valid while it is registered. */
 typedef struct memory_reclaim {
     const char *name;
-    memory_reclaimer_t reclaim;
+    void (*reclaim)(void);
     uint32_t (*available)(void);   //!< Bytes that it would free now, 0: not run; NULL: unknown
     uint32_t caps;                 //!< Memory that it frees: MALLOC_CAP_INTERNAL or MALLOC_CAP_SPIRAM
     uint16_t cost;                 //!< Reclaimers run in ascending order of cost, then of registration

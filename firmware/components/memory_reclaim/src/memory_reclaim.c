@@ -16,6 +16,7 @@
 #include "esp_timer.h"
 #include "freertos/FreeRTOS.h"
 #include "freertos/task.h"
+#include "memory_manager.h"
 #include "reclaim_logic.h"
 #include "telemetry.h"
 

@@ -53,7 +53,7 @@ SLOT_FUNCTION(0)
 SLOT_FUNCTION(1)
 SLOT_FUNCTION(2)
 SLOT_FUNCTION(3)
-static const memory_reclaimer_t RUN[SLOTS] = {run_0, run_1, run_2, run_3};
+static void (*const RUN[SLOTS])(void) = {run_0, run_1, run_2, run_3};
 
 static memory_reclaim_trigger_t trigger_by_name(const char *name)
 {

@@ -26,6 +26,7 @@ from hotpin_hil.protocol.answers import (
     Optimization,
     Pin,
     Placement,
+    Pools,
     Probe,
     Reclaimers,
     Region,
@@ -39,6 +40,7 @@ from hotpin_hil.protocol.answers import (
     TtsState,
     parse_answer,
     parse_heap_maps,
+    parse_pools,
     parse_reclaimers,
     parse_resources,
     parse_snapshots,
@@ -238,6 +240,60 @@ class Device(Console):
         """Get the manager's advice and run the reclaimers."""
         reply = self.command("mem.optimize", timeout_s=budgets.SLOW_REPLY_S)
         return parse_answer(Optimization, {**reply, "advice": tuple(reply.get("advice", ()))}, "mem.optimize")
+
+    def pools(
+        self,
+        *,
+        create: str | None = None,
+        block: int | None = None,
+        count: int | None = None,
+        caps: Caps | None = None,
+        heap: bool = False,
+        take: int | None = None,
+        give: int | None = None,
+        misuse: str | None = None,
+        interrupts: int | None = None,
+        plays: int | None = None,
+        source: str | None = None,
+        bench: int | None = None,
+        off: bool = False,
+    ) -> Pools:
+        """Read the memory pools; or use the test's own pool first.
+
+        Args:
+            create: name of a pool to create.
+            block: bytes of each of its blocks.
+            count: number of its blocks.
+            caps: capabilities of its memory.
+            heap: that pool falls back to the heap when it is empty.
+            take: number of blocks to take.
+            give: number of blocks to give back, those taken first.
+            misuse: wrong call of memory_pool_free: double, foreign, inside, null.
+            interrupts: number of interrupts that take and give back a block, while the console does the same.
+            plays: number of plays of mixed sizes.
+            source: "pool" or "heap", from which plays allocate.
+            bench: number of pairs of calls to time, of the pool and of the heap.
+            off: delete the test's pool, and free all that its plays kept.
+        """
+        arguments: dict[str, Any] = {"from": source}  # a Python keyword
+        reply = self.command(
+            "mem.pool",
+            timeout_s=budgets.BENCH_REPLY_S,
+            create=create,
+            block=block,
+            count=count,
+            caps=caps,
+            heap=heap or None,
+            take=take,
+            give=give,
+            misuse=misuse,
+            interrupts=interrupts,
+            plays=plays,
+            bench=bench,
+            off=off or None,
+            **arguments,
+        )
+        return parse_pools(reply)
 
     def reclaimers(
         self,

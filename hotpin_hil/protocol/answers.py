@@ -441,6 +441,52 @@ def parse_reclaimers(reply: dict[str, Any]) -> Reclaimers:
 
 
 @dataclass(frozen=True)
+class Pool:
+    """A memory pool. Sizes are bytes, the other figures are blocks or calls."""
+
+    name: str
+    block_size: int
+    count: int
+    used: int
+    high_water: int
+    from_heap: int
+    """Blocks that came from the heap because the pool was empty."""
+    heap_used: int
+    refused: int
+    misused: int
+    """Calls that gave back something else than a block in use."""
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Pools:
+    """The memory pools, and the result of what the test's own pool was asked to do."""
+
+    pools: tuple[Pool, ...]
+    bytes_static: int
+    at: tuple[int, ...] = ()
+    """Addresses of the blocks that were taken."""
+    err_free: str = ""
+    """Result of the wrong call."""
+    served: int = 0
+    """Interrupts that got a block."""
+    failed: int = 0
+    kept: int = 0
+    """Objects that the plays left."""
+    pool_us: int = 0
+    heap_us: int = 0
+
+    def __getitem__(self, name: str) -> Pool:
+        return next(pool for pool in self.pools if pool.name == name)
+
+
+def parse_pools(reply: dict[str, Any]) -> Pools:
+    """The reply of `mem.pool`. Raises ProtocolError if a field is wrong."""
+    pools = tuple(parse_answer(Pool, row, "mem.pool") for row in reply.get("pools", ()))
+    return parse_answer(Pools, {**reply, "pools": pools, "at": tuple(reply.get("at", ()))}, "mem.pool")
+
+
+@dataclass(frozen=True)
 class BenchTimes:
     """Result of a benchmark on the board, µs."""
 

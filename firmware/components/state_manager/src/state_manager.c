@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include "array_size.h"
+#include "audio_chunk.h"
 #include "enter_step.h"
 #include "esp_heap_caps.h"
 #include "esp_log.h"
@@ -536,6 +537,10 @@ esp_err_t state_manager_start(state_manager_started_t started)
     esp_err_t err = stt_pipeline_prepare();
     if (err != ESP_OK) {
         ESP_LOGE(TAG, "No STT ring of %u bytes: %s", STT_RING_SIZE, esp_err_to_name(err));
+    }
+    err = audio_chunk_prepare();
+    if (err != ESP_OK) {
+        ESP_LOGE(TAG, "No audio chunks: %s", esp_err_to_name(err));
     }
     s_sm.drivers = xSemaphoreCreateMutexStatic(&s_drivers);
     s_sm.mailbox = xQueueCreateStatic(1, sizeof(request_t), s_mail, &s_mailbox);

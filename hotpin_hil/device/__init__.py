@@ -41,6 +41,8 @@ from hotpin_hil.protocol.answers import (
     Settle,
     Snapshot,
     Sound,
+    TaskPriorities,
+    TaskPriority,
     Thresholds,
     TtsState,
 )
@@ -83,6 +85,8 @@ __all__ = [
     "Snapshot",
     "Sound",
     "SupplyFailed",
+    "TaskPriorities",
+    "TaskPriority",
     "Thresholds",
     "TtsState",
     "UnexpectedEvent",

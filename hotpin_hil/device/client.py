@@ -36,11 +36,13 @@ from hotpin_hil.protocol.answers import (
     Settle,
     Snapshot,
     Sound,
+    TaskPriorities,
     Thresholds,
     TtsState,
     parse_answer,
     parse_heap_maps,
     parse_pools,
+    parse_priorities,
     parse_reclaimers,
     parse_resources,
     parse_snapshots,
@@ -240,6 +242,38 @@ class Device(Console):
         """Get the manager's advice and run the reclaimers."""
         reply = self.command("mem.optimize", timeout_s=budgets.SLOW_REPLY_S)
         return parse_answer(Optimization, {**reply, "advice": tuple(reply.get("advice", ()))}, "mem.optimize")
+
+    def task_priorities(
+        self,
+        *,
+        work: int | None = None,
+        under: int | None = None,
+        busy: int | None = None,
+        wait: int | None = None,
+        end: bool = False,
+        off: bool = False,
+    ) -> TaskPriorities:
+        """Read the tasks whose priority depends on memory pressure; or use the test's worker first.
+
+        Args:
+            work: priority of a worker to start on the audio core, which holds a mutex.
+            under: its priority while memory is critical.
+            busy: ms of every 500 ms for which it uses the CPU.
+            wait: ms for which the console waits for the worker's mutex.
+            end: the worker ends without being unregistered.
+            off: unregister and end it.
+        """
+        reply = self.command(
+            "mem.priority",
+            timeout_s=budgets.SLOW_REPLY_S,
+            work=work,
+            under=under,
+            busy=busy,
+            wait=wait,
+            end=end or None,
+            off=off or None,
+        )
+        return parse_priorities(reply)
 
     def pools(
         self,

@@ -487,6 +487,42 @@ def parse_pools(reply: dict[str, Any]) -> Pools:
 
 
 @dataclass(frozen=True)
+class TaskPriority:
+    """A task with another priority under memory pressure."""
+
+    name: str
+    normal: int
+    pressed: int
+    now: int
+    is_pressed: bool
+
+
+@dataclass(frozen=True)
+class TaskPriorities:
+    """The tasks whose priority depends on memory pressure, and the test's worker."""
+
+    registered: tuple[TaskPriority, ...]
+    pressed: bool
+    """A critical level stood at the last sample."""
+    rounds: int
+    """Rounds of the worker since the board's start."""
+    bytes_static: int
+    waited_ms: int = 0
+    lowest: int = 0
+    """The worker's least priority while the console waited for its mutex."""
+
+    def now(self, name: str) -> int:
+        """Current priority of a task; 0, which none may have, if it is not registered or has ended."""
+        return next((task.now for task in self.registered if task.name == name), 0)
+
+
+def parse_priorities(reply: dict[str, Any]) -> TaskPriorities:
+    """The reply of `mem.priority`. Raises ProtocolError if a field is wrong."""
+    tasks = tuple(parse_answer(TaskPriority, row, "mem.priority") for row in reply.get("registered", ()))
+    return parse_answer(TaskPriorities, {**reply, "registered": tasks}, "mem.priority")
+
+
+@dataclass(frozen=True)
 class BenchTimes:
     """Result of a benchmark on the board, µs."""
 

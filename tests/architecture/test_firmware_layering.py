@@ -35,6 +35,7 @@ PURE = (
     "memory_manager/src/mem_render.c",
     "memory_manager/src/mem_ring.c",
     "memory_pool/src/pool_blocks.c",
+    "memory_priority/src/priority_list.c",
     "memory_reclaim/src/reclaim_logic.c",
     "state_manager/src/state_logic.c",
     "state_manager/src/transition.c",

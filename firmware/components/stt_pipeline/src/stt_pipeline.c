@@ -17,6 +17,9 @@
 #include "freertos/FreeRTOS.h"
 #include "freertos/task.h"
 #include "sdkconfig.h"
+#if CONFIG_HOTPIN_MEM_PRIORITY
+#include "memory_priority.h"
+#endif
 #include "task_core.h"
 
 static const char *TAG = "STT";
@@ -85,6 +88,32 @@ static void capture(audio_worker_t *worker)
     }
 }
 
+#if CONFIG_HOTPIN_MEM_PRIORITY
+static memory_priority_t s_priority;
+
+static void register_priority(void)
+{
+    esp_err_t err = memory_priority_register(&s_priority, s_worker.task, CONFIG_HOTPIN_STT_TASK_PRIORITY,
+                                             CONFIG_HOTPIN_STT_TASK_PRIORITY_PRESSED);
+    if (err != ESP_OK) {
+        ESP_LOGW(TAG, "Priority under memory pressure: %s", esp_err_to_name(err));
+    }
+}
+
+static void unregister_priority(void)
+{
+    memory_priority_unregister(&s_priority);
+}
+#else
+static void register_priority(void)
+{
+}
+
+static void unregister_priority(void)
+{
+}
+#endif
+
 static void give_chunk(void)
 {
     audio_chunk_give(s_chunk);
@@ -109,6 +138,7 @@ esp_err_t stt_pipeline_start(void)
         give_chunk();
         return err;
     }
+    register_priority();
     ESP_LOGI(TAG, "Capture started");
     return ESP_OK;
 }
@@ -116,6 +146,7 @@ esp_err_t stt_pipeline_start(void)
 esp_err_t stt_pipeline_stop(void)
 {
     ESP_RETURN_ON_FALSE(audio_worker_exists(&s_worker), ESP_ERR_INVALID_STATE, TAG, "not running");
+    unregister_priority(); /* before the task is deleted */
     ESP_RETURN_ON_ERROR(audio_worker_join(&s_worker, STOP_TIMEOUT_MS), TAG, "the capture task did not end");
     give_chunk();
     ESP_LOGI(TAG, "Capture stopped after %" PRIu32 " samples, %" PRIu32 " dropped", s_stats.samples,

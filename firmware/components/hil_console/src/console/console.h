@@ -66,6 +66,7 @@ extern const console_group_t CMD_LOG;
 extern const console_group_t CMD_API;
 extern const console_group_t CMD_MODE;
 extern const console_group_t CMD_POOL;
+extern const console_group_t CMD_PRIORITY;
 extern const console_group_t CMD_RECLAIM;
 extern const console_group_t CMD_RESOURCES;
 extern const console_group_t CMD_RTC;

@@ -18,7 +18,7 @@ announce:
 	@echo "qualify: with a board this run can end QUALIFIED; without a board, REHEARSED (virtual) at best"
 
 .PHONY: help announce prerequisites setup firmware native qualify allure test test-harness test-suite selftest mutate \
-  mutate-python coverage endurance explore bench lint check-idf check-headers lock clean
+  mutate-python coverage endurance explore bench lint check-idf check-headers lock sbom clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -46,7 +46,7 @@ prerequisites:
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 INSTALL_PLAIN := $(PIP) -c constraints.txt -e '.[dev]'
 # LOCKED=1, for CI and images: only files with the hashes in requirements.lock.
-INSTALL_LOCKED := $(PIP) --require-hashes --only-binary :all: -r requirements.lock && \
+INSTALL_LOCKED := $(PIP) --require-hashes -r requirements.lock && \
   $(PIP) --no-deps --no-build-isolation -e .
 
 $(VENV)/.ready: pyproject.toml constraints.txt $(if $(LOCKED),requirements.lock) | prerequisites
@@ -135,6 +135,10 @@ lock: prerequisites ## write constraints.txt and requirements.lock from pyprojec
 	@$(PYTHON) -m venv build/uv && build/uv/bin/pip --disable-pip-version-check install --quiet uv
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --extra mutation-python -o constraints.txt
 	$(COMPILE) --generate-hashes -c constraints.txt -o requirements.lock
+
+sbom: setup ## write the installed packages with licences to build/sbom.json (CycloneDX)
+	@$(PYTHON) -m venv build/sbom-tool && build/sbom-tool/bin/pip --disable-pip-version-check install --quiet cyclonedx-bom
+	build/sbom-tool/bin/cyclonedx-py environment $(VENV) --pyproject pyproject.toml -o build/sbom.json
 
 clean: ## remove the virtual board's builds and all of build/, evidence included (keeps .venv)
 	rm -rf build $(NATIVE) $(NATIVE)-release

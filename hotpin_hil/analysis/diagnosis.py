@@ -8,7 +8,7 @@ experience from recorded boards.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, KeysView
 
 from hotpin_hil.analysis import catalogue
 from hotpin_hil.analysis.boot_catalogue import BOOT_FAULTS
@@ -17,7 +17,7 @@ from hotpin_hil.analysis.boot_state import BootState
 from hotpin_hil.analysis.crash import CrashHandler
 from hotpin_hil.analysis.fragmentation import FragmentationHandler
 from hotpin_hil.analysis.leak_handler import LeakHandler, StaleStatistics
-from hotpin_hil.analysis.matched_state import StateLeak
+from hotpin_hil.analysis.matched_state import OF_HOTPIN, StateLeak
 from hotpin_hil.analysis.model import Diagnosis, Evidence, Findings
 from hotpin_hil.analysis.psram import PsramHandler
 from hotpin_hil.analysis.shortage import ShortageHandler
@@ -58,9 +58,14 @@ class Diagnoser:
         return self._leaks.leaks
 
     @property
-    def found(self) -> Mapping[tuple[str, str], Diagnosis]:
-        """The diagnoses so far, by id and key. Those that need the end of a boot or of an incident come later."""
-        return self._findings.by_key
+    def keys(self) -> KeysView[tuple[str, str]]:
+        """Ids and keys of the diagnoses so far. Those that need the end of a boot or of an incident come later."""
+        return self._findings.keys
+
+    @property
+    def found(self) -> dict[tuple[str, str], Diagnosis]:
+        """The diagnoses so far, by id and key."""
+        return dict(zip(self.keys, self._findings.result(), strict=True))
 
     def feed(self, event: ev.LogEvent) -> None:
         """Pass the next event of the log to the diagnoses that it concerns."""
@@ -68,7 +73,7 @@ class Diagnoser:
             self._end_boot()
             self._boot = event.boot
         self._leaks.feed(event)
-        self._state.is_hotpin |= isinstance(event, ev.Sample | ev.Transition | ev.TransitionStarted)
+        self._state.is_hotpin = self._state.is_hotpin or isinstance(event, OF_HOTPIN)
         match event:
             case ev.HeapPrint():
                 self._state.prints[event.memory] = event

@@ -124,11 +124,10 @@ class LiveLog:
         return News(news.kind, news.line, news.boot, news.t_ms, text, event)
 
     def _new_findings(self) -> list[News]:
-        found = self._diagnoser.found
-        if len(found) == self._running:
+        if len(self._diagnoser.keys) == self._running:
             return []
-        self._running = len(found)
-        return self._add(found)
+        self._running = len(self._diagnoser.keys)
+        return self._add(self._diagnoser.found)
 
     def _is_due(self, event: ev.LogEvent) -> bool:
         """Whether to judge this boot after the event: after each failure, and for leaks while readings come in.
@@ -149,7 +148,7 @@ class LiveLog:
         for event in self._boot_events:
             judge.feed(event)
         judge.result()
-        boot, running = self._boot_events[-1].boot, self._diagnoser.found
+        boot, running = self._boot_events[-1].boot, self._diagnoser.keys
         kept = {key: found for key, found in self._early.items() if found.boot != boot}
         self._early = kept | {key: found for key, found in judge.found.items() if key not in running}
         return self._add(self._early)

@@ -54,7 +54,10 @@ INDIRECT: Mapping[str, tuple[str, ...]] = {
     "note_call": ("callback_call_*",),
     "hide_foreground": ("hide_line",),
     "telemetry_unlock": ("show_line",),
-    "memory_manager_optimize_report": ("reclaim_played_stream",),
+    "memory_manager_optimize_report": ("run_on_request",),
+    "mem_observe_sample": ("observe",),
+    "run": ("is_admitted", "block_fits", "enough_free"),
+    "run_one": ("reclaim_played_stream", "run_slot"),
     "console_dispatch": ("cmd_*.c:*",),
     "console_task": ("shut_down_and_restart", "start_to_hold"),
 }

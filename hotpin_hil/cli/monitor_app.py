@@ -21,11 +21,11 @@ from hotpin_hil.cli.monitor_views import BootsView, ConsoleView, MemoryView, New
 from hotpin_hil.errors import HilError
 from hotpin_hil.link.live_port import LivePort
 from hotpin_hil.link.recording import Recording
+from hotpin_hil.printable import printable
 from hotpin_hil.protocol import events as ev
 from hotpin_hil.protocol.log import LineSplitter
 from hotpin_hil.protocol.panic import Panic
 from hotpin_hil.report.live_text import PanicDecoder, panic_lines
-from hotpin_hil.report.text import printable
 
 REFRESH_S = 0.1
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hotpin_hil.analysis.live import LiveLog
 from hotpin_hil.cli.monitor_source import Source
 from hotpin_hil.link.recording import NOTE, Recording
+from hotpin_hil.printable import printable
 from hotpin_hil.protocol.log import LineSplitter
 from hotpin_hil.report.live_text import PanicDecoder, one_line
-from hotpin_hil.report.text import printable
 
 TAKE_S = 0.5
 

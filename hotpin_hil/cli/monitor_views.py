@@ -14,8 +14,9 @@ from hotpin_hil.analysis.news import News
 from hotpin_hil.analysis.summary import BootSummary
 from hotpin_hil.cli.monitor_source import Source
 from hotpin_hil.link.recording import NOTE, Recording
+from hotpin_hil.printable import printable
 from hotpin_hil.report.live_text import STYLES, news_lines
-from hotpin_hil.report.text import LINE_MAX, printable, shorten
+from hotpin_hil.report.text import LINE_MAX, shorten
 
 CONSOLE_LINES = 10_000
 NEWS_LINES = 2_000

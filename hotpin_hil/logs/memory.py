@@ -6,6 +6,7 @@ import re
 
 from hotpin_hil.logs.build import BuildCollector
 from hotpin_hil.logs.sink import EventSink
+from hotpin_hil.logs.whole_box import WholeBox
 from hotpin_hil.protocol import events as ev
 from hotpin_hil.protocol.box import Box, BoxFinder, BrokenBox, box_values
 from hotpin_hil.protocol.fields import MEMORIES
@@ -52,27 +53,26 @@ class MemoryLines:
         for box in self._boxes.add(line):
             self._box(box)
 
-    def take_whole_box(self, number: int, t_ms: int, title_ms: int, context: str, figures: list[int]) -> None:
-        """Emit the sample of an uninterrupted box.
+    def take_whole_box(self, number: int, box: WholeBox) -> None:
+        """Emit the sample of a whole box.
 
         Args:
-            number: line number of its top.
-            t_ms: time of its first line.
-            title_ms: time of its second line.
-            context: the context in its title.
-            figures: its figures, in the order of the box.
+            number: number of its first line.
+            box: the box.
         """
-        stats, delta = box_values(t_ms, figures)
+        t_ms = int(box.stamps[0])
+        stats, delta = box_values(t_ms, box.figures)
         self._sink.emit(
             ev.Sample(
-                number + 1,
+                number + box.title - box.top,
                 self._sink.boot,
                 t_ms,
                 source="box",
-                context=ev.quote(context),
+                context=ev.quote(box.context),
                 stats=stats,
                 delta=delta,
-                title_ms=title_ms,
+                title_ms=int(box.stamps[1]),
+                foreign=len(box.foreign),
             )
         )
 
@@ -148,26 +148,32 @@ class MemoryLines:
             return
         self._sink.emit(ev.HeapPrint(line.number, self._sink.boot, line.t_ms, line.tag, memory, free))
 
-    def take_text_reading(self, line: ConsoleLine, t_ms: int | None) -> None:
+    def take_text_reading(self, line: ConsoleLine, t_ms: int | None) -> bool:
         """Emit the readings in a line without a header, unless it has a record, whose figures are read elsewhere.
 
         Args:
             line: the line.
             t_ms: latest time before it.
+
+        Returns:
+            Whether the line is about free memory.
         """
         if line.text.startswith("@"):
-            return
+            return False
         found = _SUMMARY.search(line.text)
         if found is not None:
             self._summary = (line.number, memory_of_caps(int(found[1], 16)))
-            return
+            return True
         number, memory = self._summary
-        is_total = line.number - number <= _SUMMARY_LINES and _TOTALS.match(line.text) is not None
-        self._readings(line, t_ms, "", memory if is_total else "")
+        is_total = _TOTALS.match(line.text) is not None
+        is_in_summary = is_total and line.number - number <= _SUMMARY_LINES
+        return self._readings(line, t_ms, "", memory if is_in_summary else "") or is_total
 
-    def _readings(self, line: LogLine | ConsoleLine, t_ms: int | None, tag: str, memory: str = "") -> None:
+    def _readings(self, line: LogLine | ConsoleLine, t_ms: int | None, tag: str, memory: str = "") -> bool:
         place = self._sink.place(line.number, t_ms)
-        for reading in find_readings(line.text, memory):
+        readings = find_readings(line.text, memory)
+        for reading in readings:
             self._sink.emit(
                 ev.HeapPrint(*place, tag, reading.memory, reading.free, reading.largest, reading.minimum)
             )
+        return bool(readings)

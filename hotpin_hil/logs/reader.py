@@ -10,8 +10,10 @@ Memory does not grow with the log. Lines that start like a known format but cann
 
 from __future__ import annotations
 
-from hotpin_hil.logs.interpreter import WANTED, LineInterpreter
+from hotpin_hil.logs.interpreter import WANTED, LineInterpreter, matters
+from hotpin_hil.logs.live_scan import LiveLineScanner
 from hotpin_hil.logs.scan import LineScanner
+from hotpin_hil.logs.whole_box import WholeBox
 from hotpin_hil.protocol import events as ev
 from hotpin_hil.protocol.log import ConsoleLine, LogLine
 
@@ -35,7 +37,8 @@ class LogReader:
             is_live: return an event as soon as the lines that make it have arrived, instead of a window at a time.
                 The events are the same, except where a terminal's prefix begins or ends.
         """
-        self.scan = LineScanner(WANTED, self._take, self._take_whole_box, is_live=is_live)
+        scanner = LiveLineScanner if is_live else LineScanner
+        self.scan = scanner(WANTED, self._take, self._take_whole_box, matters)
         """Counts lines, levels, times and format errors."""
         self._lines = LineInterpreter(self.scan)
 
@@ -78,7 +81,5 @@ class LogReader:
     def _take(self, line: LogLine | ConsoleLine) -> bool:
         return self._lines.take(line)
 
-    def _take_whole_box(
-        self, number: int, t_ms: int, title_ms: int, context: str, figures: list[int]
-    ) -> None:
-        self._lines.take_whole_box(number, t_ms, title_ms, context, figures)
+    def _take_whole_box(self, number: int, box: WholeBox) -> None:
+        self._lines.take_whole_box(number, box)

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from hotpin_hil.analysis.news import News, NewsKind
+from hotpin_hil.printable import printable
 from hotpin_hil.protocol import events as ev
 from hotpin_hil.protocol.panic import Panic
-from hotpin_hil.report.text import printable, shorten
+from hotpin_hil.report.text import shorten
 
 WIDTH = 300
 FRAMES_MAX = 8

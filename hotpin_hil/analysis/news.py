@@ -10,6 +10,9 @@ from hotpin_hil.analysis.model import NAMES, Diagnosis
 from hotpin_hil.protocol import events as ev
 from hotpin_hil.protocol.reset import is_download
 
+FRAMES_MAX = 8
+"""Calls of a backtrace that are told."""
+
 
 class NewsKind(str, Enum):
     """What a piece of news is about."""
@@ -73,6 +76,10 @@ def _told(event: ev.LogEvent) -> tuple[NewsKind, str] | None:
             return NewsKind.FAILURE, f"{BOOT_FAULTS[event.kind].name}: {event.text}"
         case ev.BrownOut() | ev.HeapCorrupted() | ev.AllocationFailed() | ev.CameraFailed():
             return NewsKind.FAILURE, event.text
+        case ev.BacktracePrinted():
+            owner = "the task watchdog" if event.is_watchdog else "the firmware"
+            calls = " ".join(f"0x{frame.pc:08x}" for frame in event.frames[:FRAMES_MAX])
+            return NewsKind.WARNING, f"backtrace of {owner}: {calls}"
         case ev.HeapTrace():
             return NewsKind.WARNING, f"heap trace: {event.bytes:,} bytes in {event.allocations:,} allocations"
     return None

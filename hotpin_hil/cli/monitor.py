@@ -20,6 +20,7 @@ BAUD = 115200
 def add_command(commands: Any) -> None:
     """Add the command to the subparsers of `hotpin-hil`."""
     from hotpin_hil.boards.kind import CHOICES
+    from hotpin_hil.cli.decoding import add_elf_options
 
     monitor = commands.add_parser(
         "monitor", help="watch a board's console, or a log that is being written, with its analysis"
@@ -32,6 +33,7 @@ def add_command(commands: Any) -> None:
     )
     monitor.add_argument("--save", metavar="LOG", type=Path, help="save every byte in this file")
     monitor.add_argument("--append", action="store_true", help="add to the file of --save if it exists")
+    add_elf_options(monitor)
     monitor.add_argument(
         "--plain", action="store_true", help="print findings as lines, as if standard output were no terminal"
     )
@@ -40,6 +42,7 @@ def add_command(commands: Any) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     from hotpin_hil.analysis.live import LiveLog
+    from hotpin_hil.cli.decoding import make_decoder
     from hotpin_hil.cli.monitor_lines import watch_lines
     from hotpin_hil.cli.monitor_source import open_source
     from hotpin_hil.link.recording import Recording
@@ -50,16 +53,18 @@ def _run(options: argparse.Namespace) -> int:
         raise UsageError("--append has no file", "name it with --save")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # end as by Ctrl-C, so that the clean-up runs
     with ExitStack() as cleanup:
+        decoder = make_decoder(options)
         recording = Recording(options.save, append=options.append)
         cleanup.callback(_close, recording)
         source = open_source(options, recording, cleanup)
+        decoder = decoder or make_decoder(options)  # a virtual board of its own brings its ELF
         if options.plain or not _is_terminal():
             print(f"watching {source.port}; Ctrl-C ends", file=sys.stderr, flush=True)
-            watch_lines(LiveLog(), source, recording)
+            watch_lines(LiveLog(), source, recording, decoder)
         else:
             from hotpin_hil.cli.monitor_app import MonitorApp
 
-            MonitorApp(LiveLog(), source, recording).run()
+            MonitorApp(LiveLog(), source, recording, decoder).run()
     return 0
 
 

@@ -13,6 +13,8 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Footer, Static
 
+from hotpin_hil.analysis.code_traces import traces_of
+from hotpin_hil.analysis.decoding import TraceDecoder
 from hotpin_hil.analysis.live import LiveLog
 from hotpin_hil.analysis.news import News
 from hotpin_hil.cli.command_line import CommandLine
@@ -21,11 +23,9 @@ from hotpin_hil.cli.monitor_views import BootsView, ConsoleView, MemoryView, New
 from hotpin_hil.errors import HilError
 from hotpin_hil.link.live_port import LivePort
 from hotpin_hil.link.recording import Recording
-from hotpin_hil.printable import printable
 from hotpin_hil.protocol import events as ev
 from hotpin_hil.protocol.log import LineSplitter
-from hotpin_hil.protocol.panic import Panic
-from hotpin_hil.report.live_text import PanicDecoder, panic_lines
+from hotpin_hil.report.live_text import code_lines, panic_lines
 
 REFRESH_S = 0.1
 
@@ -57,7 +57,7 @@ class MonitorApp(App[None]):
     ENABLE_COMMAND_PALETTE = False
 
     def __init__(
-        self, log: LiveLog, source: Source, recording: Recording, decode: PanicDecoder | None = None
+        self, log: LiveLog, source: Source, recording: Recording, decoder: TraceDecoder | None = None
     ) -> None:
         """Make the app.
 
@@ -65,13 +65,13 @@ class MonitorApp(App[None]):
             log: the state of the log, which the app feeds.
             source: the open source; without reset lines and command line if it is not a LivePort.
             recording: what the source has read.
-            decode: names the code of a panic.
+            decoder: names the code of a panic.
         """
         super().__init__()
         self.log_state = log
         self._source = source
         self._recording = recording
-        self._decode = decode
+        self._decoder = decoder
         self._board = source if isinstance(source, LivePort) else None
         self._lines = LineSplitter()
         self._marks = 0
@@ -129,18 +129,20 @@ class MonitorApp(App[None]):
 
     def _show(self, news: News) -> None:
         self._news.add(news)
-        if isinstance(news.event, ev.PanicSeen):
-            panic = news.event.panic
-            self._news.add_lines(panic_lines(panic))
-            if self._decode is not None:
-                self._explain(self._decode, panic, f"boot {news.boot}, line {news.line:,}:")
+        if news.event is not None:
+            self._news.add_lines(panic_lines(news.event))
+            if self._decoder is not None and traces_of(news.event):
+                self._explain(self._decoder, news.event)
 
     @work(thread=True)
-    def _explain(self, decode: PanicDecoder, panic: Panic, where: str) -> None:
-        """Show the decoded backtrace; decoding takes a while."""
-        lines = decode(panic)
-        if lines:
-            self.call_from_thread(self._news.add_lines, [where, *map(printable, lines)])
+    def _explain(self, decoder: TraceDecoder, event: ev.LogEvent) -> None:
+        """Show the decoded calls of an event; decoding takes a while."""
+        try:
+            lines = code_lines(event, decoder)
+        except HilError as error:
+            lines = [str(error)]
+        where = f"code of boot {event.boot}, line {event.line:,}:"
+        self.call_from_thread(self._news.add_lines, [where, *lines])
 
     # --- Keys ---
 

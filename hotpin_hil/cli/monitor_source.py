@@ -70,7 +70,7 @@ def _source(options: argparse.Namespace, recording: Recording, cleanup: ExitStac
             f"several boards are attached: {', '.join(map(str, choice.boards))}", "choose one with --port"
         )
     if not choice.boards:
-        return _Restarted(_start_virtual(choice.why, cleanup), options.baud, recording)
+        return _Restarted(_start_virtual(options, choice.why, cleanup), options.baud, recording)
     port = str(choice.boards[0].port)
     cleanup.enter_context(Lease(lease_folder(os.environ), port)).add(port_name(port))
     return LivePort(port, options.baud, recording)
@@ -84,9 +84,11 @@ class _Restarted(LivePort):
         self.reset()
 
 
-def _start_virtual(why: str, cleanup: ExitStack) -> str:
+def _start_virtual(options: argparse.Namespace, why: str, cleanup: ExitStack) -> str:
     """Start a virtual board with this checkout's firmware, until the clean-up; returns its port."""
-    check_registered(read_build(NATIVE_BUILD_DIR, BoardKind.VIRTUAL))
+    build = read_build(NATIVE_BUILD_DIR, BoardKind.VIRTUAL)
+    check_registered(build)
+    options.elf = options.elf or [build.elf_file]
     print(f"{why + ': ' if why else ''}starting a virtual board ...", file=sys.stderr, flush=True)
     folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="hotpin-monitor-")))
     try:

@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
-
-from hotpin_hil.analysis.news import News, NewsKind
+from hotpin_hil.analysis.code_traces import traces_of
+from hotpin_hil.analysis.decoding import TraceDecoder
+from hotpin_hil.analysis.news import FRAMES_MAX, News, NewsKind
 from hotpin_hil.printable import printable
 from hotpin_hil.protocol import events as ev
-from hotpin_hil.protocol.panic import Panic
 from hotpin_hil.report.text import shorten
+from hotpin_hil.report.trace_lines import call_lines
 
 WIDTH = 300
-FRAMES_MAX = 8
 
 
-class PanicDecoder(Protocol):
-    """Names the code of a panic."""
-
-    def __call__(self, panic: Panic) -> Sequence[str]:
-        """One text per call of the backtrace, the innermost first; empty if no ELF file fits."""
-
-
-def one_line(news: News, decode: PanicDecoder | None = None) -> str:
+def one_line(news: News, decoder: TraceDecoder | None = None) -> str:
     """A piece of news as one line: its place, kind and text."""
     time = f" {news.t_ms / 1000:,.3f} s" if news.t_ms is not None else ""
     text = [shorten(news.text, WIDTH)]
     if news.diagnosis is not None:
         text.append(f"Likely cause: {news.diagnosis.cause}. Remedy: {news.diagnosis.remedy}.")
-    if isinstance(news.event, ev.PanicSeen):
-        text += panic_lines(news.event.panic, decode)
+    if news.event is not None:
+        text += panic_lines(news.event) if decoder is None else code_lines(news.event, decoder)
     where = f"boot {news.boot}, line {news.line:,}{time}"
     return printable(f"{where}: {news.kind.upper()} {' | '.join(text)}").replace("\n", " ")
 
@@ -50,14 +41,28 @@ def news_lines(news: News) -> list[str]:
     ]
 
 
-def panic_lines(panic: Panic, decode: PanicDecoder | None = None) -> list[str]:
-    """What else a panic printed: its details, and its backtrace, with names if a decoder knows them."""
+def panic_lines(event: ev.LogEvent) -> list[str]:
+    """What else a panic printed: its details and its backtrace; empty for another event."""
+    if not isinstance(event, ev.PanicSeen):
+        return []
+    panic = event.panic
     lines = [*panic.details[:2]]
-    decoded = decode(panic) if decode is not None else ()
-    if decoded:
-        lines += decoded[:FRAMES_MAX]
-    elif panic.backtrace:
+    if panic.backtrace:
         lines.append("backtrace: " + " ".join(f"0x{frame.pc:08x}" for frame in panic.backtrace[:FRAMES_MAX]))
+    return [printable(line) for line in lines]
+
+
+def code_lines(event: ev.LogEvent, decoder: TraceDecoder) -> list[str]:
+    """The decoded calls of an event; empty if it has no address of code.
+
+    Raises:
+        UsageError: the toolchain that the user named cannot read the ELF.
+    """
+    lines: list[str] = []
+    for trace in map(decoder.decode, traces_of(event)):
+        remark = trace.decoding.remark
+        lines += [remark.text] if remark is not None and not remark.is_match else []
+        lines += [*call_lines(trace), *trace.decoding.stack]
     return [printable(line) for line in lines]
 
 

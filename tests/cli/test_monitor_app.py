@@ -6,19 +6,23 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from textual.pilot import Pilot
 from textual.widgets import RichLog, Static
 
+from hotpin_hil.analysis.code_traces import CodeTrace, Decoding
+from hotpin_hil.analysis.decoding import TraceDecoder
 from hotpin_hil.analysis.live import LiveLog
 from hotpin_hil.cli.command_line import CommandLine
 from hotpin_hil.cli.monitor_app import MonitorApp
 from hotpin_hil.link.file_follower import FileFollower
 from hotpin_hil.link.live_port import LivePort
 from hotpin_hil.link.recording import Recording
-from hotpin_hil.protocol.panic import Panic
+from hotpin_hil.symbols.elf_set import ElfSet
+from hotpin_hil.symbols.places import DecodedAddress, SourcePlace
 from tests.analysis.test_live_log import PANIC
 from tests.cli.test_command_book import HELP
 from tests.link.test_live_port import Plug
@@ -46,12 +50,17 @@ def plug(tmp_path: Path) -> Plug:
 def app(plug: Plug, recording: Recording) -> Iterator[MonitorApp]:
     port = LivePort(str(plug.path), 115200, recording, retry_s=0.01)
     port.open()
-    yield MonitorApp(LiveLog(), port, recording, named)
+    yield MonitorApp(LiveLog(), port, recording, Names(ElfSet([])))
     port.close()
 
 
-def named(panic: Panic) -> list[str]:
-    return [f"{hex(frame.pc)}: camera_stop at camera.c:12" for frame in panic.backtrace[:1]]
+class Names(TraceDecoder):
+    """Names every address."""
+
+    def decode(self, trace: CodeTrace) -> CodeTrace:
+        place = SourcePlace("camera_stop", "camera.c", 12)
+        calls = tuple(DecodedAddress(address.printed, (place,)) for address in trace.addresses)
+        return replace(trace, decoding=Decoding(calls))
 
 
 def play(app: MonitorApp, steps: Play) -> None:

@@ -21,6 +21,8 @@ from hotpin_hil.report.text import LINE_MAX, shorten
 CONSOLE_LINES = 10_000
 NEWS_LINES = 2_000
 BOOTS_SHOWN = 6
+TERMINAL_QUERY = "\x1b[5n"
+"""The board's console asks for the state of the terminal before its prompt."""
 BAR = 18
 """Characters of a gauge."""
 COURSE = 40
@@ -38,7 +40,9 @@ class ConsoleView(RichLog):
     can_focus = False
 
     def __init__(self, *, id: str) -> None:
-        super().__init__(id=id, max_lines=CONSOLE_LINES, wrap=False, highlight=False, markup=False)
+        super().__init__(
+            id=id, max_lines=CONSOLE_LINES, wrap=False, highlight=False, markup=False, min_width=20
+        )
         self._held: deque[str] | None = None
         """Lines that wait while the view is paused."""
 
@@ -59,7 +63,7 @@ class ConsoleView(RichLog):
         self.wrap = not self.wrap
 
     def toggle(self) -> None:
-        """Pause, or go on with the lines that wait."""
+        """Pause, or show the lines that wait and those that follow."""
         if self._held is None:
             self._held = deque(maxlen=CONSOLE_LINES)
             return
@@ -146,7 +150,7 @@ def status_text(log: LiveLog, source: Source, recording: Recording, held: int | 
 
 
 def _console_text(line: str) -> Text:
-    text = printable(line[:LINE_MAX])
+    text = printable(line[:LINE_MAX].replace(TERMINAL_QUERY, ""))
     if line.startswith(NOTE):
         return Text(text, "bold cyan")
     if line.startswith("@"):

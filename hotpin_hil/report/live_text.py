@@ -8,7 +8,6 @@ from hotpin_hil.analysis.news import FRAMES_MAX, News, NewsKind
 from hotpin_hil.printable import printable
 from hotpin_hil.protocol import events as ev
 from hotpin_hil.report.text import shorten
-from hotpin_hil.report.trace_lines import call_lines
 
 WIDTH = 300
 
@@ -62,7 +61,10 @@ def code_lines(event: ev.LogEvent, decoder: TraceDecoder) -> list[str]:
     for trace in map(decoder.decode, traces_of(event)):
         remark = trace.decoding.remark
         lines += [remark.text] if remark is not None and not remark.is_match else []
-        lines += [*call_lines(trace), *trace.decoding.stack]
+        for address, call in zip(trace.addresses, trace.decoding.calls, strict=False):
+            places = [place.short for place in call.places] or [f"0x{address.printed:08x}, no function known"]
+            lines.append(f"{address.name} {' < '.join(places)}")
+        lines += trace.decoding.stack
     return [printable(line) for line in lines]
 
 

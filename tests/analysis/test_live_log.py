@@ -139,3 +139,15 @@ def test_an_early_verdict_is_withdrawn_when_later_readings_contradict_it() -> No
     assert [piece.diagnosis.id for piece in news if piece.diagnosis] == ["DIAG-03"]
     assert log.findings == []
     assert log.close() == []
+
+
+def test_the_end_of_the_log_overrules_an_early_verdict() -> None:
+    log = LiveLog()
+    readings = [*(200_000 - 500 * number for number in range(40)), *[200_000] * 20]
+    data = b"".join(
+        b"I (%d) app: Free heap: %d bytes\n" % (1_000 * n, free) for n, free in enumerate(readings, 1)
+    )
+    log.feed(data)
+    assert [found.id for found in log.findings] == ["DIAG-03"]
+    log.close()
+    assert log.findings == list(analyze([data], "log").diagnoses) == []

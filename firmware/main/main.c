@@ -6,6 +6,7 @@
 #include "esp_err.h"
 #include "esp_log.h"
 #include "hil_console.h"
+#include "memory_history.h"
 #include "memory_manager.h"
 #include "network_model.h"
 #include "nvs_flash.h"
@@ -75,6 +76,12 @@ void app_main(void)
     ESP_ERROR_CHECK(memory_manager_start_monitoring(CONFIG_HOTPIN_MEM_INTERVAL_MS));
     memory_manager_log_stats("System Boot");
     network_model_start();
+#if CONFIG_HOTPIN_MEM_HISTORY
+    err = memory_history_start();
+    if (err != ESP_OK) {
+        ESP_LOGE(TAG, "Memory history: %s", esp_err_to_name(err));
+    }
+#endif
 
 #if CONFIG_HOTPIN_HIL_CONSOLE
     err = hil_console_start();

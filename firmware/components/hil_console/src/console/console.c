@@ -25,7 +25,7 @@
 #define TEXT_SHOWN 40
 
 static const console_group_t *const GROUPS[] = {
-    &CMD_SYS,  &CMD_RESOURCES, &CMD_RTC, &CMD_MODE,  &CMD_SOUND, &CMD_MEM,
+    &CMD_SYS,  &CMD_RESOURCES, &CMD_RTC, &CMD_MODE,  &CMD_SOUND, &CMD_MEM, &CMD_HISTORY,
     &CMD_HEAP, &CMD_BLOCKS,    &CMD_TTS, &CMD_BENCH, &CMD_LOG,   &CMD_API,
 };
 

@@ -7,6 +7,7 @@
 #include "esp_err.h"
 #include "esp_log.h"
 #include "hil_console.h"
+#include "memory_history.h"
 #include "memory_manager.h"
 #if CONFIG_HOTPIN_MEM_PRIORITY
 #include "memory_priority.h"
@@ -93,6 +94,12 @@ void app_main(void)
     }
 #endif
     network_model_start();
+#if CONFIG_HOTPIN_MEM_HISTORY
+    err = memory_history_start();
+    if (err != ESP_OK) {
+        ESP_LOGE(TAG, "Memory history: %s", esp_err_to_name(err));
+    }
+#endif
 
 #if CONFIG_HOTPIN_HIL_CONSOLE
     err = hil_console_start();

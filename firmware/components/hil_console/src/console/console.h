@@ -58,6 +58,7 @@ typedef struct {
 
 extern const console_group_t CMD_SYS;
 extern const console_group_t CMD_MEM;
+extern const console_group_t CMD_HISTORY;
 extern const console_group_t CMD_HEAP;
 extern const console_group_t CMD_BLOCKS;
 extern const console_group_t CMD_TTS;

@@ -7,6 +7,7 @@
 #include "esp_log.h"
 #include "hil_console.h"
 #include "memory_manager.h"
+#include "memory_predict.h"
 #include "network_model.h"
 #include "nvs_flash.h"
 #include "sdkconfig.h"
@@ -72,6 +73,9 @@ void app_main(void)
 #endif
     ESP_LOGI(TAG, "Initializing memory manager...");
     ESP_ERROR_CHECK(memory_manager_init(NULL));
+#if CONFIG_HOTPIN_MEM_PREDICT
+    ESP_ERROR_CHECK(memory_predict_start());
+#endif
     ESP_ERROR_CHECK(memory_manager_start_monitoring(CONFIG_HOTPIN_MEM_INTERVAL_MS));
     memory_manager_log_stats("System Boot");
     network_model_start();

@@ -26,6 +26,8 @@ from hotpin_hil.protocol.answers import (
     Optimization,
     Pin,
     Placement,
+    Prediction,
+    Predictions,
     Probe,
     Region,
     Resources,
@@ -236,6 +238,12 @@ class Device(Console):
         """Get the manager's advice and run the reclaimers."""
         reply = self.command("mem.optimize", timeout_s=budgets.SLOW_REPLY_S)
         return parse_answer(Optimization, {**reply, "advice": tuple(reply.get("advice", ()))}, "mem.optimize")
+
+    def predict(self) -> Predictions:
+        """When falling memory reaches its thresholds, and what the prediction costs."""
+        reply = self.command("mem.predict")
+        rows = tuple(parse_answer(Prediction, row, "mem.predict") for row in reply["predictions"])
+        return parse_answer(Predictions, {**reply, "predictions": rows}, "mem.predict")
 
     def history(self, last: int | None = None) -> tuple[Snapshot, ...]:
         """The latest snapshots (None: all that are kept), newest first."""

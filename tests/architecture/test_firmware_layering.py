@@ -34,6 +34,8 @@ PURE = (
     "memory_manager/src/mem_logic.c",
     "memory_manager/src/mem_render.c",
     "memory_manager/src/mem_ring.c",
+    "memory_predict/src/predict_logic.c",
+    "memory_predict/src/trend.c",
     "state_manager/src/state_logic.c",
     "state_manager/src/transition.c",
     "telemetry/src/number_format.c",

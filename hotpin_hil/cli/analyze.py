@@ -12,8 +12,8 @@ from typing import cast
 from hotpin_hil.analysis.analyze import LogAnalysis, analyze
 from hotpin_hil.errors import HilError, UsageError
 from hotpin_hil.logs.compressed import LogChunks
+from hotpin_hil.printable import printable
 from hotpin_hil.report.log_text import text_lines
-from hotpin_hil.report.text import printable
 from hotpin_hil.report.whole_file import write_whole
 
 STANDARD_INPUT = "-"

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from hotpin_hil.analysis.analyze import LogAnalysis
 from hotpin_hil.analysis.model import NAMES, Diagnosis
 from hotpin_hil.analysis.summary import BootSummary
-from hotpin_hil.report.text import printable, shorten
+from hotpin_hil.printable import printable
+from hotpin_hil.report.text import shorten
 
 WIDTH = 110
 BOOTS_SHOWN = 20

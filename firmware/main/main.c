@@ -15,6 +15,7 @@
 #if CONFIG_HOTPIN_MEM_RECLAIM
 #include "memory_reclaim.h"
 #endif
+#include "memory_predict.h"
 #include "network_model.h"
 #include "nvs_flash.h"
 #include "state_manager.h"
@@ -79,6 +80,9 @@ void app_main(void)
 #endif
     ESP_LOGI(TAG, "Initializing memory manager...");
     ESP_ERROR_CHECK(memory_manager_init(NULL));
+#if CONFIG_HOTPIN_MEM_PREDICT
+    ESP_ERROR_CHECK(memory_predict_start());
+#endif
     ESP_ERROR_CHECK(memory_manager_start_monitoring(CONFIG_HOTPIN_MEM_INTERVAL_MS));
     memory_manager_log_stats("System Boot");
 #if CONFIG_HOTPIN_MEM_PRIORITY

@@ -61,7 +61,6 @@ INDIRECT: Mapping[str, tuple[str, ...]] = {
     "hide_foreground": ("hide_line",),
     "telemetry_unlock": ("show_line",),
     "memory_manager_optimize_report": ("run_on_request",),
-    "mem_observe_sample": ("observe",),
     "run": ("is_admitted", "block_fits", "enough_free"),
     "run_one": ("reclaim_played_stream", "run_slot"),
     "console_dispatch": ("cmd_*.c:*",),

@@ -40,6 +40,8 @@ PURE = (
     "memory_pool/src/pool_blocks.c",
     "memory_priority/src/priority_list.c",
     "memory_reclaim/src/reclaim_logic.c",
+    "memory_predict/src/predict_logic.c",
+    "memory_predict/src/trend.c",
     "state_manager/src/state_logic.c",
     "state_manager/src/transition.c",
     "telemetry/src/number_format.c",

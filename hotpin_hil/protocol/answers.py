@@ -522,6 +522,7 @@ def parse_priorities(reply: dict[str, Any]) -> TaskPriorities:
     return parse_answer(TaskPriorities, {**reply, "registered": tasks}, "mem.priority")
 
 
+@dataclass(frozen=True)
 class Prediction:
     """When steadily falling memory reaches a threshold; times in ms from `timestamp_ms`."""
 

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from hotpin_hil.analysis.code_traces import CodeTrace, TraceCollector, trace_json
+from hotpin_hil.analysis.decoding import TraceDecoder, with_calls
 from hotpin_hil.analysis.diagnosis import Diagnoser
 from hotpin_hil.analysis.facts import FactsBuilder
 from hotpin_hil.analysis.matched_state import StateLeak
@@ -50,6 +52,18 @@ class LogAnalysis:
     """The first panics."""
     leaks: tuple[StateLeak, ...]
     diagnoses: tuple[Diagnosis, ...]
+    traces: tuple[CodeTrace, ...] = ()
+    """The first backtraces, registers and other code addresses."""
+    traces_not_kept: int = 0
+
+    def decoded(self, decoder: TraceDecoder) -> LogAnalysis:
+        """The analysis with its code addresses decoded.
+
+        Raises:
+            UsageError: the toolchain that the user named cannot read an ELF file.
+        """
+        traces = tuple(map(decoder.decode, self.traces))
+        return replace(self, traces=traces, diagnoses=with_calls(self.diagnoses, traces))
 
     @property
     def is_log(self) -> bool:
@@ -78,6 +92,8 @@ class LogAnalysis:
             "panics": [_panic_json(panic) for panic in self.panics],
             "leaks": [_leak_json(leak) for leak in self.leaks],
             "diagnoses": [asdict(diagnosis) for diagnosis in self.diagnoses],
+            "code": [trace_json(trace) for trace in self.traces],
+            "code_not_kept": self.traces_not_kept,
         }
 
 
@@ -126,12 +142,14 @@ def analyze(chunks: Iterable[bytes], name: str) -> LogAnalysis:
     """
     reader, facts, summary, diagnoser = LogReader(), FactsBuilder(), SummaryBuilder(), Diagnoser()
     unreadable = _Unreadables()
+    traces = TraceCollector()
 
     def take(events: Iterable[ev.LogEvent]) -> None:
         for event in events:
             facts.feed(event)
             summary.feed(event)
             diagnoser.feed(event)
+            traces.feed(event)
             if isinstance(event, ev.Unreadable):
                 unreadable.add(event)
 
@@ -166,6 +184,8 @@ def analyze(chunks: Iterable[bytes], name: str) -> LogAnalysis:
         panics=tuple(summary.panics),
         leaks=tuple(diagnoser.leaks),
         diagnoses=diagnoses,
+        traces=tuple(traces.traces),
+        traces_not_kept=traces.not_kept,
     )
 
 

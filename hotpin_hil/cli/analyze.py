@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import cast
 
 from hotpin_hil.analysis.analyze import LogAnalysis, analyze
+from hotpin_hil.analysis.decoding import TraceDecoder
 from hotpin_hil.errors import HilError, UsageError
 from hotpin_hil.logs.compressed import LogChunks
 from hotpin_hil.printable import printable
@@ -20,13 +21,16 @@ STANDARD_INPUT = "-"
 _PAGE_START = b"<!doctype html"
 
 
-def analyze_logs(paths: Sequence[str], as_json: bool, page: Path | None = None) -> bool:
+def analyze_logs(
+    paths: Sequence[str], as_json: bool, page: Path | None = None, decoder: TraceDecoder | None = None
+) -> bool:
     """Print one result for each log, and an error line for each unreadable log.
 
     Args:
         paths: the logs; `-` is standard input.
         as_json: print one line of JSON for each log instead of text.
         page: HTML file for all results.
+        decoder: decodes code addresses; None to leave them as they are.
 
     Returns:
         Whether all logs were read.
@@ -42,6 +46,8 @@ def analyze_logs(paths: Sequence[str], as_json: bool, page: Path | None = None) 
     for number, path in enumerate(paths):
         try:
             analysis = analyze_file(path)
+            if decoder is not None:
+                analysis = analysis.decoded(decoder)
         except HilError as error:
             print(f"error: {printable(str(error))}", file=sys.stderr)
             is_well = False

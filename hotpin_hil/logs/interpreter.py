@@ -17,7 +17,7 @@ from hotpin_hil.logs.whole_box import WholeBox
 from hotpin_hil.protocol import events as ev
 from hotpin_hil.protocol.box import BORDERS, TOP
 from hotpin_hil.protocol.log import ConsoleLine, LogLine
-from hotpin_hil.protocol.panic import OTHER_TRACES, TRACES, Panic, PanicFinder
+from hotpin_hil.protocol.panic import OTHER_TRACES, TRACES, Panic, PanicFinder, parse_backtrace
 from hotpin_hil.protocol.records import Record
 
 _TRACES = tuple(trace.decode() for trace in TRACES)
@@ -153,13 +153,20 @@ class LineInterpreter:
             return
         self.boots.take_text(line)
         if "Backtrace:" in line.text:
-            self._failures.watchdog.take_backtrace(line)
+            self._backtrace(line)
         elif self._failures.take_text(line):
             self.boots.note_output()
         elif "bytes (@" in line.text or "in trace (" in line.text:
             self._trace.take(line, self._clock.high_ms)
         elif "ree" in line.text or "eap" in line.text:
             self._memory.take_text_reading(line, self._clock.high_ms)
+
+    def _backtrace(self, line: ConsoleLine) -> None:
+        is_watchdog = self._failures.watchdog.take_backtrace(line)
+        found = parse_backtrace(line.text)
+        if found is not None and found[0] and not self._panics.has_headline:
+            place = self._sink.place(line.number, self._clock.high_ms)
+            self._sink.emit(ev.BacktracePrinted(*place, *found, is_watchdog=is_watchdog))
 
     def _app_init(self, line: LogLine) -> None:
         self.boots.take_app_start(line)

@@ -16,9 +16,11 @@ from hotpin_hil.report.leak_chart import leak_chart
 from hotpin_hil.report.page import render_page
 from hotpin_hil.report.text import shorten
 from hotpin_hil.report.timeline import Mark, MarkKind, Span, Timeline, TimelineSample, timeline_chart
+from hotpin_hil.report.trace_lines import trace_lines
 
 TEXT_MAX = 160
 LEAKS_DRAWN = 6
+TRACES_DRAWN = 50
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class LogPart:
     unreadable: Table
     timelines: tuple[Chart, ...]
     leak_charts: tuple[Chart, ...]
+    traces: tuple[str, ...]
+    """Backtraces and registers."""
 
 
 def render(analyses: Sequence[LogAnalysis]) -> str:
@@ -76,6 +80,7 @@ def _part(number: int, analysis: LogAnalysis) -> LogPart:
             for place, leak in enumerate(drawn[:LEAKS_DRAWN])
             if leak.leak is not None and leak.stride == 1
         ),
+        traces=tuple("\n".join(trace_lines(trace)) for trace in analysis.traces[:TRACES_DRAWN]),
     )
 
 

@@ -10,10 +10,12 @@ from hotpin_hil.analysis.model import NAMES, Diagnosis
 from hotpin_hil.analysis.summary import BootSummary
 from hotpin_hil.printable import printable
 from hotpin_hil.report.text import shorten
+from hotpin_hil.report.trace_lines import trace_lines
 
 WIDTH = 110
 BOOTS_SHOWN = 20
 QUOTES_SHOWN = 10
+TRACES_SHOWN = 20
 
 
 def text_lines(analysis: LogAnalysis) -> list[str]:
@@ -22,6 +24,7 @@ def text_lines(analysis: LogAnalysis) -> list[str]:
     for title, body in (
         ("", [_headline(analysis)]),
         ("Diagnoses", _diagnoses(analysis)),
+        ("Backtraces and registers", _traces(analysis)),
         ("Boots", _boots(analysis)),
         ("Memory", _memory(analysis)),
         ("Transitions", _transitions(analysis)),
@@ -58,6 +61,12 @@ def _diagnosis(found: Diagnosis) -> list[str]:
         time = f" at {evidence.t_ms:,} ms" if evidence.t_ms is not None else ""
         lines.append(f"    line {evidence.line:,}{time}: {shorten(evidence.text, WIDTH)}")
     return lines
+
+
+def _traces(analysis: LogAnalysis) -> list[str]:
+    lines = [line for trace in analysis.traces[:TRACES_SHOWN] for line in trace_lines(trace)]
+    left_out = len(analysis.traces[TRACES_SHOWN:]) + analysis.traces_not_kept
+    return [*lines, *_if(left_out, f"... {left_out:,} more not shown")]
 
 
 def _wrapped(text: str) -> list[str]:

@@ -5,6 +5,7 @@ Only a chip can measure the times; a virtual board runs on the host's CPU.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -171,10 +172,44 @@ def test_tasks_that_stay_have_stack_to_spare(device: Device, modes: Modes, measu
         )
 
 
-def static_bytes(elf: Path, *sources: str) -> int:
-    """Bytes of internal RAM for the variables of these source files, from the ELF file's symbols.
+@pytest.mark.parametrize(
+    ("sources", "budget"),
+    [
+        pytest.param(
+            ("memory_history.c", "history_"), (561, 0), id="history", marks=pytest.mark.requirement("FUT-01")
+        ),
+        pytest.param(
+            ("memory_crash.c", "crash_"), (33, 2788), id="crash", marks=pytest.mark.requirement("FUT-03")
+        ),
+    ],
+)
+def test_extensions_have_the_variables_of_their_budget(
+    dut: Any, device: Device, measure: Measure, sources: tuple[str, ...], budget: tuple[int, int]
+) -> None:
+    """`budget`: bytes of internal and of RTC memory. Pointers on a host are twice as long as on the chip."""
+    elf = Path(dut.app.elf_file)
+    source = "memory budget in firmware/README.md"
+    internal, rtc = budget
+    found = static_bytes(elf, *sources)
+    if device.info().chip == "ESP32":
+        measure("internal memory", found, "B", exact=internal, source=source)
+    else:
+        measure("internal memory", found, "B", low=internal, high=2 * internal, source=source)
+    found = variable_bytes(elf, sources, lambda section: "rtc" in section)
+    measure("RTC memory", found, "B", exact=rtc, source=source)
 
-    Each object's local symbols follow the name of its file. RTC memory does not count.
+
+def static_bytes(elf: Path, *sources: str) -> int:
+    """Bytes of internal RAM for the variables of these source files. RTC memory does not count."""
+    found = variable_bytes(elf, sources, is_internal_ram)
+    assert found, f"{elf} has no variable of {', '.join(sources)}"
+    return found
+
+
+def variable_bytes(elf: Path, sources: tuple[str, ...], counts: Callable[[str], bool]) -> int:
+    """Bytes of the variables of these source files in the sections that count, from the ELF file's symbols.
+
+    Each object's local symbols follow the name of its file.
     """
     found = 0
     with elf.open("rb") as file:
@@ -188,8 +223,7 @@ def static_bytes(elf: Path, *sources: str) -> int:
                 ours = symbol.name.startswith(sources)
             elif ours and kind == "STT_OBJECT" and isinstance(section, int):
                 name = image.get_section(section).name
-                found += symbol["st_size"] if is_internal_ram(name) else 0
-    assert found, f"{elf} has no variable of {', '.join(sources)}"
+                found += symbol["st_size"] if counts(name) else 0
     return found
 
 

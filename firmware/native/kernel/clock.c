@@ -65,11 +65,6 @@ bool native_in_isr(void)
     return s_isr_depth > 0;
 }
 
-BaseType_t xPortInIsrContext(void)
-{
-    return native_in_isr();
-}
-
 void native_isr_enter(void)
 {
     s_isr_depth++;

@@ -14,7 +14,7 @@ from fixtures.audio import RATE_HZ, tone
 from fixtures.measure import Measure
 from fixtures.memory import INTERNAL, KB, Heaps, Monitor
 from fixtures.modes import CAMERA, VOICE, Modes
-from fixtures.variables import static_bytes
+from fixtures.variables import is_rtc_memory, static_bytes, variable_bytes
 from hotpin_hil.boards.qemu import at_chip_speed
 from hotpin_hil.device import BenchTimes, Device
 from hotpin_hil.pytest_plugin.plugin import BoardInUse
@@ -168,3 +168,30 @@ def test_tasks_that_stay_have_stack_to_spare(device: Device, modes: Modes, measu
             min=TASK_STACK_SPARE,
             source="an interrupt's frame and another call",
         )
+
+
+@pytest.mark.parametrize(
+    ("sources", "budget"),
+    [
+        pytest.param(
+            ("memory_history.c", "history_"), (561, 0), id="history", marks=pytest.mark.requirement("FUT-01")
+        ),
+        pytest.param(
+            ("memory_crash.c", "crash_"), (33, 2788), id="crash", marks=pytest.mark.requirement("FUT-03")
+        ),
+    ],
+)
+def test_extensions_have_the_variables_of_their_budget(
+    dut: Any, device: Device, measure: Measure, sources: tuple[str, ...], budget: tuple[int, int]
+) -> None:
+    """`budget`: bytes of internal and of RTC memory. Pointers on a host are twice as long as on the chip."""
+    elf = Path(dut.app.elf_file)
+    source = "memory budget in firmware/README.md"
+    internal, rtc = budget
+    found = static_bytes(elf, *sources)
+    if device.info().chip == "ESP32":
+        measure("internal memory", found, "B", exact=internal, source=source)
+    else:
+        measure("internal memory", found, "B", low=internal, high=2 * internal, source=source)
+    found = variable_bytes(elf, sources, is_rtc_memory)
+    measure("RTC memory", found, "B", exact=rtc, source=source)

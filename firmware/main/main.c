@@ -7,6 +7,7 @@
 #include "esp_err.h"
 #include "esp_log.h"
 #include "hil_console.h"
+#include "memory_crash.h"
 #include "memory_history.h"
 #include "memory_manager.h"
 #if CONFIG_HOTPIN_MEM_PRIORITY
@@ -82,6 +83,10 @@ void app_main(void)
     ESP_ERROR_CHECK(memory_manager_init(NULL));
 #if CONFIG_HOTPIN_MEM_PREDICT
     ESP_ERROR_CHECK(memory_predict_start());
+#endif
+#if CONFIG_HOTPIN_MEM_CRASH
+    ESP_ERROR_CHECK(memory_crash_start());
+    state_manager_on_step(memory_crash_set_step);
 #endif
     ESP_ERROR_CHECK(memory_manager_start_monitoring(CONFIG_HOTPIN_MEM_INTERVAL_MS));
     memory_manager_log_stats("System Boot");

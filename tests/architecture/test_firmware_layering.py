@@ -29,6 +29,7 @@ PURE = (
     "hil_console/src/console/console_text.c",
     "hil_console/src/console/line_editor.c",
     "hil_console/src/console/reply_cache.c",
+    "memory_crash/src/crash_story.c",
     "memory_history/src/history_group.c",
     "memory_history/src/history_window.c",
     "memory_manager/src/mem_alloc_failed.c",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hotpin_hil import __version__
-from hotpin_hil.cli import compare, decoding, fidelity, monitor, runs, seal, trend
+from hotpin_hil.cli import compare, coredump, decoding, fidelity, history, monitor, runs, seal, trend
 from hotpin_hil.cli.board import add_commands
 from hotpin_hil.errors import HilError, UsageError, host_remedy
 from hotpin_hil.paths import runs_dir
@@ -140,6 +140,10 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_command(commands)
 
     trend.add_command(commands)
+
+    history.add_command(commands)
+
+    coredump.add_command(commands)
 
     analyze = commands.add_parser("analyze", help="analyse recorded console logs")
     analyze.add_argument("logs", metavar="LOG", nargs="*", help="file, or - for standard input")

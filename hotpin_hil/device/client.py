@@ -27,6 +27,8 @@ from hotpin_hil.protocol.answers import (
     Pin,
     Placement,
     Pools,
+    Prediction,
+    Predictions,
     Probe,
     Reclaimers,
     Region,
@@ -48,6 +50,7 @@ from hotpin_hil.protocol.answers import (
     parse_snapshots,
 )
 from hotpin_hil.protocol.fields import MemoryStats
+from hotpin_hil.protocol.memory_history import FlashHistory, parse_flash_history
 
 Caps = str | Sequence[str]
 """Capability set: "DMA,8BIT" or ["DMA", "8BIT"]."""
@@ -370,9 +373,45 @@ class Device(Console):
         )
         return parse_reclaimers(reply)
 
+    def predict(self) -> Predictions:
+        """When falling memory reaches its thresholds, and what the prediction costs."""
+        reply = self.command("mem.predict")
+        rows = tuple(parse_answer(Prediction, row, "mem.predict") for row in reply["predictions"])
+        return parse_answer(Predictions, {**reply, "predictions": rows}, "mem.predict")
+
     def history(self, last: int | None = None) -> tuple[Snapshot, ...]:
         """The latest snapshots (None: all that are kept), newest first."""
         return parse_snapshots(self.command("mem.history", last=last), "mem.history")
+
+    def flash_history(
+        self,
+        last: int | None = None,
+        *,
+        every_s: int | None = None,
+        pause: bool | None = None,
+        write: int | None = None,
+        erase: bool = False,
+    ) -> FlashHistory:
+        """Read the history in flash after changing it.
+
+        Args:
+            last: number of rows to read (None: all).
+            every_s: time from row to row from now on.
+            pause: stop or continue writing rows.
+            write: number of rows to write now.
+            erase: first erase all rows.
+        """
+        reply = self.command(
+            "mem.history",
+            timeout_s=budgets.SLOW_REPLY_S,
+            store="flash",
+            last=last,
+            every=every_s,
+            pause=None if pause is None else "on" if pause else "off",
+            write=write,
+            erase=erase or None,
+        )
+        return parse_flash_history(reply, "mem.history")
 
     def mem_events(self, since: int | None = None) -> list[MemoryEvent]:
         """Warnings, recoveries and failed allocations with a sequence number above `since`, oldest first."""

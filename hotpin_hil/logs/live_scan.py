@@ -7,7 +7,7 @@ from typing import Any
 
 from hotpin_hil.logs.blocks import BlockCutter
 from hotpin_hil.logs.clock import FALL_MS
-from hotpin_hil.logs.scan import LOOK_AHEAD, TIMES_AHEAD, LineScanner
+from hotpin_hil.logs.scan import LOOK_AHEAD, TIMES_AHEAD, LineScanner, times_in
 
 _TIME = re.compile(rb"[EWIDV] \((\d{1,10})\) ")
 """The time of a line, or of a line within a line."""
@@ -39,5 +39,5 @@ class LiveLineScanner(LineScanner):
 
     def _is_decided(self, index: int) -> bool:
         """Whether enough lines follow, from `index` on, to tell a restart from a damaged time."""
-        has_times = len(self._times_after(index)) == TIMES_AHEAD
-        return has_times or len(self._waiting) - index >= LOOK_AHEAD
+        following = self._waiting[index : index + LOOK_AHEAD]
+        return len(following) == LOOK_AHEAD or len(times_in(following)) == TIMES_AHEAD

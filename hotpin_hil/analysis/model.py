@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from hotpin_hil.analysis.catalogue import Known
+from hotpin_hil.analysis.kinds import Gravity, topic_of
 from hotpin_hil.protocol import events as ev
 from hotpin_hil.protocol.fields import MEMORIES, MemoryStats
 
@@ -56,6 +57,11 @@ class Diagnosis:
     """First boot with the problem, from 0."""
     count: int = 1
     """Number of occurrences in the log."""
+
+    @property
+    def gravity(self) -> Gravity:
+        """How much it matters."""
+        return topic_of(self.id).gravity
 
 
 class Findings:

@@ -38,7 +38,8 @@ class LineTally:
 
     def __init__(self) -> None:
         self.format = LogFormat()
-        self.errors_by_tag: Counter[str] = Counter()
+        self.complaints: dict[bytes, Counter[str]] = {b"E": Counter(), b"W": Counter()}
+        """Number of errors and of warnings by tag."""
         self.not_kept: Counter[str] = Counter()
         """Per list: number of entries dropped after its first KEPT."""
         self.odd_stamps: list[int] = []
@@ -62,11 +63,11 @@ class LineTally:
         """Count lines of a level."""
         self._by_level[level] += lines
 
-    def count_error(self, tag: bytes) -> None:
-        """Count a line of level E."""
-        name = self.name(tag)
-        is_known = name in self.errors_by_tag or len(self.errors_by_tag) < KEPT
-        self.errors_by_tag[name if is_known else OTHER_TAGS] += 1
+    def count_complaint(self, level: bytes, tag: bytes) -> None:
+        """Count a line of level E or W."""
+        name, by_tag = self.name(tag), self.complaints[level]
+        is_known = name in by_tag or len(by_tag) < KEPT
+        by_tag[name if is_known else OTHER_TAGS] += 1
 
     def name(self, tag: bytes) -> str:
         """A tag as text."""

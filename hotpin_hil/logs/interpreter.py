@@ -50,14 +50,15 @@ class LineInterpreter:
     which may begin in any line.
     """
 
-    def __init__(self, clock: LineClock) -> None:
+    def __init__(self, clock: LineClock, first_boot: int = 0) -> None:
         """Make an interpreter.
 
         Args:
             clock: knows the lines that are only counted.
+            first_boot: number of the boot in which the log begins.
         """
         self._clock = clock
-        self._sink = EventSink()
+        self._sink = EventSink(first_boot)
         self._panics = PanicFinder()
         self._build = BuildCollector(self._sink)
         self.boots = BootTracker(self._sink, clock, self._end_boot)

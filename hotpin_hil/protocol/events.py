@@ -121,6 +121,12 @@ class BuildSeen(LogEvent):
     free_heap_at_main: int | None = None
     regions: tuple[HeapInitRegion, ...] = ()
 
+    def __str__(self) -> str:
+        """What the log says of the firmware's identity."""
+        name = f"{self.project} {self.app_version}".strip()
+        parts = (name, f"ELF {self.elf}" if self.elf else "", f"IDF {self.idf}" if self.idf else "")
+        return ", ".join(part for part in parts if part)
+
 
 @dataclass(frozen=True)
 class Sample(LogEvent):

@@ -98,6 +98,10 @@ class SeriesBuilder:
             self._add(event, source, event.memory, FREE, event.free)
             if event.largest is not None:
                 self._add(event, source, event.memory, LARGEST, event.largest)
+        elif isinstance(event, ev.LargestPrint):
+            self._add(event, event.tag or NO_TAG, event.memory, LARGEST, event.largest)
+        elif isinstance(event, ev.TaskMemory):
+            self._add(event, f"task {event.task}", "heap", USED, event.used)
         elif isinstance(event, ev.Sample):
             source = RECORDS if event.source == "record" else BOXES
             for memory in MEMORIES:

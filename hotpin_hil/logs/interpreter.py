@@ -23,6 +23,8 @@ from hotpin_hil.protocol.records import Record
 _TRACE = re.compile("|".join(re.escape(trace.decode()) for trace in TRACES))
 _OTHER_TRACE = re.compile("|".join(re.escape(trace.decode()) for trace in OTHER_TRACES))
 
+_MEMORY_TEXT = re.compile("ree|eap|PSRAM: |ALIVE|DELETED")
+
 WANTED = {
     "boot": ("2nd stage", "WDT reset info"),
     "cpu_start": (),
@@ -149,9 +151,9 @@ class LineInterpreter:
             self._failures.watchdog.take_backtrace(line)
         elif self._failures.take_text(line):
             self.boots.note_output()
-        elif "bytes (@" in line.text or "in trace (" in line.text:
+        elif "bytes (@" in line.text or "in trace (" in line.text or line.text.startswith("freed by "):
             self._trace.take(line, self._clock.high_ms)
-        elif "ree" in line.text or "eap" in line.text:
+        elif _MEMORY_TEXT.search(line.text) is not None:
             self._memory.take_text_reading(line, self._clock.high_ms)
 
     def _app_init(self, line: LogLine) -> None:

@@ -169,6 +169,25 @@ class HeapPrint(LogEvent):
 
 
 @dataclass(frozen=True)
+class LargestPrint(LogEvent):
+    """The largest free block alone, as some firmwares print it in a line of its own."""
+
+    tag: str
+    memory: str
+    """As in HeapPrint."""
+    largest: int
+
+
+@dataclass(frozen=True)
+class TaskMemory(LogEvent):
+    """Memory that a task has allocated, as heap task tracking prints it."""
+
+    task: str
+    used: int
+    peak: int
+
+
+@dataclass(frozen=True)
 class HeapTrace(LogEvent):
     """The total of a `heap_trace_dump`."""
 

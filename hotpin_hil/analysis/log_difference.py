@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from hotpin_hil.analysis.analyze import LogAnalysis
-from hotpin_hil.analysis.kinds import Gravity
+from hotpin_hil.analysis.kinds import FRAGMENTED, LEAK, Gravity, topic_of
 from hotpin_hil.analysis.model import Diagnosis
 from hotpin_hil.analysis.series import MemorySeries
 
@@ -90,8 +90,10 @@ def _missing_in(known: LogAnalysis, other: LogAnalysis) -> tuple[Diagnosis, ...]
     return tuple(found for found in other.diagnoses if _key(found) not in keys)
 
 
-def _key(found: Diagnosis) -> tuple[str, str]:
-    return found.id, found.name
+def _key(found: Diagnosis) -> tuple[str, str, str]:
+    """What makes two diagnoses of different logs the same: for memory over time, also which memory."""
+    is_memory = topic_of(found.id).name in (LEAK, FRAGMENTED)
+    return found.id, found.name, found.subject if is_memory else ""
 
 
 def _complaints(before: LogAnalysis, after: LogAnalysis) -> tuple[ComplaintChange, ...]:

@@ -57,6 +57,8 @@ class Diagnosis:
     """First boot with the problem, from 0."""
     count: int = 1
     """Number of occurrences in the log."""
+    subject: str = ""
+    """Distinguishes diagnoses with the same id: the memory, the state, the consumer."""
 
     @property
     def gravity(self) -> Gravity:
@@ -83,13 +85,13 @@ class Findings:
             evidence = (*known.evidence, *more)[:EVIDENCE_MAX]
             self._found[found.id, key] = replace(known, count=known.count + 1, evidence=evidence)
         elif len(self._found) < FOUND_MAX:
-            self._found[found.id, key] = found
+            self._found[found.id, key] = replace(found, subject=key)
 
     def revise(self, key: str, found: Diagnosis) -> None:
         """Replace an earlier diagnosis by a more detailed one, and keep its count."""
         known = self._found.get((found.id, key))
         if known is not None:
-            self._found[found.id, key] = replace(found, count=known.count)
+            self._found[found.id, key] = replace(found, count=known.count, subject=key)
 
     def note(self, known: Known, event: ev.LogEvent, text: str, key: str = "") -> None:
         """Add a catalogue entry. The evidence is `text`, at the line of the event."""

@@ -28,6 +28,8 @@ LINES_MAX = 6
 BOOTS_DRAWN = 40
 _COLOURS = (BLUE, ORANGE, GREEN, INK, RED, FAINT)
 _HEAD_PT, _PANEL_PT = 45, 120
+HEADROOM = 1.08
+"""Top of the axis, as a share of the greatest reading."""
 
 
 def memory_chart(every: Sequence[MemorySeries], name: str, title: str) -> Chart | None:
@@ -47,9 +49,10 @@ def memory_chart(every: Sequence[MemorySeries], name: str, title: str) -> Chart 
         for (memory, shown), panel in zip(panels.items(), axes, strict=True):
             _draw(panel, memory, shown[:LINES_MAX], places)
         is_timed = _is_timed(drawn)
-        axes[-1].set_xlabel("time, s, boots one after the other" if is_timed else "line of the log")
+        axis = "time, s, boots one after the other" if len(places) > 1 else "time, s"
+        axes[-1].set_xlabel(axis if is_timed else "line of the log")
         figure.align_ylabels(axes)
-        return finish(figure, name, title, _in_words(panels, is_timed=is_timed))
+        return finish(figure, name, title, _in_words(panels, len(places)))
 
 
 def _is_timed(every: Sequence[MemorySeries]) -> bool:
@@ -91,13 +94,13 @@ def _draw(axes: Any, memory: str, shown: Sequence[MemorySeries], places: Mapping
         )
     for start in list(places.values())[1:BOOTS_DRAWN]:
         axes.axvline(start, color=FAINT, linestyle=":", linewidth=0.7)
-    axes.set_ylim(0, axes.get_ylim()[1])
+    axes.set_ylim(0, HEADROOM * max(series.highest.bytes for series in shown) / KB or 1)
     axes.set_ylabel(f"{NAMES.get(memory, memory)}, KB".replace(" memory", "\nmemory"))
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0, fontsize=7, frameon=False)
 
 
-def _in_words(panels: Mapping[str, Sequence[MemorySeries]], *, is_timed: bool) -> str:
-    """Which readings the drawing has."""
+def _in_words(panels: Mapping[str, Sequence[MemorySeries]], boots: int) -> str:
+    """Which readings the drawing has; `boots` is 0 if its axis has line numbers."""
     parts = []
     for memory, shown in panels.items():
         which = ", ".join(
@@ -108,8 +111,8 @@ def _in_words(panels: Mapping[str, Sequence[MemorySeries]], *, is_timed: bool) -
         parts.append(
             f"{NAMES.get(memory, memory)}: {which}{f', and {more} series not drawn' if more > 0 else ''}."
         )
-    if is_timed:
+    if boots > 1:
         parts.append("A dotted line is the start of a boot.")
-    else:
+    elif not boots:
         parts.append("Some readings have no time, so the axis has the lines of the log.")
     return " ".join(part[:1].upper() + part[1:] for part in parts)

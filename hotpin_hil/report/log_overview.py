@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,12 +63,12 @@ def _summary(analysis: LogAnalysis) -> str:
     found = analysis.diagnoses
     if not found:
         return "no known failure"
-    names = [
-        f"{shorten(diagnosis.name, 80)}{f' ({diagnosis.count:,} times)' if diagnosis.count > 1 else ''}"
-        for diagnosis in found[:NAMES_SHOWN]
-    ]
-    more = [f"{len(found) - NAMES_SHOWN} more"] if len(found) > NAMES_SHOWN else []
-    return "; ".join([*names, *more])
+    counts: Counter[str] = Counter()
+    for diagnosis in found:
+        counts[shorten(diagnosis.name, 80)] += diagnosis.count
+    names = [f"{name} ({count:,} times)" if count > 1 else name for name, count in counts.items()]
+    more = [f"{len(names) - NAMES_SHOWN} more"] if len(names) > NAMES_SHOWN else []
+    return "; ".join([*names[:NAMES_SHOWN], *more])
 
 
 def short_name(name: str) -> str:

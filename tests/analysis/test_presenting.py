@@ -15,6 +15,7 @@ import pytest
 from hotpin_hil.analysis.analyze import analyze
 from hotpin_hil.analysis.boot_catalogue import BOOT_FAULTS
 from hotpin_hil.analysis.kinds import PANIC, TOPICS, Gravity, topic_of
+from hotpin_hil.analysis.log_difference import compare_logs
 from hotpin_hil.cli.main import main
 from hotpin_hil.paths import PROJECT_ROOT
 from hotpin_hil.report.log_chart import memory_chart
@@ -294,6 +295,13 @@ def test_comparison_says_what_the_second_log_has(folder: Path, capsys: pytest.Ca
     ):
         assert expected in out
     assert "What " + str(after) in (folder / "page.html").read_text()
+
+
+def test_leak_of_another_memory_is_new() -> None:
+    both = LEAK + LEAK.replace("Free heap", "Free psram")
+    before, after = (analyze([log.encode()], "log") for log in (LEAK, both))
+    assert [found.finding[:5] for found in compare_logs(before, after).new] == ["PSRAM"]
+    assert compare_logs(after, after).new == ()
 
 
 def test_fail_on_of_a_comparison_counts_only_new_diagnoses(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import Enum
 
+from hotpin_hil.compat import StrEnum
 from hotpin_hil.protocol import boot_faults as faults
 
 
-class Gravity(str, Enum):
+class Gravity(StrEnum):
     """How much a diagnosis matters; the gravest first."""
 
     FATAL = "fatal"
@@ -20,9 +20,6 @@ class Gravity(str, Enum):
     """The firmware still works, but is on the way to a failure."""
     NOTE = "note"
     """A figure of the log misleads its reader."""
-
-    def __str__(self) -> str:
-        return self.value
 
     @property
     def rank(self) -> int:
@@ -86,7 +83,7 @@ def topic_of(id_: str) -> DiagnosisTopic:
     return _TOPIC_OF[PANIC if id_.startswith(PANIC) else id_]
 
 
-class Outcome(str, Enum):
+class Outcome(StrEnum):
     """What the search for a topic found."""
 
     FOUND = "found"

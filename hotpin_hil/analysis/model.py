@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from enum import Enum
 
 from hotpin_hil.analysis.catalogue import Known
 from hotpin_hil.analysis.kinds import Gravity, topic_of
+from hotpin_hil.compat import StrEnum
 from hotpin_hil.protocol import events as ev
 from hotpin_hil.protocol.fields import MEMORIES, MemoryStats
 
@@ -18,16 +18,13 @@ FOUND_MAX = 200
 """Maximum number of different diagnoses; a typical log has a handful."""
 
 
-class Confidence(str, Enum):
+class Confidence(StrEnum):
     """Reliability of a diagnosis."""
 
     FACT = "fact"
     """The log itself states the cause."""
     INFERENCE = "inference"
     """The log fits the diagnosis, but another cause could look the same."""
-
-    def __str__(self) -> str:
-        return self.value
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hotpin_hil.errors import HilError, UsageError
+from hotpin_hil.printable import printable
 
 if TYPE_CHECKING:
     from hotpin_hil.analysis.analyze import LogAnalysis
@@ -99,7 +100,6 @@ def _read(options: argparse.Namespace, *, print_json: bool) -> _Results:
     """Analyse all logs; prints the JSON of each as soon as it is known, and an error line for what is not read."""
     from hotpin_hil.cli.log_files import expand
     from hotpin_hil.report.log_overview import RefusedFile
-    from hotpin_hil.report.text import printable
 
     results = _Results()
     for argument in options.logs:

@@ -18,9 +18,9 @@ from hotpin_hil.link.channel import Channel
 from hotpin_hil.link.emulator_start import known_defect
 from hotpin_hil.link.line import line_of
 from hotpin_hil.logs.addr2line import HOST_TOOL, XTENSA_TOOL, decode, find_tool
+from hotpin_hil.printable import printable
 from hotpin_hil.protocol.core_dump import find_core_dump, find_partition
 from hotpin_hil.protocol.panic import Panic, find_panics
-from hotpin_hil.report.text import printable
 
 FOLDER = "panics"
 PANICS_MAX = 3

@@ -12,8 +12,9 @@ from hotpin_hil.analysis.log_difference import LogDifference
 from hotpin_hil.analysis.model import NAMES, Diagnosis
 from hotpin_hil.analysis.summary import BootSummary
 from hotpin_hil.logs.line_range import WHOLE
+from hotpin_hil.printable import printable
 from hotpin_hil.report.log_overview import OverviewRow, RefusedFile, overview
-from hotpin_hil.report.text import printable, shorten
+from hotpin_hil.report.text import shorten
 
 WIDTH = 110
 BOOTS_SHOWN = 20

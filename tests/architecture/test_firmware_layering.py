@@ -32,6 +32,7 @@ PURE = (
     "memory_manager/src/mem_alloc_failed.c",
     "memory_manager/src/mem_layout.c",
     "memory_manager/src/mem_logic.c",
+    "memory_manager/src/mem_observe.c",
     "memory_manager/src/mem_render.c",
     "memory_manager/src/mem_ring.c",
     "state_manager/src/state_logic.c",

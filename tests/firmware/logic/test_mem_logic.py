@@ -76,6 +76,25 @@ class Levels:
         return [sign + name for sign, name, _value, _threshold in self.changes(**stats)]
 
 
+def test_levels_stand_with_their_hysteresis() -> None:
+    levels = Levels()
+    low, critical = new("bool *"), new("bool *")
+    seen = []
+    for free in (60 * KB, 45 * KB, 15 * KB, 21 * KB, 23 * KB, 51 * KB, 60 * KB):
+        levels.changes(internal_free=free)
+        lib.mem_levels_standing(levels.state, low, critical)
+        seen.append((low[0], critical[0]))
+    assert seen == [
+        (False, False),
+        (True, False),
+        (True, True),
+        (True, True),
+        (True, False),
+        (True, False),
+        (False, False),
+    ]
+
+
 # Thresholds
 
 

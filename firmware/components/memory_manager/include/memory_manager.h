@@ -89,6 +89,24 @@ typedef struct {
  */
 typedef void (*memory_warning_callback_t)(const memory_warning_t *warning);
 
+/** One periodic sample, as the observers get it. */
+typedef struct {
+    const memory_stats_t *stats;
+    const char *state; //!< As set by memory_manager_set_state(); "": none, or a change is in progress
+    bool steady;       //!< The state was the same during the whole window of the watermarks
+    bool low;          //!< At least one warning level, with hysteresis, stands
+    bool critical;     //!< At least one critical level, with hysteresis, stands
+} memory_observation_t;
+
+/**
+ * Called by the monitor task after each periodic sample and its warnings, with no lock held. The same limits
+ * apply as to a warning callback. The observation is valid during the call only.
+ */
+typedef struct memory_observer {
+    void (*observe)(const memory_observation_t *observation);
+    struct memory_observer *next; //!< Set by memory_manager_register_observer()
+} memory_observer_t;
+
 /** Frees memory that its component can do without. The manager measures how much. */
 typedef void (*memory_reclaimer_t)(void);
 
@@ -302,6 +320,14 @@ esp_err_t memory_manager_get_baseline(const char *state, memory_baseline_t *out)
 esp_err_t memory_manager_set_baseline(const char *state);
 /** Current values minus the state's baseline. ESP_ERR_NOT_FOUND: the state has no baseline. */
 esp_err_t memory_manager_get_delta(const char *state, memory_delta_t *out);
+
+/* --- Observation --- */
+
+/** Names the state that the application is in from now on, such as its mode. Observers compare only samples
+ * of one state. NULL: a change is in progress. The string must stay valid. */
+esp_err_t memory_manager_set_state(const char *state);
+/** The observer must stay valid, and must be registered once. */
+esp_err_t memory_manager_register_observer(memory_observer_t *observer);
 
 /* --- Optimisation --- */
 

@@ -134,6 +134,16 @@ size_t mem_levels_update(mem_levels_t *levels, const memory_thresholds_t *t, con
     return count;
 }
 
+void mem_levels_standing(const mem_levels_t *levels, bool *low, bool *critical)
+{
+    *low = false;
+    *critical = false;
+    for (int i = 0; i < MEM_LEVELS; i++) {
+        *low |= levels->level[i].low;
+        *critical |= levels->level[i].critical;
+    }
+}
+
 uint32_t mem_worst_fragmentation(const memory_stats_t *stats)
 {
     uint32_t worst = stats->internal_fragmentation;

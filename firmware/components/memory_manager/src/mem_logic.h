@@ -44,6 +44,9 @@ typedef struct {
 size_t mem_levels_update(mem_levels_t *levels, const memory_thresholds_t *thresholds,
                          const memory_stats_t *stats, mem_change_t out[MEM_CHANGES_MAX]);
 
+/** Whether any warning level stands, and any critical one, with hysteresis. */
+void mem_levels_standing(const mem_levels_t *levels, bool *low, bool *critical);
+
 /** Highest fragmentation of the three memories, percent. */
 uint32_t mem_worst_fragmentation(const memory_stats_t *stats);
 

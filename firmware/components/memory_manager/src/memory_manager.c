@@ -15,6 +15,7 @@
 #include "mem_log.h"
 #include "mem_logic.h"
 #include "mem_monitor.h"
+#include "mem_observe.h"
 #include "mem_sample.h"
 #include "sdkconfig.h"
 #include "telemetry.h"
@@ -138,14 +139,17 @@ static void periodic(void)
     mem_sample_new_window();
     size_t count = update_levels(&stats, changes);
     uint64_t took_us = (uint64_t)(esp_timer_get_time() - start_us);
+    bool low, critical;
     lock();
     s_mm.samples++;
     s_mm.sample_us += took_us;
+    mem_levels_standing(&s_mm.levels, &low, &critical);
     unlock();
 
     report_failed_allocations();
     log_sample(&stats, "Periodic", PERIODIC_BOX);
     announce(&stats, changes, count);
+    mem_observe_sample(&stats, low, critical);
 }
 
 esp_err_t memory_manager_check_thresholds(void)
@@ -404,6 +408,29 @@ esp_err_t memory_manager_unregister_recovery_callback(memory_warning_callback_t 
     return replace_callback(s_mm.recovery_callbacks, callback, NULL, ESP_ERR_NOT_FOUND);
 }
 
+/* --- Observation --- */
+
+esp_err_t memory_manager_set_state(const char *state)
+{
+    if (!ready()) {
+        return ESP_ERR_INVALID_STATE;
+    }
+    mem_observe_set_state(state != NULL ? state : "");
+    return ESP_OK;
+}
+
+esp_err_t memory_manager_register_observer(memory_observer_t *observer)
+{
+    if (observer == NULL || observer->observe == NULL) {
+        return ESP_ERR_INVALID_ARG;
+    }
+    if (!ready()) {
+        return ESP_ERR_INVALID_STATE;
+    }
+    mem_observe_register(observer);
+    return ESP_OK;
+}
+
 /* --- Baselines --- */
 
 static bool state_name_good(const char *state)
@@ -562,7 +589,7 @@ esp_err_t memory_manager_get_self(memory_self_t *out)
     }
     *out = (memory_self_t){
         .bytes_static = sizeof(s_mm) + sizeof(s_phase) + mem_log_static_size() + mem_monitor_static_size() +
-                        mem_sample_static_size() + mem_alloc_failed_static_size(),
+                        mem_sample_static_size() + mem_alloc_failed_static_size() + mem_observe_static_size(),
         .bytes_task = mem_monitor_has_task() ? MEM_MONITOR_STACK_SIZE + TASK_OVERHEAD : 0,
         .bytes_rtc = mem_log_rtc_size(),
         .stack_size = MEM_MONITOR_STACK_SIZE,

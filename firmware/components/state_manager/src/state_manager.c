@@ -119,7 +119,16 @@ static uint32_t begin_change(system_state_t to)
 {
     s_now.change = (state_change_t){.from = present_state(), .to = to};
     s_now.end = TRANSITION_UNDONE;
+    memory_manager_set_state(NULL);
     return now_ms();
+}
+
+/* The modes have a memory use of their own to compare samples with. */
+static void name_state(void)
+{
+    system_state_t state = present_state();
+    bool mode = state == SYSTEM_STATE_CAMERA_STANDBY || state == SYSTEM_STATE_VOICE_ACTIVE;
+    memory_manager_set_state(mode ? state_manager_name(state) : NULL);
 }
 
 /** Finishes a change. To be called after the state is set, so that a receiver of the event finds the board in
@@ -139,6 +148,7 @@ static esp_err_t end_change(uint32_t start_ms)
     }
     s_sm.info.last = *change;
     unguard();
+    name_state();
     send_event();
     if (change->err == ESP_OK) {
         ESP_LOGI(TAG, "%s -> %s in %" PRIu32 " ms", state_manager_name(change->from),

@@ -1,0 +1,45 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Without a lock: a change is flagged before the state is stored, and the state is read before the flag. So a
+ * sample that coincides with a change is never taken for a steady one.
+ */
+#include "mem_observe.h"
+
+#include <stdatomic.h>
+
+static struct {
+    memory_observer_t *_Atomic first; /* newest; an observer is never removed */
+    const char *_Atomic state;
+    atomic_bool changed; /* since the last periodic sample */
+} s_observe = {.state = ""};
+
+void mem_observe_set_state(const char *state)
+{
+    atomic_store(&s_observe.changed, true);
+    atomic_store(&s_observe.state, state);
+}
+
+void mem_observe_register(memory_observer_t *observer)
+{
+    observer->next = atomic_load(&s_observe.first);
+    while (!atomic_compare_exchange_weak(&s_observe.first, &observer->next, observer)) {
+    }
+}
+
+void mem_observe_sample(const memory_stats_t *stats, bool low, bool critical)
+{
+    memory_observation_t observation = {.stats = stats, .low = low, .critical = critical};
+    observation.state = atomic_load(&s_observe.state);
+    bool changed = atomic_exchange(&s_observe.changed, false);
+    observation.steady = !changed && observation.state[0] != '\0';
+    for (const memory_observer_t *observer = atomic_load(&s_observe.first); observer != NULL;
+         observer = observer->next) {
+        observer->observe(&observation);
+    }
+}
+
+size_t mem_observe_static_size(void)
+{
+    return sizeof(s_observe);
+}

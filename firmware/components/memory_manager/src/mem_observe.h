@@ -1,0 +1,18 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The application's state, and the observers of periodic samples.
+ */
+#pragma once
+
+#include "memory_manager.h"
+
+/** "": a change is in progress. */
+void mem_observe_set_state(const char *state);
+
+void mem_observe_register(memory_observer_t *observer);
+
+/** Calls the observers with a periodic sample and the levels that stand. Monitor task only. */
+void mem_observe_sample(const memory_stats_t *stats, bool low, bool critical);
+
+size_t mem_observe_static_size(void);

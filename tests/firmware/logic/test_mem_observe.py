@@ -1,0 +1,52 @@
+"""Observers of periodic samples, and the state that they are told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.support.c_build import build
+
+MODULE = build("mem_observe", ["memory_manager/src/mem_observe.c"], ["mem_observe.h"])
+ffi, lib, new = MODULE.ffi, MODULE.lib, MODULE.new
+
+
+def test_observers_are_called_with_the_state_and_whether_it_was_steady() -> None:
+    seen: list[Any] = []
+
+    def note(name: str) -> Any:
+        @ffi.callback("void(const memory_observation_t *)")
+        def observe(observation: Any) -> None:
+            state = ffi.string(observation.state).decode()
+            seen.append((name, state, observation.steady, observation.low, observation.critical))
+
+        return observe
+
+    observers = {name: new("memory_observer_t *") for name in ("first", "second")}
+    calls = {name: note(name) for name in observers}
+    for name, observer in observers.items():
+        observer.observe = calls[name]
+        lib.mem_observe_register(observer)
+    stats = new("memory_stats_t *")
+    states = {name: new("char[]", name.encode()) for name in ("camera", "voice", "")}
+
+    def sample(low: bool = False, critical: bool = False) -> list[Any]:
+        seen.clear()
+        lib.mem_observe_sample(stats, low, critical)
+        assert [entry[0] for entry in seen] == ["second", "first"]
+        assert seen[0][1:] == seen[1][1:]
+        return list(seen[0][1:])
+
+    assert sample() == ["", False, False, False]
+    lib.mem_observe_set_state(states["camera"])
+    assert sample() == ["camera", False, False, False], "the state changed within the window"
+    assert sample(low=True) == ["camera", True, True, False]
+    assert sample(critical=True) == ["camera", True, False, True]
+    lib.mem_observe_set_state(states[""])
+    lib.mem_observe_set_state(states["camera"])
+    assert sample() == ["camera", False, False, False], "a change that was undone within the window"
+    lib.mem_observe_set_state(states[""])
+    assert sample() == ["", False, False, False]
+    assert sample() == ["", False, False, False], "no state is never steady"
+    lib.mem_observe_set_state(states["voice"])
+    assert sample()[:2] == ["voice", False]
+    assert sample()[:2] == ["voice", True]

@@ -84,7 +84,7 @@ def test_tasks_have_the_documented_stacks_and_priorities(
     tasks = documented_tasks()
     for task, option in STACK_OPTIONS.items():
         measure(f"stack of {task}", tasks[task].stack, "B", exact=config[option], source=f"CONFIG_{option}")
-    permanent = {"mem_monitor", "state", "hil_console"}
+    permanent = {"mem_monitor", "mem_history", "state", "hil_console"}
     found = {CAMERA: device.priorities()}
     modes.to(VOICE)
     found[VOICE] = device.priorities()

@@ -3,13 +3,20 @@
  *
  * Starts the components in order.
  */
+#include "sdkconfig.h"
 #include "esp_err.h"
 #include "esp_log.h"
 #include "hil_console.h"
+#include "memory_history.h"
 #include "memory_manager.h"
+#if CONFIG_HOTPIN_MEM_PRIORITY
+#include "memory_priority.h"
+#endif
+#if CONFIG_HOTPIN_MEM_RECLAIM
+#include "memory_reclaim.h"
+#endif
 #include "network_model.h"
 #include "nvs_flash.h"
-#include "sdkconfig.h"
 #include "state_manager.h"
 #include "telemetry.h"
 
@@ -74,7 +81,25 @@ void app_main(void)
     ESP_ERROR_CHECK(memory_manager_init(NULL));
     ESP_ERROR_CHECK(memory_manager_start_monitoring(CONFIG_HOTPIN_MEM_INTERVAL_MS));
     memory_manager_log_stats("System Boot");
+#if CONFIG_HOTPIN_MEM_PRIORITY
+    err = memory_priority_start();
+    if (err != ESP_OK) {
+        ESP_LOGE(TAG, "Priorities: %s", esp_err_to_name(err));
+    }
+#endif
+#if CONFIG_HOTPIN_MEM_RECLAIM
+    err = memory_reclaim_start();
+    if (err != ESP_OK) {
+        ESP_LOGE(TAG, "Reclaimers: %s", esp_err_to_name(err));
+    }
+#endif
     network_model_start();
+#if CONFIG_HOTPIN_MEM_HISTORY
+    err = memory_history_start();
+    if (err != ESP_OK) {
+        ESP_LOGE(TAG, "Memory history: %s", esp_err_to_name(err));
+    }
+#endif
 
 #if CONFIG_HOTPIN_HIL_CONSOLE
     err = hil_console_start();

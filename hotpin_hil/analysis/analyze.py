@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from hotpin_hil.analysis.code_traces import CodeTrace, TraceCollector, trace_json
+from hotpin_hil.analysis.decoding import TraceDecoder, with_calls
 from hotpin_hil.analysis.diagnosis import Diagnoser
 from hotpin_hil.analysis.excerpts import Excerpt
 from hotpin_hil.analysis.facts import FactsBuilder
@@ -73,11 +75,23 @@ class LogAnalysis:
     part: LineRange = WHOLE
     excerpts: tuple[Excerpt, ...] = ()
     """The lines around the evidence, for each diagnosis; empty if the log could not be read twice."""
+    traces: tuple[CodeTrace, ...] = ()
+    """The first backtraces, registers and other code addresses."""
+    traces_not_kept: int = 0
 
     @property
     def worst(self) -> Gravity | None:
         """Gravity of the gravest diagnosis; None without diagnoses."""
         return self.diagnoses[0].gravity if self.diagnoses else None
+
+    def decoded(self, decoder: TraceDecoder) -> LogAnalysis:
+        """The analysis with its code addresses decoded.
+
+        Raises:
+            UsageError: the toolchain that the user named cannot read an ELF file.
+        """
+        traces = tuple(map(decoder.decode, self.traces))
+        return replace(self, traces=traces, diagnoses=with_calls(self.diagnoses, traces))
 
     @property
     def is_log(self) -> bool:
@@ -111,6 +125,8 @@ class LogAnalysis:
             "leaks": [_leak_json(leak) for leak in self.leaks],
             "diagnoses": self._diagnoses_json(),
             "looked_for": [asdict(topic) for topic in self.looked_for],
+            "code": [trace_json(trace) for trace in self.traces],
+            "code_not_kept": self.traces_not_kept,
         }
 
     def _diagnoses_json(self) -> list[dict[str, Any]]:
@@ -183,7 +199,7 @@ def analyze(chunks: Iterable[bytes], name: str, part: LineRange = WHOLE) -> LogA
     """
     reader = LogReader(part.first, part.boot)
     facts, summary, diagnoser = FactsBuilder(), SummaryBuilder(part.first, part.boot), Diagnoser()
-    series, unreadable = SeriesBuilder(), _Unreadables()
+    series, unreadable, traces = SeriesBuilder(), _Unreadables(), TraceCollector()
     if part != WHOLE:
         chunks = part.cut(chunks)
 
@@ -193,6 +209,7 @@ def analyze(chunks: Iterable[bytes], name: str, part: LineRange = WHOLE) -> LogA
             summary.feed(event)
             series.feed(event)
             diagnoser.feed(event)
+            traces.feed(event)
             if isinstance(event, ev.Unreadable):
                 unreadable.add(event)
 
@@ -240,6 +257,8 @@ def analyze(chunks: Iterable[bytes], name: str, part: LineRange = WHOLE) -> LogA
             has_largest=any(shown.quantity == LARGEST for shown in every),
         ),
         part=part,
+        traces=tuple(traces.traces),
+        traces_not_kept=traces.not_kept,
     )
 
 

@@ -21,6 +21,10 @@ _JUDGED = ("internal", "psram")
 """The memories to judge. DMA memory is part of internal memory, so its leaks are found there."""
 
 
+OF_HOTPIN = (ev.Sample, ev.Transition, ev.TransitionStarted)
+"""Events that only HotPin's firmware prints."""
+
+
 @dataclass
 class Readings:
     """One reading per cycle, or per `stride` cycles in a long series."""
@@ -121,7 +125,7 @@ class MatchedStates:
 
     def feed(self, event: ev.LogEvent) -> None:
         """Add the event's readings of free memory to the series of its state."""
-        self._is_hotpin |= isinstance(event, ev.Sample | ev.Transition | ev.TransitionStarted)
+        self._is_hotpin = self._is_hotpin or isinstance(event, OF_HOTPIN)
         if isinstance(event, ev.Sample):
             self._sample(event)
         elif isinstance(event, ev.HeapPrint):

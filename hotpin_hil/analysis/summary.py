@@ -145,7 +145,7 @@ class SummaryBuilder:
             case ev.PanicSeen():
                 boot.panics += 1
                 if len(self.panics) < PANICS_KEPT:
-                    self.panics.append(event)
+                    self.panics.append(event.without_core_dump())
             case ev.Transition():
                 boot.transitions[event.result] = boot.transitions.get(event.result, 0) + 1
                 self._transition(event)

@@ -10,11 +10,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hotpin_hil.cli import decoding
 from hotpin_hil.errors import HilError, UsageError
 from hotpin_hil.printable import printable
 
 if TYPE_CHECKING:
     from hotpin_hil.analysis.analyze import LogAnalysis
+    from hotpin_hil.analysis.decoding import TraceDecoder
     from hotpin_hil.analysis.log_difference import LogDifference
     from hotpin_hil.cli.log_source import LogSource
     from hotpin_hil.logs.line_range import LineRange
@@ -34,7 +36,7 @@ def add_command(commands: Any) -> None:
     """Add the command to the subparsers of `hotpin-hil`."""
     command = commands.add_parser("analyze", help="analyse recorded console logs")
     command.add_argument(
-        "logs", metavar="LOG", nargs="+", help="file, folder, pattern, or - for standard input"
+        "logs", metavar="LOG", nargs="*", help="file, folder, pattern, or - for standard input"
     )
     command.add_argument("--json", action="store_true", help="print a JSON line per log")
     command.add_argument("--html", metavar="OUT", type=Path, help="also write the results as an HTML page")
@@ -54,6 +56,7 @@ def add_command(commands: Any) -> None:
     command.add_argument(
         "--compare", action="store_true", help="print what the second of two logs has and the first does not"
     )
+    decoding.add_options(command)
     command.set_defaults(run=_run)
 
 
@@ -69,11 +72,15 @@ class _Results:
 def _run(options: argparse.Namespace) -> int:
     from hotpin_hil.analysis.log_difference import compare_logs
 
+    if not options.logs and not options.core:
+        raise UsageError("no log is named", "name a log, - for standard input, or a core dump after --core")
     if options.boot is not None and options.since is not None:
         raise UsageError("--boot and --since exclude each other", "give one of them")
     if options.html is not None:
         _check_page(options.html)
-    results = _read(options, print_json=options.json and not options.compare)
+    decoder = decoding.make_decoder(options)
+    decoding.print_core_dumps(options.core, decoder, options.json)
+    results = _read(options, decoder, print_json=options.json and not options.compare)
     difference = None
     if options.compare:
         if len(results.analyses) != COMPARED or results.refused:
@@ -96,7 +103,7 @@ def _run(options: argparse.Namespace) -> int:
     return EXIT_FOUND if _is_found(options.fail_on, results, difference) else 0
 
 
-def _read(options: argparse.Namespace, *, print_json: bool) -> _Results:
+def _read(options: argparse.Namespace, decoder: TraceDecoder | None, *, print_json: bool) -> _Results:
     """Analyse all logs; prints the JSON of each as soon as it is known, and an error line for what is not read."""
     from hotpin_hil.cli.log_files import expand
     from hotpin_hil.report.log_overview import RefusedFile
@@ -109,6 +116,8 @@ def _read(options: argparse.Namespace, *, print_json: bool) -> _Results:
             for log in expand(argument):
                 try:
                     analysis = analyze_file(log.path, options.boot, options.since)
+                    if decoder is not None:
+                        analysis = analysis.decoded(decoder)
                 except NotALogError as error:
                     results.refused.append(RefusedFile(log.path, error.message))
                     if log.is_named:

@@ -23,6 +23,7 @@ _APP_MARKS = {
     ("main_task", "Calling app_main()"): 7,
 }
 """Lines that every application start prints, in this order, with the stage of the boot."""
+APP_MARKS = tuple(text for _, text in _APP_MARKS)
 _STAGE_FALL, _STAGE_BANNER, _STAGE_LOADER, _STAGE_RUNNING = 0, 1, 2, 7
 
 BANNER, LOADER, APPLICATION, RECORD, TIMES = (

@@ -16,6 +16,21 @@ _PROMPT = re.compile(rb"PS [A-Z]:\\[^>]*>")
 _DECODED = re.compile(rb"--- (?:0x[0-9a-fA-F]+: |\(inlined by\) )")
 
 
+def is_remarkable(text: bytes) -> bool:
+    """Whether a line without a header has a shape that is counted."""
+    return bool(_PROMPT.match(text) or _LEVEL_LOST.match(text))
+
+
+def is_monitor_note(text: bytes) -> bool:
+    """Whether a line comes from `idf.py monitor`, not from the board."""
+    return text.startswith(b"--- ")
+
+
+def is_decoded_address(text: bytes) -> bool:
+    """Whether a line of `idf.py monitor` names the place of an address."""
+    return _DECODED.match(text) is not None
+
+
 @dataclass
 class LogFormat:
     """Counts of a file's format features, with the names of `facts/log_analysis.md`."""
@@ -81,15 +96,19 @@ class LineTally:
     def count_headless(self, number: int, text: bytes) -> bool:
         """Count a line without a header; returns False for a line of `idf.py monitor`."""
         form = self.format
-        if text.startswith(b"--- "):
-            form.monitor_note_lines += 1
-            form.decoded_address_lines += bool(_DECODED.match(text))
+        if is_monitor_note(text):
+            self.count_monitor_notes(1, int(is_decoded_address(text)))
             return False
         if text.startswith(b"PS ") and _PROMPT.match(text):
             form.powershell_prompt_lines += 1
         elif _LEVEL_LOST.match(text):
             self._keep("level_letter_lost_lines", form.level_letter_lost_lines, number)
         return True
+
+    def count_monitor_notes(self, lines: int, addresses: int) -> None:
+        """Count lines of `idf.py monitor`, and those among them that name the place of an address."""
+        self.format.monitor_note_lines += lines
+        self.format.decoded_address_lines += addresses
 
     def count_second_header(self, number: int) -> None:
         """Count a line that another task's line was printed into."""

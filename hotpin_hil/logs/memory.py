@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from hotpin_hil.logs.build import BuildCollector
 from hotpin_hil.logs.sink import EventSink
+from hotpin_hil.logs.whole_box import WholeBox
 from hotpin_hil.protocol import events as ev
 from hotpin_hil.protocol.box import Box, BoxFinder, BrokenBox, box_values
 from hotpin_hil.protocol.fields import MEMORIES
@@ -58,27 +59,26 @@ class MemoryLines:
         for box in self._boxes.add(line):
             self._box(box)
 
-    def take_whole_box(self, number: int, t_ms: int, title_ms: int, context: str, figures: list[int]) -> None:
-        """Emit the sample of an uninterrupted box.
+    def take_whole_box(self, number: int, box: WholeBox) -> None:
+        """Emit the sample of a whole box.
 
         Args:
-            number: line number of its top.
-            t_ms: time of its first line.
-            title_ms: time of its second line.
-            context: the context in its title.
-            figures: its figures, in the order of the box.
+            number: number of its first line.
+            box: the box.
         """
-        stats, delta = box_values(t_ms, figures)
+        t_ms = int(box.stamps[0])
+        stats, delta = box_values(t_ms, box.figures)
         self._sink.emit(
             ev.Sample(
-                number + 1,
+                number + box.title - box.top,
                 self._sink.boot,
                 t_ms,
                 source="box",
-                context=ev.quote(context),
+                context=ev.quote(box.context),
                 stats=stats,
                 delta=delta,
-                title_ms=title_ms,
+                title_ms=int(box.stamps[1]),
+                foreign=len(box.foreign),
             )
         )
 
@@ -154,37 +154,43 @@ class MemoryLines:
             return
         self._sink.emit(ev.HeapPrint(line.number, self._sink.boot, line.t_ms, line.tag, memory, free))
 
-    def take_text_reading(self, line: ConsoleLine, t_ms: int | None) -> None:
+    def take_text_reading(self, line: ConsoleLine, t_ms: int | None) -> bool:
         """Emit the readings in a line without a header, unless it has a record, whose figures are read elsewhere.
 
         Args:
             line: the line.
             t_ms: latest time before it.
+
+        Returns:
+            Whether the line is about free memory.
         """
         if line.text.startswith("@"):
-            return
+            return False
         found = _SUMMARY.search(line.text)
         if found is not None:
             self._summary, self._heaps = (line.number, int(found[1], 16)), []
-            return
+            return True
         if (use := find_task_use(line.text)) is not None:
             place = self._sink.place(line.number, t_ms)
             self._sink.emit(ev.TaskMemory(*place, task=use.task, used=use.used, peak=use.peak))
-            return
+            return True
         number, caps = self._summary
         is_dump = line.number - number <= _SUMMARY_LINES
-        if not is_dump or not self._take_heap(line.text, caps):
-            is_total = is_dump and _TOTALS.match(line.text) is not None
-            self._readings(line, t_ms, "", memory_of_caps(caps) if is_total else "")
-            if is_total:
-                self._end_dump(line.number, t_ms)
+        if self._take_heap(line.text, caps, is_dump=is_dump):
+            return True
+        is_total = _TOTALS.match(line.text) is not None
+        memory = memory_of_caps(caps) if is_dump and is_total else ""
+        has_reading = self._readings(line, t_ms, "", memory)
+        if is_dump and is_total:
+            self._end_dump(line.number, t_ms)
+        return has_reading or is_total
 
-    def _take_heap(self, text: str, caps: int) -> bool:
+    def _take_heap(self, text: str, caps: int, *, is_dump: bool) -> bool:
         """Keep a heap of `heap_caps_print_heap_info`; returns whether the line has one."""
         if (heap := _HEAP.match(text)) is not None:
             names = ",".join(name for bit, name in CAPS.items() if caps & bit)
             mapped = ev.MappedHeap(int(heap[1], 16), int(heap[2]), names, int(heap[3]), 0)
-            self._heaps = [*self._heaps[: _HEAPS_MAX - 1], mapped]
+            self._heaps = [*self._heaps[: _HEAPS_MAX - 1], mapped] if is_dump else []
         elif (largest := _HEAP_LARGEST.match(text)) is not None:
             if self._heaps:
                 self._heaps[-1] = replace(self._heaps[-1], largest=int(largest[1]))
@@ -197,12 +203,14 @@ class MemoryLines:
             self._sink.emit(ev.HeapsReported(*self._sink.place(number, t_ms), heaps=tuple(self._heaps)))
         self._summary, self._heaps = (-_SUMMARY_LINES, 0), []
 
-    def _readings(self, line: LogLine | ConsoleLine, t_ms: int | None, tag: str, memory: str = "") -> None:
+    def _readings(self, line: LogLine | ConsoleLine, t_ms: int | None, tag: str, memory: str = "") -> bool:
         place = self._sink.place(line.number, t_ms)
-        for found in find_readings(line.text, memory):
+        readings = find_readings(line.text, memory)
+        for found in readings:
             if found.free is not None:
                 self._sink.emit(
                     ev.HeapPrint(*place, tag, found.memory, found.free, found.largest, found.minimum)
                 )
             elif found.largest is not None:
                 self._sink.emit(ev.LargestPrint(*place, tag, found.memory, found.largest))
+        return bool(readings)

@@ -7,21 +7,37 @@ one, and joins those that another task's line split.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import islice
-from typing import NamedTuple
+import re
+from collections.abc import Callable, Mapping, Sequence
 
 from hotpin_hil.logs import shapes
 from hotpin_hil.logs.blocks import BlockCutter
 from hotpin_hil.logs.clock import BoardClock
 from hotpin_hil.logs.cuts import LineJoiner, cut_up
-from hotpin_hil.logs.format import LEVELS, LineTally
+from hotpin_hil.logs.format import LEVELS, LineTally, is_decoded_address, is_monitor_note, is_remarkable
+from hotpin_hil.logs.kinds import (
+    BOX,
+    DECODED_ADDRESS,
+    MONITOR_NOTE,
+    NOT_PLAIN,
+    OTHER,
+    PLAIN_TEXT,
+    TRACE,
+    UNSTAMPED,
+    UNSURE,
+    WANTED,
+    LineKinds,
+    shape_of,
+)
 from hotpin_hil.logs.shapes import ROW, Row
-from hotpin_hil.protocol.box import BOX_LINES, parse_whole
-from hotpin_hil.protocol.headers import OtherHeaders
+from hotpin_hil.logs.whole_box import WholeBox, find_whole_box, is_cut_off, is_other_box
+from hotpin_hil.protocol.box import BOX_LINES
+from hotpin_hil.protocol.headers import OtherHeaders, has_other_header
 from hotpin_hil.protocol.log import ConsoleLine, LogLine
-from hotpin_hil.protocol.panic import TRACES
+from hotpin_hil.protocol.panic import OTHER_TRACES, TRACES
 
+_TRACE = re.compile(b"|".join(map(re.escape, TRACES)))
+_LATER_TRACE = re.compile(b"|".join(map(re.escape, OTHER_TRACES)))
 LOOK_AHEAD = 8
 """Number of lines to examine after a time that falls, to distinguish a restart from a damaged time."""
 
@@ -33,7 +49,8 @@ class LineScanner:
         self,
         wanted: Mapping[str, Sequence[str]],
         take: Callable[[LogLine | ConsoleLine], bool],
-        take_box: Callable[[int, int, int, str, list[int]], None],
+        take_box: Callable[[int, WholeBox], None],
+        matters: Callable[[str, str, str], bool] = lambda *_: True,
     ) -> None:
         """Make a scanner.
 
@@ -42,25 +59,35 @@ class LineScanner:
                 passes on lines about free memory and lines that may be a record, a reset or a failure.
             take: called with each line passed on, in order. Returns True if every following line is wanted too, until
                 a call returns False.
-            take_box: called with an uninterrupted statistics box instead of its lines: number and time of its first
-                line, time of its second, context, figures.
+            take_box: called with a whole statistics box instead of its lines, and with the number of its first line.
+            matters: called with level, tag and text of a line that seems to be about free memory or a failure; returns
+                False if `take` would do nothing with it. The result may depend on a number only if a letter or a minus
+                sign is next to it: it is asked once for all lines that differ in numbers.
         """
         self.tally = LineTally()
         self.blocks = BlockCutter(self.tally.format)
         self.lines = 0
-        self._clock = BoardClock(self.tally, lambda offset: _times_after(self._text, offset))
+        self._clock = BoardClock(self.tally, self._times_after)
         self._cut = LineJoiner()
         self._headers = OtherHeaders()
         self._take_line = take
         self._take_whole_box = take_box
+        self._matters = matters
         self._wants_all = False
         self._wanted = {tag.encode(): shapes.any_of(texts) for tag, texts in wanted.items()}
-        self._before_special = shapes.before_special(wanted)
-        self._traces: set[int] = set()
-        """Numbers of the waiting lines that may be part of a panic."""
-        self._has_records = False
-        self._text = b"\n"
-        """Lines that wait for later ones, after a leading newline."""
+        self._wanted_shapes = {
+            shape_of(tag.encode()): shapes.any_of([shape_of(text.encode()).decode() for text in texts])
+            for tag, texts in wanted.items()
+        }
+        self.line_kinds = LineKinds(self._kind)
+        self._waiting: list[bytes] = []
+        """Lines that wait for later ones."""
+        self._kinds = b""
+        """Their kinds, one byte a line."""
+        self._stamps: list[bytes] = []
+        """The times of those that start with a level and a time."""
+        self._stamp = 0
+        """Index of the first of these times that is not read yet."""
 
     @property
     def headed_lines(self) -> int:
@@ -78,111 +105,179 @@ class LineScanner:
 
     def feed(self, data: bytes) -> None:
         """Scan the lines that `data` completes."""
-        block = self.blocks.feed(data)
-        if block:
-            self._text += block
-            self._scan(_start_of_last(LOOK_AHEAD, self._text))
+        self._add(self.blocks.feed(data))
+        end = max(0, len(self._waiting) - LOOK_AHEAD)
+        top = self._kinds.rfind(BOX, 0, end)
+        self._scan(top if top >= 0 and is_cut_off(self._waiting[:end], top) else end)
 
     def close(self) -> None:
         """End the log: scan the remaining lines."""
-        self._text += self.blocks.close()
-        self._scan(len(self._text))
+        self._add(self.blocks.close())
+        self._scan(len(self._waiting))
         self._leave_cut()
 
+    def _add(self, block: bytes) -> None:
+        if block:
+            self._waiting += block.split(b"\n")[:-1]
+            self._kinds += self.line_kinds.of_lines(block)
+            self._stamps += shapes.STAMP.findall(b"\n" + block)
+
     def _scan(self, end: int) -> None:
-        """Scan the waiting lines before offset `end`."""
-        at = 1
-        for start in [*self._special(end), end]:
-            if at < start and not (self._wants_all or self._cut.waiting):
-                at = self._count_plain(at, start)
-            while at < start:  # not plain after all: times fall or jump, or a box is open
+        """Scan the waiting lines before index `end`."""
+        at = self._stamp = 0
+        while at < end:
+            start = at
+            if not (self._wants_all or self._cut.waiting):
+                found = NOT_PLAIN.search(self._kinds, at, end)
+                start = found.start() if found else end
+            if at == start:
                 at = self._take(at, end)
-            if at == start < end:
-                at = self._take(at, end)
-            while at < end and (self._wants_all or self._cut.waiting):
-                at = self._take(at, end)
-        self._text = self._text[at - 1 :]
+            elif self._count_plain(at, start):
+                at = start
+            else:  # not plain after all: times fall
+                for index in range(at, start):
+                    at = self._take(index, end)
+        if at > 0:
+            del self._waiting[:at], self._stamps[: self._stamp]
+            self._kinds = self._kinds[at:]
 
-    def _special(self, end: int) -> list[int]:
-        """Offsets before `end` of the lines that may need more than counting, in order."""
-        text = self._text
-        starts = [found.end() for found in self._before_special.finditer(text, 0, end - 1)]
-        self._has_records = b"@" in text
-        marks = [b"ree", b"eap", b"@"] if self._has_records else [b"ree", b"eap"]
-        others = {start for mark in marks for start in _lines_with(mark, text, end)}
-        oldest = self._cut.oldest or self.lines + 1
-        self._traces = {number for number in self._traces if number >= oldest}
-        for trace in TRACES:
-            for start in _lines_with(trace, text, end):
-                others.add(start)
-                self._traces.add(self.lines + text.count(b"\n", 0, start))
-        return sorted(others.union(starts)) if others else starts
+    def _count_plain(self, begin: int, end: int) -> bool:
+        """Count the plain lines from `begin` to `end` at once; returns False if the clock may restart within them."""
+        if not self._take_times(begin, end):
+            return False
+        self._count_levels(begin, end)
+        self.lines += end - begin
+        return True
 
-    def _count_plain(self, begin: int, end: int) -> int:
-        """Count the plain lines from `begin` to `end` at once; returns the offset of the first line left.
+    def _count_levels(self, begin: int, end: int) -> None:
+        """Count the plain lines from `begin` to `end` by level, and errors and warnings by tag."""
+        kinds = self._kinds[begin:end]
+        if (infos := kinds.count(b"I")) == len(kinds):
+            self.tally.count(b"I", infos)
+            return
+        for level in LEVELS:
+            if count := kinds.count(level):
+                self.tally.count(level, count)
+        if notes := kinds.count(MONITOR_NOTE) + kinds.count(DECODED_ADDRESS):
+            self.tally.count_monitor_notes(notes, kinds.count(DECODED_ADDRESS))
+        self._count_complaints(begin, end)
 
-        It counts no line if the clock may restart within them, or if one contains another line.
-        """
-        text = self._text
-        if shapes.SECOND_TIME.search(text, begin, end):
-            return begin
-        times = list(map(int, shapes.PLAIN_TIME.findall(text, begin - 1, end - 1)))
-        if not self._clock.take_run(times, self.lines + 1):
-            return begin
-        self.tally.count(b"I", len(times))
-        self.lines += len(times)
-        return end
+    def _take_times(self, begin: int, end: int) -> bool:
+        """Advance the clock by the times of the lines from `begin` to `end`, unless it may restart within them."""
+        behind = self._stamp + len(self._kinds[begin:end].translate(None, UNSTAMPED))
+
+        def number_of(index: int) -> int:
+            stamped = [at for at in range(begin, end) if self._kinds[at] not in UNSTAMPED]
+            return self.lines + 1 + stamped[index] - begin
+
+        if not self._clock.take_run(self._stamps[self._stamp : behind], number_of):
+            return False
+        self._stamp = behind
+        return True
+
+    def _count_complaints(self, begin: int, end: int) -> None:
+        """Count the plain errors and warnings among the lines from `begin` to `end` by tag."""
+        for level in (b"E", b"W"):
+            at = self._kinds.find(level, begin, end)
+            while at >= 0:
+                found = ROW.match(self._waiting[at])
+                assert found is not None
+                self.tally.count_complaint(level, found[3])
+                at = self._kinds.find(level, at + 1, end)
 
     def _take(self, at: int, end: int) -> int:
-        """Process the line at `at`, which may need more than counting; returns the offset of the next line."""
-        found = ROW.match(self._text, at)
+        """Process the line at `at`, which may need more than counting; returns the index of the next line."""
+        kind = self._kinds[at]
+        is_top = kind in BOX
+        if is_top and not (self._wants_all or self._cut.waiting):
+            behind = self._take_box(at, end)
+            if behind:
+                return behind
+            is_top = not is_other_box(self._waiting, at)
+        found = ROW.match(self._waiting[at])
         assert found is not None
         level, stamp, tag, text = row = found.groups(b"")
-        if not level and not self._cut.waiting and (other := self._headers.read(text)) is not None:
+        if kind in OTHER and not self._cut.waiting and (other := self._headers.read(text)) is not None:
             level, stamp, tag, text = row = other
+        self._stamp += kind not in UNSTAMPED
         self.lines += 1
-        number, behind = self.lines, found.end()
-        if text == shapes.BOX_TOP and not (self._wants_all or self._cut.waiting):
-            box_end = self._take_box(at, end)
-            if box_end:
-                self.lines += BOX_LINES - 1
-                return box_end
-        if (
-            self._cut.waiting
-            or (b") " in text and shapes.INSERTED.search(text))
-            or (self._has_records and b"@" in text and (level or text[:1] != b"@"))
-        ):
+        number, behind = self.lines, at + 1
+        if self._cut.waiting or (kind in UNSURE and _is_cut(level, text)):
             self._take_pieces(row, behind)
         elif not level:
             is_boards = self.tally.count_headless(number, text)
-            if (is_boards and shapes.HEADLESS.search(text)) or self._wants_all or number in self._traces:
+            is_wanted = kind in WANTED or (kind in OTHER and _may_matter_alone(text))
+            if self._wants_all or (is_wanted and is_boards) or kind in TRACE:
                 self._hand_on(ConsoleLine(text.decode("utf-8", errors="replace"), 0, number))
         else:
             is_fall = self._take_header(number, level, stamp, tag, behind)
-            if (
-                self._wants_all
-                or (level in b"EW" and shapes.FAILURE.search(text))
-                or (tag in self._wanted and self._wanted[tag].search(text))
-                or b"ree" in text
-                or b"eap" in text
-                or is_fall
-                or number in self._traces
-            ):
+            is_wanted = kind in WANTED or (kind in OTHER and self._is_wanted(level, tag, text))
+            if self._wants_all or is_wanted or is_top or is_fall or kind in TRACE:
                 name = self.tally.name(tag)
                 line = LogLine(LEVELS[level], _time(stamp), name, _rest(text), 0, number, False, is_fall)
                 self._hand_on(line)
         return behind
 
+    def _is_wanted(self, level: bytes, tag: bytes, text: bytes) -> bool:
+        """Whether a line with a header matters on its own."""
+        is_of_topic = tag in self._wanted and self._wanted[tag].search(text) is not None
+        return is_of_topic or shapes.has_mark(level, text)
+
+    def _kind(self, shape: bytes) -> bytes:
+        """The kind of the lines of a shape."""
+        is_stamped = shapes.STAMP.match(b"\n" + shape) is not None
+        if _TRACE.search(shape):
+            return TRACE[is_stamped:][:1]
+        if shape[:1] == b"@" and b"@" not in shape[1:] and b") " not in shape:
+            return WANTED[:1]
+        found = ROW.match(shape)
+        assert found is not None
+        level, _, tag, text = found.groups(b"")
+        unsure = OTHER[is_stamped:][:1]
+        if b"@" in text or (b") " in text and shapes.SECOND_TIME.search(shape)):
+            return unsure
+        if level:
+            return BOX if text == shapes.BOX_TOP else self._kind_of_headed(level, tag, text)
+        return unsure if is_stamped or has_other_header(text) else self._kind_of_text(text)
+
+    def _kind_of_text(self, text: bytes) -> bytes:
+        if is_monitor_note(text):
+            return DECODED_ADDRESS if is_decoded_address(text) else MONITOR_NOTE
+        if shapes.HEADLESS.search(text):
+            return WANTED[:1]
+        if shapes.MEMORY.search(text) and self._may_matter(b"", b"", text):
+            return WANTED[:1]
+        return OTHER[:1] if _LATER_TRACE.search(text) or is_remarkable(text) else PLAIN_TEXT
+
+    def _kind_of_headed(self, level: bytes, tag: bytes, text: bytes) -> bytes:
+        if tag in self._wanted_shapes and self._wanted_shapes[tag].search(text):
+            return OTHER[1:]
+        if shapes.has_mark(level, text):
+            return WANTED[1:] if self._may_matter(level, tag, text) else level
+        is_code = level in b"EW" and shapes.FAILURE_CODE.search(text)
+        return OTHER[1:] if is_code and self._may_matter(level, tag, text) else level
+
+    def _may_matter(self, level: bytes, tag: bytes, text: bytes) -> bool:
+        """Whether a line with this shape may have an event, which its shape does not tell if a name has digits."""
+        if shapes.DIGIT_IN_NAME.search(b"%s:%s" % (tag, text)):
+            return True
+        return self._matters(level.decode(), tag.decode("utf-8", errors="replace"), _rest(text))
+
     def _hand_on(self, line: LogLine | ConsoleLine) -> None:
         self._wants_all = self._take_line(line)
 
     def _take_box(self, at: int, end: int) -> int:
-        """Process an uninterrupted box at once; returns the offset after it, 0 if there is no such box."""
-        box = _find_box(self._text, at, end)
-        if box is None or not self._clock.take_steady(box.times):
+        """Process a whole box at once; returns the index after it, 0 if there is no such box."""
+        stamps = self._stamps[self._stamp : self._stamp + BOX_LINES]
+        box = find_whole_box(self._waiting, self._kinds, stamps, at, end)
+        if box is None or not self._take_times(at, box.end):
             return 0
+        first = self.lines + 1
+        self.lines += box.end - at
         self.tally.count(b"I", BOX_LINES)
-        self._take_whole_box(self.lines, box.times[0], box.times[1], box.context, box.figures)
+        for index in box.foreign:
+            self._count_levels(index, index + 1)
+        self._take_whole_box(first, box)
         return box.end
 
     def _take_pieces(self, row: Row, behind: int) -> None:
@@ -206,14 +301,21 @@ class LineScanner:
         for joined in self._cut.join(number, pieces):
             self._hand_on(self._line(*joined, behind))
 
+    def _times_after(self, index: int) -> list[int]:
+        """The first two times in the lines from `index` on."""
+        rows = map(ROW.match, self._waiting[index : index + LOOK_AHEAD])
+        return [int(row[2]) for row in rows if row is not None and row[1]][:2]
+
     def _leave_cut(self) -> None:
         for joined in self._cut.leave():
-            self._hand_on(self._line(*joined, len(self._text)))
+            self._hand_on(self._line(*joined, len(self._waiting)))
 
     def _line(self, number: int, whole: bytes, is_joined: bool, behind: int) -> LogLine | ConsoleLine:
-        row = ROW.match(whole + b"\n")
+        row = ROW.match(whole)
         assert row is not None
         level, stamp, tag, text = row.groups(b"")
+        if not level and (other := self._headers.read(text)) is not None:
+            level, stamp, tag, text = other
         if not level:
             return ConsoleLine(text.decode("utf-8", errors="replace"), 0, number)
         is_fall = self._take_header(number, level, stamp, tag, behind)
@@ -228,50 +330,16 @@ class LineScanner:
         return bool(stamp) and self._clock.take(number, int(stamp), behind)
 
 
-def _times_after(text: bytes, offset: int) -> list[int]:
-    return [int(row[2]) for row in islice(ROW.finditer(text, offset), LOOK_AHEAD) if row[1]][:2]
+def _may_matter_alone(text: bytes) -> bool:
+    """Whether a line without header may have an event."""
+    return shapes.HEADLESS.search(text) is not None or shapes.MEMORY.search(text) is not None
 
 
-class _FoundBox(NamedTuple):
-    """A box in the text, with the offset after it."""
-
-    times: list[int]
-    context: str
-    figures: list[int]
-    end: int
-
-
-def _find_box(text: bytes, at: int, end: int) -> _FoundBox | None:
-    """The whole box that starts at `at`, None if there is none. Three times as fast as line by line."""
-    found = shapes.BOX.match(text, at, end)
-    if found is None:
-        return None
-    stamps, texts = zip(*shapes.BOX_LINE.findall(found[0]), strict=True)
-    if texts[-1] != shapes.BOX_BOTTOM or b") " in texts[1] or b"@" in texts[1]:
-        return None
-    try:
-        box = parse_whole(b"".join(texts).decode())
-    except UnicodeDecodeError:
-        return None
-    return None if box is None else _FoundBox(list(map(int, stamps)), *box, found.end())
-
-
-def _lines_with(mark: bytes, text: bytes, end: int) -> Iterator[int]:
-    """Offsets of the lines that contain `mark`, before `end`."""
-    at = text.find(mark, 0, end)
-    while at >= 0:
-        yield text.rfind(b"\n", 0, at) + 1
-        at = text.find(mark, at + 1, end)
-
-
-def _start_of_last(count: int, text: bytes) -> int:
-    """Offset of the last `count` lines; 1, after the leading newline, if there are fewer."""
-    end = len(text)
-    for _ in range(count + 1):
-        end = text.rfind(b"\n", 0, end)
-        if end < 0:
-            return 1
-    return end + 1
+def _is_cut(level: bytes, text: bytes) -> bool:
+    """Whether another task's line is within a line."""
+    if b") " in text and shapes.INSERTED.search(text):
+        return True
+    return b"@" in text and (level != b"" or text[:1] != b"@")
 
 
 def _time(stamp: bytes) -> int | None:

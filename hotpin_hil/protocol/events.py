@@ -6,10 +6,10 @@ the boot (from 0) and the board's time where it is known. Sizes are bytes, times
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hotpin_hil.protocol.fields import MemoryStats
-from hotpin_hil.protocol.panic import Panic
+from hotpin_hil.protocol.panic import Panic, StackFrame
 
 QUOTE_MAX = 200
 """Maximum number of characters kept of a string that the board sent."""
@@ -195,6 +195,8 @@ class HeapTrace(LogEvent):
     allocations: int
     callers: tuple[tuple[str, int, int], ...]
     """Address of the caller, number of its allocations and their bytes; the largest first."""
+    chains: tuple[tuple[tuple[int, ...], int, int], ...] = ()
+    """Return addresses of the calls, innermost first, with the allocations and bytes of this chain; largest first."""
 
 
 @dataclass(frozen=True)
@@ -321,11 +323,26 @@ class TaskWatchdog(LogEvent):
 
 
 @dataclass(frozen=True)
+class BacktracePrinted(LogEvent):
+    """A backtrace outside a panic: of the task watchdog, or printed by the firmware itself."""
+
+    frames: tuple[StackFrame, ...]
+    mark: str = ""
+    """As CoreState.mark."""
+    is_watchdog: bool = False
+    """It follows a report of the task watchdog."""
+
+
+@dataclass(frozen=True)
 class PanicSeen(LogEvent):
     """A panic, with the part of the memory map that its boot printed."""
 
     panic: Panic
     regions: tuple[HeapInitRegion, ...] = ()
+
+    def without_core_dump(self) -> PanicSeen:
+        """The event without the lines of the core dump, which may be large."""
+        return replace(self, panic=replace(self.panic, core_dump=())) if self.panic.core_dump else self
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ _TASMOTA = re.compile(r'"(Heap|PsrFree)":(\d{1,7})\b')
 _TASMOTA_LINE = re.compile(r'"Heap":\d{1,7},"(?:SleepMode|StackLowMark|PsrMax|ProgramFlashSize)"')
 _WLED_HEAP = re.compile(r"Free heap/contiguous: (\d{1,10})/(\d{1,10})")
 _WLED_PSRAM = re.compile(r"PSRAM: (\d{1,7})kB/(\d{1,7})kB")
-_GC_BLOCKS = re.compile(r"\s{0,4}No\. of 1-blocks: .{0,80}\bmax free sz: (\d{1,9})")
+_GC_BLOCKS = re.compile(r"\s{0,4}No\. of \d-blocks: .{0,80}\bmax free sz: (\d{1,9})")
 GC_BLOCK = 16
 """Bytes of MicroPython's blocks on a chip with 32-bit pointers."""
 _ESPHOME = re.compile(

@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from hotpin_hil.errors import HilError
+from hotpin_hil.errors import HilError, UsageError
 from hotpin_hil.evidence.lines import CoreDumpFile, PanicLog, ResultsLine
 from hotpin_hil.link.channel import Channel
 from hotpin_hil.link.emulator_start import known_defect
 from hotpin_hil.link.line import line_of
-from hotpin_hil.logs.addr2line import HOST_TOOL, XTENSA_TOOL, decode, find_tool
 from hotpin_hil.printable import printable
 from hotpin_hil.protocol.core_dump import find_core_dump, find_partition
 from hotpin_hil.protocol.panic import Panic, find_panics
+from hotpin_hil.symbols.decoder import AddressDecoder
+from hotpin_hil.symbols.esp_coredump import report_core_dump
+from hotpin_hil.symbols.firmware_elf import read_elf
 
 FOLDER = "panics"
 PANICS_MAX = 3
 """Maximum number of panics kept; a boot loop repeats the same panic."""
-ESP_COREDUMP = "esp_coredump"
-ESP_COREDUMP_TIMEOUT_S = 60.0
 
 
 def keep_panics(
@@ -89,15 +86,13 @@ def _calls(panic: Panic, dut: Any) -> tuple[list[str], str]:
         return [], "there is no backtrace"
     if not elf or not Path(elf).is_file():
         return [], "the build has no ELF file"
-    if panic.elf_sha256 and not hashlib.sha256(Path(elf).read_bytes()).hexdigest().startswith(
-        panic.elf_sha256
-    ):
+    try:
+        firmware = read_elf(Path(elf))
+    except UsageError as error:
+        return [], f"not decoded: {error}"
+    if panic.elf_sha256 and not firmware.matches(panic.elf_sha256):
         return [], f"the build's ELF file does not match the firmware that panicked ({panic.elf_sha256})"
-    tool = find_tool(panic.is_host)
-    if tool is None:
-        return [], f"not decoded: {HOST_TOOL if panic.is_host else XTENSA_TOOL} is not installed"
-    calls = decode(tool, Path(elf), [frame.pc for frame in panic.backtrace])
-    return calls, "" if calls else f"not decoded: {tool} failed"
+    return [str(call) for call in AddressDecoder(firmware).decode(frame.pc for frame in panic.backtrace)], ""
 
 
 def _text(
@@ -148,22 +143,15 @@ def _core_dump(dut: Any, folder: Path, name: str) -> CoreDumpFile | None:
                 size=len(dump.content),
                 sha256=hashlib.sha256(dump.content).hexdigest(),
                 sound=dump.is_sound,
-                text=_decode_dump(path, app.elf_file),
+                text=_decode_dump(dump.content, app.elf_file),
             )
     path.unlink(missing_ok=True)
     return None
 
 
-def _decode_dump(path: Path, elf: str | None) -> str:
+def _decode_dump(content: bytes, elf: str | None) -> str:
     """The output of esp-coredump, or the reason why there is none."""
-    if importlib.util.find_spec(ESP_COREDUMP) is None:
-        return "not decoded: esp-coredump is not installed (pip install esp-coredump)"
-    command = [sys.executable, "-m", ESP_COREDUMP, "--chip", "esp32", "info_corefile"]
-    command += ["--core", str(path), "--core-format", "raw", str(elf)]
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=ESP_COREDUMP_TIMEOUT_S, check=True
-        )
-    except (OSError, subprocess.SubprocessError) as error:
+        return printable(report_core_dump(content, read_elf(Path(str(elf)))))
+    except UsageError as error:
         return f"not decoded: {error}"
-    return printable(done.stdout)

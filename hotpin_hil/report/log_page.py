@@ -21,9 +21,11 @@ from hotpin_hil.report.log_overview import OverviewRow, RefusedFile, overview, s
 from hotpin_hil.report.page import render_page
 from hotpin_hil.report.text import shorten
 from hotpin_hil.report.timeline import Mark, MarkKind, Span, Timeline, TimelineSample, timeline_chart
+from hotpin_hil.report.trace_lines import trace_lines
 
 TEXT_MAX = 160
 LEAKS_DRAWN = 6
+TRACES_DRAWN = 50
 TAGS_SHOWN = 40
 REFUSED_SHOWN = 100
 
@@ -74,6 +76,8 @@ class LogPart:
     unreadable: Table
     timelines: tuple[Chart, ...]
     leak_charts: tuple[Chart, ...]
+    traces: tuple[str, ...]
+    """Backtraces and registers."""
 
 
 def render(
@@ -131,6 +135,7 @@ def _part(anchor: str, analysis: LogAnalysis) -> LogPart:
             for place, leak in enumerate(drawn[:LEAKS_DRAWN])
             if leak.leak is not None and leak.stride == 1
         ),
+        traces=tuple("\n".join(trace_lines(trace)) for trace in analysis.traces[:TRACES_DRAWN]),
     )
 
 

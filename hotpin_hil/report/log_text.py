@@ -15,10 +15,12 @@ from hotpin_hil.logs.line_range import WHOLE
 from hotpin_hil.printable import printable
 from hotpin_hil.report.log_overview import OverviewRow, RefusedFile, overview
 from hotpin_hil.report.text import shorten
+from hotpin_hil.report.trace_lines import trace_lines
 
 WIDTH = 110
 BOOTS_SHOWN = 20
 QUOTES_SHOWN = 10
+TRACES_SHOWN = 20
 REFUSED_SHOWN = 10
 TAGS_SHOWN = 12
 _COLOURS = {
@@ -59,6 +61,7 @@ def text_lines(analysis: LogAnalysis, *, is_coloured: bool = False) -> list[str]
         ("", [_headline(analysis)]),
         ("Diagnoses", _diagnoses(analysis)),
         ("Looked for and not found", _looked_for(analysis)),
+        ("Backtraces and registers", _traces(analysis)),
         ("Boots", _boots(analysis)),
         ("Memory", _memory(analysis)),
         ("Transitions", _transitions(analysis)),
@@ -183,6 +186,12 @@ def _excerpt_lines(excerpt: Excerpt) -> list[str]:
         mark = ">" if line.is_evidence else " "
         lines.append(f"    {mark} {line.line:{width}} | {shorten(line.text, WIDTH)}".rstrip())
     return lines
+
+
+def _traces(analysis: LogAnalysis) -> list[str]:
+    lines = [line for trace in analysis.traces[:TRACES_SHOWN] for line in trace_lines(trace)]
+    left_out = len(analysis.traces[TRACES_SHOWN:]) + analysis.traces_not_kept
+    return [*lines, *_if(left_out, f"... {left_out:,} more not shown")]
 
 
 def _wrapped(text: str) -> list[str]:

@@ -14,6 +14,7 @@ from tests.support.c_build import compiler
 
 FILES = [
     "test_line_editor.py",
+    "test_mem_history.py",
     "test_mem_logic.py",
     "test_mem_render.py",
     "test_telemetry_c.py",

@@ -72,6 +72,7 @@ void vPortExitCritical(portMUX_TYPE *mux);
 void vPortYield(void);
 void vPortDisableInterrupts(void);
 BaseType_t xPortGetCoreID(void);
+BaseType_t xPortInIsrContext(void);
 
 #define portGET_CORE_ID() xPortGetCoreID()
 

@@ -58,6 +58,7 @@ typedef struct {
 
 extern const console_group_t CMD_SYS;
 extern const console_group_t CMD_MEM;
+extern const console_group_t CMD_HISTORY;
 extern const console_group_t CMD_HEAP;
 extern const console_group_t CMD_BLOCKS;
 extern const console_group_t CMD_TTS;
@@ -65,6 +66,9 @@ extern const console_group_t CMD_BENCH;
 extern const console_group_t CMD_LOG;
 extern const console_group_t CMD_API;
 extern const console_group_t CMD_MODE;
+extern const console_group_t CMD_POOL;
+extern const console_group_t CMD_PRIORITY;
+extern const console_group_t CMD_RECLAIM;
 extern const console_group_t CMD_RESOURCES;
 extern const console_group_t CMD_RTC;
 extern const console_group_t CMD_SOUND;

@@ -170,6 +170,7 @@ def test_rows_survive_resets_and_a_loss_of_power(
         (row,) = history.flash_history(last=1).rows
         measure(f"{how}: next number", row.sequence, exact=before[0].sequence + 1, source="the newest row")
         measure(f"{how}: its boot count", row.boot_count, exact=boot + 1, source="sys.info")
+        measure(f"{how}: its state", row.state, exact="camera", source="mode.get")
     notes_of(request.node).keep_reply(HISTORY, history.command(HISTORY, store="flash"))
 
 

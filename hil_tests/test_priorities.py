@@ -1,6 +1,6 @@
 """Registered tasks have another priority while memory is critical, and their own again afterwards.
 
-Only DMA-capable memory can become critical in these tests; the test fills it on the board.
+Only PSRAM can become critical in these tests, which fill it on the board.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from fixtures.measure import Measure
-from fixtures.memory import DMA, KB, SMALLEST_STEP, Heaps, Monitor, only
+from fixtures.memory import KB, PSRAM, SMALLEST_STEP, Heaps, Monitor, only
 from fixtures.modes import CAMERA, VOICE, Modes
 from fixtures.poll import poll
 from hotpin_hil.device import Device, DeviceError
@@ -17,7 +17,7 @@ SOURCE = "requirement FUT-07"
 CAPTURE, CAPTURE_PRIORITY, CAPTURE_PRESSED = "stt_capture", 10, 12
 """CONFIG_HOTPIN_STT_TASK_PRIORITY and _PRESSED."""
 WORKER = "worker"
-CRITICAL = DMA.reachable(30 * KB)
+CRITICAL = 300 * KB
 CONSOLE_PRIORITY = 5
 SAMPLES_PER_MS = 16
 BUSY_MS = 400
@@ -28,16 +28,16 @@ STATIC_MAX = 256
 
 
 class Pressure:
-    """Makes DMA-capable memory critical, and ends that."""
+    """Makes PSRAM critical, and ends that."""
 
     def __init__(self, device: Device, heaps: Heaps, monitor: Monitor) -> None:
         self._device, self._heaps, self._monitor = device, heaps, monitor
         self._held = 0
-        device.thresholds(**only(dma_capable_warning=CRITICAL, dma_capable_critical=CRITICAL))
+        device.thresholds(**only(psram_warning=CRITICAL, psram_critical=CRITICAL))
         monitor.start()
 
     def begin(self) -> None:
-        self._held = self._heaps.leave(DMA, CRITICAL - SMALLEST_STEP)
+        self._held = self._heaps.leave(PSRAM, CRITICAL - SMALLEST_STEP)
         self._monitor.complete_checks(1)
 
     def end(self) -> None:
@@ -131,7 +131,7 @@ def test_inherited_priority_is_kept(
     """Memory becomes critical while the console waits for a mutex that the worker holds."""
     device.task_priorities(work=3, under=2)
     monitor.start(600_000)
-    heaps.leave(DMA, CRITICAL - SMALLEST_STEP)
+    heaps.leave(PSRAM, CRITICAL - SMALLEST_STEP)
     monitor.start()
     answer = device.task_priorities(wait=2_000)
     measure("memory is critical", answer.pressed, exact=True, source="during the wait")

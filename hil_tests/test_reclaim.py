@@ -24,7 +24,7 @@ LONG_MS = 600_000
 SLACK = 12
 """A rest too small for a block stays with the block before it."""
 STATIC_MAX = 512
-"""Bytes of internal memory of the component: 236 on the chip; pointers of the host are twice as long."""
+"""Bytes of internal memory of the component: 240 on the chip; pointers of the host are twice as long."""
 
 
 def used(device: Device, start: Cursor) -> list[tuple[str, str]]:
@@ -187,6 +187,25 @@ def test_reclaimer_without_gain_is_skipped_and_named(
     measure("the last event says so", bool(last.data["skipped"]), exact=True)
     device.optimize()
     measure("runs on request", device.reclaimers()["useless"].runs, exact=4, source="a request skips none")
+
+
+@pytest.mark.requirement("FUT-08")
+def test_reclaimers_never_run_in_the_monitors_callbacks(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
+) -> None:
+    """A warning callback calls memory_manager_optimize(). The reclaimers run afterwards, in another task."""
+    device.reclaimers(PSRAM.caps, add="cache", size=LARGE, start="request")
+    device.callbacks(add=1, call="optimize")
+    device.thresholds(**only(psram_warning=2 * LARGE))
+    monitor.start(LONG_MS)
+    heaps.leave(PSRAM, 2 * LARGE - SMALLEST_STEP)
+    start = device.mark()
+    monitor.start()
+    wait_use(device, start, "cache")
+    measure("uses", str(used(device, start)), exact=str([("cache", "request")]), source=SOURCE)
+    measure(
+        "task of the reclaimer", device.reclaimers()["cache"].task, exact="state", source="not mem_monitor"
+    )
 
 
 @pytest.mark.requirement("FUT-08")

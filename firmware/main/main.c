@@ -7,6 +7,7 @@
 #include "esp_err.h"
 #include "esp_log.h"
 #include "hil_console.h"
+#include "memory_crash.h"
 #include "memory_history.h"
 #include "memory_manager.h"
 #if CONFIG_HOTPIN_MEM_PRIORITY
@@ -15,6 +16,7 @@
 #if CONFIG_HOTPIN_MEM_RECLAIM
 #include "memory_reclaim.h"
 #endif
+#include "memory_predict.h"
 #include "network_model.h"
 #include "nvs_flash.h"
 #include "state_manager.h"
@@ -79,6 +81,13 @@ void app_main(void)
 #endif
     ESP_LOGI(TAG, "Initializing memory manager...");
     ESP_ERROR_CHECK(memory_manager_init(NULL));
+#if CONFIG_HOTPIN_MEM_PREDICT
+    ESP_ERROR_CHECK(memory_predict_start());
+#endif
+#if CONFIG_HOTPIN_MEM_CRASH
+    ESP_ERROR_CHECK(memory_crash_start());
+    state_manager_on_step(memory_crash_set_step);
+#endif
     ESP_ERROR_CHECK(memory_manager_start_monitoring(CONFIG_HOTPIN_MEM_INTERVAL_MS));
     memory_manager_log_stats("System Boot");
 #if CONFIG_HOTPIN_MEM_PRIORITY

@@ -60,8 +60,7 @@ INDIRECT: Mapping[str, tuple[str, ...]] = {
     "note_call": ("callback_call_*",),
     "hide_foreground": ("hide_line",),
     "telemetry_unlock": ("show_line",),
-    "memory_manager_optimize_report": ("run_on_request",),
-    "mem_observe_sample": ("observe",),
+    "memory_manager_optimize_report": ("is_monitor",),  # in other tasks mem.reclaim and admit reach run()
     "run": ("is_admitted", "block_fits", "enough_free"),
     "run_one": ("reclaim_played_stream", "run_slot"),
     "console_dispatch": ("cmd_*.c:*",),

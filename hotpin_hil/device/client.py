@@ -27,6 +27,8 @@ from hotpin_hil.protocol.answers import (
     Pin,
     Placement,
     Pools,
+    Prediction,
+    Predictions,
     Probe,
     Reclaimers,
     Region,
@@ -370,6 +372,12 @@ class Device(Console):
             **arguments,
         )
         return parse_reclaimers(reply)
+
+    def predict(self) -> Predictions:
+        """When falling memory reaches its thresholds, and what the prediction costs."""
+        reply = self.command("mem.predict")
+        rows = tuple(parse_answer(Prediction, row, "mem.predict") for row in reply["predictions"])
+        return parse_answer(Predictions, {**reply, "predictions": rows}, "mem.predict")
 
     def history(self, last: int | None = None) -> tuple[Snapshot, ...]:
         """The latest snapshots (None: all that are kept), newest first."""

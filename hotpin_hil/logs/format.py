@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+from hotpin_hil.logs.kinds import DECODED_ADDRESS, MONITOR_NOTE
+from hotpin_hil.logs.shapes import ROW
 
 KEPT = 1_000
 """Maximum number of line numbers or tags kept per kind; the rest are only counted."""
@@ -77,6 +81,30 @@ class LineTally:
     def count(self, level: bytes, lines: int = 1) -> None:
         """Count lines of a level."""
         self._by_level[level] += lines
+
+    def count_plain(self, kinds: bytes, lines: Sequence[bytes], begin: int) -> None:
+        """Count consecutive plain lines by level, and the errors and warnings among them by tag.
+
+        Args:
+            kinds: the kinds of the lines.
+            lines: a list that has the lines.
+            begin: index of the first of them in the list.
+        """
+        if (infos := kinds.count(b"I")) == len(kinds):
+            self.count(b"I", infos)
+            return
+        for level in LEVELS:
+            if count := kinds.count(level):
+                self.count(level, count)
+        if notes := kinds.count(MONITOR_NOTE) + kinds.count(DECODED_ADDRESS):
+            self.count_monitor_notes(notes, kinds.count(DECODED_ADDRESS))
+        for level in self.complaints:
+            at = kinds.find(level)
+            while at >= 0:
+                found = ROW.match(lines[begin + at])
+                assert found is not None
+                self.count_complaint(level, found[3])
+                at = kinds.find(level, at + 1)
 
     def count_complaint(self, level: bytes, tag: bytes) -> None:
         """Count a line of level E or W."""

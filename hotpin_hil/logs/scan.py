@@ -7,37 +7,30 @@ one, and joins those that another task's line split.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 
 from hotpin_hil.logs import shapes
 from hotpin_hil.logs.blocks import BlockCutter
 from hotpin_hil.logs.clock import BoardClock
 from hotpin_hil.logs.cuts import LineJoiner, cut_up
-from hotpin_hil.logs.format import LEVELS, LineTally, is_decoded_address, is_monitor_note, is_remarkable
+from hotpin_hil.logs.format import LEVELS, LineTally
 from hotpin_hil.logs.kinds import (
     BOX,
-    DECODED_ADDRESS,
-    MONITOR_NOTE,
     NOT_PLAIN,
     OTHER,
-    PLAIN_TEXT,
     TRACE,
     UNSTAMPED,
     UNSURE,
     WANTED,
     LineKinds,
-    shape_of,
 )
 from hotpin_hil.logs.shapes import ROW, Row
+from hotpin_hil.logs.sort import ShapeSorter
 from hotpin_hil.logs.whole_box import WholeBox, find_whole_box, is_cut_off, is_other_box
 from hotpin_hil.protocol.box import BOX_LINES
-from hotpin_hil.protocol.headers import OtherHeaders, has_other_header
+from hotpin_hil.protocol.headers import OtherHeaders
 from hotpin_hil.protocol.log import ConsoleLine, LogLine
-from hotpin_hil.protocol.panic import OTHER_TRACES, TRACES
 
-_TRACE = re.compile(b"|".join(map(re.escape, TRACES)))
-_LATER_TRACE = re.compile(b"|".join(map(re.escape, OTHER_TRACES)))
 LOOK_AHEAD = 8
 """Number of lines to examine after a time that falls, to distinguish a restart from a damaged time."""
 
@@ -67,19 +60,14 @@ class LineScanner:
         self.tally = LineTally()
         self.blocks = BlockCutter(self.tally.format)
         self.lines = 0
-        self._clock = BoardClock(self.tally, self._times_after)
+        self._clock = BoardClock(self.tally, lambda at: _times_in(self._waiting[at : at + LOOK_AHEAD]))
         self._cut = LineJoiner()
         self._headers = OtherHeaders()
         self._take_line = take
         self._take_whole_box = take_box
-        self._matters = matters
         self._wants_all = False
-        self._wanted = {tag.encode(): shapes.any_of(texts) for tag, texts in wanted.items()}
-        self._wanted_shapes = {
-            shape_of(tag.encode()): shapes.any_of([shape_of(text.encode()).decode() for text in texts])
-            for tag, texts in wanted.items()
-        }
-        self.line_kinds = LineKinds(self._kind)
+        self._sorter = ShapeSorter(wanted, matters)
+        self.line_kinds = LineKinds(self._sorter.kind_of)
         self._waiting: list[bytes] = []
         """Lines that wait for later ones."""
         self._kinds = b""
@@ -145,45 +133,19 @@ class LineScanner:
         """Count the plain lines from `begin` to `end` at once; returns False if the clock may restart within them."""
         if not self._take_times(begin, end):
             return False
-        self._count_levels(begin, end)
+        self.tally.count_plain(self._kinds[begin:end], self._waiting, begin)
         self.lines += end - begin
         return True
 
-    def _count_levels(self, begin: int, end: int) -> None:
-        """Count the plain lines from `begin` to `end` by level, and errors and warnings by tag."""
-        kinds = self._kinds[begin:end]
-        if (infos := kinds.count(b"I")) == len(kinds):
-            self.tally.count(b"I", infos)
-            return
-        for level in LEVELS:
-            if count := kinds.count(level):
-                self.tally.count(level, count)
-        if notes := kinds.count(MONITOR_NOTE) + kinds.count(DECODED_ADDRESS):
-            self.tally.count_monitor_notes(notes, kinds.count(DECODED_ADDRESS))
-        self._count_complaints(begin, end)
-
     def _take_times(self, begin: int, end: int) -> bool:
         """Advance the clock by the times of the lines from `begin` to `end`, unless it may restart within them."""
-        behind = self._stamp + len(self._kinds[begin:end].translate(None, UNSTAMPED))
-
-        def number_of(index: int) -> int:
-            stamped = [at for at in range(begin, end) if self._kinds[at] not in UNSTAMPED]
-            return self.lines + 1 + stamped[index] - begin
-
-        if not self._clock.take_run(self._stamps[self._stamp : behind], number_of):
+        kinds, first = self._kinds[begin:end], self.lines + 1
+        behind = self._stamp + len(kinds.translate(None, UNSTAMPED))
+        stamps = self._stamps[self._stamp : behind]
+        if not self._clock.take_run(stamps, lambda index: first + _stamped_line(kinds, index)):
             return False
         self._stamp = behind
         return True
-
-    def _count_complaints(self, begin: int, end: int) -> None:
-        """Count the plain errors and warnings among the lines from `begin` to `end` by tag."""
-        for level in (b"E", b"W"):
-            at = self._kinds.find(level, begin, end)
-            while at >= 0:
-                found = ROW.match(self._waiting[at])
-                assert found is not None
-                self.tally.count_complaint(level, found[3])
-                at = self._kinds.find(level, at + 1, end)
 
     def _take(self, at: int, end: int) -> int:
         """Process the line at `at`, which may need more than counting; returns the index of the next line."""
@@ -194,9 +156,7 @@ class LineScanner:
             if behind:
                 return behind
             is_top = not is_other_box(self._waiting, at)
-        found = ROW.match(self._waiting[at])
-        assert found is not None
-        level, stamp, tag, text = row = found.groups(b"")
+        level, stamp, tag, text = row = _row(self._waiting[at])
         if kind in OTHER and not self._cut.waiting and (other := self._headers.read(text)) is not None:
             level, stamp, tag, text = row = other
         self._stamp += kind not in UNSTAMPED
@@ -206,62 +166,17 @@ class LineScanner:
             self._take_pieces(row, behind)
         elif not level:
             is_boards = self.tally.count_headless(number, text)
-            is_wanted = kind in WANTED or (kind in OTHER and _may_matter_alone(text))
+            is_wanted = kind in WANTED or (kind in OTHER and shapes.may_matter(text))
             if self._wants_all or (is_wanted and is_boards) or kind in TRACE:
                 self._hand_on(ConsoleLine(text.decode("utf-8", errors="replace"), 0, number))
         else:
             is_fall = self._take_header(number, level, stamp, tag, behind)
-            is_wanted = kind in WANTED or (kind in OTHER and self._is_wanted(level, tag, text))
+            is_wanted = kind in WANTED or (kind in OTHER and self._sorter.is_wanted(level, tag, text))
             if self._wants_all or is_wanted or is_top or is_fall or kind in TRACE:
                 name = self.tally.name(tag)
                 line = LogLine(LEVELS[level], _time(stamp), name, _rest(text), 0, number, False, is_fall)
                 self._hand_on(line)
         return behind
-
-    def _is_wanted(self, level: bytes, tag: bytes, text: bytes) -> bool:
-        """Whether a line with a header matters on its own."""
-        is_of_topic = tag in self._wanted and self._wanted[tag].search(text) is not None
-        return is_of_topic or shapes.has_mark(level, text)
-
-    def _kind(self, shape: bytes) -> bytes:
-        """The kind of the lines of a shape."""
-        is_stamped = shapes.STAMP.match(b"\n" + shape) is not None
-        if _TRACE.search(shape):
-            return TRACE[is_stamped:][:1]
-        if shape[:1] == b"@" and b"@" not in shape[1:] and b") " not in shape:
-            return WANTED[:1]
-        found = ROW.match(shape)
-        assert found is not None
-        level, _, tag, text = found.groups(b"")
-        unsure = OTHER[is_stamped:][:1]
-        if b"@" in text or (b") " in text and shapes.SECOND_TIME.search(shape)):
-            return unsure
-        if level:
-            return BOX if text == shapes.BOX_TOP else self._kind_of_headed(level, tag, text)
-        return unsure if is_stamped or has_other_header(text) else self._kind_of_text(text)
-
-    def _kind_of_text(self, text: bytes) -> bytes:
-        if is_monitor_note(text):
-            return DECODED_ADDRESS if is_decoded_address(text) else MONITOR_NOTE
-        if shapes.HEADLESS.search(text):
-            return WANTED[:1]
-        if shapes.MEMORY.search(text) and self._may_matter(b"", b"", text):
-            return WANTED[:1]
-        return OTHER[:1] if _LATER_TRACE.search(text) or is_remarkable(text) else PLAIN_TEXT
-
-    def _kind_of_headed(self, level: bytes, tag: bytes, text: bytes) -> bytes:
-        if tag in self._wanted_shapes and self._wanted_shapes[tag].search(text):
-            return OTHER[1:]
-        if shapes.has_mark(level, text):
-            return WANTED[1:] if self._may_matter(level, tag, text) else level
-        is_code = level in b"EW" and shapes.FAILURE_CODE.search(text)
-        return OTHER[1:] if is_code and self._may_matter(level, tag, text) else level
-
-    def _may_matter(self, level: bytes, tag: bytes, text: bytes) -> bool:
-        """Whether a line with this shape may have an event, which its shape does not tell if a name has digits."""
-        if shapes.DIGIT_IN_NAME.search(b"%s:%s" % (tag, text)):
-            return True
-        return self._matters(level.decode(), tag.decode("utf-8", errors="replace"), _rest(text))
 
     def _hand_on(self, line: LogLine | ConsoleLine) -> None:
         self._wants_all = self._take_line(line)
@@ -272,11 +187,10 @@ class LineScanner:
         box = find_whole_box(self._waiting, self._kinds, stamps, at, end)
         if box is None or not self._take_times(at, box.end):
             return 0
-        first = self.lines + 1
-        self.lines += box.end - at
+        first, self.lines = self.lines + 1, self.lines + box.end - at
         self.tally.count(b"I", BOX_LINES)
         for index in box.foreign:
-            self._count_levels(index, index + 1)
+            self.tally.count_plain(self._kinds[index : index + 1], self._waiting, index)
         self._take_whole_box(first, box)
         return box.end
 
@@ -301,19 +215,12 @@ class LineScanner:
         for joined in self._cut.join(number, pieces):
             self._hand_on(self._line(*joined, behind))
 
-    def _times_after(self, index: int) -> list[int]:
-        """The first two times in the lines from `index` on."""
-        rows = map(ROW.match, self._waiting[index : index + LOOK_AHEAD])
-        return [int(row[2]) for row in rows if row is not None and row[1]][:2]
-
     def _leave_cut(self) -> None:
         for joined in self._cut.leave():
             self._hand_on(self._line(*joined, len(self._waiting)))
 
     def _line(self, number: int, whole: bytes, is_joined: bool, behind: int) -> LogLine | ConsoleLine:
-        row = ROW.match(whole)
-        assert row is not None
-        level, stamp, tag, text = row.groups(b"")
+        level, stamp, tag, text = _row(whole)
         if not level and (other := self._headers.read(text)) is not None:
             level, stamp, tag, text = other
         if not level:
@@ -330,9 +237,20 @@ class LineScanner:
         return bool(stamp) and self._clock.take(number, int(stamp), behind)
 
 
-def _may_matter_alone(text: bytes) -> bool:
-    """Whether a line without header may have an event."""
-    return shapes.HEADLESS.search(text) is not None or shapes.MEMORY.search(text) is not None
+def _row(line: bytes) -> Row:
+    found = ROW.match(line)
+    assert found is not None
+    return found.groups(b"")
+
+
+def _stamped_line(kinds: bytes, index: int) -> int:
+    """Index of the line that has the time number `index`."""
+    return [at for at, kind in enumerate(kinds) if kind not in UNSTAMPED][index]
+
+
+def _times_in(lines: list[bytes]) -> list[int]:
+    """The first two times in lines."""
+    return [int(row[2]) for row in map(ROW.match, lines) if row is not None and row[1]][:2]
 
 
 def _is_cut(level: bytes, text: bytes) -> bool:

@@ -49,6 +49,11 @@ def has_mark(level: bytes, text: bytes) -> bool:
     return level in b"EW" and _FAILURE.search(text.lower()) is not None
 
 
+def may_matter(text: bytes) -> bool:
+    """Whether a line without a header has a word that may matter."""
+    return HEADLESS.search(text) is not None or MEMORY.search(text) is not None
+
+
 def any_of(texts: Sequence[str]) -> re.Pattern[bytes]:
     """Pattern that matches any of the texts."""
     return re.compile("|".join(map(re.escape, texts)).encode())

@@ -523,6 +523,39 @@ def parse_priorities(reply: dict[str, Any]) -> TaskPriorities:
 
 
 @dataclass(frozen=True)
+class Prediction:
+    """When steadily falling memory reaches a threshold; times in ms from `timestamp_ms`."""
+
+    memory: str
+    state: str
+    critical: bool
+    """Whether the threshold is the critical one."""
+    threshold: int
+    timestamp_ms: int
+    """End of the newest window."""
+    free: int
+    loss_per_hour: int
+    windows: int
+    """Number of windows that the fall has lasted."""
+    expected_ms: int
+    earliest_ms: int
+    latest_ms: int
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """`mem.predict`: all falls that the newest windows show, and the cost of the prediction."""
+
+    predictions: tuple[Prediction, ...]
+    bytes_static: int
+    windows: int
+    """Windows judged since boot."""
+    cpu_us_mean: int
+    """Per window."""
+    cpu_us_max: int
+
+
+@dataclass(frozen=True)
 class BenchTimes:
     """Result of a benchmark on the board, µs."""
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+from hotpin_hil.printable import printable
 from hotpin_hil.protocol.fields import MEMORIES
 from hotpin_hil.protocol.memory_history import HistoryRow
 from hotpin_hil.report.chart import (
@@ -21,7 +22,6 @@ from hotpin_hil.report.chart import (
     plain,
 )
 from hotpin_hil.report.page import render_page
-from hotpin_hil.report.text import printable
 
 KB = 1024
 _COLUMNS = ("row", "boot", "uptime", "reason", "state", *MEMORIES, "warnings", "failed")

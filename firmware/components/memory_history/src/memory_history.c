@@ -56,7 +56,8 @@ static struct {
     atomic_uint warnings, failed_allocations;
     atomic_uint newest, written, interval_s, observe_us;
     atomic_int error;
-} s_history;
+    const char *_Atomic state; /* of the application; a static string */
+} s_history = {.state = ""};
 
 static atomic_flag s_started = ATOMIC_FLAG_INIT;
 
@@ -271,6 +272,11 @@ static void observe(const memory_observation_t *observation)
     }
 }
 
+static void entered(const char *state)
+{
+    atomic_store(&s_history.state, state);
+}
+
 static void warned(const memory_warning_t *warning)
 {
     memory_thresholds_t thresholds;
@@ -293,7 +299,8 @@ static IRAM_ATTR void failed(uint32_t size, uint32_t caps, const char *function)
 
 esp_err_t memory_history_start(void)
 {
-    static memory_observer_t s_observer = {.observe = observe, .warned = warned, .failed = failed};
+    static memory_observer_t s_observer = {
+        .observe = observe, .entered = entered, .warned = warned, .failed = failed};
     memory_thresholds_t thresholds;
     if (memory_manager_get_thresholds(&thresholds) != ESP_OK || atomic_flag_test_and_set(&s_started)) {
         return ESP_ERR_INVALID_STATE;
@@ -337,7 +344,7 @@ static esp_err_t wait_for(atomic_int *value, int wanted)
 esp_err_t memory_history_write(void)
 {
     memory_stats_t stats;
-    const memory_observation_t now = {.stats = &stats, .state = ""};
+    const memory_observation_t now = {.stats = &stats, .state = atomic_load(&s_history.state)};
     const history_counts_t counts = {0};
     history_window_t window = {0};
     if (s_history.task == NULL) {

@@ -29,7 +29,7 @@ typedef enum {
     MEMORY_RECLAIM_CRITICAL, //!< Free memory fell below the critical threshold
     MEMORY_RECLAIM_FAILURE,  //!< An allocation of a watched kind failed
     MEMORY_RECLAIM_REFUSAL,  //!< A component would have to refuse: memory_reclaim_for(), _until()
-    MEMORY_RECLAIM_REQUEST,  //!< memory_manager_optimize()
+    MEMORY_RECLAIM_REQUEST,  //!< memory_manager_optimize(); from the monitor task later, in _run_pending()
     MEMORY_RECLAIM_TRIGGERS_,
 } memory_reclaim_trigger_t;
 

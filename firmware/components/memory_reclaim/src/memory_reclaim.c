@@ -51,6 +51,7 @@ static struct {
     pending_t pending[MEMORIES];
     memory_reclaim_use_t uses[MEMORY_RECLAIM_LOG_SIZE];
     uint32_t use_count;
+    atomic_bool requested; /* in the monitor task: the next memory_reclaim_run_pending() serves it */
 } s_reclaim;
 
 /* Used where an allocation fails: in DRAM, without a lock. */
@@ -359,6 +360,9 @@ void memory_reclaim_run_pending(void)
         [PSRAM] = MALLOC_CAP_SPIRAM,
     };
     run_for_failure();
+    if (atomic_exchange(&s_reclaim.requested, false)) {
+        run(0, MEMORY_RECLAIM_REQUEST, never_enough, NULL);
+    }
     for (int memory = 0; memory < MEMORIES; memory++) {
         taskENTER_CRITICAL(&s_lock);
         pending_t pending = s_reclaim.pending[memory];
@@ -371,9 +375,19 @@ void memory_reclaim_run_pending(void)
     }
 }
 
-static void run_on_request(void)
+static bool is_monitor(void)
 {
-    run(0, MEMORY_RECLAIM_REQUEST, never_enough, NULL);
+    return strcmp(pcTaskGetName(NULL), "mem_monitor") == 0;
+}
+
+/* Registered with the memory manager. A callback of the monitor task may call memory_manager_optimize(). */
+static void on_request(void)
+{
+    if (is_monitor()) {
+        atomic_store(&s_reclaim.requested, true);
+    } else {
+        run(0, MEMORY_RECLAIM_REQUEST, never_enough, NULL);
+    }
 }
 
 esp_err_t memory_reclaim_start(void)
@@ -381,7 +395,7 @@ esp_err_t memory_reclaim_start(void)
     if (s_reclaim.observer.observe != NULL) {
         return ESP_ERR_INVALID_STATE;
     }
-    esp_err_t err = memory_manager_register_reclaimer(run_on_request);
+    esp_err_t err = memory_manager_register_reclaimer(on_request);
     if (err != ESP_OK) {
         return err;
     }

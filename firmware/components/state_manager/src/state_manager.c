@@ -173,6 +173,13 @@ static esp_err_t fail_at(const char *step, esp_err_t err)
 
 /* --- Steps --- */
 
+static void (*s_on_step)(const char *step, bool undo); /* set before the state task starts */
+
+void state_manager_on_step(void (*on_step)(const char *step, bool undo))
+{
+    s_on_step = on_step;
+}
+
 static esp_err_t enter_step(const char *step, bool undo)
 {
     watch_feed();
@@ -183,6 +190,9 @@ static esp_err_t enter_step(const char *step, bool undo)
         memory_manager_watch_failures();
     }
     ESP_LOGD(TAG, "%s%s", undo ? "undo " : "", step);
+    if (s_on_step != NULL) {
+        s_on_step(step, undo);
+    }
     return state_manager_enter_step(step, undo);
 }
 

@@ -77,6 +77,8 @@ class Diagnoser:
         match event:
             case ev.HeapPrint():
                 self._state.prints[event.memory] = event
+            case ev.LargestPrint():
+                self._state.add_largest(event)
             case ev.BootEnded():
                 self._loop.take_boot_end(event)
             case ev.BootStarted():

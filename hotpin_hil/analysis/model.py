@@ -7,6 +7,7 @@ from collections.abc import KeysView
 from dataclasses import dataclass, replace
 
 from hotpin_hil.analysis.catalogue import Known
+from hotpin_hil.analysis.kinds import Gravity, topic_of
 from hotpin_hil.compat import StrEnum
 from hotpin_hil.protocol import events as ev
 from hotpin_hil.protocol.fields import MEMORIES, MemoryStats
@@ -55,6 +56,13 @@ class Diagnosis:
     """First boot with the problem, from 0."""
     count: int = 1
     """Number of occurrences in the log."""
+    subject: str = ""
+    """Distinguishes diagnoses with the same id: the memory, the state, the consumer."""
+
+    @property
+    def gravity(self) -> Gravity:
+        """How much it matters."""
+        return topic_of(self.id).gravity
 
 
 class Findings:
@@ -76,7 +84,7 @@ class Findings:
             return
         self._counts[found.id, key] += 1
         if known is None:
-            self._found[found.id, key] = found
+            self._found[found.id, key] = replace(found, subject=key)
         elif len(known.evidence) < EVIDENCE_MAX:
             more = tuple(line for line in found.evidence if line not in known.evidence)
             self._found[found.id, key] = replace(known, evidence=(*known.evidence, *more)[:EVIDENCE_MAX])
@@ -85,7 +93,7 @@ class Findings:
         """Replace an earlier diagnosis by a more detailed one, and keep its count."""
         known = self._found.get((found.id, key))
         if known is not None:
-            self._found[found.id, key] = found
+            self._found[found.id, key] = replace(found, subject=key)
 
     def note(self, known: Known, event: ev.LogEvent, text: str, key: str = "") -> None:
         """Add a catalogue entry. The evidence is `text`, at the line of the event."""

@@ -165,7 +165,7 @@ class BootTracker:
         self._stage = stage
         if sign != TIMES:
             self._clock.restart_clock()
-        is_first = self._sink.boot == 0 and not is_next
+        is_first = self._sink.is_first_boot and not is_next
         self._begin(number, t_ms, sign, is_first=is_first, **banner)
 
     def _begin(self, number: int, t_ms: int | None, sign: str, **more: Any) -> None:

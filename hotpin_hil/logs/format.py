@@ -57,7 +57,8 @@ class LineTally:
 
     def __init__(self) -> None:
         self.format = LogFormat()
-        self.errors_by_tag: Counter[str] = Counter()
+        self.complaints: dict[bytes, Counter[str]] = {b"E": Counter(), b"W": Counter()}
+        """Number of errors and of warnings by tag."""
         self.not_kept: Counter[str] = Counter()
         """Per list: number of entries dropped after its first KEPT."""
         self.odd_stamps: list[int] = []
@@ -82,7 +83,7 @@ class LineTally:
         self._by_level[level] += lines
 
     def count_plain(self, kinds: bytes, lines: Sequence[bytes], begin: int) -> None:
-        """Count consecutive plain lines by level, and the errors among them by tag.
+        """Count consecutive plain lines by level, and the errors and warnings among them by tag.
 
         Args:
             kinds: the kinds of the lines.
@@ -97,18 +98,19 @@ class LineTally:
                 self.count(level, count)
         if notes := kinds.count(MONITOR_NOTE) + kinds.count(DECODED_ADDRESS):
             self.count_monitor_notes(notes, kinds.count(DECODED_ADDRESS))
-        at = kinds.find(b"E")
-        while at >= 0:
-            found = ROW.match(lines[begin + at])
-            assert found is not None
-            self.count_error(found[3])
-            at = kinds.find(b"E", at + 1)
+        for level in self.complaints:
+            at = kinds.find(level)
+            while at >= 0:
+                found = ROW.match(lines[begin + at])
+                assert found is not None
+                self.count_complaint(level, found[3])
+                at = kinds.find(level, at + 1)
 
-    def count_error(self, tag: bytes) -> None:
-        """Count a line of level E."""
-        name = self.name(tag)
-        is_known = name in self.errors_by_tag or len(self.errors_by_tag) < KEPT
-        self.errors_by_tag[name if is_known else OTHER_TAGS] += 1
+    def count_complaint(self, level: bytes, tag: bytes) -> None:
+        """Count a line of level E or W."""
+        name, by_tag = self.name(tag), self.complaints[level]
+        is_known = name in by_tag or len(by_tag) < KEPT
+        by_tag[name if is_known else OTHER_TAGS] += 1
 
     def name(self, tag: bytes) -> str:
         """A tag as text."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from hotpin_hil.logs.boots import APP_MARKS, BootTracker, LineClock
@@ -22,6 +23,8 @@ from hotpin_hil.protocol.records import Record
 
 _TRACES = tuple(trace.decode() for trace in TRACES)
 _OTHER_TRACES = tuple(trace.decode() for trace in OTHER_TRACES)
+
+_MEMORY_TEXT = re.compile("ree|eap|PSRAM: |ALIVE|DELETED")
 
 WANTED = {
     "boot": ("2nd stage", "WDT reset info"),
@@ -50,14 +53,15 @@ class LineInterpreter:
     which may begin in any line.
     """
 
-    def __init__(self, clock: LineClock) -> None:
+    def __init__(self, clock: LineClock, first_boot: int = 0) -> None:
         """Make an interpreter.
 
         Args:
             clock: knows the lines that are only counted.
+            first_boot: number of the boot in which the log begins.
         """
         self._clock = clock
-        self._sink = EventSink()
+        self._sink = EventSink(first_boot)
         self._panics = PanicFinder()
         self._build = BuildCollector(self._sink)
         self.boots = BootTracker(self._sink, clock, self._end_boot)
@@ -156,9 +160,9 @@ class LineInterpreter:
             self._backtrace(line)
         elif self._failures.take_text(line):
             self.boots.note_output()
-        elif "bytes (@" in line.text or "in trace (" in line.text:
+        elif "bytes (@" in line.text or "in trace (" in line.text or line.text.startswith("freed by "):
             self._trace.take(line, self._clock.high_ms)
-        elif "ree" in line.text or "eap" in line.text:
+        elif _MEMORY_TEXT.search(line.text) is not None:
             self._memory.take_text_reading(line, self._clock.high_ms)
 
     def _backtrace(self, line: ConsoleLine) -> None:

@@ -30,17 +30,25 @@ def read_events(data: bytes) -> list[ev.LogEvent]:
 class LogReader:
     """Reads a log, fed in chunks of any size; the events do not depend on the chunks."""
 
-    def __init__(self, *, is_live: bool = False) -> None:
+    def __init__(self, first_line: int = 1, first_boot: int = 0, *, is_live: bool = False) -> None:
         """Make a reader.
 
         Args:
+            first_line: number of the first line, for a part of a log.
+            first_boot: number of the boot in which the part begins.
             is_live: return an event as soon as the lines that make it have arrived, instead of a window at a time.
                 The events are the same, except where a terminal's prefix begins or ends.
         """
         scanner = LiveLineScanner if is_live else LineScanner
         self.scan = scanner(WANTED, self._take, self._take_whole_box, matters)
         """Counts lines, levels, times and format errors."""
-        self._lines = LineInterpreter(self.scan)
+        self.scan.lines = self._skipped = first_line - 1
+        self._lines = LineInterpreter(self.scan, first_boot)
+
+    @property
+    def lines(self) -> int:
+        """Number of lines read."""
+        return self.scan.lines - self._skipped
 
     @property
     def records(self) -> int:

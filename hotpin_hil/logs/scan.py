@@ -234,8 +234,8 @@ class LineScanner:
     def _take_header(self, number: int, level: bytes, stamp: bytes, tag: bytes, behind: int) -> bool:
         """Count a header; returns whether its time shows a restart of the clock."""
         self.tally.count(level)
-        if level == b"E":
-            self.tally.count_error(tag)
+        if level in b"EW":
+            self.tally.count_complaint(level, tag)
         return bool(stamp) and self._clock.take(number, int(stamp), behind)
 
 

@@ -25,7 +25,7 @@ RECORD_END = re.compile(rb"\}\*[0-9A-F]{4}\r?$")
 HEADLESS = re.compile(
     rb"@|rst:|_RESET\)|BOOT\)|ets [A-Z]|ESP-ROM:|Saved PC:|CORRUPT HEAP: |ESP_ERROR_CHECK failed|Backtrace:|rownout|"
     rb"invalid header|csum err|ets_main|flash read err|failed to allocate|alloc fail|bad_alloc|MemoryError|alloc eb|"
-    rb"bytes \(@|in trace \("
+    rb"bytes \(@|in trace \(|PSRAM: \d|MEMORY USAGE \d|\xe2\x94\x82 (?:ALIVE|DELETED)"
 )
 """Lines without header that matter."""
 MEMORY = re.compile(rb"ree|eap")

@@ -121,6 +121,12 @@ class BuildSeen(LogEvent):
     free_heap_at_main: int | None = None
     regions: tuple[HeapInitRegion, ...] = ()
 
+    def __str__(self) -> str:
+        """What the log says of the firmware's identity."""
+        name = f"{self.project} {self.app_version}".strip()
+        parts = (name, f"ELF {self.elf}" if self.elf else "", f"IDF {self.idf}" if self.idf else "")
+        return ", ".join(part for part in parts if part)
+
 
 @dataclass(frozen=True)
 class Sample(LogEvent):
@@ -160,6 +166,25 @@ class HeapPrint(LogEvent):
     """Largest free block, if printed with it."""
     minimum: int | None = None
     """Lowest free size so far, if printed with it."""
+
+
+@dataclass(frozen=True)
+class LargestPrint(LogEvent):
+    """The largest free block alone, as some firmwares print it in a line of its own."""
+
+    tag: str
+    memory: str
+    """As in HeapPrint."""
+    largest: int
+
+
+@dataclass(frozen=True)
+class TaskMemory(LogEvent):
+    """Memory that a task has allocated, as heap task tracking prints it."""
+
+    task: str
+    used: int
+    peak: int
 
 
 @dataclass(frozen=True)

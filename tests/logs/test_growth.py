@@ -23,6 +23,8 @@ HEADS = (
     "Heap summary for capabilities 0x", "PC      : 0x", "I (5) STATE: No room for camera mode: ",
     "I (5) TTS: Free DMA-capable: ", "E (5) wifi:alloc eb len=", "Mem alloc fail. size 0x", "  16 bytes (@ 0x",
     "10:00:00 -> I (5) app: ", "free heap ", "\x1b[", "E (5) app: failed to create ", "(",
+    "├ ALIVE: ", "│ ALIVE", "'free heap' >> ", '{"StatusMEM":{"Heap":1,"PsrMax":', " No. of 1-blocks: max free ",
+    "Free heap/contiguous: ", "freed by 0x", "  At 0x3ffb len 1 free ",
     "I (5) cpu_start: ", "I (5) cam_hal: Allocating ", "I (5) boot: ESP-IDF ", "E (5) i2s_common: ",
     "E (5) esp-tls: SSL - ", "terminate called after ", 'assertion "', "***ERROR*** A stack overflow in task ",
     "Stack smashing protect failure!", "Saved PC:0x", "ESP-ROM:esp32", "Core  0 register dump:",

@@ -104,10 +104,7 @@ void app_main(void)
 #endif
     network_model_start();
 #if CONFIG_HOTPIN_MEM_HISTORY
-    err = memory_history_start();
-    if (err != ESP_OK) {
-        ESP_LOGE(TAG, "Memory history: %s", esp_err_to_name(err));
-    }
+    ESP_ERROR_CHECK(memory_history_start());
 #endif
 
 #if CONFIG_HOTPIN_HIL_CONSOLE

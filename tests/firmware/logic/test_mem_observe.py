@@ -50,3 +50,43 @@ def test_observers_are_called_with_the_state_and_whether_it_was_steady() -> None
     lib.mem_observe_set_state(states["voice"])
     assert sample()[:2] == ["voice", False]
     assert sample()[:2] == ["voice", True]
+
+
+def test_observers_get_only_what_they_ask_for() -> None:
+    seen: list[Any] = []
+
+    @ffi.callback("void(const char *)")
+    def entered(state: Any) -> None:
+        seen.append(("entered", ffi.string(state).decode()))
+
+    @ffi.callback("void(const memory_warning_t *)")
+    def warned(warning: Any) -> None:
+        seen.append(("warned", warning.current_value))
+
+    @ffi.callback("void(const memory_snapshot_t *)")
+    def logged(snapshot: Any) -> None:
+        seen.append(("logged", snapshot.sequence))
+
+    @ffi.callback("void(uint32_t, uint32_t, const char *)")
+    def failed(size: int, caps: int, function: Any) -> None:
+        seen.append(("failed", size, caps, ffi.string(function).decode()))
+
+    hooks = {"entered": entered, "warned": warned, "logged": logged, "failed": failed}
+    observers = []
+    for name, hook in hooks.items():
+        observer = new("memory_observer_t *")
+        setattr(observer, name, hook)
+        lib.mem_observe_register(observer)
+        observers.append(observer)
+    warning, snapshot = new("memory_warning_t *"), new("memory_snapshot_t *")
+    warning.current_value, snapshot.sequence = 4, 5
+    state, function = new("char[]", b"voice"), new("char[]", b"heap_caps_malloc")
+    lib.mem_observe_set_state(state)
+    lib.mem_observe_warning(warning)
+    lib.mem_observe_snapshot(snapshot)
+    lib.mem_observe_failed(6, 7, function)
+    assert seen == [("entered", "voice"), ("warned", 4), ("logged", 5), ("failed", 6, 7, "heap_caps_malloc")]
+    for observer in observers:  # the module is loaded once, and the callbacks end here
+        for name in hooks:
+            setattr(observer, name, ffi.NULL)
+    MODULE.kept = observers  # type: ignore[attr-defined]

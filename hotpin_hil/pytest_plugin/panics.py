@@ -12,15 +12,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from hotpin_hil.errors import HilError
+from hotpin_hil.errors import HilError, UsageError
 from hotpin_hil.evidence.lines import CoreDumpFile, PanicLog, ResultsLine
 from hotpin_hil.link.channel import Channel
 from hotpin_hil.link.emulator_start import known_defect
 from hotpin_hil.link.line import line_of
-from hotpin_hil.logs.addr2line import HOST_TOOL, XTENSA_TOOL, decode, find_tool
 from hotpin_hil.protocol.core_dump import find_core_dump, find_partition
 from hotpin_hil.protocol.panic import Panic, find_panics
 from hotpin_hil.report.text import printable
+from hotpin_hil.symbols.decoder import AddressDecoder
+from hotpin_hil.symbols.firmware_elf import read_elf
 
 FOLDER = "panics"
 PANICS_MAX = 3
@@ -89,15 +90,13 @@ def _calls(panic: Panic, dut: Any) -> tuple[list[str], str]:
         return [], "there is no backtrace"
     if not elf or not Path(elf).is_file():
         return [], "the build has no ELF file"
-    if panic.elf_sha256 and not hashlib.sha256(Path(elf).read_bytes()).hexdigest().startswith(
-        panic.elf_sha256
-    ):
+    try:
+        firmware = read_elf(Path(elf))
+    except UsageError as error:
+        return [], f"not decoded: {error}"
+    if panic.elf_sha256 and not firmware.matches(panic.elf_sha256):
         return [], f"the build's ELF file does not match the firmware that panicked ({panic.elf_sha256})"
-    tool = find_tool(panic.is_host)
-    if tool is None:
-        return [], f"not decoded: {HOST_TOOL if panic.is_host else XTENSA_TOOL} is not installed"
-    calls = decode(tool, Path(elf), [frame.pc for frame in panic.backtrace])
-    return calls, "" if calls else f"not decoded: {tool} failed"
+    return [str(call) for call in AddressDecoder(firmware).decode(frame.pc for frame in panic.backtrace)], ""
 
 
 def _text(

@@ -20,7 +20,7 @@ LAYERS = (
     ("errors", "paths", "__init__"),
     ("protocol",),
     ("link",),
-    ("device", "logs"),
+    ("device", "logs", "symbols"),
     ("analysis",),
     ("boards", "evidence"),
     ("report",),

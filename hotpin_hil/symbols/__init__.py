@@ -1,0 +1,1 @@
+"""Code addresses → function, file and line, from the ELF file of a firmware build."""

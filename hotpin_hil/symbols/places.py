@@ -1,0 +1,40 @@
+"""Places in the source code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class SourcePlace:
+    """One function, with the file and line that an address belongs to."""
+
+    function: str
+    """Empty if the ELF does not name it."""
+    file: str = ""
+    """Path as the compiler saw it; empty if the ELF has no line information."""
+    line: int | None = None
+
+    def __str__(self) -> str:
+        where = f" at {self.file}:{self.line if self.line is not None else '?'}" if self.file else ""
+        return f"{self.function or '??'}{where}"
+
+
+@dataclass(frozen=True)
+class DecodedAddress:
+    """An address with its places in the source code."""
+
+    address: int
+    places: tuple[SourcePlace, ...] = ()
+    """The innermost inlined function first, last the function that contains them. Empty if the ELF names neither
+    function nor line."""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the ELF names the function or the line."""
+        return bool(self.places)
+
+    def __str__(self) -> str:
+        if not self.places:
+            return f"0x{self.address:08x}: no function known"
+        return f"0x{self.address:08x}: " + "\n (inlined by) ".join(map(str, self.places))

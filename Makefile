@@ -122,4 +122,4 @@ check-headers: setup ## check the firmware against an ESP-IDF without its toolch
 	@$(BIN)/python firmware/tools/check_headers.py $(if $(IDF),--idf $(IDF)) $(COMPONENTS:%=--component %) $(ARGS)
 
 clean: ## remove the virtual board's builds and all of build/, evidence included (keeps .venv)
-	rm -rf build $(NATIVE) $(NATIVE)-release
+	rm -rf build $(NATIVE) $(NATIVE)-release $(NATIVE)-profile

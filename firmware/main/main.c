@@ -7,6 +7,7 @@
 #include "esp_log.h"
 #include "hil_console.h"
 #include "memory_manager.h"
+#include "memory_profile.h"
 #include "network_model.h"
 #include "nvs_flash.h"
 #include "sdkconfig.h"
@@ -55,6 +56,9 @@ static void enter_first_mode(void)
 
 void app_main(void)
 {
+#if CONFIG_HOTPIN_MEM_PROFILE
+    memory_profile_start();
+#endif
     telemetry_mark_start();
 
     /* If NVS fails the board starts, but the boot count is unknown. */

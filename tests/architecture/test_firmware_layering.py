@@ -34,6 +34,7 @@ PURE = (
     "memory_manager/src/mem_logic.c",
     "memory_manager/src/mem_render.c",
     "memory_manager/src/mem_ring.c",
+    "memory_profile/src/profile_table.c",
     "state_manager/src/state_logic.c",
     "state_manager/src/transition.c",
     "telemetry/src/number_format.c",

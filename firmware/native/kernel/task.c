@@ -58,6 +58,7 @@ struct native_task {
     bool ended; // deleted by another task; the thread ends when it gets the baton
     sem_t baton;
     uintptr_t guard_start;
+    uintptr_t stack_end;       // of the host stack above the guard
     native_task_t *next_ready; // next task of the same priority
     native_task_t *next_all;
     native_wait_list_t *waits_in;
@@ -268,6 +269,12 @@ bool native_in_stack_guard(uintptr_t address)
            address < s_current->guard_start + HOST_GUARD_BYTES;
 }
 
+bool native_in_stack(uintptr_t address)
+{
+    return s_current != NULL && s_current->has_thread &&
+           address >= s_current->guard_start + HOST_GUARD_BYTES && address < s_current->stack_end;
+}
+
 static native_task_t *task_of(TaskHandle_t handle, const char *function)
 {
     return handle == NULL ? s_current : native_object_get(handle, NATIVE_TASK, function);
@@ -465,6 +472,7 @@ static void start_thread(native_task_t *task)
         pthread_attr_getstack(&actual, &low, &size);
         pthread_attr_destroy(&actual);
         task->guard_start = (uintptr_t)low - HOST_GUARD_BYTES;
+        task->stack_end = (uintptr_t)low + size;
     }
 }
 

@@ -59,6 +59,8 @@ void native_scheduler_start(void (*main_task)(void *), uint32_t main_stack_addre
 /* True if address is in the guard page of the running thread's host stack: the fault is a stack overflow, not
  * a wild pointer. */
 bool native_in_stack_guard(uintptr_t address);
+/* True if address is in the running thread's host stack. */
+bool native_in_stack(uintptr_t address);
 native_task_t *native_task_from_handle(TaskHandle_t handle);
 const char *native_task_name(const native_task_t *task);
 

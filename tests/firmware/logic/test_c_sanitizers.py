@@ -16,6 +16,7 @@ FILES = [
     "test_line_editor.py",
     "test_mem_logic.py",
     "test_mem_render.py",
+    "test_profile_table.py",
     "test_telemetry_c.py",
     "test_transition_engine.py",
     "test_wav_parser.py",

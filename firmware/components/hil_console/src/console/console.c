@@ -18,6 +18,7 @@
 #include "console_text.h"
 #include "quiet.h"
 #include "reply_cache.h"
+#include "sdkconfig.h"
 
 #define MORE_MEMBER sizeof(",\"more\":true")
 #define BRACKETS 2 /* bytes that close an open container */
@@ -25,8 +26,11 @@
 #define TEXT_SHOWN 40
 
 static const console_group_t *const GROUPS[] = {
-    &CMD_SYS,  &CMD_RESOURCES, &CMD_RTC, &CMD_MODE,  &CMD_SOUND, &CMD_MEM,
-    &CMD_HEAP, &CMD_BLOCKS,    &CMD_TTS, &CMD_BENCH, &CMD_LOG,   &CMD_API,
+    &CMD_SYS,     &CMD_RESOURCES, &CMD_RTC, &CMD_MODE,  &CMD_SOUND, &CMD_MEM,
+    &CMD_HEAP,    &CMD_BLOCKS,    &CMD_TTS, &CMD_BENCH, &CMD_LOG,   &CMD_API,
+#if CONFIG_HOTPIN_MEM_PROFILE
+    &CMD_PROFILE,
+#endif
 };
 
 #define GROUP_COUNT ARRAY_SIZE(GROUPS)

@@ -12,12 +12,12 @@ RUN apt-get update \
 WORKDIR /project
 
 # Python packages change less often than the sources: a layer of their own.
-COPY Makefile pyproject.toml constraints.txt README.md ./
+COPY Makefile pyproject.toml constraints.txt requirements.lock README.md ./
 COPY hotpin_hil hotpin_hil
-RUN make setup
+RUN make setup LOCKED=1
 
 COPY . .
-RUN make native
+RUN make native LOCKED=1
 
-ENV HOTPIN_BOARD=virtual
+ENV HOTPIN_BOARD=virtual LOCKED=1
 CMD ["make", "qualify"]

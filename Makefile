@@ -18,7 +18,7 @@ announce:
 	@echo "qualify: with a board this run can end QUALIFIED; without a board, REHEARSED (virtual) at best"
 
 .PHONY: help announce prerequisites setup firmware native qualify allure test test-harness test-suite selftest mutate \
-  mutate-python coverage endurance explore bench lint check-idf check-headers clean
+  mutate-python coverage endurance explore bench lint check-idf check-headers lock sbom clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -43,9 +43,15 @@ prerequisites:
 	fi; \
 	[ $$ok = 1 ]
 
-$(VENV)/.ready: pyproject.toml constraints.txt | prerequisites
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+INSTALL_PLAIN := $(PIP) -c constraints.txt -e '.[dev]'
+# LOCKED=1, for CI and images: only files with the hashes in requirements.lock.
+INSTALL_LOCKED := $(PIP) --require-hashes -r requirements.lock && \
+  $(PIP) --no-deps --no-build-isolation -e .
+
+$(VENV)/.ready: pyproject.toml constraints.txt $(if $(LOCKED),requirements.lock) | prerequisites
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt -e '.[dev]'
+	$(INSTALL_$(if $(LOCKED),LOCKED,PLAIN))
 	@touch $@
 
 setup: prerequisites $(VENV)/.ready ## make .venv with all Python packages
@@ -120,6 +126,19 @@ check-idf: ## build all configurations of the firmware with ESP-IDF (needs IDF_P
 
 check-headers: setup ## check the firmware against an ESP-IDF without its toolchain (IDF=checkout COMPONENTS="dir …")
 	@$(BIN)/python firmware/tools/check_headers.py $(if $(IDF),--idf $(IDF)) $(COMPONENTS:%=--component %) $(ARGS)
+
+# A tool of its own environment: the present versions may not fit together any more.
+COMPILE := build/uv/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.10 --extra dev \
+  --no-emit-index-url --no-annotate --custom-compile-command 'make lock'
+
+lock: prerequisites ## write constraints.txt and requirements.lock from pyproject.toml (UPGRADE=1: newest versions)
+	@$(PYTHON) -m venv build/uv && build/uv/bin/pip --disable-pip-version-check install --quiet uv
+	$(COMPILE) $(if $(UPGRADE),--upgrade) --extra mutation-python -o constraints.txt
+	$(COMPILE) --generate-hashes -c constraints.txt -o requirements.lock
+
+sbom: setup ## write the installed packages with licences to build/sbom.json (CycloneDX)
+	@$(PYTHON) -m venv build/sbom-tool && build/sbom-tool/bin/pip --disable-pip-version-check install --quiet cyclonedx-bom
+	build/sbom-tool/bin/cyclonedx-py environment $(VENV) --pyproject pyproject.toml -o build/sbom.json
 
 clean: ## remove the virtual board's builds and all of build/, evidence included (keeps .venv)
 	rm -rf build $(NATIVE) $(NATIVE)-release $(NATIVE)-profile

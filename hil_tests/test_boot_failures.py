@@ -19,8 +19,9 @@ SOURCE = "the failure is reported, the board is ready, its modes work, and its r
 
 CALLS = [
     ("xTaskCreatePinnedToCore", 1),  # the monitor
-    ("xTaskCreatePinnedToCore", 2),  # the console
-    ("xTaskCreatePinnedToCore", 3),  # the state manager
+    ("xTaskCreatePinnedToCore", 2),  # the memory history
+    ("xTaskCreatePinnedToCore", 3),  # the console
+    ("xTaskCreatePinnedToCore", 4),  # the state manager
     ("esp_task_wdt_add", 1),
     ("esp_register_freertos_idle_hook_for_cpu", 1),
     ("heap_caps_monitor_local_minimum_free_size_start", 1),

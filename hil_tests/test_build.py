@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,10 @@ from fixtures.audio import RATE_HZ, tone
 from fixtures.measure import Measure
 from fixtures.modes import CAMERA, VOICE, Modes
 from hotpin_hil.boards.stack_use import MONITOR, documented_tasks, limit, stack_use
+from hotpin_hil.compat import tomllib
 from hotpin_hil.device import Device
 from hotpin_hil.device.images import RELEASE, WITH_CONSOLE
 from hotpin_hil.pytest_plugin.plugin import BoardInUse
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 OPTIONS = Path(__file__).with_name("release_sdkconfig.toml")
 
@@ -89,7 +84,7 @@ def test_tasks_have_the_documented_stacks_and_priorities(
     tasks = documented_tasks()
     for task, option in STACK_OPTIONS.items():
         measure(f"stack of {task}", tasks[task].stack, "B", exact=config[option], source=f"CONFIG_{option}")
-    permanent = {"mem_monitor", "state", "hil_console"}
+    permanent = {"mem_monitor", "mem_history", "state", "hil_console"}
     found = {CAMERA: device.priorities()}
     modes.to(VOICE)
     found[VOICE] = device.priorities()

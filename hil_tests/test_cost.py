@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from elftools.elf.elffile import ELFFile
-from elftools.elf.sections import SymbolTableSection
 
 from fixtures.audio import RATE_HZ, tone
 from fixtures.measure import Measure
 from fixtures.memory import INTERNAL, KB, Heaps, Monitor
 from fixtures.modes import CAMERA, VOICE, Modes
+from fixtures.variables import is_rtc_memory, static_bytes, variable_bytes
 from hotpin_hil.boards.qemu import at_chip_speed
 from hotpin_hil.device import BenchTimes, Device
 from hotpin_hil.pytest_plugin.plugin import BoardInUse
@@ -171,28 +170,28 @@ def test_tasks_that_stay_have_stack_to_spare(device: Device, modes: Modes, measu
         )
 
 
-def static_bytes(elf: Path, *sources: str) -> int:
-    """Bytes of internal RAM for the variables of these source files, from the ELF file's symbols.
-
-    Each object's local symbols follow the name of its file. RTC memory does not count.
-    """
-    found = 0
-    with elf.open("rb") as file:
-        image = ELFFile(file)
-        table = image.get_section_by_name(".symtab")
-        assert isinstance(table, SymbolTableSection), f"{elf} has no symbols"
-        ours = False
-        for symbol in table.iter_symbols():
-            kind, section = symbol["st_info"]["type"], symbol["st_shndx"]
-            if kind == "STT_FILE":
-                ours = symbol.name.startswith(sources)
-            elif ours and kind == "STT_OBJECT" and isinstance(section, int):
-                name = image.get_section(section).name
-                found += symbol["st_size"] if is_internal_ram(name) else 0
-    assert found, f"{elf} has no variable of {', '.join(sources)}"
-    return found
-
-
-def is_internal_ram(section: str) -> bool:
-    """Initialised or zeroed variables: .dram0.data and .dram0.bss on the chip, .data and .bss on the host."""
-    return section.endswith((".data", ".bss")) and "rtc" not in section
+@pytest.mark.parametrize(
+    ("sources", "budget"),
+    [
+        pytest.param(
+            ("memory_history.c", "history_"), (561, 0), id="history", marks=pytest.mark.requirement("FUT-01")
+        ),
+        pytest.param(
+            ("memory_crash.c", "crash_"), (33, 2788), id="crash", marks=pytest.mark.requirement("FUT-03")
+        ),
+    ],
+)
+def test_extensions_have_the_variables_of_their_budget(
+    dut: Any, device: Device, measure: Measure, sources: tuple[str, ...], budget: tuple[int, int]
+) -> None:
+    """`budget`: bytes of internal and of RTC memory. Pointers on a host are twice as long as on the chip."""
+    elf = Path(dut.app.elf_file)
+    source = "memory budget in firmware/README.md"
+    internal, rtc = budget
+    found = static_bytes(elf, *sources)
+    if device.info().chip == "ESP32":
+        measure("internal memory", found, "B", exact=internal, source=source)
+    else:
+        measure("internal memory", found, "B", low=internal, high=2 * internal, source=source)
+    found = variable_bytes(elf, sources, is_rtc_memory)
+    measure("RTC memory", found, "B", exact=rtc, source=source)

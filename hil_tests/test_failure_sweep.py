@@ -72,7 +72,8 @@ CAPTURE = Operation("camera.capture", lambda device: device.capture())
 OPEN = Operation(
     "tts.open", lambda device: device.tts_open(100), lambda device: device.tts_close(), allocates=1
 )
-PLAY = Operation("tts.play", play_a_stream, prepare=lambda device: without_pauses(device, VOICE), allocates=5)
+PLAY = Operation("tts.play", play_a_stream, prepare=lambda device: without_pauses(device, VOICE), allocates=3)
+"""Audio chunks come from a pool, so only the stream and its task allocate."""
 CLOSE = Operation("tts.close", lambda device: device.tts_close(), fill, fill_in_voice_mode)
 START = Operation(
     "mem.monitor start",

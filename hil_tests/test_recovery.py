@@ -11,13 +11,12 @@ import json
 import random
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fixtures.board import Power, erase_nvs, needs_boot_loader
+from fixtures.board import Supply, erase_nvs, needs_boot_loader
 from fixtures.device import start_over
 from fixtures.faults import Faults
 from fixtures.flashing import cut_flashing
@@ -27,8 +26,7 @@ from fixtures.modes import MODES, VOICE, Modes, other, unexplained_between_boots
 from fixtures.panics import measure_panic
 from hotpin_hil.device import BoardReset, Device, NoReply, SupplyFailed, budgets
 from hotpin_hil.errors import FlashError
-from hotpin_hil.link.line import line_of
-from hotpin_hil.pytest_plugin.plugin import BoardInUse, recorder_of
+from hotpin_hil.pytest_plugin.plugin import BoardInUse
 
 pytestmark = pytest.mark.requirement("ROB-02")
 
@@ -300,26 +298,6 @@ def test_power_cut_at_each_step_of_a_transition_is_a_fresh_start(
                 source=SOURCE,
             )
         memory = now
-
-
-@dataclass(frozen=True)
-class Supply:
-    """A way to interrupt the board's power, and its name."""
-
-    what: str
-    cycle: Callable[[], object]
-
-
-@pytest.fixture
-def supply(request: pytest.FixtureRequest, board: BoardInUse, dut: Any, device: Device) -> Supply:
-    """The bench's power switch, or else a reset over EN."""
-    if board.power is not None:
-        return Supply("the bench's power switch", Power(dut.serial, board.power).cycle)
-    if board.is_real_chip:
-        recorder_of(request.node).left_out(
-            "a power cut: the bench has no switch, so a reset over EN replaces it"
-        )
-    return Supply("a reset over EN, a power-on to the chip", line_of(dut).hard_reset)
 
 
 def test_power_cut_in_a_transition_is_a_fresh_start(

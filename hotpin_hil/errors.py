@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import errno
 
+from hotpin_hil.printable import printable
+
 _HOST_REMEDIES = {
     errno.ENOSPC: "free space on the disk, then run again",
     errno.EDQUOT: "free space in the user's disk quota, then run again",
@@ -26,7 +28,8 @@ def host_remedy(error: BaseException | None) -> str:
 class HilError(Exception):
     """Base class of the harness's own errors.
 
-    `str(error)` is one line: the message, then the remedy in parentheses if there is one.
+    `str(error)` is one line: the message, then the remedy in parentheses if there is one. Control characters, such as
+    terminal escapes in the name of a file, are replaced.
     """
 
     def __init__(self, message: str, remedy: str = "") -> None:
@@ -35,7 +38,7 @@ class HilError(Exception):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        return f"{self.message} ({self.remedy})" if self.remedy else self.message
+        return printable(f"{self.message} ({self.remedy})" if self.remedy else self.message)
 
 
 class UsageError(HilError):

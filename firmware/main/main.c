@@ -3,14 +3,23 @@
  *
  * Starts the components in order.
  */
+#include "sdkconfig.h"
 #include "esp_err.h"
 #include "esp_log.h"
 #include "hil_console.h"
+#include "memory_crash.h"
+#include "memory_history.h"
 #include "memory_manager.h"
+#if CONFIG_HOTPIN_MEM_PRIORITY
+#include "memory_priority.h"
+#endif
+#if CONFIG_HOTPIN_MEM_RECLAIM
+#include "memory_reclaim.h"
+#endif
+#include "memory_predict.h"
 #include "memory_profile.h"
 #include "network_model.h"
 #include "nvs_flash.h"
-#include "sdkconfig.h"
 #include "state_manager.h"
 #include "telemetry.h"
 
@@ -76,9 +85,34 @@ void app_main(void)
 #endif
     ESP_LOGI(TAG, "Initializing memory manager...");
     ESP_ERROR_CHECK(memory_manager_init(NULL));
+#if CONFIG_HOTPIN_MEM_PREDICT
+    ESP_ERROR_CHECK(memory_predict_start());
+#endif
+#if CONFIG_HOTPIN_MEM_CRASH
+    ESP_ERROR_CHECK(memory_crash_start());
+    state_manager_on_step(memory_crash_set_step);
+#endif
     ESP_ERROR_CHECK(memory_manager_start_monitoring(CONFIG_HOTPIN_MEM_INTERVAL_MS));
     memory_manager_log_stats("System Boot");
+#if CONFIG_HOTPIN_MEM_PRIORITY
+    err = memory_priority_start();
+    if (err != ESP_OK) {
+        ESP_LOGE(TAG, "Priorities: %s", esp_err_to_name(err));
+    }
+#endif
+#if CONFIG_HOTPIN_MEM_RECLAIM
+    err = memory_reclaim_start();
+    if (err != ESP_OK) {
+        ESP_LOGE(TAG, "Reclaimers: %s", esp_err_to_name(err));
+    }
+#endif
     network_model_start();
+#if CONFIG_HOTPIN_MEM_HISTORY
+    err = memory_history_start();
+    if (err != ESP_OK) {
+        ESP_LOGE(TAG, "Memory history: %s", esp_err_to_name(err));
+    }
+#endif
 
 #if CONFIG_HOTPIN_HIL_CONSOLE
     err = hil_console_start();

@@ -8,16 +8,33 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from hotpin_hil.analysis.code_traces import CodeTrace, TraceCollector, trace_json
+from hotpin_hil.analysis.decoding import TraceDecoder, with_calls
 from hotpin_hil.analysis.diagnosis import Diagnoser
+from hotpin_hil.analysis.excerpts import Excerpt
 from hotpin_hil.analysis.facts import FactsBuilder
+from hotpin_hil.analysis.kinds import Gravity, LookedFor, looked_for
 from hotpin_hil.analysis.matched_state import StateLeak
 from hotpin_hil.analysis.model import Diagnosis
-from hotpin_hil.analysis.summary import BootSummary, Lowest, Printer, SummaryBuilder, TransitionTimes
+from hotpin_hil.analysis.series import BOXES, FREE, LARGEST, NO_TAG, RECORDS, MemorySeries, SeriesBuilder
+from hotpin_hil.analysis.summary import BootSummary, Lowest, SummaryBuilder, TransitionTimes
+from hotpin_hil.logs.format import LEVELS
+from hotpin_hil.logs.line_range import WHOLE, LineRange
 from hotpin_hil.logs.reader import LogReader
 from hotpin_hil.protocol import events as ev
 
 QUOTES_FIRST, QUOTES_LAST = 20, 5
 """Maximum number of quoted unreadable texts, at the start of the log and again at its end."""
+
+
+@dataclass(frozen=True)
+class Complaints:
+    """The errors or warnings with one tag."""
+
+    level: str
+    """"E" or "W"."""
+    tag: str
+    count: int
 
 
 @dataclass(frozen=True)
@@ -41,7 +58,10 @@ class LogAnalysis:
     """The first and the last boots."""
     lowest: tuple[Lowest, ...]
     """The lowest free size of each memory, from any source."""
-    printers: tuple[Printer, ...]
+    series: tuple[MemorySeries, ...]
+    """All readings of memory, by source."""
+    complaints: tuple[Complaints, ...]
+    """Errors, then warnings, the most frequent first."""
     transitions: tuple[ev.Transition, ...]
     """The first transitions."""
     transition_count: int
@@ -50,18 +70,42 @@ class LogAnalysis:
     """The first panics."""
     leaks: tuple[StateLeak, ...]
     diagnoses: tuple[Diagnosis, ...]
+    """The gravest first; of one gravity in the order of their first evidence."""
+    looked_for: tuple[LookedFor, ...]
+    part: LineRange = WHOLE
+    excerpts: tuple[Excerpt, ...] = ()
+    """The lines around the evidence, for each diagnosis; empty if the log could not be read twice."""
+    traces: tuple[CodeTrace, ...] = ()
+    """The first backtraces, registers and other code addresses."""
+    traces_not_kept: int = 0
+
+    @property
+    def worst(self) -> Gravity | None:
+        """Gravity of the gravest diagnosis; None without diagnoses."""
+        return self.diagnoses[0].gravity if self.diagnoses else None
+
+    def decoded(self, decoder: TraceDecoder) -> LogAnalysis:
+        """The analysis with its code addresses decoded.
+
+        Raises:
+            UsageError: the toolchain that the user named cannot read an ELF file.
+        """
+        traces = tuple(map(decoder.decode, self.traces))
+        return replace(self, traces=traces, diagnoses=with_calls(self.diagnoses, traces))
 
     @property
     def is_log(self) -> bool:
         """Whether the log contains any ESP32 output."""
         boots = self.facts["boots"]
         seen = (self.facts["log_levels"], self.records, boots["rom_banners"], boots["rom_resets"])
-        return any(seen) or bool(self.facts["panics"] or self.printers or self.diagnoses)
+        return any(seen) or bool(self.facts["panics"] or self.series or self.diagnoses)
 
     def to_json(self) -> dict[str, Any]:
         """The whole result as JSON data, except the data of pictures."""
         return {
             "schema": 1,
+            "worst": self.worst,
+            "part": {"first_line": self.part.first, "last_line": self.part.last, "boot": self.part.boot},
             "facts": self.facts,
             "not_kept": self.not_kept,
             "records": self.records,
@@ -71,14 +115,42 @@ class LogAnalysis:
             "boot_count": self.boot_count,
             "boots": [asdict(replace(boot, story=None)) | {"how": boot.how} for boot in self.boots],
             "lowest": [asdict(lowest) for lowest in self.lowest],
-            "direct_readings": [asdict(printer) for printer in self.printers],
+            "direct_readings": [_printed_json(series) for series in self.series if _is_printed(series)],
+            "memory_series": [series.to_json() for series in self.series],
+            "complaints": [asdict(complaints) for complaints in self.complaints],
             "transition_count": self.transition_count,
             "transitions": [asdict(transition) for transition in self.transitions],
             "transition_times": [asdict(times) for times in self.transition_times],
             "panics": [_panic_json(panic) for panic in self.panics],
             "leaks": [_leak_json(leak) for leak in self.leaks],
-            "diagnoses": [asdict(diagnosis) for diagnosis in self.diagnoses],
+            "diagnoses": self._diagnoses_json(),
+            "looked_for": [asdict(topic) for topic in self.looked_for],
+            "code": [trace_json(trace) for trace in self.traces],
+            "code_not_kept": self.traces_not_kept,
         }
+
+    def _diagnoses_json(self) -> list[dict[str, Any]]:
+        excerpts = self.excerpts or ((),) * len(self.diagnoses)
+        return [
+            asdict(diagnosis)
+            | {"gravity": diagnosis.gravity, "excerpt": [line._asdict() for line in excerpt]}
+            for diagnosis, excerpt in zip(self.diagnoses, excerpts, strict=True)
+        ]
+
+
+def _is_printed(series: MemorySeries) -> bool:
+    return series.quantity == FREE and series.source not in (RECORDS, BOXES)
+
+
+def _printed_json(series: MemorySeries) -> dict[str, Any]:
+    return {
+        "tag": "" if series.source == NO_TAG else series.source,
+        "memory": series.memory,
+        "count": series.count,
+        "lowest": series.lowest.bytes,
+        "highest": series.highest.bytes,
+        "lowest_line": series.lowest.line,
+    }
 
 
 def _panic_json(event: ev.PanicSeen) -> dict[str, Any]:
@@ -117,21 +189,27 @@ def _leak_json(leak: StateLeak) -> dict[str, Any]:
     return known
 
 
-def analyze(chunks: Iterable[bytes], name: str) -> LogAnalysis:
+def analyze(chunks: Iterable[bytes], name: str, part: LineRange = WHOLE) -> LogAnalysis:
     """Analyse a log; memory does not grow with its length.
 
     Args:
         chunks: the log, in chunks of any size.
         name: name of the log in the facts.
+        part: the lines to analyse, as if they were a log of their own.
     """
-    reader, facts, summary, diagnoser = LogReader(), FactsBuilder(), SummaryBuilder(), Diagnoser()
-    unreadable = _Unreadables()
+    reader = LogReader(part.first, part.boot)
+    facts, summary, diagnoser = FactsBuilder(), SummaryBuilder(part.first, part.boot), Diagnoser()
+    series, unreadable, traces = SeriesBuilder(), _Unreadables(), TraceCollector()
+    if part != WHOLE:
+        chunks = part.cut(chunks)
 
     def take(events: Iterable[ev.LogEvent]) -> None:
         for event in events:
             facts.feed(event)
             summary.feed(event)
+            series.feed(event)
             diagnoser.feed(event)
+            traces.feed(event)
             if isinstance(event, ev.Unreadable):
                 unreadable.add(event)
 
@@ -148,7 +226,8 @@ def analyze(chunks: Iterable[bytes], name: str) -> LogAnalysis:
             "overlong line": scan.blocks.overlong_lines,
         }
     )
-    diagnoses = tuple(diagnoser.result())
+    diagnoses = tuple(sorted(diagnoser.result(), key=lambda diagnosis: diagnosis.gravity.rank))
+    every = series.result()
     return LogAnalysis(
         facts=facts.result(name, reader),
         not_kept=dict(facts.not_kept),
@@ -159,14 +238,40 @@ def analyze(chunks: Iterable[bytes], name: str) -> LogAnalysis:
         boot_count=summary.boots,
         boots=summary.kept_boots,
         lowest=tuple(summary.lowest.values()),
-        printers=tuple(summary.printers.values()),
+        series=every,
+        complaints=tuple(
+            Complaints(LEVELS[level], tag, count)
+            for level, by_tag in tally.complaints.items()
+            for tag, count in by_tag.most_common()
+        ),
         transitions=tuple(summary.transitions),
         transition_count=summary.transition_count,
         transition_times=summary.transition_times,
         panics=tuple(summary.panics),
         leaks=tuple(diagnoser.leaks),
         diagnoses=diagnoses,
+        looked_for=looked_for(
+            (diagnosis.id for diagnosis in diagnoses),
+            has_panic=bool(summary.panics),
+            has_series=any(leak.leak is not None for leak in diagnoser.leaks),
+            has_largest=any(shown.quantity == LARGEST for shown in every),
+        ),
+        part=part,
+        traces=tuple(traces.traces),
+        traces_not_kept=traces.not_kept,
     )
+
+
+def with_damage(analysis: LogAnalysis, damage: str) -> LogAnalysis:
+    """Add that the file could only be read up to some place.
+
+    Args:
+        analysis: of what could be read.
+        damage: why no more could be read.
+    """
+    last = analysis.part.first + analysis.facts["lines"] - 1
+    quoted = ev.Unreadable(last, analysis.part.boot, None, what="file", reason=damage, quote="")
+    return replace(analysis, unreadable=analysis.unreadable | {"file": 1}, quotes=(quoted, *analysis.quotes))
 
 
 class _Unreadables:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hotpin_hil.analysis.contexts import after_transition, before_transition
 from hotpin_hil.protocol import events as ev
 
@@ -33,6 +35,12 @@ class BootState:
         """Forget everything but the mode."""
         self.last, self.heaps = None, None
         self.prints, self.best = {}, {}
+
+    def add_largest(self, event: ev.LargestPrint) -> None:
+        """Add a largest block that was printed alone to the reading of the same memory before it."""
+        known = self.prints.get(event.memory)
+        if known is not None:
+            self.prints[event.memory] = replace(known, largest=event.largest)
 
     def remember(self, sample: ev.Sample) -> None:
         """Store a sample after the handlers have processed it."""

@@ -17,7 +17,7 @@ from hotpin_hil.analysis.boot_state import BootState
 from hotpin_hil.analysis.crash import CrashHandler
 from hotpin_hil.analysis.fragmentation import FragmentationHandler
 from hotpin_hil.analysis.leak_handler import LeakHandler, StaleStatistics
-from hotpin_hil.analysis.matched_state import StateLeak
+from hotpin_hil.analysis.matched_state import OF_HOTPIN, StateLeak
 from hotpin_hil.analysis.model import Diagnosis, Evidence, Findings
 from hotpin_hil.analysis.psram import PsramHandler
 from hotpin_hil.analysis.shortage import ShortageHandler
@@ -63,10 +63,12 @@ class Diagnoser:
             self._end_boot()
             self._boot = event.boot
         self._leaks.feed(event)
-        self._state.is_hotpin |= isinstance(event, ev.Sample | ev.Transition | ev.TransitionStarted)
+        self._state.is_hotpin = self._state.is_hotpin or isinstance(event, OF_HOTPIN)
         match event:
             case ev.HeapPrint():
                 self._state.prints[event.memory] = event
+            case ev.LargestPrint():
+                self._state.add_largest(event)
             case ev.BootEnded():
                 self._loop.take_boot_end(event)
             case ev.BootStarted():

@@ -134,7 +134,7 @@ class FactsBuilder:
         facts: dict[str, Any] = {
             "file": name,
             "bytes": scan.blocks.bytes,
-            "lines": scan.lines,
+            "lines": reader.lines,
             "ends_with_newline": scan.blocks.ends_with_newline,
             "format": asdict(scan.tally.format),
             "boots": {
@@ -164,7 +164,7 @@ class FactsBuilder:
             "memory_warnings": dict(self._warnings),
             "memory_warning_lines": self._warning_lines,
             "log_levels": {level: count for level, count in scan.tally.levels.items() if count},
-            "errors_by_tag": dict(scan.tally.errors_by_tag),
+            "errors_by_tag": dict(scan.tally.complaints[b"E"]),
             "panics": self._panics,
             "task_wdt_triggers": self._watchdogs,
             "i2s_no_mem_failures": self._i2s,

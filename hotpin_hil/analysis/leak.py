@@ -19,9 +19,10 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum
 from itertools import pairwise
 from statistics import NormalDist, median
+
+from hotpin_hil.compat import StrEnum
 
 BUDGET_PER_CYCLE = 1_024 / 1_000
 """Bytes per cycle: 1,024 in 1,000 cycles (requirement TRN-04)."""
@@ -49,16 +50,13 @@ READINGS_MAX = 600
 """Longer series are reduced to this number of group medians, since the number of pairs grows quadratically."""
 
 
-class LeakVerdict(str, Enum):
+class LeakVerdict(StrEnum):
     """Verdict on a series of readings."""
 
     WITHIN_BUDGET = "within budget"
     LEAK = "leak"
     UNDECIDED = "undecided"
     """The readings scatter too much, or are too few, to exclude a leak beyond the budget."""
-
-    def __str__(self) -> str:
-        return self.value
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""DIAG-03: memory that decreases in the same state."""
+"""DIAG-03: memory that decreases in the same state; DIAG-02 where only its largest block decreases."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 from hotpin_hil.analysis import catalogue
 from hotpin_hil.analysis.contexts import before_transition
 from hotpin_hil.analysis.leak import LeakVerdict
-from hotpin_hil.analysis.matched_state import MatchedStates, StateLeak, same_figures
+from hotpin_hil.analysis.matched_state import MatchedStates, ShrinkingBlock, StateLeak, same_figures
 from hotpin_hil.analysis.model import NAMES, Confidence, Diagnosis, Evidence, Findings, figures
 from hotpin_hil.protocol import events as ev
 
@@ -36,6 +36,8 @@ class LeakHandler:
                 self.leaks.append(leak if has_room else replace(leak, values=()))
             if leak.verdict is LeakVerdict.LEAK:
                 self._report(leak)
+        for shrinking in self._states.shrinking:
+            self._report_fragmentation(shrinking)
 
     def _report(self, leak: StateLeak) -> None:
         assert leak.leak is not None
@@ -55,6 +57,28 @@ class LeakHandler:
                 "compare allocations and frees of one cycle (heap tracing); look for objects that every cycle creates",
                 Confidence.INFERENCE if leak.is_weak else Confidence.FACT,
                 leak.boot,
+            ),
+        )
+
+    def _report_fragmentation(self, shrinking: ShrinkingBlock) -> None:
+        free, largest = shrinking.free, shrinking.largest
+        name = NAMES[largest.memory]
+        self._findings.add(
+            f"{largest.memory} {largest.state}",
+            Diagnosis(
+                "DIAG-02",
+                "Fragmentation grows",
+                f"The largest free block of {name} {largest.state} falls from {largest.settled:,} to "
+                f"{largest.last:,} bytes over {largest.readings} readings, while the free memory stays at about "
+                f"{free.last:,} bytes (it was {free.settled:,}).",
+                (
+                    Evidence(largest.settled_line, None, f"largest free block {largest.settled:,} bytes"),
+                    Evidence(largest.last_line, None, f"largest free block {largest.last:,} bytes"),
+                ),
+                "blocks of different lifetime are interleaved, so that free memory is split into ever smaller pieces",
+                "allocate long-lived blocks at the start; reuse buffers; allocate blocks of equal size from a pool",
+                Confidence.INFERENCE,
+                largest.boot,
             ),
         )
 

@@ -14,9 +14,15 @@ from hotpin_hil.protocol.fields import MEMORIES, MemoryStats
 READINGS_KEPT = 4_096
 """A series that reaches this length is thinned to half, so that memory does not grow with the log."""
 SERIES_MAX = 64
+STEADY_SHARE_MAX = 0.25
+"""Free memory is steady if it falls by less than this share of what the largest block loses."""
 
 _JUDGED = ("internal", "psram")
 """The memories to judge. DMA memory is part of internal memory, so its leaks are found there."""
+
+
+OF_HOTPIN = (ev.Sample, ev.Transition, ev.TransitionStarted)
+"""Events that only HotPin's firmware prints."""
 
 
 @dataclass
@@ -83,6 +89,14 @@ class StateLeak:
         return str(self.leak)
 
 
+@dataclass(frozen=True)
+class ShrinkingBlock:
+    """A memory whose largest block falls although the free memory is steady."""
+
+    free: StateLeak
+    largest: StateLeak
+
+
 class MatchedStates:
     """Collects readings in the same state from the events of a boot; `end_boot` looks for leaks in them.
 
@@ -91,6 +105,8 @@ class MatchedStates:
     """
 
     def __init__(self) -> None:
+        self.shrinking: list[ShrinkingBlock] = []
+        """Memories of the boot that ended whose largest block fell while the free memory did not."""
         self._clear()
 
     def _clear(self) -> None:
@@ -99,6 +115,8 @@ class MatchedStates:
         self._prints: dict[tuple[str, str], Readings] = {}
         self._any: dict[tuple[str, str], Readings] = {}
         """Readings in unknown states, for a firmware that prints neither statistics nor transitions."""
+        self._largest: dict[tuple[str, str], Readings] = {}
+        """The largest free block at these readings."""
         self._is_hotpin = False
         self._before: MemoryStats | None = None
         self._to = ""
@@ -107,7 +125,7 @@ class MatchedStates:
 
     def feed(self, event: ev.LogEvent) -> None:
         """Add the event's readings of free memory to the series of its state."""
-        self._is_hotpin |= isinstance(event, ev.Sample | ev.Transition | ev.TransitionStarted)
+        self._is_hotpin = self._is_hotpin or isinstance(event, OF_HOTPIN)
         if isinstance(event, ev.Sample):
             self._sample(event)
         elif isinstance(event, ev.HeapPrint):
@@ -122,8 +140,12 @@ class MatchedStates:
                 state = f"{event.tag}'s first reading on the way to {self._to} mode"
                 self._add(self._prints, (event.memory, state), event.free, event.line)
             if not self._is_hotpin:
-                state = f"printed by {event.tag or 'the firmware'}, in a state that the log does not tell"
-                self._add(self._any, (event.memory, state), event.free, event.line)
+                key = (event.memory, _unknown_state(event.tag))
+                self._add(self._any, key, event.free, event.line)
+                if event.largest is not None:
+                    self._add(self._largest, key, event.largest, event.line)
+        elif isinstance(event, ev.LargestPrint):
+            self._add(self._largest, (event.memory, _unknown_state(event.tag)), event.largest, event.line)
         elif isinstance(event, ev.TransitionStarted):
             self._to, self._seen = event.to, set()
         elif isinstance(event, ev.Transition):
@@ -157,16 +179,34 @@ class MatchedStates:
             for kept in (samples, self._prints)
             for (memory, state), readings in kept.items()
         ]
+        self.shrinking = []
         if not self._is_hotpin:
-            verdicts += [
-                replace(
-                    _judge(boot, memory, state, readings), is_weak=True, is_steady=_is_steady(readings.values)
-                )
-                for (memory, state), readings in self._any.items()
+            weak = {
+                key: _judge_weak(boot, *key, readings)
+                for key, readings in self._any.items()
                 if readings.count > 1
-            ]
+            }
+            verdicts += weak.values()
+            for key, readings in self._largest.items():
+                block = _judge_weak(boot, *key, readings)
+                if key in weak and _is_fragmentation(weak[key], block):
+                    self.shrinking.append(ShrinkingBlock(weak[key], block))
         self._clear()
         return verdicts
+
+
+def _unknown_state(tag: str) -> str:
+    return f"printed by {tag or 'the firmware'}, in a state that the log does not tell"
+
+
+def _judge_weak(boot: int, memory: str, state: str, readings: Readings) -> StateLeak:
+    return replace(_judge(boot, memory, state, readings), is_weak=True, is_steady=_is_steady(readings.values))
+
+
+def _is_fragmentation(free: StateLeak, largest: StateLeak) -> bool:
+    """Whether the largest block falls, and the free memory does not or much less."""
+    is_falling = largest.verdict is LeakVerdict.LEAK
+    return is_falling and free.settled - free.last < STEADY_SHARE_MAX * (largest.settled - largest.last)
 
 
 def same_figures(before: MemoryStats, after: MemoryStats) -> bool:

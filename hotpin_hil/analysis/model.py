@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
-from enum import Enum
 
 from hotpin_hil.analysis.catalogue import Known
+from hotpin_hil.analysis.kinds import Gravity, topic_of
+from hotpin_hil.compat import StrEnum
 from hotpin_hil.protocol import events as ev
 from hotpin_hil.protocol.fields import MEMORIES, MemoryStats
 
@@ -17,16 +19,13 @@ FOUND_MAX = 200
 """Maximum number of different diagnoses; a typical log has a handful."""
 
 
-class Confidence(str, Enum):
+class Confidence(StrEnum):
     """Reliability of a diagnosis."""
 
     FACT = "fact"
     """The log itself states the cause."""
     INFERENCE = "inference"
     """The log fits the diagnosis, but another cause could look the same."""
-
-    def __str__(self) -> str:
-        return self.value
 
 
 @dataclass(frozen=True)
@@ -56,6 +55,13 @@ class Diagnosis:
     """First boot with the problem, from 0."""
     count: int = 1
     """Number of occurrences in the log."""
+    subject: str = ""
+    """Distinguishes diagnoses with the same id: the memory, the state, the consumer."""
+
+    @property
+    def gravity(self) -> Gravity:
+        """How much it matters."""
+        return topic_of(self.id).gravity
 
 
 class Findings:
@@ -63,6 +69,7 @@ class Findings:
 
     def __init__(self) -> None:
         self._found: dict[tuple[str, str], Diagnosis] = {}
+        self._counts: Counter[tuple[str, str]] = Counter()
 
     def add(self, key: str, found: Diagnosis) -> None:
         """Add a diagnosis, or only count it if the same kind was added before.
@@ -72,18 +79,20 @@ class Findings:
             found: the diagnosis.
         """
         known = self._found.get((found.id, key))
-        if known is not None:
+        if known is None and len(self._found) == FOUND_MAX:
+            return
+        self._counts[found.id, key] += 1
+        if known is None:
+            self._found[found.id, key] = replace(found, subject=key)
+        elif len(known.evidence) < EVIDENCE_MAX:
             more = tuple(line for line in found.evidence if line not in known.evidence)
-            evidence = (*known.evidence, *more)[:EVIDENCE_MAX]
-            self._found[found.id, key] = replace(known, count=known.count + 1, evidence=evidence)
-        elif len(self._found) < FOUND_MAX:
-            self._found[found.id, key] = found
+            self._found[found.id, key] = replace(known, evidence=(*known.evidence, *more)[:EVIDENCE_MAX])
 
     def revise(self, key: str, found: Diagnosis) -> None:
         """Replace an earlier diagnosis by a more detailed one, and keep its count."""
         known = self._found.get((found.id, key))
         if known is not None:
-            self._found[found.id, key] = replace(found, count=known.count)
+            self._found[found.id, key] = replace(found, subject=key)
 
     def note(self, known: Known, event: ev.LogEvent, text: str, key: str = "") -> None:
         """Add a catalogue entry. The evidence is `text`, at the line of the event."""
@@ -111,7 +120,7 @@ class Findings:
 
     def result(self) -> list[Diagnosis]:
         """All diagnoses."""
-        return list(self._found.values())
+        return [replace(found, count=self._counts[name]) for name, found in self._found.items()]
 
 
 def sample_evidence(sample: ev.Sample) -> Evidence:

@@ -19,7 +19,6 @@ PANICS_KEPT = 100
 PICTURED = 6
 """Maximum number of boots drawn: the first ones with statistics."""
 SAMPLES_KEPT, MARKS_KEPT = 2_000, 300
-PRINTERS_MAX = 64
 
 
 @dataclass(frozen=True)
@@ -33,18 +32,6 @@ class Lowest:
     t_ms: int | None
     where: str
     """The statistics, the component or the watermark with this figure."""
-
-
-@dataclass
-class Printer:
-    """The readings that one component printed of one memory."""
-
-    tag: str
-    memory: str
-    count: int = 0
-    lowest: int = 0
-    highest: int = 0
-    lowest_line: int = 0
 
 
 @dataclass
@@ -103,10 +90,15 @@ class TransitionTimes:
 class SummaryBuilder:
     """Builds the summary of a log from its events."""
 
-    def __init__(self) -> None:
+    def __init__(self, first_line: int = 1, first_boot: int = 0) -> None:
+        """Make a builder.
+
+        Args:
+            first_line: number of the log's first line.
+            first_boot: number of the boot in which the log begins.
+        """
         self.boots = 0
         self.lowest: dict[str, Lowest] = {}
-        self.printers: dict[tuple[str, str], Printer] = {}
         self.transitions: list[ev.Transition] = []
         """The first transitions."""
         self.transition_count = 0
@@ -117,6 +109,7 @@ class SummaryBuilder:
         self._last: deque[BootSummary] = deque(maxlen=BOOTS_LAST)
         self._present: BootSummary | None = None
         self._pictured = 0
+        self._first_line, self._first_boot = first_line, first_boot
 
     def close(self, lines: int) -> None:
         """End the log: a log with lines of a board but without events has one boot.
@@ -125,7 +118,7 @@ class SummaryBuilder:
             lines: number of lines with a header.
         """
         if self._present is None and lines:
-            self._boot(ev.LogEvent(1, 0, None))
+            self._boot(ev.LogEvent(self._first_line, self._first_boot, None))
 
     def feed(self, event: ev.LogEvent) -> None:
         """Add the next event of the log to the summary of its boot."""
@@ -152,7 +145,7 @@ class SummaryBuilder:
             case ev.PanicSeen():
                 boot.panics += 1
                 if len(self.panics) < PANICS_KEPT:
-                    self.panics.append(event)
+                    self.panics.append(event.without_core_dump())
             case ev.Transition():
                 boot.transitions[event.result] = boot.transitions.get(event.result, 0) + 1
                 self._transition(event)
@@ -169,7 +162,9 @@ class SummaryBuilder:
     def _boot(self, event: ev.LogEvent) -> BootSummary:
         present = self._present
         if present is None or present.boot != event.boot:
-            present = self._present = BootSummary(event.boot, 1 if event.boot == 0 else event.line)
+            present = self._present = BootSummary(
+                event.boot, self._first_line if event.boot == self._first_boot else event.line
+            )
             self.boots += 1
             if len(self._first) < BOOTS_FIRST:
                 self._first.append(present)
@@ -195,16 +190,6 @@ class SummaryBuilder:
     def _print(self, event: ev.HeapPrint) -> None:
         if event.memory in MEMORIES:
             self._lower(event.memory, event.free, event, f"printed by {event.tag}")
-        key = (event.tag, event.memory)
-        printer = self.printers.get(key)
-        if printer is None:
-            if len(self.printers) == PRINTERS_MAX:
-                return
-            printer = self.printers[key] = Printer(event.tag, event.memory)
-        if printer.count == 0 or event.free < printer.lowest:
-            printer.lowest, printer.lowest_line = event.free, event.line
-        printer.highest = max(printer.highest, event.free)
-        printer.count += 1
 
     def _transition(self, event: ev.Transition) -> None:
         self.transition_count += 1

@@ -8,7 +8,6 @@ import os
 import re
 import shlex
 import string
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,12 +16,8 @@ from urllib.parse import urlsplit
 
 from hotpin_hil.boards.kind import BoardKind, is_loopback
 from hotpin_hil.boards.power import PowerSwitch
+from hotpin_hil.compat import tomllib
 from hotpin_hil.errors import UsageError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 ENV_BENCH = "HOTPIN_BENCH"
 

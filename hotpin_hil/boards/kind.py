@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from urllib.parse import urlsplit
+
+from hotpin_hil.compat import StrEnum
 
 AUTO = "auto"
 ENV_BOARD = "HOTPIN_BOARD"
 
 
-class BoardKind(str, Enum):
+class BoardKind(StrEnum):
     """A kind of board, by its name on the command line and in results."""
 
     HARDWARE = "hardware"
     QEMU = "qemu"
     VIRTUAL = "virtual"
-
-    def __str__(self) -> str:
-        return self.value
 
 
 CHOICES = (AUTO, *(kind.value for kind in BoardKind))

@@ -10,12 +10,14 @@ outlives a killed run never shares its board with another run.
 from __future__ import annotations
 
 import contextlib
+import errno
 import getpass
 import json
 import os
 import re
 import shlex
 import socket
+import stat
 import sys
 import time
 from collections.abc import Mapping
@@ -35,6 +37,12 @@ except ImportError:  # Windows, where only one process can open a port
 ENV_LEASES = "HOTPIN_LEASES"
 """Folder of the lock files, for runs with different home folders: other users, containers."""
 COMMAND_MAX = 100
+_FILE_MAX = 4_096
+"""Bytes of a lock file that are read."""
+
+_OPEN = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+"""Without waiting for the other end of a pipe."""
+_REMOVE = f"remove it, or set {ENV_LEASES} to another folder"
 
 LOOK_S = 0.2
 """How long to retry a locked name, because `holder_of` in another process locks each name for a moment."""
@@ -210,23 +218,32 @@ def _open(folder: Path, name: str) -> IO[str]:
     path = _path(folder, name)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return os.fdopen(_descriptor(path), "r+", encoding="utf-8")
+        descriptor = _descriptor(path)
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+            os.close(descriptor)
+            raise UsageError(
+                f"the lease {path} is not a file of its own: it is a device, or has other names", _REMOVE
+            )
+        return os.fdopen(descriptor, "r+", encoding="utf-8")
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise UsageError(f"the lease {path} is a link", _REMOVE) from error
         raise UsageError(
             f"can't write the lease {path}: {error.strerror}", f"set {ENV_LEASES} to a folder you can write"
         ) from error
 
 
 def _descriptor(path: Path) -> int:
-    """Open or create a lock file that every user may lock."""
+    """Open or create a lock file that every user may lock. A link is refused, because the file is overwritten."""
     # Most kernels refuse O_CREAT for another user's file in a folder like /tmp (fs.protected_regular).
     with contextlib.suppress(FileNotFoundError):
-        return os.open(path, os.O_RDWR)
+        return os.open(path, _OPEN)
     umask = os.umask(0)
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        return os.open(path, _OPEN | os.O_CREAT | os.O_EXCL, 0o666)
     except FileExistsError:  # another run has just created it
-        return os.open(path, os.O_RDWR)
+        return os.open(path, _OPEN)
     finally:
         os.umask(umask)
 
@@ -246,9 +263,9 @@ def _lock(file: IO[str], how: int) -> bool:
 def _read(file: IO[str]) -> Holder:
     try:
         file.seek(0)
-        fields: dict[str, Any] = json.loads(file.read())
+        fields: dict[str, Any] = json.loads(file.read(_FILE_MAX))
         return Holder(**fields)
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return UNKNOWN
 
 

@@ -23,6 +23,7 @@ TASKS = {
     # name: the function that it runs, in this file
     "main": ("app_main", "main.c"),
     "mem_monitor": ("task_main", "mem_monitor.c"),
+    "mem_history": ("history_task", "memory_history.c"),
     "state": ("state_task", "state_manager.c"),
     "hil_console": ("console_task", "console_task.c"),
     "stt_capture": ("capture", "stt_pipeline.c"),
@@ -34,6 +35,11 @@ TASKS = {
 INDIRECT: Mapping[str, tuple[str, ...]] = {
     # caller: the targets of its calls through pointers; NAME* stands for all functions that begin like this
     "task_main": ("periodic",),
+    "mem_observe_sample": ("memory_*.c:observe",),
+    "mem_observe_warning": ("memory_*.c:warned",),
+    "mem_observe_snapshot": ("memory_*.c:logged",),
+    "mem_observe_set_state": ("memory_*.c:entered",),
+    "mem_observe_failed": ("memory_*.c:failed",),
     "do_step": (
         "enter_step",
         "measure",
@@ -54,7 +60,9 @@ INDIRECT: Mapping[str, tuple[str, ...]] = {
     "note_call": ("callback_call_*",),
     "hide_foreground": ("hide_line",),
     "telemetry_unlock": ("show_line",),
-    "memory_manager_optimize_report": ("reclaim_played_stream",),
+    "memory_manager_optimize_report": ("is_monitor",),  # in other tasks mem.reclaim and admit reach run()
+    "run": ("is_admitted", "block_fits", "enough_free"),
+    "run_one": ("reclaim_played_stream", "run_slot"),
     "console_dispatch": ("cmd_*.c:*",),
     "console_task": ("shut_down_and_restart", "start_to_hold"),
 }

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hotpin_hil import __version__
-from hotpin_hil.cli import compare, fidelity, runs, seal, trend
+from hotpin_hil.cli import analyze, compare, coredump, fidelity, history, runs, seal, trend
 from hotpin_hil.cli.board import add_commands
 from hotpin_hil.errors import HilError, host_remedy
 from hotpin_hil.paths import runs_dir
@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        The exit status: 0 done, 1 a difference was found, 2 an error, 130 interrupted.
+        The exit status: 0 done, 1 a difference or what --fail-on names was found, 2 an error, 130 interrupted.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     _make_output_safe()
@@ -141,11 +141,11 @@ def _parser() -> argparse.ArgumentParser:
 
     trend.add_command(commands)
 
-    analyze = commands.add_parser("analyze", help="analyse recorded console logs")
-    analyze.add_argument("logs", metavar="LOG", nargs="+", help="file, or - for standard input")
-    analyze.add_argument("--json", action="store_true", help="print a JSON line per log")
-    analyze.add_argument("--html", metavar="OUT", type=Path, help="also write the results as an HTML page")
-    analyze.set_defaults(run=_analyze)
+    history.add_command(commands)
+
+    coredump.add_command(commands)
+
+    analyze.add_command(commands)
 
     profile = commands.add_parser(
         "profile", help="make a profile for virtual boards from a firmware build's memory map"
@@ -257,12 +257,6 @@ def _report(options: argparse.Namespace) -> int:
     for line in missing_lines(qualification):
         print(f"  {line}")
     return 0
-
-
-def _analyze(options: argparse.Namespace) -> int:
-    from hotpin_hil.cli.analyze import analyze_logs
-
-    return 0 if analyze_logs(options.logs, options.json, options.html) else EXIT_ERROR
 
 
 def _profile(options: argparse.Namespace) -> int:

@@ -58,5 +58,5 @@ def _state(folder: Path) -> str:
     try:
         qualification = json.loads((folder / QUALIFICATION_FILE).read_text(encoding="utf-8"))
         return f"{qualification['overall']} ({qualification['evidence']})"
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return f"no report (make it: hotpin-hil report {folder})"

@@ -33,7 +33,7 @@ def add_commands(commands: Any) -> None:
 def _seal(options: argparse.Namespace) -> int:
     from hotpin_hil.evidence.run_folders import find_run
     from hotpin_hil.evidence.seal import MANIFEST, links_out, seal
-    from hotpin_hil.report.text import printable
+    from hotpin_hil.printable import printable
 
     folder = find_run(options.folder)
     count = seal(folder)
@@ -46,7 +46,7 @@ def _seal(options: argparse.Namespace) -> int:
 def _verify(options: argparse.Namespace) -> int:
     from hotpin_hil.evidence.run_folders import find_run
     from hotpin_hil.evidence.seal import MANIFEST, SIGNATURES, verify
-    from hotpin_hil.report.text import printable
+    from hotpin_hil.printable import printable
 
     folder = find_run(options.folder)
     differences = verify(folder)

@@ -33,7 +33,11 @@ from hotpin_hil.protocol.answers import (
     Optimization,
     Pin,
     Placement,
+    Pools,
+    Prediction,
+    Predictions,
     Probe,
+    Reclaimers,
     Region,
     Resources,
     Sandwich,
@@ -41,14 +45,19 @@ from hotpin_hil.protocol.answers import (
     Settle,
     Snapshot,
     Sound,
+    TaskPriorities,
     Thresholds,
     TtsState,
     parse_answer,
     parse_heap_maps,
+    parse_pools,
+    parse_priorities,
+    parse_reclaimers,
     parse_resources,
     parse_snapshots,
 )
 from hotpin_hil.protocol.fields import MemoryStats
+from hotpin_hil.protocol.memory_history import FlashHistory, parse_flash_history
 
 Caps = str | Sequence[str]
 """Capability set: "DMA,8BIT" or ["DMA", "8BIT"]."""
@@ -244,9 +253,172 @@ class Device(Console):
         reply = self.command("mem.optimize", timeout_s=budgets.SLOW_REPLY_S)
         return parse_answer(Optimization, {**reply, "advice": tuple(reply.get("advice", ()))}, "mem.optimize")
 
+    def task_priorities(
+        self,
+        *,
+        work: int | None = None,
+        under: int | None = None,
+        busy: int | None = None,
+        wait: int | None = None,
+        end: bool = False,
+        off: bool = False,
+    ) -> TaskPriorities:
+        """Read the tasks whose priority depends on memory pressure; or use the test's worker first.
+
+        Args:
+            work: priority of a worker to start on the audio core, which holds a mutex.
+            under: its priority while memory is critical.
+            busy: ms of every 500 ms for which it uses the CPU.
+            wait: ms for which the console waits for the worker's mutex.
+            end: the worker ends without being unregistered.
+            off: unregister and end it.
+        """
+        reply = self.command(
+            "mem.priority",
+            timeout_s=budgets.SLOW_REPLY_S,
+            work=work,
+            under=under,
+            busy=busy,
+            wait=wait,
+            end=end or None,
+            off=off or None,
+        )
+        return parse_priorities(reply)
+
+    def pools(
+        self,
+        *,
+        create: str | None = None,
+        block: int | None = None,
+        count: int | None = None,
+        caps: Caps | None = None,
+        heap: bool = False,
+        take: int | None = None,
+        give: int | None = None,
+        misuse: str | None = None,
+        interrupts: int | None = None,
+        plays: int | None = None,
+        source: str | None = None,
+        bench: int | None = None,
+        off: bool = False,
+    ) -> Pools:
+        """Read the memory pools; or use the test's own pool first.
+
+        Args:
+            create: name of a pool to create.
+            block: bytes of each of its blocks.
+            count: number of its blocks.
+            caps: capabilities of its memory.
+            heap: that pool falls back to the heap when it is empty.
+            take: number of blocks to take.
+            give: number of blocks to give back, those taken first.
+            misuse: wrong call of memory_pool_free: double, foreign, inside, null.
+            interrupts: number of interrupts that take and give back a block, while the console does the same.
+            plays: number of plays of mixed sizes.
+            source: "pool" or "heap", from which plays allocate.
+            bench: number of pairs of calls to time, of the pool and of the heap.
+            off: delete the test's pool, and free all that its plays kept.
+        """
+        arguments: dict[str, Any] = {"from": source}  # a Python keyword
+        reply = self.command(
+            "mem.pool",
+            timeout_s=budgets.BENCH_REPLY_S,
+            create=create,
+            block=block,
+            count=count,
+            caps=caps,
+            heap=heap or None,
+            take=take,
+            give=give,
+            misuse=misuse,
+            interrupts=interrupts,
+            plays=plays,
+            bench=bench,
+            off=off or None,
+            **arguments,
+        )
+        return parse_pools(reply)
+
+    def reclaimers(
+        self,
+        caps: Caps | None = None,
+        *,
+        add: str | None = None,
+        size: int | None = None,
+        cost: int | None = None,
+        start: str | None = None,
+        nested: bool = False,
+        request: int | None = None,
+        watch: int | None = None,
+        off: bool = False,
+    ) -> Reclaimers:
+        """Read the reclaimers and their last uses; or change them first.
+
+        Args:
+            caps: memory that `add`, `request` or `watch` refers to.
+            add: name of a reclaimer to register, which frees a block that it allocates now.
+            size: bytes of that block; None: the reclaimer has nothing to free.
+            cost: cost of that reclaimer.
+            start: mildest trigger of that reclaimer: low (None), critical, failure, refusal, request.
+            nested: that reclaimer requests memory while it runs.
+            request: bytes of a block that reclaimers must make room for.
+            watch: smallest size of allocations whose failure runs reclaimers.
+            off: remove the reclaimers that were added.
+        """
+        arguments: dict[str, Any] = {"from": start, "for": request}  # Python keywords
+        reply = self.command(
+            "mem.reclaim",
+            timeout_s=budgets.SLOW_REPLY_S,
+            caps=caps,
+            add=add,
+            size=size,
+            cost=cost,
+            nested=nested or None,
+            watch=watch,
+            off=off or None,
+            **arguments,
+        )
+        return parse_reclaimers(reply)
+
+    def predict(self) -> Predictions:
+        """When falling memory reaches its thresholds, and what the prediction costs."""
+        reply = self.command("mem.predict")
+        rows = tuple(parse_answer(Prediction, row, "mem.predict") for row in reply["predictions"])
+        return parse_answer(Predictions, {**reply, "predictions": rows}, "mem.predict")
+
     def history(self, last: int | None = None) -> tuple[Snapshot, ...]:
         """The latest snapshots (None: all that are kept), newest first."""
         return parse_snapshots(self.command("mem.history", last=last), "mem.history")
+
+    def flash_history(
+        self,
+        last: int | None = None,
+        *,
+        every_s: int | None = None,
+        pause: bool | None = None,
+        write: int | None = None,
+        erase: bool = False,
+    ) -> FlashHistory:
+        """Read the history in flash after changing it.
+
+        Args:
+            last: number of rows to read (None: all).
+            every_s: time from row to row from now on.
+            pause: stop or continue writing rows.
+            write: number of rows to write now.
+            erase: first erase all rows.
+        """
+        reply = self.command(
+            "mem.history",
+            timeout_s=budgets.SLOW_REPLY_S,
+            store="flash",
+            last=last,
+            every=every_s,
+            pause=None if pause is None else "on" if pause else "off",
+            write=write,
+            erase=erase or None,
+        )
+        return parse_flash_history(reply, "mem.history")
 
     def mem_events(self, since: int | None = None) -> list[MemoryEvent]:
         """Warnings, recoveries and failed allocations with a sequence number above `since`, oldest first."""

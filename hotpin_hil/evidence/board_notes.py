@@ -11,6 +11,8 @@ from hotpin_hil.protocol.records import Record
 
 KEPT_REPLIES = ("mode.ledger", "mem.thresholds")
 """Console commands whose replies the report needs."""
+HISTORY = "mem.history"
+"""The reply with the history in flash is kept by the test that wrote a history worth showing."""
 REGIONS = "heap.regions"
 """The reply to this command is kept if a test failed through a memory shortage."""
 

@@ -461,7 +461,7 @@ class ReplyNote(_MomentLine):
 
     mode: str | None
     command: str
-    """"mode.ledger", "mem.thresholds" or "heap.regions"."""
+    """"mode.ledger", "mem.thresholds", "mem.history" or "heap.regions"."""
     data: Mapping[str, Any]
     """The reply's fields as the firmware sent them, unchecked."""
 

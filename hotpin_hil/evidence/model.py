@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict, TypeGuard
+
+from hotpin_hil.compat import StrEnum
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -20,7 +21,7 @@ MARGINAL_SHARE = 0.10
 """A value within a max or min limit is MARGINAL if its margin is below this share of the limit."""
 
 
-class Verdict(str, Enum):
+class Verdict(StrEnum):
     """The result of a test or a requirement, for one board and one build (PROTOCOL.md §4)."""
 
     FAIL = "FAIL"
@@ -30,9 +31,6 @@ class Verdict(str, Enum):
     MARGINAL = "MARGINAL"
     PASS = "PASS"
     NOT_APPLICABLE = "NOT APPLICABLE"
-
-    def __str__(self) -> str:
-        return self.value
 
 
 PASSED = (Verdict.WAIVED, Verdict.MARGINAL, Verdict.PASS)
@@ -47,7 +45,7 @@ def worst(verdicts: Iterable[Verdict]) -> Verdict | None:
     return min(verdicts, key=_WORST_FIRST.index, default=None)
 
 
-class LimitKind(str, Enum):
+class LimitKind(StrEnum):
     """How a limit bounds a value."""
 
     MAX = "max"
@@ -55,18 +53,12 @@ class LimitKind(str, Enum):
     RANGE = "range"
     EXACT = "exact"
 
-    def __str__(self) -> str:
-        return self.value
 
-
-class MeasurementClass(str, Enum):
+class MeasurementClass(StrEnum):
     """MODELLED values echo a constant of a board profile, so they never make a requirement PASS."""
 
     MEASURED = "measured"
     MODELLED = "modelled"
-
-    def __str__(self) -> str:
-        return self.value
 
 
 @dataclass(frozen=True)

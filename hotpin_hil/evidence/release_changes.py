@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from enum import Enum
 from fnmatch import fnmatchcase
 from typing import Any
 
+from hotpin_hil.compat import StrEnum
 from hotpin_hil.evidence.fidelity import SHOWN
 from hotpin_hil.evidence.lines import MeasurementLine
 from hotpin_hil.evidence.model import LimitKind, Value, Verdict, is_number, with_unit
@@ -29,15 +29,12 @@ _MORE_IS_BETTER = ("*free*", "*largest*", "minimum ever*", "*never used*")
 _LESS_IS_BETTER_UNITS = ("ms", "us", "s", "B/cycle")
 
 
-class Effect(str, Enum):
+class Effect(StrEnum):
     """What a change means for a release."""
 
     REGRESSION = "regression"
     IMPROVEMENT = "improvement"
     NEUTRAL = "neutral"
-
-    def __str__(self) -> str:
-        return self.value
 
 
 @dataclass(frozen=True)
@@ -91,7 +88,8 @@ def verdict_change(
 ) -> ReleaseChange:
     """A changed verdict on a requirement or of a test.
 
-    A lost requirement is a regression; a test that is gone is not, if its requirement is still verified.
+    A lost requirement is a regression; a test that is gone is not, if its requirement is still verified. Nor is a
+    verdict that became WAIVED: the waiver accepts it.
 
     Args:
         subject: REQUIREMENT or TEST.
@@ -104,7 +102,9 @@ def verdict_change(
     was, is_now = base in _SHOWN, candidate in _SHOWN
     is_lost = was and not is_now and (subject == REQUIREMENT or bool(candidate))
     is_better: bool | None = None
-    if candidate in (Verdict.FAIL.value, Verdict.UNSET.value) or is_lost:
+    if candidate == Verdict.WAIVED.value:
+        pass
+    elif candidate in (Verdict.FAIL.value, Verdict.UNSET.value) or is_lost:
         is_better = False
     elif is_now and base is not None:
         is_better = True
@@ -139,6 +139,8 @@ def is_same_verdict(base: str | None, candidate: str | None) -> bool:
 def is_better(base: MeasurementLine, candidate: MeasurementLine) -> bool | None:
     """Whether a measurement moved for the better; None for a text, or without a direction."""
     was, is_now = base.verdict in SHOWN, candidate.verdict in SHOWN
+    if candidate.verdict is Verdict.WAIVED:
+        return None
     if not (was and is_now):
         return None if was == is_now else is_now
     left, right = _number(base.value), _number(candidate.value)

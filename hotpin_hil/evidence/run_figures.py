@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
 from statistics import median
 
 from hotpin_hil.analysis.leak import find_leak
+from hotpin_hil.compat import StrEnum
 from hotpin_hil.evidence.lines import EventNote, ReplyNote, SeriesNote, SizesNote
 from hotpin_hil.evidence.results import Results
 from hotpin_hil.protocol import events as ev
@@ -22,7 +22,7 @@ from hotpin_hil.protocol.errors import ProtocolError
 from hotpin_hil.protocol.fields import MEMORIES, MemoryStats
 
 
-class Topic(str, Enum):
+class Topic(StrEnum):
     """What a figure is about, in the order of the report."""
 
     MEMORY = "memory"
@@ -30,9 +30,6 @@ class Topic(str, Enum):
     LEDGER = "ledger"
     LEAK = "leak"
     SIZE = "size"
-
-    def __str__(self) -> str:
-        return self.value
 
 
 FigureKey = tuple[Topic, str, str]

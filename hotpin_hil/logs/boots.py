@@ -23,6 +23,7 @@ _APP_MARKS = {
     ("main_task", "Calling app_main()"): 7,
 }
 """Lines that every application start prints, in this order, with the stage of the boot."""
+APP_MARKS = tuple(text for _, text in _APP_MARKS)
 _STAGE_FALL, _STAGE_BANNER, _STAGE_LOADER, _STAGE_RUNNING = 0, 1, 2, 7
 
 BANNER, LOADER, APPLICATION, RECORD, TIMES = (
@@ -164,7 +165,7 @@ class BootTracker:
         self._stage = stage
         if sign != TIMES:
             self._clock.restart_clock()
-        is_first = self._sink.boot == 0 and not is_next
+        is_first = self._sink.is_first_boot and not is_next
         self._begin(number, t_ms, sign, is_first=is_first, **banner)
 
     def _begin(self, number: int, t_ms: int | None, sign: str, **more: Any) -> None:

@@ -19,6 +19,8 @@ _APP_INFO = {
     "ESP-IDF": "idf",
     "Chip rev": "chip_rev",
 }
+APP_INFO = tuple(_APP_INFO)
+"""Beginnings of the lines that `take_app_info` reads."""
 
 
 class BuildCollector:

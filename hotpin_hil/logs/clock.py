@@ -34,21 +34,25 @@ class BoardClock:
         """Restart the clock: after a reset, timestamps begin at 0."""
         self.high = self._before_jump = -1
 
-    def take_run(self, times: list[int], first: int) -> bool:
+    def take_run(self, stamps: list[bytes], number_of: Callable[[int], int]) -> bool:
         """Advance the clock by the times of consecutive lines.
 
         Args:
-            times: ms.
-            first: number of the first line.
+            stamps: times in ms, as printed.
+            number_of: called with the index of a stamp; returns the number of its line.
 
         Returns:
             False if one of the times may mean a restart; then no time is taken.
         """
-        if self.high <= times[0] and times[-1] - self.high <= FALL_MS and times == sorted(times):
-            self.high = times[-1]
+        if not stamps:
+            return True
+        last = int(stamps[-1])
+        if self.high <= int(stamps[0]) and last - self.high <= FALL_MS and _is_rising(stamps):
+            self.high = last
             return True
         high, jump, before = self.high, -1, -1
         late = []
+        times = list(map(int, stamps))
         for index, t_ms in enumerate(times):
             if t_ms < high:
                 late.append(high - t_ms)
@@ -59,17 +63,9 @@ class BoardClock:
         if late and max(late) > FALL_MS:
             return False
         if jump >= 0:
-            self._before_jump, self._jump_to, self._jump_line = before, times[jump], first + jump
+            self._before_jump, self._jump_to, self._jump_line = before, times[jump], number_of(jump)
         self._tally.count_reversals(late)
         self.high = high
-        return True
-
-    def take_steady(self, times: list[int]) -> bool:
-        """Advance the clock by the times of lines printed in one go. If they jump, change nothing and return False."""
-        high = max(self.high, 0)
-        if not 0 <= times[0] - high <= times[-1] - high <= FALL_MS or times != sorted(times):
-            return False
-        self.high = times[-1]
         return True
 
     def take(self, number: int, t_ms: int, end: int) -> bool:
@@ -104,3 +100,11 @@ class BoardClock:
             return False
         self.high, self._before_jump = t_ms, -1
         return True
+
+
+def _is_rising(stamps: list[bytes]) -> bool:
+    """Whether times never fall. Digits of equal number are in the order of their values, so most are not converted."""
+    if len(set(map(len, stamps))) > 1:
+        times = list(map(int, stamps))
+        return times == sorted(times)
+    return stamps == sorted(stamps)

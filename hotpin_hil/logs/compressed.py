@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import gzip
 import lzma
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import BufferedReader
-from typing import IO, Any, cast
+from typing import Any
 
 from hotpin_hil.errors import UsageError
 from hotpin_hil.logs.reader import CHUNK
 
 _GZIP, _XZ, _ZSTD = b"\x1f\x8b", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd"
-_DAMAGE = (EOFError, OSError, zlib.error, lzma.LZMAError)
+_GZIP_WINDOW = 16 + zlib.MAX_WBITS
+_PIECE = 1024
+"""Bytes fed to a decompressor at once: a piece of the worst Zstandard data becomes 32 MB."""
 
 
 class LogChunks:
-    """The chunks of a capture file, decompressed."""
+    """The chunks of a capture file, decompressed. Of a damaged file, all that precedes the damage."""
 
     def __init__(self, file: BufferedReader) -> None:
         self.damage = ""
@@ -26,32 +27,47 @@ class LogChunks:
 
     def __iter__(self) -> Iterator[bytes]:
         start = self._file.peek(len(_XZ))[: len(_XZ)]
-        if not start.startswith((_GZIP, _XZ, _ZSTD)):
+        decompressor = _decompressor(start)
+        if decompressor is None:
             while chunk := self._file.read(CHUNK):
                 yield chunk
             return
-        plain = self._decompressed(start)
+        new, errors = decompressor
         try:
-            while chunk := plain.read(CHUNK):
-                yield chunk
-        except _DAMAGE as error:
-            self.damage = f"the compressed data is damaged or ends early: {error}"
-        except Exception as error:  # zstandard.ZstdError, which exists only if the package does
-            if type(error).__name__ != "ZstdError":
-                raise
-            self.damage = f"the compressed data is damaged or ends early: {error}"
+            yield from self._decompressed(new)
+        except errors as error:
+            self.damage = f"the compressed data is damaged: {error}"
 
-    def _decompressed(self, start: bytes) -> IO[bytes]:
-        if start.startswith(_GZIP):
-            return cast(IO[bytes], gzip.open(self._file))
-        if start.startswith(_XZ):
-            return cast(IO[bytes], lzma.open(self._file))
-        try:
-            zstandard: Any = __import__("zstandard")
-        except ImportError:
-            raise UsageError(
-                "the log is compressed with Zstandard", "pip install zstandard, or decompress it: zstd -d"
-            ) from None
-        return cast(
-            IO[bytes], zstandard.ZstdDecompressor().stream_reader(self._file, read_across_frames=True)
-        )
+    def _decompressed(self, new: Callable[[], Any]) -> Iterator[bytes]:
+        """The members of the file, one after the other; a file may have several."""
+        member: Any = None
+        while piece := self._file.read(_PIECE):
+            while piece:
+                if member is None:
+                    piece = piece.lstrip(b"\0")  # padding between members
+                    if not piece:
+                        break
+                    member = new()
+                if plain := member.decompress(piece):
+                    yield plain
+                piece = member.unused_data if member.eof else b""
+                member = None if member.eof else member
+        if member is not None:
+            self.damage = "the compressed data ends early: the file is cut off"
+
+
+def _decompressor(start: bytes) -> tuple[Callable[[], Any], tuple[type[Exception], ...]] | None:
+    """How to make a decompressor for a file that starts so, and its errors; None for a plain file."""
+    if start.startswith(_GZIP):
+        return lambda: zlib.decompressobj(_GZIP_WINDOW), (zlib.error,)
+    if start.startswith(_XZ):
+        return lzma.LZMADecompressor, (lzma.LZMAError,)
+    if not start.startswith(_ZSTD):
+        return None
+    try:
+        zstandard: Any = __import__("zstandard")
+    except ImportError:
+        raise UsageError(
+            "the log is compressed with Zstandard", "pip install zstandard, or decompress it: zstd -d"
+        ) from None
+    return lambda: zstandard.ZstdDecompressor().decompressobj(), (zstandard.ZstdError,)

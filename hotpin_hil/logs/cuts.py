@@ -18,9 +18,10 @@ def cut_up(row: Row, high_ms: int) -> list[bytes]:
     level, stamp, tag, text = row
     if text.startswith(b"@") and not level and RECORD_END.search(text):
         return [text]
-    whole = b"%s (%s) %s:%s" % (level, stamp, tag, text) if level else text
+    head = b"%s (%s) %s:" % (level, stamp, tag) if stamp else b"%s %s:" % (level, tag)
+    whole = head + text if level else text
     start = len(whole) - len(text)
-    near = int(stamp) if level else high_ms
+    near = int(stamp) if stamp else high_ms
     cuts = [0]
     for found in INSERTED.finditer(whole, start):
         is_near = not found[2] or near < 0 or abs(int(found[2]) - near) <= JOIN_MS

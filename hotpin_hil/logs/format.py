@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+from hotpin_hil.logs.kinds import DECODED_ADDRESS, MONITOR_NOTE
+from hotpin_hil.logs.shapes import ROW
 
 KEPT = 1_000
 """Maximum number of line numbers or tags kept per kind; the rest are only counted."""
@@ -14,6 +18,21 @@ LEVELS = {level.encode(): level for level in "EWIDV"}
 _LEVEL_LOST = re.compile(rb" ?\(\d+\) [^\s:][^:]{0,40}: ")
 _PROMPT = re.compile(rb"PS [A-Z]:\\[^>]*>")
 _DECODED = re.compile(rb"--- (?:0x[0-9a-fA-F]+: |\(inlined by\) )")
+
+
+def is_remarkable(text: bytes) -> bool:
+    """Whether a line without a header has a shape that is counted."""
+    return bool(_PROMPT.match(text) or _LEVEL_LOST.match(text))
+
+
+def is_monitor_note(text: bytes) -> bool:
+    """Whether a line comes from `idf.py monitor`, not from the board."""
+    return text.startswith(b"--- ")
+
+
+def is_decoded_address(text: bytes) -> bool:
+    """Whether a line of `idf.py monitor` names the place of an address."""
+    return _DECODED.match(text) is not None
 
 
 @dataclass
@@ -38,7 +57,8 @@ class LineTally:
 
     def __init__(self) -> None:
         self.format = LogFormat()
-        self.errors_by_tag: Counter[str] = Counter()
+        self.complaints: dict[bytes, Counter[str]] = {b"E": Counter(), b"W": Counter()}
+        """Number of errors and of warnings by tag."""
         self.not_kept: Counter[str] = Counter()
         """Per list: number of entries dropped after its first KEPT."""
         self.odd_stamps: list[int] = []
@@ -62,11 +82,35 @@ class LineTally:
         """Count lines of a level."""
         self._by_level[level] += lines
 
-    def count_error(self, tag: bytes) -> None:
-        """Count a line of level E."""
-        name = self.name(tag)
-        is_known = name in self.errors_by_tag or len(self.errors_by_tag) < KEPT
-        self.errors_by_tag[name if is_known else OTHER_TAGS] += 1
+    def count_plain(self, kinds: bytes, lines: Sequence[bytes], begin: int) -> None:
+        """Count consecutive plain lines by level, and the errors and warnings among them by tag.
+
+        Args:
+            kinds: the kinds of the lines.
+            lines: a list that has the lines.
+            begin: index of the first of them in the list.
+        """
+        if (infos := kinds.count(b"I")) == len(kinds):
+            self.count(b"I", infos)
+            return
+        for level in LEVELS:
+            if count := kinds.count(level):
+                self.count(level, count)
+        if notes := kinds.count(MONITOR_NOTE) + kinds.count(DECODED_ADDRESS):
+            self.count_monitor_notes(notes, kinds.count(DECODED_ADDRESS))
+        for level in self.complaints:
+            at = kinds.find(level)
+            while at >= 0:
+                found = ROW.match(lines[begin + at])
+                assert found is not None
+                self.count_complaint(level, found[3])
+                at = kinds.find(level, at + 1)
+
+    def count_complaint(self, level: bytes, tag: bytes) -> None:
+        """Count a line of level E or W."""
+        name, by_tag = self.name(tag), self.complaints[level]
+        is_known = name in by_tag or len(by_tag) < KEPT
+        by_tag[name if is_known else OTHER_TAGS] += 1
 
     def name(self, tag: bytes) -> str:
         """A tag as text."""
@@ -80,15 +124,19 @@ class LineTally:
     def count_headless(self, number: int, text: bytes) -> bool:
         """Count a line without a header; returns False for a line of `idf.py monitor`."""
         form = self.format
-        if text.startswith(b"--- "):
-            form.monitor_note_lines += 1
-            form.decoded_address_lines += bool(_DECODED.match(text))
+        if is_monitor_note(text):
+            self.count_monitor_notes(1, int(is_decoded_address(text)))
             return False
         if text.startswith(b"PS ") and _PROMPT.match(text):
             form.powershell_prompt_lines += 1
         elif _LEVEL_LOST.match(text):
             self._keep("level_letter_lost_lines", form.level_letter_lost_lines, number)
         return True
+
+    def count_monitor_notes(self, lines: int, addresses: int) -> None:
+        """Count lines of `idf.py monitor`, and those among them that name the place of an address."""
+        self.format.monitor_note_lines += lines
+        self.format.decoded_address_lines += addresses
 
     def count_second_header(self, number: int) -> None:
         """Count a line that another task's line was printed into."""

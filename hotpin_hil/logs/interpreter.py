@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from hotpin_hil.logs.boots import BootTracker, LineClock
-from hotpin_hil.logs.build import BuildCollector
+from hotpin_hil.logs.boots import APP_MARKS, BootTracker, LineClock
+from hotpin_hil.logs.build import APP_INFO, BuildCollector
 from hotpin_hil.logs.failures import FailureLines
 from hotpin_hil.logs.heap_trace import HeapTraceLines
 from hotpin_hil.logs.memory import MemoryLines
@@ -14,30 +14,33 @@ from hotpin_hil.logs.records import RecordLines
 from hotpin_hil.logs.sink import EventSink
 from hotpin_hil.logs.task_watchdog import TAG as WATCHDOG_TAG
 from hotpin_hil.logs.transitions import TransitionTracker
+from hotpin_hil.logs.whole_box import WholeBox
 from hotpin_hil.protocol import events as ev
 from hotpin_hil.protocol.box import BORDERS, TOP
 from hotpin_hil.protocol.log import ConsoleLine, LogLine
-from hotpin_hil.protocol.panic import OTHER_TRACES, TRACES, Panic, PanicFinder
+from hotpin_hil.protocol.panic import OTHER_TRACES, TRACES, Panic, PanicFinder, parse_backtrace
 from hotpin_hil.protocol.records import Record
 
-_TRACE = re.compile("|".join(re.escape(trace.decode()) for trace in TRACES))
-_OTHER_TRACE = re.compile("|".join(re.escape(trace.decode()) for trace in OTHER_TRACES))
+_TRACES = tuple(trace.decode() for trace in TRACES)
+_OTHER_TRACES = tuple(trace.decode() for trace in OTHER_TRACES)
+
+_MEMORY_TEXT = re.compile("ree|eap|PSRAM: |ALIVE|DELETED")
 
 WANTED = {
     "boot": ("2nd stage", "WDT reset info"),
-    "cpu_start": (),
-    "app_init": (),
-    "main_task": (),
-    "efuse_init": (),
-    "heap_init": (),
+    "cpu_start": (*APP_MARKS, *APP_INFO),
+    "app_init": (*APP_MARKS, *APP_INFO),
+    "main_task": APP_MARKS,
+    "efuse_init": APP_INFO,
+    "heap_init": ("At ",),
     "esp_psram": ("Found",),
     "spiram": ("Found",),
-    "quad_psram": (),
-    "psram": (),
+    "quad_psram": ("Found",),
+    "psram": ("Found",),
     "cam_hal": ("Allocating",),
-    "MEM_MGR": (),
+    "MEM_MGR": ("WARNING", "CRITICAL"),
     "STATE_MGR": ("=== T", "mode transition", "Failed to"),
-    "STATE": (),
+    "STATE": (" -> ", "No room for"),
     WATCHDOG_TAG: (),
 }
 """Lines that a LineInterpreter needs besides those that every scanner passes on: texts by tag."""
@@ -50,14 +53,15 @@ class LineInterpreter:
     which may begin in any line.
     """
 
-    def __init__(self, clock: LineClock) -> None:
+    def __init__(self, clock: LineClock, first_boot: int = 0) -> None:
         """Make an interpreter.
 
         Args:
             clock: knows the lines that are only counted.
+            first_boot: number of the boot in which the log begins.
         """
         self._clock = clock
-        self._sink = EventSink()
+        self._sink = EventSink(first_boot)
         self._panics = PanicFinder()
         self._build = BuildCollector(self._sink)
         self.boots = BootTracker(self._sink, clock, self._end_boot)
@@ -97,9 +101,10 @@ class LineInterpreter:
             self.boots.note_output()
         else:
             self._text_line(line)
-        if self._is_waiting or line.text[:1] == TOP[0] or _has_trace(line):
+        has_trace = _has_trace(line)
+        if self._is_waiting or line.text[:1] == TOP[0] or has_trace:
             self._memory.take_box_line(line)
-            if self._panics.is_waiting or _has_trace(line):
+            if self._panics.is_waiting or has_trace:
                 for panic in self._panics.feed(ConsoleLine(line.whole, 0, line.number)):
                     self._panic(panic)
                 if self._panics.has_headline:
@@ -108,10 +113,17 @@ class LineInterpreter:
             self._is_waiting = self._memory.is_waiting or self._panics.is_waiting
         return self._is_waiting
 
-    def take_whole_box(self, number: int, t_ms: int, title_ms: int, context: str, figures: list[int]) -> None:
-        """Emit the sample of an uninterrupted box; for the arguments see MemoryLines.take_whole_box."""
+    def take_whole_box(self, number: int, box: WholeBox) -> None:
+        """Emit the sample of a whole box.
+
+        Args:
+            number: number of its first line.
+            box: the box.
+        """
         self.boots.note_output()
-        self._memory.take_whole_box(number, t_ms, title_ms, context, figures)
+        if box.foreign:
+            self._failures.watchdog.end()
+        self._memory.take_whole_box(number, box)
 
     def take_record(self, number: int, record: Record) -> None:
         """Emit the event that a decoded record contains or completes."""
@@ -137,21 +149,28 @@ class LineInterpreter:
             handler(line)
         if "ree" in line.text or "eap" in line.text:
             self._memory.take_reading(line)
-        if line.level in "EW":
+        if line.level in "EW" and line.tag != WATCHDOG_TAG:
             self._failures.take_complaint(line)
 
     def _text_line(self, line: ConsoleLine) -> None:
-        if "@" in line.text:
-            self.records.take_line(line)
+        if "@" in line.text and self.records.take_line(line):
+            return
         self.boots.take_text(line)
         if "Backtrace:" in line.text:
-            self._failures.watchdog.take_backtrace(line)
+            self._backtrace(line)
         elif self._failures.take_text(line):
             self.boots.note_output()
-        elif "bytes (@" in line.text or "in trace (" in line.text:
+        elif "bytes (@" in line.text or "in trace (" in line.text or line.text.startswith("freed by "):
             self._trace.take(line, self._clock.high_ms)
-        elif "ree" in line.text or "eap" in line.text:
+        elif _MEMORY_TEXT.search(line.text) is not None:
             self._memory.take_text_reading(line, self._clock.high_ms)
+
+    def _backtrace(self, line: ConsoleLine) -> None:
+        is_watchdog = self._failures.watchdog.take_backtrace(line)
+        found = parse_backtrace(line.text)
+        if found is not None and found[0] and not self._panics.has_headline:
+            place = self._sink.place(line.number, self._clock.high_ms)
+            self._sink.emit(ev.BacktracePrinted(*place, *found, is_watchdog=is_watchdog))
 
     def _app_init(self, line: LogLine) -> None:
         self.boots.take_app_start(line)
@@ -176,9 +195,24 @@ class LineInterpreter:
         self._build.end_boot()
 
 
+def matters(level: str, tag: str, text: str) -> bool:
+    """Whether a line about free memory or a failure has an event, regardless of the lines around it."""
+    sink = EventSink()
+    memory, failures = MemoryLines(sink, BuildCollector(sink)), FailureLines(sink)
+    if not level:
+        return memory.take_text_reading(ConsoleLine(text, 0, 1), None)
+    line = LogLine(level, 0, tag, text, 0, 1)
+    memory.take_reading(line)
+    if level in "EW":
+        failures.take_complaint(line)
+    return bool(sink.take())
+
+
 def _has_trace(line: LogLine | ConsoleLine) -> bool:
     """Whether a line starts a panic or explains a following one."""
-    if _TRACE.search(line.text) is not None:
-        return True
+    text = line.text
+    for trace in _TRACES:
+        if trace in text:
+            return True
     is_own = not isinstance(line, LogLine) or line.tag == WATCHDOG_TAG
-    return is_own and _OTHER_TRACE.search(line.text) is not None
+    return is_own and any(trace in text for trace in _OTHER_TRACES)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from hotpin_hil.logs.build import BuildCollector
 from hotpin_hil.logs.sink import EventSink
+from hotpin_hil.logs.whole_box import WholeBox
 from hotpin_hil.protocol import events as ev
 from hotpin_hil.protocol.box import Box, BoxFinder, BrokenBox, box_values
 from hotpin_hil.protocol.fields import MEMORIES
 from hotpin_hil.protocol.log import ConsoleLine, LogLine
-from hotpin_hil.protocol.readings import find_readings
-from hotpin_hil.protocol.shortages import memory_of_caps
+from hotpin_hil.protocol.readings import find_readings, find_task_use
+from hotpin_hil.protocol.shortages import CAPS, memory_of_caps
 
 _FREE = re.compile(r"\s{0,8}Free (DMA-capable|PSRAM|internal RAM|heap)(?: before| after)?: (\d{1,10}) bytes")
 _DMA_FREE = re.compile(r"DMA memory free (\d{1,10})(?: -> (\d{1,10}))? bytes")
@@ -21,6 +23,9 @@ _OWN_TAGS = ("MEM_MGR", "STATE", "STATE_MGR", "heap_init")
 _SUMMARY = re.compile(r"Heap summary for capabilities 0x([0-9a-fA-F]{1,8})")
 _TOTALS = re.compile(r"\s{1,8}free \d{1,10} allocated \d{1,10} min_free ")
 _SUMMARY_LINES = 200
+_HEAP = re.compile(r"\s{1,8}At 0x([0-9a-f]{1,8}) len (\d{1,10}) free (\d{1,10}) allocated ")
+_HEAP_LARGEST = re.compile(r"\s{1,8}largest_free_block (\d{1,10}) alloc_blocks ")
+_HEAPS_MAX = 32
 _FIRST_MAIN = "HOTPIN_MAIN"
 """Tag of the original firmware's main task, which prints the free heap itself."""
 _WARNING = re.compile(r"(WARNING|CRITICAL): (.*)")
@@ -37,8 +42,10 @@ class MemoryLines:
         self._sink = sink
         self._build = build
         self._boxes = BoxFinder()
-        self._summary = (-_SUMMARY_LINES, "")
-        """Line of the last `heap_caps_print_heap_info`, and the memory that it is about."""
+        self._summary = (-_SUMMARY_LINES, 0)
+        """Line of the last `heap_caps_print_heap_info`, and the capabilities that it is about."""
+        self._heaps: list[ev.MappedHeap] = []
+        """The heaps of this dump so far."""
 
     @property
     def is_waiting(self) -> bool:
@@ -52,27 +59,26 @@ class MemoryLines:
         for box in self._boxes.add(line):
             self._box(box)
 
-    def take_whole_box(self, number: int, t_ms: int, title_ms: int, context: str, figures: list[int]) -> None:
-        """Emit the sample of an uninterrupted box.
+    def take_whole_box(self, number: int, box: WholeBox) -> None:
+        """Emit the sample of a whole box.
 
         Args:
-            number: line number of its top.
-            t_ms: time of its first line.
-            title_ms: time of its second line.
-            context: the context in its title.
-            figures: its figures, in the order of the box.
+            number: number of its first line.
+            box: the box.
         """
-        stats, delta = box_values(t_ms, figures)
+        t_ms = int(box.stamps[0])
+        stats, delta = box_values(t_ms, box.figures)
         self._sink.emit(
             ev.Sample(
-                number + 1,
+                number + box.title - box.top,
                 self._sink.boot,
                 t_ms,
                 source="box",
-                context=ev.quote(context),
+                context=ev.quote(box.context),
                 stats=stats,
                 delta=delta,
-                title_ms=title_ms,
+                title_ms=int(box.stamps[1]),
+                foreign=len(box.foreign),
             )
         )
 
@@ -148,26 +154,63 @@ class MemoryLines:
             return
         self._sink.emit(ev.HeapPrint(line.number, self._sink.boot, line.t_ms, line.tag, memory, free))
 
-    def take_text_reading(self, line: ConsoleLine, t_ms: int | None) -> None:
+    def take_text_reading(self, line: ConsoleLine, t_ms: int | None) -> bool:
         """Emit the readings in a line without a header, unless it has a record, whose figures are read elsewhere.
 
         Args:
             line: the line.
             t_ms: latest time before it.
+
+        Returns:
+            Whether the line is about free memory.
         """
         if line.text.startswith("@"):
-            return
+            return False
         found = _SUMMARY.search(line.text)
         if found is not None:
-            self._summary = (line.number, memory_of_caps(int(found[1], 16)))
-            return
-        number, memory = self._summary
-        is_total = line.number - number <= _SUMMARY_LINES and _TOTALS.match(line.text) is not None
-        self._readings(line, t_ms, "", memory if is_total else "")
+            self._summary, self._heaps = (line.number, int(found[1], 16)), []
+            return True
+        if (use := find_task_use(line.text)) is not None:
+            place = self._sink.place(line.number, t_ms)
+            self._sink.emit(ev.TaskMemory(*place, task=use.task, used=use.used, peak=use.peak))
+            return True
+        number, caps = self._summary
+        is_dump = line.number - number <= _SUMMARY_LINES
+        if self._take_heap(line.text, caps, is_dump=is_dump):
+            return True
+        is_total = _TOTALS.match(line.text) is not None
+        memory = memory_of_caps(caps) if is_dump and is_total else ""
+        has_reading = self._readings(line, t_ms, "", memory)
+        if is_dump and is_total:
+            self._end_dump(line.number, t_ms)
+        return has_reading or is_total
 
-    def _readings(self, line: LogLine | ConsoleLine, t_ms: int | None, tag: str, memory: str = "") -> None:
+    def _take_heap(self, text: str, caps: int, *, is_dump: bool) -> bool:
+        """Keep a heap of `heap_caps_print_heap_info`; returns whether the line has one."""
+        if (heap := _HEAP.match(text)) is not None:
+            names = ",".join(name for bit, name in CAPS.items() if caps & bit)
+            mapped = ev.MappedHeap(int(heap[1], 16), int(heap[2]), names, int(heap[3]), 0)
+            self._heaps = [*self._heaps[: _HEAPS_MAX - 1], mapped] if is_dump else []
+        elif (largest := _HEAP_LARGEST.match(text)) is not None:
+            if self._heaps:
+                self._heaps[-1] = replace(self._heaps[-1], largest=int(largest[1]))
+        else:
+            return False
+        return True
+
+    def _end_dump(self, number: int, t_ms: int | None) -> None:
+        if self._heaps:
+            self._sink.emit(ev.HeapsReported(*self._sink.place(number, t_ms), heaps=tuple(self._heaps)))
+        self._summary, self._heaps = (-_SUMMARY_LINES, 0), []
+
+    def _readings(self, line: LogLine | ConsoleLine, t_ms: int | None, tag: str, memory: str = "") -> bool:
         place = self._sink.place(line.number, t_ms)
-        for reading in find_readings(line.text, memory):
-            self._sink.emit(
-                ev.HeapPrint(*place, tag, reading.memory, reading.free, reading.largest, reading.minimum)
-            )
+        readings = find_readings(line.text, memory)
+        for found in readings:
+            if found.free is not None:
+                self._sink.emit(
+                    ev.HeapPrint(*place, tag, found.memory, found.free, found.largest, found.minimum)
+                )
+            elif found.largest is not None:
+                self._sink.emit(ev.LargestPrint(*place, tag, found.memory, found.largest))
+        return bool(readings)

@@ -10,8 +10,9 @@ Memory does not grow with the log. Lines that start like a known format but cann
 
 from __future__ import annotations
 
-from hotpin_hil.logs.interpreter import WANTED, LineInterpreter
+from hotpin_hil.logs.interpreter import WANTED, LineInterpreter, matters
 from hotpin_hil.logs.scan import LineScanner
+from hotpin_hil.logs.whole_box import WholeBox
 from hotpin_hil.protocol import events as ev
 from hotpin_hil.protocol.log import ConsoleLine, LogLine
 
@@ -28,10 +29,22 @@ def read_events(data: bytes) -> list[ev.LogEvent]:
 class LogReader:
     """Reads a log, fed in chunks of any size; the events do not depend on the chunks."""
 
-    def __init__(self) -> None:
-        self.scan = LineScanner(WANTED, self._take, self._take_whole_box)
+    def __init__(self, first_line: int = 1, first_boot: int = 0) -> None:
+        """Make a reader.
+
+        Args:
+            first_line: number of the first line, for a part of a log.
+            first_boot: number of the boot in which the part begins.
+        """
+        self.scan = LineScanner(WANTED, self._take, self._take_whole_box, matters)
         """Counts lines, levels, times and format errors."""
-        self._lines = LineInterpreter(self.scan)
+        self.scan.lines = self._skipped = first_line - 1
+        self._lines = LineInterpreter(self.scan, first_boot)
+
+    @property
+    def lines(self) -> int:
+        """Number of lines read."""
+        return self.scan.lines - self._skipped
 
     @property
     def records(self) -> int:
@@ -72,7 +85,5 @@ class LogReader:
     def _take(self, line: LogLine | ConsoleLine) -> bool:
         return self._lines.take(line)
 
-    def _take_whole_box(
-        self, number: int, t_ms: int, title_ms: int, context: str, figures: list[int]
-    ) -> None:
-        self._lines.take_whole_box(number, t_ms, title_ms, context, figures)
+    def _take_whole_box(self, number: int, box: WholeBox) -> None:
+        self._lines.take_whole_box(number, box)

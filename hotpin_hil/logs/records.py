@@ -37,18 +37,19 @@ class RecordLines:
         self._last_reply: tuple[int | None, list[str]] | None = None
         """Request id and field names of a `sys.last` reply, until its newest snapshot arrives."""
 
-    def take_line(self, line: ConsoleLine) -> None:
-        """Decode the records in a line, if any."""
+    def take_line(self, line: ConsoleLine) -> bool:
+        """Decode the records in a line, if any; returns whether the line is exactly one undamaged record."""
         raw = line.text.encode("utf-8", errors="replace")
         record = read_record(raw)
         if record is not None:
             self.take(line.number, record)
-            return
+            return True
         for item in RecordScanner().feed(raw + b"\n"):
             if isinstance(item, Record):
                 self.take(line.number, item)
             else:
                 self._emit_unreadable(line.number, None, item.reason, item)
+        return False
 
     def take(self, number: int, record: Record) -> None:
         """Emit the event that the next record contains or completes."""

@@ -7,20 +7,29 @@ one, and joins those that another task's line split.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import islice
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
 
 from hotpin_hil.logs import shapes
 from hotpin_hil.logs.blocks import BlockCutter
 from hotpin_hil.logs.clock import BoardClock
 from hotpin_hil.logs.cuts import LineJoiner, cut_up
 from hotpin_hil.logs.format import LEVELS, LineTally
+from hotpin_hil.logs.kinds import (
+    BOX,
+    NOT_PLAIN,
+    OTHER,
+    TRACE,
+    UNSTAMPED,
+    UNSURE,
+    WANTED,
+    LineKinds,
+)
 from hotpin_hil.logs.shapes import ROW, Row
-from hotpin_hil.protocol.box import BOX_LINES, parse_whole
+from hotpin_hil.logs.sort import ShapeSorter
+from hotpin_hil.logs.whole_box import WholeBox, find_whole_box, is_cut_off, is_other_box
+from hotpin_hil.protocol.box import BOX_LINES
 from hotpin_hil.protocol.headers import OtherHeaders
 from hotpin_hil.protocol.log import ConsoleLine, LogLine
-from hotpin_hil.protocol.panic import TRACES
 
 LOOK_AHEAD = 8
 """Number of lines to examine after a time that falls, to distinguish a restart from a damaged time."""
@@ -33,7 +42,8 @@ class LineScanner:
         self,
         wanted: Mapping[str, Sequence[str]],
         take: Callable[[LogLine | ConsoleLine], bool],
-        take_box: Callable[[int, int, int, str, list[int]], None],
+        take_box: Callable[[int, WholeBox], None],
+        matters: Callable[[str, str, str], bool] = lambda *_: True,
     ) -> None:
         """Make a scanner.
 
@@ -42,25 +52,30 @@ class LineScanner:
                 passes on lines about free memory and lines that may be a record, a reset or a failure.
             take: called with each line passed on, in order. Returns True if every following line is wanted too, until
                 a call returns False.
-            take_box: called with an uninterrupted statistics box instead of its lines: number and time of its first
-                line, time of its second, context, figures.
+            take_box: called with a whole statistics box instead of its lines, and with the number of its first line.
+            matters: called with level, tag and text of a line that seems to be about free memory or a failure; returns
+                False if `take` would do nothing with it. The result may depend on a number only if a letter or a minus
+                sign is next to it: it is asked once for all lines that differ in numbers.
         """
         self.tally = LineTally()
         self.blocks = BlockCutter(self.tally.format)
         self.lines = 0
-        self._clock = BoardClock(self.tally, lambda offset: _times_after(self._text, offset))
+        self._clock = BoardClock(self.tally, lambda at: _times_in(self._waiting[at : at + LOOK_AHEAD]))
         self._cut = LineJoiner()
         self._headers = OtherHeaders()
         self._take_line = take
         self._take_whole_box = take_box
         self._wants_all = False
-        self._wanted = {tag.encode(): shapes.any_of(texts) for tag, texts in wanted.items()}
-        self._before_special = shapes.before_special(wanted)
-        self._traces: set[int] = set()
-        """Numbers of the waiting lines that may be part of a panic."""
-        self._has_records = False
-        self._text = b"\n"
-        """Lines that wait for later ones, after a leading newline."""
+        self._sorter = ShapeSorter(wanted, matters)
+        self.line_kinds = LineKinds(self._sorter.kind_of)
+        self._waiting: list[bytes] = []
+        """Lines that wait for later ones."""
+        self._kinds = b""
+        """Their kinds, one byte a line."""
+        self._stamps: list[bytes] = []
+        """The times of those that start with a level and a time."""
+        self._stamp = 0
+        """Index of the first of these times that is not read yet."""
 
     @property
     def headed_lines(self) -> int:
@@ -78,96 +93,86 @@ class LineScanner:
 
     def feed(self, data: bytes) -> None:
         """Scan the lines that `data` completes."""
-        block = self.blocks.feed(data)
-        if block:
-            self._text += block
-            self._scan(_start_of_last(LOOK_AHEAD, self._text))
+        self._add(self.blocks.feed(data))
+        end = max(0, len(self._waiting) - LOOK_AHEAD)
+        top = self._kinds.rfind(BOX, 0, end)
+        self._scan(top if top >= 0 and is_cut_off(self._waiting[:end], top) else end)
 
     def close(self) -> None:
         """End the log: scan the remaining lines."""
-        self._text += self.blocks.close()
-        self._scan(len(self._text))
+        self._add(self.blocks.close())
+        self._scan(len(self._waiting))
         self._leave_cut()
 
+    def _add(self, block: bytes) -> None:
+        if block:
+            self._waiting += block.split(b"\n")[:-1]
+            self._kinds += self.line_kinds.of_lines(block)
+            self._stamps += shapes.STAMP.findall(b"\n" + block)
+
     def _scan(self, end: int) -> None:
-        """Scan the waiting lines before offset `end`."""
-        at = 1
-        for start in [*self._special(end), end]:
-            if at < start and not (self._wants_all or self._cut.waiting):
-                at = self._count_plain(at, start)
-            while at < start:  # not plain after all: times fall or jump, or a box is open
+        """Scan the waiting lines before index `end`."""
+        at = self._stamp = 0
+        while at < end:
+            start = at
+            if not (self._wants_all or self._cut.waiting):
+                found = NOT_PLAIN.search(self._kinds, at, end)
+                start = found.start() if found else end
+            if at == start:
                 at = self._take(at, end)
-            if at == start < end:
-                at = self._take(at, end)
-            while at < end and (self._wants_all or self._cut.waiting):
-                at = self._take(at, end)
-        self._text = self._text[at - 1 :]
+            elif self._count_plain(at, start):
+                at = start
+            else:  # not plain after all: times fall
+                for index in range(at, start):
+                    at = self._take(index, end)
+        if at > 0:
+            del self._waiting[:at], self._stamps[: self._stamp]
+            self._kinds = self._kinds[at:]
 
-    def _special(self, end: int) -> list[int]:
-        """Offsets before `end` of the lines that may need more than counting, in order."""
-        text = self._text
-        starts = [found.end() for found in self._before_special.finditer(text, 0, end - 1)]
-        self._has_records = b"@" in text
-        marks = [b"ree", b"eap", b"@"] if self._has_records else [b"ree", b"eap"]
-        others = {start for mark in marks for start in _lines_with(mark, text, end)}
-        oldest = self._cut.oldest or self.lines + 1
-        self._traces = {number for number in self._traces if number >= oldest}
-        for trace in TRACES:
-            for start in _lines_with(trace, text, end):
-                others.add(start)
-                self._traces.add(self.lines + text.count(b"\n", 0, start))
-        return sorted(others.union(starts)) if others else starts
+    def _count_plain(self, begin: int, end: int) -> bool:
+        """Count the plain lines from `begin` to `end` at once; returns False if the clock may restart within them."""
+        if not self._take_times(begin, end):
+            return False
+        self.tally.count_plain(self._kinds[begin:end], self._waiting, begin)
+        self.lines += end - begin
+        return True
 
-    def _count_plain(self, begin: int, end: int) -> int:
-        """Count the plain lines from `begin` to `end` at once; returns the offset of the first line left.
-
-        It counts no line if the clock may restart within them, or if one contains another line.
-        """
-        text = self._text
-        if shapes.SECOND_TIME.search(text, begin, end):
-            return begin
-        times = list(map(int, shapes.PLAIN_TIME.findall(text, begin - 1, end - 1)))
-        if not self._clock.take_run(times, self.lines + 1):
-            return begin
-        self.tally.count(b"I", len(times))
-        self.lines += len(times)
-        return end
+    def _take_times(self, begin: int, end: int) -> bool:
+        """Advance the clock by the times of the lines from `begin` to `end`, unless it may restart within them."""
+        kinds, first = self._kinds[begin:end], self.lines + 1
+        behind = self._stamp + len(kinds.translate(None, UNSTAMPED))
+        stamps = self._stamps[self._stamp : behind]
+        if not self._clock.take_run(stamps, lambda index: first + _stamped_line(kinds, index)):
+            return False
+        self._stamp = behind
+        return True
 
     def _take(self, at: int, end: int) -> int:
-        """Process the line at `at`, which may need more than counting; returns the offset of the next line."""
-        found = ROW.match(self._text, at)
-        assert found is not None
-        level, stamp, tag, text = row = found.groups(b"")
-        if not level and not self._cut.waiting and (other := self._headers.read(text)) is not None:
+        """Process the line at `at`, which may need more than counting; returns the index of the next line."""
+        kind = self._kinds[at]
+        is_top = kind in BOX
+        if is_top and not (self._wants_all or self._cut.waiting):
+            behind = self._take_box(at, end)
+            if behind:
+                return behind
+            is_top = not is_other_box(self._waiting, at)
+        level, stamp, tag, text = row = _row(self._waiting[at])
+        if kind in OTHER and not self._cut.waiting and (other := self._headers.read(text)) is not None:
             level, stamp, tag, text = row = other
+        self._stamp += kind not in UNSTAMPED
         self.lines += 1
-        number, behind = self.lines, found.end()
-        if text == shapes.BOX_TOP and not (self._wants_all or self._cut.waiting):
-            box_end = self._take_box(at, end)
-            if box_end:
-                self.lines += BOX_LINES - 1
-                return box_end
-        if (
-            self._cut.waiting
-            or (b") " in text and shapes.INSERTED.search(text))
-            or (self._has_records and b"@" in text and (level or text[:1] != b"@"))
-        ):
+        number, behind = self.lines, at + 1
+        if self._cut.waiting or (kind in UNSURE and _is_cut(level, text)):
             self._take_pieces(row, behind)
         elif not level:
             is_boards = self.tally.count_headless(number, text)
-            if (is_boards and shapes.HEADLESS.search(text)) or self._wants_all or number in self._traces:
+            is_wanted = kind in WANTED or (kind in OTHER and shapes.may_matter(text))
+            if self._wants_all or (is_wanted and is_boards) or kind in TRACE:
                 self._hand_on(ConsoleLine(text.decode("utf-8", errors="replace"), 0, number))
         else:
             is_fall = self._take_header(number, level, stamp, tag, behind)
-            if (
-                self._wants_all
-                or (level in b"EW" and shapes.FAILURE.search(text))
-                or (tag in self._wanted and self._wanted[tag].search(text))
-                or b"ree" in text
-                or b"eap" in text
-                or is_fall
-                or number in self._traces
-            ):
+            is_wanted = kind in WANTED or (kind in OTHER and self._sorter.is_wanted(level, tag, text))
+            if self._wants_all or is_wanted or is_top or is_fall or kind in TRACE:
                 name = self.tally.name(tag)
                 line = LogLine(LEVELS[level], _time(stamp), name, _rest(text), 0, number, False, is_fall)
                 self._hand_on(line)
@@ -177,12 +182,16 @@ class LineScanner:
         self._wants_all = self._take_line(line)
 
     def _take_box(self, at: int, end: int) -> int:
-        """Process an uninterrupted box at once; returns the offset after it, 0 if there is no such box."""
-        box = _find_box(self._text, at, end)
-        if box is None or not self._clock.take_steady(box.times):
+        """Process a whole box at once; returns the index after it, 0 if there is no such box."""
+        stamps = self._stamps[self._stamp : self._stamp + BOX_LINES]
+        box = find_whole_box(self._waiting, self._kinds, stamps, at, end)
+        if box is None or not self._take_times(at, box.end):
             return 0
+        first, self.lines = self.lines + 1, self.lines + box.end - at
         self.tally.count(b"I", BOX_LINES)
-        self._take_whole_box(self.lines, box.times[0], box.times[1], box.context, box.figures)
+        for index in box.foreign:
+            self.tally.count_plain(self._kinds[index : index + 1], self._waiting, index)
+        self._take_whole_box(first, box)
         return box.end
 
     def _take_pieces(self, row: Row, behind: int) -> None:
@@ -208,12 +217,12 @@ class LineScanner:
 
     def _leave_cut(self) -> None:
         for joined in self._cut.leave():
-            self._hand_on(self._line(*joined, len(self._text)))
+            self._hand_on(self._line(*joined, len(self._waiting)))
 
     def _line(self, number: int, whole: bytes, is_joined: bool, behind: int) -> LogLine | ConsoleLine:
-        row = ROW.match(whole + b"\n")
-        assert row is not None
-        level, stamp, tag, text = row.groups(b"")
+        level, stamp, tag, text = _row(whole)
+        if not level and (other := self._headers.read(text)) is not None:
+            level, stamp, tag, text = other
         if not level:
             return ConsoleLine(text.decode("utf-8", errors="replace"), 0, number)
         is_fall = self._take_header(number, level, stamp, tag, behind)
@@ -223,55 +232,32 @@ class LineScanner:
     def _take_header(self, number: int, level: bytes, stamp: bytes, tag: bytes, behind: int) -> bool:
         """Count a header; returns whether its time shows a restart of the clock."""
         self.tally.count(level)
-        if level == b"E":
-            self.tally.count_error(tag)
+        if level in b"EW":
+            self.tally.count_complaint(level, tag)
         return bool(stamp) and self._clock.take(number, int(stamp), behind)
 
 
-def _times_after(text: bytes, offset: int) -> list[int]:
-    return [int(row[2]) for row in islice(ROW.finditer(text, offset), LOOK_AHEAD) if row[1]][:2]
+def _row(line: bytes) -> Row:
+    found = ROW.match(line)
+    assert found is not None
+    return found.groups(b"")
 
 
-class _FoundBox(NamedTuple):
-    """A box in the text, with the offset after it."""
-
-    times: list[int]
-    context: str
-    figures: list[int]
-    end: int
+def _stamped_line(kinds: bytes, index: int) -> int:
+    """Index of the line that has the time number `index`."""
+    return [at for at, kind in enumerate(kinds) if kind not in UNSTAMPED][index]
 
 
-def _find_box(text: bytes, at: int, end: int) -> _FoundBox | None:
-    """The whole box that starts at `at`, None if there is none. Three times as fast as line by line."""
-    found = shapes.BOX.match(text, at, end)
-    if found is None:
-        return None
-    stamps, texts = zip(*shapes.BOX_LINE.findall(found[0]), strict=True)
-    if texts[-1] != shapes.BOX_BOTTOM or b") " in texts[1] or b"@" in texts[1]:
-        return None
-    try:
-        box = parse_whole(b"".join(texts).decode())
-    except UnicodeDecodeError:
-        return None
-    return None if box is None else _FoundBox(list(map(int, stamps)), *box, found.end())
+def _times_in(lines: list[bytes]) -> list[int]:
+    """The first two times in lines."""
+    return [int(row[2]) for row in map(ROW.match, lines) if row is not None and row[1]][:2]
 
 
-def _lines_with(mark: bytes, text: bytes, end: int) -> Iterator[int]:
-    """Offsets of the lines that contain `mark`, before `end`."""
-    at = text.find(mark, 0, end)
-    while at >= 0:
-        yield text.rfind(b"\n", 0, at) + 1
-        at = text.find(mark, at + 1, end)
-
-
-def _start_of_last(count: int, text: bytes) -> int:
-    """Offset of the last `count` lines; 1, after the leading newline, if there are fewer."""
-    end = len(text)
-    for _ in range(count + 1):
-        end = text.rfind(b"\n", 0, end)
-        if end < 0:
-            return 1
-    return end + 1
+def _is_cut(level: bytes, text: bytes) -> bool:
+    """Whether another task's line is within a line."""
+    if b") " in text and shapes.INSERTED.search(text):
+        return True
+    return b"@" in text and (level != b"" or text[:1] != b"@")
 
 
 def _time(stamp: bytes) -> int | None:

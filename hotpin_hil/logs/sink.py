@@ -10,14 +10,19 @@ from hotpin_hil.protocol.log import ConsoleLine, LogLine
 class EventSink:
     """Collects events in order and counts boots."""
 
-    def __init__(self) -> None:
-        self._boot = 0
+    def __init__(self, first_boot: int = 0) -> None:
+        self._first_boot = self._boot = first_boot
         self._events: list[ev.LogEvent] = []
 
     @property
     def boot(self) -> int:
-        """Number of the current boot, from 0."""
+        """Number of the current boot; the log's first boot is 0."""
         return self._boot
+
+    @property
+    def is_first_boot(self) -> bool:
+        """Whether no boot has ended yet."""
+        return self._boot == self._first_boot
 
     def next_boot(self) -> None:
         """Assign the following events to the next boot."""

@@ -51,11 +51,13 @@ class WatchdogLines:
         elif (running := _RUNNING.match(line.text)) is not None:
             report.running[running[1]] = running[2].strip()
 
-    def take_backtrace(self, line: ConsoleLine) -> None:
-        """Keep a backtrace, which belongs to the report if it follows soon."""
+    def take_backtrace(self, line: ConsoleLine) -> bool:
+        """Keep a backtrace, which belongs to the report if it follows soon; returns whether it does."""
         report = self._report
-        if report is not None and not report.backtrace and line.number - report.last_line <= _LINES_MAX:
-            report.backtrace = ev.quote(line.text.strip())
+        if report is None or line.number - report.last_line > _LINES_MAX:
+            return False
+        report.backtrace = report.backtrace or ev.quote(line.text.strip())
+        return True
 
     def end(self) -> None:
         """Emit the report, if there is one."""

@@ -391,6 +391,171 @@ class Optimization:
 
 
 @dataclass(frozen=True)
+class Reclaimer:
+    """A registered reclaimer, and what its runs gained."""
+
+    name: str
+    cost: int
+    from_: str
+    """Mildest trigger at which it runs."""
+    runs: int
+    gained: int
+    skipped: bool
+    task: str = ""
+    """Task of its last run; only of reclaimers that the test added."""
+    took: bool = False
+    """The reclaimer requested memory while it ran, and the request was served."""
+
+
+@dataclass(frozen=True)
+class ReclaimUse:
+    """One run of a reclaimer."""
+
+    name: str
+    trigger: str
+    gain: int
+    timestamp_ms: int
+
+
+@dataclass(frozen=True)
+class Reclaimers:
+    """The reclaimers in the order in which they run, and their last uses, newest first."""
+
+    reclaimers: tuple[Reclaimer, ...]
+    uses: tuple[ReclaimUse, ...]
+    bytes_static: int
+    available: bool | None = None
+    """Whether a requested block can be allocated; None without a request."""
+
+    def __getitem__(self, name: str) -> Reclaimer:
+        return next(reclaimer for reclaimer in self.reclaimers if reclaimer.name == name)
+
+
+def parse_reclaimers(reply: dict[str, Any]) -> Reclaimers:
+    """The reply of `mem.reclaim`. Raises ProtocolError if a field is wrong."""
+    what = "mem.reclaim"
+    rows = [{**row, "from_": row.get("from")} for row in reply.get("reclaimers", ())]
+    reclaimers = tuple(parse_answer(Reclaimer, row, what) for row in rows)
+    uses = tuple(parse_answer(ReclaimUse, row, what) for row in reply.get("uses", ()))
+    return parse_answer(Reclaimers, {**reply, "reclaimers": reclaimers, "uses": uses}, what)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A memory pool. Sizes are bytes, the other figures are blocks or calls."""
+
+    name: str
+    block_size: int
+    count: int
+    used: int
+    high_water: int
+    from_heap: int
+    """Blocks that came from the heap because the pool was empty."""
+    heap_used: int
+    refused: int
+    misused: int
+    """Calls that gave back something else than a block in use."""
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Pools:
+    """The memory pools, and the result of what the test's own pool was asked to do."""
+
+    pools: tuple[Pool, ...]
+    bytes_static: int
+    at: tuple[int, ...] = ()
+    """Addresses of the blocks that were taken."""
+    err_free: str = ""
+    """Result of the wrong call."""
+    served: int = 0
+    """Interrupts that got a block."""
+    failed: int = 0
+    kept: int = 0
+    """Objects that the plays left."""
+    pool_us: int = 0
+    heap_us: int = 0
+
+    def __getitem__(self, name: str) -> Pool:
+        return next(pool for pool in self.pools if pool.name == name)
+
+
+def parse_pools(reply: dict[str, Any]) -> Pools:
+    """The reply of `mem.pool`. Raises ProtocolError if a field is wrong."""
+    pools = tuple(parse_answer(Pool, row, "mem.pool") for row in reply.get("pools", ()))
+    return parse_answer(Pools, {**reply, "pools": pools, "at": tuple(reply.get("at", ()))}, "mem.pool")
+
+
+@dataclass(frozen=True)
+class TaskPriority:
+    """A task with another priority under memory pressure."""
+
+    name: str
+    normal: int
+    pressed: int
+    now: int
+    is_pressed: bool
+
+
+@dataclass(frozen=True)
+class TaskPriorities:
+    """The tasks whose priority depends on memory pressure, and the test's worker."""
+
+    registered: tuple[TaskPriority, ...]
+    pressed: bool
+    """A critical level stood at the last sample."""
+    rounds: int
+    """Rounds of the worker since the board's start."""
+    bytes_static: int
+    waited_ms: int = 0
+    lowest: int = 0
+    """The worker's least priority while the console waited for its mutex."""
+
+    def now(self, name: str) -> int:
+        """Current priority of a task; 0, which none may have, if it is not registered or has ended."""
+        return next((task.now for task in self.registered if task.name == name), 0)
+
+
+def parse_priorities(reply: dict[str, Any]) -> TaskPriorities:
+    """The reply of `mem.priority`. Raises ProtocolError if a field is wrong."""
+    tasks = tuple(parse_answer(TaskPriority, row, "mem.priority") for row in reply.get("registered", ()))
+    return parse_answer(TaskPriorities, {**reply, "registered": tasks}, "mem.priority")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """When steadily falling memory reaches a threshold; times in ms from `timestamp_ms`."""
+
+    memory: str
+    state: str
+    critical: bool
+    """Whether the threshold is the critical one."""
+    threshold: int
+    timestamp_ms: int
+    """End of the newest window."""
+    free: int
+    loss_per_hour: int
+    windows: int
+    """Number of windows that the fall has lasted."""
+    expected_ms: int
+    earliest_ms: int
+    latest_ms: int
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """`mem.predict`: all falls that the newest windows show, and the cost of the prediction."""
+
+    predictions: tuple[Prediction, ...]
+    bytes_static: int
+    windows: int
+    """Windows judged since boot."""
+    cpu_us_mean: int
+    """Per window."""
+    cpu_us_max: int
+
+
+@dataclass(frozen=True)
 class BenchTimes:
     """Result of a benchmark on the board, µs."""
 

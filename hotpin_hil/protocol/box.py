@@ -7,7 +7,7 @@ every line: a wrong width, a missing line or a wrong KB figure is an error.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from hotpin_hil.protocol.fields import BOX_FIELDS, DELTA_LABELS, MemoryStats
@@ -17,7 +17,8 @@ _RULE = "═" * 59
 TOP, RULE, BOTTOM = f"╔{_RULE}", f"╠{_RULE}", f"╚{_RULE}"
 BORDERS = ("╔", "║", "╠", "╚")
 """First characters of the lines of a box."""
-_TITLE = "║ Memory Statistics - "
+TITLE = "║ Memory Statistics - "
+"""The second line of a box, up to its context."""
 _DELTA_HEADING = "║ Memory Delta from Baseline:"
 _LABEL_WIDTH = 18
 _KB = 1024
@@ -74,7 +75,7 @@ class BrokenBox:
     @property
     def context(self) -> str:
         """The context in its title."""
-        return self.lines[1][len(_TITLE) :]
+        return self.lines[1][len(TITLE) :]
 
 
 def render(context: str, stats: MemoryStats, delta: dict[str, int]) -> list[str]:
@@ -91,18 +92,32 @@ def render(context: str, stats: MemoryStats, delta: dict[str, int]) -> list[str]
 
 def _text(context: str, figures: list[int]) -> str:
     """Text of a box; figures are in the order of BOX_FIELDS, then DELTA_LABELS."""
+    return _TEMPLATE % (context, *printed_values(figures))
+
+
+def printed_values(figures: Sequence[int]) -> list[int]:
+    """The numbers in a box: figures, in the order of BOX_FIELDS, then DELTA_LABELS; sizes again in KB.
+
+    Raises:
+        ValueError: there are too many or too few figures.
+    """
     values: list[int] = []
     for has_kb, value in zip(_HAS_KB, figures, strict=True):
         if has_kb:
             values += (value, int(value / _KB))  # towards zero, as C divides
         else:
             values.append(value)
-    return _TEMPLATE % (context, *values)
+    return values
+
+
+def template_lines() -> list[str]:
+    """The lines of a box as `%` format strings, for its context and its printed values."""
+    return _TEMPLATE.split("\n")[:-1]
 
 
 def _template() -> str:
     """The box as a `%` format string. Its arguments: the context, then each size in bytes and again in KB."""
-    lines = [TOP, f"{_TITLE}%s"]
+    lines = [TOP, f"{TITLE}%s"]
     section = ""
     for item in BOX_FIELDS:
         if item.section != section:
@@ -118,29 +133,6 @@ def _template() -> str:
 
 _HAS_KB = [item.unit != "%" for item in BOX_FIELDS] + [True] * len(DELTA_LABELS)
 _TEMPLATE = _template()
-
-
-def _whole_pattern() -> str:
-    """Pattern of a box's text with groups for context and figures; `render` checks the KB figures later."""
-    pattern = re.escape(_TEMPLATE).replace("%s", r"([^\n]*)").replace("%%", "%")
-    pattern = re.sub(r"\\\(%\\?\+?\d?d", r"\\( *[+-]?\\d{1,10}", pattern)
-    return re.sub(r"%\\?\+?\d?d", r" *([+-]?\\d{1,10})", pattern)
-
-
-_WHOLE = re.compile(_whole_pattern())
-
-
-def parse_whole(text: str) -> tuple[str, list[int]] | None:
-    """Parse the lines of exactly one box, each with its newline.
-
-    Returns:
-        Context and figures, in the order of BOX_FIELDS, then DELTA_LABELS; None for anything else.
-    """
-    found = _WHOLE.fullmatch(text)
-    if found is None:
-        return None
-    context, figures = found[1], [int(figure) for figure in found.groups()[1:]]
-    return (context, figures) if _text(context, figures) == text else None
 
 
 def box_values(t_ms: int, figures: list[int]) -> tuple[MemoryStats, dict[str, int]]:
@@ -164,8 +156,8 @@ def parse(lines: Iterable[LogLine]) -> Box:
     texts = [line.text for line in lines]
     if len(texts) != len(_BLANK):
         raise BoxError(f"a box has {len(_BLANK)} lines, this one has {len(texts)}")
-    if not texts[1].startswith(_TITLE):
-        raise BoxError(f"line 2: expected {_TITLE + '…'!r}, got {texts[1]!r}")
+    if not texts[1].startswith(TITLE):
+        raise BoxError(f"line 2: expected {TITLE + '…'!r}, got {texts[1]!r}")
     figures = []
     for number in _FIGURE_LINES:
         match = _FIGURE.match(texts[number])
@@ -174,7 +166,7 @@ def parse(lines: Iterable[LogLine]) -> Box:
                 f"line {number + 1}: expected a figure like {_BLANK[number]!r}, got {texts[number]!r}"
             )
         figures.append(int(match[1]))
-    context = texts[1][len(_TITLE) :]
+    context = texts[1][len(TITLE) :]
     stats, delta = box_values(lines[0].t_ms or 0, figures)
     rendered = render(context, stats, delta)
     if rendered != texts:
@@ -259,7 +251,7 @@ class BoxFinder:
         elif tag in self._open:
             own = self._open[tag].own
             own.append(line)
-            if len(own) == 2 and not line.text.startswith(_TITLE):
+            if len(own) == 2 and not line.text.startswith(TITLE):
                 del self._open[tag]  # a box of another kind
             elif border == BOTTOM[0]:
                 found += self._finish(tag)

@@ -6,10 +6,10 @@ the boot (from 0) and the board's time where it is known. Sizes are bytes, times
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hotpin_hil.protocol.fields import MemoryStats
-from hotpin_hil.protocol.panic import Panic
+from hotpin_hil.protocol.panic import Panic, StackFrame
 
 QUOTE_MAX = 200
 """Maximum number of characters kept of a string that the board sent."""
@@ -121,6 +121,12 @@ class BuildSeen(LogEvent):
     free_heap_at_main: int | None = None
     regions: tuple[HeapInitRegion, ...] = ()
 
+    def __str__(self) -> str:
+        """What the log says of the firmware's identity."""
+        name = f"{self.project} {self.app_version}".strip()
+        parts = (name, f"ELF {self.elf}" if self.elf else "", f"IDF {self.idf}" if self.idf else "")
+        return ", ".join(part for part in parts if part)
+
 
 @dataclass(frozen=True)
 class Sample(LogEvent):
@@ -163,6 +169,25 @@ class HeapPrint(LogEvent):
 
 
 @dataclass(frozen=True)
+class LargestPrint(LogEvent):
+    """The largest free block alone, as some firmwares print it in a line of its own."""
+
+    tag: str
+    memory: str
+    """As in HeapPrint."""
+    largest: int
+
+
+@dataclass(frozen=True)
+class TaskMemory(LogEvent):
+    """Memory that a task has allocated, as heap task tracking prints it."""
+
+    task: str
+    used: int
+    peak: int
+
+
+@dataclass(frozen=True)
 class HeapTrace(LogEvent):
     """The total of a `heap_trace_dump`."""
 
@@ -170,6 +195,8 @@ class HeapTrace(LogEvent):
     allocations: int
     callers: tuple[tuple[str, int, int], ...]
     """Address of the caller, number of its allocations and their bytes; the largest first."""
+    chains: tuple[tuple[tuple[int, ...], int, int], ...] = ()
+    """Return addresses of the calls, innermost first, with the allocations and bytes of this chain; largest first."""
 
 
 @dataclass(frozen=True)
@@ -296,11 +323,26 @@ class TaskWatchdog(LogEvent):
 
 
 @dataclass(frozen=True)
+class BacktracePrinted(LogEvent):
+    """A backtrace outside a panic: of the task watchdog, or printed by the firmware itself."""
+
+    frames: tuple[StackFrame, ...]
+    mark: str = ""
+    """As CoreState.mark."""
+    is_watchdog: bool = False
+    """It follows a report of the task watchdog."""
+
+
+@dataclass(frozen=True)
 class PanicSeen(LogEvent):
     """A panic, with the part of the memory map that its boot printed."""
 
     panic: Panic
     regions: tuple[HeapInitRegion, ...] = ()
+
+    def without_core_dump(self) -> PanicSeen:
+        """The event without the lines of the core dump, which may be large."""
+        return replace(self, panic=replace(self.panic, core_dump=())) if self.panic.core_dump else self
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,11 @@ class OtherHeaders:
         return self._days * DAY_MS + time
 
 
+def has_other_header(line: bytes) -> bool:
+    """Whether a line starts like one of these headers."""
+    return any(pattern.match(line) for pattern in (_CLOCK, _BRACKETS, _PLAIN))
+
+
 def _brackets(line: bytes) -> Header | None:
     found = _BRACKETS.match(line)
     if found is None:

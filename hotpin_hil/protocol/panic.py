@@ -19,6 +19,11 @@ LINES_MAX = 120
 
 CORRUPTED = "CORRUPTED"
 
+STACK_WORDS_MAX = 1024
+"""ESP-IDF prints 256 words of the stack."""
+CORE_DUMP_CHARS_MAX = 2 << 20
+"""Characters in base64; a longer core dump is only counted."""
+
 # Text that starts a panic.
 _GURU = re.compile(
     r"Guru Meditation Error: Core {1,3}(\d{1,3}) panic'ed \((.{0,120}?)\)\.?|"
@@ -51,7 +56,9 @@ _BACKTRACE = re.compile(
 _FRAME = re.compile(r"0x([0-9a-fA-F]{1,8}):0x([0-9a-fA-F]{1,8})")
 _SHA256 = re.compile(r"ELF file SHA256: {1,4}([0-9a-fA-F]{1,64})")
 _CORE_DUMP = re.compile(r"=+ CORE DUMP (START|END) =+")
-_STACK_MEMORY = re.compile(r"Stack memory:|[0-9a-f]{8}: 0x[0-9a-f]{8} 0x")
+_STACK_MEMORY = re.compile(r"Stack memory:")
+_STACK_ROW = re.compile(r"\s{0,4}([0-9a-f]{8}):((?: {1,2}0x[0-9a-f]{8}){1,8})\s{0,4}$")
+_BASE64 = re.compile(r"[A-Za-z0-9+/]{4,400}={0,2}")
 _DUMP_SAVED = re.compile(r"esp_core_dump_flash: Core dump has been saved to flash")
 _HOST = re.compile(r"\(host process\b")
 _END = re.compile(r"Rebooting\.\.\.|Rebooting in {1,3}\d{1,6} seconds|CPU halted\.|Entering gdb stub now\.")
@@ -87,6 +94,15 @@ class StackFrame:
 
 
 @dataclass(frozen=True)
+class StackMemory:
+    """The words on the stack from its pointer on, as RISC-V chips print them."""
+
+    start: int
+    """Address of the first word."""
+    words: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class CoreState:
     """The state of one core. `core` is None where the handler prints no registers (abort)."""
 
@@ -97,6 +113,8 @@ class CoreState:
     """Innermost call first."""
     mark: str = ""
     """`CORRUPTED` (the chain of stack frames is broken), `CONTINUES` (there are more calls than printed), or empty."""
+    stack: StackMemory | None = None
+    """None where the handler prints a backtrace instead."""
 
     @property
     def is_corrupted(self) -> bool:
@@ -133,6 +151,8 @@ class Panic:
     core_dump_lines: int = 0
     """Lines of a core dump that was printed in base64, without its first and last line."""
     is_core_dump_whole: bool = False
+    core_dump: tuple[str, ...] = ()
+    """The lines in base64; empty if the dump is incomplete or longer than CORE_DUMP_CHARS_MAX."""
     end: int = 0
     """Stream offset after the text of its last line."""
     number: int = 0
@@ -172,6 +192,15 @@ class Panic:
         return self.registers.get("PC", self.registers.get("MEPC"))
 
 
+def parse_backtrace(text: str) -> tuple[tuple[StackFrame, ...], str] | None:
+    """The frames and the mark of a line with `Backtrace:`; None if the line has none."""
+    found = _BACKTRACE.search(text)
+    if found is None:
+        return None
+    frames = tuple(StackFrame(int(pc, 16), int(sp, 16)) for pc, sp in _FRAME.findall(found[1]))
+    return frames, found[2] or ""
+
+
 def find_panics(text: bytes, offset: int = 0) -> list[Panic]:
     """All panics in a recording; the last one may be cut off."""
     finder = PanicFinder()
@@ -182,6 +211,33 @@ def find_panics(text: bytes, offset: int = 0) -> list[Panic]:
     return [*found, *finder.flush()]
 
 
+class CoreDumpLines:
+    """Collects the lines of a core dump that is printed in base64."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.lines: list[str] = []
+        self.is_whole = False
+        self._chars = 0
+
+    @property
+    def is_too_long(self) -> bool:
+        """Whether lines were dropped."""
+        return self._chars > CORE_DUMP_CHARS_MAX
+
+    def add(self, text: str) -> None:
+        """Add a line; other lines between them are only counted."""
+        self.count += 1
+        line = text.strip()
+        if not _BASE64.fullmatch(line):
+            return
+        self._chars += len(line)
+        if self.is_too_long:
+            self.lines.clear()
+        else:
+            self.lines.append(line)
+
+
 class PanicFinder:
     """Finds panics in a stream of lines; returns each once it is complete."""
 
@@ -189,8 +245,8 @@ class PanicFinder:
         self._before: list[ConsoleLine] = []
         self._lines: list[ConsoleLine] = []
         """Lines of the current panic, with those that explain it; empty outside a panic."""
-        self._core_dump: tuple[int, bool] | None = None
-        """Lines of the printed core dump, and whether it has ended; None if none was printed."""
+        self._core_dump: CoreDumpLines | None = None
+        """The printed core dump; None if none was printed."""
 
     @property
     def has_headline(self) -> bool:
@@ -227,14 +283,16 @@ class PanicFinder:
         return found
 
     def _is_core_dump(self, text: str) -> bool:
-        """Count the lines of a core dump in base64, which may be thousands."""
+        """Collect the lines of a core dump in base64, which may be thousands."""
         mark = _CORE_DUMP.search(text)
         if mark is not None:
-            self._core_dump = (0, False) if mark[1] == "START" else ((self._core_dump or (0, False))[0], True)
+            if mark[1] == "START" or self._core_dump is None:
+                self._core_dump = CoreDumpLines()
+            self._core_dump.is_whole = mark[1] == "END"
             return True
-        if self._core_dump is None or self._core_dump[1]:
+        if self._core_dump is None or self._core_dump.is_whole:
             return False
-        self._core_dump = (self._core_dump[0] + 1, False)
+        self._core_dump.add(text)
         return True
 
     def _is_next(self, text: str) -> bool:
@@ -250,8 +308,15 @@ class PanicFinder:
         if not lines:
             return []
         panic = _parse(lines)
+        if dump is None:
+            return [panic]
         return [
-            panic if dump is None else replace(panic, core_dump_lines=dump[0], is_core_dump_whole=dump[1])
+            replace(
+                panic,
+                core_dump_lines=dump.count,
+                is_core_dump_whole=dump.is_whole,
+                core_dump=tuple(dump.lines) if dump.is_whole and not dump.is_too_long else (),
+            )
         ]
 
 
@@ -297,12 +362,11 @@ def _parse(lines: Iterable[ConsoleLine]) -> Panic:
             complete |= bool(_TWICE.search(text))
         elif found := _DUMP.search(text):
             states.append(_State(int(found[1])))
-        elif found := _BACKTRACE.search(text):
+        elif backtrace := parse_backtrace(text):
             if not states or states[-1].has_backtrace:
                 states.append(_State(None))
             states[-1].has_backtrace = True
-            states[-1].frames = [StackFrame(int(pc, 16), int(sp, 16)) for pc, sp in _FRAME.findall(found[1])]
-            states[-1].mark = found[2] or ""
+            states[-1].frames, states[-1].mark = backtrace
         elif registers := _REGISTER.findall(text):
             if not states:  # the heading was lost
                 states.append(_State(None))
@@ -315,6 +379,9 @@ def _parse(lines: Iterable[ConsoleLine]) -> Panic:
             saved = True
         elif _END.search(text):
             complete = True
+        elif found := _STACK_ROW.match(text):
+            if states:
+                states[-1].add_stack(int(found[1], 16), [int(word, 16) for word in found[2].split()])
         elif _STACK_MEMORY.match(text):
             continue
         elif text.strip() and not states and not sha:
@@ -345,9 +412,19 @@ class _State:
 
     core: int | None
     registers: dict[str, int] = field(default_factory=dict)
-    frames: list[StackFrame] = field(default_factory=list)
+    frames: tuple[StackFrame, ...] = ()
     mark: str = ""
     has_backtrace: bool = False
+    stack_start: int = 0
+    stack: list[int] = field(default_factory=list)
+
+    def add_stack(self, address: int, words: list[int]) -> None:
+        """Add a row of the stack, unless a row before it is missing."""
+        if not self.stack:
+            self.stack_start = address
+        if address == self.stack_start + 4 * len(self.stack) and len(self.stack) < STACK_WORDS_MAX:
+            self.stack += words
 
     def frozen(self) -> CoreState:
-        return CoreState(self.core, MappingProxyType(self.registers), tuple(self.frames), self.mark)
+        stack = StackMemory(self.stack_start, tuple(self.stack)) if self.stack else None
+        return CoreState(self.core, MappingProxyType(self.registers), self.frames, self.mark, stack)

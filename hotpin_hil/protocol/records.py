@@ -143,13 +143,14 @@ class RecordScanner:
         stop = _BREAK.search(window)
         text = window[: stop.start()] if stop else window
         reason = "cut off"
-        for end in _END.finditer(text):
+        ends = list(_END.finditer(text))
+        for end in ends:
             body = text[1 : end.start() + 1]
             if crc16(body) == int(end[1], 16):
                 return _decode(head[1], body, text[: end.end()], offset), end.end()
             reason = f"checksum {end[1].decode()} {CHECKSUM_WRONG}"
         # A sound record later in the text means that this record will never be completed.
-        following = _HEAD.search(text, 1)
+        following = _HEAD.search(text, 1) if ends else None
         while following is not None:
             rest = text[following.start() :]
             if any(crc16(rest[1 : end.start() + 1]) == int(end[1], 16) for end in _END.finditer(rest)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 CAPS = {
     0x1: "EXEC", 0x2: "32BIT", 0x4: "8BIT", 0x8: "DMA", 0x400: "SPIRAM", 0x800: "INTERNAL", 0x1000: "DEFAULT",
@@ -43,9 +44,10 @@ def memory_of_caps(caps: int) -> str:
 
 
 _HOOK = re.compile(
-    r"(?:(\w{1,60}) was called but )?failed to allocate (\d{1,10}) bytes with "
-    r"(0x[0-9a-fA-F]{1,8}|[0-9a-fA-F]{8}|\d{1,10}) capabilities"
+    r"failed to allocate (\d{1,10}) bytes with (0x[0-9a-fA-F]{1,8}|[0-9a-fA-F]{8}|\d{1,10}) capabilities"
 )
+_CALLED = re.compile(r"(\w{1,60}) was called but $")
+_CALLED_MAX = 80
 _ABORTED = re.compile(r"Mem alloc fail\. size 0x([0-9a-fA-F]{1,8}) caps 0x([0-9a-fA-F]{1,8})")
 _CHECK = re.compile(r"ESP_ERROR_CHECK failed: esp_err_t 0x101\b")
 _EXCEPTION = re.compile(
@@ -57,11 +59,11 @@ _TLS = re.compile(
     r"-0x7[fF]00\b|-32512\b|-0x2880\b|-0x3[fF]80\b|-0x4[dD]80\b|(?:SSL|X509|PK|ECP|BIGNUM) - .{0,40}[Mm]emory"
 )
 _TASK = re.compile(
-    r"(?i)(?:error in creating|creat\w{0,4}|start) (?:\w{1,30} ){0,3}task(?: \w{1,30}){0,2} fail|"
-    r"error in creating task|fail\w{0,3} to create (?:\w{1,30} ){0,3}task|xTaskCreate\w{0,20}\(?\)? fail"
+    r"(?:error in creating|creat\w{0,4}|start) (?:\w{1,30} ){0,3}task(?: \w{1,30}){0,2} fail|"
+    r"error in creating task|fail\w{0,3} to create (?:\w{1,30} ){0,3}task|xtaskcreate\w{0,20}\(?\)? fail"
 )
 _ANY = re.compile(
-    r"(?i)\bESP_ERR_NO_MEM\b|\bENOMEM\b|\berrno:? 12\b|\b0x101\b|\bno mem(?:ory)?\b|out of mem(?:ory)?\b|"
+    r"\besp_err_no_mem\b|\benomem\b|\berrno:? 12\b|\b0x101\b|\bno mem(?:ory)?\b|out of mem(?:ory)?\b|"
     r"not enough mem|insufficient (?:heap|memory|internal)|m?alloc(?:ation|ate|ating)? (?:\w{1,20} ){0,4}fail|"
     r"m?alloc\(?\)? error|fail\w{0,3} to (?:m|c|re)?alloc|(?:could not|couldn't|cannot|can't|unable to) alloc|"
     r"error malloc|mem(?:ory)? fail|fail\w{0,3} allocat"
@@ -92,8 +94,11 @@ def denied(tag: str, text: str, *, is_complaint: bool) -> Denied | None:
         is_complaint: whether the line is an error or a warning. In other lines only unmistakable texts count.
     """
     if "failed to allocate" in text and (found := _HOOK.search(text)) is not None:
-        caps = int(found[3], 16 if found[3].startswith(("0x", "0")) else 10)
-        return Denied("", memory_of_caps(caps), int(found[2]), caps, function=found[1] or "")
+        caps = int(found[2], 16 if found[2].startswith(("0x", "0")) else 10)
+        called = _CALLED.search(text, max(0, found.start() - _CALLED_MAX), found.start())
+        return Denied(
+            "", memory_of_caps(caps), int(found[1]), caps, function=called[1] if called is not None else ""
+        )
     if (found := _ABORTED.search(text)) is not None:
         caps = int(found[2], 16)
         return Denied("", memory_of_caps(caps), int(found[1], 16), caps)
@@ -110,11 +115,18 @@ def denied(tag: str, text: str, *, is_complaint: bool) -> Denied | None:
     if _TLS.search(text):
         return Denied("TLS connection")
     size = _SIZE.search(text)
-    if _TASK.search(text):
+    lower = text.lower()
+    if "task" in lower and _TASK.search(lower):
         return Denied("task stack", "internal", int(size[1]) if size else None)
-    if not _ANY.search(text):
+    if not _ANY.search(lower):
         return None
-    for pattern, consumer, memory in _CONSUMERS:
-        if pattern.search(tag):
-            return Denied(consumer, memory, int(size[1]) if size else None)
-    return Denied("", "", int(size[1]) if size else None)
+    consumer, memory = _consumer(tag)
+    return Denied(consumer, memory, int(size[1]) if size else None)
+
+
+@lru_cache(maxsize=256)
+def _consumer(tag: str) -> tuple[str, str]:
+    """The component with a tag, and the memory that it needs."""
+    return next(
+        ((consumer, memory) for pattern, consumer, memory in _CONSUMERS if pattern.search(tag)), ("", "")
+    )

@@ -24,12 +24,12 @@ from hotpin_hil.errors import host_remedy
 from hotpin_hil.evidence.blame import TEARDOWN
 from hotpin_hil.evidence.lines import MeasurementLine, PanicLog, RawLog, ResultsLine, VerdictLine
 from hotpin_hil.evidence.model import limit_text, with_unit
+from hotpin_hil.printable import printable
 from hotpin_hil.pytest_plugin.board import worker_id
 from hotpin_hil.pytest_plugin.environment import environment
 from hotpin_hil.pytest_plugin.evidence import EvidencePlugin
 from hotpin_hil.report.chart import stand_alone
 from hotpin_hil.report.content import NOT_SHOWN, charts_of_test
-from hotpin_hil.report.text import printable
 
 TOOLS = ("pytest_embedded", "_pytest", "xdist", "allure", "fixtures.console")
 """Modules whose fixtures are omitted from the results; pytest-embedded alone adds about 70 per test."""

@@ -33,9 +33,10 @@ from hotpin_hil.evidence.lines import (
 from hotpin_hil.link.channel import Channel, Cursor
 from hotpin_hil.link.line import channel_of, line_of
 from hotpin_hil.logs.noise import complaints
+from hotpin_hil.printable import printable
 from hotpin_hil.pytest_plugin.board import BoardInUse
 from hotpin_hil.pytest_plugin.panics import keep_panics
-from hotpin_hil.report.text import LOG_LINES, printable
+from hotpin_hil.report.text import LOG_LINES
 
 NOTES_KEY = pytest.StashKey[BoardNotes]()
 

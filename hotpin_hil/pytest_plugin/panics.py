@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -17,17 +14,16 @@ from hotpin_hil.evidence.lines import CoreDumpFile, PanicLog, ResultsLine
 from hotpin_hil.link.channel import Channel
 from hotpin_hil.link.emulator_start import known_defect
 from hotpin_hil.link.line import line_of
+from hotpin_hil.printable import printable
 from hotpin_hil.protocol.core_dump import find_core_dump, find_partition
 from hotpin_hil.protocol.panic import Panic, find_panics
-from hotpin_hil.report.text import printable
 from hotpin_hil.symbols.decoder import AddressDecoder
+from hotpin_hil.symbols.esp_coredump import report_core_dump
 from hotpin_hil.symbols.firmware_elf import read_elf
 
 FOLDER = "panics"
 PANICS_MAX = 3
 """Maximum number of panics kept; a boot loop repeats the same panic."""
-ESP_COREDUMP = "esp_coredump"
-ESP_COREDUMP_TIMEOUT_S = 60.0
 
 
 def keep_panics(
@@ -147,22 +143,15 @@ def _core_dump(dut: Any, folder: Path, name: str) -> CoreDumpFile | None:
                 size=len(dump.content),
                 sha256=hashlib.sha256(dump.content).hexdigest(),
                 sound=dump.is_sound,
-                text=_decode_dump(path, app.elf_file),
+                text=_decode_dump(dump.content, app.elf_file),
             )
     path.unlink(missing_ok=True)
     return None
 
 
-def _decode_dump(path: Path, elf: str | None) -> str:
+def _decode_dump(content: bytes, elf: str | None) -> str:
     """The output of esp-coredump, or the reason why there is none."""
-    if importlib.util.find_spec(ESP_COREDUMP) is None:
-        return "not decoded: esp-coredump is not installed (pip install esp-coredump)"
-    command = [sys.executable, "-m", ESP_COREDUMP, "--chip", "esp32", "info_corefile"]
-    command += ["--core", str(path), "--core-format", "raw", str(elf)]
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=ESP_COREDUMP_TIMEOUT_S, check=True
-        )
-    except (OSError, subprocess.SubprocessError) as error:
+        return printable(report_core_dump(content, read_elf(Path(str(elf)))))
+    except UsageError as error:
         return f"not decoded: {error}"
-    return printable(done.stdout)

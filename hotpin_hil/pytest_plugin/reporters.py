@@ -17,9 +17,9 @@ import pytest
 
 from hotpin_hil.evidence.lines import VerdictLine
 from hotpin_hil.evidence.model import Measurement, Verdict, worst
+from hotpin_hil.printable import printable
 from hotpin_hil.pytest_plugin.environment import environment
 from hotpin_hil.pytest_plugin.selection import requirement_ids
-from hotpin_hil.report.text import printable
 
 _VERDICT = "verdict"
 _REQUIREMENT = "requirement"

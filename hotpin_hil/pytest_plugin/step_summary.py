@@ -7,7 +7,7 @@ from typing import Any
 
 from hotpin_hil.evidence.model import Verdict
 from hotpin_hil.evidence.qualification import headline
-from hotpin_hil.report.text import printable
+from hotpin_hil.printable import printable
 
 ENV_STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
 _UNREMARKABLE = (Verdict.PASS.value, Verdict.NOT_APPLICABLE.value)

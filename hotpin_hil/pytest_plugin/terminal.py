@@ -13,11 +13,11 @@ from hotpin_hil.evidence.lines import EVIDENCE
 from hotpin_hil.evidence.model import Verdict
 from hotpin_hil.evidence.qualification import BEST, headline
 from hotpin_hil.evidence.results import FILE_NAME
+from hotpin_hil.printable import printable
 from hotpin_hil.pytest_plugin.board import BoardInUse
 from hotpin_hil.pytest_plugin.verdicts import REPORT_TRACEBACK, REPORT_VERDICT
 from hotpin_hil.report.compare_page import baseline_lines
 from hotpin_hil.report.table import blocked_lines, failed_lines, flaky_lines, table_lines
-from hotpin_hil.report.text import printable
 from hotpin_hil.report.waiver_lines import waiver_lines
 from hotpin_hil.report.write import QUALIFICATION_FILE, REPORT_FILE
 

@@ -17,12 +17,13 @@ from hotpin_hil.evidence.model import Measurement, Verdict, worst
 from hotpin_hil.evidence.recorder import Recorder
 from hotpin_hil.evidence.results import FLAKY, read_results
 from hotpin_hil.evidence.waivers import Waivers
+from hotpin_hil.printable import printable
 from hotpin_hil.pytest_plugin.board import BoardInUse, BoardPlugin, first_dut, wants_board, worker_id
 from hotpin_hil.pytest_plugin.marks import SuiteMarks
 from hotpin_hil.pytest_plugin.note_keeper import NoteKeeper
 from hotpin_hil.pytest_plugin.reporters import ReporterPlugin
 from hotpin_hil.pytest_plugin.selection import requirement_ids
-from hotpin_hil.report.text import printable, shorten_log
+from hotpin_hil.report.text import shorten_log
 
 RECORDER_KEY = pytest.StashKey[Recorder]()
 _FINDINGS_KEY = pytest.StashKey[list[Finding]]()

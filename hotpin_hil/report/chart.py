@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
-from hotpin_hil.report.text import printable, shorten
+from hotpin_hil.printable import printable
+from hotpin_hil.report.text import shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,10 +10,11 @@ from typing import Any
 from hotpin_hil.evidence.compare import ReleaseComparison
 from hotpin_hil.evidence.lines import BaselineNote
 from hotpin_hil.evidence.release_changes import MEASUREMENT, SUBJECTS, Effect, ReleaseChange
+from hotpin_hil.printable import printable
 from hotpin_hil.report.chart import Table
 from hotpin_hil.report.page import render_page
 from hotpin_hil.report.table import WIDTH
-from hotpin_hil.report.text import printable, shorten
+from hotpin_hil.report.text import shorten
 
 TITLES = {
     "requirement": "Requirements",

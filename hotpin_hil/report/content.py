@@ -26,6 +26,7 @@ from hotpin_hil.protocol import events as ev
 from hotpin_hil.report.chart import Chart, Table
 from hotpin_hil.report.diagnoses import diagnoses_of
 from hotpin_hil.report.heap_map import heap_map
+from hotpin_hil.report.history import history_chart
 from hotpin_hil.report.leak_chart import leak_chart
 from hotpin_hil.report.margin import margin_share, nearest
 from hotpin_hil.report.proofs import Proof, procedures_of, proofs
@@ -45,6 +46,7 @@ from hotpin_hil.report.waterfall import waterfall_chart
 OVERVIEWS_MAX = 4
 WATERFALLS_MAX = 4
 LEAK_CHARTS_MAX = 8
+HISTORIES_MAX = 4
 FAILURES_DRAWN_MAX = 12
 """Maximum number of failures with charts and diagnoses, so that a report does not take minutes."""
 LOG_TEXT_MAX = 20_000
@@ -116,6 +118,8 @@ class Content:
     timelines: list[Chart]
     changes: Table | None
     waterfalls: list[Chart]
+    histories: list[Chart]
+    """The history in flash, across the board's resets."""
     leaks: list[Chart]
     more_leaks: list[str]
     profile: list[Chart]
@@ -147,6 +151,7 @@ def collect(results: Results, qualification: Mapping[str, Any]) -> Content:
         timelines=timelines,
         changes=_changes(stories.values()),
         waterfalls=waterfalls,
+        histories=_histories(stories.values(), charts),
         leaks=leaks,
         more_leaks=more_leaks,
         profile=_profile(stories.values(), charts),
@@ -436,6 +441,17 @@ def _profile(stories: Iterable[TestStory], charts: dict[str, list[Chart]]) -> li
                 chart = treemap(held, name, f"Who holds {memory} memory: {line.when}")
                 found.append(chart)
                 charts.setdefault(line.test, []).append(chart)
+    return found
+
+
+def _histories(stories: Iterable[TestStory], charts: dict[str, list[Chart]]) -> list[Chart]:
+    found: list[Chart] = []
+    for story in stories:
+        for rows in story.histories:
+            if rows and len(found) < HISTORIES_MAX:
+                name = f"history-{len(found) + 1}"
+                found.append(history_chart(rows, name, f"Memory history: {short_name(story.test)}"))
+                charts.setdefault(story.test, []).append(found[-1])
     return found
 
 

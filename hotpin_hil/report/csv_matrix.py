@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 from hotpin_hil.evidence.lines import MeasurementLine, VerdictLine
 from hotpin_hil.evidence.model import Verdict, worst
 from hotpin_hil.evidence.results import Results
+from hotpin_hil.printable import printable
 from hotpin_hil.report.proofs import procedure_of, procedures_of
-from hotpin_hil.report.text import printable
 
 REQUIREMENT_COLUMNS = (
     *("requirement", "priority", "text", "requirement_verdict", "test", "test_verdict", "reason"),

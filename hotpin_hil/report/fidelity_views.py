@@ -11,10 +11,11 @@ from hotpin_hil.errors import UsageError
 from hotpin_hil.evidence.fidelity import Comparison, RunDifference
 from hotpin_hil.evidence.fidelity_reasons import Reason
 from hotpin_hil.evidence.model import Value, with_unit
+from hotpin_hil.printable import printable
 from hotpin_hil.report.chart import Table
 from hotpin_hil.report.page import render_page
 from hotpin_hil.report.table import WIDTH
-from hotpin_hil.report.text import printable, shorten
+from hotpin_hil.report.text import shorten
 from hotpin_hil.report.whole_file import write_whole
 
 BEGIN = "<!-- hotpin-hil fidelity: begin -->"

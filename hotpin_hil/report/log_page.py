@@ -2,23 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from hotpin_hil.analysis.analyze import LogAnalysis
+from hotpin_hil.analysis.excerpts import Excerpt, not_in_excerpt
+from hotpin_hil.analysis.kinds import Gravity, Outcome
 from hotpin_hil.analysis.leak import LeakVerdict
-from hotpin_hil.analysis.model import NAMES
+from hotpin_hil.analysis.log_difference import LogDifference
+from hotpin_hil.analysis.model import NAMES, Diagnosis, Evidence
 from hotpin_hil.analysis.summary import BootSummary
+from hotpin_hil.logs.line_range import WHOLE
 from hotpin_hil.protocol import events as ev
 from hotpin_hil.report.chart import Chart, Table
 from hotpin_hil.report.leak_chart import leak_chart
+from hotpin_hil.report.log_chart import memory_chart
+from hotpin_hil.report.log_overview import OverviewRow, RefusedFile, overview, short_name
 from hotpin_hil.report.page import render_page
 from hotpin_hil.report.text import shorten
 from hotpin_hil.report.timeline import Mark, MarkKind, Span, Timeline, TimelineSample, timeline_chart
+from hotpin_hil.report.trace_lines import trace_lines
 
 TEXT_MAX = 160
 LEAKS_DRAWN = 6
+TRACES_DRAWN = 50
+TAGS_SHOWN = 40
+REFUSED_SHOWN = 100
+
+
+@dataclass(frozen=True)
+class DiagnosisPart:
+    """One diagnosis, with the lines of the log around its evidence."""
+
+    found: Diagnosis
+    excerpt: Excerpt
+    evidence: tuple[Evidence, ...]
+    """What the excerpt does not show."""
+
+
+@dataclass(frozen=True)
+class OverviewPart:
+    """One row of the overview."""
+
+    row: OverviewRow
+    anchor: str
 
 
 @dataclass(frozen=True)
@@ -29,39 +56,71 @@ class LogPart:
     name: str
     """Name of the file, without its folder."""
     log: LogAnalysis
+    outline: Mapping[str, str]
+    """Facts about the whole log."""
+    diagnoses: tuple[DiagnosisPart, ...]
+    absent: tuple[str, ...]
+    """What was looked for and not found."""
+    not_judged: tuple[tuple[str, str], ...]
+    """What could not be judged, and why."""
+    complaints: Table
     boots: Table
     memory: Table
     transitions: Table
     failed: Table
-    printers: Table
+    memory_chart: Chart | None
+    series: Table
     leaks: Table
     undecided: int
     """Number of series with too few readings for a verdict."""
     unreadable: Table
     timelines: tuple[Chart, ...]
     leak_charts: tuple[Chart, ...]
+    traces: tuple[str, ...]
+    """Backtraces and registers."""
 
 
-def render(analyses: Sequence[LogAnalysis]) -> str:
-    """Render the page. All text from logs is escaped."""
-    parts = [_part(number, analysis) for number, analysis in enumerate(analyses, 1)]
-    return render_page("log.html", logs=parts)
+def render(
+    analyses: Sequence[LogAnalysis],
+    refused: Sequence[RefusedFile] = (),
+    difference: LogDifference | None = None,
+) -> str:
+    """Render the page: an overview, what differs, then each log, the worst first. All text from logs is escaped."""
+    rows = [OverviewPart(row, f"log-{place}") for place, row in enumerate(overview(analyses), 1)]
+    return render_page(
+        "log.html",
+        rows=rows,
+        refused=refused[:REFUSED_SHOWN],
+        refused_count=len(refused),
+        difference=difference,
+        changes=_changes(difference) if difference else None,
+        gravities=[str(gravity) for gravity in Gravity],
+        logs=[_part(part.anchor, analyses[part.row.number]) for part in rows],
+    )
 
 
-def _part(number: int, analysis: LogAnalysis) -> LogPart:
-    anchor = f"log-{number}"
+def _part(anchor: str, analysis: LogAnalysis) -> LogPart:
+    chart = memory_chart(analysis.series, f"{anchor}-memory", "Memory over the whole log")
     pictured = [boot for boot in analysis.boots if boot.story is not None]
     drawn = [leak for leak in analysis.leaks if leak.leak is not None and leak.values]
     drawn.sort(key=lambda leak: leak.verdict is not LeakVerdict.LEAK)
     return LogPart(
         anchor,
-        shorten(Path(analysis.facts["file"]).name, 60),
+        short_name(analysis.facts["file"]),
         analysis,
+        _outline(analysis),
+        diagnoses=_diagnoses(analysis),
+        absent=tuple(topic.topic for topic in analysis.looked_for if topic.outcome is Outcome.NOT_FOUND),
+        not_judged=tuple(
+            (topic.topic, topic.why) for topic in analysis.looked_for if topic.outcome is Outcome.NOT_JUDGED
+        ),
+        complaints=_complaints(analysis),
         boots=_boots(analysis),
         memory=_memory(analysis),
         transitions=_transitions(analysis),
         failed=_failed(analysis),
-        printers=_printers(analysis),
+        memory_chart=chart,
+        series=_series(analysis),
         leaks=_leaks(analysis),
         undecided=sum(leak.leak is None for leak in analysis.leaks),
         unreadable=_unreadable(analysis),
@@ -76,14 +135,14 @@ def _part(number: int, analysis: LogAnalysis) -> LogPart:
             for place, leak in enumerate(drawn[:LEAKS_DRAWN])
             if leak.leak is not None and leak.stride == 1
         ),
+        traces=tuple("\n".join(trace_lines(trace)) for trace in analysis.traces[:TRACES_DRAWN]),
     )
 
 
 def _boots(analysis: LogAnalysis) -> Table:
     rows = []
     for boot in analysis.boots:
-        build = boot.build
-        firmware = f"{build.project} {build.app_version}, ELF {build.elf}" if build and build.elf else ""
+        firmware = str(boot.build) if boot.build else ""
         ended = ", ".join(f"{count} {result}" for result, count in boot.transitions.items())
         row = (
             boot.boot,
@@ -150,19 +209,84 @@ def _failed(analysis: LogAnalysis) -> Table:
     return Table(("line", "boot", "time", "text of the log"), rows)
 
 
-def _printers(analysis: LogAnalysis) -> Table:
+def _outline(analysis: LogAnalysis) -> dict[str, str]:
+    facts = analysis.facts
+    boxes = facts["boxes"]
+    outline = {
+        "file": facts["file"],
+        "size": f"{facts['lines']:,} lines, {facts['bytes']:,} bytes",
+        "boots": f"{analysis.boot_count:,}",
+    }
+    if analysis.part != WHOLE:
+        outline["part"] = str(analysis.part)
+    if boxes["total"]:
+        outline["boxes"] = (
+            f"{boxes['complete']:,} whole, {boxes['truncated']:,} incomplete or damaged, "
+            f"{boxes['interleaved_by_other_tasks']:,} interrupted by other lines"
+        )
+    if analysis.records or analysis.records_lost:
+        outline["records"] = f"{analysis.records:,} undamaged, {analysis.records_lost:,} missing"
+    return outline
+
+
+def _diagnoses(analysis: LogAnalysis) -> tuple[DiagnosisPart, ...]:
+    shown = analysis.excerpts or ((),) * len(analysis.diagnoses)
+    return tuple(
+        DiagnosisPart(found, excerpt, not_in_excerpt(found, excerpt))
+        for found, excerpt in zip(analysis.diagnoses, shown, strict=True)
+    )
+
+
+def _complaints(analysis: LogAnalysis) -> Table:
     rows = tuple(
         (
-            shorten(printer.tag, 40),
-            NAMES[printer.memory],
-            f"{printer.count:,}",
-            f"{printer.lowest:,} B",
-            f"{printer.lowest_line:,}",
-            f"{printer.highest:,} B",
+            "error" if complaints.level == "E" else "warning",
+            shorten(complaints.tag, 60),
+            f"{complaints.count:,}",
         )
-        for printer in analysis.printers
+        for complaints in analysis.complaints[:TAGS_SHOWN]
     )
-    return Table(("component", "memory", "times", "lowest free", "line", "highest free"), rows)
+    return Table(("level", "tag", "lines"), rows)
+
+
+def _changes(difference: LogDifference) -> Table:
+    """Complaints and lowest memory that differ."""
+    rows = [
+        (
+            f"{'errors' if change.level == 'E' else 'warnings'} of {shorten(change.tag, 40)}",
+            f"{change.before:,}",
+            f"{change.after:,}",
+        )
+        for change in difference.complaints
+    ]
+    rows += [
+        (
+            f"lowest {series.quantity} {NAMES[series.memory]}, {shorten(series.source, 40)}",
+            "not in the log" if series.before is None else f"{series.before:,} B",
+            f"{series.after:,} B",
+        )
+        for series in difference.series
+        if series.more != 0
+    ]
+    return Table(("what", "in the first log", "in the second log"), tuple(rows))
+
+
+def _series(analysis: LogAnalysis) -> Table:
+    rows = tuple(
+        (
+            shorten(series.source, 40),
+            NAMES[series.memory],
+            series.quantity,
+            f"{series.count:,}",
+            f"{series.first.bytes:,} B",
+            f"{series.lowest.bytes:,} B",
+            f"{series.lowest.line:,}",
+            f"{series.last.bytes:,} B",
+        )
+        for series in analysis.series
+    )
+    columns = ("printed by", "memory", "what", "readings", "first", "lowest", "line", "last")
+    return Table(columns, rows)
 
 
 def _leaks(analysis: LogAnalysis) -> Table:

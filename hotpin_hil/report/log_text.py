@@ -3,60 +3,195 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from hotpin_hil.analysis.analyze import LogAnalysis
+from hotpin_hil.analysis.excerpts import Excerpt, not_in_excerpt
+from hotpin_hil.analysis.kinds import Gravity, Outcome
+from hotpin_hil.analysis.log_difference import LogDifference
 from hotpin_hil.analysis.model import NAMES, Diagnosis
 from hotpin_hil.analysis.summary import BootSummary
-from hotpin_hil.report.text import printable, shorten
+from hotpin_hil.logs.line_range import WHOLE
+from hotpin_hil.printable import printable
+from hotpin_hil.report.log_overview import OverviewRow, RefusedFile, overview
+from hotpin_hil.report.text import shorten
+from hotpin_hil.report.trace_lines import trace_lines
 
 WIDTH = 110
 BOOTS_SHOWN = 20
 QUOTES_SHOWN = 10
+TRACES_SHOWN = 20
+REFUSED_SHOWN = 10
+TAGS_SHOWN = 12
+_COLOURS = {
+    "fatal": "\x1b[1;37;41m",
+    "failure": "\x1b[1;31m",
+    "risk": "\x1b[1;33m",
+    "note": "\x1b[36m",
+    "no finding": "\x1b[32m",
+}
+_PLAIN = "\x1b[0m"
 
 
-def text_lines(analysis: LogAnalysis) -> list[str]:
-    """The whole result as lines."""
+def all_lines(
+    analyses: Sequence[LogAnalysis],
+    refused: Sequence[RefusedFile] = (),
+    difference: LogDifference | None = None,
+    *,
+    is_coloured: bool = False,
+) -> list[str]:
+    """The results of several logs as lines: an overview, what differs, then each log, the worst first."""
+    rows = overview(analyses)
+    width = max((len(row.name) for row in rows), default=0)
+    lines = [_painted(_overview_line(row, width), row.word, is_coloured) for row in rows]
+    lines += [f"{'not read':10}  {shorten(file.reason, 2 * WIDTH)}" for file in refused[:REFUSED_SHOWN]]
+    if len(refused) > REFUSED_SHOWN:
+        lines.append(f"... {len(refused) - REFUSED_SHOWN:,} more files not read")
+    if difference is not None:
+        lines += ["", *_section("Differences", _difference(difference), is_coloured)]
+    for row in rows:
+        lines += ["", *text_lines(analyses[row.number], is_coloured=is_coloured)]
+    return lines
+
+
+def text_lines(analysis: LogAnalysis, *, is_coloured: bool = False) -> list[str]:
+    """The whole result of one log as lines."""
     lines: list[str] = []
     for title, body in (
         ("", [_headline(analysis)]),
         ("Diagnoses", _diagnoses(analysis)),
+        ("Looked for and not found", _looked_for(analysis)),
+        ("Backtraces and registers", _traces(analysis)),
         ("Boots", _boots(analysis)),
         ("Memory", _memory(analysis)),
         ("Transitions", _transitions(analysis)),
         ("Leak verdicts, same state compared", _leaks(analysis)),
-        ("Unreadable", _unreadable(analysis)),
+        ("Errors and warnings by tag", _complaints(analysis)),
+        ("Could not be read", _unreadable(analysis)),
     ):
         if body:
-            lines += ["", title, "-" * len(title)] if title else []
-            lines += body
-    return [printable(line) for line in lines]
+            lines += _section(title, body, is_coloured)
+    return lines
+
+
+def _section(title: str, body: Iterable[str], is_coloured: bool) -> list[str]:
+    """A section's lines, escaped; a line that begins with a gravity in capitals is coloured."""
+    lines = ["", title, "-" * len(title)] if title else []
+    for line in body:
+        first = line.partition(" ")[0].lower()
+        is_painted = first.upper() == line.partition(" ")[0] and first in set(Gravity)
+        lines.append(_painted(printable(line), first, is_coloured and is_painted))
+    return lines
+
+
+def _painted(line: str, word: str, is_coloured: bool) -> str:
+    """A line whose word is coloured, if wanted."""
+    if not is_coloured or word not in _COLOURS:
+        return line
+    return f"{_COLOURS[word]}{line[: len(word)]}{_PLAIN}{line[len(word) :]}"
+
+
+def _overview_line(row: OverviewRow, width: int) -> str:
+    word = row.word.upper() if row.gravity else row.word
+    boots = f"{row.boots:,} boot{'' if row.boots == 1 else 's'}"
+    return printable(f"{word:10}  {row.name:{width}}  {boots:>8}  {shorten(row.summary, WIDTH)}")
+
+
+def _difference(difference: LogDifference) -> list[str]:
+    lines = [f"what {shorten(difference.after, 60)} has and {shorten(difference.before, 60)} does not:"]
+    lines += [f"{found.gravity.upper()} {found.name} [{found.id}]" for found in difference.new]
+    lines += [f"no longer: {found.name} [{found.id}]" for found in difference.gone]
+    lines += [
+        f"{'errors' if change.level == 'E' else 'warnings'} of {shorten(change.tag, 40)}: "
+        f"{change.before:,} -> {change.after:,}"
+        for change in difference.complaints
+    ]
+    for series in difference.series:
+        what = f"{series.quantity} {NAMES[series.memory]}, {shorten(series.source, 40)}"
+        if series.more is None:
+            lines.append(f"{what}: only in the second log, lowest {series.after:,} bytes")
+        elif series.more:
+            lines.append(f"{what}: lowest {series.before:,} -> {series.after:,} bytes ({series.more:+,})")
+    return lines if len(lines) > 1 else [*lines, "nothing"]
+
+
+def _looked_for(analysis: LogAnalysis) -> list[str]:
+    absent = [topic.topic for topic in analysis.looked_for if topic.outcome is Outcome.NOT_FOUND]
+    lines = textwrap.wrap(", ".join(absent), WIDTH)
+    return lines + [
+        f"not judged: {topic.topic}, because {topic.why}"
+        for topic in analysis.looked_for
+        if topic.outcome is Outcome.NOT_JUDGED
+    ]
+
+
+def _complaints(analysis: LogAnalysis) -> list[str]:
+    lines = []
+    for level, title in (("E", "errors"), ("W", "warnings")):
+        tags = [complaints for complaints in analysis.complaints if complaints.level == level]
+        if tags:
+            shown = [f"{shorten(tag.tag, 40)} {tag.count:,}" for tag in tags[:TAGS_SHOWN]]
+            rest = sum(tag.count for tag in tags[TAGS_SHOWN:])
+            more = [f"{len(tags) - TAGS_SHOWN:,} other tags {rest:,}"] if rest else []
+            total = sum(tag.count for tag in tags)
+            lines += textwrap.wrap(
+                printable(f"{title} ({total:,}): {', '.join([*shown, *more])}"), WIDTH, subsequent_indent="  "
+            )
+    return lines
 
 
 def _headline(analysis: LogAnalysis) -> str:
     facts = analysis.facts
+    part = f"; part: {analysis.part}" if analysis.part != WHOLE else ""
     return (
         f"{facts['file']}: {facts['lines']:,} lines, {facts['bytes']:,} bytes; boots: {analysis.boot_count:,}, "
-        f"whole boxes: {facts['boxes']['complete']:,}, records: {analysis.records:,}"
+        f"whole boxes: {facts['boxes']['complete']:,}, records: {analysis.records:,}{part}"
     )
 
 
 def _diagnoses(analysis: LogAnalysis) -> list[str]:
     if not analysis.diagnoses:
         return ["none: no known failure in this log"]
-    return [line for diagnosis in analysis.diagnoses for line in _diagnosis(diagnosis)]
+    shown = analysis.excerpts or ((),) * len(analysis.diagnoses)
+    return [
+        line
+        for diagnosis, excerpt in zip(analysis.diagnoses, shown, strict=True)
+        for line in _diagnosis(diagnosis, excerpt)
+    ]
 
 
-def _diagnosis(found: Diagnosis) -> list[str]:
+def _diagnosis(found: Diagnosis, excerpt: Excerpt) -> list[str]:
     count = f", {found.count} times" if found.count > 1 else ""
-    lines = [f"[{found.id}] {found.name} ({found.confidence}; boot {found.boot}{count})"]
+    lines = [
+        f"{found.gravity.upper()} {found.name} [{found.id}] ({found.confidence}; boot {found.boot}{count})"
+    ]
     lines += _wrapped(found.finding)
     lines += _wrapped(f"Likely cause: {found.cause}.")
     lines += _wrapped(f"Remedy: {found.remedy}.")
-    for evidence in found.evidence:
+    for evidence in not_in_excerpt(found, excerpt):
         time = f" at {evidence.t_ms:,} ms" if evidence.t_ms is not None else ""
         lines.append(f"    line {evidence.line:,}{time}: {shorten(evidence.text, WIDTH)}")
+    return lines + _excerpt_lines(excerpt)
+
+
+def _excerpt_lines(excerpt: Excerpt) -> list[str]:
+    """The lines of the log around the evidence, which is marked."""
+    width = max((len(f"{line.line}") for line in excerpt), default=0)
+    lines = []
+    last = 0
+    for line in excerpt:
+        if last and line.line > last + 1:
+            lines.append("      ...")
+        last = line.line
+        mark = ">" if line.is_evidence else " "
+        lines.append(f"    {mark} {line.line:{width}} | {shorten(line.text, WIDTH)}".rstrip())
     return lines
+
+
+def _traces(analysis: LogAnalysis) -> list[str]:
+    lines = [line for trace in analysis.traces[:TRACES_SHOWN] for line in trace_lines(trace)]
+    left_out = len(analysis.traces[TRACES_SHOWN:]) + analysis.traces_not_kept
+    return [*lines, *_if(left_out, f"... {left_out:,} more not shown")]
 
 
 def _wrapped(text: str) -> list[str]:
@@ -73,12 +208,8 @@ def _boots(analysis: LogAnalysis) -> list[str]:
 
 
 def _boot(boot: BootSummary) -> str:
-    build = boot.build
-    what = (
-        f"; {build.project} {build.app_version} (ELF {build.elf}, IDF {build.idf})"
-        if build and build.elf
-        else ""
-    )
+    firmware = str(boot.build) if boot.build else ""
+    what = f"; {shorten(firmware, WIDTH)}" if firmware else ""
     ended = ", ".join(f"{count} {result}" for result, count in boot.transitions.items())
     counts = [
         f"statistics: {boot.samples}",
@@ -88,7 +219,7 @@ def _boot(boot: BootSummary) -> str:
     ]
     until = f"until {boot.last_ms:,} ms: " if boot.last_ms else ""
     return (
-        f"boot {boot.boot}, line {boot.line:,}: {shorten(boot.how, WIDTH)}{shorten(what, WIDTH)}\n"
+        f"boot {boot.boot}, line {boot.line:,}: {shorten(boot.how, WIDTH)}{what}\n"
         f"    {until}{', '.join(text for text in counts if text)}"
     )
 
@@ -113,10 +244,11 @@ def _memory(analysis: LogAnalysis) -> list[str]:
     warnings = analysis.facts["memory_warnings"]
     if warnings:
         lines.append("warnings: " + ", ".join(f"{kind} {count:,}" for kind, count in warnings.items()))
-    for printer in analysis.printers:
+    for series in analysis.series:
         lines.append(
-            f"printed by {shorten(printer.tag, 20)}: {NAMES[printer.memory]}, {printer.count:,} times, "
-            f"{printer.lowest:,} (line {printer.lowest_line:,}) to {printer.highest:,} bytes free"
+            f"{series.quantity} {NAMES[series.memory]}, {shorten(series.source, 40)}: {series.count:,} times, "
+            f"{series.first.bytes:,} first, {series.lowest.bytes:,} lowest (line {series.lowest.line:,}), "
+            f"{series.last.bytes:,} last"
         )
     return lines
 

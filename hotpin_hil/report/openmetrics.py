@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from hotpin_hil.evidence.model import Verdict
 from hotpin_hil.evidence.releases import Release
 from hotpin_hil.evidence.run_figures import RunFigure, Topic
-from hotpin_hil.report.text import printable
+from hotpin_hil.printable import printable
 
 _FAMILIES = {
     "hotpin_requirements": ("", "Requirements by verdict"),

@@ -6,7 +6,7 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from hotpin_hil.report.text import printable
+from hotpin_hil.printable import printable
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -22,6 +22,8 @@ from hotpin_hil.evidence.lines import (
 )
 from hotpin_hil.protocol import events as ev
 from hotpin_hil.protocol.decode import Place, decode_event
+from hotpin_hil.protocol.errors import ProtocolError
+from hotpin_hil.protocol.memory_history import HistoryRow, parse_flash_history
 from hotpin_hil.report.heap_map import DrawnHeap
 from hotpin_hil.report.timeline import LEVELS, Mark, MarkKind, Span, Timeline, TimelineSample
 from hotpin_hil.report.waterfall import Step
@@ -96,6 +98,8 @@ class TestStory:
     panics: list[PanicLog] = field(default_factory=list)
     complaints: list[ComplaintNote] = field(default_factory=list)
     """The board's error and warning lines, if the test failed."""
+    histories: list[tuple[HistoryRow, ...]] = field(default_factory=list)
+    """The history in flash, oldest row first, each time a test kept it."""
     regions: list[ReplyNote] = field(default_factory=list)
     """Replies to `heap.regions`."""
     odd: int = 0
@@ -118,7 +122,7 @@ def read_stories(notes: Iterable[ResultsLine]) -> dict[str, TestStory]:
             story = stories.setdefault(line.test, TestStory(line.test))
             try:
                 _take(story, line)
-            except (KeyError, TypeError, ValueError, AttributeError):
+            except (KeyError, TypeError, ValueError, AttributeError, ProtocolError):
                 story.odd += 1
     return stories
 
@@ -233,6 +237,9 @@ def _reply(story: TestStory, line: ReplyNote) -> None:
     elif line.command == "heap.regions":
         regions = [dict(heap) for heap in line.data["regions"]]
         story.regions.append(replace(line, data={"regions": regions}))
+    elif line.command == "mem.history":
+        rows = parse_flash_history(line.data, line.command).rows
+        story.histories.append(tuple(reversed(rows)))
     elif line.command == "mem.thresholds":
         wanted = [level for levels in LEVELS.values() for level in levels]
         boot.thresholds.append((_time(line), {name: int(line.data[name]) for name in wanted}))

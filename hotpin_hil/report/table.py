@@ -9,8 +9,9 @@ from typing import Any
 from hotpin_hil.evidence.lines import MeasurementLine
 from hotpin_hil.evidence.model import Verdict, limit_text, with_unit
 from hotpin_hil.evidence.results import FLAKY
+from hotpin_hil.printable import printable
 from hotpin_hil.report.margin import nearest
-from hotpin_hil.report.text import printable, shorten
+from hotpin_hil.report.text import shorten
 
 WIDTH = 100
 _ID, _VERDICT, _VALUE, _LIMIT, _TESTS = 8, 14, 44, 22, 5

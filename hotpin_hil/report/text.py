@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
+from hotpin_hil.printable import printable
+
 LOG_LINES = 60
 """A boot prints about 45 lines."""
 
 
 LINE_MAX = 2_000
 """Characters; a record has at most a quarter."""
-
-
-def printable(text: str) -> str:
-    """Replace control characters, including terminal escapes, by text such as `\\x1b`; keeps line ends."""
-    if text.replace("\n", "").isprintable():
-        return text
-    return "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text)
 
 
 def shorten_log(text: str) -> str:

@@ -9,10 +9,10 @@ from typing import Any
 
 from hotpin_hil.evidence.releases import Release
 from hotpin_hil.evidence.run_figures import FigureKey, RunFigure, Topic
+from hotpin_hil.printable import printable
 from hotpin_hil.report.chart import BLUE, FAINT, Chart, Table, drawing, finish, label, plain
 from hotpin_hil.report.compare_page import TITLES
 from hotpin_hil.report.page import render_page
-from hotpin_hil.report.text import printable
 
 USUAL_FIGURES = (
     "memory: *: internal free",

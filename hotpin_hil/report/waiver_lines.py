@@ -9,8 +9,8 @@ from typing import Any
 from hotpin_hil.evidence.lines import MeasurementLine
 from hotpin_hil.evidence.model import limit_text, with_unit
 from hotpin_hil.evidence.waivers import name_of
+from hotpin_hil.printable import printable
 from hotpin_hil.report.table import WIDTH
-from hotpin_hil.report.text import printable
 
 
 def waiver_lines(qualification: Mapping[str, Any]) -> list[str]:

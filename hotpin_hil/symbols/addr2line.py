@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import re
 import shutil
 import subprocess
@@ -67,6 +68,12 @@ def find_tool(machine: Machine, name: str = TOOL, environment: Mapping[str, str]
     return None
 
 
+def named_tool(prefix: str, name: str) -> Path | None:
+    """A tool of the toolchain that the user names; None if that toolchain does not have it."""
+    found = shutil.which(os.path.expanduser(prefix) + name)
+    return Path(found) if found is not None else None
+
+
 def tool_with_prefix(prefix: str, name: str = TOOL) -> Path:
     """The tool of the toolchain that the user names.
 
@@ -77,13 +84,13 @@ def tool_with_prefix(prefix: str, name: str = TOOL) -> Path:
     Raises:
         UsageError: it does not exist.
     """
-    found = shutil.which(os.path.expanduser(prefix) + name)
+    found = named_tool(prefix, name)
     if found is None:
         raise UsageError(
             f"--toolchain: {prefix}{name} does not exist or is not on the PATH",
             "name the start of the tools' names, such as /opt/esp/bin/xtensa-esp32-elf-, or leave the option out",
         )
-    return Path(found)
+    return found
 
 
 class Addr2lineError(Exception):
@@ -148,4 +155,4 @@ def _place(function: str, where: str) -> SourcePlace:
     if found is None or found[1] == _UNKNOWN:
         return SourcePlace(name)
     line = int(found[2]) if found[2].isdigit() else 0
-    return SourcePlace(name, found[1], line or None)
+    return SourcePlace(name, posixpath.normpath(found[1]), line or None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from dataclasses import dataclass
 
 
@@ -14,6 +15,12 @@ class SourcePlace:
     file: str = ""
     """Path as the compiler saw it; empty if the ELF has no line information."""
     line: int | None = None
+
+    @property
+    def short(self) -> str:
+        """Function, name of the file without its folder, and line."""
+        where = f" ({posixpath.basename(self.file)}:{self.line or '?'})" if self.file else ""
+        return f"{self.function or '??'}{where}"
 
     def __str__(self) -> str:
         where = f" at {self.file}:{self.line if self.line is not None else '?'}" if self.file else ""

@@ -119,7 +119,7 @@ def _operations(path: Path) -> Iterator[_Operation]:
         unknown = _Operation(path, number, {})
         try:
             fields = json.loads(raw.decode("utf-8"))
-        except ValueError:
+        except (ValueError, RecursionError):
             if number == len(lines):
                 raise unknown.error(
                     "the file ends in the middle of a line", "it was cut off; copy it again"

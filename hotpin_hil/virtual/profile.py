@@ -19,19 +19,14 @@ A profile is a TOML file. Sizes are bytes. Its keys:
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hotpin_hil.compat import tomllib
 from hotpin_hil.errors import UsageError
 from hotpin_hil.virtual.heap import Block, Figures, HeapError, HeapSystem
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 PROFILES_DIR = Path(__file__).parent / "profiles"
 DEFAULT_PROFILE = "hotpin-5.4"

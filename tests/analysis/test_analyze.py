@@ -73,7 +73,7 @@ def test_standard_input_is_read() -> None:
     ("content", "message"),
     [
         (None, "cannot be read: No such file or directory"),
-        ("folder", "is a folder (name the logs in it)"),
+        ("folder", "is a folder without files (name a log, or a folder with logs)"),
         (b"", "is empty"),
         (b"\x7fELF\x02\x01" + bytes(range(256)) * 50, "is not a console log: "),
         (b"Dear diary,\nnothing happened.\n", "is not a console log: 2 lines, 30 bytes"),

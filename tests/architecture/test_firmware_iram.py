@@ -26,9 +26,12 @@ ELSEWHERE_IN_IRAM = {
     "xTaskGetCurrentTaskHandle",  # freertos/linker.lf, and what it calls: all of FreeRTOS
     "vPortEnterCritical",
     "vPortExitCritical",
+    "xPortInIsrContext",
     "memcpy",  # ROM (esp_rom/esp32/ld/esp32.rom.newlib-funcs.ld); with CONFIG_SPIRAM_CACHE_WORKAROUND newlib's
     "memset",
-    # heap/heap_caps.c: HEAP_IRAM_ATTR
+    # heap/heap_caps.c, heap_caps_base.c: HEAP_IRAM_ATTR
+    "heap_caps_malloc",
+    "heap_caps_free",
     "__real_heap_caps_malloc",
     "__real_heap_caps_calloc",
     "__real_heap_caps_realloc",
@@ -45,7 +48,6 @@ ELSEWHERE_IN_IRAM = {
     "heap_caps_get_allocated_size",  # memory_profile/linker.lf
     "esp_backtrace_get_start",  # esp_system/port/arch/xtensa: .iram1 and IRAM_ATTR
     "esp_backtrace_get_next_frame",
-    "xPortInIsrContext",  # freertos/linker.lf
     "pcTaskGetName",
 }
 PROFILE_WRAPS = 5

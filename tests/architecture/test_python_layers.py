@@ -17,6 +17,7 @@ PACKAGE = "hotpin_hil"
 SOURCE = PROJECT_ROOT / PACKAGE
 
 LAYERS = (
+    ("compat", "printable"),
     ("errors", "paths", "__init__"),
     ("protocol",),
     ("link",),
@@ -28,7 +29,7 @@ LAYERS = (
 )
 """Layers from the bottom up. A layer imports only layers below it; packages of one layer do not import each other."""
 VIRTUAL = "virtual"
-VIRTUAL_IMPORTS = {"errors", "paths", "protocol"}
+VIRTUAL_IMPORTS = {"compat", "errors", "paths", "printable", "protocol"}
 MAY_IMPORT_VIRTUAL = {"boards", "pytest_plugin", "cli"}
 
 ENTRY_POINT = "__main__"

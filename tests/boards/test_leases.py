@@ -18,6 +18,7 @@ from hotpin_hil.boards.bench import BoardEntry
 from hotpin_hil.boards.kind import BoardKind
 from hotpin_hil.boards.lease import (
     ENV_LEASES,
+    Holder,
     Lease,
     TakenError,
     holder_of,
@@ -143,6 +144,46 @@ def test_lock_file_without_a_readable_holder_still_locks(tmp_path: Path, content
         (tmp_path / "mac-1.lock").write_text(content)
         with pytest.raises(TakenError, match="in use by another run"):
             Lease(tmp_path, "cam-1").add("mac-1")
+
+
+@pytest.mark.parametrize("kind", ["link", "hard link", "pipe", "folder"])
+def test_lease_overwrites_no_file_of_another_name(tmp_path: Path, kind: str) -> None:
+    """In a shared folder, anybody can put something in the place of the lock file."""
+    folder = tmp_path / "leases"
+    folder.mkdir()
+    place, other = folder / "mac-00.lock", tmp_path / "precious"
+    other.write_text("content")
+    if kind == "link":
+        place.symlink_to(other)
+    elif kind == "hard link":
+        place.hardlink_to(other)
+    elif kind == "pipe":
+        os.mkfifo(place)
+    else:
+        place.mkdir()
+    for use in (lambda: Lease(folder, "cam-1").add("mac-00"), lambda: holder_of(folder, "mac-00")):
+        with pytest.raises(UsageError) as caught:
+            use()
+        assert str(place) in str(caught.value)
+        assert ENV_LEASES in caught.value.remedy
+    assert other.read_text() == "content"
+
+
+def test_huge_lock_file_is_not_read_whole(tmp_path: Path, other_run: Callable[..., OtherRun]) -> None:
+    run = other_run(tmp_path, "mac-00")
+    with (tmp_path / "mac-00.lock").open("r+b") as file:
+        file.truncate(1 << 40)
+        file.write(b"[" * 5_000)
+    holder = holder_of(tmp_path, "mac-00")
+    assert holder is not None
+    assert str(holder) == "another run"
+    run.kill()
+
+
+def test_holder_has_no_terminal_escapes(tmp_path: Path) -> None:
+    holder = Holder(1, "eve", "host", "now", "\x1b]0;title\x07rm \x9b2J", "cam-1")
+    assert "\x1b" not in str(TakenError("cam-1", holder))
+    assert r"\x1b]0;title\x07rm \x9b2J" in str(TakenError("cam-1", holder))
 
 
 def test_a_port_has_one_name(tmp_path: Path) -> None:

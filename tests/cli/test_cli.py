@@ -224,7 +224,7 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
 
 def test_ascii_terminal_gets_escapes(tmp_path: Path) -> None:
     process = shell(tmp_path, "", PYTHONIOENCODING="ascii")
-    assert process.stdout.startswith("log-\\u03bb.txt: 2 lines")
+    assert "log-\\u03bb.txt: 2 lines" in process.stdout
     assert (process.returncode, process.stderr) == (0, "")
 
 

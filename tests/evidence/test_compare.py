@@ -17,7 +17,7 @@ from hotpin_hil.evidence.compare import BANDS_FILE, ReleaseComparison, compare_r
 from hotpin_hil.evidence.fidelity_reasons import load_reasons
 from hotpin_hil.evidence.model import Verdict
 from hotpin_hil.evidence.qualification import qualify
-from hotpin_hil.evidence.release_changes import SUBJECTS, Effect
+from hotpin_hil.evidence.release_changes import REQUIREMENT, SUBJECTS, Effect, verdict_change
 from hotpin_hil.evidence.releases import read_release
 from hotpin_hil.evidence.results import read_results
 from tests.support.release_runs import COST, CYCLES, MODES, SmallRun
@@ -107,6 +107,26 @@ def test_the_way_back_is_an_improvement(tmp_path: Path, field: str) -> None:
     found = compared(tmp_path, replace(BASE, **{field: 2_048}), CANDIDATE)
     assert not found.regressions
     assert found.of(Effect.IMPROVEMENT)
+
+
+@pytest.mark.parametrize(
+    ("base", "candidate", "effect"),
+    [
+        ("PASS", "WAIVED", Effect.NEUTRAL),
+        ("FAIL", "WAIVED", Effect.NEUTRAL),
+        (None, "WAIVED", Effect.NEUTRAL),
+        ("WAIVED", "FAIL", Effect.REGRESSION),
+        ("WAIVED", "PASS", Effect.IMPROVEMENT),
+        ("PASS", "BLOCKED", Effect.REGRESSION),
+        ("PASS", None, Effect.REGRESSION),
+    ],
+)
+def test_waived_verdict_is_listed_but_no_regression(
+    base: str | None, candidate: str | None, effect: Effect
+) -> None:
+    change = verdict_change(REQUIREMENT, "TTS-01", ("TTS-01",), (base, candidate), "waived until 2027-01-31")
+    assert change.effect is effect
+    assert ("waived" in change.why) == (candidate != "PASS")
 
 
 def test_runs_of_the_base_show_what_varies(tmp_path: Path) -> None:

@@ -7,20 +7,15 @@ from __future__ import annotations
 
 import ast
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hotpin_hil.compat import tomllib
 from hotpin_hil.paths import PROJECT_ROOT, REQUIREMENTS_FILE
 from tests.conftest import shared_data
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 BOARD_KINDS = {"hardware", "qemu", "virtual"}
 PRIORITIES = {"must", "later"}

@@ -9,6 +9,7 @@ import pytest
 from hotpin_hil.analysis.analyze import analyze
 
 SHORT, LONG = 8 * 1024, 64 * 1024
+"""Bytes; of a shorter line, what every analysis costs would be most of the time."""
 SMALL_S = 0.03
 """CPU seconds; a line that takes less may take any share of them."""
 RATIO_MAX = 24
@@ -22,6 +23,18 @@ HEADS = (
     "Heap summary for capabilities 0x", "PC      : 0x", "I (5) STATE: No room for camera mode: ",
     "I (5) TTS: Free DMA-capable: ", "E (5) wifi:alloc eb len=", "Mem alloc fail. size 0x", "  16 bytes (@ 0x",
     "10:00:00 -> I (5) app: ", "free heap ", "\x1b[", "E (5) app: failed to create ", "(",
+    "├ ALIVE: ", "│ ALIVE", "'free heap' >> ", '{"StatusMEM":{"Heap":1,"PsrMax":', " No. of 1-blocks: max free ",
+    "Free heap/contiguous: ", "freed by 0x", "  At 0x3ffb len 1 free ",
+    "I (5) cpu_start: ", "I (5) cam_hal: Allocating ", "I (5) boot: ESP-IDF ", "E (5) i2s_common: ",
+    "E (5) esp-tls: SSL - ", "terminate called after ", 'assertion "', "***ERROR*** A stack overflow in task ",
+    "Stack smashing protect failure!", "Saved PC:0x", "ESP-ROM:esp32", "Core  0 register dump:",
+    "ELF file SHA256: ", "Brownout detector ", "MEPC    : 0x", "--- 0x", "PS C:\\", "I (5) MEM_MGR: ║   Free: ",
+    "invalid header: 0x", "csum err:0x", "I (5) app_init: Project name: ",
+    "I (5) STATE_MGR: === TRANSITION TO ", "MemoryError: memory allocation failed, allocating ",
+    "W (5) app: no ", "x was called but failed to allocate ", "E (5) TTS: buffer of ",
+    "I (5) AUDIO: DMA memory free ", "E (5) app: m", "I (5) esp_psram: Found ", "  At 0x",
+    "abc was called but ", "1 bytes 'leaked' in trace (", "I (5) STATE: camera -> ", "E (5) app: I (5) ",
+    "E early: ", "W (2026-03-01 10:15:01.120) app: ", "ESP_ERROR_CHECK failed: esp_err_t 0x",
 )  # fmt: skip
 FILLINGS = ("9", "A", "_ ", "@1 {", "\r\x1b[")
 

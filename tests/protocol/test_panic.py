@@ -210,3 +210,51 @@ def test_chunking_does_not_change_the_panic() -> None:
         for line in splitter.feed(LOAD_STORE[start : start + 7].encode()):
             found += finder.feed(line)
     assert found == whole
+
+
+RISCV = (
+    "Guru Meditation Error: Core  0 panic'ed (Load access fault). Exception was unhandled.\n\n"
+    "Core  0 register dump:\n"
+    "MEPC    : 0x42009abc  RA      : 0x42009ab8  SP      : 0x3fc93b20  GP      : 0x3fc8b200  \n"
+    "S0/FP   : 0x3fc93b50  S1      : 0x00000000  A0      : 0x00000000  A1      : 0x00000001  \n"
+    "MSTATUS : 0x00001881  MTVEC   : 0x40380001  MCAUSE  : 0x00000005  MTVAL   : 0x0000000c  \n\n"
+    "Stack memory:\n"
+    "3fc93b20: 0x00000000 0x42001234 0x3fc93b50 0x00000000 0x00000003 0x00000000 0x00000001 0x40380030\n"
+    "3fc93b40: 0x00000005 0x42001236\n"
+)
+
+
+def test_stack_memory_is_kept() -> None:
+    stack = only(RISCV).states[0].stack
+    assert stack is not None
+    assert stack.start == 0x3FC93B20
+    assert [hex(word) for word in stack.words[1::7]] == ["0x42001234", "0x5"]
+    assert len(stack.words) == 10
+    assert only(LOAD_STORE).states[0].stack is None
+
+
+def test_stack_memory_ends_at_a_missing_row() -> None:
+    stack = only(RISCV.replace("3fc93b40:", "3fc93b60:")).states[0].stack
+    assert stack is not None
+    assert len(stack.words) == 8
+
+
+CORE_DUMP = "================= CORE DUMP START =================\n{}================= CORE DUMP END =================\n"
+
+
+def test_printed_core_dump_is_kept_without_lines_in_between() -> None:
+    lines = ["fAAAAAIBAAAAAAAAAAAA", "AAAA/+8=", "////"]
+    noise = "I (900) wifi: a line from elsewhere\n"
+    panic = only(
+        LOAD_STORE.replace("Rebooting", CORE_DUMP.format("\n".join([lines[0], noise, *lines[1:], ""])) + "Re")
+    )
+    assert panic.core_dump == tuple(lines)
+    assert panic.is_core_dump_whole
+
+
+def test_incomplete_or_huge_core_dump_is_only_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = LOAD_STORE.replace("Rebooting", CORE_DUMP.format("AAAA\n" * 5) + "Rebooting")
+    cut = only(text.partition("================= CORE DUMP END")[0])
+    assert (cut.core_dump, cut.core_dump_lines, cut.is_core_dump_whole) == ((), 5, False)
+    monkeypatch.setattr("hotpin_hil.protocol.panic.CORE_DUMP_CHARS_MAX", 19)
+    assert (only(text).core_dump, only(text).core_dump_lines) == ((), 5)

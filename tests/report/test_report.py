@@ -17,13 +17,14 @@ from hotpin_hil.evidence.model import Verdict
 from hotpin_hil.evidence.qualification import qualify
 from hotpin_hil.evidence.recorder import Recorder
 from hotpin_hil.evidence.results import Results
+from hotpin_hil.printable import printable
 from hotpin_hil.protocol.answers import HeapMap
 from hotpin_hil.protocol.fields import FIELDS
 from hotpin_hil.report.html import render
 from hotpin_hil.report.margin import margin_share
 from hotpin_hil.report.story import GAP_MS, read_stories, timeline_of
 from hotpin_hil.report.table import blocked_lines, failed_lines, table_lines
-from hotpin_hil.report.text import LOG_LINES, printable, shorten, shorten_log
+from hotpin_hil.report.text import LOG_LINES, shorten, shorten_log
 from hotpin_hil.report.timeline import MarkKind
 from tests.evidence.test_evidence import END, RUN, results_of, row, verdict
 from tests.report.test_charts import LEVELS

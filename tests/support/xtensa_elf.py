@@ -41,6 +41,8 @@ def write_elf(
     reserved: tuple[tuple[int, int], ...] = RESERVED,
     symbols: dict[str, int] | None = None,
     code: range = range(0),
+    instructions: bytes = b"",
+    functions: dict[str, int] | None = None,
 ) -> Path:
     """Writes an ELF file with one loaded segment (both tables and the app descriptor) and a symbol table.
 
@@ -51,7 +53,9 @@ def write_elf(
         regions: start, size and type of each memory.
         reserved: start and end of each reserved range.
         symbols: further symbols with their addresses.
-        code: addresses of a section for code, whose content is left out.
+        code: addresses of a section for code.
+        instructions: content of that section; left out if empty.
+        functions: names of functions in that section with their addresses.
     """
     table = b"".join(struct.pack("<5I", start, size, TYPES[kind], 0, 0) for start, size, kind in regions)
     ranges = b"".join(struct.pack("<2I", *pair) for pair in reserved)
@@ -69,8 +73,11 @@ def write_elf(
     for name, (address, size) in named.items():
         entries += struct.pack("<3I2BH", len(strings), address, size, 0x11, 0, 1)
         strings += name.encode() + b"\0"
+    for name, address in (functions or {}).items():
+        entries += struct.pack("<3I2BH", len(strings), address, 0, 0x12, 0, 5)
+        strings += name.encode() + b"\0"
     section_names = b"\0.data\0.symtab\0.strtab\0.shstrtab\0.text\0"
-    parts = [content, entries, strings, section_names]
+    parts = [content, entries, strings, section_names, instructions]
     offsets = [84]
     for part in parts:
         offsets.append(offsets[-1] + len(part))
@@ -84,7 +91,8 @@ def write_elf(
         sections += struct.pack(
             "<10I", name_at, kind, 2, address, offsets[index], len(parts[index]), link, info, 4, entry_size
         )
-    sections += struct.pack("<10I", 33, 8, 6, code.start, 0, len(code), 0, 0, 4, 0)
+    kind = 1 if instructions else 8
+    sections += struct.pack("<10I", 33, kind, 6, code.start, offsets[4], len(code), 0, 0, 4, 0)
     header = b"\x7fELF\x01\x01\x01" + bytes(9)
     header += struct.pack("<2H5I6H", 2, machine, 1, 0, 52, offsets[-1], 0, 52, 32, 1, 40, 6, 4)
     segment = struct.pack("<8I", 1, offsets[0], DATA, DATA, len(content), len(content), 6, 4)

@@ -58,6 +58,19 @@ def test_every_address_gives_what_addr2line_gives(tmp_path: Path, debug_format: 
         assert lookup.places(address) == expected.places, hex(address)
 
 
+def test_line_table_with_functions_that_touch_is_read(tmp_path: Path) -> None:
+    touching = tmp_path / "touching.h"
+    touching.write_text(
+        "int first(int value) { return value + 1; }\nint second(int value) { return value + 2; }\n"
+    )
+    options = ("-g", "-ffunction-sections", "-falign-functions=1", "-include", str(touching))
+    elf = build_elf(tmp_path, *options)
+    table = symbols(elf)
+    assert table["second"][0] == sum(table["first"])
+    places = DwarfLookup(elf).places(table["second"][0])
+    assert places == (SourcePlace("second", str(touching), 2),)
+
+
 def test_without_debug_information_the_symbol_is_given(tmp_path: Path) -> None:
     elf = build_elf(tmp_path, "-g0")
     address, size = symbols(elf)["outer"]
@@ -147,7 +160,7 @@ def test_named_toolchain_must_work(tmp_path: Path) -> None:
 
 def test_output_of_addr2line_is_parsed() -> None:
     output = (
-        "0x400d1231\nread_it\n/src/main.c:7 (discriminator 2)\napp_main\n/src/main.c:12\n"
+        "0x400d1231\nread_it\n/build/../src/main.c:7 (discriminator 2)\napp_main\n/src/main.c:12\n"
         "0x400d12fd\nmemcpy\n??:0\n0x4000c2c8\n??\n??:?\n0x400d2000\nns::Class::run(int)\n/src/c:x.cpp:?\n"
     )
     found = addr2line.parse(output)

@@ -120,6 +120,14 @@ def test_foreign_line_breaks_in_and_the_rest_follows() -> None:
     assert got.startswith(b"I (0) TAG: line 0 \xe2I (1) wifi: here\r\n\x94\x8c")
 
 
+def test_foreign_line_has_the_time_of_the_line_that_it_breaks() -> None:
+    """A reader takes a line with another time for a quotation."""
+    got = passed("foreign-line", inside="character", count=20)
+    times = re.findall(rb"I \((\d+)\) TAG: line \d+ \xe2I \((\d+)\) wifi:", got)
+    assert [time for time, _ in times] == [b"%d" % number for number in range(5)]  # four breaks in a line
+    assert all(time == foreign for time, foreign in times)
+
+
 def test_megabytes_without_an_end_of_line_pass_in_time() -> None:
     """Reading flash sends such data. Storing the text line would make the cost quadratic."""
     line = LineFaults()

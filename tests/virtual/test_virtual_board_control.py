@@ -176,7 +176,7 @@ def test_fault_is_printed_as_arguments_that_repeat_it(boards: Boards) -> None:
         "hotpin-5.4-1",
         *shlex.split(begun.stdout.replace("seed=", "--seed ")),
     )
-    assert begun.stdout.endswith("text='I (4711) wifi:state: run -> run (0x0)' seed=1\n")
+    assert begun.stdout.endswith("text='I ({ms}) wifi:state: run -> run (0x0)' seed=1\n")
     assert begun.stdout == again.stdout
 
 

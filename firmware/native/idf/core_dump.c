@@ -2,8 +2,8 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * The core dump in flash: ESP-IDF's partition, header, checksum and messages. It contains only the registers
- * of the crashed task that the panic handler prints, and the notes with app and cause. Stacks are in host
- * memory and are not saved.
+ * of the crashed task that the panic handler prints, the notes with app and cause, and the variables with
+ * COREDUMP_RTC_DATA_ATTR. Stacks are in host memory and are not saved.
  */
 #include "idf/core_dump.h"
 
@@ -37,6 +37,8 @@
 #define XTENSA_EXCCAUSE 232
 #define XTENSA_EXCVADDR 238
 #define NOTES_MAX 1024
+#define RTC_ADDRESS 0x50000000u /* of the variables, on the chip */
+#define RTC_MAX 8192u
 
 #if CONFIG_ESP_COREDUMP_ENABLE_TO_FLASH
 
@@ -79,10 +81,14 @@ typedef struct {
 static struct {
     header_t header;
     Elf32_Ehdr elf;
-    Elf32_Phdr segments[2];
-    uint8_t notes[NOTES_MAX + CACHE_BYTES];
+    Elf32_Phdr segments[3];
+    uint8_t content[NOTES_MAX + RTC_MAX + CACHE_BYTES]; /* notes, then the variables */
 } __attribute__((packed)) s_dump;
 static uint32_t s_notes_used;
+
+/* COREDUMP_RTC_DATA_ATTR; NULL if the program has no such variable. */
+extern uint8_t __start_rtc_coredump[] __attribute__((weak));
+extern uint8_t __stop_rtc_coredump[] __attribute__((weak));
 
 /* The core dump partition; NULL until it is found. */
 static uint8_t *s_partition;
@@ -97,7 +103,7 @@ static void add_note(const char *name, uint32_t type, const void *data, uint32_t
     if (room > NOTES_MAX - s_notes_used) {
         return;
     }
-    uint8_t *at = s_dump.notes + s_notes_used;
+    uint8_t *at = s_dump.content + s_notes_used;
     const Elf32_Nhdr note = {.n_namesz = name_bytes, .n_descsz = length, .n_type = type};
     memcpy(at, &note, sizeof note);
     memcpy(at + sizeof note, name, name_bytes);
@@ -105,14 +111,37 @@ static void add_note(const char *name, uint32_t type, const void *data, uint32_t
     s_notes_used += room;
 }
 
+/* Offset of the content in the ELF. */
+static uint32_t content_offset(void)
+{
+    return (uint32_t)offsetof(__typeof__(s_dump), content) - (uint32_t)sizeof(header_t);
+}
+
 static Elf32_Phdr note_segment(uint32_t start)
 {
-    uint32_t first = (uint32_t)offsetof(__typeof__(s_dump), notes) - (uint32_t)sizeof(header_t);
+    uint32_t first = content_offset();
     uint32_t length = s_notes_used - start;
     return (Elf32_Phdr){.p_type = PT_NOTE,
                         .p_offset = first + start,
                         .p_filesz = length,
                         .p_memsz = length,
+                        .p_flags = PF_R | PF_W};
+}
+
+/* Adds the variables behind the notes. */
+static Elf32_Phdr rtc_segment(void)
+{
+    size_t length = (size_t)(__stop_rtc_coredump - __start_rtc_coredump);
+    length = length < RTC_MAX ? length : RTC_MAX;
+    if (length > 0) {
+        memcpy(s_dump.content + s_notes_used, __start_rtc_coredump, length);
+    }
+    return (Elf32_Phdr){.p_type = PT_LOAD,
+                        .p_offset = content_offset() + s_notes_used,
+                        .p_vaddr = RTC_ADDRESS,
+                        .p_paddr = RTC_ADDRESS,
+                        .p_filesz = (uint32_t)length,
+                        .p_memsz = (uint32_t)length,
                         .p_flags = PF_R | PF_W};
 }
 
@@ -146,6 +175,8 @@ static uint32_t build(const native_crash_t *crash)
         add_note("ESP_PANIC_DETAILS", NOTE_PANIC_DETAILS, crash->details, (uint32_t)strlen(crash->details));
     }
     s_dump.segments[1] = note_segment(second);
+    s_dump.segments[2] = rtc_segment();
+    bool has_variables = s_dump.segments[2].p_filesz > 0;
 
     s_dump.elf = (Elf32_Ehdr){
         .e_ident = {ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS32, ELFDATA2LSB, EV_CURRENT},
@@ -155,10 +186,10 @@ static uint32_t build(const native_crash_t *crash)
         .e_phoff = sizeof(Elf32_Ehdr),
         .e_ehsize = sizeof(Elf32_Ehdr),
         .e_phentsize = sizeof(Elf32_Phdr),
-        .e_phnum = 2,
+        .e_phnum = has_variables ? 3 : 2,
         .e_shentsize = sizeof(Elf32_Shdr),
     };
-    return (uint32_t)offsetof(__typeof__(s_dump), notes) + s_notes_used;
+    return (uint32_t)offsetof(__typeof__(s_dump), content) + s_notes_used + s_dump.segments[2].p_filesz;
 }
 
 static void say(const char *tag, char level, const char *format, ...) __attribute__((format(printf, 3, 4)));

@@ -35,7 +35,8 @@
 #define RTC_SLOW_ATTR
 #define RTC_IRAM_ATTR
 #define RTC_FAST_ATTR
-#define COREDUMP_RTC_DATA_ATTR
+/* In the core dump (idf/core_dump.c); the name is a C identifier for the same reason. */
+#define COREDUMP_RTC_DATA_ATTR __attribute__((section("rtc_coredump")))
 #define COREDUMP_RTC_FAST_ATTR
 #define COREDUMP_DRAM_ATTR
 #define COREDUMP_IRAM_DATA_ATTR

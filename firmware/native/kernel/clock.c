@@ -7,8 +7,6 @@
 
 #include <stddef.h>
 
-#include "freertos/FreeRTOS.h"
-
 static uint64_t s_now_us;
 static uint64_t s_order;
 static uint64_t s_uptime_us;
@@ -63,11 +61,6 @@ uint64_t native_clock_next_us(void)
 bool native_in_isr(void)
 {
     return s_isr_depth > 0;
-}
-
-BaseType_t xPortInIsrContext(void)
-{
-    return native_in_isr();
 }
 
 void native_isr_enter(void)

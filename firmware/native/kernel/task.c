@@ -733,6 +733,11 @@ void vPortDisableInterrupts(void)
     }
 }
 
+BaseType_t xPortInIsrContext(void)
+{
+    return native_in_isr();
+}
+
 BaseType_t xPortGetCoreID(void)
 {
     return s_current != NULL && s_current->core == 1 ? 1 : 0;

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable
 from typing import Protocol
 
-from hotpin_hil.virtual.faults.table import BOTH, Arguments
+from hotpin_hil.virtual.faults.table import BOTH, TIME, Arguments
+
+_HEADER = re.compile(rb"(?:\x1b\[[\d;]*m)?[EWIDV] \((\d+)\)")
+_HEADER_MAX = 24
 
 
 class Filter(Protocol):
@@ -45,14 +49,17 @@ class _Bytes:
 class _Lines:
     """Breaks up `count` text lines, each after the first byte for which `place(length so far, byte)` is true.
 
-    `inserted` is written there; if it is None, the rest of the line is dropped instead.
+    `inserted` is written there, with `{ms}` replaced by the time in the header of that line or of an earlier one; if
+    it is None, the rest of the line is dropped instead.
     """
 
     def __init__(self, place: Callable[[int, int], bool], inserted: bytes | None, count: int) -> None:
         self._place = place
         self._inserted = inserted
         self._left = count
-        self._length = 0  # not the line itself: loader traffic may have no line end for megabytes
+        self._length = 0
+        self._header = bytearray()  # not the whole line: loader traffic may have no line end for megabytes
+        self._time = b"0"
         self._losing = False
 
     @property
@@ -66,18 +73,23 @@ class _Lines:
                 out += b"\r\n" if self._losing else b"\n"
                 self._losing = False
                 self._length = 0
+                self._header.clear()
                 continue
             if self._losing:
                 continue
             self._length += 1
             out.append(byte)
+            if self._length <= _HEADER_MAX:
+                self._header.append(byte)
             if self._left and self._place(self._length, byte):
                 self._left -= 1
                 self._length = 0
                 if self._inserted is None:
                     self._losing = True
                 else:
-                    out += self._inserted
+                    header = _HEADER.match(self._header)
+                    self._time = header[1] if header else self._time
+                    out += self._inserted.replace(TIME.encode(), self._time)
         return bytes(out)
 
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from hotpin_hil.errors import UsageError
 
+TIME = "{ms}"
+"""Stands for the time of the interrupted line."""
+
 Value = int | float | str
 Arguments = dict[str, Value]
 
@@ -114,7 +117,11 @@ FAULTS = {
             (
                 _LINES,
                 Argument("inside", "line", "the place of the interruption", choices=("line", "character")),
-                Argument("text", "I (4711) wifi:state: run -> run (0x0)", "the other task's log line"),
+                Argument(
+                    "text",
+                    f"I ({TIME}) wifi:state: run -> run (0x0)",
+                    f"the other task's log line; {TIME}: its time",
+                ),
             ),
         ),
         Fault(

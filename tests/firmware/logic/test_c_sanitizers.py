@@ -14,6 +14,8 @@ from tests.support.c_build import compiler
 
 FILES = [
     "test_line_editor.py",
+    "test_mem_crash.py",
+    "test_mem_history.py",
     "test_mem_logic.py",
     "test_mem_render.py",
     "test_profile_table.py",
@@ -21,6 +23,7 @@ FILES = [
     "test_transition_engine.py",
     "test_wav_parser.py",
     "test_drivers_logic.py",
+    "test_trend.py",
 ]
 PLUGINS_NOT_NEEDED = ["pytest_embedded", "hotpin_hil", "allure_pytest", "xdist"]
 RUN_BUDGET_S = 300

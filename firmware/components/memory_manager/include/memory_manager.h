@@ -98,15 +98,6 @@ typedef struct {
     bool critical;     //!< At least one critical level, with hysteresis, stands
 } memory_observation_t;
 
-/**
- * Called by the monitor task after each periodic sample and its warnings, with no lock held. The same limits
- * apply as to a warning callback. The observation is valid during the call only.
- */
-typedef struct memory_observer {
-    void (*observe)(const memory_observation_t *observation);
-    struct memory_observer *next; //!< Set by memory_manager_register_observer()
-} memory_observer_t;
-
 /** Frees memory that its component can do without. The manager measures how much. */
 typedef void (*memory_reclaimer_t)(void);
 
@@ -132,6 +123,27 @@ typedef struct {
     memory_delta_t delta; //!< Difference from the baseline at that time
     char context[MEMORY_CONTEXT_SIZE];
 } memory_snapshot_t;
+
+/**
+ * Functions that an extension is called by; NULL: none. They are called with no lock held, and what they get
+ * is valid during the call only.
+ */
+typedef struct memory_observer {
+    /** By the monitor task after each periodic sample and its warnings. The same limits apply as to a warning
+     * callback. */
+    void (*observe)(const memory_observation_t *observation);
+    /** By the task that sets the application's state; "": a change begins. */
+    void (*entered)(const char *state);
+    /** After the warning callbacks, by the same task. */
+    void (*warned)(const memory_warning_t *warning);
+    /** By the task that logs, for each periodic sample by the monitor task. Must not log. The sequence number
+     * is set. */
+    void (*logged)(const memory_snapshot_t *snapshot);
+    /** By the task whose allocation failed, also while the flash cache is off: must be in IRAM, and must not
+     * lock, allocate or print. `function` is a static string in flash. */
+    void (*failed)(uint32_t size, uint32_t caps, const char *function);
+    struct memory_observer *next; //!< Set by memory_manager_register_observer()
+} memory_observer_t;
 
 typedef enum {
     MEMORY_EVENT_WARNING,
@@ -309,6 +321,11 @@ void memory_manager_watch_failures(void);
  */
 uint32_t memory_manager_first_failure(void);
 
+/** Called for each failed allocation, if a component defines this function. Same context and limits as
+ * ESP-IDF's own callback: in the task whose allocation failed, maybe with the flash cache off, so it must be
+ * in IRAM. */
+void memory_manager_on_allocation_failed(size_t size, uint32_t caps) __attribute__((weak));
+
 /** "INTERNAL_LOW" … "FRAGMENTATION_HIGH"; "?" if type is invalid. */
 const char *memory_warning_name(memory_warning_type_t type);
 
@@ -326,7 +343,7 @@ esp_err_t memory_manager_get_delta(const char *state, memory_delta_t *out);
 /** Names the state that the application is in from now on, such as its mode. Observers compare only samples
  * of one state. NULL: a change is in progress. The string must stay valid. */
 esp_err_t memory_manager_set_state(const char *state);
-/** The observer must stay valid, and must be registered once. */
+/** The observer must stay valid, and must be registered once. ESP_ERR_INVALID_ARG: it has no function. */
 esp_err_t memory_manager_register_observer(memory_observer_t *observer);
 
 /* --- Optimisation --- */

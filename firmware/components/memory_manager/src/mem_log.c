@@ -8,6 +8,7 @@
 #include "esp_attr.h"
 #include "esp_log.h"
 #include "freertos/FreeRTOS.h"
+#include "mem_observe.h"
 #include "mem_render.h"
 #include "mem_ring.h"
 #include "number_format.h"
@@ -114,6 +115,9 @@ static NOINLINE_ATTR bool try_put(const memory_stats_t *stats, const memory_delt
         }
     }
     taskEXIT_CRITICAL(&s_log.lock);
+    if (room) {
+        mem_observe_snapshot(&snapshot);
+    }
     return room;
 }
 

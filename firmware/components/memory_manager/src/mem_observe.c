@@ -7,6 +7,7 @@
 #include "mem_observe.h"
 
 #include <stdatomic.h>
+#include "esp_attr.h"
 
 static struct {
     memory_observer_t *_Atomic first; /* newest; an observer is never removed */
@@ -18,6 +19,12 @@ void mem_observe_set_state(const char *state)
 {
     atomic_store(&s_observe.changed, true);
     atomic_store(&s_observe.state, state);
+    for (const memory_observer_t *observer = atomic_load(&s_observe.first); observer != NULL;
+         observer = observer->next) {
+        if (observer->entered != NULL) {
+            observer->entered(state);
+        }
+    }
 }
 
 void mem_observe_register(memory_observer_t *observer)
@@ -35,7 +42,39 @@ void mem_observe_sample(const memory_stats_t *stats, bool low, bool critical)
     observation.steady = !changed && observation.state[0] != '\0';
     for (const memory_observer_t *observer = atomic_load(&s_observe.first); observer != NULL;
          observer = observer->next) {
-        observer->observe(&observation);
+        if (observer->observe != NULL) {
+            observer->observe(&observation);
+        }
+    }
+}
+
+void mem_observe_warning(const memory_warning_t *warning)
+{
+    for (const memory_observer_t *observer = atomic_load(&s_observe.first); observer != NULL;
+         observer = observer->next) {
+        if (observer->warned != NULL) {
+            observer->warned(warning);
+        }
+    }
+}
+
+void mem_observe_snapshot(const memory_snapshot_t *snapshot)
+{
+    for (const memory_observer_t *observer = atomic_load(&s_observe.first); observer != NULL;
+         observer = observer->next) {
+        if (observer->logged != NULL) {
+            observer->logged(snapshot);
+        }
+    }
+}
+
+IRAM_ATTR void mem_observe_failed(uint32_t size, uint32_t caps, const char *function)
+{
+    for (const memory_observer_t *observer = atomic_load(&s_observe.first); observer != NULL;
+         observer = observer->next) {
+        if (observer->failed != NULL) {
+            observer->failed(size, caps, function);
+        }
     }
 }
 

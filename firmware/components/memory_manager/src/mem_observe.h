@@ -1,7 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * The application's state, and the observers of periodic samples.
+ * The application's state, and the observers on which extensions are built. Pure: no IDF header but
+ * esp_attr.h.
  */
 #pragma once
 
@@ -14,5 +15,11 @@ void mem_observe_register(memory_observer_t *observer);
 
 /** Calls the observers with a periodic sample and the levels that stand. Monitor task only. */
 void mem_observe_sample(const memory_stats_t *stats, bool low, bool critical);
+
+void mem_observe_warning(const memory_warning_t *warning);
+void mem_observe_snapshot(const memory_snapshot_t *snapshot);
+
+/** Called by any task in any context, also with the flash cache off. */
+void mem_observe_failed(uint32_t size, uint32_t caps, const char *function);
 
 size_t mem_observe_static_size(void);

@@ -117,6 +117,11 @@ static void announce(const memory_stats_t *stats, const mem_change_t *changes, s
         call_back(changes[i].recovered ? s_mm.recovery_callbacks : s_mm.warning_callbacks,
                   &changes[i].warning);
     }
+    for (size_t i = 0; i < count; i++) {
+        if (!changes[i].recovered) {
+            mem_observe_warning(&changes[i].warning);
+        }
+    }
 }
 
 /* The stdout lock ensures one reader at a time. */
@@ -181,10 +186,14 @@ static IRAM_ATTR void on_alloc_failed(size_t size, uint32_t caps, const char *fu
         .function = function,
     };
     mem_alloc_failed_put(&failed);
+    if (memory_manager_on_allocation_failed != NULL) {
+        memory_manager_on_allocation_failed(size, caps);
+    }
     TaskHandle_t watched = s_mm.watched_task;
     if (watched != NULL && watched == xTaskGetCurrentTaskHandle() && s_mm.watched_failure == 0) {
         s_mm.watched_failure = (uint32_t)size;
     }
+    mem_observe_failed((uint32_t)size, caps, function);
 }
 
 esp_err_t memory_manager_init(const memory_thresholds_t *thresholds)
@@ -421,7 +430,9 @@ esp_err_t memory_manager_set_state(const char *state)
 
 esp_err_t memory_manager_register_observer(memory_observer_t *observer)
 {
-    if (observer == NULL || observer->observe == NULL) {
+    if (observer == NULL ||
+        (observer->observe == NULL && observer->entered == NULL && observer->warned == NULL &&
+         observer->logged == NULL && observer->failed == NULL)) {
         return ESP_ERR_INVALID_ARG;
     }
     if (!ready()) {

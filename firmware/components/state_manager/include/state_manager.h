@@ -126,6 +126,9 @@ esp_err_t state_manager_get_ledger(transition_ledger_t *out);
  */
 const char *state_manager_step_name(system_state_t from, system_state_t to, size_t index);
 
+/** Sets the function that is told each step before it begins. To be called before state_manager_start(). */
+void state_manager_on_step(void (*on_step)(const char *step, bool undo));
+
 /**
  * Locks the drivers for one task: the state does not change between lock and unlock. Changes of state fail if
  * they wait for the lock longer than CONFIG_HOTPIN_STATE_LOCK_TIMEOUT_MS. Also hold this lock to open, write,

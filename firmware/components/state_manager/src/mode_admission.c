@@ -52,6 +52,7 @@ static esp_err_t admit(const need_t *needs, size_t need_count, uint32_t caps, mo
     }
     *shortage = (mode_shortage_t){
         .block = names[placement.placed],
+        .caps = caps,
         .number = numbers[placement.placed],
         .missing = placement.missing,
         .largest = placement.largest,
@@ -73,6 +74,7 @@ esp_err_t mode_admit(system_state_t mode, mode_shortage_t *shortage)
         if (stt_pipeline_prepare() != ESP_OK) {
             *shortage = (mode_shortage_t){
                 .block = "STT ring",
+                .caps = PSRAM_CAPS,
                 .number = 1,
                 .missing = STT_RING_SIZE,
                 .largest = (uint32_t)heap_caps_get_largest_free_block(PSRAM_CAPS),

@@ -9,6 +9,7 @@
 
 typedef struct {
     const char *block; /*!< Purpose of the missing block */
+    uint32_t caps;     /*!< Its capabilities */
     size_t number;     /*!< Number of the block among those with this purpose, from 1 */
     uint32_t missing;  /*!< Size of the missing block, bytes */
     uint32_t largest;  /*!< Largest free block, bytes */

@@ -6,7 +6,9 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include "array_size.h"
+#include "audio_chunk.h"
 #include "enter_step.h"
+#include "esp_heap_caps.h"
 #include "esp_log.h"
 #include "esp_timer.h"
 #include "freertos/FreeRTOS.h"
@@ -15,6 +17,9 @@
 #include "freertos/semphr.h"
 #include "freertos/task.h"
 #include "memory_manager.h"
+#if CONFIG_HOTPIN_MEM_RECLAIM
+#include "memory_reclaim.h"
+#endif
 #include "mode_admission.h"
 #include "mode_steps.h"
 #include "sdkconfig.h"
@@ -61,6 +66,8 @@ static struct {
     state_change_t change;
     transition_end_t end;
 } s_now;
+
+static TaskHandle_t s_changing; /* the state task while it holds the drivers' lock, otherwise NULL */
 
 static void guard(void)
 {
@@ -166,6 +173,13 @@ static esp_err_t fail_at(const char *step, esp_err_t err)
 
 /* --- Steps --- */
 
+static void (*s_on_step)(const char *step, bool undo); /* set before the state task starts */
+
+void state_manager_on_step(void (*on_step)(const char *step, bool undo))
+{
+    s_on_step = on_step;
+}
+
 static esp_err_t enter_step(const char *step, bool undo)
 {
     watch_feed();
@@ -176,6 +190,9 @@ static esp_err_t enter_step(const char *step, bool undo)
         memory_manager_watch_failures();
     }
     ESP_LOGD(TAG, "%s%s", undo ? "undo " : "", step);
+    if (s_on_step != NULL) {
+        s_on_step(step, undo);
+    }
     return state_manager_enter_step(step, undo);
 }
 
@@ -226,12 +243,39 @@ static esp_err_t lock_drivers(void)
     return fail_at(STEP_LOCK, err);
 }
 
+#if CONFIG_HOTPIN_MEM_RECLAIM
+typedef struct {
+    system_state_t to;
+    mode_shortage_t *shortage;
+    esp_err_t err;
+} admission_t;
+
+static bool is_admitted(void *context)
+{
+    admission_t *admission = context;
+    admission->err = mode_admit(admission->to, admission->shortage);
+    return admission->err != ESP_ERR_NO_MEM;
+}
+
+/** Before it refuses, lets the reclaimers free memory. */
+static esp_err_t admit(system_state_t to, mode_shortage_t *shortage)
+{
+    admission_t admission = {.to = to, .shortage = shortage};
+    if (!is_admitted(&admission)) {
+        memory_reclaim_until(shortage->caps, is_admitted, &admission);
+    }
+    return admission.err;
+}
+#else
+#define admit mode_admit
+#endif
+
 static esp_err_t check_admission(system_state_t to)
 {
     mode_shortage_t shortage = {0};
     esp_err_t err = enter_step(STEP_ADMISSION, false);
     if (err == ESP_OK) {
-        err = mode_admit(to, &shortage);
+        err = admit(to, &shortage);
     }
     if (err == ESP_OK) {
         return ESP_OK;
@@ -376,12 +420,14 @@ static state_change_t change_or_recover(system_state_t to)
         end_change(start_ms);
         return s_now.change;
     }
+    s_changing = xTaskGetCurrentTaskHandle();
     change_locked(to);
     end_change(start_ms);
     state_change_t change = s_now.change;
     if (from != SYSTEM_STATE_ERROR && present_state() == SYSTEM_STATE_ERROR) {
         recover_by_itself(from);
     }
+    s_changing = NULL;
     xSemaphoreGive(s_sm.drivers);
     return change;
 }
@@ -433,23 +479,60 @@ static void state_task(void *arg)
             settle(&request, deal_with(request.to));
             finish_start();
         }
+#if CONFIG_HOTPIN_MEM_RECLAIM
+        memory_reclaim_run_pending();
+#endif
         watch_feed();
     }
 }
 
-/* A stream that has ended keeps 76 KB of PSRAM and a task until it is closed. */
-static void reclaim_played_stream(void)
+static bool is_stream_played(void)
 {
     tts_decoder_info_t info;
-    if (state_manager_lock(SYSTEM_STATE_ANY, 0) != ESP_OK) {
+    tts_decoder_get_info(&info);
+    return info.state == TTS_DECODER_ENDED;
+}
+
+/* A stream that has ended keeps 64 KB of PSRAM and a task until it is closed. */
+static void reclaim_played_stream(void)
+{
+    bool is_locked = s_changing == xTaskGetCurrentTaskHandle(); /* called by the admission check */
+    if (!is_locked && state_manager_lock(SYSTEM_STATE_ANY, 0) != ESP_OK) {
         return;
     }
-    tts_decoder_get_info(&info);
-    if (info.state == TTS_DECODER_ENDED) {
+    if (is_stream_played()) {
         tts_decoder_close();
     }
-    state_manager_unlock();
+    if (!is_locked) {
+        state_manager_unlock();
+    }
 }
+
+#if CONFIG_HOTPIN_MEM_RECLAIM
+static uint32_t played_stream_bytes(void)
+{
+    return is_stream_played() ? TTS_STREAM_BUFFER_SIZE : 0;
+}
+
+/* Not when a level is entered: until a stream is closed, its owner can read the result of its playback. */
+static esp_err_t register_reclaimer(void)
+{
+    static memory_reclaim_t s_stream = {
+        .name = "played stream",
+        .reclaim = reclaim_played_stream,
+        .available = played_stream_bytes,
+        .caps = MALLOC_CAP_SPIRAM | MALLOC_CAP_INTERNAL,
+        .cost = 100,
+        .from = MEMORY_RECLAIM_REFUSAL,
+    };
+    return memory_reclaim_register(&s_stream);
+}
+#else
+static esp_err_t register_reclaimer(void)
+{
+    return memory_manager_register_reclaimer(reclaim_played_stream);
+}
+#endif
 
 esp_err_t state_manager_start(state_manager_started_t started)
 {
@@ -465,6 +548,10 @@ esp_err_t state_manager_start(state_manager_started_t started)
     if (err != ESP_OK) {
         ESP_LOGE(TAG, "No STT ring of %u bytes: %s", STT_RING_SIZE, esp_err_to_name(err));
     }
+    err = audio_chunk_prepare();
+    if (err != ESP_OK) {
+        ESP_LOGE(TAG, "No audio chunks: %s", esp_err_to_name(err));
+    }
     s_sm.drivers = xSemaphoreCreateMutexStatic(&s_drivers);
     s_sm.mailbox = xQueueCreateStatic(1, sizeof(request_t), s_mail, &s_mailbox);
     s_sm.events = xEventGroupCreateStatic(&s_events);
@@ -479,7 +566,7 @@ esp_err_t state_manager_start(state_manager_started_t started)
         s_sm.board = NULL;
         return ESP_ERR_NO_MEM;
     }
-    if (memory_manager_register_reclaimer(reclaim_played_stream) != ESP_OK) {
+    if (register_reclaimer() != ESP_OK) {
         ESP_LOGW(TAG, "No slot for the reclaimer of played streams");
     }
     return ESP_OK;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "array_size.h"
+#include "audio_chunk.h"
 #include "audio_driver.h"
 #include "audio_ring.h"
 #include "audio_worker.h"
@@ -16,6 +17,9 @@
 #include "freertos/FreeRTOS.h"
 #include "freertos/task.h"
 #include "sdkconfig.h"
+#if CONFIG_HOTPIN_MEM_PRIORITY
+#include "memory_priority.h"
+#endif
 #include "task_core.h"
 
 static const char *TAG = "STT";
@@ -29,6 +33,7 @@ static const char *TAG = "STT";
 static void *s_memory; /* memory of the ring; never freed */
 static audio_ring_t s_ring;
 static audio_worker_t s_worker;
+static int16_t *s_chunk;             /* from start to stop */
 static stt_pipeline_stats_t s_stats; /* written by the capture task while it runs */
 
 static const size_t BLOCKS[] = {CONFIG_HOTPIN_STT_TASK_STACK, AUDIO_WORKER_TCB_SIZE};
@@ -72,16 +77,47 @@ static void take_in(const int16_t *samples, size_t count)
 
 static void capture(audio_worker_t *worker)
 {
-    int16_t chunk[CHUNK_SAMPLES];
     while (!audio_worker_must_stop(worker)) {
         size_t got = 0;
-        esp_err_t err = audio_driver_read(chunk, sizeof(chunk), &got, READ_TIMEOUT_MS);
-        take_in(chunk, got / sizeof(chunk[0]));
+        esp_err_t err = audio_driver_read(s_chunk, CHUNK_SAMPLES * sizeof(s_chunk[0]), &got, READ_TIMEOUT_MS);
+        take_in(s_chunk, got / sizeof(s_chunk[0]));
         if (err != ESP_OK) {
             s_stats.read_errors++;
             vTaskDelay(pdMS_TO_TICKS(10)); /* avoids a busy loop if the driver returns an error at once */
         }
     }
+}
+
+#if CONFIG_HOTPIN_MEM_PRIORITY
+static memory_priority_t s_priority;
+
+static void register_priority(void)
+{
+    esp_err_t err = memory_priority_register(&s_priority, s_worker.task, CONFIG_HOTPIN_STT_TASK_PRIORITY,
+                                             CONFIG_HOTPIN_STT_TASK_PRIORITY_PRESSED);
+    if (err != ESP_OK) {
+        ESP_LOGW(TAG, "Priority under memory pressure: %s", esp_err_to_name(err));
+    }
+}
+
+static void unregister_priority(void)
+{
+    memory_priority_unregister(&s_priority);
+}
+#else
+static void register_priority(void)
+{
+}
+
+static void unregister_priority(void)
+{
+}
+#endif
+
+static void give_chunk(void)
+{
+    audio_chunk_give(s_chunk);
+    s_chunk = NULL;
 }
 
 esp_err_t stt_pipeline_start(void)
@@ -93,9 +129,16 @@ esp_err_t stt_pipeline_start(void)
                         "the audio driver is not initialised");
     audio_ring_init(&s_ring, s_memory, STT_RING_SIZE);
     s_stats = (stt_pipeline_stats_t){0};
-    ESP_RETURN_ON_ERROR(audio_worker_start(&s_worker, "stt_capture", capture, CONFIG_HOTPIN_STT_TASK_STACK,
-                                           CONFIG_HOTPIN_STT_TASK_PRIORITY, TASK_CORE_SOUND),
-                        TAG, "no memory for a task with %d bytes of stack", CONFIG_HOTPIN_STT_TASK_STACK);
+    s_chunk = audio_chunk_take();
+    ESP_RETURN_ON_FALSE(s_chunk != NULL, ESP_ERR_NO_MEM, TAG, "no PSRAM for %u bytes", AUDIO_CHUNK_SIZE);
+    esp_err_t err = audio_worker_start(&s_worker, "stt_capture", capture, CONFIG_HOTPIN_STT_TASK_STACK,
+                                       CONFIG_HOTPIN_STT_TASK_PRIORITY, TASK_CORE_SOUND);
+    if (err != ESP_OK) {
+        ESP_LOGE(TAG, "no memory for a task with %d bytes of stack", CONFIG_HOTPIN_STT_TASK_STACK);
+        give_chunk();
+        return err;
+    }
+    register_priority();
     ESP_LOGI(TAG, "Capture started");
     return ESP_OK;
 }
@@ -103,7 +146,9 @@ esp_err_t stt_pipeline_start(void)
 esp_err_t stt_pipeline_stop(void)
 {
     ESP_RETURN_ON_FALSE(audio_worker_exists(&s_worker), ESP_ERR_INVALID_STATE, TAG, "not running");
+    unregister_priority(); /* before the task is deleted */
     ESP_RETURN_ON_ERROR(audio_worker_join(&s_worker, STOP_TIMEOUT_MS), TAG, "the capture task did not end");
+    give_chunk();
     ESP_LOGI(TAG, "Capture stopped after %" PRIu32 " samples, %" PRIu32 " dropped", s_stats.samples,
              s_stats.dropped);
     return ESP_OK;

@@ -79,8 +79,8 @@ esp_err_t tts_decoder_write(const void *data, size_t size);
 /**
  * @brief Starts playing the stream, including data written later, and returns at once.
  *
- * Allocates 12 KB of PSRAM and a task, which close frees. The stream is checked while it is played. The
- * result is passed to done and, until close, returned by tts_decoder_get_playback():
+ * Takes two audio chunks (audio_chunk.h) and allocates a task; close gives them back. The stream is checked
+ * while it is played. The result is passed to done and, until close, returned by tts_decoder_get_playback():
  *      - ESP_OK: all samples were played
  *      - ESP_ERR_INVALID_RESPONSE: the stream is malformed (the log has the details)
  *      - ESP_ERR_NOT_SUPPORTED: the stream is not 16-bit PCM at 16 kHz in one or two channels

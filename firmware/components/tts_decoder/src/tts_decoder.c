@@ -12,6 +12,10 @@
 #include "esp_heap_caps.h"
 #include "esp_log.h"
 #include "memory_manager.h"
+#include "sdkconfig.h"
+#if CONFIG_HOTPIN_MEM_RECLAIM
+#include "memory_reclaim.h"
+#endif
 #include "tts_logic.h"
 #include "tts_playback.h"
 
@@ -37,9 +41,22 @@ static uint32_t psram_largest_bytes(void)
     return (uint32_t)heap_caps_get_largest_free_block(STREAM_CAPS);
 }
 
+static tts_admission_t admit(uint32_t psram_free)
+{
+    return tts_admit(psram_free, memory_manager_check_psram_available(TTS_STREAM_BUFFER_SIZE));
+}
+
+#if CONFIG_HOTPIN_MEM_RECLAIM
+static bool is_admitted(void *context)
+{
+    (void)context;
+    return admit(psram_free_bytes()) == TTS_ADMITTED;
+}
+#endif
+
 static esp_err_t check_psram(uint32_t psram_free)
 {
-    switch (tts_admit(psram_free, memory_manager_check_psram_available(TTS_STREAM_BUFFER_SIZE))) {
+    switch (admit(psram_free)) {
     case TTS_TOO_LITTLE:
         ESP_LOGE(TAG, "Insufficient PSRAM: need %u bytes, have %" PRIu32 " bytes", TTS_REQUIRED_PSRAM,
                  psram_free);
@@ -60,6 +77,11 @@ esp_err_t tts_decoder_open(uint32_t stream_bytes)
     ESP_RETURN_ON_FALSE(s_stream.buffer == NULL, ESP_ERR_INVALID_STATE, TAG, "a stream is already open");
     memory_manager_log_stats("Before TTS Allocation");
 
+#if CONFIG_HOTPIN_MEM_RECLAIM
+    if (!is_admitted(NULL)) {
+        memory_reclaim_until(MALLOC_CAP_SPIRAM, is_admitted, NULL);
+    }
+#endif
     uint32_t free_before = psram_free_bytes();
     esp_err_t err = check_psram(free_before);
     if (err != ESP_OK) {

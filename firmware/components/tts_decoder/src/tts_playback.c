@@ -6,10 +6,10 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "audio_chunk.h"
 #include "audio_driver.h"
 #include "audio_worker.h"
 #include "esp_check.h"
-#include "esp_heap_caps.h"
 #include "esp_log.h"
 #include "esp_timer.h"
 #include "freertos/FreeRTOS.h"
@@ -20,9 +20,8 @@
 
 static const char *TAG = "TTS";
 
-#define COPY_SIZE 4096u               /* bytes of the stream processed at a time */
-#define SCRATCH_SIZE (2u * COPY_SIZE) /* bytes of the same samples in stereo */
-#define BUFFER_CAPS (MALLOC_CAP_SPIRAM | MALLOC_CAP_8BIT)
+#define COPY_SIZE AUDIO_CHUNK_SIZE /* bytes of the stream processed at a time */
+#define SCRATCH_FRAMES (AUDIO_CHUNK_SIZE / (AUDIO_PLAYBACK_CHANNELS * AUDIO_SAMPLE_BYTES))
 #define POLL_MS 10 /* polling interval of the stream; the DMA buffers hold 255 ms */
 #define WRITE_TIMEOUT_MS 500
 #define STOP_TIMEOUT_MS 2000
@@ -32,8 +31,8 @@ static audio_ring_t *s_stream;
 static uint32_t s_stream_bytes;
 static tts_decoder_done_t s_done;
 static void *s_context;
-static uint8_t *s_copy;
-static int16_t *s_scratch;
+static uint8_t *s_copy;           /* a chunk of the stream */
+static int16_t *s_scratch;        /* a chunk of the same samples in stereo */
 static tts_playback_t s_playback; /* owned by the task until it has ended */
 static bool s_ended;
 
@@ -82,23 +81,36 @@ static esp_err_t read_head(audio_worker_t *worker, wav_parser_t *wav)
     return ESP_OK;
 }
 
+static esp_err_t play_stereo(const int16_t *samples, size_t frames)
+{
+    size_t written = 0;
+    esp_err_t err = audio_driver_write(samples, frames * AUDIO_PLAYBACK_CHANNELS * AUDIO_SAMPLE_BYTES,
+                                       &written, WRITE_TIMEOUT_MS);
+    s_playback.samples += (uint32_t)(written / (AUDIO_PLAYBACK_CHANNELS * AUDIO_SAMPLE_BYTES));
+    return err;
+}
+
+static esp_err_t play_mono(const int16_t *samples, size_t frames)
+{
+    esp_err_t err = ESP_OK;
+    while (frames > 0 && err == ESP_OK) {
+        size_t count = frames < SCRATCH_FRAMES ? frames : SCRATCH_FRAMES;
+        for (size_t i = 0; i < count; i++) {
+            s_scratch[2 * i] = samples[i];
+            s_scratch[2 * i + 1] = samples[i];
+        }
+        err = play_stereo(s_scratch, count);
+        samples += count;
+        frames -= count;
+    }
+    return err;
+}
+
 /** Plays this number of whole frames from s_copy. */
 static esp_err_t play_frames(size_t frames, uint16_t channels)
 {
-    const int16_t *out = (const int16_t *)s_copy;
-    if (channels == 1) {
-        const int16_t *mono = (const int16_t *)s_copy;
-        for (size_t i = 0; i < frames; i++) {
-            s_scratch[2 * i] = mono[i];
-            s_scratch[2 * i + 1] = mono[i];
-        }
-        out = s_scratch;
-    }
-    size_t written = 0;
-    esp_err_t err = audio_driver_write(out, frames * AUDIO_PLAYBACK_CHANNELS * AUDIO_SAMPLE_BYTES, &written,
-                                       WRITE_TIMEOUT_MS);
-    s_playback.samples += (uint32_t)(written / (AUDIO_PLAYBACK_CHANNELS * AUDIO_SAMPLE_BYTES));
-    return err;
+    const int16_t *samples = (const int16_t *)s_copy;
+    return channels == 1 ? play_mono(samples, frames) : play_stereo(samples, frames);
 }
 
 static esp_err_t play_samples(audio_worker_t *worker, const wav_parser_t *wav)
@@ -150,9 +162,9 @@ static void playback(audio_worker_t *worker)
 
 static void free_buffers(void)
 {
-    heap_caps_free(s_scratch);
+    audio_chunk_give(s_scratch);
     s_scratch = NULL;
-    heap_caps_free(s_copy);
+    audio_chunk_give(s_copy);
     s_copy = NULL;
 }
 
@@ -166,10 +178,10 @@ esp_err_t tts_playback_start(audio_ring_t *stream, uint32_t stream_bytes, tts_de
     s_context = context;
     s_playback = (tts_playback_t){.result = ESP_ERR_NOT_FINISHED};
     s_ended = false;
-    s_copy = heap_caps_malloc(COPY_SIZE, BUFFER_CAPS);
-    ESP_GOTO_ON_FALSE(s_copy != NULL, ESP_ERR_NO_MEM, err, TAG, "no PSRAM for %u bytes", COPY_SIZE);
-    s_scratch = heap_caps_malloc(SCRATCH_SIZE, BUFFER_CAPS);
-    ESP_GOTO_ON_FALSE(s_scratch != NULL, ESP_ERR_NO_MEM, err, TAG, "no PSRAM for %u bytes", SCRATCH_SIZE);
+    s_copy = audio_chunk_take();
+    ESP_GOTO_ON_FALSE(s_copy != NULL, ESP_ERR_NO_MEM, err, TAG, "no PSRAM for %u bytes", AUDIO_CHUNK_SIZE);
+    s_scratch = audio_chunk_take();
+    ESP_GOTO_ON_FALSE(s_scratch != NULL, ESP_ERR_NO_MEM, err, TAG, "no PSRAM for %u bytes", AUDIO_CHUNK_SIZE);
     ESP_GOTO_ON_ERROR(audio_worker_start(&s_worker, "tts_playback", playback, CONFIG_HOTPIN_TTS_TASK_STACK,
                                          CONFIG_HOTPIN_TTS_TASK_PRIORITY, TASK_CORE_SOUND),
                       err, TAG, "no memory for a task with %d bytes of stack", CONFIG_HOTPIN_TTS_TASK_STACK);

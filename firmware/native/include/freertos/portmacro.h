@@ -72,6 +72,7 @@ void vPortExitCritical(portMUX_TYPE *mux);
 void vPortYield(void);
 void vPortDisableInterrupts(void);
 BaseType_t xPortGetCoreID(void);
+BaseType_t xPortInIsrContext(void);
 
 #define portGET_CORE_ID() xPortGetCoreID()
 
@@ -89,8 +90,6 @@ BaseType_t xPortGetCoreID(void);
 #define portTRY_ENTER_CRITICAL_SAFE(mux, timeout) xPortEnterCriticalTimeout(mux, timeout)
 #define portENTER_CRITICAL_SAFE(mux) vPortEnterCritical(mux)
 #define portEXIT_CRITICAL_SAFE(mux) vPortExitCritical(mux)
-
-BaseType_t xPortInIsrContext(void);
 
 #define portYIELD() vPortYield()
 /* Empty, because the ready task of the highest priority always runs at the end of an interrupt. */

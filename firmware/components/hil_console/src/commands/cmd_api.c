@@ -6,6 +6,7 @@
  */
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "array_size.h"
@@ -102,7 +103,13 @@ static esp_err_t place(void)
     return memory_manager_place(MALLOC_CAP_DMA, SIZES, ARRAY_SIZE(SIZES), &s_out.placement);
 }
 
-/* X(name, call): calls that the first callback can make. The test requires each of them to return ESP_OK. */
+static esp_err_t panic_now(void)
+{
+    abort();
+}
+
+/* X(name, call): calls that the first callback can make. The test requires each of them that returns to
+ * return ESP_OK. */
 #define CALLBACK_CALLS(X)                                                                   \
     X(allocate, allocate())                                                                 \
     X(block, block())                                                                       \
@@ -116,6 +123,7 @@ static esp_err_t place(void)
     X(get_stats, memory_manager_get_stats(&s_out.stats))                                    \
     X(log_stats, memory_manager_log_stats("From Callback"))                                 \
     X(optimize, memory_manager_optimize())                                                  \
+    X(panic, panic_now())                                                                   \
     X(place, place())                                                                       \
     X(register, register_and_unregister())                                                  \
     X(set_baseline, memory_manager_set_baseline("inside"))                                  \

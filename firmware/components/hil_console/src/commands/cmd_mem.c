@@ -234,19 +234,6 @@ static esp_err_t mem_optimize(const console_request_t *request, console_reply_t 
     return ESP_OK;
 }
 
-static esp_err_t mem_history(const console_request_t *request, console_reply_t *reply)
-{
-    uint32_t max = console_arg_u32(request, "last", MEMORY_HISTORY_SIZE);
-    size_t count = 0;
-    esp_err_t err = memory_manager_get_history(g_console_table.snapshots,
-                                               max < MEMORY_HISTORY_SIZE ? max : MEMORY_HISTORY_SIZE, &count);
-    if (err != ESP_OK) {
-        return fail_with(reply, err);
-    }
-    console_add_snapshots(reply, count);
-    return ESP_OK;
-}
-
 static void add_event(console_reply_t *reply, const memory_event_t *event)
 {
     static const char *const KINDS[] = {
@@ -322,7 +309,6 @@ static const console_command_t COMMANDS[] = {
      "check whether all these blocks can be allocated together"},
     {"mem.baseline", "[set=1] [state=TEXT]", mem_baseline, "get the baseline (of a state), or set it"},
     {"mem.optimize", "", mem_optimize, "advice on pressure and fragmentation; runs the reclaimers"},
-    {"mem.history", "[last=N]", mem_history, "the last snapshots, newest first"},
     {"mem.events", "[since=N]", mem_events,
      "warnings, recoveries and failed allocations after sequence number since="},
     {"mem.self", "", mem_self, "memory used by the memory manager itself"},

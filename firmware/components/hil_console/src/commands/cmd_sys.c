@@ -41,7 +41,7 @@ static void add_priority(console_reply_t *reply, const char *name)
 
 static void add_priorities(console_reply_t *reply)
 {
-    static const char *const PERMANENT[] = {"mem_monitor", "state", "hil_console"};
+    static const char *const PERMANENT[] = {"mem_monitor", "mem_history", "state", "hil_console"};
     static const char *const OF_A_MODE[] = {"stt_capture", "tts_playback", "cam_task"};
     console_object_begin(reply, "priorities");
     for (size_t i = 0; i < ARRAY_SIZE(PERMANENT); i++) {
@@ -60,7 +60,7 @@ static void add_priorities(console_reply_t *reply)
 static esp_err_t sys_tasks(const console_request_t *request, console_reply_t *reply)
 {
     /* Permanent tasks only: the handle of any other task could become stale. */
-    static const char *const NAMES[] = {"mem_monitor", "state", "hil_console"};
+    static const char *const NAMES[] = {"mem_monitor", "mem_history", "state", "hil_console"};
     (void)request;
     console_u32(reply, "tasks", (uint32_t)uxTaskGetNumberOfTasks());
     console_object_begin(reply, "stack_unused");

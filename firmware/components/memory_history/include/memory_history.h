@@ -1,0 +1,109 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Memory history: rows of statistics in NVS, which survive a loss of power.
+ *
+ * A row covers the periodic samples since the last row. Rows are written by a task of this component every
+ * CONFIG_HOTPIN_MEM_HISTORY_MINUTES and at each critical warning. Each row in flash is whole: a loss of power
+ * during a write leaves the history as it was before.
+ *
+ * Unless stated otherwise, functions may be called from any task, but not from an interrupt.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "esp_err.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define MEMORY_HISTORY_ROWS_MIN 145  //!< Rows kept at least, once as many have been written
+#define MEMORY_HISTORY_ROWS_MAX 150  //!< Rows kept at most
+#define MEMORY_HISTORY_STATE_SIZE 12 //!< Including the terminator
+
+typedef enum {
+    MEMORY_HISTORY_REGULAR,   //!< The interval has passed
+    MEMORY_HISTORY_CRITICAL,  //!< A critical level was entered
+    MEMORY_HISTORY_REQUESTED, //!< memory_history_write()
+    MEMORY_HISTORY_REASONS_,
+} memory_history_reason_t;
+
+typedef enum {
+    MEMORY_HISTORY_INTERNAL,
+    MEMORY_HISTORY_DMA,
+    MEMORY_HISTORY_PSRAM,
+    MEMORY_HISTORY_MEMORIES_,
+} memory_history_memory_t;
+
+/** One row. The format in flash is this struct's layout: a change needs another HISTORY_FORMAT. */
+typedef struct {
+    uint32_t sequence;                             //!< Counts from 1 since the history was begun
+    uint32_t boot_count;                           //!< As of the boot record; 0: unknown
+    uint32_t uptime_s;                             //!< Since boot
+    uint32_t least_free[MEMORY_HISTORY_MEMORIES_]; //!< Bytes; the low-water mark
+    uint32_t least_largest[MEMORY_HISTORY_MEMORIES_];
+    uint8_t worst_fragmentation[MEMORY_HISTORY_MEMORIES_]; //!< Percent
+    uint8_t reason;                                        //!< memory_history_reason_t
+    uint16_t warnings;                     //!< Levels entered since the last row, at most 65,535
+    uint16_t failed_allocations;           //!< Since the last row, at most 65,535
+    char state[MEMORY_HISTORY_STATE_SIZE]; //!< As of memory_manager_set_state() at the row's time; ""
+} memory_history_row_t;
+
+typedef struct {
+    uint32_t newest;  //!< Sequence of the newest row; 0: none
+    uint32_t written; //!< Rows written since boot
+    uint32_t damaged; //!< Groups of rows found damaged or foreign at the start, which are ignored
+    uint32_t interval_s;
+    bool paused;
+    esp_err_t error;         //!< Of the last attempt to write a row; ESP_OK
+    uint32_t bytes_internal; //!< Static memory, and the task with its headers
+    uint32_t stack_size;
+    uint32_t observe_us; //!< Longest time of a call by the monitor
+} memory_history_info_t;
+
+/**
+ * Reads the history and starts its task. To be called after memory_manager_init() and nvs_flash_init().
+ *
+ * Without a readable history a new one is begun, and a warning says so.
+ *
+ * @return
+ *      - ESP_OK
+ *      - ESP_ERR_INVALID_STATE: already started, or the memory manager is not initialised
+ *      - ESP_ERR_NO_MEM: no memory for the task
+ */
+esp_err_t memory_history_start(void);
+
+/**
+ * Rows with a sequence below `before` (0: all), newest first. Returns a part of them: call it again with the
+ * last row's sequence until *count is 0. Takes about 400 bytes of stack.
+ *
+ * @return ESP_OK; ESP_ERR_INVALID_STATE: not started; ESP_ERR_INVALID_ARG: a NULL pointer or max is 0
+ */
+esp_err_t memory_history_get(uint32_t before, memory_history_row_t *out, size_t max, size_t *count);
+
+/** Pauses the history: samples are ignored and no row is written. A row in progress is still written. */
+void memory_history_pause(bool pause);
+/** Sets the time from row to row, in seconds, at least 1. */
+esp_err_t memory_history_set_interval(uint32_t seconds);
+/**
+ * Writes a row of the current memory, for example before a planned restart, and returns when it is in flash.
+ * The row in progress continues. Works also while the history is paused. Not for callbacks of the memory
+ * manager, which must not block.
+ *
+ * @return
+ *      - ESP_OK
+ *      - ESP_ERR_INVALID_STATE: not started
+ *      - ESP_ERR_TIMEOUT: not written within 2 s
+ *      - other errors from NVS
+ */
+esp_err_t memory_history_write(void);
+/** Removes all rows. */
+esp_err_t memory_history_erase(void);
+esp_err_t memory_history_get_info(memory_history_info_t *out);
+
+#ifdef __cplusplus
+}
+#endif

@@ -1,0 +1,79 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Pools: blocks of one size from a single allocation. Taking and giving back a block takes constant time and
+ * does not fragment the heap.
+ *
+ * memory_pool_alloc() and memory_pool_free() may be called by tasks and interrupts, on both cores, also while
+ * the flash cache is off if the pool is in internal memory. All other functions: tasks only.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "esp_err.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define MEMORY_POOL_BLOCKS_MAX 65533u //!< Blocks of one pool
+
+typedef struct memory_pool memory_pool_t;
+
+typedef struct {
+    const char *name;
+    uint32_t caps;
+    uint32_t block_size; //!< Usable bytes of a block, a multiple of 4
+    uint32_t count;      //!< Blocks of the pool
+    uint32_t used;       //!< Blocks in use
+    uint32_t high_water; //!< Most blocks in use at a time
+    uint32_t from_heap;  //!< Blocks that came from the heap because the pool was empty
+    uint32_t heap_used;  //!< Of these, blocks in use
+    uint32_t refused;    //!< Calls of memory_pool_alloc() that returned NULL
+    uint32_t misused;    //!< Calls of memory_pool_free() that failed
+    uint32_t bytes;      //!< Size of the pool's allocation
+} memory_pool_stats_t;
+
+/**
+ * Creates a pool of `count` blocks of at least `block` bytes, aligned to 4 bytes. The name must stay valid.
+ *
+ * @return NULL: no memory, CONFIG_HOTPIN_MEM_POOLS_MAX pools exist, or an argument is 0 or too large
+ */
+memory_pool_t *memory_pool_create(const char *name, size_t block, size_t count, uint32_t caps);
+
+/** Deletes a pool and frees its memory. ESP_ERR_INVALID_STATE: blocks are in use; ESP_ERR_INVALID_ARG: not a
+ * pool. */
+esp_err_t memory_pool_delete(memory_pool_t *pool);
+
+/** Selects what happens when the pool is empty: true takes a block from the heap, with the pool's
+ * capabilities; false (the default) refuses. In an interrupt an empty pool always refuses. */
+void memory_pool_set_fallback(memory_pool_t *pool, bool heap);
+
+/** Takes a block. NULL: the pool is empty. Its content is undefined. */
+void *memory_pool_alloc(memory_pool_t *pool);
+
+/**
+ * Gives a block back. A wrong call changes nothing, and is counted.
+ *
+ * @return
+ *      - ESP_OK
+ *      - ESP_ERR_INVALID_ARG: block is not the start of a block of this pool
+ *      - ESP_ERR_INVALID_STATE: the block is free already, or it is from the heap and the caller is an
+ *        interrupt
+ */
+esp_err_t memory_pool_free(memory_pool_t *pool, void *block);
+
+/** ESP_ERR_INVALID_ARG: not a pool, or out is NULL. */
+esp_err_t memory_pool_get_stats(const memory_pool_t *pool, memory_pool_stats_t *out);
+
+/** @return the pool with this number, from 0 to CONFIG_HOTPIN_MEM_POOLS_MAX - 1; NULL if there is none */
+memory_pool_t *memory_pool_at(size_t number);
+
+/** Bytes of internal memory that this component uses in addition to the pools. */
+size_t memory_pool_static_size(void);
+
+#ifdef __cplusplus
+}
+#endif

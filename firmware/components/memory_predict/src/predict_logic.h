@@ -1,0 +1,80 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Steady falls of free memory, found in windows of the same state. Pure; one task at a time.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "trend.h"
+
+#define PREDICT_WINDOWS TREND_POINTS_MAX
+#define PREDICT_WARM_UP 4  //!< First windows of a state that are not used: lasting allocations, caches
+#define PREDICT_SETTLED 24 //!< Windows of a fall that is trusted for its whole horizon
+#define PREDICT_HORIZON 8  //!< A fall is trusted for this many times the time that it has lasted
+#define PREDICT_CALM 12    //!< Windows without a fall after which the next one is announced again
+#define PREDICT_NEVER UINT32_MAX
+
+enum { PREDICT_INTERNAL, PREDICT_DMA, PREDICT_PSRAM, PREDICT_MEMORIES };
+enum { PREDICT_WARNING, PREDICT_CRITICAL, PREDICT_LEVELS };
+
+/** Lowest free bytes of one window, per memory. */
+typedef struct {
+    int32_t free[PREDICT_MEMORIES];
+} predict_window_t;
+
+/** Loss in bytes per TREND_SCALE ms, and the level that free memory has reached by this line. */
+typedef struct {
+    int32_t loss;
+    int32_t level;
+} predict_line_t;
+
+typedef struct {
+    uint8_t windows; //!< Windows that the fall has lasted; 0: memory does not fall steadily
+    uint32_t span_ms;
+    uint32_t spacing_ms; //!< Mean distance of the windows
+    predict_line_t expected;
+    predict_line_t earliest; //!< The steepest line that the readings allow
+    predict_line_t latest;   //!< The flattest
+} predict_fall_t;
+
+typedef struct {
+    int32_t free[PREDICT_WINDOWS];
+    int32_t forgotten_low[2]; //!< Lowest of the windows that have left `free`: of this turn, of the last one
+    predict_fall_t fall;
+    uint8_t announced; //!< Bit n: level n
+    uint8_t calm;      //!< Windows since the last one with a fall
+} predict_series_t;
+
+/** Windows of one state. Initialise with predict_init(). */
+typedef struct {
+    uint32_t at_ms[PREDICT_WINDOWS];
+    uint8_t count;
+    uint8_t warm_up;   //!< Windows that are still to be skipped
+    uint8_t forgotten; //!< Windows that have left the series in this turn
+    predict_series_t series[PREDICT_MEMORIES];
+} predict_state_t;
+
+/** Times from the newest window until free memory is below a threshold, ms; PREDICT_NEVER: not foreseeable.
+ */
+typedef struct {
+    uint32_t expected_ms;
+    uint32_t earliest_ms;
+    uint32_t latest_ms;
+} predict_time_t;
+
+void predict_init(predict_state_t *state);
+
+/** Adds a window and judges every memory again. A window too close to the last one is ignored. */
+void predict_add(predict_state_t *state, uint32_t at_ms, const predict_window_t *window);
+
+/** When this fall reaches the threshold. Call it only with a fall. */
+predict_time_t predict_time(const predict_fall_t *fall, uint32_t threshold);
+
+/**
+ * Whether the fall towards this threshold is to be announced now: it has lasted long enough for its distance,
+ * the threshold is ahead, and the fall has not been announced yet. Marks it as announced.
+ */
+bool predict_announce(predict_series_t *series, int level, uint32_t threshold);

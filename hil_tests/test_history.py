@@ -1,0 +1,311 @@
+"""The history in flash: its rows are true, whole, survive a loss of power, and wear the flash as stated."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fixtures.board import Supply, needs_boot_loader, read_partition, write_partition
+from fixtures.device import start_over
+from fixtures.measure import Measure
+from fixtures.memory import INTERNAL, KB, MEMORIES, PSRAM, Heaps, Memory, Monitor
+from fixtures.poll import poll
+from hotpin_hil.device import Device, DeviceError
+from hotpin_hil.evidence.board_notes import HISTORY
+from hotpin_hil.protocol.memory_history import ROWS_MIN, FlashHistory, HistoryRow, rows_in_flash
+from hotpin_hil.protocol.nvs import read_nvs
+from hotpin_hil.protocol.request import encode_request
+from hotpin_hil.pytest_plugin.plugin import notes_of
+
+pytestmark = [
+    pytest.mark.requirement("FUT-01"),
+    pytest.mark.leaves("NVS keeps an index of its entries on the heap, and the history its handle", "heaps"),
+]
+
+INTERVAL_MS = 100
+LONG_S = 3600
+OWN_BYTES = 512
+"""Most that writing a row takes from the heap for a moment: NVS's index and handle, an item of its list."""
+DIP = 16 * KB
+PAGES_PER_1000_ROWS = 115
+"""Pages of flash that are erased for 1,000 rows, with those that NVS moves (README.md of memory_history: 110)."""
+BURST = 60
+CUTS = 4
+CUT_S = 0.03
+"""From cut to cut, so that each hits another place."""
+REQUEST = 60_000
+"""Id of the first request whose reply never arrives."""
+STACK_SPARE = 0.25
+
+
+@pytest.fixture
+def history(device: Device) -> Device:
+    """The board with an empty history, which writes no row by itself yet."""
+    device.flash_history(last=0, erase=True)
+    return device
+
+
+def written(device: Device, more_than: int) -> FlashHistory:
+    """The history when its newest row has a number above `more_than`."""
+    found = poll(
+        lambda: device.flash_history(last=1), lambda reply: reply.newest > more_than, "a row in flash"
+    )
+    return found
+
+
+def measure_row(measure: Measure, row: HistoryRow, memory: Memory, least: int, largest: int) -> None:
+    free = getattr(row, f"{memory.name}_free")
+    measure(
+        f"{memory.name}: least free in the row, minus that of the heap",
+        free - least,
+        "B",
+        low=-OWN_BYTES,
+        high=0,
+        source="heap.probe",
+    )
+    biggest = getattr(row, f"{memory.name}_largest")
+    measure(
+        f"{memory.name}: no larger block was seen", biggest <= largest, exact=True, source="heap.probe now"
+    )
+
+
+def test_row_has_the_lowest_memory_since_the_last_row(
+    history: Device, heaps: Heaps, monitor: Monitor, measure: Measure
+) -> None:
+    """Real allocations between two samples: the low-water mark counts, not only the samples."""
+    monitor.start(INTERVAL_MS)
+    history.flash_history(last=0, every_s=1, pause=False)
+    before = written(history, 0)
+    held = {memory: heaps.hold(memory, DIP) for memory in (INTERNAL, PSRAM)}
+    least = {memory: history.probe(memory.caps) for memory in MEMORIES}
+    for identifier in held.values():
+        heaps.release(identifier)
+    rows = written(history, before.newest + 1).rows + history.flash_history().rows
+    for memory in MEMORIES:
+        row = min(rows, key=lambda row: int(getattr(row, f"{memory.name}_free")))
+        measure_row(measure, row, memory, least[memory].free, history.probe(memory.caps).largest)
+    measure("reason", rows[0].reason, exact="regular", source="every=1")
+    measure("state", rows[0].state, exact="camera", source="mode.get")
+    measure("boot count", rows[0].boot_count, exact=history.info().boot_count, source="sys.info")
+
+
+def test_critical_warning_writes_a_row_with_its_counts(
+    history: Device, heaps: Heaps, monitor: Monitor, measure: Measure
+) -> None:
+    """A warning of the first level writes none; a critical one does at once, with the failed allocations."""
+    monitor.start(INTERVAL_MS)
+    history.flash_history(last=0, every_s=LONG_S, pause=False)
+    monitor.complete_checks(1)
+    start = history.mark()
+    low = heaps.leave(PSRAM, PSRAM.reachable(300 * KB))
+    monitor.warning(start, "PSRAM_LOW")
+    monitor.complete_checks(1)
+    measure("rows after PSRAM_LOW", history.flash_history().newest, exact=0, source="only critical warnings")
+    for _ in range(3):
+        with pytest.raises(DeviceError, match="NO_MEM"):
+            history.hold(PSRAM.caps, size=PSRAM.reachable(1024 * KB))
+    heaps.release(low)
+    heaps.leave(PSRAM, PSRAM.reachable(100 * KB))
+    monitor.warning(start, "PSRAM_CRITICAL")
+    (row,) = written(history, 0).rows
+    measure("reason", row.reason, exact="critical", source="PSRAM_CRITICAL")
+    measure("failed allocations", row.failed_allocations, exact=3, source="three blocks refused")
+    warnings = len(monitor.warnings(start))
+    measure("warnings", row.warnings, exact=warnings, source="mem.warning")
+    psram = history.probe(PSRAM.caps)
+    measure_row(measure, row, PSRAM, psram.free, psram.largest)
+    uptime_s = history.command("mem.stats")["timestamp_ms"] // 1000
+    measure("age of the row", uptime_s - row.uptime_s, "s", low=0, high=30, source="mem.stats")
+
+
+def test_critical_rows_are_limited(history: Device, heaps: Heaps, monitor: Monitor, measure: Measure) -> None:
+    """A level entered again and again wears the flash no more than stated, and every warning is counted."""
+    monitor.start(INTERVAL_MS)
+    history.flash_history(last=0, every_s=LONG_S, pause=False)
+    entered, limit = 12, 8
+    for _ in range(entered):
+        start = history.mark()
+        held = heaps.leave(PSRAM, PSRAM.reachable(100 * KB))
+        monitor.warning(start, "PSRAM_CRITICAL")
+        heaps.release(held)
+        monitor.recovery(start, "PSRAM_CRITICAL")
+    monitor.complete_checks(1)
+    found = history.flash_history()
+    measure("rows", found.newest, exact=limit, source="CONFIG_HOTPIN_MEM_HISTORY_CRITICAL_ROWS")
+    history.flash_history(last=0, every_s=1)
+    rows = written(history, limit).rows + found.rows
+    measure("warnings in all rows", sum(row.warnings for row in rows), min=entered, source="mem.warning")
+
+
+def kept(device: Device) -> tuple[HistoryRow, ...]:
+    return device.flash_history().rows
+
+
+def test_rows_survive_resets_and_a_loss_of_power(
+    request: pytest.FixtureRequest, history: Device, heaps: Heaps, supply: Supply, measure: Measure
+) -> None:
+    for how, restart in {
+        "sys.reboot": history.reboot,
+        "a panic": lambda: history.panic("abort"),
+        supply.what: lambda: (supply.cycle(), history.wait_ready()),
+    }.items():
+        for size in range(0, 4 * DIP, DIP):
+            held = heaps.hold(INTERNAL, DIP + size)
+            history.flash_history(last=0, write=1)
+            heaps.release(held)
+        before = kept(history)
+        boot = history.info().boot_count
+        restart()
+        after = kept(history)
+        measure(f"{how}: same rows", after == before, exact=True, source="mem.history before")
+        measure(
+            f"{how}: boot count of the newest row", after[0].boot_count, exact=boot, source="sys.info before"
+        )
+        history.flash_history(last=0, write=1)
+        (row,) = history.flash_history(last=1).rows
+        measure(f"{how}: next number", row.sequence, exact=before[0].sequence + 1, source="the newest row")
+        measure(f"{how}: its boot count", row.boot_count, exact=boot + 1, source="sys.info")
+        measure(f"{how}: its state", row.state, exact="camera", source="mode.get")
+    notes_of(request.node).keep_reply(HISTORY, history.command(HISTORY, store="flash"))
+
+
+def test_interrupted_write_leaves_whole_rows(history: Device, supply: Supply, measure: Measure) -> None:
+    """The power fails while the board writes row after row. Each row is whole or absent, and no earlier one is lost."""
+    endless = {"store": "flash", "write": 100_000, "last": 0}
+    for cut in range(CUTS):
+        before = {row.sequence: row for row in kept(history)}
+        history.channel.send(encode_request(REQUEST + cut, "mem.history", endless))
+        history.channel.wait(lambda: None, CUT_S * (cut + 1))
+        supply.cycle()
+        history.wait_ready()
+        found = history.flash_history()
+        numbers = [row.sequence for row in found.rows]
+        when = f"cut {cut + 1}: "
+        measure(f"{when}damaged groups", found.damaged, exact=0, source="NVS writes before it erases")
+        measure(
+            f"{when}rows were being written",
+            found.newest > max(before, default=0),
+            exact=True,
+            source="write=",
+        )
+        measure(f"{when}rows kept", len(numbers), min=min(found.newest, ROWS_MIN), source="the newest number")
+        gapless = numbers == list(range(found.newest, found.newest - len(numbers), -1))
+        measure(f"{when}no row is missing", gapless, exact=True, source="consecutive numbers")
+        same = all(before.get(row.sequence, row) == row for row in found.rows)
+        measure(f"{when}earlier rows are unchanged", same, exact=True, source="mem.history before")
+
+
+def test_a_day_of_rows_is_kept_and_wears_the_flash_as_stated(
+    history: Device, dut: Any, tmp_path: Path, measure: Measure
+) -> None:
+    rows = 2 * ROWS_MIN + 20
+    history.flash_history(last=0, write=1)
+    first = read_nvs(read_partition(dut, history, tmp_path), "mem_history").sequence
+    for _ in range(rows // BURST):
+        history.flash_history(last=0, write=BURST)
+    history.flash_history(last=0, write=rows % BURST)
+    found = kept(history)
+    content = read_partition(dut, history, tmp_path)
+    numbers = [row.sequence for row in found]
+    measure("rows kept", len(numbers), min=ROWS_MIN, source="24 h of 10 minutes")
+    newest = rows + 1
+    measure(
+        "the newest rows, without a gap",
+        numbers == list(range(newest, newest - len(numbers), -1)),
+        exact=True,
+        source="rows written",
+    )
+    in_flash = tuple(reversed(rows_in_flash(content)))
+    measure("rows read from the flash itself", in_flash == found, exact=True, source="mem.history")
+    begun = read_nvs(content, "mem_history").sequence - first
+    measure(
+        "pages of flash begun per 1,000 rows",
+        round(1000 * begun / rows),
+        max=PAGES_PER_1000_ROWS,
+        source="README.md of memory_history: wear",
+    )
+    history.reboot()
+    measure("same rows after a reset", kept(history) == found, exact=True, source="mem.history before")
+
+
+@needs_boot_loader
+def test_damaged_and_foreign_contents_begin_a_new_history(
+    history: Device, dut: Any, tmp_path: Path, measure: Measure
+) -> None:
+    """A group that another firmware has written is ignored and reported; the others stay."""
+    history.flash_history(last=0, write=14)
+    before = kept(history)
+    content = read_partition(dut, history, tmp_path)
+    changed = other_format(content)
+    write_partition(dut, changed, tmp_path)
+    start = history.mark()
+    start_over(dut, history)
+    found = history.flash_history()
+    measure("groups reported as foreign", found.damaged, exact=3, source="three groups changed")
+    measure("rows of another format", len(found.rows), exact=0, source="their format is unknown")
+    said = history.wait_line("damaged or foreign", since=start).level
+    measure("the log says so", said, exact="W", source="FUT-01")
+    history.flash_history(last=0, write=1)
+    measure("first row of the new history", kept(history)[0].sequence, exact=1, source="a new history")
+    write_partition(dut, bytes(range(256)) * (len(content) // 256), tmp_path)
+    start_over(dut, history)
+    history.flash_history(last=0, write=2)
+    measure("rows after a foreign partition", len(kept(history)), exact=2, source="a new history")
+    measure("rows before", len(before), exact=14, source="rows written")
+
+
+def other_format(content: bytes) -> bytes:
+    """The partition with other blobs in the namespace: the same rows with another number of format."""
+    changed = bytearray(content)
+    at = 0
+    while (at := content.find(struct.pack("<H", 0x4D48), at)) >= 0:
+        entry = at - 32  # the blob's item, whose last word is the CRC of the data
+        size = struct.unpack_from("<H", content, entry + 24)[0]
+        is_blob = at % 32 == 0 and content[entry + 1] == 0x42
+        if (
+            is_blob
+            and zlib.crc32(content[at : at + size], 0xFFFFFFFF)
+            == struct.unpack_from("<I", content, entry + 28)[0]
+        ):
+            struct.pack_into("<H", changed, at, 0x4D49)
+            struct.pack_into("<I", changed, entry + 28, zlib.crc32(changed[at : at + size], 0xFFFFFFFF))
+            struct.pack_into(
+                "<I",
+                changed,
+                entry + 4,
+                zlib.crc32(bytes(changed[entry : entry + 4] + changed[entry + 8 : entry + 32]), 0xFFFFFFFF),
+            )
+        at += 1
+    return bytes(changed)
+
+
+def test_cost_is_within_the_budget(history: Device, heaps: Heaps, monitor: Monitor, measure: Measure) -> None:
+    """Task and variables as stated, stack with a reserve after real writes, index of NVS bounded."""
+    monitor.start(INTERVAL_MS)
+    before = heaps.free(INTERNAL.caps)
+    history.flash_history(last=0, every_s=1, pause=False, write=2 * BURST)
+    found = written(history, 2 * BURST)
+    history.flash_history(last=0, pause=True)
+    index = before - heaps.free(INTERNAL.caps)
+    measure(
+        "heap for the index of NVS", index, "B", max=6 * 2 * 132 + 80, source="132 B per 29 items of a page"
+    )
+    spare = history.stack_unused()["mem_history"]
+    measure(
+        "stack never used",
+        spare,
+        "B",
+        min=found.stack_size * STACK_SPARE,
+        source="a quarter, as the guide asks",
+    )
+    measure("internal memory", found.bytes_internal, "B", max=4 * KB, source="budget in firmware/README.md")
+    measure(
+        "time of a sample in the monitor", found.observe_us, "us", max=1000, source="guide: a sample < 1 ms"
+    )
+    rows: Sequence[HistoryRow] = found.rows
+    assert rows

@@ -1,0 +1,227 @@
+"""Memory pools: one allocation, checked, from tasks and interrupts; plays do not fragment memory."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from fixtures.audio import tone
+from fixtures.measure import Measure
+from fixtures.memory import INTERNAL, KB, PSRAM, Heaps, Memory, Monitor
+from fixtures.modes import CAMERA, VOICE, Modes
+from hotpin_hil.analysis.heap_layout import BLOCK_OVERHEAD
+from hotpin_hil.boards.qemu import at_chip_speed
+from hotpin_hil.device import Device, DeviceError, Pool
+from hotpin_hil.pytest_plugin.plugin import BoardInUse
+
+SOURCE = "requirement FUT-09"
+POOL = "test"
+BLOCK, COUNT = 100, 7
+HOLE = 24
+"""A rest of the hole that is too small for a block."""
+LIST_ENTRY = 2
+"""Bytes per block that the pool's list of free blocks takes."""
+PLAYS = 1_000
+PLAY_BLOCK, PLAY_COUNT = 2 * KB, 6
+ROOM = 128 * KB
+REAL_PLAYS = 8
+INTERRUPTS = 50
+PAIRS = 1_000
+PAIR_US_MAX = 5
+CHUNKS = "audio chunks"
+CHUNK, CHUNK_COUNT = 4 * KB, 3
+STATIC_MAX = 640
+"""Bytes of internal memory of the component: 312 on the chip; pointers of the host are twice as long."""
+
+
+@pytest.fixture
+def qemu_extra_args(qemu_extra_args: str | None) -> str | None:
+    """QEMU's arguments, so that instructions are about as fast as the chip's."""
+    return at_chip_speed(qemu_extra_args) if qemu_extra_args else qemu_extra_args
+
+
+def scattered(heaps: Heaps, memory: Memory) -> int:
+    """Free bytes outside the largest free block of each heap."""
+    return sum(region.free - region.largest for region in heaps.regions(memory))
+
+
+@pytest.mark.requirement("FUT-09")
+@pytest.mark.parametrize("memory", [INTERNAL, PSRAM], ids=lambda memory: memory.name)
+def test_pool_is_one_allocation(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, memory: Memory
+) -> None:
+    monitor.stop()
+    before, blocks = heaps.free(memory.caps), sum(region.blocks for region in device.regions())
+    answer = device.pools(create=POOL, block=BLOCK, count=COUNT, caps=memory.caps)
+    pool = answer[POOL]
+    size = COUNT * BLOCK + (COUNT * LIST_ENTRY + 3) // 4 * 4
+    measure("size of the allocation", pool.bytes, "B", exact=size, source="blocks and their list")
+    taken = before - heaps.free(memory.caps)
+    measure("bytes taken", taken, "B", low=size + BLOCK_OVERHEAD, high=size + BLOCK_OVERHEAD + HOLE)
+    created = sum(region.blocks for region in device.regions()) - blocks
+    measure(
+        "blocks of the heap", created, low=0, high=1, source="a block without a rest takes a free one's place"
+    )
+
+    start = heaps.free(memory.caps)
+    answer = device.pools(take=COUNT + 1)
+    measure("blocks taken", len(answer.at), exact=COUNT, source="an empty pool refuses")
+    spread = sorted(answer.at)
+    steps = {after - before for before, after in itertools.pairwise(spread)}
+    measure("distance of the blocks", str(steps), exact=str({BLOCK}), source="side by side")
+    measure("alignment", max(address % 4 for address in spread), exact=0, source="4 bytes")
+    measure("heap used by the blocks", start - heaps.free(memory.caps), "B", exact=0)
+    pool = answer[POOL]
+    measure("figures", str((pool.used, pool.high_water, pool.refused)), exact=str((COUNT, COUNT, 1)))
+    pool = device.pools(give=3)[POOL]
+    measure("figures", str((pool.used, pool.high_water)), exact=str((COUNT - 3, COUNT)), source="mark stays")
+    again = device.pools(take=3)
+    measure("blocks given back are taken again", str(set(again.at) <= set(spread)), exact="True")
+    measure("own memory", again.bytes_static, "B", max=STATIC_MAX, source="firmware/README.md, Memory budget")
+    device.pools(off=True)
+    measure("free afterwards", heaps.free(memory.caps), "B", exact=before, source="the pool is deleted")
+
+
+@pytest.mark.requirement("FUT-09")
+@pytest.mark.parametrize("heap", [False, True], ids=["refuses", "falls-back"])
+def test_wrong_frees_are_caught(device: Device, monitor: Monitor, measure: Measure, heap: bool) -> None:
+    """Also while blocks from the heap are in use, which a pool with a fallback must tell from foreign pointers."""
+    monitor.stop()
+    device.pools(create=POOL, block=BLOCK, count=2, caps=PSRAM.caps, heap=heap)
+    for number, (how, err) in enumerate(
+        {
+            "double": "ESP_ERR_INVALID_STATE",
+            "inside": "ESP_ERR_INVALID_ARG",
+            "foreign": "ESP_ERR_INVALID_ARG",
+            "null": "ESP_ERR_INVALID_ARG",
+        }.items(),
+        1,
+    ):
+        answer = device.pools(misuse=how)
+        measure(f"{how} free", answer.err_free, exact=err, source=SOURCE)
+        measure(
+            f"{how} free: blocks in use", answer[POOL].used, exact=0, source="a wrong call changes nothing"
+        )
+        measure(f"{how} free: counted", answer[POOL].misused, exact=number, source="memory_pool.h")
+    taken = device.pools(take=3).at
+    measure(
+        "blocks taken", len(taken), exact=3 if heap else 2, source="the third is from the heap, if allowed"
+    )
+    measure("distinct blocks", len(set(taken)), exact=len(taken), source="no block is taken twice")
+    measure("foreign free", device.pools(misuse="foreign").err_free, exact="ESP_ERR_INVALID_ARG")
+
+
+@pytest.mark.requirement("FUT-09")
+def test_empty_pool_falls_back_to_the_heap(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
+) -> None:
+    monitor.stop()
+    device.pools(create=POOL, block=BLOCK, count=2, caps=PSRAM.caps, heap=True)
+    start = heaps.free(PSRAM.caps)
+    pool = device.pools(take=4)[POOL]
+    measure("figures", str((pool.used, pool.from_heap, pool.heap_used)), exact=str((2, 2, 2)), source=SOURCE)
+    measure("taken from the heap", start - heaps.free(PSRAM.caps), "B", min=2 * (BLOCK + BLOCK_OVERHEAD))
+    pool = device.pools(give=4)[POOL]
+    measure("figures", str((pool.used, pool.from_heap, pool.heap_used)), exact=str((0, 2, 0)), source=SOURCE)
+    measure(
+        "free afterwards", heaps.free(PSRAM.caps), "B", exact=start, source="blocks of the heap are freed"
+    )
+    measure("misused", pool.misused, exact=0, source="each was given back rightly")
+
+
+@pytest.mark.requirement("FUT-09")
+def test_interrupts_take_blocks_but_never_from_the_heap(
+    device: Device, monitor: Monitor, measure: Measure
+) -> None:
+    monitor.stop()
+    device.pools(create=POOL, block=BLOCK, count=2, caps=INTERNAL.caps, heap=True)
+    answer = device.pools(interrupts=INTERRUPTS)
+    pool = answer[POOL]
+    measure("interrupts served", answer.served, exact=INTERRUPTS, source=SOURCE)
+    measure("failed", answer.failed + pool.misused, exact=0, source="task and interrupt at once")
+    measure("blocks in use", pool.used, exact=0, source="all were given back")
+    device.pools(take=2)
+    answer = device.pools(interrupts=INTERRUPTS)
+    measure("interrupts served by an empty pool", answer.served, exact=0, source="no heap in an interrupt")
+    measure("refused", answer[POOL].refused, exact=INTERRUPTS, source="counted")
+
+
+def play_all(device: Device, source: str) -> Pool:
+    device.pools(create=POOL, block=PLAY_BLOCK, count=PLAY_COUNT, caps=PSRAM.caps)
+    answer = device.pools(plays=PLAYS, source=source)
+    assert answer.failed == 0, f"{answer.failed} chunks could not be allocated"
+    assert answer.kept, "the plays must leave objects"
+    return answer[POOL]
+
+
+@pytest.mark.requirement("FUT-09")
+def test_a_thousand_plays_from_a_pool_do_not_fragment_memory(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
+) -> None:
+    """Plays in chunks of 1 to 2,048 bytes. Every tenth leaves a small object, which stays."""
+    monitor.stop()
+    heaps.leave(PSRAM, ROOM)
+    before, percent = scattered(heaps, PSRAM), heaps.fragmentation(PSRAM)
+    pool = play_all(device, "heap")
+    without = scattered(heaps, PSRAM)
+    measure("from the heap: free outside the largest block", without - before, "B", min=PLAY_BLOCK)
+    device.pools(off=True)
+    pool = play_all(device, "pool")
+    measure("from a pool: free outside the largest block", scattered(heaps, PSRAM), "B", exact=before)
+    measure("from a pool: fragmentation", heaps.fragmentation(PSRAM), "%", max=percent, source="at the start")
+    measure("blocks in use", pool.used, exact=0, source="all were given back")
+    measure("most blocks in use", pool.high_water, exact=PLAY_COUNT, source="chunks that wait for playback")
+
+
+@pytest.mark.requirement("FUT-09")
+def test_speech_uses_the_pool_of_chunks(
+    device: Device, heaps: Heaps, modes: Modes, monitor: Monitor, measure: Measure
+) -> None:
+    """Capture takes a chunk, playback two. They are in the pool, so playback takes no PSRAM but the stream's buffer."""
+    monitor.stop()
+    pool = device.pools()[CHUNKS]
+    measure("pool", str((pool.block_size, pool.count, pool.used)), exact=str((CHUNK, CHUNK_COUNT, 0)))
+    modes.to(VOICE)
+    measure("used by the capture", device.pools()[CHUNKS].used, exact=1, source="audio_chunk.h")
+    idle, spread = heaps.free(PSRAM.caps), scattered(heaps, PSRAM)
+    for number in range(1, REAL_PLAYS + 1):
+        modes.write(tone(400 * number, channels=1 + number % 2))
+        opened = heaps.free(PSRAM.caps)
+        device.tts_play(wait=True)
+        measure(f"play {number}: PSRAM for playback", opened - heaps.free(PSRAM.caps), "B", exact=0)
+        measure(f"play {number}: chunks in use", device.pools()[CHUNKS].used, exact=CHUNK_COUNT)
+        device.tts_close()
+        measure(f"play {number}: PSRAM free", heaps.free(PSRAM.caps), "B", exact=idle, source="as before")
+    measure(
+        "free outside the largest block", scattered(heaps, PSRAM), "B", exact=spread, source="at the start"
+    )
+    modes.to(CAMERA)
+    pool = device.pools()[CHUNKS]
+    measure("at the end", str((pool.used, pool.high_water, pool.from_heap)), exact=str((0, CHUNK_COUNT, 0)))
+    measure("wrong frees", pool.misused, exact=0, source="none")
+
+
+@pytest.mark.requirement("FUT-09")
+def test_impossible_pools_are_refused(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
+) -> None:
+    monitor.stop()
+    before = heaps.free(PSRAM.caps)
+    for block, count in ((0, 4), (4, 0), (4, 65_534), (1 << 31, 2), (0xFFFFFFFF, 1), (4 * KB, 2_000)):
+        with pytest.raises(DeviceError) as refused:
+            device.pools(create=POOL, block=block, count=count, caps=PSRAM.caps)
+        measure(f"{count} blocks of {block:,} B", refused.value.err, exact="ESP_ERR_NO_MEM")
+    measure("free afterwards", heaps.free(PSRAM.caps), "B", exact=before, source="nothing is kept")
+
+
+@pytest.mark.boards("hardware", "qemu", needs="the chip's speed")
+@pytest.mark.requirement("FUT-09")
+def test_a_block_of_a_pool_takes_less_time_than_one_of_the_heap(
+    device: Device, board: BoardInUse, monitor: Monitor, measure: Measure
+) -> None:
+    monitor.stop()
+    device.pools(create=POOL, block=BLOCK, count=2, caps=INTERNAL.caps)
+    answer = device.pools(bench=PAIRS)
+    measure("pair of calls of the pool", answer.pool_us / PAIRS, "us", max=PAIR_US_MAX)
+    measure("pool against heap", answer.pool_us / answer.heap_us, max=1, source="heap_caps_malloc and _free")

@@ -1,0 +1,180 @@
+"""Falling memory is announced before its warning, with the right time; other changes of memory are not.
+
+`heap.leak` takes a block of real memory at each sample. The host tests of the firmware's logic show the share of right
+intervals over hundreds of simulated falls (tests/firmware/logic/test_predict_logic.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fixtures.measure import Measure
+from fixtures.memory import INTERNAL, KB, PSRAM, Heaps, Memory, Monitor, only
+from fixtures.modes import CAMERA, VOICE, Modes
+from fixtures.variables import static_bytes
+from hotpin_hil.analysis.heap_layout import BLOCK_OVERHEAD
+from hotpin_hil.device import Device, Event
+from hotpin_hil.pytest_plugin.plugin import BoardInUse
+
+INTERVAL_MS = 200
+"""Short, because a prediction takes dozens of samples."""
+AHEAD_MIN = 10
+WINDOWS_TO_WARNING = 40
+FALL_BUDGET_S = 60.0
+SOURCE = "requirement FUT-02"
+COST_MAX = 1_545
+"""Bytes of internal memory on the chip (firmware/README.md, Memory budget); pointers of the host are longer."""
+HOST_MORE = 128
+CHIP_MAX_US = 20_000
+"""µs for one window in which all three memories fall: 0.13 % of the default interval."""
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A fall that the test plants."""
+
+    memory: Memory
+    size: int
+    """Bytes lost at each sample."""
+
+
+def limits(memory: Memory, warning: int) -> dict[str, Any]:
+    """Thresholds of which only this memory's warning can be reached."""
+    return only(**{f"{memory.thresholds}_warning": warning})
+
+
+def predicted(event: Event, memory: Memory) -> bool:
+    return event.data["memory"] == memory.name and not event.data["critical"]
+
+
+def is_warning_of(memory: Memory) -> Any:
+    return lambda event: str(event.data["type"]).startswith(memory.warning)
+
+
+@pytest.mark.requirement("FUT-02")
+@pytest.mark.parametrize(
+    "planted", [Planted(INTERNAL, KB), Planted(PSRAM, 4 * KB)], ids=["internal-1KB", "psram-4KB"]
+)
+def test_fall_is_announced_in_time_and_the_warning_comes_in_the_interval(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, planted: Planted
+) -> None:
+    memory, size = planted.memory, planted.size
+    warning = memory.reachable(300 * KB if memory is PSRAM else 60 * KB)
+    monitor.stop()
+    heaps.leave(memory, warning + WINDOWS_TO_WARNING * size)
+    device.thresholds(**limits(memory, warning))
+    start = device.mark()
+    device.leak(memory.caps, bytes=size - BLOCK_OVERHEAD, every="sample")
+    monitor.start(INTERVAL_MS)
+    announced = device.wait_event(
+        "mem.predicted", FALL_BUDGET_S, since=start, where=lambda event: predicted(event, memory)
+    )
+    warned = device.wait_event("mem.warning", FALL_BUDGET_S, since=start, where=is_warning_of(memory))
+    device.leak(off=True)
+    found = announced.data
+    left_ms = warned.data["timestamp_ms"] - found["timestamp_ms"]
+    samples = [
+        event
+        for event in device.events("mem.sample", since=start, where=lambda event: event.n > announced.n)
+        if event.data["context"] == "Periodic" and event.n < warned.n
+    ]
+    measure("samples from the announcement to the warning", len(samples), min=AHEAD_MIN, source=SOURCE)
+    measure("true time - earliest", left_ms - found["earliest_ms"], "ms", min=0, source=SOURCE)
+    measure("latest - true time", found["latest_ms"] - left_ms, "ms", min=0, source=SOURCE)
+    measure(
+        "expected time / true time",
+        found["expected_ms"] / left_ms,
+        low=0.8,
+        high=1.25,
+        source="a steady fall",
+    )
+    measure("threshold", found["threshold"], "B", exact=warning, source="set by the test")
+    measure("state", found["state"], exact=CAMERA, source="the board's mode")
+    per_sample = found["loss_per_hour"] * INTERVAL_MS / 3_600_000
+    measure("loss per sample / planted loss", per_sample / size, low=0.8, high=1.25, source="heap.leak")
+
+
+@pytest.mark.requirement("FUT-02")
+def test_modes_steps_and_dips_are_no_fall(
+    device: Device, heaps: Heaps, monitor: Monitor, modes: Modes, measure: Measure
+) -> None:
+    """Both modes in turn; a block that stays, from one window on; a block taken and given back in each window.
+
+    The thresholds are just below free memory, so that any fall would reach them soon.
+    """
+    monitor.start(INTERVAL_MS)
+    device.thresholds(
+        internal_ram_warning=heaps.free(INTERNAL.caps) - 48 * KB,
+        psram_warning=heaps.free(PSRAM.caps) - 200 * KB,
+    )
+    start = device.mark()
+    for mode in (VOICE, CAMERA, VOICE, CAMERA):
+        modes.to(mode)
+        monitor.samples(8)
+    heaps.hold(INTERNAL, 24 * KB)
+    for number in range(12):
+        dip = heaps.hold(PSRAM, (4 + 8 * (number % 4)) * KB)
+        monitor.samples(1)
+        heaps.release(dip)
+    found = device.predict()
+    measure("falls that stand at the end", len(found.predictions), exact=0, source=SOURCE)
+    measure("predictions", len(device.events("mem.predicted", since=start)), exact=0, source=SOURCE)
+    measure("windows judged", found.windows, min=30, source="two modes in turn, then one")
+
+
+@pytest.mark.requirement("FUT-02")
+def test_fall_in_one_mode_is_found_though_the_modes_alternate(
+    device: Device, heaps: Heaps, monitor: Monitor, modes: Modes, measure: Measure
+) -> None:
+    """PSRAM differs by 62 KB between the modes, and falls by 8 KB per sample."""
+    size = 8 * KB
+    monitor.stop()
+    heaps.leave(PSRAM, 1_200 * KB)
+    device.thresholds(**only(psram_warning=500 * KB))
+    start = device.mark()
+    device.leak(PSRAM.caps, bytes=size - BLOCK_OVERHEAD, every="sample")
+    monitor.start(INTERVAL_MS)
+    falls: set[str] = set()
+    while len(falls) < 2:
+        monitor.samples(5)
+        falls |= {row.state for row in device.predict().predictions if row.memory == PSRAM.name}
+        modes.to(VOICE if device.mode().mode == CAMERA else CAMERA)
+        assert not monitor.warnings(start), "the warning came before any prediction"
+    device.leak(off=True)
+    events = device.events("mem.predicted", since=start)
+    per_sample = events[0].data["loss_per_hour"] * INTERVAL_MS / 3_600_000
+    measure("loss per sample / planted loss", per_sample / size, low=0.7, high=1.3, source="heap.leak")
+    measure(
+        "modes with a fall", ", ".join(sorted(falls)), exact="camera, voice", source="the leak is in both"
+    )
+
+
+@pytest.mark.requirement("FUT-02")
+def test_prediction_stays_within_its_cost(
+    dut: Any, device: Device, monitor: Monitor, measure: Measure, board: BoardInUse
+) -> None:
+    """Static memory by the ELF file's symbols, the time of a window in which memory falls, no heap."""
+    monitor.stop()
+    device.leak(PSRAM.caps, bytes=KB, every="sample")
+    monitor.start(INTERVAL_MS)
+    monitor.samples(20)
+    device.leak(off=True)
+    cost = device.predict()
+    variables = static_bytes(Path(dut.app.elf_file), "memory_predict.c", "predict_logic.c", "trend.c")
+    measure(
+        "static bytes, as reported", cost.bytes_static, "B", exact=variables, source="the ELF file's symbols"
+    )
+    budget = COST_MAX if board.runs_chip_code else COST_MAX + HOST_MORE
+    measure("static bytes", variables, "B", max=budget, source="firmware/README.md, Memory budget")
+    measure(
+        "longest time of a window",
+        cost.cpu_us_max,
+        "us",
+        max=CHIP_MAX_US,
+        source="firmware/README.md, Memory budget",
+        klass="measured" if board.is_real_chip else "modelled",
+    )

@@ -1,0 +1,163 @@
+"""Registered tasks have another priority while memory is critical, and their own again afterwards.
+
+Only PSRAM can become critical in these tests, which fill it on the board.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from fixtures.measure import Measure
+from fixtures.memory import KB, PSRAM, SMALLEST_STEP, Heaps, Monitor, only
+from fixtures.modes import CAMERA, VOICE, Modes
+from fixtures.poll import poll
+from hotpin_hil.device import Device, DeviceError
+
+SOURCE = "requirement FUT-07"
+CAPTURE, CAPTURE_PRIORITY, CAPTURE_PRESSED = "stt_capture", 10, 12
+"""CONFIG_HOTPIN_STT_TASK_PRIORITY and _PRESSED."""
+WORKER = "worker"
+CRITICAL = 300 * KB
+CONSOLE_PRIORITY = 5
+SAMPLES_PER_MS = 16
+BUSY_MS = 400
+"""Longer than the microphone's buffers, which hold 190 ms."""
+MEASURED_MS = 3_000
+STATIC_MAX = 256
+"""Bytes of internal memory of the component: 104 on the chip; pointers of the host are twice as long."""
+
+
+class Pressure:
+    """Makes PSRAM critical, and ends that."""
+
+    def __init__(self, device: Device, heaps: Heaps, monitor: Monitor) -> None:
+        self._device, self._heaps, self._monitor = device, heaps, monitor
+        self._held = 0
+        device.thresholds(**only(psram_warning=CRITICAL, psram_critical=CRITICAL))
+        monitor.start()
+
+    def begin(self) -> None:
+        self._held = self._heaps.leave(PSRAM, CRITICAL - SMALLEST_STEP)
+        self._monitor.complete_checks(1)
+
+    def end(self) -> None:
+        self._heaps.release(self._held)
+        self._monitor.complete_checks(1)
+
+
+@pytest.fixture
+def pressure(device: Device, heaps: Heaps, monitor: Monitor) -> Pressure:
+    """`pressure.begin()`, `pressure.end()`: return when the monitor has noticed it."""
+    return Pressure(device, heaps, monitor)
+
+
+def capture_rate(device: Device) -> float:
+    """Samples that the capture gets per ms of the board's clock."""
+    first = device.recording()
+    last = poll(
+        device.recording,
+        lambda now: now.time_ms >= first.time_ms + MEASURED_MS,
+        f"{MEASURED_MS} ms of capture",
+    )
+    return (last.samples - first.samples) / (last.time_ms - first.time_ms)
+
+
+@pytest.mark.requirement("FUT-07")
+def test_priorities_change_with_the_critical_level(
+    device: Device, modes: Modes, pressure: Pressure, measure: Measure
+) -> None:
+    modes.to(VOICE)
+    device.task_priorities(work=6, under=2)
+    for number in (1, 2):
+        for name, normal, pressed in ((CAPTURE, CAPTURE_PRIORITY, CAPTURE_PRESSED), (WORKER, 6, 2)):
+            now = device.task_priorities().now(name)
+            measure(f"{name} before pressure {number}", now, exact=normal, source=SOURCE)
+            pressure.begin()
+            answer = device.task_priorities()
+            measure(f"{name} under pressure {number}", answer.now(name), exact=pressed, source=SOURCE)
+            measure(f"{name}: pressure {number} is reported", answer.pressed, exact=True, source=SOURCE)
+            pressure.end()
+            now = device.task_priorities().now(name)
+            measure(f"{name} after pressure {number}", now, exact=normal, source="restored")
+    pressure.begin()
+    measure(
+        "sys.tasks", device.priorities()[CAPTURE], exact=CAPTURE_PRESSED, source="the same, from FreeRTOS"
+    )
+    device.task_priorities(off=True)
+    measure("task that is unregistered", device.task_priorities().now(WORKER), exact=0, source="forgotten")
+    device.task_priorities(work=6, under=2)
+    now = device.task_priorities()
+    measure("task registered under pressure", now.now(WORKER), exact=2, source="at once")
+    measure("own memory", now.bytes_static, "B", max=STATIC_MAX, source="firmware/README.md, Memory budget")
+
+
+@pytest.mark.requirement("FUT-07")
+def test_task_that_ends_under_pressure_does_no_harm(
+    device: Device, modes: Modes, pressure: Pressure, measure: Measure
+) -> None:
+    """The capture ends in the order of its component; the worker ends without being unregistered."""
+    modes.to(VOICE)
+    device.task_priorities(work=6, under=2)
+    pressure.begin()
+    device.task_priorities(end=True)
+    measure("ended task", device.task_priorities().now(WORKER), exact=0, source="it has ended")
+    measure("other task", device.task_priorities().now(CAPTURE), exact=CAPTURE_PRESSED, source=SOURCE)
+    pressure.end()
+    measure("other task, afterwards", device.task_priorities().now(CAPTURE), exact=CAPTURE_PRIORITY)
+    pressure.begin()
+    modes.to(CAMERA)
+    pressure.end()
+    modes.to(VOICE)
+    measure("capture in its next run", device.task_priorities().now(CAPTURE), exact=CAPTURE_PRIORITY)
+    pressure.begin()
+    measure("in its next run, under pressure", device.task_priorities().now(CAPTURE), exact=CAPTURE_PRESSED)
+
+
+@pytest.mark.requirement("FUT-07")
+def test_idle_priority_is_refused(device: Device, heaps: Heaps, monitor: Monitor, measure: Measure) -> None:
+    monitor.stop()
+    tasks = device.tasks()
+    for priority, under in ((6, 0), (0, 6), (6, 25), (6, 4_000_000_000)):
+        with pytest.raises(DeviceError) as refused:
+            device.task_priorities(work=priority, under=under)
+        measure(f"{priority}, {under} under pressure", refused.value.err, exact="ESP_ERR_INVALID_ARG")
+    measure("tasks", device.tasks(), exact=tasks, source="none is left")
+
+
+@pytest.mark.requirement("FUT-07")
+def test_inherited_priority_is_kept(
+    device: Device, heaps: Heaps, monitor: Monitor, pressure: Pressure, measure: Measure
+) -> None:
+    """Memory becomes critical while the console waits for a mutex that the worker holds."""
+    device.task_priorities(work=3, under=2)
+    monitor.start(600_000)
+    heaps.leave(PSRAM, CRITICAL - SMALLEST_STEP)
+    monitor.start()
+    answer = device.task_priorities(wait=2_000)
+    measure("memory is critical", answer.pressed, exact=True, source="during the wait")
+    measure("least priority during the wait", answer.lowest, exact=CONSOLE_PRIORITY, source="the console's")
+    measure("after the wait", answer.now(WORKER), exact=2, source="the priority under pressure")
+    answer = device.task_priorities(wait=100)
+    measure("second wait: least priority", answer.lowest, exact=CONSOLE_PRIORITY, source="inherited from 2")
+    measure("after the second wait", answer.now(WORKER), exact=2, source="the priority under pressure")
+
+
+@pytest.mark.needs("mic")
+@pytest.mark.requirement("FUT-07")
+def test_capture_keeps_its_rate_under_pressure(
+    device: Device, modes: Modes, pressure: Pressure, measure: Measure
+) -> None:
+    """A worker above the capture uses the CPU for 400 of 500 ms; under pressure it yields to the capture."""
+    modes.to(VOICE)
+    device.task_priorities(work=13, under=2, busy=BUSY_MS)
+    measure(
+        "before", capture_rate(device), "/ms", max=0.9 * SAMPLES_PER_MS, source="the worker takes the CPU"
+    )
+    pressure.begin()
+    rounds = device.task_priorities().rounds
+    measure("under pressure", capture_rate(device), "/ms", min=0.97 * SAMPLES_PER_MS, source="16 kHz")
+    measure(
+        "rounds of the worker", device.task_priorities().rounds - rounds, min=1, source="it is not stopped"
+    )
+    pressure.end()
+    measure("afterwards", capture_rate(device), "/ms", max=0.9 * SAMPLES_PER_MS, source="as before")

@@ -1,0 +1,250 @@
+"""Reclaimers run by themselves when memory runs short, cheapest first, and only as many as are needed.
+
+The test's reclaimers free blocks that they really hold; direct reads of the heap show the gain.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from fixtures.audio import tone
+from fixtures.measure import Measure
+from fixtures.memory import DMA, INTERNAL, KB, PSRAM, SMALLEST_STEP, Heaps, Memory, Monitor, only
+from fixtures.modes import CAMERA, VOICE, Modes
+from hotpin_hil.analysis.heap_layout import BLOCK_OVERHEAD
+from hotpin_hil.device import Device, DeviceError, Event, budgets
+from hotpin_hil.link.channel import Cursor
+
+SOURCE = "requirement FUT-08"
+SMALL, LARGE = 8 * KB, 48 * KB
+TTS_REQUIRED = 96 * KB
+STREAM = 64 * KB
+LONG_MS = 600_000
+"""Interval of a monitor that must not sample yet. Its task keeps its memory."""
+SLACK = 12
+"""A rest too small for a block stays with the block before it."""
+STATIC_MAX = 512
+"""Bytes of internal memory of the component: 240 on the chip; pointers of the host are twice as long."""
+
+
+def used(device: Device, start: Cursor) -> list[tuple[str, str]]:
+    """Name and trigger of each use since the mark, as the events report them."""
+    events = device.events("mem.reclaimed", since=start)
+    return [(str(event.data["name"]), str(event.data["trigger"])) for event in events]
+
+
+def wait_use(device: Device, start: Cursor, name: str) -> Event:
+    return device.wait_event(
+        "mem.reclaimed", budgets.EVENT_S, since=start, where=lambda event: event.data["name"] == name
+    )
+
+
+def measure_gain(measure: Measure, what: str, gain: int, size: int) -> None:
+    least = size + BLOCK_OVERHEAD
+    measure(f"{what}: gain", gain, "B", low=least, high=least + SLACK, source="the block that it holds")
+
+
+@pytest.mark.requirement("FUT-08")
+@pytest.mark.parametrize("memory", [INTERNAL, PSRAM], ids=lambda memory: memory.name)
+def test_cheapest_reclaimers_run_when_a_level_is_entered(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, memory: Memory
+) -> None:
+    """The cheap one is enough the first time; then the next one runs, and no other. At the critical level the dear
+    one may run too."""
+    monitor.start(LONG_MS)
+    warning, critical = memory.reachable(60 * KB), memory.reachable(30 * KB)
+    leave = {"warning": warning + warning // 10, "critical": critical + critical // 10}
+    for name, size, cost, start in (
+        ("dear", LARGE, 30, "critical"),
+        ("second", LARGE, 20, "low"),
+        ("first", SMALL, 10, "low"),
+    ):
+        device.reclaimers(memory.caps, add=name, size=size, cost=cost, start=start)
+    names = [reclaimer.name for reclaimer in device.reclaimers().reclaimers][:3]
+    measure("order", ", ".join(names), exact="first, second, dear", source="by cost")
+    device.thresholds(**only(**{f"{memory.thresholds}_warning": warning}))
+
+    heaps.leave(memory, warning - SMALLEST_STEP)
+    start = device.mark()
+    monitor.start()
+    gain = wait_use(device, start, "first").data["gain"]
+    measure_gain(measure, "first", gain, SMALL)
+    monitor.complete_checks(4)
+    measure("uses", str(used(device, start)), exact=str([("first", "low")]), source="8 KB were enough")
+    free = heaps.free(memory.caps)
+    measure("free after the first", free, "B", exact=warning - SMALLEST_STEP + gain, source="its event")
+    measure("level is left", free, "B", min=leave["warning"], source="hysteresis of PROTOCOL.md §1")
+    row = device.reclaimers()["first"]
+    measure("task of the reclaimer", row.task, exact="state", source="not the monitor, whose stack is 2 KB")
+    measure("bytes gained", row.gained, "B", exact=gain, source="the event")
+
+    monitor.start(LONG_MS)
+    held = heaps.leave(memory, warning - SMALLEST_STEP)
+    start = device.mark()
+    monitor.start()
+    wait_use(device, start, "second")
+    monitor.complete_checks(4)
+    measure("uses", str(used(device, start)), exact=str([("first", "low"), ("second", "low")]))
+    heaps.release(held)
+    monitor.complete_checks(2)
+
+    monitor.start(LONG_MS)
+    device.thresholds(
+        **only(**{f"{memory.thresholds}_warning": warning, f"{memory.thresholds}_critical": critical})
+    )
+    heaps.leave(memory, critical - SMALLEST_STEP)
+    start = device.mark()
+    monitor.start()
+    measure_gain(measure, "dear", wait_use(device, start, "dear").data["gain"], LARGE)
+    measure("trigger", used(device, start)[-1][1], exact="critical", source="its mildest trigger")
+    measure("free at the end", heaps.free(memory.caps), "B", min=leave["critical"])
+
+
+@pytest.mark.requirement("FUT-08")
+def test_stream_is_refused_only_if_reclaimers_do_not_help(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
+) -> None:
+    monitor.stop()
+    device.reclaimers(PSRAM.caps, add="cache", size=LARGE, start="refusal")
+    device.reclaimers(PSRAM.caps, add="last resort", size=SMALL, start="request")
+    heaps.leave(PSRAM, TTS_REQUIRED - SMALLEST_STEP)
+    start = device.mark()
+    opened = device.tts_open()
+    measure("state", opened.state, exact="open", source=SOURCE)
+    measure("uses", str(used(device, start)), exact=str([("cache", "refusal")]))
+    measure("used only once", device.reclaimers()["last resort"].runs, exact=0, source="only on request")
+    device.tts_close()
+
+    heaps.leave(PSRAM, TTS_REQUIRED - SMALLEST_STEP)
+    start = device.mark()
+    with pytest.raises(DeviceError) as refused:
+        device.tts_open()
+    measure("error", refused.value.err, exact="ESP_ERR_NO_MEM", source="nothing is left to reclaim")
+    measure(
+        "gain of the second run", device.events("mem.reclaimed", since=start)[0].data["gain"], "B", exact=0
+    )
+    measure("free after the refusal", heaps.free(PSRAM.caps), "B", exact=TTS_REQUIRED - SMALLEST_STEP)
+
+
+@pytest.mark.needs("camera")
+@pytest.mark.requirement("FUT-08")
+def test_mode_is_admitted_with_the_memory_of_a_played_stream(
+    device: Device, heaps: Heaps, modes: Modes, monitor: Monitor, measure: Measure
+) -> None:
+    """In voice mode a stream that has been played keeps 64 KB; camera mode needs a frame buffer of 60 KB."""
+    monitor.stop()
+    modes.to(VOICE)
+    modes.play(tone(1_600))
+    heaps.leave(PSRAM, 16 * KB)
+    start = device.mark()
+    reached = modes.to(CAMERA)
+    measure("mode", reached.mode, exact=CAMERA, source=SOURCE)
+    measure("uses", str(used(device, start)), exact=str([("played stream", "refusal")]))
+    gain = device.events("mem.reclaimed", since=start)[0].data["gain"]
+    measure("gain", gain, "B", min=STREAM + BLOCK_OVERHEAD, source="buffer and task of the stream")
+
+    modes.to(VOICE)
+    heaps.leave(PSRAM, 16 * KB)
+    start = device.mark()
+    error = modes.refused(CAMERA)
+    measure("step that refused", str(error.reply["value"]), exact="admission", source="no stream is left")
+    measure("uses", str(used(device, start)), exact="[]", source="it had nothing to free")
+
+
+@pytest.mark.requirement("FUT-08")
+def test_failed_allocation_of_a_watched_kind_runs_reclaimers(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
+) -> None:
+    monitor.stop()
+    device.reclaimers(DMA.caps, add="cache", size=LARGE, start="failure")
+    device.reclaimers(DMA.caps, watch=LARGE // 2)
+    heaps.leave(DMA, DMA.reachable(16 * KB))
+    start = device.mark()
+    measure("small allocation", heaps.can_hold(DMA, LARGE // 2 - 4), exact=False)
+    measure("large allocation", heaps.can_hold(DMA, LARGE), exact=False)
+    wait_use(device, start, "cache")
+    measure("uses", str(used(device, start)), exact=str([("cache", "failure")]), source=SOURCE)
+    measure(
+        "large allocation afterwards", heaps.can_hold(DMA, LARGE), exact=True, source="the cache is freed"
+    )
+
+
+@pytest.mark.requirement("FUT-08")
+def test_reclaimer_without_gain_is_skipped_and_named(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
+) -> None:
+    monitor.stop()
+    device.reclaimers(PSRAM.caps, add="useless", cost=1)
+    start = device.mark()
+    for request in range(1, 5):
+        answer = device.reclaimers(PSRAM.caps, request=heaps.free(PSRAM.caps))
+        measure(f"request {request}: available", bool(answer.available), exact=False)
+        row = answer["useless"]
+        measure(f"request {request}: runs", row.runs, exact=min(request, 3), source="skipped after three")
+        measure(f"request {request}: skipped", row.skipped, exact=request >= 3)
+    device.wait_line("useless freed nothing in 3 runs: skipped", since=start)
+    last = device.events("mem.reclaimed", since=start)[-1]
+    measure("the last event says so", bool(last.data["skipped"]), exact=True)
+    device.optimize()
+    measure("runs on request", device.reclaimers()["useless"].runs, exact=4, source="a request skips none")
+
+
+@pytest.mark.requirement("FUT-08")
+def test_reclaimers_never_run_in_the_monitors_callbacks(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
+) -> None:
+    """A warning callback calls memory_manager_optimize(). The reclaimers run afterwards, in another task."""
+    device.reclaimers(PSRAM.caps, add="cache", size=LARGE, start="request")
+    device.callbacks(add=1, call="optimize")
+    device.thresholds(**only(psram_warning=2 * LARGE))
+    monitor.start(LONG_MS)
+    heaps.leave(PSRAM, 2 * LARGE - SMALLEST_STEP)
+    start = device.mark()
+    monitor.start()
+    wait_use(device, start, "cache")
+    measure("uses", str(used(device, start)), exact=str([("cache", "request")]), source=SOURCE)
+    measure(
+        "task of the reclaimer", device.reclaimers()["cache"].task, exact="state", source="not mem_monitor"
+    )
+
+
+@pytest.mark.requirement("FUT-08")
+def test_reclaimers_never_run_within_a_reclaimer(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
+) -> None:
+    monitor.stop()
+    device.reclaimers(PSRAM.caps, add="nested", size=LARGE, cost=1, nested=True)
+    device.reclaimers(PSRAM.caps, add="other", size=SMALL, cost=2)
+    before = heaps.free(PSRAM.caps)
+    gained = device.optimize().reclaimed
+    after = heaps.free(PSRAM.caps)
+    answer = device.reclaimers()
+    measure("request within the reclaimer", answer["nested"].took, exact=False, source="not twice at once")
+    measure("runs of the other", answer["other"].runs, exact=1, source="once, by the outer run")
+    measure("reclaimed", gained, "B", exact=after - before, source="direct reads before and after")
+    measure(
+        "uses",
+        str([(use.name, use.trigger) for use in answer.uses[:2]]),
+        exact=str([("other", "request"), ("nested", "request")]),
+        source="newest first",
+    )
+    total = sum(use.gain for use in answer.uses[:2])
+    measure("sum of the gains", total, "B", exact=after - before, source="direct reads before and after")
+
+
+@pytest.mark.requirement("FUT-08")
+def test_request_stops_when_the_block_fits(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
+) -> None:
+    """Two blocks side by side, of which one is enough."""
+    monitor.stop()
+    device.reclaimers(PSRAM.caps, add="b", size=LARGE, cost=2)
+    device.reclaimers(PSRAM.caps, add="a", size=LARGE, cost=1)
+    device.reclaimers(INTERNAL.caps, add="internal", size=SMALL, cost=0)
+    heaps.leave(PSRAM, 4 * KB)
+    answer = device.reclaimers(PSRAM.caps, request=LARGE)
+    measure("block is available", bool(answer.available), exact=True, source=SOURCE)
+    measure("runs", str([answer[name].runs for name in ("internal", "a", "b")]), exact=str([0, 1, 0]))
+    measure(
+        "own memory", answer.bytes_static, "B", max=STATIC_MAX, source="firmware/README.md, Memory budget"
+    )

@@ -1,0 +1,53 @@
+"""`hotpin-hil history`: what a board's memory was like before, from its flash."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from hotpin_hil.errors import UsageError
+
+
+def add_command(commands: Any) -> None:
+    """Add the command to the subparsers of `hotpin-hil`."""
+    history = commands.add_parser(
+        "history", help="show the memory history that a board keeps in flash, across its resets"
+    )
+    history.add_argument(
+        "file", metavar="FILE", type=Path, nargs="?", help='content of the partition "nvs" (default: --port)'
+    )
+    history.add_argument("--port", help="port of the board, with any firmware; it is reset")
+    history.add_argument("--html", metavar="OUT", type=Path, help="also write an HTML page with a chart")
+    history.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from hotpin_hil.protocol.memory_history import rows_in_flash
+    from hotpin_hil.report.history import history_lines, history_page
+    from hotpin_hil.report.whole_file import write_whole
+
+    content, source = _content(options)
+    rows = rows_in_flash(content)
+    if not rows:
+        raise UsageError(
+            f"no history in {source}",
+            "the firmware writes a row every 10 minutes if CONFIG_HOTPIN_MEM_HISTORY is on",
+        )
+    if options.html:
+        write_whole(options.html, history_page(rows, source))
+    print(*history_lines(rows), sep="\n")
+    return 0
+
+
+def _content(options: argparse.Namespace) -> tuple[bytes, str]:
+    if (options.file is None) == (options.port is None):
+        raise UsageError("give either FILE or --port", "for example: hotpin-hil history --port /dev/ttyUSB0")
+    if options.file is None:
+        from hotpin_hil.boards.partitions import read_data_partition
+
+        return read_data_partition(options.port, "nvs"), f"the flash of the board on {options.port}"
+    try:
+        return options.file.read_bytes(), str(options.file)
+    except OSError as error:
+        raise UsageError(f"{options.file} cannot be read: {error.strerror}", "check the path") from error

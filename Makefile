@@ -141,4 +141,4 @@ sbom: setup ## write the installed packages with licences to build/sbom.json (Cy
 	build/sbom-tool/bin/cyclonedx-py environment $(VENV) --pyproject pyproject.toml -o build/sbom.json
 
 clean: ## remove the virtual board's builds and all of build/, evidence included (keeps .venv)
-	rm -rf build $(NATIVE) $(NATIVE)-release
+	rm -rf build $(NATIVE) $(NATIVE)-release $(NATIVE)-profile

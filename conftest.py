@@ -25,4 +25,5 @@ pytest_plugins = [
     "fixtures.memory",
     "fixtures.modes",
     "fixtures.pace",
+    "fixtures.profile",
 ]

@@ -17,6 +17,7 @@
 #include "memory_reclaim.h"
 #endif
 #include "memory_predict.h"
+#include "memory_profile.h"
 #include "network_model.h"
 #include "nvs_flash.h"
 #include "state_manager.h"
@@ -64,6 +65,9 @@ static void enter_first_mode(void)
 
 void app_main(void)
 {
+#if CONFIG_HOTPIN_MEM_PROFILE
+    memory_profile_start();
+#endif
     telemetry_mark_start();
 
     /* If NVS fails the board starts, but the boot count is unknown. */

@@ -1,6 +1,7 @@
 """Builds the firmware for a kind of board, with `idf.py` for hardware and QEMU, with cmake for the virtual board.
 
-Each kind has two builds: one with the test console, for the suite, and the release build that ships.
+Each kind has three builds: one with the test console, for the suite, the release build that ships, and one with the
+test console and the allocation profile.
 """
 
 from __future__ import annotations
@@ -9,17 +10,21 @@ import contextlib
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
+from hotpin_hil.device.images import PROFILE, RELEASE
 from hotpin_hil.errors import BuildError
 from hotpin_hil.paths import (
     FIRMWARE_DIR,
     IDF_BUILD_DIR,
+    IDF_PROFILE_BUILD_DIR,
     IDF_RELEASE_BUILD_DIR,
     NATIVE_BUILD_DIR,
+    NATIVE_PROFILE_BUILD_DIR,
     NATIVE_RELEASE_BUILD_DIR,
     QEMU_BUILD_DIR,
+    QEMU_PROFILE_BUILD_DIR,
     QEMU_RELEASE_BUILD_DIR,
 )
 
@@ -36,9 +41,18 @@ _RELEASE_DIRS = {
     "qemu": QEMU_RELEASE_BUILD_DIR,
     "virtual": NATIVE_RELEASE_BUILD_DIR,
 }
+_PROFILE_DIRS = {
+    "hardware": IDF_PROFILE_BUILD_DIR,
+    "qemu": QEMU_PROFILE_BUILD_DIR,
+    "virtual": NATIVE_PROFILE_BUILD_DIR,
+}
 # HOTPIN_BUILD in firmware/CMakeLists.txt.
 _HIL_CONFIGURATIONS = {"hardware": "hil", "qemu": "qemu"}
 _RELEASE_CONFIGURATIONS = {"hardware": "release", "qemu": "qemu-release"}
+_PROFILE_CONFIGURATIONS = {"hardware": "profile", "qemu": "qemu-profile"}
+# Files in firmware/ that follow sdkconfig.defaults in a build for the virtual board.
+_NATIVE_HIL, _NATIVE_RELEASE = ("sdkconfig.hil",), ("sdkconfig.release",)
+_NATIVE_PROFILE = ("sdkconfig.hil", "sdkconfig.profile")
 
 
 def build_dir(kind: str) -> Path:
@@ -51,12 +65,17 @@ def release_build_dir(kind: str) -> Path:
     return _RELEASE_DIRS[kind]
 
 
-def build_firmware(kind: str, *, release: bool = True) -> Path:
+def profile_build_dir(kind: str) -> Path:
+    """The folder of the build with the allocation profile for boards of `kind`."""
+    return _PROFILE_DIRS[kind]
+
+
+def build_firmware(kind: str, *, others: Collection[str] = (RELEASE, PROFILE)) -> Path:
     """Build the firmware for boards of `kind`.
 
     Args:
         kind: "hardware", "qemu" or "virtual".
-        release: whether to also build the release.
+        others: images to build besides the one with the test console: RELEASE, PROFILE.
 
     Returns:
         The folder of the build with the console.
@@ -65,26 +84,30 @@ def build_firmware(kind: str, *, release: bool = True) -> Path:
         BuildError: the build failed; the message has the end of its output.
     """
     if kind == "virtual":
-        _build_native(build_dir(kind), "hil")
-        if release:
-            _build_native(release_build_dir(kind), "release")
+        _build_native(build_dir(kind), _NATIVE_HIL)
+        if RELEASE in others:
+            _build_native(release_build_dir(kind), _NATIVE_RELEASE)
+        if PROFILE in others:
+            _build_native(profile_build_dir(kind), _NATIVE_PROFILE)
     elif shutil.which("idf.py"):
         _build_with_idf(build_dir(kind), _HIL_CONFIGURATIONS[kind])
-        if release:
+        if RELEASE in others:
             _build_with_idf(release_build_dir(kind), _RELEASE_CONFIGURATIONS[kind])
+        if PROFILE in others:
+            _build_with_idf(profile_build_dir(kind), _PROFILE_CONFIGURATIONS[kind])
     else:
         _use_existing_build(build_dir(kind))
     return build_dir(kind)
 
 
-def _build_native(folder: Path, configuration: str) -> None:
+def _build_native(folder: Path, options: Sequence[str]) -> None:
     with _locked(folder):
-        _run(_native_configure(folder, configuration), folder)
+        _run(_native_configure(folder, options), folder)
         _run(["cmake", "--build", str(folder)], folder)
 
 
-def _native_configure(folder: Path, configuration: str) -> list[str]:
-    defaults = [FIRMWARE_DIR / name for name in ("sdkconfig.defaults", f"sdkconfig.{configuration}")]
+def _native_configure(folder: Path, options: Sequence[str]) -> list[str]:
+    defaults = [FIRMWARE_DIR / name for name in ("sdkconfig.defaults", *options)]
     command = [
         "cmake",
         "-S",

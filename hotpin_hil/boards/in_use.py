@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from hotpin_hil.boards.artifacts import FirmwareBuild, read_build
 from hotpin_hil.boards.bench import ENV_BENCH, POWER
-from hotpin_hil.boards.build import release_build_dir
+from hotpin_hil.boards.build import profile_build_dir, release_build_dir
 from hotpin_hil.boards.identity import Identities, check_identity
 from hotpin_hil.boards.kind import BoardKind
 from hotpin_hil.boards.origin import Origin
 from hotpin_hil.boards.power import PowerSwitch
 from hotpin_hil.boards.rerun import rerun_command
 from hotpin_hil.boards.session import BoardSession
-from hotpin_hil.device.images import RELEASE, WITH_CONSOLE
+from hotpin_hil.device.images import PROFILE, RELEASE, WITH_CONSOLE
 from hotpin_hil.errors import BenchError, BuildError
 from hotpin_hil.logs.noise import Noise
 
@@ -104,7 +104,11 @@ class BoardInUse:
         Raises:
             BuildError: it is missing or damaged.
         """
-        return read_build(release_build_dir(self.kind.value), self.kind) if image == RELEASE else self.build
+        if image == RELEASE:
+            return read_build(release_build_dir(self.kind.value), self.kind)
+        if image == PROFILE:
+            return read_build(profile_build_dir(self.kind.value), self.kind)
+        return self.build
 
     @property
     def port(self) -> str | None:

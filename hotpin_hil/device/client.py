@@ -10,6 +10,13 @@ from typing import Any
 from hotpin_hil.device import budgets
 from hotpin_hil.device.console import Console
 from hotpin_hil.device.errors import BoardReset
+from hotpin_hil.protocol.allocations import (
+    AllocationCost,
+    AllocationProfile,
+    TaskAllocations,
+    parse_allocation_profile,
+    parse_task_allocations,
+)
 from hotpin_hil.protocol.answers import (
     BenchTimes,
     BoardInfo,
@@ -542,6 +549,29 @@ class Device(Console):
         if off:
             return self.command("heap.leak", off=True)
         return self.command("heap.leak", caps=caps, bytes=bytes, every=every)
+
+    # --- allocation profile: only the image with it has this command ---
+
+    def profile(self, *, since_mark: bool = False) -> AllocationProfile:
+        """Who holds memory, by call site; with `since_mark` only the sites that changed, and their changes."""
+        since = "mark" if since_mark else None
+        reply = self.command("mem.profile", timeout_s=budgets.SLOW_REPLY_S, by="site", since=since)
+        return parse_allocation_profile(reply, "mem.profile")
+
+    def profile_tasks(self, *, since_mark: bool = False) -> tuple[TaskAllocations, ...]:
+        """Who holds memory, by task."""
+        since = "mark" if since_mark else None
+        reply = self.command("mem.profile", timeout_s=budgets.SLOW_REPLY_S, by="task", since=since)
+        return parse_task_allocations(reply, "mem.profile")
+
+    def profile_mark(self) -> int:
+        """Start the counters since the mark; returns the board's uptime, ms."""
+        return int(self.command("mem.profile", mark=1)["marked_ms"])
+
+    def profile_cost(self, pairs: int) -> AllocationCost:
+        """Time `pairs` pairs of allocation and free (at most 10,000) with the profile and without."""
+        reply = self.command("mem.profile", timeout_s=budgets.SLOW_REPLY_S, cost=pairs)
+        return parse_answer(AllocationCost, reply, "mem.profile")
 
     # --- TTS ---
 

@@ -30,7 +30,7 @@ SCHEMA_VERSION = 1
 EVIDENCE = {"hardware": "hardware", "qemu": "emulated", "virtual": "virtual"}
 """The evidence that each kind of board provides."""
 
-WITH_CONSOLE, RELEASE = images.WITH_CONSOLE, images.RELEASE
+WITH_CONSOLE, RELEASE, PROFILE = images.WITH_CONSOLE, images.RELEASE, images.PROFILE
 """`image` in notes about boards and sizes: the images of the firmware that a board can run."""
 
 NOTE = "note"
@@ -514,6 +514,20 @@ class SeriesNote(ResultsLine):
 
 
 @dataclass(frozen=True)
+class AllocationsNote(ResultsLine):
+    """Who held memory at a moment of a test, from the allocation profile."""
+
+    kind, about = NOTE, "allocations"
+
+    test: str
+    board: str | None
+    when: str
+    """State of the board, e.g. "camera mode"."""
+    sites: tuple[Mapping[str, Any], ...] = field(metadata=_TUPLE)
+    """{"site", "task", "memory", "bytes", "blocks", "peak", "allocations"}: a row per task, call site and memory."""
+
+
+@dataclass(frozen=True)
 class NoiseNote(ResultsLine):
     """Errors on the serial line during a test; only written if there were any."""
 
@@ -636,7 +650,7 @@ LINE_CLASSES: tuple[type[ResultsLine], ...] = (
         StartedNote,
     ),
     *(EventNote, ReplyNote, ComplaintNote, HeapNote),
-    *(SeriesNote, NoiseNote, KnownNoiseNote, EmulatorNote),
+    *(SeriesNote, AllocationsNote, NoiseNote, KnownNoiseNote, EmulatorNote),
     *(PanicLog, SliceLog, RawLog),
 )
 _CLASSES: dict[tuple[Any, Any], type[ResultsLine]] = {(line.kind, line.about): line for line in LINE_CLASSES}

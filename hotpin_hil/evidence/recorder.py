@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from hotpin_hil.evidence.lines import FaultNote, LeftOutNote, MeasurementLine, ResultsLine, SeriesNote
+from hotpin_hil.evidence.lines import (
+    AllocationsNote,
+    FaultNote,
+    LeftOutNote,
+    MeasurementLine,
+    ResultsLine,
+    SeriesNote,
+)
 from hotpin_hil.evidence.model import (
     LimitArguments,
     Measurement,
@@ -106,6 +113,10 @@ class Recorder:
             budget: Allowed loss per cycle; None if the series is not judged for a leak.
         """
         self._sink(SeriesNote(self.test, self.board, name, unit, tuple(values), budget))
+
+    def allocations(self, when: str, sites: Iterable[Mapping[str, Any]]) -> None:
+        """Record who held memory, for the report's picture: see `AllocationsNote`."""
+        self._sink(AllocationsNote(self.test, self.board, when, tuple(sites)))
 
     def left_out(self, what: str) -> None:
         """Record a check that the test could make on another bench or kind of board."""

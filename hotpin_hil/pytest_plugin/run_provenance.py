@@ -19,7 +19,7 @@ from hotpin_hil.boards.in_use import BoardInUse
 from hotpin_hil.boards.lease import user_name
 from hotpin_hil.errors import BuildError
 from hotpin_hil.evidence.git_tree import read_tree
-from hotpin_hil.evidence.lines import RELEASE, WITH_CONSOLE
+from hotpin_hil.evidence.lines import PROFILE, RELEASE, WITH_CONSOLE
 from hotpin_hil.evidence.provenance import Bridge, FirmwareSource, FlashedFile, Host, Provenance, Tree
 from hotpin_hil.paths import PROJECT_ROOT
 
@@ -65,8 +65,9 @@ def ci_job(environment: Mapping[str, str] = os.environ) -> str:
 
 def _firmware(board: BoardInUse) -> list[FirmwareSource]:
     sources = [_source(WITH_CONSOLE, board.build)]
-    with suppress(BuildError):  # the tests that need the release build report it
-        sources.append(_source(RELEASE, board.build_of(RELEASE)))
+    for image in (RELEASE, PROFILE):
+        with suppress(BuildError):  # the tests that need the build report it
+            sources.append(_source(image, board.build_of(image)))
     return sources
 
 

@@ -40,6 +40,7 @@ from hotpin_hil.report.story import (
     timeline_of,
 )
 from hotpin_hil.report.timeline import timeline_chart
+from hotpin_hil.report.treemap import Held, treemap
 from hotpin_hil.report.waterfall import waterfall_chart
 
 OVERVIEWS_MAX = 4
@@ -121,6 +122,8 @@ class Content:
     """The history in flash, across the board's resets."""
     leaks: list[Chart]
     more_leaks: list[str]
+    profile: list[Chart]
+    """Who held memory, by call site."""
     deviations: list[str]
     noise: list[str]
     raw: list[RawLog]
@@ -151,6 +154,7 @@ def collect(results: Results, qualification: Mapping[str, Any]) -> Content:
         histories=_histories(stories.values(), charts),
         leaks=leaks,
         more_leaks=more_leaks,
+        profile=_profile(stories.values(), charts),
         deviations=_deviations(results),
         noise=_noise(results),
         raw=results.of(RawLog),
@@ -419,6 +423,25 @@ def _leaks(stories: Iterable[TestStory], charts: dict[str, list[Chart]]) -> tupl
             found.append(chart)
             charts.setdefault(story.test, []).append(chart)
     return found, more
+
+
+def _profile(stories: Iterable[TestStory], charts: dict[str, list[Chart]]) -> list[Chart]:
+    """A treemap per memory and state of the board, of the newest profile of each."""
+    newest = {line.when: line for story in stories for line in story.allocations}
+    found: list[Chart] = []
+    for line in newest.values():
+        for memory in sorted({str(site["memory"]) for site in line.sites}):
+            held = [
+                Held(**{name: value for name, value in site.items() if name != "memory"})
+                for site in line.sites
+                if site["memory"] == memory
+            ]
+            if any(site.bytes > 0 for site in held):
+                name = f"profile-{len(found) + 1}"
+                chart = treemap(held, name, f"Who holds {memory} memory: {line.when}")
+                found.append(chart)
+                charts.setdefault(line.test, []).append(chart)
+    return found
 
 
 def _histories(stories: Iterable[TestStory], charts: dict[str, list[Chart]]) -> list[Chart]:

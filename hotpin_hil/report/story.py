@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from hotpin_hil.evidence.lines import (
+    AllocationsNote,
     ComplaintNote,
     EventNote,
     HeapNote,
@@ -30,8 +31,8 @@ from hotpin_hil.report.waterfall import Step
 GAP_MS = 500
 """Gap in the drawing between two consecutive boots."""
 
-_Taken = EventNote | ReplyNote | ComplaintNote | HeapNote | SeriesNote | SliceLog | PanicLog
-_TAKEN = (EventNote, ReplyNote, ComplaintNote, HeapNote, SeriesNote, SliceLog, PanicLog)
+_Taken = EventNote | ReplyNote | ComplaintNote | HeapNote | SeriesNote | AllocationsNote | SliceLog | PanicLog
+_TAKEN = (EventNote, ReplyNote, ComplaintNote, HeapNote, SeriesNote, AllocationsNote, SliceLog, PanicLog)
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,7 @@ class TestStory:
     ledgers: list[Ledger] = field(default_factory=list)
     heaps: list[HeapPicture] = field(default_factory=list)
     series: list[SeriesNote] = field(default_factory=list)
+    allocations: list[AllocationsNote] = field(default_factory=list)
     slices: list[SliceLog] = field(default_factory=list)
     panics: list[PanicLog] = field(default_factory=list)
     complaints: list[ComplaintNote] = field(default_factory=list)
@@ -178,6 +180,8 @@ def _take(story: TestStory, line: _Taken) -> None:
             _heap(story, line)
         case SeriesNote():
             story.series.append(line)
+        case AllocationsNote():
+            story.allocations.append(line)
         case SliceLog():
             story.slices.append(line)
         case PanicLog():

@@ -1,8 +1,8 @@
 """Code that runs while the flash cache is off uses nothing in flash.
 
 ESP-IDF keeps the heap's functions in IRAM so that they can be called while the cache is off. Code of this project that
-they call (the wraps of the test console, the failed-allocation callback) must also be in IRAM, with everything that it
-uses. The host build has the same sections, so its object files show these references.
+they call (the wraps of the test console and of the allocation profile, the failed-allocation callback) must also be in
+IRAM, with everything that it uses. The host builds have the same sections, so their object files show these references.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pytest
 from elftools.elf.elffile import ELFFile
 from elftools.elf.relocation import RelocationSection
 
-from hotpin_hil.paths import FIRMWARE_DIR, NATIVE_BUILD_DIR
+from hotpin_hil.paths import FIRMWARE_DIR, NATIVE_BUILD_DIR, NATIVE_PROFILE_BUILD_DIR
 
 COMPONENTS = FIRMWARE_DIR / "components"
 IRAM, DRAM = ".iram1.", (".dram1.", ".bss", ".data")
@@ -39,15 +39,29 @@ ELSEWHERE_IN_IRAM = {
     "__real_heap_caps_aligned_calloc",
     "__real_heap_caps_malloc_default",
     "__real_heap_caps_realloc_default",
+    # heap/heap_caps_base.c: HEAP_IRAM_ATTR
+    "__real_heap_caps_malloc_base",
+    "__real_heap_caps_aligned_alloc_base",
+    "__real_heap_caps_calloc_base",
+    "__real_heap_caps_realloc_base",
+    "__real_heap_caps_free",
+    "heap_caps_get_allocated_size",  # memory_profile/linker.lf
+    "esp_backtrace_get_start",  # esp_system/port/arch/xtensa: .iram1 and IRAM_ATTR
+    "esp_backtrace_get_next_frame",
+    "pcTaskGetName",
 }
+PROFILE_WRAPS = 5
 
 
 @pytest.fixture(scope="module")
 def objects() -> list[Path]:
-    found = sorted((NATIVE_BUILD_DIR / "esp-idf").rglob("*.o"))
-    if not found:
+    """Object files of the builds with the test console, without and with the allocation profile."""
+    builds = [
+        sorted((build / "esp-idf").rglob("*.o")) for build in (NATIVE_BUILD_DIR, NATIVE_PROFILE_BUILD_DIR)
+    ]
+    if not all(builds):
         pytest.skip("the firmware is not built for the host: make native")
-    return found
+    return [path for build in builds for path in build]
 
 
 def functions_in_iram(path: Path) -> Iterator[str]:
@@ -95,6 +109,10 @@ def called_by_the_heap() -> set[str]:
         for name in re.findall(r"\b(on_\w+|report_\w+)\b", argument)
     }
     assert len(wrapped) == 5, "the wraps were renamed: update this test"
+    profile = (COMPONENTS / "memory_profile/CMakeLists.txt").read_text()
+    base = re.findall(r"heap_caps_\w+_base|heap_caps_free", profile.partition("foreach(name IN ITEMS")[2])
+    assert len(base) == PROFILE_WRAPS, "the profile's wraps were renamed: update this test"
+    wrapped += base
     assert registered, "the failed-allocation callback is registered in another way: update this test"
     return {f"__wrap_{name}" for name in wrapped} | registered
 

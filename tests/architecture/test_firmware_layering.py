@@ -43,6 +43,7 @@ PURE = (
     "memory_reclaim/src/reclaim_logic.c",
     "memory_predict/src/predict_logic.c",
     "memory_predict/src/trend.c",
+    "memory_profile/src/profile_table.c",
     "state_manager/src/state_logic.c",
     "state_manager/src/transition.c",
     "telemetry/src/number_format.c",

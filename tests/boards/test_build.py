@@ -20,7 +20,7 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "tools"
     folder.mkdir()
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
-    for dirs in ("_HIL_DIRS", "_RELEASE_DIRS"):
+    for dirs in ("_HIL_DIRS", "_RELEASE_DIRS", "_PROFILE_DIRS"):
         monkeypatch.setattr(
             build, dirs, {kind: tmp_path / f"{dirs}-{kind}" for kind in ("hardware", "qemu", "virtual")}
         )
@@ -37,26 +37,34 @@ def log(tools: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("kind", "configurations"), [("hardware", ("hil", "release")), ("qemu", ("qemu", "qemu-release"))]
+    ("kind", "configurations"),
+    [("hardware", ("hil", "release", "profile")), ("qemu", ("qemu", "qemu-release", "qemu-profile"))],
 )
-def test_idf_makes_the_tested_build_and_the_release(
-    tools: Path, kind: str, configurations: tuple[str, str]
+def test_idf_makes_the_tested_build_the_release_and_the_profile(
+    tools: Path, kind: str, configurations: tuple[str, str, str]
 ) -> None:
     add_tool(tools, "idf.py")
     folder = build.build_firmware(kind)
     assert folder == build.build_dir(kind)
-    tested, release = log(tools)
+    tested, release, profile = log(tools)
     assert f"-B {build.build_dir(kind)} -DHOTPIN_BUILD={configurations[0]} build" in tested
     assert f"-B {build.release_build_dir(kind)} -DHOTPIN_BUILD={configurations[1]} build" in release
+    assert f"-B {build.profile_build_dir(kind)} -DHOTPIN_BUILD={configurations[2]} build" in profile
 
 
-def test_host_build_makes_both_configurations(tools: Path) -> None:
+def test_host_build_makes_all_configurations(tools: Path) -> None:
     add_tool(tools, "cmake")
     build.build_firmware("virtual")
     configured = [line for line in log(tools) if "SDKCONFIG_DEFAULTS" in line]
-    assert [line.split("sdkconfig.")[-1].split()[0] for line in configured] == ["hil", "release"]
+    options = [line.split("sdkconfig.defaults;")[1].split()[0].split(";") for line in configured]
+    assert [[Path(file).name for file in files] for files in options] == [
+        ["sdkconfig.hil"],
+        ["sdkconfig.release"],
+        ["sdkconfig.hil", "sdkconfig.profile"],
+    ]
     built = [line for line in log(tools) if line.startswith("--build")]
-    assert built == [f"--build {build.build_dir('virtual')}", f"--build {build.release_build_dir('virtual')}"]
+    folders = (build.build_dir, build.release_build_dir, build.profile_build_dir)
+    assert built == [f"--build {folder('virtual')}" for folder in folders]
 
 
 def test_without_idf_the_existing_build_is_used_and_no_release_is_required(
@@ -84,7 +92,7 @@ def test_second_build_in_a_folder_waits_for_the_first(tools: Path, monkeypatch: 
         assert waits.wait(20.0)
         assert not (tools / "log").exists()
     second.join(20.0)
-    assert len(log(tools)) == 2
+    assert len(log(tools)) == 3
 
 
 def test_folder_that_another_user_owns_is_named_with_a_remedy(
@@ -110,5 +118,5 @@ def test_failed_build_reports_its_last_lines_and_log_file(tools: Path) -> None:
 
 def test_configurations_are_those_of_the_idf_project() -> None:
     known = (build.FIRMWARE_DIR / "CMakeLists.txt").read_text()
-    for configuration in ("hil", "release", "qemu", "qemu-release"):
+    for configuration in ("hil", "release", "profile", "qemu", "qemu-release", "qemu-profile"):
         assert f'HOTPIN_BUILD STREQUAL "{configuration}"' in known

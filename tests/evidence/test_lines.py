@@ -13,6 +13,7 @@ from hotpin_hil.evidence.lines import (
     LINE_CLASSES,
     LOG,
     NOTE,
+    AllocationsNote,
     BaselineNote,
     BoardNote,
     ComplaintNote,
@@ -110,6 +111,10 @@ EXAMPLES: tuple[ResultsLine, ...] = (
     ComplaintNote(MOMENT, "E (5) APP: bad"),
     HeapNote(MOMENT, "no memory", "SPIRAM", 9, (HeapMap(1, 2, (8, -4), True),)),
     SeriesNote(TEST, MAC, "free", "B", (9.0, 8.5), None),
+    AllocationsNote(
+        *(TEST, MAC, "camera mode"),
+        (dict(site="a, a.c:1", task="b", memory="psram", bytes=1, blocks=1, peak=2, allocations=3),),
+    ),
     NoiseNote(TEST, MAC, damaged=1, lost=2, repeated=3, garbled=4),
     KnownNoiseNote(TEST, "E cam: x", 2, "harmless"),
     EmulatorNote(TEST, None, "hangs at reset", 1),

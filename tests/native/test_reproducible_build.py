@@ -55,7 +55,7 @@ def build_elsewhere(root: Path, generator: str) -> Path:
 
 @pytest.mark.skipif(not (PROJECT_ROOT / ".git").exists(), reason="needs a git checkout, to clone it")
 def test_two_clones_of_one_commit_give_the_same_files(tmp_path: Path) -> None:
-    first = build_firmware("virtual", release=False)
+    first = build_firmware("virtual", others=())
     clone(tmp_path / "the clone")
     cache = (first / "CMakeCache.txt").read_text()
     generator = re.search(r"^CMAKE_GENERATOR:INTERNAL=(.*)$", cache, re.M)

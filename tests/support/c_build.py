@@ -38,6 +38,7 @@ typedef int esp_err_t;
 ESP_ATTR_STUB = """\
 #pragma once
 #define IRAM_ATTR
+#define DRAM_ATTR
 """
 _STANDARD_HEADERS = ("stdbool.h", "stddef.h", "stdint.h", "string.h")
 

@@ -10,6 +10,7 @@ import pytest
 from hotpin_hil.evidence.requirements import load_requirements
 from hotpin_hil.paths import PROJECT_ROOT, REQUIREMENTS_FILE
 from tests.system.defects.catalogue import Defect, Edit, load, planted
+from tests.system.defects.run import Outcome
 
 DEFECTS = load()
 
@@ -47,3 +48,15 @@ def test_missing_place_is_named_and_no_file_is_changed(tmp_path: Path) -> None:
     ):
         pass
     assert (tmp_path / "a.c").read_text() == "one two"
+
+
+def test_reason_names_the_line_of_the_first_edit(tmp_path: Path) -> None:
+    (tmp_path / "a.c").write_text("one\ntwo\nthree\n")
+    edits = (Edit("a.c", "two", "leak;\ntwo"), Edit("a.c", "one", "zero\none"))
+    defect = Defect("name", "what", "A-01", edits, blames="f, a.c:{line}")
+    with planted(defect, tmp_path):
+        assert defect.reason_in(tmp_path) == "f, a.c:3"
+    assert Outcome({"A-01": "16 B from f, a.c:3"}, 1, blame="f, a.c:3").catches("A-01")
+    assert not Outcome({"A-01": "16 B from f, a.c:4"}, 1, blame="f, a.c:3").catches("A-01")
+    assert not Outcome({"B-01": "f, a.c:3"}, 1, blame="f, a.c:3").catches("A-01")
+    assert Outcome({"A-01": "any"}, 1).catches("A-01")

@@ -7,7 +7,7 @@ set(HOTPIN_IDF_COMPONENTS
     spi_flash vfs)
 
 macro(idf_component_register)
-    cmake_parse_arguments(ARG "" "" "SRCS;INCLUDE_DIRS;PRIV_INCLUDE_DIRS;REQUIRES;PRIV_REQUIRES" ${ARGN})
+    cmake_parse_arguments(ARG "" "" "SRCS;INCLUDE_DIRS;PRIV_INCLUDE_DIRS;REQUIRES;PRIV_REQUIRES;LDFRAGMENTS" ${ARGN})
     if(ARG_UNPARSED_ARGUMENTS)
         message(FATAL_ERROR "component ${COMPONENT_NAME}: the host build does not support "
             "idf_component_register(${ARG_UNPARSED_ARGUMENTS}); add it to native/cmake/components.cmake")

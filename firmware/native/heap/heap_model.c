@@ -302,13 +302,15 @@ static uint32_t alias_note(uint32_t alias)
     return DIRAM_CODE_START + DIRAM_DATA_END - alias;
 }
 
-/* Stores the note in the block's last word (seen by the data bus) and returns the alias. The block must have
- * room for `size` bytes and the note. */
+/* Stores the note in the block's last word (seen by the data bus), which is the word before the alias (seen
+ * by the instruction bus), and returns the alias. The block must have room for `size` bytes and the note. */
 static uint32_t to_alias(heap_system_t *system, uint32_t data, uint32_t size)
 {
     uint32_t note = data + size;
+    uint32_t alias = alias_note(note);
     memcpy(heap_system_host(system, note), &data, sizeof(data));
-    return alias_note(note);
+    memcpy(heap_system_host(system, alias - sizeof(data)), &data, sizeof(data));
+    return alias;
 }
 
 /* Block address of `address`; 0 if it is an alias whose note is not an address in D/IRAM. */

@@ -7,8 +7,6 @@
 
 #include <stddef.h>
 
-#include "freertos/FreeRTOS.h"
-
 static uint64_t s_now_us;
 static uint64_t s_order;
 static uint64_t s_uptime_us;

@@ -18,6 +18,7 @@ FILES = [
     "test_mem_history.py",
     "test_mem_logic.py",
     "test_mem_render.py",
+    "test_profile_table.py",
     "test_telemetry_c.py",
     "test_transition_engine.py",
     "test_wav_parser.py",

@@ -32,6 +32,14 @@ class Defect:
     edits: tuple[Edit, ...]
     diagnoses: tuple[str, ...] = ()
     """Ids and names of the diagnoses that the report and the analyser must make, and no others; empty: not checked."""
+    blames: str = ""
+    """Text in the reason of the failure, with "{line}" for the line of the first edit; empty: not checked."""
+
+    def reason_in(self, root: Path) -> str:
+        """The text of `blames` for the checkout at `root`, in which the defect is planted."""
+        edit = self.edits[0]
+        text = (root / edit.file).read_text(encoding="utf-8")
+        return self.blames.format(line=text.count("\n", 0, text.index(edit.new)) + 1)
 
 
 def load(folder: Path = FOLDER) -> list[Defect]:

@@ -102,7 +102,7 @@ class Checkout:
 
     def build_without_release(self) -> None:
         """Build only the firmware with the test console, in half the time; tests of the release image need both."""
-        build = "from hotpin_hil.boards.build import build_firmware; build_firmware('virtual', release=False)"
+        build = "from hotpin_hil.boards.build import build_firmware; build_firmware('virtual', others=())"
         self._python("-c", build, good=(0,))
 
     def run(

@@ -33,6 +33,12 @@ class Outcome:
     failed: dict[str, str]
     seconds: float
     problem: str = ""
+    blame: str = ""
+    """Text that the reason must contain."""
+
+    def catches(self, requirement: str) -> bool:
+        """Whether the requirement failed, for the right reason."""
+        return requirement in self.failed and self.blame in self.failed[requirement]
 
 
 class Workbench:
@@ -58,10 +64,11 @@ class Workbench:
             started = time.monotonic()
             try:
                 with planted(defect, checkout.root):
+                    blame = defect.reason_in(checkout.root)
                     failed = checkout.test(*options)
             except (RuntimeError, ValueError) as error:
                 return Outcome({}, time.monotonic() - started, str(error))
-            return Outcome(failed, time.monotonic() - started)
+            return Outcome(failed, time.monotonic() - started, blame=blame)
 
     def examine_unharmed(self) -> Outcome:
         with self.checkout() as checkout:
@@ -125,7 +132,7 @@ def _run(bench: Workbench, defects: list[Defect], whole_suite: bool, skip_unharm
         try:
             for done, future in enumerate(as_completed(futures), 1):
                 defect, outcome = futures[future], future.result()
-                caught = defect.requirement in outcome.failed
+                caught = outcome.catches(defect.requirement)
                 wrong += not caught
                 _row(defect.name, defect.requirement, outcome, caught, f"[{done}/{len(defects)}] ")
         except BaseException:
@@ -138,6 +145,8 @@ def _run(bench: Workbench, defects: list[Defect], whole_suite: bool, skip_unharm
 def _row(name: str, expected: str, outcome: Outcome, good: bool, progress: str = "") -> None:
     failed = ", ".join(outcome.failed) or "nothing"
     reason = outcome.problem or outcome.failed.get(expected, "")
+    if outcome.blame and not good and not outcome.problem:
+        reason += f" (must name '{outcome.blame}')"
     if good and len(reason) > REASON_SHOWN:
         reason = reason[: REASON_SHOWN - 1] + "…"
     word = "ok   " if good else "WRONG"

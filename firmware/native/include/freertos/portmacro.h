@@ -91,7 +91,6 @@ BaseType_t xPortInIsrContext(void);
 #define portENTER_CRITICAL_SAFE(mux) vPortEnterCritical(mux)
 #define portEXIT_CRITICAL_SAFE(mux) vPortExitCritical(mux)
 
-
 #define portYIELD() vPortYield()
 /* Empty, because the ready task of the highest priority always runs at the end of an interrupt. */
 #define portYIELD_FROM_ISR(...) ((void)0)

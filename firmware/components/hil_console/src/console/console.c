@@ -31,6 +31,9 @@ static const console_group_t *const GROUPS[] = {
 #if CONFIG_HOTPIN_MEM_PREDICT
     &CMD_PREDICT,
 #endif
+#if CONFIG_HOTPIN_MEM_PROFILE
+    &CMD_PROFILE,
+#endif
 };
 
 #define GROUP_COUNT ARRAY_SIZE(GROUPS)

@@ -73,6 +73,7 @@ extern const console_group_t CMD_RESOURCES;
 extern const console_group_t CMD_RTC;
 extern const console_group_t CMD_SOUND;
 extern const console_group_t CMD_PREDICT; /* only with CONFIG_HOTPIN_MEM_PREDICT */
+extern const console_group_t CMD_PROFILE; /* only with CONFIG_HOTPIN_MEM_PROFILE */
 
 /** @return the `index`-th command of all groups; NULL after the last */
 const console_command_t *console_command_at(size_t index);

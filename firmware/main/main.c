@@ -6,6 +6,7 @@
 #include "esp_err.h"
 #include "esp_log.h"
 #include "hil_console.h"
+#include "memory_adapt.h"
 #include "memory_manager.h"
 #include "memory_predict.h"
 #include "network_model.h"
@@ -73,6 +74,9 @@ void app_main(void)
 #endif
     ESP_LOGI(TAG, "Initializing memory manager...");
     ESP_ERROR_CHECK(memory_manager_init(NULL));
+#if CONFIG_HOTPIN_MEM_ADAPT
+    ESP_ERROR_CHECK(memory_adapt_start());
+#endif
 #if CONFIG_HOTPIN_MEM_PREDICT
     ESP_ERROR_CHECK(memory_predict_start());
 #endif

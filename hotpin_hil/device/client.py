@@ -11,6 +11,7 @@ from hotpin_hil.device import budgets
 from hotpin_hil.device.console import Console
 from hotpin_hil.device.errors import BoardReset
 from hotpin_hil.protocol.answers import (
+    Adaptation,
     BenchTimes,
     BoardInfo,
     Capture,
@@ -18,6 +19,7 @@ from hotpin_hil.protocol.answers import (
     HeapMap,
     Hold,
     LastBoot,
+    LearnedState,
     LedgerEntry,
     MemoryEvent,
     Mode,
@@ -238,6 +240,14 @@ class Device(Console):
         """Get the manager's advice and run the reclaimers."""
         reply = self.command("mem.optimize", timeout_s=budgets.SLOW_REPLY_S)
         return parse_answer(Optimization, {**reply, "advice": tuple(reply.get("advice", ()))}, "mem.optimize")
+
+    def adapt(self, *, on: bool | None = None, forget: bool = False) -> Adaptation:
+        """Switch adaptive thresholds on or off, forget what is learned (at the next sample), or only read it."""
+        reply = self.command(
+            "mem.adapt", on=on or None, off=True if on is False else None, forget=forget or None
+        )
+        states = tuple(parse_answer(LearnedState, row, "mem.adapt") for row in reply["states"])
+        return parse_answer(Adaptation, {**reply, "states": states}, "mem.adapt")
 
     def predict(self) -> Predictions:
         """When falling memory reaches its thresholds, and what the prediction costs."""

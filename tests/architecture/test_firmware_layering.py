@@ -29,6 +29,7 @@ PURE = (
     "hil_console/src/console/console_text.c",
     "hil_console/src/console/line_editor.c",
     "hil_console/src/console/reply_cache.c",
+    "memory_adapt/src/adapt_logic.c",
     "memory_manager/src/mem_alloc_failed.c",
     "memory_manager/src/mem_layout.c",
     "memory_manager/src/mem_logic.c",

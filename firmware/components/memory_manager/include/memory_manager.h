@@ -104,6 +104,9 @@ typedef struct {
  */
 typedef struct memory_observer {
     void (*observe)(const memory_observation_t *observation);
+    /** NULL, or called by the checking task before each check of thresholds, to change those of this check.
+     * `low` and `critical` are not known yet. */
+    void (*adapt)(const memory_observation_t *observation, memory_thresholds_t *thresholds);
     struct memory_observer *next; //!< Set by memory_manager_register_observer()
 } memory_observer_t;
 

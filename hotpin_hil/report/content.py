@@ -28,6 +28,7 @@ from hotpin_hil.report.diagnoses import diagnoses_of
 from hotpin_hil.report.heap_map import heap_map
 from hotpin_hil.report.leak_chart import leak_chart
 from hotpin_hil.report.margin import margin_share, nearest
+from hotpin_hil.report.predictions import predictions_table
 from hotpin_hil.report.proofs import Proof, procedures_of, proofs
 from hotpin_hil.report.sizes import sizes_notes, sizes_table
 from hotpin_hil.report.story import (
@@ -114,6 +115,7 @@ class Content:
     failures: list[Failure]
     timelines: list[Chart]
     changes: Table | None
+    predictions: Table | None
     waterfalls: list[Chart]
     leaks: list[Chart]
     more_leaks: list[str]
@@ -143,6 +145,7 @@ def collect(results: Results, qualification: Mapping[str, Any]) -> Content:
         failures=_failures(qualification, results, stories, defaults, charts),
         timelines=timelines,
         changes=_changes(stories.values()),
+        predictions=predictions_table(stories.values()),
         waterfalls=waterfalls,
         leaks=leaks,
         more_leaks=more_leaks,

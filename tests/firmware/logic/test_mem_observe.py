@@ -8,6 +8,8 @@ from tests.support.c_build import build
 
 MODULE = build("mem_observe", ["memory_manager/src/mem_observe.c"], ["mem_observe.h"])
 ffi, lib, new = MODULE.ffi, MODULE.lib, MODULE.new
+REGISTERED: list[Any] = []
+"""Observers and their callbacks: an observer is never removed, so it must stay valid."""
 
 
 def test_observers_are_called_with_the_state_and_whether_it_was_steady() -> None:
@@ -23,6 +25,7 @@ def test_observers_are_called_with_the_state_and_whether_it_was_steady() -> None
 
     observers = {name: new("memory_observer_t *") for name in ("first", "second")}
     calls = {name: note(name) for name in observers}
+    REGISTERED.extend((observers, calls))
     for name, observer in observers.items():
         observer.observe = calls[name]
         lib.mem_observe_register(observer)
@@ -90,3 +93,33 @@ def test_observers_get_only_what_they_ask_for() -> None:
         for name in hooks:
             setattr(observer, name, ffi.NULL)
     MODULE.kept = observers  # type: ignore[attr-defined]
+
+
+def test_observers_may_change_the_thresholds_of_a_check() -> None:
+    seen: list[tuple[str, bool]] = []
+
+    @ffi.callback("void(const memory_observation_t *)")
+    def observe(observation: Any) -> None:
+        pass
+
+    @ffi.callback("void(const memory_observation_t *, memory_thresholds_t *)")
+    def adapt(observation: Any, thresholds: Any) -> None:
+        seen.append((ffi.string(observation.state).decode(), observation.steady))
+        thresholds.psram_warning = observation.stats.psram_free
+
+    observer = new("memory_observer_t *", {"observe": observe, "adapt": adapt})
+    REGISTERED.extend((observer, observe, adapt))
+    lib.mem_observe_register(observer)
+    stats = new("memory_stats_t *", {"psram_free": 77})
+    thresholds = new("memory_thresholds_t *")
+    camera, nothing = new("char[]", b"camera"), new("char[]", b"")
+    lib.mem_observe_set_state(camera)
+    for _ in range(2):
+        lib.mem_observe_adapt(stats, thresholds)
+    lib.mem_observe_sample(stats, False, False)
+    lib.mem_observe_adapt(stats, thresholds)
+    lib.mem_observe_set_state(nothing)
+    lib.mem_observe_sample(stats, False, False)
+    lib.mem_observe_adapt(stats, thresholds)
+    assert seen == [("camera", False), ("camera", False), ("camera", True), ("", False)]
+    assert thresholds.psram_warning == 77

@@ -132,6 +132,9 @@ typedef struct memory_observer {
     /** By the monitor task after each periodic sample and its warnings. The same limits apply as to a warning
      * callback. */
     void (*observe)(const memory_observation_t *observation);
+    /** By the checking task before each check of thresholds, to change those of this check. `low` and
+     * `critical` are not known yet. */
+    void (*adapt)(const memory_observation_t *observation, memory_thresholds_t *thresholds);
     /** By the task that sets the application's state; "": a change begins. */
     void (*entered)(const char *state);
     /** After the warning callbacks, by the same task. */

@@ -25,7 +25,7 @@ typedef struct {
 /* Begins with the function that called the caller of this function. */
 void esp_backtrace_get_start(uintptr_t *pc, uintptr_t *sp, uintptr_t *next_pc);
 
-/* Goes on to the function that called the frame's function. False: there is none, or the stack is damaged. */
+/* Continues with the function that called the frame's function. False: there is none, or the stack is damaged. */
 bool esp_backtrace_get_next_frame(esp_backtrace_frame_t *frame);
 
 #ifdef __cplusplus

@@ -6,13 +6,15 @@ from typing import Any
 
 from tests.support.c_build import build
 
-MODULE = build("mem_observe", ["memory_manager/src/mem_observe.c"], ["mem_observe.h"])
-ffi, lib, new = MODULE.ffi, MODULE.lib, MODULE.new
-REGISTERED: list[Any] = []
-"""Observers and their callbacks: an observer is never removed, so it must stay valid."""
+
+def copy(name: str) -> tuple[Any, Any, Any]:
+    """A copy of the module for one test, because an observer is never removed: ffi, lib and new."""
+    module = build(f"mem_observe_{name}", ["memory_manager/src/mem_observe.c"], ["mem_observe.h"])
+    return module.ffi, module.lib, module.new
 
 
 def test_observers_are_called_with_the_state_and_whether_it_was_steady() -> None:
+    ffi, lib, new = copy("state")
     seen: list[Any] = []
 
     def note(name: str) -> Any:
@@ -25,7 +27,6 @@ def test_observers_are_called_with_the_state_and_whether_it_was_steady() -> None
 
     observers = {name: new("memory_observer_t *") for name in ("first", "second")}
     calls = {name: note(name) for name in observers}
-    REGISTERED.extend((observers, calls))
     for name, observer in observers.items():
         observer.observe = calls[name]
         lib.mem_observe_register(observer)
@@ -56,6 +57,7 @@ def test_observers_are_called_with_the_state_and_whether_it_was_steady() -> None
 
 
 def test_observers_get_only_what_they_ask_for() -> None:
+    ffi, lib, new = copy("hooks")
     seen: list[Any] = []
 
     @ffi.callback("void(const char *)")
@@ -89,13 +91,10 @@ def test_observers_get_only_what_they_ask_for() -> None:
     lib.mem_observe_snapshot(snapshot)
     lib.mem_observe_failed(6, 7, function)
     assert seen == [("entered", "voice"), ("warned", 4), ("logged", 5), ("failed", 6, 7, "heap_caps_malloc")]
-    for observer in observers:  # the module is loaded once, and the callbacks end here
-        for name in hooks:
-            setattr(observer, name, ffi.NULL)
-    MODULE.kept = observers  # type: ignore[attr-defined]
 
 
 def test_observers_may_change_the_thresholds_of_a_check() -> None:
+    ffi, lib, new = copy("thresholds")
     seen: list[tuple[str, bool]] = []
 
     @ffi.callback("void(const memory_observation_t *)")
@@ -108,7 +107,6 @@ def test_observers_may_change_the_thresholds_of_a_check() -> None:
         thresholds.psram_warning = observation.stats.psram_free
 
     observer = new("memory_observer_t *", {"observe": observe, "adapt": adapt})
-    REGISTERED.extend((observer, observe, adapt))
     lib.mem_observe_register(observer)
     stats = new("memory_stats_t *", {"psram_free": 77})
     thresholds = new("memory_thresholds_t *")

@@ -17,7 +17,7 @@ SOURCE = "requirement FUT-07"
 CAPTURE, CAPTURE_PRIORITY, CAPTURE_PRESSED = "stt_capture", 10, 12
 """CONFIG_HOTPIN_STT_TASK_PRIORITY and _PRESSED."""
 WORKER = "worker"
-CRITICAL = 300 * KB
+LOW, CRITICAL = 600 * KB, 300 * KB
 CONSOLE_PRIORITY = 5
 SAMPLES_PER_MS = 16
 BUSY_MS = 400
@@ -33,11 +33,11 @@ class Pressure:
     def __init__(self, device: Device, heaps: Heaps, monitor: Monitor) -> None:
         self._device, self._heaps, self._monitor = device, heaps, monitor
         self._held = 0
-        device.thresholds(**only(psram_warning=CRITICAL, psram_critical=CRITICAL))
+        device.thresholds(**only(psram_warning=LOW, psram_critical=CRITICAL))
         monitor.start()
 
-    def begin(self) -> None:
-        self._held = self._heaps.leave(PSRAM, CRITICAL - SMALLEST_STEP)
+    def begin(self, below: int = CRITICAL) -> None:
+        self._held = self._heaps.leave(PSRAM, below - SMALLEST_STEP)
         self._monitor.complete_checks(1)
 
     def end(self) -> None:
@@ -89,6 +89,20 @@ def test_priorities_change_with_the_critical_level(
     now = device.task_priorities()
     measure("task registered under pressure", now.now(WORKER), exact=2, source="at once")
     measure("own memory", now.bytes_static, "B", max=STATIC_MAX, source="firmware/README.md, Memory budget")
+
+
+@pytest.mark.requirement("FUT-07")
+def test_warning_level_changes_no_priority(
+    device: Device, modes: Modes, monitor: Monitor, pressure: Pressure, measure: Measure
+) -> None:
+    modes.to(VOICE)
+    start = device.mark()
+    pressure.begin(LOW)
+    monitor.warning(start, "PSRAM_LOW")
+    answer = device.task_priorities()
+    measure("capture", answer.now(CAPTURE), exact=CAPTURE_PRIORITY, source="only the critical level counts")
+    measure("pressure is reported", answer.pressed, exact=False, source=SOURCE)
+    pressure.end()
 
 
 @pytest.mark.requirement("FUT-07")

@@ -114,7 +114,7 @@ def test_task_that_ends_under_pressure_does_no_harm(
     device.task_priorities(work=6, under=2)
     pressure.begin()
     device.task_priorities(end=True)
-    measure("ended task", device.task_priorities().now(WORKER), exact=0, source="it has ended")
+    measure("deleted task", device.task_priorities().now(WORKER), exact=0, source="it has ended")
     measure("other task", device.task_priorities().now(CAPTURE), exact=CAPTURE_PRESSED, source=SOURCE)
     pressure.end()
     measure("other task, afterwards", device.task_priorities().now(CAPTURE), exact=CAPTURE_PRIORITY)

@@ -50,8 +50,6 @@ ELSEWHERE_IN_IRAM = {
     "__real_heap_caps_realloc_base",
     "__real_heap_caps_free",
     "heap_caps_get_allocated_size",  # memory_profile/linker.lf
-    "esp_backtrace_get_start",  # esp_system/port/arch/xtensa: .iram1 and IRAM_ATTR
-    "pcTaskGetName",
 }
 PROFILE_WRAPS = 5
 

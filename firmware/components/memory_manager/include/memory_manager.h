@@ -324,11 +324,6 @@ void memory_manager_watch_failures(void);
  */
 uint32_t memory_manager_first_failure(void);
 
-/** Called for each failed allocation, if a component defines this function. Same context and limits as
- * ESP-IDF's own callback: in the task whose allocation failed, maybe with the flash cache off, so it must be
- * in IRAM. */
-void memory_manager_on_allocation_failed(size_t size, uint32_t caps) __attribute__((weak));
-
 /** "INTERNAL_LOW" … "FRAGMENTATION_HIGH"; "?" if type is invalid. */
 const char *memory_warning_name(memory_warning_type_t type);
 

@@ -189,9 +189,6 @@ static IRAM_ATTR void on_alloc_failed(size_t size, uint32_t caps, const char *fu
         .function = function,
     };
     mem_alloc_failed_put(&failed);
-    if (memory_manager_on_allocation_failed != NULL) {
-        memory_manager_on_allocation_failed(size, caps);
-    }
     TaskHandle_t watched = s_mm.watched_task;
     if (watched != NULL && watched == xTaskGetCurrentTaskHandle() && s_mm.watched_failure == 0) {
         s_mm.watched_failure = (uint32_t)size;

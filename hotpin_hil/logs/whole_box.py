@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from hotpin_hil.logs.kinds import NOT_A_BOARDS, TRACE
-from hotpin_hil.logs.shapes import BOX_TOP
+from hotpin_hil.logs.shapes import BOX_TOP, INSERTED
 from hotpin_hil.protocol.box import BOTTOM, BOX_LINES, FOREIGN_MAX, TITLE, printed_values, template_lines
 
 _OWN = b"\xe2\x95"
@@ -35,9 +35,13 @@ class WholeBox(NamedTuple):
 
 
 def is_other_box(lines: Sequence[bytes], top: int) -> bool:
-    """Whether the line after a top shows that the box is not a statistics box; most firmware frames other texts too."""
+    """Whether the line after a top shows that the box is not a statistics box; most firmware frames other texts too.
+
+    A line that another task's output splits shows nothing.
+    """
     after = lines[top + 1] if top + 1 < len(lines) else b""
-    return _own_mark(lines[top]) in after and _TITLE not in after
+    _, mark, text = after.partition(_own_mark(lines[top]))
+    return mark != b"" and _TITLE not in after and INSERTED.search(text) is None
 
 
 def is_cut_off(lines: Sequence[bytes], top: int) -> bool:

@@ -112,7 +112,7 @@ def reading(log: bytes, chunk: int = 1 << 16) -> tuple[Any, ...]:
     events = [event for at in range(0, len(log), chunk) for event in reader.feed(log[at : at + chunk])]
     events += reader.close()
     tally = reader.scan.tally
-    counts = (tally.levels, tally.format, tally.errors_by_tag, tally.odd_stamps, tally.hidden_headers)
+    counts = (tally.levels, tally.format, tally.complaints, tally.odd_stamps, tally.hidden_headers)
     return events, counts, reader.scan.lines, reader.scan.high_ms, reader.records
 
 

@@ -146,7 +146,7 @@ def test_core_dump_of_a_panic_in_the_monitor_has_its_warning(
     story = read()
     free = story.snapshots[-1].stats.psram_free if story.snapshots else 0
     measure(
-        "newest snapshot is that of the warning",
+        "the warning has the newest snapshot",
         story.snapshots[-1].context,
         exact="Memory Warning",
         source=SOURCE,

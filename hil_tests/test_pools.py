@@ -32,7 +32,7 @@ PAIR_US_MAX = 5
 CHUNKS = "audio chunks"
 CHUNK, CHUNK_COUNT = 4 * KB, 3
 STATIC_MAX = 640
-"""Bytes of internal memory of the component: 312 on the chip; pointers of the host are twice as long."""
+"""Bytes of internal memory of the component: 280 on the chip; pointers of the host are twice as long."""
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ SOURCE = "requirement FUT-07"
 CAPTURE, CAPTURE_PRIORITY, CAPTURE_PRESSED = "stt_capture", 10, 12
 """CONFIG_HOTPIN_STT_TASK_PRIORITY and _PRESSED."""
 WORKER = "worker"
-CRITICAL = 300 * KB
+LOW, CRITICAL = 600 * KB, 300 * KB
 CONSOLE_PRIORITY = 5
 SAMPLES_PER_MS = 16
 BUSY_MS = 400
@@ -33,11 +33,11 @@ class Pressure:
     def __init__(self, device: Device, heaps: Heaps, monitor: Monitor) -> None:
         self._device, self._heaps, self._monitor = device, heaps, monitor
         self._held = 0
-        device.thresholds(**only(psram_warning=CRITICAL, psram_critical=CRITICAL))
+        device.thresholds(**only(psram_warning=LOW, psram_critical=CRITICAL))
         monitor.start()
 
-    def begin(self) -> None:
-        self._held = self._heaps.leave(PSRAM, CRITICAL - SMALLEST_STEP)
+    def begin(self, below: int = CRITICAL) -> None:
+        self._held = self._heaps.leave(PSRAM, below - SMALLEST_STEP)
         self._monitor.complete_checks(1)
 
     def end(self) -> None:
@@ -92,6 +92,20 @@ def test_priorities_change_with_the_critical_level(
 
 
 @pytest.mark.requirement("FUT-07")
+def test_warning_level_changes_no_priority(
+    device: Device, modes: Modes, monitor: Monitor, pressure: Pressure, measure: Measure
+) -> None:
+    modes.to(VOICE)
+    start = device.mark()
+    pressure.begin(LOW)
+    monitor.warning(start, "PSRAM_LOW")
+    answer = device.task_priorities()
+    measure("capture", answer.now(CAPTURE), exact=CAPTURE_PRIORITY, source="only the critical level counts")
+    measure("pressure is reported", answer.pressed, exact=False, source=SOURCE)
+    pressure.end()
+
+
+@pytest.mark.requirement("FUT-07")
 def test_task_that_ends_under_pressure_does_no_harm(
     device: Device, modes: Modes, pressure: Pressure, measure: Measure
 ) -> None:
@@ -100,7 +114,7 @@ def test_task_that_ends_under_pressure_does_no_harm(
     device.task_priorities(work=6, under=2)
     pressure.begin()
     device.task_priorities(end=True)
-    measure("ended task", device.task_priorities().now(WORKER), exact=0, source="it has ended")
+    measure("deleted task", device.task_priorities().now(WORKER), exact=0, source="it has ended")
     measure("other task", device.task_priorities().now(CAPTURE), exact=CAPTURE_PRESSED, source=SOURCE)
     pressure.end()
     measure("other task, afterwards", device.task_priorities().now(CAPTURE), exact=CAPTURE_PRIORITY)

@@ -9,6 +9,7 @@
 #include "hil_console.h"
 #include "memory_crash.h"
 #include "memory_history.h"
+#include "memory_adapt.h"
 #include "memory_manager.h"
 #if CONFIG_HOTPIN_MEM_PRIORITY
 #include "memory_priority.h"
@@ -85,6 +86,9 @@ void app_main(void)
 #endif
     ESP_LOGI(TAG, "Initializing memory manager...");
     ESP_ERROR_CHECK(memory_manager_init(NULL));
+#if CONFIG_HOTPIN_MEM_ADAPT
+    ESP_ERROR_CHECK(memory_adapt_start());
+#endif
 #if CONFIG_HOTPIN_MEM_PREDICT
     ESP_ERROR_CHECK(memory_predict_start());
 #endif
@@ -108,10 +112,7 @@ void app_main(void)
 #endif
     network_model_start();
 #if CONFIG_HOTPIN_MEM_HISTORY
-    err = memory_history_start();
-    if (err != ESP_OK) {
-        ESP_LOGE(TAG, "Memory history: %s", esp_err_to_name(err));
-    }
+    ESP_ERROR_CHECK(memory_history_start());
 #endif
 
 #if CONFIG_HOTPIN_HIL_CONSOLE

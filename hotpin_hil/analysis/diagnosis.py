@@ -8,7 +8,7 @@ experience from recorded boards.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, KeysView
 
 from hotpin_hil.analysis import catalogue
 from hotpin_hil.analysis.boot_catalogue import BOOT_FAULTS
@@ -56,6 +56,16 @@ class Diagnoser:
     def leaks(self) -> list[StateLeak]:
         """Verdicts on all ended boots, up to LEAKS_KEPT."""
         return self._leaks.leaks
+
+    @property
+    def keys(self) -> KeysView[tuple[str, str]]:
+        """Ids and keys of the diagnoses so far. Those that need the end of a boot or of an incident come later."""
+        return self._findings.keys
+
+    @property
+    def found(self) -> dict[tuple[str, str], Diagnosis]:
+        """The diagnoses so far, by id and key."""
+        return dict(zip(self.keys, self._findings.result(), strict=True))
 
     def feed(self, event: ev.LogEvent) -> None:
         """Pass the next event of the log to the diagnoses that it concerns."""

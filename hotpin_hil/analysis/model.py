@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import KeysView
 from dataclasses import dataclass, replace
 
 from hotpin_hil.analysis.catalogue import Known
@@ -117,6 +118,11 @@ class Findings:
         known = self._found.get((id_, key))
         if known is not None and evidence not in known.evidence and len(known.evidence) < EVIDENCE_MAX:
             self._found[id_, key] = replace(known, evidence=(*known.evidence, evidence))
+
+    @property
+    def keys(self) -> KeysView[tuple[str, str]]:
+        """Ids and keys of the diagnoses so far."""
+        return self._found.keys()
 
     def result(self) -> list[Diagnosis]:
         """All diagnoses."""

@@ -111,6 +111,11 @@ class SummaryBuilder:
         self._pictured = 0
         self._first_line, self._first_boot = first_line, first_boot
 
+    @property
+    def present(self) -> BootSummary | None:
+        """The newest boot; None before the first event."""
+        return self._present
+
     def close(self, lines: int) -> None:
         """End the log: a log with lines of a board but without events has one boot.
 

@@ -56,6 +56,7 @@ INDIRECT: Mapping[str, tuple[str, ...]] = {
     "admit": ("camera_controller_*blocks", "audio_driver_blocks", "stt_pipeline_blocks"),
     "playback": ("playback_done",),
     "state_task": ("announce",),
+    "mem_observe_adapt": ("memory_adapt.c:adapt",),
     "announce": ("on_warning_*", "on_recovery_*"),
     "note_call": ("callback_call_*",),
     "hide_foreground": ("hide_line",),

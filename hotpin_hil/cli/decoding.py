@@ -16,15 +16,8 @@ if TYPE_CHECKING:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add --elf, --core and --toolchain."""
-    parser.add_argument(
-        "--elf",
-        metavar="PATH",
-        type=Path,
-        action="append",
-        default=[],
-        help="decode backtraces with this ELF file, or with the matching one in this folder (repeatable)",
-    )
+    """Add --elf, --toolchain and --core."""
+    add_elf_options(parser)
     parser.add_argument(
         "--core",
         metavar="FILE",
@@ -32,6 +25,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         help="also read this core dump (raw, ELF or base64) by esp-coredump; needs --elf (repeatable)",
+    )
+
+
+def add_elf_options(parser: argparse.ArgumentParser) -> None:
+    """Add --elf and --toolchain."""
+    parser.add_argument(
+        "--elf",
+        metavar="PATH",
+        type=Path,
+        action="append",
+        default=[],
+        help="decode backtraces with this ELF file, or with the matching one in this folder (repeatable)",
     )
     parser.add_argument(
         "--toolchain",

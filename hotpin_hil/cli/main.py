@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hotpin_hil import __version__
-from hotpin_hil.cli import analyze, compare, coredump, fidelity, history, runs, seal, trend
+from hotpin_hil.cli import analyze, compare, coredump, fidelity, history, monitor, runs, seal, trend
 from hotpin_hil.cli.board import add_commands
 from hotpin_hil.errors import HilError, host_remedy
 from hotpin_hil.paths import runs_dir
@@ -146,6 +146,8 @@ def _parser() -> argparse.ArgumentParser:
     coredump.add_command(commands)
 
     analyze.add_command(commands)
+
+    monitor.add_command(commands)
 
     profile = commands.add_parser(
         "profile", help="make a profile for virtual boards from a firmware build's memory map"

@@ -13,6 +13,7 @@ from hotpin_hil.device.errors import (
     UnexpectedEvent,
 )
 from hotpin_hil.protocol.answers import (
+    Adaptation,
     BenchTimes,
     BoardInfo,
     Capture,
@@ -21,6 +22,7 @@ from hotpin_hil.protocol.answers import (
     HeapMap,
     Hold,
     LastBoot,
+    LearnedState,
     LedgerEntry,
     MemoryEvent,
     Mode,
@@ -50,6 +52,7 @@ from hotpin_hil.protocol.answers import (
 )
 
 __all__ = [
+    "Adaptation",
     "BenchTimes",
     "BoardInfo",
     "BoardReset",
@@ -61,6 +64,7 @@ __all__ = [
     "HeapMap",
     "Hold",
     "LastBoot",
+    "LearnedState",
     "LedgerEntry",
     "LostRecord",
     "MemoryEvent",

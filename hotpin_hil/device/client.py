@@ -18,6 +18,7 @@ from hotpin_hil.protocol.allocations import (
     parse_task_allocations,
 )
 from hotpin_hil.protocol.answers import (
+    Adaptation,
     BenchTimes,
     BoardInfo,
     Capture,
@@ -25,6 +26,7 @@ from hotpin_hil.protocol.answers import (
     HeapMap,
     Hold,
     LastBoot,
+    LearnedState,
     LedgerEntry,
     MemoryEvent,
     Mode,
@@ -379,6 +381,14 @@ class Device(Console):
             **arguments,
         )
         return parse_reclaimers(reply)
+
+    def adapt(self, *, on: bool | None = None, forget: bool = False) -> Adaptation:
+        """Switch adaptive thresholds on or off, forget what is learned (at the next sample), or only read it."""
+        reply = self.command(
+            "mem.adapt", on=on or None, off=True if on is False else None, forget=forget or None
+        )
+        states = tuple(parse_answer(LearnedState, row, "mem.adapt") for row in reply["states"])
+        return parse_answer(Adaptation, {**reply, "states": states}, "mem.adapt")
 
     def predict(self) -> Predictions:
         """When falling memory reaches its thresholds, and what the prediction costs."""

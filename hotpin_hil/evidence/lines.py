@@ -444,7 +444,8 @@ class EventNote(_MomentLine):
     mode: str | None
     """The board's mode; None until it is known."""
     event: str
-    """"mem.sample", "mode", "mem.warning", "mem.recovered", "mem.alloc_failed", "tts", "boot", "log.dropped"."""
+    """"mem.sample", "mode", "mem.warning", "mem.recovered", "mem.alloc_failed", "mem.predicted", "tts", "boot",
+    "log.dropped"."""
     data: Mapping[str, Any]
     """The event's fields as the firmware sent them, unchecked."""
 

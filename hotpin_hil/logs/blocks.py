@@ -6,7 +6,7 @@ import re
 
 from hotpin_hil.logs.encoding import TextDecoder
 from hotpin_hil.logs.format import LogFormat
-from hotpin_hil.logs.prefix import PrefixRemover
+from hotpin_hil.logs.prefix import LivePrefixRemover, PrefixRemover
 from hotpin_hil.protocol.log import COLOUR, ERASED
 
 LINE_MAX = 64 * 1024
@@ -30,14 +30,21 @@ _REPLACED = re.compile("�[^\n]*\n")
 class BlockCutter:
     """Cuts a stream into windows of whole lines; counts the colours and damage that it removes in `form`."""
 
-    def __init__(self, form: LogFormat) -> None:
+    def __init__(self, form: LogFormat, *, is_live: bool = False) -> None:
+        """Make a cutter.
+
+        Args:
+            form: counts colours and damage.
+            is_live: return each line as soon as it is whole, instead of windows.
+        """
         self.bytes = 0
         """Bytes of the log as UTF-8."""
         self.overlong_lines = 0
         self.ends_with_newline = True
         self._form = form
-        self._decoder = TextDecoder()
+        self._decoder = TextDecoder(is_live=is_live)
         self._prefix = PrefixRemover()
+        self._live_prefix = LivePrefixRemover() if is_live else None
         self._carry = b""
         self._is_skipping = False
         self._waiting = b""
@@ -61,6 +68,8 @@ class BlockCutter:
     def _windows(self, block: bytes) -> bytes:
         if not block:
             return b""
+        if self._live_prefix is not None:
+            return self._live_prefix.remove(self._plain(block))
         self._waiting += self._plain(block)
         lines, start = [], 0
         while len(self._waiting) - start >= WINDOW:

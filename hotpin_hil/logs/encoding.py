@@ -18,7 +18,13 @@ _MARKED_NULS_MIN = 0.25
 class TextDecoder:
     """Turns a capture in any of these encodings, fed in chunks of any size, into UTF-8."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_live: bool = False) -> None:
+        """Make a decoder.
+
+        Args:
+            is_live: decide about the encoding by the first line alone, without waiting for a longer start.
+        """
+        self._is_live = is_live
         self._head: bytes | None = b""
         """The start of the log until it is long enough; None afterwards."""
         self._utf16: codecs.IncrementalDecoder | None = None
@@ -27,9 +33,10 @@ class TextDecoder:
         """Decode the next chunk."""
         if self._head is not None:
             self._head += data
-            if len(self._head) < SAMPLE:
+            line = self._head.find(b"\n") + 1 if self._is_live else 0
+            if len(self._head) < SAMPLE and not line:
                 return b""
-            data = self._start(self._head)
+            data = self._start(self._head, line or SAMPLE)
         return self._decode(data)
 
     def close(self) -> bytes:
@@ -37,11 +44,11 @@ class TextDecoder:
         rest = self._start(self._head) if self._head is not None else b""
         return self._decode(rest, final=True)
 
-    def _start(self, head: bytes) -> bytes:
+    def _start(self, head: bytes, sample: int = SAMPLE) -> bytes:
         self._head = None
         if head.startswith(codecs.BOM_UTF8):
             return head[len(codecs.BOM_UTF8) :]
-        encoding, begin = _utf16(head[:SAMPLE])
+        encoding, begin = _utf16(head[: min(sample, SAMPLE)])
         if encoding:
             self._utf16 = codecs.getincrementaldecoder(encoding)(errors="replace")
         return head[begin:]

@@ -7,12 +7,14 @@ the same shape in most lines. Digits may differ from line to line, and so may th
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 
 PREFIX_MAX = 100
 """Bytes; a longer text in front of a line is not a prefix."""
 SHARE_MIN = 0.5
 """Share of a window's lines that must have the prefix."""
+LIVE_LINES = 32
+"""The window of a log that is still being written: each line with those before it."""
 
 _BOARD_LINE = (
     rb"[EWIDV] \((?:\d{1,10}|(?:[\d-]{8,10} )?\d\d:\d\d:\d\d\.\d{1,6})\) \S|(?:\[ {0,9}\d{1,10}\])?\[[EWIDV]\]\[|"
@@ -28,6 +30,7 @@ _CLOCK = re.compile(
     rb"(?:[ \t]{0,2}(?:->|>|\|))?[ \t]{0,2})(?=\S)"
 )
 """A time of day in front of a line, for a log in which no line shows by itself that the board printed it."""
+_AFTER_TEXT = re.compile(rb"(?m)^(?!%s).{1,%d}?(?:%s)" % (_BOARD_LINE, PREFIX_MAX, _BOARD_LINE))
 _TOKEN = re.compile(rb"\d+|[A-Za-z]+|[ \t]+|[^\dA-Za-z \t]")
 _NAMES = rb"Jan|Feb|Mar|Apr|May|June?|July?|Aug|Sept?|Oct|Nov|Dec|Mon|Tue|Wed|Thu|Fri|Sat|Sun|AM|PM|am|pm"
 _NAME = re.compile(_NAMES)
@@ -56,6 +59,35 @@ class PrefixRemover:
             self._prefix = find_prefix(window)
         self._is_first = False
         return window if self._prefix is None else self._prefix.sub(b"", window)
+
+
+class LivePrefixRemover:
+    """Removes the prefix from the lines of a log that is still being written.
+
+    Each line is judged with the lines before it, not with those after it, so that no line waits. The result does not
+    depend on how the lines are fed.
+    """
+
+    def __init__(self) -> None:
+        self._prefix: re.Pattern[bytes] | None = None
+        self._recent: deque[bytes] = deque(maxlen=LIVE_LINES)
+
+    def remove(self, lines: bytes) -> bytes:
+        """The next whole lines without their prefix."""
+        if self._prefix is None and not _may_have_prefix(lines):
+            self._recent.extend(line + b"\n" for line in lines.split(b"\n")[-LIVE_LINES - 1 : -1])
+            return lines
+        return b"".join(self._remove(line + b"\n") for line in lines.split(b"\n")[:-1])
+
+    def _remove(self, line: bytes) -> bytes:
+        self._recent.append(line)
+        if _may_have_prefix(line) if self._prefix is None else not self._prefix.match(line):
+            self._prefix = find_prefix(b"".join(self._recent))
+        return line if self._prefix is None else self._prefix.sub(b"", line)
+
+
+def _may_have_prefix(lines: bytes) -> bool:
+    return _AFTER_TEXT.search(lines) is not None or _CLOCK.search(lines) is not None
 
 
 def find_prefix(window: bytes) -> re.Pattern[bytes] | None:

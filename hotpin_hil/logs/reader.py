@@ -11,6 +11,7 @@ Memory does not grow with the log. Lines that start like a known format but cann
 from __future__ import annotations
 
 from hotpin_hil.logs.interpreter import WANTED, LineInterpreter, matters
+from hotpin_hil.logs.live_scan import LiveLineScanner
 from hotpin_hil.logs.scan import LineScanner
 from hotpin_hil.logs.whole_box import WholeBox
 from hotpin_hil.protocol import events as ev
@@ -29,14 +30,17 @@ def read_events(data: bytes) -> list[ev.LogEvent]:
 class LogReader:
     """Reads a log, fed in chunks of any size; the events do not depend on the chunks."""
 
-    def __init__(self, first_line: int = 1, first_boot: int = 0) -> None:
+    def __init__(self, first_line: int = 1, first_boot: int = 0, *, is_live: bool = False) -> None:
         """Make a reader.
 
         Args:
             first_line: number of the first line, for a part of a log.
             first_boot: number of the boot in which the part begins.
+            is_live: return an event as soon as the lines that make it have arrived, instead of a window at a time.
+                The events are the same, except where a terminal's prefix begins or ends.
         """
-        self.scan = LineScanner(WANTED, self._take, self._take_whole_box, matters)
+        scanner = LiveLineScanner if is_live else LineScanner
+        self.scan = scanner(WANTED, self._take, self._take_whole_box, matters)
         """Counts lines, levels, times and format errors."""
         self.scan.lines = self._skipped = first_line - 1
         self._lines = LineInterpreter(self.scan, first_boot)

@@ -33,6 +33,8 @@ from hotpin_hil.protocol.log import ConsoleLine, LogLine
 
 LOOK_AHEAD = 8
 """Number of lines to examine after a time that falls, to distinguish a restart from a damaged time."""
+TIMES_AHEAD = 2
+"""Number of times in these lines that are enough."""
 
 
 class LineScanner:
@@ -60,7 +62,7 @@ class LineScanner:
         self.tally = LineTally()
         self.blocks = BlockCutter(self.tally.format)
         self.lines = 0
-        self._clock = BoardClock(self.tally, lambda at: _times_in(self._waiting[at : at + LOOK_AHEAD]))
+        self._clock = BoardClock(self.tally, lambda at: times_in(self._waiting[at : at + LOOK_AHEAD]))
         self._cut = LineJoiner()
         self._headers = OtherHeaders()
         self._take_line = take
@@ -248,9 +250,9 @@ def _stamped_line(kinds: bytes, index: int) -> int:
     return [at for at, kind in enumerate(kinds) if kind not in UNSTAMPED][index]
 
 
-def _times_in(lines: list[bytes]) -> list[int]:
+def times_in(lines: list[bytes]) -> list[int]:
     """The first two times in lines."""
-    return [int(row[2]) for row in map(ROW.match, lines) if row is not None and row[1]][:2]
+    return [int(row[2]) for row in map(ROW.match, lines) if row is not None and row[1]][:TIMES_AHEAD]
 
 
 def _is_cut(level: bytes, text: bytes) -> bool:

@@ -523,6 +523,30 @@ def parse_priorities(reply: dict[str, Any]) -> TaskPriorities:
 
 
 @dataclass(frozen=True)
+class LearnedState:
+    """Warning thresholds that are learned from one mode."""
+
+    state: str
+    windows: int
+    """Windows learned from so far."""
+    learned: bool
+    """There were enough windows: the thresholds apply."""
+    internal: int
+    dma: int
+    psram: int
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """`mem.adapt`: whether thresholds are learned and applied, what is learned, and the cost."""
+
+    enabled: bool
+    states: tuple[LearnedState, ...]
+    bytes_static: int
+    bytes_rtc: int
+
+
+@dataclass(frozen=True)
 class Prediction:
     """When steadily falling memory reaches a threshold; times in ms from `timestamp_ms`."""
 

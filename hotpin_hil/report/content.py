@@ -29,6 +29,7 @@ from hotpin_hil.report.heap_map import heap_map
 from hotpin_hil.report.history import history_chart
 from hotpin_hil.report.leak_chart import leak_chart
 from hotpin_hil.report.margin import margin_share, nearest
+from hotpin_hil.report.predictions import predictions_table
 from hotpin_hil.report.proofs import Proof, procedures_of, proofs
 from hotpin_hil.report.sizes import sizes_notes, sizes_table
 from hotpin_hil.report.story import (
@@ -117,6 +118,7 @@ class Content:
     failures: list[Failure]
     timelines: list[Chart]
     changes: Table | None
+    predictions: Table | None
     waterfalls: list[Chart]
     histories: list[Chart]
     """The history in flash, across the board's resets."""
@@ -150,6 +152,7 @@ def collect(results: Results, qualification: Mapping[str, Any]) -> Content:
         failures=_failures(qualification, results, stories, defaults, charts),
         timelines=timelines,
         changes=_changes(stories.values()),
+        predictions=predictions_table(stories.values()),
         waterfalls=waterfalls,
         histories=_histories(stories.values(), charts),
         leaks=leaks,

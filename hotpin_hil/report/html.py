@@ -88,6 +88,7 @@ def _sections(content: Content, *, has_baseline: bool) -> list[tuple[str, str]]:
             ("memory", "Memory over time", content.timelines),
             ("transitions", "Mode transitions", content.changes),
             ("history", "History", content.histories),
+            ("predictions", "Predictions", content.predictions),
             ("leaks", "Leaks", content.leaks),
             ("deviations", "What this does not prove", True),
             ("not-tested", "Not tested", True),

@@ -24,9 +24,13 @@ IRAM, DRAM = ".iram1.", (".dram1.", ".bss", ".data")
 ELSEWHERE_IN_IRAM = {
     "esp_log_timestamp",  # log/linker.lf
     "xTaskGetCurrentTaskHandle",  # freertos/linker.lf, and what it calls: all of FreeRTOS
+    "pcTaskGetName",  # as before; called only while the flash cache is on
+    "xPortInIsrContext",
+    "esp_backtrace_get_start",  # esp_system/port/arch/xtensa: debug_helpers_asm.S (IRAM), IRAM_ATTR
+    "esp_backtrace_get_next_frame",
+    "spi_flash_cache_enabled",  # spi_flash/cache_utils.c: IRAM_ATTR
     "vPortEnterCritical",
     "vPortExitCritical",
-    "xPortInIsrContext",
     "memcpy",  # ROM (esp_rom/esp32/ld/esp32.rom.newlib-funcs.ld); with CONFIG_SPIRAM_CACHE_WORKAROUND newlib's
     "memset",
     # heap/heap_caps.c, heap_caps_base.c: HEAP_IRAM_ATTR
@@ -46,9 +50,6 @@ ELSEWHERE_IN_IRAM = {
     "__real_heap_caps_realloc_base",
     "__real_heap_caps_free",
     "heap_caps_get_allocated_size",  # memory_profile/linker.lf
-    "esp_backtrace_get_start",  # esp_system/port/arch/xtensa: .iram1 and IRAM_ATTR
-    "esp_backtrace_get_next_frame",
-    "pcTaskGetName",
 }
 PROFILE_WRAPS = 5
 

@@ -32,6 +32,7 @@ PURE = (
     "memory_crash/src/crash_story.c",
     "memory_history/src/history_group.c",
     "memory_history/src/history_window.c",
+    "memory_adapt/src/adapt_logic.c",
     "memory_manager/src/mem_alloc_failed.c",
     "memory_manager/src/mem_layout.c",
     "memory_manager/src/mem_logic.c",

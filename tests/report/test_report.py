@@ -34,6 +34,8 @@ TEST = "t::A"
 MOMENT = lines.Moment(TEST, "24:0a:c4:00:00:01", "00c0ffee", 2_000)
 LEDGER_FIGURES = ("internal_before", "internal_after", "psram_before", "psram_after")
 NOW = {"timestamp_ms": 2_000, **{field.name: 70_000 for field in FIELDS if field.section}}
+PREDICTED = {"memory": "dma", "critical": True, "timestamp_ms": 0, "loss_per_hour": 1, "windows": 12}
+PREDICTED |= dict.fromkeys(("expected_ms", "earliest_ms", "latest_ms"), 1_000)
 
 
 def results_with(name: str, reason: str, text: str = "t", more: Iterable[lines.ResultsLine] = ()) -> Results:
@@ -72,6 +74,7 @@ def lines_with(text: str) -> list[lines.ResultsLine]:
             MOMENT, text, "mem.warning", {"type": text, "value": 1, "threshold": 2, "timestamp_ms": 3}
         ),
         lines.EventNote(MOMENT, text, "mem.alloc_failed", {"size": 12, "caps": 4, "function": text}),
+        lines.EventNote(MOMENT, text, "mem.predicted", {**PREDICTED, "state": text}),
         lines.ReplyNote(MOMENT, text, "mem.thresholds", dict.fromkeys(LEVELS, 1_024)),
         lines.ReplyNote(MOMENT, text, "mode.ledger", {"ledger": [ledger]}),
         lines.ReplyNote(MOMENT, text, "heap.regions", {"regions": [{"start": 1, "caps": text}]}),

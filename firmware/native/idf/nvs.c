@@ -39,8 +39,9 @@
 #define SIZE_HASH_BLOCK 128
 #define HASH_NODES 29
 #define SIZE_NAMESPACE 28
-#define SIZE_HANDLE 20 /* each of the two objects of a handle */
-#define SIZE_SCAN 512  /* buffer for checking an empty page */
+#define SIZE_BLOB_INDEX 40 /* one per blob while NVS starts */
+#define SIZE_HANDLE 20     /* each of the two objects of a handle */
+#define SIZE_SCAN 512      /* buffer for checking an empty page */
 
 enum { TYPE_SZ = 0x21, TYPE_BLOB_DATA = 0x42, TYPE_BLOB_INDEX = 0x48, TYPE_ANY = 0xFF };
 enum { ENTRY_ERASED = 0, ENTRY_INVALID = 1, ENTRY_WRITTEN = 2, ENTRY_EMPTY = 3 };
@@ -698,6 +699,104 @@ static esp_err_t load_names(void)
     return ESP_OK;
 }
 
+/* --- Remains of blobs, after a power cut --- */
+
+typedef struct blob_index blob_index_t;
+struct blob_index {
+    blob_index_t *next;
+    void *charged;
+    item_t item;
+    uint32_t size; // of the chunks found
+    uint32_t chunks;
+};
+
+static void free_indexes(blob_index_t *indexes)
+{
+    while (indexes != NULL) {
+        blob_index_t *index = indexes;
+        indexes = index->next;
+        heap_caps_free(index->charged);
+        native_host_free(index);
+    }
+}
+
+static esp_err_t list_indexes(blob_index_t **indexes)
+{
+    blob_index_t **link = indexes;
+    item_t item;
+    for (page_t *page = s_used; page != NULL; page = page->next) {
+        for (uint32_t entry = 0; find_in_page(page, &entry, 0xFF, TYPE_BLOB_INDEX, NULL, CHUNK_ANY, &item);
+             entry += item.span) {
+            void *charged = heap_caps_malloc_default(SIZE_BLOB_INDEX);
+            if (charged == NULL) {
+                return ESP_ERR_NO_MEM;
+            }
+            *link = native_host_alloc(sizeof **link);
+            **link = (blob_index_t){.charged = charged, .item = item};
+            link = &(*link)->next;
+        }
+    }
+    return ESP_OK;
+}
+
+/* The index of a chunk's blob in the chunk's version; NULL if there is none. */
+static blob_index_t *index_of(blob_index_t *indexes, const item_t *chunk)
+{
+    for (; indexes != NULL; indexes = indexes->next) {
+        const item_t *index = &indexes->item;
+        if (index->ns == chunk->ns && strncmp(index->key, chunk->key, sizeof chunk->key) == 0 &&
+            (index->index.start & BLOB_VERSION_1) == (chunk->chunk & BLOB_VERSION_1)) {
+            return indexes;
+        }
+    }
+    return NULL;
+}
+
+/* Erases indexes whose chunks are incomplete, then chunks without an index, as ESP-IDF does. */
+static esp_err_t erase_remains(void)
+{
+    blob_index_t *indexes = NULL;
+    esp_err_t err = list_indexes(&indexes);
+    item_t item;
+    for (page_t *page = s_used; page != NULL && err == ESP_OK; page = page->next) {
+        for (uint32_t entry = 0; find_in_page(page, &entry, 0xFF, TYPE_BLOB_DATA, NULL, CHUNK_ANY, &item);
+             entry += item.span) {
+            blob_index_t *index = index_of(indexes, &item);
+            if (index != NULL) {
+                index->size += item.variable.size;
+                index->chunks++;
+            }
+        }
+    }
+    for (blob_index_t *index = indexes; index != NULL && err == ESP_OK; index = index->next) {
+        uint32_t entry = 0;
+        page_t *page = s_used;
+        if (index->size == index->item.index.size && index->chunks == index->item.index.chunks) {
+            continue;
+        }
+        for (; page != NULL; page = page->next, entry = 0) {
+            if (find_in_page(page, &entry, index->item.ns, TYPE_BLOB_INDEX, index->item.key, CHUNK_ANY,
+                             &item) &&
+                item.index.start == index->item.index.start) {
+                erase_entry(page, entry);
+                break;
+            }
+        }
+        index->item.ns = NS_INDEX; // has no blobs, so that the chunks belong to nothing
+    }
+    for (page_t *page = s_used; page != NULL && err == ESP_OK; page = page->next) {
+        for (uint32_t entry = 0; find_in_page(page, &entry, 0xFF, TYPE_BLOB_DATA, NULL, CHUNK_ANY, &item);
+             entry += item.span) {
+            const blob_index_t *index = index_of(indexes, &item);
+            if (index == NULL || item.chunk >= index->item.index.start + index->item.index.chunks) {
+                erase_entry(page, entry);
+            }
+        }
+    }
+    free_indexes(indexes);
+    return err;
+}
+
 /* --- Init and deinit --- */
 
 static void close_handle(handle_t **link)
@@ -764,6 +863,9 @@ static esp_err_t init(void)
     }
     if (err == ESP_OK) {
         err = load_names();
+    }
+    if (err == ESP_OK) {
+        err = erase_remains();
     }
     if (err != ESP_OK) {
         unload();

@@ -25,7 +25,7 @@ typedef struct {
 /* Begins with the function that called the caller of this function. */
 void esp_backtrace_get_start(uintptr_t *pc, uintptr_t *sp, uintptr_t *next_pc);
 
-/* Takes the step to the function that called the frame's function. False: there is none, or the stack is
+/* Continues with the function that called the frame's function. False: there is none, or the stack is
  * damaged. */
 bool esp_backtrace_get_next_frame(esp_backtrace_frame_t *frame);
 

@@ -24,6 +24,7 @@ FILES = [
     "test_wav_parser.py",
     "test_drivers_logic.py",
     "test_trend.py",
+    "test_adapt_logic.py",
 ]
 PLUGINS_NOT_NEEDED = ["pytest_embedded", "hotpin_hil", "allure_pytest", "xdist"]
 RUN_BUDGET_S = 300

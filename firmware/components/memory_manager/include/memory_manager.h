@@ -132,6 +132,9 @@ typedef struct memory_observer {
     /** By the monitor task after each periodic sample and its warnings. The same limits apply as to a warning
      * callback. */
     void (*observe)(const memory_observation_t *observation);
+    /** By the checking task before each check of thresholds, to change those of this check. `low` and
+     * `critical` are not known yet. */
+    void (*adapt)(const memory_observation_t *observation, memory_thresholds_t *thresholds);
     /** By the task that sets the application's state; "": a change begins. */
     void (*entered)(const char *state);
     /** After the warning callbacks, by the same task. */
@@ -320,11 +323,6 @@ void memory_manager_watch_failures(void);
 /** Ends the watch. @return size of the first allocation that failed during it, also if called again; 0: none
  */
 uint32_t memory_manager_first_failure(void);
-
-/** Called for each failed allocation, if a component defines this function. Same context and limits as
- * ESP-IDF's own callback: in the task whose allocation failed, maybe with the flash cache off, so it must be
- * in IRAM. */
-void memory_manager_on_allocation_failed(size_t size, uint32_t caps) __attribute__((weak));
 
 /** "INTERNAL_LOW" … "FRAGMENTATION_HIGH"; "?" if type is invalid. */
 const char *memory_warning_name(memory_warning_type_t type);

@@ -34,6 +34,18 @@ void mem_observe_register(memory_observer_t *observer)
     }
 }
 
+void mem_observe_adapt(const memory_stats_t *stats, memory_thresholds_t *thresholds)
+{
+    memory_observation_t observation = {.stats = stats, .state = atomic_load(&s_observe.state)};
+    observation.steady = !atomic_load(&s_observe.changed) && observation.state[0] != '\0';
+    for (const memory_observer_t *observer = atomic_load(&s_observe.first); observer != NULL;
+         observer = observer->next) {
+        if (observer->adapt != NULL) {
+            observer->adapt(&observation, thresholds);
+        }
+    }
+}
+
 void mem_observe_sample(const memory_stats_t *stats, bool low, bool critical)
 {
     memory_observation_t observation = {.stats = stats, .low = low, .critical = critical};

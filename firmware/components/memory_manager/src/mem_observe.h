@@ -13,6 +13,9 @@ void mem_observe_set_state(const char *state);
 
 void mem_observe_register(memory_observer_t *observer);
 
+/** Lets the observers change the thresholds for the check of this sample. Any task. */
+void mem_observe_adapt(const memory_stats_t *stats, memory_thresholds_t *thresholds);
+
 /** Calls the observers with a periodic sample and the levels that stand. Monitor task only. */
 void mem_observe_sample(const memory_stats_t *stats, bool low, bool critical);
 

@@ -96,8 +96,11 @@ static void call_back(const memory_warning_callback_t registered[MEMORY_CALLBACK
 /* Levels entered and left with this sample. */
 static size_t update_levels(const memory_stats_t *stats, mem_change_t changes[MEM_CHANGES_MAX])
 {
+    memory_thresholds_t thresholds;
+    memory_manager_get_thresholds(&thresholds);
+    mem_observe_adapt(stats, &thresholds);
     lock();
-    size_t count = mem_levels_update(&s_mm.levels, &s_mm.thresholds, stats, changes);
+    size_t count = mem_levels_update(&s_mm.levels, &thresholds, stats, changes);
     unlock();
     return count;
 }
@@ -186,9 +189,6 @@ static IRAM_ATTR void on_alloc_failed(size_t size, uint32_t caps, const char *fu
         .function = function,
     };
     mem_alloc_failed_put(&failed);
-    if (memory_manager_on_allocation_failed != NULL) {
-        memory_manager_on_allocation_failed(size, caps);
-    }
     TaskHandle_t watched = s_mm.watched_task;
     if (watched != NULL && watched == xTaskGetCurrentTaskHandle() && s_mm.watched_failure == 0) {
         s_mm.watched_failure = (uint32_t)size;

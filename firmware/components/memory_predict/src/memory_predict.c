@@ -87,7 +87,7 @@ static void send_event(const memory_prediction_t *prediction)
     telemetry_unlock();
 }
 
-static void announce(int number, uint32_t at_ms)
+static void announce_falls(int number, uint32_t at_ms)
 {
     memory_thresholds_t thresholds;
     memory_manager_get_thresholds(&thresholds);
@@ -155,7 +155,7 @@ static void observe(const memory_observation_t *observation)
     }
     atomic_fetch_add(&s_predict.version, 1);
     if (number < STATES) {
-        announce(number, observation->stats->timestamp_ms);
+        announce_falls(number, observation->stats->timestamp_ms);
     }
 }
 

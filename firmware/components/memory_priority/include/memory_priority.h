@@ -54,8 +54,8 @@ esp_err_t memory_priority_start(void);
  * @param pressed priority while memory is critical; higher or lower
  * @return
  *      - ESP_OK
- *      - ESP_ERR_INVALID_ARG: a priority is that of the idle task or none of FreeRTOS, or a NULL pointer
- *      - ESP_ERR_INVALID_STATE: not started, or the struct is registered already
+ *      - ESP_ERR_INVALID_ARG: a priority is 0 (the idle task) or too high for FreeRTOS, or a NULL pointer
+ *      - ESP_ERR_INVALID_STATE: not started, or the struct is in use
  */
 esp_err_t memory_priority_register(memory_priority_t *entry, void *task, unsigned normal, unsigned pressed);
 

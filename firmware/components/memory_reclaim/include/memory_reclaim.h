@@ -75,7 +75,7 @@ esp_err_t memory_reclaim_start(void);
  * @return
  *      - ESP_OK
  *      - ESP_ERR_INVALID_ARG: no name, function or capabilities, or an unknown trigger
- *      - ESP_ERR_INVALID_STATE: already registered, or called by a reclaimer
+ *      - ESP_ERR_INVALID_STATE: the struct is in use, or called by a reclaimer
  */
 esp_err_t memory_reclaim_register(memory_reclaim_t *reclaimer);
 /** Removes a reclaimer. Waits while reclaimers run. ESP_ERR_NOT_FOUND: not registered; ESP_ERR_INVALID_STATE:

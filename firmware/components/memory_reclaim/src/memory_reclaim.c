@@ -297,8 +297,9 @@ esp_err_t memory_reclaim_watch(uint32_t caps, size_t size)
 }
 
 /* Called by the memory manager in the task whose allocation failed, also while the flash cache is off. */
-IRAM_ATTR void memory_manager_on_allocation_failed(size_t size, uint32_t caps)
+static IRAM_ATTR void failed(uint32_t size, uint32_t caps, const char *function)
 {
+    (void)function;
     unsigned count = atomic_load(&s_watch.kind_count);
     for (unsigned i = 0; i < count; i++) {
         const kind_t *kind = &s_watch.kinds[i];
@@ -400,5 +401,6 @@ esp_err_t memory_reclaim_start(void)
         return err;
     }
     s_reclaim.observer.observe = observe;
+    s_reclaim.observer.failed = failed;
     return memory_manager_register_observer(&s_reclaim.observer);
 }

@@ -67,7 +67,7 @@ static struct {
     transition_end_t end;
 } s_now;
 
-static TaskHandle_t s_changing; /* the state task while it holds the drivers' lock, otherwise NULL */
+static TaskHandle_t _Atomic s_changing; /* the state task while it holds the drivers' lock, otherwise NULL */
 
 static void guard(void)
 {

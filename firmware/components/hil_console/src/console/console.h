@@ -72,6 +72,7 @@ extern const console_group_t CMD_RECLAIM;
 extern const console_group_t CMD_RESOURCES;
 extern const console_group_t CMD_RTC;
 extern const console_group_t CMD_SOUND;
+extern const console_group_t CMD_ADAPT;   /* only with CONFIG_HOTPIN_MEM_ADAPT */
 extern const console_group_t CMD_PREDICT; /* only with CONFIG_HOTPIN_MEM_PREDICT */
 extern const console_group_t CMD_PROFILE; /* only with CONFIG_HOTPIN_MEM_PROFILE */
 

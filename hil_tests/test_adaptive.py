@@ -1,0 +1,133 @@
+"""Warning thresholds are learned per mode, and 10 KB more than usual raise a warning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fixtures.measure import Measure
+from fixtures.memory import INTERNAL, KB, MEMORIES, PSRAM, Heaps, Monitor
+from fixtures.modes import CAMERA, VOICE, Modes
+from fixtures.variables import static_bytes
+from hotpin_hil.device import Device, LearnedState
+
+INTERVAL_MS = 200
+WINDOWS = 40
+"""CONFIG_HOTPIN_MEM_ADAPT_WINDOWS."""
+SOURCE = "requirement FUT-06"
+MORE = 10 * KB
+MARGIN_MAX = MORE - KB
+COST_STATIC, COST_RTC = 64, 96
+"""Bytes; the chip's are less (firmware/README.md, Memory budget), because its pointers are shorter."""
+
+
+def learn(device: Device, monitor: Monitor, mode: str) -> LearnedState:
+    """Wait until the thresholds of the board's present mode are learned."""
+    for _ in range(3 * WINDOWS):
+        found = [row for row in device.adapt().states if row.state == mode]
+        if found and found[0].learned:
+            return found[0]
+        monitor.samples(5)
+    raise AssertionError(f"the thresholds of {mode} mode are not learned after many samples: {found}")
+
+
+def start_learning(device: Device, monitor: Monitor) -> None:
+    device.adapt(on=True, forget=True)
+    monitor.start(INTERVAL_MS)
+    monitor.samples(2)
+
+
+def check_warning(
+    heaps: Heaps, monitor: Monitor, measure: Measure, device: Device, learned: LearnedState
+) -> None:
+    """Take 10 KB more than usual and give them back: a warning at the learned threshold, and its end."""
+    start = device.mark()
+    held = heaps.hold(INTERNAL, MORE)
+    threshold = monitor.warning(start, "INTERNAL_LOW").data["threshold"]
+    measure("threshold of the warning", threshold, "B", exact=learned.internal, source="mem.adapt")
+    heaps.release(held)
+    value = monitor.recovery(start, "INTERNAL_LOW").data["value"]
+    measure("free when the warning ends - threshold", value - threshold, "B", min=1, source="hysteresis")
+
+
+@pytest.mark.requirement("FUT-06")
+def test_more_memory_than_usual_is_warned_of_though_the_default_thresholds_hold(
+    device: Device, heaps: Heaps, monitor: Monitor, modes: Modes, measure: Measure
+) -> None:
+    start_learning(device, monitor)
+    modes.to(VOICE)
+    start = device.mark()
+    learned = learn(device, monitor, VOICE)
+    lows = {
+        memory.name: min(event.data[f"{memory.name}_watermark"] for event in monitor.samples(2))
+        for memory in MEMORIES
+    }
+    for memory in MEMORIES:
+        margin = lows[memory.name] - getattr(learned, memory.name)
+        limit = MARGIN_MAX if memory is not PSRAM else 80 * KB
+        measure(f"{memory.name}: usual - learned threshold", margin, "B", low=KB, high=limit, source=SOURCE)
+    measure("warnings while learning", len(monitor.warnings(start)), exact=0, source=SOURCE)
+
+    check_warning(heaps, monitor, measure, device, learned)
+
+
+@pytest.mark.requirement("FUT-06")
+def test_learned_thresholds_are_kept_over_a_reset(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
+) -> None:
+    """In camera mode, which the board enters after the reset."""
+    start_learning(device, monitor)
+    learned = learn(device, monitor, CAMERA)
+    device.reboot()
+    kept = [row for row in device.adapt(on=True).states if row.state == CAMERA]
+    measure("the state is the one learned before the reset", kept == [learned], exact=True, source=SOURCE)
+    monitor.start(INTERVAL_MS)
+    monitor.samples(2)
+    check_warning(heaps, monitor, measure, device, learned)
+
+
+@pytest.mark.requirement("FUT-06")
+def test_ordinary_mode_changes_raise_no_warning(
+    device: Device, monitor: Monitor, modes: Modes, measure: Measure
+) -> None:
+    start_learning(device, monitor)
+    start = device.mark()
+    for mode in (CAMERA, VOICE):
+        modes.to(mode)
+        learn(device, monitor, mode)
+    for _ in range(5):
+        for mode in (CAMERA, VOICE):
+            modes.to(mode)
+            monitor.samples(3)
+    measure("warnings", len(monitor.warnings(start)), exact=0, source=SOURCE)
+    learned = {row.state for row in device.adapt().states if row.learned}
+    measure("learned modes", ", ".join(sorted(learned)), exact="camera, voice", source="both were learned")
+
+
+@pytest.mark.requirement("FUT-06")
+def test_nothing_is_learned_while_a_warning_stands(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
+) -> None:
+    start_learning(device, monitor)
+    start = device.mark()
+    device.thresholds(internal_ram_warning=heaps.free(INTERNAL.caps) + 20 * KB)
+    monitor.warning(start, "INTERNAL_LOW")
+    before = sum(row.windows for row in device.adapt().states)
+    monitor.samples(10)
+    after = sum(row.windows for row in device.adapt().states)
+    measure("windows learned while a warning stands", after - before, exact=0, source=SOURCE)
+    device.thresholds(default=True)
+    monitor.samples(5)
+    more = sum(row.windows for row in device.adapt().states)
+    measure("windows learned after it", more - after, min=1, source="learning continues")
+
+
+@pytest.mark.requirement("FUT-06")
+def test_adaptive_thresholds_stay_within_their_cost(dut: Any, device: Device, measure: Measure) -> None:
+    cost = device.adapt()
+    variables = static_bytes(Path(dut.app.elf_file), "memory_adapt.c", "adapt_logic.c")
+    measure("static bytes, as reported", cost.bytes_static, "B", exact=variables, source="the ELF's symbols")
+    measure("static bytes", variables, "B", max=COST_STATIC, source="firmware/README.md, Memory budget")
+    measure("RTC bytes", cost.bytes_rtc, "B", max=COST_RTC, source="firmware/README.md, Memory budget")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -44,9 +44,8 @@ class Area:
 
 def treemap(held: Sequence[Held], name: str, title: str) -> Chart:
     """Draw sites that hold memory; at least one does."""
-    drawn = sorted((site for site in held if site.bytes > 0), key=lambda site: (-site.bytes, site.site))
     by_task: dict[str, list[Held]] = defaultdict(list)
-    for site in drawn:
+    for site in sorted(_joined(held), key=lambda site: (-site.bytes, site.site)):
         by_task[site.task].append(site)
     totals = {task: sum(site.bytes for site in sites) for task, sites in by_task.items()}
     order = sorted(totals, key=lambda task: (-totals[task], task))
@@ -68,6 +67,14 @@ def treemap(held: Sequence[Held], name: str, title: str) -> Chart:
             for site, part in zip(sites, areas, strict=True):
                 _write(axes, part, site, PAPER if colour == BLUE else INK)
         return finish(figure, name, title, _in_words(order, totals), _table(held))
+
+
+def _joined(held: Sequence[Held]) -> list[Held]:
+    """What each line holds: callers of one line may be several sites."""
+    sums: Counter[tuple[str, str]] = Counter()
+    for site in held:
+        sums[site.task, site.site] += site.bytes
+    return [Held(task, site, size, 0, 0, 0) for (task, site), size in sums.items() if size > 0]
 
 
 def divide(sizes: Sequence[int], area: Area) -> list[Area]:

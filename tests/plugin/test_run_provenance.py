@@ -41,7 +41,8 @@ def test_run_records_where_it_comes_from(
     suite: Suite, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CI_JOB_URL", "https://ci.example.org/job/1")
-    monkeypatch.setattr(in_use, "release_build_dir", lambda kind: pytester.path / "none")
+    for folder in ("release_build_dir", "profile_build_dir"):
+        monkeypatch.setattr(in_use, folder, lambda kind: pytester.path / "none")
     assert suite.run(PASSES, "hil_tests", "--order-seed", "7", "--time-scale", "3", "--allow-dirty").ret == 0
     suite.validate()
     found: dict[str, Any] = suite.lines[0]["provenance"]

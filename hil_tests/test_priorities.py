@@ -11,6 +11,7 @@ from fixtures.measure import Measure
 from fixtures.memory import KB, PSRAM, SMALLEST_STEP, Heaps, Monitor, only
 from fixtures.modes import CAMERA, VOICE, Modes
 from fixtures.poll import poll
+from hotpin_hil.boards.qemu import at_chip_speed
 from hotpin_hil.device import Device, DeviceError
 
 SOURCE = "requirement FUT-07"
@@ -25,6 +26,12 @@ BUSY_MS = 400
 MEASURED_MS = 3_000
 STATIC_MAX = 256
 """Bytes of internal memory of the component: 104 on the chip; pointers of the host are twice as long."""
+
+
+@pytest.fixture
+def qemu_extra_args(qemu_extra_args: str | None) -> str | None:
+    """QEMU's arguments, so that instructions are about as fast as the chip's: a slow core starves the watchdogs."""
+    return at_chip_speed(qemu_extra_args) if qemu_extra_args else qemu_extra_args
 
 
 class Pressure:

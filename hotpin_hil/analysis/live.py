@@ -27,7 +27,7 @@ BOOT_EVENTS = 5_000
 READINGS_MIN = 16
 """Readings of memory in a boot before the first early judgement about them."""
 NEWS_MAX = 20
-"""News of one type in a boot that are all told; after them only every second, fourth, … one is."""
+"""Number of news of one type in a boot that are all reported; after them only the 32nd, 64th, 128th and so on."""
 REPEAT_MS = 1_000
 """A record and a log line that report the same warning are at most this far apart."""
 

@@ -142,6 +142,8 @@ class Watcher:
             self.boot_event = data
         elif name == "mode":
             self.modes.append(data)
+        elif name == "mem.reclaimed":
+            expect(data["gain"] >= 0, f"a negative gain in {data}")
         else:
             expect(name == "tts", f"unknown event {data}")
             self.playbacks.append(data)

@@ -4,6 +4,7 @@
  * The audio driver and the STT pipeline on the modelled I2S port.
  */
 #include <string.h>
+#include "audio_chunk.h"
 #include "audio_driver.h"
 #include "audio_worker.h"
 #include "driver/i2s_std.h"
@@ -270,6 +271,7 @@ static void case_stt(void)
     CHECK_EQUAL(stt_pipeline_start(), ESP_ERR_INVALID_STATE);
     CHECK_EQUAL(stt_pipeline_read(s_samples, sizeof s_samples, &got), ESP_ERR_INVALID_STATE);
     CHECK_EQUAL(got, 0);
+    CHECK_EQUAL(audio_chunk_prepare(), ESP_OK);
     heaps_t empty = heaps_now();
     CHECK_EQUAL(stt_pipeline_prepare(), ESP_OK);
     CHECK_EQUAL(stt_pipeline_prepare(), ESP_OK);

@@ -19,7 +19,7 @@ SOURCES = [
     FAKES / "monitor_races.c",
     *(
         COMPONENTS / "memory_manager/src" / f"mem_{name}.c"
-        for name in ("alloc_failed", "log", "logic", "monitor", "render", "ring")
+        for name in ("alloc_failed", "log", "logic", "monitor", "observe", "render", "ring")
     ),
     *(COMPONENTS / "telemetry/src" / f"{name}.c" for name in ("record", "number_format", "telemetry_crc")),
 ]

@@ -67,7 +67,7 @@ typedef struct {
 /**
  * Reads the history and starts its task. To be called after memory_manager_init() and nvs_flash_init().
  *
- * Without a readable history a new one is begun, and a warning says so.
+ * Without a history it starts a new one; if the history cannot be read, it also logs a warning.
  *
  * @return
  *      - ESP_OK

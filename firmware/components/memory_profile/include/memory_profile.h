@@ -68,7 +68,8 @@ bool memory_profile_get_task(size_t index, memory_profile_task_t *task);
 /** @brief Reads what the tables could not hold. */
 void memory_profile_get_loss(memory_profile_loss_t *loss);
 
-/** @brief Keeps the present state; the `since_mark` members are differences to it. Before, all are 0. */
+/** @brief Keeps the present state; the `since_mark` members are differences to it. Before the first mark they
+ * count from the reset. */
 void memory_profile_mark(void);
 
 /** @return uptime of the last mark, ms; 0: none was set */

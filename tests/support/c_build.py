@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from cffi import FFI
@@ -75,6 +76,13 @@ def _run(command: Sequence[str]) -> str:
     return done.stdout
 
 
+def _write(path: Path, text: str) -> None:
+    """Write a file at once: another process may build the same module and read it."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    temporary.write_text(text)
+    temporary.replace(path)
+
+
 def build(
     name: str, sources: Sequence[str], headers: Sequence[str], extra_source: str = "", extra_cdef: str = ""
 ) -> CModule:
@@ -99,14 +107,14 @@ def build(
     stubs, hollow = out_dir / "stubs", out_dir / "hollow"
     for directory in (stubs, hollow):
         directory.mkdir(parents=True, exist_ok=True)
-    (stubs / "esp_err.h").write_text(ESP_ERR_STUB)
-    (stubs / "esp_attr.h").write_text(ESP_ATTR_STUB)
+    _write(stubs / "esp_err.h", ESP_ERR_STUB)
+    _write(stubs / "esp_attr.h", ESP_ATTR_STUB)
     for header in _STANDARD_HEADERS:
-        (hollow / header).write_text("")
+        _write(hollow / header, "")
     unit = out_dir / f"{name}_unit.c"
-    unit.write_text("".join(f'#include "{header}"\n' for header in headers))
+    _write(unit, "".join(f'#include "{header}"\n' for header in headers))
     extra = out_dir / f"{name}_extra.c"
-    extra.write_text(unit.read_text() + extra_cdef + extra_source)
+    _write(extra, unit.read_text() + extra_cdef + extra_source)
 
     cc = compiler()
     includes = [f"-I{directory}" for directory in (*include_dirs, stubs)]

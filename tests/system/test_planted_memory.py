@@ -242,7 +242,7 @@ def test_command_line_reports_the_leak(
     log = tmp_path / "log.txt"
     log.write_bytes(planted.text())
     assert main(["analyze", str(log)]) == 0
-    assert "[DIAG-03] Memory slowly decreasing" in capsys.readouterr().out
+    assert "RISK Memory slowly decreasing [DIAG-03]" in capsys.readouterr().out
     assert main(["analyze", "--json", str(log)]) == 0
     document = json.loads(capsys.readouterr().out)
     assert {diagnosis["id"] for diagnosis in document["diagnoses"]} == {"DIAG-03"}

@@ -15,16 +15,20 @@ static struct {
     atomic_bool changed; /* since the last periodic sample */
 } s_observe = {.state = ""};
 
+/* Calls this function of each observer that has it. */
+#define CALL_EACH(function, ...)                                                              \
+    for (const memory_observer_t *observer = atomic_load(&s_observe.first); observer != NULL; \
+         observer = observer->next) {                                                         \
+        if (observer->function != NULL) {                                                     \
+            observer->function(__VA_ARGS__);                                                  \
+        }                                                                                     \
+    }
+
 void mem_observe_set_state(const char *state)
 {
     atomic_store(&s_observe.changed, true);
     atomic_store(&s_observe.state, state);
-    for (const memory_observer_t *observer = atomic_load(&s_observe.first); observer != NULL;
-         observer = observer->next) {
-        if (observer->entered != NULL) {
-            observer->entered(state);
-        }
-    }
+    CALL_EACH(entered, state);
 }
 
 void mem_observe_register(memory_observer_t *observer)
@@ -38,12 +42,7 @@ void mem_observe_adapt(const memory_stats_t *stats, memory_thresholds_t *thresho
 {
     memory_observation_t observation = {.stats = stats, .state = atomic_load(&s_observe.state)};
     observation.steady = !atomic_load(&s_observe.changed) && observation.state[0] != '\0';
-    for (const memory_observer_t *observer = atomic_load(&s_observe.first); observer != NULL;
-         observer = observer->next) {
-        if (observer->adapt != NULL) {
-            observer->adapt(&observation, thresholds);
-        }
-    }
+    CALL_EACH(adapt, &observation, thresholds);
 }
 
 void mem_observe_sample(const memory_stats_t *stats, bool low, bool critical)
@@ -52,42 +51,22 @@ void mem_observe_sample(const memory_stats_t *stats, bool low, bool critical)
     observation.state = atomic_load(&s_observe.state);
     bool changed = atomic_exchange(&s_observe.changed, false);
     observation.steady = !changed && observation.state[0] != '\0';
-    for (const memory_observer_t *observer = atomic_load(&s_observe.first); observer != NULL;
-         observer = observer->next) {
-        if (observer->observe != NULL) {
-            observer->observe(&observation);
-        }
-    }
+    CALL_EACH(observe, &observation);
 }
 
 void mem_observe_warning(const memory_warning_t *warning)
 {
-    for (const memory_observer_t *observer = atomic_load(&s_observe.first); observer != NULL;
-         observer = observer->next) {
-        if (observer->warned != NULL) {
-            observer->warned(warning);
-        }
-    }
+    CALL_EACH(warned, warning);
 }
 
 void mem_observe_snapshot(const memory_snapshot_t *snapshot)
 {
-    for (const memory_observer_t *observer = atomic_load(&s_observe.first); observer != NULL;
-         observer = observer->next) {
-        if (observer->logged != NULL) {
-            observer->logged(snapshot);
-        }
-    }
+    CALL_EACH(logged, snapshot);
 }
 
 IRAM_ATTR void mem_observe_failed(uint32_t size, uint32_t caps, const char *function)
 {
-    for (const memory_observer_t *observer = atomic_load(&s_observe.first); observer != NULL;
-         observer = observer->next) {
-        if (observer->failed != NULL) {
-            observer->failed(size, caps, function);
-        }
-    }
+    CALL_EACH(failed, size, caps, function);
 }
 
 size_t mem_observe_static_size(void)

@@ -3,28 +3,32 @@
  *
  * Starts the components in order.
  */
-#include "sdkconfig.h"
 #include "esp_err.h"
 #include "esp_log.h"
 #include "hil_console.h"
+#include "memory_adapt.h"
 #include "memory_crash.h"
 #include "memory_history.h"
-#include "memory_adapt.h"
 #include "memory_manager.h"
-#if CONFIG_HOTPIN_MEM_PRIORITY
-#include "memory_priority.h"
-#endif
-#if CONFIG_HOTPIN_MEM_RECLAIM
-#include "memory_reclaim.h"
-#endif
 #include "memory_predict.h"
+#include "memory_priority.h"
 #include "memory_profile.h"
+#include "memory_reclaim.h"
 #include "network_model.h"
 #include "nvs_flash.h"
+#include "sdkconfig.h"
 #include "state_manager.h"
 #include "telemetry.h"
 
 static const char *TAG = "MAIN";
+
+/** Logs the error of something that the board can do without. */
+static void log_failure(const char *what, esp_err_t err)
+{
+    if (err != ESP_OK) {
+        ESP_LOGE(TAG, "%s: %s", what, esp_err_to_name(err));
+    }
+}
 
 /** Initialises NVS, which stores the boot count. Erases the partition if it is truncated or of another
  * version. */
@@ -59,9 +63,7 @@ static void enter_first_mode(void)
     } else {
         err = state_manager_request(SYSTEM_STATE_CAMERA_STANDBY, CONFIG_HOTPIN_STATE_START_TIMEOUT_MS);
     }
-    if (err != ESP_OK) {
-        ESP_LOGE(TAG, "Camera mode: %s", esp_err_to_name(err));
-    }
+    log_failure("Camera mode", err);
 }
 
 void app_main(void)
@@ -72,14 +74,8 @@ void app_main(void)
     telemetry_mark_start();
 
     /* If NVS fails the board starts, but the boot count is unknown. */
-    esp_err_t err = init_nvs();
-    if (err != ESP_OK) {
-        ESP_LOGE(TAG, "NVS: %s", esp_err_to_name(err));
-    }
-    err = telemetry_init();
-    if (err != ESP_OK) {
-        ESP_LOGE(TAG, "Telemetry: %s", esp_err_to_name(err));
-    }
+    log_failure("NVS", init_nvs());
+    log_failure("Telemetry", telemetry_init());
 
 #if CONFIG_HOTPIN_HIL_CONSOLE
     hil_console_before_init();
@@ -99,16 +95,10 @@ void app_main(void)
     ESP_ERROR_CHECK(memory_manager_start_monitoring(CONFIG_HOTPIN_MEM_INTERVAL_MS));
     memory_manager_log_stats("System Boot");
 #if CONFIG_HOTPIN_MEM_PRIORITY
-    err = memory_priority_start();
-    if (err != ESP_OK) {
-        ESP_LOGE(TAG, "Priorities: %s", esp_err_to_name(err));
-    }
+    log_failure("Priorities", memory_priority_start());
 #endif
 #if CONFIG_HOTPIN_MEM_RECLAIM
-    err = memory_reclaim_start();
-    if (err != ESP_OK) {
-        ESP_LOGE(TAG, "Reclaimers: %s", esp_err_to_name(err));
-    }
+    log_failure("Reclaimers", memory_reclaim_start());
 #endif
     network_model_start();
 #if CONFIG_HOTPIN_MEM_HISTORY
@@ -116,10 +106,7 @@ void app_main(void)
 #endif
 
 #if CONFIG_HOTPIN_HIL_CONSOLE
-    err = hil_console_start();
-    if (err != ESP_OK) {
-        ESP_LOGE(TAG, "Test console: %s", esp_err_to_name(err));
-    }
+    log_failure("Test console", hil_console_start());
 #endif
     enter_first_mode();
 }

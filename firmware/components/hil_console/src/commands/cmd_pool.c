@@ -17,8 +17,6 @@
 #include "memory_pool.h"
 #include "sdkconfig.h"
 
-#if CONFIG_HOTPIN_MEM_POOL
-
 #define NAME_SIZE 16
 #define TAKEN_MAX 64
 #define KEPT_MAX 100
@@ -336,14 +334,7 @@ static const console_command_t COMMANDS[] = {
      "[misuse=double|foreign|inside|null] [interrupts=N] [plays=N] [from=pool|heap] [bench=N] [off=1]",
      mem_pool,
      "the pools; create= one for tests (heap=1: falls back to the heap), take and give blocks, misuse it, "
-     "use "
-     "it in interrupts, play with it; off=1: delete it"},
+     "use it in interrupts, play with it; off=1: delete it"},
 };
 
 const console_group_t CMD_POOL = CONSOLE_GROUP(COMMANDS);
-
-#else
-
-const console_group_t CMD_POOL = {NULL, 0};
-
-#endif

@@ -13,11 +13,8 @@
 #include "freertos/semphr.h"
 #include "freertos/task.h"
 #include "memory_priority.h"
-#include "sdkconfig.h"
 #include "task_core.h"
 #include "task_end.h"
-
-#if CONFIG_HOTPIN_MEM_PRIORITY
 
 #define WORKER "worker"
 #define WORKER_STACK 3072
@@ -167,9 +164,3 @@ static const console_command_t COMMANDS[] = {
 };
 
 const console_group_t CMD_PRIORITY = CONSOLE_GROUP(COMMANDS);
-
-#else
-
-const console_group_t CMD_PRIORITY = {NULL, 0};
-
-#endif

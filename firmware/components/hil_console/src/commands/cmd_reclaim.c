@@ -12,9 +12,6 @@
 #include "freertos/FreeRTOS.h"
 #include "freertos/task.h"
 #include "memory_reclaim.h"
-#include "sdkconfig.h"
-
-#if CONFIG_HOTPIN_MEM_RECLAIM
 
 #define SLOTS 4
 #define NAME_SIZE 16
@@ -195,9 +192,3 @@ static const console_command_t COMMANDS[] = {
 };
 
 const console_group_t CMD_RECLAIM = CONSOLE_GROUP(COMMANDS);
-
-#else
-
-const console_group_t CMD_RECLAIM = {NULL, 0};
-
-#endif

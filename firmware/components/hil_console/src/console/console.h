@@ -66,15 +66,16 @@ extern const console_group_t CMD_BENCH;
 extern const console_group_t CMD_LOG;
 extern const console_group_t CMD_API;
 extern const console_group_t CMD_MODE;
-extern const console_group_t CMD_POOL;
-extern const console_group_t CMD_PRIORITY;
-extern const console_group_t CMD_RECLAIM;
 extern const console_group_t CMD_RESOURCES;
 extern const console_group_t CMD_RTC;
 extern const console_group_t CMD_SOUND;
-extern const console_group_t CMD_ADAPT;   /* only with CONFIG_HOTPIN_MEM_ADAPT */
-extern const console_group_t CMD_PREDICT; /* only with CONFIG_HOTPIN_MEM_PREDICT */
-extern const console_group_t CMD_PROFILE; /* only with CONFIG_HOTPIN_MEM_PROFILE */
+/* Each only if its CONFIG_HOTPIN_MEM_… option is on: */
+extern const console_group_t CMD_ADAPT;
+extern const console_group_t CMD_POOL;
+extern const console_group_t CMD_PREDICT;
+extern const console_group_t CMD_PRIORITY;
+extern const console_group_t CMD_PROFILE;
+extern const console_group_t CMD_RECLAIM;
 
 /** @return the `index`-th command of all groups; NULL after the last */
 const console_command_t *console_command_at(size_t index);

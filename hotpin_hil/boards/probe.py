@@ -6,16 +6,14 @@ Probing resets the board: lease its port first.
 from __future__ import annotations
 
 import contextlib
-import io
 import re
-import struct
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import esptool
-from esptool.cmds import attach_flash, detect_chip, detect_flash_size
+from esptool.cmds import attach_flash, detect_flash_size
 from esptool.util import flash_size_bytes
 
 from hotpin_hil.boards.artifacts import (
@@ -24,20 +22,14 @@ from hotpin_hil.boards.artifacts import (
     AppDescriptor,
     parse_app_descriptor,
 )
-from hotpin_hil.errors import BuildError, FlashError, PortError
-from hotpin_hil.link.port import open_port, port_error
+from hotpin_hil.boards.download_mode import download_mode
+from hotpin_hil.errors import BuildError
+from hotpin_hil.virtual.partition import APP, TABLE_LENGTH, TABLE_OFFSET, parse_binary
 
-CONSOLE_BAUD = 115200
-CONNECT_ATTEMPTS = 2
 START_S = 4.0
 """Time from the reset to the log line about PSRAM. It follows the logs of the ROM and the bootloader, after 1.2 s on
 the recorded boards."""
 
-TABLE_OFFSET = 0x8000  # CONFIG_PARTITION_TABLE_OFFSET's default
-TABLE_SIZE = 0xC00
-_TABLE_ENTRY = struct.Struct("<2sBBII16sI")  # esp_partition_info_t in ESP-IDF's esp_flash_partitions.h
-_TABLE_MAGIC = b"\xaa\x50"
-_TYPE_APP = 0
 
 # Size of PSRAM in a start-up log: from ESP-IDF's driver, or from this project's boot record.
 _PSRAM_FOUND = re.compile(rb"esp_psram: Found (\d+)MB PSRAM|\"psram\":(\d+)[,}]")
@@ -107,19 +99,12 @@ def probe(port: str, tell: Tell = lambda text: None) -> ChipReport:
     return ChipReport(**known, flash=flash, psram=psram, apps=apps)
 
 
-@contextlib.contextmanager
-def _chip(port: str) -> Iterator[Any]:
-    """Enter the chip's download mode for the block; hides esptool's output and converts its errors."""
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.closing(open_port(port, CONSOLE_BAUD)) as line:
-        try:
-            yield detect_chip(line, connect_attempts=CONNECT_ATTEMPTS)
-        except esptool.FatalError as error:
-            raise FlashError(
-                f"no chip answers on {port}: {str(error).splitlines()[0]}",
-                "check cable and power, and that GPIO0 is wired to DTR or held low while EN rises",
-            ) from error
-        except (OSError, PortError) as error:
-            raise port_error(port, error) from error
+def _chip(port: str) -> contextlib.AbstractContextManager[Any]:
+    return download_mode(
+        port,
+        f"no chip answers on {port}",
+        "check cable and power, and that GPIO0 is wired to DTR or held low while EN rises",
+    )
 
 
 def _mac(chip: Any) -> str:
@@ -134,16 +119,13 @@ def flash_size(chip: Any) -> int | None:
 
 
 def _apps(chip: Any, flash: int) -> Iterator[tuple[str, AppDescriptor]]:
-    table: bytes = chip.read_flash(TABLE_OFFSET, TABLE_SIZE)
-    for entry in _TABLE_ENTRY.iter_unpack(table[: TABLE_SIZE // _TABLE_ENTRY.size * _TABLE_ENTRY.size]):
-        magic, kind, _, offset, _, label, _ = entry
-        if magic != _TABLE_MAGIC:
-            return
-        if kind != _TYPE_APP or offset + APP_DESCRIPTOR_OFFSET + APP_DESCRIPTOR_SIZE > flash:
+    for partition in parse_binary(chip.read_flash(TABLE_OFFSET, TABLE_LENGTH)):
+        place = partition.offset + APP_DESCRIPTOR_OFFSET
+        if partition.type != APP or place + APP_DESCRIPTOR_SIZE > flash:
             continue
-        content = chip.read_flash(offset + APP_DESCRIPTOR_OFFSET, APP_DESCRIPTOR_SIZE)
+        content = chip.read_flash(place, APP_DESCRIPTOR_SIZE)
         with contextlib.suppress(BuildError):  # erased, encrypted, or not an ESP-IDF application
-            yield label.split(b"\0")[0].decode("ascii", "replace"), parse_app_descriptor(content)
+            yield partition.name, parse_app_descriptor(content)
 
 
 def listen_for_psram(line: Any) -> int | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hotpin_hil.errors import UsageError
@@ -85,6 +86,17 @@ def to_binary(partitions: list[Partition]) -> bytes:
     digest = hashlib.md5(entries, usedforsecurity=False).digest()
     table = entries + struct.pack("<H", MD5_MAGIC) + b"\xff" * 14 + digest
     return table.ljust(TABLE_LENGTH, b"\xff")
+
+
+def parse_binary(table: bytes) -> Iterator[Partition]:
+    """The entries of a table as flashed, up to the first that is none; the MD5 is not checked."""
+    for magic, type_, subtype, offset, size, label, flags in ENTRY.iter_unpack(
+        table[: len(table) // ENTRY.size * ENTRY.size]
+    ):
+        if magic != ENTRY_MAGIC:
+            return
+        name = label.split(b"\0")[0].decode("ascii", "replace")
+        yield Partition(name, type_, subtype, offset, size, flags)
 
 
 def flash_needed(partitions: list[Partition]) -> int:

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hotpin_hil.cli.flash_source import read_source
 from hotpin_hil.errors import UsageError
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def _run(options: argparse.Namespace) -> int:
     from hotpin_hil.protocol.memory_story import read_story
     from hotpin_hil.report.memory_story import story_lines
 
-    core, source = _content(options)
+    core, source = read_source(options, "coredump", "coredump")
     dump = find_core_dump(core)
     if dump is None and not core.startswith(b"\x7fELF"):
         raise UsageError(f"no core dump in {source}", "a panic writes one; flashing the partition erases it")
@@ -59,19 +60,6 @@ def _run(options: argparse.Namespace) -> int:
 
         print("", report_core_dump(dump.content if dump else core, elf), sep="\n")
     return 0
-
-
-def _content(options: argparse.Namespace) -> tuple[bytes, str]:
-    if (options.file is None) == (options.port is None):
-        raise UsageError("give either FILE or --port", "for example: hotpin-hil coredump --port /dev/ttyUSB0")
-    if options.file is None:
-        from hotpin_hil.boards.partitions import read_data_partition
-
-        return read_data_partition(options.port, "coredump"), f"the flash of the board on {options.port}"
-    try:
-        return options.file.read_bytes(), str(options.file)
-    except OSError as error:
-        raise UsageError(f"{options.file} cannot be read: {error.strerror}", "check the path") from error
 
 
 def _elf(options: argparse.Namespace) -> FirmwareElf | None:

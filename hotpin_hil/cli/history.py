@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from hotpin_hil.cli.flash_source import read_source
 from hotpin_hil.errors import UsageError
 
 
@@ -27,7 +28,7 @@ def _run(options: argparse.Namespace) -> int:
     from hotpin_hil.report.history import history_lines, history_page
     from hotpin_hil.report.whole_file import write_whole
 
-    content, source = _content(options)
+    content, source = read_source(options, "history", "nvs")
     rows = rows_in_flash(content)
     if not rows:
         raise UsageError(
@@ -38,16 +39,3 @@ def _run(options: argparse.Namespace) -> int:
         write_whole(options.html, history_page(rows, source))
     print(*history_lines(rows), sep="\n")
     return 0
-
-
-def _content(options: argparse.Namespace) -> tuple[bytes, str]:
-    if (options.file is None) == (options.port is None):
-        raise UsageError("give either FILE or --port", "for example: hotpin-hil history --port /dev/ttyUSB0")
-    if options.file is None:
-        from hotpin_hil.boards.partitions import read_data_partition
-
-        return read_data_partition(options.port, "nvs"), f"the flash of the board on {options.port}"
-    try:
-        return options.file.read_bytes(), str(options.file)
-    except OSError as error:
-        raise UsageError(f"{options.file} cannot be read: {error.strerror}", "check the path") from error

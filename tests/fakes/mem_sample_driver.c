@@ -7,8 +7,8 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include "array_size.h"
+#include "boot_memory.h"
 #include "esp_heap_caps.h"
 #include "esp_log.h"
 #include "freertos/FreeRTOS.h"
@@ -175,19 +175,13 @@ static void check_dip(void)
 
 int main(int argc, char **argv)
 {
-    char line[256];
-    heap_system_t *system = heap_system_create(HEAP_BACKING_TARGET);
     if (argc != 3) {
         return 2;
     }
     s_random = (unsigned)atoi(argv[1]);
-    while (fgets(line, sizeof(line), stdin) != NULL) {
-        char *value = strchr(line, '=');
-        line[strcspn(line, "\n")] = '\0';
-        *value++ = '\0';
-        if (!heap_system_boot_line(system, line, value)) {
-            differ(heap_system_error(system), 0, 0);
-        }
+    heap_system_t *system = boot_memory();
+    if (system == NULL) {
+        return 1;
     }
     heap_caps_native_init(system);
     uint32_t minimum_before = (uint32_t)heap_caps_get_minimum_free_size(MALLOC_CAP_DEFAULT);

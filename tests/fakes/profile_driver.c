@@ -11,6 +11,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "boot_memory.h"
 #include "esp_debug_helpers.h"
 #include "esp_heap_caps.h"
 #include "esp_memory_utils.h"
@@ -278,19 +279,13 @@ static void check_mark(void)
 
 int main(int argc, char **argv)
 {
-    char line[256];
-    heap_system_t *system = heap_system_create(HEAP_BACKING_TARGET);
     if (argc != 3) {
         return 2;
     }
     s_random = (unsigned)atoi(argv[1]);
-    while (fgets(line, sizeof(line), stdin) != NULL) {
-        char *value = strchr(line, '=');
-        line[strcspn(line, "\n")] = '\0';
-        *value++ = '\0';
-        if (!heap_system_boot_line(system, line, value)) {
-            differ(heap_system_error(system), 0, 0);
-        }
+    heap_system_t *system = boot_memory();
+    if (system == NULL) {
+        return 1;
     }
     heap_caps_native_init(system);
     heap_caps_malloc_extmem_enable(1000);

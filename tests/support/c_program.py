@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterable, Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from hotpin_hil.virtual import profile as profiles
 from tests.support.c_build import COVERAGE, compiler
 
 RUN_BUDGET_S = 120
@@ -24,6 +26,27 @@ def build_threads(folder: Path, sanitizer: str, sources: Sequence[Path], include
     """Builds a program whose tasks are pthreads; skips if the compiler does not have the sanitizer."""
     flags = ["-std=gnu17", "-O1", "-Wall", "-Wextra", "-Werror", "-pthread", f"-fsanitize={sanitizer}"]
     return _build([compiler(), *flags, *COVERAGE], sources, includes, folder / "races")
+
+
+def build_driver(folder: Path, sources: Sequence[Path], includes: Sequence[Path], *flags: str) -> Path:
+    """Builds a program that drives firmware sources, usually on the heap model; undefined behaviour ends it."""
+    options = ["-std=gnu17", "-O1", "-Wall", "-Wextra", "-Werror", "-pthread"]
+    sanitize = ["-fsanitize=undefined", "-fno-sanitize-recover=all"]
+    return _build([compiler(), *options, *sanitize, *COVERAGE, *flags], sources, includes, folder / "driver")
+
+
+def run_driver(program: Path, *arguments: object) -> dict[str, int]:
+    """Runs a driver that checks itself on the default profile's memory; returns the NAME=NUMBER that it prints."""
+    done = subprocess.run(
+        [str(program), *map(str, arguments)],
+        input="".join(f"{line}\n" for line in profiles.load().boot_lines()),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=RUN_BUDGET_S,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return {name: int(value) for name, value in re.findall(r"(\w+)=(\d+)", done.stdout)}
 
 
 def run_threads(program: Path, *arguments: str) -> None:

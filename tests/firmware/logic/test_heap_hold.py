@@ -11,7 +11,7 @@ import pytest
 
 from hotpin_hil.paths import FIRMWARE_DIR, PROJECT_ROOT
 from hotpin_hil.virtual import profile as profiles
-from tests.support.c_build import COVERAGE, compiler
+from tests.support.c_program import build_driver
 
 CONSOLE = FIRMWARE_DIR / "components" / "hil_console" / "src"
 HEAP_MODEL = FIRMWARE_DIR / "native" / "heap"
@@ -59,31 +59,18 @@ class Driver:
 
 @pytest.fixture(scope="session")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("heap_hold") / "driver"
     modules = [
         CONSOLE / name for name in ("hooks/heap_hold.c", "hooks/heap_blocks.c", "console/console_caps.c")
     ]
-    sources = [DRIVER, *modules, *sorted(HEAP_MODEL.glob("*.c"))]
     includes = [
-        f"-I{directory}"
-        for directory in (
-            CONSOLE / "console",
-            CONSOLE / "hooks",
-            HEAP_MODEL,
-            FIRMWARE_DIR / "components" / "common" / "include",
-            FIRMWARE_DIR / "native" / "include",
-        )
+        CONSOLE / "console",
+        CONSOLE / "hooks",
+        HEAP_MODEL,
+        FIRMWARE_DIR / "components" / "common" / "include",
+        FIRMWARE_DIR / "native" / "include",
     ]
-    flags = ["-std=gnu17", "-O1", "-g", "-Wall", "-Wextra", "-Werror"]
-    sanitize = ["-fsanitize=undefined", "-fno-sanitize-recover=all"]
-    done = subprocess.run(
-        [compiler(), *flags, *sanitize, *COVERAGE, *includes, *map(str, sources), "-o", str(out)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return out
+    sources = [DRIVER, *modules, *sorted(HEAP_MODEL.glob("*.c"))]
+    return build_driver(tmp_path_factory.mktemp("heap_hold"), sources, includes)
 
 
 @pytest.fixture

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from hotpin_hil.paths import FIRMWARE_DIR, PROJECT_ROOT
-from hotpin_hil.virtual import profile as profiles
-from tests.support.c_build import COMPONENTS, COVERAGE, compiler
+from tests.support.c_build import COMPONENTS
+from tests.support.c_program import build_driver, run_driver
 
 FAKES = PROJECT_ROOT / "tests" / "fakes"
 HEAP_MODEL = FIRMWARE_DIR / "native" / "heap"
@@ -23,49 +22,22 @@ SOURCES = [
 ]
 INCLUDES = [PROFILE / "include", PROFILE / "src", HEAP_MODEL, FAKES, FIRMWARE_DIR / "native/include"]
 STEPS = 1500
-RUN_BUDGET_S = 120
 
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("memory_profile") / "driver"
-    flags = ["-std=gnu17", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-pthread"]
-    sanitize = ["-fsanitize=undefined", "-fno-sanitize-recover=all"]
     wrapped = re.findall(
         r"heap_caps_\w+_base|heap_caps_free",
         (PROFILE / "CMakeLists.txt").read_text().partition("foreach(name IN ITEMS")[2],
     )
-    done = subprocess.run(
-        [
-            compiler(),
-            *(*flags, *sanitize, *COVERAGE),
-            *(f"-I{path}" for path in INCLUDES),
-            *map(str, SOURCES),
-            *(f"-Wl,--wrap={name}" for name in wrapped),
-            "-o",
-            str(out),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return out
+    wraps = [f"-Wl,--wrap={name}" for name in wrapped]
+    return build_driver(tmp_path_factory.mktemp("memory_profile"), SOURCES, INCLUDES, *wraps)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_profile_equals_the_walk_of_all_heaps_after_each_step(driver: Path, seed: int) -> None:
     """Of malloc, calloc, aligned_alloc, realloc in place, moved and refused, and free, from all callers."""
-    done = subprocess.run(
-        [str(driver), str(seed), str(STEPS)],
-        input="".join(f"{line}\n" for line in profiles.load().boot_lines()),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=RUN_BUDGET_S,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    counts = {name: int(value) for name, value in re.findall(r"(\w+)=(\d+)", done.stdout)}
+    counts = run_driver(driver, seed, STEPS)
     assert counts["moved"] > 10, "resized blocks must move"
     assert counts["failed"] > 10, "some allocations must fail"
     assert counts["refused"] > 10, "some blocks must keep their size"

@@ -90,6 +90,7 @@ def _sections(content: Content, *, has_baseline: bool) -> list[tuple[str, str]]:
             ("history", "History", content.histories),
             ("predictions", "Predictions", content.predictions),
             ("leaks", "Leaks", content.leaks),
+            ("profile", "Profile", content.profile),
             ("deviations", "What this does not prove", True),
             ("not-tested", "Not tested", True),
             ("evidence", "Evidence", True),

@@ -55,6 +55,9 @@ def run_with(name: str, reason: str, text: str = "t") -> dict[str, Any]:
     return qualify(results_with(name, reason, text))
 
 
+HELD = {"memory": "internal", "bytes": 64, "blocks": 2, "peak": 96, "allocations": 3}
+
+
 def page_of(results: Results) -> str:
     return render(qualify(results), results, "5ha256")
 
@@ -80,6 +83,7 @@ def lines_with(text: str) -> list[lines.ResultsLine]:
         lines.ReplyNote(MOMENT, text, "heap.regions", {"regions": [{"start": 1, "caps": text}]}),
         lines.ComplaintNote(MOMENT, text),
         lines.HeapNote(MOMENT, text, text, 9, (HeapMap(heap=1, at=2, blocks=(8, -4)),)),
+        lines.AllocationsNote(TEST, None, when=text, sites=({**HELD, "site": text, "task": text},)),
         lines.SeriesNote(TEST, None, name=text, unit=text, values=(50_000,) * 20, budget=1.024),
         lines.NoiseNote(TEST, None, damaged=1, repeated=2),
         lines.SliceLog(TEST, None, text, text, 3),
@@ -162,6 +166,15 @@ def test_every_link_of_the_page_has_a_target() -> None:
     assert len(tags.ids) == len(set(tags.ids))
     assert len(tags.references) > 20
     assert {reference[1:] for reference in tags.references} <= set(tags.ids)
+
+
+def test_every_section_of_the_page_is_linked_at_its_top() -> None:
+    page = page_of(results_with("free", "too little", more=lines_with("text")))
+    nav = page[page.index("<nav") : page.index("</nav>")]
+    sections = re.findall(r'<section id="([^"]+)"', page)
+    sections.remove("failure-details")  # linked from each failure
+    assert "profile" in sections
+    assert re.findall(r'href="#([^"]+)"', nav) == sections
 
 
 def test_page_states_what_it_does_not_prove() -> None:

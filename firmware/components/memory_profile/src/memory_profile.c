@@ -89,8 +89,8 @@ static IRAM_ATTR const char *name_of_caller(void)
 static IRAM_ATTR inline bool next_frame(esp_backtrace_frame_t *frame)
 {
 #if CONFIG_IDF_TARGET_ARCH_XTENSA
-    /* As esp_backtrace_get_next_frame(), which also checks that each return address is executable. That check
-     * takes longer than the rest of the profile, and here the address is only a number. */
+    /* As esp_backtrace_get_next_frame(), but without a call per frame and without its check that the return
+     * address is executable: here it is only a number. */
     uintptr_t caller = frame->sp;
     frame->pc = frame->next_pc;
     frame->next_pc = *(uint32_t *)(caller - 16U);

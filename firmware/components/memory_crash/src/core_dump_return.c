@@ -12,7 +12,7 @@
 
 #include "sdkconfig.h"
 
-#if CONFIG_IDF_TARGET_ARCH_XTENSA && CONFIG_ESP_COREDUMP_STACK_SIZE > 0
+#if defined(__XTENSA__) && CONFIG_ESP_COREDUMP_STACK_SIZE > 0
 
 void __real_esp_core_dump_report_stack_usage(uint32_t new_sp);
 void __wrap_esp_core_dump_report_stack_usage(uint32_t new_sp);

@@ -88,7 +88,7 @@ static IRAM_ATTR const char *name_of_caller(void)
 
 static IRAM_ATTR inline bool next_frame(esp_backtrace_frame_t *frame)
 {
-#if CONFIG_IDF_TARGET_ARCH_XTENSA
+#ifdef __XTENSA__
     /* As esp_backtrace_get_next_frame(), but without a call per frame and without its check that the return
      * address is executable: here it is only a number. */
     uintptr_t caller = frame->sp;

@@ -1,4 +1,4 @@
-"""DIAG-01: an allocation or a transition failed through a memory shortage."""
+"""DIAG-01: an allocation or a transition failed because of a memory shortage."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class _Shortage:
 
 
 class ShortageHandler:
-    """Reports a failure through a memory shortage, together with the memory before it."""
+    """Reports a failure caused by a memory shortage, together with the memory before it."""
 
     def __init__(self, findings: Findings, state: BootState, psram: PsramHandler) -> None:
         self._findings = findings
@@ -60,7 +60,7 @@ class ShortageHandler:
         self._shortage: _Shortage | None = None
 
     def take_transition(self, event: ev.Transition) -> None:
-        """Process a transition that failed for lack of memory."""
+        """Process a transition that failed because of a memory shortage."""
         if event.result == "failed" and (event.missing or event.error == _NO_MEMORY):
             self.take_failure(event)
 
@@ -84,7 +84,7 @@ class ShortageHandler:
     def take_sample(self, sample: ev.Sample) -> None:
         """End the incident with the first sample taken after it, or add statistics from before the failing operation.
 
-        The firmware may write statistics after a failure that it took before the failure.
+        Statistics that the firmware writes after a failure may have been taken before it.
         """
         short = self._shortage
         if short is None or short.event.t_ms is None:
@@ -133,7 +133,7 @@ class ShortageHandler:
         )
 
     def _holder(self, short: _Shortage, evidence: list[Evidence]) -> tuple[str, Confidence]:
-        """Find what held the memory, by comparison with the same state at another time; appends its evidence."""
+        """Find the user of the memory, by comparison with the same state at another time; append the evidence."""
         memory = _memory_of(short.event)
         sample, best = short.sample, short.best
         if sample is not None and best is not None and best.line != sample.line:
@@ -198,7 +198,7 @@ def _memory_before(short: _Shortage) -> tuple[str, list[Evidence]]:
 
 
 def _how_long_before(reading_ms: int | None, event_ms: int | None) -> str:
-    """Text such as `5.9 s before it`, because an old reading says little about the moment of failure."""
+    """Text such as `5.9 s before it`, because an old reading proves little about the moment of failure."""
     if reading_ms is None or event_ms is None:
         return "at some time before it"
     return f"{max(0, event_ms - reading_ms) / 1000:.1f} s before it"
@@ -248,7 +248,7 @@ def _missing_block(event: Failure, *, is_hotpin: bool) -> tuple[str, str, str]:
 
 
 def _have(event: ev.AllocationFailed) -> str:
-    """The free bytes that the line of the failure states."""
+    """The free bytes in the failure's log line."""
     if event.have is None or event.kind == "transition":
         return ""
     is_mostly_psram = event.memory in ("dma", "internal") and event.have > INTERNAL_MAX
@@ -257,7 +257,7 @@ def _have(event: ev.AllocationFailed) -> str:
 
 
 def _judge(event: Failure, reading: ev.HeapPrint | None) -> str:
-    """Which kind of shortage it was, if a reading and the block's size show it."""
+    """The kind of shortage, if a reading and the block's size show it."""
     size = event.size if isinstance(event, ev.AllocationFailed) else event.missing
     if reading is None or size is None:
         return ""

@@ -51,13 +51,13 @@ def _run(options: argparse.Namespace) -> int:
         raise UsageError("--follow reads a file, not a board", "leave --port and --board out")
     if options.append and options.save is None:
         raise UsageError("--append has no file", "name it with --save")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # end as by Ctrl-C, so that the clean-up runs
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # end like Ctrl-C, so that the clean-up runs
     with ExitStack() as cleanup:
         decoder = make_decoder(options)
         recording = Recording(options.save, append=options.append)
         cleanup.callback(_close, recording)
         source = open_source(options, recording, cleanup)
-        decoder = decoder or make_decoder(options)  # a virtual board of its own brings its ELF
+        decoder = decoder or make_decoder(options)  # a virtual board started by the monitor has a known ELF
         if options.plain or not _is_terminal():
             print(f"watching {source.port}; Ctrl-C ends", file=sys.stderr, flush=True)
             watch_lines(LiveLog(), source, recording, decoder)
@@ -69,7 +69,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _is_terminal() -> bool:
-    """Whether a person can see and type; textual draws on standard error."""
+    """Whether a person can see the screen and type; textual draws on standard error."""
     return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))
 
 

@@ -1,4 +1,4 @@
-"""Wording: phrases that read as translated word by word do not occur in the repository's text files."""
+"""Wording: the repository's text files do not contain phrases that sound like word-by-word translations."""
 
 from __future__ import annotations
 
@@ -64,12 +64,12 @@ PHRASES = {
     r"\bsecond-stage boot loader\b": "bootloader",
     r"\bbytes scattered\b": "free bytes outside the largest block",
 }
-"""Regular expression of a phrase → what to write instead."""
+"""Regular expression of a phrase → replacement."""
 
 QUOTATIONS: dict[str, str] = {
     "tests/architecture/test_english.py": "the list of the phrases itself",
 }
-"""File → why its phrases are quotations."""
+"""File → why its phrases are allowed."""
 
 
 def text_files() -> list[str]:

@@ -1,4 +1,4 @@
-"""Readings of free memory in the words of several firmwares."""
+"""Readings of free memory in the wording of different firmware."""
 
 from __future__ import annotations
 

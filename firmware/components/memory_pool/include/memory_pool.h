@@ -51,8 +51,8 @@ esp_err_t memory_pool_delete(memory_pool_t *pool);
  * capabilities; false (the default) refuses. In an interrupt an empty pool always refuses. */
 void memory_pool_set_fallback(memory_pool_t *pool, bool heap);
 
-/** Takes a block, whose content is undefined. NULL: the pool is empty, and the fallback is off, has no
- * memory, or the caller is an interrupt. */
+/** Takes a block; its content is undefined. @return NULL: the pool is empty, and the fallback is off, has no
+ * memory, or the caller is an interrupt */
 void *memory_pool_alloc(memory_pool_t *pool);
 
 /**

@@ -196,7 +196,7 @@ class MatchedStates:
 
 
 def _unknown_state(tag: str) -> str:
-    return f"printed by {tag or 'the firmware'}, in a state that the log does not tell"
+    return f"printed by {tag or 'the firmware'}, in a state that the log does not show"
 
 
 def _judge_weak(boot: int, memory: str, state: str, readings: Readings) -> StateLeak:

@@ -158,7 +158,7 @@ class ShortageHandler:
                 Confidence.INFERENCE,
             )
         return (
-            "the log does not show what held the memory, because it has no statistics in the same state",
+            "the log does not show which code used the memory, because it has no statistics in the same state",
             Confidence.INFERENCE,
         )
 
@@ -225,7 +225,7 @@ def _missing_block(event: Failure, *, is_hotpin: bool) -> tuple[str, str, str]:
             largest = f"; the largest free block was {event.largest:,}" if event.largest else ""
             missing = f"A block of {event.missing:,} bytes for {what} was not available{largest}"
         else:
-            missing = f"Memory for {what} was not available; the log does not say which block"
+            missing = f"Memory for {what} was not available; the log does not name the block"
         return missing, f"no room for {event.to} mode", event.text
     if event.kind == "i2s":
         buffers = f"buffers ({I2S_BUFFERS})" if is_hotpin else "DMA buffers"
@@ -268,7 +268,7 @@ def _judge(event: Failure, reading: ev.HeapPrint | None) -> str:
         return ""
     if largest < size:
         return "; enough was free in all, but no block was large enough: fragmentation"
-    return "; a block of this size was free, so it had not the capability that was asked for, or was used by then"
+    return "; a block of this size was free, so it lacked the requested capability or was in use then"
 
 
 def _remedy(event: Failure) -> str:

@@ -43,7 +43,7 @@ def add_command(commands: Any) -> None:
     command.add_argument(
         "--fail-on",
         choices=_GRAVITIES,
-        help="exit with 1 if there is a diagnosis of this gravity or a graver one (default: exit with 0)",
+        help="exit with 1 if a diagnosis has at least this gravity (default: exit with 0)",
     )
     command.add_argument(
         "--boot", metavar="N", type=int, help="analyse only this boot of each log, from 0; -1 is the last"
@@ -51,11 +51,9 @@ def add_command(commands: Any) -> None:
     command.add_argument(
         "--since",
         metavar="WHEN",
-        help="analyse only from a line on (1200), or from a time of day in the terminal's time stamps (10:15)",
+        help="start at this line (1200), or at this time of day in the terminal's time stamps (10:15)",
     )
-    command.add_argument(
-        "--compare", action="store_true", help="print what the second of two logs has and the first does not"
-    )
+    command.add_argument("--compare", action="store_true", help="print what is new in the second of two logs")
     decoding.add_options(command)
     command.set_defaults(run=_run)
 

@@ -24,7 +24,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         action="append",
         default=[],
-        help="also read this core dump (raw, ELF or base64) by esp-coredump; needs --elf (repeatable)",
+        help="also decode this core dump (raw, ELF or base64) with esp-coredump; needs --elf (repeatable)",
     )
 
 

@@ -35,7 +35,9 @@ def add_command(commands: Any) -> None:
     monitor.add_argument("--append", action="store_true", help="add to the file of --save if it exists")
     add_elf_options(monitor)
     monitor.add_argument(
-        "--plain", action="store_true", help="print findings as lines, as if standard output were no terminal"
+        "--plain",
+        action="store_true",
+        help="print findings as lines, as if standard output were not a terminal",
     )
     monitor.set_defaults(run=_run)
 
@@ -76,5 +78,5 @@ def _is_terminal() -> bool:
 def _close(recording: Recording) -> None:
     recording.close()
     if recording.path is not None:
-        what = "saved in" if recording.is_saved else "only the beginning is saved in"
+        what = "saved in" if recording.is_saved else "only the first part is saved in"
         print(f"{what} {recording.path}; analyse it: hotpin-hil analyze {recording.path}", file=sys.stderr)

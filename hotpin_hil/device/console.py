@@ -357,10 +357,10 @@ class Console:
         if event is None:
             self.barrier()
             self._check_gaps(since, f"whether event '{name}' came")
-            self._check_noise(since, f"event '{name}' did not come within {timeout_s:g} s")
+            self._check_noise(since, f"event '{name}' did not arrive within {timeout_s:g} s")
             others = ", ".join(other.name for other in self._matching(None, since, None)) or "none"
             raise MissingEvent(
-                f"event '{name}' did not come within {timeout_s:g} s; events since then: {others}"
+                f"event '{name}' did not arrive within {timeout_s:g} s; events since then: {others}"
             )
         self._check_gaps(since, f"whether there was an earlier '{name}'", until=event.index)
         return event
@@ -461,8 +461,8 @@ class Console:
         box = self.channel.wait(found, timeout_s)
         if box is None:
             self.barrier()
-            self._check_noise(since, f"no statistics box '{context}' came within {timeout_s:g} s")
-            raise MissingEvent(f"no statistics box '{context}' came within {timeout_s:g} s")
+            self._check_noise(since, f"no statistics box '{context}' arrived within {timeout_s:g} s")
+            raise MissingEvent(f"no statistics box '{context}' arrived within {timeout_s:g} s")
         return box
 
 

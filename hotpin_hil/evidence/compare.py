@@ -141,7 +141,7 @@ def _notes(bases: Sequence[Release], candidate: Release) -> Iterator[str]:
                 "ledgers and leaks: compare the folders of the runs to see them"
             )
     if candidate.is_part:
-        yield "the candidate ran only a part of the suite: what it left out is not listed"
+        yield "the candidate ran only a part of the suite: tests that it left out are not listed"
     base = bases[0]
     conditions = [
         ("profile of the virtual board", base.run.profile, candidate.run.profile),

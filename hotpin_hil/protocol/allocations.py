@@ -121,6 +121,6 @@ def _site(row: list[Any], what: str) -> AllocationSite:
     try:
         frames = tuple(int(frame, 16) for frame in row[len(names) :])
     except (TypeError, ValueError) as error:
-        raise ProtocolError(f"{what}: {row[len(names) :]} are no addresses") from error
+        raise ProtocolError(f"{what}: {row[len(names) :]} are not addresses") from error
     values = dict(zip(names, row[: len(names)], strict=True))
     return parse_answer(AllocationSite, {**values, "frames": frames}, what)

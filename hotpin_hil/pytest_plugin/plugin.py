@@ -112,7 +112,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--allow-dirty",
         action="store_true",
-        help="allow QUALIFIED in spite of uncommitted changes or an unknown commit; the report says so",
+        help="allow QUALIFIED despite uncommitted changes or an unknown commit; the report mentions it",
     )
     group.addoption(
         "--allure",

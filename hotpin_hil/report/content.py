@@ -441,7 +441,7 @@ def _profile(stories: Iterable[TestStory], charts: dict[str, list[Chart]]) -> li
             ]
             if any(site.bytes > 0 for site in held):
                 name = f"profile-{len(found) + 1}"
-                chart = treemap(held, name, f"Who holds {memory} memory: {line.when}")
+                chart = treemap(held, name, f"Use of {memory} memory: {line.when}")
                 found.append(chart)
                 charts.setdefault(line.test, []).append(chart)
     return found

@@ -39,7 +39,7 @@ class HostWatch:
             name = signal.Signals(-status).name
             self._note(
                 f"another program ended the firmware process of the virtual board ({name})",
-                "find out which one, for example the kernel for lack of memory (dmesg), then run again",
+                "find out which program, for example the kernel's OOM killer (dmesg), then run again",
             )
 
     def failed(self, text: str, error: BaseException | None) -> None:

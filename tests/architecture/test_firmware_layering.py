@@ -176,7 +176,7 @@ def test_every_source_is_built() -> None:
 def test_every_folder_in_components_is_a_component() -> None:
     for folder in COMPONENTS.iterdir():
         assert (folder / "CMakeLists.txt").is_file(), (
-            f"{name_of(folder)} is no component: it has no CMakeLists.txt"
+            f"{name_of(folder)} is not a component: it has no CMakeLists.txt"
         )
 
 

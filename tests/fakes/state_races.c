@@ -582,7 +582,7 @@ static void *asker(void *seed)
     for (int i = 0; i < ASKS_EACH; i++) {
         esp_err_t err = state_manager_request(any_mode(), any(3) == 0 ? FOREVER_MS : any(3));
         if (err == ESP_ERR_INVALID_ARG) {
-            fail("a mode is no argument");
+            fail("a mode is not an argument");
         }
         usleep(any(200));
     }

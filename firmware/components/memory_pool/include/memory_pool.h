@@ -61,7 +61,7 @@ void *memory_pool_alloc(memory_pool_t *pool);
  * @return
  *      - ESP_OK
  *      - ESP_ERR_INVALID_ARG: block is not the start of a block of this pool
- *      - ESP_ERR_INVALID_STATE: the block is free already, or it is from the heap and the caller is an
+ *      - ESP_ERR_INVALID_STATE: the block is already free, or it is from the heap and the caller is an
  *        interrupt
  */
 esp_err_t memory_pool_free(memory_pool_t *pool, void *block);

@@ -28,7 +28,7 @@ typedef enum {
     POOL_GIVEN,
     POOL_OUTSIDE, /* not an address in the blocks */
     POOL_INSIDE,  /* in a block, but not its start */
-    POOL_FREE,    /* a block that is free already */
+    POOL_FREE,    /* a block that is already free */
 } pool_give_t;
 
 /** Bytes of memory for `count` blocks; 0 if an argument is 0 or too large. */

@@ -89,8 +89,8 @@ static IRAM_ATTR const char *name_of_caller(void)
 static IRAM_ATTR inline bool next_frame(esp_backtrace_frame_t *frame)
 {
 #ifdef __XTENSA__
-    /* Like esp_backtrace_get_next_frame(), but without a call per frame, and without the check that the return
-     * address is executable: here it is only a number. */
+    /* Like esp_backtrace_get_next_frame(), but without a call per frame, and without the check that the
+     * return address is executable: here it is only a number. */
     uintptr_t caller = frame->sp;
     frame->pc = frame->next_pc;
     frame->next_pc = *(uint32_t *)(caller - 16U);

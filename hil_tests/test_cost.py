@@ -186,6 +186,12 @@ def test_tasks_that_stay_have_stack_to_spare(device: Device, modes: Modes, measu
             ("memory_crash.c", "crash_"), (37, 2788), id="crash", marks=pytest.mark.requirement("FUT-03")
         ),
         pytest.param(
+            ("memory_optimize.c", "optimize_"),
+            (56, 0),
+            id="optimize",
+            marks=pytest.mark.requirement("FUT-05"),
+        ),
+        pytest.param(
             ("memory_adapt.c", "adapt_"), (32, 68), id="adapt", marks=pytest.mark.requirement("FUT-06")
         ),
         pytest.param(

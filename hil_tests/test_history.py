@@ -255,7 +255,7 @@ def test_damaged_and_foreign_contents_begin_a_new_history(
     found = history.flash_history()
     measure("groups reported as foreign", found.damaged, exact=3, source="three groups changed")
     measure("rows of another format", len(found.rows), exact=0, source="their format is unknown")
-    said = history.wait_line("damaged or foreign", since=start).level
+    said = history.wait_line("damaged or written by other firmware", since=start).level
     measure("the log says so", said, exact="W", source="FUT-01")
     history.flash_history(last=0, write=1)
     measure("first row of the new history", kept(history)[0].sequence, exact=1, source="a new history")

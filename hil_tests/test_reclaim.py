@@ -16,7 +16,7 @@ from hotpin_hil.device import Device, DeviceError, Event, budgets
 from hotpin_hil.link.channel import Cursor
 
 SOURCE = "requirement FUT-08"
-SMALL, LARGE = 8 * KB, 48 * KB
+SMALL, LARGE = 8 * KB, 32 * KB
 TTS_REQUIRED = 96 * KB
 STREAM = 64 * KB
 LONG_MS = 600_000

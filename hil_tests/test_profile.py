@@ -222,7 +222,7 @@ PAIRS = 1_000
 COST_MAX_NS = 5_000
 
 
-@pytest.mark.boards("hardware", "qemu", needs="a processor: on a virtual board computing takes no time")
+@pytest.mark.boards("hardware", needs="the chip's clock")
 @pytest.mark.requirement("FUT-04")
 def test_profile_adds_5_us_to_allocation_and_free_at_most(device: Device, measure: Measure) -> None:
     cost = device.profile_cost(PAIRS)

@@ -64,6 +64,9 @@ INDIRECT: Mapping[str, tuple[str, ...]] = {
     "memory_manager_optimize_report": ("is_monitor",),  # in other tasks mem.reclaim and admit reach run()
     "run": ("is_admitted", "block_fits", "enough_free"),
     "run_one": ("reclaim_played_stream", "run_slot"),
+    "memory_optimize_run_pending": ("reserve_drivers", "release_drivers"),
+    "find_cause": ("is_other_mode_scattered",),
+    "attempt": ("restart_drivers",),
     "console_dispatch": ("cmd_*.c:*",),
     "console_task": ("shut_down_and_restart", "start_to_hold"),
 }

@@ -19,6 +19,7 @@ from hotpin_hil.protocol.allocations import (
 )
 from hotpin_hil.protocol.answers import (
     Adaptation,
+    AutoOptimization,
     BenchTimes,
     BoardInfo,
     Capture,
@@ -395,6 +396,12 @@ class Device(Console):
         reply = self.command("mem.predict")
         rows = tuple(parse_answer(Prediction, row, "mem.predict") for row in reply["predictions"])
         return parse_answer(Predictions, {**reply, "predictions": rows}, "mem.predict")
+
+    def auto_optimize(self, on: bool) -> AutoOptimization:
+        """Switch automatic optimisation on or off; returns its state."""
+        return parse_answer(
+            AutoOptimization, self.command("mem.optimize", auto="on" if on else "off"), "mem.optimize"
+        )
 
     def history(self, last: int | None = None) -> tuple[Snapshot, ...]:
         """The latest snapshots (None: all that are kept), newest first."""

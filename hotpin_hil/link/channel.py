@@ -22,6 +22,11 @@ T = TypeVar("T")
 
 LAST_RESORT = 20
 """A budget ends after this many times its length on the host's clock, whatever the clock of an emulated board says."""
+STALL_S = 10.0
+"""An emulated board whose clock stands still for this long on the host's clock hangs. (An idle board's clock advances,
+and QEMU on 5 % of a core advances it by 2 s.)"""
+_PROGRESS_S = 0.2
+"""Smallest advance of an emulated board's clock that counts; less may come from the way the clock is read."""
 _NO_TEXT = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f\xc0\xc1\xf5-\xff]")
 """Bytes that never occur in UTF-8 text. (Others in a wrong order may come from a line within another line.)"""
 _GARBLED_MIN = 3
@@ -81,8 +86,8 @@ class Deadline:
     """The end of a budget, in seconds from now.
 
     A real board's clock is the host's. An emulated board's clock (`board_clock_s`) falls behind on a loaded host. The
-    budget then lasts until that clock has also advanced by the budget. The board's clock is read only when the host's
-    time is up.
+    budget then lasts until that clock has also advanced by the budget, or has stopped. The board's clock is read only
+    when the host's time is up.
     """
 
     def __init__(self, budget_s: float, board_clock_s: Callable[[], float | None] | None = None) -> None:
@@ -91,6 +96,8 @@ class Deadline:
         self._last_resort_s = time.monotonic() + budget_s * LAST_RESORT
         self._board_clock_s = board_clock_s
         self._board_end_s: float | None = None
+        self._progress_s = (0.0, 0.0)
+        """The board's last progress: on the host's clock and on the board's."""
 
     def remaining_s(self) -> float:
         """Lower bound of the seconds left; 0 or less at the end. May query the board's emulator, which is slow."""
@@ -102,6 +109,11 @@ class Deadline:
             return 0.0
         if self._board_end_s is None:
             self._board_end_s = board_s + self._budget_s
+            self._progress_s = now_s, board_s
+        if board_s - self._progress_s[1] >= _PROGRESS_S:
+            self._progress_s = now_s, board_s
+        elif now_s - self._progress_s[0] >= STALL_S:
+            return 0.0
         # The board's clock runs no faster than the host's, so no query is needed before then.
         self._end_s = min(now_s + self._board_end_s - board_s, self._last_resort_s)
         return self._end_s - now_s

@@ -391,6 +391,20 @@ class Optimization:
 
 
 @dataclass(frozen=True)
+class AutoOptimization:
+    """`mem.optimize auto=…`: automatic optimisation, and its attempts since boot."""
+
+    auto: bool
+    gave_up: bool
+    """The last attempt did not help, and its cause still stands."""
+    attempts: int
+    helped: int
+    check_us: int
+    """Longest check after a sample."""
+    bytes_static: int
+
+
+@dataclass(frozen=True)
 class Reclaimer:
     """A registered reclaimer, and what its runs gained."""
 

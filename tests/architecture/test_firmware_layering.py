@@ -40,6 +40,7 @@ PURE = (
     "memory_manager/src/mem_observe.c",
     "memory_manager/src/mem_render.c",
     "memory_manager/src/mem_ring.c",
+    "memory_optimize/src/optimize_logic.c",
     "memory_pool/src/pool_blocks.c",
     "memory_priority/src/priority_list.c",
     "memory_reclaim/src/reclaim_logic.c",

@@ -9,7 +9,7 @@ import pytest
 
 from hotpin_hil.device import Device, NoReply, budgets
 from hotpin_hil.link import channel as channel_module
-from hotpin_hil.link.channel import LAST_RESORT, Channel, Deadline
+from hotpin_hil.link.channel import LAST_RESORT, STALL_S, Channel, Deadline
 from tests.support.fake_firmware import FakeFirmware
 
 
@@ -71,8 +71,17 @@ def test_board_clock_is_not_read_for_each_chunk(host: Host) -> None:
     assert host.asked == 1
 
 
-def test_stopped_board_clock_ends_the_wait(host: Host) -> None:
-    assert lasts_s(Deadline(2.0, lambda: 5.0), host) == pytest.approx(2.0 * LAST_RESORT)
+@pytest.mark.parametrize("budget_s", [2.0, 60.0])
+def test_stopped_board_clock_ends_the_wait(host: Host, budget_s: float) -> None:
+    """An emulator that hangs blocks its test for its budget and one more, and not for the last resort."""
+    lasts = lasts_s(Deadline(budget_s, lambda: 5.0), host)
+    assert lasts == pytest.approx(budget_s + max(budget_s, STALL_S))
+
+
+def test_slow_board_clock_has_not_stopped(host: Host) -> None:
+    """A board on 3 % of a core needs 33 times the budget, so the last resort ends the wait."""
+    host.slower = 33.0
+    assert lasts_s(Deadline(2.0, host.board_s), host) == pytest.approx(2.0 * LAST_RESORT)
 
 
 def test_unreadable_board_clock_falls_back_to_host_time(host: Host) -> None:

@@ -86,6 +86,21 @@ static IRAM_ATTR const char *name_of_caller(void)
     return task == NULL ? STARTUP : pcTaskGetName(task);
 }
 
+static IRAM_ATTR inline bool next_frame(esp_backtrace_frame_t *frame)
+{
+#ifdef __XTENSA__
+    /* As esp_backtrace_get_next_frame(), but without a call per frame and without its check that the return
+     * address is executable: here it is only a number. */
+    uintptr_t caller = frame->sp;
+    frame->pc = frame->next_pc;
+    frame->next_pc = *(uint32_t *)(caller - 16U);
+    frame->sp = *(uint32_t *)(caller - 12U);
+    return esp_stack_ptr_is_sane(frame->sp);
+#else
+    return esp_backtrace_get_next_frame(frame);
+#endif
+}
+
 /** Reads the return addresses of the caller's callers. Not inlined: esp_backtrace_get_start() begins with the
  * caller of this function, a wrap, whose caller is a function of heap_caps.c; neither is of interest. */
 static IRAM_ATTR NOINLINE_ATTR void note(void *ptr)
@@ -93,9 +108,9 @@ static IRAM_ATTR NOINLINE_ATTR void note(void *ptr)
     uint32_t frames[MEMORY_PROFILE_FRAMES] = {0};
     esp_backtrace_frame_t frame = {0};
     esp_backtrace_get_start(&frame.pc, &frame.sp, &frame.next_pc);
-    bool more = frame.next_pc != 0 && esp_backtrace_get_next_frame(&frame);
+    bool more = frame.next_pc != 0 && next_frame(&frame);
     for (uint32_t i = 0; i < MEMORY_PROFILE_FRAMES && more && frame.next_pc != 0; i++) {
-        more = esp_backtrace_get_next_frame(&frame);
+        more = next_frame(&frame);
         frames[i] = more ? (uint32_t)frame.pc : 0;
     }
     uint32_t size = size_of(ptr);

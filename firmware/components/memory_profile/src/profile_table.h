@@ -59,6 +59,7 @@ typedef struct {
     profile_task_t *tasks;
     uint32_t task_max;
     uint32_t task_count;
+    uint32_t task_last; /*!< the task found last */
     memory_profile_loss_t loss;
 } profile_table_t;
 

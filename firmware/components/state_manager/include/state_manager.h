@@ -56,7 +56,7 @@ typedef struct {
 typedef struct {
     system_state_t state;
     system_state_t previous; //!< The state before the current one
-    bool busy;               //!< A request is pending or in progress
+    bool busy;               //!< A request is pending, or a change is in progress
     uint32_t transitions;    //!< Successful changes of state since boot
     uint32_t cycles;         //!< Successful changes from voice to camera mode since boot
     uint32_t failures;       //!< Failed and refused changes since boot

@@ -97,6 +97,7 @@ static const transition_step_t SETTLE_UP = {"settle.up", settle_up, NULL};
 
 _Static_assert(ARRAY_SIZE(VOICE_DOWN) + ARRAY_SIZE(CAMERA_UP) + 2 <= TRANSITION_STEPS_MAX, "voice to camera");
 _Static_assert(ARRAY_SIZE(CAMERA_DOWN) + ARRAY_SIZE(VOICE_UP) + 2 <= TRANSITION_STEPS_MAX, "camera to voice");
+_Static_assert(ARRAY_SIZE(VOICE_DOWN) + ARRAY_SIZE(VOICE_UP) + 2 <= TRANSITION_STEPS_MAX, "voice to voice");
 
 static size_t append(transition_step_t *steps, size_t count, const transition_step_t *more, size_t more_count)
 {

@@ -72,6 +72,9 @@ bool stt_pipeline_is_started(void);
  */
 esp_err_t stt_pipeline_read(void *data, size_t len, size_t *got);
 
+/** @brief False if the ring is full: nobody has read for 2 s, and sound is dropped. Any task may call it. */
+bool stt_pipeline_is_read(void);
+
 /** @brief Statistics since start; after stop, the statistics of the last run. Any task may call it. */
 void stt_pipeline_get_stats(stt_pipeline_stats_t *out);
 

@@ -38,14 +38,14 @@ COMPONENT_SOURCES = ("memory_manager.c", "mem_")
 
 @pytest.fixture
 def qemu_extra_args(qemu_extra_args: str | None) -> str | None:
-    """QEMU's arguments, so that instructions are about as fast as the chip's."""
+    """QEMU's arguments for about the chip's speed."""
     return at_chip_speed(qemu_extra_args) if qemu_extra_args else qemu_extra_args
 
 
 def times(bench: BenchTimes, board: BoardInUse) -> dict[str, int]:
     """The median time of a call, and the maximum on boards where the host cannot delay it.
 
-    In QEMU, the host's scheduler determines the longest of many calls.
+    In QEMU, the maximum depends on the host's scheduler.
     """
     found = {"median": bench.median_us}
     return found | {"longest": bench.max_us} if board.is_real_chip else found
@@ -184,6 +184,12 @@ def test_tasks_that_stay_have_stack_to_spare(device: Device, modes: Modes, measu
         ),
         pytest.param(
             ("memory_crash.c", "crash_"), (37, 2788), id="crash", marks=pytest.mark.requirement("FUT-03")
+        ),
+        pytest.param(
+            ("memory_optimize.c", "optimize_"),
+            (56, 0),
+            id="optimize",
+            marks=pytest.mark.requirement("FUT-05"),
         ),
         pytest.param(
             ("memory_adapt.c", "adapt_"), (32, 68), id="adapt", marks=pytest.mark.requirement("FUT-06")

@@ -1,4 +1,4 @@
-"""The core dump carries what memory was like before the crash: real allocations, real panics, read from the flash."""
+"""The core dump contains the state of memory before the crash: real allocations, real panics, read from the flash."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.requirement("FUT-03")
 SOURCE = "requirement FUT-03"
 INTERVAL_MS = 100
 PANICS = ("abort", "null", "stack", "heap", "wdt")
-"""Also with the stack overflowed, with a corrupt heap, and with interrupts off."""
+"""Also after a stack overflow, with a corrupt heap, and with interrupts off."""
 SPARE = re.compile(rb"Core dump used \d+ bytes on stack\. (\d+) bytes left free")
 SPARE_MIN = 256
 """Bytes; the depth of the calls depends on ESP-IDF's version."""
@@ -96,7 +96,7 @@ def test_core_dump_of_each_panic_has_the_snapshots(
 def test_core_dump_names_failed_allocations_and_warnings(
     device: Device, heaps: Heaps, read: ReadStory, names: Names, measure: Measure
 ) -> None:
-    """Blocks that really do not fit, asked for by the console's task; the caller is found in the ELF."""
+    """The console's task requests blocks that really do not fit; the test finds the caller in the ELF."""
     monitor = Monitor(device)
     monitor.start(INTERVAL_MS)
     start = device.mark()

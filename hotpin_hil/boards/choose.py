@@ -28,12 +28,12 @@ class Choice:
     boards: tuple[BoardEntry, ...] = ()
     why: str = ""
     is_pool: bool = False
-    """Whether any of the boards will do, as in a bench. Attached boards are not interchangeable."""
+    """Whether the run may use any of these boards, as in a bench. Attached boards are not interchangeable."""
 
 
 @dataclass(frozen=True)
 class Wish:
-    """What the user asked for: the kind (--board), the port, and the MAC or name of a board."""
+    """The user's request: the kind (--board), the port, and the MAC or name of a board."""
 
     kind: str | None = None
     port: str | None = None

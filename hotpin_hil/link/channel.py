@@ -1,4 +1,4 @@
-"""One serial line: the received bytes, the records and resets in them, and waits for either.
+"""One serial line: the received bytes, the records and resets in them, and waits for both.
 
 A reader thread feeds the channel, and one test thread waits on it. The channel keeps everything that it has received (a
 few MB for hours of log at 115200 baud), so that any moment can be examined later.
@@ -21,10 +21,11 @@ from hotpin_hil.protocol.sequence import Gap, SequenceCheck
 T = TypeVar("T")
 
 LAST_RESORT = 20
-"""A budget ends after this many times its length on the host's clock, whatever the clock of an emulated board says."""
+"""On the host's clock, a budget never takes more than this multiple of its length, even if an emulated board's clock is
+slower."""
 STALL_S = 10.0
-"""An emulated board whose clock stands still for this long on the host's clock hangs. (An idle board's clock advances,
-and QEMU on 5 % of a core advances it by 2 s.)"""
+"""An emulated board hangs if its clock does not advance for this long on the host's clock. (An idle board's clock
+advances, and QEMU on 5 % of a core advances it by 2 s.)"""
 _PROGRESS_S = 0.2
 """Smallest advance of an emulated board's clock that counts; less may come from the way the clock is read."""
 _NO_TEXT = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f\xc0\xc1\xf5-\xff]")
@@ -56,12 +57,12 @@ class Reset:
 
 @dataclass(frozen=True)
 class LineNoise:
-    """Damage on the serial line: signs of a bad cable or baud rate."""
+    """Damage on the serial line, which indicates a bad cable or baud rate."""
 
     damaged: int
     """Number of damaged records: the checksum is wrong, or the record was cut off or overwritten."""
     mismatched: int
-    """Number of damaged records in which only the checksum is wrong. (Another task's output, or a crash, cuts or
+    """Number of damaged records where only the checksum is wrong. (Another task's output, or a crash, cuts or
     overwrites a record; neither changes single bytes in it.)"""
     lost: int
     """Number of records that never arrived, according to the sequence numbers."""
@@ -156,7 +157,7 @@ class Channel:
     # --- the reader's side ---
 
     def feed(self, data: bytes) -> None:
-        """Take in bytes from the board."""
+        """Add bytes from the board."""
         with self._cond:
             known = len(self._records)
             self._text += data
@@ -193,7 +194,7 @@ class Channel:
         self._banner_from = max(self._banner_from, len(self._text) - BANNER_MAX)
 
     def _note_boot(self, record: Record) -> None:
-        """Record whether the harness requested a new boot, even if the ROM printed no banner."""
+        """Record whether the harness requested the new boot, even if the ROM printed no banner."""
         if self._records and record.boot == self._records[-1].boot:
             return
         if self._is_requested or self._is_requested_boot:
@@ -207,7 +208,7 @@ class Channel:
             self.reset_from = len(self._text)
 
     def report_lost(self, error: PortError) -> None:
-        """Report that the port was lost: every wait, current and future, raises `error`."""
+        """Record that the port was lost: all current and future waits raise `error`."""
         with self._cond:
             self._error = self._error or error
             self._cond.notify_all()
@@ -337,5 +338,5 @@ class Channel:
 
 
 def _is_garbled(line: bytes) -> bool:
-    # Before the ROM's first output, level changes during the reset may arrive as bytes.
+    # Before the ROM's first output, level changes of the reset may look like bytes.
     return _NO_TEXT.search(line) is not None and not any(mark in line for mark in ROM_MARKS)

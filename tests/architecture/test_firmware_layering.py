@@ -1,7 +1,7 @@
-"""Includes that the firmware's sources may have.
+"""Allowed includes of the firmware's sources.
 
-Components include nothing of the host build, because the chip's build has no such files. Pure files, listed here,
-run on the host without ESP-IDF.
+Components do not include files of the host build, because the chip's build does not have them. The pure files listed
+here run on the host without ESP-IDF.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ COMPONENTS = FIRMWARE_DIR / "components"
 MAINS = (FIRMWARE_DIR / "main", *sorted(FIRMWARE_DIR.glob("examples/*/main")))
 NATIVE = FIRMWARE_DIR / "native"
 
-# Pure files and their headers: of ESP-IDF they include only esp_err.h and esp_attr.h.
+# Pure files and their headers. The only ESP-IDF headers that they include are esp_err.h and esp_attr.h.
 PURE = (
     "audio_driver/src/audio_ring.c",
     "camera_controller/src/jpeg_markers.c",
@@ -176,7 +176,7 @@ def test_every_source_is_built() -> None:
 def test_every_folder_in_components_is_a_component() -> None:
     for folder in COMPONENTS.iterdir():
         assert (folder / "CMakeLists.txt").is_file(), (
-            f"{name_of(folder)} is no component: it has no CMakeLists.txt"
+            f"{name_of(folder)} is not a component: it has no CMakeLists.txt"
         )
 
 
@@ -197,7 +197,7 @@ def test_requirements_do_not_depend_on_the_configuration() -> None:
 
 
 def cycle_in(graph: dict[str, set[str]]) -> str:
-    """Names of one cycle, joined by arrows; empty if there is none."""
+    """Names on one cycle, joined by arrows; empty if there is no cycle."""
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
@@ -244,7 +244,7 @@ def test_cycle_is_named() -> None:
 
 @pytest.mark.parametrize("header", sorted(COMPONENTS.glob("*/include/*.h")), ids=lambda path: path.name)
 def test_public_header_compiles_alone(header: Path, tmp_path: Path) -> None:
-    """Compiles with only the headers of its own component and ESP-IDF on the include path."""
+    """Compiles a header with only its component's headers and ESP-IDF on the include path."""
     (tmp_path / "sdkconfig.h").write_text("#pragma once\n")
     unit = tmp_path / "unit.c"
     unit.write_text(f'#include "{header.name}"\n')

@@ -37,7 +37,7 @@ def host(monkeypatch: pytest.MonkeyPatch) -> Host:
 
 
 def lasts_s(deadline: Deadline, host: Host) -> float:
-    """Host seconds until a deadline expires, for a waiter that sleeps exactly as long as requested."""
+    """Host seconds until a deadline expires, for a waiter that sleeps exactly for the requested time."""
     began_s = host.now_s
     while (remaining_s := deadline.remaining_s()) > 0:
         host.now_s += remaining_s
@@ -89,7 +89,7 @@ def test_unreadable_board_clock_falls_back_to_host_time(host: Host) -> None:
 
 
 def test_reply_of_a_slow_emulator_comes_in_time() -> None:
-    """On the host three times the command's budget passes; on the board only a tenth of it."""
+    """On the host's clock, three times the command's budget passes; on the board's clock, only a tenth of it."""
     board_s = 0.0
     late = threading.Event()
 

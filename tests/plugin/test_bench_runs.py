@@ -1,4 +1,5 @@
-"""Parallel runs on a bench of two virtual boards: each has its own board and leaves nothing behind, however it ends."""
+"""Parallel runs on a bench of two virtual boards: each has its own board and leaves nothing behind, no matter how it
+ends."""
 
 from __future__ import annotations
 
@@ -202,7 +203,8 @@ class Run:
         return left
 
     def has_left_nothing(self) -> bool:
-        """Whether no process is left; waits for those that end by themselves (multiprocessing's resource tracker)."""
+        """Whether no process is left; waits for processes that end automatically (multiprocessing's resource
+        tracker)."""
         deadline = time.monotonic() + PATIENCE_S
         while left := self.processes():
             assert time.monotonic() < deadline, f"still running: {left}"
@@ -357,7 +359,7 @@ def usual_s(boards: Boards, build: Build, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.mark.parametrize("seed", range(4))
 def test_ctrl_c_at_any_moment(bench: Bench, usual_s: float, seed: int) -> None:
-    """Ctrl-C comes at a random moment between the lease and the test."""
+    """Ctrl-C arrives at a random moment between the lease and the test."""
     run = bench.run()
     run.wait_until(bench.is_leased, "lease")
     with contextlib.suppress(subprocess.TimeoutExpired):

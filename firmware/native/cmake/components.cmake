@@ -35,7 +35,7 @@ macro(idf_component_register)
 endmacro()
 
 # Sets each component's include path: its own directories, those of the components it requires, and those that they
-# require publicly. To be called after all components are registered.
+# require publicly. Call it after all components are registered.
 function(hotpin_link_components executable)
     foreach(component IN LISTS HOTPIN_COMPONENTS)
         set(library hotpin_component_${component})

@@ -66,7 +66,7 @@ static void case_network(void)
     CHECK_EQUAL(taken.blocks, after.blocks - before.blocks);
 }
 
-/* Each driver refuses to start, logs that, and holds no resource. */
+/* Each driver refuses to start, logs the refusal, and leaves no resource allocated. */
 static void case_no_psram(void)
 {
     CHECK_EQUAL(camera_controller_init(), ESP_ERR_NO_MEM);
@@ -93,7 +93,7 @@ esp_err_t __wrap_heap_caps_register_failed_alloc_callback(esp_alloc_failed_hook_
     return s_refuses_callback ? ESP_FAIL : __real_heap_caps_register_failed_alloc_callback(callback);
 }
 
-/* After power-on no snapshots survive, also not those of an initialisation that failed. */
+/* No snapshots survive a power-on, not even those of a failed initialisation. */
 static void case_init_again(void)
 {
     size_t count;

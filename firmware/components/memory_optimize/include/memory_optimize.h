@@ -23,14 +23,14 @@ typedef struct {
     esp_err_t (*restart)(void);
     /** Ends the reservation. */
     void (*end)(void);
-    /** True if a set of blocks that another mode needs cannot be placed though the sum of free memory would
-     * do. NULL: not checked. */
+    /** True if a set of blocks that another mode needs cannot be placed although enough memory is free in
+     * total. NULL: not checked. */
     bool (*is_scattered)(void);
 } memory_optimize_hooks_t;
 
 typedef struct {
     bool enabled;
-    bool gave_up;      //!< The last attempt did not help, and its cause still stands
+    bool gave_up;      //!< The last attempt did not help, and its cause is still present
     uint32_t attempts; //!< Since boot
     uint32_t helped;   //!< Attempts after which the cause had ended
     uint32_t check_us; //!< Longest check after a sample, microseconds

@@ -8,6 +8,7 @@
 #include "camera_controller.h"
 #include "esp_heap_caps.h"
 #include "memory_manager.h"
+#include "sdkconfig.h"
 #include "stt_pipeline.h"
 
 typedef struct {
@@ -93,8 +94,10 @@ esp_err_t mode_admit(system_state_t mode, mode_shortage_t *shortage)
     return admit_drivers(mode, shortage);
 }
 
+#if CONFIG_HOTPIN_MEM_OPTIMIZE
 bool mode_is_scattered(system_state_t mode)
 {
     mode_shortage_t shortage;
     return admit_drivers(mode, &shortage) == ESP_ERR_NO_MEM && shortage.needed <= shortage.free;
 }
+#endif

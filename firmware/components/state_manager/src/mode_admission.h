@@ -25,5 +25,6 @@ typedef struct {
  */
 esp_err_t mode_admit(system_state_t mode, mode_shortage_t *shortage);
 
-/** Whether the mode's drivers would not be admitted although the sum of free memory is enough for them. */
+/** Whether the mode's drivers would not be admitted although the sum of free memory is enough for them. Only
+ * with CONFIG_HOTPIN_MEM_OPTIMIZE. */
 bool mode_is_scattered(system_state_t mode);

@@ -138,15 +138,14 @@ static uint32_t begin_change(system_state_t to)
     return now_ms();
 }
 
-/* The modes have a memory use of their own to compare samples with. */
+/* Each mode has its own memory use, which samples are compared with. */
 static void name_state(void)
 {
     system_state_t state = present_state();
     memory_manager_set_state(is_mode(state) ? state_manager_name(state) : NULL);
 }
 
-/** Finishes a change. To be called after the state is set, so that a receiver of the event finds the board in
- * it. */
+/** Finishes a change. Call it after the state is set, so that the state is valid when the event arrives. */
 static esp_err_t end_change(uint32_t start_ms)
 {
     state_change_t *change = &s_now.change;
@@ -191,8 +190,7 @@ static esp_err_t enter_step(const char *step, bool undo)
 {
     watch_feed();
     if (undo) {
-        memory_manager_first_failure(); /* ends the watch: failures in an undo must not hide that of the step
-                                         */
+        memory_manager_first_failure(); /* ends the watch: an undo's failure must not hide the step's */
     } else {
         memory_manager_watch_failures();
     }

@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Speech to text: a task that copies samples from the microphone into a ring in PSRAM, from which the
- * network side reads. The ring is allocated once and never freed; the task runs from start to stop.
+ * Speech to text: a task that copies samples from the microphone into a ring in PSRAM; the network side reads
+ * from the ring. The ring is allocated once and never freed; the task runs from start to stop.
  *
  * Only one task (the state manager's) may call prepare, start and stop. Only one task at a time may read.
  */

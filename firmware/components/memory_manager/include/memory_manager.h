@@ -221,7 +221,7 @@ typedef struct {
 /* --- Starting --- */
 
 /**
- * To be called after telemetry_init(), through which the manager writes its output. Takes the
+ * Call it after telemetry_init(), through which the manager writes its output. Takes the
  * failed-allocation callback of ESP-IDF, and the low-water mark of the heap:
  * heap_caps_get_minimum_free_size() is from now on since the last periodic sample.
  *

@@ -121,7 +121,7 @@ lint: setup ## run ruff, mypy and clang-format
 	  git ls-files '*.c' '*.h' | xargs clang-format --dry-run --Werror; \
 	else echo "clang-format not found: C layout not checked"; fi
 
-check-idf: ## build all configurations of the firmware with ESP-IDF (needs IDF_PATH)
+check-idf: ## build all configurations and examples of the firmware with ESP-IDF (needs IDF_PATH)
 	@firmware/tools/check_idf.sh
 
 check-headers: setup ## check the firmware against an ESP-IDF without its toolchain (IDF=checkout COMPONENTS="dir …")

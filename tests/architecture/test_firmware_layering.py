@@ -18,6 +18,7 @@ from hotpin_hil.paths import FIRMWARE_DIR, PROJECT_ROOT
 from tests.support.c_build import compiler
 
 COMPONENTS = FIRMWARE_DIR / "components"
+MAINS = (FIRMWARE_DIR / "main", *sorted(FIRMWARE_DIR.glob("examples/*/main")))
 NATIVE = FIRMWARE_DIR / "native"
 
 # Pure files and their headers. The only ESP-IDF headers that they include are esp_err.h and esp_attr.h.
@@ -72,10 +73,8 @@ C_LIBRARY = {
 
 
 def sources(*patterns: str) -> list[Path]:
-    """Source files of main and the components."""
-    return sorted(
-        path for folder in (COMPONENTS, FIRMWARE_DIR / "main") for p in patterns for path in folder.rglob(p)
-    )
+    """Source files of the components, and of main and the examples' main."""
+    return sorted(path for folder in (COMPONENTS, *MAINS) for p in patterns for path in folder.rglob(p))
 
 
 def name_of(path: Path) -> str:
@@ -212,7 +211,7 @@ def test_no_include_cycle_among_the_components_files() -> None:
         name_of(path): {name_of(headers[header]) for header in includes(path) if header in headers}
         for path in sources("*.c", "*.h")
     }
-    assert graph["main/main.c"], "no include of a component's header was found"
+    assert all(graph[name_of(folder / "main.c")] for folder in MAINS), "no include of a component's header"
     assert cycle_in(graph) == ""
 
 
@@ -221,6 +220,16 @@ def requirements(component: Path) -> set[str]:
     text = re.sub(r"#[^\n]*", "", (component / "CMakeLists.txt").read_text(encoding="utf-8"))
     words = set(re.findall(r"[\w-]+", " ".join(re.findall(r"(?:REQUIRES|set\(requires)([^)]*)", text))))
     return {path.name for path in COMPONENTS.iterdir() if path.name in words} - {component.name}
+
+
+def all_requirements(name: str) -> set[str]:
+    """Components of this project that a component needs in a build, without itself."""
+    needed: set[str] = set()
+    todo = requirements(COMPONENTS / name)
+    while todo:
+        needed |= todo
+        todo = {more for one in todo for more in requirements(COMPONENTS / one)} - needed
+    return needed
 
 
 def test_no_cycle_among_the_components_requirements() -> None:

@@ -221,6 +221,10 @@ typedef struct {
 /* --- Starting --- */
 
 /**
+ * Call it after telemetry_init(), through which the manager writes its output. Takes the
+ * failed-allocation callback of ESP-IDF, and the low-water mark of the heap:
+ * heap_caps_get_minimum_free_size() is from now on since the last periodic sample.
+ *
  * Sets the thresholds (NULL: MEMORY_THRESHOLDS_DEFAULT), starts the low-water marks, registers the
  * failed-allocation callback, and sets the baseline.
  *

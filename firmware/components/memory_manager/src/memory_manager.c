@@ -430,8 +430,8 @@ esp_err_t memory_manager_set_state(const char *state)
 esp_err_t memory_manager_register_observer(memory_observer_t *observer)
 {
     if (observer == NULL ||
-        (observer->observe == NULL && observer->entered == NULL && observer->warned == NULL &&
-         observer->logged == NULL && observer->failed == NULL)) {
+        (observer->observe == NULL && observer->adapt == NULL && observer->entered == NULL &&
+         observer->warned == NULL && observer->logged == NULL && observer->failed == NULL)) {
         return ESP_ERR_INVALID_ARG;
     }
     if (!ready()) {

@@ -83,7 +83,7 @@ def a_run(
 ) -> list[dict[str, Any]]:
     """A run of four tests: memory, size of the manager, time, and a test that needs a chip."""
     on_virtual = evidence == "virtual"
-    size = 3_020 if on_virtual else 2_892
+    size = 3_060 if on_virtual else 2_912
     return [
         {
             **RUN,
@@ -448,7 +448,10 @@ MEMORY = ("B", "%")
 def test_recorded_differences_are_explained_except_those_of_memory(
     tmp_path: Path,
 ) -> None:
-    """With the same map on both boards, only pointer sizes and picture sizes may explain a different memory figure."""
+    """With the same map on both boards, few reasons may explain a different memory figure.
+
+    The sizes of the manager and of the console are those of an older firmware, which no reason explains.
+    """
     found = compared(
         tmp_path, recorded_run("virtual", QEMU_MAP, "virtual"), recorded_run("emulated", QEMU_MAP, "qemu")
     )
@@ -464,14 +467,12 @@ def test_recorded_differences_are_explained_except_those_of_memory(
         if difference.unit in MEMORY and difference.reason
     }
     assert memory == {
-        "pointer-size",
         "pictures",
         "stack",
         "left-over",
         "nvs-index",
         "fragmentation-around-nvs",
         "scattered-around-nvs",
-        "one-map-for-both-images",
         "host-image",
     }
 
@@ -493,12 +494,19 @@ def test_every_value_reason_explains_a_recorded_difference_or_is_listed_here(
         "log-task-alive",
         "mac",
         "nvs-placement",
+        "one-map-for-both-images",
         "phase-of-the-hold",
+        "pieces-around-nvs",
+        "pointer-size",
+        "pointer-size-of-extensions",
+        "pointer-size-of-heap-blocks",
         "position-in-a-period",
         "rapid-requests",
         "rapid-requests-order",
         "recorded-meanwhile",
+        "rounds-meanwhile",
         "samples-meanwhile",
+        "time-of-code",
     }
 
 

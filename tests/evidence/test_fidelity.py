@@ -491,10 +491,12 @@ def test_every_value_reason_explains_a_recorded_difference_or_is_listed_here(
     assert {reason.id for reason in SHIPPED if reason.of == "value"} - used == {
         "clock-of-locks",
         "dropped-boxes",
+        "holes-around-log-task",
         "log-task-alive",
         "mac",
         "nvs-placement",
         "one-map-for-both-images",
+        "page-around-entries",
         "phase-of-the-hold",
         "pieces-around-nvs",
         "pointer-size",

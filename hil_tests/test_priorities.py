@@ -25,7 +25,7 @@ BUSY_MS = 400
 """Longer than the 190 ms of the microphone's buffers."""
 MEASURED_MS = 3_000
 STATIC_MAX = 256
-"""Bytes of internal memory of the component: 104 on the chip; pointers of the host are twice as long."""
+"""Bytes of internal memory of the component: 124 on the chip; locks of the host are smaller."""
 
 
 @pytest.fixture

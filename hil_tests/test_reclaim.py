@@ -24,7 +24,7 @@ LONG_MS = 600_000
 SLACK = 12
 """A rest too small for a block stays with the block before it."""
 STATIC_MAX = 512
-"""Bytes of internal memory of the component: 240 on the chip; pointers of the host are twice as long."""
+"""Bytes of internal memory of the component: 260 on the chip; pointers of the host are twice as long."""
 
 
 def used(device: Device, start: Cursor) -> list[tuple[str, str]]:

@@ -339,7 +339,7 @@ QUIET_MS = 600_000
 """Monitoring interval; while the monitor runs, the manager needs no short-lived task to write statistics."""
 PLANTED = 16
 SETTLING = 20
-"""Cycles before the first reading: until the leaked blocks have filled the holes between the drivers' blocks, a driver's
+"""Cycles before the first reading. Until the leaked blocks have filled the holes between the drivers' blocks, a driver's
 block may also take the rest of its hole, which looks like noise."""
 
 

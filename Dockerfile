@@ -11,7 +11,7 @@ RUN apt-get update \
 
 WORKDIR /project
 
-# Python packages change less often than the sources: a layer of their own.
+# Python packages change less often than the sources: a separate layer.
 COPY Makefile pyproject.toml constraints.txt requirements.lock README.md ./
 COPY hotpin_hil hotpin_hil
 RUN make setup LOCKED=1

@@ -121,13 +121,13 @@ lint: setup ## run ruff, mypy and clang-format
 	  git ls-files '*.c' '*.h' | xargs clang-format --dry-run --Werror; \
 	else echo "clang-format not found: C layout not checked"; fi
 
-check-idf: ## build all configurations of the firmware with ESP-IDF (needs IDF_PATH)
+check-idf: ## build all configurations and examples of the firmware with ESP-IDF (needs IDF_PATH)
 	@firmware/tools/check_idf.sh
 
 check-headers: setup ## check the firmware against an ESP-IDF without its toolchain (IDF=checkout COMPONENTS="dir …")
 	@$(BIN)/python firmware/tools/check_headers.py $(if $(IDF),--idf $(IDF)) $(COMPONENTS:%=--component %) $(ARGS)
 
-# A tool of its own environment: the present versions may not fit together any more.
+# uv has a separate environment, because the installed versions may no longer fit together.
 COMPILE := build/uv/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.10 --extra dev \
   --no-emit-index-url --no-annotate --custom-compile-command 'make lock'
 

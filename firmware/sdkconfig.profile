@@ -1,2 +1,2 @@
-# Added to sdkconfig.hil: counts who holds memory, by task and by call site.
+# Added to sdkconfig.hil: counts memory in use, by task and by call site.
 CONFIG_HOTPIN_MEM_PROFILE=y

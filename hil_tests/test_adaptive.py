@@ -20,11 +20,11 @@ SOURCE = "requirement FUT-06"
 MORE = 10 * KB
 MARGIN_MAX = MORE - KB
 COST_STATIC, COST_RTC = 64, 96
-"""Bytes; the chip's are less (firmware/README.md, Memory budget), because its pointers are shorter."""
+"""Bytes; fewer on the chip (firmware/README.md, Memory budget), because its pointers are shorter."""
 
 
 def learn(device: Device, monitor: Monitor, mode: str) -> LearnedState:
-    """Wait until the thresholds of the board's present mode are learned."""
+    """Wait until the thresholds of the board's current mode are learned."""
     for _ in range(3 * WINDOWS):
         found = [row for row in device.adapt().states if row.state == mode]
         if found and found[0].learned:

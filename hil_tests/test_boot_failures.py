@@ -33,7 +33,7 @@ CALLS = [
     ("uart_driver_install", 1),
     ("uart_get_tx_buffer_free_size", 1),
 ]
-"""Calls of the start that are made to fail. test_failure_sweep.py covers those of the camera, in a mode change."""
+"""Calls of the start that the test makes fail. test_failure_sweep.py covers the camera's calls, in a mode change."""
 
 
 def network_blocks(device: Device) -> int:
@@ -58,7 +58,8 @@ def record(measure: Measure, sweep: BootSweep, kind: str) -> None:
 @pytest.mark.needs("camera")
 @pytest.mark.requirement("ROB-02", "MON-04")
 def test_each_allocation_of_the_start_fails(dut: Any, device: Device, measure: Measure) -> None:
-    """Of the network's blocks, and of the first mode's, only the first and the last are tried, because all fail alike.
+    """Only the first and the last block of the network, and of the first mode, are tried, because all fail in the same
+    way.
 
     test_failure_sweep.py covers each allocation of a mode change.
     """

@@ -1,7 +1,7 @@
-"""Each buffer for N entries keeps the right ones when it is given N, N + 1 and 2 N + 1 entries.
+"""Each buffer for N entries keeps the right entries when it gets N, N + 1 and 2 N + 1 entries.
 
-Entries kept plus entries dropped are the entries given. The TTS stream, the list of callbacks and the console's request
-have tests of their own (test_playback.py, test_api.py, test_robustness.py).
+Kept plus dropped entries equal the given entries. The TTS stream, the list of callbacks and the console's request have
+separate tests (test_playback.py, test_api.py, test_robustness.py).
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ RARELY_MS = 600_000
 def test_the_first_failures_between_two_looks_are_noted_and_the_others_counted(
     device: Device, heaps: Heaps, measure: Measure
 ) -> None:
-    device.monitor(start=RARELY_MS)  # a sample would be a look in between
+    device.monitor(start=RARELY_MS)  # a periodic sample would report the failures too early
     size = heaps.free(DMA.caps) + 4
     for count in (*fills(FAILURES_NOTED), FAILURES_NOTED):
         last = max((event.sequence for event in device.mem_events()), default=0)
@@ -132,7 +132,7 @@ def test_the_newest_snapshots_are_kept(device: Device, measure: Measure) -> None
     before = survivors(device.history())
     device.reboot()
     after = survivors(device.last().snapshots)
-    # The shutdown logs nothing, so all of them are still there.
+    # The shutdown logs nothing, so all snapshots are still there.
     measure("snapshots after a reset", after == before, exact=True, source="sys.last against mem.history")
 
 
@@ -143,14 +143,14 @@ def test_the_oldest_waiting_boxes_are_dropped_and_counted(
     """Writing a box takes 230 ms, a log command only a few, so the queue of boxes must overflow."""
     before = device.mark()
     device.log("First")
-    device.wait_box("First", since=before)  # no box of the start waits any more
+    device.wait_box("First", since=before)  # no box of the start is waiting any more
     start = device.mark()
     contexts = [f"Box {number}" for number in range(2 * BOXES_QUEUED + 1)]
     with host_pace():
         for context in contexts:
             device.log(context)
     device.wait_box(contexts[-1], since=start)
-    device.log("Last")  # its record counts the boxes that were dropped last
+    device.log("Last")  # its record has the number of the last dropped boxes
     device.wait_box("Last", since=start)
     written = [box.context for box in device.boxes(start) if box.context in contexts]
     samples = device.events("mem.sample", since=start)
@@ -207,8 +207,8 @@ def test_recording_keeps_what_fits_and_counts_the_rest(
 
 @pytest.mark.requirement("ROB-01")
 def test_the_newest_replies_are_repeated(device: Device, measure: Measure) -> None:
-    """A repeated request gets the stored reply, byte by byte. One whose reply is forgotten is executed again, and so is
-    one with a stored id but another text."""
+    """A repeated request gets the stored reply, byte by byte. It is executed again if the reply is no longer stored, or
+    if the text differs under the same id."""
     first = 60_001
 
     def ask(number: int, context: str = "") -> bytes:
@@ -230,7 +230,7 @@ def test_the_newest_replies_are_repeated(device: Device, measure: Measure) -> No
     device.monitor(stop=True)
     replies = [ask(number) for number in range(REPLIES_KEPT + 1)]
     before = logged()
-    # Reading the history has a reply of its own, which is also stored.
+    # The reply to reading the history is also stored.
     repeated = [ask(number) == replies[number] for number in range(REPLIES_KEPT, 1, -1)]
     measure(
         "repeated replies", str(repeated), exact=str([True] * (REPLIES_KEPT - 1)), source="PROTOCOL.md §3"

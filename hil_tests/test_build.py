@@ -45,7 +45,8 @@ def test_release_image_has_the_expected_options(board: BoardInUse, measure: Meas
 @pytest.mark.requirement("PERF-05")
 @pytest.mark.parametrize("image", [WITH_CONSOLE, RELEASE])
 def test_call_chains_fit_into_the_stacks(board: BoardInUse, measure: Measure, image: str) -> None:
-    """The deepest chain of each task, from the compiler's call graphs. The host's frames are larger than the chip's.
+    """The deepest call chain of each task, from the compiler's call graphs. The host's frames are larger than the
+    chip's.
 
     The release image's monitor must not reach a function that formats text: its stack is too small for that.
     """

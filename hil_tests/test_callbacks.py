@@ -38,7 +38,7 @@ QUERIES = (
 
 
 def crossed(device: Device, level: str, distance: int) -> dict[str, int]:
-    """Thresholds of this level, `distance` bytes above the free memory, and 4 KB more for each further memory."""
+    """Thresholds of this level: `distance` bytes above the free memory, and 4 KB more for each further memory."""
     stats = device.stats()
     found = {}
     for number, (name, memory) in enumerate(zip(BYTES, MEMORIES, strict=True)):
@@ -55,7 +55,7 @@ def check(device: Device) -> list[dict[str, Any]]:
 
 
 def texts(calls: list[dict[str, Any]], thresholds: dict[str, int]) -> str:
-    """The calls as text. It has a threshold only if that is wrong, so it is the same on all boards."""
+    """The calls as text. The text shows a threshold only if it is wrong, so it is the same on all boards."""
     return ", ".join(
         f"{call['callback']} {call['kind']} {call['type']}"
         + (
@@ -68,8 +68,8 @@ def texts(calls: list[dict[str, Any]], thresholds: dict[str, int]) -> str:
 
 
 def test_every_callback_is_called_for_every_level_of_one_check(device: Device, measure: Measure) -> None:
-    """Memory enters the warning level and the critical level, and leaves both; every time all callbacks are called."""
-    device.monitor(start=SLOW_MS)  # no sample comes meanwhile, but the monitor's task exists all the time
+    """Memory enters the warning level and the critical level, and leaves both. Each time, all callbacks are called."""
+    device.monitor(start=SLOW_MS)  # no sample is taken in that time, but the monitor's task exists throughout
     device.thresholds(**only())
     low = {**crossed(device, "warning", 12 * KB), "fragmentation_warning": 0}
     critical = {**crossed(device, "critical", 8 * KB), "fragmentation_critical": 0}
@@ -145,7 +145,7 @@ def test_a_callback_may_call_the_manager(device: Device, monitor: Monitor, measu
         device.callbacks(add=2, call=name)
         for kind, levels in (("warning", only(psram_warning=8 * KB * KB)), ("recovered", only())):
             start = device.mark()
-            monitor.start(FAST_MS)  # before the change: the call may stop it again
+            monitor.start(FAST_MS)  # before the change, because the call may stop it again
             device.thresholds(**levels)
             device.wait_event(f"mem.{kind}", since=start)
             calls = poll(

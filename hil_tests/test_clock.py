@@ -1,4 +1,4 @@
-"""The clock passes the limits of 31 and 32 bits, and times are measured from the right moment."""
+"""The clock crosses the 31-bit and 32-bit limits, and times are measured from the right moment."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ LIMITS_MS = {
     "us_32_bits": (1 << 32) // 1000,
     "ms_31_bits": 1 << 31,
 }
-"""Time since boot at which a counter of microseconds or milliseconds changes its sign or wraps."""
+"""Time since boot when a counter of microseconds or milliseconds changes its sign or wraps."""
 SHORTLY_MS = 700
-"""Time before the limit at which each step begins; each ends after the limit."""
+"""Time from the start of each step to the limit; each step ends after the limit."""
 INTERVAL_MS = 500
 TOLERANCE_MS = 5
 """1 % of the interval (requirement MON-01)."""
 STALL_MS = 3_000
 """Longer than CONFIG_HOTPIN_TTS_STALL_MS."""
 SLOW = 0.5
-"""Pace of the clock: the first part of the stream, of a second, lasts long enough for a loaded host to make it jump."""
+"""Pace of the clock, slow enough for a loaded host to make it jump during the first part of the stream (1 s)."""
 
 each_limit = pytest.mark.parametrize("limit_ms", LIMITS_MS.values(), ids=LIMITS_MS)
 
@@ -84,7 +84,7 @@ def test_duration_of_a_change_past_the_limit_is_right(
 def test_playback_may_pause_for_data_at_any_time(
     device: Device, modes: Modes, clock: BoardClock, host_pace: HostPace, measure: Measure
 ) -> None:
-    """The time-out counts from the last data: a stream that is played for longer than the time-out may still pause."""
+    """The timeout counts from the last data: even a stream longer than the timeout may pause."""
     modes.to(VOICE)
     frames = RATE_HZ + RATE_HZ // 8
     stream = tone(frames)

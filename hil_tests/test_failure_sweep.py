@@ -1,4 +1,5 @@
-"""Makes every operation fail in every way: it reports the error, leaves nothing behind, and then works again.
+"""Makes every operation fail in every way: the operation must report the error, leave nothing behind, and then work
+again.
 
 The n-th allocation fails, for each n from 1 to the last allocation of the operation. Other tests make the n-th ESP-IDF
 call fail, each step of a mode change, or two allocations of one operation. Each test records its number of cases.
@@ -25,7 +26,7 @@ STREAM = tone(200)
 PAIRS = 12
 """Number of pairs of failing allocations per direction of a mode change."""
 CALLS_MAX = 4
-"""Maximum number of failing calls of one function in one operation, because samples are read without end."""
+"""Maximum number of failing calls of one function in one operation, because samples are read endlessly."""
 
 
 def without_pauses(device: Device, mode: str) -> None:

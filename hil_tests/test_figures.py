@@ -19,7 +19,7 @@ from hotpin_hil.device import Device
 from hotpin_hil.link.channel import Cursor
 
 SIZES = {"internal": 1_236, "psram": 5_432}
-"""Bytes to hold of each memory: different, and neither a power of two nor a multiple of the other."""
+"""Block sizes for each memory: different, and neither powers of two nor multiples of each other."""
 SOURCE = "bytes of the held blocks and their headers (heap.blocks)"
 MEMORIES = {"internal": INTERNAL, "psram": PSRAM}
 
@@ -81,7 +81,8 @@ def against_baseline(device: Device, since: Cursor, mode: str) -> dict[str, int]
 
 
 HOLES_B = 24
-"""A block that is allocated again may get another hole, and with it a rest of up to 12 bytes that fits no block."""
+"""A block that is allocated again may get another hole, including a rest of up to 12 bytes that is too small for a
+block."""
 
 
 @pytest.mark.needs("camera")
@@ -89,9 +90,9 @@ HOLES_B = 24
 def test_modes_are_compared_with_their_own_baselines(
     device: Device, heaps: Heaps, modes: Modes, measure: Measure
 ) -> None:
-    """A block held before a mode's baseline was set does not show in its comparison, one held after it does.
+    """A block allocated before a mode's baseline does not show in the comparison; a later block does.
 
-    Setting one baseline changes no other.
+    Setting a baseline does not change the others.
     """
     modes.warm_up()
     for mode in (VOICE, CAMERA):
@@ -132,7 +133,7 @@ def _levels(device: Device, state: str) -> dict[str, int]:
 
 @pytest.mark.requirement("TRN-05")
 def test_ledger_shows_a_block_of_the_mode(device: Device, modes: Modes, measure: Measure) -> None:
-    """The ledger's steps add up to the difference of two walks, memory by memory."""
+    """For each memory, the ledger's steps add up to the difference of two heap walks."""
     modes.warm_up()
     for mode in (VOICE, CAMERA):
         before = {name: heap_free(device, memory) for name, memory in MEMORIES.items()}

@@ -1,4 +1,5 @@
-"""The history in flash: its rows are true, whole, survive a loss of power, and wear the flash as stated."""
+"""The history in flash: its rows are correct and complete, survive a loss of power, and wear the flash as
+documented."""
 
 from __future__ import annotations
 
@@ -29,25 +30,25 @@ pytestmark = [
 
 INTERVAL_MS = 100
 SLOW_MS = 2000
-"""Longer than a test holds a block that no sample may see."""
+"""Longer than the test keeps a block allocated that no sample may see."""
 LONG_S = 3600
 OWN_BYTES = 512
-"""Most that writing a row takes from the heap for a moment: NVS's index and handle, an item of its list."""
+"""Maximum heap that writing a row takes temporarily: NVS's index and handle, an item of its list."""
 DIP = 16 * KB
 PAGES_PER_1000_ROWS = 115
 """Pages of flash that are erased for 1,000 rows, with those that NVS moves (README.md of memory_history: 110)."""
 BURST = 60
 CUTS = 4
 CUT_S = 0.03
-"""From cut to cut, so that each hits another place."""
+"""Increment between power cuts, so that each cut hits another place."""
 REQUEST = 60_000
-"""Id of the first request whose reply never arrives."""
+"""Id of the first request that never gets a reply."""
 STACK_SPARE = 0.25
 
 
 @pytest.fixture
 def history(device: Device) -> Device:
-    """The board with an empty history, which writes no row by itself yet."""
+    """The board with an empty history that does not write periodic rows."""
     device.flash_history(last=0, erase=True)
     return device
 
@@ -83,7 +84,7 @@ def test_row_has_the_lowest_memory_since_the_last_row(
     monitor.start(SLOW_MS)
     history.flash_history(last=0, every_s=1, pause=False)
     before = written(history, 0)
-    monitor.samples(1)  # just taken, so that the next one comes after the release
+    monitor.samples(1)  # a sample was just taken, so the next sample comes after the release
     held = {memory: heaps.hold(memory, DIP) for memory in (INTERNAL, PSRAM)}
     least = {memory: history.probe(memory.caps) for memory in MEMORIES}
     for identifier in held.values():
@@ -100,7 +101,8 @@ def test_row_has_the_lowest_memory_since_the_last_row(
 def test_critical_warning_writes_a_row_with_its_counts(
     history: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """A warning of the first level writes none; a critical one does at once, with the failed allocations."""
+    """A warning of the first level writes no row. A critical warning writes a row at once, with the failed
+    allocations."""
     monitor.start(INTERVAL_MS)
     history.flash_history(last=0, every_s=LONG_S, pause=False)
     monitor.complete_checks(1)
@@ -127,7 +129,7 @@ def test_critical_warning_writes_a_row_with_its_counts(
 
 
 def test_critical_rows_are_limited(history: Device, heaps: Heaps, monitor: Monitor, measure: Measure) -> None:
-    """A level entered again and again wears the flash no more than stated, and every warning is counted."""
+    """A level that is entered again and again wears the flash no more than documented, and every warning is counted."""
     monitor.start(INTERVAL_MS)
     history.flash_history(last=0, every_s=LONG_S, pause=False)
     entered, limit = 12, 8
@@ -178,7 +180,8 @@ def test_rows_survive_resets_and_a_loss_of_power(
 
 
 def test_interrupted_write_leaves_whole_rows(history: Device, supply: Supply, measure: Measure) -> None:
-    """The power fails while the board writes row after row. Each row is whole or absent, and no earlier one is lost."""
+    """The power fails while the board writes row after row. Each row is complete or absent, and no earlier row is
+    lost."""
     endless = {"store": "flash", "write": 100_000, "last": 0}
     for cut in range(CUTS):
         before = {row.sequence: row for row in kept(history)}
@@ -241,7 +244,7 @@ def test_a_day_of_rows_is_kept_and_wears_the_flash_as_stated(
 def test_damaged_and_foreign_contents_begin_a_new_history(
     history: Device, dut: Any, tmp_path: Path, measure: Measure
 ) -> None:
-    """A group that another firmware has written is ignored and reported; the others stay."""
+    """A group written by other firmware is ignored and reported; the other groups stay."""
     history.flash_history(last=0, write=14)
     before = kept(history)
     content = read_partition(dut, history, tmp_path)
@@ -252,7 +255,7 @@ def test_damaged_and_foreign_contents_begin_a_new_history(
     found = history.flash_history()
     measure("groups reported as foreign", found.damaged, exact=3, source="three groups changed")
     measure("rows of another format", len(found.rows), exact=0, source="their format is unknown")
-    said = history.wait_line("damaged or foreign", since=start).level
+    said = history.wait_line("damaged or written by other firmware", since=start).level
     measure("the log says so", said, exact="W", source="FUT-01")
     history.flash_history(last=0, write=1)
     measure("first row of the new history", kept(history)[0].sequence, exact=1, source="a new history")
@@ -264,11 +267,11 @@ def test_damaged_and_foreign_contents_begin_a_new_history(
 
 
 def other_format(content: bytes) -> bytes:
-    """The partition with other blobs in the namespace: the same rows with another number of format."""
+    """The partition with other blobs in the namespace: the same rows with another format number."""
     changed = bytearray(content)
     at = 0
     while (at := content.find(struct.pack("<H", 0x4D48), at)) >= 0:
-        entry = at - 32  # the blob's item, whose last word is the CRC of the data
+        entry = at - 32  # the blob's item; its last word is the CRC of the data
         size = struct.unpack_from("<H", content, entry + 24)[0]
         is_blob = at % 32 == 0 and content[entry + 1] == 0x42
         if (
@@ -289,7 +292,8 @@ def other_format(content: bytes) -> bytes:
 
 
 def test_cost_is_within_the_budget(history: Device, heaps: Heaps, monitor: Monitor, measure: Measure) -> None:
-    """Task and variables as stated, stack with a reserve after real writes, index of NVS bounded."""
+    """Task and variables take the documented memory, the stack has a reserve after real writes, and NVS's index is
+    bounded."""
     monitor.start(INTERVAL_MS)
     before = heaps.free(INTERNAL.caps)
     history.flash_history(last=0, every_s=1, pause=False, write=2 * BURST)

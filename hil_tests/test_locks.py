@@ -72,7 +72,7 @@ USERS_OF_DRIVERS: dict[str, dict[str, Any]] = {
     "tts.close": {},
     "stt.read": {"bytes": 2},
 }
-"""Commands in voice mode with their arguments; without the lock each is obeyed, or refused with another error."""
+"""Commands in voice mode with their arguments. Without the lock, each succeeds or fails with another error."""
 
 
 @pytest.mark.requirement("TRN-06")
@@ -99,7 +99,7 @@ def test_commands_wait_for_the_drivers_and_then_do_nothing(
 def test_monitor_keeps_its_interval_after_the_output_was_held(
     device: Device, monitor: Monitor, measure: Measure
 ) -> None:
-    """No sample is taken while the lock is held. The first one afterwards may be late; the others are on time."""
+    """No sample is taken while the lock is held. The first sample afterwards may be late; the others are on time."""
     monitor.start(INTERVAL_MS)
     (before,) = monitor.samples(1)
     device.hold_lock("output", OUTPUT_MS)

@@ -132,7 +132,7 @@ def loaders(device: Device, since: Cursor, from_ms: int = 0) -> dict[str, list[i
 
 
 def longest_pause(times: list[int], moment: int) -> float:
-    """Milliseconds between the last time before a moment and the first after it; infinite if either is missing."""
+    """Milliseconds from the last time before a moment to the first time after it; infinite if either is missing."""
     before = max((time for time in times if time <= moment), default=-math.inf)
     return min((time for time in times if time >= moment), default=math.inf) - before
 

@@ -32,7 +32,8 @@ UNTOUCHED = "requirement MON-05: 0-3 %; facts: 1 - largest/free over all heaps w
 def test_samples_every_fifteen_seconds_of_board_time(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """The interval is app_main's, and each sample is current: it shows memory allocated since the last sample."""
+    """The interval is the one set in app_main, and each sample is current: it includes memory allocated since the last
+    sample."""
     start = device.mark()
     samples = []
     for number in range(INTERVALS + 1):
@@ -364,7 +365,7 @@ def test_failed_allocation_is_recorded_with_size_capabilities_and_function(
 def test_failure_is_reported_wherever_it_happens(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """Failures inside the OS: the stack of a task, through a shortage; a stream buffer, through an injected failure.
+    """Failures inside the OS: a task's stack, because of a shortage; a stream buffer, because of an injected failure.
 
     The monitor reports them at its next sample, without a request.
     """

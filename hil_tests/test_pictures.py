@@ -1,4 +1,4 @@
-"""A bad frame of the camera is refused with an error, is given back, and the next picture is good."""
+"""A bad camera frame is refused with an error and given back, and the next picture is good."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = [
 INVALID, TIMEOUT = "ESP_ERR_INVALID_RESPONSE", "ESP_ERR_TIMEOUT"
 FAULTS = {"cut": INVALID, "start": INVALID, "end": INVALID, "size": INVALID, "stale": TIMEOUT}
 ALL = 100_000
-"""Number of bad frames: the firmware drops frames that are older than the request."""
+"""Maximum number of bad frames: the firmware drops frames that are older than the request."""
 TIMEOUT_MS = 4_000
 PWDN_PIN, PWDN_MS = 32, 100
 """CONFIG_HOTPIN_CAMERA_PIN_PWDN and _PWDN_MS."""
@@ -63,7 +63,7 @@ def test_duration_of_a_picture_counts_from_the_request(device: Device, measure: 
 
 
 def test_camera_is_powered_only_in_camera_mode(device: Device, modes: Modes, measure: Measure) -> None:
-    """The power-down line is high in voice mode, and before each start for long enough to reset the sensor."""
+    """The power-down line is high in voice mode. Before each start it is high long enough to reset the sensor."""
     for mode, is_high in ((VOICE, True), (CAMERA, False), (VOICE, True)):
         before = device.pins()[PWDN_PIN]
         modes.to(mode)

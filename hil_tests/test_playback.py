@@ -1,4 +1,4 @@
-"""The TTS decoder plays a WAV stream to its end, refuses invalid ones, and frees all its memory."""
+"""The TTS decoder plays a WAV stream to its end, refuses invalid streams, and frees all its memory."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from hotpin_hil.device import Device, DeviceError, budgets
 LATENCY_MS = 256
 """Playing time of the DMA buffers: four of 4,080 B at 64 B/ms, rounded up to ms and a tick."""
 BUFFER_MS = 64
-"""Playing time of one of these buffers, because the clock starts during the first one."""
+"""Playing time of one of these buffers, because the clock starts during the first buffer."""
 ALLOWANCE_MS = 100
 """Tolerance for ticks, and for log lines between the first and the last sample."""
 
@@ -39,7 +39,7 @@ PLAYBACK_BYTES = 4_096 + 8_192 + 3 * 64
 
 @pytest.fixture
 def voice(device: Device, modes: Modes) -> Modes:
-    """The board in voice mode after a first playback, in which drivers make their permanent allocations."""
+    """The board in voice mode after a first playback, when drivers have made their permanent allocations."""
     modes.to(VOICE)
     modes.play(tone(RATE_HZ // 50))
     device.tts_close()
@@ -59,7 +59,7 @@ def measure_same(measure: Measure, what: str, now: Reading, then: Reading) -> No
 @pytest.mark.requirement("TTS-05")
 @pytest.mark.parametrize("channels", [1, 2], ids=["mono", "stereo"])
 def test_stream_is_played_to_its_end(device: Device, voice: Modes, measure: Measure, channels: int) -> None:
-    """The event reports the end; the board's clock at start and end gives the duration too."""
+    """The event reports the end. The board's clock at start and end also gives the duration."""
     frames = RATE_HZ // 2 // channels + 3  # deliberately not a multiple of any buffer size
     start = device.mark()
     voice.write(tone(frames, channels=channels))

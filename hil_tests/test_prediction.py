@@ -1,7 +1,7 @@
 """Falling memory is announced before its warning, with the right time; other changes of memory are not.
 
-`heap.leak` takes a block of real memory at each sample. The host tests of the firmware's logic show the share of right
-intervals over hundreds of simulated falls (tests/firmware/logic/test_predict_logic.py).
+`heap.leak` takes a block of real memory at each sample. The host tests of the firmware's logic measure the share of
+correct intervals over hundreds of simulated falls (tests/firmware/logic/test_predict_logic.py).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ COST_MAX = 1_569
 """Bytes of internal memory on the chip (firmware/README.md, Memory budget); pointers of the host are longer."""
 HOST_MORE = 128
 CHIP_MAX_US = 20_000
-"""µs for one window in which all three memories fall: 0.13 % of the default interval."""
+"""µs for one window while all three memories fall: 0.13 % of the default interval."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Planted:
 
 
 def limits(memory: Memory, warning: int) -> dict[str, Any]:
-    """Thresholds of which only this memory's warning can be reached."""
+    """Thresholds that leave only this memory's warning reachable."""
     return only(**{f"{memory.thresholds}_warning": warning})
 
 
@@ -102,7 +102,7 @@ def test_fall_is_announced_in_time_and_the_warning_comes_in_the_interval(
 def test_modes_steps_and_dips_are_no_fall(
     device: Device, heaps: Heaps, monitor: Monitor, modes: Modes, measure: Measure
 ) -> None:
-    """Both modes in turn; a block that stays, from one window on; a block taken and given back in each window.
+    """Alternating modes; a block that stays allocated; a block that is allocated and freed in each window.
 
     The thresholds are just below free memory, so that any fall would reach them soon.
     """
@@ -157,7 +157,7 @@ def test_fall_in_one_mode_is_found_though_the_modes_alternate(
 def test_prediction_stays_within_its_cost(
     dut: Any, device: Device, monitor: Monitor, measure: Measure, board: BoardInUse
 ) -> None:
-    """Static memory by the ELF file's symbols, the time of a window in which memory falls, no heap."""
+    """Static memory from the ELF file's symbols, the CPU time of a window while memory falls, and no heap use."""
     monitor.stop()
     device.leak(PSRAM.caps, bytes=KB, every="sample")
     monitor.start(INTERVAL_MS)

@@ -1,4 +1,4 @@
-"""Registered tasks have another priority while memory is critical, and their own again afterwards.
+"""Registered tasks have another priority while memory is critical, and their normal priority afterwards.
 
 Only PSRAM can become critical in these tests, which fill it on the board.
 """
@@ -22,7 +22,7 @@ LOW, CRITICAL = 600 * KB, 300 * KB
 CONSOLE_PRIORITY = 5
 SAMPLES_PER_MS = 16
 BUSY_MS = 400
-"""Longer than the microphone's buffers, which hold 190 ms."""
+"""Longer than the 190 ms of the microphone's buffers."""
 MEASURED_MS = 3_000
 STATIC_MAX = 256
 """Bytes of internal memory of the component: 104 on the chip; pointers of the host are twice as long."""
@@ -30,7 +30,7 @@ STATIC_MAX = 256
 
 @pytest.fixture
 def qemu_extra_args(qemu_extra_args: str | None) -> str | None:
-    """QEMU's arguments, so that instructions are about as fast as the chip's: a slow core starves the watchdogs."""
+    """QEMU's arguments for about the chip's speed: a slow core starves the watchdogs."""
     return at_chip_speed(qemu_extra_args) if qemu_extra_args else qemu_extra_args
 
 
@@ -54,7 +54,7 @@ class Pressure:
 
 @pytest.fixture
 def pressure(device: Device, heaps: Heaps, monitor: Monitor) -> Pressure:
-    """`pressure.begin()`, `pressure.end()`: return when the monitor has noticed it."""
+    """`pressure.begin()`, `pressure.end()`: both return when the monitor has noticed the change."""
     return Pressure(device, heaps, monitor)
 
 
@@ -116,7 +116,7 @@ def test_warning_level_changes_no_priority(
 def test_task_that_ends_under_pressure_does_no_harm(
     device: Device, modes: Modes, pressure: Pressure, measure: Measure
 ) -> None:
-    """The capture ends in the order of its component; the worker ends without being unregistered."""
+    """The capture is unregistered before it ends; the worker ends without being unregistered."""
     modes.to(VOICE)
     device.task_priorities(work=6, under=2)
     pressure.begin()

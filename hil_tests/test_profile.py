@@ -1,4 +1,4 @@
-"""The allocation profile: who holds memory, by task and by call site.
+"""The allocation profile: memory in use, by task and by call site.
 
 These tests flash the image with the profile; the next test flashes the usual image again.
 """
@@ -65,7 +65,7 @@ def counted(profile: AllocationProfile) -> dict[str, int]:
 
 
 def read_quietly(device: Device) -> tuple[AllocationProfile, dict[str, int]]:
-    """The profile and the heaps, between two equal walks: nothing was allocated meanwhile."""
+    """The profile and the heaps, read between two equal heap walks, so nothing was allocated in between."""
     for _ in range(QUIET_TRIES):
         before = held(device)
         profile = device.profile()
@@ -113,7 +113,7 @@ def test_no_line_leaks_from_cycle_to_cycle(
 def test_sum_over_sites_is_what_the_heap_reports(
     device: Device, modes: Modes, profiler: Profiler, measure: Measure
 ) -> None:
-    """To the byte, in each mode and through cycles."""
+    """To the byte, in each mode and over several cycles."""
     profile = measure_sum(device, measure, "after start-up")
     measure(
         "allocations that found no site", profile.loss.no_site, exact=0, source="the table is large enough"
@@ -133,7 +133,7 @@ HOLD_SOURCE = FIRMWARE_DIR / "components/hil_console/src/hooks/heap_hold.c"
 
 
 def place_of(function: str, call: str) -> str:
-    """The place of the only call of this function in heap_hold.c, as a named site has it."""
+    """The source line of the only call of this function in heap_hold.c, in the format of a named site."""
     lines = HOLD_SOURCE.read_text(encoding="utf-8").splitlines()
     (number,) = [number for number, line in enumerate(lines, 1) if f"{call}(" in line]
     return f"{function}, {HOLD_SOURCE.name}:{number}"
@@ -148,7 +148,7 @@ OF_LEAK = place_of("push", "heap_fail_quiet_malloc")
 def test_blocks_count_at_the_line_that_allocates_them(
     device: Device, heaps: Heaps, profiler: Profiler, measure: Measure, memory: Memory
 ) -> None:
-    """The test's own blocks, while they are in use and when they are freed. The console allocates them in one line."""
+    """The test's own blocks, while they are in use and after they are freed. The console allocates them in one line."""
     heaps.release(heaps.hold(memory, HOLD))
     profiler.mark()
     tasks_before = {task.task: task for task in device.profile_tasks()}
@@ -207,7 +207,7 @@ MORE_BLOCKS = 2_000
 
 @pytest.mark.requirement("FUT-04")
 def test_blocks_beyond_the_table_are_counted(device: Device, heaps: Heaps, measure: Measure) -> None:
-    """Their bytes and their number stay right, without their sites, and nothing remains of them afterwards."""
+    """Their bytes and their number stay correct, without their sites, and all counts return to 0 afterwards."""
     split = heaps.split(PSRAM, block=64, count=MORE_BLOCKS)
     profile = measure_sum(device, measure, "table full")
     measure("blocks that found no slot", profile.loss.lost_blocks, min=1, source="the table is full")
@@ -222,7 +222,7 @@ PAIRS = 1_000
 COST_MAX_NS = 5_000
 
 
-@pytest.mark.boards("hardware", "qemu", needs="a processor: on a virtual board computing takes no time")
+@pytest.mark.boards("hardware", needs="the chip's clock")
 @pytest.mark.requirement("FUT-04")
 def test_profile_adds_5_us_to_allocation_and_free_at_most(device: Device, measure: Measure) -> None:
     cost = device.profile_cost(PAIRS)

@@ -1,6 +1,6 @@
-"""Reclaimers run by themselves when memory runs short, cheapest first, and only as many as are needed.
+"""Reclaimers run automatically when memory runs short, cheapest first, and only as many as needed.
 
-The test's reclaimers free blocks that they really hold; direct reads of the heap show the gain.
+The test's reclaimers free real blocks; direct reads of the heap show the gain.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from hotpin_hil.device import Device, DeviceError, Event, budgets
 from hotpin_hil.link.channel import Cursor
 
 SOURCE = "requirement FUT-08"
-SMALL, LARGE = 8 * KB, 48 * KB
+SMALL, LARGE = 8 * KB, 32 * KB
 TTS_REQUIRED = 96 * KB
 STREAM = 64 * KB
 LONG_MS = 600_000
-"""Interval of a monitor that must not sample yet. Its task keeps its memory."""
+"""Interval long enough that the monitor does not sample; its task stays allocated."""
 SLACK = 12
 """A rest too small for a block stays with the block before it."""
 STATIC_MAX = 512
@@ -49,8 +49,8 @@ def measure_gain(measure: Measure, what: str, gain: int, size: int) -> None:
 def test_cheapest_reclaimers_run_when_a_level_is_entered(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, memory: Memory
 ) -> None:
-    """The cheap one is enough the first time; then the next one runs, and no other. At the critical level the dear
-    one may run too."""
+    """The cheapest reclaimer is enough the first time; then only the next one runs. At the critical level the expensive
+    one may also run."""
     monitor.start(LONG_MS)
     warning, critical = memory.reachable(60 * KB), memory.reachable(30 * KB)
     leave = {"warning": warning + warning // 10, "critical": critical + critical // 10}
@@ -236,7 +236,7 @@ def test_reclaimers_never_run_within_a_reclaimer(
 def test_request_stops_when_the_block_fits(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """Two blocks side by side, of which one is enough."""
+    """Two adjacent blocks; freeing one is enough."""
     monitor.stop()
     device.reclaimers(PSRAM.caps, add="b", size=LARGE, cost=2)
     device.reclaimers(PSRAM.caps, add="a", size=LARGE, cost=1)

@@ -2,7 +2,7 @@
 
 A reset or flashing revives the board, and the suite reports the cause. On the virtual board (fixture `faults`) the
 tests cut power at a given byte of flashing or step of a transition, and cause brown-outs. On other boards these tests
-are recorded as left out, and the bench's power switch, or a reset over EN if there is none, interrupts a transition.
+are recorded as left out; a transition is interrupted by the bench's power switch, or by a reset over EN.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ SOURCE = "requirement ROB-02"
 COMPLAINT = re.compile(
     rb"E \(\d+\) (esp_image|boot|flash_parts): [^\r\n]+|invalid header: |csum err:|load:0x\w+,len:-"
 )
-"""Errors that the second-stage bootloader logs without a bootable app, and the ROM without a bootloader."""
+"""Errors of the second-stage bootloader without a bootable app, and of the ROM without a bootloader."""
 SILENCE_S = 0.2
 
 REASONS = {
-    # kind of sys.panic: the reset reason that the next start reports
+    # argument `kind` of sys.panic → reset reason that the next start reports
     "abort": "PANIC",
     "null": "PANIC",
     "store": "PANIC",
@@ -51,7 +51,7 @@ REASONS = {
 
 
 def watchdog_s(dut: Any, kind: str) -> float:
-    """Timeout in s of the watchdog that catches this kind of crash in this build; 0 if none does."""
+    """Timeout in s of the watchdog that catches this kind of crash in this build; 0 without such a watchdog."""
     config = json.loads((Path(dut.app.binary_path) / "config" / "sdkconfig.json").read_text())
     times_s = {"wdt": config["ESP_INT_WDT_TIMEOUT_MS"] / 1000, "task_wdt": config["ESP_TASK_WDT_TIMEOUT_S"]}
     return float(times_s.get(kind, 0))
@@ -100,7 +100,7 @@ CRASHES_IN_A_ROW = 5
 def test_crashes_in_a_row_are_counted_and_each_keeps_the_last_statistics(
     device: Device, measure: Measure
 ) -> None:
-    """Over resets without a power loss, each boot's statistics are found in the next boot, and in no later one."""
+    """Across resets without a power loss, each boot's statistics are available in the next boot, and not later."""
     before = device.info()
     for number in range(1, CRASHES_IN_A_ROW + 1):
         context = f"Before crash {number}"

@@ -60,13 +60,13 @@ REFUSED = {
     "tts.play wait=2": "wait=2",
     "tts.write data=AAA": "data=AAA",
 }
-"""Command lines that their usage allows. The last argument is missing, invalid, or contradicts the others; what
-precedes it would have an effect."""
+"""Syntactically valid command lines. The last argument is missing, invalid, or contradicts the others; the arguments
+before it would have an effect."""
 
 
 @pytest.mark.requirement("ROB-01")
 def test_refused_command_names_its_argument_and_changes_nothing(device: Device, measure: Measure) -> None:
-    """The test first changes each setting from its default, which reveals a command that restores a default."""
+    """The test first changes each setting from its default, to detect a command that restores a default."""
     device.settle(down=1, up=2)
     device.thresholds(psram_warning=600_000)
     device.callbacks(add=2)

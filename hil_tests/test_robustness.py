@@ -16,7 +16,7 @@ from hotpin_hil.protocol.records import Record
 SEED = 20_240_601
 NOISE_BYTES = 6_000
 CHUNK = 200
-"""Bytes per write, fewer than the board's receive buffer holds."""
+"""Bytes per write, less than the board's receive buffer."""
 
 SOURCE = "requirement ROB-01"
 
@@ -92,7 +92,7 @@ ODD_LINES = [
     b"@1 mem.log context=%s%s%s%n%n",
     b"@1 mem.log context=" + b"A" * 200,
 ]
-"""Lines that the board may execute as long as they do no harm."""
+"""Lines that the board may execute, because they are harmless."""
 
 
 def answers(device: Device, line: bytes) -> list[Record]:
@@ -119,7 +119,7 @@ def test_hostile_lines_get_a_clear_error_or_nothing(
         body = line[1:]
         with_checksum = b"@%s*%04X" % (body, crc16(body)) if line.startswith(b"@") else line
         for sent in (line, with_checksum):
-            with host_pace():  # the board cuts a line that stops arriving, and takes the rest as another line
+            with host_pace():  # the board cuts an overlong line, and treats the rest as another line
                 records = answers(device, sent)
             for record in records:
                 reply = record.data

@@ -1,4 +1,5 @@
-"""Sound, compared by the sample: the speaker's driver gets the file's samples, and the ring the microphone's."""
+"""Sound, compared sample by sample: the speaker's driver gets the file's samples, and the ring gets the microphone's
+samples."""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ RING_SAMPLES = 32_768
 def test_streams_of_every_shape_are_played_to_the_sample(
     device: Device, modes: Modes, measure: Measure
 ) -> None:
-    """Each stream is played exactly or refused with its error, and then nothing is played."""
+    """Each stream is either played exactly, or refused with its error without playing anything."""
     modes.to(VOICE)
     for name, shape in shapes().items():
         device.sound(reset=True)
@@ -82,7 +83,7 @@ def read(device: Device, count: int) -> list[int]:
 def test_recording_is_the_microphones_signal(
     device: Device, modes: Modes, host_pace: HostPace, measure: Measure
 ) -> None:
-    """Compares each sample. The ring overflows on the way; the gaps must be as long as reported.
+    """Compares each sample. The ring overflows during the test; the gaps must be as long as reported.
 
     The UART is slower than the microphone, so most samples are dropped without being sent.
     """
@@ -90,10 +91,10 @@ def test_recording_is_the_microphones_signal(
     poll(device.recording, lambda heard: heard.dropped > 0, "a full ring")
     oldest = read(device, CHUNK_SAMPLES)
     measure("gaps in the oldest samples", str(gaps(oldest)[:5]), exact="[]", source="the oldest are kept")
-    with host_pace():  # the ring must not be full again before it is asked
+    with host_pace():  # the ring must not be full again before it is read
         device.read_recording(2 * (RING_SAMPLES - 2 * CHUNK_SAMPLES), skip=True)
         start = device.recording()
-        # Samples that were dropped after the last stored one leave no gap yet.
+        # Samples dropped after the last stored sample do not show as a gap yet.
         heard = poll(
             device.recording, lambda heard: heard.samples >= start.samples + 2 * CHUNK_SAMPLES, "more samples"
         )

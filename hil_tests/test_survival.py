@@ -1,4 +1,4 @@
-"""What survives a reset in RTC memory: exactly the last boot's statistics, and nothing that was damaged."""
+"""RTC memory after a reset: exactly the last boot's statistics, and no damaged data."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from hotpin_hil.device import BoardInfo, Device, LastBoot
 pytestmark = pytest.mark.requirement("TRN-09")
 
 LOGS = (20, 0, 3, 0, 12)
-"""Snapshots that the test adds in each boot. A boot with few follows one with many, which used the same memory."""
+"""Number of snapshots that the test adds in each boot. A boot with few snapshots follows a boot with many in the same
+memory."""
 ROUNDS = 8
 STEP = 148
 """Distance of flipped bits: about one in each of the 16 snapshots."""
 FURTHER = 61
-"""From round to round; odd, so that each round damages other members."""
+"""Increment between rounds; odd, so that each round damages other members."""
 
 
 def identity(last: LastBoot) -> str:
@@ -51,7 +52,7 @@ def test_each_boot_finds_the_last_boot_and_no_earlier_one(device: Device, measur
 
 
 def test_last_boot_is_found_if_its_count_is_unknown(device: Device, measure: Measure) -> None:
-    """Without NVS a boot has the count 0; the newer boot is still found."""
+    """Without NVS a boot has the count 0. The newer boot is still found."""
     logged(device, 2)
     device.fail_call("nvs_open", boot=True)
     info: BoardInfo = device.reboot()
@@ -65,7 +66,7 @@ def test_last_boot_is_found_if_its_count_is_unknown(device: Device, measure: Mea
 
 
 def test_damaged_snapshots_are_not_reported(device: Device, measure: Measure) -> None:
-    """Bits flip all over the memory; what is reported afterwards is what was logged, or nothing."""
+    """Bits flip all over the memory. The reports afterwards must match the logged data, or be empty."""
     reported = 0
     for number in range(ROUNDS):
         info = device.info()
@@ -77,7 +78,7 @@ def test_damaged_snapshots_are_not_reported(device: Device, measure: Measure) ->
         if last.snapshots and last.boot_id == info.b:
             reported += len(last.snapshots)
         elif last.snapshots:
-            wrong = []  # of the boot before it, whose snapshots are not known here
+            wrong = []  # of the boot before, for which the snapshots are not known here
         measure(
             f"round {number}: snapshots that nobody logged",
             len(wrong),

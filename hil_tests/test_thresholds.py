@@ -1,7 +1,7 @@
 """Warnings are raised exactly at their thresholds, once, with the right values, and end with hysteresis.
 
-The tests allocate real memory on the board. Free memory can equal a threshold with the same residue modulo 4 exactly,
-and the next reachable value is 4 bytes below; the guide's round numbers are between two reachable values.
+The tests allocate real memory on the board. Free memory can reach a threshold exactly if both have the same residue
+modulo 4; the next reachable value is 4 bytes lower. The guide's round numbers are between two reachable values.
 """
 
 from __future__ import annotations
@@ -229,7 +229,7 @@ def test_fragmentation_of_each_memory_can_warn(
 
 
 def leave_level(threshold: int) -> int:
-    """Free bytes at which memory leaves a level."""
+    """Free bytes where memory leaves a level."""
     return threshold + max(threshold // 10, 1024)
 
 
@@ -266,7 +266,7 @@ def test_level_is_left_at_the_hysteresis_limit_and_not_below(
     )
     measure("warnings on entering the level", len(monitor.warnings(start)), exact=1, source=HYSTERESIS_RULE)
 
-    # Leave the level by far, enter it again, and return to the limit itself.
+    # Go far above the level, enter it again, and return to the limit itself.
     heaps.release(outer)
     monitor.recovery(start, kind.type)
     again = device.mark()
@@ -434,7 +434,7 @@ def test_warning_critical_and_recovery_in_order(
 def test_critical_supersedes_low_when_both_are_reached_at_once(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, memory: Memory
 ) -> None:
-    """A fall to critical between two checks gives one warning; the lower level follows after critical ends."""
+    """A drop to critical between two checks raises one warning. The lower level follows when critical ends."""
     low, critical = Level(memory, "warning"), Level(memory, "critical")
     thresholds = reachable_defaults(memory, low, critical)
     monitor.stop()

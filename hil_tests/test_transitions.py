@@ -74,7 +74,7 @@ class Flat:
     blocks: int
     source: str
     warm_up: int
-    """Number of cycles after which the limits hold; in them, drivers make their permanent allocations."""
+    """Number of warm-up cycles; drivers make their permanent allocations in these cycles."""
 
     def measure(self, measure: Measure, what: str, now: Reading, then: Reading) -> None:
         """Measure the difference between two readings in the same state."""
@@ -512,7 +512,8 @@ LONG_PAUSE_MS = 5_000
 
 @pytest.mark.requirement("TRN-05", "TRN-06")
 def test_request_takes_precedence_over_recovery(device: Device, modes: Modes, measure: Measure) -> None:
-    """A request that waits when the rollback fails is served at once, without an attempt to start the former mode."""
+    """A request that is waiting when the rollback fails is served at once, without an attempt to restart the former
+    mode."""
     start = device.mark()
     device.settle(down=LONG_PAUSE_MS)
     device.fail(step=["stt.start", "undo:audio.start"])
@@ -607,7 +608,7 @@ The recorded boards ran the original firmware, which did not power-cycle the cam
 TICK_MS = 10
 LINES = 10
 LINE_WAIT_MS = 30
-"""Time that a driver's log line in a transition may wait for a piece of a box (PROTOCOL.md §2)."""
+"""Maximum wait of a driver's log line for a piece of a box, in a transition (PROTOCOL.md §2)."""
 DURATION_MAX_MS = {
     VOICE: 890 + SETTLE_MS + LINES * LINE_WAIT_MS,
     CAMERA: 379 + SETTLE_MS + POWER_DOWN_MS + LINES * LINE_WAIT_MS,
@@ -650,7 +651,7 @@ REFUSED_MAX_MS = 150
 
 @dataclass(frozen=True)
 class Shortage:
-    """State of memory in which the board must refuse a transition."""
+    """A state of memory that must make the board refuse a transition."""
 
     to: str
     block: str
@@ -773,7 +774,7 @@ CRASHES = {
 
 
 BOX_MS = 500
-"""Pause in the transition, however fast its drivers are: a box takes 250 ms at 115,200 baud."""
+"""Pause in the transition, independent of the drivers' speed: a box takes 250 ms at 115,200 baud."""
 
 
 def crash(device: Device, modes: Modes, plan: Crash) -> dict[str, int]:
@@ -862,7 +863,7 @@ def put_together(device: Device, since: Cursor) -> Chain:
 def test_crash_in_a_transition_is_reported_from_box_to_cause(
     device: Device, modes: Modes, measure: Measure, name: str
 ) -> None:
-    """The last box, the panic, the reset and its cause each come from a different source.
+    """The last box, the panic, the reset and its cause come from different sources.
 
     The crash is late enough for the box to be complete.
     """

@@ -1,4 +1,4 @@
-"""Names of the standard library of Python 3.11, for Python 3.10 too: tomllib, StrEnum."""
+"""Names of Python 3.11's standard library that Python 3.10 does not have: tomllib, StrEnum."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ else:
     import tomli as tomllib
 
     class StrEnum(str, Enum):
-        """An enumeration whose members are strings, and print as their values."""
+        """An enumeration of strings; each member prints as its value."""
 
         __str__ = str.__str__
 

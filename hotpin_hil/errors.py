@@ -1,6 +1,6 @@
 """Exceptions of the harness.
 
-Every error says what happened to which thing, and what to do about it. Its class decides the verdict: a
+The message of each error names the affected object, the problem and the remedy. Its class decides the verdict: a
 `BenchError` blocks a test, a `FirmwareError` fails it.
 """
 
@@ -54,7 +54,7 @@ class PortError(BenchError):
 
 
 class EmulatorError(PortError):
-    """The emulator cannot be started with its arguments, neither for this test nor for the next."""
+    """The emulator cannot be started with its arguments, so the next test would fail as well."""
 
 
 class FlashError(BenchError):
@@ -66,11 +66,11 @@ class PowerError(BenchError):
 
 
 class WrongBoardError(BenchError):
-    """Another board, or another kind of board, than the run requires."""
+    """The board is not the board, or not the kind of board, that the run requires."""
 
 
 class HostError(BenchError):
-    """This machine is short of something, or ended or stopped a process of the bench."""
+    """This machine is short of a resource, or ended or stopped a process of the bench."""
 
 
 class BuildError(BenchError):

@@ -20,10 +20,10 @@ BUILD_DIR = PROJECT_ROOT / "build"
 LABGRID_ENV_DIR = PROJECT_ROOT / ".venv-labgrid"
 """Environment of labgrid's programs, made by `make labgrid`."""
 ENV_STATE_DIR = "HOTPIN_STATE_DIR"
-"""Environment variable with the folder for runs and virtual boards, if not a checkout's build/."""
+"""Environment variable with the folder for runs and virtual boards, instead of a checkout's build/."""
 RUNS_NAME = "qualification"
 RUNS_DIR = Path("build", RUNS_NAME)
-"""Folder of all runs of the suite, relative to a checkout; each run has a folder of its own in it."""
+"""Folder of all runs of the suite, relative to a checkout; each run has its own folder in it."""
 REQUIREMENTS_FILE = PROJECT_ROOT / "hil_tests" / "requirements.toml"
 NATIVE_ELFS_FILE = BUILD_DIR / "native-elfs.txt"
 """SHA-256 (hex, one per line) of the host-built firmware ELFs of this checkout; a virtual board only runs these."""
@@ -36,6 +36,6 @@ def state_dir() -> Path | None:
 
 
 def runs_dir() -> Path:
-    """Folder of all runs of the suite, as a user in a checkout names it."""
+    """Folder of all runs of the suite, as a path relative to a checkout or as the user's path."""
     given = state_dir()
     return given / RUNS_NAME if given else RUNS_DIR

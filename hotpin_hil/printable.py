@@ -1,4 +1,4 @@
-"""Text from elsewhere (a board, an image, a file, another user), made safe for a terminal."""
+"""Makes untrusted text (from a board, an image, a file, another user) safe for a terminal."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@
 
 static const char *TAG = "MAIN";
 
-/** Logs the error of something that the board can do without. */
+/** Logs an error that does not keep the board from running. */
 static void log_failure(const char *what, esp_err_t err)
 {
     if (err != ESP_OK) {
@@ -30,7 +30,7 @@ static void log_failure(const char *what, esp_err_t err)
     }
 }
 
-/** Initialises NVS, which stores the boot count. Erases the partition if it is truncated or of another
+/** Initialises NVS, which stores the boot count. Erases the partition if it is truncated or has another
  * version. */
 static esp_err_t init_nvs(void)
 {
@@ -45,8 +45,8 @@ static esp_err_t init_nvs(void)
     return err;
 }
 
-/** Sends the boot event, from which tests measure. The state task calls it when the main task's memory is
- * free. */
+/** Sends the boot event. Tests measure from this event, so the state task calls this function when the main
+ * task's memory is free. */
 static void announce(void)
 {
     telemetry_send_boot();
@@ -59,7 +59,7 @@ static void enter_first_mode(void)
 {
     esp_err_t err = state_manager_start(announce);
     if (err != ESP_OK) {
-        announce(); /* the state task, which normally does this, does not run */
+        announce(); /* the state task normally does this, but it does not run */
     } else {
         err = state_manager_request(SYSTEM_STATE_CAMERA_STANDBY, CONFIG_HOTPIN_STATE_START_TIMEOUT_MS);
     }
@@ -73,7 +73,7 @@ void app_main(void)
 #endif
     telemetry_mark_start();
 
-    /* If NVS fails the board starts, but the boot count is unknown. */
+    /* If NVS fails, the board still starts, but the boot count is unknown. */
     log_failure("NVS", init_nvs());
     log_failure("Telemetry", telemetry_init());
 

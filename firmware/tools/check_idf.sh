@@ -1,5 +1,6 @@
 #!/bin/sh
-# Builds every configuration of the firmware with ESP-IDF's own build system. `make check-idf` runs this script.
+# Builds every configuration of the firmware, and its examples, with ESP-IDF's own build system. `make check-idf` runs
+# this script.
 set -eu
 firmware=$(cd "$(dirname "$0")/.." && pwd)
 
@@ -23,4 +24,9 @@ for configuration in $(sed -n 's/.*(HOTPIN_BUILD STREQUAL "\([a-z-]*\)").*/\1/p'
     idf.py -C "$firmware" -B "$firmware/$directory" -D "HOTPIN_BUILD=$configuration" build ||
         missing "the '$configuration' build failed"
 done
-echo "check-idf: every configuration builds with $(idf.py --version)"
+for example in "$firmware"/examples/*/; do
+    example=${example%/}
+    echo "check-idf: building $example"
+    idf.py -C "$example" -B "$example/build" build || missing "the build of $example failed"
+done
+echo "check-idf: every configuration and example builds with $(idf.py --version)"

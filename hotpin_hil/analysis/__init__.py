@@ -1,1 +1,1 @@
-"""Pure functions over what a board reported: no board, no pytest, no clock."""
+"""Pure functions over the reports of a board: no board, no pytest, no clock."""

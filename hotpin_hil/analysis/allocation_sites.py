@@ -1,8 +1,7 @@
 """Names of call sites in an allocation profile, and the sites that a leak comes from.
 
-A site is named after the first line of this project on the way from the allocator up, because that is what somebody
-can change: `xQueueGenericCreate` leaks nothing, its caller does. Without such a line it is named after the allocator's
-caller.
+A site is named after the innermost frame in this project's code, because that is where a fix belongs:
+`xQueueGenericCreate` does not leak, its caller does. Without such a frame it is named after the allocator's caller.
 """
 
 from __future__ import annotations
@@ -24,11 +23,11 @@ PASSES_ON = re.compile(
     r"__wrap_\w+|heap_caps_\w+|_?(m|c|re)alloc(_r)?|memalign|posix_memalign|aligned_alloc|strdup|pvPortMalloc\w*"
     r"|native_\w*alloc|native_posix_memalign|native_strdup|heap_fail_quiet_malloc|_Zn[wa]\w*|operator new.*"
 )
-"""Functions that only pass a call on: allocators of the heap, the C library, FreeRTOS and C++, and the test console's
-wraps."""
+"""Functions that only forward a call: allocators of the heap, the C library, FreeRTOS and C++, and the test console's
+wrappers."""
 
 LEAKED_BLOCKS_MIN = 2
-"""One block that stays is a step, no leak."""
+"""One block that stays allocated is a step, not a leak."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +35,12 @@ class NamedSite:
     """A line of source code that allocates."""
 
     function: str
-    """Empty if no site is known: allocated before the profile, or not in its table."""
+    """Empty if the site is unknown: allocated before the profile started, or not in its table."""
     file: str = ""
     """Path as the compiler saw it."""
     line: int | None = None
     via: str = ""
-    """The function of ESP-IDF that this line called and that allocated; empty if the line itself did."""
+    """ESP-IDF function that allocated, called by this line; empty if the line itself allocated."""
 
     def __str__(self) -> str:
         if not self.function:
@@ -75,7 +74,7 @@ UNKNOWN = NamedSite("")
 
 
 class SiteNamer:
-    """Names the sites of one firmware."""
+    """Names the sites of one firmware image."""
 
     def __init__(self, decoder: AddressDecoder) -> None:
         self._decoder = decoder
@@ -86,7 +85,7 @@ class SiteNamer:
         return self._choose(self.callers(site))
 
     def callers(self, site: AllocationSite) -> list[SourcePlace]:
-        """The places from the allocator's caller up, without functions that only pass a call on."""
+        """The frames from the allocator's caller outwards, without functions that only forward a call."""
         machine = self._decoder.elf.machine
         decoded = self._decoder.decode(call_address(frame, machine) for frame in site.frames)
         places = [place for found in decoded for place in found.places]
@@ -106,7 +105,7 @@ def leak_sources(
     namer: SiteNamer,
     budget_per_cycle: float = BUDGET_PER_CYCLE,
 ) -> list[LeakSource]:
-    """The sites that hold more after some cycles than before, the largest first.
+    """The sites with more memory in use after some cycles than before, the largest first.
 
     Args:
         changes: sites of a profile since the mark, both read in the same state.

@@ -50,7 +50,7 @@ class LogAnalysis:
     records_lost: int
     """Records missing between two records of one boot."""
     unreadable: dict[str, int]
-    """Number of unreadable texts, by what they seemed to be."""
+    """Number of unreadable texts, by their apparent format."""
     quotes: tuple[ev.Unreadable, ...]
     """The first and the last unreadable texts."""
     boot_count: int
@@ -70,7 +70,7 @@ class LogAnalysis:
     """The first panics."""
     leaks: tuple[StateLeak, ...]
     diagnoses: tuple[Diagnosis, ...]
-    """The gravest first; of one gravity in the order of their first evidence."""
+    """The gravest first; within a gravity, in the order of their first evidence."""
     looked_for: tuple[LookedFor, ...]
     part: LineRange = WHOLE
     excerpts: tuple[Excerpt, ...] = ()
@@ -101,7 +101,7 @@ class LogAnalysis:
         return any(seen) or bool(self.facts["panics"] or self.series or self.diagnoses)
 
     def to_json(self) -> dict[str, Any]:
-        """The whole result as JSON data, except the data of pictures."""
+        """The whole result as JSON data, without the data of charts."""
         return {
             "schema": 1,
             "worst": self.worst,
@@ -195,7 +195,7 @@ def analyze(chunks: Iterable[bytes], name: str, part: LineRange = WHOLE) -> LogA
     Args:
         chunks: the log, in chunks of any size.
         name: name of the log in the facts.
-        part: the lines to analyse, as if they were a log of their own.
+        part: the lines to analyse, as if they were a separate log.
     """
     reader = LogReader(part.first, part.boot)
     facts, summary, diagnoser = FactsBuilder(), SummaryBuilder(part.first, part.boot), Diagnoser()
@@ -263,11 +263,11 @@ def analyze(chunks: Iterable[bytes], name: str, part: LineRange = WHOLE) -> LogA
 
 
 def with_damage(analysis: LogAnalysis, damage: str) -> LogAnalysis:
-    """Add that the file could only be read up to some place.
+    """Add a note that the file could be read only up to some place.
 
     Args:
-        analysis: of what could be read.
-        damage: why no more could be read.
+        analysis: analysis of the part that could be read.
+        damage: why the rest could not be read.
     """
     last = analysis.part.first + analysis.facts["lines"] - 1
     quoted = ev.Unreadable(last, analysis.part.boot, None, what="file", reason=damage, quote="")

@@ -61,7 +61,7 @@ BOOT_FAULTS: dict[str, Known] = dict(
         _known(
             faults.WRONG_CHIP,
             "Image for another chip or chip revision",
-            "The bootloader says that the image does not fit this chip.",
+            "The bootloader rejects the image, because it does not fit this chip.",
             "the image was built for another chip of the family or for a newer revision",
             "build for this chip: idf.py set-target; lower the minimum chip revision in the configuration",
         ),

@@ -9,16 +9,16 @@ from hotpin_hil.protocol import events as ev
 from hotpin_hil.protocol.reset import BROWN_OUT, WATCHDOG, reset_kind
 
 RUNS_MIN = 3
-"""Runs in a row that make a loop."""
+"""Minimum number of runs in a row that count as a loop."""
 
 
 class BootLoopHandler:
-    """Follows how each run ends; reports three or more in a row that end alike."""
+    """Tracks how each run ends. Reports three or more runs in a row that end the same way."""
 
     def __init__(self, findings: Findings) -> None:
         self._findings = findings
         self._end = ""
-        """How the present run ends, as far as it is known."""
+        """How the current run ends, if that is known already."""
         self._line = 0
         self._stage = ""
         self._last_ms: int | None = None
@@ -29,12 +29,12 @@ class BootLoopHandler:
         self._first_boot = 0
 
     def take_failure(self, event: ev.LogEvent, text: str) -> None:
-        """Remember how a run fails: by a panic, a brown-out or a fault of the start-up. The first counts."""
+        """Remember how a run fails: by a panic, a brown-out or a start-up fault. Only the first counts."""
         if not self._end:
             self._end, self._line = text, event.line
 
     def take_boot_end(self, event: ev.BootEnded) -> None:
-        """Remember how far a run came."""
+        """Remember how far a run got."""
         self._stage, self._last_ms = event.stage, event.t_ms
 
     def take_boot(self, event: ev.BootStarted) -> None:
@@ -72,11 +72,12 @@ class BootLoopHandler:
         found = Diagnosis(
             "boot-loop",
             "Boot loop",
-            f"The board restarted again and again: {self._count:,} runs in a row ended alike: {self._repeated}. "
-            f"They came as far as: {reached or 'unknown'}.",
+            f"The board restarted again and again: {self._count:,} runs in a row ended the same way: "
+            f"{self._repeated}. They got as far as: {reached or 'unknown'}.",
             tuple(self._runs),
-            "what ends each run; see its own diagnosis",
-            "mend what ends the runs; to read the log in peace, hold the chip in download mode",
+            "the cause that ends each run; see its own diagnosis",
+            "fix the cause that ends the runs; to stop the restarts while you read the log, "
+            "hold the chip in download mode",
             Confidence.FACT,
             self._first_boot,
         )

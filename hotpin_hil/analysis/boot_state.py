@@ -1,4 +1,4 @@
-"""State of the current boot, against which each event is judged."""
+"""State of the current boot, which the handlers compare each event with."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class BootState:
         self.last: ev.Sample | None = None
         """The newest sample before the current event."""
         self.is_hotpin = False
-        """Whether the firmware is HotPin's: only then do its figures apply."""
+        """Whether this is HotPin's firmware: HotPin's figures apply only to it."""
         self.heaps: ev.HeapsReported | None = None
         self.prints: dict[str, ev.HeapPrint] = {}
         """Newest reading printed by a component, by memory."""

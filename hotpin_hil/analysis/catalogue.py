@@ -28,7 +28,7 @@ _WATCHDOGS = (
     ("HP_WDT", "a timer group"),
     ("SUPER", "the super watchdog"),
 )
-"""Parts of the ROM's names of resets that bypass the panic handler."""
+"""Parts of the ROM's reset names, for resets that bypass the panic handler."""
 POISON = {
     0xABBA1234: "the mark before a block",
     0xBAAD5678: "the mark after a block",
@@ -38,7 +38,7 @@ POISON = {
 }
 """Patterns that heap poisoning and FreeRTOS write into memory."""
 _POISON_REACH = 0x400
-"""Offsets of members of an object whose pointer is such a pattern."""
+"""Maximum member offset in an object with such a pattern as its pointer."""
 _ALLOCATOR = re.compile(
     r"\b(?:tlsf\w{0,20}|multi_heap\w{0,20}|heap_caps\w{0,20})\.c\b|\bblock_\w{1,40}|outside heap areas"
 )
@@ -179,7 +179,7 @@ def of_panic(panic: Panic, regions: Iterable[ev.HeapInitRegion]) -> Known:
 
 
 def of_reset(boot: ev.BootStarted, *, after_panic: bool) -> Known | None:
-    """Find the entry for a reset by the ROM's name for it; None for an ordinary reset.
+    """Find the entry for a reset, by the reset's name in the ROM; None for an ordinary reset.
 
     Args:
         boot: the start after the reset.
@@ -241,7 +241,7 @@ def of_heap_trace(event: ev.HeapTrace) -> Known:
 
 
 def _overwritten(event: ev.HeapCorrupted) -> str:
-    """Which bytes of the mark after or before a block were overwritten."""
+    """Describe which bytes of the mark after or before a block were overwritten."""
     if event.expected is None or event.got is None:
         return ""
     expected, got = event.expected.to_bytes(4, "little"), event.got.to_bytes(4, "little")
@@ -265,7 +265,7 @@ _STACK_BOUNDS = re.compile(r"Stack bounds: 0x([0-9a-f]{1,8}) - 0x([0-9a-f]{1,8})
 
 
 def _overrun(panic: Panic) -> str:
-    """How far the stack pointer is outside the stack, if the panic says."""
+    """How far the stack pointer is outside the stack, if the panic shows it."""
     text = " ".join(panic.details)
     pointer, bounds = _STACK_POINTER.search(text), _STACK_BOUNDS.search(text)
     if pointer is None or bounds is None:

@@ -34,13 +34,13 @@ _RETURNS = {Machine.XTENSA: ("A0",), Machine.RISCV: ("RA",)}
 
 @dataclass(frozen=True)
 class CodeAddress:
-    """An address of code as the log has it."""
+    """A code address in a log."""
 
     name: str
-    """The register, "#0", "#1" … for the frames of a backtrace, or what the log says about the address."""
+    """The register, "#0", "#1" … for the frames of a backtrace, or the log's text about the address."""
     printed: int
     is_return: bool = False
-    """It is where a call returns to, not where it was made."""
+    """Whether this is the return address of a call, not the address of the call."""
 
     def place(self, machine: Machine) -> int:
         """The address to decode."""
@@ -49,7 +49,7 @@ class CodeAddress:
 
 @dataclass(frozen=True)
 class Decoding:
-    """What the ELF files say about a trace."""
+    """A trace decoded with the ELF files."""
 
     calls: tuple[DecodedAddress, ...] = ()
     """One entry per address of the trace; empty if none was decoded."""
@@ -116,7 +116,7 @@ def traces_of(event: ev.LogEvent) -> tuple[CodeTrace, ...]:
 
 
 class TraceCollector:
-    """Collects the traces of a log. The ELF that a boot names becomes that of the boot's traces."""
+    """Collects the traces of a log. The traces of a boot belong to the ELF that the boot names."""
 
     def __init__(self) -> None:
         self.traces: list[CodeTrace] = []
@@ -220,7 +220,7 @@ def _machine(panic: Panic, state: CoreState) -> Machine | None:
 
 
 def _registers(state: CoreState, machine: Machine | None) -> Iterator[CodeAddress]:
-    """The registers that hold addresses of code. On the host they are not the addresses of the ELF."""
+    """The registers with code addresses. Host registers are left out: they are not ELF addresses."""
     if machine is None or machine is Machine.HOST:
         return
     for name in _EXACT:
@@ -233,7 +233,10 @@ def _registers(state: CoreState, machine: Machine | None) -> Iterator[CodeAddres
 
 
 def _frames(frames: tuple[StackFrame, ...], machine: Machine | None) -> tuple[CodeAddress, ...]:
-    """The frames of a backtrace: on Xtensa within the calls, on RISC-V return addresses after the first."""
+    """The frames of a backtrace.
+
+    On Xtensa they are addresses of calls; on RISC-V, all but the first are return addresses.
+    """
     return tuple(
         CodeAddress(f"#{depth}", frame.pc, is_return=machine is Machine.RISCV and depth > 0)
         for depth, frame in enumerate(frames)

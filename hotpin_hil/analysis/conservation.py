@@ -13,9 +13,9 @@ PSRAM = "PSRAM"
 IRAM = "IRAM"
 
 SLACK_BYTES = 12 * 8
-"""Tolerated difference in bytes, if the number of blocks is the same. Blocks that are freed and allocated again fall
-into other holes. If the rest of a hole, up to 12 bytes, is too small for a block, the allocator hands out the whole
-hole. On the real firmware the first restart of the monitor alone causes a difference of 16 bytes."""
+"""Tolerated difference in bytes, if the number of blocks is the same. Blocks that are freed and allocated again end up
+in other holes. If the rest of a hole, up to 12 bytes, is too small for a block, the allocator hands out the whole hole.
+On the real firmware the first restart of the monitor alone causes a difference of 16 bytes."""
 
 _NOTHING = HeapCensus(0, 0, 0, 0)
 
@@ -32,9 +32,10 @@ def _memory_name(caps: list[str]) -> str:
 
 
 def differences(before: Resources, after: Resources, memory_of: Mapping[int, str]) -> dict[str, str]:
-    """Describes what differs, by field of `Resources`.
+    """Describes the differences, by field of `Resources`.
 
-    All heaps of one memory are compared together, because the heap in which a block lies depends on what was free.
+    All heaps of one memory are compared together, because the heap of a block depends on the free blocks at the time of
+    its allocation.
 
     Args:
         before: Earlier reading.

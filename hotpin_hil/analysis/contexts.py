@@ -1,4 +1,4 @@
-"""Context names in the statistics of both firmwares."""
+"""Context names in the statistics of the original firmware and of this firmware."""
 
 from __future__ import annotations
 
@@ -19,6 +19,6 @@ def before_transition(context: str) -> str:
 
 @lru_cache(maxsize=64)
 def after_transition(context: str) -> str:
-    """Mode reached, from the context logged after a transition; empty for other contexts."""
+    """New mode, from the context logged after a transition; empty for other contexts."""
     found = _AFTER.fullmatch(context)
     return found[1].lower() if found else ""

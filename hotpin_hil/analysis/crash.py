@@ -1,4 +1,4 @@
-"""DIAG-04: crashes, and the mode transitions in which they happened."""
+"""DIAG-04: crashes during mode transitions."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ class CrashHandler:
         self._failure: ev.LogEvent | None = None
         """The last failed allocation or start-up fault of this boot, which an abort may follow."""
         self._reset: tuple[str, str] | None = None
-        """The diagnosis of the reset that began this boot."""
+        """The diagnosis of the reset that started this boot."""
 
     # --- Transitions ---
 
     def take_transition_start(self, event: ev.TransitionStarted) -> None:
-        """Remember the transition in progress, which a crash will be attributed to."""
+        """Remember the transition in progress, so that a crash can be attributed to it."""
         text = f"=== TRANSITION TO {event.to.upper()} MODE ==="
         self._begin(event.to, Evidence(event.line, event.t_ms, text))
 
@@ -71,7 +71,7 @@ class CrashHandler:
             self._ended_ms = event.t_ms if event.t_ms is not None else -1
 
     def take_sample(self, sample: ev.Sample) -> None:
-        """Remember a transition in progress if the sample was logged before it, as the first evidence of a crash.
+        """Remember a transition in progress if the sample was logged before it: the first evidence of a crash.
 
         A record indicates a transition in progress unless the transition ended before the record was written. A box may
         be printed even later, so it only adds to other evidence.
@@ -89,7 +89,7 @@ class CrashHandler:
     # --- Crashes ---
 
     def take_panic(self, event: ev.PanicSeen) -> None:
-        """Begin a crash report from a panic."""
+        """Start a crash report from a panic."""
         known = catalogue.of_panic(event.panic, event.regions)
         before = self._failure
         if before is not None and event.panic.cause in _CONSEQUENCES and known.id.startswith("panic-"):
@@ -105,7 +105,7 @@ class CrashHandler:
         self._crash = _Crash(event.boot, self._begun_to if self._begun else "", self._begun, panic=event)
 
     def take_boot(self, boot: ev.BootStarted) -> None:
-        """Note a known reset cause, and complete or begin a crash report.
+        """Process a known reset cause, and complete or start a crash report.
 
         A reset without a panic is a crash only if it happened during a transition.
         """
@@ -131,7 +131,7 @@ class CrashHandler:
         self._failure = event
 
     def take_reset_place(self, event: ev.ResetPlace) -> None:
-        """Add the place of the CPU to the diagnosis of the watchdog's reset."""
+        """Add the program counter to the diagnosis of the watchdog reset."""
         if self._reset is not None:
             self._findings.support(*self._reset, Evidence(event.line, event.t_ms, event.text))
 

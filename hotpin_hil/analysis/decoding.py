@@ -31,11 +31,11 @@ PANIC_FUNCTIONS = frozenset(
         "__cxa_throw",
     }
 )
-"""Functions on the way from a failed check to the panic handler: the innermost frames of many backtraces."""
+"""Functions between a failed check and the panic handler: the innermost frames of many backtraces."""
 
 
 class TraceDecoder:
-    """Decodes traces; the registers of the host are not decoded."""
+    """Decodes traces, except the registers of a host process."""
 
     def __init__(self, elfs: ElfSet, toolchain: str | None = None) -> None:
         """Make a decoder.
@@ -80,7 +80,7 @@ class TraceDecoder:
 
 
 def with_calls(diagnoses: Iterable[Diagnosis], traces: Iterable[CodeTrace]) -> tuple[Diagnosis, ...]:
-    """The diagnoses, each with the decoded calls of the trace that begins in a line of its evidence.
+    """The diagnoses, each with the decoded calls of the trace that starts in a line of its evidence.
 
     Calls decoded with the ELF of another build are left out.
     """

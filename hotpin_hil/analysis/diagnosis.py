@@ -48,7 +48,7 @@ class Diagnoser:
         self._leaks = LeakHandler(self._findings)
         self._boot = 0
         self._fault = ""
-        """Kind of the last fault of this boot's start."""
+        """Kind of the last start-up fault of this boot."""
         self._has_records = False
         """Whether this boot sends its samples as records."""
 
@@ -59,7 +59,10 @@ class Diagnoser:
 
     @property
     def keys(self) -> KeysView[tuple[str, str]]:
-        """Ids and keys of the diagnoses so far. Those that need the end of a boot or of an incident come later."""
+        """Ids and keys of the diagnoses so far.
+
+        Diagnoses that need the end of a boot or of an incident are added later.
+        """
         return self._findings.keys
 
     @property
@@ -142,7 +145,7 @@ class Diagnoser:
         return self._findings.result()
 
     def _boot_fault(self, event: ev.BootFault) -> None:
-        """Note a fault. That no application is left to start is only a consequence of another fault before it."""
+        """Process a fault. "No application" after another fault is only a consequence of that fault."""
         if event.kind == NO_APP and self._fault not in ("", NO_APP):
             self._findings.support(self._fault, "", Evidence(event.line, event.t_ms, event.text))
             return

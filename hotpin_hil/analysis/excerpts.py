@@ -52,7 +52,7 @@ def excerpts(diagnoses: Sequence[Diagnosis], texts: Mapping[int, str]) -> tuple[
 
 
 def not_in_excerpt(diagnosis: Diagnosis, excerpt: Excerpt) -> tuple[Evidence, ...]:
-    """The evidence whose text the lines of the excerpt do not have."""
+    """The evidence with texts that do not appear in the excerpt."""
     texts = {line.line: line.text for line in excerpt}
     return tuple(
         evidence
@@ -62,5 +62,5 @@ def not_in_excerpt(diagnosis: Diagnosis, excerpt: Excerpt) -> tuple[Evidence, ..
 
 
 def _is_in(text: str, excerpt: Excerpt) -> bool:
-    """Whether a line is this text, as the detail of a panic is."""
+    """Whether the line consists of this text, like the detail line of a panic."""
     return any(line.text.strip() == text for line in excerpt)

@@ -54,7 +54,7 @@ class FragmentationHandler:
         """The steepest rise of each memory since its fragmentation was low."""
         self._fragmented: set[str] = set()
         self._unlocated: dict[str, tuple[ev.Sample, _Rise]] = {}
-        """Fragmented memories whose heap is still unknown."""
+        """Fragmented memories for which the heap is still unknown."""
 
     def end_boot(self) -> None:
         """Forget the boot."""
@@ -69,7 +69,7 @@ class FragmentationHandler:
                 self.take_warning(early)
 
     def take_warning(self, event: ev.MemoryWarning) -> None:
-        """Note a fragmentation warning whose figure sums over separate heaps. Keep it until a sample shows that."""
+        """Process a fragmentation warning. Keep it until a sample shows whether its figure sums over separate heaps."""
         if event.memory != "frag":
             return
         if self._is_summed is None and len(self._early) < EVIDENCE_MAX:
@@ -115,7 +115,7 @@ class FragmentationHandler:
                 self._unlocated[memory] = sample, rise
 
     def _check_blocks(self, sample: ev.Sample) -> None:
-        """For firmware whose percentage says nothing: check whether enough memory is free although no block fits."""
+        """For firmware with a meaningless percentage: check whether enough memory is free although no block fits."""
         free, largest, _ = sample.stats.memory("dma")
         for driver, block, cost in _DRIVERS:
             if free < cost or largest >= block:

@@ -1,4 +1,4 @@
-"""The newest free size of each memory and its course, from statistics and from readings that components print."""
+"""The newest and the earlier free sizes of each memory, from statistics and from readings that components print."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Gauge:
     """Lowest and highest free size so far, in all boots."""
     t_ms: int | None = None
     level: str = ""
-    """"WARN" or "CRIT" while the firmware warns of this memory."""
+    """"WARN" or "CRIT" while a warning of the firmware about this memory is active."""
     course: deque[int] = field(default_factory=lambda: deque(maxlen=POINTS))
     """The newest free sizes, the newest last."""
 
@@ -53,7 +53,7 @@ class Gauges:
         return [gauge for gauge in self._by_memory.values() if gauge.course]
 
     def take(self, event: ev.LogEvent) -> None:
-        """Take the readings and warnings of an event."""
+        """Update the gauges with the readings and warnings of an event."""
         match event:
             case ev.BootStarted():
                 self._has_records = False

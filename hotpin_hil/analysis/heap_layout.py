@@ -1,7 +1,7 @@
 """Which allocations the ESP32's heaps can still serve, computed from their layout.
 
 A single number for free memory is misleading: the sum may be large while every single block is small. These functions
-apply the rules of TLSF, ESP-IDF's allocator, to the heaps as the board's allocator walked them (`heap.regions`). The
+apply the rules of TLSF, ESP-IDF's allocator, to the heaps from a walk by the board's allocator (`heap.regions`). The
 suite checks the firmware's reports against them, so they share no code with the firmware.
 
 Sizes are bytes. A request is rounded *up* to a size class, and a free block is listed under its size rounded *down*:

@@ -1,4 +1,4 @@
-"""Kinds of diagnoses: how grave each is, and the topics that every log is searched for."""
+"""Kinds of diagnoses: the gravity of each, and the topics that every log is searched for."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from hotpin_hil.protocol import boot_faults as faults
 
 
 class Gravity(StrEnum):
-    """How much a diagnosis matters; the gravest first."""
+    """Gravity of a diagnosis; the gravest first."""
 
     FATAL = "fatal"
     """The firmware crashed, was reset, or did not start."""
     FAILURE = "failure"
-    """Something that the firmware was asked to do failed."""
+    """An operation of the firmware failed."""
     RISK = "risk"
-    """The firmware still works, but is on the way to a failure."""
+    """The firmware still works, but a failure is approaching."""
     NOTE = "note"
     """A figure of the log misleads its reader."""
 
@@ -36,7 +36,7 @@ ANY_PANIC = "a panic, an abort or a failed assertion"
 
 @dataclass(frozen=True)
 class DiagnosisTopic:
-    """Kinds of diagnoses that a reader thinks of as one."""
+    """Kinds of diagnoses that a reader sees as one topic."""
 
     name: str
     gravity: Gravity
@@ -84,7 +84,7 @@ def topic_of(id_: str) -> DiagnosisTopic:
 
 
 class Outcome(StrEnum):
-    """What the search for a topic found."""
+    """Result of the search for a topic."""
 
     FOUND = "found"
     NOT_FOUND = "not found"
@@ -105,7 +105,7 @@ class LookedFor:
 def looked_for(
     ids: Iterable[str], *, has_panic: bool, has_series: bool, has_largest: bool
 ) -> tuple[LookedFor, ...]:
-    """What was looked for in a log.
+    """The topics that were searched for in a log, with the results.
 
     Args:
         ids: the ids of its diagnoses.

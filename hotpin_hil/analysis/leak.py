@@ -90,7 +90,7 @@ class Leak:
     low: float
     high: float
     detectable: float
-    """Steady loss per cycle that is called a leak in 99 of 100 series like this one."""
+    """Steady loss per cycle that would be reported as a leak in 99 of 100 series like this one."""
     step: LevelStep | None
     budget: float
     """Allowed loss per cycle."""
@@ -214,8 +214,8 @@ def theil_sen(values: Sequence[float], confidence: float = CONFIDENCE) -> Trend:
 
 
 def _slopes(points: Sequence[tuple[float, float]]) -> list[float]:
-    """Slopes between all pairs of points, in ascending order. NumPy, because it takes a tenth of the time."""
-    import numpy as np  # here: it takes a tenth of a second, and most runs judge no series
+    """Slopes between all pairs of points, in ascending order. Uses NumPy, which takes a tenth of the time."""
+    import numpy as np  # imported here, because the import takes 0.1 s, and most runs judge no series
 
     at, value = np.array(points, dtype=float).T
     earlier, later = np.triu_indices(len(points), 1)
@@ -244,8 +244,8 @@ def _widest(residuals: Sequence[float], values: Sequence[float]) -> float:
     """Largest possible error of the slope for readings this close to the line.
 
     Sen's interval can be infinite for a short series with a few bytes of dependent scatter, for example when each
-    leaked block costs a word more or less than the last. The worst such series, a random walk, has a slope whose
-    standard error is a seventh of this.
+    leaked block costs a word more or less than the last. The worst such series, a random walk, has a slope with a
+    standard error of a seventh of this.
     """
     middle = median(residuals)
     return 16 * max(abs(value - middle) for value in residuals) / len(values)
@@ -270,9 +270,9 @@ def _kendall_variance(values: Sequence[float]) -> float:
 
 
 def _inflation(residuals: Sequence[float]) -> float:
-    """Factor by which the correlation of neighbours enlarges the variance (Hamed and Rao); at least 1.
+    """Variance inflation factor due to the correlation of neighbours (Hamed and Rao); at least 1.
 
-    It sums the correlation up to the first lag without any, so the interval never becomes narrower.
+    It sums the correlation up to the first lag without correlation, so the interval never becomes narrower.
     """
     count = len(residuals)
     if max(residuals) - min(residuals) < GRANULE:
@@ -308,7 +308,7 @@ def _ranks(values: Sequence[float]) -> list[float]:
 
 
 def _detectable(trend: Trend, count: int, budget: float) -> float:
-    """The steady loss per cycle that would be called a leak with probability POWER.
+    """Steady loss per cycle that would be reported as a leak with probability POWER.
 
     The estimate must be high enough for both bounds: the lower one above 0, the upper one above the budget. Even
     without noise a leak appears only in whole blocks, and one block is just a step, so it takes two. The correlation of

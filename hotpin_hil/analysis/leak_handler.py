@@ -1,4 +1,4 @@
-"""DIAG-03: memory that decreases in the same state; DIAG-02 where only its largest block decreases."""
+"""DIAG-03: free memory that decreases in the same state. DIAG-02 if only the largest block decreases."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hotpin_hil.analysis.model import NAMES, Confidence, Diagnosis, Evidence, Fi
 from hotpin_hil.protocol import events as ev
 
 LEAKS_KEPT, LEAKS_DRAWN = 500, 24
-"""Maximum number of verdicts that are kept, and of verdicts that are kept together with their readings."""
+"""Maximum number of kept verdicts, and of verdicts kept with their readings."""
 
 
 class LeakHandler:
@@ -95,7 +95,7 @@ class StaleStatistics:
         self._before = None
 
     def take_sample(self, sample: ev.Sample) -> None:
-        """Note a sample that repeats the one from before the same transition."""
+        """Record a sample that repeats the sample from before the same transition."""
         if before_transition(sample.context):
             self._before = sample
             return

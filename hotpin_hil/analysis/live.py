@@ -1,10 +1,10 @@
-"""A console log while it is written. Pure: bytes in, state and news out.
+"""Follows a console log that is still being written. Pure: bytes in, state and news out.
 
     log = LiveLog()
     for chunk in port: print(log.feed(chunk), log.gauges, log.findings)
 
-It uses the reader, the summary and the diagnoses of a finished log, so the findings after `close` match `analyze`. The
-state and the news do not depend on the chunks.
+It uses the reader, the summary and the diagnoses of a finished log, so the findings after `close` match those of
+`analyze`. The state and the news do not depend on how the log is split into chunks.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from hotpin_hil.protocol import events as ev
 Key = tuple[str, str]
 
 BOOT_EVENTS = 5_000
-"""Events of the present boot that an early judgement considers."""
+"""Maximum number of the current boot's newest events that an early judgement considers."""
 READINGS_MIN = 16
-"""Readings of memory in a boot before the first early judgement about them."""
+"""Number of memory readings in a boot before the first early judgement."""
 NEWS_MAX = 20
-"""Number of news of one type in a boot that are all reported; after them only the 32nd, 64th, 128th and so on."""
+"""The first 20 news of a type in a boot are all reported; after them only the 32nd, 64th, 128th and so on."""
 REPEAT_MS = 1_000
 """A record and a log line that report the same warning are at most this far apart."""
 
 
 class LiveLog:
-    """The state of a log so far; memory does not grow with the log."""
+    """The state of a log so far. Its memory does not grow with the log."""
 
     def __init__(self) -> None:
         self.reader = LogReader(is_live=True)
@@ -42,14 +42,14 @@ class LiveLog:
         self.mode = ""
         """Mode after the newest complete transition of this boot; empty before the first."""
         self.target = ""
-        """Mode to which a transition has begun; empty outside a transition."""
+        """Target mode of the transition in progress; empty outside a transition."""
         self._diagnoser = Diagnoser()
         self._told: dict[Key, None] = {}
-        """Diagnoses that were told."""
+        """Keys of the reported diagnoses, in the order of their report."""
         self._early: dict[Key, Diagnosis] = {}
-        """Diagnoses for which the diagnoser still waits for more of the log."""
+        """Diagnoses that `_diagnoser` does not make yet, because it waits for more of the log."""
         self._running = 0
-        """Number of the diagnoser's diagnoses that were told."""
+        """Number of reported diagnoses that `_diagnoser` made."""
         self._boot_events: deque[ev.LogEvent] = deque(maxlen=BOOT_EVENTS)
         self._counts: Counter[str] = Counter()
         """Number of events of this boot, by type."""
@@ -57,17 +57,17 @@ class LiveLog:
 
     @property
     def findings(self) -> list[Diagnosis]:
-        """The diagnoses so far, in the order in which they were told."""
+        """The diagnoses so far, in the order of their report."""
         known = {**self._early, **self._diagnoser.found}
         return [known[key] for key in self._told if key in known]
 
     @property
     def boot(self) -> BootSummary | None:
-        """The present boot; None before the first event."""
+        """The current boot; None before the first event."""
         return self.summary.present
 
     def feed(self, data: bytes) -> list[News]:
-        """Take the next bytes; returns the news in the lines that they complete."""
+        """Process the next bytes; returns the news in the lines that they complete."""
         return self._take(self.reader.feed(data))
 
     def close(self) -> list[News]:
@@ -130,9 +130,9 @@ class LiveLog:
         return self._add(self._diagnoser.found)
 
     def _is_due(self, event: ev.LogEvent) -> bool:
-        """Whether to judge this boot after the event: after each failure, and for leaks while readings come in.
+        """Whether to judge this boot after the event: after a failure, or after a reading (for leaks).
 
-        After many of them the boot is judged only when their number has doubled, so that the time stays linear.
+        Frequent events trigger a judgement only when their number has doubled, so that the total time stays linear.
         """
         count = self._counts[type(event).__name__]
         match event:
@@ -143,7 +143,7 @@ class LiveLog:
         return False
 
     def _judge_early(self) -> list[News]:
-        """Find what `analyze` would if the log ended here, by the events of this boot."""
+        """Find the diagnoses that `analyze` would make from this boot's events if the log ended here."""
         judge = Diagnoser()
         for event in self._boot_events:
             judge.feed(event)

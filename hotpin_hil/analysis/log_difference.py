@@ -1,4 +1,4 @@
-"""What a log has and an earlier log does not."""
+"""Compares a log with an earlier log: new diagnoses, complaints, lowest memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MORE_FACTOR = 2
 
 @dataclass(frozen=True)
 class ComplaintChange:
-    """A tag that complains in the second log, and did not, or rarely, in the first."""
+    """A tag with complaints in the second log, but none or few in the first."""
 
     level: str
     tag: str
@@ -91,13 +91,13 @@ def _missing_in(known: LogAnalysis, other: LogAnalysis) -> tuple[Diagnosis, ...]
 
 
 def _key(found: Diagnosis) -> tuple[str, str, str]:
-    """What makes two diagnoses of different logs the same: for memory over time, also which memory."""
+    """The identity of a diagnosis across logs; for memory over time it includes the memory."""
     is_memory = topic_of(found.id).name in (LEAK, FRAGMENTED)
     return found.id, found.name, found.subject if is_memory else ""
 
 
 def _complaints(before: LogAnalysis, after: LogAnalysis) -> tuple[ComplaintChange, ...]:
-    """Tags with complaints only in the second log, or clearly more of them for its length."""
+    """Tags with complaints only in the second log, or with clearly more complaints relative to its length."""
     known = {(complaints.level, complaints.tag): complaints.count for complaints in before.complaints}
     lines = max(1, before.facts["lines"]), max(1, after.facts["lines"])
     changes = []

@@ -15,7 +15,7 @@ READINGS_KEPT = 4_096
 """A series that reaches this length is thinned to half, so that memory does not grow with the log."""
 SERIES_MAX = 64
 STEADY_SHARE_MAX = 0.25
-"""Free memory is steady if it falls by less than this share of what the largest block loses."""
+"""Free memory is steady if it falls by less than this share of the largest block's loss."""
 
 _JUDGED = ("internal", "psram")
 """The memories to judge. DMA memory is part of internal memory, so its leaks are found there."""
@@ -55,7 +55,7 @@ class StateLeak:
     boot: int
     memory: str
     state: str
-    """Text that describes the state in which all readings were taken."""
+    """Text that describes the state of all readings."""
     readings: int
     first_line: int
     last_line: int
@@ -91,7 +91,7 @@ class StateLeak:
 
 @dataclass(frozen=True)
 class ShrinkingBlock:
-    """A memory whose largest block falls although the free memory is steady."""
+    """A memory with a falling largest block and steady free memory."""
 
     free: StateLeak
     largest: StateLeak
@@ -101,12 +101,12 @@ class MatchedStates:
     """Collects readings in the same state from the events of a boot; `end_boot` looks for leaks in them.
 
     Statistics that repeat all figures from before the transition do not count as a reading, because the original
-    firmware printed samples that were seconds old. Records take precedence over boxes with the same content.
+    firmware printed samples that were seconds old. Records take precedence over boxes with the same data.
     """
 
     def __init__(self) -> None:
         self.shrinking: list[ShrinkingBlock] = []
-        """Memories of the boot that ended whose largest block fell while the free memory did not."""
+        """Memories of the ended boot with a falling largest block, but without falling free memory."""
         self._clear()
 
     def _clear(self) -> None:
@@ -114,7 +114,7 @@ class MatchedStates:
         self._records: dict[tuple[str, str], Readings] = {}
         self._prints: dict[tuple[str, str], Readings] = {}
         self._any: dict[tuple[str, str], Readings] = {}
-        """Readings in unknown states, for a firmware that prints neither statistics nor transitions."""
+        """Readings in unknown states, for firmware that prints neither statistics nor transitions."""
         self._largest: dict[tuple[str, str], Readings] = {}
         """The largest free block at these readings."""
         self._is_hotpin = False
@@ -196,7 +196,7 @@ class MatchedStates:
 
 
 def _unknown_state(tag: str) -> str:
-    return f"printed by {tag or 'the firmware'}, in a state that the log does not tell"
+    return f"printed by {tag or 'the firmware'}, in a state that the log does not show"
 
 
 def _judge_weak(boot: int, memory: str, state: str, readings: Readings) -> StateLeak:

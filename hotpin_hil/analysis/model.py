@@ -73,7 +73,7 @@ class Findings:
         self._counts: Counter[tuple[str, str]] = Counter()
 
     def add(self, key: str, found: Diagnosis) -> None:
-        """Add a diagnosis, or only count it if the same kind was added before.
+        """Add a diagnosis. If the same kind was added before, only count it.
 
         Args:
             key: distinguishes diagnoses with the same id.
@@ -90,7 +90,7 @@ class Findings:
             self._found[found.id, key] = replace(known, evidence=(*known.evidence, *more)[:EVIDENCE_MAX])
 
     def revise(self, key: str, found: Diagnosis) -> None:
-        """Replace an earlier diagnosis by a more detailed one, and keep its count."""
+        """Replace an earlier diagnosis by a more detailed diagnosis, and keep its count."""
         known = self._found.get((found.id, key))
         if known is not None:
             self._found[found.id, key] = replace(found, subject=key)

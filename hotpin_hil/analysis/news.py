@@ -1,4 +1,4 @@
-"""Events of a log that a person who watches it wants to be told at once, in words."""
+"""Describes the events of a log that `monitor` reports at once."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from hotpin_hil.protocol import events as ev
 from hotpin_hil.protocol.reset import is_download
 
 FRAMES_MAX = 8
-"""Calls of a backtrace that are told."""
+"""Maximum number of a backtrace's calls that are reported."""
 
 
 class NewsKind(str, Enum):
-    """What a piece of news is about."""
+    """Topic of a piece of news."""
 
     BOOT = "boot"
     MODE = "mode"
@@ -30,7 +30,7 @@ class NewsKind(str, Enum):
 
 @dataclass(frozen=True)
 class News:
-    """One event or diagnosis. Its text comes unchecked from a serial line: escape it before display."""
+    """One event or diagnosis. `text` comes unchecked from a serial line: escape it before display."""
 
     kind: NewsKind
     line: int
@@ -42,13 +42,13 @@ class News:
 
 
 def news_of(event: ev.LogEvent) -> News | None:
-    """The news in an event; None for an event that is only counted or drawn."""
+    """The news in an event; None if the event is only counted or drawn in a chart."""
     told = _told(event)
     return None if told is None else News(told[0], event.line, event.boot, event.t_ms, told[1], event)
 
 
 def news_of_diagnosis(found: Diagnosis) -> News:
-    """A new diagnosis as news, at the place of its first evidence."""
+    """A new diagnosis as news, with the line and time of its first evidence."""
     line, t_ms = (found.evidence[0].line, found.evidence[0].t_ms) if found.evidence else (0, None)
     return News(
         NewsKind.DIAGNOSIS, line, found.boot, t_ms, f"[{found.id}] {found.name}: {found.finding}", None, found

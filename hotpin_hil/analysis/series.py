@@ -10,7 +10,7 @@ from hotpin_hil.protocol.fields import MEMORIES
 
 SERIES_MAX = 64
 POINTS_KEPT = 512
-"""A series that reaches this length is thinned to its extremes, so that memory does not grow with the log."""
+"""A series that reaches this length is thinned out to its extremes, so that memory does not grow with the log."""
 _GROUP = 4
 FREE, LARGEST, USED = "free", "largest", "used"
 RECORDS, BOXES = "statistics (record)", "statistics (box)"
@@ -120,7 +120,7 @@ class SeriesBuilder:
         known.add(point)
 
     def result(self) -> tuple[MemorySeries, ...]:
-        """All series. Boxes repeat the records, so that they count only in a log without records."""
+        """All series. Boxes repeat the records, so they count only in a log without records."""
         every = self._series.values()
         has_records = any(series.source == RECORDS for series in every)
         return tuple(series for series in every if not (has_records and series.source == BOXES))

@@ -1,4 +1,4 @@
-"""DIAG-01: an allocation or a transition failed through a memory shortage."""
+"""DIAG-01: an allocation or a transition failed because of a memory shortage."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class _Shortage:
 
 
 class ShortageHandler:
-    """Reports a failure through a memory shortage, together with the memory before it."""
+    """Reports a failure caused by a memory shortage, together with the memory before it."""
 
     def __init__(self, findings: Findings, state: BootState, psram: PsramHandler) -> None:
         self._findings = findings
@@ -60,7 +60,7 @@ class ShortageHandler:
         self._shortage: _Shortage | None = None
 
     def take_transition(self, event: ev.Transition) -> None:
-        """Process a transition that failed for lack of memory."""
+        """Process a transition that failed because of a memory shortage."""
         if event.result == "failed" and (event.missing or event.error == _NO_MEMORY):
             self.take_failure(event)
 
@@ -84,7 +84,7 @@ class ShortageHandler:
     def take_sample(self, sample: ev.Sample) -> None:
         """End the incident with the first sample taken after it, or add statistics from before the failing operation.
 
-        The firmware may write statistics after a failure that it took before the failure.
+        Statistics that the firmware writes after a failure may have been taken before it.
         """
         short = self._shortage
         if short is None or short.event.t_ms is None:
@@ -133,7 +133,7 @@ class ShortageHandler:
         )
 
     def _holder(self, short: _Shortage, evidence: list[Evidence]) -> tuple[str, Confidence]:
-        """Find what held the memory, by comparison with the same state at another time; appends its evidence."""
+        """Find the user of the memory, by comparison with the same state at another time; append the evidence."""
         memory = _memory_of(short.event)
         sample, best = short.sample, short.best
         if sample is not None and best is not None and best.line != sample.line:
@@ -158,7 +158,7 @@ class ShortageHandler:
                 Confidence.INFERENCE,
             )
         return (
-            "the log does not show what held the memory, because it has no statistics in the same state",
+            "the log does not show which code used the memory, because it has no statistics in the same state",
             Confidence.INFERENCE,
         )
 
@@ -198,7 +198,7 @@ def _memory_before(short: _Shortage) -> tuple[str, list[Evidence]]:
 
 
 def _how_long_before(reading_ms: int | None, event_ms: int | None) -> str:
-    """Text such as `5.9 s before it`, because an old reading says little about the moment of failure."""
+    """Text such as `5.9 s before it`, because an old reading proves little about the moment of failure."""
     if reading_ms is None or event_ms is None:
         return "at some time before it"
     return f"{max(0, event_ms - reading_ms) / 1000:.1f} s before it"
@@ -225,7 +225,7 @@ def _missing_block(event: Failure, *, is_hotpin: bool) -> tuple[str, str, str]:
             largest = f"; the largest free block was {event.largest:,}" if event.largest else ""
             missing = f"A block of {event.missing:,} bytes for {what} was not available{largest}"
         else:
-            missing = f"Memory for {what} was not available; the log does not say which block"
+            missing = f"Memory for {what} was not available; the log does not name the block"
         return missing, f"no room for {event.to} mode", event.text
     if event.kind == "i2s":
         buffers = f"buffers ({I2S_BUFFERS})" if is_hotpin else "DMA buffers"
@@ -248,7 +248,7 @@ def _missing_block(event: Failure, *, is_hotpin: bool) -> tuple[str, str, str]:
 
 
 def _have(event: ev.AllocationFailed) -> str:
-    """The free bytes that the line of the failure states."""
+    """The free bytes in the failure's log line."""
     if event.have is None or event.kind == "transition":
         return ""
     is_mostly_psram = event.memory in ("dma", "internal") and event.have > INTERNAL_MAX
@@ -257,7 +257,7 @@ def _have(event: ev.AllocationFailed) -> str:
 
 
 def _judge(event: Failure, reading: ev.HeapPrint | None) -> str:
-    """Which kind of shortage it was, if a reading and the block's size show it."""
+    """The kind of shortage, if a reading and the block's size show it."""
     size = event.size if isinstance(event, ev.AllocationFailed) else event.missing
     if reading is None or size is None:
         return ""
@@ -268,7 +268,7 @@ def _judge(event: Failure, reading: ev.HeapPrint | None) -> str:
         return ""
     if largest < size:
         return "; enough was free in all, but no block was large enough: fragmentation"
-    return "; a block of this size was free, so it had not the capability that was asked for, or was used by then"
+    return "; a block of this size was free, so it lacked the requested capability or was in use then"
 
 
 def _remedy(event: Failure) -> str:

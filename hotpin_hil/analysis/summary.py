@@ -17,7 +17,7 @@ BOOTS_FIRST, BOOTS_LAST = 100, 20
 TRANSITIONS_KEPT = 200
 PANICS_KEPT = 100
 PICTURED = 6
-"""Maximum number of boots drawn: the first ones with statistics."""
+"""Maximum number of boots in charts: the first boots with statistics."""
 SAMPLES_KEPT, MARKS_KEPT = 2_000, 300
 
 
@@ -31,12 +31,12 @@ class Lowest:
     boot: int
     t_ms: int | None
     where: str
-    """The statistics, the component or the watermark with this figure."""
+    """The statistics, component or watermark that reported this figure."""
 
 
 @dataclass
 class BootPicture:
-    """Data for the picture of a boot."""
+    """Data for the chart of a boot."""
 
     samples: list[ev.Sample] = field(default_factory=list)
     marks: list[ev.LogEvent] = field(default_factory=list)
@@ -58,7 +58,7 @@ class BootSummary:
     boot_count: int | None = None
     build: ev.BuildSeen | None = None
     stage: str = ""
-    """How far the boot came, if the log has its end."""
+    """How far the boot got, if the log contains its end."""
     last_ms: int = 0
     """Time of the boot's latest event."""
     samples: int = 0
@@ -67,7 +67,7 @@ class BootSummary:
     transitions: dict[str, int] = field(default_factory=dict)
     """Number of transitions by result."""
     story: BootPicture | None = None
-    """None for boots that are not drawn."""
+    """None for boots without a chart."""
 
     @property
     def how(self) -> str:
@@ -95,7 +95,7 @@ class SummaryBuilder:
 
         Args:
             first_line: number of the log's first line.
-            first_boot: number of the boot in which the log begins.
+            first_boot: number of the boot at the start of the log.
         """
         self.boots = 0
         self.lowest: dict[str, Lowest] = {}

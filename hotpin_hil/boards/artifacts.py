@@ -54,7 +54,7 @@ class FirmwareBuild(AppDescriptor):
     flash_files: tuple[tuple[int, Path], ...] = ()
     """Flash offset and file of each part."""
     origin: Origin = UNKNOWN_ORIGIN
-    """The commits that it was built from."""
+    """Commits of the sources of the build."""
 
     @property
     def app_file(self) -> Path:

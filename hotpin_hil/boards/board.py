@@ -1,6 +1,6 @@
 """The interface of a board. Each kind of board is one class: `HardwareBoard`, `QemuBoard`, `VirtualBoard`.
 
-Code outside this package asks what a board can do, never which kind it is. A new kind is a new class here, a member
+Code outside this package asks for a board's capabilities, never for its kind. A new kind is a new class here, a member
 of `BoardKind`, and a line in `session.KINDS`.
 """
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 RUN_STATE = "state"
-"""Folder in a run's folder for what only this run needs: flash of virtual boards, pytest-embedded's cache."""
+"""Folder in a run's folder for temporary data of the run: flash of virtual boards, pytest-embedded's cache."""
 
 
 @dataclass(frozen=True)
@@ -121,10 +121,10 @@ class Board(Protocol):
         """
 
     def host_fault(self) -> HostError | None:
-        """A fault of this machine that reached the board since `check_alive`; None if the board noticed none."""
+        """A fault of this machine that the board noticed since `check_alive`; None if there was none."""
 
     def describe(self) -> dict[str, Any]:
-        """Data about the board for the results file, before the first test."""
+        """Data about the board for the results file, known before the first test."""
 
     def stop(self) -> None:
         """Stop the started boards. Safe to call twice."""

@@ -19,7 +19,7 @@ START_TIMEOUT_S = 20.0
 """Maximum time until the board listens, on the host's clock; it takes about 0.3 s."""
 STOP_TIMEOUT_S = 5.0
 STALL_MAX_S = 30.0
-"""Maximum time that a stopped process is waited for, before each test."""
+"""Maximum wait for a stopped process, before each test."""
 
 LOG_NAME = "server.log"
 """Log of a background server, in the directory of its first board."""
@@ -99,7 +99,7 @@ class BoardProcess:
                 f"the virtual board has ended (exit status {status}): {last_line(self._log)}",
                 f"see {self._log}",
             )
-        with contextlib.suppress(NotRunning):  # it ends now, which the test notices
+        with contextlib.suppress(NotRunning):  # the process is ending, and the test will notice that
             self.note_host_faults(STALL_MAX_S)
         self.host_fault = None
 
@@ -161,7 +161,7 @@ def start_detached(arguments: Sequence[str], count: int, state_dir: Path) -> lis
 
 
 def _first_line(process: subprocess.Popen[bytes]) -> bytes:
-    """The first line of the output, incomplete if the process ends or takes too long."""
+    """The first line of the output; incomplete if the process ends or takes too long."""
     assert process.stdout is not None
     output = process.stdout.fileno()
     deadline = time.monotonic() + START_TIMEOUT_S

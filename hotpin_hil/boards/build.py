@@ -75,7 +75,7 @@ def build_firmware(kind: str, *, others: Collection[str] = (RELEASE, PROFILE)) -
 
     Args:
         kind: "hardware", "qemu" or "virtual".
-        others: images to build besides the one with the test console: RELEASE, PROFILE.
+        others: images to build besides the image with the test console: RELEASE, PROFILE.
 
     Returns:
         The folder of the build with the console.

@@ -30,7 +30,7 @@ class Choice:
     boards: tuple[BoardEntry, ...] = ()
     why: str = ""
     is_pool: bool = False
-    """Whether any of the boards will do, as in a bench. Attached boards are not interchangeable."""
+    """Whether the run may use any of these boards, as in a bench. Attached boards are not interchangeable."""
     labgrid: LabgridSettings | None = None
     """Where the boards come from, if they are only known after labgrid has assigned them."""
 
@@ -42,7 +42,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Wish:
-    """What the user asked for: the kind (--board), the port, the MAC or name of a board, labgrid's coordinator."""
+    """The user's request: the kind (--board), the port, the MAC or name of a board, and labgrid's coordinator."""
 
     kind: str | None = None
     port: str | None = None

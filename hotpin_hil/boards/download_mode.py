@@ -24,8 +24,8 @@ def download_mode(port: str, failure: str, remedy: str) -> Iterator[Any]:
 
     Args:
         port: device or URL.
-        failure: what an error of esptool means; esptool's first line follows it.
-        remedy: what to do about it.
+        failure: meaning of an esptool error; esptool's first line follows it.
+        remedy: remedy for the error.
 
     Raises:
         FlashError: esptool failed.

@@ -28,20 +28,20 @@ def check_identity(
     *,
     origin: Origin | None,
 ) -> None:
-    """Check that a board is the one that the evidence will name.
+    """Check that a board is the board that the evidence will name.
 
     Args:
         kind: the kind of board that was chosen.
         info: the fields of sys.info (PROTOCOL.md §3).
         mac: MAC of the named or leased board, if known.
-        elf_sha256: ELF file of the firmware under test, if the board must run that one.
+        elf_sha256: ELF file of the firmware under test, if the board must run it.
         is_flashed: whether the harness flashed it.
         origin: the commits of the firmware under test; None if its build cannot be read.
 
     Raises:
-        WrongBoardError: another kind of board, another board, a board that was not flashed, or firmware of
-            another commit.
-        FirmwareError: the board was flashed but reports another firmware.
+        WrongBoardError: another kind of board, another board, a board that was not flashed, or firmware of another
+            commit.
+        FirmwareError: the board was flashed but reports other firmware.
     """
     build = info.get("build")
     if not isinstance(build, str):

@@ -1,4 +1,4 @@
-"""The board as fixtures and the evidence see it: its properties, identity and power."""
+"""The board's interface for fixtures and evidence: properties, identity and power."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class BoardInUse:
 
     @property
     def why(self) -> str:
-        """Why this kind was chosen, in a few words; empty if the user named it."""
+        """The reason for this kind, in a few words; empty if the user named it."""
         return self.session.choice.why
 
     @property

@@ -3,7 +3,7 @@
 A board is leased by locking a file for each of its names: port and MAC. The kernel releases a lock when its process
 ends, so a crashed run does not block a board; the content of an unlocked file is ignored.
 
-The worker processes of a run share its lease. The board becomes free only when the last of them ends, so a worker that
+The worker processes of a run share its lease. The board becomes free only when the last worker ends, so a worker that
 outlives a killed run never shares its board with another run.
 """
 
@@ -41,11 +41,11 @@ _FILE_MAX = 4_096
 """Bytes of a lock file that are read."""
 
 _OPEN = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-"""Without waiting for the other end of a pipe."""
+"""Opens a lock file without waiting for the other end if it is a pipe."""
 _REMOVE = f"remove it, or set {ENV_LEASES} to another folder"
 
 LOOK_S = 0.2
-"""How long to retry a locked name, because `holder_of` in another process locks each name for a moment."""
+"""Time to retry a locked name, because `holder_of` in another process locks each name for a moment."""
 _POLL_S = 0.01
 
 
@@ -60,7 +60,7 @@ class Holder:
     """Local time, ISO 8601."""
     command: str
     board: str
-    """What the user calls the board."""
+    """The user's name for the board."""
 
     @classmethod
     def this_process(cls, board: str) -> Holder:
@@ -187,7 +187,7 @@ def holder_of(folder: Path, *names: str) -> Holder | None:
         if fcntl is None or not path.exists():
             continue
         with _open(folder, name) as file:
-            # Not LOCK_SH, which succeeds alongside a run with workers.
+            # Not LOCK_SH, which would succeed even while a run with workers holds the lock.
             if not _lock(file, fcntl.LOCK_EX):
                 return _read(file)
     return None
@@ -196,7 +196,7 @@ def holder_of(folder: Path, *names: str) -> Holder | None:
 def lease_folder(environment: Mapping[str, str]) -> Path:
     """Folder of this user's lock files.
 
-    It is in the home folder, because a login and a service of the same user have different runtime folders.
+    It is in the home folder, because a login session and a service of the same user have different runtime folders.
 
     Raises:
         UsageError: the user has no home folder.
@@ -223,7 +223,7 @@ def _open(folder: Path, name: str) -> IO[str]:
         if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
             os.close(descriptor)
             raise UsageError(
-                f"the lease {path} is not a file of its own: it is a device, or has other names", _REMOVE
+                f"the lease {path} is not a plain file: it is a device, or has other hard links", _REMOVE
             )
         return os.fdopen(descriptor, "r+", encoding="utf-8")
     except OSError as error:

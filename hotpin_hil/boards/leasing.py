@@ -20,8 +20,8 @@ from hotpin_hil.printable import printable
 class RunLeases:
     """The boards that this run leased, and their assignment to workers.
 
-    The controller of pytest-xdist leases a board for each worker and hands it over as JSON; the worker joins that
-    lease. Boards that the harness starts itself need no lease.
+    The pytest-xdist controller leases a board for each worker and passes it on as JSON; the worker joins that lease.
+    Boards that the harness starts itself need no lease.
     """
 
     def __init__(self, environment: Mapping[str, str], worker: str) -> None:
@@ -41,7 +41,7 @@ class RunLeases:
         """The board of this process, or the first of several."""
 
     def accept(self, given: str) -> BoardEntry:
-        """Take the board, as JSON, that the controller leased for this worker."""
+        """Use the board, given as JSON, that the controller leased for this worker."""
         entry = BoardEntry.from_json(given)
         self.mine = LeasedBoard(entry, Lease(lease_folder(self._environment), str(entry)))
         return entry
@@ -124,7 +124,7 @@ class RunLeases:
                 self._places.guard.wait_for_lock(folder, port_name(port))
 
     def hand_over(self, worker: str) -> str | None:
-        """Give a leased board to a worker process, as JSON; None if each worker starts its own board."""
+        """Return a leased board for a worker process, as JSON; None if each worker starts its own board."""
         if not self._leased:
             return None
         number = min(set(range(len(self._leased))) - set(self._workers.values()))
@@ -217,6 +217,6 @@ def ask_mac(port: str) -> str:
     Raises:
         BenchError: the chip does not answer.
     """
-    from hotpin_hil.boards import probe  # imports esptool, which takes a while
+    from hotpin_hil.boards import probe  # imported here, because it imports esptool, which takes a while
 
     return probe.read_mac(port)

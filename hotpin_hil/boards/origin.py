@@ -1,4 +1,4 @@
-"""Finds the commits that a firmware was built from, in its image."""
+"""Reads from a firmware image the commits that it was built from."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ORIGIN = struct.Struct("20s44s16s44s")
 
 @dataclass(frozen=True)
 class Origin:
-    """The commits of a firmware; empty texts for sources that were not in git."""
+    """The commits of a firmware image; an empty text for sources that were not in git."""
 
     commit: str = ""
     dirty: str = ""

@@ -46,7 +46,7 @@ class BoardPool:
     _macs: dict[str, str | BenchError] = field(default_factory=dict)
 
     def lease(self, count: int, timeout_s: float, tell: Callable[[str], object]) -> list[LeasedBoard]:
-        """Lease `count` boards in the order of `boards`, or none.
+        """Lease `count` boards in the order of `boards`; lease none if there are too few.
 
         Args:
             count: number of boards.
@@ -142,7 +142,7 @@ class BoardPool:
         return LeasedBoard(entry, lease, problem)
 
     def _find(self, entry: BoardEntry, lease: Lease) -> LeasedBoard:
-        """Find a board by its MAC on the attached ports that no other entry names."""
+        """Find a board by its MAC, on the attached ports that belong to no other entry."""
         assert entry.mac is not None
         lease.add(mac_name(entry.mac))
         named = {port_name(board.port) for board in self.boards if board.port}

@@ -74,7 +74,7 @@ class PowerSwitch:
         """Run a command. Raises PowerError with the last line of its output if it fails or takes too long."""
         remedy = f"run it by hand: {command}"
         try:
-            # Not a pipe, which stays open until the last child of the command ends.
+            # Not a pipe, because a pipe stays open until the last child of the command ends.
             with tempfile.TemporaryFile() as output:
                 result = subprocess.run(
                     shlex.split(command),

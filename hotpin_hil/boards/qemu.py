@@ -23,11 +23,11 @@ PSRAM_ARGUMENTS = ("-m", "4M")
 """QEMU's memory size is the PSRAM size; the real board maps 4 MB."""
 CLOCK_ARGUMENTS = ("-icount", "shift=6,sleep=off")
 """Counts the board's time in instructions, 2 ** 6 ns each, and advances it to the next timer while all tasks wait. A
-loaded host then delays a test, but triggers no watchdog of the board.
+loaded host then delays a test, but does not trigger a watchdog of the board.
 
 Before its bootloader the board spins for 0.6 s to read its fuses; longer instructions make that loop shorter."""
 CHIP_SPEED_ARGUMENTS = ("-icount", "shift=3,sleep=off")
-"""As above with 8 ns per instruction, about the chip's speed; a start then takes the host four times as long."""
+"""The same with 8 ns per instruction, about the chip's speed. A start then takes the host four times as long."""
 WATCHDOG_ARGUMENT = "property=wdt_disable,value=true"
 """Part of a user's `-global driver=timer.esp32.timg,...` that disables the board's watchdogs."""
 _ASK_TIMEOUT_S = 30.0
@@ -111,7 +111,7 @@ def without_psram(arguments: str) -> str:
 
 
 def at_chip_speed(arguments: str) -> str:
-    """The arguments with instructions about as fast as the chip's, unless the user chose the clock."""
+    """The arguments for about the chip's speed, unless the user chose the clock."""
     return arguments.replace(shlex.join(CLOCK_ARGUMENTS), shlex.join(CHIP_SPEED_ARGUMENTS))
 
 

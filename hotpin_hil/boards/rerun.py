@@ -16,7 +16,7 @@ def rerun_command(kind: str, where: Sequence[str], options: Any, nodeid: str) ->
     Args:
         kind: name of the kind of board.
         where: options that name the board.
-        options: the options of the run; those that matter to a single test are repeated.
+        options: the options of the run; the command repeats those that affect a single test.
         nodeid: the test.
     """
     words = ["pytest", "--target", "esp32", "--board", kind, *where]
@@ -24,7 +24,7 @@ def rerun_command(kind: str, where: Sequence[str], options: Any, nodeid: str) ->
     if count > 1:
         words += ["--count", str(count)]
     if options.markexpr == SOAK:
-        words += ["-m", SOAK]  # without it pytest deselects the test, even if it is named
+        words += ["-m", SOAK]  # without it, pytest deselects the test even if the command line names it
     if options.time_scale is not None:
         words += ["--time-scale", f"{options.time_scale:g}"]
     if options.board_profile is not None:

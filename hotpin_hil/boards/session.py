@@ -193,7 +193,7 @@ class BoardSession:
         options.app_path = str(self._root / FIRMWARE_DIR.name)
         options.build_dir = str(self.build.folder)
         options.target = getattr(options, "target", None) or "esp32"
-        # panics.py does both, also for Xtensa.
+        # panics.py does both, and also for Xtensa.
         options.skip_check_coredump = options.skip_decode_panic = "y"
         _name_folders(options, self._folder, worker)
         self.board.prepare(worker, self.power_cycle if self.power else None)
@@ -218,7 +218,7 @@ class BoardSession:
 
     @property
     def can_power_cycle(self) -> bool:
-        """Whether `power_cycle` would cycle the power."""
+        """Whether a call of `power_cycle` would cycle the power."""
         return self.rescue.can_cycle(self.power, self.port)
 
     def power_cycle(self) -> bool:

@@ -1,6 +1,6 @@
 """Sizes of a firmware image: memory and code from its ELF file, and the figures of esp-idf-size from its map file.
 
-A build for the virtual board is a host program, whose sections say nothing about an ESP32. The memory map then comes
+A build for the virtual board is a host program, so its sections are not those of an ESP32. The memory map then comes
 from the board's profile, and the sizes name the profile.
 """
 
@@ -111,7 +111,7 @@ def unknown_sizes(image: str, elf_sha256: str, reason: str) -> ImageSizes:
 
 
 class _NotReadError(Exception):
-    """Something could not be read. The message names it, the reason and the remedy."""
+    """A figure could not be read. The message names the file, the reason and the remedy."""
 
 
 def _of_profile(build: FirmwareBuild, image: str, profile: BoardProfile | None) -> ImageSizes:

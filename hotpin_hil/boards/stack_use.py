@@ -4,8 +4,8 @@
 
 reads the `.ci` files that gcc writes next to the object files with `-fcallgraph-info=su`. The host build has them; a
 build by ESP-IDF has them with `idf.py -D CMAKE_C_FLAGS=-fcallgraph-info=su build`. Functions that the build does not
-compile, such as the C library's, count as 0 bytes; `limit` leaves room for them. Calls through pointers are followed as
-far as `INDIRECT` names their targets.
+compile, such as the C library's, count as 0 bytes; `limit` leaves room for them. Calls through pointers are followed if
+`INDIRECT` names their targets.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 from hotpin_hil.paths import FIRMWARE_DIR
 
 TASKS = {
-    # name: the function that it runs, in this file
+    # task name: the function that the task runs, in this file
     "main": ("app_main", "main.c"),
     "mem_monitor": ("task_main", "mem_monitor.c"),
     "mem_history": ("history_task", "memory_history.c"),
@@ -33,7 +33,7 @@ TASKS = {
 }
 
 INDIRECT: Mapping[str, tuple[str, ...]] = {
-    # caller: the targets of its calls through pointers; NAME* stands for all functions that begin like this
+    # caller: the targets of its calls through pointers; NAME* matches all functions that begin like this
     "task_main": ("periodic",),
     "mem_observe_sample": ("memory_*.c:observe",),
     "mem_observe_warning": ("memory_*.c:warned",),
@@ -64,22 +64,25 @@ INDIRECT: Mapping[str, tuple[str, ...]] = {
     "memory_manager_optimize_report": ("is_monitor",),  # in other tasks mem.reclaim and admit reach run()
     "run": ("is_admitted", "block_fits", "enough_free"),
     "run_one": ("reclaim_played_stream", "run_slot"),
+    "memory_optimize_run_pending": ("reserve_drivers", "release_drivers"),
+    "find_cause": ("is_other_mode_scattered",),
+    "attempt": ("restart_drivers",),
     "console_dispatch": ("cmd_*.c:*",),
     "console_task": ("shut_down_and_restart", "start_to_hold"),
 }
 
 MONITOR = "mem_monitor"
 MONITOR_SHARE = 0.75
-"""At least 25 % of the memory manager's stack are never used (guide)."""
+"""At least 25 % of the memory manager's stack must stay unused (guide)."""
 FORMAT_BYTES = 2_000
-"""Stack that newlib's printf needs, and so ESP_LOGx (facts: idf_probe)."""
+"""Stack that newlib's printf, and so ESP_LOGx, needs (facts: idf_probe)."""
 LOGS = {"esp_log_write", "esp_log", "printf", "vprintf", "snprintf", "vsnprintf", "fprintf"}
 """Functions of the C library and ESP-IDF that format text."""
 
 
 @dataclass
 class Graph:
-    """Functions with their frames, and who calls whom. A function is named `function` or `file:function`."""
+    """Call graph: functions with their stack frames and callees. A function is named `function` or `file:function`."""
 
     frames: dict[str, int] = field(default_factory=dict)
     calls: dict[str, set[str]] = field(default_factory=dict)
@@ -91,7 +94,7 @@ class Graph:
         return next(iter(self._like(function, file)), None)
 
     def targets(self, pattern: str) -> list[str]:
-        """Full names of the functions that a pattern of `INDIRECT` stands for."""
+        """Full names of the functions that match a pattern of `INDIRECT`."""
         file, _, function = pattern.rpartition(":")
         return self._like(function, file or "*")
 
@@ -144,7 +147,7 @@ class StackUse:
     bytes: int
     chain: tuple[str, ...]
     logs: bool
-    """The task calls a function of `LOGS`, somewhere."""
+    """Whether the task calls a function of `LOGS`, directly or indirectly."""
 
 
 def deepest(graph: Graph, start: str) -> StackUse:
@@ -194,7 +197,7 @@ def documented_tasks() -> dict[str, Task]:
 
 
 def limit(task: str, stack: int, use: StackUse) -> int:
-    """The largest allowed chain: the stack without what formatting takes; for the monitor, the guide's share."""
+    """The largest allowed chain: the stack size minus the stack for formatting; for the monitor, the guide's share."""
     if task == MONITOR:
         return int(stack * MONITOR_SHARE)
     return stack - (FORMAT_BYTES if use.logs else 0)

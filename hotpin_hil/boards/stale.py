@@ -11,14 +11,14 @@ from hotpin_hil.boards.kind import BoardKind
 from hotpin_hil.paths import FIRMWARE_DIR
 
 _SOURCE_SUFFIXES = (".c", ".h", ".def")
-"""Files whose change leads to a new image. CMake and Kconfig files often don't."""
+"""Files that affect the image. A change of a CMake or Kconfig file often does not."""
 
 
 def notice_if_stale(build: FirmwareBuild, kind: BoardKind, firmware: Path = FIRMWARE_DIR) -> str:
     """A line for the terminal if a source file has changed since the build; empty otherwise.
 
-    The time stamps decide, so a file that was only touched counts as changed. Builds outside the firmware's folder are
-    not checked.
+    The check compares time stamps, so a file that was only touched counts as changed. Builds outside the firmware's
+    folder are not checked.
     """
     if firmware not in build.folder.parents:
         return ""

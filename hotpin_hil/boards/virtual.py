@@ -115,7 +115,7 @@ class VirtualBoard:
         return None
 
     def describe(self) -> dict[str, Any]:
-        """The speed of its clock and its profile."""
+        """The board's clock speed and profile."""
         return {"time_scale": self._settings.time_scale, "profile": self._profile_name}
 
     def stop(self) -> None:

@@ -29,7 +29,7 @@ _GRAVITIES = ("fatal", "failure", "risk")
 
 
 class NotALogError(UsageError):
-    """The file is readable, but no console log."""
+    """The file is readable, but it is not a console log."""
 
 
 def add_command(commands: Any) -> None:
@@ -43,7 +43,7 @@ def add_command(commands: Any) -> None:
     command.add_argument(
         "--fail-on",
         choices=_GRAVITIES,
-        help="exit with 1 if there is a diagnosis of this gravity or a graver one (default: exit with 0)",
+        help="exit with 1 if a diagnosis has at least this gravity (default: exit with 0)",
     )
     command.add_argument(
         "--boot", metavar="N", type=int, help="analyse only this boot of each log, from 0; -1 is the last"
@@ -51,11 +51,9 @@ def add_command(commands: Any) -> None:
     command.add_argument(
         "--since",
         metavar="WHEN",
-        help="analyse only from a line on (1200), or from a time of day in the terminal's time stamps (10:15)",
+        help="start at this line (1200), or at this time of day in the terminal's time stamps (10:15)",
     )
-    command.add_argument(
-        "--compare", action="store_true", help="print what the second of two logs has and the first does not"
-    )
+    command.add_argument("--compare", action="store_true", help="print what is new in the second of two logs")
     decoding.add_options(command)
     command.set_defaults(run=_run)
 
@@ -104,7 +102,8 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _read(options: argparse.Namespace, decoder: TraceDecoder | None, *, print_json: bool) -> _Results:
-    """Analyse all logs; prints the JSON of each as soon as it is known, and an error line for what is not read."""
+    """Analyse all logs. Prints the JSON of each as soon as it is known, and an error line for each file that is not
+    read."""
     from hotpin_hil.cli.log_files import expand
     from hotpin_hil.report.log_overview import RefusedFile
 
@@ -149,7 +148,7 @@ def _print_text(results: _Results, difference: LogDifference | None) -> None:
 
 
 def _is_found(fail_on: str | None, results: _Results, difference: LogDifference | None) -> bool:
-    """Whether a diagnosis is as grave as `fail_on`; of a comparison only the new ones count."""
+    """Whether a diagnosis is at least as grave as `fail_on`; in a comparison, only new diagnoses count."""
     from hotpin_hil.analysis.kinds import Gravity
 
     if fail_on is None:
@@ -164,7 +163,7 @@ def _check_page(path: Path) -> None:
         with path.open("rb") as file:
             is_page = file.read(len(_PAGE_START)).lower() == _PAGE_START
     except OSError:
-        return  # it does not exist yet; if it cannot be read, writing it fails with a better message
+        return  # the file does not exist yet, or it cannot be read: then writing it fails with a better message
     if not is_page:
         raise UsageError(
             f"--html would overwrite {path}, which is not a page of an earlier analysis",
@@ -178,7 +177,7 @@ def analyze_file(path: str, boot: int | None = None, since: str | None = None) -
     Args:
         path: the log.
         boot: the only boot to analyse; None for all.
-        since: the line or the time of day to begin at; None for the beginning.
+        since: the line or the time of day to start at; None for the start of the log.
 
     Raises:
         NotALogError: the file is not a console log.
@@ -218,7 +217,7 @@ def _analyze(source: LogSource, path: str, boot: int | None, since: str | None) 
         try:
             texts = read_lines(source.chunks(), wanted)
         except UsageError:
-            return analysis  # a pipe without a copy: the evidence has its own quotations
+            return analysis  # a pipe without a copy: the evidence still quotes its lines
         analysis = replace(analysis, excerpts=excerpts(analysis.diagnoses, texts))
     return analysis
 

@@ -171,7 +171,7 @@ def _stop(options: argparse.Namespace) -> int:
     boards = _running(options)
     if not options.all:
         chosen = [_choose(boards, board) for board in options.boards] or [_choose(boards, None)]
-        boards = list(dict.fromkeys(chosen))  # a board may be named twice
+        boards = list(dict.fromkeys(chosen))  # the user may name a board twice
     for board in boards:
         board.stop()
         print(f"stopped {board.directory.name}")

@@ -12,7 +12,7 @@ _ARGUMENT = re.compile(r"\[?([A-Za-z_]\w{0,40})=([^\s\]]{0,400})\]?")
 
 
 class CommandBook:
-    """Commands that were typed, and commands that exist."""
+    """The typed commands, and the board's commands."""
 
     def __init__(self) -> None:
         self._history: list[str] = []
@@ -39,14 +39,14 @@ class CommandBook:
         self._is_listing, self._candidate = line.split()[:1] == ["help"], None
 
     def earlier(self, typed: str) -> str:
-        """The line before the shown one, or the shown one if it is the first."""
+        """The line before the shown line, or the shown line if it is the first."""
         if self._at == len(self._history):
             self._draft = typed
         self._at = max(0, self._at - 1)
         return self._history[self._at] if self._history else typed
 
     def later(self, typed: str) -> str:
-        """The line after the shown one; after the last one, what was being typed."""
+        """The line after the shown line; after the last line, the text that was being typed."""
         if self._at >= len(self._history) - 1:
             is_last = self._at == len(self._history)
             self._at = len(self._history)
@@ -68,8 +68,7 @@ class CommandBook:
     def complete(self, typed: str) -> tuple[str, list[str]]:
         """Complete the last word of a line.
 
-        Returns:
-            The line, as far as it is certain, and the words that are possible.
+        Returns: The line, completed up to the first ambiguity, and the possible words.
         """
         head, _, word = typed.rpartition(" ")
         words = [word_ for word_ in self._words(head) if word_.startswith(word)]
@@ -101,5 +100,5 @@ def _common_start(words: list[str]) -> str:
 
 
 def _is_choice(values: str) -> bool:
-    """Whether the values of an argument are words to choose from; a type is in capitals."""
+    """Whether an argument takes one of several words. (Other arguments have a type, in capitals.)"""
     return not values.isupper()

@@ -1,4 +1,4 @@
-"""`hotpin-hil compare`: what changed from one release to the next, on one kind of board."""
+"""`hotpin-hil compare`: compares a release with an earlier release, on one kind of board."""
 
 from __future__ import annotations
 

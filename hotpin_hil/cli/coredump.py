@@ -1,4 +1,4 @@
-"""`hotpin-hil coredump`: the memory before a crash, and what esp-coredump says of it."""
+"""`hotpin-hil coredump`: the memory before a crash, and esp-coredump's report."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         action="append",
         default=[],
-        help="also read this core dump (raw, ELF or base64) by esp-coredump; needs --elf (repeatable)",
+        help="also decode this core dump (raw, ELF or base64) with esp-coredump; needs --elf (repeatable)",
     )
 
 
@@ -46,7 +46,7 @@ def add_elf_options(parser: argparse.ArgumentParser) -> None:
 
 
 def print_core_dumps(paths: Sequence[Path], decoder: TraceDecoder | None, as_json: bool) -> None:
-    """Print what esp-coredump reports of each core dump.
+    """Print esp-coredump's report on each core dump.
 
     Raises:
         UsageError: there is no ELF, or a file is not a core dump.

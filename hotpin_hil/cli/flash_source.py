@@ -11,12 +11,12 @@ def read_source(options: argparse.Namespace, command: str, subtype: str) -> tupl
     """Read the partition that the options name.
 
     Args:
-        options: with `file` and `port`, of which one must be given.
+        options: with `file` and `port`; exactly one must be given.
         command: name of the command, for the example in an error.
-        subtype: of the data partition on the board, such as "nvs".
+        subtype: subtype of the data partition on the board, such as "nvs".
 
     Returns:
-        The content, and where it comes from, for messages.
+        The content, and its source, for messages.
 
     Raises:
         UsageError: both or none are given, or the file cannot be read.

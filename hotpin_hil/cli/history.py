@@ -1,4 +1,4 @@
-"""`hotpin-hil history`: what a board's memory was like before, from its flash."""
+"""`hotpin-hil history`: a board's memory history, from its flash."""
 
 from __future__ import annotations
 

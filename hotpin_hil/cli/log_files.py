@@ -19,11 +19,11 @@ class LogFile:
 
     path: str
     is_named: bool = True
-    """The user named it; otherwise it was found in a folder or by a pattern, and need not be a log."""
+    """Whether the user named the file. If not, it comes from a folder or a pattern, and may not be a log."""
 
 
 def expand(argument: str) -> Sequence[LogFile]:
-    """The files that an argument stands for, in the order of their names.
+    """The files that an argument names, in the order of their names.
 
     Args:
         argument: a file, `-`, a folder (searched with its folders, without hidden files), or a pattern such as

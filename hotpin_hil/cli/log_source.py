@@ -1,4 +1,4 @@
-"""A log that can be read several times: a file, or a pipe of which a copy is kept."""
+"""A log that can be read several times: a file, or a copy of a pipe."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _IN_MEMORY = 16 * 1024 * 1024
 
 
 class LogSource:
-    """Opens a log as often as it is needed. Close it in the end."""
+    """Opens a log as often as needed. Call `close` at the end."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -26,7 +26,7 @@ class LogSource:
         self._is_pipe = path == STANDARD_INPUT or (Path(path).exists() and not Path(path).is_file())
 
     def chunks(self) -> LogChunks:
-        """The log from its beginning.
+        """The log from its start.
 
         Raises:
             OSError: it cannot be read.
@@ -61,7 +61,7 @@ class LogSource:
 
 
 class _Unclosed(io.RawIOBase):
-    """Reads a file without closing it in the end."""
+    """Reads a file without closing it at the end."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file

@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        The exit status: 0 done, 1 a difference or what --fail-on names was found, 2 an error, 130 interrupted.
+        The exit status: 0 done, 1 a difference or a finding of --fail-on, 2 an error, 130 interrupted.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     _make_output_safe()
@@ -43,17 +43,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             return _run(arguments)
         finally:
-            sys.stdout.flush()  # here, not at exit, so that the handlers below see a closed pipe
+            sys.stdout.flush()  # flush here, not at exit, so that the handlers below see a closed pipe
     except HilError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_ERROR
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        _drop_output()  # the reader of the pipe (head, less) has ended
+        _drop_output()  # the program that reads the pipe (head, less) has ended
         return 0
     except OSError as error:
-        # Commands report errors of their own files, so this concerns the output or a full disk.
+        # Commands handle errors of their files, so this is an error of the output, or a full disk.
         _drop_output()
         remedy = f" ({host_remedy(error)})" if host_remedy(error) else ""
         print(
@@ -224,7 +224,7 @@ def _kind(options: argparse.Namespace) -> int:
 
 
 def _kind_to_build(options: argparse.Namespace) -> BoardKind:
-    """The kind of board to build for; if the user names it, no board needs to be attached."""
+    """The kind of board to build for. If the user names it, no board has to be attached."""
     from hotpin_hil.boards.kind import ENV_BOARD, BoardKind
 
     asked = options.board or os.environ.get(ENV_BOARD)

@@ -35,7 +35,9 @@ def add_command(commands: Any) -> None:
     monitor.add_argument("--append", action="store_true", help="add to the file of --save if it exists")
     add_elf_options(monitor)
     monitor.add_argument(
-        "--plain", action="store_true", help="print findings as lines, as if standard output were no terminal"
+        "--plain",
+        action="store_true",
+        help="print findings as lines, as if standard output were not a terminal",
     )
     monitor.set_defaults(run=_run)
 
@@ -51,13 +53,13 @@ def _run(options: argparse.Namespace) -> int:
         raise UsageError("--follow reads a file, not a board", "leave --port and --board out")
     if options.append and options.save is None:
         raise UsageError("--append has no file", "name it with --save")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # end as by Ctrl-C, so that the clean-up runs
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # end like Ctrl-C, so that the clean-up runs
     with ExitStack() as cleanup:
         decoder = make_decoder(options)
         recording = Recording(options.save, append=options.append)
         cleanup.callback(_close, recording)
         source = open_source(options, recording, cleanup)
-        decoder = decoder or make_decoder(options)  # a virtual board of its own brings its ELF
+        decoder = decoder or make_decoder(options)  # a virtual board started by the monitor has a known ELF
         if options.plain or not _is_terminal():
             print(f"watching {source.port}; Ctrl-C ends", file=sys.stderr, flush=True)
             watch_lines(LiveLog(), source, recording, decoder)
@@ -69,12 +71,12 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _is_terminal() -> bool:
-    """Whether a person can see and type; textual draws on standard error."""
+    """Whether a person can see the screen and type; textual draws on standard error."""
     return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))
 
 
 def _close(recording: Recording) -> None:
     recording.close()
     if recording.path is not None:
-        what = "saved in" if recording.is_saved else "only the beginning is saved in"
+        what = "saved in" if recording.is_saved else "only the first part is saved in"
         print(f"{what} {recording.path}; analyse it: hotpin-hil analyze {recording.path}", file=sys.stderr)

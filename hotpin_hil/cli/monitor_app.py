@@ -31,7 +31,7 @@ REFRESH_S = 0.1
 
 
 class MonitorApp(App[None]):
-    """Shows a running log. It only displays: LiveLog judges, and the source reads."""
+    """Shows a running log. It only displays: LiveLog analyses, and the source reads."""
 
     CSS = """
     #status { height: 1; background: $panel; padding: 0 1; }
@@ -62,10 +62,10 @@ class MonitorApp(App[None]):
         """Make the app.
 
         Args:
-            log: the state of the log, which the app feeds.
-            source: the open source; without reset lines and command line if it is not a LivePort.
-            recording: what the source has read.
-            decoder: names the code of a panic.
+            log: the state of the log; the app feeds it.
+            source: the open source; reset keys and command line work only with a LivePort.
+            recording: the bytes that the source has read.
+            decoder: decodes the addresses of a panic.
         """
         super().__init__()
         self.log_state = log
@@ -75,7 +75,7 @@ class MonitorApp(App[None]):
         self._board = source if isinstance(source, LivePort) else None
         self._lines = LineSplitter()
         self._marks = 0
-        # Kept, not queried: the timer may fire while the screen is being built or removed.
+        # Stored instead of queried: the timer may fire while the screen is being built or removed.
         self._status = StatusView(id="status")
         self._console = ConsoleView(id="console")
         self._memory = MemoryView(id="memory")
@@ -115,7 +115,7 @@ class MonitorApp(App[None]):
     # --- The log ---
 
     def refresh_log(self) -> None:
-        """Take what has arrived, and show it."""
+        """Process and show new bytes."""
         data = self._recording.take()
         for line in self._lines.feed(data):
             self._command.book.learn(line.text)
@@ -152,7 +152,7 @@ class MonitorApp(App[None]):
         self._recording.note(f"mark {self._marks} at {time.strftime('%H:%M:%S')}")
 
     def action_pause(self) -> None:
-        """Hold the console, or let it run again. The log is read and judged all the same."""
+        """Pause or continue the console. Reading and analysis continue."""
         self._console.toggle()
 
     def action_reset(self) -> None:
@@ -182,12 +182,12 @@ class MonitorApp(App[None]):
             self._call(lambda: board.write(message.line.encode() + b"\n"), "")
 
     def on_command_line_hinted(self, message: CommandLine.Hinted) -> None:
-        """Show what the command may continue with."""
+        """Show the possible completions of the command."""
         self._say(message.text)
 
     @work(thread=True)
     def _call(self, command: Callable[[], None], note: str) -> None:
-        """Do something with the board; it may block for a moment."""
+        """Call a function on the board; it may block for a moment."""
         if note:
             self._recording.note(note)
         try:

@@ -1,4 +1,4 @@
-"""Chooses and opens what `hotpin-hil monitor` watches: a port, a virtual board of its own, or a file."""
+"""Chooses and opens the source for `hotpin-hil monitor`: a port, a new virtual board, or a file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from hotpin_hil.paths import NATIVE_BUILD_DIR
 
 
 class Source(Protocol):
-    """What puts bytes into a recording."""
+    """A source of bytes for a recording."""
 
     @property
     def port(self) -> str:
@@ -32,7 +32,7 @@ class Source(Protocol):
 
     @property
     def problem(self) -> str:
-        """Why nothing comes; empty while it works."""
+        """Why no bytes arrive; empty while the source works."""
 
     def open(self) -> None:
         """Begin to read."""
@@ -77,7 +77,7 @@ def _source(options: argparse.Namespace, recording: Recording, cleanup: ExitStac
 
 
 class _Restarted(LivePort):
-    """The port of a board that only the monitor uses; it is restarted, because its first start was not watched."""
+    """The port of a board that only the monitor uses. The board is restarted, so that the monitor sees its start."""
 
     def open(self) -> None:
         super().open()
@@ -95,7 +95,7 @@ def _start_virtual(options: argparse.Namespace, why: str, cleanup: ExitStack) ->
         board = BoardProcess.start(
             folder / "board.log", folder / "boards", ["--flash", str(NATIVE_BUILD_DIR)]
         )
-    except PortError as error:  # its remedy names the log, which the clean-up removes
+    except PortError as error:  # the error's remedy names the log file, which the clean-up removes
         raise PortError(error.message, "hotpin-hil board start shows what happens") from error
     cleanup.callback(board.stop)
     return board.port

@@ -22,11 +22,11 @@ CONSOLE_LINES = 10_000
 NEWS_LINES = 2_000
 BOOTS_SHOWN = 6
 TERMINAL_QUERY = "\x1b[5n"
-"""The board's console asks for the state of the terminal before its prompt."""
+"""Query for the terminal's state, which the board's console sends before its prompt."""
 BAR = 18
 """Characters of a gauge."""
 COURSE = 40
-"""Characters of a course of readings."""
+"""Width of a sparkline, in characters."""
 HOW_MAX = 20
 """Characters of a reset cause."""
 _LEVEL_STYLES = {"E": "red", "W": "yellow", "D": "dim", "V": "dim"}
@@ -44,7 +44,7 @@ class ConsoleView(RichLog):
             id=id, max_lines=CONSOLE_LINES, wrap=False, highlight=False, markup=False, min_width=20
         )
         self._held: deque[str] | None = None
-        """Lines that wait while the view is paused."""
+        """Lines that arrived while the view is paused."""
 
     @property
     def held(self) -> int | None:
@@ -63,7 +63,7 @@ class ConsoleView(RichLog):
         self.wrap = not self.wrap
 
     def toggle(self) -> None:
-        """Pause, or show the lines that wait and those that follow."""
+        """Pause the view, or continue it and show the waiting lines."""
         if self._held is None:
             self._held = deque(maxlen=CONSOLE_LINES)
             return
@@ -109,7 +109,7 @@ class StatusView(Static):
 
 
 class MemoryView(Static):
-    """A gauge and the course of each memory."""
+    """A gauge and a sparkline of each memory."""
 
     def show(self, gauges: Sequence[Gauge]) -> None:
         """Show the newest readings."""
@@ -118,7 +118,7 @@ class MemoryView(Static):
 
 
 class BootsView(Static):
-    """The newest boots, the present one last."""
+    """The newest boots, the current boot last."""
 
     def show(self, boots: Sequence[BootSummary]) -> None:
         """Show the newest boots."""
@@ -178,7 +178,7 @@ def _gauge_lines(gauge: Gauge) -> list[Text]:
 
 
 def _course(values: list[int]) -> str:
-    """Readings as a line of blocks between their lowest and highest."""
+    """Readings as a sparkline, scaled from the lowest to the highest."""
     low, high = min(values), max(values)
     if low == high:
         return _STEPS[3] * len(values)

@@ -13,7 +13,7 @@ from hotpin_hil.paths import runs_dir
 
 def add_command(commands: Any) -> None:
     """Add the command to the parser of `hotpin-hil`."""
-    parser = commands.add_parser("runs", help="list the runs of the suite, oldest first, or remove old ones")
+    parser = commands.add_parser("runs", help="list the runs of the suite, oldest first, or remove old runs")
     parser.add_argument(
         "folder", metavar="DIR", type=Path, nargs="?", default=runs_dir(), help="default: %(default)s"
     )

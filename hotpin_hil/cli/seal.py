@@ -16,7 +16,7 @@ def add_commands(commands: Any) -> None:
     """Add the commands to the parser of `hotpin-hil`."""
     for name, run, what in (
         ("seal", _seal, "write SHA256SUMS, the hashes of everything in a folder, for a signature"),
-        ("verify", _verify, "name what was changed, removed or added since a folder was sealed"),
+        ("verify", _verify, "list the files changed, removed or added since a folder was sealed"),
     ):
         parser = commands.add_parser(name, help=what)
         parser.add_argument(

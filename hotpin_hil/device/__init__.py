@@ -14,6 +14,7 @@ from hotpin_hil.device.errors import (
 )
 from hotpin_hil.protocol.answers import (
     Adaptation,
+    AutoOptimization,
     BenchTimes,
     BoardInfo,
     Capture,
@@ -53,6 +54,7 @@ from hotpin_hil.protocol.answers import (
 
 __all__ = [
     "Adaptation",
+    "AutoOptimization",
     "BenchTimes",
     "BoardInfo",
     "BoardReset",

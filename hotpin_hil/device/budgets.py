@@ -1,6 +1,6 @@
 """Timeouts on the host's clock, in seconds; the only module with such numbers.
 
-They are budgets, not delays: every wait ends as soon as its condition holds. The firmware's own limits are measured
+They are budgets, not delays: every wait ends as soon as its condition is true. The firmware's own limits are measured
 with the board's clock and do not depend on these.
 """
 
@@ -19,7 +19,7 @@ BENCH_REPLY_S = 30.0
 BOOT_S = 10.0
 """From reset to the `boot` event: 1.5 s on a board with 4 MB PSRAM, longer after a flash erase (NVS)."""
 STARTS_MAX = 6
-"""Consecutive resets without a `boot` event after which `wait_ready` gives up. A working board needs at most two
+"""Number of consecutive resets without a `boot` event before `wait_ready` gives up. A working board needs at most two
 starts; a set-up may reset it twice, and a test once more."""
 MODE_S = 10.0
 """A mode transition: 2.2 s with boxes on the recorded boards, and as long again for a rollback."""

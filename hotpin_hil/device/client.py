@@ -19,6 +19,7 @@ from hotpin_hil.protocol.allocations import (
 )
 from hotpin_hil.protocol.answers import (
     Adaptation,
+    AutoOptimization,
     BenchTimes,
     BoardInfo,
     Capture,
@@ -101,12 +102,12 @@ class Device(Console):
         return unused
 
     def priorities(self) -> dict[str, int]:
-        """Priority of each task by name: the permanent ones, and those of the mode's drivers."""
+        """Priority of each task by name: of the permanent tasks, and of the tasks of the mode's drivers."""
         priorities: dict[str, int] = self.command("sys.tasks")["priorities"]
         return priorities
 
     def hold_lock(self, what: str, ms: int) -> None:
-        """Let a task hold the lock of the drivers or the output for `ms` of board time, from after the reply on."""
+        """Let a task hold the lock of the drivers or the output for `ms` of board time, starting after the reply."""
         self.command("sys.lock", what=what, ms=ms)
 
     def pins(self) -> dict[int, Pin]:
@@ -114,7 +115,7 @@ class Device(Console):
         return {row[0]: Pin(bool(row[1]), *row[2:]) for row in self.command("gpio.tap")["pins"]}
 
     def resources(self) -> Resources:
-        """What the firmware holds now: blocks, tasks, queues, drivers, settings."""
+        """The resources that the firmware holds now: blocks, tasks, queues, drivers, settings."""
         return parse_resources(self.command("sys.resources"), "sys.resources")
 
     def fail_call(
@@ -157,11 +158,11 @@ class Device(Console):
         return int(self.command("sys.rtc", at=at, step=step)["flipped"])
 
     def find_in_rtc(self, word: int) -> list[int]:
-        """Byte numbers in RTC memory at which a 32-bit number is stored."""
+        """Byte offsets of a 32-bit number in RTC memory."""
         return [int(at) for at in self.command("sys.rtc", find=word)["found"]]
 
     def _restart(self, command: str, **args: Any) -> BoardInfo:
-        with suppress(BoardReset):  # the reset may overtake the reply
+        with suppress(BoardReset):  # the reset may happen before the reply arrives
             self.command(command, **args)
         return self.wait_ready()
 
@@ -214,7 +215,7 @@ class Device(Console):
         return b"".join(map(bytes.fromhex, self.command("stt.read", bytes=size, skip=skip or None)["data"]))
 
     def sound(self, *, reset: bool = False) -> Sound:
-        """Digests of what was played and recorded since the audio driver's start or `reset`."""
+        """Digests of the played and the recorded sound since the audio driver's start or `reset`."""
         return parse_answer(Sound, self.command("audio.tap", reset=reset or None), "audio.tap")
 
     # --- memory manager ---
@@ -265,14 +266,14 @@ class Device(Console):
         end: bool = False,
         off: bool = False,
     ) -> TaskPriorities:
-        """Read the tasks whose priority depends on memory pressure; or use the test's worker first.
+        """Read the tasks with pressure-dependent priorities, after an optional action of the test's worker.
 
         Args:
-            work: priority of a worker to start on the audio core, which holds a mutex.
+            work: start a worker with this priority on the audio core; it holds a mutex.
             under: its priority while memory is critical.
-            busy: ms of every 500 ms for which it uses the CPU.
-            wait: ms for which the console waits for the worker's mutex.
-            end: the worker ends without being unregistered.
+            busy: CPU use, ms of every 500 ms.
+            wait: ms that the console waits for the worker's mutex.
+            end: end the worker without unregistering it.
             off: unregister and end it.
         """
         reply = self.command(
@@ -304,22 +305,22 @@ class Device(Console):
         bench: int | None = None,
         off: bool = False,
     ) -> Pools:
-        """Read the memory pools; or use the test's own pool first.
+        """Read the memory pools, after an optional action on the test's own pool.
 
         Args:
             create: name of a pool to create.
             block: bytes of each of its blocks.
             count: number of its blocks.
             caps: capabilities of its memory.
-            heap: that pool falls back to the heap when it is empty.
+            heap: the pool falls back to the heap when it is empty.
             take: number of blocks to take.
-            give: number of blocks to give back, those taken first.
+            give: number of blocks to give back, oldest first.
             misuse: wrong call of memory_pool_free: double, foreign, inside, null.
             interrupts: number of interrupts that take and give back a block, while the console does the same.
             plays: number of plays of mixed sizes.
-            source: "pool" or "heap", from which plays allocate.
+            source: "pool" or "heap", the source of the plays' blocks.
             bench: number of pairs of calls to time, of the pool and of the heap.
-            off: delete the test's pool, and free all that its plays kept.
+            off: delete the test's pool, and free everything that its plays kept.
         """
         arguments: dict[str, Any] = {"from": source}  # a Python keyword
         reply = self.command(
@@ -354,18 +355,18 @@ class Device(Console):
         watch: int | None = None,
         off: bool = False,
     ) -> Reclaimers:
-        """Read the reclaimers and their last uses; or change them first.
+        """Read the reclaimers and their last uses, after an optional change.
 
         Args:
             caps: memory that `add`, `request` or `watch` refers to.
-            add: name of a reclaimer to register, which frees a block that it allocates now.
+            add: name of a reclaimer to register; it allocates a block now and frees it when it runs.
             size: bytes of that block; None: the reclaimer has nothing to free.
             cost: cost of that reclaimer.
             start: mildest trigger of that reclaimer: low (None), critical, failure, refusal, request.
             nested: that reclaimer requests memory while it runs.
             request: bytes of a block that reclaimers must make room for.
-            watch: smallest size of allocations whose failure runs reclaimers.
-            off: remove the reclaimers that were added.
+            watch: minimum size of allocations that run reclaimers if they fail.
+            off: remove the added reclaimers.
         """
         arguments: dict[str, Any] = {"from": start, "for": request}  # Python keywords
         reply = self.command(
@@ -383,7 +384,7 @@ class Device(Console):
         return parse_reclaimers(reply)
 
     def adapt(self, *, on: bool | None = None, forget: bool = False) -> Adaptation:
-        """Switch adaptive thresholds on or off, forget what is learned (at the next sample), or only read it."""
+        """Switch adaptive thresholds on or off, forget the learned values (at the next sample), or only read them."""
         reply = self.command(
             "mem.adapt", on=on or None, off=True if on is False else None, forget=forget or None
         )
@@ -391,10 +392,16 @@ class Device(Console):
         return parse_answer(Adaptation, {**reply, "states": states}, "mem.adapt")
 
     def predict(self) -> Predictions:
-        """When falling memory reaches its thresholds, and what the prediction costs."""
+        """The predicted times when falling memory reaches its thresholds, and the cost of the prediction."""
         reply = self.command("mem.predict")
         rows = tuple(parse_answer(Prediction, row, "mem.predict") for row in reply["predictions"])
         return parse_answer(Predictions, {**reply, "predictions": rows}, "mem.predict")
+
+    def auto_optimize(self, on: bool) -> AutoOptimization:
+        """Switch automatic optimisation on or off; returns its state."""
+        return parse_answer(
+            AutoOptimization, self.command("mem.optimize", auto="on" if on else "off"), "mem.optimize"
+        )
 
     def history(self, last: int | None = None) -> tuple[Snapshot, ...]:
         """The latest snapshots (None: all that are kept), newest first."""
@@ -413,7 +420,7 @@ class Device(Console):
 
         Args:
             last: number of rows to read (None: all).
-            every_s: time from row to row from now on.
+            every_s: new time between rows, s.
             pause: stop or continue writing rows.
             write: number of rows to write now.
             erase: first erase all rows.
@@ -436,7 +443,7 @@ class Device(Console):
         return [parse_answer(MemoryEvent, event, "mem.events") for event in events]
 
     def self_cost(self) -> SelfCost:
-        """Memory and time that the memory manager itself takes."""
+        """Memory and CPU time used by the memory manager itself."""
         return parse_answer(SelfCost, self.command("mem.self"), "mem.self")
 
     def api(self, case: str) -> str:
@@ -563,13 +570,13 @@ class Device(Console):
     # --- allocation profile: only the image with it has this command ---
 
     def profile(self, *, since_mark: bool = False) -> AllocationProfile:
-        """Who holds memory, by call site; with `since_mark` only the sites that changed, and their changes."""
+        """Memory in use, by call site; with `since_mark` only the sites that changed, and their changes."""
         since = "mark" if since_mark else None
         reply = self.command("mem.profile", timeout_s=budgets.SLOW_REPLY_S, by="site", since=since)
         return parse_allocation_profile(reply, "mem.profile")
 
     def profile_tasks(self, *, since_mark: bool = False) -> tuple[TaskAllocations, ...]:
-        """Who holds memory, by task."""
+        """Memory in use, by task."""
         since = "mark" if since_mark else None
         reply = self.command("mem.profile", timeout_s=budgets.SLOW_REPLY_S, by="task", since=since)
         return parse_task_allocations(reply, "mem.profile")

@@ -43,7 +43,7 @@ _PANIC = re.compile(
     rb"|Task watchdog got triggered[^\r\n]*|Brownout detector was triggered|\*\*\*ERROR\*\*\*[^\r\n]*"
 )
 _CONFIRMATIONS = 2
-"""After this many identical replies, a record that is missing next to them cannot be part of the reply."""
+"""Number of identical replies that prove that a missing record next to them is not part of the reply."""
 _CABLE = "check the cable and the baud rate"
 _NO_CONSOLE_REMEDY = "is this a build with the HIL console, and is the baud rate right?"
 
@@ -93,7 +93,7 @@ class Console:
         Raises:
             DeviceError: the firmware refused or failed.
             NoReply: no reply arrived.
-            BoardReset: the board was reset meanwhile.
+            BoardReset: the board was reset during the wait.
             LostRecord: a record of the reply is missing.
             NoisyLine: the serial line corrupts bytes.
             PortError: the port was lost.
@@ -129,13 +129,13 @@ class Console:
             if give_up.remaining_s() <= 0 or sends == budgets.SENDS_MAX:
                 break
             last_send = self.channel.mark()
-            # No newline first: the firmware would execute the rest of a damaged request as one without a checksum.
-            # If this request directly follows that rest, the firmware finds the request by its checksum.
+            # Send no newline first: it would make the firmware execute the rest of a damaged request as a request
+            # without a checksum. If this request directly follows that rest, the firmware finds it by its checksum.
             self.channel.send(request)
         heard = len(self.channel.text(start))
         message = (
             f"no reply to '{name}', sent {sends} times in {timeout_s * (1 + budgets.REPEATS):.1f} s; "
-            f"{heard} bytes arrived meanwhile{self._panic(start)}"
+            f"{heard} bytes arrived in that time{self._panic(start)}"
         )
         refusals = (*self.channel.records(start), *self.channel.repeated(start))
         wrong = sum(record.data.get("err") == _CRC for record in refusals)
@@ -160,7 +160,7 @@ class Console:
                 raise LostRecord(
                     f"'{name}' was executed twice because the request was damaged in transit", _CABLE
                 )
-            # A record that was lost before the last one may belong to this reply. The repeated reply decides.
+            # A record that was lost before the last record may belong to this reply. The repeated reply decides.
             suspect = any(gap.n < parts[-1].n for gap in self.channel.gaps(start))
             arrivals = [parts[-1], *(r for r in again if not r.more)]
             if not suspect or len(arrivals) > _CONFIRMATIONS:
@@ -210,7 +210,7 @@ class Console:
     # --- starting ---
 
     def wait_ready(self, timeout_s: float = budgets.BOOT_S) -> BoardInfo:
-        """Wait for a newer boot than the known one, and adopt its boot id.
+        """Wait for a newer boot than the known boot, and adopt its boot id.
 
         Args:
             timeout_s: budget.
@@ -219,7 +219,7 @@ class Console:
             The board's identity, from the boot event or from `sys.info`.
 
         Raises:
-            NoReply: the firmware did not start; quotes what the chip printed.
+            NoReply: the firmware did not start; the message quotes the chip's output.
             SupplyFailed: the brown-out detector fired.
         """
         info = self._wait_ready(timeout_s)
@@ -319,7 +319,7 @@ class Console:
 
         Args:
             name: None for all.
-            since: the cursor from which to search.
+            since: the cursor where the search starts.
             where: condition on the event.
 
         Raises:
@@ -337,14 +337,14 @@ class Console:
         Args:
             name: of the event.
             timeout_s: budget.
-            since: the cursor from which to search.
+            since: the cursor where the search starts.
             where: condition on the event.
 
         Raises:
             MissingEvent: the event did not arrive, although the board is alive.
             LostRecord: a missing record may have been the event.
             NoReply: the board is silent.
-            BoardReset: the board was reset meanwhile.
+            BoardReset: the board was reset during the wait.
         """
 
         def found() -> Event | None:
@@ -357,10 +357,10 @@ class Console:
         if event is None:
             self.barrier()
             self._check_gaps(since, f"whether event '{name}' came")
-            self._check_noise(since, f"event '{name}' did not come within {timeout_s:g} s")
+            self._check_noise(since, f"event '{name}' did not arrive within {timeout_s:g} s")
             others = ", ".join(other.name for other in self._matching(None, since, None)) or "none"
             raise MissingEvent(
-                f"event '{name}' did not come within {timeout_s:g} s; events since then: {others}"
+                f"event '{name}' did not arrive within {timeout_s:g} s; events since then: {others}"
             )
         self._check_gaps(since, f"whether there was an earlier '{name}'", until=event.index)
         return event
@@ -395,7 +395,7 @@ class Console:
 
         Raises:
             MissingEvent: no such line arrived, although the board is alive.
-            BoardReset: the board was reset meanwhile.
+            BoardReset: the board was reset during the wait.
         """
         regex = re.compile(pattern)
 
@@ -447,7 +447,7 @@ class Console:
         Raises:
             ProtocolError: a box does not have the guide's layout.
             MissingEvent: no such box arrived, although the board is alive.
-            BoardReset: the board was reset meanwhile.
+            BoardReset: the board was reset during the wait.
         """
 
         def found() -> Box | None:
@@ -461,13 +461,13 @@ class Console:
         box = self.channel.wait(found, timeout_s)
         if box is None:
             self.barrier()
-            self._check_noise(since, f"no statistics box '{context}' came within {timeout_s:g} s")
-            raise MissingEvent(f"no statistics box '{context}' came within {timeout_s:g} s")
+            self._check_noise(since, f"no statistics box '{context}' arrived within {timeout_s:g} s")
+            raise MissingEvent(f"no statistics box '{context}' arrived within {timeout_s:g} s")
         return box
 
 
 def _refused(reply: Record) -> bool:
-    """Whether the firmware refused the request with an error that a damaged request would also get."""
+    """Whether the firmware refused the request with an error that a damaged request can also cause."""
     return reply.data.get("ok") is False and reply.data.get("err") in _DAMAGED_REQUEST
 
 

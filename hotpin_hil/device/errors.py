@@ -44,7 +44,7 @@ class MissingEvent(FirmwareError):
 
 
 class BoardReset(FirmwareError):
-    """The board was reset without a request from the harness; the current measurement is void."""
+    """The board was reset without a request from the harness, so the current measurement is invalid."""
 
 
 class SupplyFailed(BoardReset, BenchError):
@@ -57,8 +57,9 @@ class SupplyFailed(BoardReset, BenchError):
 class NoReply(HilError):
     """No reply: a dead serial line, or hung firmware.
 
-    `heard` is the number of bytes received meanwhile, `noise` the errors of the serial line in that time. The class is
-    neither a BenchError nor a FirmwareError, because only a reset can tell: if the board revives, the firmware hung.
+    `heard` is the number of bytes received during the wait, `noise` the errors of the serial line in that time. The
+    class is neither a BenchError nor a FirmwareError, because only a reset can tell: if the board answers afterwards,
+    the firmware hung.
     """
 
     def __init__(self, message: str, heard: int, remedy: str = "", noise: LineNoise | None = None) -> None:

@@ -15,7 +15,7 @@ _BROWN_OUT = 0xF
 BROWN_OUT = "Brownout detector was triggered"
 """Text of IDF's handler, which then resets the chip by software."""
 _BROWN_OUT_NEAR = 300
-"""Maximum number of bytes between that text and the banner of the reset that follows."""
+"""Maximum number of bytes between that text and the banner of the following reset."""
 _REASONS = ("POWERON", "BROWNOUT")
 """`reset_reason` in the boot event, in case the ROM prints no banner (GPIO15 low)."""
 

@@ -30,8 +30,8 @@ _TOOLS = ("esptool", "serial", "pytest_embedded", "pytest_embedded_idf", "pytest
 """Packages between the test and the chip. An exception that they raise during set-up is the bench's fault."""
 
 _LOST_BOARD = (PortError, FlashError, WrongBoardError)
-"""Set-up errors after which the next test would also fail, and slowly. A missing build is not among them, because it is
-detected at once, and because it may be a build that only this test flashes."""
+"""Set-up errors that would also make the next test fail, and slowly. A missing build is not in the list: it is detected
+at once, and other tests may flash another build."""
 
 _ERRORS_OF_THE_SUITE = (TypeError, NameError, AttributeError)
 """Programming errors, such as a wrong argument in a fixture. No bench causes them."""
@@ -57,9 +57,9 @@ class Finding:
     reason: str
     remedy: str = ""
     board_is_dead: bool = False
-    """Whether no later test can succeed on this board."""
+    """Whether all later tests on this board would fail."""
     needs_traceback: bool = False
-    """Whether the exception is unexpected, so that its traceback says more than its text."""
+    """Whether the exception is unexpected, so that its traceback is more useful than its text."""
 
     def __str__(self) -> str:
         remedy = f" (remedy: {self.remedy})" if self.remedy else ""
@@ -77,16 +77,16 @@ def blame(
 
     A `BenchError` blocks the test wherever it was raised, even as a stated cause or as a member of a group. In set-up,
     the tools' own errors and unexpected exceptions of fixtures also block the test. In the test itself, an unexpected
-    exception fails the test, because the test most likely did not understand the reply. A missing reply, event or log
-    line is the bench's fault if the board lost power during the test, or if the serial line corrupted bytes. A wrong
-    value is always the firmware's fault.
+    exception fails the test, because the test most likely could not handle the firmware's reply. A missing reply, event
+    or log line is the bench's fault if the board lost power during the test, or if the serial line corrupted bytes. A
+    wrong value is always the firmware's fault.
 
     Args:
         error: the exception.
         phase: SETUP, CALL or TEARDOWN.
         chip_answers: resets the chip and returns whether its ROM then prints a reset banner; called only after silence.
         channel: the serial line to the board, if there is one.
-        host_fault: returns what the host did to the board during the test, if anything.
+        host_fault: returns a fault of the host that affected the board during the test, if any.
     """
     fault = host_fault()
     if fault is not None and not (channel is not None and find_panics(channel.text())):
@@ -134,8 +134,7 @@ def blame(
 def _excuse(error: BaseException, channel: Channel | None, noise: LineNoise | None) -> Finding | None:
     """Return BLOCKED if the bench explains why something is missing; a panic is a better explanation.
 
-    A serial line on which no valid record has arrived does not count as noisy, since
-    the firmware may use another format.
+    A serial line without any valid record does not count as noisy, since the firmware may use another format.
     """
     if channel is None or find_panics(channel.text()):
         return None
@@ -153,12 +152,13 @@ def _excuse(error: BaseException, channel: Channel | None, noise: LineNoise | No
 def _silence(error: NoReply, chip_answers: bool, host_fault: Callable[[], HostError | None]) -> Finding:
     """Return FAIL if the chip answers a reset, else BLOCKED.
 
-    A serial line that carries the boot log after the reset would also have carried the firmware's replies before it.
+    If the boot log arrives after the reset, the serial line works, so the firmware's replies would have arrived as
+    well.
     """
     reason = _first_line(error.message)
     if chip_answers:
         return Finding(Verdict.FAIL, f"{reason}; the chip is alive: it answers a reset")
-    fault = host_fault()  # it may have come only during the reset
+    fault = host_fault()  # it may have arrived only during the reset
     if fault is not None:
         return Finding(Verdict.BLOCKED, f"{fault.message}; {reason}", fault.remedy)
     return Finding(

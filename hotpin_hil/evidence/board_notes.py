@@ -1,4 +1,4 @@
-"""Notes about what one board sends during one test: its events, and the replies that a report needs."""
+"""Notes about the output of one board during one test: its events, and the replies that a report needs."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from hotpin_hil.protocol.fragments import EventAssembler
 from hotpin_hil.protocol.records import Record
 
 KEPT_REPLIES = ("mode.ledger", "mem.thresholds")
-"""Console commands whose replies the report needs."""
+"""Console commands with replies that the report needs."""
 HISTORY = "mem.history"
-"""The reply with the history in flash is kept by the test that wrote a history worth showing."""
+"""Command for the history in flash. A test that has written a history for the report stores the reply itself."""
 REGIONS = "heap.regions"
-"""The reply to this command is kept if a test failed through a memory shortage."""
+"""The reply to this command is stored if a test failed because of a memory shortage."""
 
 _MODE_EVENT = "mode"
 _ENVELOPE = frozenset(("t", "b", "n", "event", "more", "part_of"))
@@ -52,7 +52,7 @@ class BoardNotes:
         return Moment(self._test, self._board(), self._boot, self._t)
 
     def record(self, record: Record) -> None:
-        """Note boot, time and mode from a record of any kind; emits a note if the record completes an event."""
+        """Update boot, time and mode from any record; emit a note if the record completes an event."""
         if record.boot != self._boot:
             self._mode = None
         self._boot, self._t = record.boot, record.t_ms
@@ -66,7 +66,7 @@ class BoardNotes:
         self._sink(EventNote(self.moment, self._mode, event.name, _content(event.data)))
 
     def reply(self, command: str, data: Mapping[str, Any]) -> None:
-        """Emit a note for the reply, if replies to this command are kept."""
+        """Emit a note for the reply, if the report needs replies to this command."""
         if command in KEPT_REPLIES:
             self.keep_reply(command, data)
 

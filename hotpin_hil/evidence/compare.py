@@ -1,8 +1,8 @@
-"""Compares a run with the runs of an earlier release on the same kind of board: what got worse, better, or different.
+"""Compares a run with runs of an earlier release on the same kind of board.
 
 Measurements are paired by test and name (fidelity.py), figures by place and name (run_figures.py). A difference within
-a band is not a change. Bands are stated in run_to_run.toml. Several runs of the base add bands of their own: the range
-of their values, widened by its width on each side, since a few runs do not show the whole scatter.
+a band is not a change. run_to_run.toml lists the bands. Several runs of the base add further bands: the range of
+their values, widened by its width on each side, since a few runs do not cover the whole scatter.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from hotpin_hil.evidence.run_figures import RunFigure, Topic, difference
 BANDS_FILE = Path(__file__).parent / "run_to_run.toml"
 
 NO_BAND = "no scatter: it is the same in every run of one build"
-"""Why a difference that no band concerns counts."""
+"""Reason text for a difference without a band."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class ReleaseComparison:
 
 @cache
 def load_bands() -> tuple[Reason, ...]:
-    """The stated bands: the rows of run_to_run.toml, and those of fidelity.toml that apply to every pair of runs."""
+    """The listed bands: the rows of run_to_run.toml, and those of fidelity.toml that apply to every pair of runs."""
     return (*load_reasons(BANDS_FILE), *(reason for reason in load_reasons() if reason.every_run))
 
 
@@ -92,7 +92,7 @@ def compare_releases(bases: Sequence[Release], candidate: Release) -> ReleaseCom
     """Compare a run with an earlier release.
 
     Args:
-        bases: Runs of one build: the first is the one to compare with, the others show the scatter.
+        bases: Runs of one build: the first is the base of the comparison, the others show the scatter.
         candidate: The run to judge.
 
     Raises:
@@ -141,7 +141,7 @@ def _notes(bases: Sequence[Release], candidate: Release) -> Iterator[str]:
                 "ledgers and leaks: compare the folders of the runs to see them"
             )
     if candidate.is_part:
-        yield "the candidate ran only a part of the suite: what it left out is not listed"
+        yield "the candidate ran only a part of the suite: tests that it left out are not listed"
     base = bases[0]
     conditions = [
         ("profile of the virtual board", base.run.profile, candidate.run.profile),
@@ -205,7 +205,7 @@ class _Figures:
             self.within[base.topic.value] += 1
 
     def _one(self, base: RunFigure | None, candidate: RunFigure | None) -> Iterator[ReleaseChange]:
-        """A new or vanished step or section, if the other run has others of its place."""
+        """A new or missing step or section, if the other run has others in the same place."""
         figure = base or candidate
         assert figure is not None
         others = self._candidate.figures if base else self._base.figures
@@ -335,7 +335,7 @@ class _Measurements:
 
 
 def _moves_along(base: MeasurementLine, candidate: MeasurementLine) -> bool:
-    """Whether a limit moved with its value, since a test computed it from a reading: the margin is the same."""
+    """Whether a limit moved with its value, because a test computed it from a reading: the margin is the same."""
     return base.margin == candidate.margin and base.value != candidate.value
 
 

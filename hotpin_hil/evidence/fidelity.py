@@ -1,7 +1,7 @@
 """Compares runs of the suite on different kinds of board: every measurement side by side, every difference classified.
 
-A difference is explained if a row of fidelity.toml matches it and its bound holds; all others are unexplained. No row
-explains a failed verdict: a failure on one board is never attributed to the kind of board.
+A difference is explained if a row of fidelity.toml matches it and it is within the row's bound; all others are
+unexplained. No row explains a failed verdict: a failure on one board is never attributed to the kind of board.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from hotpin_hil.evidence.run_folders import find_run
 SHOWN = (Verdict.PASS, Verdict.MARGINAL)
 
 UNMATCHED = "no reason in fidelity.toml matches it"
-"""Why a difference that no row concerns is unexplained."""
+"""Reason text for a difference without a row."""
 
 Key = tuple[str, str, int]
 """Test, measurement name without figures, and index among the test's measurements with that name."""
@@ -158,7 +158,7 @@ class Comparison:
     runs: tuple[Run, ...]
     rows: list[MeasurementRow]
     differences: list[RunDifference] = field(default_factory=list)
-    """Differences of each run from the first one."""
+    """Differences of each run from the first run."""
 
     @property
     def explained(self) -> list[RunDifference]:
@@ -199,7 +199,7 @@ def read_runs(paths: Sequence[Path]) -> tuple[Run, ...]:
 
 
 def compare(runs: Sequence[Run], reasons: Sequence[Reason]) -> Comparison:
-    """Compare each run with the first one."""
+    """Compare each run with the first run."""
     first, *others = runs
     found = [difference for other in others for difference in _Pair(first, other, reasons).differences()]
     return Comparison(tuple(runs), _rows(runs), found)

@@ -18,7 +18,7 @@ from hotpin_hil.evidence.toml_tables import read_tables
 REASONS_FILE = Path(__file__).parent / "fidelity.toml"
 
 VALUE, ONLY, VERDICT = "value", "only", "verdict"
-"""What differs: a value, a measurement that only one run has, or the verdict of a test."""
+"""The kind of difference: a value, a measurement that only one run has, or the verdict of a test."""
 
 CLASSES = ("map", "flash", "pointer size", "clock", "simulated", "identity", "not modelled", "not applicable")
 
@@ -49,7 +49,7 @@ FREE_AT_MAIN = "free_at_main"
 
 @dataclass(frozen=True)
 class Reason:
-    """One row of fidelity.toml. It explains a difference if its patterns match and its bounds hold."""
+    """One row of fidelity.toml. It explains a difference if its patterns match and its bounds are kept."""
 
     id: str
     klass: str
@@ -62,7 +62,7 @@ class Reason:
     other_map: bool = False
     """Whether the two runs must have different memory maps."""
     other_starts: bool = False
-    """Whether the entries of NVS must differ in number for the test: each start since it was erased adds one."""
+    """Whether the number of NVS entries must differ between the runs: each start since NVS was erased adds one."""
     every_run: bool = False
     """Whether two runs on the same kind of board may differ for this reason as well."""
     requirement: tuple[str, ...] = ()
@@ -71,7 +71,7 @@ class Reason:
     unit: tuple[str, ...] = ()
     follows: str = ""
     differ_by: float = 0
-    """Value on the other board minus the value on the board whose kind is in `boards`."""
+    """Value on the other board minus the value on a board of a kind in `boards`."""
     max_difference: float | None = None
     """Tolerance around the expected difference, which is `differ_by` or the difference between the maps."""
     multiple_of: int = 0
@@ -95,7 +95,7 @@ class Reason:
         )
 
     def exceeds(self, left: Value, right: Value, shift: int | None) -> str:
-        """Say why the bounds do not hold for two values; empty if they hold.
+        """Describe why two values are outside the bounds; empty if they are within.
 
         Args:
             left: value of the run on a kind of `boards`, if only one run is.

@@ -1,4 +1,4 @@
-"""Compares the values of a dataclass with its annotations, because JSON data can have any type."""
+"""Checks the values of a dataclass against its annotations, because JSON data can have any type."""
 
 from __future__ import annotations
 

@@ -36,11 +36,11 @@ _REF_NAMES = ("GITHUB_REF_NAME", "CI_COMMIT_REF_NAME", "BRANCH_NAME")
 def read_tree(
     folder: Path, paths: Sequence[str] = (".",), environment: Mapping[str, str] = os.environ
 ) -> Tree:
-    """Read the state of a checkout. Does not raise: the reason why it is unknown is in the result.
+    """Read the state of a checkout. Does not raise: if the state is unknown, the result has the reason.
 
     Args:
         folder: a folder of the checkout.
-        paths: the files and folders below it that matter.
+        paths: the relevant files and folders below it.
         environment: variables of the CI system.
     """
     try:

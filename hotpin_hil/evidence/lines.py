@@ -42,7 +42,7 @@ class ResultsLine:
 
     kind: ClassVar[str]
     about: ClassVar[str] = ""
-    """What a note or a log is about; empty for other kinds."""
+    """Topic of a note or a log; empty for other kinds."""
 
     @property
     def test_id(self) -> str | None:
@@ -68,7 +68,7 @@ class ResultsLine:
         Raises:
             KeyError: A field without a default is missing; the message is its key.
             TypeError: A value has a wrong type.
-            ValueError: A value is not one of those allowed.
+            ValueError: A value is not allowed.
         """
         values = {}
         for part, key in _keys(cls):
@@ -99,7 +99,7 @@ def read_line(row: Mapping[str, Any]) -> ResultsLine | None:
         KeyError: A field is missing; the message is its key.
         LookupError: The kind is missing or unknown.
         TypeError: A value has a wrong type.
-        ValueError: A value is not one of those allowed.
+        ValueError: A value is not allowed.
     """
     kind = row.get("kind")
     about = row.get("about", "") if kind in (NOTE, LOG) else ""
@@ -143,7 +143,7 @@ def _plain(value: Any) -> Any:
 
 
 def _items(value: Any) -> tuple[Any, ...]:
-    """The items of an array. A text or an object can be iterated too, but is an error here."""
+    """The items of an array. A string or an object can also be iterated, but is an error here."""
     if not isinstance(value, list):
         raise TypeError(f"{str(value)[:40]!r} is not an array")
     return tuple(value)
@@ -169,7 +169,7 @@ _CLASS: _Read = {"read": MeasurementClass, "key": "class"}
 
 @dataclass(frozen=True)
 class Moment:
-    """When and where on a board something happened."""
+    """A moment on a board: boot, time and mode."""
 
     test: str
     board: str | None
@@ -202,10 +202,10 @@ class RunLine(ResultsLine):
     run: str
     """UUID of the run."""
     evidence: str = field(metadata={"read": lambda text: _one_of(EVIDENCE.values(), text)})
-    """What the kind of board can prove: "hardware", "emulated" or "virtual"."""
+    """The evidence of this kind of board: "hardware", "emulated" or "virtual"."""
     started: str
     board: Mapping[str, Any] = field(metadata={"read": lambda board: _with_text(board, "kind")})
-    """What the harness knew about the board before the first reply."""
+    """Data that the harness had about the board before its first reply."""
     firmware: Mapping[str, Any]
     harness: Mapping[str, Any]
     requirements: tuple[Requirement, ...] = field(
@@ -269,7 +269,7 @@ class EndLine(ResultsLine):
 
 @dataclass(frozen=True)
 class BoardNote(ResultsLine):
-    """What a board reports about itself (sys.info, PROTOCOL.md §3)."""
+    """Identity that a board reports (sys.info, PROTOCOL.md §3)."""
 
     kind, about = NOTE, "board"
 
@@ -287,7 +287,7 @@ class SelectionNote(ResultsLine):
 
 @dataclass(frozen=True)
 class LeftOutNote(ResultsLine):
-    """A check that only another kind of board, or another bench, can perform."""
+    """A check that needs another kind of board or another bench."""
 
     kind, about = NOTE, "left_out"
 
@@ -385,7 +385,7 @@ class WaiverNote(ResultsLine):
 
 @dataclass(frozen=True)
 class ProcedureNote(ResultsLine):
-    """What the tests do: node id without parameters -> docstring of the test, if it has one."""
+    """Descriptions of the tests: node id without parameters -> docstring of the test, if it has one."""
 
     kind, about = NOTE, "procedure"
 
@@ -478,7 +478,7 @@ class ComplaintNote(_MomentLine):
 
 @dataclass(frozen=True)
 class HeapNote(_MomentLine):
-    """Blocks of some heaps, read after a test failed through a memory shortage or fragmentation."""
+    """Blocks of some heaps, read after a test failed because of a memory shortage or fragmentation."""
 
     kind, about = NOTE, "heap"
 
@@ -516,7 +516,7 @@ class SeriesNote(ResultsLine):
 
 @dataclass(frozen=True)
 class AllocationsNote(ResultsLine):
-    """Who held memory at a moment of a test, from the allocation profile."""
+    """The allocation profile at one moment of a test: memory in use by call site."""
 
     kind, about = NOTE, "allocations"
 
@@ -579,7 +579,7 @@ class CoreDumpFile:
     size: int
     sha256: str
     sound: bool | None
-    """Whether its checksum is right; None if it was not checked."""
+    """Whether its checksum is correct; None if it was not checked."""
     text: str
     """esp-coredump's output, or why there is none."""
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 Value = int | float | bool | str
-"""A measured value. Only an exact limit can apply to booleans and texts."""
+"""A measured value. Only exact limits apply to booleans and strings."""
 
 NUMBER_MAX = 2.0**64
 """Largest magnitude of a number in the results. A larger one becomes text, like NaN and infinity."""
@@ -34,7 +34,7 @@ class Verdict(StrEnum):
 
 
 PASSED = (Verdict.WAIVED, Verdict.MARGINAL, Verdict.PASS)
-"""Verdicts with which a requirement passes."""
+"""Verdicts that let a requirement pass."""
 
 _WORST_FIRST = list(Verdict)
 """The verdicts in the order of their definition: FAIL outweighs all others, and NOT APPLICABLE outweighs none."""
@@ -220,7 +220,7 @@ def judge_all(measurements: Iterable[Judged]) -> Verdict:
 
 
 def with_unit(value: object, unit: str) -> str:
-    """A value for display: `12 B`, `true`, `text`; an empty text is `""`."""
+    """A value for display: `12 B`, `true`, `text`; an empty string is `""`."""
     if isinstance(value, bool):
         text = "true" if value else "false"
     elif isinstance(value, float):

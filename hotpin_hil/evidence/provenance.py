@@ -1,4 +1,4 @@
-"""Where the evidence of a run comes from: sources, firmware, flashed files, command, host, serial bridges."""
+"""Origin of a run's evidence: sources, firmware, flashed files, command, host, serial bridges."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ class FirmwareSource:
     """WITH_CONSOLE or RELEASE of evidence.lines."""
     elf_sha256: str
     tree: Tree
-    """The firmware's folder when it was built."""
+    """State of the firmware's folder at the time of the build."""
     idf_version: str
     idf_commit: str
     """Empty if ESP-IDF was not in git, and in a build for the host."""
     compiler: str
-    """As the ELF file names it; empty if it names none."""
+    """From the ELF file; empty if it does not name a compiler."""
     sdkconfig_sha256: str
     """Empty if the build folder has no sdkconfig."""
     flashed: tuple[FlashedFile, ...]
@@ -98,7 +98,7 @@ class Provenance:
     host: Host
     bridges: tuple[Bridge, ...]
     allow_dirty: bool
-    """Whether the user asked to qualify in spite of `doubts`."""
+    """Whether the user asked to qualify despite `doubts`."""
 
     def doubts(self) -> list[str]:
         """The trees that do not identify their sources, with the reason."""

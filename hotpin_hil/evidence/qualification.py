@@ -33,7 +33,7 @@ BEST = {"hardware": QUALIFIED, "emulated": REHEARSED, "virtual": REHEARSED}
 EXIT_FAILED = 1
 EXIT_BLOCKED = 7
 EXIT_INCOMPLETE = 8
-"""With --require-complete: nothing failed, but the run left something out."""
+"""With --require-complete: nothing failed, but the run left tests out."""
 
 NATIVE_BUILD = "native"
 """`build` in `sys.info` of firmware that was built for the host. It never counts as hardware."""
@@ -107,7 +107,7 @@ def headline(qualification: Mapping[str, Any]) -> str:
 def exit_status(verdicts: Mapping[Verdict, int], pytest_status: int) -> int:
     """The exit status for these counts of verdicts, or `pytest_status` if they do not determine it.
 
-    pytest's own 2 (interrupted), 3 (internal error), 4 (usage) and 5 (no tests) are kept.
+    pytest's statuses 2 (interrupted), 3 (internal error), 4 (usage) and 5 (no tests) are kept.
     """
     if pytest_status not in (0, 1):
         return pytest_status
@@ -188,7 +188,7 @@ def _notes(results: Results) -> list[str]:
 
 
 def missing_lines(qualification: Mapping[str, Any]) -> list[str]:
-    """Terminal lines that say what an interrupted run left untested.
+    """Terminal lines about the untested part of an interrupted run.
 
     They name the tests that were running, and the "must" requirements with incomplete tests.
     """
@@ -209,13 +209,13 @@ def missing_lines(qualification: Mapping[str, Any]) -> list[str]:
 def _overall(
     rows: Sequence[Requirement], judged: Mapping[str, Any], results: Results, waivers: Sequence[str]
 ) -> tuple[str, str]:
-    """The overall verdict, and the main reason why it is not the best one.
+    """The overall verdict, and the main reason why it is not the best verdict.
 
     Args:
         rows: The requirements.
         judged: Requirement id -> its entry.
         results: The results.
-        waivers: What is wrong with the waivers.
+        waivers: Problems with the waivers.
     """
     every = Counter(line.verdict for line in results.verdicts)
     musts = [row for row in rows if row.is_must]
@@ -272,7 +272,7 @@ def _doubts(results: Results) -> list[str]:
 
 
 def _few(what: str, texts: Sequence[str]) -> str:
-    """The number of texts and the first of them."""
+    """The number of texts, and the first text."""
     return f"{len(texts)} {what}, the first: {texts[0]}" if len(texts) > 1 else f"{what}: {texts[0]}"
 
 
@@ -281,7 +281,7 @@ def _is_real(board: Mapping[str, Any]) -> bool:
 
 
 def _board(results: Results) -> dict[str, Any]:
-    """The boards of the run: what the harness knew, updated with what they reported. Workers may use several."""
+    """The boards of the run: the harness's data, updated with the boards' reports. Workers may use several boards."""
     reported = results.boards()
     if len(reported) > 1:
         return {**results.run.board, "boards": reported}

@@ -70,7 +70,7 @@ class Recorder:
         """Record a value against exactly one limit.
 
         Args:
-            name: what was measured; the same text in every run.
+            name: the measured quantity; the same text in every run.
             value: The value.
             unit: Unit of value and limit ("B", "ms", "" for none).
             requirement: id or ids that the value belongs to; None for all ids of the test.
@@ -86,7 +86,7 @@ class Recorder:
             test=self.test,
             requirement=self._ids(requirement),
             name=name,
-            value=json_value(value),  # as the results file has it, so that both are judged alike
+            value=json_value(value),  # converted as for the results file, so that both get the same verdict
             unit=unit,
             limit=make_limit(**limit),
             klass=MeasurementClass(klass),
@@ -107,7 +107,7 @@ class Recorder:
         """Record the readings behind a leak verdict: one value per cycle, in the same state.
 
         Args:
-            name: What was read.
+            name: The quantity.
             values: One value per cycle.
             unit: Unit of values and budget.
             budget: Allowed loss per cycle; None if the series is not judged for a leak.
@@ -115,11 +115,11 @@ class Recorder:
         self._sink(SeriesNote(self.test, self.board, name, unit, tuple(values), budget))
 
     def allocations(self, when: str, sites: Iterable[Mapping[str, Any]]) -> None:
-        """Record who held memory, for the report's picture: see `AllocationsNote`."""
+        """Record an allocation profile for the report's picture: see `AllocationsNote`."""
         self._sink(AllocationsNote(self.test, self.board, when, tuple(sites)))
 
     def left_out(self, what: str) -> None:
-        """Record a check that the test could make on another bench or kind of board."""
+        """Record a check that the test can only make on another bench or kind of board."""
         ids = ", ".join(self.requirements)
         self._sink(LeftOutNote(f"{ids} without {what}" if ids else what))
 
@@ -138,7 +138,7 @@ class Recorder:
         return ""
 
     def described(self, measurement: Measurement) -> str:
-        """A measurement as text, with the place of its call if it is outside its limit."""
+        """A measurement as text, with the file and line of its call if it is outside its limit."""
         places = [self.places.get(at, "") for at, own in enumerate(self.measurements) if own is measurement]
         return f"{measurement} at {places[0]}" if places and places[0] else str(measurement)
 

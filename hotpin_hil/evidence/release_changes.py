@@ -1,4 +1,4 @@
-"""The vocabulary of a comparison of releases: one change, what it is about, and whether it is for the better."""
+"""Types for a comparison of releases: a change, its subject, and its effect."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hotpin_hil.evidence.run_figures import RunFigure, Topic
 
 REQUIREMENT, TEST, MEASUREMENT, LIMIT = "requirement", "test", "measurement", "limit"
 SUBJECTS = (REQUIREMENT, TEST, *(topic.value for topic in Topic), MEASUREMENT, LIMIT)
-"""What a change is about, in the order of the report."""
+"""Subject of a change, in the order of the report."""
 
 ABSENT = "none"
 """Text for a value that a run does not have."""
@@ -25,12 +25,12 @@ _SHOWN = tuple(verdict.value for verdict in SHOWN)
 
 _LESS_IS_BETTER = ("*fragmentation*", "*taken*", "*duration*", "static *", "image size*", "total bytes*")
 _MORE_IS_BETTER = ("*free*", "*largest*", "minimum ever*", "*never used*")
-"""Names of measurements that have a direction whatever their limit is."""
+"""Names of measurements that have a direction regardless of their limit."""
 _LESS_IS_BETTER_UNITS = ("ms", "us", "s", "B/cycle")
 
 
 class Effect(StrEnum):
-    """What a change means for a release."""
+    """Effect of a change on a release."""
 
     REGRESSION = "regression"
     IMPROVEMENT = "improvement"
@@ -88,8 +88,8 @@ def verdict_change(
 ) -> ReleaseChange:
     """A changed verdict on a requirement or of a test.
 
-    A lost requirement is a regression; a test that is gone is not, if its requirement is still verified. Nor is a
-    verdict that became WAIVED: the waiver accepts it.
+    A lost requirement is a regression. A removed test is not, if its requirement is still verified. A verdict that
+    became WAIVED is not, because the waiver accepts it.
 
     Args:
         subject: REQUIREMENT or TEST.
@@ -132,12 +132,15 @@ def effect_of(is_better: bool | None) -> Effect:
 
 
 def is_same_verdict(base: str | None, candidate: str | None) -> bool:
-    """Whether two verdicts are equal for a release. MARGINAL passes: the value that moved is listed itself."""
+    """Whether two verdicts are equal for a release.
+
+    MARGINAL counts as PASS, because the changed value is listed anyway.
+    """
     return base == candidate or (base in _SHOWN and candidate in _SHOWN)
 
 
 def is_better(base: MeasurementLine, candidate: MeasurementLine) -> bool | None:
-    """Whether a measurement moved for the better; None for a text, or without a direction."""
+    """Whether a measurement moved for the better; None for a string, or without a direction."""
     was, is_now = base.verdict in SHOWN, candidate.verdict in SHOWN
     if candidate.verdict is Verdict.WAIVED:
         return None

@@ -1,7 +1,7 @@
 """Reads a run of a release for a comparison: from its folder, or from qualification.json alone.
 
 qualification.json has the measurements, verdicts and sizes of a run, but not the notes about memory, transitions and
-leaks. So a comparison with it covers less, and says so.
+leaks. So a comparison with it covers less, and reports that.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Release:
     run: Run
     qualification: Mapping[str, Any] = field(repr=False)
     has_notes: bool = True
-    """Whether the run's notes are known, which the figures come from."""
+    """Whether the run's notes, which the figures come from, are known."""
 
     @property
     def results(self) -> Results:
@@ -41,7 +41,7 @@ class Release:
 
     @property
     def is_part(self) -> bool:
-        """Whether tests of the suite were left out on purpose, or may have been."""
+        """Whether tests of the suite were, or may have been, left out on purpose."""
         return self.results.is_selection or (
             not self.has_notes and self.qualification["overall"] == INCOMPLETE
         )
@@ -135,7 +135,7 @@ def _results_of(qualification: Mapping[str, Any]) -> Results:
     for id_, entry in qualification["requirements"].items():
         for row in entry["measurements"]:
             line = MeasurementLine.from_json(row)
-            if line.requirement[0] == id_:  # the file lists it under each of its requirements
+            if line.requirement[0] == id_:  # the file lists a measurement under each of its requirements
                 results.add(line, id_)
     for id_, entry in qualification["requirements"].items():
         for row in entry["tests"]:

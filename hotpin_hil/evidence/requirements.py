@@ -1,4 +1,4 @@
-"""Reads requirements.toml, the list of what the firmware must do."""
+"""Reads requirements.toml, the list of the firmware's requirements."""
 
 from __future__ import annotations
 

@@ -40,14 +40,14 @@ except ImportError:  # not on Windows, where a second run in the same folder goe
 
 FILE_NAME = "results.jsonl"
 FLAKY = "flaky: "
-"""Start of the reason of a verdict that follows an earlier attempt of the same test."""
+"""Start of the verdict's reason if the test had an earlier attempt."""
 
 
 class ResultsFile:
     """Appends lines to a results file, unbuffered: after `append` returns, the line survives a crash of the process.
 
     Any number of processes and threads may append: each line is one write at the end of the file. If the disk is full,
-    the lines wait in memory until there is space again, and the file ends with a whole line.
+    the lines are kept in memory until there is space again, and the file ends with a complete line.
     """
 
     def __init__(self, path: Path) -> None:
@@ -57,7 +57,7 @@ class ResultsFile:
         self._waiting: deque[bytes] = deque()
 
     def append(self, line: ResultsLine) -> None:
-        """Write a line, or let it wait: see `flush`."""
+        """Write a line, or keep it until `flush`."""
         text = json.dumps(line.as_json(), allow_nan=False, separators=(",", ":")) + "\n"
         with self._lock:
             self._waiting.append(text.encode("ascii"))
@@ -66,8 +66,7 @@ class ResultsFile:
     def flush(self) -> HostError | None:
         """Write the waiting lines.
 
-        Returns:
-            Why some still wait; None if all lines are in the file.
+        Returns: Why some lines are still waiting; None if all lines are in the file.
         """
         with self._lock:
             error = self._write_waiting()
@@ -159,7 +158,7 @@ def is_being_written(folder: Path) -> bool:
 
 
 def _lock(fd: int, folder: Path) -> None:
-    """Lock the file; the kernel releases the lock when the process ends in any way."""
+    """Lock the file. The kernel releases the lock whenever the process ends."""
     if fcntl is None:
         return
     try:
@@ -208,7 +207,7 @@ class Results:
             where: Name of the line in `contradictions`.
 
         Raises:
-            ValueError: The line cannot follow the first one.
+            ValueError: The line cannot follow the first line.
         """
         match line:
             case MeasurementLine():
@@ -246,7 +245,7 @@ class Results:
         self._attempts.setdefault(line.test, []).append(line)
 
     def _add_verdict(self, line: VerdictLine, where: str) -> None:
-        """Add the line, or a line for each different verdict that the values of its requirements give."""
+        """Add the line; if the values of its requirements give different verdicts, add one line for each verdict."""
         self._check_ids(line.requirement, where)
         for earlier in self._blocked.pop(line.test, ()):
             self.verdicts.remove(earlier)
@@ -278,7 +277,7 @@ class Results:
         return [line for line in self.notes if isinstance(line, kind)]
 
     def boards(self) -> list[Mapping[str, Any]]:
-        """What the boards reported about themselves, each once, in order of appearance."""
+        """The identities that the boards reported, each once, in order of appearance."""
         reported = [note.board for note in self.of(BoardNote)]
         return [board for number, board in enumerate(reported) if board not in reported[:number]]
 
@@ -315,7 +314,7 @@ class Results:
 
 
 _NEXT = b'{"kind":'
-"""Beginning of every line that may follow a truncated line."""
+"""Start of every line that may follow a truncated line."""
 
 
 def read_results(folder: Path) -> Results:
@@ -369,18 +368,18 @@ def _run_line(path: Path, text: bytes) -> RunLine:
 
 
 def _text(error: Exception) -> str:
-    """What is wrong with a line, in a few words."""
+    """The error in a line, in a few words."""
     text = f"no key {error.args[0]!r}" if isinstance(error, KeyError) else str(error)
     text = text.encode("ascii", "backslashreplace").decode("ascii")
     return text if len(text) <= 160 else f"{text[:160]}..."
 
 
 def _without_cut(line: bytes) -> bytes:
-    """The line without the beginning of another line, whose writer was killed while others continued."""
+    """The line without the start of another line before it, from a writer that was killed."""
     following = line.find(_NEXT, 1)
     if following < 0 or _is_json(line):
         return line
-    while following > 0 and not _is_json(line[following:]):  # a limit begins like a line
+    while following > 0 and not _is_json(line[following:]):  # a limit starts like a line
         following = line.find(_NEXT, following + 1)
     return line[following:] if following > 0 else line
 
@@ -394,9 +393,9 @@ def _is_json(line: bytes) -> bool:
 
 
 def _recomputed(stated: Verdict, measured: Verdict) -> Verdict:
-    """The verdict on a requirement: the one that was written, unless the measured values are worse.
+    """The verdict on a requirement: the written verdict, unless the measured values are worse.
 
-    A test that ended early has a verdict of its own. Otherwise the values decide.
+    If the test ended early, its verdict line decides; otherwise its values do.
     """
     if measured is Verdict.FAIL:
         return measured

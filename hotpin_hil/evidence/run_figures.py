@@ -1,4 +1,4 @@
-"""The figures of a run that two releases are compared by: memory per mode, transitions, ledgers, leaks, image sizes.
+"""The figures of a run that a comparison of releases uses: memory per mode, transitions, ledgers, leaks, image sizes.
 
 They come from the notes of results.jsonl. A figure keeps one value per test, so that two runs are compared test by test
 even if one of them did not run all tests. Malformed notes, which broken firmware may send, are skipped.
@@ -23,7 +23,7 @@ from hotpin_hil.protocol.fields import MEMORIES, MemoryStats
 
 
 class Topic(StrEnum):
-    """What a figure is about, in the order of the report."""
+    """Topic of a figure, in the order of the report."""
 
     MEMORY = "memory"
     TRANSITION = "transition"
@@ -42,7 +42,7 @@ _OCCASIONS = {
     "After Voice Transition": ("voice mode", ("TRN-03",)),
     "After TTS Allocation": ("speech", ("TTS-01",)),
 }
-"""Context of a memory sample -> place of the figure, and the requirements that it serves."""
+"""Context of a memory sample -> place of the figure, and its requirements."""
 
 _SIZES = ("static_dram", "data", "bss", "iram", "flash_code", "flash_data", "image_size")
 """Fields of a SizesNote in bytes."""
@@ -177,7 +177,7 @@ class _Collector:
                 self._add(figure, "", size)
 
     def _add(self, figure: RunFigure, test: str, value: float) -> None:
-        """Add the value of a test, unless it has an earlier one."""
+        """Add the value of a test, unless it already has a value."""
         self.figures.setdefault(figure.key, figure).seen.setdefault(test, value)
 
 
@@ -186,7 +186,7 @@ def _way(change: ev.ModeChange) -> str:
 
 
 def difference(base: RunFigure, candidate: RunFigure) -> tuple[float, float] | None:
-    """The base's median, and how much the candidate's tests deviate, as the median of the tests that both ran.
+    """The base's median, and the median deviation of the candidate over the tests that both ran.
 
     None if no test has the figure in both runs.
     """

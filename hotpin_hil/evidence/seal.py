@@ -1,8 +1,8 @@
 """Seals a folder: SHA256SUMS lists the hash of every file and link in it, and a later check names each change.
 
-A line for a file has the format of `sha256sum`, so `sha256sum -c SHA256SUMS` checks the files too. A link is a comment
-line with the hash of the path that it holds, because `sha256sum` would follow it. The manifest has exactly one valid
-text for each content of a folder, so that a changed byte in the manifest itself is found as well.
+A line for a file has the format of `sha256sum`, so `sha256sum -c SHA256SUMS` checks the files too. A link has a comment
+line with the hash of its target path, because `sha256sum` would follow the link. For each content of a folder exactly
+one manifest text is valid, so a changed byte in the manifest itself is found as well.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MANIFEST = "SHA256SUMS"
 SIGNATURES = tuple(
     f"{MANIFEST}{suffix}" for suffix in (".minisig", ".asc", ".sig", ".pem", ".bundle", ".sigstore.json")
 )
-"""Names of the signatures of the manifest, which are made after it. Their own tool checks them."""
+"""Names of the manifest's signatures, which are made later. The signing tool checks them."""
 
 _CHUNK = 1 << 20
 _LINE = re.compile(rb"(# link )?(\\?)([0-9a-f]{64})  (.+)", re.DOTALL)
@@ -32,7 +32,7 @@ _ESCAPES = {b"\\": rb"\\", b"\n": rb"\n", b"\r": rb"\r"}
 
 @dataclass(frozen=True)
 class Sum:
-    """Hash of the content of a file, or of the path that a link holds."""
+    """Hash of the content of a file, or of the target path of a link."""
 
     sha256: str
     is_link: bool = False
@@ -76,7 +76,7 @@ def seal(folder: Path) -> int:
         with path.open("xb") as file:
             file.write(_manifest(sums))
     except OSError as error:
-        path.unlink(missing_ok=True)  # part of a manifest would make every file an added one
+        path.unlink(missing_ok=True)  # with only part of a manifest, every file would count as added
         raise UsageError(
             f"{path} cannot be written: {error.strerror}",
             "make sure that the folder is writable and has space",
@@ -114,7 +114,7 @@ def verify(folder: Path) -> list[Difference]:
 
 
 def links_out(folder: Path) -> list[tuple[str, str]]:
-    """Name and target of each link to a place outside the folder, whose content no manifest covers."""
+    """Name and target of each link to a place outside the folder. No manifest covers the content of such a place."""
     inside = folder.resolve()
     found = []
     for name, entry in _entries(folder):
@@ -164,7 +164,7 @@ def _sum(path: bytes) -> Sum:
 
 
 def _change(entry: bytes, sealed: Sum) -> str:
-    """What happened to a sealed file or link; empty if nothing did."""
+    """The change to a sealed file or link; empty if there is none."""
     try:
         return "" if _sum(entry) == sealed else "changed"
     except OSError:
@@ -182,7 +182,7 @@ def _manifest(sums: Mapping[bytes, Sum]) -> bytes:
 
 
 def _sums(manifest: bytes) -> dict[bytes, Sum]:
-    """The content of a manifest, without lines that are none; those make it differ from its only valid text."""
+    """The entries of a manifest. Invalid lines are skipped; they make the manifest differ from its only valid text."""
     plain = {escape: char for char, escape in _ESCAPES.items()}
     sums = {}
     for line in manifest.split(b"\n"):

@@ -1,4 +1,4 @@
-"""Reads a line of JSON and refuses what no run writes: NaN, infinity, huge numbers, doubled keys, deep nesting."""
+"""Reads a line of JSON; rejects NaN, infinity, huge numbers, duplicate keys and deep nesting, which no run writes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def read_object(line: bytes) -> dict[str, Any]:
     """The JSON object in a line.
 
     Raises:
-        ValueError: The line holds something else; the message says what.
+        ValueError: The line has other content; the message describes it.
     """
     if not line.isascii():
         byte = next(byte for byte in line if byte > 0x7F)
@@ -57,7 +57,7 @@ def _float(text: str) -> float:
 
 
 def _int(text: str) -> int:
-    _float(text)  # before int(), which refuses more than 4,300 digits with a message of its own
+    _float(text)  # before int(), which refuses more than 4,300 digits with a different message
     return int(text)
 
 

@@ -1,4 +1,4 @@
-"""What became of each waiver in a run: needed, expired, unneeded, insufficient, or not tested."""
+"""Outcome of each waiver in a run: needed, expired, unneeded, insufficient, or not tested."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class WaiverUse:
     state: str
     """USED, EXPIRED, UNNEEDED, INSUFFICIENT or NOT_TESTED."""
     values: tuple[MeasurementLine, ...] = ()
-    """The values that are WAIVED by it."""
+    """The values that it waives."""
 
     @property
     def problem(self) -> str:
@@ -48,9 +48,9 @@ class WaiverUse:
 
 
 def waiver_uses(results: Results) -> list[WaiverUse]:
-    """What became of each waiver of the run.
+    """Outcome of each waiver of the run.
 
-    In a run of a part of the suite, or a run that was cut off, a waiver without a measured value is NOT_TESTED.
+    In a partial or interrupted run, a waiver without a measured value is NOT_TESTED.
     """
     is_whole = not (results.is_selection or results.unfinished() or results.without_verdict())
     return [_use(waiver, results, is_whole) for waiver in results.waivers]

@@ -1,7 +1,6 @@
 """Waivers: values outside their limits that a named person accepts, up to a bound and until a date.
 
-A waiver covers measured values only. A test that crashed, got no reply, or measured nothing fails in spite of any
-waiver.
+A waiver covers measured values only. A test that crashed, got no reply, or measured nothing fails despite any waiver.
 """
 
 from __future__ import annotations
@@ -59,9 +58,9 @@ class Waiver:
     reason: str
     approved_by: str
     expires: str
-    """Last day on which the waiver applies, as YYYY-MM-DD."""
+    """Last day of the waiver, as YYYY-MM-DD."""
     bound: Value
-    """A waived value is between its limit and this bound, or equal to it for booleans and texts."""
+    """A waived value is between its limit and this bound, or equal to it for booleans and strings."""
     unit: str
     """Unit of the bound. A value in another unit is not covered."""
 
@@ -104,12 +103,12 @@ class Waiver:
 
 
 def name_of(requirement: str, measurement: str) -> str:
-    """What a waiver covers: requirement, name of the measurement, or both."""
+    """The subject of a waiver: requirement, name of the measurement, or both."""
     return " ".join(filter(None, (requirement, measurement and f'"{measurement}"')))
 
 
 class Waivers:
-    """The waivers of a run, those that had expired on its day included."""
+    """The waivers of a run, including those that had expired on its day."""
 
     def __init__(self, started: str, waivers: Iterable[Waiver] = ()) -> None:
         """Create the collection.
@@ -155,7 +154,7 @@ def load_waivers(path: Path, requirements: Collection[str]) -> list[tuple[Waiver
         requirements: The known requirement ids.
 
     Returns:
-        Each waiver, with the kinds of board to which it applies.
+        Each waiver, with the kinds of board that it applies to.
 
     Raises:
         UsageError: The file cannot be read or a row is wrong; the message names file, row and key.

@@ -1,4 +1,4 @@
-"""One serial line: the received bytes, the records and resets in them, and waits for either.
+"""One serial line: the received bytes, the records and resets in them, and waits for both.
 
 A reader thread feeds the channel, and one test thread waits on it. The channel keeps everything that it has received (a
 few MB for hours of log at 115200 baud), so that any moment can be examined later.
@@ -21,7 +21,13 @@ from hotpin_hil.protocol.sequence import Gap, SequenceCheck
 T = TypeVar("T")
 
 LAST_RESORT = 20
-"""A budget ends after this many times its length on the host's clock, whatever the clock of an emulated board says."""
+"""On the host's clock, a budget never takes more than this multiple of its length, even if an emulated board's clock is
+slower."""
+STALL_S = 10.0
+"""An emulated board hangs if its clock does not advance for this long on the host's clock. (An idle board's clock
+advances, and QEMU on 5 % of a core advances it by 2 s.)"""
+_PROGRESS_S = 0.2
+"""Smallest advance of an emulated board's clock that counts; less may come from the way the clock is read."""
 _NO_TEXT = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f\xc0\xc1\xf5-\xff]")
 """Bytes that never occur in UTF-8 text. (Others in a wrong order may come from a line within another line.)"""
 _GARBLED_MIN = 3
@@ -51,12 +57,12 @@ class Reset:
 
 @dataclass(frozen=True)
 class LineNoise:
-    """Damage on the serial line: signs of a bad cable or baud rate."""
+    """Damage on the serial line, which indicates a bad cable or baud rate."""
 
     damaged: int
     """Number of damaged records: the checksum is wrong, or the record was cut off or overwritten."""
     mismatched: int
-    """Number of damaged records in which only the checksum is wrong. (Another task's output, or a crash, cuts or
+    """Number of damaged records where only the checksum is wrong. (Another task's output, or a crash, cuts or
     overwrites a record; neither changes single bytes in it.)"""
     lost: int
     """Number of records that never arrived, according to the sequence numbers."""
@@ -81,8 +87,8 @@ class Deadline:
     """The end of a budget, in seconds from now.
 
     A real board's clock is the host's. An emulated board's clock (`board_clock_s`) falls behind on a loaded host. The
-    budget then lasts until that clock has also advanced by the budget. The board's clock is read only when the host's
-    time is up.
+    budget then lasts until that clock has also advanced by the budget, or has stopped. The board's clock is read only
+    when the host's time is up.
     """
 
     def __init__(self, budget_s: float, board_clock_s: Callable[[], float | None] | None = None) -> None:
@@ -91,6 +97,8 @@ class Deadline:
         self._last_resort_s = time.monotonic() + budget_s * LAST_RESORT
         self._board_clock_s = board_clock_s
         self._board_end_s: float | None = None
+        self._progress_s = (0.0, 0.0)
+        """The board's last progress: on the host's clock and on the board's."""
 
     def remaining_s(self) -> float:
         """Lower bound of the seconds left; 0 or less at the end. May query the board's emulator, which is slow."""
@@ -102,6 +110,11 @@ class Deadline:
             return 0.0
         if self._board_end_s is None:
             self._board_end_s = board_s + self._budget_s
+            self._progress_s = now_s, board_s
+        if board_s - self._progress_s[1] >= _PROGRESS_S:
+            self._progress_s = now_s, board_s
+        elif now_s - self._progress_s[0] >= STALL_S:
+            return 0.0
         # The board's clock runs no faster than the host's, so no query is needed before then.
         self._end_s = min(now_s + self._board_end_s - board_s, self._last_resort_s)
         return self._end_s - now_s
@@ -144,7 +157,7 @@ class Channel:
     # --- the reader's side ---
 
     def feed(self, data: bytes) -> None:
-        """Take in bytes from the board."""
+        """Add bytes from the board."""
         with self._cond:
             known = len(self._records)
             self._text += data
@@ -181,7 +194,7 @@ class Channel:
         self._banner_from = max(self._banner_from, len(self._text) - BANNER_MAX)
 
     def _note_boot(self, record: Record) -> None:
-        """Record whether the harness requested a new boot, even if the ROM printed no banner."""
+        """Record whether the harness requested the new boot, even if the ROM printed no banner."""
         if self._records and record.boot == self._records[-1].boot:
             return
         if self._is_requested or self._is_requested_boot:
@@ -195,7 +208,7 @@ class Channel:
             self.reset_from = len(self._text)
 
     def report_lost(self, error: PortError) -> None:
-        """Report that the port was lost: every wait, current and future, raises `error`."""
+        """Record that the port was lost: all current and future waits raise `error`."""
         with self._cond:
             self._error = self._error or error
             self._cond.notify_all()
@@ -325,5 +338,5 @@ class Channel:
 
 
 def _is_garbled(line: bytes) -> bool:
-    # Before the ROM's first output, level changes during the reset may arrive as bytes.
+    # Before the ROM's first output, level changes of the reset may look like bytes.
     return _NO_TEXT.search(line) is not None and not any(mark in line for mark in ROM_MARKS)

@@ -1,4 +1,4 @@
-"""The console log of one `dut`, written where it is received.
+"""The console log of one `dut`, written by the process that receives it.
 
 pytest-embedded sends every byte to a manager process and from there to a listener process. Each test starts these, and
 the listener writes the file that `dut.expect` reads. Writing that file directly saves a Python start per test and two

@@ -1,4 +1,4 @@
-"""Everything that this package replaces inside pytest-embedded.
+"""All replacements of pytest-embedded's internals.
 
 pytest-embedded has no registry for services: its `dut_factory` imports a service's class by name from the service's
 package when it makes a `dut`, so this module rebinds that name to a subclass. Its fixtures are overridden by name, as

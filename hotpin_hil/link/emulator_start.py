@@ -1,8 +1,8 @@
-"""Judges how a firmware start in an emulator ended: ready, or stopped by a known emulator fault.
+"""Judges how a start of the firmware in an emulator ended: ready, or stopped by a known emulator fault.
 
-Espressif's QEMU gives each core its own PSRAM, so a lock in PSRAM that one core takes never becomes free for the other.
-And a core that the host pauses while the flash cache is off may read from the cache. Both end in a panic that looks
-like a fault of the firmware. Before the firmware is ready no test can have caused a panic, so such a start is repeated.
+Espressif's QEMU gives each core its own PSRAM, so a lock in PSRAM that one core takes never becomes free for the other
+core. Also, a core that the host pauses while the flash cache is off may read from the cache. Both cause a panic that
+looks like a fault of the firmware. No test can cause a panic before the firmware is ready, so such a start is repeated.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ KNOWN_PANICS = {
 }
 """Text of a panic -> the defect of QEMU behind it."""
 WATCHDOG_RESETS = ("TG0WDT_SYS_RESET", "TG1WDT_SYS_RESET", "RTCWDT_RTC_RESET", "RTCWDT_SYS_RESET")
-"""Resets by a watchdog alone. After a firmware panic, such a reset is the firmware's fault. Otherwise it is the
-emulator's, even the first reset of a start: a reset over EN arms the bootloader's watchdog, which may fire before the
-ROM prints anything."""
+"""Watchdog resets. After a firmware panic, such a reset is the firmware's fault. Otherwise it is the emulator's fault,
+even if it is the first reset of a start: a reset over EN arms the bootloader's watchdog, which may fire before the ROM
+prints anything."""
 _TOO_SLOW = "the host was too slow for the bootloader's watchdog"
 RESETS_MAX = 3
-"""After this many restarts the start counts as ended, so that the test sees the cause."""
+"""Number of restarts that end a start, so that the test sees the cause."""
 READY = b"Returned from app_main()"
 """Line of ESP-IDF's main task, for firmware that does not send the `boot` event."""
 _PANIC = re.compile(rb"Guru Meditation Error|Task watchdog got triggered|abort\(\) was called")

@@ -16,7 +16,7 @@ CHUNK = 64 * 1024
 
 
 class FileFollower:
-    """Reads a file from its start into a recording, and then what is added to it, until `close`.
+    """Reads a file from its start into a recording, and then the data added to it, until `close`.
 
     A file that is replaced or truncated is read again from its start. Standard input is read to its end.
     """
@@ -82,7 +82,7 @@ class FileFollower:
                 self._recording.note(f"{self.port} was replaced")
                 return new
         except OSError:
-            return file  # it is being replaced, or was removed
+            return file  # the file is being replaced, or was removed
         if status.st_size < file.tell():
             file.seek(0)
             self._recording.note(f"{self.port} was truncated")

@@ -7,7 +7,7 @@ methods. Differences:
 - each emulator has its own copy of the build's flash image and its own control socket (a file, so that two workers
   never compete for a port);
 - a start that fails through a known emulator fault is repeated (`emulator_start`) and counted in `faults`;
-- budgets follow the emulator's clock where it lags behind the host's (`Deadline`);
+- budgets follow the emulator's clock if it lags behind the host's (`Deadline`);
 - when QEMU exits, the channel ends with a PortError that quotes QEMU's last message.
 """
 
@@ -39,15 +39,15 @@ from hotpin_hil.link.idf_serial import fingerprint, flash_files
 from hotpin_hil.link.qmp import Qmp
 
 STARTS_MAX = 4
-"""Attempts before the test gets the failed start. About every second start of a dual-core build fails in an
-unpatched emulator, so all four fail in 1 of 16 cases."""
+"""Maximum number of attempts; after the last, the test gets the failed start. About every second start of a dual-core
+build fails in an unpatched emulator, so all four fail in 1 of 16 cases."""
 START_S = 10.0
 """Maximum time from reset to ready, on the emulator's clock. A start with the test of 4 MB of PSRAM takes 5 s."""
 STOP_TIMEOUT_S = 5.0
 _READ_BYTES = 65536
 _ESCAPE = b"\x01"
-"""Ctrl-A. With -nographic, QEMU's monitor listens on the same input: Ctrl-A "x" ends QEMU, Ctrl-A twice sends the
-byte itself to the board."""
+"""Ctrl-A. With -nographic, QEMU's monitor listens on the same input: Ctrl-A "x" ends QEMU, and a double Ctrl-A sends
+the byte itself to the board."""
 _PR_SET_PDEATHSIG = 1
 """linux/prctl.h"""
 _REMEDY = "run it again; if it ends again, start QEMU by hand with the command in the log"
@@ -119,7 +119,7 @@ class HilQemu(Qemu, _Piped):  # type: ignore[misc]
 
     REDIRECT_CLS = None
     QEMU_DEFAULT_QMP_FMT = ""
-    """No TCP port: two workers may both find the same port free."""
+    """Not a TCP port, because two workers may both find the same port free."""
 
     def __init__(
         self,
@@ -135,7 +135,7 @@ class HilQemu(Qemu, _Piped):  # type: ignore[misc]
         self._qmp = Qmp(f"{self._sockets.name}/qmp")
         self.channel = Channel(self._send, name="QEMU", board_clock_s=self._qmp.clock_s)
         self.faults: list[str] = []
-        """Known emulator faults because of which QEMU was restarted."""
+        """Known emulator faults that made the harness restart QEMU."""
         self._reader: threading.Thread | None = None
         self._ending = False
         self._switch = threading.Lock()
@@ -239,7 +239,7 @@ class HilQemu(Qemu, _Piped):  # type: ignore[misc]
         except PortError as error:
             if self.returncode is not None and self.returncode < 0:
                 return f"QEMU crashed with signal {-self.returncode}"
-            if not trial.text():  # QEMU printed nothing, so its arguments are wrong for every test
+            if not trial.text():  # no output: its arguments are wrong, so every test would fail
                 raise EmulatorError(error.message, "start it by hand with the command in the log") from error
             return ""
         if start is None and not self._qmp.answers():

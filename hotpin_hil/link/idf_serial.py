@@ -33,7 +33,7 @@ CONNECT_ATTEMPTS = 3
 EN_LOW_S = 0.1
 """Reset pulse, as in esptool: EN needs about 5 ms, the rest covers bytes still buffered in a USB bridge."""
 EN_LOW_NETWORK_S = 0.02
-"""Reset pulse on a network port, whose server acknowledges each edge."""
+"""Reset pulse on a network port: the server acknowledges each edge."""
 
 _FLASH_REMEDY = "check cable and power; let nothing pull GPIO2 or GPIO12 high while flashing; then run again"
 
@@ -93,7 +93,7 @@ class HilIdfSerial(IdfSerial):  # type: ignore[misc]  # pytest-embedded is not t
         self.channel = Channel(connection.write, name=port)
         try:
             self.esp = CHIP_DEFS[self.target](connection, baud)
-            # Skip IdfSerial and EspSerial, whose constructors enter download mode for every test.
+            # Skip the constructors of IdfSerial and EspSerial, which enter download mode for every test.
             Serial.__init__(self, msg_queue, port=connection, baud=baud, meta=meta, **kwargs)
         except BaseException:
             connection.close()
@@ -115,7 +115,7 @@ class HilIdfSerial(IdfSerial):  # type: ignore[misc]  # pytest-embedded is not t
             self.flash()
 
     def hard_reset(self) -> None:
-        """Reset the chip over EN. If no reader runs, as in set-up, pending bytes are dropped first."""
+        """Reset the chip over EN. If no reader is running, as in set-up, pending bytes are dropped first."""
         self.channel.announce_reset()
         try:
             self.proc.dtr = False
@@ -168,7 +168,7 @@ class HilIdfSerial(IdfSerial):  # type: ignore[misc]  # pytest-embedded is not t
             self.hard_reset()
 
     def erase_flash(self, force: bool = False) -> None:
-        """Erase the whole flash and reset the chip, whose ROM then reports an invalid header."""
+        """Erase the whole flash and reset the chip. Its ROM then reports an invalid header."""
         self.forget_flashed()
         if self._meta and self.port in self._meta.port_app_cache:
             self._meta.drop_port_app_cache(self.port)
@@ -198,7 +198,7 @@ class HilIdfSerial(IdfSerial):  # type: ignore[misc]  # pytest-embedded is not t
                 self.proc.apply_settings(settings)
 
     def _connect(self) -> None:
-        """Enter download mode; if that fails and power can be switched, power-cycle and try once more."""
+        """Enter download mode. If that fails and the board has a power switch, cycle the power and try once more."""
         try:
             self.esp.connect(attempts=CONNECT_ATTEMPTS)
         except (esptool.FatalError, OSError):

@@ -1,4 +1,4 @@
-"""A board's console that a person watches: it survives unplugging, and its reset lines can be pulled."""
+"""A board's console for a person: it survives unplugging, and can drive the reset lines."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from hotpin_hil.link.port_reader import PortReader
 from hotpin_hil.link.recording import Recording
 
 RETRY_S = 0.5
-"""Pause between two attempts to open a port that is gone."""
+"""Pause between two attempts to open a lost port."""
 WRITE_TIMEOUT_S = 2.0
 
 
 class LivePort:
-    """Reads a port into a recording until `close`; a lost port is opened again as soon as it is back."""
+    """Reads a port into a recording until `close`. A lost port is opened again as soon as it is back."""
 
     def __init__(self, port: str, baud: int, recording: Recording, *, retry_s: float = RETRY_S) -> None:
         self.port = port
@@ -46,7 +46,7 @@ class LivePort:
         self._keeper.start()
 
     def close(self) -> None:
-        """Read what has arrived, close the port and end all threads. Safe to call twice."""
+        """Read all bytes that have arrived, close the port and end all threads. Safe to call twice."""
         self._is_closing.set()
         self._changed.set()
         if self._keeper.ident is not None:
@@ -58,7 +58,7 @@ class LivePort:
         """Send bytes to the board.
 
         Raises:
-            PortError: the port is gone, or does not take them.
+            PortError: the port is gone, or does not accept them.
         """
         with self._in_use:
             connection = self._present()
@@ -130,7 +130,7 @@ class LivePort:
             self._bring_back()
 
     def _bring_back(self) -> None:
-        """Wait until the port is back, and say how long it was gone."""
+        """Wait until the port is back, and report the duration of the gap."""
         began_s = time.monotonic()
         with self._in_use:
             self._disconnect()
@@ -150,7 +150,7 @@ class LivePort:
         connection, reader = self._connection, self._reader
         self._connection = self._reader = None
         if reader is not None:
-            with contextlib.suppress(OSError):  # the port vanishes at this moment
+            with contextlib.suppress(OSError):  # the port disappears at this moment
                 reader.terminate()
         if connection is not None:
             with contextlib.suppress(OSError):

@@ -53,7 +53,7 @@ class PortReader(threading.Thread):
         self._port.cancel_read()
         self.join()
         if self._port.is_open:
-            # A read without waiting takes the remaining bytes, and any cancellation that the thread has not consumed.
+            # A read without waiting returns the remaining bytes, and consumes any pending cancellation.
             self._port.timeout = 0
             rest = self._port.read(self._port.in_waiting or 1)
             self._port.timeout = self._timeout

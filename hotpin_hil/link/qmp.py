@@ -26,7 +26,7 @@ _DRIFT = re.compile(r"Host - Guest clock\s+(-?\d+) ms")
 class Qmp:
     """Control socket of one QEMU.
 
-    Each command opens its own connection and so never waits for another command's reply.
+    Each command opens its own connection, so it never waits for another command's reply.
     """
 
     def __init__(self, path: str) -> None:
@@ -38,7 +38,7 @@ class Qmp:
         """Run a command and return its result. Raises PortError if QEMU does not answer or refuses it."""
         try:
             return asyncio.run(asyncio.wait_for(self._execute(command, arguments), TIMEOUT_S))
-        except Exception as error:  # qemu.qmp and asyncio raise many kinds
+        except Exception as error:  # qemu.qmp and asyncio raise many exceptions
             reason = str(error) or f"no answer in {TIMEOUT_S:g} s"
             raise PortError(f"QMP command '{command}' failed in QEMU: {reason}", _REMEDY) from error
 
@@ -92,7 +92,7 @@ class Qmp:
         self._is_hung, self._first_s = False, None
 
     def _listens(self) -> bool:
-        """Whether QEMU accepts a connection, even if it does not answer then."""
+        """Whether QEMU accepts a connection, even if it does not answer on it."""
         with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(TIMEOUT_S)
             try:

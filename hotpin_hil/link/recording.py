@@ -1,4 +1,4 @@
-"""What a monitor receives and notes, in one order: for its display, and byte by byte in a file."""
+"""Everything that a monitor receives, and its own notes, in order: for its display, and byte by byte in a file."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from hotpin_hil.errors import UsageError, host_remedy
 from hotpin_hil.link.console_log import ConsoleLog
 
 NOTE = "--- hotpin-hil: "
-"""Start of a note. By the dashes, which `idf.py monitor` uses too, the analyser knows that no board printed it."""
+"""Start of a note. `idf.py monitor` uses the same dashes, so the analyser knows that the line is not from a board."""
 
 WAITING_MAX = 256 * 1024
-"""Bytes that a reader of a file may be ahead of the display."""
+"""Maximum number of bytes that a file's reader may be ahead of the display."""
 
 
 class Recording:
     """Bytes and notes in the order of their arrival; thread-safe.
 
-    A thread that reads a port or a file adds them, and the display takes them. The file has the same bytes, so line
-    numbers mean the same in both.
+    A thread that reads a port or a file adds them, and the display removes them. The file has the same bytes, so line
+    numbers match.
     """
 
     def __init__(self, path: Path | None = None, *, append: bool = False) -> None:
@@ -48,12 +48,12 @@ class Recording:
                 self._add(data)
 
     def note(self, text: str) -> None:
-        """Add a line of the monitor's own."""
+        """Add a note of the monitor."""
         with self._cond:
             self._add(b"%s%s%s\n" % (b"\n" if self._is_in_line else b"", NOTE.encode(), text.encode()))
 
     def take(self, timeout_s: float = 0.0) -> bytes:
-        """Everything added since the last call; waits for it up to `timeout_s` and may be empty."""
+        """Everything added since the last call. Waits up to `timeout_s`; empty after the timeout."""
         with self._cond:
             self._cond.wait_for(lambda: self._waiting or self._has_ended, timeout_s)
             taken, self._waiting = bytes(self._waiting), bytearray()
@@ -62,23 +62,23 @@ class Recording:
 
     @property
     def is_over(self) -> bool:
-        """Whether everything was taken, and nothing more will come."""
+        """Whether the display has everything, and nothing more will arrive."""
         with self._cond:
             return self._has_ended and not self._waiting
 
     def has_room(self, timeout_s: float) -> bool:
-        """Whether the display has taken most of it; waits for that up to `timeout_s`."""
+        """Whether the display has caught up; waits for that up to `timeout_s`."""
         with self._cond:
             return self._cond.wait_for(lambda: len(self._waiting) < WAITING_MAX, timeout_s)
 
     def end(self) -> None:
-        """Wake the display, because nothing more will come."""
+        """Wake the display, because nothing more will arrive."""
         with self._cond:
             self._has_ended = True
             self._cond.notify_all()
 
     def close(self) -> None:
-        """Close the file; what comes later is not saved."""
+        """Close the file; later bytes are not saved."""
         with self._cond:
             if self._file is not None:
                 self._file.close()

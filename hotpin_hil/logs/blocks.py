@@ -12,7 +12,8 @@ from hotpin_hil.protocol.log import COLOUR, ERASED
 LINE_MAX = 64 * 1024
 """Bytes; a longer line is truncated and counted."""
 WINDOW = 64 * 1024
-"""Bytes of whole lines in which a prefix is searched. Windows, unlike chunks, depend only on the log."""
+"""Size of a window of whole lines, in bytes, for the search of a prefix. Unlike chunks, windows depend only on the
+log."""
 
 _COLOURED = re.compile(rb"\x1b\[[0-9;]*m[^\n]*\n")
 _BROKEN_COLOUR = re.compile(rb"\x1b[^\n]*\n")
@@ -20,9 +21,9 @@ _BARE_COLOUR = re.compile(
     rb"(?:\xe2\x90\x9b|\[1B\]|\[ESC\]|<ESC>|\^\[|\\(?:033|x1[bB]|u001[bB]|e)|#033)\[(?:\d{1,2}(?:;\d{1,2}){0,3})?[mK]|"
     rb"\[(?:0|[01];3\d|3\d|1)m"
 )
-"""A colour code whose ESC a clipboard, a web page or a system log has replaced or dropped."""
+"""A colour code without its ESC, which a clipboard, a web page or a system log has replaced or dropped."""
 _ANY_COLOUR = re.compile(rb"\[[\d;]{0,11}[mK]")
-"""What all these have in common; its search is ten times as fast."""
+"""The common part of all these codes; searching for it is ten times as fast."""
 _COLOUR_REST = re.compile(rb"\[0(?:;3\d)?m[^\n]*\n")
 _REPLACED = re.compile("�[^\n]*\n")
 
@@ -55,7 +56,7 @@ class BlockCutter:
         return self._windows(self._whole_lines(self._decoder.feed(data)))
 
     def close(self) -> bytes:
-        """End the log; returns its last lines, an unterminated one with a newline added."""
+        """End the log; returns its last lines. An unterminated line gets a newline."""
         block = self._whole_lines(self._decoder.close())
         self.ends_with_newline = not self._carry and not self._is_skipping
         if self._carry:
@@ -117,7 +118,7 @@ class BlockCutter:
             form.broken_ansi_lines += len(_COLOUR_REST.findall(block))
         if _ANY_COLOUR.search(block):
             block = _BARE_COLOUR.sub(b"", block)
-        if b"\r" in block:  # CR CR LF is what a Windows capture in text mode makes of CR LF
+        if b"\r" in block:  # a Windows capture in text mode turns CR LF into CR CR LF
             block = block.replace(b"\r\r\n", b"\n").replace(b"\r\n", b"\n")
         if not block.isascii():
             text = block.decode("utf-8", errors="replace")

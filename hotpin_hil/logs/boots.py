@@ -38,7 +38,7 @@ _SIGNS_IN_LOG_LINES = (TIMES, LOADER, APPLICATION)
 
 
 class LineClock(Protocol):
-    """What the handlers need to know about the lines that the scanner only counts."""
+    """Data about the lines that the scanner only counts, for the handlers."""
 
     @property
     def headed_lines(self) -> int:
@@ -46,7 +46,7 @@ class LineClock(Protocol):
 
     @property
     def high_ms(self) -> int | None:
-        """Latest time in this boot, None before the first."""
+        """Latest time in this boot; None before the first time."""
 
     def restart_clock(self) -> None:
         """Restart the log's clock: after a reset, timestamps begin at 0."""
@@ -126,10 +126,10 @@ class BootTracker:
             self.app_starts += not was_running or self._sink.boot != before
 
     def take_fall(self, line: LogLine) -> None:
-        """Start a boot at a line whose time is far behind the times of the lines before it.
+        """Start a boot at a line with a time far behind the times of the lines before it.
 
-        Such a line means a new boot, except while a boot is starting: until the application runs, log lines use
-        another clock, which an emulator does not keep in step.
+        Such a line means a new boot, except while a boot is starting: until the application runs, log lines use another
+        clock, which is not in step in an emulator.
         """
         is_starting = self._stage is not None and 0 < self._stage < _STAGE_RUNNING
         is_sign = (line.tag, line.text) in _APP_MARKS or _BOOT_LOADER.search(line.text)
@@ -137,12 +137,12 @@ class BootTracker:
             self._start(line.number, line.t_ms, TIMES, _STAGE_FALL)
 
     def take_new_boot_id(self, number: int, t_ms: int) -> None:
-        """Start a boot at a record whose boot id differs from the previous record's."""
+        """Start a boot at a record if its boot id differs from the previous record's."""
         self._start(number, t_ms, RECORD, _STAGE_RUNNING)
 
     def _advance(self, line: LogLine, sign: str, stage: int) -> None:
         if self._stage is None and not line.is_fall and self._clock.high_ms == line.t_ms:
-            # The log begins within the start of this boot: the lines before it are the boot's own.
+            # The log starts during the start of this boot, so the lines before it belong to this boot.
             self._begin(line.number, line.t_ms, sign)
         elif self._stage is None or stage <= self._stage:
             self._start(line.number, line.t_ms, sign, stage)

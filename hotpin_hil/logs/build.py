@@ -20,7 +20,7 @@ _APP_INFO = {
     "Chip rev": "chip_rev",
 }
 APP_INFO = tuple(_APP_INFO)
-"""Beginnings of the lines that `take_app_info` reads."""
+"""Prefixes of the lines that `take_app_info` reads."""
 
 
 class BuildCollector:
@@ -60,7 +60,7 @@ class BuildCollector:
             self._add(line.number, "psram_mb", size // 8 if "Bit" in found[2] else size)
 
     def note_elf(self, line: int, sha256: str) -> None:
-        """Store the ELF that a panic names, unless the start-up has named it."""
+        """Store the ELF hash that a panic prints, unless the start-up has already printed it."""
         if "elf" not in self._fields:
             self._add(line, "elf", sha256)
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from hotpin_hil.logs.format import LineTally
 
 FALL_MS = 1_000
-"""A task reads the time of a line before it waits to write the line: on recorded boards, lines are up to 566 ms late. A
-time that falls back further belongs to a new boot."""
+"""A task reads the time of a line before it waits to write the line, so lines are late, by up to 566 ms on recorded
+boards. A time that goes back further belongs to a new boot."""
 
 
 class BoardClock:
@@ -19,7 +19,7 @@ class BoardClock:
 
         Args:
             tally: counts late and odd times.
-            ahead: called with the offset after a line; returns the times of the next two lines that have a time.
+            ahead: called with the offset after a line; returns the times of the next two lines with a time.
         """
         self.high = -1
         """Latest time of this boot in ms; -1 before the first."""
@@ -42,7 +42,7 @@ class BoardClock:
             number_of: called with the index of a stamp; returns the number of its line.
 
         Returns:
-            False if one of the times may mean a restart; then no time is taken.
+            False if one of the times may mean a restart; then the clock is unchanged.
         """
         if not stamps:
             return True
@@ -72,9 +72,9 @@ class BoardClock:
         """Advance the clock by the time of a line.
 
         Args:
-            number: of the line.
+            number: number of the line.
             t_ms: its time.
-            end: offset after the line, for looking ahead.
+            end: offset after the line, to look ahead.
 
         Returns:
             Whether the time means that the clock has restarted.
@@ -103,7 +103,10 @@ class BoardClock:
 
 
 def _is_rising(stamps: list[bytes]) -> bool:
-    """Whether times never fall. Digits of equal number are in the order of their values, so most are not converted."""
+    """Whether times never go back.
+
+    Strings with the same number of digits sort like their values, so most are not converted.
+    """
     if len(set(map(len, stamps))) > 1:
         times = list(map(int, stamps))
         return times == sorted(times)

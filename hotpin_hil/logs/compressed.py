@@ -18,11 +18,11 @@ _PIECE = 1024
 
 
 class LogChunks:
-    """The chunks of a capture file, decompressed. Of a damaged file, all that precedes the damage."""
+    """The chunks of a capture file, decompressed. Of a damaged file, everything before the damage."""
 
     def __init__(self, file: BufferedReader) -> None:
         self.damage = ""
-        """Why the file could only be read up to some place; empty if it was read whole."""
+        """Why the file could be read only up to some place; empty if it was read completely."""
         self._file = file
 
     def __iter__(self) -> Iterator[bytes]:
@@ -57,7 +57,7 @@ class LogChunks:
 
 
 def _decompressor(start: bytes) -> tuple[Callable[[], Any], tuple[type[Exception], ...]] | None:
-    """How to make a decompressor for a file that starts so, and its errors; None for a plain file."""
+    """The factory of a decompressor for a file with this start, and its exceptions; None for a plain file."""
     if start.startswith(_GZIP):
         return lambda: zlib.decompressobj(_GZIP_WINDOW), (zlib.error,)
     if start.startswith(_XZ):

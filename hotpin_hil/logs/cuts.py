@@ -1,4 +1,4 @@
-"""Handles lines that another task's output split: cuts them into pieces, and joins the pieces."""
+"""Handles lines that were split by another task's output: cuts them into pieces, and joins the pieces."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ JOIN_MS = 2_000
 
 
 def cut_up(row: Row, high_ms: int) -> list[bytes]:
-    """Cut a line where another task's line begins in it; returns the pieces.
+    """Cut a line where another task's line starts in it; returns the pieces.
 
     Args:
         row: the line.
@@ -31,7 +31,7 @@ def cut_up(row: Row, high_ms: int) -> list[bytes]:
 
 
 class LineJoiner:
-    """Keeps the beginnings of split lines until the rest arrives.
+    """Keeps the first parts of split lines until the rest arrives.
 
     Lines are returned as (number, text, whether it was joined).
     """
@@ -42,11 +42,11 @@ class LineJoiner:
 
     @property
     def oldest(self) -> int | None:
-        """Number of the oldest line whose rest is missing; None if there is none."""
+        """Number of the oldest line with a missing rest; None if there is none."""
         return self.waiting[0][0] if self.waiting else None
 
     def join(self, number: int, pieces: list[bytes]) -> list[tuple[int, bytes, bool]]:
-        """Join the pieces of a line with the lines that they continue; returns the completed lines."""
+        """Join the pieces with the lines that they continue; returns the completed lines."""
         done = []
         if self.waiting:  # this line has no header, so it continues the last split line
             cut_number, cut_text = self.waiting.pop()

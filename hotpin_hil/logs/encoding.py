@@ -1,18 +1,19 @@
-"""Encodings of a capture: terminals save UTF-8 with or without a mark, and Windows tools save UTF-16."""
+"""Encodings of a capture: terminals save UTF-8 with or without a byte order mark, and Windows tools save UTF-16."""
 
 from __future__ import annotations
 
 import codecs
 
 SAMPLE = 1_024
-"""Bytes at the start of a log that decide about its encoding."""
+"""Number of bytes at the start of a log that decide its encoding."""
 _UTF16 = {"utf-16-le": codecs.BOM_UTF16_LE, "utf-16-be": codecs.BOM_UTF16_BE}
 _NULS_MIN = 0.6
-"""UTF-16 without a mark: the share of characters whose upper byte is 0. A console log is mostly ASCII."""
+"""UTF-16 without a mark: the minimum share of characters with an upper byte of 0. A console log is mostly ASCII."""
 _PAIRS_MIN = 8
-"""Characters without a mark that are enough to recognise UTF-16."""
+"""Number of characters needed to recognise UTF-16 without a mark."""
 _MARKED_NULS_MIN = 0.25
-"""The same with a mark, which noise at the start of a serial log may look like. Boxes have fewer ASCII characters."""
+"""The same share with a mark, because noise at the start of a serial log may look like a mark. Boxes have fewer ASCII
+characters."""
 
 
 class TextDecoder:
@@ -22,7 +23,7 @@ class TextDecoder:
         """Make a decoder.
 
         Args:
-            is_live: decide about the encoding by the first line alone, without waiting for a longer start.
+            is_live: decide the encoding from the first line, without waiting for more.
         """
         self._is_live = is_live
         self._head: bytes | None = b""
@@ -60,7 +61,7 @@ class TextDecoder:
 
 
 def _utf16(sample: bytes) -> tuple[str, int]:
-    """The UTF-16 that a log starts with, and the length of its mark; ("", 0) for any other encoding."""
+    """UTF-16 encoding of a log's first bytes, and length of its byte order mark; ("", 0) if it is not UTF-16."""
     for encoding, mark in _UTF16.items():
         begin = len(mark) if sample.startswith(mark) else 0
         upper = 1 if encoding == "utf-16-le" else 0

@@ -43,7 +43,7 @@ class FailureLines:
         self._frame = None
 
     def take_announcement(self, line: LogLine) -> None:
-        """Remember the frame buffer that the camera's driver is going to allocate."""
+        """Remember the frame buffer that the camera driver is about to allocate."""
         found = _FRAME_BUFFER.search(line.text)
         if found is not None:
             self._frame = (int(found[1]), "psram" if "PSRAM" in found[2] else "dma")

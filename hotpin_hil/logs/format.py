@@ -21,7 +21,7 @@ _DECODED = re.compile(rb"--- (?:0x[0-9a-fA-F]+: |\(inlined by\) )")
 
 
 def is_remarkable(text: bytes) -> bool:
-    """Whether a line without a header has a shape that is counted."""
+    """Whether a line without a header has one of the counted shapes."""
     return bool(_PROMPT.match(text) or _LEVEL_LOST.match(text))
 
 
@@ -62,7 +62,7 @@ class LineTally:
         self.not_kept: Counter[str] = Counter()
         """Per list: number of entries dropped after its first KEPT."""
         self.odd_stamps: list[int] = []
-        """Lines whose time fits neither the lines before nor the lines after."""
+        """Lines with a time that fits neither the lines before nor the lines after."""
         self.hidden_headers: list[int] = []
         """Lines that are not read although a header is within them."""
         self._by_level = dict.fromkeys(LEVELS, 0)
@@ -139,11 +139,11 @@ class LineTally:
         self.format.decoded_address_lines += addresses
 
     def count_second_header(self, number: int) -> None:
-        """Count a line that another task's line was printed into."""
+        """Count a line with another task's line inside."""
         self._keep("lines_with_second_header", self.format.lines_with_second_header, number)
 
     def count_odd_stamp(self, number: int) -> None:
-        """Count a line whose time is damaged."""
+        """Count a line with a damaged time."""
         self._keep("odd_stamps", self.odd_stamps, number)
 
     def count_hidden_header(self, number: int) -> None:
@@ -151,7 +151,7 @@ class LineTally:
         self._keep("hidden_headers", self.hidden_headers, number)
 
     def count_reversals(self, late_ms: list[int]) -> None:
-        """Count lines that are late. For each, `late_ms` has the ms that it is behind the latest time."""
+        """Count late lines. `late_ms` has the delay of each line behind the latest time, in ms."""
         self.format.timestamp_reversals += len(late_ms)
         self.format.worst_reversal_ms = max(self.format.worst_reversal_ms, *late_ms, 0)
 

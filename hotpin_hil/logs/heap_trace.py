@@ -15,7 +15,7 @@ _ROW = re.compile(
     r"ccount 0x[0-9a-f]{1,8} caller (0x[0-9a-f]{1,8})((?::0x[0-9a-f]{1,8}){0,31}):?( freed$)?"
 )
 _FREED = "freed by "
-"""Begins the line after the row of a freed allocation, which HEAP_TRACE_ALL lists like the others."""
+"""Start of the line after the row of a freed allocation, which HEAP_TRACE_ALL also lists."""
 _TOTAL = re.compile(r"(\d{1,10}) bytes (?:'leaked'|alive) in trace \((\d{1,10})")
 _CALLERS_MAX = 256
 

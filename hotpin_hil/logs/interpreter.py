@@ -43,7 +43,7 @@ WANTED = {
     "STATE": (" -> ", "No room for"),
     WATCHDOG_TAG: (),
 }
-"""Lines that a LineInterpreter needs besides those that every scanner passes on: texts by tag."""
+"""Additional lines that a LineInterpreter needs, besides those that every scanner passes on: texts by tag."""
 
 
 class LineInterpreter:
@@ -57,8 +57,8 @@ class LineInterpreter:
         """Make an interpreter.
 
         Args:
-            clock: knows the lines that are only counted.
-            first_boot: number of the boot in which the log begins.
+            clock: has data about the lines that are only counted.
+            first_boot: number of the boot at the start of the log.
         """
         self._clock = clock
         self._sink = EventSink(first_boot)

@@ -1,4 +1,4 @@
-"""Sorts lines by their shape: nearly all lines of a log repeat a few hundred shapes that only differ in their digits.
+"""Sorts lines by their shape: nearly all lines of a log have one of a few hundred shapes.
 
 A line's shape is the line with each digit replaced by 0. Whether a line only has to be counted depends on its shape, so
 it is decided once for each shape.
@@ -10,12 +10,13 @@ import re
 from collections.abc import Callable
 
 KNOWN_MAX = 16_384
-"""Shapes kept; then all are forgotten, so that memory does not grow with the log."""
+"""Maximum number of shapes; then all are forgotten, so that memory does not grow with the log."""
 SHAPE_MAX = 512
 """Bytes; longer shapes are not kept."""
 
 PLAIN_TEXT = b"."
-"""A line without header that only has to be counted. Such a line with a header has its level as its kind."""
+"""Kind of a line without a header that only has to be counted. A counted line with a header has its level as its
+kind."""
 MONITOR_NOTE, DECODED_ADDRESS = b"m", b"d"
 """A line of `idf.py monitor`, which only has to be counted."""
 OTHER, WANTED, TRACE = b"xX", b"yY", b"tT"
@@ -26,7 +27,7 @@ BOX = b"B"
 NOT_PLAIN = re.compile(rb"[xXyYtTB]")
 NOT_A_BOARDS = re.compile(rb"[xXyYtTBmd]")
 UNSURE = OTHER + TRACE
-"""Kinds of lines that may have another task's line within."""
+"""Kinds of lines that may have another task's line inside."""
 UNSTAMPED = PLAIN_TEXT + MONITOR_NOTE + DECODED_ADDRESS + b"xyt"
 """Kinds of lines that do not start with a level and a time."""
 
@@ -45,7 +46,7 @@ class LineKinds(dict[bytes, int]):
         """Make an empty collection.
 
         Args:
-            kind_of: the kind of a line, a single byte, which depends on the line's shape only.
+            kind_of: returns the kind of a line, a single byte, which must depend only on the line's shape.
         """
         super().__init__()
         self._kind_of = kind_of

@@ -27,7 +27,7 @@ class LineRange:
     last: int | None = None
     """None for the end of the log."""
     boot: int = 0
-    """Number of the boot in which the part begins."""
+    """Number of the boot at the start of the part."""
 
     def __str__(self) -> str:
         last = "to the end" if self.last is None else f"to {self.last:,}"
@@ -53,11 +53,11 @@ WHOLE = LineRange()
 
 
 def find_boot(chunks: Iterable[bytes], number: int) -> LineRange:
-    """The lines of one boot, from its first sign to the next boot's.
+    """The lines of one boot, from its first sign to the first sign of the next boot.
 
     Args:
         chunks: the log.
-        number: of the boot, from 0; a negative number counts from the last boot, which is -1.
+        number: number of the boot, from 0; a negative number counts from the last boot, which is -1.
 
     Raises:
         UsageError: the log has no such boot.
@@ -81,15 +81,15 @@ def find_boot(chunks: Iterable[bytes], number: int) -> LineRange:
 
 
 def find_since(chunks: Iterable[bytes], since: str) -> LineRange:
-    """The part of a log from a line on.
+    """The part of a log that starts at a line.
 
     Args:
         chunks: the log.
-        since: number of a line, or a time of day with or without a date (`10:15`, `2026-03-01 10:15:30`), which is
-            compared with the time stamps that a terminal has put in front of the lines.
+        since: number of a line, or a time of day with or without a date (`10:15`, `2026-03-01 10:15:30`), compared with
+            the terminal's time stamps in front of the lines.
 
     Raises:
-        UsageError: `since` is neither, or no line is as late.
+        UsageError: `since` is neither, or all lines are earlier.
     """
     if re.fullmatch(r"\d{1,12}", since) and int(since) > 0:
         return LineRange(int(since))

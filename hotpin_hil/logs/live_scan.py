@@ -1,4 +1,4 @@
-"""Scans a log that is still being written: each line as soon as it is whole."""
+"""Scans a log that is still being written: each line as soon as it is complete."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from hotpin_hil.logs.clock import FALL_MS
 from hotpin_hil.logs.scan import LOOK_AHEAD, TIMES_AHEAD, LineScanner, times_in
 
 _TIME = re.compile(rb"[EWIDV] \((\d{1,10})\) ")
-"""The time of a line, or of a line within a line."""
+"""The time in a log header, at the start of a line or within it."""
 
 
 class LiveLineScanner(LineScanner):
-    """A scanner that does not wait for later lines, except where a time falls and only they show a restart."""
+    """A scanner that does not wait for later lines, unless a time goes back: only later lines show a restart."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -27,7 +27,7 @@ class LiveLineScanner(LineScanner):
             self._scan(end)
 
     def _decided(self) -> int:
-        """Number of the waiting lines that can be scanned at once; a restart may follow them."""
+        """Number of waiting lines that can be scanned now. A restart may follow them."""
         high = self._clock.high
         for index, line in enumerate(self._waiting):
             for found in _TIME.finditer(line):

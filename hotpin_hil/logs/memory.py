@@ -19,7 +19,7 @@ _FREE = re.compile(r"\s{0,8}Free (DMA-capable|PSRAM|internal RAM|heap)(?: before
 _DMA_FREE = re.compile(r"DMA memory free (\d{1,10})(?: -> (\d{1,10}))? bytes")
 _FREE_NAMES = {"DMA-capable": "dma", "PSRAM": "psram", "internal RAM": "internal", "heap": "heap"}
 _OWN_TAGS = ("MEM_MGR", "STATE", "STATE_MGR", "heap_init")
-"""Tags whose lines have handlers of their own."""
+"""Tags whose lines have separate handlers."""
 _SUMMARY = re.compile(r"Heap summary for capabilities 0x([0-9a-fA-F]{1,8})")
 _TOTALS = re.compile(r"\s{1,8}free \d{1,10} allocated \d{1,10} min_free ")
 _SUMMARY_LINES = 200
@@ -43,7 +43,7 @@ class MemoryLines:
         self._build = build
         self._boxes = BoxFinder()
         self._summary = (-_SUMMARY_LINES, 0)
-        """Line of the last `heap_caps_print_heap_info`, and the capabilities that it is about."""
+        """Line of the last `heap_caps_print_heap_info`, and its capabilities."""
         self._heaps: list[ev.MappedHeap] = []
         """The heaps of this dump so far."""
 
@@ -83,7 +83,7 @@ class MemoryLines:
         )
 
     def close(self) -> None:
-        """End the log: emit the boxes that it cuts off."""
+        """End the log: emit the boxes that are cut off at its end."""
         for box in self._boxes.flush():
             self._box(box)
 
@@ -155,7 +155,9 @@ class MemoryLines:
         self._sink.emit(ev.HeapPrint(line.number, self._sink.boot, line.t_ms, line.tag, memory, free))
 
     def take_text_reading(self, line: ConsoleLine, t_ms: int | None) -> bool:
-        """Emit the readings in a line without a header, unless it has a record, whose figures are read elsewhere.
+        """Emit the readings in a line without a header.
+
+        A record in the line is ignored: its figures are read elsewhere.
 
         Args:
             line: the line.

@@ -1,4 +1,4 @@
-"""Known noise: lines that a healthy board logs as errors. A test that expects no errors ignores them."""
+"""Known noise: error lines that a healthy board logs. A test that expects no errors ignores them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lines of a log by their numbers, in a second pass, as the first pass has read them."""
+"""Lines of a log by their numbers, in a second pass that reads them like the first pass."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def read_lines(chunks: Iterable[bytes], wanted: Collection[int]) -> dict[int, st
     """The wanted lines, by number, without colours and the terminal's prefix.
 
     Args:
-        chunks: the log from its beginning, in chunks of any size; it is read up to the last wanted line.
+        chunks: the log from its start, in chunks of any size; it is read up to the last wanted line.
         wanted: numbers of lines, from 1.
     """
     found: dict[int, str] = {}
@@ -31,7 +31,7 @@ def read_lines(chunks: Iterable[bytes], wanted: Collection[int]) -> dict[int, st
 
 
 def _pick(block: bytes, before: int, numbers: list[int], found: dict[int, str]) -> int:
-    """Take the wanted lines out of a block after `before` lines; returns its number of lines."""
+    """Collect the wanted lines of a block; `before` is the number of lines before it. Returns its number of lines."""
     count = block.count(b"\n")
     here = [number for number in numbers if before < number <= before + count]
     if here:

@@ -1,7 +1,7 @@
 """Prefixes that a terminal puts in front of each line: a time stamp, a host name, a quotation mark, an indent.
 
-A prefix is found from the lines themselves: it is the text in front of lines that the board surely printed, and it has
-the same shape in most lines. Digits may differ from line to line, and so may the names of months and days.
+A prefix is detected in the lines themselves: it is the text in front of lines that certainly come from the board, and
+it has the same shape in most lines. Digits may differ from line to line, and so may the names of months and days.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ PREFIX_MAX = 100
 SHARE_MIN = 0.5
 """Share of a window's lines that must have the prefix."""
 LIVE_LINES = 32
-"""The window of a log that is still being written: each line with those before it."""
+"""Number of earlier lines that are searched in a log that is still being written."""
 
 _BOARD_LINE = (
     rb"[EWIDV] \((?:\d{1,10}|(?:[\d-]{8,10} )?\d\d:\d\d:\d\d\.\d{1,6})\) \S|(?:\[ {0,9}\d{1,10}\])?\[[EWIDV]\]\[|"
@@ -29,7 +29,7 @@ _CLOCK = re.compile(
     rb"(?m)^([\[(<]?(?:\d{4}-\d\d-\d\d[ T_])?\d\d?:\d\d:\d\d(?:[.,:]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?[\])>]?"
     rb"(?:[ \t]{0,2}(?:->|>|\|))?[ \t]{0,2})(?=\S)"
 )
-"""A time of day in front of a line, for a log in which no line shows by itself that the board printed it."""
+"""A time of day in front of a line, for a log without lines that certainly come from the board."""
 _AFTER_TEXT = re.compile(rb"(?m)^(?!%s).{1,%d}?(?:%s)" % (_BOARD_LINE, PREFIX_MAX, _BOARD_LINE))
 _TOKEN = re.compile(rb"\d+|[A-Za-z]+|[ \t]+|[^\dA-Za-z \t]")
 _NAMES = rb"Jan|Feb|Mar|Apr|May|June?|July?|Aug|Sept?|Oct|Nov|Dec|Mon|Tue|Wed|Thu|Fri|Sat|Sun|AM|PM|am|pm"
@@ -48,8 +48,8 @@ class PrefixRemover:
     def remove(self, window: bytes) -> bytes:
         """The lines of a window without their prefix.
 
-        A monitor can switch its time stamps on and off, so a window in which the known prefix is rare, or in which
-        headers stand within lines, is searched for another one.
+        A monitor can switch its time stamps on and off, so the search for a prefix is repeated in a window where the
+        known prefix is rare, or where headers are within lines.
         """
         if self._prefix is None:
             is_doubtful = self._is_first or _SECOND_HEADER.search(window) is not None
@@ -64,8 +64,8 @@ class PrefixRemover:
 class LivePrefixRemover:
     """Removes the prefix from the lines of a log that is still being written.
 
-    Each line is judged with the lines before it, not with those after it, so that no line waits. The result does not
-    depend on how the lines are fed.
+    The search uses only the lines before each line, so that no line has to wait. The result does not depend on how the
+    lines are fed.
     """
 
     def __init__(self) -> None:
@@ -113,7 +113,7 @@ def _is_usual(prefix: re.Pattern[bytes], window: bytes) -> bool:
 
 
 def _tokens(text: bytes) -> list[bytes]:
-    """Digits, words, blanks and signs of a text. Blanks before a number are padding, so they are no token."""
+    """Digits, words, spaces and punctuation of a text. Spaces before a number are padding, not a token."""
     tokens = _TOKEN.findall(text)
     return [
         token

@@ -1,4 +1,6 @@
-"""A recorded console → typed events. Reads logs of both firmwares, from a board or from `idf.py monitor`.
+"""A recorded console → typed events.
+
+Reads logs of this firmware and of the original firmware, from a board or from `idf.py monitor`.
 
     reader = LogReader()
     for chunk in chunks:
@@ -28,16 +30,16 @@ def read_events(data: bytes) -> list[ev.LogEvent]:
 
 
 class LogReader:
-    """Reads a log, fed in chunks of any size; the events do not depend on the chunks."""
+    """Reads a log, fed in chunks of any size. The events do not depend on the chunks."""
 
     def __init__(self, first_line: int = 1, first_boot: int = 0, *, is_live: bool = False) -> None:
         """Make a reader.
 
         Args:
             first_line: number of the first line, for a part of a log.
-            first_boot: number of the boot in which the part begins.
+            first_boot: number of the boot at the start of the part.
             is_live: return an event as soon as the lines that make it have arrived, instead of a window at a time.
-                The events are the same, except where a terminal's prefix begins or ends.
+                The events are the same, except where a terminal's prefix starts or stops.
         """
         scanner = LiveLineScanner if is_live else LineScanner
         self.scan = scanner(WANTED, self._take, self._take_whole_box, matters)

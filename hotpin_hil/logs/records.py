@@ -81,7 +81,7 @@ class RecordLines:
         if record.event == SAMPLE:
             self._sample(number, record)
         elif record.event == BOOT and record.more:
-            pass  # the build's long texts have their own record, before the decoded one
+            pass  # the long strings of the build come in a separate record, before the decoded record
         elif record.event is not None:
             self._event(decode_event(record.event, record.data, self._sink.place(number, record.t_ms)))
         elif isinstance(record.data.get("regions"), list):
@@ -124,7 +124,7 @@ class RecordLines:
             self._emit_unreadable(number, first.t_ms, "the second half of a sample is missing", first)
 
     def _regions(self, number: int, record: Record) -> None:
-        """Take one of the records of a `heap.regions` reply."""
+        """Process one of the records of a `heap.regions` reply."""
         if not self._heaps or self._heaps[0] != record.id:
             self._heaps = (record.id, [])
         heaps = self._heaps[1]

@@ -1,8 +1,8 @@
 """Finds the lines of a log that matter, fast, in a stream of any length.
 
-A 1 GB log has about 15 million lines, and nearly all of them say nothing about memory. The scanner counts those
-(levels, times) and drops them a run at a time, with a few searches over the text. It passes the other lines on one by
-one, and joins those that another task's line split.
+A 1 GB log has about 15 million lines, and nearly all are not about memory. The scanner counts those
+(levels, times) and drops them a run at a time, with a few searches over the text. It passes on the other lines one by
+one, and joins lines that were split by another task's line.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from hotpin_hil.protocol.headers import OtherHeaders
 from hotpin_hil.protocol.log import ConsoleLine, LogLine
 
 LOOK_AHEAD = 8
-"""Number of lines to examine after a time that falls, to distinguish a restart from a damaged time."""
+"""Number of lines to examine after a time that goes back, to distinguish a restart from a damaged time."""
 TIMES_AHEAD = 2
-"""Number of times in these lines that are enough."""
+"""Number of times in these lines that is sufficient."""
 
 
 class LineScanner:
@@ -50,14 +50,14 @@ class LineScanner:
         """Make a scanner.
 
         Args:
-            wanted: by tag, the texts that make a line wanted; no texts means all lines of the tag. The scanner also
+            wanted: texts that select a line, by tag; without texts, all lines of the tag are selected. The scanner also
                 passes on lines about free memory and lines that may be a record, a reset or a failure.
-            take: called with each line passed on, in order. Returns True if every following line is wanted too, until
-                a call returns False.
+            take: called with each selected line, in order. While it returns True, every following line is selected as
+                well.
             take_box: called with a whole statistics box instead of its lines, and with the number of its first line.
             matters: called with level, tag and text of a line that seems to be about free memory or a failure; returns
-                False if `take` would do nothing with it. The result may depend on a number only if a letter or a minus
-                sign is next to it: it is asked once for all lines that differ in numbers.
+                False if `take` would ignore it. It is called once for all lines that differ only in numbers, so its
+                result must not depend on a number unless a letter or a minus sign is next to it.
         """
         self.tally = LineTally()
         self.blocks = BlockCutter(self.tally.format)
@@ -71,13 +71,13 @@ class LineScanner:
         self._sorter = ShapeSorter(wanted, matters)
         self.line_kinds = LineKinds(self._sorter.kind_of)
         self._waiting: list[bytes] = []
-        """Lines that wait for later ones."""
+        """Lines that wait for later lines."""
         self._kinds = b""
-        """Their kinds, one byte a line."""
+        """Kinds of the waiting lines, one byte per line."""
         self._stamps: list[bytes] = []
-        """The times of those that start with a level and a time."""
+        """Times of the waiting lines that start with a level and a time."""
         self._stamp = 0
-        """Index of the first of these times that is not read yet."""
+        """Index of the first unread time."""
 
     @property
     def headed_lines(self) -> int:
@@ -124,7 +124,7 @@ class LineScanner:
                 at = self._take(at, end)
             elif self._count_plain(at, start):
                 at = start
-            else:  # not plain after all: times fall
+            else:  # not plain after all: times go back
                 for index in range(at, start):
                     at = self._take(index, end)
         if at > 0:
@@ -150,7 +150,7 @@ class LineScanner:
         return True
 
     def _take(self, at: int, end: int) -> int:
-        """Process the line at `at`, which may need more than counting; returns the index of the next line."""
+        """Process the line at `at` individually; returns the index of the next line."""
         kind = self._kinds[at]
         is_top = kind in BOX
         if is_top and not (self._wants_all or self._cut.waiting):
@@ -246,7 +246,7 @@ def _row(line: bytes) -> Row:
 
 
 def _stamped_line(kinds: bytes, index: int) -> int:
-    """Index of the line that has the time number `index`."""
+    """Index of the line with time number `index`."""
     return [at for at, kind in enumerate(kinds) if kind not in UNSTAMPED][index]
 
 

@@ -20,7 +20,7 @@ STAMP = re.compile(rb"\n[EWIDV] \((\d{1,10})\) ")
 BOX_TOP = f" {TOP}".encode()
 SECOND_TIME = re.compile(rb"\((?<=.[EWIDV] \()\d{1,10}\) ")
 INSERTED = re.compile(rb"%s|@(?:!|\d{1,5}) \{" % _HEADER)
-"""The beginning of another task's line within a line: a header, or a record."""
+"""The start of another task's line within a line: a header, or a record."""
 RECORD_END = re.compile(rb"\}\*[0-9A-F]{4}\r?$")
 HEADLESS = re.compile(
     rb"@|rst:|_RESET\)|BOOT\)|ets [A-Z]|ESP-ROM:|Saved PC:|CORRUPT HEAP: |ESP_ERROR_CHECK failed|Backtrace:|rownout|"
@@ -35,9 +35,9 @@ _FAILURE = re.compile(
     rb"psram|spi ram|external ram|rx buffer|tx buffer|image|bootable|hecksum|partition|chip rev|blk rev|chip id|"
     rb"segment|binary"
 )
-"""Texts, in small letters, in errors and warnings that may report a failure."""
+"""Lower-case texts in errors and warnings that may report a failure."""
 FAILURE_CODE = re.compile(rb"0x000|-00000")
-"""The codes among them, in a shape."""
+"""The error codes among these texts, as they appear in a shape."""
 DIGIT_IN_NAME = re.compile(rb"[A-Za-z_-]0|0[A-Za-z_]|errno")
 """Digits in a shape that may belong to a name or a code."""
 

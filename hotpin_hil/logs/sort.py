@@ -55,7 +55,7 @@ class ShapeSorter:
         return unsure if is_stamped or has_other_header(text) else self._kind_of_text(text)
 
     def is_wanted(self, level: bytes, tag: bytes, text: bytes) -> bool:
-        """Whether a line with a header, not only its shape, matters."""
+        """Whether the line itself, not only its shape, matters (lines with a header)."""
         is_of_topic = tag in self._wanted and self._wanted[tag].search(text) is not None
         return is_of_topic or shapes.has_mark(level, text)
 
@@ -77,7 +77,7 @@ class ShapeSorter:
         return OTHER[1:] if is_code and self._may_matter(level, tag, text) else level
 
     def _may_matter(self, level: bytes, tag: bytes, text: bytes) -> bool:
-        """Whether a line with this shape may have an event, which its shape does not tell if a name has digits."""
+        """Whether a line with this shape may have an event. The shape alone does not show this if a name has digits."""
         if shapes.DIGIT_IN_NAME.search(b"%s:%s" % (tag, text)):
             return True
         return self._matters(

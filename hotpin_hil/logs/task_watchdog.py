@@ -14,7 +14,7 @@ _TASK = re.compile(r" ?- (.{1,60}?) \((?:CPU ([\d/]{1,8})|any)\)")
 _RUNNING = re.compile(r"CPU (\d): (.{1,60})")
 _TASKS_MAX = 100
 _LINES_MAX = 12
-"""A backtrace further below belongs to something else."""
+"""Maximum distance of a report's backtrace, in lines."""
 
 
 @dataclass
@@ -52,7 +52,7 @@ class WatchdogLines:
             report.running[running[1]] = running[2].strip()
 
     def take_backtrace(self, line: ConsoleLine) -> bool:
-        """Keep a backtrace, which belongs to the report if it follows soon; returns whether it does."""
+        """Add a backtrace to the report if it follows soon; returns whether it does."""
         report = self._report
         if report is None or line.number - report.last_line > _LINES_MAX:
             return False

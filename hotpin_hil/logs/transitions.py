@@ -1,4 +1,4 @@
-"""Mode transitions, from records and from log lines of either firmware."""
+"""Mode transitions, from records and from log lines of this firmware or the original firmware."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class TransitionTracker:
         )
 
     def take_first_manager(self, line: LogLine) -> None:
-        """Begin or end a transition by a line of the original firmware's state manager (`STATE_MGR`)."""
+        """Start or end a transition by a line of the original firmware's state manager (`STATE_MGR`)."""
         if (found := _TO_MODE.search(line.text)) is not None:
             self._begin(line, found[1].lower())
         elif (found := _MODE_DONE.search(line.text)) is not None:

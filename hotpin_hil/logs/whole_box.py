@@ -1,4 +1,4 @@
-"""A whole statistics box in consecutive lines, read at once: ten times as fast as line by line."""
+"""Reads a complete statistics box in consecutive lines at once: ten times as fast as line by line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TITLE, _BOTTOM = TITLE.encode(), BOTTOM.encode()
 
 
 class WholeBox(NamedTuple):
-    """A box, perhaps with other tasks' lines in between that only have to be counted."""
+    """A box. It may have other tasks' lines in between, if they only have to be counted."""
 
     top: int
     """Index of its first line."""
@@ -35,9 +35,9 @@ class WholeBox(NamedTuple):
 
 
 def is_other_box(lines: Sequence[bytes], top: int) -> bool:
-    """Whether the line after a top shows that the box is not a statistics box; most firmware frames other texts too.
+    """Whether the line after a box's top shows that it is not a statistics box; most firmware also frames other texts.
 
-    A line that another task's output splits shows nothing.
+    A line that was split by another task's output does not count.
     """
     after = lines[top + 1] if top + 1 < len(lines) else b""
     _, mark, text = after.partition(_own_mark(lines[top]))
@@ -45,14 +45,14 @@ def is_other_box(lines: Sequence[bytes], top: int) -> bool:
 
 
 def is_cut_off(lines: Sequence[bytes], top: int) -> bool:
-    """Whether lines end within a statistics box that starts at index `top`, so that it may be whole later."""
+    """Whether the lines end within a statistics box that starts at `top`, so that it may become complete later."""
     return len(lines) - top < BOX_LINES and top + 1 < len(lines) and _TITLE in lines[top + 1]
 
 
 def find_whole_box(
     lines: Sequence[bytes], kinds: bytes, stamps: list[bytes], top: int, end: int
 ) -> WholeBox | None:
-    """The box whose first line is at index `top`; None if it is not whole or needs a closer look.
+    """The box that starts at index `top`; None if it is incomplete or must be read line by line.
 
     Args:
         lines: lines of a log.
@@ -86,7 +86,7 @@ def find_whole_box(
 
 
 def _own_lines(mark: bytes, lines: Sequence[bytes], kinds: bytes, top: int, end: int) -> list[int]:
-    """Indices of the lines of a box that others interrupt; none if another one may need more than counting."""
+    """Indices of a box's lines if other tasks interrupt the box; empty if one of their lines must be scanned."""
     places: list[int] = []
     for index in range(top, min(top + BOX_LINES + FOREIGN_MAX, end)):
         if mark in lines[index]:
@@ -101,7 +101,7 @@ def _own_lines(mark: bytes, lines: Sequence[bytes], kinds: bytes, top: int, end:
 
 
 def _own_mark(top: bytes) -> bytes:
-    """What all lines of a box have between time and border, with the border's first bytes."""
+    """The bytes between a line's time and its text, the same in all lines of a box."""
     return top[top.index(b") ") : 1 - len(BOX_TOP)] + _OWN
 
 

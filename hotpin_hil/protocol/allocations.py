@@ -1,4 +1,4 @@
-"""Replies of `mem.profile`: who holds memory, by call site and by task."""
+"""Replies of `mem.profile`: memory in use, by call site and by task."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hotpin_hil.protocol.errors import ProtocolError
 class AllocationSite:
     """Blocks that one task allocated at one call site from one memory.
 
-    Counters since the mark, if the reply was asked for since then: bytes and blocks may then be negative.
+    If the request had `since=mark`, the counters are changes since the mark; bytes and blocks may be negative.
     """
 
     task: str
@@ -23,10 +23,10 @@ class AllocationSite:
     """In use, as heap_caps counts them: with padding, without headers."""
     blocks: int
     peak: int
-    """Most bytes in use at a time, since the start."""
+    """Maximum of the bytes in use since the start."""
     allocations: int
     frames: tuple[int, ...] = ()
-    """Return addresses, the allocator's own wrappers first; empty if no site is known."""
+    """Return addresses, the allocator's wrappers first; empty if the site is unknown."""
 
 
 @dataclass(frozen=True)
@@ -42,25 +42,25 @@ class TaskAllocations:
 
 @dataclass(frozen=True)
 class AllocationLoss:
-    """What the tables of the profile could not hold, and their size."""
+    """Size of the profile's tables, and the memory that they have no entry for."""
 
     lost_internal: int
     """Bytes in use in blocks that are not in the table."""
     lost_psram: int
     lost_blocks: int
     no_slot: int
-    """Allocations that found no slot in the table of blocks."""
+    """Allocations without a slot in the table of blocks."""
     no_site: int
     no_task: int
     unknown_frees: int
-    """Frees of blocks that the profile never saw; 0 is right."""
+    """Frees of blocks that the profile never saw; must be 0."""
     static_bytes: int
     marked_ms: int
 
 
 @dataclass(frozen=True)
 class AllocationProfile:
-    """All sites, and what is not among them."""
+    """All sites, and the memory outside the tables."""
 
     sites: tuple[AllocationSite, ...]
     loss: AllocationLoss
@@ -121,6 +121,6 @@ def _site(row: list[Any], what: str) -> AllocationSite:
     try:
         frames = tuple(int(frame, 16) for frame in row[len(names) :])
     except (TypeError, ValueError) as error:
-        raise ProtocolError(f"{what}: {row[len(names) :]} are no addresses") from error
+        raise ProtocolError(f"{what}: {row[len(names) :]} are not addresses") from error
     values = dict(zip(names, row[: len(names)], strict=True))
     return parse_answer(AllocationSite, {**values, "frames": frames}, what)

@@ -1,4 +1,4 @@
-"""Replies of the console commands, as frozen dataclasses. Sizes are bytes unless a name says otherwise."""
+"""Replies of the console commands, as frozen dataclasses. Sizes are in bytes unless the name has another unit."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ class HeapMap:
     at: int
     """Address of the first block. The next address is higher by the size of the block + 4."""
     blocks: tuple[int, ...]
-    """Sizes in bytes, free ones negative."""
+    """Sizes in bytes; negative for free blocks."""
     truncated: bool = False
     """The heap has more blocks than the firmware could list."""
 
@@ -130,7 +130,7 @@ class HeapCensus:
 
 @dataclass(frozen=True)
 class Resources:
-    """What the firmware holds: `sys.resources`. Counts of objects, unless a field says otherwise."""
+    """Resources that the firmware holds: `sys.resources`. Fields are counts of objects unless stated otherwise."""
 
     mode: str
     busy: bool
@@ -188,7 +188,7 @@ class Hold:
 
 @dataclass(frozen=True)
 class Thresholds:
-    """The eight levels at which warnings are raised; bytes and percent."""
+    """The eight warning levels, in bytes and percent."""
 
     internal_ram_warning: int
     internal_ram_critical: int
@@ -224,7 +224,7 @@ class Placement:
 
 @dataclass(frozen=True)
 class SelfCost:
-    """Memory and time that the memory manager itself uses."""
+    """Memory and CPU time used by the memory manager itself."""
 
     bytes_internal: int
     stack_size: int
@@ -254,7 +254,7 @@ class TtsState:
 
 @dataclass(frozen=True)
 class ModeFailure:
-    """The last mode transition that failed: the step, and the block of memory that was missing, if any."""
+    """The last failed mode transition: the step, and the missing block of memory, if any."""
 
     to: str
     err: str
@@ -266,7 +266,7 @@ class ModeFailure:
 
 @dataclass(frozen=True)
 class Mode:
-    """The mode, the number of transitions since boot, and the duration of the last one."""
+    """The mode, the number of transitions since boot, and the duration of the last transition."""
 
     mode: str
     previous: str
@@ -301,7 +301,7 @@ class Settle:
 
 @dataclass(frozen=True)
 class Frame:
-    """A captured picture; `soi` and `eoi` say whether its JPEG start and end markers are present."""
+    """A captured picture; `soi` and `eoi` tell whether its JPEG start and end markers are present."""
 
     width: int
     height: int
@@ -322,7 +322,7 @@ class Capture:
     ring_bytes: int
     peak: int
     time_ms: int
-    """Board time at which the samples were counted. The reply's `t` is later if another task was writing."""
+    """Board time of the counts. The reply's `t` is later if another task was writing."""
 
 
 @dataclass(frozen=True)
@@ -359,7 +359,7 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class LastBoot:
-    """Reply to `sys.last`: snapshots that survived the last reset; empty if nothing is known of the previous boot."""
+    """Reply to `sys.last`: snapshots that survived the last reset; empty if no data of the previous boot survived."""
 
     reset_reason: str
     snapshots: tuple[Snapshot, ...]
@@ -384,15 +384,29 @@ class MemoryEvent:
 
 @dataclass(frozen=True)
 class Optimization:
-    """Advice of the memory manager, and the bytes that its reclaimers freed."""
+    """Advice of the memory manager, and the bytes freed by its reclaimers."""
 
     advice: tuple[str, ...]
     reclaimed: int
 
 
 @dataclass(frozen=True)
+class AutoOptimization:
+    """`mem.optimize auto=…`: automatic optimisation, and its attempts since boot."""
+
+    auto: bool
+    gave_up: bool
+    """The last attempt did not help, and its cause still stands."""
+    attempts: int
+    helped: int
+    check_us: int
+    """Longest check after a sample."""
+    bytes_static: int
+
+
+@dataclass(frozen=True)
 class Reclaimer:
-    """A registered reclaimer, and what its runs gained."""
+    """A registered reclaimer, and the memory that its runs freed."""
 
     name: str
     cost: int
@@ -402,7 +416,7 @@ class Reclaimer:
     gained: int
     skipped: bool
     task: str = ""
-    """Task of its last run; only of reclaimers that the test added."""
+    """Task of its last run; only for reclaimers that the test added."""
     took: bool = False
     """The reclaimer requested memory while it ran, and the request was served."""
 
@@ -419,7 +433,7 @@ class ReclaimUse:
 
 @dataclass(frozen=True)
 class Reclaimers:
-    """The reclaimers in the order in which they run, and their last uses, newest first."""
+    """The reclaimers in running order, and their last uses, newest first."""
 
     reclaimers: tuple[Reclaimer, ...]
     uses: tuple[ReclaimUse, ...]
@@ -454,18 +468,18 @@ class Pool:
     heap_used: int
     refused: int
     misused: int
-    """Calls that gave back something else than a block in use."""
+    """Frees of anything but a block in use."""
     bytes: int
 
 
 @dataclass(frozen=True)
 class Pools:
-    """The memory pools, and the result of what the test's own pool was asked to do."""
+    """The memory pools, and the result of the request to the test's own pool."""
 
     pools: tuple[Pool, ...]
     bytes_static: int
     at: tuple[int, ...] = ()
-    """Addresses of the blocks that were taken."""
+    """Addresses of the taken blocks."""
     err_free: str = ""
     """Result of the wrong call."""
     served: int = 0
@@ -499,20 +513,20 @@ class TaskPriority:
 
 @dataclass(frozen=True)
 class TaskPriorities:
-    """The tasks whose priority depends on memory pressure, and the test's worker."""
+    """The tasks with a priority that depends on memory pressure, and the test's worker."""
 
     registered: tuple[TaskPriority, ...]
     pressed: bool
-    """A critical level stood at the last sample."""
+    """A critical level was active at the last sample."""
     rounds: int
     """Rounds of the worker since the board's start."""
     bytes_static: int
     waited_ms: int = 0
     lowest: int = 0
-    """The worker's least priority while the console waited for its mutex."""
+    """The worker's lowest priority while the console waited for its mutex."""
 
     def now(self, name: str) -> int:
-        """Current priority of a task; 0, which none may have, if it is not registered or has ended."""
+        """Current priority of a task; 0 (reserved for the idle task) if it is not registered or has ended."""
         return next((task.now for task in self.registered if task.name == name), 0)
 
 
@@ -530,7 +544,7 @@ class LearnedState:
     windows: int
     """Windows learned from so far."""
     learned: bool
-    """There were enough windows: the thresholds apply."""
+    """Enough windows were learned: the thresholds apply."""
     internal: int
     dma: int
     psram: int
@@ -538,7 +552,7 @@ class LearnedState:
 
 @dataclass(frozen=True)
 class Adaptation:
-    """`mem.adapt`: whether thresholds are learned and applied, what is learned, and the cost."""
+    """`mem.adapt`: whether thresholds are learned and applied, the learned values, and the cost."""
 
     enabled: bool
     states: tuple[LearnedState, ...]
@@ -548,7 +562,7 @@ class Adaptation:
 
 @dataclass(frozen=True)
 class Prediction:
-    """When steadily falling memory reaches a threshold; times in ms from `timestamp_ms`."""
+    """The predicted time when falling memory reaches a threshold; times in ms from `timestamp_ms`."""
 
     memory: str
     state: str
@@ -560,7 +574,7 @@ class Prediction:
     free: int
     loss_per_hour: int
     windows: int
-    """Number of windows that the fall has lasted."""
+    """Duration of the fall so far, in windows."""
     expected_ms: int
     earliest_ms: int
     latest_ms: int
@@ -568,7 +582,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Predictions:
-    """`mem.predict`: all falls that the newest windows show, and the cost of the prediction."""
+    """`mem.predict`: all falls in the newest windows, and the cost of the prediction."""
 
     predictions: tuple[Prediction, ...]
     bytes_static: int

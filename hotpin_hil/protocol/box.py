@@ -25,7 +25,7 @@ _KB = 1024
 _WIDE = ("psram", "total")
 """Prefixes of the fields whose KB figure has four digits."""
 FOREIGN_MAX = 200
-"""Number of lines from other tasks within a box after which the finder gives the box up."""
+"""Maximum number of lines from other tasks within a box; after that the finder gives up on the box."""
 OPEN_MAX = 8
 """Maximum number of tasks that may print boxes at the same time."""
 
@@ -42,7 +42,7 @@ class Box:
 
     context: str
     stats: MemoryStats
-    """`timestamp_ms` is the log time of the first line: a box has no sample time of its own."""
+    """`timestamp_ms` is the log time of the first line, because a box does not contain the sample's time."""
     delta: dict[str, int]
     """Free bytes now minus free bytes at the baseline, by the keys of DELTA_LABELS."""
     lines: tuple[LogLine, ...]
@@ -147,7 +147,7 @@ _FIGURE_LINES = [number for number, line in enumerate(_BLANK) if _FIGURE.match(l
 
 
 def parse(lines: Iterable[LogLine]) -> Box:
-    """Parse one whole box from its log lines, in order.
+    """Parse one complete box from its log lines, in order.
 
     Raises:
         BoxError: the lines are not exactly one box.

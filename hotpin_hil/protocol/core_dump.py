@@ -1,7 +1,7 @@
 """Core dumps in flash as ESP-IDF writes them: a header, an ELF, and a checksum over both.
 
 esp_core_dump_types.h of v5.4 and v5.5: the header's first word is the total length with padding and checksum,
-the second word the version, whose lower half is 0x0102 with a CRC-32, 0x0103 with a SHA-256 (0x0104 after v5.5).
+the second word is the version. Its lower half is 0x0102 with a CRC-32, 0x0103 with a SHA-256 (0x0104 after v5.5).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class CoreDump:
     content: bytes
     """Header, ELF, padding and checksum."""
     is_sound: bool | None
-    """Whether the checksum is right; None for an unknown version."""
+    """Whether the checksum is correct; None for an unknown version."""
 
 
 def find_core_dump(partition: bytes) -> CoreDump | None:

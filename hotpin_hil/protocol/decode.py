@@ -49,7 +49,7 @@ def decode_event(name: str, data: Fields, place: Place) -> ev.LogEvent | None:
     Args:
         name: value of its `event` field.
         data: its fields, with all its records joined.
-        place: position of the event. Samples and warnings carry their own time.
+        place: position of the event. Samples and warnings contain their own time.
 
     Returns:
         The typed event; None for an event that is not about memory, modes or boots.
@@ -79,7 +79,7 @@ def decode_heaps(rows: Sequence[Fields]) -> list[ev.MappedHeap]:
 
 
 def decode_survived(names: Sequence[str], row: Sequence[Any], place: Place) -> ev.Survived:
-    """The newest snapshot of a `sys.last` reply, from a row of its table and the names of the columns."""
+    """The newest snapshot of a `sys.last` reply, from a row of its table and the column names."""
     data = dict(zip(names, row, strict=True))
     return ev.Survived(*place, context=ev.quote(str(data["context"])), stats=decode_stats(data))
 

@@ -1,7 +1,7 @@
-"""Typed events: everything that a console log, a record or a panic reports, in one vocabulary.
+"""Typed events: one common type for each fact that a console log, a record or a panic reports.
 
-The log reader and the report create them, the analysis judges them. Each event carries its place: the line (from 1),
-the boot (from 0) and the board's time where it is known. Sizes are bytes, times are ms since boot.
+The log reader and the report create them, and the analysis judges them. Each event has its place: the line (from 1),
+the boot (from 0) and the board's time, if known. Sizes are bytes, times are ms since boot.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ class BootStarted(LogEvent):
     """The chip started."""
 
     sign: str
-    """Evidence of the start: "reset banner", "boot loader", "application", "boot record" or "time stamps"."""
+    """Sign of the start: "reset banner", "boot loader", "application", "boot record" or "time stamps"."""
     cause: str = ""
     """The ROM's name of the reset ("POWERON_RESET"); empty without a readable banner."""
     code: int | None = None
-    """The ROM's number of the reset."""
+    """The ROM's code of the reset."""
     mode: str = ""
     """"SPI_FAST_FLASH_BOOT", "DOWNLOAD_BOOT", …; empty without a banner."""
     is_first: bool = False
-    """Nothing of an earlier boot is in the log."""
+    """Whether the log has no earlier boot."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,12 @@ class BootEnded(LogEvent):
     """The output of a boot ended, because the next one started. `t_ms` is its latest time."""
 
     stage: str
-    """How far it came: "ROM", "boot loader", "start of the application" or "application"."""
+    """How far it got: "ROM", "boot loader", "start of the application" or "application"."""
 
 
 @dataclass(frozen=True)
 class ResetPlace(LogEvent):
-    """The ROM or the bootloader says where the CPU was when a watchdog reset it."""
+    """The ROM or the bootloader reports the program counter at a watchdog reset."""
 
     text: str
 
@@ -109,12 +109,15 @@ class HeapInitRegion:
 
 @dataclass(frozen=True)
 class BuildSeen(LogEvent):
-    """Identity of the firmware, printed in pieces: the event comes when the next boot starts or the log ends."""
+    """Identity of the firmware.
+
+    It is printed in pieces, so the event is emitted when the next boot starts or the log ends.
+    """
 
     project: str = ""
     app_version: str = ""
     elf: str = ""
-    """SHA-256 of the ELF as printed: its first hex digits, and "..."."""
+    """SHA-256 of the ELF as printed: its first hex digits, followed by "..."."""
     idf: str = ""
     chip_rev: str = ""
     psram_mb: int | None = None
@@ -122,7 +125,7 @@ class BuildSeen(LogEvent):
     regions: tuple[HeapInitRegion, ...] = ()
 
     def __str__(self) -> str:
-        """What the log says of the firmware's identity."""
+        """The firmware's identity as the log reports it."""
         name = f"{self.project} {self.app_version}".strip()
         parts = (name, f"ELF {self.elf}" if self.elf else "", f"IDF {self.idf}" if self.idf else "")
         return ", ".join(part for part in parts if part)
@@ -170,7 +173,7 @@ class HeapPrint(LogEvent):
 
 @dataclass(frozen=True)
 class LargestPrint(LogEvent):
-    """The largest free block alone, as some firmwares print it in a line of its own."""
+    """The largest free block, for firmware that prints it on a separate line."""
 
     tag: str
     memory: str
@@ -253,7 +256,7 @@ class ModeChange(LogEvent):
     ok: bool
     duration_ms: int
     step: str = ""
-    """The step that failed; empty if none failed or the step is unknown."""
+    """The failed step; empty if no step failed or the step is unknown."""
     error: str = ""
     block: str = ""
     """The allocation that failed."""
@@ -300,7 +303,7 @@ class AllocationFailed(LogEvent):
     memory: str = ""
     """"dma", "internal", "psram", or empty if unknown."""
     consumer: str = ""
-    """The component that asked for the memory; empty if unknown."""
+    """The component that requested the memory; empty if unknown."""
 
 
 @dataclass(frozen=True)

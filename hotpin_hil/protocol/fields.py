@@ -20,7 +20,7 @@ def _field(unit: str, section: str = "", label: str = "", **kwargs: Any) -> Any:
 
 @dataclass(frozen=True)
 class MemoryStats:
-    """One sample of all memories, as `mem.stats` and `mem.sample` carry it. Sizes in bytes."""
+    """One sample of all memories, as in `mem.stats` and `mem.sample`. Sizes in bytes."""
 
     timestamp_ms: int = _field("ms")
     internal_free: int = _field("B", "Internal RAM", "Free")
@@ -69,4 +69,4 @@ FIELDS: tuple[MemoryField, ...] = tuple(
 BOX_FIELDS: tuple[MemoryField, ...] = tuple(field for field in FIELDS if field.section)
 
 DELTA_LABELS = {"internal": "Internal RAM", "dma": "DMA-capable", "psram": "PSRAM", "total": "Total Heap"}
-"""Labels of the box's differences from the baseline, which are in free bytes."""
+"""Labels of the box's differences from the baseline, in free bytes."""

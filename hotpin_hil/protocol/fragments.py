@@ -26,7 +26,7 @@ class EventAssembler:
             return None
         parts = self._parts.setdefault(record.event, [])
         if parts and (parts[-1].boot, parts[-1].n + 1) != (record.boot, record.n):
-            parts.clear()  # its other records were lost, as the sequence numbers show
+            parts.clear()  # its other records were lost, which the sequence numbers reveal
         parts.append(record)
         if record.more:
             return None

@@ -16,7 +16,7 @@ from datetime import date
 
 DAY_MS = 86_400_000
 _MIDNIGHT_MS = 10 * 60 * 1_000
-"""A time of day that falls across this much around midnight is the next day, not a reset."""
+"""A time of day that goes back this close to midnight means the next day, not a reset."""
 _CLOCK = re.compile(
     rb"([EWIDV]) \((?:(\d{4}|\d\d)-(\d\d)-(\d\d) )?(\d\d):(\d\d):(\d\d)\.(\d{3})\d{0,3}\) ([^\s:@{][^:\n]{0,60}):"
 )
@@ -32,7 +32,7 @@ Header = tuple[bytes, bytes, bytes, bytes]
 
 
 class OtherHeaders:
-    """Reads these headers. Times of day become ms since the midnight before the first one."""
+    """Reads these headers. Times of day become ms since the midnight before the first time."""
 
     def __init__(self) -> None:
         self._first_day: date | None = None

@@ -6,7 +6,7 @@ import re
 from typing import NamedTuple
 
 LINE_MAX = 4096
-"""A line is cut after this many bytes without a newline, because it must be noise."""
+"""Maximum length of a line in bytes; a longer line must be noise, and is cut."""
 
 COLOUR = re.compile(rb"\x1b\[[0-9;]*m")
 ERASED = re.compile(rb"(?m)^[^\n]*\r\x1b\[K")
@@ -43,7 +43,7 @@ class LogLine(NamedTuple):
     is_joined: bool = False
     """Another task's output split the line; the parts were joined again."""
     is_fall: bool = False
-    """The time is so far behind the times of earlier lines that the board's clock must have restarted."""
+    """The time is far behind the times of earlier lines, so the board's clock must have restarted."""
 
     @property
     def whole(self) -> str:

@@ -16,7 +16,7 @@ NAMESPACE = "mem_history"
 REASONS = ("regular", "critical", "requested")
 GROUP_ROWS, GROUPS = 6, 25
 ROWS_MIN = GROUP_ROWS * (GROUPS - 1) + 1
-"""Rows that a board keeps at least, once it has written as many."""
+"""Minimum number of rows that a board keeps, once it has written that number."""
 
 _FORMAT = 0x4D48
 _HEADER = struct.Struct("<4H")
@@ -25,7 +25,7 @@ _ROW = struct.Struct("<3I3I3I3BB2H12s")
 
 @dataclass(frozen=True)
 class HistoryRow:
-    """What one row says about the samples since the last row."""
+    """One row: a summary of the samples since the last row."""
 
     sequence: int
     boot_count: int
@@ -79,7 +79,10 @@ def parse_flash_history(reply: Mapping[str, Any], what: str) -> FlashHistory:
 
 
 def rows_in_flash(partition: bytes) -> list[HistoryRow]:
-    """The rows in the content of an "nvs" partition, oldest first. Damaged and foreign groups are ignored."""
+    """The rows in the content of an "nvs" partition, oldest first.
+
+    Damaged groups, and groups of other firmware, are ignored.
+    """
     found: dict[int, HistoryRow] = {}
     for key, blob in read_nvs(partition, NAMESPACE).blobs.items():
         found |= {row.sequence: row for row in _rows_in(key, blob)}

@@ -1,4 +1,4 @@
-"""The memory story in a core dump: what `memory_crash` recorded before the crash (crash_story.h)."""
+"""The memory story in a core dump: the data that `memory_crash` recorded before the crash (crash_story.h)."""
 
 from __future__ import annotations
 
@@ -89,14 +89,14 @@ class StorySnapshot:
 
 @dataclass(frozen=True)
 class MemoryStory:
-    """Everything that was recorded, oldest first. Entries that the crash tore are left out."""
+    """All recorded entries, oldest first, without entries that the crash interrupted."""
 
     boot_id: str
     boot_count: int
     state: str
-    """Of the application; empty: a change was in progress."""
+    """State of the application; empty: a change was in progress."""
     step: str
-    """Of that change; empty: none had begun."""
+    """Step of that change; empty: no step had started."""
     warnings: tuple[StoryWarning, ...]
     failures: tuple[StoryFailure, ...]
     snapshots: tuple[StorySnapshot, ...]
@@ -133,7 +133,7 @@ def _segments(core: bytes) -> Iterator[bytes]:
             for segment in ELFFile(io.BytesIO(core)).iter_segments()
             if segment["p_type"] == "PT_LOAD"
         ]
-    except Exception:  # pyelftools passes on whatever a damaged file makes it raise
+    except Exception:  # a damaged file makes pyelftools raise any exception
         return
     yield from loaded
 

@@ -1,7 +1,7 @@
-"""Reads blobs from an NVS partition of ESP-IDF (page version 2), also if its last write was cut off.
+"""Reads blobs from an NVS partition of ESP-IDF (page version 2), even if its last write was cut off.
 
 A page has a header of 32 bytes, 32 bytes with 2 bits of state per entry, and 126 entries of 32 bytes. A blob is an
-index entry and data items in one or more pages; of two versions of a blob, one index entry is valid.
+index entry and data items in one or more pages; if a blob has two versions, only one index entry is valid.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ class NvsPartition:
     blobs: dict[str, bytes]
     """Whole blobs of the namespace, by key."""
     sequence: int
-    """Highest sequence number of a page: the number of pages begun since the partition was erased; 0 without pages."""
+    """Highest sequence number of a page, which is the number of pages started since the partition was erased; 0 without
+    pages."""
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ _STACK_TASK = re.compile(r'Detected in task "(.{1,60}?)" at 0x')
 _BEFORE = re.compile(
     r"CORRUPT HEAP: .|ESP_ERROR_CHECK failed: .|terminate called after|was called but failed"
 )
-"""Lines that explain an `abort` or `assert` that follows within a few lines."""
+"""Lines that explain an `abort` or `assert` within the next few lines."""
 _BEFORE_LINES_MAX = 8
 
 _DUMP = re.compile(r"Core {1,3}(\d{1,3}) register dump:")
@@ -79,7 +79,7 @@ OTHER_TRACES = (
     b"Aborting.", b"CORRUPT HEAP: ", b"ESP_ERROR_CHECK failed", b"terminate called after", b"was called but failed",
 )  # fmt: skip
 """Every line that starts or explains a panic contains one of these. TRACES may follow another task's unfinished line;
-OTHER_TRACES are on lines of their own, or in errors."""
+OTHER_TRACES are on separate lines, or in errors."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class StackFrame:
 
 @dataclass(frozen=True)
 class StackMemory:
-    """The words on the stack from its pointer on, as RISC-V chips print them."""
+    """The words on the stack, starting at the stack pointer, as RISC-V chips print them."""
 
     start: int
     """Address of the first word."""
@@ -104,17 +104,17 @@ class StackMemory:
 
 @dataclass(frozen=True)
 class CoreState:
-    """The state of one core. `core` is None where the handler prints no registers (abort)."""
+    """The state of one core. `core` is None if the handler prints no registers (abort)."""
 
     core: int | None = None
     registers: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
-    """By IDF's names: PC, PS, A0 … A15, SAR, EXCCAUSE, EXCVADDR, LBEG, LEND, LCOUNT, EPC1 …"""
+    """By ESP-IDF's names: PC, PS, A0 … A15, SAR, EXCCAUSE, EXCVADDR, LBEG, LEND, LCOUNT, EPC1 …"""
     backtrace: tuple[StackFrame, ...] = ()
     """Innermost call first."""
     mark: str = ""
     """`CORRUPTED` (the chain of stack frames is broken), `CONTINUES` (there are more calls than printed), or empty."""
     stack: StackMemory | None = None
-    """None where the handler prints a backtrace instead."""
+    """None if the handler prints a backtrace instead."""
 
     @property
     def is_corrupted(self) -> bool:
@@ -132,7 +132,7 @@ class Panic:
     headline: str
     """The text that reports the panic, from where it starts in its line."""
     core: int | None
-    """The core that panicked, None if the text does not say."""
+    """The core that panicked; None if the text does not name it."""
     details: tuple[str, ...] = ()
     """Further explaining lines, in order: heap corruption, ESP_ERROR_CHECK, the task of an overflowed stack, …"""
     states: tuple[CoreState, ...] = ()
@@ -175,7 +175,7 @@ class Panic:
 
     @property
     def task(self) -> str | None:
-        """The task whose stack overflowed, None if the text does not say."""
+        """The task with the overflowed stack; None if the text does not name it."""
         for text in (self.headline, *self.details):
             if found := _STACK.search(text) or _STACK_DETAIL.search(text) or _STACK_TASK.search(text):
                 return found[1]
@@ -183,7 +183,7 @@ class Panic:
 
     @property
     def excvaddr(self) -> int | None:
-        """The address whose access caused the exception, None if it was not printed."""
+        """The accessed address that caused the exception; None if it was not printed."""
         return self.registers.get("EXCVADDR", self.registers.get("MTVAL"))
 
     @property
@@ -202,7 +202,7 @@ def parse_backtrace(text: str) -> tuple[tuple[StackFrame, ...], str] | None:
 
 
 def find_panics(text: bytes, offset: int = 0) -> list[Panic]:
-    """All panics in a recording; the last one may be cut off."""
+    """All panics in a recording; the last panic may be cut off."""
     finder = PanicFinder()
     splitter = LineSplitter(offset)
     found = []
@@ -283,7 +283,7 @@ class PanicFinder:
         return found
 
     def _is_core_dump(self, text: str) -> bool:
-        """Collect the lines of a core dump in base64, which may be thousands."""
+        """Collect the lines of a core dump in base64; there may be thousands."""
         mark = _CORE_DUMP.search(text)
         if mark is not None:
             if mark[1] == "START" or self._core_dump is None:
@@ -356,7 +356,7 @@ def _parse(lines: Iterable[ConsoleLine]) -> Panic:
             if not headline:
                 cause, core, headline = head[0], head[1], head[2].rstrip()
                 number = line.number
-            else:  # the task watchdog says why, then aborts
+            else:  # the task watchdog prints the reason, then aborts
                 core = head[1] if core is None else core
                 details.append(head[2].rstrip())
             complete |= bool(_TWICE.search(text))

@@ -1,9 +1,9 @@
-r"""Readings of memory in the words of any firmware.
+r"""Readings of memory in the output formats of any firmware.
 
-Examples: `Free heap: 179788, min: 169788`, `freeHeap=4096`, `free sram: 4187 minimal sram: 47`. Some firmwares need
-patterns of their own:
+Examples: `Free heap: 179788, min: 169788`, `freeHeap=4096`, `free sram: 4187 minimal sram: 47`. Some firmware needs its
+own patterns:
 
-| firmware | what it prints |
+| firmware | output |
 |---|---|
 | Tasmota | `"Heap":138,"SleepMode":` in STATE, `"StatusMEM":{..."Heap":138,...,"PsrFree":1950`, in KB |
 | WLED | `Free heap/contiguous: 120000/50000`, `PSRAM: 4080kB/8192kB`, `DRAM 8-bit: Free: 5 bytes` |
@@ -18,7 +18,7 @@ import re
 from dataclasses import dataclass
 
 TEXT_MAX = 400
-"""Characters of a line in which readings are searched."""
+"""Maximum number of characters of a line that are searched for readings."""
 _PAIR = re.compile(
     r"([A-Za-z][A-Za-z_ ()./-]{0,40}?)\"?\s{0,2}[:=]?\s{0,6}(?<![\d.])(\d{1,10})(?![\d.]*\d|\.\d)"
     r"(?:\s?(bytes\b|[kKM]i?B\b|B\b|[kK]\b|%|ms\b|us\b|s\b|MHz\b))?"
@@ -38,11 +38,11 @@ _MEMORIES = (
     ("heap", re.compile(r"heap|mem")),
 )
 _LABEL = re.compile(r"\s{0,8}([A-Za-z][A-Za-z0-9 -]{1,20}): ")
-"""What a line is about, such as `DRAM 8-bit: Free: …`."""
+"""The subject of a line, such as `DRAM 8-bit: Free: …`."""
 _ONE_HEAP = re.compile(r"\s{0,8}At 0x[0-9a-f]{1,8} len |\s{0,8}largest_free_block \d{1,10} alloc_blocks ")
 """A heap of `heap_caps_print_heap_info`, which is a part of the totals."""
 _NO_HEAP = re.compile(r"(?i)32-?bit|\bRTC RAM\b|\blittlefs\b|\bspiffs\b")
-"""Memory that ordinary allocations do not use, and no memory."""
+"""Memory that ordinary allocations do not use, and texts that are not about memory."""
 _TASMOTA = re.compile(r'"(Heap|PsrFree)":(\d{1,7})\b')
 _TASMOTA_LINE = re.compile(r'"Heap":\d{1,7},"(?:SleepMode|StackLowMark|PsrMax|ProgramFlashSize)"')
 _WLED_HEAP = re.compile(r"Free heap/contiguous: (\d{1,10})/(\d{1,10})")
@@ -83,17 +83,17 @@ class TaskUse:
 
 
 def find_task_use(text: str) -> TaskUse | None:
-    """The memory of a task that a line of heap task tracking prints; None for any other line."""
+    """The memory of a task in a line of heap task tracking; None for any other line."""
     found = _TASK.match(text) or _TASK_ROW.match(text)
     return None if found is None else TaskUse(found[1].strip(), int(found[2]), int(found[3]))
 
 
 def find_readings(text: str, memory: str = "") -> list[Reading]:
-    """The readings in a line; none in a line that does not clearly print free memory.
+    """The readings in a line; empty if the line does not clearly print free memory.
 
     Args:
         text: the line without its header.
-        memory: the memory that an earlier line names for this one; empty if none does.
+        memory: the memory that an earlier line names for this line; empty if no line does.
     """
     special = _special(text)
     if special is not None:
@@ -122,7 +122,7 @@ def find_readings(text: str, memory: str = "") -> list[Reading]:
 
 
 def _special(text: str) -> list[Reading] | None:
-    """The readings in a line that has a pattern of its own; None for any other line."""
+    """The readings in a line that has its own pattern; None for any other line."""
     if _TASMOTA_LINE.search(text):
         sizes = {name: int(size) * 1024 for name, size in _TASMOTA.findall(text)}
         found = [Reading("heap", sizes["Heap"])]
@@ -145,7 +145,7 @@ def _special(text: str) -> list[Reading] | None:
 
 
 def _memory_in(words: str) -> str:
-    """The memory that lower-case words name; empty if they name none."""
+    """The memory named by lower-case words; empty if they do not name one."""
     return next((known for known, pattern in _MEMORIES if pattern.search(words)), "")
 
 

@@ -1,7 +1,7 @@
 """Finds records, `@<id|!> {json}*<crc>`, in the bytes of a serial line.
 
 A record may start anywhere: after another task's text, after a record without its newline, within the remains of a
-damaged one. The checksum decides, not the line structure.
+damaged record. The checksum decides, not the line structure.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class RecordScanner:
         """Number of damaged records so far."""
 
     def feed(self, data: bytes) -> list[Record | Corrupt]:
-        """Scan the next chunk; returns the sound and damaged records that it completes, in stream order."""
+        """Scan the next chunk; returns the intact and damaged records that it completes, in stream order."""
         self._buffer += data
         found: list[Record | Corrupt] = []
         while (head := _HEAD.search(self._buffer)) is not None:
@@ -126,7 +126,7 @@ class RecordScanner:
                 self.damaged += 1
             found.append(item)
             self._drop(start + used)
-        # Keep a possible beginning of a record's head.
+        # Keep a possible start of a record's head.
         at = self._buffer.rfind(b"@", max(0, len(self._buffer) - _HEAD_MAX))
         self._drop(len(self._buffer) if at < 0 else at)
         return found
@@ -149,7 +149,7 @@ class RecordScanner:
             if crc16(body) == int(end[1], 16):
                 return _decode(head[1], body, text[: end.end()], offset), end.end()
             reason = f"checksum {end[1].decode()} {CHECKSUM_WRONG}"
-        # A sound record later in the text means that this record will never be completed.
+        # An intact record later in the text means that this record will never be completed.
         following = _HEAD.search(text, 1) if ends else None
         while following is not None:
             rest = text[following.start() :]

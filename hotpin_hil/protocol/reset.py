@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 BANNER_MAX = 120
-"""Upper limit of a banner's length, bytes. A search in a growing stream restarts this far before its end."""
+"""Upper limit of a banner's length, bytes. A search in a growing stream restarts this number of bytes before its
+end."""
 
 POWER_ON, SOFTWARE, SLEEP, WATCHDOG, BROWN_OUT, USB, OTHER = (
     "power-on", "software", "sleep", "watchdog", "brown-out", "USB", "other",
@@ -80,7 +81,7 @@ def find_banners(stream: bytes | bytearray, start: int = 0) -> Iterator[ResetBan
 
 
 def is_damaged_banner(line: str) -> bool:
-    """Whether a line without an intact banner has the remains of one."""
+    """Whether a line without an intact banner has the remains of a banner."""
     return _DAMAGED.search(line) is not None
 
 

@@ -30,10 +30,11 @@ class SequenceCheck:
         self._next = 0
         self._missing: dict[int, Gap] = {}
         self._early: set[int] = set()
-        """Numbers below `_first` that arrived later. They belong to stored replies from before the harness listened."""
+        """Numbers below `_first` that arrived later. They belong to stored replies from the time before the harness was
+        listening."""
 
     def add(self, record: Record, index: int) -> bool:
-        """Count the next record, and note the numbers missing before it.
+        """Count the next record, and store the numbers missing before it.
 
         Args:
             record: the record.
@@ -45,7 +46,7 @@ class SequenceCheck:
         n = record.n
         if record.boot != self.boot:
             if any(boot == record.boot for boot, _ in self.boots):
-                return False  # a straggler of an earlier boot
+                return False  # a late record of an earlier boot
             self.boot = record.boot
             self.boots.append((record.boot, index))
             self._missing.clear()
@@ -63,5 +64,5 @@ class SequenceCheck:
         return self._missing.pop(n, None) is not None
 
     def gaps(self, since: int = 0) -> list[Gap]:
-        """Missing records of the current boot whose loss was detected at index `since` or later."""
+        """Missing records of the current boot, if the loss was detected at index `since` or later."""
         return [gap for gap in self._missing.values() if gap.seen_at >= since]

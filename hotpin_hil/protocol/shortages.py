@@ -18,13 +18,13 @@ class Denied:
     """An allocation that failed."""
 
     consumer: str
-    """The component that asked for it, in a reader's words; empty if the line does not say."""
+    """The component that requested it, in readable words; empty if the line does not name it."""
     memory: str = ""
     """"internal", "dma", "psram" or empty."""
     size: int | None = None
     caps: int | None = None
     have: int | None = None
-    """Free bytes of all heaps, if the line states them."""
+    """Free bytes of all heaps, if the line has them."""
     function: str = ""
 
 
@@ -35,7 +35,7 @@ def caps_text(caps: int) -> str:
 
 
 def memory_of_caps(caps: int) -> str:
-    """The memory that a set of capabilities asks for."""
+    """The memory that a set of capabilities selects."""
     if caps & 0x400:
         return "psram"
     if caps & 0x8:
@@ -89,8 +89,8 @@ def denied(tag: str, text: str, *, is_complaint: bool) -> Denied | None:
     """The failed allocation that a line reports; None for any other line.
 
     Args:
-        tag: of the line; empty for a line without a header.
-        text: after the header.
+        tag: tag of the line; empty for a line without a header.
+        text: text after the header.
         is_complaint: whether the line is an error or a warning. In other lines only unmistakable texts count.
     """
     if "failed to allocate" in text and (found := _HOOK.search(text)) is not None:

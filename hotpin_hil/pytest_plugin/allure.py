@@ -61,7 +61,7 @@ class AllurePlugin:
         Args:
             config: Configuration of the run.
             evidence: Source of the lines and of the qualification.
-            folder: Folder of results.jsonl, to which file names in its lines are relative.
+            folder: Folder of results.jsonl; file names in its lines are relative to it.
         """
         self._config = config
         self._evidence = evidence
@@ -76,7 +76,7 @@ class AllurePlugin:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self) -> None:
-        """Replace Allure's file logger, which is registered by now."""
+        """Replace Allure's file logger, which is already registered."""
         for logger in allure_commons.plugin_manager.get_plugins():
             if type(logger) is AllureFileLogger:
                 self._config.add_cleanup(_filter_containers(self._results, logger, self._of_tools))
@@ -96,7 +96,7 @@ class AllurePlugin:
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Attach the evidence after a test has ended."""
-        report = yield  # by now the verdict plugin has written its last line about the test
+        report = yield  # at this point the verdict plugin has written its last line about the test
         if call.when == TEARDOWN:
             self._attach([line for line in self._lines if line.test_id == item.nodeid])
         return report
@@ -176,7 +176,8 @@ def _csv(measured: list[MeasurementLine]) -> str:
 
 
 def _filter_containers(folder: Path, logger: AllureFileLogger, left_out: set[str]) -> Callable[[], None]:
-    """Replace Allure's logger by one that omits these fixtures unless they failed; returns a function to undo it."""
+    """Replace Allure's logger by a logger that omits these fixtures unless they failed; returns a function that undoes
+    this."""
 
     class Logger(AllureFileLogger):  # type: ignore[misc]
         @allure_commons.hookimpl  # type: ignore[untyped-decorator]
@@ -210,7 +211,7 @@ def _filter_containers(folder: Path, logger: AllureFileLogger, left_out: set[str
 
 @contextmanager
 def _ignored_shortage() -> Iterator[None]:
-    """Leave out a file of Allure's if the disk is full; results.jsonl reports the full disk."""
+    """Skip a file of Allure if the disk is full; results.jsonl reports the full disk."""
     try:
         yield
     except OSError as error:

@@ -18,7 +18,7 @@ class Baseline:
     """The runs of the last release."""
 
     def __init__(self, config: pytest.Config) -> None:
-        """Take the options without reading anything."""
+        """Store the options without reading the runs."""
         self._folders = [config.invocation_params.dir / Path(folder) for folder in config.option.baseline]
         self._fails = config.option.fail_on_regression
         self._bases: list[Release] = []

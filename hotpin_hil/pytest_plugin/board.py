@@ -158,7 +158,7 @@ class BoardPlugin:
         return self.channel.text().decode("utf-8", errors="replace") if self.channel else ""
 
     def host_fault(self) -> HostError | None:
-        """A fault of this machine that reached the board of the running test."""
+        """A fault of this machine that affected the board of the running test."""
         return self._session.board.host_fault() if self._is_prepared and self.board.is_chosen else None
 
     def chip_answers(self) -> bool:
@@ -219,7 +219,7 @@ def needs_of(item: pytest.Item) -> set[str]:
 
 
 def first_dut(dut: Any) -> Any:
-    """The `dut` for events and commands, which is the first in a test with several."""
+    """The `dut` for events and commands: the first, in a test with several."""
     return dut[0] if isinstance(dut, (list, tuple)) else dut
 
 

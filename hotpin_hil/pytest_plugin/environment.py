@@ -7,7 +7,7 @@ from typing import Any
 
 
 def environment(qualification: Mapping[str, Any]) -> list[tuple[str, object]]:
-    """The verdict, the kind of evidence, the boards, and all that is known about firmware and harness.
+    """The verdict, the kind of evidence, the boards, and all data about firmware and harness.
 
     Args:
         qualification: Content of qualification.json.

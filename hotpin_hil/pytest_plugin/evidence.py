@@ -163,7 +163,7 @@ class EvidencePlugin:
             self._results = ResultsFile(Path(path))
             self._waivers = read_results(Path(path)).waivers
             self._config.add_cleanup(self._results.close)
-        # The controller has reported any error; the first test reports a new one.
+        # The controller has already reported any error; the first test reports a new error.
         with suppress(HilError):
             self._board.choose()
 
@@ -222,7 +222,7 @@ class EvidencePlugin:
         if self._counter.counts:  # without a completed test, an empty table would hide pytest's own message
             self._terminal.qualification = self.qualification
         self._results = None
-        writer.close()  # only now, so that no other run replaces the results before they are read
+        writer.close()  # last, so that no other run replaces the results before they are read
 
     def _note_incomplete(self, session: pytest.Session, qualification: Mapping[str, Any]) -> None:
         if (

@@ -107,7 +107,8 @@ class SuiteMarks:
     def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
         """Record deselected tests, so that a requirement does not pass just because its failing test was not run.
 
-        Long tests (`soak`) do not count, because a normal run deselects them, and they only repeat others at length.
+        Long tests (`soak`) do not count, because a normal run deselects them, and they only repeat other tests for
+        longer.
         """
         left_out = [item for item in items if requirement_ids(item) and not item.get_closest_marker(SOAK)]
         if self.is_suite and left_out:

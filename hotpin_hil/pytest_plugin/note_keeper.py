@@ -63,7 +63,7 @@ class NoteKeeper:
         self._channel: Channel | None = None
         self._dut: Any = None
         self._faults: list[str] = []
-        """Emulator faults that made restarts necessary. The emulator appends to this list during the test."""
+        """Emulator faults that caused restarts. The emulator appends to this list during the test."""
 
     def begin(self, item: pytest.Item) -> None:
         """Start the notes of a test, before its set-up."""
@@ -155,7 +155,7 @@ class NoteKeeper:
     def _draw_heaps(
         self, notes: BoardNotes, channel: Channel, why: str, wanted: tuple[str, int] | None
     ) -> None:
-        """Record the heap maps, starting with the memory in which a block did not fit."""
+        """Record the heap maps, starting with the memory where a block did not fit."""
         device = Device(channel)
         where, size = wanted or (INTERNAL, None)
         with suppress(HilError):  # the test has already failed

@@ -1,4 +1,4 @@
-"""Panics of a failed test: decodes their backtraces, reads the core dump back, and stores both with the results."""
+"""Decodes the backtraces of a failed test's panics, reads the core dump, and stores both with the results."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def keep_panics(
         channel: the console of the test.
         dut: the test's `dut`.
         folder: the run's output folder.
-        take: receives lines for the results file.
+        take: receives the lines for the results file.
 
     Returns:
         A readable text for each panic.

@@ -1,4 +1,4 @@
-"""Writes the plan of a run: its tests, their requirements, and what they do."""
+"""Writes the plan of a run: its tests, their requirements and descriptions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class PlanPlugin:
         self._write = write
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Write the list of planned tests, and what they do."""
+        """Write the list of planned tests with their descriptions."""
         items = [item for item in session.items if self._marks.includes(item)]
         if items:
             self._write(PlanNote({item.nodeid: requirement_ids(item) for item in items}))

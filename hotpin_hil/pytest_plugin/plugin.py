@@ -118,7 +118,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--allow-dirty",
         action="store_true",
-        help="allow QUALIFIED in spite of uncommitted changes or an unknown commit; the report says so",
+        help="allow QUALIFIED despite uncommitted changes or an unknown commit; the report mentions it",
     )
     group.addoption(
         "--allure",
@@ -229,7 +229,7 @@ def _run_folder(config: pytest.Config) -> RunFolder:
     """The run's folder, chosen at the first call."""
     if _FOLDER_KEY not in config.stash:
         config.stash[_FOLDER_KEY] = RunFolder(config)
-        config.add_cleanup(config.stash[_FOLDER_KEY].close)  # the first cleanup that is added runs last
+        config.add_cleanup(config.stash[_FOLDER_KEY].close)  # cleanups run in reverse: this one is last
     return config.stash[_FOLDER_KEY]
 
 
@@ -239,7 +239,7 @@ def board_of(config: pytest.Config) -> BoardInUse:
 
 
 def recorder_of(item: pytest.Item) -> Recorder:
-    """The recorder of a running test; `item` is the `request.node` of the test's fixtures."""
+    """The recorder of a running test; in fixtures, `item` is `request.node`."""
     return item.stash[evidence_side.RECORDER_KEY]
 
 

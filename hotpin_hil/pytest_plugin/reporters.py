@@ -1,6 +1,6 @@
 """Verdicts in JUnit's XML and in Allure's results.
 
-Both formats derive the result from the phase and the class of an exception, which do not say whether firmware or bench
+Both formats derive the result from the phase and the class of an exception, which do not show whether firmware or bench
 is at fault. These reporters use the verdict instead: FAIL and UNSET become JUnit's `failure` and Allure's `failed`;
 BLOCKED becomes `error` and `broken`, in any phase.
 """
@@ -77,7 +77,7 @@ class ReporterPlugin:
         ]
 
     def report_keys(self, report: pytest.TestReport, item: pytest.Item) -> None:
-        """Add the place of a test and the keys that test management tools read.
+        """Add the file and line of a test, and the keys for test management tools.
 
         Args:
             report: Report of the teardown.
@@ -141,7 +141,7 @@ def _mend_junit(path: Path, facts: Sequence[tuple[str, object]]) -> None:
         cases = suite.findall("testcase")
         verdicts = {_name(case): found for case in cases if (found := _properties(case)).get(_VERDICT)}
         for case in cases:
-            # A test that failed both in its call and in teardown has two cases; only one carries the verdict.
+            # A test that failed both in its call and in teardown has two cases; only one has the verdict.
             _mend_case(case, verdicts.get(_name(case), {}))
         for element, attribute in _JUNIT_RESULTS.items():
             suite.set(attribute, str(sum(case.find(element) is not None for case in cases)))

@@ -1,4 +1,4 @@
-"""The folder of a run: its choice, and what happens to it if the run executes no test."""
+"""Chooses the folder of a run, and cleans it up if the run executes no test."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from hotpin_hil.report.write import METRICS_FILE, QUALIFICATION_FILE, REPORT_FIL
 ALLURE_RESULTS = "allure-results"
 LOGS = "logs"
 _FILES = (FILE_NAME, QUALIFICATION_FILE, REPORT_FILE, METRICS_FILE, LOGS, PANICS, ALLURE_RESULTS)
-"""Files and folders of a run in a folder that the user named."""
+"""Files and folders of a run, in a folder that the user chose."""
 
 _HANDED_OVER = "hotpin_folder"
 """Key of a worker's input: the folder of the run."""
 
 
 class RunFolder:
-    """The folder of this run. It never holds files of two runs."""
+    """The folder of this run. It never contains files of two runs."""
 
     def __init__(self, config: pytest.Config) -> None:
-        """Choose the folder without making it.
+        """Choose the folder without creating it.
 
         Args:
             config: Configuration of the run.
@@ -52,23 +52,23 @@ class RunFolder:
         self._is_workers = bool(worker_id(config))
         self._is_named = bool(named)
         self._before = {name for name in ("", *_FILES) if (self.path / name).exists()}
-        """What existed before the run; "" is the folder itself."""
+        """Names that existed before the run; "" is the folder itself."""
         self._with_allure = config.option.allure
         self._may_overwrite = config.option.overwrite
         self._older: Path | None = None
-        """Folder with the files of the run that this run overwrites; they return if no test is executed."""
+        """Folder with the overwritten files of the earlier run; they are restored if no test is executed."""
         self.holds_results = False
         """Whether this run has written results.jsonl in the folder."""
         self._has_test = False
 
     def begin(self) -> None:
-        """Make sure that the folder holds no other run's results.
+        """Make sure that the folder does not contain another run's results.
 
         Raises:
             UsageError: It does, and the user did not ask to overwrite them.
         """
         if not (self.path / FILE_NAME).exists() or is_being_written(self.path):
-            return  # a run that is being written is refused with its own message
+            return  # a folder with a run in progress is refused with another message
         if not self._may_overwrite:
             raise UsageError(
                 f"{self.path} holds the results of another run",
@@ -78,7 +78,7 @@ class RunFolder:
         self._older.mkdir()
         _move(self.path, self._older)
         if self._with_allure:
-            (self.path / ALLURE_RESULTS).mkdir()  # allure-pytest has made it, and does not make it again
+            (self.path / ALLURE_RESULTS).mkdir()  # allure-pytest has created it, and does not create it again
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
@@ -87,7 +87,7 @@ class RunFolder:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logstart(self) -> None:
-        """Keep the folder from the first test on, and let `latest` name it."""
+        """Keep the folder once the first test runs, and let `latest` name it."""
         if self._has_test or self._is_workers:
             return
         self._has_test = True
@@ -100,7 +100,7 @@ class RunFolder:
                 )
 
     def close(self) -> None:
-        """Remove what a run without a test has made, and the files that a run with tests has overwritten."""
+        """After a run without a test, remove its files; after a run with tests, remove the overwritten files."""
         if self._is_workers:
             return
         shutil.rmtree(self.path / RUN_STATE, ignore_errors=True)
@@ -120,7 +120,7 @@ class RunFolder:
             self._older.rmdir()
         for name in (ALLURE_RESULTS, ""):
             if name not in self._before:
-                with suppress(OSError):  # JUnit's file, which pytest wrote to the folder, stays
+                with suppress(OSError):  # the JUnit file that pytest wrote to the folder stays
                     (self.path / name).rmdir()
 
 

@@ -31,7 +31,7 @@ _GITHUB_JOB = ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID")
 
 
 def read_provenance(config: pytest.Config, board: BoardInUse, requirements: Path) -> Provenance:
-    """Gather the provenance of a run whose board is chosen and leased.
+    """Gather the provenance of a run. The board must be chosen and leased.
 
     Args:
         config: Configuration of the run.

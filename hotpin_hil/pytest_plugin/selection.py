@@ -48,7 +48,7 @@ class SelectionPlugin:
 
 
 class OrderPlugin:
-    """Shuffles the tests, identically in each worker, so that verdicts that depend on the order are noticed."""
+    """Shuffles the tests, identically in each worker, to reveal verdicts that depend on the order."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed

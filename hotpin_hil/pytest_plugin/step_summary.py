@@ -48,7 +48,7 @@ def _reason(entry: Mapping[str, Any]) -> str:
 
 
 def _cell(text: str) -> str:
-    """Text without a meaning in Markdown or in a table."""
+    """The text, escaped for a Markdown table."""
     text = printable(text).replace("\n", " ")
     for sign in "\\`*_|<>[]#":
         text = text.replace(sign, f"\\{sign}")

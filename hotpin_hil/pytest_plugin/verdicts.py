@@ -39,7 +39,7 @@ _CRASH_REMEDY = "run it again; if it happens again, run it alone and without -n 
 
 
 class _NotMet(AssertionError):
-    """Raised at the end of a test whose measurements are missing or outside their limits.
+    """Raised at the end of a test with measurements that are missing or outside their limits.
 
     `Recorder.verdicts` has the verdict of each requirement.
     """
@@ -66,7 +66,7 @@ class VerdictPlugin:
             config: Configuration of the run.
             board: Plugin that provides the board.
             marks: The suite's requirement marks.
-            notes: Writes the notes about what the board sends.
+            notes: Writes the notes about the board's output.
             reporters: Receives the verdicts for JUnit and Allure.
             write: Writes a line of results.jsonl.
             evidence_fault: Returns why the evidence cannot be written now; None if it can.
@@ -82,13 +82,13 @@ class VerdictPlugin:
         self._reporters = reporters
         self._write = write
         self._dead: Finding | None = None
-        """The finding after which no further test can reach the board; None while the board is reachable."""
+        """The finding that made the board unreachable; None while it is reachable."""
         self._attempts: dict[str, list[str]] = {}
         """Node id -> the worst verdict of each attempt so far; a plugin may repeat a failed test."""
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        """Give each attempt of a test its own recorder, unless the test does not apply or its board is dead."""
+        """Create a recorder for each attempt of a test, unless the test does not apply or its board is dead."""
         if not self._marks.includes(item):
             return
         item.stash[RECORDER_KEY] = Recorder(item.nodeid, requirement_ids(item), self._write, self._waivers())
@@ -119,7 +119,7 @@ class VerdictPlugin:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
-        """Fail a test that ended normally, but whose measurements are missing or outside their limits."""
+        """Fail a test that ended normally with measurements that are missing or outside their limits."""
         __tracebackhide__ = True
         result = yield
         recorder = item.stash.get(RECORDER_KEY, None)
@@ -181,7 +181,7 @@ class VerdictPlugin:
             self._dead = finding
 
     def _block_without_evidence(self, item: pytest.Item, report: pytest.TestReport) -> None:
-        """Block a test whose lines are not all in the results file."""
+        """Block a test if some of its lines are not in the results file."""
         fault = self._evidence_fault()
         if fault is None:
             return
@@ -193,7 +193,7 @@ class VerdictPlugin:
             setattr(report, REPORT_VERDICT, finding.verdict.value)
 
     def _as_attempt(self, lines: list[VerdictLine], nodeid: str) -> list[VerdictLine]:
-        """Name the earlier attempts in the reasons of a test that was repeated."""
+        """Mention the earlier attempts in the reasons of a repeated test."""
         attempts = self._attempts.setdefault(nodeid, [])
         if attempts:
             before = f"{FLAKY}{', '.join(attempts)} in {_count(len(attempts))} before"
@@ -241,7 +241,7 @@ class VerdictCounter:
             self._count_failure(report)
 
     def _count_failure(self, report: pytest.TestReport) -> None:
-        """Count a failed test outside the suite, or one whose worker crashed."""
+        """Count a failed test outside the suite, or a test in a crashed worker."""
         ids = read_results(self._folder).unfinished().get(report.nodeid)
         if ids is None:
             self.counts[Verdict.FAIL] += 1
@@ -257,7 +257,7 @@ class VerdictCounter:
 
 
 def _finding(report: pytest.TestReport, call: pytest.CallInfo[None], board: BoardPlugin) -> Finding | None:
-    """The finding on the exception that ended this phase; None if the phase raised none."""
+    """The finding on the exception of this phase; None without an exception."""
     if call.excinfo is None or isinstance(call.excinfo.value, _NotMet):
         return None
     error = call.excinfo.value
@@ -306,8 +306,8 @@ def _reasons(verdict: Verdict, ids: list[str], findings: list[Finding], recorder
 
 
 def _shown_verdict(findings: list[Finding]) -> Verdict:
-    """Verdict to show after a phase: NOT_APPLICABLE if the test does not apply to this kind of board, although its skip
-    alone would be BLOCKED; else that of the newest finding."""
+    """Verdict to show after a phase: NOT_APPLICABLE if the test does not apply to this kind of board (its skip alone
+    would be BLOCKED); otherwise the verdict of the newest finding."""
     if any(finding.verdict is Verdict.NOT_APPLICABLE for finding in findings):
         return Verdict.NOT_APPLICABLE
     return findings[-1].verdict
@@ -316,7 +316,7 @@ def _shown_verdict(findings: list[Finding]) -> Verdict:
 def _combine(measured: Verdict, ended: Verdict | None) -> Verdict:
     """The verdict on a requirement from its measurements and from an early end of the test, if any.
 
-    A requirement that is not measured because the test ended early is not UNSET.
+    If the test ended early, a requirement without measurements is not UNSET.
     """
     if ended is None:
         return measured

@@ -1,7 +1,7 @@
 """Static SVG charts for the reports, drawn with matplotlib, which is imported with the first chart.
 
-A chart takes its colours from the page (CSS variables of templates/page.css), so that it is dark on a dark screen and
-black on paper. Text in a chart is escaped text in the SVG, never mathematics or markup.
+A chart takes its colours from the page (CSS variables of templates/page.css), so that it suits a dark screen and is
+black on paper. Text in a chart is escaped in the SVG, and is never interpreted as math or markup.
 """
 
 from __future__ import annotations
@@ -201,7 +201,7 @@ Box = tuple[float, float, float, float]
 
 
 def boxes_patch(boxes: Sequence[Box], **style: Any) -> Any:
-    """Draw all boxes with the same style as one path, so that thousands of them stay small and fast."""
+    """Draw all boxes with the same style as one path, so that thousands of boxes stay small and fast."""
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path
 
@@ -221,10 +221,10 @@ def plain(axes: Any, *, grid: str = "y") -> None:
 
 
 def thinned(values: Sequence[float], buckets: int) -> list[int]:
-    """Indices of a series, thinned for a drawing.
+    """Indices of a series, thinned out for a drawing.
 
     Keeps the first, last, least and greatest value of each of `buckets` equal parts, so that no extreme is hidden. A
-    short series is kept whole.
+    short series is kept completely.
     """
     count = len(values)
     if count <= 4 * buckets:

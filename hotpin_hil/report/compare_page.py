@@ -32,7 +32,7 @@ TITLES = {
 _VALUE_MAX = 40
 """Maximum number of characters of a value."""
 _PLACES_SHOWN = 3
-"""Number of places that a line names."""
+"""Maximum number of places in a line."""
 
 _COLUMNS = ("requirement", "place", "name", "base", "candidate", "difference", "why")
 
@@ -90,7 +90,7 @@ def change_lines(changes: Sequence[ReleaseChange], title: str) -> list[str]:
 
 
 def _groups(changes: Iterable[ReleaseChange]) -> list[list[ReleaseChange]]:
-    """Measurements with an equal difference together, all other changes on their own."""
+    """Groups measurements with an equal difference; other changes stay separate."""
     groups: dict[object, list[ReleaseChange]] = {}
     for number, change in enumerate(changes):
         is_shared = change.subject == MEASUREMENT and change.size
@@ -147,7 +147,7 @@ def _verdicts(comparison: ReleaseComparison, *, fails: bool) -> dict[str, dict[s
 
 
 def changes_of(entry: Mapping[str, Any]) -> list[ReleaseChange]:
-    """The changes in the JSON data of a BaselineNote. Those that no comparison writes are left out."""
+    """The changes in the JSON data of a BaselineNote. Invalid changes are left out."""
     found = []
     for row in entry["changes"]:
         with suppress(LookupError, TypeError, ValueError):
@@ -167,7 +167,7 @@ def baseline_lines(entry: Mapping[str, Any]) -> list[str]:
 
 
 def baseline_view(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """What the section of a report shows, from the JSON data of a BaselineNote."""
+    """Data for the report's section, from the JSON data of a BaselineNote."""
     changes = changes_of(entry)
     return {
         "text": entry["text"],
@@ -232,6 +232,6 @@ def _wrapped(text: str, indent: str) -> list[str]:
         WIDTH,
         initial_indent=indent,
         subsequent_indent=f"{indent}  ",
-        break_long_words=False,  # a test's name can be copied
+        break_long_words=False,  # complete, so that it can be copied
         break_on_hyphens=False,
     )

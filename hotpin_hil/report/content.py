@@ -76,20 +76,20 @@ class RequirementRow:
     proofs: tuple[Proof, ...]
     charts: tuple[Chart, ...]
     name: str = ""
-    """Name of the value shown; empty if none is."""
+    """Name of the shown value; empty if there is none."""
     value: str = ""
     limit: str = ""
     share: float | None = None
-    """Remaining margin, as a share of the limit; None if a share makes no sense."""
+    """Remaining margin, as a share of the limit; None if a share is meaningless."""
     is_marginal: bool = False
-    """Whether the value shown is MARGINAL."""
+    """Whether the shown value is MARGINAL."""
     klass: str = ""
     """"measured", "modelled" or "both"."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A test that did not verify its requirements, and why."""
+    """A test that did not verify its requirements, with the reason."""
 
     anchor: str
     ids: tuple[str, ...]
@@ -125,7 +125,7 @@ class Content:
     leaks: list[Chart]
     more_leaks: list[str]
     profile: list[Chart]
-    """Who held memory, by call site."""
+    """Memory in use, by call site."""
     deviations: list[str]
     noise: list[str]
     raw: list[RawLog]
@@ -334,7 +334,7 @@ def _shortened(log: _Log) -> _Log:
 def _longest_timeline(
     stories: Mapping[str, TestStory], defaults: Mapping[str, int], charts: dict[str, list[Chart]]
 ) -> list[Chart]:
-    """The timeline of the test with the most mode transitions: a day of the product in short."""
+    """The timeline of the test with the most mode transitions: a summary of the product's day."""
     story = max(stories.values(), key=lambda story: len(story.changes), default=None)
     timeline = timeline_of(story.boots, defaults) if story and story.changes else None
     if story is None or timeline is None:
@@ -429,7 +429,7 @@ def _leaks(stories: Iterable[TestStory], charts: dict[str, list[Chart]]) -> tupl
 
 
 def _profile(stories: Iterable[TestStory], charts: dict[str, list[Chart]]) -> list[Chart]:
-    """A treemap per memory and state of the board, of the newest profile of each."""
+    """A treemap of the newest profile for each memory and state of the board."""
     newest = {line.when: line for story in stories for line in story.allocations}
     found: list[Chart] = []
     for line in newest.values():
@@ -441,7 +441,7 @@ def _profile(stories: Iterable[TestStory], charts: dict[str, list[Chart]]) -> li
             ]
             if any(site.bytes > 0 for site in held):
                 name = f"profile-{len(found) + 1}"
-                chart = treemap(held, name, f"Who holds {memory} memory: {line.when}")
+                chart = treemap(held, name, f"Use of {memory} memory: {line.when}")
                 found.append(chart)
                 charts.setdefault(line.test, []).append(chart)
     return found

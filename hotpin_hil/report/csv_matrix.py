@@ -1,7 +1,7 @@
 """The requirement matrix both ways as CSV: requirement -> tests -> values, and test -> requirements.
 
-The texts come from boards and logs, and a spreadsheet runs a cell that begins like a formula. Such a text begins with
-an apostrophe here, which a spreadsheet shows as text.
+The texts come from boards and logs, and a spreadsheet would execute a cell that starts like a formula. Such a text gets
+an apostrophe in front, so that a spreadsheet shows it as text.
 """
 
 from __future__ import annotations

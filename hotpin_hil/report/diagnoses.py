@@ -65,7 +65,8 @@ class _Replay:
         self.high_ms = None
 
     def record(self, kind: Kind, line: EventNote | ReplyNote, number: int, data: dict[str, Any]) -> None:
-        """Feed a record to the diagnosis; ignores one without board time or boot, which only damaged results have."""
+        """Feed a record to the diagnosis. Records without board time or boot, which only damaged results have, are
+        ignored."""
         if not isinstance(line.t, int) or not isinstance(line.boot, str):
             return
         self._number += 1

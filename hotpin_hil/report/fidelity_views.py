@@ -136,7 +136,8 @@ def _cells(*texts: str) -> str:
 
 
 def put_into(path: Path, text: str) -> None:
-    """Replace the text between BEGIN and END in a document. Raises UsageError unless each occurs once, in order."""
+    """Replace the text between BEGIN and END in a document. Raises UsageError unless both occur exactly once, in this
+    order."""
     try:
         document = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

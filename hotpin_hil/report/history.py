@@ -53,7 +53,7 @@ def history_page(rows: Sequence[HistoryRow], source: str) -> str:
 
 
 def history_chart(rows: Sequence[HistoryRow], name: str, title: str) -> Chart:
-    """Draw the rows, oldest first, at least one, as one time axis: boots follow each other without the time off."""
+    """Draw the rows (at least one, oldest first) on one time axis, without the time between boots."""
     hours = _hours(rows)
     with drawing(340, rows=[1] * len(MEMORIES)) as (figure, panels):
         for memory, axes in zip(MEMORIES, panels, strict=True):

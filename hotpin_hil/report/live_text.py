@@ -25,7 +25,7 @@ def one_line(news: News, decoder: TraceDecoder | None = None) -> str:
 
 
 def news_lines(news: News) -> list[str]:
-    """A piece of news as lines of free width, the headline first."""
+    """A piece of news as lines of any width, the headline first."""
     if news.diagnosis is None:
         return [printable(news.text)]
     found = news.diagnosis
@@ -41,7 +41,7 @@ def news_lines(news: News) -> list[str]:
 
 
 def panic_lines(event: ev.LogEvent) -> list[str]:
-    """What else a panic printed: its details and its backtrace; empty for another event."""
+    """Details and backtrace of a panic; empty for any other event."""
     if not isinstance(event, ev.PanicSeen):
         return []
     panic = event.panic
@@ -52,7 +52,7 @@ def panic_lines(event: ev.LogEvent) -> list[str]:
 
 
 def code_lines(event: ev.LogEvent, decoder: TraceDecoder) -> list[str]:
-    """The decoded calls of an event; empty if it has no address of code.
+    """The decoded calls of an event; empty if it has no code address.
 
     Raises:
         UsageError: the toolchain that the user named cannot read the ELF.

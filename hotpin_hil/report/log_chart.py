@@ -60,7 +60,7 @@ def _is_timed(every: Sequence[MemorySeries]) -> bool:
 
 
 def _places(every: Sequence[MemorySeries]) -> Mapping[int, float]:
-    """Where each boot begins on the axis of times (s); empty if the axis has line numbers."""
+    """Start of each boot on the time axis (s); empty if the axis has line numbers."""
     if not _is_timed(every):
         return {}
     ends: dict[int, int] = {}
@@ -100,7 +100,7 @@ def _draw(axes: Any, memory: str, shown: Sequence[MemorySeries], places: Mapping
 
 
 def _in_words(panels: Mapping[str, Sequence[MemorySeries]], boots: int) -> str:
-    """Which readings the drawing has; `boots` is 0 if its axis has line numbers."""
+    """Caption: the readings in the drawing. `boots` is 0 if the axis has line numbers."""
     parts = []
     for memory, shown in panels.items():
         which = ", ".join(

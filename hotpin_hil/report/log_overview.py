@@ -28,10 +28,10 @@ class OverviewRow:
     """One log."""
 
     number: int
-    """Place among the analyses, from 0."""
+    """Index of the analysis, from 0."""
     name: str
     gravity: Gravity | None
-    """Of the gravest diagnosis; None without a diagnosis."""
+    """Gravity of the gravest diagnosis; None without a diagnosis."""
     boots: int
     lines: int
     summary: str

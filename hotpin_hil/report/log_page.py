@@ -37,7 +37,7 @@ class DiagnosisPart:
     found: Diagnosis
     excerpt: Excerpt
     evidence: tuple[Evidence, ...]
-    """What the excerpt does not show."""
+    """Evidence outside the excerpt."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,9 @@ class LogPart:
     """Facts about the whole log."""
     diagnoses: tuple[DiagnosisPart, ...]
     absent: tuple[str, ...]
-    """What was looked for and not found."""
+    """Topics that were searched for and not found."""
     not_judged: tuple[tuple[str, str], ...]
-    """What could not be judged, and why."""
+    """Topics that could not be judged, with the reason."""
     complaints: Table
     boots: Table
     memory: Table
@@ -85,7 +85,7 @@ def render(
     refused: Sequence[RefusedFile] = (),
     difference: LogDifference | None = None,
 ) -> str:
-    """Render the page: an overview, what differs, then each log, the worst first. All text from logs is escaped."""
+    """Render the page: an overview, the differences, then each log, the worst first. All text from logs is escaped."""
     rows = [OverviewPart(row, f"log-{place}") for place, row in enumerate(overview(analyses), 1)]
     return render_page(
         "log.html",
@@ -250,7 +250,7 @@ def _complaints(analysis: LogAnalysis) -> Table:
 
 
 def _changes(difference: LogDifference) -> Table:
-    """Complaints and lowest memory that differ."""
+    """Differences in complaints and in the lowest memory."""
     rows = [
         (
             f"{'errors' if change.level == 'E' else 'warnings'} of {shorten(change.tag, 40)}",

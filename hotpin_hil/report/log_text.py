@@ -40,7 +40,7 @@ def all_lines(
     *,
     is_coloured: bool = False,
 ) -> list[str]:
-    """The results of several logs as lines: an overview, what differs, then each log, the worst first."""
+    """The results of several logs as lines: an overview, the differences, then each log, the worst first."""
     rows = overview(analyses)
     width = max((len(row.name) for row in rows), default=0)
     lines = [_painted(_overview_line(row, width), row.word, is_coloured) for row in rows]
@@ -75,7 +75,7 @@ def text_lines(analysis: LogAnalysis, *, is_coloured: bool = False) -> list[str]
 
 
 def _section(title: str, body: Iterable[str], is_coloured: bool) -> list[str]:
-    """A section's lines, escaped; a line that begins with a gravity in capitals is coloured."""
+    """A section's lines, escaped. A line that starts with a gravity in capitals is coloured."""
     lines = ["", title, "-" * len(title)] if title else []
     for line in body:
         first = line.partition(" ")[0].lower()
@@ -85,7 +85,7 @@ def _section(title: str, body: Iterable[str], is_coloured: bool) -> list[str]:
 
 
 def _painted(line: str, word: str, is_coloured: bool) -> str:
-    """A line whose word is coloured, if wanted."""
+    """The line with its first word in the colour of `word`, if colours are wanted."""
     if not is_coloured or word not in _COLOURS:
         return line
     return f"{_COLOURS[word]}{line[: len(word)]}{_PLAIN}{line[len(word) :]}"
@@ -175,7 +175,7 @@ def _diagnosis(found: Diagnosis, excerpt: Excerpt) -> list[str]:
 
 
 def _excerpt_lines(excerpt: Excerpt) -> list[str]:
-    """The lines of the log around the evidence, which is marked."""
+    """The lines of the log around the evidence, with a mark at the evidence."""
     width = max((len(f"{line.line}") for line in excerpt), default=0)
     lines = []
     last = 0

@@ -11,7 +11,7 @@ from hotpin_hil.evidence.model import LimitKind, Value, Verdict
 def nearest(measurements: Sequence[MeasurementLine]) -> MeasurementLine | None:
     """Choose the measurement to show: the worst verdict first, then the least margin.
 
-    None if several values all match exactly, since their number says more than any single value.
+    None if several values all match exactly, since their number is more informative than a single value.
     """
     order = list(Verdict)
 
@@ -27,8 +27,8 @@ def nearest(measurements: Sequence[MeasurementLine]) -> MeasurementLine | None:
 def margin_share(measurement: MeasurementLine) -> float | None:
     """The margin as a share of the limit (of half the width for a range), negative if the limit is exceeded.
 
-    In a range from 0 up, which bounds an unsigned quantity such as bytes lost, 0 is the best value and not an edge.
-    None if a share makes no sense, as for exact limits.
+    A range that starts at 0 bounds an unsigned quantity such as lost bytes, so 0 is the best value, not an edge. None
+    if a share is meaningless, as for exact limits.
     """
     margin, limit = measurement.margin, measurement.limit
     if margin is None:
@@ -46,6 +46,6 @@ def margin_share(measurement: MeasurementLine) -> float | None:
 
 
 def _number(value: Value | None) -> float:
-    """Narrow the type of a value or limit to a number. It is a number whenever there is a margin."""
+    """Narrow the type of a value or limit to a number. A margin exists only for numbers."""
     assert isinstance(value, (int, float))
     return float(value)

@@ -11,11 +11,11 @@ from hotpin_hil.protocol.memory_story import MemoryStory, StoryFailure, StorySna
 KB = 1024
 
 Place = Callable[[int], str]
-"""Decodes a return address; an empty text: unknown."""
+"""Decodes a return address; returns an empty string if it is unknown."""
 
 
 def story_lines(story: MemoryStory, place: Place | None = None) -> list[str]:
-    """What the memory was like before the crash.
+    """The state of memory before the crash.
 
     Args:
         story: the story.

@@ -1,7 +1,7 @@
 """The figures of a run as OpenMetrics text, for Prometheus and Grafana: base units, and the unit in each name.
 
-Format: OpenMetrics 1.0 (github.com/prometheus/OpenMetrics). Single measurements are left out: as time series, thousands
-of label sets that few runs share would be of no use.
+Format: OpenMetrics 1.0 (github.com/prometheus/OpenMetrics). Single measurements are left out: they would be thousands
+of label sets that few runs share, which are useless as time series.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _MEMORY = {
 }
 
 _BASE_UNITS = {"ms": 1_000, "%": 100}
-"""Unit of a figure -> how many of it are one base unit."""
+"""Unit of a figure -> number of these units in one base unit."""
 
 _Sample = tuple[str, Mapping[str, str], float]
 

@@ -33,7 +33,7 @@ SYMBOLS = {
     "NOT QUALIFIED": "✕",
     "INCOMPLETE": "◌",
 }
-"""A symbol for each verdict, so that no verdict depends on colour alone."""
+"""A symbol for each verdict, so that verdicts are readable without colours."""
 
 
 def render_page(template: str, **content: Any) -> str:

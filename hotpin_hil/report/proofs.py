@@ -1,4 +1,4 @@
-"""What each test shows about a requirement: its procedure, its verdicts and its values."""
+"""The evidence of each test for a requirement: its procedure, its verdicts and its values."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def proofs(
     for entry in entries:
         tests.setdefault(entry["test"], []).append(entry)
     values: dict[str, list[MeasurementLine]] = {test: [] for test in tests}
-    # A test without a verdict, which was running at the end of the run, also has values.
+    # A test that was running at the end of the run has values, but no verdict.
     for line in measurements:
         values.setdefault(line.test, []).append(line)
     return tuple(
@@ -54,7 +54,7 @@ def procedures_of(results: Results) -> dict[str, str]:
 
 
 def procedure_of(test: str, procedures: Mapping[str, str]) -> str:
-    """What a test does: its docstring, or else its name in words."""
+    """Description of a test: its docstring, or else its name in words."""
     bare = test.partition("[")[0]
     text = procedures.get(bare, "")
     return text or re.sub(r"^test_", "", bare.rpartition("::")[2]).replace("_", " ")

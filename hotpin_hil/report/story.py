@@ -1,6 +1,6 @@
 """The events and replies of a board in each test, collected from the notes of results.jsonl.
 
-Broken firmware may send anything, so malformed data is not an error but ignored and counted.
+Broken firmware may send anything, so malformed data is ignored and counted, and is not an error.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class TestStory:
     complaints: list[ComplaintNote] = field(default_factory=list)
     """The board's error and warning lines, if the test failed."""
     histories: list[tuple[HistoryRow, ...]] = field(default_factory=list)
-    """The history in flash, oldest row first, each time a test kept it."""
+    """The history in flash, oldest row first, from each time a test stored it."""
     regions: list[ReplyNote] = field(default_factory=list)
     """Replies to `heap.regions`."""
     odd: int = 0

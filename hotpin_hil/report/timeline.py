@@ -29,7 +29,7 @@ from hotpin_hil.report.chart import (
 KB = 1024
 
 BUCKETS = 200
-"""Buckets per line, each with up to four points, which is more than a screen or a page can resolve."""
+"""Buckets per line, each with up to four points: more than a screen or a page can resolve."""
 MARKS_MAX = 40
 """Maximum number of marks per kind, in the drawing and in its table; the caption gives the total."""
 
@@ -117,7 +117,7 @@ def _draw_modes(axes: Any, timeline: Timeline, length_s: float) -> None:
         axes.add_artist(boxes_patch(_extents(timeline, voice), **style))
     for span in timeline.spans:
         left, width = span.start_ms / 1000, (span.end_ms - span.start_ms) / 1000
-        if width > length_s * (len(span.mode) + 2) / 110:  # there is room for its name
+        if width > length_s * (len(span.mode) + 2) / 110:  # there is room for the mode's name
             axes.text(
                 left + width / 2, 0.45, label(span.mode), ha="center", va="center", fontsize=8, color=INK
             )
@@ -180,7 +180,7 @@ def _draw_memory(axes: Any, memory: str, timeline: Timeline, times: list[float],
 
 
 def _draw_thresholds(axes: Any, memory: str, timeline: Timeline, end: float) -> None:
-    """Draw the thresholds that are not far above the axis, and label the last ones."""
+    """Draw the thresholds that are not far above the axis, and label the last value of each."""
     top = axes.get_ylim()[1]
     labels: dict[str, float] = {}
     for level, what, style in zip(LEVELS[memory], ("warning", "critical"), ("--", "-"), strict=True):

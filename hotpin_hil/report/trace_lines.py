@@ -13,7 +13,7 @@ NO_ELF = "not decoded: name the ELF of this build with --elf"
 
 
 def title(trace: CodeTrace) -> str:
-    """What a trace is and where it is in the log."""
+    """Headline: type of the trace and its place in the log."""
     core = f", core {trace.core}" if trace.core is not None else ""
     mark = f", {trace.mark}" if trace.mark else ""
     elf = f", ELF {trace.elf}" if trace.elf else ""

@@ -1,4 +1,4 @@
-"""Draws who holds memory: an area per call site, as large as its bytes, next to those of the same task."""
+"""Draws memory in use: one area per call site, as large as its bytes, next to the areas of the same task."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TASK_COLOURS = (BLUE, BAND)
 
 @dataclass(frozen=True)
 class Held:
-    """Memory that one task holds from one call site."""
+    """Memory in use by one task from one call site."""
 
     task: str
     site: str
@@ -34,7 +34,7 @@ class Held:
 
 @dataclass(frozen=True)
 class Area:
-    """A rectangle of the drawing, whose own corners are (0, 0) and (1, 1)."""
+    """A rectangle in the drawing's coordinates, (0, 0) to (1, 1)."""
 
     left: float
     top: float
@@ -43,7 +43,7 @@ class Area:
 
 
 def treemap(held: Sequence[Held], name: str, title: str) -> Chart:
-    """Draw sites that hold memory; at least one does."""
+    """Draw the sites with memory in use; there must be at least one."""
     by_task: dict[str, list[Held]] = defaultdict(list)
     for site in sorted(_joined(held), key=lambda site: (-site.bytes, site.site)):
         by_task[site.task].append(site)
@@ -70,7 +70,7 @@ def treemap(held: Sequence[Held], name: str, title: str) -> Chart:
 
 
 def _joined(held: Sequence[Held]) -> list[Held]:
-    """What each line holds: callers of one line may be several sites."""
+    """Memory in use by source line, which may have several call sites."""
     sums: Counter[tuple[str, str]] = Counter()
     for site in held:
         sums[site.task, site.site] += site.bytes
@@ -78,7 +78,7 @@ def _joined(held: Sequence[Held]) -> list[Held]:
 
 
 def divide(sizes: Sequence[int], area: Area) -> list[Area]:
-    """Divide an area by sizes, which fall and are above 0, into parts as square as possible.
+    """Divide an area by sizes (positive, in descending order) into parts as square as possible.
 
     The squarified treemap of M. Bruls, K. Huizing and J. van Wijk (2000).
     """
@@ -122,7 +122,7 @@ def _row(row: Sequence[int], area: Area, share: float) -> Iterator[Area]:
 
 
 def _without(area: Area, share: float) -> Area:
-    """What the strip leaves of the area."""
+    """The rest of the area outside the strip."""
     if _is_wide(area):
         return Area(area.left + share * area.width, area.top, (1 - share) * area.width, area.height)
     return Area(area.left, area.top + share * area.height, area.width, (1 - share) * area.height)

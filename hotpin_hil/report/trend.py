@@ -1,4 +1,4 @@
-"""Chosen figures over many runs: charts and a page, to see in which release a figure moved."""
+"""Chosen figures over many runs: charts and a page, to see which release changed a figure."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from hotpin_hil.report.table import WIDTH
 
 
 def waiver_lines(qualification: Mapping[str, Any]) -> list[str]:
-    """Lines for each waiver: what it covers, until when, who approved it, its values, and what is wrong with it."""
+    """Lines for each waiver: subject, last day, approver, values, and problems."""
     lines = []
     for row in qualification["waivers"]:
         bound = with_unit(row["bound"], row["unit"])
@@ -29,7 +29,7 @@ def waiver_lines(qualification: Mapping[str, Any]) -> list[str]:
 
 
 def waiver_name(row: Mapping[str, Any]) -> str:
-    """What the waiver of an entry covers."""
+    """Subject of an entry's waiver."""
     return name_of(row["requirement"], row["measurement"])
 
 

@@ -32,7 +32,7 @@ _IN_TOOLS = {
     Machine.RISCV: ("tools/riscv32-esp-elf/*/riscv32-esp-elf/bin",),
     Machine.HOST: (),
 }
-"""Where idf_tools.py puts the toolchains: IDF v5.2 and later, older versions."""
+"""Folders where idf_tools.py installs the toolchains: ESP-IDF v5.2 and later, older versions."""
 
 TIMEOUT_S = 20.0
 """A large ELF takes about 1 s."""
@@ -49,8 +49,8 @@ def find_tool(machine: Machine, name: str = TOOL, environment: Mapping[str, str]
 
     Args:
         machine: the architecture.
-        name: of the tool, without the toolchain's prefix.
-        environment: with PATH and IDF_TOOLS_PATH.
+        name: name of the tool, without the toolchain's prefix.
+        environment: variables, with PATH and IDF_TOOLS_PATH.
 
     Returns:
         Its path, None if it is not installed.
@@ -79,7 +79,7 @@ def tool_with_prefix(prefix: str, name: str = TOOL) -> Path:
 
     Args:
         prefix: the start of the toolchain's file names, with or without their folder: "xtensa-esp32-elf-".
-        name: of the tool, without the prefix.
+        name: name of the tool, without the prefix.
 
     Raises:
         UsageError: it does not exist.

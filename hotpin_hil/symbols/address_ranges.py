@@ -13,7 +13,7 @@ _SHORT = struct.Struct("<IHIBB")
 """Length of the rest, version, offset of the compile unit in .debug_info, bytes of an address, bytes of a segment."""
 _LENGTH_BYTES = 4
 _LONG_FORMAT = 0xFFFFFFF0
-"""Lengths from here on mark the 64-bit format, which no toolchain for these chips writes."""
+"""Lengths of at least this value mark the 64-bit format, which no toolchain for these chips writes."""
 _WORDS = {4: "<II", 8: "<QQ"}
 
 

@@ -33,7 +33,7 @@ class AddressDecoder:
 
     @property
     def method(self) -> str:
-        """What decodes: the name of the tool, or "DWARF" for the lookup in Python."""
+        """The decoding method: the name of the tool, or "DWARF" for the lookup in Python."""
         return self._tool.name if self._tool is not None else "DWARF"
 
     def decode(self, addresses: Iterable[int]) -> list[DecodedAddress]:

@@ -1,4 +1,4 @@
-"""Functions and lines of addresses by pyelftools, for machines without the toolchain.
+"""Finds functions and lines of addresses with pyelftools, for machines without the toolchain.
 
 The line table gives the place of an address. The tree of debug entries gives the function that contains it, and the
 functions inlined there. Only the compile units that contain a decoded address are read.
@@ -31,7 +31,7 @@ class _Row(NamedTuple):
     file: int
     line: int
     is_end: bool
-    """The address is the first behind a sequence."""
+    """Whether the address is the first after a sequence."""
 
 
 class _Unit:
@@ -131,7 +131,7 @@ class _Unit:
         return posixpath.normpath(posixpath.join("", *parts, _text(entries[index].name)))
 
     def calls(self, address: int) -> list[Any]:
-        """The function at an address, then the functions inlined there, each within the one before."""
+        """The function at an address, then the functions inlined there, from the outside in."""
         at = bisect_right(self.functions, address, key=lambda entry: entry[0].start) - 1
         if at < 0 or address not in self.functions[at][0]:
             return []
@@ -175,7 +175,7 @@ class _Unit:
 
 
 class DwarfLookup:
-    """Looks addresses up in the debug information of an ELF file, and in its symbols where that says nothing."""
+    """Looks up addresses in the debug information of an ELF file, or in its symbols if it has none for an address."""
 
     def __init__(self, path: Path) -> None:
         """Open an ELF file that `read_elf` accepts."""
@@ -185,13 +185,13 @@ class DwarfLookup:
         self._units: dict[int, _Unit] = {}
 
     def places(self, address: int) -> tuple[SourcePlace, ...]:
-        """The innermost inlined function at an address first; empty if nothing is known of the address.
+        """The innermost inlined function at an address first; empty if the address is unknown.
 
         Damaged debug information counts as missing.
         """
         try:
             found = self._from_debug_info(address)
-        except Exception:  # pyelftools passes on whatever damaged data makes it raise
+        except Exception:  # damaged data makes pyelftools raise any exception
             found = []
         if not found or not found[-1].function:
             symbol = self._symbol(address)
@@ -246,7 +246,7 @@ class DwarfLookup:
         return _by_address((addresses, unit.offset) for unit in units for addresses in unit.ranges(unit.top))
 
     def _symbol(self, address: int) -> str:
-        """Name of the function symbol at an address; a symbol without a size reaches to the next one."""
+        """Name of the function symbol at an address; a symbol without a size extends to the next symbol."""
         at = bisect_right(self._symbols, address, key=lambda entry: entry[0]) - 1
         if at < 0:
             return ""

@@ -1,4 +1,4 @@
-"""The ELF files that the user names, and the one that fits a log."""
+"""The ELF files that the user names, and the choice of the file that fits a log."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ DIGITS = 9
 
 @dataclass(frozen=True)
 class ElfRemark:
-    """Which ELF file was chosen for a part of a log, and why, or why none was."""
+    """The ELF file chosen for a part of a log, with the reason, or the reason why no file was chosen."""
 
     text: str
     elf: str = ""
     """Path of the file; empty if none was chosen."""
     sha256: str = ""
     is_match: bool | None = None
-    """Whether it is the ELF that the log names; None if the log names none."""
+    """Whether the log names this ELF; None if the log does not name an ELF."""
 
 
 class ElfSet:
-    """ELF files, of which each firmware build in a log has at most one."""
+    """ELF files; each firmware build in a log has at most one of them."""
 
     def __init__(self, paths: Sequence[Path], toolchain: str | None = None) -> None:
         """Read the files.
@@ -51,7 +51,7 @@ class ElfSet:
     def choose(self, printed: str, machine: Machine | None) -> tuple[AddressDecoder | None, ElfRemark]:
         """Choose the ELF file for a part of a log.
 
-        A single file is also used for a log that names another ELF or none, with a remark.
+        A single file is also used, with a remark, if the log names another ELF or none.
 
         Args:
             printed: first digits of the SHA-256 in the log; empty if the log does not have it.
@@ -82,7 +82,10 @@ class ElfSet:
         return self._decoder(elf), ElfRemark(text, str(elf.path), elf.sha256)
 
     def for_core_dump(self, core: bytes) -> tuple[FirmwareElf | None, str]:
-        """The ELF file whose SHA-256 a core dump names, else a single file, which esp-coredump checks; or why none."""
+        """The ELF file with the SHA-256 in a core dump, or else the only file; None, and the reason, if there is none.
+
+        esp-coredump checks the file.
+        """
         for elf in self._elfs:
             if elf.sha256[:DIGITS].encode() in core:
                 return elf, ""
@@ -110,9 +113,9 @@ def _in_folder(folder: Path) -> list[FirmwareElf]:
         try:
             found.append(read_elf(path))
         except UsageError:
-            continue  # a core dump, or a file that a build has not finished
+            continue  # a core dump, or an unfinished file of a running build
     if not found:
         raise UsageError(
-            f"{folder} has no ELF file of a firmware", "name the build folder, or the .elf file in it"
+            f"{folder} has no firmware ELF file", "name the build folder, or the .elf file in it"
         )
     return found

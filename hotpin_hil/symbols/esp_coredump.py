@@ -1,4 +1,4 @@
-"""Core dumps of ESP-IDF, read by esp-coredump and gdb: the crashed task, all tasks with their calls."""
+"""Core dumps of ESP-IDF, read by esp-coredump and gdb: the crashed task, and all tasks with their calls."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ ESP_COREDUMP = "esp_coredump"
 TIMEOUT_S = 120.0
 EXTRA = "pip install 'hotpin-hil[decode]'"
 _CHIPS = {Machine.XTENSA: "esp32", Machine.RISCV: "esp32c3"}
-"""A chip of each architecture, for a dump that does not name its own; esp-coredump would look for a board instead."""
+"""A chip of each architecture, for a dump that does not name its chip; otherwise esp-coredump would look for a
+board."""
 _GDB = {Machine.XTENSA: "xtensa-esp32-elf-gdb", Machine.RISCV: "riscv32-esp-elf-gdb"}
 _REPORT = re.compile(r"=+ ESP32 CORE DUMP START =+\n(.*)\n=+ ESP32 CORE DUMP END =+", re.DOTALL)
 _MARK = " CORE DUMP "
@@ -30,7 +31,7 @@ _REMEDY = "name a core dump as it is in flash, as ELF, or as printed on the cons
 
 
 def report_core_dump(core: bytes, elf: FirmwareElf, toolchain: str | None = None) -> str:
-    """What esp-coredump reports of a core dump.
+    """The report of esp-coredump on a core dump.
 
     Args:
         core: the core dump as it is in flash, or as ELF.
@@ -38,7 +39,7 @@ def report_core_dump(core: bytes, elf: FirmwareElf, toolchain: str | None = None
         toolchain: prefix of the toolchain's tools, None for the installed one.
 
     Returns:
-        The report, or one line that begins with "not decoded" and says why there is none.
+        The report, or one line that starts with "not decoded" and gives the reason.
     """
     chip = _CHIPS.get(elf.machine)
     if chip is None:
@@ -69,7 +70,7 @@ def report_core_dump(core: bytes, elf: FirmwareElf, toolchain: str | None = None
 
 
 def _report(output: str) -> str:
-    """The report in the output of esp-coredump; empty if it did not finish one."""
+    """The report in the output of esp-coredump; empty if the report is incomplete."""
     found = _REPORT.search(output)
     return found[1].strip() if found is not None else ""
 
@@ -80,7 +81,7 @@ def _complaint(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def decode_base64(lines: Iterable[str]) -> bytes:
-    """The core dump that a console printed in base64; each line is padded by itself.
+    """The core dump that a console printed in base64; each line has its own padding.
 
     Raises:
         UsageError: a line is not base64.

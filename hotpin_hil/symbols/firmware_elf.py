@@ -30,7 +30,7 @@ class FirmwareElf:
 
     path: Path
     sha256: str
-    """Of the whole file; the bootloader, the application and the panic handler print its first digits."""
+    """SHA-256 of the whole file; the bootloader, the application and the panic handler print its first digits."""
     machine: Machine
     code: tuple[range, ...]
     """Addresses of the sections with code."""
@@ -65,7 +65,7 @@ def read_elf(path: Path) -> FirmwareElf:
         elf = ELFFile(io.BytesIO(content))
         kind, type_ = str(elf["e_machine"]), str(elf["e_type"])
         sections = [(section.name, section.header) for section in elf.iter_sections()]
-    except Exception as error:  # pyelftools passes on whatever a damaged file makes it raise
+    except Exception as error:  # a damaged file makes pyelftools raise any exception
         raise UsageError(f"{path} is a damaged ELF file: {error or type(error).__name__}", _REMEDY) from None
     if type_ == "ET_CORE":
         raise UsageError(f"{path} is a core dump, not a program", "name it after --core")

@@ -1,4 +1,4 @@
-"""Processor architectures, and where a call is, given the address to which it returns."""
+"""Processor architectures, and the address of a call for a given return address."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def call_address(return_address: int, machine: Machine) -> int:
     """An address within the instruction that made a call.
 
     Args:
-        return_address: as it is in a register or on the stack. On Xtensa the two highest bits may hold the size of the
+        return_address: value in a register or on the stack. On Xtensa the two highest bits may contain the size of the
             register window (call4, call8, call12) in place of the address bits.
         machine: the architecture.
     """

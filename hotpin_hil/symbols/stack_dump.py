@@ -37,9 +37,9 @@ def unwind_stack(
     """The calls on the stack of a RISC-V panic, innermost first, and the method.
 
     Args:
-        decoder: of the firmware's ELF.
-        registers: by ESP-IDF's names.
-        stack: from the stack pointer on.
+        decoder: decoder for the firmware's ELF.
+        registers: values by ESP-IDF's names.
+        stack: words, starting at the stack pointer.
         toolchain: prefix of the toolchain's tools, None for the installed one.
     """
     gdb = _find_gdb(toolchain)
@@ -73,7 +73,7 @@ def panic_text(registers: Mapping[str, int], stack: StackMemory) -> str:
 
 
 def _by_gdb(gdb: Path, elf: Path, registers: Mapping[str, int], stack: StackMemory) -> tuple[list[str], str]:
-    """The frames that gdb prints; why there are none."""
+    """The frames that gdb prints; if there are none, the reason."""
     with tempfile.TemporaryDirectory() as folder:
         panic = Path(folder) / "panic.txt"
         panic.write_text(panic_text(registers, stack))

@@ -39,7 +39,7 @@ _BAUD_TOLERANCE = 0.03  # a UART samples wrong bits beyond about 3 %
 _GRAIN_S = 0.002  # boot log lines this close together are sent in one write
 _RESTART_PAUSE_S = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 _LONG_RUN_S = 0.2  # firmware that ran at least this long is not in a boot loop
-# How a receiver at the wrong baud rate reads each byte: any fixed, unreadable mapping works.
+# Bytes as a receiver at the wrong baud rate would read them; any fixed, unreadable mapping works.
 _GARBLED = bytes((byte * 167 + 0x9B) & 0xFF | 0x80 for byte in range(256))
 
 
@@ -134,9 +134,9 @@ class Esp32Cam:
     def state(self) -> dict[str, object]:
         """Board identity and current state, ready for JSON.
 
-        `holds` is the app in flash, `firmware` the project and version of the app started since the last reset,
-        `said` the last message of the board itself since then, `server_pid` the process that serves the board,
-        `host_faults` what the host did to the board since its start.
+        `holds` is the app in flash, `firmware` the project and version of the app started since the last reset, `said`
+        the last message of the board itself since then, `server_pid` the process that serves the board, `host_faults`
+        the faults of the host since the board's start.
         """
         app = bootlog.app_in(self._flash)
         return {
@@ -183,7 +183,8 @@ class Esp32Cam:
         self.tell_firmware(f"time_scale_milli={round(self._time_scale * 1000)}")
 
     def jump(self, us: int) -> None:
-        """Move the running firmware's clock by `us` microseconds, in which nothing happens and nothing falls due."""
+        """Move the running firmware's clock and its pending deadlines by `us` microseconds, so that nothing happens in
+        between."""
         self.tell_firmware(f"jump={us}")
 
     def power_on(self) -> None:
@@ -220,7 +221,7 @@ class Esp32Cam:
     # Serial port side (called by the server)
 
     def opened(self) -> None:
-        """Handle a new client, whose control lines are not asserted yet."""
+        """Handle a new client; its control lines are not asserted yet."""
 
     def closed(self) -> None:
         """Handle the client's disconnection, which releases both control lines."""
@@ -341,8 +342,8 @@ class Esp32Cam:
         self._stop()
         if not self._powered:
             return
-        # Seeded at each reset, because random numbers must not depend on the chip's progress before it, which depends
-        # on the host's speed.
+        # Seeded at each reset: the chip's progress before the reset depends on the host's speed, and random numbers
+        # must not depend on it.
         self._releases += 1
         self._random.seed(f"{self._options.seed}/{self._index}/{self._releases}")
         self._restarts = 0

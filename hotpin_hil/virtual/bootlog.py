@@ -35,7 +35,7 @@ RESET_NAMES = {
     BROWN_OUT_RESET: "RTCWDT_BROWN_OUT_RESET",
     RTCWDT_RTC_RESET: "RTCWDT_RTC_RESET",
 }
-"""The ESP32 ROM's reset codes and how it prints them."""
+"""The ESP32 ROM's reset codes and their printed names."""
 _WATCHDOG_RESETS = {7, 8, 9, 11, 13}
 
 BOARD_PREFIX = "virtual board: "
@@ -136,7 +136,7 @@ def app_in(flash: Flash) -> image.FlashedApp | None:
 
 @dataclass
 class _Uart:
-    """Boot log under construction; each line gets the time at which a chip would print it, UART waits included."""
+    """Boot log under construction; each line gets the time when a chip would print it, including UART waits."""
 
     lines: list[Line] = field(default_factory=list)
     now_ms: float = 0.0
@@ -164,8 +164,8 @@ class _Uart:
 def _rom(flash: Flash, uart: _Uart, cause: int) -> Halt | Restart | None:
     """Load the bootloader image as the ROM does; returns None if it starts.
 
-    A ROM that found nothing to start is reset by its watchdog and tries again, as real boards do; the
-    emulator of the recorded boots has no such watchdog and stops.
+    If the ROM finds no bootloader, its watchdog resets it and it tries again, as on real boards. The emulator of the
+    recorded boots has no such watchdog and stops.
     """
     uart.raw(_BANNER)
     uart.raw("")

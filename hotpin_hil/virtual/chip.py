@@ -18,7 +18,7 @@ SPI1 = 0x3FF42000
 CRYSTAL_HZ = 40_000_000
 
 _CK8M = 128
-_CALIBRATION = 800  # with _CK8M it makes the ROM's estimate of the crystal exactly 40 MHz
+_CALIBRATION = 800  # together with _CK8M, it makes the ROM's estimate of the crystal exactly 40 MHz
 _MAX_WRITTEN = 4096  # limit of stored registers; a tool writes about a dozen
 
 _SPI_CMD, _SPI_ADDR, _SPI_USER, _SPI_USER1, _SPI_USER2, _SPI_W0 = 0x00, 0x04, 0x1C, 0x20, 0x24, 0x80

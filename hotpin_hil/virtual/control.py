@@ -178,7 +178,7 @@ class BoardControl:
 
     Raises:
         UsageError: The board refuses the request.
-        HostError: The process of the board is stopped, or this process has no file handles left.
+        HostError: The process of the board is suspended, or this process has no file handles left.
         NotRunning: No process serves the board.
     """
 

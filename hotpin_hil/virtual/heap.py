@@ -26,11 +26,11 @@ MALLOC_INTERNAL_LIMIT = 16384
 """Largest size that `malloc` takes from internal memory first: default of CONFIG_SPIRAM_MALLOC_ALWAYSINTERNAL."""
 
 ALL_HEAPS = "INVALID"
-"""Capability set that means every heap when walking or checking."""
+"""Capability set for all heaps, in a walk or a check."""
 
 
 class HeapError(UsageError):
-    """A request on which the chip would panic, or a model that cannot be set up."""
+    """A request that would make the chip panic, or a model that cannot be set up."""
 
 
 def caps_bits(caps: str) -> int:
@@ -282,7 +282,7 @@ def _u32(size: int) -> int:
 
 
 class SingleHeap:
-    """One heap alone, as `multi_heap_*`: no capabilities, and every size goes to the allocator unchanged."""
+    """A single heap, like `multi_heap_*`: without capabilities; every size goes to the allocator unchanged."""
 
     def __init__(self, start: int, length: int) -> None:
         self.start = start

@@ -1,7 +1,7 @@
 """Replay of recorded heap traces against the heap model.
 
 Two formats, one JSON object per line: single heaps ("heap" lines, then operations with offsets), and a system
-of heaps ("system", then "block" lines for the state it was in, then operations with pointers).
+of heaps ("system", then "block" lines for its state, then operations with pointers).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ RECORDED_BUFFER = 0x3F80087C
 
 @dataclass(frozen=True)
 class ReplayDifference:
-    """One result of the model that differs from the recorded one; `line` counts from 1."""
+    """A result of the model that differs from the recording; `line` counts from 1."""
 
     line: int
     operation: str
@@ -41,7 +41,7 @@ class ReplayDifference:
 
 @dataclass(frozen=True)
 class ReplayResult:
-    """Result of a replay; `differences` holds the first ones, `difference_count` counts all."""
+    """Result of a replay; `differences` has the first differences, `difference_count` counts all."""
 
     path: Path
     operations: int
@@ -164,7 +164,7 @@ class _Replayer:
                 f"id {identity} is allocated twice", "copy the file again: lines are missing"
             )
         if identity in self._model:
-            # Only the model granted this memory; the difference was noted at the time.
+            # Only the model granted this memory; that difference is already counted.
             release(self._model.pop(identity))
         return identity
 
@@ -176,7 +176,7 @@ class _Replayer:
         return identity, self._model.get(identity, 0)
 
     def granted(self, identity: int, recorded: bool, address: int) -> None:
-        """Store who granted an allocation: the recording (`recorded`), and the model (`address` is not 0)."""
+        """Store whether an allocation succeeded in the recording (`recorded`) and in the model (`address` is not 0)."""
         if recorded:
             self._recorded.add(identity)
         if address:
@@ -223,7 +223,7 @@ def _allocate(heap: SingleHeap, operation: _Operation, replayer: _Replayer) -> N
 
 
 def _replay_single(operations: Iterator[_Operation], replayer: _Replayer) -> None:
-    """multi_heap.jsonl: single heaps, each restarted by a "heap" line."""
+    """Replay multi_heap.jsonl: single heaps. Each "heap" line starts a new heap."""
     heap: SingleHeap | None = None
     for operation in operations:
         name = operation.fields["op"]
@@ -233,7 +233,7 @@ def _replay_single(operations: Iterator[_Operation], replayer: _Replayer) -> Non
             continue
         if heap is None:
             raise operation.error(
-                f'"{name}" before any "heap" line', "copy the file again: its beginning is missing"
+                f'"{name}" before any "heap" line', "copy the file again: its first lines are missing"
             )
         replayer.operations += 1
         if name == "stats":
@@ -249,7 +249,7 @@ def _replay_single(operations: Iterator[_Operation], replayer: _Replayer) -> Non
 
 
 def _recorded_system(first: list[_Operation]) -> HeapSystem:
-    """The heaps in the state that "block" lines give: heaps in search order, blocks in address order."""
+    """Heaps in the state described by "block" lines: heaps in search order, blocks in address order."""
     heaps: dict[tuple[int, int], list[Block]] = {}
     lines: dict[tuple[int, int], _Operation] = {}
     for operation in first:
@@ -259,7 +259,7 @@ def _recorded_system(first: list[_Operation]) -> HeapSystem:
         lines.setdefault(key, operation)
     system = HeapSystem()
     for (start, end), blocks in reversed(heaps.items()):
-        # The pool is the one that lies inside another heap; these recordings have it with MALLOC_CAP_DEFAULT.
+        # The pool is the heap inside another heap; these recordings have it with MALLOC_CAP_DEFAULT.
         inside = any(other[0] <= start and end <= other[1] and other != (start, end) for other in heaps)
         type_name = "POOL" if inside else type_at(start)
         if type_name is None:

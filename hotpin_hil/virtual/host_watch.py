@@ -1,4 +1,4 @@
-"""Faults of the host that a virtual board notices, so that nobody blames its firmware for them."""
+"""Detects faults of the host that affect a virtual board, so that they are not blamed on the firmware."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from hotpin_hil.errors import host_remedy
 
 BEAT_S = 0.5
 STALL_S = 1.0
-"""A board's process that did not run for this long was stopped, or the host is overloaded."""
+"""If a board's process does not run for this time, it was suspended, or the host is overloaded."""
 
 _FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
-"""Signals that a program never gets through an error of its own."""
+"""Signals that an error in the program itself never causes."""
 
 HostFault = dict[str, str]
 """`text` and `remedy`."""
@@ -30,20 +30,20 @@ class HostWatch:
     @property
     def faults(self) -> list[HostFault]:
         """All faults, oldest first."""
-        self._look_at_clock()  # after a stall, a request may come before the timer
+        self._look_at_clock()  # after a stall, a request may arrive before the timer fires
         return self._faults
 
     def process_ended(self, status: int) -> None:
-        """Note the end of the firmware process, if another program caused it."""
+        """Record the end of the firmware process, if another program caused it."""
         if -status in _FROM_OUTSIDE:
             name = signal.Signals(-status).name
             self._note(
                 f"another program ended the firmware process of the virtual board ({name})",
-                "find out which one, for example the kernel for lack of memory (dmesg), then run again",
+                "find out which program, for example the kernel's OOM killer (dmesg), then run again",
             )
 
     def failed(self, text: str, error: BaseException | None) -> None:
-        """Note an error of the host, if it means a shortage."""
+        """Record an error of the host, if it means a shortage."""
         remedy = host_remedy(error)
         if remedy:
             self._note(text, remedy)
@@ -62,7 +62,7 @@ class HostWatch:
         self._beat_at_s = now_s
         if stalled_s >= STALL_S:
             self._note(
-                f"the process of the virtual board stood still for {stalled_s:.1f} s",
+                f"the process of the virtual board stalled for {stalled_s:.1f} s",
                 "let it run: do not suspend the machine or the process, and use fewer boards at once",
             )
 

@@ -1,9 +1,9 @@
-"""ESP32 images that carry a program for the host.
+"""ESP32 images that contain a program for the host.
 
-The host-built firmware is packed in a valid ESP32 app image, so that every tool between the build and the chip
-treats it as any other app: segment 0 is a DROM segment with the app descriptor, then a header, then the ELF.
-A second, tiny segment represents code in IRAM and holds the entry point. `pack_*` use esptool's own image
-writer; reading is done here, as the chip's bootloader does it.
+The host-built firmware is packed in a valid ESP32 app image, so that every tool between the build and the chip treats
+it like any other app: segment 0 is a DROM segment with the app descriptor, then a header, then the ELF. A second, tiny
+segment represents code in IRAM and contains the entry point. `pack_*` use esptool's own image writer; this module reads
+images like the chip's bootloader.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ class ImageHeader:
 
 @dataclass(frozen=True)
 class FlashedApp:
-    """The app descriptor's fields that matter here."""
+    """The relevant fields of the app descriptor."""
 
     project: str
     version: str
@@ -186,7 +186,7 @@ def parse_app_descriptor(data: bytes) -> FlashedApp | None:
 
 
 def unpack_elf(segment0: bytes) -> bytes | None:
-    """The host program in an app's segment 0, or None if it carries none or a damaged one."""
+    """The host program in an app's segment 0; None if it is missing or damaged."""
     start = APP_DESCRIPTOR.size + CARGO.size
     if len(segment0) < start:
         return None

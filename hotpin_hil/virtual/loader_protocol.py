@@ -80,7 +80,7 @@ class Reply:
 
 @dataclass(frozen=True)
 class Chip:
-    """The chip as a loader sees it.
+    """The chip's interface for a loader.
 
     `send` takes raw bytes for the wire; `set_baud` changes the UART's rate (None: to the host's); `run_app`
     leaves the loader and boots from flash; `say` prints a message of the board itself.
@@ -102,7 +102,7 @@ class Commands(Protocol):
 
 
 def write_registers(registers: Registers, data: bytes, refusal: int) -> Reply:
-    """Carry out a WRITE_REG, whose data may hold several writes. Raises Refused(`refusal`) for a wrong length."""
+    """Execute a WRITE_REG; its data may contain several writes. Raises Refused(`refusal`) for a wrong length."""
     if not data or len(data) % REGISTER_WRITE.size:
         raise Refused(refusal)
     for address, value, mask, _delay_us in REGISTER_WRITE.iter_unpack(data):

@@ -89,7 +89,7 @@ def to_binary(partitions: list[Partition]) -> bytes:
 
 
 def parse_binary(table: bytes) -> Iterator[Partition]:
-    """The entries of a table as flashed, up to the first that is none; the MD5 is not checked."""
+    """The entries of a flashed table, up to the first invalid entry; the MD5 is not checked."""
     for magic, type_, subtype, offset, size, label, flags in ENTRY.iter_unpack(
         table[: len(table) // ENTRY.size * ENTRY.size]
     ):
@@ -122,7 +122,7 @@ def _parse_line(line: str, previous_end: int) -> Partition:
     alignment = _alignment(type_)
     offset = _number(offset_text, {}, "offset") if offset_text else -(-previous_end // alignment) * alignment
     size = _number(size_text, {}, "size")
-    if size < 0:  # a negative size names the partition's end
+    if size < 0:  # a negative size gives the end of the partition
         size = -size - offset
     flags = 0
     for flag in filter(None, flags_text.split(":")):

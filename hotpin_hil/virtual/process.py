@@ -47,7 +47,7 @@ class StartParameters:
     elf_sha256: str
     app_offset: int
     faults: tuple[str, ...] = ()
-    """Faults in force from the start, as lines for `FirmwareProcess.tell`."""
+    """Active faults at the start, as lines for `FirmwareProcess.tell`."""
 
     def text(self) -> str:
         """The params file: `key=value` lines."""
@@ -209,7 +209,7 @@ class FirmwareProcess:
         if data:
             self._on_output(data)
         else:
-            self.pause()  # nothing more will come; the end itself is seen at the pidfd
+            self.pause()  # no more data will arrive; the pidfd reports the end of the process
 
     def _stderr_readable(self) -> None:
         try:
@@ -251,7 +251,7 @@ class FirmwareProcess:
 
 
 def _socket_pair(stack: contextlib.ExitStack) -> tuple[socket.socket, socket.socket]:
-    """Our end of a pair, which does not block, and the other; the stack closes both."""
+    """The two ends of a socket pair: a non-blocking end for this process, and the other end. The stack closes both."""
     ours, theirs = map(stack.enter_context, socket.socketpair())
     ours.setblocking(False)
     return ours, theirs

@@ -8,12 +8,12 @@ A profile is a TOML file. Sizes are bytes. Its keys:
   "size" (v5.5: the smallest heap first).
 - `[pool] size, default_caps`, and `minimum_zero = true` if its minimum ever counts as 0 (v5.5).
 - `[[startup_internal]]` and `[[startup_psram]]`: the blocks allocated before app_main, in order, each with its
-  owner: `what, sizes`, and `caps` if not the usual. `after` is the step of the start that they follow:
+  owner: `what, sizes`, and `caps` if they differ from the default. `after` is the start-up step that they follow:
   "reset", "psram" (the PSRAM joins the heap; the default) or "pool" (the DMA pool is made). `frees = "…"`
   frees the blocks of an earlier entry. `only = "…"` limits an entry to builds that have this in `has`.
 - `has`: the names for `only` that apply to this build, such as "newlib in flash".
-- `[[reserved]] caps, sizes`: blocks held in addition; `[costs]`: name to value.
-- `like`: a shipped profile that supplies everything this one omits.
+- `[[reserved]] caps, sizes`: additional blocks that stay allocated; `[costs]`: name to value.
+- `like`: a shipped profile that supplies all omitted keys.
 """
 
 from __future__ import annotations
@@ -384,7 +384,7 @@ class Explanation:
 
 
 def load_ledger(path: Path | str) -> list[Allocation]:
-    """Read a ledger: the firmware's own allocations from app_main on, in order, as a TOML file.
+    """Read a ledger: the firmware's own allocations, starting at app_main, in order, as a TOML file.
 
     ```toml
     [[allocation]]

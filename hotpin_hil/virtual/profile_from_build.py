@@ -1,9 +1,9 @@
 """A board profile from a firmware build: the memory map that ESP-IDF will find when this image starts.
 
-ESP-IDF makes its heaps from two tables, which the ELF file holds: the chip's memory (`soc_memory_regions`) and
-the reserved parts of it (for the ROM, the caches, the image's data and code). This is the same calculation
-(components/heap: port/memory_layout_utils.c, heap_caps_init.c). Only one other part of a profile depends on
-the build: which of ESP-IDF's own objects the linker included.
+ESP-IDF makes its heaps from two tables in the ELF file: the chip's memory (`soc_memory_regions`) and its reserved parts
+(for the ROM, the caches, the image's data and code). This module does the same calculation (components/heap:
+port/memory_layout_utils.c, heap_caps_init.c). Only one other part of a profile depends on the build: which of ESP-IDF's
+own objects the linker included.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ def _heaps(path: Path, elf: _Elf) -> tuple[HeapRegion, ...]:
 
 
 def _without(start: int, end: int, reserved: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """What is left of a region without its reservations, which are widened to whole words."""
+    """The rest of a region without its reservations; reservations are widened to whole words."""
     for first, last in reserved:
         low, high = first & ~3, (last + 3) & ~3
         if high <= start or low >= end:

@@ -8,9 +8,9 @@ from typing import Protocol
 EN_RISE_S = 0.4
 """Rise time of EN while both lines are asserted, in host seconds.
 
-A real board's capacitor takes milliseconds, because a real adapter changes both lines within one. Over
-RFC2217 the client's step from (DTR, RTS) to (DTR, no RTS) takes 50 to 150 ms (pyserial polls for the server's
-answers), and the chip must not leave reset in between with IO0 high, so this capacitor is larger.
+A real board's capacitor takes milliseconds, because a real adapter changes both lines within one millisecond. Over
+RFC2217 the client's step from (DTR, RTS) to (DTR, no RTS) takes 50 to 150 ms, because pyserial polls for the server's
+answers. The chip must not leave reset with IO0 high during that step, so this capacitor is larger.
 """
 
 

@@ -25,7 +25,7 @@ NOTIFY_MODEMSTATE, FLOWCONTROL_SUSPEND, FLOWCONTROL_RESUME = 7, 8, 9
 SET_LINESTATE_MASK, SET_MODEMSTATE_MASK, PURGE_DATA = 10, 11, 12
 _SERVER = 100  # added to a command in the server's answer
 _DTR_ON, _DTR_OFF, _RTS_ON, _RTS_OFF = 8, 9, 11, 12
-_MODEM_STATE = 0xB0  # carrier, DSR and CTS: a USB adapter with nothing wired to them
+_MODEM_STATE = 0xB0  # carrier, DSR and CTS, as from a USB adapter where they are not wired
 
 _MAX_SUBNEGOTIATION = 256
 _PAUSE_AT = 64 * 1024
@@ -49,12 +49,13 @@ class LoopbackPort:
     """A port number of 127.0.0.1 reserved for one board until `close`, whether or not a server listens on it."""
 
     def __init__(self, number: int = 0) -> None:
-        """Reserve port `number`, 0 for any free one. Raises UsageError if it is not available."""
+        """Reserve port `number`; 0 means any free port. Raises UsageError if it is not available."""
         with contextlib.ExitStack() as stack:
             try:
                 holder = stack.enter_context(_loopback_socket(number))
                 self.number: int = holder.getsockname()[1]
-                # A board with a client does not listen, and the kernel lets others bind its number then.
+                # A board with a client does not listen, and at that time the kernel lets other processes bind its
+                # number.
                 claim = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
                 claim.bind(f"\0hotpin-virtual-board-{self.number}")
             except OSError as error:
@@ -181,7 +182,7 @@ class Connection:
             SET_STOPSIZE: b"\x01",
         }
         self._dtr = self._rts = False
-        # Parser: `_command` is the telnet command whose option byte is awaited.
+        # Parser state: `_command` is the telnet command that waits for its option byte.
         self._after_iac = False
         self._command: int | None = None
         self._subnegotiation: bytearray | None = None
@@ -388,7 +389,7 @@ def _port_error(number: int, error: OSError) -> UsageError:
 
 
 def _loopback_socket(number: int) -> socket.socket:
-    """A socket bound to a port of 127.0.0.1 (0: any free one); more than one may be bound to the same."""
+    """A socket bound to a port of 127.0.0.1 (0: any free port); several sockets may be bound to the same port."""
     bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,7 +1,7 @@
 """The ROM's serial loader, from a reset with IO0 low to the next reset.
 
-Error codes: esptool's description of the serial protocol. A program uploaded into RAM is not executed: for
-esptool's stub, the stub's commands are served from then on; for any other, the board prints that it can't run.
+Error codes: esptool's description of the serial protocol. A program uploaded into RAM is not executed: for esptool's
+stub, the board then serves the stub's commands; for any other program, it prints that it cannot run it.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Loader:
 
 
 class _Lost:
-    """State without a loader in control: no reply until a reset."""
+    """State without an active loader: no reply until a reset."""
 
     def frame(self, frame: bytes) -> None:
         """Ignore the frame."""

@@ -50,7 +50,7 @@ def main_start(args: argparse.Namespace) -> int:
         raise UsageError(
             f"the virtual board needs Linux, this is {sys.platform}", "use a board or a container"
         )
-    with contextlib.suppress(KeyboardInterrupt):  # before the handlers are in place
+    with contextlib.suppress(KeyboardInterrupt):  # before the handlers are installed
         asyncio.run(
             serve(
                 count=args.count,
@@ -219,7 +219,7 @@ def _take_places(
 
 
 def _lock(directory: Path) -> IO[bytes] | None:
-    """Make and lock a board's directory; None if another process has it."""
+    """Create and lock a board's directory; None if another process has locked it."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
         file = open(directory / LOCK_NAME, "ab")  # noqa: SIM115 - stays open as long as the board

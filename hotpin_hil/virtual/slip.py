@@ -20,7 +20,7 @@ def encode(packet: bytes) -> bytes:
 class Decoder:
     """Extracts frames from a byte stream; drops and counts frames that are malformed or too long.
 
-    Bytes between two frames look like a frame of their own and are returned as one; the loader ignores them
+    Bytes between two frames look like a frame and are returned like a frame; the loader ignores them
     because they are not a packet.
     """
 

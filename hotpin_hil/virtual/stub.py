@@ -1,4 +1,4 @@
-"""The flasher stub that esptool uploads and starts: its commands, as esptool 5.6's own stub serves them.
+"""The flasher stub that esptool uploads and starts: its commands, which match those of esptool 5.6's stub.
 
 The behaviour matches espressif/esp-flasher-stub: a data packet is answered before it is written, so that an
 error while writing is reported in the reply to the next command; flash is erased just before it is written.
@@ -15,7 +15,7 @@ from hotpin_hil.virtual.flash import BLOCK, SECTOR, FlashRangeError
 from hotpin_hil.virtual.loader_protocol import Chip, Refused, Reply, Request
 
 GREETING = b"OHAI"
-"""First bytes that a stub sends; an upload that contains them is a stub."""
+"""First bytes sent by a stub; an upload that contains them is a stub."""
 
 _BAD_DATA_LEN = 0xC0
 _BAD_DATA_CHECKSUM = 0xC1
@@ -43,7 +43,7 @@ _FIXED_LENGTHS = {
     protocol.READ_FLASH: 16,
     protocol.ERASE_REGION: 8,
 }
-"""Data length in bytes of each command with a fixed one."""
+"""Data length in bytes of each command with a fixed length."""
 _BEGIN_LENGTHS = (16, 20)  # the fifth word asks for encryption
 _READ_PACKET_MAX = 4096
 _INFLATE_STEP = 0x8000  # the decompressor's dictionary: size of one write
@@ -197,7 +197,7 @@ class Stub:
     def _deflate_data(self, request: Request) -> Reply:
         write, length, block = self._data(request, _BAD_DATA_LEN)
         # The real stub reads the announced length from its buffer. Here the buffer ends with the
-        # packet, so a packet that announces more than it contains has a wrong checksum.
+        # packet, so a packet with a too large announced length has a wrong checksum.
         if length > len(block) or not request.checksum_fits(block[:length]):
             raise Refused(_BAD_DATA_CHECKSUM)
         return Reply(then=lambda: write.inflate_block(block[:length]))
@@ -298,7 +298,8 @@ class _StubWrite:
         self.left -= len(data)
 
     def inflate_block(self, block: bytes) -> None:
-        """Decompress and write. A stream that grows beyond the announced size makes the stub hang; not here."""
+        """Decompress and write. A stream that exceeds the announced size makes the real stub hang; this one reports an
+        error."""
         if self.inflate is None:
             raise Refused(_INFLATE_ERROR)
         while block:

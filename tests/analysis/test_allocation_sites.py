@@ -1,4 +1,4 @@
-"""Names of call sites, and the sites that a leak comes from; with a decoder that knows a few addresses."""
+"""Names of call sites, and the sites of a leak; with a decoder that knows a few addresses."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PLACES = {
 
 
 class Decoder:
-    """Knows PLACES. Addresses are those to which a call on the host returns."""
+    """A decoder for PLACES. The addresses are return addresses of calls on the host."""
 
     elf = SimpleNamespace(machine=Machine.HOST)
 

@@ -1,4 +1,4 @@
-"""Comparison of two readings of the firmware's resources: what counts as a difference, and what does not."""
+"""Comparison of two readings of the firmware's resources: reported and tolerated differences."""
 
 from __future__ import annotations
 

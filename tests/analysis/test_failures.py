@@ -1,4 +1,4 @@
-"""Failures of any ESP-IDF firmware: the culprit is named, and nothing is reported that the log does not say."""
+"""Failures of any ESP-IDF firmware: the analyser names the culprit, and reports nothing that is not in the log."""
 
 from __future__ import annotations
 

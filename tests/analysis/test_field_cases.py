@@ -1,4 +1,4 @@
-"""Logs in the shapes that people paste into public bug reports: each case's own checks on the JSON result."""
+"""Logs as people paste them into public bug reports. Each case has its own checks of the JSON result."""
 
 from __future__ import annotations
 

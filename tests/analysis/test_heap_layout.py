@@ -34,7 +34,7 @@ def region(length: int, *, free: int, largest: int, caps: frozenset[str] = DRAM)
 @pytest.mark.parametrize(
     ("length", "first_block", "largest"),
     [
-        # heap length, size of its single free block when untouched, largest free block as the real heap reports it
+        # heap length, size of its single free block when untouched, largest free block reported by the real heap
         (15_072, 14_648, 14_336),
         (113_840, 112_960, 110_592),
         (21_152, 20_408, 19_456),
@@ -49,7 +49,8 @@ def test_largest_block_of_an_untouched_heap_matches_the_recording(
 
 
 def test_one_block_fits_exactly_when_the_recorded_malloc_succeeded() -> None:
-    """The recordings have a malloc right after each query. Its result tells whether the largest block was enough."""
+    """The recordings have a malloc right after each query. Its result shows whether the largest block was large
+    enough."""
     checked = refused = 0
     length = 0
     lines = [

@@ -85,7 +85,7 @@ CLEAN: list[Noise] = [constant, ties, scatter, sawtooth, outliers, dependent]
 EVENTFUL: list[Noise] = [settling, stepped]
 
 AS_RECORDED: list[Noise] = [ties, settling]
-"""Noise of real boards, for which 40 cycles are enough."""
+"""Noise of real boards; 40 cycles are enough for it."""
 
 
 def add(*series: Sequence[float]) -> list[float]:
@@ -174,7 +174,7 @@ def test_planted_leak_is_found_and_its_size_estimated(noise: Noise, per_cycle: f
     ],
 )
 def test_clean_series_is_not_called_a_leak_in_999_of_1000(noise: Noise, cycles: int, series: int) -> None:
-    """Holds for each kind of noise. (40 readings with the autocorrelation of `dependent` are too few.)"""
+    """Applies to each kind of noise. (40 readings with the autocorrelation of `dependent` are too few.)"""
     rng = random.Random(noise.__name__)
     verdicts = Counter(find_leak(whole_words(noise(rng, cycles))).verdict for _ in range(series))
     assert verdicts[LeakVerdict.LEAK] <= series // 1_000, verdicts
@@ -188,7 +188,7 @@ def test_flat_series_is_within_budget(noise: Noise) -> None:
 
 
 def found_of_stated(noise: Noise, cycles: int, series: int) -> tuple[float, int]:
-    """Median of the stated minimum detectable leak, and how often a leak of that size is found."""
+    """Median of the reported smallest detectable leak, and the detection rate of a leak of that size."""
     rng = random.Random(noise.__name__)
     stated = [find_leak(whole_words(noise(rng, cycles))).detectable for _ in range(51)]
     planted = sorted(stated)[25]
@@ -214,7 +214,8 @@ def test_leak_of_the_stated_minimum_is_found_in_a_short_series_too(noise: Noise)
 
 @pytest.mark.parametrize("noise", [constant, *AS_RECORDED], ids=lambda noise: noise.__name__)
 def test_stated_minimum_is_close_to_the_budget(noise: Noise) -> None:
-    """A high minimum would make the verdict useless: for board noise it must be close to the budget."""
+    """If the smallest detectable leak were large, the verdict would be useless: for board noise it must be close to the
+    budget."""
     leak = find_leak(whole_words(noise(random.Random(7), CYCLES)))
     assert leak.detectable <= 1.5 * BUDGET_PER_CYCLE
 

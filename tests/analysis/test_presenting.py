@@ -1,4 +1,4 @@
-"""What `hotpin-hil analyze` shows of one or several logs: gravity, excerpts, parts, comparison, exit status."""
+"""Output of `hotpin-hil analyze` for one or several logs: gravity, excerpts, parts, comparison, exit status."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LOGS = {"quiet": QUIET, "warned": WARNED, "abort": ABORT, "memory": NO_MEMORY, "
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder with each of the logs, and two files that are no logs."""
+    """A folder with each of the logs, and two files that are not logs."""
     (tmp_path / "deep").mkdir()
     for name, log in LOGS.items():
         (tmp_path / ("deep" if name == "leak" else "") / f"{name}.txt").write_text(log)
@@ -314,7 +314,7 @@ def test_fail_on_of_a_comparison_counts_only_new_diagnoses(
 
 
 def test_named_pipe_is_read_once(folder: Path) -> None:
-    """A second opening of a pipe whose writer has ended would block."""
+    """Opening a pipe a second time, after its writer has ended, would block."""
     pipe = folder / "pipe"
     os.mkfifo(pipe)
     script = f'cat abort.txt > pipe & "{sys.executable}" -m hotpin_hil analyze pipe'

@@ -11,6 +11,7 @@ from hotpin_hil.paths import FIRMWARE_DIR, PROJECT_ROOT
 
 FOLDERS = (
     FIRMWARE_DIR / "components",
+    FIRMWARE_DIR / "examples",
     FIRMWARE_DIR / "main",
     FIRMWARE_DIR / "native",
     PROJECT_ROOT / "tests",

@@ -1,7 +1,7 @@
-"""Includes that the firmware's sources may have.
+"""Allowed includes of the firmware's sources.
 
-Components include nothing of the host build, because the chip's build has no such files. Pure files, listed here,
-run on the host without ESP-IDF.
+Components do not include files of the host build, because the chip's build does not have them. The pure files listed
+here run on the host without ESP-IDF.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from hotpin_hil.paths import FIRMWARE_DIR, PROJECT_ROOT
 from tests.support.c_build import compiler
 
 COMPONENTS = FIRMWARE_DIR / "components"
+MAINS = (FIRMWARE_DIR / "main", *sorted(FIRMWARE_DIR.glob("examples/*/main")))
 NATIVE = FIRMWARE_DIR / "native"
 
-# Pure files and their headers: of ESP-IDF they include only esp_err.h and esp_attr.h.
+# Pure files and their headers. The only ESP-IDF headers that they include are esp_err.h and esp_attr.h.
 PURE = (
     "audio_driver/src/audio_ring.c",
     "camera_controller/src/jpeg_markers.c",
@@ -39,6 +40,7 @@ PURE = (
     "memory_manager/src/mem_observe.c",
     "memory_manager/src/mem_render.c",
     "memory_manager/src/mem_ring.c",
+    "memory_optimize/src/optimize_logic.c",
     "memory_pool/src/pool_blocks.c",
     "memory_priority/src/priority_list.c",
     "memory_reclaim/src/reclaim_logic.c",
@@ -71,10 +73,8 @@ C_LIBRARY = {
 
 
 def sources(*patterns: str) -> list[Path]:
-    """Source files of main and the components."""
-    return sorted(
-        path for folder in (COMPONENTS, FIRMWARE_DIR / "main") for p in patterns for path in folder.rglob(p)
-    )
+    """Source files of the components, and of main and the examples' main."""
+    return sorted(path for folder in (COMPONENTS, *MAINS) for p in patterns for path in folder.rglob(p))
 
 
 def name_of(path: Path) -> str:
@@ -176,7 +176,7 @@ def test_every_source_is_built() -> None:
 def test_every_folder_in_components_is_a_component() -> None:
     for folder in COMPONENTS.iterdir():
         assert (folder / "CMakeLists.txt").is_file(), (
-            f"{name_of(folder)} is no component: it has no CMakeLists.txt"
+            f"{name_of(folder)} is not a component: it has no CMakeLists.txt"
         )
 
 
@@ -197,7 +197,7 @@ def test_requirements_do_not_depend_on_the_configuration() -> None:
 
 
 def cycle_in(graph: dict[str, set[str]]) -> str:
-    """Names of one cycle, joined by arrows; empty if there is none."""
+    """Names on one cycle, joined by arrows; empty if there is no cycle."""
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
@@ -211,7 +211,7 @@ def test_no_include_cycle_among_the_components_files() -> None:
         name_of(path): {name_of(headers[header]) for header in includes(path) if header in headers}
         for path in sources("*.c", "*.h")
     }
-    assert graph["main/main.c"], "no include of a component's header was found"
+    assert all(graph[name_of(folder / "main.c")] for folder in MAINS), "no include of a component's header"
     assert cycle_in(graph) == ""
 
 
@@ -220,6 +220,16 @@ def requirements(component: Path) -> set[str]:
     text = re.sub(r"#[^\n]*", "", (component / "CMakeLists.txt").read_text(encoding="utf-8"))
     words = set(re.findall(r"[\w-]+", " ".join(re.findall(r"(?:REQUIRES|set\(requires)([^)]*)", text))))
     return {path.name for path in COMPONENTS.iterdir() if path.name in words} - {component.name}
+
+
+def all_requirements(name: str) -> set[str]:
+    """Components of this project that a component needs in a build, without itself."""
+    needed: set[str] = set()
+    todo = requirements(COMPONENTS / name)
+    while todo:
+        needed |= todo
+        todo = {more for one in todo for more in requirements(COMPONENTS / one)} - needed
+    return needed
 
 
 def test_no_cycle_among_the_components_requirements() -> None:
@@ -234,7 +244,7 @@ def test_cycle_is_named() -> None:
 
 @pytest.mark.parametrize("header", sorted(COMPONENTS.glob("*/include/*.h")), ids=lambda path: path.name)
 def test_public_header_compiles_alone(header: Path, tmp_path: Path) -> None:
-    """Compiles with only the headers of its own component and ESP-IDF on the include path."""
+    """Compiles a header with only its component's headers and ESP-IDF on the include path."""
     (tmp_path / "sdkconfig.h").write_text("#pragma once\n")
     unit = tmp_path / "unit.c"
     unit.write_text(f'#include "{header.name}"\n')

@@ -1,4 +1,4 @@
-"""Layers of hotpin_hil: allowed imports, no import cycle, unique class names, no class that is too long.
+"""Layers of hotpin_hil: allowed imports, no import cycles, unique class names, no overlong classes.
 
 An import under `if TYPE_CHECKING:` or inside a function counts like any other: both are dependencies.
 """
@@ -117,7 +117,7 @@ def test_no_import_cycle() -> None:
 def cycles_in(graph: dict[str, set[str]]) -> list[list[str]]:
     """Modules on an import cycle.
 
-    Repeatedly removes modules that import no remaining module; the rest is on a cycle or imports one.
+    Repeatedly removes modules that import none of the remaining modules; the rest is on a cycle or imports a cycle.
     """
     left = dict(graph)
     while True:

@@ -27,7 +27,7 @@ PIPELINES = {"github": GITHUB, "gitlab": GITLAB}
 
 JOBS = {"virtual", "firmware", "boards"}
 NOT_OURS = ("apt-get", ".", "python")
-"""Commands that are not ours: package manager, ESP-IDF's export.sh and idf_tools.py."""
+"""External commands: package manager, ESP-IDF's export.sh and idf_tools.py."""
 
 
 def jobs(pipeline: str) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def check_make(words: list[str]) -> None:
 
 
 def check_command(words: list[str]) -> None:
-    """Fails unless the command is ours and accepts these arguments, or is a command of the machine."""
+    """Fails unless it is a command of this project that accepts these arguments, or a command of the machine."""
     program = words[0].removeprefix(".venv/bin/")
     if program == "pytest":
         check_pytest(words[1:])
@@ -185,7 +185,7 @@ def test_every_supported_version_of_esp_idf_is_built() -> None:
 
 @pytest.mark.parametrize("pipeline", PIPELINES)
 def test_runs_on_boards_name_the_kind_and_wait_for_a_lease(pipeline: str) -> None:
-    """If CI is set, a run without a named kind of board ends at once."""
+    """If CI is set, a run ends at once unless it names the kind of board."""
     job = jobs(pipeline)["boards"]
     assert (job.get("env") or job["variables"])["HOTPIN_BOARD"] == "hardware"
     (run,) = [words for name, words in commands(pipeline) if name == "boards" and "pytest" in words[0]]

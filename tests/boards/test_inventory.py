@@ -1,4 +1,4 @@
-"""`hotpin-hil boards` on virtual boards: queries, printed text, and boards in use that are left alone."""
+"""`hotpin-hil boards` on virtual boards: queries, printed text, and boards in use, which must not be touched."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
 
 @pytest.fixture(scope="module")
 def boards(build: Build, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Boards]:
-    """Two virtual boards: the first holds the build, the second is erased."""
+    """Two virtual boards: the first has the build in its flash, the second is erased."""
     state = tmp_path_factory.mktemp("state")
     (state / "hotpin-5.4-0").mkdir()
     (state / "hotpin-5.4-0/flash.bin").write_bytes(build.flash_image())
@@ -324,7 +324,7 @@ def test_stable_name_is_by_id_only_with_a_usb_serial_number(tmp_path: Path) -> N
 
 
 def test_a_busy_port_names_its_user() -> None:
-    """The user is this process under another pid, because the search leaves out its own process."""
+    """This process under another pid plays the user, because the search excludes its own process."""
     ours, theirs = pty.openpty()
     name = os.ttyname(theirs)
     held = open_port(name, 115200)

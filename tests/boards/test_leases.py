@@ -1,4 +1,4 @@
-"""A board belongs to one run at a time, and a dead run blocks no other run."""
+"""A board belongs to one run at a time, and a dead run does not block other runs."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_lock_file_without_a_readable_holder_still_locks(tmp_path: Path, content
 
 @pytest.mark.parametrize("kind", ["link", "hard link", "pipe", "folder"])
 def test_lease_overwrites_no_file_of_another_name(tmp_path: Path, kind: str) -> None:
-    """In a shared folder, anybody can put something in the place of the lock file."""
+    """In a shared folder, any user can replace the lock file by something else."""
     folder = tmp_path / "leases"
     folder.mkdir()
     place, other = folder / "mac-00.lock", tmp_path / "precious"
@@ -257,7 +257,7 @@ def users() -> Iterator[Users]:
 
 
 def test_users_share_a_lease_folder(users: Users) -> None:
-    """Users lease each other's boards in turn, under any umask, and see who holds one."""
+    """Users lease each other's boards in turn, under any umask, and see the current user of a board."""
 
     def takes() -> str:
         with Lease(users.folder, "cam-1") as lease:
@@ -290,7 +290,7 @@ def test_unreadable_lock_file_is_a_one_line_error(users: Users) -> None:
 
 
 class Bench:
-    """Attached boards as a pool sees them: port → MAC, None for a chip that does not answer."""
+    """Attached boards for a pool: port → MAC, None for a chip that does not answer."""
 
     def __init__(self, folder: Path, **macs: str | None) -> None:
         self.folder = folder
@@ -323,7 +323,7 @@ def named(name: str, port: str | None = None, mac: str | None = None, **more: ob
 def test_a_board_is_leased_by_port_and_mac(tmp_path: Path) -> None:
     (board,) = Bench(tmp_path, p1=ONE).lease()
     assert (board.entry.port, board.entry.mac) == ("p1", ONE)
-    # Another port leads to the same chip, found by its MAC: refused, and that port is free again.
+    # Another port belongs to the same chip, as its MAC shows: it is refused, and that port is free again.
     with pytest.raises(UsageError, match=r"1 board is needed, none free; in use: p9 .*by pid"):
         Bench(tmp_path, p9=ONE).lease()
     assert holder_of(tmp_path, port_name("p9")) is None

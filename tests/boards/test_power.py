@@ -32,7 +32,7 @@ def test_cycle_command_overrides_off_and_on(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("off", ["false", "sh -c 'kill -INT $PPID; sleep 5'"])
 def test_a_board_is_not_left_off(tmp_path: Path, off: str) -> None:
-    """Neither a failing command nor Ctrl-C leaves the board off."""
+    """The board is on again even after a failing command or Ctrl-C."""
     log = tmp_path / "log"
     switch = PowerSwitch("a", off_command=off, on_command=writes("on", log), off_s=0.01)
     with pytest.raises((PowerError, KeyboardInterrupt)):

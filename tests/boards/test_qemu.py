@@ -94,7 +94,7 @@ class Qemu:
         }
 
     def order(self, *starts: str) -> None:
-        """Sets how the firmware's next starts end (fake_qemu.py)."""
+        """Sets the outcomes of the firmware's next starts (fake_qemu.py)."""
         (self.state / "starts").write_text(json.dumps(starts))
 
     def lines(self, about: str) -> list[dict[str, Any]]:
@@ -184,7 +184,7 @@ def test_qemu_that_does_not_start_blocks_everything_at_once(qemu: Qemu) -> None:
 
 
 def test_firmware_that_is_silent_in_qemu_fails(qemu: Qemu) -> None:
-    """The machine answers a reset, so the firmware hangs."""
+    """The machine answers a reset, so it is the firmware that hangs."""
     qemu.run(
         "@requirement('AAA-01')\ndef test_hangs(device):\n    device.command('silence')\n    device.info()\n"
     )
@@ -242,7 +242,7 @@ def test_psram(device, measure): measure("PSRAM", device.info().psram, "B", exac
 
 
 def test_qemu_ends_with_a_run_that_is_killed(qemu: Qemu) -> None:
-    """QEMU itself does not end when its standard input closes."""
+    """QEMU does not end when its standard input closes."""
     qemu.run(
         "import os, signal\n@requirement('AAA-01')\ndef test_it(dut, device):\n"
         "    open('state/pid', 'w').write(str(dut.qemu.pid))\n    os.kill(os.getpid(), signal.SIGKILL)\n"

@@ -1,4 +1,4 @@
-"""`hotpin-hil monitor` without a terminal: findings as lines, a whole log, and nothing left behind."""
+"""`hotpin-hil monitor` without a terminal: findings as lines, a complete log, and no leftovers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Start = Callable[..., "subprocess.Popen[bytes]"]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Start the monitor; a watchdog ends one that hangs, so that the output of a failed test ends."""
+    """Start the monitor. A watchdog ends a hung monitor, so that the output of a failed test ends."""
     started: list[subprocess.Popen[bytes]] = []
 
     def run(*arguments: str) -> subprocess.Popen[bytes]:
@@ -47,7 +47,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 
 def run_monitor(tmp_path: Path, *arguments: str) -> subprocess.Popen[bytes]:
-    """Start the monitor with a lease folder and a folder for temporary files of its own; wait until it watches."""
+    """Start the monitor with its own lease folder and temporary folder; wait until it is watching."""
     (tmp_path / "tmp").mkdir(exist_ok=True)
     environment = {**os.environ, ENV_LEASES: str(tmp_path / "leases"), "TMPDIR": str(tmp_path / "tmp")}
     monitor = subprocess.Popen(
@@ -57,7 +57,7 @@ def run_monitor(tmp_path: Path, *arguments: str) -> subprocess.Popen[bytes]:
     )  # fmt: skip
     assert monitor.stderr is not None
     errors = []
-    for line in monitor.stderr:  # opening a port drops what has arrived before
+    for line in monitor.stderr:  # opening a port drops earlier bytes
         errors.append(line.decode())
         if errors[-1].startswith("watching "):
             return monitor

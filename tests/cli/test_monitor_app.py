@@ -1,4 +1,4 @@
-"""The monitor's screen, without a terminal: what it shows and what its keys do."""
+"""The monitor's screen, without a terminal: its content and its keys."""
 
 from __future__ import annotations
 

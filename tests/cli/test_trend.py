@@ -14,7 +14,7 @@ from tests.support.release_runs import SmallRun
 
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
-    """A folder of four runs: voice mode takes 2 KB more from the third on, which is the newest but one by time."""
+    """A folder of four runs. Voice mode takes 2 KB more since the third run."""
     folder = tmp_path / "runs"
     for number, more in enumerate((0, 0, 2_048, 2_048), start=1):
         run = replace(SmallRun(seed=number), voice_more=more).write(folder / f"run-{9 - number}")

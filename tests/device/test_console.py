@@ -1,4 +1,4 @@
-"""The device client against a fake firmware: answers that must arrive, and faults that must be detected."""
+"""The device client against a fake firmware: replies that must arrive, and faults that must be detected."""
 
 from __future__ import annotations
 
@@ -505,10 +505,10 @@ DAMAGE = st.tuples(
 @settings(max_examples=100, deadline=None)
 @given(st.dictionaries(st.integers(0, 12), DAMAGE, max_size=2))
 def test_commands_survive_any_damage_of_any_exchange(plan: dict[int, tuple[str, float, bytes]]) -> None:
-    """Two chunks are damaged; each command still gets its own answer and is executed once."""
+    """Two chunks are damaged; each command still gets its own reply and is executed once."""
     bench = Bench()
     bench.device._id = 100
-    # Without a checksum, a truncated request can still be valid, and the client has no way to tell.
+    # Without a checksum, a truncated request can still be valid, and the client cannot detect it.
     bench.firmware.checksum_required = True
     bench.firmware.start()
     bench.device.wait_ready(SHORT_S)

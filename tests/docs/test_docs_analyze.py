@@ -1,4 +1,4 @@
-"""docs/analyze.md: its table of diagnoses is what the code says about one example log of each kind.
+"""docs/analyze.md: its table of diagnoses matches the analyser's results for one example log of each kind.
 
 python -m tests.docs.test_docs_analyze    # prints the table, to paste into the page
 """
@@ -113,7 +113,7 @@ EXAMPLES: dict[str, tuple[str, str]] = {
         "Probe failed.\n",
     ),
     "boot-loop": (
-        "three or more runs in a row that end alike", (BOOT + ABORT).replace("0x1 (POWERON", "0xc (SW_CPU") * 4
+        "three or more runs in a row that end the same way", (BOOT + ABORT).replace("0x1 (POWERON", "0xc (SW_CPU") * 4
     ),
     "DIAG-01": (
         "a failed-allocation hook, `Mem alloc fail`, `ESP_ERR_NO_MEM`, `-0x7F00` of mbedTLS, Wi-Fi buffers, frame "
@@ -156,7 +156,7 @@ EXAMPLES: dict[str, tuple[str, str]] = {
         BOOT + box("Idle", 8_000) + "W (9000) MEM_MGR: WARNING: High fragmentation: Internal 40%\n",
     ),
 }  # fmt: skip
-"""By id: what the log has, in words, and a log that has it."""
+"""By id: a description of the log content, and an example log."""
 
 
 def diagnosis(id_: str) -> Diagnosis:

@@ -12,7 +12,7 @@ from hotpin_hil.paths import PROJECT_ROOT
 
 PAGES = sorted(
     str(page.relative_to(PROJECT_ROOT))
-    for pattern in ("*.md", "docs/*.md", "firmware/README.md", "firmware/components/*/README.md")
+    for pattern in ("*.md", "docs/*.md", "firmware/README.md", "firmware/*/*/README.md")
     for page in PROJECT_ROOT.glob(pattern)
 )
 TOP = ("docs", "firmware", "fixtures", "hil_tests", "hotpin_hil", "tests")

@@ -37,7 +37,7 @@ def blocks(language: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Run:
-    """What a run of the page's tests printed, and its results."""
+    """Output of a run of the page's tests, and its results."""
 
     output: str
     verdicts: dict[str, str]
@@ -45,7 +45,7 @@ class Run:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Runs the page's tests in a project whose suite has no other tests."""
+    """Runs the page's tests in a project without other tests."""
     if not (NATIVE_BUILD_DIR / "flasher_args.json").is_file():
         pytest.skip("the firmware's host build is missing: make native")
     project = tmp_path_factory.mktemp("project")

@@ -41,7 +41,7 @@ def chosen(file_name: str, python: str) -> dict[str, str]:
 
 
 def needed(extra: str, python: str) -> Mapping[str, SpecifierSet]:
-    """What pyproject.toml names, with the extras that the extra names."""
+    """Packages in pyproject.toml, including those of nested extras."""
     todo = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"][extra]]
     found: dict[str, Any] = {}
     while todo:

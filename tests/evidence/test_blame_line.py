@@ -1,4 +1,4 @@
-"""Who is to blame for missing output, judged by what the serial line carried: power, noise, panic or firmware."""
+"""Blame for missing output, decided from the bytes on the serial line: power, noise, panic or firmware."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BROWN_OUT = (
 
 
 class Bench:
-    """A ready device on a serial line whose bytes a test can change."""
+    """A ready device on a serial line; a test can change the bytes on the line."""
 
     def __init__(self) -> None:
         self.to_host: Callable[[bytes], bytes] = lambda data: data
@@ -54,8 +54,8 @@ def banner(cause: int, name: str) -> bytes:
 RESETS = [
     ("power-on", banner(0x1, "POWERON_RESET"), "POWERON", Verdict.BLOCKED),
     ("brown-out", banner(0xF, "RTCWDT_BROWN_OUT_RESET"), "", Verdict.BLOCKED),
-    ("brown-out told by IDF", BROWN_OUT, "", Verdict.BLOCKED),
-    ("brown-out told by the firmware", banner(0xC, "SW_CPU_RESET"), "BROWNOUT", Verdict.BLOCKED),
+    ("brown-out reported by IDF", BROWN_OUT, "", Verdict.BLOCKED),
+    ("brown-out reported by the firmware", banner(0xC, "SW_CPU_RESET"), "BROWNOUT", Verdict.BLOCKED),
     ("software", banner(0xC, "SW_CPU_RESET"), "SW", Verdict.FAIL),
     ("watchdog", banner(0x8, "TG1WDT_SYS_RESET"), "WDT", Verdict.FAIL),
     ("panic", PANIC + banner(0xC, "SW_CPU_RESET"), "PANIC", Verdict.FAIL),
@@ -73,7 +73,7 @@ def test_unexpected_reset_is_blamed_on_supply_or_firmware(
     finding = bench.verdict(bench.caught(BoardReset, lambda: bench.device.probe("DMA")))
     assert finding.verdict is verdict
     assert ("supply" in finding.remedy) is (verdict is Verdict.BLOCKED)
-    # A test that only uses dut.expect notices the reset by missing output.
+    # A test that only uses dut.expect notices the reset because output is missing.
     assert bench.verdict(pexpect.TIMEOUT("READY did not come")).verdict is verdict
 
 
@@ -138,7 +138,7 @@ def test_missing_line_and_box_on_a_noisy_line_are_bench_faults(bench: Bench) -> 
     ("line", "verdict"),
     [
         (flipped, Verdict.BLOCKED),
-        (lambda data: b"", Verdict.FAIL),  # the chip answers a reset, so the firmware hangs
+        (lambda data: b"", Verdict.FAIL),  # the chip answers a reset, so it is the firmware that hangs
         (lambda data: flipped(data) + PANIC, Verdict.FAIL),
     ],
     ids=["noise", "silence", "noise and panic"],

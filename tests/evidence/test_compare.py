@@ -1,4 +1,5 @@
-"""`hotpin-hil compare`: two runs of one build are equal, and each kind of regression is named with place and size."""
+"""`hotpin-hil compare`: two runs of one build are equal, and each kind of regression is reported with place and
+size."""
 
 from __future__ import annotations
 

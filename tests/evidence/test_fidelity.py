@@ -1,4 +1,5 @@
-"""`hotpin-hil fidelity` finds every kind of difference between two runs, and no reason hides a wrong figure."""
+"""`hotpin-hil fidelity` finds every kind of difference between two runs, and no row of fidelity.toml hides a wrong
+figure."""
 
 from __future__ import annotations
 
@@ -410,7 +411,8 @@ def recorded_differences() -> list[dict[str, str]]:
 def recorded_run(
     evidence: str, place: tuple[int, int], column: str, free_at_main: int = QEMU_FREE
 ) -> list[dict[str, Any]]:
-    """A run with only the measurements that differed. The virtual board kept its NVS, the emulator began with none."""
+    """A run with only the measurements that differed. The virtual board kept its NVS; the emulator started with an
+    empty NVS."""
     content = [{**RUN, "evidence": evidence}, sizes(place)]
     for row in recorded_differences():
         content.append(boot(free_at_main, 40 if column == "virtual" else 1, row["test"]))
@@ -446,7 +448,7 @@ MEMORY = ("B", "%")
 def test_recorded_differences_are_explained_except_those_of_memory(
     tmp_path: Path,
 ) -> None:
-    """With the same map on both boards, only the size of pointers and of pictures may explain a memory figure."""
+    """With the same map on both boards, only pointer sizes and picture sizes may explain a different memory figure."""
     found = compared(
         tmp_path, recorded_run("virtual", QEMU_MAP, "virtual"), recorded_run("emulated", QEMU_MAP, "qemu")
     )

@@ -1,4 +1,4 @@
-"""A full disk loses no line that was written, at any size, and none that waits for space."""
+"""A full disk does not lose lines, whether written or waiting for space."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A results.jsonl that was altered or damaged gives a clear message or a worse verdict, never a traceback."""
+"""An altered or damaged results.jsonl leads to a clear message or a worse verdict, never to a traceback."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def is_verified(measurements: list[dict[str, Any]]) -> bool:
 
 
 def fault_of(folder: Path, original: dict[str, Any], *, rendered: bool) -> str:
-    """What is wrong with the handling of the results in `folder`; empty if nothing is."""
+    """Errors in the handling of the results in `folder`; empty if there are none."""
     try:
         results = read_results(folder)
     except UsageError as error:

@@ -1,4 +1,4 @@
-"""The figures of a run: one value per test, from sound notes only."""
+"""The figures of a run: one value per test, from valid notes only."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_figures_are_those_of_the_firmware() -> None:
 
 
 def test_only_the_first_value_of_a_test_counts() -> None:
-    """Later ones follow what the test did to the board."""
+    """Later values depend on the test's actions."""
     change = next(line for line in notes_of(results(), "event") if line.event == "mode")
     again = replace(change, data={**change.data, "duration_ms": 9_999})
     assert figures_of(results(again)) == figures_of(results())

@@ -1,4 +1,4 @@
-"""The manifest of a folder: each change is found and named, whatever the names and the bytes."""
+"""The manifest of a folder: each change is found and reported, for any names and bytes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ODD_NAMES = (
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A sealed folder with a file of each odd name, a link to a file, to a folder, and to nothing."""
+    """A sealed folder with a file for each odd name, and links to a file, to a folder, and to a missing target."""
     folder = tmp_path / "run"
     (folder / "logs").mkdir(parents=True)
     for number, name in enumerate(ODD_NAMES):
@@ -59,7 +59,7 @@ def test_sha256sum_reads_the_manifest(folder: Path) -> None:
 
 
 def flips(path: Path) -> Iterator[str]:
-    """Flip one bit of each byte of a file, one after the other; the file is whole at the end."""
+    """Flip one bit of each byte of a file, one byte at a time; the file is intact at the end."""
     content = path.read_bytes()
     for at in range(len(content)):
         changed = bytearray(content)

@@ -1,4 +1,4 @@
-"""Waivers: what a waiver covers, its bound and its end, and how its file and its use can be wrong."""
+"""Waivers: coverage, bound and last day, and errors in the file and in its use."""
 
 from __future__ import annotations
 

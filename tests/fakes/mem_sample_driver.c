@@ -185,7 +185,7 @@ int main(int argc, char **argv)
     }
     heap_caps_native_init(system);
     uint32_t minimum_before = (uint32_t)heap_caps_get_minimum_free_size(MALLOC_CAP_DEFAULT);
-    heap_caps_free(heap_caps_malloc(1000000, MALLOC_CAP_SPIRAM)); /* a dip before init counts too */
+    heap_caps_free(heap_caps_malloc(1000000, MALLOC_CAP_SPIRAM)); /* a dip before init also counts */
     if (mem_sample_init() != ESP_OK) {
         differ("init", 0, 0);
     }

@@ -132,7 +132,7 @@ void vTaskDelay(TickType_t ticks)
     usleep(ticks > 3 ? 300 : ticks * 100);
 }
 
-/* Waits for the end of the task: a new one, or one that has not ended, has the same name. */
+/* Waits for the end of the task, because a new task has the same name. */
 esp_err_t task_end_wait_for(const char *name, uint32_t timeout_ms)
 {
     (void)name;
@@ -386,21 +386,20 @@ int main(void)
     }
     drain_failures();
     mem_alloc_failed_put(
-        &(mem_alloc_failed_t){.size = ~0U}); /* this record carries the number of earlier lost ones */
+        &(mem_alloc_failed_t){.size = ~0U}); /* this record has the number of earlier lost failures */
     drain_failures();
     if (s_failures != FAILERS * FAILURES_EACH + 1) {
         fail("failures neither reported nor counted", s_failures, FAILERS * FAILURES_EACH + 1);
     }
     mem_monitor_start(1);
-    while (atomic_load(&s_periodic) ==
-           0) { /* on a busy host, no start above may have lasted until a sample */
+    while (atomic_load(&s_periodic) == 0) { /* on a busy host, perhaps no start above lasted until a sample */
         usleep(1000);
     }
     mem_monitor_stop();
     if (mem_log_waiting()) {
         fail("the task ended before it had written all", s_records, 0);
     }
-    /* One more record, to carry the count of the last dropped boxes. */
+    /* One more record, for the count of the last dropped boxes. */
     log_one();
     mem_monitor_wake();
     s_slow_end = true;

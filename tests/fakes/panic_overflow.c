@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * sys.panic kind=stack on part of this program's stack, whose end is reported as the end of the task's stack.
- * Prints "ok: …" or the error.
+ * sys.panic kind=stack on part of this program's stack; the end of that part is reported as the end of the
+ * task's stack. Prints "ok: …" or the error.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,7 +35,7 @@ static __attribute__((noinline)) void fill(void)
     }
 }
 
-/* The crash calls this last, so the memory below this frame is still as the overflow left it. */
+/* The crash calls this last, so the overflow's bytes below this frame are unchanged. */
 void vTaskDelay(const TickType_t ticks)
 {
     (void)ticks;

@@ -72,7 +72,7 @@ int64_t esp_timer_get_time(void)
     return now.tv_sec * 1000000LL + now.tv_nsec / 1000;
 }
 
-/* The stack: a wrap, a function of heap_caps.c, then the site and its caller. */
+/* The stack: a wrapper, a function of heap_caps.c, then the site and its caller. */
 void esp_backtrace_get_start(uintptr_t *pc, uintptr_t *sp, uintptr_t *next_pc)
 {
     *pc = 1;
@@ -138,7 +138,7 @@ static void compare(const char *when)
     }
 }
 
-/* Allocations of a site; with name NULL of any task. */
+/* Allocations of a site; name NULL means any task. */
 static uint32_t allocations(uintptr_t at, const char *name)
 {
     memory_profile_site_t site;
@@ -223,7 +223,7 @@ static void step(void)
     }
 }
 
-/* A block for code has an address on the instruction bus, which is in no heap. */
+/* An EXEC block has an address on the instruction bus, which is not in any heap. */
 static void check_code(void)
 {
     void *blocks[40];

@@ -73,7 +73,7 @@ static unsigned any(unsigned below)
 
 #define TICK_US 20 /* host time of a tick */
 
-/* A mutex, a queue of length 1 or an event group; all wait on one condition variable. */
+/* A mutex, a queue of length 1 or an event group. All tasks wait on one condition variable. */
 typedef struct QueueDefinition {
     pthread_mutex_t mutex;
     pthread_cond_t changed;
@@ -582,7 +582,7 @@ static void *asker(void *seed)
     for (int i = 0; i < ASKS_EACH; i++) {
         esp_err_t err = state_manager_request(any_mode(), any(3) == 0 ? FOREVER_MS : any(3));
         if (err == ESP_ERR_INVALID_ARG) {
-            fail("a mode is no argument");
+            fail("a mode is not an argument");
         }
         usleep(any(200));
     }
@@ -650,7 +650,8 @@ static void storm(unsigned seed, bool faults)
     }
 }
 
-/** Requests arrive faster than modes change: the last one wins, and skipped ones start no change. */
+/** Requests arrive faster than modes change: the last request wins, and skipped requests do not start a
+ * change. */
 static void coalescing(void)
 {
     state_manager_request(SYSTEM_STATE_CAMERA_STANDBY, FOREVER_MS);
@@ -711,7 +712,7 @@ static void each_step(void)
     }
 }
 
-/** A step and a later undo fail: recovery restores the former mode, whichever drivers run. */
+/** A step and a later undo fail: recovery restores the former mode, no matter which drivers are running. */
 static void recovering(void)
 {
     static const struct {
@@ -755,7 +756,7 @@ static void expect_error(const char *when, esp_err_t err, esp_err_t wanted, cons
     }
 }
 
-/** The error of a request names the step that failed and its block, whatever failed afterwards. */
+/** The error of a request names the failed step and its block, even if something else fails afterwards. */
 static void explaining(void)
 {
     state_change_t failed;

@@ -60,7 +60,7 @@ def nothing_left_over(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def app(tmp_path: Path) -> Any:
-    """Build with one file, at an offset where no code is."""
+    """Build with one file, at an offset without code."""
     (tmp_path / "data.bin").write_bytes(os.urandom(20_000) + bytes(80_000))
     return SimpleNamespace(
         target="esp32",

@@ -9,7 +9,7 @@ import pytest
 
 from hotpin_hil.device import Device, NoReply, budgets
 from hotpin_hil.link import channel as channel_module
-from hotpin_hil.link.channel import LAST_RESORT, Channel, Deadline
+from hotpin_hil.link.channel import LAST_RESORT, STALL_S, Channel, Deadline
 from tests.support.fake_firmware import FakeFirmware
 
 
@@ -37,7 +37,7 @@ def host(monkeypatch: pytest.MonkeyPatch) -> Host:
 
 
 def lasts_s(deadline: Deadline, host: Host) -> float:
-    """Host seconds until a deadline expires, for a waiter that sleeps exactly as long as requested."""
+    """Host seconds until a deadline expires, for a waiter that sleeps exactly for the requested time."""
     began_s = host.now_s
     while (remaining_s := deadline.remaining_s()) > 0:
         host.now_s += remaining_s
@@ -71,8 +71,17 @@ def test_board_clock_is_not_read_for_each_chunk(host: Host) -> None:
     assert host.asked == 1
 
 
-def test_stopped_board_clock_ends_the_wait(host: Host) -> None:
-    assert lasts_s(Deadline(2.0, lambda: 5.0), host) == pytest.approx(2.0 * LAST_RESORT)
+@pytest.mark.parametrize("budget_s", [2.0, 60.0])
+def test_stopped_board_clock_ends_the_wait(host: Host, budget_s: float) -> None:
+    """An emulator that hangs blocks its test for its budget and one more, and not for the last resort."""
+    lasts = lasts_s(Deadline(budget_s, lambda: 5.0), host)
+    assert lasts == pytest.approx(budget_s + max(budget_s, STALL_S))
+
+
+def test_slow_board_clock_has_not_stopped(host: Host) -> None:
+    """A board on 3 % of a core needs 33 times the budget, so the last resort ends the wait."""
+    host.slower = 33.0
+    assert lasts_s(Deadline(2.0, host.board_s), host) == pytest.approx(2.0 * LAST_RESORT)
 
 
 def test_unreadable_board_clock_falls_back_to_host_time(host: Host) -> None:
@@ -80,7 +89,7 @@ def test_unreadable_board_clock_falls_back_to_host_time(host: Host) -> None:
 
 
 def test_reply_of_a_slow_emulator_comes_in_time() -> None:
-    """On the host three times the command's budget passes; on the board only a tenth of it."""
+    """On the host's clock, three times the command's budget passes; on the board's clock, only a tenth of it."""
     board_s = 0.0
     late = threading.Event()
 

@@ -54,7 +54,7 @@ def recording(tmp_path: Path) -> Iterator[Recording]:
 
 
 def received(recording: Recording, is_enough: Callable[[bytes], bool]) -> bytes:
-    """What a recording got, as soon as it is enough."""
+    """The bytes of a recording, as soon as enough have arrived."""
     data, deadline = b"", time.monotonic() + PATIENCE_S
     while not is_enough(data):
         assert time.monotonic() < deadline, data

@@ -1,4 +1,4 @@
-"""What a monitor receives and notes, in one order, in memory and in a file."""
+"""The bytes and notes of a monitor, in order, in memory and in a file."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from hotpin_hil.link.serial_handlers.protocol_rfc2217 import Serial, _connect, _
 from tests.support.rfc2217_server import Rfc2217Server
 
 PROMPT_S = 0.04
-"""Well below one of pyserial's 50 ms steps."""
+"""Well below pyserial's step of 50 ms."""
 
 
 @pytest.fixture

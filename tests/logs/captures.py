@@ -1,4 +1,4 @@
-"""The same log as different terminals and tools record it."""
+"""The same log, recorded by different terminals and tools."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A log gives the same facts however it was captured: prefixes, line ends, encodings, colours."""
+"""A log gives the same facts, no matter how it was captured: prefixes, line ends, encodings, colours."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_every_capture_of_a_short_log_gives_the_same_facts(variant: str) -> None
 
 
 def test_time_stamps_may_begin_and_end_within_a_log() -> None:
-    """`idf.py monitor` switches them by a key."""
+    """`idf.py monitor` switches its time stamps with a key."""
     part = b"".join(b"I (%d) app: tick %d\n" % (time, time) for time in range(1_000, 9_000))
     log = (
         VARIANTS["quoted"](part) + part + VARIANTS["idf_monitor"](part) + part + VARIANTS["arduino_ide"](part)

@@ -1,4 +1,4 @@
-"""No line takes more than linear time, and no number fails: one damaged line must not hold up an analysis."""
+"""Every line takes linear time, and every number is accepted: one damaged line must not delay an analysis."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 from hotpin_hil.analysis.analyze import analyze
 
 SHORT, LONG = 8 * 1024, 64 * 1024
-"""Bytes; of a shorter line, what every analysis costs would be most of the time."""
+"""Bytes; for a shorter line, the fixed cost of an analysis would dominate."""
 SMALL_S = 0.03
-"""CPU seconds; a line that takes less may take any share of them."""
+"""CPU seconds; below this, the time is not compared."""
 RATIO_MAX = 24
 """Time for the long line divided by that for the short line: 8 if linear, 64 if quadratic."""
 

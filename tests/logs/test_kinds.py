@@ -1,4 +1,4 @@
-"""Lines that are counted in bulk give the same result as line by line, and none of them has an event."""
+"""Counting lines in bulk gives the same result as scanning each line, and lines counted in bulk have no events."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ Heap summary for capabilities 0x00001800:
 
 
 def mixture(seed: int) -> bytes:
-    """Random fragments, boxes that other lines interrupt, and damaged lines; times rise, jump and fall."""
+    """Random fragments, boxes that other lines interrupt, and damaged lines; times advance, jump and go back."""
     choice = random.Random(seed)
     time = choice.choice([0, 500, 90_000])
     lines: list[bytes] = []

@@ -1,6 +1,6 @@
 """The host-built firmware on a held clock, without a virtual board around it.
 
-The clock moves only in `run()` and `jump()`, so a game is a function of its script: no host time enters.
+The clock moves only in `run()` and `jump()`, so a game depends only on its script, not on host time.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ START_US = 900_000
 """Virtual time from the reset to the start of the app."""
 RTC_BYTES = 8192
 HOST_BUDGET_S = 60.0
-"""Host time after which a program that neither answers nor ends has hung."""
+"""Host time after which a program without an answer counts as hung."""
 REPLY_US = 40_000_000
 """Board time after which a request counts as unanswered: the longest command waits 30 s."""
 SLICES_US = (10_000, 90_000, 200_000, 400_000)
-"""Board time between two looks for a reply, the last one repeated."""
+"""Board time between two checks for a reply; the last value repeats."""
 PROFILE = "hotpin-5.4"
 
 _RECORD = re.compile(rb"@(!|\d+) (\{[^\r\n]*\})\*([0-9A-F]{4})\r?\n")
@@ -66,9 +66,9 @@ class Board:
         self._sensor_used = False
         self.now_us = 0
         self.items: list[Item] = []
-        """All that arrived and that the caller has not taken yet."""
+        """Everything that has arrived and that the caller has not removed yet."""
         self.reset_code: int | None = None
-        """ROM reset code with which the program ended."""
+        """ROM reset code at the end of the program."""
         self._lose_rtc()
 
     # --- power and resets ---
@@ -100,7 +100,7 @@ class Board:
         self._await_stop(0)
 
     def cut_power(self) -> None:
-        """End the program; RTC memory is lost, flash is not. For the chip a reset over EN is the same."""
+        """End the program. RTC memory is lost; flash is not. For the chip, this equals a reset over EN."""
         if self._process is not None:
             self._process.kill()
             self._close()
@@ -123,7 +123,7 @@ class Board:
     # --- time and the line ---
 
     def run(self, us: int) -> bool:
-        """Let the clock run. What arrives is in `items`. False if the program has ended meanwhile."""
+        """Let the clock run. New output is in `items`. False if the program has ended in that time."""
         try:
             self._clock.sendall(b"run=%d\n" % us)
         except (BrokenPipeError, ConnectionResetError):
@@ -151,7 +151,7 @@ class Board:
         return True
 
     def jump(self, us: int) -> None:
-        """Move the clock and everything that is due: time passes in which nothing happens."""
+        """Move the clock and all pending deadlines: nothing happens in that time."""
         self._clock.sendall(b"jump=%d\n" % us)
         self.now_us += us
 

@@ -1,4 +1,4 @@
-"""Lets the model play: `python -m tests.model.explore [--minutes M] [--seed N]`.
+"""Compares the firmware with the model in random games: `python -m tests.model.explore [--minutes M] [--seed N]`.
 
 Prints the seed, then the progress. A disagreement is shrunk and printed as a script; the exit status is 1 then.
 """
@@ -21,9 +21,9 @@ from tests.model.machine import FirmwareMachine
 from tests.support.virtual_board import native_flash_image
 
 ROUND = 10
-"""Games in a round: the time is looked at in between."""
+"""Number of games in a round; the time is checked between rounds."""
 STEPS = 50
-"""Operations in a game, at most."""
+"""Maximum number of operations in a game."""
 
 
 def play(
@@ -37,7 +37,7 @@ def play(
 
     Args:
         first_seed: seed of the first round; the next rounds take the numbers after it.
-        seconds: host time after which no further round starts.
+        seconds: host time limit for the start of a round.
         rounds: number of rounds.
         shrink: shorten the script of a disagreement.
         show: print the progress.

@@ -20,10 +20,10 @@ BOOT_SLICE_US = 1_000_000
 SETTLE_BUDGET_US = 20_000_000
 START_BUDGET_US = 20_000_000
 GUARD_US = 700_000
-"""No operation starts when a periodic sample is due within this time."""
+"""No operation starts if a periodic sample is due within this time."""
 BOOT_INTERVAL_MS = 15_000
 MONITOR_TASK = 2408
-"""Heap that the monitor task takes, or the one that writes logs while monitoring is off."""
+"""Heap used by the monitor task, or by the task that writes logs while monitoring is off."""
 
 Reply = dict[str, Any]
 Operation = Callable[..., None]
@@ -42,7 +42,7 @@ def operation(**strategies: Any) -> Callable[[Operation], Operation]:
 
 
 class Game:
-    """Plays a script on one board; raises Disagreement where board and model part."""
+    """Plays a script on one board; raises Disagreement if board and model differ."""
 
     def __init__(self, board: Board) -> None:
         self.board = board
@@ -54,7 +54,7 @@ class Game:
     # --- scripts ---
 
     def play(self, name: str, **args: Any) -> None:
-        """Do one operation and note it."""
+        """Execute one operation and record it."""
         self.script.append(" ".join([name, *(f"{key}={value}" for key, value in args.items())]))
         try:
             if name != "start":
@@ -67,7 +67,7 @@ class Game:
             raise Disagreement(f"{type(error).__name__}: {error}\n{text}") from error
 
     def play_line(self, line: str) -> None:
-        """Do the operation of a script line."""
+        """Execute the operation of a script line."""
         name, *words = line.split()
         pairs = (word.split("=", 1) for word in words)
         self.play(name, **{key: int(value) if _is_number(value) else value for key, value in pairs})
@@ -123,7 +123,7 @@ class Game:
         self.probe()
 
     def end_boot(self, power_lost: bool) -> None:
-        """The boot has ended: what it leaves survives, unless the power was lost."""
+        """End the boot: its RTC memory survives, unless the power was lost."""
         assert self.watcher.boot_id is not None
         self.survival.boot_ended(self.watcher.history.rows(), power_lost)
 
@@ -141,7 +141,7 @@ class Game:
             left_us = self.watcher.schedule.due_in_us(self.board.now_us)
             if left_us is None or left_us > within_us:
                 return
-            # A sample that is due already may have been taken, and its record not yet arrived.
+            # A sample that is already due may have been taken, although its record has not arrived.
             self.watcher.since_us = self.board.now_us + min(left_us, 0)
             expect(
                 self.run(max(left_us, 0) + 2 * QUIET_US), f"the program ended with {self.board.reset_code}"
@@ -158,7 +158,7 @@ class Game:
         self.watcher.check_quiet()
 
     def idle(self) -> None:
-        """Let the line send what the last replies left in its buffer, so that the next request meets no wait."""
+        """Let the line send the rest of the last replies, so that the next request does not have to wait."""
         self.run(QUIET_US)
 
     # --- requests ---
@@ -183,7 +183,7 @@ class Game:
         return reply
 
     def agree(self, good: bool, err: str, command: str, **args: Any) -> Reply:
-        """The reply to a request that must succeed, or else fail with `err`."""
+        """The reply to a request that must succeed if `good`, and otherwise fail with `err`."""
         reply = self.ask(command, **args)
         wanted = "ok" if good else err
         expect((reply["ok"] and good) or (not good and reply.get("err") == err),
@@ -213,7 +213,7 @@ class Game:
         return self.watcher.memory.known or self.probe()
 
     def forget_sum(self) -> None:
-        """Drivers start or stop: the next reading may differ from the sum of before."""
+        """Drivers start or stop: the sum of the next reading may differ."""
         self._sum = None
 
 
@@ -222,7 +222,7 @@ def _is_number(text: str) -> bool:
 
 
 def power_on(game: Game, uptime_us: int) -> None:
-    """Switch the power on; the board seems to have run for `uptime_us` before."""
+    """Switch the power on; the board starts with this uptime."""
     game.begin(POWER_ON, "POWERON", uptime_us)
 
 

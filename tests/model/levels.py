@@ -1,4 +1,4 @@
-"""Warning levels, advice and fragmentation as the guide and memory_manager.h promise them.
+"""Warning levels, advice and fragmentation, as promised by the guide and memory_manager.h.
 
 Written from those documents, not from the C code.
 """
@@ -104,7 +104,7 @@ def fragmentation(regions: Iterable[Mapping[str, Any]], caps: set[str]) -> int:
 
 
 def advice(stats: Stats, thresholds: Thresholds) -> list[str]:
-    """Beginnings of the advice of `mem.optimize`, in order."""
+    """First words of the advice of `mem.optimize`, in order."""
     high = thresholds["fragmentation_warning"]
     applies = {
         "internal RAM is low": stats["internal_free"] < thresholds["internal_ram_warning"],

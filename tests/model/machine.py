@@ -1,4 +1,4 @@
-"""The Hypothesis state machine: draws operations and their arguments, and lets a game play them."""
+"""The Hypothesis state machine: draws operations and their arguments, and plays them in a game."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class FirmwareMachine(RuleBasedStateMachine):
         self.play("start", uptime_us=uptime_us)
 
     def play(self, name: str, **args: Any) -> None:
-        """Do one operation; after a disagreement the game is over."""
+        """Execute one operation; after a disagreement the game is over."""
         type(self).steps += 1
         try:
             self.game.play(name, **args)

@@ -1,4 +1,4 @@
-"""Memory figures: what the allocator says directly, low-water marks, the minimum ever, baselines and deltas."""
+"""Memory figures: direct readings of the allocator, low-water marks, the minimum ever, baselines and deltas."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from tests.model.levels import fragmentation
 
 CAPS = {"internal": "INTERNAL,8BIT", "dma": "DMA", "psram": "SPIRAM", "total": "DEFAULT"}
-"""Capability set of each figure, as the console takes it."""
+"""Capability set of each figure, as a console argument."""
 REGION_CAPS = {"internal": {"INTERNAL", "8BIT"}, "dma": {"DMA"}, "psram": {"SPIRAM"}}
 FIELDS = (
     "timestamp_ms", "internal_free", "internal_largest", "internal_fragmentation", "dma_free", "dma_largest",
@@ -45,22 +45,22 @@ def _unlike(row: Any, other: Any) -> Any:
 
 
 class Memory:
-    """What is known about the heaps at this moment."""
+    """The model's current knowledge about the heaps."""
 
     def __init__(self) -> None:
         self.known: dict[str, int] | None = None
-        """Free, largest and fragmentation as the allocator said; None while memory may change."""
+        """Free, largest and fragmentation, read from the allocator; None while memory may change."""
         self.baseline: dict[str, int] | None = None
         """Free bytes at the time of the baseline, by memory."""
         self._low: dict[str, int] | None = None
         """Lowest free bytes in this window, by memory; None until the first sample."""
         self._may_sink = False
-        """Something of unknown size was allocated and freed again: a low-water mark may be lower than `_low`."""
+        """Whether a block of unknown size was allocated and freed: a low-water mark may be lower than `_low`."""
         self._minimum: int | None = None
         self._iram: int | None = None
 
     def changes(self) -> None:
-        """Memory changes; the next direct reading shows by how much.
+        """Memory changes; the next direct reading shows the amount.
 
         The low-water marks also change: ESP-IDF adds up the lowest free memory of each heap, at different times.
         """
@@ -73,7 +73,7 @@ class Memory:
 
     def read(self, before: Mapping[str, Any], after: Mapping[str, Any], reported: Figures,
              regions: list[dict[str, Any]]) -> dict[str, int]:  # fmt: skip
-        """Check what the manager reported between two direct readings; returns the figures."""
+        """Check the manager's report between two direct readings; returns the figures."""
         expect(before == after, f"memory changed within one command: {before}, then {after}")
         direct = {"total_free": before[CAPS["total"]]["free"]}
         for memory, caps in REGION_CAPS.items():
@@ -102,7 +102,7 @@ class Memory:
         expect(good, f"{source}: low-water marks {lows}, the lowest free memory was {self._low}")
 
     def check(self, stats: Figures, source: str, figures: Figures | None) -> None:
-        """Check a sample: against the figures, if they are known, and against what came before."""
+        """Check a sample against the figures, if they are known, and against earlier samples."""
         for name, value in (figures or {}).items():
             expect(stats[name] == value, f"{source}: {name} is {stats[name]}, the allocator says {value}")
         for memory in REGION_CAPS:

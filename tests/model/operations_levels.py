@@ -21,7 +21,7 @@ POINTS = st.integers(-8, 8)
 
 
 def set_thresholds(game: Game, default: bool = False, **values: int) -> None:
-    """Set some thresholds; the others stay. A contradiction changes nothing."""
+    """Set some thresholds; the others keep their values. A contradictory set changes nothing."""
     watcher = game.watcher
     asked = {**(DEFAULT_THRESHOLDS if default else watcher.thresholds), **values}
     good = levels.are_valid(asked)
@@ -35,7 +35,7 @@ def set_thresholds(game: Game, default: bool = False, **values: int) -> None:
 
 @operation(memory=st.sampled_from(sorted(MEMORIES)), warning=OFFSETS, critical=OFFSETS)
 def near(game: Game, memory: str, warning: int, critical: int) -> None:
-    """Set a memory's thresholds so far above what is free now (negative: below)."""
+    """Set a memory's thresholds this far above its free memory (negative: below)."""
     free = game.known()[f"{memory}_free"]
     prefix = MEMORIES[memory]
     set_thresholds(game, **{
@@ -45,7 +45,7 @@ def near(game: Game, memory: str, warning: int, critical: int) -> None:
 
 @operation(warning=POINTS, critical=POINTS)
 def near_fragmentation(game: Game, warning: int, critical: int) -> None:
-    """Set the fragmentation thresholds so far above the worst memory's percentage."""
+    """Set the fragmentation thresholds this far above the worst memory's percentage."""
     worst = max(game.known()[f"{memory}_fragmentation"] for memory in MEMORIES)
     set_thresholds(
         game, fragmentation_warning=max(worst + warning, 0), fragmentation_critical=max(worst + critical, 0)
@@ -58,7 +58,7 @@ def near_fragmentation(game: Game, warning: int, critical: int) -> None:
     )
 )
 def near_all(game: Game, offsets: str) -> None:
-    """Set all thresholds of bytes near the present values: several levels change in one check."""
+    """Set all byte thresholds near the current values: several levels change in one check."""
     numbers = [int(text) for text in offsets.split("+")]
     values = {}
     for index, (memory, prefix) in enumerate(MEMORIES.items()):
@@ -90,7 +90,7 @@ def edges(game: Game, memory: str, level: str, edge: int, far: int) -> None:
 
 
 def _threshold_left_at(free: int) -> int:
-    """The threshold whose level is left at this many free bytes: threshold + max(a tenth, 1,024)."""
+    """The threshold of the level that is left at this number of free bytes: threshold + max(a tenth, 1,024)."""
     threshold = free * 10 // 11
     while threshold + max(threshold // 10, levels.HYSTERESIS_BYTES) > free and threshold > 0:
         threshold -= 1
@@ -151,7 +151,7 @@ def register(game: Game, add: int, log: int) -> None:
 
 @operation(reset=st.integers(0, 1))
 def calls(game: Game, reset: int) -> None:
-    """Calls of the callbacks: every one, in order; `reset` unregisters all."""
+    """Calls of the callbacks: all calls, in order; `reset` unregisters all."""
     watcher, due = game.watcher, list(game.watcher.calls)
     reply = game.good("mem.callbacks")
     expect(

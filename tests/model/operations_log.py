@@ -31,18 +31,18 @@ API_CASES = {
 
 @operation(context=CONTEXTS, times=st.sampled_from([1, 1, 2, 8, 9, 10, 15, 16, 17, 20, 33]))
 def log(game: Game, context: str, times: int) -> None:
-    """Log the statistics, `times` in a row without a pause: records are never lost, the oldest boxes are."""
+    """Log the statistics `times` times in a row without a pause: records are never lost; the oldest boxes are."""
     if not task_fits(game):
         return
     if 0 < game.watcher.schedule.interval_ms < 2 * BACKLOG_MS:
-        times = min(times, 2)  # what waits for the line would delay periodic samples
+        times = min(times, 2)  # output waiting for the line would delay periodic samples
     if times > 2:
         game.guard(BACKLOG_MS * 1000)
     figures = game.known()
     names = [f"{context}{number or ''}" for number in range(times)]
     monitored = game.watcher.schedule.interval_ms > 0
     for number, name in enumerate(names):
-        # Without monitoring the task that writes the first one takes memory.
+        # Without monitoring, the task that writes the first log takes memory.
         known = figures if monitored or number == 0 else None
         game.watcher.logged.append(Snapshot(name[:CONTEXT_MAX], known))
     writes_logs(game, names)
@@ -54,7 +54,7 @@ def log(game: Game, context: str, times: int) -> None:
 
 @operation(times=st.integers(1, 12))
 def log_and_stop(game: Game, times: int) -> None:
-    """Log, and stop monitoring at once: the reply comes when all that was logged is written."""
+    """Log, and stop monitoring at once: the reply arrives when all logs are written."""
     schedule = game.watcher.schedule
     if not task_fits(game) or not schedule.interval_ms:
         return
@@ -67,7 +67,10 @@ def log_and_stop(game: Game, times: int) -> None:
     game.watcher.memory.changes()
     game.ask_all([*(("mem.log", {"context": name}) for name in names), ("mem.monitor", {"stop": 1})])
     schedule.set(game.board.now_us, 0)
-    expect(game.watcher.is_quiet(), f"stopped before all was written: {game.watcher.outstanding()}")
+    expect(
+        game.watcher.is_quiet(),
+        f"the script stopped before all output was written: {game.watcher.outstanding()}",
+    )
     game.probe()
 
 
@@ -82,7 +85,7 @@ def history(game: Game, last: int) -> None:
 
 @operation(back=st.integers(-1, 10))
 def events(game: Game, back: int) -> None:
-    """`mem.events`: those after the `back`-th last, oldest first; failed allocations are reported with it."""
+    """`mem.events`: the events after the `back`-th last, oldest first. The command also reports failed allocations."""
     newest = game.watcher.events.newest + len(game.watcher.failures)
     since = max(newest - back, 0)
     said = game.good("mem.events", since=since)["events"]
@@ -92,7 +95,7 @@ def events(game: Game, back: int) -> None:
 
 @operation(state=STATES, take=st.integers(0, 1))
 def baseline(game: Game, state: str, take: int) -> None:
-    """Set a baseline, of a state or the general one, or read them all."""
+    """Set a baseline (of a state, or the general baseline), or read all baselines."""
     figures = {memory: game.known()[f"{memory}_free"] for memory in CAPS}
     watcher, states = game.watcher, game.baselines
     if take:
@@ -115,7 +118,7 @@ def baseline(game: Game, state: str, take: int) -> None:
 
 @operation(count=st.integers(2, 5))
 def baselines(game: Game, count: int) -> None:
-    """Set the baselines of this many states; beyond the limit they are refused."""
+    """Set the baselines of a number of states; beyond the limit they are refused."""
     for number in range(1, count + 1):
         baseline(game, f"m{number}", 1)
 

@@ -1,4 +1,4 @@
-"""Operations on the heap, and the manager's answers about it."""
+"""Operations on the heap, and the manager's replies about it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MEMORY_OF = {"DMA": "dma", "SPIRAM": "psram", "INTERNAL,8BIT": "internal"}
 HOLDS_MAX, BLOCK_MIN, BLOCK_HEADER = 64, 12, 4
 SPLIT_MAX = 4500
 CLASS_STEP = 8
-"""The allocator has at least 8 size classes per power of two; within one class it may take another block than
+"""The allocator has at least 8 size classes per power of two; within one class it may choose another block than
 `mem.place` (mem_layout.h)."""
 
 CAPS_SETS = st.sampled_from(sorted(CAPS_BITS))
@@ -83,7 +83,7 @@ def split(game: Game, caps: str, block: int, count: int) -> None:
 
 @operation(which=st.integers(0, 3))
 def release(game: Game, which: int) -> None:
-    """Free the `which`-th hold; 0 frees all, a number beyond the last one asks for an unknown id."""
+    """Free the `which`-th hold; 0 frees all, and a number beyond the last hold means an unknown id."""
     if which > len(game.holds):
         game.agree(False, "ESP_ERR_NOT_FOUND", "heap.release", id=HOLDS_MAX)
         return
@@ -131,7 +131,7 @@ def check(game: Game, memory: str, near: int) -> None:
     caps=CAPS_SETS, sizes=st.lists(SIZES, min_size=1, max_size=8).map(lambda sizes: "+".join(map(str, sizes)))
 )
 def place(game: Game, caps: str, sizes: str) -> None:
-    """`mem.place` says how many of these blocks fit: exactly as many as can then be allocated."""
+    """`mem.place` reports the number of these blocks that fit, which must equal the number that can be allocated."""
     wanted = [int(size) for size in str(sizes).split("+")]
     said = game.good("mem.place", caps=caps, sizes=",".join(map(str, wanted)))
     if len(game.holds) + len(wanted) > HOLDS_MAX:

@@ -19,7 +19,7 @@ STEPS = {
 WITHOUT_UNDO = {"tts.stop", "settle.up"}
 FAILABLE = ["lock", "admission", *dict.fromkeys(STEPS["voice"] + STEPS["camera"])]
 DRIVERS_MS = {"voice": range(310, 400), "camera": range(350, 500)}
-"""Time that a change to this mode takes besides its two pauses, on the virtual board's drivers."""
+"""Duration of a change to this mode without its two pauses, with the virtual board's drivers."""
 PLENTY = {"internal": 60_000, "psram": 200_000}
 """A block of this size in each memory: every mode fits."""
 
@@ -81,7 +81,7 @@ def mode(game: Game, to: str, fail: str, undo: int) -> None:
         game.cycles += to == "camera"
     done = STEPS[to][: STEPS[to].index(fails)] if fails in STEPS[to] else STEPS[to]
     if stuck_at or (to == "camera" and "tts.stop" in done and fails not in ("lock", "admission")):
-        game.stream = None  # a recovery stops everything, the stream, too
+        game.stream = None  # a recovery stops everything, including the stream
     game.settle()
     _check_event(game, old, to, fails, bool(stuck_at))
     _check_mode(game)
@@ -95,7 +95,7 @@ def mode(game: Game, to: str, fail: str, undo: int) -> None:
 
 
 def _undone_first(steps: list[str], fails: str) -> str:
-    """The first step whose undo is called when `fails` fails."""
+    """The first step that is undone when `fails` fails."""
     done = steps[: steps.index(fails)] if fails in steps else []
     return next((step for step in reversed(done) if step not in WITHOUT_UNDO), "")
 
@@ -151,7 +151,7 @@ def _check_baseline(game: Game, name: str) -> None:
 
 @operation(first=st.sampled_from(["camera", "voice"]), last=st.sampled_from(["camera", "voice"]))
 def requests(game: Game, first: str, last: str) -> None:
-    """Two requests at once: the last one counts, the first one is skipped."""
+    """Two requests at once: the last request counts, the first is skipped."""
     if not has_plenty(game) or last == game.mode:
         return
     watcher, old = game.watcher, game.mode
@@ -176,7 +176,7 @@ def requests(game: Game, first: str, last: str) -> None:
 
 @operation(down=st.sampled_from([-1, 0, 10, 50, 300]), up=st.sampled_from([-1, 0, 10, 50, 300, 10_001]))
 def pauses(game: Game, down: int, up: int) -> None:
-    """Set the pauses of a mode change; -1 leaves one as it is."""
+    """Set the pauses of a mode change; -1 leaves a pause unchanged."""
     wanted = tuple(old if new < 0 else new for old, new in zip(game.settle_ms, (down, up), strict=True))
     good = max(wanted) <= 10_000
     given = {key: value for key, value in (("down", down), ("up", up)) if value >= 0}

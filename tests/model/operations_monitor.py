@@ -11,14 +11,14 @@ from tests.model.watcher import Snapshot
 
 MIN_INTERVAL_MS = 100
 BACKLOG_MS = 6000
-"""The line needs less to send 16 records and 8 boxes."""
+"""Longer than the line needs to send 16 records and 8 boxes."""
 SCARCE = 2600
-"""A block from which a task's stack and control block certainly fit."""
+"""A block that is certainly large enough for a task's stack and control block."""
 SAMPLES_MAX = 120
 VOICE_WAIT_MS = 30_000
 DAY_MS = 86_400_000
 CLEARANCE_US = 100_000
-"""The model knows the grid of the samples to a tick: a jump must not end nearer to it."""
+"""The model knows the sample times to a tick, so a jump must not end closer to a sample than this."""
 
 INTERVALS = st.sampled_from(
     [0, 0, 99, 2000, 2005, 5000, 15_000, 15_000, 60_000, 3_600_000, 1 << 31, (1 << 32) - 1]
@@ -31,7 +31,7 @@ def task_fits(game: Game) -> bool:
 
 
 def writes_logs(game: Game, outputs: object) -> None:
-    """While monitoring is off, a short-lived task writes what is logged; it takes memory meanwhile."""
+    """While monitoring is off, a short-lived task writes the logs; it takes memory while it runs."""
     if outputs and not game.watcher.schedule.interval_ms:
         game.watcher.memory.sinks()
 
@@ -76,7 +76,7 @@ def monitor(game: Game, interval_ms: int) -> None:
 
 @operation(interval_ms=st.sampled_from([100, 130, 250, 400, 1000]), ms=st.integers(900, 8000))
 def burst(game: Game, interval_ms: int, ms: int) -> None:
-    """Monitor faster than the line can write, then as before: records are never lost, the oldest boxes are."""
+    """Monitor faster than the line can write, then as before: records are never lost; the oldest boxes are."""
     schedule = game.watcher.schedule
     if schedule.interval_ms == 0 or game.mode == "voice":
         return
@@ -115,7 +115,7 @@ def wait(game: Game, ms: int) -> None:
     days=st.sampled_from([0, 0, 1, 24, 25, 49, 50, 100]), ms=st.integers(0, 9_000_000).map(lambda n: n * 10)
 )
 def jump(game: Game, days: int, ms: int) -> None:
-    """Let months pass at once, then log: of the samples that were missed one is taken, the grid stays."""
+    """Jump months ahead, then log: one of the missed samples is taken, and the grid is unchanged."""
     if not task_fits(game):
         return
     watcher, schedule = game.watcher, game.watcher.schedule

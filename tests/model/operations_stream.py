@@ -16,13 +16,14 @@ from tests.model.watcher import Snapshot
 
 TTS_BUFFER, TTS_REQUIRED = 65_536, 98_304
 HEADER_SLACK = 16
-"""Most that a block costs beyond its size: its header, and a rest too small for a block."""
+"""Maximum overhead of a block: its header, and a rest too small for a block."""
 SPEECH_RATE = 16_000
 
 
 @operation(frames=st.integers(1, 40), speak=st.integers(0, 2))
 def tts_open(game: Game, frames: int, speak: int) -> None:
-    """Open a stream: 64 KB of PSRAM, 32 KB must stay free. `speak`: 1 plays it at once, 2 lets it be reclaimed then."""
+    """Open a stream: 64 KB of PSRAM, 32 KB must stay free. `speak`: 1 plays it at once, 2 also lets it be reclaimed
+    afterwards."""
     figures, watcher = game.known(), game.watcher
     if figures["internal_largest"] < PLENTY["internal"]:
         return
@@ -76,7 +77,7 @@ def tts_speak(game: Game) -> None:
 
 @operation()
 def tts_close(game: Game) -> None:
-    """Close the stream: every byte comes back."""
+    """Close the stream: all its memory is freed."""
     free = game.known()["total_free"]
     if game.stream is None:
         game.agree(False, "ESP_ERR_INVALID_STATE", "tts.close")

@@ -1,4 +1,4 @@
-"""The bounded buffers of the memory manager: what each keeps when it is full. From memory_manager.h."""
+"""The bounded buffers of the memory manager: the entries that each keeps when it is full. From memory_manager.h."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ Row = dict[str, Any]
 
 
 class Boxes:
-    """Queue of statistics boxes: the oldest is dropped when more than `BOXES` wait."""
+    """Queue of statistics boxes: the oldest is dropped when more than `BOXES` are waiting."""
 
     def __init__(self) -> None:
         self.waiting: deque[str] = deque()
         self.dropped = 0
         """Dropped since boot."""
         self.reported = 0
-        """Of those, reported in a record."""
+        """Number of those that were reported in a record."""
 
     def put(self, context: str) -> None:
         """A snapshot is logged."""
@@ -36,7 +36,7 @@ class Events:
         self._kept: deque[Row] = deque(maxlen=EVENTS)
 
     def put(self, event: Row) -> None:
-        """Something happened; events are numbered from 1."""
+        """Add an event; events are numbered from 1."""
         self.newest += 1
         self._kept.append({"sequence": self.newest, **event})
 
@@ -63,7 +63,7 @@ class History:
 
 
 class FailureSlots:
-    """Failed allocations on their way to the monitor: the first `FAILURES` are kept, further ones are counted."""
+    """Failed allocations waiting for the monitor: the first `FAILURES` are kept, further failures are counted."""
 
     def __init__(self) -> None:
         self._kept: deque[Row] = deque()
@@ -77,7 +77,7 @@ class FailureSlots:
             self._lost += 1
 
     def take(self) -> Row | None:
-        """The next failure that is reported, with the count of lost ones; None: there is none."""
+        """The next failure to be reported, with the number of lost failures; None if there is none."""
         if not self._kept:
             return None
         failure = {**self._kept.popleft(), "lost": self._lost}

@@ -8,7 +8,7 @@ TICK_MS = 10
 SLACK_MS = TICK_MS + 2
 """A sample is taken at the tick after its time; time stamps count whole ticks."""
 ARRIVAL_US = 500_000
-"""Longest time that a sample's record takes to arrive, behind a box and replies."""
+"""Maximum delay of a sample's record, behind a box and replies."""
 WORD = 1 << 32
 
 
@@ -20,13 +20,13 @@ class Schedule:
         self.samples = 0
         """Periodic samples since boot."""
         self.congested = False
-        """The interval is shorter than the line needs for a sample's output: samples may be late, or skipped."""
+        """Whether the interval is too short for a sample's output on the line: samples may be late or skipped."""
         self._due_us: int | None = None
         self._late_us = 0
         self._loose_us = 0
 
     def set(self, now_us: int, interval_ms: int, congested: bool = False, loose_us: int = 0) -> None:
-        """Monitoring starts, changes its interval, or stops (0); `loose_us`: how exactly the time is known."""
+        """Monitoring starts, changes its interval, or stops (0); `loose_us`: uncertainty of the time."""
         self._loose_us = loose_us
         self.interval_ms = interval_ms
         self.congested = congested
@@ -41,7 +41,7 @@ class Schedule:
         return None if self._due_us is None else self._due_us - now_us
 
     def is_near_due(self, when_us: int) -> bool:
-        """Whether a time is so near to the grid that the model cannot tell on which side."""
+        """Whether a time is too close to the grid for the model to tell the side."""
         if self._due_us is None:
             return False
         interval_us = self.interval_ms * 1000
@@ -49,7 +49,7 @@ class Schedule:
         return (when_us - self._due_us + near_us) % interval_us < 2 * near_us
 
     def skip_to(self, now_us: int) -> None:
-        """The clock has jumped: of the samples that were missed, one is taken now; the grid stays."""
+        """The clock has jumped: one of the missed samples is taken now, and the grid is unchanged."""
         assert self._due_us is not None
         interval_us = self.interval_ms * 1000
         self._due_us += (now_us - self._due_us) // interval_us * interval_us

@@ -1,6 +1,6 @@
-"""What survives a reset in RTC memory: two banks of snapshots, used alternately, each part with its own CRC.
+"""RTC memory across a reset: two banks of snapshots, used alternately, each part with its own CRC.
 
-From mem_ring.h. A flipped bit must cost exactly the part in which it lies.
+From mem_ring.h. A flipped bit must invalidate exactly the part that contains it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Bank:
 
 
 class Survival:
-    """The two banks as they must be."""
+    """Expected content of the two banks."""
 
     def __init__(self, rtc_file: Path) -> None:
         self._file = rtc_file
@@ -71,7 +71,7 @@ class Survival:
         bank.rows = rows[:HISTORY]
 
     def flip(self, bits: list[int]) -> None:
-        """Flip bits of RTC memory, counted from the start of the present boot's bank; the program has ended."""
+        """Flip bits of RTC memory, counted from the start of the current boot's bank. The program must have ended."""
         content = bytearray(self._file.read_bytes())
         room = (len(content) - HINT_BYTES) * 8
         start = self._find(content, self._banks[self._present])

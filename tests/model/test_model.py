@@ -1,4 +1,4 @@
-"""The model plays against the firmware: fixed seeds, and a fresh one that is printed."""
+"""Random games of model and firmware: fixed seeds, and a fresh seed, which is printed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.model.explore import play
 FIXED_SEEDS = (1, 2)
 ROUNDS = 3
 FRESH_S = 10.0
-"""Host time of the fresh seed; a game in progress is played to its end."""
+"""Host time for the fresh seed; a game in progress is played to its end."""
 
 
 @pytest.mark.parametrize("seed", FIXED_SEEDS)

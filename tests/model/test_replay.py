@@ -1,4 +1,4 @@
-"""Replays scripts of the model: those in `scripts/`, and the one of `--script FILE`."""
+"""Replays scripts of the model: all in `scripts/`, and the script of `--script FILE`."""
 
 from __future__ import annotations
 

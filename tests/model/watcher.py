@@ -1,4 +1,4 @@
-"""Checks everything that the firmware sends of its own accord, in the order in which it arrives."""
+"""Checks everything that the firmware sends without a request, in order of arrival."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from tests.model.rings import Boxes, Events, FailureSlots, History
 from tests.model.schedule import SLACK_MS, WORD, Schedule
 
 FAILURE_SPAN_MS = 2000
-"""An operation in which allocations fail takes less."""
+"""Longer than an operation with failing allocations takes."""
 
 Row = dict[str, Any]
 
 
 @dataclass
 class Snapshot:
-    """A snapshot that is expected: its context and, if known, its figures."""
+    """An expected snapshot: its context and, if known, its figures."""
 
     context: str
     figures: Mapping[str, int] | None = None
 
 
 class Watcher:
-    """The model of one boot, fed with what arrives."""
+    """The model of one boot, fed with the board's output."""
 
     def __init__(self, now_us: int) -> None:
         self.memory = Memory()
@@ -47,7 +47,7 @@ class Watcher:
         self.callback_logs = False
         self.calls: list[Row] = []
         self.since_us = self.now_us = now_us
-        """Start of the operation in progress, and the present."""
+        """Start of the operation in progress, and current time."""
         self._follow: deque[Snapshot] = deque()
         self._announced: list[Row] = []
         self._n: int | None = None
@@ -65,7 +65,7 @@ class Watcher:
         return "boxes {}, snapshots {}, after a warning {}, announced {}".format(*waiting)
 
     def check_quiet(self) -> None:
-        """All output has arrived: nothing may be outstanding."""
+        """Check that all expected output has arrived."""
         expect(self.is_quiet(), f"outstanding: {self.outstanding()}")
         expect(self.boxes.reported == self.boxes.dropped,
                f"{self.boxes.dropped} boxes were dropped, {self.boxes.reported} are reported")  # fmt: skip
@@ -84,7 +84,7 @@ class Watcher:
     # --- what arrives ---
 
     def absorb(self, items: list[Item], now_us: int) -> None:
-        """Read what arrived while the clock ran to `now_us`; empties the list."""
+        """Process the output that arrived while the clock ran to `now_us`; empties the list."""
         self.now_us = now_us
         for item in items:
             if item.head == "box":
@@ -201,13 +201,14 @@ class Watcher:
     # --- levels ---
 
     def expect_check(self, stats: Mapping[str, int]) -> list[Change]:
-        """The script is about to check these figures: expects what must follow. Pass the result to `confirm_check`."""
+        """Note the records and boxes that must follow the next check of these figures. Pass the result to
+        `confirm_check`."""
         changes = self.levels.check(stats, self.thresholds)
         self._follow.extend(self._followers(changes, stats))
         return changes
 
     def confirm_check(self, changes: list[Change]) -> None:
-        """The check is done: compares what was announced."""
+        """Compare the announced changes after the check."""
         self._compare(changes, None)
 
     def _check_levels(self, changes: list[Change], stats: Row) -> None:

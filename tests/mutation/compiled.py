@@ -1,4 +1,4 @@
-"""Compiles single files as the host build does, to discard mutants that do not compile or change no code."""
+"""Compiles single files like the host build, to discard mutants that do not compile or do not change the code."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 COMMANDS_FILE = "firmware/build-native/compile_commands.json"
 HIGHER_OPTIMISATION = "-O2"
-"""Finds more equal code than the build's own level."""
+"""Optimisation level that finds more equal code than the build's level."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Compiler:
             self._unchanged[file] = self.compile(file)
 
     def judge(self, file: str) -> str:
-        """`not compiled`, `equal code`, or nothing if the changed file has code of its own."""
+        """`not compiled`, `equal code`, or nothing if the changed file compiles to different code."""
         code, unchanged = self.compile(file), self._unchanged[file]
         if code is None:
             return "not compiled"

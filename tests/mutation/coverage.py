@@ -1,7 +1,7 @@
 """Coverage of the firmware's components by the host tests, by the suite, and by both.
 
-`python -m tests.mutation.coverage` (`make coverage`) prints gcovr's tables of lines and branches, and what no test
-reaches. Its files are in build/mutation.
+`python -m tests.mutation.coverage` (`make coverage`) prints gcovr's tables of lines and branches, and the lines that no
+test reaches. Its files are in build/mutation.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Line:
 
 
 def _lines(file: dict[str, Any]) -> dict[int, Line]:
-    """Lines by number; gcovr has a line once for each function that a macro makes of it, and for each build."""
+    """Lines by number. gcovr lists a line once for each function that a macro generates on it, and for each build."""
     lines: dict[int, Line] = {}
     for entry in file["lines"]:
         line = lines.setdefault(entry["line_number"], Line())

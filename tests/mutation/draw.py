@@ -1,4 +1,4 @@
-"""Reproducible order in which the mutants of each component are tried, and the number that each component gets."""
+"""Reproducible order of the mutants of each component, and the number of mutants per component."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from tests.mutation.mutants import Mutant
 
 
 def in_random_order(mutants: Sequence[Mutant], seed: int) -> list[Mutant]:
-    """All mutants: first one of each line, then a second one of each line, and so on.
+    """All mutants: first one mutant of each line, then a second mutant of each line, and so on.
 
-    A long condition has many more mutants than an assignment, but is as likely to be written wrongly.
+    A long condition has many more mutants than an assignment, but the same chance of an error.
     """
     chance = random.Random(seed)
     turns: list[list[Mutant]] = []

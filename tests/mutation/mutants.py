@@ -15,7 +15,7 @@ from universalmutator import mutator
 
 RULES = ["universal.rules", "c_like.rules", "c.rules"]
 NOT_MUTATED = [
-    r"^\s*#\s*(if|el|end|include|pragma|error|undef)",  # what is compiled is the configuration's choice
+    r"^\s*#\s*(if|el|end|include|pragma|error|undef)",  # the configuration decides which code is compiled
     r"_Static_assert|^\s*ESP_LOG[EWIDV]\(|^\s*assert\(",  # checks that cannot fail, and text for people
 ]
 _COMMENT = re.compile(r'"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'|/\*.*?\*/|//[^\n]*', re.DOTALL)
@@ -68,7 +68,7 @@ def planted(mutant: Mutant, root: Path) -> Iterator[None]:
     """Context manager: changes the line in the copy of the project at `root`.
 
     Raises:
-        ValueError: the line is not the one that the mutant changes.
+        ValueError: the line differs from the mutant's original line.
     """
     path = root / mutant.file
     text = path.read_text(encoding="utf-8")
@@ -87,7 +87,7 @@ def planted(mutant: Mutant, root: Path) -> Iterator[None]:
 
 
 def _without_comments(text: str) -> str:
-    """The text with each comment as blanks, since the mutator skips all of a line that has one."""
+    """The text with spaces in place of comments, since the mutator skips a line with a comment."""
 
     def blank(found: re.Match[str]) -> str:
         return found[0] if found[0][0] in "\"'" else re.sub(r"[^\n]", " ", found[0])

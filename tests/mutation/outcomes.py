@@ -28,14 +28,14 @@ class Outcome:
 
 
 class OutcomesFile:
-    """JSON lines: what was drawn, then an outcome each; the last one of a mutant counts."""
+    """JSON lines: first the draw, then one outcome per line; the last outcome of a mutant counts."""
 
     def __init__(self, path: Path, drawn: dict[str, Any]) -> None:
-        """Continue the file if it is of the same draw, otherwise begin it.
+        """Continue the file if it belongs to the same draw; otherwise start a new file.
 
         Args:
             path: the file.
-            drawn: all that determines the draw.
+            drawn: everything that determines the draw.
         """
         self._path = path
         self.outcomes: dict[Mutant, Outcome] = {}
@@ -89,7 +89,7 @@ def table(outcomes: Iterable[Outcome], equivalent: set[Mutant]) -> str:
 
 
 def survivor_text(outcome: Outcome, reached_by: int) -> str:
-    """Place and change of a survivor."""
+    """File, line and change of a survivor."""
     mutant = outcome.mutant
     reached = f"{reached_by} tests reach it" if reached_by else "no test reaches it"
     return f"{mutant.file}:{mutant.line} ({reached})\n  - {mutant.before.strip()}\n  + {mutant.after.strip()}"

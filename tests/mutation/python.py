@@ -28,7 +28,7 @@ MODULES = [
 TESTS = ["tests/analysis", "tests/evidence", "tests/boards/test_leases.py"]
 SOURCES = ["hotpin_hil", *TESTS[:2], "tests/boards"]
 NOT_DRAWN = ("core/NumberReplacer",)
-"""Operators whose mutants are mostly other widths and limits of texts."""
+"""Operators that mostly change widths and limits of texts."""
 MUTANT_TIMEOUT_S = 300
 RUN_TIMEOUT_S = 86_400
 

@@ -17,11 +17,11 @@ from tests.system.defects.checkout import Checkout, Processes, is_bad
 FIRMWARE = ("firmware/components", "firmware/main", "firmware/native")
 HOST_SOURCES = (*FIRMWARE, "tests/firmware", "tests/native", "tests/support", "tests/fakes")
 SUITE_SOURCES = (*FIRMWARE, "hil_tests", "fixtures")
-"""Folders whose files decide which test reaches which line."""
+"""Folders with the files that decide which test reaches which line."""
 NOT_RUN = {
-    "tests/firmware/fuzz/test_console_fuzz.py",  # reaches only what the parser's tests reach, and takes longest
+    "tests/firmware/fuzz/test_console_fuzz.py",  # reaches the same lines as the parser's tests, and takes longest
     "tests/firmware/logic/test_c_sanitizers.py",  # runs other modules again
-    "tests/native/test_heap_model.py",  # these three run the host's runtime without components
+    "tests/native/test_heap_model.py",  # these three test the host runtime without components
     "tests/native/test_native_panics.py",
     "tests/native/test_native_runtime.py",
 }
@@ -29,12 +29,12 @@ SUITE_TIMEOUT_S = 1200
 
 FOLDER = BUILD_DIR / "mutation"
 HOST_TRACE, SUITE_TRACE = FOLDER / "coverage-host-tests.json", FOLDER / "coverage-suite.json"
-"""gcovr's files of the coverage by the host tests and by the suite."""
+"""gcovr's coverage files: of the host tests, and of the suite."""
 
 
 @dataclass
 class TestRun:
-    """A test of the suite, or a module of host tests, and the lines that it reaches."""
+    """A test of the suite or a module of host tests, with the lines that it reaches."""
 
     __test__ = False
 
@@ -42,11 +42,11 @@ class TestRun:
     seconds: float
     lines: dict[str, list[int]]
     release: bool = False
-    """Whether it runs the release image."""
+    """Whether the test runs the release image."""
 
     @property
     def breadth(self) -> int:
-        """Number of lines that it reaches."""
+        """Number of reached lines."""
         return sum(map(len, self.lines.values()))
 
 
@@ -57,18 +57,18 @@ class Reach:
     digest: str
     runs: list[TestRun] = field(default_factory=list)
     executable: dict[str, list[int]] = field(default_factory=dict)
-    """Lines with code, by file."""
+    """Numbers of the lines with code, by file."""
     functions: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     """First and last line of each function, by file."""
 
     def tests(self, file: str, line: int) -> list[TestRun]:
-        """Tests that reach a line: short and specific tests first, those of the release image last."""
+        """Tests that reach a line: short and specific tests first, tests of the release image last."""
         wanted = self._lines_of(file, line)
         reaching = [run for run in self.runs if not wanted.isdisjoint(run.lines.get(file, ()))]
         return sorted(reaching, key=lambda run: (run.release, run.seconds * run.breadth))
 
     def _lines_of(self, file: str, line: int) -> set[int]:
-        """The line itself; for a line without code of its own, those of its function, or else of its file."""
+        """The line itself; for a line without code, the lines of its function, or else of its file."""
         executable = set(self.executable.get(file, ()))
         if line in executable:
             return {line}
@@ -132,7 +132,7 @@ class Measurement:
         return reach
 
     def _checkout(self, keep: Path) -> Checkout:
-        """A copy with a build that counts, without counts; counter files go to `keep`."""
+        """A copy with a counting build and zeroed counters; counter files go to `keep`."""
         if self._built is None:
             self._built = Checkout(self._folder / "counted", self._processes)
             self._built.environment["HOTPIN_COVERAGE"] = "ON"
@@ -161,7 +161,7 @@ class Measurement:
     def _run_suite(self, reach: Reach, keep: Path) -> None:
         checkout = self._checkout(keep)
         plugin = ("-p", "tests.mutation.counting_plugin")
-        # A counting build fails the limits of static memory; such a test has reached its lines all the same.
+        # A counting build exceeds the limits of static memory, but such a test still reaches its lines.
         checkout.run("-n", "2", *plugin, timeout=SUITE_TIMEOUT_S)
         failed = [line["test"] for line in checkout.results() if is_bad(line)]
         if failed:

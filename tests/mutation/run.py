@@ -1,10 +1,10 @@
 """Mutation score of the firmware: small random changes, each of which a test should notice.
 
 `python -m tests.mutation.run` (`make mutate`) draws mutants of the components and main, in proportion to their lines,
-and discards those that do not compile or whose object code is equal. Each other one is built in a private copy of the
-checkout and tested until the first failure: by the host tests that reach the changed line, then by the suite's tests on
-a virtual board that reach it. The outcomes are in build/mutation; an interrupted run continues there. At the end: a
-table by component, and each survivor with its line and change.
+and discards those that do not compile or do not change the object code. Each of the others is built in a private copy
+of the checkout and tested until the first failure: by the host tests that reach the changed line, then by the suite's
+tests on a virtual board that reach it. The outcomes are in build/mutation; an interrupted run continues there. At the
+end: a table by component, and each survivor with its line and change.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Run:
         return checkout
 
     def draw(self, checkout: Checkout, component: str | None, count: int, seed: int) -> list[Mutant]:
-        """Draws `count` mutants with code of their own; the discarded ones get their outcome."""
+        """Draws `count` mutants that change the code; records the outcome of discarded mutants."""
         compiler = Compiler(checkout.root)
         mutants: dict[str, list[Mutant]] = {}
         for source in compiler.files():

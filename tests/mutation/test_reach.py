@@ -1,4 +1,4 @@
-"""The map of lines and the tests that reach them."""
+"""The map from lines to the tests that reach them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run of the mutation tool: killer and survivor are named, and the checkout stays as it was."""
+"""A run of the mutation tool names the killed and the surviving mutant, and does not change the checkout."""
 
 from __future__ import annotations
 

@@ -168,7 +168,8 @@ def test_reply_of_several_records_is_one_text(person: Person) -> None:
 
 
 def test_box_printed_while_typing_leaves_both_whole(person: Person) -> None:
-    """The unfinished line is erased, and printed again below the box. A program that reads along sees whole lines."""
+    """The unfinished line is erased, and printed again below the box. A program that also reads the output sees
+    complete lines."""
     person.ask("log.quiet off=1")
     start = len(person.received)
     person.type("mem.monitor start=200\n")

@@ -1,7 +1,7 @@
 """The firmware's drivers on models of their hardware: memory taken and freed, and data transferred.
 
 Each test runs one case of the drivers' test program (`firmware/native/test/drivers_*.c`); the flash names the case. The
-cases check themselves. This file compares their figures with recordings.
+cases check their own results. This file compares their figures with recordings.
 """
 
 from __future__ import annotations
@@ -23,14 +23,15 @@ from tests.support.native_build import build_native
 I2S_FIRST_BYTES = 25_968
 """Bytes of full-duplex I2S with block headers. Source: idf_probe.md, recorded from ESP-IDF; boards: median 25,980."""
 FIRST_INTERRUPT_BYTES = 16 + 4
-"""Bytes that an interrupt source keeps after its first use. Source: facts, one more 16-byte block at the first use."""
+"""Bytes that an interrupt source keeps after its first use. Source: facts, an additional 16-byte block at the first
+use."""
 ISR_SERVICE_BYTES = 320 + 4 + 12 + 4
 """Bytes of the GPIO interrupt service, installed at the camera's first start and never removed."""
 CAMERA_INTERNAL, CAMERA_PSRAM = 37_780, 62_816
-"""Bytes that an initialised camera takes, median of boards. Source: facts, real_boards.md."""
+"""Bytes that an initialised camera takes, median over boards. Source: facts, real_boards.md."""
 TTS_TASK = 8_552
 HOLE_BYTES = 12
-"""Bytes by which a block may be larger than requested, if the hole it is in is too small to split."""
+"""Maximum excess of a block over its requested size, if its hole is too small to split."""
 
 
 @pytest.fixture(scope="session")
@@ -162,7 +163,7 @@ def test_audio_moves_samples_at_the_lines_rate(drivers: Board) -> None:
 
 def test_audio_driver_survives_the_failure_of_each_allocation(drivers: Board) -> None:
     """Fails each of the 37 recorded allocations except the two by calloc(). ESP-IDF v5.4 ignores a failure of the
-    interrupt's allocations: there the driver detects that no samples move."""
+    interrupt's allocations; in that case the driver detects that no samples move."""
     result = run(drivers, "audio_failures")
     assert value(result, "AUDIO allocations") == 35
     assert len(re.findall(r"^FAILED \d+ 0x107$", result.text, re.MULTILINE)) == 4
@@ -182,8 +183,10 @@ def test_playback_takes_its_task_and_no_psram(drivers: Board) -> None:
     assert value(result, "TTS psram") == 0  # its chunks come from the pool
 
 
-@pytest.mark.parametrize("case", ["init_again", "first_failure"])
-def test_memory_manager_starts_again_and_finds_a_tasks_first_failure(drivers: Board, case: str) -> None:
+@pytest.mark.parametrize("case", ["init_again", "observer", "first_failure"])
+def test_memory_manager_starts_again_takes_any_observer_and_finds_a_tasks_first_failure(
+    drivers: Board, case: str
+) -> None:
     run(drivers, case)
 
 

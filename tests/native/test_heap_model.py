@@ -1,4 +1,4 @@
-"""The heap model against recorded answers of ESP-IDF, recorded boots, and a slow, obvious model."""
+"""The heap model against recorded results of ESP-IDF, recorded boots, and a slow, obvious model."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_model_repeats_every_recorded_answer_of_the_real_heap(name: str, operati
 
 
 def test_replay_reports_where_the_model_differs(tmp_path: Path) -> None:
-    """A replay must find the one result that was changed in the recording, and no other."""
+    """A replay must find the single changed result in the recording, and no other."""
     lines = shared_data("heap_vectors/heap_caps.jsonl").read_text().splitlines()
     at = next(i for i, line in enumerate(lines) if '"op":"malloc"' in line)
     lines[at] = lines[at].replace('"0x3f80087c"', '"0x3f800880"')
@@ -321,7 +321,7 @@ def test_malloc_takes_small_blocks_from_internal_memory_and_large_ones_from_psra
 
 
 def test_task_stacks_use_up_the_pool_before_diram(heaps: HeapSystem) -> None:
-    """The pool is therefore nearly empty at run time on real boards, and protects nothing."""
+    """The pool is therefore nearly empty at run time on real boards, and does not protect anything."""
     while memory_of(heaps, heaps.malloc(8_192, "INTERNAL,8BIT")) == "DRAM":
         pass
     pool = heaps.heaps()[0]
@@ -331,7 +331,7 @@ def test_task_stacks_use_up_the_pool_before_diram(heaps: HeapSystem) -> None:
 
 def test_code_memory_from_diram_is_the_inverted_alias_and_can_be_freed(heaps: HeapSystem) -> None:
     while memory_of(heaps, heaps.malloc(1_024, "EXEC")) == "IRAM":
-        pass  # the allocation that ended the loop lies at the alias
+        pass  # the allocation that ended the loop is at the alias
     before = {block.address for block in heaps.blocks("DMA") if block.used}
     free = heaps.stats("DMA").free
     address = heaps.malloc(1_001, "EXEC")
@@ -381,7 +381,7 @@ def test_minimum_is_the_sum_of_the_heaps_own_minima(heaps: HeapSystem) -> None:
     assert heaps.stats("DMA").minimum <= free - 170_000
     for index in range(len(heaps.heaps())):
         old = heaps.reset_minimum(index)
-        heaps.lower_minimum(index, old + 1_000_000)  # a higher level leaves the minimum
+        heaps.lower_minimum(index, old + 1_000_000)  # a higher level does not change the minimum
     assert heaps.stats("DMA").minimum == free
 
 
@@ -738,7 +738,7 @@ def test_system_of_heaps_stays_sound_and_is_restored_by_free(steps: list[tuple[i
 # --- The same for several heaps: ESP-IDF's heap_caps_*_base with the table of capabilities
 
 PRIORITIES = {
-    # What each memory offers at each of the three priorities.
+    # Capabilities of each memory at each of the three priorities.
     "DRAM": ("8BIT,DEFAULT", "INTERNAL,DMA,32BIT", ""),
     "DIRAM": ("", "DMA,8BIT,INTERNAL,DEFAULT", "32BIT,EXEC"),
     "IRAM": ("INTERNAL,EXEC,32BIT", "", ""),
@@ -748,7 +748,7 @@ PRIORITIES = {
 
 
 class SlowSystem:
-    """Heaps in search order, each by brute force."""
+    """Heaps in search order, each with the brute-force model."""
 
     def __init__(self, heaps: HeapSystem) -> None:
         self.heaps = [(heap, SlowHeap.of(heap, heaps.blocks())) for heap in heaps.heaps()]
@@ -757,7 +757,7 @@ class SlowSystem:
         ]
 
     def owner(self, address: int) -> int:
-        """Heap that owns the block at an address; the pool lies inside another heap but has its own blocks."""
+        """Heap that owns the block at an address; the pool is inside another heap but has its own blocks."""
         return next(
             index
             for index, (_, slow) in enumerate(self.heaps)

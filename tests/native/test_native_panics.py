@@ -85,7 +85,7 @@ def shape(lines: list[str]) -> list[str]:
 
 
 def crash(board: Board, case: str) -> list[str]:
-    """Lines from the crash on; asserts and removes the line that marks a host process."""
+    """Lines that start at the crash, without the line that marks a host process, which must exist."""
     result = board.run(case)
     assert result.status == STATUS_SW_CPU_RESET
     lines = result.app.splitlines()
@@ -140,7 +140,7 @@ def test_a_call_to_null_names_the_caller(board: Board) -> None:
 
 
 def after_headline(case: str) -> list[str]:
-    """A recorded exception from the register dump on."""
+    """A recorded exception, starting at the register dump."""
     lines = shape(recorded_case(RECORDED[case]))
     return lines[lines.index("Core  0 register dump:") :]
 

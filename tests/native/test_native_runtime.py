@@ -168,10 +168,10 @@ def test_heap_before_app_main_matches_the_recording(board: Board) -> None:
 NOT_IN_THE_RUNTIME = re.compile(
     r"i2s|esp_event_loop|esp_console|^again: |StreamBuffer|xRingbufferCreate\(|esp_timer|xTimer|uart delete"
 )
-"""Steps of the recording whose API the native runtime does not have, because the firmware does not use it."""
+"""Steps of the recording with an API that the native runtime does not have, because the firmware does not use it."""
 
 REUSED_HOLE_BYTES = 12
-"""Bytes by which a block may be larger than requested, if the hole it is in is too small to split."""
+"""Maximum excess of a block over its requested size, if its hole is too small to split."""
 
 
 def test_objects_take_the_recorded_blocks(board: Board) -> None:
@@ -279,7 +279,7 @@ def test_input_wakes_a_waiting_board(board: Board) -> None:
             assert run.read_until(f"'line {number}'".encode())
         run.line.sendall(
             b"x" * 3000 + b"\nquit\n"
-        )  # far more than the ring holds: the host must wait, and nothing is lost
+        )  # far more than the ring's size: the host must wait, and no data is lost
         assert run.read_until(b"got 3000 ")
         assert run.read_until(b"END\r\n")
 

@@ -40,7 +40,7 @@ def clone(folder: Path) -> None:
 
 
 def build_elsewhere(root: Path, generator: str) -> Path:
-    """Build the firmware of a checkout like `hotpin-hil build`, but in a folder of another name."""
+    """Build the firmware of a checkout like `hotpin-hil build`, but in a folder with another name."""
     firmware, folder = root / "firmware", root / "out put"
     defaults = ";".join(str(firmware / f"sdkconfig.{name}") for name in ("defaults", "hil"))
     options = [f"-DPython3_EXECUTABLE={sys.executable}", f"-DSDKCONFIG_DEFAULTS={defaults}"]

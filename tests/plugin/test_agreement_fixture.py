@@ -1,4 +1,4 @@
-"""The suite's check after each test finds what the firmware contradicts of its own words."""
+"""After each test the suite finds reports of the firmware that contradict each other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`--baseline`: the run is compared with the last release's, and the report says what changed."""
+"""`--baseline`: the run is compared with the run of the last release, and the report lists the changes."""
 
 from __future__ import annotations
 

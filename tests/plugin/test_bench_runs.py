@@ -1,4 +1,5 @@
-"""Parallel runs on a bench of two virtual boards: each has its own board and leaves nothing behind, however it ends."""
+"""Parallel runs on a bench of two virtual boards: each has its own board and leaves nothing behind, no matter how it
+ends."""
 
 from __future__ import annotations
 
@@ -203,7 +204,7 @@ def usual_s(boards: Boards, build: Build, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.mark.parametrize("seed", range(4))
 def test_ctrl_c_at_any_moment(bench: Bench, usual_s: float, seed: int) -> None:
-    """Ctrl-C comes at a random moment between the lease and the test."""
+    """Ctrl-C arrives at a random moment between the lease and the test."""
     run = bench.run()
     run.wait_until(bench.is_leased, "lease")
     with contextlib.suppress(subprocess.TimeoutExpired):

@@ -1,4 +1,4 @@
-"""Differences in memory between two boots: which of them the suite accepts as explained."""
+"""Differences in memory between two boots: the differences that the suite accepts as explained."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a pipeline reads: exit status 8, JUnit's properties and places, the summary of a GitHub step."""
+"""Data for a pipeline: exit status 8, JUnit's properties and locations, the summary of a GitHub step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The suite's check after each test undoes what the test's commands have set; anything left is a difference."""
+"""The suite's check after each test undoes the settings of the test's commands; anything left is a difference."""
 
 from __future__ import annotations
 

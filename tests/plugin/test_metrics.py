@@ -1,4 +1,4 @@
-"""`--metric-path` of pytest-embedded: the run's figures follow the lines that tests log."""
+"""`--metric-path` of pytest-embedded: the run's figures come after the lines that tests log."""
 
 from __future__ import annotations
 

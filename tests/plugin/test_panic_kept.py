@@ -219,7 +219,7 @@ def test_panic_is_attached_to_the_failing_test(suite: Suite) -> None:
         *("--alluredir=allure", "hil_tests"),
     )
     result.stdout.fnmatch_lines(["*- panic -*", "Guru Meditation Error: Core  1 panic'ed (LoadProhibited)*"])
-    # The passed test, which wanted its panic, has no attachment.
+    # The passed test, which caused its panic on purpose, has no attachment.
     (line,) = [line for line in suite.lines if line.get("about") == "panic"]
     assert line["test"].endswith("::test_crash")
     attached = [path.read_text() for path in Path("allure").glob("*-attachment.txt")]

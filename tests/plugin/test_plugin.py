@@ -1,4 +1,4 @@
-"""Verdicts, results and exit status of whole pytest sessions, with a fake board behind `dut`."""
+"""Verdicts, results and exit status of complete pytest sessions, with a fake board behind `dut`."""
 
 from __future__ import annotations
 

@@ -221,7 +221,7 @@ def test_dead_board_without_a_power_switch_is_not_retried(
 
 
 def test_silent_board_is_blocked(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A dead board is not a usage error: the run continues and reports BLOCKED with the remedy."""
+    """A dead board is not a usage error. The run continues and reports BLOCKED with the remedy."""
 
     def silent(port: str) -> str:
         raise FlashError(f"no chip answers on {port}", "check the cable")

@@ -1,4 +1,4 @@
-"""Each run has a folder of its own, and nothing of an earlier run is touched."""
+"""Each run has its own folder and changes nothing in the folders of earlier runs."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_each_run_has_a_folder_and_latest_names_the_newest(
     assert second != first
     assert list((second / "allure-results").glob("*-result.json"))
     assert f"{second.relative_to(Path.cwd())}/report.html" in result.stdout.str()
-    # The command that reproduces the failure writes to a folder of its own.
+    # The command that reproduces the failure writes to a separate folder.
     (line,) = [line for line in suite.lines if line["kind"] == "verdict"]
     assert "--qualification-dir" not in line["reproduce"]
 

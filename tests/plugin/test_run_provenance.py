@@ -1,4 +1,4 @@
-"""The provenance of a run: gathered at its start, and what it refuses."""
+"""The provenance of a run: how it is gathered, and its errors."""
 
 from __future__ import annotations
 

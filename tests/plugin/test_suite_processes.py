@@ -1,4 +1,4 @@
-"""A session of the suite leaves no process running, however it ends."""
+"""A session of the suite leaves no process running, no matter how it ends."""
 
 from __future__ import annotations
 

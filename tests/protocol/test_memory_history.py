@@ -1,4 +1,4 @@
-"""The history as the host reads it: from a partition made by Espressif's tool, and from the console."""
+"""The host's reader of the history: from a partition made by Espressif's tool, and from the console."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_every_damaged_byte_of_an_entry_hides_the_group(tmp_path: Path) -> None:
     at = content.index(bytes.fromhex(group(row(1))))
     assert len(rows_in_flash(content)) == 1
     for place in range(at - 32, at + 64):
-        if place - at + 32 in (2, 26, 27):  # the span, which the size tells too; two reserved bytes
+        if place - at + 32 in (2, 26, 27):  # the span, which also follows from the size; two reserved bytes
             continue
         content[place] ^= 1
         assert rows_in_flash(content) == [], place - at

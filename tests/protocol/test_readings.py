@@ -1,4 +1,4 @@
-"""Readings of free memory in the words of several firmwares."""
+"""Readings of free memory in the wording of different firmware."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_steadily_falling_readings_are_a_leak_as_an_inference() -> None:
     assert leak.verdict == "leak"
     (found,) = analysis.diagnoses
     assert (found.id, found.confidence) == ("DIAG-03", "inference")
-    assert "state that the log does not tell" in found.finding
+    assert "state that the log does not show" in found.finding
 
 
 def test_memory_that_comes_back_is_no_leak() -> None:

@@ -1,4 +1,4 @@
-"""The requirement matrix as CSV: every value once per requirement, and no cell that a spreadsheet runs."""
+"""The requirement matrix as CSV: every value once per requirement, and no cell that a spreadsheet would execute."""
 
 from __future__ import annotations
 

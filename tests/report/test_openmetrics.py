@@ -45,7 +45,7 @@ def test_durations_are_seconds(text: str) -> None:
 
 
 def test_text_keeps_the_grammar(text: str) -> None:
-    """Each family has its type, its unit as the end of its name, and its samples together; the text ends with EOF."""
+    """Each family has a type, a unit suffix in its name, and consecutive samples; the text ends with EOF."""
     assert text.endswith("\n# EOF\n")
     families: list[str] = []
     for line in text.splitlines()[:-1]:

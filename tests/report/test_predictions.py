@@ -1,4 +1,4 @@
-"""The report's table of predictions: what the firmware announced, and the warning that followed."""
+"""The report's table of predictions: the firmware's announcements, and the warnings after them."""
 
 from __future__ import annotations
 

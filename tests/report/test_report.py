@@ -39,7 +39,7 @@ PREDICTED |= dict.fromkeys(("expected_ms", "earliest_ms", "latest_ms"), 1_000)
 
 
 def results_with(name: str, reason: str, text: str = "t", more: Iterable[lines.ResultsLine] = ()) -> Results:
-    """Results of a run in which requirement A failed and B is pending."""
+    """Results of a run with a failed requirement A and a pending requirement B."""
     measured: list[Any] = []
     recorder = Recorder(TEST, ("A",), measured.append)
     recorder.measure(name, 7, "B", max=5, source=reason)
@@ -63,7 +63,7 @@ def page_of(results: Results) -> str:
 
 
 def lines_with(text: str) -> list[lines.ResultsLine]:
-    """One results line per kind that contains output of a board, with `text` in every such field."""
+    """One results line for each kind with board output, with `text` in every such field."""
     ledger = {"step": text, "undo": False, "err": text, **dict.fromkeys(LEDGER_FIGURES, 1_000)}
     return [
         lines.EventNote(MOMENT, None, "mem.sample", {"context": text, **NOW}),
@@ -226,7 +226,7 @@ def test_matrix_shows_the_margin_in_words_too() -> None:
 
 
 def test_evidence_names_what_each_test_does() -> None:
-    """By the docstring, or by the name if there is none. Each value stands under its test."""
+    """A test is described by its docstring, or by its name if it has none. Each value is listed under its test."""
     measured: list[Any] = []
     for test in ("t.py::test_one[a]", "t.py::test_one[b]", "t.py::test_waits_for_two"):
         Recorder(test, ("A",), measured.append).measure(f"value of {test}", 5, max=10)

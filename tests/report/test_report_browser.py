@@ -161,7 +161,7 @@ def test_every_value_is_on_paper(tmp_path: Path) -> None:
     assert all(f"page {number} of {pages}" in text for number in range(1, pages + 1))
 
 
-# Appended to the page under test: the rows that each choice of the filter shows, and what a link opens.
+# Appended to the page under test; reports the rows for each choice of the filter, and the target of a link.
 CLICKS = """<script>
 window.addEventListener("load", () => {
   const shown = {};
@@ -182,7 +182,7 @@ window.addEventListener("load", () => {
 
 
 def test_filter_and_links_work_without_scripts(tmp_path: Path) -> None:
-    """The scripts of this test only click."""
+    """The scripts of this test only click elements."""
     words = {"A": "PASS", "B": "FAIL", "C": "MARGINAL", "D": "NOT APPLICABLE", "E": "BLOCKED"}
     judged = [
         line

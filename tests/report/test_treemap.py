@@ -1,4 +1,4 @@
-"""The picture of who holds memory."""
+"""The picture of the allocation profile."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_picture_names_tasks_and_sites_and_lists_all_in_the_table() -> None:
         Held("state", "<b>&", 10, 1, 500, 9),
         Held("state", "gone, a.c:1", 0, 0, 5_000, 3),
     ]
-    chart = treemap(held, "profile-1", "Who holds internal memory")
+    chart = treemap(held, "profile-1", "Use of internal memory")
     assert "114,010 B in use: main 90,000 B, state 24,010 B." in chart.description
     assert chart.svg.count("90,000 B<") == 1
     assert chart.svg.count("network_model.c:32") == 1

@@ -51,7 +51,7 @@ class CModule:
         self.ffi = ffi
         self.lib = lib
         self._macros = macros
-        # malloc, because AddressSanitizer does not see the end of a buffer in Python's pools.
+        # malloc, because AddressSanitizer cannot detect the end of a buffer in Python's pools.
         self.new = ffi.new_allocator(alloc=lib.malloc, free=lib.free, should_clear_after_alloc=True)
 
     def const(self, name: str) -> int:
@@ -88,7 +88,8 @@ def build(
 ) -> CModule:
     """Compiles sources (paths under firmware/components) and declares what headers declare.
 
-    headers: as the sources include them. extra_source: more C, compiled with them; extra_cdef declares it.
+    headers: names as in the sources' #include lines.
+    extra_source: additional C code; extra_cdef declares it.
     """
     files = [COMPONENTS / source for source in sources]
     used = {"common", *(s.split("/")[0] for s in sources)}

@@ -23,13 +23,14 @@ FUZZ_BUDGET_S = 600
 
 
 def build_threads(folder: Path, sanitizer: str, sources: Sequence[Path], includes: Sequence[Path]) -> Path:
-    """Builds a program whose tasks are pthreads; skips if the compiler does not have the sanitizer."""
+    """Builds a program with pthreads as tasks; skips if the compiler does not have the sanitizer."""
     flags = ["-std=gnu17", "-O1", "-Wall", "-Wextra", "-Werror", "-pthread", f"-fsanitize={sanitizer}"]
     return _build([compiler(), *flags, *COVERAGE], sources, includes, folder / "races")
 
 
 def build_driver(folder: Path, sources: Sequence[Path], includes: Sequence[Path], *flags: str) -> Path:
-    """Builds a program that drives firmware sources, usually on the heap model; undefined behaviour ends it."""
+    """Builds a program that drives firmware sources, usually on the heap model; undefined behaviour ends the
+    program."""
     options = ["-std=gnu17", "-O1", "-Wall", "-Wextra", "-Werror", "-pthread"]
     sanitize = ["-fsanitize=undefined", "-fno-sanitize-recover=all"]
     return _build([compiler(), *options, *sanitize, *COVERAGE, *flags], sources, includes, folder / "driver")

@@ -1,6 +1,6 @@
 """Fake firmware: the board's side of the protocol, for tests of the client.
 
-Written from the protocol document, without the client's encoder, so that the two do not share a mistake.
+Written from the protocol document, without the client's encoder, so that both cannot contain the same mistake.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class FakeFirmware:
         self.output(f"{level} ({self.t}) {tag}: {text}\r\n".encode())
 
     def start(self, boot: str | None = None, banner: bool = True, reason: str = "POWERON") -> None:
-        """Resets: prints the banner, takes a new boot id, sends the boot event with this reset reason."""
+        """Resets: prints the banner, chooses a new boot id, sends the boot event with this reset reason."""
         self.boot = boot or f"{int(self.boot, 16) + 1:08x}"
         self.n, self.t, self.cache, self._line = 0, 100, {}, b""
         if banner:

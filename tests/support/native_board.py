@@ -119,8 +119,9 @@ class Run:
 class Board:
     """Flash, RTC memory, and start parameters."""
 
-    def __init__(self, directory: Path, elf: Path) -> None:
+    def __init__(self, directory: Path, elf: Path, profile_name: str = "recorded") -> None:
         self.elf = elf
+        self.profile_name = profile_name
         self.flash = directory / "flash.bin"
         self.rtc = directory / "rtc.bin"
         self.params = directory / "params"
@@ -149,7 +150,7 @@ class Board:
         }
         values.update(changes)
         lines = [f"{key}={value}" for key, value in values.items()]
-        lines += profile.load("recorded").boot_lines()
+        lines += profile.load(self.profile_name).boot_lines()
         self.params.write_text("# a comment\n" + "\n".join(lines) + "\n", encoding="utf-8")
         return Run(self.elf, self.params, early_input)
 

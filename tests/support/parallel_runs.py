@@ -170,7 +170,8 @@ class Run:
         return left
 
     def has_left_nothing(self) -> bool:
-        """Whether no process is left; waits for those that end by themselves (multiprocessing's resource tracker)."""
+        """Whether no process is left; waits for processes that end automatically (multiprocessing's resource
+        tracker)."""
         deadline = time.monotonic() + PATIENCE_S
         while left := self.processes():
             assert time.monotonic() < deadline, f"still running: {left}"

@@ -1,7 +1,7 @@
 """A small suite that the plugin runs with a fake board, for tests of whole sessions.
 
 Sessions run in this process without pytest-embedded: a conftest provides `dut`, and the virtual board's process is
-faked. The real suite tests the rest on a board.
+faked. The real suite tests everything else on a board.
 """
 
 from __future__ import annotations

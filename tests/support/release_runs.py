@@ -1,4 +1,4 @@
-"""Small results of the suite, as two releases have them: memory, transitions, ledgers, leaks, sizes, measurements."""
+"""Small results of the suite for two releases: memory, transitions, ledgers, leaks, sizes, measurements."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ MANAGER_B = 2_000
 
 @dataclass(frozen=True)
 class SmallRun:
-    """A run of a firmware with known figures."""
+    """A run of firmware with known figures."""
 
     seed: int = 0
-    """Seed of what differs between two runs of one build."""
+    """Seed of the differences between two runs of one build."""
     build: str = "a" * 64
     evidence: str = "emulated"
     voice_more: int = 0
-    """Bytes that voice mode takes more."""
+    """Additional bytes in voice mode."""
     leak: int = 0
     """Bytes per cycle."""
     slower: float = 1
@@ -103,7 +103,7 @@ class SmallRun:
 
     def _voice(self, test: str, scatter: random.Random, measure: Any) -> Iterator[lines.ResultsLine]:
         moment = lines.Moment(test, "24:0a:c4:00:00:01", f"{scatter.getrandbits(32):08x}", 5_000)
-        # NVS takes another 132 bytes after some tens of starts.
+        # NVS takes another 132 bytes after every few dozen starts.
         start = INTERNAL_START - scatter.choice((0, 0, 0, 132))
         voice = start - VOICE_INTERNAL - self.voice_more
         duration = round((DURATION_MS + scatter.choice((-2, -1, 0, 1, 2))) * self.slower)

@@ -106,7 +106,7 @@ class Rfc2217Server:
         """Breaks the connection."""
         assert self._connected.wait(5)
         assert self._client is not None
-        with contextlib.suppress(OSError):  # the client may have closed it already
+        with contextlib.suppress(OSError):  # the client may already have closed it
             self._client.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:

@@ -52,7 +52,7 @@ def write_elf(
         machine: architecture.
         regions: start, size and type of each memory.
         reserved: start and end of each reserved range.
-        symbols: further symbols with their addresses.
+        symbols: additional symbols with their addresses.
         code: addresses of a section for code.
         instructions: content of that section; left out if empty.
         functions: names of functions in that section with their addresses.

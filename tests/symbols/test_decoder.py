@@ -209,7 +209,7 @@ def test_tool_is_found_on_the_path_before_idfs_tools(
             0x800DF6D7,
             Machine.XTENSA,
             0x400DF6D4,
-        ),  # A0 after call8, and the backtrace that ESP-IDF printed of it
+        ),  # A0 after call8, and ESP-IDF's backtrace of it
         (0x400DF6D7, Machine.XTENSA, 0x400DF6D4),  # call4, or a caller of heap_trace_dump
         (0xC00DF6D7, Machine.XTENSA, 0x400DF6D4),  # call12
         (0x42009AB8, Machine.RISCV, 0x42009AB7),

@@ -1,4 +1,4 @@
-"""Which ELF file decodes a log."""
+"""The choice of the ELF file that decodes a log."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_elf_for_another_architecture_is_not_used(tmp_path: Path) -> None:
 
 def test_folder_without_elf_is_refused(tmp_path: Path) -> None:
     (tmp_path / "app.elf").write_text("no ELF")
-    with pytest.raises(UsageError, match="has no ELF file of a firmware"):
+    with pytest.raises(UsageError, match="has no firmware ELF file"):
         ElfSet([tmp_path])
     with pytest.raises(UsageError, match="is not an ELF file"):
         ElfSet([tmp_path / "app.elf"])

@@ -1,4 +1,4 @@
-"""Core dumps in files and logs, and the reasons for which esp-coredump gives no report."""
+"""Core dumps in files and logs, and the reasons for a missing report of esp-coredump."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
     python -m tests.system.random_maps --count 20 --seed 1 [-- pytest's arguments]
 
-A random map is one that a build for the ESP32 could have: static data and code end anywhere, on one core or two, with
-ESP-IDF v5.4 or v5.5. A map on which the suite fails is kept as a profile.
+A random map is a possible map of an ESP32 build: static data and code end anywhere, on one core or two, with
+ESP-IDF v5.4 or v5.5. If the suite fails on a map, the map is kept as a profile.
 """
 
 from __future__ import annotations

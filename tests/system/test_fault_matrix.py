@@ -1,8 +1,8 @@
 """Every fault during a short run of the suite: verdict, remedy, and time until the fault is detected.
 
 The short run (fault_matrix/short_run.py) is a separate suite with the project's fixtures and firmware, in its own
-pytest process. Cases after which the board works share a run. A case that kills the board has its own run, in which
-the next test must be BLOCKED at once. With -s the tests print the table.
+pytest process. Cases that leave a working board share a run. A case that kills the board has its own run, where the
+next test must be BLOCKED at once. With -s the tests print the table.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ PASS, FAIL, BLOCKED = "PASS", "FAIL", "BLOCKED"
 
 @dataclass(frozen=True)
 class Case:
-    """A fault and its expected outcome. `says`: pattern in reason or remedy; `seconds`: limit for the test."""
+    """A fault and its expected outcome. `says`: pattern in reason or remedy; `seconds`: time limit of the test."""
 
     id: str
     fault: str

@@ -23,7 +23,7 @@ from tests.system.defects.checkout import Checkout, Processes
 
 DEFECTS = [defect for defect in load() if defect.diagnoses]
 HEAP_MAP = {"DIAG-01", "DIAG-02"}
-"""Diagnoses with a picture of the heaps that shows why a block did not fit."""
+"""Diagnoses with a heap map that shows why a block did not fit."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def test_defect_gets_its_diagnosis_in_report_and_analyser(
     failures = run.failures()
     failure = next((failure for failure in failures if failure.diagnoses == list(defect.diagnoses)), None)
     assert failure is not None, [failure.diagnoses for failure in failures]
-    for other in failures:  # another test may fail at another mode change, so only the ids are the same
+    for other in failures:  # another test may fail at another mode change, so only the ids are compared
         assert ids(other.diagnoses) <= ids(defect.diagnoses), other.title
     assert all(f"FAIL {defect.requirement}: " in failure.title for failure in failures)
     command = "pytest --target esp32 --board virtual --board-profile recorded hil_tests/"

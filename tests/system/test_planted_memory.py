@@ -31,7 +31,7 @@ QUIET_MS = 600_000
 
 @dataclass
 class Planted:
-    """A board after the start of its firmware, and its log from then on."""
+    """A board with started firmware, and its log since then."""
 
     device: Device
     log: Path

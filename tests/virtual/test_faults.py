@@ -121,7 +121,7 @@ def test_foreign_line_breaks_in_and_the_rest_follows() -> None:
 
 
 def test_foreign_line_has_the_time_of_the_line_that_it_breaks() -> None:
-    """A reader takes a line with another time for a quotation."""
+    """A reader would treat a line with another time as a quotation."""
     got = passed("foreign-line", inside="character", count=20)
     times = re.findall(rb"I \((\d+)\) TAG: line \d+ \xe2I \((\d+)\) wifi:", got)
     assert [time for time, _ in times] == [b"%d" % number for number in range(5)]  # four breaks in a line
@@ -129,7 +129,7 @@ def test_foreign_line_has_the_time_of_the_line_that_it_breaks() -> None:
 
 
 def test_megabytes_without_an_end_of_line_pass_in_time() -> None:
-    """Reading flash sends such data. Storing the text line would make the cost quadratic."""
+    """A flash read sends such data. Storing the text line would make the cost quadratic."""
     line = LineFaults()
     line.add("cut-utf8", find("cut-utf8").parse({}), "1")
     started = time.process_time()

@@ -1,4 +1,4 @@
-"""A virtual board notices what the host does to it, and keeps running without file handles."""
+"""A virtual board detects faults of the host, and keeps running without file handles."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_stall_is_noticed_at_the_first_request(monkeypatch: pytest.MonkeyPatch) 
         assert not host.faults
         clock["s"] += BEAT_S + STALL_S + 4.0
         (fault,) = host.faults
-        assert "stood still for 5.0 s" in fault["text"]
+        assert "stalled for 5.0 s" in fault["text"]
         assert host.faults == [fault]
         host.close()
 

@@ -113,7 +113,7 @@ def test_watchdog_and_brown_out_reset_boot_with_their_cause(console: Console) ->
 
 
 def test_seed_differs_from_start_to_start_and_repeats_from_run_to_run(state_dir: Path, build: Build) -> None:
-    """The seed must not depend on the moment of the reset, which depends on the host's speed."""
+    """The seed must not depend on the time of the reset, because that depends on the host's speed."""
 
     def seeds(*, patient: bool) -> list[str]:
         boards = Boards(state_dir, build.registry, seed=7)

@@ -70,7 +70,7 @@ def filler(length: int) -> bytes:
 
 
 def raw_image(segments: tuple[tuple[int, int], ...], entry: int, first: bytes) -> bytes:
-    """Image with these segments in this order; its first segment begins with `first`."""
+    """Image with these segments in this order; its first segment starts with `first`."""
     result = image.HEADER.pack(0xE9, len(segments), 2, 0x20, entry, 0xEE, 0, 0, 0, 0, 0, 0, 399, 1)
     checksum = image.CHECKSUM_SEED
     for index, (address, length) in enumerate(segments):
@@ -128,7 +128,7 @@ ENDINGS = {
     "erased": bootlog.Restart(bootlog.RTCWDT_RTC_RESET, 1000.0),
     "bootloader_bit_flipped": bootlog.Halt(),
 }
-"""How the first boot ends. The emulator of the recordings has no watchdog that would end the first of these boots."""
+"""Outcome of the first boot. The emulator of the recordings has no watchdog that would end it."""
 
 
 @pytest.mark.parametrize("name", DAMAGES)

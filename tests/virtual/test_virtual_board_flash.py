@@ -36,7 +36,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
 
 @pytest.fixture
 def boards(tmp_path: Path, build: Build) -> Iterator[Boards]:
-    """One board with nothing in its flash."""
+    """One board with empty flash."""
     boards = Boards(tmp_path / "state", build.registry)
     yield boards
     boards.stop()

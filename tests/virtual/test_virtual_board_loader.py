@@ -67,7 +67,7 @@ class Host:
         return value, reply[8:]
 
     def words(self, op: int, *words: int) -> bytes:
-        """The data and status of the reply to a command whose data are 32-bit words."""
+        """The data and status of the reply to a command with 32-bit words as data."""
         return self.command(op, struct.pack(f"<{len(words)}I", *words))[1]
 
     def block(self, op: int, sequence: int, block: bytes) -> bytes:

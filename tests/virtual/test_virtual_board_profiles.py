@@ -1,4 +1,4 @@
-"""Each shipped profile: its figures compared with the recording it comes from, and the boot of the firmware on it."""
+"""Each shipped profile: its figures compared with its recording, and the boot of the firmware on it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * The board's flash: a mapped file, so that written data survives however this process ends.
+ * The board's flash: a mapped file, so that written data survives any end of this process.
  */
 #include "chip/flash.h"
 
@@ -39,8 +39,8 @@
 #define LIST_STARTUP "partition list" /* name of the profile's startup line that holds the list's items */
 #define FLASH_ID 0x1640C8u
 
-/* Approximate times of a common flash chip. During an erase ESP-IDF yields to other tasks for a tick every 20
- * ms. */
+/* Approximate times of a common flash chip. During an erase, ESP-IDF yields to other tasks for one tick every
+ * 20 ms. */
 #define ERASE_SLICE_US 20000u
 #define ERASE_SLICES 2
 #define WRITE_CALL_US 30u
@@ -103,8 +103,8 @@ esp_err_t esp_flash_read(esp_flash_t *chip, void *buffer, uint32_t address, uint
     return ESP_OK;
 }
 
-/* ESP-IDF checks whether flash pages are mapped before it changes them. The check takes a lock, whose first
- * use allocates its memory. */
+/* ESP-IDF checks whether flash pages are mapped before it changes them. The check takes a lock; the first use
+ * of the lock allocates its memory. */
 static void look_up_mapping(void)
 {
     native_lock_acquire(&s_mmu_lock);

@@ -114,7 +114,7 @@ static void set(const char *key, char *value)
             bad_line(key, "unknown fault");
         }
     } else if (strcmp(key, "app_offset") == 0) {
-        (void)number(key, value); // the app does not use its address in flash
+        (void)number(key, value); // the app does not use the partition's address in flash
     } else if (strcmp(key, "heap") == 0 || strcmp(key, "pool") == 0 || strcmp(key, "startup") == 0 ||
                strcmp(key, "free") == 0) {
         if (!heap_system_boot_line(p->heap, key, value)) {

@@ -16,10 +16,9 @@ typedef struct {
     const char *flash_file;
     const char *rtc_file;
     uint32_t rom_cause; /* ROM reset code */
-    uint64_t start_us;  /* virtual time at which the app starts, us */
-    uint64_t
-        uptime_us;   /* time that the app seems to have run before, us: for a start near a counter's wrap */
-    bool clock_held; /* the clock stands still while all tasks wait, until a `run` on faults_fd */
+    uint64_t start_us;  /* virtual time of the app's start, us */
+    uint64_t uptime_us; /* uptime that the app starts with, us: for a start near a counter's wrap */
+    bool clock_held;    /* the clock stops while all tasks wait, until a `run` on faults_fd */
     uint64_t seed;
     double time_scale; /* virtual seconds per host second; 0: as fast as possible */
     bool uart_paced;   /* bytes reach the host when a real serial line would deliver them */

@@ -24,7 +24,7 @@ void esp_rom_output_to_channels(char c)
 
 int esp_rom_vprintf(const char *fmt, va_list ap)
 {
-    char text[512]; // the ROM has no limit, but the firmware prints no longer lines through it
+    char text[512]; // the ROM has no limit, but the firmware never prints longer lines through it
     int length = vsnprintf(text, sizeof text, fmt, ap);
     for (const char *c = text; *c != '\0'; c++) {
         esp_rom_output_to_channels(*c);

@@ -22,7 +22,7 @@
 
 static struct {
     uint32_t fifo_level;
-    uint64_t fifo_since_ns; // time at which the first byte in the FIFO started to be sent
+    uint64_t fifo_since_ns; // start time of the transmission of the FIFO's first byte
     uint8_t fifo[FIFO_BYTES];
     uint32_t fifo_first;
     native_event_t tx_drained; // paced: passes the bytes that have left the FIFO to the host

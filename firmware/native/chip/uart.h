@@ -27,7 +27,7 @@ void native_uart_set_receiver(native_uart_receiver_t receiver);
 void native_uart_settle(void);
 /* Free bytes of the transmit FIFO. */
 uint32_t native_uart_room(void);
-/* Virtual time in us at which at most `level` bytes are left in the transmit FIFO. */
+/* Virtual time, in us, when at most `level` bytes are left in the transmit FIFO. */
 uint64_t native_uart_level_reached_us(uint32_t level);
 void native_uart_put(uint8_t byte);
 /* Sends the bytes to the host now, or, on a paced line, when they leave the FIFO. */

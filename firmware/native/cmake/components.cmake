@@ -3,7 +3,7 @@
 # them. Project components are found only if they are listed in HOTPIN_COMPONENTS.
 set(HOTPIN_IDF_COMPONENTS
     driver esp32-camera esp_app_format esp_common esp_driver_gpio esp_driver_i2s esp_driver_ledc esp_driver_uart
-    esp_hw_support esp_partition esp_psram esp_ringbuf esp_rom esp_system esp_timer freertos heap log newlib nvs_flash
+    esp_hw_support esp_partition esp_psram esp_ringbuf esp_rom esp_system esp_timer espcoredump freertos heap log newlib nvs_flash
     spi_flash vfs)
 
 macro(idf_component_register)
@@ -35,7 +35,7 @@ macro(idf_component_register)
 endmacro()
 
 # Sets each component's include path: its own directories, those of the components it requires, and those that they
-# require publicly. To be called after all components are registered.
+# require publicly. Call it after all components are registered.
 function(hotpin_link_components executable)
     foreach(component IN LISTS HOTPIN_COMPONENTS)
         set(library hotpin_component_${component})

@@ -9,8 +9,8 @@
  * boards: 37,780 bytes internal, 62,816 bytes of PSRAM with one frame buffer. The first start also allocates
  * the GPIO interrupt service.
  *
- * A sensor that was stopped is not detected again until its power-down line was high, then low, for about 100
- * ms each. On boards, detection failed 7 times; this pulse fixed it in 6 of 6 attempts.
+ * A sensor that was stopped is detected again only after its power-down line was high, then low, for about
+ * 100 ms each. On boards, detection failed 7 times; this pulse fixed it in 6 of 6 attempts.
  */
 #include <inttypes.h>
 #include <string.h>
@@ -71,7 +71,7 @@ static struct {
     native_event_t vsync;
 } s_camera;
 
-static bool s_used; // the sensor was stopped since the board was powered on
+static bool s_used; // the sensor has been stopped since power-on
 
 /* --- Frames --- */
 
@@ -141,7 +141,7 @@ static esp_err_t cam_init(void)
 }
 
 /* The ESP32-CAM's wiring, from AI-Thinker's schematic, and the OV2640's clock (datasheet 5). On a board a
- * wrong data line damages the pictures; the model's sensor does not answer. */
+ * wrong data line corrupts the pictures; in the model the sensor then does not answer. */
 static bool is_wired(const camera_config_t *config)
 {
     static const int WIRING[] = {-1, 0, 26, 27, 35, 34, 39, 36, 21, 19, 18, 5, 25, 23, 22};

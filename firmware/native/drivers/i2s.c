@@ -3,8 +3,8 @@
  *
  * I2S in standard mode: the allocations of ESP-IDF v5.4's driver, block by block and in order (as recorded),
  * and the DMA's progress in virtual time. If memory is missing it behaves like the driver, including two
- * flaws: if the second channel cannot be created the first one stays, and a failed interrupt allocation is
- * ignored.
+ * flaws: if the second channel cannot be created, the first channel stays, and a failed interrupt allocation
+ * is ignored.
  *
  * The transmitter sends its buffers in turn, over and over; the receiver fills its buffers with a tone.
  */
@@ -79,7 +79,7 @@ typedef struct {
     SemaphoreHandle_t binary;
     native_event_t done;  // the DMA has reached the end of a buffer
     uint32_t in_progress; // index of the buffer that the DMA uses
-    uint64_t started_us;  // less the jumps of the clock until then
+    uint64_t started_us;  // minus the jumps of the clock until then
     uint64_t buffers_done;
     uint64_t position; // position in the tone, samples
 } channel_t;
@@ -129,7 +129,7 @@ static int16_t tone(uint64_t index)
     return (int16_t)(rising * (4 * TONE_PEAK / TONE_PERIOD) - TONE_PEAK);
 }
 
-/* 16-bit samples are stored in pairs. In mono the chip stores the later one first. */
+/* 16-bit samples are stored in pairs. In mono, the chip stores the later sample first. */
 static void received(channel_t *channel, uint8_t *buffer)
 {
     bool mono = channel->frame_bytes == sizeof(int16_t);
@@ -424,8 +424,8 @@ err:
     return ret;
 }
 
-/* Selects the buffer to continue in: the current one or, if that is used up or the DMA is about to reach it,
- * the next one in the queue. */
+/* Selects the buffer to continue in: the current buffer or, if it is used up or the DMA is about to reach it,
+ * the next buffer in the queue. */
 static bool next_buffer(channel_t *channel, uint32_t timeout_ms)
 {
     UBaseType_t spare = channel->desc_num > 2 ? 1 : 0;

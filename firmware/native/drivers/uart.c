@@ -388,8 +388,8 @@ static size_t item_in(size_t stretch, size_t max_item)
 
 /*
  * Free bytes as counted by ESP-IDF's release branches v5.4 and v5.5: the whole ring if it is empty, otherwise
- * one item in each of the (at most two) free ranges. The ring's length is derived from its largest item, and
- * so up to 8 bytes too small.
+ * one item in each of the (at most two) free ranges. ESP-IDF derives the ring's length from its largest item,
+ * so the result is up to 8 bytes too small.
  */
 static size_t ring_room(const driver_t *driver)
 {
@@ -420,7 +420,8 @@ esp_err_t uart_get_tx_buffer_free_size(uart_port_t uart_num, size_t *size)
     return ESP_OK;
 }
 
-/* As in ESP-IDF, waits until the transmitter is idle, which it also is briefly between two refills. */
+/* As in ESP-IDF, waits until the transmitter is idle. That is also the case for a moment between two
+ * refills. */
 esp_err_t uart_wait_tx_done(uart_port_t uart_num, TickType_t ticks_to_wait)
 {
     ESP_RETURN_ON_FALSE(uart_num < UART_NUM_MAX, ESP_FAIL, UART_TAG, "uart_num error");

@@ -98,8 +98,7 @@ const char *heap_system_error(const heap_system_t *system);
  *      adds a region. First DRAM, DIRAM and IRAM, in search order (v5.4: by address; v5.5: smallest first),
  *      then SPIRAM.
  *
- *   startup=INTERNAL,8BIT:4096+352:main task
- *      allocates blocks that are taken before app_main, under a name.
+ *   startup=INTERNAL,8BIT:4096+352:main task allocates blocks that exist before app_main, under a name.
  *
  *   free=main task
  *      frees the blocks of the startup line with that name, last block first.
@@ -124,8 +123,8 @@ bool heap_system_reserve_pool(heap_system_t *system, uint32_t size, bool default
 
 /*
  * Adds a heap in a recorded state, without charging its record. blocks (address, size and used; in address
- * order) must fill the heap exactly. The heap becomes the first in search order, so add the heap that is
- * searched last first, and the pool after the heap that contains it. Its minimum ever is the free size.
+ * order) must fill the heap exactly. The heap becomes the first in search order, so start with the heap that
+ * is searched last, and add the pool after the heap that contains it. Its minimum ever is the free size.
  */
 bool heap_system_add_recorded(heap_system_t *system, uint32_t start, uint32_t length, heap_type_t type,
                               const heap_block_t *blocks, uint32_t count);

@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * The functions of ESP-IDF v5.4's heap_caps_base.c, through which every allocation and every free passes, on
- * one system of heaps whose memory is at the chip's addresses.
+ * ESP-IDF v5.4's heap_caps_base.c, whose functions every allocation and every free call. It uses one system
+ * of heaps, with memory at the chip's addresses.
  */
 #include <inttypes.h>
 #include <stdarg.h>

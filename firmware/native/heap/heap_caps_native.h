@@ -23,8 +23,8 @@ extern "C" {
 void heap_caps_native_init(heap_system_t *system);
 heap_system_t *heap_caps_native_system(void);
 
-/* Called when the chip would panic, such as for free() of an invalid pointer or a damaged heap. Must not
- * return. Default: abort().
+/* Called when the chip would panic, for example on free() of an invalid pointer or on a damaged heap. Must
+ * not return. Default: abort().
  *
  * found: the line "CORRUPT HEAP: …" that ESP-IDF prints first, or NULL
  * assertion: the failed assert in ESP-IDF's form, "function file:line (expression)"

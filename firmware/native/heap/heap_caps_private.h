@@ -10,14 +10,14 @@
 
 #include "heap_caps_native.h"
 
-/* Allocating without reporting failure, as ESP-IDF's heap_private.h declares it. */
+/* Allocation without a report of failures, as declared in ESP-IDF's heap_private.h. */
 void *heap_caps_malloc_base(size_t size, uint32_t caps);
 void *heap_caps_aligned_alloc_base(size_t alignment, size_t size, uint32_t caps);
 void *heap_caps_calloc_base(size_t n, size_t size, uint32_t caps);
 void *heap_caps_realloc_base(void *ptr, size_t size, uint32_t caps);
 
 void heap_base_init(heap_system_t *system);
-/* To be called first by each function that changes the heap. */
+/* Call it first by each function that changes the heap. */
 heap_system_t *heap_begin(void);
 /* Panics if the last call found damage. */
 void heap_check_health(void);

@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * calloc() as newlib defines it, in a file of its own: as on the chip, the linker's --wrap of
- * heap_caps_malloc_default() then applies to it.
+ * calloc() as newlib defines it. It is in a separate file so that, as on the chip, the linker's --wrap of
+ * heap_caps_malloc_default() applies to it.
  */
 #include <string.h>
 

@@ -313,7 +313,7 @@ static uint32_t to_alias(heap_system_t *system, uint32_t data, uint32_t size)
     return alias;
 }
 
-/* Block address of `address`; 0 if it is an alias whose note is not an address in D/IRAM. */
+/* Block address of `address`; 0 if `address` is an alias and its note is not an address in D/IRAM. */
 static uint32_t from_alias(const heap_system_t *system, uint32_t address)
 {
     if (!is_code_alias(address)) {
@@ -330,8 +330,7 @@ static uint32_t from_alias(const heap_system_t *system, uint32_t address)
 
 /* --- Allocating --- */
 
-/* ESP-IDF's esp_heap_adjust_alignment_to_hw() for the ESP32, whose caches and DMA need only word
- * alignment. */
+/* ESP-IDF's esp_heap_adjust_alignment_to_hw() for the ESP32: its caches and DMA need only word alignment. */
 static void adjust_to_hardware(uint32_t *alignment, uint32_t *size, uint32_t *caps)
 {
     const uint32_t descriptors = MALLOC_CAP_DMA_DESC_AHB | MALLOC_CAP_DMA_DESC_AXI;

@@ -10,7 +10,7 @@
 #define ALIGN 4u
 #define MULTI_HEAP_RECORD 20u // sizeof(struct multi_heap_info) on the chip, at the start of the region
 #define CONTROL_FIXED 36u     // sizeof(control_t) on the chip, without each first level's bitmap and lists
-#define SPLIT_MIN (TLSF_BLOCK_MIN + TLSF_BLOCK_HEADER) // a remainder of this size becomes a block of its own
+#define SPLIT_MIN (TLSF_BLOCK_MIN + TLSF_BLOCK_HEADER) // a remainder of this size becomes a separate block
 
 #define FREE_BIT 1u
 #define PREV_FREE_BIT 2u
@@ -226,7 +226,7 @@ static uint32_t split(tlsf_heap_t *heap, uint32_t block, uint32_t size)
     return rest;
 }
 
-/* Joins a block that is in no list with the block above, if that is free. */
+/* Joins a block with the block above if that is free. The block must not be in a list. */
 static void join_above(tlsf_heap_t *heap, uint32_t block)
 {
     uint32_t above = block_above(heap, block);
@@ -236,7 +236,7 @@ static void join_above(tlsf_heap_t *heap, uint32_t block)
     }
 }
 
-/* Marks a block that is in no list used, after splitting off the bytes beyond `size`. */
+/* Splits off the bytes beyond `size`, and marks the block as used. The block must not be in a list. */
 static void use(tlsf_heap_t *heap, uint32_t block, uint32_t size)
 {
     set_free(heap, block, false);
@@ -352,7 +352,7 @@ uint32_t tlsf_malloc(tlsf_heap_t *heap, uint32_t size)
 
 uint32_t tlsf_memalign(tlsf_heap_t *heap, uint32_t alignment, uint32_t size)
 {
-    /* The memory below the aligned address must be large enough for a block of its own, or empty. */
+    /* The memory below the aligned address must be large enough for a separate block, or empty. */
     const uint32_t gap_min = SPLIT_MIN;
     uint32_t needed = block_size_for(heap, size, ALIGN);
     uint32_t room = needed;

@@ -29,7 +29,7 @@ typedef struct {
     uint32_t start; // address of the region
     uint32_t length;
     uint8_t *host;         // host memory of `start`
-    uint32_t control_size; // size of the allocator's own structure on the chip
+    uint32_t control_size; // size of the allocator's control structure on the chip
     uint32_t first;        // lowest block
     uint32_t sentinel;     // the block of size 0 at the end
     uint32_t null;         // value that ends a list on the chip: an address inside the control structure

@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Walks up the stack by frame pointers, with which all code of the host build is compiled. A frame pointer
- * points to the caller's, which is followed by the return address, on x86-64 and AArch64 alike.
+ * Walks up the stack by frame pointers; all code of the host build is compiled with them. On both x86-64 and
+ * AArch64, a frame pointer points to the caller's frame pointer, and the return address follows it.
  */
 #include "esp_debug_helpers.h"
 
@@ -22,7 +22,7 @@ static bool is_frame_above(const stack_frame_t *frame, const stack_frame_t *belo
            native_in_stack((uintptr_t)(frame + 1));
 }
 
-/* Address to which a frame returns; 0: the frame is not one. */
+/* Return address of a frame; 0: the frame is invalid. */
 static uintptr_t return_of(const stack_frame_t *frame, const stack_frame_t *below)
 {
     return is_frame_above(frame, below) && native_is_code(frame->return_address) ? frame->return_address : 0;

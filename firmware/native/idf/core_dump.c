@@ -1,9 +1,9 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * The core dump in flash: ESP-IDF's partition, header, checksum and messages. It contains only the registers
- * of the crashed task that the panic handler prints, the notes with app and cause, and the variables with
- * COREDUMP_RTC_DATA_ATTR. Stacks are in host memory and are not saved.
+ * The core dump in flash: ESP-IDF's partition, header, checksum and messages. It contains only the notes with
+ * app and cause, the variables with COREDUMP_RTC_DATA_ATTR, and those registers of the crashed task that the
+ * panic handler prints. Stacks are in host memory and are not saved.
  */
 #include "idf/core_dump.h"
 

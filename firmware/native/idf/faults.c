@@ -7,8 +7,8 @@
  * line from the socket faults_fd takes effect while the firmware runs. hotpin_hil/virtual/faults/firmware.py
  * defines the names.
  *
- * Lines of the same kind move a held clock. `run=US` lets it run for this time; the answer is a line with the
- * time since reset in us. `jump=US` moves the clock and all pending deadlines, so nothing happens meanwhile.
+ * Similar lines move a held clock. `run=US` lets it run for this time; the answer is a line with the time
+ * since reset in us. `jump=US` moves the clock and all pending deadlines, so nothing happens in between.
  */
 #include "idf/faults.h"
 
@@ -39,7 +39,7 @@ static native_event_t s_brown_out;
 
 typedef enum { NOTHING, SPIN, SPIN_MASKED, STORE } misdeed_t;
 
-static misdeed_t s_misdeed; // fault that the next running task carries out
+static misdeed_t s_misdeed; // fault that the next running task must trigger
 
 /* Interrupt of the brownout detector, as handled by ESP-IDF v5.4 and v5.5 (brownout.c): sets the reset hint,
  * logs a line, resets the digital core. */
@@ -126,7 +126,7 @@ static void receive(void)
     }
 }
 
-/* Answer to `run`: all output up to this time is on the line already. */
+/* Answer to `run`: all output up to this time is already on the line. */
 static void held(void)
 {
     char line[32];

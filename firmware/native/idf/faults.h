@@ -20,5 +20,5 @@ extern native_faults_t g_native_faults;
 
 /* Takes a request `name` or `name=number`; false if it is unknown. Modifies the line. */
 bool native_faults_line(char *line);
-/* Starts to accept faults from the control socket, and to carry them out in running tasks. */
+/* Starts to accept faults from the control socket, and to trigger them in running tasks. */
 void native_faults_init(void);

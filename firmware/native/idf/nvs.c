@@ -782,7 +782,7 @@ static esp_err_t erase_remains(void)
                 break;
             }
         }
-        index->item.ns = NS_INDEX; // has no blobs, so that the chunks belong to nothing
+        index->item.ns = NS_INDEX; // has no blobs, so the chunks do not belong to a blob
     }
     for (page_t *page = s_used; page != NULL && err == ESP_OK; page = page->next) {
         for (uint32_t entry = 0; find_in_page(page, &entry, 0xFF, TYPE_BLOB_DATA, NULL, CHUNK_ANY, &item);

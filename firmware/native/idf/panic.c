@@ -36,7 +36,7 @@
 
 #define SIGNAL_STACK_BYTES (64 * 1024)
 #define HANG_CHECK_MS 250 /* interval of the checks, in CPU time */
-#define HANG_CHECKS 4     /* checks without a call of the runtime after which the program counts as hanging */
+#define HANG_CHECKS 4     /* checks without a call of the runtime before the program counts as hung */
 #define FRAMES_MAX 32
 
 /* EXCCAUSE of the ESP32, and ESP-IDF's additional numbers. */
@@ -68,7 +68,7 @@ static void out(const char *format, ...)
     }
 }
 
-/* Prints how this output differs from that of a chip. note: further details, or NULL. */
+/* Prints how this output differs from a chip's output. note: further details, or NULL. */
 static void host_note_out(const char *note)
 {
     out("(host process: code addresses are offsets into the ELF, stack pointers and data addresses the low "

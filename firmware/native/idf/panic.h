@@ -14,5 +14,5 @@ void native_panic_init(void);
 void native_panic(const char *details, uint32_t reason) __attribute__((noreturn));
 /* abort() was called at pc. note: the reason if the chip would not print it, or NULL. */
 void native_abort_at(const void *pc, const char *note) __attribute__((noreturn));
-/* To be called after the task watchdog has printed its lines. */
+/* Call it after the task watchdog has printed its lines. */
 void native_panic_task_wdt(void) __attribute__((noreturn));

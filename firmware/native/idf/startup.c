@@ -1,9 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Start-up, from the start of the process to app_main(): brings the heap into the state in which ESP-IDF
- * leaves it, prints ESP-IDF's start log, and starts the tasks. ROM and second-stage bootloader belong to the
- * virtual board.
+ * Start-up, from the start of the process to app_main(): sets up the heap as ESP-IDF leaves it, prints
+ * ESP-IDF's start log, and starts the tasks. ROM and second-stage bootloader belong to the virtual board.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -37,7 +36,7 @@
 #include "kernel/task.h"
 #include "sdkconfig.h"
 
-/* Name of the startup line that holds the main task's stack and TCB. */
+/* Name of the startup line with the main task's stack and TCB. */
 #define MAIN_TASK_STARTUP "main task"
 
 /* Duration of the PSRAM test. Recorded start logs: 0.79 s for 4 MB. */
@@ -45,7 +44,7 @@
 
 extern void app_main(void);
 
-/* Takes the time that this step takes on the chip, before its line of the start log. */
+/* Lets the time of this step on the chip pass, before its line of the start log. */
 static void step(uint64_t us)
 {
     native_consume_us(us);

@@ -7,5 +7,5 @@
 
 /* Initialises the watchdog as ESP-IDF does at start, and registers the kernel's hooks. */
 void native_task_wdt_start(void);
-/* To be called when core 0's idle task has run. */
+/* Call it when core 0's idle task has run. */
 void native_task_wdt_idle_ran(void);

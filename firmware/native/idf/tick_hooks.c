@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Tick hooks: callbacks of components, called by the tick interrupt. The host has no such interrupt: an event
- * per tick takes its place while a hook is registered.
+ * Tick hooks: callbacks of components, called by the tick interrupt. The host has no such interrupt. Instead,
+ * an event fires at each tick while a hook is registered.
  */
 #include <stdbool.h>
 #include <stddef.h>

@@ -18,11 +18,11 @@ extern "C" {
 typedef struct {
     uintptr_t pc;      //!< On the host, after esp_backtrace_get_next_frame(): an offset into the ELF
     uintptr_t sp;      //!< On the host the frame pointer
-    uintptr_t next_pc; //!< Address to which the frame returns; 0: it is the last one
+    uintptr_t next_pc; //!< Return address of the frame; 0: it is the last frame
     const void *exc_frame;
 } esp_backtrace_frame_t;
 
-/* Begins with the function that called the caller of this function. */
+/* Starts with the function that called the caller of this function. */
 void esp_backtrace_get_start(uintptr_t *pc, uintptr_t *sp, uintptr_t *next_pc);
 
 /* Continues with the function that called the frame's function. False: there is none, or the stack is

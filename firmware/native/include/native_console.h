@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Console and heap functions to which native_stdio.h maps the C library's names. stdout and stderr are the
- * modelled console; other files belong to the host.
+ * Console and heap functions behind the C library's names, which native_stdio.h maps to them. stdout and
+ * stderr are the modelled console; other files belong to the host.
  */
 #pragma once
 

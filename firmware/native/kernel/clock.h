@@ -13,7 +13,7 @@ struct native_event {
     void (*fire)(native_event_t *event);
     void *context;
     uint64_t when_us;
-    uint64_t order; /* events at the same time fire in the order in which they were armed */
+    uint64_t order; /* events at the same time fire in the order they were armed */
     native_event_t *next;
     bool armed;
 };
@@ -24,12 +24,12 @@ uint64_t native_now_us(void);
 void native_clock_set(uint64_t now_us);
 /* Advances the clock without firing events. */
 void native_clock_advance(uint64_t us);
-/* Time that the scheduler and its ticks seem to have run before the start, us. */
+/* Uptime that the scheduler and its ticks start with, us. */
 void native_clock_set_uptime(uint64_t uptime_us);
 uint64_t native_clock_uptime_us(void);
-/* Moves the clock and all events forward: they stay as far away as they were. */
+/* Moves the clock and all pending events forward by the same time. */
 void native_clock_jump(uint64_t us);
-/* Sum of all jumps, us: for a device that counts on from the time of its start. */
+/* Sum of all jumps, us: for a device that counts from its start time. */
 uint64_t native_clock_jumped_us(void);
 void native_event_arm(native_event_t *event, uint64_t when_us);
 void native_event_cancel(native_event_t *event);

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Hooks through which the kernel calls the layers above it. Start-up registers them once, before the first
+ * Hooks that the kernel uses to call the layers above it. Start-up registers them once, before the first
  * task exists. The kernel itself includes no header of chip/ or idf/.
  */
 #pragma once
@@ -29,7 +29,7 @@ typedef struct {
     void (*int_wdt)(void) __attribute__((noreturn));
     /* Called by each kernel function, as a sign that the program does not hang. */
     void (*alive)(void);
-    /* Called in a running task with interrupts on, to carry out requested faults. */
+    /* Called in a running task with interrupts on, to trigger requested faults. */
     void (*act)(void);
     /* Called when the idle task of this core has run and freed the deleted tasks. */
     void (*idle)(int core);

@@ -17,7 +17,7 @@ typedef enum {
     NATIVE_I2S_CHANNEL,
 } native_kind_t;
 
-/* A handle is the chip's address of the object's block, whose first 8 bytes identify the object. */
+/* A handle is the chip's address of the object's block; its first 8 bytes identify the object. */
 void native_object_bind(void *block, native_kind_t kind, void *object);
 void *native_object_get(const void *handle, native_kind_t kind, const char *function);
 void native_object_unbind(void *block);

@@ -233,7 +233,7 @@ static void give_back(ring_t *ring, uint8_t *item)
     item_header_t header = header_at(ring, offset);
     assert((header.flags & (FLAG_FREE | FLAG_DUMMY)) == 0);
     set_header(ring, offset, header.length, FLAG_FREE);
-    // Stop at the reader: it has yet to skip a dummy there.
+    // Stop at the reader, which still has to skip a dummy there.
     while (ring->used > 0 && (ring->oldest != ring->read || ring->unread == 0)) {
         header = header_at(ring, ring->oldest);
         if (header.flags & FLAG_DUMMY) {

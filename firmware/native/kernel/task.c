@@ -1,9 +1,9 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Tasks: each is a pthread, and only the one that has the baton runs. Tasks are scheduled as by FreeRTOS on
- * one core: the highest ready priority runs; equal priorities take turns at each tick, yield and preemption.
- * Tasks pinned to core 1 also run on this core.
+ * Tasks: each is a pthread, and only the thread with the baton runs. Tasks are scheduled like FreeRTOS does
+ * on one core: the highest ready priority runs; equal priorities take turns at each tick, yield and
+ * preemption. Tasks pinned to core 1 also run on this core.
  */
 #include "kernel/task.h"
 
@@ -528,7 +528,7 @@ BaseType_t xTaskCreatePinnedToCore(TaskFunction_t pxTaskCode, const char *const 
     native_task_t *task = new_task(pxTaskCode, pcName, pvParameters, ulStackDepth, uxPriority, xCoreID, stack,
                                    tcb, MEMORY_HEAP);
     if (pxCreatedTask != NULL) {
-        *pxCreatedTask = task->handle; // before the task can run, as FreeRTOS
+        *pxCreatedTask = task->handle; // before the task can run, as in FreeRTOS
     }
     launch(task);
     return pdPASS;

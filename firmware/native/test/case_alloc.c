@@ -119,7 +119,7 @@ static void case_allocations(void)
     STEP("uart_vfs_dev_use_driver", uart_vfs_dev_use_driver(UART_NUM_0));
 }
 
-/* Every deleted object frees all its memory, however it was created. */
+/* Every deleted object frees all its memory, no matter how it was created. */
 static void case_give_back(void)
 {
     nvs_flash_init();

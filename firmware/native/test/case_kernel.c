@@ -229,7 +229,7 @@ static void case_mutex(void)
     CHECK_EQUAL(xSemaphoreGive(s_mutex), pdTRUE);
     CHECK_EQUAL(xSemaphoreGive(s_mutex), pdFALSE);
 
-    // the middle task must not keep the low one from giving the mutex that the high one takes
+    // the middle task must not keep the low one from giving the mutex that the high one waits for
     vTaskPrioritySet(NULL, 20);
     start(hold_mutex, "low", 2, &s_low);
     start(be_busy, "middle", 5, NULL);

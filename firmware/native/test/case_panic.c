@@ -152,7 +152,7 @@ static void case_task_returns(void)
     xTaskCreate(return_at_once, "returner", 2048, NULL, 5, NULL);
 }
 
-/* No other task prints, so the lock is free; newlib aborts nevertheless. */
+/* No other task prints, so the lock is free, but newlib still aborts. */
 static void case_print_masked(void)
 {
     printf("out of it\n");

@@ -49,7 +49,7 @@ static void install(int queue_size, QueueHandle_t *queue)
     uart_vfs_dev_use_driver(UART_NUM_0);
 }
 
-/* Measures for how long writes of different lengths block. The test knows the time on a 115200 baud line. */
+/* Measures how long writes of different lengths block. The test knows the time on a 115200 baud line. */
 static void case_blocking(void)
 {
     int64_t polling_short = time_of(print_line_of, 100);
@@ -154,7 +154,7 @@ static void case_read_timeout(void)
     CHECK_EQUAL(uart_write_bytes(UART_NUM_1, data, 1), -1);
 }
 
-/* A run with all activities whose order could depend on the host: tasks, timers, blocking output. */
+/* Runs all activities that could depend on the host's timing: tasks, timers, blocking output. */
 static void talker(void *name)
 {
     for (int i = 0; i < 40; i++) {
@@ -205,7 +205,7 @@ static void case_ring_room(void)
     CHECK_EQUAL(room, 4096 - 8 - 20);
 }
 
-/* As the console does before it hangs the chip, waits until its output is sent. */
+/* Waits until the output is sent, like the console before it hangs the chip. */
 static void case_last_words(void)
 {
     static const char WORDS[] = "these are the last words\r\n";

@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * All drivers together: cycles of modes, a board without PSRAM, the modelled network. The memory manager's
- * start, and its watch of failed allocations.
+ * start, its observers, and its watch of failed allocations.
  */
 #include "audio_driver.h"
 #include "camera_controller.h"
@@ -66,7 +66,7 @@ static void case_network(void)
     CHECK_EQUAL(taken.blocks, after.blocks - before.blocks);
 }
 
-/* Each driver refuses to start, logs that, and holds no resource. */
+/* Each driver refuses to start, logs the refusal, and leaves no resource allocated. */
 static void case_no_psram(void)
 {
     CHECK_EQUAL(camera_controller_init(), ESP_ERR_NO_MEM);
@@ -93,7 +93,7 @@ esp_err_t __wrap_heap_caps_register_failed_alloc_callback(esp_alloc_failed_hook_
     return s_refuses_callback ? ESP_FAIL : __real_heap_caps_register_failed_alloc_callback(callback);
 }
 
-/* After power-on no snapshots survive, also not those of an initialisation that failed. */
+/* No snapshots survive a power-on, not even those of a failed initialisation. */
 static void case_init_again(void)
 {
     size_t count;
@@ -103,6 +103,28 @@ static void case_init_again(void)
     s_refuses_callback = false;
     CHECK_EQUAL(memory_manager_init(NULL), ESP_OK);
     CHECK_EQUAL(memory_manager_get_last_boot(NULL, NULL, 0, &count), ESP_ERR_NOT_FOUND);
+}
+
+static void warn_always(const memory_observation_t *observation, memory_thresholds_t *thresholds)
+{
+    thresholds->internal_ram_warning = observation->stats->internal_free + 1;
+}
+
+/* One function is enough for an observer. */
+static void case_observer(void)
+{
+    static memory_observer_t none, adapts = {.adapt = warn_always};
+    memory_event_t event;
+    size_t count;
+    CHECK_EQUAL(memory_manager_register_observer(&adapts), ESP_ERR_INVALID_STATE);
+    CHECK_EQUAL(memory_manager_init(NULL), ESP_OK);
+    CHECK_EQUAL(memory_manager_register_observer(NULL), ESP_ERR_INVALID_ARG);
+    CHECK_EQUAL(memory_manager_register_observer(&none), ESP_ERR_INVALID_ARG);
+    CHECK_EQUAL(memory_manager_register_observer(&adapts), ESP_OK);
+    CHECK_EQUAL(memory_manager_check_thresholds(), ESP_OK);
+    CHECK_EQUAL(memory_manager_get_events(0, &event, 1, &count), ESP_OK);
+    CHECK_EQUAL(count, 1);
+    CHECK_EQUAL(event.type, MEMORY_WARNING_INTERNAL_LOW);
 }
 
 /* Only the calling task's first failure counts. */
@@ -130,6 +152,11 @@ static void case_first_failure(void)
 }
 
 const test_case_t g_memory_cases[] = {
-    {"init_again", case_init_again}, {"first_failure", case_first_failure}, {"cycles", case_cycles},
-    {"network", case_network},       {"no_psram", case_no_psram},           {NULL, NULL},
+    {"init_again", case_init_again},
+    {"observer", case_observer},
+    {"first_failure", case_first_failure},
+    {"cycles", case_cycles},
+    {"network", case_network},
+    {"no_psram", case_no_psram},
+    {NULL, NULL},
 };

@@ -42,7 +42,7 @@ static void make(TaskFunction_t code, const char *name, UBaseType_t priority)
     CHECK_EQUAL(xTaskCreate(code, name, STACK_SIZE, NULL, priority, NULL), pdPASS);
 }
 
-/* Checks that the memory of a task is free after the wait, although no idle task ran before it. */
+/* Checks that the memory of a task is free after the wait, even if no idle task ran before the wait. */
 static void case_task_ended(void)
 {
     heaps_t before = heaps_now();

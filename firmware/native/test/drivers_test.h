@@ -25,7 +25,7 @@ typedef struct {
 } heaps_t;
 
 heaps_t heaps_now(void);
-/* Compares two snapshots and notes each difference. */
+/* Compares two snapshots and reports each difference. */
 void check_heaps(const char *what, heaps_t before, heaps_t after);
 
 /* Makes the n-th allocation from now on fail, once (0: none). Allocations of all components and drivers

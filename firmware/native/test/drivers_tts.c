@@ -265,7 +265,7 @@ static void case_tts_states(void)
     CHECK_EQUAL(audio_driver_deinit(), ESP_OK);
 }
 
-/* Frames that the audio driver took before close are played, the last of them after close. */
+/* Frames that the audio driver accepted before close are played, the last ones after close. */
 static void case_tts_aborted(void)
 {
     static int16_t s_sound[16000] = {[0 ... 15999] = 5};

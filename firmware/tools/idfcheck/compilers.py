@@ -1,4 +1,4 @@
-"""Compilers other than the ESP32's toolchain, with flags that make them check C code like that toolchain."""
+"""Compilers that are not the ESP32's toolchain, with flags that make them check C code like it."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ class ComponentError(Exception):
 def read(
     idf: Path, directories: Iterable[Path], roots: Iterable[Path], config: Mapping[str, object], work: Path
 ) -> dict[str, Component]:
-    """The components of one configuration: those in `roots`, and all that they require, directly or indirectly.
+    """The components of one configuration: those in `roots`, and everything that they require, directly or indirectly.
 
     Args:
         idf: checkout of ESP-IDF.
@@ -111,7 +111,7 @@ def run_cmake(
 
 
 def manifest(directory: Path, *, public: bool) -> tuple[str, ...]:
-    """Components in idf_component.yml, whose names the component manager adds to (PRIV_)REQUIRES."""
+    """Components in idf_component.yml; the component manager adds their names to (PRIV_)REQUIRES."""
     path = directory / "idf_component.yml"
     if not path.is_file():
         return ()

@@ -14,7 +14,7 @@ PLACES = {
     ".dram1": "internal RAM",
     ".rtc_noinit": "RTC memory",
 }
-"""Section → memory in which the linker places it (ESP-IDF's sections.ld).
+"""Section → memory where the linker places it (ESP-IDF's sections.ld).
 
 Code and constants are not counted, because the compiler is for another core.
 """

@@ -2,7 +2,7 @@
 
 pyserial's own client renegotiates the whole port on every assignment of `timeout` (esptool assigns it twice per
 command) and polls for each acknowledgement in 50 ms steps. This client keeps pyserial's telnet and option code and
-replaces only the waiting. It has no thread of its own: a caller that needs data (a reader, or a writer that waits for
+replaces only the waiting. It has no thread: a caller that needs data (a reader, or a writer that waits for
 an acknowledgement) receives from the socket, and all other callers wait on one condition.
 """
 
@@ -22,7 +22,7 @@ from serial.serialutil import PortNotOpenError, SerialException, SerialTimeoutEx
 
 CONNECT_S = 5.0
 BUSY_RETRY_S = 0.5
-"""Time to retry: a server for one client at a time takes a moment to listen again after a client leaves."""
+"""Time for retries: a server that serves one client at a time needs a moment before it listens again."""
 BUSY_RETRY_STEP_S = 0.01
 RECV_BYTES = 65536
 
@@ -33,7 +33,7 @@ _NEGOTIATION = frozenset(b[0] for b in (rfc2217.WILL, rfc2217.WONT, rfc2217.DO, 
 class Serial(rfc2217.Serial):  # type: ignore[misc]  # pyserial is not typed
     """pyserial port on an RFC 2217 server; safe for one reading and one writing thread."""
 
-    is_open = False  # so that close() is safe on an instance whose __init__ failed
+    is_open = False  # so that close() is safe after a failed __init__
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._cond = threading.Condition()
@@ -292,7 +292,7 @@ class Serial(rfc2217.Serial):  # type: ignore[misc]  # pyserial is not typed
         return len(data)
 
     def reset_input_buffer(self) -> None:
-        """Drop everything received so far, in this client and at the server."""
+        """Drop all data received so far, in this client and at the server."""
         if not self.is_open:
             raise PortNotOpenError()
         self.rfc2217_send_purge(rfc2217.PURGE_RECEIVE_BUFFER)

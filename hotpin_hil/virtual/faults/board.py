@@ -1,4 +1,4 @@
-"""Faults in force on one board, and their effects."""
+"""Active faults on one board, and their effects."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class Faults:
 
     @property
     def in_force(self) -> list[InForce]:
-        """Requested faults that are still in force, as far as the board knows."""
+        """Requested faults that are still active, to the board's knowledge."""
         return list(self._in_force)
 
     def is_in_force(self, name: str) -> bool:
@@ -218,7 +218,7 @@ class Faults:
         return [*lines, "sensor_used=1"] if lines and sensor_used else lines
 
     def programmed(self, offset: int, data: bytes) -> bytes:
-        """The part of a flash write that reaches the flash, as it arrives there."""
+        """The bytes of a flash write that reach the flash, with the faults applied."""
         for fault in self._in_force:
             if fault.name == "bad-flash":
                 data = _with_a_bit_stuck(offset, data, int(fault.arguments["at"]))

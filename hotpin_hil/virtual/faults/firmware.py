@@ -10,7 +10,7 @@ ONCE = {
     "task-watchdog": "task_wdt",
     "interrupt-watchdog": "int_wdt",
 }
-"""Faults that act at once on the running firmware."""
+"""Faults that affect the running firmware at once."""
 _LASTING = {
     "boot-loop": "boot_loop",
     "no-sensor": "no_sensor",
@@ -28,7 +28,7 @@ def lines_to_begin(name: str) -> list[str]:
 
 
 def lines_at_start(name: str) -> list[str]:
-    """Lines for firmware that starts while the fault is in force."""
+    """Lines for firmware that starts while the fault is active."""
     return [f"{_LASTING[name]}=1"] if name in _LASTING else []
 
 

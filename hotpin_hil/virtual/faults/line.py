@@ -14,7 +14,7 @@ _HEADER_MAX = 24
 
 
 class Filter(Protocol):
-    """A filter of a byte stream, chunk by chunk. `done` becomes true when it will change nothing more."""
+    """A filter of a byte stream, chunk by chunk. `done` becomes true when it makes no further changes."""
 
     @property
     def done(self) -> bool: ...
@@ -49,7 +49,7 @@ class _Bytes:
 class _Lines:
     """Breaks up `count` text lines, each after the first byte for which `place(length so far, byte)` is true.
 
-    `inserted` is written there, with `{ms}` replaced by the time in the header of that line or of an earlier one; if
+    `inserted` is written there, with `{ms}` replaced by the time in the header of that line or of an earlier line; if
     it is None, the rest of the line is dropped instead.
     """
 
@@ -94,7 +94,7 @@ class _Lines:
 
 
 def _inside_character(_length: int, byte: int) -> bool:
-    """Whether the byte begins a character of several bytes."""
+    """Whether the byte starts a multi-byte character."""
     return byte >= 0xC2
 
 
@@ -113,7 +113,7 @@ class _Place:
 
 
 class LineFaults:
-    """Faults in force on one serial line; the same seed changes the same bytes in the same way."""
+    """Active faults on one serial line; the same seed changes the same bytes in the same way."""
 
     def __init__(self) -> None:
         self._to_host: list[Filter] = []

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hotpin_hil.errors import UsageError
 
 TIME = "{ms}"
-"""Stands for the time of the interrupted line."""
+"""Placeholder for the time of the interrupted line."""
 
 Value = int | float | str
 Arguments = dict[str, Value]
@@ -50,7 +50,7 @@ class Argument:
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault. `ends` says when the fault ends by itself, for the docs."""
+    """One fault. `ends` describes for the docs when the fault ends without being cleared."""
 
     name: str
     group: str

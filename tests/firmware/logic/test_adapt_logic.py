@@ -1,4 +1,4 @@
-"""Thresholds learned per state: from the lowest values, kept only whole and for the same firmware."""
+"""Thresholds learned per state: from the lowest values, kept only if intact and for the same firmware."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Store:
             lib.adapt_learn(self.store, state.encode(), stats(state, less), ENOUGH)
 
     def apply(self, state: str, less: int = 0, **levels: int) -> dict[str, int]:
-        """The thresholds for a check in this state; those that are not the defaults."""
+        """The thresholds for a check in this state that differ from the defaults."""
         given = {**DEFAULTS, **levels}
         thresholds = new("memory_thresholds_t *", given)
         name = new("char[]", state.encode())

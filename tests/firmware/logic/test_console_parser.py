@@ -1,4 +1,4 @@
-"""The console's pure C: lines, requests, argument checks, kept replies, text for people."""
+"""The console's pure C: lines, requests, argument checks, cached replies, text for people."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def problem_of(problem: Any) -> tuple[str, str, str]:
 
 
 class Parsed:
-    """Feeds a line byte by byte and parses it; holds the result and the request as Python values."""
+    """Feeds a line byte by byte and parses it; has the result and the request as Python values."""
 
     def __init__(self, data: bytes) -> None:
         self._line = PARSER.ffi.new("console_line_t *")
@@ -101,7 +101,7 @@ def test_result_names_match_the_enum_in_c() -> None:
 ids = st.integers(1, 65535)
 commands = st.from_regex(r"[a-z]{1,8}\.[a-z]{1,8}", fullmatch=True)
 keys = st.from_regex(r"[a-z0-9_]{1,12}", fullmatch=True)
-# What the host may send: printable ASCII without '*' (the checksum's mark).
+# Characters that the host may send: printable ASCII without '*' (the checksum's mark).
 values = st.text(st.sampled_from(sorted(set(string.printable[:95]) - {"*"})), min_size=1, max_size=30)
 arguments = st.dictionaries(keys, values, max_size=4)
 LINE_ENDS = frozenset(b"\r\n")
@@ -142,7 +142,7 @@ def test_damaged_request_is_never_taken_for_another(
 def test_request_is_found_behind_garbage(
     junk: bytes, request_id: int, command: str, args: dict[str, str]
 ) -> None:
-    """Noise or a truncated line may precede a request. The checksum tells where the request begins."""
+    """Noise or a truncated line may precede a request. The checksum shows where the request starts."""
     line = encode_request(request_id, command, args).rstrip(b"\n")
     assume(len(junk) + len(line) <= LINE_MAX)
     parsed = Parsed(junk + line)

@@ -92,7 +92,7 @@ uint32_t used_while(uint32_t read, uint32_t written, uint32_t next_read, uint32_
 def test_third_task_reads_a_level_that_the_ring_had(
     before: tuple[int, int], after: tuple[int, int], used: int
 ) -> None:
-    """Both sides move on while a third task is between its loads of the two counters."""
+    """Both counters change while a third task is between its loads of the two counters."""
     third = build(
         "audio_ring_third",
         ["audio_driver/src/audio_ring.c"],

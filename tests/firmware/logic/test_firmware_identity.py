@@ -1,4 +1,4 @@
-"""The identity in the boot event: texts of the app description arrive whole, whatever their length."""
+"""The identity in the boot event: strings of the app description arrive complete, for any length."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def boot_records(folder: Path, texts: dict[str, str]) -> list[Record]:
 
 
 def assembled(records: list[Any]) -> Any:
-    """The event of these records, of which only the last completes it."""
+    """The event of these records; only the last record completes it."""
     assembler = EventAssembler()
     *parts, boot = [assembler.feed(record, index) for index, record in enumerate(records)]
     assert not any(parts)

@@ -27,7 +27,7 @@ ESP_OK, ESP_ERR_NO_MEM, ESP_ERR_INVALID_STATE, ESP_ERR_INVALID_SIZE = 0, 0x101, 
 
 
 class Driver:
-    """A driver process whose heaps are like a board's when the application starts."""
+    """A driver process with the heaps of a board when the application starts."""
 
     def __init__(self, program: Path) -> None:
         self._process = subprocess.Popen(
@@ -87,7 +87,7 @@ def reachable(free: int, leave: int) -> int:
 
 @pytest.mark.parametrize("caps", SETS)
 def test_level_is_met_to_the_byte(board: Driver, caps: str) -> None:
-    """Starts from an untouched heap; each level is met with one large block and with small ones."""
+    """Starts from an untouched heap; each level is reached with one large block and with small blocks."""
     rng = random.Random(1)
     start = board.free(caps)
     for _ in range(100):
@@ -193,7 +193,7 @@ def test_ids_run_out_and_are_reused(board: Driver) -> None:
 
 @pytest.mark.parametrize(("caps", "kept"), [("DMA", 21), ("SPIRAM", 20)])
 def test_split_leaves_every_second_block(board: Driver, caps: str, kept: int) -> None:
-    """The blocks of DMA memory lie in two heaps, and the last block of each heap stays."""
+    """The blocks of DMA memory are in two heaps, and the last block of each heap stays."""
     start = board.free(caps)
     error, identifier, free, blocks = board.ask(f"split {caps} 1024 40")
     assert (error, blocks, free) == (ESP_OK, kept, start - kept * 1028)
@@ -214,7 +214,7 @@ def test_split_of_everything_leaves_no_room_for_more_than_a_block(board: Driver)
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("block", [1_024, 4_092, 6_000])
 def test_split_of_everything_leaves_no_hole_larger_than_a_block(board: Driver, block: int, seed: int) -> None:
-    """Whatever holes memory had, two freed blocks never become one, nor does a freed block and the rest of its hole."""
+    """Whatever the holes: two freed blocks never merge, and no freed block merges with the rest of its hole."""
     rng = random.Random(seed)
     taken = [board.ask(f"take DMA {rng.randrange(12, 9_000)}")[0] for _ in range(30)]
     for address in rng.sample([address for address in taken if address], 12):
@@ -308,7 +308,7 @@ def test_census_counts_the_used_blocks_of_every_heap(board: Driver) -> None:
 
 
 def test_census_is_the_same_again_only_with_blocks_of_the_same_sizes(board: Driver) -> None:
-    """Blocks in another order give the same census; blocks whose sizes only have the same sum do not."""
+    """Blocks in another order give the same census; blocks with different sizes but the same sum do not."""
     sizes = [100, 200, 304]
     start = census(board)
     addresses = [board.ask(f"take SPIRAM {size}")[0] for size in sizes]

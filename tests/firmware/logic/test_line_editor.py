@@ -44,7 +44,7 @@ HISTORY_SIZE = EDITOR.const("LINE_EDITOR_HISTORY_SIZE")
 UP, DOWN, RIGHT, LEFT, HOME, END = (b"\x1b[%c" % key for key in b"ABCDHF")
 DEL = b"\x1b[3~"
 TERMINAL = b"\x1b[0n"
-"""A terminal's reply to the query whether there is one."""
+"""A terminal's reply to the query for its presence."""
 
 unhurried = settings(deadline=None)
 """No deadline: the host may be busy with other tests."""
@@ -362,7 +362,7 @@ def test_plain_terminal_gets_plain_text_only(keys: list[bytes], logs: bool) -> N
             typist.log("I (1) TASK: line")
     assert b"\x1b" not in typist.screen.raw.replace(b"\x1b[5n", b"")
     for line in re.split(rb"\r\n", typist.screen.raw)[:-1]:
-        assert b"TASK" not in line or line == b"I (1) TASK: line", "starts on a row of its own"
+        assert b"TASK" not in line or line == b"I (1) TASK: line", "starts on a new row"
 
 
 def test_plain_terminal_corrects_the_end_of_its_line() -> None:
@@ -398,7 +398,8 @@ def test_request_is_neither_echoed_nor_answered_with_a_prompt(request: bytes) ->
 @unhurried
 @given(any_keys, requests, st.booleans())
 def test_request_is_whole_behind_any_keys(keys: bytes, request: bytes, answers: bool) -> None:
-    """Noise may act as keys, recall old lines and fill this one; the line still ends with the bytes of the request."""
+    """Noise may act as keys, recall old lines and fill the current line; the line still ends with the bytes of the
+    request."""
     typist = Typist(answers)
     typist.press(b"mem.log context=" + b"x" * 200, b"\n")
     keys = keys.replace(b"@", b"")
@@ -537,7 +538,7 @@ def test_tab_completes_inside_the_line() -> None:
 @unhurried
 @given(st.lists(key_presses, max_size=12), st.booleans())
 def test_harness_reads_the_whole_log_while_a_user_types(keys: list[bytes], answers: bool) -> None:
-    """The editor erases its row, or ends it with a line end, before a log line is written."""
+    """Before a log line is written, the editor erases its row or ends it with a line end."""
     typist = Typist(answers)
     expected = []
     for key in keys:

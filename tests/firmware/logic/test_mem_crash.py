@@ -1,4 +1,4 @@
-"""The record that core dumps carry: what it holds, and that the host reads it."""
+"""The record in core dumps: its content, and the host's reader."""
 
 from __future__ import annotations
 

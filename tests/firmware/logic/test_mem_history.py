@@ -1,4 +1,4 @@
-"""Rows of the history: when they are due, what they hold, and how groups in flash are checked."""
+"""Rows of the history: due times, content, and the check of groups in flash."""
 
 from __future__ import annotations
 

@@ -302,7 +302,7 @@ def test_fragmentation_against_the_definition(heaps: list[list[int]]) -> None:
 
 
 def test_separate_regions_are_not_fragmentation() -> None:
-    # Heaps of an idle board, which the original firmware called 46 % fragmented.
+    # Heaps of an idle board; the original firmware reported 46 % fragmentation for them.
     assert fragmentation([[31_744], [6_052], [92_184], [14_656], [112_968]]) == 0
 
 
@@ -663,7 +663,7 @@ def test_failed_allocations_of_many_tasks_are_never_torn_nor_uncounted() -> None
         thread.join()
     done.set()
     reader.join()
-    put(0)  # also carries the number of failures lost since then
+    put(0)  # also has the number of failures lost since then
     some, missed = drain()
     assert all((size, caps) == (time * 3, time * 5) for time, size, caps in taken)
     assert len(set(taken)) == len(taken)

@@ -1,4 +1,4 @@
-"""Observers of periodic samples, and the state that they are told."""
+"""Observers of periodic samples, and the application state that is passed to them."""
 
 from __future__ import annotations
 

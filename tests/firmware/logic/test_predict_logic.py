@@ -1,4 +1,4 @@
-"""Prediction from matched windows: planted falls are announced in time, and what is no fall is not."""
+"""Prediction from matched windows: planted falls are announced in time, and other changes are not."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Announcement:
 
 
 class Windows:
-    """The windows of one state; internal memory varies, the others have plenty."""
+    """The windows of one state. Internal memory varies; the other memories have plenty."""
 
     def __init__(self) -> None:
         self.state = new("predict_state_t *")
@@ -161,7 +161,7 @@ def test_clean_windows_raise_nothing(shape: str, noise: int) -> None:
 
 
 def test_fall_of_the_past_is_forgotten() -> None:
-    """A slow fall that begins long after a transient low is announced before memory is as low again."""
+    """A slow fall that starts long after a transient low is announced before memory is that low again."""
     windows = Windows()
     windows.add_all([CAMERA_FREE] * 40 + [70 * KB] * 3 + [CAMERA_FREE] * 70)
     falling = [CAMERA_FREE - 2 * KB * number for number in range(50)]

@@ -33,12 +33,12 @@ NAMES = ("state", "hil_console", "stt_capture", "tts_playback", "a_name_of_16_ch
 
 
 def padded(*frames: int) -> tuple[int, ...]:
-    """The frames of a site, as a row has them."""
+    """The frames of a site, padded as in a row."""
     return *frames, *[0] * (FRAMES - len(frames))
 
 
 class Table:
-    """A table with memory of its own."""
+    """A table with its own memory."""
 
     def __init__(self, slots: int = 64, rows: int = 32, index: int = 64, tasks: int = 8) -> None:
         self.blocks = new("profile_block_t[]", slots)
@@ -89,7 +89,7 @@ class Table:
 
     @property
     def held(self) -> int:
-        """Bytes in use by all rows, and lost ones."""
+        """Bytes in use in all rows, and lost bytes."""
         return sum(row.use.bytes for row in self.rows) + sum(self.table.loss.bytes)
 
 
@@ -123,7 +123,7 @@ def test_each_frame_tells_sites_apart() -> None:
 
 
 def test_block_at_a_known_address_replaces_the_old_one() -> None:
-    """heap_caps may hand out an address before the profile has heard of its free."""
+    """heap_caps may return an address again before the profile has recorded its free."""
     table = Table()
     table.add(64, 100, frames=(1,))
     table.add(64, 30, frames=(2,))
@@ -231,7 +231,7 @@ def test_mark_keeps_the_counters_of_rows_and_tasks() -> None:
 
 @dataclass
 class Model:
-    """What the table must hold: blocks by address, counters by site."""
+    """Expected content of the table: blocks by address, counters by site."""
 
     blocks: dict[int, tuple[tuple[Any, ...], int]] = field(default_factory=dict)
     allocations: Counter[tuple[Any, ...]] = field(default_factory=Counter)
@@ -254,7 +254,7 @@ steps = st.one_of(st.tuples(addresses, sites, st.integers(1, 100_000)), st.tuple
 @settings(max_examples=200, deadline=None)
 @given(st.lists(steps, max_size=120), st.sampled_from([16, 32, 64]))
 def test_table_agrees_with_a_model(steps: list[Any], slots: int) -> None:
-    """Any order of allocations and frees, in a table in which many addresses share a slot."""
+    """Any order of allocations and frees, in a table where many addresses share a slot."""
     table, model = Table(slots=slots), Model()
     for step in steps:
         address = step[0]

@@ -34,7 +34,7 @@ PINNING = re.compile(r"\b(?:xTaskCreatePinnedToCore|xTaskCreateStaticPinnedToCor
 
 
 def arguments(text: str, start: int) -> list[str]:
-    """Arguments of the call whose parenthesis opens at `start`."""
+    """Arguments of the call with its opening parenthesis at `start`."""
     found, depth = [""], 0
     for letter in text[start:]:
         depth += (letter == "(") - (letter == ")")

@@ -195,7 +195,7 @@ def test_every_step_is_entered_before_it_runs_and_refused_ones_do_not_run(steps:
 
 
 def test_failing_undo_stops_the_rollback() -> None:
-    """From an unknown state the rollback must not continue: it would confuse the drivers further."""
+    """The rollback must not continue from an unknown state, because it would confuse the drivers further."""
     steps = [Step(), Step(undo_err=-1), Step(), Step(run_err=0x101)]
     end, rows, failed = Board(steps).run()
     assert end == STUCK

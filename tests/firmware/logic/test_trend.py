@@ -1,4 +1,4 @@
-"""The firmware's trend estimator agrees with the host's, on which the leak verdict relies."""
+"""The firmware's trend estimator agrees with the host's, which the leak verdict uses."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Monitor task and log queue under concurrent use, with ThreadSanitizer and AddressSanitizer.
 
-The component runs on a fake of FreeRTOS made of pthreads (tests/fakes/), in real parallelism: two tasks start and stop
+The component runs on a fake FreeRTOS on top of pthreads (tests/fakes/), in real parallelism: two tasks start and stop
 the monitor 1,000 times while three others log; the UART is sometimes full, and task creation sometimes fails.
 """
 

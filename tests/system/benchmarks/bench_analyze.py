@@ -72,7 +72,7 @@ def measure_files(paths: list[Path]) -> bool:
 
 
 def boxes_log() -> bytes:
-    """A log of boxes only, each with other figures."""
+    """A log of boxes only, each with different figures."""
     lines: list[str] = []
     for number in range(3_000):
         stats = MemoryStats(1_000 + 50 * number, *(90_000 + 7 * number + place for place in range(11)))
@@ -97,7 +97,7 @@ def texts_log() -> bytes:
 
 
 class Used(NamedTuple):
-    """What a process took, and its output."""
+    """Resource use of a process, and its output."""
 
     output: bytes
     processor_s: float

@@ -1,4 +1,4 @@
-"""Command round trip over RFC 2217, ours against stock pytest-embedded, in the same run.
+"""Command round trip over RFC 2217: this harness against stock pytest-embedded, in the same run.
 
     python -m tests.system.benchmarks.bench_link [--count N] [--echo]
 
@@ -9,7 +9,7 @@ Three ways to send the same request and read the reply:
 - stock:         write and expect on pytest-embedded's serial service and pyserial's RFC 2217 client
 
 The request goes to a virtual board that runs the host build of the firmware; with --echo, or without that
-build, to an echo server in a process of its own. The set-up of a test (open, reset, wait until ready) is
+build, to an echo server in a separate process. The set-up of a test (open, reset, wait until ready) is
 measured too.
 """
 

@@ -1,4 +1,4 @@
-"""Waiting times of a user, ours against the stock tools, in the same run on the same virtual board.
+"""Waiting times of a user with this harness and with the stock tools, in the same run on the same virtual board.
 
     python -m tests.system.benchmarks.bench_tools [--only NAME]
 
@@ -52,7 +52,7 @@ def test_set_up(dut, number):
 
 
 class Failed(Exception):
-    """A measured tool failed; carries its last output."""
+    """A measured tool failed; the message is its last output."""
 
 
 def timed(command: list[str], cwd: Path) -> tuple[float, str]:
@@ -78,7 +78,7 @@ def timed(command: list[str], cwd: Path) -> tuple[float, str]:
 
 @contextlib.contextmanager
 def erased_board(folder: Path) -> Iterator[str]:
-    """A virtual board with nothing in its flash."""
+    """A virtual board with empty flash."""
     with tempfile.TemporaryDirectory(dir=folder) as state:
         arguments = ["--time-scale", f"{DEFAULT_TIME_SCALE:g}"]
         board = BoardProcess.start(folder / "board.log", Path(state), arguments)

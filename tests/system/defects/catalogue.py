@@ -1,4 +1,4 @@
-"""Catalogue of defects: the change to plant, and the requirement whose test must fail."""
+"""Catalogue of defects: the change to plant, and the requirement that must fail."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Edit:
 
 @dataclass(frozen=True)
 class Defect:
-    """A small change that breaks the firmware, and the requirement whose tests must catch it."""
+    """A small change that breaks the firmware, and the requirement with the tests that must catch it."""
 
     name: str
     what: str
@@ -36,7 +36,7 @@ class Defect:
     """Text in the reason of the failure, with "{line}" for the line of the first edit; empty: not checked."""
 
     def reason_in(self, root: Path) -> str:
-        """The text of `blames` for the checkout at `root`, in which the defect is planted."""
+        """The text of `blames` for the checkout at `root`, which has the planted defect."""
         edit = self.edits[0]
         text = (root / edit.file).read_text(encoding="utf-8")
         return self.blames.format(line=text.count("\n", 0, text.index(edit.new)) + 1)

@@ -1,4 +1,4 @@
-"""A private copy of the project in which a defect is planted, built and tested."""
+"""A private copy of the project, to plant, build and test a defect."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Checkout:
     def __init__(self, root: Path, processes: Processes) -> None:
         self.root = root
         self.environment: dict[str, str] = {}
-        """More variables for the commands that run in the copy."""
+        """Additional variables for the commands that run in the copy."""
         self._processes = processes
         listed = subprocess.run(
             ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],

@@ -1,9 +1,10 @@
 """Endurance run: flashes, boots and kills many virtual boards of one server, with a random fault in each round.
 
 `python -m tests.system.endurance.run` (`make endurance`): each round erases the flash of a board, then twice
-flashes it with esptool, boots it, uses its console and kills it. The first pass has a fault that begins at one of these
-points and may fail; the second has none and must not. At the end the server must hold no more processes, files or ports
-than before. The same seed gives the same boards, faults and seeds of faults. The exit status is 1 after any error.
+flashes it with esptool, boots it, uses its console and kills it. The first pass has a fault that starts at one of these
+points, and may fail. The second pass has no fault and must not fail. At the end the server must not have more
+processes, files or ports than before. The same seed gives the same boards, faults and seeds of faults. The exit status
+is 1 after any error.
 """
 
 from __future__ import annotations
@@ -54,13 +55,13 @@ CAN_ACT = {
 """Points at which each fault can act; elsewhere it is refused or ends without effect."""
 ON_BYTES = ("noise", "drop", "insert", "duplicate", "cut-utf8", "foreign-line")
 AT_ONCE = ("disconnect", "bridge-hang", "power-cut", "hang", *firmware.ONCE)
-"""Faults that act when they begin."""
+"""Faults that act when they start."""
 WHEN_OVER = ("power-cut-flashing", "power-cut-step")
 """Faults that end when they have acted. All other faults are noticed only if the round fails."""
 ROUND_MAX_S = 180.0
 """Seconds after which a round counts as hung; on an idle machine the slowest takes about 10 s."""
 LOOK_FOR_S, LOOK_EVERY_S = 2.0, 0.05
-"""Seconds and number of counts of the server's files and children; the lowest count is used."""
+"""Duration (s) and number of counts of the server's files and children; the lowest count is used."""
 SETTLE_S = 30.0
 """Timeout in seconds for the server to release the resources of closed clients, normally milliseconds."""
 TIME_SCALE = 5.0
@@ -85,7 +86,7 @@ class Round:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Outcome of a round: whether the fault acted, its effect, and the errors, of which there must be none."""
+    """Outcome of a round: whether the fault acted, its effect, and the errors (none are allowed)."""
 
     number: int
     fault: str
@@ -129,7 +130,7 @@ def flash_files() -> list[tuple[int, str]]:
 
 @functools.cache
 def programmed() -> list[int]:
-    """Offsets of flash bytes in which the app clears bits; a byte 0xFF needs no write after an erase."""
+    """Offsets of flash bytes where the app clears bits; a byte 0xFF needs no write after an erase."""
     app = Path(dict(flash_files())[APP_OFFSET]).read_bytes()
     return [APP_OFFSET + at for at, byte in enumerate(app) if byte != 0xFF]
 
@@ -211,14 +212,14 @@ def empty_flash(control: BoardControl) -> None:
 
 
 def some_fault(dice: random.Random) -> tuple[str, str, dict[str, Any]]:
-    """Random fault, a point at which it can act, and arguments with which it acts."""
+    """Random fault, a point where it can act, and effective arguments."""
     name = dice.choice(list(FAULTS))
     point = dice.choice(CAN_ACT[name])
     return name, point, some_arguments(name, point, dice)
 
 
 def some_arguments(name: str, point: str, dice: random.Random) -> dict[str, Any]:
-    """Random arguments with which the round still finishes."""
+    """Random arguments that still let the round finish."""
     draw: dict[str, Callable[[], Any]] = {
         # Flashing sends 700 KB to the board and 10 KB back, the console a few hundred bytes and a few KB back.
         "rate": lambda: dice.choice([0.001, 0.01] if point == FLASH else [0.03, 0.1]),
@@ -266,7 +267,7 @@ def play(round_: Round) -> Outcome:
         control.ask("clear")
         empty_flash(control)
         go_through(round_, lambda point: None, PATIENT)
-    except Exception as error:  # any error is reported, and the other rounds continue
+    except Exception as error:  # report any error, and continue with the other rounds
         problem = problem or f"{type(error).__name__}: {error}"
     finally:
         signal.alarm(0)

@@ -1,9 +1,9 @@
 """Compares runs of one build, and of builds with planted regressions, with `hotpin-hil compare`.
 
 `python -m tests.system.releases.run [--runs 7] [--tests FILE …] [NAME …]`: a private copy of the checkout is built, and
-its suite (or a part of it) runs several times: every pair of runs must compare without any change. Seven runs are 21
-pairs. Then each regression of regressions.toml, or each NAME, is planted, and comparing its run with the first one must
-name it with requirement, place and size. The exit status is 1 otherwise. The runs stay in --folder.
+its suite (or a part of it) runs several times: comparing any two runs must show no change. Seven runs are 21
+pairs. Then each regression of regressions.toml, or each NAME, is planted, and comparing its run with the first run must
+report it with requirement, place and size. The exit status is 1 otherwise. The runs stay in --folder.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ PART = (
 
 @dataclass(frozen=True)
 class PlantedRegression:
-    """A change of the firmware, and how the comparison must name it."""
+    """A change of the firmware, and the comparison's expected report."""
 
     defect: Defect
     expected: tuple[str, ...]
     """"SUBJECT, REQUIREMENT, PLACE, SIZE", with * as in file names."""
 
     def missing(self, found: Sequence[ReleaseChange]) -> list[str]:
-        """The expected regressions that were not named."""
+        """The expected regressions that were not reported."""
         names = [_named(change) for change in found]
         return [text for text in self.expected if not any(_matches(name, text) for name in names)]
 
@@ -78,7 +78,7 @@ def _matches(name: str, expected: str) -> bool:
 
 
 class Bench:
-    """The copy of the checkout, and the runs made in it."""
+    """The copy of the checkout, and its runs."""
 
     def __init__(self, folder: Path, tests: Sequence[str]) -> None:
         self._folder, self._tests = folder, tests

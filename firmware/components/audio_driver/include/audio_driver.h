@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * The audio driver: speaker and microphone on one full-duplex I2S port, 16 kHz, 16 bit. Playback is stereo,
- * capture is mono. Its DMA buffers are allocated from init to deinit, and at no other time.
+ * capture is mono. Init allocates its DMA buffers, and deinit frees them.
  *
  * Only one task (the state manager's) may call init and deinit. In between, one task at a time may write and
  * one task at a time may read.
@@ -42,7 +42,7 @@ extern "C" {
  *      - ESP_ERR_NO_MEM: no memory for a DMA buffer or one of the driver's objects
  *      - ESP_ERR_NOT_FOUND: the port is in use, or there is no memory for its 36-byte object
  *      - ESP_ERR_TIMEOUT: no samples flow in one of the directions
- *      After an error no resource is held.
+ *      An error leaves no resource allocated.
  */
 esp_err_t audio_driver_init(void);
 

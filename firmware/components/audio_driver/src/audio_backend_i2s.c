@@ -56,7 +56,7 @@ esp_err_t audio_backend_open(void)
     const i2s_std_config_t playback = channel_config(I2S_SLOT_MODE_STEREO);
     const i2s_std_config_t capture = channel_config(I2S_SLOT_MODE_MONO);
 
-    /* When the second channel cannot be created, the driver keeps the first: its handle is set by then. */
+    /* If the second channel cannot be created, the driver keeps the first one: its handle is already set. */
     ESP_GOTO_ON_ERROR(i2s_new_channel(&channels, &s_tx, &s_rx), err, TAG, "I2S port");
     ESP_GOTO_ON_ERROR(i2s_channel_init_std_mode(s_tx, &playback), err, TAG, "playback channel");
     ESP_GOTO_ON_ERROR(i2s_channel_init_std_mode(s_rx, &capture), err, TAG, "capture channel");
@@ -85,7 +85,7 @@ esp_err_t audio_backend_write(const void *data, size_t len, size_t *written, uin
     return i2s_channel_write(s_tx, data, len, written, timeout_ms);
 }
 
-/** The ESP32 stores 16-bit mono samples in pairs, the later one first. */
+/** The ESP32 stores 16-bit mono samples in pairs, the later sample first. */
 static void put_in_order(int16_t *samples, size_t count)
 {
     for (size_t i = 0; i + 1 < count; i += 2) {

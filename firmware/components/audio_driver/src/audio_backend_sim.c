@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Simulated audio hardware for QEMU, whose I2S transfers no samples. It allocates the same blocks as
+ * Simulated audio hardware for QEMU, where I2S transfers no samples. It allocates the same blocks as
  * ESP-IDF's driver (as recorded), in the same order and for the same time. Playback consumes samples at the
  * sample rate, and the microphone delivers a tone.
  */

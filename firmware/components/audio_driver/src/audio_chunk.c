@@ -44,7 +44,7 @@ void *audio_chunk_take(void)
 void audio_chunk_give(void *chunk)
 {
     if (chunk != NULL && memory_pool_free(s_pool, chunk) != ESP_OK) {
-        ESP_LOGE(TAG, "%p is no chunk, or is free already", chunk);
+        ESP_LOGE(TAG, "%p is not a chunk, or is already free", chunk);
     }
 }
 

@@ -35,8 +35,8 @@ const size_t *audio_driver_blocks(size_t *count)
 }
 
 /**
- * Plays silence and drops microphone samples during the settling time. This also detects a direction whose
- * interrupt could not be allocated: ESP-IDF v5.4 starts it without an error.
+ * Plays silence and drops microphone samples during the settling time. This also detects a direction without
+ * an interrupt: if the interrupt cannot be allocated, ESP-IDF v5.4 starts the direction without an error.
  */
 static esp_err_t settle(void)
 {

@@ -17,7 +17,7 @@ void audio_ring_init(audio_ring_t *ring, void *memory, uint32_t size)
 uint32_t audio_ring_used(const audio_ring_t *ring)
 {
     uint32_t read, written;
-    do { /* both sides may move on between the loads of a third task */
+    do { /* both counters may change between the two loads of a third task */
         read = __atomic_load_n(&ring->read, __ATOMIC_ACQUIRE);
         written = __atomic_load_n(&ring->written, __ATOMIC_ACQUIRE);
     } while (read != __atomic_load_n(&ring->read, __ATOMIC_ACQUIRE));

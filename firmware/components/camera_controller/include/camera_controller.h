@@ -36,9 +36,9 @@ typedef struct {
  * @return
  *      - ESP_OK
  *      - ESP_ERR_INVALID_STATE: already initialised
- *      - ESP_ERR_NO_MEM: no PSRAM, or an allocation failed; no resource is held
+ *      - ESP_ERR_NO_MEM: no PSRAM, or an allocation failed; no resource stays allocated
  *      - ESP_ERR_NOT_SUPPORTED: no sensor answers, or its type is unknown
- *      - any other error of the driver; no resource is held
+ *      - any other error of the driver; no resource stays allocated
  */
 esp_err_t camera_controller_init(void);
 

@@ -16,7 +16,7 @@ static uint32_t word_at(const uint8_t *data)
     return (uint32_t)data[0] << 8 | data[1];
 }
 
-/** SOF0 to SOF15 except DHT, JPG and DAC, whose codes are in that range. */
+/** SOF0 to SOF15, without DHT, JPG and DAC, which have codes in that range. */
 static bool is_frame_header(uint8_t code)
 {
     return code >= 0xC0 && code <= 0xCF && code != 0xC4 && code != 0xC8 && code != 0xCC;

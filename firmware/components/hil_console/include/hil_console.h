@@ -14,12 +14,12 @@ extern "C" {
 
 /**
  * @brief Calls the memory manager's API before memory_manager_init(), and stores the return codes for the
- * command mem.api. The manager must refuse each call, and must not keep the refused thresholds.
+ * command mem.api. The manager must refuse each call, and must not store the refused thresholds.
  */
 void hil_console_before_init(void);
 
 /**
- * @brief Starts the console task. To be called after telemetry_init(), which installs the UART driver.
+ * @brief Starts the console task. Call it after telemetry_init(), which installs the UART driver.
  * @return
  *      - ESP_OK
  *      - ESP_ERR_INVALID_STATE: already started, or no UART driver is installed

@@ -1,13 +1,13 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Adaptive thresholds: warning thresholds learned from what each state of the application normally uses.
+ * Adaptive thresholds: warning thresholds learned from the normal memory use of each application state.
  *
  * While a state (memory_manager_set_state()) is steady, its learned warning thresholds replace those of the
  * manager that are lower. So the manager raises its ordinary warnings when a state takes more memory than
- * usual, although the fixed thresholds still hold. Critical thresholds do not change.
+ * usual, even if free memory is still above the fixed thresholds. Critical thresholds do not change.
  *
- * What is learned survives a reset, but not a loss of power, and is dropped when the firmware is another one.
+ * Learned thresholds survive a reset, but not a loss of power or a firmware update.
  */
 #pragma once
 
@@ -23,27 +23,27 @@ extern "C" {
 #define MEMORY_ADAPT_STATES_MAX 2
 #define MEMORY_ADAPT_NAME_SIZE 12 //!< Including the terminator; states with longer names are not learned
 
-/** What is known about one state. Sizes in bytes. */
+/** Learned values of one state. Sizes in bytes. */
 typedef struct {
     char state[MEMORY_ADAPT_NAME_SIZE];
     uint32_t windows;  //!< Windows learned from so far
-    bool learned;      //!< There were enough windows; the thresholds apply
+    bool learned;      //!< Enough windows were learned; the thresholds apply
     uint32_t internal; //!< Warning thresholds: lowest free memory so far, minus a margin
     uint32_t dma;
     uint32_t psram;
 } memory_adapted_t;
 
 /**
- * Starts to learn, unless CONFIG_HOTPIN_MEM_ADAPT_AT_START is off. To be called after memory_manager_init().
+ * Starts to learn, unless CONFIG_HOTPIN_MEM_ADAPT_AT_START is off. Call it after memory_manager_init().
  * ESP_ERR_INVALID_STATE: called before it, or twice.
  */
 esp_err_t memory_adapt_start(void);
 
-/** Learns and applies thresholds from the next sample on; false: neither. What is learned is kept. */
+/** Switches learning and learned thresholds on or off, from the next sample. Learned values are kept. */
 void memory_adapt_enable(bool enable);
 bool memory_adapt_is_enabled(void);
 
-/** Forgets all that is learned, at the next sample. */
+/** Forgets all learned values, at the next sample. */
 void memory_adapt_reset(void);
 
 /** *count is the number of states written to out. ESP_ERR_INVALID_STATE: not started. */

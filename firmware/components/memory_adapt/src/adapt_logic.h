@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * What is learned, in a form that is checked when it is found after a reset. Pure.
+ * The learned values, stored with a checksum that is verified after a reset. Pure.
  */
 #pragma once
 
@@ -10,8 +10,8 @@
 #include "memory_adapt.h"
 #include "memory_manager.h"
 
-#define ADAPT_MARGIN 4096     //!< Bytes below the lowest value seen
-#define ADAPT_MARGIN_SHARE 64 //!< and one part in this many of that value
+#define ADAPT_MARGIN 4096     //!< Margin: bytes below the lowest value
+#define ADAPT_MARGIN_SHARE 64 //!< plus 1/64 of that value
 #define ADAPT_FIRMWARE_SIZE 8 //!< Bytes of the firmware's hash
 #define ADAPT_MEMORIES 3      //!< Internal, DMA, PSRAM
 
@@ -27,17 +27,18 @@ typedef struct {
     uint16_t crc;
 } adapt_store_t;
 
-/** Keeps the store if it is whole and of this firmware; otherwise clears it. @return true if it was kept */
+/** Keeps the store if it is intact and belongs to this firmware; otherwise clears it. @return true if it was
+ * kept */
 bool adapt_open(adapt_store_t *store, const uint8_t firmware[ADAPT_FIRMWARE_SIZE]);
 void adapt_clear(adapt_store_t *store, const uint8_t firmware[ADAPT_FIRMWARE_SIZE]);
 
-/** Learns from a steady window in which no warning stands, until `enough` windows are learned. */
+/** Learns from a steady window without an active warning, until `enough` windows are learned. */
 void adapt_learn(adapt_store_t *store, const char *state, const memory_stats_t *stats, uint32_t enough);
 
 /**
- * Raises the warning thresholds to those learned for this state, if it has `enough` windows. A memory that is
- * free by half a margin more keeps its threshold, so that a warning ends: the manager's hysteresis, a tenth
- * of the threshold, would exceed what the state ever has.
+ * Raises the warning thresholds to those learned for this state, if it has `enough` windows. Does not raise
+ * the threshold of a memory whose free size is at least half a margin above it, so that a warning can end:
+ * the manager's hysteresis, a tenth of the threshold, would exceed any free size in this state.
  */
 void adapt_apply(const adapt_store_t *store, const char *state, const memory_stats_t *stats, uint32_t enough,
                  memory_thresholds_t *thresholds);

@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * The monitor task alone changes the store while it runs. A reader may see a window that is being learned:
- * each number is right, but may be of the window before.
+ * Only the monitor task changes the store while the task runs. If a reader reads it at the same time, each
+ * number is valid, but some may belong to the previous window.
  */
 #include "memory_adapt.h"
 

@@ -1,11 +1,11 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * The record that the core dump carries. hotpin_hil/protocol/memory_story.py reads it: a change of the layout
- * needs another CRASH_MAGIC. All members have the same size on the chip and on the host. Pure: no IDF header
- * but esp_attr.h.
+ * The record in the core dump. hotpin_hil/protocol/memory_story.py reads it, so a change of the layout needs
+ * a new CRASH_MAGIC. All members have the same size on the chip and on the host. Pure: no IDF header but
+ * esp_attr.h.
  *
- * A crash may stop a task within a write. Therefore an entry's sequence number is 0 while the entry is
+ * A crash may stop a task during a write. Therefore an entry's sequence number is 0 while the entry is
  * written.
  */
 #pragma once
@@ -62,10 +62,10 @@ void crash_story_state(crash_story_t *story, const char *state);
 void crash_story_step(crash_story_t *story, const char *step, bool undo);
 void crash_story_snapshot(crash_story_t *story, const memory_snapshot_t *snapshot);
 
-/** `sequence`: a number of its own for each warning, and for each failure. */
+/** `sequence`: a different number for each warning, and for each failure. */
 void crash_story_warning(crash_story_t *story, uint32_t sequence, const memory_warning_t *warning);
 
-/** In IRAM, and calls no function in flash. `failure` without its sequence number. */
+/** In IRAM, and calls no function in flash. `failure` needs no sequence number: the function sets it. */
 void crash_story_failure(crash_story_t *story, uint32_t sequence, const crash_failure_t *failure);
 
 /** Copies a string, cut to the size of the field. In IRAM. */

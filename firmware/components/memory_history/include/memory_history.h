@@ -3,9 +3,9 @@
  *
  * Memory history: rows of statistics in NVS, which survive a loss of power.
  *
- * A row covers the periodic samples since the last row. Rows are written by a task of this component every
- * CONFIG_HOTPIN_MEM_HISTORY_MINUTES and at each critical warning. Each row in flash is whole: a loss of power
- * during a write leaves the history as it was before.
+ * A row covers the periodic samples since the last row. A task of this component writes a row every
+ * CONFIG_HOTPIN_MEM_HISTORY_MINUTES and at each critical warning. Rows in flash are always complete: a loss
+ * of power during a write leaves the history unchanged.
  *
  * Unless stated otherwise, functions may be called from any task, but not from an interrupt.
  */
@@ -20,7 +20,7 @@
 extern "C" {
 #endif
 
-#define MEMORY_HISTORY_ROWS_MIN 145  //!< Rows kept at least, once as many have been written
+#define MEMORY_HISTORY_ROWS_MIN 145  //!< Minimum number of rows kept, once that number has been written
 #define MEMORY_HISTORY_ROWS_MAX 150  //!< Rows kept at most
 #define MEMORY_HISTORY_STATE_SIZE 12 //!< Including the terminator
 
@@ -38,10 +38,10 @@ typedef enum {
     MEMORY_HISTORY_MEMORIES_,
 } memory_history_memory_t;
 
-/** One row. The format in flash is this struct's layout: a change needs another HISTORY_FORMAT. */
+/** One row. Flash has this struct's layout, so a change needs a new HISTORY_FORMAT. */
 typedef struct {
-    uint32_t sequence;                             //!< Counts from 1 since the history was begun
-    uint32_t boot_count;                           //!< As of the boot record; 0: unknown
+    uint32_t sequence;                             //!< Counts from 1 in each history
+    uint32_t boot_count;                           //!< As in the boot record; 0: unknown
     uint32_t uptime_s;                             //!< Since boot
     uint32_t least_free[MEMORY_HISTORY_MEMORIES_]; //!< Bytes; the low-water mark
     uint32_t least_largest[MEMORY_HISTORY_MEMORIES_];
@@ -49,13 +49,13 @@ typedef struct {
     uint8_t reason;                                        //!< memory_history_reason_t
     uint16_t warnings;                     //!< Levels entered since the last row, at most 65,535
     uint16_t failed_allocations;           //!< Since the last row, at most 65,535
-    char state[MEMORY_HISTORY_STATE_SIZE]; //!< As of memory_manager_set_state() at the row's time; ""
+    char state[MEMORY_HISTORY_STATE_SIZE]; //!< State set by memory_manager_set_state() at the row's time; ""
 } memory_history_row_t;
 
 typedef struct {
     uint32_t newest;  //!< Sequence of the newest row; 0: none
     uint32_t written; //!< Rows written since boot
-    uint32_t damaged; //!< Groups of rows found damaged or foreign at the start, which are ignored
+    uint32_t damaged; //!< Groups ignored at the start: damaged, or written by other firmware
     uint32_t interval_s;
     bool paused;
     esp_err_t error;         //!< Of the last attempt to write a row; ESP_OK
@@ -65,7 +65,7 @@ typedef struct {
 } memory_history_info_t;
 
 /**
- * Reads the history and starts its task. To be called after memory_manager_init() and nvs_flash_init().
+ * Reads the history and starts its task. Call it after memory_manager_init() and nvs_flash_init().
  *
  * Without a history it starts a new one; if the history cannot be read, it also logs a warning.
  *
@@ -77,20 +77,20 @@ typedef struct {
 esp_err_t memory_history_start(void);
 
 /**
- * Rows with a sequence below `before` (0: all), newest first. Returns a part of them: call it again with the
+ * Rows with a sequence below `before` (0: all), newest first. Returns some of them: call it again with the
  * last row's sequence until *count is 0. Takes about 400 bytes of stack.
  *
  * @return ESP_OK; ESP_ERR_INVALID_STATE: not started; ESP_ERR_INVALID_ARG: a NULL pointer or max is 0
  */
 esp_err_t memory_history_get(uint32_t before, memory_history_row_t *out, size_t max, size_t *count);
 
-/** Pauses the history: samples are ignored and no row is written. A row in progress is still written. */
+/** Pauses the history: samples are ignored and no rows are written, except a row in progress. */
 void memory_history_pause(bool pause);
-/** Sets the time from row to row, in seconds, at least 1. */
+/** Sets the time between rows, in seconds, at least 1. */
 esp_err_t memory_history_set_interval(uint32_t seconds);
 /**
  * Writes a row of the current memory, for example before a planned restart, and returns when it is in flash.
- * The row in progress continues. Works also while the history is paused. Not for callbacks of the memory
+ * The row in progress continues. Also works while the history is paused. Not for callbacks of the memory
  * manager, which must not block.
  *
  * @return

@@ -32,7 +32,7 @@ uint32_t history_place_of(uint32_t sequence);
 /** Name of a group's blob. */
 void history_group_key(uint32_t group, char key[HISTORY_KEY_SIZE]);
 
-/** Adds a row in the place of its sequence number; in place 0 it begins the group. Returns the group's size.
+/** Adds a row in the place of its sequence number; place 0 starts a new group. Returns the group's size.
  */
 size_t history_group_add(history_group_t *group, const memory_history_row_t *row);
 

@@ -11,7 +11,7 @@
 typedef struct {
     memory_history_row_t row; //!< Lowest and highest values so far
     uint32_t samples;         //!< In this row
-    uint32_t regular_ms;      //!< Time of the last regular row; at first of the first sample
+    uint32_t regular_ms;      //!< Time of the last regular row; before that, of the first sample
     bool begun;               //!< regular_ms is set
     uint32_t critical_rows;   //!< Rows for critical warnings since then
 } history_window_t;
@@ -28,11 +28,11 @@ void history_window_add(history_window_t *window, const memory_observation_t *ob
 bool history_window_due(const history_window_t *window, uint32_t now_ms, uint32_t interval_ms, bool critical,
                         uint32_t critical_rows_max, memory_history_reason_t *reason);
 
-/** Completes the row (all but sequence and boot count) and begins the next. */
+/** Completes the row (all but sequence and boot count) and starts the next row. */
 void history_window_take(history_window_t *window, uint32_t now_ms, uint32_t interval_ms,
                          memory_history_reason_t reason, const history_counts_t *counts,
                          memory_history_row_t *out);
 
-/** True if the warning is of a critical level. `fragmentation_critical`: that threshold, since both levels of
- * fragmentation have the same type of warning. */
+/** True if the warning belongs to a critical level. `fragmentation_critical`: that threshold, since both
+ * levels of fragmentation have the same type of warning. */
 bool history_is_critical(const memory_warning_t *warning, uint32_t fragmentation_critical);

@@ -1,9 +1,9 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * The monitor task adds samples to the window and, if no row is pending, moves a row that is due into
- * `pending`. This component's own task writes the pending row: writing to flash blocks for tens of ms, and
- * needs more stack than the monitor has.
+ * The monitor task adds samples to the window. When a row is due and none is pending, it moves the row into
+ * `pending`. This component's own task writes the pending row, because a flash write blocks for tens of ms
+ * and needs more stack than the monitor task has.
  */
 #include "memory_history.h"
 
@@ -27,7 +27,7 @@
 #define PRIORITY (tskIDLE_PRIORITY + 1)
 /* Control block (ESP-IDF v5.4), and the block headers of control block and stack. */
 #define TASK_OVERHEAD (352 + 2 * 4)
-#define TRIES_MAX 3  /* attempts to write a row; the second and third at the next samples */
+#define TRIES_MAX 3  /* attempts to write a row; each retry waits for the next sample */
 #define WAIT_MS 2000 /* longest wait for this component's task */
 
 #if CONFIG_HOTPIN_MEM_HISTORY_PAUSED
@@ -43,7 +43,7 @@ enum { NONE, MAKING, READY };
 static struct {
     TaskHandle_t task;
     history_window_t window;      /* monitor task only */
-    memory_history_row_t pending; /* NONE: nobody's; MAKING: of the task that set it; READY: own task's */
+    memory_history_row_t pending; /* owner: MAKING: the task that set it; READY: own task */
     history_group_t group;        /* group of the newest row; own task only */
     nvs_handle_t nvs;             /* open while nvs_open; own task only */
     bool nvs_is_open;
@@ -52,7 +52,7 @@ static struct {
     atomic_int row;
     atomic_int erase; /* true: requested */
     atomic_bool paused;
-    atomic_bool critical; /* a critical level was entered since the last row */
+    atomic_bool critical; /* a critical level has been entered since the last row */
     atomic_uint warnings, failed_allocations;
     atomic_uint newest, written, interval_s, observe_us;
     atomic_int error;
@@ -63,7 +63,8 @@ static atomic_flag s_started = ATOMIC_FLAG_INIT;
 
 /* --- Reading --- */
 
-/* ESP_ERR_NVS_NOT_FOUND: there is no such group; ESP_ERR_INVALID_SIZE: it is damaged or foreign. */
+/* ESP_ERR_NVS_NOT_FOUND: there is no such group; ESP_ERR_INVALID_SIZE: it is damaged, or other firmware wrote
+ * it. */
 static esp_err_t read_group(nvs_handle_t nvs, uint32_t number, history_group_t *group)
 {
     char key[HISTORY_KEY_SIZE];
@@ -76,7 +77,7 @@ static esp_err_t read_group(nvs_handle_t nvs, uint32_t number, history_group_t *
     return err == ESP_OK && history_group_valid(group, size, number) ? ESP_OK : ESP_ERR_INVALID_SIZE;
 }
 
-/* Finds the newest row. Without any, the next row is number 1. */
+/* Finds the newest row. If there is none, the next row is number 1. */
 static void find_newest(void)
 {
     nvs_handle_t nvs;
@@ -86,7 +87,7 @@ static void find_newest(void)
         return; /* no row has ever been written */
     }
     if (err != ESP_OK) {
-        ESP_LOGW(TAG, "cannot read the history (%s): a new one is begun", esp_err_to_name(err));
+        ESP_LOGW(TAG, "cannot read the history (%s): starting a new one", esp_err_to_name(err));
         return;
     }
     for (uint32_t number = 0; number < HISTORY_GROUPS; number++) {
@@ -103,8 +104,8 @@ static void find_newest(void)
     nvs_close(nvs);
     atomic_store(&s_history.newest, newest);
     if (s_history.damaged > 0) {
-        ESP_LOGW(TAG, "%u groups of rows are damaged or foreign and are ignored%s",
-                 (unsigned)s_history.damaged, newest == 0 ? ": a new history is begun" : "");
+        ESP_LOGW(TAG, "ignored %u groups of rows, damaged or written by other firmware%s",
+                 (unsigned)s_history.damaged, newest == 0 ? "; starting a new history" : "");
     }
 }
 
@@ -189,7 +190,7 @@ static void write_pending(void)
 {
     esp_err_t err = write_group();
     if (err == ESP_ERR_NVS_NOT_ENOUGH_SPACE && atomic_load(&s_history.newest) != 0) {
-        ESP_LOGW(TAG, "NVS is full: a new history is begun");
+        ESP_LOGW(TAG, "NVS is full: starting a new history");
         erase_rows();
         err = write_group();
     }
@@ -263,7 +264,7 @@ static void observe(const memory_observation_t *observation)
     int64_t start_us = esp_timer_get_time();
     history_window_add(&s_history.window, observation);
     move_row(observation->stats->timestamp_ms);
-    if (atomic_load(&s_history.row) == READY) { /* this row, or an earlier one that could not be written */
+    if (atomic_load(&s_history.row) == READY) { /* this row, or an earlier row that is still to be retried */
         xTaskNotifyGive(s_history.task);
     }
     uint32_t took_us = (uint32_t)(esp_timer_get_time() - start_us);

@@ -19,12 +19,12 @@
 extern "C" {
 #endif
 
-#define MEMORY_CALLBACKS_MAX 8 //!< Maximum for warning callbacks, and for recovery callbacks
+#define MEMORY_CALLBACKS_MAX 8 //!< Maximum number of warning callbacks, and of recovery callbacks
 #define MEMORY_RECLAIMERS_MAX 4
-#define MEMORY_STATES_MAX 4       //!< Baselines in addition to the one of init
+#define MEMORY_STATES_MAX 4       //!< Maximum number of baselines, besides the baseline of init
 #define MEMORY_STATE_NAME_SIZE 12 //!< Including the terminator
 #define MEMORY_CONTEXT_SIZE 32    //!< Including the terminator; a longer context is truncated
-#define MEMORY_PLACE_MAX 16       //!< Most blocks in one call of memory_manager_place()
+#define MEMORY_PLACE_MAX 16       //!< Maximum number of blocks in one call of memory_manager_place()
 #define MEMORY_HISTORY_SIZE 16    //!< Snapshots kept of this boot, and of the previous one
 #define MEMORY_EVENTS_SIZE 8      //!< Events kept
 
@@ -42,7 +42,7 @@ typedef struct {
  *
  * The critical level supersedes the warning: if both are entered in one check, only the critical one is
  * raised. When it is left, the warning is raised if the value is still below the warning threshold. One check
- * announces internal, DMA, PSRAM, fragmentation in this order, for each the critical level first.
+ * reports internal, DMA, PSRAM and fragmentation in this order, and for each the critical level first.
  */
 typedef struct {
     uint32_t internal_ram_warning;
@@ -89,16 +89,16 @@ typedef struct {
  */
 typedef void (*memory_warning_callback_t)(const memory_warning_t *warning);
 
-/** One periodic sample, as the observers get it. */
+/** One periodic sample, as passed to the observers. */
 typedef struct {
     const memory_stats_t *stats;
     const char *state; //!< As set by memory_manager_set_state(); "": none, or a change is in progress
     bool steady;       //!< The state was the same during the whole window of the watermarks
-    bool low;          //!< At least one warning level, with hysteresis, stands
-    bool critical;     //!< At least one critical level, with hysteresis, stands
+    bool low;          //!< At least one warning level is active (with hysteresis)
+    bool critical;     //!< At least one critical level is active (with hysteresis)
 } memory_observation_t;
 
-/** Frees memory that its component can do without. The manager measures how much. */
+/** Frees memory that its component does not need. The manager measures the freed bytes. */
 typedef void (*memory_reclaimer_t)(void);
 
 /** Free bytes at the time of the baseline: internal, dma, psram, total. */
@@ -125,25 +125,25 @@ typedef struct {
 } memory_snapshot_t;
 
 /**
- * Functions that an extension is called by; NULL: none. They are called with no lock held, and what they get
- * is valid during the call only.
+ * Callbacks of an extension; NULL: none. They are called with no lock held. Their arguments are valid only
+ * during the call.
  */
 typedef struct memory_observer {
-    /** By the monitor task after each periodic sample and its warnings. The same limits apply as to a warning
-     * callback. */
+    /** Called by the monitor task after each periodic sample and its warnings. The same limits apply as to a
+     * warning callback. */
     void (*observe)(const memory_observation_t *observation);
-    /** By the checking task before each check of thresholds, to change those of this check. `low` and
-     * `critical` are not known yet. */
+    /** Called by the checking task before each check, so that it can change the thresholds of this check.
+     * `low` and `critical` are not known yet. */
     void (*adapt)(const memory_observation_t *observation, memory_thresholds_t *thresholds);
-    /** By the task that sets the application's state; "": a change begins. */
+    /** Called by the task that sets the application's state; "": a change starts. */
     void (*entered)(const char *state);
-    /** After the warning callbacks, by the same task. */
+    /** Called after the warning callbacks, by the same task. */
     void (*warned)(const memory_warning_t *warning);
-    /** By the task that logs, for each periodic sample by the monitor task. Must not log. The sequence number
-     * is set. */
+    /** Called by the task that logs; for periodic samples, by the monitor task. Must not log. The sequence
+     * number is set. */
     void (*logged)(const memory_snapshot_t *snapshot);
-    /** By the task whose allocation failed, also while the flash cache is off: must be in IRAM, and must not
-     * lock, allocate or print. `function` is a static string in flash. */
+    /** Called by the task of the failed allocation, also while the flash cache is off: must be in IRAM, and
+     * must not lock, allocate or print. `function` is a static string in flash. */
     void (*failed)(uint32_t size, uint32_t caps, const char *function);
     struct memory_observer *next; //!< Set by memory_manager_register_observer()
 } memory_observer_t;
@@ -212,7 +212,7 @@ typedef struct {
     uint32_t samples;
 } memory_self_t;
 
-/** The previous boot, whose snapshots survived the reset. */
+/** The previous boot, with the snapshots that survived the reset. */
 typedef struct {
     uint32_t boot_count;
     uint32_t boot_id;
@@ -221,6 +221,10 @@ typedef struct {
 /* --- Starting --- */
 
 /**
+ * Call it after telemetry_init(), through which the manager writes its output. Takes the
+ * failed-allocation callback of ESP-IDF, and the low-water mark of the heap:
+ * heap_caps_get_minimum_free_size() is from now on since the last periodic sample.
+ *
  * Sets the thresholds (NULL: MEMORY_THRESHOLDS_DEFAULT), starts the low-water marks, registers the
  * failed-allocation callback, and sets the baseline.
  *
@@ -298,13 +302,14 @@ esp_err_t memory_manager_get_last_boot(memory_last_boot_t *info, memory_snapshot
 /* --- Warnings --- */
 
 esp_err_t memory_manager_get_thresholds(memory_thresholds_t *out);
-/** Sets the thresholds (NULL: the defaults) from the next check on. Same errors as memory_manager_init(). */
+/** Sets the thresholds (NULL: the defaults), starting with the next check. Same errors as
+ * memory_manager_init(). */
 esp_err_t memory_manager_set_thresholds(const memory_thresholds_t *thresholds);
 
 /** Registers a callback for entering a level; called once per entry. ESP_ERR_NO_MEM: the list is full. */
 esp_err_t memory_manager_register_warning_callback(memory_warning_callback_t callback);
-/** Registers a callback for leaving a level whose warning was raised; called once. ESP_ERR_NO_MEM: the list
- * is full. */
+/** Registers a callback for recoveries; called once when a level is left after its warning was raised.
+ * ESP_ERR_NO_MEM: the list is full. */
 esp_err_t memory_manager_register_recovery_callback(memory_warning_callback_t callback);
 /** A check in progress may still call the callback once. ESP_ERR_NOT_FOUND: not registered. */
 esp_err_t memory_manager_unregister_warning_callback(memory_warning_callback_t callback);
@@ -314,20 +319,21 @@ esp_err_t memory_manager_unregister_recovery_callback(memory_warning_callback_t 
 esp_err_t memory_manager_check_thresholds(void);
 
 /** Warnings, recoveries and failed allocations with sequence > since, oldest first: of the last
- * MEMORY_EVENTS_SIZE. Reports the allocations that failed since the last report (else the monitor does): the
- * first 4, and the number of the others as `lost` in the first one's record. */
+ * MEMORY_EVENTS_SIZE. Also reports the allocations that failed since the last report, which the monitor would
+ * do otherwise: the first 4, and the number of the others as `lost` in the record of the first. */
 esp_err_t memory_manager_get_events(uint32_t since, memory_event_t *out, size_t max, size_t *count);
 
 /** Watches the calling task's allocations until memory_manager_first_failure(). One task at a time. */
 void memory_manager_watch_failures(void);
-/** Ends the watch. @return size of the first allocation that failed during it, also if called again; 0: none
+/** Ends the watch. @return size of the first allocation that failed during the watch, also in repeated calls;
+ * 0: none
  */
 uint32_t memory_manager_first_failure(void);
 
 /** "INTERNAL_LOW" … "FRAGMENTATION_HIGH"; "?" if type is invalid. */
 const char *memory_warning_name(memory_warning_type_t type);
 
-/* --- Baselines. State NULL means the baseline set by init, to which the deltas in the box refer. --- */
+/* --- Baselines. State NULL means the baseline set by init, which the box's deltas refer to. --- */
 
 esp_err_t memory_manager_get_baseline(const char *state, memory_baseline_t *out);
 /** Sets the state's baseline to the current values. ESP_ERR_NO_MEM: MEMORY_STATES_MAX other states already
@@ -338,7 +344,7 @@ esp_err_t memory_manager_get_delta(const char *state, memory_delta_t *out);
 
 /* --- Observation --- */
 
-/** Names the state that the application is in from now on, such as its mode. Observers compare only samples
+/** Sets the application's current state, such as its mode. Observers compare only samples
  * of one state. NULL: a change is in progress. The string must stay valid. */
 esp_err_t memory_manager_set_state(const char *state);
 /** The observer must stay valid, and must be registered once. ESP_ERR_INVALID_ARG: it has no function. */

@@ -19,7 +19,8 @@ typedef struct {
     uintptr_t heap;        //!< Start of the current heap
 } mem_census_t;
 
-/** Adds a free block. The blocks of one heap must be added consecutively, as by heap_caps_walk(). */
+/** Adds a free block. The blocks of one heap must be added consecutively, in the order of
+ * heap_caps_walk(). */
 void mem_census_add(mem_census_t *census, uintptr_t heap, size_t free_block);
 
 /**

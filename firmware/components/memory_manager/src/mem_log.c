@@ -25,8 +25,8 @@ _Static_assert(MEMORY_HISTORY_SIZE >= MEM_LOG_BOXES_MAX, "a queued box has a slo
 static RTC_NOINIT_ATTR mem_ring_t s_ring;
 /* In RTC memory only to save internal RAM. It contains pointers, so it is emptied at each start. */
 static RTC_NOINIT_ATTR memory_event_t s_events[MEMORY_EVENTS_SIZE];
-/* The record or box being written, guarded by the stdout lock. Also in RTC memory: it is too large for the
- * monitor's stack. */
+/* The record or box being written, guarded by the stdout lock. Also in RTC memory, because it is too large
+ * for the monitor's stack. */
 static RTC_NOINIT_ATTR memory_snapshot_t s_writing;
 
 static struct {

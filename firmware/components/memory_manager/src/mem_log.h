@@ -16,7 +16,7 @@
 #include "mem_logic.h"
 #include "memory_manager.h"
 
-#define MEM_LOG_BOXES_MAX 8 //!< Most queued boxes; beyond that the oldest is dropped
+#define MEM_LOG_BOXES_MAX 8 //!< Maximum number of queued boxes; beyond it the oldest box is dropped
 
 /** Finds the previous boot's snapshots. */
 void mem_log_init(void);

@@ -21,7 +21,7 @@ esp_err_t mem_thresholds_check(const memory_thresholds_t *thresholds);
 typedef struct {
     bool low; //!< Within the warning level, hysteresis included
     bool critical;
-    bool low_raised; //!< The warning was raised; it is not if the critical level is entered directly
+    bool low_raised; //!< The warning was raised; not if the critical level was entered directly
 } mem_level_t;
 
 enum { MEM_INTERNAL, MEM_DMA, MEM_PSRAM, MEM_FRAGMENTATION, MEM_LEVELS };
@@ -44,7 +44,7 @@ typedef struct {
 size_t mem_levels_update(mem_levels_t *levels, const memory_thresholds_t *thresholds,
                          const memory_stats_t *stats, mem_change_t out[MEM_CHANGES_MAX]);
 
-/** Whether any warning level stands, and any critical one, with hysteresis. */
+/** Whether any warning level and any critical level is active, with hysteresis. */
 void mem_levels_standing(const mem_levels_t *levels, bool *low, bool *critical);
 
 /** Highest fragmentation of the three memories, percent. */

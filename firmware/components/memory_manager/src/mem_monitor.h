@@ -13,7 +13,7 @@
 /** Work of the monitor task, once per interval. */
 typedef void (*mem_periodic_t)(void);
 
-/** Sets the work of the task. To be called before all other functions. */
+/** Sets the work of the task. Call it before all other functions. */
 void mem_monitor_init(mem_periodic_t periodic);
 
 /**

@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Without a lock: a change is flagged before the state is stored, and the state is read before the flag. So a
- * sample that coincides with a change is never taken for a steady one.
+ * No lock is needed: a change is flagged before the state is stored, and the state is read before the flag.
+ * So a sample during a change never counts as steady.
  */
 #include "mem_observe.h"
 
@@ -15,7 +15,7 @@ static struct {
     atomic_bool changed; /* since the last periodic sample */
 } s_observe = {.state = ""};
 
-/* Calls this function of each observer that has it. */
+/* Calls this callback of each observer that provides it. */
 #define CALL_EACH(function, ...)                                                              \
     for (const memory_observer_t *observer = atomic_load(&s_observe.first); observer != NULL; \
          observer = observer->next) {                                                         \

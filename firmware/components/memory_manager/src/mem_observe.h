@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * The application's state, and the observers on which extensions are built. Pure: no IDF header but
+ * The application's state, and the observers that extensions use. Pure: no IDF header but
  * esp_attr.h.
  */
 #pragma once
@@ -16,7 +16,7 @@ void mem_observe_register(memory_observer_t *observer);
 /** Lets the observers change the thresholds for the check of this sample. Any task. */
 void mem_observe_adapt(const memory_stats_t *stats, memory_thresholds_t *thresholds);
 
-/** Calls the observers with a periodic sample and the levels that stand. Monitor task only. */
+/** Calls the observers with a periodic sample and the active levels. Monitor task only. */
 void mem_observe_sample(const memory_stats_t *stats, bool low, bool critical);
 
 void mem_observe_warning(const memory_warning_t *warning);

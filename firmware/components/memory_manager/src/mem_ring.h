@@ -2,8 +2,9 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * Snapshots that survive a reset, in two banks of RTC memory. Successive boots use the banks alternately, so
- * that the previous boot's snapshots remain readable while new ones are written. All data has a CRC, since a
- * reset can occur between any two writes, and the content is random after power-on. Pure: no IDF header.
+ * that the previous boot's snapshots remain readable while new snapshots are written. All data has a CRC,
+ * since a reset can occur between any two writes, and the content is random after power-on. Pure: no IDF
+ * header.
  */
 #pragma once
 
@@ -30,12 +31,13 @@ typedef struct {
 } mem_ring_t;
 
 /**
- * Finds the previous boot's bank and selects the other one for this boot. Returns the index of this boot's
+ * Finds the previous boot's bank and selects the other bank for this boot. Returns the index of this boot's
  * bank; *last_valid is true if the previous boot's bank is valid.
  */
 int mem_ring_open(mem_ring_t *ring, const memory_last_boot_t *boot, bool *last_valid);
 
-/** Stores a snapshot in the slot of its sequence number; overwrites the one MEMORY_HISTORY_SIZE before it. */
+/** Stores a snapshot in the slot of its sequence number; overwrites the snapshot that is MEMORY_HISTORY_SIZE
+ * older. */
 void mem_bank_put(mem_bank_t *bank, const memory_snapshot_t *snapshot);
 
 /** Reads the snapshot with this number; false if it was overwritten, is torn, or is from another boot. */

@@ -25,7 +25,7 @@ esp_err_t mem_sample_init(void);
  */
 void mem_sample_take(memory_stats_t *out);
 
-/** Begins a new window: resets the low-water marks. */
+/** Starts a new window: resets the low-water marks. */
 void mem_sample_new_window(void);
 
 size_t mem_sample_static_size(void);

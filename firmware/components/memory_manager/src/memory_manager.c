@@ -178,7 +178,7 @@ esp_err_t memory_manager_check_thresholds(void)
 
 /* --- Starting --- */
 
-/* Called by the heap in the task whose allocation failed, also while the flash cache is off: all code called
+/* Called by the heap in the task of the failed allocation, also while the flash cache is off: all code called
  * from here must be in IRAM. */
 static IRAM_ATTR void on_alloc_failed(size_t size, uint32_t caps, const char *function)
 {
@@ -217,8 +217,7 @@ esp_err_t memory_manager_init(const memory_thresholds_t *thresholds)
         return err;
     }
     mem_monitor_init(periodic);
-    mem_log_init(); /* once, when nothing can fail: a second call would take this boot's bank for the last
-                       one's */
+    mem_log_init(); /* once, when nothing can fail: a second call would select the wrong bank */
     mem_sample_take(&stats);
     s_mm.baseline = mem_baseline(&stats);
     atomic_store(&s_phase, READY);
@@ -431,8 +430,8 @@ esp_err_t memory_manager_set_state(const char *state)
 esp_err_t memory_manager_register_observer(memory_observer_t *observer)
 {
     if (observer == NULL ||
-        (observer->observe == NULL && observer->entered == NULL && observer->warned == NULL &&
-         observer->logged == NULL && observer->failed == NULL)) {
+        (observer->observe == NULL && observer->adapt == NULL && observer->entered == NULL &&
+         observer->warned == NULL && observer->logged == NULL && observer->failed == NULL)) {
         return ESP_ERR_INVALID_ARG;
     }
     if (!ready()) {

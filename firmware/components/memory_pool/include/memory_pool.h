@@ -51,8 +51,8 @@ esp_err_t memory_pool_delete(memory_pool_t *pool);
  * capabilities; false (the default) refuses. In an interrupt an empty pool always refuses. */
 void memory_pool_set_fallback(memory_pool_t *pool, bool heap);
 
-/** Takes a block, whose content is undefined. NULL: the pool is empty, and the fallback is off, has no
- * memory, or the caller is an interrupt. */
+/** Takes a block; its content is undefined. @return NULL: the pool is empty, and the fallback is off, has no
+ * memory, or the caller is an interrupt */
 void *memory_pool_alloc(memory_pool_t *pool);
 
 /**
@@ -61,7 +61,7 @@ void *memory_pool_alloc(memory_pool_t *pool);
  * @return
  *      - ESP_OK
  *      - ESP_ERR_INVALID_ARG: block is not the start of a block of this pool
- *      - ESP_ERR_INVALID_STATE: the block is free already, or it is from the heap and the caller is an
+ *      - ESP_ERR_INVALID_STATE: the block is already free, or it is from the heap and the caller is an
  *        interrupt
  */
 esp_err_t memory_pool_free(memory_pool_t *pool, void *block);

@@ -12,9 +12,9 @@
 #include "pool_blocks.h"
 #include "sdkconfig.h"
 
-/* In front of a block from the heap. */
+/* Header of a block from the heap. */
 typedef struct {
-    uintptr_t tag; /* tells such a block from any other pointer */
+    uintptr_t tag; /* distinguishes such a block from any other pointer */
     uintptr_t unused;
 } heap_head_t;
 
@@ -179,7 +179,7 @@ IRAM_ATTR void *memory_pool_alloc(memory_pool_t *pool)
     return block != NULL || !may_use_heap ? block : take_from_heap(pool);
 }
 
-/* Takes the block out of the count of those from the heap. NULL: it is not such a block. */
+/* Removes the block from the count of heap blocks. NULL: it is not from the heap. */
 static IRAM_ATTR heap_head_t *heap_block(memory_pool_t *pool, void *block)
 {
     if (pool->heap_used == 0 || block == NULL || (uintptr_t)block % sizeof(uint32_t) != 0) {

@@ -1,10 +1,10 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * The blocks of a pool and the list of free ones. Pure: no IDF header but esp_attr.h. Not thread-safe.
+ * The blocks of a pool, and the list of free blocks. Pure: no IDF header but esp_attr.h. Not thread-safe.
  *
  * The list is in front of the blocks, not in them, so that a write to a block that was given back does not
- * damage it. The entry of a block in use has a value of its own, which makes a second free visible.
+ * damage it. The entry of a block in use has a special value, so that a second free is detected.
  */
 #pragma once
 
@@ -28,7 +28,7 @@ typedef enum {
     POOL_GIVEN,
     POOL_OUTSIDE, /* not an address in the blocks */
     POOL_INSIDE,  /* in a block, but not its start */
-    POOL_FREE,    /* a block that is free already */
+    POOL_FREE,    /* a block that is already free */
 } pool_give_t;
 
 /** Bytes of memory for `count` blocks; 0 if an argument is 0 or too large. */

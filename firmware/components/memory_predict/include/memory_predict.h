@@ -3,9 +3,9 @@
  *
  * Prediction: when free memory will reach its thresholds, if it falls steadily.
  *
- * Compares the lowest free memory (watermark) of windows in which the application was in the same state all
- * the time (memory_manager_set_state()). So a change of state is not a trend. Each state and memory has a
- * series of its own.
+ * Compares the lowest free memory (watermark) of windows during which the application stayed in one state
+ * (memory_manager_set_state()). So a change of state does not look like a trend. Each state and memory has
+ * its own series.
  */
 #pragma once
 
@@ -19,7 +19,7 @@ extern "C" {
 #endif
 
 #define MEMORY_PREDICTION_CALLBACKS_MAX 4
-#define MEMORY_PREDICTION_NEVER UINT32_MAX //!< A time that is not foreseeable
+#define MEMORY_PREDICTION_NEVER UINT32_MAX //!< The time cannot be predicted
 
 /** The windows of one state show that one memory falls towards one threshold. */
 typedef struct {
@@ -28,11 +28,11 @@ typedef struct {
     bool critical;          //!< The critical threshold, not the warning threshold
     uint32_t threshold;     //!< Bytes
     uint32_t timestamp_ms;  //!< End of the newest window
-    uint32_t free;          //!< Bytes free at that time, on the line through the windows
+    uint32_t free;          //!< Free bytes at that time, on the line through the windows
     uint32_t loss_per_hour; //!< Bytes
-    uint32_t windows;       //!< Number of windows that the fall has lasted
+    uint32_t windows;       //!< Duration of the fall so far, in windows
     uint32_t expected_ms;   //!< From timestamp_ms until a window is below the threshold; 0: now
-    uint32_t earliest_ms;   //!< Interval of confidence of expected_ms
+    uint32_t earliest_ms;   //!< Confidence interval of expected_ms
     uint32_t latest_ms;
 } memory_prediction_t;
 
@@ -47,14 +47,14 @@ typedef struct {
     uint32_t cpu_us_max;
 } memory_predict_cost_t;
 
-/** Starts to judge periodic samples. To be called after memory_manager_init(). ESP_ERR_INVALID_STATE: called
+/** Starts to evaluate periodic samples. Call it after memory_manager_init(). ESP_ERR_INVALID_STATE: called
  * before it, or twice. */
 esp_err_t memory_predict_start(void);
 
 /**
  * Registers a callback for predictions. It is called once for each state, memory and threshold, when the fall
- * has lasted long enough; again only after the fall has ended. The event mem.predicted is sent at the same
- * time.
+ * has lasted long enough. It is called again only after the fall has ended. The event mem.predicted is sent
+ * at the same time.
  *
  * @return
  *      - ESP_OK
@@ -65,8 +65,8 @@ esp_err_t memory_manager_register_prediction_callback(memory_prediction_callback
 /** ESP_ERR_NOT_FOUND: not registered. */
 esp_err_t memory_manager_unregister_prediction_callback(memory_prediction_callback_t callback);
 
-/** All falls that the newest windows show, also those too slow to be announced. *count is the number written
- * to out. */
+/** All falls in the newest windows, including those that are too slow to be announced. *count is the number
+ * written to out. */
 esp_err_t memory_manager_get_predictions(memory_prediction_t *out, size_t max, size_t *count);
 
 esp_err_t memory_predict_get_cost(memory_predict_cost_t *out);

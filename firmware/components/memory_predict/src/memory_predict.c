@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Only the monitor task changes the series. A reader copies a fall, and copies it again if the monitor task
- * has changed the series meanwhile.
+ * Only the monitor task changes the series. A reader copies a fall, and repeats the copy if the monitor task
+ * has changed the series during it.
  */
 #include "memory_predict.h"
 

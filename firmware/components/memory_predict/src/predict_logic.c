@@ -7,7 +7,7 @@
 
 #define NOISE_SPREADS 9 /* six standard deviations, from the median distance (times 1.4826) */
 #define DIPS_MAX 2
-#define NEW_LOW_SHARE 4 /* at least one part in four of a fall is below all earlier readings */
+#define NEW_LOW_SHARE 4 /* at least a quarter of a fall is below all earlier readings */
 
 void predict_init(predict_state_t *state)
 {
@@ -54,8 +54,8 @@ static int32_t limited(int32_t free)
 
 /* --- Falls --- */
 
-/* First of the newest windows that lie on one line: the line through the newest TREND_POINTS_MIN predicts the
- * earlier ones. So a fall that has just begun, a step and a warm-up do not bend the line. */
+/* First of the newest windows on one line: the line through the newest TREND_POINTS_MIN windows predicts the
+ * earlier ones. So a step, a warm-up or the start of a fall does not bend the line. */
 static size_t start_of_line(const uint32_t at_ms[], const int32_t free[], size_t count)
 {
     size_t start = count - TREND_POINTS_MIN;
@@ -63,7 +63,7 @@ static size_t start_of_line(const uint32_t at_ms[], const int32_t free[], size_t
     int64_t slope = trend_slope(at_ms + start, free + start, TREND_POINTS_MIN);
     int32_t level = trend_level(at_ms + start, free + start, TREND_POINTS_MIN, slope, &spread);
     int32_t noise = spread * NOISE_SPREADS > TREND_GRANULE ? spread * NOISE_SPREADS : TREND_GRANULE;
-    size_t off = 0; /* windows off the line, one after the other; a single one is a dip */
+    size_t off = 0; /* consecutive windows off the line; a single one is a dip */
     for (size_t i = start; i > 0 && off < DIPS_MAX; i--) {
         uint32_t age_ms = at_ms[count - 1] - at_ms[i - 1];
         int32_t residual = trend_residual(free[i - 1], age_ms, level, slope);
@@ -74,7 +74,7 @@ static size_t start_of_line(const uint32_t at_ms[], const int32_t free[], size_t
     return start;
 }
 
-/* Lowest reading before window number `start`, also of those that are forgotten. */
+/* Lowest reading before window number `start`, including windows that have left the series. */
 static int32_t earlier_low(const predict_series_t *series, size_t start)
 {
     const int32_t *forgotten = series->forgotten_low;
@@ -94,7 +94,7 @@ static predict_line_t line_of(const uint32_t at_ms[], const int32_t free[], size
     };
 }
 
-/* The window that crosses a threshold may be off the line as far as the windows so far. */
+/* The window that crosses a threshold may be as far off the line as the windows so far. */
 static void allow_for_noise(predict_fall_t *fall, const uint32_t at_ms[], const int32_t free[], size_t count,
                             int64_t slope)
 {
@@ -136,7 +136,7 @@ static predict_fall_t find_fall(const predict_state_t *state, const predict_seri
     fall.spacing_ms = fall.span_ms / (uint32_t)(count - 1);
     int64_t fallen = -trend.slope * fall.span_ms / TREND_SCALE;
     if (fall.expected.level > earlier_low(series, start) - fallen / NEW_LOW_SHARE) {
-        return none; /* memory rises and falls, and has been as low before */
+        return none; /* memory rises and falls, and was this low before */
     }
     allow_for_noise(&fall, at_ms, free, count, trend.slope);
     return fall;

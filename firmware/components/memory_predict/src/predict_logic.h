@@ -12,9 +12,9 @@
 
 #define PREDICT_WINDOWS TREND_POINTS_MAX
 #define PREDICT_WARM_UP 4  //!< First windows of a state that are not used: lasting allocations, caches
-#define PREDICT_SETTLED 24 //!< Windows of a fall that is trusted for its whole horizon
-#define PREDICT_HORIZON 8  //!< A fall is trusted for this many times the time that it has lasted
-#define PREDICT_CALM 12    //!< Windows without a fall after which the next one is announced again
+#define PREDICT_SETTLED 24 //!< Number of windows after which a fall is trusted for its whole horizon
+#define PREDICT_HORIZON 8  //!< A fall is trusted for this multiple of its duration so far
+#define PREDICT_CALM 12    //!< Number of windows without a fall before the next fall is announced
 #define PREDICT_NEVER UINT32_MAX
 
 enum { PREDICT_INTERNAL, PREDICT_DMA, PREDICT_PSRAM, PREDICT_MEMORIES };
@@ -25,14 +25,14 @@ typedef struct {
     int32_t free[PREDICT_MEMORIES];
 } predict_window_t;
 
-/** Loss in bytes per TREND_SCALE ms, and the level that free memory has reached by this line. */
+/** Loss in bytes per TREND_SCALE ms, and the current free memory according to this line. */
 typedef struct {
     int32_t loss;
     int32_t level;
 } predict_line_t;
 
 typedef struct {
-    uint8_t windows; //!< Windows that the fall has lasted; 0: memory does not fall steadily
+    uint8_t windows; //!< Duration of the fall in windows; 0: memory does not fall steadily
     uint32_t span_ms;
     uint32_t spacing_ms; //!< Mean distance of the windows
     predict_line_t expected;
@@ -42,10 +42,10 @@ typedef struct {
 
 typedef struct {
     int32_t free[PREDICT_WINDOWS];
-    int32_t forgotten_low[2]; //!< Lowest of the windows that have left `free`: of this turn, of the last one
+    int32_t forgotten_low[2]; //!< Lowest of the windows that have left `free`: in this turn, in the last turn
     predict_fall_t fall;
     uint8_t announced; //!< Bit n: level n
-    uint8_t calm;      //!< Windows since the last one with a fall
+    uint8_t calm;      //!< Number of windows since the last fall
 } predict_series_t;
 
 /** Windows of one state. Initialise with predict_init(). */
@@ -67,14 +67,14 @@ typedef struct {
 
 void predict_init(predict_state_t *state);
 
-/** Adds a window and judges every memory again. A window too close to the last one is ignored. */
+/** Adds a window and evaluates every memory again. A window too close to the last window is ignored. */
 void predict_add(predict_state_t *state, uint32_t at_ms, const predict_window_t *window);
 
-/** When this fall reaches the threshold. Call it only with a fall. */
+/** Time when this fall reaches the threshold. Call it only if there is a fall. */
 predict_time_t predict_time(const predict_fall_t *fall, uint32_t threshold);
 
 /**
- * Whether the fall towards this threshold is to be announced now: it has lasted long enough for its distance,
- * the threshold is ahead, and the fall has not been announced yet. Marks it as announced.
+ * Returns true if the fall towards this threshold must be announced now, and marks it as announced: it has
+ * lasted long enough for its distance, the threshold is ahead, and the fall has not been announced yet.
  */
 bool predict_announce(predict_series_t *series, int level, uint32_t threshold);

@@ -14,7 +14,7 @@
 #define FINE 16 /* residuals are in 1/16 bytes, so that few of them are equal by rounding */
 #define RESIDUAL_MAX (1L << 30)
 #define WIDEST 16           /* see the host's _widest() */
-#define CORRELATED_MIN 8    /* fewest readings whose correlation is estimated */
+#define CORRELATED_MIN 8    /* minimum number of readings for an estimate of the correlation */
 #define CORRELATION_SHARE 4 /* lags up to a quarter of the readings */
 
 static int32_t s_residual[TREND_POINTS_MAX];
@@ -196,7 +196,7 @@ static int64_t lagged_sum(size_t count, size_t lag)
     return sum;
 }
 
-/* Factor by which the correlation of neighbours enlarges the variance, times ONE; at least ONE. The residuals
+/* Variance inflation factor due to the correlation of neighbours, times ONE; at least ONE. The residuals
  * must be set. */
 static int64_t inflation(size_t count)
 {
@@ -303,7 +303,7 @@ bool trend_may_fall(const int32_t value[], size_t count)
             falling += value[later] < value[earlier];
         }
     }
-    /* Even without correlation, and with every reading equal to another one. */
+    /* Even without correlation, and if every reading equals another reading. */
     int64_t ranks = rank_reach(kendall_variance_18(value, count), QUANTILE, ONE);
     return 2 * (int64_t)falling * ONE > (int64_t)pairs_of(count) * ONE + ranks;
 }

@@ -5,8 +5,8 @@
  * that depend on each other. hotpin_hil/analysis/leak.py (theil_sen) is the same estimator on the host, and
  * names its sources.
  *
- * Pure integer arithmetic: a task that uses the FPU is bound to one core. The functions share static memory,
- * so only one task may call them.
+ * Pure integer arithmetic, because ESP-IDF pins a task that uses the FPU to one core. The functions share
+ * static memory, so only one task may call them.
  */
 #pragma once
 
@@ -40,11 +40,11 @@ trend_t trend_fit(const uint32_t at_ms[], const int32_t value[], size_t count);
 /** The median slope only. */
 int64_t trend_slope(const uint32_t at_ms[], const int32_t value[], size_t count);
 
-/** False: the interval of trend_fit() contains 0 for certain. Much faster than the fit. */
+/** @return false: the interval of trend_fit() certainly contains 0. Much faster than the fit. */
 bool trend_may_fall(const int32_t value[], size_t count);
 
 /**
- * The line of this slope that has as many readings above as below it.
+ * The line of this slope with half of the readings above it.
  *
  * @param[out] spread median distance of the readings from the line, bytes; NULL: not needed
  * @return value of the line at the time of the newest reading
@@ -52,7 +52,7 @@ bool trend_may_fall(const int32_t value[], size_t count);
 int32_t trend_level(const uint32_t at_ms[], const int32_t value[], size_t count, int64_t slope,
                     int32_t *spread);
 
-/** Difference of a reading, as a value at `age_ms` before the newest one, from a line. */
+/** Distance of a reading from a line; the reading is `age_ms` older than the newest. */
 int32_t trend_residual(int32_t value, uint32_t age_ms, int32_t level, int64_t slope);
 
 size_t trend_static_size(void);

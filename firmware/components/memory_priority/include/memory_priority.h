@@ -1,10 +1,10 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Task priorities under memory pressure: while a critical level of the memory manager stands, registered
- * tasks have another priority. It is set with each periodic sample's result, by the monitor task.
+ * Task priorities under memory pressure: while a critical level of the memory manager is active, registered
+ * tasks have another priority. The monitor task sets it after each periodic sample.
  *
- * Any task may call these functions, but not a reclaimer's or a warning's callback, and no interrupt.
+ * Any task may call these functions. Reclaimers, warning callbacks and interrupts must not.
  */
 #pragma once
 
@@ -47,10 +47,10 @@ esp_err_t memory_priority_start(void);
 /**
  * Registers a task. If memory is critical now, its priority changes at once.
  *
- * The priorities are those that the task gets; a priority that it inherits from a mutex is kept until it
- * gives the mutex back. The task's name must be unique.
+ * A priority that the task inherits from a mutex stays until the task gives the mutex back. The task's name
+ * must be unique.
  *
- * @param normal priority while memory is not critical: the one that the task was created with
+ * @param normal priority while memory is not critical: the priority that the task was created with
  * @param pressed priority while memory is critical; higher or lower
  * @return
  *      - ESP_OK
@@ -60,14 +60,14 @@ esp_err_t memory_priority_start(void);
 esp_err_t memory_priority_register(memory_priority_t *entry, void *task, unsigned normal, unsigned pressed);
 
 /**
- * Restores the task's priority and forgets the task. To be called before the task is deleted. A task that
- * ended without this call is recognised by its name and skipped.
+ * Restores the task's priority and forgets the task. Call it before the task is deleted. The component
+ * notices a task that ended without this call, and skips it.
  *
  * @return ESP_OK; ESP_ERR_NOT_FOUND: not registered
  */
 esp_err_t memory_priority_unregister(memory_priority_t *entry);
 
-/** Whether a critical level stood at the last periodic sample. */
+/** Whether a critical level was active at the last periodic sample. */
 bool memory_priority_is_pressed(void);
 
 /** Copies the registered tasks that exist. @return number written to out */

@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * s_mutex guards the list, so that no task that unregisters is deleted while its priority is being set.
- * vTaskPrioritySet() changes the base priority: FreeRTOS keeps a priority that the task inherits.
+ * s_mutex guards the list: a task cannot unregister, and then be deleted, while its priority is being set.
+ * vTaskPrioritySet() changes the base priority; FreeRTOS keeps an inherited priority.
  */
 #include "memory_priority.h"
 
@@ -29,7 +29,7 @@ size_t memory_priority_static_size(void)
     return sizeof(s_priority);
 }
 
-/* A copy, because the name of a task that has ended is gone with it. */
+/* A copy, because the name is freed with the task. */
 static void copy_name(char to[MEMORY_PRIORITY_NAME_SIZE], const char *name)
 {
     strncpy(to, name, MEMORY_PRIORITY_NAME_SIZE - 1);
@@ -46,7 +46,7 @@ static void unlock(void)
     xSemaphoreGive(s_priority.mutex);
 }
 
-/* The handle of a task that has ended must not be used. It is compared with those of the existing tasks. */
+/* The handle of a deleted task must not be used, so it is compared with the handles of all existing tasks. */
 static bool exists(const memory_priority_t *entry)
 {
     return xTaskGetHandle(entry->name) == (TaskHandle_t)entry->task;

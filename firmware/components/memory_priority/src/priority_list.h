@@ -1,15 +1,15 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Registered tasks, and the priority that each gets. Pure: no IDF header but esp_err.h. Not thread-safe.
+ * Registered tasks and their priorities. Pure: no IDF header but esp_err.h. Not thread-safe.
  */
 #pragma once
 
 #include "memory_priority.h"
 
-/** Whether a task may get this priority. count: number of priorities, of which 0 is the idle task's. */
+/** Whether a task may get this priority. count: number of priorities; 0 belongs to the idle task. */
 bool priority_is_valid(unsigned priority, unsigned count);
-/** False: the entry is in the list already. */
+/** False: the entry is already in the list. */
 bool priority_add(memory_priority_t **first, memory_priority_t *entry);
 /** False: the entry is not in the list. */
 bool priority_remove(memory_priority_t **first, const memory_priority_t *entry);

@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * The allocation profile: who holds the heap's memory, by task and by call site. Only with
- * CONFIG_HOTPIN_MEM_PROFILE, which is set in sdkconfig.profile; other builds have no code of it.
+ * The allocation profile: the heap's memory in use, by task and by call site. Only with
+ * CONFIG_HOTPIN_MEM_PROFILE, which is set in sdkconfig.profile; other builds do not contain its code.
  *
  * The profile counts from the first allocation after a reset. Its functions may be called by any task.
  */
@@ -48,15 +48,15 @@ typedef struct {
 } memory_profile_cost_t;
 
 /**
- * @brief Adds the blocks that were allocated without the profile's knowledge: those of the heap itself.
+ * @brief Adds the blocks that the heap allocated for itself, which the profile did not see.
  *
- * To be called first in app_main(), while no other task allocates. Afterwards the sum of all sites and of the
- * loss is what heap_caps reports as allocated.
+ * Call it first in app_main(), while no other task allocates. Afterwards the sum of all sites and of the
+ * loss equals the allocated bytes that heap_caps reports.
  */
 void memory_profile_start(void);
 
 /**
- * @brief Reads a site. Sites keep their index, and none is removed.
+ * @brief Reads a site. Sites are never removed and keep their index.
  * @param index 0, 1, … until the function returns false
  * @return false: there is no such site
  */
@@ -65,24 +65,24 @@ bool memory_profile_get_site(size_t index, memory_profile_site_t *site);
 /** @brief Reads a task, as memory_profile_get_site(). */
 bool memory_profile_get_task(size_t index, memory_profile_task_t *task);
 
-/** @brief Reads what the tables could not hold. */
+/** @brief Reads the counters of the memory without an entry in the tables. */
 void memory_profile_get_loss(memory_profile_loss_t *loss);
 
-/** @brief Keeps the present state; the `since_mark` members are differences to it. Before the first mark they
- * count from the reset. */
+/** @brief Stores the current counters as the mark; the `since_mark` members are differences from it. Before
+ * the first mark they count from the reset. */
 void memory_profile_mark(void);
 
-/** @return uptime of the last mark, ms; 0: none was set */
+/** @return uptime of the last mark, ms; 0: no mark was set */
 uint32_t memory_profile_marked_ms(void);
 
 /**
- * @brief Measures what the profile costs per pair of an allocation and a free.
+ * @brief Measures the cost of the profile per pair of allocation and free.
  * @param pairs number of pairs, at least 1
  * @return ESP_OK; ESP_ERR_NO_MEM
  */
 esp_err_t memory_profile_measure(uint32_t pairs, memory_profile_cost_t *cost);
 
-/** @return bytes of internal memory that the tables take; the profile takes none of the heap */
+/** @return bytes of internal memory that the tables take; the profile takes no heap */
 size_t memory_profile_static_bytes(void);
 
 #ifdef __cplusplus

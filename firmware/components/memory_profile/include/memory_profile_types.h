@@ -11,8 +11,8 @@
 extern "C" {
 #endif
 
-/** Return addresses kept per call site. The first ones are often not of the caller: wrappers such as
- * pvPortMalloc(), functions of ESP-IDF such as xQueueGenericCreate(), and their wraps in the test console. */
+/** Return addresses kept per call site. The first addresses are often in wrappers such as pvPortMalloc(), in
+ * functions of ESP-IDF such as xQueueGenericCreate(), or in the test console's wrappers. */
 #define MEMORY_PROFILE_FRAMES 8U
 
 #define MEMORY_PROFILE_NAME_SIZE 16U /*!< bytes of a task's name with its NUL, as in FreeRTOS */
@@ -23,7 +23,7 @@ typedef enum {
     MEMORY_PROFILE_MEMORIES,
 } memory_profile_memory_t;
 
-/** What a task or a call site holds. Bytes are counted as by heap_caps: with padding, without headers. */
+/** Memory use of a task or a call site. Bytes as heap_caps counts them: with padding, without headers. */
 typedef struct {
     uint32_t bytes;       /*!< in use now */
     uint32_t blocks;      /*!< in use now */
@@ -31,14 +31,14 @@ typedef struct {
     uint32_t allocations; /*!< since the start; minus blocks: the frees */
 } memory_profile_use_t;
 
-/** What the tables could not hold. */
+/** Memory without an entry in the tables. */
 typedef struct {
-    uint32_t bytes[MEMORY_PROFILE_MEMORIES];  /*!< in use now, in blocks that found no slot */
+    uint32_t bytes[MEMORY_PROFILE_MEMORIES];  /*!< in use now, in blocks without a slot */
     uint32_t blocks[MEMORY_PROFILE_MEMORIES]; /*!< the number of these blocks */
-    uint32_t no_slot;                         /*!< allocations that found no slot, since the start */
-    uint32_t no_row;                          /*!< allocations that found no row, since the start */
-    uint32_t no_task;                         /*!< allocations that found no task, since the start */
-    uint32_t unknown_frees;                   /*!< frees of blocks that the profile never saw; 0 is right */
+    uint32_t no_slot;                         /*!< allocations without a slot, since the start */
+    uint32_t no_row;                          /*!< allocations without a row, since the start */
+    uint32_t no_task;                         /*!< allocations by a task without an entry, since the start */
+    uint32_t unknown_frees;                   /*!< frees of blocks that the profile never saw; must be 0 */
 } memory_profile_loss_t;
 
 #ifdef __cplusplus

@@ -1,11 +1,11 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Wraps the functions of ESP-IDF through which every allocation and every free passes (heap_caps_base.c), by
- * the linker's --wrap. README.md explains why not by ESP-IDF's heap hooks.
+ * Wraps the functions of ESP-IDF that every allocation and every free calls (heap_caps_base.c), with the
+ * linker's --wrap. README.md explains why ESP-IDF's heap hooks do not suffice.
  *
- * Like the heap, the wraps run in any task, on either core, before the scheduler starts and while the flash
- * cache is off: their code is in IRAM, and their tables are in internal memory.
+ * Like the heap, the wrappers run in any task, on either core, before the scheduler starts and while the
+ * flash cache is off: their code is in IRAM, and their tables are in internal memory.
  */
 #include "memory_profile.h"
 
@@ -65,8 +65,8 @@ static IRAM_ATTR memory_profile_memory_t memory_of(const void *ptr)
     return esp_ptr_external_ram(ptr) ? MEMORY_PROFILE_PSRAM : MEMORY_PROFILE_INTERNAL;
 }
 
-/** Size as heap_caps counts it. A block for code is known by its address on the instruction bus; the word
- * before that is its address on the data bus (heap_caps_base.c, dram_alloc_to_iram_addr()). */
+/** Size as heap_caps counts it. An EXEC block has an address on the instruction bus; the word before it is
+ * its address on the data bus (heap_caps_base.c, dram_alloc_to_iram_addr()). */
 static IRAM_ATTR uint32_t size_of(void *ptr)
 {
     if (esp_ptr_in_diram_iram(ptr)) {
@@ -86,16 +86,31 @@ static IRAM_ATTR const char *name_of_caller(void)
     return task == NULL ? STARTUP : pcTaskGetName(task);
 }
 
-/** Reads the return addresses of the caller's callers. Not inlined: esp_backtrace_get_start() begins with the
- * caller of this function, a wrap, whose caller is a function of heap_caps.c; neither is of interest. */
+static IRAM_ATTR inline bool next_frame(esp_backtrace_frame_t *frame)
+{
+#ifdef __XTENSA__
+    /* Like esp_backtrace_get_next_frame(), but without a call per frame, and without the check that the
+     * return address is executable: here it is only a number. */
+    uintptr_t caller = frame->sp;
+    frame->pc = frame->next_pc;
+    frame->next_pc = *(uint32_t *)(caller - 16U);
+    frame->sp = *(uint32_t *)(caller - 12U);
+    return esp_stack_ptr_is_sane(frame->sp);
+#else
+    return esp_backtrace_get_next_frame(frame);
+#endif
+}
+
+/** Reads the return addresses of the caller's callers. Not inlined: esp_backtrace_get_start() starts with the
+ * caller of this function, which is a wrapper. The wrapper's caller is in heap_caps.c. Both are skipped. */
 static IRAM_ATTR NOINLINE_ATTR void note(void *ptr)
 {
     uint32_t frames[MEMORY_PROFILE_FRAMES] = {0};
     esp_backtrace_frame_t frame = {0};
     esp_backtrace_get_start(&frame.pc, &frame.sp, &frame.next_pc);
-    bool more = frame.next_pc != 0 && esp_backtrace_get_next_frame(&frame);
+    bool more = frame.next_pc != 0 && next_frame(&frame);
     for (uint32_t i = 0; i < MEMORY_PROFILE_FRAMES && more && frame.next_pc != 0; i++) {
-        more = esp_backtrace_get_next_frame(&frame);
+        more = next_frame(&frame);
         frames[i] = more ? (uint32_t)frame.pc : 0;
     }
     uint32_t size = size_of(ptr);
@@ -114,8 +129,8 @@ static IRAM_ATTR profile_block_t forget(void *ptr)
     return block;
 }
 
-/** Size of a block that is not in the table; 0 if all are: then the pointer is invalid, and the real function
- * reports that. */
+/** Size of a block that is not in the table. 0 if the table has all blocks: then the pointer is invalid, and
+ * the real function reports that. */
 static IRAM_ATTR uint32_t lost_size(void *ptr)
 {
     return s_table.loss.blocks[memory_of(ptr)] > 0 ? size_of(ptr) : 0;
@@ -212,7 +227,7 @@ void memory_profile_start(void)
     heap_caps_walk_all(adopt, NULL);
 }
 
-/** Index of a row of the list "rows in use, then the rest's rows in use"; -1: there is none. */
+/** Index of a row in the list "used rows, then used rows of the rest"; -1: no such row. */
 static int32_t row_at(size_t index)
 {
     if (index < s_table.row_count) {

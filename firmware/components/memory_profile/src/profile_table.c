@@ -1,13 +1,14 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * The functions run wherever the heap does, also while the flash cache is off, so they are in IRAM.
+ * The functions run in the same contexts as the heap's, also while the flash cache is off, so they are in
+ * IRAM.
  */
 #include "profile_table.h"
 
 #include "esp_attr.h"
 
-/* A hash table with linear probing is slow when it is nearly full: a quarter of the slots stays empty. */
+/* A hash table with linear probing is slow when it is nearly full: so a quarter of the slots stays empty. */
 #define SLOTS_USABLE(slots) ((slots) - (slots) / 4U)
 
 static IRAM_ATTR uint32_t mix(uint32_t value)
@@ -42,7 +43,7 @@ static IRAM_ATTR void set_name(char *kept, const char *name)
 
 /* --- Tasks --- */
 
-/** The last task stands for those that found no place, and owns the rows of the rest. */
+/** The last entry, "(other)", represents all tasks without an entry. It also owns the rows of `rest_row`. */
 static IRAM_ATTR uint32_t other_tasks(profile_table_t *table)
 {
     static DRAM_ATTR const char NAME[] = "(other)";
@@ -53,8 +54,12 @@ static IRAM_ATTR uint32_t other_tasks(profile_table_t *table)
 
 static IRAM_ATTR uint32_t find_task(profile_table_t *table, const char *name)
 {
+    if (table->task_count > 0 && names_equal(table->tasks[table->task_last].name, name)) {
+        return table->task_last; /* mostly, one task allocates several times in a row */
+    }
     for (uint32_t i = 0; i < table->task_count; i++) {
         if (names_equal(table->tasks[i].name, name)) {
+            table->task_last = i;
             return i;
         }
     }
@@ -91,7 +96,7 @@ static IRAM_ATTR uint32_t new_row(profile_table_t *table, const uint32_t *frames
     return table->row_count++;
 }
 
-/** The last row of each memory, without frames, for the allocations that found no row. */
+/** The last row of each memory, without frames, for the allocations without a row. */
 static IRAM_ATTR uint32_t rest_row(profile_table_t *table, uint32_t memory)
 {
     table->loss.no_row++;

@@ -59,11 +59,12 @@ typedef struct {
     profile_task_t *tasks;
     uint32_t task_max;
     uint32_t task_count;
+    uint32_t task_last; /*!< the task found last */
     memory_profile_loss_t loss;
 } profile_table_t;
 
 /**
- * @brief Notes a block that was allocated. A block that is already known at this address is removed first.
+ * @brief Adds an allocated block. A block that is already known at this address is removed first.
  *
  * If there is no slot for the block, it only counts in `loss`. If no task is left, it counts for the task
  * "(other)"; if no row is left, for the last row of its memory, which has no frames and belongs to "(other)".
@@ -82,11 +83,11 @@ profile_block_t profile_table_remove(profile_table_t *table, uint32_t address);
  * counted as an allocation. */
 void profile_table_restore(profile_table_t *table, profile_block_t block);
 
-/** A block that is not in the table was freed: it had found no slot, or the profile never saw it. */
+/** Counts the free of a block that is not in the table: it had no slot, or the profile never saw it. */
 void profile_table_freed_unknown(profile_table_t *table, uint32_t size, memory_profile_memory_t memory);
 
 /** @return whether a block is known at this address */
 bool profile_table_knows(const profile_table_t *table, uint32_t address);
 
-/** Keeps the counters of all rows and tasks, as the start of later comparisons. */
+/** Stores the counters of all rows and tasks as the base of later comparisons. */
 void profile_table_mark(profile_table_t *table);

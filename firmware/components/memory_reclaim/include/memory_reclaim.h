@@ -1,12 +1,12 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Reclaimers: functions that free memory which their component can do without. They run by themselves when
+ * Reclaimers: functions that free memory that their component does not need. They run automatically when
  * memory runs short: when a level is entered, when an allocation of a watched kind fails, and before a
- * component refuses for lack of memory.
+ * component refuses a request because memory is missing.
  *
- * A reclaimer never runs in an interrupt, in a callback of the memory manager, or while another one runs.
- * Sizes are in bytes.
+ * A reclaimer never runs in an interrupt, in a callback of the memory manager, or while another
+ * reclaimer runs. Sizes are in bytes.
  */
 #pragma once
 
@@ -21,7 +21,7 @@ extern "C" {
 
 #define MEMORY_RECLAIM_KINDS_MAX 4 //!< Kinds of allocations that can be watched
 #define MEMORY_RECLAIM_LOG_SIZE 8  //!< Uses kept
-#define MEMORY_RECLAIM_IDLE_MAX 3  //!< Runs without gain after which a reclaimer is skipped
+#define MEMORY_RECLAIM_IDLE_MAX 3  //!< Number of runs without gain before a reclaimer is skipped
 
 /** Why reclaimers run, mildest first. */
 typedef enum {
@@ -29,7 +29,7 @@ typedef enum {
     MEMORY_RECLAIM_CRITICAL, //!< Free memory fell below the critical threshold
     MEMORY_RECLAIM_FAILURE,  //!< An allocation of a watched kind failed
     MEMORY_RECLAIM_REFUSAL,  //!< A component would have to refuse: memory_reclaim_for(), _until()
-    MEMORY_RECLAIM_REQUEST,  //!< memory_manager_optimize(); from the monitor task later, in _run_pending()
+    MEMORY_RECLAIM_REQUEST,  //!< memory_manager_optimize(); in the monitor task deferred to _run_pending()
     MEMORY_RECLAIM_TRIGGERS_,
 } memory_reclaim_trigger_t;
 
@@ -37,7 +37,7 @@ typedef enum {
 typedef struct memory_reclaim {
     const char *name;
     void (*reclaim)(void);
-    uint32_t (*available)(void);   //!< Bytes that it would free now, 0: not run; NULL: unknown
+    uint32_t (*available)(void);   //!< Returns the bytes that it would free now; 0: not run; NULL: unknown
     uint32_t caps;                 //!< Memory that it frees: MALLOC_CAP_INTERNAL or MALLOC_CAP_SPIRAM
     uint16_t cost;                 //!< Reclaimers run in ascending order of cost, then of registration
     memory_reclaim_trigger_t from; //!< Mildest trigger at which it runs
@@ -56,7 +56,7 @@ typedef struct {
     uint32_t gain; //!< Increase of free memory with its capabilities, including changes by other tasks
 } memory_reclaim_use_t;
 
-/** True when enough memory is available. Called before each reclaimer and after the last one. */
+/** True when enough memory is available. Called before each reclaimer and after the last. */
 typedef bool (*memory_reclaim_enough_t)(void *context);
 
 /**
@@ -83,8 +83,8 @@ esp_err_t memory_reclaim_register(memory_reclaim_t *reclaimer);
 esp_err_t memory_reclaim_unregister(memory_reclaim_t *reclaimer);
 
 /**
- * Runs the reclaimers of this memory, cheapest first, until one block of `size` bytes can be allocated. To be
- * called where an allocation or a check failed; then try again once.
+ * Runs the reclaimers of this memory, cheapest first, until one block of `size` bytes can be allocated. Call
+ * it where an allocation or a check failed; then try again once.
  *
  * @return true if reclaimers ran and such a block can be allocated now. False also if reclaimers are already
  * running, or if the caller is an interrupt.
@@ -95,7 +95,7 @@ bool memory_reclaim_until(uint32_t caps, memory_reclaim_enough_t enough, void *c
 
 /**
  * Runs the reclaimers for levels that were entered and for watched allocations that failed since the last
- * call. One task of the application must call it about once a second; nearly free if nothing happened.
+ * call. One task of the application must call it about once a second; the call is cheap if nothing happened.
  */
 void memory_reclaim_run_pending(void);
 

@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Only the holder of s_run.busy uses the list, and runs reclaimers; a reclaimer therefore runs without a lock
- * of this component. s_lock guards the other variables.
+ * Only the task that holds s_run.busy uses the list and runs reclaimers. So no lock of this component is held
+ * while a reclaimer runs. s_lock guards the other variables.
  */
 #include "memory_reclaim.h"
 
@@ -54,11 +54,11 @@ static struct {
     atomic_bool requested; /* in the monitor task: the next memory_reclaim_run_pending() serves it */
 } s_reclaim;
 
-/* Used where an allocation fails: in DRAM, without a lock. */
+/* Used in the context of a failed allocation: in DRAM, without a lock. */
 static struct {
     kind_t kinds[MEMORY_RECLAIM_KINDS_MAX];
     atomic_uint kind_count;
-    atomic_uint failed_caps; /* of a failed allocation that is pending; 0: none */
+    atomic_uint failed_caps; /* size of a pending failed allocation; 0: none */
     atomic_uint failed_size; /* set after the caps; 0: not yet */
 } s_watch;
 
@@ -224,7 +224,7 @@ static bool run(uint32_t caps, memory_reclaim_trigger_t trigger, memory_reclaim_
         return false;
     }
     memory_reclaim_t *reclaimer = s_run.first;
-    bool done = trigger != MEMORY_RECLAIM_REFUSAL && enough(context); /* a caller that refuses has checked */
+    bool done = trigger != MEMORY_RECLAIM_REFUSAL && enough(context); /* the caller has already checked */
     while (!done && reclaimer != NULL) {
         if (reclaim_may_run(reclaimer, trigger, memory_of(caps)) &&
             (reclaimer->available == NULL || reclaimer->available() > 0)) {
@@ -296,7 +296,7 @@ esp_err_t memory_reclaim_watch(uint32_t caps, size_t size)
     return err;
 }
 
-/* Called by the memory manager in the task whose allocation failed, also while the flash cache is off. */
+/* Called by the memory manager in the task of the failed allocation, also while the flash cache is off. */
 static IRAM_ATTR void failed(uint32_t size, uint32_t caps, const char *function)
 {
     (void)function;
@@ -330,7 +330,7 @@ static void add_pending(pending_t *pending, uint32_t target, memory_reclaim_trig
     taskEXIT_CRITICAL(&s_lock);
 }
 
-/* In the monitor task, which must not run reclaimers: its stack is too small. */
+/* Runs in the monitor task, which must not run reclaimers, because its stack is too small. */
 static void observe(const memory_observation_t *observation)
 {
     const memory_stats_t *stats = observation->stats;

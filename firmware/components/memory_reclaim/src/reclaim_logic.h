@@ -7,7 +7,7 @@
 
 #include "memory_reclaim.h"
 
-/** Inserts a reclaimer behind those of the same or a lower cost. False: it is in the list already. */
+/** Inserts a reclaimer after those with the same or a lower cost. False: it is already in the list. */
 bool reclaim_insert(memory_reclaim_t **first, memory_reclaim_t *reclaimer);
 /** False: it is not in the list. */
 bool reclaim_remove(memory_reclaim_t **first, const memory_reclaim_t *reclaimer);
@@ -24,7 +24,7 @@ typedef struct {
     bool critical;
 } reclaim_level_t;
 
-/** Free bytes at which the level of a threshold is left, as in memory_thresholds_t. */
+/** Free bytes needed to leave the level of a threshold, as in memory_thresholds_t. */
 uint32_t reclaim_leave(uint32_t threshold);
 
 /**

@@ -1,9 +1,9 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Memory that Wi-Fi, lwIP and WebSocket use in the product. This firmware has no network; so that as much
- * memory is free as in the product, these blocks are allocated at boot and never freed. Kconfig sets their
- * sizes.
+ * Memory that Wi-Fi, lwIP and WebSocket use in the product. This firmware has no network. Instead it
+ * allocates these blocks at boot and never frees them, so that free memory matches the product. Kconfig sets
+ * their sizes.
  */
 #pragma once
 
@@ -27,7 +27,7 @@ typedef struct {
  *
  * @return
  *      - ESP_OK
- *      - ESP_ERR_NO_MEM: some allocations failed; the other blocks are held
+ *      - ESP_ERR_NO_MEM: some allocations failed; the other blocks stay allocated
  *      - ESP_ERR_INVALID_STATE: already called
  */
 esp_err_t network_model_start(void);

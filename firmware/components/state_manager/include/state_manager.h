@@ -31,7 +31,7 @@ extern "C" {
 #endif
 
 typedef enum {
-    SYSTEM_STATE_INIT, //!< No mode's drivers run: before the first mode, and if it could not be entered
+    SYSTEM_STATE_INIT, //!< No drivers run: before the first mode, and if the first mode could not be entered
     SYSTEM_STATE_CAMERA_STANDBY,
     SYSTEM_STATE_VOICE_ACTIVE,
     SYSTEM_STATE_ERROR,    //!< A change failed, and so did its undo
@@ -56,7 +56,7 @@ typedef struct {
 typedef struct {
     system_state_t state;
     system_state_t previous; //!< The state before the current one
-    bool busy;               //!< A request is pending or in progress
+    bool busy;               //!< A request is pending, or a change is in progress
     uint32_t transitions;    //!< Successful changes of state since boot
     uint32_t cycles;         //!< Successful changes from voice to camera mode since boot
     uint32_t failures;       //!< Failed and refused changes since boot
@@ -81,12 +81,12 @@ typedef struct {
 typedef void (*state_manager_started_t)(void);
 
 /**
- * Allocates the STT ring, which is never freed, and starts the task in state INIT. To be called after
+ * Allocates the STT ring, which is never freed, and starts the task in state INIT. Call it after
  * memory_manager_init(). If there is no memory for the ring, the task starts but refuses voice mode.
  * Registers a reclaimer that closes a TTS stream that has been played.
  *
  * started (NULL: none) is called when the first request is done, the calling task has ended, and its memory
- * is free: from then on the start-up no longer changes the heap.
+ * is free. After that, start-up no longer changes the heap.
  *
  * @return
  *      - ESP_OK
@@ -109,8 +109,8 @@ esp_err_t state_manager_start(state_manager_started_t started);
 esp_err_t state_manager_request(system_state_t to, uint32_t wait_ms);
 
 /**
- * Like state_manager_request(). If the change failed, *failed describes it, not the recovery that may have
- * followed. In all other cases failed->step is NULL.
+ * Like state_manager_request(). If the change failed, *failed describes the change, not a recovery after it.
+ * In all other cases failed->step is NULL.
  */
 esp_err_t state_manager_change(system_state_t to, uint32_t wait_ms, state_change_t *failed);
 
@@ -126,7 +126,8 @@ esp_err_t state_manager_get_ledger(transition_ledger_t *out);
  */
 const char *state_manager_step_name(system_state_t from, system_state_t to, size_t index);
 
-/** Sets the function that is told each step before it begins. To be called before state_manager_start(). */
+/** Sets the callback that gets the name of each step before it starts. Call it before
+ * state_manager_start(). */
 void state_manager_on_step(void (*on_step)(const char *step, bool undo));
 
 /**
@@ -142,8 +143,8 @@ void state_manager_on_step(void (*on_step)(const char *step, bool undo));
 esp_err_t state_manager_lock(system_state_t state, uint32_t timeout_ms);
 void state_manager_unlock(void);
 
-/** Sets the pauses (NULL: the Kconfig values) from the next change on. ESP_ERR_INVALID_ARG: a pause is too
- * long. */
+/** Sets the pauses (NULL: the Kconfig values), starting with the next change. ESP_ERR_INVALID_ARG: a pause is
+ * too long. */
 esp_err_t state_manager_set_settle(const state_manager_settle_t *settle);
 void state_manager_get_settle(state_manager_settle_t *out);
 

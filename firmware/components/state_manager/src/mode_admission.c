@@ -8,6 +8,7 @@
 #include "camera_controller.h"
 #include "esp_heap_caps.h"
 #include "memory_manager.h"
+#include "sdkconfig.h"
 #include "stt_pipeline.h"
 
 typedef struct {
@@ -30,6 +31,7 @@ static esp_err_t admit(const need_t *needs, size_t need_count, uint32_t caps, mo
     const char *names[MEMORY_PLACE_MAX];
     size_t numbers[MEMORY_PLACE_MAX];
     size_t count = 0;
+    size_t needed = 0;
     for (size_t n = 0; n < need_count; n++) {
         size_t blocks = 0;
         const size_t *block = needs[n].sizes(&blocks);
@@ -38,6 +40,7 @@ static esp_err_t admit(const need_t *needs, size_t need_count, uint32_t caps, mo
                 return ESP_ERR_INVALID_SIZE;
             }
             sizes[count] = block[i];
+            needed += block[i];
             names[count] = needs[n].block;
             numbers[count++] = i + 1;
         }
@@ -57,32 +60,44 @@ static esp_err_t admit(const need_t *needs, size_t need_count, uint32_t caps, mo
         .missing = placement.missing,
         .largest = placement.largest,
         .free = (uint32_t)heap_caps_get_free_size(caps),
+        .needed = (uint32_t)needed,
     };
     return ESP_ERR_NO_MEM;
 }
 
 #define NEEDS(table) (table), ARRAY_SIZE(table)
 
-esp_err_t mode_admit(system_state_t mode, mode_shortage_t *shortage)
+/** Checks the blocks that the mode's drivers allocate each time. */
+static esp_err_t admit_drivers(system_state_t mode, mode_shortage_t *shortage)
 {
     if (mode == SYSTEM_STATE_CAMERA_STANDBY) {
         esp_err_t err = admit(NEEDS(CAMERA_DMA), DMA_CAPS, shortage);
         return err == ESP_OK ? admit(NEEDS(CAMERA_PSRAM), PSRAM_CAPS, shortage) : err;
     }
-    if (mode == SYSTEM_STATE_VOICE_ACTIVE) {
-        /* Allocates the ring now if the allocation at boot failed. */
-        if (stt_pipeline_prepare() != ESP_OK) {
-            *shortage = (mode_shortage_t){
-                .block = "STT ring",
-                .caps = PSRAM_CAPS,
-                .number = 1,
-                .missing = STT_RING_SIZE,
-                .largest = (uint32_t)heap_caps_get_largest_free_block(PSRAM_CAPS),
-                .free = (uint32_t)heap_caps_get_free_size(PSRAM_CAPS),
-            };
-            return ESP_ERR_NO_MEM;
-        }
-        return admit(NEEDS(VOICE_DMA), DMA_CAPS, shortage);
-    }
-    return ESP_OK;
+    return mode == SYSTEM_STATE_VOICE_ACTIVE ? admit(NEEDS(VOICE_DMA), DMA_CAPS, shortage) : ESP_OK;
 }
+
+esp_err_t mode_admit(system_state_t mode, mode_shortage_t *shortage)
+{
+    /* Allocates the ring now if the allocation at boot failed. */
+    if (mode == SYSTEM_STATE_VOICE_ACTIVE && stt_pipeline_prepare() != ESP_OK) {
+        *shortage = (mode_shortage_t){
+            .block = "STT ring",
+            .caps = PSRAM_CAPS,
+            .number = 1,
+            .missing = STT_RING_SIZE,
+            .largest = (uint32_t)heap_caps_get_largest_free_block(PSRAM_CAPS),
+            .free = (uint32_t)heap_caps_get_free_size(PSRAM_CAPS),
+        };
+        return ESP_ERR_NO_MEM;
+    }
+    return admit_drivers(mode, shortage);
+}
+
+#if CONFIG_HOTPIN_MEM_OPTIMIZE
+bool mode_is_scattered(system_state_t mode)
+{
+    mode_shortage_t shortage;
+    return admit_drivers(mode, &shortage) == ESP_ERR_NO_MEM && shortage.needed <= shortage.free;
+}
+#endif

@@ -14,6 +14,7 @@ typedef struct {
     uint32_t missing;  /*!< Size of the missing block, bytes */
     uint32_t largest;  /*!< Largest free block, bytes */
     uint32_t free;     /*!< Total free bytes of that memory */
+    uint32_t needed;   /*!< Total bytes of the drivers' blocks in that memory */
 } mode_shortage_t;
 
 /**
@@ -23,3 +24,7 @@ typedef struct {
  * objects (about 1 KB in total) are not checked: if they do not fit, the step that allocates them fails.
  */
 esp_err_t mode_admit(system_state_t mode, mode_shortage_t *shortage);
+
+/** Whether the mode's drivers would not be admitted although the sum of free memory is enough for them. Only
+ * with CONFIG_HOTPIN_MEM_OPTIMIZE. */
+bool mode_is_scattered(system_state_t mode);

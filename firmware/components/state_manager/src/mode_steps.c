@@ -55,7 +55,7 @@ static bool stt_runs(void)
     return stats.running;
 }
 
-/* Cannot be undone: playback has been aborted. The next call of the stream's user fails, because no
+/* Cannot be undone, because playback has been aborted. The next call of the stream's owner fails, because no
  * stream is open. */
 static esp_err_t stop_tts(void)
 {
@@ -89,7 +89,7 @@ static const transition_step_t VOICE_DOWN[] = {
     {"stt.stop", stt_pipeline_stop, stt_pipeline_start},
     {"audio.stop", audio_driver_deinit, audio_driver_init},
 };
-/* The undo is the same pause: when a change is undone, it is between the same drivers. */
+/* The undo is the same pause, because it also comes between the old and the new drivers. */
 static const transition_step_t SETTLE_DOWN = {"settle.down", mode_settle_down, mode_settle_down};
 static const transition_step_t SETTLE_UP = {"settle.up", settle_up, NULL};
 
@@ -97,6 +97,7 @@ static const transition_step_t SETTLE_UP = {"settle.up", settle_up, NULL};
 
 _Static_assert(ARRAY_SIZE(VOICE_DOWN) + ARRAY_SIZE(CAMERA_UP) + 2 <= TRANSITION_STEPS_MAX, "voice to camera");
 _Static_assert(ARRAY_SIZE(CAMERA_DOWN) + ARRAY_SIZE(VOICE_UP) + 2 <= TRANSITION_STEPS_MAX, "camera to voice");
+_Static_assert(ARRAY_SIZE(VOICE_DOWN) + ARRAY_SIZE(VOICE_UP) + 2 <= TRANSITION_STEPS_MAX, "voice to voice");
 
 static size_t append(transition_step_t *steps, size_t count, const transition_step_t *more, size_t more_count)
 {
@@ -152,7 +153,7 @@ esp_err_t mode_take_down(void)
         note(stt_pipeline_stop(), &first);
     }
     watch_feed();
-    if (first == ESP_OK && audio_driver_is_initialized()) { /* otherwise a task may still use it */
+    if (first == ESP_OK && audio_driver_is_initialized()) { /* else a task may still use it */
         note(audio_driver_deinit(), &first);
     }
     if (camera_controller_is_initialized()) {

@@ -15,8 +15,8 @@ size_t mode_step_list(system_state_t from, system_state_t to, transition_step_t 
 /** True if exactly the drivers of this state are running. */
 bool mode_holds(system_state_t state);
 
-/** Stops all running drivers, even if one cannot be stopped; audio only if no task uses it any more. @return
- * the first error */
+/** Stops all running drivers, even if one cannot be stopped; stops audio only if no task uses it any more.
+ * @return the first error */
 esp_err_t mode_take_down(void);
 
 void mode_settle_set(const state_manager_settle_t *settle);

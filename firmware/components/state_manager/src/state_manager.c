@@ -17,6 +17,9 @@
 #include "freertos/semphr.h"
 #include "freertos/task.h"
 #include "memory_manager.h"
+#if CONFIG_HOTPIN_MEM_OPTIMIZE
+#include "memory_optimize.h"
+#endif
 #if CONFIG_HOTPIN_MEM_RECLAIM
 #include "memory_reclaim.h"
 #endif
@@ -89,6 +92,11 @@ static system_state_t present_state(void)
     return s_sm.info.state; /* no lock: only the state task writes it */
 }
 
+static bool is_mode(system_state_t state)
+{
+    return state == SYSTEM_STATE_CAMERA_STANDBY || state == SYSTEM_STATE_VOICE_ACTIVE;
+}
+
 /* --- Result of a change --- */
 
 static void set_state(system_state_t state)
@@ -130,16 +138,14 @@ static uint32_t begin_change(system_state_t to)
     return now_ms();
 }
 
-/* The modes have a memory use of their own to compare samples with. */
+/* Each mode has its own memory use, which samples are compared with. */
 static void name_state(void)
 {
     system_state_t state = present_state();
-    bool mode = state == SYSTEM_STATE_CAMERA_STANDBY || state == SYSTEM_STATE_VOICE_ACTIVE;
-    memory_manager_set_state(mode ? state_manager_name(state) : NULL);
+    memory_manager_set_state(is_mode(state) ? state_manager_name(state) : NULL);
 }
 
-/** Finishes a change. To be called after the state is set, so that a receiver of the event finds the board in
- * it. */
+/** Finishes a change. Call it after the state is set, so that the state is valid when the event arrives. */
 static esp_err_t end_change(uint32_t start_ms)
 {
     state_change_t *change = &s_now.change;
@@ -184,8 +190,7 @@ static esp_err_t enter_step(const char *step, bool undo)
 {
     watch_feed();
     if (undo) {
-        memory_manager_first_failure(); /* ends the watch: failures in an undo must not hide that of the step
-                                         */
+        memory_manager_first_failure(); /* ends the watch: an undo's failure must not hide the step's */
     } else {
         memory_manager_watch_failures();
     }
@@ -295,14 +300,9 @@ static esp_err_t check_admission(system_state_t to)
     return fail_at(STEP_ADMISSION, err);
 }
 
-/** Changes from a known state to the requested one, or undoes the change. If the undo fails, the state is
- * ERROR. */
-static esp_err_t change_state(system_state_t to)
+/** Runs the steps between two known states, or undoes them. If the undo fails, the state is ERROR. */
+static esp_err_t run_change(system_state_t from, system_state_t to)
 {
-    system_state_t from = present_state();
-    if (check_admission(to) != ESP_OK) {
-        return s_now.change.err;
-    }
     run_steps(from, to);
     system_state_t state = s_now.end == TRANSITION_DONE ? to : from;
     if (s_now.end != TRANSITION_STUCK && !mode_holds(state)) {
@@ -315,6 +315,14 @@ static esp_err_t change_state(system_state_t to)
         memory_manager_log_stats("After Error Recovery");
     }
     return s_now.change.err;
+}
+
+static esp_err_t change_state(system_state_t to)
+{
+    if (check_admission(to) != ESP_OK) {
+        return s_now.change.err;
+    }
+    return run_change(present_state(), to);
 }
 
 /* A mode should use the same memory each time: the free memory after its first entry is its baseline. The
@@ -411,7 +419,18 @@ static esp_err_t change_locked(system_state_t to)
     }
 }
 
-/** @return the result of the change, not of a recovery after it */
+/** Ends a change, and leaves the error state if the change has ended in it. @return the result of the change,
+ * not of a recovery after it */
+static state_change_t end_and_recover(system_state_t from, uint32_t start_ms)
+{
+    end_change(start_ms);
+    state_change_t change = s_now.change;
+    if (from != SYSTEM_STATE_ERROR && present_state() == SYSTEM_STATE_ERROR) {
+        recover_by_itself(from);
+    }
+    return change;
+}
+
 static state_change_t change_or_recover(system_state_t to)
 {
     system_state_t from = present_state();
@@ -422,11 +441,7 @@ static state_change_t change_or_recover(system_state_t to)
     }
     s_changing = xTaskGetCurrentTaskHandle();
     change_locked(to);
-    end_change(start_ms);
-    state_change_t change = s_now.change;
-    if (from != SYSTEM_STATE_ERROR && present_state() == SYSTEM_STATE_ERROR) {
-        recover_by_itself(from);
-    }
+    state_change_t change = end_and_recover(from, start_ms);
     s_changing = NULL;
     xSemaphoreGive(s_sm.drivers);
     return change;
@@ -455,6 +470,72 @@ static void settle(const request_t *request, state_change_t outcome)
     unguard();
 }
 
+/* --- Automatic optimisation --- */
+
+#if CONFIG_HOTPIN_MEM_OPTIMIZE
+/* With the drivers locked. Captured sound that nobody reads counts as no use. */
+static bool are_drivers_idle(void)
+{
+    tts_decoder_info_t stream;
+    tts_decoder_get_info(&stream);
+    return stream.state == TTS_DECODER_CLOSED &&
+           (present_state() != SYSTEM_STATE_VOICE_ACTIVE || !stt_pipeline_is_read());
+}
+
+static bool reserve_drivers(void)
+{
+    if (!is_mode(present_state()) || uxQueueMessagesWaiting(s_sm.mailbox) > 0 ||
+        xSemaphoreTake(s_sm.drivers, 0) != pdTRUE) {
+        return false;
+    }
+    if (!are_drivers_idle()) {
+        xSemaphoreGive(s_sm.drivers);
+        return false;
+    }
+    s_changing = xTaskGetCurrentTaskHandle();
+    guard();
+    s_sm.info.busy = true;
+    unguard();
+    return true;
+}
+
+static void release_drivers(void)
+{
+    s_changing = NULL;
+    xSemaphoreGive(s_sm.drivers);
+    guard();
+    s_sm.info.busy = s_sm.settled != s_sm.asked;
+    unguard();
+}
+
+/* Restarts the drivers of the present mode, so that their blocks move together. */
+static esp_err_t restart_drivers(void)
+{
+    system_state_t mode = present_state();
+    uint32_t start_ms = begin_change(mode);
+    memory_manager_log_stats("Before Driver Restart");
+    if (run_change(mode, mode) == ESP_OK) {
+        memory_manager_log_stats("After Driver Restart");
+    }
+    return end_and_recover(mode, start_ms).err;
+}
+
+static bool is_other_mode_scattered(void)
+{
+    system_state_t mode = present_state();
+    return is_mode(mode) &&
+           mode_is_scattered(mode == SYSTEM_STATE_CAMERA_STANDBY ? SYSTEM_STATE_VOICE_ACTIVE
+                                                                 : SYSTEM_STATE_CAMERA_STANDBY);
+}
+
+static const memory_optimize_hooks_t OPTIMIZE_HOOKS = {
+    .begin = reserve_drivers,
+    .restart = restart_drivers,
+    .end = release_drivers,
+    .is_scattered = is_other_mode_scattered,
+};
+#endif
+
 /* Once, after the first request. */
 static void finish_start(void)
 {
@@ -481,6 +562,9 @@ static void state_task(void *arg)
         }
 #if CONFIG_HOTPIN_MEM_RECLAIM
         memory_reclaim_run_pending();
+#endif
+#if CONFIG_HOTPIN_MEM_OPTIMIZE
+        memory_optimize_run_pending();
 #endif
         watch_feed();
     }
@@ -569,6 +653,12 @@ esp_err_t state_manager_start(state_manager_started_t started)
     if (register_reclaimer() != ESP_OK) {
         ESP_LOGW(TAG, "No slot for the reclaimer of played streams");
     }
+#if CONFIG_HOTPIN_MEM_OPTIMIZE
+    err = memory_optimize_start(&OPTIMIZE_HOOKS);
+    if (err != ESP_OK) {
+        ESP_LOGW(TAG, "No automatic optimisation: %s", esp_err_to_name(err));
+    }
+#endif
     return ESP_OK;
 }
 

@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Speech to text: a task that copies samples from the microphone into a ring in PSRAM, from which the
- * network side reads. The ring is allocated once and never freed; the task runs from start to stop.
+ * Speech to text: a task that copies samples from the microphone into a ring in PSRAM; the network side reads
+ * from the ring. The ring is allocated once and never freed; the task runs from start to stop.
  *
  * Only one task (the state manager's) may call prepare, start and stop. Only one task at a time may read.
  */
@@ -71,6 +71,9 @@ bool stt_pipeline_is_started(void);
  * @return ESP_OK; ESP_ERR_INVALID_ARG: data or got is NULL; ESP_ERR_INVALID_STATE: the ring does not exist
  */
 esp_err_t stt_pipeline_read(void *data, size_t len, size_t *got);
+
+/** @brief False if the ring is full: nobody has read for 2 s, and sound is dropped. Any task may call it. */
+bool stt_pipeline_is_read(void);
 
 /** @brief Statistics since start; after stop, the statistics of the last run. Any task may call it. */
 void stt_pipeline_get_stats(stt_pipeline_stats_t *out);

@@ -27,6 +27,7 @@ static const char *TAG = "STT";
 /* 8BIT, because the ring is written byte by byte: other memory may allow 32-bit accesses only. */
 #define RING_CAPS (MALLOC_CAP_SPIRAM | MALLOC_CAP_8BIT)
 #define CHUNK_SAMPLES 512 /* 32 ms */
+#define CHUNK_BYTES (CHUNK_SAMPLES * sizeof(int16_t))
 #define READ_TIMEOUT_MS 200
 #define STOP_TIMEOUT_MS 2000
 
@@ -79,7 +80,7 @@ static void capture(audio_worker_t *worker)
 {
     while (!audio_worker_must_stop(worker)) {
         size_t got = 0;
-        esp_err_t err = audio_driver_read(s_chunk, CHUNK_SAMPLES * sizeof(s_chunk[0]), &got, READ_TIMEOUT_MS);
+        esp_err_t err = audio_driver_read(s_chunk, CHUNK_BYTES, &got, READ_TIMEOUT_MS);
         take_in(s_chunk, got / sizeof(s_chunk[0]));
         if (err != ESP_OK) {
             s_stats.read_errors++;
@@ -167,6 +168,11 @@ esp_err_t stt_pipeline_read(void *data, size_t len, size_t *got)
                         "no ring: call stt_pipeline_prepare() first");
     *got = audio_ring_read(&s_ring, data, len);
     return ESP_OK;
+}
+
+bool stt_pipeline_is_read(void)
+{
+    return s_memory != NULL && audio_ring_room(&s_ring) >= CHUNK_BYTES;
 }
 
 void stt_pipeline_get_stats(stt_pipeline_stats_t *out)

@@ -10,5 +10,5 @@
 
 /** Core of the tasks that start drivers. The drivers' interrupts therefore run on it as well. */
 #define TASK_CORE_DRIVERS 0
-/** Core of the tasks that copy audio samples: if there are two, the one without the drivers' interrupts. */
+/** Core of the tasks that copy audio samples: on two cores, the core without the drivers' interrupts. */
 #define TASK_CORE_SOUND (CONFIG_FREERTOS_NUMBER_OF_CORES - 1)

@@ -1,11 +1,12 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Waits until the memory of deleted tasks is free. An idle task frees the stack and control block of a task
- * that deleted itself, some time later. Code that reports free memory, or the end of an operation, waits for
+ * Waits until the memory of deleted tasks is free. If a task deletes itself, an idle task frees its stack and
+ * control block some time later. Code that reports free memory, or the end of an operation, must wait for
  * that first.
  *
- * Any task may call these functions, but not an interrupt. The idle tasks must be able to run meanwhile.
+ * Any task may call these functions, but not an interrupt. The idle tasks must be able to run during
+ * the wait.
  */
 #pragma once
 

@@ -1,7 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Converts integers to text without printf, which needs too much stack for a 2 KB task. Pure: no IDF header.
+ * Converts integers to text without printf, because printf needs too much stack for a 2 KB task. Pure: no IDF
+ * header.
  */
 #pragma once
 

@@ -30,13 +30,13 @@ extern "C" {
 
 /* --- Starting --- */
 
-/** Saves the current free heap (free_at_main). To be called first in app_main. */
+/** Saves the current free heap (free_at_main). Call it first in app_main. */
 void telemetry_mark_start(void);
 
 /**
  * Installs the UART driver (transmit ring of CONFIG_HOTPIN_UART_TX_RING bytes) under stdout, draws a random
- * boot id, and counts the boot in NVS (namespace "hotpin", key "boots"). Call nvs_flash_init() before;
- * without NVS the count is 0. Sends no record.
+ * boot id, and counts the boot in NVS (namespace "hotpin", key "boots"). Call nvs_flash_init() first; without
+ * NVS the count is 0. Does not send a record.
  *
  * @return
  *      - ESP_OK
@@ -121,7 +121,7 @@ void telemetry_unlock(void);
  * it. */
 char *telemetry_scratch(void);
 /**
- * Writes text, whose lines end in "\r\n". Call it with the lock held. Blocks while the transmit ring is
+ * Writes text; its lines must end in "\r\n". Call it with the lock held. Blocks while the transmit ring is
  * full.
  */
 void telemetry_write(const char *text, size_t len);

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * The commits that the firmware is built from.
+ * Git commits of the firmware and of ESP-IDF.
  */
 #include "build_origin.h"
 

@@ -1,11 +1,11 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * The commits that the firmware is built from.
+ * Git commits of the firmware and of ESP-IDF.
  */
 #pragma once
 
-/** In the image's constants, where hotpin_hil/boards/origin.py finds it by its mark. Texts end with a NUL. */
+/** A constant in the image; hotpin_hil/boards/origin.py finds it by its mark. Strings end with a NUL. */
 typedef struct {
     char mark[20];
     char commit[44];     //!< 40 hex digits; empty if the sources were not in git

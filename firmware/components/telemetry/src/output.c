@@ -4,7 +4,7 @@
  * Writes stdout to the UART driver in large pieces.
  *
  * ESP-IDF's VFS passes stdout's characters to the driver one by one. The driver stores two items in its ring
- * for each write: a description of 12 bytes and the data, each with a header of 8 bytes. So a character takes
+ * for each write: a 12-byte description and the data, each with an 8-byte header. So a character takes
  * 32 bytes, and a 4 KB ring is full after 128 characters: a statistics box would delay every other task's
  * line by 230 ms. In pieces of up to 512 bytes the box takes about 3 KB of the ring, which leaves room for
  * log lines.
@@ -118,8 +118,8 @@ bool telemetry_has_room(size_t len)
 }
 
 /*
- * vprintf for ESP_LOGx: formats the line under the lock, then writes it in one piece. Unlike in vprintf,
- * formatting and writing use the caller's stack one after the other, not at the same time.
+ * vprintf for ESP_LOGx: formats the line under the lock, then writes it in one piece. Unlike vprintf, it
+ * needs the caller's stack for formatting and writing one after the other, not at the same time.
  */
 static int log_vprintf(const char *format, va_list args)
 {

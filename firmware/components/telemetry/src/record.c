@@ -240,7 +240,7 @@ esp_err_t telemetry_record_finish(telemetry_record_t *r, uint32_t time_ms, const
     if (r->overflow) {
         return ESP_ERR_INVALID_SIZE;
     }
-    /* The following fits into the reserved space. */
+    /* The following text fits into the reserved space. */
     number_u32(number, time_ms);
     if (r->comma) {
         put_bytes(r, ",", 1, 1);

@@ -41,7 +41,7 @@ typedef struct {
 typedef struct {
     esp_err_t result;     /*!< ESP_OK when the last sample was played; otherwise see tts_decoder_play() */
     uint32_t samples;     /*!< frames that the audio driver took, at 16 kHz; unless result is ESP_OK, the last
-                               AUDIO_PLAYBACK_LATENCY_MS of them may not have been played yet */
+                               AUDIO_PLAYBACK_LATENCY_MS of them may not have been played */
     uint32_t duration_ms; /*!< from the first sample to the end */
 } tts_playback_t;
 
@@ -66,7 +66,7 @@ typedef void (*tts_decoder_done_t)(const tts_playback_t *playback, void *context
 esp_err_t tts_decoder_open(uint32_t stream_bytes);
 
 /**
- * @brief Appends all of the data to the stream, or none.
+ * @brief Appends either all of the data to the stream, or nothing.
  *
  * @return
  *      - ESP_OK
@@ -79,7 +79,7 @@ esp_err_t tts_decoder_write(const void *data, size_t size);
 /**
  * @brief Starts playing the stream, including data written later, and returns at once.
  *
- * Takes two audio chunks (audio_chunk.h) and allocates a task; close gives them back. The stream is checked
+ * Takes two audio chunks (audio_chunk.h) and allocates a task; close frees them. The stream is checked
  * while it is played. The result is passed to done and, until close, returned by tts_decoder_get_playback():
  *      - ESP_OK: all samples were played
  *      - ESP_ERR_INVALID_RESPONSE: the stream is malformed (the log has the details)

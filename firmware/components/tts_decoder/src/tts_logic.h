@@ -19,7 +19,7 @@ typedef enum {
 tts_admission_t tts_admit(uint32_t psram_free, bool block_available);
 
 /**
- * True if `size` more bytes fit into the free part of the buffer (`room`), and, after the `written` bytes,
- * into the announced length (`stream_bytes`; 0: none).
+ * True if `size` more bytes fit into the free part of the buffer (`room`), and into the rest of the announced
+ * length: `stream_bytes` (0: unknown) minus `written`.
  */
 bool tts_write_fits(uint32_t written, uint32_t stream_bytes, uint32_t room, size_t size);

@@ -43,10 +43,10 @@ typedef struct {
     /* private to the parser */
     uint32_t offset;   /*!< bytes parsed */
     uint32_t skip;     /*!< bytes to skip */
-    uint64_t riff_end; /*!< offset at which the file ends, from its RIFF length */
+    uint64_t riff_end; /*!< offset of the end of the file, from its RIFF length */
     uint32_t stream_bytes;
     uint8_t part; /*!< the part being collected */
-    uint8_t have; /*!< bytes collected of that part */
+    uint8_t have; /*!< number of collected bytes of that part */
     uint32_t chunk_size;
     uint8_t piece[16];
 } wav_parser_t;

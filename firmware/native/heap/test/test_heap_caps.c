@@ -284,7 +284,7 @@ static void test_wrong_frees_panic_in_words(void)
 
 static void test_code_memory(void)
 {
-    /* IRAM is used first. D/IRAM returns an address on the instruction bus, whose block free() must find. */
+    /* IRAM is used first. D/IRAM returns an address on the instruction bus; free() must find its block. */
     void *iram = heap_caps_malloc(19456, MALLOC_CAP_EXEC);
     CHECK((uintptr_t)iram >= 0x4009AD60 && (uintptr_t)iram < 0x400A0000);
     size_t free_bytes = heap_caps_get_free_size(MALLOC_CAP_DMA);

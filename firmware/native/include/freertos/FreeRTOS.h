@@ -4,8 +4,8 @@
  * Host version of FreeRTOS.h.
  *
  * The Static*_t objects only have to be large enough for this runtime's objects; no code may depend on their
- * size. A kernel object is charged to the modelled heap with its size on the ESP32, wherever the host's
- * object is.
+ * size. A kernel object is charged to the modelled heap with its size on the ESP32, no matter where the
+ * host's object is.
  */
 #pragma once
 

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Host version of ESP-IDF's soc/soc_caps.h: the few capabilities of the ESP32 that are used.
+ * Host version of ESP-IDF's soc/soc_caps.h: the few ESP32 capabilities that the build uses.
  */
 #pragma once
 

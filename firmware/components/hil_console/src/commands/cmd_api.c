@@ -60,7 +60,8 @@ static size_t s_out_count;
 static atomic_bool s_go;         /* ends a blocked callback */
 static atomic_bool s_is_blocked; /* a callback waits for it */
 
-/** Blocks the caller until mem.callbacks go=1, so that a test can see what it holds up. */
+/** Blocks the caller until mem.callbacks go=1, so that a test can see which tasks a blocked callback
+ * delays. */
 static esp_err_t block(void)
 {
     esp_err_t err = ESP_ERR_TIMEOUT;
@@ -108,8 +109,8 @@ static esp_err_t panic_now(void)
     abort();
 }
 
-/* X(name, call): calls that the first callback can make. The test requires each of them that returns to
- * return ESP_OK. */
+/* X(name, call): calls that the first callback can make. The test requires ESP_OK from each call that
+ * returns. */
 #define CALLBACK_CALLS(X)                                                                   \
     X(allocate, allocate())                                                                 \
     X(block, block())                                                                       \
@@ -347,7 +348,7 @@ static esp_err_t fail_in_critical_section(void)
         use(&thresholds);                                             \
     })
 
-/* Contradictory thresholds, refused by memory_manager_init() and memory_manager_set_thresholds() alike. */
+/* Contradictory thresholds, which both memory_manager_init() and memory_manager_set_thresholds() refuse. */
 #define THRESHOLD_CASES(X, prefix, use)                                                         \
     X(prefix##internal_critical_above_warning, WITH(use, internal_ram_critical, 50 * 1024 + 1)) \
     X(prefix##dma_critical_above_warning, WITH(use, dma_capable_critical, 35 * 1024 + 1))       \

@@ -9,6 +9,7 @@
 #include "console_snapshots.h"
 #include "esp_timer.h"
 #include "memory_manager.h"
+#include "memory_optimize.h"
 #include "sdkconfig.h"
 
 #define FIELD_SIZE 48 /* bytes of one member: quotes, name, colon, number, comma */
@@ -214,9 +215,36 @@ static esp_err_t mem_baseline(const console_request_t *request, console_reply_t 
     return ESP_OK;
 }
 
+#if CONFIG_HOTPIN_MEM_OPTIMIZE
+#define AUTO_ARGUMENT "[auto=on|off]"
+
+static esp_err_t set_auto_optimize(const char *automatic, console_reply_t *reply)
+{
+    memory_optimize_state_t state;
+    memory_manager_set_auto_optimize(strcmp(automatic, "on") == 0);
+    memory_optimize_get(&state);
+    telemetry_bool(console_room(reply, FIELD_SIZE), "auto", state.enabled);
+    telemetry_bool(console_room(reply, FIELD_SIZE), "gave_up", state.gave_up);
+    console_u32(reply, "attempts", state.attempts);
+    console_u32(reply, "helped", state.helped);
+    console_u32(reply, "check_us", state.check_us);
+    console_u32(reply, "bytes_static", (uint32_t)memory_optimize_static_size());
+    return ESP_OK;
+}
+#else
+#define AUTO_ARGUMENT ""
+#endif
+
 static esp_err_t mem_optimize(const console_request_t *request, console_reply_t *reply)
 {
+#if CONFIG_HOTPIN_MEM_OPTIMIZE
+    const char *automatic = console_arg(request, "auto");
+    if (automatic != NULL) {
+        return set_auto_optimize(automatic, reply);
+    }
+#else
     (void)request;
+#endif
     memory_optimize_report_t report;
     esp_err_t err = memory_manager_optimize_report(&report);
     if (err != ESP_OK) {
@@ -308,7 +336,8 @@ static const console_command_t COMMANDS[] = {
     {"mem.place", "caps=CAPS sizes=SIZES", mem_place,
      "check whether all these blocks can be allocated together"},
     {"mem.baseline", "[set=1] [state=TEXT]", mem_baseline, "get the baseline (of a state), or set it"},
-    {"mem.optimize", "", mem_optimize, "advice on pressure and fragmentation; runs the reclaimers"},
+    {"mem.optimize", AUTO_ARGUMENT, mem_optimize,
+     "advice on pressure and fragmentation; runs the reclaimers; auto= only switches automatic optimisation"},
     {"mem.events", "[since=N]", mem_events,
      "warnings, recoveries and failed allocations after sequence number since="},
     {"mem.self", "", mem_self, "memory used by the memory manager itself"},

@@ -16,7 +16,7 @@
 /* Longest change, including undo and recovery. */
 #define MODE_WAIT_MS 30000
 
-/* Longer than a capture takes. A mode change in progress may take longer still: the command then fails. */
+/* Longer than a capture takes. If a mode change in progress takes even longer, the command fails. */
 #define LOCK_MS 5000
 
 #define TEXT_SIZE 40
@@ -60,7 +60,7 @@ static esp_err_t mode_get(const console_request_t *request, console_reply_t *rep
     return ESP_OK;
 }
 
-/** Replies the error of a request for which no step failed. */
+/** Replies with the error of a request that failed before any step ran. */
 static esp_err_t fail_without_step(console_reply_t *reply, esp_err_t err, system_state_t now)
 {
     if (err == ESP_ERR_TIMEOUT) {
@@ -71,7 +71,7 @@ static esp_err_t fail_without_step(console_reply_t *reply, esp_err_t err, system
                                                      : "superseded by a later request");
 }
 
-/** Replies the error with the failed step and, if memory was missing, the block. */
+/** Replies with the error, the failed step and, if memory was missing, the block. */
 static esp_err_t fail_with_change(console_reply_t *reply, esp_err_t err, const state_change_t *failed)
 {
     reply->key = "step";

@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * mem.pool: the pools. For tests: one pool of their own, wrong calls, calls from an interrupt, and a load
- * that allocates as speech does, from a pool or from the heap.
+ * mem.pool: the pools. For tests: a test pool, wrong calls, calls from an interrupt, and a load with the
+ * allocation pattern of speech, from a pool or from the heap.
  */
 #include <stdio.h>
 #include <string.h>
@@ -92,7 +92,7 @@ static esp_err_t create(const console_request_t *request, console_reply_t *reply
     return ESP_OK;
 }
 
-/** Adds the addresses of the blocks that were taken. */
+/** Adds the addresses of the taken blocks. */
 static void take(console_reply_t *reply, uint32_t count)
 {
     console_array_begin(reply, "at");
@@ -107,7 +107,7 @@ static void take(console_reply_t *reply, uint32_t count)
     console_container_end(reply);
 }
 
-/** Gives the blocks back that were taken first. */
+/** Gives back the oldest blocks. */
 static esp_err_t give(uint32_t count)
 {
     esp_err_t err = ESP_OK;
@@ -118,7 +118,7 @@ static esp_err_t give(uint32_t count)
     return err;
 }
 
-/** Calls memory_pool_free() as it must not be called. @return what it returned */
+/** Calls memory_pool_free() wrongly. @return its return value */
 static esp_err_t misuse(const char *how)
 {
     static uint32_t s_foreign[4];
@@ -224,8 +224,8 @@ static void play_chunk(stream_t *stream)
     }
 }
 
-/** Plays of mixed lengths in chunks of mixed sizes. Every tenth leaves an object that is kept, as a cache
- * does.
+/** Plays of mixed lengths in chunks of mixed sizes. Every tenth play leaves an object allocated, as a cache
+ * would.
  */
 static esp_err_t plays(const console_request_t *request, console_reply_t *reply)
 {

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * mem.profile: who holds memory, by call site or by task. Only with CONFIG_HOTPIN_MEM_PROFILE.
+ * mem.profile: memory in use, by call site or by task. Only with CONFIG_HOTPIN_MEM_PROFILE.
  */
 #include <string.h>
 
@@ -43,7 +43,7 @@ static void add_sites(console_reply_t *reply, bool since)
     console_array_begin(reply, "sites");
     memory_profile_site_t site;
     for (size_t i = 0; memory_profile_get_site(i, &site); i++) {
-        /* Each free follows an allocation, but that may be older than the mark. */
+        /* The freed block may have been allocated before the mark. */
         if (since && site.allocations_since_mark == 0 && site.blocks_since_mark == 0) {
             continue;
         }
@@ -132,7 +132,7 @@ static esp_err_t mem_profile(const console_request_t *request, console_reply_t *
 
 static const console_command_t COMMANDS[] = {
     {"mem.profile", "[by=site|task] [since=mark] [mark=1] [cost=N]", mem_profile,
-     "who holds memory, by call site (default) or task; since=mark: what changed since mark=1; cost=: time N "
+     "memory in use, by call site (default) or task; since=mark: changes since mark=1; cost=: time N "
      "pairs of allocation and free"},
 };
 

@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * mem.reclaim: the reclaimers and their uses. For tests: reclaimers that free a real block, and requests for
- * memory as a component makes them.
+ * mem.reclaim: the reclaimers and their uses. For tests: reclaimers that free a real block, and memory
+ * requests like those of a component.
  */
 #include <stdio.h>
 #include <string.h>

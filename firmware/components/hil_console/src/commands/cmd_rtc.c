@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * sys.rtc: damages the RTC memory whose content survives a reset, as radiation or a low voltage may do.
+ * sys.rtc: damages the RTC memory that survives a reset, as radiation or a low voltage could.
  */
 #include <string.h>
 

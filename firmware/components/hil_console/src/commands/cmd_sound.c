@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * audio.tap: digests of what was played and recorded. stt.read: the recorded samples themselves.
+ * audio.tap: digests of the played and the recorded samples. stt.read: the recorded samples themselves.
  */
 #include "console.h"
 #include "sound_tap.h"

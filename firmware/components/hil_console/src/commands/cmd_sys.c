@@ -47,7 +47,7 @@ static void add_priorities(console_reply_t *reply)
     for (size_t i = 0; i < ARRAY_SIZE(PERMANENT); i++) {
         add_priority(reply, PERMANENT[i]);
     }
-    /* With the lock no driver ends its task. */
+    /* While this task holds the lock, no driver ends its task. */
     if (state_manager_lock(SYSTEM_STATE_ANY, 0) == ESP_OK) {
         for (size_t i = 0; i < ARRAY_SIZE(OF_A_MODE); i++) {
             add_priority(reply, OF_A_MODE[i]);
@@ -105,7 +105,7 @@ static void hold_output(void *arg)
 static uint32_t s_hold_ms;
 static TaskFunction_t s_hold;
 
-/* After the reply, because nothing is written while the output is held. */
+/* After the reply, because nothing can be written while the output lock is held. */
 static void start_to_hold(void)
 {
     if (xTaskCreate(s_hold, "lock", LOCK_STACK, (void *)(uintptr_t)s_hold_ms, LOCK_PRIORITY, NULL) !=

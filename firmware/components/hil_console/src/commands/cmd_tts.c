@@ -82,7 +82,7 @@ static esp_err_t tts_write(const console_request_t *request, console_reply_t *re
     return ESP_OK;
 }
 
-/** Called by the playback task, whose stack is large enough to send a record. */
+/** Called by the playback task. Its stack is large enough to send a record. */
 static void playback_done(const tts_playback_t *playback, void *context)
 {
     (void)context;

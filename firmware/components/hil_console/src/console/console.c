@@ -198,7 +198,7 @@ static void begin_error(console_reply_t *reply, const char *err)
     telemetry_str(&reply->record, "err", err);
 }
 
-/** Adds a string without splitting it; begins another record if this one has no room for it. */
+/** Adds a string without splitting it; starts another record if the current record has no room for it. */
 static void add_whole(console_reply_t *reply, const char *err, const char *name, const char *text,
                       size_t length)
 {

@@ -89,7 +89,7 @@ static bool key_of_argument(const char *usage, piece_t line, piece_t typed, size
     return false;
 }
 
-/** Completes a value: one of the words of `a|b|c`, or the 1 that a key like `wait` takes. Values of other
+/** Completes a value: one of the words of `a|b|c`, or 1 for a key like `wait`. Values of other
  * types have no completions. */
 static bool word_of_value(const console_usage_item_t *item, piece_t typed, size_t index,
                           line_editor_word_t *word)

@@ -94,8 +94,8 @@ static crc_state_t check_crc(const char *text, size_t length, size_t *body)
     return length - star == CRC_DIGITS && crc_follows(text, *body, 1) ? CRC_RIGHT : CRC_WRONG;
 }
 
-/** FNV-1a. 32 bits are plenty: a hash is compared only with those of the few kept replies, and only if the id
- * is the same. */
+/** FNV-1a. 32 bits are plenty: a hash is compared only with the few cached replies, and only if the id
+ * matches. */
 static uint32_t hash_text(const char *text, size_t length)
 {
     uint32_t hash = 2166136261u;

@@ -113,7 +113,7 @@ static void write_inline(text_t *text, unsigned depth)
     }
 }
 
-/** True if each element needs a line of its own: in a non-empty object, or an array of arrays or objects. */
+/** True if each element gets a separate line: in a non-empty object, or an array of arrays or objects. */
 static bool needs_lines(const text_t *text)
 {
     if (text->end - text->at < 2) {

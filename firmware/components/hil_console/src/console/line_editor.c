@@ -225,7 +225,7 @@ static void history_pop(line_editor_t *editor)
     editor->history_used = (size_t)(history_line(editor, 1) - editor->history);
 }
 
-/** Ends the recall of earlier lines: drops the newest entry, which is the line that was being edited. */
+/** Ends the recall of earlier lines: drops the newest entry, which is the edited line. */
 static void history_leave(line_editor_t *editor)
 {
     if (editor->history_at > 0) {

@@ -9,7 +9,7 @@
  * - It allocates from the heap under test for each line, redraw, history entry and completion; esp_console
  *   allocates for each command, argtable3 for each argument.
  * - Before each line it reads up to 31 bytes as the terminal's cursor position, so a request is lost.
- * - It echoes requests, and shows its prompt from boot on.
+ * - It echoes requests, and shows its prompt at boot.
  * - It blocks inside read(), with the line in local variables, so another task cannot hide the line before it
  *   logs and show it again afterwards.
  * - It writes through stdout, which takes 32 bytes of the driver's ring for each character.
@@ -68,8 +68,7 @@ typedef struct {
     size_t stale; /*!< number of characters after them to erase from the screen */
     char history[LINE_EDITOR_HISTORY_SIZE]; /*!< strings, oldest first */
     size_t history_used;
-    size_t history_at; /*!< age of the recalled line, 1 for the newest, which is the line that was being
-                          edited; 0: no line is recalled */
+    size_t history_at; /*!< age of the recalled line; 1: the edited line; 0: no line is recalled */
 } line_editor_t;
 
 /**
@@ -88,7 +87,7 @@ void line_editor_refresh(line_editor_t *editor);
  */
 void line_editor_next(line_editor_t *editor, bool by_program);
 
-/** Hides prompt and line before other output. @return the text to write for that, "" for none */
+/** Hides prompt and line before other output. @return the text that hides them; "" if nothing is shown */
 const char *line_editor_hide(line_editor_t *editor);
 
 /** Shows prompt and line again below other output. */

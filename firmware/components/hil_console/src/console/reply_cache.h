@@ -1,11 +1,11 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Cache of the last replies, sent again when the host repeats a request whose reply was lost. Console task
- * only.
+ * Cache of the last replies. If a reply is lost, the host repeats the request, and gets the cached reply.
+ * Console task only.
  *
- * Pure: no IDF header. Keeps the last REPLY_CACHE_ENTRIES replies, or as many of the newest as fit into
- * REPLY_CACHE_SIZE bytes. Only a query can have a longer reply; a repeated query is executed again.
+ * Pure: no IDF header. Keeps the newest replies, at most REPLY_CACHE_ENTRIES and at most REPLY_CACHE_SIZE
+ * bytes. Only a query can have a longer reply; a repeated query is executed again.
  */
 #pragma once
 
@@ -23,8 +23,8 @@ void reply_cache_begin(uint16_t id, uint32_t hash);
 void reply_cache_add(const char *line, size_t length);
 
 /**
- * @brief Reads a kept reply in pieces.
+ * @brief Reads a cached reply in pieces.
  * @param offset bytes of the reply read so far
- * @return bytes written to `out`, whole lines only; 0 at the end, or if the reply is not kept
+ * @return bytes written to `out`, whole lines only; 0 at the end, or if the reply is not cached
  */
 size_t reply_cache_read(uint16_t id, uint32_t hash, size_t offset, char *out, size_t size);

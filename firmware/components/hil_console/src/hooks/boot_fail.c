@@ -59,7 +59,7 @@ void __wrap_telemetry_mark_start(void)
 {
     __real_telemetry_mark_start();
     s_now = s_plan;
-    boot_fail_disarm(); /* before anything fails: a crash must not repeat it */
+    boot_fail_disarm(); /* before anything fails, so that a crash does not repeat it */
     if (s_now.state == ARMED && s_now.is_call && idf_calls_name(s_now.call) != NULL) {
         idf_calls_fail(idf_calls_name(s_now.call), s_now.nth, s_now.count);
     }

@@ -1,9 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * The wrappers run in any context in which the heap does: in any task, on either core, before the scheduler
- * starts, with the flash cache off. So they are in IRAM, their state is in DRAM, and they neither allocate
- * nor log.
+ * The wrappers run wherever the heap runs: in any task, on either core, before the scheduler starts, with the
+ * flash cache off. So they are in IRAM, their state is in DRAM, and they neither allocate nor log.
  */
 #include "heap_fail.h"
 

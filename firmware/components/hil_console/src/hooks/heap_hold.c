@@ -70,7 +70,7 @@ static bool push(hold_t *hold, uint32_t size)
            keep(hold, heap_fail_quiet_malloc(size, hold->info.caps));
 }
 
-/** Frees the block after `before`, or the first one of the list if `before` is NULL. */
+/** Frees the block after `before`, or the first block of the list if `before` is NULL. */
 static void free_after(hold_t *hold, held_block_t *before)
 {
     held_block_t *block = before != NULL ? before->next : hold->last;
@@ -287,7 +287,8 @@ static void sort_by_address(hold_t *hold)
     hold->last = sorted;
 }
 
-/** @return whether nothing can lie between two blocks, of which `low` has the lower address */
+/** @return whether two blocks are adjacent, with no space for a block between them; `low` has the lower
+ * address */
 static bool adjoin(held_block_t *low, const held_block_t *high)
 {
     return (uintptr_t)high - (uintptr_t)low - heap_caps_get_allocated_size(low) <= BLOCK_COST_MIN;

@@ -49,13 +49,13 @@ esp_err_t heap_hold_leave(uint32_t caps, uint32_t leave, uint32_t block, unsigne
 
 /**
  * @brief Allocates `count` blocks (0: as many as fit) and frees every second one, which leaves fragmented
- * free memory. Each new hole has the size of one block, because the last block before a gap or a foreign
- * block is not freed.
+ * free memory. Each new hole has the size of one block, because the last block before a gap or another
+ * owner's block is not freed.
  * @param[out] had number of blocks that could be allocated
  * @return
  *      - ESP_OK
- *      - ESP_ERR_NO_MEM: fewer than `count`, or fewer than two, could be allocated; none is held
- *      - ESP_ERR_INVALID_SIZE: more than HEAP_HOLD_BLOCKS_MAX would fit; none is held
+ *      - ESP_ERR_NO_MEM: fewer than `count`, or fewer than two, could be allocated; no block is kept
+ *      - ESP_ERR_INVALID_SIZE: more than HEAP_HOLD_BLOCKS_MAX would fit; no block is kept
  */
 esp_err_t heap_hold_split(uint32_t caps, uint32_t block, uint32_t count, unsigned *id, uint32_t *had);
 

@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * The wrappers run in any context in which the wrapped functions do: in any task, on either core, and before
- * the scheduler starts. They neither allocate, log nor block.
+ * The wrappers run wherever the wrapped functions run: in any task, on either core, and before the scheduler
+ * starts. They neither allocate, log nor block.
  */
 #include "idf_calls.h"
 
@@ -133,7 +133,7 @@ static volatile idf_frame_t s_frame;
 
 #if !CONFIG_HOTPIN_CAMERA_SIMULATED
 #define SHORT_FRAME 16   /* bytes */
-#define HEADERS_MAX 1024 /* bytes in which the frame header SOF0 is found */
+#define HEADERS_MAX 1024 /* number of leading bytes that contain the frame header SOF0 */
 #define HEIGHT_AT 5      /* after SOF0: length, precision, height */
 
 camera_fb_t *__real_esp_camera_fb_get(void);
@@ -148,7 +148,7 @@ static void change_height(camera_fb_t *frame)
     }
 }
 
-/** Result of a failing call. The driver sets everything that is changed here again for each frame. */
+/** Result of a failing call. The driver sets all values that this function changes again for each frame. */
 static camera_fb_t *failed_frame(void)
 {
     camera_fb_t *frame = s_frame == IDF_FRAME_NONE ? NULL : __real_esp_camera_fb_get();

@@ -57,7 +57,7 @@ int idf_calls_camera_power_down(void);
  */
 bool idf_calls_fail(const char *name, uint32_t nth, uint32_t count);
 
-/** What a failing esp_camera_fb_get() returns instead of a good frame. */
+/** Return value of a failing esp_camera_fb_get(), instead of a good frame. */
 #define IDF_FRAMES_SPOILT(X)                                        \
     X(IDF_FRAME_NONE, none)   /* no frame */                        \
     X(IDF_FRAME_SHORT, cut)   /* only the first bytes */            \

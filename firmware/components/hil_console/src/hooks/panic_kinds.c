@@ -50,7 +50,7 @@ static void crash_store(void)
 /**
  * Writes every word from below this frame to the end of the stack, and none beyond. So the watchpoint at the
  * end (32 bytes, somewhere in the last 64) always triggers, and no other task's memory is touched. A
- * recursion would skip words between its frames, possibly the watched ones.
+ * recursion would skip words between its frames, possibly the words that the watchpoint covers.
  */
 static void crash_stack(void)
 {

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Deliberate panics, each caused by the fault that its kind names.
+ * Deliberate panics. Each is caused by the fault after which its kind is named.
  */
 #pragma once
 

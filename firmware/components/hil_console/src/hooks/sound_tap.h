@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Digests of the samples that the audio backend was given and gave, so that a test can compare them with a
+ * Digests of the samples that the audio backend plays and delivers, so that a test can compare them with a
  * file. In HIL builds the linker's --wrap puts the tap around the backend's functions.
  */
 #pragma once
@@ -10,7 +10,7 @@
 
 typedef struct {
     uint32_t frames; /*!< played since sound_tap_reset() or the driver's start */
-    uint32_t left;   /*!< CRC-32 of their 16-bit samples, as of zlib */
+    uint32_t left;   /*!< CRC-32 of their 16-bit samples, as in zlib */
     uint32_t right;
     uint32_t samples;  /*!< recorded */
     uint32_t recorded; /*!< CRC-32 */

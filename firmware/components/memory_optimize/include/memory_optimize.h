@@ -1,0 +1,64 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Automatic optimisation: when memory is critically fragmented, runs the reclaimers, and then lets the
+ * application restart the drivers of its present mode, so that their blocks move together.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "esp_err.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** What the application offers. The struct must stay valid. */
+typedef struct {
+    /** Reserves the drivers for an attempt. False if anything uses them: tried again at the next sample. */
+    bool (*begin)(void);
+    /** Restarts the drivers, as a change that is undone when it fails. Called after begin() only. */
+    esp_err_t (*restart)(void);
+    /** Ends the reservation. */
+    void (*end)(void);
+    /** True if a set of blocks that another mode needs cannot be placed although enough memory is free in
+     * total. NULL: not checked. */
+    bool (*is_scattered)(void);
+} memory_optimize_hooks_t;
+
+typedef struct {
+    bool enabled;
+    bool gave_up;      //!< The last attempt did not help, and its cause is still present
+    uint32_t attempts; //!< Since boot
+    uint32_t helped;   //!< Attempts after which the cause had ended
+    uint32_t check_us; //!< Longest check after a sample, microseconds
+} memory_optimize_state_t;
+
+/**
+ * Observes periodic samples.
+ *
+ * @return
+ *      - ESP_OK
+ *      - ESP_ERR_INVALID_ARG: begin, restart or end is missing
+ *      - ESP_ERR_INVALID_STATE: already started, or the memory manager is not initialised
+ */
+esp_err_t memory_optimize_start(const memory_optimize_hooks_t *hooks);
+
+/** Switches automatic optimisation. Until this is called, CONFIG_HOTPIN_MEM_OPTIMIZE_AT_START counts. */
+void memory_manager_set_auto_optimize(bool enable);
+
+/**
+ * Checks memory if a sample has been taken since the last call, and makes an attempt if it is due. One task
+ * of the application must call it about once a second, the one in which the drivers may be restarted. An
+ * attempt sends the event mem.optimized.
+ */
+void memory_optimize_run_pending(void);
+
+void memory_optimize_get(memory_optimize_state_t *out);
+size_t memory_optimize_static_size(void);
+
+#ifdef __cplusplus
+}
+#endif

@@ -1,0 +1,266 @@
+"""Critical fragmentation makes the board run its reclaimers and restart its drivers, if nothing uses them.
+
+The tests place a block in the middle of free memory: they hold all memory before it, allocate it, and release the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fixtures.audio import tone
+from fixtures.measure import Measure
+from fixtures.memory import DMA, KB, Heaps, Monitor, only
+from fixtures.modes import CAMERA, VOICE, Modes
+from fixtures.variables import static_bytes
+from hotpin_hil.analysis.heap_layout import BLOCK_OVERHEAD
+from hotpin_hil.device import Device
+from hotpin_hil.link.channel import Cursor
+from hotpin_hil.pytest_plugin.plugin import BoardInUse
+
+INTERVAL_MS = 500
+CRITICAL_PERCENT = 12
+HOLE_MIN = 4 * KB
+"""A smaller hole is no place for a block that matters here."""
+BLOCK = 8 * KB
+SLACK = 12
+"""A rest too small for a block stays with the block before it."""
+BUDGET_S = 10.0
+UNREAD_SAMPLES = 8
+"""Samples after which a ring that nobody reads is full: 2 s of sound."""
+RING = 64 * KB
+SOURCE = "requirement FUT-05"
+CHECK_MAX_US = 5_000
+
+pytestmark = pytest.mark.requirement("FUT-05")
+
+
+def optimized(device: Device, start: Cursor) -> dict[str, Any]:
+    """The first attempt since the mark, as the board reports it."""
+    return device.wait_event("mem.optimized", BUDGET_S, since=start).data
+
+
+def attempts(device: Device, start: Cursor) -> int:
+    return len(device.events("mem.optimized", since=start))
+
+
+def critical(device: Device) -> None:
+    device.thresholds(**only(fragmentation_warning=CRITICAL_PERCENT, fragmentation_critical=CRITICAL_PERCENT))
+
+
+def fragment_for_good(device: Device, heaps: Heaps) -> None:
+    """Fragment DMA memory by blocks of the test, which no restart moves."""
+    critical(device)
+    heaps.split(DMA, block=KB, count=80)
+    percent = heaps.fragmentation(DMA)
+    assert percent >= CRITICAL_PERCENT, f"the test's blocks split DMA memory by {percent} % only"
+
+
+def place_in_the_middle(device: Device, heaps: Heaps, allocate: Callable[[], object]) -> int:
+    """Fragment DMA memory by a block that `allocate` makes the firmware allocate; returns the percentage.
+
+    The test fills all holes but the largest, and the first third of that.
+    """
+    found = [-size for heap in device.blocks(DMA.caps) for size in heap.blocks if -size >= HOLE_MIN]
+    *small, largest = sorted(found)
+    held = [heaps.hold(DMA, size * 15 // 16) for size in reversed(small)]
+    held.append(heaps.hold(DMA, largest // 3))
+    allocate()
+    for identifier in held:
+        heaps.release(identifier)
+    percent = heaps.fragmentation(DMA)
+    assert percent >= CRITICAL_PERCENT, f"the block splits DMA memory by {percent} % only"
+    return percent
+
+
+def camera_in_the_middle(device: Device, heaps: Heaps, modes: Modes) -> int:
+    """Fragment DMA memory by the camera's own block."""
+    critical(device)
+    modes.to(VOICE)
+    return place_in_the_middle(device, heaps, lambda: modes.to(CAMERA))
+
+
+def test_drivers_restart_and_memory_moves_together(
+    device: Device, heaps: Heaps, monitor: Monitor, modes: Modes, measure: Measure
+) -> None:
+    modes.warm_up()
+    before = camera_in_the_middle(device, heaps, modes)
+    start = device.mark()
+    device.auto_optimize(True)
+    monitor.start(INTERVAL_MS)
+    found = optimized(device, start)
+    after = heaps.fragmentation(DMA)
+    (change,) = modes.changes(start)
+    measure(
+        "restart", f"{change.data['from']} to {change.data['to']}", exact="camera to camera", source=SOURCE
+    )
+    measure("cause", found["cause"], exact="fragmented", source=SOURCE)
+    measure(
+        "fragmentation before, as reported", found["fragmentation_before"], "%", exact=before, source=SOURCE
+    )
+    measure("fragmentation after, as reported", found["fragmentation_after"], "%", exact=after, source=SOURCE)
+    measure("fragmentation after", after, "%", max=CRITICAL_PERCENT - 1, source=SOURCE)
+    measure("error", found["err"], exact="ESP_OK", source=SOURCE)
+    measure("gave up", found["gave_up"], exact=False, source=SOURCE)
+    measure("mode after the restart", modes.settled().mode, exact=CAMERA, source="the mode before it")
+    device.capture()
+
+    start = device.mark()
+    camera_in_the_middle(device, heaps, modes)
+    monitor.complete_checks(3)
+    measure("attempts within 300 s", attempts(device, start), exact=0, source=SOURCE)
+    state = device.auto_optimize(False)
+    measure("attempts, and those that helped", f"{state.attempts}, {state.helped}", exact="1, 1")
+
+
+def test_reclaimers_run_first_and_can_be_enough(
+    device: Device, heaps: Heaps, monitor: Monitor, modes: Modes, measure: Measure
+) -> None:
+    critical(device)
+    place_in_the_middle(
+        device, heaps, lambda: device.reclaimers(DMA.caps, add="cache", size=BLOCK, start="request")
+    )
+    start = device.mark()
+    device.auto_optimize(True)
+    monitor.start(INTERVAL_MS)
+    found = optimized(device, start)
+    least = BLOCK + BLOCK_OVERHEAD
+    measure(
+        "bytes reclaimed",
+        found["reclaimed"],
+        "B",
+        low=least,
+        high=least + SLACK,
+        source="the reclaimer's block",
+    )
+    measure("drivers restarted", found["restarted"], exact=False, source="the reclaimer was enough")
+    measure("changes of mode", len(modes.changes(start)), exact=0, source="the reclaimer was enough")
+    measure("gave up", found["gave_up"], exact=False, source=SOURCE)
+    measure("fragmentation after", heaps.fragmentation(DMA), "%", max=CRITICAL_PERCENT - 1, source=SOURCE)
+
+
+def test_it_gives_up_when_a_restart_does_not_help(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
+) -> None:
+    fragment_for_good(device, heaps)
+    start = device.mark()
+    device.auto_optimize(True)
+    monitor.start(INTERVAL_MS)
+    measure("gave up", optimized(device, start)["gave_up"], exact=True, source=SOURCE)
+    device.wait_line("no further attempt", since=start)
+    monitor.complete_checks(3)
+    measure("attempts", attempts(device, start), exact=1, source=SOURCE)
+    state = device.auto_optimize(False)
+    measure("gave up, as long as the cause stands", state.gave_up, exact=True, source=SOURCE)
+    measure("attempts that helped", state.helped, exact=0, source=SOURCE)
+
+
+def test_scattered_memory_for_the_other_mode_is_a_cause(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
+) -> None:
+    """No threshold can be reached. The holes are smaller than the blocks of voice mode."""
+    device.thresholds(**only())
+    heaps.split(DMA, block=3 * KB)
+    start = device.mark()
+    device.auto_optimize(True)
+    monitor.start(INTERVAL_MS)
+    found = optimized(device, start)
+    measure("cause", found["cause"], exact="scattered", source=SOURCE)
+    measure("drivers restarted", found["restarted"], exact=True, source=SOURCE)
+    measure("gave up", found["gave_up"], exact=True, source="the test's own blocks scatter memory")
+
+
+def test_nothing_happens_when_it_is_off_or_while_the_drivers_are_locked(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
+) -> None:
+    fragment_for_good(device, heaps)
+    monitor.start(INTERVAL_MS)
+    start = device.mark()
+    monitor.complete_checks(3)
+    measure("attempts when off", attempts(device, start), exact=0, source=SOURCE)
+    device.hold_lock("drivers", 4_000)
+    device.auto_optimize(True)
+    monitor.complete_checks(3)
+    measure("attempts while locked", attempts(device, start), exact=0, source=SOURCE)
+    optimized(device, start)
+
+
+def test_nothing_happens_while_a_stream_is_open_or_sound_is_read(
+    device: Device, heaps: Heaps, monitor: Monitor, modes: Modes, measure: Measure
+) -> None:
+    """In voice mode. The drivers are idle when no stream is open and nobody has read the recording for 2 s."""
+    modes.to(VOICE)
+    fragment_for_good(device, heaps)
+    monitor.start(INTERVAL_MS)
+    modes.play(tone(1_600))
+    monitor.complete_checks(UNREAD_SAMPLES)
+    start = device.mark()
+    device.auto_optimize(True)
+    monitor.complete_checks(3)
+    measure("attempts while a stream is open", attempts(device, start), exact=0, source=SOURCE)
+    device.read_recording(RING, skip=True)
+    device.tts_close()
+    for _ in range(UNREAD_SAMPLES):
+        monitor.samples(1)
+        device.read_recording(RING, skip=True)
+    measure("attempts while sound is read", attempts(device, start), exact=0, source=SOURCE)
+    found = optimized(device, start)
+    (change,) = modes.changes(start)
+    measure("restart", f"{change.data['from']} to {change.data['to']}", exact="voice to voice", source=SOURCE)
+    measure("error", found["err"], exact="ESP_OK", source=SOURCE)
+    measure("mode after the restart", modes.settled().mode, exact=VOICE, source="the mode before it")
+    measure("samples after the restart", modes.record(0.1), min=1_600, source="0.1 s of sound")
+
+
+@pytest.mark.parametrize(
+    ("steps", "states"),
+    [
+        pytest.param("camera.start", "camera to camera: camera", id="undone"),
+        pytest.param(
+            "camera.start,undo:camera.stop", "camera to camera: error, error to camera: ok", id="recovered"
+        ),
+    ],
+)
+def test_failed_restart_leaves_the_mode_as_it_was(
+    device: Device, heaps: Heaps, monitor: Monitor, modes: Modes, measure: Measure, *, steps: str, states: str
+) -> None:
+    """If the undo fails too, the board recovers from the error state."""
+    fragment_for_good(device, heaps)
+    device.fail(step=steps)
+    start = device.mark()
+    device.auto_optimize(True)
+    monitor.start(INTERVAL_MS)
+    found = optimized(device, start)
+    changes = [
+        f"{change.data['from']} to {change.data['to']}: {'ok' if change.data['ok'] else change.data['mode']}"
+        for change in modes.changes(start)
+    ]
+    measure("changes", ", ".join(changes), exact=states, source=SOURCE)
+    measure("error", found["err"], exact="ESP_FAIL", source="heap.fail")
+    measure("gave up", found["gave_up"], exact=True, source=SOURCE)
+    device.wait_line("The drivers' restart failed: ESP_FAIL", since=start)
+    measure("mode", modes.settled().mode, exact=CAMERA, source=SOURCE)
+    device.capture()
+
+
+def test_optimisation_reports_its_cost(
+    dut: Any, board: BoardInUse, device: Device, monitor: Monitor, measure: Measure
+) -> None:
+    state = device.auto_optimize(True)
+    variables = static_bytes(Path(dut.app.elf_file), "memory_optimize.c", "optimize_logic.c")
+    measure("static bytes, as reported", state.bytes_static, "B", exact=variables, source="the ELF's symbols")
+    if board.is_real_chip:  # elsewhere the time depends on the host
+        monitor.start(INTERVAL_MS)
+        monitor.complete_checks(3)
+        longest = device.auto_optimize(False).check_us
+        measure(
+            "longest check",
+            longest,
+            "us",
+            low=1,
+            high=CHECK_MAX_US,
+            source="firmware/README.md, Memory budget",
+        )

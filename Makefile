@@ -142,7 +142,7 @@ LABGRID := 26.0.1
 	.venv-labgrid/bin/pip --disable-pip-version-check install --quiet labgrid==$(LABGRID)
 	@touch $@
 
-labgrid: .venv-labgrid/.ready-$(LABGRID) ## install labgrid in an environment of its own, for boards of a labgrid (docs/bench.md)
+labgrid: .venv-labgrid/.ready-$(LABGRID) ## install labgrid in a separate environment, for boards of a labgrid (docs/bench.md)
 
 sbom: setup ## write the installed packages with licences to build/sbom.json (CycloneDX)
 	@$(PYTHON) -m venv build/sbom-tool && build/sbom-tool/bin/pip --disable-pip-version-check install --quiet cyclonedx-bom

@@ -30,7 +30,7 @@ TAG_MAC = "mac"
 """Tag of a place with the MAC of its board, in any usual spelling; the board is checked against it."""
 
 PROGRESS_S = 10.0
-"""Time between two looks at who holds the places."""
+"""Time between two looks at the users of the places."""
 HOLD_S = 30.0
 """Time, times 1 to 2, that a run keeps some of its boards while it waits for the others. Two runs that both need two
 boards would otherwise keep one each."""

@@ -241,7 +241,7 @@ def find_client(environment: Mapping[str, str]) -> str:
         found = shutil.which(given)
         if found is None:
             raise UsageError(
-                f"{ENV_CLIENT} is {given!r}, which is no program", f"give the path of {NAME}, or unset it"
+                f"{ENV_CLIENT} is {given!r}, which is not a program", f"give the path of {NAME}, or unset it"
             )
         return found
     found = shutil.which(NAME, path=environment.get("PATH")) or shutil.which(LABGRID_ENV_DIR / "bin" / NAME)

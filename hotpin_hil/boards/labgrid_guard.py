@@ -1,4 +1,4 @@
-"""A process that gives labgrid's places back when the run has ended, however it ended.
+"""A process that gives labgrid's places back when the run has ended, also after a kill.
 
 labgrid keeps an acquired place until somebody releases it, even after its client was killed.
 

@@ -82,7 +82,7 @@ def port_of(place: AcquiredPlace, resources: Sequence[LabgridResource]) -> str:
 
 
 def power_of(place: AcquiredPlace, resources: Sequence[LabgridResource]) -> PowerSwitch | None:
-    """The place's power switch, driven by labgrid; None without one."""
+    """The place's power switch, driven by labgrid; None without a switch."""
     if not any(item.cls.endswith("PowerPort") or item.cls == "PDUDaemonPort" for item in resources):
         return None
 

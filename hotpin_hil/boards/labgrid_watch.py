@@ -33,7 +33,7 @@ class PlaceWatch:
         """Check the place, at most once in `CHECK_S`.
 
         Without a coordinator nobody else can acquire the place, so the tests continue. Once it is back, it has
-        forgotten who held the place, which is then acquired again.
+        forgotten its user, and the place is acquired again.
 
         Returns:
             The port; None if nothing was checked.

@@ -44,9 +44,11 @@ def boards(build: Build, tmp_path_factory: pytest.TempPathFactory) -> Iterator[B
 def lab(boards: Boards, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """One place on one machine."""
     lab = Lab(tmp_path_factory.mktemp("lab"), {"cam-1": {"board": "esp32-cam"}})
-    lab.start_exporter("shelf", {"cam-1": boards.url})
-    yield lab
-    lab.stop()
+    try:
+        lab.start_exporter("shelf", {"cam-1": boards.url})
+        yield lab
+    finally:
+        lab.stop()
 
 
 @pytest.fixture
@@ -129,7 +131,7 @@ def test_place_is_used_again_when_exporter_and_coordinator_are_back(project: Pro
     lab.exporters["shelf"].wait(PATIENCE_S)  # labgrid ends an exporter with its coordinator
     lab.start_coordinator()
     lab.start_exporter("shelf")
-    assert lab.is_free(), "the coordinator still knows who held the place"
+    assert lab.is_free(), "the coordinator still knows the user of the place"
     run.go_on()
     run.wait_until(lambda: run.has_board(4), "board after the coordinator is back")
     assert lab.places()["cam-1"].acquired
@@ -160,9 +162,11 @@ def real_lab(tmp_path: Path) -> Iterator[Lab]:
             "wrong": {"board": "esp32-cam", "group": "cam", "mac": "24:0a:c4:ff:ff:ff"},
         },
     )
-    lab.start_exporter("shelf", {"cam": boards.url})
-    yield lab
-    lab.stop()
+    try:
+        lab.start_exporter("shelf", {"cam": boards.url})
+        yield lab
+    finally:
+        lab.stop()
     boards.stop()
 
 

@@ -310,7 +310,7 @@ def test_client_is_found(fake: FakeLabgrid, tmp_path: Path, monkeypatch: pytest.
     made.write_text("#!/bin/sh\n")
     made.chmod(0o755)
     assert find_client({"PATH": ""}) == str(made)
-    with pytest.raises(UsageError, match=f"{ENV_CLIENT} is 'nowhere', which is no program"):
+    with pytest.raises(UsageError, match=f"{ENV_CLIENT} is 'nowhere', which is not a program"):
         find_client({ENV_CLIENT: "nowhere"})
 
 

@@ -23,9 +23,11 @@ DOCS = PROJECT_ROOT / "docs"
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[Lab]:
     lab = Lab(tmp_path, {})
-    lab.start_exporter("bench-3", DOCS / "labgrid/exporter.yaml")
-    yield lab
-    lab.stop()
+    try:
+        lab.start_exporter("bench-3", DOCS / "labgrid/exporter.yaml")
+        yield lab
+    finally:
+        lab.stop()
 
 
 def test_example_of_labgrid_gives_a_board(lab: Lab, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """A fake labgrid-client: the commands that the harness uses, on a coordinator that is a file.
 
-Its texts are those of labgrid 26.0.1; tests/boards/test_labgrid.py compares the behaviour with the real one.
+Its texts match labgrid 26.0.1; tests/boards/test_labgrid.py compares the behaviour with the real one.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ class Lab:
 
         Args:
             folder: its working folder.
-            places: name -> tags. A place has the resources of the exporters' group of the same name, or of the group
+            places: name -> tags. A place has the resources of the exporters' group with the same name, or of the group
                 in its tag `group`.
         """
         self.programs = labgrid_programs()
@@ -80,7 +80,7 @@ class Lab:
         self._address = _line(self.coordinator, log, "listening on ").rpartition(" ")[2]
 
     def stop_coordinator(self) -> None:
-        """Kills it, so that it forgets who holds the places."""
+        """Kills it, so that it forgets the users of the places."""
         self.coordinator.kill()
         self.coordinator.wait()
 

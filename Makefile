@@ -18,7 +18,7 @@ announce:
 	@echo "qualify: with a board this run can end QUALIFIED; without a board, REHEARSED (virtual) at best"
 
 .PHONY: help announce prerequisites setup firmware native qualify allure test test-harness test-suite selftest mutate \
-  mutate-python coverage endurance explore bench lint check-idf check-headers lock sbom clean
+  mutate-python coverage endurance explore bench lint check-idf check-headers lock labgrid sbom clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -135,6 +135,14 @@ lock: prerequisites ## write constraints.txt and requirements.lock from pyprojec
 	@$(PYTHON) -m venv build/uv && build/uv/bin/pip --disable-pip-version-check install --quiet uv
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --extra mutation-python -o constraints.txt
 	$(COMPILE) --generate-hashes -c constraints.txt -o requirements.lock
+
+LABGRID := 26.0.1
+.venv-labgrid/.ready-$(LABGRID): | prerequisites
+	$(PYTHON) -m venv --clear .venv-labgrid
+	.venv-labgrid/bin/pip --disable-pip-version-check install --quiet labgrid==$(LABGRID)
+	@touch $@
+
+labgrid: .venv-labgrid/.ready-$(LABGRID) ## install labgrid in a separate environment, for boards of a labgrid (docs/bench.md)
 
 sbom: setup ## write the installed packages with licences to build/sbom.json (CycloneDX)
 	@$(PYTHON) -m venv build/sbom-tool && build/sbom-tool/bin/pip --disable-pip-version-check install --quiet cyclonedx-bom

@@ -339,8 +339,8 @@ QUIET_MS = 600_000
 """Monitoring interval; while the monitor runs, the manager needs no short-lived task to write statistics."""
 PLANTED = 16
 SETTLING = 20
-"""Cycles before the first reading: until the leaked blocks have filled the holes between the drivers' blocks, a driver's
-block may also take the rest of its hole, which looks like noise."""
+"""Cycles before the first reading: until the leaked blocks have filled the holes between the drivers' blocks, a
+driver's block may also take the rest of its hole, which looks like noise."""
 
 
 def run_cycles(device: Device, modes: Modes, memory: Memory, series: Series) -> Leak:

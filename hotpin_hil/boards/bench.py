@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import re
@@ -14,7 +13,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from hotpin_hil.boards.bench_keys import NUMBER, check_keys
 from hotpin_hil.boards.kind import BoardKind, is_loopback
+from hotpin_hil.boards.labgrid_place import AcquiredPlace
+from hotpin_hil.boards.labgrid_settings import TABLE, LabgridSettings, read_labgrid
 from hotpin_hil.boards.power import PowerSwitch
 from hotpin_hil.compat import tomllib
 from hotpin_hil.errors import UsageError
@@ -27,7 +29,6 @@ POWER = "power"
 """Argument of a `needs` mark for a test that switches the board's power."""
 
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
-_NUMBER = (int, float)
 _TYPES: dict[str, tuple[type, ...]] = {
     "name": (str,),
     "mac": (str,),
@@ -41,14 +42,8 @@ _POWER_TYPES: dict[str, tuple[type, ...]] = {
     "on": (str,),
     "off": (str,),
     "cycle": (str,),
-    "off_s": _NUMBER,
-    "timeout_s": _NUMBER,
-}
-_TYPE_NAMES: dict[tuple[type, ...], str] = {
-    (str,): "a string",
-    (list,): "a list",
-    (dict,): "a table",
-    _NUMBER: "a number",
+    "off_s": NUMBER,
+    "timeout_s": NUMBER,
 }
 _AUTO = "auto"
 
@@ -66,6 +61,8 @@ class BoardEntry:
     """Fitted parts. A board without a description counts as fully fitted."""
     power: PowerSwitch | None = None
     notes: str = ""
+    place: AcquiredPlace | None = None
+    """The place of labgrid that the run has acquired for it."""
 
     def is_without(self, needed: str) -> bool:
         """Whether the board does not have this feature. The feature `POWER` means a power switch."""
@@ -79,10 +76,11 @@ class BoardEntry:
     def from_json(cls, text: str) -> BoardEntry:
         """Inverse of `as_json`."""
         fields = json.loads(text)
-        power = fields.pop("power")
+        power, place = fields.pop("power"), fields.pop("place")
         return cls(
             **{**fields, "kind": BoardKind(fields["kind"]), "features": tuple(fields["features"])},
             power=PowerSwitch(**power) if power else None,
+            place=AcquiredPlace(**place) if place else None,
         )
 
     def __str__(self) -> str:
@@ -93,10 +91,11 @@ class BoardEntry:
 
 @dataclass(frozen=True)
 class Bench:
-    """The boards of one bench.toml, in file order."""
+    """The boards of one bench.toml, in file order, or labgrid as their source."""
 
     path: Path
     boards: tuple[BoardEntry, ...]
+    labgrid: LabgridSettings | None = None
 
 
 def find_bench(given: str | None, environment: Mapping[str, str]) -> Bench | None:
@@ -123,14 +122,24 @@ def load_bench(path: Path) -> Bench:
         reason = " ".join(str(error).split())
         raise UsageError(f"{path} is not TOML: {reason}", "see docs/bench.md for an example") from error
     for key in content:
-        if key != "board":
+        if key not in ("board", TABLE):
             raise UsageError(f"{path}: unknown key {key!r}", "each board begins with [[board]]")
+    if TABLE in content:
+        return _labgrid_bench(path, content)
     rows = content.get("board")
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
         raise UsageError(f"{path} has no boards", "begin each with [[board]], see docs/bench.md")
     boards = tuple(_board(path, number, row) for number, row in enumerate(rows, start=1))
     _check_unique(path, boards)
     return Bench(path, boards)
+
+
+def _labgrid_bench(path: Path, content: dict[str, Any]) -> Bench:
+    if "board" in content:
+        raise UsageError(f"{path} has both [[board]] and [{TABLE}]", "write two files")
+    if not isinstance(content[TABLE], dict):
+        raise UsageError(f"{path}: {TABLE} = {content[TABLE]!r} is not a table", f"begin it with [{TABLE}]")
+    return Bench(path, (), read_labgrid(f"{path}: [{TABLE}]", content[TABLE]))
 
 
 def normal_mac(text: str) -> str | None:
@@ -145,7 +154,7 @@ def _board(path: Path, number: int, row: dict[str, Any]) -> BoardEntry:
     where = (
         f"{path}: board {row['name']!r}" if isinstance(row.get("name"), str) else f"{path}: board {number}"
     )
-    _check_keys(where, row, _TYPES)
+    check_keys(where, row, _TYPES)
     name = row.get("name", "")
     if not name or not name.isprintable():
         raise UsageError(f"{where}: name = {name!r} is missing or not readable", "give each board a name")
@@ -178,16 +187,6 @@ def _board(path: Path, number: int, row: dict[str, Any]) -> BoardEntry:
         else None,
         notes=row.get("notes", ""),
     )
-
-
-def _check_keys(where: str, row: dict[str, Any], types: dict[str, tuple[type, ...]]) -> None:
-    for key, value in row.items():
-        if key not in types:
-            near = difflib.get_close_matches(key, types, n=1)
-            remedy = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(types)}"
-            raise UsageError(f"{where}: unknown key {key!r}", remedy)
-        if not isinstance(value, types[key]) or isinstance(value, bool):
-            raise UsageError(f"{where}: {key} = {value!r} is not valid", f"give {_TYPE_NAMES[types[key]]}")
 
 
 def _port(where: str, text: str) -> str | None:
@@ -233,7 +232,7 @@ def _features(where: str, values: list[Any]) -> tuple[str, ...]:
 
 def _power(where: str, row: dict[str, Any], names: dict[str, str]) -> PowerSwitch:
     where = f"{where}: power"
-    _check_keys(where, row, _POWER_TYPES)
+    check_keys(where, row, _POWER_TYPES)
     if "cycle" not in row and not {"on", "off"} <= set(row):
         raise UsageError(f"{where} has neither cycle nor both on and off", "give the commands of the switch")
     for key in ("off_s", "timeout_s"):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from hotpin_hil.boards.bench import Bench, BoardEntry, normal_mac
 from hotpin_hil.boards.kind import AUTO, CHOICES, ENV_BOARD, BoardKind, is_loopback
+from hotpin_hil.boards.labgrid_settings import OPTION, LabgridSettings, checked_address
 from hotpin_hil.boards.lease import port_name
 from hotpin_hil.errors import UsageError
 
@@ -29,16 +31,31 @@ class Choice:
     why: str = ""
     is_pool: bool = False
     """Whether the run may use any of these boards, as in a bench. Attached boards are not interchangeable."""
+    labgrid: LabgridSettings | None = None
+    """Where the boards come from, if they are only known after labgrid has assigned them."""
+
+    @property
+    def is_started_here(self) -> bool:
+        """Whether the harness starts the board, instead of leasing one."""
+        return not self.boards and self.labgrid is None
 
 
 @dataclass(frozen=True)
 class Wish:
-    """The user's request: the kind (--board), the port, and the MAC or name of a board."""
+    """The user's request: the kind (--board), the port, the MAC or name of a board, and labgrid's coordinator."""
 
     kind: str | None = None
     port: str | None = None
     mac: str | None = None
     name: str | None = None
+    labgrid: str | None = None
+
+    @classmethod
+    def of(cls, options: Any) -> Wish:
+        """The request in pytest's options."""
+        return cls(
+            options.board, options.port, options.board_mac, options.board_name, options.labgrid_coordinator
+        )
 
 
 def choose_board(
@@ -78,6 +95,10 @@ def choose_board(
         if len(kinds) > 1:
             raise UsageError(f"the boards on {port} are of several kinds", "name them with --board")
         return Choice(kinds.pop(), tuple(board for choice in found for board in choice.boards), found[0].why)
+    labgrid = _labgrid(wish, bench)
+    if labgrid is not None and requested != BoardKind.QEMU:
+        kind = BoardKind.HARDWARE if requested == AUTO else BoardKind(requested)
+        return Choice(kind, why=f"of labgrid at {labgrid.coordinator}", is_pool=True, labgrid=labgrid)
     if wish.name and bench is None:
         raise UsageError(f"--board-name {wish.name} names a board of a bench", "give --bench FILE too")
     if bench is not None and requested != BoardKind.QEMU:
@@ -114,6 +135,22 @@ def _on_port(requested: str, port: str, bench: Bench | None) -> Choice:
     else:
         kind = BoardKind.HARDWARE
     return Choice(kind, (BoardEntry(port, kind, port),), why)
+
+
+def _labgrid(wish: Wish, bench: Bench | None) -> LabgridSettings | None:
+    settings = bench.labgrid if bench else None
+    if wish.labgrid is not None:
+        if bench is not None and bench.boards:
+            raise UsageError(f"{OPTION} was given, but {bench.path} lists boards", "leave one of the two out")
+        coordinator = checked_address(OPTION, wish.labgrid)
+        settings = replace(settings, coordinator=coordinator) if settings else LabgridSettings(coordinator)
+    if settings is not None and wish.name:
+        if settings.places and wish.name not in settings.places:
+            raise UsageError(
+                f"[labgrid] has no place {wish.name}", f"its places are {', '.join(settings.places)}"
+            )
+        settings = replace(settings, places=(wish.name,))
+    return settings
 
 
 def _of_bench(requested: str, wish: Wish, bench: Bench) -> Choice:

@@ -10,6 +10,7 @@ from hotpin_hil.boards.bench import ENV_BENCH, POWER
 from hotpin_hil.boards.build import profile_build_dir, release_build_dir
 from hotpin_hil.boards.identity import Identities, check_identity
 from hotpin_hil.boards.kind import BoardKind
+from hotpin_hil.boards.labgrid_settings import OPTION
 from hotpin_hil.boards.origin import Origin
 from hotpin_hil.boards.power import PowerSwitch
 from hotpin_hil.boards.rerun import rerun_command
@@ -183,7 +184,10 @@ class BoardInUse:
         """The shell command that runs one test again on the same kind of board."""
         session, where = self.session, list[str]()
         if session.choice.is_pool and session.entry:
-            where += ["--bench", str(session.options.bench or session.environment[ENV_BENCH])]
+            bench = session.options.bench or session.environment.get(ENV_BENCH)
+            where += ["--bench", str(bench)] if bench else []
+            coordinator = session.options.labgrid_coordinator
+            where += [OPTION, str(coordinator)] if coordinator else []
             where += ["--board-name", session.entry.name]
         elif session.choice.boards and self.port:
             where += ["--port", self.port]

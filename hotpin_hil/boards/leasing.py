@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from hotpin_hil.boards import ports
 from hotpin_hil.boards.bench import BoardEntry, normal_mac
 from hotpin_hil.boards.choose import Choice
+from hotpin_hil.boards.labgrid import LabgridPlaces
+from hotpin_hil.boards.labgrid_watch import PlaceWatch
 from hotpin_hil.boards.lease import Lease, TakenError, lease_folder, mac_name, port_name
 from hotpin_hil.boards.pool import BoardPool, LeasedBoard
 from hotpin_hil.errors import PortError, UsageError
+from hotpin_hil.printable import printable
 
 
 class RunLeases:
@@ -30,6 +35,8 @@ class RunLeases:
         self._worker = worker
         self._leased: list[LeasedBoard] = []
         self._workers: dict[str, int] = {}
+        self._places: LabgridPlaces | None = None
+        self._watches: list[tuple[LeasedBoard, PlaceWatch]] = []
         self.mine: LeasedBoard | None = None
         """The board of this process, or the first of several."""
 
@@ -61,8 +68,9 @@ class RunLeases:
 
         Raises:
             UsageError: there are too few boards, or they remain in use.
+            LabgridError: labgrid does not answer.
         """
-        if not choice.boards or self._leased or self.mine:
+        if choice.is_started_here or self._leased or self.mine:
             return
         if workers > 1 and count > 1:
             raise UsageError(
@@ -74,15 +82,46 @@ class RunLeases:
                 f"several boards are attached: {', '.join(map(str, choice.boards))}",
                 "choose one with --port or --board-mac",
             )
+        try:
+            self._lease(
+                choice,
+                wanted,
+                is_shared=workers > 1 and not self._worker,
+                mac=mac,
+                timeout_s=timeout_s,
+                tell=tell,
+            )
+        except BaseException:
+            self.release()
+            raise
+
+    def _lease(
+        self,
+        choice: Choice,
+        wanted: int,
+        *,
+        is_shared: bool,
+        mac: str | None,
+        timeout_s: float,
+        tell: Callable[[str], object],
+    ) -> None:
+        folder = lease_folder(self._environment)
+        boards = choice.boards
+        if choice.labgrid is not None:
+            self._places = LabgridPlaces.connect(choice.labgrid, choice.kind, self._environment, tell)
+            boards = tuple(self._places.acquire(wanted, timeout_s))
         pool = BoardPool(
-            boards=choice.boards,
-            folder=lease_folder(self._environment),
+            boards=boards,
+            folder=folder,
             attached=attached_ports,
             ask_mac=ask_mac,
             mac=mac and normal_mac(mac),
-            shared=workers > 1 and not self._worker,
+            shared=is_shared,
         )
         self._leased = pool.lease(wanted, timeout_s, tell)
+        if self._places is not None:
+            for port in self.leased_ports:
+                self._places.guard.wait_for_lock(folder, port_name(port))
 
     def hand_over(self, worker: str) -> str | None:
         """Return a leased board for a worker process, as JSON; None if each worker starts its own board."""
@@ -112,6 +151,24 @@ class RunLeases:
         if self._worker:
             for name in (port_name(entry.port), *((mac_name(entry.mac),) if entry.mac else ())):
                 self.mine.lease.join(name)
+        for board in self._leased or [self.mine]:
+            if board.entry.place is not None:
+                self._watches.append((board, PlaceWatch(board.entry.place)))
+
+    def check_places(self) -> None:
+        """Check, from time to time, that labgrid's places still belong to this run; follow a port that moved.
+
+        Raises:
+            LabgridError: a place was lost, or its exporter is not connected.
+        """
+        for board, watch in self._watches:
+            port = watch.check()
+            if port is not None and port != board.entry.port:
+                board.entry = replace(board.entry, port=port)
+
+    def is_place_away(self) -> bool:
+        """Whether the exporter of one of labgrid's places is not connected now."""
+        return any(watch.is_away() for _, watch in self._watches)
 
     def confirm_mac(self, mac: str | None) -> None:
         """Also lease the MAC, if it could not be read before.
@@ -142,6 +199,11 @@ class RunLeases:
         """Release all leases. Safe to call twice."""
         for board in (*self._leased, *((self.mine,) if self.mine else ())):
             board.lease.release()
+        problems = [problem for _, watch in self._watches for problem in watch.release()]
+        if self._places is not None:
+            problems += self._places.release()
+        for problem in problems:
+            print(printable(problem), file=sys.stderr)
 
 
 def attached_ports() -> list[str]:

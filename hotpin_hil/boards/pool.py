@@ -70,12 +70,12 @@ class BoardPool:
             if time.monotonic() >= deadline:
                 waited = f", even after {timeout_s:g} s" if timeout_s else ""
                 raise UsageError(
-                    f"{_boards(count)} needed, {len(leased) or 'none'} free{waited}; in use: {in_use}",
+                    f"{boards_are(count)} needed, {len(leased) or 'none'} free{waited}; in use: {in_use}",
                     "wait longer with --lease-timeout S",
                 )
             if in_use != reported:
                 reported = in_use
-                tell(f"waiting up to {timeout_s:g} s: {_boards(count)} needed; in use: {in_use}")
+                tell(f"waiting up to {timeout_s:g} s: {boards_are(count)} needed; in use: {in_use}")
             time.sleep(RETRY_S * (1 + random.random()))
 
     def _too_few(self, count: int, available: int) -> UsageError:
@@ -83,7 +83,7 @@ class BoardPool:
         if self.mac and not available:
             return UsageError(f"none of {names} has the MAC {self.mac}", "check --board-mac")
         return UsageError(
-            f"{_boards(count)} needed, but only {available} available: {names}",
+            f"{boards_are(count)} needed, but only {available} available: {names}",
             "use a smaller -n or --count",
         )
 
@@ -184,5 +184,6 @@ class BoardPool:
         return known
 
 
-def _boards(count: int) -> str:
+def boards_are(count: int) -> str:
+    """The beginning of a sentence about this number of boards."""
     return "1 board is" if count == 1 else f"{count} boards are"

@@ -130,7 +130,9 @@ class BoardSession:
             choice = Choice(entry.kind, (entry,))
         else:
             choice = self._choose()
-        board = KINDS[choice.kind](BoardSettings(not choice.boards, options, self._folder, self.time_scale))
+        board = KINDS[choice.kind](
+            BoardSettings(choice.is_started_here, options, self._folder, self.time_scale)
+        )
         for option, value in (
             ("--time-scale", options.time_scale),
             ("--board-profile", options.board_profile),
@@ -150,8 +152,7 @@ class BoardSession:
             raise UsageError(
                 f"--port names {named} boards, but a test uses {self.count}", f"give --count {named} too"
             )
-        wish = Wish(kind=options.board, port=options.port, mac=options.board_mac, name=options.board_name)
-        return choose_board(wish, self.environment, attached_ports, bench)
+        return choose_board(Wish.of(options), self.environment, attached_ports, bench)
 
     def _build_folder(self, kind: BoardKind) -> Path:
         firmware = Path(getattr(self.options, "app_path", None) or self._root / FIRMWARE_DIR.name)

@@ -121,6 +121,7 @@ class BoardPlugin:
         if not self._is_prepared:
             self._is_prepared = True
             self._prepare()
+        self._session.leases.check_places()
         self._session.connect(_boards_of(item) or self._session.count)
         self.board.check_needs(needs_of(item))
         self._session.board.check_alive()
@@ -173,7 +174,12 @@ class BoardPlugin:
             return False
 
     def revive(self) -> bool:
-        """Power-cycle a dead board; returns whether it answers afterwards. False without a power switch."""
+        """Power-cycle a dead board; returns whether the next test may try it. False without a power switch.
+
+        A board whose labgrid exporter has left is not dead: the next test looks for it again.
+        """
+        if self._session.leases.is_place_away():
+            return True
         if not self._session.can_power_cycle:
             return False
         serial = getattr(self._dut, "serial", None)

@@ -10,6 +10,7 @@ import pytest
 from hotpin_hil.boards.bench import ENV_BENCH
 from hotpin_hil.boards.in_use import BoardInUse
 from hotpin_hil.boards.kind import CHOICES, ENV_BOARD
+from hotpin_hil.boards.labgrid_settings import OPTION
 from hotpin_hil.boards.session import LEASE_TIMEOUT_S, BoardSession
 from hotpin_hil.evidence.board_notes import BoardNotes
 from hotpin_hil.evidence.qualification import EXIT_INCOMPLETE
@@ -57,6 +58,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help=f"bench file that lists the boards, see docs/bench.md (env: {ENV_BENCH})",
     )
     group.addoption("--board-name", metavar="NAME", help="test on this board of the bench")
+    group.addoption(
+        OPTION,
+        metavar="HOST:PORT",
+        help="get the boards from this coordinator of labgrid (or [labgrid] in the bench file, see docs/bench.md)",
+    )
     group.addoption(
         "--lease-timeout",
         type=float,

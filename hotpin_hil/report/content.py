@@ -42,7 +42,7 @@ from hotpin_hil.report.story import (
 )
 from hotpin_hil.report.timeline import timeline_chart
 from hotpin_hil.report.treemap import Held, treemap
-from hotpin_hil.report.waterfall import waterfall_chart
+from hotpin_hil.report.waterfall import NAMES, waterfall_chart
 
 OVERVIEWS_MAX = 4
 WATERFALLS_MAX = 4
@@ -441,7 +441,7 @@ def _profile(stories: Iterable[TestStory], charts: dict[str, list[Chart]]) -> li
             ]
             if any(site.bytes > 0 for site in held):
                 name = f"profile-{len(found) + 1}"
-                chart = treemap(held, name, f"Use of {memory} memory: {line.when}")
+                chart = treemap(held, name, f"Use of {NAMES.get(memory, memory)}: {line.when}")
                 found.append(chart)
                 charts.setdefault(line.test, []).append(chart)
     return found

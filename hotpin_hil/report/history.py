@@ -25,6 +25,8 @@ from hotpin_hil.report.page import render_page
 
 KB = 1024
 _COLUMNS = ("row", "boot", "uptime", "reason", "state", *MEMORIES, "warnings", "failed")
+_UNITS = ((3600, "hours"), (60, "minutes"), (1, "seconds"))
+"""Units of the time axis, in seconds; the first that is not longer than the history counts."""
 
 
 def history_lines(rows: Sequence[HistoryRow]) -> list[str]:
@@ -54,43 +56,44 @@ def history_page(rows: Sequence[HistoryRow], source: str) -> str:
 
 def history_chart(rows: Sequence[HistoryRow], name: str, title: str) -> Chart:
     """Draw the rows (at least one, oldest first) on one time axis, without the time between boots."""
-    hours = _hours(rows)
+    times, unit = _times(rows)
     with drawing(340, rows=[1] * len(MEMORIES)) as (figure, panels):
         for memory, axes in zip(MEMORIES, panels, strict=True):
-            _draw(axes, memory, rows, hours)
-        panels[-1].set_xlabel("hours of operation (dotted: reset; ▲ critical warning; ✕ failed allocation)")
+            _draw(axes, memory, rows, times)
+        panels[-1].set_xlabel(f"{unit} of operation (dotted: reset; ▲ critical warning; ✕ failed allocation)")
         panels[0].legend(
             loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0, fontsize=8, frameon=False
         )
         return finish(figure, name, title, _in_words(rows), history_table(rows))
 
 
-def _hours(rows: Sequence[HistoryRow]) -> list[float]:
-    """Time of each row: uptimes, added up over the boots."""
-    found: list[float] = []
+def _times(rows: Sequence[HistoryRow]) -> tuple[list[float], str]:
+    """Time of each row, with its unit: uptimes, added up over the boots."""
+    found: list[int] = []
     ended = 0
     for number, row in enumerate(rows):
         if number and (
             row.boot_count != rows[number - 1].boot_count or row.uptime_s < rows[number - 1].uptime_s
         ):
             ended += rows[number - 1].uptime_s
-        found.append((ended + row.uptime_s) / 3600)
-    return found
+        found.append(ended + row.uptime_s)
+    unit_s, unit = next((unit for unit in _UNITS if found[-1] >= unit[0]), _UNITS[-1])
+    return [time_s / unit_s for time_s in found], unit
 
 
-def _draw(axes: Any, memory: str, rows: Sequence[HistoryRow], hours: Sequence[float]) -> None:
+def _draw(axes: Any, memory: str, rows: Sequence[HistoryRow], times: Sequence[float]) -> None:
     plain(axes)
     free = [getattr(row, f"{memory}_free") / KB for row in rows]
     largest = [getattr(row, f"{memory}_largest") / KB for row in rows]
-    axes.plot(hours, free, color=BLUE, marker="o", markersize=3, label="least free")
-    axes.plot(hours, largest, color=ORANGE, linestyle="--", label="smallest largest block")
+    axes.plot(times, free, color=BLUE, marker="o", markersize=3, label="least free")
+    axes.plot(times, largest, color=ORANGE, linestyle="--", label="smallest largest block")
     for number, row in enumerate(rows):
         if number and row.boot_count != rows[number - 1].boot_count:
-            axes.axvline((hours[number - 1] + hours[number]) / 2, color=FAINT, linestyle=":")
+            axes.axvline((times[number - 1] + times[number]) / 2, color=FAINT, linestyle=":")
         for sign, is_marked in (("▲", row.reason == "critical"), ("✕", row.failed_allocations > 0)):
             if is_marked:
                 axes.annotate(
-                    sign, (hours[number], free[number]), xytext=(0, 4), textcoords="offset points",
+                    sign, (times[number], free[number]), xytext=(0, 4), textcoords="offset points",
                     ha="center", color=RED, fontsize=8,
                 )  # fmt: skip
     axes.set_ylim(bottom=0)

@@ -201,7 +201,8 @@ def blocks(language: str) -> list[str]:
 
 
 def test_example_bench_file_is_valid(tmp_path: Any) -> None:
-    (example,) = blocks("toml")
+    example, labgrid = blocks("toml")
+    assert labgrid == (DOCS / "labgrid/bench.toml").read_text(encoding="utf-8")
     path = tmp_path / "bench.toml"
     path.write_text(example)
     boards = load_bench(path).boards
@@ -219,5 +220,8 @@ def test_every_need_and_every_option_is_documented() -> None:
     for name in (*FEATURES, POWER):
         assert f"`{name}`" in BENCH, name
     check_pytest(
-        re.findall(r"(--(?:bench|board-name|board-mac|lease-timeout|port|qualification-dir))", BENCH)
+        re.findall(
+            r"(--(?:bench|board-name|board-mac|labgrid-coordinator|lease-timeout|port|qualification-dir))",
+            BENCH,
+        )
     )

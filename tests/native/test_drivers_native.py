@@ -183,10 +183,8 @@ def test_playback_takes_its_task_and_no_psram(drivers: Board) -> None:
     assert value(result, "TTS psram") == 0  # its chunks come from the pool
 
 
-@pytest.mark.parametrize("case", ["init_again", "observer", "first_failure"])
-def test_memory_manager_starts_again_takes_any_observer_and_finds_a_tasks_first_failure(
-    drivers: Board, case: str
-) -> None:
+@pytest.mark.parametrize("case", ["early_start", "init_again", "observer", "first_failure"])
+def test_memory_manager_and_its_extensions_start_and_observe(drivers: Board, case: str) -> None:
     run(drivers, case)
 
 

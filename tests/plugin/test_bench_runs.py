@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,70 +21,25 @@ import pytest
 from hotpin_hil.boards.bench import load_bench
 from hotpin_hil.boards.lease import Lease, holder_of, port_name
 from hotpin_hil.link.port import open_port
-from hotpin_hil.paths import PROJECT_ROOT
+from tests.support.parallel_runs import PATIENCE_S, Project, Run
 from tests.support.virtual_board import Boards, Build
 
-PATIENCE_S = 60.0
-"""Time-out for steps that take two seconds on an idle machine."""
 INTERRUPTED = 2
 USAGE = 4
 BLOCKED = 7
 
-# A test holds its board until its gate, a pipe, is opened; until then only its own reset may occur.
-TESTS = """
-import os, time
-from pathlib import Path
-import pytest
-from hotpin_hil.pytest_plugin.plugin import board_of
 
-folder = Path(os.environ["FOLDER"])
-
-@pytest.mark.parametrize("number", range(int(os.environ["TESTS"])))
-def test_has_its_board(dut, request, number):
-    dut.expect("ready")
-    board = board_of(request.config)
-    mark = folder / f"has-{os.environ['RUN']}-{number}"
-    mark.with_suffix(".part").write_text(f"{board.port} {os.getpid()}")
-    mark.with_suffix(".part").rename(mark)
-    with open(folder / f"gate-{os.environ['RUN']}") as gate:
-        gate.read()
-    dut.write("still the same?")
-    dut.expect("still the same")
-    assert len(dut.serial.channel.resets()) == 1
-"""
-
-REQUIREMENT = """
-[[requirement]]
-id = "AAA-01"
-text = "first"
-source = "Guide"
-priority = "must"
-kinds = ["virtual"]
-"""
-
-
-class Bench:
-    """Two virtual boards, their bench.toml, and a project folder for runs on them."""
+class Bench(Project):
+    """Two virtual boards and a project that lists them in its bench.toml."""
 
     def __init__(self, boards: Boards, build: Build, folder: Path) -> None:
         self.boards = boards
-        self.folder = folder
-        self.leases = folder / "leases"
         self.urls = [found["port"] for found in boards.found]
-        (folder / "firmware").mkdir()
-        (folder / "firmware/build-native").symlink_to(build.folder)
-        (folder / "pytest.ini").write_text("[pytest]\naddopts = --embedded-services esp,idf\n")
-        (folder / "conftest.py").write_text("pytest_plugins = ['fixtures.console']\n")
-        (folder / "hil_tests").mkdir()
-        (folder / "hil_tests/requirements.toml").write_text(REQUIREMENT)
-        (folder / "hil_tests/test_it.py").write_text(TESTS)
-        (folder / "bench.toml").write_text(
-            "".join(
-                f'[[board]]\nname = "board-{number}"\nport = "{found["port"]}"\nmac = "{found["mac"]}"\n'
-                for number, found in enumerate(boards.found)
-            )
+        listed = "".join(
+            f'[[board]]\nname = "board-{number}"\nport = "{found["port"]}"\nmac = "{found["mac"]}"\n'
+            for number, found in enumerate(boards.found)
         )
-        self.runs: list[Run] = []
+        super().__init__(build, folder, listed)
 
     def add_power_switches(self) -> None:
         """Adds power switches as the owner of a bench would, with the command `board power`."""
@@ -93,11 +48,6 @@ class Bench:
         power = f'power = {{ off = "{board} off {{mac}} {state}", on = "{board} on {{mac}} {state}", off_s = 0.01 }}'
         path = self.folder / "bench.toml"
         path.write_text(path.read_text().replace("\nmac", f"\n{power}\nmac"))
-
-    def run(self, *options: str, tests: int = 1) -> Run:
-        """Starts a run in parallel to this test."""
-        self.runs.append(Run(self, len(self.runs), options, tests))
-        return self.runs[-1]
 
     def is_leased(self) -> bool:
         """Whether any lease is held."""
@@ -110,111 +60,6 @@ class Bench:
                 return False
             open_port(url, 115200).close()
         return True
-
-
-class Run:
-    """A pytest run in its own terminal session, so that Ctrl-C reaches all its processes."""
-
-    def __init__(self, bench: Bench, number: int, options: tuple[str, ...], tests: int) -> None:
-        self.bench = bench
-        self.number = number
-        self.tests = tests
-        self.gate = bench.folder / f"gate-{number}"
-        os.mkfifo(self.gate)
-        self.output_path = bench.folder / f"output-{number}.txt"
-        environment = {
-            **{
-                name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "HOTPIN"))
-            },
-            "PYTHONPATH": str(PROJECT_ROOT),
-            "HOTPIN_LEASES": str(bench.leases),
-            "FOLDER": str(bench.folder),
-            "RUN": str(number),
-            "TESTS": str(tests),
-        }
-        environment.pop("CI", None)
-        command = [sys.executable, "-u", "-m", "pytest", "--target", "esp32", "--bench", "bench.toml"]
-        with self.output_path.open("wb") as output:
-            self.process = subprocess.Popen(
-                [
-                    *command,
-                    "-p",
-                    "no:cacheprovider",
-                    "--qualification-dir",
-                    f"evidence-{number}",
-                    *options,
-                    "hil_tests",
-                ],
-                cwd=bench.folder,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-
-    @property
-    def output(self) -> str:
-        return self.output_path.read_text(errors="replace")
-
-    def wait_until(self, condition: Callable[[], object], what: str) -> None:
-        deadline = time.monotonic() + PATIENCE_S
-        while not condition():
-            assert self.process.poll() is None, f"it ended before {what}:\n{self.output}"
-            assert time.monotonic() < deadline, f"no {what}:\n{self.output}"
-            time.sleep(0.005)
-
-    def boards(self) -> list[str]:
-        """Waits until each test of the run has a board.
-
-        Returns:
-            Ports of the boards.
-        """
-        marks = [self.bench.folder / f"has-{self.number}-{number}" for number in range(self.tests)]
-        self.wait_until(lambda: all(mark.exists() for mark in marks), "board")
-        return [mark.read_text().split()[0] for mark in marks]
-
-    def go_on(self) -> None:
-        """Opens the gate for all waiting tests."""
-        with contextlib.suppress(OSError):  # no test is waiting
-            os.close(os.open(self.gate, os.O_WRONLY | os.O_NONBLOCK))
-
-    def end(self) -> int:
-        """Lets the tests end and waits for the run; returns its exit status."""
-        deadline = time.monotonic() + PATIENCE_S
-        while self.process.poll() is None:
-            self.go_on()
-            assert time.monotonic() < deadline, f"it does not end:\n{self.output}"
-            time.sleep(0.01)
-        return self.process.returncode
-
-    def interrupt(self) -> None:
-        """Sends Ctrl-C to the terminal session of the run."""
-        os.killpg(self.process.pid, signal.SIGINT)
-
-    def processes(self) -> list[str]:
-        """Processes that still run in the session."""
-        left = []
-        for path in Path("/proc").glob("[0-9]*/stat"):
-            with contextlib.suppress(OSError):
-                fields = path.read_text().rsplit(")", 1)[1].split()
-                if int(fields[3]) == self.process.pid and fields[0] not in "ZX":
-                    left.append((path.parent / "cmdline").read_bytes().replace(b"\0", b" ").decode())
-        return left
-
-    def has_left_nothing(self) -> bool:
-        """Whether no process is left; waits for processes that end automatically (multiprocessing's resource
-        tracker)."""
-        deadline = time.monotonic() + PATIENCE_S
-        while left := self.processes():
-            assert time.monotonic() < deadline, f"still running: {left}"
-            time.sleep(0.01)
-        return True
-
-    def kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
 
 
 @pytest.fixture(scope="module")

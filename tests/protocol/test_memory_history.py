@@ -180,3 +180,12 @@ def test_command_reads_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "no history in" in said
     assert "give either FILE or --port" in said
     assert "cannot be read" in said
+
+
+@pytest.mark.parametrize(
+    ("uptime_s", "unit"),
+    [(30, "seconds"), (59, "seconds"), (60, "minutes"), (3600, "hours"), (90_000, "hours")],
+)
+def test_time_axis_has_a_unit_that_fits_the_history(tmp_path: Path, uptime_s: int, unit: str) -> None:
+    rows = rows_in_flash(partition(tmp_path, {"g00": group(row(1, uptime_s=1), row(2, uptime_s=uptime_s))}))
+    assert f"{unit} of operation" in history_page(rows, "flash")

@@ -11,6 +11,8 @@
 #include "freertos/FreeRTOS.h"
 #include "freertos/task.h"
 #include "memory_manager.h"
+#include "memory_priority.h"
+#include "memory_reclaim.h"
 #include "network_model.h"
 #include "stt_pipeline.h"
 #include "tts_decoder.h"
@@ -151,12 +153,21 @@ static void case_first_failure(void)
     CHECK_EQUAL(memory_manager_first_failure(), 0);
 }
 
+/* An extension that was started too early is refused, and can be started once the manager is. */
+static void case_early_start(void)
+{
+    CHECK_EQUAL(memory_priority_start(), ESP_ERR_INVALID_STATE);
+    CHECK_EQUAL(memory_reclaim_start(), ESP_ERR_INVALID_STATE);
+    CHECK_EQUAL(memory_manager_init(NULL), ESP_OK);
+    CHECK_EQUAL(memory_priority_start(), ESP_OK);
+    CHECK_EQUAL(memory_reclaim_start(), ESP_OK);
+    CHECK_EQUAL(memory_priority_start(), ESP_ERR_INVALID_STATE);
+    CHECK_EQUAL(memory_reclaim_start(), ESP_ERR_INVALID_STATE);
+}
+
 const test_case_t g_memory_cases[] = {
-    {"init_again", case_init_again},
-    {"observer", case_observer},
-    {"first_failure", case_first_failure},
-    {"cycles", case_cycles},
-    {"network", case_network},
-    {"no_psram", case_no_psram},
-    {NULL, NULL},
+    {"early_start", case_early_start}, {"init_again", case_init_again},
+    {"observer", case_observer},       {"first_failure", case_first_failure},
+    {"cycles", case_cycles},           {"network", case_network},
+    {"no_psram", case_no_psram},       {NULL, NULL},
 };

@@ -80,7 +80,11 @@ esp_err_t memory_priority_start(void)
     }
     s_priority.observer.observe = observe;
     s_priority.mutex = xSemaphoreCreateMutexStatic(&s_priority.mutex_memory);
-    return memory_manager_register_observer(&s_priority.observer);
+    esp_err_t err = memory_manager_register_observer(&s_priority.observer);
+    if (err != ESP_OK) {
+        s_priority.mutex = NULL; /* a later start may succeed */
+    }
+    return err;
 }
 
 esp_err_t memory_priority_register(memory_priority_t *entry, void *task, unsigned normal, unsigned pressed)

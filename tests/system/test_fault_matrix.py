@@ -100,7 +100,7 @@ ON_THE_BOARD = [
     Case("no-sensor", "no-sensor", FAIL, "camera mode", when="set-up"),
     Case("sensor-dead", "sensor-dead", FAIL, "ESP_ERR_NOT_SUPPORTED: step camera.start"),
     Case("i2s-no-memory", "i2s-no-memory", FAIL, "ESP_ERR_NO_MEM: step audio.start"),
-    Case("(missing event)", "", FAIL, "event 'mem.warning' did not come", when="event"),
+    Case("(missing event)", "", FAIL, "event 'mem.warning' did not arrive", when="event"),
     Case("(wrong value)", "", FAIL, "PSRAM", when="value"),
     NONE,
 ]

@@ -450,7 +450,7 @@ def test_recorded_differences_are_explained_except_those_of_memory(
 ) -> None:
     """With the same map on both boards, few reasons may explain a different memory figure.
 
-    The sizes of the manager and of the console are those of an older firmware, which no reason explains.
+    The sizes of the manager and of the console come from an older firmware, and no reason explains them.
     """
     found = compared(
         tmp_path, recorded_run("virtual", QEMU_MAP, "virtual"), recorded_run("emulated", QEMU_MAP, "qemu")
@@ -490,6 +490,7 @@ def test_every_value_reason_explains_a_recorded_difference_or_is_listed_here(
     used = {difference.reason.id for difference in found.explained if difference.reason}
     assert {reason.id for reason in SHIPPED if reason.of == "value"} - used == {
         "clock-of-locks",
+        "clock-row-age",
         "dropped-boxes",
         "holes-around-log-task",
         "log-task-alive",

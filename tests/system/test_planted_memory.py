@@ -5,25 +5,21 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from pytest_embedded_idf.app import IdfApp
 
 from fixtures.memory import fill_small_holes
 from hotpin_hil.analysis.diagnosis import diagnose
 from hotpin_hil.analysis.model import Confidence, Diagnosis
-from hotpin_hil.boards.board_process import BoardProcess
 from hotpin_hil.cli.main import main
 from hotpin_hil.device import BoardReset, Device, DeviceError
-from hotpin_hil.link.console_log import ConsoleLog
 from hotpin_hil.link.idf_serial import HilIdfSerial
 from hotpin_hil.logs.reader import read_events
-from hotpin_hil.paths import FIRMWARE_DIR, NATIVE_BUILD_DIR
+from hotpin_hil.paths import NATIVE_BUILD_DIR
+from tests.support.running_board import running_board
 
-TIME_SCALE = "50"
 CYCLES = 36
 QUIET_MS = 600_000
 """Monitoring interval in ms; the monitor task writes logged statistics at that rate."""
@@ -47,20 +43,6 @@ class Planted:
         for diagnosis in diagnose(read_events(self.text())):
             found.setdefault(diagnosis.name, diagnosis)
         return found
-
-
-@contextmanager
-def running_board(folder: Path) -> Iterator[tuple[HilIdfSerial, Device, Path]]:
-    board = BoardProcess.start(folder / "board.log", folder / "state", ["--time-scale", TIME_SCALE])
-    console = ConsoleLog(folder / "console.log")
-    try:
-        app = IdfApp(str(FIRMWARE_DIR), NATIVE_BUILD_DIR.name)
-        line = HilIdfSerial(app=app, msg_queue=console, port=board.port)
-        yield line, Device(line.channel), folder / "console.log"
-        line.close()
-    finally:
-        console.close()
-        board.stop()
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from hotpin_hil.boards.labgrid_client import CoordinatorError, LabgridError, LabgridPlace, LabgridResource
 from hotpin_hil.boards.labgrid_guard import ReleaseGuard
 from hotpin_hil.boards.labgrid_place import AcquiredPlace, PlaceUnavailable, port_of
+from hotpin_hil.boards.labgrid_settings import NAME
 
 CHECK_S = 10.0
 """Time between two checks; one takes 0.5 s."""
@@ -101,7 +102,7 @@ class PlaceWatch:
         if self._guard is None:
             self._guard = ReleaseGuard(self._client)
         if not place.reservation:
-            reservation = self._client.reserve({"name": place.name})
+            reservation = self._client.reserve({NAME: place.name})
             self._guard.hold(reservation.token)
             if reservation.state != "allocated":
                 self._client.give_back(reservation.token)

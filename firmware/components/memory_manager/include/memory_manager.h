@@ -265,6 +265,9 @@ uint32_t memory_manager_get_free_internal(void);
 uint32_t memory_manager_get_free_dma(void);
 uint32_t memory_manager_get_free_psram(void);
 
+/** Highest fragmentation of the three memories in `stats`, percent. Does not read the heap. */
+uint32_t memory_manager_worst_fragmentation(const memory_stats_t *stats);
+
 /**
  * True if and only if heap_caps_malloc(size, MALLOC_CAP_DMA) (below: MALLOC_CAP_SPIRAM) would succeed now.
  * The check is for one contiguous block, not for the total of free memory.

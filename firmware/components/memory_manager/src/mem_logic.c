@@ -118,7 +118,7 @@ size_t mem_levels_update(mem_levels_t *levels, const memory_thresholds_t *t, con
             },
         [MEM_FRAGMENTATION] =
             {
-                mem_worst_fragmentation(stats),
+                memory_manager_worst_fragmentation(stats),
                 t->fragmentation_warning,
                 t->fragmentation_critical,
                 MEMORY_WARNING_FRAGMENTATION_HIGH,
@@ -144,7 +144,7 @@ void mem_levels_standing(const mem_levels_t *levels, bool *low, bool *critical)
     }
 }
 
-uint32_t mem_worst_fragmentation(const memory_stats_t *stats)
+uint32_t memory_manager_worst_fragmentation(const memory_stats_t *stats)
 {
     uint32_t worst = stats->internal_fragmentation;
     worst = stats->dma_fragmentation > worst ? stats->dma_fragmentation : worst;

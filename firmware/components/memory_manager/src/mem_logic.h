@@ -47,9 +47,6 @@ size_t mem_levels_update(mem_levels_t *levels, const memory_thresholds_t *thresh
 /** Whether any warning level and any critical level is active, with hysteresis. */
 void mem_levels_standing(const mem_levels_t *levels, bool *low, bool *critical);
 
-/** Highest fragmentation of the three memories, percent. */
-uint32_t mem_worst_fragmentation(const memory_stats_t *stats);
-
 memory_baseline_t mem_baseline(const memory_stats_t *stats);
 memory_delta_t mem_delta(const memory_stats_t *stats, const memory_baseline_t *baseline);
 

@@ -46,13 +46,6 @@ static void observe(const memory_observation_t *observation)
     atomic_store(&s_optimize.sampled, observation->steady);
 }
 
-static uint32_t worst_fragmentation(const memory_stats_t *stats)
-{
-    uint32_t worst = stats->internal_fragmentation;
-    worst = stats->dma_fragmentation > worst ? stats->dma_fragmentation : worst;
-    return stats->psram_fragmentation > worst ? stats->psram_fragmentation : worst;
-}
-
 static finding_t find_cause(void)
 {
     finding_t found = {0};
@@ -61,7 +54,7 @@ static finding_t find_cause(void)
     if (memory_manager_get_stats(&stats) != ESP_OK || memory_manager_get_thresholds(&thresholds) != ESP_OK) {
         return found;
     }
-    found.fragmentation = worst_fragmentation(&stats);
+    found.fragmentation = memory_manager_worst_fragmentation(&stats);
     if (found.fragmentation >= thresholds.fragmentation_critical) {
         found.cause = "fragmented";
     } else if (s_optimize.hooks->is_scattered != NULL && s_optimize.hooks->is_scattered()) {

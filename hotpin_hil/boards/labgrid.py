@@ -22,6 +22,7 @@ from hotpin_hil.boards.labgrid_client import (
 from hotpin_hil.boards.labgrid_guard import ReleaseGuard
 from hotpin_hil.boards.labgrid_place import AcquiredPlace, port_of, power_of
 from hotpin_hil.boards.labgrid_settings import NAME, LabgridSettings
+from hotpin_hil.boards.lease_wait import LeaseWait
 from hotpin_hil.boards.pool import boards_are
 from hotpin_hil.errors import UsageError
 from hotpin_hil.printable import printable
@@ -92,26 +93,16 @@ class LabgridPlaces:
             UsageError: there are too few places, or they remain in use.
             LabgridError: the coordinator does not answer.
         """
-        deadline = time.monotonic() + timeout_s
+        wait = LeaseWait(timeout_s, lambda line: self.tell(printable(line)))
         look_at = keep_until = 0.0
-        reported = ""
         while True:
             self._fill(count)
             if len(self.boards) == count:
                 self._give_back_unused()
                 return self.boards
             now = time.monotonic()
-            if now >= min(look_at, deadline):
-                needed, held = self._needed(count), self._who_holds(count)
-                if now >= deadline:
-                    waited = f", even after {timeout_s:g} s" if timeout_s else ""
-                    raise UsageError(
-                        f"{needed}, {len(self.boards) or 'none'} free{waited}; in use: {held}",
-                        "wait longer with --lease-timeout S",
-                    )
-                if held != reported:
-                    reported = held
-                    self.tell(printable(f"waiting up to {timeout_s:g} s: {needed}; in use: {held}"))
+            if now >= min(look_at, wait.deadline):
+                wait.report(self._needed(count), len(self.boards), self._who_holds(count))
                 look_at = time.monotonic() + PROGRESS_S
             if not self.boards:
                 keep_until = now + HOLD_S * (1 + random.random())

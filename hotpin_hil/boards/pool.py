@@ -11,6 +11,7 @@ from pathlib import Path
 from hotpin_hil.boards.bench import BoardEntry
 from hotpin_hil.boards.kind import BoardKind
 from hotpin_hil.boards.lease import Lease, TakenError, mac_name, port_name
+from hotpin_hil.boards.lease_wait import LeaseWait
 from hotpin_hil.boards.power import PowerSwitch, wait_for_port
 from hotpin_hil.errors import BenchError, PortError, UsageError
 
@@ -56,8 +57,7 @@ class BoardPool:
         Raises:
             UsageError: there are too few boards, or they remain in use.
         """
-        deadline = time.monotonic() + timeout_s
-        reported = ""
+        wait = LeaseWait(timeout_s, tell)
         while True:
             leased, taken = self._try(count)
             if len(leased) == count:
@@ -67,15 +67,7 @@ class BoardPool:
             if len(leased) + len(taken) < count:
                 raise self._too_few(count, len(leased) + len(taken))
             in_use = "; ".join(f"{error.board} by {error.holder}" for error in taken)
-            if time.monotonic() >= deadline:
-                waited = f", even after {timeout_s:g} s" if timeout_s else ""
-                raise UsageError(
-                    f"{boards_are(count)} needed, {len(leased) or 'none'} free{waited}; in use: {in_use}",
-                    "wait longer with --lease-timeout S",
-                )
-            if in_use != reported:
-                reported = in_use
-                tell(f"waiting up to {timeout_s:g} s: {boards_are(count)} needed; in use: {in_use}")
+            wait.report(f"{boards_are(count)} needed", len(leased), in_use)
             time.sleep(RETRY_S * (1 + random.random()))
 
     def _too_few(self, count: int, available: int) -> UsageError:

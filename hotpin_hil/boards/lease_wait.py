@@ -1,0 +1,46 @@
+"""The wait for boards that others use: progress lines, and the error at its end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from hotpin_hil.errors import UsageError
+
+
+class LeaseWait:
+    """A wait of a run for its boards."""
+
+    def __init__(self, timeout_s: float, tell: Callable[[str], object]) -> None:
+        """Start the wait.
+
+        Args:
+            timeout_s: time to wait.
+            tell: receives a line when the wait starts, and when a board gets another user.
+        """
+        self.deadline = time.monotonic() + timeout_s
+        """On the clock of `time.monotonic`."""
+        self._timeout_s = timeout_s
+        self._tell = tell
+        self._reported = ""
+
+    def report(self, needed: str, free: int, in_use: str) -> None:
+        """Report the users of the boards, if they have changed.
+
+        Args:
+            needed: the beginning of a sentence about the boards needed.
+            free: number of free boards.
+            in_use: the other boards and their users.
+
+        Raises:
+            UsageError: the time is up.
+        """
+        if time.monotonic() >= self.deadline:
+            waited = f", even after {self._timeout_s:g} s" if self._timeout_s else ""
+            raise UsageError(
+                f"{needed}, {free or 'none'} free{waited}; in use: {in_use}",
+                "wait longer with --lease-timeout S",
+            )
+        if in_use != self._reported:
+            self._reported = in_use
+            self._tell(f"waiting up to {self._timeout_s:g} s: {needed}; in use: {in_use}")

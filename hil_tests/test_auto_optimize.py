@@ -62,11 +62,13 @@ def fragment_for_good(device: Device, heaps: Heaps) -> None:
 def place_in_the_middle(device: Device, heaps: Heaps, allocate: Callable[[], object]) -> int:
     """Fragment DMA memory by a block that `allocate` makes the firmware allocate; returns the percentage.
 
-    The test fills all holes but the largest, and the first third of that.
+    The test fills all holes, the largest first, so that the holes of any map are filled. Then it empties the first
+    and fills a third of it.
     """
     found = [-size for heap in device.blocks(DMA.caps) for size in heap.blocks if -size >= HOLE_MIN]
-    *small, largest = sorted(found)
-    held = [heaps.hold(DMA, size * 15 // 16) for size in reversed(small)]
+    largest, *others = (size * 15 // 16 for size in sorted(found, reverse=True))
+    first, *held = [heaps.hold(DMA, size) for size in (largest, *others)]
+    heaps.release(first)
     held.append(heaps.hold(DMA, largest // 3))
     allocate()
     for identifier in held:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -358,9 +359,10 @@ class Console:
             self.barrier()
             self._check_gaps(since, f"whether event '{name}' came")
             self._check_noise(since, f"event '{name}' did not arrive within {timeout_s:g} s")
-            others = ", ".join(other.name for other in self._matching(None, since, None)) or "none"
+            others = Counter(other.name for other in self._matching(None, since, None))
+            seen = ", ".join(f"{other} ({times})" for other, times in others.items()) or "none"
             raise MissingEvent(
-                f"event '{name}' did not arrive within {timeout_s:g} s; events since then: {others}"
+                f"event '{name}' did not arrive within {timeout_s:g} s; events since then: {seen}"
             )
         self._check_gaps(since, f"whether there was an earlier '{name}'", until=event.index)
         return event

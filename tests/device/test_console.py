@@ -433,8 +433,9 @@ def test_rest_of_a_lost_event_is_not_mixed_into_the_next(bench: Bench) -> None:
 
 def test_missing_event_is_reported_with_the_received_events(bench: Bench) -> None:
     since = bench.device.mark()
-    bench.firmware.event("mem.sample")
-    with pytest.raises(MissingEvent, match=r"'mem.warning' did not arrive.*then: mem.sample"):
+    for name in ("mem.sample", "mode", "mem.sample"):
+        bench.firmware.event(name)
+    with pytest.raises(MissingEvent, match=r"'mem.warning' did not arrive.*then: mem.sample \(2\), mode \(1\)$"):
         bench.device.wait_event("mem.warning", SHORT_S, since=since)
 
 

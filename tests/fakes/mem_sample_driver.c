@@ -101,8 +101,9 @@ static void check_place(uint32_t caps)
     size_t done = 0;
     memory_placement_t said;
     size_t scale = 1 + 2 * heap_caps_get_free_size(caps) / (count + any(4)); /* near the available size */
-    for (size_t i = 0; i < count; i++) {
-        sizes[i] = 1 + any(scale);
+    size_t largest = 1 + heap_caps_get_largest_free_block(caps);
+    for (size_t i = 0; i < count; i++) { /* a large block after small ones depends on the heaps of those */
+        sizes[i] = 1 + any(any(4) == 0 ? largest : scale);
     }
     if (memory_manager_place(caps, sizes, count, &said) != ESP_OK) {
         differ("place refused", count, caps);
@@ -198,6 +199,8 @@ int main(int argc, char **argv)
         differ("untouched heap is called fragmented", stats.internal_fragmentation, stats.dma_fragmentation);
     }
     const uint32_t sets[] = {MALLOC_CAP_DMA, MALLOC_CAP_SPIRAM};
+    const uint32_t placed[] = {MALLOC_CAP_DMA,      MALLOC_CAP_SPIRAM,  MALLOC_CAP_INTERNAL | MALLOC_CAP_8BIT,
+                               MALLOC_CAP_INTERNAL, MALLOC_CAP_DEFAULT, MALLOC_CAP_32BIT};
     for (int step = 0; step < atoi(argv[2]); step++) {
         uint32_t caps = sets[any(2)];
         if (any(5) < 3) {
@@ -216,7 +219,7 @@ int main(int argc, char **argv)
         }
         check_stats();
         check_available(caps);
-        check_place(caps);
+        check_place(placed[any(ARRAY_SIZE(placed))]);
         check_dip();
     }
     printf("checks=%u yes=%u places=%u placeable=%u misplaced=%u\n", s_checks, s_yes, s_places, s_placeable,

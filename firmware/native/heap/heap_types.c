@@ -7,13 +7,12 @@
 #include <string.h>
 
 #include "heap_internal.h"
+#include "heap_memory_layout.h"
 
-typedef struct {
-    const char *name;
-    uint32_t caps[HEAP_PRIORITIES];
-} type_info_t;
+_Static_assert(HEAP_PRIORITIES == SOC_MEMORY_TYPE_NO_PRIOS, "one capability set per priority");
 
-static const type_info_t s_types[HEAP_TYPE_COUNT] = {
+/* The pools are not in ESP-IDF's table; no region has their type. */
+const soc_memory_type_desc_t soc_memory_types[HEAP_TYPE_COUNT] = {
     [HEAP_TYPE_DRAM] = {"DRAM",
                         {MALLOC_CAP_8BIT | MALLOC_CAP_DEFAULT,
                          MALLOC_CAP_INTERNAL | MALLOC_CAP_DMA | MALLOC_CAP_32BIT, 0}},
@@ -31,17 +30,16 @@ static const type_info_t s_types[HEAP_TYPE_COUNT] = {
                          MALLOC_CAP_DEFAULT | MALLOC_CAP_8BIT | MALLOC_CAP_32BIT}},
 };
 
-/* The address map, from the same source; D/IRAM by its addresses on the data bus. */
-static const struct {
-    uint32_t start;
-    uint32_t end;
-    heap_type_t type;
-} s_map[] = {
-    {0x3F800000, 0x3FC00000, HEAP_TYPE_SPIRAM},
-    {0x3FFAE000, 0x3FFE0000, HEAP_TYPE_DRAM},
-    {0x3FFE0000, 0x40000000, HEAP_TYPE_DIRAM},
-    {0x40070000, 0x400A0000, HEAP_TYPE_IRAM},
+const size_t soc_memory_type_count = HEAP_TYPE_COUNT;
+
+const soc_memory_region_t soc_memory_regions[] = {
+    {0x3F800000, 0x400000, HEAP_TYPE_SPIRAM, 0, false},
+    {0x3FFAE000, 0x32000, HEAP_TYPE_DRAM, 0, false},
+    {0x3FFE0000, 0x20000, HEAP_TYPE_DIRAM, 0x400A0000, true}, // the alias is inverted
+    {0x40070000, 0x30000, HEAP_TYPE_IRAM, 0, false},
 };
+
+const size_t soc_memory_region_count = sizeof(soc_memory_regions) / sizeof(soc_memory_regions[0]);
 
 static const char *const s_cap_names[] = {
     "EXEC",      "32BIT",  "8BIT", "DMA",          "PID2",         "PID3",          "PID4",
@@ -55,14 +53,14 @@ _Static_assert(1 << (CAP_NAMES - 1) == MALLOC_CAP_SIMD, "one name for each capab
 
 const uint32_t *heap_type_caps(heap_type_t type)
 {
-    return s_types[type].caps;
+    return soc_memory_types[type].caps;
 }
 
 uint32_t heap_type_all_caps(heap_type_t type)
 {
     uint32_t all = 0;
     for (int priority = 0; priority < HEAP_PRIORITIES; priority++) {
-        all |= s_types[type].caps[priority];
+        all |= soc_memory_types[type].caps[priority];
     }
     return all;
 }
@@ -74,9 +72,10 @@ bool heap_type_is_aliased(heap_type_t type)
 
 heap_type_t heap_type_at(uint32_t address)
 {
-    for (size_t i = 0; i < sizeof(s_map) / sizeof(s_map[0]); i++) {
-        if (address >= s_map[i].start && address < s_map[i].end) {
-            return s_map[i].type;
+    for (size_t i = 0; i < soc_memory_region_count; i++) {
+        intptr_t offset = (intptr_t)address - soc_memory_regions[i].start;
+        if (offset >= 0 && offset < (intptr_t)soc_memory_regions[i].size) {
+            return (heap_type_t)soc_memory_regions[i].type;
         }
     }
     return HEAP_TYPE_COUNT;
@@ -84,13 +83,13 @@ heap_type_t heap_type_at(uint32_t address)
 
 const char *heap_type_name(heap_type_t type)
 {
-    return (unsigned)type < HEAP_TYPE_COUNT ? s_types[type].name : "?";
+    return (unsigned)type < HEAP_TYPE_COUNT ? soc_memory_types[type].name : "?";
 }
 
 bool heap_type_from_name(const char *name, heap_type_t *type)
 {
     for (int i = 0; i < HEAP_TYPE_COUNT; i++) {
-        if (strcmp(name, s_types[i].name) == 0) {
+        if (strcmp(name, soc_memory_types[i].name) == 0) {
             *type = (heap_type_t)i;
             return true;
         }

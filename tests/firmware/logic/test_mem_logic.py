@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -352,12 +353,13 @@ def test_fit_is_exact_on_both_sides(classes: int, block: int, request: int) -> N
 HEAP_SIZES = {8: 15_072, 16: 113_840, 32: 4_194_304}
 
 
-def place(heaps: list[tuple[int, list[int]]], sizes: list[int]) -> Any:
+def place(heaps: list[tuple[int, list[int]]], sizes: list[int], passes: Sequence[int] = (0,) * 4) -> Any:
+    """Heaps in the order of the walk: number of size classes, and sizes of the free blocks."""
     blocks = new("mem_place_t *")
     for number, (classes, free) in enumerate(heaps):
         start = 0x3F000000 + number * 0x1000000
         for block in free:
-            lib.mem_place_add(blocks, start, start + HEAP_SIZES[classes], block)
+            lib.mem_place_add(blocks, start, start + HEAP_SIZES[classes], passes[number], block)
     out = new("memory_placement_t *")
     lib.mem_place_run(blocks, sizes, len(sizes), out)
     return out
@@ -387,10 +389,14 @@ free_lists = st.lists(st.integers(3, 3000).map(lambda words: words * 4), max_siz
 @given(
     st.lists(st.tuples(st.sampled_from([8, 16, 32]), free_lists), min_size=1, max_size=4),
     st.lists(st.integers(1, 9000), min_size=1, max_size=MODULE.const("MEMORY_PLACE_MAX")),
+    st.lists(st.integers(0, 2), min_size=4, max_size=4),
 )
-def test_placement_against_the_allocators_rules(heaps: list[tuple[int, list[int]]], sizes: list[int]) -> None:
-    placed = allocate(heaps, sizes)
-    found = place(heaps, sizes)
+def test_placement_against_the_allocators_rules(
+    heaps: list[tuple[int, list[int]]], sizes: list[int], passes: list[int]
+) -> None:
+    in_order = sorted(range(len(heaps)), key=lambda heap: passes[heap])
+    placed = allocate([heaps[heap] for heap in in_order], sizes)
+    found = place(heaps, sizes, passes)
     assert (found.placeable, found.placed) == (placed == len(sizes), placed)
     assert found.missing == (0 if placed == len(sizes) else sizes[placed])
 
@@ -419,6 +425,24 @@ def test_camera_block_never_fits_the_dma_pool() -> None:
     # The 32 KB pool has at most 32,031 bytes free; camera_controller needs one block of 32,768.
     assert not place([(16, [32_024])], [32_768]).placeable
     assert place([(16, [32_024]), (16, [65_536])], [32_768]).placeable
+
+
+def test_a_heap_inside_another_has_the_pass_of_the_pool() -> None:
+    """The reserved DMA pool comes first in ESP-IDF's list, and last in the order of MALLOC_CAP_8BIT."""
+    outer, pool, size = 0x3FFE4350, 0x3FFE5000, 32_768
+    for nested_pass, missing in ((1, 0), (0, 31_000)):
+        blocks = new("mem_place_t *", {"nested_pass": nested_pass})
+        lib.mem_place_add(blocks, pool, pool + size - 1, 0, 32_040)
+        lib.mem_place_add(blocks, outer, 0x40000000, 0, 8000)
+        out = new("memory_placement_t *")
+        lib.mem_place_run(blocks, [4000, 31_000], 2, out)
+        assert (out.placeable, out.missing) == (missing == 0, missing)
+
+
+def test_heaps_beyond_the_table_are_not_used() -> None:
+    count = MODULE.const("MEM_PLACE_HEAPS")
+    assert place([(8, [100])] * (count - 1) + [(8, [900])], [800], [0] * count).placeable
+    assert not place([(8, [100])] * count + [(8, [900])], [800], [0] * (count + 1)).placeable
 
 
 def test_size_classes_are_those_of_the_heaps_length() -> None:

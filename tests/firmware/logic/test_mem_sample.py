@@ -40,5 +40,6 @@ def test_figures_and_predictions_match_the_allocator(driver: Path, seed: int) ->
     counts = run_driver(driver, seed, STEPS)
     assert counts["checks"] / 10 < counts["yes"] < counts["checks"] * 9 / 10, "both answers must occur"
     assert counts["places"] / 10 < counts["placeable"] < counts["places"] * 9 / 10, "both answers must occur"
-    # If several blocks are in the same class, the choice depends on the order of their frees.
-    assert counts["misplaced"] <= counts["places"] / 100
+    # If several blocks are in the same class, the choice depends on the order of their frees (0 of 1,000 seen).
+    # A wrong order of the heaps gives 5 to 100 of 1,000.
+    assert counts["misplaced"] <= counts["places"] / 500

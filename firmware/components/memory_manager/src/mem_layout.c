@@ -60,11 +60,26 @@ static uint8_t classes_log2(uintptr_t heap_size)
     return bytes <= HEAP_8_CLASSES_MAX ? 3 : bytes <= HEAP_16_CLASSES_MAX ? 4 : 5;
 }
 
-void mem_place_add(mem_place_t *place, uintptr_t heap_start, uintptr_t heap_end, size_t free_block)
+/* Returns false if there is no room for the description of one more heap. */
+static bool enter_heap(mem_place_t *place, uintptr_t start, uintptr_t end, uint8_t pass)
 {
-    if (place->heaps == 0 || heap_start != place->heap_start) {
-        place->heap_start = heap_start;
-        place->heaps++;
+    if (place->heaps > 0 && place->heap[place->heaps - 1].start == start) {
+        return true;
+    }
+    if (place->heaps == MEM_PLACE_HEAPS) {
+        return false;
+    }
+    place->heap[place->heaps].start = start;
+    place->heap[place->heaps].end = end;
+    place->heap[place->heaps++].pass = pass;
+    return true;
+}
+
+void mem_place_add(mem_place_t *place, uintptr_t heap_start, uintptr_t heap_end, uint8_t pass,
+                   size_t free_block)
+{
+    if (!enter_heap(place, heap_start, heap_end, pass)) {
+        return;
     }
     size_t slot = place->count;
     if (slot < MEM_PLACE_BLOCKS) {
@@ -82,7 +97,40 @@ void mem_place_add(mem_place_t *place, uintptr_t heap_start, uintptr_t heap_end,
     }
     place->block[slot].size = (uint32_t)free_block;
     place->block[slot].heap = (uint8_t)(place->heaps - 1);
-    place->block[slot].sl_log2 = classes_log2(heap_end - heap_start);
+}
+
+static uint8_t block_classes(const mem_place_t *place, int block)
+{
+    uint8_t heap = place->block[block].heap;
+    return classes_log2(place->heap[heap].end - place->heap[heap].start);
+}
+
+static uint32_t block_fit(const mem_place_t *place, int block)
+{
+    return mem_place_fit(place->block[block].size, block_classes(place, block));
+}
+
+static void enter_nested_heaps(mem_place_t *place)
+{
+    for (int inner = 0; inner < place->heaps; inner++) {
+        for (int outer = 0; outer < place->heaps; outer++) {
+            if (outer != inner && place->heap[inner].start >= place->heap[outer].start &&
+                place->heap[inner].end <= place->heap[outer].end) {
+                place->heap[inner].pass = place->nested_pass;
+            }
+        }
+    }
+}
+
+/* The allocator takes block a before block b. */
+static bool before(const mem_place_t *place, int a, int b)
+{
+    uint8_t heap_a = place->block[a].heap;
+    uint8_t heap_b = place->block[b].heap;
+    if (place->heap[heap_a].pass != place->heap[heap_b].pass) {
+        return place->heap[heap_a].pass < place->heap[heap_b].pass;
+    }
+    return heap_a != heap_b ? heap_a < heap_b : place->block[a].size < place->block[b].size;
 }
 
 /* Index of the free block that serves the request; -1 if none does. */
@@ -90,12 +138,7 @@ static int choose(const mem_place_t *place, uint32_t request)
 {
     int best = -1;
     for (int i = 0; i < place->count; i++) {
-        uint32_t size = place->block[i].size;
-        if (request == 0 || request > mem_place_fit(size, place->block[i].sl_log2)) {
-            continue;
-        }
-        if (best < 0 || place->block[i].heap < place->block[best].heap ||
-            (place->block[i].heap == place->block[best].heap && size < place->block[best].size)) {
+        if (request > 0 && request <= block_fit(place, i) && (best < 0 || before(place, i, best))) {
             best = i;
         }
     }
@@ -105,6 +148,7 @@ static int choose(const mem_place_t *place, uint32_t request)
 void mem_place_run(mem_place_t *place, const size_t sizes[], size_t count, memory_placement_t *out)
 {
     *out = (memory_placement_t){.placeable = true};
+    enter_nested_heaps(place);
     for (size_t i = 0; i < count; i++) {
         int chosen = sizes[i] > UINT32_MAX ? -1 : choose(place, (uint32_t)sizes[i]);
         if (chosen < 0) {
@@ -113,10 +157,10 @@ void mem_place_run(mem_place_t *place, const size_t sizes[], size_t count, memor
             break;
         }
         out->placed++;
-        uint32_t rest = place->block[chosen].size - taken((uint32_t)sizes[i], place->block[chosen].sl_log2);
+        uint32_t rest = place->block[chosen].size - taken((uint32_t)sizes[i], block_classes(place, chosen));
         place->block[chosen].size = rest >= BLOCK_SPLIT_MIN ? rest - BLOCK_HEADER : 0;
     }
     for (int i = 0; i < place->count; i++) {
-        out->largest = max_u32(out->largest, mem_place_fit(place->block[i].size, place->block[i].sl_log2));
+        out->largest = max_u32(out->largest, block_fit(place, i));
     }
 }

@@ -30,29 +30,43 @@ void mem_census_add(mem_census_t *census, uintptr_t heap, size_t free_block);
 uint32_t mem_census_fragmentation(const mem_census_t *census);
 
 #define MEM_PLACE_BLOCKS (MEMORY_PLACE_MAX + 8)
+#define MEM_PLACE_HEAPS \
+    12 /* the ESP32 with PSRAM and a divided DMA pool has 9; the blocks of others are omitted */
 
 /**
- * Free blocks in which requests are placed. Initialise with {0}. If there are more free blocks than entries,
- * the smallest are omitted, because MEMORY_PLACE_MAX requests never need more than that number of blocks.
+ * Free blocks in which requests are placed. Initialise with {.nested_pass = …}. If there are more free blocks
+ * than entries, the smallest are omitted, because MEMORY_PLACE_MAX requests never need more than that number
+ * of blocks.
  */
 typedef struct {
     struct {
         uint32_t size;
-        uint8_t heap;    //!< Number of the heap, in the order of the walk
-        uint8_t sl_log2; //!< log2 of the heap's number of size classes per power of two
+        uint8_t heap; //!< Index in `heap`
     } block[MEM_PLACE_BLOCKS];
+    struct {
+        uintptr_t start;
+        uintptr_t end;
+        uint8_t pass;
+    } heap[MEM_PLACE_HEAPS]; //!< In the order of the walk
     uint8_t count;
     uint8_t heaps;
-    uintptr_t heap_start; //!< Start of the last heap added
+    uint8_t nested_pass; //!< The allocator's pass that takes a heap inside a block of another heap
 } mem_place_t;
 
-void mem_place_add(mem_place_t *place, uintptr_t heap_start, uintptr_t heap_end, size_t free_block);
+/**
+ * Adds a free block. The blocks of one heap must be added consecutively.
+ *
+ * @param pass  Pass of the allocator over all heaps, from 0, in which it takes this heap for the request.
+ *              Ignored for a heap inside another one, see nested_pass
+ */
+void mem_place_add(mem_place_t *place, uintptr_t heap_start, uintptr_t heap_end, uint8_t pass,
+                   size_t free_block);
 
 /**
- * Places the blocks in order, as the allocator would: in the first heap with room, in a free block of the
- * smallest size class that fits. Consumes `place`. If several free blocks are in that class, the allocator's
- * choice depends on the order in which they were freed. This function takes the smallest; the others differ
- * from it by less than a class step.
+ * Places the blocks in order, as the allocator would: in the first heap with room of the earliest pass, in a
+ * free block of the smallest size class that fits. Consumes `place`. If several free blocks are in that
+ * class, the allocator's choice depends on the order in which they were freed. This function takes the
+ * smallest; the others differ from it by less than a class step.
  */
 void mem_place_run(mem_place_t *place, const size_t sizes[], size_t count, memory_placement_t *out);
 

@@ -6,6 +6,7 @@
 #include "esp_heap_caps.h"
 #include "esp_log.h"
 #include "freertos/FreeRTOS.h"
+#include "heap_memory_layout.h"
 #include "mem_layout.h"
 
 static portMUX_TYPE s_lock = portMUX_INITIALIZER_UNLOCKED;
@@ -121,18 +122,52 @@ bool memory_manager_check_psram_available(size_t size)
     return available(size, MEM_CAPS_PSRAM);
 }
 
-/* Called with the heap locked and interrupts off, like count_block(). */
-static bool collect_block(walker_heap_into_t heap, walker_block_info_t block, void *place)
+/* Capabilities by priority of the pool of CONFIG_SPIRAM_MALLOC_RESERVE_INTERNAL: a heap inside a block of
+ * another heap (ESP-IDF: esp_psram_extram_reserve_dma_pool()). */
+static const uint32_t POOL_CAPS[SOC_MEMORY_TYPE_NO_PRIOS] = {
+    0, MALLOC_CAP_DMA | MALLOC_CAP_INTERNAL, MALLOC_CAP_DEFAULT | MALLOC_CAP_8BIT | MALLOC_CAP_32BIT};
+
+/* heap_caps_malloc() passes over all heaps once per priority. Returns the first pass that takes a heap with
+ * these capabilities. */
+static uint8_t first_pass(const uint32_t priorities[SOC_MEMORY_TYPE_NO_PRIOS], uint32_t caps)
 {
+    uint8_t pass = 0;
+    while (pass < SOC_MEMORY_TYPE_NO_PRIOS - 1 && (priorities[pass] & caps) == 0) {
+        pass++;
+    }
+    return pass;
+}
+
+static uint8_t heap_pass(intptr_t start, uint32_t caps)
+{
+    for (size_t i = 0; i < soc_memory_region_count; i++) {
+        const soc_memory_region_t *region = &soc_memory_regions[i];
+        if (start >= region->start && start - region->start < (intptr_t)region->size) {
+            return first_pass(soc_memory_types[region->type].caps, caps);
+        }
+    }
+    return 0;
+}
+
+typedef struct {
+    mem_place_t blocks;
+    uint32_t caps;
+} collection_t;
+
+/* Called with the heap locked and interrupts off, like count_block(). */
+static bool collect_block(walker_heap_into_t heap, walker_block_info_t block, void *user_data)
+{
+    collection_t *collection = user_data;
     if (!block.used) {
-        mem_place_add(place, (uintptr_t)heap.start, (uintptr_t)heap.end, block.size);
+        mem_place_add(&collection->blocks, (uintptr_t)heap.start, (uintptr_t)heap.end,
+                      heap_pass(heap.start, collection->caps), block.size);
     }
     return true;
 }
 
 esp_err_t memory_manager_place(uint32_t caps, const size_t sizes[], size_t count, memory_placement_t *out)
 {
-    mem_place_t place = {0};
+    collection_t collection = {.blocks.nested_pass = first_pass(POOL_CAPS, caps), .caps = caps};
     /* EXEC memory has its own allocation path, and no memory of the ESP32 is both DMA-capable and
      * external. */
     bool caps_good = caps != 0 && !(caps & (MALLOC_CAP_EXEC | MALLOC_CAP_INVALID)) &&
@@ -140,7 +175,7 @@ esp_err_t memory_manager_place(uint32_t caps, const size_t sizes[], size_t count
     if (!caps_good || sizes == NULL || count == 0 || count > MEMORY_PLACE_MAX || out == NULL) {
         return ESP_ERR_INVALID_ARG;
     }
-    heap_caps_walk(caps, collect_block, &place);
-    mem_place_run(&place, sizes, count, out);
+    heap_caps_walk(caps, collect_block, &collection);
+    mem_place_run(&collection.blocks, sizes, count, out);
     return ESP_OK;
 }

@@ -6,6 +6,7 @@ import dataclasses
 import types
 import typing
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeVar
 
 from hotpin_hil.protocol.errors import ProtocolError
@@ -613,7 +614,7 @@ def parse_answer(cls: type[A], data: dict[str, Any], what: str) -> A:
     Raises:
         ProtocolError: a field is missing or has another type.
     """
-    hints = typing.get_type_hints(cls)
+    hints = _hints(cls)
     values = {}
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
         if field.name not in data:
@@ -668,6 +669,11 @@ def parse_heap_maps(records: list[dict[str, Any]]) -> list[HeapMap]:
             run = dataclasses.replace(run, at=before.at, blocks=before.blocks + run.blocks)
         maps[run.heap] = run
     return list(maps.values())
+
+
+@cache
+def _hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
 
 
 def _fits(value: Any, hint: Any) -> bool:

@@ -435,7 +435,9 @@ def test_missing_event_is_reported_with_the_received_events(bench: Bench) -> Non
     since = bench.device.mark()
     for name in ("mem.sample", "mode", "mem.sample"):
         bench.firmware.event(name)
-    with pytest.raises(MissingEvent, match=r"'mem.warning' did not arrive.*then: mem.sample \(2\), mode \(1\)$"):
+    with pytest.raises(
+        MissingEvent, match=r"'mem.warning' did not arrive.*then: mem.sample \(2\), mode \(1\)$"
+    ):
         bench.device.wait_event("mem.warning", SHORT_S, since=since)
 
 

@@ -107,7 +107,7 @@ endurance: native ## play 200 rounds of flash, boot, console, kill and random fa
 	$(BIN)/python -m tests.system.endurance.run $(ARGS)
 
 MINUTES ?= 10
-explore: native ## let the model of the guide play against the firmware with a fresh seed (MINUTES=10, ARGS="--seed N")
+explore: native ## compare the firmware with a model of the guide in random scripts, with a fresh seed (MINUTES=10, ARGS="--seed N")
 	$(BIN)/python -m tests.model.explore --minutes $(MINUTES) $(ARGS)
 
 bench: native ## measure link, analyser, report and tools, next to the stock tools in the same run

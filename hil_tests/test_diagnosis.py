@@ -38,7 +38,7 @@ def sample_before(device: Device, moment_ms: int) -> Event:
 def test_no_mem_names_the_missing_block_the_memory_before_it_and_who_holds_it(
     device: Device, heaps: Heaps, monitor: Monitor, modes: Modes, measure: Measure
 ) -> None:
-    """I2S fails as on the recorded boards, which had 27,267 B free for 25,980 B but no block large enough.
+    """I2S fails as in the recorded logs, where the board had 27,267 B free for 25,980 B but no block large enough.
 
     The comparison identifies the user of the memory: the mode uses as much as before, so another part of the firmware
     has the rest.

@@ -113,7 +113,10 @@ def share_scattered(heaps: Heaps) -> float:
 
 
 def hold_towards(heaps: Heaps, share: float) -> None:
-    """Allocate one block too large for any hole, to raise the share outside the largest blocks to at most `share`."""
+    """Allocate one block, so that at most `share` of the free DMA memory is outside the largest blocks.
+
+    The allocated block is larger than every hole, so it shrinks a largest block.
+    """
     regions = heaps.regions(DMA)
     free = sum(region.free for region in regions)
     scattered = free - sum(region.largest for region in regions)

@@ -47,7 +47,7 @@ def voice(device: Device, modes: Modes) -> Modes:
 
 
 def measure_same(measure: Measure, what: str, now: Reading, then: Reading) -> None:
-    """Check that every byte, block and task is back, without tolerance because both readings are of one mode."""
+    """Check that every byte, block and task is back. No tolerance: both readings were taken in the same mode."""
     for name, value in vars(now).items():
         unit = "" if name in ("blocks", "tasks") else "B"
         measure(f"{what}: {name}", value - getattr(then, name), unit, exact=0, source="TTS-06: every byte")

@@ -143,7 +143,7 @@ def test_boots_are_counted_from_one_after_the_storage_is_erased(
 def test_byte_access_to_iram_panics_where_the_chip_is_real(
     dut: Any, device: Device, board: BoardInUse, measure: Measure
 ) -> None:
-    """A byte buffer allocated without MALLOC_CAP_8BIT; recorded boards crashed seven times for this reason."""
+    """A byte buffer allocated without MALLOC_CAP_8BIT: the cause of seven crashes in the recorded logs."""
     start = device.mark()
     if board.is_real_chip:
         with pytest.raises(BoardReset):

@@ -55,10 +55,10 @@ NOT_UNDONE = {"tts.stop"}
 """Step that ends a playing stream."""
 
 FLAT_B = 8
-"""Recorded boards: the same state differs by at most 8 B after warm-up (facts: Warm-up)."""
+"""In the recorded logs, free memory in the same state differs by at most 8 B after warm-up (facts: Warm-up)."""
 FLAT_BLOCKS = 2
 WARM_UP_B = 1 * KB
-"""Bytes that drivers permanently allocate at their first start: 0.6 to 0.85 KB on recorded boards."""
+"""Bytes that drivers permanently allocate at their first start: 0.6 to 0.85 KB in the recorded logs."""
 
 
 AGAINST_BASELINE = re.compile(
@@ -346,7 +346,7 @@ def measure_cycles(device: Device, modes: Modes, measure: Measure, series: Serie
             round(leak.detectable * per_1000, 1),
             "B",
             max=GRANULE * per_1000,
-            source="the smallest block, lost once a cycle",
+            source="the smallest block, lost once per cycle",
         )
         measure(
             f"{name}: one-time loss",
@@ -603,7 +603,7 @@ SETTLE_MS = 50 + 50
 POWER_DOWN_MS = 100 + 100
 """PWDN is held high, then low, before each camera start (100 ms each).
 
-The recorded boards ran the original firmware, which did not power-cycle the camera.
+The recorded logs come from the original firmware, which did not power-cycle the camera.
 """
 TICK_MS = 10
 LINES = 10

@@ -15,7 +15,7 @@ from hotpin_hil.protocol.log import LogLine
 STREAM_BUFFER = 64 * KB
 REQUIRED = STREAM_BUFFER + 32 * KB
 PSRAM_START, PSRAM_END = 0x3F80_0000, 0x3FC0_0000
-"""Addresses where the ESP32 maps its 4 MB of PSRAM (facts: heap_init of every recorded board)."""
+"""Addresses where the ESP32 maps its 4 MB of PSRAM (facts: heap_init in every recorded log)."""
 
 INSUFFICIENT = r"Insufficient PSRAM: need (\d+) bytes, have (\d+) bytes"
 ADDRESS = r"(0x3[0-9a-f]{7})"

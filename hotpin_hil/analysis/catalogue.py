@@ -1,4 +1,4 @@
-"""Catalogue of failures on recorded boards: name, finding, cause and remedy of each.
+"""Catalogue of failures from recorded logs: name, finding, cause and remedy of each.
 
 One function per kind of event; it returns None if the catalogue has no entry for the event.
 """
@@ -30,8 +30,8 @@ _WATCHDOGS = (
 )
 """Parts of the ROM's reset names, for resets that bypass the panic handler."""
 POISON = {
-    0xABBA1234: "the mark before a block",
-    0xBAAD5678: "the mark after a block",
+    0xABBA1234: "the canary before a block",
+    0xBAAD5678: "the canary after a block",
     0xFEFEFEFE: "freed memory",
     0xCECECECE: "memory that was never written",
     0xA5A5A5A5: "unused stack",
@@ -62,7 +62,7 @@ class Known:
     cause: str
     remedy: str
     is_fact: bool
-    """Whether the log states the finding; otherwise the finding is an inference from recorded boards."""
+    """Whether the log states the finding; otherwise the finding is an inference from recorded logs."""
 
 
 def of_panic(panic: Panic, regions: Iterable[ev.HeapInitRegion]) -> Known:
@@ -241,14 +241,14 @@ def of_heap_trace(event: ev.HeapTrace) -> Known:
 
 
 def _overwritten(event: ev.HeapCorrupted) -> str:
-    """Describe which bytes of the mark after or before a block were overwritten."""
+    """Describe which bytes of the canary after or before a block were overwritten."""
     if event.expected is None or event.got is None:
         return ""
     expected, got = event.expected.to_bytes(4, "little"), event.got.to_bytes(4, "little")
     changed = [index for index in range(4) if expected[index] != got[index]]
     if not changed or len(changed) == 4:
-        return "; all 4 bytes of the mark were overwritten" if changed else ""
-    text = f"; {len(changed)} of the mark's 4 bytes changed, up to byte {changed[-1] + 1}"
+        return "; all 4 bytes of the canary were overwritten" if changed else ""
+    text = f"; {len(changed)} of the canary's 4 bytes changed, up to byte {changed[-1] + 1}"
     if event.is_tail and changed == [0] and got[0] == 0:
         text += ": a 0 one byte past the end, like the end of a string"
     return text

@@ -3,7 +3,7 @@
     for diagnosis in diagnose(read_events(log)): ...
 
 Pure: events in, diagnoses out. A diagnosis is a fact if the log itself states it, and an inference if it also relies on
-experience from recorded boards.
+experience from recorded logs.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Diagnoser:
 
     @property
     def leaks(self) -> list[StateLeak]:
-        """Verdicts on all ended boots, up to LEAKS_KEPT."""
+        """Verdicts on all finished boots, up to LEAKS_KEPT."""
         return self._leaks.leaks
 
     @property

@@ -23,7 +23,7 @@ FRAGMENTATION_PERCENT = 30
 LOW_PERCENT = 10
 """Below this, a memory is not fragmented."""
 CAMERA_BLOCK, CAMERA_COST = 32_768, 37_780
-"""Bytes of DMA-capable memory: the camera's largest block, and its total need (recorded boards)."""
+"""Bytes of DMA-capable memory: the camera's largest block, and its total need (from recorded logs)."""
 I2S_BLOCK, I2S_COST = 4_080, 25_980
 """The same two figures for the I2S driver."""
 _DRIVERS = (("the camera", CAMERA_BLOCK, CAMERA_COST), ("I2S", I2S_BLOCK, I2S_COST))

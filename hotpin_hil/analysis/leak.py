@@ -28,7 +28,7 @@ BUDGET_PER_CYCLE = 1_024 / 1_000
 """Bytes per cycle: 1,024 in 1,000 cycles (requirement TRN-04)."""
 
 WARM_UP_MIN = 4
-"""Recorded boards settle over the first 3 to 4 cycles."""
+"""In the recorded logs, boards settle over the first 3 to 4 cycles."""
 WARM_UP_SHARE_MAX = 4
 """At most one reading in this number can be warm-up."""
 

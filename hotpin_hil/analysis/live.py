@@ -27,7 +27,7 @@ BOOT_EVENTS = 5_000
 READINGS_MIN = 16
 """Number of memory readings in a boot before the first early judgement."""
 NEWS_MAX = 20
-"""The first 20 news of a type in a boot are all reported; after them only the 32nd, 64th, 128th and so on."""
+"""Number of news items per type and boot that are all reported; after them only the 32nd, 64th, 128th and so on."""
 REPEAT_MS = 1_000
 """A record and a log line that report the same warning are at most this far apart."""
 
@@ -67,11 +67,11 @@ class LiveLog:
         return self.summary.present
 
     def feed(self, data: bytes) -> list[News]:
-        """Process the next bytes; returns the news in the lines that they complete."""
+        """Process the next bytes; returns the news items in the lines that they complete."""
         return self._take(self.reader.feed(data))
 
     def close(self) -> list[News]:
-        """End the log; returns the news that its end completes."""
+        """End the log; returns the news items that its end completes."""
         news = self._take(self.reader.close())
         self.summary.close(self.reader.scan.headed_lines)
         self._diagnoser.result()

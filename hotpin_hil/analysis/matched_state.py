@@ -106,7 +106,7 @@ class MatchedStates:
 
     def __init__(self) -> None:
         self.shrinking: list[ShrinkingBlock] = []
-        """Memories of the ended boot with a falling largest block, but without falling free memory."""
+        """Memories of the finished boot with a falling largest block, but without falling free memory."""
         self._clear()
 
     def _clear(self) -> None:

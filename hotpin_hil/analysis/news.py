@@ -42,7 +42,7 @@ class News:
 
 
 def news_of(event: ev.LogEvent) -> News | None:
-    """The news in an event; None if the event is only counted or drawn in a chart."""
+    """The news item for an event; None if the event is only counted or drawn in a chart."""
     told = _told(event)
     return None if told is None else News(told[0], event.line, event.boot, event.t_ms, told[1], event)
 

@@ -154,7 +154,7 @@ class ShortageHandler:
         if isinstance(event, ev.AllocationFailed) and event.kind == "tts":
             return (
                 "queued 4 KB audio chunks were allocated from DMA memory one by one "
-                "(recorded boards exhausted DMA memory this way, with 4 MB of PSRAM free)",
+                "(this exhausted DMA memory in recorded logs, with 4 MB of PSRAM free)",
                 Confidence.INFERENCE,
             )
         return (

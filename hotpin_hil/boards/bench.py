@@ -62,7 +62,7 @@ class BoardEntry:
     power: PowerSwitch | None = None
     notes: str = ""
     place: AcquiredPlace | None = None
-    """The place of labgrid that the run has acquired for it."""
+    """The labgrid place that the run has acquired for it."""
 
     def is_without(self, needed: str) -> bool:
         """Whether the board does not have this feature. The feature `POWER` means a power switch."""

@@ -93,7 +93,7 @@ def choose_board(
         found = [_on_port(requested, each, bench) for each in port.split(PORT_SEPARATOR)]
         kinds = {choice.kind for choice in found}
         if len(kinds) > 1:
-            raise UsageError(f"the boards on {port} are of several kinds", "name them with --board")
+            raise UsageError(f"the boards on {port} are not all of the same kind", "name them with --board")
         return Choice(kinds.pop(), tuple(board for choice in found for board in choice.boards), found[0].why)
     labgrid = _labgrid(wish, bench)
     if labgrid is not None and requested != BoardKind.QEMU:

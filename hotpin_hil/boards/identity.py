@@ -60,7 +60,7 @@ def check_identity(
     reported = reported_origin(info)
     if origin is not None and (reported.commit, reported.dirty) != (origin.commit, origin.dirty):
         raise WrongBoardError(
-            f"the board reports firmware of {reported}, but the flashed image is of {origin}",
+            f"the board reports firmware built from {reported}, but the flashed image was built from {origin}",
             "build and flash again; with --skip-autoflash, flash the build under test",
         )
     running = str(info.get("elf_sha256", ""))

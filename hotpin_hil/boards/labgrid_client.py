@@ -51,7 +51,7 @@ class CoordinatorError(LabgridError):
 
 @dataclass(frozen=True)
 class LabgridPlace:
-    """A place as the coordinator describes it. All texts are of other people."""
+    """A place as the coordinator describes it. Other people wrote all its texts."""
 
     name: str
     tags: Mapping[str, str]

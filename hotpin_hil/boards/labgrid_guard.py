@@ -45,7 +45,7 @@ class ReleaseGuard:
         self._tell(_HOLD, token)
 
     def drop(self, token: str) -> None:
-        """Forget a reservation that was given back."""
+        """Forget a reservation that was released."""
         self._tell(_DROP, token)
 
     def wait_for_lock(self, folder: Path, name: str) -> None:
@@ -68,7 +68,7 @@ class ReleaseGuard:
         """Give everything back now.
 
         Returns:
-            A line for each reservation that could not be given back.
+            A line for each reservation that could not be released.
         """
         if self._process.stdin is None or self._process.stdin.closed:
             return []
@@ -114,10 +114,10 @@ def _give_back(client: LabgridClient, token: str) -> str:
             client.give_back(token)
         except CoordinatorError as error:
             if attempt == _ATTEMPTS:
-                return f"labgrid's reservation {token} was not given back: {error}"
+                return f"labgrid's reservation {token} was not released: {error}"
             time.sleep(_PAUSE_S)
         except LabgridError as error:
-            return f"labgrid's reservation {token} was not given back: {error}"
+            return f"labgrid's reservation {token} was not released: {error}"
         else:
             break
     return ""

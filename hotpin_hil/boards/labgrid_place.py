@@ -1,4 +1,4 @@
-"""A place of labgrid as a board: its serial port and its power switch."""
+"""A labgrid place as a board: its serial port and its power switch."""
 
 from __future__ import annotations
 

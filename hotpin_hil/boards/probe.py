@@ -28,7 +28,7 @@ from hotpin_hil.virtual.partition import APP, TABLE_LENGTH, TABLE_OFFSET, parse_
 
 START_S = 4.0
 """Time from the reset to the log line about PSRAM. It comes after the logs of the ROM and the bootloader: after 1.2 s
-on the recorded boards."""
+in the recorded logs."""
 
 
 # Size of PSRAM in a start-up log: from ESP-IDF's driver, or from this project's boot record.

@@ -199,7 +199,7 @@ def _boards(options: argparse.Namespace) -> int:
     for row in rows:
         print("\n".join(row.lines()))
     if bench and bench.labgrid:
-        print(f"places of labgrid: labgrid-client -x {bench.labgrid.coordinator} places; their users: who")
+        print(f"labgrid places: labgrid-client -x {bench.labgrid.coordinator} places; their users: who")
     elif not rows:
         print("no board found: no USB serial bridge of an ESP32-CAM board is attached", file=sys.stderr)
     return 0

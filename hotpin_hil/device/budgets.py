@@ -22,7 +22,7 @@ STARTS_MAX = 6
 """Number of consecutive resets without a `boot` event before `wait_ready` gives up. A working board needs at most two
 starts; a set-up may reset it twice, and a test once more."""
 MODE_S = 10.0
-"""A mode transition: 2.2 s with boxes on the recorded boards, and as long again for a rollback."""
+"""A mode transition: 2.2 s with boxes in the recorded logs, and as long again for a rollback."""
 PLAY_S = 5.0
 """From the start of a short playback to its end."""
 EVENT_S = 3.0

@@ -25,7 +25,7 @@ class Tree:
     def doubt(self) -> str:
         """Why the tree does not identify the sources; empty if it does."""
         if not self.commit:
-            return f"is of an unknown commit{f' ({self.unknown})' if self.unknown else ''}"
+            return f"is at an unknown commit{f' ({self.unknown})' if self.unknown else ''}"
         return f"has uncommitted changes ({self.dirty})" if self.dirty else ""
 
 

@@ -375,7 +375,7 @@ def _text(error: Exception) -> str:
 
 
 def _without_cut(line: bytes) -> bytes:
-    """The line without the start of another line before it, from a writer that was killed."""
+    """The line without the fragment in front of it that a killed writer left."""
     following = line.find(_NEXT, 1)
     if following < 0 or _is_json(line):
         return line

@@ -22,7 +22,7 @@ MANIFEST = "SHA256SUMS"
 SIGNATURES = tuple(
     f"{MANIFEST}{suffix}" for suffix in (".minisig", ".asc", ".sig", ".pem", ".bundle", ".sigstore.json")
 )
-"""Names of the manifest's signatures, which are made later. The signing tool checks them."""
+"""Names of files with a signature of the manifest. They are added after sealing; the signing tool checks them."""
 
 _CHUNK = 1 << 20
 _LINE = re.compile(rb"(# link )?(\\?)([0-9a-f]{64})  (.+)", re.DOTALL)

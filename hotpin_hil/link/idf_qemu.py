@@ -90,8 +90,8 @@ def make_image(app: IdfApp, path: str) -> None:
 
 
 PIPE_BYTES = 1024 * 1024
-"""Console pipe: QEMU drops output that does not fit, and an idle board's clock may run hours ahead of a busy host's
-clock."""
+"""Size of the console pipe. It is large because QEMU drops output that does not fit: while the host is busy, an idle
+board may print the output of hours before the host reads it."""
 
 
 class _Piped(subprocess.Popen[bytes]):

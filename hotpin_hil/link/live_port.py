@@ -1,4 +1,4 @@
-"""A board's console for a person: it survives unplugging, and can drive the reset lines."""
+"""A board's console for interactive use: it survives unplugging, and can drive the reset lines."""
 
 from __future__ import annotations
 

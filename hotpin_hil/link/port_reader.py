@@ -8,7 +8,7 @@ from typing import Any
 
 
 class PortReader(threading.Thread):
-    """Blocks in `port.read` and hands every chunk to `deliver` at once.
+    """Blocks in `port.read` and hands every chunk to `deliver` immediately.
 
     When the port fails, the reader thread calls `lost` with the exception, but never after `terminate`.
     """

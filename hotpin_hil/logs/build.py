@@ -76,7 +76,7 @@ class BuildCollector:
             self._add(line, "free_heap_at_main", free)
 
     def end_boot(self) -> None:
-        """Emit the BuildSeen event of the ended boot, if any, and reset."""
+        """Emit the BuildSeen event of the finished boot, if any, and reset."""
         if self._line is not None:
             place = self._sink.place(self._line, None)
             self._sink.emit(ev.BuildSeen(*place, regions=self._regions, **self._fields))

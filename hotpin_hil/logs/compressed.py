@@ -14,7 +14,7 @@ from hotpin_hil.logs.reader import CHUNK
 _GZIP, _XZ, _ZSTD = b"\x1f\x8b", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd"
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS
 _PIECE = 1024
-"""Bytes fed to a decompressor at once: a piece of the worst Zstandard data becomes 32 MB."""
+"""Bytes fed to a decompressor in one call: with the worst Zstandard data they expand to 32 MB."""
 
 
 class LogChunks:

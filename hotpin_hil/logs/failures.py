@@ -11,7 +11,7 @@ from hotpin_hil.protocol.boot_faults import rom_fault, start_up_fault
 from hotpin_hil.protocol.log import ConsoleLine, LogLine
 from hotpin_hil.protocol.shortages import Denied, denied
 
-# Failed allocations, as recorded boards and this project's firmware print them.
+# Failed allocations, as printed in the recorded logs and by this project's firmware.
 _I2S_NO_MEM = re.compile(r"allocate DMA buffer failed|Error malloc dma buffer")
 _ALLOC_FAILED = re.compile(r"(?i)alloc(?:ation)? failed|failed to allocate")
 _NO_PSRAM = re.compile(r"Insufficient PSRAM: need (\d{1,10}) bytes, have (\d{1,10}) bytes")

@@ -132,7 +132,7 @@ class LineScanner:
             self._kinds = self._kinds[at:]
 
     def _count_plain(self, begin: int, end: int) -> bool:
-        """Count the plain lines from `begin` to `end` at once; returns False if the clock may restart within them."""
+        """Count the plain lines from `begin` to `end` in one step; returns False if the clock may restart there."""
         if not self._take_times(begin, end):
             return False
         self.tally.count_plain(self._kinds[begin:end], self._waiting, begin)
@@ -184,7 +184,7 @@ class LineScanner:
         self._wants_all = self._take_line(line)
 
     def _take_box(self, at: int, end: int) -> int:
-        """Process a whole box at once; returns the index after it, 0 if there is no such box."""
+        """Process a whole box in one step; returns the index after it, 0 if no whole box starts here."""
         stamps = self._stamps[self._stamp : self._stamp + BOX_LINES]
         box = find_whole_box(self._waiting, self._kinds, stamps, at, end)
         if box is None or not self._take_times(at, box.end):

@@ -1,4 +1,4 @@
-"""Reads a complete statistics box in consecutive lines at once: ten times as fast as line by line."""
+"""Reads a complete statistics box in consecutive lines in one step: ten times as fast as line by line."""
 
 from __future__ import annotations
 

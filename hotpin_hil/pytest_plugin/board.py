@@ -92,7 +92,7 @@ class BoardPlugin:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
-        """Free the board of an ended worker."""
+        """Free the board of a worker that has ended."""
         self._session.leases.take_back(node.gateway.id)
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:

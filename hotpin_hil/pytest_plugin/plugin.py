@@ -62,7 +62,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         OPTION,
         metavar="HOST:PORT",
-        help="get the boards from this coordinator of labgrid (or [labgrid] in the bench file, see docs/bench.md)",
+        help="get the boards from this labgrid coordinator (or set it under [labgrid] in the bench file)",
     )
     group.addoption(
         "--lease-timeout",

@@ -40,7 +40,7 @@ _JUNIT_RESULTS = {"failure": "failures", "error": "errors", "skipped": "skipped"
 
 
 class ReporterPlugin:
-    """Passes the verdicts of each ended test to JUnit and Allure."""
+    """Passes the verdicts of each finished test to JUnit and Allure."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config

@@ -463,7 +463,7 @@ def _histories(stories: Iterable[TestStory], charts: dict[str, list[Chart]]) -> 
 NETWORK = (
     "The firmware under test has no network. The memory that Wi-Fi, lwIP and WebSocket use in the product is allocated "
     "at boot as modelled blocks: 58,900 B of internal memory and 65,544 B of PSRAM unless the build overrides it "
-    "(Kconfig, HOTPIN_NETWORK_MODEL). Recorded boards used 58,800 to 92,000 B."
+    "(Kconfig, HOTPIN_NETWORK_MODEL). In recorded logs the product used 58,800 to 92,000 B."
 )
 CONSOLE = (
     "The image under test has a test console, which the release image does not have. REL-01 flashes the release "

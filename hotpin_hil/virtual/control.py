@@ -288,7 +288,7 @@ def _time_scale(request: Message) -> float | None:
     if scale is None:
         return None
     if isinstance(scale, bool) or not isinstance(scale, (int, float)):
-        raise UsageError(f"time_scale is {scale!r}", "give a number, or null for that of the server")
+        raise UsageError(f"time_scale is {scale!r}", "give a number, or null for the server's time scale")
     check_time_scale(scale)
     return float(scale)
 

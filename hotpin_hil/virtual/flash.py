@@ -24,8 +24,8 @@ class Flash:
     """`size` bytes of NOR flash in the file `path`.
 
     A new file is erased. Programming only clears bits, as the chip does, so writing twice without an erase
-    gives the AND of both. The mapping is shared: each process sees the other's writes at once, and the content survives
-    the death of either.
+    gives the AND of both. The mapping is shared: each process sees the other's writes immediately, and the content
+    survives the death of either.
     """
 
     def __init__(self, path: Path, size: int) -> None:

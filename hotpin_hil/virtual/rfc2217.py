@@ -1,6 +1,6 @@
 """The server side of RFC 2217: a serial port on a TCP socket, one client at a time.
 
-Every request is answered at once and in order, because clients poll for the replies. Bytes are forwarded in
+Every request is answered immediately and in order, because clients poll for the replies. Bytes are forwarded in
 both directions as they arrive, without buffering.
 """
 
@@ -70,7 +70,7 @@ class LoopbackPort:
 class Server:
     """Serial port server on a loopback port, for the life of the board.
 
-    It does not listen while a client is connected, so that a second client is refused at once.
+    It does not listen while a client is connected, so that a second client is refused immediately.
     """
 
     def __init__(self, port: SerialPort, signature: str, address: LoopbackPort) -> None:

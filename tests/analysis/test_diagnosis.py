@@ -1,4 +1,4 @@
-"""Names of the diagnoses for recorded boards, recorded panics, and typical failures."""
+"""Names of the diagnoses for recorded logs, recorded panics, and typical failures."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_load_store_error_is_placed_in_the_iram_heap_by_the_memory_map() -> None
     assert diagnosis.evidence[-1].text.startswith("backtrace: 0x400")
 
 
-# --- Typical failures, after recorded boards ---
+# --- Typical failures, modelled on recorded logs ---
 
 BOOT = """ets Jul 29 2019 12:21:46
 

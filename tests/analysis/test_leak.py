@@ -42,7 +42,7 @@ def constant(_rng: random.Random, count: int) -> list[float]:
 
 
 def ties(rng: random.Random, count: int) -> list[float]:
-    """Scatters by 0 to 8 bytes, as recorded boards do."""
+    """Scatters by 0 to 8 bytes, as in the recorded logs."""
     return [rng.choice([0.0, 0.0, 0.0, -4.0, -8.0]) for _ in range(count)]
 
 
@@ -70,7 +70,7 @@ def dependent(rng: random.Random, count: int) -> list[float]:
 
 
 def settling(rng: random.Random, count: int) -> list[float]:
-    """Falls by 0.6 to 0.85 KB over the first cycles, as recorded boards do."""
+    """Falls by 0.6 to 0.85 KB over the first cycles, as in the recorded logs."""
     fall = rng.uniform(600, 850)
     return add(ties(rng, count), [fall * max(0, 3 - number) / 3 for number in range(count)])
 
@@ -153,7 +153,7 @@ def test_leak_is_found_while_a_block_fills_a_larger_hole() -> None:
 @pytest.mark.parametrize("noise", CLEAN, ids=lambda noise: noise.__name__)
 @pytest.mark.parametrize("per_cycle", [3.0, 16.0, 44.0])
 def test_planted_leak_is_found_and_its_size_estimated(noise: Noise, per_cycle: float) -> None:
-    """A recorded board lost 44 bytes per cycle. The smallest lost block costs 16 bytes."""
+    """One recorded log has a leak of 44 bytes per cycle. The smallest lost block costs 16 bytes."""
     rng = random.Random(per_cycle)
     for _ in range(5):
         leak = find_leak(whole_words(add(noise(rng, CYCLES), leaking(per_cycle, CYCLES))))

@@ -87,7 +87,7 @@ def test_run_in_ci_without_a_board_option_is_refused(asked: str | None, port: st
         (None, None, {"ESPPORT": "/dev/not-there"}, "there is no port /dev/not-there"),
         (None, None, {"HOTPIN_BOARD": "real"}, "HOTPIN_BOARD is 'real'"),
         (None, "", {}, "--port is empty"),
-        (None, f"{LOOPBACK}|/dev/null", {}, "several kinds"),
+        (None, f"{LOOPBACK}|/dev/null", {}, "not all of the same kind"),
         (None, f"{LOOPBACK}|/dev/not-there", {}, "there is no port /dev/not-there"),
     ],
 )
@@ -242,7 +242,9 @@ def test_firmware_of_another_commit_than_the_flashed_image_is_refused(
 ) -> None:
     identity = {"build": "hil", "commit": commit, "dirty": dirty}
     check_identity(BoardKind.HARDWARE, identity, origin=Origin(commit, dirty, "e" * 40))
-    with pytest.raises(WrongBoardError, match=f"reports firmware of {reported} but the .* is of commit 012"):
+    with pytest.raises(
+        WrongBoardError, match=f"firmware built from {reported} but the .* built from commit 012"
+    ):
         check_identity(BoardKind.HARDWARE, identity, origin=Origin(COMMIT))
 
 

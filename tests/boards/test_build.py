@@ -16,7 +16,7 @@ LOG_ARGUMENTS = '#!/bin/sh\necho "$@" >> "$(dirname "$0")/log"\n'
 
 @pytest.fixture
 def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Folder that is the only entry of PATH besides those of the shell. Builds are also written there."""
+    """Folder that is the only entry of PATH besides the shell's folders. Builds are also written there."""
     folder = tmp_path / "tools"
     folder.mkdir()
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")

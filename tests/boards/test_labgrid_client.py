@@ -252,7 +252,7 @@ def test_place_that_cannot_be_released_is_reported(fake: FakeLabgrid, runs: Runs
         state["fails"] = {"release": "failed to release"}
     (problem,) = places.release()
     assert re.fullmatch(
-        r"labgrid's reservation T\d+ was not given back: .*failed to release \(try labgrid-.*", problem
+        r"labgrid's reservation T\d+ was not released: .*failed to release \(try labgrid-.*", problem
     )
 
 

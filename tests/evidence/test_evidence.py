@@ -490,7 +490,7 @@ DIRTY_FIRMWARE = (replace(PROVENANCE.firmware[0], tree=DIRTY),)
     [
         (None, "the run names no commit"),
         (replace(PROVENANCE, harness=DIRTY), "the harness has uncommitted changes (abcdefabcdef)"),
-        (replace(PROVENANCE, suite=NO_GIT), "the suite is of an unknown commit (git is not installed)"),
+        (replace(PROVENANCE, suite=NO_GIT), "the suite is at an unknown commit (git is not installed)"),
         (
             replace(PROVENANCE, harness=DIRTY, suite=DIRTY),
             "the harness with its suite has uncommitted changes (abcdefabcdef)",

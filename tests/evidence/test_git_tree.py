@@ -124,7 +124,7 @@ def test_copy_in_an_ignored_folder_is_not_of_the_commit_around_it(checkout: Path
     copy.mkdir(parents=True)
     (copy / "CMakeLists.txt").write_text("changed\n")
     assert read_by_build(copy) == ("", "")
-    assert read_tree(copy).doubt == f"is of an unknown commit ({copy} is not in git)"
+    assert read_tree(copy).doubt == f"is at an unknown commit ({copy} is not in git)"
 
 
 def test_without_git_the_reason_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

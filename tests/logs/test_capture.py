@@ -27,7 +27,7 @@ OF_THE_CAPTURE = ("bytes", "ends_with_newline", "format")
 
 
 def facts(log: bytes, chunk: int = 1 << 16) -> dict[str, Any]:
-    """The facts of a log, without those of the capture itself."""
+    """The facts of a log, without the facts about the capture itself."""
     found = analyze((log[at : at + chunk] for at in range(0, len(log), chunk)), "log").facts
     form = found["format"]
     kept = {name: value for name, value in found.items() if name not in OF_THE_CAPTURE}

@@ -126,7 +126,7 @@ def default_thresholds(game: Game) -> None:
 
 @operation()
 def check_now(game: Game) -> None:
-    """memory_manager_check_thresholds(): levels, events, callbacks, at once."""
+    """memory_manager_check_thresholds(): levels, events and callbacks are done when it returns."""
     figures = game.known()
     if not task_fits(game):
         return

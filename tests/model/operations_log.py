@@ -54,7 +54,7 @@ def log(game: Game, context: str, times: int) -> None:
 
 @operation(times=st.integers(1, 12))
 def log_and_stop(game: Game, times: int) -> None:
-    """Log, and stop monitoring at once: the reply arrives when all logs are written."""
+    """Log, and stop monitoring immediately: the reply arrives when all logs are written."""
     schedule = game.watcher.schedule
     if not task_fits(game) or not schedule.interval_ms:
         return

@@ -151,7 +151,7 @@ def _check_baseline(game: Game, name: str) -> None:
 
 @operation(first=st.sampled_from(["camera", "voice"]), last=st.sampled_from(["camera", "voice"]))
 def requests(game: Game, first: str, last: str) -> None:
-    """Two requests at once: the last request counts, the first is skipped."""
+    """Two requests in quick succession: the last request counts, the first is skipped."""
     if not has_plenty(game) or last == game.mode:
         return
     watcher, old = game.watcher, game.mode

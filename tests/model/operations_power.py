@@ -58,7 +58,7 @@ def reboot(game: Game, flips: str) -> None:
 
 @operation(kind=st.sampled_from(sorted(CRASHES)), logs=st.integers(0, 20), flips=FLIPS)
 def crash(game: Game, kind: str, logs: int, flips: str) -> None:
-    """Log, then crash at once: the snapshots survive although nothing was written to the line yet."""
+    """Log, then crash immediately: the snapshots survive although nothing was written to the line yet."""
     if not task_fits(game):
         logs = 0
     figures = game.known()

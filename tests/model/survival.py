@@ -62,7 +62,7 @@ class Survival:
         self._banks[self._present] = Bank(generation, count, boot_id)
 
     def boot_ended(self, rows: list[Row], power_lost: bool) -> None:
-        """The boot has ended with these snapshots, newest first."""
+        """Record the end of the boot and its snapshots, newest first."""
         if power_lost:
             self._banks = [None, None]
             return

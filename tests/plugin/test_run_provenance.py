@@ -63,7 +63,7 @@ def test_run_records_where_it_comes_from(
         (offset, sha256(path.read_bytes())) for offset, path in build.flash_files
     ]
     page = (suite.folder / "report.html").read_text(encoding="utf-8")
-    assert "The firmware with test console is of an unknown commit (allowed by --allow-dirty)." in page
+    assert "The firmware with test console is at an unknown commit (allowed by --allow-dirty)." in page
     assert f"bootloader/bootloader.bin, {firmware['flashed'][0]['size']} bytes" in page
 
 
@@ -75,7 +75,8 @@ def test_board_of_another_commit_than_the_flashed_image_blocks_the_run(suite: Su
     assert suite.lines[0]["provenance"]["allow_dirty"] is False
     (test,) = suite.qualification["requirements"]["AAA-01"]["tests"]
     assert test["reason"] == (
-        f"the board reports firmware of commit {'f' * 12}, but the flashed image is of an unknown commit"
+        f"the board reports firmware built from commit {'f' * 12}, but the flashed image was built from "
+        "an unknown commit"
     )
 
 

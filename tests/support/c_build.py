@@ -77,7 +77,7 @@ def _run(command: Sequence[str]) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a file at once: another process may build the same module and read it."""
+    """Write a file atomically: another process may build the same module and read it."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
     temporary.write_text(text)
     temporary.replace(path)

@@ -79,7 +79,8 @@ ON_THE_LINE = [
     Case("drop", "drop", BLOCKED, CABLE, 8, {"rate": 0.02}),
     Case("insert", "insert", BLOCKED, CABLE, 8, {"rate": 0.02}),
     Case("duplicate", "duplicate", BLOCKED, CABLE, 8, {"rate": 0.02}),
-    # Recorded boards truncated lines when they reinstalled the UART driver: a fault of the firmware, if any.
+    # Boards in the recorded logs truncated lines when they reinstalled the UART driver, which would be a
+    # firmware fault.
     Case("cut-utf8", "cut-utf8", FAIL, "no statistics box", 6, {"count": 100}),
     Case("disconnect", "disconnect", BLOCKED, CABLE, arguments={"seconds": 0.05}),
     NONE,

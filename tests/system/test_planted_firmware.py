@@ -107,7 +107,7 @@ class Firmware:
         folder = self._folder / "qualification"
         shutil.rmtree(folder, ignore_errors=True)
         options = [option for requirement in requirements for option in ("--requirement", requirement)]
-        # The defects were sized for the memory of the recorded boards.
+        # The defects were sized for the memory of the boards in the recorded logs.
         options += ["--board-profile", "recorded"]
         # Its tests need the build with the allocation profile too.
         options += ["--deselect", "hil_tests/test_profile.py"]

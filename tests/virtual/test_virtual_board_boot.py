@@ -175,9 +175,9 @@ def test_time_stamps_follow_the_uart_and_never_decrease(flash: Flash) -> None:
     boot = bootlog.boot(flash, bootlog.POWERON_RESET, REVISION)
     stamps = [int(found[1]) for text in texts(boot) if (found := re.match(r"[IWE] \((\d+)\)", text))]
     assert stamps == sorted(stamps)
-    assert stamps[0] == 29  # as on the recorded boards
+    assert stamps[0] == 29  # as in the recorded logs
     table = next(int(text[3:].split(")")[0]) for text in texts(boot) if "Partition Table:" in text)
-    assert 45 <= table <= 60  # recorded boards: 49
+    assert 45 <= table <= 60  # recorded logs: 49
     assert boot.end_ms >= stamps[-1]
 
 

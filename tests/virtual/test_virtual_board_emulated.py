@@ -2,7 +2,7 @@
 
 Recorded runs of the emulator have the free memory at each step and list every block; on the same memory map the virtual
 board must match. The QEMU configuration simulates camera and microphone, so it is also built for the host. The first
-runs are of commit f74ed55.
+runs were recorded at commit f74ed55.
 """
 
 from __future__ import annotations

@@ -211,7 +211,7 @@ def test_power_cut_during_flashing_ends_all_writing(
 
 
 def test_power_cut_discards_received_data(esptool: Esptool, boards: Boards, build: Build) -> None:
-    """Sends a whole download at once; its end would start the app."""
+    """Sends a whole download in one write; its end would start the app."""
     with esptool.flash_file.open("r+b") as file:
         file.write(build.flash_image())
     esptool.control.ask("fault", fault="power-cut-flashing", arguments={"bytes": 1, "off_s": 0})

@@ -24,6 +24,6 @@ void native_host_flush(void);
 /* Waits at most timeout_ns (0: polls) for input and passes it to the receiver. True if input was received. */
 bool native_host_poll(int64_t timeout_ns);
 int64_t native_host_now_ns(void);
-/* Writes at once; async-signal-safe. */
+/* Writes without buffering; async-signal-safe. */
 void native_host_write_raw(const char *data, size_t length);
 void native_host_exit(int status) __attribute__((noreturn));

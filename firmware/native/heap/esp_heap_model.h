@@ -129,7 +129,7 @@ bool heap_system_reserve_pool(heap_system_t *system, uint32_t size, bool default
 bool heap_system_add_recorded(heap_system_t *system, uint32_t start, uint32_t length, heap_type_t type,
                               const heap_block_t *blocks, uint32_t count);
 
-/* Type of the memory at an address of the ESP32's map, or HEAP_TYPE_COUNT. */
+/* Type of the memory at an address of the ESP32; HEAP_TYPE_COUNT if it is in no memory region. */
 heap_type_t heap_type_at(uint32_t address);
 const char *heap_type_name(heap_type_t type);
 bool heap_type_from_name(const char *name, heap_type_t *type);
@@ -169,7 +169,7 @@ uint32_t heap_system_total_size(const heap_system_t *system, uint32_t caps);
 uint32_t heap_system_count(const heap_system_t *system);
 bool heap_system_describe(const heap_system_t *system, uint32_t index, heap_description_t *description,
                           heap_figures_t *figures);
-/* Index of the heap that contains an address (the pool, not the heap around it), or -1. */
+/* Index of the heap that contains an address (the pool, not the heap around it); -1 if there is none. */
 int heap_system_find(const heap_system_t *system, uint32_t address);
 
 /* reset_minimum sets one heap's minimum to its free size and returns the old one; the second function lowers

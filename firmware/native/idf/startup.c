@@ -44,7 +44,7 @@
 
 extern void app_main(void);
 
-/* Lets the time of this step on the chip pass, before its line of the start log. */
+/* Advances the clock by the time that this startup step takes on the chip. Call it before the step logs. */
 static void step(uint64_t us)
 {
     native_consume_us(us);

@@ -138,7 +138,7 @@ static void pulse(uint32_t ms)
     vTaskDelay(pdMS_TO_TICKS(ms));
 }
 
-/* The sensor answers only on the board's pins, and at a clock of its datasheet. */
+/* The sensor answers only on the board's pins, and only if its clock is within the datasheet's range. */
 static void case_camera_wiring(void)
 {
     camera_config_t config = CONFIG;

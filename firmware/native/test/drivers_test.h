@@ -28,8 +28,8 @@ heaps_t heaps_now(void);
 /* Compares two snapshots and reports each difference. */
 void check_heaps(const char *what, heaps_t before, heaps_t after);
 
-/* Makes the n-th allocation from now on fail, once (0: none). Allocations of all components and drivers
- * count. */
+/* Makes the n-th allocation after this call fail, once (0: none). Counts the allocations of all components
+ * and drivers. */
 void fail_allocation(uint32_t nth);
 /* True if that allocation was made to fail; disarms it. */
 bool allocation_failed(void);

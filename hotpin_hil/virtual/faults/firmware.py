@@ -10,7 +10,7 @@ ONCE = {
     "task-watchdog": "task_wdt",
     "interrupt-watchdog": "int_wdt",
 }
-"""Faults that affect the running firmware at once."""
+"""Faults that affect the running firmware immediately."""
 _LASTING = {
     "boot-loop": "boot_loop",
     "no-sensor": "no_sensor",

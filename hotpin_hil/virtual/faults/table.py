@@ -112,7 +112,7 @@ FAULTS = {
         Fault(
             "foreign-line",
             LINE,
-            "another task's log line interrupts a log line, whose rest follows on the next line",
+            "another task's log line interrupts a log line; the rest of that line follows on the next line",
             "after count lines",
             (
                 _LINES,
@@ -120,7 +120,7 @@ FAULTS = {
                 Argument(
                     "text",
                     f"I ({TIME}) wifi:state: run -> run (0x0)",
-                    f"the other task's log line; {TIME}: its time",
+                    f"the other task's log line; {TIME} stands for its time stamp",
                 ),
             ),
         ),

@@ -1,4 +1,4 @@
-"""The console's pure C: lines, requests, argument checks, cached replies, text for people."""
+"""The console's pure C: lines, requests, argument checks, cached replies, human-readable text."""
 
 from __future__ import annotations
 
@@ -401,7 +401,7 @@ def test_reply_larger_than_the_cache_is_not_kept_in_part() -> None:
     assert read_kept(8, 8) == b"ok\n"
 
 
-# --- Text for people ---------------------------------------------------------------------------------------
+# --- Human-readable text -------------------------------------------------------------------------------------
 
 
 def as_text(members: bytes, continues: bool = False, unfinished: bool = False) -> str:

@@ -74,7 +74,7 @@ def serve_echo(url: Any) -> None:
 
 
 class Expect:
-    """`dut.expect` on a console log, with the queue used as in pytest-embedded."""
+    """`dut.expect` as in pytest-embedded: pexpect on the console log that the queue's listener writes."""
 
     def __init__(self, log: Path) -> None:
         self._file = log.open("rb")

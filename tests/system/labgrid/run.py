@@ -35,7 +35,7 @@ TESTS = [
 """At real time these take long enough that all places are in use when the last runs start."""
 MACHINES = {"shelf": ("cam-1", "cam-2"), "rack": ("cam-3", "cam-4")}
 SLACK_S = 15.0
-"""Two runs that get their places at once may show it in the other order."""
+"""Two runs that get their places at nearly the same time may be listed in the reverse order."""
 HAS_BOARD, WAITS = "evidence: ", "waiting up to "
 
 

@@ -221,12 +221,14 @@ typedef struct {
 /* --- Starting --- */
 
 /**
- * Call it after telemetry_init(), through which the manager writes its output. Takes the
- * failed-allocation callback of ESP-IDF, and the low-water mark of the heap:
- * heap_caps_get_minimum_free_size() is from now on since the last periodic sample.
+ * Starts the memory manager. Call it after telemetry_init(), through which the manager writes its output.
  *
- * Sets the thresholds (NULL: MEMORY_THRESHOLDS_DEFAULT), starts the low-water marks, registers the
+ * Sets the thresholds (NULL: MEMORY_THRESHOLDS_DEFAULT), starts the low-water marks, registers ESP-IDF's
  * failed-allocation callback, and sets the baseline.
+ *
+ * ESP-IDF has only one failed-allocation callback; the application must not register another. The manager
+ * also resets the heap's low-water mark at each periodic sample, so heap_caps_get_minimum_free_size()
+ * returns the minimum since the last periodic sample, no longer since boot.
  *
  * @return
  *      - ESP_OK

@@ -313,8 +313,8 @@ static esp_err_t mem_callbacks(const console_request_t *request, console_reply_t
 
 #define NO_SUCH_BLOCK (1024 * 1024) /* more than the chip's internal memory */
 
-/** Registers callbacks until the list is full, then removes them again; those of mem.callbacks stay. @return
- * the last error */
+/** Registers callbacks until the list is full, then removes them again. Callbacks of mem.callbacks stay
+ * registered. @return the last error */
 static esp_err_t fill(const memory_warning_callback_t *callbacks, esp_err_t (*add)(memory_warning_callback_t),
                       esp_err_t (*take)(memory_warning_callback_t))
 {

@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * mem.reclaim: the reclaimers and their uses. For tests: reclaimers that free a real block, and memory
- * requests like those of a component.
+ * requests like a component's.
  */
 #include <stdio.h>
 #include <string.h>

@@ -188,7 +188,7 @@ static const console_command_t COMMANDS[] = {
     {"sys.info", "", sys_info, "identity of the board and the build"},
     {"sys.tasks", "", sys_tasks, "number of tasks, the unused stack of the permanent ones, priorities"},
     {"sys.lock", "what=drivers|output ms=N", sys_lock,
-     "let a task hold the drivers' lock or that of the output, at most 20 s"},
+     "let a task hold the drivers' lock or the output lock, at most 20 s"},
     {"sys.reboot", "", sys_reboot, "restart"},
     {"sys.panic", "kind=abort|null|store|stack|wdt|task_wdt|heap|iram [step=TEXT]", sys_panic,
      "crash now, or when this step of a mode change is next entered"},

@@ -10,7 +10,7 @@ BOARD_ARGS  := --board $(BOARD) $(if $(PORT),--port $(PORT))
 PYTEST_ARGS := $(BOARD_ARGS) $(ARGS)
 
 # Number of boards at once. Virtual boards mostly wait: three keep two cores half busy. An emulator keeps one core busy.
-VIRTUAL_BOARDS := -n 3
+VIRTUAL_BOARDS := -n 4
 EMULATED_BOARDS := -n 2
 
 .DEFAULT_GOAL := help

@@ -672,7 +672,7 @@ def parse_heap_maps(records: list[dict[str, Any]]) -> list[HeapMap]:
 
 
 @cache
-def _hints(cls: type) -> dict[str, Any]:
+def _hints(cls: Any) -> dict[str, Any]:
     return typing.get_type_hints(cls)
 
 

@@ -4,6 +4,7 @@ each test. This module has the hooks; `hotpin_hil.boards` has the implementation
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Generator
 from contextlib import nullcontext
 from typing import Any
@@ -118,6 +119,7 @@ class BoardPlugin:
         """Prepare and check the board after skip marks and before fixtures."""
         if not wants_board(item):
             return
+        _spare_garbage_collector()
         if not self._is_prepared:
             self._is_prepared = True
             self._prepare()
@@ -238,3 +240,13 @@ def _workers(config: pytest.Config) -> int:
     from xdist.workermanage import parse_tx_spec_config  # installed, since it added these options
 
     return len(parse_tx_spec_config(config))
+
+
+def _spare_garbage_collector() -> None:
+    """Exclude the present objects from all later searches of the garbage collector.
+
+    When pytest-embedded closes its objects after a test, it searches every object of the process for references to
+    them, which took a tenth of the suite's CPU time.
+    """
+    gc.collect()
+    gc.freeze()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 from collections.abc import Generator
 
@@ -172,17 +171,6 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
             (folder.path / ALLURE_RESULTS).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise pytest.UsageError(str(cannot_write(folder.path, error))) from error
-
-
-def pytest_collection_finish() -> None:
-    """Exclude the objects of start and collection from the garbage collector's searches.
-
-    pytest-embedded searches all objects for references to each of its objects that it closes, which took a tenth of the
-    suite's CPU time.
-    """
-    if gc.get_freeze_count() == 0:
-        gc.collect()
-        gc.freeze()
 
 
 def pytest_configure(config: pytest.Config) -> None:

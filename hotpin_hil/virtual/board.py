@@ -446,7 +446,7 @@ class Esp32Cam:
     def _run(self, app: RunApp, cause: int, start_us: int) -> None:
         self._app = app.descriptor
         elf = image.unpack_elf(app.segment0)
-        if elf is None:
+        if elf is None or app.descriptor is None:
             self._say(
                 f"the app at {app.offset:#x} is not a host build and can't run here; flash firmware/build-native"
             )
@@ -471,7 +471,7 @@ class Esp32Cam:
             seed=self._random.getrandbits(32),
             time_scale=self._time_scale,
             paced=self._options.paced,
-            elf_sha256=program.sha256,
+            elf_sha256=app.descriptor.elf_sha256,
             app_offset=app.offset,
             faults=tuple(self.faults.start_lines(self._sensor_used)),
         )

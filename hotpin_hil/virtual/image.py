@@ -78,8 +78,18 @@ class BuildInfo:
     time: str = ""
 
 
-def pack_app(elf: bytes, info: BuildInfo, settings: FlashSettings) -> bytes:
-    """A flashable app image with `elf` inside. Raises BuildError."""
+def pack_app(elf: bytes, info: BuildInfo, settings: FlashSettings, elf_sha256: str = "") -> bytes:
+    """A flashable app image with `elf` inside.
+
+    Args:
+        elf: the program.
+        info: for the app descriptor.
+        settings: for the image header.
+        elf_sha256: hash of the ELF with debug information, hex; empty if `elf` is that file.
+
+    Raises:
+        BuildError: not an ELF, or too large.
+    """
     if elf[:4] != b"\x7fELF":
         raise BuildError("the firmware is not an ELF file", "build firmware/native")
     descriptor = APP_DESCRIPTOR.pack(
@@ -101,7 +111,8 @@ def pack_app(elf: bytes, info: BuildInfo, settings: FlashSettings) -> bytes:
             f"the firmware's ELF has {len(elf)} bytes, more than the chip can map", "strip or optimise it"
         )
     segments = [(DROM_ADDRESS, drom), (ENTRY_ADDRESS, b"runs on the host")]
-    return _pack(segments, ENTRY_ADDRESS, settings, elf_sha256=hashlib.sha256(elf).digest())
+    digest = bytes.fromhex(elf_sha256) or hashlib.sha256(elf).digest()
+    return _pack(segments, ENTRY_ADDRESS, settings, elf_sha256=digest)
 
 
 def pack_bootloader(info: BuildInfo, settings: FlashSettings) -> bytes:

@@ -31,6 +31,11 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="hotpin_hil.virtual.package", description=__doc__.split("\n")[0])
     parser.add_argument("--elf", type=Path, required=True, help="the host-built firmware")
+    parser.add_argument(
+        "--program",
+        type=Path,
+        help="the same without debug information, to be flashed in its place",
+    )
     parser.add_argument("--sdkconfig", type=Path, required=True, help="sdkconfig.json of that build")
     parser.add_argument("--partitions", type=Path, required=True, help="partition table, CSV")
     parser.add_argument("--project", required=True, help="project name, also the app image's file name")
@@ -46,6 +51,7 @@ def main(argv: list[str] | None = None) -> int:
             project=args.project,
             version=args.version,
             out=args.out,
+            program_file=args.program,
             registry=args.registry,
         )
     except HilError as error:
@@ -62,10 +68,23 @@ def package(
     project: str,
     version: str,
     out: Path,
+    program_file: Path | None = None,
     registry: Path = NATIVE_ELFS_FILE,
 ) -> None:
-    """Write everything into `out` and register the ELF. Raises BuildError or UsageError."""
-    elf = _read(elf_file)
+    """Write everything into `out` and register the ELF and the program. Raises BuildError or UsageError.
+
+    Args:
+        elf_file: the host-built firmware; its hash identifies the app.
+        sdkconfig_file: `sdkconfig.json` of that build.
+        partitions_file: partition table, CSV.
+        project: project name, also the app image's file name.
+        version: version of the app.
+        out: build directory.
+        program_file: the ELF without debug information, which is flashed in its place to save time.
+        registry: list of the ELFs and programs that may run.
+    """
+    digest = hashlib.sha256(_read(elf_file)).hexdigest()
+    program = _read(program_file or elf_file)
     sdkconfig = _read_json(sdkconfig_file)
     partitions = partition.parse_csv(_read(partitions_file).decode(), partitions_file.name)
     settings = image.FlashSettings(
@@ -74,7 +93,7 @@ def package(
         sdkconfig.get("ESPTOOLPY_FLASHFREQ", "40m"),
     )
     info = image.BuildInfo(project, version)
-    app = image.pack_app(elf, info, settings)
+    app = image.pack_app(program, info, settings, elf_sha256=digest)
     app_partition = _app_partition(partitions, partitions_file.name)
     if len(app) > app_partition.size:
         raise BuildError(
@@ -95,7 +114,6 @@ def package(
     arguments = flasher_args(settings, app_file, app_partition.offset)
     _write_json(out / "flasher_args.json", arguments)
     _write(out / "flash_args", flash_args(arguments).encode())
-    digest = hashlib.sha256(elf).hexdigest()
     description = {
         "version": "1.2",
         "project_name": project,
@@ -112,7 +130,8 @@ def package(
         "config_file": str(sdkconfig_file),
     }
     _write_json(out / "project_description.json", description)
-    register_elf(digest, registry)
+    for sha256 in (digest, hashlib.sha256(program).hexdigest()):
+        register_elf(sha256, registry)
 
 
 def flasher_args(settings: image.FlashSettings, app_file: str, app_offset: int) -> dict[str, Any]:

@@ -143,6 +143,20 @@ def test_package_is_a_build_to_pytest_embedded(sources: Path) -> None:
     assert registry.read_text() == hashlib.sha256(ELF).hexdigest() + "\n"
 
 
+def test_flashed_program_without_debug_information_has_the_elfs_identity(sources: Path) -> None:
+    registry, program = sources / "elfs.txt", sources / "stripped.elf"
+    program.write_bytes(ELF[:-4])
+    assert run_package(sources, "--registry", str(registry), "--program", str(program)) == 0
+    packed = (sources / "hotpin.bin").read_bytes()
+    length = image.SEGMENT_HEADER.unpack(packed[24:32])[1]
+    app = image.parse_app_descriptor(packed[32:])
+    digests = [hashlib.sha256(content).hexdigest() for content in (ELF, ELF[:-4])]
+    assert image.unpack_elf(packed[32 : 32 + length]) == ELF[:-4]
+    assert app is not None
+    assert app.elf_sha256 == digests[0]
+    assert registry.read_text().split() == digests
+
+
 def test_packing_again_changes_nothing(sources: Path) -> None:
     registry = ["--registry", str(sources / "elfs.txt")]
     assert run_package(sources, *registry) == 0

@@ -614,7 +614,7 @@ def parse_answer(cls: type[A], data: dict[str, Any], what: str) -> A:
     Raises:
         ProtocolError: a field is missing or has another type.
     """
-    hints = _hints(cls)
+    hints = _hints(cls)  # type: ignore[arg-type]
     values = {}
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
         if field.name not in data:
@@ -672,7 +672,7 @@ def parse_heap_maps(records: list[dict[str, Any]]) -> list[HeapMap]:
 
 
 @cache
-def _hints(cls: Any) -> dict[str, Any]:
+def _hints(cls: type) -> dict[str, Any]:
     return typing.get_type_hints(cls)
 
 

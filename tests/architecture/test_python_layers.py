@@ -162,3 +162,13 @@ def test_no_class_is_too_long() -> None:
 def test_every_module_is_in_a_wing() -> None:
     wings = {name for wings in LAYERS for name in wings} | {VIRTUAL}
     assert {wing(name) for name in modules()} <= wings
+
+
+@pytest.mark.parametrize("folder", ["tests/model", "tests/mutation", "tests/system"])
+def test_tools_end_on_a_signal(folder: str) -> None:
+    """Each tool ends through `run_command`, so that SIGTERM leaves no process and no copy of the checkout."""
+    tools = [
+        path for path in (PROJECT_ROOT / folder).rglob("*.py") if '__name__ == "__main__"' in path.read_text()
+    ]
+    assert tools
+    assert [path.name for path in tools if not path.read_text().endswith("    run_command(main)\n")] == []

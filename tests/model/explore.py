@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import math
 import random
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -18,6 +17,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from hotpin_hil.paths import NATIVE_BUILD_DIR
 from tests.model.machine import FirmwareMachine
+from tests.support.command import run_command
 from tests.support.virtual_board import native_flash_image
 
 ROUND = 10
@@ -89,4 +89,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -1,6 +1,7 @@
-"""Runs the suite on virtual boards with random memory maps, because no test may depend on a map.
+"""Runs the suite on virtual boards with other memory maps, because no test may depend on a map.
 
     python -m tests.system.random_maps --count 20 --seed 1 [-- pytest's arguments]
+    python -m tests.system.random_maps --profile recorded --profile psram-8mb [-- pytest's arguments]
 
 A random map is a possible map of an ESP32 build: static data and code end anywhere, on one core or two, with
 ESP-IDF v5.4 or v5.5. If the suite fails on a map, the map is kept as a profile.
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 
 from hotpin_hil.paths import BUILD_DIR, PROJECT_ROOT
 from hotpin_hil.virtual.profile import HeapRegion
+from tests.support.command import run_command
 
 MAPS_DIR = BUILD_DIR / "random-maps"
 ROM_DATA = HeapRegion(0x3FFAE6E0, 6432, "DRAM")
@@ -49,12 +51,9 @@ def profiles(draw: st.DrawFn) -> str:
 
 
 def run_suite(profile: str, folder: Path, arguments: Sequence[str]) -> str:
-    """Runs the suite on a board of this profile; returns "" if it passed, else its last output."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "profile.toml"
-    path.write_text(profile, encoding="utf-8")
+    """Runs the suite on a board of this profile, a name or a file; returns "" if it passed, else its last output."""
     command = [sys.executable, "-m", "pytest", "--target", "esp32", "--board", "virtual", "-q"]
-    command += ["--board-profile", str(path), "--qualification-dir", str(folder), *arguments]
+    command += ["--board-profile", profile, "--qualification-dir", str(folder), *arguments]
     done = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, check=False)
     return "" if done.returncode == 0 else done.stdout[-4000:] + done.stderr[-2000:]
 
@@ -66,25 +65,37 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--count", type=int, default=20, metavar="N", help="number of maps (default: 20)")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="draws the same maps (default: 1)")
+    parser.add_argument(
+        "--profile", action="append", default=[], metavar="NAME", help="run on this profile instead (repeat)"
+    )
     parser.add_argument("arguments", nargs="*", metavar="ARGUMENT", help="arguments for pytest, after --")
     options = parser.parse_args(argv)
-    failed: list[Path] = []
+    failed: list[str] = []
     numbers = iter(range(1, options.count + 1))
+
+    def examine(name: str, profile: str) -> None:
+        failure = run_suite(profile, MAPS_DIR / name, options.arguments)
+        print(f"{name}: {'failed' if failure else 'passed'}\n{failure}", end="", flush=True)
+        if failure:
+            failed.append(profile)
 
     @seed(options.seed)
     @settings(max_examples=options.count, database=None, deadline=None, phases=[Phase.generate])
     @given(profiles())
     def each(profile: str) -> None:
-        folder = MAPS_DIR / f"{options.seed}-{next(numbers)}"
-        failure = run_suite(profile, folder, options.arguments)
-        print(f"{folder.name}: {'failed' if failure else 'passed'}\n{failure}", end="", flush=True)
-        if failure:
-            failed.append(folder / "profile.toml")
+        name = f"{options.seed}-{next(numbers)}"
+        path = MAPS_DIR / name / "profile.toml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(profile, encoding="utf-8")
+        examine(name, str(path))
 
-    each()
-    print(f"{len(failed)} of {options.count} maps failed", *failed, sep="\n  ")
+    for profile in options.profile:
+        examine(profile, profile)
+    if not options.profile:
+        each()
+    print(f"{len(failed)} of {len(options.profile) or options.count} maps failed", *failed, sep="\n  ")
     return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -24,6 +24,7 @@ from hotpin_hil.paths import PROJECT_ROOT
 from hotpin_hil.protocol.box import render
 from hotpin_hil.protocol.fields import DELTA_LABELS, MemoryStats
 from hotpin_hil.protocol.records import encode
+from tests.support.command import run_command
 
 RECORDED = PROJECT_ROOT.parent / "shared" / "real_logs"
 LIMIT_S = 1.0
@@ -155,4 +156,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -21,7 +21,6 @@ import multiprocessing
 import os
 import re
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -44,6 +43,7 @@ from hotpin_hil.link.port import HANDLER_PACKAGE
 from hotpin_hil.paths import FIRMWARE_DIR, NATIVE_BUILD_DIR
 from hotpin_hil.protocol.request import encode_request
 from hotpin_hil.pytest_plugin.plugin import DEFAULT_TIME_SCALE
+from tests.support.command import run_command
 from tests.support.fake_firmware import FakeFirmware
 from tests.support.rfc2217_server import Rfc2217Server
 
@@ -221,4 +221,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

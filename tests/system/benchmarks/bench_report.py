@@ -23,6 +23,7 @@ from hotpin_hil.evidence.recorder import Recorder
 from hotpin_hil.evidence.results import FILE_NAME
 from hotpin_hil.protocol.fields import FIELDS
 from tests.evidence.test_evidence import END, RUN, row, verdict
+from tests.support.command import run_command
 
 LIMIT_S, LIMIT_MB = 5.0, 5.0
 """Promised limits."""
@@ -84,4 +85,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -31,6 +31,7 @@ from pathlib import Path
 from hotpin_hil.boards.board_process import BoardProcess
 from hotpin_hil.paths import FIRMWARE_DIR, NATIVE_BUILD_DIR, PROJECT_ROOT
 from hotpin_hil.pytest_plugin.plugin import DEFAULT_TIME_SCALE
+from tests.support.command import run_command
 from tests.support.virtual_board import ESPTOOL
 
 LIMIT_S = 120.0
@@ -246,4 +247,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -9,7 +9,6 @@ with their reasons. The exit status is 1 if a defect was missed or the unchanged
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 
+from tests.support.command import run_command
 from tests.system.defects.catalogue import Defect, load, planted
 from tests.system.defects.checkout import Checkout, Processes
 
@@ -158,7 +158,4 @@ def _row(name: str, expected: str, outcome: Outcome, good: bool, progress: str =
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run_command(main)

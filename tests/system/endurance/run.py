@@ -17,7 +17,6 @@ import os
 import random
 import signal
 import socket
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -40,6 +39,7 @@ from hotpin_hil.paths import NATIVE_BUILD_DIR, NATIVE_ELFS_FILE
 from hotpin_hil.virtual.control import BoardControl, running
 from hotpin_hil.virtual.faults import firmware
 from hotpin_hil.virtual.faults.table import FAULTS
+from tests.support.command import run_command
 from tests.support.virtual_board import Boards
 
 POINTS = FLASH, BOOT, CONSOLE = ("flash", "boot", "console")
@@ -445,4 +445,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from hotpin_hil.evidence.release_changes import ReleaseChange
 from hotpin_hil.evidence.releases import Release, read_release
 from hotpin_hil.evidence.toml_tables import read_tables
 from hotpin_hil.report.compare_page import change_lines, summary
+from tests.support.command import run_command
 from tests.system.defects.catalogue import Defect, Edit, load, planted
 from tests.system.defects.checkout import Checkout, Processes
 
@@ -134,4 +134,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -63,7 +63,7 @@ def test_fall_is_announced_in_time_and_the_warning_comes_in_the_interval(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, planted: Planted
 ) -> None:
     memory, size = planted.memory, planted.size
-    warning = memory.reachable(300 * KB if memory is PSRAM else 60 * KB)
+    warning = memory.reachable(300 * KB if memory is PSRAM else 40 * KB)
     monitor.stop()
     heaps.leave(memory, warning + WINDOWS_TO_WARNING * size)
     device.thresholds(**limits(memory, warning))

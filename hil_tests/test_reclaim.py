@@ -16,7 +16,7 @@ from hotpin_hil.device import Device, DeviceError, Event, budgets
 from hotpin_hil.link.channel import Cursor
 
 SOURCE = "requirement FUT-08"
-SMALL, LARGE = 8 * KB, 32 * KB
+SMALL, MEDIUM, LARGE = 8 * KB, 16 * KB, 32 * KB
 TTS_REQUIRED = 96 * KB
 STREAM = 64 * KB
 LONG_MS = 600_000
@@ -52,11 +52,11 @@ def test_cheapest_reclaimers_run_when_a_level_is_entered(
     """The cheapest reclaimer is enough the first time; then only the next one runs. At the critical level the expensive
     one may also run."""
     monitor.start(LONG_MS)
-    warning, critical = memory.reachable(60 * KB), memory.reachable(30 * KB)
+    warning, critical = memory.reachable(40 * KB), memory.reachable(20 * KB)
     leave = {"warning": warning + warning // 10, "critical": critical + critical // 10}
     for name, size, cost, start in (
-        ("dear", LARGE, 30, "critical"),
-        ("second", LARGE, 20, "low"),
+        ("dear", MEDIUM, 30, "critical"),
+        ("second", MEDIUM, 20, "low"),
         ("first", SMALL, 10, "low"),
     ):
         device.reclaimers(memory.caps, add=name, size=size, cost=cost, start=start)
@@ -95,7 +95,7 @@ def test_cheapest_reclaimers_run_when_a_level_is_entered(
     heaps.leave(memory, critical - SMALLEST_STEP)
     start = device.mark()
     monitor.start()
-    measure_gain(measure, "dear", wait_use(device, start, "dear").data["gain"], LARGE)
+    measure_gain(measure, "dear", wait_use(device, start, "dear").data["gain"], MEDIUM)
     measure("trigger", used(device, start)[-1][1], exact="critical", source="its mildest trigger")
     measure("free at the end", heaps.free(memory.caps), "B", min=leave["critical"])
 

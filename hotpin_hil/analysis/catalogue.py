@@ -124,10 +124,10 @@ def of_panic(panic: Panic, regions: Iterable[ev.HeapInitRegion]) -> Known:
     if cause in _BAD_ACCESS and address is not None and address < NULL_PAGE:
         return Known(
             "deleted-object",
-            f"{cause} at a small offset: use of a deleted object",
+            f"{cause} at a small offset: NULL pointer",
             f"The CPU{where} accessed offset 0x{address:x} of an object at address 0.",
-            "a NULL handle or pointer, most likely of an object that was deleted just before",
-            "check which tasks still use what the transition deletes; delete it only after they have ended",
+            "the object was never created, its allocation failed, or it was deleted just before",
+            "find the pointer with --elf; check the result of its allocation, and delete the object only after all tasks have stopped using it",
             is_fact=False,
         )
     corrupt = [line for line in panic.details if "CORRUPT HEAP" in line]

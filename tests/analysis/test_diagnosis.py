@@ -115,7 +115,7 @@ def test_i2s_out_of_dma_reports_the_free_dma_memory() -> None:
         ),
         (
             panic("StoreProhibited", 0x44),
-            "StoreProhibited at a small offset: use of a deleted object",
+            "StoreProhibited at a small offset: NULL pointer",
             "offset 0x44",
         ),
         (panic("StoreProhibited", 0x3F400000), "Panic: StoreProhibited", "StoreProhibited"),
@@ -165,7 +165,7 @@ def test_crash_in_a_transition_links_transition_panic_and_cause() -> None:
         "Guru Meditation Error: Core  1 panic'ed (StoreProhibited). Exception was unhandled.",
         "reset: SW_CPU_RESET",
     ]
-    assert diagnosis.cause.startswith("StoreProhibited at a small offset: use of a deleted object")
+    assert diagnosis.cause.startswith("StoreProhibited at a small offset: NULL pointer")
 
 
 @pytest.mark.parametrize(

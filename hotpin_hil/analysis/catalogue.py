@@ -127,8 +127,8 @@ def of_panic(panic: Panic, regions: Iterable[ev.HeapInitRegion]) -> Known:
             f"{cause} at a small offset: NULL pointer",
             f"The CPU{where} accessed offset 0x{address:x} of an object at address 0.",
             "the object was never created, its allocation failed, or it was deleted just before",
-            "find the pointer with --elf; check the result of its allocation, and delete the object only when no task uses "
-            "it any more",
+            "find the pointer with --elf; check the result of its allocation, and delete the object only when no "
+            "task uses it any more",
             is_fact=False,
         )
     corrupt = [line for line in panic.details if "CORRUPT HEAP" in line]

@@ -238,6 +238,16 @@ static esp_err_t no_id_left(console_reply_t *reply)
                         HEAP_HOLD_MAX);
 }
 
+/** Refuses EXEC: heap_caps_get_allocated_size() asserts on the address of an EXEC block in D/IRAM. */
+static esp_err_t check_holdable(const console_request_t *request, console_reply_t *reply)
+{
+    if ((console_caps(request) & MALLOC_CAP_EXEC) == 0) {
+        return ESP_OK;
+    }
+    return console_bad_argument(reply, "caps", console_arg(request, "caps"),
+                                "EXEC memory can't be held: give caps without EXEC");
+}
+
 static esp_err_t heap_hold(const console_request_t *request, console_reply_t *reply)
 {
     const char *size = console_arg(request, "size");
@@ -252,9 +262,13 @@ static esp_err_t heap_hold(const console_request_t *request, console_reply_t *re
                                     "is allowed only with leave");
     }
     unsigned id;
-    esp_err_t err = size != NULL ? heap_hold_size(caps, console_arg_u32(request, "size", 0), &id)
-                                 : heap_hold_leave(caps, console_arg_u32(request, "leave", 0),
-                                                   console_arg_u32(request, "block", 0), &id);
+    esp_err_t err = check_holdable(request, reply);
+    if (err != ESP_OK) {
+        return err;
+    }
+    err = size != NULL ? heap_hold_size(caps, console_arg_u32(request, "size", 0), &id)
+                       : heap_hold_leave(caps, console_arg_u32(request, "leave", 0),
+                                         console_arg_u32(request, "block", 0), &id);
     if (err == ESP_ERR_INVALID_STATE) {
         return no_id_left(reply);
     }
@@ -270,8 +284,12 @@ static esp_err_t heap_split(const console_request_t *request, console_reply_t *r
 {
     unsigned id;
     uint32_t had;
-    esp_err_t err = heap_hold_split(console_caps(request), console_arg_u32(request, "block", 0),
-                                    console_arg_u32(request, "count", 0), &id, &had);
+    esp_err_t err = check_holdable(request, reply);
+    if (err != ESP_OK) {
+        return err;
+    }
+    err = heap_hold_split(console_caps(request), console_arg_u32(request, "block", 0),
+                          console_arg_u32(request, "count", 0), &id, &had);
     if (err == ESP_ERR_INVALID_STATE) {
         return no_id_left(reply);
     }
@@ -396,6 +414,10 @@ static esp_err_t heap_leak(const console_request_t *request, console_reply_t *re
                                                                       : NULL;
         if (missing != NULL) {
             return console_bad_argument(reply, missing, "", "missing");
+        }
+        esp_err_t err = check_holdable(request, reply);
+        if (err != ESP_OK) {
+            return err;
         }
         s_leak.on = true;
         s_leak.id = 0;

@@ -39,6 +39,8 @@ REFUSED = {
     "log.load tasks=5": "tasks=5",
     "log.load tasks=1 every=0": "every=0",
     "log.load tasks=2 every=0": "every=0",
+    "log.load tasks=2 every=1001": "every=1001",
+    "log.load tasks=4 every=4294968": "every=4294968",
     "mem.api case=nonsense": "case=nonsense",
     "mem.baseline set=1 state=a_name_longer_than_any_state_has": "ESP_ERR_INVALID_ARG",
     "mem.callbacks reset=1 add=9": "add=9",

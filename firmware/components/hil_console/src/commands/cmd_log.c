@@ -15,6 +15,7 @@
 #include "freertos/task.h"
 #include "quiet.h"
 #include "task_end.h"
+#include "telemetry.h"
 
 #define TASKS_MAX 4
 #define STACK_SIZE 3072
@@ -23,8 +24,12 @@
 #define PRIORITY 6
 
 #define PERIOD_MS_DEFAULT 20
+#define PERIOD_MS_MAX 1000
 #define STOP_WAIT_MS 20
 #define STOP_WAITS_MAX 100
+_Static_assert(PERIOD_MS_MAX < STOP_WAIT_MS * STOP_WAITS_MAX, "stop=1 waits for a task's longest pause");
+
+#define LINE_COST 96 /* of a load task's longest line in the transmit ring */
 
 static const char *const TAGS[TASKS_MAX] = {"LOAD0", "LOAD1", "LOAD2", "LOAD3"};
 
@@ -34,6 +39,15 @@ static atomic_uint s_lines;
 static uint32_t s_lines_each; /* 0: unlimited */
 static uint32_t s_period_ms;
 
+/** Waits, without the stdout lock, until the transmit ring has room for a line of each load task. Tasks that
+ * wait for room under the lock pass the lock to each other, never to the console, whose priority is lower. */
+static void wait_for_room(void)
+{
+    while (!s_stop && !telemetry_has_room(TASKS_MAX * LINE_COST)) {
+        vTaskDelay(1);
+    }
+}
+
 static void load_task(void *arg)
 {
     const char *tag = arg;
@@ -41,6 +55,7 @@ static void load_task(void *arg)
         ESP_LOGI(tag, "line %" PRIu32 " of a logging task", line);
         s_lines++;
         vTaskDelay(pdMS_TO_TICKS(s_period_ms));
+        wait_for_room();
     }
     s_running--;
     vTaskDelete(NULL);
@@ -77,8 +92,8 @@ static esp_err_t log_load(const console_request_t *request, console_reply_t *rep
         const char *given = console_arg(request, "tasks");
         return console_bad_argument(reply, "tasks", given != NULL ? given : "", "must be 1 to 4");
     }
-    if (period_ms == 0) {
-        return console_bad_argument(reply, "every", "0", "must be at least 1 ms");
+    if (period_ms == 0 || period_ms > PERIOD_MS_MAX) {
+        return console_bad_argument(reply, "every", console_arg(request, "every"), "must be 1 to 1000 ms");
     }
     if (s_running > 0) {
         return console_fail(reply, ESP_ERR_INVALID_STATE, "%u tasks are already logging: log.load stop=1",

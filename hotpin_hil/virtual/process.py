@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import fcntl
 import hashlib
 import os
 import resource
@@ -27,6 +28,7 @@ RESET_STATUS = 100
 """Exit status of the firmware process minus this is a ROM reset code."""
 
 _PR_SET_PDEATHSIG = 1
+_SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
 _READ = 64 * 1024
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -73,15 +75,17 @@ class StartParameters:
 
 
 class Program:
-    """An executable ELF in memory; never on disk, so that it cannot be replaced."""
+    """An executable ELF in memory, sealed and never on disk, so that it cannot be replaced or changed."""
 
     _cache: dict[str, Program] = {}  # noqa: RUF012 - shared by all boards of this process on purpose
 
     def __init__(self, elf: bytes, sha256: str) -> None:
         self.sha256 = sha256
-        self.fd = os.memfd_create(f"firmware-{sha256[:9]}", os.MFD_CLOEXEC)
+        self.fd = os.memfd_create(f"firmware-{sha256[:9]}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         with os.fdopen(os.dup(self.fd), "wb") as file:
             file.write(elf)
+        # The firmware process inherits this descriptor, and every process of the user can open it in /proc.
+        fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, _SEALS)
 
     @classmethod
     def load(cls, elf: bytes) -> Program:

@@ -1,7 +1,9 @@
-"""The virtual board's parts one by one: framing, reset circuit, flash."""
+"""The virtual board's parts one by one: framing, reset circuit, flash, program."""
 
 from __future__ import annotations
 
+import fcntl
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 
 from hotpin_hil.virtual import slip
 from hotpin_hil.virtual.flash import Flash, FlashRangeError
+from hotpin_hil.virtual.process import Program
 from hotpin_hil.virtual.reset import ResetCircuit
 
 # SLIP
@@ -161,3 +164,22 @@ def test_flash_refuses_ranges_outside_the_chip(flash: Flash, offset: int, length
             operation(offset, length)
     with pytest.raises(FlashRangeError):
         flash.program(offset, bytes(length))
+
+
+# Program
+
+
+def test_program_in_memory_cannot_change() -> None:
+    program = Program(b"\x7fELF content", "0" * 64)
+    try:
+        for change in (
+            lambda: os.pwrite(program.fd, b"x", 0),
+            lambda: os.ftruncate(program.fd, 1),
+            lambda: os.ftruncate(program.fd, 100),
+            lambda: fcntl.fcntl(program.fd, fcntl.F_ADD_SEALS, 0),
+        ):
+            with pytest.raises(PermissionError):
+                change()
+        assert os.pread(program.fd, 100, 0) == b"\x7fELF content"
+    finally:
+        os.close(program.fd)

@@ -7,7 +7,8 @@
 - flash: esptool writes 721 KB at 921600 baud. Stock: the same esptool on pyserial's RFC 2217 client.
 - boards: start of 20 boards until all accept a connection. Stock: 20 instances of esptool's esp_rfc2217_server.
 
-A measurement that would take longer than LIMIT_S ends there and shows LIMIT_S.
+A measurement that would take longer than LIMIT_S ends there and shows LIMIT_S. The row of a stock tool that fails shows
+the reason.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from hotpin_hil.paths import FIRMWARE_DIR, NATIVE_BUILD_DIR, PROJECT_ROOT
 from hotpin_hil.pytest_plugin.plugin import DEFAULT_TIME_SCALE
 from tests.support.command import run_command
 from tests.support.virtual_board import ESPTOOL
+from tests.system.benchmarks.stock import StockFailure, measure_stock
 
 LIMIT_S = 120.0
 """Timeout of each tool in seconds."""
@@ -50,6 +52,10 @@ import pytest
 def test_set_up(dut, number):
     dut.expect("HotPin ready", timeout=30)
 """
+
+
+Row = tuple[str, float, float | StockFailure]
+"""What is measured, and the seconds of ours and of the stock tool."""
 
 
 class Failed(Exception):
@@ -104,6 +110,8 @@ def set_ups(folder: Path, options: list[str]) -> tuple[float, float]:
         (phase, int(number)): float(seconds)
         for seconds, phase, number in re.findall(r"([\d.]+)s (setup|call) +\S*\[(\d+)\]", output)
     }
+    if any(("setup", number) not in phases for number in range(SETUPS)):
+        raise Failed(f"pytest shows the durations of {len(phases)} phases:\n{output[-2000:]}")
     waits = [phases["setup", number] + phases.get(("call", number), 0.0) for number in range(SETUPS)]
     return waits[0], min(waits[1:])
 
@@ -204,26 +212,34 @@ def listens(port: int) -> bool:
     return True
 
 
-def report(rows: list[tuple[str, float, float]]) -> None:
+def report(rows: list[Row]) -> None:
     print(f"\n{'what a user waits for, s':<44}{'ours':>8}{'stock':>9}{'times faster':>14}")
     for what, ours, stock in rows:
+        if isinstance(stock, StockFailure):
+            print(f"{what:<44}{ours:>8.2f}  {stock}", flush=True)
+            continue
         more = ">" if stock >= LIMIT_S else " "
         print(f"{what:<44}{ours:>8.2f}{more:>2}{stock:>7.2f}{stock / ours:>14.1f}", flush=True)
 
 
-def measure(folder: Path, only: str | None) -> Iterator[list[tuple[str, float, float]]]:
+def measure(folder: Path, only: str | None) -> Iterator[list[Row]]:
     """Yields the rows of each finished measurement."""
     if only in (None, "setup"):
         ours = set_ups(folder, ["--board", "virtual"])
-        stock = stock_set_ups(folder)
+        stock = measure_stock(lambda: stock_set_ups(folder))
+        first, later = (stock, stock) if isinstance(stock, StockFailure) else stock
         yield [
-            ("first set-up of a test, onto an erased board", ours[0], stock[0]),
-            ("later set-up, nothing to flash", ours[1], stock[1]),
+            ("first set-up of a test, onto an erased board", ours[0], first),
+            ("later set-up, nothing to flash", ours[1], later),
         ]
     if only in (None, "flash"):
-        yield [("esptool writes 721 KB at 921600 baud", flash(folder, ESPTOOL), flash(folder, STOCK_ESPTOOL))]
+        seconds = flash(folder, ESPTOOL)
+        stock_seconds = measure_stock(lambda: flash(folder, STOCK_ESPTOOL))
+        yield [("esptool writes 721 KB at 921600 baud", seconds, stock_seconds)]
     if only in (None, "boards"):
-        yield [(f"{BOARDS} boards that can be connected to", start_boards(folder), start_servers(folder))]
+        seconds = start_boards(folder)
+        stock_seconds = measure_stock(lambda: start_servers(folder))
+        yield [(f"{BOARDS} boards that can be connected to", seconds, stock_seconds)]
 
 
 def main() -> int:
@@ -233,7 +249,7 @@ def main() -> int:
     if not (NATIVE_BUILD_DIR / "flasher_args.json").is_file():
         print(f"error: no host build in {NATIVE_BUILD_DIR}; make native", file=sys.stderr)
         return 1
-    rows: list[tuple[str, float, float]] = []
+    rows: list[Row] = []
     with tempfile.TemporaryDirectory() as name:
         try:
             for done in measure(Path(name), only):

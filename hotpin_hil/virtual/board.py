@@ -236,9 +236,18 @@ class Esp32Cam:
             data = data.translate(_GARBLED)
         if self._loader is not None:
             self._loader.feed(data)
+            self._serve_loader()
         elif self._process is not None:
             self._restarts = 0  # firmware that reads commands is not in a boot loop
             self._process.write(data)
+
+    def _serve_loader(self) -> None:
+        """Serve one request of the loader per turn of the event loop, so that the other boards of the process get their
+        turns. Until all are served, the client's next bytes stay in its connection."""
+        waiting = self._loader is not None and self._loader.serve()
+        self._server.hold_input(waiting)
+        if waiting:
+            self._loop.call_soon(self._serve_loader)
 
     def set_lines(self, dtr: bool, rts: bool) -> None:
         """Set the control lines; true means asserted."""

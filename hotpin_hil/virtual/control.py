@@ -22,12 +22,15 @@ from typing import Any, Protocol
 from hotpin_hil.errors import HilError, HostError, UsageError, host_remedy
 from hotpin_hil.virtual.accepting import accept
 from hotpin_hil.virtual.faults.board import Faults
+from hotpin_hil.virtual.process import report
 
 SOCKET_NAME = "control"
 LOCK_NAME = "lock"
 """Lock file in a board's directory, held by the board's server."""
 ANSWER_TIMEOUT_S = 5.0
 _LINE_MAX = 64 * 1024
+_RECEIVE = 4096
+"""Bytes read in one turn of the event loop, which bounds the number of requests that delay the other boards."""
 _CLIENTS_MAX = 16
 TIME_SCALE_MAX = 1e6
 JUMP_MAX_US = 1 << 53
@@ -152,7 +155,7 @@ class _Client:
 
     def _readable(self) -> None:
         try:
-            data = self._socket.recv(_LINE_MAX)
+            data = self._socket.recv(_RECEIVE)
         except BlockingIOError:
             return
         except OSError:
@@ -161,6 +164,8 @@ class _Client:
         *lines, rest = bytes(self._buffer).split(b"\n")
         self._buffer[:] = rest
         keeps_up = all(self._reply(line) for line in lines)
+        if not keeps_up:
+            report("control connection closed, because the client has left or does not read its replies")
         if not data or not keeps_up or len(self._buffer) > _LINE_MAX:
             self.close()
 

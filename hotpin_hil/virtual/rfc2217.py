@@ -15,6 +15,7 @@ from typing import Protocol
 
 from hotpin_hil.errors import UsageError
 from hotpin_hil.virtual.accepting import accept
+from hotpin_hil.virtual.process import report
 
 IAC, DONT, DO, WONT, WILL, SB, SE = 255, 254, 253, 252, 251, 250, 240
 BINARY, SUPPRESS_GO_AHEAD, COM_PORT = 0, 3, 44
@@ -30,6 +31,8 @@ _MODEM_STATE = 0xB0  # carrier, DSR and CTS, as from a USB adapter where they ar
 _MAX_SUBNEGOTIATION = 256
 _PAUSE_AT = 64 * 1024
 _DROP_AT = 1024 * 1024
+_CLOSE_AT = 2 * _DROP_AT
+"""Backlog in bytes at which the connection ends: above what data alone can fill, so most of it is unread answers."""
 _RECEIVE = 64 * 1024
 
 
@@ -112,6 +115,11 @@ class Server:
         elif self._connection is None:
             self._listen()
 
+    def hold_input(self, held: bool) -> None:
+        """Leave the client's bytes in the connection, or read them again."""
+        if self._connection is not None:
+            self._connection.hold_input(held)
+
     def hang(self, hung: bool) -> None:
         """Stop all data in both directions, or let it pass again; clients may still connect and disconnect."""
         self._hung = hung
@@ -173,6 +181,7 @@ class Connection:
         self._pending = bytearray()
         self._paused = False
         self._suspended = False
+        self._held = False
         self._said_will: set[int] = set()
         self._said_do: set[int] = set()
         self._settings = {
@@ -201,6 +210,16 @@ class Connection:
         if len(self._pending) < _DROP_AT:
             self._write(data.replace(b"\xff", b"\xff\xff"))
 
+    def hold_input(self, held: bool) -> None:
+        """Stop reading, or read again."""
+        if held == self._held or self._closed:
+            return
+        self._held = held
+        if held:
+            self._loop.remove_reader(self._socket)
+        else:
+            self._loop.add_reader(self._socket, self._readable)
+
     def close(self) -> None:
         """End the connection and tell the server."""
         if not self._closed:
@@ -216,6 +235,17 @@ class Connection:
             self._socket.close()
 
     # Output
+
+    def _reply(self, data: bytes) -> None:
+        """Send an answer; ends the connection of a client that does not read its answers."""
+        if len(self._pending) < _CLOSE_AT:
+            self._write(data)
+        elif not self._closed:
+            report(
+                f"{self._signature.decode()}: connection closed, because the client has left "
+                f"{len(self._pending)} bytes unread"
+            )
+            self.close()
 
     def _write(self, data: bytes) -> None:
         if self._closed or self.hung:
@@ -325,7 +355,7 @@ class Connection:
             self._answer(DO, option)
 
     def _answer(self, command: int, option: int) -> None:
-        self._write(bytes([IAC, command, option]))
+        self._reply(bytes([IAC, command, option]))
 
     def _com_port(self, command: int, value: bytes) -> None:
         if command == SIGNATURE:
@@ -379,7 +409,7 @@ class Connection:
 
     def _com_port_answer(self, command: int, value: bytes) -> None:
         body = bytes([COM_PORT, command + _SERVER]) + value.replace(b"\xff", b"\xff\xff")
-        self._write(bytes([IAC, SB]) + body + bytes([IAC, SE]))
+        self._reply(bytes([IAC, SB]) + body + bytes([IAC, SE]))
 
 
 def _port_error(number: int, error: OSError) -> UsageError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections import deque
 from collections.abc import Callable
 
 from hotpin_hil.virtual import loader_protocol as protocol
@@ -30,11 +31,12 @@ _MAX_UPLOADS = 16  # ranges in RAM that are remembered
 
 
 class Loader:
-    """One download session; `feed` takes the bytes from the host."""
+    """One download session; `feed` takes the bytes from the host, and `serve` serves the requests one by one."""
 
     def __init__(self, chip: Chip) -> None:
         self._chip = chip
         self._decoder = slip.Decoder()
+        self._requests: deque[bytes] = deque()
         self._commands: Commands = Rom(chip, self._run_upload)
 
     @property
@@ -43,12 +45,18 @@ class Loader:
         return isinstance(self._commands, Stub)
 
     def feed(self, data: bytes) -> None:
-        """Handle bytes from the host."""
-        for frame in self._decoder.feed(data):
-            self._commands.frame(frame)
+        """Take bytes from the host."""
+        self._requests += self._decoder.feed(data)
+
+    def serve(self) -> bool:
+        """Serve the next request, if any; returns whether more requests wait."""
+        if self._requests:
+            self._commands.frame(self._requests.popleft())
+        return bool(self._requests)
 
     def stop(self) -> None:
         """Stop when the chip is reset or off; requests not served yet are lost."""
+        self._requests.clear()
         self._commands = _Lost()
 
     def _run_upload(self, is_stub: bool) -> None:

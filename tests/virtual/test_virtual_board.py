@@ -263,6 +263,21 @@ def test_suspended_output_is_held_and_arrives_whole(boards: Boards) -> None:
             answer += client.recv(4096)
 
 
+def test_client_that_does_not_read_its_answers_is_disconnected(boards: Boards) -> None:
+    number = int(boards.url.rsplit(":", 1)[1])
+    com_port = b"\xff\xfa\x2c%c\xff\xf0"
+    suspend, signature = com_port % 8, com_port % 0
+    with connect(number) as client:
+        client.sendall(suspend)  # every answer stays in the server, none in the kernel's buffers
+        with contextlib.suppress(ConnectionError):
+            client.sendall(signature * 60_000)  # 2.8 MB of answers
+            while client.recv(4096):
+                pass
+    with Console(boards.url) as console:
+        console.restart()
+    assert "connection closed, because the client has left" in boards.stop()
+
+
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_no_firmware_survives_the_server(boards: Boards, end: signal.Signals) -> None:
     with Console(boards.url) as console:

@@ -10,6 +10,7 @@ import select
 import shlex
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -20,8 +21,13 @@ import pytest
 
 from hotpin_hil.errors import UsageError
 from hotpin_hil.paths import PROJECT_ROOT
+from hotpin_hil.virtual import loader_protocol as protocol
+from hotpin_hil.virtual import slip
 from hotpin_hil.virtual.control import SOCKET_NAME, BoardControl, NotRunning, running
 from tests.support.virtual_board import PATIENCE_S, Boards, Build, Console, process_gone
+
+REQUESTS = 300
+"""Requests for the MD5 of the whole flash: 8 KB of requests, seconds of work."""
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +135,24 @@ def test_next_server_starts_however_the_last_one_ended(
         again.stop()
 
 
+def test_requests_of_one_client_leave_the_other_boards_their_turns(boards: Boards) -> None:
+    other = BoardControl(boards.state_dir / "hotpin-5.4-1")
+    md5 = struct.pack("<IIII", 0, 4 << 20, 0, 0)
+    request = slip.encode(protocol.HEADER.pack(0, protocol.SPI_FLASH_MD5, len(md5), 0) + md5)
+    with Console(boards.url) as console:
+        console.port.rts = True
+        console.port.dtr = True
+        console.port.rts = False
+        console.expect("waiting for download")
+        console.port.write(request * REQUESTS)  # one piece for the server, seconds of work
+        console.expect("\xc0\x01\x13")
+        other.state()
+        answered = (console.text + console.port.read(console.port.in_waiting).decode("latin1")).count(
+            "\xc0\x01\x13"
+        )
+        assert answered < REQUESTS - 1, "the other board answered only after all requests"
+
+
 def test_console_is_a_terminal_on_the_boards_uart(boards: Boards) -> None:
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "hotpin_hil", "board", "console", "--state-dir", str(boards.state_dir)]
@@ -232,7 +256,7 @@ def test_invalid_request_gets_an_error_and_disturbs_no_other_client(control: Boa
     assert control.state()["faults"] == []
 
 
-def test_client_that_does_not_read_its_answers_is_dropped(control: BoardControl) -> None:
+def test_client_that_does_not_read_its_answers_is_dropped(boards: Boards, control: BoardControl) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as raw:
         folder = os.open(control.directory, os.O_PATH)
         raw.settimeout(PATIENCE_S)
@@ -241,6 +265,7 @@ def test_client_that_does_not_read_its_answers_is_dropped(control: BoardControl)
         with pytest.raises((BrokenPipeError, ConnectionResetError)):
             raw.sendall(b'{"do":"state"}\n' * 1_000_000)
     assert control.state()["power"] == "on"
+    assert "does not read its replies" in boards.stop()
 
 
 @pytest.mark.parametrize(

@@ -53,10 +53,16 @@ class Host:
         self.runs += 1
         self.on_run()
 
+    def feed(self, data: bytes) -> None:
+        """Sends bytes to the loader, which serves all complete requests."""
+        self.loader.feed(data)
+        while self.loader.serve():
+            pass
+
     def raw(self, data: bytes) -> list[bytes]:
         """Frames that the loader sends in reply to these bytes."""
         self.sent = b""
-        self.loader.feed(data)
+        self.feed(data)
         return slip.Decoder().feed(self.sent)
 
     def command(self, op: int, data: bytes = b"", checksum: int = 0) -> tuple[int, bytes]:
@@ -111,6 +117,17 @@ def test_rom_and_stub_differ_in_sync_value_and_status_bytes(host: Host) -> None:
     host.start_stub()
     replies = host.raw(slip.encode(SYNC))
     assert (len(replies), replies[0][4:8], len(replies[0])) == (8, bytes(4), 10)
+
+
+def test_requests_are_served_one_by_one_and_the_rest_is_lost_at_a_reset(host: Host) -> None:
+    host.loader.feed(slip.encode(SYNC) * 4)
+    assert host.sent == b""
+    assert host.loader.serve()
+    assert len(slip.Decoder().feed(host.sent)) == protocol.SYNC_REPLIES
+    assert host.loader.serve()
+    host.loader.stop()
+    assert not host.loader.serve()
+    assert len(slip.Decoder().feed(host.sent)) == 2 * protocol.SYNC_REPLIES
 
 
 def test_efuses_hold_mac_and_revision(host: Host) -> None:
@@ -465,7 +482,7 @@ def test_no_bytes_break_the_loader(
     for at in range(0, len(stream), step):
         host.sent = b""
         part = stream[at : at + step]
-        host.loader.feed(part)
+        host.feed(part)
         assert len(host.sent) <= part.count(0xC0) * ANSWER_MAX
     assert host.log or answers_sync(host)  # a log entry: a program in RAM was started and owns the UART
     flash.close()
@@ -474,11 +491,11 @@ def test_no_bytes_break_the_loader(
 @pytest.mark.parametrize("filler", [b"U", b"\xdb", b"\xdb\xdc"], ids=["plain", "bad escape", "escape"])
 def test_an_endless_frame_takes_no_memory(host: Host, filler: bytes) -> None:
     junk = b"\xc0" + (filler * 0xFFFF)[:0xFFFF]
-    host.loader.feed(junk)
+    host.feed(junk)
     tracemalloc.start()
     try:
         for _ in range(100):
-            host.loader.feed(junk[1:])
+            host.feed(junk[1:])
         kept, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -30,6 +31,8 @@ INVALID_STATE = "ESP_ERR_INVALID_STATE"
 NO_MEM = "ESP_ERR_NO_MEM"
 OK = "ESP_OK"
 
+SMALL = 3_000
+"""A block that fits into every heap of interest."""
 CALLBACKS_MAX = 8
 """PROTOCOL.md §1."""
 
@@ -264,6 +267,47 @@ def test_check_is_true_exactly_when_the_block_fits(
         measure(
             "check in fragmented memory", device.check(**{memory.name: wanted}), exact=False, source="API-08"
         )
+
+
+@pytest.mark.requirement("API-08")
+@pytest.mark.parametrize("memory", [INTERNAL, DMA, PSRAM], ids=lambda memory: memory.name)
+def test_placement_of_several_blocks_is_the_allocators(
+    device: Device, heaps: Heaps, measure: Measure, memory: Memory
+) -> None:
+    """memory_manager_place() is compared with allocating the same blocks just after it.
+
+    A small block, then blocks that fill the heaps: all fit only if the small block goes into the right heap.
+    """
+    fill = sorted(
+        (heap.largest * 15 // 16 for heap in heaps.regions(memory) if heap.largest >= 2 * SMALL), reverse=True
+    )
+    lists = {"the heaps": fill, "the largest heap twice": [fill[0]] * 2}
+    for number, size in enumerate(fill):
+        others = [other for place, other in enumerate(fill) if place != number]
+        lists[f"a small block, heap {number}, the other heaps"] = [SMALL, size, *others]
+        lists[f"a small block, the rest of heap {number}, the other heaps"] = [SMALL, size - SMALL, *others]
+    for what, sizes in lists.items():
+        answer = device.place(memory.caps, sizes)
+        held = hold_in_order(heaps, memory, sizes)
+        measure(
+            f"place({what}): blocks placed", answer.placed, exact=held, source="heap_caps_malloc, just then"
+        )
+        measure(f"place({what}): placeable", answer.placeable, exact=held == len(sizes), source="the same")
+
+
+def hold_in_order(heaps: Heaps, memory: Memory, sizes: Sequence[int]) -> int:
+    """Number of leading blocks that can be allocated together; releases them again."""
+    held: list[int] = []
+    for size in sizes:
+        try:
+            held.append(heaps.hold(memory, size))
+        except DeviceError as error:
+            if error.err != NO_MEM:
+                raise
+            break
+    for identifier in held:
+        heaps.release(identifier)
+    return len(held)
 
 
 # --- Callbacks ----------------------------------------------------------------------------------------------

@@ -263,7 +263,7 @@ def logged_percent(device: Device, memory: Memory, context: str, since: Cursor) 
 
 
 BLOCKS = 4
-BLOCK = 12 * KB
+BLOCK = 6 * KB
 
 
 def hold_row(heaps: Heaps, memory: Memory) -> tuple[list[int], list[int]]:

@@ -159,7 +159,7 @@ def test_rows_survive_resets_and_a_loss_of_power(
         "a panic": lambda: history.panic("abort"),
         supply.what: lambda: (supply.cycle(), history.wait_ready()),
     }.items():
-        for size in range(0, 4 * DIP, DIP):
+        for size in range(0, 2 * DIP, DIP // 2):
             held = heaps.hold(INTERNAL, DIP + size)
             history.flash_history(last=0, write=1)
             heaps.release(held)

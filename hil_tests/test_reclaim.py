@@ -155,12 +155,17 @@ def test_mode_is_admitted_with_the_memory_of_a_played_stream(
 def test_failed_allocation_of_a_watched_kind_runs_reclaimers(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    monitor.stop()
+    device.thresholds(**only())
+    monitor.start()
     device.reclaimers(DMA.caps, add="cache", size=LARGE, start="failure")
     device.reclaimers(DMA.caps, watch=LARGE // 2)
     heaps.leave(DMA, DMA.reachable(16 * KB))
     start = device.mark()
     measure("small allocation", heaps.can_hold(DMA, LARGE // 2 - 4), exact=False)
+    monitor.complete_checks(2)
+    measure(
+        "uses after the small allocation", str(used(device, start)), exact="[]", source="it is not watched"
+    )
     measure("large allocation", heaps.can_hold(DMA, LARGE), exact=False)
     wait_use(device, start, "cache")
     measure("uses", str(used(device, start)), exact=str([("cache", "failure")]), source=SOURCE)

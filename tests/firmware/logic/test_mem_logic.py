@@ -358,8 +358,9 @@ def place(heaps: list[tuple[int, list[int]]], sizes: list[int], passes: Sequence
     blocks = new("mem_place_t *")
     for number, (classes, free) in enumerate(heaps):
         start = 0x3F000000 + number * 0x1000000
+        lib.mem_place_heap(blocks, start, start + HEAP_SIZES[classes], passes[number])
         for block in free:
-            lib.mem_place_add(blocks, start, start + HEAP_SIZES[classes], passes[number], block)
+            lib.mem_place_add(blocks, block)
     out = new("memory_placement_t *")
     lib.mem_place_run(blocks, sizes, len(sizes), out)
     return out
@@ -427,15 +428,21 @@ def test_camera_block_never_fits_the_dma_pool() -> None:
     assert place([(16, [32_024]), (16, [65_536])], [32_768]).placeable
 
 
-def test_a_heap_inside_another_has_the_pass_of_the_pool() -> None:
+@pytest.mark.parametrize("outer_free", [[8000], []], ids=["outer-heap-with-room", "outer-heap-full"])
+def test_a_heap_inside_another_has_the_pass_of_the_pool(outer_free: list[int]) -> None:
     """The reserved DMA pool comes first in ESP-IDF's list, and last in the order of MALLOC_CAP_8BIT."""
-    outer, pool, size = 0x3FFE4350, 0x3FFE5000, 32_768
+    outer, pool, other, size = 0x3FFE4350, 0x3FFE5000, 0x3FFB0000, 32_768
     for nested_pass, missing in ((1, 0), (0, 31_000)):
-        blocks = new("mem_place_t *", {"nested_pass": nested_pass})
-        lib.mem_place_add(blocks, pool, pool + size - 1, 0, 32_040)
-        lib.mem_place_add(blocks, outer, 0x40000000, 0, 8000)
+        place = new("mem_place_t *", {"nested_pass": nested_pass})
+        lib.mem_place_heap(place, pool, pool + size - 1, 0)
+        lib.mem_place_add(place, 32_040)
+        lib.mem_place_heap(place, outer, 0x40000000, 0)
+        for block in outer_free:
+            lib.mem_place_add(place, block)
+        lib.mem_place_heap(place, other, 0x3FFC0000, 0)
+        lib.mem_place_add(place, 8000)
         out = new("memory_placement_t *")
-        lib.mem_place_run(blocks, [4000, 31_000], 2, out)
+        lib.mem_place_run(place, [4000, 31_000], 2, out)
         assert (out.placeable, out.missing) == (missing == 0, missing)
 
 

@@ -60,25 +60,19 @@ static uint8_t classes_log2(uintptr_t heap_size)
     return bytes <= HEAP_8_CLASSES_MAX ? 3 : bytes <= HEAP_16_CLASSES_MAX ? 4 : 5;
 }
 
-/* Returns false if there is no room for the description of one more heap. */
-static bool enter_heap(mem_place_t *place, uintptr_t start, uintptr_t end, uint8_t pass)
+void mem_place_heap(mem_place_t *place, uintptr_t start, uintptr_t end, uint8_t pass)
 {
-    if (place->heaps > 0 && place->heap[place->heaps - 1].start == start) {
-        return true;
+    if (place->heaps < MEM_PLACE_HEAPS) {
+        place->heap[place->heaps].start = start;
+        place->heap[place->heaps].end = end;
+        place->heap[place->heaps].pass = pass;
     }
-    if (place->heaps == MEM_PLACE_HEAPS) {
-        return false;
-    }
-    place->heap[place->heaps].start = start;
-    place->heap[place->heaps].end = end;
-    place->heap[place->heaps++].pass = pass;
-    return true;
+    place->heaps++;
 }
 
-void mem_place_add(mem_place_t *place, uintptr_t heap_start, uintptr_t heap_end, uint8_t pass,
-                   size_t free_block)
+void mem_place_add(mem_place_t *place, size_t free_block)
 {
-    if (!enter_heap(place, heap_start, heap_end, pass)) {
+    if (place->heaps > MEM_PLACE_HEAPS) {
         return;
     }
     size_t slot = place->count;
@@ -112,8 +106,9 @@ static uint32_t block_fit(const mem_place_t *place, int block)
 
 static void enter_nested_heaps(mem_place_t *place)
 {
-    for (int inner = 0; inner < place->heaps; inner++) {
-        for (int outer = 0; outer < place->heaps; outer++) {
+    int heaps = place->heaps < MEM_PLACE_HEAPS ? place->heaps : MEM_PLACE_HEAPS;
+    for (int inner = 0; inner < heaps; inner++) {
+        for (int outer = 0; outer < heaps; outer++) {
             if (outer != inner && place->heap[inner].start >= place->heap[outer].start &&
                 place->heap[inner].end <= place->heap[outer].end) {
                 place->heap[inner].pass = place->nested_pass;

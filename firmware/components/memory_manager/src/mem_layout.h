@@ -30,8 +30,8 @@ void mem_census_add(mem_census_t *census, uintptr_t heap, size_t free_block);
 uint32_t mem_census_fragmentation(const mem_census_t *census);
 
 #define MEM_PLACE_BLOCKS (MEMORY_PLACE_MAX + 8)
-#define MEM_PLACE_HEAPS \
-    12 /* the ESP32 with PSRAM and a divided DMA pool has 9; the blocks of others are omitted */
+/* The ESP32 with PSRAM and a divided DMA pool has 9. The blocks of further heaps are omitted. */
+#define MEM_PLACE_HEAPS 12
 
 /**
  * Free blocks in which requests are placed. Initialise with {.nested_pass = …}. If there are more free blocks
@@ -49,18 +49,20 @@ typedef struct {
         uint8_t pass;
     } heap[MEM_PLACE_HEAPS]; //!< In the order of the walk
     uint8_t count;
-    uint8_t heaps;
+    uint8_t heaps;       //!< Number of heaps added, which may exceed MEM_PLACE_HEAPS
     uint8_t nested_pass; //!< The allocator's pass that takes a heap inside a block of another heap
 } mem_place_t;
 
 /**
- * Adds a free block. The blocks of one heap must be added consecutively.
+ * Adds a heap, also one without a free block. The heaps must be added in the order of heap_caps_walk().
  *
  * @param pass  Pass of the allocator over all heaps, from 0, in which it takes this heap for the request.
  *              Ignored for a heap inside another one, see nested_pass
  */
-void mem_place_add(mem_place_t *place, uintptr_t heap_start, uintptr_t heap_end, uint8_t pass,
-                   size_t free_block);
+void mem_place_heap(mem_place_t *place, uintptr_t start, uintptr_t end, uint8_t pass);
+
+/** Adds a free block of the last added heap. */
+void mem_place_add(mem_place_t *place, size_t free_block);
 
 /**
  * Places the blocks in order, as the allocator would: in the first heap with room of the earliest pass, in a

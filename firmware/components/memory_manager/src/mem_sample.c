@@ -150,24 +150,29 @@ static uint8_t heap_pass(intptr_t start, uint32_t caps)
 }
 
 typedef struct {
-    mem_place_t blocks;
+    mem_place_t place;
     uint32_t caps;
+    intptr_t heap_start; //!< Of the heap that was added last
 } collection_t;
 
 /* Called with the heap locked and interrupts off, like count_block(). */
 static bool collect_block(walker_heap_into_t heap, walker_block_info_t block, void *user_data)
 {
     collection_t *collection = user_data;
+    if (heap.start != collection->heap_start) {
+        collection->heap_start = heap.start;
+        mem_place_heap(&collection->place, (uintptr_t)heap.start, (uintptr_t)heap.end,
+                       heap_pass(heap.start, collection->caps));
+    }
     if (!block.used) {
-        mem_place_add(&collection->blocks, (uintptr_t)heap.start, (uintptr_t)heap.end,
-                      heap_pass(heap.start, collection->caps), block.size);
+        mem_place_add(&collection->place, block.size);
     }
     return true;
 }
 
 esp_err_t memory_manager_place(uint32_t caps, const size_t sizes[], size_t count, memory_placement_t *out)
 {
-    collection_t collection = {.blocks.nested_pass = first_pass(POOL_CAPS, caps), .caps = caps};
+    collection_t collection = {.place.nested_pass = first_pass(POOL_CAPS, caps), .caps = caps};
     /* EXEC memory has its own allocation path, and no memory of the ESP32 is both DMA-capable and
      * external. */
     bool caps_good = caps != 0 && !(caps & (MALLOC_CAP_EXEC | MALLOC_CAP_INVALID)) &&
@@ -176,6 +181,6 @@ esp_err_t memory_manager_place(uint32_t caps, const size_t sizes[], size_t count
         return ESP_ERR_INVALID_ARG;
     }
     heap_caps_walk(caps, collect_block, &collection);
-    mem_place_run(&collection.blocks, sizes, count, out);
+    mem_place_run(&collection.place, sizes, count, out);
     return ESP_OK;
 }

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 import serial
+from serial import rfc2217
 
 from hotpin_hil.errors import PortError
 from hotpin_hil.link.port import open_port, register_handlers
 from hotpin_hil.link.port_reader import PortReader
-from hotpin_hil.link.serial_handlers.protocol_rfc2217 import Serial, _connect, _telnet_parser
+from hotpin_hil.link.serial_handlers.protocol_rfc2217 import Serial, _connect, _Setting, _telnet_parser
 from tests.support.rfc2217_server import Rfc2217Server
 
 PROMPT_S = 0.04
@@ -69,6 +70,22 @@ def test_changed_settings_are_acknowledged_at_once(server: Rfc2217Server, client
     client.rts = False
     assert time.monotonic() - began < PROMPT_S
     assert server.changes[-4:] == [("baudrate", 921600), ("rts", True), ("dtr", True), ("rts", False)]
+
+
+def test_answer_of_an_interrupted_change_is_no_refusal_of_the_next() -> None:
+    """Ctrl-C during a change of the baud rate; then the clean-up restores the former rate."""
+    connection = SimpleNamespace(rfc2217_send_subnegotiation=lambda option, value: None, logger=None)
+    setting = _Setting(connection, "baudrate", rfc2217.SET_BAUDRATE, rfc2217.SERVER_SET_BAUDRATE)
+    former, new, other = (rate.to_bytes(4, "big") for rate in (115200, 921600, 300))
+    setting.set(new)
+    setting.set(former)
+    setting.check_answer(new)
+    assert setting.state == rfc2217.REQUESTED
+    setting.check_answer(former)
+    assert setting.state == rfc2217.ACTIVE
+    setting.set(new)
+    setting.check_answer(other)
+    assert setting.state == rfc2217.REALLY_INACTIVE
 
 
 def test_every_byte_value_passes_both_ways(server: Rfc2217Server) -> None:

@@ -30,6 +30,27 @@ _SE, _SB, _IAC = rfc2217.SE[0], rfc2217.SB[0], rfc2217.IAC[0]
 _NEGOTIATION = frozenset(b[0] for b in (rfc2217.WILL, rfc2217.WONT, rfc2217.DO, rfc2217.DONT))
 
 
+class _Setting(rfc2217.TelnetSubnegotiation):  # type: ignore[misc]
+    """A setting of the port.
+
+    The server answers in the order of the requests. If the wait for an answer was interrupted, by Ctrl-C for example,
+    that answer is still to come and is not a refusal of the next request.
+    """
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._unanswered = 0
+
+    def set(self, value: bytes) -> None:
+        self._unanswered += 1
+        super().set(value)
+
+    def check_answer(self, suboption: bytes) -> None:
+        self._unanswered = max(0, self._unanswered - 1)
+        if self._unanswered == 0 or suboption.startswith(self.value):
+            super().check_answer(suboption)
+
+
 class Serial(rfc2217.Serial):  # type: ignore[misc]  # pyserial is not typed
     """pyserial port on an RFC 2217 server; safe for one reading and one writing thread."""
 
@@ -106,7 +127,7 @@ class Serial(rfc2217.Serial):  # type: ignore[misc]  # pyserial is not typed
         self._selector.register(self._wakeup[0], selectors.EVENT_READ)
 
     def _negotiate(self) -> None:
-        option, subnegotiation = rfc2217.TelnetOption, rfc2217.TelnetSubnegotiation
+        option, subnegotiation = rfc2217.TelnetOption, _Setting
         do, will = (
             (rfc2217.DO, rfc2217.DONT, rfc2217.WILL, rfc2217.WONT),
             (

@@ -63,8 +63,9 @@ def test_fall_is_announced_in_time_and_the_warning_comes_in_the_interval(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, planted: Planted
 ) -> None:
     memory, size = planted.memory, planted.size
-    warning = memory.reachable(300 * KB if memory is PSRAM else 40 * KB)
     monitor.stop()
+    level = 300 * KB if memory is PSRAM else 60 * KB  # half of it on a map with less memory
+    warning = memory.reachable(min(level, heaps.free(memory.caps) // 2))
     heaps.leave(memory, warning + WINDOWS_TO_WARNING * size)
     device.thresholds(**limits(memory, warning))
     start = device.mark()

@@ -47,12 +47,10 @@ def test_clock_keeps_the_hosts_pace_in_the_block_and_its_own_after_it(
         console.expect('"event":"boot"')
         with at_host_pace(control):
             assert control.state()["time_scale"] == 1.0
-            begun = clock_ms(console)
             started = time.monotonic()
+            begun = clock_ms(console)
             passed = clock_ms(console) - begun
-            assert (
-                passed <= (time.monotonic() - started) * 1000 + 50
-            )  # a clock that runs at 2000 is seconds ahead
+            assert passed <= (time.monotonic() - started) * 1000 + 1  # both times are of whole milliseconds
             console.reset()
             console.expect('"event":"boot"')
             assert control.state()["time_scale"] == 1.0

@@ -41,6 +41,8 @@ BURST = 60
 CUTS = 4
 CUT_S = 0.03
 """Increment between power cuts, so that each cut hits another place."""
+CUT_LAST_S = 2
+"""Every board has written rows by then."""
 REQUEST = 60_000
 """Id of the first request that never gets a reply."""
 STACK_SPARE = 0.25
@@ -183,28 +185,27 @@ def test_interrupted_write_leaves_whole_rows(history: Device, supply: Supply, me
     """The power fails while the board writes row after row. Each row is complete or absent, and no earlier row is
     lost."""
     endless = {"store": "flash", "write": 100_000, "last": 0}
-    for cut in range(CUTS):
+    cuts, request, pause_s = 0, REQUEST, CUT_S
+    while cuts < CUTS:
         before = {row.sequence: row for row in kept(history)}
-        history.channel.send(encode_request(REQUEST + cut, "mem.history", endless))
-        history.channel.wait(lambda: None, CUT_S * (cut + 1))
+        history.channel.send(encode_request(request, "mem.history", endless))
+        history.channel.wait(lambda: None, pause_s)
         supply.cycle()
         history.wait_ready()
         found = history.flash_history()
         numbers = [row.sequence for row in found.rows]
-        when = f"cut {cut + 1}: "
+        when = f"after {pause_s:.3g} s: "
         measure(f"{when}damaged groups", found.damaged, exact=0, source="NVS writes before it erases")
-        measure(
-            f"{when}rows were being written",
-            found.newest > max(before, default=0),
-            exact=True,
-            source="write=",
-        )
         lost = max(0, min(found.newest, ROWS_MIN) - len(numbers))
         measure(f"{when}rows lost", lost, exact=0, source="the newest number")
         gapless = numbers == list(range(found.newest, found.newest - len(numbers), -1))
         measure(f"{when}no row is missing", gapless, exact=True, source="consecutive numbers")
         same = all(before.get(row.sequence, row) == row for row in found.rows)
         measure(f"{when}earlier rows are unchanged", same, exact=True, source="mem.history before")
+        # An emulated board on a busy machine may not have written a row yet: the power fails later then.
+        cuts += found.newest > max(before, default=0)
+        request, pause_s = request + 1, pause_s + CUT_S
+        assert pause_s < CUT_LAST_S, f"{cuts} of {CUTS} cuts came while rows were being written"
 
 
 def test_a_day_of_rows_is_kept_and_wears_the_flash_as_stated(

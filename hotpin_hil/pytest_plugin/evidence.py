@@ -42,7 +42,7 @@ from hotpin_hil.evidence.qualification import (
     exit_status,
     has_failed,
 )
-from hotpin_hil.evidence.results import ResultsFile, ResultsWriter, read_results
+from hotpin_hil.evidence.results import Results, ResultsFile, ResultsWriter, read_results
 from hotpin_hil.evidence.waiver_use import waiver_uses
 from hotpin_hil.evidence.waivers import Waivers
 from hotpin_hil.logs.noise import Noise
@@ -192,25 +192,26 @@ class EvidencePlugin:
 
     def _finish(self, writer: ResultsWriter, session: pytest.Session, status: int) -> None:
         counts = Counter(self._counter.counts)
+        results = None
         with suppress(HilError):  # write_reports raises and shows the same error
             results = read_results(self._folder)
             self._terminal.is_selection = results.is_selection
             counts[Verdict.FAIL] += sum(bool(use.problem) for use in waiver_uses(results))
             for note in _sizes(self._board, results.boards()):
-                writer.append(note)
-                results.add(note)
+                _append(note, writer, results)
             compared = self._baseline.compare(results)
             if compared is not None:
-                writer.append(compared)
+                _append(compared, writer, results)
                 counts[Verdict.FAIL] += has_failed(compared)
         status = exit_status(counts, status)
         session.exitstatus = status
-        writer.append(EndLine(status, _now()))
+        _append(EndLine(status, _now()), writer, results)
         fault = writer.flush()
         if fault is not None:
             self._report_fault(session, str(fault))
+            results = None  # the report shows only what the file holds
         try:
-            self.qualification = write_reports(self._folder)
+            self.qualification = write_reports(self._folder, results)
             if self._metrics is not None:
                 add_metrics(self._metrics, (self._folder / METRICS_FILE).read_text(encoding="utf-8"))
         except HilError as error:
@@ -225,11 +226,8 @@ class EvidencePlugin:
         writer.close()  # last, so that no other run replaces the results before they are read
 
     def _note_incomplete(self, session: pytest.Session, qualification: Mapping[str, Any]) -> None:
-        if (
-            self._config.option.require_complete
-            and qualification["overall"] == INCOMPLETE
-            and session.exitstatus == pytest.ExitCode.OK
-        ):
+        must_be_complete = self._config.option.require_complete and session.exitstatus == pytest.ExitCode.OK
+        if must_be_complete and qualification["overall"] == INCOMPLETE:
             session.exitstatus = EXIT_INCOMPLETE
 
     def _report_fault(self, session: pytest.Session, text: str) -> None:
@@ -268,6 +266,13 @@ class EvidencePlugin:
             self._results.append(line)
         if self.on_line is not None:
             self.on_line(line)
+
+
+def _append(line: ResultsLine, writer: ResultsWriter, results: Results | None) -> None:
+    """Append a line to the file and to what was read from it."""
+    writer.append(line)
+    if results is not None:
+        results.add(line)
 
 
 def _sizes(board: BoardInUse, identities: list[Mapping[str, Any]]) -> Iterator[SizesNote]:

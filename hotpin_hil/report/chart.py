@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
@@ -84,9 +85,13 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
-    def is_number(self, column: int) -> bool:
-        """Whether the cells of a column are numbers, which are aligned right."""
-        return all(re.fullmatch(r"[-+\d,.]*( s)?", row[column]) for row in self.rows)
+    @cached_property
+    def are_numbers(self) -> tuple[bool, ...]:
+        """For each column, whether its cells are numbers, which are aligned right."""
+        return tuple(
+            all(re.fullmatch(r"[-+\d,.]*( s)?", row[column]) for row in self.rows)
+            for column in range(len(self.columns))
+        )
 
 
 @dataclass(frozen=True)
@@ -112,9 +117,7 @@ def drawing(
     from matplotlib.figure import Figure
 
     with mpl.rc_context(_STYLE):
-        figure = Figure(
-            figsize=(WIDTH_PT / POINTS_PER_INCH, height_pt / POINTS_PER_INCH), layout="constrained"
-        )
+        figure = Figure(figsize=(WIDTH_PT / POINTS_PER_INCH, height_pt / POINTS_PER_INCH))
         axes = figure.subplots(
             len(rows),
             len(columns),
@@ -134,8 +137,16 @@ def finish(figure: Figure, name: str, title: str, description: str, table: Table
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     with mpl.rc_context({"svg.hashsalt": name}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")  # this font is only for measuring
+        _lay_out(figure)
         figure.savefig(drawn, format="svg", metadata=nothing)
-    return Chart(name, _for_page(drawn.getvalue(), title, description), title, description, table)
+    return Chart(name, _for_page(drawn.getvalue(), name, title, description), title, description, table)
+
+
+def _lay_out(figure: Figure) -> None:
+    """Place the axes. As a figure's own layout, `savefig` would draw everything twice for it."""
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    ConstrainedLayoutEngine().execute(figure)
 
 
 def label(text: str) -> str:
@@ -163,8 +174,10 @@ _ON_WHITE = {
 }
 
 
-def _for_page(svg: str, title: str, description: str) -> Markup:
+def _for_page(svg: str, name: str, title: str, description: str) -> Markup:
     body = svg[svg.index(">", svg.index("<svg")) + 1 : svg.rindex("</svg>")]
+    for number, clip in enumerate(re.findall(r'<clipPath id="([^"]*)"', body)):
+        body = body.replace(clip, f"{name}-clip-{number}")  # matplotlib's differ from run to run
     box = re.search(r'viewBox="([^"]*)"', svg)
     assert box is not None  # matplotlib writes one
     body = printable(body)

@@ -10,7 +10,7 @@ from typing import Any
 from hotpin_hil.evidence.fidelity import Run
 from hotpin_hil.evidence.qualification import qualify
 from hotpin_hil.evidence.releases import Release
-from hotpin_hil.evidence.results import FILE_NAME, read_results
+from hotpin_hil.evidence.results import FILE_NAME, Results, read_results
 from hotpin_hil.report.csv_matrix import csv_by_requirement, csv_by_test
 from hotpin_hil.report.html import render
 from hotpin_hil.report.openmetrics import openmetrics
@@ -23,13 +23,20 @@ TESTS_CSV = "tests.csv"
 METRICS_FILE = "openmetrics.txt"
 
 
-def write_reports(folder: Path) -> dict[str, Any]:
-    """Write the files into `folder`, next to results.jsonl; returns the qualification.
+def write_reports(folder: Path, results: Results | None = None) -> dict[str, Any]:
+    """Write the files into `folder`, next to results.jsonl.
+
+    Args:
+        folder: Folder of the run.
+        results: Content of its results.jsonl; without it, the file is read.
+
+    Returns:
+        The qualification.
 
     Raises:
         UsageError: The results cannot be read or a file cannot be written.
     """
-    results = read_results(folder)
+    results = results or read_results(folder)
     qualification = qualify(results)
     write_whole(folder / QUALIFICATION_FILE, json.dumps(qualification, indent=1) + "\n")
     write_whole(folder / METRICS_FILE, openmetrics(Release(Run("run", results), qualification)))

@@ -38,6 +38,16 @@ EN_LOW_NETWORK_S = 0.02
 _FLASH_REMEDY = "check cable and power; let nothing pull GPIO2 or GPIO12 high while flashing; then run again"
 
 
+def _hex(data: bytes, auto_split: bool = True) -> str:
+    """Bytes in esptool's trace, on one line."""
+    return data.hex(" ")
+
+
+# esptool formats every packet for its trace, also while the trace is off. Its own formatter took a tenth of a run's
+# CPU time.
+esptool.loader.HexFormatter = _hex
+
+
 class HilIdfSerial(IdfSerial):  # type: ignore[misc]  # pytest-embedded is not typed
     """One board's port for one test; `channel` reads and writes the port."""
 

@@ -80,7 +80,7 @@ class LineSplitter:
         return [self._line(rest)] if rest else []
 
     def _line(self, raw: bytes) -> ConsoleLine:
-        plain = COLOUR.sub(b"", ERASED.sub(b"", raw))
+        plain = COLOUR.sub(b"", ERASED.sub(b"", raw)) if b"\x1b" in raw else raw
         return ConsoleLine(plain.rstrip(b"\r").decode("utf-8", errors="replace"), self._base)
 
 

@@ -55,6 +55,15 @@ def charts(text: str) -> list[Chart]:
     ]
 
 
+def test_a_chart_has_the_same_bytes_each_time_and_ids_of_its_own() -> None:
+    """The hash of a report shows whether it was made from these results."""
+    drawn = charts("Periodic")
+    assert drawn == charts("Periodic")
+    ids = [id_ for chart in drawn for id_ in re.findall(r' id="([^"]*)"', chart.svg)]
+    assert any("-clip-" in id_ for id_ in ids)
+    assert len(ids) == len(set(ids))
+
+
 def texts(chart: Chart) -> str:
     """All text in a drawing."""
     return " ".join(ET.fromstring(stand_alone(chart)).itertext())

@@ -18,7 +18,8 @@ from hotpin_hil.boards.kind import BoardKind
 from hotpin_hil.errors import BuildError
 from hotpin_hil.paths import NATIVE_BUILD_DIR, NATIVE_ELFS_FILE, PROJECT_ROOT
 from tests.support.labgrid_lab import Lab, labgrid_programs
-from tests.support.parallel_runs import PATIENCE_S, Project, Run
+from tests.support.parallel_runs import Project, Run
+from tests.support.until import PATIENCE_S
 from tests.support.virtual_board import Boards, Build
 
 INTERRUPTED = 2

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,6 +29,7 @@ from hotpin_hil.boards.lease import Lease
 from hotpin_hil.errors import UsageError
 from hotpin_hil.paths import PROJECT_ROOT
 from tests.support.fake_labgrid import FakeLabgrid
+from tests.support.until import until
 
 PATIENCE_S = 60.0
 ADDRESS = "bench-1.example:20408"
@@ -75,13 +75,6 @@ def runs(fake: FakeLabgrid) -> Iterator[Runs]:
     runs = Runs(fake)
     yield runs
     runs.close()
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def is_free(fake: FakeLabgrid, name: str) -> bool:

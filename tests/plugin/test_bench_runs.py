@@ -21,7 +21,8 @@ import pytest
 from hotpin_hil.boards.bench import load_bench
 from hotpin_hil.boards.lease import Lease, holder_of, port_name
 from hotpin_hil.link.port import open_port
-from tests.support.parallel_runs import PATIENCE_S, Project, Run
+from tests.support.parallel_runs import Project, Run
+from tests.support.until import PATIENCE_S
 from tests.support.virtual_board import Boards, Build
 
 INTERRUPTED = 2

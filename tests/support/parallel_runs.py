@@ -7,15 +7,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 from hotpin_hil.paths import PROJECT_ROOT
+from tests.support.until import until
 from tests.support.virtual_board import Build
-
-PATIENCE_S = 240.0
-"""Time-out for steps that take two to twenty seconds on an idle machine."""
 
 # A test holds its board until its gate, a pipe, is opened; until then only its own reset may occur.
 TESTS = """
@@ -121,11 +118,12 @@ class Run:
         return self.output_path.read_text(errors="replace")
 
     def wait_until(self, condition: Callable[[], object], what: str) -> None:
-        deadline = time.monotonic() + PATIENCE_S
-        while not condition():
-            assert self.process.poll() is None, f"it ended before {what}:\n{self.output}"
-            assert time.monotonic() < deadline, f"no {what}:\n{self.output}"
-            time.sleep(0.005)
+        def happened() -> object:
+            found = condition()
+            assert found or self.process.poll() is None, f"it ended before {what}:\n{self.output}"
+            return found
+
+        until(happened, lambda: f"no {what}:\n{self.output}")
 
     def boards(self) -> list[str]:
         """Waits until each test of the run has a board.
@@ -148,11 +146,12 @@ class Run:
 
     def end(self) -> int:
         """Lets the tests end and waits for the run; returns its exit status."""
-        deadline = time.monotonic() + PATIENCE_S
-        while self.process.poll() is None:
+
+        def has_ended() -> bool:
             self.go_on()
-            assert time.monotonic() < deadline, f"it does not end:\n{self.output}"
-            time.sleep(0.01)
+            return self.process.poll() is not None
+
+        until(has_ended, lambda: f"it does not end:\n{self.output}")
         return self.process.returncode
 
     def interrupt(self) -> None:
@@ -172,10 +171,7 @@ class Run:
     def has_left_nothing(self) -> bool:
         """Whether no process is left; waits for processes that end automatically (multiprocessing's resource
         tracker)."""
-        deadline = time.monotonic() + PATIENCE_S
-        while left := self.processes():
-            assert time.monotonic() < deadline, f"still running: {left}"
-            time.sleep(0.01)
+        until(lambda: not self.processes(), lambda: f"still running: {self.processes()}")
         return True
 
     def kill(self) -> None:

@@ -18,7 +18,8 @@ from hotpin_hil.virtual.faults import firmware
 from hotpin_hil.virtual.faults.board import Faults
 from hotpin_hil.virtual.faults.line import LineFaults
 from hotpin_hil.virtual.faults.table import FAULTS, FIRMWARE, describe, find
-from tests.support.virtual_board import PATIENCE_S, Boards, Build, Console
+from tests.support.until import until
+from tests.support.virtual_board import Boards, Build, Console
 
 SENT = "".join(f"I ({n}) TAG: line {n} ┌──║ end\r\n" for n in range(60)).encode()
 
@@ -356,9 +357,8 @@ def test_hanging_chip_is_silent_until_its_reset(
     assert control.state()["runs"] == "hung"
     assert control.state()["faults"][0].startswith("hang ")
     console.send("lost")
-    deadline = time.monotonic() + PATIENCE_S
-    while Path(f"/proc/{firmware_pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "T":  # stopped
-        assert time.monotonic() < deadline
+    status = Path(f"/proc/{firmware_pid}/stat")
+    until(lambda: status.read_text().rsplit(")", 1)[1].split()[0] == "T")  # stopped
     console.restart()
     assert control.state()["faults"] == []
     console.send("here")

@@ -21,6 +21,7 @@ from serial import SerialException
 
 from hotpin_hil.paths import PROJECT_ROOT
 from hotpin_hil.virtual import image
+from tests.support.until import until
 from tests.support.virtual_board import PATIENCE_S, Boards, Build, Console, process_gone
 
 BOARD_START = [sys.executable, "-m", "hotpin_hil", "board", "start", "--json"]
@@ -208,9 +209,7 @@ def test_lost_client_releases_a_chip_it_held_in_reset(boards: Boards) -> None:
         console.restart()
         console.port.rts = True
         assert boards.children() == []
-    deadline = time.monotonic() + PATIENCE_S
-    while not boards.children():
-        assert time.monotonic() < deadline
+    until(boards.children)
 
 
 def connect(number: int) -> socket.socket:

@@ -6,7 +6,6 @@ import re
 import struct
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +16,8 @@ from hotpin_hil.virtual import loader_protocol as protocol
 from hotpin_hil.virtual import slip
 from hotpin_hil.virtual.control import BoardControl
 from hotpin_hil.virtual.image import CHECKSUM_SEED, xor_bytes
-from tests.support.virtual_board import ESPTOOL, PATIENCE_S, Boards, Build, Console, run_esptool
+from tests.support.until import until
+from tests.support.virtual_board import ESPTOOL, Boards, Build, Console, run_esptool
 
 
 @pytest.fixture(scope="module")
@@ -195,10 +195,8 @@ def test_power_cut_during_flashing_ends_all_writing(
     write = ["write-flash", "--flash-size", "keep", "--compress", hex(at), str(tmp_path / "zeros")]
     process = subprocess.Popen([*command, *write], cwd=PROJECT_ROOT, stdout=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + PATIENCE_S
-        while esptool.control.state()["power"] == "on":
-            assert process.poll() is None
-            assert time.monotonic() < deadline
+        until(lambda: esptool.control.state()["power"] != "on" or process.poll() is not None)
+        assert esptool.control.state()["power"] != "on", "esptool ended before the power failed"
     finally:
         process.kill()
         process.wait()
@@ -231,9 +229,7 @@ def test_power_cut_discards_received_data(esptool: Esptool, boards: Boards, buil
                 for op, data, checksum in packets
             )
         )
-        deadline = time.monotonic() + PATIENCE_S
-        while esptool.control.state()["power"] == "on":
-            assert time.monotonic() < deadline
+        until(lambda: esptool.control.state()["power"] != "on")
         # If the app started, it would run within milliseconds.
         assert {esptool.control.state()["firmware_pid"] for _ in range(200)} == {None}
     assert esptool.flash(0x200000, 4) == b"d\xff\xff\xff"

@@ -24,6 +24,7 @@ from hotpin_hil.virtual.control import BoardControl, running
 from hotpin_hil.virtual.flash import Flash
 from hotpin_hil.virtual.rfc2217 import LoopbackPort
 from tests.support.fake_build import write_build
+from tests.support.until import until
 from tests.support.virtual_board import PATIENCE_S, Boards, Build, Console, native_flash_image, process_gone
 
 NVS = 0x9000
@@ -112,10 +113,7 @@ def test_flash_writes_only_the_files_that_differ(
 def test_flash_starts_the_new_firmware(boards: Boards, build: Build, board_command: Command) -> None:
     board_command("flash", "--build", build.folder)
     control = BoardControl(Path(boards.found[0]["directory"]))
-    deadline = time.monotonic() + PATIENCE_S
-    while control.state()["firmware"] != "fw 1":
-        assert time.monotonic() < deadline, control.state()
-        time.sleep(0.01)
+    until(lambda: control.state()["firmware"] == "fw 1", control.state)
 
 
 @pytest.mark.parametrize(

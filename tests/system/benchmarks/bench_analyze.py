@@ -36,6 +36,7 @@ LIMIT_MB = 100.0
 WORST_SHARE = 10
 """The logs of the worst kinds are shorter by this factor."""
 GREP_PATTERN = f"{HEADLESS.pattern.decode()}|{MEMORY.pattern.decode()}|^[EW] \\("
+GREP = ("env", "LC_ALL=C", "grep", "-acP", GREP_PATTERN)
 COMMAND = (sys.executable, "-m", "hotpin_hil", "analyze", "--json")
 
 
@@ -124,7 +125,7 @@ def read_through_pipe(command: Sequence[str], log: bytes, repeats: int) -> Used:
 def measure_pipe(name: str, log: bytes, megabytes: int, limit: float) -> bool:
     repeats = max(1, megabytes * 1_000_000 // len(log))
     sent = repeats * len(log)
-    grep = measure_stock(lambda: read_through_pipe(("grep", "-acE", GREP_PATTERN), log, repeats))
+    grep = measure_stock(lambda: read_through_pipe(GREP, log, repeats))
     read = read_through_pipe((*COMMAND, "-"), log, repeats)
     document = json.loads(read.output)
     speed = sent / 1e6 / read.processor_s

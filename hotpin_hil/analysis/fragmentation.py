@@ -177,7 +177,7 @@ def _most_scattered(memory: str, reported: ev.HeapsReported) -> str | None:
 
 
 def _is_summed(stats: MemoryStats) -> bool:
-    """Whether the percentages equal 100 - largest / free over all heaps together, and are not all 0."""
+    """Whether each percentage is 100 - 100 * largest / free, as if all heaps were one, and the first is not 0."""
     readings = [stats.memory(memory) for memory in MEMORIES]
     fits = all(free > 0 and percent == 100 - largest * 100 // free for free, largest, percent in readings)
     return fits and readings[0][2] > 0

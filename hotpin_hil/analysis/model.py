@@ -1,4 +1,4 @@
-"""Diagnoses and their collection."""
+"""Diagnoses, and the class that collects them."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def point_latest(folder: Path) -> None:
 
 
 def latest_run(folder: Path) -> Path | None:
-    """The newest run in the folder of all runs, by `latest`; None if there is no run."""
+    """The run in the runs folder that `latest` points to; None if there is no run."""
     run = folder / find_run(folder / LATEST).resolve().name
     return run if (run / FILE_NAME).is_file() else None
 

@@ -338,5 +338,5 @@ class Channel:
 
 
 def _is_garbled(line: bytes) -> bool:
-    # Before the ROM's first output, level changes of the reset may look like bytes.
+    # Before the ROM's first output, level changes during the reset may look like bytes.
     return _NO_TEXT.search(line) is not None and not any(mark in line for mark in ROM_MARKS)

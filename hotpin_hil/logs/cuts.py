@@ -46,7 +46,7 @@ class LineJoiner:
         return self.waiting[0][0] if self.waiting else None
 
     def join(self, number: int, pieces: list[bytes]) -> list[tuple[int, bytes, bool]]:
-        """Join the pieces with the lines that they continue; returns the completed lines."""
+        """Join the pieces to the lines that they continue; returns the completed lines."""
         done = []
         if self.waiting:  # this line has no header, so it continues the last split line
             cut_number, cut_text = self.waiting.pop()

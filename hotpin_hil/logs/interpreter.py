@@ -93,7 +93,7 @@ class LineInterpreter:
         """Emit the events that the next line contains or completes.
 
         Returns:
-            True while a box or a panic is being printed, so that every following line matters.
+            True while a box or a panic is still being printed: the next line then matters, whatever it is.
         """
         if isinstance(line, LogLine):
             if line.is_fall or line.text[:1] not in BORDERS:

@@ -42,7 +42,7 @@ class TerminalPlugin:
         """Whether only a part of the suite was selected."""
 
     def write_line(self, text: str, **markup: bool) -> None:
-        """Write a line, if this process has the terminal."""
+        """Write a line, if this process owns the terminal."""
         reporter = self._config.pluginmanager.get_plugin("terminalreporter")
         if reporter is not None:
             reporter.ensure_newline()

@@ -242,7 +242,7 @@ def test_psram(device, measure): measure("PSRAM", device.info().psram, "B", exac
 
 
 def test_qemu_ends_with_a_run_that_is_killed(qemu: Qemu) -> None:
-    """QEMU does not end when its standard input closes."""
+    """QEMU does not exit when its standard input closes, so something else must stop it."""
     qemu.run(
         "import os, signal\n@requirement('AAA-01')\ndef test_it(dut, device):\n"
         "    open('state/pid', 'w').write(str(dut.qemu.pid))\n    os.kill(os.getpid(), signal.SIGKILL)\n"

@@ -476,7 +476,7 @@ def test_realloc_moves_to_another_heap_when_its_own_is_full(heaps: HeapSystem) -
         ("startup=INTERNAL:x", "no internal heap|not CAPS"),
         ("pool=32768", "not SIZE,0"),
         ("pool=32768,2", "not SIZE,0"),
-        ("stack=1", "not a line about the heap"),
+        ("stack=1", "unknown key"),
     ],
 )
 def test_a_wrong_boot_line_is_named(line: str, words: str) -> None:

@@ -1,4 +1,4 @@
-"""The host's reader of the history: from a partition made by Espressif's tool, and from the console."""
+"""The host reads the memory history: from a partition that Espressif's tool has made, and from the console."""
 
 from __future__ import annotations
 

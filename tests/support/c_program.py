@@ -37,7 +37,7 @@ def build_driver(folder: Path, sources: Sequence[Path], includes: Sequence[Path]
 
 
 def run_driver(program: Path, *arguments: object) -> dict[str, int]:
-    """Runs a driver that checks itself on the default profile's memory; returns the NAME=NUMBER that it prints."""
+    """Runs a self-checking driver with the default profile's memory; returns the NAME=NUMBER pairs it prints."""
     done = subprocess.run(
         [str(program), *map(str, arguments)],
         input="".join(f"{line}\n" for line in profiles.load().boot_lines()),

@@ -1,4 +1,4 @@
-"""A small ELF file like an ESP-IDF build for the ESP32, with the tables that define the heaps."""
+"""A small ELF file like that of an ESP-IDF build for the ESP32, with the tables that define the heaps."""
 
 from __future__ import annotations
 

@@ -141,7 +141,7 @@ bool heap_system_boot_line(heap_system_t *system, const char *key, const char *v
     if (strcmp(key, "free") == 0) {
         return boot_free(system, value);
     }
-    return heap_fail(system, "%.40s=: not a line about the heap (heap, startup, free or pool)", key);
+    return heap_fail(system, "%.40s=: unknown key (heap, startup, free or pool)", key);
 }
 
 uint32_t heap_system_boot_block(const heap_system_t *system, const char *name, uint32_t index)

@@ -60,7 +60,7 @@ typedef enum {
     NVS_TYPE_ANY = 0xff,
 } nvs_type_t;
 
-/* If the namespace does not exist, READWRITE creates it; otherwise returns ESP_ERR_NVS_NOT_FOUND. */
+/* If the namespace does not exist, READWRITE creates it and READONLY returns ESP_ERR_NVS_NOT_FOUND. */
 esp_err_t nvs_open(const char *namespace_name, nvs_open_mode_t open_mode, nvs_handle_t *out_handle);
 void nvs_close(nvs_handle_t handle);
 esp_err_t nvs_commit(nvs_handle_t handle);

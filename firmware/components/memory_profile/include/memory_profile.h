@@ -65,7 +65,7 @@ bool memory_profile_get_site(size_t index, memory_profile_site_t *site);
 /** @brief Reads a task, as memory_profile_get_site(). */
 bool memory_profile_get_task(size_t index, memory_profile_task_t *task);
 
-/** @brief Reads the counters of the memory without an entry in the tables. */
+/** @brief Reads the counters of allocations that have no entry in the tables. */
 void memory_profile_get_loss(memory_profile_loss_t *loss);
 
 /** @brief Stores the current counters as the mark; the `since_mark` members are differences from it. Before

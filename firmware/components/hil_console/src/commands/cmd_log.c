@@ -141,7 +141,7 @@ static const console_command_t COMMANDS[] = {
     {"log.load", "[tasks=N] [lines=N] [every=N] [stop=1]", log_load,
      "let 1-4 tasks log a line every= ms (default 20), lines= times (default: unlimited)"},
     {"log.quiet", "[what=boxes|records] [off=1]", log_quiet,
-     "typed only: suppress statistics boxes and event records until off=1, a request or a reset"},
+     "for people: hide statistics boxes and event records until off=1, a request or a reset"},
 };
 
 const console_group_t CMD_LOG = CONSOLE_GROUP(COMMANDS);

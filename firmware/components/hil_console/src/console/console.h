@@ -3,10 +3,10 @@
  *
  * Interface of the command files: table rows and replies. Console task only.
  *
- * A handler adds members to the reply and returns ESP_OK. If it returns an error, its members are replaced by
- * {"ok":false,"err":…,"msg":…}. A reply too long for one record continues in the next, with "more":true in
- * all but the last. The reader merges records of one id into one object: members are added, arrays
- * with the same name are concatenated, and objects with the same name are merged.
+ * A handler adds members to the reply and returns ESP_OK. If it returns an error, the members it added are
+ * replaced by {"ok":false,"err":…,"msg":…}. A reply too long for one record continues in the next, with
+ * "more":true in all but the last. The reader merges records with the same id into one object, in which
+ * arrays with the same name are concatenated, and objects with the same name are merged.
  */
 #pragma once
 

@@ -47,7 +47,7 @@ esp_err_t __wrap_audio_backend_write(const void *data, size_t len, size_t *writt
         tap.right = add(tap.right, &samples[2 * i + 1]);
         tap.frames++;
     }
-    taskENTER_CRITICAL(&s_lock); /* only the task that plays writes these */
+    taskENTER_CRITICAL(&s_lock); /* only the playback task writes these */
     s_tap.frames = tap.frames;
     s_tap.left = tap.left;
     s_tap.right = tap.right;

@@ -29,7 +29,8 @@
 #define STOP_WAITS_MAX 100
 _Static_assert(PERIOD_MS_MAX < STOP_WAIT_MS * STOP_WAITS_MAX, "stop=1 waits for a task's longest pause");
 
-#define LINE_COST 96 /* of a load task's longest line in the transmit ring */
+#define LINE_COST 96    /* of a load task's longest line in the transmit ring */
+#define ROOM_WAIT_MS 50 /* TASKS_MAX lines in this time are two thirds of what 115200 baud carry */
 
 static const char *const TAGS[TASKS_MAX] = {"LOAD0", "LOAD1", "LOAD2", "LOAD3"};
 
@@ -39,11 +40,15 @@ static atomic_uint s_lines;
 static uint32_t s_lines_each; /* 0: unlimited */
 static uint32_t s_period_ms;
 
-/** Waits, without the stdout lock, until the transmit ring has room for a line of each load task. Tasks that
- * wait for room under the lock pass the lock to each other, never to the console, whose priority is lower. */
+/** Waits, without the stdout lock, until the transmit ring has room for a line of each load task, but not
+ * longer than ROOM_WAIT_MS: a box that is written without the lock keeps the ring full, and must be split.
+ * Tasks that wait for room under the lock pass the lock to each other, never to the console, whose priority
+ * is lower. */
 static void wait_for_room(void)
 {
-    while (!s_stop && !telemetry_has_room(TASKS_MAX * LINE_COST)) {
+    TickType_t start = xTaskGetTickCount();
+    while (!s_stop && !telemetry_has_room(TASKS_MAX * LINE_COST) &&
+           xTaskGetTickCount() - start < pdMS_TO_TICKS(ROOM_WAIT_MS)) {
         vTaskDelay(1);
     }
 }

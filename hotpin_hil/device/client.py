@@ -359,7 +359,8 @@ class Device(Console):
 
         Args:
             caps: memory that `add`, `request` or `watch` refers to.
-            add: name of a reclaimer to register; it allocates a block now and frees it when it runs.
+            add: name of a reclaimer to register; it allocates a block now and frees it when it runs. If it was added
+                before, it only gets another block.
             size: bytes of that block; None: the reclaimer has nothing to free.
             cost: cost of that reclaimer.
             start: mildest trigger of that reclaimer: low (None), critical, failure, refusal, request.

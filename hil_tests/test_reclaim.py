@@ -195,9 +195,7 @@ def test_reclaimer_without_gain_is_skipped_and_named(
 
 
 @pytest.mark.requirement("FUT-08")
-def test_gain_ends_the_count_of_runs_without_gain(
-    device: Device, monitor: Monitor, measure: Measure
-) -> None:
+def test_gain_ends_the_count_of_runs_without_gain(device: Device, monitor: Monitor, measure: Measure) -> None:
     """Only runs in a row count. A request also runs a skipped reclaimer, and its gain makes it run again."""
     monitor.stop()
     gained = 0

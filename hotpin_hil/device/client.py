@@ -586,6 +586,10 @@ class Device(Console):
         """Start the counters since the mark; returns the board's uptime, ms."""
         return int(self.command("mem.profile", mark=1)["marked_ms"])
 
+    def profile_fill(self) -> None:
+        """Fill the table of sites, so that blocks of new sites count without their site."""
+        self.command("mem.profile", timeout_s=budgets.SLOW_REPLY_S, fill=1)
+
     def profile_cost(self, pairs: int) -> AllocationCost:
         """Time `pairs` pairs of allocation and free (at most 10,000) with the profile and without."""
         reply = self.command("mem.profile", timeout_s=budgets.SLOW_REPLY_S, cost=pairs)

@@ -825,6 +825,23 @@ def test_statistics_from_before_a_crash_survive_it(
     )
 
 
+@pytest.mark.requirement("TRN-09")
+def test_crash_that_is_called_off_does_not_happen(device: Device, modes: Modes, measure: Measure) -> None:
+    boots = device.info().boot_count
+    for name, plan in CRASHES.items():
+        if device.mode().mode == plan.to:
+            modes.to(other(plan.to))
+        device.panic_at(plan.kind, plan.step)
+        device.fail(off=True)
+        try:
+            reached = modes.to(plan.to).mode
+        except BoardReset as reset:
+            device.wait_ready()
+            reached = f"none: {reset}"
+        measure(f"{name}: mode", reached, exact=plan.to, source="heap.fail off=1 disarms all")
+    measure("resets", device.info().boot_count - boots, exact=0, source="the crashes were called off")
+
+
 @dataclass(frozen=True)
 class Chain:
     """A board's reports of a crash, in chronological order."""

@@ -54,6 +54,13 @@ def predicted(event: Event, memory: Memory) -> bool:
     return event.data["memory"] == memory.name and not event.data["critical"]
 
 
+def wait_prediction(device: Device, start: Cursor, memory: Memory) -> Event:
+    """The first prediction of this memory's warning since the mark."""
+    return device.wait_event(
+        "mem.predicted", FALL_BUDGET_S, since=start, where=lambda event: predicted(event, memory)
+    )
+
+
 def predictions(device: Device, start: Cursor, memory: Memory) -> int:
     """Number of predictions of this memory's warning since the mark."""
     found = device.events("mem.predicted", since=start, where=lambda event: predicted(event, memory))
@@ -134,13 +141,13 @@ def test_fall_is_announced_once_although_it_pauses(
     start = device.mark()
     device.leak(memory.caps, bytes=size - BLOCK_OVERHEAD, every="sample")
     monitor.start(INTERVAL_MS)
-    device.wait_event("mem.predicted", FALL_BUDGET_S, since=start)
+    wait_prediction(device, start, memory)
     start = device.mark()
     heaps.release(small)
     monitor.samples(SETTLED + 4)
     measure("predictions after the small rise", predictions(device, start, memory), exact=0, source=SOURCE)
     heaps.release(large)
-    device.wait_event("mem.predicted", FALL_BUDGET_S, since=start)
+    wait_prediction(device, start, memory)
     device.leak(off=True)
     measure("predictions after the large rise", predictions(device, start, memory), exact=1, source=SOURCE)
 
@@ -160,7 +167,7 @@ def test_fall_is_not_announced_while_memory_was_as_low_before(
     monitor.samples(WARM_UP + 2)
     heaps.release(low)
     device.leak(memory.caps, bytes=size - BLOCK_OVERHEAD, every="sample")
-    announced = device.wait_event("mem.predicted", FALL_BUDGET_S, since=start)
+    announced = wait_prediction(device, start, memory)
     device.leak(off=True)
     windows = [
         event

@@ -230,7 +230,7 @@ def test_interrupted_write_leaves_whole_rows(history: Device, supply: Supply, me
         history.wait_ready()
         found = history.flash_history()
         numbers = [row.sequence for row in found.rows]
-        when = f"after {pause_s:.3g} s: "
+        when = f"cut {cuts + 1}: "
         measure(f"{when}damaged groups", found.damaged, exact=0, source="NVS writes before it erases")
         lost = max(0, min(found.newest, ROWS_MIN) - len(numbers))
         measure(f"{when}rows lost", lost, exact=0, source="the newest number")

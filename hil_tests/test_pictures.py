@@ -62,6 +62,26 @@ def test_duration_of_a_picture_counts_from_the_request(device: Device, measure: 
     )
 
 
+PAUSES_MS = (0, 100, 300, 900, 1_500)
+
+
+def test_picture_is_taken_after_the_request(device: Device, measure: Measure) -> None:
+    """Since the previous picture, the driver has kept a frame, which it would hand out at once."""
+    for pause in PAUSES_MS:
+        device.capture()
+        ready = device.info().t + pause
+        while device.info().t < ready:
+            pass
+        duration = device.capture().duration_ms
+        measure(
+            f"duration of a picture {pause} ms after the previous one",
+            duration,
+            "ms",
+            min=FRAME_MS,
+            source="a whole frame after the request",
+        )
+
+
 def test_camera_is_powered_only_in_camera_mode(device: Device, modes: Modes, measure: Measure) -> None:
     """The power-down line is high in voice mode. Before each start it is high long enough to reset the sensor."""
     for mode, is_high in ((VOICE, True), (CAMERA, False), (VOICE, True)):

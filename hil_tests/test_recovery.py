@@ -10,13 +10,15 @@ from __future__ import annotations
 import json
 import random
 import re
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fixtures.board import Supply, erase_nvs, needs_boot_loader
+from fixtures.board import Supply, data_partition, erase_nvs, needs_boot_loader, write_partition
 from fixtures.device import start_over
 from fixtures.faults import Faults
 from fixtures.flashing import cut_flashing
@@ -26,6 +28,7 @@ from fixtures.modes import MODES, VOICE, Modes, other, unexplained_between_boots
 from fixtures.panics import measure_panic
 from hotpin_hil.device import BoardReset, Device, NoReply, SupplyFailed, budgets
 from hotpin_hil.errors import FlashError
+from hotpin_hil.protocol.nvs import PAGE_BYTES
 from hotpin_hil.pytest_plugin.plugin import BoardInUse
 
 pytestmark = pytest.mark.requirement("ROB-02")
@@ -75,6 +78,7 @@ def by_itself(device: Device) -> str:
     return "by a reset"
 
 
+@pytest.mark.requirement("BOOT-02")
 @pytest.mark.parametrize("kind", REASONS)
 def test_crash_ends_in_a_reset_that_reports_its_cause(
     dut: Any, device: Device, measure: Measure, kind: str
@@ -138,6 +142,40 @@ def test_boots_are_counted_from_one_after_the_storage_is_erased(
         device.panic("abort").boot_count,
     ]
     measure("boot counts", str(counts), exact="[1, 2, 3]", source="requirement BOOT-02")
+
+
+NVS_VERSION, NVS_NEWER_VERSION = 0xFE, 0xFD
+"""Version byte of a page of NVS: version 2, and the next one. ESP-IDF counts down from 0xFF."""
+
+
+def nvs(pages: int, version: int) -> bytes:
+    """Content of an NVS partition whose first pages are in use, without entries."""
+    content = b""
+    for sequence in range(pages):
+        header = struct.pack("<IB", sequence, version).ljust(24, b"\xff")
+        page = struct.pack("<I", 0xFFFFFFFE) + header + struct.pack("<I", zlib.crc32(header, 0xFFFFFFFF))
+        content += page.ljust(PAGE_BYTES, b"\xff")
+    return content.ljust(data_partition().size, b"\xff")
+
+
+UNUSABLE_STORAGES = {
+    "newer_version": nvs(1, NVS_NEWER_VERSION),
+    "no_free_page": nvs(data_partition().size // PAGE_BYTES, NVS_VERSION),
+}
+
+
+@needs_boot_loader
+@pytest.mark.parametrize("content", UNUSABLE_STORAGES.values(), ids=UNUSABLE_STORAGES)
+def test_unusable_storage_is_erased_at_the_next_start(
+    dut: Any, device: Device, measure: Measure, tmp_path: Path, content: bytes
+) -> None:
+    """The boot counts show that the storage works afterwards, and keeps its values."""
+    write_partition(dut, content, tmp_path)
+    start = device.mark()
+    counts = [start_over(dut, device).boot_count, device.reboot().boot_count]
+    measure("boot counts", str(counts), exact="[1, 2]", source="main.c: unusable storage is erased")
+    erased = [line for line in device.log_lines(start) if line.text.startswith("NVS is unusable")]
+    measure("starts that erased the storage", len(erased), exact=1, source="the first of two")
 
 
 def test_byte_access_to_iram_panics_where_the_chip_is_real(
@@ -251,6 +289,7 @@ def measure_supply_failed(
     measure(f"{when}the board works", device.mode().mode, exact="camera", source=SOURCE)
 
 
+@pytest.mark.requirement("BOOT-02")
 @pytest.mark.parametrize(
     ("by", "printed"),
     [("interrupt", "SW_RESET.*Brownout detector was triggered"), ("hardware", "RTCWDT_BROWN_OUT_RESET")],

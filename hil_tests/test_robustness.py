@@ -140,6 +140,26 @@ def test_hostile_lines_get_a_clear_error_or_nothing(
     )
 
 
+OVERLONG = 300
+"""More than the 240 bytes of a line."""
+
+
+@pytest.mark.requirement("ROB-01")
+@pytest.mark.parametrize("start", [b"", b"@1 ", b"garbage @1 "], ids=["typed", "request", "after_garbage"])
+def test_command_after_an_overlong_line_is_obeyed(
+    device: Device, measure: Measure, host_pace: HostPace, start: bytes
+) -> None:
+    """A request is found by its checksum in any line; a typed command has none."""
+    line = start + b"A" * OVERLONG
+    with host_pace():
+        answers(device, line)
+        began = device.mark()
+        answers(device, b"mode.get")
+    said = device.channel.text(began).decode(errors="replace")
+    is_obeyed = f"mode: {device.mode().mode}" in said
+    measure("a typed command is obeyed", is_obeyed, exact=True, source=f"firmware/README.md: {said}")
+
+
 LONGEST_WORD = 200
 """Length of a key or value that leaves room for the rest of a 240-byte request."""
 

@@ -645,6 +645,8 @@ def test_duration_is_within_its_limit(device: Device, modes: Modes, measure: Mea
 
 # --- Admission ----------------------------------------------------------------------------------------------
 
+SAME_BLOCKS = 4
+"""Playback buffers, which are the first blocks of voice mode."""
 REFUSED_MAX_MS = 150
 """A camera start alone holds PWDN for 200 ms; the limit allows two logs of 15 ms and three lines of 30 ms."""
 
@@ -689,7 +691,9 @@ def test_memory_shortage_is_detected_before_any_step(
         held.append(heaps.split(memory, block=shortage.split))
     then, regions_then, ledger_then = device.mode(), device.regions(), device.ledger()
     samples_then = device.recording().samples
+    number = 1 + (device.place(memory.caps, [shortage.missing] * SAME_BLOCKS).placed or 0)
 
+    start = device.mark()
     error = modes.refused(shortage.to)
     measure("error", error.err, exact="ESP_ERR_NO_MEM", source="guide, ESP_ERR_NO_MEM")
     measure(
@@ -701,6 +705,13 @@ def test_memory_shortage_is_detected_before_any_step(
         str(shortage.missing) in error.msg,
         exact=True,
         source=error.msg,
+    )
+    said = device.wait_line(f"No room for {shortage.to} mode", since=start).text
+    measure(
+        "log names the block by its number",
+        f": {shortage.block} block {number}, {shortage.missing} bytes," in said,
+        exact=True,
+        source=f"mem.place finds room for {number - 1} such blocks: {said}",
     )
     now = device.mode()
     assert now.failed is not None
@@ -812,6 +823,23 @@ def test_statistics_from_before_a_crash_survive_it(
     measure(
         "mode after the reset", device.mode().mode, exact=CAMERA, source="the board starts in camera mode"
     )
+
+
+@pytest.mark.requirement("TRN-09")
+def test_crash_that_is_called_off_does_not_happen(device: Device, modes: Modes, measure: Measure) -> None:
+    boots = device.info().boot_count
+    for name, plan in CRASHES.items():
+        if device.mode().mode == plan.to:
+            modes.to(other(plan.to))
+        device.panic_at(plan.kind, plan.step)
+        device.fail(off=True)
+        try:
+            reached = modes.to(plan.to).mode
+        except BoardReset as reset:
+            device.wait_ready()
+            reached = f"none: {reset}"
+        measure(f"{name}: mode", reached, exact=plan.to, source="heap.fail off=1 disarms all")
+    measure("resets", device.info().boot_count - boots, exact=0, source="the crashes were called off")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The identity in the boot event: strings of the app description arrive complete, for any length."""
+"""The identity in the boot event: complete strings of the app description for any length, and each reset reason."""
 
 from __future__ import annotations
 
@@ -18,9 +18,22 @@ LONGEST = {name: (name + "-0123456789" * 3)[:FIELD_BYTES] for name in ("project"
 PARAMS = {"project": "project_name", "version": "project_version", "idf": "idf_version"}
 
 
-def boot_records(folder: Path, texts: dict[str, str]) -> list[Record]:
+RESET_REASONS = {
+    # cause of the ROM (soc/reset_reasons.h) → name of the reset reason
+    1: "POWERON",
+    3: "SW",
+    5: "DEEPSLEEP",
+    6: "SDIO",
+    7: "TASK_WDT",
+    8: "INT_WDT",
+    9: "WDT",
+    15: "BROWNOUT",
+}
+
+
+def boot_records(folder: Path, texts: dict[str, str], **params: object) -> list[Record]:
     board = Board(folder, build_drivers_test())
-    result = board.run("boot_event", **{PARAMS[name]: text for name, text in texts.items()})
+    result = board.run("boot_event", **{PARAMS[name]: text for name, text in texts.items()}, **params)
     assert not re.search("^WRONG", result.text, re.MULTILINE), result.text
     found = RecordScanner().feed(result.text.encode())
     return [record for record in found if isinstance(record, Record) and record.event == "boot"]
@@ -49,3 +62,10 @@ def test_texts_that_must_be_escaped_arrive_whole_in_several(tmp_path: Path, lett
     boot = assembled(records)
     assert {name: boot.data[name] for name in LONGEST} == dict.fromkeys(LONGEST, text)
     assert "build" in boot.data
+
+
+@pytest.mark.parametrize("cause", RESET_REASONS)
+def test_reset_reason_has_its_name(tmp_path: Path, cause: int) -> None:
+    """On a board only some of the causes can be provoked."""
+    boot = assembled(boot_records(tmp_path, {}, rom_cause=cause))
+    assert boot.data["reset_reason"] == RESET_REASONS[cause]

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from fixtures.audio import tone
+from fixtures.clock import BoardClock
 from fixtures.measure import Measure
 from fixtures.memory import DMA, KB, Heaps, Monitor, only
 from fixtures.modes import CAMERA, VOICE, Modes
@@ -34,6 +35,7 @@ SPLIT_MIN = 3
 SLACK = 12
 """A rest too small for a block stays with the block before it."""
 BUDGET_S = 10.0
+PAUSE_MS = 300_000
 UNREAD_SAMPLES = 8
 """Samples after which a ring that nobody reads is full: 2 s of sound."""
 RING = 64 * KB
@@ -56,12 +58,13 @@ def critical(device: Device) -> None:
     device.thresholds(**only(fragmentation_warning=CRITICAL_PERCENT, fragmentation_critical=CRITICAL_PERCENT))
 
 
-def fragment_for_good(device: Device, heaps: Heaps) -> None:
-    """Fragment DMA memory by blocks of the test, which no restart moves."""
+def fragment_for_good(device: Device, heaps: Heaps) -> int:
+    """Fragment DMA memory by blocks of the test, which no restart moves; returns the id to release."""
     critical(device)
-    heaps.split(DMA, block=KB, count=80)
+    blocks = heaps.split(DMA, block=KB, count=80)
     percent = heaps.fragmentation(DMA)
     assert percent >= CRITICAL_PERCENT, f"the test's blocks split DMA memory by {percent} % only"
+    return blocks
 
 
 def place_in_the_middle(device: Device, heaps: Heaps, allocate: Callable[[], object]) -> int:
@@ -79,6 +82,15 @@ def place_in_the_middle(device: Device, heaps: Heaps, allocate: Callable[[], obj
     for identifier in held:
         heaps.release(identifier)
     return heaps.fragmentation(DMA)
+
+
+def fragment_by_a_reclaimer(device: Device, heaps: Heaps) -> None:
+    """Fragment DMA memory by a block that a reclaimer frees."""
+    critical(device)
+    percent = place_in_the_middle(
+        device, heaps, lambda: device.reclaimers(DMA.caps, add="cache", size=BLOCK, start="request")
+    )
+    assert percent >= CRITICAL_PERCENT, f"the block splits DMA memory by {percent} % only"
 
 
 def split_by_the_camera(device: Device, heaps: Heaps, modes: Modes) -> int:
@@ -150,11 +162,7 @@ def test_drivers_restart_and_memory_moves_together(
 def test_reclaimers_run_first_and_can_be_enough(
     device: Device, heaps: Heaps, monitor: Monitor, modes: Modes, measure: Measure
 ) -> None:
-    critical(device)
-    percent = place_in_the_middle(
-        device, heaps, lambda: device.reclaimers(DMA.caps, add="cache", size=BLOCK, start="request")
-    )
-    assert percent >= CRITICAL_PERCENT, f"the block splits DMA memory by {percent} % only"
+    fragment_by_a_reclaimer(device, heaps)
     start = device.mark()
     device.auto_optimize(True)
     monitor.start(INTERVAL_MS)
@@ -188,6 +196,53 @@ def test_it_gives_up_when_a_restart_does_not_help(
     state = device.auto_optimize(False)
     measure("gave up, as long as the cause stands", state.gave_up, exact=True, source=SOURCE)
     measure("attempts that helped", state.helped, exact=0, source=SOURCE)
+
+
+def test_cause_that_returns_waits_for_the_pause_after_an_attempt_in_vain(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
+) -> None:
+    blocks = fragment_for_good(device, heaps)
+    start = device.mark()
+    device.auto_optimize(True)
+    monitor.start(INTERVAL_MS)
+    measure("gave up", optimized(device, start)["gave_up"], exact=True, source=SOURCE)
+    heaps.release(blocks)
+    monitor.complete_checks(2)
+    gave_up = device.auto_optimize(True).gave_up
+    measure("gave up, after the cause has ended", gave_up, exact=False, source=SOURCE)
+    fragment_for_good(device, heaps)
+    monitor.complete_checks(3)
+    measure("attempts within 300 s", attempts(device, start), exact=1, source=SOURCE)
+
+
+@pytest.mark.parametrize("helps", [False, True], ids=["in-vain", "helped"])
+def test_attempts_are_300_s_apart(
+    device: Device, heaps: Heaps, monitor: Monitor, clock: BoardClock, measure: Measure, *, helps: bool
+) -> None:
+    """The cause ends after an attempt, or through it, and returns."""
+    blocks = None if helps else fragment_for_good(device, heaps)
+    if helps:
+        fragment_by_a_reclaimer(device, heaps)
+    start = device.mark()
+    device.auto_optimize(True)
+    monitor.start(INTERVAL_MS)
+    first = device.wait_event("mem.optimized", BUDGET_S, since=start)
+    measure("gave up", first.data["gave_up"], exact=not helps, source=SOURCE)
+    if blocks is not None:
+        heaps.release(blocks)
+    monitor.complete_checks(2)
+    start = device.mark()
+    fragment_for_good(device, heaps)
+    clock.jump_to(first.t_ms + PAUSE_MS - 4 * INTERVAL_MS)
+    second = device.wait_event("mem.optimized", BUDGET_S, since=start)
+    measure(
+        "time between the attempts",
+        second.t_ms - first.t_ms,
+        "ms",
+        low=PAUSE_MS,
+        high=PAUSE_MS + 3 * INTERVAL_MS,
+        source="FUT-05, and the interval of the samples",
+    )
 
 
 def test_scattered_memory_for_the_other_mode_is_a_cause(

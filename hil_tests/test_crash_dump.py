@@ -88,6 +88,7 @@ def test_core_dump_of_each_panic_has_the_snapshots(
     measure("boot id", story.boot_id, exact=info.b, source="sys.info before")
     measure("boot count", story.boot_count, exact=info.boot_count, source="sys.info before")
     measure("state", story.state, exact="camera", source="mode.get before")
+    measure("step", story.step, exact="", source="no change was in progress")
     found = [(row.context, row.stats, row.sequence) for row in reversed(story.snapshots)]
     measure("newest snapshot", found[0][0] if found else "", exact=f"Before {kind} 2", source="mem.log")
     measure("same snapshots", found[: len(before)] == before, exact=True, source="mem.history before")

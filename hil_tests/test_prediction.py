@@ -18,6 +18,7 @@ from fixtures.modes import CAMERA, VOICE, Modes
 from fixtures.variables import static_bytes
 from hotpin_hil.analysis.heap_layout import BLOCK_OVERHEAD
 from hotpin_hil.device import Device, Event
+from hotpin_hil.link.channel import Cursor
 from hotpin_hil.pytest_plugin.plugin import BoardInUse
 
 INTERVAL_MS = 200
@@ -25,6 +26,8 @@ INTERVAL_MS = 200
 AHEAD_MIN = 10
 WINDOWS_TO_WARNING = 40
 FALL_BUDGET_S = 60.0
+WARM_UP, SERIES, SETTLED = 4, 32, 24
+"""Windows: ignored at first, in a series, and until a fall is trusted for its whole horizon (predict_logic.h)."""
 SOURCE = "requirement FUT-02"
 COST_MAX = 1_569
 """Bytes of internal memory on the chip (firmware/README.md, Memory budget); pointers of the host are longer."""
@@ -49,6 +52,12 @@ def limits(memory: Memory, warning: int) -> dict[str, Any]:
 
 def predicted(event: Event, memory: Memory) -> bool:
     return event.data["memory"] == memory.name and not event.data["critical"]
+
+
+def predictions(device: Device, start: Cursor, memory: Memory) -> int:
+    """Number of predictions of this memory's warning since the mark."""
+    found = device.events("mem.predicted", since=start, where=lambda event: predicted(event, memory))
+    return len(found)
 
 
 def is_warning_of(memory: Memory) -> Any:
@@ -97,6 +106,69 @@ def test_fall_is_announced_in_time_and_the_warning_comes_in_the_interval(
     measure("state", found["state"], exact=CAMERA, source="the board's mode")
     per_sample = found["loss_per_hour"] * INTERVAL_MS / 3_600_000
     measure("loss per sample / planted loss", per_sample / size, low=0.8, high=1.25, source="heap.leak")
+
+
+SLOW = pytest.mark.parametrize(
+    "planted", [Planted(INTERNAL, 256), Planted(PSRAM, 2 * KB)], ids=["internal-256B", "psram-2KB"]
+)
+
+
+def prepare(device: Device, heaps: Heaps, planted: Planted, windows: int) -> None:
+    """Leave `windows` windows of the fall to the warning."""
+    memory = planted.memory
+    warning = memory.reachable(min(300 * KB, heaps.free(memory.caps) // 4))
+    heaps.leave(memory, warning + windows * planted.size)
+    device.thresholds(**limits(memory, warning))
+
+
+@pytest.mark.requirement("FUT-02")
+@SLOW
+def test_fall_is_announced_once_although_it_pauses(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, planted: Planted
+) -> None:
+    """A small rise interrupts the fall for less than 12 windows, a large one for more."""
+    memory, size = planted.memory, planted.size
+    monitor.stop()
+    small, large = (heaps.hold(memory, rise * size - BLOCK_OVERHEAD) for rise in (1, 16))
+    prepare(device, heaps, planted, windows=150)
+    start = device.mark()
+    device.leak(memory.caps, bytes=size - BLOCK_OVERHEAD, every="sample")
+    monitor.start(INTERVAL_MS)
+    device.wait_event("mem.predicted", FALL_BUDGET_S, since=start)
+    start = device.mark()
+    heaps.release(small)
+    monitor.samples(SETTLED + 4)
+    measure("predictions after the small rise", predictions(device, start, memory), exact=0, source=SOURCE)
+    heaps.release(large)
+    device.wait_event("mem.predicted", FALL_BUDGET_S, since=start)
+    device.leak(off=True)
+    measure("predictions after the large rise", predictions(device, start, memory), exact=1, source=SOURCE)
+
+
+@pytest.mark.requirement("FUT-02")
+@SLOW
+def test_fall_is_not_announced_while_memory_was_as_low_before(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, planted: Planted
+) -> None:
+    """The board remembers the low of the first windows until its series has been renewed three times."""
+    memory, size = planted.memory, planted.size
+    monitor.stop()
+    low = heaps.hold(memory, 128 * size)
+    prepare(device, heaps, planted, windows=16)
+    start = device.mark()
+    monitor.start(INTERVAL_MS)
+    monitor.samples(WARM_UP + 2)
+    heaps.release(low)
+    device.leak(memory.caps, bytes=size - BLOCK_OVERHEAD, every="sample")
+    announced = device.wait_event("mem.predicted", FALL_BUDGET_S, since=start)
+    device.leak(off=True)
+    windows = [
+        event
+        for event in device.events("mem.sample", since=start, where=lambda event: event.n < announced.n)
+        if event.data["context"] == "Periodic"
+    ]
+    measure("windows until the announcement", len(windows), min=WARM_UP + 5 * SERIES // 2, source=SOURCE)
+    measure("memory", announced.data["memory"], exact=memory.name, source="heap.leak")
 
 
 @pytest.mark.requirement("FUT-02")

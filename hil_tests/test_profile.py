@@ -218,6 +218,33 @@ def test_blocks_beyond_the_table_are_counted(device: Device, heaps: Heaps, measu
     measure("frees of unknown blocks", profile.loss.unknown_frees, exact=0, source="every block is known")
 
 
+@pytest.mark.requirement("FUT-04")
+@pytest.mark.parametrize("memory", [INTERNAL, PSRAM], ids=["internal", "psram"])
+def test_sites_beyond_the_table_count_together(
+    device: Device, heaps: Heaps, profiler: Profiler, measure: Measure, memory: Memory
+) -> None:
+    """One row per memory counts them, also since a mark that follows some of them."""
+    device.profile_fill()
+    heaps.hold(memory, HOLD)
+    profile = measure_sum(device, measure, "table full")
+    measure("allocations that found no site", profile.loss.no_site, min=1, source="the table is full")
+    profiler.mark()
+    before = heaps.free(memory.caps)
+    for _ in range(HOLDS):
+        heaps.hold(memory, HOLD)
+    taken = before - heaps.free(memory.caps) - HOLDS * BLOCK_OVERHEAD
+    (site,) = [site for site in device.profile(since_mark=True).sites if site.blocks > 0]
+    measure("memory", site.memory, exact=memory.name, source="the capabilities of the blocks")
+    measure("return addresses", len(site.frames), exact=0, source="the site has no row")
+    (task,) = [task for task in device.profile_tasks(since_mark=True) if task.blocks > 0]
+    for what, row in (("site", site), ("task", task)):
+        measure(f"{what}: task", row.task, exact="(other)", source="the site has no row")
+        measure(
+            f"{what}: bytes in use", row.bytes, "B", exact=taken, source="heap.probe, without the headers"
+        )
+        measure(f"{what}: blocks in use", row.blocks, exact=HOLDS, source="the test")
+
+
 PAIRS = 1_000
 COST_MAX_NS = 5_000
 

@@ -195,6 +195,21 @@ def test_reclaimer_without_gain_is_skipped_and_named(
 
 
 @pytest.mark.requirement("FUT-08")
+def test_gain_ends_the_count_of_runs_without_gain(device: Device, monitor: Monitor, measure: Measure) -> None:
+    """Only runs in a row count. A request also runs a skipped reclaimer, and its gain makes it run again."""
+    monitor.stop()
+    gained = 0
+    for turn, idle in enumerate((2, 2, 3), 1):
+        device.reclaimers(PSRAM.caps, add="cache", size=SMALL)
+        gained += device.optimize().reclaimed
+        for run in range(idle + 1):
+            row = device.reclaimers()["cache"]
+            measure(f"turn {turn}: skipped after {run} runs", row.skipped, exact=run >= 3, source=SOURCE)
+            measure(f"turn {turn}: bytes gained after {run} runs", row.gained, "B", exact=gained)
+            device.optimize()
+
+
+@pytest.mark.requirement("FUT-08")
 def test_reclaimers_never_run_in_the_monitors_callbacks(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:

@@ -359,7 +359,8 @@ class Device(Console):
 
         Args:
             caps: memory that `add`, `request` or `watch` refers to.
-            add: name of a reclaimer to register; it allocates a block now and frees it when it runs.
+            add: name of a reclaimer to register; it allocates a block now and frees it when it runs. If it was added
+                before, it only gets another block.
             size: bytes of that block; None: the reclaimer has nothing to free.
             cost: cost of that reclaimer.
             start: mildest trigger of that reclaimer: low (None), critical, failure, refusal, request.
@@ -584,6 +585,10 @@ class Device(Console):
     def profile_mark(self) -> int:
         """Start the counters since the mark; returns the board's uptime, ms."""
         return int(self.command("mem.profile", mark=1)["marked_ms"])
+
+    def profile_fill(self) -> None:
+        """Fill the table of sites, so that blocks of new sites count without their site."""
+        self.command("mem.profile", timeout_s=budgets.SLOW_REPLY_S, fill=1)
 
     def profile_cost(self, pairs: int) -> AllocationCost:
         """Time `pairs` pairs of allocation and free (at most 10,000) with the profile and without."""

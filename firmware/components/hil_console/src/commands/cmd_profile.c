@@ -6,6 +6,8 @@
 #include <string.h>
 
 #include "console.h"
+#include "esp_attr.h"
+#include "esp_heap_caps.h"
 #include "memory_profile.h"
 
 #define NUMBER_SIZE sizeof("-4294967295,")
@@ -13,6 +15,7 @@
 #define NAME_SIZE (2 * MEMORY_PROFILE_NAME_SIZE + sizeof("\"\","))
 #define ROW_SIZE (2 * NAME_SIZE + 4 * NUMBER_SIZE + MEMORY_PROFILE_FRAMES * FRAME_SIZE + sizeof("[],"))
 #define PAIRS_MAX 10000
+#define FILL_LEVELS 5 /* 4^5 call sites, more than CONFIG_HOTPIN_MEM_PROFILE_SITES can be */
 
 static const char *const MEMORY_NAMES[] = {"internal", "psram"};
 
@@ -112,6 +115,20 @@ static esp_err_t add_cost(console_reply_t *reply, const console_request_t *reque
     return err;
 }
 
+/** Allocates and frees a block with 4^levels different lists of return addresses. */
+static NOINLINE_ATTR void fill_sites(uint32_t levels, volatile uint32_t *calls)
+{
+    if (levels == 0) {
+        heap_caps_free(heap_caps_malloc(1, MALLOC_CAP_DEFAULT));
+        return;
+    }
+    fill_sites(levels - 1, calls);
+    fill_sites(levels - 1, calls);
+    fill_sites(levels - 1, calls);
+    fill_sites(levels - 1, calls);
+    (*calls)++; /* keeps the compiler from replacing the last call by a jump */
+}
+
 static esp_err_t mem_profile(const console_request_t *request, console_reply_t *reply)
 {
     const char *by = console_arg(request, "by");
@@ -119,7 +136,10 @@ static esp_err_t mem_profile(const console_request_t *request, console_reply_t *
     if (console_arg(request, "cost") != NULL) {
         return add_cost(reply, request);
     }
-    if (console_arg(request, "mark") != NULL) {
+    if (console_arg(request, "fill") != NULL) {
+        volatile uint32_t calls = 0;
+        fill_sites(FILL_LEVELS, &calls);
+    } else if (console_arg(request, "mark") != NULL) {
         memory_profile_mark();
     } else if (by != NULL && strcmp(by, "task") == 0) {
         add_tasks(reply, since);
@@ -131,9 +151,9 @@ static esp_err_t mem_profile(const console_request_t *request, console_reply_t *
 }
 
 static const console_command_t COMMANDS[] = {
-    {"mem.profile", "[by=site|task] [since=mark] [mark=1] [cost=N]", mem_profile,
-     "memory in use, by call site (default) or task; since=mark: changes since mark=1; cost=: time N "
-     "pairs of allocation and free"},
+    {"mem.profile", "[by=site|task] [since=mark] [mark=1] [fill=1] [cost=N]", mem_profile,
+     "memory in use, by call site (default) or task; since=mark: changes since mark=1; fill=1: fill the "
+     "table of sites; cost=: time N pairs of allocation and free"},
 };
 
 const console_group_t CMD_PROFILE = CONSOLE_GROUP(COMMANDS);

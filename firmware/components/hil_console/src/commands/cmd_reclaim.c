@@ -62,23 +62,40 @@ static memory_reclaim_trigger_t trigger_by_name(const char *name)
     return trigger;
 }
 
-/** Registers a reclaimer that frees a block of size= bytes; without size= it has nothing to free. */
+/** The added reclaimer of this name, or else an empty slot; NULL: none. */
+static slot_t *slot_for(const char *name)
+{
+    slot_t *empty = NULL;
+    for (slot_t *slot = s_slots; slot < s_slots + SLOTS; slot++) {
+        if (slot->used && strcmp(slot->name, name) == 0) {
+            return slot;
+        }
+        empty = empty == NULL && !slot->used ? slot : empty;
+    }
+    return empty;
+}
+
+/** Registers a reclaimer that frees a block of size= bytes; without size= it has nothing to free. A reclaimer
+ * that was added before only gets a block. */
 static esp_err_t add(const console_request_t *request, console_reply_t *reply)
 {
-    slot_t *slot = s_slots;
-    while (slot < s_slots + SLOTS && slot->used) {
-        slot++;
-    }
-    if (slot == s_slots + SLOTS) {
+    const char *name = console_arg(request, "add");
+    slot_t *slot = slot_for(name);
+    if (slot == NULL) {
         return console_fail(reply, ESP_ERR_NO_MEM, "%d reclaimers were added: mem.reclaim off=1", SLOTS);
     }
     uint32_t size = console_arg_u32(request, "size", 0);
     uint32_t caps = console_caps(request);
-    *slot = (slot_t){.nested = console_arg(request, "nested") != NULL};
-    snprintf(slot->name, sizeof(slot->name), "%s", console_arg(request, "add"));
-    if (size > 0 && (slot->block = heap_caps_malloc(size, caps)) == NULL) {
+    heap_caps_free(slot->block);
+    slot->block = size > 0 ? heap_caps_malloc(size, caps) : NULL;
+    if (size > 0 && slot->block == NULL) {
         return console_fail(reply, ESP_ERR_NO_MEM, "no block of %u bytes", (unsigned)size);
     }
+    if (slot->used) {
+        return ESP_OK;
+    }
+    slot->nested = console_arg(request, "nested") != NULL;
+    snprintf(slot->name, sizeof(slot->name), "%s", name);
     slot->reclaimer = (memory_reclaim_t){
         .name = slot->name,
         .reclaim = RUN[slot - s_slots],
@@ -87,11 +104,12 @@ static esp_err_t add(const console_request_t *request, console_reply_t *reply)
         .from = trigger_by_name(console_arg(request, "from")),
     };
     esp_err_t err = memory_reclaim_register(&slot->reclaimer);
-    if (err != ESP_OK) {
+    slot->used = err == ESP_OK;
+    if (!slot->used) {
         heap_caps_free(slot->block);
+        slot->block = NULL;
         return console_fail(reply, err, "the reclaimer cannot be registered");
     }
-    slot->used = true;
     return ESP_OK;
 }
 

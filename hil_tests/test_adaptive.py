@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fixtures.measure import Measure
-from fixtures.memory import INTERNAL, KB, MEMORIES, PSRAM, Heaps, Monitor
+from fixtures.memory import INTERNAL, KB, MEMORIES, PSRAM, SMALLEST_STEP, Heaps, Monitor
 from fixtures.modes import CAMERA, VOICE, Modes
 from fixtures.variables import static_bytes
 from hotpin_hil.device import Device, LearnedState
@@ -19,6 +19,11 @@ WINDOWS = 40
 SOURCE = "requirement FUT-06"
 MORE = 10 * KB
 MARGIN_MAX = MORE - KB
+CROSSINGS = 2
+CRC_SIZE = 4
+"""Bytes at the end of adapt_store_t, with padding."""
+SAME_CRC = (0, 4, 11, 16)
+"""Bytes in which the same bit can flip without a change of the CRC-16: (x^16 + x^12 + x^5 + 1)^8 has these bytes."""
 COST_STATIC, COST_RTC = 64, 96
 """Bytes; fewer on the chip (firmware/README.md, Memory budget), because its pointers are shorter."""
 
@@ -89,6 +94,29 @@ def test_learned_thresholds_are_kept_over_a_reset(
 
 
 @pytest.mark.requirement("FUT-06")
+def test_learned_thresholds_of_another_firmware_are_dropped(
+    device: Device, monitor: Monitor, measure: Measure
+) -> None:
+    """The store gets another firmware's hash and keeps a valid CRC. The same flips at its end are ignored."""
+    start_learning(device, monitor)
+    learned = learn(device, monitor, CAMERA)
+    size = device.adapt().bytes_rtc
+    own = int.from_bytes(bytes.fromhex(device.info().elf_sha256)[:4], "little")
+    stores = device.find_in_rtc(own)
+    assert stores, "the firmware's hash is not in RTC memory"
+    for place, at, expected in (
+        ("an unused entry", size - CRC_SIZE - SAME_CRC[-1] - 1, [learned]),
+        ("the firmware's hash", 0, []),
+    ):
+        for store in stores:
+            for distance in SAME_CRC:
+                device.flip_rtc(store + at + distance)
+        device.reboot()
+        kept = device.adapt().states
+        measure(f"states after a change of {place}", str(list(kept)), exact=str(expected), source=SOURCE)
+
+
+@pytest.mark.requirement("FUT-06")
 def test_ordinary_mode_changes_raise_no_warning(
     device: Device, monitor: Monitor, modes: Modes, measure: Measure
 ) -> None:
@@ -122,6 +150,28 @@ def test_nothing_is_learned_while_a_warning_stands(
     monitor.samples(5)
     more = sum(row.windows for row in device.adapt().states)
     measure("windows learned after it", more - after, min=1, source="learning continues")
+
+
+@pytest.mark.requirement("THR-08")
+def test_hovering_around_a_learned_threshold_raises_one_warning(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
+) -> None:
+    start_learning(device, monitor)
+    learned = learn(device, monitor, CAMERA)
+    for memory in MEMORIES:
+        kind = f"{memory.warning}_LOW"
+        above = memory.reachable(getattr(learned, memory.name))
+        start = device.mark()
+        outer = heaps.leave(memory, above + 64)
+        for _ in range(CROSSINGS):
+            below = heaps.leave(memory, above - SMALLEST_STEP)
+            monitor.complete_checks(1)
+            heaps.release(below)
+            monitor.complete_checks(1)
+        measure(f"{kind} warnings", len(monitor.warnings(start, kind)), exact=1, source="hysteresis")
+        measure(f"{kind} recoveries", len(monitor.recoveries(start, kind)), exact=0, source="hysteresis")
+        heaps.release(outer)
+        monitor.recovery(start, kind)
 
 
 @pytest.mark.requirement("FUT-06")

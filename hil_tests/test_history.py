@@ -14,7 +14,7 @@ import pytest
 from fixtures.board import Supply, needs_boot_loader, read_partition, write_partition
 from fixtures.device import start_over
 from fixtures.measure import Measure
-from fixtures.memory import INTERNAL, KB, MEMORIES, PSRAM, Heaps, Memory, Monitor
+from fixtures.memory import INTERNAL, KB, MEMORIES, PSRAM, Heaps, Memory, Monitor, only
 from fixtures.poll import poll
 from hotpin_hil.device import Device, DeviceError
 from hotpin_hil.evidence.board_notes import HISTORY
@@ -131,22 +131,58 @@ def test_critical_warning_writes_a_row_with_its_counts(
 
 
 def test_critical_rows_are_limited(history: Device, heaps: Heaps, monitor: Monitor, measure: Measure) -> None:
-    """A level that is entered again and again wears the flash no more than documented, and every warning is counted."""
+    """A level that is entered again and again wears the flash no more than documented, and every warning is counted.
+    A regular row ends the limit."""
     monitor.start(INTERVAL_MS)
-    history.flash_history(last=0, every_s=LONG_S, pause=False)
     entered, limit = 12, 8
-    for _ in range(entered):
-        start = history.mark()
-        held = heaps.leave(PSRAM, PSRAM.reachable(100 * KB))
-        monitor.warning(start, "PSRAM_CRITICAL")
-        heaps.release(held)
-        monitor.recovery(start, "PSRAM_CRITICAL")
-    monitor.complete_checks(1)
-    found = history.flash_history()
-    measure("rows", found.newest, exact=limit, source="CONFIG_HOTPIN_MEM_HISTORY_CRITICAL_ROWS")
-    history.flash_history(last=0, every_s=1)
-    rows = written(history, limit).rows + found.rows
-    measure("warnings in all rows", sum(row.warnings for row in rows), min=entered, source="mem.warning")
+    for when in ("at first", "after a regular row"):
+        history.flash_history(last=0, every_s=LONG_S, pause=False)
+        monitor.complete_checks(1)
+        before = history.flash_history(last=0).newest
+        for _ in range(entered):
+            start = history.mark()
+            held = heaps.leave(PSRAM, PSRAM.reachable(100 * KB))
+            monitor.warning(start, "PSRAM_CRITICAL")
+            heaps.release(held)
+            monitor.recovery(start, "PSRAM_CRITICAL")
+        monitor.complete_checks(1)
+        found = history.flash_history()
+        source = "CONFIG_HOTPIN_MEM_HISTORY_CRITICAL_ROWS"
+        measure(f"rows {when}", found.newest - before, exact=limit, source=source)
+        history.flash_history(last=0, every_s=1)
+        rows = [row for row in (*written(history, found.newest).rows, *found.rows) if row.sequence > before]
+        warnings = sum(row.warnings for row in rows)
+        measure(f"warnings in all rows {when}", warnings, min=entered, source="mem.warning")
+
+
+def test_row_repeats_no_value_of_an_earlier_row(
+    history: Device, heaps: Heaps, monitor: Monitor, measure: Measure
+) -> None:
+    """A row has the worst values of its own samples only."""
+    history.thresholds(**only())
+    monitor.start(INTERVAL_MS)
+    filled = heaps.leave(PSRAM, PSRAM.reachable(400 * KB))
+    split = [heaps.split(memory, block=2 * KB, count=40) for memory in (INTERNAL, PSRAM)]
+    worst = {memory: heaps.fragmentation(memory) for memory in MEMORIES}
+    history.flash_history(last=0, every_s=1, pause=False)
+    written(history, 0)
+    for identifier in (*split, filled):
+        heaps.release(identifier)
+    # A row may be waiting for its write, so the row after it may have begun before the release.
+    calm = written(history, history.flash_history(last=0).newest + 2).rows[0]
+    disturbed = history.flash_history(pause=True).rows[-1]
+    for memory in MEMORIES:
+        now, probe = heaps.fragmentation(memory), history.probe(memory.caps)
+        assert worst[memory] >= now + 3, f"{memory.name} could only be fragmented to {worst[memory]} %"
+        seen = {row: getattr(row, f"{memory.name}_fragmentation") for row in (disturbed, calm)}
+        name = f"{memory.name} fragmentation"
+        measure(
+            f"{name} in the disturbed row", seen[disturbed], "%", min=worst[memory] - 1, source="heap then"
+        )
+        measure(f"{name} in the later row", seen[calm], "%", max=now + 1, source="heap now")
+        for value, least in (("free", probe.free - OWN_BYTES), ("largest", probe.largest * 7 // 8)):
+            found = getattr(calm, f"{memory.name}_{value}")
+            measure(f"{memory.name} {value} in the later row", found, "B", min=least, source="heap now")
 
 
 def kept(device: Device) -> tuple[HistoryRow, ...]:

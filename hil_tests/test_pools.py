@@ -8,7 +8,7 @@ import pytest
 
 from fixtures.audio import tone
 from fixtures.measure import Measure
-from fixtures.memory import INTERNAL, KB, PSRAM, Heaps, Memory, Monitor
+from fixtures.memory import INTERNAL, KB, MEMORIES, PSRAM, Heaps, Memory, Monitor
 from fixtures.modes import CAMERA, VOICE, Modes
 from hotpin_hil.analysis.heap_layout import BLOCK_OVERHEAD
 from hotpin_hil.boards.qemu import at_chip_speed
@@ -115,19 +115,21 @@ def test_wrong_frees_are_caught(device: Device, monitor: Monitor, measure: Measu
 
 
 @pytest.mark.requirement("FUT-09")
+@pytest.mark.parametrize("memory", MEMORIES, ids=lambda memory: memory.name)
 def test_empty_pool_falls_back_to_the_heap(
-    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, memory: Memory
 ) -> None:
+    """The substitutes come from the pool's own memory."""
     monitor.stop()
-    device.pools(create=POOL, block=BLOCK, count=2, caps=PSRAM.caps, heap=True)
-    start = heaps.free(PSRAM.caps)
+    device.pools(create=POOL, block=BLOCK, count=2, caps=memory.caps, heap=True)
+    start = heaps.free(memory.caps)
     pool = device.pools(take=4)[POOL]
     measure("figures", str((pool.used, pool.from_heap, pool.heap_used)), exact=str((2, 2, 2)), source=SOURCE)
-    measure("taken from the heap", start - heaps.free(PSRAM.caps), "B", min=2 * (BLOCK + BLOCK_OVERHEAD))
+    measure("taken from the heap", start - heaps.free(memory.caps), "B", min=2 * (BLOCK + BLOCK_OVERHEAD))
     pool = device.pools(give=4)[POOL]
     measure("figures", str((pool.used, pool.from_heap, pool.heap_used)), exact=str((0, 2, 0)), source=SOURCE)
     measure(
-        "free afterwards", heaps.free(PSRAM.caps), "B", exact=start, source="blocks of the heap are freed"
+        "free afterwards", heaps.free(memory.caps), "B", exact=start, source="blocks of the heap are freed"
     )
     measure("misused", pool.misused, exact=0, source="each was given back rightly")
 

@@ -88,6 +88,27 @@ def test_damaged_snapshots_are_not_reported(device: Device, measure: Measure) ->
     measure("some snapshots were reported", reported > 0, exact=True, source="not all are damaged")
 
 
+def test_damaged_snapshots_hide_no_others(device: Device, measure: Measure) -> None:
+    """One bit flips in the newest, a middle and the oldest snapshot of a full history: all others are reported."""
+    device.monitor(stop=True)
+    contexts = [f"<{number:02d}>" for number in range(len(logged(device, 16)))]
+    for context in contexts:
+        device.log(context)
+    before = survivors(device.history())
+    assert [context for context, _, _ in before] == contexts[::-1]
+    damaged = {contexts[-1], contexts[len(contexts) // 2], contexts[0]}
+    for context in damaged:
+        places = device.find_in_rtc(int.from_bytes(context.encode(), "little"))
+        assert places, f"the snapshot {context} is not in RTC memory"
+        for at in places:
+            device.flip_rtc(at)
+    device.reboot()
+    expected = [snapshot for snapshot in before if snapshot[0] not in damaged]
+    found = survivors(device.last().snapshots)
+    measure("snapshots", len(found), exact=len(expected), source="only the damaged ones are missing")
+    measure("all others are reported", found == expected, exact=True, source="mem.history before")
+
+
 def test_damaged_identity_of_the_last_boot_is_not_reported(device: Device, measure: Measure) -> None:
     """A bit flips in each copy of the boot's id and in the count before it."""
     for distance in (0, 2, -4, -2):

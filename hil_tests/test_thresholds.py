@@ -463,6 +463,62 @@ def test_critical_supersedes_low_when_both_are_reached_at_once(
     measure("recoveries", told, exact=critical.type, source="the lower level still holds")
 
 
+@pytest.mark.requirement("THR-10")
+@pytest.mark.parametrize("memory", [INTERNAL, DMA, PSRAM], ids=lambda memory: memory.name)
+def test_superseded_low_is_raised_only_below_its_own_threshold(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, memory: Memory
+) -> None:
+    """Free memory leaves the critical level inside the hysteresis band of the low level, which was never raised."""
+    low, critical = Level(memory, "warning"), Level(memory, "critical")
+    threshold = reachable_defaults(memory, critical)[critical.key]
+    thresholds = {critical.key: threshold, low.key: threshold + SMALLEST_STEP}
+    inside = memory.reachable(leave_level(threshold))
+    assert thresholds[low.key] <= inside < leave_level(thresholds[low.key])
+    device.thresholds(**only())
+    monitor.start()
+    heaps.leave(memory, inside)
+    deep = heaps.leave(memory, threshold - SMALLEST_STEP)
+    start = device.mark()
+    device.thresholds(**only(**thresholds))
+    monitor.warning(start, critical.type)
+    heaps.release(deep)
+    monitor.recovery(start, critical.type)
+    monitor.complete_checks(CHECKS)
+    told = ", ".join(str(event.data["type"]) for event in monitor.warnings(start))
+    measure("warnings inside the band", told, exact=critical.type, source=RULE)
+
+    start = device.mark()
+    heaps.leave(memory, thresholds[low.key] - SMALLEST_STEP)
+    monitor.warning(start, low.type)
+    measure("warnings below the low threshold", len(monitor.warnings(start)), exact=1, source=RULE)
+
+
+@pytest.mark.requirement("THR-10")
+def test_superseded_fragmentation_warning_is_raised_only_at_its_own_threshold(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
+) -> None:
+    """The same for fragmentation: critical is left at 36 %, and the first level of 40 % holds down to 35 %."""
+    device.thresholds(**only())
+    monitor.start()
+    punch_holes(heaps)
+    fragment_to(heaps, 36)
+    deep = fragment_to(heaps, 41)
+    start = device.mark()
+    device.thresholds(**only(fragmentation_warning=40, fragmentation_critical=41))
+    monitor.warning(start)
+    for identifier in reversed(deep):
+        heaps.release(identifier)
+    monitor.recovery(start)
+    monitor.complete_checks(CHECKS)
+    told = ", ".join(str(event.data["threshold"]) for event in monitor.warnings(start))
+    measure("thresholds of the warnings inside the band", told, exact="41", source=FRAGMENTATION_RULE)
+
+    start = device.mark()
+    fragment_to(heaps, 40)
+    raised = monitor.warning(start).data["threshold"]
+    measure("threshold of the warning at 40 %", raised, "%", exact=40, source=FRAGMENTATION_RULE)
+
+
 @pytest.mark.requirement("THR-11")
 def test_internal_and_dma_are_distinguished(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure

@@ -8,6 +8,7 @@ import pytest
 
 from fixtures.measure import Measure
 from fixtures.memory import MEMORIES, Heaps, Monitor
+from fixtures.poll import wait_for_time
 from hotpin_hil.device import Device, DeviceError
 
 ROUNDS = 100
@@ -64,9 +65,7 @@ def test_interval_is_the_one_started_last(device: Device, monitor: Monitor, meas
     monitor.stop()
     start = device.mark()
     samples = device.monitor().samples
-    began = device.info().t
-    while device.info().t - began < 3 * FAST_MS:
-        pass
+    wait_for_time(device, device.info().t + 3 * FAST_MS)
     measure("samples after stop", device.monitor().samples - samples, exact=0, source=SOURCE)
     measure("records after stop", len(device.events("mem.sample", since=start)), exact=0, source=SOURCE)
 

@@ -6,6 +6,7 @@ import pytest
 
 from fixtures.measure import Measure
 from fixtures.modes import CAMERA, VOICE, Modes
+from fixtures.poll import wait_for_time
 from hotpin_hil.device import Device, DeviceError
 
 pytestmark = [
@@ -69,9 +70,7 @@ def test_picture_is_taken_after_the_request(device: Device, measure: Measure) ->
     """Since the previous picture, the driver has kept a frame, which it would hand out at once."""
     for pause in PAUSES_MS:
         device.capture()
-        ready = device.info().t + pause
-        while device.info().t < ready:
-            pass
+        wait_for_time(device, device.info().t + pause)
         duration = device.capture().duration_ms
         measure(
             f"duration of a picture {pause} ms after the previous one",

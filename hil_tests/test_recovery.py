@@ -26,6 +26,7 @@ from fixtures.measure import Measure
 from fixtures.memory import survivors
 from fixtures.modes import MODES, VOICE, Modes, other, unexplained_between_boots
 from fixtures.panics import measure_panic
+from fixtures.poll import wait_for_time
 from hotpin_hil.device import BoardReset, Device, NoReply, SupplyFailed, budgets
 from hotpin_hil.errors import FlashError
 from hotpin_hil.protocol.nvs import PAGE_BYTES
@@ -348,8 +349,7 @@ def test_power_cut_in_a_transition_is_a_fresh_start(
         device.settle(down=delay)
         began = device.info().t
         device.set_mode(VOICE, wait=False)
-        while device.info().t - began < delay:
-            pass
+        wait_for_time(device, began + delay)
         supply.cycle()
         info = device.wait_ready()
         measure(f"{delay} ms: reset reason", info.reset_reason, exact="POWERON", source=supply.what)

@@ -25,7 +25,7 @@ from fixtures.memory import (
     only,
 )
 from hotpin_hil.analysis.heap_layout import BLOCK_OVERHEAD, class_floor
-from hotpin_hil.device import Device
+from hotpin_hil.device import Device, Event
 
 CHECKS = 3
 """Number of complete checks to wait before a warning counts as absent. A repetition needs at least two."""
@@ -429,6 +429,10 @@ def test_warning_critical_and_recovery_in_order(
     measure("events", told, exact=expected, source="requirement THR-10")
 
 
+def types(events: list[Event]) -> str:
+    return ", ".join(str(event.data["type"]) for event in events)
+
+
 @pytest.mark.requirement("THR-10")
 @pytest.mark.parametrize("memory", [INTERNAL, DMA, PSRAM], ids=lambda memory: memory.name)
 def test_critical_supersedes_low_when_both_are_reached_at_once(
@@ -445,22 +449,29 @@ def test_critical_supersedes_low_when_both_are_reached_at_once(
     monitor.start()
     monitor.warning(start, critical.type)
     monitor.complete_checks(CHECKS)
-    told = ", ".join(str(event.data["type"]) for event in monitor.warnings(start))
-    measure("warnings", told, exact=critical.type, source="PROTOCOL.md §1: critical supersedes low")
+    measure(
+        "warnings",
+        types(monitor.warnings(start)),
+        exact=critical.type,
+        source="PROTOCOL.md §1: critical supersedes low",
+    )
 
     start = device.mark()
     heaps.release(deep)
     monitor.recovery(start, critical.type)
     monitor.complete_checks(CHECKS)
-    told = ", ".join(str(event.data["type"]) for event in monitor.warnings(start))
     measure(
         "warnings after leaving the critical level",
-        told,
+        types(monitor.warnings(start)),
         exact=low.type,
         source="the lower level still holds",
     )
-    told = ", ".join(str(event.data["type"]) for event in monitor.recoveries(start))
-    measure("recoveries", told, exact=critical.type, source="the lower level still holds")
+    measure(
+        "recoveries",
+        types(monitor.recoveries(start)),
+        exact=critical.type,
+        source="the lower level still holds",
+    )
 
 
 @pytest.mark.requirement("THR-10")
@@ -484,8 +495,7 @@ def test_superseded_low_is_raised_only_below_its_own_threshold(
     heaps.release(deep)
     monitor.recovery(start, critical.type)
     monitor.complete_checks(CHECKS)
-    told = ", ".join(str(event.data["type"]) for event in monitor.warnings(start))
-    measure("warnings inside the band", told, exact=critical.type, source=RULE)
+    measure("warnings inside the band", types(monitor.warnings(start)), exact=critical.type, source=RULE)
 
     start = device.mark()
     heaps.leave(memory, thresholds[low.key] - SMALLEST_STEP)

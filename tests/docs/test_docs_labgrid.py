@@ -15,7 +15,8 @@ from hotpin_hil.boards.kind import BoardKind
 from hotpin_hil.boards.labgrid import LabgridPlaces
 from hotpin_hil.boards.labgrid_client import ENV_CLIENT
 from hotpin_hil.paths import PROJECT_ROOT
-from tests.support.labgrid_lab import PATIENCE_S, Lab
+from tests.support.labgrid_lab import Lab
+from tests.support.until import PATIENCE_S
 
 DOCS = PROJECT_ROOT / "docs"
 

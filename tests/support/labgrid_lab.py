@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,9 +14,7 @@ import yaml
 
 from hotpin_hil.boards.labgrid_client import LabgridClient, LabgridPlace, find_client
 from hotpin_hil.errors import UsageError
-
-PATIENCE_S = 240.0
-"""Time-out for steps that take a second on an idle machine."""
+from tests.support.until import until
 
 
 def labgrid_programs() -> Path:
@@ -141,11 +138,15 @@ def _serial(url: str) -> dict[str, object]:
 
 def _line(process: subprocess.Popen[bytes], log: Path, text: str) -> str:
     """Waits for a line with this text in the log."""
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
-        for line in log.read_text(errors="replace").splitlines():
+
+    def find() -> str:
+        for line in written().splitlines():
             if text in line:
                 return line
-        assert process.poll() is None, log.read_text(errors="replace")
-        assert time.monotonic() < deadline, log.read_text(errors="replace")
-        time.sleep(0.02)
+        assert process.poll() is None, written()
+        return ""
+
+    def written() -> str:
+        return log.read_text(errors="replace")
+
+    return until(find, written)

@@ -92,6 +92,21 @@ def test_answer_of_an_interrupted_change_is_no_refusal_of_the_next() -> None:
     assert setting.state == rfc2217.REALLY_INACTIVE
 
 
+@pytest.mark.usefixtures("server")
+def test_change_after_an_interrupted_one_works(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while an answer is being parsed; then the clean-up restores the former rate."""
+
+    def interrupt(suboption: bytes) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(client, "_telnet_process_subnegotiation", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            client.baudrate = 921600
+    client.baudrate = 115200
+    assert client.baudrate == 115200
+
+
 def test_every_byte_value_passes_both_ways(server: Rfc2217Server) -> None:
     got = bytearray()
     everything = bytes(range(256)) * 5 + b"\xff\xff\xff"

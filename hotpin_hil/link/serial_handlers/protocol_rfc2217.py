@@ -117,8 +117,7 @@ class Serial(rfc2217.Serial):  # type: ignore[misc]  # pyserial is not typed
         self._modemstate_timeout = Timeout(-1)
         self._remote_suspend_flow = False
         self._write_lock = threading.Lock()
-        self._parser = _telnet_parser(self)
-        next(self._parser)
+        self._start_parser()
         self._wakeup = socket.socketpair()
         for end in self._wakeup:
             end.setblocking(False)
@@ -386,7 +385,7 @@ class Serial(rfc2217.Serial):  # type: ignore[misc]  # pyserial is not typed
             self._cond.acquire()
             self._pumping = False
             if data:
-                self._parser.send(data)
+                self._parse(data)
             elif data == b"":
                 self._lost = SerialException(
                     f"{self.portstr} was lost: {error} "
@@ -394,6 +393,19 @@ class Serial(rfc2217.Serial):  # type: ignore[misc]  # pyserial is not typed
                 )
             self._cond.notify_all()
         return bool(data)
+
+    def _start_parser(self) -> None:
+        self._parser = _telnet_parser(self)
+        next(self._parser)
+
+    def _parse(self, data: bytes) -> None:
+        try:
+            self._parser.send(data)
+        except (
+            BaseException
+        ):  # such as Ctrl-C; an exception ends a generator, and the clean-up needs a parser
+            self._start_parser()
+            raise
 
 
 def _connect(address: tuple[str, int], url: str) -> socket.socket:

@@ -17,6 +17,7 @@ from hotpin_hil.device import Device, DeviceError
 from hotpin_hil.protocol.request import encode_request
 
 EVENTS_KEPT = 8
+LAST_NUMBER = 0xFFFF_FFFF
 SNAPSHOTS_KEPT = 16
 BOXES_QUEUED = 8
 FAILURES_NOTED = 4
@@ -59,7 +60,14 @@ def test_the_newest_events_are_kept(device: Device, heaps: Heaps, measure: Measu
             source="each event has the next number",
         )
     newest = events[-1].sequence
-    for since, kept in ((newest, 0), (newest - 1, 1), (newest - EVENTS_KEPT, EVENTS_KEPT), (1, EVENTS_KEPT)):
+    for since, kept in (
+        (newest, 0),
+        (newest + 1, 0),
+        (LAST_NUMBER, 0),
+        (newest - 1, 1),
+        (newest - EVENTS_KEPT, EVENTS_KEPT),
+        (1, EVENTS_KEPT),
+    ):
         found = [event.sequence for event in device.mem_events(since)]
         expected = list(range(newest - kept + 1, newest + 1))
         measure(

@@ -15,6 +15,7 @@ from fixtures.board import Supply, needs_boot_loader, read_partition, write_part
 from fixtures.device import start_over
 from fixtures.measure import Measure
 from fixtures.memory import INTERNAL, KB, MEMORIES, PSRAM, Heaps, Memory, Monitor, only
+from fixtures.modes import CAMERA, VOICE, Modes
 from fixtures.poll import poll
 from hotpin_hil.device import Device, DeviceError
 from hotpin_hil.evidence.board_notes import HISTORY
@@ -28,6 +29,16 @@ pytestmark = [
     pytest.mark.leaves("NVS keeps an index of its entries on the heap, and the history its handle", "heaps"),
 ]
 
+FAILING_STEPS = {
+    "refused": ["admission"],
+    "undone": ["{last}"],
+    "recovered": ["{last}", "undo:{start}"],
+}
+"""Steps of a mode change that fail: before the first driver stops, at the last start, and at its undo too."""
+NAMES = {
+    CAMERA: {"start": "camera.start", "last": "settle.up"},
+    VOICE: {"start": "audio.start", "last": "stt.start"},
+}
 INTERVAL_MS = 100
 SLOW_MS = 2000
 """Longer than the test keeps a block allocated that no sample may see."""
@@ -98,6 +109,28 @@ def test_row_has_the_lowest_memory_since_the_last_row(
     measure("reason", rows[0].reason, exact="regular", source="every=1")
     measure("state", rows[0].state, exact="camera", source="mode.get")
     measure("boot count", rows[0].boot_count, exact=history.info().boot_count, source="sys.info")
+
+
+@pytest.mark.needs("camera")
+@pytest.mark.requirement("TRN-05")
+@pytest.mark.parametrize("steps", FAILING_STEPS.values(), ids=FAILING_STEPS)
+def test_row_names_the_mode_after_a_change_that_failed(
+    history: Device, modes: Modes, monitor: Monitor, measure: Measure, steps: list[str]
+) -> None:
+    """History, prediction and learned thresholds get the mode from the same call."""
+    monitor.start(INTERVAL_MS)
+    for mode, other in ((CAMERA, VOICE), (VOICE, CAMERA)):
+        modes.to(mode)
+        history.fail(step=[step.format(**NAMES[other]) for step in steps])
+        modes.refused(other)
+        now = modes.settled().mode
+        history.fail(off=True)
+        history.flash_history(last=0, erase=True)
+        history.flash_history(last=0, every_s=1, pause=False)
+        rows = written(history, 0).rows
+        history.flash_history(last=0, every_s=LONG_S, pause=True)
+        measure(f"{mode} mode: after the failed change", now, exact=mode, source="mode.get")
+        measure(f"{mode} mode: state of the next row", rows[0].state, exact=mode, source="mode.get")
 
 
 def test_critical_warning_writes_a_row_with_its_counts(
@@ -352,8 +385,19 @@ def test_cost_is_within_the_budget(
         klass="measured" if board.runs_chip_code else "modelled",
     )
     measure("internal memory", found.bytes_internal, "B", max=4 * KB, source="budget in firmware/README.md")
-    measure(
-        "time of a sample in the monitor", found.observe_us, "us", max=1000, source="guide: a sample < 1 ms"
-    )
     rows: Sequence[HistoryRow] = found.rows
     assert rows
+
+
+@pytest.mark.boards("hardware", needs="the chip's clock")
+def test_sample_takes_less_than_1_ms(history: Device, monitor: Monitor, measure: Measure) -> None:
+    monitor.start(INTERVAL_MS)
+    history.flash_history(last=0, every_s=1, pause=False, write=BURST)
+    found = written(history, BURST)
+    measure(
+        "longest time of a sample in the monitor",
+        found.observe_us,
+        "us",
+        max=1000,
+        source="guide: a sample < 1 ms",
+    )

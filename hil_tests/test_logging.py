@@ -9,11 +9,13 @@ import pytest
 from fixtures.device import boot_start
 from fixtures.measure import Measure
 from fixtures.memory import INTERNAL, KB, MEMORIES, PSRAM, TOTAL_CAPS, Heaps, Memory, Monitor
+from hotpin_hil.analysis.heap_layout import BLOCK_OVERHEAD
 from hotpin_hil.device import Device, Event, budgets
 from hotpin_hil.errors import FirmwareError
 from hotpin_hil.link.channel import Cursor
 from hotpin_hil.protocol.box import Box
 from hotpin_hil.protocol.fields import BOX_FIELDS, DELTA_LABELS
+from hotpin_hil.protocol.request import encode_request
 
 BOX_LINES = 28
 """The guide's Log Format, borders included."""
@@ -26,6 +28,10 @@ PAUSE_MAX_MS = 300
 """Maximum pause of a task around a box, whose 1.7 KB take 150 ms at 115200 baud."""
 ROUNDS = 5
 BOXES_IN_A_ROW = 3
+JUST_TAKEN = 3 * KB
+LONG_MS = 600_000
+FIRST_REQUEST = 60_001
+"""Id of the first request that the test sends itself."""
 
 EVERYTHING = {**{memory.name: memory.caps for memory in MEMORIES}, "total": TOTAL_CAPS}
 """Memories with a delta in the box, and their capabilities."""
@@ -185,6 +191,34 @@ def test_logged_figures_are_of_the_moment_they_name(
             exact=0,
             source=source,
         )
+
+
+@pytest.mark.requirement("LOG-04")
+def test_log_right_after_an_allocation_has_its_bytes(
+    device: Device, monitor: Monitor, measure: Measure
+) -> None:
+    """The board gets all requests at once, so that a few ms lie between the two logs."""
+    monitor.start(LONG_MS)  # without the monitor, each log would start a task
+    start = device.mark()
+    for round_ in range(ROUNDS):
+        before, after = f"Round {round_}", f"Allocated in round {round_}"
+        requests: list[tuple[str, dict[str, object]]] = [
+            ("mem.log", {"context": before}),
+            ("heap.hold", {"caps": INTERNAL.caps, "size": JUST_TAKEN}),
+            ("mem.log", {"context": after}),
+            ("heap.release", {"all": 1}),
+        ]
+        first = FIRST_REQUEST + round_ * len(requests)
+        device.channel.send(
+            b"".join(encode_request(first + at, name, given) for at, (name, given) in enumerate(requests))
+        )
+        samples = [sample_of(device, context, start).data for context in (before, after)]
+        taken = samples[0]["internal_free"] - samples[1]["internal_free"]
+        least = JUST_TAKEN + BLOCK_OVERHEAD
+        measure(
+            f"round {round_}: taken", taken, "B", low=least, high=least + 12, source="a block and its rest"
+        )
+    device.barrier()
 
 
 # --- Deltas -------------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from fixtures.audio import (
 from fixtures.measure import Measure
 from fixtures.modes import CAMERA, VOICE, WRITE_BYTES, Modes, Reading
 from fixtures.pace import HostPace
+from fixtures.poll import poll
 from hotpin_hil.device import Device, DeviceError, budgets
 
 LATENCY_MS = 256
@@ -33,6 +34,7 @@ ALLOWANCE_MS = 100
 
 STREAM_BYTES = 64 * 1024
 """Size of the decoder's buffer (guide: TTS_STREAM_BUFFER_SIZE)."""
+ODD_PIECE = WRITE_BYTES - 1
 PLAYBACK_BYTES = 4_096 + 8_192 + 3 * 64
 """Memory for playback, including the overhead of each block."""
 
@@ -93,15 +95,14 @@ def test_stream_may_arrive_during_playback(
     frames = RATE_HZ // 8
     left, right = noise(frames, 1), noise(frames, 2)
     stream = riff(format_chunk(2), chunk("data", interleaved(left, right)))
-    piece = WRITE_BYTES - 1
     start = device.mark()
     device.tts_open(len(stream))
-    device.tts_write(stream[:piece])
+    device.tts_write(stream[:ODD_PIECE])
     device.sound(reset=True)
     with host_pace():
         device.tts_play()
-        for at in range(piece, len(stream), piece):
-            device.tts_write(stream[at : at + piece])
+        for at in range(ODD_PIECE, len(stream), ODD_PIECE):
+            device.tts_write(stream[at : at + ODD_PIECE])
     end = device.wait_event("tts", budgets.PLAY_S, since=start)
     sound = device.sound()
     measure("left channel", sound.left, exact=zlib.crc32(left), source="CRC-32 of its samples")
@@ -109,6 +110,45 @@ def test_stream_may_arrive_during_playback(
     measure("result", end.data["err"], exact="ESP_OK", source="TTS-05")
     measure("frames played", end.data["samples"], "frames", exact=frames, source="frames in the stream")
     device.tts_close()
+
+
+@pytest.mark.requirement("TTS-05")
+def test_stream_longer_than_the_buffer_is_played_to_the_sample(
+    device: Device, voice: Modes, measure: Measure, host_pace: HostPace
+) -> None:
+    """Its pieces do not divide the buffer's size, so one of them goes over the buffer's end."""
+    frames = STREAM_BYTES // 4 + 2_000
+    left, right = noise(frames, 3), noise(frames, 4)
+    stream = riff(format_chunk(2), chunk("data", interleaved(left, right)))
+    pieces = [stream[at : at + ODD_PIECE] for at in range(0, len(stream), ODD_PIECE)]
+    before_playing = STREAM_BYTES // ODD_PIECE
+    start = device.mark()
+    device.tts_open(len(stream))
+    for piece in pieces[:before_playing]:
+        room = device.tts_write(piece).room
+    measure("room before it plays", room, "B", exact=STREAM_BYTES % ODD_PIECE, source="guide: 64 KB")
+    device.sound(reset=True)
+    with host_pace():
+        device.tts_play()
+        for piece in pieces[before_playing:]:
+            poll(partial(accepts, device, piece), bool, "room in the buffer")
+    end = device.wait_event("tts", budgets.PLAY_S, since=start)
+    sound = device.sound()
+    measure("left channel", sound.left, exact=zlib.crc32(left), source="CRC-32 of its samples")
+    measure("right channel", sound.right, exact=zlib.crc32(right), source="CRC-32 of its samples")
+    measure("frames played", end.data["samples"], "frames", exact=frames, source="frames in the stream")
+    device.tts_close()
+
+
+def accepts(device: Device, piece: bytes) -> bool:
+    """Writes a piece if the stream has room for it."""
+    try:
+        device.tts_write(piece)
+    except DeviceError as error:
+        if error.err != "ESP_ERR_INVALID_SIZE":
+            raise
+        return False
+    return True
 
 
 @pytest.mark.requirement("TTS-05")

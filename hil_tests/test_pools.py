@@ -94,6 +94,7 @@ def test_wrong_frees_are_caught(device: Device, monitor: Monitor, measure: Measu
     for number, (how, err) in enumerate(
         {
             "double": "ESP_ERR_INVALID_STATE",
+            "stale": "ESP_ERR_INVALID_STATE",
             "inside": "ESP_ERR_INVALID_ARG",
             "foreign": "ESP_ERR_INVALID_ARG",
             "null": "ESP_ERR_INVALID_ARG",

@@ -159,7 +159,7 @@ def test_failed_allocation_of_a_watched_kind_runs_reclaimers(
     monitor.start()
     device.reclaimers(DMA.caps, add="cache", size=LARGE, start="failure")
     device.reclaimers(DMA.caps, watch=LARGE // 2)
-    heaps.leave(DMA, DMA.reachable(16 * KB))
+    held = heaps.leave(DMA, DMA.reachable(16 * KB))
     start = device.mark()
     measure("small allocation", heaps.can_hold(DMA, LARGE // 2 - 4), exact=False)
     monitor.complete_checks(2)
@@ -172,6 +172,16 @@ def test_failed_allocation_of_a_watched_kind_runs_reclaimers(
     measure(
         "large allocation afterwards", heaps.can_hold(DMA, LARGE), exact=True, source="the cache is freed"
     )
+
+    for turn in ("second", "third"):
+        heaps.release(held)
+        device.reclaimers(DMA.caps, add="cache", size=LARGE, start="failure")
+        held = heaps.leave(DMA, DMA.reachable(16 * KB))
+        start = device.mark()
+        measure(f"{turn} failure: large allocation", heaps.can_hold(DMA, LARGE), exact=False)
+        wait_use(device, start, "cache")
+        measure(f"{turn} failure: uses", str(used(device, start)), exact=str([("cache", "failure")]))
+        measure(f"{turn} failure: large allocation afterwards", heaps.can_hold(DMA, LARGE), exact=True)
 
 
 @pytest.mark.requirement("FUT-08")

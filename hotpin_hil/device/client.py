@@ -315,7 +315,7 @@ class Device(Console):
             heap: the pool falls back to the heap when it is empty.
             take: number of blocks to take.
             give: number of blocks to give back, oldest first.
-            misuse: wrong call of memory_pool_free: double, foreign, inside, null.
+            misuse: wrong call of memory_pool_free: double, stale, foreign, inside, null.
             interrupts: number of interrupts that take and give back a block, while the console does the same.
             plays: number of plays of mixed sizes.
             source: "pool" or "heap", the source of the plays' blocks.

@@ -323,11 +323,10 @@ size_t mem_log_events(uint32_t since, memory_event_t *out, size_t max)
 {
     size_t count = 0;
     taskENTER_CRITICAL(&s_log.lock);
-    uint32_t oldest =
-        s_log.newest_event > MEMORY_EVENTS_SIZE ? s_log.newest_event - MEMORY_EVENTS_SIZE + 1 : 1;
-    uint32_t sequence = since >= oldest ? since + 1 : oldest;
-    for (; sequence <= s_log.newest_event && count < max; sequence++) {
-        out[count++] = s_events[sequence % MEMORY_EVENTS_SIZE];
+    uint32_t lost = s_log.newest_event > MEMORY_EVENTS_SIZE ? s_log.newest_event - MEMORY_EVENTS_SIZE : 0;
+    uint32_t sequence = since > lost ? since : lost;
+    while (sequence < s_log.newest_event && count < max) {
+        out[count++] = s_events[++sequence % MEMORY_EVENTS_SIZE];
     }
     taskEXIT_CRITICAL(&s_log.lock);
     return count;

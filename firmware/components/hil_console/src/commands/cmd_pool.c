@@ -123,6 +123,7 @@ static esp_err_t misuse(const char *how)
 {
     static uint32_t s_foreign[4];
     void *block = memory_pool_alloc(s_pool);
+    void *newer = memory_pool_alloc(s_pool);
     esp_err_t err = ESP_OK;
     if (strcmp(how, "foreign") == 0) {
         err = memory_pool_free(s_pool, &s_foreign[2]);
@@ -132,7 +133,13 @@ static esp_err_t misuse(const char *how)
         err = memory_pool_free(s_pool, NULL);
     }
     esp_err_t good = block != NULL ? memory_pool_free(s_pool, block) : ESP_OK;
+    if (good == ESP_OK && newer != NULL) {
+        good = memory_pool_free(s_pool, newer);
+    }
     if (strcmp(how, "double") == 0) {
+        return memory_pool_free(s_pool, newer);
+    }
+    if (strcmp(how, "stale") == 0) {
         return memory_pool_free(s_pool, block);
     }
     return good == ESP_OK ? err : good;
@@ -331,7 +338,7 @@ static esp_err_t mem_pool(const console_request_t *request, console_reply_t *rep
 static const console_command_t COMMANDS[] = {
     {"mem.pool",
      "[create=TEXT] [block=N] [count=N] [caps=CAPS] [heap=1] [take=N] [give=N] "
-     "[misuse=double|foreign|inside|null] [interrupts=N] [plays=N] [from=pool|heap] [bench=N] [off=1]",
+     "[misuse=double|stale|foreign|inside|null] [interrupts=N] [plays=N] [from=pool|heap] [bench=N] [off=1]",
      mem_pool,
      "the pools; create= one for tests (heap=1: falls back to the heap), take and give blocks, misuse it, "
      "use it in interrupts, play with it; off=1: delete it"},

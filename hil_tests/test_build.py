@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from hotpin_hil.boards.stack_use import MONITOR, documented_tasks, limit, stack_
 from hotpin_hil.compat import tomllib
 from hotpin_hil.device import Device
 from hotpin_hil.device.images import RELEASE, WITH_CONSOLE
+from hotpin_hil.paths import FIRMWARE_DIR
 from hotpin_hil.pytest_plugin.plugin import BoardInUse
 
 OPTIONS = Path(__file__).with_name("release_sdkconfig.toml")
@@ -24,6 +26,21 @@ def config_of(folder: Path) -> dict[str, Any]:
     """Options of a build, without CONFIG_."""
     config: dict[str, Any] = json.loads((folder / "config" / "sdkconfig.json").read_text())
     return config
+
+
+ASSIGNMENT = re.compile(r"CONFIG_(\w+)=(\S+)|# CONFIG_(\w+) is not set")
+
+
+def assigned(*files: Path) -> dict[str, Any]:
+    """Options that the files set, without CONFIG_; later files win."""
+    found: dict[str, Any] = {}
+    for path in files:
+        for line in path.read_text().splitlines():
+            match = ASSIGNMENT.match(line)
+            if match is not None:
+                name, text = match[1] or match[3], match[2] or "n"
+                found[name] = {"y": True, "n": False}.get(text, int(text, 0) if text[0].isdigit() else text)
+    return found
 
 
 # In QEMU the release image has simulated drivers and one core.
@@ -37,6 +54,13 @@ def test_release_image_has_the_expected_options(board: BoardInUse, measure: Meas
     for name, value in expected.items():
         if name in config or board.is_real_chip:
             measure(f"CONFIG_{name}", config.get(name, False), exact=value, source=OPTIONS.name)
+    files = [FIRMWARE_DIR / name for name in ("sdkconfig.defaults", "sdkconfig.release")]
+    found = assigned(*files)
+    own = sorted(name for name in found if name.startswith("HOTPIN_") and name not in expected)
+    measure("own options that the files set, not listed", str(own), exact="[]", source=OPTIONS.name)
+    for name, text in found.items():
+        if name in expected:
+            measure(f"CONFIG_{name} in {files[0].name}", text, exact=expected[name], source=OPTIONS.name)
 
 
 @pytest.mark.boards(

@@ -14,7 +14,7 @@ import pytest
 from fixtures.board import Supply, needs_boot_loader, read_partition, write_partition
 from fixtures.device import start_over
 from fixtures.measure import Measure
-from fixtures.memory import INTERNAL, KB, MEMORIES, PSRAM, Heaps, Memory, Monitor, only
+from fixtures.memory import INTERNAL, KB, MEMORIES, PSRAM, TOTAL_CAPS, Heaps, Memory, Monitor, only
 from fixtures.modes import CAMERA, VOICE, Modes
 from fixtures.poll import poll
 from hotpin_hil.device import Device, DeviceError
@@ -161,6 +161,26 @@ def test_critical_warning_writes_a_row_with_its_counts(
     measure_row(measure, row, PSRAM, psram.free, psram.largest)
     uptime_s = history.command("mem.stats")["timestamp_ms"] // 1000
     measure("age of the row", uptime_s - row.uptime_s, "s", low=0, high=30, source="mem.stats")
+
+
+@pytest.mark.parametrize("level", [*(memory.thresholds for memory in MEMORIES), "fragmentation"])
+def test_each_critical_level_writes_a_row(
+    history: Device, heaps: Heaps, monitor: Monitor, measure: Measure, level: str
+) -> None:
+    """The thresholds are set so that the present memory has reached only this level."""
+    reached, beyond = (1, 100) if level == "fragmentation" else (heaps.free(TOTAL_CAPS) + KB, 0)
+    history.thresholds(**only())
+    monitor.start(INTERVAL_MS)
+    history.flash_history(last=0, every_s=LONG_S, pause=False)
+    for severity, critical in (("warning", beyond), ("critical", reached)):
+        start = history.mark()
+        history.thresholds(**only(**{f"{level}_warning": reached, f"{level}_critical": critical}))
+        monitor.warning(start)
+        monitor.complete_checks(2)
+        rows = [row.reason for row in history.flash_history().rows]
+        expected = ["critical"] if severity == "critical" else []
+        measure(f"rows after the {severity} level", str(rows), exact=str(expected), source="docs: FUT-01")
+        history.thresholds(**only())
 
 
 def test_critical_rows_are_limited(history: Device, heaps: Heaps, monitor: Monitor, measure: Measure) -> None:

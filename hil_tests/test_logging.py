@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from fixtures.agreement import RECORD_MAX
 from fixtures.device import boot_start
 from fixtures.measure import Measure
 from fixtures.memory import INTERNAL, KB, MEMORIES, PSRAM, TOTAL_CAPS, Heaps, Memory, Monitor
@@ -29,6 +30,8 @@ PAUSE_MAX_MS = 300
 ROUNDS = 5
 BOXES_IN_A_ROW = 3
 JUST_TAKEN = 3 * KB
+CONTEXT_MAX = 31
+"""Characters of the longest context (MEMORY_CONTEXT_SIZE in memory_manager.h)."""
 LONG_MS = 600_000
 FIRST_REQUEST = 60_001
 """Id of the first request that the test sends itself."""
@@ -280,6 +283,24 @@ def test_first_baseline_is_that_of_init(device: Device, measure: Measure) -> Non
 
 
 # --- Records ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("LOG-06")
+@pytest.mark.parametrize("letter", ["a", '"', "\\"], ids=["letter", "quote", "backslash"])
+def test_longest_records_have_no_more_than_480_bytes(
+    device: Device, heaps: Heaps, measure: Measure, letter: str
+) -> None:
+    """Contexts of full length, in the record as they were given, and deltas with many digits."""
+    start = device.mark()
+    heaps.hold(PSRAM, 2 * KB * KB)
+    for what in ("first", "second"):
+        since = device.mark()
+        device.log(letter * CONTEXT_MAX)
+        context = device.wait_event("mem.sample", since=since).data["context"]
+        measure(f"context of the {what} record", context, exact=letter * CONTEXT_MAX, source="mem.log")
+        device.release()
+    longest = max(len(record.raw.rstrip()) for record in device.channel.records(start))
+    measure("longest record", longest, "B", low=RECORD_MAX * 3 // 4, high=RECORD_MAX, source="telemetry.h")
 
 
 @pytest.mark.requirement("LOG-06")

@@ -13,6 +13,7 @@ from hotpin_hil.device import Device, DeviceError
 
 ROUNDS = 100
 SLOW_MS, FAST_MS = 60_000, 400
+REQUEST_MS = 200
 MINIMUM_MS = 100
 """CONFIG_HOTPIN_MEM_MIN_INTERVAL_MS of builds with the console (PROTOCOL.md §1)."""
 INTERVAL_TOLERANCE = 0.01
@@ -68,6 +69,26 @@ def test_interval_is_the_one_started_last(device: Device, monitor: Monitor, meas
     wait_for_time(device, device.info().t + 3 * FAST_MS)
     measure("samples after stop", device.monitor().samples - samples, exact=0, source=SOURCE)
     measure("records after stop", len(device.events("mem.sample", since=start)), exact=0, source=SOURCE)
+
+
+@pytest.mark.requirement("API-05")
+def test_new_interval_applies_at_once(device: Device, monitor: Monitor, measure: Measure) -> None:
+    """The next sample is due after the new interval, although the old one has not ended."""
+    monitor.start(SLOW_MS)
+    start = device.mark()
+    changed_ms = device.info().t
+    monitor.start(FAST_MS)
+    sample = device.wait_event(
+        "mem.sample", since=start, where=lambda event: event.data["context"] == "Periodic"
+    )
+    measure(
+        "time of the first sample after the change",
+        sample.data["timestamp_ms"] - changed_ms,
+        "ms",
+        low=0,
+        high=FAST_MS + REQUEST_MS,
+        source=f"{FAST_MS} ms, and the request",
+    )
 
 
 @pytest.mark.requirement("API-05")

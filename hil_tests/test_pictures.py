@@ -22,6 +22,7 @@ ALL = 100_000
 TIMEOUT_MS = 4_000
 PWDN_PIN, PWDN_MS = 32, 100
 """CONFIG_HOTPIN_CAMERA_PIN_PWDN and _PWDN_MS."""
+PULSE = "100 ms power-down pulse (CONFIG_HOTPIN_CAMERA_PWDN_MS), less one 10 ms tick"
 
 
 def test_bad_frames_are_refused(device: Device, measure: Measure) -> None:
@@ -83,6 +84,7 @@ def test_picture_is_taken_after_the_request(device: Device, measure: Measure) ->
 
 def test_camera_is_powered_only_in_camera_mode(device: Device, modes: Modes, measure: Measure) -> None:
     """The power-down line is high in voice mode. Before each start it is high long enough to reset the sensor."""
+    measure("pulse of the first start", device.pins()[PWDN_PIN].high_ms, "ms", min=PWDN_MS - 10, source=PULSE)
     for mode, is_high in ((VOICE, True), (CAMERA, False), (VOICE, True)):
         before = device.pins()[PWDN_PIN]
         modes.to(mode)
@@ -102,7 +104,7 @@ def test_camera_is_powered_only_in_camera_mode(device: Device, modes: Modes, mea
                 pin.high_ms,
                 "ms",
                 min=PWDN_MS - 10,
-                source="100 ms power-down pulse (CONFIG_HOTPIN_CAMERA_PWDN_MS), less one 10 ms tick",
+                source=PULSE,
             )
     others = sorted(set(device.pins()) - {PWDN_PIN})
     measure(

@@ -85,6 +85,19 @@ def test_pool_is_one_allocation(
 
 
 @pytest.mark.requirement("FUT-09")
+@pytest.mark.parametrize("block", [1, 97, 98, 99])
+def test_blocks_of_any_size_are_aligned_and_apart(
+    device: Device, monitor: Monitor, measure: Measure, block: int
+) -> None:
+    monitor.stop()
+    device.pools(create=POOL, block=block, count=COUNT, caps=INTERNAL.caps)
+    taken = sorted(device.pools(take=COUNT).at)
+    measure("alignment", max(address % 4 for address in taken), exact=0, source="4 bytes")
+    least = min(after - before for before, after in itertools.pairwise(taken))
+    measure("least distance", least, "B", min=block, source="no block reaches into the next")
+
+
+@pytest.mark.requirement("FUT-09")
 @pytest.mark.parametrize("heap", [False, True], ids=["refuses", "falls-back"])
 def test_wrong_frees_are_caught(device: Device, monitor: Monitor, measure: Measure, heap: bool) -> None:
     """Also while blocks from the heap are in use: a pool with a fallback must distinguish them from foreign

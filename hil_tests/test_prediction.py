@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from fixtures.measure import Measure
-from fixtures.memory import INTERNAL, KB, PSRAM, Heaps, Memory, Monitor, only
+from fixtures.memory import DMA, INTERNAL, KB, PSRAM, Heaps, Memory, Monitor, only
 from fixtures.modes import CAMERA, VOICE, Modes
+from fixtures.poll import poll
 from fixtures.variables import static_bytes
 from hotpin_hil.analysis.heap_layout import BLOCK_OVERHEAD
 from hotpin_hil.device import Device, Event
@@ -176,6 +177,37 @@ def test_fall_is_not_announced_while_memory_was_as_low_before(
     ]
     measure("windows until the announcement", len(windows), min=WARM_UP + 5 * SERIES // 2, source=SOURCE)
     measure("memory", announced.data["memory"], exact=memory.name, source="heap.leak")
+
+
+@pytest.mark.requirement("FUT-02")
+@pytest.mark.parametrize("memory", [INTERNAL, PSRAM], ids=lambda memory: memory.name)
+def test_each_threshold_has_its_own_prediction(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, memory: Memory
+) -> None:
+    """No two thresholds are equal. The warning threshold is above the free memory, so that it is reached "now"."""
+    monitor.stop()
+    falling = (PSRAM,) if memory is PSRAM else (INTERNAL, DMA)
+    levels: dict[str, int] = {}
+    for number, each in enumerate(falling):
+        free = heaps.free(each.caps)
+        levels[f"{each.thresholds}_warning"] = free + (8 + number) * KB
+        levels[f"{each.thresholds}_critical"] = free - (40 + number) * KB
+    device.thresholds(**only(**levels))
+    device.leak(memory.caps, bytes=KB - BLOCK_OVERHEAD, every="sample")
+    monitor.start(INTERVAL_MS)
+    wanted = 2 * len(falling)
+    rows = poll(
+        lambda: device.predict().predictions, lambda found: len(found) == wanted, f"{wanted} predictions"
+    )
+    device.leak(off=True)
+    found = {f"{row.memory} {'critical' if row.critical else 'warning'}": row for row in rows}
+    for each in falling:
+        for severity in ("warning", "critical"):
+            row = found[f"{each.name} {severity}"]
+            what = f"{each.name}, {severity}"
+            measure(f"{what}: threshold", row.threshold, exact=levels[f"{each.thresholds}_{severity}"])
+            is_now = (row.expected_ms, row.earliest_ms) == (0, 0)
+            measure(f"{what}: is reached now", is_now, exact=severity == "warning", source="free memory")
 
 
 @pytest.mark.requirement("FUT-02")

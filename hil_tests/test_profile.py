@@ -11,11 +11,11 @@ import pytest
 
 from fixtures.audio import RATE_HZ, tone
 from fixtures.measure import Measure
-from fixtures.memory import INTERNAL, PSRAM, Heaps, Memory, fill_small_holes
+from fixtures.memory import INTERNAL, KB, PSRAM, Heaps, Memory, fill_small_holes
 from fixtures.modes import CAMERA, VOICE, Modes
 from fixtures.profile import Profiler
 from hotpin_hil.analysis.heap_layout import BLOCK_OVERHEAD
-from hotpin_hil.device import Device
+from hotpin_hil.device import Device, DeviceError
 from hotpin_hil.device.images import PROFILE
 from hotpin_hil.errors import BenchError, BuildError
 from hotpin_hil.paths import FIRMWARE_DIR
@@ -243,6 +243,31 @@ def test_sites_beyond_the_table_count_together(
             f"{what}: bytes in use", row.bytes, "B", exact=taken, source="heap.probe, without the headers"
         )
         measure(f"{what}: blocks in use", row.blocks, exact=HOLDS, source="the test")
+
+
+SIZES = (3_000, 9_000, 500, 500, 12_000)
+
+
+@pytest.mark.requirement("FUT-04")
+@pytest.mark.parametrize("memory", [INTERNAL, PSRAM], ids=lambda memory: memory.name)
+def test_block_that_changes_its_size_stays_in_the_profile(
+    device: Device, heaps: Heaps, measure: Measure, memory: Memory
+) -> None:
+    """It grows, shrinks, moves, and is to become larger than the memory."""
+    device.monitor(start=QUIET_MS)
+    held_id = heaps.hold(memory, 1_000)
+    behind = heaps.hold(memory, 100)  # the next larger size does not fit in place
+    for size in SIZES:
+        device.resize(held_id, size)
+        measure_sum(device, measure, f"{size} bytes")
+    with pytest.raises(DeviceError) as refused:
+        device.resize(held_id, 8 * KB * KB)
+    measure("impossible size", refused.value.err, exact="ESP_ERR_NO_MEM", source="heap_caps_realloc")
+    profile = measure_sum(device, measure, "after the failure")
+    heaps.release(held_id)
+    heaps.release(behind)
+    after = measure_sum(device, measure, "released")
+    measure("unknown blocks freed", str(after.loss), exact=str(profile.loss), source="each block was known")
 
 
 PAIRS = 1_000

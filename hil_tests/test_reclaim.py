@@ -263,6 +263,29 @@ def test_reclaimers_never_run_within_a_reclaimer(
 
 
 @pytest.mark.requirement("FUT-08")
+@pytest.mark.parametrize(
+    ("wanted", "runs"),
+    [
+        ("INTERNAL", ["internal"]),
+        ("DMA", ["internal"]),
+        ("SPIRAM", ["psram"]),
+        ("8BIT", ["internal", "psram"]),
+    ],
+)
+def test_only_reclaimers_of_the_wanted_memory_run(
+    device: Device, monitor: Monitor, measure: Measure, wanted: str, runs: list[str]
+) -> None:
+    """No memory has a block of this size, so every reclaimer that could help runs."""
+    monitor.stop()
+    device.reclaimers(INTERNAL.caps, add="internal", size=SMALL)
+    device.reclaimers(PSRAM.caps, add="psram", size=SMALL)
+    device.reclaimers(wanted, request=8 * KB * KB)
+    answer = device.reclaimers()
+    ran = [name for name in ("internal", "psram") if answer[name].runs > 0]
+    measure(f"reclaimers that ran for {wanted}", str(ran), exact=str(runs), source="memory_reclaim.h")
+
+
+@pytest.mark.requirement("FUT-08")
 def test_request_stops_when_the_block_fits(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:

@@ -12,6 +12,7 @@ from fixtures.pace import HostPace
 from hotpin_hil.device import Device, DeviceError
 from hotpin_hil.protocol.crc import crc16
 from hotpin_hil.protocol.records import Record
+from hotpin_hil.protocol.request import encode_request
 
 SEED = 20_240_601
 NOISE_BYTES = 6_000
@@ -158,6 +159,27 @@ def test_command_after_an_overlong_line_is_obeyed(
     said = device.channel.text(began).decode(errors="replace")
     is_obeyed = f"mode: {device.mode().mode}" in said
     measure("a typed command is obeyed", is_obeyed, exact=True, source=f"firmware/README.md: {said}")
+
+
+FIRST_REQUEST = 60_001
+"""Ids that the harness does not use."""
+STRAY = [b"\xff", b"\x00", b"x", b"@", b"*", b'"']
+
+
+@pytest.mark.requirement("ROB-01")
+def test_request_after_stray_bytes_is_obeyed(device: Device, measure: Measure) -> None:
+    """One to six stray bytes before a request, as when a port is opened."""
+    number = FIRST_REQUEST
+    unanswered = []
+    for byte in STRAY:
+        for count in range(1, 7):
+            number += 1
+            start = device.mark()
+            device.channel.send(byte * count + encode_request(number, "mode.get", {}))
+            device.barrier()
+            if not any(record.id == number for record in device.channel.records(start)):
+                unanswered.append(byte * count)
+    measure("stray bytes that hide a request", str(unanswered), exact="[]", source="PROTOCOL.md §3: CRC-16")
 
 
 LONGEST_WORD = 200

@@ -30,6 +30,8 @@ from hotpin_hil.device import Device, Event
 CHECKS = 3
 """Number of complete checks to wait before a warning counts as absent. A repetition needs at least two."""
 
+LONG_MS = 600_000
+"""No sample is taken while a test prepares the next one."""
 RULE = "PROTOCOL.md §1: raised when value < threshold"
 HYSTERESIS_RULE = "PROTOCOL.md §1: left at threshold + max(threshold/10, 1,024 B)"
 FRAGMENTATION_RULE = "PROTOCOL.md §1: raised when value >= threshold"
@@ -386,6 +388,35 @@ def test_warning_logs_the_statistics(
         exact=value,
         source="mem.warning",
     )
+
+
+@pytest.mark.requirement("THR-09")
+@pytest.mark.parametrize("entered", [INTERNAL, PSRAM], ids=lambda memory: memory.name)
+def test_warning_logs_the_statistics_although_another_level_ends(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, entered: Memory
+) -> None:
+    """In one check one memory falls below its threshold and another rises above its own."""
+    left = PSRAM if entered is INTERNAL else INTERNAL
+    levels = {memory: Level(memory, "warning") for memory in (entered, left)}
+    thresholds = {
+        level.key: memory.reachable(DEFAULT_THRESHOLDS[level.key]) for memory, level in levels.items()
+    }
+    device.thresholds(**only(**thresholds))
+    monitor.start()
+    start = device.mark()
+    low = heaps.leave(left, thresholds[levels[left].key] - SMALLEST_STEP)
+    monitor.warning(start, levels[left].type)
+    device.wait_box("Memory Warning", since=start)
+    monitor.start(LONG_MS)
+    heaps.release(low)
+    heaps.leave(entered, thresholds[levels[entered].key] - SMALLEST_STEP)
+    start = device.mark()
+    monitor.start()
+    warning, recovery = monitor.warning(start), monitor.recovery(start)
+    is_one_check = warning.data["timestamp_ms"] == recovery.data["timestamp_ms"]
+    measure("both in one check", is_one_check, exact=True, source="time stamps")
+    monitor.complete_checks(CHECKS)
+    measure("boxes", len(device.boxes(start, "Memory Warning")), exact=1, source="THR-09")
 
 
 def reachable_defaults(memory: Memory, *levels: Level) -> dict[str, int]:

@@ -506,6 +506,21 @@ def test_recovery_is_tried_a_few_times_and_then_on_request(
     flat.measure(measure, "back again", modes.read(), read_then)
 
 
+@pytest.mark.requirement("TRN-05")
+@pytest.mark.parametrize("step", ["admission", "settle.down", "audio.start", "stt.start"])
+def test_failed_change_keeps_the_previous_mode(
+    device: Device, modes: Modes, measure: Measure, step: str
+) -> None:
+    modes.cycle()
+    before = device.mode()
+    device.fail(step=step)
+    modes.refused(VOICE)
+    device.fail(off=True)
+    now = modes.settled()
+    measure("mode", now.mode, exact=before.mode, source="TRN-05: the former mode")
+    measure("previous mode", now.previous, exact=before.previous, source="the change was undone")
+
+
 LONG_PAUSE_MS = 5_000
 """Leaves the harness time for a second request before the step that fails."""
 

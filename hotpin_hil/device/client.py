@@ -511,6 +511,10 @@ class Device(Console):
         )
         return parse_answer(Hold, reply, "heap.hold")
 
+    def resize(self, id: int, size: int) -> Hold:
+        """Change the size of a hold of one block with heap_caps_realloc; a hold that cannot grow is unchanged."""
+        return parse_answer(Hold, self.command("heap.resize", id=id, size=size), "heap.resize")
+
     def split(self, caps: Caps, block: int, count: int | None = None) -> Hold:
         """Allocate `count` blocks (None or 0: as many as fit) and free every second one."""
         budget = budgets.SLOW_REPLY_S

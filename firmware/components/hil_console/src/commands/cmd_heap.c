@@ -280,6 +280,20 @@ static esp_err_t heap_hold(const console_request_t *request, console_reply_t *re
     return add_hold(reply, id);
 }
 
+static esp_err_t heap_resize(const console_request_t *request, console_reply_t *reply)
+{
+    unsigned id = console_arg_u32(request, "id", 0);
+    esp_err_t err = heap_hold_resize(id, console_arg_u32(request, "size", 0));
+    if (err == ESP_ERR_NOT_FOUND) {
+        return console_fail(reply, err, "no hold of one block has id %u", id);
+    }
+    if (err != ESP_OK) {
+        return console_fail(reply, err, "no block of %s bytes; the hold is unchanged",
+                            console_arg(request, "size"));
+    }
+    return add_hold(reply, id);
+}
+
 static esp_err_t heap_split(const console_request_t *request, console_reply_t *reply)
 {
     unsigned id;
@@ -440,6 +454,7 @@ static const console_command_t COMMANDS[] = {
      "free, largest block, minimum; around=: before and after mem.stats, for up to 4 sets (A,B;C)"},
     {"heap.hold", "caps=CAPS [size=N] [leave=N] [block=N]", heap_hold,
      "take one block, or all but leave= bytes (in blocks of at most block= bytes)"},
+    {"heap.resize", "id=N size=N", heap_resize, "change the size of a hold of one block"},
     {"heap.release", "[id=N] [all=1]", heap_release, "free held memory"},
     {"heap.split", "caps=CAPS block=N [count=N]", heap_split,
      "take count= blocks (default: all), then free every second one"},

@@ -233,6 +233,21 @@ esp_err_t heap_hold_size(uint32_t caps, uint32_t size, unsigned *id)
     return ESP_OK;
 }
 
+esp_err_t heap_hold_resize(unsigned id, uint32_t size)
+{
+    hold_t *hold = hold_of(id);
+    if (hold == NULL || hold->info.blocks != 1) {
+        return ESP_ERR_NOT_FOUND;
+    }
+    held_block_t *block = heap_caps_realloc(hold->last, size < BLOCK_MIN ? BLOCK_MIN : size, hold->info.caps);
+    if (block == NULL) {
+        return ESP_ERR_NO_MEM;
+    }
+    hold->last = block;
+    hold->info.bytes = (uint32_t)heap_caps_get_allocated_size(block);
+    return ESP_OK;
+}
+
 esp_err_t heap_hold_add(uint32_t caps, uint32_t size, unsigned *id)
 {
     hold_t *hold = *id != 0 ? hold_of(*id) : new_hold(caps, id);

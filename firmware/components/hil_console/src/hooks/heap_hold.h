@@ -30,6 +30,10 @@ typedef struct {
 /** Allocates one block. ESP_ERR_NO_MEM: the allocation failed; ESP_ERR_INVALID_STATE: all ids are in use. */
 esp_err_t heap_hold_size(uint32_t caps, uint32_t size, unsigned *id);
 
+/** Changes the size of the only block of a hold. ESP_ERR_NO_MEM: the block is unchanged; ESP_ERR_NOT_FOUND:
+ * no hold of one block has this id. */
+esp_err_t heap_hold_resize(unsigned id, uint32_t size);
+
 /**
  * @brief Allocates blocks until heap_caps_get_free_size(caps) is as close above `leave` as the allocator
  * permits, and never below it.

@@ -15,6 +15,10 @@ HISTORY = "mem.history"
 """Command for the history in flash. A test that has written a history for the report stores the reply itself."""
 REGIONS = "heap.regions"
 """The reply to this command is stored if a test failed because of a memory shortage."""
+RESOURCES = "sys.resources"
+"""Of the first reply to this command in a test, the blocks of the heaps are stored."""
+COMMANDS = (*KEPT_REPLIES, HISTORY, REGIONS, RESOURCES)
+"""Commands whose replies the results may have."""
 
 _MODE_EVENT = "mode"
 _ENVELOPE = frozenset(("t", "b", "n", "event", "more", "part_of"))
@@ -45,6 +49,7 @@ class BoardNotes:
         self._mode: str | None = None
         self._boot: str | None = None
         self._t: int | None = None
+        self._has_resources = False
 
     @property
     def moment(self) -> Moment:
@@ -69,6 +74,9 @@ class BoardNotes:
         """Emit a note for the reply, if the report needs replies to this command."""
         if command in KEPT_REPLIES:
             self.keep_reply(command, data)
+        elif command == RESOURCES and not self._has_resources:
+            self._has_resources = True
+            self.keep_reply(command, {"heaps": data.get("heaps")})
 
     def keep_reply(self, command: str, data: Mapping[str, Any]) -> None:
         """Emit a note for a reply, whatever the command."""

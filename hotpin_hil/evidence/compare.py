@@ -227,7 +227,7 @@ class _Figures:
             place = f"{base.topic}: {base.place}"
             if (
                 band.of == VALUE
-                and not band.other_starts
+                and not band.other_nvs
                 and band.concerns(base.requirement, place, base.name, base.unit)
             ):
                 exceeds = band.exceeds(value, value + change, None)

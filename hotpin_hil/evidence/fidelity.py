@@ -15,13 +15,33 @@ from pathlib import Path
 from typing import Any
 
 from hotpin_hil.errors import UsageError
-from hotpin_hil.evidence.fidelity_reasons import ONLY, VALUE, VERDICT, Reason
-from hotpin_hil.evidence.lines import EVIDENCE, WITH_CONSOLE, EventNote, MeasurementLine, VerdictLine
+from hotpin_hil.evidence.board_notes import RESOURCES
+from hotpin_hil.evidence.fidelity_reasons import FREE_AT_MAIN, NVS_INDEX, ONLY, VALUE, VERDICT, Reason
+from hotpin_hil.evidence.lines import (
+    EVIDENCE,
+    WITH_CONSOLE,
+    EventNote,
+    MeasurementLine,
+    ReplyNote,
+    VerdictLine,
+)
 from hotpin_hil.evidence.model import Value, Verdict, with_unit
 from hotpin_hil.evidence.results import Results, read_results
 from hotpin_hil.evidence.run_folders import find_run
+from hotpin_hil.protocol.answers import HeapCensus
 
 SHOWN = (Verdict.PASS, Verdict.MARGINAL)
+
+NVS_BLOCK_BYTES = 128
+"""Size of a block of NVS's index, ESP-IDF's `HashListBlock`."""
+NVS_NAMESPACE_BYTES = 28
+"""Size of NVS's block for a namespace."""
+NVS_NAMESPACES = 2
+"""Namespaces that the firmware uses: its boot count and its history."""
+HEADER_BYTES = 4
+"""What the heap needs for a block besides its bytes, on the chip."""
+REST_OF_A_HOLE = 12
+"""Bytes that a block may be larger than requested, because the rest of its hole is too small for a block."""
 
 UNMATCHED = "no reason in fidelity.toml matches it"
 """Reason text for a difference without a row."""
@@ -98,6 +118,18 @@ class Run:
             if note.event == "boot" and isinstance(count, int):
                 counts.setdefault(note.test, count)
         return counts
+
+    @cached_property
+    def heaps_at_start(self) -> dict[str, tuple[int, int]]:
+        """Test -> number and bytes of the blocks of all heaps at its start."""
+        found: dict[str, tuple[int, int]] = {}
+        for note in self.results.of(ReplyNote):
+            if note.command == RESOURCES:
+                heaps = [HeapCensus(*row) for row in note.data["heaps"]]
+                found.setdefault(
+                    note.test, (sum(heap.blocks for heap in heaps), sum(heap.bytes for heap in heaps))
+                )
+        return found
 
     def describe(self) -> str:
         """Board, firmware and memory map of the run, on one line."""
@@ -280,21 +312,40 @@ class _Pair:
         for reason in self._reasons:
             if reason.of != VALUE or not self._concerns(reason, found):
                 continue
-            if reason.other_starts and self._has_equal_starts(found.test):
+            if reason.other_nvs and self._has_equal_nvs(found.test):
                 continue
-            exceeds = self._exceeds(reason, found.left, found.right)
+            exceeds = self._exceeds(reason, found.test, found.left, found.right)
             if not exceeds:
                 return replace(found, reason=reason, explained=True)
             refused.append(f"{reason.id}: {exceeds}")
         return replace(found, because="; ".join(refused) or UNMATCHED)
 
-    def _has_equal_starts(self, test: str) -> bool:
-        return self._left.boot_counts.get(test) == self._right.boot_counts.get(test)
+    def _has_equal_nvs(self, test: str) -> bool:
+        left, right = (
+            (run.boot_counts.get(test), run.heaps_at_start.get(test)) for run in (self._left, self._right)
+        )
+        return left == right
 
-    def _exceeds(self, reason: Reason, left: Value, right: Value) -> str:
+    def _exceeds(self, reason: Reason, test: str, left: Value, right: Value) -> str:
+        shift = {FREE_AT_MAIN: self._shift, NVS_INDEX: self._nvs_shift(test)}.get(reason.follows)
         if reason.boards and self._left.kind not in reason.boards:
-            return reason.exceeds(right, left, None if self._shift is None else -self._shift)
-        return reason.exceeds(left, right, self._shift)
+            return reason.exceeds(right, left, None if shift is None else -shift)
+        return reason.exceeds(left, right, shift)
+
+    def _nvs_shift(self, test: str) -> int | None:
+        """Free bytes that the right board has more at the test's start because its NVS has fewer blocks.
+
+        None if the heaps are unknown or differ by other blocks.
+        """
+        left, right = self._left.heaps_at_start.get(test), self._right.heaps_at_start.get(test)
+        if left is None or right is None:
+            return None
+        blocks, held = right[0] - left[0], right[1] - left[1]
+        is_nvs = any(
+            _is_near(held, (blocks - names) * NVS_BLOCK_BYTES + names * NVS_NAMESPACE_BYTES, blocks)
+            for names in range(-NVS_NAMESPACES, NVS_NAMESPACES + 1)
+        )
+        return -held - blocks * HEADER_BYTES if is_nvs else None
 
     def _of_verdicts(self, values: Sequence[RunDifference]) -> Iterator[RunDifference]:
         unexplained = {difference.test for difference in values if not difference.explained}
@@ -355,6 +406,10 @@ class _Pair:
     @staticmethod
     def _concerns(reason: Reason, found: RunDifference) -> bool:
         return reason.concerns(found.requirement, found.test, found.name, found.unit)
+
+
+def _is_near(held: int, expected: int, blocks: int) -> bool:
+    return abs(held - expected) <= REST_OF_A_HOLE * (abs(blocks) + 1)
 
 
 def _same(left: Any, right: Any) -> bool:

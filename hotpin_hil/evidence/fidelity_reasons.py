@@ -32,7 +32,7 @@ _KEYS = {
     "boards",
     "only_on",
     "other_map",
-    "other_starts",
+    "other_nvs",
     "every_run",
     "unit",
     "follows",
@@ -45,6 +45,11 @@ _KEYS = {
 
 FREE_AT_MAIN = "free_at_main"
 """Value of `follows`: the expected difference is the difference in free memory at the start of app_main."""
+NVS_INDEX = "nvs_index"
+"""Value of `follows`: the expected difference comes from NVS's blocks at the start of the test."""
+
+_FOLLOWED = {FREE_AT_MAIN: "the difference between the maps", NVS_INDEX: "the difference of the NVS blocks"}
+"""Words for the values of `follows`."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +66,9 @@ class Reason:
     """For `only`: the kinds of board that have the measurement."""
     other_map: bool = False
     """Whether the two runs must have different memory maps."""
-    other_starts: bool = False
-    """Whether the number of NVS entries must differ between the runs: each start since NVS was erased adds one."""
+    other_nvs: bool = False
+    """Whether the boards must have had another NVS at the test's start: other starts since it was erased, or other
+    blocks in the heaps."""
     every_run: bool = False
     """Whether two runs on the same kind of board may differ for this reason as well."""
     requirement: tuple[str, ...] = ()
@@ -141,11 +147,12 @@ class Reason:
         """The bound as text, for the table."""
         parts = []
         if self.multiple_of:
+            around = f"{_FOLLOWED[self.follows]} and " if self.follows else ""
             parts.append(
-                f"1 to {self.max_multiple} times {self.multiple_of}, each within {self.max_difference:g}"
+                f"{around}1 to {self.max_multiple} times {self.multiple_of}, each within {self.max_difference:g}"
             )
         elif self.max_difference is not None:
-            by = "the difference between the maps" if self.follows else f"{self.differ_by:+g}"
+            by = _FOLLOWED.get(self.follows, f"{self.differ_by:+g}")
             is_shifted = self.follows or self.differ_by
             parts.append(
                 f"{by}, within {self.max_difference:g}"
@@ -218,7 +225,7 @@ def _reason(table: Mapping[str, Any], where: str) -> Reason:
     for key in ("id", "class", "text"):
         if key not in table:
             raise UsageError(f"{where}: {key} is missing")
-    for key in ("other_map", "other_starts", "every_run"):
+    for key in ("other_map", "other_nvs", "every_run"):
         if not isinstance(table.get(key, False), bool):
             raise UsageError(f"{where}: {key} must be true or false, not {table[key]!r}")
     reason = Reason(
@@ -229,7 +236,7 @@ def _reason(table: Mapping[str, Any], where: str) -> Reason:
         boards=texts("boards"),
         only_on=texts("only_on"),
         other_map=table.get("other_map", False),
-        other_starts=table.get("other_starts", False),
+        other_nvs=table.get("other_nvs", False),
         every_run=table.get("every_run", False),
         requirement=texts("requirement"),
         test=texts("test"),
@@ -270,8 +277,8 @@ def _check(reason: Reason, where: str) -> None:
         raise UsageError(f'{where}: only_on requires of = "{ONLY}"')
     if (reason.of == VERDICT) != bool(reason.because):
         raise UsageError(f'{where}: because requires of = "{VERDICT}"')
-    if reason.follows not in ("", FREE_AT_MAIN):
-        raise UsageError(f"{where}: follows {reason.follows!r} is not {FREE_AT_MAIN}")
+    if reason.follows not in ("", *_FOLLOWED):
+        raise UsageError(f"{where}: follows {reason.follows!r} is not one of {', '.join(_FOLLOWED)}")
     if not isinstance(reason.differ_by, (int, float)) or isinstance(reason.differ_by, bool):
         raise UsageError(f"{where}: differ_by must be a number, not {reason.differ_by!r}")
     if (reason.follows or reason.differ_by) and reason.max_difference is None:

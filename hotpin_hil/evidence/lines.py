@@ -455,14 +455,14 @@ class ReplyNote(_MomentLine):
     """A reply that the report needs, with the fields of PROTOCOL.md §3.
 
     A ledger describes the newest transition. Thresholds apply from this moment. Regions accompany a heap
-    note.
+    note. Of the resources, only the heaps at the start of a test are kept.
     """
 
     kind, about = NOTE, "reply"
 
     mode: str | None
     command: str
-    """"mode.ledger", "mem.thresholds", "mem.history" or "heap.regions"."""
+    """"mode.ledger", "mem.thresholds", "mem.history", "heap.regions" or "sys.resources"."""
     data: Mapping[str, Any]
     """The reply's fields as the firmware sent them, unchecked."""
 

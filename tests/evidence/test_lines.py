@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hotpin_hil.evidence.board_notes import COMMANDS
 from hotpin_hil.evidence.lines import (
     LINE_CLASSES,
     LOG,
@@ -163,6 +164,16 @@ def test_schema_describes_no_line_without_a_class() -> None:
         (LOG, ""),
     }
     assert {(line.kind, line.about) for line in LINE_CLASSES} == kinds | abouts
+
+
+def test_schema_names_the_commands_whose_replies_are_stored() -> None:
+    (schema,) = (
+        option
+        for line in LINE_SCHEMA["$defs"].values()
+        for option in line.get("oneOf", [])
+        if option["properties"].get("about") == {"const": "reply"}
+    )
+    assert set(schema["properties"]["command"]["enum"]) == set(COMMANDS)
 
 
 @pytest.mark.parametrize("line", EXAMPLES, ids=name_of)

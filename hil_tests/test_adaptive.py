@@ -113,7 +113,8 @@ def test_learned_thresholds_of_another_firmware_are_dropped(
                 device.flip_rtc(store + at + distance)
         device.reboot()
         kept = device.adapt().states
-        measure(f"states after a change of {place}", str(list(kept)), exact=str(expected), source=SOURCE)
+        is_expected = list(kept) == expected
+        measure(f"states after a change of {place}", is_expected, exact=True, source=f"{SOURCE}: {kept}")
 
 
 @pytest.mark.requirement("FUT-06")

@@ -20,7 +20,7 @@ SOURCE = "the resources that it takes, and no others"
 
 Take = Callable[[Device], object]
 
-MODE = {"mode", "heaps", "queues", "camera", "audio", "stt"}
+MODE = {"mode", "heaps", "pool_blocks", "queues", "camera", "audio", "stt"}
 DRIVERS = {"camera_power_down", "i2s_channels", "i2s_running"}
 """Resources that QEMU builds do not have, because they simulate the camera and the sound."""
 
@@ -34,6 +34,11 @@ TAKEN: dict[str, tuple[Take, set[str]]] = {
     "pauses": (lambda device: device.settle(down=1, up=2), {"settle_down_ms", "settle_up_ms"}),
     "a failing allocation": (lambda device: device.fail("EXEC", nth=1), {"armed"}),
     "a failing step": (lambda device: device.fail(step="audio.start"), {"armed"}),
+    "a crash": (lambda device: device.command("sys.panic", kind="abort", step="audio.start"), {"armed"}),
+    "a pool": (
+        lambda device: (device.pools(create="test", block=100, count=3, caps="DMA"), device.pools(take=2)),
+        {"heaps", "pool_blocks"},
+    ),
     "a failing call": (lambda device: device.fail_call("xQueueCreateMutex"), {"armed"}),
     "tasks that log": (lambda device: device.log_load(2), {"tasks", "heaps"}),
 }

@@ -388,6 +388,25 @@ def test_planted_leak_of_16_bytes_per_cycle_is_found_and_its_size_estimated(
 
 
 @pytest.mark.requirement("DIAG-03")
+def test_planted_leak_adds_to_no_other_hold(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
+) -> None:
+    """The blocks leaked so far are released, and another hold gets their id."""
+    monitor.start()
+    device.leak(PSRAM.caps, bytes=PLANTED, every="sample")
+    monitor.samples(2)
+    device.release()
+    before = device.resources().holds
+    other = heaps.hold(PSRAM, KB)
+    monitor.samples(3)
+    leak = device.leak(off=True)
+    holds = device.resources().holds - before
+    measure("blocks leaked", leak["leaked"], min=4, source="one at each sample")
+    measure("holds", holds, exact=2, source="the other one, and a new one of the leak")
+    measure("bytes of the other hold", device.release(other), "B", low=KB, high=KB + 12, source="one block")
+
+
+@pytest.mark.requirement("DIAG-03")
 def test_clean_run_raises_no_false_alarm(
     device: Device, modes: Modes, measure: Measure, series: Series
 ) -> None:

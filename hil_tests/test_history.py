@@ -168,6 +168,7 @@ def test_each_critical_level_writes_a_row(
     history: Device, heaps: Heaps, monitor: Monitor, measure: Measure, level: str
 ) -> None:
     """The thresholds are set so that the present memory has reached only this level."""
+    heaps.split(PSRAM, block=64 * KB)
     reached, beyond = (1, 100) if level == "fragmentation" else (heaps.free(TOTAL_CAPS) + KB, 0)
     history.thresholds(**only())
     monitor.start(INTERVAL_MS)
@@ -181,6 +182,29 @@ def test_each_critical_level_writes_a_row(
         expected = ["critical"] if severity == "critical" else []
         measure(f"rows after the {severity} level", str(rows), exact=str(expected), source="docs: FUT-01")
         history.thresholds(**only())
+
+
+def test_failed_write_is_reported_and_hinders_no_later_one(history: Device, measure: Measure) -> None:
+    """Without samples: the history is paused. Erasing also removes a row that could not be written."""
+    full = "ESP_ERR_NVS_NOT_ENOUGH_SPACE"
+    for written_before in range(2):
+        calls = 1 + written_before  # with rows in flash, the first failure starts a new history
+        history.fail_call("nvs_commit", count=calls)
+        with pytest.raises(DeviceError) as refused:
+            history.flash_history(last=0, write=1)
+        measure(f"write after {written_before} rows", refused.value.err, exact=full, source="NVS's own error")
+        history.fail_call(off=True)
+        history.flash_history(last=0, write=1)
+        numbers = [row.sequence for row in history.flash_history().rows]
+        measure("rows of the next write", str(numbers), exact="[1]", source="memory_history.h")
+    history.fail_call("nvs_commit", count=2)
+    with pytest.raises(DeviceError):
+        history.flash_history(last=0, write=1)
+    history.fail_call(off=True)
+    history.flash_history(last=0, erase=True)
+    history.flash_history(last=0, write=1)
+    numbers = [row.sequence for row in history.flash_history().rows]
+    measure("rows after erasing and one write", str(numbers), exact="[1]", source="all rows were removed")
 
 
 def test_critical_rows_are_limited(history: Device, heaps: Heaps, monitor: Monitor, measure: Measure) -> None:

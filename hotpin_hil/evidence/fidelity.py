@@ -16,7 +16,16 @@ from typing import Any
 
 from hotpin_hil.errors import UsageError
 from hotpin_hil.evidence.board_notes import RESOURCES
-from hotpin_hil.evidence.fidelity_reasons import FREE_AT_MAIN, NVS_INDEX, ONLY, VALUE, VERDICT, Reason
+from hotpin_hil.evidence.fidelity_reasons import (
+    BLOCKS_AT_START,
+    FREE_AT_MAIN,
+    FREE_AT_START,
+    HELD_AT_START,
+    ONLY,
+    VALUE,
+    VERDICT,
+    Reason,
+)
 from hotpin_hil.evidence.lines import (
     EVIDENCE,
     WITH_CONSOLE,
@@ -38,6 +47,10 @@ NVS_NAMESPACE_BYTES = 28
 """Size of NVS's block for a namespace."""
 NVS_NAMESPACES = 2
 """Namespaces that the firmware uses: its boot count and its history."""
+DRIVER_BLOCKS, DRIVER_BYTES = 4, 364
+"""Blocks of the camera's driver that QEMU builds, which simulate the camera, do not have: GPIO's interrupt service (320
+bytes: 40 pins) and its interrupt (12, 16 and 16)."""
+QEMU = "qemu"
 HEADER_BYTES = 4
 """What the heap needs for a block besides its bytes, on the chip."""
 REST_OF_A_HOLE = 12
@@ -327,25 +340,29 @@ class _Pair:
         return left == right
 
     def _exceeds(self, reason: Reason, test: str, left: Value, right: Value) -> str:
-        shift = {FREE_AT_MAIN: self._shift, NVS_INDEX: self._nvs_shift(test)}.get(reason.follows)
+        shift = self._shift if reason.follows == FREE_AT_MAIN else self._at_start(test).get(reason.follows)
         if reason.boards and self._left.kind not in reason.boards:
             return reason.exceeds(right, left, None if shift is None else -shift)
         return reason.exceeds(left, right, shift)
 
-    def _nvs_shift(self, test: str) -> int | None:
-        """Free bytes that the right board has more at the test's start because its NVS has fewer blocks.
+    def _at_start(self, test: str) -> dict[str, int]:
+        """What the right board has more at the test's start, by value of `follows`.
 
-        None if the heaps are unknown or differ by other blocks.
+        Empty if the heaps are unknown, or differ by blocks other than those of NVS and of a simulated driver.
         """
         left, right = self._left.heaps_at_start.get(test), self._right.heaps_at_start.get(test)
-        if left is None or right is None:
-            return None
+        if left is None or right is None or self._shift is None:
+            return {}
         blocks, held = right[0] - left[0], right[1] - left[1]
-        is_nvs = any(
-            _is_near(held, (blocks - names) * NVS_BLOCK_BYTES + names * NVS_NAMESPACE_BYTES, blocks)
+        simulated = (self._right.kind == QEMU) - (self._left.kind == QEMU)
+        of_nvs, held_by_nvs = blocks + simulated * DRIVER_BLOCKS, held + simulated * DRIVER_BYTES
+        if not any(
+            _is_near(held_by_nvs, (of_nvs - names) * NVS_BLOCK_BYTES + names * NVS_NAMESPACE_BYTES, blocks)
             for names in range(-NVS_NAMESPACES, NVS_NAMESPACES + 1)
-        )
-        return -held - blocks * HEADER_BYTES if is_nvs else None
+        ):
+            return {}
+        free = self._shift - held - blocks * HEADER_BYTES
+        return {FREE_AT_START: free, HELD_AT_START: held, BLOCKS_AT_START: blocks}
 
     def _of_verdicts(self, values: Sequence[RunDifference]) -> Iterator[RunDifference]:
         unexplained = {difference.test for difference in values if not difference.explained}

@@ -45,10 +45,16 @@ _KEYS = {
 
 FREE_AT_MAIN = "free_at_main"
 """Value of `follows`: the expected difference is the difference in free memory at the start of app_main."""
-NVS_INDEX = "nvs_index"
-"""Value of `follows`: the expected difference comes from NVS's blocks at the start of the test."""
+FREE_AT_START, HELD_AT_START, BLOCKS_AT_START = "free_at_start", "held_at_start", "blocks_at_start"
+"""Values of `follows`: the expected difference is the difference in free memory, in bytes in use or in blocks in use at
+the start of the test."""
 
-_FOLLOWED = {FREE_AT_MAIN: "the difference between the maps", NVS_INDEX: "the difference of the NVS blocks"}
+_FOLLOWED = {
+    FREE_AT_MAIN: "the difference between the maps",
+    FREE_AT_START: "the difference at the test's start",
+    HELD_AT_START: "the difference at the test's start",
+    BLOCKS_AT_START: "the difference at the test's start",
+}
 """Words for the values of `follows`."""
 
 

@@ -137,6 +137,8 @@ class Resources:
     busy: bool
     """A mode change is in progress."""
     heaps: tuple[HeapCensus, ...]
+    pool_blocks: int
+    """Blocks that all memory pools have given out; the heap counts a pool as one block."""
     tasks: int
     queues: int
     """Queues, semaphores and mutexes."""
@@ -172,7 +174,7 @@ class Resources:
     held: int
     """Bytes that these holds keep."""
     armed: int
-    """Number of armed failures that wait for their allocation, step or call."""
+    """Number of armed failures and crashes that wait for their allocation, step or call."""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ REPLY: dict[str, Any] = {
     "mode": "camera",
     "busy": False,
     "heaps": [[DRAM, 3, 300, 7], [D_IRAM, 2, 200, 0xFFFF_FFFF], [PSRAM, 1, 65536, 11]],
+    "pool_blocks": 1,
     "tasks": 8,
     "queues": 10,
     "watched": 1,

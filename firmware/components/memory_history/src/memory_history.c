@@ -186,6 +186,12 @@ static esp_err_t write_group(void)
     return err;
 }
 
+static void drop_pending(void)
+{
+    s_history.tries = 0;
+    atomic_store(&s_history.row, NONE);
+}
+
 static void write_pending(void)
 {
     esp_err_t err = write_group();
@@ -195,14 +201,14 @@ static void write_pending(void)
         err = write_group();
     }
     atomic_store(&s_history.error, err);
-    if (err != ESP_OK && ++s_history.tries < TRIES_MAX) {
+    bool waits = s_history.pending.reason == MEMORY_HISTORY_REQUESTED; /* the caller gets the error */
+    if (err != ESP_OK && !waits && ++s_history.tries < TRIES_MAX) {
         return; /* the next sample tries again */
     }
     if (err != ESP_OK) {
         ESP_LOGW(TAG, "cannot write a row: %s", esp_err_to_name(err));
     }
-    s_history.tries = 0;
-    atomic_store(&s_history.row, NONE);
+    drop_pending();
 }
 
 static void history_task(void *arg)
@@ -212,6 +218,9 @@ static void history_task(void *arg)
         ulTaskNotifyTake(pdTRUE, portMAX_DELAY);
         if (atomic_load(&s_history.erase)) {
             atomic_store(&s_history.error, erase_rows());
+            if (atomic_load(&s_history.row) == READY) {
+                drop_pending(); /* a row that could not be written yet is erased too */
+            }
             atomic_store(&s_history.erase, false);
         }
         if (atomic_load(&s_history.row) == READY) {
@@ -357,6 +366,7 @@ esp_err_t memory_history_write(void)
         if (ticks >= pdMS_TO_TICKS(WAIT_MS)) {
             return ESP_ERR_TIMEOUT;
         }
+        xTaskNotifyGive(s_history.task); /* without samples nobody else makes it retry an earlier row */
         vTaskDelay(1);
     }
     history_window_take(&window, stats.timestamp_ms, 0, MEMORY_HISTORY_REQUESTED, &counts,

@@ -243,7 +243,7 @@ static esp_err_t lock_drivers(void)
         left_ms -= slice_ms;
         err = left_ms > 0 ? ESP_OK : ESP_ERR_TIMEOUT;
     }
-    ESP_LOGE(TAG, "Still in %s mode: its drivers are in use (%s)", state_manager_name(present_state()),
+    ESP_LOGE(TAG, "Still in %s mode: no lock on its drivers (%s)", state_manager_name(present_state()),
              esp_err_to_name(err));
     return fail_at(STEP_LOCK, err);
 }

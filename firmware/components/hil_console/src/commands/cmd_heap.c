@@ -319,6 +319,16 @@ static esp_err_t heap_split(const console_request_t *request, console_reply_t *r
     return add_hold(reply, id);
 }
 
+static struct {
+    bool on;
+    unsigned id; /* hold with the leaked blocks; 0: none yet, or it was released */
+    uint32_t caps;
+    uint32_t bytes;
+    uint32_t (*count)(void); /* number of leak points so far */
+    uint32_t upto;           /* leak points up to this number have leaked */
+    uint32_t leaked;
+} s_leak;
+
 static esp_err_t heap_release(const console_request_t *request, console_reply_t *reply)
 {
     const char *id = console_arg(request, "id");
@@ -341,6 +351,10 @@ static esp_err_t heap_release(const console_request_t *request, console_reply_t 
         blocks = info.blocks;
     } else {
         return console_fail(reply, ESP_ERR_NOT_FOUND, "no hold has id %s", id);
+    }
+    heap_hold_info_t leaked;
+    if (!heap_hold_info(s_leak.id, &leaked)) {
+        s_leak.id = 0; /* another hold may get this id */
     }
     console_u32(reply, "released", bytes);
     console_u32(reply, "blocks", blocks);
@@ -382,16 +396,6 @@ static esp_err_t heap_fail(const console_request_t *request, console_reply_t *re
     console_u32(reply, "steps_failed", steps.failed);
     return ESP_OK;
 }
-
-static struct {
-    bool on;
-    unsigned id;
-    uint32_t caps;
-    uint32_t bytes;
-    uint32_t (*count)(void); /* number of leak points so far */
-    uint32_t upto;           /* leak points up to this number have leaked */
-    uint32_t leaked;
-} s_leak;
 
 static uint32_t monitor_samples(void)
 {

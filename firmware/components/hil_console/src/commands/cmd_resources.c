@@ -17,6 +17,8 @@
 #include "heap_hold.h"
 #include "idf_calls.h"
 #include "memory_manager.h"
+#include "memory_pool.h"
+#include "sdkconfig.h"
 #include "state_manager.h"
 #include "step_hook.h"
 #include "stt_pipeline.h"
@@ -51,6 +53,18 @@ static void add_heaps(console_reply_t *reply)
         telemetry_array_end(record);
     }
     console_container_end(reply);
+}
+
+static uint32_t pool_blocks(void)
+{
+    uint32_t blocks = 0;
+    for (size_t i = 0; i < CONFIG_HOTPIN_MEM_POOLS_MAX; i++) {
+        memory_pool_stats_t stats;
+        if (memory_pool_get_stats(memory_pool_at(i), &stats) == ESP_OK) {
+            blocks += stats.used + stats.heap_used;
+        }
+    }
+    return blocks;
 }
 
 static void add_drivers(console_reply_t *reply)
@@ -100,8 +114,9 @@ static void add_own(console_reply_t *reply)
     heap_hold_total(&holds, &bytes);
     console_u32(reply, "holds", holds);
     console_u32(reply, "held", bytes);
+    step_hook_state_t steps = step_hook_get_state();
     console_u32(reply, "armed",
-                heap_fail_get_state().armed + step_hook_get_state().armed +
+                heap_fail_get_state().armed + steps.armed + steps.crash_armed +
                     (idf_calls_get_state().call != NULL) + boot_fail_armed());
 }
 
@@ -113,6 +128,7 @@ static esp_err_t sys_resources(const console_request_t *request, console_reply_t
     telemetry_str(console_room(reply, MEMBER_SIZE), "mode", state_manager_name(state.state));
     add_bool(reply, "busy", state.busy);
     add_heaps(reply);
+    console_u32(reply, "pool_blocks", pool_blocks());
     console_u32(reply, "tasks", (uint32_t)uxTaskGetNumberOfTasks());
     for (int what = 0; what < IDF_HELD_; what++) {
         add_i32(reply, idf_calls_held_name(what), idf_calls_held(what));

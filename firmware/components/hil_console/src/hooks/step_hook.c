@@ -125,6 +125,7 @@ step_hook_state_t step_hook_get_state(void)
     for (int i = 0; i < STEP_HOOK_MAX; i++) {
         state.armed += s_fail[i].left > 0;
     }
+    state.crash_armed = s_crash.left > 0;
     state.failed = s_failed;
     taskEXIT_CRITICAL(&s_lock);
     return state;

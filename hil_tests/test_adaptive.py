@@ -79,6 +79,19 @@ def test_more_memory_than_usual_is_warned_of_though_the_default_thresholds_hold(
 
 
 @pytest.mark.requirement("FUT-06")
+def test_nothing_is_learned_while_it_is_switched_off(
+    device: Device, monitor: Monitor, measure: Measure
+) -> None:
+    start_learning(device, monitor)
+    monitor.samples(4)
+    before = device.adapt(on=False).states
+    monitor.samples(4)
+    windows = [sum(row.windows for row in rows) for rows in (before, device.adapt().states)]
+    measure("windows learned before", windows[0], min=1, source="it was switched on")
+    measure("windows learned meanwhile", windows[1] - windows[0], exact=0, source=SOURCE)
+
+
+@pytest.mark.requirement("FUT-06")
 def test_learned_thresholds_are_kept_over_a_reset(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:

@@ -259,6 +259,7 @@ def test_check_is_true_exactly_when_the_block_fits(
             f"check({what}: {size} B)", reported, exact=had, source="heap_caps_malloc of that size, just then"
         )
         assert had == fits_one(regions, size), "the harness's heap rules disagree with the board's allocator"
+    measure("check(0 B)", device.check(**{memory.name: 0}), exact=False, source="malloc(0) is NULL")
     assert heaps.can_hold(memory, largest)
     assert not heaps.can_hold(memory, largest + 1)
     if layout == "fragmented":
@@ -293,6 +294,31 @@ def test_placement_of_several_blocks_is_the_allocators(
             f"place({what}): blocks placed", answer.placed, exact=held, source="heap_caps_malloc, just then"
         )
         measure(f"place({what}): placeable", answer.placeable, exact=held == len(sizes), source="the same")
+
+
+HOLES = 30
+"""More free blocks than memory_manager_place() has room for, which is 24."""
+
+
+@pytest.mark.requirement("API-08")
+@pytest.mark.parametrize("memory", [INTERNAL, PSRAM], ids=lambda memory: memory.name)
+def test_placement_is_the_allocators_although_memory_has_many_holes(
+    device: Device, heaps: Heaps, measure: Measure, memory: Memory
+) -> None:
+    """Small holes come first; the large blocks behind them must not be left out."""
+    heaps.split(memory, block=KB, count=2 * HOLES)
+    large = max(heap.largest for heap in heaps.regions(memory)) // 5
+    released = []
+    for _ in range(2):
+        released.append(heaps.hold(memory, large))
+        heaps.hold(memory, SMALL)  # keeps the large blocks apart
+    for identifier in released:
+        heaps.release(identifier)
+    for count in range(1, 5):
+        sizes = [large] * count
+        answer = device.place(memory.caps, sizes)
+        held = hold_in_order(heaps, memory, sizes)
+        measure(f"place({count} large blocks): placed", answer.placed, exact=held, source="heap_caps_malloc")
 
 
 def hold_in_order(heaps: Heaps, memory: Memory, sizes: Sequence[int]) -> int:

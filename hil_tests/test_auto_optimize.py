@@ -283,6 +283,7 @@ def test_nothing_happens_while_a_stream_is_open_or_sound_is_read(
     fragment_for_good(device, heaps)
     monitor.start(INTERVAL_MS)
     modes.play(tone(1_600))
+    cycles = device.mode().cycles
     monitor.complete_checks(UNREAD_SAMPLES)
     start = device.mark()
     device.auto_optimize(True)
@@ -298,7 +299,9 @@ def test_nothing_happens_while_a_stream_is_open_or_sound_is_read(
     (change,) = modes.changes(start)
     measure("restart", f"{change.data['from']} to {change.data['to']}", exact="voice to voice", source=SOURCE)
     measure("error", found["err"], exact="ESP_OK", source=SOURCE)
-    measure("mode after the restart", modes.settled().mode, exact=VOICE, source="the mode before it")
+    now = modes.settled()
+    measure("mode after the restart", now.mode, exact=VOICE, source="the mode before it")
+    measure("cycles counted", now.cycles - cycles, exact=0, source="no return to camera mode")
     measure("samples after the restart", modes.record(0.1), min=1_600, source="0.1 s of sound")
 
 

@@ -81,6 +81,27 @@ def test_each_allocation_of_the_start_fails(dut: Any, device: Device, measure: M
     measure("allocations that were made to fail", sweep.cases, min=10, source="allocations of the start")
 
 
+@pytest.mark.requirement("BOOT-02")
+def test_start_that_cannot_be_counted_has_no_number(device: Device, measure: Measure) -> None:
+    """Two starts must not have the same number. The next start is counted again."""
+    before = device.info().boot_count
+    device.fail_call("nvs_set_u32", boot=True)
+    measure("boot count", device.reboot().boot_count, exact=0, source="telemetry.h: unknown")
+    measure(
+        "boot count of the next start", device.reboot().boot_count, exact=before + 1, source="stored: before"
+    )
+
+
+@pytest.mark.requirement("BOOT-02")
+@pytest.mark.leaves("NVS keeps an index of its entries on the heap", "heaps")
+def test_start_with_unusable_nvs_is_the_first_one(device: Device, measure: Measure) -> None:
+    """The firmware erases the partition and uses it in the same start: it counts, and the history can be written."""
+    device.fail_call("nvs_flash_init", boot=True)
+    measure("boot count", device.reboot().boot_count, exact=1, source="the first start since erasing")
+    history = device.flash_history(last=0, write=1)
+    measure("newest row", history.newest, exact=1, source="a new history")
+
+
 @pytest.mark.needs("camera")
 @pytest.mark.requirement("ROB-02")
 def test_each_call_of_esp_idf_in_the_start_fails(dut: Any, device: Device, measure: Measure) -> None:

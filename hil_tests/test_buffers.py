@@ -214,6 +214,21 @@ def test_recording_keeps_what_fits_and_counts_the_rest(
 
 
 @pytest.mark.requirement("ROB-01")
+def test_each_record_of_a_reply_is_repeated(device: Device, measure: Measure) -> None:
+    """A reply of several records is stored as a whole."""
+    request = encode_request(60_500, "sys.resources", {})
+    records = []
+    for _ in range(2):
+        start = device.mark()
+        device.channel.send(request)
+        device.barrier()
+        found = [*device.channel.records(start), *device.channel.repeated(start)]
+        records.append([record.raw for record in found if record.id == 60_500])
+    measure("records of the reply", len(records[0]), min=2, source="sys.resources")
+    measure("the same records again", records[1] == records[0], exact=True, source="PROTOCOL.md §3")
+
+
+@pytest.mark.requirement("ROB-01")
 def test_the_newest_replies_are_repeated(device: Device, measure: Measure) -> None:
     """A repeated request gets the stored reply, byte by byte. It is executed again if the reply is no longer stored, or
     if the text differs under the same id."""

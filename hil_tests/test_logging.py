@@ -155,6 +155,25 @@ def first_box(device: Device, context: str, since: Cursor) -> Box | None:
         return None
 
 
+@pytest.mark.requirement("LOG-01")
+@pytest.mark.leaves("the line editor keeps the typed lines, and ESP-IDF a tag's level", "heaps")
+def test_hidden_boxes_stay_hidden_and_later_ones_are_written(
+    device: Device, monitor: Monitor, measure: Measure
+) -> None:
+    """A person hides the boxes, twice; a request ends that. Monitoring continues and can be stopped."""
+    monitor.start()
+    start = device.mark()
+    for line in (b"log.quiet what=boxes", b"log.quiet what=boxes", b"mem.log context=Hidden"):
+        device.channel.send(line + b"\n")
+    sample_of(device, "Hidden", start)
+    monitor.samples(2)  # without a request
+    device.log("Shown")
+    measure("box after the silence", device.wait_box("Shown", since=start).context, exact="Shown")
+    monitor.complete_checks(2)
+    measure("hidden boxes", len(device.boxes(start, "Hidden")), exact=0, source="log.quiet")
+    measure("monitoring can be stopped", device.monitor(stop=True).running, exact=False, source="API-05")
+
+
 # --- The moment ---------------------------------------------------------------------------------------------
 
 

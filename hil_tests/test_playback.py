@@ -20,6 +20,7 @@ from fixtures.audio import (
     tone,
 )
 from fixtures.measure import Measure
+from fixtures.memory import DEFAULT_THRESHOLDS, INTERNAL, KB, PSRAM, Heaps, Monitor
 from fixtures.modes import CAMERA, VOICE, WRITE_BYTES, Modes, Reading
 from fixtures.pace import HostPace
 from fixtures.poll import poll
@@ -149,6 +150,24 @@ def accepts(device: Device, piece: bytes) -> bool:
             raise
         return False
     return True
+
+
+@pytest.mark.requirement("TTS-05")
+def test_played_stream_stays_open_when_memory_becomes_critical(
+    device: Device, voice: Modes, heaps: Heaps, monitor: Monitor, measure: Measure
+) -> None:
+    """Its owner may still ask for the result. Reclaimers close it only before a refusal."""
+    end = voice.play(tone(500))
+    monitor.start()
+    for memory in (PSRAM, INTERNAL):
+        start = device.mark()
+        critical = DEFAULT_THRESHOLDS[f"{memory.thresholds}_critical"]
+        held = heaps.leave(memory, memory.reachable(critical - KB))
+        monitor.warning(start, f"{memory.warning}_CRITICAL")
+        monitor.complete_checks(2)
+        measure(f"{memory.name} critical: stream", device.resources().stream, exact="ended", source="TTS-05")
+        heaps.release(held)
+    measure("frames played", end.data["samples"], "frames", exact=500, source="frames in the stream")
 
 
 @pytest.mark.requirement("TTS-05")

@@ -263,6 +263,20 @@ def test_reclaimers_never_run_within_a_reclaimer(
 
 
 @pytest.mark.requirement("FUT-08")
+def test_reclaimers_of_equal_cost_run_in_the_order_of_their_registration(
+    device: Device, monitor: Monitor, measure: Measure
+) -> None:
+    monitor.stop()
+    names = ["third", "first", "second"]
+    for name in names:
+        device.reclaimers(PSRAM.caps, add=name, size=SMALL, cost=7)
+    start = device.mark()
+    device.reclaimers(PSRAM.caps, request=8 * KB * KB)
+    ran = [name for name, _ in used(device, start) if name in names]
+    measure("order", str(ran), exact=str(names), source="memory_reclaim.h")
+
+
+@pytest.mark.requirement("FUT-08")
 @pytest.mark.parametrize(
     ("wanted", "runs"),
     [

@@ -391,6 +391,23 @@ def test_warning_logs_the_statistics(
 
 
 @pytest.mark.requirement("THR-09")
+def test_warning_of_a_check_by_the_application_is_logged_without_monitoring(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
+) -> None:
+    """memory_manager_check_thresholds() finds it; no periodic sample follows."""
+    threshold = INTERNAL.reachable(DEFAULT_THRESHOLDS["internal_ram_warning"])
+    device.thresholds(**only(internal_ram_warning=threshold))
+    monitor.stop()
+    heaps.leave(INTERNAL, threshold - SMALLEST_STEP)
+    start = device.mark()
+    device.bench("threshold", 1)
+    warning = monitor.warning(start)
+    box = device.wait_box("Memory Warning", since=start)
+    value = warning.data["value"]
+    measure("internal free in the box", box.stats.internal_free, "B", exact=value, source="mem.warning")
+
+
+@pytest.mark.requirement("THR-09")
 @pytest.mark.parametrize("entered", [INTERNAL, PSRAM], ids=lambda memory: memory.name)
 def test_warning_logs_the_statistics_although_another_level_ends(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, entered: Memory

@@ -511,12 +511,28 @@ def test_recovery_is_tried_a_few_times_and_then_on_request(
 def test_failed_change_keeps_the_previous_mode(
     device: Device, modes: Modes, measure: Measure, step: str
 ) -> None:
+    start = device.mark()
     modes.cycle()
     before = device.mode()
     device.fail(step=step)
     modes.refused(VOICE)
     device.fail(off=True)
     now = modes.settled()
+    *good, failed = modes.changes(start)
+    named = [(change.data.get("step"), change.data.get("block")) for change in (*good, failed)]
+    expected = [(None, None), (None, None), (step, None)]
+    measure("step and block of the changes", str(named), exact=str(expected), source="PROTOCOL.md §3")
+    refused = [entry for entry in device.ledger() if entry.step == step and not entry.undo]
+    for entry in refused:  # the admission has none
+        measure(
+            "memory gained in the refused step",
+            entry.internal_after - entry.internal_before,
+            "B",
+            low=0,
+            high=8_552,
+            source="at most a deleted task's stack, which the idle task frees",
+        )
+    measure("steps refused", len(refused), exact=int(step != "admission"), source="mode.ledger")
     measure("mode", now.mode, exact=before.mode, source="TRN-05: the former mode")
     measure("previous mode", now.previous, exact=before.previous, source="the change was undone")
 
@@ -689,6 +705,36 @@ SHORTAGES = {
 }
 
 
+NARROW = 64
+"""Bytes between the largest memory that is refused and the smallest that is enough, when the search ends."""
+
+
+@pytest.mark.requirement("TRN-08")
+@pytest.mark.parametrize("to", [VOICE, CAMERA])
+def test_nothing_that_the_admission_lets_through_lacks_memory(
+    device: Device, modes: Modes, heaps: Heaps, measure: Measure, to: str
+) -> None:
+    """Searches the smallest DMA memory with which the mode starts. Less is refused by the admission, not by a later
+    step."""
+    modes.warm_up()
+    origin = modes.to(other(to)).mode
+    too_little, enough = 8 * KB, heaps.free(DMA.caps)
+    steps = set()
+    while enough - too_little > NARROW:
+        middle = DMA.reachable((too_little + enough) // 2)
+        held = heaps.leave(DMA, middle)
+        try:
+            device.set_mode(to)
+            enough = middle
+        except DeviceError as error:
+            steps.add(str(error.reply.get("value")))
+            too_little = middle
+        heaps.release(held)
+        if modes.settled().mode != origin:
+            modes.to(origin)
+    measure("steps that refused", str(sorted(steps)), exact="['admission']", source="TRN-08: before any step")
+
+
 @pytest.mark.requirement("TRN-08")
 @pytest.mark.parametrize("shortage", SHORTAGES.values(), ids=SHORTAGES)
 def test_memory_shortage_is_detected_before_any_step(
@@ -743,6 +789,8 @@ def test_memory_shortage_is_detected_before_any_step(
         exact=shortage.missing,
         source="real_boards.md: driver costs",
     )
+    figures = f"{now.failed.missing} bytes are missing for {now.failed.block}, largest free block {now.failed.largest}"
+    measure("figures in the message", figures in error.msg, exact=True, source=f"mode.get: {error.msg}")
     largest = device.probe(memory.caps).largest
     measure(
         "largest free block that the reply names",

@@ -18,6 +18,7 @@ from hotpin_hil.errors import UsageError
 from hotpin_hil.evidence.board_notes import RESOURCES
 from hotpin_hil.evidence.fidelity_reasons import (
     BLOCKS_AT_START,
+    FREE_AT_BOOT,
     FREE_AT_MAIN,
     FREE_AT_START,
     HELD_AT_START,
@@ -362,7 +363,8 @@ class _Pair:
         ):
             return {}
         free = self._shift - held - blocks * HEADER_BYTES
-        return {FREE_AT_START: free, HELD_AT_START: held, BLOCKS_AT_START: blocks}
+        at_boot = self._shift - held_by_nvs - of_nvs * HEADER_BYTES
+        return {FREE_AT_START: free, FREE_AT_BOOT: at_boot, HELD_AT_START: held, BLOCKS_AT_START: blocks}
 
     def _of_verdicts(self, values: Sequence[RunDifference]) -> Iterator[RunDifference]:
         unexplained = {difference.test for difference in values if not difference.explained}

@@ -48,10 +48,13 @@ FREE_AT_MAIN = "free_at_main"
 FREE_AT_START, HELD_AT_START, BLOCKS_AT_START = "free_at_start", "held_at_start", "blocks_at_start"
 """Values of `follows`: the expected difference is the difference in free memory, in bytes in use or in blocks in use at
 the start of the test."""
+FREE_AT_BOOT = "free_at_boot"
+"""Value of `follows`: as FREE_AT_START, without the blocks of the first mode's drivers."""
 
 _FOLLOWED = {
     FREE_AT_MAIN: "the difference between the maps",
     FREE_AT_START: "the difference at the test's start",
+    FREE_AT_BOOT: "the difference at the test's start, without drivers",
     HELD_AT_START: "the difference at the test's start",
     BLOCKS_AT_START: "the difference at the test's start",
 }

@@ -58,12 +58,14 @@ static void add_heaps(console_reply_t *reply)
 static uint32_t pool_blocks(void)
 {
     uint32_t blocks = 0;
+#if CONFIG_HOTPIN_MEM_POOL
     for (size_t i = 0; i < CONFIG_HOTPIN_MEM_POOLS_MAX; i++) {
         memory_pool_stats_t stats;
         if (memory_pool_get_stats(memory_pool_at(i), &stats) == ESP_OK) {
             blocks += stats.used + stats.heap_used;
         }
     }
+#endif
     return blocks;
 }
 

@@ -79,6 +79,20 @@ def test_more_memory_than_usual_is_warned_of_though_the_default_thresholds_hold(
 
 
 @pytest.mark.requirement("FUT-06")
+def test_learned_thresholds_do_not_follow_memory_that_falls_later(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
+) -> None:
+    """Less than the margin is taken, in small steps, so that no warning interrupts it."""
+    start_learning(device, monitor)
+    learned = learn(device, monitor, CAMERA)
+    for _ in range(4):
+        heaps.hold(INTERNAL, 500)
+        monitor.samples(3)
+    (now,) = (row for row in device.adapt().states if row.state == CAMERA)
+    measure("learned threshold afterwards", now.internal - learned.internal, "B", exact=0, source=SOURCE)
+
+
+@pytest.mark.requirement("FUT-06")
 def test_nothing_is_learned_while_it_is_switched_off(
     device: Device, monitor: Monitor, measure: Measure
 ) -> None:

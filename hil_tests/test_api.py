@@ -314,11 +314,16 @@ def test_placement_is_the_allocators_although_memory_has_many_holes(
         heaps.hold(memory, SMALL)  # keeps the large blocks apart
     for identifier in released:
         heaps.release(identifier)
-    for count in range(1, 5):
-        sizes = [large] * count
+    rest = max(heap.largest for heap in heaps.regions(memory)) * 15 // 16
+    for sizes in (
+        *([large] * count for count in range(1, 5)),
+        [large // 2, large, rest],
+        [KB // 2, large, large, rest],
+    ):
         answer = device.place(memory.caps, sizes)
         held = hold_in_order(heaps, memory, sizes)
-        measure(f"place({count} large blocks): placed", answer.placed, exact=held, source="heap_caps_malloc")
+        what = ", ".join("rest" if size == rest else f"{size / large:.2g}" for size in sizes)
+        measure(f"place({what} large): placed", answer.placed, exact=held, source="heap_caps_malloc")
 
 
 def hold_in_order(heaps: Heaps, memory: Memory, sizes: Sequence[int]) -> int:

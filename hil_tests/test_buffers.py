@@ -229,6 +229,21 @@ def test_each_record_of_a_reply_is_repeated(device: Device, measure: Measure) ->
 
 
 @pytest.mark.requirement("ROB-01")
+def test_reply_that_is_too_long_to_be_stored_is_made_again(device: Device, measure: Measure) -> None:
+    """More than 4 KB, the size of the store. The board gets both requests at once; neither reply is cut off."""
+    device.split("SPIRAM", block=100, count=1_000)
+    start = device.mark()
+    device.channel.send(encode_request(60_501, "heap.blocks", {"caps": "8BIT"}) * 2)
+    device.barrier()
+    found = [*device.channel.records(start), *device.channel.repeated(start)]
+    records = [record for record in found if record.id == 60_501]
+    last = [record for record in records if "more" not in record.data]
+    length = sum(len(record.raw) for record in records)
+    measure("length of both replies", length, "B", min=2 * 4_097, source="not to be stored")
+    measure("last records", len(last), exact=2, source="PROTOCOL.md §3")
+
+
+@pytest.mark.requirement("ROB-01")
 def test_the_newest_replies_are_repeated(device: Device, measure: Measure) -> None:
     """A repeated request gets the stored reply, byte by byte. It is executed again if the reply is no longer stored, or
     if the text differs under the same id."""

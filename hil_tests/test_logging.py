@@ -10,8 +10,9 @@ from fixtures.agreement import RECORD_MAX
 from fixtures.device import boot_start
 from fixtures.measure import Measure
 from fixtures.memory import INTERNAL, KB, MEMORIES, PSRAM, TOTAL_CAPS, Heaps, Memory, Monitor
+from fixtures.modes import MODES, Modes
 from hotpin_hil.analysis.heap_layout import BLOCK_OVERHEAD
-from hotpin_hil.device import Device, Event, budgets
+from hotpin_hil.device import Device, DeviceError, Event, budgets
 from hotpin_hil.errors import FirmwareError
 from hotpin_hil.link.channel import Cursor
 from hotpin_hil.protocol.box import Box
@@ -29,6 +30,10 @@ PAUSE_MAX_MS = 300
 """Maximum pause of a task around a box, whose 1.7 KB take 150 ms at 115200 baud."""
 ROUNDS = 5
 BOXES_IN_A_ROW = 3
+STATES_MAX = 4
+"""MEMORY_STATES_MAX in memory_manager.h."""
+VOLATILE = {"t", "n", "b", "id"}
+"""Members of every reply."""
 JUST_TAKEN = 3 * KB
 CONTEXT_MAX = 31
 """Characters of the longest context (MEMORY_CONTEXT_SIZE in memory_manager.h)."""
@@ -174,6 +179,16 @@ def test_hidden_boxes_stay_hidden_and_later_ones_are_written(
     measure("monitoring can be stopped", device.monitor(stop=True).running, exact=False, source="API-05")
 
 
+@pytest.mark.requirement("LOG-06")
+@pytest.mark.leaves("the line editor keeps the typed line, and ESP-IDF a tag's level", "heaps")
+def test_request_shows_the_records_that_a_person_hid(device: Device, measure: Measure) -> None:
+    start = device.mark()
+    device.channel.send(b"log.quiet\n")
+    device.log("Shown")
+    record = sample_of(device, "Shown", start)
+    measure("context of the record", record.data["context"], exact="Shown", source="firmware/README.md")
+
+
 # --- The moment ---------------------------------------------------------------------------------------------
 
 
@@ -244,6 +259,42 @@ def test_log_right_after_an_allocation_has_its_bytes(
 
 
 # --- Deltas -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.needs("camera")
+@pytest.mark.requirement("LOG-05", "TRN-03")
+def test_baseline_of_a_mode_is_that_of_its_first_entry(
+    device: Device, modes: Modes, heaps: Heaps, measure: Measure
+) -> None:
+    """So that a small loss in each cycle adds up."""
+    modes.cycle()
+    modes.cycle()
+    first = {mode: device.baseline(state=mode) for mode in MODES}
+    for _ in range(2):
+        heaps.hold(INTERNAL, KB)
+        modes.cycle()
+    for mode, expected in first.items():
+        now = device.baseline(state=mode)
+        changed = [name for name, value in expected.items() if name not in VOLATILE and now[name] != value]
+        measure(f"{mode}: changed figures", str(changed), exact="[]", source="memory_manager.h")
+
+
+@pytest.mark.requirement("LOG-05")
+def test_baseline_of_one_state_too_many_is_refused(device: Device, heaps: Heaps, measure: Measure) -> None:
+    """The baselines that exist are unchanged. No mode has one before it is entered for the second time."""
+    before = {}
+    for number in range(STATES_MAX):
+        state = f"state {number}"
+        device.baseline(set=True, state=state)
+        before[state] = device.baseline(state=state)
+    heaps.hold(INTERNAL, 5 * KB)
+    with pytest.raises(DeviceError) as refused:
+        device.baseline(set=True, state="another")
+    measure("one too many", refused.value.err, exact="ESP_ERR_NO_MEM", source="memory_manager.h")
+    for state, expected in before.items():
+        now = device.baseline(state=state)
+        changed = [name for name, value in expected.items() if name not in VOLATILE and now[name] != value]
+        measure(f"{state}: changed figures", str(changed), exact="[]", source="memory_manager.h")
 
 
 @pytest.mark.requirement("LOG-05")

@@ -35,6 +35,7 @@ ALLOWANCE_MS = 100
 
 STREAM_BYTES = 64 * 1024
 """Size of the decoder's buffer (guide: TTS_STREAM_BUFFER_SIZE)."""
+CLOSE_MAX_MS = 1_500
 ODD_PIECE = WRITE_BYTES - 1
 PLAYBACK_BYTES = 4_096 + 8_192 + 3 * 64
 """Memory for playback, including the overhead of each block."""
@@ -195,6 +196,17 @@ def test_malformed_stream_is_refused(device: Device, voice: Modes, measure: Meas
 
 
 @pytest.mark.requirement("TTS-05")
+def test_stream_of_unknown_length_takes_no_length_from_the_one_before(
+    voice: Modes, device: Device, measure: Measure
+) -> None:
+    device.tts_open(100)
+    device.tts_close()
+    end = voice.play(tone(500), is_announced=False)
+    measure("result", end.data["err"], exact="ESP_OK", source="TTS-05")
+    measure("frames played", end.data["samples"], "frames", exact=500, source="frames in the stream")
+
+
+@pytest.mark.requirement("TTS-05")
 def test_impossible_length_is_refused_without_waiting_for_data(
     voice: Modes, device: Device, measure: Measure
 ) -> None:
@@ -321,6 +333,18 @@ def test_stop_returns_every_byte(device: Device, voice: Modes, measure: Measure)
         )
         measure(f"{when}: state", device.tts_close().state, exact="closed", source="TTS-06")
         measure_same(measure, when, voice.read(), then)
+
+
+@pytest.mark.requirement("TTS-06")
+def test_full_stream_is_closed_at_once(device: Device, voice: Modes, measure: Measure) -> None:
+    """The buffer holds 2 s of sound, of which nearly nothing has been played."""
+    for how in ("tts.close", "mode.set"):
+        voice.write(tone((STREAM_BYTES - 100) // 2))
+        device.tts_play()
+        began_ms = device.info().t
+        device.tts_close() if how == "tts.close" else voice.to(CAMERA)
+        took_ms = device.info().t - began_ms
+        measure(f"{how}: duration", took_ms, "ms", max=CLOSE_MAX_MS, source="less than the rest of the sound")
 
 
 @pytest.mark.requirement("TTS-06")

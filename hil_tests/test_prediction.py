@@ -214,6 +214,26 @@ def test_each_threshold_has_its_own_prediction(
 
 
 @pytest.mark.requirement("FUT-02")
+def test_fall_is_announced_for_each_threshold_once(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
+) -> None:
+    size = 4 * KB
+    monitor.stop()
+    critical = PSRAM.reachable(200 * KB)
+    heaps.leave(PSRAM, critical + 60 * size)
+    device.thresholds(**only(psram_warning=critical + 20 * size, psram_critical=critical))
+    start = device.mark()
+    device.leak(PSRAM.caps, bytes=size - BLOCK_OVERHEAD, every="sample")
+    monitor.start(INTERVAL_MS)
+    device.wait_event(
+        "mem.warning", FALL_BUDGET_S, since=start, where=lambda event: event.data["type"] == "PSRAM_CRITICAL"
+    )
+    device.leak(off=True)
+    announced = [event.data["critical"] for event in device.events("mem.predicted", since=start)]
+    measure("announced: critical", str(announced), exact="[False, True]", source="memory_predict.h")
+
+
+@pytest.mark.requirement("FUT-02")
 def test_modes_steps_and_dips_are_no_fall(
     device: Device, heaps: Heaps, monitor: Monitor, modes: Modes, measure: Measure
 ) -> None:

@@ -166,6 +166,12 @@ def test_failed_allocation_of_a_watched_kind_runs_reclaimers(
     measure(
         "uses after the small allocation", str(used(device, start)), exact="[]", source="it is not watched"
     )
+    device.reclaimers(PSRAM.caps + ",8BIT", watch=LARGE // 2)
+    measure("block of another kind", heaps.can_hold(INTERNAL, 400 * KB), exact=False)
+    monitor.complete_checks(2)
+    measure(
+        "uses after it", str(used(device, start)), exact="[]", source="it has not all watched capabilities"
+    )
     measure("large allocation", heaps.can_hold(DMA, LARGE), exact=False)
     wait_use(device, start, "cache")
     measure("uses", str(used(device, start)), exact=str([("cache", "failure")]), source=SOURCE)
@@ -260,6 +266,26 @@ def test_reclaimers_never_run_within_a_reclaimer(
     )
     total = sum(use.gain for use in answer.uses[:2])
     measure("sum of the gains", total, "B", exact=after - before, source="direct reads before and after")
+
+
+@pytest.mark.requirement("FUT-08")
+def test_level_of_the_reclaimers_has_the_managers_hysteresis(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
+) -> None:
+    """Memory that oscillates around a threshold enters the level once. The reclaimer frees nothing."""
+    threshold = PSRAM.reachable(500 * KB)
+    device.reclaimers(PSRAM.caps, add="useless", cost=1)
+    device.thresholds(**only(psram_warning=threshold))
+    monitor.start()
+    heaps.leave(PSRAM, threshold + 2 * KB)
+    start = device.mark()
+    for _ in range(3):
+        below = heaps.leave(PSRAM, threshold - SMALLEST_STEP)
+        monitor.complete_checks(2)
+        heaps.release(below)
+        monitor.complete_checks(2)
+    measure("warnings", len(monitor.warnings(start)), exact=1, source="PROTOCOL.md §1")
+    measure("runs", device.reclaimers()["useless"].runs, exact=1, source="the level is entered once")
 
 
 @pytest.mark.requirement("FUT-08")

@@ -366,3 +366,18 @@ def test_power_cut_in_a_transition_is_a_fresh_start(
                 source=SOURCE,
             )
         memory = now
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_restart_by_command_stops_the_drivers_first(
+    device: Device, modes: Modes, measure: Measure, mode: str
+) -> None:
+    """The camera sensor must not stay powered through the reset."""
+    modes.to(mode)
+    start = device.mark()
+    device.reboot()
+    changes = [change.data for change in modes.changes(start) if change.data["to"] == "shutdown"]
+    found = [(change["from"], change["ok"]) for change in changes]
+    measure(
+        "changes to shutdown", str(found), exact=str([(mode, True)]), source="firmware/README.md: sys.reboot"
+    )

@@ -8,7 +8,7 @@ import zlib
 
 import pytest
 
-from fixtures.audio import shapes
+from fixtures.audio import RATE_HZ, shapes
 from fixtures.measure import Measure
 from fixtures.modes import VOICE, Modes
 from fixtures.pace import HostPace
@@ -114,3 +114,29 @@ def test_recording_is_the_microphones_signal(
         source="dropped samples that stt.get reports",
     )
     measure("peak", heard.peak, exact=TONE_PEAK, source="the tone's peak")
+
+
+FAILED_READS = 20
+
+
+@pytest.mark.requirement("TRN-01")
+def test_failed_reads_of_the_microphone_are_no_samples(
+    device: Device, modes: Modes, measure: Measure
+) -> None:
+    """No sound is counted or put into the ring for a read that failed. Afterwards the recording continues."""
+    modes.to(VOICE)
+    modes.record(0.1)
+    before = device.recording()
+    device.fail_call("i2s_channel_read", count=FAILED_READS)
+    after = poll(
+        device.recording, lambda heard: heard.read_errors >= FAILED_READS, f"{FAILED_READS} failed reads"
+    )
+    device.fail_call(off=True)
+    measure(
+        "failed reads counted", after.read_errors - before.read_errors, exact=FAILED_READS, source="sys.fail"
+    )
+    possible = (after.time_ms - before.time_ms) * RATE_HZ // 1000 + CHUNK_SAMPLES
+    measure(
+        "samples counted meanwhile", after.samples - before.samples, max=possible, source="board time, 16 kHz"
+    )
+    modes.record(after.samples / RATE_HZ + 0.1)

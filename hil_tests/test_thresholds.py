@@ -341,6 +341,27 @@ def test_fragmentation_is_left_five_points_under_its_threshold(
 
 
 @pytest.mark.requirement("THR-08")
+def test_level_lasts_although_the_thresholds_are_set_again(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
+) -> None:
+    """Setting the same thresholds neither ends a level nor raises its warning again."""
+    level = Level(PSRAM, "warning")
+    levels = only(**{level.key: PSRAM.reachable(DEFAULT_THRESHOLDS[level.key])})
+    device.thresholds(**levels)
+    monitor.start()
+    start = device.mark()
+    held = heaps.leave(PSRAM, levels[level.key] - SMALLEST_STEP)
+    monitor.warning(start)
+    device.thresholds(**levels)
+    monitor.complete_checks(CHECKS)
+    measure("warnings", len(monitor.warnings(start)), exact=1, source=RULE)
+    heaps.release(held)
+    monitor.recovery(start)
+    monitor.complete_checks(CHECKS)
+    measure("recoveries", len(monitor.recoveries(start)), exact=1, source=HYSTERESIS_RULE)
+
+
+@pytest.mark.requirement("THR-08")
 def test_staying_and_hovering_raise_one_warning(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:

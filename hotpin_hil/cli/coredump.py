@@ -51,7 +51,8 @@ def _run(options: argparse.Namespace) -> int:
     story = read_story(core)
     if story is None:
         print(
-            "no memory story in the core dump: the firmware has no CONFIG_HOTPIN_MEM_CRASH, or another format of it"
+            "no memory story in the core dump: the firmware was built without CONFIG_HOTPIN_MEM_CRASH, "
+            "or records it in another format"
         )
     else:
         print(*story_lines(story, _places(elf)), sep="\n")

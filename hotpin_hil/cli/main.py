@@ -199,7 +199,8 @@ def _boards(options: argparse.Namespace) -> int:
     for row in rows:
         print("\n".join(row.lines()))
     if bench and bench.labgrid:
-        print(f"labgrid places: labgrid-client -x {bench.labgrid.coordinator} places; their users: who")
+        client = f"labgrid-client -x {bench.labgrid.coordinator}"
+        print(f"to list labgrid's places: {client} places; to list their users: {client} who")
     elif not rows:
         print("no board found: no USB serial bridge of an ESP32-CAM board is attached", file=sys.stderr)
     return 0

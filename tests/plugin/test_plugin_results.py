@@ -72,8 +72,8 @@ def test_killed_run_leaves_a_correct_report(
     running = "hil_tests/test_it.py::test_killed"
     assert f"INCOMPLETE (virtual): the run was cut off while {running} was running; 1 of 1" in output
     assert f"  was running: {running}\n" in output
-    assert "  no test completed: AAA-02\n" in output
-    assert "  not all tests completed: AAA-01\n" in output
+    assert "  no test completed for: AAA-02\n" in output
+    assert "  not all tests completed for: AAA-01\n" in output
     qualification = suite.qualification
     waiting = {"test": "hil_tests/test_it.py::test_never_begun", "requirement": ["AAA-02"], "running": False}
     assert qualification["unfinished"] == [

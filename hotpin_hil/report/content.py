@@ -473,7 +473,7 @@ VIRTUAL = (
     "The board was a model. Its heap matches the ESP32's to the byte; its CPU times, stack use, radio, sensor and "
     "sound do not, so requirements that need them are NOT APPLICABLE."
 )
-EMULATED = "The board was QEMU: no camera sensor and no sound."
+EMULATED = "The board was QEMU: camera sensor and sound were simulated."
 COUNTED_TIME = (
     "The emulator counted instructions as time: times in this report are instruction counts, not the time "
     "that a chip with its caches, flash and serial line needs."
@@ -506,10 +506,15 @@ def _deviations(results: Results) -> list[str]:
 
 def _noise(results: Results) -> list[str]:
     """Disturbances on the serial line, and known harmless errors in the boards' logs."""
-    kinds = ("damaged", "lost", "repeated", "garbled")
+    kinds = {
+        "damaged": "damaged records",
+        "lost": "lost records",
+        "repeated": "repeated records",
+        "garbled": "garbled lines",
+    }
     found = [
         f"{short_name(note.test)}: "
-        + ", ".join(f"{count} {kind}" for kind in kinds if (count := getattr(note, kind)))
+        + ", ".join(f"{count} {text}" for kind, text in kinds.items() if (count := getattr(note, kind)))
         for note in results.of(NoiseNote)
     ]
     known: Counter[tuple[str, str]] = Counter()

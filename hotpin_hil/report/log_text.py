@@ -65,7 +65,7 @@ def text_lines(analysis: LogAnalysis, *, is_coloured: bool = False) -> list[str]
         ("Boots", _boots(analysis)),
         ("Memory", _memory(analysis)),
         ("Transitions", _transitions(analysis)),
-        ("Leak verdicts, same state compared", _leaks(analysis)),
+        ("Leak verdicts: the same state, cycle by cycle", _leaks(analysis)),
         ("Errors and warnings by tag", _complaints(analysis)),
         ("Could not be read", _unreadable(analysis)),
     ):
@@ -292,7 +292,7 @@ def _unreadable(analysis: LogAnalysis) -> list[str]:
             f"    line {quote.line:,}: {quote.what}, {shorten(quote.reason, 60)}: {shorten(quote.quote, 60)}"
         )
     lost = analysis.records_lost
-    return [*lines, *_if(lost, f"{lost:,} records are missing between others")]
+    return [*lines, *_if(lost, f"{lost:,} records are missing (gaps in the sequence numbers)")]
 
 
 def _if(wanted: object, line: str) -> Iterable[str]:

@@ -104,7 +104,7 @@ def trend_chart(runs: Sequence[Release], topic: Topic, trends: Sequence[FigureTr
         columns = ("figure", "unit", *(str(number) for number in range(1, len(runs) + 1)))
         rows = tuple((trend.name, trend.unit, *map(_number, trend.values)) for trend in trends)
         words = (
-            f"{len(trends)} figures over {len(runs)} runs, each with its own scale; runs without it are gaps."
+            f"{len(trends)} figures over {len(runs)} runs, each with its own scale; a gap is a run without that figure."
         )
         return finish(figure, f"trend-{topic}", title, words, Table(columns, rows))
 

@@ -198,7 +198,7 @@ class HeapSystem:
     def _require_block(self, address: int, status: int) -> None:
         if status:
             raise HeapError(
-                f"the block at 0x{address:08x} {STATUS_TEXT[status]}", "the chip would panic here"
+                f"address 0x{address:08x} {STATUS_TEXT[status]}", "the chip would panic here"
             )
 
     def _sound(self, result: int) -> int:

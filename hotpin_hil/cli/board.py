@@ -31,7 +31,7 @@ def add_commands(board: Any) -> None:
     start.add_argument(
         "--profile", metavar="NAME", help="name or path of a board profile (default: hotpin-5.4)"
     )
-    start.add_argument("--state-dir", metavar="DIR", help="folder of the boards' flash between starts")
+    start.add_argument("--state-dir", metavar="DIR", help="folder that keeps the boards' flash between starts")
     start.add_argument(
         "--seed", type=int, metavar="N", help="repeat the random values of an earlier run with this seed"
     )
@@ -41,7 +41,7 @@ def add_commands(board: Any) -> None:
         metavar="X",
         help="speed of the board's clock relative to the host's (default: 1)",
     )
-    start.add_argument("--paced", action="store_true", help="send at the speed of the UART's baud rate")
+    start.add_argument("--paced", action="store_true", help="send at the UART's baud rate instead of at once")
     start.add_argument(
         "--port", type=int, metavar="N", help="TCP port of the first board (default: any free)"
     )
@@ -85,7 +85,7 @@ def add_commands(board: Any) -> None:
     fault.add_argument(
         "fault", nargs="?", metavar="FAULT", help="name of the fault, or `clear` to end all faults"
     )
-    fault.add_argument("arguments", nargs="*", metavar="KEY=VALUE", help="its arguments")
+    fault.add_argument("arguments", nargs="*", metavar="KEY=VALUE", help="arguments of the fault")
     fault.add_argument("--on", dest="board", metavar="BOARD", help=_BOARD_HELP)
     fault.add_argument("--seed", type=int, metavar="N", help="repeat the random values of an earlier fault")
 

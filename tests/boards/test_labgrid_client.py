@@ -160,7 +160,7 @@ def test_too_few_places_do_not_wait(fake: FakeLabgrid, runs: Runs) -> None:
     fake.add_place("cam-1")
     fake.add_place("cam-2", tags={"board": "other"})
     with pytest.raises(
-        UsageError, match=r"2 boards are needed .* but it has 1 such places: cam-1 .tag places"
+        UsageError, match=r"2 boards are needed .* but labgrid has 1 such place: cam-1 .tag places"
     ):
         runs.connect().acquire(2, PATIENCE_S)
     runs.close()

@@ -224,8 +224,9 @@ class LabgridPlaces:
         if len(usable) < count:
             names = ", ".join(place.name for place in usable) or "none"
             problems = "".join(f"; {name}: {error}" for name, error in self._problems.items())
+            such = "such place" if len(usable) == 1 else "such places"
             raise UsageError(
-                f"{self._needed(count)}, but labgrid has {len(usable) or 'no'} such place{'' if len(usable) == 1 else 's'}: {names}{problems}",
+                f"{self._needed(count)}, but labgrid has {len(usable) or 'no'} {such}: {names}{problems}",
                 f"tag places ({self.client.by_hand('-p', 'PLACE', 'set-tags', 'KEY=VALUE')}), or use a smaller -n",
             )
         mine = {board.name for board in self.boards}

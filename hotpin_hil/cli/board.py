@@ -194,7 +194,7 @@ def _fault(options: argparse.Namespace) -> int:
     if options.fault is None:
         for fault in FAULTS.values():
             arguments = " ".join(f"{argument.name}={argument.default}" for argument in fault.arguments)
-            print(f"{fault.name:<20}{fault.help}; it ends {fault.ends}")
+            print(f"{fault.name:<20}{fault.help}; ends {fault.ends}")
             if arguments:
                 print(f"{'':<20}{arguments}")
         return 0

@@ -18,7 +18,7 @@ def add_command(commands: Any) -> None:
     history.add_argument(
         "file", metavar="FILE", type=Path, nargs="?", help='content of the partition "nvs" (default: --port)'
     )
-    history.add_argument("--port", help="port of the board, with any firmware; it is reset")
+    history.add_argument("--port", help="port of the board, which is reset; it may have any firmware")
     history.add_argument("--html", metavar="OUT", type=Path, help="also write an HTML page with a chart")
     history.set_defaults(run=_run)
 

@@ -397,7 +397,7 @@ class AutoOptimization:
 
     auto: bool
     gave_up: bool
-    """The last attempt did not help, and its cause still stands."""
+    """The last attempt did not help, and its cause is still present."""
     attempts: int
     helped: int
     check_us: int

@@ -20,8 +20,8 @@ kind."""
 MONITOR_NOTE, DECODED_ADDRESS = b"m", b"d"
 """A line of `idf.py monitor`, which only has to be counted."""
 OTHER, WANTED, TRACE = b"xX", b"yY", b"tT"
-"""Kinds of lines that may need more than counting, that surely matter, and that may be part of a panic. The first letter
-of each is for a line without a level and a time at its start, the capital letter for a line with them."""
+"""Kinds of lines that may need more than counting, that surely matter, and that may be part of a panic. The capital
+letter is for a line that starts with a level and a time."""
 BOX = b"B"
 """The first line of a box."""
 NOT_PLAIN = re.compile(rb"[xXyYtTB]")

@@ -376,7 +376,7 @@ def _changes(stories: Iterable[TestStory]) -> Table | None:
         took = [f"{value:,.0f}" for value in (times[0], median(times), times[-1])] if times else ["", "", ""]
         steps = ", ".join(f"{step} ({count})" for step, count in failed.most_common())
         rows.append((f"{start} to {to}", f"{len(times):,}", *took, f"{failed.total():,}", steps))
-    columns = ("transition", "done", "shortest, ms", "median, ms", "longest, ms", "failed", "at step")
+    columns = ("transition", "done", "shortest, ms", "median, ms", "longest, ms", "failed", "failed steps")
     return Table(columns, tuple(rows)) if rows else None
 
 
@@ -401,7 +401,7 @@ def _waterfalls(stories: Iterable[TestStory], charts: dict[str, list[Chart]]) ->
 
 def _way(ledger: Ledger) -> str:
     if ledger.change is None:
-        return "a mode transition without an end"
+        return "a mode transition (its event is missing)"
     way = f"{ledger.change.start} to {ledger.change.to}"
     return way if ledger.change.ok else f"{way}, failed at {ledger.change.step or 'an unknown step'}"
 

@@ -208,13 +208,13 @@ def test_board_output_is_noted_as_it_arrives(suite: Suite) -> None:
         (
             "firmware.event('mode', to='voice', ok=False, missing=4080, block='I2S DMA'); pytest.fail('x')",
             ("INTERNAL,8BIT", 4080),
-            "*4080 more bytes in one block",
+            "*a block of 4080 bytes",
         ),
         (
             "firmware.event('mode', to='camera', ok=False, missing=61440, block='camera frame');"
             " pytest.fail('x')",
             ("SPIRAM", 61440),
-            "*61440 more bytes in one block",
+            "*a block of 61440 bytes",
         ),
         (
             "firmware.event('mem.warning', type='FRAGMENTATION_HIGH', value=51); pytest.fail('x')",

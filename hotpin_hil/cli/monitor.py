@@ -61,7 +61,7 @@ def _run(options: argparse.Namespace) -> int:
         source = open_source(options, recording, cleanup)
         decoder = decoder or make_decoder(options)  # a virtual board started by the monitor has a known ELF
         if options.plain or not _is_terminal():
-            print(f"watching {source.port}; Ctrl-C ends", file=sys.stderr, flush=True)
+            print(f"watching {source.port}; Ctrl-C exits", file=sys.stderr, flush=True)
             watch_lines(LiveLog(), source, recording, decoder)
         else:
             from hotpin_hil.cli.monitor_app import MonitorApp

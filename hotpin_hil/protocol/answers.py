@@ -487,7 +487,7 @@ class Pools:
     """Interrupts that got a block."""
     failed: int = 0
     kept: int = 0
-    """Objects that the plays left."""
+    """Objects that the plays left allocated."""
     pool_us: int = 0
     heap_us: int = 0
 
@@ -543,9 +543,9 @@ class LearnedState:
 
     state: str
     windows: int
-    """Windows learned from so far."""
+    """Number of windows learned from so far."""
     learned: bool
-    """Enough windows were learned: the thresholds apply."""
+    """Whether enough windows were learned from, so that the thresholds apply."""
     internal: int
     dma: int
     psram: int

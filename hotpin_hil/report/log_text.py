@@ -246,9 +246,9 @@ def _memory(analysis: LogAnalysis) -> list[str]:
         lines.append("warnings: " + ", ".join(f"{kind} {count:,}" for kind, count in warnings.items()))
     for series in analysis.series:
         lines.append(
-            f"{series.quantity} {NAMES[series.memory]}, {shorten(series.source, 40)}: {series.count:,} times, "
-            f"{series.first.bytes:,} first, {series.lowest.bytes:,} lowest (line {series.lowest.line:,}), "
-            f"{series.last.bytes:,} last"
+            f"{series.quantity} {NAMES[series.memory]}, {shorten(series.source, 40)}: {series.count:,} readings, "
+            f"first {series.first.bytes:,}, lowest {series.lowest.bytes:,} (line {series.lowest.line:,}), "
+            f"last {series.last.bytes:,} bytes"
         )
     return lines
 

@@ -104,7 +104,7 @@ def _in_words(panels: Mapping[str, Sequence[MemorySeries]], boots: int) -> str:
     parts = []
     for memory, shown in panels.items():
         which = ", ".join(
-            f"{series.count:,} readings ({series.quantity}) by {shorten(series.source, 40)}"
+            f"{series.count:,} readings ({series.quantity}) from {shorten(series.source, 40)}"
             for series in shown[:LINES_MAX]
         )
         more = len(shown) - LINES_MAX

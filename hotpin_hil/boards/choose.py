@@ -93,7 +93,9 @@ def choose_board(
         found = [_on_port(requested, each, bench) for each in port.split(PORT_SEPARATOR)]
         kinds = {choice.kind for choice in found}
         if len(kinds) > 1:
-            raise UsageError(f"the boards on {port} are not all of the same kind", "name their kind with --board")
+            raise UsageError(
+                f"the boards on {port} are not all of the same kind", "name their kind with --board"
+            )
         return Choice(kinds.pop(), tuple(board for choice in found for board in choice.boards), found[0].why)
     labgrid = _labgrid(wish, bench)
     if labgrid is not None and requested != BoardKind.QEMU:

@@ -31,9 +31,11 @@ def add_commands(board: Any) -> None:
     start.add_argument(
         "--profile", metavar="NAME", help="name or path of a board profile (default: hotpin-5.4)"
     )
-    start.add_argument("--state-dir", metavar="DIR", help="folder that keeps the boards' flash between starts")
     start.add_argument(
-        "--seed", type=int, metavar="N", help="repeat the random values of an earlier run with this seed"
+        "--state-dir", metavar="DIR", help="folder that keeps the boards' flash between starts"
+    )
+    start.add_argument(
+        "--seed", type=int, metavar="N", help="seed of an earlier start, to repeat its random values"
     )
     start.add_argument(
         "--time-scale",
@@ -87,7 +89,9 @@ def add_commands(board: Any) -> None:
     )
     fault.add_argument("arguments", nargs="*", metavar="KEY=VALUE", help="arguments of the fault")
     fault.add_argument("--on", dest="board", metavar="BOARD", help=_BOARD_HELP)
-    fault.add_argument("--seed", type=int, metavar="N", help="repeat the random values of an earlier fault")
+    fault.add_argument(
+        "--seed", type=int, metavar="N", help="seed of an earlier fault, to repeat its random values"
+    )
 
 
 def _command(board: Any, name: str, run: Callable[[argparse.Namespace], int], what: str) -> Any:

@@ -24,7 +24,7 @@ def add_command(commands: Any) -> None:
         metavar="FILE",
         type=Path,
         nargs="?",
-        help="core dump, or content of its partition (default: --port)",
+        help="file with a core dump or the content of its partition, instead of --port",
     )
     coredump.add_argument("--port", help="port of the board, which is reset")
     coredump.add_argument(

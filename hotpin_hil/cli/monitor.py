@@ -23,7 +23,7 @@ def add_command(commands: Any) -> None:
     from hotpin_hil.cli.decoding import add_elf_options
 
     monitor = commands.add_parser(
-        "monitor", help="watch a board's console, or a log that is being written, with its analysis"
+        "monitor", help="show a board's console, or a log that is being written, with live diagnosis"
     )
     monitor.add_argument("--board", choices=CHOICES, help="kind of board (default: as pytest would choose)")
     monitor.add_argument("--port", metavar="P", help="device or URL (rfc2217://host:port)")
@@ -31,8 +31,8 @@ def add_command(commands: Any) -> None:
     monitor.add_argument(
         "--follow", metavar="FILE", help="watch a log file instead of a board; - is standard input"
     )
-    monitor.add_argument("--save", metavar="LOG", type=Path, help="save every byte in this file")
-    monitor.add_argument("--append", action="store_true", help="add to the file of --save if it exists")
+    monitor.add_argument("--save", metavar="LOG", type=Path, help="save everything received to this file")
+    monitor.add_argument("--append", action="store_true", help="append to the file of --save if it exists")
     add_elf_options(monitor)
     monitor.add_argument(
         "--plain",

@@ -31,7 +31,7 @@ def add_command(commands: Any) -> None:
         help='figures to show, as "TOPIC: PLACE: NAME" with * (may be repeated), for example "memory: voice*"',
     )
     trend.add_argument(
-        "--board", choices=("hardware", "qemu", "virtual"), help="default: the newest run's kind"
+        "--board", choices=("hardware", "qemu", "virtual"), help="kind of board (default: the newest run's)"
     )
     trend.add_argument("--html", metavar="OUT", type=Path, help="also write an HTML page with charts")
     trend.set_defaults(run=_run)

@@ -142,7 +142,8 @@ class Console:
         wrong = sum(record.data.get("err") == _CRC for record in refusals)
         if wrong:
             raise NoisyLine(
-                f"{message}; the board reported {wrong} times that the request's checksum is wrong", NOISE_REMEDY
+                f"{message}; the board reported {wrong} times that the request's checksum is wrong",
+                NOISE_REMEDY,
             )
         raise NoReply(
             message,

@@ -240,7 +240,9 @@ class HilQemu(Qemu, _Piped):  # type: ignore[misc]
             if self.returncode is not None and self.returncode < 0:
                 return f"QEMU crashed with signal {-self.returncode}"
             if not trial.text():  # no output: its arguments are wrong, so every test would fail
-                raise EmulatorError(error.message, "start QEMU by hand with the command in its log") from error
+                raise EmulatorError(
+                    error.message, "start QEMU by hand with the command in its log"
+                ) from error
             return ""
         if start is None and not self._qmp.answers():
             return "QEMU hung"

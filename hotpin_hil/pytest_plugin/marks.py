@@ -92,7 +92,9 @@ class SuiteMarks:
             return f"{', '.join(ids)} cannot be tested on a {kind} board"
         if not missing:
             return ""
-        self._write(LeftOutNote(f"{', '.join(ids) or 'the suite'}: {item.name} was left out, because it {missing}"))
+        self._write(
+            LeftOutNote(f"{', '.join(ids) or 'the suite'}: {item.name} was left out, because it {missing}")
+        )
         return f"{item.name} {missing}"
 
     @pytest.hookimpl(wrapper=True)

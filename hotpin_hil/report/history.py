@@ -40,7 +40,9 @@ def history_lines(rows: Sequence[HistoryRow]) -> list[str]:
         if number and row.boot_count != rows[number - 1].boot_count:
             shown.append(f"-- reset: boot {row.boot_count} --")
         shown.append(line)
-    shown.append(f"{_in_words(rows)} Memories: minimum free / minimum largest block, KB, worst fragmentation.")
+    shown.append(
+        f"{_in_words(rows)} Memories: minimum free / minimum largest block, KB, worst fragmentation."
+    )
     return [printable(line) for line in shown]
 
 

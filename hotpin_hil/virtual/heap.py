@@ -197,9 +197,7 @@ class HeapSystem:
 
     def _require_block(self, address: int, status: int) -> None:
         if status:
-            raise HeapError(
-                f"address 0x{address:08x} {STATUS_TEXT[status]}", "the chip would panic here"
-            )
+            raise HeapError(f"address 0x{address:08x} {STATUS_TEXT[status]}", "the chip would panic here")
 
     def _sound(self, result: int) -> int:
         fault = self._c.heap_system_fault(self._system)

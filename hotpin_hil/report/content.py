@@ -340,7 +340,11 @@ def _longest_timeline(
     if story is None or timeline is None:
         return []
     count = len(story.changes)
-    chart = timeline_chart(timeline, "memory-cycles", f"{count} mode transitions: {short_name(story.test)}")
+    chart = timeline_chart(
+        timeline,
+        "memory-cycles",
+        f"{count} mode transition{'' if count == 1 else 's'}: {short_name(story.test)}",
+    )
     charts.setdefault(story.test, []).append(chart)
     return [chart]
 
@@ -355,7 +359,8 @@ def _overviews(stories: Iterable[TestStory], defaults: Mapping[str, int]) -> lis
     for board, boots in sorted(boards.items(), key=lambda item: -len(item[1]))[:OVERVIEWS_MAX]:
         timeline = timeline_of(boots, defaults, resets=len(boots) < 10)
         if timeline:
-            title = f"The whole run on {board}: {len(boots)} boots, one after the other"
+            shown = "1 boot" if len(boots) == 1 else f"{len(boots)} boots, one after the other"
+            title = f"The whole run on {board}: {shown}"
             found.append(timeline_chart(timeline, f"memory-{len(found) + 1}", title))
     return found
 

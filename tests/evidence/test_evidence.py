@@ -497,7 +497,7 @@ DIRTY_FIRMWARE = (replace(PROVENANCE.firmware[0], tree=DIRTY),)
         ),
         (
             replace(PROVENANCE, firmware=DIRTY_FIRMWARE),
-            "the firmware with test console has uncommitted changes (abcdefabcdef)",
+            'the firmware image "with test console" has uncommitted changes (abcdefabcdef)',
         ),
     ],
 )

@@ -175,7 +175,7 @@ def _notes(results: Results) -> list[str]:
     for note in results.of(EmulatorNote):
         starts[note.text] += note.count
     texts += [
-        f"the emulator was restarted {count} times before the firmware was ready: {text}"
+        f"the emulator was restarted {'once' if count == 1 else f'{count} times'} before the firmware was ready: {text}"
         for text, count in starts.items()
     ]
     if results.cut:

@@ -526,5 +526,6 @@ def _noise(results: Results) -> list[str]:
     for note in results.of(KnownNoiseNote):
         known[note.text, note.reason] += note.count
     return found + [
-        f"known noise, {count} times: {text} ({reason})" for (text, reason), count in known.items()
+        f"known noise, {'once' if count == 1 else f'{count} times'}: {text} ({reason})"
+        for (text, reason), count in known.items()
     ]

@@ -235,7 +235,7 @@ def _in_words(timeline: Timeline) -> str:
     for kind in MarkKind:
         count = sum(mark.kind is kind for mark in timeline.marks)
         if count:
-            parts.append(f"{kind.sign} {kind.label}: {count} times.")
+            parts.append(f"{kind.sign} {kind.label}: {'once' if count == 1 else f'{count} times'}.")
     return " ".join(parts)
 
 

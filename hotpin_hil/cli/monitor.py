@@ -52,7 +52,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.follow and (options.port or options.board):
         raise UsageError("--follow reads a file, not a board", "leave --port and --board out")
     if options.append and options.save is None:
-        raise UsageError("--append has no file", "name it with --save")
+        raise UsageError("--append needs a file", "name it with --save")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # end like Ctrl-C, so that the clean-up runs
     with ExitStack() as cleanup:
         decoder = make_decoder(options)

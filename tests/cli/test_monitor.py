@@ -142,7 +142,7 @@ def test_a_virtual_board_of_its_own(tmp_path: Path, start: Start, how: signal.Si
     ("arguments", "message"),
     [
         (["--follow", "x", "--port", "y"], "--follow reads a file, not a board"),
-        (["--append"], "--append has no file"),
+        (["--append"], "--append needs a file"),
         (["--follow", "."], ". is a folder"),
         (["--port", "/dev/not-there"], "there is no port /dev/not-there"),
         (["--board", "qemu"], "the monitor does not start QEMU"),

@@ -263,7 +263,7 @@ def analyze(chunks: Iterable[bytes], name: str, part: LineRange = WHOLE) -> LogA
 
 
 def with_damage(analysis: LogAnalysis, damage: str) -> LogAnalysis:
-    """Add a note that the file could be read only up to some place.
+    """Add a note that only the first part of the file could be read.
 
     Args:
         analysis: analysis of the part that could be read.

@@ -55,7 +55,7 @@ BOOT_FAULTS: dict[str, Known] = dict(
             "Application image damaged",
             "The bootloader rejects the application in the flash.",
             "an interrupted flash operation or OTA update, an image larger than its partition, or a flash mode or speed"
-            " that the chip does not keep",
+            " that the flash chip does not support",
             "flash the application again: idf.py flash; if it recurs, use DIO mode and 40 MHz",
         ),
         _known(

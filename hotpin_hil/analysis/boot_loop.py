@@ -68,7 +68,10 @@ class BootLoopHandler:
             self._report()
 
     def _report(self) -> None:
-        reached = ", ".join(f"{stage} ({count} times)" for stage, count in self._stages.most_common())
+        reached = ", ".join(
+            f"{stage} ({'once' if count == 1 else f'{count} times'})"
+            for stage, count in self._stages.most_common()
+        )
         found = Diagnosis(
             "boot-loop",
             "Boot loop",

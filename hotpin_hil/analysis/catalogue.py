@@ -324,7 +324,7 @@ def of_task_watchdog(event: ev.TaskWatchdog) -> Known:
 CAMERA_NOT_SUPPORTED = Known(
     "camera-reinit",
     "Camera not supported after re-init",
-    "The sensor did not identify as a supported one when the driver was restarted.",
+    "When the driver was restarted, it did not recognise the sensor as a supported model.",
     "the sensor was in an undefined state, because a reset of the chip does not power-cycle it",
     "drive PWDN high for 100 ms and low for 100 ms before every init (worked in 6 of 6 cases; without it in 0 of 4)",
     is_fact=False,

@@ -111,7 +111,7 @@ class Leak:
         once = f", {self.step.lost:+.0f} B lost once at cycle {self.step.cycle}" if self.step else ""
         return (
             f"{self.verdict}: {self.slope:+.3f} B/cycle [{self.low:+.3f}, {self.high:+.3f}] over {self.cycles} "
-            f"cycles ({self.warm_up} of warm-up dropped), {self.detectable:.3f} B/cycle detectable{once}"
+            f"cycles ({self.warm_up} warm-up cycles dropped), {self.detectable:.3f} B/cycle detectable{once}"
         )
 
 

@@ -142,7 +142,7 @@ class ShortageHandler:
                 evidence.append(sample_evidence(best))
                 when = f"line {best.line}" if best.t_ms is None else f"{best.t_ms / 1000:,.1f} s"
                 return (
-                    f"{more:,} bytes more of {NAMES[memory]} were allocated than at {when} in the same state "
+                    f"{more:,} more bytes of {NAMES[memory]} were allocated than at {when} in the same state "
                     f'("{best.context}"); none of the mode\'s drivers allocated them',
                     Confidence.FACT,
                 )
@@ -194,14 +194,14 @@ def _memory_before(short: _Shortage) -> tuple[str, list[Evidence]]:
         text += _judge(event, reading)
         shown = f"{reading.tag}: {reading.free} bytes of {NAMES[reading.memory]} free"
         return text, [Evidence(reading.line, reading.t_ms, shown)]
-    return "the log does not show the memory before it", []
+    return "the log does not show the memory before the failure", []
 
 
 def _how_long_before(reading_ms: int | None, event_ms: int | None) -> str:
-    """Text such as `5.9 s before it`, because an old reading proves little about the moment of failure."""
+    """Text such as `5.9 s before the failure`, because an old reading proves little about the moment of failure."""
     if reading_ms is None or event_ms is None:
-        return "at some time before it"
-    return f"{max(0, event_ms - reading_ms) / 1000:.1f} s before it"
+        return "at some time before the failure"
+    return f"{max(0, event_ms - reading_ms) / 1000:.1f} s before the failure"
 
 
 def _is_same_incident(first: Failure, second: Failure) -> bool:
@@ -267,8 +267,8 @@ def _judge(event: Failure, reading: ev.HeapPrint | None) -> str:
     if largest is None:
         return ""
     if largest < size:
-        return "; enough was free in all, but no block was large enough: fragmentation"
-    return "; a block of this size was free, so it lacked the requested capability or was in use then"
+        return "; enough was free in total, but no block was large enough: fragmentation"
+    return "; a block of this size was free, so it lacked the requested capability or had been taken by then"
 
 
 def _remedy(event: Failure) -> str:

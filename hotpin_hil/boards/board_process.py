@@ -19,7 +19,7 @@ START_TIMEOUT_S = 20.0
 """Maximum time until the board listens, on the host's clock; it takes about 0.3 s."""
 STOP_TIMEOUT_S = 5.0
 STALL_MAX_S = 30.0
-"""Maximum wait for a stopped process, before each test."""
+"""Maximum wait, before each test, for a process that does not answer, for example because it was stopped."""
 
 LOG_NAME = "server.log"
 """Log of a background server, in the directory of its first board."""

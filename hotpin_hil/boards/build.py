@@ -141,14 +141,14 @@ def _locked(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise BuildError(
             f"can't build in {folder}: {error.strerror}",
-            "build as the user who owns the checkout, or clone it; to test, set HOTPIN_STATE_DIR",
+            "build as the user who owns the checkout, or in your own clone; to only run tests, set HOTPIN_STATE_DIR",
         ) from error
     with file:
         if fcntl is not None:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                print(f"another process builds in {folder}: waiting for it ...", flush=True)
+                print(f"another process is building in {folder}: waiting for it ...", flush=True)
                 fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

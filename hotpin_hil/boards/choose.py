@@ -93,14 +93,16 @@ def choose_board(
         found = [_on_port(requested, each, bench) for each in port.split(PORT_SEPARATOR)]
         kinds = {choice.kind for choice in found}
         if len(kinds) > 1:
-            raise UsageError(f"the boards on {port} are not all of the same kind", "name them with --board")
+            raise UsageError(
+                f"the boards on {port} are not all of the same kind", "name their kind with --board"
+            )
         return Choice(kinds.pop(), tuple(board for choice in found for board in choice.boards), found[0].why)
     labgrid = _labgrid(wish, bench)
     if labgrid is not None and requested != BoardKind.QEMU:
         kind = BoardKind.HARDWARE if requested == AUTO else BoardKind(requested)
-        return Choice(kind, why=f"of labgrid at {labgrid.coordinator}", is_pool=True, labgrid=labgrid)
+        return Choice(kind, why=f"from labgrid at {labgrid.coordinator}", is_pool=True, labgrid=labgrid)
     if wish.name and bench is None:
-        raise UsageError(f"--board-name {wish.name} names a board of a bench", "give --bench FILE too")
+        raise UsageError(f"--board-name {wish.name} names a board of a bench", "also give --bench FILE")
     if bench is not None and requested != BoardKind.QEMU:
         return _of_bench(requested, wish, bench)
     if requested in (BoardKind.VIRTUAL, BoardKind.QEMU):
@@ -177,7 +179,7 @@ def _of_bench(requested: str, wish: Wish, bench: Bench) -> Choice:
             f"it has {', '.join(map(str, bench.boards))}",
         )
     chosen = tuple(board for board in boards if board.kind == requested)
-    return Choice(BoardKind(requested), chosen, f"of {bench.path.name}", is_pool=True)
+    return Choice(BoardKind(requested), chosen, f"from {bench.path.name}", is_pool=True)
 
 
 def _check_kind(requested: str, board: BoardEntry) -> None:

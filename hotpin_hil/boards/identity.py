@@ -67,7 +67,7 @@ def check_identity(
     if elf_sha256 is not None and running != elf_sha256:
         text = f"the board runs the firmware with ELF {running[:9] or '?'}, not this build's {elf_sha256[:9]}"
         if is_flashed:
-            raise FirmwareError(f"{text}, although that was flashed", "")
+            raise FirmwareError(f"{text}, although the harness flashed this build", "")
         raise WrongBoardError(text, "let the harness flash it: leave out --skip-autoflash")
 
 

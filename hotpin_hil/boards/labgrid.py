@@ -33,8 +33,8 @@ TAG_MAC = "mac"
 PROGRESS_S = 10.0
 """Time between two looks at the users of the places."""
 HOLD_S = 30.0
-"""Time, times 1 to 2, that a run keeps some of its boards while it waits for the others. Two runs that both need two
-boards would otherwise keep one each."""
+"""Time, multiplied by a random factor from 1 to 2, that a run keeps some of its boards while it waits for the others.
+Then it gives them back; otherwise two runs that both need two boards could keep one each."""
 _POLL_S = 0.2
 
 
@@ -169,7 +169,7 @@ class LabgridPlaces:
         mac = normal_mac(shown.tags[TAG_MAC]) if TAG_MAC in shown.tags else None
         if mac is None and TAG_MAC in shown.tags:
             raise LabgridError(
-                f"place {shown.name} has the tag {TAG_MAC}={shown.tags[TAG_MAC]}, which is no MAC",
+                f"place {shown.name} has the tag {TAG_MAC}={shown.tags[TAG_MAC]}, which is not a MAC",
                 f"write it as {TAG_MAC}=24:0a:c4:00:00:01",
             )
         place = AcquiredPlace(self.client.program, self.client.coordinator, shown.name, token)
@@ -224,8 +224,9 @@ class LabgridPlaces:
         if len(usable) < count:
             names = ", ".join(place.name for place in usable) or "none"
             problems = "".join(f"; {name}: {error}" for name, error in self._problems.items())
+            such = "such place" if len(usable) == 1 else "such places"
             raise UsageError(
-                f"{self._needed(count)}, but it has {len(usable) or 'no'} such places: {names}{problems}",
+                f"{self._needed(count)}, but labgrid has {len(usable) or 'no'} {such}: {names}{problems}",
                 f"tag places ({self.client.by_hand('-p', 'PLACE', 'set-tags', 'KEY=VALUE')}), or use a smaller -n",
             )
         mine = {board.name for board in self.boards}

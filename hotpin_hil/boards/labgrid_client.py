@@ -93,7 +93,7 @@ class LabgridClient:
     """`host:port`."""
 
     def command(self, *arguments: str) -> list[str]:
-        """The words of a command, for a user's shell too."""
+        """The words of a command, which also work in a user's shell."""
         unset = [word for name in _OTHER_SETTINGS for word in ("-u", name)]
         return ["env", *unset, self.program, "-x", self.coordinator, *arguments]
 
@@ -231,7 +231,7 @@ class LabgridClient:
 
 
 def find_client(environment: Mapping[str, str]) -> str:
-    """Path of labgrid-client: of HOTPIN_LABGRID_CLIENT, on the PATH, or of `make labgrid`.
+    """Path of labgrid-client: from HOTPIN_LABGRID_CLIENT, on the PATH, or installed by `make labgrid`.
 
     Raises:
         UsageError: there is none.
@@ -247,8 +247,8 @@ def find_client(environment: Mapping[str, str]) -> str:
     found = shutil.which(NAME, path=environment.get("PATH")) or shutil.which(LABGRID_ENV_DIR / "bin" / NAME)
     if found is None:
         raise UsageError(
-            f"the boards are labgrid's, but there is no {NAME}",
-            f"run make labgrid, or name it with {ENV_CLIENT}",
+            f"the boards come from labgrid, but {NAME} was not found",
+            f"run make labgrid, or set {ENV_CLIENT} to its path",
         )
     return str(found)
 

@@ -4,7 +4,8 @@ labgrid keeps an acquired place until somebody releases it, even after its clien
 
     python -m hotpin_hil.boards.labgrid_guard PROGRAM COORDINATOR
 
-Standard input has the reservations, one word and its argument a line. Its end is the end of the run.
+Each line of standard input has one word and its argument, for example a reservation to release. The end of standard
+input means that the run has ended.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _AT_ONCE = 4
 
 
 class ReleaseGuard:
-    """The process, as the run sees it."""
+    """The process, seen from the run that starts it."""
 
     def __init__(self, client: LabgridClient) -> None:
         """Start the process."""

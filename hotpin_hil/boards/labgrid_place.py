@@ -48,7 +48,7 @@ def port_of(place: AcquiredPlace, resources: Sequence[LabgridResource]) -> str:
     if len(ports) != 1:
         raise LabgridError(
             f"place {place.name} has {len(ports) or 'no'} {SERIAL}{'s' if len(ports) > 1 else ''}",
-            f"give it a match for one; {show}",
+            f"change its matches so that they match exactly one; {show}",
         )
     (port,) = ports
     if port.params is None:
@@ -77,7 +77,7 @@ def port_of(place: AcquiredPlace, resources: Sequence[LabgridResource]) -> str:
         raise LabgridError(
             f"place {place.name} has the port {host!r}:{number!r}", f"correct its exporter; {show}"
         )
-    # As labgrid's own driver: some servers never confirm a change of the control lines.
+    # Like labgrid's own driver, because some servers never confirm a change of the control lines.
     return f"{RFC2217}://{f'[{host}]' if ':' in host else host}:{number}?ign_set_control"
 
 

@@ -59,14 +59,14 @@ def read_labgrid(where: str, row: dict[str, Any]) -> LabgridSettings:
     for key, value in match.items():
         if not _TAG_KEY.fullmatch(key) or not isinstance(value, str) or not _TAG_VALUE.fullmatch(value):
             raise UsageError(
-                f"{where}: match has {key} = {value!r}, which is no tag of labgrid",
+                f"{where}: match has {key} = {value!r}, which is not a labgrid tag",
                 'write match = { board = "esp32-cam" }',
             )
     places = row.get("places", [])
     for name in places:
         if not isinstance(name, str) or not name.isprintable() or not _TAG_VALUE.fullmatch(name):
             raise UsageError(
-                f"{where}: places has {name!r}, which is no name of a place",
+                f"{where}: places has {name!r}, which is not the name of a place",
                 f"{TABLE}-client places lists them",
             )
     return LabgridSettings(

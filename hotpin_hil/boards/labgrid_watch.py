@@ -13,7 +13,8 @@ from hotpin_hil.boards.labgrid_settings import NAME
 CHECK_S = 10.0
 """Time between two checks; one takes 0.5 s."""
 BACK_S = 60.0
-"""Time to wait for an exporter, once. The coordinator takes up to 15 s to give a place its resources back."""
+"""Maximum wait for an exporter that has disconnected. If it is not back by then, later tests do not wait for it. The
+coordinator takes up to 15 s to give a place its resources back."""
 _POLL_S = 1.0
 
 

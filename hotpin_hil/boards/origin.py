@@ -24,7 +24,9 @@ class Origin:
     def __str__(self) -> str:
         if not self.commit:
             return "an unknown commit"
-        return f"commit {self.commit[:12]}" + (f" with the changes {self.dirty}" if self.dirty else "")
+        return f"commit {self.commit[:12]}" + (
+            f" with uncommitted changes {self.dirty}" if self.dirty else ""
+        )
 
 
 UNKNOWN_ORIGIN = Origin()

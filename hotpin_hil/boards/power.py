@@ -72,7 +72,7 @@ class PowerSwitch:
 
     def _run(self, command: str) -> None:
         """Run a command. Raises PowerError with the last line of its output if it fails or takes too long."""
-        remedy = f"run it by hand: {command}"
+        remedy = f"run the command by hand: {command}"
         try:
             # Not a pipe, because a pipe stays open until the last child of the command ends.
             with tempfile.TemporaryFile() as output:

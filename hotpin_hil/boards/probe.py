@@ -80,21 +80,21 @@ def probe(port: str, tell: Tell = lambda text: None) -> ChipReport:
         FlashError: no chip answers.
         PortError: the port cannot be opened or was lost.
     """
-    tell("chip")
+    tell("reading the chip")
     with _chip(port) as chip:
         name, _, revision = chip.get_chip_description().partition(" (revision ")
         known = {"mac": _mac(chip), "chip": name, "revision": revision.rstrip(")")}
         flash: int | None = None
         apps: tuple[tuple[str, AppDescriptor], ...] = ()
         with contextlib.suppress(esptool.FatalError):  # no flash chip, or it does not answer
-            tell("flash")
+            tell("reading the flash")
             attach_flash(chip)
             flash = flash_size(chip)
             apps = tuple(_apps(chip, flash)) if flash else ()
         psram = None
         chip.hard_reset()
         if apps:
-            tell("start")
+            tell("reading the start-up log")
             psram = listen_for_psram(chip._port)
     return ChipReport(**known, flash=flash, psram=psram, apps=apps)
 

@@ -39,7 +39,7 @@ _REMEDY = (
 
 @dataclass(frozen=True)
 class Emulator:
-    """A QEMU with the machine. `version` is QEMU's own text, such as "9.2.2 (esp_develop_9.2.2_20250817)"."""
+    """A QEMU that has the ESP32 machine. `version` is QEMU's own text, such as "9.2.2 (esp_develop_9.2.2_20250817)"."""
 
     program: str
     version: str

@@ -150,7 +150,7 @@ class BoardSession:
         named = len(str(options.port or "").split(PORT_SEPARATOR))
         if named > 1 and named != self.count:
             raise UsageError(
-                f"--port names {named} boards, but a test uses {self.count}", f"give --count {named} too"
+                f"--port names {named} boards, but a test uses {self.count}", f"also give --count {named}"
             )
         return choose_board(Wish.of(options), self.environment, attached_ports, bench)
 
@@ -193,7 +193,7 @@ class BoardSession:
         options.app_path = str(self._root / FIRMWARE_DIR.name)
         options.build_dir = str(self.build.folder)
         options.target = getattr(options, "target", None) or "esp32"
-        # panics.py does both, and also for Xtensa.
+        # pytest_plugin/panics.py does both, and also supports Xtensa.
         options.skip_check_coredump = options.skip_decode_panic = "y"
         _name_folders(options, self._folder, worker)
         self.board.prepare(worker, self.power_cycle if self.power else None)

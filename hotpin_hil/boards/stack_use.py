@@ -75,7 +75,7 @@ MONITOR = "mem_monitor"
 MONITOR_SHARE = 0.75
 """At least 25 % of the memory manager's stack must stay unused (guide)."""
 FORMAT_BYTES = 2_000
-"""Stack that newlib's printf, and so ESP_LOGx, needs (facts: idf_probe)."""
+"""Stack that newlib's printf, and so ESP_LOGx, needs. Source: idf_probe.md, recorded from ESP-IDF."""
 LOGS = {"esp_log_write", "esp_log", "printf", "vprintf", "snprintf", "vsnprintf", "fprintf"}
 """Functions of the C library and ESP-IDF that format text."""
 

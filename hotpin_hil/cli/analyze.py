@@ -46,7 +46,10 @@ def add_command(commands: Any) -> None:
         help="exit with 1 if a diagnosis has at least this gravity (default: exit with 0)",
     )
     command.add_argument(
-        "--boot", metavar="N", type=int, help="analyse only this boot of each log, from 0; -1 is the last"
+        "--boot",
+        metavar="N",
+        type=int,
+        help="analyse only this boot of each log, counted from 0; -1 is the last",
     )
     command.add_argument(
         "--since",

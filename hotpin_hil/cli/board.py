@@ -31,9 +31,11 @@ def add_commands(board: Any) -> None:
     start.add_argument(
         "--profile", metavar="NAME", help="name or path of a board profile (default: hotpin-5.4)"
     )
-    start.add_argument("--state-dir", metavar="DIR", help="folder of the boards' flash between starts")
     start.add_argument(
-        "--seed", type=int, metavar="N", help="repeat the random values of an earlier run with this seed"
+        "--state-dir", metavar="DIR", help="folder that keeps the boards' flash between starts"
+    )
+    start.add_argument(
+        "--seed", type=int, metavar="N", help="seed of an earlier start, to repeat its random values"
     )
     start.add_argument(
         "--time-scale",
@@ -41,7 +43,7 @@ def add_commands(board: Any) -> None:
         metavar="X",
         help="speed of the board's clock relative to the host's (default: 1)",
     )
-    start.add_argument("--paced", action="store_true", help="send at the speed of the UART's baud rate")
+    start.add_argument("--paced", action="store_true", help="send at the UART's baud rate instead of at once")
     start.add_argument(
         "--port", type=int, metavar="N", help="TCP port of the first board (default: any free)"
     )
@@ -85,9 +87,11 @@ def add_commands(board: Any) -> None:
     fault.add_argument(
         "fault", nargs="?", metavar="FAULT", help="name of the fault, or `clear` to end all faults"
     )
-    fault.add_argument("arguments", nargs="*", metavar="KEY=VALUE", help="its arguments")
+    fault.add_argument("arguments", nargs="*", metavar="KEY=VALUE", help="arguments of the fault")
     fault.add_argument("--on", dest="board", metavar="BOARD", help=_BOARD_HELP)
-    fault.add_argument("--seed", type=int, metavar="N", help="repeat the random values of an earlier fault")
+    fault.add_argument(
+        "--seed", type=int, metavar="N", help="seed of an earlier fault, to repeat its random values"
+    )
 
 
 def _command(board: Any, name: str, run: Callable[[argparse.Namespace], int], what: str) -> Any:
@@ -194,7 +198,7 @@ def _fault(options: argparse.Namespace) -> int:
     if options.fault is None:
         for fault in FAULTS.values():
             arguments = " ".join(f"{argument.name}={argument.default}" for argument in fault.arguments)
-            print(f"{fault.name:<20}{fault.help}; it ends {fault.ends}")
+            print(f"{fault.name:<20}{fault.help}; ends {fault.ends}")
             if arguments:
                 print(f"{'':<20}{arguments}")
         return 0

@@ -16,7 +16,8 @@ REGRESSION = "regression"
 def add_command(commands: Any) -> None:
     """Add the command to the subparsers of `hotpin-hil`."""
     compare = commands.add_parser(
-        "compare", help="compare a run with the last release's: regressions, improvements, other changes"
+        "compare",
+        help="compare a run with a run of the last release: regressions, improvements, other changes",
     )
     compare.add_argument(
         "runs",

@@ -24,7 +24,7 @@ def add_command(commands: Any) -> None:
         metavar="FILE",
         type=Path,
         nargs="?",
-        help="core dump, or content of its partition (default: --port)",
+        help="file with a core dump or the content of its partition, instead of --port",
     )
     coredump.add_argument("--port", help="port of the board, which is reset")
     coredump.add_argument(
@@ -51,7 +51,8 @@ def _run(options: argparse.Namespace) -> int:
     story = read_story(core)
     if story is None:
         print(
-            "no memory story in the core dump: the firmware has no CONFIG_HOTPIN_MEM_CRASH, or another format of it"
+            "no memory story in the core dump: the firmware was built without CONFIG_HOTPIN_MEM_CRASH, "
+            "or records it in another format"
         )
     else:
         print(*story_lines(story, _places(elf)), sep="\n")

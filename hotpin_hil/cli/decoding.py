@@ -41,7 +41,7 @@ def add_elf_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--toolchain",
         metavar="PREFIX",
-        help="start of the names of addr2line and gdb, such as xtensa-esp32-elf- (default: the installed ones)",
+        help="prefix of addr2line and gdb, such as xtensa-esp32-elf- (default: the installed ones)",
     )
 
 

@@ -16,9 +16,13 @@ def add_command(commands: Any) -> None:
         "history", help="show the memory history that a board keeps in flash, across its resets"
     )
     history.add_argument(
-        "file", metavar="FILE", type=Path, nargs="?", help='content of the partition "nvs" (default: --port)'
+        "file",
+        metavar="FILE",
+        type=Path,
+        nargs="?",
+        help='file with the content of the partition "nvs", instead of --port',
     )
-    history.add_argument("--port", help="port of the board, with any firmware; it is reset")
+    history.add_argument("--port", help="port of the board, which is reset; it may have any firmware")
     history.add_argument("--html", metavar="OUT", type=Path, help="also write an HTML page with a chart")
     history.set_defaults(run=_run)
 

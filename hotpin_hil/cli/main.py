@@ -88,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"hotpin-hil {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    board = commands.add_parser("board", help="virtual boards").add_subparsers(
+    board = commands.add_parser("board", help="start, flash and control virtual boards").add_subparsers(
         metavar="COMMAND", required=True
     )
     add_commands(board)
@@ -163,7 +163,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     profile.set_defaults(run=_profile)
 
-    heap = commands.add_parser("heap", help="the heap model").add_subparsers(metavar="COMMAND", required=True)
+    heap = commands.add_parser("heap", help="run the heap model").add_subparsers(
+        metavar="COMMAND", required=True
+    )
     replay = heap.add_parser("replay", help="replay recorded heap operations in the model")
     replay.add_argument("file", metavar="FILE", type=Path)
     replay.set_defaults(run=_heap_replay)
@@ -199,7 +201,8 @@ def _boards(options: argparse.Namespace) -> int:
     for row in rows:
         print("\n".join(row.lines()))
     if bench and bench.labgrid:
-        print(f"labgrid places: labgrid-client -x {bench.labgrid.coordinator} places; their users: who")
+        client = f"labgrid-client -x {bench.labgrid.coordinator}"
+        print(f"to list labgrid's places: {client} places; to list their users: {client} who")
     elif not rows:
         print("no board found: no USB serial bridge of an ESP32-CAM board is attached", file=sys.stderr)
     return 0

@@ -23,7 +23,7 @@ def add_command(commands: Any) -> None:
     from hotpin_hil.cli.decoding import add_elf_options
 
     monitor = commands.add_parser(
-        "monitor", help="watch a board's console, or a log that is being written, with its analysis"
+        "monitor", help="show a board's console, or a log that is being written, with live diagnosis"
     )
     monitor.add_argument("--board", choices=CHOICES, help="kind of board (default: as pytest would choose)")
     monitor.add_argument("--port", metavar="P", help="device or URL (rfc2217://host:port)")
@@ -31,8 +31,8 @@ def add_command(commands: Any) -> None:
     monitor.add_argument(
         "--follow", metavar="FILE", help="watch a log file instead of a board; - is standard input"
     )
-    monitor.add_argument("--save", metavar="LOG", type=Path, help="save every byte in this file")
-    monitor.add_argument("--append", action="store_true", help="add to the file of --save if it exists")
+    monitor.add_argument("--save", metavar="LOG", type=Path, help="save everything received to this file")
+    monitor.add_argument("--append", action="store_true", help="append to the file of --save if it exists")
     add_elf_options(monitor)
     monitor.add_argument(
         "--plain",
@@ -52,7 +52,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.follow and (options.port or options.board):
         raise UsageError("--follow reads a file, not a board", "leave --port and --board out")
     if options.append and options.save is None:
-        raise UsageError("--append has no file", "name it with --save")
+        raise UsageError("--append needs a file", "name it with --save")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # end like Ctrl-C, so that the clean-up runs
     with ExitStack() as cleanup:
         decoder = make_decoder(options)
@@ -61,7 +61,7 @@ def _run(options: argparse.Namespace) -> int:
         source = open_source(options, recording, cleanup)
         decoder = decoder or make_decoder(options)  # a virtual board started by the monitor has a known ELF
         if options.plain or not _is_terminal():
-            print(f"watching {source.port}; Ctrl-C ends", file=sys.stderr, flush=True)
+            print(f"watching {source.port}; Ctrl-C exits", file=sys.stderr, flush=True)
             watch_lines(LiveLog(), source, recording, decoder)
         else:
             from hotpin_hil.cli.monitor_app import MonitorApp

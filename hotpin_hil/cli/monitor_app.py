@@ -47,7 +47,7 @@ class MonitorApp(App[None]):
         Binding("f3", "pause", "Pause"),
         Binding("f4", "wrap", "Wrap"),
         Binding("f5", "reset", "Reset"),
-        Binding("f6", "boot_loader", "Boot loader"),
+        Binding("f6", "boot_loader", "Download mode"),
         Binding("ctrl+q,ctrl+c,ctrl+right_square_bracket", "quit", "Quit", priority=True),
         Binding("pageup", "scroll('console', -1)", "Scroll", show=False, priority=True),
         Binding("pagedown", "scroll('console', 1)", "Scroll", show=False, priority=True),
@@ -102,7 +102,7 @@ class MonitorApp(App[None]):
         yield Footer()
 
     def on_mount(self) -> None:
-        """Begin to take what arrives."""
+        """Start to show the bytes that arrive."""
         self.title = f"hotpin-hil monitor {self._source.port}"
         if self._board is not None:
             self._command.focus()
@@ -163,7 +163,7 @@ class MonitorApp(App[None]):
     def action_boot_loader(self) -> None:
         """Restart the chip into download mode."""
         if self._board is not None:
-            self._call(self._board.enter_boot_loader, "reset into the boot loader")
+            self._call(self._board.enter_boot_loader, "reset into download mode")
 
     def action_wrap(self) -> None:
         """Wrap long lines of the console from now on, or cut them."""

@@ -96,6 +96,6 @@ def _start_virtual(options: argparse.Namespace, why: str, cleanup: ExitStack) ->
             folder / "board.log", folder / "boards", ["--flash", str(NATIVE_BUILD_DIR)]
         )
     except PortError as error:  # the error's remedy names the log file, which the clean-up removes
-        raise PortError(error.message, "hotpin-hil board start shows what happens") from error
+        raise PortError(error.message, "run hotpin-hil board start to see why") from error
     cleanup.callback(board.stop)
     return board.port

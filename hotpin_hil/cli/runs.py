@@ -15,7 +15,12 @@ def add_command(commands: Any) -> None:
     """Add the command to the parser of `hotpin-hil`."""
     parser = commands.add_parser("runs", help="list the runs of the suite, oldest first, or remove old runs")
     parser.add_argument(
-        "folder", metavar="DIR", type=Path, nargs="?", default=runs_dir(), help="default: %(default)s"
+        "folder",
+        metavar="DIR",
+        type=Path,
+        nargs="?",
+        default=runs_dir(),
+        help="folder of all runs (default: %(default)s)",
     )
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--prune", metavar="N", type=_count, help="remove all but the N newest runs")

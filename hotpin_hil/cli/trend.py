@@ -31,7 +31,7 @@ def add_command(commands: Any) -> None:
         help='figures to show, as "TOPIC: PLACE: NAME" with * (may be repeated), for example "memory: voice*"',
     )
     trend.add_argument(
-        "--board", choices=("hardware", "qemu", "virtual"), help="default: the newest run's kind"
+        "--board", choices=("hardware", "qemu", "virtual"), help="kind of board (default: the newest run's)"
     )
     trend.add_argument("--html", metavar="OUT", type=Path, help="also write an HTML page with charts")
     trend.set_defaults(run=_run)
@@ -65,7 +65,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _read(folders: list[Path]) -> Iterator[Release]:
-    """All runs, each once. A run that cannot be read is reported and left out; it is an error if the user named it."""
+    """All runs, each once. A run that cannot be read is reported and left out; if the user named it, it is an error."""
     from hotpin_hil.evidence.releases import read_release
     from hotpin_hil.evidence.run_folders import list_runs
 

@@ -146,11 +146,11 @@ class Device(Console):
         )
 
     def flip_rtc(self, at: int, step: int | None = None) -> int:
-        """Flip a bit in RTC memory that survives a reset.
+        """Flip the lowest bit of one or more bytes of the RTC memory that survives a reset.
 
         Args:
-            at: number of the byte.
-            step: also in each further byte at this distance.
+            at: offset of the byte.
+            step: also flip the bit in every `step`-th byte after it.
 
         Returns:
             The number of flipped bits.

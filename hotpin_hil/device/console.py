@@ -142,7 +142,8 @@ class Console:
         wrong = sum(record.data.get("err") == _CRC for record in refusals)
         if wrong:
             raise NoisyLine(
-                f"{message}; {wrong} times the board found the request's checksum wrong", NOISE_REMEDY
+                f"{message}; the board reported {wrong} times that the request's checksum is wrong",
+                NOISE_REMEDY,
             )
         raise NoReply(
             message,
@@ -311,7 +312,7 @@ class Console:
             numbers = ", ".join(str(gap.n) for gap in gaps[:5])
             raise LostRecord(
                 f"{len(gaps)} record(s) were lost (n = {numbers}{', …' if len(gaps) > 5 else ''}), "
-                f"so {what} is unknown",
+                f"so it is unknown {what}",
                 _CABLE,
             )
 
@@ -327,7 +328,7 @@ class Console:
             LostRecord: a record sent after `since` was lost.
         """
         found = self._matching(name, since, where)
-        self._check_gaps(since, f"whether there was another '{name or 'event'}'")
+        self._check_gaps(since, f"whether there was another event{f' {name!r}' if name else ''}")
         return found
 
     def wait_event(
@@ -364,7 +365,7 @@ class Console:
             raise MissingEvent(
                 f"event '{name}' did not arrive within {timeout_s:g} s; events since then: {seen}"
             )
-        self._check_gaps(since, f"whether there was an earlier '{name}'", until=event.index)
+        self._check_gaps(since, f"whether there was an earlier event '{name}'", until=event.index)
         return event
 
     def no_event(self, name: str, *, since: Cursor, where: Where | None = None) -> None:

@@ -38,7 +38,7 @@ _ERRORS_OF_THE_SUITE = (TypeError, NameError, AttributeError)
 
 _REMEDIES = {
     "esptool": "check cable, port and power, and that the board is reachable: hotpin-hil boards",
-    "serial": "check that the port exists, is permitted and not open elsewhere: hotpin-hil boards",
+    "serial": "check that the port exists, that you may open it, and that nothing else has it open: hotpin-hil boards",
     "": "see the traceback in pytest's output",
 }
 

@@ -24,7 +24,7 @@ def check_fields(record: Any) -> None:
 
 
 _Check = Callable[[Any], bool]
-"""Whether a value has the type of a certain annotation. A check is made once: a run's results have 30,000 lines."""
+"""Returns whether a value has the type of an annotation. Checks are cached: a run's results have 30,000 lines."""
 
 
 @cache

@@ -105,7 +105,7 @@ class Provenance:
         trees = {"the harness": self.harness, "the suite": self.suite}
         if self.suite == self.harness:
             trees = {"the harness with its suite": self.harness}
-        trees |= {f"the firmware {source.image}": source.tree for source in self.firmware}
+        trees |= {f'the firmware image "{source.image}"': source.tree for source in self.firmware}
         return [f"{name} {tree.doubt}" for name, tree in trees.items() if tree.doubt]
 
     def as_json(self) -> dict[str, Any]:

@@ -175,7 +175,7 @@ def _notes(results: Results) -> list[str]:
     for note in results.of(EmulatorNote):
         starts[note.text] += note.count
     texts += [
-        f"the emulator was restarted {count} times before the firmware was ready: {text}"
+        f"the emulator was restarted {'once' if count == 1 else f'{count} times'} before the firmware was ready: {text}"
         for text, count in starts.items()
     ]
     if results.cut:
@@ -200,7 +200,10 @@ def missing_lines(qualification: Mapping[str, Any]) -> list[str]:
     open_ids = {id_ for test in unfinished for id_ in test["requirement"]} - pending
     open_ids |= {row["id"] for row in qualification["not_tested"]} - pending
     untouched = open_ids - set(qualification["requirements"])
-    for title, ids in (("no test completed", untouched), ("not all tests completed", open_ids - untouched)):
+    for title, ids in (
+        ("no test completed for", untouched),
+        ("not all tests completed for", open_ids - untouched),
+    ):
         if ids:
             lines.append(f"{title}: {', '.join(sorted(ids))}")
     return lines
@@ -246,7 +249,9 @@ def _overall(
         return INCOMPLETE, f"pytest ended with exit status {results.end.exit}"
     without = results.without_verdict()
     if without:
-        return INCOMPLETE, _few("planned tests without a verdict on each of their requirements", without)
+        return INCOMPLETE, _few(
+            "planned tests without a verdict on at least one of their requirements", without
+        )
     if not any(judged[row.id]["verdict"] in PASSED for row in musts):
         return INCOMPLETE, "no requirement was verified"
     if not_run or results.is_selection:

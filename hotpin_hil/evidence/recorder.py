@@ -121,7 +121,7 @@ class Recorder:
     def left_out(self, what: str) -> None:
         """Record a check that the test can only make on another bench or kind of board."""
         ids = ", ".join(self.requirements)
-        self._sink(LeftOutNote(f"{ids} without {what}" if ids else what))
+        self._sink(LeftOutNote(f"{ids} tested without {what}" if ids else what))
 
     def fault(self, fault: str) -> None:
         """Record an injected fault: name, arguments, seed."""

@@ -73,7 +73,7 @@ class ResultsFile:
         if error is None:
             return None
         return HostError(
-            f"cannot write {self.path}: {error.strerror}; {len(self._waiting)} lines wait for space",
+            f"cannot write {self.path}: {error.strerror}; {len(self._waiting)} lines are waiting for disk space",
             host_remedy(error) or "make sure that the disk can be written, then run again",
         )
 

@@ -59,7 +59,7 @@ def seal(folder: Path) -> int:
     """
     path = folder / MANIFEST
     if os.path.lexists(path):
-        raise UsageError(f"{folder} is sealed already", f"to seal it again, remove {path} and its signatures")
+        raise UsageError(f"{folder} is already sealed", f"to seal it again, remove {path} and its signatures")
     if is_being_written(folder):
         raise UsageError(f"a run is writing its evidence to {folder}", "wait for the end of the run")
     sums = {}

@@ -34,7 +34,7 @@ class WaiverUse:
         if self.state == EXPIRED:
             return f"the waiver of {self.waiver} expired on {self.waiver.expires}: renew it or remove it"
         if self.state == UNNEEDED:
-            return f"the waiver of {self.waiver} is unneeded, since no value needs it: remove it"
+            return f"the waiver of {self.waiver} is unneeded (no value needs it): remove it"
         return ""
 
     def as_json(self) -> dict[str, Any]:

@@ -50,7 +50,7 @@ _ESCAPE = b"\x01"
 the byte itself to the board."""
 _PR_SET_PDEATHSIG = 1
 """linux/prctl.h"""
-_REMEDY = "run it again; if it ends again, start QEMU by hand with the command in the log"
+_REMEDY = "run the test again; if QEMU ends again, start it by hand with the command in its log"
 
 
 class HilQemuApp(QemuApp):  # type: ignore[misc]  # pytest-embedded is not typed
@@ -161,7 +161,7 @@ class HilQemu(Qemu, _Piped):  # type: ignore[misc]
                 raise EmulatorError(f"QEMU did not start: {error}", "check --qemu-prog-path") from error
             raise
 
-    # --- operations of every line ---
+    # --- operations that every serial line has ---
 
     def hard_reset(self) -> None:
         """Reset the machine, over QMP, and wait for the end of its start."""
@@ -240,7 +240,9 @@ class HilQemu(Qemu, _Piped):  # type: ignore[misc]
             if self.returncode is not None and self.returncode < 0:
                 return f"QEMU crashed with signal {-self.returncode}"
             if not trial.text():  # no output: its arguments are wrong, so every test would fail
-                raise EmulatorError(error.message, "start it by hand with the command in the log") from error
+                raise EmulatorError(
+                    error.message, "start QEMU by hand with the command in its log"
+                ) from error
             return ""
         if start is None and not self._qmp.answers():
             return "QEMU hung"

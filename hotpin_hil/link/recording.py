@@ -106,7 +106,7 @@ class Recording:
 
 def _open(path: Path, append: bool) -> ConsoleLog:
     if path.exists() and not append:
-        raise UsageError(f"{path} exists already", "name another file, or add to it with --append")
+        raise UsageError(f"{path} already exists", "name another file, or add to it with --append")
     try:
         return ConsoleLog(path)
     except OSError as error:

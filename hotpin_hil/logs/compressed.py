@@ -22,7 +22,7 @@ class LogChunks:
 
     def __init__(self, file: BufferedReader) -> None:
         self.damage = ""
-        """Why the file could be read only up to some place; empty if it was read completely."""
+        """Why only the first part of the file could be read; empty if it was read completely."""
         self._file = file
 
     def __iter__(self) -> Iterator[bytes]:

@@ -20,11 +20,12 @@ kind."""
 MONITOR_NOTE, DECODED_ADDRESS = b"m", b"d"
 """A line of `idf.py monitor`, which only has to be counted."""
 OTHER, WANTED, TRACE = b"xX", b"yY", b"tT"
-"""A line that may need more than counting, that surely matters, that may be part of a panic; a capital letter if the
-line starts with a level and a time."""
+"""Kinds of lines that may need more than counting, that surely matter, and that may be part of a panic. The capital
+letter is for a line that starts with a level and a time."""
 BOX = b"B"
 """The first line of a box."""
 NOT_PLAIN = re.compile(rb"[xXyYtTB]")
+"""Kinds of lines that may need more than counting; all other lines are plain."""
 NOT_A_BOARDS = re.compile(rb"[xXyYtTBmd]")
 UNSURE = OTHER + TRACE
 """Kinds of lines that may have another task's line inside."""
@@ -52,7 +53,7 @@ class LineKinds(dict[bytes, int]):
         self._kind_of = kind_of
 
     def of_lines(self, text: bytes) -> bytes:
-        """The kinds of the lines of a text that ends with a newline: one byte a line."""
+        """The kinds of the lines of a text that ends with a newline: one byte per line."""
         shapes = shape_of(text).split(b"\n")
         shapes.pop()
         return bytes(map(self.__getitem__, shapes))

@@ -131,7 +131,7 @@ def _failed_text(change: ev.ModeChange) -> str:
     step, error = change.step or None, change.error or None
     text = f"{change.start} -> {change.to} failed at step {step}: {error}"
     if change.missing:
-        text += f", {change.missing} bytes missing"
+        text += f", no block of {change.missing} bytes"
     if change.block:
         text += f" for {change.block}, largest free block {change.largest}"
     return ev.quote(text)

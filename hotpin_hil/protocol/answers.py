@@ -399,7 +399,7 @@ class AutoOptimization:
 
     auto: bool
     gave_up: bool
-    """The last attempt did not help, and its cause still stands."""
+    """The last attempt did not help, and its cause is still present."""
     attempts: int
     helped: int
     check_us: int
@@ -489,7 +489,7 @@ class Pools:
     """Interrupts that got a block."""
     failed: int = 0
     kept: int = 0
-    """Objects that the plays left."""
+    """Objects that the plays left allocated."""
     pool_us: int = 0
     heap_us: int = 0
 
@@ -545,9 +545,9 @@ class LearnedState:
 
     state: str
     windows: int
-    """Windows learned from so far."""
+    """Number of windows learned from so far."""
     learned: bool
-    """Enough windows were learned: the thresholds apply."""
+    """Whether enough windows were learned from, so that the thresholds apply."""
     internal: int
     dma: int
     psram: int

@@ -31,7 +31,7 @@ class HistoryRow:
     boot_count: int
     uptime_s: int
     internal_free: int
-    """Least free bytes; `_largest`: the smallest largest block; `_fragmentation`: the worst, percent."""
+    """Minimum free bytes; `_largest`: the minimum of the largest free block; `_fragmentation`: the maximum, percent."""
     internal_largest: int
     internal_fragmentation: int
     dma_free: int

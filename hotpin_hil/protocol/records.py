@@ -167,10 +167,10 @@ def _decode(head: bytes, body: bytes, raw: bytes, offset: int) -> Record | Corru
     try:
         data = _JSON.decode(body[body.index(b"{") :].decode("ascii"))
     except (ValueError, RecursionError) as error:
-        return Corrupt(raw, offset, f"checksum right, JSON wrong: {error}")
+        return Corrupt(raw, offset, f"checksum correct, JSON invalid: {error}")
     for key, kind in (("t", int), ("b", str), ("n", int)):
         if type(data.get(key)) is not kind:
-            return Corrupt(raw, offset, f"checksum right, but {key!r} is missing or not {kind.__name__}")
+            return Corrupt(raw, offset, f"checksum correct, but {key!r} is missing or not {kind.__name__}")
     if head == b"!":
         return Record("event", None, data, raw, offset)
     return Record("reply", int(head), data, raw, offset)

@@ -24,7 +24,7 @@ class Baseline:
         self._bases: list[Release] = []
 
     def read(self, kind: str) -> None:
-        """Read the runs, before the first test: `latest` may name this run at its end.
+        """Read the runs before the first test, because `latest` may name this run at its end.
 
         Args:
             kind: Kind of board of this run.

@@ -269,7 +269,7 @@ class EvidencePlugin:
 
 
 def _append(line: ResultsLine, writer: ResultsWriter, results: Results | None) -> None:
-    """Append a line to the file and to what was read from it."""
+    """Append a line to the file, and to the results already read from the file."""
     writer.append(line)
     if results is not None:
         results.add(line)

@@ -92,7 +92,9 @@ class SuiteMarks:
             return f"{', '.join(ids)} cannot be tested on a {kind} board"
         if not missing:
             return ""
-        self._write(LeftOutNote(f"{', '.join(ids) or 'the suite'} without {item.name}: it {missing}"))
+        self._write(
+            LeftOutNote(f"{', '.join(ids) or 'the suite'}: {item.name} was left out, because it {missing}")
+        )
         return f"{item.name} {missing}"
 
     @pytest.hookimpl(wrapper=True)
@@ -112,7 +114,12 @@ class SuiteMarks:
         """
         left_out = [item for item in items if requirement_ids(item) and not item.get_closest_marker(SOAK)]
         if self.is_suite and left_out:
-            self._write(SelectionNote(f"{len(left_out)} tests of the suite were deselected"))
+            what = (
+                "1 test of the suite was"
+                if len(left_out) == 1
+                else f"{len(left_out)} tests of the suite were"
+            )
+            self._write(SelectionNote(f"{what} deselected"))
 
     def _check_ids(self, collector: pytest.Collector, item: pytest.Item) -> None:
         if any(not mark.args or mark.kwargs for mark in item.iter_markers("requirement")):

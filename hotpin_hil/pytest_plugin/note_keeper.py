@@ -184,7 +184,7 @@ def _memory_shortage(error: BaseException, channel: Channel) -> str:
         if data["event"] == "mem.alloc_failed":
             return f"an allocation of {data.get('size')} bytes failed"
         if data["event"] == "mode" and data.get("missing"):
-            return f"a mode transition needed {data['missing']} more bytes in one block"
+            return f"a mode transition needed a block of {data['missing']} bytes"
         if data["event"] == "mem.warning" and str(data.get("type")).startswith("FRAGMENTATION"):
             return f"fragmentation of {data.get('value')} %"
     return ""

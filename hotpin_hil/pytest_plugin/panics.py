@@ -116,7 +116,7 @@ def _text(
         )
     parts.append("\n".join(["backtrace, innermost call first:", *calls]) if calls else f"backtrace: {remark}")
     if dump is not None:
-        sound = {True: "right", False: "WRONG", None: "not checked"}[dump.sound]
+        sound = {True: "correct", False: "WRONG", None: "not checked"}[dump.sound]
         parts.append(f"core dump: {dump.file}, {dump.size} bytes, checksum {sound}\n{dump.text}".rstrip())
     return "\n\n".join(parts) + "\n"
 

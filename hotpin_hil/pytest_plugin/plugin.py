@@ -86,24 +86,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--qualification-dir",
         metavar="DIR",
-        help=f"folder for the evidence (default: a new folder in {RUNS_DIR}, which `{LATEST}` there names)",
+        help=f"folder for the evidence (default: a new folder in {RUNS_DIR}; `{LATEST}` there points to the newest)",
     )
     group.addoption(
         "--state-dir",
         metavar="DIR",
-        help=f"folder for new runs ({RUNS_NAME}/ in it) instead of the checkout's build/ (env: {ENV_STATE_DIR})",
+        help=f"put new runs into {RUNS_NAME}/ of this folder, not of the checkout's build/ (env: {ENV_STATE_DIR})",
     )
     group.addoption(
         "--overwrite",
         action="store_true",
-        help="let --qualification-dir name a folder that holds the results of another run",
+        help="overwrite the results of another run in the folder of --qualification-dir",
     )
     group.addoption(
         "--baseline",
         action="append",
         default=[],
         metavar="DIR",
-        help="compare the run with this run of the last release (docs/compare.md); more runs of it show what varies",
+        help="compare the run with this run of the last release (docs/compare.md); "
+        "repeat the option with more runs of that build to show what varies from run to run",
     )
     group.addoption(
         "--fail-on-regression",
@@ -123,7 +124,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--allure",
         action="store_true",
-        help=f"write Allure's results to {ALLURE_RESULTS}/ in the folder for the evidence",
+        help=f"write Allure's results to {ALLURE_RESULTS}/ in the evidence folder",
     )
     add_waivers_option(group)
     group.addoption(

@@ -340,7 +340,11 @@ def _longest_timeline(
     if story is None or timeline is None:
         return []
     count = len(story.changes)
-    chart = timeline_chart(timeline, "memory-cycles", f"{count} mode transitions: {short_name(story.test)}")
+    chart = timeline_chart(
+        timeline,
+        "memory-cycles",
+        f"{count} mode transition{'' if count == 1 else 's'}: {short_name(story.test)}",
+    )
     charts.setdefault(story.test, []).append(chart)
     return [chart]
 
@@ -355,7 +359,8 @@ def _overviews(stories: Iterable[TestStory], defaults: Mapping[str, int]) -> lis
     for board, boots in sorted(boards.items(), key=lambda item: -len(item[1]))[:OVERVIEWS_MAX]:
         timeline = timeline_of(boots, defaults, resets=len(boots) < 10)
         if timeline:
-            title = f"The whole run on {board}: {len(boots)} boots, one after the other"
+            shown = "1 boot" if len(boots) == 1 else f"{len(boots)} boots, one after the other"
+            title = f"The whole run on {board}: {shown}"
             found.append(timeline_chart(timeline, f"memory-{len(found) + 1}", title))
     return found
 
@@ -376,7 +381,7 @@ def _changes(stories: Iterable[TestStory]) -> Table | None:
         took = [f"{value:,.0f}" for value in (times[0], median(times), times[-1])] if times else ["", "", ""]
         steps = ", ".join(f"{step} ({count})" for step, count in failed.most_common())
         rows.append((f"{start} to {to}", f"{len(times):,}", *took, f"{failed.total():,}", steps))
-    columns = ("transition", "done", "shortest, ms", "median, ms", "longest, ms", "failed", "at step")
+    columns = ("transition", "done", "shortest, ms", "median, ms", "longest, ms", "failed", "failed steps")
     return Table(columns, tuple(rows)) if rows else None
 
 
@@ -401,7 +406,7 @@ def _waterfalls(stories: Iterable[TestStory], charts: dict[str, list[Chart]]) ->
 
 def _way(ledger: Ledger) -> str:
     if ledger.change is None:
-        return "a mode transition without an end"
+        return "a mode transition (its event is missing)"
     way = f"{ledger.change.start} to {ledger.change.to}"
     return way if ledger.change.ok else f"{way}, failed at {ledger.change.step or 'an unknown step'}"
 
@@ -473,7 +478,7 @@ VIRTUAL = (
     "The board was a model. Its heap matches the ESP32's to the byte; its CPU times, stack use, radio, sensor and "
     "sound do not, so requirements that need them are NOT APPLICABLE."
 )
-EMULATED = "The board was QEMU: no camera sensor and no sound."
+EMULATED = "The board was QEMU: camera sensor and sound were simulated."
 COUNTED_TIME = (
     "The emulator counted instructions as time: times in this report are instruction counts, not the time "
     "that a chip with its caches, flash and serial line needs."
@@ -506,15 +511,21 @@ def _deviations(results: Results) -> list[str]:
 
 def _noise(results: Results) -> list[str]:
     """Disturbances on the serial line, and known harmless errors in the boards' logs."""
-    kinds = ("damaged", "lost", "repeated", "garbled")
+    kinds = {
+        "damaged": "damaged records",
+        "lost": "lost records",
+        "repeated": "repeated records",
+        "garbled": "garbled lines",
+    }
     found = [
         f"{short_name(note.test)}: "
-        + ", ".join(f"{count} {kind}" for kind in kinds if (count := getattr(note, kind)))
+        + ", ".join(f"{count} {text}" for kind, text in kinds.items() if (count := getattr(note, kind)))
         for note in results.of(NoiseNote)
     ]
     known: Counter[tuple[str, str]] = Counter()
     for note in results.of(KnownNoiseNote):
         known[note.text, note.reason] += note.count
     return found + [
-        f"known noise, {count} times: {text} ({reason})" for (text, reason), count in known.items()
+        f"known noise, {'once' if count == 1 else f'{count} times'}: {text} ({reason})"
+        for (text, reason), count in known.items()
     ]

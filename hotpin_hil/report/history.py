@@ -40,7 +40,9 @@ def history_lines(rows: Sequence[HistoryRow]) -> list[str]:
         if number and row.boot_count != rows[number - 1].boot_count:
             shown.append(f"-- reset: boot {row.boot_count} --")
         shown.append(line)
-    shown.append(f"{_in_words(rows)} Memories: least free / smallest largest block, KB, worst fragmentation.")
+    shown.append(
+        f"{_in_words(rows)} Memories: minimum free / minimum largest block, KB, worst fragmentation."
+    )
     return [printable(line) for line in shown]
 
 
@@ -85,8 +87,8 @@ def _draw(axes: Any, memory: str, rows: Sequence[HistoryRow], times: Sequence[fl
     plain(axes)
     free = [getattr(row, f"{memory}_free") / KB for row in rows]
     largest = [getattr(row, f"{memory}_largest") / KB for row in rows]
-    axes.plot(times, free, color=BLUE, marker="o", markersize=3, label="least free")
-    axes.plot(times, largest, color=ORANGE, linestyle="--", label="smallest largest block")
+    axes.plot(times, free, color=BLUE, marker="o", markersize=3, label="minimum free")
+    axes.plot(times, largest, color=ORANGE, linestyle="--", label="minimum largest block")
     for number, row in enumerate(rows):
         if number and row.boot_count != rows[number - 1].boot_count:
             axes.axvline((times[number - 1] + times[number]) / 2, color=FAINT, linestyle=":")
@@ -108,7 +110,7 @@ def _in_words(rows: Sequence[HistoryRow]) -> str:
     warnings = sum(row.warnings for row in rows)
     failed = sum(row.failed_allocations for row in rows)
     return (
-        f"{len(rows)} rows of {boots} boot{'s' if boots > 1 else ''}; least free: {worst}; "
+        f"{len(rows)} rows from {boots} boot{'s' if boots > 1 else ''}; minimum free: {worst}; "
         f"{warnings} warnings, {failed} failed allocations."
     )
 

@@ -117,6 +117,7 @@ _NAMES = {
     "elf_sha256": "ELF SHA-256",
     "time_scale": "clock",
     "python": "Python",
+    "dirty": "uncommitted changes",
 }
 """Names of the fields of boards and builds, in display order."""
 

@@ -48,7 +48,7 @@ def leak_chart(readings: Sequence[float], leak: Leak, name: str, title: str, uni
         if leak.cycles:
             _draw_trend(axes, lost, leak)
         axes.set_xlim(-0.5, len(readings) - 0.5)
-        axes.set_xlabel(f"cycle (shaded: {leak.warm_up} of warm-up, ignored)")
+        axes.set_xlabel(f"cycle (shaded: {leak.warm_up} warm-up cycles, ignored)")
         axes.set_ylabel(f"lost, {label(unit)}")
         axes.legend(
             loc="lower left", bbox_to_anchor=(0, 1), ncols=5, borderaxespad=0, fontsize=8, frameon=False
@@ -120,12 +120,12 @@ def in_words(leak: Leak, unit: str = "B") -> str:
     parts = [f"Verdict: {leak.verdict}."]
     if not leak.cycles or not math.isfinite(leak.high):
         parts.append(
-            f"{leak.cycles} readings after {leak.warm_up} of warm-up are too few, or scatter too much."
+            f"{leak.cycles} readings after {leak.warm_up} warm-up cycles are too few, or scatter too much."
         )
         return " ".join(parts)
     parts += [
         f"Slope {leak.slope:+.3f} {unit} per cycle, with 99.9 % confidence between {leak.low:+.3f} and "
-        f"{leak.high:+.3f}, over {leak.cycles} cycles ({leak.warm_up} of warm-up ignored).",
+        f"{leak.high:+.3f}, over {leak.cycles} cycles ({leak.warm_up} warm-up cycles ignored).",
         f"Allowed: {leak.budget:.3f} per cycle.",
         f"A steady leak of {leak.detectable:.3f} {unit} per cycle is found in 99 of 100 such runs.",
     ]

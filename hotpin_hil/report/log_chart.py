@@ -104,7 +104,7 @@ def _in_words(panels: Mapping[str, Sequence[MemorySeries]], boots: int) -> str:
     parts = []
     for memory, shown in panels.items():
         which = ", ".join(
-            f"{series.quantity} {series.count:,} times by {shorten(series.source, 40)}"
+            f"{series.count:,} readings ({series.quantity}) from {shorten(series.source, 40)}"
             for series in shown[:LINES_MAX]
         )
         more = len(shown) - LINES_MAX
@@ -114,5 +114,5 @@ def _in_words(panels: Mapping[str, Sequence[MemorySeries]], boots: int) -> str:
     if boots > 1:
         parts.append("A dotted line is the start of a boot.")
     elif not boots:
-        parts.append("Some readings have no time, so the axis has the lines of the log.")
+        parts.append("Some readings have no time, so the axis shows line numbers of the log.")
     return " ".join(part[:1].upper() + part[1:] for part in parts)

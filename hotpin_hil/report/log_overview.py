@@ -59,7 +59,7 @@ def overview(analyses: Sequence[LogAnalysis]) -> list[OverviewRow]:
 
 
 def _summary(analysis: LogAnalysis) -> str:
-    """The names of the gravest diagnoses."""
+    """The names of the diagnoses, the gravest first."""
     found = analysis.diagnoses
     if not found:
         return "no known failure"

@@ -65,7 +65,7 @@ def text_lines(analysis: LogAnalysis, *, is_coloured: bool = False) -> list[str]
         ("Boots", _boots(analysis)),
         ("Memory", _memory(analysis)),
         ("Transitions", _transitions(analysis)),
-        ("Leak verdicts, same state compared", _leaks(analysis)),
+        ("Leak verdicts: the same state, cycle by cycle", _leaks(analysis)),
         ("Errors and warnings by tag", _complaints(analysis)),
         ("Could not be read", _unreadable(analysis)),
     ):
@@ -246,9 +246,9 @@ def _memory(analysis: LogAnalysis) -> list[str]:
         lines.append("warnings: " + ", ".join(f"{kind} {count:,}" for kind, count in warnings.items()))
     for series in analysis.series:
         lines.append(
-            f"{series.quantity} {NAMES[series.memory]}, {shorten(series.source, 40)}: {series.count:,} times, "
-            f"{series.first.bytes:,} first, {series.lowest.bytes:,} lowest (line {series.lowest.line:,}), "
-            f"{series.last.bytes:,} last"
+            f"{series.quantity} {NAMES[series.memory]}, {shorten(series.source, 40)}: {series.count:,} readings, "
+            f"first {series.first.bytes:,}, lowest {series.lowest.bytes:,} (line {series.lowest.line:,}), "
+            f"last {series.last.bytes:,} bytes"
         )
     return lines
 
@@ -292,7 +292,7 @@ def _unreadable(analysis: LogAnalysis) -> list[str]:
             f"    line {quote.line:,}: {quote.what}, {shorten(quote.reason, 60)}: {shorten(quote.quote, 60)}"
         )
     lost = analysis.records_lost
-    return [*lines, *_if(lost, f"{lost:,} records are missing between others")]
+    return [*lines, *_if(lost, f"{lost:,} records are missing (gaps in the sequence numbers)")]
 
 
 def _if(wanted: object, line: str) -> Iterable[str]:

@@ -18,7 +18,10 @@ _FAMILIES = {
     "hotpin_memory_free_bytes": ("bytes", "Free memory in a mode, median of all tests"),
     "hotpin_memory_largest_block_bytes": ("bytes", "Largest free block in a mode, median of all tests"),
     "hotpin_memory_fragmentation_ratio": ("ratio", "Fragmentation in a mode, median of all tests"),
-    "hotpin_memory_taken_bytes": ("bytes", "Memory that a mode takes since the start, median of all tests"),
+    "hotpin_memory_taken_bytes": (
+        "bytes",
+        "Memory taken since the firmware's start, by mode, median of all tests",
+    ),
     "hotpin_transition_duration_seconds": ("seconds", "Duration of a mode transition, median of all tests"),
     "hotpin_step_taken_bytes": ("bytes", "Memory that a step of a transition takes"),
     "hotpin_leak_bytes_per_cycle": ("bytes_per_cycle", "Slope of a leak test"),

@@ -30,7 +30,7 @@ COLUMNS = (
     "expected, s",
     "earliest, s",
     "latest, s",
-    "came after, s",
+    "actual, s",
     "in the interval",
 )
 

@@ -220,7 +220,7 @@ def _in_force(timeline: Timeline, level: str, end: float) -> Iterator[tuple[floa
 
 
 def _lowest(timeline: Timeline, memory: str) -> tuple[int, TimelineSample]:
-    """The least free memory, and the first sample with it."""
+    """The minimum of the free memory, and the first sample with it."""
     sample = min(timeline.samples, key=lambda sample: int(getattr(sample.stats, f"{memory}_free")))
     return getattr(sample.stats, f"{memory}_free"), sample
 
@@ -230,12 +230,12 @@ def _in_words(timeline: Timeline) -> str:
     for memory in MEMORIES:
         free, sample = _lowest(timeline, memory)
         parts.append(
-            f"{DELTA_LABELS[memory]}: least free {free:,} B at {sample.t_ms / 1000:.1f} s ({sample.context})."
+            f"{DELTA_LABELS[memory]}: minimum free {free:,} B at {sample.t_ms / 1000:.1f} s ({sample.context})."
         )
     for kind in MarkKind:
         count = sum(mark.kind is kind for mark in timeline.marks)
         if count:
-            parts.append(f"{kind.sign} {kind.label}: {count} times.")
+            parts.append(f"{kind.sign} {kind.label}: {'once' if count == 1 else f'{count} times'}.")
     return " ".join(parts)
 
 

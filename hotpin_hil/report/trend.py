@@ -103,9 +103,7 @@ def trend_chart(runs: Sequence[Release], topic: Topic, trends: Sequence[FigureTr
         panels[-1].set_xlim(0.5, len(runs) + 0.5)
         columns = ("figure", "unit", *(str(number) for number in range(1, len(runs) + 1)))
         rows = tuple((trend.name, trend.unit, *map(_number, trend.values)) for trend in trends)
-        words = (
-            f"{len(trends)} figures over {len(runs)} runs, each with its own scale; runs without it are gaps."
-        )
+        words = f"{len(trends)} figures over {len(runs)} runs, each with its own scale; gaps: runs without the figure."
         return finish(figure, f"trend-{topic}", title, words, Table(columns, rows))
 
 

@@ -464,7 +464,7 @@ class Esp32Cam:
         if not is_registered(program.sha256, self._options.registry):
             self._say(
                 f"the app's ELF {program.sha256} was not built by this checkout and is not run; "
-                "build firmware/native here and flash it"
+                "run make native here and flash the result"
             )
             return
         profile = self.profile

@@ -146,7 +146,7 @@ class HeapSystem:
         self._require(self._c.heap_system_add_heap(self._system, start, length, _type_number(type)))
 
     def add_region(self, start: int, length: int, type: str) -> None:
-        """Add a heap that is searched first; the model charges its record of 36 bytes."""
+        """Add a heap that is searched first; the model also allocates the heap's record of 36 bytes."""
         self._require(self._c.heap_system_add_region(self._system, start, length, _type_number(type)))
 
     def reserve_pool(self, size: int, default_caps: bool, no_minimum: bool = False) -> None:
@@ -197,9 +197,7 @@ class HeapSystem:
 
     def _require_block(self, address: int, status: int) -> None:
         if status:
-            raise HeapError(
-                f"the block at 0x{address:08x} {STATUS_TEXT[status]}", "the chip would panic here"
-            )
+            raise HeapError(f"address 0x{address:08x} {STATUS_TEXT[status]}", "the chip would panic here")
 
     def _sound(self, result: int) -> int:
         fault = self._c.heap_system_fault(self._system)

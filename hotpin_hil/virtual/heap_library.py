@@ -49,9 +49,9 @@ class CBlock(ct.Structure):
 WALKER = ct.CFUNCTYPE(ct.c_bool, ct.POINTER(CBlock), ct.c_void_p)
 BACKING_PRIVATE = 1
 STATUS_TEXT = {
-    1: "lies in no heap",
-    2: "is already free",
-    3: "is not where a block starts, or the block's header was overwritten",
+    1: "is not in any heap",
+    2: "is a block that is already free",
+    3: "is not the start of a block, or the block's header was overwritten",
 }
 
 _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {

@@ -19,7 +19,7 @@ from hotpin_hil.virtual.heap import Block, HeapError, HeapSystem, SingleHeap, ca
 
 
 class VectorError(UsageError):
-    """A damaged file of heap vectors; names the file, the line and the expected content."""
+    """A damaged heap trace; names the file, the line and the expected content."""
 
 
 RECORDED_BUFFER = 0x3F80087C
@@ -59,7 +59,7 @@ class ReplayResult:
 
 @dataclass(frozen=True)
 class _Operation:
-    """One line of a vector file. Typed access, with errors that name file and line."""
+    """One line of a trace file. Typed access, with errors that name file and line."""
 
     path: Path
     line: int
@@ -105,13 +105,11 @@ class _Operation:
 
 
 def _operations(path: Path) -> Iterator[_Operation]:
-    """Lines of a vector file. Raises VectorError for a truncated or foreign file."""
+    """Lines of a trace file. Raises VectorError for a truncated file or a file of another kind."""
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise VectorError(
-            f"{path}: {error.strerror}", "name a file of recorded heap vectors (.jsonl)"
-        ) from error
+        raise VectorError(f"{path}: {error.strerror}", "name a recorded heap trace (.jsonl)") from error
     lines = data.split(b"\n")
     for number, raw in enumerate(lines, start=1):
         if not raw.strip():
@@ -313,7 +311,7 @@ def replay(path: Path | str, out: TextIO | None = None, keep: int = 10) -> Repla
     """Run a recorded trace (multi_heap.jsonl or heap_caps.jsonl) against the model.
 
     Prints the first `keep` differences and the count to `out` (default: standard output). A damaged
-    or foreign file raises VectorError with the line's number.
+    file, or a file of another kind, raises VectorError with the line's number.
     """
     path = Path(path)
     out = out or sys.stdout
@@ -321,16 +319,14 @@ def replay(path: Path | str, out: TextIO | None = None, keep: int = 10) -> Repla
     operations = _operations(path)
     first = next(operations, None)
     if first is None:
-        raise VectorError(f"{path}: empty", "name a file of recorded heap vectors (.jsonl)")
+        raise VectorError(f"{path}: empty", "name a recorded heap trace (.jsonl)")
     kind = first.fields["op"]
     if kind == "system":
         _replay_system(operations, replayer)
     elif kind == "heap":
         _replay_single(_chain(first, operations), replayer)
     else:
-        raise first.error(
-            f'begins with {kind!r}, not with "heap" or "system"', "name a file of recorded heap vectors"
-        )
+        raise first.error(f'begins with {kind!r}, not with "heap" or "system"', "name a recorded heap trace")
     if replayer.operations == 0:
         raise first.error("has no operation after its first lines", "it was cut off; copy it again")
     result = replayer.result()

@@ -91,7 +91,7 @@ def pack_app(elf: bytes, info: BuildInfo, settings: FlashSettings, elf_sha256: s
         BuildError: not an ELF, or too large.
     """
     if elf[:4] != b"\x7fELF":
-        raise BuildError("the firmware is not an ELF file", "build firmware/native")
+        raise BuildError("the firmware is not an ELF file", "run make native")
     descriptor = APP_DESCRIPTOR.pack(
         APP_DESCRIPTOR_MAGIC,
         0,

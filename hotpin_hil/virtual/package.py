@@ -201,16 +201,16 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise BuildError(f"can't read {path}: {error.strerror}", "build firmware/native first") from error
+        raise BuildError(f"can't read {path}: {error.strerror}", "run make native first") from error
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(_read(path))
     except ValueError as error:
-        raise BuildError(f"{path} is not JSON: {error}", "build firmware/native again") from error
+        raise BuildError(f"{path} is not JSON: {error}", "run make native again") from error
     if not isinstance(content, dict):
-        raise BuildError(f"{path} is not a JSON object", "build firmware/native again")
+        raise BuildError(f"{path} is not a JSON object", "run make native again")
     return content
 
 

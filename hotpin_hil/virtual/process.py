@@ -25,7 +25,7 @@ from hotpin_hil.errors import BenchError
 from hotpin_hil.virtual.profile import BoardProfile
 
 RESET_STATUS = 100
-"""Exit status of the firmware process minus this is a ROM reset code."""
+"""Exit status of the firmware process when the chip would reset: this, plus the ROM's reset code."""
 
 _PR_SET_PDEATHSIG = 1
 _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL

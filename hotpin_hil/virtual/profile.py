@@ -349,7 +349,7 @@ def load(name_or_path: str | Path = DEFAULT_PROFILE) -> BoardProfile:
 
 @dataclass(frozen=True)
 class Allocation:
-    """One line of a ledger: blocks to allocate (`sizes`), or blocks of an earlier line to free (`frees`).
+    """One entry of a ledger: blocks to allocate (`sizes`), or blocks of an earlier entry to free (`frees`).
 
     `only`: skipped unless the profile's `has` has this name. `unless`: skipped if the profile's `has` or startup blocks
     have this name.
@@ -388,14 +388,14 @@ def load_ledger(path: Path | str) -> list[Allocation]:
 
     ```toml
     [[allocation]]
-    what = "console task"       # a name; the next lines may free it
+    what = "console task"       # a name; later entries may free it
     caps = "INTERNAL,8BIT"      # capabilities, or "malloc" for malloc()
     sizes = [4096, 352]         # requested bytes in the order of the calls; one block: size = 4096
     only = "one core"           # optional: skipped unless the profile's `has` has this name
     unless = "console"          # optional: skipped if the profile's `has` or startup blocks have this name
 
     [[allocation]]
-    frees = "console task"      # all of that line's blocks, last one first
+    frees = "console task"      # all of that entry's blocks, last one first
     ```
     """
     root = _read(Path(path))

@@ -48,7 +48,8 @@ def main_start(args: argparse.Namespace) -> int:
     """
     if sys.platform != "linux":
         raise UsageError(
-            f"the virtual board needs Linux, this is {sys.platform}", "use a board or a container"
+            f"the virtual board needs Linux, this is {sys.platform}",
+            "attach a real board, or run in a Linux container",
         )
     with contextlib.suppress(KeyboardInterrupt):  # before the handlers are installed
         asyncio.run(

@@ -329,5 +329,5 @@ def test_single_outlier_is_not_a_step() -> None:
 def test_verdict_text_states_slope_cycles_and_warm_up() -> None:
     text = str(find_leak(whole_words(leaking(16, CYCLES))))
     assert text.startswith("leak: +16.000 B/cycle [")
-    assert "96 cycles (4 of warm-up dropped)" in text
+    assert "96 cycles (4 warm-up cycles dropped)" in text
     assert "detectable" in text

@@ -190,8 +190,8 @@ def test_one_chart_has_all_readings_and_says_which() -> None:
     assert {falling.first, falling.last} <= set(falling.points)
     drawn = memory_chart(analysis.series, "memory", "Memory")
     assert drawn is not None
-    assert "free 2,000 times by app, largest 2,000 times by app" in drawn.description
-    assert "PSRAM: free 2,000 times by net" in drawn.description
+    assert "2,000 readings (free) from app, 2,000 readings (largest) from app" in drawn.description
+    assert "PSRAM: 2,000 readings (free) from net" in drawn.description
     assert memory_chart(analyze([QUIET.encode()], "log").series, "memory", "Memory") is None
 
 

@@ -233,7 +233,7 @@ COMMIT = "0123456789" * 4
     ("commit", "dirty", "reported"),
     [
         ("f" * 40, "", "commit ffffffffffff,"),
-        (COMMIT, "abcdefabcdef", "commit 012345678901 with the changes abcdefabcdef,"),
+        (COMMIT, "abcdefabcdef", "commit 012345678901 with uncommitted changes abcdefabcdef,"),
         ("", "", "an unknown commit,"),
     ],
 )

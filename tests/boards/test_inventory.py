@@ -296,7 +296,11 @@ def test_command_lists_a_bench_as_json(
     (row,) = json.loads(output.out)
     assert (row["name"], row["kind"], row["mac"], row["flash"]) == ("v", "virtual", ONE, 4 << 20)
     assert row["apps"][0]["project"] == "fw"
-    assert output.err.splitlines() == ["v: chip ...", "v: flash ...", "v: start ..."]
+    assert output.err.splitlines() == [
+        "v: reading the chip ...",
+        "v: reading the flash ...",
+        "v: reading the start-up log ...",
+    ]
 
 
 def test_missing_board_is_reported(

@@ -127,7 +127,7 @@ def test_the_last_line_of_a_kind_counts() -> None:
             {"resources": [{"cls": "NetworkSerialPort", "host": "a", "port": 1, "avail": False}]},
             "does not see the board",
         ),
-        ({"tags": {"board": "esp32-cam", "mac": "mine"}}, "mac=mine, which is no MAC"),
+        ({"tags": {"board": "esp32-cam", "mac": "mine"}}, "mac=mine, which is not a MAC"),
     ],
 )
 def test_a_place_with_a_problem_is_left_out(
@@ -160,7 +160,7 @@ def test_too_few_places_do_not_wait(fake: FakeLabgrid, runs: Runs) -> None:
     fake.add_place("cam-1")
     fake.add_place("cam-2", tags={"board": "other"})
     with pytest.raises(
-        UsageError, match=r"2 boards are needed .* but it has 1 such places: cam-1 .tag places"
+        UsageError, match=r"2 boards are needed .* but labgrid has 1 such place: cam-1 .tag places"
     ):
         runs.connect().acquire(2, PATIENCE_S)
     runs.close()
@@ -298,7 +298,7 @@ def test_client_is_found(fake: FakeLabgrid, tmp_path: Path, monkeypatch: pytest.
     made = tmp_path / "made" / "bin" / "labgrid-client"
     made.parent.mkdir(parents=True)
     monkeypatch.setattr("hotpin_hil.boards.labgrid_client.LABGRID_ENV_DIR", made.parent.parent)
-    with pytest.raises(UsageError, match=r"there is no labgrid-client .run make labgrid"):
+    with pytest.raises(UsageError, match=r"labgrid-client was not found .run make labgrid"):
         find_client({"PATH": ""})
     made.write_text("#!/bin/sh\n")
     made.chmod(0o755)

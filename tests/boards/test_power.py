@@ -47,7 +47,7 @@ def test_a_board_is_not_left_off(tmp_path: Path, off: str) -> None:
         ("false", "cam-1 ended with exit status 1: no output"),
         (
             "not-installed -a off",
-            "cam-1 cannot be run: No such file or directory (run it by hand: not-installed",
+            "cam-1 cannot be run: No such file or directory (run the command by hand: not-installed",
         ),
         ("sleep 60", "cam-1 did not finish within 0.1 s"),
     ],

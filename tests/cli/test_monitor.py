@@ -142,11 +142,11 @@ def test_a_virtual_board_of_its_own(tmp_path: Path, start: Start, how: signal.Si
     ("arguments", "message"),
     [
         (["--follow", "x", "--port", "y"], "--follow reads a file, not a board"),
-        (["--append"], "--append has no file"),
+        (["--append"], "--append needs a file"),
         (["--follow", "."], ". is a folder"),
         (["--port", "/dev/not-there"], "there is no port /dev/not-there"),
         (["--board", "qemu"], "the monitor does not start QEMU"),
-        (["--follow", "old.txt", "--save", "old.txt"], "old.txt exists already"),
+        (["--follow", "old.txt", "--save", "old.txt"], "old.txt already exists"),
     ],
 )
 def test_a_wrong_command_line_is_one_line(

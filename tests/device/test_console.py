@@ -235,7 +235,7 @@ def test_missing_reply_is_reported_with_the_received_output(bench: Bench) -> Non
 
 def test_damaged_requests_are_blamed_on_the_line(bench: Bench) -> None:
     bench.to_board = flip
-    with pytest.raises(NoisyLine, match=r"no reply to 'mem.stats'.*checksum wrong.*check cable"):
+    with pytest.raises(NoisyLine, match=r"no reply to 'mem.stats'.*checksum is wrong.*check cable"):
         bench.device.command("mem.stats", timeout_s=SHORT_S)
 
 

@@ -426,7 +426,7 @@ def test_planned_test_without_a_verdict_makes_the_run_incomplete() -> None:
     plan = {"kind": "note", "about": "plan", "tests": {"t::A": ["A", "B"], "t::B": ["B"]}}
     qualification = judged_again(plan, *passed("A"))
     assert qualification["overall"] == "INCOMPLETE"
-    assert "without a verdict on each of their requirements: t::A" in qualification["reason"]
+    assert "without a verdict on at least one of their requirements: t::A" in qualification["reason"]
 
 
 # Overall verdict
@@ -497,7 +497,7 @@ DIRTY_FIRMWARE = (replace(PROVENANCE.firmware[0], tree=DIRTY),)
         ),
         (
             replace(PROVENANCE, firmware=DIRTY_FIRMWARE),
-            "the firmware with test console has uncommitted changes (abcdefabcdef)",
+            'the firmware image "with test console" has uncommitted changes (abcdefabcdef)',
         ),
     ],
 )

@@ -54,7 +54,7 @@ def test_file_ends_with_a_whole_line_and_later_has_all(tmp_path: Path, disk: Sma
     assert (found.cut, found.unreadable) == (0, [])
     problem = writer.flush()
     assert problem is not None
-    assert str(problem).endswith("lines wait for space (free space on the disk, then run again)")
+    assert str(problem).endswith("lines are waiting for disk space (free space on the disk, then run again)")
 
     disk.free = 1 << 20
     assert writer.flush() is None

@@ -135,7 +135,7 @@ def test_links_out_of_the_folder_are_named(folder: Path) -> None:
 
 
 def test_folder_that_cannot_be_sealed_is_named(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is sealed already"):
+    with pytest.raises(UsageError, match="is already sealed"):
         seal(folder)
     (tmp_path / "nothing").mkdir()
     with pytest.raises(UsageError, match="has no file to seal"):

@@ -30,7 +30,7 @@ def test_the_file_has_every_byte_and_note_in_order(tmp_path: Path) -> None:
 def test_a_file_that_exists_is_never_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "x.log"
     path.write_bytes(b"before\n")
-    with pytest.raises(UsageError, match=r"x\.log exists already .*--append"):
+    with pytest.raises(UsageError, match=r"x\.log already exists .*--append"):
         Recording(path)
     recording = Recording(path, append=True)
     recording.put(b"after\n")

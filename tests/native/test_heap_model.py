@@ -399,10 +399,10 @@ def test_invalid_free_is_an_error_without_effect(heaps: HeapSystem) -> None:
     block = heaps.malloc(100, "DMA")
     stats = heaps.stats("DMA")
     for address, words in (
-        (block + 2, "not where a block starts"),
-        (block + 8, "not where a block starts"),
-        (0x20000000, "no heap"),
-        (0x3FFE0440, "not where"),
+        (block + 2, "not the start of a block"),
+        (block + 8, "not the start of a block"),
+        (0x20000000, "not in any heap"),
+        (0x3FFE0440, "not the start"),
     ):
         with pytest.raises(HeapError, match=words):
             heaps.free(address)

@@ -59,7 +59,7 @@ def test_number_that_is_left_out_or_used_twice(line: Line) -> None:
     line.record(MODE, 5)
     line.record({**MODE, "to": "camera"}, 3)
     assert line.agreement.disagreements() == [
-        "record 5 follows record 3",
+        "record 5 follows record 3, instead of record 4",
         "two records have the number 3",
     ]
 

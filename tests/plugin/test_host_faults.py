@@ -78,7 +78,7 @@ def test_full_disk_blocks_the_rest_and_keeps_what_was_written(
             "*::test_before PASSED*",
             "*::test_full BLOCKED*",
             "*::test_after BLOCKED*",
-            "*lines wait for space*",
+            "*lines are waiting for disk space*",
         ]
     )
     assert suite.verdict("AAA-01") == "PASS"

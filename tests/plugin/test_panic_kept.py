@@ -158,7 +158,7 @@ def test_panic_is_decoded_and_its_core_dump_kept(tmp_path: Path, tool: Path) -> 
     assert (tmp_path / core["file"]).read_bytes() == whole
     assert (core["size"], core["sound"]) == (len(whole), True)
     assert core["sha256"] == hashlib.sha256(whole).hexdigest()
-    assert "checksum right" in text
+    assert "checksum correct" in text
 
 
 def test_raw_backtrace_is_kept_without_addr2line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

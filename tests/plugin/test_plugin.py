@@ -204,7 +204,7 @@ def test_fault_tests_are_listed_as_left_out_without_a_virtual_board(suite: Suite
     assert verdicts["test_cut"] == verdicts["test_only"] == "NOT APPLICABLE"
     assert suite.verdict("AAA-02") == "NOT APPLICABLE"
     assert (
-        "AAA-01 without test_cut: it injects faults, which needs a virtual board started by the harness"
+        "AAA-01: test_cut was left out, because it injects faults, which needs a virtual board started by the harness"
         in (suite.qualification["notes"])
     )
     suite.validate()

@@ -41,7 +41,7 @@ def only_verdict(suite: Suite) -> dict[str, str]:
 def test_a_board_of_the_bench_is_used_and_named(suite: Suite) -> None:
     result = suite.run(PASSES, *ON_BENCH)
     assert result.ret == 0
-    assert result.outlines[0] == "evidence: virtual board (of bench.toml), at best REHEARSED (virtual)"
+    assert result.outlines[0] == "evidence: virtual board (from bench.toml), at best REHEARSED (virtual)"
     assert only_verdict(suite)["reproduce"] == (
         "pytest --target esp32 --board virtual --bench bench.toml --board-name cam-1 hil_tests/test_it.py::test_it"
     )

@@ -72,8 +72,8 @@ def test_killed_run_leaves_a_correct_report(
     running = "hil_tests/test_it.py::test_killed"
     assert f"INCOMPLETE (virtual): the run was cut off while {running} was running; 1 of 1" in output
     assert f"  was running: {running}\n" in output
-    assert "  no test completed: AAA-02\n" in output
-    assert "  not all tests completed: AAA-01\n" in output
+    assert "  no test completed for: AAA-02\n" in output
+    assert "  not all tests completed for: AAA-01\n" in output
     qualification = suite.qualification
     waiting = {"test": "hil_tests/test_it.py::test_never_begun", "requirement": ["AAA-02"], "running": False}
     assert qualification["unfinished"] == [
@@ -208,13 +208,13 @@ def test_board_output_is_noted_as_it_arrives(suite: Suite) -> None:
         (
             "firmware.event('mode', to='voice', ok=False, missing=4080, block='I2S DMA'); pytest.fail('x')",
             ("INTERNAL,8BIT", 4080),
-            "*4080 more bytes in one block",
+            "*a block of 4080 bytes",
         ),
         (
             "firmware.event('mode', to='camera', ok=False, missing=61440, block='camera frame');"
             " pytest.fail('x')",
             ("SPIRAM", 61440),
-            "*61440 more bytes in one block",
+            "*a block of 61440 bytes",
         ),
         (
             "firmware.event('mem.warning', type='FRAGMENTATION_HIGH', value=51); pytest.fail('x')",

@@ -157,7 +157,7 @@ def test_history_in_words_names_resets(tmp_path: Path) -> None:
     ]
     assert lines[3] == "-- reset: boot 2 --"
     assert "292 / 107, 1 %" in lines[1]
-    assert lines[-1].startswith("3 rows of 2 boots; least free: internal 300,000 B")
+    assert lines[-1].startswith("3 rows from 2 boots; minimum free: internal 300,000 B")
     assert "12 warnings, 15 failed allocations" in lines[-1]
 
 

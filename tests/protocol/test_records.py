@@ -77,11 +77,11 @@ def test_checksum_like_text_and_records_inside_a_string_do_not_end_a_record() ->
         (b'@5 {"ok":true\n', "cut off"),
         (b'@5 {"x":"\xe2"}*%04X\n' % crc16(b'5 {"x":"\xe2"}'), "cut off"),
         (b"@5 {" + b"x" * SPAN_MAX, "longer than"),
-        (b"@5 {]}*%04X\n" % crc16(b"5 {]}"), "JSON wrong"),
-        (b'@5 {"t":NaN}*%04X\n' % crc16(b'5 {"t":NaN}'), "JSON wrong"),
+        (b"@5 {]}*%04X\n" % crc16(b"5 {]}"), "JSON invalid"),
+        (b'@5 {"t":NaN}*%04X\n' % crc16(b'5 {"t":NaN}'), "JSON invalid"),
         (encode("5", {"t": 1, "b": "00"}), "'n' is missing"),
         (encode("5", {"t": True, "b": "00", "n": 1}), "'t' is missing or not int"),
-        (b"@5 {" + b"[" * 900 + b"}*%04X\n" % crc16(b"5 {" + b"[" * 900 + b"}"), "JSON wrong"),
+        (b"@5 {" + b"[" * 900 + b"}*%04X\n" % crc16(b"5 {" + b"[" * 900 + b"}"), "JSON invalid"),
     ],
 )
 def test_damage_is_reported_and_the_next_record_found(raw: bytes, reason: str) -> None:

@@ -133,7 +133,7 @@ def test_a_dip_of_one_sample_in_ten_thousand_is_in_drawing_words_and_table() -> 
     samples[7_777] = TimelineSample(77_770, "Before Voice Transition", stats(4_831))
     chart = timeline_chart(Timeline(samples), "x", "dip")
     assert len(chart.svg) < 100_000
-    assert "least free 4,831 B at 77.8 s (Before Voice Transition)" in chart.description
+    assert "minimum free 4,831 B at 77.8 s (Before Voice Transition)" in chart.description
     assert chart.table is not None
     assert any("4,831" in row for row in chart.table.rows)
     assert len(chart.table.rows) < 100

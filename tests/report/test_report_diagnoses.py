@@ -183,7 +183,7 @@ def test_complaint_is_placed_at_its_time_in_its_boot() -> None:
     (story,) = read_stories(refused_stream()).values()
     diagnosis = next(found for found in diagnoses_of(story) if found.id == "DIAG-01")
     assert diagnosis.boot == 0
-    assert "0.6 s before it 57,484 bytes of PSRAM were free" in diagnosis.finding
+    assert "0.6 s before the failure 57,484 bytes of PSRAM were free" in diagnosis.finding
     assert diagnosis.cause.startswith(
         "3,934,884 bytes of PSRAM were lost during the transition to voice mode"
     )

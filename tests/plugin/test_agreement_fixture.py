@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fixtures.agreement import Agreement
+from fixtures.agreement import RECORD_MAX, Agreement
 from hotpin_hil.device import Device
 from hotpin_hil.link.channel import Channel
 from hotpin_hil.protocol.box import render
@@ -14,7 +14,7 @@ from hotpin_hil.protocol.fields import DELTA_LABELS, FIELDS, MemoryStats
 from hotpin_hil.protocol.records import encode
 
 BOOT = "0123abcd"
-STATS = MemoryStats(*range(1_000, 1_000 + len(FIELDS)))
+STATS = MemoryStats(*range(len(FIELDS)))
 DELTA = {name: -number for number, name in enumerate(DELTA_LABELS)}
 MODE = {"event": "mode", "from": "camera", "to": "voice", "ok": True, "duration_ms": 322, "step": None}
 
@@ -62,6 +62,14 @@ def test_number_that_is_left_out_or_used_twice(line: Line) -> None:
         "record 5 follows record 3, instead of record 4",
         "two records have the number 3",
     ]
+
+
+def test_record_that_is_too_long(line: Line) -> None:
+    length = len(encode("!", {"event": "e", "text": "", "t": 5, "b": BOOT, "n": 2}).strip())
+    line.record({"event": "e", "text": "x" * (RECORD_MAX - length)}, 2)
+    assert line.agreement.disagreements() == []
+    line.record({"event": "e", "text": "x" * (RECORD_MAX - length + 1)}, 3)
+    assert line.agreement.disagreements() == ["record 3 has 481 bytes, more than 480"]
 
 
 def test_time_that_goes_back(line: Line) -> None:

@@ -207,6 +207,30 @@ def test_failed_write_is_reported_and_hinders_no_later_one(history: Device, meas
     measure("rows after erasing and one write", str(numbers), exact="[1]", source="all rows were removed")
 
 
+def test_row_that_cannot_be_written_is_tried_again_at_the_next_samples(
+    history: Device, heaps: Heaps, monitor: Monitor, measure: Measure
+) -> None:
+    """Three times; then it is dropped, and the next row has three attempts again. Each critical warning makes a row.
+
+    With a row in flash, two failures in one attempt start a new history.
+    """
+    monitor.start(INTERVAL_MS)
+    history.flash_history(last=0, every_s=LONG_S, pause=False)
+    monitor.complete_checks(1)
+    for failures, newest in ((3, 0), (1, 1), (2, 1)):
+        history.fail_call("nvs_commit", count=failures)
+        start = history.mark()
+        held = heaps.leave(PSRAM, PSRAM.reachable(100 * KB))
+        monitor.warning(start, "PSRAM_CRITICAL")
+        monitor.complete_checks(5)
+        heaps.release(held)
+        monitor.recovery(start, "PSRAM_CRITICAL")
+        found = history.flash_history()
+        measure(
+            f"newest row after {failures} failures", found.newest, exact=newest, source="memory_history.h"
+        )
+
+
 def test_critical_rows_are_limited(history: Device, heaps: Heaps, monitor: Monitor, measure: Measure) -> None:
     """A level that is entered again and again wears the flash no more than documented, and every warning is counted.
     A regular row ends the limit."""

@@ -14,10 +14,11 @@ from fixtures.memory import DMA, Heaps, survivors
 from fixtures.modes import CAMERA, VOICE, Modes
 from fixtures.pace import HostPace
 from hotpin_hil.device import Device, DeviceError
-from hotpin_hil.protocol.request import encode_request
+from hotpin_hil.protocol.request import HARNESS_ID_MAX, encode_request
 
 EVENTS_KEPT = 8
 LAST_NUMBER = 0xFFFF_FFFF
+REPEATED_ID, TOO_LONG_ID = HARNESS_ID_MAX + 500, HARNESS_ID_MAX + 501
 SNAPSHOTS_KEPT = 16
 BOXES_QUEUED = 8
 FAILURES_NOTED = 4
@@ -216,14 +217,14 @@ def test_recording_keeps_what_fits_and_counts_the_rest(
 @pytest.mark.requirement("ROB-01")
 def test_each_record_of_a_reply_is_repeated(device: Device, measure: Measure) -> None:
     """A reply of several records is stored as a whole."""
-    request = encode_request(60_500, "sys.resources", {})
+    request = encode_request(REPEATED_ID, "sys.resources", {})
     records = []
     for _ in range(2):
         start = device.mark()
         device.channel.send(request)
         device.barrier()
         found = [*device.channel.records(start), *device.channel.repeated(start)]
-        records.append([record.raw for record in found if record.id == 60_500])
+        records.append([record.raw for record in found if record.id == REPEATED_ID])
     measure("records of the reply", len(records[0]), min=2, source="sys.resources")
     measure("the same records again", records[1] == records[0], exact=True, source="PROTOCOL.md §3")
 
@@ -233,10 +234,10 @@ def test_reply_that_is_too_long_to_be_stored_is_made_again(device: Device, measu
     """More than 4 KB, the size of the store. The board gets both requests at once; neither reply is cut off."""
     device.split("SPIRAM", block=100, count=1_000)
     start = device.mark()
-    device.channel.send(encode_request(60_501, "heap.blocks", {"caps": "8BIT"}) * 2)
+    device.channel.send(encode_request(TOO_LONG_ID, "heap.blocks", {"caps": "8BIT"}) * 2)
     device.barrier()
     found = [*device.channel.records(start), *device.channel.repeated(start)]
-    records = [record for record in found if record.id == 60_501]
+    records = [record for record in found if record.id == TOO_LONG_ID]
     last = [record for record in records if "more" not in record.data]
     length = sum(len(record.raw) for record in records)
     measure("length of both replies", length, "B", min=2 * 4_097, source="not to be stored")
@@ -247,7 +248,7 @@ def test_reply_that_is_too_long_to_be_stored_is_made_again(device: Device, measu
 def test_the_newest_replies_are_repeated(device: Device, measure: Measure) -> None:
     """A repeated request gets the stored reply, byte by byte. It is executed again if the reply is no longer stored, or
     if the text differs under the same id."""
-    first = 60_001
+    first = HARNESS_ID_MAX + 1
 
     def ask(number: int, context: str = "") -> bytes:
         start = device.mark()

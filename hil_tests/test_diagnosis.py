@@ -392,14 +392,17 @@ def test_planted_leak_adds_to_no_other_hold(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
     """The blocks leaked so far are released, and another hold gets their id."""
+    before = device.resources().holds
     monitor.start()
     device.leak(PSRAM.caps, bytes=PLANTED, every="sample")
     monitor.samples(2)
+    monitor.stop()
     device.release()
-    before = device.resources().holds
     other = heaps.hold(PSRAM, KB)
+    monitor.start()
     monitor.samples(3)
     leak = device.leak(off=True)
+    measure("id of the other hold", other, exact=1, source="the lowest free one, formerly the leak's")
     holds = device.resources().holds - before
     measure("blocks leaked", leak["leaked"], min=4, source="one at each sample")
     measure("holds", holds, exact=2, source="the other one, and a new one of the leak")

@@ -21,7 +21,7 @@ from hotpin_hil.device import Device, DeviceError
 from hotpin_hil.evidence.board_notes import HISTORY
 from hotpin_hil.protocol.memory_history import ROWS_MIN, FlashHistory, HistoryRow, rows_in_flash
 from hotpin_hil.protocol.nvs import read_nvs
-from hotpin_hil.protocol.request import encode_request
+from hotpin_hil.protocol.request import HARNESS_ID_MAX, encode_request
 from hotpin_hil.pytest_plugin.plugin import BoardInUse, notes_of
 
 pytestmark = [
@@ -34,7 +34,7 @@ FAILING_STEPS = {
     "undone": ["{last}"],
     "recovered": ["{last}", "undo:{start}"],
 }
-"""Steps of a mode change that fail: before the first driver stops, at the last start, and at its undo too."""
+"""Steps of a mode change that fail: before the first driver stops, at the last step, also at the undo of a start."""
 NAMES = {
     CAMERA: {"start": "camera.start", "last": "settle.up"},
     VOICE: {"start": "audio.start", "last": "stt.start"},
@@ -54,7 +54,7 @@ CUT_S = 0.03
 """Increment between power cuts, so that each cut hits another place."""
 CUT_LAST_S = 2
 """Every board has written rows by then."""
-REQUEST = 60_000
+REQUEST = HARNESS_ID_MAX + 1
 """Id of the first request that never gets a reply."""
 STACK_SPARE = 0.25
 
@@ -185,7 +185,7 @@ def test_each_critical_level_writes_a_row(
 
 
 def test_failed_write_is_reported_and_hinders_no_later_one(history: Device, measure: Measure) -> None:
-    """Without samples: the history is paused. Erasing also removes a row that could not be written."""
+    """Without samples: the history is paused."""
     full = "ESP_ERR_NVS_NOT_ENOUGH_SPACE"
     for written_before in range(2):
         calls = 1 + written_before  # with rows in flash, the first failure starts a new history
@@ -197,14 +197,27 @@ def test_failed_write_is_reported_and_hinders_no_later_one(history: Device, meas
         history.flash_history(last=0, write=1)
         numbers = [row.sequence for row in history.flash_history().rows]
         measure("rows of the next write", str(numbers), exact="[1]", source="memory_history.h")
+
+
+def test_row_that_waits_for_its_next_attempt_is_erased_too(
+    history: Device, heaps: Heaps, monitor: Monitor, measure: Measure
+) -> None:
+    """A critical warning's row fails; then the history is paused, so that no sample tries it again."""
+    monitor.start(SLOW_MS)
+    history.flash_history(last=0, every_s=LONG_S, pause=False)
     history.fail_call("nvs_commit", count=2)
-    with pytest.raises(DeviceError):
-        history.flash_history(last=0, write=1)
+    start = history.mark()
+    heaps.leave(PSRAM, PSRAM.reachable(100 * KB))
+    monitor.warning(start, "PSRAM_CRITICAL")
+    poll(history.fail_call, lambda state: state["failed"] > 0, "the first attempt")
+    history.flash_history(last=0, pause=True)
     history.fail_call(off=True)
     history.flash_history(last=0, erase=True)
     history.flash_history(last=0, write=1)
-    numbers = [row.sequence for row in history.flash_history().rows]
-    measure("rows after erasing and one write", str(numbers), exact="[1]", source="all rows were removed")
+    reasons = [row.reason for row in history.flash_history().rows]
+    measure(
+        "rows after erasing and one write", str(reasons), exact="['requested']", source="memory_history.h"
+    )
 
 
 def test_row_that_cannot_be_written_is_tried_again_at_the_next_samples(

@@ -17,7 +17,7 @@ from hotpin_hil.errors import FirmwareError
 from hotpin_hil.link.channel import Cursor
 from hotpin_hil.protocol.box import Box
 from hotpin_hil.protocol.fields import BOX_FIELDS, DELTA_LABELS
-from hotpin_hil.protocol.request import encode_request
+from hotpin_hil.protocol.request import HARNESS_ID_MAX, encode_request
 
 BOX_LINES = 28
 """The guide's Log Format, borders included."""
@@ -38,7 +38,7 @@ JUST_TAKEN = 3 * KB
 CONTEXT_MAX = 31
 """Characters of the longest context (MEMORY_CONTEXT_SIZE in memory_manager.h)."""
 LONG_MS = 600_000
-FIRST_REQUEST = 60_001
+FIRST_REQUEST = HARNESS_ID_MAX + 1
 """Id of the first request that the test sends itself."""
 
 EVERYTHING = {**{memory.name: memory.caps for memory in MEMORIES}, "total": TOTAL_CAPS}
@@ -262,7 +262,7 @@ def test_log_right_after_an_allocation_has_its_bytes(
 
 
 @pytest.mark.needs("camera")
-@pytest.mark.requirement("LOG-05", "TRN-03")
+@pytest.mark.requirement("LOG-05")
 def test_baseline_of_a_mode_is_that_of_its_first_entry(
     device: Device, modes: Modes, heaps: Heaps, measure: Measure
 ) -> None:

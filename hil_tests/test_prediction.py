@@ -205,10 +205,9 @@ def test_each_threshold_has_its_own_prediction(
         for severity in ("warning", "critical"):
             row = found[f"{each.name} {severity}"]
             what = f"{each.name}, {severity}"
-            wanted = levels[f"{each.thresholds}_{severity}"]
-            measure(
-                f"{what}: threshold - set one", row.threshold - wanted, "B", exact=0, source=f"{wanted} B"
-            )
+            threshold = levels[f"{each.thresholds}_{severity}"]
+            off = row.threshold - threshold
+            measure(f"{what}: threshold - set one", off, "B", exact=0, source=f"{threshold} B")
             is_now = (row.expected_ms, row.earliest_ms) == (0, 0)
             measure(f"{what}: is reached now", is_now, exact=severity == "warning", source="free memory")
 

@@ -326,19 +326,6 @@ def test_only_reclaimers_of_the_wanted_memory_run(
 
 
 @pytest.mark.requirement("FUT-08")
-def test_request_for_a_block_that_fits_runs_nothing(
-    device: Device, monitor: Monitor, measure: Measure
-) -> None:
-    monitor.stop()
-    without = device.reclaimers(PSRAM.caps, request=LARGE)
-    measure("available without reclaimers", bool(without.available), exact=True, source="memory_reclaim.h")
-    device.reclaimers(PSRAM.caps, add="cache", size=SMALL)
-    answer = device.reclaimers(PSRAM.caps, request=LARGE)
-    measure("available", bool(answer.available), exact=True, source="memory_reclaim.h")
-    measure("runs", answer["cache"].runs, exact=0, source="enough is free")
-
-
-@pytest.mark.requirement("FUT-08")
 def test_request_stops_when_the_block_fits(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:

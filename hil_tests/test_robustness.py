@@ -12,7 +12,7 @@ from fixtures.pace import HostPace
 from hotpin_hil.device import Device, DeviceError
 from hotpin_hil.protocol.crc import crc16
 from hotpin_hil.protocol.records import Record
-from hotpin_hil.protocol.request import REQUEST_MAX, encode_request
+from hotpin_hil.protocol.request import HARNESS_ID_MAX, ID_MAX, REQUEST_MAX, encode_request
 
 SEED = 20_240_601
 NOISE_BYTES = 6_000
@@ -161,9 +161,7 @@ def test_command_after_an_overlong_line_is_obeyed(
     measure("a typed command is obeyed", is_obeyed, exact=True, source=f"firmware/README.md: {said}")
 
 
-FIRST_REQUEST = 60_001
-"""Ids that the harness does not use."""
-LARGEST_ID = 0xFFFF
+FIRST_REQUEST = HARNESS_ID_MAX + 1
 STRAY = [b"\xff", b"\x00", b"x", b"@", b"*", b'"']
 
 
@@ -186,13 +184,13 @@ def test_request_after_stray_bytes_is_obeyed(device: Device, measure: Measure) -
 @pytest.mark.requirement("ROB-01")
 def test_requests_with_the_ends_of_their_ranges_are_obeyed(device: Device, measure: Measure) -> None:
     """The smallest and the largest id, and the longest request."""
-    spare = 1 + REQUEST_MAX - len(encode_request(LARGEST_ID, "mem.log", {"context": "x"}).strip())
-    longest = encode_request(LARGEST_ID - 1, "mem.log", {"context": "x" * spare})
+    spare = 1 + REQUEST_MAX - len(encode_request(ID_MAX, "mem.log", {"context": "x"}).strip())
+    longest = encode_request(ID_MAX - 1, "mem.log", {"context": "x" * spare})
     measure("length of the request", len(longest.strip()), "B", exact=REQUEST_MAX, source="PROTOCOL.md §3")
     for what, number, request in (
         ("smallest id", 1, encode_request(1, "mode.get", {})),
-        ("largest id", LARGEST_ID, encode_request(LARGEST_ID, "mode.get", {})),
-        ("longest request", LARGEST_ID - 1, longest),
+        ("largest id", ID_MAX, encode_request(ID_MAX, "mode.get", {})),
+        ("longest request", ID_MAX - 1, longest),
     ):
         start = device.mark()
         device.channel.send(request)

@@ -705,7 +705,7 @@ SHORTAGES = {
 }
 
 
-NARROW = 64
+NARROW = 512
 """Bytes between the largest memory that is refused and the smallest that is enough, when the search ends."""
 
 
@@ -716,7 +716,7 @@ def test_nothing_that_the_admission_lets_through_lacks_memory(
 ) -> None:
     """Searches the smallest DMA memory with which the mode starts. Less is refused by the admission, not by a later
     step."""
-    modes.warm_up()
+    modes.cycle()
     origin = modes.to(other(to)).mode
     too_little, enough = 8 * KB, heaps.free(DMA.caps)
     steps = set()
@@ -727,7 +727,7 @@ def test_nothing_that_the_admission_lets_through_lacks_memory(
             device.set_mode(to)
             enough = middle
         except DeviceError as error:
-            steps.add(str(error.reply.get("value")))
+            steps.add(str(error.reply["value"]))
             too_little = middle
         heaps.release(held)
         if modes.settled().mode != origin:

@@ -36,9 +36,8 @@ from hotpin_hil.protocol.box import Box, BoxFinder, BrokenBox
 from hotpin_hil.protocol.fragments import EventAssembler
 from hotpin_hil.protocol.log import LineSplitter, LogLine, parse_log_line
 from hotpin_hil.protocol.records import Record
-from hotpin_hil.protocol.request import encode_request
+from hotpin_hil.protocol.request import HARNESS_ID_MAX, encode_request
 
-_ID_MAX = 65535
 _PANIC = re.compile(
     rb"Guru Meditation Error[^\r\n]*|abort\(\) was called[^\r\n]*|assert failed[^\r\n]*"
     rb"|Task watchdog got triggered[^\r\n]*|Brownout detector was triggered|\*\*\*ERROR\*\*\*[^\r\n]*"
@@ -69,7 +68,7 @@ class Console:
         self.on_ready: list[Callable[[], None]] = []
         """Called in order for each boot that `wait_ready` waits for."""
         # Random, so that a stored reply to an earlier session's request does not match.
-        self._id = secrets.randbelow(_ID_MAX)
+        self._id = secrets.randbelow(HARNESS_ID_MAX)
         self._events: list[Event] = []
         self._assembler = EventAssembler()
         self._assembled = 0
@@ -105,7 +104,7 @@ class Console:
         self, name: str, *, timeout_s: float = budgets.REPLY_S, **args: Any
     ) -> list[dict[str, Any]]:
         """Like `command`, but returns the fields of each record of the reply separately."""
-        request_id = self._id = self._id % _ID_MAX + 1
+        request_id = self._id = self._id % HARNESS_ID_MAX + 1
         request = encode_request(request_id, name, args)
         self._check_reset(self._accepted, f"before '{name}'")
         start = last_send = self.channel.mark()

@@ -54,8 +54,9 @@ bytes: 40 pins) and its interrupt (12, 16 and 16)."""
 QEMU = "qemu"
 HEADER_BYTES = 4
 """What the heap needs for a block besides its bytes, on the chip."""
-REST_OF_A_HOLE = 12
-"""Bytes that a block may be larger than requested, because the rest of its hole is too small for a block."""
+RESTS_OF_HOLES = 24
+"""Bytes that the blocks together may be larger than requested: the rest of a hole, up to 12 bytes, is too small for a
+block."""
 
 UNMATCHED = "no reason in fidelity.toml matches it"
 """Reason text for a difference without a row."""
@@ -357,10 +358,7 @@ class _Pair:
         blocks, held = right[0] - left[0], right[1] - left[1]
         simulated = (self._right.kind == QEMU) - (self._left.kind == QEMU)
         of_nvs, held_by_nvs = blocks + simulated * DRIVER_BLOCKS, held + simulated * DRIVER_BYTES
-        if not any(
-            _is_near(held_by_nvs, (of_nvs - names) * NVS_BLOCK_BYTES + names * NVS_NAMESPACE_BYTES, blocks)
-            for names in range(-NVS_NAMESPACES, NVS_NAMESPACES + 1)
-        ):
+        if not _are_of_nvs(of_nvs, held_by_nvs):
             return {}
         free = self._shift - held - blocks * HEADER_BYTES
         at_boot = self._shift - held_by_nvs - of_nvs * HEADER_BYTES
@@ -427,8 +425,13 @@ class _Pair:
         return reason.concerns(found.requirement, found.test, found.name, found.unit)
 
 
-def _is_near(held: int, expected: int, blocks: int) -> bool:
-    return abs(held - expected) <= REST_OF_A_HOLE * (abs(blocks) + 1)
+def _are_of_nvs(blocks: int, held: int) -> bool:
+    """Whether a difference of this many blocks and bytes consists of NVS's blocks for its index and its namespaces."""
+    for names in range(min(abs(blocks), NVS_NAMESPACES) + 1):
+        expected = (abs(blocks) - names) * NVS_BLOCK_BYTES + names * NVS_NAMESPACE_BYTES
+        if abs(held - (expected if blocks > 0 else -expected)) <= RESTS_OF_HOLES:
+            return True
+    return False
 
 
 def _same(left: Any, right: Any) -> bool:

@@ -11,6 +11,11 @@ from hotpin_hil.protocol.crc import crc16
 REQUEST_MAX = 240
 """Longest request without its newline, bytes (PROTOCOL §3)."""
 
+HARNESS_ID_MAX = 59_999
+"""Largest id that the harness gives to its requests; tests that send requests themselves use larger ones."""
+ID_MAX = 65_535
+"""Largest id (PROTOCOL §3)."""
+
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.,;:+/=|")
 
 

@@ -100,7 +100,7 @@ def test_i2s_out_of_dma_reports_the_free_dma_memory() -> None:
     diagnosis = found["ESP_ERR_NO_MEM: I2S out of DMA memory"]
     assert diagnosis.id == "DIAG-01"
     assert "25,980" in diagnosis.finding
-    assert "0.0 s before it 27,267 bytes of DMA-capable memory were free" in diagnosis.finding
+    assert "0.0 s before the failure 27,267 bytes of DMA-capable memory were free" in diagnosis.finding
     assert "not the sum" in diagnosis.remedy
 
 

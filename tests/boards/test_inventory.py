@@ -155,7 +155,7 @@ def test_flashed_board_is_listed_with_all_its_facts(boards: Boards, build: Build
     assert (partition, app.project, app.version, app.idf) == ("factory", "fw", "1", "native")
     assert app.elf_sha256 == hashlib.sha256((build.folder / "fw.elf").read_bytes()).hexdigest()
     assert replace(report, apps=()) == ChipReport(ONE, "ESP32-D0WD-V3", "v3.1", flash=4 << 20)
-    assert steps == ["chip", "flash", "start"]
+    assert steps == ["reading the chip", "reading the flash", "reading the start-up log"]
 
 
 def test_board_runs_its_firmware_after_the_probe(boards: Boards) -> None:

@@ -72,7 +72,7 @@ def test_board_with_another_mac_than_the_bench_file_is_blocked(suite: Suite) -> 
         ),
         (
             ("--board-name", "cam-1"),
-            "--board-name cam-1 names a board of a bench (give --bench FILE",
+            "--board-name cam-1 names a board of a bench (also give --bench FILE",
         ),
         (("--bench=bench.toml", "--board-name", "cam-2"), "bench.toml has no board cam-2 (it has cam-1"),
         (("--bench=bench.toml", "--board-mac", MAC[:-1] + "9"), f"bench.toml has no board {MAC[:-1]}9"),

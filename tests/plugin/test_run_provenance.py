@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import html
 import json
 import platform
 import subprocess
@@ -63,7 +64,8 @@ def test_run_records_where_it_comes_from(
         (offset, sha256(path.read_bytes())) for offset, path in build.flash_files
     ]
     page = (suite.folder / "report.html").read_text(encoding="utf-8")
-    assert "The firmware with test console is at an unknown commit (allowed by --allow-dirty)." in page
+    doubt = 'The firmware image "with test console" is at an unknown commit (allowed by --allow-dirty).'
+    assert doubt in html.unescape(page)
     assert f"bootloader/bootloader.bin, {firmware['flashed'][0]['size']} bytes" in page
 
 

@@ -146,8 +146,8 @@ def test_refused_mode_names_missing_block_memory_before_and_holder(planted: Plan
     assert diagnosis.finding.startswith(
         "A block of 4,080 bytes for I2S DMA was not available; the largest free block was "
     )
-    assert f"before it {free:,} bytes of DMA-capable memory were free" in diagnosis.finding
-    more = int(diagnosis.cause.split(" bytes more")[0].replace(",", ""))
+    assert f"before the failure {free:,} bytes of DMA-capable memory were free" in diagnosis.finding
+    more = int(diagnosis.cause.split(" more bytes")[0].replace(",", ""))
     # The comparison is with an earlier cycle, in which warm-up allocations differ slightly.
     assert abs(more - held) < 4_096
     device.release()
@@ -169,7 +169,7 @@ def test_psram_exhaustion_is_named(planted: Planted) -> None:
     diagnosis = found["ESP_ERR_NO_MEM: PSRAM exhausted"]
     assert diagnosis.id == "DIAG-01"
     assert "A request for 98,304 bytes of PSRAM was refused" in diagnosis.finding
-    assert f"0.0 s before it {before - held:,} bytes of PSRAM were free" in diagnosis.finding
+    assert f"0.0 s before the failure {before - held:,} bytes of PSRAM were free" in diagnosis.finding
     assert (diagnosis.cause, diagnosis.confidence) == (went, Confidence.FACT)
     device.release()
 

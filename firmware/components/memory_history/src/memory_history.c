@@ -27,7 +27,7 @@
 #define PRIORITY (tskIDLE_PRIORITY + 1)
 /* Control block (ESP-IDF v5.4), and the block headers of control block and stack. */
 #define TASK_OVERHEAD (352 + 2 * 4)
-#define TRIES_MAX 3  /* attempts to write a row; each retry waits for the next sample */
+#define TRIES_MAX 3  /* attempts to write a row; a retry waits for the next sample, or for a request */
 #define WAIT_MS 2000 /* longest wait for this component's task */
 
 #if CONFIG_HOTPIN_MEM_HISTORY_PAUSED
@@ -217,8 +217,9 @@ static void history_task(void *arg)
     for (;;) {
         ulTaskNotifyTake(pdTRUE, portMAX_DELAY);
         if (atomic_load(&s_history.erase)) {
-            atomic_store(&s_history.error, erase_rows());
-            if (atomic_load(&s_history.row) == READY) {
+            esp_err_t err = erase_rows();
+            atomic_store(&s_history.error, err);
+            if (err == ESP_OK && atomic_load(&s_history.row) == READY) {
                 drop_pending(); /* a row that could not be written yet is erased too */
             }
             atomic_store(&s_history.erase, false);
@@ -366,7 +367,9 @@ esp_err_t memory_history_write(void)
         if (ticks >= pdMS_TO_TICKS(WAIT_MS)) {
             return ESP_ERR_TIMEOUT;
         }
-        xTaskNotifyGive(s_history.task); /* without samples nobody else makes it retry an earlier row */
+        if (ticks % pdMS_TO_TICKS(WAIT_MS / TRIES_MAX / 2) == 0) {
+            xTaskNotifyGive(s_history.task); /* without samples nobody else makes it retry an earlier row */
+        }
         vTaskDelay(1);
     }
     history_window_take(&window, stats.timestamp_ms, 0, MEMORY_HISTORY_REQUESTED, &counts,

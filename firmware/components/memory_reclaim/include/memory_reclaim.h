@@ -56,7 +56,8 @@ typedef struct {
     uint32_t gain; //!< Increase of free memory with its capabilities, including changes by other tasks
 } memory_reclaim_use_t;
 
-/** True when enough memory is available. Called before each reclaimer and after the last. */
+/** True when enough memory is available. Called after each reclaimer; before the first one, the caller
+ * checks. */
 typedef bool (*memory_reclaim_enough_t)(void *context);
 
 /**

@@ -224,7 +224,7 @@ static bool run(uint32_t caps, memory_reclaim_trigger_t trigger, memory_reclaim_
         return false;
     }
     memory_reclaim_t *reclaimer = s_run.first;
-    bool done = enough(context);
+    bool done = trigger != MEMORY_RECLAIM_REFUSAL && enough(context); /* the caller has already checked */
     while (!done && reclaimer != NULL) {
         if (reclaim_may_run(reclaimer, trigger, memory_of(caps)) &&
             (reclaimer->available == NULL || reclaimer->available() > 0)) {

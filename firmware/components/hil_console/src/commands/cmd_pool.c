@@ -123,7 +123,8 @@ static esp_err_t misuse(const char *how)
 {
     static uint32_t s_foreign[4];
     void *block = memory_pool_alloc(s_pool);
-    void *newer = memory_pool_alloc(s_pool);
+    bool twice = strcmp(how, "double") == 0 || strcmp(how, "stale") == 0;
+    void *newer = twice ? memory_pool_alloc(s_pool) : NULL;
     esp_err_t err = ESP_OK;
     if (strcmp(how, "foreign") == 0) {
         err = memory_pool_free(s_pool, &s_foreign[2]);
@@ -133,14 +134,12 @@ static esp_err_t misuse(const char *how)
         err = memory_pool_free(s_pool, NULL);
     }
     esp_err_t good = block != NULL ? memory_pool_free(s_pool, block) : ESP_OK;
-    if (good == ESP_OK && newer != NULL) {
+    if (twice && newer == NULL) {
+        return ESP_ERR_NO_MEM; /* the pool needs two free blocks */
+    }
+    if (twice && good == ESP_OK) {
         good = memory_pool_free(s_pool, newer);
-    }
-    if (strcmp(how, "double") == 0) {
-        return memory_pool_free(s_pool, newer);
-    }
-    if (strcmp(how, "stale") == 0) {
-        return memory_pool_free(s_pool, block);
+        return memory_pool_free(s_pool, strcmp(how, "double") == 0 ? newer : block);
     }
     return good == ESP_OK ? err : good;
 }

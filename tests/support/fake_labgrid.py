@@ -48,7 +48,9 @@ class FakeLabgrid:
 
     @property
     def state(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self._file.read_text())
+        with self._file.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH)  # a call that still runs writes it
+            found: dict[str, Any] = json.loads(file.read())
         return found
 
     def __enter__(self) -> dict[str, Any]:

@@ -119,6 +119,7 @@ def test_recording_is_the_microphones_signal(
 FAILED_READS = 20
 
 
+@pytest.mark.boards("hardware", "virtual", needs="the I2S driver; QEMU builds simulate it")
 @pytest.mark.requirement("TRN-01")
 def test_failed_reads_of_the_microphone_are_no_samples(
     device: Device, modes: Modes, measure: Measure

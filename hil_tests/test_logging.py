@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 
@@ -261,6 +262,14 @@ def test_log_right_after_an_allocation_has_its_bytes(
 # --- Deltas -------------------------------------------------------------------------------------------------
 
 
+def measure_unchanged(device: Device, measure: Measure, baselines: dict[str, dict[str, Any]]) -> None:
+    """The states still have these baselines."""
+    for state, expected in baselines.items():
+        now = device.baseline(state=state)
+        changed = [name for name, value in expected.items() if name not in VOLATILE and now[name] != value]
+        measure(f"{state}: changed figures", str(changed), exact="[]", source="memory_manager.h")
+
+
 @pytest.mark.needs("camera")
 @pytest.mark.requirement("LOG-05")
 def test_baseline_of_a_mode_is_that_of_its_first_entry(
@@ -273,10 +282,7 @@ def test_baseline_of_a_mode_is_that_of_its_first_entry(
     for _ in range(2):
         heaps.hold(INTERNAL, KB)
         modes.cycle()
-    for mode, expected in first.items():
-        now = device.baseline(state=mode)
-        changed = [name for name, value in expected.items() if name not in VOLATILE and now[name] != value]
-        measure(f"{mode}: changed figures", str(changed), exact="[]", source="memory_manager.h")
+    measure_unchanged(device, measure, first)
 
 
 @pytest.mark.requirement("LOG-05")
@@ -291,10 +297,7 @@ def test_baseline_of_one_state_too_many_is_refused(device: Device, heaps: Heaps,
     with pytest.raises(DeviceError) as refused:
         device.baseline(set=True, state="another")
     measure("one too many", refused.value.err, exact="ESP_ERR_NO_MEM", source="memory_manager.h")
-    for state, expected in before.items():
-        now = device.baseline(state=state)
-        changed = [name for name, value in expected.items() if name not in VOLATILE and now[name] != value]
-        measure(f"{state}: changed figures", str(changed), exact="[]", source="memory_manager.h")
+    measure_unchanged(device, measure, before)
 
 
 @pytest.mark.requirement("LOG-05")

@@ -138,7 +138,7 @@ static esp_err_t misuse(const char *how)
         return ESP_ERR_NO_MEM; /* the pool needs two free blocks */
     }
     if (twice && good == ESP_OK) {
-        good = memory_pool_free(s_pool, newer);
+        memory_pool_free(s_pool, newer);
         return memory_pool_free(s_pool, strcmp(how, "double") == 0 ? newer : block);
     }
     return good == ESP_OK ? err : good;

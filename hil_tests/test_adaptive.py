@@ -189,6 +189,7 @@ def test_hovering_around_a_learned_threshold_raises_one_warning(
     for memory in MEMORIES:
         kind = f"{memory.warning}_LOW"
         above = memory.reachable(getattr(learned, memory.name))
+        monitor.complete_checks(1)  # internal and DMA memory recover in one check, one event after the other
         start = device.mark()
         outer = heaps.leave(memory, above + 64)
         for _ in range(CROSSINGS):

@@ -74,7 +74,7 @@ class HostError(BenchError):
 
 
 class BuildError(BenchError):
-    """The firmware build is missing, incomplete, damaged or made for another chip."""
+    """The firmware could not be built, or its build is missing, incomplete, damaged or for another board."""
 
 
 class FirmwareError(HilError):

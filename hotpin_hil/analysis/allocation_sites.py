@@ -1,4 +1,4 @@
-"""Names of call sites in an allocation profile, and the sites that a leak comes from.
+"""Names the call sites of an allocation profile, and finds the sites of a leak.
 
 A site is named after the innermost frame in this project's code, because that is where a fix belongs:
 `xQueueGenericCreate` does not leak, its caller does. Without such a frame it is named after the allocator's caller.
@@ -81,7 +81,7 @@ class SiteNamer:
         self._own = _own_files()
 
     def name(self, site: AllocationSite) -> NamedSite:
-        """The line that allocated."""
+        """The source line that the allocation is attributed to; see the module's docstring."""
         return self._choose(self.callers(site))
 
     def callers(self, site: AllocationSite) -> list[SourcePlace]:
@@ -105,7 +105,7 @@ def leak_sources(
     namer: SiteNamer,
     budget_per_cycle: float = BUDGET_PER_CYCLE,
 ) -> list[LeakSource]:
-    """The sites with more memory in use after some cycles than before, the largest first.
+    """The sites whose memory in use and blocks grew over some cycles, the largest growth first.
 
     Args:
         changes: sites of a profile since the mark, both read in the same state.

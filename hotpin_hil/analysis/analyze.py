@@ -57,7 +57,7 @@ class LogAnalysis:
     boots: tuple[BootSummary, ...]
     """The first and the last boots."""
     lowest: tuple[Lowest, ...]
-    """The lowest free size of each memory, from any source."""
+    """The lowest free size of each memory type, from any source."""
     series: tuple[MemorySeries, ...]
     """All readings of memory, by source."""
     complaints: tuple[Complaints, ...]
@@ -101,7 +101,7 @@ class LogAnalysis:
         return any(seen) or bool(self.facts["panics"] or self.series or self.diagnoses)
 
     def to_json(self) -> dict[str, Any]:
-        """The whole result as JSON data, without the data of charts."""
+        """The whole result as a JSON-serializable dict, without the data of charts."""
         return {
             "schema": 1,
             "worst": self.worst,

@@ -18,7 +18,7 @@ class BootLoopHandler:
     def __init__(self, findings: Findings) -> None:
         self._findings = findings
         self._end = ""
-        """How the current run ends, if that is known already."""
+        """How the current run failed; empty if it has not failed yet."""
         self._line = 0
         self._stage = ""
         self._last_ms: int | None = None
@@ -29,7 +29,7 @@ class BootLoopHandler:
         self._first_boot = 0
 
     def take_failure(self, event: ev.LogEvent, text: str) -> None:
-        """Remember how a run fails: by a panic, a brown-out or a start-up fault. Only the first counts."""
+        """Remember how a run fails: by a panic, a brown-out or a boot fault. Only its first failure counts."""
         if not self._end:
             self._end, self._line = text, event.line
 
@@ -38,7 +38,7 @@ class BootLoopHandler:
         self._stage, self._last_ms = event.stage, event.t_ms
 
     def take_boot(self, event: ev.BootStarted) -> None:
-        """Count the run that ended before this start."""
+        """Count the run that ended before this boot."""
         if event.is_first or event.boot == 0:
             return
         kind = reset_kind(event.code, event.cause)
@@ -47,7 +47,7 @@ class BootLoopHandler:
         self._end_run(event.boot - 1)
 
     def end(self, boot: int) -> None:
-        """End the log; the last run also counts if it failed."""
+        """Handle the end of the log: the last run also counts if it failed the same way as the run before it."""
         if self._end and self._end == self._repeated:
             self._stage = ""
             self._end_run(boot)

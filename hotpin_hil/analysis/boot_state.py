@@ -32,7 +32,7 @@ class BootState:
         self.mode = ""
 
     def end_boot(self) -> None:
-        """Forget everything but the mode."""
+        """Forget the samples, readings and heaps of the boot. Its mode is forgotten when the next boot starts."""
         self.last, self.heaps = None, None
         self.prints, self.best = {}, {}
 

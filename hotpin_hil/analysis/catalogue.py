@@ -183,7 +183,7 @@ def of_reset(boot: ev.BootStarted, *, after_panic: bool) -> Known | None:
     """Find the entry for a reset, by the reset's name in the ROM; None for an ordinary reset.
 
     Args:
-        boot: the start after the reset.
+        boot: the boot after the reset.
         after_panic: whether a panic was printed before the reset.
     """
     kind = reset_kind(boot.code, boot.cause)

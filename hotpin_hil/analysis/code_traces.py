@@ -150,7 +150,7 @@ class TraceCollector:
 
 
 def trace_json(trace: CodeTrace) -> dict[str, Any]:
-    """A trace as JSON data."""
+    """A trace as a JSON-serializable dict."""
     decoding = trace.decoding
     calls: tuple[DecodedAddress | None, ...] = decoding.calls or (None,) * len(trace.addresses)
     return {

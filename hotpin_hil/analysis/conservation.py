@@ -32,10 +32,10 @@ def _memory_name(caps: list[str]) -> str:
 
 
 def differences(before: Resources, after: Resources, memory_of: Mapping[int, str]) -> dict[str, str]:
-    """Describes the differences, by field of `Resources`.
+    """Describe the differences, by field of `Resources`.
 
-    All heaps of one memory are compared together, because the heap of a block depends on the free blocks at the time of
-    its allocation.
+    All heaps of one memory type are compared together, because the heap of a block depends on the free blocks at the
+    time of its allocation.
 
     Args:
         before: Earlier reading.

@@ -53,7 +53,7 @@ class CrashHandler:
         """Board time at the end of the last transition. A sample from before that time starts no new transition."""
         self._crash: _Crash | None = None
         self._failure: ev.LogEvent | None = None
-        """The last failed allocation or start-up fault of this boot, which an abort may follow."""
+        """The last failed allocation or boot fault of this boot, which an abort may follow."""
         self._reset: tuple[str, str] | None = None
         """The diagnosis of the reset that started this boot."""
 
@@ -65,7 +65,7 @@ class CrashHandler:
         self._begin(event.to, Evidence(event.line, event.t_ms, text))
 
     def take_transition(self, event: ev.Transition) -> None:
-        """Forget the transition in progress."""
+        """Note that the transition in progress has ended, unless the log shows no end."""
         if event.result != "unfinished":  # emitted only after the boot has ended
             self._begun = None
             self._ended_ms = event.t_ms if event.t_ms is not None else -1
@@ -127,7 +127,7 @@ class CrashHandler:
         self._begun = None
 
     def take_failure(self, event: ev.LogEvent) -> None:
-        """Remember a failed allocation or a fault of the start-up."""
+        """Remember a failed allocation or a boot fault, which may explain a following abort."""
         self._failure = event
 
     def take_reset_place(self, event: ev.ResetPlace) -> None:
@@ -149,7 +149,7 @@ class CrashHandler:
         crash.to = crash.to or before_transition(event.context)
 
     def end_boot(self) -> None:
-        """Reset the times of the boot."""
+        """Forget when the last transition ended, because the next boot's time starts at 0."""
         self._ended_ms = -1
 
     def end(self) -> None:

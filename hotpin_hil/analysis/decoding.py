@@ -38,7 +38,7 @@ class TraceDecoder:
     """Decodes traces, except the registers of a host process."""
 
     def __init__(self, elfs: ElfSet, toolchain: str | None = None) -> None:
-        """Make a decoder.
+        """Store the ELF files to decode with.
 
         Args:
             elfs: the ELF files.

@@ -48,7 +48,7 @@ class Diagnoser:
         self._leaks = LeakHandler(self._findings)
         self._boot = 0
         self._fault = ""
-        """Kind of the last start-up fault of this boot."""
+        """Kind of the last boot fault of this boot."""
         self._has_records = False
         """Whether this boot sends its samples as records."""
 
@@ -71,7 +71,7 @@ class Diagnoser:
         return dict(zip(self.keys, self._findings.result(), strict=True))
 
     def feed(self, event: ev.LogEvent) -> None:
-        """Pass the next event of the log to the diagnoses that it concerns."""
+        """Pass the next event of the log to the handlers that it concerns."""
         if event.boot != self._boot or isinstance(event, ev.BootStarted):
             self._end_boot()
             self._boot = event.boot

@@ -51,13 +51,13 @@ class FragmentationHandler:
         self._early: list[ev.MemoryWarning] = []
         """Fragmentation warnings from before the first sample."""
         self._rises: dict[str, _Rise] = {}
-        """The steepest rise of each memory since its fragmentation was low."""
+        """The steepest rise of each memory type since its fragmentation was low."""
         self._fragmented: set[str] = set()
         self._unlocated: dict[str, tuple[ev.Sample, _Rise]] = {}
         """Fragmented memories for which the heap is still unknown."""
 
     def end_boot(self) -> None:
-        """Forget the boot."""
+        """Forget the readings and warnings of the finished boot."""
         self._is_summed, self._early = None, []
         self._rises, self._fragmented, self._unlocated = {}, set(), {}
 

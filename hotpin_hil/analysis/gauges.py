@@ -1,4 +1,4 @@
-"""The newest and the earlier free sizes of each memory, from statistics and from readings that components print."""
+"""The newest and earlier free sizes of each memory type, from statistics and from readings that components print."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hotpin_hil.protocol import events as ev
 from hotpin_hil.protocol.fields import MEMORIES
 
 POINTS = 512
-"""Readings kept of each memory."""
+"""Maximum number of readings kept per memory type."""
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Gauge:
     """The newest free sizes, the newest last."""
 
     def take(self, free: int, largest: int | None, t_ms: int | None) -> None:
-        """Take a reading."""
+        """Store a reading. `largest` is None if the largest block was not printed."""
         is_first = not self.course
         self.free, self.largest, self.t_ms = free, largest, t_ms
         self.lowest = free if is_first else min(self.lowest, free)

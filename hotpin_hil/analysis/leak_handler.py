@@ -91,11 +91,11 @@ class StaleStatistics:
         self._before: ev.Sample | None = None
 
     def end_boot(self) -> None:
-        """Forget the boot."""
+        """Forget the statistics from before a transition, so that two boots do not form a pair."""
         self._before = None
 
     def take_sample(self, sample: ev.Sample) -> None:
-        """Record a sample that repeats the sample from before the same transition."""
+        """Report a sample that repeats the sample from before the same transition."""
         if before_transition(sample.context):
             self._before = sample
             return

@@ -23,9 +23,9 @@ from hotpin_hil.protocol import events as ev
 Key = tuple[str, str]
 
 BOOT_EVENTS = 5_000
-"""Maximum number of the current boot's newest events that an early judgement considers."""
+"""Maximum number of the current boot's newest events that an early diagnosis considers."""
 READINGS_MIN = 16
-"""Number of memory readings in a boot before the first early judgement."""
+"""Number of memory readings in a boot before the first early diagnosis."""
 NEWS_MAX = 20
 """Number of news items per type and boot that are all reported; after them only the 32nd, 64th, 128th and so on."""
 REPEAT_MS = 1_000
@@ -130,9 +130,9 @@ class LiveLog:
         return self._add(self._diagnoser.found)
 
     def _is_due(self, event: ev.LogEvent) -> bool:
-        """Whether to judge this boot after the event: after a failure, or after a reading (for leaks).
+        """Whether this event should trigger an early diagnosis of the boot: a failure, or a memory reading (for leaks).
 
-        Frequent events trigger a judgement only when their number has doubled, so that the total time stays linear.
+        Frequent events trigger a diagnosis only when their number has doubled, so that the total time stays linear.
         """
         count = self._counts[type(event).__name__]
         match event:

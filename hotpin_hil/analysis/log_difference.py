@@ -61,7 +61,7 @@ class LogDifference:
         return self.new[0].gravity if self.new else None
 
     def to_json(self) -> dict[str, Any]:
-        """The comparison as JSON data."""
+        """The comparison as a JSON-serializable dict."""
         return {
             "schema": 1,
             "compared": [self.before, self.after],

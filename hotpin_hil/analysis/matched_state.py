@@ -18,7 +18,7 @@ STEADY_SHARE_MAX = 0.25
 """Free memory is steady if it falls by less than this share of the largest block's loss."""
 
 _JUDGED = ("internal", "psram")
-"""The memories to judge. DMA memory is part of internal memory, so its leaks are found there."""
+"""The memory types to search for leaks. DMA memory is part of internal memory, so its leaks are found there."""
 
 
 OF_HOTPIN = (ev.Sample, ev.Transition, ev.TransitionStarted)
@@ -172,7 +172,7 @@ class MatchedStates:
             kept.setdefault(key, Readings()).add(value, line)
 
     def end_boot(self, boot: int) -> list[StateLeak]:
-        """Judge the boot that ended, and clear the readings."""
+        """Look for leaks in the readings of the boot that ended, and clear them."""
         samples = self._records or self._boxes
         verdicts = [
             _judge(boot, memory, state, readings)
@@ -210,7 +210,7 @@ def _is_fragmentation(free: StateLeak, largest: StateLeak) -> bool:
 
 
 def same_figures(before: MemoryStats, after: MemoryStats) -> bool:
-    """Whether all eight figures are equal: free and largest of each memory, total free and its minimum."""
+    """Whether all eight figures are equal: free and largest of each memory type, total free and its minimum."""
     return _eight(before) == _eight(after)
 
 

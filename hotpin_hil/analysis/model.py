@@ -61,7 +61,7 @@ class Diagnosis:
 
     @property
     def gravity(self) -> Gravity:
-        """How much it matters."""
+        """The gravity of the diagnosis's topic."""
         return topic_of(self.id).gravity
 
 
@@ -90,7 +90,7 @@ class Findings:
             self._found[found.id, key] = replace(known, evidence=(*known.evidence, *more)[:EVIDENCE_MAX])
 
     def revise(self, key: str, found: Diagnosis) -> None:
-        """Replace an earlier diagnosis by a more detailed diagnosis, and keep its count."""
+        """Replace an earlier diagnosis with a more detailed one, and keep its count."""
         known = self._found.get((found.id, key))
         if known is not None:
             self._found[found.id, key] = replace(found, subject=key)
@@ -125,7 +125,7 @@ class Findings:
         return self._found.keys()
 
     def result(self) -> list[Diagnosis]:
-        """All diagnoses."""
+        """All diagnoses, each with the number of its occurrences."""
         return [replace(found, count=self._counts[name]) for name, found in self._found.items()]
 
 
@@ -140,7 +140,7 @@ def sample_text(sample: ev.Sample) -> str:
 
 
 def figures(stats: MemoryStats) -> str:
-    """Free, largest and fragmentation of each memory as text."""
+    """Free, largest and fragmentation of each memory type as text."""
     return ", ".join(
         f"{memory} {free} free, largest {largest}, {percent} %"
         for memory in MEMORIES

@@ -42,7 +42,7 @@ class PsramHandler:
         return self._fall
 
     def end_boot(self) -> None:
-        """Forget the boot."""
+        """Forget the largest drop of the finished boot."""
         self._fall = None
 
     def take_sample(self, sample: ev.Sample) -> None:

@@ -1,4 +1,4 @@
-"""Memory over the whole log: one series for each memory and each source that prints it."""
+"""Memory over the whole log: one series for each memory type and each source that prints it."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class MemorySeries:
             self.points = _thinned(self.points)
 
     def to_json(self) -> dict[str, Any]:
-        """The series as JSON data; each point is [boot, time in ms, line, bytes]."""
+        """The series as a JSON-serializable dict; each point is [boot, time in ms, line, bytes]."""
         return {
             "source": self.source,
             "memory": self.memory,

@@ -23,7 +23,7 @@ from hotpin_hil.protocol.shortages import caps_text
 INTERNAL_MAX = 600 * 1024
 """Bytes; no chip of the family except the P4 has more internal memory, so more free memory is mostly PSRAM."""
 _REMEDIES = {
-    "psram": "check that PSRAM was found at the start (CONFIG_SPIRAM, mode, speed); allocate less, or free it first",
+    "psram": "check that PSRAM was found at boot (CONFIG_SPIRAM, mode, speed); allocate less, or free it first",
     "dma": "free internal memory: move large buffers to PSRAM, allocate drivers' buffers first and keep them",
     "internal": "free internal memory: move large buffers to PSRAM; make stacks and queues smaller",
     "": "print free and largest block before it; free or shorten what grows, and move large buffers to PSRAM",

@@ -91,7 +91,7 @@ class SummaryBuilder:
     """Builds the summary of a log from its events."""
 
     def __init__(self, first_line: int = 1, first_boot: int = 0) -> None:
-        """Make a builder.
+        """Start the summary of a log or of a part of it.
 
         Args:
             first_line: number of the log's first line.

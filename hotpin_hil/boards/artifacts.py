@@ -145,7 +145,7 @@ def read_build(folder: Path, kind: BoardKind, target: str | None = None) -> Firm
 
 
 def check_registered(build: FirmwareBuild) -> None:
-    """Check that the virtual board would run this build. It refuses programs from other checkouts.
+    """Check that the virtual board would run this build; it refuses programs built by other checkouts.
 
     Raises:
         BuildError: another checkout built it.
@@ -168,9 +168,9 @@ def _flasher_args(folder: Path, remedy: str) -> dict[str, Any]:
     except ValueError as error:
         raise BuildError(f"{path} is damaged: {error}", remedy) from error
     if not isinstance(arguments, dict):
-        raise BuildError(f"{path} is damaged: it is not an object", remedy)
+        raise BuildError(f"{path} is damaged: it is not a JSON object", remedy)
     if not isinstance(arguments.setdefault("extra_esptool_args", {}), dict):
-        raise BuildError(f"{path} is damaged: extra_esptool_args is not an object", remedy)
+        raise BuildError(f"{path} is damaged: extra_esptool_args is not a JSON object", remedy)
     return arguments
 
 

@@ -50,7 +50,7 @@ _AUTO = "auto"
 
 @dataclass(frozen=True)
 class BoardEntry:
-    """A board that a run may use: from a bench file, attached, or named by its port."""
+    """A board that a run may use: from a bench file or labgrid, attached, or named by its port."""
 
     name: str
     kind: BoardKind
@@ -117,7 +117,9 @@ def load_bench(path: Path) -> Bench:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}", f"--bench or {ENV_BENCH}") from error
+        raise UsageError(
+            f"cannot read {path}: {error.strerror}", f"correct --bench or {ENV_BENCH}"
+        ) from error
     except (ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
         reason = " ".join(str(error).split())
         raise UsageError(f"{path} is not TOML: {reason}", "see docs/bench.md for an example") from error
@@ -157,7 +159,7 @@ def _board(path: Path, number: int, row: dict[str, Any]) -> BoardEntry:
     check_keys(where, row, _TYPES)
     name = row.get("name", "")
     if not name or not name.isprintable():
-        raise UsageError(f"{where}: name = {name!r} is missing or not readable", "give each board a name")
+        raise UsageError(f"{where}: name = {name!r} is missing or not printable", "give each board a name")
     mac = None
     if "mac" in row:
         mac = normal_mac(row["mac"])

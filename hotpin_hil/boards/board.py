@@ -104,7 +104,7 @@ class Board(Protocol):
         """
 
     def start(self, count: int) -> list[str] | None:
-        """Start boards until `count` of them run.
+        """Start boards until `count` of them are running.
 
         Returns:
             The ports of the boards; empty if the run leases its boards, None if this kind of board has no ports.
@@ -117,6 +117,7 @@ class Board(Protocol):
         """Check the boards that `start` started.
 
         Raises:
+            HostError: the process of a board does not answer.
             PortError: a board has ended.
         """
 

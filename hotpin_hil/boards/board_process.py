@@ -116,7 +116,7 @@ class BoardProcess:
         self._host_faults = len(faults)
 
     def stop(self) -> None:
-        """Stop the process and wait for its end."""
+        """Stop the process, and wait until it has ended."""
         _stop(self._process)
 
 
@@ -127,7 +127,8 @@ def start_detached(arguments: Sequence[str], count: int, state_dir: Path) -> lis
         The JSON line of `board start --json` for each board, with `log`: the log file of the process.
 
     Raises:
-        UsageError: the process did not start; the message is the last line of its log.
+        UsageError: the process did not start (the message is the last line of its log), or `state_dir` cannot be
+            written.
     """
     log = state_dir / f"starting-{os.getpid()}.log"
     try:

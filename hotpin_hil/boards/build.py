@@ -71,7 +71,7 @@ def profile_build_dir(kind: str) -> Path:
 
 
 def build_firmware(kind: str, *, others: Collection[str] = (RELEASE, PROFILE)) -> Path:
-    """Build the firmware for boards of `kind`.
+    """Build the firmware for boards of `kind`. For hardware and QEMU without idf.py, use an earlier build.
 
     Args:
         kind: "hardware", "qemu" or "virtual".
@@ -81,7 +81,8 @@ def build_firmware(kind: str, *, others: Collection[str] = (RELEASE, PROFILE)) -
         The folder of the build with the console.
 
     Raises:
-        BuildError: the build failed; the message has the end of its output.
+        BuildError: the build failed (the message has the end of its output), its folder cannot be written, or there is
+            neither idf.py nor an earlier build.
     """
     if kind == "virtual":
         _build_native(build_dir(kind), _NATIVE_HIL)

@@ -24,7 +24,10 @@ _NAMES = ", ".join(kind.value for kind in BoardKind)
 
 @dataclass(frozen=True)
 class Choice:
-    """The kind of board, the boards to lease from (empty: the harness starts one), and why they were chosen."""
+    """The kind of board, the boards to lease from, and why they were chosen.
+
+    `boards` is empty if the harness starts the board, or if labgrid assigns one.
+    """
 
     kind: BoardKind
     boards: tuple[BoardEntry, ...] = ()
@@ -77,7 +80,10 @@ def choose_board(
     """
     requested = wish.kind or environment.get(ENV_BOARD) or AUTO
     if requested not in CHOICES:
-        raise UsageError(f"{ENV_BOARD} is {requested!r}", f"set it to one of {', '.join(CHOICES)}")
+        raise UsageError(
+            f"{ENV_BOARD} is {requested!r}, which is not a kind of board",
+            f"set it to one of {', '.join(CHOICES)}",
+        )
     if requested == AUTO and _is_ci(environment):
         raise UsageError(
             "CI is set, so the kind of board must be named: evidence must not depend on the attached boards",

@@ -20,7 +20,7 @@ CONNECT_ATTEMPTS = 2
 
 @contextlib.contextmanager
 def download_mode(port: str, failure: str, remedy: str) -> Iterator[Any]:
-    """Enter download mode for the block; yields esptool's chip. The block resets the chip itself.
+    """Enter download mode, and yield esptool's chip to the block, which must reset the chip itself.
 
     Args:
         port: device or URL.

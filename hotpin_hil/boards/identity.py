@@ -34,13 +34,13 @@ def check_identity(
         kind: the kind of board that was chosen.
         info: the fields of sys.info (PROTOCOL.md §3).
         mac: MAC of the named or leased board, if known.
-        elf_sha256: ELF file of the firmware under test, if the board must run it.
+        elf_sha256: SHA-256 of the firmware's ELF file, if the board must run that firmware.
         is_flashed: whether the harness flashed it.
         origin: the commits of the firmware under test; None if its build cannot be read.
 
     Raises:
-        WrongBoardError: another kind of board, another board, a board that was not flashed, or firmware of another
-            commit.
+        WrongBoardError: another kind of board, another board, a board that was not flashed, firmware of another
+            commit, or firmware that does not report its build.
         FirmwareError: the board was flashed but reports other firmware.
     """
     build = info.get("build")
@@ -49,7 +49,7 @@ def check_identity(
     actual = _KIND_OF_BUILD.get(build, BoardKind.HARDWARE)
     if actual is not kind:
         raise WrongBoardError(
-            f"the board runs the build {build!r}, which makes it {_ARTICLE[actual]}, not {_ARTICLE[kind]}",
+            f"the board is running the build {build!r}, which makes it {_ARTICLE[actual]}, not {_ARTICLE[kind]}",
             f"run with --board {actual}",
         )
     if mac is not None and str(info.get("mac", "")).lower() != mac.lower():
@@ -65,7 +65,7 @@ def check_identity(
         )
     running = str(info.get("elf_sha256", ""))
     if elf_sha256 is not None and running != elf_sha256:
-        text = f"the board runs the firmware with ELF {running[:9] or '?'}, not this build's {elf_sha256[:9]}"
+        text = f"the board is running the firmware with ELF {running[:9] or '?'}, not this build's {elf_sha256[:9]}"
         if is_flashed:
             raise FirmwareError(f"{text}, although the harness flashed this build", "")
         raise WrongBoardError(text, "let the harness flash it: leave out --skip-autoflash")
@@ -102,7 +102,7 @@ class Identities:
 
         Args:
             info: the fields of sys.info.
-            image: the image that the board runs.
+            image: the image that the board is running.
 
         Returns:
             The fields that stay the same from boot to boot, and `image`; None if they are already known.

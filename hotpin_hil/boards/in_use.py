@@ -38,7 +38,7 @@ class BoardInUse:
 
     @property
     def is_chosen(self) -> bool:
-        """Whether the board is chosen; before that, no other property is available."""
+        """Whether the board has been chosen; before that, most properties are not available."""
         return self.session.is_chosen
 
     def choose(self) -> None:
@@ -147,8 +147,8 @@ class BoardInUse:
 
         Args:
             info: the fields of sys.info.
-            elf_sha256: ELF file of the flashed firmware, if the board must run it.
-            image: the image that the board runs.
+            elf_sha256: SHA-256 of the flashed firmware's ELF file, if the board must run that firmware.
+            image: the image that the board is running.
 
         Returns:
             Whether this identity is new to this process.
@@ -156,6 +156,7 @@ class BoardInUse:
         Raises:
             WrongBoardError: another board, another kind of board, or firmware of another commit.
             FirmwareError: the board does not run the flashed firmware.
+            PortError: another run has leased the board with this MAC.
         """
         entry, options = self.session.entry, self.session.options
         check_identity(

@@ -66,7 +66,7 @@ class BoardRow:
         }
 
     def lines(self) -> Iterator[str]:
-        """Lines for the terminal: a head line, then indented details."""
+        """Yield the lines for the terminal: a heading, then indented details."""
         entry = self.entry
         where = self.port or "on no port"
         if self.bridge:
@@ -156,7 +156,7 @@ def _look(row: BoardRow, port: str, leases: Path, probe: Probe | None, tell: Cal
         row.problem = error
     if row.chip and row.entry and row.entry.mac not in (None, row.chip.mac):
         row.problem = PortError(
-            f"the board on this port is {row.chip.mac}, but the bench file names {row.entry.mac}",
+            f"the board on this port has the MAC {row.chip.mac}, but the bench file names {row.entry.mac}",
             "correct mac or port in bench.toml",
         )
 

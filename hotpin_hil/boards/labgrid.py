@@ -31,7 +31,7 @@ TAG_MAC = "mac"
 """Tag of a place with the MAC of its board, in any usual spelling; the board is checked against it."""
 
 PROGRESS_S = 10.0
-"""Time between two looks at the users of the places."""
+"""Time between two checks of who uses the places."""
 HOLD_S = 30.0
 """Time, multiplied by a random factor from 1 to 2, that a run keeps some of its boards while it waits for the others.
 Then it gives them back; otherwise two runs that both need two boards could keep one each."""
@@ -75,8 +75,8 @@ class LabgridPlaces:
         """Connect to the coordinator.
 
         Raises:
-            UsageError: labgrid-client is missing or of an unknown version.
-            LabgridError: the coordinator does not answer.
+            UsageError: labgrid-client is missing, or the harness does not know its version.
+            LabgridError: a labgrid command failed, or the coordinator does not answer.
         """
         client = LabgridClient(find_client(environment), settings.coordinator)
         client.check_version()
@@ -90,8 +90,8 @@ class LabgridPlaces:
             timeout_s: time to wait for places that others use.
 
         Raises:
-            UsageError: there are too few places, or they remain in use.
-            LabgridError: the coordinator does not answer.
+            UsageError: there are too few places, or they are in use until the timeout.
+            LabgridError: a labgrid command failed, or the coordinator does not answer.
         """
         wait = LeaseWait(timeout_s, lambda line: self.tell(printable(line)))
         look_at = keep_until = 0.0

@@ -1,7 +1,7 @@
-"""labgrid's command line: runs labgrid-client and reads what it prints.
+"""Runs labgrid-client, labgrid's command-line tool, and reads what it prints.
 
 labgrid is never imported, because its pytest plugin replaces the fixture `target`, and its fork of pyserial overwrites
-pyserial. It is installed in an environment of its own (`make labgrid`).
+pyserial. It is installed in its own environment (`make labgrid`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ENV_CLIENT = "HOTPIN_LABGRID_CLIENT"
 NAME = "labgrid-client"
 
 KNOWN_VERSIONS = (25, 26)
-"""Major versions with the commands and outputs below. Older ones talk to another coordinator, without gRPC."""
+"""Major versions with the commands and outputs below. Older clients need an older coordinator, without gRPC."""
 CALL_S = 60.0
 """Time limit of one call, which takes 0.5 s on an idle machine."""
 
@@ -51,12 +51,12 @@ class CoordinatorError(LabgridError):
 
 @dataclass(frozen=True)
 class LabgridPlace:
-    """A place as the coordinator describes it. Other people wrote all its texts."""
+    """A place as the coordinator describes it. Its texts come from other users and may contain anything."""
 
     name: str
     tags: Mapping[str, str]
     acquired: str = ""
-    """Host and user, `host/user`, who hold the place; empty if it is free."""
+    """The host and user that hold the place, as `host/user`; empty if it is free."""
     changed: str = ""
     """Local time of the last change."""
     reservation: str = ""
@@ -86,14 +86,14 @@ class LabgridReservation:
 
 @dataclass(frozen=True)
 class LabgridClient:
-    """labgrid-client for one coordinator."""
+    """labgrid-client for one coordinator. Methods that send a command raise the errors of `run`."""
 
     program: str
     coordinator: str
     """`host:port`."""
 
     def command(self, *arguments: str) -> list[str]:
-        """The words of a command, which also work in a user's shell."""
+        """The words of a command that also works in a user's shell."""
         unset = [word for name in _OTHER_SETTINGS for word in ("-u", name)]
         return ["env", *unset, self.program, "-x", self.coordinator, *arguments]
 
@@ -157,14 +157,16 @@ class LabgridClient:
         )
 
     def _not_run(self, error: OSError) -> LabgridError:
-        return LabgridError(f"{self.program} cannot be run: {error.strerror}", f"correct {ENV_CLIENT}")
+        return LabgridError(
+            f"{self.program} cannot be run: {error.strerror}", f"set {ENV_CLIENT} to a {NAME} that runs"
+        )
 
     def check_version(self) -> None:
         """Check that the harness knows this version of labgrid.
 
         Raises:
-            UsageError: it does not.
-            LabgridError: the coordinator does not answer, or the program is not labgrid's.
+            UsageError: the version is unknown, or the program does not report one.
+            LabgridError: the coordinator does not answer, or the program failed.
         """
         version = self.run("version").strip()
         number = re.match(r"(\d+)\.\d", version)
@@ -172,7 +174,7 @@ class LabgridClient:
             known = " and ".join(map(str, KNOWN_VERSIONS))
             raise UsageError(
                 f"{self.program} reports version {version[:40]!r}; known versions of labgrid are {known}",
-                f"run make labgrid and unset {ENV_CLIENT}, or name another {NAME} there",
+                f"set {ENV_CLIENT} to a {NAME} of version {known}; make labgrid installs one in .venv-labgrid/bin",
             )
 
     def places(self) -> list[LabgridPlace]:
@@ -234,7 +236,7 @@ def find_client(environment: Mapping[str, str]) -> str:
     """Path of labgrid-client: from HOTPIN_LABGRID_CLIENT, on the PATH, or installed by `make labgrid`.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is none, or HOTPIN_LABGRID_CLIENT does not name a program.
     """
     given = environment.get(ENV_CLIENT)
     if given:
@@ -279,7 +281,7 @@ def parse_resources(text: str) -> list[LabgridResource]:
     """The resources in the output of `show`.
 
     Raises:
-        LabgridError: the output is not labgrid's.
+        LabgridError: a resource is printed in an unknown form.
     """
     found: list[tuple[re.Match[str], list[str]]] = []
     for line in text.split("\n"):

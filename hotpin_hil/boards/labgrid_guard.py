@@ -1,4 +1,4 @@
-"""A process that gives labgrid's places back when the run has ended, also after a kill.
+"""A process that gives labgrid's places back when the run has ended, even if the run was killed.
 
 labgrid keeps an acquired place until somebody releases it, even after its client was killed.
 
@@ -42,15 +42,19 @@ class ReleaseGuard:
         )
 
     def hold(self, token: str) -> None:
-        """Give this reservation back at the end."""
+        """Release this reservation when the run ends.
+
+        Raises:
+            LabgridError: the guard process has ended.
+        """
         self._tell(_HOLD, token)
 
     def drop(self, token: str) -> None:
-        """Forget a reservation that was released."""
+        """Forget a reservation that was released. Raises the error of `hold`."""
         self._tell(_DROP, token)
 
     def wait_for_lock(self, folder: Path, name: str) -> None:
-        """If the run is killed, wait until its workers have also released this lease."""
+        """If the run is killed, wait until its workers have also released this lease. Raises the error of `hold`."""
         self._tell(_FOLDER, str(folder))
         self._tell(_LOCK, name)
 

@@ -40,7 +40,7 @@ def port_of(place: AcquiredPlace, resources: Sequence[LabgridResource]) -> str:
     """URL of the place's serial port.
 
     Raises:
-        PlaceUnavailable: the port is not there now.
+        PlaceUnavailable: the exporter is not connected, or does not see the board.
         LabgridError: the place has no port that the harness can use.
     """
     show = f"{place.client.by_hand('-p', place.name, 'show')} shows it"
@@ -70,19 +70,20 @@ def port_of(place: AcquiredPlace, resources: Sequence[LabgridResource]) -> str:
     protocol = port.params.get("protocol", RFC2217)
     if protocol != RFC2217:
         raise LabgridError(
-            f"place {place.name} exports its port with protocol {protocol!r}, which cannot reset the board",
-            f"export it with protocol: {RFC2217}",
+            f"the port of place {place.name} has protocol {protocol!r}, which cannot reset the board",
+            f"set protocol: {RFC2217} in its exporter's configuration",
         )
     if not isinstance(host, str) or not _HOST.fullmatch(host) or not isinstance(number, int):
         raise LabgridError(
-            f"place {place.name} has the port {host!r}:{number!r}", f"correct its exporter; {show}"
+            f"the port of place {place.name} has no usable address: {host!r}:{number!r}",
+            f"correct its exporter; {show}",
         )
     # Like labgrid's own driver, because some servers never confirm a change of the control lines.
     return f"{RFC2217}://{f'[{host}]' if ':' in host else host}:{number}?ign_set_control"
 
 
 def power_of(place: AcquiredPlace, resources: Sequence[LabgridResource]) -> PowerSwitch | None:
-    """The place's power switch, driven by labgrid; None without a switch."""
+    """The place's power switch, which labgrid drives; None if it has none."""
     if not any(item.cls.endswith("PowerPort") or item.cls == "PDUDaemonPort" for item in resources):
         return None
 

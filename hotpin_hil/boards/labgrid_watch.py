@@ -34,14 +34,14 @@ class PlaceWatch:
     def check(self) -> str | None:
         """Check the place, at most once in `CHECK_S`.
 
-        Without a coordinator nobody else can acquire the place, so the tests continue. Once it is back, it has
-        forgotten its user, and the place is acquired again.
+        While the coordinator is away, nobody else can acquire the place, so the tests continue. Once it is back, it no
+        longer knows who had the place, and `check` acquires the place again.
 
         Returns:
-            The port; None if nothing was checked.
+            The port; None if it was not time to check, or if the coordinator does not answer.
 
         Raises:
-            LabgridError: the exporter of the place is not connected, or another user has the place.
+            LabgridError: the exporter of the place is not connected, another user has the place, or it was deleted.
         """
         if self._clock() < self._next:
             return None
@@ -107,6 +107,8 @@ class PlaceWatch:
             self._guard.hold(reservation.token)
             if reservation.state != "allocated":
                 self._client.give_back(reservation.token)
-                raise LabgridError(f"another run waits for place {place.name} and gets it first", "run again")
+                raise LabgridError(
+                    f"another run is waiting for place {place.name} and gets it first", "run again"
+                )
             self._token = reservation.token
         self._client.acquire(self._token)

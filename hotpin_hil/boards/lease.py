@@ -129,6 +129,7 @@ class Lease:
 
         Raises:
             TakenError: another run has locked it; the lease is unchanged.
+            UsageError: the lock file cannot be opened or created.
         """
         if name in self._files or fcntl is None:
             return
@@ -148,6 +149,7 @@ class Lease:
 
         Raises:
             TakenError: another run has locked the name.
+            UsageError: the lock file cannot be opened or created.
         """
         if name in self._files or fcntl is None:
             return
@@ -181,7 +183,11 @@ class Lease:
 
 
 def holder_of(folder: Path, *names: str) -> Holder | None:
-    """The run that has locked one of these names; None if all are free."""
+    """The run that has locked one of these names; None if all are free.
+
+    Raises:
+        UsageError: a lock file cannot be opened.
+    """
     for name in names:
         path = _path(folder, name)
         if fcntl is None or not path.exists():
@@ -228,7 +234,7 @@ def _open(folder: Path, name: str) -> IO[str]:
         return os.fdopen(descriptor, "r+", encoding="utf-8")
     except OSError as error:
         if error.errno == errno.ELOOP:
-            raise UsageError(f"the lease {path} is a link", _REMOVE) from error
+            raise UsageError(f"the lease {path} is a symbolic link", _REMOVE) from error
         raise UsageError(
             f"can't write the lease {path}: {error.strerror}", f"set {ENV_LEASES} to a folder you can write"
         ) from error

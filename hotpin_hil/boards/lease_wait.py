@@ -1,4 +1,4 @@
-"""The wait for boards that others use: progress lines, and the error at its end."""
+"""Waits for boards that other runs use: prints progress lines, and raises an error at the timeout."""
 
 from __future__ import annotations
 

@@ -56,19 +56,21 @@ class RunLeases:
         timeout_s: float,
         tell: Callable[[str], object],
     ) -> None:
-        """Lease a board for each worker, or the boards of one test. Does nothing if boards are already leased.
+        """Lease a board for each worker, or the boards of one test.
+
+        Does nothing if the run starts its own boards or already has a lease.
 
         Args:
             choice: the boards to choose from.
             workers: number of processes that run tests.
             count: number of boards per test.
-            mac: the only board to lease, if the user named one.
+            mac: lease only the board with this MAC; None: any.
             timeout_s: time to wait for boards that other runs use, s.
             tell: receives a line whenever the run has to wait.
 
         Raises:
-            UsageError: there are too few boards, or they remain in use.
-            LabgridError: labgrid does not answer.
+            UsageError: -n with --count, an ambiguous choice, too few boards, or all in use until the timeout.
+            LabgridError: a labgrid command failed, or the coordinator does not answer.
         """
         if choice.is_started_here or self._leased or self.mine:
             return
@@ -139,7 +141,8 @@ class RunLeases:
         """Assign a leased board to this process; a worker joins the controller's lease.
 
         Raises:
-            BenchError: the board is not on any port, or its MAC could not be read.
+            BenchError: the board is not on any attached port.
+            TakenError: in a worker, another run has locked the board.
         """
         if self._leased:
             self.mine = self._leased[0]
@@ -156,7 +159,7 @@ class RunLeases:
                 self._watches.append((board, PlaceWatch(board.entry.place)))
 
     def check_places(self) -> None:
-        """Check, from time to time, that labgrid's places still belong to this run; follow a port that moved.
+        """Check from time to time that labgrid's places still belong to this run, and follow a port that moved.
 
         Raises:
             LabgridError: a place was lost, or its exporter is not connected.

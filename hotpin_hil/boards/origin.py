@@ -14,7 +14,7 @@ _ORIGIN = struct.Struct("20s44s16s44s")
 
 @dataclass(frozen=True)
 class Origin:
-    """The commits of a firmware image; an empty text for sources that were not in git."""
+    """The commits of a firmware image; an empty string for sources that were not in git."""
 
     commit: str = ""
     dirty: str = ""

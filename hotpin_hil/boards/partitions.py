@@ -24,7 +24,7 @@ def read_data_partition(port: str, subtype: str) -> bytes:
         stub.hard_reset()
     if found is None:
         raise FlashError(
-            f"the board on {port} has no partition of the type {subtype}",
+            f"the board on {port} has no {subtype} partition",
             "flash the firmware, then try again",
         )
     return content

@@ -49,7 +49,7 @@ class PowerSwitch:
         self._run(self._command("on", self.on_command))
 
     def cycle(self) -> None:
-        """Turn the power off and on again. The power is on afterwards even after Ctrl-C.
+        """Turn the power off and on again. With `off` and `on` commands, it is on afterwards even after Ctrl-C.
 
         Raises:
             PowerError: a command of the switch failed.

@@ -1,4 +1,4 @@
-"""Identifies a chip: reads fuses and flash in download mode, then the size of PSRAM from its start-up log.
+"""Identifies a chip: reads fuses and flash in download mode, then the size of PSRAM from its boot log.
 
 Probing resets the board: lease its port first.
 """
@@ -31,7 +31,7 @@ START_S = 4.0
 in the recorded logs."""
 
 
-# Size of PSRAM in a start-up log: from ESP-IDF's driver, or from this project's boot record.
+# Size of PSRAM in a boot log: from ESP-IDF's driver, or from this project's boot record.
 _PSRAM_FOUND = re.compile(rb"esp_psram: Found (\d+)MB PSRAM|\"psram\":(\d+)[,}]")
 _PSRAM_MISSING = re.compile(rb"PSRAM chip not found|Failed to init external RAM")
 _MB = 1024 * 1024
@@ -94,7 +94,7 @@ def probe(port: str, tell: Tell = lambda text: None) -> ChipReport:
         psram = None
         chip.hard_reset()
         if apps:
-            tell("reading the start-up log")
+            tell("reading the boot log")
             psram = listen_for_psram(chip._port)
     return ChipReport(**known, flash=flash, psram=psram, apps=apps)
 
@@ -129,7 +129,7 @@ def _apps(chip: Any, flash: int) -> Iterator[tuple[str, AppDescriptor]]:
 
 
 def listen_for_psram(line: Any) -> int | None:
-    """Read the size of PSRAM, in bytes, from the log of the current start.
+    """Read the size of PSRAM, in bytes, from the log of the current boot.
 
     Args:
         line: an open port.

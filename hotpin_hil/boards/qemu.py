@@ -27,7 +27,7 @@ loaded host then delays a test, but does not trigger a watchdog of the board.
 
 Before its bootloader the board spins for 0.6 s to read its fuses; longer instructions make that loop shorter."""
 CHIP_SPEED_ARGUMENTS = ("-icount", "shift=3,sleep=off")
-"""The same with 8 ns per instruction, about the chip's speed. A start then takes the host four times as long."""
+"""The same with 8 ns per instruction, about the chip's speed. A boot then takes the host four times as long."""
 WATCHDOG_ARGUMENT = "property=wdt_disable,value=true"
 """Part of a user's `-global driver=timer.esp32.timg,...` that disables the board's watchdogs."""
 _ASK_TIMEOUT_S = 30.0
@@ -52,7 +52,7 @@ def find_emulator(path: str | None) -> Emulator:
         path: value of --qemu-prog-path, if given.
 
     Raises:
-        UsageError: QEMU is missing, is too old, or has no machine `esp32`.
+        UsageError: QEMU is missing, cannot be run, is too old, or has no machine `esp32`.
     """
     program = path or PROGRAM
     if shutil.which(program) is None:
@@ -148,7 +148,7 @@ class QemuBoard:
         """Find the emulator.
 
         Raises:
-            UsageError: QEMU is missing, is too old, or has no machine `esp32`.
+            UsageError: QEMU is missing, cannot be run, is too old, or has no machine `esp32`.
         """
         self._emulator = find_emulator(getattr(self._settings.options, "qemu_prog_path", None))
 
@@ -171,7 +171,7 @@ class QemuBoard:
         return None
 
     def check_alive(self) -> None:
-        """Do nothing: no emulator runs between two tests."""
+        """Do nothing: no emulator is running between two tests."""
 
     def host_fault(self) -> HostError | None:
         """None: an ended emulator reports itself."""
@@ -184,4 +184,4 @@ class QemuBoard:
         return dict(describe(self._emulator, extra_arguments(getattr(options, "qemu_extra_args", None))))
 
     def stop(self) -> None:
-        """Do nothing: no emulator runs after the last test."""
+        """Do nothing: no emulator is running after the last test."""

@@ -23,7 +23,7 @@ class PowerRescue:
         """Cycle the power and wait for the port.
 
         Returns:
-            Whether the power was cycled; requires a switch and an answer since the last power cycle.
+            Whether the power was cycled; False without a switch, or without an answer since the last power cycle.
 
         Raises:
             PowerError: the switch failed.

@@ -121,7 +121,7 @@ class BoardSession:
         """Choose board and build, without touching a board.
 
         Raises:
-            UsageError: the command line or the environment is wrong.
+            UsageError: the command line, the environment or the bench file is wrong, or a tool is missing.
             BuildError: the build is missing, damaged, or for another board.
         """
         options = self.options
@@ -166,7 +166,8 @@ class BoardSession:
             tell: receives a line whenever the run has to wait.
 
         Raises:
-            UsageError: there are too few boards, or they remain in use.
+            UsageError: -n with --count, an ambiguous choice, too few boards, or all in use until the timeout.
+            LabgridError: a labgrid command failed, or the coordinator does not answer.
         """
         self.leases.lease(
             self.choice,
@@ -185,6 +186,7 @@ class BoardSession:
 
         Raises:
             BenchError: the board is unavailable.
+            TakenError: in a worker, another run has locked the board.
         """
         options = self.options
         self.leases.join()
@@ -204,7 +206,7 @@ class BoardSession:
         """Configure pytest-embedded for `count` boards in the next test.
 
         Raises:
-            BenchError: this run has fewer boards.
+            BenchError: this run has fewer boards, or a board did not start.
         """
         ports = self.leases.ports or self.board.start(count)
         if ports is None:
@@ -222,7 +224,7 @@ class BoardSession:
         return self.rescue.can_cycle(self.power, self.port)
 
     def power_cycle(self) -> bool:
-        """Cycle the power of a silent board, if it has a switch: see `PowerRescue`."""
+        """Cycle the power of a silent board, if it has a switch: see `PowerRescue.cycle`."""
         return self.rescue.cycle(self.power, self.port)
 
     def stop(self) -> None:

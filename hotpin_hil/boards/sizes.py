@@ -48,7 +48,7 @@ class ImageSizes:
     """Bytes and addresses of one image; None if not measured, for the reason in `not_measured`."""
 
     image: str
-    """Name of the image: "with test console" or "release"."""
+    """Name of the image: one of the constants of `hotpin_hil.device.images`."""
     elf_sha256: str
     source: str
     """Source of the figures: "ELF file" or "profile NAME"."""
@@ -106,7 +106,7 @@ def read_sizes(build: FirmwareBuild, image: str, profile: BoardProfile | None = 
 
 
 def unknown_sizes(image: str, elf_sha256: str, reason: str) -> ImageSizes:
-    """The sizes of an image that cannot be measured."""
+    """The sizes of an image that cannot be measured; `reason` goes into `not_measured`."""
     return ImageSizes(image, elf_sha256, "nothing", is_modelled=False, not_measured=(reason,))
 
 

@@ -119,7 +119,7 @@ def function_of(name: str) -> str:
 
 
 def read(files: Iterable[Path]) -> Graph:
-    """Reads call graphs. Wrapped functions (`--wrap`) are followed into their wrappers."""
+    """Read call graphs. Wrapped functions (`--wrap`) are followed into their wrappers."""
     graph = Graph()
     for path in files:
         text = path.read_text(encoding="utf-8", errors="replace")
@@ -197,7 +197,10 @@ def documented_tasks() -> dict[str, Task]:
 
 
 def limit(task: str, stack: int, use: StackUse) -> int:
-    """The largest allowed chain: the stack size minus the stack for formatting; for the monitor, the guide's share."""
+    """The largest allowed chain, in bytes: for the monitor, the guide's share of its stack.
+
+    For any other task, the stack size, minus the stack for formatting if the task logs.
+    """
     if task == MONITOR:
         return int(stack * MONITOR_SHARE)
     return stack - (FORMAT_BYTES if use.logs else 0)

@@ -11,7 +11,7 @@ from hotpin_hil.boards.kind import BoardKind
 from hotpin_hil.paths import FIRMWARE_DIR
 
 _SOURCE_SUFFIXES = (".c", ".h", ".def")
-"""Files that affect the image. A change of a CMake or Kconfig file often does not."""
+"""Files that affect the image. A change to a CMake or Kconfig file often does not."""
 
 
 def notice_if_stale(build: FirmwareBuild, kind: BoardKind, firmware: Path = FIRMWARE_DIR) -> str:

@@ -35,7 +35,7 @@ class VirtualBoard:
 
     @property
     def can_fail_on_purpose(self) -> bool:
-        """True only if no other run uses the board."""
+        """True only for boards that the harness started, because no other run uses them."""
         return self._settings.is_started_here
 
     @property
@@ -80,7 +80,7 @@ class VirtualBoard:
         use_serial_service(self._settings.options, power_cycle)
 
     def start(self, count: int) -> list[str] | None:
-        """Start boards until `count` of them run, unless another process serves them."""
+        """Start boards until `count` of them are running, unless another process serves them."""
         while self._settings.is_started_here and len(self._processes) < count:
             self._processes.append(self._start())
         return [process.port for process in self._processes]

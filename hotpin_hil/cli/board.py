@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hotpin_hil.boards.artifacts import FirmwareBuild
     from hotpin_hil.virtual.control import BoardControl
 
-_BOARD_HELP = "name, MAC or port from `board list`; optional if only one board runs"
+_BOARD_HELP = "name, MAC or port from `board list`; optional if only one board is running"
 _CONSOLE_BAUD = 115200
 
 
@@ -167,7 +167,7 @@ def _list(options: argparse.Namespace) -> int:
             words += [f"[{fault}]" for fault in state["faults"]]
             print("  ".join(words))
     if not states:
-        print("no virtual board runs here: hotpin-hil board start", file=sys.stderr)
+        print("no virtual board is running here (start one: hotpin-hil board start)", file=sys.stderr)
     return 0
 
 
@@ -269,7 +269,7 @@ def _choose(boards: Sequence[BoardControl], wanted: str | None) -> BoardControl:
     if wanted is None:
         if len(boards) != 1:
             raise UsageError(
-                f"{len(boards)} virtual boards run" if boards else "no virtual board runs here",
+                f"{len(boards)} virtual boards are running" if boards else "no virtual board is running here",
                 f"name one of {names}" if boards else "start one: hotpin-hil board start",
             )
         return boards[0]
@@ -282,4 +282,4 @@ def _choose(boards: Sequence[BoardControl], wanted: str | None) -> BoardControl:
             state["port"].rsplit(":")[-1],
         ):
             return board
-    raise UsageError(f"no virtual board {wanted!r} runs here", f"running: {names}")
+    raise UsageError(f"no virtual board {wanted!r} is running here", f"running: {names}")

@@ -47,7 +47,7 @@ def _run(options: argparse.Namespace) -> int:
     if len(options.runs) < 2:
         raise UsageError("fidelity needs at least two runs, but only one is given", "name a second folder")
     if options.into and not options.markdown:
-        raise UsageError("--into writes the Markdown table", "give --markdown too")
+        raise UsageError("--into needs the Markdown table", "also give --markdown")
     comparison = compare(read_runs(options.runs), load_reasons())
     if options.html:
         write_whole(options.html, views.page(comparison))

@@ -50,7 +50,7 @@ class LogSource:
         return LogChunks(cast(io.BufferedReader, self._file))
 
     def close(self) -> None:
-        """Close the files."""
+        """Close the log, and delete the copy of a pipe."""
         self._close_file()
         if self._copy is not None:
             self._copy.close()

@@ -59,7 +59,7 @@ class MonitorApp(App[None]):
     def __init__(
         self, log: LiveLog, source: Source, recording: Recording, decoder: TraceDecoder | None = None
     ) -> None:
-        """Make the app.
+        """Build the widgets without showing them.
 
         Args:
             log: the state of the log; the app feeds it.

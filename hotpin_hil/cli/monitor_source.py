@@ -77,7 +77,7 @@ def _source(options: argparse.Namespace, recording: Recording, cleanup: ExitStac
 
 
 class _Restarted(LivePort):
-    """The port of a board that only the monitor uses. The board is restarted, so that the monitor sees its start."""
+    """The port of a board that only the monitor uses. The board is restarted, so that the monitor sees its boot."""
 
     def open(self) -> None:
         super().open()

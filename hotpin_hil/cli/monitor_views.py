@@ -52,7 +52,7 @@ class ConsoleView(RichLog):
         return None if self._held is None else len(self._held)
 
     def add(self, line: str) -> None:
-        """Add a line."""
+        """Show a line, or keep it while the view is paused."""
         if self._held is not None:
             self._held.append(line)
         else:
@@ -109,7 +109,7 @@ class StatusView(Static):
 
 
 class MemoryView(Static):
-    """A gauge and a sparkline of each memory."""
+    """A gauge and a sparkline of each memory type."""
 
     def show(self, gauges: Sequence[Gauge]) -> None:
         """Show the newest readings."""

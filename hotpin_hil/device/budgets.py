@@ -20,7 +20,7 @@ BOOT_S = 10.0
 """From reset to the `boot` event: 1.5 s on a board with 4 MB PSRAM, longer after a flash erase (NVS)."""
 STARTS_MAX = 6
 """Number of consecutive resets without a `boot` event before `wait_ready` gives up. A working board needs at most two
-starts; a set-up may reset it twice, and a test once more."""
+boots; a set-up may reset it twice, and a test once more."""
 MODE_S = 10.0
 """A mode transition: 2.2 s with boxes in the recorded logs, and as long again for a rollback."""
 PLAY_S = 5.0

@@ -67,7 +67,11 @@ Caps = str | Sequence[str]
 
 
 class Device(Console):
-    """Console client of one board. Every method raises the errors of `Console.command`."""
+    """Console client of one board.
+
+    Every method raises the errors of `Console.command`, and ProtocolError if a reply does not have the expected fields.
+    Methods that restart the board also raise the errors of `Console.wait_ready`.
+    """
 
     # --- system ---
 
@@ -180,7 +184,7 @@ class Device(Console):
             wait: wait until the board has settled.
 
         Raises:
-            DeviceError: the transition failed; names the step.
+            DeviceError: the transition failed; the message names the step.
         """
         reply = self.command("mode.set", timeout_s=budgets.MODE_S, to=to, wait=wait or None)
         return _mode(reply, "mode.set")
@@ -393,7 +397,7 @@ class Device(Console):
         return parse_answer(Adaptation, {**reply, "states": states}, "mem.adapt")
 
     def predict(self) -> Predictions:
-        """The predicted times when falling memory reaches its thresholds, and the cost of the prediction."""
+        """The predicted times when falling memory reaches its thresholds, and the cost in memory and CPU time."""
         reply = self.command("mem.predict")
         rows = tuple(parse_answer(Prediction, row, "mem.predict") for row in reply["predictions"])
         return parse_answer(Predictions, {**reply, "predictions": rows}, "mem.predict")
@@ -417,7 +421,7 @@ class Device(Console):
         write: int | None = None,
         erase: bool = False,
     ) -> FlashHistory:
-        """Read the history in flash after changing it.
+        """Read the history in flash, after an optional change.
 
         Args:
             last: number of rows to read (None: all).
@@ -587,7 +591,7 @@ class Device(Console):
         return parse_task_allocations(reply, "mem.profile")
 
     def profile_mark(self) -> int:
-        """Start the counters since the mark; returns the board's uptime, ms."""
+        """Set the mark that `since_mark` counts from; returns the board's uptime, ms."""
         return int(self.command("mem.profile", mark=1)["marked_ms"])
 
     def profile_fill(self) -> None:

@@ -66,7 +66,7 @@ class Console:
         self.on_reply: list[Callable[[str, dict[str, Any]], None]] = []
         """Called in order for each reply, with its command."""
         self.on_ready: list[Callable[[], None]] = []
-        """Called in order for each boot that `wait_ready` waits for."""
+        """Called in order after each boot that `wait_ready` has waited for."""
         # Random, so that a stored reply to an earlier session's request does not match.
         self._id = secrets.randbelow(HARNESS_ID_MAX)
         self._events: list[Event] = []
@@ -94,7 +94,7 @@ class Console:
             DeviceError: the firmware refused or failed.
             NoReply: no reply arrived.
             BoardReset: the board was reset during the wait.
-            LostRecord: a record of the reply is missing.
+            LostRecord: the firmware executed the command twice, because the request was damaged in transit.
             NoisyLine: the serial line corrupts bytes.
             PortError: the port was lost.
         """
@@ -103,7 +103,7 @@ class Console:
     def command_parts(
         self, name: str, *, timeout_s: float = budgets.REPLY_S, **args: Any
     ) -> list[dict[str, Any]]:
-        """Like `command`, but returns the fields of each record of the reply separately."""
+        """Like `command`, with the same errors, but returns the fields of each record of the reply separately."""
         request_id = self._id = self._id % HARNESS_ID_MAX + 1
         request = encode_request(request_id, name, args)
         self._check_reset(self._accepted, f"before '{name}'")
@@ -211,10 +211,10 @@ class Console:
     # --- starting ---
 
     def wait_ready(self, timeout_s: float = budgets.BOOT_S) -> BoardInfo:
-        """Wait for a newer boot than the known boot, and adopt its boot id.
+        """Wait for a boot newer than the known one, and adopt its boot id.
 
         Args:
-            timeout_s: budget.
+            timeout_s: time limit, see `Deadline`.
 
         Returns:
             The board's identity, from the boot event or from `sys.info`.
@@ -222,6 +222,7 @@ class Console:
         Raises:
             NoReply: the firmware did not start; the message quotes the chip's output.
             SupplyFailed: the brown-out detector fired.
+            DeviceError and other errors of `command`: the boot event was lost, and `sys.info` failed.
         """
         info = self._wait_ready(timeout_s)
         for on_ready in self.on_ready:
@@ -265,7 +266,7 @@ class Console:
         return resets[-1].offset if resets else self._accepted.offset
 
     def _starts(self) -> int:
-        """Number of chip starts since the harness last reset it."""
+        """Number of boots since the harness last reset the chip."""
         reset_from = self.channel.reset_from
         return sum(reset.offset >= reset_from for reset in self.channel.resets(self._accepted))
 
@@ -281,7 +282,10 @@ class Console:
         return _DAMAGED if self.channel.corrupt(Cursor(began)) else None
 
     def barrier(self) -> None:
-        """Wait until all earlier output has arrived, so that lost records are detected."""
+        """Wait until all earlier output has arrived, so that lost records are detected.
+
+        Raises the errors of `command`.
+        """
         self.command("heap.probe", caps="DMA")
 
     # --- events ---
@@ -336,14 +340,15 @@ class Console:
         """Wait for the first matching event after `since`; it may have arrived already.
 
         Args:
-            name: of the event.
-            timeout_s: budget.
+            name: name of the event.
+            timeout_s: time limit, see `Deadline`.
             since: the cursor where the search starts.
             where: condition on the event.
 
         Raises:
             MissingEvent: the event did not arrive, although the board is alive.
             LostRecord: a missing record may have been the event.
+            NoisyLine: the event did not arrive, and the serial line corrupts bytes.
             NoReply: the board is silent.
             BoardReset: the board was reset during the wait.
         """
@@ -373,6 +378,8 @@ class Console:
         Raises:
             UnexpectedEvent: one was sent.
             LostRecord: a record sent after `since` was lost.
+            NoReply: the board is silent.
+            BoardReset: the board was reset.
         """
         self.barrier()
         found = self._matching(name, since, where)
@@ -397,6 +404,8 @@ class Console:
 
         Raises:
             MissingEvent: no such line arrived, although the board is alive.
+            NoisyLine: no such line arrived, and the serial line corrupts bytes.
+            NoReply: the board is silent.
             BoardReset: the board was reset during the wait.
         """
         regex = re.compile(pattern)
@@ -449,6 +458,8 @@ class Console:
         Raises:
             ProtocolError: a box does not have the guide's layout.
             MissingEvent: no such box arrived, although the board is alive.
+            NoisyLine: the box is missing or damaged, and the serial line corrupts bytes.
+            NoReply: the board is silent.
             BoardReset: the board was reset during the wait.
         """
 

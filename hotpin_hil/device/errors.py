@@ -69,7 +69,7 @@ class NoReply(HilError):
 
 
 class LostRecord(BenchError):
-    """A gap in the sequence numbers: a record of unknown content is missing."""
+    """A record of unknown content is missing, or a damaged request made the firmware execute a command twice."""
 
 
 class NoisyLine(BenchError):

@@ -1,4 +1,4 @@
-"""Names of the firmware's images, as the results file has them."""
+"""Names of the firmware's images, as they appear in the results file."""
 
 from __future__ import annotations
 

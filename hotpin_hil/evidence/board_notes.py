@@ -16,7 +16,7 @@ HISTORY = "mem.history"
 REGIONS = "heap.regions"
 """The reply to this command is stored if a test failed because of a memory shortage."""
 RESOURCES = "sys.resources"
-"""Of the first reply to this command in a test, the blocks of the heaps are stored."""
+"""Only the heaps' blocks in a test's first reply to this command are stored."""
 COMMANDS = (*KEPT_REPLIES, HISTORY, REGIONS, RESOURCES)
 """Commands whose replies the results may have."""
 

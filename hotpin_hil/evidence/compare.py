@@ -71,7 +71,7 @@ class ReleaseComparison:
         """The verdict on one of SUBJECTS.
 
         Args:
-            subject: What to judge.
+            subject: The subject, one of SUBJECTS.
             fails: Whether a regression is FAIL instead of MARGINAL, which passes and is listed.
 
         Returns:
@@ -93,7 +93,7 @@ def compare_releases(bases: Sequence[Release], candidate: Release) -> ReleaseCom
 
     Args:
         bases: Runs of one build: the first is the base of the comparison, the others show the scatter.
-        candidate: The run to judge.
+        candidate: The run to compare with them.
 
     Raises:
         UsageError: The runs used several kinds of board, or the bases several builds.
@@ -116,13 +116,13 @@ def check_bases(bases: Sequence[Release], kind: str) -> None:
     """Make sure that the bases used this kind of board, and tested one build.
 
     Raises:
-        UsageError: They did not.
+        UsageError: The bases used another kind of board, or tested several builds.
     """
     for base in bases:
         if base.run.kind != kind:
             raise UsageError(
                 f"the base was run on a {base.run.kind} board, the candidate on a {kind} board",
-                "compare runs on one kind of board; hotpin-hil fidelity compares kinds",
+                "compare two runs on the same kind of board; to compare kinds, use hotpin-hil fidelity",
             )
         if base.build != bases[0].build:
             builds = f"{bases[0].build[:9]} and {base.build[:9]}"

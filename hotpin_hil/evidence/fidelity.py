@@ -53,10 +53,10 @@ DRIVER_BLOCKS, DRIVER_BYTES = 4, 364
 bytes: 40 pins) and its interrupt (12, 16 and 16)."""
 QEMU = "qemu"
 HEADER_BYTES = 4
-"""What the heap needs for a block besides its bytes, on the chip."""
+"""Overhead of a block in the chip's heaps."""
 RESTS_OF_HOLES = 24
-"""Bytes that the blocks together may be larger than requested: the rest of a hole, up to 12 bytes, is too small for a
-block."""
+"""Maximum number of bytes by which all blocks together may exceed the request. If the rest of a hole, up to 12 bytes,
+is too small for a block, the allocator hands out the whole hole."""
 
 UNMATCHED = "no reason in fidelity.toml matches it"
 """Reason text for a difference without a row."""

@@ -49,7 +49,7 @@ FREE_AT_START, HELD_AT_START, BLOCKS_AT_START = "free_at_start", "held_at_start"
 """Values of `follows`: the expected difference is the difference in free memory, in bytes in use or in blocks in use at
 the start of the test."""
 FREE_AT_BOOT = "free_at_boot"
-"""Value of `follows`: as FREE_AT_START, without the blocks of the first mode's drivers."""
+"""Value of `follows`: like FREE_AT_START, but without the blocks of the first mode's drivers."""
 
 _FOLLOWED = {
     FREE_AT_MAIN: "the difference between the maps",
@@ -76,8 +76,7 @@ class Reason:
     other_map: bool = False
     """Whether the two runs must have different memory maps."""
     other_nvs: bool = False
-    """Whether the boards must have had another NVS at the test's start: other starts since it was erased, or other
-    blocks in the heaps."""
+    """Whether the boards' NVS must have differed at the test's start: in the boot count, or in blocks in the heaps."""
     every_run: bool = False
     """Whether two runs on the same kind of board may differ for this reason as well."""
     requirement: tuple[str, ...] = ()
@@ -88,7 +87,7 @@ class Reason:
     differ_by: float = 0
     """Value on the other board minus the value on a board of a kind in `boards`."""
     max_difference: float | None = None
-    """Tolerance around the expected difference, which is `differ_by` or the difference between the maps."""
+    """Tolerance around the expected difference, which is `differ_by` or the difference that `follows` names."""
     multiple_of: int = 0
     """The difference must be 1 to `max_multiple` times this, each within `max_difference`."""
     max_multiple: int = 0
@@ -115,7 +114,7 @@ class Reason:
         Args:
             left: value of the run on a kind of `boards`, if only one run is.
             right: value of the other run.
-            shift: bytes free at the start of app_main on the right board, minus those on the left; None if unknown.
+            shift: the difference that `follows` names, right minus left; None if unknown.
         """
         if self.match:
             texts = (str(left), str(right))
@@ -189,7 +188,11 @@ def _ratio(value: float, other: float) -> float:
 
 
 def load_reasons(path: Path = REASONS_FILE) -> tuple[Reason, ...]:
-    """Read and check the file. Raises UsageError, naming the wrong row, key and value."""
+    """Read and check the file.
+
+    Raises:
+        UsageError: the file cannot be read or a row is wrong; the message names row, key and value.
+    """
     tables = read_tables(path, "reason")
     reasons: dict[str, Reason] = {}
     for number, table in enumerate(tables, start=1):
@@ -283,9 +286,9 @@ def _check(reason: Reason, where: str) -> None:
         except re.error as error:
             raise UsageError(f"{where}: {key} is not a regular expression: {error}") from error
     if (reason.of == ONLY) != bool(reason.only_on):
-        raise UsageError(f'{where}: only_on requires of = "{ONLY}"')
+        raise UsageError(f'{where}: only_on and of = "{ONLY}" require each other')
     if (reason.of == VERDICT) != bool(reason.because):
-        raise UsageError(f'{where}: because requires of = "{VERDICT}"')
+        raise UsageError(f'{where}: because and of = "{VERDICT}" require each other')
     if reason.follows not in ("", *_FOLLOWED):
         raise UsageError(f"{where}: follows {reason.follows!r} is not one of {', '.join(_FOLLOWED)}")
     if not isinstance(reason.differ_by, (int, float)) or isinstance(reason.differ_by, bool):

@@ -51,7 +51,7 @@ class ResultsLine:
         return test if isinstance(test, str) else None
 
     def as_json(self) -> dict[str, Any]:
-        """The line as JSON data."""
+        """The line as a JSON-serializable dict: `kind`, `about` if set, then the fields."""
         row: dict[str, Any] = {"kind": self.kind, **({"about": self.about} if self.about else {})}
         for part, key in _keys(type(self)):
             value = getattr(self, part.name)
@@ -128,7 +128,7 @@ def _same(value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON data."""
+    """A value as JSON-serializable data."""
     if hasattr(value, "as_json"):
         return value.as_json()
     if isinstance(value, Enum):
@@ -157,7 +157,7 @@ def _one_of(known: Collection[str], text: Any) -> Any:
 
 def _with_text(data: Any, key: str) -> Any:
     if not isinstance(data, Mapping) or not isinstance(data.get(key), str):
-        raise TypeError(f"{str(data)[:40]!r} is not an object with the text {key!r}")
+        raise TypeError(f"{str(data)[:40]!r} is not an object with the string {key!r}")
     return data
 
 
@@ -217,7 +217,7 @@ class RunLine(ResultsLine):
     """None in files of older versions."""
 
     def as_json(self) -> dict[str, Any]:
-        """The line as JSON data, its schema first."""
+        """The dict of `ResultsLine.as_json`, with the version of the schema first."""
         return {"schema": SCHEMA_VERSION, **super().as_json()}
 
 
@@ -306,7 +306,7 @@ class SizesNote(ResultsLine):
     klass: MeasurementClass = field(metadata=_CLASS)
     """MODELLED if the figures come from a board profile."""
     image: str
-    """WITH_CONSOLE or RELEASE."""
+    """WITH_CONSOLE, RELEASE or PROFILE."""
     elf_sha256: str
     source: str
     """"ELF file" or "profile NAME"."""
@@ -344,7 +344,7 @@ class BaselineNote(ResultsLine):
     verdicts: Mapping[str, Any]
     """{subject: {"verdict", "compared", "within"}}, with the pairs that differ within the scatter of one build."""
     changes: tuple[Mapping[str, Any], ...] = field(metadata=_TUPLE)
-    """evidence.release_changes.ReleaseChange as JSON data."""
+    """The results of `ReleaseChange.as_json` (evidence.release_changes)."""
     notes: tuple[str, ...] = field(metadata=_TUPLE)
 
 
@@ -370,7 +370,7 @@ class PlanNote(ResultsLine):
     )
 
     def as_json(self) -> dict[str, Any]:
-        """The line as JSON data."""
+        """The dict of `ResultsLine.as_json`, with the requirement ids of each test as a list."""
         return {**super().as_json(), "tests": {test: list(ids) for test, ids in self.tests.items()}}
 
 
@@ -511,7 +511,7 @@ class SeriesNote(ResultsLine):
     unit: str
     values: tuple[float, ...] = field(metadata=_TUPLE)
     budget: float | None
-    """Allowed loss per cycle, in `unit`; None if the series was not judged for a leak."""
+    """Allowed loss per cycle, in `unit`; None if the series was not evaluated for a leak."""
 
 
 @dataclass(frozen=True)

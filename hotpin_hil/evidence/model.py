@@ -100,7 +100,7 @@ class Limit:
         return _whole(min(number - float(_number(self.low)), float(_number(self.high)) - number))
 
     def judge(self, measured: Value) -> Verdict:
-        """PASS, MARGINAL or FAIL."""
+        """The verdict on a value: PASS, MARGINAL or FAIL."""
         if self.kind is LimitKind.EXACT:
             # Python's True equals 1, but firmware that sends 1 instead of true is wrong.
             same = isinstance(measured, bool) == isinstance(self.value, bool) and measured == self.value
@@ -113,14 +113,14 @@ class Limit:
         return Verdict.PASS
 
     def as_json(self) -> dict[str, Any]:
-        """The limit as JSON data."""
+        """The limit as a JSON-serializable dict, without the bounds that it does not use."""
         fields = {"value": self.value, "low": self.low, "high": self.high}
         given = {name: json_value(value) for name, value in fields.items() if value is not None}
         return {"kind": self.kind.value, **given, "source": self.source}
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Limit:
-        """The limit of a results line."""
+        """The limit that this JSON data describes."""
         return cls(
             LimitKind(row["kind"]), row.get("value"), row.get("low"), row.get("high"), row.get("source", "")
         )
@@ -144,7 +144,7 @@ def make_limit(**arguments: Unpack[LimitArguments]) -> Limit:
     """Build the limit that these arguments define.
 
     Raises:
-        TypeError: they do not define exactly one limit.
+        TypeError: an argument is unknown, they do not define exactly one limit, or a bound has a wrong type.
     """
     unknown = arguments.keys() - LimitArguments.__annotations__.keys()
     if unknown:
@@ -239,7 +239,11 @@ def limit_text(limit: Limit, unit: str) -> str:
 
 
 def json_value(value: Value) -> Value:
-    """The value as a plain JSON type. NaN, infinity and numbers beyond NUMBER_MAX become text."""
+    """The value as a plain JSON type. NaN, infinity and numbers beyond NUMBER_MAX become strings.
+
+    Raises:
+        TypeError: the value is not a number, a boolean or a string.
+    """
     if isinstance(value, bool):
         return value
     if isinstance(value, int):

@@ -44,7 +44,7 @@ class FirmwareSource:
     """Origin of one image of the firmware."""
 
     image: str
-    """WITH_CONSOLE or RELEASE of evidence.lines."""
+    """WITH_CONSOLE, RELEASE or PROFILE of evidence.lines."""
     elf_sha256: str
     tree: Tree
     """State of the firmware's folder at the time of the build."""
@@ -88,7 +88,7 @@ class Provenance:
     harness: Tree
     suite: Tree
     firmware: tuple[FirmwareSource, ...]
-    """The image with the console first. The release image is listed if it was built when the run started."""
+    """The image with the console first, then the release and profile images, if they existed when the run started."""
     requirements_sha256: str
     command: str
     order_seed: int | None
@@ -109,7 +109,7 @@ class Provenance:
         return [f"{name} {tree.doubt}" for name, tree in trees.items() if tree.doubt]
 
     def as_json(self) -> dict[str, Any]:
-        """The provenance as JSON data."""
+        """The provenance as a JSON-serializable dict."""
         data: dict[str, Any] = _with_lists(asdict(self))
         return data
 

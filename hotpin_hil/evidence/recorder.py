@@ -78,8 +78,8 @@ class Recorder:
             limit: Exactly one limit, see LimitArguments.
 
         Raises:
-            TypeError: there is not exactly one limit.
-            ValueError: the test is not marked with one of the ids.
+            TypeError: there is not exactly one limit, or the value or a bound has a wrong type.
+            ValueError: the test is not marked with one of the ids, or `klass` is unknown.
         """
         boot, t = self.where()
         measurement = Measurement(
@@ -110,7 +110,7 @@ class Recorder:
             name: The quantity.
             values: One value per cycle.
             unit: Unit of values and budget.
-            budget: Allowed loss per cycle; None if the series is not judged for a leak.
+            budget: Allowed loss per cycle; None if the series is not evaluated for a leak.
         """
         self._sink(SeriesNote(self.test, self.board, name, unit, tuple(values), budget))
 

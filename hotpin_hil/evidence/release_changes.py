@@ -56,7 +56,7 @@ class ReleaseChange:
 
     @property
     def size(self) -> str:
-        """The difference with sign, unit and percentage; empty for texts and missing values."""
+        """The difference with sign, unit and percentage; empty for strings and missing values."""
         base, candidate = _number(self.base), _number(self.candidate)
         if base is None or candidate is None:
             return ""
@@ -66,7 +66,7 @@ class ReleaseChange:
         return f"{text} {self.unit}".strip() + share
 
     def as_json(self) -> dict[str, Any]:
-        """The change as JSON data."""
+        """The change as a JSON-serializable dict."""
         return {**asdict(self), "effect": self.effect.value, "requirement": list(self.requirement)}
 
     @classmethod

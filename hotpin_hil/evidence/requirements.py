@@ -34,7 +34,7 @@ class Requirement:
         return self.priority == "must"
 
     def as_json(self) -> dict[str, Any]:
-        """The requirement as JSON data."""
+        """The requirement as a JSON-serializable dict."""
         row = {"id": self.id, "text": self.text, "source": self.source, "priority": self.priority}
         return {**row, "kinds": list(self.kinds), "pending": self.pending}
 
@@ -47,9 +47,14 @@ class Requirement:
         """
         kinds = row.get("kinds")
         if not isinstance(kinds, list) or not kinds or any(kind not in KINDS for kind in kinds):
-            raise TypeError(f"kinds of requirement {row.get('id')!r} is {kinds!r}")
+            raise TypeError(
+                f"kinds of requirement {row.get('id')!r} must be a list of {', '.join(KINDS)}, but is {kinds!r}"
+            )
         if row.get("priority") not in PRIORITIES:
-            raise TypeError(f"priority of requirement {row.get('id')!r} is {row.get('priority')!r}")
+            raise TypeError(
+                f"priority of requirement {row.get('id')!r} must be {' or '.join(PRIORITIES)}, "
+                f"but is {row.get('priority')!r}"
+            )
         return cls(**{**row, "kinds": tuple(kinds)})
 
 
@@ -69,7 +74,7 @@ class Requirements(Mapping[str, Requirement]):
         return len(self._rows)
 
     def as_json(self) -> list[dict[str, Any]]:
-        """The requirements as JSON data."""
+        """The dicts of `Requirement.as_json`, in the order of the file."""
         return [row.as_json() for row in self._rows.values()]
 
 

@@ -57,7 +57,7 @@ class ResultsFile:
         self._waiting: deque[bytes] = deque()
 
     def append(self, line: ResultsLine) -> None:
-        """Write a line, or keep it until `flush`."""
+        """Write a line. If that fails, keep the line until the next `append` or `flush`."""
         text = json.dumps(line.as_json(), allow_nan=False, separators=(",", ":")) + "\n"
         with self._lock:
             self._waiting.append(text.encode("ascii"))
@@ -66,7 +66,8 @@ class ResultsFile:
     def flush(self) -> HostError | None:
         """Write the waiting lines.
 
-        Returns: Why some lines are still waiting; None if all lines are in the file.
+        Returns:
+            Why some lines are still waiting; None if all lines are in the file.
         """
         with self._lock:
             error = self._write_waiting()
@@ -99,7 +100,7 @@ class ResultsFile:
             raise
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, which also releases its lock. Lines still waiting for disk space are lost."""
         os.close(self._fd)
 
 
@@ -176,7 +177,7 @@ def _in_use(folder: Path) -> UsageError:
 
 @dataclass
 class Results:
-    """The content of a results file, sorted by kind, with every verdict recomputed from values and limits."""
+    """The content of a results file, grouped by kind, with every verdict recomputed from values and limits."""
 
     run: RunLine
     measurements: list[MeasurementLine] = field(default_factory=list)
@@ -207,7 +208,7 @@ class Results:
             where: Name of the line in `contradictions`.
 
         Raises:
-            ValueError: The line cannot follow the first line.
+            ValueError: The line is the first line of another run.
         """
         match line:
             case MeasurementLine():
@@ -282,7 +283,7 @@ class Results:
         return [board for number, board in enumerate(reported) if board not in reported[:number]]
 
     def sizes(self) -> list[SizesNote]:
-        """The sizes of the images that were on a board, the image with the console first."""
+        """The sizes of the images that were on a board, by name, the release image last."""
         return sorted(self.of(SizesNote), key=lambda note: (note.image == RELEASE, note.image))
 
     @property

@@ -23,7 +23,7 @@ def run_name(started: datetime, run: str) -> str:
 
 
 def find_run(path: Path) -> Path:
-    """The folder of a run that a user names by `latest` or by the folder of all runs; any other path as it is."""
+    """The folder of a run that a user names by `latest` or by the folder of all runs; any other path unchanged."""
     if not (path / FILE_NAME).exists() and os.path.lexists(path / LATEST):
         path /= LATEST
     if path.name == LATEST and path.is_file():

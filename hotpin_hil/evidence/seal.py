@@ -114,7 +114,11 @@ def verify(folder: Path) -> list[Difference]:
 
 
 def links_out(folder: Path) -> list[tuple[str, str]]:
-    """Name and target of each link to a place outside the folder. No manifest covers the content of such a place."""
+    """Name and target of each link to a place outside the folder. No manifest covers the content of such a place.
+
+    Raises:
+        UsageError: the folder cannot be read.
+    """
     inside = folder.resolve()
     found = []
     for name, entry in _entries(folder):

@@ -15,7 +15,7 @@ def read_object(line: bytes) -> dict[str, Any]:
     """The JSON object in a line.
 
     Raises:
-        ValueError: The line has other content; the message describes it.
+        ValueError: The line is anything else; the message says what is wrong.
     """
     if not line.isascii():
         byte = next(byte for byte in line if byte > 0x7F)

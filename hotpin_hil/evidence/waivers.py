@@ -68,7 +68,7 @@ class Waiver:
         return name_of(self.requirement, self.measurement)
 
     def as_json(self) -> dict[str, Any]:
-        """The waiver as JSON data."""
+        """The waiver as a JSON-serializable dict."""
         return asdict(self)
 
     @classmethod
@@ -76,17 +76,17 @@ class Waiver:
         """The waiver that this JSON data describes.
 
         Raises:
-            TypeError: A key is missing or unknown.
-            ValueError: `expires` is not a date, or the waiver names nothing.
+            TypeError: A key is missing or unknown, or `expires` is not a string.
+            ValueError: `expires` is not a date, or the waiver names neither a requirement nor a measurement.
         """
         waiver = cls(**row)
         if not (waiver.requirement or waiver.measurement):
-            raise ValueError("a waiver without a requirement and a measurement")
+            raise ValueError("the waiver names neither a requirement nor a measurement")
         date.fromisoformat(waiver.expires)
         return waiver
 
     def concerns(self, measured: Measured) -> bool:
-        """Whether the waiver names this value."""
+        """Whether the waiver names this value, in the same unit."""
         return (
             self.requirement in ("", *measured.requirement)
             and self.measurement in ("", measured.name)
@@ -173,10 +173,15 @@ def _waiver(table: Any, where: str, requirements: Collection[str]) -> tuple[Waiv
     if unknown:
         raise UsageError(f"{where}: unknown key {', '.join(unknown)}", f"known: {', '.join(sorted(_KEYS))}")
     if not any(name in table for name in _NAMES):
-        raise UsageError(f"{where}: no requirement and no measurement", "name one of them, or both")
+        raise UsageError(
+            f"{where}: it names neither a requirement nor a measurement", "name one of them, or both"
+        )
     for key in (*_NAMES, *_TEXTS):
         if (key in table or key in _TEXTS) and (not isinstance(table.get(key), str) or not table[key]):
-            raise UsageError(f"{where}: {key} is {_shown(table, key)}", "give a string in quotes")
+            raise UsageError(
+                f"{where}: {key} must be a non-empty string, but is {_shown(table, key)}",
+                "give a non-empty string in quotes",
+            )
     requirement = table.get("requirement", "")
     if requirement and requirement not in requirements:
         raise UsageError(
@@ -185,7 +190,7 @@ def _waiver(table: Any, where: str, requirements: Collection[str]) -> tuple[Waiv
     expires = table.get("expires")
     if not isinstance(expires, date) or isinstance(expires, datetime):
         raise UsageError(
-            f"{where}: expires is {_shown(table, 'expires')}",
+            f"{where}: expires must be a date, but is {_shown(table, 'expires')}",
             "give a date without quotes, such as expires = 2026-12-31",
         )
     bound: Any = table.get("bound")
@@ -193,16 +198,20 @@ def _waiver(table: Any, where: str, requirements: Collection[str]) -> tuple[Waiv
         Limit(LimitKind.EXACT, bound)
     except TypeError:
         raise UsageError(
-            f"{where}: bound is {_shown(table, 'bound')}", "give the worst value that is accepted"
+            f"{where}: bound must be a finite number, a boolean or a string, but is {_shown(table, 'bound')}",
+            "give the worst value that is accepted",
         ) from None
     if not isinstance(table.get("unit"), str):
         raise UsageError(
-            f"{where}: unit is {_shown(table, 'unit')}",
+            f"{where}: unit must be a string, but is {_shown(table, 'unit')}",
             'give the unit of the bound, such as unit = "ms", or unit = "" for none',
         )
     kinds = table.get("kinds", list(KINDS))
     if not isinstance(kinds, list) or not kinds or any(kind not in KINDS for kind in kinds):
-        raise UsageError(f"{where}: kinds is {_shown(table, 'kinds')}", f"list some of {', '.join(KINDS)}")
+        raise UsageError(
+            f"{where}: kinds must be a list of kinds of board, but is {_shown(table, 'kinds')}",
+            f"list some of {', '.join(KINDS)}",
+        )
     waiver = Waiver(
         requirement=requirement,
         measurement=table.get("measurement", ""),

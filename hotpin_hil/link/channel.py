@@ -248,13 +248,14 @@ class Channel:
 
         Args:
             found: called with the channel locked, now and after every chunk received.
-            timeout_s: budget.
+            timeout_s: time limit, see `Deadline`.
 
         Returns:
             The first result of `found` that is not None; None after the timeout.
 
         Raises:
             PortError: the port was lost.
+            Exception: whatever `found` raises.
         """
         deadline = self.deadline(timeout_s)
         while True:

@@ -1,8 +1,8 @@
-"""Judges how a start of the firmware in an emulator ended: ready, or stopped by a known emulator fault.
+"""Determines how a boot of the firmware in an emulator ended: ready, or stopped by a known emulator fault.
 
 Espressif's QEMU gives each core its own PSRAM, so a lock in PSRAM that one core takes never becomes free for the other
 core. Also, a core that the host pauses while the flash cache is off may read from the cache. Both cause a panic that
-looks like a fault of the firmware. No test can cause a panic before the firmware is ready, so such a start is repeated.
+looks like a fault of the firmware. No test can cause a panic before the firmware is ready, so such a boot is repeated.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ KNOWN_PANICS = {
 """Text of a panic -> the defect of QEMU behind it."""
 WATCHDOG_RESETS = ("TG0WDT_SYS_RESET", "TG1WDT_SYS_RESET", "RTCWDT_RTC_RESET", "RTCWDT_SYS_RESET")
 """Watchdog resets. After a firmware panic, such a reset is the firmware's fault. Otherwise it is the emulator's fault,
-even if it is the first reset of a start: a reset over EN arms the bootloader's watchdog, which may fire before the ROM
+even if it is the first reset of a boot: a reset over EN arms the bootloader's watchdog, which may fire before the ROM
 prints anything."""
 _TOO_SLOW = "the host was too slow for the bootloader's watchdog"
 RESETS_MAX = 3
-"""Number of restarts that end a start, so that the test sees the cause."""
+"""After this number of restarts, the wait for a boot ends, so that the test sees the cause."""
 READY = b"Returned from app_main()"
 """Line of ESP-IDF's main task, for firmware that does not send the `boot` event."""
 _PANIC = re.compile(rb"Guru Meditation Error|Task watchdog got triggered|abort\(\) was called")
@@ -31,7 +31,7 @@ _PANIC = re.compile(rb"Guru Meditation Error|Task watchdog got triggered|abort\(
 
 @dataclass(frozen=True)
 class Start:
-    """Outcome of a start; `fault` describes a known emulator fault and is empty if there was none."""
+    """Outcome of a boot; `fault` describes a known emulator fault and is empty if there was none."""
 
     fault: str = ""
 
@@ -42,7 +42,7 @@ def known_defect(console: str) -> str:
 
 
 def judge_start(channel: Channel) -> Start | None:
-    """Outcome of the first start on this channel; None while it is still running."""
+    """Outcome of the first boot on this channel; None while the firmware is still booting."""
     resets = channel.resets()
     if not resets:
         return None

@@ -1,4 +1,4 @@
-"""A log file that another program is writing, as `tail -F` follows it."""
+"""Follows a log file that another program is writing, like `tail -F`, but from its start."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ methods. Differences:
 - UART0 is QEMU's standard input and output, read by one blocking thread; QEMU's own messages go to a log file;
 - each emulator has its own copy of the build's flash image and its own control socket (a file, so that two workers
   never compete for a port);
-- a start that fails through a known emulator fault is repeated (`emulator_start`) and counted in `faults`;
+- a boot that a known emulator fault stops is repeated (`emulator_start`), and the fault is added to `faults`;
 - budgets follow the emulator's clock if it lags behind the host's (`Deadline`);
 - when QEMU exits, the channel ends with a PortError that quotes QEMU's last message.
 """
@@ -39,10 +39,10 @@ from hotpin_hil.link.idf_serial import fingerprint, flash_files
 from hotpin_hil.link.qmp import Qmp
 
 STARTS_MAX = 4
-"""Maximum number of attempts; after the last, the test gets the failed start. About every second start of a dual-core
+"""Maximum number of attempts; after the last, the test gets the failed boot. About every second boot of a dual-core
 build fails in an unpatched emulator, so all four fail in 1 of 16 cases."""
 START_S = 10.0
-"""Maximum time from reset to ready, on the emulator's clock. A start with the test of 4 MB of PSRAM takes 5 s."""
+"""Maximum time from reset to ready, on the emulator's clock. A boot with the test of 4 MB of PSRAM takes 5 s."""
 STOP_TIMEOUT_S = 5.0
 _READ_BYTES = 65536
 _ESCAPE = b"\x01"
@@ -140,7 +140,7 @@ class HilQemu(Qemu, _Piped):  # type: ignore[misc]
         self._ending = False
         self._switch = threading.Lock()
         self._trial: Channel | None = None
-        """Channel that receives the console output instead of `channel` during a start."""
+        """Channel that receives the console output instead of `channel` during a boot."""
         template = Path(str(qemu_image_path))
         self._image = template.with_name(f"{template.stem}-board{dut_index}.bin")
         try:
@@ -164,7 +164,7 @@ class HilQemu(Qemu, _Piped):  # type: ignore[misc]
     # --- operations that every serial line has ---
 
     def hard_reset(self) -> None:
-        """Reset the machine, over QMP, and wait for the end of its start."""
+        """Reset the machine over QMP, and wait until its boot has ended. Raises PortError if QEMU ended or hangs."""
         if self.channel.error is not None:
             raise self.channel.error
         self._begin_trial()
@@ -176,7 +176,7 @@ class HilQemu(Qemu, _Piped):  # type: ignore[misc]
         self._finish_trial()
 
     def flash(self, app: Any = None) -> None:
-        """Write a build to the flash, restart QEMU, and wait for the end of its start.
+        """Write a build to the flash, restart QEMU, and wait until its boot has ended.
 
         Args:
             app: build to write; None for the test's own.
@@ -203,14 +203,14 @@ class HilQemu(Qemu, _Piped):  # type: ignore[misc]
     # --- starts ---
 
     def _begin_trial(self) -> None:
-        """Withhold the console output and save the flash, so that the start can be repeated."""
+        """Withhold the console output and save the flash, so that the boot can be repeated."""
         self.channel.announce_reset()
         shutil.copyfile(self._image, self._image.with_suffix(".before"))
         with self._switch:
             self._trial = Channel(name="QEMU", board_clock_s=self._qmp.clock_s)
 
     def _finish_trial(self) -> None:
-        """Repeat the start while a known emulator fault stops it, then release the console output.
+        """Repeat the boot while a known emulator fault stops it, then release the console output.
 
         Raises:
             EmulatorError: QEMU cannot be started at all.
@@ -231,7 +231,7 @@ class HilQemu(Qemu, _Piped):  # type: ignore[misc]
             self._show_trial()
 
     def _fault_of_start(self) -> str:
-        """Wait for the end of the start; returns the known emulator fault, or an empty text."""
+        """Wait for the end of the boot; returns the known emulator fault, or an empty string."""
         trial = self._trial
         assert trial is not None
         try:

@@ -3,7 +3,7 @@
 `HilIdfSerial` replaces pytest-embedded's `IdfSerial` and keeps its methods. Differences:
 
 - one blocking reader thread instead of a 50 ms poll; bytes reach `channel` before pytest-embedded's queue;
-- download mode is entered only to flash or erase; a set-up with nothing to flash needs one reset;
+- download mode is entered only to flash or erase; a set-up with nothing to flash needs only one reset;
 - flash contents that are already up to date are not written again, in this run or the next;
 - after flashing the board is reset once, with the console's baud rate set;
 - a lost port ends the channel with a PortError; there is no silent reconnect.
@@ -43,7 +43,7 @@ def _hex(data: bytes, auto_split: bool = True) -> str:
     return data.hex(" ")
 
 
-# esptool formats every packet for its trace, also while the trace is off. Its own formatter took a tenth of a run's
+# esptool formats every packet for its trace, even while the trace is off. Its own formatter took a tenth of a run's
 # CPU time.
 esptool.loader.HexFormatter = _hex
 

@@ -17,7 +17,7 @@ from hotpin_hil.errors import PortError
 TIMEOUT_S = 30.0
 """QEMU on 5 % of a core answers within 2 s."""
 SOCKET_S = 5.0
-"""Longest time from QEMU's start until its socket exists, on a busy host."""
+"""Maximum time from QEMU's start until its socket exists, on a busy host."""
 _REMEDY = "run the test again; if QEMU hangs again, start it by hand with the command in its log"
 _DRIFT = re.compile(r"Host - Guest clock\s+(-?\d+) ms")
 """Line that QEMU's monitor prints for `info jit` if it counts instructions (QEMU: accel/tcg/monitor.c)."""

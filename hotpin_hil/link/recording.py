@@ -23,14 +23,14 @@ class Recording:
     """
 
     def __init__(self, path: Path | None = None, *, append: bool = False) -> None:
-        """Make a recording.
+        """Start an empty recording, and open its file.
 
         Args:
             path: file for the bytes; None for none.
             append: add to a file that exists.
 
         Raises:
-            UsageError: the file exists, or cannot be written.
+            UsageError: the file exists and `append` is false, or the file cannot be written.
         """
         self.path = path
         self.is_saved = path is not None
@@ -42,7 +42,7 @@ class Recording:
         self._file = None if path is None else _open(path, append)
 
     def put(self, data: bytes) -> None:
-        """Add received bytes."""
+        """Add received bytes. If the file cannot be written, saving stops with a note; the display gets all bytes."""
         if data:
             with self._cond:
                 self._add(data)

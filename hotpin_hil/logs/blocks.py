@@ -32,7 +32,7 @@ class BlockCutter:
     """Cuts a stream into windows of whole lines; counts the colours and damage that it removes in `form`."""
 
     def __init__(self, form: LogFormat, *, is_live: bool = False) -> None:
-        """Make a cutter.
+        """Start with an empty stream.
 
         Args:
             form: counts colours and damage.

@@ -22,7 +22,7 @@ _APP_MARKS = {
     ("main_task", "Started on CPU0"): 6,
     ("main_task", "Calling app_main()"): 7,
 }
-"""Lines that every application start prints, in this order, with the stage of the boot."""
+"""Lines that every application prints when it starts, in this order, with the stage of the boot."""
 APP_MARKS = tuple(text for _, text in _APP_MARKS)
 _STAGE_FALL, _STAGE_BANNER, _STAGE_LOADER, _STAGE_RUNNING = 0, 1, 2, 7
 
@@ -59,7 +59,7 @@ class BootTracker:
     """
 
     def __init__(self, sink: EventSink, clock: LineClock, end_boot: Callable[[], None]) -> None:
-        """Make a tracker.
+        """Start before the first boot of the log.
 
         Args:
             sink: receives the events.

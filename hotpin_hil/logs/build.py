@@ -1,4 +1,4 @@
-"""Identity of the firmware, collected from its start-up lines."""
+"""Collects the identity of the firmware from the lines that it prints at boot."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class BuildCollector:
             self._add(line.number, "psram_mb", size // 8 if "Bit" in found[2] else size)
 
     def note_elf(self, line: int, sha256: str) -> None:
-        """Store the ELF hash that a panic prints, unless the start-up has already printed it."""
+        """Store the ELF hash that a panic prints, unless the application has already printed it at boot."""
         if "elf" not in self._fields:
             self._add(line, "elf", sha256)
 

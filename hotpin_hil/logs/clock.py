@@ -15,7 +15,7 @@ class BoardClock:
     """Follows the times of the lines; counts late and odd times in the tally."""
 
     def __init__(self, tally: LineTally, ahead: Callable[[int], Sequence[int]]) -> None:
-        """Make a clock.
+        """Start before the first time of a log.
 
         Args:
             tally: counts late and odd times.

@@ -18,7 +18,10 @@ _PIECE = 1024
 
 
 class LogChunks:
-    """The chunks of a capture file, decompressed. Of a damaged file, everything before the damage."""
+    """The chunks of a capture file, decompressed. A damaged file yields everything before the damage.
+
+    Iterating raises UsageError if the file is compressed with Zstandard, and zstandard is not installed.
+    """
 
     def __init__(self, file: BufferedReader) -> None:
         self.damage = ""

@@ -20,7 +20,7 @@ class TextDecoder:
     """Turns a capture in any of these encodings, fed in chunks of any size, into UTF-8."""
 
     def __init__(self, *, is_live: bool = False) -> None:
-        """Make a decoder.
+        """Start with an unknown encoding.
 
         Args:
             is_live: decide the encoding from the first line, without waiting for more.
@@ -41,7 +41,7 @@ class TextDecoder:
         return self._decode(data)
 
     def close(self) -> bytes:
-        """End the log; returns its rest."""
+        """End the log; returns the text that was still waiting for more bytes."""
         rest = self._start(self._head) if self._head is not None else b""
         return self._decode(rest, final=True)
 

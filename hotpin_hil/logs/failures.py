@@ -1,4 +1,4 @@
-"""Failures that log lines report: allocations, heap checks, brown-outs, the camera, the start-up, the task watchdog."""
+"""Failures that log lines report: allocations, heap checks, brown-outs, the camera, the boot, the task watchdog."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ class LineInterpreter:
     """
 
     def __init__(self, clock: LineClock, first_boot: int = 0) -> None:
-        """Make an interpreter.
+        """Connect the handlers of a log.
 
         Args:
             clock: has data about the lines that are only counted.

@@ -44,7 +44,7 @@ class LineKinds(dict[bytes, int]):
     """The kinds of lines, by shape."""
 
     def __init__(self, kind_of: Callable[[bytes], bytes]) -> None:
-        """Make an empty collection.
+        """Start without known shapes.
 
         Args:
             kind_of: returns the kind of a line, a single byte, which must depend only on the line's shape.

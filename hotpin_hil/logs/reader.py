@@ -33,7 +33,7 @@ class LogReader:
     """Reads a log, fed in chunks of any size. The events do not depend on the chunks."""
 
     def __init__(self, first_line: int = 1, first_boot: int = 0, *, is_live: bool = False) -> None:
-        """Make a reader.
+        """Start to read a log, or a part of one.
 
         Args:
             first_line: number of the first line, for a part of a log.
@@ -69,12 +69,12 @@ class LogReader:
 
     @property
     def boot_loader_starts(self) -> int:
-        """How often the second-stage bootloader started."""
+        """Number of times that the second-stage bootloader started."""
         return self._lines.boots.boot_loader_starts
 
     @property
     def app_starts(self) -> int:
-        """How often the application started."""
+        """Number of times that the application started."""
         return self._lines.boots.app_starts
 
     def feed(self, data: bytes) -> list[ev.LogEvent]:

@@ -63,7 +63,7 @@ class RecordLines:
             self._emit_unreadable(number, record.t_ms, reason, record)
 
     def end_boot(self) -> None:
-        """Emit half of a sample if the boot ended before the other half; forget the boot id."""
+        """Report half of a sample as unreadable if the boot ended before the other half; forget the boot id."""
         self._lose_half()
         self._boot_id = ""
 

@@ -47,7 +47,7 @@ class LineScanner:
         take_box: Callable[[int, WholeBox], None],
         matters: Callable[[str, str, str], bool] = lambda *_: True,
     ) -> None:
-        """Make a scanner.
+        """Start to scan a log.
 
         Args:
             wanted: texts that select a line, by tag; without texts, all lines of the tag are selected. The scanner also

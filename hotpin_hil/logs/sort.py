@@ -29,7 +29,7 @@ class ShapeSorter:
     """Sorts shapes into kinds. A line is plain only if every line of its shape is."""
 
     def __init__(self, wanted: Mapping[str, Sequence[str]], matters: Callable[[str, str, str], bool]) -> None:
-        """Make a sorter; for the arguments see LineScanner."""
+        """Store the arguments; for their meaning see `LineScanner`."""
         self._matters = matters
         self._wanted = {tag.encode(): shapes.any_of(texts) for tag, texts in wanted.items()}
         self._wanted_shapes = {

@@ -11,7 +11,7 @@ from hotpin_hil.protocol.errors import ProtocolError
 
 @dataclass(frozen=True)
 class AllocationSite:
-    """Blocks that one task allocated at one call site from one memory.
+    """Blocks that one task allocated at one call site from one memory type.
 
     If the request had `since=mark`, the counters are changes since the mark; bytes and blocks may be negative.
     """
@@ -23,7 +23,7 @@ class AllocationSite:
     """In use, as heap_caps counts them: with padding, without headers."""
     blocks: int
     peak: int
-    """Maximum of the bytes in use since the start."""
+    """Maximum of the bytes in use since boot."""
     allocations: int
     frames: tuple[int, ...] = ()
     """Return addresses, the allocator's wrappers first; empty if the site is unknown."""
@@ -85,7 +85,7 @@ class AllocationCost:
 
     @property
     def added_ns(self) -> int:
-        """What the profile adds."""
+        """Time that the profile adds to a pair."""
         return self.with_ns - self.without_ns
 
 
@@ -93,7 +93,7 @@ def parse_allocation_profile(reply: dict[str, Any], what: str) -> AllocationProf
     """Parse the reply by site.
 
     Raises:
-        ProtocolError: a row does not fit.
+        ProtocolError: a row has too few or too many values, or a value of another type.
     """
     return AllocationProfile(
         tuple(_site(row, what) for row in reply.get("sites", [])), parse_answer(AllocationLoss, reply, what)
@@ -104,7 +104,7 @@ def parse_task_allocations(reply: dict[str, Any], what: str) -> tuple[TaskAlloca
     """Parse the reply by task.
 
     Raises:
-        ProtocolError: a row does not fit.
+        ProtocolError: a row has too few or too many values, or a value of another type.
     """
     names = ("task", "bytes", "blocks", "peak", "allocations")
     rows = reply.get("tasks", [])

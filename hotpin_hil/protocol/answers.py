@@ -449,7 +449,7 @@ class Reclaimers:
 
 
 def parse_reclaimers(reply: dict[str, Any]) -> Reclaimers:
-    """The reply of `mem.reclaim`. Raises ProtocolError if a field is wrong."""
+    """Parse the reply to `mem.reclaim`. Raises ProtocolError if a field is missing or has another type."""
     what = "mem.reclaim"
     rows = [{**row, "from_": row.get("from")} for row in reply.get("reclaimers", ())]
     reclaimers = tuple(parse_answer(Reclaimer, row, what) for row in rows)
@@ -498,14 +498,14 @@ class Pools:
 
 
 def parse_pools(reply: dict[str, Any]) -> Pools:
-    """The reply of `mem.pool`. Raises ProtocolError if a field is wrong."""
+    """Parse the reply to `mem.pool`. Raises ProtocolError if a field is missing or has another type."""
     pools = tuple(parse_answer(Pool, row, "mem.pool") for row in reply.get("pools", ()))
     return parse_answer(Pools, {**reply, "pools": pools, "at": tuple(reply.get("at", ()))}, "mem.pool")
 
 
 @dataclass(frozen=True)
 class TaskPriority:
-    """A task with another priority under memory pressure."""
+    """A task whose priority changes under memory pressure."""
 
     name: str
     normal: int
@@ -522,7 +522,7 @@ class TaskPriorities:
     pressed: bool
     """A critical level was active at the last sample."""
     rounds: int
-    """Rounds of the worker since the board's start."""
+    """Rounds of the worker since boot."""
     bytes_static: int
     waited_ms: int = 0
     lowest: int = 0
@@ -534,7 +534,7 @@ class TaskPriorities:
 
 
 def parse_priorities(reply: dict[str, Any]) -> TaskPriorities:
-    """The reply of `mem.priority`. Raises ProtocolError if a field is wrong."""
+    """Parse the reply to `mem.priority`. Raises ProtocolError if a field is missing or has another type."""
     tasks = tuple(parse_answer(TaskPriority, row, "mem.priority") for row in reply.get("registered", ()))
     return parse_answer(TaskPriorities, {**reply, "registered": tasks}, "mem.priority")
 
@@ -555,7 +555,7 @@ class LearnedState:
 
 @dataclass(frozen=True)
 class Adaptation:
-    """`mem.adapt`: whether thresholds are learned and applied, the learned values, and the cost."""
+    """`mem.adapt`: whether thresholds are learned and applied, the learned values, and the memory used for learning."""
 
     enabled: bool
     states: tuple[LearnedState, ...]
@@ -585,12 +585,12 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Predictions:
-    """`mem.predict`: all falls in the newest windows, and the cost of the prediction."""
+    """`mem.predict`: all falls in the newest windows, and the memory and CPU time of the prediction."""
 
     predictions: tuple[Prediction, ...]
     bytes_static: int
     windows: int
-    """Windows judged since boot."""
+    """Windows evaluated since boot."""
     cpu_us_mean: int
     """Per window."""
     cpu_us_max: int
@@ -657,12 +657,16 @@ def parse_resources(reply: dict[str, Any], what: str) -> Resources:
         heaps = tuple(HeapCensus(*row) for row in reply["heaps"])
         thresholds = tuple(int(level) for level in reply["thresholds"])
     except (KeyError, TypeError) as error:
-        raise ProtocolError(f"{what}: no rows of heaps and thresholds in {reply}") from error
+        raise ProtocolError(f"{what}: heaps or thresholds are missing or malformed in {reply}") from error
     return parse_answer(Resources, {**reply, "heaps": heaps, "thresholds": thresholds}, what)
 
 
 def parse_heap_maps(records: list[dict[str, Any]]) -> list[HeapMap]:
-    """Join the records of a `heap.blocks` reply; each record has consecutive blocks of one heap."""
+    """Join the records of a `heap.blocks` reply; each record has consecutive blocks of one heap.
+
+    Raises:
+        ProtocolError: a field is missing or has another type.
+    """
     maps: dict[int, HeapMap] = {}
     for record in records:
         run = parse_answer(HeapMap, {**record, "blocks": tuple(record.get("blocks", ()))}, "heap.blocks")

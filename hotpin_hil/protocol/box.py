@@ -82,7 +82,7 @@ def render(context: str, stats: MemoryStats, delta: dict[str, int]) -> list[str]
     """Render a box; returns its lines without the log prefix.
 
     Args:
-        context: for its title.
+        context: text of its title.
         stats: the figures.
         delta: free bytes now minus free bytes at the baseline, by the keys of DELTA_LABELS.
     """
@@ -96,7 +96,7 @@ def _text(context: str, figures: list[int]) -> str:
 
 
 def printed_values(figures: Sequence[int]) -> list[int]:
-    """The numbers in a box: figures, in the order of BOX_FIELDS, then DELTA_LABELS; sizes again in KB.
+    """The numbers that a box prints: each figure, and after each size the same size in KB.
 
     Raises:
         ValueError: there are too many or too few figures.
@@ -179,7 +179,7 @@ def parse_text(text: str) -> Box:
     """Parse console text that is exactly one box.
 
     Raises:
-        BoxError: it is not.
+        BoxError: the text is not exactly one box.
     """
     lines = []
     for number, line in enumerate(LineSplitter().feed(text.strip().encode() + b"\n"), 1):

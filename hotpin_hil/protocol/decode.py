@@ -44,7 +44,7 @@ class Place(NamedTuple):
 
 
 def decode_event(name: str, data: Fields, place: Place) -> ev.LogEvent | None:
-    """Decodes a complete firmware event.
+    """Decode a complete firmware event.
 
     Args:
         name: value of its `event` field.

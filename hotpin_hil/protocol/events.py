@@ -1,6 +1,6 @@
 """Typed events: one common type for each fact that a console log, a record or a panic reports.
 
-The log reader and the report create them, and the analysis judges them. Each event has its place: the line (from 1),
+The log reader and the report create them, and the analysis evaluates them. Each event has its place: the line (from 1),
 the boot (from 0) and the board's time, if known. Sizes are bytes, times are ms since boot.
 """
 
@@ -32,10 +32,10 @@ class LogEvent:
 
 @dataclass(frozen=True)
 class BootStarted(LogEvent):
-    """The chip started."""
+    """A boot began; `sign` names the kind of log line that showed it."""
 
     sign: str
-    """Sign of the start: "reset banner", "boot loader", "application", "boot record" or "time stamps"."""
+    """One of "reset banner", "boot loader", "application", "boot record" or "time stamps": a sign of `logs.boots`."""
     cause: str = ""
     """The ROM's name of the reset ("POWERON_RESET"); empty without a readable banner."""
     code: int | None = None
@@ -133,7 +133,7 @@ class BuildSeen(LogEvent):
 
 @dataclass(frozen=True)
 class Sample(LogEvent):
-    """Statistics of all memories, from a box or a record."""
+    """Statistics of all memory types, from a box or a record."""
 
     source: str
     """"box" or "record"."""

@@ -11,7 +11,7 @@ from operator import attrgetter
 from typing import Any
 
 MEMORIES = ("internal", "dma", "psram")
-"""Prefixes of the three memories with free size, largest block and fragmentation."""
+"""Prefixes of the three memory types with free size, largest block and fragmentation."""
 
 
 def _field(unit: str, section: str = "", label: str = "", **kwargs: Any) -> Any:
@@ -20,7 +20,7 @@ def _field(unit: str, section: str = "", label: str = "", **kwargs: Any) -> Any:
 
 @dataclass(frozen=True)
 class MemoryStats:
-    """One sample of all memories, as in `mem.stats` and `mem.sample`. Sizes in bytes."""
+    """One sample of all memory types, as in `mem.stats` and `mem.sample`. Sizes in bytes."""
 
     timestamp_ms: int = _field("ms")
     internal_free: int = _field("B", "Internal RAM", "Free")

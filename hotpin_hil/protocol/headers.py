@@ -1,4 +1,4 @@
-"""Headers of log lines other than ESP_LOG's `I (123) TAG: `, turned into its level, time and tag.
+"""Reads level, time and tag from log line headers other than ESP_LOG's `I (123) TAG: `.
 
 | source | header |
 |---|---|

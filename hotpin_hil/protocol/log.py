@@ -15,7 +15,7 @@ _LINE = re.compile(r"([EWIDV]) \((\d{1,10})\) ([^\s:][^:]*): (.*)", re.DOTALL)
 
 
 class ConsoleLine(NamedTuple):
-    """One line of the stream: its text without colours and line end, and the offset of its first byte."""
+    """One line of the stream: its text without colours and newline, and the offset of its first byte."""
 
     text: str
     offset: int

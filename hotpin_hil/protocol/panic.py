@@ -226,7 +226,7 @@ class CoreDumpLines:
         return self._chars > CORE_DUMP_CHARS_MAX
 
     def add(self, text: str) -> None:
-        """Add a line; other lines between them are only counted."""
+        """Add a line; a line that is not base64 is only counted."""
         self.count += 1
         line = text.strip()
         if not _BASE64.fullmatch(line):

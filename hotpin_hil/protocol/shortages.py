@@ -35,7 +35,7 @@ def caps_text(caps: int) -> str:
 
 
 def memory_of_caps(caps: int) -> str:
-    """The memory that a set of capabilities selects."""
+    """The memory type that a set of capabilities selects."""
     if caps & 0x400:
         return "psram"
     if caps & 0x8:

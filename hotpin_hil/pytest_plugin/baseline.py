@@ -30,7 +30,8 @@ class Baseline:
             kind: Kind of board of this run.
 
         Raises:
-            UsageError: They cannot be read, or cannot be compared with a run on this kind of board.
+            UsageError: They cannot be read, cannot be compared with a run on this kind of board, or are missing with
+                --fail-on-regression.
         """
         if self._fails and not self._folders:
             raise UsageError("--fail-on-regression needs a run to compare with", "give --baseline DIR")

@@ -147,7 +147,7 @@ class BoardPlugin:
                 self.board.on_noise(noise, item.nodeid, count)
 
     def pytest_runtest_logfinish(self) -> None:
-        """Forget `dut`."""
+        """Forget the test's `dut`, which pytest-embedded has closed."""
         self._dut = None
 
     @property
@@ -205,7 +205,7 @@ class BoardPlugin:
 
 
 def worker_id(config: pytest.Config) -> str:
-    """`gw0` in a worker of pytest-xdist, empty in the main process."""
+    """Id of this pytest-xdist worker, such as `gw0`; empty in the main process."""
     return str(getattr(config, "workerinput", {}).get("workerid", ""))
 
 

@@ -82,7 +82,7 @@ class RunFolder:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
-        """Tell a worker the folder before pytest-xdist starts it."""
+        """Pass the folder to a worker before pytest-xdist starts it."""
         node.workerinput[_HANDED_OVER] = str(self.path.absolute())
 
     @pytest.hookimpl(tryfirst=True)

@@ -110,7 +110,7 @@ class VerdictPlugin:
     def pytest_fixture_setup(
         self, fixturedef: Any, request: pytest.FixtureRequest
     ) -> Generator[None, Any, Any]:
-        """Observe the board as soon as its line is open."""
+        """Observe the board as soon as its serial line is open."""
         __tracebackhide__ = True
         result = yield
         if fixturedef.argname == "dut":

@@ -90,7 +90,7 @@ def change_lines(changes: Sequence[ReleaseChange], title: str) -> list[str]:
 
 
 def _groups(changes: Iterable[ReleaseChange]) -> list[list[ReleaseChange]]:
-    """Groups measurements with an equal difference; other changes stay separate."""
+    """Group measurements with an equal difference; other changes stay separate."""
     groups: dict[object, list[ReleaseChange]] = {}
     for number, change in enumerate(changes):
         is_shared = change.subject == MEASUREMENT and change.size

@@ -415,7 +415,7 @@ def _way(ledger: Ledger) -> str:
 
 
 def _leaks(stories: Iterable[TestStory], charts: dict[str, list[Chart]]) -> tuple[list[Chart], list[str]]:
-    """Charts of the series judged for a leak, and text for those beyond the maximum."""
+    """Charts of the series that were evaluated for a leak, and text for those beyond the maximum."""
     found: list[Chart] = []
     more = []
     for story in stories:
@@ -434,7 +434,7 @@ def _leaks(stories: Iterable[TestStory], charts: dict[str, list[Chart]]) -> tupl
 
 
 def _profile(stories: Iterable[TestStory], charts: dict[str, list[Chart]]) -> list[Chart]:
-    """A treemap of the newest profile for each memory and state of the board."""
+    """A treemap of the newest profile for each memory type and state of the board."""
     newest = {line.when: line for story in stories for line in story.allocations}
     found: list[Chart] = []
     for line in newest.values():

@@ -1,4 +1,4 @@
-"""Draws all readings of memory in a log: one panel for each memory, one line for each source."""
+"""Draws all readings of memory in a log: one panel for each memory type, one line for each source."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ class LogPart:
     absent: tuple[str, ...]
     """Topics that were searched for and not found."""
     not_judged: tuple[tuple[str, str], ...]
-    """Topics that could not be judged, with the reason."""
+    """Topics that the log has too little data for, with the reason."""
     complaints: Table
     boots: Table
     memory: Table

@@ -38,7 +38,7 @@ LEVELS = {
     "dma": ("dma_capable_warning", "dma_capable_critical"),
     "psram": ("psram_warning", "psram_critical"),
 }
-"""The thresholds of each memory (PROTOCOL.md §1)."""
+"""The thresholds of each memory type (PROTOCOL.md §1)."""
 
 
 class MarkKind(Enum):

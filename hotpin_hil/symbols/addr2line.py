@@ -1,4 +1,4 @@
-"""The toolchain's addr2line: finds and runs it."""
+"""Finds and runs the toolchain's addr2line."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def run_addr2line(tool: Path, elf: Path, addresses: Sequence[int]) -> list[Decod
         One entry per address, in order.
 
     Raises:
-        Addr2lineError: the tool failed.
+        Addr2lineError: the tool failed, or did not answer for an address.
     """
     found: dict[int, DecodedAddress] = {}
     for start in range(0, len(addresses), BATCH):
@@ -130,7 +130,7 @@ def _run(tool: Path, elf: Path, addresses: Sequence[int]) -> dict[int, DecodedAd
 
 
 def parse(output: str) -> dict[int, DecodedAddress]:
-    """The output of `addr2line -fiaC`: per address its line, then pairs of lines with function and place."""
+    """Parse the output of `addr2line -fiaC`: per address its line, then pairs of lines with function and place."""
     found: dict[int, DecodedAddress] = {}
     address = None
     function: str | None = None

@@ -17,14 +17,14 @@ class AddressDecoder:
     """Decodes addresses with the toolchain's addr2line, or without it in Python. Remembers what it has decoded."""
 
     def __init__(self, elf: FirmwareElf, toolchain: str | None = None) -> None:
-        """Make a decoder.
+        """Choose the tool to decode with.
 
         Args:
             elf: the firmware.
             toolchain: prefix of the toolchain's tools ("xtensa-esp32-elf-"); None for the installed one, if any.
 
         Raises:
-            UsageError: the toolchain has no addr2line.
+            UsageError: `toolchain` was given but has no addr2line.
         """
         self.elf = elf
         self._is_named = toolchain is not None

@@ -61,7 +61,7 @@ class ElfSet:
             The decoder, None if no file fits, and the remark.
 
         Raises:
-            UsageError: the toolchain has no addr2line.
+            UsageError: the toolchain that the user named has no addr2line.
         """
         digits = printed.rstrip(".")
         for elf in self._elfs:

@@ -1,4 +1,4 @@
-"""Accepts the clients of a listening socket, also while the process has no file handles left."""
+"""Accepts the clients of a listening socket, even while the process has no file handles left."""
 
 from __future__ import annotations
 

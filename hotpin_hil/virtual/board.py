@@ -123,7 +123,7 @@ class Esp32Cam:
 
     @property
     def process_id(self) -> int | None:
-        """Process id of the firmware on the host, or None if no firmware runs."""
+        """Process id of the firmware on the host, or None if no firmware is running."""
         return self._process.pid if self._process is not None else None
 
     @property
@@ -136,7 +136,7 @@ class Esp32Cam:
 
         `holds` is the app in flash, `firmware` the project and version of the app started since the last reset, `said`
         the last message of the board itself since then, `server_pid` the process that serves the board, `host_faults`
-        the faults of the host since the board's start.
+        the faults of the host since the board was started.
         """
         app = bootlog.app_in(self._flash)
         return {

@@ -57,7 +57,7 @@ _WATCHDOG_MS = 1000.0
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the boot log without its line end, and when it is printed, in ms after the reset."""
+    """One line of the boot log without its newline, and when it is printed, in ms after the reset."""
 
     at_ms: float
     text: str
@@ -95,7 +95,7 @@ class Boot:
 
 
 def download_banner(cause: int) -> bytes:
-    """ROM output when IO0 is low at reset."""
+    """The ROM's output if IO0 is low at reset."""
     straps = "boot:0x3 (DOWNLOAD_BOOT(UART0/UART1/SDIO_REI_REO_V2))"
     return encode_lines(
         [_BANNER, "", f"rst:{cause:#x} ({reset_name(cause)}),{straps}", "waiting for download"]

@@ -33,9 +33,9 @@ _RECEIVE = 4096
 """Bytes read in one turn of the event loop, which bounds the number of requests that delay the other boards."""
 _CLIENTS_MAX = 16
 TIME_SCALE_MAX = 1e6
+"""Largest time scale that the firmware's host runtime accepts (firmware/native/chip/params.c)."""
 JUMP_MAX_US = 1 << 53
 """285 years; larger integers are not exact in every JSON reader."""
-"""Largest time scale that the firmware's host runtime accepts (firmware/native/chip/params.c)."""
 
 Message = dict[str, Any]
 
@@ -89,10 +89,10 @@ class ControlServer:
         try:
             request = json.loads(line)
             if not isinstance(request, dict):
-                raise UsageError("a request is a JSON object")
+                raise UsageError("a request must be a JSON object")
             return {"ok": True, **self._do(request)}
         except (ValueError, RecursionError) as error:
-            return {"ok": False, "error": f"a request is a JSON object: {error}", "remedy": ""}
+            return {"ok": False, "error": f"a request must be a JSON object: {error}", "remedy": ""}
         except HilError as error:
             return {"ok": False, "error": error.message, "remedy": error.remedy}
 
@@ -209,7 +209,7 @@ class BoardControl:
             if host_remedy(error):
                 raise HostError(f"cannot reach the board: {error.strerror}", host_remedy(error)) from error
             raise NotRunning(
-                f"no board runs in {self.directory}: {error.strerror or error}", _START
+                f"no virtual board is running in {self.directory}: {error.strerror or error}", _START
             ) from error
         if not answer:
             raise NotRunning(f"the board in {self.directory} has just ended", _START)
@@ -246,7 +246,7 @@ _START = "start one: hotpin-hil board start"
 
 
 def running(state_dir: Path) -> list[BoardControl]:
-    """The boards that run in this folder: name -> state."""
+    """The controls of the boards that are running in this folder, by name; boards that do not answer are left out."""
     found = []
     for path in sorted(state_dir.glob(f"*/{SOCKET_NAME}")):
         control = BoardControl(path.parent)
@@ -269,14 +269,14 @@ def _short_path(directory: Path) -> Iterator[str]:
 def _arguments(request: Message) -> Message:
     arguments = request.get("arguments") or {}
     if not isinstance(arguments, dict):
-        raise UsageError(f"arguments is {arguments!r}", "give an object")
+        raise UsageError(f"arguments must be an object, but is {arguments!r}")
     return arguments
 
 
 def _on(request: Message) -> bool:
     on = request.get("on")
     if not isinstance(on, bool):
-        raise UsageError(f"on is {on!r}", "give true or false")
+        raise UsageError(f"on must be true or false, but is {on!r}")
     return on
 
 
@@ -293,7 +293,9 @@ def _time_scale(request: Message) -> float | None:
     if scale is None:
         return None
     if isinstance(scale, bool) or not isinstance(scale, (int, float)):
-        raise UsageError(f"time_scale is {scale!r}", "give a number, or null for the server's time scale")
+        raise UsageError(
+            f"time_scale must be a number, but is {scale!r}", "or give null for the server's time scale"
+        )
     check_time_scale(scale)
     return float(scale)
 
@@ -301,12 +303,12 @@ def _time_scale(request: Message) -> float | None:
 def _microseconds(request: Message) -> int:
     us = request.get("us")
     if isinstance(us, bool) or not isinstance(us, int) or not 0 < us < JUMP_MAX_US:
-        raise UsageError(f"us is {us!r}", f"give a whole number from 1 to {JUMP_MAX_US - 1}")
+        raise UsageError(f"us must be a whole number from 1 to {JUMP_MAX_US - 1}, but is {us!r}")
     return us
 
 
 def _seed(request: Message) -> int | None:
     seed = request.get("seed")
     if seed is not None and not (isinstance(seed, int) and not isinstance(seed, bool)):
-        raise UsageError(f"seed is {seed!r}", "give a whole number")
+        raise UsageError(f"seed must be a whole number, but is {seed!r}")
     return seed

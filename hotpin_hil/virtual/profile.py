@@ -38,7 +38,7 @@ MEMORIES = {
     "psram": "SPIRAM",
     "total": "DEFAULT",
 }
-"""Name of each memory -> the capability set that selects it."""
+"""Name of each memory type -> the capability set that selects it."""
 
 _HEAP_TYPES = ("DRAM", "DIRAM", "IRAM", "SPIRAM")
 _SEARCH_ORDERS = ("address", "size")
@@ -106,7 +106,7 @@ class BoardProfile:
         return next((count for name, count in counts.items() if name in self.has), None)
 
     def startup(self, after: str) -> list[StartupBlocks]:
-        """The startup blocks of this build that follow one step of the start, in order."""
+        """The startup blocks of this build that follow one step of the boot, in order."""
         psram = self.psram_mb > 0
         return [
             blocks
@@ -304,7 +304,11 @@ def names() -> list[str]:
 
 
 def load(name_or_path: str | Path = DEFAULT_PROFILE) -> BoardProfile:
-    """A shipped profile by name, or any profile by the path of its TOML file."""
+    """A shipped profile by name, or any profile by the path of its TOML file.
+
+    Raises:
+        ProfileError: there is no such profile, or it is not valid.
+    """
     path = Path(name_or_path)
     if path.suffix != ".toml":
         path = PROFILES_DIR / f"{name_or_path}.toml"
@@ -397,6 +401,9 @@ def load_ledger(path: Path | str) -> list[Allocation]:
     [[allocation]]
     frees = "console task"      # all of that entry's blocks, last one first
     ```
+
+    Raises:
+        ProfileError: the file cannot be read or is not a valid ledger.
     """
     root = _read(Path(path))
     root.only("allocation")

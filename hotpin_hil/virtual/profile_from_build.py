@@ -51,7 +51,7 @@ class BuiltMap:
             known = ", ".join(other for other in names() if other.startswith("hotpin-"))
             raise BuildError(
                 f"{self.elf}: built with ESP-IDF {self.idf}, and there is no profile {name}",
-                f"the start of this ESP-IDF is unknown; known: {known}",
+                f"build with a version that has a profile: {known}",
             )
         return name
 
@@ -160,7 +160,7 @@ def _heaps(path: Path, elf: _Elf) -> tuple[HeapRegion, ...]:
 
 
 def _without(start: int, end: int, reserved: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """The rest of a region without its reservations; reservations are widened to whole words."""
+    """The parts of a region outside its reservations; reservations are widened to whole words."""
     for first, last in reserved:
         low, high = first & ~3, (last + 3) & ~3
         if high <= start or low >= end:

@@ -45,7 +45,7 @@ class Loader:
         return isinstance(self._commands, Stub)
 
     def feed(self, data: bytes) -> None:
-        """Take bytes from the host."""
+        """Store bytes from the host until `serve` serves their requests."""
         self._requests += self._decoder.feed(data)
 
     def serve(self) -> bool:

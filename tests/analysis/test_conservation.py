@@ -104,5 +104,5 @@ def test_memory_is_named_by_its_capabilities() -> None:
 
 
 def test_reply_without_rows_is_a_protocol_error() -> None:
-    with pytest.raises(ProtocolError, match="no rows of heaps"):
+    with pytest.raises(ProtocolError, match="heaps or thresholds are missing"):
         parse_resources({**REPLY, "heaps": [1]}, "sys.resources")

@@ -149,7 +149,7 @@ def not_flashed(folder: Path, name: str) -> None:
         (lambda folder: (folder / "flasher_args.json").write_text("{}"), "does not name the files to flash"),
         (
             lambda folder: (folder / "flasher_args.json").write_text('{"extra_esptool_args": []}'),
-            "damaged: extra_esptool_args is not an object",
+            "damaged: extra_esptool_args is not a JSON object",
         ),
         (lambda folder: (folder / "hotpin.bin").unlink(), "has no .*hotpin.bin"),
         (lambda folder: not_flashed(folder, "partition-table"), "has no .*elsewhere.bin"),

@@ -155,7 +155,7 @@ def test_flashed_board_is_listed_with_all_its_facts(boards: Boards, build: Build
     assert (partition, app.project, app.version, app.idf) == ("factory", "fw", "1", "native")
     assert app.elf_sha256 == hashlib.sha256((build.folder / "fw.elf").read_bytes()).hexdigest()
     assert replace(report, apps=()) == ChipReport(ONE, "ESP32-D0WD-V3", "v3.1", flash=4 << 20)
-    assert steps == ["reading the chip", "reading the flash", "reading the start-up log"]
+    assert steps == ["reading the chip", "reading the flash", "reading the boot log"]
 
 
 def test_board_runs_its_firmware_after_the_probe(boards: Boards) -> None:
@@ -271,7 +271,7 @@ def test_a_leased_board_is_not_disturbed(tmp_path: Path) -> None:
 def test_board_with_another_mac_than_the_bench_file_is_a_problem(tmp_path: Path) -> None:
     (row,) = take_inventory([], [entry("cam", "p1", ONE)], tmp_path, Asked(p1=TWO))
     assert row.problem is not None
-    assert f"the board on this port is {TWO}, but the bench file names {ONE}" in row.problem.message
+    assert f"the board on this port has the MAC {TWO}, but the bench file names {ONE}" in row.problem.message
 
 
 def test_listing_without_probe_touches_no_board(tmp_path: Path) -> None:
@@ -299,7 +299,7 @@ def test_command_lists_a_bench_as_json(
     assert output.err.splitlines() == [
         "v: reading the chip ...",
         "v: reading the flash ...",
-        "v: reading the start-up log ...",
+        "v: reading the boot log ...",
     ]
 
 

@@ -117,8 +117,14 @@ def test_the_last_line_of_a_kind_counts() -> None:
             {"resources": [{"cls": "NetworkSerialPort", "host": "a", "port": 1, "protocol": "raw"}]},
             "'raw', which cannot reset the board",
         ),
-        ({"resources": [{"cls": "NetworkSerialPort", "host": "a b", "port": 1}]}, "has the port 'a b':1"),
-        ({"resources": [{"cls": "NetworkSerialPort", "host": "a", "port": None}]}, "has the port 'a':None"),
+        (
+            {"resources": [{"cls": "NetworkSerialPort", "host": "a b", "port": 1}]},
+            "has no usable address: 'a b':1",
+        ),
+        (
+            {"resources": [{"cls": "NetworkSerialPort", "host": "a", "port": None}]},
+            "has no usable address: 'a':None",
+        ),
         (
             {"resources": [{"cls": "NetworkSerialPort", "host": "a", "port": 1, "proxy_required": True}]},
             "only be reached through SSH",
@@ -286,7 +292,7 @@ def test_unknown_version_is_one_clear_line(fake: FakeLabgrid, runs: Runs, versio
     with fake as state:
         state["version"] = version
     with pytest.raises(
-        UsageError, match=r"known versions of labgrid are 25 and 26 \(run make labgrid"
+        UsageError, match=r"known versions of labgrid are 25 and 26 \(set HOTPIN_LABGRID_CLIENT to"
     ) as refused:
         runs.connect()
     assert "\x1b" not in str(refused.value)

@@ -386,11 +386,11 @@ def test_no_shipped_reason_explains_memory_of_the_same_map_without_a_bound() -> 
         ),
         (
             "[[reason]]\nid = 'a'\nclass = 'map'\ntext = 't'\nname = ['x']\nof = 'only'",
-            "only_on requires of",
+            "only_on and of = ",
         ),
         (
             "[[reason]]\nid = 'a'\nclass = 'map'\ntext = 't'\nname = ['x']\nof = 'verdict'",
-            "because requires of",
+            "because and of = ",
         ),
         ("[[reason]]\nid = 'a'\nclass = 'map'\ntext = 't'\nname = 'x'\nmax_ratio = 2", "name must be a list"),
         (
@@ -652,7 +652,7 @@ def test_table_replaces_the_text_between_the_markers(
         (["{run}"], "only one is given"),
         (["{run}", "{none}"], "cannot read"),
         (["{run}", "{empty}"], "has no measurement"),
-        (["{run}", "{run}", "--into", "{doc}"], "give --markdown too"),
+        (["{run}", "{run}", "--into", "{doc}"], "also give --markdown"),
         (["{run}", "{run}", "--markdown", "--into", "{doc}"], "has no place for the table"),
     ],
 )

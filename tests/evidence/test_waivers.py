@@ -222,18 +222,45 @@ def test_file_is_read(tmp_path: Path) -> None:
         ("x = 1", "may contain only [[waiver]] tables"),
         ("waiver = [1]", "waiver 1: 1 is not a table (begin"),
         (f"[[waiver]]\n{ROW}limit = 1", "waiver 1: unknown key limit (known: approved_by, bound,"),
-        (ROW.replace('requirement = "A"\n', ""), "no requirement and no measurement (name one of them"),
+        (
+            ROW.replace('requirement = "A"\n', ""),
+            "it names neither a requirement nor a measurement (name one of them",
+        ),
         (ROW.replace('"A"', '"Z"'), "requirement 'Z' is unknown (use an id of requirements.toml"),
-        (ROW.replace('"A"', '""'), "requirement is '' (give a string"),
-        (ROW.replace('reason = "r"\n', ""), "reason is missing (give a string"),
-        (ROW.replace('"x"', "5"), "approved_by is 5 (give a string"),
-        (ROW.replace("2025-01-01", '"2025-01-01"'), "expires is '2025-01-01' (give a date without quotes"),
-        (ROW.replace("2025-01-01", "2025-01-01T00:00:00"), "expires is datetime.datetime("),
-        (ROW.replace("bound = 1\n", ""), "bound is missing (give the worst value"),
-        (ROW.replace("bound = 1\n", "bound = nan\n"), "bound is nan (give the worst value"),
-        (ROW.replace("bound = 1\n", "bound = [1]\n"), "bound is [1] (give the worst value"),
-        (ROW.replace('unit = "B"\n', ""), "unit is missing (give the unit"),
-        (f'{ROW}kinds = ["paper"]', "kinds is ['paper'] (list some of hardware, qemu, virtual"),
+        (
+            ROW.replace('"A"', '""'),
+            "requirement must be a non-empty string, but is '' (give a non-empty string",
+        ),
+        (
+            ROW.replace('reason = "r"\n', ""),
+            "reason must be a non-empty string, but is missing (give a non-empty string",
+        ),
+        (
+            ROW.replace('"x"', "5"),
+            "approved_by must be a non-empty string, but is 5 (give a non-empty string",
+        ),
+        (
+            ROW.replace("2025-01-01", '"2025-01-01"'),
+            "must be a date, but is '2025-01-01' (give a date without quotes",
+        ),
+        (
+            ROW.replace("2025-01-01", "2025-01-01T00:00:00"),
+            "expires must be a date, but is datetime.datetime(",
+        ),
+        (ROW.replace("bound = 1\n", ""), "a boolean or a string, but is missing (give the worst value"),
+        (
+            ROW.replace("bound = 1\n", "bound = nan\n"),
+            "must be a finite number, a boolean or a string, but is nan (give the",
+        ),
+        (
+            ROW.replace("bound = 1\n", "bound = [1]\n"),
+            "a boolean or a string, but is [1] (give the worst value",
+        ),
+        (ROW.replace('unit = "B"\n', ""), "unit must be a string, but is missing (give the unit"),
+        (
+            f'{ROW}kinds = ["paper"]',
+            "must be a list of kinds of board, but is ['paper'] (list some of hardware, qemu",
+        ),
     ],
 )
 def test_bad_file_is_named_with_row_key_and_remedy(tmp_path: Path, text: str, message: str) -> None:

@@ -68,7 +68,7 @@ def test_board_with_another_mac_than_the_bench_file_is_blocked(suite: Suite) -> 
     [
         (
             ("--bench=gone.toml",),
-            "cannot read gone.toml: No such file or directory (--bench or HOTPIN_BENCH)",
+            "cannot read gone.toml: No such file or directory (correct --bench or HOTPIN_BENCH)",
         ),
         (
             ("--board-name", "cam-1"),
@@ -156,7 +156,7 @@ def test_evidence_is_only_of_the_firmware_under_test(
     assert suite.verdict("AAA-01") == verdict
     if verdict != "PASS":
         assert only_verdict(suite)["reason"].startswith(
-            "the board runs the firmware with ELF 000000000, not this build's 00010203"
+            "the board is running the firmware with ELF 000000000, not this build's 00010203"
         )
 
 

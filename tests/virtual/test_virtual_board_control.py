@@ -108,7 +108,7 @@ def test_boards_end_one_by_one_and_the_server_with_the_last(boards: Boards) -> N
     assert not list(boards.state_dir.glob(f"*/{SOCKET_NAME}"))
     after = board_command(boards.state_dir, "list")
     assert (after.returncode, after.stdout) == (0, "")
-    assert "no virtual board runs here" in after.stderr
+    assert "no virtual board is running here" in after.stderr
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
@@ -234,12 +234,12 @@ def test_invalid_request_gets_an_error_and_disturbs_no_other_client(control: Boa
     for do, more, message in (
         ("dance", {}, "unknown request 'dance'"),
         ("fault", {"fault": "fire"}, "unknown fault 'fire'"),
-        ("fault", {"fault": "noise", "arguments": {"rate": 2}}, "rate is 2"),
+        ("fault", {"fault": "noise", "arguments": {"rate": 2}}, "rate 2 is not valid"),
         ("fault", {"fault": "noise", "arguments": {"loud": 2}}, "no argument 'loud'"),
-        ("fault", {"fault": "noise", "arguments": 3}, "arguments is 3"),
-        ("fault", {"fault": "noise", "seed": "x"}, "seed is 'x'"),
-        ("fault", {"fault": "power-cut-step", "arguments": {"step": "a b"}}, "step is 'a b'"),
-        ("power", {}, r"on is None \(give true or false\)"),
+        ("fault", {"fault": "noise", "arguments": 3}, "arguments must be an object, but is 3"),
+        ("fault", {"fault": "noise", "seed": "x"}, "seed must be a whole number, but is 'x'"),
+        ("fault", {"fault": "power-cut-step", "arguments": {"step": "a b"}}, "'a b' is not a step name"),
+        ("power", {}, "on must be true or false, but is None"),
     ):
         with pytest.raises(UsageError, match=message):
             control.ask(do, **more)
@@ -271,12 +271,12 @@ def test_client_that_does_not_read_its_answers_is_dropped(boards: Boards, contro
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["reset"], "no virtual board runs here (start one: hotpin-hil board start)"),
+        (["reset"], "no virtual board is running here (start one: hotpin-hil board start)"),
         (["fault", "fire"], "unknown fault 'fire'"),
         (["fault", "noise", "loud"], "'loud' is not an argument of a fault"),
-        (["fault", "noise", "rate=x"], "fault noise: rate is 'x' (give a number from 0 to 1)"),
+        (["fault", "noise", "rate=x"], "fault noise: rate 'x' is not valid (give a number from 0 to 1)"),
         (["console"], "board console needs a terminal"),
-        (["stop", "hotpin-5.4-7"], "no virtual board 'hotpin-5.4-7' runs here"),
+        (["stop", "hotpin-5.4-7"], "no virtual board 'hotpin-5.4-7' is running here"),
     ],
 )
 def test_mistake_on_the_command_line_is_one_line(tmp_path: Path, arguments: list[str], message: str) -> None:
@@ -289,7 +289,7 @@ def test_mistake_on_the_command_line_is_one_line(tmp_path: Path, arguments: list
 
 def test_command_for_one_of_several_boards_needs_a_name(boards: Boards) -> None:
     done = board_command(boards.state_dir, "reset")
-    assert "2 virtual boards run (name one of hotpin-5.4-0, hotpin-5.4-1)" in done.stderr
+    assert "2 virtual boards are running (name one of hotpin-5.4-0, hotpin-5.4-1)" in done.stderr
 
 
 def test_board_that_has_ended_is_not_running(boards: Boards, control: BoardControl) -> None:

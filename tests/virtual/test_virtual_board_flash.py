@@ -158,7 +158,7 @@ def test_board_in_use_or_without_power_is_not_flashed(
     BoardControl(Path(boards.found[0]["directory"])).ask("power", on=False)
     assert refusal() == "error: hotpin-5.4-0 has no power (hotpin-hil board power on)\n"
     assert refusal("hotpin-5.4-7") == (
-        "error: no virtual board 'hotpin-5.4-7' runs here (running: hotpin-5.4-0)\n"
+        "error: no virtual board 'hotpin-5.4-7' is running here (running: hotpin-5.4-0)\n"
     )
 
 

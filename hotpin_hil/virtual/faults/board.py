@@ -141,12 +141,14 @@ class Faults:
         """Raise UsageError if the fault has no effect in the board's current state."""
         runs, size = self._board.runs, self._board.flash_bytes
         if name == "bad-flash" and int(arguments["at"]) >= size:
-            raise UsageError(f"fault bad-flash: at is {arguments['at']}", f"the flash has {size} bytes")
+            raise UsageError(
+                f"fault bad-flash: at {arguments['at']} is outside the flash", f"the flash has {size} bytes"
+            )
         if name == "power-cut-step":
             step = str(arguments["step"])
             if not step.replace(":", "").replace(".", "").replace("_", "").isalnum():
                 raise UsageError(
-                    f"fault {name}: step is {step!r}", "the console's mode.steps lists the names"
+                    f"fault {name}: {step!r} is not a step name", "mode.steps on the console lists them"
                 )
         if name == "power-cut":
             possible = runs != "off"
@@ -213,7 +215,7 @@ class Faults:
         self._in_force = [fault for fault in self._in_force if fault.name not in _UNTIL_RESET]
 
     def start_lines(self, sensor_used: bool) -> list[str]:
-        """Fault lines for the firmware's runtime at a start; `sensor_used`: power was not cut since the last start."""
+        """Fault lines for the firmware's runtime at boot; `sensor_used`: power was not cut since the last boot."""
         lines = [line for fault in self._in_force for line in firmware.lines_at_start(fault.name)]
         return [*lines, "sensor_used=1"] if lines and sensor_used else lines
 

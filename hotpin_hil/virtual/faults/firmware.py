@@ -17,7 +17,7 @@ _LASTING = {
     "sensor-dead": "sensor_dead",
     "i2s-no-memory": "i2s_no_memory",
 }
-"""Faults that are also sent at each start."""
+"""Faults that are also sent at each boot."""
 
 
 def lines_to_begin(name: str) -> list[str]:
@@ -28,7 +28,7 @@ def lines_to_begin(name: str) -> list[str]:
 
 
 def lines_at_start(name: str) -> list[str]:
-    """Lines for firmware that starts while the fault is active."""
+    """Lines for firmware that boots while the fault is active."""
     return [f"{_LASTING[name]}=1"] if name in _LASTING else []
 
 

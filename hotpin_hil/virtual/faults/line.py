@@ -58,7 +58,7 @@ class _Lines:
         self._inserted = inserted
         self._left = count
         self._length = 0
-        self._header = bytearray()  # not the whole line: loader traffic may have no line end for megabytes
+        self._header = bytearray()  # not the whole line: loader traffic may have no newline for megabytes
         self._time = b"0"
         self._losing = False
 

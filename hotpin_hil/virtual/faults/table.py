@@ -45,7 +45,7 @@ class Argument:
         return number
 
     def _wrong(self, fault: str, value: object, wanted: str) -> UsageError:
-        return UsageError(f"fault {fault}: {self.name} is {value!r}", f"give {wanted}")
+        return UsageError(f"fault {fault}: {self.name} {value!r} is not valid", f"give {wanted}")
 
 
 @dataclass(frozen=True)
@@ -191,8 +191,8 @@ FAULTS = {
         Fault(
             "boot-loop",
             FIRMWARE,
-            "every start ends in a panic before app_main",
-            f"{CLEARED}, with the next start",
+            "every boot ends in a panic before app_main",
+            f"{CLEARED}, with the next boot",
         ),
         Fault("panic", FIRMWARE, "the running task writes to address 0x44", "with the panic's reset"),
         Fault(
@@ -211,7 +211,7 @@ FAULTS = {
             "no-psram",
             FIRMWARE,
             "no PSRAM is found, starting with the next boot",
-            f"{CLEARED}, with the next start",
+            f"{CLEARED}, with the next boot",
         ),
         Fault("no-sensor", FIRMWARE, "no camera sensor answers", CLEARED),
         Fault(

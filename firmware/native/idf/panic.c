@@ -246,7 +246,7 @@ static void instruction_out(uintptr_t pc)
         (unsigned)words[1], (unsigned)words[2]);
 }
 
-/* Panics with "Guru Meditation Error". description: text after the cause, with its line end. */
+/* Panics with "Guru Meditation Error". description: text after the cause, with its newline. */
 static void __attribute__((noreturn))
 guru(const char *cause_name, const char *description, native_crash_t crash)
 {

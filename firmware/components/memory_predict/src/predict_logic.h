@@ -11,11 +11,14 @@
 #include "trend.h"
 
 #define PREDICT_WINDOWS TREND_POINTS_MAX
-#define PREDICT_WARM_UP 4  //!< First windows of a state that are not used: lasting allocations, caches
-#define PREDICT_SETTLED 24 //!< Number of windows after which a fall is trusted for its whole horizon
-#define PREDICT_HORIZON 8  //!< A fall is trusted for this multiple of its duration so far
-#define PREDICT_CALM 12    //!< Number of windows without a fall before the next fall is announced
+#define PREDICT_WARM_UP 4 //!< First windows of a state that are not used: lasting allocations, caches
+#define PREDICT_CALM 12   //!< Number of windows without a fall before the next fall is announced
 #define PREDICT_NEVER UINT32_MAX
+
+/* A fall is announced at most PREDICT_SETTLED windows ahead until it has lasted that long, then at most
+ * PREDICT_HORIZON times its duration so far. */
+#define PREDICT_SETTLED 24
+#define PREDICT_HORIZON 8
 
 enum { PREDICT_INTERNAL, PREDICT_DMA, PREDICT_PSRAM, PREDICT_MEMORIES };
 enum { PREDICT_WARNING, PREDICT_CRITICAL, PREDICT_LEVELS };
@@ -67,7 +70,7 @@ typedef struct {
 
 void predict_init(predict_state_t *state);
 
-/** Adds a window and evaluates every memory again. A window too close to the last window is ignored. */
+/** Adds a window and evaluates every memory type again. A window too close to the last window is ignored. */
 void predict_add(predict_state_t *state, uint32_t at_ms, const predict_window_t *window);
 
 /** Time when this fall reaches the threshold. Call it only if there is a fall. */

@@ -47,7 +47,7 @@ static esp_err_t settle_up(void)
     return ESP_OK;
 }
 
-/* False also after a stop that timed out: the task may end at any time. */
+/* Also false after a stop that timed out, because the task may then end at any time. */
 static bool stt_runs(void)
 {
     stt_pipeline_stats_t stats;

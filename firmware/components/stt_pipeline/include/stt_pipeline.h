@@ -56,8 +56,8 @@ esp_err_t stt_pipeline_start(void);
  * @return
  *      - ESP_OK
  *      - ESP_ERR_INVALID_STATE: not running
- *      - ESP_ERR_TIMEOUT: the task did not end within 2 s. It remains asked to end, so capture is not
- * reliable any more: call stop again, then start.
+ *      - ESP_ERR_TIMEOUT: the task did not end within 2 s. It remains asked to end, so capture may stop
+ *        at any time: call stop again, then start
  */
 esp_err_t stt_pipeline_stop(void);
 

@@ -36,7 +36,7 @@
 
 #define SIGNAL_STACK_BYTES (64 * 1024)
 #define HANG_CHECK_MS 250 /* interval of the checks, in CPU time */
-#define HANG_CHECKS 4     /* checks without a call of the runtime before the program counts as hung */
+#define HANG_CHECKS 4     /* checks without a call to the runtime before the program counts as hung */
 #define FRAMES_MAX 32
 
 /* EXCCAUSE of the ESP32, and ESP-IDF's additional numbers. */

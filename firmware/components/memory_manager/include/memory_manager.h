@@ -24,7 +24,7 @@ extern "C" {
 #define MEMORY_STATES_MAX 4       //!< Maximum number of baselines, besides the baseline of init
 #define MEMORY_STATE_NAME_SIZE 12 //!< Including the terminator
 #define MEMORY_CONTEXT_SIZE 32    //!< Including the terminator; a longer context is truncated
-#define MEMORY_PLACE_MAX 16       //!< Maximum number of blocks in one call of memory_manager_place()
+#define MEMORY_PLACE_MAX 16       //!< Maximum number of blocks in one call to memory_manager_place()
 #define MEMORY_HISTORY_SIZE 16    //!< Snapshots kept of this boot, and of the previous one
 #define MEMORY_EVENTS_SIZE 8      //!< Events kept
 

@@ -37,7 +37,7 @@ typedef struct {
 } memory_optimize_state_t;
 
 /**
- * Observes periodic samples.
+ * Starts to observe the memory manager's samples. The hooks must stay valid.
  *
  * @return
  *      - ESP_OK

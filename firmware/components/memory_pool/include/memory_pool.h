@@ -31,8 +31,8 @@ typedef struct {
     uint32_t high_water; //!< Most blocks in use at a time
     uint32_t from_heap;  //!< Blocks that came from the heap because the pool was empty
     uint32_t heap_used;  //!< Of these, blocks in use
-    uint32_t refused;    //!< Calls of memory_pool_alloc() that returned NULL
-    uint32_t misused;    //!< Calls of memory_pool_free() that failed
+    uint32_t refused;    //!< Calls to memory_pool_alloc() that returned NULL
+    uint32_t misused;    //!< Calls to memory_pool_free() that failed
     uint32_t bytes;      //!< Size of the pool's allocation
 } memory_pool_stats_t;
 

@@ -61,7 +61,7 @@ typedef struct {
 typedef bool (*memory_reclaim_enough_t)(void *context);
 
 /**
- * Observes the memory manager's samples, and lets memory_manager_optimize() run the reclaimers.
+ * Starts to observe the memory manager's samples, and lets memory_manager_optimize() run the reclaimers.
  *
  * @return
  *      - ESP_OK
@@ -96,7 +96,7 @@ bool memory_reclaim_until(uint32_t caps, memory_reclaim_enough_t enough, void *c
 
 /**
  * Runs the reclaimers for what has happened since the last call: levels that were entered, watched
- * allocations that failed, and calls of memory_manager_optimize() in the monitor task. One task of the
+ * allocations that failed, and calls to memory_manager_optimize() in the monitor task. One task of the
  * application must call it about once a second; the call is cheap if nothing happened.
  */
 void memory_reclaim_run_pending(void);

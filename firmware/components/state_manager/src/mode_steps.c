@@ -55,7 +55,7 @@ static bool stt_runs(void)
     return stats.running;
 }
 
-/* Cannot be undone, because playback has been aborted. The next call of the stream's owner fails, because no
+/* Cannot be undone, because playback has been aborted. The next call by the stream's owner fails, because no
  * stream is open. */
 static esp_err_t stop_tts(void)
 {

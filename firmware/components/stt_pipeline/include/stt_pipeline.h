@@ -27,7 +27,7 @@ typedef struct {
     bool running;         /*!< the task exists and is not asked to end */
     uint32_t samples;     /*!< samples captured since start */
     uint32_t dropped;     /*!< samples dropped since start because the ring was full */
-    uint32_t read_errors; /*!< calls of audio_driver_read() that failed or timed out */
+    uint32_t read_errors; /*!< calls to audio_driver_read() that failed or timed out */
     uint32_t ring_bytes;  /*!< bytes in the ring that have not been read */
     uint32_t peak;        /*!< largest magnitude of a sample since start, 0 to 32768 */
 } stt_pipeline_stats_t;

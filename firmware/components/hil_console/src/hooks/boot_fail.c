@@ -9,7 +9,7 @@
 #include "heap_fail.h"
 #include "idf_calls.h"
 
-/* First call of app_main. */
+/* First call in app_main(). */
 void __real_telemetry_mark_start(void);
 void __wrap_telemetry_mark_start(void);
 

@@ -59,7 +59,7 @@ static void enter_first_mode(void)
 {
     esp_err_t err = state_manager_start(announce);
     if (err != ESP_OK) {
-        announce(); /* the state task normally does this, but it does not run */
+        announce(); /* the state task normally does this, but it is not running */
     } else {
         err = state_manager_request(SYSTEM_STATE_CAMERA_STANDBY, CONFIG_HOTPIN_STATE_START_TIMEOUT_MS);
     }
@@ -73,7 +73,7 @@ void app_main(void)
 #endif
     telemetry_mark_start();
 
-    /* If NVS fails, the board still starts, but the boot count is unknown. */
+    /* If NVS fails, the board still boots, but the boot count is unknown. */
     log_failure("NVS", init_nvs());
     log_failure("Telemetry", telemetry_init());
 

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * The params file: the board's parameters for this start of the firmware process.
+ * The params file: the board's parameters for this run of the firmware process.
  */
 #include "chip/params.h"
 

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Parameters of this start of the firmware process, set by the board.
+ * Parameters of this run of the firmware process, set by the board.
  */
 #pragma once
 
@@ -17,7 +17,7 @@ typedef struct {
     const char *rtc_file;
     uint32_t rom_cause; /* ROM reset code */
     uint64_t start_us;  /* virtual time of the app's start, us */
-    uint64_t uptime_us; /* uptime that the app starts with, us: for a start near a counter's wrap */
+    uint64_t uptime_us; /* uptime that the app starts with, us: to boot near a counter's wrap */
     bool clock_held;    /* the clock stops while all tasks wait, until a `run` on faults_fd */
     uint64_t seed;
     double time_scale; /* virtual seconds per host second; 0: as fast as possible */

@@ -62,7 +62,7 @@ uint32_t esp_rom_crc32_le(uint32_t crc, uint8_t const *buf, uint32_t len)
     return ~crc_le(~crc, 0xEDB88320, buf, len);
 }
 
-/* --- Random numbers: the sequence depends only on the seed and the start --- */
+/* --- Random numbers: the sequence depends only on the seed, which the board draws for each boot --- */
 
 static uint64_t s_random;
 

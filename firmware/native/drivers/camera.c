@@ -45,7 +45,7 @@ static const size_t BUS_SIZES[] = {1280, 24}; // fill up to the PSRAM median
 #define PWDN_PIN 32
 #define PULSE_MIN_US 90000  // less than 100 ms, since a delay may be a tick shorter
 #define SENSOR_START_MS 150 // time to write its registers over a bus of 100 kHz
-#define FRAME_US 66667      // 15 frames a second: VGA JPEG with a clock of 20 MHz
+#define FRAME_US 66667      // 15 frames per second: VGA JPEG with a clock of 20 MHz
 #define FRAME_TIMEOUT_MS 4000
 
 typedef struct {

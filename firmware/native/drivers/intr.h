@@ -14,6 +14,6 @@ typedef enum {
     NATIVE_INTR_SOURCES,
 } native_intr_source_t;
 
-/* Returns NULL if there is no memory. */
+/* Returns NULL if out of memory. */
 native_intr_t *native_intr_alloc(native_intr_source_t source);
 void native_intr_free(native_intr_t *intr);

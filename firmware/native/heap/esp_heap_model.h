@@ -75,7 +75,7 @@ typedef struct {
     bool used;
 } heap_block_t;
 
-/* Called for each block; false continues with the next heap. */
+/* Called for each block. Return true to go to the next block, false to skip to the next heap. */
 typedef bool (*heap_walker_t)(const heap_block_t *block, void *context);
 
 /* --- One system: setting up --- */

@@ -62,7 +62,7 @@ void *heap_caps_calloc(size_t n, size_t size, uint32_t caps)
 {
     void *result = heap_caps_calloc_base(n, size, caps);
     if (result == NULL && size > 0 && s_alloc_failed != NULL) {
-        s_alloc_failed((uint32_t)(n * size), caps, __func__); // as in ESP-IDF: also for n = 0, and truncated
+        s_alloc_failed((uint32_t)(n * size), caps, __func__); // as in ESP-IDF: even for n = 0, and truncated
     }
     return result;
 }

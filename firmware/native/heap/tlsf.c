@@ -80,7 +80,7 @@ static uint32_t block_above(tlsf_heap_t *heap, uint32_t block)
     return block + TLSF_BLOCK_HEADER + size_of(heap, block);
 }
 
-/* Marks a block free or used, also in the header of the block above. */
+/* Marks a block free or used, both in its header and in that of the block above. */
 static void set_free(tlsf_heap_t *heap, uint32_t block, bool is_free)
 {
     uint32_t above = block_above(heap, block);

@@ -248,7 +248,7 @@ void native_core_dump_save(const native_crash_t *crash)
     say(TAG, 'I', "Core dump has been saved to flash."); // regardless of the result, as in ESP-IDF
 }
 
-/* ESP-IDF's checks at start; returns the dump's length if it is valid, otherwise 0. */
+/* ESP-IDF's checks at startup; returns the dump's length if it is valid, otherwise 0. */
 static uint32_t check(const uint8_t *partition, uint32_t size)
 {
     uint32_t length;

@@ -19,7 +19,7 @@ typedef struct {
     const char *details;
 } native_crash_t;
 
-/* At start: logs ESP-IDF's messages about the core dump partition. */
+/* At startup: logs ESP-IDF's messages about the core dump partition. */
 void native_core_dump_init(void);
 /* Saves a core dump in a panic, and logs ESP-IDF's messages. */
 void native_core_dump_save(const native_crash_t *crash);

@@ -3,9 +3,9 @@
  *
  * Faults of the firmware's environment that the board's user requests.
  *
- * A request is a line `name` or `name=number`. A fault= line of the params file takes effect at the start; a
- * line from the socket faults_fd takes effect while the firmware runs. hotpin_hil/virtual/faults/firmware.py
- * defines the names.
+ * A request is a line `name` or `name=number`. A fault= line of the params file takes effect at boot; a
+ * line from the socket faults_fd takes effect while the firmware is running.
+ * hotpin_hil/virtual/faults/firmware.py defines the names.
  *
  * Similar lines move a held clock. `run=US` lets it run for this time; the answer is a line with the time
  * since reset in us. `jump=US` moves the clock and all pending deadlines, so nothing happens in between.

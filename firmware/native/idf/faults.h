@@ -8,11 +8,11 @@
 #include <stdbool.h>
 
 typedef struct {
-    bool boot_loop;          /* every start ends in a panic before app_main() */
+    bool boot_loop;          /* every boot ends in a panic before app_main() */
     bool power_cut_at_panic; /* instead of a panic, the board loses its power */
     bool no_sensor;          /* no camera is connected */
     bool sensor_dead;        /* a sensor that was used does not answer until its power is cut */
-    bool sensor_used;        /* the sensor was used before this start */
+    bool sensor_used;        /* the sensor was used before this boot */
     bool i2s_no_memory;      /* allocations of I2S DMA buffers fail */
 } native_faults_t;
 

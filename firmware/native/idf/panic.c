@@ -36,7 +36,7 @@
 
 #define SIGNAL_STACK_BYTES (64 * 1024)
 #define HANG_CHECK_MS 250 /* interval of the checks, in CPU time */
-#define HANG_CHECKS 4     /* checks without a call of the runtime before the program counts as hung */
+#define HANG_CHECKS 4     /* checks without a call to the runtime before the program counts as hung */
 #define FRAMES_MAX 32
 
 /* EXCCAUSE of the ESP32, and ESP-IDF's additional numbers. */
@@ -246,7 +246,7 @@ static void instruction_out(uintptr_t pc)
         (unsigned)words[1], (unsigned)words[2]);
 }
 
-/* Panics with "Guru Meditation Error". description: text after the cause, with its line end. */
+/* Panics with "Guru Meditation Error". description: text after the cause, with its newline. */
 static void __attribute__((noreturn))
 guru(const char *cause_name, const char *description, native_crash_t crash)
 {

@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * Start-up, from the start of the process to app_main(): sets up the heap as ESP-IDF leaves it, prints
- * ESP-IDF's start log, and starts the tasks. ROM and second-stage bootloader belong to the virtual board.
+ * ESP-IDF's boot log, and starts the tasks. ROM and second-stage bootloader belong to the virtual board.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -39,7 +39,7 @@
 /* Name of the startup line with the main task's stack and TCB. */
 #define MAIN_TASK_STARTUP "main task"
 
-/* Duration of the PSRAM test. Recorded start logs: 0.79 s for 4 MB. */
+/* Duration of the PSRAM test. Recorded boot logs: 0.79 s for 4 MB. */
 #define PSRAM_TEST_US_PER_MB 197000
 
 extern void app_main(void);

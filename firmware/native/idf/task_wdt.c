@@ -212,7 +212,7 @@ static void forget(native_task_t *task)
     }
 }
 
-/* ESP-IDF's initialisation at start. Its memory is part of the blocks taken at start. */
+/* ESP-IDF's initialisation at startup. Its memory is part of the blocks taken at startup. */
 void native_task_wdt_start(void)
 {
     g_native_hooks.task_deleted = forget;

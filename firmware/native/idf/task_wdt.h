@@ -5,7 +5,7 @@
  */
 #pragma once
 
-/* Initialises the watchdog as ESP-IDF does at start, and registers the kernel's hooks. */
+/* Initialises the watchdog as ESP-IDF does at startup, and registers the kernel's hooks. */
 void native_task_wdt_start(void);
 /* Call it when core 0's idle task has run. */
 void native_task_wdt_idle_ran(void);

@@ -66,8 +66,8 @@ size_t heap_caps_get_allocated_size(void *ptr);
 
 /*
  * start resets the minima; the first start allocates 4 bytes per heap with MALLOC_CAP_DEFAULT. A start while
- * monitoring runs resets them again and returns ESP_OK. stop restores the lower of the old and the new
- * minima, or returns ESP_FAIL if monitoring does not run.
+ * monitoring is running resets them again and returns ESP_OK. stop restores the lower of the old and the
+ * new minima, or returns ESP_FAIL if monitoring is not running.
  */
 esp_err_t heap_caps_monitor_local_minimum_free_size_start(void);
 esp_err_t heap_caps_monitor_local_minimum_free_size_stop(void);
@@ -84,7 +84,7 @@ typedef struct walker_block_info {
 } walker_block_info_t;
 
 /*
- * Returning false continues with the next heap. On the chip the heap is locked and interrupts are off during
+ * Returning false skips to the next heap. On the chip the heap is locked and interrupts are off during
  * the callback, so it panics if it prints or allocates. On the host it panics if it allocates or frees.
  */
 typedef bool (*heap_caps_walker_cb_t)(walker_heap_into_t heap_info, walker_block_info_t block_info,

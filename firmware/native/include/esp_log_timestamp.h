@@ -11,9 +11,9 @@
 extern "C" {
 #endif
 
-/* Time since reset, ms. As on the chip, it advances in whole RTOS ticks once the scheduler runs. */
+/* Time since reset, ms. As on the chip, it advances in whole RTOS ticks once the scheduler is running. */
 uint32_t esp_log_timestamp(void);
-/* Time since reset, ms, directly from the clock; also works before the scheduler runs. */
+/* Time since reset, ms, directly from the clock; also works before the scheduler is running. */
 uint32_t esp_log_early_timestamp(void);
 
 #ifdef __cplusplus

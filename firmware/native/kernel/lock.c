@@ -42,7 +42,7 @@ void native_lock_acquire(native_lock_t *lock)
 {
     native_lock_ensure(lock);
     if (lock->mutex == NULL) {
-        return; // no contention before the scheduler runs
+        return; // no contention before the scheduler is running
     }
     require_task_context();
     if (lock->recursive) {

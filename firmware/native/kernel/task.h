@@ -64,6 +64,6 @@ bool native_in_stack(uintptr_t address);
 native_task_t *native_task_from_handle(TaskHandle_t handle);
 const char *native_task_name(const native_task_t *task);
 
-/* Creates a task whose stack and TCB are already charged (at start). */
+/* Creates a task whose stack and TCB are already charged (at startup). */
 TaskHandle_t native_task_create_system(TaskFunction_t code, const char *name, uint32_t stack,
                                        UBaseType_t priority, BaseType_t core);

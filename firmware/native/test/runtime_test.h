@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * The runtime's test program: one case per start, named in the flash's last sector by the test that runs it.
+ * The runtime's test program: one case per boot, named in the flash's last sector by the test that runs it.
  */
 #pragma once
 

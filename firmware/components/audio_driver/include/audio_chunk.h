@@ -2,7 +2,8 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * Chunks of audio in PSRAM: the buffers of speech capture and of playback. They come from one pool, which is
- * allocated once and never freed, so that capture and playback do not fragment PSRAM.
+ * allocated once and never freed, so that capture and playback do not fragment PSRAM. If the pool is empty,
+ * or without CONFIG_HOTPIN_MEM_POOL, a chunk comes from the heap.
  */
 #pragma once
 
@@ -16,7 +17,7 @@ extern "C" {
 #define AUDIO_CHUNK_SIZE 4096u /*!< bytes */
 #define AUDIO_CHUNKS 3u        /*!< capture takes one, playback two */
 
-/** @brief Allocates the pool unless it exists. @return ESP_OK; ESP_ERR_NO_MEM: no PSRAM for it */
+/** @brief Allocates the pool, if it does not exist yet. @return ESP_OK; ESP_ERR_NO_MEM: not enough PSRAM */
 esp_err_t audio_chunk_prepare(void);
 
 /** @brief Takes a chunk. Prepares the pool if that failed before. @return NULL: no PSRAM */

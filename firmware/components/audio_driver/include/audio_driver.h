@@ -42,7 +42,8 @@ extern "C" {
  *      - ESP_ERR_NO_MEM: no memory for a DMA buffer or one of the driver's objects
  *      - ESP_ERR_NOT_FOUND: the port is in use, or there is no memory for its 36-byte object
  *      - ESP_ERR_TIMEOUT: no samples flow in one of the directions
- *      An error leaves no resource allocated.
+ *      - any other error of the I2S driver
+ *      After an error, no resource stays allocated.
  */
 esp_err_t audio_driver_init(void);
 
@@ -76,7 +77,12 @@ esp_err_t audio_driver_write(const void *data, size_t len, size_t *written, uint
  *
  * @param len bytes, a whole number of sample pairs (the ESP32 stores samples in pairs)
  * @param got bytes read; may be NULL
- * @return as audio_driver_write()
+ * @param timeout_ms longest wait for each DMA buffer that must be filled, ms
+ * @return
+ *      - ESP_OK
+ *      - ESP_ERR_INVALID_ARG: data is NULL, len is 0 or not a whole number of sample pairs
+ *      - ESP_ERR_INVALID_STATE: not initialised
+ *      - ESP_ERR_TIMEOUT: no DMA buffer was filled; *got is the number of bytes read before that
  */
 esp_err_t audio_driver_read(void *data, size_t len, size_t *got, uint32_t timeout_ms);
 

@@ -42,7 +42,7 @@ typedef struct audio_worker {
 esp_err_t audio_worker_start(audio_worker_t *worker, const char *name, void (*run)(audio_worker_t *worker),
                              uint32_t stack_size, UBaseType_t priority, BaseType_t core);
 
-/** @brief True when the task is asked to end, until the next start. */
+/** @brief Whether the task has been asked to end. audio_worker_start() clears the request. */
 bool audio_worker_must_stop(const audio_worker_t *worker);
 
 /** @brief True from start until join. */
@@ -57,7 +57,7 @@ bool audio_worker_is_done(const audio_worker_t *worker);
  * @return
  *      - ESP_OK
  *      - ESP_ERR_INVALID_STATE: no task exists, or the caller is the task itself
- *      - ESP_ERR_TIMEOUT: the task still runs; it remains asked to end
+ *      - ESP_ERR_TIMEOUT: the task is still running; it remains asked to end
  */
 esp_err_t audio_worker_join(audio_worker_t *worker, uint32_t timeout_ms);
 

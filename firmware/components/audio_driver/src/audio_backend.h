@@ -21,7 +21,7 @@
 #define AUDIO_PLAYBACK_BUFFER_BYTES (AUDIO_DMA_FRAMES * AUDIO_PLAYBACK_FRAME_BYTES)
 #define AUDIO_CAPTURE_BUFFER_BYTES (AUDIO_DMA_FRAMES * AUDIO_CAPTURE_FRAME_BYTES)
 
-/** Allocates everything and starts both directions. An error leaves no resource allocated. */
+/** Allocates everything and starts both directions. After an error, no resource stays allocated. */
 esp_err_t audio_backend_open(void);
 /** Stops and frees everything. */
 void audio_backend_close(void);

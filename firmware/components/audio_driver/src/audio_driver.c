@@ -16,7 +16,7 @@
 
 static const char *TAG = "AUDIO";
 
-/* Longest wait for the first samples after start; longer than two DMA buffers take. */
+/* Longest wait for the first samples after the channels start; longer than two DMA buffers take. */
 #define FIRST_SAMPLES_TIMEOUT_MS 200
 
 static bool s_initialized;

@@ -51,8 +51,8 @@ bool audio_worker_is_done(const audio_worker_t *worker)
     return worker->task != NULL && eTaskGetState(worker->task) == eSuspended;
 }
 
-/** True while the task still runs on a core, which is possible just after it suspends itself. If it were
- * deleted at that time, the idle task would free its memory later. */
+/** True while the task is still running on a core, which is possible just after it suspends itself. If it
+ * were deleted at that time, the idle task would free its memory later. */
 static bool is_on_a_core(TaskHandle_t task)
 {
     for (BaseType_t core = 0; core < CONFIG_FREERTOS_NUMBER_OF_CORES; core++) {

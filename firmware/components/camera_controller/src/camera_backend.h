@@ -30,7 +30,7 @@ typedef struct {
 /** Powers the sensor up and resets it through its power-down line. */
 esp_err_t camera_backend_power_up(void);
 esp_err_t camera_backend_power_down(void);
-/** Allocates all memory and starts the driver. An error leaves no resource allocated. */
+/** Allocates all memory and starts the driver. After an error, no resource stays allocated. */
 esp_err_t camera_backend_open(void);
 void camera_backend_close(void);
 /** Gets a frame, which must be given back. ESP_ERR_TIMEOUT: no frame arrived. */

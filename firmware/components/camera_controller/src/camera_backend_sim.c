@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * The simulated camera: for QEMU, which has no sensor. It allocates the blocks that esp32-camera allocates,
- * with a task of the same stack size, and delivers well-formed frames at 15 frames a second.
+ * The simulated camera, for QEMU, which has no sensor. It allocates the blocks that esp32-camera allocates,
+ * with a task of the same stack size, and delivers well-formed frames at 15 frames per second.
  */
 #include <string.h>
 

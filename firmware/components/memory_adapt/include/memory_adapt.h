@@ -46,7 +46,8 @@ bool memory_adapt_is_enabled(void);
 /** Forgets all learned values, at the next sample. */
 void memory_adapt_reset(void);
 
-/** *count is the number of states written to out. ESP_ERR_INVALID_STATE: not started. */
+/** *count is the number of states written to out. ESP_ERR_INVALID_STATE: not started; ESP_ERR_INVALID_ARG: a
+ * NULL pointer. */
 esp_err_t memory_adapt_get(memory_adapted_t *out, size_t max, size_t *count);
 
 size_t memory_adapt_static_size(void); //!< Bytes of internal memory

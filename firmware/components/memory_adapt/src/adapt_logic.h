@@ -36,9 +36,9 @@ void adapt_clear(adapt_store_t *store, const uint8_t firmware[ADAPT_FIRMWARE_SIZ
 void adapt_learn(adapt_store_t *store, const char *state, const memory_stats_t *stats, uint32_t enough);
 
 /**
- * Raises the warning thresholds to those learned for this state, if it has `enough` windows. Does not raise
- * the threshold of a memory whose free size is at least half a margin above it, so that a warning can end:
- * the manager's hysteresis, a tenth of the threshold, would exceed any free size in this state.
+ * Raises the warning thresholds to those learned for this state, if it has `enough` windows. A threshold is
+ * not raised while free memory is at least half a margin above it, so that a warning can end: the manager's
+ * hysteresis, a tenth of the threshold, may be more than is ever free above the threshold in this state.
  */
 void adapt_apply(const adapt_store_t *store, const char *state, const memory_stats_t *stats, uint32_t enough,
                  memory_thresholds_t *thresholds);

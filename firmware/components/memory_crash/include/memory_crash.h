@@ -20,8 +20,8 @@ extern "C" {
 esp_err_t memory_crash_start(void);
 
 /**
- * Names the application's step that starts now. The step ends when a state is set
- * (memory_manager_set_state()). The name is copied, at most 19 characters.
+ * Names the step that the application starts now. The step ends when a state is set
+ * (memory_manager_set_state()). The name is copied and cut to 19 characters, including "undo:" for an undo.
  */
 void memory_crash_set_step(const char *step, bool undo);
 

@@ -49,25 +49,25 @@ typedef struct {
     uint8_t reason;                                        //!< memory_history_reason_t
     uint16_t warnings;                     //!< Levels entered since the last row, at most 65,535
     uint16_t failed_allocations;           //!< Since the last row, at most 65,535
-    char state[MEMORY_HISTORY_STATE_SIZE]; //!< State set by memory_manager_set_state() at the row's time; ""
+    char state[MEMORY_HISTORY_STATE_SIZE]; //!< Set by memory_manager_set_state(); "": none
 } memory_history_row_t;
 
 typedef struct {
     uint32_t newest;  //!< Sequence of the newest row; 0: none
     uint32_t written; //!< Rows written since boot
-    uint32_t damaged; //!< Groups ignored at the start: damaged, or written by other firmware
+    uint32_t damaged; //!< Groups ignored at boot: damaged, or written by other firmware
     uint32_t interval_s;
     bool paused;
-    esp_err_t error;         //!< Of the last attempt to write a row; ESP_OK
+    esp_err_t error;         //!< Of the last attempt to write a row or to erase; ESP_OK before the first
     uint32_t bytes_internal; //!< Static memory, and the task with its headers
     uint32_t stack_size;
-    uint32_t observe_us; //!< Longest time of a call by the monitor
+    uint32_t observe_us; //!< Longest time that a sample took in the monitor task, microseconds
 } memory_history_info_t;
 
 /**
  * Reads the history and starts its task. Call it after memory_manager_init() and nvs_flash_init().
  *
- * Without a history it starts a new one; if the history cannot be read, it also logs a warning.
+ * If there is no history, starts a new one. If the history cannot be read, also logs a warning.
  *
  * @return
  *      - ESP_OK
@@ -77,8 +77,8 @@ typedef struct {
 esp_err_t memory_history_start(void);
 
 /**
- * Rows with a sequence below `before` (0: all), newest first. Returns some of them: call it again with the
- * last row's sequence until *count is 0. Takes about 400 bytes of stack.
+ * Reads rows with a sequence below `before` (0: all), newest first. Returns only some of them: call it again
+ * with the last row's sequence until *count is 0. Takes about 400 bytes of stack.
  *
  * @return ESP_OK; ESP_ERR_INVALID_STATE: not started; ESP_ERR_INVALID_ARG: a NULL pointer or max is 0
  */
@@ -86,7 +86,7 @@ esp_err_t memory_history_get(uint32_t before, memory_history_row_t *out, size_t 
 
 /** Pauses the history: samples are ignored and no rows are written, except a row in progress. */
 void memory_history_pause(bool pause);
-/** Sets the time between rows, in seconds, at least 1. */
+/** Sets the time between rows, in seconds. ESP_ERR_INVALID_ARG: 0, or above 4,294,967. */
 esp_err_t memory_history_set_interval(uint32_t seconds);
 /**
  * Writes a row of the current memory, for example before a planned restart, and returns when it is in flash.
@@ -96,11 +96,12 @@ esp_err_t memory_history_set_interval(uint32_t seconds);
  * @return
  *      - ESP_OK
  *      - ESP_ERR_INVALID_STATE: not started
- *      - ESP_ERR_TIMEOUT: not written within 2 s
+ *      - ESP_ERR_TIMEOUT: an earlier row, or then this one, was not written within 2 s
  *      - other errors from NVS
  */
 esp_err_t memory_history_write(void);
-/** Removes all rows. */
+/** Removes all rows. ESP_ERR_INVALID_STATE: not started; ESP_ERR_TIMEOUT: not done within 2 s; other errors
+ * from NVS. */
 esp_err_t memory_history_erase(void);
 esp_err_t memory_history_get_info(memory_history_info_t *out);
 

@@ -368,7 +368,7 @@ esp_err_t memory_history_write(void)
             return ESP_ERR_TIMEOUT;
         }
         if (ticks % pdMS_TO_TICKS(WAIT_MS / TRIES_MAX / 2) == 0) {
-            xTaskNotifyGive(s_history.task); /* without samples nobody else makes it retry an earlier row */
+            xTaskNotifyGive(s_history.task); /* without samples, nothing else makes it retry an earlier row */
         }
         vTaskDelay(1);
     }

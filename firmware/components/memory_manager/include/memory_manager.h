@@ -24,7 +24,7 @@ extern "C" {
 #define MEMORY_STATES_MAX 4       //!< Maximum number of baselines, besides the baseline of init
 #define MEMORY_STATE_NAME_SIZE 12 //!< Including the terminator
 #define MEMORY_CONTEXT_SIZE 32    //!< Including the terminator; a longer context is truncated
-#define MEMORY_PLACE_MAX 16       //!< Maximum number of blocks in one call of memory_manager_place()
+#define MEMORY_PLACE_MAX 16       //!< Maximum number of blocks in one call to memory_manager_place()
 #define MEMORY_HISTORY_SIZE 16    //!< Snapshots kept of this boot, and of the previous one
 #define MEMORY_EVENTS_SIZE 8      //!< Events kept
 
@@ -142,7 +142,7 @@ typedef struct memory_observer {
     /** Called by the task that logs; for periodic samples, by the monitor task. Must not log. The sequence
      * number is set. */
     void (*logged)(const memory_snapshot_t *snapshot);
-    /** Called by the task of the failed allocation, also while the flash cache is off: must be in IRAM, and
+    /** Called by the task of the failed allocation, even while the flash cache is off: must be in IRAM, and
      * must not lock, allocate or print. `function` is a static string in flash. */
     void (*failed)(uint32_t size, uint32_t caps, const char *function);
     struct memory_observer *next; //!< Set by memory_manager_register_observer()
@@ -204,10 +204,10 @@ typedef struct {
 typedef struct {
     uint32_t bytes_internal; //!< Sum of the following, except bytes_rtc
     uint32_t bytes_static;
-    uint32_t bytes_task; //!< Stack, control block and their headers; 0 unless the monitor task runs
+    uint32_t bytes_task; //!< Stack, control block and their headers; 0 unless the monitor task exists
     uint32_t bytes_rtc;  //!< Snapshots and events, in RTC memory, which is not heap
     uint32_t stack_size;
-    uint32_t stack_unused;      //!< Bytes never used since the task started; 0 unless it runs
+    uint32_t stack_unused;      //!< Bytes never used since the task started; 0 unless it exists
     uint32_t cpu_us_per_sample; //!< Mean time of a periodic sample with its threshold check
     uint32_t samples;
 } memory_self_t;
@@ -235,6 +235,7 @@ typedef struct {
  *      - ESP_ERR_INVALID_ARG: a critical level is above its warning level (fragmentation: below it), or a
  *        percentage is above 100
  *      - ESP_ERR_INVALID_STATE: already initialised
+ *      - other errors from ESP-IDF's heap
  */
 esp_err_t memory_manager_init(const memory_thresholds_t *thresholds);
 
@@ -252,22 +253,22 @@ esp_err_t memory_manager_init(const memory_thresholds_t *thresholds);
 esp_err_t memory_manager_start_monitoring(uint32_t interval_ms);
 
 /**
- * Stops monitoring. Returns when the monitor task has written all queued output and has ended. Called from a
- * callback, only requests the end: the task ends after the callback has returned.
+ * Stops monitoring. Returns when the monitor task has written all queued output and has ended. If a callback
+ * in the monitor task calls it, it only requests the end: the task ends after the callback has returned.
  *
- * @return ESP_OK, also if monitoring is off; ESP_ERR_INVALID_STATE: not initialised
+ * @return ESP_OK, even if monitoring is off; ESP_ERR_INVALID_STATE: not initialised
  */
 esp_err_t memory_manager_stop_monitoring(void);
 esp_err_t memory_manager_get_monitoring(memory_monitoring_t *out);
 
-/* --- Queries. Each reads the heap. Those that return a number or bool also work before init. --- */
+/* --- Queries. Each reads the heap. All but memory_manager_get_stats() also work before init. --- */
 
 esp_err_t memory_manager_get_stats(memory_stats_t *out);
 uint32_t memory_manager_get_free_internal(void);
 uint32_t memory_manager_get_free_dma(void);
 uint32_t memory_manager_get_free_psram(void);
 
-/** Highest fragmentation of the three memories in `stats`, percent. Does not read the heap. */
+/** Highest fragmentation of the three memory types in `stats`, percent. Does not read the heap. */
 uint32_t memory_manager_worst_fragmentation(const memory_stats_t *stats);
 
 /**
@@ -307,7 +308,7 @@ esp_err_t memory_manager_get_last_boot(memory_last_boot_t *info, memory_snapshot
 /* --- Warnings --- */
 
 esp_err_t memory_manager_get_thresholds(memory_thresholds_t *out);
-/** Sets the thresholds (NULL: the defaults), starting with the next check. Same errors as
+/** Sets the thresholds (NULL: the defaults), starting with the next check. ESP_ERR_INVALID_ARG: as for
  * memory_manager_init(). */
 esp_err_t memory_manager_set_thresholds(const memory_thresholds_t *thresholds);
 
@@ -330,8 +331,8 @@ esp_err_t memory_manager_get_events(uint32_t since, memory_event_t *out, size_t 
 
 /** Watches the calling task's allocations until memory_manager_first_failure(). One task at a time. */
 void memory_manager_watch_failures(void);
-/** Ends the watch. @return size of the first allocation that failed during the watch, also in repeated calls;
- * 0: none
+/** Ends the watch. Further calls return the same. @return size of the first allocation that failed during the
+ * watch; 0: none
  */
 uint32_t memory_manager_first_failure(void);
 
@@ -340,19 +341,20 @@ const char *memory_warning_name(memory_warning_type_t type);
 
 /* --- Baselines. State NULL means the baseline set by init, which the box's deltas refer to. --- */
 
+/** ESP_ERR_NOT_FOUND: the state has no baseline. */
 esp_err_t memory_manager_get_baseline(const char *state, memory_baseline_t *out);
-/** Sets the state's baseline to the current values. ESP_ERR_NO_MEM: MEMORY_STATES_MAX other states already
- * have a baseline. */
+/** Sets the state's baseline to the current values. ESP_ERR_INVALID_ARG: the name is empty or too long;
+ * ESP_ERR_NO_MEM: MEMORY_STATES_MAX other states already have a baseline. */
 esp_err_t memory_manager_set_baseline(const char *state);
 /** Current values minus the state's baseline. ESP_ERR_NOT_FOUND: the state has no baseline. */
 esp_err_t memory_manager_get_delta(const char *state, memory_delta_t *out);
 
 /* --- Observation --- */
 
-/** Sets the application's current state, such as its mode. Observers compare only samples
- * of one state. NULL: a change is in progress. The string must stay valid. */
+/** Sets the application's current state, such as its mode. Observers compare only samples of the same state.
+ * NULL: a change is in progress. The string must stay valid. */
 esp_err_t memory_manager_set_state(const char *state);
-/** The observer must stay valid, and must be registered once. ESP_ERR_INVALID_ARG: it has no function. */
+/** Register an observer only once; it must stay valid. ESP_ERR_INVALID_ARG: it has no function. */
 esp_err_t memory_manager_register_observer(memory_observer_t *observer);
 
 /* --- Optimisation --- */

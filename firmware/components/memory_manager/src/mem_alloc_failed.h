@@ -19,7 +19,7 @@ typedef struct {
 } mem_alloc_failed_t;
 
 /**
- * Stores a failure. May be called by any task in any context, also with the flash cache off: it neither
+ * Stores a failure. May be called by any task in any context, even with the flash cache off: it neither
  * locks, allocates nor prints. If all slots are in use it only counts the failure, since the first failures
  * matter more than those they cause.
  */

@@ -117,7 +117,7 @@ static void enter_nested_heaps(mem_place_t *place)
     }
 }
 
-/* The allocator takes block a before block b. */
+/* True if the allocator takes block a before block b. */
 static bool before(const mem_place_t *place, int a, int b)
 {
     uint8_t heap_a = place->block[a].heap;

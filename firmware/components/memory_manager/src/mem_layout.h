@@ -54,7 +54,7 @@ typedef struct {
 } mem_place_t;
 
 /**
- * Adds a heap, also one without a free block. The heaps must be added in the order of heap_caps_walk().
+ * Adds a heap, even if it has no free block. The heaps must be added in the order of heap_caps_walk().
  *
  * @param pass  Pass of the allocator over all heaps, from 0, in which it takes this heap for the request.
  *              Ignored for a heap inside another one, see nested_pass

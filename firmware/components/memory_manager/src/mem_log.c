@@ -23,7 +23,7 @@ _Static_assert(MEMORY_HISTORY_SIZE >= MEM_LOG_BOXES_MAX, "a queued box has a slo
 
 /* Survives a reset, and takes no heap: RTC memory. */
 static RTC_NOINIT_ATTR mem_ring_t s_ring;
-/* In RTC memory only to save internal RAM. It contains pointers, so it is emptied at each start. */
+/* In RTC memory only to save internal RAM. It contains pointers, so it is emptied at each boot. */
 static RTC_NOINIT_ATTR memory_event_t s_events[MEMORY_EVENTS_SIZE];
 /* The record or box being written, guarded by the stdout lock. Also in RTC memory, because it is too large
  * for the monitor's stack. */
@@ -63,7 +63,7 @@ static void copy_context(char *out, const char *context)
     }
     memset(out, 0, MEMORY_CONTEXT_SIZE);
     for (size_t i = 0; i < len; i++) {
-        out[i] = (uint8_t)context[i] < ' ' ? ' ' : context[i]; /* a line end would break the box */
+        out[i] = (uint8_t)context[i] < ' ' ? ' ' : context[i]; /* a newline would break the box */
     }
 }
 

@@ -27,13 +27,13 @@ static enum { NONE, STARTING, RUNNING } s_state;
 static TaskHandle_t s_task;       /* valid in state RUNNING */
 static mem_periodic_t s_periodic; /* set once */
 static uint32_t s_interval_ms;    /* 0: do not sample */
-static uint32_t s_epoch;          /* number of changes of the interval */
+static uint32_t s_epoch;          /* number of changes to the interval */
 static uint32_t s_generation;     /* number of tasks created */
 static uint32_t s_users;
 
 static void task_main(void *arg);
 
-/* Counts the caller as a user of the running task and returns the task; NULL if none runs. */
+/* Counts the caller as a user of the running task and returns the task; NULL if none is running. */
 static TaskHandle_t acquire(void)
 {
     TaskHandle_t task = NULL;

@@ -28,12 +28,12 @@ void mem_monitor_stop(void);
 
 /**
  * Wakes the task to write queued output, or creates a task that ends when all output is written. If there is
- * no memory for a task, the caller writes.
+ * not enough memory for a task, the caller writes the output.
  */
 void mem_monitor_wake(void);
 
 bool mem_monitor_running(uint32_t *interval_ms);
-/** Bytes of stack that the task has never used; 0 if no task runs. */
+/** Bytes of stack that the task has never used; 0 if the task is not running. */
 uint32_t mem_monitor_stack_unused(void);
 bool mem_monitor_has_task(void);
 size_t mem_monitor_static_size(void);

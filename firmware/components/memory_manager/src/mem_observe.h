@@ -22,7 +22,7 @@ void mem_observe_sample(const memory_stats_t *stats, bool low, bool critical);
 void mem_observe_warning(const memory_warning_t *warning);
 void mem_observe_snapshot(const memory_snapshot_t *snapshot);
 
-/** Called by any task in any context, also with the flash cache off. */
+/** Called by any task in any context, even with the flash cache off. */
 void mem_observe_failed(uint32_t size, uint32_t caps, const char *function);
 
 size_t mem_observe_static_size(void);

@@ -10,7 +10,7 @@
 #include "memory_manager.h"
 
 #define MEM_TAG "MEM_MGR"
-#define MEM_LINE_MAX 240 //!< Bytes of the longest line, including line end and terminator
+#define MEM_LINE_MAX 240 //!< Bytes of the longest line, including newline and terminator
 #define MEM_BOX_MAX 3200 //!< Bytes of the longest box, including colours
 
 typedef struct {

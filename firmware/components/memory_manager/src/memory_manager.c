@@ -178,7 +178,7 @@ esp_err_t memory_manager_check_thresholds(void)
 
 /* --- Starting --- */
 
-/* Called by the heap in the task of the failed allocation, also while the flash cache is off: all code called
+/* Called by the heap in the task of the failed allocation, even while the flash cache is off: all code called
  * from here must be in IRAM. */
 static IRAM_ATTR void on_alloc_failed(size_t size, uint32_t caps, const char *function)
 {

@@ -17,9 +17,9 @@ extern "C" {
 
 /** What the application offers. The struct must stay valid. */
 typedef struct {
-    /** Reserves the drivers for an attempt. False if anything uses them: tried again at the next sample. */
+    /** Reserves the drivers for an attempt. False if anything uses them; called again after a sample. */
     bool (*begin)(void);
-    /** Restarts the drivers, as a change that is undone when it fails. Called after begin() only. */
+    /** Restarts the drivers. A restart that fails must be undone. Called only after begin(). */
     esp_err_t (*restart)(void);
     /** Ends the reservation. */
     void (*end)(void);
@@ -37,7 +37,7 @@ typedef struct {
 } memory_optimize_state_t;
 
 /**
- * Observes periodic samples.
+ * Starts to observe the memory manager's samples. The hooks must stay valid.
  *
  * @return
  *      - ESP_OK
@@ -50,9 +50,9 @@ esp_err_t memory_optimize_start(const memory_optimize_hooks_t *hooks);
 void memory_manager_set_auto_optimize(bool enable);
 
 /**
- * Checks memory if a sample has been taken since the last call, and makes an attempt if it is due. One task
- * of the application must call it about once a second, the one in which the drivers may be restarted. An
- * attempt sends the event mem.optimized.
+ * If a steady sample (memory_observation_t) has been taken since the last call, checks memory and makes an
+ * attempt if it is due. Call it about once a second in the task of the application that may restart the
+ * drivers. An attempt sends the event mem.optimized.
  */
 void memory_optimize_run_pending(void);
 

@@ -16,8 +16,9 @@ typedef struct {
     uint32_t helped;
 } optimize_record_t;
 
-/** Whether to make an attempt now. `needed`: the cause is present. gave_up ends with the cause. */
+/** Whether to make an attempt now. `needed`: the cause is present. Clears gave_up when the cause has ended.
+ */
 bool optimize_is_due(optimize_record_t *record, bool needed, uint32_t now_ms, uint32_t cooldown_ms);
 
-/** After an attempt. `helped`: its cause has ended. */
+/** Records the outcome of an attempt. `helped`: its cause has ended. */
 void optimize_note(optimize_record_t *record, bool helped, uint32_t now_ms);

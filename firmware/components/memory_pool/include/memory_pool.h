@@ -4,8 +4,8 @@
  * Pools: blocks of one size from a single allocation. Taking and giving back a block takes constant time and
  * does not fragment the heap.
  *
- * memory_pool_alloc() and memory_pool_free() may be called by tasks and interrupts, on both cores, also while
- * the flash cache is off if the pool is in internal memory. All other functions: tasks only.
+ * memory_pool_alloc() and memory_pool_free() may be called by tasks and interrupts, on both cores, and if the
+ * pool is in internal memory, even while the flash cache is off. All other functions: tasks only.
  */
 #pragma once
 
@@ -31,15 +31,15 @@ typedef struct {
     uint32_t high_water; //!< Most blocks in use at a time
     uint32_t from_heap;  //!< Blocks that came from the heap because the pool was empty
     uint32_t heap_used;  //!< Of these, blocks in use
-    uint32_t refused;    //!< Calls of memory_pool_alloc() that returned NULL
-    uint32_t misused;    //!< Calls of memory_pool_free() that failed
+    uint32_t refused;    //!< Calls to memory_pool_alloc() that returned NULL
+    uint32_t misused;    //!< Calls to memory_pool_free() that failed
     uint32_t bytes;      //!< Size of the pool's allocation
 } memory_pool_stats_t;
 
 /**
  * Creates a pool of `count` blocks of at least `block` bytes, aligned to 4 bytes. The name must stay valid.
  *
- * @return NULL: no memory, CONFIG_HOTPIN_MEM_POOLS_MAX pools exist, or an argument is 0 or too large
+ * @return NULL: out of memory, CONFIG_HOTPIN_MEM_POOLS_MAX pools exist, or an argument is 0 or too large
  */
 memory_pool_t *memory_pool_create(const char *name, size_t block, size_t count, uint32_t caps);
 
@@ -61,8 +61,8 @@ void *memory_pool_alloc(memory_pool_t *pool);
  * @return
  *      - ESP_OK
  *      - ESP_ERR_INVALID_ARG: block is not the start of a block of this pool
- *      - ESP_ERR_INVALID_STATE: the block is already free, or it is from the heap and the caller is an
- *        interrupt
+ *      - ESP_ERR_INVALID_STATE: the block is already free; or the caller is an interrupt, and the block may
+ *        be from the heap
  */
 esp_err_t memory_pool_free(memory_pool_t *pool, void *block);
 

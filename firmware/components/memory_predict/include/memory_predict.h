@@ -4,8 +4,8 @@
  * Prediction: when free memory will reach its thresholds, if it falls steadily.
  *
  * Compares the lowest free memory (watermark) of windows during which the application stayed in one state
- * (memory_manager_set_state()). So a change of state does not look like a trend. Each state and memory has
- * its own series.
+ * (memory_manager_set_state()). So a change of state does not look like a trend. Each state and memory type
+ * has its own series.
  */
 #pragma once
 
@@ -42,7 +42,7 @@ typedef void (*memory_prediction_callback_t)(const memory_prediction_t *predicti
 /** Memory and time used by the prediction itself. */
 typedef struct {
     uint32_t bytes_static; //!< Internal memory; nothing is allocated
-    uint32_t windows;      //!< Windows judged since boot
+    uint32_t windows;      //!< Windows evaluated since boot
     uint32_t cpu_us_mean;  //!< Per window
     uint32_t cpu_us_max;
 } memory_predict_cost_t;

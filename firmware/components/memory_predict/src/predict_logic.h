@@ -11,10 +11,12 @@
 #include "trend.h"
 
 #define PREDICT_WINDOWS TREND_POINTS_MAX
-#define PREDICT_WARM_UP 4  //!< First windows of a state that are not used: lasting allocations, caches
-#define PREDICT_SETTLED 24 //!< Number of windows after which a fall is trusted for its whole horizon
-#define PREDICT_HORIZON 8  //!< A fall is trusted for this multiple of its duration so far
-#define PREDICT_CALM 12    //!< Number of windows without a fall before the next fall is announced
+#define PREDICT_WARM_UP 4 //!< First windows of a state that are not used: lasting allocations, caches
+/* A fall is announced at most PREDICT_SETTLED windows ahead until it has lasted that long, then at most
+ * PREDICT_HORIZON times its duration so far. */
+#define PREDICT_SETTLED 24
+#define PREDICT_HORIZON 8
+#define PREDICT_CALM 12 //!< Number of windows without a fall before the next fall is announced
 #define PREDICT_NEVER UINT32_MAX
 
 enum { PREDICT_INTERNAL, PREDICT_DMA, PREDICT_PSRAM, PREDICT_MEMORIES };
@@ -42,7 +44,7 @@ typedef struct {
 
 typedef struct {
     int32_t free[PREDICT_WINDOWS];
-    int32_t forgotten_low[2]; //!< Lowest of the windows that have left `free`: in this turn, in the last turn
+    int32_t forgotten_low[2]; //!< Lowest of the windows dropped from `free`: since the last reset, before it
     predict_fall_t fall;
     uint8_t announced; //!< Bit n: level n
     uint8_t calm;      //!< Number of windows since the last fall
@@ -53,7 +55,7 @@ typedef struct {
     uint32_t at_ms[PREDICT_WINDOWS];
     uint8_t count;
     uint8_t warm_up;   //!< Windows that are still to be skipped
-    uint8_t forgotten; //!< Windows that have left the series in this turn
+    uint8_t forgotten; //!< Windows dropped from the series; reset at PREDICT_WINDOWS
     predict_series_t series[PREDICT_MEMORIES];
 } predict_state_t;
 
@@ -67,7 +69,7 @@ typedef struct {
 
 void predict_init(predict_state_t *state);
 
-/** Adds a window and evaluates every memory again. A window too close to the last window is ignored. */
+/** Adds a window and evaluates every memory type again. A window too close to the last window is ignored. */
 void predict_add(predict_state_t *state, uint32_t at_ms, const predict_window_t *window);
 
 /** Time when this fall reaches the threshold. Call it only if there is a fall. */

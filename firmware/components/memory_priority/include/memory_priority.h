@@ -38,7 +38,7 @@ typedef struct {
 } memory_priority_info_t;
 
 /**
- * Observes the memory manager's samples.
+ * Starts to observe the memory manager's samples.
  *
  * @return ESP_OK; ESP_ERR_INVALID_STATE: already started, or the memory manager is not initialised
  */

@@ -62,7 +62,7 @@ void memory_profile_start(void);
  */
 bool memory_profile_get_site(size_t index, memory_profile_site_t *site);
 
-/** @brief Reads a task, as memory_profile_get_site(). */
+/** @brief Reads a task. `index` and the result are used as in memory_profile_get_site(). */
 bool memory_profile_get_task(size_t index, memory_profile_task_t *task);
 
 /** @brief Reads the counters of allocations that have no entry in the tables. */
@@ -78,7 +78,7 @@ uint32_t memory_profile_marked_ms(void);
 /**
  * @brief Measures the cost of the profile per pair of allocation and free.
  * @param pairs number of pairs, at least 1
- * @return ESP_OK; ESP_ERR_NO_MEM
+ * @return ESP_OK; ESP_ERR_NO_MEM: no block for the measurement
  */
 esp_err_t memory_profile_measure(uint32_t pairs, memory_profile_cost_t *cost);
 

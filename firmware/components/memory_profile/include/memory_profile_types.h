@@ -28,16 +28,16 @@ typedef struct {
     uint32_t bytes;       /*!< in use now */
     uint32_t blocks;      /*!< in use now */
     uint32_t peak;        /*!< most bytes in use at a time */
-    uint32_t allocations; /*!< since the start; minus blocks: the frees */
+    uint32_t allocations; /*!< since boot; minus blocks: number of frees */
 } memory_profile_use_t;
 
 /** Memory without an entry in the tables. */
 typedef struct {
     uint32_t bytes[MEMORY_PROFILE_MEMORIES];  /*!< in use now, in blocks without a slot */
     uint32_t blocks[MEMORY_PROFILE_MEMORIES]; /*!< the number of these blocks */
-    uint32_t no_slot;                         /*!< allocations without a slot, since the start */
-    uint32_t no_row;                          /*!< allocations without a row, since the start */
-    uint32_t no_task;                         /*!< allocations by a task without an entry, since the start */
+    uint32_t no_slot;                         /*!< allocations without a slot, since boot */
+    uint32_t no_row;                          /*!< allocations without a row, since boot */
+    uint32_t no_task;                         /*!< allocations by a task without an entry, since boot */
     uint32_t unknown_frees;                   /*!< frees of blocks that the profile never saw; must be 0 */
 } memory_profile_loss_t;
 

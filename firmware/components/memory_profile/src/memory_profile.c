@@ -227,7 +227,7 @@ void memory_profile_start(void)
     heap_caps_walk_all(adopt, NULL);
 }
 
-/** Index of a row in the list "used rows, then used rows of the rest"; -1: no such row. */
+/** Table index of the index-th used row; the rows of allocations that found no row come last. -1: none. */
 static int32_t row_at(size_t index)
 {
     if (index < s_table.row_count) {

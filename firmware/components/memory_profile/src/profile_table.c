@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * The functions run in the same contexts as the heap's, also while the flash cache is off, so they are in
+ * The functions run in the same contexts as the heap's, even while the flash cache is off, so they are in
  * IRAM.
  */
 #include "profile_table.h"
@@ -96,7 +96,7 @@ static IRAM_ATTR uint32_t new_row(profile_table_t *table, const uint32_t *frames
     return table->row_count++;
 }
 
-/** The last row of each memory, without frames, for the allocations without a row. */
+/** The last row of each memory type, without frames, for the allocations that found no row. */
 static IRAM_ATTR uint32_t rest_row(profile_table_t *table, uint32_t memory)
 {
     table->loss.no_row++;

@@ -52,7 +52,7 @@ typedef struct {
     uint32_t block_slots; /*!< power of two */
     uint32_t block_count;
     profile_row_t *rows;
-    uint16_t *row_index;  /*!< hash table: number of the row + 1; 0: empty */
+    uint16_t *row_index;  /*!< hash table; a slot holds row index + 1, or 0 if empty */
     uint32_t index_slots; /*!< power of two, more than row_max */
     uint32_t row_max;
     uint32_t row_count;

@@ -5,8 +5,8 @@
  * memory runs short: when a level is entered, when an allocation of a watched kind fails, and before a
  * component refuses a request because memory is missing.
  *
- * A reclaimer never runs in an interrupt, in a callback of the memory manager, or while another
- * reclaimer runs. Sizes are in bytes.
+ * A reclaimer never runs in an interrupt, or while another reclaimer is running. Callbacks of the memory
+ * manager must not call memory_reclaim_for() or _until(). Sizes are in bytes.
  */
 #pragma once
 
@@ -61,7 +61,7 @@ typedef struct {
 typedef bool (*memory_reclaim_enough_t)(void *context);
 
 /**
- * Observes the memory manager's samples, and lets memory_manager_optimize() run the reclaimers.
+ * Starts to observe the memory manager's samples, and lets memory_manager_optimize() run the reclaimers.
  *
  * @return
  *      - ESP_OK
@@ -71,7 +71,7 @@ typedef bool (*memory_reclaim_enough_t)(void *context);
 esp_err_t memory_reclaim_start(void);
 
 /**
- * Registers a reclaimer. Waits while reclaimers run.
+ * Registers a reclaimer. Waits while reclaimers are running.
  *
  * @return
  *      - ESP_OK
@@ -79,15 +79,15 @@ esp_err_t memory_reclaim_start(void);
  *      - ESP_ERR_INVALID_STATE: the struct is in use, or called by a reclaimer
  */
 esp_err_t memory_reclaim_register(memory_reclaim_t *reclaimer);
-/** Removes a reclaimer. Waits while reclaimers run. ESP_ERR_NOT_FOUND: not registered; ESP_ERR_INVALID_STATE:
- * called by a reclaimer. */
+/** Removes a reclaimer. Waits while reclaimers are running. ESP_ERR_NOT_FOUND: not registered;
+ * ESP_ERR_INVALID_STATE: called by a reclaimer. */
 esp_err_t memory_reclaim_unregister(memory_reclaim_t *reclaimer);
 
 /**
  * Runs the reclaimers of this memory, cheapest first, until one block of `size` bytes can be allocated. Call
  * it where an allocation or a check failed; then try again once.
  *
- * @return true if reclaimers ran and such a block can be allocated now. False also if reclaimers are already
+ * @return true if reclaimers ran and such a block can be allocated now. Also false if reclaimers are already
  * running, or if the caller is an interrupt.
  */
 bool memory_reclaim_for(uint32_t caps, size_t size);
@@ -95,8 +95,9 @@ bool memory_reclaim_for(uint32_t caps, size_t size);
 bool memory_reclaim_until(uint32_t caps, memory_reclaim_enough_t enough, void *context);
 
 /**
- * Runs the reclaimers for levels that were entered and for watched allocations that failed since the last
- * call. One task of the application must call it about once a second; the call is cheap if nothing happened.
+ * Runs the reclaimers for what has happened since the last call: levels that were entered, watched
+ * allocations that failed, and calls to memory_manager_optimize() in the monitor task. One task of the
+ * application must call it about once a second; the call is cheap if nothing happened.
  */
 void memory_reclaim_run_pending(void);
 

@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * Only the task that holds s_run.busy uses the list and runs reclaimers. So no lock of this component is held
- * while a reclaimer runs. s_lock guards the other variables.
+ * while a reclaimer is running. s_lock guards the other variables.
  */
 #include "memory_reclaim.h"
 
@@ -296,7 +296,7 @@ esp_err_t memory_reclaim_watch(uint32_t caps, size_t size)
     return err;
 }
 
-/* Called by the memory manager in the task of the failed allocation, also while the flash cache is off. */
+/* Called by the memory manager in the task of the failed allocation, even while the flash cache is off. */
 static IRAM_ATTR void failed(uint32_t size, uint32_t caps, const char *function)
 {
     (void)function;

@@ -31,7 +31,7 @@ extern "C" {
 #endif
 
 typedef enum {
-    SYSTEM_STATE_INIT, //!< No drivers run: before the first mode, and if the first mode could not be entered
+    SYSTEM_STATE_INIT, //!< No driver is running: before the first mode, or if it could not be entered
     SYSTEM_STATE_CAMERA_STANDBY,
     SYSTEM_STATE_VOICE_ACTIVE,
     SYSTEM_STATE_ERROR,    //!< A change failed, and so did its undo
@@ -82,8 +82,8 @@ typedef void (*state_manager_started_t)(void);
 
 /**
  * Allocates the STT ring, which is never freed, and starts the task in state INIT. Call it after
- * memory_manager_init(). If there is no memory for the ring, the task starts but refuses voice mode.
- * Registers a reclaimer that closes a TTS stream that has been played.
+ * memory_manager_init(). If the ring cannot be allocated, the task starts but refuses voice mode. Also
+ * registers a reclaimer that closes a TTS stream that has been played.
  *
  * started (NULL: none) is called when the first request is done, the calling task has ended, and its memory
  * is free. After that, start-up no longer changes the heap.
@@ -103,7 +103,7 @@ esp_err_t state_manager_start(state_manager_started_t started);
  *      - ESP_OK: the requested state is reached or, with wait_ms 0, the request is queued
  *      - ESP_ERR_INVALID_ARG: this state cannot be requested
  *      - ESP_ERR_TIMEOUT: not done yet; the change continues
- *      - ESP_ERR_INVALID_STATE: superseded by a later request, or the board is shut down
+ *      - ESP_ERR_INVALID_STATE: not started, superseded by a later request, or the board is shut down
  *      - any other error: the reason of the failure; state_manager_change() gives the details
  */
 esp_err_t state_manager_request(system_state_t to, uint32_t wait_ms);
@@ -137,14 +137,14 @@ void state_manager_on_step(void (*on_step)(const char *step, bool undo));
  *
  * @return
  *      - ESP_OK
- *      - ESP_ERR_INVALID_STATE: not in this state; nothing is locked
- *      - ESP_ERR_TIMEOUT: a change is in progress; nothing is locked
+ *      - ESP_ERR_INVALID_STATE: not started, or not in this state; nothing is locked
+ *      - ESP_ERR_TIMEOUT: a change is in progress, or another task holds the lock; nothing is locked
  */
 esp_err_t state_manager_lock(system_state_t state, uint32_t timeout_ms);
 void state_manager_unlock(void);
 
-/** Sets the pauses (NULL: the Kconfig values), starting with the next change. ESP_ERR_INVALID_ARG: a pause is
- * too long. */
+/** Sets the pauses (NULL: the Kconfig values), starting with the next change. May be called before start.
+ * ESP_ERR_INVALID_ARG: a pause is too long. */
 esp_err_t state_manager_set_settle(const state_manager_settle_t *settle);
 void state_manager_get_settle(state_manager_settle_t *out);
 

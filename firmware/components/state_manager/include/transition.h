@@ -57,7 +57,7 @@ typedef struct {
 typedef enum {
     TRANSITION_DONE,   //!< All steps have run
     TRANSITION_UNDONE, //!< A step failed; everything is as before
-    TRANSITION_STUCK,  //!< A step failed, and an undo after it: the state is undefined
+    TRANSITION_STUCK,  //!< A step failed, and then an undo failed: the state is undefined
 } transition_end_t;
 
 /**

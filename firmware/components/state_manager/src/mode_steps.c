@@ -47,7 +47,7 @@ static esp_err_t settle_up(void)
     return ESP_OK;
 }
 
-/* False also after a stop that timed out: the task may end at any time. */
+/* Also false after a stop that timed out, because the task may then end at any time. */
 static bool stt_runs(void)
 {
     stt_pipeline_stats_t stats;
@@ -55,7 +55,7 @@ static bool stt_runs(void)
     return stats.running;
 }
 
-/* Cannot be undone, because playback has been aborted. The next call of the stream's owner fails, because no
+/* Cannot be undone, because playback has been aborted. The next call by the stream's owner fails, because no
  * stream is open. */
 static esp_err_t stop_tts(void)
 {

@@ -262,7 +262,7 @@ static bool is_admitted(void *context)
     return admission->err != ESP_ERR_NO_MEM;
 }
 
-/** Before it refuses, lets the reclaimers free memory. */
+/** Like mode_admit(), but lets the reclaimers free memory before it refuses. */
 static esp_err_t admit(system_state_t to, mode_shortage_t *shortage)
 {
     admission_t admission = {.to = to, .shortage = shortage};
@@ -419,8 +419,8 @@ static esp_err_t change_locked(system_state_t to)
     }
 }
 
-/** Ends a change, and leaves the error state if the change has ended in it. @return the result of the change,
- * not of a recovery after it */
+/** Finishes a change. If it led to the error state, tries to recover. @return the result of the change, not
+ * of a recovery after it */
 static state_change_t end_and_recover(system_state_t from, uint32_t start_ms)
 {
     end_change(start_ms);

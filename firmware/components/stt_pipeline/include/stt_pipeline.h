@@ -27,7 +27,7 @@ typedef struct {
     bool running;         /*!< the task exists and is not asked to end */
     uint32_t samples;     /*!< samples captured since start */
     uint32_t dropped;     /*!< samples dropped since start because the ring was full */
-    uint32_t read_errors; /*!< calls of audio_driver_read() that failed or timed out */
+    uint32_t read_errors; /*!< calls to audio_driver_read() that failed or timed out */
     uint32_t ring_bytes;  /*!< bytes in the ring that have not been read */
     uint32_t peak;        /*!< largest magnitude of a sample since start, 0 to 32768 */
 } stt_pipeline_stats_t;
@@ -56,8 +56,8 @@ esp_err_t stt_pipeline_start(void);
  * @return
  *      - ESP_OK
  *      - ESP_ERR_INVALID_STATE: not running
- *      - ESP_ERR_TIMEOUT: the task did not end within 2 s. It remains asked to end, so capture is not
- * reliable any more: call stop again, then start.
+ *      - ESP_ERR_TIMEOUT: the task did not end within 2 s. It remains asked to end, so capture may stop
+ *        at any time: call stop again, then start
  */
 esp_err_t stt_pipeline_stop(void);
 

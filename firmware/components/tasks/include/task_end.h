@@ -37,8 +37,8 @@ esp_err_t task_end_wait(uint32_t timeout_ms);
  *
  * @return
  *      - ESP_OK
- *      - ESP_ERR_TIMEOUT: the task still runs, or an idle task did not run in time
- *      - ESP_ERR_NO_MEM: as task_end_wait()
+ *      - ESP_ERR_TIMEOUT: the task still exists, or an idle task did not run in time
+ *      - ESP_ERR_NO_MEM: ESP-IDF has no slot for another idle hook
  */
 esp_err_t task_end_wait_for(const char *name, uint32_t timeout_ms);
 

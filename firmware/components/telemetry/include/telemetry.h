@@ -8,7 +8,7 @@
  *
  * t is ms since boot, b the boot id, n counts the records of a boot. The CRC is CRC-16/CCITT-FALSE over
  * everything after '@' up to the last '*', in 4 upper-case hex digits. Records are ASCII and at most
- * TELEMETRY_RECORD_MAX bytes without the line end; longer data is split into several records with
+ * TELEMETRY_RECORD_MAX bytes without the newline; longer data is split into several records with
  * "more":true on all but the last.
  *
  * All output goes through the UART driver's transmit ring in large pieces. ESP-IDF's own stdout passes
@@ -25,7 +25,7 @@
 extern "C" {
 #endif
 
-#define TELEMETRY_RECORD_MAX 480                         //!< Bytes of a record without its line end
+#define TELEMETRY_RECORD_MAX 480                         //!< Bytes of a record without its newline
 #define TELEMETRY_BUFFER_SIZE (TELEMETRY_RECORD_MAX + 4) //!< A buffer that holds any record
 
 /* --- Starting --- */
@@ -41,7 +41,7 @@ void telemetry_mark_start(void);
  * @return
  *      - ESP_OK
  *      - ESP_ERR_INVALID_STATE: already called
- *      - other errors from the UART driver or NVS
+ *      - other errors from the UART driver; an error of NVS is only logged
  */
 esp_err_t telemetry_init(void);
 uint32_t telemetry_boot_id_bits(void); //!< Boot id; records have it as 8 lower-case hex digits
@@ -84,13 +84,13 @@ void telemetry_object_end(telemetry_record_t *r);
 size_t telemetry_record_room(const telemetry_record_t *r);
 
 /**
- * Appends t, b, n, the CRC and the line end, and writes the record in one piece under the stdout lock.
+ * Appends t, b, n, the CRC and the newline, and writes the record in one piece under the stdout lock.
  * Afterwards r->buf contains the line and r->len its length, which may be kept for telemetry_resend().
  *
  * @return ESP_OK; ESP_ERR_INVALID_SIZE: the record has overflowed and was not sent
  */
 esp_err_t telemetry_send(telemetry_record_t *r);
-/** Sends a line that telemetry_send() built again, unchanged. */
+/** Sends a line again, unchanged, as telemetry_send() built it. */
 void telemetry_resend(const char *line, size_t len);
 
 /* --- Identity --- */

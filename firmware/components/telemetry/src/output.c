@@ -97,7 +97,7 @@ void telemetry_write(const char *text, size_t len)
         fflush(stdout);
         return;
     }
-    fflush(stdout); /* earlier output without a line end */
+    fflush(stdout); /* write out any partial line still in the stdio buffer */
     /* Block instead of spinning while the UART TX ring is full. The driver itself would busy-wait for room
      * (uart_tx_all() since ESP-IDF v5.4.4 and v5.5.2), which would starve the idle task and other tasks of
      * lower priority. */

@@ -98,7 +98,8 @@ esp_err_t tts_decoder_write(const void *data, size_t size);
  */
 esp_err_t tts_decoder_play(tts_decoder_done_t done, void *context);
 
-/** @brief Result of the last playback. ESP_ERR_INVALID_STATE: the state is not TTS_DECODER_ENDED. */
+/** @brief Result of the last playback. ESP_ERR_INVALID_STATE: the state is not TTS_DECODER_ENDED;
+ * ESP_ERR_INVALID_ARG: out is NULL. */
 esp_err_t tts_decoder_get_playback(tts_playback_t *out);
 
 /**

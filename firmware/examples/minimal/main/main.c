@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * memory_manager alone: a cache grows until the manager warns, gives its memory back, and waits for the
- * recovery; again and again.
+ * recovery. This repeats endlessly.
  */
 #include <inttypes.h>
 #include <stddef.h>
@@ -25,8 +25,8 @@ static const char *TAG = "minimal";
 static TaskHandle_t s_main_task;
 static void *s_blocks[BLOCKS_MAX];
 
-/* For warnings and recoveries. The monitor task calls it, whose stack is too small for ESP_LOGx: so it only
- * passes the figure on. */
+/* Callback for warnings and recoveries. The monitor task, which calls it, has too small a stack for ESP_LOGx,
+ * so it only passes the figure on. */
 static void on_change(const memory_warning_t *warning)
 {
     if (warning->type == MEMORY_WARNING_INTERNAL_LOW) {

@@ -250,7 +250,7 @@ static void test_walk_agrees_with_the_figures(void)
     CHECK(info.total_free_bytes == heap_caps_get_free_size(MALLOC_CAP_DMA));
     int calls = 0;
     heap_caps_walk_all(stop_at_first, &calls);
-    CHECK(calls == 7); // false continues with the next heap
+    CHECK(calls == 7); // false skips to the next heap
     CHECK(!heap_caps_native_locked());
     CHECK(heap_caps_get_total_size(MALLOC_CAP_SPIRAM) == 4194304);
 }

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * bench.run: duration of one call of the memory manager, measured with esp_timer.
+ * bench.run: duration of one call to the memory manager, measured with esp_timer.
  */
 #include <string.h>
 

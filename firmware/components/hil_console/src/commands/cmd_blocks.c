@@ -71,8 +71,8 @@ static esp_err_t heap_blocks(const console_request_t *request, console_reply_t *
 
 static const console_command_t COMMANDS[] = {
     {"heap.blocks", "caps=CAPS", heap_blocks,
-     "every block of these heaps: sizes in bytes, free ones negative, the next one's address size + 4 "
-     "further"},
+     "every block of these heaps: sizes in bytes, negative if free; the next block's address is size + 4 "
+     "higher"},
 };
 
 const console_group_t CMD_BLOCKS = CONSOLE_GROUP(COMMANDS);

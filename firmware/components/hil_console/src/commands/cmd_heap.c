@@ -234,8 +234,8 @@ static esp_err_t add_hold(console_reply_t *reply, unsigned id)
 
 static esp_err_t no_id_left(console_reply_t *reply)
 {
-    return console_fail(reply, ESP_ERR_INVALID_STATE, "all %d holds are in use: heap.release one",
-                        HEAP_HOLD_MAX);
+    return console_fail(reply, ESP_ERR_INVALID_STATE,
+                        "all %d holds are in use; release one with heap.release", HEAP_HOLD_MAX);
 }
 
 /** Refuses EXEC: heap_caps_get_allocated_size() asserts on the address of an EXEC block in D/IRAM. */
@@ -466,7 +466,7 @@ static const console_command_t COMMANDS[] = {
      "leak a block at each return from voice to camera mode, or at each sample (default)"},
     {"heap.fail", "[caps=CAPS] [nth=N] [count=N] [also=N] [boot=1] [step=TEXT] [off=1]", heap_fail,
      "make the n-th allocation with caps, the next count - 1 and number also= fail (boot=1: in the next "
-     "start); or steps of a mode change"},
+     "boot); or steps of a mode change"},
 };
 
 const console_group_t CMD_HEAP = CONSOLE_GROUP(COMMANDS);

@@ -101,8 +101,8 @@ static esp_err_t log_load(const console_request_t *request, console_reply_t *rep
         return console_bad_argument(reply, "every", console_arg(request, "every"), "must be 1 to 1000 ms");
     }
     if (s_running > 0) {
-        return console_fail(reply, ESP_ERR_INVALID_STATE, "%u tasks are already logging: log.load stop=1",
-                            s_running);
+        return console_fail(reply, ESP_ERR_INVALID_STATE,
+                            "%u tasks are already logging (stop them with log.load stop=1)", s_running);
     }
     s_stop = false;
     s_lines = 0;

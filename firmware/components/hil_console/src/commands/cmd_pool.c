@@ -80,7 +80,8 @@ static void remove_all(void)
 static esp_err_t create(const console_request_t *request, console_reply_t *reply)
 {
     if (s_pool != NULL) {
-        return console_fail(reply, ESP_ERR_INVALID_STATE, "a pool was created: mem.pool off=1");
+        return console_fail(reply, ESP_ERR_INVALID_STATE,
+                            "the test's pool already exists (delete it with mem.pool off=1)");
     }
     snprintf(s_name, sizeof(s_name), "%s", console_arg(request, "create"));
     s_pool = memory_pool_create(s_name, console_arg_u32(request, "block", 0),

@@ -54,7 +54,8 @@ static esp_err_t mem_predict(const console_request_t *request, console_reply_t *
 }
 
 static const console_command_t COMMANDS[] = {
-    {"mem.predict", "", mem_predict, "when falling memory reaches its thresholds; cost of the prediction"},
+    {"mem.predict", "", mem_predict,
+     "when falling memory will reach its thresholds; memory and CPU time that the prediction uses"},
 };
 
 const console_group_t CMD_PREDICT = CONSOLE_GROUP(COMMANDS);

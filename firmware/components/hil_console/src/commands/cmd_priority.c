@@ -78,7 +78,8 @@ static esp_err_t start_worker(const console_request_t *request, console_reply_t 
         return console_bad_argument(reply, "busy", console_arg(request, "busy"), "at most 450");
     }
     if (s_worker != NULL) {
-        return console_fail(reply, ESP_ERR_INVALID_STATE, "the worker runs: mem.priority off=1");
+        return console_fail(reply, ESP_ERR_INVALID_STATE,
+                            "the worker is already running (stop it with mem.priority off=1)");
     }
     s_mutex = xSemaphoreCreateMutexStatic(&s_mutex_memory);
     s_stop = false;
@@ -147,7 +148,8 @@ static esp_err_t mem_priority(const console_request_t *request, console_reply_t 
             return err;
         }
     } else if (s_worker == NULL && request->arg_count > 0) {
-        return console_fail(reply, ESP_ERR_INVALID_STATE, "no worker: mem.priority work=");
+        return console_fail(reply, ESP_ERR_INVALID_STATE,
+                            "no worker is running; start one with mem.priority work=");
     } else if (console_arg(request, "end") != NULL) {
         end_worker();
     } else if (console_arg(request, "wait") != NULL) {

@@ -82,7 +82,8 @@ static esp_err_t add(const console_request_t *request, console_reply_t *reply)
     const char *name = console_arg(request, "add");
     slot_t *slot = slot_for(name);
     if (slot == NULL) {
-        return console_fail(reply, ESP_ERR_NO_MEM, "%d reclaimers were added: mem.reclaim off=1", SLOTS);
+        return console_fail(reply, ESP_ERR_NO_MEM,
+                            "all %d slots are in use (remove the reclaimers with mem.reclaim off=1)", SLOTS);
     }
     uint32_t size = console_arg_u32(request, "size", 0);
     uint32_t caps = console_caps(request);

@@ -58,8 +58,8 @@ static esp_err_t sys_rtc(const console_request_t *request, console_reply_t *repl
 
 static const console_command_t COMMANDS[] = {
     {"sys.rtc", "[at=N] [step=N] [find=N]", sys_rtc,
-     "flip a bit in byte N of the RTC memory that survives a reset (step=: and in every further byte at this "
-     "distance); find=: positions of a 32-bit number"},
+     "flip a bit in byte at= of the RTC memory that survives a reset (step=: and every step= bytes after "
+     "it); find=: positions of a 32-bit number"},
 };
 
 const console_group_t CMD_RTC = CONSOLE_GROUP(COMMANDS);

@@ -9,7 +9,7 @@
 #include "telemetry.h"
 
 /* The memory manager's tag. Its box is logged at level I, so level W suppresses it and keeps warnings. The
- * first call of esp_log_level_set() for a tag allocates about 13 bytes, which are never freed. */
+ * first call to esp_log_level_set() for a tag allocates about 13 bytes, which are never freed. */
 #define BOX_TAG "MEM_MGR"
 
 #define EVENT_MARK '!' /* after the '@' */

@@ -24,7 +24,7 @@
 extern "C" {
 #endif
 
-#define CONSOLE_LINE_MAX 240 /*!< bytes of a request, without the line end */
+#define CONSOLE_LINE_MAX 240 /*!< bytes of a request, without the newline */
 #define CONSOLE_ARGS_MAX 12  /*!< mem.thresholds takes nine */
 #define CONSOLE_SIZES_MAX 16 /*!< numbers in one SIZES list */
 #define CONSOLE_BASE64_MAX (CONSOLE_LINE_MAX / 4 * 3)

@@ -17,7 +17,7 @@
  *   characters inside the line are lost.
  * Argtable3 parses options (--size 4), but this console's arguments are key=value.
  *
- * A request (an '@' and everything after it up to the line end) is never edited, echoed or kept in the
+ * A request (an '@' and everything after it up to the newline) is never edited, echoed or kept in the
  * history. Screen output contains no '@', so it cannot be mistaken for a record.
  */
 #pragma once

@@ -9,7 +9,7 @@
 #include "heap_fail.h"
 #include "idf_calls.h"
 
-/* First call of app_main. */
+/* First call in app_main(). */
 void __real_telemetry_mark_start(void);
 void __wrap_telemetry_mark_start(void);
 
@@ -26,7 +26,7 @@ typedef struct {
 } plan_t;
 
 static RTC_NOINIT_ATTR plan_t s_plan;
-static plan_t s_now; /* plan of this start */
+static plan_t s_now; /* plan of this boot */
 
 void boot_fail_allocation(uint32_t caps, uint32_t nth, uint32_t count, uint32_t also)
 {

@@ -2,8 +2,9 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * Makes allocations fail on purpose. In HIL builds the linker's --wrap (wrap.cmake) puts wrappers around the
- * heap_caps_* functions, so no component under test contains a hook. Calls inside the heap component itself
- * (plain malloc, heap_caps_malloc_prefer) bypass the wrappers and never fail on purpose.
+ * heap_caps_* functions, so no component under test contains a hook. malloc(), calloc() and realloc() count
+ * as requests for MALLOC_CAP_DEFAULT. Calls inside the heap component itself, such as those of
+ * heap_caps_malloc_prefer(), bypass the wrappers and never fail on purpose.
  */
 #pragma once
 

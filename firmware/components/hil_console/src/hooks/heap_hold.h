@@ -47,7 +47,10 @@ esp_err_t heap_hold_resize(unsigned id, uint32_t size);
  * blocks fits. That happens if fewer than 16 bytes have to be allocated, or, with small holes, if fewer than
  * about 200 bytes have to be allocated or about 64 left free. Query the free size for the result.
  *
- * @return ESP_ERR_INVALID_SIZE: less than `leave` is free before the call
+ * @return
+ *      - ESP_OK
+ *      - ESP_ERR_INVALID_SIZE: less than `leave` is free before the call
+ *      - ESP_ERR_INVALID_STATE: all ids are in use
  */
 esp_err_t heap_hold_leave(uint32_t caps, uint32_t leave, uint32_t block, unsigned *id);
 
@@ -59,11 +62,14 @@ esp_err_t heap_hold_leave(uint32_t caps, uint32_t leave, uint32_t block, unsigne
  * @return
  *      - ESP_OK
  *      - ESP_ERR_NO_MEM: fewer than `count`, or fewer than two, could be allocated; no block is kept
- *      - ESP_ERR_INVALID_SIZE: more than HEAP_HOLD_BLOCKS_MAX would fit; no block is kept
+ *      - ESP_ERR_INVALID_SIZE: `count` is above HEAP_HOLD_BLOCKS_MAX, or it is 0 and that many blocks fit;
+ *        no block is kept
+ *      - ESP_ERR_INVALID_STATE: all ids are in use
  */
 esp_err_t heap_hold_split(uint32_t caps, uint32_t block, uint32_t count, unsigned *id, uint32_t *had);
 
-/** Adds one block to hold *id; creates a hold if *id is 0. For leaks. */
+/** Adds one block to hold *id; creates a hold if *id is 0. For leaks. ESP_ERR_NO_MEM: the allocation failed;
+ * ESP_ERR_INVALID_STATE: no hold has this id, or all ids are in use. */
 esp_err_t heap_hold_add(uint32_t caps, uint32_t size, unsigned *id);
 
 /** Number of all holds, and the sum of their usable bytes. */

@@ -51,7 +51,7 @@ bool idf_calls_pin(uint32_t pin, idf_pin_t *out);
 int idf_calls_camera_power_down(void);
 
 /**
- * @brief Makes calls of this function fail. From now on, counts the calls by any task, from 1. Number `nth`
+ * @brief Makes calls to this function fail. From now on, counts the calls by any task, from 1. Number `nth`
  * and the next `count - 1` fail.
  * @return false if this function cannot be made to fail; no state is changed then
  */
@@ -72,7 +72,8 @@ typedef enum { IDF_FRAMES_SPOILT(IDF_FRAME_ENTRY_) IDF_FRAMES_SPOILT_ } idf_fram
 /** Name of a kind of frame, as an argument of sys.fail. */
 const char *idf_calls_frame_name(idf_frame_t frame);
 
-/** Kind of frame that failing calls of esp_camera_fb_get() return. idf_calls_disarm() resets it to NONE. */
+/** Sets the kind of frame that failing calls to esp_camera_fb_get() return. idf_calls_disarm() resets it to
+ * NONE. */
 void idf_calls_spoil_frames(idf_frame_t frame);
 
 void idf_calls_disarm(void);

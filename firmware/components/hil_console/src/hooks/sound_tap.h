@@ -13,7 +13,7 @@ typedef struct {
     uint32_t left;   /*!< CRC-32 of their 16-bit samples, as in zlib */
     uint32_t right;
     uint32_t samples;  /*!< recorded */
-    uint32_t recorded; /*!< CRC-32 */
+    uint32_t recorded; /*!< CRC-32 of them */
 } sound_tap_t;
 
 void sound_tap_get(sound_tap_t *out);

@@ -614,7 +614,7 @@ def test_superseded_fragmentation_warning_is_raised_only_at_its_own_threshold(
 def test_internal_and_dma_are_distinguished(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """Falls below one threshold at a time. On the ESP32, internal and DMA memory are the same heaps; only their
+    """Makes memory cross one threshold at a time. On the ESP32, internal and DMA memory are the same heaps; only their
     thresholds differ."""
     thresholds = {"internal_ram_warning": 80_003, "dma_capable_warning": 60_003}
     device.thresholds(**only(**thresholds))

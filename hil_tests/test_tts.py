@@ -175,7 +175,8 @@ def test_refusal_leaks_nothing_and_ends_when_memory_is_back(
 def test_enough_in_sum_but_no_block_is_refused_with_its_own_message(
     device: Device, heaps: Heaps, measure: Measure
 ) -> None:
-    """Leaves about twice the required PSRAM, but in pieces of 32 KB."""
+    """Leaves about twice the required PSRAM, but in pieces of 32 KB. Opening a stream must be refused, with these
+    figures in the message."""
     piece = 32 * KB
     heaps.leave(PSRAM, 12 * (piece + BLOCK_OVERHEAD) + 8 * KB)
     heaps.split(PSRAM, block=piece, count=12)

@@ -237,8 +237,8 @@ def test_quick_queries_agree_with_get_stats(
 def test_check_is_true_exactly_when_the_block_fits(
     device: Device, heaps: Heaps, measure: Measure, memory: Memory, layout: str
 ) -> None:
-    """Checks sizes around the largest block, and verifies each result immediately by allocating and freeing a block of
-    that size."""
+    """Asks the manager whether blocks of sizes around the largest one fit, and verifies each answer immediately by
+    allocating and freeing such a block."""
     if layout == "nearly_full":
         heaps.leave(memory, memory.reachable(9_000))
     if layout == "fragmented":

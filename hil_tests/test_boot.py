@@ -144,8 +144,8 @@ def test_every_start_is_distinguishable(dut: Any, device: Device, measure: Measu
 
 @pytest.mark.requirement("BOOT-03")
 def test_healthy_boot_raises_no_warning(device: Device, monitor: Monitor, measure: Measure) -> None:
-    """Waits for several checks of the monitor: since the reset, no warning and no unknown error may have been logged.
-    Regression: the original firmware warned of fragmentation in all 15 recorded boots."""
+    """Waits for several checks of the monitor. Since the reset there must be no warning, and no error in the log other
+    than known noise. Regression: the original firmware warned of fragmentation in all 15 recorded boots."""
     monitor.start()
     monitor.complete_checks(HEALTHY_SAMPLES)
     start = boot_start(device)

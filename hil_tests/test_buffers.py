@@ -151,7 +151,7 @@ def test_the_oldest_waiting_boxes_are_dropped_and_counted(
     device: Device, host_pace: HostPace, measure: Measure
 ) -> None:
     """Sends log commands, each of which takes a few ms, faster than boxes can be written (230 ms each), so that the
-    queue of boxes overflows."""
+    queue of boxes overflows. The oldest boxes must be dropped and counted."""
     before = device.mark()
     device.log("First")
     device.wait_box("First", since=before)  # no box of the boot is still waiting
@@ -190,8 +190,8 @@ def test_the_oldest_waiting_boxes_are_dropped_and_counted(
 def test_recording_keeps_what_fits_and_counts_the_rest(
     device: Device, modes: Modes, measure: Measure
 ) -> None:
-    """Records without reading the ring: less than fits, more than fits, and more than twice as much. A new recording
-    must start without dropped samples."""
+    """Records without reading the ring: less than fits, more than fits, and more than twice as much. The ring must keep
+    what fits and count the rest. A new recording must start without dropped samples."""
     modes.to(VOICE)
     capacity = STT_RING_BYTES // CHUNK_BYTES * CHUNK_BYTES
     for seconds in (0.1, STT_RING_BYTES / 2 / RATE_HZ + 0.1, 2 * STT_RING_BYTES / 2 / RATE_HZ + 0.2):
@@ -219,8 +219,8 @@ def test_recording_keeps_what_fits_and_counts_the_rest(
 
 @pytest.mark.requirement("ROB-01")
 def test_each_record_of_a_reply_is_repeated(device: Device, measure: Measure) -> None:
-    """Sends a request twice whose reply has several records: the board must store the reply as a whole and repeat each
-    record."""
+    """Sends the same request twice; its reply has several records. The board must store the reply as a whole and repeat
+    each record."""
     request = encode_request(REPEATED_ID, "sys.resources", {})
     records = []
     for _ in range(2):
@@ -235,7 +235,7 @@ def test_each_record_of_a_reply_is_repeated(device: Device, measure: Measure) ->
 
 @pytest.mark.requirement("ROB-01")
 def test_reply_that_is_too_long_to_be_stored_is_made_again(device: Device, measure: Measure) -> None:
-    """Sends a request twice, both at once, whose reply has more than 4 KB, the size of the store: the board must reply
+    """Sends the same request twice in one write; its reply is longer than the store of 4 KB. The board must reply
     twice, and neither reply may be cut off."""
     device.split("SPIRAM", block=100, count=1_000)
     start = device.mark()

@@ -352,7 +352,8 @@ def test_healthy_boot_has_no_failed_allocation(device: Device, measure: Measure)
 def test_failed_allocation_is_recorded_with_size_capabilities_and_function(
     device: Device, heaps: Heaps, measure: Measure, memory: Memory, caps: int
 ) -> None:
-    """Requests a block larger than any free block."""
+    """Requests a block larger than any free block. The failure must be recorded and reported with size, capabilities
+    and function."""
     size = heaps.free(memory.caps) + 4
     start = device.mark()
     assert not heaps.can_hold(memory, size)

@@ -94,7 +94,8 @@ def test_stream_is_played_to_its_end(device: Device, voice: Modes, measure: Meas
 def test_stream_may_arrive_during_playback(
     device: Device, voice: Modes, measure: Measure, host_pace: HostPace
 ) -> None:
-    """Starts playback with the header and a little sound, and writes the rest during playback, in odd pieces."""
+    """Starts playback with the header and a little sound, and writes the rest during playback, in odd pieces. Every
+    sample must be played."""
     frames = RATE_HZ // 8
     left, right = noise(frames, 1), noise(frames, 2)
     stream = riff(format_chunk(2), chunk("data", interleaved(left, right)))
@@ -120,7 +121,7 @@ def test_stream_longer_than_the_buffer_is_played_to_the_sample(
     device: Device, voice: Modes, measure: Measure, host_pace: HostPace
 ) -> None:
     """Plays a stream longer than the buffer, in pieces that do not divide the buffer's size, so that one of them wraps
-    around the buffer's end."""
+    around the buffer's end. Every sample must be played."""
     frames = STREAM_BYTES // 4 + 2_000
     left, right = noise(frames, 3), noise(frames, 4)
     stream = riff(format_chunk(2), chunk("data", interleaved(left, right)))
@@ -224,7 +225,8 @@ def test_impossible_length_is_refused_without_waiting_for_data(
 
 @pytest.mark.requirement("TTS-05")
 def test_incomplete_stream_times_out(device: Device, voice: Modes, measure: Measure) -> None:
-    """Sends less data than announced: nothing, part of the header, only the header, half of the samples."""
+    """Sends less data than announced: nothing, part of the header, only the header, half of the samples. Playback must
+    end with a timeout after the frames that arrived."""
     stream = tone(1_000)
     for kept in (0, 20, 44, 1_044):
         start = device.mark()
@@ -281,8 +283,8 @@ def test_playing_needs_voice_mode_and_a_stream(device: Device, modes: Modes, mea
 def test_close_during_playback_reports_its_end_once(
     device: Device, voice: Modes, measure: Measure, host_pace: HostPace
 ) -> None:
-    """Closes a stream during playback, which cannot end before because half of the stream is missing. The tts event
-    must come before the reply to tts.close."""
+    """Closes a stream during playback, which cannot end before because half of the stream is missing. Exactly one tts
+    event must come, before the reply to tts.close."""
     frames = RATE_HZ // 8
     stream = tone(2 * frames)
     device.tts_open(len(stream))
@@ -345,7 +347,7 @@ def test_stream_with_much_sound_left_is_closed_at_once(
     device: Device, voice: Modes, measure: Measure
 ) -> None:
     """Closes a stream, by tts.close and by a mode change, while the buffer holds 1 s of sound, of which nearly nothing
-    has been played."""
+    has been played. Neither may wait for the rest of the sound."""
     voice.write(tone(RATE_HZ))
     device.tts_play()
     began_ms = device.info().t

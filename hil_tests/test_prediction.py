@@ -270,8 +270,8 @@ def test_modes_steps_and_dips_are_no_fall(
 def test_fall_in_one_mode_is_found_though_the_modes_alternate(
     device: Device, heaps: Heaps, monitor: Monitor, modes: Modes, measure: Measure
 ) -> None:
-    """Leaks 8 KB of PSRAM per sample while the modes alternate, whose PSRAM differs by 62 KB. The fall must be found in
-    both modes."""
+    """Leaks 8 KB of PSRAM per sample while the modes alternate, between which PSRAM differs by 62 KB. The fall must be
+    found in both modes."""
     size = 8 * KB
     monitor.stop()
     heaps.leave(PSRAM, 1_200 * KB)

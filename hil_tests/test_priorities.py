@@ -170,8 +170,8 @@ def test_inherited_priority_is_kept(
 def test_capture_keeps_its_rate_under_pressure(
     device: Device, modes: Modes, pressure: Pressure, measure: Measure
 ) -> None:
-    """Runs a worker with a higher priority than the capture's, which uses the CPU for 400 of 500 ms. Under pressure its
-    priority is below the capture's, which must then reach its full rate."""
+    """Runs a worker that has a higher priority than the capture and uses the CPU for 400 of 500 ms. Under pressure its
+    priority is lower than the capture's, and the capture must reach its full rate."""
     modes.to(VOICE)
     device.task_priorities(work=13, under=2, busy=BUSY_MS)
     measure(

@@ -111,7 +111,7 @@ def test_hostile_lines_get_a_clear_error_or_nothing(
     device: Device, modes: Modes, measure: Measure, host_pace: HostPace
 ) -> None:
     """Sends each line as it is, and also with a valid checksum, like a request of the harness, to pass the first
-    checks."""
+    checks. The board must refuse it with a named error or not reply, and keep no memory and no task."""
     device.monitor(stop=True)
     before = modes.read()
     first = device.info()
@@ -151,8 +151,8 @@ OVERLONG = 300
 def test_command_after_an_overlong_line_is_obeyed(
     device: Device, measure: Measure, host_pace: HostPace, start: bytes
 ) -> None:
-    """Types a command after an overlong line. The harness finds a request in any line by its checksum, but a typed
-    command has none."""
+    """Types a command after an overlong line; it must be obeyed. A request is found by its checksum in any line, but a
+    typed command has none."""
     line = start + b"A" * OVERLONG
     with host_pace():
         answers(device, line)
@@ -169,7 +169,8 @@ STRAY = [b"\xff", b"\x00", b"x", b"@", b"*", b'"']
 
 @pytest.mark.requirement("ROB-01")
 def test_request_after_stray_bytes_is_obeyed(device: Device, measure: Measure) -> None:
-    """Sends a request after one to six stray bytes, which can arrive when a port is opened."""
+    """Sends a request after one to six stray bytes, which can arrive when a port is opened. Each request must be
+    answered."""
     number = FIRST_REQUEST
     unanswered = []
     for byte in STRAY:
@@ -209,8 +210,8 @@ LONGEST_WORD = 200
 @pytest.mark.requirement("ROB-01")
 @pytest.mark.parametrize("letter", ["a", '"', "\\"], ids=["letter", "quote", "backslash"])
 def test_a_refused_argument_is_quoted_completely(device: Device, measure: Measure, letter: str) -> None:
-    """Sends a wrong argument of the greatest length. A quote or backslash is sent as two characters, so only half as
-    many fit."""
+    """Sends a wrong argument of the greatest length, which the error must quote. A quote or backslash is sent as two
+    characters, so only half as many fit."""
     value = letter * (LONGEST_WORD if letter == "a" else LONGEST_WORD // 2)
     with pytest.raises(DeviceError) as refused:
         device.command("mode.set", to=value)

@@ -370,8 +370,8 @@ def test_level_lasts_although_the_thresholds_are_set_again(
 def test_staying_and_hovering_raise_one_warning(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """Lets free memory oscillate around the threshold, then stay below it. The original firmware repeated the same
-    CRITICAL every 15 s."""
+    """Lets free memory oscillate around the threshold, then stay below it; there must be only one warning. The original
+    firmware repeated the same CRITICAL every 15 s."""
     threshold = 51_203
     crossings = 6
     device.thresholds(**only(internal_ram_warning=threshold))
@@ -441,7 +441,8 @@ def test_warning_of_a_check_by_the_application_is_logged_without_monitoring(
 def test_warning_logs_the_statistics_although_another_level_ends(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, entered: Memory
 ) -> None:
-    """Makes one memory type fall below its threshold and another rise above its own in the same check."""
+    """Makes one memory type fall below its threshold and another rise above its own in the same check. The warning must
+    still log the statistics."""
     left = PSRAM if entered is INTERNAL else INTERNAL
     levels = {memory: Level(memory, "warning") for memory in (entered, left)}
     thresholds = {

@@ -483,8 +483,8 @@ def test_board_recovers_from_a_failed_rollback(
 def test_recovery_is_tried_a_few_times_and_then_on_request(
     device: Device, modes: Modes, flat: Flat, measure: Measure, failing: int
 ) -> None:
-    """Makes a rollback fail, and then the first `failing` attempts to restart the former mode. After the last attempt
-    the board must wait for a request."""
+    """Makes a rollback fail, and then the first `failing` attempts to restart the former mode. After three failed
+    attempts the board must wait for a request; after fewer it must be back in the former mode."""
     modes.warm_up()
     then, read_then = device.mode(), modes.read()
     start = device.mark()
@@ -601,7 +601,8 @@ def test_refused_change_names_its_own_step_and_block(device: Device, modes: Mode
 def test_requests_end_in_the_last_requested_mode(
     device: Device, modes: Modes, measure: Measure, asked: list[str], changes: int
 ) -> None:
-    """Sends requests without a pause, so that they can arrive during a transition."""
+    """Sends requests without a pause, so that they can arrive during a transition. The board must end in the mode
+    requested last."""
     then = device.mode()
     start = device.mark()
     for mode in asked:
@@ -992,7 +993,8 @@ PAUSE_TOLERANCE_MS = 150
 def test_pauses_add_to_duration_and_cost_no_memory(
     device: Device, modes: Modes, flat: Flat, measure: Measure
 ) -> None:
-    """Makes the same transitions with pauses of three lengths, each started on a quiet UART."""
+    """Makes the same transitions with pauses of three lengths, each started on a quiet UART. The pauses must add to the
+    duration and use no memory."""
     modes.warm_up()
     measure("pauses as built", device.settle().down_ms, "ms", exact=50, source="Kconfig's default")
     shortest: dict[str, tuple[int, Reading]] = {}

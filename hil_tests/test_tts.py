@@ -118,8 +118,8 @@ def test_exactly_the_required_psram_is_enough(device: Device, heaps: Heaps, meas
 def test_safety_margin_refuses_below_the_required_psram(
     device: Device, heaps: Heaps, measure: Measure, short: int
 ) -> None:
-    """Leaves less PSRAM than required. The allocator works in steps of 4 bytes, so 98,300 is the largest size below
-    98,304."""
+    """Leaves less PSRAM than required: opening a stream must be refused. The allocator works in steps of 4 bytes, so
+    98,300 is the largest size below 98,304."""
     free = REQUIRED - short
     heaps.leave(PSRAM, free)
     assert fits_one(heaps.regions(PSRAM), STREAM_BUFFER), (

@@ -251,7 +251,7 @@ def test_difference_of_nvs_at_the_start_explains_as_much_memory(
     tmp_path: Path, index_blocks: int, rest: int, is_explained: bool
 ) -> None:
     """The virtual board has `index_blocks` more blocks of NVS's index, and the blocks of the camera's driver. `rest`:
-    further difference in bytes, which may be that of one more index block."""
+    further difference in bytes, which may equal one more index block."""
     emulated = a_run("emulated", free=280_523 + 132 * index_blocks + 380 + 8 + rest)
     virtual = a_run("virtual", boot_count=40, blocks=104 + index_blocks, held=40_364 + 128 * index_blocks + 8)
     found = compared(tmp_path, virtual, emulated)
